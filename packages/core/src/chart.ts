@@ -1,0 +1,181 @@
+import type { Problem } from "./errors.ts";
+import type { StateLogic } from "./logic.ts";
+
+/** What a chart and its logics say before any run. */
+export interface ChartFacts {
+  readonly problems: readonly Problem[];
+  /** States that can be entered after the hub's deadline: the clean-up. */
+  readonly late: ReadonlySet<string>;
+  /** For each late state: the longest time from its entry to an end, in milliseconds. */
+  readonly remainingMs: ReadonlyMap<string, number>;
+  /** The longest time from the deadline to an end, in milliseconds. */
+  readonly afterDeadlineMs: number;
+}
+
+type Chart = { readonly [state: string]: string | { readonly [event: string]: string } };
+
+const stay = "(stay)";
+const isInteger = /^\d+$/;
+
+/** Checks a chart with its logics: every fault at once. */
+export function checkChart(chart: Chart, logics: ReadonlyMap<string, StateLogic>): ChartFacts {
+  const problems: Problem[] = [];
+  const problem = (path: string, message: string): void => void problems.push({ path, message });
+  const names = Object.keys(chart);
+  if (names.length === 0) problem("chart", "has no state");
+  for (const name of names) {
+    if (isInteger.test(name)) problem(`chart.${name}`, "a state cannot be named by a number (the first state would move)");
+    if (!logics.has(name)) problem(`behaviours.${name}`, "is missing");
+  }
+  for (const name of logics.keys()) if (!(name in chart)) problem(`behaviours.${name}`, "is not a state of the chart");
+  for (const name of names) {
+    for (const [event, target] of rowOf(chart, name)) {
+      if (target !== stay && !(target in chart)) problem(`chart.${name}.${event}`, `leads to ${target}, which is no state`);
+    }
+    checkLogic(chart, name, logics.get(name), problem);
+  }
+  const none: ChartFacts = { problems, late: new Set(), remainingMs: new Map(), afterDeadlineMs: 0 };
+  if (problems.length > 0) return none;
+
+  const reached = reach(names.slice(0, 1), (name) => targets(chart, name));
+  for (const name of names) if (!reached.has(name)) problem(`chart.${name}`, "cannot be reached from the first state");
+  const sources = new Map<string, string[]>();
+  for (const name of names) {
+    for (const target of targets(chart, name)) sources.set(target, [...(sources.get(target) ?? []), name]);
+  }
+  const ending = reach(
+    names.filter((name) => typeof chart[name] === "string"),
+    (name) => sources.get(name) ?? [],
+  );
+  for (const name of names) if (!ending.has(name)) problem(`chart.${name}`, "is a dead end: no end can be reached from it");
+  for (const cycle of cycles(names, (name) => passTarget(chart, name, logics))) {
+    problem(`chart.${cycle[0]}`, `an endless cycle of states that pass: ${cycle.join(" → ")}`);
+  }
+  const lateRoots = names.flatMap((name) => {
+    const target = deadlineTarget(chart, name, logics);
+    return target === undefined ? [] : [target];
+  });
+  const late = reach(lateRoots, (name) => targets(chart, name));
+  for (const name of late) {
+    const logic = logics.get(name);
+    if (logic?.deadline !== undefined && logic.withinMs === undefined) {
+      problem(`behaviours.${name}.withinMs`, "is missing: the state can be entered after the hub's deadline");
+    }
+  }
+  if (problems.length > 0) return none;
+  const waits = (name: string): boolean => logics.get(name)?.deadline !== undefined;
+  for (const cycle of cycles([...late], (name) => targets(chart, name))) {
+    if (cycle.some(waits)) {
+      problem(`chart.${cycle[0]}`, `an unbounded cycle of waits after the hub's deadline: ${cycle.join(" → ")}`);
+    }
+  }
+  if (problems.length > 0) return none;
+  const remainingMs = longestPaths(late, chart, logics);
+  const afterDeadlineMs = Math.max(0, ...lateRoots.map((name) => remainingMs.get(name) ?? 0));
+  return { problems, late, remainingMs, afterDeadlineMs };
+}
+
+function checkLogic(
+  chart: Chart,
+  name: string,
+  logic: StateLogic | undefined,
+  problem: (path: string, message: string) => void,
+): void {
+  if (logic === undefined) return;
+  const row = chart[name];
+  if ((typeof row === "string") !== (logic.kind === "end")) {
+    problem(`behaviours.${name}`, typeof row === "string" ? "an end state needs a reply" : "only an end state replies");
+    return;
+  }
+  const moves = new Map(rowOf(chart, name).filter(([, target]) => target !== stay));
+  const raises: [string, string | undefined][] = [
+    ["deadline", logic.deadline?.raise],
+    ["next", logic.passes],
+  ];
+  for (const [what, event] of raises) {
+    if (event !== undefined && !moves.has(event)) {
+      problem(`behaviours.${name}.${what}`, `raises ${event}, which leads nowhere from ${name}`);
+    }
+  }
+  if (logic.withinMs !== undefined && !(logic.withinMs > 0 && Number.isFinite(logic.withinMs))) {
+    problem(`behaviours.${name}.withinMs`, "must be a finite number above 0 (I6)");
+  }
+  if (logic.limit !== undefined && !(Number.isInteger(logic.limit) && logic.limit >= 1)) {
+    problem(`behaviours.${name}.limit`, "must be an integer from 1");
+  }
+}
+
+function rowOf(chart: Chart, name: string): [string, string][] {
+  const row = chart[name];
+  return typeof row === "object" ? Object.entries(row) : [];
+}
+
+function targets(chart: Chart, name: string): string[] {
+  return rowOf(chart, name).flatMap(([, target]) => (target === stay ? [] : [target]));
+}
+
+function targetOf(chart: Chart, name: string, event: string | undefined): string | undefined {
+  const row = chart[name];
+  return typeof row === "object" && event !== undefined ? row[event] : undefined;
+}
+
+function deadlineTarget(chart: Chart, name: string, logics: ReadonlyMap<string, StateLogic>): string | undefined {
+  return targetOf(chart, name, logics.get(name)?.deadline?.raise);
+}
+
+function passTarget(chart: Chart, name: string, logics: ReadonlyMap<string, StateLogic>): string[] {
+  const target = targetOf(chart, name, logics.get(name)?.passes);
+  return target === undefined ? [] : [target];
+}
+
+function reach(roots: readonly string[], next: (name: string) => readonly string[]): Set<string> {
+  const reached = new Set<string>();
+  const open = [...roots];
+  for (let name = open.pop(); name !== undefined; name = open.pop()) {
+    if (reached.has(name)) continue;
+    reached.add(name);
+    open.push(...next(name));
+  }
+  return reached;
+}
+
+/** One cycle for each strongly connected component that has one, found depth first. */
+function cycles(names: readonly string[], next: (name: string) => readonly string[]): string[][] {
+  const found: string[][] = [];
+  const done = new Set<string>();
+  const visit = (name: string, path: string[]): void => {
+    const start = path.indexOf(name);
+    if (start >= 0) {
+      found.push([...path.slice(start), name]);
+      return;
+    }
+    if (done.has(name)) return;
+    for (const target of next(name)) visit(target, [...path, name]);
+    done.add(name);
+  };
+  for (const name of names) visit(name, []);
+  return found;
+}
+
+function longestPaths(
+  late: ReadonlySet<string>,
+  chart: Chart,
+  logics: ReadonlyMap<string, StateLogic>,
+): Map<string, number> {
+  const lengths = new Map<string, number>();
+  const visiting = new Set<string>();
+  const length = (name: string): number => {
+    const known = lengths.get(name);
+    if (known !== undefined) return known;
+    // A cycle of picks has no wait in it; its steps are bounded when it runs (I15), and it takes no time.
+    if (visiting.has(name)) return 0;
+    visiting.add(name);
+    const own = logics.get(name)?.withinMs ?? 0;
+    const total = own + Math.max(0, ...targets(chart, name).map(length));
+    visiting.delete(name);
+    lengths.set(name, total);
+    return total;
+  };
+  for (const name of late) length(name);
+  return lengths;
+}

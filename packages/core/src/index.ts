@@ -1,0 +1,46 @@
+export { WheelworkError, type ErrorCode, type ErrorDetails, type Problem } from "./errors.ts";
+export { type DeepReadonly, type Json } from "./json.ts";
+export { type In, type Out, type Schema } from "./schema.ts";
+export {
+  spoke,
+  type Callable,
+  type EngineFailure,
+  type Failed,
+  type Failure,
+  type Outcome,
+  type RetryPolicy,
+  type Spoke,
+  type SpokeSpec,
+  type WorkerTypes,
+} from "./spoke.ts";
+export {
+  end,
+  hub,
+  stay,
+  type AnyEventOf,
+  type Behaviour,
+  type Behaviours,
+  type CallOptions,
+  type CallView,
+  type Chart,
+  type CheckedChart,
+  type EachOptions,
+  type EndBuilder,
+  type EventsOf,
+  type Failing,
+  type Hub,
+  type HubSpec,
+  type MigratedRun,
+  type MovesOf,
+  type Next,
+  type OnDeadline,
+  type OnOutcome,
+  type OnOutcomes,
+  type Raise,
+  type Row,
+  type SequenceStep,
+  type SignalSchemas,
+  type StateBuilder,
+  type WaitOptions,
+} from "./hub.ts";
+export { type Answer, type RunEvent, type RunStatus } from "./run.ts";

@@ -1,0 +1,112 @@
+import type { Answer, Hub, RunEvent, RunStatus } from "@wheelwork/core";
+
+/** How a request came in: a new one, or one whose key is known already. */
+export interface Submitted {
+  /** The request id: the key that was given, or one made at random (32 hex digits). */
+  readonly id: string;
+  readonly known: boolean;
+}
+
+/** Options of a new request. */
+export interface SubmitOptions {
+  /** The request key: the same key is the same run and gets the same answer (I5). Default: random. */
+  readonly key?: string;
+  /** The caller's own deadline, in milliseconds; it can only shorten the hub's. */
+  readonly deadlineMs?: number;
+}
+
+/** A request as `request(id)` shows it. */
+export interface RequestView {
+  readonly id: string;
+  readonly hub: string;
+  readonly version: number;
+  readonly status: RunStatus;
+  readonly state: string;
+  readonly createdAt: number;
+  readonly answeredAt: number | undefined;
+  readonly endedAt: number | undefined;
+  readonly request: unknown;
+  readonly answer: Answer | undefined;
+  /** Only while the run lives. */
+  readonly data?: unknown;
+  readonly openCalls?: readonly OpenCallView[];
+  readonly incident?: { readonly at: number; readonly error: object; readonly inputs: readonly object[] };
+}
+
+/** A call that has not settled. */
+export interface OpenCallView {
+  readonly call: number;
+  readonly callee: string;
+  readonly attempt: number;
+  readonly due: number | undefined;
+  readonly input: unknown;
+}
+
+/** One page of the list of requests, newest first. */
+export interface RequestPage {
+  readonly items: readonly {
+    readonly id: string;
+    readonly hub: string;
+    readonly version: number;
+    readonly status: RunStatus;
+    readonly state: string;
+    readonly createdAt: number;
+    readonly answeredAt: number | undefined;
+  }[];
+  /** Give it to the next call to get the next page; absent on the last one. */
+  readonly cursor?: string;
+}
+
+/** What a command did. `ended`: too late, the run is over. */
+export type CommandResult = "accepted" | "ended";
+
+/** Whether the engine works. */
+export interface EngineHealth {
+  /** It takes requests. */
+  readonly ready: boolean;
+  readonly status: "starting" | "running" | "store-lost" | "stopping" | "stopped";
+  readonly liveRuns: number;
+  readonly openAttempts: number;
+  readonly queued: number;
+}
+
+/** The engine as callers see it: where requests go in, and answers come out. */
+export interface Engine {
+  /** Claims the store and begins to work. */
+  start(): Promise<void>;
+  /**
+   * Takes no new requests, commits what is open, and stops. Runs that have not ended go on at the next start.
+   */
+  stop(): Promise<void>;
+  /**
+   * Accepts a request: when it returns, the request is durable and will get exactly one answer.
+   * @throws WheelworkError WW_INVALID_REQUEST (all problems listed), WW_KEY_REUSED (the key has another body),
+   * WW_OVERLOADED, WW_STOPPING, WW_STORE_UNAVAILABLE (retryable), WW_HUB_UNKNOWN.
+   */
+  submit<I>(hub: Hub<I> | string, request: I, options?: SubmitOptions): Promise<Submitted>;
+  /** The answer to a request; undefined if there is none within `waitMs` (default: wait until there is one). */
+  answer(id: string, options?: { readonly waitMs?: number }): Promise<Answer | undefined>;
+  /** Submits and waits for the answer. */
+  call<I, O, E extends string>(hub: Hub<I, O, E>, request: I, options?: SubmitOptions): Promise<Answer<O, E>>;
+  /** @throws WheelworkError WW_NOT_FOUND. */
+  request(id: string): RequestView;
+  requests(filter?: {
+    readonly status?: RunStatus;
+    readonly hub?: string;
+    readonly limit?: number;
+    readonly cursor?: string;
+  }): RequestPage;
+  /** All that happened to a request, oldest first. @throws WheelworkError WW_NOT_FOUND. */
+  history(id: string): readonly RunEvent[];
+  /** Asks a run to end early. @throws WheelworkError WW_NOT_FOUND. */
+  cancel(id: string, options?: { readonly commandId?: string }): Promise<CommandResult>;
+  /** Sends a signal to a run. @throws WheelworkError WW_NOT_FOUND, WW_SIGNAL_UNKNOWN, WW_INVALID_INPUT. */
+  signal(id: string, name: string, payload: unknown, options?: { readonly commandId?: string }): Promise<CommandResult>;
+  /** Makes the turn of a parked run again. @throws WheelworkError WW_NOT_FOUND, WW_NOT_INCIDENT. */
+  retry(id: string, options?: { readonly commandId?: string }): Promise<CommandResult>;
+  /** Ends a parked run with the error WW_INCIDENT. @throws WheelworkError WW_NOT_FOUND, WW_NOT_INCIDENT. */
+  resolve(id: string, message: string, options?: { readonly commandId?: string }): Promise<CommandResult>;
+  /** The hubs that this engine serves, by name. */
+  readonly hubs: ReadonlyMap<string, Hub>;
+  health(): EngineHealth;
+}

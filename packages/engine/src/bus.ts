@@ -1,0 +1,19 @@
+import type { Bus, Message } from "./ports.ts";
+
+/** A bus within the process: nothing durable, delivery after the present task. */
+export class LocalBus implements Bus {
+  readonly #receivers = new Map<string, Set<(message: Message) => void>>();
+
+  publish(topic: string, message: Message): void {
+    queueMicrotask(() => {
+      for (const receive of this.#receivers.get(topic) ?? []) receive(message);
+    });
+  }
+
+  subscribe(topic: string, receive: (message: Message) => void): () => void {
+    let receivers = this.#receivers.get(topic);
+    if (receivers === undefined) this.#receivers.set(topic, (receivers = new Set()));
+    receivers.add(receive);
+    return () => void receivers.delete(receive);
+  }
+}

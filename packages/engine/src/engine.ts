@@ -1,0 +1,449 @@
+import { end, hub, WheelworkError, type Answer, type Hub, type RunEvent, type Schema, type Spoke } from "@wheelwork/core";
+import { canonicalJson, demand, longestCallMs, type HubDefinition, type Ignored, type Input, type Run } from "@wheelwork/core/kernel";
+import { createHash, randomBytes, randomUUID } from "node:crypto";
+import { hostname } from "node:os";
+import type { CommandResult, Engine, EngineHealth, RequestPage, RequestView, Submitted, SubmitOptions } from "./api.ts";
+import { LocalBus } from "./bus.ts";
+import { systemClock } from "./clock.ts";
+import type { Bus, Clock, EngineSignal, Logger, Store, StoredAnswer } from "./ports.ts";
+import { Shard, tellHubName, type ShardLimits } from "./shard.ts";
+import { SqliteStore, type Durability } from "./sqlite.ts";
+import type { Worker } from "./worker.ts";
+
+/** What an embedded engine needs. */
+export interface EngineOptions {
+  /** The hubs that it serves, those that are only called by others included. */
+  readonly hubs: readonly Hub[];
+  /** One worker for each spoke that the hubs call. */
+  readonly workers: readonly Worker[];
+  /** The file of the SQLite store, or a store of your own. */
+  readonly store: string | Store;
+  /** How much a commit waits for the disk. Default `full`. Only for a file. */
+  readonly durability?: Durability;
+  /** Default: a bus within the process. */
+  readonly bus?: Bus;
+  /** Default: none. */
+  readonly logger?: Logger;
+  /** Is told what happens in the engine, for metrics and traces. It must not throw. */
+  readonly observe?: (signal: EngineSignal) => void;
+  /** How long answers and histories are kept after the end, in milliseconds. Default 7 days. */
+  readonly retentionMs?: number;
+  readonly limits?: Partial<ShardLimits>;
+  /** For tests: the clock. */
+  readonly clock?: Clock;
+  /** For tests: numbers in [0, 1) for the jitter of retries. */
+  readonly random?: () => number;
+  /** For tests: freeze what handlers get, and refuse data that is not plain JSON. */
+  readonly strict?: boolean;
+}
+
+const day = 86_400_000;
+
+const defaultLimits: ShardLimits = {
+  queuedRequests: 10_000,
+  liveRuns: 200_000,
+  batchInputs: 5_000,
+  checkpointEvents: 50_000,
+  horizonMs: 60_000,
+};
+
+const silent: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+
+/**
+ * Makes an embedded engine: one process, one SQLite file, workers in the process. Call `start` next.
+ * @throws WheelworkError WW_CONFIG with every problem (a spoke without a worker, two hubs of one name), and those of the
+ * store: WW_STORE_LOCKED, WW_STORE_CORRUPT, WW_STORE_NEWER, WW_STORE_UNAVAILABLE.
+ */
+export function createEngine(options: EngineOptions): Engine {
+  return new EmbeddedEngine(options);
+}
+
+class EmbeddedEngine implements Engine {
+  readonly hubs: ReadonlyMap<string, Hub>;
+  readonly #definitions = new Map<string, HubDefinition>();
+  readonly #store: Store;
+  readonly #ownsStore: boolean;
+  readonly #shard: Shard;
+  readonly #clock: Clock;
+  readonly #retentionMs: number;
+  readonly #observe: (signal: EngineSignal) => void;
+  readonly #log: Logger;
+  #cancelPurge: () => void = () => {};
+  #stopping: Promise<void> | undefined = undefined;
+
+  constructor(options: EngineOptions) {
+    this.hubs = collectHubs(options.hubs);
+    for (const { definition } of this.hubs.values()) this.#definitions.set(definition.name, definition);
+    const told = tellHubs(options.workers);
+    for (const definition of told) this.#definitions.set(definition.name, definition);
+    this.#clock = options.clock ?? systemClock;
+    this.#retentionMs = options.retentionMs ?? 7 * day;
+    this.#observe = options.observe ?? (() => {});
+    this.#log = options.logger ?? silent;
+    this.#ownsStore = typeof options.store === "string";
+    checkWorkers(this.hubs, options.workers);
+    this.#store =
+      typeof options.store === "string"
+        ? new SqliteStore(options.store, options.durability === undefined ? {} : { durability: options.durability })
+        : options.store;
+    this.#shard = new Shard({
+      store: this.#store,
+      clock: this.#clock,
+      bus: options.bus ?? new LocalBus(),
+      log: this.#log,
+      hubs: this.#definitions,
+      workers: options.workers,
+      random: options.random ?? Math.random,
+      owner: `${hostname()}:${process.pid}:${randomUUID()}`,
+      observe: this.#observe,
+      strict: options.strict ?? false,
+      limits: { ...defaultLimits, ...options.limits },
+    });
+  }
+
+  async start(): Promise<void> {
+    for (const { definition } of this.hubs.values()) this.#log.info({ version: definition.version }, definition.answerBy);
+    try {
+      await this.#shard.start();
+    } catch (error) {
+      if (this.#ownsStore) this.#store.close();
+      throw error;
+    }
+    this.#schedulePurge(1000);
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    this.#cancelPurge();
+    await this.#shard.stop();
+    if (this.#ownsStore) this.#store.close();
+  }
+
+  submit<I>(hub: Hub<I> | string, request: I, options: SubmitOptions = {}): Promise<Submitted> {
+    return new Promise((resolve, reject) => {
+      const definition = this.#served(typeof hub === "string" ? hub : hub.name);
+      const { key, deadlineMs } = options;
+      checkSubmit(key, deadlineMs);
+      const valid = demand(definition.request, request, "WW_INVALID_REQUEST", `the request to ${definition.name}`);
+      const id = key ?? randomBytes(16).toString("hex");
+      this.#shard.request({
+        kind: "request",
+        key: id,
+        hub: definition.name,
+        request: valid,
+        // A key that nobody else can know is not sent twice: its hash is never compared.
+        hash: key === undefined ? "" : hashOf(definition.name, valid),
+        ...(deadlineMs === undefined ? {} : { deadlineMs }),
+        fresh: key === undefined,
+        accept: (known) => resolve({ id, known }),
+        refuse: reject,
+      });
+    });
+  }
+
+  answer(id: string, options: { readonly waitMs?: number } = {}): Promise<Answer | undefined> {
+    const { waitMs } = options;
+    return new Promise((resolve, reject) => {
+      const run = this.#shard.find(id);
+      const answer = run === undefined ? this.#store.answer(id)?.answer : run.answer;
+      if (answer !== undefined && this.#shard.isCommitted(id)) return resolve(answer);
+      if (run === undefined) return reject(notFound(id));
+      if (waitMs === 0) return resolve(undefined);
+      let cancelTimer = (): void => {};
+      const forget = this.#shard.wait(id, (given) => {
+        cancelTimer();
+        resolve(given);
+      });
+      if (waitMs === undefined) return;
+      cancelTimer = this.#clock.after(Math.min(waitMs, 2 ** 31 - 1), () => {
+        forget();
+        resolve(undefined);
+      });
+    });
+  }
+
+  async call<I, O, E extends string>(hub: Hub<I, O, E>, request: I, options?: SubmitOptions): Promise<Answer<O, E>> {
+    const { id } = await this.submit(hub as Hub<I>, request, options);
+    return (await this.answer(id)) as Answer<O, E>;
+  }
+
+  request(id: string): RequestView {
+    const run = this.#shard.find(id);
+    if (run !== undefined) return viewOfRun(run);
+    const stored = this.#store.answer(id);
+    if (stored === undefined) throw notFound(id);
+    return viewOfAnswer(stored);
+  }
+
+  requests(filter: Parameters<Engine["requests"]>[0] = {}): RequestPage {
+    const { status, hub, cursor, limit = 50 } = filter;
+    if (!Number.isInteger(limit) || limit < 1 || limit > 1000) {
+      throw new WheelworkError("WW_INVALID_REQUEST", "limit is not valid", {
+        problems: [{ path: "limit", message: "must be an integer from 1 to 1000" }],
+      });
+    }
+    const before = cursor === undefined ? undefined : readCursor(cursor);
+    const rows = this.#store.list({
+      // Rows of runs that have changed since the last checkpoint are replaced below: more are read, so that none lacks.
+      limit: limit + 1,
+      ...(status === undefined ? {} : { status }),
+      ...(hub === undefined ? {} : { hub }),
+      ...(before === undefined ? {} : { before }),
+    });
+    const merged = new Map(rows.filter((row) => !this.#shard.isEnded(row.key) || row.status === "ended").map((row) => [row.key, row]));
+    for (const run of this.#shard.liveRuns()) {
+      merged.delete(run.key);
+      if (run.parent !== undefined || run.hub.startsWith("tell:")) continue;
+      if ((status !== undefined && run.status !== status) || (hub !== undefined && run.hub !== hub)) continue;
+      if (before !== undefined && !isBefore(run, before)) continue;
+      merged.set(run.key, run);
+    }
+    const items = [...merged.values()].sort((a, b) => (isBefore(a, b) ? 1 : -1)).slice(0, limit + 1);
+    const more = items.length > limit;
+    const page = items.slice(0, limit).map((row) => ({
+      id: row.key,
+      hub: row.hub,
+      version: row.version,
+      status: row.status,
+      state: row.state,
+      createdAt: row.createdAt,
+      answeredAt: row.answeredAt,
+    }));
+    const last = page.at(-1);
+    return more && last !== undefined ? { items: page, cursor: `${last.createdAt}.${last.id}` } : { items: page };
+  }
+
+  history(id: string): readonly RunEvent[] {
+    const run = this.#shard.find(id);
+    if (run === undefined && this.#store.answer(id) === undefined) throw notFound(id);
+    return [...this.#store.history(id), ...this.#shard.unsavedHistory(id)];
+  }
+
+  cancel(id: string, options: { readonly commandId?: string } = {}): Promise<CommandResult> {
+    return this.#command(id, { kind: "cancel", id: options.commandId ?? randomUUID() });
+  }
+
+  async signal(
+    id: string,
+    name: string,
+    payload: unknown,
+    options: { readonly commandId?: string } = {},
+  ): Promise<CommandResult> {
+    const hub = this.#shard.find(id)?.hub ?? this.#store.answer(id)?.hub;
+    if (hub === undefined) throw notFound(id);
+    const signals = this.#definitions.get(hub)?.signals ?? {};
+    const schema: Schema | undefined = Object.hasOwn(signals, name) ? signals[name] : undefined;
+    if (schema === undefined) {
+      const known = Object.keys(signals).join(", ");
+      throw new WheelworkError("WW_SIGNAL_UNKNOWN", `the hub ${hub} takes no signal ${name}`, {
+        next: known === "" ? "It takes none." : `It takes: ${known}.`,
+      });
+    }
+    const valid = demand(schema, payload, "WW_INVALID_INPUT", `the payload of the signal ${name}`);
+    return this.#command(id, { kind: "signal", id: options.commandId ?? randomUUID(), signal: name, payload: valid });
+  }
+
+  retry(id: string, options: { readonly commandId?: string } = {}): Promise<CommandResult> {
+    return this.#command(id, { kind: "retry", id: options.commandId ?? randomUUID() });
+  }
+
+  resolve(id: string, message: string, options: { readonly commandId?: string } = {}): Promise<CommandResult> {
+    return this.#command(id, { kind: "resolve", id: options.commandId ?? randomUUID(), message });
+  }
+
+  health(): EngineHealth {
+    const { status, sizes } = this.#shard;
+    return {
+      ready: status === "running",
+      status,
+      liveRuns: sizes.liveRuns,
+      openAttempts: sizes.openAttempts,
+      queued: sizes.queued,
+    };
+  }
+
+  async #command(id: string, input: Input): Promise<CommandResult> {
+    if (this.#shard.find(id) === undefined && this.#store.answer(id) === undefined) throw notFound(id);
+    return commandResult(id, await this.#shard.command(id, input));
+  }
+
+  #served(name: string): HubDefinition {
+    const hub = this.hubs.get(name);
+    if (hub !== undefined) return hub.definition;
+    throw new WheelworkError("WW_HUB_UNKNOWN", `this engine serves no hub ${name}`, {
+      next: `It serves: ${[...this.hubs.keys()].join(", ")}.`,
+    });
+  }
+
+  /** Deletes what has outlived its retention, a little at a time, so that requests do not wait for it. */
+  #schedulePurge(delayMs: number): void {
+    this.#cancelPurge = this.#clock.after(delayMs, () => {
+      const most = 500;
+      Promise.resolve()
+        .then(() => (this.#shard.status === "running" ? this.#store.purge(this.#shard.now() - this.#retentionMs, most) : 0))
+        .then(
+          (requests) => {
+            if (requests > 0) this.#observe({ name: "purged", requests });
+            this.#schedulePurge(requests === most ? 50 : 60_000);
+          },
+          (error: unknown) => {
+            this.#log.warn({ error: String(error) }, "answers that have outlived their retention could not be deleted");
+            this.#schedulePurge(60_000);
+          },
+        );
+    });
+  }
+}
+
+function collectHubs(hubs: readonly Hub[]): Map<string, Hub> {
+  const collected = new Map<string, Hub>();
+  const add = (hub: Hub): void => {
+    const known = collected.get(hub.name);
+    if (known === hub) return;
+    if (known !== undefined) {
+      throw new WheelworkError("WW_CONFIG", `two hubs are named ${hub.name}`, { next: "Give each hub a name of its own." });
+    }
+    collected.set(hub.name, hub);
+    for (const callee of hub.definition.callees.values()) if (callee.kind === "hub") add(callee as Hub);
+  };
+  for (const hub of hubs) add(hub);
+  return collected;
+}
+
+function checkWorkers(hubs: ReadonlyMap<string, Hub>, workers: readonly Worker[]): void {
+  const served = new Map(workers.map((worker) => [worker.spoke.name, worker.spoke]));
+  const problems = new Map<string, string>();
+  for (const { name, definition } of hubs.values()) {
+    for (const callee of definition.callees.values()) {
+      if (callee.kind === "hub") continue;
+      const spoke = served.get(callee.name);
+      if (spoke === undefined) problems.set(callee.name, `the hub ${name} calls the spoke ${callee.name}, which no worker serves`);
+      else if (spoke !== callee) problems.set(callee.name, `the worker of ${callee.name} serves another spoke of that name`);
+    }
+  }
+  if (problems.size === 0) return;
+  throw new WheelworkError("WW_CONFIG", "the engine cannot be made", {
+    problems: [...problems.values()].map((message) => ({ path: "workers", message })),
+    next: "Give the engine a worker for each spoke that its hubs call.",
+  });
+}
+
+const anything: Schema = { "~standard": { version: 1, vendor: "wheelwork", validate: (value) => ({ value }) } };
+
+/** A tell is a run of its own, of a hub that makes one call: retried as its spoke says, recorded, and independent. */
+function tellHubs(workers: readonly Worker[]): HubDefinition[] {
+  return workers.map(({ spoke }) => {
+    const told = hub(
+      `tell.${spoke.name}`,
+      {
+        request: anything,
+        reply: anything,
+        errors: ["not-delivered"],
+        deadlineMs: longestCallMs(spoke) + 1000,
+        chart: { Telling: { Delivered: "Told", Failed: "Lost" }, Told: end, Lost: end },
+        data: (request) => request as { readonly input: unknown },
+      },
+      {
+        Telling: (s) =>
+          s.call(spoke as Spoke, { input: ({ input }) => input, ok: "Delivered", failed: "Failed", deadline: "Failed" }),
+        Told: () => ({}),
+        Lost: (_data, s) => s.fail("not-delivered", `the spoke ${spoke.name} did not take what it was told`),
+      },
+    );
+    return { ...told.definition, name: tellHubName(spoke.name) };
+  });
+}
+
+/** 32 hex digits of SHA-256 over the hub and the canonical body: equal requests, equal hashes. */
+function hashOf(hub: string, request: unknown): string {
+  return createHash("sha256").update(`${hub}\n${canonicalJson(request)}`).digest("hex").slice(0, 32);
+}
+
+const keyPattern = /^[\x21-\x7e]{1,200}$/;
+
+function checkSubmit(key: string | undefined, deadlineMs: number | undefined): void {
+  const problems = [];
+  if (key !== undefined && (!keyPattern.test(key) || key.includes("/"))) {
+    problems.push({ path: "key", message: "must be 1 to 200 printable ASCII characters without blanks and '/'" });
+  }
+  if (deadlineMs !== undefined && !(Number.isFinite(deadlineMs) && deadlineMs > 0)) {
+    problems.push({ path: "deadlineMs", message: "must be a finite number above 0" });
+  }
+  if (problems.length > 0) throw new WheelworkError("WW_INVALID_REQUEST", "the request cannot be accepted", { problems });
+}
+
+function commandResult(id: string, ignored: Ignored | undefined): CommandResult {
+  switch (ignored) {
+    case "ended":
+      return "ended";
+    case "not-incident":
+      throw new WheelworkError("WW_NOT_INCIDENT", `the run of request ${id} is not parked by an incident`, {
+        next: "Only a run whose status is incident can be retried or resolved.",
+      });
+    default:
+      return "accepted";
+  }
+}
+
+function notFound(id: string): WheelworkError {
+  return new WheelworkError("WW_NOT_FOUND", `there is no request ${id}`, {
+    next: "Check the id; answers are kept for the retention time only.",
+  });
+}
+
+interface Place {
+  readonly createdAt: number;
+  readonly key: string;
+}
+
+/** Whether `a` comes after `b` in a list that begins with the newest. */
+function isBefore(a: Place, b: Place): boolean {
+  return a.createdAt < b.createdAt || (a.createdAt === b.createdAt && a.key < b.key);
+}
+
+function readCursor(cursor: string): Place {
+  const [, createdAt, key] = /^(\d{1,16})\.(.+)$/.exec(cursor) ?? [];
+  if (createdAt === undefined || key === undefined) {
+    throw new WheelworkError("WW_INVALID_REQUEST", "cursor is not valid", {
+      problems: [{ path: "cursor", message: "is not one that a list gave" }],
+    });
+  }
+  return { createdAt: Number(createdAt), key };
+}
+
+function viewOfRun(run: Run): RequestView {
+  return {
+    id: run.key,
+    hub: run.hub,
+    version: run.version,
+    status: run.status,
+    state: run.state,
+    createdAt: run.createdAt,
+    answeredAt: run.answeredAt,
+    endedAt: run.endedAt,
+    request: run.request,
+    answer: run.answer,
+    data: run.data,
+    openCalls: Array.from(run.calls.values(), ({ number, callee, attempt, due, input }) => ({ call: number, callee, attempt, due, input })),
+    ...(run.incident === undefined ? {} : { incident: run.incident }),
+  };
+}
+
+function viewOfAnswer(stored: StoredAnswer): RequestView {
+  return {
+    id: stored.key,
+    hub: stored.hub,
+    version: stored.version,
+    status: stored.status,
+    state: stored.state,
+    createdAt: stored.createdAt,
+    answeredAt: stored.answeredAt,
+    endedAt: stored.endedAt,
+    request: stored.request,
+    answer: stored.answer,
+  };
+}

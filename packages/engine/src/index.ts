@@ -1,0 +1,15 @@
+export type {
+  CommandResult,
+  Engine,
+  EngineHealth,
+  OpenCallView,
+  RequestPage,
+  RequestView,
+  Submitted,
+  SubmitOptions,
+} from "./api.ts";
+export { LocalBus } from "./bus.ts";
+export { createEngine, type EngineOptions } from "./engine.ts";
+export type { Bus, Clock, EngineSignal, Logger, MaybePromise, Message } from "./ports.ts";
+export { relay, worker, type RelayResponse, type RelaySpec, type Worker, type WorkerContext } from "./worker.ts";
+export { SqliteStore, type Durability, type SqliteOptions } from "./sqlite.ts";

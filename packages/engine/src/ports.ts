@@ -1,0 +1,166 @@
+import type { Answer, RunEvent, RunStatus } from "@wheelwork/core";
+import type { RunSnapshot } from "@wheelwork/core/kernel";
+
+/** A value now, or later: a store in the same process commits at once, one over a network does not. */
+export type MaybePromise<T> = T | Promise<T>;
+
+/** The time, and what runs later. Simulated in tests; the engine asks nothing else for the time. */
+export interface Clock {
+  /** Wall clock, in milliseconds since 1970. Read once, at claim. */
+  wallMs(): number;
+  /** Monotonic time in milliseconds, from any origin. */
+  monotonicMs(): number;
+  /** Runs `task` after at least `delayMs`; the result cancels it. */
+  after(delayMs: number, task: () => void): () => void;
+  /** Runs `task` soon, after what is ready now. */
+  soon(task: () => void): void;
+}
+
+/** A message of the bus. */
+export interface Message {
+  readonly key: string;
+  readonly value: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Messages out and back, for relay workers. At least once where the bus is durable; in-process it is not. */
+export interface Bus {
+  publish(topic: string, message: Message): MaybePromise<void>;
+  /** Calls `receive` for each message of the topic, from now on; the result ends it. */
+  subscribe(topic: string, receive: (message: Message) => void): () => void;
+}
+
+/** What is stored of a live run at a checkpoint. */
+export interface StoredRun {
+  readonly key: string;
+  readonly hub: string;
+  readonly version: number;
+  readonly status: RunStatus;
+  readonly state: string;
+  readonly createdAt: number;
+  readonly answeredAt: number | undefined;
+  /** The run is loaded at claim: it has open calls. */
+  readonly hot: boolean;
+  /** When the run is due next, at the earliest; undefined: never. */
+  readonly due: number | undefined;
+  readonly root: boolean;
+  readonly snapshot: RunSnapshot;
+}
+
+/** What is stored of a request that has its answer. */
+export interface StoredAnswer {
+  readonly key: string;
+  readonly hub: string;
+  readonly version: number;
+  readonly hash: string;
+  readonly state: string;
+  readonly status: RunStatus;
+  readonly createdAt: number;
+  readonly answeredAt: number;
+  readonly endedAt: number | undefined;
+  readonly root: boolean;
+  readonly answer: Answer;
+  readonly request: unknown;
+}
+
+/** The events of one run in a batch, in order. */
+export interface RunEvents {
+  readonly key: string;
+  readonly events: readonly RunEvent[];
+}
+
+/** Everything that one batch writes, in one transaction (I9). */
+export interface Commit {
+  readonly epoch: number;
+  /** Engine time of the batch, in milliseconds. */
+  readonly now: number;
+  /** What happened: appended to the journal. */
+  readonly journal: readonly RunEvents[];
+  /** Requests that were answered, or whose run ended after its answer: written as they are now. */
+  readonly answers: readonly StoredAnswer[];
+  /** Parts of histories that are complete: of runs that ended, or that a checkpoint writes. */
+  readonly histories: readonly RunEvents[];
+  /** Live runs as they are after this batch; the journal up to and including it is then dropped. */
+  readonly checkpoint?: { readonly runs: readonly StoredRun[]; readonly ended: readonly string[] };
+}
+
+/** What an owner finds when it claims the shard. */
+export interface Claim {
+  readonly epoch: number;
+  /** Engine time of the last commit. */
+  readonly engineTime: number;
+  /** Size of the journal that is to be replayed, in bytes. */
+  readonly journalBytes: number;
+}
+
+/** Which requests to list, newest first. */
+export interface RequestFilter {
+  readonly status?: RunStatus;
+  readonly hub?: string;
+  readonly limit: number;
+  /** List only requests that were created before this place. */
+  readonly before?: { readonly createdAt: number; readonly key: string };
+}
+
+/** A line of the list of requests. */
+export interface RequestRow {
+  readonly key: string;
+  readonly hub: string;
+  readonly version: number;
+  readonly status: RunStatus;
+  readonly state: string;
+  readonly createdAt: number;
+  readonly answeredAt: number | undefined;
+}
+
+/**
+ * A durable home for the runs of one shard. All that the engine knows must be rebuilt from it.
+ * Errors of `commit` mean that the outcome is unknown: the owner drops its memory and claims anew.
+ */
+export interface Store {
+  /** Takes the shard over: no earlier owner can commit from now on (I21). */
+  claim(owner: string): MaybePromise<Claim>;
+  /** The journal since the last checkpoint, batch by batch. */
+  journal(): Iterable<readonly RunEvents[]>;
+  /** The hubs and versions of the runs at the last checkpoint. */
+  hubVersions(): readonly { readonly hub: string; readonly version: number }[];
+  /** Runs with open calls, at the last checkpoint. */
+  hotRuns(): Iterable<StoredRun>;
+  /** Runs that are due before a time, at the last checkpoint. */
+  dueRuns(before: number, limit: number): readonly StoredRun[];
+  /** The earliest time at which a stored run is due, not before `from`. */
+  nextDue(from: number): number | undefined;
+  run(key: string): StoredRun | undefined;
+  answer(key: string): StoredAnswer | undefined;
+  /** The stored parts of a run's history, oldest first. */
+  history(key: string): readonly RunEvent[];
+  /** Requests whose run is in the store, live or ended. */
+  list(filter: RequestFilter): readonly RequestRow[];
+  commit(commit: Commit): MaybePromise<void>;
+  /** Deletes answers and histories of runs that ended before a time; how many it deleted. */
+  purge(endedBefore: number, limit: number): MaybePromise<number>;
+  close(): void;
+}
+
+/** A logger: what the engine needs of pino. */
+export interface Logger {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** Something that happened in the engine, for metrics and traces. Names are stable. */
+export type EngineSignal =
+  | { readonly name: "batch"; readonly inputs: number; readonly events: number; readonly commitMs: number; readonly decideMs: number }
+  | { readonly name: "accepted" | "known" | "refused"; readonly hub: string; readonly key: string }
+  | { readonly name: "answered"; readonly hub: string; readonly key: string; readonly answer: Answer["kind"]; readonly durationMs: number }
+  | { readonly name: "attempt"; readonly callee: string; readonly key: string; readonly call: number; readonly attempt: number }
+  | { readonly name: "outcome"; readonly callee: string; readonly key: string; readonly outcome: string; readonly durationMs: number }
+  | { readonly name: "ignored"; readonly key: string; readonly reason: string }
+  | { readonly name: "incident"; readonly hub: string; readonly key: string; readonly code: string }
+  | { readonly name: "migrated"; readonly hub: string; readonly key: string; readonly from: number; readonly to: number }
+  | { readonly name: "checkpoint"; readonly runs: number; readonly durationMs: number }
+  | { readonly name: "purged"; readonly requests: number }
+  | { readonly name: "store-lost"; readonly message: string }
+  | { readonly name: "store-back" };

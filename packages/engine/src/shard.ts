@@ -1,0 +1,958 @@
+import { WheelworkError, type Answer, type Outcome, type RunEvent } from "@wheelwork/core";
+import {
+  apply,
+  Call,
+  Callback,
+  Coordinator,
+  decide,
+  idempotencyKey,
+  isRunning,
+  migrate,
+  restore,
+  Run,
+  snapshot,
+  start,
+  type HubDefinition,
+  type Ignored,
+  type Input,
+} from "@wheelwork/core/kernel";
+import { WorkerHost, type Attempt } from "./host.ts";
+import type { Bus, Claim, Clock, Commit, EngineSignal, Logger, RunEvents, Store, StoredAnswer, StoredRun } from "./ports.ts";
+import type { Worker } from "./worker.ts";
+
+/** A request that waits to be decided. */
+export interface RequestItem {
+  readonly kind: "request";
+  readonly key: string;
+  readonly hub: string;
+  readonly request: unknown;
+  readonly hash: string;
+  readonly deadlineMs?: number;
+  /** The key was made by this engine and is new for certain. */
+  readonly fresh: boolean;
+  readonly accept: (known: boolean) => void;
+  readonly refuse: (error: WheelworkError) => void;
+}
+
+/** A command, an outcome or an internal message for a run. */
+interface InputItem {
+  readonly kind: "input";
+  readonly key: string;
+  readonly input: Input;
+  readonly attempt?: Attempt;
+  readonly done?: { readonly resolve: (ignored: Ignored | undefined) => void; readonly reject: (error: WheelworkError) => void };
+}
+
+interface SpawnItem {
+  readonly kind: "spawn";
+  readonly key: string;
+  readonly hub: string;
+  readonly request: unknown;
+  readonly parent?: { readonly key: string; readonly call: number };
+}
+
+type Item = RequestItem | InputItem;
+
+/** What the loop needs of its surroundings. */
+export interface ShardOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly bus: Bus;
+  readonly log: Logger;
+  readonly hubs: ReadonlyMap<string, HubDefinition>;
+  readonly workers: readonly Worker[];
+  /** Numbers in [0, 1), for the jitter of retries. */
+  readonly random: () => number;
+  readonly owner: string;
+  readonly observe: (signal: EngineSignal) => void;
+  readonly strict: boolean;
+  readonly limits: ShardLimits;
+}
+
+/** Bounds of the loop. */
+export interface ShardLimits {
+  /** Requests that wait to be decided; beyond it they are refused. */
+  readonly queuedRequests: number;
+  /** Runs in memory; beyond it new requests are refused. */
+  readonly liveRuns: number;
+  /** Inputs of one batch. */
+  readonly batchInputs: number;
+  /** Events between two checkpoints. */
+  readonly checkpointEvents: number;
+  /** Runs that are due later than this leave the memory, in milliseconds. */
+  readonly horizonMs: number;
+}
+
+/** A run in memory. */
+interface Live {
+  readonly run: Run;
+  /** Events of the batch that is being decided. */
+  staged: RunEvent[] | undefined;
+  /** Events that no part of the stored history holds yet. */
+  history: RunEvent[];
+  /** The run has changed since its row was written, or has none. */
+  dirty: boolean;
+  stored: boolean;
+}
+
+interface Effects {
+  readonly attempts: Call[];
+  readonly closed: Call[];
+  readonly answered: Live[];
+  readonly accepted: { readonly item: RequestItem; readonly known: boolean }[];
+  readonly commanded: { readonly item: InputItem; readonly ignored: Ignored | undefined }[];
+}
+
+const emptyEffects = (): Effects => ({ attempts: [], closed: [], answered: [], accepted: [], commanded: [] });
+
+/**
+ * The durable loop over one shard (DESIGN, section 5): takes all inputs that are ready, decides them one after the
+ * other in memory, writes everything in one transaction, and only then acts.
+ */
+export class Shard {
+  readonly #options: ShardOptions;
+  readonly #host: WorkerHost;
+  #coordinator = new Coordinator();
+  readonly #live = new Map<string, Live>();
+  /** Ended runs whose row the next checkpoint deletes. */
+  readonly #endedStored = new Set<string>();
+  #inbox: Item[] = [];
+  #queuedRequests = 0;
+  readonly #internal: (InputItem | SpawnItem)[] = [];
+  readonly #waiters = new Map<string, Set<(answer: Answer) => void>>();
+  #status: "starting" | "running" | "store-lost" | "stopping" | "stopped" = "starting";
+  #claim: Claim = { epoch: 0, engineTime: 0, journalBytes: 0 };
+  #timeBase = 0;
+  #monotonicBase = 0;
+  #lastNow = 0;
+  #scheduled = false;
+  #committing: Promise<void> | undefined = undefined;
+  #cancelTimer: (() => void) | undefined = undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+  #eventsSinceCheckpoint = 0;
+  /** Stored runs that are due before this are in memory. */
+  #loadedTo = 0;
+  readonly #scan = new Callback();
+  #touched: Live[] = [];
+  #effects = emptyEffects();
+  #answers: Live[] = [];
+  #ended: Live[] = [];
+  #idle: (() => void)[] = [];
+
+  constructor(options: ShardOptions) {
+    this.#options = options;
+    this.#host = new WorkerHost(options.workers, options.bus, (attempt, outcome) => this.#reported(attempt, outcome), options.log);
+  }
+
+  get status(): "starting" | "running" | "store-lost" | "stopping" | "stopped" {
+    return this.#status;
+  }
+
+  get sizes(): { readonly liveRuns: number; readonly openAttempts: number; readonly queued: number; readonly callbacks: number } {
+    return {
+      liveRuns: this.#live.size,
+      openAttempts: this.#host.size,
+      queued: this.#inbox.length,
+      callbacks: this.#coordinator.size,
+    };
+  }
+
+  serves(spoke: string): boolean {
+    return this.#host.serves(spoke);
+  }
+
+  /** Engine time: it begins at the later of the last commit and the wall clock, and only runs forward (DESIGN, Time). */
+  now(): number {
+    const elapsed = Math.floor(this.#options.clock.monotonicMs() - this.#monotonicBase);
+    return (this.#lastNow = Math.max(this.#lastNow, this.#timeBase + elapsed));
+  }
+
+  /** Claims the shard, loads what is open, and goes on with it. */
+  async start(): Promise<void> {
+    await this.#load();
+    this.#host.attach();
+    this.#status = "running";
+    this.#resume();
+  }
+
+  /** Takes no more requests, commits what is decided, and stops. */
+  async stop(): Promise<void> {
+    if (this.#status === "stopped") return;
+    const working = this.#status === "running";
+    this.#status = "stopping";
+    if (working) await this.#settleInbox();
+    this.#status = "stopped";
+    this.#host.detach();
+    this.#host.endAll();
+    this.#cancelTimer?.();
+    for (const item of this.#inbox.splice(0)) this.#refuse(item, stopping());
+  }
+
+  /** Queues a request, or refuses it at once. */
+  request(item: RequestItem): void {
+    const { limits } = this.#options;
+    const refusal = this.#refusal();
+    if (refusal !== undefined) return item.refuse(refusal);
+    if (this.#queuedRequests >= limits.queuedRequests || this.#live.size >= limits.liveRuns) {
+      this.#options.observe({ name: "refused", hub: item.hub, key: item.key });
+      return item.refuse(
+        new WheelworkError("WW_OVERLOADED", "the engine has more requests than it may hold", {
+          next: "Send the request again later, with the same key.",
+          retryable: true,
+        }),
+      );
+    }
+    this.#queuedRequests++;
+    this.#push(item);
+  }
+
+  /** Gives a command to a run; what it gives back is why it changed nothing, or undefined. */
+  command(key: string, input: Input): Promise<Ignored | undefined> {
+    return new Promise((resolve, reject) => {
+      const refusal = this.#refusal();
+      if (refusal !== undefined) return reject(refusal);
+      this.#push({ kind: "input", key, input, done: { resolve, reject } });
+    });
+  }
+
+  /** Calls back when the request has its answer; the result takes that back. */
+  wait(key: string, callback: (answer: Answer) => void): () => void {
+    let waiters = this.#waiters.get(key);
+    if (waiters === undefined) this.#waiters.set(key, (waiters = new Set()));
+    waiters.add(callback);
+    return () => {
+      waiters.delete(callback);
+      if (waiters.size === 0 && this.#waiters.get(key) === waiters) this.#waiters.delete(key);
+    };
+  }
+
+  /** A run that has not ended, as it is now; undefined if the shard has none under this key. */
+  find(key: string): Run | undefined {
+    const live = this.#live.get(key);
+    if (live !== undefined) return live.run;
+    if (this.#endedStored.has(key)) return undefined;
+    const stored = this.#options.store.run(key);
+    return stored === undefined ? undefined : restore(key, stored.snapshot);
+  }
+
+  /** Whether what `find` shows of a run is committed. */
+  isCommitted(key: string): boolean {
+    return this.#live.get(key)?.staged === undefined;
+  }
+
+  /** The part of a run's history that is only in memory (and in the journal). */
+  unsavedHistory(key: string): readonly RunEvent[] {
+    return this.#live.get(key)?.history ?? [];
+  }
+
+  /** The runs in memory: what a list of stored rows must be overlaid with. */
+  *liveRuns(): Iterable<Run> {
+    for (const { run } of this.#live.values()) yield run;
+  }
+
+  isEnded(key: string): boolean {
+    return this.#endedStored.has(key);
+  }
+
+  #refusal(): WheelworkError | undefined {
+    switch (this.#status) {
+      case "running":
+        return undefined;
+      case "store-lost":
+        return unavailable();
+      default:
+        return stopping();
+    }
+  }
+
+  #refuse(item: Item, error: WheelworkError): void {
+    if (item.kind === "request") {
+      this.#queuedRequests--;
+      item.refuse(error);
+    } else {
+      item.done?.reject(error);
+    }
+  }
+
+  #reported(attempt: Attempt, outcome: Outcome): void {
+    if (this.#status === "stopped") return;
+    const { call, attempt: number, epoch } = attempt;
+    const input: Input = { kind: "outcome", call: call.number, attempt: number, epoch, outcome };
+    this.#push({ kind: "input", key: attempt.requestId, input, attempt });
+  }
+
+  #push(item: Item): void {
+    this.#inbox.push(item);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#options.clock.soon(() => {
+      this.#scheduled = false;
+      this.#turn();
+    });
+  }
+
+  // ---- one batch ----
+
+  #turn(): void {
+    if (this.#committing !== undefined || (this.#status !== "running" && this.#status !== "stopping")) return;
+    const { clock, limits, observe } = this.#options;
+    const began = clock.monotonicMs();
+    const items = this.#inbox.length <= limits.batchInputs ? this.#inbox : this.#inbox.slice(0, limits.batchInputs);
+    this.#inbox = items === this.#inbox ? [] : this.#inbox.slice(limits.batchInputs);
+    const now = this.now();
+    let due: readonly Callback[] = [];
+    let commit: Commit | undefined;
+    try {
+      // What waits in the queue goes before what is overdue: an outage must not undo work that is done.
+      for (const item of items) this.#take(item, now);
+      due = this.#inbox.length === 0 ? this.#coordinator.take(now, limits.batchInputs) : [];
+      for (const callback of due) this.#callBack(callback, now);
+      commit = this.#prepare(now);
+    } catch (error) {
+      return this.#lose(error, items);
+    }
+    if (commit === undefined) return this.#act();
+    const decided = clock.monotonicMs();
+    let events = 0;
+    for (const { events: list } of commit.journal) events += list.length;
+    this.#eventsSinceCheckpoint = commit.checkpoint === undefined ? this.#eventsSinceCheckpoint + events : 0;
+    const done = (): void => {
+      this.#committed(commit, now);
+      observe({
+        name: "batch",
+        inputs: items.length + due.length,
+        events,
+        decideMs: decided - began,
+        commitMs: clock.monotonicMs() - decided,
+      });
+      this.#act();
+    };
+    try {
+      const pending = this.#options.store.commit(commit);
+      if (!(pending instanceof Promise)) return done();
+      this.#committing = pending.then(done, (error: unknown) => this.#lose(error, items)).finally(() => {
+        this.#committing = undefined;
+        this.#again();
+      });
+    } catch (error) {
+      this.#lose(error, items);
+    }
+  }
+
+  #take(item: Item, now: number): void {
+    if (item.kind === "request") this.#takeRequest(item, now);
+    else this.#takeInput(item, now);
+    this.#takeInternal(now);
+  }
+
+  /** What runs of this batch have for one another: calls of hubs, their outcomes and cancels. */
+  #takeInternal(now: number): void {
+    for (let next = this.#internal.shift(); next !== undefined; next = this.#internal.shift()) {
+      if (next.kind === "spawn") this.#spawn(next, now);
+      else this.#takeInput(next, now);
+    }
+  }
+
+  #takeRequest(item: RequestItem, now: number): void {
+    this.#queuedRequests--;
+    const { key } = item;
+    const hash = item.fresh ? undefined : this.#hashOf(key);
+    if (hash !== undefined) {
+      if (hash === item.hash) return void this.#effects.accepted.push({ item, known: true });
+      return item.refuse(
+        new WheelworkError("WW_KEY_REUSED", `the request key ${key} belongs to a request with another body (I5)`, {
+          next: "Use a new key for a new request.",
+        }),
+      );
+    }
+    const options = {
+      request: item.request,
+      hash: item.hash,
+      ...(item.deadlineMs === undefined ? {} : { deadlineMs: item.deadlineMs }),
+    };
+    this.#begin(key, item.hub, options, now);
+    this.#effects.accepted.push({ item, known: false });
+  }
+
+  /** The hash of the request under a key that is known; undefined for a new key. */
+  #hashOf(key: string): string | undefined {
+    const run = this.find(key);
+    return run?.hash ?? this.#options.store.answer(key)?.hash;
+  }
+
+  #spawn(item: SpawnItem, now: number): void {
+    const { key, hub, request, parent } = item;
+    this.#begin(key, hub, { request, hash: "", ...(parent === undefined ? {} : { parent }) }, now);
+  }
+
+  #begin(key: string, hub: string, options: Parameters<typeof start>[2], now: number): void {
+    const live: Live = { run: new Run(key), staged: undefined, history: [], dirty: true, stored: false };
+    this.#live.set(key, live);
+    const definition = this.#definition(hub);
+    this.#record(live, definition, start(definition, live.run, options, this.#env(now)));
+  }
+
+  #takeInput(item: InputItem, now: number): void {
+    const live = this.#fetch(item.key);
+    if (live === undefined) {
+      this.#ignored(item, "ended");
+      return;
+    }
+    const { ignored } = this.#decide(live, item.input, now);
+    if (ignored !== undefined && item.input.kind === "outcome") this.#ignored(item, ignored);
+    else if (item.done !== undefined) this.#effects.commanded.push({ item, ignored });
+  }
+
+  #ignored(item: InputItem, reason: Ignored): void {
+    if (item.done === undefined) this.#options.observe({ name: "ignored", key: item.key, reason });
+    else this.#effects.commanded.push({ item, ignored: reason });
+  }
+
+  #decide(live: Live, input: Input, now: number): { readonly ignored?: Ignored } {
+    const { run } = live;
+    const definition = this.#definition(run.hub);
+    const env = this.#env(now);
+    if (run.version !== definition.version && run.status === "running") {
+      const from = run.version;
+      this.#record(live, definition, migrate(definition, run, input, env));
+      if (run.status !== "running") return {};
+      this.#options.observe({ name: "migrated", hub: run.hub, key: run.key, from, to: run.version });
+    }
+    const decision = decide(definition, run, input, env);
+    this.#record(live, definition, decision.events);
+    for (const again of decision.redeliver ?? []) this.#decide(live, again, now);
+    return decision.ignored === undefined ? {} : { ignored: decision.ignored };
+  }
+
+  #callBack(callback: Callback, now: number): void {
+    if (callback === this.#scan) return this.#loadDue(now);
+    const run = callback instanceof Call ? callback.run : (callback as Run);
+    const live = this.#live.get(run.key);
+    if (live?.run !== run) return;
+    this.#decide(live, callback instanceof Call ? { kind: "callDue", call: callback.number } : { kind: "due" }, now);
+    if (live.run.status !== "ended") this.#registerRun(live.run);
+    this.#takeInternal(now);
+  }
+
+  #env(now: number): { now: number; random: number; strict: boolean } {
+    return { now, random: this.#options.random(), strict: this.#options.strict };
+  }
+
+  // ---- events: applied in memory, staged for the commit, and what follows from them ----
+
+  #record(live: Live, definition: HubDefinition, events: readonly RunEvent[]): void {
+    if (events.length === 0) return;
+    if (live.staged === undefined) {
+      live.staged = [];
+      this.#touched.push(live);
+    }
+    for (const event of events) {
+      this.#closeCalls(live.run, event);
+      apply(live.run, event);
+      this.#follow(live, definition, event);
+      live.staged.push(event);
+      live.history.push(event);
+    }
+    live.dirty = true;
+    this.#registerRun(live.run);
+  }
+
+  /** Calls that an event closes: their callbacks, attempts and children end with them (I12). */
+  #closeCalls(run: Run, event: RunEvent): void {
+    if (event.type === "settled") {
+      const call = run.calls.get(event.call);
+      if (call !== undefined) this.#close(call);
+      if (event.held !== undefined) this.#closeForDrain(run, event.call);
+    } else if (event.type === "cancelling" && event.held !== undefined) {
+      this.#closeForDrain(run, -1);
+    } else if ((event.type === "entered" || event.type === "ended") && run.calls.size > 0) {
+      for (const call of run.calls.values()) {
+        this.#close(call);
+        if (call.isHub) this.#cancelChild(run, call);
+      }
+    }
+  }
+
+  #closeForDrain(run: Run, settled: number): void {
+    for (const call of run.calls.values()) {
+      if (call.number === settled) continue;
+      if (!isRunning(call)) this.#close(call);
+      else if (call.isHub) this.#cancelChild(run, call);
+    }
+  }
+
+  #close(call: Call): void {
+    this.#coordinator.cancel(call);
+    this.#effects.closed.push(call);
+  }
+
+  #cancelChild(run: Run, call: Call): void {
+    if (call.attempt === 0) return;
+    const key = childKey(run.key, call.number);
+    this.#internal.push({ kind: "input", key, input: { kind: "cancel", id: "parent" } });
+  }
+
+  #follow(live: Live, definition: HubDefinition, event: RunEvent): void {
+    const { run } = live;
+    switch (event.type) {
+      case "entered":
+      case "settled":
+      case "signalled":
+        for (const { first, inputs } of event.calls ?? []) {
+          for (let number = first; number < first + inputs.length; number++) this.#opened(run, run.calls.get(number));
+        }
+        return;
+      case "failed":
+      case "attempt":
+        this.#opened(run, run.calls.get(event.call));
+        return;
+      case "told":
+        this.#internal.push({
+          kind: "spawn",
+          key: `${run.key}/t${event.call}`,
+          hub: tellHubName(event.spoke),
+          request: { input: event.input },
+        });
+        return;
+      case "answered":
+        this.#answered(live);
+        return;
+      case "ended":
+        if (event.answer !== undefined) this.#answered(live);
+        else this.#answers.push(live);
+        this.#ended.push(live);
+        return;
+      case "incident":
+        for (const call of run.calls.values()) this.#coordinator.cancel(call);
+        this.#options.log.error({ hub: definition.name, request: run.key, state: run.state, error: event.error }, "incident");
+        this.#options.observe({ name: "incident", hub: definition.name, key: run.key, code: event.error.code });
+        return;
+      case "resumed":
+        for (const call of run.calls.values()) if (call.due !== undefined) this.#coordinator.register(call, call.due);
+        return;
+      default:
+    }
+  }
+
+  #opened(run: Run, call: Call | undefined): void {
+    if (call === undefined || call.attempt === 0) return;
+    if (call.due !== undefined) this.#coordinator.register(call, call.due);
+    if (call.backoff) return;
+    if (call.isHub) {
+      const parent = { key: run.key, call: call.number };
+      if (run.key.split("/").length > deepestCall) return this.#refuseChild(run, call);
+      this.#internal.push({ kind: "spawn", key: childKey(run.key, call.number), hub: call.callee, request: call.input, parent });
+    } else {
+      this.#effects.attempts.push(call);
+    }
+  }
+
+  /** Hubs that call one another without end stop here, with an error of their own. */
+  #refuseChild(run: Run, call: Call): void {
+    const message = `hubs call one another more than ${deepestCall} deep`;
+    const outcome = { kind: "error" as const, code: "WW_DEFECT" as const, message };
+    const input = { kind: "outcome" as const, call: call.number, attempt: 1, epoch: run.epoch, outcome };
+    this.#internal.push({ kind: "input", key: run.key, input });
+  }
+
+  #answered(live: Live): void {
+    const { run } = live;
+    this.#answers.push(live);
+    this.#effects.answered.push(live);
+    const { parent, answer } = run;
+    if (parent === undefined || answer === undefined) return;
+    const outcome = outcomeOf(answer);
+    const caller = this.#fetch(parent.key);
+    const call = caller?.run.calls.get(parent.call);
+    if (caller === undefined || call === undefined) return;
+    const input: Input = { kind: "outcome", call: parent.call, attempt: call.attempt, epoch: caller.run.epoch, outcome };
+    this.#internal.push({ kind: "input", key: parent.key, input });
+  }
+
+  #registerRun(run: Run): void {
+    const due = run.nextDue;
+    if (due === undefined) this.#coordinator.cancel(run);
+    else this.#coordinator.register(run, due);
+  }
+
+  // ---- commit ----
+
+  #prepare(now: number): Commit | undefined {
+    if (this.#touched.length === 0) return undefined;
+    const { limits } = this.#options;
+    const journal: RunEvents[] = this.#touched.map(({ run, staged }) => ({ key: run.key, events: staged ?? [] }));
+    const answers: StoredAnswer[] = [];
+    for (const live of new Set(this.#answers)) answers.push(storedAnswer(live.run));
+    const histories: RunEvents[] = [];
+    for (const { run, history } of this.#ended) histories.push({ key: run.key, events: history });
+    const commit = { epoch: this.#claim.epoch, now, journal, answers, histories };
+    if (this.#eventsSinceCheckpoint < limits.checkpointEvents) return commit;
+    return { ...commit, checkpoint: this.#checkpoint(histories) };
+  }
+
+  #checkpoint(histories: RunEvents[]): NonNullable<Commit["checkpoint"]> {
+    const runs: StoredRun[] = [];
+    const ended = [...this.#endedStored];
+    for (const live of this.#live.values()) {
+      const { run, history } = live;
+      if (run.status === "ended") {
+        if (live.stored) ended.push(run.key);
+      } else if (live.dirty) {
+        runs.push(storedRun(run));
+        if (history.length > 0) histories.push({ key: run.key, events: history });
+      }
+    }
+    return { runs, ended };
+  }
+
+  #committed(commit: Commit, now: number): void {
+    if (commit.checkpoint !== undefined) {
+      this.#endedStored.clear();
+      for (const live of this.#live.values()) {
+        if (!live.dirty || live.run.status === "ended") continue;
+        live.dirty = false;
+        live.stored = true;
+        live.history = [];
+        this.#evict(live, now);
+      }
+      this.#options.observe({ name: "checkpoint", runs: commit.checkpoint.runs.length, durationMs: 0 });
+    }
+    for (const live of this.#touched) live.staged = undefined;
+    for (const { run, stored } of this.#ended) {
+      this.#live.delete(run.key);
+      this.#coordinator.cancel(run);
+      if (stored && commit.checkpoint === undefined) this.#endedStored.add(run.key);
+    }
+    this.#touched = [];
+    this.#answers = [];
+    this.#ended = [];
+  }
+
+  /** A run that waits for long leaves the memory; its row says when it is due. */
+  #evict(live: Live, now: number): void {
+    const { run } = live;
+    const due = run.nextDue;
+    if (run.calls.size > 0 || (due !== undefined && due <= now + this.#options.limits.horizonMs)) return;
+    this.#live.delete(run.key);
+    this.#coordinator.cancel(run);
+    if (due === undefined) return;
+    this.#loadedTo = Math.min(this.#loadedTo, due);
+    this.#scanBefore(due);
+  }
+
+  #scanBefore(due: number): void {
+    const at = Math.max(0, due - Math.floor(this.#options.limits.horizonMs / 2));
+    if (this.#scan.callbackAt === -1 || at < this.#scan.callbackAt) this.#coordinator.register(this.#scan, at);
+  }
+
+  // ---- effects, after the commit ----
+
+  #act(): void {
+    const { accepted, answered, attempts, closed, commanded } = this.#effects;
+    this.#effects = emptyEffects();
+    const { observe } = this.#options;
+    for (const call of closed) this.#host.end(call);
+    for (const call of attempts) this.#dispatch(call);
+    for (const { item, known } of accepted) {
+      observe({ name: known ? "known" : "accepted", hub: item.hub, key: item.key });
+      item.accept(known);
+    }
+    for (const { run } of answered) {
+      const { answer } = run;
+      if (answer === undefined) continue;
+      observe({ name: "answered", hub: run.hub, key: run.key, answer: answer.kind, durationMs: this.#lastNow - run.createdAt });
+      const waiters = this.#waiters.get(run.key);
+      if (waiters === undefined) continue;
+      this.#waiters.delete(run.key);
+      for (const callback of waiters) callback(answer);
+    }
+    for (const { item, ignored } of commanded) item.done?.resolve(ignored);
+    this.#again();
+  }
+
+  #dispatch(call: Call): void {
+    const { run } = call;
+    // What is handed out while stopping would be lost at once; it is made at the next start.
+    if (this.#status === "stopping") return;
+    if (run.calls.get(call.number) !== call || !isRunning(call) || run.status !== "running") return;
+    this.#options.observe({ name: "attempt", callee: call.callee, key: run.key, call: call.number, attempt: call.attempt });
+    this.#host.begin({
+      requestId: run.key,
+      epoch: run.epoch,
+      call,
+      attempt: call.attempt,
+      due: call.due ?? 0,
+      idempotencyKey: idempotencyKey(run, call),
+    });
+  }
+
+  /** Goes on: at once if there is work, else when the next callback is due. */
+  #again(): void {
+    if (this.#status !== "running" && this.#status !== "stopping") return;
+    if (this.#inbox.length > 0) {
+      this.#schedule();
+      return;
+    }
+    if (!this.#scheduled) for (const resolve of this.#idle.splice(0)) resolve();
+    const at = this.#coordinator.nextAt();
+    if (at === undefined) return;
+    if (at <= this.now()) this.#schedule();
+    else this.#arm(at);
+  }
+
+  #arm(at: number): void {
+    if (at >= this.#timerAt) return;
+    this.#cancelTimer?.();
+    this.#timerAt = at;
+    // Node's timers hold 31 bits of milliseconds: longer ones are armed in steps.
+    const delay = Math.min(at - this.now(), 2 ** 31 - 1);
+    this.#cancelTimer = this.#options.clock.after(Math.max(0, delay), () => {
+      this.#timerAt = Number.POSITIVE_INFINITY;
+      this.#cancelTimer = undefined;
+      this.#schedule();
+    });
+  }
+
+  async #settleInbox(): Promise<void> {
+    while (this.#inbox.length > 0 || this.#committing !== undefined || this.#scheduled) {
+      await new Promise<void>((resolve) => {
+        this.#idle.push(resolve);
+        this.#schedule();
+      });
+      if (this.#committing !== undefined) await this.#committing;
+    }
+  }
+
+  // ---- claim, recovery, loss ----
+
+  async #load(): Promise<void> {
+    const { store, clock, hubs, owner } = this.#options;
+    this.#live.clear();
+    this.#endedStored.clear();
+    this.#coordinator = new Coordinator();
+    this.#scan.callbackAt = -1;
+    this.#touched = [];
+    this.#answers = [];
+    this.#ended = [];
+    this.#internal.length = 0;
+    this.#effects = emptyEffects();
+    this.#claim = await store.claim(owner);
+    this.#monotonicBase = clock.monotonicMs();
+    this.#timeBase = Math.max(this.#claim.engineTime, Math.floor(clock.wallMs()), this.#lastNow);
+    this.#lastNow = this.#timeBase;
+    for (const stored of store.hotRuns()) this.#restore(stored);
+    this.#eventsSinceCheckpoint = 0;
+    for (const batch of store.journal()) for (const entry of batch) this.#replay(entry);
+    for (const [key, live] of this.#live) {
+      if (live.run.status !== "ended") continue;
+      this.#live.delete(key);
+      if (live.stored) this.#endedStored.add(key);
+    }
+    this.#checkVersions(hubs);
+    this.#loadedTo = 0;
+    this.#loadDue(this.#lastNow);
+  }
+
+  /** Knows every hub version that is stored, or does not begin (I20). */
+  #checkVersions(hubs: ReadonlyMap<string, HubDefinition>): void {
+    const problems = new Set<string>();
+    const known = (hub: string, version: number): void => {
+      const definition = hubs.get(hub);
+      if (definition === undefined) problems.add(`runs of the hub ${hub} are stored, which this engine does not have`);
+      else if (definition.version < version) {
+        problems.add(`runs of ${hub} version ${version} are stored; this engine has version ${definition.version}`);
+      }
+    };
+    for (const { hub, version } of this.#options.store.hubVersions()) known(hub, version);
+    for (const { run } of this.#live.values()) known(run.hub, run.version);
+    if (problems.size === 0) return;
+    throw new WheelworkError("WW_HUB_UNKNOWN", "the store holds runs that this engine cannot go on with", {
+      problems: [...problems].map((message) => ({ path: "", message })),
+      next: "Start the engine with these hubs, in these versions or later ones, or let the old engine finish its runs.",
+    });
+  }
+
+  #restore(stored: StoredRun): Live {
+    const run = restore(stored.key, stored.snapshot);
+    const live: Live = { run, staged: undefined, history: [], dirty: false, stored: true };
+    this.#live.set(stored.key, live);
+    return live;
+  }
+
+  #replay({ key, events }: RunEvents): void {
+    let live = this.#live.get(key);
+    if (live === undefined) {
+      const stored = events[0]?.type === "started" ? undefined : this.#options.store.run(key);
+      live = stored === undefined ? { run: new Run(key), staged: undefined, history: [], dirty: true, stored: false } : this.#restore(stored);
+      this.#live.set(key, live);
+    }
+    for (const event of events) {
+      apply(live.run, event);
+      live.history.push(event);
+    }
+    live.dirty = true;
+    this.#eventsSinceCheckpoint += events.length;
+  }
+
+  /** Brings the stored runs that are due soon into memory. */
+  #loadDue(now: number): void {
+    const { store, limits } = this.#options;
+    const to = now + limits.horizonMs;
+    const most = 5000;
+    const due = store.dueRuns(to, most);
+    for (const stored of due) {
+      if (this.#live.has(stored.key) || this.#endedStored.has(stored.key)) continue;
+      this.#registerRun(this.#restore(stored).run);
+    }
+    this.#loadedTo = due.length < most ? to : (due.at(-1)?.due ?? to);
+    const next = due.length < most ? store.nextDue(to) : this.#loadedTo;
+    if (next === undefined) return;
+    if (due.length < most) this.#scanBefore(next);
+    else this.#coordinator.register(this.#scan, now + 1);
+  }
+
+  /** Goes on with what was open: callbacks are registered again, and attempts that are not overdue made again. */
+  #resume(): void {
+    for (const { run } of this.#live.values()) {
+      this.#registerRun(run);
+      if (run.status !== "running") continue;
+      for (const call of run.calls.values()) {
+        if (call.due !== undefined) this.#coordinator.register(call, call.due);
+        if (isRunning(call) && !call.isHub && (call.due ?? 0) > this.#lastNow) this.#effects.attempts.push(call);
+      }
+    }
+    this.#act();
+  }
+
+  /** The run in memory, or brought there; undefined if it has ended or never was. */
+  #fetch(key: string): Live | undefined {
+    const live = this.#live.get(key);
+    if (live !== undefined || this.#endedStored.has(key)) return live;
+    const stored = this.#options.store.run(key);
+    return stored === undefined ? undefined : this.#restore(stored);
+  }
+
+  /** A commit failed, or its outcome is unknown: nothing in memory counts any more (DESIGN, the loop). */
+  #lose(error: unknown, items: readonly Item[]): void {
+    const { log, observe } = this.#options;
+    const message = error instanceof Error ? error.message : String(error);
+    log.error({ error: message }, "the store failed; the shard is read back from it");
+    observe({ name: "store-lost", message });
+    const stopping = this.#status === "stopping";
+    this.#status = "store-lost";
+    this.#host.endAll();
+    this.#cancelTimer?.();
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    const fenced = error instanceof WheelworkError && error.code === "WW_STORE_LOCKED";
+    const rest = this.#inbox;
+    this.#inbox = [];
+    this.#queuedRequests = 0;
+    for (const item of [...items, ...rest]) {
+      // Whoever sent a request may send it again under its key; outcomes and commands are decided once the store is back.
+      if (item.kind === "request") item.refuse(unavailable());
+      else if (fenced) item.done?.reject(unavailable());
+      else this.#inbox.push(item);
+    }
+    if (fenced || stopping) {
+      this.#status = "stopped";
+      for (const resolve of this.#idle.splice(0)) resolve();
+      return;
+    }
+    this.#recover(10);
+  }
+
+  #recover(delayMs: number): void {
+    this.#options.clock.after(delayMs, () => {
+      if (this.#status !== "store-lost") return;
+      this.#load().then(
+        () => {
+          if (this.#status !== "store-lost") return;
+          this.#status = "running";
+          this.#options.observe({ name: "store-back" });
+          this.#options.log.info({}, "the store is back");
+          this.#resume();
+        },
+        (error: unknown) => {
+          this.#options.log.warn({ error: error instanceof Error ? error.message : String(error) }, "the store is not back yet");
+          this.#recover(Math.min(delayMs * 2, 2000));
+        },
+      );
+    });
+  }
+
+  #definition(hub: string): HubDefinition {
+    const definition = this.#options.hubs.get(hub);
+    if (definition === undefined) throw new WheelworkError("WW_HUB_UNKNOWN", `this engine has no hub ${hub}`);
+    return definition;
+  }
+}
+
+const deepestCall = 32;
+
+const childKey = (parent: string, call: number): string => `${parent}/${call}`;
+
+/** The hub that carries out a tell: a run of its own, so that it may outlive the one that told it. */
+export const tellHubName = (spoke: string): string => `tell:${spoke}`;
+
+function outcomeOf(answer: Answer): Outcome {
+  switch (answer.kind) {
+    case "result":
+      return { kind: "ok", output: answer.value };
+    case "timeout":
+      return { kind: "timeout" };
+    case "error": {
+      const { code, message, details } = answer;
+      const failed = { kind: "error" as const, code, message };
+      return details === undefined ? failed : { ...failed, details };
+    }
+  }
+}
+
+function storedRun(run: Run): StoredRun {
+  return {
+    key: run.key,
+    hub: run.hub,
+    version: run.version,
+    status: run.status,
+    state: run.state,
+    createdAt: run.createdAt,
+    answeredAt: run.answeredAt,
+    hot: run.calls.size > 0,
+    due: run.nextDue,
+    root: run.parent === undefined && !run.hub.startsWith("tell:"),
+    snapshot: snapshot(run),
+  };
+}
+
+function storedAnswer(run: Run): StoredAnswer {
+  return {
+    key: run.key,
+    hub: run.hub,
+    version: run.version,
+    hash: run.hash,
+    state: run.state,
+    status: run.status,
+    createdAt: run.createdAt,
+    answeredAt: run.answeredAt ?? run.updatedAt,
+    endedAt: run.endedAt,
+    root: run.parent === undefined && !run.hub.startsWith("tell:"),
+    answer: run.answer as Answer,
+    request: run.request,
+  };
+}
+
+const unavailable = (): WheelworkError =>
+  new WheelworkError("WW_STORE_UNAVAILABLE", "the store does not take commits at the moment", {
+    next: "Send it again later, with the same key.",
+    retryable: true,
+  });
+
+const stopping = (): WheelworkError =>
+  new WheelworkError("WW_STOPPING", "the engine is not running, or is stopping", {
+    next: "Send it again when it runs, with the same key.",
+    retryable: true,
+  });

@@ -1,0 +1,72 @@
+import { WheelworkError } from "@wheelwork/core";
+import type { DatabaseSync } from "node:sqlite";
+
+/**
+ * The schema, one migration after another; the number of those applied is the file's user_version. A migration that has
+ * been released is never changed.
+ */
+const migrations: readonly string[] = [
+  `
+  CREATE TABLE shard (
+    id INTEGER PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    engine_time INTEGER NOT NULL
+  );
+  -- What happened since the last checkpoint: a record a batch, an array of {key, events}.
+  CREATE TABLE journal (seq INTEGER PRIMARY KEY, record TEXT NOT NULL);
+  -- Live runs as they were at the last checkpoint.
+  CREATE TABLE run (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    hub TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    answered_at INTEGER,
+    hot INTEGER NOT NULL,
+    due INTEGER,
+    root INTEGER NOT NULL,
+    snapshot TEXT NOT NULL
+  );
+  CREATE INDEX run_hot ON run (id) WHERE hot = 1;
+  CREATE INDEX run_due ON run (due, id) WHERE hot = 0;
+  CREATE INDEX run_hub ON run (hub, version);
+  CREATE INDEX run_created ON run (created_at, key);
+  -- Requests that have their answer.
+  CREATE TABLE request (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    hub TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    state TEXT NOT NULL,
+    status TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    answered_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    root INTEGER NOT NULL,
+    answer TEXT NOT NULL,
+    request TEXT NOT NULL
+  );
+  CREATE INDEX request_created ON request (created_at, key);
+  -- Histories, in parts: what a run did up to a checkpoint, or up to its end.
+  CREATE TABLE history (id INTEGER PRIMARY KEY, key TEXT NOT NULL, events TEXT NOT NULL);
+  CREATE INDEX history_key ON history (key);
+  `,
+];
+
+/** Brings the file up to the present schema, each migration in a transaction of its own. */
+export function migrateSchema(db: DatabaseSync, path: string): void {
+  const { user_version: version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
+  if (version > migrations.length) {
+    throw new WheelworkError("WW_STORE_NEWER", `${path} was written by a newer version of Wheelwork (schema ${version})`, {
+      next: `Install that version; this one knows the schemas up to ${migrations.length}.`,
+    });
+  }
+  for (const [index, migration] of migrations.entries()) {
+    if (index < version) continue;
+    db.exec(`BEGIN IMMEDIATE; ${migration} PRAGMA user_version = ${index + 1}; COMMIT`);
+  }
+}

@@ -1,0 +1,333 @@
+import { WheelworkError, type Answer, type RunEvent, type RunStatus } from "@wheelwork/core";
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import type {
+  Claim,
+  Commit,
+  RequestFilter,
+  RequestRow,
+  RunEvents,
+  Store,
+  StoredAnswer,
+  StoredRun,
+} from "./ports.ts";
+import { migrateSchema } from "./sqlite-schema.ts";
+
+/** How much a commit waits for the disk: `full`: until it is on it; `normal`: a power failure may undo the last ones. */
+export type Durability = "full" | "normal";
+
+/** Options of the SQLite store. */
+export interface SqliteOptions {
+  /** Default `full`. */
+  readonly durability?: Durability;
+}
+
+type Row = Record<string, SQLInputValue>;
+
+/** The store of the embedded engine: one SQLite file, one owner at a time, any number of readers. */
+export class SqliteStore implements Store {
+  readonly #db: DatabaseSync;
+  readonly #lock: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  #journalBytes = 0;
+  #purgedTo = 0;
+
+  /**
+   * Opens the file, creates it if there is none, and locks it against other owners.
+   * @throws WheelworkError WW_STORE_LOCKED, WW_STORE_CORRUPT, WW_STORE_NEWER, WW_STORE_UNAVAILABLE.
+   */
+  constructor(path: string, options: SqliteOptions = {}) {
+    this.#lock = lockFile(path);
+    let db: DatabaseSync | undefined;
+    try {
+      db = new DatabaseSync(path);
+      db.exec("PRAGMA journal_mode = WAL");
+      db.exec(`PRAGMA synchronous = ${options.durability === "normal" ? "NORMAL" : "FULL"}`);
+      db.exec("PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY");
+      db.exec("PRAGMA busy_timeout = 5000");
+      migrateSchema(db, path);
+    } catch (error) {
+      db?.close();
+      this.#lock.close();
+      throw openError(error, path);
+    }
+    this.#db = db;
+  }
+
+  claim(owner: string): Claim {
+    return this.#transaction(() => {
+      this.#run(
+        `INSERT INTO shard (id, epoch, owner, engine_time) VALUES (0, 1, ?, 0)
+         ON CONFLICT (id) DO UPDATE SET epoch = epoch + 1, owner = excluded.owner`,
+        owner,
+      );
+      const { epoch, engine_time: engineTime } = this.#get("SELECT epoch, engine_time FROM shard WHERE id = 0") as Row;
+      const { bytes } = this.#get("SELECT coalesce(sum(length(record)), 0) AS bytes FROM journal") as Row;
+      this.#journalBytes = Number(bytes);
+      return { epoch: Number(epoch), engineTime: Number(engineTime), journalBytes: this.#journalBytes };
+    });
+  }
+
+  *journal(): Iterable<readonly RunEvents[]> {
+    for (const { record } of this.#statement("SELECT record FROM journal ORDER BY seq").iterate()) {
+      yield JSON.parse(String(record)) as RunEvents[];
+    }
+  }
+
+  hubVersions(): { hub: string; version: number }[] {
+    // Walks the index from one (hub, version) to the next, however many runs have it.
+    const found: { hub: string; version: number }[] = [];
+    let row = this.#get("SELECT hub, version FROM run ORDER BY hub, version LIMIT 1");
+    while (row !== undefined) {
+      const { hub, version } = row as { hub: string; version: number };
+      found.push({ hub, version });
+      row = this.#get("SELECT hub, version FROM run WHERE (hub, version) > (?, ?) ORDER BY hub, version LIMIT 1", hub, version);
+    }
+    return found;
+  }
+
+  *hotRuns(): Iterable<StoredRun> {
+    for (const row of this.#statement("SELECT * FROM run WHERE hot = 1 ORDER BY id").iterate()) yield toRun(row as Row);
+  }
+
+  dueRuns(before: number, limit: number): StoredRun[] {
+    const sql = "SELECT * FROM run WHERE hot = 0 AND due < ? ORDER BY due, id LIMIT ?";
+    return this.#statement(sql).all(before, limit).map((row) => toRun(row as Row));
+  }
+
+  nextDue(from: number): number | undefined {
+    const row = this.#get("SELECT due FROM run WHERE hot = 0 AND due >= ? ORDER BY due LIMIT 1", from);
+    return row === undefined ? undefined : Number(row["due"]);
+  }
+
+  run(key: string): StoredRun | undefined {
+    const row = this.#get("SELECT * FROM run WHERE key = ?", key);
+    return row === undefined ? undefined : toRun(row);
+  }
+
+  answer(key: string): StoredAnswer | undefined {
+    const row = this.#get("SELECT * FROM request WHERE key = ?", key);
+    return row === undefined ? undefined : toAnswer(row);
+  }
+
+  history(key: string): RunEvent[] {
+    const parts = this.#statement("SELECT events FROM history WHERE key = ? ORDER BY id").all(key);
+    return parts.flatMap(({ events }) => JSON.parse(String(events)) as RunEvent[]);
+  }
+
+  list(filter: RequestFilter): RequestRow[] {
+    const columns = "key, hub, version, status, state, created_at, answered_at";
+    const { before } = filter;
+    const conditions = ["root = 1"];
+    const values: SQLInputValue[] = [];
+    const where = (condition: string, ...bound: SQLInputValue[]): void => {
+      conditions.push(condition);
+      values.push(...bound);
+    };
+    if (filter.status !== undefined) where("status = ?", filter.status);
+    if (filter.hub !== undefined) where("hub = ?", filter.hub);
+    if (before !== undefined) where("(created_at, key) < (?, ?)", before.createdAt, before.key);
+    const tail = `WHERE ${conditions.join(" AND ")} ORDER BY created_at DESC, key DESC LIMIT ?`;
+    const live = this.#statement(`SELECT ${columns} FROM run ${tail}`).all(...values, filter.limit);
+    const done = this.#statement(`SELECT ${columns} FROM request ${tail}`).all(...values, filter.limit);
+    return [...live, ...done].map((row) => toRequestRow(row as Row));
+  }
+
+  commit(commit: Commit): void {
+    this.#transaction(() => {
+      const fence = this.#run("UPDATE shard SET engine_time = ? WHERE id = 0 AND epoch = ?", commit.now, commit.epoch);
+      if (fence.changes !== 1) {
+        throw new WheelworkError("WW_STORE_LOCKED", "another owner has taken over the store (I21)", {
+          next: "Stop this process, or the other one.",
+        });
+      }
+      if (commit.journal.length > 0) {
+        const record = JSON.stringify(commit.journal);
+        this.#run("INSERT INTO journal (record) VALUES (?)", record);
+        this.#journalBytes += record.length;
+      }
+      for (const answer of commit.answers) this.#writeAnswer(answer);
+      for (const { key, events } of commit.histories) {
+        this.#run("INSERT INTO history (key, events) VALUES (?, ?)", key, JSON.stringify(events));
+      }
+      if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint);
+    });
+    if (commit.checkpoint !== undefined) this.#journalBytes = 0;
+  }
+
+  /** Size of the journal since the last checkpoint, in characters: how much a restart has to replay. */
+  get journalBytes(): number {
+    return this.#journalBytes;
+  }
+
+  purge(endedBefore: number, limit: number): number {
+    return this.#transaction(() => {
+      const rows = this.#statement(
+        "SELECT id, key, answered_at, ended_at FROM request WHERE id > ? ORDER BY id LIMIT ?",
+      ).all(this.#purgedTo, limit);
+      let purged = 0;
+      for (const { id, key, answered_at: answeredAt, ended_at: endedAt } of rows) {
+        // Rows are in the order of their answers: what follows is younger still.
+        if (Number(answeredAt) >= endedBefore) break;
+        this.#purgedTo = Number(id);
+        if (endedAt === null || Number(endedAt) >= endedBefore) continue;
+        this.#run("DELETE FROM request WHERE id = ?", id as number);
+        this.#run("DELETE FROM history WHERE key = ?", key as string);
+        purged++;
+      }
+      if (rows.length < limit) this.#purgedTo = 0;
+      return purged;
+    });
+  }
+
+  close(): void {
+    this.#statements.clear();
+    this.#db.close();
+    this.#lock.close();
+  }
+
+  #writeAnswer(answer: StoredAnswer): void {
+    this.#run(
+      `INSERT INTO request (key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer, request)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (key) DO UPDATE SET state = excluded.state, status = excluded.status, version = excluded.version,
+         ended_at = excluded.ended_at`,
+      answer.key,
+      answer.hub,
+      answer.version,
+      answer.hash,
+      answer.state,
+      answer.status,
+      answer.createdAt,
+      answer.answeredAt,
+      answer.endedAt ?? null,
+      answer.root ? 1 : 0,
+      JSON.stringify(answer.answer),
+      JSON.stringify(answer.request),
+    );
+  }
+
+  #writeCheckpoint({ runs, ended }: NonNullable<Commit["checkpoint"]>): void {
+    for (const run of runs) {
+      this.#run(
+        `INSERT INTO run (key, hub, version, status, state, created_at, answered_at, hot, due, root, snapshot)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (key) DO UPDATE SET version = excluded.version, status = excluded.status, state = excluded.state,
+           answered_at = excluded.answered_at, hot = excluded.hot, due = excluded.due, snapshot = excluded.snapshot`,
+        run.key,
+        run.hub,
+        run.version,
+        run.status,
+        run.state,
+        run.createdAt,
+        run.answeredAt ?? null,
+        run.hot ? 1 : 0,
+        run.due ?? null,
+        run.root ? 1 : 0,
+        JSON.stringify(run.snapshot),
+      );
+    }
+    for (const key of ended) this.#run("DELETE FROM run WHERE key = ?", key);
+    this.#run("DELETE FROM journal");
+  }
+
+  #transaction<T>(body: () => T): T {
+    this.#db.exec("BEGIN IMMEDIATE");
+    try {
+      const result = body();
+      this.#db.exec("COMMIT");
+      return result;
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
+      throw error;
+    }
+  }
+
+  #statement(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) this.#statements.set(sql, (statement = this.#db.prepare(sql)));
+    return statement;
+  }
+
+  #run(sql: string, ...values: SQLInputValue[]): { changes: number | bigint } {
+    return this.#statement(sql).run(...values);
+  }
+
+  #get(sql: string, ...values: SQLInputValue[]): Row | undefined {
+    return this.#statement(sql).get(...values) as Row | undefined;
+  }
+}
+
+/**
+ * Locks the file for one owner: an exclusive transaction that stays open on a sibling database. The kernel frees it when
+ * the process dies, which a pid file does not; readers of the store itself, and backups, are not kept out.
+ */
+function lockFile(path: string): DatabaseSync {
+  const file = `${path}.lock`;
+  let lock: DatabaseSync | undefined;
+  try {
+    lock = new DatabaseSync(file);
+    lock.exec("PRAGMA busy_timeout = 0; PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
+    return lock;
+  } catch (error) {
+    lock?.close();
+    if (!/locked|busy/i.test(String(error))) throw openError(error, path);
+    throw new WheelworkError("WW_STORE_LOCKED", `${path} is in use by another process`, {
+      next: "Stop the process that owns it, or give this one another data folder.",
+      cause: error,
+    });
+  }
+}
+
+function openError(error: unknown, path: string): WheelworkError {
+  if (error instanceof WheelworkError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  if (/malformed|not a database|corrupt/i.test(message)) {
+    return new WheelworkError("WW_STORE_CORRUPT", `${path} is not a sound database: ${message}`, {
+      next: "Restore it from a backup, or move it away to begin with an empty store.",
+      cause: error,
+    });
+  }
+  return new WheelworkError("WW_STORE_UNAVAILABLE", `${path} cannot be opened for writing: ${message}`, {
+    next: "Check that its folder exists, that it may be written to, and that the disk is not full.",
+    retryable: true,
+    cause: error,
+  });
+}
+
+const optional = (value: SQLInputValue | undefined): number | undefined =>
+  value === null || value === undefined ? undefined : Number(value);
+
+function toRequestRow(row: Row): RequestRow {
+  return {
+    key: String(row["key"]),
+    hub: String(row["hub"]),
+    version: Number(row["version"]),
+    status: row["status"] as RunStatus,
+    state: String(row["state"]),
+    createdAt: Number(row["created_at"]),
+    answeredAt: optional(row["answered_at"]),
+  };
+}
+
+function toRun(row: Row): StoredRun {
+  return {
+    ...toRequestRow(row),
+    answeredAt: optional(row["answered_at"]),
+    hot: row["hot"] === 1,
+    due: optional(row["due"]),
+    root: row["root"] === 1,
+    snapshot: JSON.parse(String(row["snapshot"])) as StoredRun["snapshot"],
+  };
+}
+
+function toAnswer(row: Row): StoredAnswer {
+  return {
+    ...toRequestRow(row),
+    answeredAt: Number(row["answered_at"]),
+    endedAt: optional(row["ended_at"]),
+    hash: String(row["hash"]),
+    root: row["root"] === 1,
+    answer: JSON.parse(String(row["answer"])) as Answer,
+    request: JSON.parse(String(row["request"])) as unknown,
+  };
+}

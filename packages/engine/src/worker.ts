@@ -1,0 +1,113 @@
+import type { Failed, Outcome, Spoke, WorkerTypes } from "@wheelwork/core";
+import type { Bus, MaybePromise, Message } from "./ports.ts";
+
+/** What a worker knows of the attempt that it makes. */
+export interface WorkerContext<E extends string = string> {
+  /** The request whose hub called. */
+  readonly requestId: string;
+  readonly call: number;
+  /** From 1; it grows with each retry. */
+  readonly attempt: number;
+  /** The same over attempts and restarts: do the work of one key once (I11). */
+  readonly idempotencyKey: string;
+  /** Aborted when the attempt's deadline passes, or its call is closed. */
+  readonly signal: AbortSignal;
+  /** When the attempt is given up, in milliseconds of engine time. */
+  readonly deadline: number;
+  /** Fails the attempt with a code that the spoke declares. */
+  fail(code: E, message: string, details?: unknown): never;
+}
+
+/** Serves a spoke: makes one attempt of a call, and reports its outcome. It keeps nothing that matters. */
+export interface Worker {
+  readonly spoke: Spoke;
+  /** Subscribes to what the worker needs of the bus; the result ends it. */
+  attach?(bus: Bus): () => void;
+  attempt(input: unknown, context: WorkerContext, bus: Bus): Promise<Outcome> | Outcome;
+}
+
+/** Thrown by `context.fail`. */
+export class WorkerFailure extends Error {
+  override readonly name = "WorkerFailure";
+  readonly failed: Failed;
+
+  constructor(failed: Failed) {
+    super(`${failed.code}: ${failed.message}`);
+    this.failed = failed;
+  }
+}
+
+/** A worker that is an async function. An exception that is not `ctx.fail` becomes WW_WORKER_FAILED. */
+export function worker<I, O, E extends string>(
+  spoke: Spoke<never, unknown, E> & WorkerTypes<I, O>,
+  run: (input: I, context: WorkerContext<E>) => MaybePromise<O>,
+): Worker {
+  return {
+    spoke: spoke as unknown as Spoke,
+    attempt: (input, context) => {
+      try {
+        const output = run(input as I, context as WorkerContext<E>);
+        if (!(output instanceof Promise)) return { kind: "ok", output };
+        return output.then((value): Outcome => ({ kind: "ok", output: value }), failureOf);
+      } catch (error) {
+        return failureOf(error);
+      }
+    },
+  };
+}
+
+/** The outcome of an attempt that threw. */
+export function failureOf(error: unknown): Outcome {
+  if (error instanceof WorkerFailure) return error.failed;
+  return { kind: "error", code: "WW_WORKER_FAILED", message: error instanceof Error ? error.message : String(error) };
+}
+
+/** What a relay worker understands of a message that came back: whose answer it is, and what it says. */
+export interface RelayResponse<O, E extends string> {
+  /** The key of the message that it answers, as `send` made it. */
+  readonly correlation: string;
+  readonly outcome: Outcome<O, E>;
+}
+
+/** What a relay worker needs: where the message goes, where the answer comes from, and the two translations. */
+export interface RelaySpec<I, O, E extends string> {
+  /** Topic of the messages out. */
+  readonly to: string;
+  /** Topic of the messages back. */
+  readonly from: string;
+  /** The message of an attempt. Its key is the correlation, unless `correlation` is given. */
+  readonly send: (input: I, context: WorkerContext<E>) => Message;
+  readonly correlation?: (message: Message) => string;
+  /** What a message means; undefined if it is for another. */
+  readonly receive: (message: Message) => RelayResponse<O, E> | undefined;
+}
+
+/** A worker whose operation is a message out and a message back (the seed's FlWorkerBolt). */
+export function relay<I, O, E extends string>(
+  spoke: Spoke<never, unknown, E> & WorkerTypes<I, O>,
+  spec: RelaySpec<I, O, E>,
+): Worker {
+  const open = new Map<string, (outcome: Outcome) => void>();
+  const correlationOf = spec.correlation ?? ((message: Message) => message.key);
+  return {
+    spoke: spoke as unknown as Spoke,
+    attach: (bus) =>
+      bus.subscribe(spec.from, (message) => {
+        const response = spec.receive(message);
+        if (response !== undefined) open.get(response.correlation)?.(response.outcome as Outcome);
+      }),
+    attempt: (input, context, bus) =>
+      new Promise((resolve, reject) => {
+        const message = spec.send(input as I, context as WorkerContext<E>);
+        const correlation = correlationOf(message);
+        const settle = (outcome: Outcome): void => {
+          if (open.get(correlation) === settle) open.delete(correlation);
+          resolve(outcome);
+        };
+        open.set(correlation, settle);
+        // The engine has given the attempt up by then; what is left is to forget it.
+        context.signal.addEventListener("abort", () => settle({ kind: "timeout" }), { once: true });
+        Promise.resolve(bus.publish(spec.to, message)).catch(reject);
+      }),
+  };
+}
