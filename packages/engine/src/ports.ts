@@ -61,6 +61,9 @@ export interface StoredAnswer {
   readonly root: boolean;
   readonly answer: Answer;
   readonly request: unknown;
+  /** The batches of the journal that hold the run's events since a checkpoint last wrote a part of its history. */
+  readonly firstSeq: number;
+  readonly lastSeq: number;
 }
 
 /** The events of one run in a batch, in order. */
@@ -72,16 +75,25 @@ export interface RunEvents {
 /** Everything that one batch writes, in one transaction (I9). */
 export interface Commit {
   readonly epoch: number;
+  /** Number of the batch: one more than that of the batch before. */
+  readonly seq: number;
   /** Engine time of the batch, in milliseconds. */
   readonly now: number;
   /** What happened: appended to the journal. */
   readonly journal: readonly RunEvents[];
   /** Requests that were answered, or whose run ended after its answer: written as they are now. */
   readonly answers: readonly StoredAnswer[];
-  /** Parts of histories that are complete: of runs that ended, or that a checkpoint writes. */
+  readonly checkpoint?: Checkpoint;
+}
+
+/** Live runs as they are after a batch: a restart replays the journal from here on. */
+export interface Checkpoint {
+  /** Runs that have changed since the last checkpoint. */
+  readonly runs: readonly StoredRun[];
+  /** Runs that have a row and have ended. */
+  readonly ended: readonly string[];
+  /** What these runs did since a part of their history was last written. */
   readonly histories: readonly RunEvents[];
-  /** Live runs as they are after this batch; the journal up to and including it is then dropped. */
-  readonly checkpoint?: { readonly runs: readonly StoredRun[]; readonly ended: readonly string[] };
 }
 
 /** What an owner finds when it claims the shard. */
@@ -89,8 +101,8 @@ export interface Claim {
   readonly epoch: number;
   /** Engine time of the last commit. */
   readonly engineTime: number;
-  /** Size of the journal that is to be replayed, in bytes. */
-  readonly journalBytes: number;
+  /** Number of the last batch. */
+  readonly seq: number;
 }
 
 /** Which requests to list, newest first. */
@@ -121,7 +133,7 @@ export interface Store {
   /** Takes the shard over: no earlier owner can commit from now on (I21). */
   claim(owner: string): MaybePromise<Claim>;
   /** The journal since the last checkpoint, batch by batch. */
-  journal(): Iterable<readonly RunEvents[]>;
+  journal(): Iterable<{ readonly seq: number; readonly entries: readonly RunEvents[] }>;
   /** The hubs and versions of the runs at the last checkpoint. */
   hubVersions(): readonly { readonly hub: string; readonly version: number }[];
   /** Runs with open calls, at the last checkpoint. */
@@ -132,7 +144,7 @@ export interface Store {
   nextDue(from: number): number | undefined;
   run(key: string): StoredRun | undefined;
   answer(key: string): StoredAnswer | undefined;
-  /** The stored parts of a run's history, oldest first. */
+  /** A run's history as far as it is stored: what a live run did since a checkpoint is not in it. */
   history(key: string): readonly RunEvent[];
   /** Requests whose run is in the store, live or ended. */
   list(filter: RequestFilter): readonly RequestRow[];

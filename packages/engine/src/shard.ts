@@ -17,7 +17,7 @@ import {
   type Input,
 } from "@wheelwork/core/kernel";
 import { WorkerHost, type Attempt } from "./host.ts";
-import type { Bus, Claim, Clock, Commit, EngineSignal, Logger, RunEvents, Store, StoredAnswer, StoredRun } from "./ports.ts";
+import type { Bus, Checkpoint, Claim, Clock, Commit, EngineSignal, Logger, RunEvents, Store, StoredAnswer, StoredRun } from "./ports.ts";
 import type { Worker } from "./worker.ts";
 
 /** A request that waits to be decided. */
@@ -88,8 +88,9 @@ interface Live {
   readonly run: Run;
   /** Events of the batch that is being decided. */
   staged: RunEvent[] | undefined;
-  /** Events that no part of the stored history holds yet. */
+  /** Events since a checkpoint last wrote a part of the history, and the batch in which they begin. */
   history: RunEvent[];
+  firstSeq: number;
   /** The run has changed since its row was written, or has none. */
   dirty: boolean;
   stored: boolean;
@@ -121,7 +122,9 @@ export class Shard {
   readonly #internal: (InputItem | SpawnItem)[] = [];
   readonly #waiters = new Map<string, Set<(answer: Answer) => void>>();
   #status: "starting" | "running" | "store-lost" | "stopping" | "stopped" = "starting";
-  #claim: Claim = { epoch: 0, engineTime: 0, journalBytes: 0 };
+  #claim: Claim = { epoch: 0, engineTime: 0, seq: 0 };
+  /** Number of the last batch that was decided. */
+  #seq = 0;
   #timeBase = 0;
   #monotonicBase = 0;
   #lastNow = 0;
@@ -390,7 +393,7 @@ export class Shard {
   }
 
   #begin(key: string, hub: string, options: Parameters<typeof start>[2], now: number): void {
-    const live: Live = { run: new Run(key), staged: undefined, history: [], dirty: true, stored: false };
+    const live = newLive(new Run(key), false);
     this.#live.set(key, live);
     const definition = this.#definition(hub);
     this.#record(live, definition, start(definition, live.run, options, this.#env(now)));
@@ -450,6 +453,7 @@ export class Shard {
       live.staged = [];
       this.#touched.push(live);
     }
+    if (live.history.length === 0) live.firstSeq = this.#seq + 1;
     for (const event of events) {
       this.#closeCalls(live.run, event);
       apply(live.run, event);
@@ -585,16 +589,16 @@ export class Shard {
     if (this.#touched.length === 0) return undefined;
     const { limits } = this.#options;
     const journal: RunEvents[] = this.#touched.map(({ run, staged }) => ({ key: run.key, events: staged ?? [] }));
+    const seq = ++this.#seq;
     const answers: StoredAnswer[] = [];
-    for (const live of new Set(this.#answers)) answers.push(storedAnswer(live.run));
-    const histories: RunEvents[] = [];
-    for (const { run, history } of this.#ended) histories.push({ key: run.key, events: history });
-    const commit = { epoch: this.#claim.epoch, now, journal, answers, histories };
+    for (const { run, firstSeq } of new Set(this.#answers)) answers.push(storedAnswer(run, firstSeq, seq));
+    const commit = { epoch: this.#claim.epoch, seq, now, journal, answers };
     if (this.#eventsSinceCheckpoint < limits.checkpointEvents) return commit;
-    return { ...commit, checkpoint: this.#checkpoint(histories) };
+    return { ...commit, checkpoint: this.#checkpoint() };
   }
 
-  #checkpoint(histories: RunEvents[]): NonNullable<Commit["checkpoint"]> {
+  #checkpoint(): Checkpoint {
+    const histories: RunEvents[] = [];
     const runs: StoredRun[] = [];
     const ended = [...this.#endedStored];
     for (const live of this.#live.values()) {
@@ -606,7 +610,7 @@ export class Shard {
         if (history.length > 0) histories.push({ key: run.key, events: history });
       }
     }
-    return { runs, ended };
+    return { runs, ended, histories };
   }
 
   #committed(commit: Commit, now: number): void {
@@ -744,9 +748,10 @@ export class Shard {
     this.#monotonicBase = clock.monotonicMs();
     this.#timeBase = Math.max(this.#claim.engineTime, Math.floor(clock.wallMs()), this.#lastNow);
     this.#lastNow = this.#timeBase;
+    this.#seq = this.#claim.seq;
     for (const stored of store.hotRuns()) this.#restore(stored);
     this.#eventsSinceCheckpoint = 0;
-    for (const batch of store.journal()) for (const entry of batch) this.#replay(entry);
+    for (const { seq, entries } of store.journal()) for (const entry of entries) this.#replay(entry, seq);
     for (const [key, live] of this.#live) {
       if (live.run.status !== "ended") continue;
       this.#live.delete(key);
@@ -778,18 +783,19 @@ export class Shard {
 
   #restore(stored: StoredRun): Live {
     const run = restore(stored.key, stored.snapshot);
-    const live: Live = { run, staged: undefined, history: [], dirty: false, stored: true };
+    const live = newLive(run, true);
     this.#live.set(stored.key, live);
     return live;
   }
 
-  #replay({ key, events }: RunEvents): void {
+  #replay({ key, events }: RunEvents, seq: number): void {
     let live = this.#live.get(key);
     if (live === undefined) {
       const stored = events[0]?.type === "started" ? undefined : this.#options.store.run(key);
-      live = stored === undefined ? { run: new Run(key), staged: undefined, history: [], dirty: true, stored: false } : this.#restore(stored);
+      live = stored === undefined ? newLive(new Run(key), false) : this.#restore(stored);
       this.#live.set(key, live);
     }
+    if (live.history.length === 0) live.firstSeq = seq;
     for (const event of events) {
       apply(live.run, event);
       live.history.push(event);
@@ -891,6 +897,10 @@ export class Shard {
   }
 }
 
+function newLive(run: Run, stored: boolean): Live {
+  return { run, staged: undefined, history: [], firstSeq: 0, dirty: !stored, stored };
+}
+
 const deepestCall = 32;
 
 const childKey = (parent: string, call: number): string => `${parent}/${call}`;
@@ -928,7 +938,7 @@ function storedRun(run: Run): StoredRun {
   };
 }
 
-function storedAnswer(run: Run): StoredAnswer {
+function storedAnswer(run: Run, firstSeq: number, lastSeq: number): StoredAnswer {
   return {
     key: run.key,
     hub: run.hub,
@@ -942,6 +952,8 @@ function storedAnswer(run: Run): StoredAnswer {
     root: run.parent === undefined && !run.hub.startsWith("tell:"),
     answer: run.answer as Answer,
     request: run.request,
+    firstSeq,
+    lastSeq,
   };
 }
 

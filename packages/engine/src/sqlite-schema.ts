@@ -11,9 +11,11 @@ const migrations: readonly string[] = [
     id INTEGER PRIMARY KEY,
     epoch INTEGER NOT NULL,
     owner TEXT NOT NULL,
-    engine_time INTEGER NOT NULL
+    engine_time INTEGER NOT NULL,
+    -- The batch of the last checkpoint: a restart replays the journal after it.
+    checkpoint INTEGER NOT NULL
   );
-  -- What happened since the last checkpoint: a record a batch, an array of {key, events}.
+  -- What happened, a record a batch (journal.ts). What is older than the last checkpoint is kept for the histories.
   CREATE TABLE journal (seq INTEGER PRIMARY KEY, record TEXT NOT NULL);
   -- Live runs as they were at the last checkpoint.
   CREATE TABLE run (
@@ -48,10 +50,15 @@ const migrations: readonly string[] = [
     ended_at INTEGER,
     root INTEGER NOT NULL,
     answer TEXT NOT NULL,
-    request TEXT NOT NULL
+    request TEXT NOT NULL,
+    -- The batches that hold its events since a part of its history was last written.
+    first_seq INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    -- The checkpoint before its answer: neither this request nor a later one needs an older batch.
+    checkpoint INTEGER NOT NULL
   );
   CREATE INDEX request_created ON request (created_at, key);
-  -- Histories, in parts: what a run did up to a checkpoint, or up to its end.
+  -- Histories of runs that outlived a checkpoint: what they did up to it.
   CREATE TABLE history (id INTEGER PRIMARY KEY, key TEXT NOT NULL, events TEXT NOT NULL);
   CREATE INDEX history_key ON history (key);
   `,

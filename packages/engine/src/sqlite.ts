@@ -1,6 +1,8 @@
 import { WheelworkError, type Answer, type RunEvent, type RunStatus } from "@wheelwork/core";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import { decodeBatch, encodeBatch } from "./journal.ts";
 import type {
+  Checkpoint,
   Claim,
   Commit,
   RequestFilter,
@@ -28,7 +30,7 @@ export class SqliteStore implements Store {
   readonly #db: DatabaseSync;
   readonly #lock: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
-  #journalBytes = 0;
+  #checkpoint = 0;
   #purgedTo = 0;
 
   /**
@@ -56,20 +58,26 @@ export class SqliteStore implements Store {
   claim(owner: string): Claim {
     return this.#transaction(() => {
       this.#run(
-        `INSERT INTO shard (id, epoch, owner, engine_time) VALUES (0, 1, ?, 0)
+        `INSERT INTO shard (id, epoch, owner, engine_time, checkpoint) VALUES (0, 1, ?, 0, 0)
          ON CONFLICT (id) DO UPDATE SET epoch = epoch + 1, owner = excluded.owner`,
         owner,
       );
-      const { epoch, engine_time: engineTime } = this.#get("SELECT epoch, engine_time FROM shard WHERE id = 0") as Row;
-      const { bytes } = this.#get("SELECT coalesce(sum(length(record)), 0) AS bytes FROM journal") as Row;
-      this.#journalBytes = Number(bytes);
-      return { epoch: Number(epoch), engineTime: Number(engineTime), journalBytes: this.#journalBytes };
+      const shard = this.#get("SELECT epoch, engine_time, checkpoint FROM shard WHERE id = 0") as Row;
+      const last = this.#get("SELECT max(seq) AS seq FROM journal")?.["seq"];
+      this.#checkpoint = Number(shard["checkpoint"]);
+      return {
+        epoch: Number(shard["epoch"]),
+        engineTime: Number(shard["engine_time"]),
+        seq: Math.max(this.#checkpoint, Number(last ?? 0)),
+      };
     });
   }
 
-  *journal(): Iterable<readonly RunEvents[]> {
-    for (const { record } of this.#statement("SELECT record FROM journal ORDER BY seq").iterate()) {
-      yield JSON.parse(String(record)) as RunEvents[];
+  *journal(): Iterable<{ seq: number; entries: RunEvents[] }> {
+    // Not an open iterator: whoever replays reads rows in between.
+    const sql = "SELECT seq, record FROM journal WHERE seq > ? ORDER BY seq LIMIT 1";
+    for (let row = this.#get(sql, this.#checkpoint); row !== undefined; row = this.#get(sql, row["seq"] as number)) {
+      yield { seq: Number(row["seq"]), entries: decodeBatch(String(row["record"])) };
     }
   }
 
@@ -86,7 +94,8 @@ export class SqliteStore implements Store {
   }
 
   *hotRuns(): Iterable<StoredRun> {
-    for (const row of this.#statement("SELECT * FROM run WHERE hot = 1 ORDER BY id").iterate()) yield toRun(row as Row);
+    const rows = this.#statement("SELECT * FROM run WHERE hot = 1 ORDER BY id").iterate();
+    for (const row of rows) yield toRun(row as Row);
   }
 
   dueRuns(before: number, limit: number): StoredRun[] {
@@ -111,7 +120,17 @@ export class SqliteStore implements Store {
 
   history(key: string): RunEvent[] {
     const parts = this.#statement("SELECT events FROM history WHERE key = ? ORDER BY id").all(key);
-    return parts.flatMap(({ events }) => JSON.parse(String(events)) as RunEvent[]);
+    const events = parts.flatMap((part) => JSON.parse(String(part["events"])) as RunEvent[]);
+    const ended = this.#get("SELECT first_seq, last_seq FROM request WHERE key = ? AND ended_at IS NOT NULL", key);
+    if (ended === undefined) return events;
+    const records = this.#statement("SELECT record FROM journal WHERE seq BETWEEN ? AND ? ORDER BY seq").all(
+      ended["first_seq"] as number,
+      ended["last_seq"] as number,
+    );
+    for (const { record } of records) {
+      for (const entry of decodeBatch(String(record), key)) events.push(...entry.events);
+    }
+    return events;
   }
 
   list(filter: RequestFilter): RequestRow[] {
@@ -140,23 +159,11 @@ export class SqliteStore implements Store {
           next: "Stop this process, or the other one.",
         });
       }
-      if (commit.journal.length > 0) {
-        const record = JSON.stringify(commit.journal);
-        this.#run("INSERT INTO journal (record) VALUES (?)", record);
-        this.#journalBytes += record.length;
-      }
+      this.#run("INSERT INTO journal (seq, record) VALUES (?, ?)", commit.seq, encodeBatch(commit.now, commit.journal));
       for (const answer of commit.answers) this.#writeAnswer(answer);
-      for (const { key, events } of commit.histories) {
-        this.#run("INSERT INTO history (key, events) VALUES (?, ?)", key, JSON.stringify(events));
-      }
-      if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint);
+      if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit.seq);
     });
-    if (commit.checkpoint !== undefined) this.#journalBytes = 0;
-  }
-
-  /** Size of the journal since the last checkpoint, in characters: how much a restart has to replay. */
-  get journalBytes(): number {
-    return this.#journalBytes;
+    if (commit.checkpoint !== undefined) this.#checkpoint = commit.seq;
   }
 
   purge(endedBefore: number, limit: number): number {
@@ -175,6 +182,12 @@ export class SqliteStore implements Store {
         purged++;
       }
       if (rows.length < limit) this.#purgedTo = 0;
+      const oldest = this.#get("SELECT checkpoint FROM request ORDER BY id LIMIT 1")?.["checkpoint"] ?? this.#checkpoint;
+      this.#run(
+        "DELETE FROM journal WHERE seq IN (SELECT seq FROM journal WHERE seq <= ? ORDER BY seq LIMIT ?)",
+        oldest,
+        limit,
+      );
       return purged;
     });
   }
@@ -187,10 +200,11 @@ export class SqliteStore implements Store {
 
   #writeAnswer(answer: StoredAnswer): void {
     this.#run(
-      `INSERT INTO request (key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer, request)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO request (key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer, request,
+         first_seq, last_seq, checkpoint)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (key) DO UPDATE SET state = excluded.state, status = excluded.status, version = excluded.version,
-         ended_at = excluded.ended_at`,
+         ended_at = excluded.ended_at, first_seq = excluded.first_seq, last_seq = excluded.last_seq`,
       answer.key,
       answer.hub,
       answer.version,
@@ -203,10 +217,13 @@ export class SqliteStore implements Store {
       answer.root ? 1 : 0,
       JSON.stringify(answer.answer),
       JSON.stringify(answer.request),
+      answer.firstSeq,
+      answer.lastSeq,
+      this.#checkpoint,
     );
   }
 
-  #writeCheckpoint({ runs, ended }: NonNullable<Commit["checkpoint"]>): void {
+  #writeCheckpoint({ runs, ended, histories }: Checkpoint, seq: number): void {
     for (const run of runs) {
       this.#run(
         `INSERT INTO run (key, hub, version, status, state, created_at, answered_at, hot, due, root, snapshot)
@@ -227,7 +244,10 @@ export class SqliteStore implements Store {
       );
     }
     for (const key of ended) this.#run("DELETE FROM run WHERE key = ?", key);
-    this.#run("DELETE FROM journal");
+    for (const { key, events } of histories) {
+      this.#run("INSERT INTO history (key, events) VALUES (?, ?)", key, JSON.stringify(events));
+    }
+    this.#run("UPDATE shard SET checkpoint = ? WHERE id = 0", seq);
   }
 
   #transaction<T>(body: () => T): T {
@@ -327,6 +347,8 @@ function toAnswer(row: Row): StoredAnswer {
     endedAt: optional(row["ended_at"]),
     hash: String(row["hash"]),
     root: row["root"] === 1,
+    firstSeq: Number(row["first_seq"]),
+    lastSeq: Number(row["last_seq"]),
     answer: JSON.parse(String(row["answer"])) as Answer,
     request: JSON.parse(String(row["request"])) as unknown,
   };

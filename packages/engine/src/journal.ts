@@ -1,0 +1,58 @@
+import type { RunEvent } from "@wheelwork/core";
+import type { RunEvents } from "./ports.ts";
+
+// A record of the journal is JSON: [now, [key, event, …], …]. Most events by far are calls that settled well in a round;
+// they are written as [call, event] alone, which makes the journal of a flow a third of its size.
+
+type Stored = RunEvent | readonly [call: number, by: string];
+type StoredRunEvents = readonly [key: string, ...events: Stored[]];
+
+const quotedNames = new Map<string, string>();
+
+function quoted(name: string): string {
+  let text = quotedNames.get(name);
+  if (text === undefined) {
+    text = JSON.stringify(name);
+    // Event names come from charts, so they are few; the bound is for hubs that make names up.
+    if (quotedNames.size < 10_000) quotedNames.set(name, text);
+  }
+  return text;
+}
+
+/** The events of a batch as one text. All of them happened at `now`. */
+export function encodeBatch(now: number, batch: readonly RunEvents[]): string {
+  let text = `[${now}`;
+  for (const { key, events } of batch) {
+    text += `,[${JSON.stringify(key)}`;
+    for (const event of events) text += `,${encodeEvent(event)}`;
+    text += "]";
+  }
+  return `${text}]`;
+}
+
+function encodeEvent(event: RunEvent): string {
+  if (event.type === "settled" && event.outcome === "ok" && event.by !== undefined) {
+    const plain = event.patch === undefined && event.calls === undefined && event.held === undefined;
+    if (plain) return `[${event.call},${quoted(event.by)}]`;
+  }
+  return JSON.stringify(event);
+}
+
+/** What `encodeBatch` wrote; with `only`, the events of that run alone. */
+export function decodeBatch(text: string, only?: string): RunEvents[] {
+  const [now, ...entries] = JSON.parse(text) as [number, ...StoredRunEvents[]];
+  const batch: RunEvents[] = [];
+  for (const [key, ...events] of entries) {
+    if (only !== undefined && key !== only) continue;
+    batch.push({ key, events: events.map((event) => (isSettled(event) ? settled(now, event) : event)) });
+  }
+  return batch;
+}
+
+function isSettled(event: Stored): event is readonly [number, string] {
+  return Array.isArray(event);
+}
+
+function settled(at: number, [call, by]: readonly [number, string]): RunEvent {
+  return { type: "settled", at, call, outcome: "ok", by };
+}
