@@ -1,0 +1,16 @@
+import { defineConfig } from "vitest/config";
+
+/** Packages resolve to their TypeScript sources in development, never to a stale build. */
+const conditions = ["wheelwork-source"];
+
+export default defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  test: {
+    include: ["packages/*/test/**/*.test.ts", "examples/*/test/**/*.test.ts", "test/**/*.test.ts"],
+    pool: "forks",
+    maxWorkers: 2,
+    testTimeout: 20_000,
+    execArgv: ["--disable-warning=ExperimentalWarning", "--conditions=wheelwork-source"],
+  },
+});
