@@ -24,13 +24,16 @@ export function checkChart(chart: Chart, logics: ReadonlyMap<string, StateLogic>
   const names = Object.keys(chart);
   if (names.length === 0) problem("chart", "has no state");
   for (const name of names) {
-    if (isInteger.test(name)) problem(`chart.${name}`, "a state cannot be named by a number (the first state would move)");
+    if (isInteger.test(name))
+      problem(`chart.${name}`, "a state cannot be named by a number (the first state would move)");
     if (!logics.has(name)) problem(`behaviours.${name}`, "is missing");
   }
-  for (const name of logics.keys()) if (!(name in chart)) problem(`behaviours.${name}`, "is not a state of the chart");
+  for (const name of logics.keys())
+    if (!(name in chart)) problem(`behaviours.${name}`, "is not a state of the chart");
   for (const name of names) {
     for (const [event, target] of rowOf(chart, name)) {
-      if (target !== stay && !(target in chart)) problem(`chart.${name}.${event}`, `leads to ${target}, which is no state`);
+      if (target !== stay && !(target in chart))
+        problem(`chart.${name}.${event}`, `leads to ${target}, which is no state`);
     }
     checkLogic(chart, name, logics.get(name), problem);
   }
@@ -38,7 +41,8 @@ export function checkChart(chart: Chart, logics: ReadonlyMap<string, StateLogic>
   if (problems.length > 0) return none;
 
   const reached = reach(names.slice(0, 1), (name) => targets(chart, name));
-  for (const name of names) if (!reached.has(name)) problem(`chart.${name}`, "cannot be reached from the first state");
+  for (const name of names)
+    if (!reached.has(name)) problem(`chart.${name}`, "cannot be reached from the first state");
   const sources = new Map<string, string[]>();
   for (const name of names) {
     for (const target of targets(chart, name)) sources.set(target, [...(sources.get(target) ?? []), name]);
@@ -47,7 +51,8 @@ export function checkChart(chart: Chart, logics: ReadonlyMap<string, StateLogic>
     names.filter((name) => typeof chart[name] === "string"),
     (name) => sources.get(name) ?? [],
   );
-  for (const name of names) if (!ending.has(name)) problem(`chart.${name}`, "is a dead end: no end can be reached from it");
+  for (const name of names)
+    if (!ending.has(name)) problem(`chart.${name}`, "is a dead end: no end can be reached from it");
   for (const cycle of cycles(names, (name) => passTarget(chart, name, logics))) {
     problem(`chart.${cycle[0]}`, `an endless cycle of states that pass: ${cycle.join(" → ")}`);
   }
@@ -66,7 +71,10 @@ export function checkChart(chart: Chart, logics: ReadonlyMap<string, StateLogic>
   const waits = (name: string): boolean => logics.get(name)?.deadline !== undefined;
   for (const cycle of cycles([...late], (name) => targets(chart, name))) {
     if (cycle.some(waits)) {
-      problem(`chart.${cycle[0]}`, `an unbounded cycle of waits after the hub's deadline: ${cycle.join(" → ")}`);
+      problem(
+        `chart.${cycle[0]}`,
+        `an unbounded cycle of waits after the hub's deadline: ${cycle.join(" → ")}`,
+      );
     }
   }
   if (problems.length > 0) return none;
@@ -84,7 +92,10 @@ function checkLogic(
   if (logic === undefined) return;
   const row = chart[name];
   if ((typeof row === "string") !== (logic.kind === "end")) {
-    problem(`behaviours.${name}`, typeof row === "string" ? "an end state needs a reply" : "only an end state replies");
+    problem(
+      `behaviours.${name}`,
+      typeof row === "string" ? "an end state needs a reply" : "only an end state replies",
+    );
     return;
   }
   const moves = new Map(rowOf(chart, name).filter(([, target]) => target !== stay));
@@ -119,7 +130,11 @@ function targetOf(chart: Chart, name: string, event: string | undefined): string
   return typeof row === "object" && event !== undefined ? row[event] : undefined;
 }
 
-function deadlineTarget(chart: Chart, name: string, logics: ReadonlyMap<string, StateLogic>): string | undefined {
+function deadlineTarget(
+  chart: Chart,
+  name: string,
+  logics: ReadonlyMap<string, StateLogic>,
+): string | undefined {
   return targetOf(chart, name, logics.get(name)?.deadline?.raise);
 }
 

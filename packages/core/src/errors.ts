@@ -55,7 +55,9 @@ export class WheelworkError extends Error {
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     const problems = details.problems ?? [];
-    const list = problems.map(({ path, message: text }) => `\n  - ${path === "" ? "" : `${path}: `}${text}`).join("");
+    const list = problems
+      .map(({ path, message: text }) => `\n  - ${path === "" ? "" : `${path}: `}${text}`)
+      .join("");
     const next = details.next === undefined ? "" : `\n  ${details.next}`;
     super(`${code}: ${message}${list}${next}`, details.cause === undefined ? {} : { cause: details.cause });
     this.code = code;

@@ -58,8 +58,7 @@ export interface CallView<I> {
 
 /** Handles an outcome: the name of the event that it raises, or a function that finds it. */
 export type OnOutcome<Ev extends string, D, V, I> =
-  | Ev
-  | ((data: DeepReadonly<D>, value: DeepReadonly<V>, call: CallView<I>) => Next<Ev>);
+  Ev | ((data: DeepReadonly<D>, value: DeepReadonly<V>, call: CallView<I>) => Next<Ev>);
 
 /**
  * The outcomes of a call, handled exhaustively: success, error and timeout; or success and any failure; or all alike.
@@ -108,7 +107,10 @@ export interface WaitOptions<MoveEv extends string, D> {
 }
 
 /** Options of `s.call`. */
-export type CallOptions<Ev extends string, MoveEv extends string, D, I, O, E extends string> = WaitOptions<MoveEv, D> &
+export type CallOptions<Ev extends string, MoveEv extends string, D, I, O, E extends string> = WaitOptions<
+  MoveEv,
+  D
+> &
   OnOutcomes<MoveEv, MoveEv, D, I, O, E> & {
     readonly input: (data: DeepReadonly<D>) => I;
     /** An idempotency key of your own; it is prefixed with the spoke's name and the request. */
@@ -117,7 +119,10 @@ export type CallOptions<Ev extends string, MoveEv extends string, D, I, O, E ext
   };
 
 /** Options of `s.each`. */
-export type EachOptions<Ev extends string, MoveEv extends string, D, I, O, E extends string> = WaitOptions<MoveEv, D> &
+export type EachOptions<Ev extends string, MoveEv extends string, D, I, O, E extends string> = WaitOptions<
+  MoveEv,
+  D
+> &
   OnOutcomes<Ev, Ev, D, I, O, E> & {
     /** One call each, side by side. None: `done` at once. `null`: start nothing and wait for the deadline. */
     readonly inputs: (data: DeepReadonly<D>) => readonly I[] | null;
@@ -176,8 +181,7 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas> {
     options: WaitOptions<MovesOf<R>, D> & {
       readonly on: {
         readonly [S in keyof Sig]?:
-          | MovesOf<R>
-          | ((data: DeepReadonly<D>, payload: DeepReadonly<Out<Sig[S]>>) => Next<EventsOf<R>>);
+          MovesOf<R> | ((data: DeepReadonly<D>, payload: DeepReadonly<Out<Sig[S]>>) => Next<EventsOf<R>>);
       };
     },
   ): Behaviour<R, D>;
@@ -349,6 +353,11 @@ export function defineHub(
   if (event !== undefined && !Object.values(chart).some((row) => typeof row === "object" && event in row)) {
     problems.push({ path: "cancel", message: `no state has the event ${event}` });
   }
+  for (const [state, logic] of logics) {
+    const unknown = (logic.signals ?? []).filter((signal) => !Object.hasOwn(spec.signals ?? {}, signal));
+    for (const signal of unknown)
+      problems.push({ path: `behaviours.${state}.on`, message: `the hub takes no signal ${signal}` });
+  }
   const facts: ChartFacts = checkChart(chart, logics);
   problems.push(...facts.problems);
   if (problems.length > 0) {
@@ -371,7 +380,10 @@ export function defineHub(
     });
   }
   const { afterDeadlineMs } = facts;
-  const bound = typeof deadlineMs === "number" ? `${deadlineMs + afterDeadlineMs} ms` : `its deadline + ${afterDeadlineMs} ms`;
+  const bound =
+    typeof deadlineMs === "number"
+      ? `${deadlineMs + afterDeadlineMs} ms`
+      : `its deadline + ${afterDeadlineMs} ms`;
   const definition: HubDefinition = {
     name,
     version,
@@ -381,7 +393,8 @@ export function defineHub(
     chart,
     initial: Object.keys(chart)[0] as string,
     states,
-    deadlineMs: typeof deadlineMs === "number" ? () => deadlineMs : (deadlineMs as (request: unknown) => number),
+    deadlineMs:
+      typeof deadlineMs === "number" ? () => deadlineMs : (deadlineMs as (request: unknown) => number),
     data: spec.data as (request: unknown) => unknown,
     signals: spec.signals ?? {},
     cancel:
@@ -400,15 +413,19 @@ export function defineHub(
 
 function logicOf(row: string | Row | undefined, behaviour: unknown): StateLogic {
   if (typeof behaviour === "string") return pickLogic(() => behaviour, behaviour);
-  if (typeof row !== "object") return endLogic(behaviour as (data: unknown, s: EndBuilder<string>) => unknown);
+  if (typeof row !== "object")
+    return endLogic(behaviour as (data: unknown, s: EndBuilder<string>) => unknown);
   return (behaviour as (s: unknown) => Behaviour<unknown, unknown>)(builder).logic;
 }
 
-const step = (callee: Callable, options: Omit<Step, "callee">): { step: Step } => ({ step: { callee, ...options } });
+const step = (callee: Callable, options: Omit<Step, "callee">): { step: Step } => ({
+  step: { callee, ...options },
+});
 
 /** `s`, without its types: nothing in it depends on the state. */
 const builder = {
-  raise: (event: string, patch?: object) => (patch === undefined ? { raise: event } : { raise: event, patch }),
+  raise: (event: string, patch?: object) =>
+    patch === undefined ? { raise: event } : { raise: event, patch },
   pick: (choose: Parameters<typeof pickLogic>[0]) => ({ logic: pickLogic(choose) }),
   call: (callee: Callable, options: Parameters<typeof eachLogic>[1]) => ({
     logic: eachLogic(callee, {
@@ -417,7 +434,9 @@ const builder = {
       single: true,
     }),
   }),
-  each: (callee: Callable, options: Parameters<typeof eachLogic>[1]) => ({ logic: eachLogic(callee, options) }),
+  each: (callee: Callable, options: Parameters<typeof eachLogic>[1]) => ({
+    logic: eachLogic(callee, options),
+  }),
   step,
   sequence: (steps: readonly { step: Step }[], options: Parameters<typeof sequenceLogic>[1]) => ({
     logic: sequenceLogic(
@@ -426,5 +445,7 @@ const builder = {
     ),
   }),
   wait: (options: Parameters<typeof waitLogic>[0]) => ({ logic: waitLogic(options) }),
-  tell: (callee: Callable, options: Parameters<typeof tellLogic>[1]) => ({ logic: tellLogic(callee, options) }),
+  tell: (callee: Callable, options: Parameters<typeof tellLogic>[1]) => ({
+    logic: tellLogic(callee, options),
+  }),
 };

@@ -14,6 +14,14 @@ export {
   type WorkerTypes,
 } from "./spoke.ts";
 export {
+  hubByHandlers,
+  type CleanUpCause,
+  type Handlers,
+  type HandlersSpec,
+  type Handling,
+  type SettledCall,
+} from "./handlers.ts";
+export {
   end,
   hub,
   stay,

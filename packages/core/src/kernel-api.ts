@@ -3,6 +3,26 @@ export { Callback, Coordinator } from "./coordinator.ts";
 export { canonicalJson, deepFreeze } from "./json.ts";
 export { check, demand, type Checked } from "./schema.ts";
 export { longestCallMs } from "./spoke.ts";
-export { decide, migrate, start, type Decision, type Env, type Ignored, type Input, type StartOptions } from "./kernel.ts";
-export { apply, Call, idempotencyKey, isRunning, restore, Run, snapshot, type OpenedCalls, type ParkedInput, type RunSnapshot } from "./run.ts";
+export {
+  decide,
+  migrate,
+  start,
+  type Decision,
+  type Env,
+  type Ignored,
+  type Input,
+  type StartOptions,
+} from "./kernel.ts";
+export {
+  apply,
+  Call,
+  idempotencyKey,
+  isRunning,
+  restore,
+  Run,
+  snapshot,
+  type OpenedCalls,
+  type ParkedInput,
+  type RunSnapshot,
+} from "./run.ts";
 export type { HubDefinition, StateDefinition } from "./hub.ts";

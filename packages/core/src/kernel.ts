@@ -1,7 +1,15 @@
 import { WheelworkError } from "./errors.ts";
 import { deepFreeze } from "./json.ts";
 import type { CallRequest, OpenCall, Turn } from "./logic.ts";
-import { isRunning, type Answer, type Call, type OpenedCalls, type ParkedInput, type Run, type RunEvent } from "./run.ts";
+import {
+  isRunning,
+  type Answer,
+  type Call,
+  type OpenedCalls,
+  type ParkedInput,
+  type Run,
+  type RunEvent,
+} from "./run.ts";
 import { demand } from "./schema.ts";
 import { backoffOf, type Outcome, type Spoke } from "./spoke.ts";
 import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
@@ -133,7 +141,10 @@ function decideParked(definition: HubDefinition, run: Run, input: Input, env: En
     case "outcome": {
       const ignored = staleness(run, input);
       if (ignored !== undefined) return { events: [], ignored };
-      if (run.incident?.inputs.some((parked) => parked.kind === "outcome" && parked["call"] === input.call) === true) {
+      if (
+        run.incident?.inputs.some((parked) => parked.kind === "outcome" && parked["call"] === input.call) ===
+        true
+      ) {
         return { events: [], ignored: "duplicate" };
       }
       return { events: [{ type: "parked", at, input }] };
@@ -141,10 +152,14 @@ function decideParked(definition: HubDefinition, run: Run, input: Input, env: En
     case "callDue":
       return { events: [] };
     case "due":
-      return { events: run.answer === undefined && run.answerBy <= at ? [timeoutAnswer(definition, at)] : [] };
+      return {
+        events: run.answer === undefined && run.answerBy <= at ? [timeoutAnswer(definition, at)] : [],
+      };
     case "signal":
       if (run.commands.has(input.id)) return { events: [], ignored: "duplicate" };
-      return { events: [{ type: "signalled", at, id: input.id, signal: input.signal, payload: input.payload }] };
+      return {
+        events: [{ type: "signalled", at, id: input.id, signal: input.signal, payload: input.payload }],
+      };
     case "cancel":
       if (run.cancelling) return { events: [], ignored: "duplicate" };
       if (definition.cancel === undefined) return { events: cancelled(run, input.id, at) };
@@ -292,13 +307,21 @@ class Turning implements Decision {
 
   /** An attempt has ended: another one, or the outcome of the call. */
   #conclude(call: Call, outcome: Outcome): void {
-    if (outcome.kind === "ok" || call.isHub || this.#run.held !== undefined) return this.#settle(call, outcome);
+    if (outcome.kind === "ok" || call.isHub || this.#run.held !== undefined)
+      return this.#settle(call, outcome);
     const { retry } = this.#callee(call.callee) as Spoke;
     const hopeless = outcome.kind === "error" && retry.giveUpOn.includes(outcome.code);
     if (hopeless || call.attempt >= retry.attempts) return this.#settle(call, outcome);
     const at = this.#env.now;
     const pause = backoffOf(retry, call.attempt, this.#env.random);
-    this.events.push({ type: "failed", at, call: call.number, attempt: call.attempt, failure: outcome, due: at + pause });
+    this.events.push({
+      type: "failed",
+      at,
+      call: call.number,
+      attempt: call.attempt,
+      failure: outcome,
+      due: at + pause,
+    });
     if (pause === 0) this.#attempt(call, call.attempt + 1);
   }
 
@@ -317,7 +340,12 @@ class Turning implements Decision {
     const { logic, row } = this.#current();
     const at = this.#env.now;
     const others = run.calls.size - 1;
-    const settled = { type: "settled" as const, at, call: call.number, outcome: outcome.kind === "ok" ? "ok" as const : outcome };
+    const settled = {
+      type: "settled" as const,
+      at,
+      call: call.number,
+      outcome: outcome.kind === "ok" ? ("ok" as const) : outcome,
+    };
     const turn = logic.outcome?.(this.data, call as OpenCall, outcome, others) ?? {};
     if (run.held !== undefined) {
       // The round is lost already: only what succeeded is noted.
@@ -361,7 +389,8 @@ class Turning implements Decision {
   raiseDeadline(): void {
     const { deadline } = this.#current().logic;
     if (deadline === undefined) throw new WheelworkError("WW_DEFECT", `${this.#state} does not wait`);
-    const open = deadline.patch === undefined ? [] : (Array.from(this.#run.calls.values()) as readonly OpenCall[]);
+    const open =
+      deadline.patch === undefined ? [] : (Array.from(this.#run.calls.values()) as readonly OpenCall[]);
     this.#go(deadline.raise, deadline.patch?.(this.data, open));
   }
 
@@ -403,7 +432,9 @@ class Turning implements Decision {
       this.events.push({ type: "cancelling", at, id });
     } else if (run.held !== undefined || (logic.drain === true && this.#othersRun(undefined))) {
       const held = run.held ?? cancel.raise;
-      this.events.push(this.#patched({ type: "cancelling" as const, at, id, held }, cancel.patch?.(this.data)));
+      this.events.push(
+        this.#patched({ type: "cancelling" as const, at, id, held }, cancel.patch?.(this.data)),
+      );
     } else {
       this.events.push({ type: "cancelling", at, id });
       this.#cancelling = true;
@@ -433,13 +464,18 @@ class Turning implements Decision {
   /** Enters a state and all that follow from it without a wait. */
   enter(target: string, by: string | undefined, patch: object | undefined, byCancel = false): void {
     if (++this.#steps > mostSteps) {
-      throw new WheelworkError("WW_DEFECT", `the hub took ${mostSteps} steps without a wait, at last into ${target} (I15)`, {
-        next: "Correct the picks that lead around in a circle, then retry the incident.",
-      });
+      throw new WheelworkError(
+        "WW_DEFECT",
+        `the hub took ${mostSteps} steps without a wait, at last into ${target} (I15)`,
+        {
+          next: "Correct the picks that lead around in a circle, then retry the incident.",
+        },
+      );
     }
     const at = this.#env.now;
     const state = this.#definition.states.get(target);
-    if (state === undefined) throw new WheelworkError("WW_DEFECT", `${this.#definition.name} has no state ${target}`);
+    if (state === undefined)
+      throw new WheelworkError("WW_DEFECT", `${this.#definition.name} has no state ${target}`);
     const { logic, row } = state;
     this.#state = target;
     this.#merge(patch);
@@ -490,7 +526,8 @@ class Turning implements Decision {
     if (next === undefined) return;
     this.events.push({ type: "received", at: this.#env.now, signal: next.signal });
     const turn = handle(this.data, next.signal, next.payload);
-    if (turn.raise !== undefined && this.#target(state.row, turn.raise) !== "(stay)") this.#go(turn.raise, turn.patch);
+    if (turn.raise !== undefined && this.#target(state.row, turn.raise) !== "(stay)")
+      this.#go(turn.raise, turn.patch);
     else this.#takeBuffered(state);
   }
 
@@ -520,7 +557,9 @@ class Turning implements Decision {
         callee: callee.name,
         first,
         inputs,
-        ...(callee.kind === "hub" ? { hub: true as const } : { due: this.#env.now + (callee as Spoke).timeoutMs }),
+        ...(callee.kind === "hub"
+          ? { hub: true as const }
+          : { due: this.#env.now + (callee as Spoke).timeoutMs }),
         ...(index === undefined ? {} : { index }),
         ...(tag === undefined ? {} : { tag }),
         ...(keys === undefined ? {} : { keys }),
@@ -558,17 +597,25 @@ class Turning implements Decision {
   #current(): StateDefinition {
     const state = this.#definition.states.get(this.#state);
     if (state !== undefined) return state;
-    throw new WheelworkError("WW_UNMAPPED_STATE", `${this.#definition.name} has no state ${this.#state} (I20)`, {
-      next: "Give the hub a migrate function, then retry the incident.",
-    });
+    throw new WheelworkError(
+      "WW_UNMAPPED_STATE",
+      `${this.#definition.name} has no state ${this.#state} (I20)`,
+      {
+        next: "Give the hub a migrate function, then retry the incident.",
+      },
+    );
   }
 
   #target(row: StateDefinition["row"], event: string): string {
     const target = row[event];
     if (target !== undefined) return target;
-    throw new WheelworkError("WW_UNDECLARED_EDGE", `the state ${this.#state} has no edge for the event ${event} (I14)`, {
-      next: "Declare the edge in the chart, or raise another event.",
-    });
+    throw new WheelworkError(
+      "WW_UNDECLARED_EDGE",
+      `the state ${this.#state} has no edge for the event ${event} (I14)`,
+      {
+        next: "Declare the edge in the chart, or raise another event.",
+      },
+    );
   }
 
   #callee(name: string): Spoke {
@@ -602,14 +649,23 @@ function staleness(run: Run, input: Extract<Input, { kind: "outcome" }>): Ignore
 function answerOf(definition: HubDefinition, reply: unknown): Answer {
   const failing = (reply as Partial<Failing<string>> | null | undefined)?.["~fail"];
   if (failing !== undefined) {
+    if (failing.code === "WW_TIMEOUT")
+      return { kind: "timeout", code: "WW_TIMEOUT", message: failing.message };
     if (!definition.errors.includes(failing.code)) {
-      throw new WheelworkError("WW_INVALID_REPLY", `${definition.name} fails with ${failing.code}, which it does not declare`, {
-        next: "Add the code to the hub's errors, then retry the incident.",
-      });
+      throw new WheelworkError(
+        "WW_INVALID_REPLY",
+        `${definition.name} fails with ${failing.code}, which it does not declare`,
+        {
+          next: "Add the code to the hub's errors, then retry the incident.",
+        },
+      );
     }
     return { kind: "error", ...failing };
   }
-  return { kind: "result", value: demand(definition.reply, reply, "WW_INVALID_REPLY", `the reply of ${definition.name}`) };
+  return {
+    kind: "result",
+    value: demand(definition.reply, reply, "WW_INVALID_REPLY", `the reply of ${definition.name}`),
+  };
 }
 
 function timeoutAnswer(definition: HubDefinition, at: number): RunEvent {

@@ -38,7 +38,10 @@ export interface StateLogic {
   /** The event that it raises by itself at once, where that is fixed (pass, tell). */
   readonly passes?: string;
   /** Whether it waits for something; if so it has a deadline. */
-  readonly deadline?: { readonly raise: string; readonly patch?: (data: unknown, open: readonly OpenCall[]) => object };
+  readonly deadline?: {
+    readonly raise: string;
+    readonly patch?: (data: unknown, open: readonly OpenCall[]) => object;
+  };
   readonly withinMs?: number;
   readonly limit?: number;
   readonly drain?: boolean;
@@ -52,7 +55,8 @@ export interface StateLogic {
 }
 
 type Handler = string | ((data: unknown, value: unknown, call: OpenCall) => string | Turn);
-type Deadline = string | { readonly raise: string; readonly patch: (data: unknown, open: readonly OpenCall[]) => object };
+type Deadline =
+  string | { readonly raise: string; readonly patch: (data: unknown, open: readonly OpenCall[]) => object };
 
 interface Waiting {
   readonly deadline: Deadline;
@@ -120,7 +124,8 @@ export function eachLogic(callee: Callable, options: RoundOptions): StateLogic {
     enter: (data) => {
       const inputs = options.inputs(data);
       if (inputs === null) return {};
-      if (inputs.length === 0 && done !== undefined) return typeof done === "string" ? { raise: done } : toTurn(done(data));
+      if (inputs.length === 0 && done !== undefined)
+        return typeof done === "string" ? { raise: done } : toTurn(done(data));
       return { open: [requestCalls(callee, inputs, key)] };
     },
     outcome: (data, call, outcome) => {
@@ -192,7 +197,9 @@ export function tellLogic(
     passes: options.next,
     enter: (data) => {
       const input = options.input(data);
-      return input === null ? { raise: options.next } : { raise: options.next, tell: { callee, input: validInput(callee, input) } };
+      return input === null
+        ? { raise: options.next }
+        : { raise: options.next, tell: { callee, input: validInput(callee, input) } };
     },
   };
 }
@@ -213,7 +220,9 @@ export function requestCalls(
   key?: (input: unknown, index: number) => string,
 ): CallRequest {
   const checked = inputs.map((input) => validInput(callee, input));
-  return key === undefined ? { callee, inputs: checked } : { callee, inputs: checked, keys: checked.map(key) };
+  return key === undefined
+    ? { callee, inputs: checked }
+    : { callee, inputs: checked, keys: checked.map(key) };
 }
 
 function validInput(callee: Callable, input: unknown): unknown {

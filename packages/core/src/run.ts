@@ -98,7 +98,13 @@ export type RunEvent =
       readonly attempt: number;
       readonly due?: number;
     }
-  | { readonly type: "told"; readonly at: number; readonly call: number; readonly spoke: string; readonly input: unknown }
+  | {
+      readonly type: "told";
+      readonly at: number;
+      readonly call: number;
+      readonly spoke: string;
+      readonly input: unknown;
+    }
   | {
       readonly type: "signalled";
       readonly at: number;
@@ -111,7 +117,13 @@ export type RunEvent =
       readonly calls?: readonly OpenedCalls[];
     }
   | { readonly type: "received"; readonly at: number; readonly signal: string }
-  | { readonly type: "cancelling"; readonly at: number; readonly id: string; readonly held?: string; readonly patch?: object }
+  | {
+      readonly type: "cancelling";
+      readonly at: number;
+      readonly id: string;
+      readonly held?: string;
+      readonly patch?: object;
+    }
   | { readonly type: "answered"; readonly at: number; readonly answer: Answer }
   | { readonly type: "ended"; readonly at: number; readonly answer?: Answer }
   | {
@@ -353,9 +365,13 @@ function open(run: Run, groups: readonly OpenedCalls[] | undefined): void {
 function openCall(run: Run, number: number): Call {
   const call = run.calls.get(number);
   if (call === undefined) {
-    throw new WheelworkError("WW_STORE_CORRUPT", `an event of run ${run.key} names call ${number}, which is not open`, {
-      next: "Restore the store from a backup, and report this with the run's history.",
-    });
+    throw new WheelworkError(
+      "WW_STORE_CORRUPT",
+      `an event of run ${run.key} names call ${number}, which is not open`,
+      {
+        next: "Restore the store from a backup, and report this with the run's history.",
+      },
+    );
   }
   return call;
 }

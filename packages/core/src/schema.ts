@@ -9,7 +9,8 @@ export type In<S extends Schema> = StandardSchemaV1.InferInput<S>;
 export type Out<S extends Schema> = StandardSchemaV1.InferOutput<S>;
 
 /** The outcome of checking a value: the value as the schema yields it, or every problem that it found. */
-export type Checked<T> = { readonly value: T; readonly problems?: never } | { readonly problems: readonly Problem[] };
+export type Checked<T> =
+  { readonly value: T; readonly problems?: never } | { readonly problems: readonly Problem[] };
 
 /**
  * Checks a value against a schema.
@@ -18,9 +19,13 @@ export type Checked<T> = { readonly value: T; readonly problems?: never } | { re
 export function check<T>(schema: Schema<unknown, T>, value: unknown): Checked<T> {
   const result = schema["~standard"].validate(value);
   if (result instanceof Promise) {
-    throw new WheelworkError("WW_BAD_SPOKE", `a schema of ${schema["~standard"].vendor} validates asynchronously`, {
-      next: "Use a synchronous schema, and do asynchronous checks in a worker.",
-    });
+    throw new WheelworkError(
+      "WW_BAD_SPOKE",
+      `a schema of ${schema["~standard"].vendor} validates asynchronously`,
+      {
+        next: "Use a synchronous schema, and do asynchronous checks in a worker.",
+      },
+    );
   }
   if (result.issues === undefined) return { value: result.value };
   return { problems: result.issues.map((issue) => ({ path: pathOf(issue.path), message: issue.message })) };

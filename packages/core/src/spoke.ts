@@ -25,9 +25,7 @@ export type EngineFailure = Extract<
 
 /** How a call ended. */
 export type Outcome<O = unknown, E extends string = string> =
-  | { readonly kind: "ok"; readonly output: O }
-  | Failed<E>
-  | { readonly kind: "timeout" };
+  { readonly kind: "ok"; readonly output: O } | Failed<E> | { readonly kind: "timeout" };
 
 /** A call that ended with an error: a code that its spoke declares, or one of the engine's. */
 export interface Failed<E extends string = string> {
@@ -106,7 +104,9 @@ export function spoke<IS extends Schema, OS extends Schema, const E extends stri
   };
   const problems = problemsOf(made);
   if (problems.length > 0) {
-    throw new WheelworkError("WW_BAD_SPOKE", `the spoke ${JSON.stringify(name)} cannot be used`, { problems });
+    throw new WheelworkError("WW_BAD_SPOKE", `the spoke ${JSON.stringify(name)} cannot be used`, {
+      problems,
+    });
   }
   return Object.freeze(made);
 }
@@ -120,7 +120,8 @@ export function backoffOf(retry: Required<RetryPolicy>, attempt: number, random:
 /** The longest time that a call can take over all its attempts, in milliseconds (I17: it is finite). */
 export function longestCallMs(called: Spoke): number {
   let total = called.timeoutMs * called.retry.attempts;
-  for (let attempt = 1; attempt < called.retry.attempts; attempt++) total += backoffOf(called.retry, attempt, 0);
+  for (let attempt = 1; attempt < called.retry.attempts; attempt++)
+    total += backoffOf(called.retry, attempt, 0);
   return total;
 }
 
@@ -134,18 +135,21 @@ function problemsOf(made: Omit<Spoke, "~types">): Problem[] {
   };
   const { retry } = made;
   require(namePattern.test(made.name), "name", "must be a letter, then letters, digits, '_', '.' or '-'");
-  require(made.timeoutMs > 0 && Number.isFinite(made.timeoutMs), "timeoutMs", "must be a finite number above 0 (I6)");
-  require(Number.isInteger(retry.attempts) && retry.attempts >= 1, "retry.attempts", "must be an integer from 1");
-  require(retry.backoffMs >= 0 && Number.isFinite(retry.backoffMs), "retry.backoffMs", "must be a finite number from 0");
-  require(retry.factor >= 1 && Number.isFinite(retry.factor), "retry.factor", "must be a finite number from 1");
-  require(
-    retry.maxBackoffMs >= 0 && Number.isFinite(retry.maxBackoffMs),
-    "retry.maxBackoffMs",
-    "must be a finite number from 0",
-  );
+  require(made.timeoutMs > 0 &&
+    Number.isFinite(made.timeoutMs), "timeoutMs", "must be a finite number above 0 (I6)");
+  require(Number.isInteger(retry.attempts) &&
+    retry.attempts >= 1, "retry.attempts", "must be an integer from 1");
+  require(retry.backoffMs >= 0 &&
+    Number.isFinite(retry.backoffMs), "retry.backoffMs", "must be a finite number from 0");
+  require(retry.factor >= 1 &&
+    Number.isFinite(retry.factor), "retry.factor", "must be a finite number from 1");
+  require(retry.maxBackoffMs >= 0 &&
+    Number.isFinite(retry.maxBackoffMs), "retry.maxBackoffMs", "must be a finite number from 0");
   require(retry.jitter >= 0 && retry.jitter <= 1, "retry.jitter", "must be from 0 to 1");
-  require(Number.isInteger(made.concurrency) && made.concurrency >= 1, "concurrency", "must be an integer from 1");
+  require(Number.isInteger(made.concurrency) &&
+    made.concurrency >= 1, "concurrency", "must be an integer from 1");
   const reserved = made.errors.filter((code) => code.startsWith("WW_"));
-  require(reserved.length === 0, "errors", `codes that begin with WW_ are the engine's: ${reserved.join(", ")}`);
+  require(reserved.length ===
+    0, "errors", `codes that begin with WW_ are the engine's: ${reserved.join(", ")}`);
   return problems;
 }

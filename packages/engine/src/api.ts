@@ -101,7 +101,12 @@ export interface Engine {
   /** Asks a run to end early. @throws WheelworkError WW_NOT_FOUND. */
   cancel(id: string, options?: { readonly commandId?: string }): Promise<CommandResult>;
   /** Sends a signal to a run. @throws WheelworkError WW_NOT_FOUND, WW_SIGNAL_UNKNOWN, WW_INVALID_INPUT. */
-  signal(id: string, name: string, payload: unknown, options?: { readonly commandId?: string }): Promise<CommandResult>;
+  signal(
+    id: string,
+    name: string,
+    payload: unknown,
+    options?: { readonly commandId?: string },
+  ): Promise<CommandResult>;
   /** Makes the turn of a parked run again. @throws WheelworkError WW_NOT_FOUND, WW_NOT_INCIDENT. */
   retry(id: string, options?: { readonly commandId?: string }): Promise<CommandResult>;
   /** Ends a parked run with the error WW_INCIDENT. @throws WheelworkError WW_NOT_FOUND, WW_NOT_INCIDENT. */

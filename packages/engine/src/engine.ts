@@ -1,8 +1,33 @@
-import { end, hub, WheelworkError, type Answer, type Hub, type RunEvent, type Schema, type Spoke } from "@wheelwork/core";
-import { canonicalJson, demand, longestCallMs, type HubDefinition, type Ignored, type Input, type Run } from "@wheelwork/core/kernel";
+import {
+  end,
+  hub,
+  WheelworkError,
+  type Answer,
+  type Hub,
+  type RunEvent,
+  type Schema,
+  type Spoke,
+} from "@wheelwork/core";
+import {
+  canonicalJson,
+  demand,
+  longestCallMs,
+  type HubDefinition,
+  type Ignored,
+  type Input,
+  type Run,
+} from "@wheelwork/core/kernel";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import type { CommandResult, Engine, EngineHealth, RequestPage, RequestView, Submitted, SubmitOptions } from "./api.ts";
+import type {
+  CommandResult,
+  Engine,
+  EngineHealth,
+  RequestPage,
+  RequestView,
+  Submitted,
+  SubmitOptions,
+} from "./api.ts";
 import { LocalBus } from "./bus.ts";
 import { systemClock } from "./clock.ts";
 import type { Bus, Clock, EngineSignal, Logger, Store, StoredAnswer } from "./ports.ts";
@@ -84,7 +109,10 @@ class EmbeddedEngine implements Engine {
     checkWorkers(this.hubs, options.workers);
     this.#store =
       typeof options.store === "string"
-        ? new SqliteStore(options.store, options.durability === undefined ? {} : { durability: options.durability })
+        ? new SqliteStore(
+            options.store,
+            options.durability === undefined ? {} : { durability: options.durability },
+          )
         : options.store;
     this.#shard = new Shard({
       store: this.#store,
@@ -102,7 +130,8 @@ class EmbeddedEngine implements Engine {
   }
 
   async start(): Promise<void> {
-    for (const { definition } of this.hubs.values()) this.#log.info({ version: definition.version }, definition.answerBy);
+    for (const { definition } of this.hubs.values())
+      this.#log.info({ version: definition.version }, definition.answerBy);
     try {
       await this.#shard.start();
     } catch (error) {
@@ -128,7 +157,12 @@ class EmbeddedEngine implements Engine {
       const definition = this.#served(typeof hub === "string" ? hub : hub.name);
       const { key, deadlineMs } = options;
       checkSubmit(key, deadlineMs);
-      const valid = demand(definition.request, request, "WW_INVALID_REQUEST", `the request to ${definition.name}`);
+      const valid = demand(
+        definition.request,
+        request,
+        "WW_INVALID_REQUEST",
+        `the request to ${definition.name}`,
+      );
       const id = key ?? randomBytes(16).toString("hex");
       this.#shard.request({
         kind: "request",
@@ -166,7 +200,11 @@ class EmbeddedEngine implements Engine {
     });
   }
 
-  async call<I, O, E extends string>(hub: Hub<I, O, E>, request: I, options?: SubmitOptions): Promise<Answer<O, E>> {
+  async call<I, O, E extends string>(
+    hub: Hub<I, O, E>,
+    request: I,
+    options?: SubmitOptions,
+  ): Promise<Answer<O, E>> {
     const { id } = await this.submit(hub as Hub<I>, request, options);
     return (await this.answer(id)) as Answer<O, E>;
   }
@@ -194,7 +232,11 @@ class EmbeddedEngine implements Engine {
       ...(hub === undefined ? {} : { hub }),
       ...(before === undefined ? {} : { before }),
     });
-    const merged = new Map(rows.filter((row) => !this.#shard.isEnded(row.key) || row.status === "ended").map((row) => [row.key, row]));
+    const merged = new Map(
+      rows
+        .filter((row) => !this.#shard.isEnded(row.key) || row.status === "ended")
+        .map((row) => [row.key, row]),
+    );
     for (const run of this.#shard.liveRuns()) {
       merged.delete(run.key);
       if (run.parent !== undefined || run.hub.startsWith("tell:")) continue;
@@ -214,7 +256,9 @@ class EmbeddedEngine implements Engine {
       answeredAt: row.answeredAt,
     }));
     const last = page.at(-1);
-    return more && last !== undefined ? { items: page, cursor: `${last.createdAt}.${last.id}` } : { items: page };
+    return more && last !== undefined
+      ? { items: page, cursor: `${last.createdAt}.${last.id}` }
+      : { items: page };
   }
 
   history(id: string): readonly RunEvent[] {
@@ -244,14 +288,23 @@ class EmbeddedEngine implements Engine {
       });
     }
     const valid = demand(schema, payload, "WW_INVALID_INPUT", `the payload of the signal ${name}`);
-    return this.#command(id, { kind: "signal", id: options.commandId ?? randomUUID(), signal: name, payload: valid });
+    return this.#command(id, {
+      kind: "signal",
+      id: options.commandId ?? randomUUID(),
+      signal: name,
+      payload: valid,
+    });
   }
 
   retry(id: string, options: { readonly commandId?: string } = {}): Promise<CommandResult> {
     return this.#command(id, { kind: "retry", id: options.commandId ?? randomUUID() });
   }
 
-  resolve(id: string, message: string, options: { readonly commandId?: string } = {}): Promise<CommandResult> {
+  resolve(
+    id: string,
+    message: string,
+    options: { readonly commandId?: string } = {},
+  ): Promise<CommandResult> {
     return this.#command(id, { kind: "resolve", id: options.commandId ?? randomUUID(), message });
   }
 
@@ -284,14 +337,21 @@ class EmbeddedEngine implements Engine {
     this.#cancelPurge = this.#clock.after(delayMs, () => {
       const most = 500;
       Promise.resolve()
-        .then(() => (this.#shard.status === "running" ? this.#store.purge(this.#shard.now() - this.#retentionMs, most) : 0))
+        .then(() =>
+          this.#shard.status === "running"
+            ? this.#store.purge(this.#shard.now() - this.#retentionMs, most)
+            : 0,
+        )
         .then(
           (requests) => {
             if (requests > 0) this.#observe({ name: "purged", requests });
             this.#schedulePurge(requests === most ? 50 : 60_000);
           },
           (error: unknown) => {
-            this.#log.warn({ error: String(error) }, "answers that have outlived their retention could not be deleted");
+            this.#log.warn(
+              { error: String(error) },
+              "answers that have outlived their retention could not be deleted",
+            );
             this.#schedulePurge(60_000);
           },
         );
@@ -305,7 +365,9 @@ function collectHubs(hubs: readonly Hub[]): Map<string, Hub> {
     const known = collected.get(hub.name);
     if (known === hub) return;
     if (known !== undefined) {
-      throw new WheelworkError("WW_CONFIG", `two hubs are named ${hub.name}`, { next: "Give each hub a name of its own." });
+      throw new WheelworkError("WW_CONFIG", `two hubs are named ${hub.name}`, {
+        next: "Give each hub a name of its own.",
+      });
     }
     collected.set(hub.name, hub);
     for (const callee of hub.definition.callees.values()) if (callee.kind === "hub") add(callee as Hub);
@@ -321,8 +383,10 @@ function checkWorkers(hubs: ReadonlyMap<string, Hub>, workers: readonly Worker[]
     for (const callee of definition.callees.values()) {
       if (callee.kind === "hub") continue;
       const spoke = served.get(callee.name);
-      if (spoke === undefined) problems.set(callee.name, `the hub ${name} calls the spoke ${callee.name}, which no worker serves`);
-      else if (spoke !== callee) problems.set(callee.name, `the worker of ${callee.name} serves another spoke of that name`);
+      if (spoke === undefined)
+        problems.set(callee.name, `the hub ${name} calls the spoke ${callee.name}, which no worker serves`);
+      else if (spoke !== callee)
+        problems.set(callee.name, `the worker of ${callee.name} serves another spoke of that name`);
     }
   }
   if (problems.size === 0) return;
@@ -332,7 +396,9 @@ function checkWorkers(hubs: ReadonlyMap<string, Hub>, workers: readonly Worker[]
   });
 }
 
-const anything: Schema = { "~standard": { version: 1, vendor: "wheelwork", validate: (value) => ({ value }) } };
+const anything: Schema = {
+  "~standard": { version: 1, vendor: "wheelwork", validate: (value) => ({ value }) },
+};
 
 /** A tell is a run of its own, of a hub that makes one call: retried as its spoke says, recorded, and independent. */
 function tellHubs(workers: readonly Worker[]): HubDefinition[] {
@@ -349,7 +415,12 @@ function tellHubs(workers: readonly Worker[]): HubDefinition[] {
       },
       {
         Telling: (s) =>
-          s.call(spoke as Spoke, { input: ({ input }) => input, ok: "Delivered", failed: "Failed", deadline: "Failed" }),
+          s.call(spoke as Spoke, {
+            input: ({ input }) => input,
+            ok: "Delivered",
+            failed: "Failed",
+            deadline: "Failed",
+          }),
         Told: () => ({}),
         Lost: (_data, s) => s.fail("not-delivered", `the spoke ${spoke.name} did not take what it was told`),
       },
@@ -360,7 +431,10 @@ function tellHubs(workers: readonly Worker[]): HubDefinition[] {
 
 /** 32 hex digits of SHA-256 over the hub and the canonical body: equal requests, equal hashes. */
 function hashOf(hub: string, request: unknown): string {
-  return createHash("sha256").update(`${hub}\n${canonicalJson(request)}`).digest("hex").slice(0, 32);
+  return createHash("sha256")
+    .update(`${hub}\n${canonicalJson(request)}`)
+    .digest("hex")
+    .slice(0, 32);
 }
 
 const keyPattern = /^[\x21-\x7e]{1,200}$/;
@@ -368,12 +442,16 @@ const keyPattern = /^[\x21-\x7e]{1,200}$/;
 function checkSubmit(key: string | undefined, deadlineMs: number | undefined): void {
   const problems = [];
   if (key !== undefined && (!keyPattern.test(key) || key.includes("/"))) {
-    problems.push({ path: "key", message: "must be 1 to 200 printable ASCII characters without blanks and '/'" });
+    problems.push({
+      path: "key",
+      message: "must be 1 to 200 printable ASCII characters without blanks and '/'",
+    });
   }
   if (deadlineMs !== undefined && !(Number.isFinite(deadlineMs) && deadlineMs > 0)) {
     problems.push({ path: "deadlineMs", message: "must be a finite number above 0" });
   }
-  if (problems.length > 0) throw new WheelworkError("WW_INVALID_REQUEST", "the request cannot be accepted", { problems });
+  if (problems.length > 0)
+    throw new WheelworkError("WW_INVALID_REQUEST", "the request cannot be accepted", { problems });
 }
 
 function commandResult(id: string, ignored: Ignored | undefined): CommandResult {
@@ -428,7 +506,13 @@ function viewOfRun(run: Run): RequestView {
     request: run.request,
     answer: run.answer,
     data: run.data,
-    openCalls: Array.from(run.calls.values(), ({ number, callee, attempt, due, input }) => ({ call: number, callee, attempt, due, input })),
+    openCalls: Array.from(run.calls.values(), ({ number, callee, attempt, due, input }) => ({
+      call: number,
+      callee,
+      attempt,
+      due,
+      input,
+    })),
     ...(run.incident === undefined ? {} : { incident: run.incident }),
   };
 }

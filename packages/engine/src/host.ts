@@ -136,7 +136,9 @@ export class WorkerHost {
     if (outcome.kind === "timeout") return outcome;
     if (outcome.kind === "error") {
       if (spoke.errors.includes(outcome.code) || outcome.code.startsWith("WW_")) return outcome;
-      return invalid(`the worker of ${spoke.name} failed with ${outcome.code}, which the spoke does not declare`);
+      return invalid(
+        `the worker of ${spoke.name} failed with ${outcome.code}, which the spoke does not declare`,
+      );
     }
     let checked;
     try {
@@ -145,7 +147,9 @@ export class WorkerHost {
       return failureOf(error);
     }
     if (checked.problems === undefined) return { kind: "ok", output: checked.value };
-    const list = checked.problems.map(({ path, message }) => (path === "" ? message : `${path}: ${message}`)).join("; ");
+    const list = checked.problems
+      .map(({ path, message }) => (path === "" ? message : `${path}: ${message}`))
+      .join("; ");
     this.#log.error({ spoke: spoke.name, problems: checked.problems }, "a worker's output is not valid");
     return invalid(`the output of the worker of ${spoke.name} is not valid: ${list}`);
   }

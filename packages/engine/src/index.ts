@@ -11,5 +11,12 @@ export type {
 export { LocalBus } from "./bus.ts";
 export { createEngine, type EngineOptions } from "./engine.ts";
 export type { Bus, Clock, EngineSignal, Logger, MaybePromise, Message } from "./ports.ts";
-export { relay, worker, type RelayResponse, type RelaySpec, type Worker, type WorkerContext } from "./worker.ts";
+export {
+  relay,
+  worker,
+  type RelayResponse,
+  type RelaySpec,
+  type Worker,
+  type WorkerContext,
+} from "./worker.ts";
 export { SqliteStore, type Durability, type SqliteOptions } from "./sqlite.ts";

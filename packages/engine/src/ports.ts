@@ -164,14 +164,44 @@ export interface Logger {
 
 /** Something that happened in the engine, for metrics and traces. Names are stable. */
 export type EngineSignal =
-  | { readonly name: "batch"; readonly inputs: number; readonly events: number; readonly commitMs: number; readonly decideMs: number }
+  | {
+      readonly name: "batch";
+      readonly inputs: number;
+      readonly events: number;
+      readonly commitMs: number;
+      readonly decideMs: number;
+    }
   | { readonly name: "accepted" | "known" | "refused"; readonly hub: string; readonly key: string }
-  | { readonly name: "answered"; readonly hub: string; readonly key: string; readonly answer: Answer["kind"]; readonly durationMs: number }
-  | { readonly name: "attempt"; readonly callee: string; readonly key: string; readonly call: number; readonly attempt: number }
-  | { readonly name: "outcome"; readonly callee: string; readonly key: string; readonly outcome: string; readonly durationMs: number }
+  | {
+      readonly name: "answered";
+      readonly hub: string;
+      readonly key: string;
+      readonly answer: Answer["kind"];
+      readonly durationMs: number;
+    }
+  | {
+      readonly name: "attempt";
+      readonly callee: string;
+      readonly key: string;
+      readonly call: number;
+      readonly attempt: number;
+    }
+  | {
+      readonly name: "outcome";
+      readonly callee: string;
+      readonly key: string;
+      readonly outcome: string;
+      readonly durationMs: number;
+    }
   | { readonly name: "ignored"; readonly key: string; readonly reason: string }
   | { readonly name: "incident"; readonly hub: string; readonly key: string; readonly code: string }
-  | { readonly name: "migrated"; readonly hub: string; readonly key: string; readonly from: number; readonly to: number }
+  | {
+      readonly name: "migrated";
+      readonly hub: string;
+      readonly key: string;
+      readonly from: number;
+      readonly to: number;
+    }
   | { readonly name: "checkpoint"; readonly runs: number; readonly durationMs: number }
   | { readonly name: "purged"; readonly requests: number }
   | { readonly name: "store-lost"; readonly message: string }

@@ -17,7 +17,19 @@ import {
   type Input,
 } from "@wheelwork/core/kernel";
 import { WorkerHost, type Attempt } from "./host.ts";
-import type { Bus, Checkpoint, Claim, Clock, Commit, EngineSignal, Logger, RunEvents, Store, StoredAnswer, StoredRun } from "./ports.ts";
+import type {
+  Bus,
+  Checkpoint,
+  Claim,
+  Clock,
+  Commit,
+  EngineSignal,
+  Logger,
+  RunEvents,
+  Store,
+  StoredAnswer,
+  StoredRun,
+} from "./ports.ts";
 import type { Worker } from "./worker.ts";
 
 /** A request that waits to be decided. */
@@ -40,7 +52,10 @@ interface InputItem {
   readonly key: string;
   readonly input: Input;
   readonly attempt?: Attempt;
-  readonly done?: { readonly resolve: (ignored: Ignored | undefined) => void; readonly reject: (error: WheelworkError) => void };
+  readonly done?: {
+    readonly resolve: (ignored: Ignored | undefined) => void;
+    readonly reject: (error: WheelworkError) => void;
+  };
 }
 
 interface SpawnItem {
@@ -144,14 +159,24 @@ export class Shard {
 
   constructor(options: ShardOptions) {
     this.#options = options;
-    this.#host = new WorkerHost(options.workers, options.bus, (attempt, outcome) => this.#reported(attempt, outcome), options.log);
+    this.#host = new WorkerHost(
+      options.workers,
+      options.bus,
+      (attempt, outcome) => this.#reported(attempt, outcome),
+      options.log,
+    );
   }
 
   get status(): "starting" | "running" | "store-lost" | "stopping" | "stopped" {
     return this.#status;
   }
 
-  get sizes(): { readonly liveRuns: number; readonly openAttempts: number; readonly queued: number; readonly callbacks: number } {
+  get sizes(): {
+    readonly liveRuns: number;
+    readonly openAttempts: number;
+    readonly queued: number;
+    readonly callbacks: number;
+  } {
     return {
       liveRuns: this.#live.size,
       openAttempts: this.#host.size,
@@ -304,7 +329,8 @@ export class Shard {
     if (this.#committing !== undefined || (this.#status !== "running" && this.#status !== "stopping")) return;
     const { clock, limits, observe } = this.#options;
     const began = clock.monotonicMs();
-    const items = this.#inbox.length <= limits.batchInputs ? this.#inbox : this.#inbox.slice(0, limits.batchInputs);
+    const items =
+      this.#inbox.length <= limits.batchInputs ? this.#inbox : this.#inbox.slice(0, limits.batchInputs);
     this.#inbox = items === this.#inbox ? [] : this.#inbox.slice(limits.batchInputs);
     const now = this.now();
     let due: readonly Callback[] = [];
@@ -337,10 +363,12 @@ export class Shard {
     try {
       const pending = this.#options.store.commit(commit);
       if (!(pending instanceof Promise)) return done();
-      this.#committing = pending.then(done, (error: unknown) => this.#lose(error, items)).finally(() => {
-        this.#committing = undefined;
-        this.#again();
-      });
+      this.#committing = pending
+        .then(done, (error: unknown) => this.#lose(error, items))
+        .finally(() => {
+          this.#committing = undefined;
+          this.#again();
+        });
     } catch (error) {
       this.#lose(error, items);
     }
@@ -367,9 +395,13 @@ export class Shard {
     if (hash !== undefined) {
       if (hash === item.hash) return void this.#effects.accepted.push({ item, known: true });
       return item.refuse(
-        new WheelworkError("WW_KEY_REUSED", `the request key ${key} belongs to a request with another body (I5)`, {
-          next: "Use a new key for a new request.",
-        }),
+        new WheelworkError(
+          "WW_KEY_REUSED",
+          `the request key ${key} belongs to a request with another body (I5)`,
+          {
+            next: "Use a new key for a new request.",
+          },
+        ),
       );
     }
     const options = {
@@ -436,7 +468,11 @@ export class Shard {
     const run = callback instanceof Call ? callback.run : (callback as Run);
     const live = this.#live.get(run.key);
     if (live?.run !== run) return;
-    this.#decide(live, callback instanceof Call ? { kind: "callDue", call: callback.number } : { kind: "due" }, now);
+    this.#decide(
+      live,
+      callback instanceof Call ? { kind: "callDue", call: callback.number } : { kind: "due" },
+      now,
+    );
     if (live.run.status !== "ended") this.#registerRun(live.run);
     this.#takeInternal(now);
   }
@@ -507,7 +543,8 @@ export class Shard {
       case "settled":
       case "signalled":
         for (const { first, inputs } of event.calls ?? []) {
-          for (let number = first; number < first + inputs.length; number++) this.#opened(run, run.calls.get(number));
+          for (let number = first; number < first + inputs.length; number++)
+            this.#opened(run, run.calls.get(number));
         }
         return;
       case "failed":
@@ -532,11 +569,20 @@ export class Shard {
         return;
       case "incident":
         for (const call of run.calls.values()) this.#coordinator.cancel(call);
-        this.#options.log.error({ hub: definition.name, request: run.key, state: run.state, error: event.error }, "incident");
-        this.#options.observe({ name: "incident", hub: definition.name, key: run.key, code: event.error.code });
+        this.#options.log.error(
+          { hub: definition.name, request: run.key, state: run.state, error: event.error },
+          "incident",
+        );
+        this.#options.observe({
+          name: "incident",
+          hub: definition.name,
+          key: run.key,
+          code: event.error.code,
+        });
         return;
       case "resumed":
-        for (const call of run.calls.values()) if (call.due !== undefined) this.#coordinator.register(call, call.due);
+        for (const call of run.calls.values())
+          if (call.due !== undefined) this.#coordinator.register(call, call.due);
         return;
       default:
     }
@@ -549,7 +595,13 @@ export class Shard {
     if (call.isHub) {
       const parent = { key: run.key, call: call.number };
       if (run.key.split("/").length > deepestCall) return this.#refuseChild(run, call);
-      this.#internal.push({ kind: "spawn", key: childKey(run.key, call.number), hub: call.callee, request: call.input, parent });
+      this.#internal.push({
+        kind: "spawn",
+        key: childKey(run.key, call.number),
+        hub: call.callee,
+        request: call.input,
+        parent,
+      });
     } else {
       this.#effects.attempts.push(call);
     }
@@ -573,7 +625,13 @@ export class Shard {
     const caller = this.#fetch(parent.key);
     const call = caller?.run.calls.get(parent.call);
     if (caller === undefined || call === undefined) return;
-    const input: Input = { kind: "outcome", call: parent.call, attempt: call.attempt, epoch: caller.run.epoch, outcome };
+    const input: Input = {
+      kind: "outcome",
+      call: parent.call,
+      attempt: call.attempt,
+      epoch: caller.run.epoch,
+      outcome,
+    };
     this.#internal.push({ kind: "input", key: parent.key, input });
   }
 
@@ -588,7 +646,10 @@ export class Shard {
   #prepare(now: number): Commit | undefined {
     if (this.#touched.length === 0) return undefined;
     const { limits } = this.#options;
-    const journal: RunEvents[] = this.#touched.map(({ run, staged }) => ({ key: run.key, events: staged ?? [] }));
+    const journal: RunEvents[] = this.#touched.map(({ run, staged }) => ({
+      key: run.key,
+      events: staged ?? [],
+    }));
     const seq = ++this.#seq;
     const answers: StoredAnswer[] = [];
     for (const { run, firstSeq } of new Set(this.#answers)) answers.push(storedAnswer(run, firstSeq, seq));
@@ -650,7 +711,8 @@ export class Shard {
 
   #scanBefore(due: number): void {
     const at = Math.max(0, due - Math.floor(this.#options.limits.horizonMs / 2));
-    if (this.#scan.callbackAt === -1 || at < this.#scan.callbackAt) this.#coordinator.register(this.#scan, at);
+    if (this.#scan.callbackAt === -1 || at < this.#scan.callbackAt)
+      this.#coordinator.register(this.#scan, at);
   }
 
   // ---- effects, after the commit ----
@@ -668,7 +730,13 @@ export class Shard {
     for (const { run } of answered) {
       const { answer } = run;
       if (answer === undefined) continue;
-      observe({ name: "answered", hub: run.hub, key: run.key, answer: answer.kind, durationMs: this.#lastNow - run.createdAt });
+      observe({
+        name: "answered",
+        hub: run.hub,
+        key: run.key,
+        answer: answer.kind,
+        durationMs: this.#lastNow - run.createdAt,
+      });
       const waiters = this.#waiters.get(run.key);
       if (waiters === undefined) continue;
       this.#waiters.delete(run.key);
@@ -683,7 +751,13 @@ export class Shard {
     // What is handed out while stopping would be lost at once; it is made at the next start.
     if (this.#status === "stopping") return;
     if (run.calls.get(call.number) !== call || !isRunning(call) || run.status !== "running") return;
-    this.#options.observe({ name: "attempt", callee: call.callee, key: run.key, call: call.number, attempt: call.attempt });
+    this.#options.observe({
+      name: "attempt",
+      callee: call.callee,
+      key: run.key,
+      call: call.number,
+      attempt: call.attempt,
+    });
     this.#host.begin({
       requestId: run.key,
       epoch: run.epoch,
@@ -767,9 +841,12 @@ export class Shard {
     const problems = new Set<string>();
     const known = (hub: string, version: number): void => {
       const definition = hubs.get(hub);
-      if (definition === undefined) problems.add(`runs of the hub ${hub} are stored, which this engine does not have`);
+      if (definition === undefined)
+        problems.add(`runs of the hub ${hub} are stored, which this engine does not have`);
       else if (definition.version < version) {
-        problems.add(`runs of ${hub} version ${version} are stored; this engine has version ${definition.version}`);
+        problems.add(
+          `runs of ${hub} version ${version} are stored; this engine has version ${definition.version}`,
+        );
       }
     };
     for (const { hub, version } of this.#options.store.hubVersions()) known(hub, version);
@@ -828,7 +905,8 @@ export class Shard {
       if (run.status !== "running") continue;
       for (const call of run.calls.values()) {
         if (call.due !== undefined) this.#coordinator.register(call, call.due);
-        if (isRunning(call) && !call.isHub && (call.due ?? 0) > this.#lastNow) this.#effects.attempts.push(call);
+        if (isRunning(call) && !call.isHub && (call.due ?? 0) > this.#lastNow)
+          this.#effects.attempts.push(call);
       }
     }
     this.#act();
@@ -883,7 +961,10 @@ export class Shard {
           this.#resume();
         },
         (error: unknown) => {
-          this.#options.log.warn({ error: error instanceof Error ? error.message : String(error) }, "the store is not back yet");
+          this.#options.log.warn(
+            { error: error instanceof Error ? error.message : String(error) },
+            "the store is not back yet",
+          );
           this.#recover(Math.min(delayMs * 2, 2000));
         },
       );

@@ -68,9 +68,13 @@ const migrations: readonly string[] = [
 export function migrateSchema(db: DatabaseSync, path: string): void {
   const { user_version: version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
   if (version > migrations.length) {
-    throw new WheelworkError("WW_STORE_NEWER", `${path} was written by a newer version of Wheelwork (schema ${version})`, {
-      next: `Install that version; this one knows the schemas up to ${migrations.length}.`,
-    });
+    throw new WheelworkError(
+      "WW_STORE_NEWER",
+      `${path} was written by a newer version of Wheelwork (schema ${version})`,
+      {
+        next: `Install that version; this one knows the schemas up to ${migrations.length}.`,
+      },
+    );
   }
   for (const [index, migration] of migrations.entries()) {
     if (index < version) continue;

@@ -76,7 +76,11 @@ export class SqliteStore implements Store {
   *journal(): Iterable<{ seq: number; entries: RunEvents[] }> {
     // Not an open iterator: whoever replays reads rows in between.
     const sql = "SELECT seq, record FROM journal WHERE seq > ? ORDER BY seq LIMIT 1";
-    for (let row = this.#get(sql, this.#checkpoint); row !== undefined; row = this.#get(sql, row["seq"] as number)) {
+    for (
+      let row = this.#get(sql, this.#checkpoint);
+      row !== undefined;
+      row = this.#get(sql, row["seq"] as number)
+    ) {
       yield { seq: Number(row["seq"]), entries: decodeBatch(String(row["record"])) };
     }
   }
@@ -88,7 +92,11 @@ export class SqliteStore implements Store {
     while (row !== undefined) {
       const { hub, version } = row as { hub: string; version: number };
       found.push({ hub, version });
-      row = this.#get("SELECT hub, version FROM run WHERE (hub, version) > (?, ?) ORDER BY hub, version LIMIT 1", hub, version);
+      row = this.#get(
+        "SELECT hub, version FROM run WHERE (hub, version) > (?, ?) ORDER BY hub, version LIMIT 1",
+        hub,
+        version,
+      );
     }
     return found;
   }
@@ -100,7 +108,9 @@ export class SqliteStore implements Store {
 
   dueRuns(before: number, limit: number): StoredRun[] {
     const sql = "SELECT * FROM run WHERE hot = 0 AND due < ? ORDER BY due, id LIMIT ?";
-    return this.#statement(sql).all(before, limit).map((row) => toRun(row as Row));
+    return this.#statement(sql)
+      .all(before, limit)
+      .map((row) => toRun(row as Row));
   }
 
   nextDue(from: number): number | undefined {
@@ -121,7 +131,10 @@ export class SqliteStore implements Store {
   history(key: string): RunEvent[] {
     const parts = this.#statement("SELECT events FROM history WHERE key = ? ORDER BY id").all(key);
     const events = parts.flatMap((part) => JSON.parse(String(part["events"])) as RunEvent[]);
-    const ended = this.#get("SELECT first_seq, last_seq FROM request WHERE key = ? AND ended_at IS NOT NULL", key);
+    const ended = this.#get(
+      "SELECT first_seq, last_seq FROM request WHERE key = ? AND ended_at IS NOT NULL",
+      key,
+    );
     if (ended === undefined) return events;
     const records = this.#statement("SELECT record FROM journal WHERE seq BETWEEN ? AND ? ORDER BY seq").all(
       ended["first_seq"] as number,
@@ -153,13 +166,21 @@ export class SqliteStore implements Store {
 
   commit(commit: Commit): void {
     this.#transaction(() => {
-      const fence = this.#run("UPDATE shard SET engine_time = ? WHERE id = 0 AND epoch = ?", commit.now, commit.epoch);
+      const fence = this.#run(
+        "UPDATE shard SET engine_time = ? WHERE id = 0 AND epoch = ?",
+        commit.now,
+        commit.epoch,
+      );
       if (fence.changes !== 1) {
         throw new WheelworkError("WW_STORE_LOCKED", "another owner has taken over the store (I21)", {
           next: "Stop this process, or the other one.",
         });
       }
-      this.#run("INSERT INTO journal (seq, record) VALUES (?, ?)", commit.seq, encodeBatch(commit.now, commit.journal));
+      this.#run(
+        "INSERT INTO journal (seq, record) VALUES (?, ?)",
+        commit.seq,
+        encodeBatch(commit.now, commit.journal),
+      );
       for (const answer of commit.answers) this.#writeAnswer(answer);
       if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit.seq);
     });
@@ -182,7 +203,8 @@ export class SqliteStore implements Store {
         purged++;
       }
       if (rows.length < limit) this.#purgedTo = 0;
-      const oldest = this.#get("SELECT checkpoint FROM request ORDER BY id LIMIT 1")?.["checkpoint"] ?? this.#checkpoint;
+      const oldest =
+        this.#get("SELECT checkpoint FROM request ORDER BY id LIMIT 1")?.["checkpoint"] ?? this.#checkpoint;
       this.#run(
         "DELETE FROM journal WHERE seq IN (SELECT seq FROM journal WHERE seq <= ? ORDER BY seq LIMIT ?)",
         oldest,

@@ -59,7 +59,11 @@ export function worker<I, O, E extends string>(
 /** The outcome of an attempt that threw. */
 export function failureOf(error: unknown): Outcome {
   if (error instanceof WorkerFailure) return error.failed;
-  return { kind: "error", code: "WW_WORKER_FAILED", message: error instanceof Error ? error.message : String(error) };
+  return {
+    kind: "error",
+    code: "WW_WORKER_FAILED",
+    message: error instanceof Error ? error.message : String(error),
+  };
 }
 
 /** What a relay worker understands of a message that came back: whose answer it is, and what it says. */
