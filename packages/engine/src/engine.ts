@@ -244,7 +244,7 @@ class EmbeddedEngine implements Engine {
       if (before !== undefined && !isBefore(run, before)) continue;
       merged.set(run.key, run);
     }
-    const items = [...merged.values()].sort((a, b) => (isBefore(a, b) ? 1 : -1)).slice(0, limit + 1);
+    const items = [...merged.values()].toSorted((a, b) => (isBefore(a, b) ? 1 : -1)).slice(0, limit + 1);
     const more = items.length > limit;
     const page = items.slice(0, limit).map((row) => ({
       id: row.key,
