@@ -264,6 +264,9 @@ export interface Hub<I = unknown, O = unknown, E extends string = string> extend
   readonly definition: HubDefinition;
 }
 
+/** Any hub, whatever its types: `Hub<I>` takes inputs, so hubs of all types meet only here. */
+export type AnyHub = Hub<never>;
+
 /** A hub as the kernel sees it. */
 export interface HubDefinition {
   readonly name: string;

@@ -26,6 +26,7 @@ export {
   hub,
   stay,
   type AnyEventOf,
+  type AnyHub,
   type Behaviour,
   type Behaviours,
   type CallOptions,

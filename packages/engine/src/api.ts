@@ -1,4 +1,4 @@
-import type { Answer, Hub, RunEvent, RunStatus } from "@wheelwork/core";
+import type { Answer, AnyHub, Hub, RunEvent, RunStatus } from "@wheelwork/core";
 
 /** How a request came in: a new one, or one whose key is known already. */
 export interface Submitted {
@@ -112,6 +112,6 @@ export interface Engine {
   /** Ends a parked run with the error WW_INCIDENT. @throws WheelworkError WW_NOT_FOUND, WW_NOT_INCIDENT. */
   resolve(id: string, message: string, options?: { readonly commandId?: string }): Promise<CommandResult>;
   /** The hubs that this engine serves, by name. */
-  readonly hubs: ReadonlyMap<string, Hub>;
+  readonly hubs: ReadonlyMap<string, AnyHub>;
   health(): EngineHealth;
 }

@@ -3,6 +3,7 @@ import {
   hub,
   WheelworkError,
   type Answer,
+  type AnyHub,
   type Hub,
   type RunEvent,
   type Schema,
@@ -38,7 +39,7 @@ import type { Worker } from "./worker.ts";
 /** What an embedded engine needs. */
 export interface EngineOptions {
   /** The hubs that it serves, those that are only called by others included. */
-  readonly hubs: readonly Hub[];
+  readonly hubs: readonly AnyHub[];
   /** One worker for each spoke that the hubs call. */
   readonly workers: readonly Worker[];
   /** The file of the SQLite store, or a store of your own. */
@@ -84,7 +85,7 @@ export function createEngine(options: EngineOptions): Engine {
 }
 
 class EmbeddedEngine implements Engine {
-  readonly hubs: ReadonlyMap<string, Hub>;
+  readonly hubs: ReadonlyMap<string, AnyHub>;
   readonly #definitions = new Map<string, HubDefinition>();
   readonly #store: Store;
   readonly #ownsStore: boolean;
@@ -359,9 +360,9 @@ class EmbeddedEngine implements Engine {
   }
 }
 
-function collectHubs(hubs: readonly Hub[]): Map<string, Hub> {
-  const collected = new Map<string, Hub>();
-  const add = (hub: Hub): void => {
+function collectHubs(hubs: readonly AnyHub[]): Map<string, AnyHub> {
+  const collected = new Map<string, AnyHub>();
+  const add = (hub: AnyHub): void => {
     const known = collected.get(hub.name);
     if (known === hub) return;
     if (known !== undefined) {
@@ -370,13 +371,13 @@ function collectHubs(hubs: readonly Hub[]): Map<string, Hub> {
       });
     }
     collected.set(hub.name, hub);
-    for (const callee of hub.definition.callees.values()) if (callee.kind === "hub") add(callee as Hub);
+    for (const callee of hub.definition.callees.values()) if (callee.kind === "hub") add(callee as unknown as AnyHub);
   };
   for (const hub of hubs) add(hub);
   return collected;
 }
 
-function checkWorkers(hubs: ReadonlyMap<string, Hub>, workers: readonly Worker[]): void {
+function checkWorkers(hubs: ReadonlyMap<string, AnyHub>, workers: readonly Worker[]): void {
   const served = new Map(workers.map((worker) => [worker.spoke.name, worker.spoke]));
   const problems = new Map<string, string>();
   for (const { name, definition } of hubs.values()) {

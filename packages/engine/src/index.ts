@@ -10,6 +10,7 @@ export type {
 } from "./api.ts";
 export { LocalBus } from "./bus.ts";
 export { createEngine, type EngineOptions } from "./engine.ts";
+export { consoleLogger, type LoggerOptions } from "./logger.ts";
 export type { Bus, Clock, EngineSignal, Logger, MaybePromise, Message } from "./ports.ts";
 export {
   relay,

@@ -1,0 +1,34 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+
+const root = resolve(import.meta.dirname, "..");
+
+test("the example of the README compiles, and prints what the README says", () => {
+  const readme = readFileSync(join(root, "README.md"), "utf8");
+  const example = /```ts\n([\s\S]*?)```/.exec(readme)?.[1] ?? "";
+  // Inside the checkout, so that the packages resolve; node_modules is ignored by all tools.
+  const parent = join(root, "node_modules", ".cache");
+  mkdirSync(parent, { recursive: true });
+  const folder = mkdtempSync(join(parent, "readme-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  writeFileSync(join(folder, "package.json"), `{"type":"module"}`);
+  // It has no type annotations, so it runs as JavaScript: Node strips no types under node_modules.
+  writeFileSync(join(folder, "example.mjs"), example);
+  writeFileSync(join(folder, "example.ts"), example);
+  const config = {
+    extends: join(root, "tsconfig.base.json"),
+    compilerOptions: { composite: false, noEmit: true },
+    files: ["example.ts"],
+  };
+  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
+  const compiled = spawnSync(join(root, "node_modules/.bin/tsc"), ["-p", folder], { encoding: "utf8" });
+  expect(compiled.stdout).toBe("");
+  const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+  const run = (): string =>
+    execFileSync(process.execPath, [...flags, "example.mjs"], { cwd: folder, encoding: "utf8" });
+  const printed = run();
+  for (const [, line] of readme.matchAll(/`(\{ kind: [^`]*)`/g)) expect(printed).toContain(line);
+  expect(run(), "the same keys get the same answers after a restart").toBe(printed);
+});
