@@ -1,3 +1,4 @@
+import type { Hub } from "./hub.ts";
 import { check } from "./schema.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Callable, Outcome, Spoke } from "./spoke.ts";
@@ -226,10 +227,10 @@ export function requestCalls(
 }
 
 function validInput(callee: Callable, input: unknown): unknown {
-  if (callee.kind === "hub") return input;
-  const checked = check((callee as Spoke).input, input);
+  const schema = callee.kind === "hub" ? (callee as Hub).definition.request : (callee as Spoke).input;
+  const checked = check(schema, input);
   if (checked.problems === undefined) return checked.value;
-  throw new WheelworkError("WW_INVALID_INPUT", `the input for the spoke ${callee.name} is not valid`, {
+  throw new WheelworkError("WW_INVALID_INPUT", `the input for the ${callee.kind} ${callee.name} is not valid`, {
     problems: checked.problems,
     next: "Correct the hub that calls it, then retry the incident.",
   });

@@ -138,8 +138,8 @@ export interface Store {
   hubVersions(): readonly { readonly hub: string; readonly version: number }[];
   /** Runs with open calls, at the last checkpoint. */
   hotRuns(): Iterable<StoredRun>;
-  /** Runs that are due before a time, at the last checkpoint. */
-  dueRuns(before: number, limit: number): readonly StoredRun[];
+  /** Runs without open calls that are due after a place and before a time, in the order (due, key). */
+  dueRuns(after: { readonly due: number; readonly key: string }, before: number, limit: number): readonly StoredRun[];
   /** The earliest time at which a stored run is due, not before `from`. */
   nextDue(from: number): number | undefined;
   run(key: string): StoredRun | undefined;

@@ -148,9 +148,9 @@ export class Shard {
   #cancelTimer: (() => void) | undefined = undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #eventsSinceCheckpoint = 0;
-  /** Stored runs that are due before this are in memory. */
-  #loadedTo = 0;
-  readonly #scan = new Callback();
+  /** Stored runs that are due before this place are in memory. */
+  #loadedTo = { due: 0, key: "" };
+  #scan = new Callback();
   #touched: Live[] = [];
   #effects = emptyEffects();
   #answers: Live[] = [];
@@ -338,7 +338,8 @@ export class Shard {
     try {
       // What waits in the queue goes before what is overdue: an outage must not undo work that is done.
       for (const item of items) this.#take(item, now);
-      due = this.#inbox.length === 0 ? this.#coordinator.take(now, limits.batchInputs) : [];
+      // But not for ever: a queue that never empties must not hold back the deadlines.
+      due = this.#coordinator.take(this.#inbox.length === 0 ? now : now - mostOverdueMs, limits.batchInputs);
       for (const callback of due) this.#callBack(callback, now);
       commit = this.#prepare(now);
     } catch (error) {
@@ -547,7 +548,12 @@ export class Shard {
             this.#opened(run, run.calls.get(number));
         }
         return;
-      case "failed":
+      case "failed": {
+        const call = run.calls.get(event.call);
+        if (call !== undefined) this.#effects.closed.push(call);
+        this.#opened(run, call);
+        return;
+      }
       case "attempt":
         this.#opened(run, run.calls.get(event.call));
         return;
@@ -705,7 +711,6 @@ export class Shard {
     this.#live.delete(run.key);
     this.#coordinator.cancel(run);
     if (due === undefined) return;
-    this.#loadedTo = Math.min(this.#loadedTo, due);
     this.#scanBefore(due);
   }
 
@@ -812,7 +817,7 @@ export class Shard {
     this.#live.clear();
     this.#endedStored.clear();
     this.#coordinator = new Coordinator();
-    this.#scan.callbackAt = -1;
+    this.#scan = new Callback();
     this.#touched = [];
     this.#answers = [];
     this.#ended = [];
@@ -832,7 +837,7 @@ export class Shard {
       if (live.stored) this.#endedStored.add(key);
     }
     this.#checkVersions(hubs);
-    this.#loadedTo = 0;
+    this.#loadedTo = { due: 0, key: "" };
     this.#loadDue(this.#lastNow);
   }
 
@@ -886,16 +891,16 @@ export class Shard {
     const { store, limits } = this.#options;
     const to = now + limits.horizonMs;
     const most = 5000;
-    const due = store.dueRuns(to, most);
+    const due = store.dueRuns(this.#loadedTo, to, most);
     for (const stored of due) {
       if (this.#live.has(stored.key) || this.#endedStored.has(stored.key)) continue;
       this.#registerRun(this.#restore(stored).run);
     }
-    this.#loadedTo = due.length < most ? to : (due.at(-1)?.due ?? to);
-    const next = due.length < most ? store.nextDue(to) : this.#loadedTo;
-    if (next === undefined) return;
-    if (due.length < most) this.#scanBefore(next);
-    else this.#coordinator.register(this.#scan, now + 1);
+    const last = due.length < most ? undefined : due.at(-1);
+    this.#loadedTo = last === undefined ? { due: to, key: "" } : { due: last.due ?? to, key: last.key };
+    if (last !== undefined) return this.#coordinator.register(this.#scan, now + 1);
+    const next = store.nextDue(to);
+    if (next !== undefined) this.#scanBefore(next);
   }
 
   /** Goes on with what was open: callbacks are registered again, and attempts that are not overdue made again. */
@@ -917,7 +922,12 @@ export class Shard {
     const live = this.#live.get(key);
     if (live !== undefined || this.#endedStored.has(key)) return live;
     const stored = this.#options.store.run(key);
-    return stored === undefined ? undefined : this.#restore(stored);
+    if (stored === undefined) return undefined;
+    const restored = this.#restore(stored);
+    // Its callback was not in memory either; and the next checkpoint looks at it, so that it may leave again.
+    this.#registerRun(restored.run);
+    restored.dirty = true;
+    return restored;
   }
 
   /** A commit failed, or its outcome is unknown: nothing in memory counts any more (DESIGN, the loop). */
@@ -983,6 +993,7 @@ function newLive(run: Run, stored: boolean): Live {
 }
 
 const deepestCall = 32;
+const mostOverdueMs = 1000;
 
 const childKey = (parent: string, call: number): string => `${parent}/${call}`;
 

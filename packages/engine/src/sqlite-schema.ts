@@ -33,7 +33,7 @@ const migrations: readonly string[] = [
     snapshot TEXT NOT NULL
   );
   CREATE INDEX run_hot ON run (id) WHERE hot = 1;
-  CREATE INDEX run_due ON run (due, id) WHERE hot = 0;
+  CREATE INDEX run_due ON run (due, key) WHERE hot = 0;
   CREATE INDEX run_hub ON run (hub, version);
   CREATE INDEX run_created ON run (created_at, key);
   -- Requests that have their answer.

@@ -106,10 +106,10 @@ export class SqliteStore implements Store {
     for (const row of rows) yield toRun(row as Row);
   }
 
-  dueRuns(before: number, limit: number): StoredRun[] {
-    const sql = "SELECT * FROM run WHERE hot = 0 AND due < ? ORDER BY due, id LIMIT ?";
+  dueRuns(after: { readonly due: number; readonly key: string }, before: number, limit: number): StoredRun[] {
+    const sql = "SELECT * FROM run WHERE hot = 0 AND due < ? AND (due, key) > (?, ?) ORDER BY due, key LIMIT ?";
     return this.#statement(sql)
-      .all(before, limit)
+      .all(before, after.due, after.key, limit)
       .map((row) => toRun(row as Row));
   }
 
