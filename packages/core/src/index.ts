@@ -53,3 +53,12 @@ export {
   type WaitOptions,
 } from "./hub.ts";
 export { type Answer, type RunEvent, type RunStatus } from "./run.ts";
+export {
+  captionOf,
+  pathOf,
+  toDot,
+  toMermaid,
+  type Caption,
+  type DiagramOptions,
+  type Transition,
+} from "./diagram.ts";

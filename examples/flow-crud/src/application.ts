@@ -1,0 +1,111 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import {
+  createEngine,
+  LocalBus,
+  SqliteStore,
+  type Durability,
+  type Engine,
+  type EngineOptions,
+  type Hub,
+} from "wheelwork";
+import { Floodlight, type FloodlightOptions } from "./floodlight/floodlight.ts";
+import { Flows } from "./flows.ts";
+import { flowCreateHub, type FlowCreateOptions } from "./hub.ts";
+import { defaultSwitches } from "./network.ts";
+import { ResourcePool, resourceWorkers, type ResourcePoolOptions } from "./resources.ts";
+import { flowSpokes } from "./spokes.ts";
+import { floodlightWorkers } from "./workers.ts";
+
+/** What the application is made of. */
+export interface FlowCrudOptions {
+  /** The folder of its files; it is made if it is missing. */
+  readonly dataDir: string;
+  /** Deadlines, attempts and limits of flow-create. */
+  readonly flow?: FlowCreateOptions;
+  /** The switches, and what goes wrong on the way to them. */
+  readonly floodlight?: Omit<FloodlightOptions, "durability" | "clock">;
+  /** How many meters there are. */
+  readonly meters?: ResourcePoolOptions["meters"];
+  /** How much a commit waits for the disk, in every file. Default `full`. */
+  readonly durability?: Durability;
+  /** What the engine takes besides: logger, observer, limits, and in tests the clock. */
+  readonly engine?: Omit<EngineOptions, "hubs" | "workers" | "store" | "bus" | "durability">;
+}
+
+/** The running application. */
+export interface FlowCrud {
+  readonly engine: Engine;
+  readonly hub: Hub<never>;
+  readonly floodlight: Floodlight;
+  readonly flows: Flows;
+  /** Stops the engine when what is open is committed, and closes the files. Runs go on at the next start. */
+  close(): Promise<void>;
+}
+
+/** Opens the files of the application, wires its parts, and starts the engine. */
+export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> {
+  const { dataDir, flow = {}, meters, durability = "full" } = options;
+  const { logger, clock, observe } = options.engine ?? {};
+  mkdirSync(dataDir, { recursive: true });
+  const opened: { close(): void }[] = [];
+  const keep = <T extends { close(): void }>(part: T): T => {
+    opened.unshift(part);
+    return part;
+  };
+  try {
+    // First, since it locks the folder: a second process ends here, before it has touched anything.
+    const store = keep(new SqliteStore(join(dataDir, "wheelwork.db"), { durability }));
+    const pool = keep(
+      new ResourcePool(join(dataDir, "resources.db"), {
+        durability,
+        ...(meters === undefined ? {} : { meters }),
+        ...(clock === undefined ? {} : { soon: clock.soon, wallMs: clock.wallMs }),
+      }),
+    );
+    const bus = new LocalBus();
+    const floodlight = keep(
+      new Floodlight(join(dataDir, "floodlight.db"), bus, {
+        onProblem: (problem) => logger?.warn({ part: "floodlight" }, problem),
+        ...options.floodlight,
+        durability,
+        ...(clock === undefined ? {} : { clock }),
+      }),
+    );
+    const spokes = flowSpokes(flow);
+    const hub = flowCreateHub(flow, spokes);
+    const switches = options.floodlight?.switches ?? defaultSwitches;
+    const engine = createEngine({
+      ...options.engine,
+      hubs: [hub],
+      workers: [...resourceWorkers(spokes, pool, switches), ...floodlightWorkers(spokes)],
+      store,
+      bus,
+      observe: (signal) => {
+        if (signal.name === "answered" && signal.hub === hub.name && signal.answer === "result") {
+          // Lost if the process dies now; `catchUp` does it then.
+          pool.activate(signal.key).catch(() => {});
+        }
+        observe?.(signal);
+      },
+    });
+    await engine.start();
+    const flows = keep(new Flows(engine, pool));
+    flows.catchUp().catch((error: unknown) => {
+      logger?.warn({ error: String(error) }, "the states of flows could not be caught up with");
+    });
+    return {
+      engine,
+      hub,
+      floodlight,
+      flows,
+      close: async () => {
+        await engine.stop();
+        for (const part of opened.splice(0)) part.close();
+      },
+    };
+  } catch (error) {
+    for (const part of opened) part.close();
+    throw error;
+  }
+}

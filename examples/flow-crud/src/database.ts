@@ -1,0 +1,74 @@
+import { DatabaseSync } from "node:sqlite";
+
+/** How much a commit waits for the disk: `full`: until it is on it; `normal`: a power failure may undo the last ones. */
+export type DatabaseDurability = "full" | "normal";
+
+/**
+ * Opens a small database of the application, and creates what it lacks. Both settings survive the death of the process
+ * (a write-ahead log); `full`, the default, survives a power failure too.
+ */
+export function openDatabase(
+  path: string,
+  schema: string,
+  durability: DatabaseDurability = "full",
+): DatabaseSync {
+  const db = new DatabaseSync(path);
+  try {
+    db.exec("PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA temp_store = MEMORY");
+    db.exec(`PRAGMA synchronous = ${durability === "full" ? "FULL" : "NORMAL"}`);
+    db.exec(schema);
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+interface Pending {
+  readonly write: () => unknown;
+  readonly resolve: (value: never) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * Many small writes in one transaction. A commit waits for the disk, so what comes in one turn of the event loop shares
+ * one commit: a thousand messages cost little more than one.
+ */
+export class GroupCommit {
+  readonly #db: DatabaseSync;
+  readonly #soon: (task: () => void) => void;
+  #pending: Pending[] = [];
+
+  /** `soon` runs a task after what is ready now. */
+  constructor(db: DatabaseSync, soon: (task: () => void) => void) {
+    this.#db = db;
+    this.#soon = soon;
+  }
+
+  /**
+   * Runs `write` in the next transaction; resolves when that is committed. `write` must throw only if the database
+   * does: an exception undoes the whole group, and rejects all of it.
+   */
+  run<T>(write: () => T): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.#pending.push({ write, resolve, reject });
+      if (this.#pending.length === 1) this.#soon(() => this.#commit());
+    });
+  }
+
+  #commit(): void {
+    const group = this.#pending;
+    this.#pending = [];
+    const results: unknown[] = [];
+    try {
+      this.#db.exec("BEGIN IMMEDIATE");
+      for (const { write } of group) results.push(write());
+      this.#db.exec("COMMIT");
+    } catch (error) {
+      if (this.#db.isOpen && this.#db.isTransaction) this.#db.exec("ROLLBACK");
+      for (const { reject } of group) reject(error);
+      return;
+    }
+    for (const [index, { resolve }] of group.entries()) resolve(results[index] as never);
+  }
+}

@@ -1,0 +1,132 @@
+import type { Bus, Clock } from "wheelwork";
+import type { DatabaseDurability } from "../database.ts";
+import { defaultSwitches } from "../network.ts";
+import { passagesOf, seeded, type Faults, type Passage } from "./faults.ts";
+import { Switches, type InstalledRule } from "./switches.ts";
+import { answerMessage, answerTopic, commandTopic, readCommand, type Command } from "./wire.ts";
+
+/** What the simulated controller can be set to. */
+export interface FloodlightOptions {
+  /** How many switches it drives. Default 8. */
+  readonly switches?: number;
+  /** Rules that one switch holds; more are refused with `table-full`. Default: no limit. */
+  readonly tableSize?: number;
+  /** Default: none. */
+  readonly faults?: Faults;
+  /** Numbers in [0, 1) from which the faults are drawn. Default: from seed 1. */
+  readonly random?: () => number;
+  /** Whether an answer waits until what it says is on the disk. Default `full`. */
+  readonly durability?: DatabaseDurability;
+  /**
+   * How long a removed rule stays fenced against installs that come late, in milliseconds. Longer than any message can
+   * be under way, and than the application can be down in the middle of a clean-up. Default 7 days.
+   */
+  readonly fenceMs?: number;
+  /** For tests: the clock. */
+  readonly clock?: Pick<Clock, "after" | "soon" | "wallMs">;
+  /** Is told of messages that are no commands, and of commands that could not be stored. */
+  readonly onProblem?: (problem: string) => void;
+}
+
+const day = 86_400_000;
+
+const nodeClock: Pick<Clock, "after" | "soon" | "wallMs"> = {
+  after: (delayMs, task) => {
+    const timer = setTimeout(task, delayMs);
+    return () => clearTimeout(timer);
+  },
+  soon: (task) => void setImmediate(task),
+  wallMs: () => Date.now(),
+};
+
+/**
+ * A simulated switch controller (the seed's fl): takes commands from the bus, keeps the rule tables of its switches in a
+ * file, and answers. It stands for the outside world: it knows nothing of hubs, and loses, doubles and reorders
+ * messages when told to.
+ */
+export class Floodlight {
+  readonly #bus: Bus;
+  readonly #switches: Switches;
+  readonly #faults: Faults;
+  readonly #random: () => number;
+  readonly #clock: Pick<Clock, "after" | "soon" | "wallMs">;
+  readonly #onProblem: (problem: string) => void;
+  readonly #unsubscribe: () => void;
+  /** What cancels the messages that are under way. */
+  readonly #timers = new Set<() => void>();
+  #closed = false;
+
+  /** Opens the rule tables in the file `path`, and listens. */
+  constructor(path: string, bus: Bus, options: FloodlightOptions = {}) {
+    this.#bus = bus;
+    this.#clock = options.clock ?? nodeClock;
+    this.#faults = options.faults ?? {};
+    this.#random = options.random ?? seeded(1);
+    this.#onProblem = options.onProblem ?? (() => {});
+    this.#switches = new Switches({
+      path,
+      switches: options.switches ?? defaultSwitches,
+      tableSize: options.tableSize ?? Number.POSITIVE_INFINITY,
+      durability: options.durability ?? "full",
+      fenceMs: options.fenceMs ?? 7 * day,
+      soon: (task) => this.#clock.soon(() => void (this.#closed || task())),
+      wallMs: () => this.#clock.wallMs(),
+    });
+    this.#unsubscribe = bus.subscribe(commandTopic, (message) => {
+      const command = readCommand(message);
+      if (command === undefined)
+        this.#onProblem(`not a command: ${message.key} ${message.value}`.slice(0, 300));
+      else this.#take(command);
+    });
+  }
+
+  /** The rules that the switches hold, of one flow or of all. */
+  rules(flowid?: string): InstalledRule[] {
+    return this.#switches.rules(flowid);
+  }
+
+  /** Stops listening. Commands that were not stored yet are lost, as they are when the process dies. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#unsubscribe();
+    for (const cancel of this.#timers) cancel();
+    this.#switches.close();
+  }
+
+  #take(command: Command): void {
+    for (const passage of passagesOf(this.#faults, this.#random)) {
+      // The seed's third error switch: the controller is silent, and does nothing.
+      if (command.error === "IN_FL" || passage.there === undefined) continue;
+      this.#after(passage.there, () => void this.#execute(command, passage));
+    }
+  }
+
+  async #execute(command: Command, { back }: Passage): Promise<void> {
+    let word;
+    try {
+      word = await this.#switches.execute(command);
+    } catch (error) {
+      if (!this.#closed)
+        this.#onProblem(`${command.command} ${command.key} could not be stored: ${String(error)}`);
+      return;
+    }
+    if (back === undefined) return;
+    this.#after(back, () => {
+      Promise.resolve(this.#bus.publish(answerTopic, answerMessage(command, word))).catch((error: unknown) =>
+        this.#onProblem(`the answer to ${command.key} could not be sent: ${String(error)}`),
+      );
+    });
+  }
+
+  /** Runs a task after a delay, at once if there is none; never after `close`. */
+  #after(delayMs: number, task: () => void): void {
+    if (this.#closed) return;
+    if (delayMs === 0) return task();
+    const cancel = this.#clock.after(delayMs, () => {
+      this.#timers.delete(cancel);
+      task();
+    });
+    this.#timers.add(cancel);
+  }
+}

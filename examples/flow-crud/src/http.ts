@@ -1,0 +1,78 @@
+import { toSvg } from "@wheelwork/diagram";
+import { HttpProblem, northbound, problemDetails, type NorthboundOptions } from "@wheelwork/northbound";
+import type { Logger } from "wheelwork";
+import * as z from "zod";
+import type { FlowCrud } from "./application.ts";
+import { FlowReply, FlowRequest, type FlowErrorCode } from "./hub.ts";
+
+const statuses: Readonly<Record<FlowErrorCode, number>> = {
+  "hub-timeout": 504,
+  "worker-error": 502,
+  "resource-error": 502,
+  cancelled: 409,
+};
+
+/** Makes the REST side of the application: `POST /flow`, what the library offers, and two looks at flows and switches. */
+export function serveFlowCrud(system: FlowCrud, logger?: Logger): ReturnType<typeof northbound> {
+  const { engine, hub, flows, floodlight } = system;
+  const extra: NonNullable<NorthboundOptions["extra"]> = (app) => {
+    app.get<{ Params: { flowid: string } }>(
+      "/flow/:flowid",
+      {
+        schema: {
+          summary: "The state of a flow, and what it has",
+          operationId: "getFlow",
+          tags: ["flows"],
+          params: { type: "object", properties: { flowid: { type: "string" } }, required: ["flowid"] },
+        },
+      },
+      async ({ params }) => {
+        const flow = await flows.get(params.flowid);
+        if (flow !== undefined) return flow;
+        throw new HttpProblem(problemDetails(404, "flow-unknown", `there is no flow ${params.flowid}`));
+      },
+    );
+    app.get<{ Querystring: { flowid?: string } }>(
+      "/switches/rules",
+      {
+        schema: {
+          summary: "The rules that the simulated switches hold, of one flow or of all",
+          operationId: "listRules",
+          tags: ["flows"],
+          querystring: {
+            type: "object",
+            properties: { flowid: { type: "string" } },
+            additionalProperties: false,
+          },
+        },
+      },
+      ({ query }) => {
+        const rules = floodlight.rules(query.flowid);
+        return { count: rules.length, rules };
+      },
+    );
+  };
+  return northbound({
+    engine,
+    routes: [
+      {
+        method: "POST",
+        path: "/flow",
+        hub,
+        summary: "Create a flow",
+        requestSchema: z.toJSONSchema(FlowRequest, { io: "input" }),
+        resultSchema: z.toJSONSchema(FlowReply),
+        statusOf: ({ code }) => (Object.hasOwn(statuses, code) ? statuses[code as FlowErrorCode] : undefined),
+        failures: {
+          409: "The request was cancelled; what it had installed is removed.",
+          502: "A worker failed; what was installed is removed.",
+          504: "The time was over; what was installed is removed.",
+        },
+      },
+    ],
+    extra,
+    diagram: (ofHub, history) => toSvg(ofHub, { history }),
+    info: { title: "Wheelwork: flow-crud", version: "1" },
+    ...(logger === undefined ? {} : { logger }),
+  });
+}

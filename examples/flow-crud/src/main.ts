@@ -1,0 +1,138 @@
+import { resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { consoleLogger, WheelworkError, type LoggerOptions } from "wheelwork";
+import { openFlowCrud } from "./application.ts";
+import { seeded } from "./floodlight/faults.ts";
+import { serveFlowCrud } from "./http.ts";
+
+const usage = `Usage: npm start -- [options]
+
+  --port N         port to listen on                       (PORT, 8088)
+  --host NAME      address to listen on                    (HOST, 127.0.0.1)
+  --data DIR       folder of the durable files             (WHEELWORK_DATA, .wheelwork)
+  --log LEVEL      debug, info, warn, error or silent      (warn)
+
+What goes wrong between the workers and the simulated switches:
+  --latency MS     from a command to its answer            (0)
+  --loss P         share of messages that are lost         (0)
+  --duplicates P   share of commands that come twice       (0)
+  --reorder P      share of messages that are overtaken    (0)
+  --table-size N   rules that one switch holds             (no limit)
+  --seed N         of the random faults                    (1)
+`;
+
+/** How long the process may take to stop. */
+const stopWithinMs = 15_000;
+
+const text = { type: "string" } as const;
+
+function readOptions() {
+  const { values } = parseArgs({
+    options: {
+      port: text,
+      host: text,
+      data: text,
+      log: text,
+      latency: text,
+      loss: text,
+      duplicates: text,
+      reorder: text,
+      "table-size": text,
+      seed: text,
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  const { env } = process;
+  const number = (name: string, given: string | undefined, most: number, otherwise: number): number => {
+    if (given === undefined) return otherwise;
+    const value = given.trim() === "" ? Number.NaN : Number(given);
+    if (value >= 0 && value <= most) return value;
+    throw new RangeError(`${name} must be a number from 0 to ${most}, not ${JSON.stringify(given)}`);
+  };
+  const port = number("--port", values.port ?? env["PORT"], 65_535, 8088);
+  if (!Number.isInteger(port)) throw new RangeError(`--port must be an integer, not ${port}`);
+  const level = values.log ?? "warn";
+  if (!["debug", "info", "warn", "error", "silent"].includes(level)) {
+    throw new RangeError(`--log must be debug, info, warn, error or silent, not ${JSON.stringify(level)}`);
+  }
+  return {
+    help: values.help === true,
+    port,
+    host: values.host ?? env["HOST"] ?? "127.0.0.1",
+    dataDir: resolve(values.data ?? env["WHEELWORK_DATA"] ?? ".wheelwork"),
+    level: level as NonNullable<LoggerOptions["level"]>,
+    floodlight: {
+      faults: {
+        latencyMs: number("--latency", values.latency, 60_000, 0),
+        loss: number("--loss", values.loss, 1, 0),
+        duplicates: number("--duplicates", values.duplicates, 1, 0),
+        reorder: number("--reorder", values.reorder, 1, 0),
+      },
+      tableSize: number("--table-size", values["table-size"], 1e9, Number.POSITIVE_INFINITY),
+      random: seeded(number("--seed", values.seed, 2 ** 32 - 1, 1)),
+    },
+  };
+}
+
+async function main(): Promise<void> {
+  const { help, port, host, dataDir, level, floodlight } = readOptions();
+  if (help) return void process.stdout.write(usage);
+  const logger = consoleLogger({ level, name: "flow-crud" });
+  const system = await openFlowCrud({ dataDir, floodlight, engine: { logger } });
+  const server = await serveFlowCrud(system, logger);
+  let stopping = false;
+  const stop = async (signal: string): Promise<void> => {
+    // Who asks twice does not want to wait.
+    if (stopping) process.exit(1);
+    stopping = true;
+    process.stdout.write(`${signal}: stopping; runs that have not ended go on at the next start\n`);
+    setTimeout(() => process.exit(1), stopWithinMs).unref();
+    await server.close();
+    await system.close();
+    process.exit(0);
+  };
+  for (const signal of ["SIGTERM", "SIGINT"]) {
+    process.on(signal, () => {
+      stop(signal).catch((error: unknown) => fail(error));
+    });
+  }
+  let url: string;
+  try {
+    url = await server.listen({ port, host });
+  } catch (error) {
+    await system.close();
+    throw error;
+  }
+  const answerBy = [...system.engine.hubs.values()].map(({ definition }) => definition.answerBy);
+  process.stdout.write(
+    [
+      "",
+      "  Wheelwork: flow-crud is running",
+      "",
+      `  Northbound   ${url}   (POST /flow, GET /requests, GET /openapi.json)`,
+      `  data         ${dataDir}`,
+      ...answerBy.map((sentence) => `  promise      ${sentence}`),
+      "",
+      "  Try: npm run requests     Stop: Ctrl+C",
+      "",
+      "",
+    ].join("\n"),
+  );
+}
+
+function fail(error: unknown): never {
+  process.stderr.write(`${explain(error)}\n`);
+  process.exit(1);
+}
+
+function explain(error: unknown): string {
+  if (error instanceof WheelworkError || error instanceof RangeError) return error.message;
+  if (!(error instanceof Error)) return String(error);
+  const code = "code" in error ? String(error.code) : "";
+  if (code === "EADDRINUSE") return `${error.message}\n  Stop what listens there, or choose another --port.`;
+  if (code === "EACCES" || code === "EADDRNOTAVAIL" || code.startsWith("ERR_PARSE_ARGS"))
+    return error.message;
+  return error.stack ?? error.message;
+}
+
+main().catch((error: unknown) => fail(error));

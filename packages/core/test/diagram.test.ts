@@ -1,0 +1,338 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { captionOf, pathOf, toDot, toMermaid } from "../src/diagram.ts";
+import { end, hub, stay, type Hub } from "../src/hub.ts";
+import type { RunEvent } from "../src/run.ts";
+import { spoke } from "../src/spoke.ts";
+
+const any = <T>() => ({
+  "~standard": { version: 1 as const, vendor: "test", validate: (value: unknown) => ({ value: value as T }) },
+});
+
+const ask = spoke("ask", { input: any<null>(), output: any<null>(), timeoutMs: 10 });
+const undo = spoke("undo", { input: any<null>(), output: any<null>(), timeoutMs: 10 });
+
+const approval = hub(
+  "approval",
+  {
+    request: any<null>(),
+    reply: any<string>(),
+    errors: ["refused"],
+    deadlineMs: 60_000,
+    chart: {
+      Asking: { Next: "Waiting", TimeoutRaised: "Undoing" },
+      Waiting: { Reminded: stay, Approved: "Done", Again: "Asking", TimeoutRaised: "Undoing", Cancelled: "Undoing" },
+      Undoing: { Next: "Refused", TimeoutRaised: "Refused" },
+      Done: end,
+      Refused: end,
+    },
+    data: () => ({}),
+    signals: { approve: any<null>(), remind: any<null>() },
+    cancel: "Cancelled",
+  },
+  {
+    Asking: (s) => s.call(ask, { input: () => null, settled: "Next", deadline: "TimeoutRaised" }),
+    Waiting: (s) => s.wait({ on: { approve: "Approved", remind: () => "Reminded" }, deadline: "TimeoutRaised" }),
+    Undoing: (s) =>
+      s.each(undo, {
+        inputs: () => [],
+        settled: "Next",
+        done: "Next",
+        deadline: "TimeoutRaised",
+        withinMs: 500,
+        limit: 2,
+        drain: true,
+      }),
+    Done: () => "approved",
+    Refused: (_, s) => s.fail("refused", "not approved"),
+  },
+);
+
+const entered = (state: string, by?: string): RunEvent => ({
+  type: "entered",
+  at: 0,
+  state,
+  ...(by === undefined ? {} : { by }),
+});
+const reminded: RunEvent = {
+  type: "signalled",
+  at: 0,
+  id: "1",
+  signal: "remind",
+  payload: null,
+  taken: true,
+  by: "Reminded",
+};
+const waiting = [
+  entered("Asking"),
+  entered("Waiting", "Next"),
+  entered("Asking", "Again"),
+  entered("Waiting", "Next"),
+  reminded,
+  reminded,
+];
+const incident: RunEvent = {
+  type: "incident",
+  at: 0,
+  error: { code: "WW_DEFECT", message: "a handler threw" },
+  input: { kind: "due" },
+};
+
+/** The statement of a node or an edge in DOT, or of a node in Mermaid. */
+function statement(text: string, start: string): string {
+  const found = text.split("\n").filter((line) => line.trim().startsWith(start));
+  expect(found, start).toHaveLength(1);
+  return found[0] as string;
+}
+
+function linksOf(mermaid: string, style: RegExp): number[] {
+  const lines = mermaid.split("\n").filter((line) => line.startsWith("  linkStyle") && style.test(line));
+  return lines.flatMap((line) => (line.split(" ")[3] ?? "").split(",").map(Number)).toSorted((a, b) => a - b);
+}
+
+describe("a chart", () => {
+  it("is drawn as DOT", () => {
+    expect(toDot(approval)).toBe(DOT);
+  });
+
+  it("is drawn as Mermaid", () => {
+    expect(toMermaid(approval)).toBe(MERMAID);
+  });
+
+  it("is drawn the same each time", () => {
+    expect(toDot(approval, { history: waiting })).toBe(toDot(approval, { history: structuredClone(waiting) }));
+    expect(toMermaid(approval, { history: waiting })).toBe(toMermaid(approval, { history: structuredClone(waiting) }));
+  });
+
+  it("is told in words", () => {
+    expect(captionOf(approval)).toEqual({
+      title: "approval, version 1",
+      description:
+        "approval answers each request within 60500 ms. 5 states: Asking, Waiting, Undoing, Done, Refused. " +
+        "It begins in Asking and ends in Done, Refused. Clean-up after the deadline: Undoing, Refused.",
+    });
+  });
+
+  it("says what each kind of state does", () => {
+    const child = hub(
+      "child",
+      {
+        request: any<null>(),
+        reply: any<null>(),
+        deadlineMs: 5,
+        chart: { Only: { Next: "Done" }, Done: end },
+        data: () => ({}),
+      },
+      { Only: "Next", Done: () => null },
+    );
+    const kinds = hub(
+      "kinds",
+      {
+        request: any<null>(),
+        reply: any<null>(),
+        deadlineMs: 5000,
+        chart: {
+          Steps: { Next: "Child", Late: "Done" },
+          Child: { Next: "Choice", Late: "Done" },
+          Choice: { Next: "Told" },
+          Told: { Next: "Done" },
+          Done: end,
+        },
+        data: () => ({}),
+      },
+      {
+        Steps: (s) =>
+          s.sequence(
+            [ask, undo, ask, undo, ask, undo].map((callee) => s.step(callee, { input: () => null })),
+            { failed: "Next", done: "Next", deadline: "Late", withinMs: 3_600_000 },
+          ),
+        Child: (s) => s.call(child, { input: () => null, settled: "Next", deadline: "Late", withinMs: 1500 }),
+        Choice: (s) => s.pick(() => "Next"),
+        Told: (s) => s.tell(ask, { input: () => null, next: "Next" }),
+        Done: () => null,
+      },
+    );
+    const dot = toDot(kinds);
+    const saysOf = (state: string): string[] =>
+      [...statement(dot, `"${state}" [`).matchAll(/<FONT POINT-SIZE="10">(.*?)<\/FONT>/g)].map(([, text]) => text ?? "");
+    expect(saysOf("Steps")).toEqual(["sequence ask → undo → ask → undo → ask", "→ undo", "within 1 h"]);
+    expect(saysOf("Child")).toEqual(["call hub child", "within 1500 ms"]);
+    expect(saysOf("Choice")).toEqual(["pick"]);
+    expect(saysOf("Told")).toEqual(["tell ask"]);
+    expect(saysOf("Done")).toEqual([]);
+  });
+});
+
+describe("a run", () => {
+  it("has a path", () => {
+    expect(pathOf(waiting)).toEqual([
+      { from: "Asking", event: "Next", to: "Waiting" },
+      { from: "Waiting", event: "Again", to: "Asking" },
+      { from: "Asking", event: "Next", to: "Waiting" },
+    ]);
+    expect(pathOf([])).toEqual([]);
+  });
+
+  it("is marked with its steps, its present state and what it never entered", () => {
+    const dot = toDot(approval, { history: waiting });
+    expect(statement(dot, '"Asking" -> "Waiting"')).toContain("<B>1, 3 (2×) · Next</B>");
+    expect(statement(dot, '"Waiting" -> "Asking"')).toContain("<B>2 · Again</B>");
+    expect(statement(dot, '"Waiting" -> "Done"')).not.toContain("taken");
+    expect(statement(dot, '"Waiting" [')).toMatch(/Reminded ↺ 2×.*>running<.*class="state running"/);
+    expect(statement(dot, '"Asking" [')).toContain('class="state visited"');
+    expect(statement(dot, '"Done" [')).toContain('class="state pale"');
+    expect(statement(dot, '"Undoing" [')).toContain('class="state paleLate"');
+
+    const mermaid = toMermaid(approval, { history: waiting });
+    expect(mermaid).toContain('  s_Asking ==>|"1, 3 (2×) · Next"| s_Waiting\n');
+    expect(mermaid).toContain("  class s_Waiting running\n");
+    expect(linksOf(mermaid, /stroke-width/)).toEqual([1, 4]);
+    expect(linksOf(mermaid, /./)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+  });
+
+  it("is marked as an incident, until it goes on", () => {
+    const parked = toDot(approval, { history: [...waiting, incident] });
+    expect(statement(parked, '"Waiting" [')).toMatch(/>incident: WW_DEFECT<.*class="state incident"/);
+    const resumed = toDot(approval, { history: [...waiting, incident, { type: "resumed", at: 0, id: "r" }] });
+    expect(statement(resumed, '"Waiting" [')).toContain('class="state running"');
+  });
+
+  it("is marked as an incident before its first state", () => {
+    expect(captionOf(approval, { history: [incident] }).description).toContain("entered no state (incident: WW_DEFECT)");
+    expect(toDot(approval, { history: [incident] })).not.toContain('class="state incident"');
+  });
+
+  it("is marked with its answer where it ended", () => {
+    const done: RunEvent[] = [
+      ...waiting,
+      entered("Done", "Approved"),
+      { type: "ended", at: 0, answer: { kind: "result", value: "approved" } },
+    ];
+    expect(statement(toDot(approval, { history: done }), '"Done" [')).toMatch(/>ended: result<.*class="state succeeded"/);
+    const late: RunEvent[] = [
+      ...waiting,
+      entered("Undoing", "TimeoutRaised"),
+      { type: "answered", at: 0, answer: { kind: "timeout", code: "WW_TIMEOUT", message: "too late" } },
+    ];
+    expect(statement(toDot(approval, { history: late }), '"Undoing" [')).toContain(">answered: timeout<");
+    const ended: RunEvent[] = [...late, entered("Refused", "Next"), { type: "ended", at: 0 }];
+    expect(statement(toDot(approval, { history: ended }), '"Refused" [')).toMatch(
+      /peripheries=2|>ended: timeout<.*class="state failed"/,
+    );
+    expect(captionOf(approval, { history: ended }).description).toMatch(
+      / The run: Asking, Next to Waiting, .*, TimeoutRaised to Undoing, Next to Refused \(ended: timeout\)\.$/,
+    );
+  });
+
+  it("of another version keeps its states and edges", () => {
+    const history = [entered("Asking"), entered("Gone", "Left"), entered("Waiting")];
+    const dot = toDot(approval, { history });
+    expect(statement(dot, '"Gone" [')).toContain("not in this version");
+    expect(statement(dot, '"Asking" -> "Gone"')).toContain("1 · Left (not in this version)");
+    expect(statement(dot, '"Gone" -> "Waiting"')).toContain("2 · migration");
+  });
+
+  it("that went around often shows how often, not each time", () => {
+    const history = [entered("Asking")];
+    for (let round = 0; round < 1000; round++) history.push(entered("Waiting", "Next"), entered("Asking", "Again"));
+    expect(statement(toDot(approval, { history }), '"Asking" -> "Waiting"')).toContain("<B>1, 3, … (1000×) · Next</B>");
+    expect(captionOf(approval, { history }).description.length).toBeLessThan(1500);
+  });
+});
+
+/** A chain of waits with these names of states, each left by an event of the same name, and with an event that stays. */
+function chain(names: readonly string[]): Hub {
+  const rows = names.map((name, index) => [name, { [name]: names[index + 1] ?? "the end", [`${name}!`]: stay }]);
+  const behaviours = names.map((name) => [
+    name,
+    (s: { wait(options: unknown): unknown }) => s.wait({ deadline: name, withinMs: 5, on: { [name]: name } }),
+  ]);
+  const spec = {
+    request: any<null>(),
+    reply: any<null>(),
+    deadlineMs: 5,
+    chart: Object.fromEntries([...rows, ["the end", end]]) as Record<string, never>,
+    data: () => ({}),
+  };
+  return hub("chain", spec, Object.fromEntries([...behaviours, ["the end", () => null]]) as never);
+}
+
+const hostile = [
+  'a"b',
+  'back\\slash\\"',
+  "two\nlines\r\n",
+  "<b>&amp;</b>",
+  "</TABLE>>];",
+  "",
+  "- list",
+  "1. list",
+  "`**bold**`",
+  "end",
+  "style:#quot;",
+  "\u202Ereversed\u0000\uD800",
+  "-->|x|",
+  "%%{init: {}}%%",
+  "]]>",
+  "#2",
+  "#start",
+];
+const nameOf = fc.oneof(fc.constantFrom(...hostile), fc.string({ unit: "binary" }));
+const namesOf = fc
+  .uniqueArray(nameOf, { minLength: 1, maxLength: 12 })
+  .map((names) => names.filter((name) => !/^\d+$/.test(name) && name !== "the end" && name !== "__proto__"))
+  .filter((names) => names.length > 0);
+
+describe("names of every kind", () => {
+  it("give each state and each edge one statement of DOT, and nothing else", () => {
+    fc.assert(
+      fc.property(namesOf, fc.boolean(), (names, marked) => {
+        const history = names.map((name, index) => entered(name, names[index - 1]));
+        const lines = toDot(chain(names), marked ? { history } : {}).split("\n");
+        const nodes = lines.filter((line) => /^ {4}"[^"\\]+" \[label=<.*>, class="state [a-zA-Z]+"/.test(line));
+        const edges = lines.filter((line) => /^ {4}"[^"\\]+" -> "[^"\\]+" \[label=<.*>, class="[a-z ]+"/.test(line));
+        expect(nodes).toHaveLength(names.length + 1);
+        expect(new Set(nodes.map((line) => line.split(" [")[0])).size).toBe(nodes.length);
+        expect(edges).toHaveLength(names.length);
+        expect(lines).toHaveLength(nodes.length + edges.length + 11);
+        for (const line of [...nodes, ...edges]) expectPlainLabel(line);
+      }),
+    );
+  });
+
+  it("give each state and each edge one statement of Mermaid, and nothing else", () => {
+    fc.assert(
+      fc.property(namesOf, (names) => {
+        const lines = toMermaid(chain(names)).split("\n");
+        const safe = String.raw`(?:[\p{L}\p{N}_ ,()·→↺×…-]|#\d+;|<br/>|</?b>)*`;
+        const nodes = lines.filter((line) =>
+          new RegExp(`^  s\\w+(?:\\("${safe}"\\)|\\[\\["${safe}"\\]\\])$`, "u").test(line),
+        );
+        const edges = lines.filter((line) => new RegExp(`^  s\\w+ -.->\\|"${safe}"\\| s\\w+$`, "u").test(line));
+        expect(nodes).toHaveLength(names.length + 1);
+        expect(edges).toHaveLength(names.length);
+        expect(lines.slice(0, 7).map((line) => line.trim().split(/[ (]/)[0])).toEqual([
+          "---",
+          "title:",
+          "---",
+          "flowchart",
+          "accTitle:",
+          "accDescr:",
+          "start",
+        ]);
+        expect(lines[7 + nodes.length]).toMatch(/^ {2}start --> s\w+$/);
+        expect(lines.slice(8 + nodes.length, 8 + nodes.length + edges.length)).toEqual(edges);
+      }),
+    );
+  });
+});
+
+/** The label is text between the tags that diagrams use, and hides nothing. */
+function expectPlainLabel(line: string): void {
+  const [, label = ""] = /label=<(.*)>, class=/.exec(line) ?? [];
+  const text = label.replace(/<\/?(?:B|TABLE|TR|TD|FONT)(?: [A-Z-]+="[#\w]+")*>/g, "");
+  expect(text).toMatch(/^(?:[^<>&"\p{Cc}\p{Cs}]|&#\d+;)*$/u);
+}
+
+const DOT = ``;
+
+const MERMAID = ``;

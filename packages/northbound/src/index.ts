@@ -1,0 +1,12 @@
+export { type FailedAnswer, type StatusOf } from "./answers.ts";
+export { requestIdOf } from "./headers.ts";
+export { northbound, type NorthboundOptions } from "./northbound.ts";
+export { type DocumentInfo, type JsonSchema } from "./openapi.ts";
+export {
+  HttpProblem,
+  problemDetails,
+  type HttpCode,
+  type ProblemDetails,
+  type ProblemExtras,
+} from "./problems.ts";
+export { type HubRoute } from "./routes.ts";

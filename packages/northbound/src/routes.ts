@@ -1,0 +1,447 @@
+import { WheelworkError, type Answer, type AnyHub, type Problem, type RunEvent } from "@wheelwork/core";
+import type { Engine } from "@wheelwork/engine";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { render, type StatusOf } from "./answers.ts";
+import { idempotencyKey, preferredWait, prefersText, requestIdOf } from "./headers.ts";
+import {
+  documented,
+  idempotencyHeader,
+  json,
+  preferHeader,
+  problem,
+  responseHeaders,
+  type JsonSchema,
+} from "./openapi.ts";
+import { HttpProblem, invalid, problemDetails, retryAfter } from "./problems.ts";
+import { eventView, requestView, rowView } from "./views.ts";
+import type { Waits } from "./waits.ts";
+
+/** A hub that is reached by `POST <path>`. */
+export interface HubRoute {
+  readonly method: "POST";
+  readonly path: string;
+  /** The engine serves it, and no other route has it. */
+  readonly hub: AnyHub;
+  /** One line about the operation, for the document at `/openapi.json`. */
+  readonly summary?: string;
+  /** The hub's request as JSON schema. It is documented only: the hub's own schema judges requests. */
+  readonly requestSchema?: JsonSchema;
+  /** The hub's result as JSON schema, without the request id. */
+  readonly resultSchema?: JsonSchema;
+  /**
+   * The status of answers that are no results. What it leaves open (undefined): 504 for a timeout of the engine, 409 for
+   * WW_CANCELLED, 500 for an incident and everything else. It must be a pure function: the same answer may be asked for
+   * again after a restart.
+   */
+  readonly statusOf?: StatusOf;
+  /** The statuses that `statusOf` may give and what they mean, for the document at `/openapi.json`. */
+  readonly failures?: Readonly<Record<number, string>>;
+}
+
+/** What the routes work with. */
+export interface Surroundings {
+  readonly engine: Engine;
+  readonly waits: Waits;
+  readonly routes: ReadonlyMap<string, HubRoute>;
+  readonly defaultWaitMs: number;
+  readonly maxWaitMs: number;
+  readonly diagram: ((hub: AnyHub, history: readonly RunEvent[]) => Promise<string>) | undefined;
+}
+
+interface OfRequest {
+  readonly Params: { readonly id: string };
+}
+
+const noQuery = { type: "object", properties: {}, additionalProperties: false } as const;
+const id = { type: "string", pattern: "^[!-~]+$", maxLength: 256, description: "The request id." } as const;
+const idParams = { type: "object", properties: { id }, required: ["id"] } as const;
+
+const unavailable = problem("The engine takes nothing now; send it again later.", responseHeaders.retryAfter);
+const unknownRequest = problem("There is no such request, or its retention time is over.");
+const pending = json("Not answered yet; the request goes on.", "Pending", responseHeaders.pending);
+
+/** `POST <path>`: gives a request to its hub, and waits for the answer. */
+export function routeHub(app: FastifyInstance, route: HubRoute, around: Surroundings): void {
+  const { engine, defaultWaitMs } = around;
+  const hub = route.hub.name;
+  app.route({
+    method: route.method,
+    url: route.path,
+    schema: {
+      summary: route.summary ?? `Send a request to ${hub}`,
+      operationId: hub,
+      tags: ["hubs"],
+      querystring: noQuery,
+      headers: { type: "object", properties: { ...idempotencyHeader, ...preferHeader } },
+    },
+    config: documented({
+      body: route.requestSchema ?? { type: "object" },
+      response: {
+        ...answerResponses(route),
+        202: pending,
+        400: problem("The request is not valid; every problem is listed."),
+        413: problem("The body is too large."),
+        415: problem("The body is not application/json."),
+        422: problem("The key belongs to a request with another body."),
+        503: unavailable,
+      },
+    }),
+    handler: async (request, reply) => {
+      const began = performance.now();
+      const key = idempotencyKey(request);
+      const body = objectBody(request);
+      const known = key === undefined ? {} : { key: requestIdOf(hub, key) };
+      const { id: requestId } = await engine.submit(hub, body, known);
+      const waitMs = grantWait(request, reply, around, defaultWaitMs) - (performance.now() - began);
+      return answerOrPending(request, reply, around, { id: requestId, hub }, waitMs);
+    },
+  });
+}
+
+/** `/requests`: what the engine knows of each request, and commands to it. */
+export function routeRequests(app: FastifyInstance, around: Surroundings): void {
+  const { engine, diagram } = around;
+  const tags = ["requests"];
+
+  app.get<{ Querystring: NonNullable<Parameters<Engine["requests"]>[0]> }>(
+    "/requests",
+    {
+      schema: {
+        summary: "List requests, newest first",
+        operationId: "listRequests",
+        tags,
+        querystring: {
+          type: "object",
+          properties: {
+            status: { type: "string", enum: ["running", "incident", "ended"] },
+            hub: { type: "string", minLength: 1, maxLength: 200 },
+            limit: { type: "integer", minimum: 1, maximum: 1000, default: 50 },
+            cursor: { type: "string", minLength: 1, maxLength: 300, description: "From the page before." },
+          },
+          additionalProperties: false,
+        },
+      },
+      config: documented({
+        response: {
+          200: json("A page.", "RequestPage"),
+          400: problem("The query is not valid."),
+          503: unavailable,
+        },
+      }),
+    },
+    ({ query }) => {
+      const { items, cursor } = engine.requests(query);
+      return { requests: items.map(rowView), ...(cursor === undefined ? {} : { cursor }) };
+    },
+  );
+
+  app.get<OfRequest>(
+    "/requests/:id",
+    {
+      schema: {
+        summary: "Look at a request",
+        operationId: "getRequest",
+        tags,
+        querystring: noQuery,
+        params: idParams,
+      },
+      config: documented({ response: { 200: json("The request.", "Request"), ...refusals } }),
+    },
+    ({ params }) => requestView(engine.request(params.id)),
+  );
+
+  app.get<OfRequest>(
+    "/requests/:id/answer",
+    {
+      schema: {
+        summary: "Get the answer to a request",
+        description:
+          "Status, headers and body are those that the POST gave or would have given. It waits only if asked to.",
+        operationId: "getAnswer",
+        tags,
+        querystring: noQuery,
+        params: idParams,
+        headers: { type: "object", properties: preferHeader },
+      },
+      config: documented({ response: { ...answerResponses(undefined), 202: pending, ...refusals } }),
+    },
+    async (request, reply) => {
+      const view = engine.request(request.params.id);
+      const waitMs = grantWait(request, reply, around, 0);
+      return answerOrPending(request, reply, around, view, waitMs);
+    },
+  );
+
+  app.get<OfRequest>(
+    "/requests/:id/history",
+    {
+      schema: {
+        summary: "All that happened to a request",
+        operationId: "getHistory",
+        tags,
+        querystring: noQuery,
+        params: idParams,
+      },
+      config: documented({ response: { 200: json("The history.", "History"), ...refusals } }),
+    },
+    ({ params }) => ({ requestId: params.id, events: engine.history(params.id).map(eventView) }),
+  );
+
+  app.get<OfRequest>(
+    "/requests/:id/diagram.svg",
+    {
+      schema: {
+        summary: "The chart of the hub with the path of this request",
+        operationId: "getDiagram",
+        tags,
+        querystring: noQuery,
+        params: idParams,
+      },
+      config: documented({
+        response: {
+          200: { description: "The diagram.", content: { "image/svg+xml": { schema: { type: "string" } } } },
+          ...refusals,
+          501: problem("This server draws no diagrams."),
+        },
+      }),
+    },
+    async ({ params }, reply) => {
+      const view = engine.request(params.id);
+      if (diagram === undefined) {
+        throw new HttpProblem(problemDetails(501, "WW_NOT_SUPPORTED", "this server draws no diagrams"));
+      }
+      const hub = engine.hubs.get(view.hub);
+      if (hub === undefined) {
+        const detail = `there is no chart: this engine does not serve the hub ${view.hub}`;
+        throw new HttpProblem(problemDetails(404, "WW_HUB_UNKNOWN", detail));
+      }
+      return reply.type("image/svg+xml").send(await diagram(hub, engine.history(params.id)));
+    },
+  );
+
+  command(app, around, {
+    path: "cancel",
+    summary: "Ask a request to end early",
+    run: (requestId, commandId) => engine.cancel(requestId, commandId),
+  });
+  command(app, around, {
+    path: "signals/:name",
+    summary: "Send a signal to a request",
+    params: { name: { type: "string", pattern: "^[!-~]+$", maxLength: 200 } },
+    body: { description: "The payload, as the hub's signal has it." },
+    responses: { 404: problem("There is no such request, or its hub takes no such signal.") },
+    run: (requestId, commandId, { params, body }) =>
+      // No body is no payload; JSON has nothing nearer to it than null.
+      engine.signal(requestId, params["name"] as string, body ?? null, commandId),
+  });
+  command(app, around, {
+    path: "retry",
+    summary: "Make the turn of a parked request again",
+    responses: {
+      409: problem("It is not parked by an incident (WW_NOT_INCIDENT), or it has ended (WW_ENDED)."),
+    },
+    run: (requestId, commandId) => engine.retry(requestId, commandId),
+  });
+  command(app, around, {
+    path: "resolve",
+    summary: "End a parked request with an error",
+    body: {
+      type: "object",
+      properties: { message: { type: "string", minLength: 1, description: "What its caller is told." } },
+      required: ["message"],
+      additionalProperties: false,
+    },
+    responses: {
+      409: problem("It is not parked by an incident (WW_NOT_INCIDENT), or it has ended (WW_ENDED)."),
+    },
+    run: (requestId, commandId, request) => engine.resolve(requestId, messageOf(request), commandId),
+  });
+}
+
+/** `/health`: the process is up. `/ready`: it takes requests. */
+export function routeHealth(app: FastifyInstance, engine: Engine): void {
+  app.get(
+    "/health",
+    {
+      schema: {
+        summary: "Whether the process is up",
+        operationId: "health",
+        tags: ["health"],
+        querystring: noQuery,
+      },
+      config: documented({ response: { 200: json("It is.", "Health") } }),
+    },
+    () => engine.health(),
+  );
+  app.get(
+    "/ready",
+    {
+      schema: {
+        summary: "Whether requests are taken",
+        operationId: "ready",
+        tags: ["health"],
+        querystring: noQuery,
+      },
+      config: documented({ response: { 200: json("They are.", "Health"), 503: unavailable } }),
+    },
+    () => {
+      const health = engine.health();
+      if (health.ready) return health;
+      const code = health.status === "store-lost" ? "WW_STORE_UNAVAILABLE" : "WW_STOPPING";
+      throw new HttpProblem(problemDetails(503, code, `the engine is not ready: ${health.status}`), {
+        "retry-after": retryAfter,
+      });
+    },
+  );
+}
+
+const refusals = {
+  400: problem("The request is not valid; every problem is listed."),
+  404: unknownRequest,
+  503: unavailable,
+};
+
+/** Responses with an answer: the result, and the errors of the hub and the engine. */
+function answerResponses(route: HubRoute | undefined): Record<number, object> {
+  const failures: Record<number, string> = {
+    409: "The request was cancelled.",
+    500: "The request failed: an incident, or an error that has no status of its own.",
+    504: "No answer came in time.",
+    ...route?.failures,
+  };
+  const result: JsonSchema = {
+    type: "object",
+    properties: { requestId: { type: "string" } },
+    required: ["requestId"],
+  };
+  const schema = route?.resultSchema === undefined ? result : { allOf: [result, route.resultSchema] };
+  return {
+    200: {
+      description: "The result.",
+      headers: responseHeaders.answer,
+      content: { "application/json": { schema }, "text/plain": { schema: { type: "string" } } },
+    },
+    ...Object.fromEntries(
+      Object.entries(failures).map(([status, description]) => [
+        status,
+        problem(description, responseHeaders.answer),
+      ]),
+    ),
+  };
+}
+
+interface Command {
+  /** The path after the request's own. */
+  readonly path: string;
+  readonly summary: string;
+  readonly params?: Readonly<Record<string, JsonSchema>>;
+  readonly body?: JsonSchema;
+  readonly responses?: Readonly<Record<number, object>>;
+  readonly run: (
+    requestId: string,
+    commandId: { readonly commandId?: string },
+    request: { readonly params: Readonly<Record<string, string>>; readonly body: unknown },
+  ) => ReturnType<Engine["cancel"]>;
+}
+
+/** `POST /requests/{id}/…`: 202 once the command is accepted, 409 with the answer after the end. */
+function command(app: FastifyInstance, around: Surroundings, spec: Command): void {
+  const { engine } = around;
+  const name = spec.path.split("/", 1)[0] as string;
+  app.post<{ Params: OfRequest["Params"] & Readonly<Record<string, string>> }>(
+    `/requests/:id/${spec.path}`,
+    {
+      schema: {
+        summary: spec.summary,
+        operationId: name,
+        tags: ["commands"],
+        querystring: noQuery,
+        params: { ...idParams, properties: { id, ...spec.params } },
+        headers: { type: "object", properties: idempotencyHeader },
+      },
+      config: documented({
+        ...(spec.body === undefined ? {} : { body: spec.body }),
+        response: {
+          202: json("The command is accepted.", "Pending", { Location: responseHeaders.pending.Location }),
+          409: problem("The request has ended; its answer is in `answer`."),
+          ...refusals,
+          ...spec.responses,
+        },
+      }),
+    },
+    async (request, reply) => {
+      const { params, body } = request;
+      const key = idempotencyKey(request);
+      const given = key === undefined ? {} : { commandId: requestIdOf(request.url, key) };
+      const result = await spec.run(params.id, given, { params, body });
+      const view = engine.request(params.id);
+      if (result === "ended") throw ended(view.id, view.answer);
+      return pendingReply(reply, view.id, view.status);
+    },
+  );
+}
+
+function ended(requestId: string, answer: Answer | undefined): HttpProblem {
+  const extras = { requestId, ...(answer === undefined ? {} : { answer }) };
+  return new HttpProblem(problemDetails(409, "WW_ENDED", "the request has ended", extras));
+}
+
+async function answerOrPending(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  around: Surroundings,
+  of: { readonly id: string; readonly hub: string },
+  waitMs: number,
+): Promise<FastifyReply> {
+  const { engine, waits, routes } = around;
+  const answer = await waits.answer(engine, of.id, waitMs);
+  reply.header("vary", "Accept, Prefer");
+  if (answer === undefined) {
+    reply.header("retry-after", retryAfter);
+    return pendingReply(reply, of.id, engine.request(of.id).status);
+  }
+  const { status, type, body, text } = render(of.id, answer, routes.get(of.hub)?.statusOf);
+  reply.code(status).header("content-location", `${locationOf(of.id)}/answer`);
+  if (text !== undefined && prefersText(request)) return reply.type("text/plain; charset=utf-8").send(text);
+  return reply.type(type).send(body);
+}
+
+function pendingReply(reply: FastifyReply, requestId: string, status: string): FastifyReply {
+  return reply.code(202).header("location", locationOf(requestId)).send({ requestId, status });
+}
+
+const locationOf = (requestId: string): string => `/requests/${encodeURIComponent(requestId)}`;
+
+/** How long to wait; and tells the client what became of its preference. */
+function grantWait(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  around: Surroundings,
+  otherwiseMs: number,
+): number {
+  const seconds = preferredWait(request.headers["prefer"]);
+  if (seconds === undefined) return otherwiseMs;
+  const granted = Math.min(seconds, Math.floor(around.maxWaitMs / 1000));
+  reply.header("preference-applied", `wait=${granted}`);
+  return granted * 1000;
+}
+
+function objectBody({ body }: FastifyRequest): object {
+  if (typeof body === "object" && body !== null && !Array.isArray(body)) return body;
+  throw invalid("the body", [{ path: "", message: "must be a JSON object" }]);
+}
+
+function messageOf({ body }: { readonly body: unknown }): string {
+  const problems: Problem[] = [];
+  const { message, ...unknown } = (
+    typeof body === "object" && body !== null && !Array.isArray(body) ? body : {}
+  ) as {
+    readonly message?: unknown;
+  };
+  if (typeof message !== "string" || message === "")
+    problems.push({ path: "message", message: "must be a text" });
+  for (const path of Object.keys(unknown)) problems.push({ path, message: "is not known" });
+  if (problems.length > 0)
+    throw new WheelworkError("WW_INVALID_REQUEST", "the body is not valid", { problems });
+  return message as string;
+}

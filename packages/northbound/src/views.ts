@@ -1,0 +1,66 @@
+import type { RunEvent } from "@wheelwork/core";
+import type { OpenCallView, RequestPage, RequestView } from "@wheelwork/engine";
+
+const latest = 8.64e15;
+
+/** A time as text. Deadlines may lie beyond the last day that a Date can name; that day stands for them. */
+const iso = (ms: number): string => new Date(Math.min(ms, latest)).toISOString();
+
+const isoIf = <K extends string>(name: K, ms: number | undefined): { readonly [name in K]?: string } =>
+  (ms === undefined ? {} : { [name]: iso(ms) }) as { readonly [name in K]?: string };
+
+/** A request as `GET /requests/{id}` shows it. */
+export function requestView(view: RequestView): object {
+  const { answer, openCalls, incident } = view;
+  return {
+    ...rowView(view),
+    ...isoIf("endedAt", view.endedAt),
+    request: view.request,
+    ...(answer === undefined ? {} : { answer }),
+    ...(openCalls === undefined ? {} : { openCalls: openCalls.map(callView) }),
+    ...(incident === undefined
+      ? {}
+      : { incident: { at: iso(incident.at), error: withoutStack(incident.error), inputs: incident.inputs } }),
+  };
+}
+
+/** One line of the list of requests. */
+export function rowView(row: RequestPage["items"][number]): object {
+  return {
+    id: row.id,
+    hub: row.hub,
+    version: row.version,
+    status: row.status,
+    state: row.state,
+    createdAt: iso(row.createdAt),
+    ...isoIf("answeredAt", row.answeredAt),
+  };
+}
+
+function callView({ call, callee, attempt, due, input }: OpenCallView): object {
+  return { call, callee, attempt, ...isoIf("due", due), input };
+}
+
+const times: ReadonlySet<string> = new Set(["at", "due", "deadline", "answerBy"]);
+
+/** One event of a history, with its times as text. */
+export function eventView(event: RunEvent): object {
+  const view = withIsoTimes(event);
+  if ("calls" in event && event.calls !== undefined) view["calls"] = event.calls.map(withIsoTimes);
+  if (event.type === "incident") view["error"] = withoutStack(event.error);
+  return view;
+}
+
+function withIsoTimes(fields: object): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, value]: [string, unknown]) => [
+      name,
+      times.has(name) && typeof value === "number" ? iso(value) : value,
+    ]),
+  );
+}
+
+/** Stacks are for the log: over HTTP they would show the inside of the server. */
+function withoutStack(error: object): object {
+  return Object.fromEntries(Object.entries(error).filter(([name]) => name !== "stack"));
+}

@@ -1,0 +1,342 @@
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { northbound } from "../src/index.ts";
+import { directory, engineOn, faults, greet, routes, system } from "./system.ts";
+
+const iso = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
+
+describe("GET /requests/{id}", () => {
+  test("shows a request that waits, and after its end", async () => {
+    const { app, engine } = await system();
+    const { id } = await engine.submit("approval", { subject: "leave" });
+    expect((await app.inject({ url: `/requests/${id}` })).json()).toEqual({
+      id,
+      hub: "approval",
+      version: 1,
+      status: "running",
+      state: "Waiting",
+      createdAt: expect.stringMatching(iso),
+      request: { subject: "leave" },
+      openCalls: [],
+    });
+    await engine.signal(id, "approve", { by: "Eve" });
+    const ended = (await app.inject({ url: `/requests/${id}` })).json();
+    expect(ended).toMatchObject({
+      status: "ended",
+      state: "Accepted",
+      answeredAt: expect.stringMatching(iso),
+      endedAt: expect.stringMatching(iso),
+      answer: { kind: "result", value: { message: "leave: approved", by: "Eve" } },
+    });
+  });
+
+  test("shows an incident with its error and input, and no stack", async () => {
+    const { app, engine } = await system();
+    const { id } = await engine.submit("faulty", {});
+    const view = (await app.inject({ url: `/requests/${id}` })).json();
+    expect(view).toMatchObject({
+      status: "incident",
+      incident: { at: expect.stringMatching(iso), error: { message: expect.stringContaining("broken") } },
+    });
+    const history = await app.inject({ url: `/requests/${id}/history` });
+    expect(history.json().events.at(-1)).toMatchObject({ type: "incident" });
+    expect(JSON.stringify(view) + history.body).not.toMatch(/stack|\.ts:\d/);
+  });
+
+  test.each(["", "/answer", "/history", "/diagram.svg"])("an unknown id is 404 (%s)", async (path) => {
+    const { app } = await system();
+    const response = await app.inject({ url: `/requests/${"0".repeat(32)}${path}` });
+    expect(response.statusCode).toBe(404);
+    expect(response.json()).toMatchObject({ status: 404, code: "WW_NOT_FOUND" });
+  });
+
+  test.each(["a%20b", "%C3%BC", "x".repeat(300), "%00"])("a malformed id is 400 (%#)", async (id) => {
+    const { app } = await system();
+    const response = await app.inject({ url: `/requests/${id}/history` });
+    expect(response.statusCode).toBe(400);
+    expect(response.json().problems[0].path).toBe("id");
+  });
+
+  test("a malformed path is 400", async () => {
+    const { app } = await system();
+    const response = await app.inject({ url: "/requests/%E0%A4%A" });
+    expect(response.statusCode).toBe(400);
+    expect(response.headers["content-type"]).toMatch(/^application\/problem\+json/);
+    expect(response.json()).toMatchObject({ code: "WW_INVALID_REQUEST" });
+  });
+});
+
+describe("GET /requests", () => {
+  test("pages through all requests, newest first, and filters", async () => {
+    const { app, engine } = await system();
+    const made: string[] = [];
+    for (let at = 0; at < 7; at++) {
+      made.unshift((await engine.submit(at % 2 === 0 ? "approval" : "plain", at % 2 === 0 ? { subject: "a" } : {})).id);
+    }
+    const seen: string[] = [];
+    let url = "/requests?limit=3";
+    for (let pages = 1; ; pages++) {
+      const { requests, cursor } = (await app.inject({ url })).json();
+      for (const { id } of requests) seen.push(id);
+      if (cursor === undefined) {
+        expect(pages).toBe(3);
+        break;
+      }
+      url = `/requests?limit=3&cursor=${encodeURIComponent(cursor)}`;
+    }
+    expect(seen.toSorted()).toEqual(made.toSorted());
+    expect(new Set(seen).size).toBe(7);
+    const plain = (await app.inject({ url: "/requests?hub=plain&status=running" })).json();
+    expect(plain.requests).toHaveLength(3);
+    expect(plain.requests[0]).toEqual({
+      id: expect.any(String),
+      hub: "plain",
+      version: 1,
+      status: "running",
+      state: "Waiting",
+      createdAt: expect.stringMatching(iso),
+    });
+    expect((await app.inject({ url: "/requests?status=ended" })).json()).toEqual({ requests: [] });
+  });
+
+  test("refuses a bad query with every problem", async () => {
+    const { app } = await system();
+    const response = await app.inject({ url: "/requests?status=odd&limit=0&hub=&page=2" });
+    expect(response.statusCode).toBe(400);
+    const { problems } = response.json();
+    expect(problems.map(({ path }: { path: string }) => path).toSorted()).toEqual(["hub", "limit", "page", "status"]);
+    expect(problems).toContainEqual({ path: "status", message: "must be one of running, incident, ended" });
+    expect(problems).toContainEqual({ path: "page", message: "is not known" });
+  });
+
+  test.each(["limit=ten", "limit=1001", "limit=1.5", "limit=", "cursor=bogus", "cursor=", "limit=1&limit=2", "status=a&status=b"])(
+    "refuses ?%s",
+    async (query) => {
+      const { app } = await system();
+      const response = await app.inject({ url: `/requests?${query}` });
+      expect(response.statusCode).toBe(400);
+      expect(response.json().problems[0].path).toBe(query.split("=")[0]);
+    },
+  );
+});
+
+describe("cancel", () => {
+  test("is 202, idempotent, and then the answer of the hub with the route's status; 409 with it after the end", async () => {
+    const { app, engine } = await system();
+    const { id } = await engine.submit("approval", { subject: "leave" });
+    const cancel = { method: "POST", url: `/requests/${id}/cancel` } as const;
+    const [first, second] = await Promise.all([app.inject(cancel), app.inject(cancel)]);
+    expect(first.statusCode).toBe(202);
+    expect(first.headers["location"]).toBe(`/requests/${id}`);
+    expect(first.json()).toMatchObject({ requestId: id });
+    expect([202, 409]).toContain(second.statusCode);
+    const answer = await app.inject({ url: `/requests/${id}/answer`, headers: { prefer: "wait=5" } });
+    expect([answer.statusCode, answer.json().code]).toEqual([410, "withdrawn"]);
+    const late = await app.inject(cancel);
+    expect(late.statusCode).toBe(409);
+    expect(late.json()).toMatchObject({
+      code: "WW_ENDED",
+      requestId: id,
+      answer: { kind: "error", code: "withdrawn", message: "the request was withdrawn" },
+    });
+  });
+
+  test("of a hub without an event for it is answered 409 WW_CANCELLED", async () => {
+    const { app } = await system();
+    const headers = { prefer: "wait=0" };
+    const { requestId } = (await app.inject({ method: "POST", url: "/plain", payload: {}, headers })).json();
+    await app.inject({ method: "POST", url: `/requests/${requestId}/cancel` });
+    const answer = await app.inject({ url: `/requests/${requestId}/answer`, headers: { prefer: "wait=5" } });
+    expect([answer.statusCode, answer.json().code]).toEqual([409, "WW_CANCELLED"]);
+  });
+
+  test("takes an empty body under a JSON header, and refuses an unknown request", async () => {
+    const { app } = await system();
+    const headers = { "content-type": "application/json" };
+    const response = await app.inject({ method: "POST", url: "/requests/nobody/cancel", headers });
+    expect([response.statusCode, response.json().code]).toEqual([404, "WW_NOT_FOUND"]);
+  });
+});
+
+describe("signals", () => {
+  test("are 202, then 409 with the answer", async () => {
+    const { app, engine } = await system();
+    const { id } = await engine.submit("approval", { subject: "leave" });
+    const signal = { method: "POST", url: `/requests/${id}/signals/approve`, payload: { by: "Eve" } } as const;
+    expect((await app.inject(signal)).statusCode).toBe(202);
+    expect(await engine.answer(id, { waitMs: 5000 })).toMatchObject({ kind: "result", value: { by: "Eve" } });
+    const late = await app.inject(signal);
+    expect([late.statusCode, late.json().code, late.json().answer.kind]).toEqual([409, "WW_ENDED", "result"]);
+  });
+
+  test("need no body where they have no payload", async () => {
+    const { app, engine } = await system();
+    const { id } = await engine.submit("plain", {});
+    expect((await app.inject({ method: "POST", url: `/requests/${id}/signals/go` })).statusCode).toBe(202);
+    expect(await engine.answer(id, { waitMs: 5000 })).toEqual({ kind: "result", value: "gone" });
+  });
+
+  test("are refused with every problem of the payload, and by name", async () => {
+    const { app, engine } = await system();
+    const { id } = await engine.submit("approval", { subject: "leave" });
+    const url = `/requests/${id}/signals/approve`;
+    const bad = await app.inject({ method: "POST", url, payload: { bye: 1 } });
+    expect(bad.statusCode).toBe(400);
+    expect(bad.json()).toMatchObject({ code: "WW_INVALID_INPUT" });
+    expect(bad.json().problems).toHaveLength(2);
+    const unknown = await app.inject({ method: "POST", url: `/requests/${id}/signals/reject`, payload: {} });
+    expect([unknown.statusCode, unknown.json().code]).toEqual([404, "WW_SIGNAL_UNKNOWN"]);
+  });
+
+  test("with one idempotency key count once", async () => {
+    const { app, engine } = await system();
+    const { id } = await engine.submit("pair", {});
+    const go = async (key: string): Promise<number> => {
+      const headers = { "idempotency-key": key };
+      return (await app.inject({ method: "POST", url: `/requests/${id}/signals/go`, headers })).statusCode;
+    };
+    expect([await go("one"), await go("one")]).toEqual([202, 202]);
+    expect(engine.request(id)).toMatchObject({ status: "running", state: "Second" });
+    expect([await go("two"), await go("two")]).toEqual([202, 409]);
+  });
+});
+
+describe("incidents", () => {
+  test("are 202 to a caller who waits, and can be retried", async () => {
+    const { app, engine } = await system({ defaultWaitMs: 20 });
+    const post = await app.inject({ method: "POST", url: "/faulty", payload: {} });
+    expect([post.statusCode, post.json().status]).toEqual([202, "incident"]);
+    const { requestId } = post.json();
+    faults.broken = false;
+    const retry = await app.inject({ method: "POST", url: `/requests/${requestId}/retry` });
+    expect(retry.statusCode).toBe(202);
+    expect(await engine.answer(requestId, { waitMs: 5000 })).toMatchObject({ kind: "result" });
+    const late = await app.inject({ method: "POST", url: `/requests/${requestId}/retry` });
+    expect([late.statusCode, late.json().code]).toEqual([409, "WW_ENDED"]);
+  });
+
+  test("can be resolved: the request is answered 500 with the message", async () => {
+    const { app, engine } = await system();
+    const { id } = await engine.submit("faulty", {});
+    const url = `/requests/${id}/resolve`;
+    for (const payload of [undefined, [], {}, { message: "" }, { message: 1, why: 2 }]) {
+      const bad = await app.inject({ method: "POST", url, ...(payload === undefined ? {} : { payload }) });
+      expect([bad.statusCode, bad.json().code]).toEqual([400, "WW_INVALID_REQUEST"]);
+    }
+    const resolve = await app.inject({ method: "POST", url, payload: { message: "given up" } });
+    expect(resolve.statusCode).toBe(202);
+    const answer = await app.inject({ url: `/requests/${id}/answer` });
+    expect(answer.statusCode).toBe(500);
+    expect(answer.json()).toMatchObject({ code: "WW_INCIDENT", detail: "given up", requestId: id });
+  });
+
+  test.each(["retry", "resolve"])("%s of a request that is none is 409", async (name) => {
+    const { app, engine } = await system();
+    const { id } = await engine.submit("approval", { subject: "leave" });
+    const response = await app.inject({ method: "POST", url: `/requests/${id}/${name}`, payload: { message: "m" } });
+    expect([response.statusCode, response.json().code]).toEqual([409, "WW_NOT_INCIDENT"]);
+  });
+});
+
+describe("histories and diagrams", () => {
+  test("a history has every event with its time as text", async () => {
+    const { app } = await system();
+    const { requestId } = (await app.inject({ method: "POST", url: "/greetings", payload: { name: "Ada" } })).json();
+    const history = (await app.inject({ url: `/requests/${requestId}/history` })).json();
+    expect(history.requestId).toBe(requestId);
+    const [started, entered] = history.events;
+    expect(started).toMatchObject({ type: "started", deadline: expect.stringMatching(iso) });
+    expect(entered.calls[0]).toMatchObject({ callee: "greeting", due: expect.stringMatching(iso) });
+    for (const { at } of history.events) expect(at).toMatch(iso);
+    expect(history.events.at(-1).type).toBe("ended");
+  });
+
+  test("a diagram is drawn from the hub and the history", async () => {
+    const drawn: unknown[] = [];
+    const { app, engine } = await system({
+      diagram: (hub, history) => {
+        drawn.push(hub.name, history.length);
+        return Promise.resolve("<svg/>");
+      },
+    });
+    const { id } = await engine.submit("approval", { subject: "leave" });
+    const response = await app.inject({ url: `/requests/${id}/diagram.svg` });
+    expect([response.statusCode, response.body]).toEqual([200, "<svg/>"]);
+    expect(response.headers["content-type"]).toMatch(/^image\/svg\+xml/);
+    expect(drawn).toEqual(["approval", engine.history(id).length]);
+  });
+
+  test("without a painter a diagram is 501", async () => {
+    const { app, engine } = await system();
+    const { id } = await engine.submit("approval", { subject: "leave" });
+    const response = await app.inject({ url: `/requests/${id}/diagram.svg` });
+    expect([response.statusCode, response.json().code]).toEqual([501, "WW_NOT_SUPPORTED"]);
+  });
+});
+
+describe("the rest", () => {
+  test("unknown paths are 404, wrong methods 405 with Allow, before any body is read", async () => {
+    const { app } = await system();
+    const headers = { "content-type": "application/pdf" };
+    const unknown = await app.inject({ method: "POST", url: "/nothing?x=1", headers, payload: "%PDF" });
+    expect([unknown.statusCode, unknown.json().code]).toEqual([404, "WW_NOT_FOUND"]);
+    const wrong = await app.inject({ method: "DELETE", url: "/requests/abc" });
+    expect([wrong.statusCode, wrong.json().code]).toEqual([405, "WW_METHOD_NOT_ALLOWED"]);
+    expect(wrong.headers["allow"]).toBe("GET, HEAD");
+    const read = await app.inject({ method: "GET", url: "/greetings" });
+    expect([read.statusCode, read.headers["allow"]]).toEqual([405, "POST"]);
+  });
+
+  test("health and readiness", async () => {
+    const { app } = await system();
+    const health = await app.inject({ url: "/health" });
+    expect(health.json()).toMatchObject({ ready: true, status: "running", liveRuns: 0 });
+    expect((await app.inject({ url: "/ready" })).statusCode).toBe(200);
+  });
+
+  test("routes of the application have the same errors; a defect shows nothing and is logged", async () => {
+    const logged: object[] = [];
+    const log = (): void => {};
+    const { app } = await system({
+      logger: { debug: log, info: log, warn: log, error: (fields) => void logged.push(fields) },
+      extra: (server) => {
+        server.get(
+          "/flow/:flowid",
+          {
+            schema: {
+              querystring: { type: "object", properties: { n: { type: "integer" } }, additionalProperties: false },
+            },
+          },
+          ({ query }) => query,
+        );
+        server.get("/broken", () => {
+          throw new Error("secret");
+        });
+      },
+    });
+    expect((await app.inject({ url: "/flow/1?n=5" })).json()).toEqual({ n: 5 });
+    const refused = await app.inject({ url: "/flow/1?n=five&m=1" });
+    expect(refused.json().problems).toHaveLength(2);
+    const broken = await app.inject({ url: "/broken" });
+    expect(broken.statusCode).toBe(500);
+    expect(broken.json()).toMatchObject({ code: "WW_DEFECT", status: 500 });
+    expect(broken.body).not.toMatch(/secret|stack/);
+    expect(logged).toEqual([expect.objectContaining({ err: expect.any(Error), url: "/broken" })]);
+  });
+
+  test("routes that cannot be used are refused with every problem", async () => {
+    const engine = await engineOn(join(directory(), "wheelwork.db"));
+    const stranger = { ...greet, name: "stranger" };
+    const made = northbound({
+      engine,
+      routes: [...routes, { method: "POST", path: "/again", hub: greet }, { method: "POST", path: "/x", hub: stranger }],
+    });
+    await expect(made).rejects.toMatchObject({
+      code: "WW_CONFIG",
+      problems: [
+        { path: "/again", message: "the hub greet has a route already" },
+        { path: "/x", message: "the engine does not serve the hub stranger" },
+      ],
+    });
+  });
+});

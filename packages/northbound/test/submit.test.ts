@@ -1,0 +1,314 @@
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { requestIdOf } from "../src/index.ts";
+import { directory, engineOn, system } from "./system.ts";
+
+const hex32 = /^[0-9a-f]{32}$/;
+
+describe("an answer", () => {
+  test("is 200 with the request id and the fields of the result", async () => {
+    const { app } = await system();
+    const response = await app.inject({ method: "POST", url: "/greetings", payload: { name: "Ada" } });
+    expect(response.statusCode).toBe(200);
+    expect(response.headers["content-type"]).toBe("application/json; charset=utf-8");
+    const { requestId, ...rest } = response.json();
+    expect(requestId).toMatch(hex32);
+    expect(rest).toEqual({ message: "hello, Ada" });
+    expect(response.body.startsWith('{"requestId":')).toBe(true);
+    expect(response.headers["content-location"]).toBe(`/requests/${requestId}/answer`);
+  });
+
+  test("of a result that is no object is under `result`", async () => {
+    const { app, engine } = await system();
+    const { id } = await engine.submit("plain", {});
+    await engine.signal(id, "go", null);
+    const response = await app.inject({ url: `/requests/${id}/answer`, headers: { prefer: "wait=5" } });
+    expect(response.json()).toEqual({ requestId: id, result: "gone" });
+  });
+
+  test("with the hub's error is problem details with the route's status", async () => {
+    const { app } = await system();
+    const response = await app.inject({ method: "POST", url: "/greetings", payload: { name: "boor" } });
+    expect(response.statusCode).toBe(502);
+    expect(response.headers["content-type"]).toMatch(/^application\/problem\+json/);
+    expect(response.json()).toEqual({
+      type: "about:blank",
+      title: "Bad Gateway",
+      status: 502,
+      code: "worker-error",
+      detail: "no greeting: the worker refused",
+      requestId: expect.stringMatching(hex32),
+      details: { name: "boor" },
+    });
+  });
+
+  test("with an error that the route gives no status is 500", async () => {
+    const { app } = await system();
+    const response = await app.inject({ method: "POST", url: "/greetings", payload: { name: "mute" } });
+    expect(response.statusCode).toBe(500);
+    expect(response.json()).toMatchObject({ code: "no-voice", detail: "nobody can speak" });
+  });
+
+  test("of a hub's timeout is 504", async () => {
+    const { app } = await system();
+    const response = await app.inject({ method: "POST", url: "/brief", payload: {} });
+    expect(response.statusCode).toBe(504);
+    expect(response.json()).toMatchObject({ code: "hub-timeout", detail: "error in hub by timeout" });
+  });
+});
+
+describe("plain text", () => {
+  test.each([
+    ["text/plain", "Ada", 200, "hello, Ada"],
+    ["text/plain", "boor", 502, "no greeting: the worker refused"],
+    ["application/json;q=0.2, text/*;q=0.5", "Ada", 200, "hello, Ada"],
+  ])("Accept: %s for %s is %i and the text, nothing else", async (accept, name, status, text) => {
+    const { app } = await system();
+    const response = await app.inject({ method: "POST", url: "/greetings", payload: { name }, headers: { accept } });
+    expect([response.statusCode, response.body]).toEqual([status, text]);
+    expect(response.headers["content-type"]).toBe("text/plain; charset=utf-8");
+  });
+
+  test.each(["*/*", "text/plain;q=0.5, application/json", "text/plain;q=0", "image/png", "; garbage ,,"])(
+    "Accept: %s is JSON",
+    async (accept) => {
+      const { app } = await system();
+      const payload = { name: "Ada" };
+      const response = await app.inject({ method: "POST", url: "/greetings", payload, headers: { accept } });
+      expect(response.json()).toMatchObject({ message: "hello, Ada" });
+      expect(response.headers["vary"]).toContain("Accept");
+    },
+  );
+
+  test("of a refusal lists the problems", async () => {
+    const { app } = await system();
+    const response = await app.inject({
+      method: "POST",
+      url: "/greetings",
+      payload: { name: "", times: 9, tone: "low" },
+      headers: { accept: "text/plain" },
+    });
+    expect(response.statusCode).toBe(400);
+    expect(response.body.split("\n")).toHaveLength(4);
+  });
+});
+
+describe("an idempotency key", () => {
+  const post = { method: "POST", url: "/greetings", headers: { "idempotency-key": "order 17" } } as const;
+
+  test("gives the id by its documented bytes", async () => {
+    const { app } = await system();
+    const id = createHash("sha256").update(Buffer.from("greet\norder 17", "ascii")).digest("hex").slice(0, 32);
+    expect(requestIdOf("greet", "order 17")).toBe(id);
+    const response = await app.inject({ ...post, payload: { name: "Ada" } });
+    expect(response.json()).toMatchObject({ requestId: id });
+  });
+
+  test("gives the same answer again, also after a restart, whatever the order of the fields", async () => {
+    const file = join(directory(), "wheelwork.db");
+    const first = await system({}, file);
+    const once = await first.app.inject({ ...post, payload: { name: "Ada", times: 2 } });
+    const twice = await first.app.inject({ ...post, payload: { times: 2, name: "Ada" } });
+    expect(twice.body).toBe(once.body);
+    expect(first.engine.requests().items).toHaveLength(1);
+    await first.app.close();
+    await first.engine.stop();
+    const second = await system({ engine: await engineOn(file) });
+    const again = await second.app.inject({ ...post, payload: { name: "Ada", times: 2 } });
+    expect([again.statusCode, again.body]).toEqual([once.statusCode, once.body]);
+    expect(second.engine.requests().items).toHaveLength(1);
+  });
+
+  test("with another body is 422, and the first answer stands", async () => {
+    const { app } = await system();
+    const once = await app.inject({ ...post, payload: { name: "Ada" } });
+    const other = await app.inject({ ...post, payload: { name: "Bob" } });
+    expect(other.statusCode).toBe(422);
+    expect(other.json()).toMatchObject({ status: 422, code: "WW_KEY_REUSED", title: "Unprocessable Entity" });
+    expect((await app.inject({ ...post, payload: { name: "Ada" } })).body).toBe(once.body);
+  });
+
+  test("of two hubs is two requests", async () => {
+    const { app } = await system();
+    const greeting = await app.inject({ ...post, payload: { name: "Ada" } });
+    const approval = await app.inject({
+      ...post,
+      url: "/approvals",
+      payload: { subject: "a" },
+      headers: { ...post.headers, prefer: "wait=0" },
+    });
+    expect(greeting.statusCode).toBe(200);
+    expect(approval.statusCode).toBe(202);
+    expect(approval.json().requestId).not.toBe(greeting.json().requestId);
+  });
+
+  test.each([[""], ["x".repeat(256)], ["tab\there"], ["umlaut ü"]])("that is no key is 400 (%#)", async (key) => {
+    const { app, engine } = await system();
+    const headers = { "idempotency-key": key };
+    const response = await app.inject({ ...post, payload: { name: "Ada" }, headers });
+    expect(response.statusCode).toBe(400);
+    expect(response.json()).toMatchObject({
+      code: "WW_INVALID_REQUEST",
+      problems: [{ path: "Idempotency-Key", message: "must be 1 to 255 printable ASCII characters" }],
+    });
+    expect(engine.requests().items).toEqual([]);
+  });
+});
+
+describe("a request that takes long", () => {
+  test("is 202 after the wait, and its answer can be had later as the POST would have given it", async () => {
+    const { app, engine } = await system({ defaultWaitMs: 40 });
+    const response = await app.inject({ method: "POST", url: "/approvals", payload: { subject: "leave" } });
+    expect(response.statusCode).toBe(202);
+    const { requestId } = response.json();
+    expect(response.json()).toEqual({ requestId, status: "running" });
+    expect(response.headers["location"]).toBe(`/requests/${requestId}`);
+    expect(response.headers["retry-after"]).toBe("1");
+
+    const url = `/requests/${requestId}/answer`;
+    const early = await app.inject({ url });
+    expect([early.statusCode, early.body]).toEqual([202, response.body]);
+    expect(early.headers["location"]).toBe(`/requests/${requestId}`);
+
+    const waiting = app.inject({ url, headers: { prefer: "wait=10" } });
+    await engine.signal(requestId, "approve", { by: "Eve" });
+    const late = await waiting;
+    expect([late.statusCode, late.json()]).toEqual([200, { requestId, message: "leave: approved", by: "Eve" }]);
+    expect(late.headers["preference-applied"]).toBe("wait=10");
+    const text = await app.inject({ url, headers: { accept: "text/plain" } });
+    expect(text.body).toBe("leave: approved");
+  });
+
+  test("gives the same status, headers and body to GET as to POST", async () => {
+    const { app } = await system();
+    for (const accept of ["application/json", "text/plain"]) {
+      for (const name of ["Ada", "boor"]) {
+        const headers = { accept, prefer: "wait=3" };
+        const post = await app.inject({ method: "POST", url: "/greetings", payload: { name }, headers });
+        const get = await app.inject({ url: String(post.headers["content-location"]), headers });
+        const { date: _date, ...expected } = post.headers;
+        expect(get.statusCode).toBe(post.statusCode);
+        expect(get.headers).toMatchObject(expected);
+        expect(get.body).toBe(post.body);
+      }
+    }
+  });
+
+  test.each([
+    ["wait=0", "wait=0"],
+    ["respond-async, wait=0", "wait=0"],
+    ['handling=lenient; a="b", WAIT="0" ; x=y', "wait=0"],
+    ["wait=0, wait=50", "wait=0"],
+  ])("Prefer: %s is granted", async (prefer, applied) => {
+    const { app } = await system();
+    const began = performance.now();
+    const response = await app.inject({
+      method: "POST",
+      url: "/approvals",
+      payload: { subject: "leave" },
+      headers: { prefer },
+    });
+    expect(response.statusCode).toBe(202);
+    expect(response.headers["preference-applied"]).toBe(applied);
+    expect(performance.now() - began).toBeLessThan(2000);
+  });
+
+  test.each(["wait=soon", "wait", "wait=-1", "wait=1.5", "await=0"])("Prefer: %s is ignored", async (prefer) => {
+    const { app } = await system({ defaultWaitMs: 10 });
+    const payload = { subject: "leave" };
+    const response = await app.inject({ method: "POST", url: "/approvals", payload, headers: { prefer } });
+    expect(response.statusCode).toBe(202);
+    expect(response.headers["preference-applied"]).toBeUndefined();
+  });
+
+  test("waits no longer than the maximum", async () => {
+    const { app } = await system({ maxWaitMs: 1000 });
+    const response = await app.inject({
+      method: "POST",
+      url: "/approvals",
+      payload: { subject: "leave" },
+      headers: { prefer: "wait=99999999999999999999" },
+    });
+    expect(response.statusCode).toBe(202);
+    expect(response.headers["preference-applied"]).toBe("wait=1");
+  });
+});
+
+describe("a body", () => {
+  const post = { method: "POST", url: "/greetings", headers: { "content-type": "application/json" } } as const;
+
+  test("is refused with every problem, unknown fields by name", async () => {
+    const { app, engine } = await system();
+    const response = await app.inject({ ...post, payload: { name: "", times: 4.5, tone: "low", pitch: 1 } });
+    expect(response.statusCode).toBe(400);
+    const { problems, ...rest } = response.json();
+    expect(rest).toMatchObject({ type: "about:blank", title: "Bad Request", status: 400, code: "WW_INVALID_REQUEST" });
+    expect(rest.detail).not.toContain("WW_");
+    expect(problems.map(({ path }: { path: string }) => path).toSorted()).toEqual(["", "name", "times"]);
+    expect(JSON.stringify(problems)).toMatch(/tone.*pitch/);
+    expect(engine.requests().items).toEqual([]);
+  });
+
+  test.each([
+    ["no JSON", "{name: 1}", /is not JSON/],
+    ["half of it", '{"name": "A', /is not JSON/],
+    ["a poisoned prototype", '{"__proto__": {"name": "A"}}', /is not JSON/],
+    ["an array", "[1]", /must be a JSON object/],
+    ["a text", '"name"', /must be a JSON object/],
+    ["null", "null", /must be a JSON object/],
+    ["empty", "", /must be a JSON object/],
+    ["a number beyond all", '{"name": 1e999}', /out of range/],
+    ["bytes that are no UTF-8", Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]), /UTF-8/],
+    ["a very deep nest", `{"name": ${"[".repeat(200_000)}${"]".repeat(200_000)}}`, /nested/],
+    ["a wide one", `{"name": [${"1,".repeat(400_000)}1]}`, /expected string/i],
+  ])("that is %s is 400", async (_what, payload, expected) => {
+    const { app } = await system();
+    const response = await app.inject({ ...post, payload });
+    expect(response.statusCode).toBe(400);
+    expect(response.json()).toMatchObject({ status: 400, code: "WW_INVALID_REQUEST" });
+    expect(response.json().problems[0].message).toMatch(expected);
+  });
+
+  test.each(["text/plain", "application/xml", "application/x-www-form-urlencoded", "nonsense"])(
+    "of the type %s is 415",
+    async (type) => {
+      const { app } = await system();
+      const headers = { "content-type": type };
+      const response = await app.inject({ ...post, payload: '{"name":"Ada"}', headers });
+      expect(response.statusCode).toBe(415);
+      expect(response.json()).toMatchObject({ status: 415, code: "WW_UNSUPPORTED_MEDIA_TYPE" });
+    },
+  );
+
+  test("that is too large is 413", async () => {
+    const { app } = await system({ bodyLimit: 100 });
+    const response = await app.inject({ ...post, payload: { name: "A".repeat(200) } });
+    expect(response.statusCode).toBe(413);
+    expect(response.json()).toMatchObject({ status: 413, code: "WW_BODY_TOO_LARGE" });
+  });
+
+  test("does not excuse an unknown query", async () => {
+    const { app } = await system();
+    const response = await app.inject({ ...post, url: "/greetings?dry=1&run=2", payload: { name: "Ada" } });
+    expect(response.statusCode).toBe(400);
+    expect(response.json().problems).toEqual([
+      { path: "dry", message: "is not known" },
+      { path: "run", message: "is not known" },
+    ]);
+  });
+});
+
+describe("an engine that takes nothing", () => {
+  test("is 503 with Retry-After", async () => {
+    const { app, engine } = await system();
+    await engine.stop();
+    const response = await app.inject({ method: "POST", url: "/greetings", payload: { name: "Ada" } });
+    expect(response.statusCode).toBe(503);
+    expect(response.headers["retry-after"]).toBe("1");
+    expect(response.json()).toMatchObject({ status: 503, code: "WW_STOPPING" });
+    const ready = await app.inject({ url: "/ready" });
+    expect([ready.statusCode, ready.json().code]).toEqual([503, "WW_STOPPING"]);
+    expect((await app.inject({ url: "/health" })).json()).toMatchObject({ ready: false, status: "stopped" });
+  });
+});

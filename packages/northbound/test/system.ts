@@ -1,0 +1,200 @@
+import { end, hub, spoke } from "@wheelwork/core";
+import { createEngine, worker, type Engine } from "@wheelwork/engine";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished } from "vitest";
+import { z } from "zod";
+import { northbound, type HubRoute, type NorthboundOptions } from "../src/index.ts";
+
+export const greetRequest = z.strictObject({ name: z.string().min(1), times: z.int().min(1).max(3).optional() });
+const greetReply = z.object({ message: z.string() });
+
+const greeting = spoke("greeting", {
+  input: z.object({ name: z.string() }),
+  output: z.string(),
+  errors: ["rude"],
+  timeoutMs: 1000,
+});
+
+/** Answers at once; the name `boor` is refused by its worker, and `mute` by the hub, both with errors of its own. */
+export const greet = hub(
+  "greet",
+  {
+    request: greetRequest,
+    reply: greetReply,
+    errors: ["worker-error", "no-voice"],
+    deadlineMs: 5000,
+    chart: {
+      Greeting: { Greeted: "Done", Refused: "Failed", Late: "Failed" },
+      Done: end,
+      Failed: end,
+    },
+    data: ({ name }) => ({ name, message: "", why: "" }),
+  },
+  {
+    Greeting: (s) =>
+      s.call(greeting, {
+        input: ({ name }) => ({ name }),
+        ok: (_data, message) => s.raise("Greeted", { message }),
+        failed: (_data, failure) =>
+          s.raise("Refused", { why: failure.kind === "error" ? failure.message : "too late" }),
+        deadline: "Late",
+      }),
+    Done: ({ message }) => ({ message }),
+    Failed: ({ name, why }, s) =>
+      name === "mute"
+        ? s.fail("no-voice", "nobody can speak", { name })
+        : s.fail("worker-error", `no greeting: ${why}`, { name }),
+  },
+);
+
+/** Waits for the signal `approve`; a cancel leads to an answer of its own. */
+export const approval = hub(
+  "approval",
+  {
+    request: z.strictObject({ subject: z.string() }),
+    reply: z.object({ message: z.string(), by: z.string() }),
+    errors: ["withdrawn", "expired"],
+    deadlineMs: 60_000,
+    signals: { approve: z.strictObject({ by: z.string() }) },
+    cancel: "Withdrawn",
+    chart: {
+      Waiting: { Approved: "Accepted", Withdrawn: "Refused", Expired: "Forgotten" },
+      Accepted: end,
+      Refused: end,
+      Forgotten: end,
+    },
+    data: ({ subject }) => ({ subject, by: "" }),
+  },
+  {
+    Waiting: (s) =>
+      s.wait({ on: { approve: (_data, { by }) => s.raise("Approved", { by }) }, deadline: "Expired" }),
+    Accepted: ({ subject, by }) => ({ message: `${subject}: approved`, by }),
+    Refused: (_data, s) => s.fail("withdrawn", "the request was withdrawn"),
+    Forgotten: (_data, s) => s.fail("expired", "nobody decided"),
+  },
+);
+
+/** Has no event for a cancel, and a signal without a payload. */
+export const plain = hub(
+  "plain",
+  {
+    request: z.strictObject({}),
+    reply: z.string(),
+    deadlineMs: 60_000,
+    signals: { go: z.null() },
+    chart: { Waiting: { Go: "Gone", Late: "Gone" }, Gone: end },
+    data: () => ({}),
+  },
+  { Waiting: (s) => s.wait({ on: { go: "Go" }, deadline: "Late" }), Gone: () => "gone" },
+);
+
+/** Ends after two signals. */
+export const pair = hub(
+  "pair",
+  {
+    request: z.strictObject({}),
+    reply: z.string(),
+    deadlineMs: 60_000,
+    signals: { go: z.null() },
+    chart: { First: { Go: "Second", Late: "Gone" }, Second: { Go: "Gone", Late: "Gone" }, Gone: end },
+    data: () => ({}),
+  },
+  {
+    First: (s) => s.wait({ on: { go: "Go" }, deadline: "Late" }),
+    Second: (s) => s.wait({ on: { go: "Go" }, deadline: "Late" }),
+    Gone: () => "gone",
+  },
+);
+
+/** Throws in its first state for as long as `broken` is set. */
+export const faults = { broken: true };
+export const faulty = hub(
+  "faulty",
+  {
+    request: z.strictObject({}),
+    reply: greetReply,
+    deadlineMs: 60_000,
+    chart: { Choosing: { Chosen: "Done" }, Done: end },
+    data: () => ({}),
+  },
+  {
+    Choosing: (s) =>
+      s.pick(() => {
+        if (faults.broken) throw new Error("the handler is broken");
+        return "Chosen";
+      }),
+    Done: () => ({ message: "mended" }),
+  },
+);
+
+/** Gets its answer from the engine, in time: nobody decides. */
+export const brief = hub(
+  "brief",
+  {
+    request: z.strictObject({}),
+    reply: greetReply,
+    deadlineMs: 50,
+    errors: ["hub-timeout"],
+    chart: { Waiting: { Late: "Failed", Go: "Failed" }, Failed: end },
+    signals: { go: z.null() },
+    data: () => ({}),
+  },
+  {
+    Waiting: (s) => s.wait({ on: { go: "Go" }, deadline: "Late" }),
+    Failed: (_data, s) => s.fail("hub-timeout", "error in hub by timeout"),
+  },
+);
+
+const greeter = worker(greeting, ({ name }, ctx) => {
+  if (name === "boor" || name === "mute") return ctx.fail("rude", "the worker refused");
+  return Promise.resolve(`hello, ${name}`);
+});
+
+export const routes: readonly HubRoute[] = [
+  {
+    method: "POST",
+    path: "/greetings",
+    hub: greet,
+    summary: "Greet somebody",
+    requestSchema: z.toJSONSchema(greetRequest),
+    resultSchema: z.toJSONSchema(greetReply),
+    statusOf: ({ code }) => ({ "worker-error": 502 })[code],
+    failures: { 502: "The worker refused." },
+  },
+  {
+    method: "POST",
+    path: "/approvals",
+    hub: approval,
+    statusOf: ({ code }) => ({ withdrawn: 410, expired: 504 })[code],
+  },
+  { method: "POST", path: "/plain", hub: plain },
+  { method: "POST", path: "/faulty", hub: faulty },
+  { method: "POST", path: "/brief", hub: brief, statusOf: ({ code }) => (code === "hub-timeout" ? 504 : undefined) },
+];
+
+/** A directory that is gone when the test is over. */
+export function directory(): string {
+  const made = mkdtempSync(join(tmpdir(), "northbound-"));
+  onTestFinished(() => rmSync(made, { recursive: true, force: true }));
+  return made;
+}
+
+/** A started engine on a file. It is stopped when the test is over. */
+export async function engineOn(file: string): Promise<Engine> {
+  const hubs = [greet, approval, plain, pair, faulty, brief];
+  const engine = createEngine({ hubs, workers: [greeter], store: file, durability: "normal" });
+  await engine.start();
+  onTestFinished(() => engine.stop());
+  return engine;
+}
+
+/** A Northbound over a real engine. It is closed when the test is over. */
+export async function system(options: Partial<NorthboundOptions> = {}, file = join(directory(), "wheelwork.db")) {
+  faults.broken = true;
+  const engine = options.engine ?? (await engineOn(file));
+  const app = await northbound({ routes, ...options, engine });
+  onTestFinished(() => app.close());
+  return { engine, app };
+}

@@ -1,0 +1,112 @@
+import type { FastifyInstance } from "fastify";
+import { once } from "node:events";
+import { request, Agent } from "node:http";
+import { connect, type AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { system } from "./system.ts";
+
+async function listening(app: FastifyInstance): Promise<{ readonly port: number; readonly url: string }> {
+  const url = await app.listen({ port: 0, host: "127.0.0.1" });
+  return { port: (app.server.address() as AddressInfo).port, url };
+}
+
+/** Sends bytes as they are; gives back all that comes until the server hangs up. */
+async function raw(port: number, bytes: string): Promise<string> {
+  const socket = connect(port, "127.0.0.1");
+  socket.write(bytes);
+  let received = "";
+  for await (const chunk of socket) received += String(chunk);
+  return received;
+}
+
+const post = (body: string, headers = ""): string =>
+  `POST /approvals HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${headers}Content-Length: ${body.length}\r\n\r\n${body}`;
+
+test("a client that hangs up cancels nothing", async () => {
+  const { app, engine } = await system();
+  const { port } = await listening(app);
+  const socket = connect(port, "127.0.0.1");
+  socket.write(post('{"subject":"leave"}', "Idempotency-Key: k\r\n"));
+  await expect.poll(() => engine.requests().items.length).toBe(1);
+  socket.destroy();
+  await sleep(50);
+  const [{ id, status } = { id: "", status: "" }] = engine.requests().items;
+  expect(status).toBe("running");
+  await engine.signal(id, "approve", { by: "Eve" });
+  const response = await app.inject({
+    method: "POST",
+    url: "/approvals",
+    payload: { subject: "leave" },
+    headers: { "idempotency-key": "k" },
+  });
+  expect(response.json()).toEqual({ requestId: id, message: "leave: approved", by: "Eve" });
+});
+
+test("garbage on the wire is a problem, and the server lives on", async () => {
+  const { app } = await system();
+  const { port, url } = await listening(app);
+  for (const [bytes, status] of [
+    ["this is not HTTP\r\n\r\n", 400],
+    ["\0\x01\x02\xff\r\n\r\n", 400],
+    [`GET /health HTTP/1.1\r\nHost: x\r\nX: ${"x".repeat(20_000)}\r\n\r\n`, 431],
+    ["POST /greetings HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400],
+  ] as const) {
+    const answer = await raw(port, bytes);
+    expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+    const [head = "", body = ""] = answer.split("\r\n\r\n");
+    expect(head).toMatch(/content-type: application\/problem\+json/i);
+    expect(JSON.parse(body)).toMatchObject({ status, code: "WW_INVALID_REQUEST" });
+  }
+  const whole = await raw(port, post("{}", "Connection: close\r\n"));
+  expect(whole).toMatch(/^HTTP\/1.1 400 /);
+  expect((await fetch(`${url}/health`)).status).toBe(200);
+});
+
+test("closing answers those who wait with 202 at once, and ends their connections", async () => {
+  const { app, engine } = await system();
+  const { port } = await listening(app);
+  const agent = new Agent({ keepAlive: true });
+  const sent = request({ port, agent, method: "POST", path: "/approvals", headers: { "content-type": "application/json" } });
+  sent.end('{"subject":"leave"}');
+  await expect.poll(() => engine.requests().items.length).toBe(1);
+  const began = performance.now();
+  const closed = app.close();
+  const [response] = (await once(sent, "response")) as [import("node:http").IncomingMessage];
+  expect(response.statusCode).toBe(202);
+  expect(response.headers["connection"]).toBe("close");
+  response.resume();
+  await closed;
+  expect(performance.now() - began).toBeLessThan(1000);
+  agent.destroy();
+  await expect(fetch(`http://127.0.0.1:${port}/health`)).rejects.toThrow(/fetch failed/);
+});
+
+test("closing cuts what does not finish within the limit", async () => {
+  const { app } = await system({ closeWithinMs: 100 });
+  const { port } = await listening(app);
+  const socket = connect(port, "127.0.0.1");
+  socket.on("error", () => {});
+  socket.write("POST /approvals HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{");
+  await sleep(50);
+  const began = performance.now();
+  await app.close();
+  expect(performance.now() - began).toBeLessThan(1000);
+});
+
+test("a request that comes while the server closes is 503, and goes nowhere", async () => {
+  const { app, engine } = await system({ closeWithinMs: 2000 });
+  const { port } = await listening(app);
+  const socket = connect(port, "127.0.0.1");
+  let received = "";
+  socket.on("data", (chunk) => (received += String(chunk)));
+  // The first request keeps the connection busy, so that it outlives the beginning of the end.
+  socket.write("POST /greetings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n");
+  await sleep(50);
+  const closed = app.close();
+  await sleep(50);
+  socket.write(`{"name":"Ada"}${post('{"subject":"leave"}')}`);
+  await closed;
+  await expect.poll(() => received).toMatch(/^HTTP\/1.1 200 [^]*hello, Ada/);
+  expect(engine.requests({ hub: "approval" }).items).toEqual([]);
+});
