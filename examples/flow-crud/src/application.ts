@@ -4,16 +4,17 @@ import {
   createEngine,
   LocalBus,
   SqliteStore,
+  type AnyHub,
   type Durability,
   type Engine,
   type EngineOptions,
-  type Hub,
 } from "wheelwork";
 import { Floodlight, type FloodlightOptions } from "./floodlight/floodlight.ts";
 import { Flows } from "./flows.ts";
 import { flowCreateHub, type FlowCreateOptions } from "./hub.ts";
 import { defaultSwitches } from "./network.ts";
 import { ResourcePool, resourceWorkers, type ResourcePoolOptions } from "./resources.ts";
+import { flowCreateService } from "./service.ts";
 import { flowSpokes } from "./spokes.ts";
 import { floodlightWorkers } from "./workers.ts";
 
@@ -23,6 +24,8 @@ export interface FlowCrudOptions {
   readonly dataDir: string;
   /** Deadlines, attempts and limits of flow-create. */
   readonly flow?: FlowCreateOptions;
+  /** Which of the two hubs takes new requests: the chart (default), or the one by handlers. Both finish their runs. */
+  readonly style?: "chart" | "handlers";
   /** The switches, and what goes wrong on the way to them. */
   readonly floodlight?: Omit<FloodlightOptions, "durability" | "clock">;
   /** How many meters there are. */
@@ -36,7 +39,7 @@ export interface FlowCrudOptions {
 /** The running application. */
 export interface FlowCrud {
   readonly engine: Engine;
-  readonly hub: Hub<never>;
+  readonly hub: AnyHub;
   readonly floodlight: Floodlight;
   readonly flows: Flows;
   /** Stops the engine when what is open is committed, and closes the files. Runs go on at the next start. */
@@ -73,16 +76,18 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
       }),
     );
     const spokes = flowSpokes(flow);
-    const hub = flowCreateHub(flow, spokes);
+    const chart = flowCreateHub(flow, spokes);
+    const service = flowCreateService(flow, spokes);
+    const hub: AnyHub = options.style === "handlers" ? service : chart;
     const switches = options.floodlight?.switches ?? defaultSwitches;
     const engine = createEngine({
       ...options.engine,
-      hubs: [hub],
+      hubs: [chart, service],
       workers: [...resourceWorkers(spokes, pool, switches), ...floodlightWorkers(spokes)],
       store,
       bus,
       observe: (signal) => {
-        if (signal.name === "answered" && signal.hub === hub.name && signal.answer === "result") {
+        if (signal.name === "answered" && signal.answer === "result") {
           // Lost if the process dies now; `catchUp` does it then.
           pool.activate(signal.key).catch(() => {});
         }

@@ -10,6 +10,7 @@ const usage = `Usage: npm start -- [options]
   --port N         port to listen on                       (PORT, 8088)
   --host NAME      address to listen on                    (HOST, 127.0.0.1)
   --data DIR       folder of the durable files             (WHEELWORK_DATA, .wheelwork)
+  --handlers       new requests go to the hub by handlers, not to the chart
   --log LEVEL      debug, info, warn, error or silent      (warn)
 
 What goes wrong between the workers and the simulated switches:
@@ -39,6 +40,7 @@ function readOptions() {
       reorder: text,
       "table-size": text,
       seed: text,
+      handlers: { type: "boolean" },
       help: { type: "boolean", short: "h" },
     },
   });
@@ -57,6 +59,7 @@ function readOptions() {
   }
   return {
     help: values.help === true,
+    style: values.handlers === true ? ("handlers" as const) : ("chart" as const),
     port,
     host: values.host ?? env["HOST"] ?? "127.0.0.1",
     dataDir: resolve(values.data ?? env["WHEELWORK_DATA"] ?? ".wheelwork"),
@@ -75,10 +78,10 @@ function readOptions() {
 }
 
 async function main(): Promise<void> {
-  const { help, port, host, dataDir, level, floodlight } = readOptions();
+  const { help, style, port, host, dataDir, level, floodlight } = readOptions();
   if (help) return void process.stdout.write(usage);
   const logger = consoleLogger({ level, name: "flow-crud" });
-  const system = await openFlowCrud({ dataDir, floodlight, engine: { logger } });
+  const system = await openFlowCrud({ dataDir, style, floodlight, engine: { logger } });
   const server = await serveFlowCrud(system, logger);
   let stopping = false;
   const stop = async (signal: string): Promise<void> => {

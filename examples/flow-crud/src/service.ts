@@ -120,7 +120,7 @@ export function flowCreateService(options: FlowCreateOptions = {}, spokes: FlowS
   };
 
   return hubByHandlers(
-    "flow-create",
+    "flow-create-service",
     {
       request: FlowRequest,
       reply: FlowReply,

@@ -178,7 +178,7 @@ test(
 
     await until("the end of every run", 30_000, async () => {
       const page = (await (await fetch(`${system.url}/requests?status=running&limit=1`)).json()) as {
-        items: unknown[];
+        requests: unknown[];
       };
       return page.requests.length === 0;
     });
