@@ -5,6 +5,7 @@ import {
   LocalBus,
   SqliteStore,
   type AnyHub,
+  type Bus,
   type Durability,
   type Engine,
   type EngineOptions,
@@ -30,6 +31,8 @@ export interface FlowCrudOptions {
   readonly floodlight?: Omit<FloodlightOptions, "durability" | "clock">;
   /** How many meters there are. */
   readonly meters?: ResourcePoolOptions["meters"];
+  /** Carries the messages between the workers and the switches. Default: a bus within the process. */
+  readonly bus?: Bus;
   /** How much a commit waits for the disk, in every file. Default `full`. */
   readonly durability?: Durability;
   /** What the engine takes besides: logger, observer, limits, and in tests the clock. */
@@ -48,7 +51,7 @@ export interface FlowCrud {
 
 /** Opens the files of the application, wires its parts, and starts the engine. */
 export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> {
-  const { dataDir, flow = {}, meters, durability = "full" } = options;
+  const { dataDir, flow = {}, meters, bus = new LocalBus(), durability = "full" } = options;
   const { logger, clock, observe } = options.engine ?? {};
   mkdirSync(dataDir, { recursive: true });
   const opened: { close(): void }[] = [];
@@ -66,7 +69,6 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
         ...(clock === undefined ? {} : { soon: clock.soon, wallMs: clock.wallMs }),
       }),
     );
-    const bus = new LocalBus();
     const floodlight = keep(
       new Floodlight(join(dataDir, "floodlight.db"), bus, {
         onProblem: (problem) => logger?.warn({ part: "floodlight" }, problem),

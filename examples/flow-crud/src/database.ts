@@ -1,4 +1,5 @@
 import { DatabaseSync } from "node:sqlite";
+import { WheelworkError } from "wheelwork";
 
 /** How much a commit waits for the disk: `full`: until it is on it; `normal`: a power failure may undo the last ones. */
 export type DatabaseDurability = "full" | "normal";
@@ -6,21 +7,27 @@ export type DatabaseDurability = "full" | "normal";
 /**
  * Opens a small database of the application, and creates what it lacks. Both settings survive the death of the process
  * (a write-ahead log); `full`, the default, survives a power failure too.
+ * @throws WheelworkError WW_STORE_UNAVAILABLE.
  */
 export function openDatabase(
   path: string,
   schema: string,
   durability: DatabaseDurability = "full",
 ): DatabaseSync {
-  const db = new DatabaseSync(path);
+  let db: DatabaseSync | undefined;
   try {
+    db = new DatabaseSync(path);
     db.exec("PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA temp_store = MEMORY");
     db.exec(`PRAGMA synchronous = ${durability === "full" ? "FULL" : "NORMAL"}`);
     db.exec(schema);
     return db;
   } catch (error) {
-    db.close();
-    throw error;
+    db?.close();
+    const message = error instanceof Error ? error.message : String(error);
+    throw new WheelworkError("WW_STORE_UNAVAILABLE", `${path} cannot be opened for writing: ${message}`, {
+      next: "Check that it may be written to and that the disk is not full, or restore it from a backup.",
+      cause: error,
+    });
   }
 }
 

@@ -1,5 +1,5 @@
 /** Rule numbers from `first` to `last`, both included. */
-export interface Range {
+interface Range {
   readonly first: number;
   readonly last: number;
 }

@@ -128,7 +128,7 @@ const wireRequest = /^[0-9a-f]{32}$/;
  * The key of a rule on the wire: `<request id>-<rule>`. The controller takes the first 32 characters for the request; an
  * id that has another form, which only callers without Northbound can choose, is hashed to that length.
  */
-export function ruleKey(requestId: string, ruleid: number): string {
+function ruleKey(requestId: string, ruleid: number): string {
   const id = wireRequest.test(requestId)
     ? requestId
     : createHash("sha256").update(requestId).digest("hex").slice(0, 32);

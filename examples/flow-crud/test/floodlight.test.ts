@@ -1,6 +1,7 @@
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
 import { LocalBus, type Message } from "wheelwork";
@@ -8,6 +9,7 @@ import { passagesOf, seeded, type Faults } from "../src/floodlight/faults.ts";
 import { Floodlight, type FloodlightOptions } from "../src/floodlight/floodlight.ts";
 import { answerTopic, commandMessage, commandTopic, type CommandName } from "../src/floodlight/wire.ts";
 
+const floodlightModule = resolve(import.meta.dirname, "../src/floodlight/floodlight.ts");
 const requestA = "a".repeat(32);
 const requestB = "b".repeat(32);
 
@@ -138,16 +140,41 @@ test("a removal that overtakes its install fences it all the same", async () => 
   expect(bench.held()).toEqual([]);
 });
 
-test("rules and fences are still there when it is opened again, without having been closed", async () => {
+test("what it has answered is still there when its process was killed", async () => {
   const bench = new Bench();
-  await bench.ask(["install", requestA, 1], ["install", requestA, 2], ["remove", requestA, 2]);
-  // The first one is left as a killed process leaves it: its files as they are, and nobody listening.
-  const late = new Floodlight(bench.path, new LocalBus());
-  expect(late.rules().map(({ ruleid }) => ruleid)).toEqual([1]);
-  late.close();
+  const script = `
+    const { LocalBus } = await import("wheelwork");
+    const { Floodlight } = await import(${JSON.stringify(floodlightModule)});
+    const bus = new LocalBus();
+    new Floodlight(${JSON.stringify(bench.path)}, bus);
+    const send = (ruleid, command) => bus.publish("worker-to-fl", {
+      key: "${requestA}-" + ruleid,
+      value: JSON.stringify({ flowid: "test-01", ruleid, error: null, command }),
+    });
+    let answers = 0;
+    bus.subscribe("fl-to-worker", () => {
+      answers++;
+      if (answers === 1000) for (let rule = 0; rule < 500; rule++) send(rule, "remove");
+      if (answers === 1500) process.kill(process.pid, "SIGKILL");
+    });
+    for (let rule = 0; rule < 1000; rule++) send(rule, "install");
+    setInterval(() => {}, 1000);
+  `;
+  bench.floodlight.close();
+  const child = spawnSync(process.execPath, [...process.execArgv, "--input-type=module", "--eval", script], {
+    cwd: import.meta.dirname,
+    encoding: "utf8",
+    timeout: 15_000,
+  });
+  expect({ signal: child.signal, stderr: child.stderr }).toEqual({ signal: "SIGKILL", stderr: "" });
   bench.reopen();
-  expect(await bench.ask(["install", requestA, 2])).toEqual(["fenced 2"]);
-  expect(bench.held()).toEqual(["a1"]);
+  expect(bench.floodlight.rules().map(({ ruleid }) => ruleid)).toEqual(
+    Array.from({ length: 500 }, (_, index) => 500 + index),
+  );
+  expect(await bench.ask(["install", requestA, 2], ["install", requestA, 500])).toEqual([
+    "fenced 2",
+    "installed 500",
+  ]);
 });
 
 test("what is answered is stored: commands that were not stored when it closed have no answer", async () => {

@@ -135,9 +135,9 @@ test(
     await system.start();
 
     const requests: Told[] = [];
-    let sending = true;
+    const load = { on: true };
     const client = async (): Promise<void> => {
-      while (sending) {
+      while (load.on) {
         const number = requests.length;
         const draw = random();
         const error = draw < 0.7 ? null : draw < 0.8 ? 0 : draw < 0.9 ? 1 : 2;
@@ -163,7 +163,7 @@ test(
       await system.kill("SIGKILL");
       await system.start();
     }
-    sending = false;
+    load.on = false;
     await Promise.all(clients);
 
     const wrong: string[] = [];

@@ -29,10 +29,10 @@ export function checkChart(chart: Chart, logics: ReadonlyMap<string, StateLogic>
     if (!logics.has(name)) problem(`behaviours.${name}`, "is missing");
   }
   for (const name of logics.keys())
-    if (!(name in chart)) problem(`behaviours.${name}`, "is not a state of the chart");
+    if (!Object.hasOwn(chart, name)) problem(`behaviours.${name}`, "is not a state of the chart");
   for (const name of names) {
     for (const [event, target] of rowOf(chart, name)) {
-      if (target !== stay && !(target in chart))
+      if (target !== stay && !Object.hasOwn(chart, target))
         problem(`chart.${name}.${event}`, `leads to ${target}, which is no state`);
     }
     checkLogic(chart, name, logics.get(name), problem);

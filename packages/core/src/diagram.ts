@@ -118,8 +118,10 @@ interface Node {
 }
 
 interface Edge extends Transition {
-  /** The first of its state. */
+  /** The first of its state: the usual way on. */
   readonly main: boolean;
+  /** What raises it besides what the line shows. */
+  readonly also: readonly string[];
   /** The deadline of the state raises it. */
   readonly deadline: boolean;
   /** A cancel raises it. */
@@ -171,7 +173,9 @@ function viewOf(history: readonly RunEvent[]): RunView {
   const steps = new Map<string, number[]>();
   for (const [index, { from, event, to }] of path.entries()) {
     const key = keyOf(from, event, to);
-    steps.set(key, [...(steps.get(key) ?? []), index + 1]);
+    const taken = steps.get(key);
+    if (taken === undefined) steps.set(key, [index + 1]);
+    else taken.push(index + 1);
   }
   const stays = new Map<string, number>();
   const visited = new Set<string>();
@@ -250,14 +254,20 @@ function edgesOf(definition: HubDefinition, run: RunView | undefined): Edge[] {
     const moves = Object.entries(row).filter(([, target]) => target !== stay);
     for (const [index, [event, to]] of moves.entries()) {
       const key = keyOf(from, event, to);
+      const deadline = logic.deadline?.raise === event;
+      // A cancel changes nothing in clean-up.
+      const cancel = !late && definition.cancel?.raise === event;
       edges.set(key, {
         from,
         event,
         to,
         main: index === 0,
-        deadline: logic.deadline?.raise === event,
-        // A cancel changes nothing in clean-up.
-        cancel: !late && definition.cancel?.raise === event,
+        also: [
+          ...(deadline && index === 0 && logic.kind !== "wait" ? ["deadline"] : []),
+          ...(deadline && cancel ? ["cancel"] : []),
+        ],
+        deadline,
+        cancel,
         foreign: false,
         steps: run?.steps.get(key) ?? [],
       });
@@ -269,6 +279,7 @@ function edgesOf(definition: HubDefinition, run: RunView | undefined): Edge[] {
     edges.set(key, {
       ...step,
       main: false,
+      also: [],
       deadline: false,
       cancel: false,
       foreign: true,
@@ -381,10 +392,10 @@ function kindOf({ deadline, cancel, foreign }: Edge): "event" | "deadline" | "ca
   return cancel ? "cancel" : "event";
 }
 
-function edgeText({ event, deadline, cancel, foreign }: Edge): string {
+function edgeText({ event, also, foreign }: Edge): string {
   if (event === undefined) return migration;
-  const note = foreign ? ` (${notHere})` : deadline && cancel ? " (or cancel)" : "";
-  return `${visible(event)}${note}`;
+  if (foreign) return `${visible(event)} (${notHere})`;
+  return `${visible(event)}${also.length === 0 ? "" : ` (or ${also.join(", ")})`}`;
 }
 
 /** What stands below a state's name. */
@@ -409,8 +420,8 @@ function legendOf({ nodes, edges, run }: Picture): LegendEntry[] {
   const stays = nodes.some((node) => node.does.some((does) => does.includes(staySign)));
   const entries: [shown: boolean, entry: LegendEntry][] = [
     [run !== undefined, { mark: "━━", color: ink.path, text: "path of the run" }],
-    [kinds.has("deadline"), { mark: "╌╌╌", color: ink.line, text: "deadline" }],
-    [kinds.has("cancel"), { mark: "····", color: ink.line, text: "cancel" }],
+    [kinds.has("deadline"), { mark: "– – –", color: ink.line, text: "deadline" }],
+    [kinds.has("cancel"), { mark: "· · ·", color: ink.line, text: "cancel" }],
     [
       nodes.some((node) => node.late),
       { mark: "■", color: ink.lateLine, text: "clean-up after the deadline" },
@@ -540,7 +551,7 @@ function dotEdge(edge: Edge, marked: boolean): string {
     ...(kind === "event" ? [] : [`style=${kind === "deadline" ? "dashed" : "dotted"}`]),
     `color="${color}"`,
     `fontcolor="${fontColor}"`,
-    // The first event of a row is the usual way on: it is drawn as straight as can be.
+    // It is drawn as straight as can be.
     ...(edge.main ? ["weight=4"] : []),
     ...(taken ? ["penwidth=2"] : []),
   ].join(", ");
@@ -553,7 +564,7 @@ function mermaidId(name: string, index: number): string {
   return /^[A-Za-z][A-Za-z0-9_]*$/.test(name) ? `s_${name}` : `s${index + 1}`;
 }
 
-const unsafeForMermaid = /(?<![\p{L}\p{N}])-|-(?![\p{L}\p{N}])|[^\p{L}\p{N}_ ,()·→↺×…━╌■-]/gu;
+const unsafeForMermaid = /(?<![\p{L}\p{N}])-|-(?![\p{L}\p{N}])|[^\p{L}\p{N}_ ,()·→↺×…━–■-]/gu;
 
 /** Everything that could mean something to Mermaid, Markdown or HTML becomes a character reference. */
 function mermaidText(text: string): string {

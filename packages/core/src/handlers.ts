@@ -31,7 +31,7 @@ export interface Handling<D, R, E extends string> {
   readonly cleaningUp: boolean;
   /** Changes the data. */
   patch(change: Partial<D>): void;
-  /** Calls a hub or a spoke; its outcome comes to `response`. */
+  /** Calls a hub or a spoke of the declaration's `calls`; its outcome comes to `response`. */
   call<I, O, F extends string>(
     callee: Callable<I, O, F>,
     input: NoInfer<I>,
@@ -39,24 +39,35 @@ export interface Handling<D, R, E extends string> {
   ): void;
   /** Closes the calls that are open, and goes to the clean-up: `timeout` is called with the cause `request`. */
   cleanUp(): void;
-  /** Ends the run with a result. */
+  /** Ends the run with a result, and closes the calls that are open. */
   reply(value: R): void;
-  /** Ends the run with an error. */
+  /** Ends the run with an error, and closes the calls that are open. */
   fail(code: E, message: string, details?: unknown): void;
 }
 
 /** Why a run goes to its clean-up. */
 export type CleanUpCause = "deadline" | "cancel" | "request";
 
-/** The handlers of a hub: plain functions with conditionals. They must be pure, as those of a chart. */
-export interface Handlers<D, R, E extends string, Sig extends SignalSchemas> {
+/**
+ * The handlers of a hub: plain functions with conditionals. They must be pure, as those of a chart, and synchronous. A
+ * hub that declares signals has a handler for them.
+ */
+export type Handlers<D, R, E extends string, Sig extends SignalSchemas> = WorkHandlers<D, R, E> &
+  (keyof Sig extends never ? { readonly signal?: never } : SignalHandler<D, R, E, Sig>);
+
+/** The handlers that every hub has. */
+export interface WorkHandlers<D, R, E extends string> {
   /** The first turn. */
   readonly request: (s: Handling<D, R, E>) => void;
   /** A call has settled. */
   readonly response: (s: Handling<D, R, E>, call: SettledCall, outcome: Outcome) => void;
   /** The work is over without an answer; what it left behind is to be cleaned up within `cleanUpMs`. */
   readonly timeout: (s: Handling<D, R, E>, cause: CleanUpCause) => void;
-  readonly signal?: (
+}
+
+/** The handler of what a hub is told from outside. */
+export interface SignalHandler<D, R, E extends string, Sig extends SignalSchemas> {
+  readonly signal: (
     s: Handling<D, R, E>,
     signal: {
       [N in keyof Sig]: { readonly name: N; readonly payload: DeepReadonly<Out<Sig[N]>> };
@@ -84,13 +95,21 @@ export interface HandlersSpec<
   readonly version?: number;
 }
 
-/** The run's data as it is stored: the author's, and what the kernel must keep for the handlers. */
+/** What the kernel must keep for the handlers; it is stored beside the author's data, which it is not part of. */
 interface Kept {
-  readonly data: object;
   readonly open: number;
   readonly cause?: CleanUpCause;
   readonly answer?: unknown;
 }
+
+const kept = "~handlers";
+
+/** The run's data as it is stored. */
+interface Stored {
+  readonly [kept]: Kept;
+}
+
+const keep = (change: Kept): Stored => ({ [kept]: change });
 
 const chart = {
   Working: { Answered: "Done", CleanUp: "CleaningUp" },
@@ -115,11 +134,14 @@ export function hubByHandlers<
   spec: HandlersSpec<Req, Rep, D, E, Sig> & { readonly calls: readonly Callable<never, unknown, string>[] },
   handlers: Handlers<NoInfer<D>, In<NoInfer<Rep>>, NoInfer<E>, NoInfer<Sig>>,
 ): Hub<In<Req>, Out<Rep>, E> {
-  const own = handlers as unknown as Handlers<object, unknown, string, SignalSchemas>;
-  const callees = spec.calls as unknown as readonly Callable[];
+  const own: Own = {
+    handlers: handlers as unknown as Own["handlers"],
+    callees: spec.calls as unknown as readonly Callable[],
+    signals: Object.keys(spec.signals ?? {}),
+  };
   const logics = new Map<string, StateLogic>([
-    ["Working", working(callees, own, Object.keys(spec.signals ?? {}))],
-    ["CleaningUp", cleaningUp(callees, own, Object.keys(spec.signals ?? {}), spec.cleanUpMs)],
+    ["Working", working(own)],
+    ["CleaningUp", cleaningUp(own, spec.cleanUpMs)],
     [
       "GivenUp",
       {
@@ -128,39 +150,37 @@ export function hubByHandlers<
         enter: () => ({ answer: failing("WW_TIMEOUT", `${name} did not clean up in its time`) }),
       },
     ],
-    ["Done", { kind: "end", callees: [], enter: (kept) => ({ answer: (kept as Kept).answer }) }],
+    ["Done", { kind: "end", callees: [], enter: (data) => ({ answer: (data as Stored)[kept].answer }) }],
   ]);
   const erased = {
     ...spec,
-    cancel: { raise: "CleanUp", patch: () => ({ cause: "cancel" }) },
-    data: (request: unknown): Kept => ({ data: spec.data(request as Out<Req>), open: 0 }),
+    cancel: { raise: "CleanUp", patch: () => keep({ open: 0, cause: "cancel" }) },
+    data: (request: unknown) => ({ ...spec.data(request as Out<Req>), ...keep({ open: 0 }) }),
   };
   return defineHub(name, erased as unknown as ErasedSpec, chart, logics) as Hub<In<Req>, Out<Rep>, E>;
 }
 
-type Run = (s: Handling<object, unknown, string>) => void;
+/** What the author has declared, without its types. */
+interface Own {
+  readonly handlers: Handlers<object, unknown, string, { readonly [name: string]: Schema }>;
+  readonly callees: readonly Callable[];
+  readonly signals: readonly string[];
+}
 
-function working(
-  callees: readonly Callable[],
-  handlers: Handlers<object, unknown, string, SignalSchemas>,
-  signals: readonly string[],
-): StateLogic {
+function working(own: Own): StateLogic {
+  const { handlers, callees, signals } = own;
   return {
     kind: "handlers",
     callees,
     signals,
-    deadline: { raise: "CleanUp", patch: () => ({ cause: "deadline" }) },
-    enter: (kept) => take(kept, false, 0, (s) => handlers.request(s)),
-    ...common(handlers, false),
+    deadline: { raise: "CleanUp", patch: () => keep({ open: 0, cause: "deadline" }) },
+    enter: (data) => take(own, data, false, 0, (s) => handlers.request(s)),
+    ...common(own, false),
   };
 }
 
-function cleaningUp(
-  callees: readonly Callable[],
-  handlers: Handlers<object, unknown, string, SignalSchemas>,
-  signals: readonly string[],
-  withinMs: number,
-): StateLogic {
+function cleaningUp(own: Own, withinMs: number): StateLogic {
+  const { handlers, callees, signals } = own;
   return {
     kind: "handlers",
     callees,
@@ -168,23 +188,19 @@ function cleaningUp(
     withinMs,
     deadline: { raise: "TimeoutRaised" },
     // The calls of the work have been closed on the way here.
-    enter: (kept) =>
-      take({ ...(kept as Kept), open: 0 }, true, 0, (s) =>
-        handlers.timeout(s, (kept as Kept).cause ?? "request"),
-      ),
-    ...common(handlers, true),
+    enter: (data) =>
+      take(own, data, true, 0, (s) => handlers.timeout(s, (data as Stored)[kept].cause ?? "request")),
+    ...common(own, true),
   };
 }
 
-function common(
-  handlers: Handlers<object, unknown, string, SignalSchemas>,
-  cleanUp: boolean,
-): Pick<StateLogic, "outcome" | "signal"> {
+function common(own: Own, cleanUp: boolean): Pick<StateLogic, "outcome" | "signal"> {
+  const { handlers } = own;
   return {
-    outcome: (kept, call, outcome) =>
-      take(kept, cleanUp, 1, (s) => handlers.response(s, settledCall(call), outcome)),
-    signal: (kept, signal, payload) =>
-      take(kept, cleanUp, 0, (s) => handlers.signal?.(s, { name: signal, payload } as never)),
+    outcome: (data, call, outcome) =>
+      take(own, data, cleanUp, 1, (s) => handlers.response(s, settledCall(call), outcome)),
+    signal: (data, name, payload) =>
+      take(own, data, cleanUp, 0, (s) => handlers.signal(s, { name, payload } as never)),
   };
 }
 
@@ -192,26 +208,41 @@ function settledCall(call: OpenCall): SettledCall {
   return { callee: call.callee, tag: call.tag, input: call.input as SettledCall["input"], index: call.index };
 }
 
-function take(kept: unknown, cleanUp: boolean, settled: number, run: Run): Turn {
-  const turn = new HandlingTurn(kept as Kept, cleanUp, settled);
-  run(turn as Handling<object, unknown, string>);
+function take(
+  own: Own,
+  data: unknown,
+  cleanUp: boolean,
+  settled: number,
+  run: (s: Handling<object, unknown, string>) => unknown,
+): Turn {
+  const turn = new HandlingTurn(own.callees, data as Stored, cleanUp, settled);
+  const result = run(turn as Handling<object, unknown, string>);
+  if (result instanceof Promise) {
+    // What it does after its first await would be lost, and what it throws there is nobody's.
+    result.catch(() => {});
+    throw new WheelworkError("WW_DEFECT", "a handler is asynchronous (I1)", {
+      next: "Make it a plain function, and do what takes time in a worker.",
+    });
+  }
   return turn.turn();
 }
 
 class HandlingTurn {
   data: DeepReadonly<object>;
   readonly cleaningUp: boolean;
-  readonly #kept: Kept;
+  readonly #callees: readonly Callable[];
   readonly #calls: CallRequest[] = [];
+  #patch: object = {};
   #open: number;
   #answer: { readonly value: unknown } | undefined = undefined;
   #cleanUp = false;
 
-  constructor(kept: Kept, cleanUp: boolean, settled: number) {
-    this.#kept = kept;
-    this.data = kept.data;
+  constructor(callees: readonly Callable[], stored: Stored, cleanUp: boolean, settled: number) {
+    const { [kept]: own, ...data } = stored;
+    this.data = Object.freeze(data);
     this.cleaningUp = cleanUp;
-    this.#open = kept.open - settled;
+    this.#callees = callees;
+    this.#open = own.open - settled;
   }
 
   get open(): number {
@@ -219,7 +250,8 @@ class HandlingTurn {
   }
 
   patch(change: object): void {
-    this.data = { ...this.data, ...change };
+    this.data = Object.freeze({ ...this.data, ...change });
+    this.#patch = { ...this.#patch, ...change };
   }
 
   call(
@@ -227,6 +259,15 @@ class HandlingTurn {
     input: unknown,
     options: { readonly tag?: string; readonly key?: string } = {},
   ): void {
+    if (!this.#callees.includes(callee)) {
+      throw new WheelworkError(
+        "WW_DEFECT",
+        `a handler called ${callee.name}, which its hub does not declare`,
+        {
+          next: "Add it to the hub's calls, then retry the incident.",
+        },
+      );
+    }
     const { tag, key } = options;
     const request = requestCalls(callee, [input], key === undefined ? undefined : () => key);
     this.#calls.push(tag === undefined ? request : { ...request, tag });
@@ -238,6 +279,7 @@ class HandlingTurn {
       throw new WheelworkError("WW_DEFECT", "cleanUp was called by a run that cleans up already");
     }
     this.#cleanUp = true;
+    this.#demandOneEnd();
   }
 
   reply(value: unknown): void {
@@ -252,14 +294,21 @@ class HandlingTurn {
     if (this.#answer !== undefined)
       throw new WheelworkError("WW_DEFECT", "a handler gave two answers in one turn (I5)");
     this.#answer = { value };
+    this.#demandOneEnd();
+  }
+
+  #demandOneEnd(): void {
+    if (this.#cleanUp && this.#answer !== undefined)
+      throw new WheelworkError("WW_DEFECT", "a handler gave an answer and called cleanUp in one turn");
   }
 
   turn(): Turn {
-    const kept = this.data === this.#kept.data ? {} : { data: this.data };
+    const change = this.#patch;
     if (this.#answer !== undefined)
-      return { raise: "Answered", patch: { ...kept, open: 0, answer: this.#answer.value } };
-    if (this.#cleanUp) return { raise: "CleanUp", patch: { ...kept, open: 0, cause: "request" } };
-    return { patch: { ...kept, open: this.#open }, open: this.#calls };
+      return { raise: "Answered", patch: { ...change, ...keep({ open: 0, answer: this.#answer.value }) } };
+    if (this.#cleanUp)
+      return { raise: "CleanUp", patch: { ...change, ...keep({ open: 0, cause: "request" }) } };
+    return { patch: { ...change, ...keep({ open: this.#open }) }, open: this.#calls };
   }
 }
 

@@ -353,7 +353,7 @@ export function defineHub(
     problems.push({ path: "version", message: "must be an integer from 1" });
   }
   const event = typeof cancel === "object" ? cancel.raise : cancel;
-  if (event !== undefined && !Object.values(chart).some((row) => typeof row === "object" && event in row)) {
+  if (event !== undefined && !Object.values(chart).some((row) => typeof row === "object" && Object.hasOwn(row, event))) {
     problems.push({ path: "cancel", message: `no state has the event ${event}` });
   }
   for (const [state, logic] of logics) {
@@ -376,7 +376,8 @@ export function defineHub(
     for (const callee of logic.callees) callees.set(callee.name, callee);
     states.set(state, {
       name: state,
-      row: typeof row === "string" ? {} : row,
+      // Without a prototype, so that no event is found that the chart does not have.
+      row: Object.assign(Object.create(null) as Row, row === end ? {} : row),
       logic,
       late: facts.late.has(state),
       remainingMs: facts.remainingMs.get(state) ?? 0,

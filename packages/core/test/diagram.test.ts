@@ -1,11 +1,12 @@
-import fc from "fast-check";
+import { assert, boolean, constantFrom, oneof, property, string, uniqueArray } from "fast-check";
 import { describe, expect, it } from "vitest";
 import { captionOf, pathOf, toDot, toMermaid } from "../src/diagram.ts";
-import { end, hub, stay, type Hub } from "../src/hub.ts";
+import { end, hub, stay, type AnyHub } from "../src/hub.ts";
 import type { RunEvent } from "../src/run.ts";
+import type { Schema } from "../src/schema.ts";
 import { spoke } from "../src/spoke.ts";
 
-const any = <T>() => ({
+const any = <T>(): Schema<T> => ({
   "~standard": { version: 1 as const, vendor: "test", validate: (value: unknown) => ({ value: value as T }) },
 });
 
@@ -21,7 +22,13 @@ const approval = hub(
     deadlineMs: 60_000,
     chart: {
       Asking: { Next: "Waiting", TimeoutRaised: "Undoing" },
-      Waiting: { Reminded: stay, Approved: "Done", Again: "Asking", TimeoutRaised: "Undoing", Cancelled: "Undoing" },
+      Waiting: {
+        Reminded: stay,
+        Approved: "Done",
+        Again: "Asking",
+        TimeoutRaised: "Undoing",
+        Cancelled: "Undoing",
+      },
       Undoing: { Next: "Refused", TimeoutRaised: "Refused" },
       Done: end,
       Refused: end,
@@ -32,7 +39,8 @@ const approval = hub(
   },
   {
     Asking: (s) => s.call(ask, { input: () => null, settled: "Next", deadline: "TimeoutRaised" }),
-    Waiting: (s) => s.wait({ on: { approve: "Approved", remind: () => "Reminded" }, deadline: "TimeoutRaised" }),
+    Waiting: (s) =>
+      s.wait({ on: { approve: "Approved", remind: () => "Reminded" }, deadline: "TimeoutRaised" }),
     Undoing: (s) =>
       s.each(undo, {
         inputs: () => [],
@@ -81,7 +89,7 @@ const incident: RunEvent = {
 /** The statement of a node or an edge in DOT, or of a node in Mermaid. */
 function statement(text: string, start: string): string {
   const found = text.split("\n").filter((line) => line.trim().startsWith(start));
-  expect(found, start).toHaveLength(1);
+  expect(found).toHaveLength(1);
   return found[0] as string;
 }
 
@@ -100,8 +108,12 @@ describe("a chart", () => {
   });
 
   it("is drawn the same each time", () => {
-    expect(toDot(approval, { history: waiting })).toBe(toDot(approval, { history: structuredClone(waiting) }));
-    expect(toMermaid(approval, { history: waiting })).toBe(toMermaid(approval, { history: structuredClone(waiting) }));
+    expect(toDot(approval, { history: waiting })).toBe(
+      toDot(approval, { history: structuredClone(waiting) }),
+    );
+    expect(toMermaid(approval, { history: waiting })).toBe(
+      toMermaid(approval, { history: structuredClone(waiting) }),
+    );
   });
 
   it("is told in words", () => {
@@ -154,12 +166,33 @@ describe("a chart", () => {
     );
     const dot = toDot(kinds);
     const saysOf = (state: string): string[] =>
-      [...statement(dot, `"${state}" [`).matchAll(/<FONT POINT-SIZE="10">(.*?)<\/FONT>/g)].map(([, text]) => text ?? "");
+      [...statement(dot, `"${state}" [`).matchAll(/<FONT POINT-SIZE="10">(.*?)<\/FONT>/g)].map(
+        ([, text]) => text ?? "",
+      );
     expect(saysOf("Steps")).toEqual(["sequence ask → undo → ask → undo → ask", "→ undo", "within 1 h"]);
     expect(saysOf("Child")).toEqual(["call hub child", "within 1500 ms"]);
     expect(saysOf("Choice")).toEqual(["pick"]);
     expect(saysOf("Told")).toEqual(["tell ask"]);
     expect(saysOf("Done")).toEqual([]);
+  });
+
+  it("shows a cancel only where it counts, and says where several things raise one event", () => {
+    const spec = {
+      request: any<null>(),
+      reply: any<null>(),
+      deadlineMs: 5,
+      chart: { Working: { Stop: "Late" }, Late: { Stop: "Done" }, Done: end },
+      data: () => ({}),
+      cancel: "Stop",
+    } as const;
+    const stopped = hub("stopped", spec, {
+      Working: (s) => s.wait({ on: {}, deadline: "Stop" }),
+      Late: (s) => s.call(undo, { input: () => null, settled: "Stop", deadline: "Stop", withinMs: 5 }),
+      Done: () => null,
+    });
+    const dot = toDot(stopped);
+    expect(statement(dot, '"Working" -> "Late"')).toContain("Stop (or cancel)");
+    expect(statement(dot, '"Late" -> "Done"')).toContain("Stop (or deadline)");
   });
 });
 
@@ -198,7 +231,9 @@ describe("a run", () => {
   });
 
   it("is marked as an incident before its first state", () => {
-    expect(captionOf(approval, { history: [incident] }).description).toContain("entered no state (incident: WW_DEFECT)");
+    expect(captionOf(approval, { history: [incident] }).description).toContain(
+      "entered no state (incident: WW_DEFECT)",
+    );
     expect(toDot(approval, { history: [incident] })).not.toContain('class="state incident"');
   });
 
@@ -208,7 +243,9 @@ describe("a run", () => {
       entered("Done", "Approved"),
       { type: "ended", at: 0, answer: { kind: "result", value: "approved" } },
     ];
-    expect(statement(toDot(approval, { history: done }), '"Done" [')).toMatch(/>ended: result<.*class="state succeeded"/);
+    expect(statement(toDot(approval, { history: done }), '"Done" [')).toMatch(
+      />ended: result<.*class="state succeeded"/,
+    );
     const late: RunEvent[] = [
       ...waiting,
       entered("Undoing", "TimeoutRaised"),
@@ -217,7 +254,7 @@ describe("a run", () => {
     expect(statement(toDot(approval, { history: late }), '"Undoing" [')).toContain(">answered: timeout<");
     const ended: RunEvent[] = [...late, entered("Refused", "Next"), { type: "ended", at: 0 }];
     expect(statement(toDot(approval, { history: ended }), '"Refused" [')).toMatch(
-      /peripheries=2|>ended: timeout<.*class="state failed"/,
+      />ended: timeout<.*class="state failed".*peripheries=2/,
     );
     expect(captionOf(approval, { history: ended }).description).toMatch(
       / The run: Asking, Next to Waiting, .*, TimeoutRaised to Undoing, Next to Refused \(ended: timeout\)\.$/,
@@ -234,15 +271,21 @@ describe("a run", () => {
 
   it("that went around often shows how often, not each time", () => {
     const history = [entered("Asking")];
-    for (let round = 0; round < 1000; round++) history.push(entered("Waiting", "Next"), entered("Asking", "Again"));
-    expect(statement(toDot(approval, { history }), '"Asking" -> "Waiting"')).toContain("<B>1, 3, … (1000×) · Next</B>");
+    for (let round = 0; round < 1000; round++)
+      history.push(entered("Waiting", "Next"), entered("Asking", "Again"));
+    expect(statement(toDot(approval, { history }), '"Asking" -> "Waiting"')).toContain(
+      "<B>1, 3, … (1000×) · Next</B>",
+    );
     expect(captionOf(approval, { history }).description.length).toBeLessThan(1500);
   });
 });
 
 /** A chain of waits with these names of states, each left by an event of the same name, and with an event that stays. */
-function chain(names: readonly string[]): Hub {
-  const rows = names.map((name, index) => [name, { [name]: names[index + 1] ?? "the end", [`${name}!`]: stay }]);
+function chain(names: readonly string[]): AnyHub {
+  const rows = names.map((name, index) => [
+    name,
+    { [name]: names[index + 1] ?? "the end", [`${name}!`]: stay },
+  ]);
   const behaviours = names.map((name) => [
     name,
     (s: { wait(options: unknown): unknown }) => s.wait({ deadline: name, withinMs: 5, on: { [name]: name } }),
@@ -253,6 +296,7 @@ function chain(names: readonly string[]): Hub {
     deadlineMs: 5,
     chart: Object.fromEntries([...rows, ["the end", end]]) as Record<string, never>,
     data: () => ({}),
+    signals: Object.fromEntries(names.map((name) => [name, any<null>()])),
   };
   return hub("chain", spec, Object.fromEntries([...behaviours, ["the end", () => null]]) as never);
 }
@@ -276,20 +320,23 @@ const hostile = [
   "#2",
   "#start",
 ];
-const nameOf = fc.oneof(fc.constantFrom(...hostile), fc.string({ unit: "binary" }));
-const namesOf = fc
-  .uniqueArray(nameOf, { minLength: 1, maxLength: 12 })
+const nameOf = oneof(constantFrom(...hostile), string({ unit: "binary" }));
+const namesOf = uniqueArray(nameOf, { minLength: 1, maxLength: 12 })
   .map((names) => names.filter((name) => !/^\d+$/.test(name) && name !== "the end" && name !== "__proto__"))
   .filter((names) => names.length > 0);
 
 describe("names of every kind", () => {
   it("give each state and each edge one statement of DOT, and nothing else", () => {
-    fc.assert(
-      fc.property(namesOf, fc.boolean(), (names, marked) => {
+    assert(
+      property(namesOf, boolean(), (names, marked) => {
         const history = names.map((name, index) => entered(name, names[index - 1]));
         const lines = toDot(chain(names), marked ? { history } : {}).split("\n");
-        const nodes = lines.filter((line) => /^ {4}"[^"\\]+" \[label=<.*>, class="state [a-zA-Z]+"/.test(line));
-        const edges = lines.filter((line) => /^ {4}"[^"\\]+" -> "[^"\\]+" \[label=<.*>, class="[a-z ]+"/.test(line));
+        const nodes = lines.filter((line) =>
+          /^ {4}"[^"\\]+" \[label=<.*>, class="state [a-zA-Z]+"/.test(line),
+        );
+        const edges = lines.filter((line) =>
+          /^ {4}"[^"\\]+" -> "[^"\\]+" \[label=<.*>, class="[a-z ]+"/.test(line),
+        );
         expect(nodes).toHaveLength(names.length + 1);
         expect(new Set(nodes.map((line) => line.split(" [")[0])).size).toBe(nodes.length);
         expect(edges).toHaveLength(names.length);
@@ -300,14 +347,16 @@ describe("names of every kind", () => {
   });
 
   it("give each state and each edge one statement of Mermaid, and nothing else", () => {
-    fc.assert(
-      fc.property(namesOf, (names) => {
+    assert(
+      property(namesOf, (names) => {
         const lines = toMermaid(chain(names)).split("\n");
         const safe = String.raw`(?:[\p{L}\p{N}_ ,()·→↺×…-]|#\d+;|<br/>|</?b>)*`;
         const nodes = lines.filter((line) =>
           new RegExp(`^  s\\w+(?:\\("${safe}"\\)|\\[\\["${safe}"\\]\\])$`, "u").test(line),
         );
-        const edges = lines.filter((line) => new RegExp(`^  s\\w+ -.->\\|"${safe}"\\| s\\w+$`, "u").test(line));
+        const edges = lines.filter((line) =>
+          new RegExp(`^  s\\w+ -.->\\|"${safe}"\\| s\\w+$`, "u").test(line),
+        );
         expect(nodes).toHaveLength(names.length + 1);
         expect(edges).toHaveLength(names.length);
         expect(lines.slice(0, 7).map((line) => line.trim().split(/[ (]/)[0])).toEqual([
@@ -333,6 +382,59 @@ function expectPlainLabel(line: string): void {
   expect(text).toMatch(/^(?:[^<>&"\p{Cc}\p{Cs}]|&#\d+;)*$/u);
 }
 
-const DOT = ``;
+const DOT = `digraph "approval" {
+  graph [bgcolor="#ffffff", pad=0.2, nodesep=0.5, ranksep=0.45, labelloc=b, fontname="Arial", fontsize=10, fontcolor="#475569", label=<<FONT COLOR="#475569"><B>– – –</B></FONT>&#160;deadline&#160;&#160;&#160;&#160;<FONT COLOR="#475569"><B>· · ·</B></FONT>&#160;cancel&#160;&#160;&#160;&#160;<FONT COLOR="#b45309"><B>■</B></FONT>&#160;clean-up after the deadline&#160;&#160;&#160;&#160;<FONT COLOR="#475569"><B>↺</B></FONT>&#160;stays in its state>];
+  node [shape=box, style="rounded,filled", margin="0.2,0.1", fontname="Arial", fontsize=12, fontcolor="#0f172a"];
+  edge [arrowsize=0.7, fontname="Arial", fontsize=10, fontcolor="#475569"];
+  subgraph cluster_hub {
+    graph [peripheries=0, margin=12, labelloc=t, fontname="Arial", fontsize=11, fontcolor="#475569", label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><FONT POINT-SIZE="16" COLOR="#0f172a"><B>approval</B></FONT></TD></TR><TR><TD>version 1 · approval answers each request within 60500 ms</TD></TR></TABLE>>];
+    "#start" [shape=circle, style=filled, class="start", label="", width=0.16, fillcolor="#0f172a", color="#0f172a"];
+    "Asking" [label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><B>Asking</B></TD></TR><TR><TD><FONT POINT-SIZE="10">call ask</FONT></TD></TR></TABLE>>, class="state plain", group=work, fillcolor="#f8fafc", color="#475569", fontcolor="#0f172a"];
+    "Waiting" [label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><B>Waiting</B></TD></TR><TR><TD><FONT POINT-SIZE="10">wait for approve or remind</FONT></TD></TR><TR><TD><FONT POINT-SIZE="10">Reminded ↺</FONT></TD></TR></TABLE>>, class="state plain", group=work, fillcolor="#f8fafc", color="#475569", fontcolor="#0f172a"];
+    "Undoing" [label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><B>Undoing</B></TD></TR><TR><TD><FONT POINT-SIZE="10">each undo (limit 2, drain)</FONT></TD></TR><TR><TD><FONT POINT-SIZE="10">within 500 ms</FONT></TD></TR></TABLE>>, class="state late", group=late, fillcolor="#fef3c7", color="#b45309", fontcolor="#0f172a"];
+    "Done" [label=<<B>Done</B>>, class="state plain", group=work, peripheries=2, fillcolor="#f8fafc", color="#475569", fontcolor="#0f172a"];
+    "Refused" [label=<<B>Refused</B>>, class="state late", group=late, peripheries=2, fillcolor="#fef3c7", color="#b45309", fontcolor="#0f172a"];
+    "#start" -> "Asking" [class="start", color="#475569"];
+    "Asking" -> "Waiting" [label=<&#160;Next&#160;>, class="event", color="#475569", fontcolor="#475569", weight=4];
+    "Asking" -> "Undoing" [label=<&#160;TimeoutRaised&#160;>, class="deadline", style=dashed, color="#475569", fontcolor="#475569"];
+    "Waiting" -> "Done" [label=<&#160;Approved&#160;>, class="event", color="#475569", fontcolor="#475569", weight=4];
+    "Waiting" -> "Asking" [label=<&#160;Again&#160;>, class="event", color="#475569", fontcolor="#475569"];
+    "Waiting" -> "Undoing" [label=<&#160;TimeoutRaised&#160;>, class="deadline", style=dashed, color="#475569", fontcolor="#475569"];
+    "Waiting" -> "Undoing" [label=<&#160;Cancelled&#160;>, class="cancel", style=dotted, color="#475569", fontcolor="#475569"];
+    "Undoing" -> "Refused" [label=<&#160;Next&#160;>, class="event", color="#475569", fontcolor="#475569", weight=4];
+    "Undoing" -> "Refused" [label=<&#160;TimeoutRaised&#160;>, class="deadline", style=dashed, color="#475569", fontcolor="#475569"];
+  }
+}
+`;
 
-const MERMAID = ``;
+const MERMAID = `---
+title: "approval, version 1"
+---
+flowchart TD
+  accTitle: approval, version 1
+  accDescr: approval answers each request within 60500 ms. 5 states: Asking, Waiting, Undoing, Done, Refused. It begins in Asking and ends in Done, Refused. Clean-up after the deadline: Undoing, Refused.
+  start(( ))
+  s_Asking("<b>Asking</b><br/>call ask")
+  s_Waiting("<b>Waiting</b><br/>wait for approve or remind<br/>Reminded ↺")
+  s_Undoing("<b>Undoing</b><br/>each undo (limit 2, drain)<br/>within 500 ms")
+  s_Done[["<b>Done</b>"]]
+  s_Refused[["<b>Refused</b>"]]
+  start --> s_Asking
+  s_Asking -->|"Next"| s_Waiting
+  s_Asking -.->|"TimeoutRaised"| s_Undoing
+  s_Waiting -->|"Approved"| s_Done
+  s_Waiting -->|"Again"| s_Asking
+  s_Waiting -.->|"TimeoutRaised"| s_Undoing
+  s_Waiting -.->|"Cancelled"| s_Undoing
+  s_Undoing -->|"Next"| s_Refused
+  s_Undoing -.->|"TimeoutRaised"| s_Refused
+  legend["– – – deadline<br/>· · · cancel<br/>■ clean-up after the deadline<br/>↺ stays in its state"]
+  classDef plain fill:#f8fafc,stroke:#475569,color:#0f172a
+  class s_Asking,s_Waiting,s_Done plain
+  classDef late fill:#fef3c7,stroke:#b45309,color:#0f172a
+  class s_Undoing,s_Refused late
+  style start fill:#475569,stroke:#475569
+  style legend fill:none,stroke:none,color:#8592a6
+  linkStyle 2,5,8 stroke-dasharray:7 4
+  linkStyle 6 stroke-dasharray:2 4
+`;

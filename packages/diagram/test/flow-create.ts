@@ -1,7 +1,7 @@
-import { end, hub, spoke, stay, type RunEvent } from "@wheelwork/core";
+import { end, hub, spoke, stay, type RunEvent, type Schema } from "@wheelwork/core";
 
 /** A schema that takes everything. */
-const any = <T>() => ({
+export const any = <T>(): Schema<T> => ({
   "~standard": { version: 1 as const, vendor: "test", validate: (value: unknown) => ({ value: value as T }) },
 });
 

@@ -1,0 +1,91 @@
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { expect, onTestFinished, test } from "vitest";
+import { openFlowCrud } from "../src/application.ts";
+import { serveFlowCrud } from "../src/http.ts";
+
+async function serve() {
+  const dataDir = mkdtempSync(join(tmpdir(), "flow-crud-http-"));
+  const system = await openFlowCrud({ dataDir, durability: "normal" });
+  const server = await serveFlowCrud(system);
+  onTestFinished(async () => {
+    await server.close();
+    await system.close();
+    rmSync(dataDir, { recursive: true });
+  });
+  const post = (payload: object, headers: Record<string, string> = {}) =>
+    server.inject({ method: "POST", url: "/flow", payload, headers });
+  const get = (url: string) => server.inject({ method: "GET", url });
+  return { server, post, get };
+}
+
+test("the seed's four requests over HTTP, as JSON and as the seed's text", async () => {
+  const { post, get } = await serve();
+  const flow = { flowid: "test-01", length: 10 };
+  const expected = [
+    [null, 200, undefined, "all operation is successful"],
+    [0, 504, "hub-timeout", "error in hub by timeout"],
+    [1, 502, "worker-error", "error in worker on rule install"],
+    [2, 502, "worker-error", "error in worker on rule install"],
+  ] as const;
+  for (const [error, status, code, text] of expected) {
+    const [json, plain] = await Promise.all([
+      post({ ...flow, error }),
+      post({ ...flow, error }, { accept: "text/plain" }),
+    ]);
+    expect([json.statusCode, plain.statusCode]).toEqual([status, status]);
+    expect(plain.body).toBe(text);
+    const body = json.json<Record<string, unknown>>();
+    expect(body["message"] ?? body["detail"]).toBe(text);
+    expect(body["code"]).toBe(code);
+    expect(body["requestId"]).toMatch(/^[0-9a-f]{32}$/);
+  }
+  expect((await get("/switches/rules?flowid=test-01")).json<object>()).toMatchObject({ count: 20 });
+  expect((await get("/switches/rules")).json<object>()).toMatchObject({ count: 20 });
+  expect((await get("/switches/rules?flowid=test-02")).json<object>()).toEqual({ count: 0, rules: [] });
+  expect((await get("/flow/test-01")).json<object>()).toMatchObject({
+    flowid: "test-01",
+    state: "UP",
+    rules: 10,
+  });
+});
+
+test("what is looked for and not there, or asked for wrongly, is told", async () => {
+  const { get, post } = await serve();
+  const missing = await get("/flow/none");
+  expect([missing.statusCode, missing.json<{ code: string }>().code]).toEqual([404, "flow-unknown"]);
+  expect((await get("/switches/rules?flow=x")).statusCode).toBe(400);
+  const invalid = await post({ flowid: "", length: 0, error: 3, colour: "red" });
+  expect(invalid.statusCode).toBe(400);
+  expect(invalid.json<{ problems: unknown[] }>().problems).toHaveLength(4);
+});
+
+test("a request can be drawn, and the interface is described", async () => {
+  const { get, post } = await serve();
+  const { requestId } = (await post({ flowid: "f", length: 1 })).json<{ requestId: string }>();
+  const drawn = await get(`/requests/${requestId}/diagram.svg`);
+  expect(drawn.headers["content-type"]).toContain("image/svg+xml");
+  expect(drawn.body).toContain("ValidatingRules");
+  const { paths } = (await get("/openapi.json")).json<{ paths: Record<string, object> }>();
+  expect(Object.keys(paths)).toEqual(expect.arrayContaining(["/flow", "/flow/{flowid}", "/switches/rules"]));
+  expect(JSON.stringify(paths["/flow"])).toContain('"maximum":10000');
+});
+
+test("`npm run requests` prints the four answers", async () => {
+  const { server } = await serve();
+  const url = await server.listen({ port: 0, host: "127.0.0.1" });
+  const script = resolve(import.meta.dirname, "../src/requests.ts");
+  const { stdout } = await promisify(execFile)(process.execPath, [script, "--url", url]);
+  for (const line of [
+    /happy +200 +all operation is successful/,
+    /error in the hub +504 +error in hub by timeout/,
+    /error in a worker +502 +error in worker on rule install/,
+    /error on the switch +502 +error in worker on rule install/,
+    /The switches hold 10 rules of the first request, 0 of the others\./,
+  ]) {
+    expect(stdout).toMatch(line);
+  }
+});
