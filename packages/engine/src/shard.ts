@@ -101,8 +101,8 @@ export interface ShardLimits {
 /** A run in memory. */
 interface Live {
   readonly run: Run;
-  /** Events of the batch that is being decided. */
-  staged: RunEvent[] | undefined;
+  /** Where in `history` the events of the batch that is being decided begin; -1: it has none. */
+  stagedFrom: number;
   /** Events since a checkpoint last wrote a part of the history, and the batch in which they begin. */
   history: RunEvent[];
   firstSeq: number;
@@ -265,7 +265,7 @@ export class Shard {
 
   /** Whether what `find` shows of a run is committed. */
   isCommitted(key: string): boolean {
-    return this.#live.get(key)?.staged === undefined;
+    return (this.#live.get(key)?.stagedFrom ?? -1) === -1;
   }
 
   /** The part of a run's history that is only in memory (and in the journal). */
@@ -486,20 +486,20 @@ export class Shard {
 
   #record(live: Live, definition: HubDefinition, events: readonly RunEvent[]): void {
     if (events.length === 0) return;
-    if (live.staged === undefined) {
-      live.staged = [];
+    const { history, run } = live;
+    if (live.stagedFrom === -1) {
+      live.stagedFrom = history.length;
       this.#touched.push(live);
     }
-    if (live.history.length === 0) live.firstSeq = this.#seq + 1;
+    if (history.length === 0) live.firstSeq = this.#seq + 1;
     for (const event of events) {
-      this.#closeCalls(live.run, event);
-      apply(live.run, event);
+      this.#closeCalls(run, event);
+      apply(run, event);
       this.#follow(live, definition, event);
-      live.staged.push(event);
-      live.history.push(event);
+      history.push(event);
     }
     live.dirty = true;
-    this.#registerRun(live.run);
+    this.#registerRun(run);
   }
 
   /** Calls that an event closes: their callbacks, attempts and children end with them (I12). */
@@ -652,9 +652,9 @@ export class Shard {
   #prepare(now: number): Commit | undefined {
     if (this.#touched.length === 0) return undefined;
     const { limits } = this.#options;
-    const journal: RunEvents[] = this.#touched.map(({ run, staged }) => ({
+    const journal = this.#touched.map(({ run, history, stagedFrom }) => ({
       key: run.key,
-      events: staged ?? [],
+      events: stagedFrom === 0 ? history : history.slice(stagedFrom),
     }));
     const seq = ++this.#seq;
     const answers: StoredAnswer[] = [];
@@ -692,7 +692,7 @@ export class Shard {
       }
       this.#options.observe({ name: "checkpoint", runs: commit.checkpoint.runs.length, durationMs: 0 });
     }
-    for (const live of this.#touched) live.staged = undefined;
+    for (const live of this.#touched) live.stagedFrom = -1;
     for (const { run, stored } of this.#ended) {
       this.#live.delete(run.key);
       this.#coordinator.cancel(run);
@@ -989,7 +989,7 @@ export class Shard {
 }
 
 function newLive(run: Run, stored: boolean): Live {
-  return { run, staged: undefined, history: [], firstSeq: 0, dirty: !stored, stored };
+  return { run, stagedFrom: -1, history: [], firstSeq: 0, dirty: !stored, stored };
 }
 
 const deepestCall = 32;
