@@ -165,6 +165,7 @@ function decideParked(definition: HubDefinition, run: Run, input: Input, env: En
       if (definition.cancel === undefined) return { events: cancelled(run, input.id, at) };
       return { events: [{ type: "cancelling", at, id: input.id }] };
     case "retry": {
+      if (run.commands.has(input.id)) return { events: [], ignored: "duplicate" };
       const resumed: RunEvent = { type: "resumed", at, id: input.id };
       const parked = (run.incident?.inputs ?? []) as readonly (Input | { readonly kind: "start" })[];
       const fresh = run.state === "";

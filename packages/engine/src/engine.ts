@@ -183,6 +183,7 @@ class EmbeddedEngine implements Engine {
   answer(id: string, options: { readonly waitMs?: number } = {}): Promise<Answer | undefined> {
     const { waitMs } = options;
     return new Promise((resolve, reject) => {
+      this.#demandOpen();
       const run = this.#shard.find(id);
       const answer = run === undefined ? this.#store.answer(id)?.answer : run.answer;
       if (answer !== undefined && this.#shard.isCommitted(id)) return resolve(answer);
@@ -211,6 +212,7 @@ class EmbeddedEngine implements Engine {
   }
 
   request(id: string): RequestView {
+    this.#demandOpen();
     const run = this.#shard.find(id);
     if (run !== undefined) return viewOfRun(run);
     const stored = this.#store.answer(id);
@@ -225,6 +227,7 @@ class EmbeddedEngine implements Engine {
         problems: [{ path: "limit", message: "must be an integer from 1 to 1000" }],
       });
     }
+    this.#demandOpen();
     const before = cursor === undefined ? undefined : readCursor(cursor);
     const rows = this.#store.list({
       // Rows of runs that have changed since the last checkpoint are replaced below: more are read, so that none lacks.
@@ -263,6 +266,7 @@ class EmbeddedEngine implements Engine {
   }
 
   history(id: string): readonly RunEvent[] {
+    this.#demandOpen();
     const run = this.#shard.find(id);
     if (run === undefined && this.#store.answer(id) === undefined) throw notFound(id);
     return [...this.#store.history(id), ...this.#shard.unsavedHistory(id)];
@@ -278,6 +282,7 @@ class EmbeddedEngine implements Engine {
     payload: unknown,
     options: { readonly commandId?: string } = {},
   ): Promise<CommandResult> {
+    this.#demandOpen();
     const hub = this.#shard.find(id)?.hub ?? this.#store.answer(id)?.hub;
     if (hub === undefined) throw notFound(id);
     const signals = this.#definitions.get(hub)?.signals ?? {};
@@ -321,8 +326,23 @@ class EmbeddedEngine implements Engine {
   }
 
   async #command(id: string, input: Input): Promise<CommandResult> {
+    this.#demandOpen();
     if (this.#shard.find(id) === undefined && this.#store.answer(id) === undefined) throw notFound(id);
     return commandResult(id, await this.#shard.command(id, input));
+  }
+
+  /** Nothing can be read from a store that is closed, or that was never claimed. */
+  #demandOpen(): void {
+    const { status } = this.#shard;
+    if (status !== "stopped" && status !== "starting") return;
+    throw new WheelworkError(
+      "WW_STOPPING",
+      `the engine is ${status === "stopped" ? "stopped" : "not started"}`,
+      {
+        next: "Ask again when it runs.",
+        retryable: true,
+      },
+    );
   }
 
   #served(name: string): HubDefinition {
@@ -371,7 +391,8 @@ function collectHubs(hubs: readonly AnyHub[]): Map<string, AnyHub> {
       });
     }
     collected.set(hub.name, hub);
-    for (const callee of hub.definition.callees.values()) if (callee.kind === "hub") add(callee as unknown as AnyHub);
+    for (const callee of hub.definition.callees.values())
+      if (callee.kind === "hub") add(callee as unknown as AnyHub);
   };
   for (const hub of hubs) add(hub);
   return collected;

@@ -221,11 +221,13 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
 
   command(app, around, {
     path: "cancel",
+    operationId: "cancelRequest",
     summary: "Ask a request to end early",
     run: (requestId, commandId) => engine.cancel(requestId, commandId),
   });
   command(app, around, {
     path: "signals/:name",
+    operationId: "signalRequest",
     summary: "Send a signal to a request",
     params: { name: { type: "string", pattern: "^[!-~]+$", maxLength: 200 } },
     body: { description: "The payload, as the hub's signal has it." },
@@ -236,6 +238,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
   });
   command(app, around, {
     path: "retry",
+    operationId: "retryRequest",
     summary: "Make the turn of a parked request again",
     responses: {
       409: problem("It is not parked by an incident (WW_NOT_INCIDENT), or it has ended (WW_ENDED)."),
@@ -244,6 +247,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
   });
   command(app, around, {
     path: "resolve",
+    operationId: "resolveRequest",
     summary: "End a parked request with an error",
     body: {
       type: "object",
@@ -265,7 +269,7 @@ export function routeHealth(app: FastifyInstance, engine: Engine): void {
     {
       schema: {
         summary: "Whether the process is up",
-        operationId: "health",
+        operationId: "getHealth",
         tags: ["health"],
         querystring: noQuery,
       },
@@ -278,7 +282,7 @@ export function routeHealth(app: FastifyInstance, engine: Engine): void {
     {
       schema: {
         summary: "Whether requests are taken",
-        operationId: "ready",
+        operationId: "getReadiness",
         tags: ["health"],
         querystring: noQuery,
       },
@@ -309,17 +313,14 @@ function answerResponses(route: HubRoute | undefined): Record<number, object> {
     504: "No answer came in time.",
     ...route?.failures,
   };
-  const result: JsonSchema = {
-    type: "object",
-    properties: { requestId: { type: "string" } },
-    required: ["requestId"],
-  };
-  const schema = route?.resultSchema === undefined ? result : { allOf: [result, route.resultSchema] };
   return {
     200: {
       description: "The result.",
       headers: responseHeaders.answer,
-      content: { "application/json": { schema }, "text/plain": { schema: { type: "string" } } },
+      content: {
+        "application/json": { schema: bodySchema(route?.resultSchema) },
+        "text/plain": { schema: { type: "string" } },
+      },
     },
     ...Object.fromEntries(
       Object.entries(failures).map(([status, description]) => [
@@ -330,9 +331,30 @@ function answerResponses(route: HubRoute | undefined): Record<number, object> {
   };
 }
 
+/** What `render` makes of a result, as JSON schema. */
+function bodySchema(result: JsonSchema | undefined): JsonSchema {
+  const requestId = { type: "string" };
+  const base = { type: "object", properties: { requestId }, required: ["requestId"] };
+  switch (result?.["type"]) {
+    case "object": {
+      const { properties = {}, required = [] } = result as {
+        readonly properties?: object;
+        readonly required?: readonly string[];
+      };
+      // One schema, not two under `allOf`: a result that is closed to other fields would forbid the request id.
+      return { ...result, properties: { requestId, ...properties }, required: ["requestId", ...required] };
+    }
+    case undefined:
+      return result === undefined ? base : { allOf: [base, result] };
+    default:
+      return { ...base, properties: { requestId, result }, required: ["requestId", "result"] };
+  }
+}
+
 interface Command {
   /** The path after the request's own. */
   readonly path: string;
+  readonly operationId: string;
   readonly summary: string;
   readonly params?: Readonly<Record<string, JsonSchema>>;
   readonly body?: JsonSchema;
@@ -347,13 +369,12 @@ interface Command {
 /** `POST /requests/{id}/…`: 202 once the command is accepted, 409 with the answer after the end. */
 function command(app: FastifyInstance, around: Surroundings, spec: Command): void {
   const { engine } = around;
-  const name = spec.path.split("/", 1)[0] as string;
   app.post<{ Params: OfRequest["Params"] & Readonly<Record<string, string>> }>(
     `/requests/:id/${spec.path}`,
     {
       schema: {
         summary: spec.summary,
-        operationId: name,
+        operationId: spec.operationId,
         tags: ["commands"],
         querystring: noQuery,
         params: { ...idParams, properties: { id, ...spec.params } },

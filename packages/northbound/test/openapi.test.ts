@@ -6,7 +6,10 @@ interface Operation {
   readonly summary: string;
   readonly parameters?: readonly { readonly in: string; readonly name: string; readonly schema: object }[];
   readonly requestBody?: { readonly content: Record<string, { readonly schema: Record<string, unknown> }> };
-  readonly responses: Record<string, { readonly description: string; readonly content?: Record<string, unknown> }>;
+  readonly responses: Record<
+    string,
+    { readonly description: string; readonly content?: Record<string, unknown> }
+  >;
 }
 
 interface Document {
@@ -20,7 +23,11 @@ async function document(): Promise<Document> {
   const { app } = await system({
     info: { title: "Greetings", version: "1.2.3" },
     extra: (server) => {
-      server.get("/flow/:flowid", { schema: { summary: "Look at a flow", operationId: "getFlow" } }, () => ({}));
+      server.get(
+        "/flow/:flowid",
+        { schema: { summary: "Look at a flow", operationId: "getFlow" } },
+        () => ({}),
+      );
     },
   });
   const response = await app.inject({ url: "/openapi.json" });
@@ -58,7 +65,9 @@ test("the document has every operation", async () => {
 
 test("the document is whole: references lead somewhere, ids are unique, path parameters are declared", async () => {
   const { paths, components } = await document();
-  const references = [...JSON.stringify({ paths, components }).matchAll(/"\$ref":"([^"]+)"/g)].map(([, ref]) => ref);
+  const references = [...JSON.stringify({ paths, components }).matchAll(/"\$ref":"([^"]+)"/g)].map(
+    ([, ref]) => ref,
+  );
   expect(new Set(references)).toContain("#/components/schemas/Problem");
   for (const reference of references) {
     const name = /^#\/components\/schemas\/(\w+)$/.exec(reference ?? "")?.[1] ?? "";
@@ -84,10 +93,31 @@ test("a hub's operation has its schemas, headers and failures", async () => {
   const { schema } = operation.requestBody?.content["application/json"] ?? { schema: {} };
   expect(schema).toMatchObject({ type: "object", required: ["name"], additionalProperties: false });
   expect(operation.parameters?.map(({ name }) => name).toSorted()).toEqual(["Idempotency-Key", "Prefer"]);
-  expect(Object.keys(operation.responses)).toEqual(
-    ["200", "202", "400", "409", "413", "415", "422", "500", "502", "503", "504"],
-  );
+  expect(Object.keys(operation.responses)).toEqual([
+    "200",
+    "202",
+    "400",
+    "409",
+    "413",
+    "415",
+    "422",
+    "500",
+    "502",
+    "503",
+    "504",
+  ]);
+  expect(operation.responses["200"]?.content?.["application/json"]).toMatchObject({
+    schema: {
+      type: "object",
+      properties: { requestId: { type: "string" }, message: { type: "string" } },
+      required: ["requestId", "message"],
+      additionalProperties: false,
+    },
+  });
   expect(operation.responses["202"]).toHaveProperty("headers.Location");
   expect(operation.responses["502"]).toMatchObject({ description: "The worker refused." });
-  expect(Object.keys(operation.responses["502"]?.content ?? {})).toEqual(["application/problem+json", "text/plain"]);
+  expect(Object.keys(operation.responses["502"]?.content ?? {})).toEqual([
+    "application/problem+json",
+    "text/plain",
+  ]);
 });

@@ -1,3 +1,4 @@
+import { toSvg } from "@wheelwork/diagram";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { northbound } from "../src/index.ts";
@@ -71,19 +72,19 @@ describe("GET /requests", () => {
     const { app, engine } = await system();
     const made: string[] = [];
     for (let at = 0; at < 7; at++) {
-      made.unshift((await engine.submit(at % 2 === 0 ? "approval" : "plain", at % 2 === 0 ? { subject: "a" } : {})).id);
+      made.unshift(
+        (await engine.submit(at % 2 === 0 ? "approval" : "plain", at % 2 === 0 ? { subject: "a" } : {})).id,
+      );
     }
-    const seen: string[] = [];
-    let url = "/requests?limit=3";
-    for (let pages = 1; ; pages++) {
-      const { requests, cursor } = (await app.inject({ url })).json();
-      for (const { id } of requests) seen.push(id);
-      if (cursor === undefined) {
-        expect(pages).toBe(3);
-        break;
-      }
-      url = `/requests?limit=3&cursor=${encodeURIComponent(cursor)}`;
+    const pages: string[][] = [];
+    for (let cursor: string | undefined = ""; cursor !== undefined;) {
+      const place: string = cursor === "" ? "" : `&cursor=${encodeURIComponent(cursor)}`;
+      const page = (await app.inject({ url: `/requests?limit=3${place}` })).json();
+      pages.push(page.requests.map(({ id }: { id: string }) => id));
+      cursor = page.cursor;
     }
+    expect(pages.map(({ length }) => length)).toEqual([3, 3, 1]);
+    const seen = pages.flat();
     expect(seen.toSorted()).toEqual(made.toSorted());
     expect(new Set(seen).size).toBe(7);
     const plain = (await app.inject({ url: "/requests?hub=plain&status=running" })).json();
@@ -104,20 +105,31 @@ describe("GET /requests", () => {
     const response = await app.inject({ url: "/requests?status=odd&limit=0&hub=&page=2" });
     expect(response.statusCode).toBe(400);
     const { problems } = response.json();
-    expect(problems.map(({ path }: { path: string }) => path).toSorted()).toEqual(["hub", "limit", "page", "status"]);
+    expect(problems.map(({ path }: { path: string }) => path).toSorted()).toEqual([
+      "hub",
+      "limit",
+      "page",
+      "status",
+    ]);
     expect(problems).toContainEqual({ path: "status", message: "must be one of running, incident, ended" });
     expect(problems).toContainEqual({ path: "page", message: "is not known" });
   });
 
-  test.each(["limit=ten", "limit=1001", "limit=1.5", "limit=", "cursor=bogus", "cursor=", "limit=1&limit=2", "status=a&status=b"])(
-    "refuses ?%s",
-    async (query) => {
-      const { app } = await system();
-      const response = await app.inject({ url: `/requests?${query}` });
-      expect(response.statusCode).toBe(400);
-      expect(response.json().problems[0].path).toBe(query.split("=")[0]);
-    },
-  );
+  test.each([
+    "limit=ten",
+    "limit=1001",
+    "limit=1.5",
+    "limit=",
+    "cursor=bogus",
+    "cursor=",
+    "limit=1&limit=2",
+    "status=a&status=b",
+  ])("refuses ?%s", async (query) => {
+    const { app } = await system();
+    const response = await app.inject({ url: `/requests?${query}` });
+    expect(response.statusCode).toBe(400);
+    expect(response.json().problems[0].path).toBe(query.split("=")[0]);
+  });
 });
 
 describe("cancel", () => {
@@ -162,7 +174,11 @@ describe("signals", () => {
   test("are 202, then 409 with the answer", async () => {
     const { app, engine } = await system();
     const { id } = await engine.submit("approval", { subject: "leave" });
-    const signal = { method: "POST", url: `/requests/${id}/signals/approve`, payload: { by: "Eve" } } as const;
+    const signal = {
+      method: "POST",
+      url: `/requests/${id}/signals/approve`,
+      payload: { by: "Eve" },
+    } as const;
     expect((await app.inject(signal)).statusCode).toBe(202);
     expect(await engine.answer(id, { waitMs: 5000 })).toMatchObject({ kind: "result", value: { by: "Eve" } });
     const late = await app.inject(signal);
@@ -233,7 +249,11 @@ describe("incidents", () => {
   test.each(["retry", "resolve"])("%s of a request that is none is 409", async (name) => {
     const { app, engine } = await system();
     const { id } = await engine.submit("approval", { subject: "leave" });
-    const response = await app.inject({ method: "POST", url: `/requests/${id}/${name}`, payload: { message: "m" } });
+    const response = await app.inject({
+      method: "POST",
+      url: `/requests/${id}/${name}`,
+      payload: { message: "m" },
+    });
     expect([response.statusCode, response.json().code]).toEqual([409, "WW_NOT_INCIDENT"]);
   });
 });
@@ -241,7 +261,9 @@ describe("incidents", () => {
 describe("histories and diagrams", () => {
   test("a history has every event with its time as text", async () => {
     const { app } = await system();
-    const { requestId } = (await app.inject({ method: "POST", url: "/greetings", payload: { name: "Ada" } })).json();
+    const { requestId } = (
+      await app.inject({ method: "POST", url: "/greetings", payload: { name: "Ada" } })
+    ).json();
     const history = (await app.inject({ url: `/requests/${requestId}/history` })).json();
     expect(history.requestId).toBe(requestId);
     const [started, entered] = history.events;
@@ -252,18 +274,15 @@ describe("histories and diagrams", () => {
   });
 
   test("a diagram is drawn from the hub and the history", async () => {
-    const drawn: unknown[] = [];
-    const { app, engine } = await system({
-      diagram: (hub, history) => {
-        drawn.push(hub.name, history.length);
-        return Promise.resolve("<svg/>");
-      },
-    });
+    const { app, engine } = await system({ diagram: (hub, history) => toSvg(hub, { history }) });
     const { id } = await engine.submit("approval", { subject: "leave" });
-    const response = await app.inject({ url: `/requests/${id}/diagram.svg` });
-    expect([response.statusCode, response.body]).toEqual([200, "<svg/>"]);
-    expect(response.headers["content-type"]).toMatch(/^image\/svg\+xml/);
-    expect(drawn).toEqual(["approval", engine.history(id).length]);
+    const url = `/requests/${id}/diagram.svg`;
+    const waiting = await app.inject({ url });
+    expect(waiting.statusCode).toBe(200);
+    expect(waiting.headers["content-type"]).toMatch(/^image\/svg\+xml/);
+    expect(waiting.body).toMatch(/<svg[^]*Waiting[^]*<\/svg>/);
+    await engine.cancel(id);
+    expect((await app.inject({ url })).body).not.toBe(waiting.body);
   });
 
   test("without a painter a diagram is 501", async () => {
@@ -304,7 +323,11 @@ describe("the rest", () => {
           "/flow/:flowid",
           {
             schema: {
-              querystring: { type: "object", properties: { n: { type: "integer" } }, additionalProperties: false },
+              querystring: {
+                type: "object",
+                properties: { n: { type: "integer" } },
+                additionalProperties: false,
+              },
             },
           },
           ({ query }) => query,
@@ -329,7 +352,11 @@ describe("the rest", () => {
     const stranger = { ...greet, name: "stranger" };
     const made = northbound({
       engine,
-      routes: [...routes, { method: "POST", path: "/again", hub: greet }, { method: "POST", path: "/x", hub: stranger }],
+      routes: [
+        ...routes,
+        { method: "POST", path: "/again", hub: greet },
+        { method: "POST", path: "/x", hub: stranger },
+      ],
     });
     await expect(made).rejects.toMatchObject({
       code: "WW_CONFIG",

@@ -65,7 +65,12 @@ describe("plain text", () => {
     ["application/json;q=0.2, text/*;q=0.5", "Ada", 200, "hello, Ada"],
   ])("Accept: %s for %s is %i and the text, nothing else", async (accept, name, status, text) => {
     const { app } = await system();
-    const response = await app.inject({ method: "POST", url: "/greetings", payload: { name }, headers: { accept } });
+    const response = await app.inject({
+      method: "POST",
+      url: "/greetings",
+      payload: { name },
+      headers: { accept },
+    });
     expect([response.statusCode, response.body]).toEqual([status, text]);
     expect(response.headers["content-type"]).toBe("text/plain; charset=utf-8");
   });
@@ -99,7 +104,10 @@ describe("an idempotency key", () => {
 
   test("gives the id by its documented bytes", async () => {
     const { app } = await system();
-    const id = createHash("sha256").update(Buffer.from("greet\norder 17", "ascii")).digest("hex").slice(0, 32);
+    const id = createHash("sha256")
+      .update(Buffer.from("greet\norder 17", "ascii"))
+      .digest("hex")
+      .slice(0, 32);
     expect(requestIdOf("greet", "order 17")).toBe(id);
     const response = await app.inject({ ...post, payload: { name: "Ada" } });
     expect(response.json()).toMatchObject({ requestId: id });
@@ -118,6 +126,14 @@ describe("an idempotency key", () => {
     const again = await second.app.inject({ ...post, payload: { name: "Ada", times: 2 } });
     expect([again.statusCode, again.body]).toEqual([once.statusCode, once.body]);
     expect(second.engine.requests().items).toHaveLength(1);
+  });
+
+  test("that many send at once is one request with one answer", async () => {
+    const { app, engine } = await system();
+    const sent = Array.from({ length: 50 }, () => app.inject({ ...post, payload: { name: "Ada" } }));
+    const bodies = (await Promise.all(sent)).map(({ statusCode, body }) => `${statusCode} ${body}`);
+    expect(new Set(bodies).size).toBe(1);
+    expect(engine.requests().items).toHaveLength(1);
   });
 
   test("with another body is 422, and the first answer stands", async () => {
@@ -143,17 +159,20 @@ describe("an idempotency key", () => {
     expect(approval.json().requestId).not.toBe(greeting.json().requestId);
   });
 
-  test.each([[""], ["x".repeat(256)], ["tab\there"], ["umlaut ü"]])("that is no key is 400 (%#)", async (key) => {
-    const { app, engine } = await system();
-    const headers = { "idempotency-key": key };
-    const response = await app.inject({ ...post, payload: { name: "Ada" }, headers });
-    expect(response.statusCode).toBe(400);
-    expect(response.json()).toMatchObject({
-      code: "WW_INVALID_REQUEST",
-      problems: [{ path: "Idempotency-Key", message: "must be 1 to 255 printable ASCII characters" }],
-    });
-    expect(engine.requests().items).toEqual([]);
-  });
+  test.each([[""], ["x".repeat(256)], ["tab\there"], ["umlaut ü"]])(
+    "that is no key is 400 (%#)",
+    async (key) => {
+      const { app, engine } = await system();
+      const headers = { "idempotency-key": key };
+      const response = await app.inject({ ...post, payload: { name: "Ada" }, headers });
+      expect(response.statusCode).toBe(400);
+      expect(response.json()).toMatchObject({
+        code: "WW_INVALID_REQUEST",
+        problems: [{ path: "Idempotency-Key", message: "must be 1 to 255 printable ASCII characters" }],
+      });
+      expect(engine.requests().items).toEqual([]);
+    },
+  );
 });
 
 describe("a request that takes long", () => {
@@ -174,7 +193,10 @@ describe("a request that takes long", () => {
     const waiting = app.inject({ url, headers: { prefer: "wait=10" } });
     await engine.signal(requestId, "approve", { by: "Eve" });
     const late = await waiting;
-    expect([late.statusCode, late.json()]).toEqual([200, { requestId, message: "leave: approved", by: "Eve" }]);
+    expect([late.statusCode, late.json()]).toEqual([
+      200,
+      { requestId, message: "leave: approved", by: "Eve" },
+    ]);
     expect(late.headers["preference-applied"]).toBe("wait=10");
     const text = await app.inject({ url, headers: { accept: "text/plain" } });
     expect(text.body).toBe("leave: approved");
@@ -214,13 +236,16 @@ describe("a request that takes long", () => {
     expect(performance.now() - began).toBeLessThan(2000);
   });
 
-  test.each(["wait=soon", "wait", "wait=-1", "wait=1.5", "await=0"])("Prefer: %s is ignored", async (prefer) => {
-    const { app } = await system({ defaultWaitMs: 10 });
-    const payload = { subject: "leave" };
-    const response = await app.inject({ method: "POST", url: "/approvals", payload, headers: { prefer } });
-    expect(response.statusCode).toBe(202);
-    expect(response.headers["preference-applied"]).toBeUndefined();
-  });
+  test.each(["wait=soon", "wait", "wait=-1", "wait=1.5", "await=0"])(
+    "Prefer: %s is ignored",
+    async (prefer) => {
+      const { app } = await system({ defaultWaitMs: 10 });
+      const payload = { subject: "leave" };
+      const response = await app.inject({ method: "POST", url: "/approvals", payload, headers: { prefer } });
+      expect(response.statusCode).toBe(202);
+      expect(response.headers["preference-applied"]).toBeUndefined();
+    },
+  );
 
   test("waits no longer than the maximum", async () => {
     const { app } = await system({ maxWaitMs: 1000 });
@@ -236,14 +261,23 @@ describe("a request that takes long", () => {
 });
 
 describe("a body", () => {
-  const post = { method: "POST", url: "/greetings", headers: { "content-type": "application/json" } } as const;
+  const post = {
+    method: "POST",
+    url: "/greetings",
+    headers: { "content-type": "application/json" },
+  } as const;
 
   test("is refused with every problem, unknown fields by name", async () => {
     const { app, engine } = await system();
     const response = await app.inject({ ...post, payload: { name: "", times: 4.5, tone: "low", pitch: 1 } });
     expect(response.statusCode).toBe(400);
     const { problems, ...rest } = response.json();
-    expect(rest).toMatchObject({ type: "about:blank", title: "Bad Request", status: 400, code: "WW_INVALID_REQUEST" });
+    expect(rest).toMatchObject({
+      type: "about:blank",
+      title: "Bad Request",
+      status: 400,
+      code: "WW_INVALID_REQUEST",
+    });
     expect(rest.detail).not.toContain("WW_");
     expect(problems.map(({ path }: { path: string }) => path).toSorted()).toEqual(["", "name", "times"]);
     expect(JSON.stringify(problems)).toMatch(/tone.*pitch/);

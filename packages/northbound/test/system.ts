@@ -7,7 +7,10 @@ import { onTestFinished } from "vitest";
 import { z } from "zod";
 import { northbound, type HubRoute, type NorthboundOptions } from "../src/index.ts";
 
-export const greetRequest = z.strictObject({ name: z.string().min(1), times: z.int().min(1).max(3).optional() });
+const greetRequest = z.strictObject({
+  name: z.string().min(1),
+  times: z.int().min(1).max(3).optional(),
+});
 const greetReply = z.object({ message: z.string() });
 
 const greeting = spoke("greeting", {
@@ -50,7 +53,7 @@ export const greet = hub(
 );
 
 /** Waits for the signal `approve`; a cancel leads to an answer of its own. */
-export const approval = hub(
+const approval = hub(
   "approval",
   {
     request: z.strictObject({ subject: z.string() }),
@@ -77,7 +80,7 @@ export const approval = hub(
 );
 
 /** Has no event for a cancel, and a signal without a payload. */
-export const plain = hub(
+const plain = hub(
   "plain",
   {
     request: z.strictObject({}),
@@ -91,7 +94,7 @@ export const plain = hub(
 );
 
 /** Ends after two signals. */
-export const pair = hub(
+const pair = hub(
   "pair",
   {
     request: z.strictObject({}),
@@ -110,7 +113,7 @@ export const pair = hub(
 
 /** Throws in its first state for as long as `broken` is set. */
 export const faults = { broken: true };
-export const faulty = hub(
+const faulty = hub(
   "faulty",
   {
     request: z.strictObject({}),
@@ -130,7 +133,7 @@ export const faulty = hub(
 );
 
 /** Gets its answer from the engine, in time: nobody decides. */
-export const brief = hub(
+const brief = hub(
   "brief",
   {
     request: z.strictObject({}),
@@ -171,7 +174,12 @@ export const routes: readonly HubRoute[] = [
   },
   { method: "POST", path: "/plain", hub: plain },
   { method: "POST", path: "/faulty", hub: faulty },
-  { method: "POST", path: "/brief", hub: brief, statusOf: ({ code }) => (code === "hub-timeout" ? 504 : undefined) },
+  {
+    method: "POST",
+    path: "/brief",
+    hub: brief,
+    statusOf: ({ code }) => (code === "hub-timeout" ? 504 : undefined),
+  },
 ];
 
 /** A directory that is gone when the test is over. */
@@ -191,7 +199,10 @@ export async function engineOn(file: string): Promise<Engine> {
 }
 
 /** A Northbound over a real engine. It is closed when the test is over. */
-export async function system(options: Partial<NorthboundOptions> = {}, file = join(directory(), "wheelwork.db")) {
+export async function system(
+  options: Partial<NorthboundOptions> = {},
+  file = join(directory(), "wheelwork.db"),
+) {
   faults.broken = true;
   const engine = options.engine ?? (await engineOn(file));
   const app = await northbound({ routes, ...options, engine });
