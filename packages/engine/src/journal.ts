@@ -1,8 +1,10 @@
 import type { RunEvent } from "@wheelwork/core";
+import * as zlib from "node:zlib";
 import type { RunEvents } from "./ports.ts";
 
 // A record of the journal is JSON: [now, [key, event, …], …]. Most events by far are calls that settled well in a round;
-// they are written as [call, event] alone, which makes the journal of a flow a third of its size.
+// they are written as [call, event] alone, which makes the journal of a flow a third of its size. A long record is
+// compressed: what is written to the disk, and once more by SQLite's own checkpoint, costs more than to compress it.
 
 type Stored = RunEvent | readonly [call: number, by: string];
 type StoredRunEvents = readonly [key: string, ...events: Stored[]];
@@ -19,15 +21,20 @@ function quoted(name: string): string {
   return text;
 }
 
-/** The events of a batch as one text. All of them happened at `now`. */
-export function encodeBatch(now: number, batch: readonly RunEvents[]): string {
+/** Records that fill fewer pages gain nothing. */
+const compressFrom = 8192;
+const fastest = { params: { [zlib.constants.ZSTD_c_compressionLevel]: 1 } };
+
+/** The events of a batch as one record: a text, or a compressed text. All of them happened at `now`. */
+export function encodeBatch(now: number, batch: readonly RunEvents[]): string | Uint8Array {
   let text = `[${now}`;
   for (const { key, events } of batch) {
     text += `,[${JSON.stringify(key)}`;
     for (const event of events) text += `,${encodeEvent(event)}`;
     text += "]";
   }
-  return `${text}]`;
+  text += "]";
+  return text.length < compressFrom ? text : zlib.zstdCompressSync(text, fastest);
 }
 
 function encodeEvent(event: RunEvent): string {
@@ -39,7 +46,8 @@ function encodeEvent(event: RunEvent): string {
 }
 
 /** What `encodeBatch` wrote; with `only`, the events of that run alone. */
-export function decodeBatch(text: string, only?: string): RunEvents[] {
+export function decodeBatch(record: unknown, only?: string): RunEvents[] {
+  const text = record instanceof Uint8Array ? zlib.zstdDecompressSync(record).toString() : String(record);
   const [now, ...entries] = JSON.parse(text) as [number, ...StoredRunEvents[]];
   const batch: RunEvents[] = [];
   for (const [key, ...events] of entries) {

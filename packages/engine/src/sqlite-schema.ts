@@ -16,7 +16,7 @@ const migrations: readonly string[] = [
     checkpoint INTEGER NOT NULL
   );
   -- What happened, a record a batch (journal.ts). What is older than the last checkpoint is kept for the histories.
-  CREATE TABLE journal (seq INTEGER PRIMARY KEY, record TEXT NOT NULL);
+  CREATE TABLE journal (seq INTEGER PRIMARY KEY, record BLOB NOT NULL);
   -- Live runs as they were at the last checkpoint.
   CREATE TABLE run (
     id INTEGER PRIMARY KEY,

@@ -81,7 +81,7 @@ export class SqliteStore implements Store {
       row !== undefined;
       row = this.#get(sql, row["seq"] as number)
     ) {
-      yield { seq: Number(row["seq"]), entries: decodeBatch(String(row["record"])) };
+      yield { seq: Number(row["seq"]), entries: decodeBatch(row["record"]) };
     }
   }
 
@@ -107,7 +107,8 @@ export class SqliteStore implements Store {
   }
 
   dueRuns(after: { readonly due: number; readonly key: string }, before: number, limit: number): StoredRun[] {
-    const sql = "SELECT * FROM run WHERE hot = 0 AND due < ? AND (due, key) > (?, ?) ORDER BY due, key LIMIT ?";
+    const sql =
+      "SELECT * FROM run WHERE hot = 0 AND due < ? AND (due, key) > (?, ?) ORDER BY due, key LIMIT ?";
     return this.#statement(sql)
       .all(before, after.due, after.key, limit)
       .map((row) => toRun(row as Row));
@@ -141,7 +142,7 @@ export class SqliteStore implements Store {
       ended["last_seq"] as number,
     );
     for (const { record } of records) {
-      for (const entry of decodeBatch(String(record), key)) events.push(...entry.events);
+      for (const entry of decodeBatch(record, key)) events.push(...entry.events);
     }
     return events;
   }
