@@ -11,7 +11,24 @@ export type {
 export { LocalBus } from "./bus.ts";
 export { createEngine, type EngineOptions } from "./engine.ts";
 export { consoleLogger, type LoggerOptions } from "./logger.ts";
-export type { Bus, Clock, EngineSignal, Logger, MaybePromise, Message } from "./ports.ts";
+export type {
+  Bus,
+  Checkpoint,
+  Claim,
+  Clock,
+  Commit,
+  EngineSignal,
+  Logger,
+  MaybePromise,
+  Message,
+  RequestFilter,
+  RequestRow,
+  RunEvents,
+  Store,
+  StoredAnswer,
+  StoredRun,
+} from "./ports.ts";
+export type { ShardLimits } from "./shard.ts";
 export {
   relay,
   worker,

@@ -159,10 +159,18 @@ export class SqliteStore implements Store {
     if (filter.status !== undefined) where("status = ?", filter.status);
     if (filter.hub !== undefined) where("hub = ?", filter.hub);
     if (before !== undefined) where("(created_at, key) < (?, ?)", before.createdAt, before.key);
-    const tail = `WHERE ${conditions.join(" AND ")} ORDER BY created_at DESC, key DESC LIMIT ?`;
-    const live = this.#statement(`SELECT ${columns} FROM run ${tail}`).all(...values, filter.limit);
-    const done = this.#statement(`SELECT ${columns} FROM request ${tail}`).all(...values, filter.limit);
-    return [...live, ...done].map((row) => toRequestRow(row as Row));
+    const tail = (more: string): string =>
+      `WHERE ${[...conditions, more].join(" AND ")} ORDER BY created_at DESC, key DESC LIMIT ?`;
+    const live = this.#statement(`SELECT ${columns} FROM run ${tail("1")}`).all(...values, filter.limit);
+    // A request whose run goes on after its answer is listed by the row of its run.
+    const done = this.#statement(`SELECT ${columns} FROM request ${tail("ended_at IS NOT NULL")}`).all(
+      ...values,
+      filter.limit,
+    );
+    const rows = [...live, ...done].map((row) => toRequestRow(row as Row));
+    return rows
+      .toSorted((a, b) => b.createdAt - a.createdAt || (a.key < b.key ? 1 : -1))
+      .slice(0, filter.limit);
   }
 
   commit(commit: Commit): void {
@@ -190,22 +198,31 @@ export class SqliteStore implements Store {
 
   purge(endedBefore: number, limit: number): number {
     return this.#transaction(() => {
-      const rows = this.#statement(
-        "SELECT id, key, answered_at, ended_at FROM request WHERE id > ? ORDER BY id LIMIT ?",
-      ).all(this.#purgedTo, limit);
       let purged = 0;
-      for (const { id, key, answered_at: answeredAt, ended_at: endedAt } of rows) {
-        // Rows are in the order of their answers: what follows is younger still.
-        if (Number(answeredAt) >= endedBefore) break;
-        this.#purgedTo = Number(id);
-        if (endedAt === null || Number(endedAt) >= endedBefore) continue;
-        this.#run("DELETE FROM request WHERE id = ?", id as number);
-        this.#run("DELETE FROM history WHERE key = ?", key as string);
-        purged++;
+      // Rows are in the order of their answers. Those that ended late, or have not, are passed over and come again when
+      // the young rows are reached; there may be many of them, so that one purge looks at so many pages at most.
+      for (let page = 0; page < 20 && purged < limit; page++) {
+        const most = limit - purged;
+        const rows = this.#statement(
+          "SELECT id, key, answered_at, ended_at FROM request WHERE id > ? ORDER BY id LIMIT ?",
+        ).all(this.#purgedTo, most);
+        const old = rows.filter(({ answered_at: answeredAt }) => Number(answeredAt) < endedBefore);
+        for (const { id, key, ended_at: endedAt } of old) {
+          this.#purgedTo = Number(id);
+          if (endedAt === null || Number(endedAt) >= endedBefore) continue;
+          this.#run("DELETE FROM request WHERE id = ?", id as number);
+          this.#run("DELETE FROM history WHERE key = ?", key as string);
+          purged++;
+        }
+        if (old.length === most) continue;
+        this.#purgedTo = 0;
+        break;
       }
-      if (rows.length < limit) this.#purgedTo = 0;
+      // A run that has not ended has its history up to the last checkpoint in a table of its own.
       const oldest =
-        this.#get("SELECT checkpoint FROM request ORDER BY id LIMIT 1")?.["checkpoint"] ?? this.#checkpoint;
+        this.#get("SELECT checkpoint FROM request WHERE ended_at IS NOT NULL ORDER BY id LIMIT 1")?.[
+          "checkpoint"
+        ] ?? this.#checkpoint;
       this.#run(
         "DELETE FROM journal WHERE seq IN (SELECT seq FROM journal WHERE seq <= ? ORDER BY seq LIMIT ?)",
         oldest,

@@ -1,0 +1,207 @@
+import { WheelworkError, type RunEvent } from "@wheelwork/core";
+import type {
+  Claim,
+  Commit,
+  RequestFilter,
+  RequestRow,
+  RunEvents,
+  Store,
+  StoredAnswer,
+  StoredRun,
+} from "@wheelwork/engine";
+
+/** What is durable: only texts and numbers, so that nothing of a dead engine's memory can hide in it (I19). */
+interface Disk {
+  epoch: number;
+  engineTime: number;
+  checkpoint: number;
+  lastSeq: number;
+  readonly journal: Map<number, string>;
+  readonly runs: Map<string, string>;
+  /** In the order of the answers. */
+  readonly answers: Map<string, { readonly text: string; readonly checkpoint: number }>;
+  readonly histories: Map<string, string[]>;
+}
+
+/** A store in memory, for tests. Everything goes through JSON on its way in and out. */
+export class MemoryStore implements Store {
+  readonly #disk: Disk;
+  #closed = false;
+
+  constructor(like?: MemoryStore) {
+    this.#disk = like === undefined ? newDisk() : like.#disk;
+  }
+
+  /** The same durable content, as the next process finds it. The present owner is fenced once that one claims (I21). */
+  reopen(): MemoryStore {
+    return new MemoryStore(this);
+  }
+
+  /** How many batches the journal holds. */
+  get journalLength(): number {
+    return this.#disk.journal.size;
+  }
+
+  claim(): Claim {
+    this.#check();
+    const disk = this.#disk;
+    disk.epoch++;
+    return { epoch: disk.epoch, engineTime: disk.engineTime, seq: disk.lastSeq };
+  }
+
+  *journal(): Iterable<{ seq: number; entries: RunEvents[] }> {
+    for (const [seq, text] of this.#disk.journal) {
+      if (seq > this.#disk.checkpoint) yield { seq, entries: JSON.parse(text) as RunEvents[] };
+    }
+  }
+
+  hubVersions(): { hub: string; version: number }[] {
+    const found = new Map<string, { hub: string; version: number }>();
+    for (const { hub, version } of this.#runs()) found.set(`${hub} ${version}`, { hub, version });
+    return [...found.values()];
+  }
+
+  hotRuns(): StoredRun[] {
+    return this.#runs().filter(({ hot }) => hot);
+  }
+
+  dueRuns(after: { due: number; key: string }, before: number, limit: number): StoredRun[] {
+    const due = (run: StoredRun): number => run.due ?? Number.POSITIVE_INFINITY;
+    return this.#runs()
+      .filter((run) => !run.hot && due(run) < before)
+      .filter((run) => due(run) > after.due || (due(run) === after.due && run.key > after.key))
+      .toSorted((a, b) => due(a) - due(b) || (a.key < b.key ? -1 : 1))
+      .slice(0, limit);
+  }
+
+  nextDue(from: number): number | undefined {
+    let next: number | undefined;
+    for (const { hot, due } of this.#runs()) {
+      if (!hot && due !== undefined && due >= from && (next === undefined || due < next)) next = due;
+    }
+    return next;
+  }
+
+  run(key: string): StoredRun | undefined {
+    this.#check();
+    const text = this.#disk.runs.get(key);
+    return text === undefined ? undefined : (JSON.parse(text) as StoredRun);
+  }
+
+  answer(key: string): StoredAnswer | undefined {
+    this.#check();
+    const stored = this.#disk.answers.get(key);
+    return stored === undefined ? undefined : (JSON.parse(stored.text) as StoredAnswer);
+  }
+
+  history(key: string): RunEvent[] {
+    this.#check();
+    const { histories, journal } = this.#disk;
+    const events = (histories.get(key) ?? []).flatMap((part) => JSON.parse(part) as RunEvent[]);
+    const answer = this.answer(key);
+    if (answer?.endedAt === undefined) return events;
+    for (const [seq, text] of journal) {
+      if (seq < answer.firstSeq || seq > answer.lastSeq) continue;
+      for (const entry of JSON.parse(text) as RunEvents[])
+        if (entry.key === key) events.push(...entry.events);
+    }
+    return events;
+  }
+
+  list({ status, hub, before, limit }: RequestFilter): RequestRow[] {
+    this.#check();
+    const ended = Array.from(
+      this.#disk.answers.values(),
+      ({ text }) => JSON.parse(text) as StoredAnswer,
+    ).filter(({ endedAt }) => endedAt !== undefined);
+    return [...this.#runs(), ...ended]
+      .filter((row) => row.root)
+      .filter(
+        (row) => (status === undefined || row.status === status) && (hub === undefined || row.hub === hub),
+      )
+      .filter((row) => before === undefined || isOlder(row, before))
+      .toSorted((a, b) => (isOlder(a, b) ? 1 : -1))
+      .slice(0, limit);
+  }
+
+  commit(commit: Commit): void {
+    this.#check();
+    const disk = this.#disk;
+    if (commit.epoch !== disk.epoch) {
+      throw new WheelworkError("WW_STORE_LOCKED", "another owner has taken over the store (I21)");
+    }
+    if (commit.seq !== disk.lastSeq + 1)
+      throw new Error(`batch ${commit.seq} does not follow batch ${disk.lastSeq}`);
+    const record = JSON.stringify(commit.journal);
+    const answers = commit.answers.map((answer) => [answer.key, JSON.stringify(answer)] as const);
+    const runs = (commit.checkpoint?.runs ?? []).map((run) => [run.key, JSON.stringify(run)] as const);
+    const histories = (commit.checkpoint?.histories ?? []).map(
+      ({ key, events }) => [key, JSON.stringify(events)] as const,
+    );
+    // All texts are made: from here on nothing can fail.
+    disk.engineTime = commit.now;
+    disk.lastSeq = commit.seq;
+    disk.journal.set(commit.seq, record);
+    for (const [key, text] of answers) {
+      disk.answers.set(key, { text, checkpoint: disk.answers.get(key)?.checkpoint ?? disk.checkpoint });
+    }
+    if (commit.checkpoint === undefined) return;
+    for (const [key, text] of runs) disk.runs.set(key, text);
+    for (const key of commit.checkpoint.ended) disk.runs.delete(key);
+    for (const [key, text] of histories) disk.histories.set(key, [...(disk.histories.get(key) ?? []), text]);
+    disk.checkpoint = commit.seq;
+  }
+
+  purge(endedBefore: number, limit: number): number {
+    this.#check();
+    const { answers, histories, journal, checkpoint } = this.#disk;
+    let purged = 0;
+    for (const [key, { text }] of answers) {
+      if (purged === limit) break;
+      const { endedAt } = JSON.parse(text) as StoredAnswer;
+      if (endedAt === undefined || endedAt >= endedBefore) continue;
+      answers.delete(key);
+      histories.delete(key);
+      purged++;
+    }
+    let oldest = checkpoint;
+    for (const { text, checkpoint: before } of answers.values()) {
+      if ((JSON.parse(text) as StoredAnswer).endedAt !== undefined) oldest = Math.min(oldest, before);
+    }
+    for (const seq of journal.keys()) if (seq <= oldest) journal.delete(seq);
+    return purged;
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  #runs(): StoredRun[] {
+    this.#check();
+    return Array.from(this.#disk.runs.values(), (text) => JSON.parse(text) as StoredRun);
+  }
+
+  #check(): void {
+    if (this.#closed) throw new Error("the store is closed");
+  }
+}
+
+const newDisk = (): Disk => ({
+  epoch: 0,
+  engineTime: 0,
+  checkpoint: 0,
+  lastSeq: 0,
+  journal: new Map(),
+  runs: new Map(),
+  answers: new Map(),
+  histories: new Map(),
+});
+
+interface Place {
+  readonly createdAt: number;
+  readonly key: string;
+}
+
+function isOlder(a: Place, b: Place): boolean {
+  return a.createdAt < b.createdAt || (a.createdAt === b.createdAt && a.key < b.key);
+}

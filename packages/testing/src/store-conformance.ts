@@ -1,0 +1,337 @@
+import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
+import type { RunEvent } from "@wheelwork/core";
+import type { Commit, Store, StoredAnswer, StoredRun } from "@wheelwork/engine";
+
+/** The two functions of a test runner that the suite needs: vitest's, node:test's, … */
+export interface TestRunner {
+  readonly describe: (name: string, body: () => void) => void;
+  readonly test: (name: string, body: () => Promise<void>) => void;
+}
+
+/** A store under test. */
+export interface OpenedStore {
+  readonly store: Store;
+  /** Ends the present owner as a crash does, and opens the same durable content again. */
+  readonly reopen: () => OpenedStore | Promise<OpenedStore>;
+  readonly close: () => void | Promise<void>;
+}
+
+/** Where lists of due runs begin. */
+const beginning = { due: 0, key: "" };
+
+const at = 1_000;
+
+function run(key: string, part: Partial<StoredRun> = {}): StoredRun {
+  const snapshot = { hub: "h", data: { text: 'a "quoted" text\u0000 – \u{1F600}', none: null } };
+  const plain = { key, hub: "h", version: 1, status: "running" as const, state: "A", createdAt: at };
+  return { ...plain, answeredAt: undefined, hot: false, due: undefined, root: true, snapshot, ...part };
+}
+
+function answer(key: string, part: Partial<StoredAnswer> = {}): StoredAnswer {
+  const plain = {
+    key,
+    hub: "h",
+    version: 1,
+    hash: "x",
+    state: "Done",
+    status: "ended" as const,
+    createdAt: at,
+  };
+  const times = { answeredAt: at + 5, endedAt: at + 5, firstSeq: 1, lastSeq: 1 };
+  return {
+    ...plain,
+    ...times,
+    root: true,
+    answer: { kind: "result", value: { ok: [1, null] } },
+    request: { n: 1 },
+    ...part,
+  };
+}
+
+/** Equal as JSON: a field that is undefined may lack. */
+function same(actual: unknown, expected: unknown, message?: string): void {
+  deepStrictEqual(JSON.parse(JSON.stringify(actual)), JSON.parse(JSON.stringify(expected)), message);
+}
+
+const told = (call: number): RunEvent => ({ type: "told", at, call, spoke: "s", input: { call } });
+/** The journal may store this event in a form of its own. */
+const settled = (call: number, now: number): RunEvent => ({
+  type: "settled",
+  at: now,
+  call,
+  outcome: "ok",
+  by: "Next",
+});
+
+/** Writes batches one after the other, as an owner does. */
+class Owner {
+  readonly store: Store;
+  epoch = 0;
+  seq = 0;
+
+  constructor(store: Store) {
+    this.store = store;
+  }
+
+  async claim(): Promise<this> {
+    const claim = await this.store.claim("owner");
+    this.epoch = claim.epoch;
+    this.seq = claim.seq;
+    return this;
+  }
+
+  async commit(part: Partial<Omit<Commit, "epoch" | "seq">>): Promise<number> {
+    const seq = this.seq + 1;
+    await this.store.commit({ epoch: this.epoch, seq, now: at + seq, journal: [], answers: [], ...part });
+    this.seq = seq;
+    return seq;
+  }
+
+  checkpoint(part: Partial<NonNullable<Commit["checkpoint"]>>): Promise<number> {
+    return this.commit({ checkpoint: { runs: [], ended: [], histories: [], ...part } });
+  }
+}
+
+/** What every store must do, whatever it is made of: one suite for all of them. */
+export function storeConformance(
+  runner: TestRunner,
+  name: string,
+  open: () => OpenedStore | Promise<OpenedStore>,
+): void {
+  const { describe } = runner;
+  const test = (
+    title: string,
+    body: (opened: OpenedStore, owner: Owner) => Promise<void | OpenedStore>,
+  ): void =>
+    runner.test(title, async () => {
+      const opened = await open();
+      const last = await body(opened, await new Owner(opened.store).claim());
+      await (last ?? opened).close();
+    });
+
+  describe(`${name} conforms to the Store port`, () => {
+    test("begins empty, and counts its epochs", async ({ store, reopen }, owner) => {
+      strictEqual(owner.epoch, 1);
+      strictEqual(owner.seq, 0);
+      same([...store.journal()], []);
+      same([...store.hotRuns()], []);
+      same([...store.hubVersions()], []);
+      strictEqual(store.run("none"), undefined);
+      strictEqual(store.answer("none"), undefined);
+      strictEqual(store.nextDue(0), undefined);
+      same(store.history("none"), []);
+      const again = await reopen();
+      strictEqual((await again.store.claim("another")).epoch, 2);
+      return again;
+    });
+
+    test("gives the journal since the last checkpoint back, in order", async ({ reopen }, owner) => {
+      await owner.commit({ journal: [{ key: "a", events: [told(0)] }] });
+      await owner.checkpoint({});
+      const now = 5_000;
+      const journal = [
+        { key: "b", events: [told(1), settled(7, now), told(2)] },
+        { key: 'c"\u{1F600}', events: [settled(1, now)] },
+      ];
+      const seq = await owner.commit({ now, journal });
+      const again = await reopen();
+      const next = await new Owner(again.store).claim();
+      strictEqual(next.seq, seq);
+      same([...again.store.journal()], [{ seq, entries: journal }]);
+      return again;
+    });
+
+    test("keeps engine time and the number of the last batch, also right after a checkpoint", async ({
+      reopen,
+    }, owner) => {
+      await owner.commit({ now: 70 });
+      const seq = await owner.commit({ now: 77, checkpoint: { runs: [], ended: [], histories: [] } });
+      const again = await reopen();
+      same(await again.store.claim("another"), { epoch: 2, engineTime: 77, seq });
+      same([...again.store.journal()], []);
+      return again;
+    });
+
+    test("keeps runs as plain JSON, replaces them, and deletes them", async ({ store, reopen }, owner) => {
+      await owner.checkpoint({ runs: [run("a"), run("b", { hot: true, due: 9, root: false }), run("c")] });
+      same(store.run("a"), run("a"));
+      same([...store.hotRuns()], [run("b", { hot: true, due: 9, root: false })]);
+      const changed = run("a", { state: "B", status: "incident", version: 2, due: 5, answeredAt: 4 });
+      await owner.checkpoint({ runs: [changed], ended: ["c"] });
+      const again = await reopen();
+      await again.store.claim("another");
+      same(again.store.run("a"), changed);
+      strictEqual(again.store.run("c"), undefined);
+      return again;
+    });
+
+    test("tells which hub versions have runs", async ({ store }, owner) => {
+      await owner.checkpoint({
+        runs: [run("a"), run("b", { version: 2 }), run("c"), run("d", { hub: "g" })],
+      });
+      const versions = [...store.hubVersions()].map(({ hub, version }) => `${hub} ${version}`);
+      same(versions.toSorted(), ["g 1", "h 1", "h 2"]);
+    });
+
+    test("lists due runs in the order (due, key), page by page, without those that are hot", async ({
+      store,
+    }, owner) => {
+      const runs = [
+        run("d", { due: 20 }),
+        run("b", { due: 10 }),
+        run("a", { due: 10 }),
+        run("c", { due: 10 }),
+      ];
+      await owner.checkpoint({
+        runs: [...runs, run("hot", { due: 1, hot: true }), run("never"), run("e", { due: 30 })],
+      });
+      const keys = (list: readonly StoredRun[]): string[] => list.map(({ key }) => key);
+      same(keys(store.dueRuns(beginning, 30, 2)), ["a", "b"]);
+      same(keys(store.dueRuns({ due: 10, key: "b" }, 30, 2)), ["c", "d"]);
+      same(keys(store.dueRuns({ due: 20, key: "d" }, 30, 2)), []);
+      strictEqual(store.nextDue(0), 10);
+      strictEqual(store.nextDue(11), 20);
+      strictEqual(store.nextDue(31), undefined);
+    });
+
+    test("keeps the first answer, and what changes after it", async ({ store }, owner) => {
+      const first = answer("a", { endedAt: undefined, status: "running", state: "CleaningUp" });
+      await owner.commit({ answers: [first] });
+      same(store.answer("a"), first);
+      await owner.commit({ answers: [answer("a", { endedAt: 99, lastSeq: 2 })] });
+      same(store.answer("a"), answer("a", { endedAt: 99, lastSeq: 2 }));
+    });
+
+    test("tells a run's history once and in order: checkpoints first, then its batches", async ({
+      store,
+      reopen,
+    }, owner) => {
+      await owner.commit({ journal: [{ key: "a", events: [told(0)] }] });
+      await owner.checkpoint({ runs: [run("a")], histories: [{ key: "a", events: [told(0)] }] });
+      same(store.history("a"), [told(0)]);
+      const firstSeq = await owner.commit({
+        journal: [
+          { key: "a", events: [told(1)] },
+          { key: "b", events: [told(9)] },
+        ],
+      });
+      same(store.history("a"), [told(0)]);
+      const lastSeq = owner.seq + 1;
+      await owner.commit({
+        journal: [{ key: "a", events: [told(2)] }],
+        answers: [answer("a", { firstSeq, lastSeq })],
+        checkpoint: { runs: [], ended: ["a"], histories: [] },
+      });
+      const again = await reopen();
+      await again.store.claim("another");
+      same(again.store.history("a"), [told(0), told(1), told(2)]);
+      return again;
+    });
+
+    test("lists requests newest first, each once, in pages", async ({ store }, owner) => {
+      await owner.checkpoint({
+        runs: [run("a", { createdAt: 1 }), run("b", { createdAt: 3 }), run("child", { root: false })],
+      });
+      const done = [
+        answer("c", { createdAt: 2 }),
+        answer("d", { createdAt: 3 }),
+        answer("child2", { root: false }),
+      ];
+      const answeredOnly = answer("b", { createdAt: 3, endedAt: undefined, status: "incident" });
+      await owner.commit({ answers: [...done, answeredOnly] });
+      const keys = (filter: Partial<Parameters<Store["list"]>[0]>): string[] =>
+        store.list({ limit: 10, ...filter }).map(({ key }) => key);
+      same(keys({}), ["d", "b", "c", "a"]);
+      same(keys({ limit: 2 }), ["d", "b"]);
+      same(keys({ before: { createdAt: 3, key: "b" } }), ["c", "a"]);
+      same(keys({ status: "ended" }), ["d", "c"]);
+      same(keys({ status: "incident" }), [], "the row of the run counts, not that of its answer");
+      same(keys({ hub: "none" }), []);
+    });
+
+    test("writes nothing for an owner that has lost its epoch (I21)", async ({ store, reopen }, owner) => {
+      await owner.commit({ now: 5 });
+      const again = await reopen();
+      const next = await new Owner(again.store).claim();
+      const stale = { epoch: owner.epoch, seq: next.seq + 1, now: 9, journal: [], answers: [answer("a")] };
+      await rejects(async () => again.store.commit(stale), /WW_STORE_LOCKED/);
+      strictEqual(again.store.answer("a"), undefined);
+      await next.commit({ answers: [answer("b")] });
+      strictEqual(again.store.answer("b")?.key, "b");
+      strictEqual(store === again.store, false);
+      return again;
+    });
+
+    test("writes nothing of a commit that fails (I9)", async ({ store }, owner) => {
+      await owner.commit({});
+      const cyclic: { self?: unknown } = {};
+      cyclic.self = cyclic;
+      const checkpoint = { runs: [run("a", { snapshot: cyclic })], ended: [], histories: [] };
+      await rejects(
+        owner.commit({ answers: [answer("a")], journal: [{ key: "a", events: [told(0)] }], checkpoint }),
+      );
+      strictEqual(store.answer("a"), undefined);
+      strictEqual([...store.journal()].length, 1);
+      await owner.commit({ answers: [answer("b")] });
+      strictEqual(store.answer("b")?.key, "b");
+    });
+
+    test("purges what has ended long ago, and nothing that has not ended", async ({ store }, owner) => {
+      const old = { answeredAt: 10, endedAt: 10 };
+      await owner.commit({
+        answers: [answer("old", old), answer("open", { answeredAt: 11, endedAt: undefined })],
+      });
+      await owner.commit({ answers: [answer("late", { answeredAt: 12, endedAt: 60 })] });
+      await owner.commit({
+        answers: [answer("young", { answeredAt: 60, endedAt: 60, firstSeq: 3, lastSeq: 3 })],
+      });
+      strictEqual(await store.purge(50, 100), 1);
+      strictEqual(store.answer("old"), undefined);
+      for (const key of ["open", "late", "young"]) strictEqual(store.answer(key)?.key, key);
+      strictEqual(await store.purge(61, 1), 1);
+      strictEqual(await store.purge(61, 100), 1);
+      strictEqual(await store.purge(61, 100), 0);
+      strictEqual(store.answer("open")?.key, "open");
+      await owner.commit({ answers: [answer("open", { answeredAt: 11, endedAt: 70 })] });
+      strictEqual(await store.purge(100, 100), 1);
+    });
+
+    test("comes back to answers whose runs end late, however many came after them", async ({
+      store,
+    }, owner) => {
+      await owner.commit({ answers: [answer("late", { answeredAt: 1, endedAt: undefined })] });
+      for (let batch = 2; batch < 8; batch++) {
+        await owner.commit({
+          answers: [answer(`young${batch}`, { answeredAt: 100 + batch, endedAt: 100 + batch })],
+        });
+      }
+      strictEqual(await store.purge(50, 2), 0);
+      await owner.commit({ answers: [answer("late", { answeredAt: 1, endedAt: 20 })] });
+      strictEqual(await store.purge(50, 2), 1);
+    });
+
+    test("purging never breaks a history that is still retained", async ({ store }, owner) => {
+      const seqs: number[] = [];
+      for (let number = 0; number < 6; number++) {
+        const key = `r${number}`;
+        const seq = owner.seq + 1;
+        const ended = { answeredAt: number, endedAt: number, firstSeq: seq, lastSeq: seq };
+        const checkpoint = number % 2 === 1 ? { runs: [], ended: [], histories: [] } : undefined;
+        await owner.commit({
+          journal: [{ key, events: [told(number)] }],
+          answers: [answer(key, ended)],
+          ...(checkpoint === undefined ? {} : { checkpoint }),
+        });
+        seqs.push(seq);
+      }
+      for (let before = 0; before <= 6; before++) {
+        await store.purge(before, 100);
+        for (let number = 0; number < 6; number++) {
+          const kept = number >= before;
+          same(store.history(`r${number}`), kept ? [told(number)] : []);
+        }
+      }
+      strictEqual(seqs.length, 6);
+    });
+  });
+}

@@ -1,0 +1,37 @@
+import { SqliteStore } from "@wheelwork/engine";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "vitest";
+import { FaultyStore, MemoryStore, storeConformance, type OpenedStore } from "../src/index.ts";
+
+const inMemory = (store: MemoryStore): OpenedStore => ({
+  store,
+  reopen: () => inMemory(store.reopen()),
+  close: () => store.close(),
+});
+
+const inFile = (folder: string): OpenedStore => {
+  const store = new SqliteStore(join(folder, "store.db"));
+  return {
+    store,
+    reopen: () => {
+      store.close();
+      return inFile(folder);
+    },
+    close: () => {
+      store.close();
+      rmSync(folder, { recursive: true });
+    },
+  };
+};
+
+const faulty = (store: MemoryStore): OpenedStore => ({
+  store: new FaultyStore(store, { later: true }),
+  reopen: () => faulty(store.reopen()),
+  close: () => store.close(),
+});
+
+storeConformance({ describe, test }, "MemoryStore", () => inMemory(new MemoryStore()));
+storeConformance({ describe, test }, "SqliteStore", () => inFile(mkdtempSync(join(tmpdir(), "wheelwork-"))));
+storeConformance({ describe, test }, "FaultyStore that commits later", () => faulty(new MemoryStore()));
