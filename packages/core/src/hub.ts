@@ -353,7 +353,10 @@ export function defineHub(
     problems.push({ path: "version", message: "must be an integer from 1" });
   }
   const event = typeof cancel === "object" ? cancel.raise : cancel;
-  if (event !== undefined && !Object.values(chart).some((row) => typeof row === "object" && Object.hasOwn(row, event))) {
+  if (
+    event !== undefined &&
+    !Object.values(chart).some((row) => typeof row === "object" && Object.hasOwn(row, event))
+  ) {
     problems.push({ path: "cancel", message: `no state has the event ${event}` });
   }
   for (const [state, logic] of logics) {

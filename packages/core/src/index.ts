@@ -20,6 +20,8 @@ export {
   type HandlersSpec,
   type Handling,
   type SettledCall,
+  type SignalHandler,
+  type WorkHandlers,
 } from "./handlers.ts";
 export {
   end,

@@ -36,6 +36,8 @@ export type Input =
   | { readonly kind: "callDue"; readonly call: number }
   | { readonly kind: "due" }
   | { readonly kind: "signal"; readonly id: string; readonly signal: string; readonly payload: unknown }
+  /** The run is no longer parked: it takes the signals that came meanwhile, if it waits for them. */
+  | { readonly kind: "buffered" }
   | { readonly kind: "cancel"; readonly id: string }
   | { readonly kind: "retry"; readonly id: string }
   | { readonly kind: "resolve"; readonly id: string; readonly message: string };
@@ -150,6 +152,7 @@ function decideParked(definition: HubDefinition, run: Run, input: Input, env: En
       return { events: [{ type: "parked", at, input }] };
     }
     case "callDue":
+    case "buffered":
       return { events: [] };
     case "due":
       return {
@@ -183,7 +186,8 @@ function decideParked(definition: HubDefinition, run: Run, input: Input, env: En
           return { events: [resumed, incidentOf(error, input, env)] };
         }
       }
-      if (!fresh) return { events: [resumed], redeliver: parked as readonly Input[] };
+      if (!fresh)
+        return { events: [resumed], redeliver: [...(parked as readonly Input[]), { kind: "buffered" }] };
       return { events: [resumed, ...restart(definition, run, env)] };
     }
     case "resolve": {
@@ -248,6 +252,9 @@ class Turning implements Decision {
         return this.#due();
       case "signal":
         return this.#signal(input);
+      case "buffered":
+        this.#takeBuffered(this.#current());
+        return undefined;
       case "cancel":
         return this.#cancel(input.id);
       case "retry":
@@ -525,11 +532,20 @@ class Turning implements Decision {
     const waiting = this.#run.signals.filter(({ signal }) => signals.includes(signal));
     const next = waiting[taken];
     if (next === undefined) return;
-    this.events.push({ type: "received", at: this.#env.now, signal: next.signal });
+    const received = { type: "received" as const, at: this.#env.now, signal: next.signal };
     const turn = handle(this.data, next.signal, next.payload);
-    if (turn.raise !== undefined && this.#target(state.row, turn.raise) !== "(stay)")
+    if (turn.raise !== undefined && this.#target(state.row, turn.raise) !== "(stay)") {
+      this.events.push(received);
       this.#go(turn.raise, turn.patch);
-    else this.#takeBuffered(state);
+      return;
+    }
+    const calls = this.#open(turn.open, undefined);
+    const event = this.#patched(
+      turn.raise === undefined ? received : { ...received, by: turn.raise },
+      turn.patch,
+    );
+    this.events.push(calls === undefined ? event : { ...event, calls });
+    this.#takeBuffered(state);
   }
 
   #tell(turn: Turn): void {

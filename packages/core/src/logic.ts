@@ -230,8 +230,12 @@ function validInput(callee: Callable, input: unknown): unknown {
   const schema = callee.kind === "hub" ? (callee as Hub).definition.request : (callee as Spoke).input;
   const checked = check(schema, input);
   if (checked.problems === undefined) return checked.value;
-  throw new WheelworkError("WW_INVALID_INPUT", `the input for the ${callee.kind} ${callee.name} is not valid`, {
-    problems: checked.problems,
-    next: "Correct the hub that calls it, then retry the incident.",
-  });
+  throw new WheelworkError(
+    "WW_INVALID_INPUT",
+    `the input for the ${callee.kind} ${callee.name} is not valid`,
+    {
+      problems: checked.problems,
+      next: "Correct the hub that calls it, then retry the incident.",
+    },
+  );
 }

@@ -116,7 +116,14 @@ export type RunEvent =
       readonly by?: string;
       readonly calls?: readonly OpenedCalls[];
     }
-  | { readonly type: "received"; readonly at: number; readonly signal: string }
+  | {
+      readonly type: "received";
+      readonly at: number;
+      readonly signal: string;
+      readonly by?: string;
+      readonly patch?: object;
+      readonly calls?: readonly OpenedCalls[];
+    }
   | {
       readonly type: "cancelling";
       readonly at: number;
@@ -287,6 +294,8 @@ export function apply(run: Run, event: RunEvent): void {
     case "received": {
       const position = run.signals.findIndex(({ signal }) => signal === event.signal);
       if (position >= 0) run.signals.splice(position, 1);
+      patch(run, event.patch);
+      open(run, event.calls);
       return;
     }
     case "cancelling":

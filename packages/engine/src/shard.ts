@@ -543,6 +543,7 @@ export class Shard {
       case "entered":
       case "settled":
       case "signalled":
+      case "received":
         for (const { first, inputs } of event.calls ?? []) {
           for (let number = first; number < first + inputs.length; number++)
             this.#opened(run, run.calls.get(number));

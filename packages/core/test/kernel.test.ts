@@ -1,0 +1,941 @@
+import { end, hub, hubByHandlers, spoke, stay } from "@wheelwork/core";
+import { describe, expect, test } from "vitest";
+import { z } from "zod";
+import { Player } from "./player.ts";
+
+const number = z.object({ n: z.number() });
+const work = spoke("work", { input: number, output: number, errors: ["refused"], timeoutMs: 50 });
+const retried = spoke("retried", {
+  input: number,
+  output: number,
+  errors: ["busy", "hopeless"],
+  timeoutMs: 50,
+  retry: { attempts: 3, backoffMs: 10, jitter: 0.5, giveUpOn: ["hopeless"] },
+});
+
+const base = { request: number, reply: z.object({ log: z.array(z.string()) }), deadlineMs: 1000 };
+const log = (): { log: string[] } => ({ log: [] });
+
+describe("states", () => {
+  test("pass, pick, end", () => {
+    const passing = hub(
+      "passing",
+      {
+        ...base,
+        chart: { A: { Next: "B" }, B: { Small: "Small", Big: "Big" }, Small: end, Big: end },
+        data: ({ n }) => ({ n, log: ["start"] }),
+      },
+      {
+        A: "Next",
+        B: (s) => s.pick(({ n, log }) => s.raise(n < 10 ? "Small" : "Big", { log: [...log, "picked"] })),
+        Small: ({ log }) => ({ log: [...log, "small"] }),
+        Big: ({ log }) => ({ log: [...log, "big"] }),
+      },
+    );
+    expect(new Player(passing, { n: 3 }).transcript).toMatchInlineSnapshot(`
+      [
+        "0 started hub=passing version=1 request={n:3} data={n:3,log:[start]} deadline=1000 answerBy=1000",
+        "0 entered state=A",
+        "0 entered state=B by=Next",
+        "0 entered state=Small by=Small patch={log:[start,picked]}",
+        "0 ended answer={kind:result,value:{log:[start,picked,small]}}",
+      ]
+    `);
+    expect(new Player(passing, { n: 30 }).run.answer).toEqual({
+      kind: "result",
+      value: { log: ["start", "picked", "big"] },
+    });
+  });
+
+  const calling = hub(
+    "calling",
+    {
+      ...base,
+      errors: ["failed"],
+      chart: { Call: { Ok: "Done", Error: "Failed", Late: "Failed" }, Done: end, Failed: end },
+      data: ({ n }) => ({ n, log: [] as string[] }),
+    },
+    {
+      Call: (s) =>
+        s.call(retried, {
+          input: ({ n }) => ({ n }),
+          ok: ({ log }, output) => s.raise("Ok", { log: [...log, `got ${output.n}`] }),
+          error: ({ log }, { code }) => s.raise("Error", { log: [...log, code] }),
+          timeout: ({ log }) => s.raise("Error", { log: [...log, "timeout"] }),
+          deadline: "Late",
+        }),
+      Done: ({ log }) => ({ log }),
+      Failed: ({ log }, s) => s.fail("failed", log.join()),
+    },
+  );
+
+  test("call: ok", () => {
+    const player = new Player(calling, { n: 1 }).at(7);
+    player.outcome(0, { ok: { n: 2 } });
+    expect(player.transcript).toMatchInlineSnapshot(`
+      [
+        "0 started hub=calling version=1 request={n:1} data={n:1,log:[]} deadline=1000 answerBy=1000",
+        "0 entered state=Call due=1000 calls=[{callee:retried,first:0,inputs:[{n:1}],due:50}]",
+        "7 settled call=0 outcome=ok",
+        "7 entered state=Done by=Ok patch={log:[got 2]}",
+        "7 ended answer={kind:result,value:{log:[got 2]}}",
+      ]
+    `);
+  });
+
+  test("call: attempts, backoff, jitter, and the last outcome", () => {
+    const player = new Player(calling, { n: 1 }).at(5);
+    player.outcome(0, { error: "busy" });
+    player.random = 0.5;
+    player.runTo(200);
+    expect(player.transcript).toMatchInlineSnapshot(`
+      [
+        "0 started hub=calling version=1 request={n:1} data={n:1,log:[]} deadline=1000 answerBy=1000",
+        "0 entered state=Call due=1000 calls=[{callee:retried,first:0,inputs:[{n:1}],due:50}]",
+        "5 failed call=0 attempt=1 failure={kind:error,code:busy,message:as told} due=15",
+        "15 attempt call=0 attempt=2 due=65",
+        "65 failed call=0 attempt=2 failure={kind:timeout} due=80",
+        "80 attempt call=0 attempt=3 due=130",
+        "130 settled call=0 outcome={kind:timeout}",
+        "130 entered state=Failed by=Error late=true patch={log:[timeout]}",
+        "130 ended answer={kind:error,code:failed,message:timeout}",
+      ]
+    `);
+  });
+
+  test("call: an error that cannot be helped by another attempt", () => {
+    const player = new Player(calling, { n: 1 }).at(5);
+    player.outcome(0, { error: "hopeless" });
+    expect(player.transcript.slice(2)).toMatchInlineSnapshot(`
+      [
+        "5 settled call=0 outcome={kind:error,code:hopeless,message:as told}",
+        "5 entered state=Failed by=Error late=true patch={log:[hopeless]}",
+        "5 ended answer={kind:error,code:failed,message:hopeless}",
+      ]
+    `);
+  });
+
+  test("call: the deadline closes it, and what comes later counts no more (I4, I12)", () => {
+    const player = new Player(calling, { n: 1 }, 30).runTo(30);
+    expect(player.outcome(0, { ok: { n: 1 } })).toBe("ended");
+    expect(player.transcript).toMatchInlineSnapshot(`
+      [
+        "0 started hub=calling version=1 request={n:1} data={n:1,log:[]} deadline=30 answerBy=30",
+        "0 entered state=Call due=30 calls=[{callee:retried,first:0,inputs:[{n:1}],due:50}]",
+        "30 entered state=Failed by=Late late=true",
+        "30 ended answer={kind:error,code:failed,message:}",
+        "30 ignored: ended",
+      ]
+    `);
+  });
+
+  test("outcomes of another attempt, of another epoch and of unknown calls change nothing (I3, I4)", () => {
+    const player = new Player(calling, { n: 1 }).at(5);
+    expect(player.report(0, 2, 1, { ok: { n: 1 } })).toBe("stale");
+    expect(player.report(0, 1, 0, { ok: { n: 1 } })).toBe("stale");
+    expect(player.report(1, 1, 1, { ok: { n: 1 } })).toBe("late");
+    player.report(0, 1, 1, { error: "busy" });
+    expect(player.report(0, 1, 1, { ok: { n: 1 } })).toBe("stale");
+    player.runTo(20);
+    expect(player.report(0, 1, 1, { ok: { n: 1 } })).toBe("stale");
+    expect(player.report(0, 2, 1, { ok: { n: 5 } })).toBeUndefined();
+    expect(player.run.answer).toEqual({ kind: "result", value: { log: ["got 5"] } });
+  });
+
+  const rounds = (options: { limit?: number; drain?: boolean }) =>
+    hub(
+      "rounds",
+      {
+        ...base,
+        chart: {
+          Round: { Ok: stay, Bad: "Cleaning", Done: "Done", Late: "Cleaning", Cancel: "Cleaning" },
+          Cleaning: { Cleaned: "Done" },
+          Done: end,
+        },
+        cancel: { raise: "Cancel", patch: ({ log }) => ({ log: [...log, "cancelled"] }) },
+        data: ({ n }) => ({ n, log: [] as string[] }),
+      },
+      {
+        Round: (s) =>
+          s.each(work, {
+            ...options,
+            inputs: ({ n }) => Array.from({ length: n }, (_, index) => ({ n: index })),
+            ok: ({ log }, output, call) => s.raise("Ok", { log: [...log, `${call.index}=${output.n}`] }),
+            failed: ({ log }, failure, call) =>
+              s.raise("Bad", { log: [...log, `${call.index}: ${failure.kind}`] }),
+            done: "Done",
+            deadline: {
+              raise: "Late",
+              patch: ({ log }, open) => ({ log: [...log, `open: ${open.map(({ index }) => index).join()}`] }),
+            },
+          }),
+        Cleaning: "Cleaned",
+        Done: ({ log }) => ({ log: [...log] }),
+      },
+    );
+
+  test("each: all succeed, in any order", () => {
+    const player = new Player(rounds({}), { n: 3 }).at(1);
+    player.outcome(2, { ok: { n: 2 } });
+    player.outcome(0, { ok: { n: 0 } });
+    player.outcome(0, { ok: { n: 0 } });
+    player.at(2).outcome(1, { ok: { n: 1 } });
+    expect(player.transcript).toMatchInlineSnapshot(`
+      [
+        "0 started hub=rounds version=1 request={n:3} data={n:3,log:[]} deadline=1000 answerBy=1000",
+        "0 entered state=Round due=1000 calls=[{callee:work,first:0,inputs:[{n:0},{n:1},{n:2}],due:50}]",
+        "1 settled call=2 outcome=ok by=Ok patch={log:[2=2]}",
+        "1 settled call=0 outcome=ok by=Ok patch={log:[2=2,0=0]}",
+        "1 ignored: late",
+        "2 settled call=1 outcome=ok by=Ok patch={log:[2=2,0=0,1=1]}",
+        "2 entered state=Done by=Done late=true",
+        "2 ended answer={kind:result,value:{log:[2=2,0=0,1=1]}}",
+      ]
+    `);
+  });
+
+  test("each: no inputs", () => {
+    expect(new Player(rounds({}), { n: 0 }).transcript.slice(1)).toMatchInlineSnapshot(`
+      [
+        "0 entered state=Round",
+        "0 entered state=Done by=Done late=true",
+        "0 ended answer={kind:result,value:{log:[]}}",
+      ]
+    `);
+  });
+
+  test("each with a limit: the next starts when one settles", () => {
+    const player = new Player(rounds({ limit: 2 }), { n: 3 }).at(1);
+    player.outcome(1, { ok: { n: 1 } });
+    player.at(2).outcome(0, { ok: { n: 0 } });
+    player.at(3).outcome(2, { ok: { n: 2 } });
+    expect(player.transcript).toMatchInlineSnapshot(`
+      [
+        "0 started hub=rounds version=1 request={n:3} data={n:3,log:[]} deadline=1000 answerBy=1000",
+        "0 entered state=Round due=1000 calls=[{callee:work,first:0,inputs:[{n:0},{n:1},{n:2}],due:50,started:2}]",
+        "1 settled call=1 outcome=ok by=Ok patch={log:[1=1]}",
+        "1 attempt call=2 attempt=1 due=51",
+        "2 settled call=0 outcome=ok by=Ok patch={log:[1=1,0=0]}",
+        "3 settled call=2 outcome=ok by=Ok patch={log:[1=1,0=0,2=2]}",
+        "3 entered state=Done by=Done late=true",
+        "3 ended answer={kind:result,value:{log:[1=1,0=0,2=2]}}",
+      ]
+    `);
+  });
+
+  test("each without drain: a failure leaves at once", () => {
+    const player = new Player(rounds({ limit: 2 }), { n: 3 }).at(1);
+    player.outcome(1, { error: "refused" });
+    expect(player.transcript.slice(2)).toMatchInlineSnapshot(`
+      [
+        "1 settled call=1 outcome={kind:error,code:refused,message:as told}",
+        "1 entered state=Cleaning by=Bad late=true patch={log:[1: error]}",
+        "1 entered state=Done by=Cleaned",
+        "1 ended answer={kind:result,value:{log:[1: error]}}",
+      ]
+    `);
+  });
+
+  test("each with drain: a failure is held until those that have started are settled", () => {
+    const player = new Player(rounds({ limit: 2, drain: true }), { n: 4 }).at(1);
+    player.outcome(0, { error: "refused" });
+    expect([...player.run.calls.keys()]).toEqual([1]);
+    player.at(2).outcome(1, { ok: { n: 1 } });
+    expect(player.transcript.slice(2)).toMatchInlineSnapshot(`
+      [
+        "1 settled call=0 outcome={kind:error,code:refused,message:as told} held=Bad patch={log:[0: error]}",
+        "2 settled call=1 outcome=ok patch={log:[0: error,1=1]}",
+        "2 entered state=Cleaning by=Bad late=true",
+        "2 entered state=Done by=Cleaned",
+        "2 ended answer={kind:result,value:{log:[0: error,1=1]}}",
+      ]
+    `);
+  });
+
+  test("each with drain: the deadline bounds it", () => {
+    const player = new Player(rounds({ drain: true }), { n: 3 }, 20).at(1);
+    player.outcome(0, { error: "refused" });
+    player.runTo(20);
+    expect(player.transcript.slice(2)).toMatchInlineSnapshot(`
+      [
+        "1 settled call=0 outcome={kind:error,code:refused,message:as told} held=Bad patch={log:[0: error]}",
+        "20 entered state=Cleaning by=Late late=true patch={log:[0: error,open: 1,2]}",
+        "20 entered state=Done by=Cleaned",
+        "20 ended answer={kind:result,value:{log:[0: error,open: 1,2]}}",
+      ]
+    `);
+  });
+
+  test("each with drain: a cancel is held as well, and counts once", () => {
+    const player = new Player(rounds({ drain: true }), { n: 2 }).at(1);
+    expect(player.cancel()).toBeUndefined();
+    expect(player.cancel()).toBe("duplicate");
+    player.outcome(0, { ok: { n: 0 } });
+    player.at(2).outcome(1, { error: "refused" });
+    expect(player.transcript.slice(2)).toMatchInlineSnapshot(`
+      [
+        "1 cancelling id=c0 held=Cancel patch={log:[cancelled]}",
+        "1 ignored: duplicate",
+        "1 settled call=0 outcome=ok patch={log:[cancelled,0=0]}",
+        "2 settled call=1 outcome={kind:error,code:refused,message:as told}",
+        "2 entered state=Cleaning by=Cancel late=true",
+        "2 entered state=Done by=Cleaned",
+        "2 ended answer={kind:result,value:{log:[cancelled,0=0]}}",
+      ]
+    `);
+  });
+
+  test("sequence: one after another, the last decides", () => {
+    const sequential = hub(
+      "sequential",
+      {
+        ...base,
+        chart: { Steps: { Done: "Done", Bad: "Failed" }, Done: end, Failed: end },
+        data: ({ n }) => ({ n, log: [] as string[] }),
+      },
+      {
+        Steps: (s) =>
+          s.sequence(
+            [
+              s.step(work, { input: ({ n }) => ({ n }), ok: (_data, output) => ({ n: output.n }) }),
+              s.step(retried, {
+                input: ({ n }) => ({ n: n * 10 }),
+                ok: ({ log }, output) => ({ log: [...log, `${output.n}`] }),
+              }),
+            ],
+            { failed: "Bad", done: "Done", deadline: "Bad" },
+          ),
+        Done: ({ log }) => ({ log: [...log] }),
+        Failed: () => ({ log: ["failed"] }),
+      },
+    );
+    const player = new Player(sequential, { n: 1 }).at(1);
+    player.outcome(0, { ok: { n: 4 } });
+    player.at(2).outcome(1, { ok: { n: 5 } });
+    expect(player.transcript.slice(1)).toMatchInlineSnapshot(`
+      [
+        "0 entered state=Steps due=1000 calls=[{callee:work,first:0,inputs:[{n:1}],due:50,index:0}]",
+        "1 settled call=0 outcome=ok patch={n:4} calls=[{callee:retried,first:1,inputs:[{n:40}],due:51,index:1}]",
+        "2 settled call=1 outcome=ok patch={log:[5]}",
+        "2 entered state=Done by=Done",
+        "2 ended answer={kind:result,value:{log:[5]}}",
+      ]
+    `);
+    const failing = new Player(sequential, { n: 1 }).at(1);
+    failing.outcome(0, { error: "refused" });
+    expect(failing.run.answer).toEqual({ kind: "result", value: { log: ["failed"] } });
+  });
+
+  const waiting = hub(
+    "waiting",
+    {
+      ...base,
+      signals: { approve: z.string(), note: z.string(), other: z.string() },
+      chart: {
+        Working: { Ok: "Waiting", Late: "TimedOut" },
+        Waiting: { Approved: "Second", Noted: stay, Late: "TimedOut" },
+        Second: { Again: "Done", Late: "TimedOut" },
+        Done: end,
+        TimedOut: end,
+      },
+      data: log,
+    },
+    {
+      Working: (s) => s.call(work, { input: () => ({ n: 0 }), ok: "Ok", failed: "Late", deadline: "Late" }),
+      Waiting: (s) =>
+        s.wait({
+          on: {
+            approve: ({ log }, by) => s.raise("Approved", { log: [...log, `approved by ${by}`] }),
+            note: ({ log }, text) => s.raise("Noted", { log: [...log, `note ${text}`] }),
+          },
+          deadline: "Late",
+          withinMs: 100,
+        }),
+      Second: (s) =>
+        s.wait({
+          on: { other: ({ log }, text) => s.raise("Again", { log: [...log, `other ${text}`] }) },
+          deadline: "Late",
+          withinMs: 100,
+        }),
+      Done: ({ log }) => ({ log: [...log] }),
+      TimedOut: ({ log }) => ({ log: [...log, "timed out"] }),
+    },
+  );
+
+  test("wait: signals in time, twice, and too late", () => {
+    const player = new Player(waiting, { n: 0 });
+    player.outcome(0, { ok: { n: 0 } });
+    player.at(10).signal("note", "a", "one");
+    expect(player.signal("note", "a", "one")).toBe("duplicate");
+    player.at(11).signal("approve", "me");
+    player.at(12).signal("other", "x");
+    expect(player.signal("note", "b")).toBe("ended");
+    expect(player.transcript.slice(3)).toMatchInlineSnapshot(`
+      [
+        "0 entered state=Waiting by=Ok due=100",
+        "10 signalled id=one signal=note payload=a taken=true by=Noted patch={log:[note a]}",
+        "10 ignored: duplicate",
+        "11 signalled id=c0 signal=approve payload=me taken=true",
+        "11 entered state=Second by=Approved patch={log:[note a,approved by me]} due=111",
+        "12 signalled id=c1 signal=other payload=x taken=true",
+        "12 entered state=Done by=Again patch={log:[note a,approved by me,other x]}",
+        "12 ended answer={kind:result,value:{log:[note a,approved by me,other x]}}",
+        "12 ignored: ended",
+      ]
+    `);
+  });
+
+  test("wait: withinMs", () => {
+    const player = new Player(waiting, { n: 0 });
+    player.outcome(0, { ok: { n: 0 } });
+    player.runTo(100);
+    expect(player.run.answer).toEqual({ kind: "result", value: { log: ["timed out"] } });
+  });
+
+  test("wait: signals that came before it are taken in their order, each once, with what they change", () => {
+    const player = new Player(waiting, { n: 0 });
+    player.signal("note", "early");
+    player.signal("note", "early, too");
+    player.signal("approve", "you");
+    player.signal("approve", "nobody needs it");
+    player.signal("other", "buffered for the second wait");
+    player.at(5).outcome(0, { ok: { n: 0 } });
+    expect(player.run.answer).toEqual({
+      kind: "result",
+      value: {
+        log: ["note early", "note early, too", "approved by you", "other buffered for the second wait"],
+      },
+    });
+    expect(player.transcript.slice(2)).toMatchInlineSnapshot();
+  });
+
+  test("tell: hands out, and goes on", () => {
+    const telling = hub(
+      "telling",
+      {
+        ...base,
+        chart: { Tell: { Next: "Again" }, Again: { Next: "Done" }, Done: end },
+        data: ({ n }) => ({ n }),
+      },
+      {
+        Tell: (s) => s.tell(work, { input: ({ n }) => ({ n }), next: "Next" }),
+        Again: (s) => s.tell(work, { input: () => null, next: "Next" }),
+        Done: () => ({ log: [] }),
+      },
+    );
+    expect(new Player(telling, { n: 1 }).transcript.slice(1)).toMatchInlineSnapshot(`
+      [
+        "0 entered state=Tell",
+        "0 told call=0 spoke=work input={n:1}",
+        "0 entered state=Again by=Next",
+        "0 entered state=Done by=Next",
+        "0 ended answer={kind:result,value:{log:[]}}",
+      ]
+    `);
+  });
+});
+
+describe("bounds", () => {
+  test("a circle of picks is an incident, not an endless turn (I15)", () => {
+    const circling = hub(
+      "circling",
+      {
+        ...base,
+        chart: { A: { On: "B", Out: "Done" }, B: { On: "A" }, Done: end },
+        data: () => ({ out: false }),
+      },
+      {
+        A: (s) => s.pick(({ out }) => (out ? "Out" : "On")),
+        B: (s) => s.pick(() => "On"),
+        Done: () => ({ log: [] }),
+      },
+    );
+    const player = new Player(circling, { n: 1 });
+    expect(player.run.status).toBe("incident");
+    expect(player.transcript.at(-1)).toMatch(/^0 incident WW_DEFECT .*\(I15\)/);
+    player.runTo(1000);
+    expect(player.run.answer?.kind).toBe("timeout");
+  });
+
+  test("an undeclared edge, undeclared error code, wrong reply, or wrong input is an incident", () => {
+    const wrong = (what: string) =>
+      hub(
+        "wrong",
+        {
+          ...base,
+          chart: { A: { Next: "B" }, B: { Ok: "Done", Bad: "Failed" }, Done: end, Failed: end },
+          data: log,
+        },
+        {
+          A: (s) => s.pick(() => (what === "edge" ? ("Nowhere" as "Next") : "Next")),
+          B: (s) =>
+            s.call(work, {
+              input: () => ({ n: (what === "input" ? "x" : 1) as number }),
+              ok: "Ok",
+              failed: "Bad",
+              deadline: "Bad",
+            }),
+          Done: () => (what === "reply" ? ({} as never) : { log: [] }),
+          Failed: (_data, s) => s.fail("undeclared" as never, "x"),
+        },
+      );
+    expect(new Player(wrong("edge"), { n: 1 }).transcript.at(-1)).toMatch(/incident WW_UNDECLARED_EDGE/);
+    expect(new Player(wrong("input"), { n: 1 }).transcript.at(-1)).toMatch(/incident WW_INVALID_INPUT/);
+    const reply = new Player(wrong("reply"), { n: 1 });
+    reply.outcome(0, { ok: { n: 1 } });
+    expect(reply.transcript.at(-1)).toMatch(/incident WW_INVALID_REPLY/);
+    const code = new Player(wrong("code"), { n: 1 });
+    code.outcome(0, { error: "refused" });
+    expect(code.transcript.at(-1)).toMatch(/incident WW_INVALID_REPLY/);
+  });
+
+  test("data that is not plain JSON, and data that a handler mutates, are incidents in strict mode (I19, I1)", () => {
+    const bad = (data: () => object, mutate = false) =>
+      hub(
+        "bad",
+        { ...base, chart: { A: { Next: "Done" }, Done: end }, data: data as () => { list: number[] } },
+        {
+          A: (s) =>
+            s.pick(({ list }) => {
+              if (mutate) (list as number[]).push(1);
+              return "Next";
+            }),
+          Done: () => ({ log: [] }),
+        },
+      );
+    expect(
+      new Player(
+        bad(() => ({ list: new Date(0) })),
+        { n: 1 },
+      ).run.status,
+    ).toBe("incident");
+    expect(
+      new Player(
+        bad(() => ({ list: [Number.NaN] })),
+        { n: 1 },
+      ).run.status,
+    ).toBe("incident");
+    expect(
+      new Player(
+        bad(() => ({ list: [] })),
+        { n: 1 },
+      ).run.status,
+    ).toBe("ended");
+    expect(
+      new Player(
+        bad(() => ({ list: [] }), true),
+        { n: 1 },
+      ).run.status,
+    ).toBe("incident");
+  });
+
+  test("fractions of milliseconds are rounded up, wherever a time is given", () => {
+    const slow = spoke("slow", {
+      input: number,
+      output: number,
+      timeoutMs: 10.2,
+      retry: { attempts: 2, backoffMs: 0.4, jitter: 0 },
+    });
+    const fractional = hub(
+      "fractional",
+      {
+        ...base,
+        deadlineMs: 100.5,
+        chart: { A: { Ok: "Done", Bad: "B" }, B: { Late: "Done" }, Done: end },
+        data: log,
+      },
+      {
+        A: (s) => s.call(slow, { input: () => ({ n: 1 }), ok: "Ok", failed: "Bad", deadline: "Bad" }),
+        B: (s) => s.wait({ on: {}, deadline: "Late", withinMs: 7.3 }),
+        Done: () => ({ log: [] }),
+      },
+    );
+    for (const deadlineMs of [undefined, 60.25]) {
+      const player = new Player(fractional, { n: 1 }, deadlineMs);
+      for (let now = 0; now < 200 && player.run.status === "running"; now++) {
+        const dues = [
+          player.run.nextDue,
+          player.run.answerBy,
+          ...[...player.run.calls.values()].map(({ due }) => due),
+        ];
+        for (const due of dues)
+          expect(due === undefined || Number.isSafeInteger(due), String(due)).toBe(true);
+        player.runTo(now);
+      }
+      expect(player.run.status).toBe("ended");
+    }
+  });
+});
+
+describe("cancel", () => {
+  const cancellable = hub(
+    "cancellable",
+    {
+      ...base,
+      cancel: "Cancel",
+      chart: {
+        First: { Ok: "Second", Late: "Cleaning" },
+        Second: { Ok: "Done", Late: "Cleaning", Cancel: "Third" },
+        Third: { Ok: "Done", Late: "Cleaning", Cancel: "Done" },
+        Cleaning: { Ok: "Done", Late: "Done" },
+        Done: end,
+      },
+      data: log,
+    },
+    {
+      First: (s) => s.call(work, { input: () => ({ n: 1 }), ok: "Ok", failed: "Late", deadline: "Late" }),
+      Second: (s) =>
+        s.each(work, {
+          inputs: () => [{ n: 1 }, { n: 2 }],
+          settled: "Ok",
+          done: "Ok",
+          deadline: "Late",
+          drain: true,
+        }),
+      Third: (s) => s.call(work, { input: () => ({ n: 3 }), ok: "Ok", failed: "Late", deadline: "Late" }),
+      Cleaning: (s) =>
+        s.call(work, { input: () => ({ n: 9 }), settled: "Ok", deadline: "Late", withinMs: 100 }),
+      Done: () => ({ log: [] }),
+    },
+  );
+
+  test("waits for the first state that has its event, and is raised once", () => {
+    const player = new Player(cancellable, { n: 1 });
+    expect(player.cancel()).toBeUndefined();
+    expect(player.cancel()).toBe("duplicate");
+    player.at(1).outcome(0, { ok: { n: 1 } });
+    expect(player.run.state).toBe("Third");
+    expect(player.transcript.slice(2)).toMatchInlineSnapshot(`
+      [
+        "0 cancelling id=c0",
+        "0 ignored: duplicate",
+        "1 settled call=0 outcome=ok",
+        "1 entered state=Second by=Ok",
+        "1 entered state=Third by=Cancel cancelled=true due=1000 calls=[{callee:work,first:1,inputs:[{n:3}],due:51}]",
+      ]
+    `);
+  });
+
+  test("held by a drain, it is raised once, too", () => {
+    const player = new Player(cancellable, { n: 1 });
+    player.outcome(0, { ok: { n: 1 } });
+    player.cancel();
+    player.at(1).outcome(1, { ok: { n: 1 } });
+    player.outcome(2, { ok: { n: 1 } });
+    expect(player.run.state).toBe("Third");
+  });
+
+  test("does nothing in clean-up, and after the end", () => {
+    const player = new Player(cancellable, { n: 1 }).runTo(50);
+    expect(player.run.state).toBe("Cleaning");
+    expect(player.cancel()).toBe("cleaning-up");
+    player.runTo(200);
+    expect(player.cancel()).toBe("ended");
+    expect(player.run.answer?.kind).toBe("result");
+  });
+
+  test("without an event of its own it closes the calls and answers", () => {
+    const plain = hub(
+      "plain",
+      { ...base, chart: { A: { Ok: "Done", Late: "Done" }, Done: end }, data: log },
+      {
+        A: (s) => s.call(work, { input: () => ({ n: 1 }), ok: "Ok", failed: "Late", deadline: "Late" }),
+        Done: () => ({ log: [] }),
+      },
+    );
+    const player = new Player(plain, { n: 1 });
+    player.cancel();
+    expect(player.run.status).toBe("ended");
+    expect(player.run.answer).toMatchObject({ kind: "error", code: "WW_CANCELLED" });
+  });
+});
+
+describe("incidents (I16)", () => {
+  /** Its handlers throw while `broken` holds. */
+  const broken = { start: false, ok: false, signal: false, late: false };
+  const boom = (when: keyof typeof broken): void => {
+    if (broken[when]) throw new Error(`broken ${when}`);
+  };
+  const fragile = hub(
+    "fragile",
+    {
+      ...base,
+      signals: { go: z.string() },
+      cancel: "Cancel",
+      chart: {
+        Round: { Ok: stay, Bad: "Cleaning", Done: "Waiting", Late: "Cleaning" },
+        Waiting: { Go: "Done", More: stay, Late: "Cleaning", Cancel: "Cleaning" },
+        Cleaning: { Cleaned: "Done", Late: "Done" },
+        Done: end,
+      },
+      data: ({ n }) => {
+        boom("start");
+        return { n, log: [] as string[] };
+      },
+    },
+    {
+      Round: (s) =>
+        s.each(work, {
+          inputs: ({ n }) => Array.from({ length: n }, (_, index) => ({ n: index })),
+          ok: ({ log }, output) => {
+            boom("ok");
+            return s.raise("Ok", { log: [...log, `got ${output.n}`] });
+          },
+          failed: "Bad",
+          done: "Done",
+          deadline: {
+            raise: "Late",
+            patch: ({ log }) => {
+              boom("late");
+              return { log: [...log, "late"] };
+            },
+          },
+        }),
+      Waiting: (s) =>
+        s.wait({
+          on: {
+            go: ({ log }, text) => {
+              boom("signal");
+              return s.raise(text === "go" ? "Go" : "More", { log: [...log, text] });
+            },
+          },
+          deadline: "Late",
+        }),
+      Cleaning: (s) =>
+        s.call(work, { input: () => ({ n: 99 }), settled: "Cleaned", deadline: "Late", withinMs: 100 }),
+      Done: ({ log }) => ({ log: [...log] }),
+    },
+  );
+  const breaking = (...what: (keyof typeof broken)[]): void => {
+    for (const key of Object.keys(broken) as (keyof typeof broken)[]) broken[key] = what.includes(key);
+  };
+
+  test("the whole turn is discarded; a retry makes it again, and what came meanwhile", () => {
+    breaking("ok");
+    const player = new Player(fragile, { n: 2 }).at(1);
+    player.outcome(0, { ok: { n: 0 } });
+    expect(player.run.status).toBe("incident");
+    expect(player.run.calls.size).toBe(2);
+    player.at(2).outcome(1, { ok: { n: 1 } });
+    expect(player.outcome(1, { ok: { n: 1 } })).toBe("duplicate");
+    expect(player.outcome(0, { ok: { n: 1 } })).toBe("duplicate");
+    breaking();
+    player.at(3).retry();
+    expect(player.run.state).toBe("Waiting");
+    expect(player.run.data).toEqual({ n: 2, log: ["got 0", "got 1"] });
+    expect(player.transcript.slice(2)).toMatchInlineSnapshot(`
+      [
+        "1 incident WW_DEFECT broken ok (outcome)",
+        "2 parked outcome",
+        "2 ignored: duplicate",
+        "2 ignored: duplicate",
+        "3 resumed id=c0",
+        "3 settled call=0 outcome=ok by=Ok patch={log:[got 0]}",
+        "3 settled call=1 outcome=ok by=Ok patch={log:[got 0,got 1]}",
+        "3 entered state=Waiting by=Done due=1000",
+      ]
+    `);
+    expect(player.retry()).toBe("not-incident");
+  });
+
+  test("a retry that fails again parks again, and loses nothing", () => {
+    breaking("ok");
+    const player = new Player(fragile, { n: 3 }).at(1);
+    for (const call of [0, 1, 2]) player.outcome(call, { ok: { n: call } });
+    player.retry();
+    expect(player.run.status).toBe("incident");
+    breaking();
+    player.retry();
+    expect(player.run.data).toEqual({ n: 3, log: ["got 0", "got 1", "got 2"] });
+  });
+
+  test("a retry that is sent twice counts once", () => {
+    breaking("ok");
+    const player = new Player(fragile, { n: 1 }).at(1);
+    player.outcome(0, { ok: { n: 0 } });
+    player.retry("same");
+    expect(player.retry("same")).toBe("duplicate");
+    breaking();
+    player.retry("other");
+    expect(player.run.state).toBe("Waiting");
+    expect(player.retry("other")).toBe("duplicate");
+  });
+
+  test("signals and cancels that come meanwhile count after the retry", () => {
+    breaking("signal");
+    const player = new Player(fragile, { n: 0 }).at(1);
+    player.signal("go", "one", "s1");
+    expect(player.run.status).toBe("incident");
+    expect(player.signal("go", "one", "s1")).toBe("duplicate");
+    player.signal("go", "two", "s2");
+    expect(player.signal("go", "two", "s2")).toBe("duplicate");
+    player.signal("go", "go", "s3");
+    breaking();
+    player.retry();
+    expect(player.run.answer).toEqual({ kind: "result", value: { log: ["one", "two", "go"] } });
+
+    breaking("signal");
+    const cancelled = new Player(fragile, { n: 0 }).at(1);
+    cancelled.signal("go", "one");
+    expect(cancelled.cancel()).toBeUndefined();
+    expect(cancelled.cancel()).toBe("duplicate");
+    breaking();
+    cancelled.retry();
+    expect(cancelled.run.state).toBe("Cleaning");
+  });
+
+  test("the first turn can be retried, too", () => {
+    breaking("start");
+    const player = new Player(fragile, { n: 1 });
+    expect(player.run.status).toBe("incident");
+    player.signal("go", "go");
+    breaking();
+    player.at(5).retry();
+    expect(player.run.state).toBe("Round");
+    player.outcome(0, { ok: { n: 1 } });
+    expect(player.run.answer).toEqual({ kind: "result", value: { log: ["got 1", "go"] } });
+  });
+
+  test("is answered with a timeout by its answerBy (I6); a retry after that only cleans up", () => {
+    breaking("ok");
+    const player = new Player(fragile, { n: 2 }).at(1);
+    player.outcome(0, { ok: { n: 0 } });
+    player.runTo(5000);
+    expect(player.run).toMatchObject({ status: "incident", answeredAt: 1100, answer: { kind: "timeout" } });
+    breaking();
+    player.retry();
+    expect(player.run.state).toBe("Cleaning");
+    player.outcome(2, { ok: { n: 1 } });
+    expect(player.run.status).toBe("ended");
+    expect(player.transcript.slice(2)).toMatchInlineSnapshot(`
+      [
+        "1 incident WW_DEFECT broken ok (outcome)",
+        "1100 answered answer={kind:timeout,code:WW_TIMEOUT,message:fragile reached no end within its time}",
+        "5000 resumed id=c0",
+        "5000 entered state=Cleaning by=Late late=true answerBy=5100 patch={log:[late]} due=5100 calls=[{callee:work,first:2,inputs:[{n:99}],due:5050}]",
+        "5000 settled call=2 outcome=ok",
+        "5000 entered state=Done by=Cleaned",
+        "5000 ended",
+      ]
+    `);
+  });
+
+  test("is answered in time even where the handler of the deadline is the one that throws", () => {
+    breaking("late");
+    const player = new Player(fragile, { n: 1 }).at(1);
+    player.run.calls.clear();
+    player.runTo(1000);
+    expect(player.run.status).toBe("incident");
+    player.runTo(1100);
+    expect(player.run.answer?.kind).toBe("timeout");
+    breaking();
+    player.retry();
+    player.runTo(2000);
+    expect(player.run.status).toBe("ended");
+  });
+
+  test("can be ended with an answer", () => {
+    breaking("ok");
+    const player = new Player(fragile, { n: 1 }).at(1);
+    player.outcome(0, { ok: { n: 0 } });
+    player.resolve("given up by hand");
+    expect(player.run.answer).toEqual({ kind: "error", code: "WW_INCIDENT", message: "given up by hand" });
+    expect(player.resolve("again")).toBe("ended");
+  });
+});
+
+describe("versions (I20)", () => {
+  const chart1 = { Old: { Ok: "Done", Late: "Done" }, Done: end } as const;
+  const behaviours = (state: string) => ({
+    [state]: (s: never) =>
+      (s as { call: (...args: unknown[]) => never }).call(work, {
+        input: () => ({ n: 1 }),
+        ok: "Ok",
+        failed: "Late",
+        deadline: "Late",
+      }),
+    Done: () => ({ log: [] }),
+  });
+  const chart2 = { New: { Ok: "Done", Late: "Done" }, Done: end } as const;
+  const v1 = hub("versioned", { ...base, chart: chart1, data: log }, behaviours("Old") as never);
+  const unmapped = hub(
+    "versioned",
+    { ...base, version: 2, chart: chart2, data: log },
+    behaviours("New") as never,
+  );
+  const mapped = hub(
+    "versioned",
+    {
+      ...base,
+      version: 3,
+      chart: chart2,
+      data: log,
+      migrate: {
+        1: ({ data }) => ({ state: "Middle", data }),
+        2: ({ state, data }) => ({
+          state: state === "Middle" ? "New" : state,
+          data: { ...data, log: ["migrated"] },
+        }),
+      },
+    },
+    behaviours("New") as never,
+  );
+
+  test("a state that the chart lacks is an incident; a version that maps it goes on", () => {
+    const player = new Player(v1, { n: 1 }).at(1);
+    player.hub = unmapped;
+    player.outcome(0, { ok: { n: 1 } });
+    expect(player.transcript.at(-1)).toMatch(/incident WW_UNMAPPED_STATE .*\(outcome\)/);
+    player.hub = mapped;
+    player.at(2).retry();
+    expect(player.run).toMatchObject({ status: "running", state: "New", version: 3 });
+    player.at(3).outcome(1, { ok: { n: 1 } });
+    expect(player.run.status).toBe("ended");
+    expect(player.transcript.slice(3)).toMatchInlineSnapshot();
+  });
+});
+
+describe("hubs by handlers", () => {
+  const handled = hubByHandlers(
+    "handled",
+    {
+      request: number,
+      reply: z.object({ log: z.array(z.string()) }),
+      deadlineMs: 100,
+      cleanUpMs: 50,
+      calls: [work],
+      signals: { more: z.number() },
+      data: () => ({ log: [] as string[] }),
+    },
+    {
+      request: (s) => {
+        s.call(work, { n: 1 });
+      },
+      response: (s, { input }, outcome) => {
+        s.patch({ log: [...s.data.log, `${JSON.stringify(input)} ${outcome.kind}`] });
+        if (s.open === 0) s.reply({ log: [...s.data.log] });
+      },
+      timeout: (s, cause) => {
+        s.patch({ log: [...s.data.log, cause] });
+      },
+      signal: (s, { payload }) => {
+        s.call(work, { n: payload });
+      },
+    },
+  );
+
+  test("calls, signals, replies", () => {
+    const player = new Player(handled, { n: 0 }).at(1);
+    player.signal("more", 7);
+    player.outcome(0, { ok: { n: 1 } });
+    player.at(2).outcome(1, { ok: { n: 1 } });
+    expect(player.run.answer).toEqual({ kind: "result", value: { log: ['{"n":1} ok', '{"n":7} ok'] } });
+  });
+
+  test("a clean-up that does not end in time answers with a timeout", () => {
+    const player = new Player(handled, { n: 0 }).runTo(100);
+    expect(player.run.state).toBe("CleaningUp");
+    player.runTo(150);
+    expect(player.run).toMatchObject({ status: "ended", answer: { code: "WW_TIMEOUT" } });
+  });
+});
