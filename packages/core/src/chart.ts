@@ -1,5 +1,6 @@
 import type { Problem } from "./errors.ts";
 import type { StateLogic } from "./logic.ts";
+import { isDuration } from "./spoke.ts";
 
 /** What a chart and its logics say before any run. */
 export interface ChartFacts {
@@ -68,14 +69,13 @@ export function checkChart(chart: Chart, logics: ReadonlyMap<string, StateLogic>
     }
   }
   if (problems.length > 0) return none;
-  const waits = (name: string): boolean => logics.get(name)?.deadline !== undefined;
-  for (const cycle of cycles([...late], (name) => targets(chart, name))) {
-    if (cycle.some(waits)) {
-      problem(
-        `chart.${cycle[0]}`,
-        `an unbounded cycle of waits after the hub's deadline: ${cycle.join(" → ")}`,
-      );
-    }
+  const inCycle = new Set<string>();
+  for (const name of late) {
+    if (logics.get(name)?.deadline === undefined || inCycle.has(name)) continue;
+    const cycle = cycleThrough(name, (from) => targets(chart, from));
+    if (cycle === undefined) continue;
+    for (const member of cycle) inCycle.add(member);
+    problem(`chart.${name}`, `an unbounded cycle of waits after the hub's deadline: ${cycle.join(" → ")}`);
   }
   if (problems.length > 0) return none;
   const remainingMs = longestPaths(late, chart, logics);
@@ -108,7 +108,7 @@ function checkLogic(
       problem(`behaviours.${name}.${what}`, `raises ${event}, which leads nowhere from ${name}`);
     }
   }
-  if (logic.withinMs !== undefined && !(logic.withinMs > 0 && Number.isFinite(logic.withinMs))) {
+  if (logic.withinMs !== undefined && !isDuration(logic.withinMs)) {
     problem(`behaviours.${name}.withinMs`, "must be a finite number above 0 (I6)");
   }
   if (logic.limit !== undefined && !(Number.isInteger(logic.limit) && logic.limit >= 1)) {
@@ -154,43 +154,56 @@ function reach(roots: readonly string[], next: (name: string) => readonly string
   return reached;
 }
 
-/** One cycle for each strongly connected component that has one, found depth first. */
+/** The cycles of states that each have one way on at most. */
 function cycles(names: readonly string[], next: (name: string) => readonly string[]): string[][] {
   const found: string[][] = [];
   const done = new Set<string>();
-  const visit = (name: string, path: string[]): void => {
-    const start = path.indexOf(name);
-    if (start >= 0) {
-      found.push([...path.slice(start), name]);
-      return;
+  for (const start of names) {
+    const path: string[] = [];
+    for (let name: string | undefined = start; name !== undefined && !done.has(name); [name] = next(name)) {
+      const position = path.indexOf(name);
+      if (position >= 0) {
+        found.push([...path.slice(position), name]);
+        break;
+      }
+      path.push(name);
     }
-    if (done.has(name)) return;
-    for (const target of next(name)) visit(target, [...path, name]);
-    done.add(name);
-  };
-  for (const name of names) visit(name, []);
+    for (const name of path) done.add(name);
+  }
   return found;
 }
 
+/** A shortest way from a state back to itself. */
+function cycleThrough(name: string, next: (name: string) => readonly string[]): string[] | undefined {
+  const paths: string[][] = [[name]];
+  const seen = new Set<string>();
+  for (const path of paths) {
+    for (const target of next(path.at(-1) as string)) {
+      if (target === name) return [...path, name];
+      if (seen.has(target)) continue;
+      seen.add(target);
+      paths.push([...path, target]);
+    }
+  }
+  return undefined;
+}
+
+/** For each late state the longest time to an end. No wait is in a cycle, so that the lengths settle. */
 function longestPaths(
   late: ReadonlySet<string>,
   chart: Chart,
   logics: ReadonlyMap<string, StateLogic>,
 ): Map<string, number> {
-  const lengths = new Map<string, number>();
-  const visiting = new Set<string>();
-  const length = (name: string): number => {
-    const known = lengths.get(name);
-    if (known !== undefined) return known;
-    // A cycle of picks has no wait in it; its steps are bounded when it runs (I15), and it takes no time.
-    if (visiting.has(name)) return 0;
-    visiting.add(name);
-    const own = logics.get(name)?.withinMs ?? 0;
-    const total = own + Math.max(0, ...targets(chart, name).map(length));
-    visiting.delete(name);
-    lengths.set(name, total);
-    return total;
-  };
-  for (const name of late) length(name);
+  const lengths = new Map<string, number>(Array.from(late, (name) => [name, 0]));
+  for (let changed = true; changed;) {
+    changed = false;
+    for (const name of late) {
+      const own = Math.ceil(logics.get(name)?.withinMs ?? 0);
+      const length = own + Math.max(0, ...targets(chart, name).map((target) => lengths.get(target) ?? 0));
+      if (length === lengths.get(name)) continue;
+      lengths.set(name, length);
+      changed = true;
+    }
+  }
   return lengths;
 }

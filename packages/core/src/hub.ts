@@ -12,7 +12,7 @@ import {
   type Step,
 } from "./logic.ts";
 import type { In, Out, Schema } from "./schema.ts";
-import { namePattern, type Callable, type Failed, type Failure, type Outcome } from "./spoke.ts";
+import { isDuration, namePattern, type Callable, type Failed, type Failure, type Outcome } from "./spoke.ts";
 
 /** Marks a state in which a run ends. */
 export const end = "(end)" as const;
@@ -91,17 +91,17 @@ export type OnOutcomes<OkEv extends string, FailEv extends string, D, I, O, E ex
  * lists the calls that have not settled. The name is not left to a function, so that it is known before the hub runs
  * which states come after a deadline.
  */
-export type OnDeadline<MoveEv extends string, D> =
+export type OnDeadline<MoveEv extends string, D, I = unknown> =
   | MoveEv
   | {
       readonly raise: MoveEv;
-      readonly patch: (data: DeepReadonly<D>, open: readonly CallView<unknown>[]) => Partial<D>;
+      readonly patch: (data: DeepReadonly<D>, open: readonly CallView<I>[]) => Partial<D>;
     };
 
 /** What every state that waits takes. */
-export interface WaitOptions<MoveEv extends string, D> {
+export interface WaitOptions<MoveEv extends string, D, I = unknown> {
   /** What happens when the hub's deadline, or `withinMs`, has passed. */
-  readonly deadline: OnDeadline<MoveEv, D>;
+  readonly deadline: OnDeadline<MoveEv, D, I>;
   /** Longest stay in this state, in milliseconds. Compulsory where the state can be entered after the hub's deadline. */
   readonly withinMs?: number;
 }
@@ -121,7 +121,8 @@ export type CallOptions<Ev extends string, MoveEv extends string, D, I, O, E ext
 /** Options of `s.each`. */
 export type EachOptions<Ev extends string, MoveEv extends string, D, I, O, E extends string> = WaitOptions<
   MoveEv,
-  D
+  D,
+  I
 > &
   OnOutcomes<Ev, Ev, D, I, O, E> & {
     /** One call each, side by side. None: `done` at once. `null`: start nothing and wait for the deadline. */
@@ -251,7 +252,10 @@ export interface HubSpec<
    */
   readonly cancel?:
     | NoInfer<AnyEventOf<C>>
-    | { readonly raise: NoInfer<AnyEventOf<C>>; readonly patch: (data: DeepReadonly<D>) => Partial<D> };
+    | {
+        readonly raise: NoInfer<AnyEventOf<C>>;
+        readonly patch: (data: DeepReadonly<D>) => Partial<D>;
+      };
   /** Raise it when you change the chart or the data. Default 1. */
   readonly version?: number;
   /** From each older version: what a live run of it becomes in the next one. */
@@ -345,7 +349,7 @@ export function defineHub(
   if (!namePattern.test(name)) {
     problems.push({ path: "name", message: "must be a letter, then letters, digits, '_', '.' or '-'" });
   }
-  if (typeof deadlineMs === "number" && !(deadlineMs > 0 && Number.isFinite(deadlineMs))) {
+  if (typeof deadlineMs === "number" && !isDuration(deadlineMs)) {
     problems.push({ path: "deadlineMs", message: "must be a finite number above 0 (I6)" });
   }
   const version = spec.version ?? 1;

@@ -11,7 +11,7 @@ import {
   type RunEvent,
 } from "./run.ts";
 import { demand } from "./schema.ts";
-import { backoffOf, type Outcome, type Spoke } from "./spoke.ts";
+import { backoffOf, isDuration, type Outcome, type Spoke } from "./spoke.ts";
 import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
 
 /** What a decision may know besides the run and the input (I1). */
@@ -69,20 +69,19 @@ const mostSteps = 1000;
 /** Decides the first turn of a run. A handler that throws parks it (I16). */
 export function start(definition: HubDefinition, run: Run, options: StartOptions, env: Env): RunEvent[] {
   const { request, hash, parent } = options;
-  let deadlineMs: number;
+  let deadlineMs = options.deadlineMs ?? 60_000;
   let data: unknown = null;
   let failure: unknown;
   try {
-    deadlineMs = Math.ceil(definition.deadlineMs(request));
-    if (!(deadlineMs > 0 && Number.isFinite(deadlineMs))) {
-      throw new WheelworkError("WW_DEFECT", `deadlineMs of ${definition.name} gave ${deadlineMs}`);
-    }
-    data = definition.data(request);
+    const given = definition.deadlineMs(request);
+    if (!isDuration(given))
+      throw new WheelworkError("WW_DEFECT", `deadlineMs of ${definition.name} gave ${given}`);
+    deadlineMs = Math.min(given, options.deadlineMs ?? given);
+    data = firstData(definition, request, env);
   } catch (error) {
     failure = error;
-    deadlineMs = options.deadlineMs ?? 60_000;
   }
-  deadlineMs = Math.min(deadlineMs, options.deadlineMs ?? deadlineMs);
+  deadlineMs = Math.ceil(deadlineMs);
   const deadline = env.now + deadlineMs;
   const started: RunEvent = {
     type: "started",
@@ -108,6 +107,13 @@ export function start(definition: HubDefinition, run: Run, options: StartOptions
   } catch (error) {
     return [started, incidentOf(error, { kind: "start" }, env)];
   }
+}
+
+function firstData(definition: HubDefinition, request: unknown, env: Env): unknown {
+  const data = definition.data(request);
+  if (env.strict !== true) return data;
+  demandJson(data, "data");
+  return deepFreeze(data);
 }
 
 /** Decides what an input does to a run: a synchronous function of its arguments, which it does not change (I1, I2). */
@@ -143,10 +149,7 @@ function decideParked(definition: HubDefinition, run: Run, input: Input, env: En
     case "outcome": {
       const ignored = staleness(run, input);
       if (ignored !== undefined) return { events: [], ignored };
-      if (
-        run.incident?.inputs.some((parked) => parked.kind === "outcome" && parked["call"] === input.call) ===
-        true
-      ) {
+      if (isParked(run, (parked) => parked.kind === "outcome" && parked["call"] === input.call)) {
         return { events: [], ignored: "duplicate" };
       }
       return { events: [{ type: "parked", at, input }] };
@@ -159,14 +162,18 @@ function decideParked(definition: HubDefinition, run: Run, input: Input, env: En
         events: run.answer === undefined && run.answerBy <= at ? [timeoutAnswer(definition, at)] : [],
       };
     case "signal":
-      if (run.commands.has(input.id)) return { events: [], ignored: "duplicate" };
+      if (run.commands.has(input.id) || isParked(run, (parked) => parked["id"] === input.id)) {
+        return { events: [], ignored: "duplicate" };
+      }
       return {
         events: [{ type: "signalled", at, id: input.id, signal: input.signal, payload: input.payload }],
       };
     case "cancel":
-      if (run.cancelling) return { events: [], ignored: "duplicate" };
+      if (run.cancelling || isParked(run, ({ kind }) => kind === "cancel")) {
+        return { events: [], ignored: "duplicate" };
+      }
       if (definition.cancel === undefined) return { events: cancelled(run, input.id, at) };
-      return { events: [{ type: "cancelling", at, id: input.id }] };
+      return { events: [{ type: "parked", at, input }] };
     case "retry": {
       if (run.commands.has(input.id)) return { events: [], ignored: "duplicate" };
       const resumed: RunEvent = { type: "resumed", at, id: input.id };
@@ -188,7 +195,8 @@ function decideParked(definition: HubDefinition, run: Run, input: Input, env: En
       }
       if (!fresh)
         return { events: [resumed], redeliver: [...(parked as readonly Input[]), { kind: "buffered" }] };
-      return { events: [resumed, ...restart(definition, run, env)] };
+      const others = parked.filter((input): input is Input => input.kind !== "start");
+      return { events: [resumed, ...restart(definition, run, env)], redeliver: others };
     }
     case "resolve": {
       const answer: Answer = { kind: "error", code: "WW_INCIDENT", message: input.message };
@@ -197,11 +205,15 @@ function decideParked(definition: HubDefinition, run: Run, input: Input, env: En
   }
 }
 
+function isParked(run: Run, is: (input: ParkedInput) => boolean): boolean {
+  return run.incident?.inputs.some(is) === true;
+}
+
 /** Makes the first turn again that threw when the request came. */
 function restart(definition: HubDefinition, run: Run, env: Env): readonly RunEvent[] {
   const turn = new Turning(definition, run, env);
   try {
-    turn.data = definition.data(run.request);
+    turn.data = firstData(definition, run.request, env);
     turn.events.push({ type: "migrated", at: env.now, version: definition.version, data: turn.data });
     turn.enter(definition.initial, undefined, undefined);
     turn.check();
@@ -223,6 +235,8 @@ class Turning implements Decision {
   #cancelling: boolean;
   #nextCall: number;
   #steps = 0;
+  /** The buffered signals that this turn has not taken; made when the first is taken. */
+  #signals: { readonly signal: string; readonly payload: unknown }[] | undefined = undefined;
   readonly #definition: HubDefinition;
   readonly #run: Run;
   readonly #env: Env;
@@ -259,7 +273,7 @@ class Turning implements Decision {
         return this.#cancel(input.id);
       case "retry":
       case "resolve":
-        return "not-incident";
+        return this.#run.commands.has(input.id) ? "duplicate" : "not-incident";
     }
   }
 
@@ -358,7 +372,10 @@ class Turning implements Decision {
     if (run.held !== undefined) {
       // The round is lost already: only what succeeded is noted.
       this.events.push(outcome.kind === "ok" ? this.#patched(settled, turn.patch) : settled);
-      if (others === 0) this.#go(run.held, undefined);
+      if (others > 0) return;
+      const byCancel = this.#cancelling && run.held === this.#definition.cancel?.raise;
+      if (byCancel) this.#cancelling = false;
+      this.#go(run.held, undefined, byCancel);
       return;
     }
     const { raise } = turn;
@@ -439,10 +456,10 @@ class Turning implements Decision {
     if (!moves) {
       this.events.push({ type: "cancelling", at, id });
     } else if (run.held !== undefined || (logic.drain === true && this.#othersRun(undefined))) {
-      const held = run.held ?? cancel.raise;
-      this.events.push(
-        this.#patched({ type: "cancelling" as const, at, id, held }, cancel.patch?.(this.data)),
-      );
+      const event = { type: "cancelling" as const, at, id };
+      // A round that holds another event already goes its way; the cancel waits for a state that has its event.
+      if (run.held !== undefined && run.held !== cancel.raise) this.events.push(event);
+      else this.events.push(this.#patched({ ...event, held: cancel.raise }, cancel.patch?.(this.data)));
     } else {
       this.events.push({ type: "cancelling", at, id });
       this.#cancelling = true;
@@ -528,9 +545,10 @@ class Turning implements Decision {
   #takeBuffered(state: StateDefinition): void {
     const { signals, signal: handle } = state.logic;
     if (signals === undefined || handle === undefined) return;
-    const taken = this.events.filter((event) => event.type === "received").length;
-    const waiting = this.#run.signals.filter(({ signal }) => signals.includes(signal));
-    const next = waiting[taken];
+    if (this.#run.signals.length === 0) return;
+    this.#signals ??= [...this.#run.signals];
+    const position = this.#signals.findIndex(({ signal }) => signals.includes(signal));
+    const [next] = position < 0 ? [] : this.#signals.splice(position, 1);
     if (next === undefined) return;
     const received = { type: "received" as const, at: this.#env.now, signal: next.signal };
     const turn = handle(this.data, next.signal, next.payload);
@@ -596,7 +614,8 @@ class Turning implements Decision {
   }
 
   #waitUntil(state: StateDefinition): number {
-    const within = state.logic.withinMs === undefined ? undefined : this.#env.now + state.logic.withinMs;
+    const within =
+      state.logic.withinMs === undefined ? undefined : this.#env.now + Math.ceil(state.logic.withinMs);
     if (within === undefined) return this.deadline;
     return state.late ? within : Math.min(within, this.deadline);
   }
@@ -666,6 +685,9 @@ function staleness(run: Run, input: Extract<Input, { kind: "outcome" }>): Ignore
 function answerOf(definition: HubDefinition, reply: unknown): Answer {
   const failing = (reply as Partial<Failing<string>> | null | undefined)?.["~fail"];
   if (failing !== undefined) {
+    // Only the engine's own kinds of hubs give up with it.
+    if (failing.code === "WW_TIMEOUT")
+      return { kind: "timeout", code: "WW_TIMEOUT", message: failing.message };
     if (failing.code === "WW_TIMEOUT")
       return { kind: "timeout", code: "WW_TIMEOUT", message: failing.message };
     if (!definition.errors.includes(failing.code)) {

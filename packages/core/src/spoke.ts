@@ -91,7 +91,7 @@ export function spoke<IS extends Schema, OS extends Schema, const E extends stri
     input: spec.input as Schema<unknown, unknown>,
     output: spec.output as Schema<unknown, unknown>,
     errors,
-    timeoutMs: spec.timeoutMs,
+    timeoutMs: Math.ceil(spec.timeoutMs),
     retry: {
       attempts: retry.attempts ?? 1,
       backoffMs: retry.backoffMs ?? 0,
@@ -113,6 +113,7 @@ export function spoke<IS extends Schema, OS extends Schema, const E extends stri
 
 /** The pause before the attempt that follows attempt number `attempt`, in milliseconds. `random` is in [0, 1). */
 export function backoffOf(retry: Required<RetryPolicy>, attempt: number, random: number): number {
+  if (retry.backoffMs === 0) return 0;
   const full = Math.min(retry.maxBackoffMs, retry.backoffMs * retry.factor ** (attempt - 1));
   return Math.round(full * (1 - retry.jitter * random));
 }
@@ -125,6 +126,14 @@ export function longestCallMs(called: Spoke): number {
   return total;
 }
 
+/** Some three hundred years, in milliseconds. */
+const longestMs = 10_000_000_000_000;
+
+/** Whether a time is above 0, and not so long that sums of times are no longer exact (I6). */
+export function isDuration(ms: number): boolean {
+  return ms > 0 && ms <= longestMs;
+}
+
 /** Names of hubs and spokes end up in keys, topics and file names. */
 export const namePattern = /^[A-Za-z][A-Za-z0-9_.-]{0,99}$/;
 
@@ -135,8 +144,7 @@ function problemsOf(made: Omit<Spoke, "~types">): Problem[] {
   };
   const { retry } = made;
   require(namePattern.test(made.name), "name", "must be a letter, then letters, digits, '_', '.' or '-'");
-  require(made.timeoutMs > 0 &&
-    Number.isFinite(made.timeoutMs), "timeoutMs", "must be a finite number above 0 (I6)");
+  require(isDuration(made.timeoutMs), "timeoutMs", "must be a finite number above 0 (I6)");
   require(Number.isInteger(retry.attempts) &&
     retry.attempts >= 1, "retry.attempts", "must be an integer from 1");
   require(retry.backoffMs >= 0 &&
@@ -144,7 +152,7 @@ function problemsOf(made: Omit<Spoke, "~types">): Problem[] {
   require(retry.factor >= 1 &&
     Number.isFinite(retry.factor), "retry.factor", "must be a finite number from 1");
   require(retry.maxBackoffMs >= 0 &&
-    Number.isFinite(retry.maxBackoffMs), "retry.maxBackoffMs", "must be a finite number from 0");
+    retry.maxBackoffMs <= longestMs, "retry.maxBackoffMs", "must be a finite number from 0");
   require(retry.jitter >= 0 && retry.jitter <= 1, "retry.jitter", "must be from 0 to 1");
   require(Number.isInteger(made.concurrency) &&
     made.concurrency >= 1, "concurrency", "must be an integer from 1");

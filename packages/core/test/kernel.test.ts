@@ -64,7 +64,7 @@ describe("states", () => {
           timeout: ({ log }) => s.raise("Error", { log: [...log, "timeout"] }),
           deadline: "Late",
         }),
-      Done: ({ log }) => ({ log }),
+      Done: ({ log }) => ({ log: [...log] }),
       Failed: ({ log }, s) => s.fail("failed", log.join()),
     },
   );
@@ -152,8 +152,8 @@ describe("states", () => {
           Cleaning: { Cleaned: "Done" },
           Done: end,
         },
-        cancel: { raise: "Cancel", patch: ({ log }) => ({ log: [...log, "cancelled"] }) },
         data: ({ n }) => ({ n, log: [] as string[] }),
+        cancel: { raise: "Cancel", patch: ({ log }) => ({ log: [...log, "cancelled"] }) },
       },
       {
         Round: (s) =>
@@ -278,7 +278,7 @@ describe("states", () => {
         "1 ignored: duplicate",
         "1 settled call=0 outcome=ok patch={log:[cancelled,0=0]}",
         "2 settled call=1 outcome={kind:error,code:refused,message:as told}",
-        "2 entered state=Cleaning by=Cancel late=true",
+        "2 entered state=Cleaning by=Cancel cancelled=true late=true",
         "2 entered state=Done by=Cleaned",
         "2 ended answer={kind:result,value:{log:[cancelled,0=0]}}",
       ]
@@ -406,7 +406,24 @@ describe("states", () => {
         log: ["note early", "note early, too", "approved by you", "other buffered for the second wait"],
       },
     });
-    expect(player.transcript.slice(2)).toMatchInlineSnapshot();
+    expect(player.transcript.slice(2)).toMatchInlineSnapshot(`
+      [
+        "0 signalled id=c0 signal=note payload=early",
+        "0 signalled id=c1 signal=note payload=early, too",
+        "0 signalled id=c2 signal=approve payload=you",
+        "0 signalled id=c3 signal=approve payload=nobody needs it",
+        "0 signalled id=c4 signal=other payload=buffered for the second wait",
+        "5 settled call=0 outcome=ok",
+        "5 entered state=Waiting by=Ok due=105",
+        "5 received signal=note by=Noted patch={log:[note early]}",
+        "5 received signal=note by=Noted patch={log:[note early,note early, too]}",
+        "5 received signal=approve",
+        "5 entered state=Second by=Approved patch={log:[note early,note early, too,approved by you]} due=105",
+        "5 received signal=other",
+        "5 entered state=Done by=Again patch={log:[note early,note early, too,approved by you,other buffered for the second wait]}",
+        "5 ended answer={kind:result,value:{log:[note early,note early, too,approved by you,other buffered for the second wait]}}",
+      ]
+    `);
   });
 
   test("tell: hands out, and goes on", () => {
@@ -885,17 +902,28 @@ describe("versions (I20)", () => {
     const player = new Player(v1, { n: 1 }).at(1);
     player.hub = unmapped;
     player.outcome(0, { ok: { n: 1 } });
-    expect(player.transcript.at(-1)).toMatch(/incident WW_UNMAPPED_STATE .*\(outcome\)/);
+    expect(player.transcript.at(-1)).toMatch(/incident WW_UNMAPPED_STATE .*\(outcome\)/s);
     player.hub = mapped;
     player.at(2).retry();
     expect(player.run).toMatchObject({ status: "running", state: "New", version: 3 });
     player.at(3).outcome(1, { ok: { n: 1 } });
     expect(player.run.status).toBe("ended");
-    expect(player.transcript.slice(3)).toMatchInlineSnapshot();
+    expect(player.transcript.slice(3)).toMatchInlineSnapshot(`
+      [
+        "2 resumed id=c0",
+        "2 migrated version=3 data={log:[migrated]}",
+        "2 entered state=New due=1000 calls=[{callee:work,first:1,inputs:[{n:1}],due:52}]",
+        "2 ignored: late",
+        "3 settled call=1 outcome=ok",
+        "3 entered state=Done by=Ok late=true",
+        "3 ended answer={kind:result,value:{log:[]}}",
+      ]
+    `);
   });
 });
 
 describe("hubs by handlers", () => {
+  const slow = spoke("slow", { input: number, output: number, timeoutMs: 1000 });
   const handled = hubByHandlers(
     "handled",
     {
@@ -903,13 +931,13 @@ describe("hubs by handlers", () => {
       reply: z.object({ log: z.array(z.string()) }),
       deadlineMs: 100,
       cleanUpMs: 50,
-      calls: [work],
+      calls: [slow],
       signals: { more: z.number() },
       data: () => ({ log: [] as string[] }),
     },
     {
       request: (s) => {
-        s.call(work, { n: 1 });
+        s.call(slow, { n: 1 });
       },
       response: (s, { input }, outcome) => {
         s.patch({ log: [...s.data.log, `${JSON.stringify(input)} ${outcome.kind}`] });
@@ -919,7 +947,7 @@ describe("hubs by handlers", () => {
         s.patch({ log: [...s.data.log, cause] });
       },
       signal: (s, { payload }) => {
-        s.call(work, { n: payload });
+        s.call(slow, { n: payload });
       },
     },
   );

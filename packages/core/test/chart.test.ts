@@ -1,0 +1,161 @@
+import { end, hub, spoke, stay, WheelworkError } from "@wheelwork/core";
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { Player } from "./player.ts";
+
+const anything = z.looseObject({});
+const work = { input: anything, output: anything, timeoutMs: 50 };
+const base = { request: anything, reply: anything, deadlineMs: 100, data: () => ({}) };
+
+/** What a declaration is refused for. */
+function problems(declare: () => unknown): string[] {
+  try {
+    declare();
+  } catch (error) {
+    if (error instanceof WheelworkError) {
+      expect(error.code).toMatch(/^WW_BAD_(?:HUB|SPOKE)$/);
+      return error.problems.map(({ path, message }) => `${path}: ${message}`);
+    }
+    throw error;
+  }
+  return [];
+}
+
+/** A hub of waits, picks and ends, by its chart: states whose name begins with W wait, with P pick. */
+function shape(chart: Record<string, string | Record<string, string>>, withinMs = 10): unknown {
+  const behaviours: Record<string, unknown> = {};
+  for (const [state, row] of Object.entries(chart)) {
+    const events = typeof row === "string" ? [] : Object.keys(row);
+    if (typeof row === "string") behaviours[state] = () => ({});
+    else if (state.startsWith("P")) {
+      behaviours[state] = (s: { pick(choose: () => string): unknown }) => s.pick(() => events[0] as string);
+    } else {
+      behaviours[state] = (s: { wait(options: object): unknown }) =>
+        s.wait({ on: {}, deadline: events[0], ...(state === "W" ? {} : { withinMs }) });
+    }
+  }
+  return (hub as (...args: unknown[]) => unknown)("shape", { ...base, chart }, behaviours);
+}
+
+test("refuses what cannot work, all of it at once", () => {
+  expect(problems(() => shape({ W: { Late: "Done" }, Lost: end, Done: end }))).toEqual([
+    "chart.Lost: cannot be reached from the first state",
+  ]);
+  expect(
+    problems(() =>
+      shape({ W: { Late: "Done", Other: "P1" }, P1: { On: "P2" }, P2: { On: "P1" }, Done: end }),
+    ),
+  ).toEqual([
+    "chart.P1: is a dead end: no end can be reached from it",
+    "chart.P2: is a dead end: no end can be reached from it",
+  ]);
+  expect(problems(() => shape({ W: { Late: "Nowhere", On: "Done", Off: "toString" }, Done: end }))).toEqual([
+    "chart.W.Late: leads to Nowhere, which is no state",
+    "chart.W.Off: leads to toString, which is no state",
+  ]);
+  expect(problems(() => shape({ W: { Late: stay, On: "Done" }, Done: end }))[0]).toMatch(
+    /raises Late, which leads nowhere/,
+  );
+  expect(problems(() => shape({}))).toContain("chart: has no state");
+  expect(
+    problems(() =>
+      spoke("1 x", { ...work, timeoutMs: 0, errors: ["WW_X"], retry: { attempts: 0, jitter: 2 } }),
+    ),
+  ).toHaveLength(5);
+  for (const timeoutMs of [Number.NaN, Number.POSITIVE_INFINITY, 1e300, -1]) {
+    expect(problems(() => spoke("x", { ...work, timeoutMs }))).toHaveLength(1);
+    expect(
+      problems(() => hub("x", { ...base, deadlineMs: timeoutMs, chart: { A: end } }, { A: () => ({}) })),
+    ).toHaveLength(1);
+  }
+});
+
+test("refuses an endless cycle of states that pass", () => {
+  const declare = (): unknown =>
+    hub(
+      "cycle",
+      { ...base, chart: { A: { Next: "B", Out: "Done" }, B: { Next: "A" }, Done: end } },
+      { A: "Next", B: "Next", Done: () => ({}) },
+    );
+  expect(problems(declare)).toEqual(["chart.A: an endless cycle of states that pass: A → B → A"]);
+});
+
+test("refuses a wait after the deadline that has no bound of its own", () => {
+  const declare = (): unknown =>
+    hub(
+      "late",
+      { ...base, chart: { A: { Late: "B" }, B: { Late: "Done" }, Done: end } },
+      {
+        A: (s) => s.wait({ on: {}, deadline: "Late" }),
+        B: (s) => s.wait({ on: {}, deadline: "Late" }),
+        Done: () => ({}),
+      },
+    );
+  expect(problems(declare)).toEqual([
+    "behaviours.B.withinMs: is missing: the state can be entered after the hub's deadline",
+  ]);
+});
+
+test("refuses a cycle of waits after the deadline, wherever the search for it begins", () => {
+  expect(
+    problems(() =>
+      shape({ W: { Late: "W1" }, W1: { Late: "W2" }, W2: { Late: "W1", Out: "Done" }, Done: end }),
+    ),
+  ).toEqual(["chart.W1: an unbounded cycle of waits after the hub's deadline: W1 → W2 → W1"]);
+  // The wait is on the longer of two cycles that share their way back.
+  const chart = {
+    W: { Late: "PA" },
+    PA: { On: "PB", Wait: "W1", Out: "Done" },
+    PB: { On: "PA" },
+    W1: { Late: "PB" },
+    Done: end,
+  };
+  expect(problems(() => shape(chart))).toEqual([
+    "chart.W1: an unbounded cycle of waits after the hub's deadline: W1 → PB → PA → W1",
+  ]);
+});
+
+test("the time after the deadline counts the longest way, also through circles of picks", () => {
+  const chart = {
+    W: { Late: "PB", On: "PA" },
+    PB: { On: "PA", Wait: "W1" },
+    PA: { On: "Done", Back: "PB" },
+    W1: { Late: "W2", On: "Done" },
+    W2: { Late: "Done" },
+    Done: end,
+  };
+  const made = shape(chart, 50) as ReturnType<typeof hub>;
+  const { definition } = made;
+  expect(definition.answerBy).toBe("shape answers each request within 200 ms");
+  for (const state of ["PA", "PB", "W1"]) expect(definition.states.get(state)?.remainingMs, state).toBe(100);
+  expect(definition.states.get("W2")?.remainingMs).toBe(50);
+  expect(definition.states.get("W")?.late).toBe(false);
+});
+
+test("the caller's deadline only shortens", () => {
+  const made = shape({ W: { Late: "Done" }, Done: end }) as ReturnType<typeof hub>;
+  expect(new Player(made, {}).run.deadline).toBe(100);
+  expect(new Player(made, {}, 30).run.deadline).toBe(30);
+  expect(new Player(made, {}, 1e300).run.deadline).toBe(100);
+});
+
+test("backoff grows, is bounded, and is never more than its pause (I17)", () => {
+  const patient = spoke("patient", {
+    ...work,
+    timeoutMs: 1,
+    retry: { attempts: 2000, backoffMs: 0, jitter: 1 },
+  });
+  const chart = { A: { Ok: "Done", Bad: "Done" }, Done: end } as const;
+  const made = hub(
+    "retrying",
+    { ...base, deadlineMs: 10_000, chart },
+    {
+      A: (s) => s.call(patient, { input: () => ({}), ok: "Ok", failed: "Bad", deadline: "Bad" }),
+      Done: () => ({}),
+    },
+  );
+  const player = new Player(made, {}).runTo(9_999);
+  expect(player.run.status).toBe("ended");
+  expect(player.now).toBe(9_999);
+  expect(player.run.endedAt).toBe(2000);
+});
