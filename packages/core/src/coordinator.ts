@@ -24,12 +24,19 @@ interface Millisecond {
  */
 export class Coordinator {
   readonly #milliseconds = new Map<number, Millisecond>();
-  readonly #heap: number[] = [];
+  #heap: number[] = [];
   #size = 0;
+  /** Milliseconds whose callbacks have all been cancelled. */
+  #empty = 0;
 
   /** How many callbacks are registered. */
   get size(): number {
     return this.#size;
+  }
+
+  /** How many milliseconds are remembered, those included whose callbacks have been cancelled: for tests. */
+  get milliseconds(): number {
+    return this.#milliseconds.size;
   }
 
   /** Registers a callback for `at` (milliseconds), in place of an earlier time if it has one. */
@@ -44,6 +51,8 @@ export class Coordinator {
       millisecond = { first: undefined, last: undefined };
       this.#milliseconds.set(at, millisecond);
       this.#push(at);
+    } else if (millisecond.first === undefined) {
+      this.#empty--;
     }
     callback.callbackAt = at;
     callback.previous = millisecond.last;
@@ -66,6 +75,8 @@ export class Coordinator {
     callback.following = undefined;
     callback.callbackAt = -1;
     this.#size--;
+    if (millisecond.first === undefined && ++this.#empty > 1000 && this.#empty * 2 > this.#heap.length)
+      this.#compact();
   }
 
   /** The earliest time at which a callback is due, or undefined if there is none. */
@@ -75,6 +86,7 @@ export class Coordinator {
       if (at === undefined) return undefined;
       if (this.#milliseconds.get(at)?.first !== undefined) return at;
       this.#milliseconds.delete(at);
+      this.#empty--;
       this.#pop();
     }
   }
@@ -91,6 +103,14 @@ export class Coordinator {
       taken.push(callback);
     }
     return taken;
+  }
+
+  /** Forgets the milliseconds that nobody waits for; there are as many of them as of the others at least. */
+  #compact(): void {
+    for (const [at, { first }] of this.#milliseconds) if (first === undefined) this.#milliseconds.delete(at);
+    // An array in order is a heap.
+    this.#heap = [...this.#milliseconds.keys()].sort((a, b) => a - b);
+    this.#empty = 0;
   }
 
   #push(at: number): void {
