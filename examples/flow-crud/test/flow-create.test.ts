@@ -154,7 +154,7 @@ test.each(["chart", "handlers"] as const)(
   async (style) => {
     const options: Options = {
       style,
-      flow: { deadlineMs: 10_000 },
+      flow: { deadlineMs: 10_000, attempts: 8 },
       floodlight: { faults: { latencyMs: 40 } },
     };
     const bench = await Bench.open(options);
@@ -308,6 +308,21 @@ test("a rule that was not removed in the time for it is removed when its removal
   const { id, answer } = await bench.create({ flowid: "f", length: 3 });
   expect(answer).toMatchObject({ code: "worker-error", details: clean });
   expect(bench.rulesOf(id)).toEqual([]);
+});
+
+test("no removal goes out while an install may still land", async () => {
+  // The install of the last rule is lost, so its time must run out; the one before is refused at once.
+  const bus = new TestBus(({ value }) => value.includes('"ruleid":2,') && value.includes('"install"'));
+  const bench = await Bench.open({ bus, floodlight: { switches: 1, tableSize: 1 } });
+  const { id, answer } = await bench.create({ flowid: "f", length: 3 });
+  expect(answer).toMatchObject({ code: "worker-error", details: clean });
+  const events = bench.system.engine.history(id);
+  const removing = events.findIndex((event) => event.type === "entered" && event.state === "RemovingRules");
+  const installing = events.findIndex(
+    (event) => event.type === "entered" && event.state === "InstallingRules",
+  );
+  const settled = events.slice(installing, removing).filter(({ type }) => type === "settled");
+  expect(settled).toHaveLength(3);
 });
 
 test("an install that lands after its removal is not done", async () => {

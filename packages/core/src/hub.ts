@@ -109,7 +109,8 @@ export interface WaitOptions<MoveEv extends string, D, I = unknown> {
 /** Options of `s.call`. */
 export type CallOptions<Ev extends string, MoveEv extends string, D, I, O, E extends string> = WaitOptions<
   MoveEv,
-  D
+  D,
+  I
 > &
   OnOutcomes<MoveEv, MoveEv, D, I, O, E> & {
     readonly input: (data: DeepReadonly<D>) => I;

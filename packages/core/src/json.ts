@@ -6,8 +6,8 @@ type Primitive = null | undefined | boolean | number | string | bigint | symbol;
 /** `T` with every property, array and nested object read-only: what handlers get to see. */
 export type DeepReadonly<T> = T extends Primitive
   ? T
-  : T extends readonly (infer E)[]
-    ? readonly DeepReadonly<E>[]
+  : T extends readonly unknown[]
+    ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
     : T extends object
       ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
       : T;

@@ -92,7 +92,7 @@ class EmbeddedEngine implements Engine {
   readonly #shard: Shard;
   readonly #clock: Clock;
   readonly #retentionMs: number;
-  readonly #observe: (signal: EngineSignal) => void;
+  readonly #observe: ((signal: EngineSignal) => void) | undefined;
   readonly #log: Logger;
   #cancelPurge: () => void = () => {};
   #stopping: Promise<void> | undefined = undefined;
@@ -104,7 +104,7 @@ class EmbeddedEngine implements Engine {
     for (const definition of told) this.#definitions.set(definition.name, definition);
     this.#clock = options.clock ?? systemClock;
     this.#retentionMs = options.retentionMs ?? 7 * day;
-    this.#observe = options.observe ?? (() => {});
+    this.#observe = options.observe;
     this.#log = options.logger ?? silent;
     this.#ownsStore = typeof options.store === "string";
     checkWorkers(this.hubs, options.workers);
@@ -365,7 +365,7 @@ class EmbeddedEngine implements Engine {
         )
         .then(
           (requests) => {
-            if (requests > 0) this.#observe({ name: "purged", requests });
+            if (requests > 0) this.#observe?.({ name: "purged", requests });
             this.#schedulePurge(requests === most ? 50 : 60_000);
           },
           (error: unknown) => {

@@ -1,17 +1,7 @@
 import { WheelworkError, type Failed, type Outcome } from "@wheelwork/core";
-import { check, type Call } from "@wheelwork/core/kernel";
+import { check, idempotencyKey, type Call } from "@wheelwork/core/kernel";
 import type { Bus, Logger } from "./ports.ts";
-import { failureOf, WorkerFailure, type Worker, type WorkerContext } from "./worker.ts";
-
-/** One attempt that is to be made. */
-export interface Attempt {
-  readonly requestId: string;
-  readonly epoch: number;
-  readonly call: Call;
-  readonly attempt: number;
-  readonly due: number;
-  readonly idempotencyKey: string;
-}
+import { failureOf, WorkerFailure, type AttemptContext, type Worker } from "./worker.ts";
 
 /** Takes the outcome of an attempt. */
 export type Report = (attempt: Attempt, outcome: Outcome) => void;
@@ -27,7 +17,7 @@ interface Lane {
 /** The seed's WorkerBolt: makes attempts, and reports their outcomes. It holds nothing that matters (I10). */
 export class WorkerHost {
   readonly #lanes = new Map<string, Lane>();
-  readonly #open = new Map<Call, Running>();
+  readonly #open = new Map<Call, Attempt>();
   readonly #bus: Bus;
   readonly #report: Report;
   readonly #log: Logger;
@@ -69,20 +59,22 @@ export class WorkerHost {
 
   /** Makes an attempt, or queues it behind the limit of its spoke. */
   begin(attempt: Attempt): void {
-    const lane = this.#lanes.get(attempt.call.callee);
+    const lane = this.#lanes.get(attempt.made.callee);
     if (lane === undefined) return;
-    this.end(attempt.call);
-    this.#open.set(attempt.call, new Running(attempt));
+    this.end(attempt.made);
+    this.#open.set(attempt.made, attempt);
     if (lane.running < lane.worker.spoke.concurrency) this.#make(lane, attempt);
     else lane.queue.push(attempt);
   }
 
-  /** The call is closed, or its attempt over: the worker is told to stop, and what it reports is dropped. */
+  /** The call is closed, or its attempt over: the worker is told to stop, and its place is free. */
   end(call: Call): void {
-    const running = this.#open.get(call);
-    if (running === undefined) return;
+    const attempt = this.#open.get(call);
+    if (attempt === undefined) return;
     this.#open.delete(call);
-    running.abort();
+    attempt.abort();
+    // A worker that never settles must not block its spoke for ever.
+    this.#leave(attempt);
   }
 
   /** Ends everything: the engine stops, or has lost its memory. */
@@ -95,38 +87,45 @@ export class WorkerHost {
   }
 
   #make(lane: Lane, attempt: Attempt): void {
-    const running = this.#open.get(attempt.call);
-    if (running?.made !== attempt) return;
     lane.running++;
+    attempt.lane = lane;
     let outcome: Promise<Outcome> | Outcome;
     try {
-      outcome = lane.worker.attempt(attempt.call.input, running, this.#bus);
+      outcome = lane.worker.attempt(attempt.made.input, attempt, this.#bus);
     } catch (error) {
       outcome = failureOf(error);
     }
     if (outcome instanceof Promise) {
       outcome.then(
-        (settled) => this.#settle(lane, running, settled),
-        (error: unknown) => this.#settle(lane, running, failureOf(error)),
+        (settled) => this.#settle(lane, attempt, settled),
+        (error: unknown) => this.#settle(lane, attempt, failureOf(error)),
       );
     } else {
-      this.#settle(lane, running, outcome);
+      this.#settle(lane, attempt, outcome);
     }
   }
 
-  #settle(lane: Lane, running: Running, outcome: Outcome): void {
-    lane.running--;
-    const { made: attempt } = running;
+  #settle(lane: Lane, attempt: Attempt, outcome: Outcome): void {
     // Reported even if the call has been closed meanwhile: the kernel drops it, and counts it as late (I4).
-    if (this.#open.get(attempt.call) === running) this.#open.delete(attempt.call);
+    if (this.#open.get(attempt.made) === attempt) this.#open.delete(attempt.made);
     this.#report(attempt, this.#checked(lane, outcome));
+    this.#leave(attempt);
+  }
+
+  /** Gives the attempt's place in its lane to the next in the queue. */
+  #leave(attempt: Attempt): void {
+    const { lane } = attempt;
+    if (lane === undefined) return;
+    attempt.lane = undefined;
+    lane.running--;
     while (lane.running < lane.worker.spoke.concurrency && lane.served < lane.queue.length) {
       const next = lane.queue[lane.served++] as Attempt;
       if (lane.served > 1024 && lane.served * 2 > lane.queue.length) {
         lane.queue.splice(0, lane.served);
         lane.served = 0;
       }
-      this.#make(lane, next);
+      // One that was closed while it waited is passed over.
+      if (this.#open.get(next.made) === next) this.#make(lane, next);
     }
   }
 
@@ -159,24 +158,35 @@ function invalid(message: string): Failed {
   return { kind: "error", code: "WW_INVALID_OUTPUT", message };
 }
 
-/** An attempt under way; it is also what the worker gets as its context. */
-class Running implements WorkerContext {
-  readonly made: Attempt;
+/** One attempt of a call; it is also what the worker gets as its context. */
+export class Attempt implements AttemptContext {
+  readonly made: Call;
+  readonly epoch: number;
   readonly attempt: number;
-  readonly requestId: string;
-  readonly call: number;
-  readonly idempotencyKey: string;
   readonly deadline: number;
+  /** Where it has a place; undefined while it is queued, and when it is over. */
+  lane: Lane | undefined = undefined;
   #controller: AbortController | undefined = undefined;
+  #onAbort: (() => void) | undefined = undefined;
   #aborted = false;
 
-  constructor(attempt: Attempt) {
-    this.made = attempt;
-    this.attempt = attempt.attempt;
-    this.requestId = attempt.requestId;
-    this.call = attempt.call.number;
-    this.idempotencyKey = attempt.idempotencyKey;
-    this.deadline = attempt.due;
+  constructor(made: Call) {
+    this.made = made;
+    this.epoch = made.run.epoch;
+    this.attempt = made.attempt;
+    this.deadline = made.due ?? 0;
+  }
+
+  get requestId(): string {
+    return this.made.run.key;
+  }
+
+  get call(): number {
+    return this.made.number;
+  }
+
+  get idempotencyKey(): string {
+    return idempotencyKey(this.made.run, this.made);
   }
 
   /** Made only if the worker asks for it: most do not, and an AbortController is dear. */
@@ -188,8 +198,14 @@ class Running implements WorkerContext {
     return this.#controller.signal;
   }
 
+  onAbort(callback: () => void): void {
+    if (this.#aborted) callback();
+    else this.#onAbort = callback;
+  }
+
   abort(): void {
     this.#aborted = true;
+    this.#onAbort?.();
     this.#controller?.abort();
   }
 

@@ -35,6 +35,8 @@ export {
   type RelayResponse,
   type RelaySpec,
   type Worker,
+  type AttemptContext,
   type WorkerContext,
 } from "./worker.ts";
 export { SqliteStore, type Durability, type SqliteOptions } from "./sqlite.ts";
+export { systemClock } from "./clock.ts";

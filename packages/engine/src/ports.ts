@@ -1,4 +1,4 @@
-import type { Answer, RunEvent, RunStatus } from "@wheelwork/core";
+import type { Answer, Outcome, RunEvent, RunStatus } from "@wheelwork/core";
 import type { RunSnapshot } from "@wheelwork/core/kernel";
 
 /** A value now, or later: a store in the same process commits at once, one over a network does not. */
@@ -139,7 +139,11 @@ export interface Store {
   /** Runs with open calls, at the last checkpoint. */
   hotRuns(): Iterable<StoredRun>;
   /** Runs without open calls that are due after a place and before a time, in the order (due, key). */
-  dueRuns(after: { readonly due: number; readonly key: string }, before: number, limit: number): readonly StoredRun[];
+  dueRuns(
+    after: { readonly due: number; readonly key: string },
+    before: number,
+    limit: number,
+  ): readonly StoredRun[];
   /** The earliest time at which a stored run is due, not before `from`. */
   nextDue(from: number): number | undefined;
   run(key: string): StoredRun | undefined;
@@ -190,8 +194,8 @@ export type EngineSignal =
       readonly name: "outcome";
       readonly callee: string;
       readonly key: string;
-      readonly outcome: string;
-      readonly durationMs: number;
+      readonly call: number;
+      readonly outcome: Outcome["kind"];
     }
   | { readonly name: "ignored"; readonly key: string; readonly reason: string }
   | { readonly name: "incident"; readonly hub: string; readonly key: string; readonly code: string }

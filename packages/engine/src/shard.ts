@@ -5,7 +5,6 @@ import {
   Callback,
   Coordinator,
   decide,
-  idempotencyKey,
   isRunning,
   migrate,
   restore,
@@ -16,7 +15,7 @@ import {
   type Ignored,
   type Input,
 } from "@wheelwork/core/kernel";
-import { WorkerHost, type Attempt } from "./host.ts";
+import { Attempt, WorkerHost } from "./host.ts";
 import type {
   Bus,
   Checkpoint,
@@ -51,7 +50,6 @@ interface InputItem {
   readonly kind: "input";
   readonly key: string;
   readonly input: Input;
-  readonly attempt?: Attempt;
   readonly done?: {
     readonly resolve: (ignored: Ignored | undefined) => void;
     readonly reject: (error: WheelworkError) => void;
@@ -79,7 +77,7 @@ export interface ShardOptions {
   /** Numbers in [0, 1), for the jitter of retries. */
   readonly random: () => number;
   readonly owner: string;
-  readonly observe: (signal: EngineSignal) => void;
+  readonly observe: ((signal: EngineSignal) => void) | undefined;
   readonly strict: boolean;
   readonly limits: ShardLimits;
 }
@@ -222,7 +220,7 @@ export class Shard {
     const refusal = this.#refusal();
     if (refusal !== undefined) return item.refuse(refusal);
     if (this.#queuedRequests >= limits.queuedRequests || this.#live.size >= limits.liveRuns) {
-      this.#options.observe({ name: "refused", hub: item.hub, key: item.key });
+      this.#options.observe?.({ name: "refused", hub: item.hub, key: item.key });
       return item.refuse(
         new WheelworkError("WW_OVERLOADED", "the engine has more requests than it may hold", {
           next: "Send the request again later, with the same key.",
@@ -304,9 +302,19 @@ export class Shard {
 
   #reported(attempt: Attempt, outcome: Outcome): void {
     if (this.#status === "stopped") return;
-    const { call, attempt: number, epoch } = attempt;
-    const input: Input = { kind: "outcome", call: call.number, attempt: number, epoch, outcome };
-    this.#push({ kind: "input", key: attempt.requestId, input, attempt });
+    const { made, attempt: number, epoch, requestId: key } = attempt;
+    this.#push({
+      kind: "input",
+      key,
+      input: { kind: "outcome", call: made.number, attempt: number, epoch, outcome },
+    });
+    this.#options.observe?.({
+      name: "outcome",
+      callee: made.callee,
+      key,
+      call: made.number,
+      outcome: outcome.kind,
+    });
   }
 
   #push(item: Item): void {
@@ -352,7 +360,7 @@ export class Shard {
     this.#eventsSinceCheckpoint = commit.checkpoint === undefined ? this.#eventsSinceCheckpoint + events : 0;
     const done = (): void => {
       this.#committed(commit, now);
-      observe({
+      observe?.({
         name: "batch",
         inputs: items.length + due.length,
         events,
@@ -444,7 +452,7 @@ export class Shard {
   }
 
   #ignored(item: InputItem, reason: Ignored): void {
-    if (item.done === undefined) this.#options.observe({ name: "ignored", key: item.key, reason });
+    if (item.done === undefined) this.#options.observe?.({ name: "ignored", key: item.key, reason });
     else this.#effects.commanded.push({ item, ignored: reason });
   }
 
@@ -456,7 +464,7 @@ export class Shard {
       const from = run.version;
       this.#record(live, definition, migrate(definition, run, input, env));
       if (run.status !== "running") return {};
-      this.#options.observe({ name: "migrated", hub: run.hub, key: run.key, from, to: run.version });
+      this.#options.observe?.({ name: "migrated", hub: run.hub, key: run.key, from, to: run.version });
     }
     const decision = decide(definition, run, input, env);
     this.#record(live, definition, decision.events);
@@ -580,7 +588,7 @@ export class Shard {
           { hub: definition.name, request: run.key, state: run.state, error: event.error },
           "incident",
         );
-        this.#options.observe({
+        this.#options.observe?.({
           name: "incident",
           hub: definition.name,
           key: run.key,
@@ -691,7 +699,7 @@ export class Shard {
         live.history = [];
         this.#evict(live, now);
       }
-      this.#options.observe({ name: "checkpoint", runs: commit.checkpoint.runs.length, durationMs: 0 });
+      this.#options.observe?.({ name: "checkpoint", runs: commit.checkpoint.runs.length, durationMs: 0 });
     }
     for (const live of this.#touched) live.stagedFrom = -1;
     for (const { run, stored } of this.#ended) {
@@ -730,13 +738,13 @@ export class Shard {
     for (const call of closed) this.#host.end(call);
     for (const call of attempts) this.#dispatch(call);
     for (const { item, known } of accepted) {
-      observe({ name: known ? "known" : "accepted", hub: item.hub, key: item.key });
+      observe?.({ name: known ? "known" : "accepted", hub: item.hub, key: item.key });
       item.accept(known);
     }
     for (const { run } of answered) {
       const { answer } = run;
       if (answer === undefined) continue;
-      observe({
+      observe?.({
         name: "answered",
         hub: run.hub,
         key: run.key,
@@ -757,21 +765,14 @@ export class Shard {
     // What is handed out while stopping would be lost at once; it is made at the next start.
     if (this.#status === "stopping") return;
     if (run.calls.get(call.number) !== call || !isRunning(call) || run.status !== "running") return;
-    this.#options.observe({
+    this.#options.observe?.({
       name: "attempt",
       callee: call.callee,
       key: run.key,
       call: call.number,
       attempt: call.attempt,
     });
-    this.#host.begin({
-      requestId: run.key,
-      epoch: run.epoch,
-      call,
-      attempt: call.attempt,
-      due: call.due ?? 0,
-      idempotencyKey: idempotencyKey(run, call),
-    });
+    this.#host.begin(new Attempt(call));
   }
 
   /** Goes on: at once if there is work, else when the next callback is due. */
@@ -936,7 +937,7 @@ export class Shard {
     const { log, observe } = this.#options;
     const message = error instanceof Error ? error.message : String(error);
     log.error({ error: message }, "the store failed; the shard is read back from it");
-    observe({ name: "store-lost", message });
+    observe?.({ name: "store-lost", message });
     const stopping = this.#status === "stopping";
     this.#status = "store-lost";
     this.#host.endAll();
@@ -967,7 +968,7 @@ export class Shard {
         () => {
           if (this.#status !== "store-lost") return;
           this.#status = "running";
-          this.#options.observe({ name: "store-back" });
+          this.#options.observe?.({ name: "store-back" });
           this.#options.log.info({}, "the store is back");
           this.#resume();
         },

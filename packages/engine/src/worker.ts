@@ -18,12 +18,18 @@ export interface WorkerContext<E extends string = string> {
   fail(code: E, message: string, details?: unknown): never;
 }
 
+/** What a `Worker` gets besides: a way to hear of the end without an AbortSignal, which is dear. */
+export interface AttemptContext extends WorkerContext {
+  /** Calls back when the attempt's deadline passes, or its call is closed; at once if that has happened. */
+  onAbort(callback: () => void): void;
+}
+
 /** Serves a spoke: makes one attempt of a call, and reports its outcome. It keeps nothing that matters. */
 export interface Worker {
   readonly spoke: Spoke;
   /** Subscribes to what the worker needs of the bus; the result ends it. */
   attach?(bus: Bus): () => void;
-  attempt(input: unknown, context: WorkerContext, bus: Bus): Promise<Outcome> | Outcome;
+  attempt(input: unknown, context: AttemptContext, bus: Bus): Promise<Outcome> | Outcome;
 }
 
 /** Thrown by `context.fail`. */
@@ -46,7 +52,7 @@ export function worker<I, O, E extends string>(
     spoke: spoke as unknown as Spoke,
     attempt: (input, context) => {
       try {
-        const output = run(input as I, context as WorkerContext<E>);
+        const output = run(input as I, context as unknown as WorkerContext<E>);
         if (!(output instanceof Promise)) return { kind: "ok", output };
         return output.then((value): Outcome => ({ kind: "ok", output: value }), failureOf);
       } catch (error) {
@@ -102,7 +108,7 @@ export function relay<I, O, E extends string>(
       }),
     attempt: (input, context, bus) =>
       new Promise((resolve, reject) => {
-        const message = spec.send(input as I, context as WorkerContext<E>);
+        const message = spec.send(input as I, context as unknown as WorkerContext<E>);
         const correlation = correlationOf(message);
         const settle = (outcome: Outcome): void => {
           if (open.get(correlation) === settle) open.delete(correlation);
@@ -110,7 +116,7 @@ export function relay<I, O, E extends string>(
         };
         open.set(correlation, settle);
         // The engine has given the attempt up by then; what is left is to forget it.
-        context.signal.addEventListener("abort", () => settle({ kind: "timeout" }), { once: true });
+        context.onAbort(() => settle({ kind: "timeout" }));
         Promise.resolve(bus.publish(spec.to, message)).catch(reject);
       }),
   };
