@@ -1,0 +1,220 @@
+import { end, hub, spoke, stay, type DeepReadonly } from "@wheelwork/core";
+import { worker, type Worker } from "@wheelwork/engine";
+import { randomUUID } from "node:crypto";
+import * as z from "zod";
+
+// The workflow that is measured: the chart, the schemas, the retries and the deadlines of examples/flow-crud, without its
+// resource calls, so that a flow of ten rules is two rounds of ten calls; and workers that return at once.
+
+const Rule = z.object({ flowid: z.string(), ruleid: z.int() });
+const retry = { attempts: 2, backoffMs: 10 };
+
+/** What can be set of the hub; each default is the example's. */
+export interface FlowOptions {
+  readonly timeoutMs?: number;
+  readonly deadlineMs?: number;
+}
+
+function spokesOf({ timeoutMs = 100 }: FlowOptions) {
+  return {
+    installRule: spoke("install-rule", {
+      input: Rule.extend({ error: z.enum(["IN_WORKER", "IN_FL"]).nullable() }),
+      output: z.object({ installed: z.int() }),
+      errors: ["table-full", "fenced"],
+      timeoutMs,
+      retry: { ...retry, giveUpOn: ["table-full", "fenced"] },
+    }),
+    validateRule: spoke("validate-rule", {
+      input: Rule,
+      output: z.object({ validated: z.int() }),
+      errors: ["missing"],
+      timeoutMs,
+      retry: { ...retry, giveUpOn: ["missing"] },
+    }),
+    removeRule: spoke("remove-rule", {
+      input: Rule,
+      output: z.object({ removed: z.int() }),
+      timeoutMs,
+      retry,
+    }),
+    validateRemovedRule: spoke("validate-removed-rule", {
+      input: Rule,
+      output: z.object({ absent: z.int() }),
+      errors: ["unremoved"],
+      timeoutMs,
+      retry,
+    }),
+    release: spoke("release-resources", {
+      input: z.object({ flowid: z.string() }),
+      output: z.object({ released: z.boolean() }),
+      timeoutMs,
+      retry,
+    }),
+  };
+}
+
+type Spokes = ReturnType<typeof spokesOf>;
+
+const FlowRequest = z.strictObject({
+  flowid: z.string().min(1).max(100),
+  length: z.int().min(1).max(10_000),
+  error: z
+    .enum(["IN_HUB", "IN_WORKER", "IN_FL"])
+    .nullish()
+    .transform((given) => given ?? null),
+});
+
+interface FlowData extends z.output<typeof FlowRequest> {
+  rules: readonly number[];
+  errors: readonly string[];
+}
+
+type Data = DeepReadonly<FlowData>;
+
+const because = (data: Data, text: string) => ({ errors: [...data.errors, text] });
+const rulesOf = ({ flowid, rules }: Data) => rules.map((ruleid) => ({ flowid, ruleid }));
+
+function flowHub({ deadlineMs }: FlowOptions, spokes: Spokes) {
+  return hub(
+    "flow-create",
+    {
+      request: FlowRequest,
+      reply: z.object({ flowid: z.string(), message: z.string() }),
+      errors: ["failed"],
+      deadlineMs: deadlineMs ?? (({ length }) => 500 + 2 * Math.max(0, length - 100)),
+      chart: {
+        Initialized: { Next: "ResourceAllocated" },
+        ResourceAllocated: {
+          Next: "InstallingRules",
+          TimeoutRaised: "DeallocateResources",
+          ErrorOnResourceAllocation: "FinishedWithError",
+        },
+        InstallingRules: {
+          RuleInstalled: stay,
+          Next: "AllRulesInstalled",
+          TimeoutRaised: "RemovingRules",
+          WorkerError: "RemovingRules",
+        },
+        AllRulesInstalled: { Next: "ValidatingRules" },
+        ValidatingRules: {
+          RuleValidated: stay,
+          Next: "Finished",
+          TimeoutRaised: "RemovingRules",
+          WorkerError: "RemovingRules",
+        },
+        RemovingRules: { RuleRemoved: stay, Next: "AllRulesRemoved", TimeoutRaised: "AllRulesRemoved" },
+        AllRulesRemoved: { Next: "ValidatingRemovedRules" },
+        ValidatingRemovedRules: {
+          RuleRemoveValidated: stay,
+          Next: "AllRulesRemoveValidated",
+          TimeoutRaised: "AllRulesRemoveValidated",
+        },
+        AllRulesRemoveValidated: { Next: "DeallocateResources" },
+        DeallocateResources: { Next: "FinishedWithError" },
+        Finished: end,
+        FinishedWithError: end,
+      },
+      data: (request): FlowData => ({
+        ...request,
+        rules: Array.from({ length: request.length }, (_, index) => index),
+        errors: [],
+      }),
+      cancel: "TimeoutRaised",
+    },
+    {
+      Initialized: "Next",
+      ResourceAllocated: (s) =>
+        s.sequence([], { done: "Next", failed: "ErrorOnResourceAllocation", deadline: "TimeoutRaised" }),
+      InstallingRules: (s) =>
+        s.each(spokes.installRule, {
+          inputs: (data) => rulesOf(data).map((rule) => ({ ...rule, error: null })),
+          drain: true,
+          ok: "RuleInstalled",
+          failed: (data) => s.raise("WorkerError", because(data, "error in worker on rule install")),
+          done: "Next",
+          deadline: { raise: "TimeoutRaised", patch: (data) => because(data, "error in hub by timeout") },
+        }),
+      AllRulesInstalled: "Next",
+      ValidatingRules: (s) =>
+        s.each(spokes.validateRule, {
+          inputs: rulesOf,
+          ok: "RuleValidated",
+          failed: (data) => s.raise("WorkerError", because(data, "error in worker on rule validation")),
+          done: "Next",
+          deadline: { raise: "TimeoutRaised", patch: (data) => because(data, "error in hub by timeout") },
+        }),
+      RemovingRules: (s) =>
+        s.each(spokes.removeRule, {
+          inputs: rulesOf,
+          settled: "RuleRemoved",
+          done: "Next",
+          deadline: "TimeoutRaised",
+          withinMs: 500,
+        }),
+      AllRulesRemoved: "Next",
+      ValidatingRemovedRules: (s) =>
+        s.each(spokes.validateRemovedRule, {
+          inputs: rulesOf,
+          settled: "RuleRemoveValidated",
+          done: "Next",
+          deadline: "TimeoutRaised",
+          withinMs: 500,
+        }),
+      AllRulesRemoveValidated: "Next",
+      DeallocateResources: (s) =>
+        s.call(spokes.release, {
+          input: ({ flowid }) => ({ flowid }),
+          settled: "Next",
+          deadline: "Next",
+          withinMs: 1000,
+        }),
+      Finished: ({ flowid }) => ({ flowid, message: "all operation is successful" }),
+      FinishedWithError: ({ errors }, s) => s.fail("failed", errors.join(";\n")),
+    },
+  );
+}
+
+/** The hub and its workers. */
+export interface Flow {
+  readonly hub: ReturnType<typeof flowHub>;
+  readonly workers: readonly Worker[];
+}
+
+/** Flow-create with workers that return at once; with `answering: false` they never do. */
+export function flow(options: FlowOptions & { readonly answering?: boolean } = {}): Flow {
+  const spokes = spokesOf(options);
+  const never = new Promise<never>(() => {});
+  const reply = <I, O>(output: (input: I) => O) =>
+    options.answering === false ? (): Promise<O> => never : (input: I): O => output(input);
+  return {
+    hub: flowHub(options, spokes),
+    workers: [
+      worker(
+        spokes.installRule,
+        reply(({ ruleid }) => ({ installed: ruleid })),
+      ),
+      worker(
+        spokes.validateRule,
+        reply(({ ruleid }) => ({ validated: ruleid })),
+      ),
+      worker(
+        spokes.removeRule,
+        reply(({ ruleid }) => ({ removed: ruleid })),
+      ),
+      worker(
+        spokes.validateRemovedRule,
+        reply(({ ruleid }) => ({ absent: ruleid })),
+      ),
+      worker(
+        spokes.release,
+        reply(() => ({ released: true })),
+      ),
+    ],
+  };
+}
+
+/** A request key as Northbound makes them: 32 hex digits without order. */
+export const newKey = (): string => randomUUID().replaceAll("-", "");
+
+/** Durable calls of a flow of so many rules: each is installed and validated. */
+export const callsOf = (length: number): number => 2 * length;

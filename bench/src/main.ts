@@ -1,0 +1,104 @@
+import { parseArgs } from "node:util";
+import { flowCreate } from "./benches/flow-create.ts";
+import { fullStore } from "./benches/full-store.ts";
+import { http } from "./benches/http.ts";
+import { kernel } from "./benches/kernel.ts";
+import { parkedRuns } from "./benches/parked-runs.ts";
+import { wideRound } from "./benches/wide-round.ts";
+import { compareLayouts } from "./layouts/compare.ts";
+import { defaultFolder, type Bench, type Figure } from "./harness.ts";
+
+const benches: readonly Bench[] = [
+  flowCreate,
+  http,
+  kernel,
+  wideRound,
+  parkedRuns,
+  fullStore,
+  compareLayouts,
+];
+
+const help = `The speed of the embedded engine.
+
+  npm run bench -- [names] [--json] [--full] [--dir FOLDER]
+
+  names         what to run; default: all
+  --json        one line of JSON for each figure on standard output, and nothing else
+                (use npm run --silent bench: npm prints a header of its own)
+  --full        the full sizes, however long they take
+  --dir FOLDER  where stores are made; default: ${defaultFolder}
+  --help        this text
+
+${benches.map(({ name, about }) => `  ${name.padEnd(20)}  ${about}`).join("\n")}
+`;
+
+const { values, positionals } = readArguments();
+if (values.help) {
+  process.stdout.write(help);
+} else {
+  await run();
+}
+
+function readArguments() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        json: { type: "boolean", default: false },
+        full: { type: "boolean", default: false },
+        dir: { type: "string", default: defaultFolder },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    });
+  } catch (error) {
+    return refuse((error as Error).message);
+  }
+}
+
+function refuse(message: string): never {
+  process.stderr.write(`${message}\n\n${help}`);
+  process.exit(2);
+}
+
+async function run(): Promise<void> {
+  const unknown = positionals.filter((name) => !benches.some((bench) => bench.name === name));
+  if (unknown.length > 0) {
+    refuse(
+      `there is no bench ${unknown.join(", ")}; there are: ${benches.map(({ name }) => name).join(", ")}`,
+    );
+  }
+  const { json, full, dir } = values;
+  for (const bench of benches) {
+    if (positionals.length > 0 && !positionals.includes(bench.name)) continue;
+    const figures: Figure[] = [];
+    const note = (text: string): void => void process.stderr.write(`${bench.name}: ${text}\n`);
+    await bench.run({
+      full,
+      dir,
+      note,
+      report: (figure) => {
+        figures.push(figure);
+        if (json) process.stdout.write(`${JSON.stringify(figure)}\n`);
+      },
+    });
+    if (!json) process.stdout.write(`\n${bench.name}: ${bench.about}\n${tables(figures)}`);
+  }
+}
+
+/** Figures with the same columns stand in one table. */
+function tables(figures: readonly Figure[]): string {
+  const families = Map.groupBy(figures, (figure) => Object.keys(figure).join());
+  return [...families.values()].map(table).join("\n");
+}
+
+function table(figures: readonly Figure[]): string {
+  const names = Object.keys(figures[0] ?? {});
+  const lines = [names, ...figures.map((figure) => names.map((name) => String(figure[name] ?? "")))];
+  const widths = names.map((_, column) => Math.max(...lines.map((line) => (line[column] ?? "").length)));
+  const aligned = lines.map((line) =>
+    line.map((cell, column) =>
+      column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0),
+    ),
+  );
+  return aligned.map((line) => `  ${line.join("  ").trimEnd()}\n`).join("");
+}
