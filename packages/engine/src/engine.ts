@@ -31,8 +31,8 @@ import type {
 } from "./api.ts";
 import { LocalBus } from "./bus.ts";
 import { systemClock } from "./clock.ts";
-import type { Bus, Clock, EngineSignal, Logger, Store, StoredAnswer } from "./ports.ts";
-import { Shard, tellHubName, type ShardLimits } from "./shard.ts";
+import type { Bus, Clock, EngineSignal, Logger, RequestRow, Store, StoredAnswer } from "./ports.ts";
+import { Shard, tellHubName, unavailable, type ShardLimits } from "./shard.ts";
 import { SqliteStore, type Durability } from "./sqlite.ts";
 import type { Worker } from "./worker.ts";
 
@@ -164,6 +164,7 @@ class EmbeddedEngine implements Engine {
         "WW_INVALID_REQUEST",
         `the request to ${definition.name}`,
       );
+      if (!isJson(valid)) throw notJson("WW_INVALID_REQUEST", "request");
       const id = key ?? randomBytes(16).toString("hex");
       this.#shard.request({
         kind: "request",
@@ -183,16 +184,21 @@ class EmbeddedEngine implements Engine {
   answer(id: string, options: { readonly waitMs?: number } = {}): Promise<Answer | undefined> {
     const { waitMs } = options;
     return new Promise((resolve, reject) => {
-      this.#demandOpen();
-      const run = this.#shard.find(id);
-      const answer = run === undefined ? this.#store.answer(id)?.answer : run.answer;
-      if (answer !== undefined && this.#shard.isCommitted(id)) return resolve(answer);
-      if (run === undefined) return reject(notFound(id));
+      const run = this.#run(id);
+      const answer = run === undefined ? this.#stored(id)?.answer : run.answer;
+      if (answer !== undefined && (run === undefined || this.#shard.isCommitted(id))) return resolve(answer);
+      if (run === undefined) return reject(this.#missing(id));
       if (waitMs === 0) return resolve(undefined);
       let cancelTimer = (): void => {};
-      const forget = this.#shard.wait(id, (given) => {
-        cancelTimer();
-        resolve(given);
+      const forget = this.#shard.wait(id, {
+        resolve: (given) => {
+          cancelTimer();
+          resolve(given);
+        },
+        refuse: (error) => {
+          cancelTimer();
+          reject(error);
+        },
       });
       if (waitMs === undefined) return;
       cancelTimer = this.#clock.after(Math.min(waitMs, 2 ** 31 - 1), () => {
@@ -212,11 +218,10 @@ class EmbeddedEngine implements Engine {
   }
 
   request(id: string): RequestView {
-    this.#demandOpen();
-    const run = this.#shard.find(id);
-    if (run !== undefined) return viewOfRun(run);
-    const stored = this.#store.answer(id);
-    if (stored === undefined) throw notFound(id);
+    const run = this.#run(id);
+    if (run !== undefined) return viewOfRun(run, this.#shard.isCommitted(id));
+    const stored = this.#stored(id);
+    if (stored === undefined) throw this.#missing(id);
     return viewOfAnswer(stored);
   }
 
@@ -228,25 +233,30 @@ class EmbeddedEngine implements Engine {
       });
     }
     this.#demandOpen();
+    if (this.#shard.status === "store-lost") throw unavailable();
     const before = cursor === undefined ? undefined : readCursor(cursor);
-    const rows = this.#store.list({
-      // Rows of runs that have changed since the last checkpoint are replaced below: more are read, so that none lacks.
-      limit: limit + 1,
-      ...(status === undefined ? {} : { status }),
-      ...(hub === undefined ? {} : { hub }),
-      ...(before === undefined ? {} : { before }),
-    });
-    const merged = new Map(
-      rows
-        .filter((row) => !this.#shard.isEnded(row.key) || row.status === "ended")
-        .map((row) => [row.key, row]),
-    );
+    const merged = new Map<string, RequestRow>();
     for (const run of this.#shard.liveRuns()) {
-      merged.delete(run.key);
       if (run.parent !== undefined || run.hub.startsWith("tell:")) continue;
       if ((status !== undefined && run.status !== status) || (hub !== undefined && run.hub !== hub)) continue;
-      if (before !== undefined && !isBefore(run, before)) continue;
-      merged.set(run.key, run);
+      if (before === undefined || isBefore(run, before)) merged.set(run.key, run);
+    }
+    // Rows of runs that have changed since the last checkpoint do not count: more are read, until none can lack.
+    let found = 0;
+    for (let from = before; found <= limit;) {
+      const rows = this.#store.list({
+        limit: limit + 1,
+        ...(status === undefined ? {} : { status }),
+        ...(hub === undefined ? {} : { hub }),
+        ...(from === undefined ? {} : { before: from }),
+      });
+      for (const row of rows) {
+        if (merged.has(row.key) || !this.#shard.isListed(row)) continue;
+        merged.set(row.key, row);
+        found++;
+      }
+      from = rows.at(-1);
+      if (rows.length <= limit) break;
     }
     const items = [...merged.values()].toSorted((a, b) => (isBefore(a, b) ? 1 : -1)).slice(0, limit + 1);
     const more = items.length > limit;
@@ -266,9 +276,7 @@ class EmbeddedEngine implements Engine {
   }
 
   history(id: string): readonly RunEvent[] {
-    this.#demandOpen();
-    const run = this.#shard.find(id);
-    if (run === undefined && this.#store.answer(id) === undefined) throw notFound(id);
+    if (this.#run(id) === undefined && this.#stored(id) === undefined) throw this.#missing(id);
     return [...this.#store.history(id), ...this.#shard.unsavedHistory(id)];
   }
 
@@ -282,9 +290,8 @@ class EmbeddedEngine implements Engine {
     payload: unknown,
     options: { readonly commandId?: string } = {},
   ): Promise<CommandResult> {
-    this.#demandOpen();
-    const hub = this.#shard.find(id)?.hub ?? this.#store.answer(id)?.hub;
-    if (hub === undefined) throw notFound(id);
+    const hub = this.#run(id)?.hub ?? this.#stored(id)?.hub;
+    if (hub === undefined) throw this.#missing(id);
     const signals = this.#definitions.get(hub)?.signals ?? {};
     const schema: Schema | undefined = Object.hasOwn(signals, name) ? signals[name] : undefined;
     if (schema === undefined) {
@@ -294,6 +301,7 @@ class EmbeddedEngine implements Engine {
       });
     }
     const valid = demand(schema, payload, "WW_INVALID_INPUT", `the payload of the signal ${name}`);
+    if (!isJson(valid)) throw notJson("WW_INVALID_INPUT", "payload");
     return this.#command(id, {
       kind: "signal",
       id: options.commandId ?? randomUUID(),
@@ -326,9 +334,28 @@ class EmbeddedEngine implements Engine {
   }
 
   async #command(id: string, input: Input): Promise<CommandResult> {
-    this.#demandOpen();
-    if (this.#shard.find(id) === undefined && this.#store.answer(id) === undefined) throw notFound(id);
+    if (this.#run(id) === undefined && this.#stored(id) === undefined) throw this.#missing(id);
     return commandResult(id, await this.#shard.command(id, input));
+  }
+
+  /** The run, if it has not ended. While the store is lost, what is in memory may never have been committed. */
+  #run(id: string): Run | undefined {
+    this.#demandOpen();
+    return this.#shard.status === "store-lost" ? undefined : this.#shard.find(id);
+  }
+
+  #stored(id: string): StoredAnswer | undefined {
+    if (this.#shard.status !== "store-lost") return this.#store.answer(id);
+    try {
+      return this.#store.answer(id);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** While the store is lost, nobody is told that a request that was accepted does not exist. */
+  #missing(id: string): WheelworkError {
+    return this.#shard.status === "store-lost" ? unavailable() : notFound(id);
   }
 
   /** Nothing can be read from a store that is closed, or that was never claimed. */
@@ -355,6 +382,7 @@ class EmbeddedEngine implements Engine {
 
   /** Deletes what has outlived its retention, a little at a time, so that requests do not wait for it. */
   #schedulePurge(delayMs: number): void {
+    if (this.#stopping !== undefined) return;
     this.#cancelPurge = this.#clock.after(delayMs, () => {
       const most = 500;
       Promise.resolve()
@@ -459,6 +487,22 @@ function hashOf(hub: string, request: unknown): string {
     .slice(0, 32);
 }
 
+function isJson(value: unknown): boolean {
+  try {
+    JSON.stringify(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function notJson(code: "WW_INVALID_INPUT" | "WW_INVALID_REQUEST", what: string): WheelworkError {
+  return new WheelworkError(code, `the ${what} cannot be stored as JSON`, {
+    problems: [{ path: "", message: "is not JSON once its schema has transformed it (I19)" }],
+    next: "Let the schema yield JSON, and transform it further in the hub.",
+  });
+}
+
 const keyPattern = /^[\x21-\x7e]{1,200}$/;
 
 function checkSubmit(key: string | undefined, deadlineMs: number | undefined): void {
@@ -515,7 +559,7 @@ function readCursor(cursor: string): Place {
   return { createdAt: Number(createdAt), key };
 }
 
-function viewOfRun(run: Run): RequestView {
+function viewOfRun(run: Run, committed: boolean): RequestView {
   return {
     id: run.key,
     hub: run.hub,
@@ -526,7 +570,7 @@ function viewOfRun(run: Run): RequestView {
     answeredAt: run.answeredAt,
     endedAt: run.endedAt,
     request: run.request,
-    answer: run.answer,
+    answer: committed ? run.answer : undefined,
     data: run.data,
     openCalls: Array.from(run.calls.values(), ({ number, callee, attempt, due, input }) => ({
       call: number,

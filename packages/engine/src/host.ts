@@ -12,6 +12,8 @@ interface Lane {
   readonly queue: Attempt[];
   /** Places of `queue` before this one have been served. */
   served: number;
+  /** The queue is being served. */
+  leaving: boolean;
 }
 
 /** The seed's WorkerBolt: makes attempts, and reports their outcomes. It holds nothing that matters (I10). */
@@ -33,9 +35,12 @@ export class WorkerHost {
           next: "Give the engine one worker for each spoke.",
         });
       }
-      this.#lanes.set(worker.spoke.name, { worker, running: 0, queue: [], served: 0 });
+      this.#lanes.set(worker.spoke.name, { worker, running: 0, queue: [], served: 0, leaving: false });
     }
   }
+
+  /** What workers give must be JSON: looked at once a commit has failed for what it was to write. */
+  careful = false;
 
   /** Attempts that are under way or queued. */
   get size(): number {
@@ -61,29 +66,39 @@ export class WorkerHost {
   begin(attempt: Attempt): void {
     const lane = this.#lanes.get(attempt.made.callee);
     if (lane === undefined) return;
-    this.end(attempt.made);
+    const open = this.#open.get(attempt.made);
+    // It is under way already: a retry of a parked run asks for all that is open.
+    if (open?.attempt === attempt.attempt) return;
+    if (open !== undefined) this.end([attempt.made]);
     this.#open.set(attempt.made, attempt);
     if (lane.running < lane.worker.spoke.concurrency) this.#make(lane, attempt);
     else lane.queue.push(attempt);
   }
 
-  /** The call is closed, or its attempt over: the worker is told to stop, and its place is free. */
-  end(call: Call): void {
-    const attempt = this.#open.get(call);
-    if (attempt === undefined) return;
-    this.#open.delete(call);
-    attempt.abort();
+  /**
+   * The calls are closed, or their attempts over: the workers are told to stop, and their places are free. Calls that
+   * are closed together are given together: none of them may take the place of another.
+   */
+  end(calls: Iterable<Call>): void {
+    const ended: Attempt[] = [];
+    for (const call of calls) {
+      const attempt = this.#open.get(call);
+      if (attempt === undefined) continue;
+      this.#open.delete(call);
+      attempt.abort();
+      ended.push(attempt);
+    }
     // A worker that never settles must not block its spoke for ever.
-    this.#leave(attempt);
+    for (const attempt of ended) this.#leave(attempt);
   }
 
   /** Ends everything: the engine stops, or has lost its memory. */
   endAll(): void {
-    for (const call of this.#open.keys()) this.end(call);
     for (const lane of this.#lanes.values()) {
       lane.queue.length = 0;
       lane.served = 0;
     }
+    this.end([...this.#open.keys()]);
   }
 
   #make(lane: Lane, attempt: Attempt): void {
@@ -118,6 +133,9 @@ export class WorkerHost {
     if (lane === undefined) return;
     attempt.lane = undefined;
     lane.running--;
+    // Workers that answer at once come back here from within the loop.
+    if (lane.leaving) return;
+    lane.leaving = true;
     while (lane.running < lane.worker.spoke.concurrency && lane.served < lane.queue.length) {
       const next = lane.queue[lane.served++] as Attempt;
       if (lane.served > 1024 && lane.served * 2 > lane.queue.length) {
@@ -127,10 +145,13 @@ export class WorkerHost {
       // One that was closed while it waited is passed over.
       if (this.#open.get(next.made) === next) this.#make(lane, next);
     }
+    lane.leaving = false;
   }
 
   /** What the worker gave, held against the contract of its spoke. */
   #checked(lane: Lane, outcome: Outcome): Outcome {
+    if (this.careful && !isJson(outcome))
+      return invalid(`the worker of ${lane.worker.spoke.name} gave what is not JSON`);
     const { spoke } = lane.worker;
     if (outcome.kind === "timeout") return outcome;
     if (outcome.kind === "error") {
@@ -151,6 +172,15 @@ export class WorkerHost {
       .join("; ");
     this.#log.error({ spoke: spoke.name, problems: checked.problems }, "a worker's output is not valid");
     return invalid(`the output of the worker of ${spoke.name} is not valid: ${list}`);
+  }
+}
+
+function isJson(value: unknown): boolean {
+  try {
+    JSON.stringify(value);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -11,6 +11,7 @@ import {
   Run,
   snapshot,
   start,
+  type Env,
   type HubDefinition,
   type Ignored,
   type Input,
@@ -24,6 +25,7 @@ import type {
   Commit,
   EngineSignal,
   Logger,
+  RequestRow,
   RunEvents,
   Store,
   StoredAnswer,
@@ -109,6 +111,12 @@ interface Live {
   stored: boolean;
 }
 
+/** Somebody who waits for an answer; `refuse`: the engine ends before there is one. */
+export interface Waiter {
+  readonly resolve: (answer: Answer) => void;
+  readonly refuse: (error: WheelworkError) => void;
+}
+
 interface Effects {
   readonly attempts: Call[];
   readonly closed: Call[];
@@ -133,7 +141,7 @@ export class Shard {
   #inbox: Item[] = [];
   #queuedRequests = 0;
   readonly #internal: (InputItem | SpawnItem)[] = [];
-  readonly #waiters = new Map<string, Set<(answer: Answer) => void>>();
+  readonly #waiters = new Map<string, Set<Waiter>>();
   #status: "starting" | "running" | "store-lost" | "stopping" | "stopped" = "starting";
   #claim: Claim = { epoch: 0, engineTime: 0, seq: 0 };
   /** Number of the last batch that was decided. */
@@ -154,6 +162,8 @@ export class Shard {
   #answers: Live[] = [];
   #ended: Live[] = [];
   #idle: (() => void)[] = [];
+  #recoveryMs = shortestRecoveryMs;
+  #cancelRecovery: (() => void) | undefined = undefined;
 
   constructor(options: ShardOptions) {
     this.#options = options;
@@ -211,7 +221,15 @@ export class Shard {
     this.#host.detach();
     this.#host.endAll();
     this.#cancelTimer?.();
+    this.#cancelRecovery?.();
+    this.#refuseAll();
+  }
+
+  /** The engine has ended: whoever waits is told so. */
+  #refuseAll(): void {
     for (const item of this.#inbox.splice(0)) this.#refuse(item, stopping());
+    for (const waiters of this.#waiters.values()) for (const { refuse } of waiters) refuse(stopping());
+    this.#waiters.clear();
   }
 
   /** Queues a request, or refuses it at once. */
@@ -242,12 +260,12 @@ export class Shard {
   }
 
   /** Calls back when the request has its answer; the result takes that back. */
-  wait(key: string, callback: (answer: Answer) => void): () => void {
+  wait(key: string, waiter: Waiter): () => void {
     let waiters = this.#waiters.get(key);
     if (waiters === undefined) this.#waiters.set(key, (waiters = new Set()));
-    waiters.add(callback);
+    waiters.add(waiter);
     return () => {
-      waiters.delete(callback);
+      waiters.delete(waiter);
       if (waiters.size === 0 && this.#waiters.get(key) === waiters) this.#waiters.delete(key);
     };
   }
@@ -276,8 +294,10 @@ export class Shard {
     for (const { run } of this.#live.values()) yield run;
   }
 
-  isEnded(key: string): boolean {
-    return this.#endedStored.has(key);
+  /** Whether a stored row of a list is as its run is now: runs in memory, and those that have ended, have moved on. */
+  isListed({ key, status }: RequestRow): boolean {
+    if (status === "ended") return true;
+    return !this.#live.has(key) && !this.#endedStored.has(key);
   }
 
   #refusal(): WheelworkError | undefined {
@@ -486,8 +506,8 @@ export class Shard {
     this.#takeInternal(now);
   }
 
-  #env(now: number): { now: number; random: number; strict: boolean } {
-    return { now, random: this.#options.random(), strict: this.#options.strict };
+  #env(now: number): Env {
+    return { now, random: this.#options.random(), strict: this.#options.strict, plain: this.#host.careful };
   }
 
   // ---- events: applied in memory, staged for the commit, and what follows from them ----
@@ -596,8 +616,11 @@ export class Shard {
         });
         return;
       case "resumed":
-        for (const call of run.calls.values())
+        for (const call of run.calls.values()) {
           if (call.due !== undefined) this.#coordinator.register(call, call.due);
+          // Attempts that were lost while the run was parked are made again.
+          if (isRunning(call) && !call.isHub && (call.due ?? 0) > event.at) this.#effects.attempts.push(call);
+        }
         return;
       default:
     }
@@ -690,6 +713,7 @@ export class Shard {
   }
 
   #committed(commit: Commit, now: number): void {
+    this.#recoveryMs = shortestRecoveryMs;
     if (commit.checkpoint !== undefined) {
       this.#endedStored.clear();
       for (const live of this.#live.values()) {
@@ -735,7 +759,7 @@ export class Shard {
     const { accepted, answered, attempts, closed, commanded } = this.#effects;
     this.#effects = emptyEffects();
     const { observe } = this.#options;
-    for (const call of closed) this.#host.end(call);
+    this.#host.end(closed);
     for (const call of attempts) this.#dispatch(call);
     for (const { item, known } of accepted) {
       observe?.({ name: known ? "known" : "accepted", hub: item.hub, key: item.key });
@@ -754,7 +778,7 @@ export class Shard {
       const waiters = this.#waiters.get(run.key);
       if (waiters === undefined) continue;
       this.#waiters.delete(run.key);
-      for (const callback of waiters) callback(answer);
+      for (const { resolve } of waiters) resolve(answer);
     }
     for (const { item, ignored } of commanded) item.done?.resolve(ignored);
     this.#again();
@@ -803,7 +827,11 @@ export class Shard {
   }
 
   async #settleInbox(): Promise<void> {
-    while (this.#inbox.length > 0 || this.#committing !== undefined || this.#scheduled) {
+    // A store that fails meanwhile ends it, too.
+    while (
+      this.status === "stopping" &&
+      (this.#inbox.length > 0 || this.#committing !== undefined || this.#scheduled)
+    ) {
       await new Promise<void>((resolve) => {
         this.#idle.push(resolve);
         this.#schedule();
@@ -916,7 +944,9 @@ export class Shard {
           this.#effects.attempts.push(call);
       }
     }
-    this.#act();
+    // What came in meanwhile may have settled some of them: it goes first.
+    if (this.#inbox.length > 0) this.#schedule();
+    else this.#act();
   }
 
   /** The run in memory, or brought there; undefined if it has ended or never was. */
@@ -940,6 +970,8 @@ export class Shard {
     observe?.({ name: "store-lost", message });
     const stopping = this.#status === "stopping";
     this.#status = "store-lost";
+    // What was to be written cannot be: the next decisions are looked at one by one, so that their runs are parked (I16).
+    if (error instanceof TypeError || error instanceof RangeError) this.#host.careful = true;
     this.#host.endAll();
     this.#cancelTimer?.();
     this.#timerAt = Number.POSITIVE_INFINITY;
@@ -955,14 +987,18 @@ export class Shard {
     }
     if (fenced || stopping) {
       this.#status = "stopped";
+      this.#refuseAll();
       for (const resolve of this.#idle.splice(0)) resolve();
       return;
     }
-    this.#recover(10);
+    this.#recover();
   }
 
-  #recover(delayMs: number): void {
-    this.#options.clock.after(delayMs, () => {
+  /** Reads everything back, later and later until a commit succeeds again. */
+  #recover(): void {
+    const delay = this.#recoveryMs;
+    this.#recoveryMs = Math.min(delay * 2, longestRecoveryMs);
+    this.#cancelRecovery = this.#options.clock.after(delay, () => {
       if (this.#status !== "store-lost") return;
       this.#load().then(
         () => {
@@ -973,11 +1009,12 @@ export class Shard {
           this.#resume();
         },
         (error: unknown) => {
+          if (this.#status !== "store-lost") return;
           this.#options.log.warn(
             { error: error instanceof Error ? error.message : String(error) },
             "the store is not back yet",
           );
-          this.#recover(Math.min(delayMs * 2, 2000));
+          this.#recover();
         },
       );
     });
@@ -995,6 +1032,8 @@ function newLive(run: Run, stored: boolean): Live {
 }
 
 const deepestCall = 32;
+const shortestRecoveryMs = 10;
+const longestRecoveryMs = 2000;
 const mostOverdueMs = 1000;
 
 const childKey = (parent: string, call: number): string => `${parent}/${call}`;
@@ -1051,7 +1090,7 @@ function storedAnswer(run: Run, firstSeq: number, lastSeq: number): StoredAnswer
   };
 }
 
-const unavailable = (): WheelworkError =>
+export const unavailable = (): WheelworkError =>
   new WheelworkError("WW_STORE_UNAVAILABLE", "the store does not take commits at the moment", {
     next: "Send it again later, with the same key.",
     retryable: true,

@@ -1,0 +1,174 @@
+import type { AnyHub, Answer, RunEvent } from "@wheelwork/core";
+import {
+  createEngine,
+  SqliteStore,
+  type Engine,
+  type EngineOptions,
+  type EngineSignal,
+  type Store,
+  type Worker,
+} from "@wheelwork/engine";
+import {
+  FaultyStore,
+  MemoryStore,
+  SimulatedClock,
+  type FaultPlan,
+  type SimulatedProcess,
+} from "@wheelwork/testing";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished } from "vitest";
+
+/** A folder that is deleted after the test. */
+export function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), "wheelwork-"));
+  onTestFinished(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+/** What a world is made of. */
+export interface WorldOptions {
+  readonly hubs: readonly AnyHub[];
+  /** The workers of each process; `sleep` is simulated work, and dies with the process. */
+  readonly workers: (sleep: (ms: number) => Promise<void>) => readonly Worker[];
+  readonly store?: "memory" | "sqlite";
+  readonly limits?: EngineOptions["limits"];
+  readonly retentionMs?: number;
+  /** Default true. */
+  readonly strict?: boolean;
+  readonly random?: () => number;
+  readonly faults?: Omit<FaultPlan, "onCrash">;
+}
+
+/** One simulated machine with one engine on it, which can be killed and started again. */
+export class World {
+  readonly clock = new SimulatedClock();
+  readonly signals: EngineSignal[] = [];
+  engine!: Engine;
+  store!: FaultyStore;
+  crashes = 0;
+  hubs: readonly AnyHub[];
+  #process!: SimulatedProcess;
+  readonly #options: WorldOptions;
+  readonly #path: string | undefined;
+  #durable: MemoryStore | undefined;
+
+  constructor(options: WorldOptions) {
+    this.#options = options;
+    this.hubs = options.hubs;
+    this.#path = options.store === "sqlite" ? join(folder(), "store.db") : undefined;
+  }
+
+  /** Makes an engine on what is durable, without starting it. */
+  boot(faults = this.#options.faults): Engine {
+    const { workers, limits, retentionMs, random, strict = true } = this.#options;
+    const process = this.clock.process();
+    this.#process = process;
+    this.#durable = this.#durable?.reopen() ?? new MemoryStore();
+    const inner: Store =
+      this.#path === undefined ? this.#durable : new SqliteStore(this.#path, { durability: "normal" });
+    this.store = new FaultyStore(inner, { ...faults, onCrash: () => this.kill() });
+    this.engine = createEngine({
+      hubs: this.hubs,
+      workers: workers((ms) => process.sleep(ms)),
+      store: this.store,
+      clock: process,
+      strict,
+      random: random ?? (() => 0.5),
+      observe: (signal) => void this.signals.push(signal),
+      ...(limits === undefined ? {} : { limits }),
+      ...(retentionMs === undefined ? {} : { retentionMs }),
+    });
+    return this.engine;
+  }
+
+  async start(faults = this.#options.faults): Promise<this> {
+    await this.boot(faults).start();
+    return this;
+  }
+
+  /** As `kill -9`. */
+  kill(): void {
+    this.#process.kill();
+    this.store.crashed = true;
+    this.crashes++;
+    this.store.inner.close();
+  }
+
+  /** Kills the engine, lets time pass without it, and starts another one. */
+  async restart(downMs = 0, faults = this.#options.faults): Promise<void> {
+    if (this.#process.alive) this.kill();
+    await this.clock.advance(downMs);
+    await this.start(faults);
+  }
+
+  /** Submits, and lets time pass until there is an answer. */
+  async call(hub: AnyHub, request: unknown, key?: string): Promise<Answer> {
+    const { id } = await this.engine.submit(hub, request as never, key === undefined ? {} : { key });
+    return this.answer(id);
+  }
+
+  /** Lets time pass until the request has its answer. */
+  async answer(id: string): Promise<Answer> {
+    let answer: Answer | undefined;
+    const given = this.engine.answer(id).then((value) => (answer = value));
+    await this.clock.runUntil(given);
+    return answer as Answer;
+  }
+
+  /** Lets time pass until the run has ended. */
+  async ended(id: string): Promise<void> {
+    await this.clock.runUntil(() => this.engine.request(id).status === "ended", 1e9);
+  }
+
+  counted(name: EngineSignal["name"]): number {
+    return this.signals.filter((signal) => signal.name === name).length;
+  }
+
+  close(): void {
+    if (this.#process.alive) this.kill();
+  }
+}
+
+/** What every history must hold, whatever happened (I5, I12, I14). */
+export function checkHistory(hub: AnyHub, history: readonly RunEvent[]): void {
+  const { chart } = hub.definition;
+  let state: string | undefined;
+  let answers = 0;
+  let over = false;
+  let at = 0;
+  const open = new Set<number>();
+  const used = new Set<number>();
+  expect(history[0]?.type).toBe("started");
+  for (const [position, event] of history.entries()) {
+    expect(event.at, "time only runs forward").toBeGreaterThanOrEqual(at);
+    at = event.at;
+    expect(over, `after the end: ${JSON.stringify(event)}`).toBe(false);
+    if (event.type === "started") expect(position).toBe(0);
+    if (event.type === "entered") {
+      if (state !== undefined && event.by !== undefined) {
+        const row = chart[state];
+        expect(typeof row === "object" ? row[event.by] : undefined, `${state} --${event.by}-->`).toBe(
+          event.state,
+        );
+      }
+      state = event.state;
+      open.clear();
+    }
+    if (event.type === "settled") expect(open.delete(event.call), `call ${event.call} was open`).toBe(true);
+    if (event.type === "failed" || event.type === "attempt") expect(open.has(event.call)).toBe(true);
+    if ("calls" in event) {
+      for (const { first, inputs } of event.calls ?? []) {
+        for (let call = first; call < first + inputs.length; call++) {
+          expect(used.has(call), `call ${call} is new (I3)`).toBe(false);
+          used.add(call);
+          open.add(call);
+        }
+      }
+    }
+    if ((event.type === "answered" || event.type === "ended") && event.answer !== undefined) answers++;
+    if (event.type === "ended") over = true;
+  }
+  expect(answers).toBe(over ? 1 : Math.min(answers, 1));
+}
