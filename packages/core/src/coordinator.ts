@@ -109,7 +109,7 @@ export class Coordinator {
   #compact(): void {
     for (const [at, { first }] of this.#milliseconds) if (first === undefined) this.#milliseconds.delete(at);
     // An array in order is a heap.
-    this.#heap = [...this.#milliseconds.keys()].sort((a, b) => a - b);
+    this.#heap = [...this.#milliseconds.keys()].toSorted((a, b) => a - b);
     this.#empty = 0;
   }
 

@@ -12,8 +12,7 @@ function problems(declare: () => unknown): string[] {
   try {
     declare();
   } catch (error) {
-    if (error instanceof WheelworkError) {
-      expect(error.code).toMatch(/^WW_BAD_(?:HUB|SPOKE)$/);
+    if (error instanceof WheelworkError && /^WW_BAD_(?:HUB|SPOKE)$/.test(error.code)) {
       return error.problems.map(({ path, message }) => `${path}: ${message}`);
     }
     throw error;

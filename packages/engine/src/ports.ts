@@ -134,8 +134,8 @@ export interface Store {
   claim(owner: string): MaybePromise<Claim>;
   /** The journal since the last checkpoint, batch by batch. */
   journal(): Iterable<{ readonly seq: number; readonly entries: readonly RunEvents[] }>;
-  /** The hubs and versions of the runs at the last checkpoint. */
-  hubVersions(): readonly { readonly hub: string; readonly version: number }[];
+  /** The hubs and versions of the runs at the last checkpoint, without those runs that have ended since. */
+  hubVersions(ended: ReadonlySet<string>): readonly { readonly hub: string; readonly version: number }[];
   /** Runs with open calls, at the last checkpoint. */
   hotRuns(): Iterable<StoredRun>;
   /** Runs without open calls that are due after a place and before a time, in the order (due, key). */

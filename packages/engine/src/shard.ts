@@ -884,7 +884,7 @@ export class Shard {
         );
       }
     };
-    for (const { hub, version } of this.#options.store.hubVersions()) known(hub, version);
+    for (const { hub, version } of this.#options.store.hubVersions(this.#endedStored)) known(hub, version);
     for (const { run } of this.#live.values()) known(run.hub, run.version);
     if (problems.size === 0) return;
     throw new WheelworkError("WW_HUB_UNKNOWN", "the store holds runs that this engine cannot go on with", {

@@ -29,6 +29,7 @@ type Row = Record<string, SQLInputValue>;
 export class SqliteStore implements Store {
   readonly #db: DatabaseSync;
   readonly #lock: DatabaseSync;
+  readonly #path: string;
   readonly #statements = new Map<string, StatementSync>();
   #checkpoint = 0;
   #purgedTo = 0;
@@ -38,6 +39,7 @@ export class SqliteStore implements Store {
    * @throws WheelworkError WW_STORE_LOCKED, WW_STORE_CORRUPT, WW_STORE_NEWER, WW_STORE_UNAVAILABLE.
    */
   constructor(path: string, options: SqliteOptions = {}) {
+    this.#path = path;
     this.#lock = lockFile(path);
     let db: DatabaseSync | undefined;
     try {
@@ -81,29 +83,42 @@ export class SqliteStore implements Store {
       row !== undefined;
       row = this.#get(sql, row["seq"] as number)
     ) {
-      yield { seq: Number(row["seq"]), entries: decodeBatch(row["record"]) };
+      const { record } = row;
+      yield { seq: Number(row["seq"]), entries: this.#guard(() => decodeBatch(record)) };
     }
   }
 
-  hubVersions(): { hub: string; version: number }[] {
+  hubVersions(except: ReadonlySet<string>): { hub: string; version: number }[] {
     // Walks the index from one (hub, version) to the next, however many runs have it.
     const found: { hub: string; version: number }[] = [];
     let row = this.#get("SELECT hub, version FROM run ORDER BY hub, version LIMIT 1");
     while (row !== undefined) {
       const { hub, version } = row as { hub: string; version: number };
-      found.push({ hub, version });
-      row = this.#get(
-        "SELECT hub, version FROM run WHERE (hub, version) > (?, ?) ORDER BY hub, version LIMIT 1",
-        hub,
-        version,
-      );
+      if (this.#hasRun(hub, version, except)) found.push({ hub, version });
+      const next = "SELECT hub, version FROM run WHERE (hub, version) > (?, ?) ORDER BY hub, version LIMIT 1";
+      row = this.#get(next, hub, version);
     }
     return found;
   }
 
+  #hasRun(hub: string, version: number, except: ReadonlySet<string>): boolean {
+    const sql = "SELECT id, key FROM run WHERE hub = ? AND version = ? AND id > ? ORDER BY id LIMIT 1";
+    let row = this.#get(sql, hub, version, 0);
+    while (row !== undefined && except.has(String(row["key"])))
+      row = this.#get(sql, hub, version, row["id"] as number);
+    return row !== undefined;
+  }
+
   *hotRuns(): Iterable<StoredRun> {
-    const rows = this.#statement("SELECT * FROM run WHERE hot = 1 ORDER BY id").iterate();
-    for (const row of rows) yield toRun(row as Row);
+    // Page by page, as the journal: an error of an open iterator cannot be told from others.
+    const sql = "SELECT * FROM run WHERE hot = 1 AND id > ? ORDER BY id LIMIT 1000";
+    for (let last = 0; ;) {
+      const rows = this.#all(sql, last);
+      for (const row of rows) yield this.#guard(() => toRun(row));
+      const id = rows.at(-1)?.["id"];
+      if (id === undefined) return;
+      last = Number(id);
+    }
   }
 
   dueRuns(after: { readonly due: number; readonly key: string }, before: number, limit: number): StoredRun[] {
@@ -121,23 +136,24 @@ export class SqliteStore implements Store {
 
   run(key: string): StoredRun | undefined {
     const row = this.#get("SELECT * FROM run WHERE key = ?", key);
-    return row === undefined ? undefined : toRun(row);
+    return row === undefined ? undefined : this.#guard(() => toRun(row));
   }
 
   answer(key: string): StoredAnswer | undefined {
     const row = this.#get("SELECT * FROM request WHERE key = ?", key);
-    return row === undefined ? undefined : toAnswer(row);
+    return row === undefined ? undefined : this.#guard(() => toAnswer(row));
   }
 
   history(key: string): RunEvent[] {
-    const parts = this.#statement("SELECT events FROM history WHERE key = ? ORDER BY id").all(key);
+    const parts = this.#all("SELECT events FROM history WHERE key = ? ORDER BY id", key);
     const events = parts.flatMap((part) => JSON.parse(String(part["events"])) as RunEvent[]);
     const ended = this.#get(
       "SELECT first_seq, last_seq FROM request WHERE key = ? AND ended_at IS NOT NULL",
       key,
     );
     if (ended === undefined) return events;
-    const records = this.#statement("SELECT record FROM journal WHERE seq BETWEEN ? AND ? ORDER BY seq").all(
+    const records = this.#all(
+      "SELECT record FROM journal WHERE seq BETWEEN ? AND ? ORDER BY seq",
       ended["first_seq"] as number,
       ended["last_seq"] as number,
     );
@@ -161,9 +177,10 @@ export class SqliteStore implements Store {
     if (before !== undefined) where("(created_at, key) < (?, ?)", before.createdAt, before.key);
     const tail = (more: string): string =>
       `WHERE ${[...conditions, more].join(" AND ")} ORDER BY created_at DESC, key DESC LIMIT ?`;
-    const live = this.#statement(`SELECT ${columns} FROM run ${tail("1")}`).all(...values, filter.limit);
+    const live = this.#all(`SELECT ${columns} FROM run ${tail("1")}`, ...values, filter.limit);
     // A request whose run goes on after its answer is listed by the row of its run.
-    const done = this.#statement(`SELECT ${columns} FROM request ${tail("ended_at IS NOT NULL")}`).all(
+    const done = this.#all(
+      `SELECT ${columns} FROM request ${tail("ended_at IS NOT NULL")}`,
       ...values,
       filter.limit,
     );
@@ -203,9 +220,11 @@ export class SqliteStore implements Store {
       // the young rows are reached; there may be many of them, so that one purge looks at so many pages at most.
       for (let page = 0; page < 20 && purged < limit; page++) {
         const most = limit - purged;
-        const rows = this.#statement(
+        const rows = this.#all(
           "SELECT id, key, answered_at, ended_at FROM request WHERE id > ? ORDER BY id LIMIT ?",
-        ).all(this.#purgedTo, most);
+          this.#purgedTo,
+          most,
+        );
         const old = rows.filter(({ answered_at: answeredAt }) => Number(answeredAt) < endedBefore);
         for (const { id, key, ended_at: endedAt } of old) {
           this.#purgedTo = Number(id);
@@ -291,6 +310,10 @@ export class SqliteStore implements Store {
   }
 
   #transaction<T>(body: () => T): T {
+    return this.#guard(() => this.#inTransaction(body));
+  }
+
+  #inTransaction<T>(body: () => T): T {
     this.#db.exec("BEGIN IMMEDIATE");
     try {
       const result = body();
@@ -313,7 +336,20 @@ export class SqliteStore implements Store {
   }
 
   #get(sql: string, ...values: SQLInputValue[]): Row | undefined {
-    return this.#statement(sql).get(...values) as Row | undefined;
+    return this.#guard(() => this.#statement(sql).get(...values) as Row | undefined);
+  }
+
+  #all(sql: string, ...values: SQLInputValue[]): Row[] {
+    return this.#guard(() => this.#statement(sql).all(...values) as Row[]);
+  }
+
+  /** Tells damage, and a file that may not be written, from other errors. */
+  #guard<T>(body: () => T): T {
+    try {
+      return body();
+    } catch (error) {
+      throw isDamage(error) || isReadOnly(error) ? openError(error, this.#path) : error;
+    }
   }
 }
 
@@ -338,10 +374,15 @@ function lockFile(path: string): DatabaseSync {
   }
 }
 
+const isDamage = (error: unknown): boolean =>
+  error instanceof SyntaxError || /malformed|not a database|corrupt/i.test(String(error));
+
+const isReadOnly = (error: unknown): boolean => /readonly/i.test(String(error));
+
 function openError(error: unknown, path: string): WheelworkError {
   if (error instanceof WheelworkError) return error;
   const message = error instanceof Error ? error.message : String(error);
-  if (/malformed|not a database|corrupt/i.test(message)) {
+  if (isDamage(error)) {
     return new WheelworkError("WW_STORE_CORRUPT", `${path} is not a sound database: ${message}`, {
       next: "Restore it from a backup, or move it away to begin with an empty store.",
       cause: error,

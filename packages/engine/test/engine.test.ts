@@ -472,54 +472,6 @@ describe("hubs call hubs", () => {
     await world.engine.submit(calling, {}, { key: "k" });
     expect(world.engine.request("k").incident?.error).toMatchObject({ code: "WW_INVALID_INPUT" });
   });
-
-  test("an endless recursion of hubs ends with an error", async () => {
-    const recursive: { made?: ReturnType<typeof make> } = {};
-    const make = () =>
-      hub(
-        "recursive",
-        {
-          request: z.object({}),
-          reply: z.object({}),
-          errors: ["deep"],
-          deadlineMs: 500,
-          chart: { A: { Ok: "Done", Bad: "Failed" }, Done: end, Failed: end },
-          data: () => ({ why: "" }),
-        },
-        {
-          A: (s) =>
-            s.call(
-              lazy as never,
-              {
-                input: () => ({}) as never,
-                ok: "Ok",
-                failed: (_data: unknown, failure: { message?: string }) =>
-                  s.raise("Bad", { why: failure.message ?? "" }),
-                deadline: "Bad",
-              } as never,
-            ),
-          Done: () => ({}),
-          Failed: ({ why }, s) => s.fail("deep", why),
-        },
-      );
-    const lazy = new Proxy(
-      {},
-      {
-        get: (_target, name) =>
-          name === "name" ? "recursive" : name === "kind" ? "hub" : (recursive.made as never)?.[name],
-      },
-    );
-    recursive.made = make();
-    let world: World;
-    try {
-      world = await begin({ hubs: [recursive.made] });
-    } catch (error) {
-      expect(error).toMatchObject({ code: "WW_CONFIG" });
-      return;
-    }
-    const answer = await world.call(recursive.made, {}, "k");
-    expect(answer).toMatchObject({ kind: "error", code: "deep" });
-  });
 });
 
 describe("tells", () => {

@@ -71,8 +71,8 @@ export class FaultyStore implements Store {
     return this.#read().journal();
   }
 
-  hubVersions(): readonly { readonly hub: string; readonly version: number }[] {
-    return this.#read().hubVersions();
+  hubVersions(ended: ReadonlySet<string>): readonly { readonly hub: string; readonly version: number }[] {
+    return this.#read().hubVersions(ended);
   }
 
   hotRuns(): Iterable<StoredRun> {

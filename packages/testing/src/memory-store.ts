@@ -55,9 +55,10 @@ export class MemoryStore implements Store {
     }
   }
 
-  hubVersions(): { hub: string; version: number }[] {
+  hubVersions(ended: ReadonlySet<string>): { hub: string; version: number }[] {
     const found = new Map<string, { hub: string; version: number }>();
-    for (const { hub, version } of this.#runs()) found.set(`${hub} ${version}`, { hub, version });
+    for (const { key, hub, version } of this.#runs())
+      if (!ended.has(key)) found.set(`${hub} ${version}`, { hub, version });
     return [...found.values()];
   }
 

@@ -115,7 +115,7 @@ export function storeConformance(
       strictEqual(owner.seq, 0);
       same([...store.journal()], []);
       same([...store.hotRuns()], []);
-      same([...store.hubVersions()], []);
+      same([...store.hubVersions(new Set())], []);
       strictEqual(store.run("none"), undefined);
       strictEqual(store.answer("none"), undefined);
       strictEqual(store.nextDue(0), undefined);
@@ -169,8 +169,12 @@ export function storeConformance(
       await owner.checkpoint({
         runs: [run("a"), run("b", { version: 2 }), run("c"), run("d", { hub: "g" })],
       });
-      const versions = [...store.hubVersions()].map(({ hub, version }) => `${hub} ${version}`);
+      const versions = [...store.hubVersions(new Set())].map(({ hub, version }) => `${hub} ${version}`);
       same(versions.toSorted(), ["g 1", "h 1", "h 2"]);
+      const others = [...store.hubVersions(new Set(["a", "b", "d"]))].map(
+        ({ hub, version }) => `${hub} ${version}`,
+      );
+      same(others, ["h 1"]);
     });
 
     test("lists due runs in the order (due, key), page by page, without those that are hot", async ({

@@ -1,0 +1,184 @@
+import { seededRandom } from "@wheelwork/testing";
+import { afterEach, describe, expect, test } from "vitest";
+import { approved, outside, rounds, workersOf } from "./hubs.ts";
+import { checkHistory, World, type WorldOptions } from "./world.ts";
+
+const worlds: World[] = [];
+afterEach(() => {
+  for (const world of worlds.splice(0)) world.close();
+});
+
+async function begin(options: Partial<WorldOptions>): Promise<World> {
+  const world = new World({ hubs: [rounds, approved], workers: workersOf(outside()), ...options });
+  worlds.push(world);
+  return world.start();
+}
+
+const stores = ["memory", "sqlite"] as const;
+
+describe.each(stores)("parked runs (%s)", (store) => {
+  test("thousands leave the memory, and each timer fires on its millisecond, across restarts", async () => {
+    const count = store === "memory" ? 1_500 : 7_000;
+    const world = await begin({ store, limits: { checkpointEvents: 500, horizonMs: 2_000 } });
+    // Most wait for the same few milliseconds: more than one page of the scan is due at once.
+    const withinMs = (n: number): number => (n % 3 === 0 ? 10_000 + n : 60_000);
+    await Promise.all(
+      Array.from({ length: count }, (_, n) =>
+        world.engine.submit(approved, { n, withinMs: withinMs(n) }, { key: `k${n}` }),
+      ),
+    );
+    await world.clock.advance(1);
+    // A checkpoint is due with the next batch.
+    await world.engine.submit(approved, { n: 0, withinMs: 1_000_000 }, { key: "last" });
+    expect(world.engine.health().liveRuns).toBeLessThan(500);
+    await world.clock.advance(5_000);
+    await world.restart();
+    expect(world.engine.health().liveRuns).toBeLessThan(500);
+    await world.clock.advance(13_000);
+    await world.restart();
+    await world.clock.advance(60_000);
+    let late = 0;
+    for (let n = 0; n < count; n++) {
+      const { status, createdAt, answeredAt } = world.engine.request(`k${n}`);
+      if (status !== "ended" || answeredAt !== createdAt + withinMs(n)) late++;
+    }
+    expect(late).toBe(0);
+    expect(world.engine.request("last").status).toBe("running");
+  });
+
+  test("a command that changes nothing, or something, brings a run back without losing its timer", async () => {
+    const world = await begin({ store, limits: { checkpointEvents: 1, horizonMs: 10 } });
+    for (const key of ["a", "b", "c"]) {
+      await world.engine.submit(approved, { n: 1, withinMs: 10_000 }, { key });
+      await world.engine.signal(key, "note", "x", { commandId: "one" });
+    }
+    expect(world.engine.health().liveRuns).toBe(0);
+    await world.clock.advance(3_000);
+    await world.engine.signal("a", "note", "x", { commandId: "one" });
+    await world.engine.signal("b", "note", "y");
+    await world.clock.advance(6_999);
+    for (const key of ["a", "b", "c"]) expect(world.engine.request(key).status).toBe("running");
+    await world.clock.advance(1);
+    for (const key of ["a", "b", "c"]) {
+      expect(world.engine.request(key).answeredAt).toBe(world.engine.request(key).createdAt + 10_000);
+      checkHistory(approved, world.engine.history(key));
+    }
+  });
+});
+
+/** Walks through the whole list, page by page. */
+function walk(
+  world: World,
+  limit: number,
+  filter: { status?: "running" | "ended" | "incident"; hub?: string } = {},
+): string[] {
+  const ids: string[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = world.engine.requests({ limit, ...filter, ...(cursor === undefined ? {} : { cursor }) });
+    expect(page.items.length).toBeLessThanOrEqual(limit);
+    ids.push(...page.items.map(({ id }) => id));
+    cursor = page.cursor;
+  } while (cursor !== undefined);
+  return ids;
+}
+
+describe.each(stores)("the list of requests (%s)", (store) => {
+  test.each([1, 2, 3, 4])(
+    "is complete, in order, without holes and doubles, while runs change (seed %i)",
+    async (seed) => {
+      const random = seededRandom(seed);
+      const limits = { checkpointEvents: random.pick([1, 7, 25]), horizonMs: random.pick([1, 100, 100_000]) };
+      const world = await begin({ store, limits });
+      const keys: string[] = [];
+      for (let round = 0; round < 60; round++) {
+        for (let n = random.int(4); n > 0; n--) {
+          const key = `k${keys.length}`;
+          if (random.chance(0.5))
+            await world.engine.submit(approved, { n: 1, withinMs: 1 + random.int(3_000) }, { key });
+          else await world.engine.submit(rounds, { steps: random.chance(0.3) ? [1, 105] : [2] }, { key });
+          keys.push(key);
+        }
+        if (keys.length > 0 && random.chance(0.3)) await world.engine.cancel(random.pick(keys));
+        await world.clock.advance(random.int(100));
+        if (random.chance(0.1)) await world.restart(random.int(50));
+        const views = keys.map((key) => world.engine.request(key));
+        for (const status of [undefined, "running", "ended"] as const) {
+          for (const hub of [undefined, "approved"]) {
+            const expected = views
+              .filter(
+                (view) =>
+                  (status === undefined || view.status === status) && (hub === undefined || view.hub === hub),
+              )
+              .toSorted((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? 1 : -1))
+              .map(({ id }) => id);
+            const filter = {
+              ...(status === undefined ? {} : { status }),
+              ...(hub === undefined ? {} : { hub }),
+            };
+            expect(walk(world, random.pick([1, 2, 5, 1000]), filter), `round ${round}`).toEqual(expected);
+          }
+        }
+      }
+      for (const key of keys)
+        checkHistory(
+          key.length > 0 && world.engine.request(key).hub === "approved" ? approved : rounds,
+          world.engine.history(key),
+        );
+    },
+  );
+
+  test("refuses what is no page", async () => {
+    const world = await begin({ store });
+    for (const limit of [0, 1001, 1.5])
+      expect(() => world.engine.requests({ limit })).toThrow(/WW_INVALID_REQUEST/);
+    expect(() => world.engine.requests({ cursor: "x" })).toThrow(/WW_INVALID_REQUEST/);
+    expect(world.engine.requests()).toEqual({ items: [] });
+  });
+});
+
+describe.each(stores)("retention (%s)", (store) => {
+  test("forgets what ended long ago, never what has not ended, and leaves what it keeps whole", async () => {
+    const world = await begin({
+      store,
+      retentionMs: 10_000,
+      limits: { checkpointEvents: 6, horizonMs: 100 },
+    });
+    await world.engine.submit(approved, { n: 1, withinMs: 1_000_000 }, { key: "long" });
+    await world.engine.signal("long", "note", "first");
+    const keys: string[] = [];
+    for (let n = 0; n < 40; n++) {
+      const key = `k${n}`;
+      keys.push(key);
+      await world.call(rounds, { steps: [1, 2] }, key);
+      await world.clock.advance(3_000);
+      if (n % 10 === 9) await world.restart();
+      for (const kept of keys) {
+        let view;
+        try {
+          view = world.engine.request(kept);
+        } catch {
+          continue;
+        }
+        checkHistory(rounds, world.engine.history(kept));
+        expect(world.engine.history(kept).at(-1)?.type).toBe("ended");
+        expect(view.answer).toEqual({ kind: "result", value: { log: ["1", "2"] } });
+      }
+    }
+    // The purge runs once a minute; a minute after its retention nothing is left of a request.
+    await world.clock.advance(130_000);
+    for (const key of keys) expect(() => world.engine.request(key), key).toThrow(/WW_NOT_FOUND/);
+    expect(world.counted("purged")).toBeGreaterThan(0);
+    expect(world.engine.request("long").status).toBe("running");
+    expect(world.engine.history("long").map(({ type }) => type)).toEqual(["started", "entered", "signalled"]);
+    // The key is free again.
+    expect((await world.engine.submit(rounds, { steps: [3] }, { key: "k0" })).known).toBe(false);
+    await world.engine.signal("long", "approve", { by: "me" });
+    expect(await world.answer("long")).toEqual({
+      kind: "result",
+      value: { log: ["first", "by me", "step 1", "step 2"] },
+    });
+    checkHistory(approved, world.engine.history("long"));
+    expect(walk(world, 10).toSorted()).toEqual(["k0", "long"]);
+  });
+});
