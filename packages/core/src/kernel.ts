@@ -3,6 +3,7 @@ import { deepFreeze } from "./json.ts";
 import type { CallRequest, OpenCall, Turn } from "./logic.ts";
 import {
   isRunning,
+  patched,
   type Answer,
   type Call,
   type OpenedCalls,
@@ -22,7 +23,7 @@ export interface Env {
   readonly random: number;
   /** For tests: freeze what handlers get, and refuse what is not plain JSON (I19). */
   readonly strict?: boolean;
-  /** Refuse what is not plain JSON. */
+  /** Refuse what cannot be written as JSON at all. */
   readonly plain?: boolean;
 }
 
@@ -45,7 +46,7 @@ export type Input =
   | { readonly kind: "resolve"; readonly id: string; readonly message: string };
 
 /** Why an input changed nothing: it came too late, or twice, or does not fit the run's status. */
-export type Ignored = "late" | "stale" | "duplicate" | "ended" | "cleaning-up" | "not-incident";
+export type Ignored = "full" | "late" | "stale" | "duplicate" | "ended" | "cleaning-up" | "not-incident";
 
 /** What follows from an input: events to persist and apply, in order. Nothing has happened yet. */
 export interface Decision {
@@ -67,6 +68,9 @@ export interface StartOptions {
 
 /** Cycles of picks are bounded when they run (I15). */
 const mostSteps = 1000;
+
+/** Signals that a run keeps until it waits for them. */
+const mostSignals = 1000;
 
 /** Decides the first turn of a run. A handler that throws parks it (I16). */
 export function start(definition: HubDefinition, run: Run, options: StartOptions, env: Env): RunEvent[] {
@@ -113,7 +117,8 @@ export function start(definition: HubDefinition, run: Run, options: StartOptions
 
 function firstData(definition: HubDefinition, request: unknown, env: Env): unknown {
   const data = definition.data(request);
-  if (env.strict === true || env.plain === true) demandJson(data, "data");
+  if (env.plain === true) JSON.stringify(data);
+  if (env.strict === true) demandJson(data, "data");
   return env.strict === true ? deepFreeze(data) : data;
 }
 
@@ -153,6 +158,7 @@ function decideParked(definition: HubDefinition, run: Run, input: Input, env: En
       if (isParked(run, (parked) => parked.kind === "outcome" && parked["call"] === input.call)) {
         return { events: [], ignored: "duplicate" };
       }
+      if (run.signals.length >= mostSignals) return { events: [], ignored: "full" };
       return { events: [{ type: "parked", at, input }] };
     }
     case "callDue":
@@ -281,9 +287,11 @@ class Turning implements Decision {
   /** In tests: what is stored must be plain JSON, and nobody may change it later. */
   check(): void {
     const { strict, plain } = this.#env;
-    if (strict !== true && plain !== true) return;
+    // Throws for what no store can hold: a bigint, a cycle.
+    if (plain === true) JSON.stringify(this.events);
+    if (strict !== true) return;
     for (const event of this.events) demandJson(event, event.type);
-    if (strict === true) deepFreeze(this.events);
+    deepFreeze(this.events);
   }
 
   migrate(): void {
@@ -426,8 +434,10 @@ class Turning implements Decision {
     const { logic } = this.#current();
     const { id, signal, payload } = input;
     const event = { type: "signalled" as const, at: this.#env.now, id, signal, payload };
-    if (logic.signals?.includes(signal) !== true) this.events.push(event);
-    else this.#signalled({ ...event, taken: true }, logic.signal?.(this.data, signal, payload) ?? {});
+    if (logic.signals?.includes(signal) !== true) {
+      if (this.#run.signals.length >= mostSignals) return "full";
+      this.events.push(event);
+    } else this.#signalled({ ...event, taken: true }, logic.signal?.(this.data, signal, payload) ?? {});
     return undefined;
   }
 
@@ -515,18 +525,18 @@ class Turning implements Decision {
       ...this.#lateness(state),
     };
     if (this.#cancelling && !state.late && this.#cancels(row)) {
-      this.events.push(patch === undefined ? entered : { ...entered, patch });
+      this.events.push({ ...entered, ...patchOf(patch) });
       this.#goCancelled();
       return;
     }
     const turn = logic.enter(this.data);
     if (logic.kind === "end") {
-      this.events.push(patch === undefined ? entered : { ...entered, patch });
+      this.events.push({ ...entered, ...patchOf(patch) });
       this.#end(turn.answer);
       return;
     }
     if (turn.raise !== undefined) {
-      this.events.push(patch === undefined ? entered : { ...entered, patch });
+      this.events.push({ ...entered, ...patchOf(patch) });
       this.#tell(turn);
       this.#go(turn.raise, turn.patch);
       return;
@@ -536,7 +546,7 @@ class Turning implements Decision {
     const calls = this.#open(turn.open, logic.limit);
     this.events.push({
       ...entered,
-      ...(whole === undefined ? {} : { patch: whole }),
+      ...patchOf(whole),
       due: this.#waitUntil(state),
       ...(calls === undefined ? {} : { calls }),
     });
@@ -666,15 +676,22 @@ class Turning implements Decision {
 
   #merge(patch: object | undefined): void {
     if (patch === undefined) return;
-    this.data = { ...(this.data as object), ...patch };
+    this.data = patched(this.data, patch);
     if (this.#env.strict === true) deepFreeze(this.data);
   }
 
   #patched<Event extends object>(event: Event, patch: object | undefined): Event & { patch?: object } {
     if (patch === undefined) return event;
     this.#merge(patch);
-    return { ...event, patch };
+    return { ...event, ...patchOf(patch) };
   }
+}
+
+/** A patch as events carry it: JSON has no undefined, so fields that are to go are named. */
+function patchOf(patch: object | undefined): { patch?: object; unset?: readonly string[] } {
+  if (patch === undefined) return {};
+  const unset = Object.entries(patch).flatMap(([key, value]) => (value === undefined ? [key] : []));
+  return unset.length === 0 ? { patch } : { patch, unset };
 }
 
 /** Whether the outcome of an attempt no longer counts (I3, I4). */

@@ -5,7 +5,12 @@ import type { Failure } from "./spoke.ts";
 /** The answer to a request: the hub's result, an error (the hub's or the engine's), or a timeout. */
 export type Answer<R = unknown, E extends string = string> =
   | { readonly kind: "result"; readonly value: R }
-  | { readonly kind: "error"; readonly code: E; readonly message: string; readonly details?: unknown }
+  | {
+      readonly kind: "error";
+      readonly code: E | "WW_CANCELLED" | "WW_INCIDENT";
+      readonly message: string;
+      readonly details?: unknown;
+    }
   | { readonly kind: "timeout"; readonly code: "WW_TIMEOUT"; readonly message: string };
 
 /** Where a run stands: it works, it is parked after an exception in a handler (I16), or it has ended. */
@@ -61,6 +66,7 @@ export type RunEvent =
       /** The event that led here; absent in the first state. */
       readonly by?: string;
       readonly patch?: object;
+      readonly unset?: readonly string[];
       /** The deadline of the wait that begins here. */
       readonly due?: number;
       /** No answer of the hub by then: the engine answers. Only where it moves. */
@@ -78,6 +84,7 @@ export type RunEvent =
       readonly outcome: "ok" | Failure;
       readonly by?: string;
       readonly patch?: object;
+      readonly unset?: readonly string[];
       /** The event that the round holds until its other calls have settled. */
       readonly held?: string;
       readonly calls?: readonly OpenedCalls[];
@@ -113,6 +120,7 @@ export type RunEvent =
       readonly payload: unknown;
       readonly taken?: true;
       readonly patch?: object;
+      readonly unset?: readonly string[];
       readonly by?: string;
       readonly calls?: readonly OpenedCalls[];
     }
@@ -122,6 +130,7 @@ export type RunEvent =
       readonly signal: string;
       readonly by?: string;
       readonly patch?: object;
+      readonly unset?: readonly string[];
       readonly calls?: readonly OpenedCalls[];
     }
   | {
@@ -130,6 +139,7 @@ export type RunEvent =
       readonly id: string;
       readonly held?: string;
       readonly patch?: object;
+      readonly unset?: readonly string[];
     }
   | { readonly type: "answered"; readonly at: number; readonly answer: Answer }
   | { readonly type: "ended"; readonly at: number; readonly answer?: Answer }
@@ -232,7 +242,9 @@ export class Run extends Callback {
 
 /** The idempotency key of a call: the same over attempts and restarts, never shared by two requests (I11). */
 export function idempotencyKey(run: Run, call: Call): string {
-  return call.key === undefined ? `${run.key}/${call.number}` : `${call.callee}/${run.key}/${call.key}`;
+  return call.key === undefined
+    ? `${run.key}/${call.number}`
+    : `/${call.callee}/${run.key}/k:${encodeURIComponent(call.key)}`;
 }
 
 /** Applies an event to a run: the only code that changes runs, in operation and in recovery alike. */
@@ -259,13 +271,13 @@ export function apply(run: Run, event: RunEvent): void {
       if (event.answerBy !== undefined) run.answerBy = event.answerBy;
       if (event.late === true) run.late = true;
       if (event.cancelled === true) run.cancelled = true;
-      patch(run, event.patch);
+      patch(run, event);
       open(run, event.calls);
       return;
     case "settled":
       run.calls.delete(event.call);
       if (event.held !== undefined) hold(run, event.held);
-      patch(run, event.patch);
+      patch(run, event);
       open(run, event.calls);
       return;
     case "failed": {
@@ -288,13 +300,13 @@ export function apply(run: Run, event: RunEvent): void {
     case "signalled":
       remember(run, event.id);
       if (event.taken !== true) run.signals.push({ signal: event.signal, payload: event.payload });
-      patch(run, event.patch);
+      patch(run, event);
       open(run, event.calls);
       return;
     case "received": {
       const position = run.signals.findIndex(({ signal }) => signal === event.signal);
       if (position >= 0) run.signals.splice(position, 1);
-      patch(run, event.patch);
+      patch(run, event);
       open(run, event.calls);
       return;
     }
@@ -302,7 +314,7 @@ export function apply(run: Run, event: RunEvent): void {
       remember(run, event.id);
       run.cancelling = true;
       if (event.held !== undefined) hold(run, event.held);
-      patch(run, event.patch);
+      patch(run, event);
       return;
     case "answered":
       run.answer = event.answer;
@@ -339,8 +351,18 @@ export function apply(run: Run, event: RunEvent): void {
   }
 }
 
-function patch(run: Run, change: object | undefined): void {
-  if (change !== undefined) run.data = { ...(run.data as object), ...change };
+function patch(run: Run, { patch: change, unset }: { patch?: object; unset?: readonly string[] }): void {
+  if (change === undefined) return;
+  const data = patched(run.data, change);
+  for (const key of unset ?? []) delete data[key];
+  run.data = data;
+}
+
+/** Data with a change: fields that the change gives as undefined are gone. */
+export function patched(data: unknown, change: object): Record<string, unknown> {
+  const whole: Record<string, unknown> = { ...(data as object), ...change };
+  for (const key of Object.keys(change)) if (whole[key] === undefined) delete whole[key];
+  return whole;
 }
 
 /** The round now waits for its running attempts only: calls that wait for a place or a next attempt are given up. */
@@ -456,6 +478,6 @@ export function restore(key: string, stored: RunSnapshot): Run {
     run.calls.set(call.number, call);
   }
   for (const id of commands) run.commands.add(id);
-  run.signals.push(...signals);
+  for (const signal of signals) run.signals.push(signal);
   return run;
 }

@@ -321,7 +321,7 @@ describe("a hub by handlers", () => {
     });
     const { id } = await engine.submit(keyed, { stops: [] });
     await engine.answer(id);
-    expect(keys).toEqual([`book/${id}/rome`]);
+    expect(keys).toEqual([`/book/${id}/k:rome`]);
   });
 
   it("fails with a code of its own, and with no other", async () => {

@@ -454,7 +454,7 @@ const anything: Schema = {
 function tellHubs(workers: readonly Worker[]): HubDefinition[] {
   return workers.map(({ spoke }) => {
     const told = hub(
-      `tell.${spoke.name}`,
+      "tell",
       {
         request: anything,
         reply: anything,
@@ -524,6 +524,11 @@ function commandResult(id: string, ignored: Ignored | undefined): CommandResult 
   switch (ignored) {
     case "ended":
       return "ended";
+    case "full":
+      throw new WheelworkError("WW_OVERLOADED", `the run of request ${id} keeps as many signals as it may`, {
+        next: "Send the signal again when the run has taken some.",
+        retryable: true,
+      });
     case "not-incident":
       throw new WheelworkError("WW_NOT_INCIDENT", `the run of request ${id} is not parked by an incident`, {
         next: "Only a run whose status is incident can be retried or resolved.",

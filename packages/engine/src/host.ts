@@ -121,9 +121,10 @@ export class WorkerHost {
   }
 
   #settle(lane: Lane, attempt: Attempt, outcome: Outcome): void {
-    // Reported even if the call has been closed meanwhile: the kernel drops it, and counts it as late (I4).
-    if (this.#open.get(attempt.made) === attempt) this.#open.delete(attempt.made);
-    this.#report(attempt, this.#checked(lane, outcome));
+    const open = this.#open.get(attempt.made) === attempt;
+    if (open) this.#open.delete(attempt.made);
+    // How a worker fails because it was told to stop says nothing; a success still counts if it is not late (I4).
+    if (open || outcome.kind === "ok") this.#report(attempt, this.#checked(lane, outcome));
     this.#leave(attempt);
   }
 
@@ -150,7 +151,8 @@ export class WorkerHost {
 
   /** What the worker gave, held against the contract of its spoke. */
   #checked(lane: Lane, outcome: Outcome): Outcome {
-    if (this.careful && !isJson(outcome))
+    // Details pass no schema. Outputs do, and are looked at only when something could not be written.
+    if ((this.careful || outcome.kind === "error") && !isJson(outcome))
       return invalid(`the worker of ${lane.worker.spoke.name} gave what is not JSON`);
     const { spoke } = lane.worker;
     if (outcome.kind === "timeout") return outcome;
@@ -175,7 +177,8 @@ export class WorkerHost {
   }
 }
 
-function isJson(value: unknown): boolean {
+/** Whether a value can be written as JSON at all. */
+export function isJson(value: unknown): boolean {
   try {
     JSON.stringify(value);
     return true;
@@ -184,7 +187,8 @@ function isJson(value: unknown): boolean {
   }
 }
 
-function invalid(message: string): Failed {
+/** The outcome of an attempt whose outcome is not one. */
+export function invalid(message: string): Failed {
   return { kind: "error", code: "WW_INVALID_OUTPUT", message };
 }
 

@@ -153,7 +153,10 @@ export interface Store {
   /** Requests whose run is in the store, live or ended. */
   list(filter: RequestFilter): readonly RequestRow[];
   commit(commit: Commit): MaybePromise<void>;
-  /** Deletes answers and histories of runs that ended before a time; how many it deleted. */
+  /**
+   * Deletes answers and histories of runs that ended before a time; how many things it deleted, `limit` at most: as many
+   * as that, and there is more to delete.
+   */
   purge(endedBefore: number, limit: number): MaybePromise<number>;
   close(): void;
 }

@@ -16,7 +16,7 @@ import {
   type Ignored,
   type Input,
 } from "@wheelwork/core/kernel";
-import { Attempt, WorkerHost } from "./host.ts";
+import { Attempt, invalid, isJson, WorkerHost } from "./host.ts";
 import type {
   Bus,
   Checkpoint,
@@ -206,6 +206,7 @@ export class Shard {
   /** Claims the shard, loads what is open, and goes on with it. */
   async start(): Promise<void> {
     await this.#load();
+    if (this.#status !== "starting") return;
     this.#host.attach();
     this.#status = "running";
     this.#resume();
@@ -279,9 +280,10 @@ export class Shard {
     return stored === undefined ? undefined : restore(key, stored.snapshot);
   }
 
-  /** Whether what `find` shows of a run is committed. */
+  /** Whether the answer that `find` shows is committed. */
   isCommitted(key: string): boolean {
-    return (this.#live.get(key)?.stagedFrom ?? -1) === -1;
+    const live = this.#live.get(key);
+    return live === undefined || !this.#effects.answered.includes(live);
   }
 
   /** The part of a run's history that is only in memory (and in the journal). */
@@ -466,7 +468,11 @@ export class Shard {
       this.#ignored(item, "ended");
       return;
     }
-    const { ignored } = this.#decide(live, item.input, now);
+    let { input } = item;
+    if (this.#host.careful && input.kind === "outcome" && !isJson(input)) {
+      input = { ...input, outcome: invalid("the worker gave what cannot be written as JSON") };
+    }
+    const { ignored } = this.#decide(live, input, now);
     if (ignored !== undefined && item.input.kind === "outcome") this.#ignored(item, ignored);
     else if (item.done !== undefined) this.#effects.commanded.push({ item, ignored });
   }
@@ -692,7 +698,8 @@ export class Shard {
     const answers: StoredAnswer[] = [];
     for (const { run, firstSeq } of new Set(this.#answers)) answers.push(storedAnswer(run, firstSeq, seq));
     const commit = { epoch: this.#claim.epoch, seq, now, journal, answers };
-    if (this.#eventsSinceCheckpoint < limits.checkpointEvents) return commit;
+    // Runs leave the memory at checkpoints only, so one must come before the memory is full.
+    if (this.#eventsSinceCheckpoint < Math.min(limits.checkpointEvents, limits.liveRuns)) return commit;
     return { ...commit, checkpoint: this.#checkpoint() };
   }
 
@@ -713,6 +720,7 @@ export class Shard {
   }
 
   #committed(commit: Commit, now: number): void {
+    this.#host.careful = false;
     this.#recoveryMs = shortestRecoveryMs;
     if (commit.checkpoint !== undefined) {
       this.#endedStored.clear();
@@ -944,9 +952,24 @@ export class Shard {
           this.#effects.attempts.push(call);
       }
     }
+    this.#answerWaiters();
     // What came in meanwhile may have settled some of them: it goes first.
     if (this.#inbox.length > 0) this.#schedule();
     else this.#act();
+  }
+
+  /** A commit whose success was not seen may have held an answer that somebody waits for. */
+  #answerWaiters(): void {
+    for (const [key, waiters] of this.#waiters) {
+      const run = this.find(key);
+      const answer = run === undefined ? this.#options.store.answer(key)?.answer : run.answer;
+      if (run !== undefined && answer === undefined) continue;
+      this.#waiters.delete(key);
+      for (const { resolve, refuse } of waiters) {
+        if (answer === undefined) refuse(unavailable());
+        else resolve(answer);
+      }
+    }
   }
 
   /** The run in memory, or brought there; undefined if it has ended or never was. */
@@ -987,6 +1010,7 @@ export class Shard {
     }
     if (fenced || stopping) {
       this.#status = "stopped";
+      this.#host.detach();
       this.#refuseAll();
       for (const resolve of this.#idle.splice(0)) resolve();
       return;

@@ -242,12 +242,13 @@ export class SqliteStore implements Store {
         this.#get("SELECT checkpoint FROM request WHERE ended_at IS NOT NULL ORDER BY id LIMIT 1")?.[
           "checkpoint"
         ] ?? this.#checkpoint;
-      this.#run(
+      const { changes } = this.#run(
         "DELETE FROM journal WHERE seq IN (SELECT seq FROM journal WHERE seq <= ? ORDER BY seq LIMIT ?)",
         oldest,
         limit,
       );
-      return purged;
+      // As many as the limit: there is more to delete, be it requests or what they had in the journal.
+      return Math.max(purged, Number(changes));
     });
   }
 
@@ -275,7 +276,7 @@ export class SqliteStore implements Store {
       answer.endedAt ?? null,
       answer.root ? 1 : 0,
       JSON.stringify(answer.answer),
-      JSON.stringify(answer.request),
+      JSON.stringify(answer.request) ?? "null",
       answer.firstSeq,
       answer.lastSeq,
       this.#checkpoint,

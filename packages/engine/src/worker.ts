@@ -103,7 +103,13 @@ export function relay<I, O, E extends string>(
     spoke: spoke as unknown as Spoke,
     attach: (bus) =>
       bus.subscribe(spec.from, (message) => {
-        const response = spec.receive(message);
+        let response: RelayResponse<O, E> | undefined;
+        try {
+          response = spec.receive(message);
+        } catch {
+          // A message that makes no sense answers nobody; whose answer it should have been, finds out by its deadline.
+          return;
+        }
         if (response !== undefined) open.get(response.correlation)?.(response.outcome as Outcome);
       }),
     attempt: (input, context, bus) =>
@@ -117,7 +123,10 @@ export function relay<I, O, E extends string>(
         open.set(correlation, settle);
         // The engine has given the attempt up by then; what is left is to forget it.
         context.onAbort(() => settle({ kind: "timeout" }));
-        Promise.resolve(bus.publish(spec.to, message)).catch(reject);
+        Promise.resolve(bus.publish(spec.to, message)).catch((error: unknown) => {
+          if (open.get(correlation) === settle) open.delete(correlation);
+          reject(error);
+        });
       }),
   };
 }
