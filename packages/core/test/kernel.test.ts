@@ -593,7 +593,8 @@ describe("cancel", () => {
       chart: {
         First: { Ok: "Second", Late: "Cleaning" },
         Second: { Ok: "Done", Late: "Cleaning", Cancel: "Third" },
-        Third: { Ok: "Done", Late: "Cleaning", Cancel: "Done" },
+        Third: { Ok: "Fourth", Late: "Cleaning", Cancel: "Done" },
+        Fourth: { Ok: "Done", Late: "Cleaning", Cancel: "Done" },
         Cleaning: { Ok: "Done", Late: "Done" },
         Done: end,
       },
@@ -609,6 +610,7 @@ describe("cancel", () => {
           deadline: "Late",
           drain: true,
         }),
+      Fourth: (s) => s.call(work, { input: () => ({ n: 4 }), ok: "Ok", failed: "Late", deadline: "Late" }),
       Third: (s) => s.call(work, { input: () => ({ n: 3 }), ok: "Ok", failed: "Late", deadline: "Late" }),
       Cleaning: (s) =>
         s.call(work, { input: () => ({ n: 9 }), settled: "Ok", deadline: "Late", withinMs: 100 }),
@@ -640,6 +642,8 @@ describe("cancel", () => {
     player.at(1).outcome(1, { ok: { n: 1 } });
     player.outcome(2, { ok: { n: 1 } });
     expect(player.run.state).toBe("Third");
+    player.at(2).outcome(3, { ok: { n: 1 } });
+    expect(player.run.state).toBe("Fourth");
   });
 
   test("does nothing in clean-up, and after the end", () => {
