@@ -13,9 +13,7 @@ const migrations: readonly string[] = [
     owner TEXT NOT NULL,
     engine_time INTEGER NOT NULL,
     -- The batch of the last checkpoint: a restart replays the journal after it.
-    checkpoint INTEGER NOT NULL,
-    -- The index of request keys holds all rows up to this one (request-keys.ts).
-    indexed INTEGER NOT NULL DEFAULT 0
+    checkpoint INTEGER NOT NULL
   );
   -- What happened, a record a batch (journal.ts). What is older than the last checkpoint is kept for the histories.
   CREATE TABLE journal (seq INTEGER PRIMARY KEY, record BLOB NOT NULL);
@@ -41,7 +39,7 @@ const migrations: readonly string[] = [
   -- Requests that have their answer.
   CREATE TABLE request (
     id INTEGER PRIMARY KEY,
-    key TEXT NOT NULL,
+    key TEXT NOT NULL UNIQUE,
     hub TEXT NOT NULL,
     version INTEGER NOT NULL,
     hash TEXT NOT NULL,
@@ -59,9 +57,6 @@ const migrations: readonly string[] = [
     -- The checkpoint before its answer: neither this request nor a later one needs an older batch.
     checkpoint INTEGER NOT NULL
   );
-  CREATE INDEX request_open ON request (id) WHERE ended_at IS NULL;
-  -- The rows by a hash of their keys (request-keys.ts).
-  CREATE TABLE request_key (key_hash INTEGER NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (key_hash, id)) WITHOUT ROWID;
   CREATE INDEX request_created ON request (created_at, key);
   -- Histories of runs that outlived a checkpoint: what they did up to it.
   CREATE TABLE history (id INTEGER PRIMARY KEY, key TEXT NOT NULL, events TEXT NOT NULL);

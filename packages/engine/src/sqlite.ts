@@ -12,7 +12,6 @@ import type {
   StoredAnswer,
   StoredRun,
 } from "./ports.ts";
-import { RequestKeys } from "./request-keys.ts";
 import { migrateSchema } from "./sqlite-schema.ts";
 
 /** How much a commit waits for the disk: `full`: until it is on it; `normal`: a power failure may undo the last ones. */
@@ -32,10 +31,6 @@ export class SqliteStore implements Store {
   readonly #lock: DatabaseSync;
   readonly #path: string;
   readonly #statements = new Map<string, StatementSync>();
-  readonly #keys: RequestKeys;
-  #nextRequest = 1;
-  /** Requests that were answered before their run ended, and their rows. */
-  readonly #answered = new Map<string, number>();
   #checkpoint = 0;
   #purgedTo = 0;
 
@@ -60,7 +55,6 @@ export class SqliteStore implements Store {
       throw openError(error, path);
     }
     this.#db = db;
-    this.#keys = new RequestKeys(db);
   }
 
   claim(owner: string): Claim {
@@ -73,15 +67,6 @@ export class SqliteStore implements Store {
       const shard = this.#get("SELECT epoch, engine_time, checkpoint FROM shard WHERE id = 0") as Row;
       const last = this.#get("SELECT max(seq) AS seq FROM journal")?.["seq"];
       this.#checkpoint = Number(shard["checkpoint"]);
-      this.#keys.load();
-      // Ids of deleted rows are not used again: `indexed` counts on it.
-      const next =
-        "SELECT 1 + max(indexed, (SELECT coalesce(max(id), 0) FROM request)) AS id FROM shard WHERE id = 0";
-      this.#nextRequest = Number(this.#get(next)?.["id"]);
-      this.#answered.clear();
-      for (const { id, key } of this.#statement("SELECT id, key FROM request WHERE ended_at IS NULL").all()) {
-        this.#answered.set(key as string, id as number);
-      }
       return {
         epoch: Number(shard["epoch"]),
         engineTime: Number(shard["engine_time"]),
@@ -155,9 +140,7 @@ export class SqliteStore implements Store {
   }
 
   answer(key: string): StoredAnswer | undefined {
-    const id = this.#requestId(key);
-    const row =
-      id === undefined ? undefined : this.#get("SELECT * FROM request WHERE id = ? AND key = ?", id, key);
+    const row = this.#get("SELECT * FROM request WHERE key = ?", key);
     return row === undefined ? undefined : this.#guard(() => toAnswer(row));
   }
 
@@ -165,8 +148,7 @@ export class SqliteStore implements Store {
     const parts = this.#all("SELECT events FROM history WHERE key = ? ORDER BY id", key);
     const events = parts.flatMap((part) => JSON.parse(String(part["events"])) as RunEvent[]);
     const ended = this.#get(
-      "SELECT first_seq, last_seq FROM request WHERE id = ? AND key = ? AND ended_at IS NOT NULL",
-      this.#requestId(key) ?? -1,
+      "SELECT first_seq, last_seq FROM request WHERE key = ? AND ended_at IS NOT NULL",
       key,
     );
     if (ended === undefined) return events;
@@ -226,7 +208,6 @@ export class SqliteStore implements Store {
         encodeBatch(commit.now, commit.journal),
       );
       for (const answer of commit.answers) this.#writeAnswer(answer);
-      this.#keys.merge(2 * commit.answers.length);
       if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit.seq);
     });
     if (commit.checkpoint !== undefined) this.#checkpoint = commit.seq;
@@ -249,7 +230,6 @@ export class SqliteStore implements Store {
           this.#purgedTo = Number(id);
           if (endedAt === null || Number(endedAt) >= endedBefore) continue;
           this.#run("DELETE FROM request WHERE id = ?", id as number);
-          this.#keys.remove(key as string, id as number);
           this.#run("DELETE FROM history WHERE key = ?", key as string);
           purged++;
         }
@@ -278,32 +258,13 @@ export class SqliteStore implements Store {
     this.#lock.close();
   }
 
-  #requestId(key: string): number | undefined {
-    return this.#guard(() => this.#keys.find(key));
-  }
-
   #writeAnswer(answer: StoredAnswer): void {
-    const known = this.#answered.get(answer.key);
-    if (known !== undefined) {
-      this.#run(
-        "UPDATE request SET state = ?, status = ?, version = ?, ended_at = ?, first_seq = ?, last_seq = ? WHERE id = ?",
-        answer.state,
-        answer.status,
-        answer.version,
-        answer.endedAt ?? null,
-        answer.firstSeq,
-        answer.lastSeq,
-        known,
-      );
-      if (answer.endedAt !== undefined) this.#answered.delete(answer.key);
-      return;
-    }
-    const id = this.#nextRequest++;
     this.#run(
-      `INSERT INTO request (id, key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer, request,
+      `INSERT INTO request (key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer, request,
          first_seq, last_seq, checkpoint)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      id,
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (key) DO UPDATE SET state = excluded.state, status = excluded.status, version = excluded.version,
+         ended_at = excluded.ended_at, first_seq = excluded.first_seq, last_seq = excluded.last_seq`,
       answer.key,
       answer.hub,
       answer.version,
@@ -320,8 +281,6 @@ export class SqliteStore implements Store {
       answer.lastSeq,
       this.#checkpoint,
     );
-    this.#keys.add(answer.key, id);
-    if (answer.endedAt === undefined) this.#answered.set(answer.key, id);
   }
 
   #writeCheckpoint({ runs, ended, histories }: Checkpoint, seq: number): void {
