@@ -120,7 +120,11 @@ export class WorkerHost {
     }
   }
 
-  #settle(lane: Lane, attempt: Attempt, outcome: Outcome): void {
+  #settle(lane: Lane, attempt: Attempt, given: Outcome): void {
+    // Relays and workers of others' making may hand on anything.
+    const outcome = isOutcome(given)
+      ? given
+      : invalid(`the worker of ${lane.worker.spoke.name} gave no outcome`);
     const open = this.#open.get(attempt.made) === attempt;
     if (open) this.#open.delete(attempt.made);
     // How a worker fails because it was told to stop says nothing; a success still counts if it is not late (I4).
@@ -185,6 +189,13 @@ export function isJson(value: unknown): boolean {
   } catch {
     return false;
   }
+}
+
+function isOutcome(value: unknown): value is Outcome {
+  if (typeof value !== "object" || value === null) return false;
+  const { kind, code, message } = value as { kind?: unknown; code?: unknown; message?: unknown };
+  if (kind === "error") return typeof code === "string" && typeof message === "string";
+  return kind === "ok" || kind === "timeout";
 }
 
 /** The outcome of an attempt whose outcome is not one. */

@@ -110,7 +110,9 @@ export function relay<I, O, E extends string>(
           // A message that makes no sense answers nobody; whose answer it should have been, finds out by its deadline.
           return;
         }
-        if (response !== undefined) open.get(response.correlation)?.(response.outcome as Outcome);
+        // What a message holds may be anything, whatever the types say; null is a common nothing.
+        if (response !== undefined && response !== null)
+          open.get(response.correlation)?.(response.outcome as Outcome);
       }),
     attempt: (input, context, bus) =>
       new Promise((resolve, reject) => {
