@@ -11,7 +11,7 @@ export interface Figure {
 }
 
 /** What a bench gets. */
-export interface BenchContext {
+interface BenchContext {
   /** Measure the full size, however long it takes. */
   readonly full: boolean;
   /** Where stores are made; it must be on the disk that is to be measured. */

@@ -139,7 +139,7 @@ export class Player {
 }
 
 /** How many answers a history gives: never more than one (I5). */
-export function answersIn(events: readonly RunEvent[]): number {
+function answersIn(events: readonly RunEvent[]): number {
   return events.filter(({ type, answer }: RunEvent & { answer?: unknown }) =>
     type === "answered" || type === "ended" ? answer !== undefined : false,
   ).length;

@@ -12,9 +12,9 @@ export const step = spoke("step", {
   retry: { attempts: 3, backoffMs: 20, giveUpOn: ["refused"] },
 });
 
-export const undo = spoke("undo", { input, output: z.object({}), timeoutMs: 100, retry: { attempts: 2 } });
+const undo = spoke("undo", { input, output: z.object({}), timeoutMs: 100, retry: { attempts: 2 } });
 
-export const note = spoke("note", {
+const note = spoke("note", {
   input: z.object({ text: z.string() }),
   output: z.object({}),
   timeoutMs: 50,
