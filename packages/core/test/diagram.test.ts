@@ -302,6 +302,7 @@ function chain(names: readonly string[]): AnyHub {
 }
 
 const hostile = [
+  "a – b ■ ━",
   'a"b',
   'back\\slash\\"',
   "two\nlines\r\n",
@@ -350,7 +351,7 @@ describe("names of every kind", () => {
     assert(
       property(namesOf, (names) => {
         const lines = toMermaid(chain(names)).split("\n");
-        const safe = String.raw`(?:[\p{L}\p{N}_ ,()·→↺×…-]|#\d+;|<br/>|</?b>)*`;
+        const safe = String.raw`(?:[\p{L}\p{N}_ ,()·→↺×…━–■-]|#\d+;|<br/>|</?b>)*`;
         const nodes = lines.filter((line) =>
           new RegExp(`^  s\\w+(?:\\("${safe}"\\)|\\[\\["${safe}"\\]\\])$`, "u").test(line),
         );
