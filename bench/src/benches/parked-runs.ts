@@ -60,7 +60,8 @@ const fill = phase(import.meta.url, "fill", async ({ file, runs }: Place) => {
 
 /** How late an answer was, in milliseconds after the deadline of its run. */
 async function lateness(engine: Engine, id: string): Promise<number> {
-  const deadline = engine.history(id).find((event) => event.type === "started")?.deadline ?? Number.NaN;
+  const deadline =
+    (await engine.history(id)).find((event) => event.type === "started")?.deadline ?? Number.NaN;
   await engine.answer(id);
   return performance.timeOrigin + performance.now() - deadline;
 }

@@ -1,6 +1,16 @@
 import type { Answer, RunEvent, RunStatus } from "@wheelwork/core";
 import { apply, restore, Run, type Call, type RunSnapshot } from "@wheelwork/core/kernel";
-import type { Claim, Commit, RequestRow, RunEvents, Store, StoredAnswer, StoredRun } from "@wheelwork/engine";
+import type {
+  Claim,
+  Commit,
+  DueRuns,
+  Found,
+  RequestRow,
+  RunEvents,
+  Store,
+  StoredAnswer,
+  StoredRun,
+} from "@wheelwork/engine";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 
 /** What the rows layout does with histories: nothing (a bound for it), or a row for each run that a batch changed. */
@@ -86,19 +96,23 @@ export class RowsStore implements Store {
     }
   }
 
-  dueRuns(after: { readonly due: number; readonly key: string }, before: number, limit: number): StoredRun[] {
+  dueRuns(after: { readonly due: number; readonly key: string }, before: number, limit: number): DueRuns {
     const sql = `SELECT * FROM run WHERE open_calls = 0 AND (due, key) > (?, ?) AND due < ? ORDER BY due, key LIMIT ?`;
     const rows = this.#statement(sql).all(after.due, after.key, before, limit);
-    return rows.map((row) => this.#toRun(row as Row, []));
+    const next = this.#statement(
+      "SELECT due FROM run WHERE open_calls = 0 AND due >= ? ORDER BY due LIMIT 1",
+    ).get(before);
+    return {
+      runs: rows.map((row) => this.#toRun(row as Row, [])),
+      next: next === undefined ? undefined : Number(next["due"]),
+    };
   }
 
-  nextDue(from: number): number | undefined {
-    const sql = "SELECT due FROM run WHERE open_calls = 0 AND due >= ? ORDER BY due LIMIT 1";
-    const row = this.#statement(sql).get(from);
-    return row === undefined ? undefined : Number(row["due"]);
+  find(keys: readonly string[]): Found[] {
+    return keys.map((key) => ({ run: this.#findRun(key), answer: this.#findAnswer(key) }));
   }
 
-  run(key: string): StoredRun | undefined {
+  #findRun(key: string): StoredRun | undefined {
     const row = this.#statement("SELECT * FROM run WHERE key = ?").get(key) as Row | undefined;
     if (row === undefined) return undefined;
     const calls = this.#statement("SELECT * FROM call WHERE run = ? ORDER BY number").all(
@@ -107,7 +121,7 @@ export class RowsStore implements Store {
     return this.#toRun(row, calls as Row[]);
   }
 
-  answer(key: string): StoredAnswer | undefined {
+  #findAnswer(key: string): StoredAnswer | undefined {
     const row = this.#statement("SELECT * FROM request WHERE key = ?").get(key) as Row | undefined;
     if (row === undefined) return undefined;
     return {
@@ -274,7 +288,7 @@ export class RowsStore implements Store {
 
   #mirrored(key: string): Mirror | undefined {
     const row = this.#statement("SELECT id FROM run WHERE key = ?").get(key);
-    const stored = row === undefined ? undefined : this.run(key);
+    const stored = row === undefined ? undefined : this.#findRun(key);
     if (row === undefined || stored === undefined) return undefined;
     const mirror = { run: restore(key, stored.snapshot), id: Number(row["id"]) };
     this.#live.set(key, mirror);

@@ -72,8 +72,8 @@ class Bench {
     return rules.map(({ ruleid }) => ruleid);
   }
 
-  statesOf(id: string): string[] {
-    const events = this.system.engine.history(id);
+  async statesOf(id: string): Promise<string[]> {
+    const events = await this.system.engine.history(id);
     return events.flatMap((event) => (event.type === "entered" ? [event.state] : []));
   }
 }
@@ -118,7 +118,7 @@ test("the seed's four requests, in its order and with one flowid, leave exactly 
   expect(bench.system.floodlight.rules()).toHaveLength(10);
   expect(bench.rulesOf(happy.id)).toEqual(upTo(10));
 
-  expect(bench.statesOf(happy.id)).toEqual([
+  expect(await bench.statesOf(happy.id)).toEqual([
     "Initialized",
     "ResourceAllocated",
     "InstallingRules",
@@ -127,7 +127,12 @@ test("the seed's four requests, in its order and with one flowid, leave exactly 
     "Finished",
   ]);
   for (const { id } of [inHub, inWorker, inFloodlight]) {
-    expect(bench.statesOf(id)).toEqual(["Initialized", "ResourceAllocated", "InstallingRules", ...cleanUp]);
+    expect(await bench.statesOf(id)).toEqual([
+      "Initialized",
+      "ResourceAllocated",
+      "InstallingRules",
+      ...cleanUp,
+    ]);
   }
 });
 
@@ -233,14 +238,14 @@ test("without a free meter nothing is begun; the meter of a failed flow is given
     code: "resource-error",
     message: "error on resource allocation: no meter is left",
   });
-  expect(bench.statesOf(refused.id)).toEqual(["Initialized", "ResourceAllocated", "FinishedWithError"]);
+  expect(await bench.statesOf(refused.id)).toEqual(["Initialized", "ResourceAllocated", "FinishedWithError"]);
 });
 
 test("a cancel compensates: rules are removed and resources released", async () => {
   const bench = await Bench.open({ meters: 1, flow: { deadlineMs: 20_000, workerTimeoutMs: 5_000 } });
   const { engine } = bench.system;
   const { id } = await engine.submit("flow-create", { flowid: "f", length: 10, error: 0 });
-  while (engine.request(id).state !== "InstallingRules") await sleep(1);
+  while ((await engine.request(id)).state !== "InstallingRules") await sleep(1);
   expect(await engine.cancel(id)).toBe("accepted");
   expect(await engine.answer(id)).toEqual({
     kind: "error",
@@ -248,7 +253,12 @@ test("a cancel compensates: rules are removed and resources released", async () 
     message: "cancelled on request",
     details: clean,
   });
-  expect(bench.statesOf(id)).toEqual(["Initialized", "ResourceAllocated", "InstallingRules", ...cleanUp]);
+  expect(await bench.statesOf(id)).toEqual([
+    "Initialized",
+    "ResourceAllocated",
+    "InstallingRules",
+    ...cleanUp,
+  ]);
   expect(await engine.cancel(id)).toBe("ended");
   expect((await bench.create({ flowid: "g", length: 1 })).answer.kind).toBe("result");
 });
@@ -316,7 +326,7 @@ test("no removal goes out while an install may still land", async () => {
   const bench = await Bench.open({ bus, floodlight: { switches: 1, tableSize: 1 } });
   const { id, answer } = await bench.create({ flowid: "f", length: 3 });
   expect(answer).toMatchObject({ code: "worker-error", details: clean });
-  const events = bench.system.engine.history(id);
+  const events = await bench.system.engine.history(id);
   const removing = events.findIndex((event) => event.type === "entered" && event.state === "RemovingRules");
   const installing = events.findIndex(
     (event) => event.type === "entered" && event.state === "InstallingRules",
@@ -414,7 +424,7 @@ test("what a flow is: in progress, up or down, also after a restart", async () =
   expect(await get("f")).toBeUndefined();
   const { engine } = bench.system;
   const { id } = await engine.submit("flow-create", { flowid: "f", length: 12, error: 0 });
-  while (engine.request(id).state !== "InstallingRules") await sleep(1);
+  while ((await engine.request(id)).state !== "InstallingRules") await sleep(1);
   expect(await get("f")).toEqual({
     flowid: "f",
     state: "IN_PROGRESS",

@@ -35,8 +35,7 @@ async function place(
   const { id } = await engine.submit(order, request, { key: request.number });
   await then?.(id);
   const answer = await engine.answer(id);
-  const states = engine
-    .history(id)
+  const states = (await engine.history(id))
     .flatMap((event) => (event.type === "entered" ? [event.state] : []))
     .join(" → ");
   console.log(`\n${what}: ${JSON.stringify(answer)}\n  ${states}`);

@@ -93,8 +93,8 @@ function expectConserved(
   expect(places).toEqual(expected);
 }
 
-const statesOf = (engine: Engine, id: string): string[] =>
-  engine.history(id).flatMap((event) => (event.type === "entered" ? [event.state] : []));
+const statesOf = async (engine: Engine, id: string): Promise<string[]> =>
+  (await engine.history(id)).flatMap((event) => (event.type === "entered" ? [event.state] : []));
 
 describe("an order", () => {
   it("is reserved, paid, shipped and confirmed", async () => {
@@ -203,7 +203,7 @@ describe("money and stock are conserved", () => {
     const engine = await open({ charge: { after: () => Promise.reject(new Error("the line is dead")) } });
     const { id } = await engine.submit(order, small);
     expect(await engine.answer(id)).toMatchObject({ kind: "error", code: "unavailable" });
-    expect(statesOf(engine, id)).toEqual([
+    expect(await statesOf(engine, id)).toEqual([
       "Reserving",
       "Reserved",
       "Paying",

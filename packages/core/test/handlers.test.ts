@@ -213,10 +213,10 @@ function once(): { readonly happened: Promise<void>; readonly happens: () => voi
 }
 
 /** The states of a run; each was reached along an edge that its hub's chart declares (I14). */
-function statesOf(engine: Engine, of: AnyHub, id: string): string[] {
+async function statesOf(engine: Engine, of: AnyHub, id: string): Promise<string[]> {
   const { chart, initial } = of.definition;
   const states: string[] = [];
-  for (const event of engine.history(id)) {
+  for (const event of await engine.history(id)) {
     if (event.type !== "entered") continue;
     const from = states.at(-1);
     const row = from === undefined ? undefined : chart[from];
@@ -227,8 +227,8 @@ function statesOf(engine: Engine, of: AnyHub, id: string): string[] {
   return states;
 }
 
-const eventsOf = <T extends RunEvent["type"]>(engine: Engine, id: string, type: T) =>
-  engine.history(id).filter((event): event is Extract<RunEvent, { type: T }> => event.type === type);
+const eventsOf = async <T extends RunEvent["type"]>(engine: Engine, id: string, type: T) =>
+  (await engine.history(id)).filter((event): event is Extract<RunEvent, { type: T }> => event.type === type);
 
 describe("a hub by handlers", () => {
   it("calls, hears of each call by its tag, and replies", async () => {
@@ -239,7 +239,7 @@ describe("a hub by handlers", () => {
       value: { tickets: { Rome: "to Rome", Oslo: "to Oslo", Bern: "to Bern" } },
     });
     expect(calls).toEqual(["book Rome", "book Oslo", "book Bern"]);
-    expect(statesOf(engine, trip, id)).toEqual(["Working", "Done"]);
+    expect(await statesOf(engine, trip, id)).toEqual(["Working", "Done"]);
   });
 
   it("replies in its first turn", async () => {
@@ -298,7 +298,7 @@ describe("a hub by handlers", () => {
     const { id } = await engine.submit(trip, { stops: ["Rome"] });
     expect(await engine.answer(id)).toMatchObject({ kind: "result" });
     expect(keys).toEqual([`${id}/0`, `${id}/0`, `${id}/0`]);
-    expect(eventsOf(engine, id, "failed")).toHaveLength(2);
+    expect(await eventsOf(engine, id, "failed")).toHaveLength(2);
   });
 
   it("gives a call an idempotency key of its own", async () => {
@@ -347,7 +347,7 @@ describe("a hub by handlers", () => {
     const undeclared = failing("unheard-of" as "full");
     const { engine } = await open([undeclared]);
     const { id } = await engine.submit(undeclared, { stops: [] });
-    expect(engine.request(id)).toMatchObject({
+    expect(await engine.request(id)).toMatchObject({
       status: "incident",
       incident: { error: { code: "WW_INVALID_REPLY" } },
     });
@@ -368,7 +368,7 @@ describe("a hub by handlers", () => {
     );
     const { engine } = await open([looking]);
     const { id } = await engine.submit(looking, { stops: ["Rome"] });
-    expect(engine.request(id).data).toMatchObject({ stops: ["Rome"], tickets: {} });
+    expect((await engine.request(id)).data).toMatchObject({ stops: ["Rome"], tickets: {} });
     expect(seen).toEqual({ stops: ["Rome"], tickets: {}, failure: "", notDropped: [] });
   });
 });
@@ -384,8 +384,8 @@ describe("the clean-up", () => {
       details: { notDropped: [] },
     });
     expect(calls).toEqual(["book Rome", "book Oslo", "drop Rome", "drop Oslo"]);
-    expect(statesOf(engine, trip, id)).toEqual(["Working", "CleaningUp", "Done"]);
-    expect(engine.request(id).status).toBe("ended");
+    expect(await statesOf(engine, trip, id)).toEqual(["Working", "CleaningUp", "Done"]);
+    expect((await engine.request(id)).status).toBe("ended");
   });
 
   it("follows a cancel, once", async () => {
@@ -411,7 +411,7 @@ describe("the clean-up", () => {
     expect(await engine.answer(id)).toMatchObject({ kind: "error", code: "cancelled" });
     expect(await engine.cancel(id)).toBe("ended");
     expect(calls).toEqual(["book Rome", "drop Rome"]);
-    expect(statesOf(engine, trip, id)).toEqual(["Working", "CleaningUp", "Done"]);
+    expect(await statesOf(engine, trip, id)).toEqual(["Working", "CleaningUp", "Done"]);
   });
 
   it("follows `cleanUp`; what its other calls still report is dropped", async () => {
@@ -430,9 +430,9 @@ describe("the clean-up", () => {
     const { id } = await engine.submit(trip, { stops: ["Rome", "Oslo"] });
     expect(await engine.answer(id)).toMatchObject({ kind: "error", code: "full" });
     expect(calls).toEqual(["book Rome", "book Oslo", "drop Rome", "drop Oslo"]);
-    expect(statesOf(engine, trip, id)).toEqual(["Working", "CleaningUp", "Done"]);
+    expect(await statesOf(engine, trip, id)).toEqual(["Working", "CleaningUp", "Done"]);
     // The three that counted: the failed booking ended its state, so only the drops are recorded besides it.
-    expect(eventsOf(engine, id, "settled").map(({ call }) => call)).toEqual([0, 2, 3]);
+    expect((await eventsOf(engine, id, "settled")).map(({ call }) => call)).toEqual([0, 2, 3]);
   });
 
   it("that takes longer than cleanUpMs ends with a timeout", async () => {
@@ -444,7 +444,7 @@ describe("the clean-up", () => {
       code: "WW_TIMEOUT",
       message: "hasty did not clean up in its time",
     });
-    expect(statesOf(engine, hasty, id)).toEqual(["Working", "CleaningUp", "GivenUp"]);
+    expect(await statesOf(engine, hasty, id)).toEqual(["Working", "CleaningUp", "GivenUp"]);
     expect(hasty.definition.answerBy).toBe("hasty answers each request within 10050 ms");
   });
 
@@ -516,7 +516,7 @@ describe("signals", () => {
     expect(await engine.answer(id)).toMatchObject({
       value: { tickets: { "to Rome": "to Rome", "to Oslo": "to Oslo" } },
     });
-    expect(statesOf(engine, guided, id)).toEqual(["Working", "Done"]);
+    expect(await statesOf(engine, guided, id)).toEqual(["Working", "Done"]);
   });
 
   it("sent twice count once", async () => {
@@ -584,7 +584,7 @@ describe("what a handler must not do parks its run, and its answer comes all the
     const { id } = await engine.submit(wrongHub, { stops: [] });
     const other = engine.call(trip, { stops: ["Rome"] });
     expect(await engine.answer(left.id)).toMatchObject({ kind: "timeout", code: "WW_TIMEOUT" });
-    expect(engine.request(id)).toMatchObject({
+    expect(await engine.request(id)).toMatchObject({
       status: "incident",
       incident: { error: { message: expect.stringMatching(message) as string } },
     });
@@ -594,11 +594,11 @@ describe("what a handler must not do parks its run, and its answer comes all the
     corrected = true;
     await engine.retry(id);
     expect(await engine.answer(id)).toEqual({ kind: "result", value: { tickets: { corrected: "yes" } } });
-    expect(statesOf(engine, wrongHub, id)).toEqual(["Working", "Done"]);
+    expect(await statesOf(engine, wrongHub, id)).toEqual(["Working", "Done"]);
 
     // After its answer, a retry only cleans up.
     await engine.retry(left.id);
-    expect(statesOf(engine, wrongHub, left.id)).toEqual(["Working", "CleaningUp", "Done"]);
+    expect(await statesOf(engine, wrongHub, left.id)).toEqual(["Working", "CleaningUp", "Done"]);
     expect(await engine.answer(left.id)).toMatchObject({ kind: "timeout" });
   });
 
@@ -610,7 +610,7 @@ describe("what a handler must not do parks its run, and its answer comes all the
     );
     const { engine } = await open([again]);
     const { id } = await engine.submit(again, { stops: [] });
-    expect(engine.request(id)).toMatchObject({
+    expect(await engine.request(id)).toMatchObject({
       status: "incident",
       incident: { error: { code: "WW_DEFECT" } },
     });
@@ -644,7 +644,7 @@ describe("over a stop, and a new engine on the same file", () => {
     expect(await second.engine.call(trip, { stops: ["Rome", "Oslo"] }, { key: "one" })).toMatchObject({
       kind: "result",
     });
-    expect(statesOf(second.engine, trip, id)).toEqual(["Working", "Done"]);
+    expect(await statesOf(second.engine, trip, id)).toEqual(["Working", "Done"]);
   });
 
   it.each(["deadline", "cancel", "request"] as const)("the clean-up goes on, after %s", async (cause) => {
@@ -668,7 +668,7 @@ describe("over a stop, and a new engine on the same file", () => {
     const code = { deadline: "late", cancel: "cancelled", request: "full" }[cause satisfies CleanUpCause];
     expect(await second.engine.answer(id)).toMatchObject({ kind: "error", code });
     expect(second.calls).toEqual(["drop Rome"]);
-    expect(statesOf(second.engine, trip, id)).toEqual(["Working", "CleaningUp", "Done"]);
+    expect(await statesOf(second.engine, trip, id)).toEqual(["Working", "CleaningUp", "Done"]);
   });
 
   it("a deadline that passed meanwhile leads to the clean-up", async () => {
@@ -705,7 +705,7 @@ describe("a chart and handlers", () => {
       const { id } = await engine.submit(serving, { stops: [...stops] }, options);
       if (cancel === true) await engine.cancel(id);
       answers.push(await engine.answer(id));
-      expect(statesOf(engine, serving, id).length).toBeGreaterThan(1);
+      expect((await statesOf(engine, serving, id)).length).toBeGreaterThan(1);
     }
     expect(answers[0]).toBeDefined();
     expect(answers[0]).toEqual(answers[1]);

@@ -60,7 +60,7 @@ test("signals that came before their wait count in their order, those that stay 
   await engine.signal(id, "name", "a");
   await engine.signal(id, "name", "b");
   resolve();
-  await expect.poll(() => engine.request(id).data).toMatchObject({ names: ["a", "b"] });
+  await expect.poll(async () => (await engine.request(id)).data).toMatchObject({ names: ["a", "b"] });
   await engine.signal(id, "name", "c");
   expect(await engine.answer(id)).toEqual({ kind: "result", value: { names: ["a", "b", "c"] } });
 });
@@ -68,10 +68,10 @@ test("signals that came before their wait count in their order, those that stay 
 test("signals that came while the run was parked count after its retry", async () => {
   const engine = await engineWith(Promise.resolve());
   const { id } = await engine.submit(collect, { wanted: 3 });
-  await expect.poll(() => engine.request(id).state).toBe("Collecting");
+  await expect.poll(async () => (await engine.request(id)).state).toBe("Collecting");
   broken = true;
   await engine.signal(id, "name", "a");
-  expect(engine.request(id).status).toBe("incident");
+  expect((await engine.request(id)).status).toBe("incident");
   await engine.signal(id, "name", "b");
   await engine.signal(id, "name", "c");
   broken = false;

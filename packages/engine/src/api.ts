@@ -89,15 +89,15 @@ export interface Engine {
   /** Submits and waits for the answer. */
   call<I, O, E extends string>(hub: Hub<I, O, E>, request: I, options?: SubmitOptions): Promise<Answer<O, E>>;
   /** @throws WheelworkError WW_NOT_FOUND. */
-  request(id: string): RequestView;
+  request(id: string): Promise<RequestView>;
   requests(filter?: {
     readonly status?: RunStatus;
     readonly hub?: string;
     readonly limit?: number;
     readonly cursor?: string;
-  }): RequestPage;
+  }): Promise<RequestPage>;
   /** All that happened to a request, oldest first. @throws WheelworkError WW_NOT_FOUND. */
-  history(id: string): readonly RunEvent[];
+  history(id: string): Promise<readonly RunEvent[]>;
   /** Asks a run to end early. @throws WheelworkError WW_NOT_FOUND. */
   cancel(id: string, options?: { readonly commandId?: string }): Promise<CommandResult>;
   /** Sends a signal to a run. @throws WheelworkError WW_NOT_FOUND, WW_SIGNAL_UNKNOWN, WW_INVALID_INPUT. */

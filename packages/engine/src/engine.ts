@@ -16,7 +16,7 @@ import {
   type HubDefinition,
   type Ignored,
   type Input,
-  type Run,
+  Run,
 } from "@wheelwork/core/kernel";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { hostname } from "node:os";
@@ -136,7 +136,7 @@ class EmbeddedEngine implements Engine {
     try {
       await this.#shard.start();
     } catch (error) {
-      if (this.#ownsStore) this.#store.close();
+      if (this.#ownsStore) await this.#store.close();
       throw error;
     }
     this.#schedulePurge(1000);
@@ -150,7 +150,7 @@ class EmbeddedEngine implements Engine {
   async #stop(): Promise<void> {
     this.#cancelPurge();
     await this.#shard.stop();
-    if (this.#ownsStore) this.#store.close();
+    if (this.#ownsStore) await this.#store.close();
   }
 
   submit<I>(hub: Hub<I> | string, request: I, options: SubmitOptions = {}): Promise<Submitted> {
@@ -181,14 +181,40 @@ class EmbeddedEngine implements Engine {
     });
   }
 
-  answer(id: string, options: { readonly waitMs?: number } = {}): Promise<Answer | undefined> {
+  async answer(id: string, options: { readonly waitMs?: number } = {}): Promise<Answer | undefined> {
+    this.#demandOpen();
     const { waitMs } = options;
-    return new Promise((resolve, reject) => {
-      const run = this.#run(id);
-      const answer = run === undefined ? this.#stored(id)?.answer : run.answer;
-      if (answer !== undefined && (run === undefined || this.#shard.isCommitted(id))) return resolve(answer);
-      if (run === undefined) return reject(this.#missing(id));
-      if (waitMs === 0) return resolve(undefined);
+    const run = this.#shard.find(id);
+    if (run !== undefined) {
+      const answer = this.#answerOf(run);
+      if (answer !== undefined || waitMs === 0) return answer;
+      return this.#wait(id, waitMs).answer;
+    }
+    // The wait begins before the store is asked, or an answer that is given meanwhile would be missed.
+    const { answer, end } = this.#wait(id, waitMs);
+    answer.catch(() => {});
+    try {
+      const known = await this.#shard.look(id);
+      if (known === undefined) throw this.#missing(id);
+      const given = this.#answerOf(known);
+      if (given === undefined && waitMs !== 0) return await answer;
+      return given;
+    } finally {
+      end();
+    }
+  }
+
+  /** An answer that is committed. */
+  #answerOf(known: Run | StoredAnswer): Answer | undefined {
+    return known instanceof Run && !this.#shard.isCommitted(known.key) ? undefined : known.answer;
+  }
+
+  #wait(
+    id: string,
+    waitMs: number | undefined,
+  ): { readonly answer: Promise<Answer | undefined>; readonly end: () => void } {
+    let end = (): void => {};
+    const answer = new Promise<Answer | undefined>((resolve, reject) => {
       let cancelTimer = (): void => {};
       const forget = this.#shard.wait(id, {
         resolve: (given) => {
@@ -200,12 +226,17 @@ class EmbeddedEngine implements Engine {
           reject(error);
         },
       });
+      end = () => {
+        cancelTimer();
+        forget();
+      };
       if (waitMs === undefined) return;
       cancelTimer = this.#clock.after(Math.min(waitMs, 2 ** 31 - 1), () => {
         forget();
         resolve(undefined);
       });
     });
+    return { answer, end };
   }
 
   async call<I, O, E extends string>(
@@ -217,15 +248,12 @@ class EmbeddedEngine implements Engine {
     return (await this.answer(id)) as Answer<O, E>;
   }
 
-  request(id: string): RequestView {
-    const run = this.#run(id);
-    if (run !== undefined) return viewOfRun(run, this.#shard.isCommitted(id));
-    const stored = this.#stored(id);
-    if (stored === undefined) throw this.#missing(id);
-    return viewOfAnswer(stored);
+  async request(id: string): Promise<RequestView> {
+    const known = await this.#known(id);
+    return known instanceof Run ? viewOfRun(known, this.#shard.isCommitted(id)) : viewOfAnswer(known);
   }
 
-  requests(filter: Parameters<Engine["requests"]>[0] = {}): RequestPage {
+  async requests(filter: Parameters<Engine["requests"]>[0] = {}): Promise<RequestPage> {
     const { status, hub, cursor, limit = 50 } = filter;
     if (!Number.isInteger(limit) || limit < 1 || limit > 1000) {
       throw new WheelworkError("WW_INVALID_REQUEST", "limit is not valid", {
@@ -236,24 +264,31 @@ class EmbeddedEngine implements Engine {
     if (this.#shard.status === "store-lost") throw unavailable();
     const before = cursor === undefined ? undefined : readCursor(cursor);
     const merged = new Map<string, RequestRow>();
-    for (const run of this.#shard.liveRuns()) {
-      if (run.parent !== undefined || run.hub.startsWith("tell:")) continue;
-      if ((status !== undefined && run.status !== status) || (hub !== undefined && run.hub !== hub)) continue;
+    const addLive = (run: Run): void => {
+      if (run.parent !== undefined || run.hub.startsWith("tell:")) return;
+      if ((status !== undefined && run.status !== status) || (hub !== undefined && run.hub !== hub)) return;
       if (before === undefined || isBefore(run, before)) merged.set(run.key, run);
-    }
+    };
+    for (const run of this.#shard.liveRuns()) addLive(run);
     // Rows of runs that have changed since the last checkpoint do not count: more are read, until none can lack.
     let found = 0;
     for (let from = before; found <= limit;) {
-      const rows = this.#store.list({
+      const rows = await this.#store.list({
         limit: limit + 1,
         ...(status === undefined ? {} : { status }),
         ...(hub === undefined ? {} : { hub }),
         ...(from === undefined ? {} : { before: from }),
       });
       for (const row of rows) {
-        if (merged.has(row.key) || !this.#shard.isListed(row)) continue;
-        merged.set(row.key, row);
-        found++;
+        if (merged.has(row.key)) continue;
+        if (this.#shard.isListed(row)) {
+          merged.set(row.key, row);
+          found++;
+        } else {
+          // It may have come into memory while the store was asked.
+          const run = this.#shard.find(row.key);
+          if (run !== undefined) addLive(run);
+        }
       }
       from = rows.at(-1);
       if (rows.length <= limit) break;
@@ -275,9 +310,9 @@ class EmbeddedEngine implements Engine {
       : { items: page };
   }
 
-  history(id: string): readonly RunEvent[] {
-    if (this.#run(id) === undefined && this.#stored(id) === undefined) throw this.#missing(id);
-    return [...this.#store.history(id), ...this.#shard.unsavedHistory(id)];
+  async history(id: string): Promise<readonly RunEvent[]> {
+    await this.#known(id);
+    return this.#shard.history(id);
   }
 
   cancel(id: string, options: { readonly commandId?: string } = {}): Promise<CommandResult> {
@@ -290,8 +325,7 @@ class EmbeddedEngine implements Engine {
     payload: unknown,
     options: { readonly commandId?: string } = {},
   ): Promise<CommandResult> {
-    const hub = this.#run(id)?.hub ?? this.#stored(id)?.hub;
-    if (hub === undefined) throw this.#missing(id);
+    const { hub } = await this.#known(id);
     const signals = this.#definitions.get(hub)?.signals ?? {};
     const schema: Schema | undefined = Object.hasOwn(signals, name) ? signals[name] : undefined;
     if (schema === undefined) {
@@ -334,23 +368,17 @@ class EmbeddedEngine implements Engine {
   }
 
   async #command(id: string, input: Input): Promise<CommandResult> {
-    if (this.#run(id) === undefined && this.#stored(id) === undefined) throw this.#missing(id);
-    return commandResult(id, await this.#shard.command(id, input));
-  }
-
-  /** The run, if it has not ended. While the store is lost, what is in memory may never have been committed. */
-  #run(id: string): Run | undefined {
     this.#demandOpen();
-    return this.#shard.status === "store-lost" ? undefined : this.#shard.find(id);
+    const ignored = await this.#shard.command(id, input);
+    if (ignored === "unknown") throw notFound(id);
+    return commandResult(id, ignored);
   }
 
-  #stored(id: string): StoredAnswer | undefined {
-    if (this.#shard.status !== "store-lost") return this.#store.answer(id);
-    try {
-      return this.#store.answer(id);
-    } catch {
-      return undefined;
-    }
+  async #known(id: string): Promise<Run | StoredAnswer> {
+    this.#demandOpen();
+    const known = await this.#shard.look(id);
+    if (known === undefined) throw this.#missing(id);
+    return known;
   }
 
   /** While the store is lost, nobody is told that a request that was accepted does not exist. */

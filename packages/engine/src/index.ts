@@ -12,17 +12,21 @@ export { LocalBus } from "./bus.ts";
 export { createEngine, type EngineOptions } from "./engine.ts";
 export { consoleLogger, type LoggerOptions } from "./logger.ts";
 export type {
+  Batch,
   Bus,
   Checkpoint,
   Claim,
   Clock,
   Commit,
+  DueRuns,
   EngineSignal,
+  Found,
   Logger,
   MaybePromise,
   Message,
   RequestFilter,
   RequestRow,
+  Rows,
   RunEvents,
   Store,
   StoredAnswer,

@@ -39,7 +39,7 @@ export interface StoredRun {
   readonly state: string;
   readonly createdAt: number;
   readonly answeredAt: number | undefined;
-  /** The run is loaded at claim: it has open calls. */
+  /** The run must be in memory: it has open calls, or is the child of one that has. */
   readonly hot: boolean;
   /** When the run is due next, at the earliest; undefined: never. */
   readonly due: number | undefined;
@@ -125,40 +125,64 @@ export interface RequestRow {
   readonly answeredAt: number | undefined;
 }
 
+/** What is stored under a key. */
+export interface Found {
+  /** The run as of the last checkpoint that wrote it; it may have moved on, or ended, since. */
+  readonly run: StoredRun | undefined;
+  readonly answer: StoredAnswer | undefined;
+}
+
+/** Stored runs that are due. */
+export interface DueRuns {
+  readonly runs: readonly StoredRun[];
+  /** When the next run after these is due; undefined: none is. Only known where `runs` is shorter than the limit. */
+  readonly next: number | undefined;
+}
+
+/** A batch of the journal. */
+export interface Batch {
+  readonly seq: number;
+  readonly entries: readonly RunEvents[];
+}
+
+/** What a store hands out one by one; a store over a network page by page behind it. */
+export type Rows<T> = Iterable<T> | AsyncIterable<T>;
+
 /**
- * A durable home for the runs of one shard. All that the engine knows must be rebuilt from it.
- * Errors of `commit` mean that the outcome is unknown: the owner drops its memory and claims anew.
+ * A durable home for the runs of one shard. All that the engine knows must be rebuilt from it. What it gives at once, the
+ * loop goes on with at once; what it promises, the loop waits for.
+ * Any error means that the outcome is unknown: the owner drops its memory and claims anew.
  */
 export interface Store {
   /** Takes the shard over: no earlier owner can commit from now on (I21). */
   claim(owner: string): MaybePromise<Claim>;
   /** The journal since the last checkpoint, batch by batch. */
-  journal(): Iterable<{ readonly seq: number; readonly entries: readonly RunEvents[] }>;
+  journal(): Rows<Batch>;
   /** The hubs and versions of the runs at the last checkpoint, without those runs that have ended since. */
-  hubVersions(ended: ReadonlySet<string>): readonly { readonly hub: string; readonly version: number }[];
-  /** Runs with open calls, at the last checkpoint. */
-  hotRuns(): Iterable<StoredRun>;
-  /** Runs without open calls that are due after a place and before a time, in the order (due, key). */
+  hubVersions(
+    ended: ReadonlySet<string>,
+  ): MaybePromise<readonly { readonly hub: string; readonly version: number }[]>;
+  /** Runs that must be in memory, at the last checkpoint. */
+  hotRuns(): Rows<StoredRun>;
+  /** Runs that are not hot and are due after a place and before a time, in the order (due, key), `limit` at most. */
   dueRuns(
     after: { readonly due: number; readonly key: string },
     before: number,
     limit: number,
-  ): readonly StoredRun[];
-  /** The earliest time at which a stored run is due, not before `from`. */
-  nextDue(from: number): number | undefined;
-  run(key: string): StoredRun | undefined;
-  answer(key: string): StoredAnswer | undefined;
+  ): MaybePromise<DueRuns>;
+  /** What is stored under each key, in the order of the keys. */
+  find(keys: readonly string[]): MaybePromise<readonly Found[]>;
   /** A run's history as far as it is stored: what a live run did since a checkpoint is not in it. */
-  history(key: string): readonly RunEvent[];
+  history(key: string): MaybePromise<readonly RunEvent[]>;
   /** Requests whose run is in the store, live or ended. */
-  list(filter: RequestFilter): readonly RequestRow[];
+  list(filter: RequestFilter): MaybePromise<readonly RequestRow[]>;
   commit(commit: Commit): MaybePromise<void>;
   /**
    * Deletes answers and histories of runs that ended before a time; how many things it deleted, `limit` at most: as many
    * as that, and there is more to delete.
    */
   purge(endedBefore: number, limit: number): MaybePromise<number>;
-  close(): void;
+  close(): MaybePromise<void>;
 }
 
 /** A logger: what the engine needs of pino. */

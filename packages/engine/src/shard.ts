@@ -18,13 +18,17 @@ import {
 } from "@wheelwork/core/kernel";
 import { Attempt, invalid, isJson, WorkerHost } from "./host.ts";
 import type {
+  Batch,
   Bus,
   Checkpoint,
   Claim,
   Clock,
   Commit,
+  DueRuns,
   EngineSignal,
+  Found,
   Logger,
+  MaybePromise,
   RequestRow,
   RunEvents,
   Store,
@@ -53,10 +57,13 @@ interface InputItem {
   readonly key: string;
   readonly input: Input;
   readonly done?: {
-    readonly resolve: (ignored: Ignored | undefined) => void;
+    readonly resolve: (ignored: Unheeded | undefined) => void;
     readonly reject: (error: WheelworkError) => void;
   };
 }
+
+/** Why a command changed nothing; `unknown`: there is no such run, and never was. */
+export type Unheeded = Ignored | "unknown";
 
 interface SpawnItem {
   readonly kind: "spawn";
@@ -122,7 +129,7 @@ interface Effects {
   readonly closed: Call[];
   readonly answered: Live[];
   readonly accepted: { readonly item: RequestItem; readonly known: boolean }[];
-  readonly commanded: { readonly item: InputItem; readonly ignored: Ignored | undefined }[];
+  readonly commanded: { readonly item: InputItem; readonly ignored: Unheeded | undefined }[];
 }
 
 const emptyEffects = (): Effects => ({ attempts: [], closed: [], answered: [], accepted: [], commanded: [] });
@@ -150,13 +157,19 @@ export class Shard {
   #monotonicBase = 0;
   #lastNow = 0;
   #scheduled = false;
-  #committing: Promise<void> | undefined = undefined;
+  /** The store reads or commits for a batch; no other batch is decided meanwhile. */
+  #waiting: Promise<void> | undefined = undefined;
+  /** What is stored under the keys that the inputs of this batch name. */
+  readonly #found = new Map<string, Found>();
+  /** How many inputs a batch may have: fewer after a failure, in case it was too big. */
+  #batchInputs: number;
   #cancelTimer: (() => void) | undefined = undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #eventsSinceCheckpoint = 0;
   /** Stored runs that are due before this place are in memory. */
   #loadedTo = { due: 0, key: "" };
-  #scan = new Callback();
+  /** When to look in the store for runs that are due. */
+  #scanAt = Number.POSITIVE_INFINITY;
   #touched: Live[] = [];
   #effects = emptyEffects();
   #answers: Live[] = [];
@@ -167,6 +180,7 @@ export class Shard {
 
   constructor(options: ShardOptions) {
     this.#options = options;
+    this.#batchInputs = options.limits.batchInputs;
     this.#host = new WorkerHost(
       options.workers,
       options.bus,
@@ -205,7 +219,7 @@ export class Shard {
 
   /** Claims the shard, loads what is open, and goes on with it. */
   async start(): Promise<void> {
-    await this.#load();
+    await this.#recall();
     if (this.#status !== "starting") return;
     this.#host.attach();
     this.#status = "running";
@@ -217,7 +231,10 @@ export class Shard {
     if (this.#status === "stopped") return;
     const working = this.#status === "running";
     this.#status = "stopping";
-    if (working) await this.#settleInbox();
+    if (working) {
+      await this.#settleInbox();
+      await this.#lastCheckpoint();
+    }
     this.#status = "stopped";
     this.#host.detach();
     this.#host.endAll();
@@ -252,7 +269,7 @@ export class Shard {
   }
 
   /** Gives a command to a run; what it gives back is why it changed nothing, or undefined. */
-  command(key: string, input: Input): Promise<Ignored | undefined> {
+  command(key: string, input: Input): Promise<Unheeded | undefined> {
     return new Promise((resolve, reject) => {
       const refusal = this.#refusal();
       if (refusal !== undefined) return reject(refusal);
@@ -271,13 +288,32 @@ export class Shard {
     };
   }
 
-  /** A run that has not ended, as it is now; undefined if the shard has none under this key. */
+  /** A run in memory; undefined while the store is lost, since it may never have been committed. */
   find(key: string): Run | undefined {
-    const live = this.#live.get(key);
-    if (live !== undefined) return live.run;
-    if (this.#endedStored.has(key)) return undefined;
-    const stored = this.#options.store.run(key);
-    return stored === undefined ? undefined : restore(key, stored.snapshot);
+    return this.#status === "store-lost" ? undefined : this.#live.get(key)?.run;
+  }
+
+  /** What is known of a request: its run, or else its answer. */
+  async look(key: string): Promise<Run | StoredAnswer | undefined> {
+    const before = this.find(key);
+    if (before !== undefined) return before;
+    const [found] = await this.#read(key);
+    // While the store was asked, the run may have come into memory, and moved on.
+    const run = this.find(key);
+    if (run !== undefined) return run;
+    const { run: stored, answer } = found ?? { run: undefined, answer: undefined };
+    if (stored === undefined || this.#status === "store-lost" || this.#endedStored.has(key)) return answer;
+    return restore(key, stored.snapshot);
+  }
+
+  async #read(key: string): Promise<readonly Found[]> {
+    try {
+      return await this.#options.store.find([key]);
+    } catch (error) {
+      // The loop will notice by itself; whoever asks is told that it is for now.
+      if (this.#status === "store-lost") return [];
+      throw error;
+    }
   }
 
   /** Whether the answer that `find` shows is committed. */
@@ -286,9 +322,17 @@ export class Shard {
     return live === undefined || !this.#effects.answered.includes(live);
   }
 
-  /** The part of a run's history that is only in memory (and in the journal). */
-  unsavedHistory(key: string): readonly RunEvent[] {
-    return this.#live.get(key)?.history ?? [];
+  /** All that is committed of what happened to a run. */
+  async history(key: string): Promise<readonly RunEvent[]> {
+    for (;;) {
+      const before = this.#live.get(key)?.history;
+      const stored = await this.#options.store.history(key);
+      const live = this.#live.get(key);
+      // What was only in memory has been written while the store was asked: it is asked again.
+      if (live?.history !== before) continue;
+      if (live === undefined) return stored;
+      return [...stored, ...(live.stagedFrom < 0 ? live.history : live.history.slice(0, live.stagedFrom))];
+    }
   }
 
   /** The runs in memory: what a list of stored rows must be overlaid with. */
@@ -356,12 +400,60 @@ export class Shard {
   // ---- one batch ----
 
   #turn(): void {
-    if (this.#committing !== undefined || (this.#status !== "running" && this.#status !== "stopping")) return;
-    const { clock, limits, observe } = this.#options;
-    const began = clock.monotonicMs();
-    const items =
-      this.#inbox.length <= limits.batchInputs ? this.#inbox : this.#inbox.slice(0, limits.batchInputs);
-    this.#inbox = items === this.#inbox ? [] : this.#inbox.slice(limits.batchInputs);
+    if (this.#waiting !== undefined || (this.#status !== "running" && this.#status !== "stopping")) return;
+    const began = this.#options.clock.monotonicMs();
+    const most = this.#batchInputs;
+    const items = this.#inbox.length <= most ? this.#inbox : this.#inbox.slice(0, most);
+    this.#inbox = items === this.#inbox ? [] : this.#inbox.slice(most);
+    this.#await(
+      () => this.#load(items),
+      items,
+      () => this.#batch(items, began),
+    );
+  }
+
+  /** Goes on with what the store gives, at once or later; if it fails, all that is in memory is dropped. */
+  #await<T>(ask: () => MaybePromise<T>, items: readonly Item[], next: (given: T) => void): void {
+    let given: MaybePromise<T>;
+    try {
+      given = ask();
+    } catch (error) {
+      return this.#lose(error, items);
+    }
+    if (!(given instanceof Promise)) return next(given);
+    this.#waiting = given.then(
+      (value) => {
+        this.#waiting = undefined;
+        next(value);
+      },
+      (error: unknown) => {
+        this.#waiting = undefined;
+        this.#lose(error, items);
+      },
+    );
+  }
+
+  /** Reads what the batch needs and is not in memory: runs that are due, and what is known under the keys of its inputs. */
+  #load(items: readonly Item[]): MaybePromise<void> {
+    const keys = new Set<string>();
+    for (const item of items) {
+      // Only a run in memory has open calls, so that outcomes need none from the store.
+      const mayBeStored = item.kind === "request" ? !item.fresh : item.done !== undefined;
+      if (mayBeStored && !this.#live.has(item.key)) keys.add(item.key);
+    }
+    const scans = this.#scanAt <= this.now();
+    if (keys.size === 0 && !scans) return;
+    const found = keys.size === 0 ? [] : this.#options.store.find([...keys]);
+    const due = scans ? this.#scan() : undefined;
+    const keep = (list: readonly Found[]): void => {
+      for (const [index, key] of [...keys].entries()) this.#found.set(key, list[index] as Found);
+    };
+    if (!(found instanceof Promise) && !(due instanceof Promise)) return keep(found);
+    return Promise.all([found, due]).then(([list]) => keep(list));
+  }
+
+  #batch(items: readonly Item[], began: number): void {
+    const { clock, observe } = this.#options;
     const now = this.now();
     let due: readonly Callback[] = [];
     let commit: Commit | undefined;
@@ -369,40 +461,34 @@ export class Shard {
       // What waits in the queue goes before what is overdue: an outage must not undo work that is done.
       for (const item of items) this.#take(item, now);
       // But not for ever: a queue that never empties must not hold back the deadlines.
-      due = this.#coordinator.take(this.#inbox.length === 0 ? now : now - mostOverdueMs, limits.batchInputs);
+      const to = this.#inbox.length === 0 ? now : now - mostOverdueMs;
+      due = this.#coordinator.take(to, this.#batchInputs);
       for (const callback of due) this.#callBack(callback, now);
       commit = this.#prepare(now);
     } catch (error) {
       return this.#lose(error, items);
     }
     if (commit === undefined) return this.#act();
+    const prepared = commit;
     const decided = clock.monotonicMs();
     let events = 0;
     for (const { events: list } of commit.journal) events += list.length;
     this.#eventsSinceCheckpoint = commit.checkpoint === undefined ? this.#eventsSinceCheckpoint + events : 0;
-    const done = (): void => {
-      this.#committed(commit, now);
-      observe?.({
-        name: "batch",
-        inputs: items.length + due.length,
-        events,
-        decideMs: decided - began,
-        commitMs: clock.monotonicMs() - decided,
-      });
-      this.#act();
-    };
-    try {
-      const pending = this.#options.store.commit(commit);
-      if (!(pending instanceof Promise)) return done();
-      this.#committing = pending
-        .then(done, (error: unknown) => this.#lose(error, items))
-        .finally(() => {
-          this.#committing = undefined;
-          this.#again();
+    this.#await(
+      () => this.#options.store.commit(prepared),
+      items,
+      () => {
+        this.#committed(prepared, now);
+        observe?.({
+          name: "batch",
+          inputs: items.length + due.length,
+          events,
+          decideMs: decided - began,
+          commitMs: clock.monotonicMs() - decided,
         });
-    } catch (error) {
-      this.#lose(error, items);
-    }
+        this.#act();
+      },
+    );
   }
 
   #take(item: Item, now: number): void {
@@ -446,8 +532,10 @@ export class Shard {
 
   /** The hash of the request under a key that is known; undefined for a new key. */
   #hashOf(key: string): string | undefined {
-    const run = this.find(key);
-    return run?.hash ?? this.#options.store.answer(key)?.hash;
+    const live = this.#live.get(key);
+    if (live !== undefined) return live.run.hash;
+    const { run, answer } = this.#found.get(key) ?? {};
+    return answer?.hash ?? (run === undefined ? undefined : restore(key, run.snapshot).hash);
   }
 
   #spawn(item: SpawnItem, now: number): void {
@@ -465,7 +553,8 @@ export class Shard {
   #takeInput(item: InputItem, now: number): void {
     const live = this.#fetch(item.key);
     if (live === undefined) {
-      this.#ignored(item, "ended");
+      const stored = this.#found.get(item.key);
+      this.#ignored(item, stored !== undefined && stored.answer === undefined ? "unknown" : "ended");
       return;
     }
     let { input } = item;
@@ -477,7 +566,7 @@ export class Shard {
     else if (item.done !== undefined) this.#effects.commanded.push({ item, ignored });
   }
 
-  #ignored(item: InputItem, reason: Ignored): void {
+  #ignored(item: InputItem, reason: Unheeded): void {
     if (item.done === undefined) this.#options.observe?.({ name: "ignored", key: item.key, reason });
     else this.#effects.commanded.push({ item, ignored: reason });
   }
@@ -499,7 +588,6 @@ export class Shard {
   }
 
   #callBack(callback: Callback, now: number): void {
-    if (callback === this.#scan) return this.#loadDue(now);
     const run = callback instanceof Call ? callback.run : (callback as Run);
     const live = this.#live.get(run.key);
     if (live?.run !== run) return;
@@ -722,6 +810,7 @@ export class Shard {
   #committed(commit: Commit, now: number): void {
     this.#host.careful = false;
     this.#recoveryMs = shortestRecoveryMs;
+    this.#batchInputs = Math.min(this.#batchInputs * 2, this.#options.limits.batchInputs);
     if (commit.checkpoint !== undefined) {
       this.#endedStored.clear();
       for (const live of this.#live.values()) {
@@ -744,26 +833,45 @@ export class Shard {
     this.#ended = [];
   }
 
-  /** A run that waits for long leaves the memory; its row says when it is due. */
-  #evict(live: Live, now: number): void {
-    const { run } = live;
+  /**
+   * A run that waits for long leaves the memory; its row says when it is due. One with open calls stays, and so does one
+   * that another calls: what they have for each other must find them.
+   */
+  #evict({ run }: Live, now: number): void {
     const due = run.nextDue;
-    if (run.calls.size > 0 || (due !== undefined && due <= now + this.#options.limits.horizonMs)) return;
+    if (isHot(run) || (due !== undefined && due <= now + this.#options.limits.horizonMs)) return;
     this.#live.delete(run.key);
     this.#coordinator.cancel(run);
-    if (due === undefined) return;
-    this.#scanBefore(due);
+    if (due !== undefined) this.#scanBefore(due);
   }
 
   #scanBefore(due: number): void {
-    const at = Math.max(0, due - Math.floor(this.#options.limits.horizonMs / 2));
-    if (this.#scan.callbackAt === -1 || at < this.#scan.callbackAt)
-      this.#coordinator.register(this.#scan, at);
+    this.#scanAt = Math.min(this.#scanAt, due - Math.floor(this.#options.limits.horizonMs / 2));
+  }
+
+  /** Writes all that has changed, so that the next start has nothing to replay. */
+  async #lastCheckpoint(): Promise<void> {
+    if (this.#status !== "stopping" || this.#eventsSinceCheckpoint === 0) return;
+    const seq = this.#seq + 1;
+    try {
+      await this.#options.store.commit({
+        epoch: this.#claim.epoch,
+        seq,
+        now: this.now(),
+        journal: [],
+        answers: [],
+        checkpoint: this.#checkpoint(),
+      });
+    } catch (error) {
+      // Nothing is lost: the journal has it all.
+      this.#options.log.warn({ error: messageOf(error) }, "the last checkpoint could not be written");
+    }
   }
 
   // ---- effects, after the commit ----
 
   #act(): void {
+    this.#forgetFound();
     const { accepted, answered, attempts, closed, commanded } = this.#effects;
     this.#effects = emptyEffects();
     const { observe } = this.#options;
@@ -792,6 +900,16 @@ export class Shard {
     this.#again();
   }
 
+  /** Runs that were looked up and have not changed need not stay in memory. */
+  #forgetFound(): void {
+    if (this.#found.size === 0) return;
+    for (const key of this.#found.keys()) {
+      const live = this.#live.get(key);
+      if (live !== undefined && !live.dirty) this.#evict(live, this.#lastNow);
+    }
+    this.#found.clear();
+  }
+
   #dispatch(call: Call): void {
     const { run } = call;
     // What is handed out while stopping would be lost at once; it is made at the next start.
@@ -815,8 +933,8 @@ export class Shard {
       return;
     }
     if (!this.#scheduled) for (const resolve of this.#idle.splice(0)) resolve();
-    const at = this.#coordinator.nextAt();
-    if (at === undefined) return;
+    const at = Math.min(this.#coordinator.nextAt() ?? Number.POSITIVE_INFINITY, this.#scanAt);
+    if (at === Number.POSITIVE_INFINITY) return;
     if (at <= this.now()) this.#schedule();
     else this.#arm(at);
   }
@@ -838,27 +956,28 @@ export class Shard {
     // A store that fails meanwhile ends it, too.
     while (
       this.status === "stopping" &&
-      (this.#inbox.length > 0 || this.#committing !== undefined || this.#scheduled)
+      (this.#inbox.length > 0 || this.#waiting !== undefined || this.#scheduled)
     ) {
       await new Promise<void>((resolve) => {
         this.#idle.push(resolve);
         this.#schedule();
       });
-      if (this.#committing !== undefined) await this.#committing;
+      if (this.#waiting !== undefined) await this.#waiting;
     }
   }
 
   // ---- claim, recovery, loss ----
 
-  async #load(): Promise<void> {
+  async #recall(): Promise<void> {
     const { store, clock, hubs, owner } = this.#options;
     this.#live.clear();
     this.#endedStored.clear();
     this.#coordinator = new Coordinator();
-    this.#scan = new Callback();
+    this.#scanAt = Number.POSITIVE_INFINITY;
     this.#touched = [];
     this.#answers = [];
     this.#ended = [];
+    this.#found.clear();
     this.#internal.length = 0;
     this.#effects = emptyEffects();
     this.#claim = await store.claim(owner);
@@ -866,21 +985,22 @@ export class Shard {
     this.#timeBase = Math.max(this.#claim.engineTime, Math.floor(clock.wallMs()), this.#lastNow);
     this.#lastNow = this.#timeBase;
     this.#seq = this.#claim.seq;
-    for (const stored of store.hotRuns()) this.#restore(stored);
+    for await (const stored of store.hotRuns()) this.#restore(stored);
     this.#eventsSinceCheckpoint = 0;
-    for (const { seq, entries } of store.journal()) for (const entry of entries) this.#replay(entry, seq);
+    for await (const batch of store.journal()) await this.#replay(batch);
     for (const [key, live] of this.#live) {
       if (live.run.status !== "ended") continue;
       this.#live.delete(key);
       if (live.stored) this.#endedStored.add(key);
     }
-    this.#checkVersions(hubs);
+    await this.#checkVersions(hubs);
     this.#loadedTo = { due: 0, key: "" };
-    this.#loadDue(this.#lastNow);
+    await this.#scan();
+    await this.#answerWaiters();
   }
 
   /** Knows every hub version that is stored, or does not begin (I20). */
-  #checkVersions(hubs: ReadonlyMap<string, HubDefinition>): void {
+  async #checkVersions(hubs: ReadonlyMap<string, HubDefinition>): Promise<void> {
     const problems = new Set<string>();
     const known = (hub: string, version: number): void => {
       const definition = hubs.get(hub);
@@ -892,7 +1012,8 @@ export class Shard {
         );
       }
     };
-    for (const { hub, version } of this.#options.store.hubVersions(this.#endedStored)) known(hub, version);
+    for (const { hub, version } of await this.#options.store.hubVersions(this.#endedStored))
+      known(hub, version);
     for (const { run } of this.#live.values()) known(run.hub, run.version);
     if (problems.size === 0) return;
     throw new WheelworkError("WW_HUB_UNKNOWN", "the store holds runs that this engine cannot go on with", {
@@ -908,13 +1029,19 @@ export class Shard {
     return live;
   }
 
-  #replay({ key, events }: RunEvents, seq: number): void {
-    let live = this.#live.get(key);
-    if (live === undefined) {
-      const stored = events[0]?.type === "started" ? undefined : this.#options.store.run(key);
-      live = stored === undefined ? newLive(new Run(key), false) : this.#restore(stored);
-      this.#live.set(key, live);
+  async #replay({ seq, entries }: Batch): Promise<void> {
+    const stored = entries
+      .filter(({ key, events }) => events[0]?.type !== "started" && !this.#live.has(key))
+      .map(({ key }) => key);
+    if (stored.length > 0) {
+      for (const { run } of await this.#options.store.find(stored)) if (run !== undefined) this.#restore(run);
     }
+    for (const entry of entries) this.#replayRun(entry, seq);
+  }
+
+  #replayRun({ key, events }: RunEvents, seq: number): void {
+    let live = this.#live.get(key);
+    if (live === undefined) this.#live.set(key, (live = newLive(new Run(key), false)));
     if (live.history.length === 0) live.firstSeq = seq;
     for (const event of events) {
       apply(live.run, event);
@@ -924,20 +1051,21 @@ export class Shard {
     this.#eventsSinceCheckpoint += events.length;
   }
 
-  /** Brings the stored runs that are due soon into memory. */
-  #loadDue(now: number): void {
-    const { store, limits } = this.#options;
-    const to = now + limits.horizonMs;
-    const most = 5000;
-    const due = store.dueRuns(this.#loadedTo, to, most);
-    for (const stored of due) {
+  /** Brings the stored runs that are due soon into memory, some at a time. */
+  #scan(): MaybePromise<void> {
+    const to = this.now() + this.#options.limits.horizonMs;
+    const due = this.#options.store.dueRuns(this.#loadedTo, to, mostDueRuns);
+    return due instanceof Promise ? due.then((given) => this.#scanned(given, to)) : this.#scanned(due, to);
+  }
+
+  #scanned({ runs, next }: DueRuns, to: number): void {
+    for (const stored of runs) {
       if (this.#live.has(stored.key) || this.#endedStored.has(stored.key)) continue;
       this.#registerRun(this.#restore(stored).run);
     }
-    const last = due.length < most ? undefined : due.at(-1);
+    const last = runs.length < mostDueRuns ? undefined : runs.at(-1);
     this.#loadedTo = last === undefined ? { due: to, key: "" } : { due: last.due ?? to, key: last.key };
-    if (last !== undefined) return this.#coordinator.register(this.#scan, now + 1);
-    const next = store.nextDue(to);
+    this.#scanAt = last === undefined ? Number.POSITIVE_INFINITY : 0;
     if (next !== undefined) this.#scanBefore(next);
   }
 
@@ -952,22 +1080,27 @@ export class Shard {
           this.#effects.attempts.push(call);
       }
     }
-    this.#answerWaiters();
     // What came in meanwhile may have settled some of them: it goes first.
     if (this.#inbox.length > 0) this.#schedule();
     else this.#act();
   }
 
   /** A commit whose success was not seen may have held an answer that somebody waits for. */
-  #answerWaiters(): void {
-    for (const [key, waiters] of this.#waiters) {
-      const run = this.find(key);
-      const answer = run === undefined ? this.#options.store.answer(key)?.answer : run.answer;
-      if (run !== undefined && answer === undefined) continue;
+  async #answerWaiters(): Promise<void> {
+    const keys = [...this.#waiters.keys()];
+    const absent = keys.filter((key) => !this.#live.has(key));
+    const found = absent.length === 0 ? [] : await this.#options.store.find(absent);
+    const stored = new Map(absent.map((key, index) => [key, found[index]]));
+    for (const key of keys) {
+      const { answer, run } = stored.get(key) ?? {};
+      const given = answer?.answer ?? this.#live.get(key)?.run.answer;
+      const goesOn = this.#live.has(key) || (run !== undefined && !this.#endedStored.has(key));
+      if (given === undefined && goesOn) continue;
+      const waiters = this.#waiters.get(key) ?? [];
       this.#waiters.delete(key);
       for (const { resolve, refuse } of waiters) {
-        if (answer === undefined) refuse(unavailable());
-        else resolve(answer);
+        if (given === undefined) refuse(unavailable());
+        else resolve(given);
       }
     }
   }
@@ -976,19 +1109,19 @@ export class Shard {
   #fetch(key: string): Live | undefined {
     const live = this.#live.get(key);
     if (live !== undefined || this.#endedStored.has(key)) return live;
-    const stored = this.#options.store.run(key);
+    const stored = this.#found.get(key)?.run;
     if (stored === undefined) return undefined;
     const restored = this.#restore(stored);
-    // Its callback was not in memory either; and the next checkpoint looks at it, so that it may leave again.
+    // Its callback was not in memory either.
     this.#registerRun(restored.run);
-    restored.dirty = true;
     return restored;
   }
 
   /** A commit failed, or its outcome is unknown: nothing in memory counts any more (DESIGN, the loop). */
   #lose(error: unknown, items: readonly Item[]): void {
     const { log, observe } = this.#options;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
+    this.#batchInputs = Math.max(1, Math.floor(Math.min(this.#batchInputs, items.length) / 2));
     log.error({ error: message }, "the store failed; the shard is read back from it");
     observe?.({ name: "store-lost", message });
     const stopping = this.#status === "stopping";
@@ -1024,7 +1157,7 @@ export class Shard {
     this.#recoveryMs = Math.min(delay * 2, longestRecoveryMs);
     this.#cancelRecovery = this.#options.clock.after(delay, () => {
       if (this.#status !== "store-lost") return;
-      this.#load().then(
+      this.#recall().then(
         () => {
           if (this.#status !== "store-lost") return;
           this.#status = "running";
@@ -1034,10 +1167,7 @@ export class Shard {
         },
         (error: unknown) => {
           if (this.#status !== "store-lost") return;
-          this.#options.log.warn(
-            { error: error instanceof Error ? error.message : String(error) },
-            "the store is not back yet",
-          );
+          this.#options.log.warn({ error: messageOf(error) }, "the store is not back yet");
           this.#recover();
         },
       );
@@ -1055,7 +1185,14 @@ function newLive(run: Run, stored: boolean): Live {
   return { run, stagedFrom: -1, history: [], firstSeq: 0, dirty: !stored, stored };
 }
 
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** Whether the run must be in memory: it has open calls, or another run calls it. */
+const isHot = (run: Run): boolean => run.calls.size > 0 || run.parent !== undefined;
+
 const deepestCall = 32;
+/** Runs that one scan for due runs brings into memory. */
+const mostDueRuns = 5000;
 const shortestRecoveryMs = 10;
 const longestRecoveryMs = 2000;
 const mostOverdueMs = 1000;
@@ -1088,7 +1225,7 @@ function storedRun(run: Run): StoredRun {
     state: run.state,
     createdAt: run.createdAt,
     answeredAt: run.answeredAt,
-    hot: run.calls.size > 0,
+    hot: isHot(run),
     due: run.nextDue,
     root: run.parent === undefined && !run.hub.startsWith("tell:"),
     snapshot: snapshot(run),

@@ -2,12 +2,14 @@ import { WheelworkError, type Answer, type RunEvent, type RunStatus } from "@whe
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { decodeBatch, encodeBatch } from "./journal.ts";
 import type {
+  Batch,
   Checkpoint,
   Claim,
   Commit,
+  DueRuns,
+  Found,
   RequestFilter,
   RequestRow,
-  RunEvents,
   Store,
   StoredAnswer,
   StoredRun,
@@ -75,7 +77,7 @@ export class SqliteStore implements Store {
     });
   }
 
-  *journal(): Iterable<{ seq: number; entries: RunEvents[] }> {
+  *journal(): Iterable<Batch> {
     // Not an open iterator: whoever replays reads rows in between.
     const sql = "SELECT seq, record FROM journal WHERE seq > ? ORDER BY seq LIMIT 1";
     for (
@@ -121,27 +123,25 @@ export class SqliteStore implements Store {
     }
   }
 
-  dueRuns(after: { readonly due: number; readonly key: string }, before: number, limit: number): StoredRun[] {
+  dueRuns(after: { readonly due: number; readonly key: string }, before: number, limit: number): DueRuns {
     const sql =
       "SELECT * FROM run WHERE hot = 0 AND due < ? AND (due, key) > (?, ?) ORDER BY due, key LIMIT ?";
-    return this.#statement(sql)
-      .all(before, after.due, after.key, limit)
-      .map((row) => toRun(row as Row));
+    const rows = this.#all(sql, before, after.due, after.key, limit);
+    const runs = rows.map((row) => this.#guard(() => toRun(row)));
+    if (runs.length === limit) return { runs, next: undefined };
+    const next = this.#get("SELECT due FROM run WHERE hot = 0 AND due >= ? ORDER BY due LIMIT 1", before);
+    return { runs, next: optional(next?.["due"]) };
   }
 
-  nextDue(from: number): number | undefined {
-    const row = this.#get("SELECT due FROM run WHERE hot = 0 AND due >= ? ORDER BY due LIMIT 1", from);
-    return row === undefined ? undefined : Number(row["due"]);
-  }
-
-  run(key: string): StoredRun | undefined {
-    const row = this.#get("SELECT * FROM run WHERE key = ?", key);
-    return row === undefined ? undefined : this.#guard(() => toRun(row));
-  }
-
-  answer(key: string): StoredAnswer | undefined {
-    const row = this.#get("SELECT * FROM request WHERE key = ?", key);
-    return row === undefined ? undefined : this.#guard(() => toAnswer(row));
+  find(keys: readonly string[]): Found[] {
+    return keys.map((key) => {
+      const run = this.#get("SELECT * FROM run WHERE key = ?", key);
+      const answer = this.#get("SELECT * FROM request WHERE key = ?", key);
+      return {
+        run: run === undefined ? undefined : this.#guard(() => toRun(run)),
+        answer: answer === undefined ? undefined : this.#guard(() => toAnswer(answer)),
+      };
+    });
   }
 
   history(key: string): RunEvent[] {
@@ -253,6 +253,7 @@ export class SqliteStore implements Store {
   }
 
   close(): void {
+    if (!this.#db.isOpen) return;
     this.#statements.clear();
     this.#db.close();
     this.#lock.close();

@@ -1,5 +1,6 @@
 import { end, hub, spoke, WheelworkError, type Answer } from "@wheelwork/core";
 import { worker, type Worker } from "@wheelwork/engine";
+import type { MemoryStore } from "@wheelwork/testing";
 import { afterEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { approved, outside, parent, rounds, step, workersOf } from "./hubs.ts";
@@ -76,8 +77,8 @@ describe("requests (I5)", () => {
         "WW_INVALID_REQUEST",
       );
     }
-    expect(() => engine.request("none")).toThrow(/WW_NOT_FOUND/);
-    expect(() => engine.history("none")).toThrow(/WW_NOT_FOUND/);
+    await expect(engine.request("none")).rejects.toThrow(/WW_NOT_FOUND/);
+    await expect(engine.history("none")).rejects.toThrow(/WW_NOT_FOUND/);
     for (const act of [
       () => engine.answer("none"),
       () => engine.cancel("none"),
@@ -135,7 +136,7 @@ describe("commits (I9)", () => {
       Array.from({ length: 50 }, (_, n) => world.engine.submit(rounds, steps(n % 40))),
     );
     for (const { id } of many) expect((await world.answer(id)).kind).toBe("result");
-    checkHistory(rounds, world.engine.history("k"));
+    checkHistory(rounds, await world.engine.history("k"));
   });
 
   test.each([false, true])(
@@ -151,7 +152,7 @@ describe("commits (I9)", () => {
       expect(await answer).toEqual({ kind: "result", value: { log: ["1", "2", "3"] } });
       expect(world.counted("store-lost")).toBe(5);
       expect(world.counted("store-back")).toBe(5);
-      checkHistory(rounds, world.engine.history("k"));
+      checkHistory(rounds, await world.engine.history("k"));
     },
   );
 
@@ -165,7 +166,7 @@ describe("commits (I9)", () => {
     await world.clock.advance(60_000);
     expect((await refusal(world, world.engine.submit(rounds, steps(3)))).code).toBe("WW_STORE_UNAVAILABLE");
     // What was accepted is still known, and not answered with "there is no such request".
-    expect(() => world.engine.request("k")).toThrow(/WW_STORE_UNAVAILABLE/);
+    await expect(world.engine.request("k")).rejects.toThrow(/WW_STORE_UNAVAILABLE/);
     const lost = world.counted("store-lost");
     world.store.full = false;
     await world.clock.advance(5_000);
@@ -200,12 +201,31 @@ describe("commits (I9)", () => {
     await world.clock.advance(200);
     expect(world.engine.health().status).toBe("store-lost");
     for (const ask of [() => world.engine.request("k"), () => world.engine.history("k")]) {
-      expect(ask).toThrow(/WW_STORE_UNAVAILABLE|cannot be reached/);
+      await expect(ask()).rejects.toThrow(/WW_STORE_UNAVAILABLE|cannot be reached/);
     }
     world.store.gone = false;
     await world.clock.advance(5_000);
     expect((await world.answer("k")).kind).toBeDefined();
   });
+
+  test.each([false, true])(
+    "a read that fails in the middle of a batch refuses its requests, retryably, and loses nothing (later: %s)",
+    async (later) => {
+      let broken = false;
+      const world = await begin({ faults: { later, readFails: () => broken } });
+      await world.engine.submit(rounds, steps(1, 2), { key: "k" });
+      const waiting = world.engine.answer("k");
+      broken = true;
+      const refused = await refusal(world, world.engine.submit(rounds, steps(3), { key: "other" }));
+      expect(refused).toMatchObject({ code: "WW_STORE_UNAVAILABLE", retryable: true });
+      await world.clock.advance(100);
+      expect(world.engine.health().status).toBe("store-lost");
+      broken = false;
+      await world.clock.runUntil(waiting);
+      expect(await waiting).toEqual({ kind: "result", value: { log: ["1", "2"] } });
+      expect(await world.call(rounds, steps(3), "other")).toEqual({ kind: "result", value: { log: ["3"] } });
+    },
+  );
 
   test("an owner that has lost its epoch stops, and tells those who wait (I21)", async () => {
     const world = await begin();
@@ -257,7 +277,7 @@ describe("what one run does must not touch the others (I13, I16)", () => {
       await world.engine.submit(rounds, steps(1, 2, 3), { key: "good" });
       expect(await world.answer("good")).toEqual({ kind: "result", value: { log: ["1", "2", "3"] } });
       await world.clock.advance(100);
-      expect(world.engine.request("bad")).toMatchObject({ status: "incident", state: "A" });
+      expect(await world.engine.request("bad")).toMatchObject({ status: "incident", state: "A" });
       expect(world.engine.health().status).toBe("running");
       expect(world.counted("store-lost")).toBeLessThan(4);
       expect((await world.answer("bad")).kind).toBe("timeout");
@@ -326,24 +346,21 @@ describe("what one run does must not touch the others (I13, I16)", () => {
       await world.engine.submit(fragile, {}, { key: "late" });
       await world.engine.submit(fragile, {}, { key: "resolved" });
       expect((await world.call(rounds, steps(1))).kind).toBe("result");
-      expect(world.engine.request("early")).toMatchObject({
+      expect(await world.engine.request("early")).toMatchObject({
         status: "incident",
         state: "A",
         answer: undefined,
       });
-      expect(world.engine.request("early").incident?.error).toMatchObject({
+      expect((await world.engine.request("early")).incident?.error).toMatchObject({
         code: "WW_DEFECT",
         message: "broken",
       });
       expect(
-        world.engine
-          .requests({ status: "incident" })
-          .items.map(({ id }) => id)
-          .toSorted(),
+        (await world.engine.requests({ status: "incident" })).items.map(({ id }) => id).toSorted(),
       ).toEqual(["early", "late", "resolved"]);
       if (restart) await world.restart(10);
       expect(await world.engine.retry("early")).toBe("accepted");
-      expect(world.engine.request("early").status).toBe("incident");
+      expect((await world.engine.request("early")).status).toBe("incident");
       expect(await world.engine.resolve("resolved", "by hand")).toBe("accepted");
       expect(await world.answer("resolved")).toEqual({
         kind: "error",
@@ -355,15 +372,18 @@ describe("what one run does must not touch the others (I13, I16)", () => {
       expect(await world.answer("early")).toEqual({ kind: "result", value: { n: 1 } });
       expect(await world.engine.retry("early")).toBe("ended");
       expect((await world.answer("late")).kind).toBe("timeout");
-      expect(world.engine.request("late")).toMatchObject({
+      expect(await world.engine.request("late")).toMatchObject({
         status: "incident",
-        answeredAt: world.engine.request("late").createdAt + 600,
+        answeredAt: (await world.engine.request("late")).createdAt + 600,
       });
       if (restart) await world.restart(10_000);
       expect(await world.engine.retry("late")).toBe("accepted");
       await world.ended("late");
-      expect(world.engine.request("late")).toMatchObject({ state: "Done", answer: { kind: "timeout" } });
-      for (const key of ["early", "late", "resolved"]) checkHistory(fragile, world.engine.history(key));
+      expect(await world.engine.request("late")).toMatchObject({
+        state: "Done",
+        answer: { kind: "timeout" },
+      });
+      for (const key of ["early", "late", "resolved"]) checkHistory(fragile, await world.engine.history(key));
       const running = await world.engine.submit(rounds, steps(52), { key: "running" });
       expect((await refusal(world, world.engine.retry(running.id))).code).toBe("WW_NOT_INCIDENT");
       expect((await refusal(world, world.engine.resolve(running.id, "x"))).code).toBe("WW_NOT_INCIDENT");
@@ -414,7 +434,7 @@ describe("what one run does must not touch the others (I13, I16)", () => {
     });
     await world.engine.submit(twice, {}, { key: "k" });
     await world.clock.advance(10);
-    expect(world.engine.request("k").status).toBe("incident");
+    expect((await world.engine.request("k")).status).toBe("incident");
     await world.restart(0);
     broken = false;
     await world.engine.retry("k");
@@ -442,15 +462,15 @@ describe("hubs call hubs", () => {
     const world = await begin({ workers: workersOf(done) });
     await world.engine.submit(parent, { children: [[1, 2, 53], [105]] }, { key: "p" });
     expect((await world.answer("p")).kind).toBe("result");
-    expect(world.engine.request("p/0").status).toBe("running");
+    expect((await world.engine.request("p/0")).status).toBe("running");
     await world.ended("p/0");
-    expect(world.engine.request("p/0").answer).toEqual({
+    expect((await world.engine.request("p/0")).answer).toEqual({
       kind: "error",
       code: "failed",
       message: "cancelled",
     });
     expect(done.undone.size).toBe(2);
-    expect(world.engine.requests().items.map(({ id }) => id)).toEqual(["p"]);
+    expect((await world.engine.requests()).items.map(({ id }) => id)).toEqual(["p"]);
   });
 
   test("a request that the child's schema refuses is an incident of the parent", async () => {
@@ -470,7 +490,7 @@ describe("hubs call hubs", () => {
     );
     const world = await begin({ hubs: [calling] });
     await world.engine.submit(calling, {}, { key: "k" });
-    expect(world.engine.request("k").incident?.error).toMatchObject({ code: "WW_INVALID_INPUT" });
+    expect((await world.engine.request("k")).incident?.error).toMatchObject({ code: "WW_INVALID_INPUT" });
   });
 });
 
@@ -479,7 +499,7 @@ describe("tells", () => {
     const done = outside();
     const world = await begin({ workers: workersOf(done) });
     await world.engine.submit(rounds, steps(1), { key: "k" });
-    await world.clock.runUntil(() => world.engine.request("k").status === "ended");
+    await world.clock.runUntil(async () => (await world.engine.request("k")).status === "ended");
     expect(done.notes.size).toBe(0);
     await world.restart();
     await world.clock.advance(100);
@@ -498,7 +518,7 @@ describe("commands", () => {
       "accepted",
       "accepted",
     ]);
-    await world.clock.runUntil(() => world.engine.request("k").state === "Undoing");
+    await world.clock.runUntil(async () => (await world.engine.request("k")).state === "Undoing");
     expect(await world.engine.cancel("k")).toBe("accepted");
     expect(await world.answer("k")).toEqual({ kind: "error", code: "failed", message: "cancelled" });
     expect(done.undone.size).toBe(2);
@@ -543,6 +563,17 @@ describe("stop", () => {
     expect(world.clock.armed, "nothing keeps the process alive").toBe(0);
     await world.restart();
     expect(await world.answer("k")).toEqual({ kind: "result", value: { log: ["1", "2", "3"] } });
+  });
+
+  test("leaves nothing to be replayed", async () => {
+    const world = await begin({ store: "memory" });
+    await world.engine.submit(rounds, steps(1, 52), { key: "k" });
+    await world.clock.advance(5);
+    await world.engine.stop();
+    expect([...(world.store.inner as MemoryStore).reopen().journal()]).toEqual([]);
+    await world.restart();
+    expect((await world.answer("k")).kind).toBe("error");
+    checkHistory(rounds, await world.engine.history("k"));
   });
 
   test("ends also when the store fails meanwhile, and when it is lost already", async () => {
@@ -683,8 +714,7 @@ describe("workers", () => {
     });
     await world.engine.submit(calls, { n: outcomes.length }, { key: "k" });
     expect(await world.answer("k")).toEqual({ kind: "result", value: { done: 1 } });
-    const codes = world.engine
-      .history("k")
+    const codes = (await world.engine.history("k"))
       .flatMap((event) => (event.type === "settled" && event.outcome !== "ok" ? [event.outcome] : []))
       .map((failure) => (failure.kind === "error" ? failure.code : failure.kind));
     expect(codes.toSorted()).toEqual([
@@ -741,7 +771,7 @@ describe("time", () => {
         kind: "result",
         value: { log: ["late"] },
       });
-      const { createdAt, endedAt } = world.engine.request(id);
+      const { createdAt, endedAt } = await world.engine.request(id);
       expect((endedAt ?? 0) - createdAt).toBe(1000);
     }
   });
@@ -762,7 +792,7 @@ describe("time", () => {
     expect(await back.engine.answer(other.id, { waitMs: 0 })).toBeUndefined();
     await back.clock.advance(1);
     expect((await back.engine.answer(other.id, { waitMs: 0 }))?.kind).toBe("result");
-    checkHistory(approved, back.engine.history(other.id));
+    checkHistory(approved, await back.engine.history(other.id));
   });
 
   test.each(["memory", "sqlite"] as const)(

@@ -39,11 +39,11 @@ describe.each(stores)("parked runs (%s)", (store) => {
     await world.clock.advance(60_000);
     let late = 0;
     for (let n = 0; n < count; n++) {
-      const { status, createdAt, answeredAt } = world.engine.request(`k${n}`);
+      const { status, createdAt, answeredAt } = await world.engine.request(`k${n}`);
       if (status !== "ended" || answeredAt !== createdAt + withinMs(n)) late++;
     }
     expect(late).toBe(0);
-    expect(world.engine.request("last").status).toBe("running");
+    expect((await world.engine.request("last")).status).toBe("running");
   });
 
   test("a command that changes nothing, or something, brings a run back without losing its timer", async () => {
@@ -57,25 +57,31 @@ describe.each(stores)("parked runs (%s)", (store) => {
     await world.engine.signal("a", "note", "x", { commandId: "one" });
     await world.engine.signal("b", "note", "y");
     await world.clock.advance(6_999);
-    for (const key of ["a", "b", "c"]) expect(world.engine.request(key).status).toBe("running");
+    for (const key of ["a", "b", "c"]) expect((await world.engine.request(key)).status).toBe("running");
     await world.clock.advance(1);
     for (const key of ["a", "b", "c"]) {
-      expect(world.engine.request(key).answeredAt).toBe(world.engine.request(key).createdAt + 10_000);
-      checkHistory(approved, world.engine.history(key));
+      expect((await world.engine.request(key)).answeredAt).toBe(
+        (await world.engine.request(key)).createdAt + 10_000,
+      );
+      checkHistory(approved, await world.engine.history(key));
     }
   });
 });
 
 /** Walks through the whole list, page by page. */
-function walk(
+async function walk(
   world: World,
   limit: number,
   filter: { status?: "running" | "ended" | "incident"; hub?: string } = {},
-): string[] {
+): Promise<string[]> {
   const ids: string[] = [];
   let cursor: string | undefined;
   do {
-    const page = world.engine.requests({ limit, ...filter, ...(cursor === undefined ? {} : { cursor }) });
+    const page = await world.engine.requests({
+      limit,
+      ...filter,
+      ...(cursor === undefined ? {} : { cursor }),
+    });
     expect(page.items.length).toBeLessThanOrEqual(limit);
     ids.push(...page.items.map(({ id }) => id));
     cursor = page.cursor;
@@ -102,7 +108,7 @@ describe.each(stores)("the list of requests (%s)", (store) => {
         if (keys.length > 0 && random.chance(0.3)) await world.engine.cancel(random.pick(keys));
         await world.clock.advance(random.int(100));
         if (random.chance(0.1)) await world.restart(random.int(50));
-        const views = keys.map((key) => world.engine.request(key));
+        const views = await Promise.all(keys.map((key) => world.engine.request(key)));
         for (const status of [undefined, "running", "ended"] as const) {
           for (const hub of [undefined, "approved"]) {
             const expected = views
@@ -116,14 +122,16 @@ describe.each(stores)("the list of requests (%s)", (store) => {
               ...(status === undefined ? {} : { status }),
               ...(hub === undefined ? {} : { hub }),
             };
-            expect(walk(world, random.pick([1, 2, 5, 1000]), filter), `round ${round}`).toEqual(expected);
+            expect(await walk(world, random.pick([1, 2, 5, 1000]), filter), `round ${round}`).toEqual(
+              expected,
+            );
           }
         }
       }
       for (const key of keys)
         checkHistory(
-          key.length > 0 && world.engine.request(key).hub === "approved" ? approved : rounds,
-          world.engine.history(key),
+          key.length > 0 && (await world.engine.request(key)).hub === "approved" ? approved : rounds,
+          await world.engine.history(key),
         );
     },
   );
@@ -131,9 +139,9 @@ describe.each(stores)("the list of requests (%s)", (store) => {
   test("refuses what is no page", async () => {
     const world = await begin({ store });
     for (const limit of [0, 1001, 1.5])
-      expect(() => world.engine.requests({ limit })).toThrow(/WW_INVALID_REQUEST/);
-    expect(() => world.engine.requests({ cursor: "x" })).toThrow(/WW_INVALID_REQUEST/);
-    expect(world.engine.requests()).toEqual({ items: [] });
+      await expect(world.engine.requests({ limit })).rejects.toThrow(/WW_INVALID_REQUEST/);
+    await expect(world.engine.requests({ cursor: "x" })).rejects.toThrow(/WW_INVALID_REQUEST/);
+    expect(await world.engine.requests()).toEqual({ items: [] });
   });
 });
 
@@ -156,21 +164,25 @@ describe.each(stores)("retention (%s)", (store) => {
       for (const kept of keys) {
         let view;
         try {
-          view = world.engine.request(kept);
+          view = await world.engine.request(kept);
         } catch {
           continue;
         }
-        checkHistory(rounds, world.engine.history(kept));
-        expect(world.engine.history(kept).at(-1)?.type).toBe("ended");
+        checkHistory(rounds, await world.engine.history(kept));
+        expect((await world.engine.history(kept)).at(-1)?.type).toBe("ended");
         expect(view.answer).toEqual({ kind: "result", value: { log: ["1", "2"] } });
       }
     }
     // The purge runs once a minute; a minute after its retention nothing is left of a request.
     await world.clock.advance(130_000);
-    for (const key of keys) expect(() => world.engine.request(key), key).toThrow(/WW_NOT_FOUND/);
+    for (const key of keys) await expect(world.engine.request(key), key).rejects.toThrow(/WW_NOT_FOUND/);
     expect(world.counted("purged")).toBeGreaterThan(0);
-    expect(world.engine.request("long").status).toBe("running");
-    expect(world.engine.history("long").map(({ type }) => type)).toEqual(["started", "entered", "signalled"]);
+    expect((await world.engine.request("long")).status).toBe("running");
+    expect((await world.engine.history("long")).map(({ type }) => type)).toEqual([
+      "started",
+      "entered",
+      "signalled",
+    ]);
     // The key is free again.
     expect((await world.engine.submit(rounds, { steps: [3] }, { key: "k0" })).known).toBe(false);
     await world.engine.signal("long", "approve", { by: "me" });
@@ -178,7 +190,7 @@ describe.each(stores)("retention (%s)", (store) => {
       kind: "result",
       value: { log: ["first", "by me", "step 1", "step 2"] },
     });
-    checkHistory(approved, world.engine.history("long"));
-    expect(walk(world, 10).toSorted()).toEqual(["k0", "long"]);
+    checkHistory(approved, await world.engine.history("long"));
+    expect((await walk(world, 10)).toSorted()).toEqual(["k0", "long"]);
   });
 });

@@ -139,7 +139,7 @@ describe("what JSON cannot hold fails the call that gave it, and no other", () =
       world.engine.submit(dates, 1, { key: "date" }),
     ]);
     expect(await world.answer("date")).toEqual(result("fine"));
-    expect(world.engine.request("bigint").status).toBe("incident");
+    expect((await world.engine.request("bigint")).status).toBe("incident");
     expect(await world.call(dates, 1)).toEqual(result("fine"));
     expect(world.counted("incident")).toBe(1);
     expect(world.counted("store-lost")).toBe(1);
@@ -396,7 +396,7 @@ test("the journal is purged as fast as it grows: nothing is left that nobody nee
   // The engine's own purge takes 500 at a time; it comes again at once while there is more.
   await clock.advance(2000);
   expect(records()).toBe([...store.journal()].length);
-  expect(() => engine.request("k0")).toThrow(/WW_NOT_FOUND/);
+  await expect(engine.request("k0")).rejects.toThrow(/WW_NOT_FOUND/);
   // The same for whoever purges by hand, however little at a time.
   for (let number = 0; number < 30; number++) await engine.call(stepping, number);
   while (store.purge(clock.wallMs() + day, 7) > 0);

@@ -90,22 +90,27 @@ async function play(
       acted = true;
       await insist(() => later.act(world));
     }
-    if (world.engine.health().status !== "store-lost" && world.engine.request("r").status === "ended") {
+    if (
+      world.engine.health().status !== "store-lost" &&
+      (await world.engine.request("r")).status === "ended"
+    ) {
       // Tells may outlive the run.
       if (world.engine.health().liveRuns === 0 && !world.store.crashed) break;
     }
     await world.clock.advance(1);
   }
   const took = world.clock.monotonicMs() - began - down;
-  const history = world.engine.history("r");
+  const history = await world.engine.history("r");
   checkHistory(hub, history);
   const answer = await world.engine.answer("r", { waitMs: 0 });
-  expect(world.engine.requests().items.map(({ id, status }) => [id, status])).toEqual([["r", "ended"]]);
+  expect((await world.engine.requests()).items.map(({ id, status }) => [id, status])).toEqual([
+    ["r", "ended"],
+  ]);
   world.close();
   // Answers, like the rest, must still be there for the next process.
   await world.start({});
   expect(await world.engine.answer("r", { waitMs: 0 })).toEqual(answer);
-  expect(world.engine.history("r")).toEqual(history);
+  expect(await world.engine.history("r")).toEqual(history);
   world.close();
   return { answer, history, outside: done, commits, took };
 }

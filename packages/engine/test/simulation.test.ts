@@ -199,26 +199,23 @@ async function simulate(seed: number): Promise<void> {
   expect(world.counted("incident")).toBe(0);
   expect(world.engine.health()).toMatchObject({ status: "running", liveRuns: 0, openAttempts: 0, queued: 0 });
   for (const [key, one] of wanted) {
-    const view = world.engine.request(key);
+    const view = await world.engine.request(key);
     expect(view).toMatchObject({ id: key, status: "ended", hub: one.name });
     expect(view.answer).toBeDefined();
-    const history = world.engine.history(key);
+    const history = await world.engine.history(key);
     checkHistory(one, history);
     expect(history.at(-1)?.type).toBe("ended");
   }
-  expect(
-    world.engine
-      .requests()
-      .items.map(({ id }) => id)
-      .toSorted(),
-  ).toEqual([...wanted.keys()].toSorted());
+  expect((await world.engine.requests()).items.map(({ id }) => id).toSorted()).toEqual(
+    [...wanted.keys()].toSorted(),
+  );
   expect(world.clock.monotonicMs() - began).toBeLessThan(500_000);
   // What the next process finds is the same.
-  const answers = [...wanted.keys()].map((key) => [world.engine.request(key), world.engine.history(key)]);
+  const found = (): Promise<object[]> =>
+    Promise.all([...wanted.keys()].flatMap((key) => [world.engine.request(key), world.engine.history(key)]));
+  const answers = await found();
   await world.restart();
-  expect([...wanted.keys()].map((key) => [world.engine.request(key), world.engine.history(key)])).toEqual(
-    answers,
-  );
+  expect(await found()).toEqual(answers);
   world.close();
 }
 

@@ -27,7 +27,7 @@ test("works with the real clock and a file, and goes on with it", async () => {
   await first.start();
   await first.submit(rounds, { steps: [1, 2, 3] }, { key: "k" });
   await first.stop();
-  expect(() => first.request("k")).toThrow(/WW_STOPPING/);
+  await expect(first.request("k")).rejects.toThrow(/WW_STOPPING/);
   const second = engineOn(path);
   await second.start();
   expect(await second.answer("k")).toEqual({ kind: "result", value: { log: ["1", "2", "3"] } });

@@ -67,11 +67,11 @@ describe.each([
     const world = await waiting(store, limits);
     world.hubs = [next(2, true)];
     await world.restart(5);
-    expect(world.engine.request("k")).toMatchObject({ version: 1, state: "Old" });
+    expect(await world.engine.request("k")).toMatchObject({ version: 1, state: "Old" });
     expect(world.counted("migrated")).toBe(0);
     await world.engine.signal("k", "go", null);
-    expect(world.engine.request("k")).toMatchObject({ version: 2, state: "Calling" });
-    expect(world.engine.request("l").version).toBe(1);
+    expect(await world.engine.request("k")).toMatchObject({ version: 2, state: "Calling" });
+    expect((await world.engine.request("l")).version).toBe(1);
     expect(await world.answer("k")).toEqual({ kind: "result", value: { log: ["migrated", "new"] } });
     expect(world.counted("migrated")).toBe(1);
     await world.restart();
@@ -83,7 +83,7 @@ describe.each([
     world.hubs = [next(2, false)];
     await world.restart();
     await world.engine.signal("k", "go", null);
-    expect(world.engine.request("k")).toMatchObject({
+    expect(await world.engine.request("k")).toMatchObject({
       status: "incident",
       version: 1,
       incident: { error: { code: "WW_UNMAPPED_STATE" } },
@@ -115,9 +115,9 @@ describe.each([
     const world = await waiting(store, limits);
     await world.engine.signal("k", "go", null);
     await world.engine.signal("l", "go", null);
-    expect(world.engine.request("k").status).toBe("ended");
+    expect((await world.engine.request("k")).status).toBe("ended");
     world.hubs = [];
     await world.restart();
-    expect(world.engine.request("k").answer?.kind).toBe("result");
+    expect((await world.engine.request("k")).answer?.kind).toBe("result");
   });
 });

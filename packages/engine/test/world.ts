@@ -28,6 +28,11 @@ export function folder(): string {
   return path;
 }
 
+/** The faults of a store; `later`: it reads and commits as over a network. */
+interface Faults extends Omit<FaultPlan, "onCrash" | "later"> {
+  readonly later?: boolean;
+}
+
 /** What a world is made of. */
 export interface WorldOptions {
   readonly hubs: readonly AnyHub[];
@@ -39,7 +44,7 @@ export interface WorldOptions {
   /** Default true. */
   readonly strict?: boolean;
   readonly random?: () => number;
-  readonly faults?: Omit<FaultPlan, "onCrash">;
+  readonly faults?: Faults;
 }
 
 /** One simulated machine with one engine on it, which can be killed and started again. */
@@ -69,7 +74,12 @@ export class World {
     this.#durable = this.#durable?.reopen() ?? new MemoryStore();
     const inner: Store =
       this.#path === undefined ? this.#durable : new SqliteStore(this.#path, { durability: "normal" });
-    this.store = new FaultyStore(inner, { ...faults, onCrash: () => this.kill() });
+    const { later, ...others } = faults ?? {};
+    this.store = new FaultyStore(inner, {
+      ...others,
+      onCrash: () => this.kill(),
+      ...(later === true ? { later: (task): void => process.soon(task) } : {}),
+    });
     this.engine = createEngine({
       hubs: this.hubs,
       workers: workers((ms) => process.sleep(ms)),
@@ -120,7 +130,7 @@ export class World {
 
   /** Lets time pass until the run has ended. */
   async ended(id: string): Promise<void> {
-    await this.clock.runUntil(() => this.engine.request(id).status === "ended", 1e9);
+    await this.clock.runUntil(async () => (await this.engine.request(id)).status === "ended", 1e9);
   }
 
   counted(name: EngineSignal["name"]): number {

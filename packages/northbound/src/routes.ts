@@ -129,8 +129,8 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
         },
       }),
     },
-    ({ query }) => {
-      const { items, cursor } = engine.requests(query);
+    async ({ query }) => {
+      const { items, cursor } = await engine.requests(query);
       return { requests: items.map(rowView), ...(cursor === undefined ? {} : { cursor }) };
     },
   );
@@ -147,7 +147,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
       },
       config: documented({ response: { 200: json("The request.", "Request"), ...refusals } }),
     },
-    ({ params }) => requestView(engine.request(params.id)),
+    async ({ params }) => requestView(await engine.request(params.id)),
   );
 
   app.get<OfRequest>(
@@ -166,7 +166,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
       config: documented({ response: { ...answerResponses(undefined), 202: pending, ...refusals } }),
     },
     async (request, reply) => {
-      const view = engine.request(request.params.id);
+      const view = await engine.request(request.params.id);
       const waitMs = grantWait(request, reply, around, 0);
       return answerOrPending(request, reply, around, view, waitMs);
     },
@@ -184,7 +184,10 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
       },
       config: documented({ response: { 200: json("The history.", "History"), ...refusals } }),
     },
-    ({ params }) => ({ requestId: params.id, events: engine.history(params.id).map(eventView) }),
+    async ({ params }) => ({
+      requestId: params.id,
+      events: (await engine.history(params.id)).map(eventView),
+    }),
   );
 
   app.get<OfRequest>(
@@ -206,7 +209,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
       }),
     },
     async ({ params }, reply) => {
-      const view = engine.request(params.id);
+      const view = await engine.request(params.id);
       if (diagram === undefined) {
         throw new HttpProblem(problemDetails(501, "WW_NOT_SUPPORTED", "this server draws no diagrams"));
       }
@@ -215,7 +218,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
         const detail = `there is no chart: this engine does not serve the hub ${view.hub}`;
         throw new HttpProblem(problemDetails(404, "WW_HUB_UNKNOWN", detail));
       }
-      return reply.type("image/svg+xml").send(await diagram(hub, engine.history(params.id)));
+      return reply.type("image/svg+xml").send(await diagram(hub, await engine.history(params.id)));
     },
   );
 
@@ -395,7 +398,7 @@ function command(app: FastifyInstance, around: Surroundings, spec: Command): voi
       const key = idempotencyKey(request);
       const given = key === undefined ? {} : { commandId: requestIdOf(request.url, key) };
       const result = await spec.run(params.id, given, { params, body });
-      const view = engine.request(params.id);
+      const view = await engine.request(params.id);
       if (result === "ended") throw ended(view.id, view.answer);
       return pendingReply(reply, view.id, view.status);
     },
@@ -419,7 +422,7 @@ async function answerOrPending(
   reply.header("vary", "Accept, Prefer");
   if (answer === undefined) {
     reply.header("retry-after", retryAfter);
-    return pendingReply(reply, of.id, engine.request(of.id).status);
+    return pendingReply(reply, of.id, (await engine.request(of.id)).status);
   }
   const { status, type, body, text } = render(of.id, answer, routes.get(of.hub)?.statusOf);
   reply.code(status).header("content-location", `${locationOf(of.id)}/answer`);

@@ -212,7 +212,7 @@ describe("signals", () => {
       return (await app.inject({ method: "POST", url: `/requests/${id}/signals/go`, headers })).statusCode;
     };
     expect([await go("one"), await go("one")]).toEqual([202, 202]);
-    expect(engine.request(id)).toMatchObject({ status: "running", state: "Second" });
+    expect(await engine.request(id)).toMatchObject({ status: "running", state: "Second" });
     expect([await go("two"), await go("two")]).toEqual([202, 409]);
   });
 });

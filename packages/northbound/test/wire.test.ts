@@ -28,10 +28,10 @@ test("a client that hangs up cancels nothing", async () => {
   const { port } = await listening(app);
   const socket = connect(port, "127.0.0.1");
   socket.write(post('{"subject":"leave"}', "Idempotency-Key: k\r\n"));
-  await expect.poll(() => engine.requests().items.length).toBe(1);
+  await expect.poll(async () => (await engine.requests()).items.length).toBe(1);
   socket.destroy();
   await sleep(50);
-  const [{ id, status } = { id: "", status: "" }] = engine.requests().items;
+  const [{ id, status } = { id: "", status: "" }] = (await engine.requests()).items;
   expect(status).toBe("running");
   await engine.signal(id, "approve", { by: "Eve" });
   const response = await app.inject({
@@ -75,7 +75,7 @@ test("closing answers those who wait with 202 at once, and ends their connection
     headers: { "content-type": "application/json" },
   });
   sent.end('{"subject":"leave"}');
-  await expect.poll(() => engine.requests().items.length).toBe(1);
+  await expect.poll(async () => (await engine.requests()).items.length).toBe(1);
   const began = performance.now();
   const closed = app.close();
   const [response] = (await once(sent, "response")) as [IncomingMessage];
@@ -120,5 +120,5 @@ test("a request that comes while the server closes is 503; one whose body is sti
   await closed;
   expect(refused).toMatch(/^HTTP\/1.1 503 [^]*connection: close[^]*"WW_STOPPING"/);
   expect(accepted).toMatch(/^HTTP\/1.1 202 [^]*connection: close/);
-  expect(engine.requests({ hub: "approval" }).items).toHaveLength(1);
+  expect((await engine.requests({ hub: "approval" })).items).toHaveLength(1);
 });

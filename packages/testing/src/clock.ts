@@ -131,7 +131,7 @@ export class SimulatedClock implements Clock {
    * @throws Error when nothing is left that could happen, or `withinMs` of simulated time have passed.
    */
   async runUntil(
-    done: (() => boolean) | Promise<unknown>,
+    done: (() => boolean | Promise<boolean>) | Promise<unknown>,
     withinMs = Number.MAX_SAFE_INTEGER,
   ): Promise<void> {
     let settled = false;
@@ -140,7 +140,7 @@ export class SimulatedClock implements Clock {
     const holds = typeof done === "function" ? done : (): boolean => settled;
     const limit = this.#now + withinMs;
     await this.settle();
-    while (!holds()) {
+    while (!(await holds())) {
       const next = this.#next();
       if (next === undefined)
         throw new Error(`nothing is left to happen at ${this.#now} ms of simulated time`);

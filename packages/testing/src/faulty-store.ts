@@ -1,13 +1,15 @@
 import type { RunEvent } from "@wheelwork/core";
 import type {
+  Batch,
   Claim,
   Commit,
+  DueRuns,
+  Found,
   MaybePromise,
   RequestFilter,
   RequestRow,
-  RunEvents,
+  Rows,
   Store,
-  StoredAnswer,
   StoredRun,
 } from "@wheelwork/engine";
 
@@ -24,8 +26,10 @@ export interface FaultPlan {
   readonly faultAt?: (number: number, commit: Commit) => Fault | undefined;
   /** Called at a crash: kill the process, then open the store again. */
   readonly onCrash?: () => void;
-  /** Commits take a turn of the event loop, as those over a network do. */
-  readonly later?: boolean;
+  /** Asked at each read. */
+  readonly readFails?: () => boolean;
+  /** How reads and commits are put off, as those over a network are; default: they are done at once. */
+  readonly later?: (task: () => void) => void;
 }
 
 /** Stands before any store, and makes it fail as a seeded plan says. */
@@ -55,56 +59,41 @@ export class FaultyStore implements Store {
     this.commits++;
     const number = this.commits;
     if (this.crashed) return never;
-    if (this.#plan.later !== true) return this.#commit(number, commit);
-    return new Promise((resolve, reject) => {
-      setImmediate(() => {
-        try {
-          Promise.resolve(this.#commit(number, commit)).then(resolve, reject);
-        } catch (error) {
-          reject(error as Error);
-        }
-      });
-    });
+    return this.#soon(() => this.#commit(number, commit));
   }
 
-  journal(): Iterable<{ readonly seq: number; readonly entries: readonly RunEvents[] }> {
-    return this.#read().journal();
+  journal(): Rows<Batch> {
+    return this.#rows((store) => store.journal());
   }
 
-  hubVersions(ended: ReadonlySet<string>): readonly { readonly hub: string; readonly version: number }[] {
-    return this.#read().hubVersions(ended);
+  hubVersions(
+    ended: ReadonlySet<string>,
+  ): MaybePromise<readonly { readonly hub: string; readonly version: number }[]> {
+    return this.#read((store) => store.hubVersions(ended));
   }
 
-  hotRuns(): Iterable<StoredRun> {
-    return this.#read().hotRuns();
+  hotRuns(): Rows<StoredRun> {
+    return this.#rows((store) => store.hotRuns());
   }
 
   dueRuns(
     after: { readonly due: number; readonly key: string },
     before: number,
     limit: number,
-  ): readonly StoredRun[] {
-    return this.#read().dueRuns(after, before, limit);
+  ): MaybePromise<DueRuns> {
+    return this.#read((store) => store.dueRuns(after, before, limit));
   }
 
-  nextDue(from: number): number | undefined {
-    return this.#read().nextDue(from);
+  find(keys: readonly string[]): MaybePromise<readonly Found[]> {
+    return this.#read((store) => store.find(keys));
   }
 
-  run(key: string): StoredRun | undefined {
-    return this.#read().run(key);
+  history(key: string): MaybePromise<readonly RunEvent[]> {
+    return this.#read((store) => store.history(key));
   }
 
-  answer(key: string): StoredAnswer | undefined {
-    return this.#read().answer(key);
-  }
-
-  history(key: string): readonly RunEvent[] {
-    return this.#read().history(key);
-  }
-
-  list(filter: RequestFilter): readonly RequestRow[] {
-    return this.#read().list(filter);
+  list(filter: RequestFilter): MaybePromise<readonly RequestRow[]> {
+    return this.#read((store) => store.list(filter));
   }
 
   purge(endedBefore: number, limit: number): MaybePromise<number> {
@@ -112,8 +101,8 @@ export class FaultyStore implements Store {
     return this.inner.purge(endedBefore, limit);
   }
 
-  close(): void {
-    this.inner.close();
+  close(): MaybePromise<void> {
+    return this.inner.close();
   }
 
   #commit(number: number, commit: Commit): MaybePromise<void> {
@@ -141,7 +130,7 @@ export class FaultyStore implements Store {
     }
   }
 
-  #crash(): Promise<void> {
+  #crash(): Promise<never> {
     this.crashed = true;
     this.#plan.onCrash?.();
     return never;
@@ -149,14 +138,46 @@ export class FaultyStore implements Store {
 
   #writes(): void {
     if (this.full) throw new Error("database or disk is full");
-    this.#read();
+    this.#reachable();
   }
 
-  #read(): Store {
+  #reachable(): Store {
     if (this.gone) throw new Error("the store cannot be reached");
     return this.inner;
+  }
+
+  #read<T>(ask: (store: Store) => MaybePromise<T>): MaybePromise<T> {
+    if (this.crashed) return never;
+    return this.#soon(() => {
+      if (this.#plan.readFails?.() === true) throw new Error("a read fails, as planned");
+      return ask(this.#reachable());
+    });
+  }
+
+  #rows<T>(ask: (store: Store) => Rows<T>): Rows<T> {
+    return this.#plan.later === undefined ? ask(this.#reachable()) : this.#later(ask);
+  }
+
+  async *#later<T>(ask: (store: Store) => Rows<T>): AsyncIterable<T> {
+    yield* await this.#read(ask);
+  }
+
+  #soon<T>(ask: () => MaybePromise<T>): MaybePromise<T> {
+    const { later } = this.#plan;
+    if (later === undefined) return ask();
+    return new Promise((resolve, reject) => {
+      later(() => {
+        // The process may have died meanwhile.
+        if (this.crashed) return;
+        try {
+          Promise.resolve(ask()).then(resolve, reject);
+        } catch (error) {
+          reject(error as Error);
+        }
+      });
+    });
   }
 }
 
 /** What a process that has died would still wait for. */
-const never = new Promise<void>(() => {});
+const never = new Promise<never>(() => {});

@@ -1,7 +1,10 @@
 import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import type {
+  Batch,
   Claim,
   Commit,
+  DueRuns,
+  Found,
   RequestFilter,
   RequestRow,
   RunEvents,
@@ -49,7 +52,7 @@ export class MemoryStore implements Store {
     return { epoch: disk.epoch, engineTime: disk.engineTime, seq: disk.lastSeq };
   }
 
-  *journal(): Iterable<{ seq: number; entries: RunEvents[] }> {
+  *journal(): Iterable<Batch> {
     for (const [seq, text] of this.#disk.journal) {
       if (seq > this.#disk.checkpoint) yield { seq, entries: JSON.parse(text) as RunEvents[] };
     }
@@ -66,40 +69,40 @@ export class MemoryStore implements Store {
     return this.#runs().filter(({ hot }) => hot);
   }
 
-  dueRuns(after: { due: number; key: string }, before: number, limit: number): StoredRun[] {
+  dueRuns(after: { due: number; key: string }, before: number, limit: number): DueRuns {
     const due = (run: StoredRun): number => run.due ?? Number.POSITIVE_INFINITY;
-    return this.#runs()
-      .filter((run) => !run.hot && due(run) < before)
+    const cold = this.#runs()
+      .filter((run) => !run.hot && run.due !== undefined)
+      .toSorted((a, b) => due(a) - due(b) || (a.key < b.key ? -1 : 1));
+    const runs = cold
+      .filter((run) => due(run) < before)
       .filter((run) => due(run) > after.due || (due(run) === after.due && run.key > after.key))
-      .toSorted((a, b) => due(a) - due(b) || (a.key < b.key ? -1 : 1))
       .slice(0, limit);
+    if (runs.length === limit) return { runs, next: undefined };
+    return { runs, next: cold.find((run) => due(run) >= before)?.due };
   }
 
-  nextDue(from: number): number | undefined {
-    let next: number | undefined;
-    for (const { hot, due } of this.#runs()) {
-      if (!hot && due !== undefined && due >= from && (next === undefined || due < next)) next = due;
-    }
-    return next;
-  }
-
-  run(key: string): StoredRun | undefined {
+  find(keys: readonly string[]): Found[] {
     this.#check();
-    const text = this.#disk.runs.get(key);
-    return text === undefined ? undefined : (JSON.parse(text) as StoredRun);
+    const { runs, answers } = this.#disk;
+    return keys.map((key) => {
+      const run = runs.get(key);
+      return {
+        run: run === undefined ? undefined : (JSON.parse(run) as StoredRun),
+        answer: this.#answer(answers.get(key)?.text),
+      };
+    });
   }
 
-  answer(key: string): StoredAnswer | undefined {
-    this.#check();
-    const stored = this.#disk.answers.get(key);
-    return stored === undefined ? undefined : (JSON.parse(stored.text) as StoredAnswer);
+  #answer(text: string | undefined): StoredAnswer | undefined {
+    return text === undefined ? undefined : (JSON.parse(text) as StoredAnswer);
   }
 
   history(key: string): RunEvent[] {
     this.#check();
     const { histories, journal } = this.#disk;
     const events = (histories.get(key) ?? []).flatMap((part) => JSON.parse(part) as RunEvent[]);
-    const answer = this.answer(key);
+    const answer = this.#answer(this.#disk.answers.get(key)?.text);
     if (answer?.endedAt === undefined) return events;
     for (const [seq, text] of journal) {
       if (seq < answer.firstSeq || seq > answer.lastSeq) continue;

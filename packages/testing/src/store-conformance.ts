@@ -1,6 +1,6 @@
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import type { RunEvent } from "@wheelwork/core";
-import type { Commit, Store, StoredAnswer, StoredRun } from "@wheelwork/engine";
+import type { Commit, Rows, Store, StoredAnswer, StoredRun } from "@wheelwork/engine";
 
 /** The two functions of a test runner that the suite needs: vitest's, node:test's, … */
 export interface TestRunner {
@@ -52,6 +52,18 @@ function answer(key: string, part: Partial<StoredAnswer> = {}): StoredAnswer {
 function same(actual: unknown, expected: unknown, message?: string): void {
   deepStrictEqual(JSON.parse(JSON.stringify(actual)), JSON.parse(JSON.stringify(expected)), message);
 }
+
+async function all<T>(rows: Rows<T>): Promise<T[]> {
+  const list: T[] = [];
+  for await (const row of rows) list.push(row);
+  return list;
+}
+
+const storedRun = async (store: Store, key: string): Promise<StoredRun | undefined> =>
+  (await store.find([key]))[0]?.run;
+
+const storedAnswer = async (store: Store, key: string): Promise<StoredAnswer | undefined> =>
+  (await store.find([key]))[0]?.answer;
 
 const told = (call: number): RunEvent => ({ type: "told", at, call, spoke: "s", input: { call } });
 /** The journal may store this event in a form of its own. */
@@ -113,13 +125,12 @@ export function storeConformance(
     test("begins empty, and counts its epochs", async ({ store, reopen }, owner) => {
       strictEqual(owner.epoch, 1);
       strictEqual(owner.seq, 0);
-      same([...store.journal()], []);
-      same([...store.hotRuns()], []);
-      same([...store.hubVersions(new Set())], []);
-      strictEqual(store.run("none"), undefined);
-      strictEqual(store.answer("none"), undefined);
-      strictEqual(store.nextDue(0), undefined);
-      same(store.history("none"), []);
+      same(await all(store.journal()), []);
+      same(await all(store.hotRuns()), []);
+      same(await store.hubVersions(new Set()), []);
+      same(await store.find(["none"]), [{}]);
+      same(await store.dueRuns(beginning, 10, 10), { runs: [] });
+      same(await store.history("none"), []);
       const again = await reopen();
       strictEqual((await again.store.claim("another")).epoch, 2);
       return again;
@@ -137,7 +148,7 @@ export function storeConformance(
       const again = await reopen();
       const next = await new Owner(again.store).claim();
       strictEqual(next.seq, seq);
-      same([...again.store.journal()], [{ seq, entries: journal }]);
+      same(await all(again.store.journal()), [{ seq, entries: journal }]);
       return again;
     });
 
@@ -148,20 +159,20 @@ export function storeConformance(
       const seq = await owner.commit({ now: 77, checkpoint: { runs: [], ended: [], histories: [] } });
       const again = await reopen();
       same(await again.store.claim("another"), { epoch: 2, engineTime: 77, seq });
-      same([...again.store.journal()], []);
+      same(await all(again.store.journal()), []);
       return again;
     });
 
     test("keeps runs as plain JSON, replaces them, and deletes them", async ({ store, reopen }, owner) => {
       await owner.checkpoint({ runs: [run("a"), run("b", { hot: true, due: 9, root: false }), run("c")] });
-      same(store.run("a"), run("a"));
-      same([...store.hotRuns()], [run("b", { hot: true, due: 9, root: false })]);
+      same(await storedRun(store, "a"), run("a"));
+      same(await all(store.hotRuns()), [run("b", { hot: true, due: 9, root: false })]);
       const changed = run("a", { state: "B", status: "incident", version: 2, due: 5, answeredAt: 4 });
       await owner.checkpoint({ runs: [changed], ended: ["c"] });
       const again = await reopen();
       await again.store.claim("another");
-      same(again.store.run("a"), changed);
-      strictEqual(again.store.run("c"), undefined);
+      same(await storedRun(again.store, "a"), changed);
+      strictEqual(await storedRun(again.store, "c"), undefined);
       return again;
     });
 
@@ -169,9 +180,9 @@ export function storeConformance(
       await owner.checkpoint({
         runs: [run("a"), run("b", { version: 2 }), run("c"), run("d", { hub: "g" })],
       });
-      const versions = [...store.hubVersions(new Set())].map(({ hub, version }) => `${hub} ${version}`);
+      const versions = (await store.hubVersions(new Set())).map(({ hub, version }) => `${hub} ${version}`);
       same(versions.toSorted(), ["g 1", "h 1", "h 2"]);
-      const others = [...store.hubVersions(new Set(["a", "b", "d"]))].map(
+      const others = (await store.hubVersions(new Set(["a", "b", "d"]))).map(
         ({ hub, version }) => `${hub} ${version}`,
       );
       same(others, ["h 1"]);
@@ -189,21 +200,29 @@ export function storeConformance(
       await owner.checkpoint({
         runs: [...runs, run("hot", { due: 1, hot: true }), run("never"), run("e", { due: 30 })],
       });
-      const keys = (list: readonly StoredRun[]): string[] => list.map(({ key }) => key);
-      same(keys(store.dueRuns(beginning, 30, 2)), ["a", "b"]);
-      same(keys(store.dueRuns({ due: 10, key: "b" }, 30, 2)), ["c", "d"]);
-      same(keys(store.dueRuns({ due: 20, key: "d" }, 30, 2)), []);
-      strictEqual(store.nextDue(0), 10);
-      strictEqual(store.nextDue(11), 20);
-      strictEqual(store.nextDue(31), undefined);
+      const page = async (
+        after: { due: number; key: string },
+        before: number,
+        limit: number,
+      ): Promise<string[]> => (await store.dueRuns(after, before, limit)).runs.map(({ key }) => key);
+      same(await page(beginning, 30, 2), ["a", "b"]);
+      same(await page({ due: 10, key: "b" }, 30, 2), ["c", "d"]);
+      same(await store.dueRuns({ due: 20, key: "d" }, 30, 2), { runs: [], next: 30 });
+      same(await store.dueRuns(beginning, 0, 2), { runs: [], next: 10 });
+      same(await store.dueRuns(beginning, 11, 5), {
+        runs: [run("a", { due: 10 }), run("b", { due: 10 }), run("c", { due: 10 })],
+        next: 20,
+      });
+      same(await page(beginning, 31, 9), ["a", "b", "c", "d", "e"]);
+      strictEqual((await store.dueRuns(beginning, 31, 9)).next, undefined);
     });
 
     test("keeps the first answer, and what changes after it", async ({ store }, owner) => {
       const first = answer("a", { endedAt: undefined, status: "running", state: "CleaningUp" });
       await owner.commit({ answers: [first] });
-      same(store.answer("a"), first);
+      same(await storedAnswer(store, "a"), first);
       await owner.commit({ answers: [answer("a", { endedAt: 99, lastSeq: 2 })] });
-      same(store.answer("a"), answer("a", { endedAt: 99, lastSeq: 2 }));
+      same(await storedAnswer(store, "a"), answer("a", { endedAt: 99, lastSeq: 2 }));
     });
 
     test("tells a run's history once and in order: checkpoints first, then its batches", async ({
@@ -212,14 +231,14 @@ export function storeConformance(
     }, owner) => {
       await owner.commit({ journal: [{ key: "a", events: [told(0)] }] });
       await owner.checkpoint({ runs: [run("a")], histories: [{ key: "a", events: [told(0)] }] });
-      same(store.history("a"), [told(0)]);
+      same(await store.history("a"), [told(0)]);
       const firstSeq = await owner.commit({
         journal: [
           { key: "a", events: [told(1)] },
           { key: "b", events: [told(9)] },
         ],
       });
-      same(store.history("a"), [told(0)]);
+      same(await store.history("a"), [told(0)]);
       const lastSeq = owner.seq + 1;
       await owner.commit({
         journal: [{ key: "a", events: [told(2)] }],
@@ -228,7 +247,7 @@ export function storeConformance(
       });
       const again = await reopen();
       await again.store.claim("another");
-      same(again.store.history("a"), [told(0), told(1), told(2)]);
+      same(await again.store.history("a"), [told(0), told(1), told(2)]);
       return again;
     });
 
@@ -243,14 +262,14 @@ export function storeConformance(
       ];
       const answeredOnly = answer("b", { createdAt: 3, endedAt: undefined, status: "incident" });
       await owner.commit({ answers: [...done, answeredOnly] });
-      const keys = (filter: Partial<Parameters<Store["list"]>[0]>): string[] =>
-        store.list({ limit: 10, ...filter }).map(({ key }) => key);
-      same(keys({}), ["d", "b", "c", "a"]);
-      same(keys({ limit: 2 }), ["d", "b"]);
-      same(keys({ before: { createdAt: 3, key: "b" } }), ["c", "a"]);
-      same(keys({ status: "ended" }), ["d", "c"]);
-      same(keys({ status: "incident" }), [], "the row of the run counts, not that of its answer");
-      same(keys({ hub: "none" }), []);
+      const keys = async (filter: Partial<Parameters<Store["list"]>[0]>): Promise<string[]> =>
+        (await store.list({ limit: 10, ...filter })).map(({ key }) => key);
+      same(await keys({}), ["d", "b", "c", "a"]);
+      same(await keys({ limit: 2 }), ["d", "b"]);
+      same(await keys({ before: { createdAt: 3, key: "b" } }), ["c", "a"]);
+      same(await keys({ status: "ended" }), ["d", "c"]);
+      same(await keys({ status: "incident" }), [], "the row of the run counts, not that of its answer");
+      same(await keys({ hub: "none" }), []);
     });
 
     test("writes nothing for an owner that has lost its epoch (I21)", async ({ store, reopen }, owner) => {
@@ -259,9 +278,9 @@ export function storeConformance(
       const next = await new Owner(again.store).claim();
       const stale = { epoch: owner.epoch, seq: next.seq + 1, now: 9, journal: [], answers: [answer("a")] };
       await rejects(async () => again.store.commit(stale), /WW_STORE_LOCKED/);
-      strictEqual(again.store.answer("a"), undefined);
+      strictEqual(await storedAnswer(again.store, "a"), undefined);
       await next.commit({ answers: [answer("b")] });
-      strictEqual(again.store.answer("b")?.key, "b");
+      strictEqual((await storedAnswer(again.store, "b"))?.key, "b");
       strictEqual(store === again.store, false);
       return again;
     });
@@ -274,10 +293,10 @@ export function storeConformance(
       await rejects(
         owner.commit({ answers: [answer("a")], journal: [{ key: "a", events: [told(0)] }], checkpoint }),
       );
-      strictEqual(store.answer("a"), undefined);
-      strictEqual([...store.journal()].length, 1);
+      strictEqual(await storedAnswer(store, "a"), undefined);
+      strictEqual((await all(store.journal())).length, 1);
       await owner.commit({ answers: [answer("b")] });
-      strictEqual(store.answer("b")?.key, "b");
+      strictEqual((await storedAnswer(store, "b"))?.key, "b");
     });
 
     test("purges what has ended long ago, and nothing that has not ended", async ({ store }, owner) => {
@@ -290,12 +309,12 @@ export function storeConformance(
         answers: [answer("young", { answeredAt: 60, endedAt: 60, firstSeq: 3, lastSeq: 3 })],
       });
       strictEqual(await store.purge(50, 100), 1);
-      strictEqual(store.answer("old"), undefined);
-      for (const key of ["open", "late", "young"]) strictEqual(store.answer(key)?.key, key);
+      strictEqual(await storedAnswer(store, "old"), undefined);
+      for (const key of ["open", "late", "young"]) strictEqual((await storedAnswer(store, key))?.key, key);
       strictEqual(await store.purge(61, 1), 1);
       strictEqual(await store.purge(61, 100), 1);
       strictEqual(await store.purge(61, 100), 0);
-      strictEqual(store.answer("open")?.key, "open");
+      strictEqual((await storedAnswer(store, "open"))?.key, "open");
       await owner.commit({ answers: [answer("open", { answeredAt: 11, endedAt: 70 })] });
       strictEqual(await store.purge(100, 100), 1);
     });
@@ -332,7 +351,7 @@ export function storeConformance(
         await store.purge(before, 100);
         for (let number = 0; number < 6; number++) {
           const kept = number >= before;
-          same(store.history(`r${number}`), kept ? [told(number)] : []);
+          same(await store.history(`r${number}`), kept ? [told(number)] : []);
         }
       }
       strictEqual(seqs.length, 6);

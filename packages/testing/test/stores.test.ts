@@ -27,7 +27,7 @@ const inFile = (folder: string): OpenedStore => {
 };
 
 const faulty = (store: MemoryStore): OpenedStore => ({
-  store: new FaultyStore(store, { later: true }),
+  store: new FaultyStore(store, { later: setImmediate }),
   reopen: () => faulty(store.reopen()),
   close: () => store.close(),
 });
