@@ -154,8 +154,13 @@ export type Rows<T> = Iterable<T> | AsyncIterable<T>;
  * Any error means that the outcome is unknown: the owner drops its memory and claims anew.
  */
 export interface Store {
-  /** Takes the shard over: no earlier owner can commit from now on (I21). */
-  claim(owner: string): MaybePromise<Claim>;
+  /**
+   * Takes the shard over: no earlier owner can commit from now on (I21).
+   * @param owner A name that no other engine ever has.
+   * @param again This owner claims again after a failure: if another one has claimed since, it gets WW_STORE_LOCKED, since
+   * whoever has been fenced never takes the shard back by itself.
+   */
+  claim(owner: string, again?: boolean): MaybePromise<Claim>;
   /** The journal since the last checkpoint, batch by batch. */
   journal(): Rows<Batch>;
   /** The hubs and versions of the runs at the last checkpoint, without those runs that have ended since. */

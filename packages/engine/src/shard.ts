@@ -980,7 +980,7 @@ export class Shard {
     this.#found.clear();
     this.#internal.length = 0;
     this.#effects = emptyEffects();
-    this.#claim = await store.claim(owner);
+    this.#claim = await store.claim(owner, this.#claim.epoch > 0);
     this.#monotonicBase = clock.monotonicMs();
     this.#timeBase = Math.max(this.#claim.engineTime, Math.floor(clock.wallMs()), this.#lastNow);
     this.#lastNow = this.#timeBase;
@@ -1131,7 +1131,7 @@ export class Shard {
     this.#host.endAll();
     this.#cancelTimer?.();
     this.#timerAt = Number.POSITIVE_INFINITY;
-    const fenced = error instanceof WheelworkError && error.code === "WW_STORE_LOCKED";
+    const fenced = isFenced(error);
     const rest = this.#inbox;
     this.#inbox = [];
     this.#queuedRequests = 0;
@@ -1141,14 +1141,16 @@ export class Shard {
       else if (fenced) item.done?.reject(unavailable());
       else this.#inbox.push(item);
     }
-    if (fenced || stopping) {
-      this.#status = "stopped";
-      this.#host.detach();
-      this.#refuseAll();
-      for (const resolve of this.#idle.splice(0)) resolve();
-      return;
-    }
-    this.#recover();
+    if (fenced || stopping) this.#end();
+    else this.#recover();
+  }
+
+  /** The shard is another owner's now, or it stops: nothing more is done here. */
+  #end(): void {
+    this.#status = "stopped";
+    this.#host.detach();
+    this.#refuseAll();
+    for (const resolve of this.#idle.splice(0)) resolve();
   }
 
   /** Reads everything back, later and later until a commit succeeds again. */
@@ -1167,6 +1169,7 @@ export class Shard {
         },
         (error: unknown) => {
           if (this.#status !== "store-lost") return;
+          if (isFenced(error)) return this.#end();
           this.#options.log.warn({ error: messageOf(error) }, "the store is not back yet");
           this.#recover();
         },
@@ -1184,6 +1187,9 @@ export class Shard {
 function newLive(run: Run, stored: boolean): Live {
   return { run, stagedFrom: -1, history: [], firstSeq: 0, dirty: !stored, stored };
 }
+
+const isFenced = (error: unknown): boolean =>
+  error instanceof WheelworkError && error.code === "WW_STORE_LOCKED";
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 

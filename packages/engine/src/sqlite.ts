@@ -59,8 +59,9 @@ export class SqliteStore implements Store {
     this.#db = db;
   }
 
-  claim(owner: string): Claim {
+  claim(owner: string, again = false): Claim {
     return this.#transaction(() => {
+      if (again && this.#get("SELECT owner FROM shard WHERE id = 0")?.["owner"] !== owner) throw fenced();
       this.#run(
         `INSERT INTO shard (id, epoch, owner, engine_time, checkpoint) VALUES (0, 1, ?, 0, 0)
          ON CONFLICT (id) DO UPDATE SET epoch = epoch + 1, owner = excluded.owner`,
@@ -198,9 +199,7 @@ export class SqliteStore implements Store {
         commit.epoch,
       );
       if (fence.changes !== 1) {
-        throw new WheelworkError("WW_STORE_LOCKED", "another owner has taken over the store (I21)", {
-          next: "Stop this process, or the other one.",
-        });
+        throw fenced();
       }
       this.#run(
         "INSERT INTO journal (seq, record) VALUES (?, ?)",
@@ -375,6 +374,11 @@ function lockFile(path: string): DatabaseSync {
     });
   }
 }
+
+const fenced = (): WheelworkError =>
+  new WheelworkError("WW_STORE_LOCKED", "another owner has taken over the store (I21)", {
+    next: "Stop this process, or the other one.",
+  });
 
 const isDamage = (error: unknown): boolean =>
   error instanceof SyntaxError || /malformed|not a database|corrupt/i.test(String(error));

@@ -50,9 +50,12 @@ export class FaultyStore implements Store {
     this.#plan = plan;
   }
 
-  claim(owner: string): MaybePromise<Claim> {
-    this.#writes();
-    return this.inner.claim(owner);
+  claim(owner: string, again?: boolean): MaybePromise<Claim> {
+    if (this.crashed) return never;
+    return this.#soon(() => {
+      this.#writes();
+      return this.inner.claim(owner, again);
+    });
   }
 
   commit(commit: Commit): MaybePromise<void> {
@@ -97,8 +100,11 @@ export class FaultyStore implements Store {
   }
 
   purge(endedBefore: number, limit: number): MaybePromise<number> {
-    this.#writes();
-    return this.inner.purge(endedBefore, limit);
+    if (this.crashed) return never;
+    return this.#soon(() => {
+      this.#writes();
+      return this.inner.purge(endedBefore, limit);
+    });
   }
 
   close(): MaybePromise<void> {

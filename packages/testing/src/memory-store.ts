@@ -15,6 +15,7 @@ import type {
 
 /** What is durable: only texts and numbers, so that nothing of a dead engine's memory can hide in it (I19). */
 interface Disk {
+  owner: string;
   epoch: number;
   engineTime: number;
   checkpoint: number;
@@ -45,9 +46,11 @@ export class MemoryStore implements Store {
     return this.#disk.journal.size;
   }
 
-  claim(): Claim {
+  claim(owner: string, again = false): Claim {
     this.#check();
     const disk = this.#disk;
+    if (again && disk.owner !== owner) throw fenced();
+    disk.owner = owner;
     disk.epoch++;
     return { epoch: disk.epoch, engineTime: disk.engineTime, seq: disk.lastSeq };
   }
@@ -131,9 +134,7 @@ export class MemoryStore implements Store {
   commit(commit: Commit): void {
     this.#check();
     const disk = this.#disk;
-    if (commit.epoch !== disk.epoch) {
-      throw new WheelworkError("WW_STORE_LOCKED", "another owner has taken over the store (I21)");
-    }
+    if (commit.epoch !== disk.epoch) throw fenced();
     if (commit.seq !== disk.lastSeq + 1)
       throw new Error(`batch ${commit.seq} does not follow batch ${disk.lastSeq}`);
     const record = JSON.stringify(commit.journal);
@@ -190,7 +191,11 @@ export class MemoryStore implements Store {
   }
 }
 
+const fenced = (): WheelworkError =>
+  new WheelworkError("WW_STORE_LOCKED", "another owner has taken over the store (I21)");
+
 const newDisk = (): Disk => ({
+  owner: "",
   epoch: 0,
   engineTime: 0,
   checkpoint: 0,

@@ -285,6 +285,18 @@ export function storeConformance(
       return again;
     });
 
+    test("lets an owner claim again after a failure, unless another one has claimed meanwhile (I21)", async ({
+      store,
+      reopen,
+    }, owner) => {
+      strictEqual((await store.claim("owner", true)).epoch, owner.epoch + 1);
+      const other = await reopen();
+      const { epoch, seq } = await other.store.claim("other");
+      await rejects(async () => other.store.claim("owner", true), /WW_STORE_LOCKED/);
+      await other.store.commit({ epoch, seq: seq + 1, now: at, journal: [], answers: [] });
+      return other;
+    });
+
     test("writes nothing of a commit that fails (I9)", async ({ store }, owner) => {
       await owner.commit({});
       const cyclic: { self?: unknown } = {};
