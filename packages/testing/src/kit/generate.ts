@@ -1,0 +1,42 @@
+import type { Spoke } from "@wheelwork/core";
+import type { SeededRandom } from "../random.ts";
+import { samplesOf } from "./samples.ts";
+import type { Script, ScriptedAnswer } from "./script.ts";
+
+/** Sample outputs by the name of the spoke or hub that gives them; a function gets the input of the call. */
+export interface OutputSamples {
+  readonly [callee: string]: readonly unknown[] | ((input: never) => readonly unknown[]);
+}
+
+/** How spokes answer at random. */
+export interface GenerateOptions {
+  /** The same seed gives the same answers. Print it when a test fails. */
+  readonly seed: number;
+  /** Sample outputs. Default: made from the schemas of the spokes, where they can be read (zod, arktype). */
+  readonly outputs?: OutputSamples;
+  /** Share of the attempts that fail with a declared code, and, as large again, of those that hang. Default 0.1. */
+  readonly failures?: number;
+}
+
+/** A script of random answers: successes, declared errors and attempts that hang, some of them late. */
+export function generated(
+  spoke: Spoke,
+  random: SeededRandom,
+  options: Omit<GenerateOptions, "seed">,
+): Script<never> {
+  const { outputs, failures = 0.1 } = options;
+  return (input): ScriptedAnswer => {
+    const afterMs = random.int(Math.ceil(spoke.timeoutMs * 1.2));
+    if (random.chance(failures)) return "hang";
+    if (spoke.errors.length > 0 && random.chance(failures))
+      return { fail: random.pick(spoke.errors), afterMs };
+    return { ok: random.pick(outputsOf(spoke, input, outputs)), afterMs };
+  };
+}
+
+/** Sample outputs of a spoke for a call. */
+function outputsOf(spoke: Spoke, input: unknown, outputs: OutputSamples | undefined): readonly unknown[] {
+  const given = outputs?.[spoke.name];
+  const samples = typeof given === "function" ? given(input as never) : given;
+  return samplesOf(spoke.output, `the output of ${spoke.name}`, `outputs["${spoke.name}"]`, samples);
+}

@@ -1,0 +1,132 @@
+import type { Outcome, Spoke, WorkerTypes } from "@wheelwork/core";
+import type { AttemptContext, Clock, Worker } from "@wheelwork/engine";
+
+/** What a scripted spoke does with an attempt. `afterMs`: so much simulated time later; default at once. */
+export type ScriptedAnswer<O = unknown, E extends string = string> =
+  | { readonly ok: O; readonly afterMs?: number }
+  | { readonly fail: E; readonly message?: string; readonly details?: unknown; readonly afterMs?: number }
+  /** No answer: the attempt runs into its timeout, unless the test settles it by hand. */
+  | "hang";
+
+/** The attempt that a script answers. */
+export interface ScriptedAttempt {
+  /** The id of the request whose hub called. */
+  readonly request: string;
+  readonly call: number;
+  /** From 1; it grows with each retry. */
+  readonly attempt: number;
+}
+
+/**
+ * How a spoke answers: always the same; one answer for each attempt, in order, the last one for all that follow; or what
+ * a function says.
+ */
+export type Script<I = unknown, O = unknown, E extends string = string> =
+  | ScriptedAnswer<O, E>
+  | readonly [ScriptedAnswer<O, E>, ...ScriptedAnswer<O, E>[]]
+  | ((input: I, attempt: ScriptedAttempt) => ScriptedAnswer<O, E>);
+
+/** A spoke with its types as a worker sees them: the input after validation, the output before it. */
+export type TypedSpoke<I, O, E extends string> = Spoke<never, unknown, E> & WorkerTypes<I, O>;
+
+/** An attempt that was made of a call, as a test sees it. */
+export interface TestCall<I = unknown, O = unknown, E extends string = string> extends ScriptedAttempt {
+  readonly spoke: string;
+  readonly input: I;
+  readonly idempotencyKey: string;
+  /** Answers the attempt, and runs what follows from it. After its end it comes late, and changes nothing. */
+  ok(output: O): Promise<void>;
+  /** Fails the attempt with a code that the spoke declares, and runs what follows from it. */
+  fail(code: E, message?: string, details?: unknown): Promise<void>;
+}
+
+/** Stands in for the workers of all spokes that have none: answers by script, or leaves attempts to the test. */
+export class ScriptedWorkers {
+  /** Every attempt that was made, in order. */
+  readonly attempts: TestCall[] = [];
+  readonly #open = new Set<TestCall>();
+  readonly #scripts = new Map<string, (input: unknown, attempt: ScriptedAttempt) => ScriptedAnswer>();
+  readonly #settled: () => Promise<void>;
+
+  /** @param settled Runs what is ready, once the test has settled an attempt. */
+  constructor(settled: () => Promise<void>) {
+    this.#settled = settled;
+  }
+
+  /** Attempts that wait for an answer. */
+  get open(): readonly TestCall[] {
+    return [...this.#open];
+  }
+
+  script(spoke: string, script: Script<never>): void {
+    this.#scripts.set(spoke, answering(script as Script));
+  }
+
+  /** The process has died: nobody waits for its attempts any more. */
+  forget(): void {
+    this.#open.clear();
+  }
+
+  worker(spoke: Spoke, clock: Clock): Worker {
+    return {
+      spoke,
+      attempt: (input, context) =>
+        new Promise((resolve) => this.#attempt(spoke, input, context, clock, resolve)),
+    };
+  }
+
+  #attempt(
+    spoke: Spoke,
+    input: unknown,
+    context: AttemptContext,
+    clock: Clock,
+    resolve: (outcome: Outcome) => void,
+  ): void {
+    const { requestId: request, call, attempt, idempotencyKey } = context;
+    const settle = (outcome: Outcome): Promise<void> => {
+      this.#open.delete(made);
+      resolve(outcome);
+      return this.#settled();
+    };
+    const made: TestCall = {
+      request,
+      spoke: spoke.name,
+      call,
+      attempt,
+      idempotencyKey,
+      input,
+      ok: (output) => settle({ kind: "ok", output }),
+      fail: (code, message, details) => settle(outcomeOf({ fail: code, ...given({ message, details }) })),
+    };
+    this.attempts.push(made);
+    const answer = this.#scripts.get(spoke.name)?.(input, made) ?? "hang";
+    if (answer === "hang") {
+      this.#open.add(made);
+      context.onAbort(() => this.#open.delete(made));
+    } else if (answer.afterMs === undefined) {
+      resolve(outcomeOf(answer));
+    } else {
+      clock.after(answer.afterMs, () => resolve(outcomeOf(answer)));
+    }
+  }
+}
+
+function answering(script: Script): (input: unknown, attempt: ScriptedAttempt) => ScriptedAnswer {
+  if (typeof script === "function") return script;
+  const answers = (Array.isArray(script) ? script : [script]) as readonly ScriptedAnswer[];
+  let next = 0;
+  return () => answers[Math.min(next++, answers.length - 1)] ?? "hang";
+}
+
+function outcomeOf(answer: Exclude<ScriptedAnswer, "hang">): Outcome {
+  if ("ok" in answer) return { kind: "ok", output: answer.ok };
+  const { fail, message = "as the test says", details } = answer;
+  // The engine holds it against the codes that the spoke declares.
+  const failed = { kind: "error" as const, code: fail as "WW_WORKER_FAILED", message };
+  return details === undefined ? failed : { ...failed, details };
+}
+
+/** Options without those that are not given. */
+function given<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as never;
+}

@@ -1,0 +1,98 @@
+import type { RunEvent } from "@wheelwork/core";
+import type { OpenedCalls } from "@wheelwork/core/kernel";
+import { answerText, failureText, firstLine, jsonText } from "./words.ts";
+
+type Event<T extends RunEvent["type"]> = Extract<RunEvent, { type: T }>;
+interface Changing {
+  readonly by?: string;
+  readonly patch?: object;
+  readonly unset?: readonly string[];
+  readonly calls?: readonly OpenedCalls[];
+}
+
+/**
+ * A history as a text that people can read and compare: a line for each thing that happened, with the milliseconds since
+ * the request was accepted. It holds no id and no wall time, so it is the same each time the same things happen.
+ */
+export function transcriptOf(history: readonly RunEvent[]): string {
+  const begun = history[0]?.at ?? 0;
+  const callees = new Map<number, string>();
+  const lines = history.flatMap((event) => {
+    const at = `${event.at - begun} ms`.padStart(10);
+    return linesOf(event, callees, begun).map((line) => `${at}  ${line}\n`);
+  });
+  return lines.join("");
+}
+
+function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): string[] {
+  const call = (number: number): string => `${callees.get(number) ?? "call"} #${number}`;
+  const until = (due: number | undefined): string => (due === undefined ? "" : ` until ${due - begun} ms`);
+  const opened = "calls" in event ? openedLines(event.calls ?? [], callees) : [];
+  switch (event.type) {
+    case "started":
+      return [`request to ${event.hub} ${jsonText(event.request)}${until(event.deadline)}`];
+    case "entered": {
+      const why = event.by === undefined ? "" : `${event.by} `;
+      return [`${why}→ ${event.state}${until(event.due)}${changeText({ ...event, by: "" })}`, ...opened];
+    }
+    case "settled": {
+      const outcome = event.outcome === "ok" ? "ok" : failureText(event.outcome);
+      const held = event.held === undefined ? "" : `, holds ${event.held}`;
+      return [`${call(event.call)} ${outcome}${held}${changeText(event)}`, ...opened];
+    }
+    case "failed":
+      return [
+        `${call(event.call)} attempt ${event.attempt}: ${failureText(event.failure)}, next${at(event.due)}`,
+      ];
+    case "attempt":
+      return [`${call(event.call)} attempt ${event.attempt}${until(event.due)}`];
+    case "told":
+      return [`tells ${event.spoke} #${event.call} ${jsonText(event.input)}`];
+    case "signalled":
+    case "received":
+      return [`${signalText(event)}${changeText(event)}`, ...opened];
+    case "cancelling":
+      return [`cancel${event.held === undefined ? "" : `, holds ${event.held}`}${changeText(event)}`];
+    case "answered":
+      return [`answer: ${answerText(event.answer)}`];
+    case "ended":
+      return [event.answer === undefined ? "end" : `end: ${answerText(event.answer)}`];
+    case "incident":
+      return [`incident ${firstLine(event.error.message)} (${event.input.kind})`];
+    case "parked":
+      return [`parked: ${event.input.kind}`];
+    case "resumed":
+      return ["resumed"];
+    case "migrated":
+      return [
+        `migrated to version ${event.version}${event.data === undefined ? "" : ` ${jsonText(event.data)}`}`,
+      ];
+  }
+
+  function at(due: number): string {
+    return ` at ${due - begun} ms`;
+  }
+}
+
+function openedLines(groups: readonly OpenedCalls[], callees: Map<number, string>): string[] {
+  return groups.flatMap(({ callee, first, inputs, started = inputs.length }) =>
+    inputs.map((input, position) => {
+      callees.set(first + position, callee);
+      const queued = position < started ? "calls" : "queues";
+      return `  ${queued} ${callee} #${first + position} ${jsonText(input)}`;
+    }),
+  );
+}
+
+function signalText(event: Event<"signalled"> | Event<"received">): string {
+  if (event.type === "received") return `takes the signal ${event.signal}`;
+  const early = event.taken === true ? "" : ", kept for later";
+  return `signal ${event.signal} ${jsonText(event.payload)}${early}`;
+}
+
+/** The event that stayed in its state, and what changed in the data. */
+function changeText({ by, patch, unset }: Changing): string {
+  const event = by === undefined || by === "" ? "" : ` ${by}`;
+  const changed = patch === undefined || Object.keys(patch).length === 0 ? "" : ` ${jsonText(patch)}`;
+  return `${event}${changed}${unset === undefined ? "" : ` without ${unset.join(", ")}`}`;
+}

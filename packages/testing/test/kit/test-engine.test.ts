@@ -1,0 +1,141 @@
+import { worker } from "@wheelwork/engine";
+import { testEngine } from "@wheelwork/testing";
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { expect, test } from "vitest";
+import { createFlow, install, notify, parent, remove } from "./hubs.ts";
+
+test("calls are settled by hand, and the run goes on at once", async () => {
+  const kit = await testEngine({ hubs: [createFlow] });
+  const id = await kit.submit(createFlow, { length: 2 });
+  expect(await kit.state(id)).toBe("Installing");
+  const [first, second] = kit.calls(install);
+  expect(first).toMatchObject({
+    request: id,
+    spoke: "install-rule",
+    call: 0,
+    attempt: 1,
+    input: { rule: 0 },
+  });
+  await first?.ok({ installed: 0 });
+  expect(await kit.data(id)).toMatchObject({ installed: 1 });
+  await second?.ok({ installed: 1 });
+  expect(await kit.state(id)).toBe("Approving");
+  expect(await kit.answer(id)).toBeUndefined();
+  expect(await kit.signal(id, "approval", { by: "Ada" })).toBe("accepted");
+  expect(await kit.answer(id)).toEqual({ kind: "result", value: { installed: 2 } });
+  expect(kit.calls(notify).map(({ input }) => input)).toEqual([{ text: "up" }]);
+});
+
+test("time passes only when the test says so, and each deadline comes at its own time", async () => {
+  const kit = await testEngine({ hubs: [createFlow] });
+  const id = await kit.submit(createFlow, { length: 1 });
+  await kit.advance(99);
+  expect(kit.attempts(install).map(({ attempt }) => attempt)).toEqual([1]);
+  await kit.advance("1 ms");
+  expect(kit.calls()).toEqual([]);
+  await kit.advance(10);
+  expect(kit.calls(install)).toMatchObject([{ attempt: 2, idempotencyKey: `${id}/0` }]);
+  await kit.advance(100);
+  expect(await kit.state(id)).toBe("Removing");
+  await kit.advance("0.1s");
+  expect(await kit.answer(id)).toEqual({ kind: "error", code: "not-installed", message: "timeout" });
+  await expect(kit.advance("soon")).rejects.toMatchObject({ code: "WW_CONFIG" });
+  await expect(kit.advance(-1)).rejects.toMatchObject({ code: "WW_CONFIG" });
+});
+
+test("scripts answer: always the same, in sequence, by a function, and after a time", async () => {
+  const kit = await testEngine({ hubs: [createFlow] });
+  kit.script(remove, { ok: {} });
+  kit.script(install, ["hang", { fail: "table-full", message: "8 at most" }, { ok: { installed: 0 } }]);
+  expect(await kit.call(createFlow, { length: 1 })).toMatchObject({ message: "8 at most" });
+  kit.script(install, ({ rule }, { attempt }) =>
+    rule === 1 && attempt === 1 ? "hang" : { ok: { installed: rule }, afterMs: 30 },
+  );
+  const id = await kit.submit(createFlow, { length: 2 });
+  await kit.advance(30);
+  expect(await kit.data(id)).toMatchObject({ installed: 1 });
+  await kit.advance(109);
+  expect(await kit.state(id)).toBe("Installing");
+  await kit.advance(1);
+  expect(await kit.state(id)).toBe("Approving");
+});
+
+test("an answer that comes late changes nothing", async () => {
+  const kit = await testEngine({ hubs: [createFlow] });
+  const id = await kit.submit(createFlow, { length: 1 });
+  const [late] = kit.calls(install);
+  await kit.advance(110);
+  const before = await kit.transcript(id);
+  await late?.ok({ installed: 0 });
+  expect(await kit.transcript(id)).toBe(before);
+});
+
+test("real workers serve their spokes, and hubs called by hubs run too", async () => {
+  const kit = await testEngine({
+    hubs: [parent],
+    workers: [worker(install, (_input, ctx) => ctx.fail("table-full", "no place"))],
+  });
+  kit.script(remove, { ok: {} });
+  expect(await kit.call(parent, {})).toEqual({ kind: "result", value: { text: "not-installed" } });
+});
+
+test("a crash loses nothing: open calls are made again under their keys", async () => {
+  const kit = await testEngine({ hubs: [createFlow] });
+  const id = await kit.submit(createFlow, { length: 2 });
+  const [first] = kit.calls(install);
+  await first?.ok({ installed: 0 });
+  await kit.crash();
+  expect(kit.calls(install)).toMatchObject([{ call: 1, attempt: 1, idempotencyKey: `${id}/1` }]);
+  await kit.calls(install)[0]?.ok({ installed: 1 });
+  expect(await kit.states(id)).toEqual(["Installing", "Approving"]);
+  // Longer than the deadline: the run is cleaned up by the next process.
+  await kit.crash("1 h");
+  expect(await kit.state(id)).toBe("Removing");
+  await kit.cancel(id);
+  await kit.advance("1 s");
+  expect(await kit.answer(id)).toMatchObject({ kind: "error", message: "stopped" });
+});
+
+test("the transcript is a golden text: it holds every thing that happened, and no id", async () => {
+  const kit = await testEngine({ hubs: [createFlow] });
+  kit.script(install, [{ ok: { installed: 0 } }, "hang", { fail: "table-full", message: "8 at most" }]);
+  const id = await kit.submit(createFlow, { length: 2 }, { key: "some-key" });
+  await kit.advance(110);
+  await kit.crash();
+  await kit.cancel(id);
+  await kit.advance(1000);
+  await expect(await kit.transcript(id)).toMatchFileSnapshot("golden/create-flow.txt");
+  kit.script(install, { ok: { installed: 0 }, afterMs: 20 });
+  const waiting = await kit.submit(createFlow, { length: 1 });
+  await kit.signal(waiting, "approval", { by: "Ada" });
+  await kit.advance(20);
+  await expect(await kit.transcript(waiting)).toMatchFileSnapshot("golden/create-flow-approved.txt");
+});
+
+test("generated answers are the same for the same seed, and reach more than the happy way", async () => {
+  const transcripts = async (seed: number): Promise<string[]> => {
+    const kit = await testEngine({ hubs: [createFlow], generate: { seed, failures: 0.3 } });
+    const ids = await Promise.all(Array.from({ length: 20 }, () => kit.submit(createFlow, { length: 3 })));
+    await kit.advance("1 min");
+    return Promise.all(ids.map(async (id) => kit.transcript(id)));
+  };
+  const first = await transcripts(1);
+  expect(await transcripts(1)).toEqual(first);
+  expect(await transcripts(2)).not.toEqual(first);
+  expect(first.some((text) => text.includes("table-full"))).toBe(true);
+  expect(first.some((text) => text.includes("Approving"))).toBe(true);
+});
+
+test("it works under node:test, too", async () => {
+  const flags = ["--test", "--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+  const file = join(import.meta.dirname, "node-test.ts");
+  // What tells node:test that it runs within another test would have it print nothing.
+  const { NODE_TEST_CONTEXT: _within, ...env } = process.env;
+  const { stdout } = await promisify(execFile)(process.execPath, [...flags, "--test-reporter=tap", file], {
+    env,
+  });
+  expect(stdout).toMatch(/^# pass 2$/m);
+  expect(stdout).toMatch(/^# fail 0$/m);
+});
