@@ -1,5 +1,7 @@
 export { SimulatedClock, SimulatedProcess } from "./clock.ts";
 export { FaultyStore, type Fault, type FaultPlan } from "./faulty-store.ts";
+export type { Coverage, Exploration, Finding, FindingKind } from "./kit/exploration.ts";
+export { explore, type ExploreOptions } from "./kit/explore.ts";
 export type { GenerateOptions, OutputSamples } from "./kit/generate.ts";
 export type { Script, ScriptedAnswer, ScriptedAttempt, TestCall, TypedSpoke } from "./kit/script.ts";
 export { testEngine, type TestEngine, type TestEngineOptions } from "./kit/test-engine.ts";

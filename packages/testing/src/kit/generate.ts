@@ -1,4 +1,4 @@
-import type { Spoke } from "@wheelwork/core";
+import type { Callable, Hub, Spoke } from "@wheelwork/core";
 import type { SeededRandom } from "../random.ts";
 import { samplesOf } from "./samples.ts";
 import type { Script, ScriptedAnswer } from "./script.ts";
@@ -34,9 +34,15 @@ export function generated(
   };
 }
 
-/** Sample outputs of a spoke for a call. */
-function outputsOf(spoke: Spoke, input: unknown, outputs: OutputSamples | undefined): readonly unknown[] {
-  const given = outputs?.[spoke.name];
+/** Sample outputs of a spoke or a hub, for a call with this input. */
+export function outputsOf(
+  callee: Callable,
+  input: unknown,
+  outputs: OutputSamples | undefined,
+): readonly unknown[] {
+  const { name } = callee;
+  const schema = callee.kind === "hub" ? (callee as Hub).definition.reply : (callee as Spoke).output;
+  const given = outputs?.[name];
   const samples = typeof given === "function" ? given(input as never) : given;
-  return samplesOf(spoke.output, `the output of ${spoke.name}`, `outputs["${spoke.name}"]`, samples);
+  return samplesOf(schema, `the output of ${name}`, `outputs["${name}"]`, samples);
 }

@@ -135,7 +135,7 @@ function numbers(schema: JsonSchema): unknown[] {
   const above = numberIn(schema, "exclusiveMinimum");
   const least = numberIn(schema, "minimum") ?? (above === undefined ? undefined : above + step);
   const most = numberIn(schema, "maximum") ?? numberIn(schema, "exclusiveMaximum");
-  const low = least ?? (most !== undefined && most < 0 ? most - step : 0);
+  const low = least ?? Math.min(0, (most ?? step) - step);
   const first = Math.ceil(low / step) * step;
   return [first, first + step];
 }

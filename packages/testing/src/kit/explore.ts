@@ -1,0 +1,539 @@
+import type { Callable, Failed, Hub, Outcome, RunEvent, Schema, Spoke } from "@wheelwork/core";
+import {
+  apply,
+  canonicalJson,
+  check,
+  decide,
+  isRunning,
+  restore,
+  Run,
+  snapshot,
+  start,
+  type Call,
+  type HubDefinition,
+  type Input,
+  type StateDefinition,
+} from "@wheelwork/core/kernel";
+import { Exploration, findingOf, type Finding, type FindingKind } from "./exploration.ts";
+import { outputsOf, type OutputSamples } from "./generate.ts";
+import { samplesOf } from "./samples.ts";
+import type { Step } from "./sequence-diagram.ts";
+import { firstLine, jsonText } from "./words.ts";
+
+/** What `explore` takes. Samples that are not given are made from the schemas, where these can be read (zod, arktype). */
+export interface ExploreOptions<I = unknown> {
+  /** Requests to begin with. Small ones: each item of a round multiplies what there is to explore. */
+  readonly requests?: readonly I[];
+  /** Outputs of the spokes and hubs that it calls, by name. */
+  readonly outputs?: OutputSamples;
+  /** Payloads of the signals that it takes, by name. */
+  readonly signals?: { readonly [signal: string]: readonly unknown[] };
+  /** Situations to look at before it gives up. Default 20,000. */
+  readonly maxConfigurations?: number;
+  /** How often a run may come round to the same state and calls with other data before that is a finding. Default 8. */
+  readonly maxRounds?: number;
+}
+
+/**
+ * Walks every path of a hub, without workers and without time: each call succeeds, fails with each error, and runs into
+ * its timeout; signals come when they are waited for, and before; the run is cancelled, and its deadline passes, in each
+ * place; and what is late, stale or repeated is seen to change nothing. Equal situations are looked at once, shortest
+ * paths first, so that the same hub gives the same report. Hubs that it calls are outcomes here; explore them, too.
+ *
+ * Of calls that are alike (one callee, one tag) in one round, the first and the last settle, in each order: handlers get
+ * each call's own input, but what they can get wrong shows at the ends.
+ * @throws WheelworkError WW_CONFIG when a sample is missing, or not valid.
+ */
+export function explore<I>(hub: Hub<I>, options: ExploreOptions<NoInfer<I>> = {}): Exploration {
+  return new Walk(hub.definition, options).report();
+}
+
+/** A situation of a run, and how it came about. */
+interface Place {
+  readonly run: Run;
+  readonly now: number;
+  readonly step: Step;
+  /** A worker did it, or the lack of one: it can happen again and again by itself. */
+  readonly byItself: boolean;
+  readonly before: Place | undefined;
+}
+
+/** All that is known of equal situations; the first place is the one with the shortest path. */
+interface Known {
+  readonly place: Place;
+  /** The longest time that was left until the deadline, in any of them. */
+  slackMs: number;
+  /** Where steps that come by themselves lead. */
+  readonly next: Map<string, Place>;
+}
+
+/** Something that can happen next. `play` gives false if it cannot: a deadline would come first. */
+interface Move {
+  readonly from: string;
+  readonly text: (trial: Trial) => string;
+  readonly byItself: boolean;
+  readonly play: (trial: Trial) => boolean;
+}
+
+class Walk {
+  readonly #definition: HubDefinition;
+  readonly #options: ExploreOptions;
+  readonly #maxConfigurations: number;
+  readonly #maxRounds: number;
+  readonly #findings = new Map<string, Finding>();
+  readonly #known = new Map<string, Known>();
+  readonly #queue: Place[] = [];
+  readonly #states = new Set<string>();
+  readonly #edges = new Set<string>();
+  #ignored = 0;
+  #complete = true;
+
+  constructor(definition: HubDefinition, options: ExploreOptions) {
+    this.#definition = definition;
+    this.#options = options;
+    this.#maxConfigurations = options.maxConfigurations ?? 20_000;
+    this.#maxRounds = options.maxRounds ?? 8;
+    this.#begin();
+    // The queue grows while it is worked off: what is nearer to the start comes first.
+    for (const place of this.#queue) this.#expand(place);
+  }
+
+  report(): Exploration {
+    const { name, chart } = this.#definition;
+    this.#findCycles();
+    const edges = Object.entries(chart).flatMap(([state, row]) =>
+      typeof row === "string" ? [] : Object.keys(row).map((event) => ({ state, event })),
+    );
+    const within = this.#complete ? "" : " within the bound";
+    for (const state of Object.keys(chart)) {
+      if (!this.#states.has(state)) this.#find("state-unreached", state, `no run enters it${within}`);
+    }
+    for (const { state, event } of edges) {
+      if (this.#states.has(state) && !this.#edges.has(edgeOf(state, event)))
+        this.#find("edge-untaken", state, `no run takes its edge ${event}${within}`);
+    }
+    return new Exploration({
+      hub: name,
+      findings: [...this.#findings.values()],
+      states: { reached: this.#states.size, total: Object.keys(chart).length },
+      edges: { reached: this.#edges.size, total: edges.length },
+      configurations: this.#known.size,
+      ignored: this.#ignored,
+      complete: this.#complete,
+    });
+  }
+
+  #begin(): void {
+    const { name, request: schema } = this.#definition;
+    for (const sample of samplesOf(schema, `the request to ${name}`, "requests", this.#options.requests)) {
+      const trial = new Trial(this.#definition, new Run("run"), 0);
+      trial.start(valueOf(schema, sample));
+      this.#arrive(trial, {
+        from: "client",
+        text: `request ${jsonText(sample, mostText)}`,
+        before: undefined,
+        byItself: false,
+      });
+    }
+  }
+
+  /** Does everything that can happen in a place. */
+  #expand(place: Place): void {
+    if (place.run.status !== "running") return;
+    this.#probe(place);
+    for (const move of this.#moves(place.run)) {
+      const trial = new Trial(this.#definition, copyOf(place.run), place.now);
+      if (!move.play(trial)) continue;
+      if (trial.impure)
+        this.#find("impure", place.run.state, "the same input gave two different results", [
+          ...stepsTo(place),
+          { from: move.from, text: move.text(trial), events: trial.events },
+        ]);
+      const { from, byItself } = move;
+      this.#arrive(trial, { from, text: move.text(trial), before: place, byItself });
+    }
+  }
+
+  /** Notes where something has led, and queues it if it is new. */
+  #arrive(
+    trial: Trial,
+    { from, text, before, byItself }: Pick<Place, "before" | "byItself"> & Pick<Step, "from" | "text">,
+  ): void {
+    const { run, now, events } = trial;
+    const place: Place = { run, now, step: { from, text, events }, byItself, before };
+    this.#cover(before?.run.state, events);
+    const key = keyOf(run);
+    const slackMs = (run.due ?? now) - now;
+    if (before !== undefined && byItself) this.#known.get(keyOf(before.run))?.next.set(key, place);
+    const known = this.#known.get(key);
+    if (known !== undefined) {
+      // The same with more time left: calls may now time out that could not before.
+      if (slackMs <= known.slackMs) return;
+      known.slackMs = slackMs;
+      this.#queue.push(place);
+      return;
+    }
+    if (this.#known.size >= this.#maxConfigurations) {
+      this.#complete = false;
+      return;
+    }
+    this.#known.set(key, { place, slackMs, next: new Map() });
+    if (this.#judge(place)) this.#queue.push(place);
+  }
+
+  /** Looks for what is wrong with a new place; whether it is worth going on from there. */
+  #judge(place: Place): boolean {
+    const { run, step } = place;
+    if (run.status === "ended") return true;
+    if (run.incident !== undefined) {
+      const { code, message } = run.incident.error;
+      const kind = code === "WW_INVALID_REPLY" ? "bad-reply" : "incident";
+      this.#find(kind, run.state === "" ? this.#definition.initial : run.state, firstLine(message), place);
+      return false;
+    }
+    const state = this.#definition.states.get(run.state) as StateDefinition;
+    if (isStuck(run, state, step))
+      this.#find(
+        "stuck",
+        run.state,
+        "no call is open and no signal is taken: only the deadline moves the run",
+        place,
+      );
+    return this.#judgeRounds(place);
+  }
+
+  /** A run that comes round again and again with other data, and perhaps with more of it. */
+  #judgeRounds(place: Place): boolean {
+    const here = outlineOf(place.run);
+    const sizes = [jsonText(place.run.data).length];
+    let byItself = true;
+    let sinceRound = place.byItself;
+    for (let earlier = place.before; earlier !== undefined; earlier = earlier.before) {
+      if (outlineOf(earlier.run) === here) {
+        sizes.unshift(jsonText(earlier.run.data).length);
+        byItself &&= sinceRound;
+        sinceRound = true;
+      }
+      sinceRound &&= earlier.byItself;
+    }
+    if (sizes.length <= this.#maxRounds) return true;
+    const rounds = sizes.length - 1;
+    if (sizes.every((size, index) => index === 0 || size > (sizes[index - 1] ?? 0))) {
+      const growth = `from ${sizes[0]} to ${sizes.at(-1)} characters in ${rounds} rounds`;
+      this.#find("growing-data", place.run.state, `the data grows with each round, ${growth}`, place);
+    } else if (byItself) {
+      const message = `it has gone round ${rounds} times, and no end is in sight; raise maxRounds if there is one`;
+      this.#find("never-ends", place.run.state, message, place);
+    }
+    return false;
+  }
+
+  /** Rounds in which nothing changes at all: a run can stay in one for as long as its workers answer so. */
+  #findCycles(): void {
+    const reported = new Set<string>();
+    for (const key of innerKeys(this.#known)) {
+      const { place } = this.#known.get(key) as Known;
+      if (reported.has(place.run.state)) continue;
+      const around = wayBack(this.#known, key);
+      if (around === undefined) continue;
+      const states = [...new Set(around.map(({ run }) => run.state))];
+      for (const state of states) reported.add(state);
+      this.#find(
+        "never-ends",
+        place.run.state,
+        `it goes round in ${states.join(", ")} for as long as its workers answer so: only the deadline ends it`,
+        [...stepsTo(place), ...around.map(({ step }) => step)],
+      );
+    }
+  }
+
+  #find(kind: FindingKind, state: string, message: string, way: Place | readonly Step[] = []): void {
+    const id = `${kind} ${state} ${message}`;
+    if (this.#findings.has(id)) return;
+    const steps = "run" in way ? stepsTo(way) : way;
+    this.#findings.set(id, findingOf(this.#definition.name, { kind, state, message }, steps));
+  }
+
+  #cover(from: string | undefined, events: readonly RunEvent[]): void {
+    let state = from;
+    for (const event of events) {
+      if (state !== undefined && "by" in event && event.by !== undefined)
+        this.#edges.add(edgeOf(state, event.by));
+      if (event.type !== "entered") continue;
+      state = event.state;
+      this.#states.add(state);
+    }
+  }
+
+  /** Late, stale and repeated inputs must change nothing (I3, I4). */
+  #probe(place: Place): void {
+    const { run, step } = place;
+    const { epoch } = run;
+    const outcome = { kind: "timeout" as const };
+    const probes: Input[] = [];
+    for (const { number: call, attempt } of ends(run)) {
+      probes.push({ kind: "outcome", call, attempt: attempt + 1, epoch, outcome });
+      probes.push({ kind: "outcome", call, attempt, epoch: epoch - 1, outcome });
+    }
+    const closed = Array.from({ length: run.nextCall + 1 }, (_, call) => call).find(
+      (call) => !run.calls.has(call),
+    ) as number;
+    probes.push(
+      { kind: "outcome", call: closed, attempt: 1, epoch, outcome },
+      { kind: "callDue", call: closed },
+    );
+    for (const event of step.events) {
+      if (event.type === "signalled")
+        probes.push({ kind: "signal", id: event.id, signal: event.signal, payload: event.payload });
+    }
+    if (run.cancelling) probes.push({ kind: "cancel", id: "again" });
+    for (const input of probes) {
+      const trial = new Trial(this.#definition, run, place.now);
+      const events = trial.decide(input);
+      if (events.length === 0) this.#ignored++;
+      else this.#find("not-ignored", run.state, `a late or repeated ${input.kind} changed the run`, place);
+    }
+  }
+
+  #moves(run: Run): Move[] {
+    const { states, signals, callees } = this.#definition;
+    const { logic, late } = states.get(run.state) as StateDefinition;
+    const moves: Move[] = [];
+    for (const call of ends(run)) {
+      const callee = callees.get(call.callee) as Callable;
+      for (const outcome of this.#outcomes(callee, call.input)) moves.push(settling(call, outcome));
+    }
+    for (const [signal, schema] of Object.entries(signals)) {
+      // Of signals that come too early, one is kept: more of them tell nothing new.
+      if (logic.signals?.includes(signal) !== true && run.signals.length > 0) continue;
+      const given = this.#options.signals?.[signal];
+      for (const sample of samplesOf(schema, `the signal ${signal}`, `signals["${signal}"]`, given)) {
+        const payload = valueOf(schema, sample);
+        const id = `${signal} ${run.commands.size}`;
+        moves.push({
+          from: "client",
+          text: () => `signal ${signal} ${jsonText(sample, mostText)}`,
+          byItself: false,
+          play: (trial) => trial.take({ kind: "signal", id, signal, payload }),
+        });
+      }
+    }
+    if (!run.cancelling && !late)
+      moves.push({
+        from: "client",
+        text: () => "cancel",
+        byItself: false,
+        play: (trial) => trial.take({ kind: "cancel", id: "cancel" }),
+      });
+    // After an outage, any deadline may be the first to pass.
+    moves.push({
+      from: "coordinator",
+      text: () => "deadline",
+      byItself: false,
+      play: (trial) => {
+        trial.waitUntil(run.due ?? run.answerBy);
+        return trial.take({ kind: "due" });
+      },
+    });
+    return moves;
+  }
+
+  #outcomes(callee: Callable, input: unknown): Outcome[] {
+    const schema = callee.kind === "hub" ? (callee as Hub).definition.reply : (callee as Spoke).output;
+    const outputs = outputsOf(callee, input, this.#options.outputs);
+    // Besides what it declares, a worker can always throw, and a hub can always be cancelled.
+    const codes = [...callee.errors, callee.kind === "hub" ? "WW_CANCELLED" : "WW_WORKER_FAILED"];
+    return [
+      ...outputs.map((output): Outcome => ({ kind: "ok", output: valueOf(schema, output) })),
+      ...codes.map((code): Outcome => ({
+        kind: "error",
+        code: code as Failed["code"],
+        message: `${code} (explored)`,
+      })),
+      { kind: "timeout" },
+    ];
+  }
+}
+
+const mostText = 60;
+
+/** A copy of a run to which something happens. */
+class Trial {
+  readonly run: Run;
+  readonly events: RunEvent[] = [];
+  now: number;
+  /** A decision was not the same when it was made again (I2). */
+  impure = false;
+  readonly #definition: HubDefinition;
+
+  constructor(definition: HubDefinition, run: Run, now: number) {
+    this.#definition = definition;
+    this.run = run;
+    this.now = now;
+  }
+
+  start(request: unknown): void {
+    const env = this.#env();
+    this.#apply(start(this.#definition, this.run, { request, hash: "" }, env));
+  }
+
+  /** What an input would do. */
+  decide(input: Input): readonly RunEvent[] {
+    return decide(this.#definition, this.run, input, this.#env()).events;
+  }
+
+  /** Whether the input changed something. */
+  take(input: Input): boolean {
+    const events = this.decide(input);
+    const again = this.decide(input);
+    // Stacks of errors tell where they were made, which is not the same twice.
+    if (events[0]?.type !== "incident" && canonicalJson(again) !== canonicalJson(events)) this.impure = true;
+    this.#apply(events);
+    return events.length > 0;
+  }
+
+  waitUntil(time: number): void {
+    this.now = Math.max(this.now, time);
+  }
+
+  #env() {
+    // The shortest pauses that the jitter of retries allows.
+    return { now: this.now, random: 0.999_999, strict: true };
+  }
+
+  #apply(events: readonly RunEvent[]): void {
+    for (const event of events) {
+      apply(this.run, event);
+      this.events.push(event);
+    }
+  }
+}
+
+/** A call gets an outcome, in each of its attempts until there is none left. */
+function settling({ number, callee }: Call, outcome: Outcome): Move {
+  const timesOut = outcome.kind === "timeout";
+  return {
+    from: timesOut ? "coordinator" : callee,
+    byItself: true,
+    text: ({ events }) => {
+      const attempts = events.filter(({ type }) => type === "attempt").length + 1;
+      const often = attempts === 1 ? "" : ` (${attempts} attempts)`;
+      if (outcome.kind === "ok") return `#${number} ok ${jsonText(outcome.output, mostText)}`;
+      return timesOut ? `#${number} of ${callee} timed out${often}` : `#${number} ${outcome.code}${often}`;
+    },
+    play: (trial) => {
+      const { run } = trial;
+      for (let call = run.calls.get(number); call !== undefined; call = run.calls.get(number)) {
+        if (run.status !== "running") return true;
+        const waits = call.backoff || (timesOut && !call.isHub);
+        if (waits) {
+          trial.waitUntil(call.due ?? 0);
+          if (trial.now > (run.due ?? Number.POSITIVE_INFINITY)) return false;
+        }
+        const { attempt } = call;
+        const changed = waits
+          ? trial.take({ kind: "callDue", call: number })
+          : trial.take({ kind: "outcome", call: number, attempt, epoch: run.epoch, outcome });
+        if (!changed) return false;
+      }
+      return true;
+    },
+  };
+}
+
+/** Of the calls that are under way and alike, the first and the last. */
+function ends(run: Run): Call[] {
+  const groups = new Map<string, Call[]>();
+  for (const call of run.calls.values()) {
+    if (!isRunning(call)) continue;
+    const alike = canonicalJson([call.callee, call.tag]);
+    const group = groups.get(alike);
+    if (group === undefined) groups.set(alike, [call]);
+    else group[1] = call;
+  }
+  return [...groups.values()].flat();
+}
+
+/** Nothing is under way that could move the run, and its hub did not say so (`inputs: () => null` does). */
+function isStuck(run: Run, { logic }: StateDefinition, { events }: Step): boolean {
+  if (run.calls.size > 0 || (logic.signals ?? []).length > 0) return false;
+  return logic.kind === "handlers" || logic.kind === "wait" || events.at(-1)?.type === "settled";
+}
+
+function stepsTo(place: Place): Step[] {
+  const steps: Step[] = [];
+  for (let at: Place | undefined = place; at !== undefined; at = at.before) steps.unshift(at.step);
+  return steps;
+}
+
+const edgeOf = (state: string, event: string): string => `${state} ${event}`;
+const copyOf = (run: Run): Run => restore(run.key, snapshot(run));
+const valueOf = (schema: Schema, sample: unknown): unknown => {
+  const checked = check(schema, sample);
+  return checked.problems === undefined ? checked.value : sample;
+};
+
+/** What tells two situations apart: everything but times, and numbers that only grow. */
+function keyOf(run: Run): string {
+  const { status, state, data, held, late, cancelling, cancelled, signals, answer, incident } = run;
+  const calls = Array.from(run.calls.values(), ({ callee, tag, index, input, attempt }) => [
+    callee,
+    tag,
+    index,
+    input,
+    attempt > 0,
+  ]);
+  const error = incident?.error.message;
+  return canonicalJson({
+    status,
+    state,
+    data,
+    held,
+    late,
+    cancelling,
+    cancelled,
+    signals,
+    answer,
+    error,
+    calls,
+  });
+}
+
+/** A situation without its data: what a run comes round to. */
+function outlineOf(run: Run): string {
+  const { state, held, late, cancelling, signals } = run;
+  const calls = Array.from(run.calls.values(), ({ callee, tag, index }) => [callee, tag, index]);
+  return canonicalJson([state, held, late, cancelling, signals.length, calls]);
+}
+
+/** The situations that may be in a round: what is left once all that lead nowhere else are taken away, again and again. */
+function innerKeys(known: ReadonlyMap<string, Known>): string[] {
+  const left = new Map<string, number>();
+  const sources = new Map<string, string[]>();
+  for (const [key, { next }] of known) {
+    left.set(key, next.size);
+    for (const target of next.keys()) sources.set(target, [...(sources.get(target) ?? []), key]);
+  }
+  const leaves = [...left].filter(([, count]) => count === 0).map(([key]) => key);
+  for (const leaf of leaves) {
+    left.delete(leaf);
+    for (const source of sources.get(leaf) ?? []) {
+      const count = (left.get(source) ?? 0) - 1;
+      left.set(source, count);
+      if (count === 0) leaves.push(source);
+    }
+  }
+  return [...left.keys()];
+}
+
+/** The shortest way from a situation back to itself. */
+function wayBack(known: ReadonlyMap<string, Known>, key: string): Place[] | undefined {
+  const ways = new Map<string, Place[]>([[key, []]]);
+  for (const [from, way] of ways) {
+    for (const [target, place] of known.get(from)?.next ?? []) {
+      if (target === key) return [...way, place];
+      if (!ways.has(target)) ways.set(target, [...way, place]);
+    }
+  }
+  return undefined;
+}

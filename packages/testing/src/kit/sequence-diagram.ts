@@ -1,0 +1,78 @@
+import type { RunEvent } from "@wheelwork/core";
+import { answerText, firstLine, jsonText } from "./words.ts";
+
+/** One thing that happens to a run from outside, and all that follows from it. */
+export interface Step {
+  /** Who acts: `client`, `coordinator`, or the name of a spoke or a hub that was called. */
+  readonly from: string;
+  readonly text: string;
+  readonly events: readonly RunEvent[];
+}
+
+const mostText = 60;
+
+/**
+ * The steps of a run as a Mermaid sequence diagram: the client, the hub, whoever it calls, and the coordinator.
+ * @param remark What there is to see at the end.
+ */
+export function sequenceDiagram(hub: string, steps: readonly Step[], remark: string): string {
+  const ids = new Map<string, string>();
+  const participants: string[] = [];
+  const idOf = (name: string): string => {
+    const known = ids.get(name);
+    if (known !== undefined) return known;
+    const id = `p${ids.size}`;
+    ids.set(name, id);
+    participants.push(`  participant ${id} as ${plain(name)}`);
+    return id;
+  };
+  idOf("client");
+  const me = idOf(`hub ${hub}`);
+  const lines = steps.flatMap(({ from, text, events }) => {
+    const asked = from === "client" || from === "coordinator";
+    const arrow = `  ${idOf(from)}${asked ? "->>" : "-->>"}${me}: ${plain(text)}`;
+    return [arrow, ...events.flatMap((event) => linesOf(event, me, idOf))];
+  });
+  lines.push(`  Note over ${me}: ${plain(remark)}`);
+  return ["sequenceDiagram", ...participants, ...lines, ""].join("\n");
+}
+
+function linesOf(event: RunEvent, me: string, idOf: (name: string) => string): string[] {
+  const note = (text: string): string => `  Note over ${me}: ${plain(text)}`;
+  const calls = "calls" in event ? (event.calls ?? []) : [];
+  const opened = calls.flatMap(({ callee, first, inputs }) =>
+    inputs.map(
+      (input, index) =>
+        `  ${me}->>${idOf(callee)}: ${plain(`#${first + index} ${jsonText(input, mostText)}`)}`,
+    ),
+  );
+  switch (event.type) {
+    case "entered":
+      return [note(event.by === undefined ? event.state : `${event.by} → ${event.state}`), ...opened];
+    case "settled":
+    case "cancelling":
+      return event.held === undefined
+        ? opened
+        : [note(`holds ${event.held} until the attempts under way are over`)];
+    case "signalled":
+      return event.taken === true ? opened : [note(`keeps the signal ${event.signal}`)];
+    case "received":
+      return [note(`takes the signal ${event.signal}`), ...opened];
+    case "told":
+      return [`  ${me}-)${idOf(event.spoke)}: ${plain(`#${event.call} ${jsonText(event.input, mostText)}`)}`];
+    case "answered":
+    case "ended":
+      return event.answer === undefined
+        ? []
+        : [`  ${me}-->>${idOf("client")}: ${plain(answerText(event.answer, mostText))}`];
+    case "incident":
+      return [note(`incident: ${firstLine(event.error.message)}`)];
+    default:
+      return [];
+  }
+}
+
+/** A number sign or a semicolon would end a text of Mermaid; angle brackets would be HTML. */
+function plain(text: string): string {
+  return text.replaceAll(/[#;<>]/g, (char) => `#${char.codePointAt(0)};`).replaceAll(/\s+/g, " ");
+}
