@@ -25,6 +25,8 @@ export interface TestEngineOptions {
   readonly generate?: GenerateOptions;
   /** Default: a bus within the process. */
   readonly bus?: Bus;
+  /** Default: a new one. Give one to share it with simulated surroundings of the workers. */
+  readonly clock?: SimulatedClock;
   readonly limits?: EngineOptions["limits"];
   readonly observe?: EngineOptions["observe"];
 }
@@ -41,7 +43,7 @@ export async function testEngine(options: TestEngineOptions): Promise<TestEngine
 
 /** An engine under test. Made by `testEngine`. Every method that lets something happen waits for all that follows. */
 export class TestEngine {
-  readonly clock = new SimulatedClock();
+  readonly clock: SimulatedClock;
   /** The engine itself, for what is not offered here. A crash replaces it. */
   engine!: Engine;
   readonly #options: TestEngineOptions;
@@ -53,6 +55,7 @@ export class TestEngine {
   /** @internal Use `testEngine`. */
   constructor(options: TestEngineOptions) {
     this.#options = options;
+    this.clock = options.clock ?? new SimulatedClock();
     if (options.generate === undefined) return;
     const { seed, ...samples } = options.generate;
     const random = seededRandom(seed);
