@@ -1,4 +1,11 @@
-import type { Answer, AnyHub, Hub, RunEvent, Spoke } from "@wheelwork/core";
+import {
+  WheelworkError,
+  type Answer,
+  type AnyHub,
+  type Hub,
+  type RunEvent,
+  type Spoke,
+} from "@wheelwork/core";
 import {
   createEngine,
   type Bus,
@@ -152,6 +159,19 @@ export class TestEngine {
   calls<I, O, E extends string>(spoke: TypedSpoke<I, O, E>): readonly TestCall<I, O, E>[];
   calls(spoke?: { readonly name: string }): readonly TestCall[] {
     return only(this.#scripted.open, spoke);
+  }
+
+  /**
+   * The oldest attempt of a spoke that waits for the test.
+   * @throws WheelworkError WW_NOT_FOUND when none does.
+   */
+  openCall<I, O, E extends string>(spoke: TypedSpoke<I, O, E>): TestCall<I, O, E> {
+    const [call] = this.calls(spoke);
+    if (call !== undefined) return call;
+    const open = this.calls().map((other) => `${other.spoke} #${other.call} of ${other.request}`);
+    throw new WheelworkError("WW_NOT_FOUND", `no call of ${spoke.name} waits for the test`, {
+      next: `These wait: ${open.length === 0 ? "none" : open.join(", ")}.`,
+    });
   }
 
   /** Every attempt that a scripted spoke was given, in order: of one spoke, or of all. */

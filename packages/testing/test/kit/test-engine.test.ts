@@ -10,7 +10,7 @@ test("calls are settled by hand, and the run goes on at once", async () => {
   const kit = await testEngine({ hubs: [createFlow] });
   const id = await kit.submit(createFlow, { length: 2 });
   expect(await kit.state(id)).toBe("Installing");
-  const [first, second] = kit.calls(install);
+  const first = kit.openCall(install);
   expect(first).toMatchObject({
     request: id,
     spoke: "install-rule",
@@ -18,9 +18,11 @@ test("calls are settled by hand, and the run goes on at once", async () => {
     attempt: 1,
     input: { rule: 0 },
   });
-  await first?.ok({ installed: 0 });
+  await first.ok({ installed: 0 });
   expect(await kit.data(id)).toMatchObject({ installed: 1 });
-  await second?.ok({ installed: 1 });
+  expect(() => kit.openCall(remove)).toThrow(/WW_NOT_FOUND.*\n.*install-rule #1 of request-1/);
+  await kit.openCall(install).ok({ installed: 1 });
+  expect(() => kit.openCall(install)).toThrow("These wait: none");
   expect(await kit.state(id)).toBe("Approving");
   expect(await kit.answer(id)).toBeUndefined();
   expect(await kit.signal(id, "approval", { by: "Ada" })).toBe("accepted");
@@ -65,10 +67,10 @@ test("scripts answer: always the same, in sequence, by a function, and after a t
 test("an answer that comes late changes nothing", async () => {
   const kit = await testEngine({ hubs: [createFlow] });
   const id = await kit.submit(createFlow, { length: 1 });
-  const [late] = kit.calls(install);
+  const late = kit.openCall(install);
   await kit.advance(110);
   const before = await kit.transcript(id);
-  await late?.ok({ installed: 0 });
+  await late.ok({ installed: 0 });
   expect(await kit.transcript(id)).toBe(before);
 });
 
@@ -84,11 +86,10 @@ test("real workers serve their spokes, and hubs called by hubs run too", async (
 test("a crash loses nothing: open calls are made again under their keys", async () => {
   const kit = await testEngine({ hubs: [createFlow] });
   const id = await kit.submit(createFlow, { length: 2 });
-  const [first] = kit.calls(install);
-  await first?.ok({ installed: 0 });
+  await kit.openCall(install).ok({ installed: 0 });
   await kit.crash();
   expect(kit.calls(install)).toMatchObject([{ call: 1, attempt: 1, idempotencyKey: `${id}/1` }]);
-  await kit.calls(install)[0]?.ok({ installed: 1 });
+  await kit.openCall(install).ok({ installed: 1 });
   expect(await kit.states(id)).toEqual(["Installing", "Approving"]);
   // Longer than the deadline: the run is cleaned up by the next process.
   await kit.crash("1 h");

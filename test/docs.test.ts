@@ -5,13 +5,20 @@ import { expect, onTestFinished, test } from "vitest";
 
 const root = resolve(import.meta.dirname, "..");
 
-test("the example of the README compiles, and prints what the README says", () => {
-  const readme = readFileSync(join(root, "README.md"), "utf8");
-  const example = /```ts\n([\s\S]*?)```/.exec(readme)?.[1] ?? "";
+/** What a page shows in blocks of one language. */
+const blocks = (page: string, language: string): string[] =>
+  Array.from(
+    page.matchAll(new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``, "g")),
+    ([, block]) => block ?? "",
+  );
+
+/** The code of a page, as one program: compiles it, and gives what runs it and returns what it prints. */
+function programOf(page: string): () => string {
+  const example = blocks(page, "ts").join("");
   // Inside the checkout, so that the packages resolve; node_modules is ignored by all tools.
   const parent = join(root, "node_modules", ".cache");
   mkdirSync(parent, { recursive: true });
-  const folder = mkdtempSync(join(parent, "readme-"));
+  const folder = mkdtempSync(join(parent, "docs-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   writeFileSync(join(folder, "package.json"), `{"type":"module"}`);
   // It has no type annotations, so it runs as JavaScript: Node strips no types under node_modules.
@@ -26,9 +33,24 @@ test("the example of the README compiles, and prints what the README says", () =
   const compiled = spawnSync(join(root, "node_modules/.bin/tsc"), ["-p", folder], { encoding: "utf8" });
   expect(compiled.stdout).toBe("");
   const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
-  const run = (): string =>
-    execFileSync(process.execPath, [...flags, "example.mjs"], { cwd: folder, encoding: "utf8" });
+  return () => execFileSync(process.execPath, [...flags, "example.mjs"], { cwd: folder, encoding: "utf8" });
+}
+
+test("the example of the README compiles, and prints what the README says", () => {
+  const readme = readFileSync(join(root, "README.md"), "utf8");
+  const run = programOf(readme);
   const printed = run();
   for (const [, line] of readme.matchAll(/`(\{ kind: [^`]*)`/g)) expect(printed).toContain(line);
   expect(run(), "the same keys get the same answers after a restart").toBe(printed);
 });
+
+test.each(["docs/testing.md"])(
+  "the code of %s compiles, its tests pass, and it prints what the page shows",
+  (file) => {
+    const page = readFileSync(join(root, file), "utf8");
+    const printed = programOf(page)();
+    const shown = [...blocks(page, "text"), ...blocks(page, "mermaid")];
+    expect(shown.length).toBeGreaterThan(0);
+    for (const block of shown) expect(printed).toContain(block);
+  },
+);
