@@ -707,8 +707,6 @@ function answerOf(definition: HubDefinition, reply: unknown): Answer {
     // Only the engine's own kinds of hubs give up with it.
     if (failing.code === "WW_TIMEOUT")
       return { kind: "timeout", code: "WW_TIMEOUT", message: failing.message };
-    if (failing.code === "WW_TIMEOUT")
-      return { kind: "timeout", code: "WW_TIMEOUT", message: failing.message };
     if (!definition.errors.includes(failing.code)) {
       throw new WheelworkError(
         "WW_INVALID_REPLY",
