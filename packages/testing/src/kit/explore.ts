@@ -28,7 +28,7 @@ export interface ExploreOptions<I = unknown> {
   readonly outputs?: OutputSamples;
   /** Payloads of the signals that it takes, by name. */
   readonly signals?: { readonly [signal: string]: readonly unknown[] };
-  /** Situations to look at before it gives up. Default 20,000. */
+  /** Situations to look at before it gives up. Default 10,000. */
   readonly maxConfigurations?: number;
   /** How often a run may come round to the same state and calls with other data before that is a finding. Default 8. */
   readonly maxRounds?: number;
@@ -51,6 +51,9 @@ export function explore<I>(hub: Hub<I>, options: ExploreOptions<NoInfer<I>> = {}
 /** A situation of a run, and how it came about. */
 interface Place {
   readonly run: Run;
+  readonly key: string;
+  /** The situation without its data: what a run comes round to. */
+  readonly outline: string;
   readonly now: number;
   readonly step: Step;
   /** A worker did it, or the lack of one: it can happen again and again by itself. */
@@ -83,6 +86,7 @@ class Walk {
   readonly #findings = new Map<string, Finding>();
   readonly #known = new Map<string, Known>();
   readonly #queue: Place[] = [];
+  readonly #made = new Map<string, readonly Outcome[]>();
   readonly #states = new Set<string>();
   readonly #edges = new Set<string>();
   #ignored = 0;
@@ -91,7 +95,7 @@ class Walk {
   constructor(definition: HubDefinition, options: ExploreOptions) {
     this.#definition = definition;
     this.#options = options;
-    this.#maxConfigurations = options.maxConfigurations ?? 20_000;
+    this.#maxConfigurations = options.maxConfigurations ?? 10_000;
     this.#maxRounds = options.maxRounds ?? 8;
     this.#begin();
     // The queue grows while it is worked off: what is nearer to the start comes first.
@@ -160,11 +164,19 @@ class Walk {
     { from, text, before, byItself }: Pick<Place, "before" | "byItself"> & Pick<Step, "from" | "text">,
   ): void {
     const { run, now, events } = trial;
-    const place: Place = { run, now, step: { from, text, events }, byItself, before };
-    this.#cover(before?.run.state, events);
     const key = keyOf(run);
+    const place: Place = {
+      run,
+      key,
+      outline: outlineOf(run),
+      now,
+      step: { from, text, events },
+      byItself,
+      before,
+    };
+    this.#cover(before?.run.state, events);
     const slackMs = (run.due ?? now) - now;
-    if (before !== undefined && byItself) this.#known.get(keyOf(before.run))?.next.set(key, place);
+    if (before !== undefined && byItself) this.#known.get(before.key)?.next.set(key, place);
     const known = this.#known.get(key);
     if (known !== undefined) {
       // The same with more time left: calls may now time out that could not before.
@@ -204,25 +216,25 @@ class Walk {
 
   /** A run that comes round again and again with other data, and perhaps with more of it. */
   #judgeRounds(place: Place): boolean {
-    const here = outlineOf(place.run);
-    const sizes = [jsonText(place.run.data).length];
+    const rounds: Place[] = [place];
     let byItself = true;
     let sinceRound = place.byItself;
     for (let earlier = place.before; earlier !== undefined; earlier = earlier.before) {
-      if (outlineOf(earlier.run) === here) {
-        sizes.unshift(jsonText(earlier.run.data).length);
+      if (earlier.outline === place.outline) {
+        rounds.unshift(earlier);
         byItself &&= sinceRound;
         sinceRound = true;
       }
       sinceRound &&= earlier.byItself;
     }
-    if (sizes.length <= this.#maxRounds) return true;
-    const rounds = sizes.length - 1;
+    const times = rounds.length - 1;
+    if (times < this.#maxRounds) return true;
+    const sizes = rounds.map(({ run }) => jsonText(run.data).length);
     if (sizes.every((size, index) => index === 0 || size > (sizes[index - 1] ?? 0))) {
-      const growth = `from ${sizes[0]} to ${sizes.at(-1)} characters in ${rounds} rounds`;
+      const growth = `from ${sizes[0]} to ${sizes.at(-1)} characters in ${times} rounds`;
       this.#find("growing-data", place.run.state, `the data grows with each round, ${growth}`, place);
     } else if (byItself) {
-      const message = `it has gone round ${rounds} times, and no end is in sight; raise maxRounds if there is one`;
+      const message = `it has gone round ${times} times, and no end is in sight; raise maxRounds if there is one`;
       this.#find("never-ends", place.run.state, message, place);
     }
     return false;
@@ -338,7 +350,16 @@ class Walk {
     return moves;
   }
 
-  #outcomes(callee: Callable, input: unknown): Outcome[] {
+  /** Every way in which a call can end. Those that do not depend on its input are made once. */
+  #outcomes(callee: Callable, input: unknown): readonly Outcome[] {
+    const known = this.#made.get(callee.name);
+    if (known !== undefined) return known;
+    const outcomes = this.#outcomesFor(callee, input);
+    if (typeof this.#options.outputs?.[callee.name] !== "function") this.#made.set(callee.name, outcomes);
+    return outcomes;
+  }
+
+  #outcomesFor(callee: Callable, input: unknown): Outcome[] {
     const schema = callee.kind === "hub" ? (callee as Hub).definition.reply : (callee as Spoke).output;
     const outputs = outputsOf(callee, input, this.#options.outputs);
     // Besides what it declares, a worker can always throw, and a hub can always be cancelled.
@@ -387,7 +408,8 @@ class Trial {
     const events = this.decide(input);
     const again = this.decide(input);
     // Stacks of errors tell where they were made, which is not the same twice.
-    if (events[0]?.type !== "incident" && canonicalJson(again) !== canonicalJson(events)) this.impure = true;
+    if (events[0]?.type !== "incident" && JSON.stringify(again) !== JSON.stringify(events))
+      this.impure = true;
     this.#apply(events);
     return events.length > 0;
   }
@@ -475,35 +497,19 @@ const valueOf = (schema: Schema, sample: unknown): unknown => {
 
 /** What tells two situations apart: everything but times, and numbers that only grow. */
 function keyOf(run: Run): string {
-  const { status, state, data, held, late, cancelling, cancelled, signals, answer, incident } = run;
-  const calls = Array.from(run.calls.values(), ({ callee, tag, index, input, attempt }) => [
-    callee,
-    tag,
-    index,
-    input,
-    attempt > 0,
-  ]);
-  const error = incident?.error.message;
-  return canonicalJson({
-    status,
-    state,
-    data,
-    held,
-    late,
-    cancelling,
-    cancelled,
-    signals,
-    answer,
-    error,
-    calls,
+  const { status, held, late, cancelling, cancelled, signals, answer, incident, calls, state } = run;
+  const open = Array.from(calls.values(), ({ callee, tag, index, input, attempt }) => {
+    return [callee, tag, index, input, attempt > 0];
   });
+  const error = incident?.error.message;
+  const rest = [status, state, held, late, cancelling, cancelled, signals, answer, error, open];
+  // Only the data may hold the same in another order.
+  return `${canonicalJson(run.data)} ${JSON.stringify(rest)}`;
 }
 
-/** A situation without its data: what a run comes round to. */
-function outlineOf(run: Run): string {
-  const { state, held, late, cancelling, signals } = run;
-  const calls = Array.from(run.calls.values(), ({ callee, tag, index }) => [callee, tag, index]);
-  return canonicalJson([state, held, late, cancelling, signals.length, calls]);
+function outlineOf({ state, held, late, cancelling, signals, calls }: Run): string {
+  const open = Array.from(calls.values(), ({ callee, tag, index }) => [callee, tag, index]);
+  return JSON.stringify([state, held, late, cancelling, signals.length, open]);
 }
 
 /** The situations that may be in a round: what is left once all that lead nowhere else are taken away, again and again. */
