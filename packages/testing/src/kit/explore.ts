@@ -148,11 +148,6 @@ class Walk {
     for (const move of this.#moves(place.run)) {
       const trial = new Trial(this.#definition, copyOf(place.run), place.now);
       if (!move.play(trial)) continue;
-      if (trial.impure)
-        this.#find("impure", place.run.state, "the same input gave two different results", [
-          ...stepsTo(place),
-          { from: move.from, text: move.text(trial), events: trial.events },
-        ]);
       const { from, byItself } = move;
       this.#arrive(trial, { from, text: move.text(trial), before: place, byItself });
     }
@@ -175,6 +170,10 @@ class Walk {
       before,
     };
     this.#cover(before?.run.state, events);
+    if (trial.impure) {
+      const state = before?.run.state ?? this.#definition.initial;
+      this.#find("impure", state, "the same input gave two different results", place);
+    }
     const slackMs = (run.due ?? now) - now;
     if (before !== undefined && byItself) this.#known.get(before.key)?.next.set(key, place);
     const known = this.#known.get(key);
@@ -394,8 +393,9 @@ class Trial {
   }
 
   start(request: unknown): void {
-    const env = this.#env();
-    this.#apply(start(this.#definition, this.run, { request, hash: "" }, env));
+    const begin = (): readonly RunEvent[] =>
+      start(this.#definition, this.run, { request, hash: "" }, this.#env());
+    this.#apply(this.#twice(begin));
   }
 
   /** What an input would do. */
@@ -405,17 +405,22 @@ class Trial {
 
   /** Whether the input changed something. */
   take(input: Input): boolean {
-    const events = this.decide(input);
-    const again = this.decide(input);
-    // Stacks of errors tell where they were made, which is not the same twice.
-    if (events[0]?.type !== "incident" && JSON.stringify(again) !== JSON.stringify(events))
-      this.impure = true;
+    const events = this.#twice(() => this.decide(input));
     this.#apply(events);
     return events.length > 0;
   }
 
   waitUntil(time: number): void {
     this.now = Math.max(this.now, time);
+  }
+
+  /** Decides, and once more to see that it comes to the same. */
+  #twice(decision: () => readonly RunEvent[]): readonly RunEvent[] {
+    const events = decision();
+    // Stacks of errors tell where they were made, which is not the same twice.
+    const again = events.at(-1)?.type === "incident" ? events : decision();
+    if (JSON.stringify(again) !== JSON.stringify(events)) this.impure = true;
+    return events;
   }
 
   #env() {

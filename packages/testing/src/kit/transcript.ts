@@ -57,8 +57,11 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
       return [`answer: ${answerText(event.answer)}`];
     case "ended":
       return [event.answer === undefined ? "end" : `end: ${answerText(event.answer)}`];
-    case "incident":
-      return [`incident ${firstLine(event.error.message)} (${event.input.kind})`];
+    case "incident": {
+      const { code, message } = event.error;
+      const what = message.startsWith(code) ? message : `${code}: ${message}`;
+      return [`incident ${firstLine(what)} (${event.input.kind})`];
+    }
     case "parked":
       return [`parked: ${event.input.kind}`];
     case "resumed":

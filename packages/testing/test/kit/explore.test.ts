@@ -313,6 +313,12 @@ test("a handler that is no function of its arguments is found", () => {
     },
   );
   expect(only(explore(impure))).toMatchObject({ kind: "impure", state: "A" });
+  const random = hub(
+    "random",
+    { ...spec, chart: { A: { Ok: "B" }, B: end }, data: () => ({ id: Math.random() }) },
+    { A: "Ok", B: () => ({}) },
+  );
+  expect(only(explore(random))).toMatchObject({ kind: "impure", state: "A", path: ["client: request {}"] });
 });
 
 test("signals are sent when they are waited for, and before; a cancel comes in each place", () => {

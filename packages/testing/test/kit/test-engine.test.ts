@@ -1,5 +1,5 @@
 import { worker } from "@wheelwork/engine";
-import { testEngine } from "@wheelwork/testing";
+import { testEngine, transcriptOf } from "@wheelwork/testing";
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -113,6 +113,40 @@ test("the transcript is a golden text: it holds every thing that happened, and n
   await kit.signal(waiting, "approval", { by: "Ada" });
   await kit.advance(20);
   await expect(await kit.transcript(waiting)).toMatchFileSnapshot("golden/create-flow-approved.txt");
+});
+
+test("a transcript tells of incidents, migrations and the engine's own answer, too", () => {
+  const at = 1_000;
+  const input = { kind: "outcome" } as const;
+  const timeout = { kind: "timeout", code: "WW_TIMEOUT", message: "too late" } as const;
+  const started = { type: "started", at, hub: "h", version: 1, request: {}, hash: "", data: {} } as const;
+  expect(
+    transcriptOf([
+      { ...started, deadline: at + 500, answerBy: at + 900 },
+      {
+        type: "incident",
+        at: at + 10,
+        error: { code: "WW_DEFECT", message: "no\nmore", stack: "at" },
+        input,
+      },
+      { type: "parked", at: at + 20, input },
+      { type: "answered", at: at + 900, answer: timeout },
+      { type: "resumed", at: at + 950, id: "c" },
+      { type: "migrated", at: at + 950, version: 2, data: { b: 1, a: 2 } },
+      { type: "entered", at: at + 960, state: "End", patch: { a: 3 }, unset: ["b"] },
+      { type: "ended", at: at + 960 },
+    ]),
+  ).toMatchInlineSnapshot(`
+    "      0 ms  request to h {} until 500 ms
+         10 ms  incident WW_DEFECT: no (outcome)
+         20 ms  parked: outcome
+        900 ms  answer: timeout WW_TIMEOUT "too late"
+        950 ms  resumed
+        950 ms  migrated to version 2 {"a":2,"b":1}
+        960 ms  → End {"a":3} without b
+        960 ms  end
+    "
+  `);
 });
 
 test("generated answers are the same for the same seed, and reach more than the happy way", async () => {
