@@ -45,9 +45,9 @@ function encodeEvent(event: RunEvent): string {
   return JSON.stringify(event);
 }
 
-/** What `encodeBatch` wrote; with `only`, the events of that run alone. */
+/** What `encodeBatch` wrote, its text as bytes or not; with `only`, the events of that run alone. */
 export function decodeBatch(record: unknown, only?: string): RunEvents[] {
-  const text = record instanceof Uint8Array ? zlib.zstdDecompressSync(record).toString() : String(record);
+  const text = record instanceof Uint8Array ? textOf(record) : String(record);
   const [now, ...entries] = JSON.parse(text) as [number, ...StoredRunEvents[]];
   const batch: RunEvents[] = [];
   for (const [key, ...events] of entries) {
@@ -55,6 +55,12 @@ export function decodeBatch(record: unknown, only?: string): RunEvents[] {
     batch.push({ key, events: events.map((event) => (isSettled(event) ? settled(now, event) : event)) });
   }
   return batch;
+}
+
+/** A text begins with its bracket, and a compressed one never does. */
+function textOf(bytes: Uint8Array): string {
+  const text = bytes[0] === "[".charCodeAt(0) ? Buffer.from(bytes) : zlib.zstdDecompressSync(bytes);
+  return text.toString();
 }
 
 function isSettled(event: Stored): event is readonly [number, string] {

@@ -1,0 +1,166 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ConnectionOptions as TlsOptions } from "node:tls";
+import { Client, Pool, types, type ClientBase, type PoolConfig, type PoolClient, type QueryConfig } from "pg";
+import { configError, isLost, toError } from "./errors.ts";
+
+/**
+ * How much a commit waits for the server's disk: `full`: as the server is set up, by default until it is on its disk;
+ * `normal`: a crash of the server may undo the last ones, which the engine notices and reads back.
+ */
+export type PostgresDurability = "full" | "normal";
+
+/** How the server is reached. */
+export interface ConnectionOptions {
+  /** `postgres://user:password@host:port/database`; instead of it, or of parts of it, the fields below. */
+  readonly connectionString?: string;
+  readonly host?: string;
+  readonly port?: number;
+  readonly database?: string;
+  readonly user?: string;
+  /** The password, or what gives it for each new connection. */
+  readonly password?: string | (() => string | Promise<string>);
+  /** TLS: `true` checks the server's certificate against the known authorities; or Node's own options (`ca`, `cert`, …). */
+  readonly ssl?: boolean | TlsOptions;
+  /** The schema that the tables are in, which is created if need be. Default `wheelwork`. */
+  readonly schema?: string;
+  /** Default `full`. */
+  readonly durability?: PostgresDurability;
+  /** How long one statement, or one attempt to connect, may take, in milliseconds. Default 10,000. */
+  readonly timeoutMs?: number;
+  /** Connections for reads, besides the one that commits. Default 2. */
+  readonly readers?: number;
+}
+
+/** What is sent to the server. */
+type Statement = QueryConfig & { readonly binary?: boolean };
+
+type Row = Record<string, unknown>;
+
+const readAttempts = 3;
+
+/**
+ * One connection that writes, so that a commit never waits behind reads, and a few that read. A connection that fails is
+ * thrown away, and the next statement makes a new one.
+ */
+export class Connections {
+  readonly schema: string;
+  readonly #writer: Pool;
+  readonly #readers: Pool;
+  #closed = false;
+
+  constructor(options: ConnectionOptions) {
+    const { schema = "wheelwork", durability = "full", timeoutMs = 10_000, readers = 2, ...server } = options;
+    if (!/^[a-z_][a-z0-9_]{0,62}$/.test(schema)) {
+      throw configError(
+        `the schema ${JSON.stringify(schema)} cannot be used`,
+        "Name it with small letters, digits and _.",
+      );
+    }
+    if (!Number.isFinite(timeoutMs) || timeoutMs < 1 || !Number.isInteger(readers) || readers < 1)
+      throw configError("timeoutMs and readers must be at least 1", "Leave them out for the defaults.");
+    if (/[?&]options=/.test(options.connectionString ?? ""))
+      throw configError(
+        "the connection string sets options, as the store itself does",
+        "Set them for the user on the server.",
+      );
+    this.schema = schema;
+    const settings = [
+      `search_path=${schema}`,
+      // A server that waits for the rest of a transaction must not hold its locks for ever, when the client has gone.
+      `idle_in_transaction_session_timeout=${timeoutMs}`,
+      "tcp_keepalives_idle=10",
+      "tcp_keepalives_interval=5",
+      "tcp_keepalives_count=3",
+      ...(durability === "normal" ? ["synchronous_commit=off"] : []),
+    ];
+    const config: PoolConfig = {
+      ...(server as PoolConfig),
+      application_name: "wheelwork",
+      options: settings.map((setting) => `-c ${setting}`).join(" "),
+      connectionTimeoutMillis: timeoutMs,
+      statement_timeout: timeoutMs,
+      // The server keeps the bound itself, unless it is frozen, or cut off.
+      query_timeout: timeoutMs + 1000,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: 10_000,
+      idleTimeoutMillis: 0,
+      types: { getTypeParser: parserOf as typeof types.getTypeParser },
+    };
+    try {
+      // Reads the options as each connection will.
+      void new Client(config);
+    } catch (error) {
+      // Without its cause, which may hold the password.
+      const code = error instanceof Error && "code" in error ? ` (${String(error.code)})` : "";
+      throw configError(
+        `the connection options are not valid${code}`,
+        "Write the connection string as postgres://user:password@host:port/database.",
+      );
+    }
+    this.#writer = pool({ ...config, max: 1 });
+    this.#readers = pool({ ...config, max: readers });
+  }
+
+  /** Runs one statement on the connection that writes; whatever fails may have happened or not. */
+  write(statement: Statement): Promise<Row[]> {
+    return this.#ask(this.#writer, statement);
+  }
+
+  /** Asks, and asks again some times when the connection was lost. */
+  async read(statement: Statement): Promise<Row[]> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return (await this.#readers.query<Row>(statement)).rows;
+      } catch (error) {
+        if (attempt === readAttempts || !isLost(error)) throw toError(error);
+        await sleep(attempt * 50);
+      }
+    }
+  }
+
+  /** Runs statements in one transaction on the connection that writes. */
+  async transaction<T>(body: (client: ClientBase) => Promise<T>): Promise<T> {
+    let client: PoolClient | undefined;
+    try {
+      client = await this.#writer.connect();
+      await client.query("BEGIN");
+      const result = await body(client);
+      await client.query("COMMIT");
+      client.release();
+      return result;
+    } catch (error) {
+      // With its connection, the transaction ends.
+      client?.release(true);
+      throw toError(error);
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await Promise.all([this.#writer.end(), this.#readers.end()]);
+  }
+
+  async #ask(on: Pool, statement: Statement): Promise<Row[]> {
+    try {
+      return (await on.query<Row>(statement)).rows;
+    } catch (error) {
+      throw toError(error);
+    }
+  }
+}
+
+function pool(config: PoolConfig): Pool {
+  const made = new Pool(config);
+  // Of a connection that is not in use; whoever needs one next gets a new one.
+  made.on("error", () => {});
+  return made;
+}
+
+const int8 = 20;
+
+/** Numbers of 64 bits are times and counts here, which a JavaScript number holds. */
+function parserOf(oid: number, format?: "text" | "binary"): (value: string | Buffer) => unknown {
+  if (oid !== int8) return types.getTypeParser(oid, format as "text") as (value: string | Buffer) => unknown;
+  return (value) => (typeof value === "string" ? Number(value) : Number(value.readBigInt64BE()));
+}

@@ -1,0 +1,1 @@
+export { postgresStore, type PostgresDurability, type PostgresOptions } from "./store.ts";

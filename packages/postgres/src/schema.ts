@@ -1,0 +1,196 @@
+import { WheelworkError } from "@wheelwork/core";
+import type { ClientBase } from "pg";
+import { configError } from "./errors.ts";
+
+/**
+ * The schema, one migration after another; `settings` says how many of them are applied. A migration that has been
+ * released is never changed. All shards share the tables, the shard first in each key; only the journal is a table for
+ * each shard (see `journalTable`), so that its parts can be dropped without a lock that others feel.
+ */
+const migrations: readonly string[] = [
+  `
+  CREATE TABLE shard (
+    id integer PRIMARY KEY,
+    epoch bigint NOT NULL,
+    owner text NOT NULL,
+    engine_time bigint NOT NULL,
+    -- The last batch.
+    seq bigint NOT NULL,
+    -- The batch of the last checkpoint: a restart replays the journal after it.
+    checkpoint bigint NOT NULL
+  ) WITH (fillfactor = 50);
+  -- Live runs as they were at the last checkpoint.
+  CREATE TABLE run (
+    shard integer NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    hub text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    status text NOT NULL,
+    state text NOT NULL,
+    created_at bigint NOT NULL,
+    answered_at bigint,
+    hot boolean NOT NULL,
+    due bigint,
+    root boolean NOT NULL,
+    snapshot text NOT NULL,
+    PRIMARY KEY (shard, key)
+  );
+  CREATE INDEX run_hot ON run (shard, key) WHERE hot;
+  CREATE INDEX run_due ON run (shard, due, key) WHERE NOT hot AND due IS NOT NULL;
+  CREATE INDEX run_hub ON run (shard, hub, version);
+  CREATE INDEX run_created ON run (shard, created_at, key);
+  -- Requests that have their answer.
+  CREATE TABLE request (
+    shard integer NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    hub text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    hash text NOT NULL,
+    state text NOT NULL,
+    status text NOT NULL,
+    created_at bigint NOT NULL,
+    answered_at bigint NOT NULL,
+    ended_at bigint,
+    root boolean NOT NULL,
+    answer text NOT NULL,
+    request text NOT NULL,
+    -- The batches that hold its events since a part of its history was last written.
+    first_seq bigint NOT NULL,
+    last_seq bigint NOT NULL,
+    -- The checkpoint before it was written: neither this request nor one that ended later needs an older batch.
+    checkpoint bigint NOT NULL,
+    PRIMARY KEY (shard, key)
+  );
+  CREATE INDEX request_created ON request (shard, created_at, key);
+  CREATE INDEX request_ended ON request (shard, ended_at) WHERE ended_at IS NOT NULL;
+  -- Histories of runs that outlived a checkpoint: what they did up to it.
+  CREATE TABLE history (
+    shard integer NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    events text NOT NULL,
+    PRIMARY KEY (shard, key, id)
+  );
+  `,
+];
+
+/**
+ * The journal is cut by engine time into eras, each a partition: what has outlived its retention is dropped with its
+ * partition. Deleting its rows, and the many pieces in which long records are kept, would leave more behind than
+ * autovacuum removes.
+ */
+export const eraMs = 6 * 3_600_000;
+
+export const journalTable = (shard: number): string => `journal_${shard}`;
+
+const eraTable = (shard: number, era: number): string => `${journalTable(shard)}_${era}`;
+
+/** Several nodes may start at once: one of them changes the schema, the others wait for it. Freed when the transaction ends. */
+const lock = "SELECT pg_advisory_xact_lock(hashtext('wheelwork'), hashtext(current_schema() || ' schema'))";
+
+const rowsOf = async (client: ClientBase, text: string, ...values: unknown[]): Promise<object[]> =>
+  (await client.query<object>(text, values)).rows;
+
+/** What is set once for all shards. */
+async function setting(client: ClientBase, name: string): Promise<number | undefined> {
+  const [row] = (await rowsOf(client, "SELECT value FROM settings WHERE name = $1", name)) as {
+    value: number;
+  }[];
+  return row?.value;
+}
+
+/**
+ * Brings the schema up to date, within a transaction, and makes the shard's own tables.
+ * @throws WheelworkError WW_STORE_NEWER, WW_CONFIG when the store has another number of shards.
+ */
+export async function prepareSchema(
+  client: ClientBase,
+  schema: string,
+  shard: number,
+  shards: number,
+): Promise<void> {
+  // Not IF NOT EXISTS alone, which asks for the right to create even where there is nothing to do.
+  const schemas = await rowsOf(client, "SELECT 1 FROM pg_namespace WHERE nspname = $1", schema);
+  if (schemas.length === 0) {
+    await client.query("SELECT pg_advisory_xact_lock(hashtext('wheelwork'))");
+    await client.query(`CREATE SCHEMA IF NOT EXISTS "${schema}"`);
+  }
+  await client.query(lock);
+  const tables = await rowsOf(client, "SELECT 1 WHERE to_regclass('settings') IS NOT NULL");
+  if (tables.length === 0)
+    await client.query("CREATE TABLE settings (name text PRIMARY KEY, value bigint NOT NULL)");
+  const version = (await setting(client, "schema")) ?? 0;
+  if (version > migrations.length) {
+    throw new WheelworkError(
+      "WW_STORE_NEWER",
+      `the schema ${schema} was written by a newer version of Wheelwork (schema ${version})`,
+      { next: `Install that version; this one knows the schemas up to ${migrations.length}.` },
+    );
+  }
+  for (const migration of migrations.slice(version)) await client.query(migration);
+  if (version < migrations.length) {
+    const sql =
+      "INSERT INTO settings VALUES ('schema', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    await client.query(sql, [migrations.length]);
+  }
+  await client.query("INSERT INTO settings VALUES ('shards', $1) ON CONFLICT (name) DO NOTHING", [shards]);
+  const stored = await setting(client, "shards");
+  if (stored !== shards) {
+    throw configError(
+      `the store in the schema ${schema} has ${stored} shards, not ${shards}`,
+      "The number of shards is fixed when the store is created: start with that number, or in another schema.",
+    );
+  }
+  await client.query("INSERT INTO shard VALUES ($1, 0, '', 0, 0, 0) ON CONFLICT (id) DO NOTHING", [shard]);
+  const journal = journalTable(shard);
+  const journals = await rowsOf(client, "SELECT 1 WHERE to_regclass($1) IS NOT NULL", journal);
+  if (journals.length > 0) return;
+  await client.query(
+    `CREATE TABLE ${journal} (era integer NOT NULL, seq bigint NOT NULL, record bytea NOT NULL)
+       PARTITION BY LIST (era)`,
+  );
+  // The engine has compressed what gains by it.
+  await client.query(`ALTER TABLE ${journal} ALTER record SET STORAGE EXTERNAL`);
+  // A unique index over partitions must name their key, too.
+  await client.query(`CREATE UNIQUE INDEX ${journal}_seq ON ${journal} (seq, era)`);
+}
+
+/** The eras that the shard's journal has partitions for, in their order. */
+export async function eras(client: ClientBase, shard: number): Promise<number[]> {
+  const journal = journalTable(shard);
+  const rows = (await rowsOf(
+    client,
+    "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = to_regclass($1)",
+    journal,
+  )) as { name: string }[];
+  return rows.map(({ name }) => Number(name.slice(name.lastIndexOf("_") + 1))).toSorted((a, b) => a - b);
+}
+
+/** Makes the partition of an era, within a transaction. It is attached, which no reader and no dump holds up. */
+export async function createEra(client: ClientBase, shard: number, era: number): Promise<void> {
+  await client.query(lock);
+  if ((await eras(client, shard)).includes(era)) return;
+  const [journal, table] = [journalTable(shard), eraTable(shard, era)];
+  await client.query(`CREATE TABLE ${table} (LIKE ${journal} INCLUDING ALL)`);
+  await client.query(`ALTER TABLE ${journal} ATTACH PARTITION ${table} FOR VALUES IN (${era})`);
+}
+
+/**
+ * Drops the eras before one, from the oldest on, as far as none of their batches is later than `oldest`, within a
+ * transaction. It waits a moment at most for whoever reads the journal, since commits would wait behind it.
+ */
+export async function dropEras(
+  client: ClientBase,
+  shard: number,
+  before: number,
+  oldest: number,
+): Promise<void> {
+  for (const era of await eras(client, shard)) {
+    if (era >= before) return;
+    const table = eraTable(shard, era);
+    const later = await rowsOf(client, `SELECT 1 FROM ${table} WHERE seq > $1 LIMIT 1`, oldest);
+    if (later.length > 0) return;
+    await client.query("SET LOCAL lock_timeout = '200ms'");
+    await client.query(`DROP TABLE ${table}`);
+  }
+}

@@ -1,0 +1,441 @@
+import type { Answer, RunEvent, RunStatus } from "@wheelwork/core";
+import type {
+  Batch,
+  Checkpoint,
+  Claim,
+  Commit,
+  DueRuns,
+  Found,
+  RequestFilter,
+  RequestRow,
+  Store,
+  StoredAnswer,
+  StoredRun,
+} from "@wheelwork/engine";
+import { decodeBatch, encodeBatch } from "@wheelwork/engine/journal";
+import type { ClientBase } from "pg";
+import { Connections, type ConnectionOptions } from "./connections.ts";
+import { configError, fenced, isLockTimeout, unavailable } from "./errors.ts";
+import { createEra, dropEras, eraMs, eras, journalTable, prepareSchema } from "./schema.ts";
+
+export type { PostgresDurability } from "./connections.ts";
+
+/** Where a shard is kept. */
+export interface PostgresOptions extends ConnectionOptions {
+  /** Which shard this store is, from 0. Default 0. */
+  readonly shard?: number;
+  /** How many shards the store has: fixed when it is created. Default 1. */
+  readonly shards?: number;
+}
+
+/**
+ * A shard on PostgreSQL 15 or later. It connects when an engine claims it, and connects again whenever it must; whoever
+ * made it closes it after the engine has stopped. Its promises reject with WheelworkErrors: WW_STORE_UNAVAILABLE (the
+ * server cannot be reached, or did not answer in time), WW_STORE_LOCKED (another owner has claimed the shard),
+ * WW_STORE_NEWER and WW_CONFIG.
+ * @throws WheelworkError WW_CONFIG when the options are not valid.
+ */
+export function postgresStore(options: PostgresOptions): Store {
+  return new PostgresStore(options);
+}
+
+/** Columns of a text that one statement takes at most; a longer checkpoint is written with several statements. */
+const mostBytes = 8_000_000;
+
+const claimAttempts = 10;
+
+class PostgresStore implements Store {
+  readonly #connections: Connections;
+  readonly #shard: number;
+  readonly #shards: number;
+  readonly #sql: ReturnType<typeof statements>;
+  #prepared = false;
+  #owner = "";
+  #epoch = 0;
+  #checkpoint = 0;
+  /** Eras that have their partition. */
+  #eras = new Set<number>();
+
+  constructor(options: PostgresOptions) {
+    const { shard = 0, shards = 1, ...connection } = options;
+    if (!Number.isInteger(shards) || shards < 1 || !Number.isInteger(shard) || shard < 0 || shard >= shards) {
+      throw configError(
+        `shard ${shard} of ${shards} is not valid`,
+        "shards is an integer of at least 1, and shard one from 0 that is below it.",
+      );
+    }
+    this.#shard = shard;
+    this.#shards = shards;
+    this.#sql = statements(journalTable(shard));
+    this.#connections = new Connections(connection);
+  }
+
+  async claim(owner: string, again = false): Promise<Claim> {
+    await this.#prepare();
+    // Compared and swapped: a claim that was given up, and that the server carries out late, must not fence a later one.
+    for (let attempt = 0; attempt < claimAttempts; attempt++) {
+      const [now] = await this.#write("shard", [this.#shard]);
+      if (now === undefined) throw unavailable(`shard ${this.#shard} has no row`);
+      if (again && now["owner"] !== owner) throw fenced(this.#shard);
+      const [claimed] = await this.#write("claim", [this.#shard, owner, now["epoch"]]);
+      if (claimed === undefined) continue;
+      this.#owner = owner;
+      this.#epoch = Number(claimed["epoch"]);
+      this.#checkpoint = Number(claimed["checkpoint"]);
+      this.#eras = new Set(await this.#connections.transaction(async (client) => eras(client, this.#shard)));
+      return {
+        epoch: this.#epoch,
+        engineTime: Number(claimed["engine_time"]),
+        seq: Number(claimed["seq"]),
+      };
+    }
+    throw unavailable(`others claim shard ${this.#shard} all the time`);
+  }
+
+  async *journal(): AsyncIterable<Batch> {
+    for (let last = this.#checkpoint; ;) {
+      const rows = await this.#read("journal", [last], true);
+      for (const { seq, record } of rows) yield { seq: Number(seq), entries: decodeBatch(record) };
+      const end = rows.at(-1);
+      if (end === undefined) return;
+      last = Number(end["seq"]);
+    }
+  }
+
+  async hubVersions(ended: ReadonlySet<string>): Promise<{ hub: string; version: number }[]> {
+    const rows = await this.#read("hubVersions", [this.#shard, [...ended]]);
+    return rows.map(({ hub, version }) => ({ hub: String(hub), version: Number(version) }));
+  }
+
+  async *hotRuns(): AsyncIterable<StoredRun> {
+    for (let last = ""; ;) {
+      const rows = await this.#read("hotRuns", [this.#shard, last]);
+      for (const row of rows) yield toRun(row);
+      const end = rows.at(-1);
+      if (end === undefined) return;
+      last = String(end["key"]);
+    }
+  }
+
+  async dueRuns(
+    after: { readonly due: number; readonly key: string },
+    before: number,
+    limit: number,
+  ): Promise<DueRuns> {
+    const values = [this.#shard, after.due, after.key, before, limit];
+    const runs = (await this.#read("dueRuns", values)).map(toRun);
+    if (runs.length === limit) return { runs, next: undefined };
+    const [next] = await this.#read("nextDue", [this.#shard, before]);
+    return { runs, next: optional(next?.["due"]) };
+  }
+
+  async find(keys: readonly string[]): Promise<Found[]> {
+    const rows = await this.#read("find", [this.#shard, keys]);
+    return rows.map((row) => ({
+      run: row["run"] === null ? undefined : toRun(row["run"] as Row),
+      answer: row["answered"] === null ? undefined : toAnswer(row["answered"] as Row),
+    }));
+  }
+
+  async history(key: string): Promise<RunEvent[]> {
+    const rows = await this.#read("history", [this.#shard, key], true);
+    return rows.flatMap(({ events, record }) =>
+      record === null
+        ? (JSON.parse(String(events)) as RunEvent[])
+        : decodeBatch(record, key).flatMap((entry) => entry.events),
+    );
+  }
+
+  async list({ status, hub, before, limit }: RequestFilter): Promise<RequestRow[]> {
+    const place = [before?.createdAt ?? null, before?.key ?? null];
+    const rows = await this.#read("list", [this.#shard, status ?? null, hub ?? null, ...place, limit]);
+    return rows.map(toRequestRow);
+  }
+
+  async commit(commit: Commit): Promise<void> {
+    const { checkpoint, seq, now, epoch } = commit;
+    const era = Math.floor(now / eraMs);
+    // All texts are made before anything is sent.
+    const record = Buffer.from(encodeBatch(now, commit.journal));
+    const values = [this.#shard, epoch, this.#owner, now, seq, era, record];
+    const answers = commit.answers.length === 0 ? undefined : columnsOf(answerColumns, commit.answers);
+    const chunks = checkpoint === undefined ? undefined : chunksOf(checkpoint);
+    if (!this.#eras.has(era)) {
+      await this.#connections.transaction(async (client) => createEra(client, this.#shard, era));
+      this.#eras.add(era);
+    }
+    const name = answers === undefined ? "commit" : "commitAnswers";
+    const batch = answers === undefined ? values : [...values, ...answers];
+    if (chunks === undefined) {
+      if ((await this.#write(name, batch)).length !== 1) await this.#refuse(epoch);
+      return;
+    }
+    const done = await this.#connections.transaction(async (client) => {
+      const fence = await client.query(this.#statement(name, batch));
+      if (fence.rowCount !== 1) return false;
+      for (const chunk of chunks) await client.query(this.#statement(...chunk(this.#shard)));
+      await client.query(this.#statement("checkpointed", [this.#shard, seq]));
+      return true;
+    });
+    if (!done) await this.#refuse(epoch);
+    this.#checkpoint = seq;
+  }
+
+  async purge(endedBefore: number, limit: number): Promise<number> {
+    const values = [this.#shard, this.#epoch, this.#owner, endedBefore, limit];
+    const [purged] = await this.#connections.read(this.#statement("purge", values));
+    const count = Number(purged?.["count"]);
+    if (count < limit) await this.#dropEras();
+    return count;
+  }
+
+  async close(): Promise<void> {
+    await this.#connections.close();
+  }
+
+  /** Drops the parts of the journal that no history needs any more. */
+  async #dropEras(): Promise<void> {
+    const [shard] = await this.#read("needed", [this.#shard]);
+    if (shard === undefined || shard["owner"] !== this.#owner || Number(shard["epoch"]) !== this.#epoch)
+      return;
+    const era = Math.floor(Number(shard["engine_time"]) / eraMs);
+    try {
+      await this.#connections.transaction(async (client) =>
+        dropEras(client, this.#shard, era, Number(shard["needed"])),
+      );
+    } catch (error) {
+      // Somebody reads it for long, such as a dump: the next purge tries again.
+      if (!isLockTimeout(error)) throw error;
+    }
+  }
+
+  async #prepare(): Promise<void> {
+    if (this.#prepared) return;
+    const { schema } = this.#connections;
+    await this.#connections.transaction(async (client: ClientBase) =>
+      prepareSchema(client, schema, this.#shard, this.#shards),
+    );
+    this.#prepared = true;
+  }
+
+  /** The fence let nothing through: another owner, or a server that has lost commits, as after a failover. */
+  async #refuse(epoch: number): Promise<never> {
+    const [shard] = await this.#write("shard", [this.#shard]);
+    if (Number(shard?.["epoch"]) !== epoch || shard?.["owner"] !== this.#owner) throw fenced(this.#shard);
+    throw unavailable(
+      `the last batch of shard ${this.#shard} is number ${shard["seq"]}, which is not the one before`,
+    );
+  }
+
+  #statement(name: StatementName, values: readonly unknown[]) {
+    return { name, text: this.#sql[name], values: [...values] };
+  }
+
+  #write(name: StatementName, values: readonly unknown[]): Promise<Row[]> {
+    return this.#connections.write(this.#statement(name, values));
+  }
+
+  #read(name: StatementName, values: readonly unknown[], binary = false): Promise<Row[]> {
+    return this.#connections.read({ ...this.#statement(name, values), binary });
+  }
+}
+
+type Row = Record<string, unknown>;
+
+/** A column that is written from many things at once: its SQL type, and what it holds of each. */
+type Columns<T> = readonly (readonly [name: string, type: string, of: (thing: T) => unknown])[];
+
+const answerColumns: Columns<StoredAnswer> = [
+  ["key", "text", ({ key }) => key],
+  ["hub", "text", ({ hub }) => hub],
+  ["version", "integer", ({ version }) => version],
+  ["hash", "text", ({ hash }) => hash],
+  ["state", "text", ({ state }) => state],
+  ["status", "text", ({ status }) => status],
+  ["created_at", "bigint", ({ createdAt }) => createdAt],
+  ["answered_at", "bigint", ({ answeredAt }) => answeredAt],
+  ["ended_at", "bigint", ({ endedAt }) => endedAt ?? null],
+  ["root", "boolean", ({ root }) => root],
+  ["answer", "text", ({ answer }) => JSON.stringify(answer)],
+  ["request", "text", ({ request }) => JSON.stringify(request) ?? "null"],
+  ["first_seq", "bigint", ({ firstSeq }) => firstSeq],
+  ["last_seq", "bigint", ({ lastSeq }) => lastSeq],
+];
+
+const runColumns: Columns<StoredRun> = [
+  ["key", "text", ({ key }) => key],
+  ["hub", "text", ({ hub }) => hub],
+  ["version", "integer", ({ version }) => version],
+  ["status", "text", ({ status }) => status],
+  ["state", "text", ({ state }) => state],
+  ["created_at", "bigint", ({ createdAt }) => createdAt],
+  ["answered_at", "bigint", ({ answeredAt }) => answeredAt ?? null],
+  ["hot", "boolean", ({ hot }) => hot],
+  ["due", "bigint", ({ due }) => due ?? null],
+  ["root", "boolean", ({ root }) => root],
+  ["snapshot", "text", ({ snapshot }) => JSON.stringify(snapshot)],
+];
+
+const columnsOf = <T>(columns: Columns<T>, things: readonly T[]): unknown[][] =>
+  columns.map(([, , of]) => things.map(of));
+
+const namesOf = <T>(columns: Columns<T>): string => columns.map(([name]) => name).join(", ");
+
+/** `unnest` of a column each, from a parameter on. */
+const unnestOf = <T>(columns: Columns<T>, first: number): string =>
+  `unnest(${columns.map(([, type], index) => `$${first + index}::${type}[]`).join(", ")}) AS t (${namesOf(columns)})`;
+
+const replaced = (names: readonly string[]): string =>
+  names.map((name) => `${name} = excluded.${name}`).join(", ");
+
+type Chunk = (shard: number) => [StatementName, readonly unknown[]];
+
+/** A checkpoint as statements, none of them with more than it may hold. */
+function chunksOf({ runs, ended, histories }: Checkpoint): Chunk[] {
+  const written = runs.map((run) => runColumns.map(([, , of]) => of(run)));
+  const parts = histories.map(({ key, events }) => [key, JSON.stringify(events)]);
+  const chunks: Chunk[] = [];
+  for (const rows of pages(written)) chunks.push((shard) => ["runs", [shard, ...transposed(rows)]]);
+  for (const rows of pages(parts)) chunks.push((shard) => ["histories", [shard, ...transposed(rows)]]);
+  if (ended.length > 0) chunks.push((shard) => ["ended", [shard, ended]]);
+  return chunks;
+}
+
+const transposed = (rows: readonly unknown[][]): unknown[][] =>
+  (rows[0] ?? []).map((_, column) => rows.map((row) => row[column]));
+
+/** The last column is the long one. */
+function* pages(rows: readonly unknown[][]): Iterable<unknown[][]> {
+  let page: unknown[][] = [];
+  let bytes = 0;
+  for (const row of rows) {
+    page.push(row);
+    bytes += String(row.at(-1)).length;
+    if (bytes < mostBytes) continue;
+    yield page;
+    page = [];
+    bytes = 0;
+  }
+  if (page.length > 0) yield page;
+}
+
+type StatementName = keyof ReturnType<typeof statements>;
+
+function statements(journal: string) {
+  // One statement is one round trip and one transaction: whatever the client dies of, it holds no lock afterwards.
+  const fence = `
+    WITH fence AS (
+      UPDATE shard SET engine_time = $4, seq = $5
+      WHERE id = $1 AND epoch = $2 AND owner = $3 AND seq = $5 - 1 RETURNING checkpoint
+    ), record AS (
+      INSERT INTO ${journal} (era, seq, record) SELECT $6, $5, $7 FROM fence
+    )`;
+  const listed = "key, hub, version, status, state, created_at, answered_at";
+  const page = (table: string, more: string): string => `
+    (SELECT ${listed} FROM ${table} WHERE shard = $1 AND root AND ${more}
+       AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR hub = $3)
+       AND ($4::bigint IS NULL OR (created_at, key) < ($4, $5))
+     ORDER BY created_at DESC, key DESC LIMIT $6)`;
+  return {
+    shard: "SELECT epoch, owner, seq FROM shard WHERE id = $1",
+    claim: `UPDATE shard SET epoch = epoch + 1, owner = $2 WHERE id = $1 AND epoch = $3
+      RETURNING epoch, engine_time, seq, checkpoint`,
+    commit: `${fence} SELECT 1 FROM fence`,
+    commitAnswers: `${fence}, answered AS (
+        INSERT INTO request (shard, ${namesOf(answerColumns)}, checkpoint)
+        SELECT $1, t.*, fence.checkpoint FROM fence, ${unnestOf(answerColumns, 8)}
+        ON CONFLICT (shard, key) DO UPDATE SET
+          ${replaced(["state", "status", "version", "ended_at", "first_seq", "last_seq", "checkpoint"])}
+      ) SELECT 1 FROM fence`,
+    runs: `INSERT INTO run (shard, ${namesOf(runColumns)}) SELECT $1, t.* FROM ${unnestOf(runColumns, 2)}
+      ON CONFLICT (shard, key) DO UPDATE SET
+        ${replaced(["version", "status", "state", "answered_at", "hot", "due", "snapshot"])}`,
+    ended: "DELETE FROM run WHERE shard = $1 AND key = ANY ($2::text[])",
+    histories: `INSERT INTO history (shard, key, events)
+      SELECT $1, t.key, t.events FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS t (key, events, place) ORDER BY place`,
+    checkpointed: "UPDATE shard SET checkpoint = $2 WHERE id = $1",
+    journal: `SELECT seq, record FROM ${journal} WHERE seq > $1 ORDER BY seq LIMIT 32`,
+    // Walks the index from one (hub, version) to the next, however many runs have it.
+    hubVersions: `WITH RECURSIVE known AS (
+        (SELECT hub, version FROM run WHERE shard = $1 ORDER BY hub, version LIMIT 1)
+        UNION ALL
+        SELECT next.hub, next.version FROM known, LATERAL (
+          SELECT hub, version FROM run WHERE shard = $1 AND (hub, version) > (known.hub, known.version)
+          ORDER BY hub, version LIMIT 1) AS next
+      )
+      SELECT hub, version FROM known WHERE EXISTS (
+        SELECT 1 FROM run WHERE shard = $1 AND run.hub = known.hub AND run.version = known.version
+          AND key <> ALL ($2::text[]))`,
+    hotRuns: "SELECT * FROM run WHERE shard = $1 AND hot AND key > $2 ORDER BY key LIMIT 1000",
+    dueRuns: `SELECT * FROM run WHERE shard = $1 AND NOT hot AND due < $4 AND (due, key) > ($2, $3)
+      ORDER BY due, key LIMIT $5`,
+    nextDue: "SELECT due FROM run WHERE shard = $1 AND NOT hot AND due >= $2 ORDER BY due LIMIT 1",
+    // One snapshot: a run that ends meanwhile is seen by its row or by its answer.
+    find: `SELECT to_json(live) AS run, to_json(done) AS answered
+      FROM unnest($2::text[]) WITH ORDINALITY AS asked (key, place)
+      LEFT JOIN run AS live ON live.shard = $1 AND live.key = asked.key
+      LEFT JOIN request AS done ON done.shard = $1 AND done.key = asked.key ORDER BY place`,
+    // One snapshot here, too: what a run did moves from the journal to its history.
+    history: `SELECT 1 AS part, id AS place, events, NULL::bytea AS record FROM history WHERE shard = $1 AND key = $2
+      UNION ALL
+      SELECT 2, seq, NULL, record FROM request JOIN ${journal} ON seq BETWEEN first_seq AND last_seq
+      WHERE shard = $1 AND key = $2 AND ended_at IS NOT NULL
+      ORDER BY part, place`,
+    // A request whose run goes on after its answer is listed by the row of its run.
+    list: `SELECT * FROM (${page("run", "true")} UNION ALL ${page("request", "ended_at IS NOT NULL")}) AS listed
+      ORDER BY created_at DESC, key DESC LIMIT $6`,
+    purge: `WITH old AS (
+        DELETE FROM request WHERE shard = $1 AND key IN (
+          SELECT key FROM request WHERE shard = $1 AND ended_at < $4
+            AND EXISTS (SELECT 1 FROM shard WHERE id = $1 AND epoch = $2 AND owner = $3)
+          ORDER BY ended_at LIMIT $5)
+        RETURNING key
+      ), parts AS (
+        DELETE FROM history USING old WHERE shard = $1 AND history.key = old.key
+      ) SELECT count(*) FROM old`,
+    // Runs end in the order of their batches: what the first that ended needs is enough for all.
+    needed: `SELECT owner, epoch, engine_time, coalesce(
+        (SELECT min(checkpoint) FROM request WHERE shard = $1
+          AND ended_at = (SELECT min(ended_at) FROM request WHERE shard = $1)),
+        checkpoint) AS needed FROM shard WHERE id = $1`,
+  };
+}
+
+const optional = (value: unknown): number | undefined =>
+  value === null || value === undefined ? undefined : Number(value);
+
+function toRequestRow(row: Row): RequestRow {
+  return {
+    key: String(row["key"]),
+    hub: String(row["hub"]),
+    version: Number(row["version"]),
+    status: row["status"] as RunStatus,
+    state: String(row["state"]),
+    createdAt: Number(row["created_at"]),
+    answeredAt: optional(row["answered_at"]),
+  };
+}
+
+function toRun(row: Row): StoredRun {
+  return {
+    ...toRequestRow(row),
+    hot: row["hot"] === true,
+    due: optional(row["due"]),
+    root: row["root"] === true,
+    snapshot: JSON.parse(String(row["snapshot"])) as StoredRun["snapshot"],
+  };
+}
+
+function toAnswer(row: Row): StoredAnswer {
+  return {
+    ...toRequestRow(row),
+    answeredAt: Number(row["answered_at"]),
+    endedAt: optional(row["ended_at"]),
+    hash: String(row["hash"]),
+    root: row["root"] === true,
+    firstSeq: Number(row["first_seq"]),
+    lastSeq: Number(row["last_seq"]),
+    answer: JSON.parse(String(row["answer"])) as Answer,
+    request: JSON.parse(String(row["request"])) as unknown,
+  };
+}

@@ -1,0 +1,264 @@
+import type { Claim, Commit, Store } from "@wheelwork/engine";
+import { postgresStore, type PostgresOptions } from "@wheelwork/postgres";
+import { storeConformance, type OpenedStore } from "@wheelwork/testing";
+import { inspect } from "node:util";
+import { Client } from "pg";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { binaries, Server } from "./server.ts";
+
+let server: Server;
+
+const opened: Store[] = [];
+
+function open(options: PostgresOptions): Store {
+  const store = postgresStore({ connectionString: server.url, ...options });
+  opened.push(store);
+  return store;
+}
+
+const commitOf = (epoch: number, seq: number, part: Partial<Commit> = {}): Commit => ({
+  epoch,
+  seq,
+  now: seq,
+  journal: [],
+  answers: [],
+  ...part,
+});
+
+const hour = 3_600_000;
+
+describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
+  beforeAll(async () => {
+    server = await Server.start();
+  }, 60_000);
+  afterEach(async () => {
+    await Promise.all(opened.splice(0).map((store) => store.close()));
+  });
+  afterAll(() => server?.remove());
+
+  const conforming = (schema: string): OpenedStore => {
+    const store = open({ schema });
+    // The old one goes on: whoever has claimed last is the owner.
+    return { store, reopen: () => conforming(schema), close: () => {} };
+  };
+  storeConformance({ describe, test }, "postgresStore", () => conforming(server.schema()));
+
+  test("nodes that start at once make the schema once", async () => {
+    const schema = server.schema();
+    const stores = Array.from({ length: 6 }, (_, shard) => open({ schema, shard, shards: 6 }));
+    const claims = await Promise.all(stores.map((store, index) => store.claim(`node ${index}`)));
+    expect(claims.map(({ epoch }) => epoch)).toEqual([1, 1, 1, 1, 1, 1]);
+  });
+
+  test("shards share the tables, and know nothing of each other", async () => {
+    const schema = server.schema();
+    const [first, second] = [0, 1].map((shard) => open({ schema, shard, shards: 2 })) as [Store, Store];
+    for (const [index, store] of [first, second].entries()) {
+      const { epoch } = await store.claim("node");
+      const run = {
+        key: "a",
+        hub: `hub ${index}`,
+        version: 1,
+        status: "running" as const,
+        state: "A",
+        createdAt: 1,
+        answeredAt: undefined,
+        hot: true,
+        due: undefined,
+        root: true,
+        snapshot: {},
+      };
+      await store.commit(commitOf(epoch, 1, { checkpoint: { runs: [run], ended: [], histories: [] } }));
+      await store.commit(commitOf(epoch, 2, { journal: [{ key: `of ${index}`, events: [] }] }));
+    }
+    expect(await first.hubVersions(new Set())).toEqual([{ hub: "hub 0", version: 1 }]);
+    expect((await second.list({ limit: 9 })).map(({ hub }) => hub)).toEqual(["hub 1"]);
+    expect(await first.purge(9, 9)).toBe(0);
+    const replayed = [];
+    for await (const batch of second.journal()) replayed.push(batch);
+    expect(replayed).toEqual([{ seq: 2, entries: [{ key: "of 1", events: [] }] }]);
+  });
+
+  test("another number of shards, a newer schema and a bad shard are refused", async () => {
+    const schema = server.schema();
+    await open({ schema, shards: 4 }).claim("node");
+    await expect(open({ schema, shards: 3 }).claim("node")).rejects.toThrow(
+      /WW_CONFIG: .* has 4 shards, not 3\n/,
+    );
+    expect(() => open({ shard: 4, shards: 4 })).toThrow(/WW_CONFIG/);
+    expect(() => open({ schema: 'x"; DROP' })).toThrow(/WW_CONFIG/);
+    expect(() => open({ connectionString: `${server.url}?options=-c%20a=b` })).toThrow(/WW_CONFIG/);
+    await server.query(`UPDATE ${schema}.settings SET value = 99 WHERE name = 'schema'`);
+    await expect(open({ schema, shards: 4 }).claim("node")).rejects.toThrow(/WW_STORE_NEWER/);
+  });
+
+  test("errors say what to do, and never hold the password", async () => {
+    const refusals = [
+      postgresStore({ connectionString: server.url.replace("/postgres", "/nowhere") }),
+      postgresStore({ connectionString: "postgres://me:pa55word@127.0.0.1:1/x", timeoutMs: 1000 }),
+    ];
+    opened.push(...refusals);
+    const errors = await Promise.all(
+      refusals.map(async (store) => Promise.resolve(store.claim("node")).catch((error: unknown) => error)),
+    );
+    expect(errors).toMatchObject([
+      { code: "WW_CONFIG", retryable: false },
+      { code: "WW_STORE_UNAVAILABLE", retryable: true },
+    ]);
+    const invalid = (): Store => postgresStore({ connectionString: "postgres://me:pa55word@:x:y/%" });
+    expect(invalid).toThrow(/WW_CONFIG/);
+    try {
+      invalid();
+    } catch (error) {
+      errors.push(error);
+    }
+    for (const error of errors) expect(inspect(error, { depth: 9 })).not.toContain("pa55word");
+  });
+
+  test("an owner that has been fenced writes nothing, not even a part of a checkpoint (I21)", async () => {
+    const schema = server.schema();
+    const zombie = open({ schema });
+    const { epoch } = await zombie.claim("zombie");
+    await open({ schema }).claim("next");
+    const checkpoint = { runs: [], ended: [], histories: [{ key: "a", events: [] }] };
+    for (const part of [{}, { checkpoint }])
+      await expect(zombie.commit(commitOf(epoch, 1, part))).rejects.toThrow(/WW_STORE_LOCKED/);
+    await expect(zombie.claim("zombie", true)).rejects.toThrow(/WW_STORE_LOCKED/);
+    expect(await server.query(`SELECT * FROM ${schema}.history`)).toEqual([]);
+    expect(await server.query(`SELECT * FROM ${schema}.journal_0`)).toEqual([]);
+  });
+
+  test("a server that has lost commits, as after a failover, is noticed: the batch after the lost one is refused", async () => {
+    const schema = server.schema();
+    const store = open({ schema });
+    const { epoch } = await store.claim("node");
+    await store.commit(commitOf(epoch, 1));
+    await server.query(`UPDATE ${schema}.shard SET seq = 0`);
+    await expect(store.commit(commitOf(epoch, 2))).rejects.toThrow(/WW_STORE_UNAVAILABLE/);
+    expect(await store.claim("node", true)).toMatchObject({ seq: 0 });
+  });
+
+  test("reads and claims go on after the server was killed; a commit meanwhile is refused retryably", async () => {
+    const store = open({ schema: server.schema(), timeoutMs: 2000 });
+    const { epoch } = await store.claim("node");
+    await store.commit(commitOf(epoch, 1));
+    await store.find(["a"]);
+    await server.kill();
+    await expect(store.commit(commitOf(epoch, 2))).rejects.toMatchObject({
+      code: "WW_STORE_UNAVAILABLE",
+      retryable: true,
+    });
+    await expect(store.find(["a"])).rejects.toMatchObject({ code: "WW_STORE_UNAVAILABLE" });
+    await server.resume();
+    expect(await store.find(["a"])).toEqual([{ run: undefined, answer: undefined }]);
+    expect(await store.claim("node", true)).toMatchObject({ seq: 1 });
+  });
+
+  test("a server that is frozen fails what waits for it in time; what it carries out late changes nothing", async () => {
+    const store = open({ schema: server.schema(), timeoutMs: 300 });
+    const { epoch } = await store.claim("node");
+    await store.commit(commitOf(epoch, 1));
+    await store.find(["a"]);
+    const thaw = server.freeze();
+    const failed = Promise.allSettled([
+      store.commit(commitOf(epoch, 2)),
+      store.find(["a"]),
+      store.claim("node", true),
+      store.claim("node", true),
+    ]);
+    try {
+      const codes = (await failed).map((settled) => settled.status === "rejected" && settled.reason.code);
+      expect(new Set(codes)).toEqual(new Set(["WW_STORE_UNAVAILABLE"]));
+    } finally {
+      thaw();
+    }
+    const again = await claimed(store);
+    await store.commit(commitOf(again.epoch, again.seq + 1));
+    await expect(store.commit(commitOf(epoch, again.seq + 2))).rejects.toThrow(/WW_STORE_LOCKED/);
+  });
+
+  test("a checkpoint too large for one statement is written whole", async () => {
+    const schema = server.schema();
+    const store = open({ schema });
+    const { epoch } = await store.claim("node");
+    const snapshot = { text: "x".repeat(900_000) };
+    const runs = Array.from({ length: 30 }, (_, index) => ({
+      key: `run ${index}`,
+      hub: "h",
+      version: 1,
+      status: "running" as const,
+      state: "A",
+      createdAt: 1,
+      answeredAt: undefined,
+      hot: true,
+      due: undefined,
+      root: true,
+      snapshot,
+    }));
+    await store.commit(commitOf(epoch, 1, { checkpoint: { runs, ended: [], histories: [] } }));
+    let found = 0;
+    for await (const run of store.hotRuns())
+      found += Number(JSON.stringify(run.snapshot) === JSON.stringify(snapshot));
+    expect(found).toBe(30);
+  });
+
+  test("what has outlived its retention leaves the journal with its partition, though a dump may hold it up", async () => {
+    const schema = server.schema();
+    const store = open({ schema });
+    const { epoch } = await store.claim("node");
+    const parts = async (): Promise<number> =>
+      (await server.query(`SELECT 1 FROM pg_inherits WHERE inhparent = '${schema}.journal_0'::regclass`))
+        .length;
+    for (let seq = 1; seq <= 4; seq++) {
+      const now = seq * 10 * hour;
+      const times = { createdAt: now, answeredAt: now, endedAt: now, firstSeq: seq, lastSeq: seq };
+      const key = `request ${seq}`;
+      await store.commit(
+        commitOf(epoch, seq, {
+          now,
+          journal: [{ key, events: [{ type: "told", at: now, call: seq, spoke: "s", input: null }] }],
+          answers: [
+            {
+              ...times,
+              key,
+              hub: "h",
+              version: 1,
+              hash: "",
+              state: "Done",
+              status: "ended",
+              root: true,
+              answer: { kind: "result", value: seq },
+              request: null,
+            },
+          ],
+          checkpoint: { runs: [], ended: [], histories: [] },
+        }),
+      );
+    }
+    expect(await parts()).toBe(4);
+    await store.purge(25 * hour, 100);
+    expect(await parts()).toBe(2);
+    expect(await store.history("request 3")).toHaveLength(1);
+    const dump = new Client(server.url);
+    await dump.connect();
+    await dump.query(`BEGIN; LOCK TABLE ${schema}.journal_0 IN ACCESS SHARE MODE`);
+    expect(await store.purge(35 * hour, 100)).toBe(1);
+    // Nor does it hold up a commit that needs a new partition.
+    await store.commit(commitOf(epoch, 5, { now: 50 * hour }));
+    expect(await parts()).toBe(3);
+    await dump.end();
+    await store.purge(45 * hour, 100);
+    expect(await parts()).toBe(1);
+  });
+});
+
+/** Claims again until the server takes it, as an engine does. */
+async function claimed(store: Store): Promise<Claim> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await store.claim("node", true);
+    } catch (error) {
+      if (attempt === 20) throw error;
+    }
+  }
+}
