@@ -372,13 +372,14 @@ class Turning implements Decision {
     const { logic, row } = this.#current();
     const at = this.#env.now;
     const others = run.calls.size - 1;
-    const settled = {
-      type: "settled" as const,
-      at,
-      call: call.number,
-      outcome: outcome.kind === "ok" ? ("ok" as const) : outcome,
-    };
     const turn = logic.outcome?.(this.data, call as OpenCall, outcome, others) ?? {};
+    const { raise } = turn;
+    const result = outcome.kind === "ok" ? ("ok" as const) : outcome;
+    // Nearly every outcome stays in its round: its event is made at once, in one shape.
+    const stays = raise !== undefined && run.held === undefined && this.#target(row, raise) === "(stay)";
+    const settled: Extract<RunEvent, { type: "settled" }> = stays
+      ? { type: "settled", at, call: call.number, outcome: result, by: raise }
+      : { type: "settled", at, call: call.number, outcome: result };
     if (run.held !== undefined) {
       // The round is lost already: only what succeeded is noted.
       this.events.push(outcome.kind === "ok" ? this.#patched(settled, turn.patch) : settled);
@@ -388,8 +389,7 @@ class Turning implements Decision {
       this.#go(run.held, undefined, byCancel);
       return;
     }
-    const { raise } = turn;
-    if (raise !== undefined && this.#target(row, raise) !== "(stay)") {
+    if (raise !== undefined && !stays) {
       if (logic.drain === true && this.#othersRun(call)) {
         this.events.push(this.#patched({ ...settled, held: raise }, turn.patch));
         return;
@@ -399,7 +399,7 @@ class Turning implements Decision {
       return;
     }
     const calls = this.#open(turn.open, undefined);
-    const event = this.#patched(raise === undefined ? settled : { ...settled, by: raise }, turn.patch);
+    const event = this.#patched(settled, turn.patch);
     this.events.push(calls === undefined ? event : { ...event, calls });
     const next = run.calls.get(run.nextQueued);
     if (next?.attempt === 0) this.#attempt(next, 1);

@@ -18,7 +18,7 @@ import {
   type Input,
   Run,
 } from "@wheelwork/core/kernel";
-import { createHash, randomBytes, randomUUID } from "node:crypto";
+import { hash, randomBytes, randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type {
   CommandResult,
@@ -509,10 +509,7 @@ function tellHubs(workers: readonly Worker[]): HubDefinition[] {
 
 /** 32 hex digits of SHA-256 over the hub and the canonical body: equal requests, equal hashes. */
 function hashOf(hub: string, request: unknown): string {
-  return createHash("sha256")
-    .update(`${hub}\n${canonicalJson(request)}`)
-    .digest("hex")
-    .slice(0, 32);
+  return hash("sha256", `${hub}\n${canonicalJson(request)}`, "hex").slice(0, 32);
 }
 
 function isJson(value: unknown): boolean {

@@ -19,7 +19,7 @@ interface Lane {
 /** The seed's WorkerBolt: makes attempts, and reports their outcomes. It holds nothing that matters (I10). */
 export class WorkerHost {
   readonly #lanes = new Map<string, Lane>();
-  readonly #open = new Map<Call, Attempt>();
+  readonly #open: Attempt[] = [];
   readonly #bus: Bus;
   readonly #report: Report;
   readonly #log: Logger;
@@ -44,7 +44,7 @@ export class WorkerHost {
 
   /** Attempts that are under way or queued. */
   get size(): number {
-    return this.#open.size;
+    return this.#open.length;
   }
 
   serves(spoke: string): boolean {
@@ -66,11 +66,12 @@ export class WorkerHost {
   begin(attempt: Attempt): void {
     const lane = this.#lanes.get(attempt.made.callee);
     if (lane === undefined) return;
-    const open = this.#open.get(attempt.made);
+    const open = attempt.made.work as Attempt | undefined;
     // It is under way already: a retry of a parked run asks for all that is open.
     if (open?.attempt === attempt.attempt) return;
     if (open !== undefined) this.end([attempt.made]);
-    this.#open.set(attempt.made, attempt);
+    attempt.made.work = attempt;
+    attempt.place = this.#open.push(attempt) - 1;
     if (lane.running < lane.worker.spoke.concurrency) this.#make(lane, attempt);
     else lane.queue.push(attempt);
   }
@@ -82,9 +83,9 @@ export class WorkerHost {
   end(calls: Iterable<Call>): void {
     const ended: Attempt[] = [];
     for (const call of calls) {
-      const attempt = this.#open.get(call);
+      const attempt = call.work as Attempt | undefined;
       if (attempt === undefined) continue;
-      this.#open.delete(call);
+      this.#forget(attempt);
       attempt.abort();
       ended.push(attempt);
     }
@@ -98,7 +99,16 @@ export class WorkerHost {
       lane.queue.length = 0;
       lane.served = 0;
     }
-    this.end([...this.#open.keys()]);
+    this.end(this.#open.map(({ made }) => made));
+  }
+
+  #forget(attempt: Attempt): void {
+    const last = this.#open.pop();
+    if (last !== undefined && last !== attempt) {
+      this.#open[attempt.place] = last;
+      last.place = attempt.place;
+    }
+    attempt.made.work = undefined;
   }
 
   #make(lane: Lane, attempt: Attempt): void {
@@ -125,8 +135,8 @@ export class WorkerHost {
     const outcome = isOutcome(given)
       ? given
       : invalid(`the worker of ${lane.worker.spoke.name} gave no outcome`);
-    const open = this.#open.get(attempt.made) === attempt;
-    if (open) this.#open.delete(attempt.made);
+    const open = attempt.made.work === attempt;
+    if (open) this.#forget(attempt);
     // How a worker fails because it was told to stop says nothing; a success still counts if it is not late (I4).
     if (open || outcome.kind === "ok") this.#report(attempt, this.#checked(lane, outcome));
     this.#leave(attempt);
@@ -148,7 +158,7 @@ export class WorkerHost {
         lane.served = 0;
       }
       // One that was closed while it waited is passed over.
-      if (this.#open.get(next.made) === next) this.#make(lane, next);
+      if (next.made.work === next) this.#make(lane, next);
     }
     lane.leaving = false;
   }
@@ -209,6 +219,8 @@ export class Attempt implements AttemptContext {
   readonly epoch: number;
   readonly attempt: number;
   readonly deadline: number;
+  /** Its place among the attempts that are under way or queued. */
+  place = -1;
   /** Where it has a place; undefined while it is queued, and when it is over. */
   lane: Lane | undefined = undefined;
   #controller: AbortController | undefined = undefined;

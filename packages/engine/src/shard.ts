@@ -561,7 +561,7 @@ export class Shard {
     if (this.#host.careful && input.kind === "outcome" && !isJson(input)) {
       input = { ...input, outcome: invalid("the worker gave what cannot be written as JSON") };
     }
-    const { ignored } = this.#decide(live, input, now);
+    const ignored = this.#decide(live, input, now);
     if (ignored !== undefined && item.input.kind === "outcome") this.#ignored(item, ignored);
     else if (item.done !== undefined) this.#effects.commanded.push({ item, ignored });
   }
@@ -571,20 +571,20 @@ export class Shard {
     else this.#effects.commanded.push({ item, ignored: reason });
   }
 
-  #decide(live: Live, input: Input, now: number): { readonly ignored?: Ignored } {
+  #decide(live: Live, input: Input, now: number): Ignored | undefined {
     const { run } = live;
     const definition = this.#definition(run.hub);
     const env = this.#env(now);
     if (run.version !== definition.version && run.status === "running") {
       const from = run.version;
       this.#record(live, definition, migrate(definition, run, input, env));
-      if (run.status !== "running") return {};
+      if (run.status !== "running") return undefined;
       this.#options.observe?.({ name: "migrated", hub: run.hub, key: run.key, from, to: run.version });
     }
     const decision = decide(definition, run, input, env);
     this.#record(live, definition, decision.events);
     for (const again of decision.redeliver ?? []) this.#decide(live, again, now);
-    return decision.ignored === undefined ? {} : { ignored: decision.ignored };
+    return decision.ignored;
   }
 
   #callBack(callback: Callback, now: number): void {

@@ -135,14 +135,13 @@ export class SqliteStore implements Store {
   }
 
   find(keys: readonly string[]): Found[] {
-    return keys.map((key) => {
-      const run = this.#get("SELECT * FROM run WHERE key = ?", key);
-      const answer = this.#get("SELECT * FROM request WHERE key = ?", key);
-      return {
-        run: run === undefined ? undefined : this.#guard(() => toRun(run)),
-        answer: answer === undefined ? undefined : this.#guard(() => toAnswer(answer)),
-      };
-    });
+    // One statement for all keys: nearly all of them are new.
+    const asked = JSON.stringify(keys);
+    const runs = this.#all(runsUnder, asked).map((row) => this.#guard(() => toRun(row)));
+    const answers = this.#all(requestsUnder, asked).map((row) => this.#guard(() => toAnswer(row)));
+    const runOf = new Map(runs.map((run) => [run.key, run]));
+    const answerOf = new Map(answers.map((answer) => [answer.key, answer]));
+    return keys.map((key) => ({ run: runOf.get(key), answer: answerOf.get(key) }));
   }
 
   history(key: string): RunEvent[] {
@@ -400,6 +399,10 @@ function openError(error: unknown, path: string): WheelworkError {
     cause: error,
   });
 }
+
+const runsUnder = "SELECT run.* FROM json_each(?) AS asked CROSS JOIN run ON run.key = asked.value";
+const requestsUnder =
+  "SELECT request.* FROM json_each(?) AS asked CROSS JOIN request ON request.key = asked.value";
 
 const optional = (value: SQLInputValue | undefined): number | undefined =>
   value === null || value === undefined ? undefined : Number(value);
