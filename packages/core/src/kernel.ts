@@ -2,6 +2,7 @@ import { WheelworkError } from "./errors.ts";
 import { deepFreeze } from "./json.ts";
 import type { CallRequest, OpenCall, Turn } from "./logic.ts";
 import {
+  hasCommand,
   isRunning,
   patched,
   type Answer,
@@ -169,7 +170,10 @@ function decideParked(definition: HubDefinition, run: Run, input: Input, env: En
         events: run.answer === undefined && run.answerBy <= at ? [timeoutAnswer(definition, at)] : [],
       };
     case "signal":
-      if (run.commands.has(input.id) || isParked(run, (parked) => parked["id"] === input.id)) {
+      if (
+        hasCommand(run, "signal", input.id) ||
+        isParked(run, (parked) => parked.kind === "signal" && parked["id"] === input.id)
+      ) {
         return { events: [], ignored: "duplicate" };
       }
       return {
@@ -182,7 +186,7 @@ function decideParked(definition: HubDefinition, run: Run, input: Input, env: En
       if (definition.cancel === undefined) return { events: cancelled(run, input.id, at) };
       return { events: [{ type: "parked", at, input }] };
     case "retry": {
-      if (run.commands.has(input.id)) return { events: [], ignored: "duplicate" };
+      if (hasCommand(run, "retry", input.id)) return { events: [], ignored: "duplicate" };
       const resumed: RunEvent = { type: "resumed", at, id: input.id };
       const parked = (run.incident?.inputs ?? []) as readonly (Input | { readonly kind: "start" })[];
       const fresh = run.state === "";
@@ -280,7 +284,7 @@ class Turning implements Decision {
         return this.#cancel(input.id);
       case "retry":
       case "resolve":
-        return this.#run.commands.has(input.id) ? "duplicate" : "not-incident";
+        return hasCommand(this.#run, "retry", input.id) ? "duplicate" : "not-incident";
     }
   }
 
@@ -430,7 +434,7 @@ class Turning implements Decision {
   }
 
   #signal(input: Extract<Input, { kind: "signal" }>): Ignored | undefined {
-    if (this.#run.commands.has(input.id)) return "duplicate";
+    if (hasCommand(this.#run, "signal", input.id)) return "duplicate";
     const { logic } = this.#current();
     const { id, signal, payload } = input;
     const event = { type: "signalled" as const, at: this.#env.now, id, signal, payload };

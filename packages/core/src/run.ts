@@ -300,7 +300,7 @@ export function apply(run: Run, event: RunEvent): void {
       run.nextCall = event.call + 1;
       return;
     case "signalled":
-      remember(run, event.id);
+      remember(run, "signal", event.id);
       if (event.taken !== true) run.signals.push({ signal: event.signal, payload: event.payload });
       patch(run, event);
       open(run, event.calls);
@@ -313,7 +313,7 @@ export function apply(run: Run, event: RunEvent): void {
       return;
     }
     case "cancelling":
-      remember(run, event.id);
+      remember(run, "cancel", event.id);
       run.cancelling = true;
       if (event.held !== undefined) hold(run, event.held);
       patch(run, event);
@@ -342,7 +342,7 @@ export function apply(run: Run, event: RunEvent): void {
       run.incident?.inputs.push(event.input);
       return;
     case "resumed":
-      remember(run, event.id);
+      remember(run, "retry", event.id);
       run.status = "running";
       run.incident = undefined;
       return;
@@ -378,9 +378,16 @@ export function isRunning(call: Call): boolean {
   return call.attempt > 0 && !call.backoff;
 }
 
+type CommandKind = "signal" | "cancel" | "retry";
+
+/** Whether the run remembers a command of this kind under this id: one id may be used once for each kind. */
+export function hasCommand(run: Run, kind: CommandKind, id: string): boolean {
+  return run.commands.has(`${kind} ${id}`);
+}
+
 /** Commands are remembered so that one that is sent twice counts once; the last thousand of a run suffice. */
-function remember(run: Run, id: string): void {
-  run.commands.add(id);
+function remember(run: Run, kind: CommandKind, id: string): void {
+  run.commands.add(`${kind} ${id}`);
   if (run.commands.size > 1000) run.commands.delete(run.commands.values().next().value as string);
 }
 

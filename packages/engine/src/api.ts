@@ -90,6 +90,7 @@ export interface Engine {
   call<I, O, E extends string>(hub: Hub<I, O, E>, request: I, options?: SubmitOptions): Promise<Answer<O, E>>;
   /** @throws WheelworkError WW_NOT_FOUND. */
   request(id: string): Promise<RequestView>;
+  /** A page of requests, newest first; of incidents, those of calls of hubs and of tells are listed too. */
   requests(filter?: {
     readonly status?: RunStatus;
     readonly hub?: string;

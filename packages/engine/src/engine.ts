@@ -265,7 +265,8 @@ class EmbeddedEngine implements Engine {
     const before = cursor === undefined ? undefined : readCursor(cursor);
     const merged = new Map<string, RequestRow>();
     const addLive = (run: Run): void => {
-      if (run.parent !== undefined || run.hub.startsWith("tell:")) return;
+      const isRoot = run.parent === undefined && !run.hub.startsWith("tell:");
+      if (!isRoot && status !== "incident") return;
       if ((status !== undefined && run.status !== status) || (hub !== undefined && run.hub !== hub)) return;
       if (before === undefined || isBefore(run, before)) merged.set(run.key, run);
     };

@@ -107,6 +107,7 @@ export interface Claim {
 
 /** Which requests to list, newest first. */
 export interface RequestFilter {
+  /** Of incidents, those of calls of hubs and of tells are listed too: somebody must look after them. */
   readonly status?: RunStatus;
   readonly hub?: string;
   readonly limit: number;

@@ -473,6 +473,54 @@ describe("hubs call hubs", () => {
     expect((await world.engine.requests()).items.map(({ id }) => id)).toEqual(["p"]);
   });
 
+  test("an incident of a child is listed, also when its parent has ended, and can be retried", async () => {
+    let broken = true;
+    const child = hub(
+      "child",
+      {
+        request: z.object({}),
+        reply: z.object({}),
+        deadlineMs: 100,
+        chart: { Deciding: { Next: "Done" }, Done: end },
+        data: () => ({}),
+      },
+      {
+        Deciding: (s) =>
+          s.pick(() => {
+            if (broken) throw new Error("broken");
+            return "Next";
+          }),
+        Done: () => ({}),
+      },
+    );
+    const caller = hub(
+      "caller",
+      {
+        request: z.object({}),
+        reply: z.object({}),
+        deadlineMs: 1000,
+        chart: { Calling: { Next: "Done" }, Done: end },
+        data: () => ({}),
+      },
+      {
+        Calling: (s) => s.call(child, { input: () => ({}), ok: "Next", failed: "Next", deadline: "Next" }),
+        Done: () => ({}),
+      },
+    );
+    const world = await begin({ hubs: [caller], limits: { checkpointEvents: 1 } });
+    await world.call(caller, {}, "k");
+    const incidents = async () =>
+      (await world.engine.requests({ status: "incident" })).items.map(({ id }) => id);
+    expect(await incidents()).toEqual(["k/0"]);
+    await world.restart();
+    expect(await incidents()).toEqual(["k/0"]);
+    expect((await world.engine.requests()).items.map(({ id }) => id)).toEqual(["k"]);
+    broken = false;
+    expect(await world.engine.retry("k/0")).toBe("accepted");
+    expect(await incidents()).toEqual([]);
+    expect(world.engine.health().liveRuns).toBe(0);
+  });
+
   test("a request that the child's schema refuses is an incident of the parent", async () => {
     const calling = hub(
       "calling",
@@ -509,6 +557,14 @@ describe("tells", () => {
 });
 
 describe("commands", () => {
+  test("one id may name a signal and a cancel: neither is taken for the other", async () => {
+    const world = await begin();
+    await world.engine.submit(approved, { n: 1, withinMs: 500 }, { key: "k" });
+    await world.engine.signal("k", "note", "first", { commandId: "c" });
+    await world.engine.cancel("k", { commandId: "c" });
+    expect(await world.answer("k")).toEqual({ kind: "result", value: { log: ["first", "late"] } });
+  });
+
   test("cancel: a declared event compensates; it is idempotent; after the end it is too late", async () => {
     const done = outside();
     const world = await begin({ workers: workersOf(done) });

@@ -10,6 +10,9 @@ interface Timer {
 /** How many real turns of the event loop must pass without anything ready before simulated time may move. */
 const quietTurns = 2;
 
+/** So many turns without time passing: it will never end. */
+const mostTurns = 1_000_000;
+
 /** Lets everything run that is ready: promises, and what they make ready. */
 const realTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
@@ -20,6 +23,8 @@ const realTurn = (): Promise<void> => new Promise((resolve) => void setImmediate
 export class SimulatedProcess implements Clock {
   readonly #machine: SimulatedClock;
   #alive = true;
+  /** What became due while it was frozen; undefined: it is not. */
+  #held: (() => void)[] | undefined = undefined;
 
   /** @internal Use `SimulatedClock.process`. */
   constructor(machine: SimulatedClock) {
@@ -34,6 +39,30 @@ export class SimulatedProcess implements Clock {
   /** Ends the process at once: nothing that it has planned will run. */
   kill(): void {
     this.#alive = false;
+  }
+
+  /** Whether it stands still. */
+  get frozen(): boolean {
+    return this.#held !== undefined;
+  }
+
+  /** Lets it stand still, as SIGSTOP does: what becomes due is done when it is thawed, in its order. Clocks run on. */
+  freeze(): void {
+    this.#held ??= [];
+  }
+
+  /** Lets it go on. */
+  thaw(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const task of held) this.soon(task);
+  }
+
+  /** @internal Does what is due, unless the process is dead, or frozen: then later. */
+  run(task: () => void): void {
+    if (!this.#alive) return;
+    if (this.#held === undefined) task();
+    else this.#held.push(task);
   }
 
   wallMs(): number {
@@ -107,9 +136,13 @@ export class SimulatedClock implements Clock {
     return this.#timers.filter(({ process }) => process.alive).length;
   }
 
-  /** Runs what is ready, without letting time pass. */
+  /**
+   * Runs what is ready, without letting time pass.
+   * @throws Error when it does not end: something keeps itself busy.
+   */
   async settle(): Promise<void> {
-    for (let quiet = 0; quiet < quietTurns;) {
+    for (let quiet = 0, turns = 0; quiet < quietTurns; turns++) {
+      if (turns > mostTurns) throw new Error(`it does not come to rest at ${this.#now} ms of simulated time`);
       const before = this.#order;
       await realTurn();
       quiet = this.#ready === 0 && this.#order === before ? quiet + 1 : 0;
@@ -166,7 +199,7 @@ export class SimulatedClock implements Clock {
     this.#ready++;
     setImmediate(() => {
       this.#ready--;
-      if (process.alive) task();
+      process.run(task);
     });
   }
 
@@ -194,7 +227,7 @@ export class SimulatedClock implements Clock {
   async #run(timer: Timer): Promise<void> {
     this.#timers.splice(this.#timers.indexOf(timer), 1);
     this.#now = Math.max(this.#now, timer.at);
-    timer.task();
+    timer.process.run(timer.task);
     await this.settle();
   }
 }

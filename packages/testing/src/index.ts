@@ -9,3 +9,22 @@ export { transcriptOf } from "./kit/transcript.ts";
 export { MemoryStore } from "./memory-store.ts";
 export { seededRandom, type SeededRandom } from "./random.ts";
 export { storeConformance, type OpenedStore, type TestRunner } from "./store-conformance.ts";
+export { checkTrace, type Checked, type CheckedSystem, type Violation } from "./simulator/checker.ts";
+export {
+  faultKinds,
+  type FaultKind,
+  type Plan,
+  type PlannedCommand,
+  type PlannedFault,
+  type PlannedRates,
+  type PlannedRequest,
+} from "./simulator/plan.ts";
+export {
+  describeFailure,
+  simulate,
+  type SimulationFailure,
+  type SimulationOptions,
+  type SimulationReport,
+} from "./simulator/simulate.ts";
+export { lineOf, type Seen, type TraceEntry } from "./simulator/trace.ts";
+export type { EndedRequest, OpenedSystem, Outside, SimulatedSystem } from "./simulator/world.ts";

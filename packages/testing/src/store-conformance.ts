@@ -269,6 +269,8 @@ export function storeConformance(
       same(await keys({ before: { createdAt: 3, key: "b" } }), ["c", "a"]);
       same(await keys({ status: "ended" }), ["d", "c"]);
       same(await keys({ status: "incident" }), [], "the row of the run counts, not that of its answer");
+      await owner.checkpoint({ runs: [run("child", { root: false, status: "incident" })] });
+      same(await keys({ status: "incident" }), ["child"], "incidents of children need to be seen, too");
       same(await keys({ hub: "none" }), []);
     });
 

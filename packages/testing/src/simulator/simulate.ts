@@ -1,0 +1,169 @@
+import type { AnyHub, Spoke } from "@wheelwork/core";
+import { checkTrace, type Checked, type CheckedSystem, type Violation } from "./checker.ts";
+import { planOf, smaller, type Plan } from "./plan.ts";
+import { lineOf, type TraceEntry } from "./trace.ts";
+import { play, type Played, type SimulatedSystem } from "./world.ts";
+
+/** A simulation that has shown what must never be. */
+export interface SimulationFailure {
+  readonly seed: number;
+  readonly violations: readonly Violation[];
+  /** The smallest plan that was found to fail in the same way. */
+  readonly plan: Plan;
+  readonly trace: readonly TraceEntry[];
+}
+
+/** What simulations have reached: a silent simulator shows here. */
+export interface SimulationReport {
+  readonly seeds: number;
+  readonly simulatedMs: number;
+  readonly requests: number;
+  readonly attempts: number;
+  readonly commits: number;
+  /** How often each kind of fault has happened. */
+  readonly faults: ReadonlyMap<string, number>;
+  /** How often each kind of answer was given, and each reason why an input changed nothing. */
+  readonly answers: ReadonlyMap<string, number>;
+  readonly ignored: ReadonlyMap<string, number>;
+  /** How often each invariant was held against something. */
+  readonly exercised: ReadonlyMap<string, number>;
+  /** Edges that were taken, of all systems. */
+  readonly edges: ReadonlySet<string>;
+  readonly failures: readonly SimulationFailure[];
+}
+
+/** What to simulate. */
+export interface SimulationOptions {
+  readonly systems: readonly SimulatedSystem[];
+  /** The first seed. Default 1. */
+  readonly from?: number;
+  /** How many seeds, each with the next of the systems. */
+  readonly seeds: number;
+  /** Ends earlier, after so many milliseconds of real time. */
+  readonly withinMs?: number;
+  /** Ends after so many failures. Default 1. */
+  readonly failures?: number;
+  /** Whether a failure is made smaller. Default true. */
+  readonly shrinks?: boolean;
+}
+
+/**
+ * Simulates systems: the real core and the real durable loop, in virtual time, over a simulated store, network, workers
+ * and processes, each simulation drawn from one seed. What was seen is held against the invariants by a checker that
+ * shares no code with the engine.
+ */
+export async function simulate(options: SimulationOptions): Promise<SimulationReport> {
+  const { systems, from = 1, seeds, withinMs = Number.POSITIVE_INFINITY, failures: most = 1 } = options;
+  const total = { seeds: 0, simulatedMs: 0, requests: 0, attempts: 0, commits: 0 };
+  const faults = new Map<string, number>();
+  const answers = new Map<string, number>();
+  const ignored = new Map<string, number>();
+  const exercised = new Map<string, number>();
+  const edges = new Set<string>();
+  const failures: SimulationFailure[] = [];
+  const began = performance.now();
+  for (let seed = from; seed < from + seeds && failures.length < most; seed++) {
+    if (performance.now() - began > withinMs) break;
+    const system = systemOf(systems, seed);
+    const plan = planOf(seed, system.scaleMs);
+    const { played, checked } = await run(system, plan);
+    total.seeds++;
+    total.simulatedMs += played.simulatedMs;
+    for (const entry of played.trace) {
+      if (entry.type === "fault") count(faults, entry.kind);
+      else if (entry.type === "told") count(answers, entry.answer.kind);
+      else if (entry.type === "accepted") total.requests++;
+      else if (entry.type === "attempt") total.attempts++;
+      else if (entry.type === "committed") total.commits++;
+    }
+    for (const signal of played.signals) if (signal.name === "ignored") count(ignored, signal.reason);
+    for (const [invariant, times] of checked.exercised) count(exercised, invariant, times);
+    for (const edge of checked.edges) edges.add(edge);
+    if (checked.violations.length === 0) continue;
+    failures.push(
+      options.shrinks === false
+        ? { seed, plan, violations: checked.violations, trace: played.trace }
+        : { seed, ...(await shrink(system, plan, checked.violations)) },
+    );
+  }
+  return { ...total, faults, answers, ignored, exercised, edges, failures };
+}
+
+/** Seeds take turns with the systems, so that each seed is always played with the same one. */
+function systemOf(systems: readonly SimulatedSystem[], seed: number): SimulatedSystem {
+  const system = systems[seed % systems.length];
+  if (system === undefined) throw new RangeError("there is no system to simulate");
+  return system;
+}
+
+async function run(system: SimulatedSystem, plan: Plan): Promise<{ played: Played; checked: Checked }> {
+  const played = await play(system, plan);
+  return { played, checked: checkTrace(played.trace, checkedSystem(played.hubs, plan)) };
+}
+
+function checkedSystem(hubs: readonly AnyHub[], plan: Plan): CheckedSystem {
+  const charts = new Map<string, CheckedSystem["charts"] extends ReadonlyMap<string, infer C> ? C : never>();
+  const spokes = new Map<string, { attempts: number; unlimited: boolean }>();
+  const add = ({ name, definition }: AnyHub): void => {
+    if (charts.has(name)) return;
+    charts.set(name, definition.chart);
+    for (const callee of definition.callees.values()) {
+      if (callee.kind === "hub") add(callee as unknown as AnyHub);
+      else {
+        const { retry, concurrency } = callee as unknown as Spoke;
+        spokes.set(callee.name, {
+          attempts: retry.attempts,
+          unlimited: concurrency === Number.POSITIVE_INFINITY,
+        });
+      }
+    }
+  };
+  for (const hub of hubs) add(hub);
+  // A store over a network takes its time for each batch, and batches may be small.
+  return { charts, spokes, graceMs: plan.remote ? 5_000 : 1_500, lagMs: plan.remote ? 100 : 0 };
+}
+
+/** Makes a failing plan smaller for as long as it fails in the same way. */
+async function shrink(
+  system: SimulatedSystem,
+  failing: Plan,
+  first: readonly Violation[],
+): Promise<Omit<SimulationFailure, "seed">> {
+  const kinds = new Set(first.map(({ invariant }) => invariant));
+  let plan = failing;
+  for (let tries = 0, better = true; better && tries < 400;) {
+    better = false;
+    for (const candidate of smaller(plan)) {
+      if (++tries > 400) break;
+      const { checked } = await run(system, candidate);
+      if (!checked.violations.some(({ invariant }) => kinds.has(invariant))) continue;
+      plan = candidate;
+      better = true;
+      break;
+    }
+  }
+  const { played, checked } = await run(system, plan);
+  return { plan, violations: checked.violations, trace: played.trace };
+}
+
+function count(counts: Map<string, number>, name: string, times = 1): void {
+  counts.set(name, (counts.get(name) ?? 0) + times);
+}
+
+/** A failure for people: what is wrong, the smallest plan, and the trace up to it. */
+export function describeFailure({ seed, violations, plan, trace }: SimulationFailure): string {
+  const until = violations[0]?.place ?? trace.length;
+  const list = violations.slice(0, 5).map(({ invariant, message }) => `  ${invariant}: ${message}`);
+  const { requests, commands, faults, seed: _seed, ...settings } = plan;
+  return [
+    `seed ${seed} fails:`,
+    ...list,
+    "the smallest plan that was found:",
+    ...requests.map(({ at, key, twice }) => `  at ${at}: request ${key}${twice ? ", twice" : ""}`),
+    ...commands.map(({ at, kind, id, request }) => `  at ${at}: ${kind} ${id} to ${requests[request]?.key}`),
+    ...faults.map(({ kind, at, forMs }) => `  ${kind} at ${at}, ${forMs} ms`),
+    `  ${JSON.stringify(settings)}`,
+    "what happened:",
+    ...trace.slice(0, until + 1).map(lineOf),
+  ].join("\n");
+}

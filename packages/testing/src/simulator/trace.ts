@@ -1,0 +1,94 @@
+import type { Answer, Outcome, RunEvent } from "@wheelwork/core";
+import type { FaultKind } from "./plan.ts";
+
+/** What was seen from outside of the engine: by its clients, its workers, its store, and the operating system. */
+export type Seen =
+  | { readonly type: "started" | "ready" | "died" | "stopped" | "frozen" | "thawed"; readonly node: number }
+  | { readonly type: "fault"; readonly kind: FaultKind; readonly node: number | undefined }
+  | { readonly type: "claimed"; readonly node: number; readonly epoch: number }
+  | {
+      readonly type: "committed";
+      readonly node: number;
+      readonly epoch: number;
+      readonly seq: number;
+      /** Engine time. */
+      readonly now: number;
+      readonly journal: readonly { readonly key: string; readonly events: readonly RunEvent[] }[];
+    }
+  | { readonly type: "store-failed"; readonly node: number }
+  | {
+      readonly type: "attempt";
+      readonly node: number;
+      readonly spoke: string;
+      readonly request: string;
+      readonly call: number;
+      readonly attempt: number;
+      readonly idempotencyKey: string;
+    }
+  | {
+      readonly type: "outcome";
+      readonly node: number;
+      readonly request: string;
+      readonly call: number;
+      readonly attempt: number;
+      /** `broken`: it threw, or gave what is no outcome. */
+      readonly outcome: Outcome | { readonly kind: "broken" };
+    }
+  | { readonly type: "submitted"; readonly key: string; readonly hub: string }
+  | { readonly type: "accepted"; readonly key: string; readonly known: boolean }
+  | { readonly type: "refused"; readonly key: string; readonly code: string; readonly retryable: boolean }
+  | { readonly type: "told"; readonly key: string; readonly answer: Answer }
+  | {
+      readonly type: "commanded";
+      readonly key: string;
+      readonly id: string;
+      readonly kind: "cancel" | "signal" | "retry" | "resolve";
+      /** `accepted`, `ended`, or the code of the error. */
+      readonly result: string;
+    }
+  | { readonly type: "calm" }
+  | { readonly type: "ended"; readonly problem: string | undefined }
+  | {
+      readonly type: "view";
+      readonly key: string;
+      readonly status: string;
+      readonly answer: Answer | undefined;
+      readonly history: readonly RunEvent[];
+    }
+  | {
+      readonly type: "listed";
+      readonly keys: readonly string[];
+      readonly liveRuns: number;
+      readonly openAttempts: number;
+    }
+  | { readonly type: "outside"; readonly problem: string };
+
+/** Something that was seen, and when, in milliseconds of simulated time. */
+export type TraceEntry = Seen & { readonly at: number };
+
+/** One line of a trace, for people. */
+export function lineOf(entry: TraceEntry): string {
+  const { at, type, ...rest } = entry;
+  const details = Object.entries(rest)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => (name === "journal" ? journalOf(value as never) : `${name}=${text(value)}`));
+  return `${String(at).padStart(9)} ms  ${type.padEnd(12)} ${details.join(" ")}`;
+}
+
+const text = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
+
+function journalOf(
+  journal: readonly { readonly key: string; readonly events: readonly RunEvent[] }[],
+): string {
+  return journal
+    .map(({ key, events }) => {
+      const list = events.map(({ type, at: _at, ...rest }) => `${type} ${short(rest)}`);
+      return `\n${" ".repeat(26)}${key}: ${list.join(`\n${" ".repeat(28 + key.length)}`)}`;
+    })
+    .join("");
+}
+
+function short(value: object): string {
+  const line = JSON.stringify(value);
+  return line.length > 160 ? `${line.slice(0, 160)}…` : line;
+}

@@ -1,0 +1,194 @@
+import { end, hub, spoke, type AnyHub, type Spoke } from "@wheelwork/core";
+import { worker } from "@wheelwork/engine";
+import type { OpenedSystem, Outside, SeededRandom, SimulatedSystem } from "@wheelwork/testing";
+import { z } from "zod";
+
+const anything = z.looseObject({});
+
+interface Spokes {
+  readonly work: Spoke<{ n: number }, object, "bad" | "worse">;
+  readonly narrow: Spoke<object, object>;
+}
+
+interface HubData {
+  readonly seen: number;
+  readonly rounds: number;
+  readonly open: number;
+}
+
+type Behaviour = (s: Record<string, (...args: unknown[]) => unknown>) => unknown;
+
+/** Systems of random hubs, another one for each seed, whose work takes about so long. */
+export function randomHubs(name: string, scaleMs: number): SimulatedSystem {
+  return { name, scaleMs, open: (outside) => openRandom(outside, scaleMs / 400) };
+}
+
+function openRandom(outside: Outside, factor: number): OpenedSystem {
+  const { random } = outside;
+  const ms = (given: number): number => Math.max(1, Math.ceil(given * factor));
+  const work = spoke("work", {
+    input: z.object({ n: z.number() }),
+    output: z.object({}),
+    errors: ["bad", "worse"],
+    timeoutMs: ms(60),
+    retry: { attempts: 3, backoffMs: ms(15), giveUpOn: ["worse"] },
+  });
+  const narrow = spoke("narrow", { input: anything, output: anything, timeoutMs: ms(40), concurrency: 2 });
+  const spokes = { work, narrow } as unknown as Spokes;
+  const inner = randomHub(outside, "inner", spokes, [], ms);
+  const hubs = [
+    inner,
+    randomHub(outside, "one", spokes, [inner], ms),
+    randomHub(outside, "two", spokes, [inner], ms),
+  ];
+  const done = new Set<string>();
+  const undone: string[] = [];
+  return {
+    hubs,
+    workers: () => [
+      worker(work, (_input, { idempotencyKey }) => {
+        done.add(idempotencyKey);
+        return {};
+      }),
+      worker(narrow, () => ({})),
+    ],
+    request: (draw) => ({ hub: draw.pick(hubs), request: { weight: random.int(3) } }),
+    signal: (draw) => ({ name: draw.pick(["go", "hold"]), payload: draw.int(10) }),
+    check: () => undone,
+  };
+}
+
+/**
+ * A random small chart. Work goes forward from state to state, may go back a few times, and ends up in clean-up states,
+ * which only go forward: every declaration of this shape is sound.
+ */
+function randomHub(
+  { random, defective }: Outside,
+  name: string,
+  spokes: Spokes,
+  children: readonly AnyHub[],
+  ms: (given: number) => number,
+): AnyHub {
+  const works = 1 + random.int(4);
+  const cleanups = random.int(3);
+  const chart: Record<string, string | Record<string, string>> = {};
+  const behaviours: Record<string, unknown> = {};
+  const cleanUp = (index: number): string => (index < cleanups ? `Clean${index}` : "Failed");
+  const flaw = <T>(value: T): T => {
+    if (defective()) throw new Error("the handler is defective, as planned");
+    return value;
+  };
+  for (let index = 0; index < works; index++) {
+    chart[`Work${index}`] = {
+      Stay: "(stay)",
+      Next: index + 1 < works ? `Work${index + 1}` : "Done",
+      Back: `Work${random.int(index + 1)}`,
+      Failed: cleanUp(0),
+      Late: cleanUp(0),
+      ...(random.chance(0.5) ? { Cancel: cleanUp(0) } : {}),
+    };
+    behaviours[`Work${index}`] = workState(random, index, spokes, children, ms, flaw);
+  }
+  for (let index = 0; index < cleanups; index++) {
+    chart[cleanUp(index)] = { Stay: "(stay)", Next: cleanUp(index + 1), Late: cleanUp(index + 1) };
+    const inputs = random.int(4);
+    const state: Behaviour = (s) =>
+      s["each"]?.(spokes.narrow, {
+        inputs: () => Array.from({ length: inputs }, () => ({})),
+        settled: "Stay",
+        done: "Next",
+        deadline: "Late",
+        withinMs: ms(100),
+      });
+    behaviours[cleanUp(index)] = state;
+  }
+  Object.assign(chart, { Done: end, Failed: end });
+  Object.assign(behaviours, {
+    Done: ({ seen }: HubData) => ({ seen }),
+    Failed: (_data: HubData, s: { fail(code: string, message: string): unknown }) =>
+      s.fail("failed", "as it happens"),
+  });
+  const cancels = Object.values(chart).some((row) => typeof row === "object" && "Cancel" in row);
+  const declare = hub as unknown as (...args: unknown[]) => AnyHub;
+  return declare(
+    name,
+    {
+      request: anything,
+      reply: anything,
+      errors: ["failed"],
+      deadlineMs: ms(100 + random.int(500)),
+      signals: { go: z.number(), hold: z.number() },
+      chart,
+      data: (): HubData => flaw({ seen: 0, rounds: 0, open: 0 }),
+      ...(cancels && random.chance(0.7) ? { cancel: "Cancel" } : {}),
+    },
+    behaviours,
+  );
+}
+
+function workState(
+  random: SeededRandom,
+  index: number,
+  { work, narrow }: Spokes,
+  children: readonly AnyHub[],
+  ms: (given: number) => number,
+  flaw: <T>(value: T) => T,
+): Behaviour {
+  const kind = random.int(7);
+  const inputs = random.int(6);
+  // Which way a state goes depends on the data only, so that it goes the same way when it is decided again.
+  const patience = random.int(3);
+  const done = ({ rounds }: HubData): object =>
+    flaw(rounds < patience ? { raise: "Back", patch: { rounds: rounds + 1 } } : { raise: "Next" });
+  const callee = random.pick<unknown>([work, work, narrow, ...children]);
+  const inputOf = (n: number): object => (callee === work ? { n } : {});
+  const wait = {
+    deadline: random.chance(0.5)
+      ? "Late"
+      : { raise: "Late", patch: (_data: HubData, open: readonly object[]) => ({ open: open.length }) },
+    ...(random.chance(0.3) ? { withinMs: ms(20 + random.int(200)) } : {}),
+  };
+  const each = {
+    ...wait,
+    inputs: ({ rounds }: HubData) => flaw(Array.from({ length: inputs }, (_, n) => inputOf(n + rounds))),
+    ...(random.chance(0.5)
+      ? { settled: ({ seen }: HubData) => flaw({ raise: "Stay", patch: { seen: seen + 1 } }) }
+      : { ok: "Stay", failed: "Failed" }),
+    done,
+    ...(random.chance(0.5) ? { limit: 1 + random.int(3) } : {}),
+    ...(random.chance(0.5) ? { drain: true } : {}),
+  };
+  const steps = 1 + random.int(3);
+  return (s) => {
+    switch (kind) {
+      case 0:
+        return s["call"]?.(callee, {
+          ...wait,
+          input: () => flaw(inputOf(index)),
+          ok: "Next",
+          failed: "Failed",
+        });
+      case 1:
+        return s["pick"]?.(done);
+      case 2:
+        return s["wait"]?.({
+          ...wait,
+          on: { go: "Next", hold: ({ seen }: HubData) => ({ raise: "Stay", patch: { seen: seen + 1 } }) },
+        });
+      case 3:
+        return s["tell"]?.(work, { input: () => ({ n: index }), next: "Next" });
+      case 4: {
+        const step = s["step"]?.(work, {
+          input: () => ({ n: index }),
+          ok: ({ seen }: HubData) => ({ seen: seen + 1 }),
+        });
+        return s["sequence"]?.(
+          Array.from({ length: steps }, () => step),
+          { ...wait, failed: "Failed", done: "Next" },
+        );
+      }
+      default:
+        return s["each"]?.(callee, each);
+    }
+  };
+}
