@@ -56,6 +56,8 @@ function print(report: SimulationReport): void {
   list("invariants held", report.exercised);
   const never = faultKinds.filter((kind) => !report.faults.has(kind));
   if (never.length > 0) console.log(`faults that never happened: ${never.join(", ")}`);
-  const flow = [...report.edges].filter((edge) => edge.startsWith("flow-create: "));
-  console.log(`edges taken: ${report.edges.size}, of flow-create ${flow.length}`);
+  const flow = [...report.declared].filter((edge) => edge.startsWith("flow-create: "));
+  const untaken = flow.filter((edge) => !report.edges.has(edge));
+  console.log(`edges of flow-create taken: ${flow.length - untaken.length} of ${flow.length}`);
+  for (const edge of untaken) console.log(`never taken: ${edge}`);
 }

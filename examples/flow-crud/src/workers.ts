@@ -128,11 +128,12 @@ const wireRequest = /^[0-9a-f]{32}$/;
  * The key of a rule on the wire: `<request id>-<rule>`. The controller takes the first 32 characters for the request; an
  * id that has another form, which only callers without Northbound can choose, is hashed to that length.
  */
-function ruleKey(requestId: string, ruleid: number): string {
-  const id = wireRequest.test(requestId)
-    ? requestId
-    : createHash("sha256").update(requestId).digest("hex").slice(0, 32);
-  return `${id}-${ruleid}`;
+const ruleKey = (requestId: string, ruleid: number): string => `${cookieOf(requestId)}-${ruleid}`;
+
+/** The cookie that the rules of a request carry on the switches. */
+export function cookieOf(requestId: string): string {
+  if (wireRequest.test(requestId)) return requestId;
+  return createHash("sha256").update(requestId).digest("hex").slice(0, 32);
 }
 
 const ruleOf = ({ value }: Message): number => Number(value.slice(value.lastIndexOf(" ") + 1));

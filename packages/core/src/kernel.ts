@@ -20,6 +20,8 @@ import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
 export interface Env {
   /** Engine time, in whole milliseconds. */
   readonly now: number;
+  /** Engine time when this owner began, in milliseconds: what was due before passed while nobody worked. */
+  readonly since?: number;
   /** A number in [0, 1) for the jitter of retries. */
   readonly random: number;
   /** For tests: freeze what handlers get, and refuse what is not plain JSON (I19). */
@@ -414,15 +416,25 @@ class Turning implements Decision {
   }
 
   #due(): Ignored | undefined {
-    const { now } = this.#env;
-    const { due } = this.#run;
+    const { now, since = 0 } = this.#env;
+    const { due, late } = this.#run;
     const overdue = due !== undefined && due <= now;
+    if (overdue && late && due < since) return this.#rearm();
     if (overdue) this.raiseDeadline();
     if (!this.#answered && this.answerBy <= now) {
       this.events.push(timeoutAnswer(this.#definition, now));
       return undefined;
     }
     return overdue ? undefined : "stale";
+  }
+
+  /** Clean-up has the time that it was promised: an outage must not use it up, and leave things undone. */
+  #rearm(): undefined {
+    const state = this.#current();
+    const due = this.#waitUntil(state);
+    const { answerBy } = this.#lateness(state);
+    const rearmed = { type: "rearmed" as const, at: this.#env.now, due };
+    this.events.push(answerBy === undefined ? rearmed : { ...rearmed, answerBy });
   }
 
   raiseDeadline(): void {

@@ -149,6 +149,13 @@ export type RunEvent =
       readonly error: { readonly code: string; readonly message: string; readonly stack?: string };
       readonly input: ParkedInput;
     }
+  | {
+      /** The deadline of a clean-up passed while nobody worked: it begins anew. */
+      readonly type: "rearmed";
+      readonly at: number;
+      readonly due: number;
+      readonly answerBy?: number;
+    }
   | { readonly type: "parked"; readonly at: number; readonly input: ParkedInput }
   | { readonly type: "resumed"; readonly at: number; readonly id: string }
   | { readonly type: "migrated"; readonly at: number; readonly version: number; readonly data?: unknown };
@@ -345,6 +352,10 @@ export function apply(run: Run, event: RunEvent): void {
       remember(run, "retry", event.id);
       run.status = "running";
       run.incident = undefined;
+      return;
+    case "rearmed":
+      run.due = event.due;
+      if (event.answerBy !== undefined) run.answerBy = event.answerBy;
       return;
     case "migrated":
       run.version = event.version;

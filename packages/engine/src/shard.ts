@@ -601,7 +601,13 @@ export class Shard {
   }
 
   #env(now: number): Env {
-    return { now, random: this.#options.random(), strict: this.#options.strict, plain: this.#host.careful };
+    return {
+      now,
+      since: this.#timeBase,
+      random: this.#options.random(),
+      strict: this.#options.strict,
+      plain: this.#host.careful,
+    };
   }
 
   // ---- events: applied in memory, staged for the commit, and what follows from them ----

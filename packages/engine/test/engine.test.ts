@@ -556,6 +556,21 @@ describe("tells", () => {
   });
 });
 
+test("an outage does not use up the time of a clean-up", async () => {
+  const done = outside();
+  const world = await begin({ workers: workersOf(done) });
+  await world.engine.submit(rounds, steps(1, 2, 105), { key: "k" });
+  // The clean-up has begun, and has 500 ms.
+  await world.clock.runUntil(async () => (await world.engine.request("k")).state === "Undoing");
+  expect(done.undone.size).toBe(0);
+  await world.restart(3_600_000);
+  expect(await world.answer("k")).toMatchObject({ kind: "error", code: "failed", message: "refused" });
+  expect([...done.undone.values()].toSorted()).toEqual([1, 2]);
+  const history = await world.engine.history("k");
+  expect(history.filter(({ type }) => type === "rearmed")).toHaveLength(1);
+  checkHistory(rounds, history);
+});
+
 describe("commands", () => {
   test("one id may name a signal and a cancel: neither is taken for the other", async () => {
     const world = await begin();

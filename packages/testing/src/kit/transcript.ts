@@ -66,6 +66,8 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
       return [`parked: ${event.input.kind}`];
     case "resumed":
       return ["resumed"];
+    case "rearmed":
+      return [`the deadline begins anew${until(event.due)}`];
     case "migrated":
       return [
         `migrated to version ${event.version}${event.data === undefined ? "" : ` ${jsonText(event.data)}`}`,

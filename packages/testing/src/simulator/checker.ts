@@ -361,6 +361,15 @@ class Checker {
         run.status = "ended";
         this.#close(run, run.calls.values());
         return;
+      case "rearmed":
+        this.#demand(
+          "I6",
+          run.due !== undefined && run.due < event.at && event.due >= event.at,
+          () => `${key}: the deadline of ${run.state} begins anew, and had not passed`,
+        );
+        run.due = event.due;
+        run.answerBy = event.answerBy ?? run.answerBy;
+        return;
       case "incident":
         this.#demand("I16", run.status === "running", () => `${key} is parked twice`);
         run.status = "incident";

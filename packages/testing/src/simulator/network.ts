@@ -55,7 +55,7 @@ export class SimulatedNetwork {
   }
 
   #arrive(topic: string, message: Message): void {
-    for (const { topic: wanted, receive, hand } of [...this.#subscribers])
+    for (const { topic: wanted, receive, hand } of this.#subscribers)
       if (wanted === topic) hand(() => receive(message));
   }
 }

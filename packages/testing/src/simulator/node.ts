@@ -107,7 +107,10 @@ export class Node {
       ? Math.ceil(spoke.timeoutMs * (0.5 + 2 * random()))
       : random.int(plan.latencyMs + 1);
     const isDeaf = random.chance(deaf);
-    const failing = random.chance(fails) && spoke.errors.length > 0 ? random.pick(spoke.errors) : undefined;
+    const failing =
+      !this.world.honest && spoke.errors.length > 0 && random.chance(fails)
+        ? random.pick(spoke.errors)
+        : undefined;
     const breaking = random.chance(broken);
     const act = (): Promise<Outcome> | Outcome => {
       if (breaking) return this.#broken(context, random.int(3));

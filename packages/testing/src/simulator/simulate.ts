@@ -1,4 +1,4 @@
-import type { AnyHub, Spoke } from "@wheelwork/core";
+import { stay, type AnyHub, type Spoke } from "@wheelwork/core";
 import { checkTrace, type Checked, type CheckedSystem, type Violation } from "./checker.ts";
 import { planOf, smaller, type Plan } from "./plan.ts";
 import { lineOf, type TraceEntry } from "./trace.ts";
@@ -27,8 +27,9 @@ export interface SimulationReport {
   readonly ignored: ReadonlyMap<string, number>;
   /** How often each invariant was held against something. */
   readonly exercised: ReadonlyMap<string, number>;
-  /** Edges that were taken, of all systems. */
+  /** Edges that runs have taken: `hub: State --Event--> State`; and those that the charts have. */
   readonly edges: ReadonlySet<string>;
+  readonly declared: ReadonlySet<string>;
   readonly failures: readonly SimulationFailure[];
 }
 
@@ -60,6 +61,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   const ignored = new Map<string, number>();
   const exercised = new Map<string, number>();
   const edges = new Set<string>();
+  const declared = new Set<string>();
   const failures: SimulationFailure[] = [];
   const began = performance.now();
   for (let seed = from; seed < from + seeds && failures.length < most; seed++) {
@@ -79,6 +81,8 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     for (const signal of played.signals) if (signal.name === "ignored") count(ignored, signal.reason);
     for (const [invariant, times] of checked.exercised) count(exercised, invariant, times);
     for (const edge of checked.edges) edges.add(edge);
+    for (const { name, definition } of played.hubs)
+      for (const edge of edgesOf(name, definition.chart)) declared.add(edge);
     if (checked.violations.length === 0) continue;
     failures.push(
       options.shrinks === false
@@ -86,7 +90,16 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
         : { seed, ...(await shrink(system, plan, checked.violations)) },
     );
   }
-  return { ...total, faults, answers, ignored, exercised, edges, failures };
+  return { ...total, faults, answers, ignored, exercised, edges, declared, failures };
+}
+
+/** The edges of a chart that lead to another entry of a state. */
+function* edgesOf(hub: string, chart: AnyHub["definition"]["chart"]): Iterable<string> {
+  for (const [state, row] of Object.entries(chart)) {
+    if (typeof row !== "object") continue;
+    for (const [event, target] of Object.entries(row))
+      if (target !== stay) yield `${hub}: ${state} --${event}--> ${target}`;
+  }
 }
 
 /** Seeds take turns with the systems, so that each seed is always played with the same one. */

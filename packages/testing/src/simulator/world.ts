@@ -1,4 +1,4 @@
-import { WheelworkError, type Answer, type AnyHub } from "@wheelwork/core";
+import { WheelworkError, type Answer, type AnyHub, type RunEvent } from "@wheelwork/core";
 import type { Bus, Clock, CommandResult, EngineSignal, Worker } from "@wheelwork/engine";
 import { SimulatedClock } from "../clock.ts";
 import { MemoryStore } from "../memory-store.ts";
@@ -32,6 +32,7 @@ export interface EndedRequest {
   readonly hub: string;
   readonly request: unknown;
   readonly answer: Answer;
+  readonly history: readonly RunEvent[];
 }
 
 /** A system in a simulation. */
@@ -52,6 +53,8 @@ export interface SimulatedSystem {
   readonly name: string;
   /** The time in which its hubs do their work, in milliseconds. */
   readonly scaleMs: number;
+  /** The errors that its spokes declare come from its own workers only; default: attempts fail with them by chance, too. */
+  readonly honest?: boolean;
   /** Makes it anew, for one simulation. */
   open(outside: Outside): OpenedSystem;
 }
@@ -104,6 +107,8 @@ export class World {
   readonly signals: EngineSignal[] = [];
   diskFull = false;
   storeGone = false;
+  /** Errors that spokes declare come from their workers only. */
+  readonly honest: boolean;
   readonly #scaleMs: number;
   readonly #faults: Map<string, FaultKind>;
   readonly #operations: Record<Operation, number> = { commit: 0, effect: 0, read: 0, recovery: 0 };
@@ -122,6 +127,7 @@ export class World {
   constructor(system: SimulatedSystem, plan: Plan) {
     this.plan = plan;
     this.#scaleMs = system.scaleMs;
+    this.honest = system.honest ?? false;
     this.network = new SimulatedNetwork(this.clock, plan);
     this.opened = system.open({
       clock: this.clock,
@@ -232,6 +238,7 @@ export class World {
 
   /** What an observer finds in the end, from this process and from another one. */
   async #look(): Promise<void> {
+    const histories = new Map<string, readonly RunEvent[]>();
     for (let round = 0; round < 2; round++) {
       if (round === 1) {
         this.#node?.kill();
@@ -247,6 +254,7 @@ export class World {
           keys.push(id);
           const { answer } = await engine.request(id);
           const history = await engine.history(id);
+          histories.set(id, history);
           this.see({ type: "view", key: id, status, answer, history });
         }
       });
@@ -255,7 +263,9 @@ export class World {
     }
     const ended = this.#requests.flatMap(({ key, hub, request }): EndedRequest[] => {
       const answer = this.#told.get(key);
-      return answer === undefined ? [] : [{ key, hub: hub.name, request, answer }];
+      const history = histories.get(key);
+      if (answer === undefined || history === undefined) return [];
+      return [{ key, hub: hub.name, request, answer, history }];
     });
     for (const problem of this.opened.check?.(ended) ?? []) this.see({ type: "outside", problem });
     this.#node?.kill();
