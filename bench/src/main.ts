@@ -4,6 +4,7 @@ import { fullStore } from "./benches/full-store.ts";
 import { http } from "./benches/http.ts";
 import { kernel } from "./benches/kernel.ts";
 import { parkedRuns } from "./benches/parked-runs.ts";
+import { postgres } from "./benches/postgres.ts";
 import { wideRound } from "./benches/wide-round.ts";
 import { compareLayouts } from "./layouts/compare.ts";
 import { defaultFolder, type Bench, type Figure } from "./harness.ts";
@@ -15,6 +16,7 @@ const benches: readonly Bench[] = [
   wideRound,
   parkedRuns,
   fullStore,
+  postgres,
   compareLayouts,
 ];
 

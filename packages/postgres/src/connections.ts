@@ -31,9 +31,6 @@ export interface ConnectionOptions {
   readonly readers?: number;
 }
 
-/** What is sent to the server. */
-type Statement = QueryConfig & { readonly binary?: boolean };
-
 type Row = Record<string, unknown>;
 
 const readAttempts = 3;
@@ -102,12 +99,12 @@ export class Connections {
   }
 
   /** Runs one statement on the connection that writes; whatever fails may have happened or not. */
-  write(statement: Statement): Promise<Row[]> {
+  write(statement: QueryConfig): Promise<Row[]> {
     return this.#ask(this.#writer, statement);
   }
 
   /** Asks, and asks again some times when the connection was lost. */
-  async read(statement: Statement): Promise<Row[]> {
+  async read(statement: QueryConfig): Promise<Row[]> {
     for (let attempt = 1; ; attempt++) {
       try {
         return (await this.#readers.query<Row>(statement)).rows;
@@ -141,7 +138,7 @@ export class Connections {
     await Promise.all([this.#writer.end(), this.#readers.end()]);
   }
 
-  async #ask(on: Pool, statement: Statement): Promise<Row[]> {
+  async #ask(on: Pool, statement: QueryConfig): Promise<Row[]> {
     try {
       return (await on.query<Row>(statement)).rows;
     } catch (error) {
@@ -152,15 +149,15 @@ export class Connections {
 
 function pool(config: PoolConfig): Pool {
   const made = new Pool(config);
-  // Of a connection that is not in use; whoever needs one next gets a new one.
+  // A connection that is lost tells whoever uses it; in between, nobody listens, and the next statement makes a new one.
   made.on("error", () => {});
+  made.on("connect", (client) => void client.on("error", () => {}));
   return made;
 }
 
 const int8 = 20;
 
 /** Numbers of 64 bits are times and counts here, which a JavaScript number holds. */
-function parserOf(oid: number, format?: "text" | "binary"): (value: string | Buffer) => unknown {
-  if (oid !== int8) return types.getTypeParser(oid, format as "text") as (value: string | Buffer) => unknown;
-  return (value) => (typeof value === "string" ? Number(value) : Number(value.readBigInt64BE()));
+function parserOf(oid: number, format?: "text" | "binary"): (value: string) => unknown {
+  return oid === int8 ? Number : (types.getTypeParser(oid, format as "text") as (value: string) => unknown);
 }

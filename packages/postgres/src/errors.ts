@@ -16,6 +16,12 @@ export const unavailable = (message: string, cause?: unknown): WheelworkError =>
     cause,
   });
 
+export const corrupt = (cause: unknown): WheelworkError =>
+  new WheelworkError("WW_STORE_CORRUPT", `a record cannot be read: ${messageOf(cause)}`, {
+    next: "Restore the database from a backup, or begin with an empty one.",
+    cause,
+  });
+
 const codeOf = (error: unknown): string =>
   typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
 

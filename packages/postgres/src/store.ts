@@ -15,7 +15,7 @@ import type {
 import { decodeBatch, encodeBatch } from "@wheelwork/engine/journal";
 import type { ClientBase } from "pg";
 import { Connections, type ConnectionOptions } from "./connections.ts";
-import { configError, fenced, isLockTimeout, unavailable } from "./errors.ts";
+import { configError, corrupt, fenced, isLockTimeout, unavailable } from "./errors.ts";
 import { createEra, dropEras, eraMs, eras, journalTable, prepareSchema } from "./schema.ts";
 
 export type { PostgresDurability } from "./connections.ts";
@@ -32,7 +32,7 @@ export interface PostgresOptions extends ConnectionOptions {
  * A shard on PostgreSQL 15 or later. It connects when an engine claims it, and connects again whenever it must; whoever
  * made it closes it after the engine has stopped. Its promises reject with WheelworkErrors: WW_STORE_UNAVAILABLE (the
  * server cannot be reached, or did not answer in time), WW_STORE_LOCKED (another owner has claimed the shard),
- * WW_STORE_NEWER and WW_CONFIG.
+ * WW_STORE_NEWER, WW_STORE_CORRUPT and WW_CONFIG.
  * @throws WheelworkError WW_CONFIG when the options are not valid.
  */
 export function postgresStore(options: PostgresOptions): Store {
@@ -94,8 +94,9 @@ class PostgresStore implements Store {
 
   async *journal(): AsyncIterable<Batch> {
     for (let last = this.#checkpoint; ;) {
-      const rows = await this.#read("journal", [last], true);
-      for (const { seq, record } of rows) yield { seq: Number(seq), entries: decodeBatch(record) };
+      const rows = await this.#read("journal", [last]);
+      for (const { seq, record } of rows)
+        yield { seq: Number(seq), entries: readable(() => decodeBatch(record)) };
       const end = rows.at(-1);
       if (end === undefined) return;
       last = Number(end["seq"]);
@@ -138,11 +139,13 @@ class PostgresStore implements Store {
   }
 
   async history(key: string): Promise<RunEvent[]> {
-    const rows = await this.#read("history", [this.#shard, key], true);
+    const rows = await this.#read("history", [this.#shard, key]);
     return rows.flatMap(({ events, record }) =>
-      record === null
-        ? (JSON.parse(String(events)) as RunEvent[])
-        : decodeBatch(record, key).flatMap((entry) => entry.events),
+      readable(() =>
+        record === null
+          ? (JSON.parse(String(events)) as RunEvent[])
+          : decodeBatch(record, key).flatMap((entry) => entry.events),
+      ),
     );
   }
 
@@ -235,8 +238,8 @@ class PostgresStore implements Store {
     return this.#connections.write(this.#statement(name, values));
   }
 
-  #read(name: StatementName, values: readonly unknown[], binary = false): Promise<Row[]> {
-    return this.#connections.read({ ...this.#statement(name, values), binary });
+  #read(name: StatementName, values: readonly unknown[]): Promise<Row[]> {
+    return this.#connections.read(this.#statement(name, values));
   }
 }
 
@@ -399,6 +402,15 @@ function statements(journal: string) {
           AND ended_at = (SELECT min(ended_at) FROM request WHERE shard = $1)),
         checkpoint) AS needed FROM shard WHERE id = $1`,
   };
+}
+
+/** Tells damage from other errors. */
+function readable<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw corrupt(error);
+  }
 }
 
 const optional = (value: unknown): number | undefined =>

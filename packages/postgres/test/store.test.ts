@@ -177,6 +177,20 @@ describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
     await expect(store.commit(commitOf(epoch, again.seq + 2))).rejects.toThrow(/WW_STORE_LOCKED/);
   });
 
+  test("a damaged record is called so", async () => {
+    const schema = server.schema();
+    const store = open({ schema });
+    const { epoch } = await store.claim("node");
+    await store.commit(commitOf(epoch, 1));
+    for (const damage of ["\\x5b7b", "\\x28b52ffd00"]) {
+      await server.query(`UPDATE ${schema}.journal_0 SET record = $1::bytea`, damage);
+      const reading = async (): Promise<void> => {
+        for await (const batch of store.journal()) expect(batch).toBeUndefined();
+      };
+      await expect(reading()).rejects.toThrow(/WW_STORE_CORRUPT/);
+    }
+  });
+
   test("a checkpoint too large for one statement is written whole", async () => {
     const schema = server.schema();
     const store = open({ schema });

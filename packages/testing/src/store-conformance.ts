@@ -65,7 +65,13 @@ const storedRun = async (store: Store, key: string): Promise<StoredRun | undefin
 const storedAnswer = async (store: Store, key: string): Promise<StoredAnswer | undefined> =>
   (await store.find([key]))[0]?.answer;
 
-const told = (call: number): RunEvent => ({ type: "told", at, call, spoke: "s", input: { call } });
+const told = (call: number, input: unknown = { call }): RunEvent => ({
+  type: "told",
+  at,
+  call,
+  spoke: "s",
+  input,
+});
 /** The journal may store this event in a form of its own. */
 const settled = (call: number, now: number): RunEvent => ({
   type: "settled",
@@ -149,6 +155,20 @@ export function storeConformance(
       const next = await new Owner(again.store).claim();
       strictEqual(next.seq, seq);
       same(await all(again.store.journal()), [{ seq, entries: journal }]);
+      return again;
+    });
+
+    test("gives a long batch back as it was, in the journal and as a history", async ({ reopen }, owner) => {
+      const events = Array.from({ length: 2000 }, (_, call) =>
+        call % 2 === 0 ? settled(call, at) : told(call, `\u{1F600} ${call * 7919}`),
+      );
+      const entry = { key: "a", events };
+      await owner.checkpoint({});
+      await owner.commit({ now: at, journal: [entry], answers: [answer("a", { firstSeq: 2, lastSeq: 2 })] });
+      const again = await reopen();
+      await again.store.claim("another");
+      same(await all(again.store.journal()), [{ seq: 2, entries: [entry] }]);
+      same(await again.store.history("a"), events);
       return again;
     });
 

@@ -1,0 +1,255 @@
+import { createEngine, type Engine } from "@wheelwork/engine";
+import { postgresStore } from "@wheelwork/postgres";
+import { fork, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { flowCreate, workers } from "./flow.ts";
+import { binaries, Server } from "./server.ts";
+
+interface Asked {
+  readonly key: string;
+  readonly flow: string;
+  readonly length: number;
+  readonly fails: boolean;
+}
+
+const asked = (number: number): Asked => ({
+  key: `key-${number}`,
+  flow: `flow-${number}`,
+  length: 1 + (number % 12),
+  fails: number % 4 === 3,
+});
+
+/** What the answer must be, whatever dies. */
+const expected = ({ length, fails }: Asked): string =>
+  JSON.stringify(
+    fails
+      ? { kind: "error", code: "failed", message: "a rule could not be installed" }
+      : { kind: "result", value: { installed: length } },
+  );
+
+const until = (what: string, holds: () => boolean): Promise<void> =>
+  vi.waitFor(
+    () => {
+      if (!holds()) throw new Error(`${what} did not come`);
+    },
+    { timeout: 30_000, interval: 5 },
+  );
+
+type Ask = (request: Asked) => Promise<string>;
+
+/** Clients that send their request again, under its key, until it is answered. */
+class Load {
+  readonly answers = new Map<string, string>();
+  readonly #clients: Promise<void>[];
+  #on = true;
+  #sent = 0;
+
+  constructor(clients: number, ask: Ask) {
+    this.#clients = Array.from({ length: clients }, async () => {
+      while (this.#on) {
+        const request = asked(this.#sent++);
+        this.answers.set(request.key, await insist(request, ask));
+      }
+    });
+  }
+
+  async grown(by: number): Promise<void> {
+    const target = this.answers.size + by;
+    await until("answers", () => this.answers.size >= target);
+  }
+
+  /** Ends the load, and asks for each answer once more; gives what is not right, or not the same. */
+  async wrong(ask: Ask): Promise<unknown[]> {
+    this.#on = false;
+    await Promise.all(this.#clients);
+    const wrong: unknown[] = this.answers.size === this.#sent ? [] : ["not all are answered"];
+    for (let number = 0; number < this.#sent; number++) {
+      const request = asked(number);
+      const answers = new Set([expected(request), this.answers.get(request.key), await insist(request, ask)]);
+      if (answers.size !== 1) wrong.push([...answers]);
+    }
+    return wrong;
+  }
+}
+
+async function insist(request: Asked, ask: Ask): Promise<string> {
+  for (;;) {
+    try {
+      return await ask(request);
+    } catch {
+      // Refused, or the node has died: its sender does not know which, and tries again a little later.
+      await sleep(10);
+    }
+  }
+}
+
+const asking =
+  (engine: Engine): Ask =>
+  async ({ key, ...request }) =>
+    JSON.stringify(await engine.call(flowCreate, request, { key }));
+
+interface Told {
+  readonly status?: string;
+  readonly key?: string;
+  readonly answer?: string;
+  readonly refused?: string;
+}
+
+/** An engine in a process of its own. */
+class Node {
+  readonly #child: ChildProcess;
+  readonly #waiting = new Map<string, { resolve: (answer: string) => void; reject: (why: Error) => void }>();
+  status = "starting";
+  readonly told: string[] = [];
+
+  constructor(schema: string) {
+    const execArgv = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+    this.#child = fork(join(import.meta.dirname, "node.ts"), [server.url, schema], { execArgv });
+    this.#child.on("message", (message) => this.#hear(message as Told));
+    this.#child.on("exit", () => {
+      this.status = "dead";
+      for (const { reject } of this.#waiting.values()) reject(new Error("the node has died"));
+    });
+  }
+
+  async started(): Promise<this> {
+    await until("the node", () => this.status !== "starting");
+    if (this.status !== "running") throw new Error(`the node is ${this.status}`);
+    return this;
+  }
+
+  #hear({ status, key = "", answer, refused }: Told): void {
+    if (status !== undefined) this.status = status;
+    const waiting = this.#waiting.get(key);
+    this.#waiting.delete(key);
+    if (refused !== undefined) this.told.push(refused);
+    if (answer === undefined) waiting?.reject(new Error(refused));
+    else waiting?.resolve(answer);
+  }
+
+  readonly ask: Ask = (request) =>
+    new Promise((resolve, reject) => {
+      if (this.status === "dead") return reject(new Error("the node has died"));
+      this.#waiting.set(request.key, { resolve, reject });
+      this.#child.send(request);
+    });
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  async kill(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const gone = once(this.#child, "exit");
+    this.#child.kill("SIGKILL");
+    await gone;
+  }
+}
+
+let server: Server;
+
+describe.skipIf(binaries === undefined)("an engine on a PostgreSQL server", () => {
+  beforeAll(async () => {
+    server = await Server.start();
+  }, 60_000);
+  afterAll(() => server?.remove());
+
+  async function start(schema: string): Promise<Engine> {
+    const store = postgresStore({ connectionString: server.url, schema, timeoutMs: 1000 });
+    const limits = { checkpointEvents: 500 };
+    const engine = createEngine({ hubs: [flowCreate], workers, store, limits, strict: true });
+    await engine.start();
+    onTestFinished(async () => {
+      await engine.stop();
+      await store.close();
+    });
+    return engine;
+  }
+
+  test(
+    "answers each request once though the server is killed and frozen under load",
+    { timeout: 90_000 },
+    async () => {
+      const engine = await start(server.schema());
+      const load = new Load(16, asking(engine));
+      await load.grown(100);
+      for (let crash = 0; crash < 3; crash++) {
+        await server.kill();
+        await server.resume();
+        await load.grown(50);
+      }
+      const thaw = server.freeze();
+      // Longer than any statement may take.
+      await sleep(3000);
+      thaw();
+      await load.grown(50);
+      expect(await load.wrong(asking(engine))).toEqual([]);
+      expect(engine.health()).toMatchObject({ status: "running", liveRuns: 0, openAttempts: 0 });
+    },
+  );
+
+  test(
+    "a history is whole, though commits of its run were lost or not seen",
+    { timeout: 60_000 },
+    async () => {
+      const engine = await start(server.schema());
+      const load = new Load(8, asking(engine));
+      await load.grown(20);
+      await server.kill();
+      await server.resume();
+      await load.grown(20);
+      expect(await load.wrong(asking(engine))).toEqual([]);
+      for (const key of load.answers.keys()) {
+        const types = (await engine.history(key)).map(({ type }) => type);
+        expect(types[0]).toBe("started");
+        expect(types.filter((type) => type === "ended")).toHaveLength(1);
+        expect(types.at(-1)).toBe("ended");
+      }
+    },
+  );
+
+  test("answers each request once though its process is killed under load", { timeout: 90_000 }, async () => {
+    const schema = server.schema();
+    let node = await new Node(schema).started();
+    onTestFinished(() => node.kill());
+    const ask: Ask = (request) => node.ask(request);
+    const load = new Load(16, ask);
+    for (let kill = 0; kill < 5; kill++) {
+      await load.grown(40);
+      await node.kill();
+      node = await new Node(schema).started();
+    }
+    await load.grown(40);
+    expect(await load.wrong(ask)).toEqual([]);
+  });
+
+  test(
+    "a frozen owner that wakes up after another has taken over writes nothing, and stops (I21)",
+    { timeout: 90_000 },
+    async () => {
+      const schema = server.schema();
+      const zombie = await new Node(schema).started();
+      onTestFinished(() => zombie.kill());
+      const moved = Promise.withResolvers<never>();
+      moved.promise.catch(() => {});
+      let ask: Ask = (request) => Promise.race([zombie.ask(request), moved.promise]);
+      const load = new Load(16, (request) => ask(request));
+      await load.grown(100);
+      zombie.signal("SIGSTOP");
+      const next = await start(schema);
+      ask = asking(next);
+      const [before] = await server.query(`SELECT owner FROM ${schema}.shard`);
+      moved.reject(new Error("the node does not answer"));
+      await load.grown(100);
+      zombie.signal("SIGCONT");
+      await until("the end of the zombie", () => zombie.status === "stopped");
+      await load.grown(100);
+      expect(await load.wrong(asking(next))).toEqual([]);
+      expect(await server.query(`SELECT owner FROM ${schema}.shard`)).toEqual([before]);
+      expect(next.health()).toMatchObject({ status: "running" });
+    },
+  );
+});
