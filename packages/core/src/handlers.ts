@@ -6,6 +6,7 @@ import {
   type ErasedSpec,
   type Failing,
   type Hub,
+  type MigratedRun,
   type SignalSchemas,
 } from "./hub.ts";
 import type { DeepReadonly } from "./json.ts";
@@ -92,7 +93,12 @@ export interface HandlersSpec<
   readonly cleanUpMs: number;
   readonly data: (request: Out<Req>) => D;
   readonly signals?: Sig;
+  /** From 1. A run keeps the version that it was made by, until `migrate` moves it. */
   readonly version?: number;
+  /** What becomes of the data of a run of an older version, by that version, at the run's next turn. */
+  readonly migrate?: {
+    readonly [fromVersion: number]: (data: Readonly<Record<string, unknown>>) => object;
+  };
 }
 
 /** What the kernel must keep for the handlers; it is stored beside the author's data, which it is not part of. */
@@ -156,8 +162,18 @@ export function hubByHandlers<
     ...spec,
     cancel: { raise: "CleanUp", patch: () => keep({ open: 0, cause: "cancel" }) },
     data: (request: unknown) => ({ ...spec.data(request as Out<Req>), ...keep({ open: 0 }) }),
+    migrate: Object.fromEntries(
+      Object.entries(spec.migrate ?? {}).map(([from, move]) => [from, migrating(move)]),
+    ),
   };
   return defineHub(name, erased as unknown as ErasedSpec, chart, logics) as Hub<In<Req>, Out<Rep>, E>;
+}
+
+/** The author's migration knows only the author's data. */
+function migrating(
+  move: (data: Readonly<Record<string, unknown>>) => object,
+): (run: MigratedRun) => MigratedRun {
+  return ({ state, data: { [kept]: own, ...data } }) => ({ state, data: { ...move(data), [kept]: own } });
 }
 
 /** What the author has declared, without its types. */

@@ -1,4 +1,4 @@
-import { end, hub } from "@wheelwork/core";
+import { end, hub, hubByHandlers } from "@wheelwork/core";
 import { afterEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { outside, step, workersOf } from "./hubs.ts";
@@ -120,4 +120,39 @@ describe.each([
     await world.restart();
     expect((await world.engine.request("k")).answer?.kind).toBe("result");
   });
+});
+
+test("runs of a hub by handlers are migrated in the middle of their work", async () => {
+  const made = (version: number, field: "log" | "notes") =>
+    hubByHandlers(
+      "handled",
+      {
+        request: z.object({}),
+        reply: z.object({ log: z.array(z.string()) }),
+        deadlineMs: 10_000,
+        cleanUpMs: 100,
+        calls: [step],
+        version,
+        data: (): Record<string, string[]> => ({ [field]: [`made by ${version}`] }),
+        migrate: { 1: ({ log }) => ({ notes: log }) },
+      },
+      {
+        request: (s) => s.call(step, { n: 50 }),
+        response: (s) =>
+          s.reply({ log: [...(s.data[field] ?? []), `open ${s.open}`, `answered by ${version}`] }),
+        timeout: (s) => s.reply({ log: [] }),
+      },
+    );
+  const world = new World({ hubs: [made(1, "log")], workers: workersOf(outside()) });
+  worlds.push(world);
+  await world.start();
+  await world.engine.submit("handled", {}, { key: "k" });
+  await world.clock.advance(10);
+  world.hubs = [made(2, "notes")];
+  await world.restart();
+  expect(await world.answer("k")).toEqual({
+    kind: "result",
+    value: { log: ["made by 1", "open 0", "answered by 2"] },
+  });
+  expect(world.counted("migrated")).toBe(1);
 });
