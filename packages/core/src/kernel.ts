@@ -69,6 +69,8 @@ export interface StartOptions {
   readonly parent?: { readonly key: string; readonly call: number };
 }
 
+type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
+
 /** Cycles of picks are bounded when they run (I15). */
 const mostSteps = 1000;
 
@@ -238,7 +240,7 @@ function restart(definition: HubDefinition, run: Run, env: Env): readonly RunEve
 
 /** One turn: the events so far, and the run as it is after them. */
 class Turning implements Decision {
-  readonly events: RunEvent[] = [];
+  events: RunEvent[] = [];
   data: unknown;
   deadline: number;
   answerBy: number;
@@ -267,6 +269,12 @@ class Turning implements Decision {
     this.#cancelling = run.cancelling && !run.cancelled;
     this.#nextCall = run.nextCall;
     if (env.strict === true) deepFreeze(this.data);
+  }
+
+  #emit(event: RunEvent): void {
+    // Nearly every turn has one event: a list of one is a tenth of what a push makes room for.
+    if (this.events.length === 0) this.events = [event];
+    else this.events.push(event);
   }
 
   take(input: Input): Ignored | undefined {
@@ -319,7 +327,7 @@ class Turning implements Decision {
     const at = this.#env.now;
     const { version } = definition;
     const changed = moved.data !== run.data;
-    this.events.push(
+    this.#emit(
       changed ? { type: "migrated", at, version, data: moved.data } : { type: "migrated", at, version },
     );
     this.data = moved.data;
@@ -352,7 +360,7 @@ class Turning implements Decision {
     if (hopeless || call.attempt >= retry.attempts) return this.#settle(call, outcome);
     const at = this.#env.now;
     const pause = backoffOf(retry, call.attempt, this.#env.random);
-    this.events.push({
+    this.#emit({
       type: "failed",
       at,
       call: call.number,
@@ -366,11 +374,11 @@ class Turning implements Decision {
   #attempt(call: Call, attempt: number): void {
     const at = this.#env.now;
     if (call.isHub) {
-      this.events.push({ type: "attempt", at, call: call.number, attempt });
+      this.#emit({ type: "attempt", at, call: call.number, attempt });
       return;
     }
     const due = at + (this.#callee(call.callee) as Spoke).timeoutMs;
-    this.events.push({ type: "attempt", at, call: call.number, attempt, due });
+    this.#emit({ type: "attempt", at, call: call.number, attempt, due });
   }
 
   #settle(call: Call, outcome: Outcome): void {
@@ -388,7 +396,7 @@ class Turning implements Decision {
       : { type: "settled", at, call: call.number, outcome: result };
     if (run.held !== undefined) {
       // The round is lost already: only what succeeded is noted.
-      this.events.push(outcome.kind === "ok" ? this.#patched(settled, turn.patch) : settled);
+      this.#emit(outcome.kind === "ok" ? this.#patched(settled, turn.patch) : settled);
       if (others > 0) return;
       const byCancel = this.#cancelling && run.held === this.#definition.cancel?.raise;
       if (byCancel) this.#cancelling = false;
@@ -397,16 +405,16 @@ class Turning implements Decision {
     }
     if (raise !== undefined && !stays) {
       if (logic.drain === true && this.#othersRun(call)) {
-        this.events.push(this.#patched({ ...settled, held: raise }, turn.patch));
+        this.#emit(this.#patched({ ...settled, held: raise }, turn.patch));
         return;
       }
-      this.events.push(settled);
+      this.#emit(settled);
       this.#go(raise, turn.patch);
       return;
     }
     const calls = this.#open(turn.open, undefined);
     const event = this.#patched(settled, turn.patch);
-    this.events.push(calls === undefined ? event : { ...event, calls });
+    this.#emit(calls === undefined ? event : { ...event, calls });
     const next = run.calls.get(run.nextQueued);
     if (next?.attempt === 0) this.#attempt(next, 1);
     if (others === 0 && calls === undefined && logic.done !== undefined) {
@@ -422,7 +430,7 @@ class Turning implements Decision {
     if (overdue && late && due < since) return this.#rearm();
     if (overdue) this.raiseDeadline();
     if (!this.#answered && this.answerBy <= now) {
-      this.events.push(timeoutAnswer(this.#definition, now));
+      this.#emit(timeoutAnswer(this.#definition, now));
       return undefined;
     }
     return overdue ? undefined : "stale";
@@ -432,9 +440,9 @@ class Turning implements Decision {
   #rearm(): undefined {
     const state = this.#current();
     const due = this.#waitUntil(state);
-    const { answerBy } = this.#lateness(state);
+    const answerBy = this.#moveAnswer(state);
     const rearmed = { type: "rearmed" as const, at: this.#env.now, due };
-    this.events.push(answerBy === undefined ? rearmed : { ...rearmed, answerBy });
+    this.#emit(answerBy === undefined ? rearmed : { ...rearmed, answerBy });
   }
 
   raiseDeadline(): void {
@@ -452,7 +460,7 @@ class Turning implements Decision {
     const event = { type: "signalled" as const, at: this.#env.now, id, signal, payload };
     if (logic.signals?.includes(signal) !== true) {
       if (this.#run.signals.length >= mostSignals) return "full";
-      this.events.push(event);
+      this.#emit(event);
     } else this.#signalled({ ...event, taken: true }, logic.signal?.(this.data, signal, payload) ?? {});
     return undefined;
   }
@@ -460,13 +468,13 @@ class Turning implements Decision {
   #signalled(event: Extract<RunEvent, { type: "signalled" }>, turn: Turn): void {
     const { raise } = turn;
     if (raise !== undefined && this.#target(this.#current().row, raise) !== "(stay)") {
-      this.events.push(event);
+      this.#emit(event);
       this.#go(raise, turn.patch);
       return;
     }
     const calls = this.#open(turn.open, undefined);
     const patched = this.#patched(raise === undefined ? event : { ...event, by: raise }, turn.patch);
-    this.events.push(calls === undefined ? patched : { ...patched, calls });
+    this.#emit(calls === undefined ? patched : { ...patched, calls });
   }
 
   #cancel(id: string): Ignored | undefined {
@@ -477,19 +485,19 @@ class Turning implements Decision {
     const { late, row, logic } = this.#current();
     if (late) return "cleaning-up";
     if (cancel === undefined) {
-      this.events.push(...cancelled(run, id, at));
+      for (const event of cancelled(run, id, at)) this.#emit(event);
       return undefined;
     }
     const moves = row[cancel.raise] !== undefined && row[cancel.raise] !== "(stay)";
     if (!moves) {
-      this.events.push({ type: "cancelling", at, id });
+      this.#emit({ type: "cancelling", at, id });
     } else if (run.held !== undefined || (logic.drain === true && this.#othersRun(undefined))) {
       const event = { type: "cancelling" as const, at, id };
       // A round that holds another event already goes its way; the cancel waits for a state that has its event.
-      if (run.held !== undefined && run.held !== cancel.raise) this.events.push(event);
-      else this.events.push(this.#patched({ ...event, held: cancel.raise }, cancel.patch?.(this.data)));
+      if (run.held !== undefined && run.held !== cancel.raise) this.#emit(event);
+      else this.#emit(this.#patched({ ...event, held: cancel.raise }, cancel.patch?.(this.data)));
     } else {
-      this.events.push({ type: "cancelling", at, id });
+      this.#emit({ type: "cancelling", at, id });
       this.#cancelling = true;
       this.#goCancelled();
     }
@@ -532,27 +540,28 @@ class Turning implements Decision {
     const { logic, row } = state;
     this.#state = target;
     this.#merge(patch);
-    const entered = {
-      type: "entered" as const,
-      at,
-      state: target,
-      ...(by === undefined ? {} : { by }),
-      ...(byCancel ? { cancelled: true as const } : {}),
-      ...this.#lateness(state),
-    };
+    const entered: Writable<Extract<RunEvent, { type: "entered" }>> = { type: "entered", at, state: target };
+    if (by !== undefined) entered.by = by;
+    if (byCancel) entered.cancelled = true;
+    if (state.late) {
+      if (!this.#late) entered.late = true;
+      this.#late = true;
+      const answerBy = this.#moveAnswer(state);
+      if (answerBy !== undefined) entered.answerBy = answerBy;
+    }
     if (this.#cancelling && !state.late && this.#cancels(row)) {
-      this.events.push({ ...entered, ...patchOf(patch) });
+      this.#emit(withPatch(entered, patch));
       this.#goCancelled();
       return;
     }
     const turn = logic.enter(this.data);
     if (logic.kind === "end") {
-      this.events.push({ ...entered, ...patchOf(patch) });
+      this.#emit(withPatch(entered, patch));
       this.#end(turn.answer);
       return;
     }
     if (turn.raise !== undefined) {
-      this.events.push({ ...entered, ...patchOf(patch) });
+      this.#emit(withPatch(entered, patch));
       this.#tell(turn);
       this.#go(turn.raise, turn.patch);
       return;
@@ -560,12 +569,10 @@ class Turning implements Decision {
     const whole = turn.patch === undefined ? patch : { ...patch, ...turn.patch };
     this.#merge(turn.patch);
     const calls = this.#open(turn.open, logic.limit);
-    this.events.push({
-      ...entered,
-      ...patchOf(whole),
-      due: this.#waitUntil(state),
-      ...(calls === undefined ? {} : { calls }),
-    });
+    withPatch(entered, whole);
+    entered.due = this.#waitUntil(state);
+    if (calls !== undefined) entered.calls = calls;
+    this.#emit(entered);
     this.#takeBuffered(state);
   }
 
@@ -581,7 +588,7 @@ class Turning implements Decision {
     const received = { type: "received" as const, at: this.#env.now, signal: next.signal };
     const turn = handle(this.data, next.signal, next.payload);
     if (turn.raise !== undefined && this.#target(state.row, turn.raise) !== "(stay)") {
-      this.events.push(received);
+      this.#emit(received);
       this.#go(turn.raise, turn.patch);
       return;
     }
@@ -590,24 +597,24 @@ class Turning implements Decision {
       turn.raise === undefined ? received : { ...received, by: turn.raise },
       turn.patch,
     );
-    this.events.push(calls === undefined ? event : { ...event, calls });
+    this.#emit(calls === undefined ? event : { ...event, calls });
     this.#takeBuffered(state);
   }
 
   #tell(turn: Turn): void {
     if (turn.tell === undefined) return;
     const { callee, input } = turn.tell;
-    this.events.push({ type: "told", at: this.#env.now, call: this.#nextCall++, spoke: callee.name, input });
+    this.#emit({ type: "told", at: this.#env.now, call: this.#nextCall++, spoke: callee.name, input });
   }
 
   #end(reply: unknown): void {
     const at = this.#env.now;
     if (this.#answered) {
-      this.events.push({ type: "ended", at });
+      this.#emit({ type: "ended", at });
       return;
     }
     this.#answered = true;
-    this.events.push({ type: "ended", at, answer: answerOf(this.#definition, reply) });
+    this.#emit({ type: "ended", at, answer: answerOf(this.#definition, reply) });
   }
 
   #open(requests: readonly CallRequest[] | undefined, limit: number | undefined): OpenedCalls[] | undefined {
@@ -616,29 +623,22 @@ class Turning implements Decision {
       const { callee, inputs, keys, index, tag } = request;
       const first = this.#nextCall;
       this.#nextCall += inputs.length;
-      return {
-        callee: callee.name,
-        first,
-        inputs,
-        ...(callee.kind === "hub"
-          ? { hub: true as const }
-          : { due: this.#env.now + (callee as Spoke).timeoutMs }),
-        ...(index === undefined ? {} : { index }),
-        ...(tag === undefined ? {} : { tag }),
-        ...(keys === undefined ? {} : { keys }),
-        ...(limit === undefined || limit >= inputs.length ? {} : { started: limit }),
-      };
+      const opened: Writable<OpenedCalls> = { callee: callee.name, first, inputs };
+      if (callee.kind === "hub") opened.hub = true;
+      else opened.due = this.#env.now + (callee as Spoke).timeoutMs;
+      if (index !== undefined) opened.index = index;
+      if (tag !== undefined) opened.tag = tag;
+      if (keys !== undefined) opened.keys = keys;
+      if (limit !== undefined && limit < inputs.length) opened.started = limit;
+      return opened;
     });
   }
 
-  #lateness(state: StateDefinition): { late?: true; answerBy?: number } {
-    if (!state.late) return {};
+  /** Clean-up moves the engine's own answer: its new time, if it does. */
+  #moveAnswer(state: StateDefinition): number | undefined {
     const answerBy = this.#env.now + state.remainingMs;
-    const first = !this.#late;
-    this.#late = true;
-    if (answerBy <= this.answerBy) return first ? { late: true } : {};
-    this.answerBy = answerBy;
-    return first ? { late: true, answerBy } : { answerBy };
+    if (!state.late || answerBy <= this.answerBy) return undefined;
+    return (this.answerBy = answerBy);
   }
 
   #waitUntil(state: StateDefinition): number {
@@ -696,18 +696,17 @@ class Turning implements Decision {
     if (this.#env.strict === true) deepFreeze(this.data);
   }
 
-  #patched<Event extends object>(event: Event, patch: object | undefined): Event & { patch?: object } {
-    if (patch === undefined) return event;
+  #patched<Event extends object>(event: Event, patch: object | undefined): Event {
     this.#merge(patch);
-    return { ...event, ...patchOf(patch) };
+    return withPatch(event, patch);
   }
 }
 
-/** A patch as events carry it: JSON has no undefined, so fields that are to go are named. */
-function patchOf(patch: object | undefined): { patch?: object; unset?: readonly string[] } {
-  if (patch === undefined) return {};
+/** Gives an event its patch: JSON has no undefined, so fields that are to go are named. */
+function withPatch<Event extends object>(event: Event, patch: object | undefined): Event {
+  if (patch === undefined) return event;
   const unset = Object.entries(patch).flatMap(([key, value]) => (value === undefined ? [key] : []));
-  return unset.length === 0 ? { patch } : { patch, unset };
+  return Object.assign(event, unset.length === 0 ? { patch } : { patch, unset });
 }
 
 /** Whether the outcome of an attempt no longer counts (I3, I4). */

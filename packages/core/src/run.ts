@@ -272,7 +272,7 @@ export function apply(run: Run, event: RunEvent): void {
       run.createdAt = event.at;
       return;
     case "entered":
-      run.calls.clear();
+      clearCalls(run);
       run.held = undefined;
       run.state = event.state;
       run.epoch++;
@@ -330,7 +330,7 @@ export function apply(run: Run, event: RunEvent): void {
       run.answeredAt = event.at;
       return;
     case "ended":
-      run.calls.clear();
+      clearCalls(run);
       run.held = undefined;
       run.due = undefined;
       run.status = "ended";
@@ -362,6 +362,11 @@ export function apply(run: Run, event: RunEvent): void {
       if (event.data !== undefined) run.data = event.data;
       return;
   }
+}
+
+function clearCalls(run: Run): void {
+  // Most states that are left have no open call, and clearing makes a new table.
+  if (run.calls.size > 0) run.calls.clear();
 }
 
 function patch(run: Run, { patch: change, unset }: { patch?: object; unset?: readonly string[] }): void {

@@ -175,12 +175,14 @@ export class Shard {
   #answers: Live[] = [];
   #ended: Live[] = [];
   #idle: (() => void)[] = [];
+  readonly #lastEnv: { -readonly [Field in keyof Env]: Env[Field] };
   #recoveryMs = shortestRecoveryMs;
   #cancelRecovery: (() => void) | undefined = undefined;
 
   constructor(options: ShardOptions) {
     this.#options = options;
     this.#batchInputs = options.limits.batchInputs;
+    this.#lastEnv = { now: 0, since: 0, random: 0, strict: options.strict, plain: false };
     this.#host = new WorkerHost(
       options.workers,
       options.bus,
@@ -600,14 +602,14 @@ export class Shard {
     this.#takeInternal(now);
   }
 
+  /** What the next decision may know: one object for all, since decisions keep nothing of it. */
   #env(now: number): Env {
-    return {
-      now,
-      since: this.#timeBase,
-      random: this.#options.random(),
-      strict: this.#options.strict,
-      plain: this.#host.careful,
-    };
+    const env = this.#lastEnv;
+    env.now = now;
+    env.since = this.#timeBase;
+    env.random = this.#options.random();
+    env.plain = this.#host.careful;
+    return env;
   }
 
   // ---- events: applied in memory, staged for the commit, and what follows from them ----
@@ -672,7 +674,8 @@ export class Shard {
       case "settled":
       case "signalled":
       case "received":
-        for (const { first, inputs } of event.calls ?? []) {
+        if (event.calls === undefined) return;
+        for (const { first, inputs } of event.calls) {
           for (let number = first; number < first + inputs.length; number++)
             this.#opened(run, run.calls.get(number));
         }
