@@ -297,15 +297,23 @@ export class Shard {
 
   /** What is known of a request: its run, or else its answer. */
   async look(key: string): Promise<Run | StoredAnswer | undefined> {
+    // What a batch has made of it is not shown before it is committed: it may never be.
+    while (this.#isStaged(key)) await this.#waiting;
     const before = this.find(key);
     if (before !== undefined) return before;
-    const [found] = await this.#read(key);
+    let [found] = await this.#read(key);
+    // It has ended while the store was asked, so that its answer is there by now.
+    if (found?.answer === undefined && this.#endedStored.has(key)) [found] = await this.#read(key);
     // While the store was asked, the run may have come into memory, and moved on.
-    const run = this.find(key);
-    if (run !== undefined) return run;
+    if (this.find(key) !== undefined) return this.look(key);
     const { run: stored, answer } = found ?? { run: undefined, answer: undefined };
     if (stored === undefined || this.#status === "store-lost" || this.#endedStored.has(key)) return answer;
     return restore(key, stored.snapshot);
+  }
+
+  /** Whether a batch that is being committed holds the run. */
+  #isStaged(key: string): boolean {
+    return this.#waiting !== undefined && (this.#live.get(key)?.stagedFrom ?? -1) >= 0;
   }
 
   async #read(key: string): Promise<readonly Found[]> {
@@ -339,7 +347,10 @@ export class Shard {
 
   /** The runs in memory: what a list of stored rows must be overlaid with. */
   *liveRuns(): Iterable<Run> {
-    for (const { run } of this.#live.values()) yield run;
+    for (const { run, stored, stagedFrom } of this.#live.values()) {
+      // What begins with a batch that is being committed may never be.
+      if (stored || stagedFrom !== 0) yield run;
+    }
   }
 
   /** Whether a stored row of a list is as its run is now: runs in memory, and those that have ended, have moved on. */
@@ -1064,7 +1075,12 @@ export class Shard {
   #scan(): MaybePromise<void> {
     const to = this.now() + this.#options.limits.horizonMs;
     const due = this.#options.store.dueRuns(this.#loadedTo, to, mostDueRuns);
-    return due instanceof Promise ? due.then((given) => this.#scanned(given, to)) : this.#scanned(due, to);
+    if (!(due instanceof Promise)) return this.#scanned(due, to);
+    const coordinator = this.#coordinator;
+    return due.then((given) => {
+      // What was asked before the memory was dropped is too old to count.
+      if (this.#coordinator === coordinator) this.#scanned(given, to);
+    });
   }
 
   #scanned({ runs, next }: DueRuns, to: number): void {

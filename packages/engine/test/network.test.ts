@@ -1,0 +1,134 @@
+import { strictEqual } from "node:assert/strict";
+import {
+  createEngine,
+  type Commit,
+  type Engine,
+  type EngineOptions,
+  type EngineSignal,
+  type Found,
+} from "@wheelwork/engine";
+import { MemoryStore, SimulatedClock } from "@wheelwork/testing";
+import { expect, onTestFinished, test } from "vitest";
+import { approved, outside, rounds, workersOf } from "./hubs.ts";
+
+/** What may happen while a store over a network has not answered yet. */
+
+/** A store whose answers come when the test says so: each is as of the time when it was asked. */
+class SlowStore extends MemoryStore {
+  /** Which calls wait, and what they wait for. */
+  readonly slow = new Map<"commit" | "find" | "dueRuns", Promise<void>>();
+
+  async #later<T>(name: "commit" | "find" | "dueRuns", value: T): Promise<T> {
+    await this.slow.get(name);
+    return value;
+  }
+
+  override commit(commit: Commit): never {
+    return this.#commit(commit) as never;
+  }
+
+  async #commit(commit: Commit): Promise<void> {
+    await this.slow.get("commit");
+    super.commit(commit);
+  }
+
+  override find(keys: readonly string[]): never {
+    return this.#later<readonly Found[]>("find", super.find(keys)) as never;
+  }
+
+  override dueRuns(...place: Parameters<MemoryStore["dueRuns"]>): never {
+    return this.#later("dueRuns", super.dueRuns(...place)) as never;
+  }
+}
+
+class Machine {
+  readonly clock = new SimulatedClock();
+  readonly store = new SlowStore();
+  readonly signals: EngineSignal[] = [];
+
+  async start(limits: EngineOptions["limits"] = {}): Promise<Engine> {
+    const { clock, store, signals } = this;
+    const engine = createEngine({
+      hubs: [approved, rounds],
+      workers: workersOf(outside())((ms) => new Promise((resolve) => void clock.after(ms, resolve))),
+      store,
+      clock,
+      strict: true,
+      observe: (signal) => void signals.push(signal),
+      limits: { horizonMs: 10, ...limits },
+    });
+    await engine.start();
+    onTestFinished(() => engine.stop());
+    return engine;
+  }
+
+  /** An engine whose store holds a request that waits, and whose memory does not. */
+  async parked(key: string, withinMs: number, limits: EngineOptions["limits"] = {}): Promise<Engine> {
+    const before = await this.start();
+    await before.submit(approved, { n: 1, withinMs }, { key });
+    await before.stop();
+    const engine = await this.start(limits);
+    strictEqual(engine.health().liveRuns, 0);
+    return engine;
+  }
+}
+
+test("a request is not shown before it is committed: it may never be", async () => {
+  const machine = new Machine();
+  const { clock, store } = machine;
+  const engine = await machine.start();
+  const gate = Promise.withResolvers<void>();
+  store.slow.set("commit", gate.promise);
+  const submitted = engine.submit(approved, { n: 1, withinMs: 10_000 }, { key: "a" }).catch(() => "refused");
+  await clock.settle();
+  const seen = engine.request("a").catch(({ code }: { code: string }) => code);
+  expect((await engine.requests()).items).toEqual([]);
+  gate.reject(new Error("the connection was lost"));
+  expect(await submitted).toBe("refused");
+  expect(await seen).toBe("WW_STORE_UNAVAILABLE");
+  store.slow.clear();
+});
+
+test("a request is known while it ends, however long the store takes to tell", async () => {
+  const machine = new Machine();
+  const { clock, store } = machine;
+  const engine = await machine.parked("a", 100_000);
+  const gate = Promise.withResolvers<void>();
+  store.slow.set("find", gate.promise);
+  const seen = engine.request("a");
+  store.slow.clear();
+  await engine.signal("a", "approve", { by: "me" });
+  await clock.runUntil(engine.answer("a"));
+  gate.resolve();
+  expect((await seen).id).toBe("a");
+});
+
+test("what the store tells of before a failure does not bring runs back that have ended since", async () => {
+  const machine = new Machine();
+  const { clock, store, signals } = machine;
+  const asked: Promise<string>[] = [];
+  const due = Promise.withResolvers<void>();
+  const found = Promise.withResolvers<void>();
+  clock.after(995, () => {
+    // The batch looks for this key, and for the runs that are due, half a horizon before they are.
+    store.slow.set("dueRuns", due.promise).set("find", found.promise);
+    const refused = engine
+      .submit(rounds, { steps: [] }, { key: "b" })
+      .catch(({ code }: { code: string }) => code);
+    asked.push(refused as Promise<string>);
+  });
+  const engine = await machine.parked("a", 1000, { checkpointEvents: 1 });
+  await clock.advance(995);
+  store.slow.clear();
+  found.reject(new Error("the connection was lost"));
+  await clock.runUntil(engine.answer("a"));
+  // Its row is deleted with the next checkpoint.
+  await clock.runUntil(engine.call(rounds, { steps: [] }));
+  await clock.advance(50);
+  signals.length = 0;
+  due.resolve();
+  expect(await Promise.all(asked)).toEqual(["WW_STORE_UNAVAILABLE"]);
+  await clock.advance(10_000);
+  expect(signals).toEqual([]);
+  expect(engine.health().liveRuns).toBe(0);
+});
