@@ -2,14 +2,14 @@ import type { Answer, AnyHub, Hub, RunEvent, RunStatus } from "@wheelwork/core";
 
 /** How a request came in: a new one, or one whose key is known already. */
 export interface Submitted {
-  /** The request id: the key that was given, or one made at random (32 hex digits). */
+  /** The request id: the key that was given, or one made up (32 hex digits: 12 of the time, 20 at random). */
   readonly id: string;
   readonly known: boolean;
 }
 
 /** Options of a new request. */
 export interface SubmitOptions {
-  /** The request key: the same key is the same run and gets the same answer (I5). Default: random. */
+  /** The request key: the same key is the same run and gets the same answer (I5). Default: a new one. */
   readonly key?: string;
   /** The caller's own deadline, in milliseconds; it can only shorten the hub's. */
   readonly deadlineMs?: number;

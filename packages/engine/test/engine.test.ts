@@ -118,6 +118,19 @@ describe("requests (I5)", () => {
     await world.clock.advance(60);
     expect((await world.call(rounds, steps(1))).kind).toBe("result");
   });
+
+  test("keys that the engine makes are in the order of their time, and no two are equal", async () => {
+    const { engine, clock } = await begin();
+    const ids: string[] = [];
+    for (let millisecond = 0; millisecond < 3; millisecond++) {
+      const made = await Promise.all([1, 2].map((step) => engine.submit(rounds, steps(step))));
+      ids.push(...made.map(({ id }) => id).toSorted());
+      await clock.advance(1);
+    }
+    expect(ids).toEqual(ids.toSorted());
+    expect(new Set(ids).size).toBe(6);
+    for (const id of ids) expect(id).toMatch(/^[0-9a-f]{32}$/);
+  });
 });
 
 describe("commits (I9)", () => {
