@@ -132,3 +132,31 @@ test("what the store tells of before a failure does not bring runs back that hav
   expect(signals).toEqual([]);
   expect(engine.health().liveRuns).toBe(0);
 });
+
+test.each([
+  ["succeeds", "a"],
+  ["fails", "WW_STORE_UNAVAILABLE"],
+])(
+  "an engine that stops waits for the commit under way; when it %s, its request is told so",
+  async (ends, told) => {
+    const machine = new Machine();
+    const { clock, store } = machine;
+    const engine = await machine.start();
+    const gate = Promise.withResolvers<void>();
+    store.slow.set("commit", gate.promise);
+    const submitted = engine.submit(approved, { n: 1, withinMs: 10_000 }, { key: "a" });
+    const given = submitted.then(({ id }) => id).catch(({ code }: { code: string }) => code);
+    await clock.settle();
+    let stopped = false;
+    const stopping = engine.stop().then(() => (stopped = true));
+    await clock.settle();
+    expect(stopped).toBe(false);
+    store.slow.clear();
+    if (ends === "fails") gate.reject(new Error("the connection was lost"));
+    else gate.resolve();
+    await stopping;
+    expect(await given).toBe(told);
+    const next = await machine.start();
+    expect((await next.requests()).items).toHaveLength(ends === "fails" ? 0 : 1);
+  },
+);
