@@ -10,6 +10,7 @@ const { values } = parseArgs({
     minutes: { type: "string" },
     failures: { type: "string", default: "1" },
     json: { type: "boolean", default: false },
+    "no-shrink": { type: "boolean", default: false },
   },
 });
 
@@ -18,6 +19,7 @@ const report = await simulate({
   from: Number(values.seed ?? values.from),
   seeds: values.seed === undefined ? Number(values.seeds) : 1,
   failures: Number(values.failures),
+  shrinks: !values["no-shrink"],
   ...(values.minutes === undefined ? {} : { withinMs: Number(values.minutes) * 60_000 }),
 });
 

@@ -65,6 +65,8 @@ function problemsOf(ended: EndedRequest, floodlight: Floodlight, pool: ResourceP
   }
   // An operator has ended it by hand: nothing was cleaned up.
   if (answer.kind === "error" && answer.code === "WW_INCIDENT") return [];
+  // The hub by handlers says itself that it has not cleaned up in its time.
+  if (history.some((event) => event.type === "entered" && event.state === "GivenUp")) return [];
   const { zombies = [], leaked = false } = Object.assign(
     {},
     ...history.map((event) => ("patch" in event ? event.patch : {})),

@@ -147,6 +147,10 @@ export class Shard {
   readonly #endedStored = new Set<string>();
   #inbox: Item[] = [];
   #queuedRequests = 0;
+  /** How many items have ever been queued. */
+  #pushed = 0;
+  /** When overdue callbacks were noticed, and how many items had been queued one turn later: these go first. */
+  #noticed: { readonly now: number; readonly before: number | undefined } | undefined = undefined;
   readonly #internal: (InputItem | SpawnItem)[] = [];
   readonly #waiters = new Map<string, Set<Waiter>>();
   #status: "starting" | "running" | "store-lost" | "stopping" | "stopped" = "starting";
@@ -398,6 +402,7 @@ export class Shard {
 
   #push(item: Item): void {
     this.#inbox.push(item);
+    this.#pushed++;
     this.#schedule();
   }
 
@@ -473,9 +478,7 @@ export class Shard {
     try {
       // What waits in the queue goes before what is overdue: an outage must not undo work that is done.
       for (const item of items) this.#take(item, now);
-      // But not for ever: a queue that never empties must not hold back the deadlines.
-      const to = this.#inbox.length === 0 ? now : now - mostOverdueMs;
-      due = this.#coordinator.take(to, this.#batchInputs);
+      due = this.#coordinator.take(this.#callableTo(now), this.#batchInputs);
       for (const callback of due) this.#callBack(callback, now);
       commit = this.#prepare(now);
     } catch (error) {
@@ -502,6 +505,24 @@ export class Shard {
         this.#act();
       },
     );
+  }
+
+  /**
+   * Callbacks that are due by this time may fire. What waits goes first: all that is in the queue, and all that comes in
+   * one turn of the event loop, where nobody had the time to look. But not for ever: a queue that never empties must not
+   * hold back the deadlines.
+   */
+  #callableTo(now: number): number {
+    const first = this.#coordinator.nextAt() ?? Number.POSITIVE_INFINITY;
+    const noticed = this.#noticed;
+    this.#noticed = undefined;
+    if (first > now || (this.#inbox.length === 0 && first > now - lateMs)) return now;
+    if (noticed !== undefined) {
+      const { before = this.#pushed } = noticed;
+      if (this.#pushed - this.#inbox.length >= before) return noticed.now;
+      this.#noticed = { now: noticed.now, before };
+    } else this.#noticed = { now, before: undefined };
+    return 0;
   }
 
   #take(item: Item, now: number): void {
@@ -998,6 +1019,7 @@ export class Shard {
     this.#answers = [];
     this.#ended = [];
     this.#found.clear();
+    this.#noticed = undefined;
     this.#internal.length = 0;
     this.#effects = emptyEffects();
     this.#claim = await store.claim(owner, this.#claim.epoch > 0);
@@ -1226,7 +1248,8 @@ const deepestCall = 32;
 const mostDueRuns = 5000;
 const shortestRecoveryMs = 10;
 const longestRecoveryMs = 2000;
-const mostOverdueMs = 1000;
+/** Callbacks that are so late wait for one more turn of the event loop: the process has stood still, or is overloaded. */
+const lateMs = 10;
 
 const childKey = (parent: string, call: number): string => `${parent}/${call}`;
 

@@ -569,6 +569,47 @@ describe("tells", () => {
   });
 });
 
+test.each([1, 3, 5_000])(
+  "what waits in the queue counts before deadlines that passed while the process stood still (%i inputs a batch)",
+  async (batchInputs) => {
+    const world = await begin({ limits: { batchInputs } });
+    const keys = Array.from({ length: 10 }, (_, n) => `k${n}`);
+    for (const key of keys) await world.engine.submit(rounds, steps(1, 2, 3), { key });
+    world.freeze();
+    await world.clock.advance(60_000);
+    world.thaw();
+    await world.clock.advance(2_000);
+    for (const key of keys)
+      expect(await world.engine.answer(key, { waitMs: 0 })).toEqual({
+        kind: "result",
+        value: { log: ["1", "2", "3"] },
+      });
+  },
+);
+
+test("a queue that never empties does not hold back the deadlines", async () => {
+  const world = new World({
+    hubs: [approved],
+    workers: workersOf(outside()),
+    limits: { batchInputs: 1 },
+    faults: { later: 5 },
+  });
+  worlds.push(world);
+  await world.clock.runUntil(world.start());
+  const submitted = world.engine.submit(approved, { n: 1, withinMs: 100 }, { key: "k" });
+  await world.clock.runUntil(submitted);
+  let busy = true;
+  const flood = (number: number): void => {
+    if (busy) world.engine.cancel(`none${number}`).catch(() => flood(number));
+  };
+  for (let number = 0; number < 20; number++) flood(number);
+  const answered = world.engine.answer("k");
+  await world.clock.runUntil(answered, 1_000);
+  expect(world.engine.health().queued).toBeGreaterThan(0);
+  expect(await answered).toEqual({ kind: "result", value: { log: ["late"] } });
+  busy = false;
+});
+
 test("an outage does not use up the time of a clean-up", async () => {
   const done = outside();
   const world = await begin({ workers: workersOf(done) });

@@ -28,9 +28,9 @@ export function folder(): string {
   return path;
 }
 
-/** The faults of a store; `later`: it reads and commits as over a network. */
+/** The faults of a store; `later`: it reads and commits as over a network, which takes so many milliseconds. */
 interface Faults extends Omit<FaultPlan, "onCrash" | "later"> {
-  readonly later?: boolean;
+  readonly later?: boolean | number;
 }
 
 /** What a world is made of. */
@@ -79,6 +79,7 @@ export class World {
       ...others,
       onCrash: () => this.kill(),
       ...(later === true ? { later: (task): void => process.soon(task) } : {}),
+      ...(typeof later === "number" ? { later: (task): void => void process.after(later, task) } : {}),
     });
     this.engine = createEngine({
       hubs: this.hubs,
@@ -97,6 +98,15 @@ export class World {
   async start(faults = this.#options.faults): Promise<this> {
     await this.boot(faults).start();
     return this;
+  }
+
+  /** As SIGSTOP and SIGCONT. */
+  freeze(): void {
+    this.#process.freeze();
+  }
+
+  thaw(): void {
+    this.#process.thaw();
   }
 
   /** As `kill -9`. */

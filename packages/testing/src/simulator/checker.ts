@@ -9,8 +9,10 @@ export interface CheckedSystem {
     string,
     { readonly [state: string]: string | { readonly [event: string]: string } }
   >;
-  /** Attempts that a call of a spoke may have, and whether any number of them may be under way. */
-  readonly spokes: ReadonlyMap<string, { readonly attempts: number; readonly unlimited: boolean }>;
+  /** Attempts that a call of a spoke may have, and how many may be under way at once. */
+  readonly spokes: ReadonlyMap<string, { readonly attempts: number; readonly concurrency: number }>;
+  /** What states do, by `hub: State`: whether their rounds drain, and the event of their deadline. */
+  readonly states: ReadonlyMap<string, { readonly drains: boolean; readonly deadline: string | undefined }>;
   /** A callback may be so late without anybody to blame, in milliseconds. */
   readonly graceMs: number;
   /** So long may the owner not know yet what its store has done, in milliseconds. */
@@ -42,10 +44,11 @@ interface CallModel {
   attempt: number;
   due: number | undefined;
   backoff: boolean;
-  /** How often the owner had been disturbed when the current attempt was opened. */
+  /** How many claims there had been when the current attempt was opened, and when it was begun. */
   openedIn: number;
   /** Whether the owner has begun the current attempt. */
   begun: boolean;
+  begunIn: number;
   /** It was begun again, after a disturbance: what its worker says may be of the former time. */
   begunAgain: boolean;
   /** When the owner's worker gave an outcome of the current attempt, in simulated time. */
@@ -64,9 +67,14 @@ interface RunModel {
   status: "running" | "incident" | "ended";
   everParked: boolean;
   state: string;
+  /** It cleans up. */
+  late: boolean;
   due: number | undefined;
   answerBy: number;
   answer: Answer | undefined;
+  /** In simulated time. */
+  answeredAt: number;
+  changedAt: number;
 }
 
 /**
@@ -96,12 +104,20 @@ class Checker {
   #at = 0;
   #epoch = 0;
   #owner = 0;
+  /** The process that was told to stop last: it hands out nothing more. */
+  #stopping: number | undefined = undefined;
+  readonly #owners = new Set<number>();
+  /** When the owner claimed: in simulated time, and in engine time as its commits tell. */
+  #claimedAt = 0;
+  #claimedNow = 0;
+  /** Attempts of each spoke that were under way before the commit that is looked at. */
+  #underWay = new Map<string, number>();
   #seq = 0;
   #now = 0;
   /** Since when the owner has worked undisturbed, in simulated time. */
   #healthySince = Number.POSITIVE_INFINITY;
   /** What can be judged only when a commit is seen whole. */
-  #disturbances = 0;
+  #claims = 0;
   #later: (() => void)[] = [];
 
   constructor(trace: readonly TraceEntry[], system: CheckedSystem) {
@@ -128,14 +144,23 @@ class Checker {
     switch (entry.type) {
       case "claimed":
         this.#demand("I21", entry.epoch > this.#epoch, () => `epoch ${entry.epoch} is not new`);
+        this.#demand(
+          "I21",
+          this.#owner === entry.node || !this.#owners.has(entry.node),
+          () => `process ${entry.node} was fenced, and takes the shard back`,
+        );
+        this.#owners.add(entry.node);
+        this.#claimedAt = entry.at;
+        this.#claims++;
         if (this.#owner !== entry.node) this.#disturbed();
-        else if (this.#healthySince === Number.POSITIVE_INFINITY) this.#healthySince = entry.at;
+        else if (this.#healthySince === Number.POSITIVE_INFINITY && entry.node !== this.#stopping)
+          this.#healthySince = entry.at;
         this.#epoch = entry.epoch;
         this.#owner = entry.node;
         return;
       case "ready":
       case "thawed":
-        if (entry.node === this.#owner) this.#healthySince = entry.at;
+        if (entry.node === this.#owner && entry.node !== this.#stopping) this.#healthySince = entry.at;
         return;
       case "died":
       case "frozen":
@@ -145,6 +170,7 @@ class Checker {
         return;
       case "fault":
         if (entry.kind === "stop" || entry.kind === "freeze") this.#disturbed();
+        if (entry.kind === "stop") this.#stopping = entry.node;
         return;
       case "committed":
         return this.#commit(entry);
@@ -169,6 +195,13 @@ class Checker {
           () => `${entry.key} is refused with ${entry.code}, though it was sent as it should be`,
         );
         return;
+      case "gave-up": {
+        const run = this.#runs.get(entry.key);
+        const waits =
+          entry.node === this.#owner && run?.answer !== undefined && this.#hadTime(run.answeredAt);
+        this.#demand("I5", !waits, () => `${entry.key} has its answer, and who waits for it is not told`);
+        return;
+      }
       case "commanded":
         if (entry.kind !== "signal" || entry.result !== "accepted") return;
         this.#demand(
@@ -216,7 +249,6 @@ class Checker {
 
   #disturbed(): void {
     this.#healthySince = Number.POSITIVE_INFINITY;
-    this.#disturbances++;
     // What was on its way may be lost.
     for (const { calls } of this.#runs.values())
       for (const call of calls.values()) call.outcomeAt = undefined;
@@ -239,6 +271,8 @@ class Checker {
     this.#demand("Time", now >= this.#now, () => `engine time goes back from ${this.#now} to ${now}`);
     this.#seq = seq;
     this.#now = now;
+    this.#claimedNow = now - (this.#at - this.#claimedAt);
+    this.#underWay = this.#countUnderWay();
     for (const run of this.#runs.values()) this.#onTime(run, now);
     const timeouts = new Map<string, CallModel[]>();
     for (const { key, events } of journal) {
@@ -269,14 +303,13 @@ class Checker {
   #onTime(run: RunModel, now: number): void {
     if (run.status === "ended") return;
     const { graceMs } = this.#system;
-    const healthy = this.#hadTime(0);
+    const healthy = this.#hadTime(run.changedAt);
     const due = dueOf(run);
     this.#demand(
       "I7",
       due === undefined || !healthy || due + graceMs >= now,
       () => `${run.key} in ${run.state} was due at ${due}; it is ${now}, and it was not called back`,
     );
-    if (run.status !== "running") return;
     for (const call of run.calls.values()) {
       if (call.outcomeAt === undefined || call.backoff) continue;
       this.#demand(
@@ -299,6 +332,7 @@ class Checker {
     const last = run.events.at(-1);
     this.#demand("Time", last === undefined || last.at <= event.at, () => `${key}: time goes back`);
     run.events.push(plain(event));
+    run.changedAt = this.#at;
     switch (event.type) {
       case "entered":
         return this.#enter(run, event);
@@ -354,10 +388,16 @@ class Checker {
         if (event.held !== undefined) this.#hold(run);
         return;
       case "answered":
-        return this.#answer(run, event.answer, event.at);
+        this.#demand(
+          "I8",
+          event.answer.kind !== "timeout" || event.at >= run.answerBy,
+          () => `${key} is answered with a timeout at ${event.at}, before ${run.answerBy}`,
+        );
+        return this.#answer(run, event.answer);
       case "ended":
-        if (event.answer !== undefined) this.#answer(run, event.answer, event.at);
+        if (event.answer !== undefined) this.#answer(run, event.answer);
         this.#demand("I5", run.answer !== undefined, () => `${key} ends without an answer`);
+        this.#leaveChildren(run);
         run.status = "ended";
         this.#close(run, run.calls.values());
         return;
@@ -374,6 +414,7 @@ class Checker {
         this.#demand("I16", run.status === "running", () => `${key} is parked twice`);
         run.status = "incident";
         run.everParked = true;
+        this.#counted(run, event.input);
         return this.#park(run, event.input);
       case "parked":
         this.#demand(
@@ -381,6 +422,7 @@ class Checker {
           run.status === "incident",
           () => `${key} keeps an input for later and is not parked`,
         );
+        this.#counted(run, event.input);
         return this.#park(run, event.input);
       case "resumed":
         this.#demand("I16", run.status === "incident", () => `${key} is resumed and was not parked`);
@@ -396,6 +438,12 @@ class Checker {
     if (typeof id !== "string") return;
     this.#command(run, `${kind} ${id}`);
     run.parked.add(`${kind} ${id}`);
+  }
+
+  /** An outcome that a parked run keeps has counted. */
+  #counted(run: RunModel, input: { readonly kind: string; readonly call?: unknown }): void {
+    const call = input.kind === "outcome" ? run.calls.get(Number(input.call)) : undefined;
+    if (call !== undefined) call.outcomeAt = undefined;
   }
 
   #command(run: RunModel, command: string): void {
@@ -416,9 +464,12 @@ class Checker {
       status: "running",
       everParked: false,
       state: "",
+      late: false,
       due: undefined,
       answerBy: event.answerBy,
       answer: undefined,
+      answeredAt: 0,
+      changedAt: this.#at,
     };
     this.#runs.set(key, run);
     const { parent } = event;
@@ -451,7 +502,9 @@ class Checker {
       );
       this.#edges.add(`${run.hub}: ${run.state} --${event.by ?? ""}--> ${event.state}`);
     }
+    this.#leave(run, event);
     run.state = event.state;
+    run.late ||= event.late === true;
     run.due = event.due;
     if (event.answerBy !== undefined) {
       this.#demand("I6", event.answerBy >= run.answerBy, () => `${run.key}: answerBy goes back`);
@@ -459,6 +512,47 @@ class Checker {
     }
     this.#close(run, run.calls.values());
     this.#openCalls(run, event.calls);
+  }
+
+  /** How a state may be left, besides by its edges. */
+  #leave(run: RunModel, event: RunEvent & { type: "entered" }): void {
+    const { drains = false, deadline } = this.#system.states.get(`${run.hub}: ${run.state}`) ?? {};
+    const before = run.events.at(-2);
+    if (drains && before?.type === "settled" && run.due !== undefined && run.due > event.at) {
+      const others = [...run.calls.values()].filter(({ attempt, backoff }) => attempt > 0 && !backoff);
+      this.#demand(
+        "I12",
+        others.length === 0,
+        () => `${run.key} leaves ${run.state}, which drains, with ${others.length} attempts under way`,
+      );
+    }
+    // An outcome may raise the same event.
+    const byDeadline = event.by !== undefined && event.by === deadline && before?.type !== "settled";
+    if (run.late && byDeadline && run.due !== undefined) {
+      const { due, state } = run;
+      this.#demand(
+        "I6",
+        due + this.#system.lagMs >= this.#claimedNow,
+        () => `${run.key}: the time of the clean-up in ${state} passed while nobody worked`,
+      );
+    }
+    this.#leaveChildren(run);
+  }
+
+  /** What another run calls for it is told to end. */
+  #leaveChildren(run: RunModel): void {
+    for (const { number, isHub, attempt } of run.calls.values()) {
+      if (!isHub || attempt === 0) continue;
+      this.#later.push(() => {
+        const child = this.#runs.get(`${run.key}/${number}`);
+        const told =
+          child === undefined ||
+          child.status === "ended" ||
+          child.late ||
+          child.commands.has("cancel parent");
+        this.#demand("I12", told, () => `${run.key} has left its call ${number}, and the child goes on`);
+      });
+    }
   }
 
   #settle(run: RunModel, event: RunEvent & { type: "settled" }, timeouts: Map<string, CallModel[]>): void {
@@ -508,8 +602,9 @@ class Checker {
           attempt: 0,
           due: undefined,
           backoff: false,
-          openedIn: this.#disturbances,
+          openedIn: this.#claims,
           begun: false,
+          begunIn: 0,
           begunAgain: false,
           outcomeAt: undefined,
         };
@@ -528,7 +623,7 @@ class Checker {
     call.attempt = attempt;
     call.due = due;
     call.backoff = false;
-    call.openedIn = this.#disturbances;
+    call.openedIn = this.#claims;
     call.begun = false;
     call.begunAgain = false;
     call.outcomeAt = undefined;
@@ -565,14 +660,12 @@ class Checker {
         () => `${run.key}: call ${number} times out at ${at}, due ${due}`,
       );
       if (attempt === 1) timeouts.set(run.key, [...(timeouts.get(run.key) ?? []), { ...call }]);
-      const { unlimited = false } = this.#system.spokes.get(call.callee) ?? {};
-      if (unlimited && !run.everParked && this.#disturbances === call.openedIn) {
-        this.#demand(
-          "I11",
-          call.begun,
-          () => `${run.key}: attempt ${attempt} of call ${number} was never made`,
-        );
-      }
+      this.#demand(
+        "I10",
+        call.outcomeAt === undefined || this.#system.lagMs > 0,
+        () => `${run.key}: call ${number} times out, though its outcome waited`,
+      );
+      this.#made(run, call);
       return;
     }
     const code = typeof outcome === "object" ? outcome.code : undefined;
@@ -586,15 +679,44 @@ class Checker {
     );
   }
 
-  #answer(run: RunModel, answer: Answer, at: number): void {
+  /** An attempt that timed out has been made, if the owner had the time for it, and a place. */
+  #made(run: RunModel, { number, attempt, callee, due = 0, openedIn, begun, begunIn }: CallModel): void {
+    const { concurrency = 0 } = this.#system.spokes.get(callee) ?? {};
+    if (run.everParked || this.#healthySince === Number.POSITIVE_INFINITY) return;
+    if ((this.#underWay.get(callee) ?? 0) >= concurrency) return;
+    // One that was open when the owner began is made again, unless it was over when all had been read back.
+    const began = this.#now - (this.#at - this.#healthySince);
+    if (openedIn !== this.#claims && due <= began + 5 * this.#system.lagMs) return;
+    this.#demand(
+      "I11",
+      begun && (openedIn === this.#claims || begunIn === this.#claims),
+      () => `${run.key}: attempt ${attempt} of call ${number} was never made`,
+    );
+  }
+
+  #countUnderWay(): Map<string, number> {
+    const counts = new Map<string, number>();
+    for (const { calls } of this.#runs.values()) {
+      for (const { callee, begun, outcomeAt } of calls.values())
+        if (begun && outcomeAt === undefined) counts.set(callee, (counts.get(callee) ?? 0) + 1);
+    }
+    return counts;
+  }
+
+  #answer(run: RunModel, answer: Answer): void {
     this.#demand("I5", run.answer === undefined, () => `${run.key} is answered twice`);
-    if (answer.kind === "timeout")
-      this.#demand(
-        "I8",
-        at >= run.answerBy,
-        () => `${run.key} is answered with a timeout at ${at}, before ${run.answerBy}`,
-      );
     run.answer = plain(answer);
+    run.answeredAt = this.#at;
+    const { parent } = run.events[0] as RunEvent & { type: "started" };
+    if (parent === undefined) return;
+    this.#later.push(() => {
+      const caller = this.#runs.get(parent.key);
+      this.#demand(
+        "I9",
+        caller?.status !== "running" || !caller.calls.has(parent.call),
+        () => `${run.key} has its answer, and its caller waits on`,
+      );
+    });
   }
 
   // ---- what workers and clients see ----
@@ -627,8 +749,9 @@ class Checker {
       () => `attempt ${attempt} of ${name} is made, which is not committed, or is over`,
     );
     if (open === undefined || open.attempt !== attempt) return;
-    open.begunAgain = open.begun || open.openedIn !== this.#disturbances;
+    open.begunAgain = open.begun || open.openedIn !== this.#claims;
     open.begun = true;
+    open.begunIn = this.#claims;
   }
 
   #outcome({ node, request, call, attempt, outcome }: TraceEntry & { type: "outcome" }): void {

@@ -132,6 +132,9 @@ export function planOf(seed: number, scaleMs: number): Plan {
     const id = `c${random.chance(0.2) ? random.int(place + 1) : place}`;
     return { at, id, kind, request, seed: random.int(2 ** 31) };
   });
+  // Some are sent again as they are: they must count once.
+  for (const command of commands.filter(() => random.chance(0.3)))
+    commands.push({ ...command, at: command.at + random.int(scaleMs) });
   // A few kinds at a time: what happens together in one run should differ from run to run.
   const kinds = faultKinds.filter(() => random.chance(0.35));
   const faults = Array.from(

@@ -116,24 +116,30 @@ async function run(system: SimulatedSystem, plan: Plan): Promise<{ played: Playe
 
 function checkedSystem(hubs: readonly AnyHub[], plan: Plan): CheckedSystem {
   const charts = new Map<string, CheckedSystem["charts"] extends ReadonlyMap<string, infer C> ? C : never>();
-  const spokes = new Map<string, { attempts: number; unlimited: boolean }>();
+  const spokes = new Map<string, { attempts: number; concurrency: number }>();
+  const states = new Map<string, { drains: boolean; deadline: string | undefined }>();
   const add = ({ name, definition }: AnyHub): void => {
     if (charts.has(name)) return;
     charts.set(name, definition.chart);
+    for (const [state, { logic }] of definition.states)
+      states.set(`${name}: ${state}`, { drains: logic.drain === true, deadline: logic.deadline?.raise });
     for (const callee of definition.callees.values()) {
       if (callee.kind === "hub") add(callee as unknown as AnyHub);
       else {
         const { retry, concurrency } = callee as unknown as Spoke;
-        spokes.set(callee.name, {
-          attempts: retry.attempts,
-          unlimited: concurrency === Number.POSITIVE_INFINITY,
-        });
+        spokes.set(callee.name, { attempts: retry.attempts, concurrency });
       }
     }
   };
   for (const hub of hubs) add(hub);
   // A store over a network takes its time for each batch, and batches may be small.
-  return { charts, spokes, graceMs: plan.remote ? 5_000 : 1_500, lagMs: plan.remote ? 100 : 0 };
+  return {
+    charts,
+    spokes,
+    states,
+    graceMs: plan.remote ? 5_000 : 1_500,
+    lagMs: plan.remote ? 100 : 0,
+  };
 }
 
 /** Makes a failing plan smaller for as long as it fails in the same way. */

@@ -37,6 +37,8 @@ export type Seen =
   | { readonly type: "submitted"; readonly key: string; readonly hub: string }
   | { readonly type: "accepted"; readonly key: string; readonly known: boolean }
   | { readonly type: "refused"; readonly key: string; readonly code: string; readonly retryable: boolean }
+  /** A client has waited for the answer for long, and asks anew. */
+  | { readonly type: "gave-up"; readonly key: string; readonly node: number }
   | { readonly type: "told"; readonly key: string; readonly answer: Answer }
   | {
       readonly type: "commanded";

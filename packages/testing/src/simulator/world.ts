@@ -383,6 +383,7 @@ export class World {
               this.#told.set(key, answer);
               this.see({ type: "told", key, answer });
             });
+            if (!this.#told.has(key)) this.see({ type: "gave-up", key, node: node.number });
           }
           continue;
         } catch (error) {

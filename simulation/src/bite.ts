@@ -1,0 +1,130 @@
+import { execFile } from "node:child_process";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { defects, type Defect } from "./defects.ts";
+
+/** What became of a defect. */
+export interface Bite {
+  readonly defect: Defect;
+  /** How many seeds it took; undefined: it was not found. */
+  readonly seeds: number | undefined;
+  readonly invariants: readonly string[];
+}
+
+/** What `npm run simulate -- --json` prints. */
+interface Printed {
+  readonly failures: readonly { readonly seed: number; readonly invariants: readonly string[] }[];
+}
+
+const root = join(import.meta.dirname, "../..");
+const copied = ["packages", "examples/flow-crud", "simulation", "package.json"];
+
+/** The source with the defect in it. @throws Error when the defect no longer applies. */
+export function broken({ name, file, from, to }: Defect): string {
+  const source = readFileSync(join(root, file), "utf8");
+  const places = source.split(from).length - 1;
+  if (places !== 1)
+    throw new Error(`the defect "${name}" no longer applies: its text occurs ${places} times in ${file}`);
+  return source.replace(from, () => to);
+}
+
+/** Copies of the sources, in which defects are made and simulated; `remove` deletes them. */
+export class Kennel {
+  readonly #folder = mkdtempSync(join(tmpdir(), "wheelwork-bite-"));
+  #copies = 0;
+
+  /** Simulates with one defect, or with none, until it is found, or so many seeds have passed. */
+  async simulate(defect: Defect | undefined, seeds: number): Promise<Omit<Bite, "defect">> {
+    const copy = this.#copy();
+    if (defect !== undefined) writeFileSync(join(copy, defect.file), broken(defect));
+    const options = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+    const program = join(copy, "simulation/src/main.ts");
+    const printed = await new Promise<Printed>((resolve) => {
+      const args = [...options, program, "--seeds", String(seeds), "--json", "--no-shrink"];
+      execFile(process.execPath, args, { timeout: 120_000, maxBuffer: 2 ** 28 }, (error, stdout) => {
+        try {
+          resolve(JSON.parse(stdout) as Printed);
+        } catch {
+          // One that does not even end, or dies, is as easily noticed.
+          const how = error?.killed === true ? "hangs" : "dies";
+          resolve({ failures: [{ seed: 1, invariants: [how] }] });
+        }
+      });
+    });
+    rmSync(copy, { recursive: true, force: true });
+    const first = printed.failures[0];
+    return { seeds: first?.seed, invariants: [...new Set(first?.invariants)].toSorted() };
+  }
+
+  remove(): void {
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  #copy(): string {
+    const copy = join(this.#folder, String(++this.#copies));
+    const skipped = /(^|\/)(node_modules|dist|test)$/;
+    for (const part of copied)
+      cpSync(join(root, part), join(copy, part), { recursive: true, filter: (path) => !skipped.test(path) });
+    link(join(root, "node_modules"), join(copy, "node_modules"), copy);
+    return copy;
+  }
+}
+
+/** The packages that are installed, and those of the workspace as they are in the copy. */
+function link(installed: string, target: string, copy: string): void {
+  mkdirSync(join(target, "@wheelwork"), { recursive: true });
+  for (const name of readdirSync(installed))
+    if (name !== "@wheelwork" && name !== "wheelwork" && name !== ".bin")
+      symlinkSync(join(installed, name), join(target, name));
+  symlinkSync(join(copy, "packages/wheelwork"), join(target, "wheelwork"));
+  symlinkSync(join(copy, "examples/flow-crud"), join(target, "@wheelwork/example-flow-crud"));
+  for (const name of ["core", "engine", "testing", "diagram", "northbound"])
+    symlinkSync(join(copy, "packages", name), join(target, "@wheelwork", name));
+}
+
+/** Simulates each defect, two at a time. */
+export async function biteAll(
+  list: readonly Defect[],
+  seeds: number,
+  seen: (bite: Bite) => void,
+): Promise<readonly Bite[]> {
+  const kennel = new Kennel();
+  const bites: Bite[] = [];
+  const queue = [...list];
+  const work = async (): Promise<void> => {
+    for (let defect = queue.shift(); defect !== undefined; defect = queue.shift()) {
+      const bite = { defect, ...(await kennel.simulate(defect, seeds)) };
+      bites.push(bite);
+      seen(bite);
+    }
+  };
+  try {
+    await Promise.all([work(), work()]);
+  } finally {
+    kennel.remove();
+  }
+  return list.flatMap((defect) => bites.filter((bite) => bite.defect === defect));
+}
+
+/** The defects whose names have this text in them; all without one. */
+export const defectsNamed = (part = ""): readonly Defect[] =>
+  defects.filter(({ name }) => name.includes(part));
+
+/** The table for the docs. */
+export function tableOf(bites: readonly Bite[]): string {
+  const rows = bites.map(
+    ({ defect, seeds, invariants }) =>
+      `| ${defect.name} | ${seeds ?? "not found"} | ${invariants.join(", ")} |`,
+  );
+  return ["| defect | seeds | found by |", "| --- | ---: | --- |", ...rows].join("\n");
+}
