@@ -128,7 +128,7 @@ export const defects: readonly Defect[] = [
   {
     name: "leave calls open when their state is left",
     file: run,
-    from: '    case "entered":\n      run.calls.clear();',
+    from: '    case "entered":\n      clearCalls(run);',
     to: '    case "entered":',
   },
   {

@@ -12,6 +12,7 @@ export { storeConformance, type OpenedStore, type TestRunner } from "./store-con
 export { checkTrace, type Checked, type CheckedSystem, type Violation } from "./simulator/checker.ts";
 export {
   faultKinds,
+  planOf,
   type FaultKind,
   type Plan,
   type PlannedCommand,
@@ -22,9 +23,10 @@ export {
 export {
   describeFailure,
   simulate,
+  simulatePlan,
   type SimulationFailure,
   type SimulationOptions,
   type SimulationReport,
 } from "./simulator/simulate.ts";
 export { lineOf, type Seen, type TraceEntry } from "./simulator/trace.ts";
-export type { EndedRequest, OpenedSystem, Outside, SimulatedSystem } from "./simulator/world.ts";
+export type { EndedRequest, OpenedSystem, Outside, Played, SimulatedSystem } from "./simulator/world.ts";

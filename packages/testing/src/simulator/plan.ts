@@ -82,6 +82,8 @@ export interface Plan {
   readonly forMs: number;
   /** The store reads and commits as over a network. */
   readonly remote: boolean;
+  /** It is played again without its faults, which cost no time: the answers must be the same (I10). */
+  readonly compares: boolean;
   readonly limits: {
     readonly checkpointEvents: number;
     readonly horizonMs: number;
@@ -110,6 +112,14 @@ const operations: Partial<Record<FaultKind, number>> = {
   "crash-in-recovery": 60,
   "read-fails": 60,
 };
+
+/** Faults that cost no time, and lose nothing that does not come again at once. */
+const timeless: readonly FaultKind[] = [
+  "crash-before-commit",
+  "crash-after-commit",
+  "crash-before-effect",
+  "kill",
+];
 
 /**
  * Draws a plan.
@@ -150,7 +160,7 @@ export function planOf(seed: number, scaleMs: number): Plan {
       };
     },
   );
-  return {
+  const plan: Plan = {
     seed,
     requests,
     commands,
@@ -172,12 +182,23 @@ export function planOf(seed: number, scaleMs: number): Plan {
     downMs: Math.ceil(scaleMs * random.pick([0, 0, 0.1, 3])),
     forMs,
     remote: random.chance(0.3),
+    compares: false,
     limits: {
       checkpointEvents: random.pick([1, 5, 40, 50_000]),
       horizonMs: Math.ceil(random.pick([1, scaleMs / 5, 60_000])),
       batchInputs: random.pick([1, 3, 5_000]),
     },
   };
+  return seed % 8 === 0 ? withoutLosses(plan, random) : plan;
+}
+
+/** What is left of a plan in which nothing costs time. */
+function withoutLosses(plan: Plan, random: SeededRandom): Plan {
+  const faults = plan.faults.map((fault) => ({ ...fault, kind: random.pick(timeless) }));
+  // Requests may compete for what there is outside: which one gets it, time decides.
+  const requests = plan.requests.slice(0, 1);
+  const local = { requests, commands: [], rates: calm, latencyMs: 0, downMs: 0, remote: false };
+  return { ...plan, ...local, faults, compares: true };
 }
 
 /** Smaller plans, the smallest first: one of them may fail as well. */

@@ -68,7 +68,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     if (performance.now() - began > withinMs) break;
     const system = systemOf(systems, seed);
     const plan = planOf(seed, system.scaleMs);
-    const { played, checked } = await run(system, plan);
+    const { played, checked } = await simulatePlan(system, plan);
     total.seeds++;
     total.simulatedMs += played.simulatedMs;
     for (const entry of played.trace) {
@@ -109,9 +109,35 @@ function systemOf(systems: readonly SimulatedSystem[], seed: number): SimulatedS
   return system;
 }
 
-async function run(system: SimulatedSystem, plan: Plan): Promise<{ played: Played; checked: Checked }> {
+/** Plays one plan, and checks what was seen. */
+export async function simulatePlan(
+  system: SimulatedSystem,
+  plan: Plan,
+): Promise<{ readonly played: Played; readonly checked: Checked }> {
   const played = await play(system, plan);
-  return { played, checked: checkTrace(played.trace, checkedSystem(played.hubs, plan)) };
+  const checked = checkTrace(played.trace, checkedSystem(played.hubs, plan));
+  if (!plan.compares) return { played, checked };
+  const calm = outlines((await play(system, { ...plan, faults: [] })).trace);
+  const violations = [...checked.violations];
+  for (const [key, outline] of outlines(played.trace)) {
+    if (outline === calm.get(key)) continue;
+    const message = `${key} has another answer or way than without faults: ${outline}; ${calm.get(key)}`;
+    violations.push({ invariant: "I10", message, place: played.trace.length - 1 });
+  }
+  const exercised = new Map(checked.exercised);
+  count(exercised, "I10", calm.size);
+  return { played, checked: { ...checked, violations, exercised } };
+}
+
+/** Of each request, the states that it went through, and its answer. */
+function outlines(trace: readonly TraceEntry[]): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const entry of trace) {
+    if (entry.type !== "view") continue;
+    const states = entry.history.flatMap((event) => (event.type === "entered" ? [event.state] : []));
+    found.set(entry.key, `${states.join(" ")} ${JSON.stringify(entry.answer)}`);
+  }
+  return found;
 }
 
 function checkedSystem(hubs: readonly AnyHub[], plan: Plan): CheckedSystem {
@@ -154,14 +180,14 @@ async function shrink(
     better = false;
     for (const candidate of smaller(plan)) {
       if (++tries > 400) break;
-      const { checked } = await run(system, candidate);
+      const { checked } = await simulatePlan(system, candidate);
       if (!checked.violations.some(({ invariant }) => kinds.has(invariant))) continue;
       plan = candidate;
       better = true;
       break;
     }
   }
-  const { played, checked } = await run(system, plan);
+  const { played, checked } = await simulatePlan(system, plan);
   return { plan, violations: checked.violations, trace: played.trace };
 }
 

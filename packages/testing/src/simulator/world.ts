@@ -411,7 +411,7 @@ export class World {
     const given = node.death.then(() => {
       throw new Error("the process has died");
     });
-    await Promise.race([answered, given, this.#wait(this.#scaleMs * 2)]);
+    await Promise.race([answered, given, this.#wait(this.#scaleMs * 2 + 6_000)]);
     // Whoever waits no longer asks again.
     answered.catch(() => {});
     given.catch(() => {});

@@ -1,0 +1,51 @@
+import { describeFailure, faultKinds, simulate } from "@wheelwork/testing";
+import { expect, test } from "vitest";
+import { systems } from "../src/systems.ts";
+
+const seeds = Number(process.env["WHEELWORK_SEEDS"] ?? 2000);
+const from = Number(process.env["WHEELWORK_SEED"] ?? 1);
+
+test(
+  "no fault breaks the promise, and the simulation reaches all that it should",
+  { timeout: 600_000 },
+  async () => {
+    const report = await simulate({ systems, seeds, from });
+    const told = report.failures.map(
+      (failure) => `${describeFailure(failure)}\nnpm run simulate -- --seed ${failure.seed} repeats it`,
+    );
+    expect(told.join("\n")).toBe("");
+    const hours = report.simulatedMs / 3_600_000;
+    console.log(
+      `${report.seeds} seeds, ${hours.toFixed(0)} simulated hours, ${report.requests} requests, ${report.attempts} attempts`,
+    );
+    // A simulator that has fallen silent shows here.
+    if (report.seeds < 2000) return;
+    expect(hours).toBeGreaterThan(300);
+    for (const kind of faultKinds) expect(report.faults.get(kind), kind).toBeGreaterThan(50);
+    for (const invariant of [
+      "I3",
+      "I4",
+      "I5",
+      "I6",
+      "I7",
+      "I8",
+      "I9",
+      "I10",
+      "I11",
+      "I12",
+      "I14",
+      "I16",
+      "I17",
+      "I21",
+    ])
+      expect(report.exercised.get(invariant), invariant).toBeGreaterThan(100);
+    for (const kind of ["result", "error", "timeout"])
+      expect(report.answers.get(kind), kind).toBeGreaterThan(20);
+    for (const reason of ["late", "stale", "ended"])
+      expect(report.ignored.get(reason), reason).toBeGreaterThan(20);
+    const untaken = [...report.declared].filter(
+      (edge) => edge.startsWith("flow-create: ") && !report.edges.has(edge),
+    );
+    expect(untaken).toEqual([]);
+  },
+);
