@@ -10,9 +10,13 @@ export interface Clock {
   wallMs(): number;
   /** Monotonic time in milliseconds, from any origin. */
   monotonicMs(): number;
-  /** Runs `task` after at least `delayMs`; the result cancels it. */
+  /**
+   * Runs `task` after at least `delayMs`, which is 2^31 - 1 at most: a fraction of a millisecond early it may be, since
+   * timers of operating systems count in whole ones. What is due at the same time runs in the order in which it was
+   * planned. The result cancels it.
+   */
   after(delayMs: number, task: () => void): () => void;
-  /** Runs `task` soon, after what is ready now. */
+  /** Runs `task` soon, after what is ready now, promises included, and before time passes. */
   soon(task: () => void): void;
 }
 

@@ -1,3 +1,4 @@
+export { clockConformance, type OpenedClock } from "./clock-conformance.ts";
 export { SimulatedClock, SimulatedProcess } from "./clock.ts";
 export { FaultyStore, type Fault, type FaultPlan } from "./faulty-store.ts";
 export type { Coverage, Exploration, Finding, FindingKind } from "./kit/exploration.ts";

@@ -1,0 +1,122 @@
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import type { Clock } from "@wheelwork/engine";
+import type { TestRunner } from "./store-conformance.ts";
+
+/** A clock under test. */
+export interface OpenedClock {
+  readonly clock: Clock;
+  /** Lets so much of the clock's time pass, in milliseconds, with all that becomes due in it. */
+  readonly pass: (ms: number) => Promise<void>;
+}
+
+/** Longest delay that a clock must hold, in milliseconds. */
+const longestMs = 2 ** 31 - 1;
+
+/** What every clock must do, whether its time is real or simulated: one suite for all of them. */
+export function clockConformance(runner: TestRunner, name: string, open: () => OpenedClock): void {
+  const { describe } = runner;
+  const test = (title: string, body: (opened: OpenedClock) => Promise<void>): void =>
+    runner.test(title, () => body(open()));
+
+  describe(`clock conformance: ${name}`, () => {
+    test("tells the time in milliseconds, and the monotonic one never goes back", async ({ clock, pass }) => {
+      ok(clock.wallMs() > Date.UTC(2020, 0, 1) && clock.wallMs() < Date.UTC(3000, 0, 1));
+      const began = clock.monotonicMs();
+      let last = began;
+      for (let step = 0; step < 5; step++) {
+        await pass(5);
+        const now = clock.monotonicMs();
+        ok(now >= last, `${now} follows ${last}`);
+        last = now;
+      }
+      // Timers count in whole milliseconds, so that each step may be a fraction of one short.
+      ok(last - began > 20, `${last - began} ms have passed, of 25`);
+    });
+
+    test("runs what is planned once, and less than a millisecond early at most", async ({ clock, pass }) => {
+      const began = clock.monotonicMs();
+      const after: number[] = [];
+      for (const delay of [0, 1, 7, 30]) clock.after(delay, () => after.push(clock.monotonicMs() - began));
+      deepStrictEqual(after, [], "not at once");
+      await pass(60);
+      strictEqual(after.length, 4);
+      for (const [place, delay] of [0, 1, 7, 30].entries())
+        ok((after[place] ?? 0) > delay - 1, `${after[place]} ms after, of ${delay}`);
+    });
+
+    test("runs what is planned in the order of the times, equal ones as they were planned", async ({
+      clock,
+      pass,
+    }) => {
+      const ran: string[] = [];
+      const plan = (delay: number, what: string): void => void clock.after(delay, () => ran.push(what));
+      plan(20, "third");
+      plan(5, "first");
+      plan(20, "fourth");
+      plan(10, "second");
+      plan(20, "fifth");
+      await pass(60);
+      deepStrictEqual(ran, ["first", "second", "third", "fourth", "fifth"]);
+    });
+
+    test("counts a delay from the time when it is planned", async ({ clock, pass }) => {
+      const began = clock.monotonicMs();
+      const second = { at: 0 };
+      clock.after(10, () => void clock.after(10, () => (second.at = clock.monotonicMs() - began)));
+      await pass(60);
+      ok(second.at > 18, `${second.at} ms after, of 20`);
+    });
+
+    test("does not run what is cancelled, be it by what is due at the same time", async ({ clock, pass }) => {
+      const ran: string[] = [];
+      const cancels: (() => void)[] = [];
+      clock.after(5, () => {
+        ran.push("first");
+        for (const cancel of cancels) cancel();
+      });
+      for (const delay of [5, 10]) cancels.push(clock.after(delay, () => ran.push(`cancelled ${delay}`)));
+      clock.after(5, () => ran.push("last"));
+      await pass(40);
+      deepStrictEqual(ran, ["first", "last"]);
+      for (const cancel of cancels) cancel();
+      await pass(10);
+      deepStrictEqual(ran, ["first", "last"]);
+    });
+
+    test("lets what has run be cancelled in vain, and harms nothing else", async ({ clock, pass }) => {
+      const ran: string[] = [];
+      const cancel = clock.after(1, () => ran.push("one"));
+      await pass(20);
+      clock.after(1, () => ran.push("other"));
+      cancel();
+      await pass(20);
+      deepStrictEqual(ran, ["one", "other"]);
+    });
+
+    test("runs soon what should be: after promises that are ready, before time passes, in order", async ({
+      clock,
+      pass,
+    }) => {
+      const ran: string[] = [];
+      clock.after(50, () => ran.push("timer"));
+      clock.soon(() => {
+        ran.push("first");
+        clock.soon(() => ran.push("third"));
+      });
+      clock.soon(() => ran.push("second"));
+      const ready = Promise.resolve().then(() => ran.push("promise"));
+      deepStrictEqual(ran, [], "not at once");
+      await ready;
+      await pass(100);
+      deepStrictEqual(ran, ["promise", "first", "second", "third", "timer"]);
+    });
+
+    test(`holds delays up to ${longestMs} ms`, async ({ clock, pass }) => {
+      let ran = 0;
+      const cancels = [longestMs - 1, longestMs].map((delay) => clock.after(delay, () => ran++));
+      await pass(20);
+      strictEqual(ran, 0);
+      for (const cancel of cancels) cancel();
+    });
+  });
+}
