@@ -44,7 +44,7 @@ test("the example of the README compiles, and prints what the README says", () =
   expect(run(), "the same keys get the same answers after a restart").toBe(printed);
 });
 
-test.each(["docs/testing.md"])(
+test.each(["docs/testing.md", "docs/simulation.md"])(
   "the code of %s compiles, its tests pass, and it prints what the page shows",
   (file) => {
     const page = readFileSync(join(root, file), "utf8");
