@@ -116,6 +116,7 @@ export class World {
   #defective = false;
   #calm = false;
   #nodes = 0;
+  #failedStarts = 0;
   #delays = 0;
   #node: Node | undefined = undefined;
   readonly #frozen = new Set<Node>();
@@ -299,8 +300,9 @@ export class World {
   #restart(dead: Node): void {
     if (this.#node !== dead) return;
     const down = drawFor(this.plan.seed, "down", dead.number).int(this.plan.downMs + 1);
-    // One that could not even start waits a little, or it would try again for ever without time passing.
-    const pause = dead.ready ? 0 : 10;
+    // One that could not even start waits, longer each time, or it would try again for ever without time passing.
+    this.#failedStarts = dead.ready ? 0 : this.#failedStarts + 1;
+    const pause = dead.ready ? 0 : Math.min(5 * 2 ** this.#failedStarts, this.#scaleMs);
     this.clock.after(pause + (this.#calm ? 0 : down), () => {
       if (this.#node === dead) this.#boot();
     });
