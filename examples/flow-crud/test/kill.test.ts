@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
+import { DatabaseSync } from "node:sqlite";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
@@ -53,7 +54,20 @@ class System {
     this.url = `http://127.0.0.1:${port}`;
   }
 
-  async start(): Promise<void> {
+  async start(): Promise<number> {
+    const began = performance.now();
+    this.launch();
+    const child = this.#child as ChildProcess;
+    await until("the system", 20_000, async () => {
+      if (child.exitCode !== null)
+        throw new Error(`seed ${seed}: the system ended by itself:\n${this.#output}`);
+      return (await fetch(`${this.url}/ready`).catch(() => undefined))?.status === 200;
+    });
+    return performance.now() - began;
+  }
+
+  /** Starts it, without waiting until it is ready. */
+  launch(): void {
     const conditions = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
     const child = spawn(process.execPath, [
       ...conditions,
@@ -66,11 +80,6 @@ class System {
     this.#child = child;
     for (const stream of [child.stdout, child.stderr])
       stream?.on("data", (text) => (this.#output += String(text)));
-    await until("the system", 20_000, async () => {
-      if (child.exitCode !== null)
-        throw new Error(`seed ${seed}: the system ended by itself:\n${this.#output}`);
-      return (await fetch(`${this.url}/ready`).catch(() => undefined))?.status === 200;
-    });
   }
 
   async kill(signal: NodeJS.Signals): Promise<number | null> {
@@ -121,6 +130,15 @@ async function insist(url: string, told: Told): Promise<void> {
   }
 }
 
+/** Cancels one of the requests that run, as an operator does. */
+async function cancelOne(url: string, random: () => number): Promise<void> {
+  if (random() > 0.2) return;
+  const running = await fetch(`${url}/requests?status=running&limit=20`);
+  const { requests } = (await running.json()) as { requests: { requestId: string }[] };
+  const one = requests[Math.floor(random() * requests.length)];
+  if (one !== undefined) await fetch(`${url}/requests/${one.requestId}/cancel`, { method: "POST" });
+}
+
 test(
   `kill -9 at ${kills} random moments under load: one answer each, and the switches agree`,
   { timeout: 60_000 + kills * 5_000 },
@@ -141,7 +159,8 @@ test(
         const number = requests.length;
         const draw = random();
         const error = draw < 0.7 ? null : draw < 0.8 ? 0 : draw < 0.9 ? 1 : 2;
-        const length = 1 + Math.floor(random() * 20);
+        // Mostly short ones, and some that take longer than the time between two kills.
+        const length = 1 + Math.floor(random() * (random() < 0.05 ? 400 : 20));
         const flowid = `flow-${number}`;
         const body = JSON.stringify({ flowid, length, error });
         const told: Told = {
@@ -157,14 +176,30 @@ test(
         await insist(system.url, told);
       }
     };
+    const operator = async (): Promise<void> => {
+      while (load.on) {
+        await sleep(100);
+        await cancelOne(system.url, random).catch(() => {
+          // The process was killed under it; an operator looks again.
+        });
+      }
+    };
     const clients = Array.from({ length: 12 }, client);
+    const operating = operator();
+    const readyMs: number[] = [];
     for (let kill = 0; kill < kills; kill++) {
       await sleep(50 + random() * 700);
       await system.kill("SIGKILL");
-      await system.start();
+      // Some die again while they start.
+      if (random() < 0.3) {
+        system.launch();
+        await sleep(random() * 600);
+        await system.kill("SIGKILL");
+      }
+      readyMs.push(await system.start());
     }
     load.on = false;
-    await Promise.all(clients);
+    await Promise.all([...clients, operating]);
 
     const wrong: string[] = [];
     for (const told of requests) {
@@ -191,6 +226,37 @@ test(
         wrong.push(`${flowid}: ${held.rules.length} rules instead of ${expected}`);
     }
     expect(wrong, `seed ${seed}: the switches disagree`).toEqual([]);
+    for (const { requestId } of requests) {
+      const { events } = (await (await fetch(`${system.url}/requests/${requestId}/history`)).json()) as {
+        events: { type: string; at: number; answer?: object }[];
+      };
+      const answers = events.filter(({ answer }) => answer !== undefined).length;
+      const linear = events.every(({ at }, place) => place === 0 || (events[place - 1]?.at ?? 0) <= at);
+      if (events[0]?.type !== "started" || events.at(-1)?.type !== "ended" || answers !== 1 || !linear)
+        wrong.push(`${requestId}: ${events.map(({ type }) => type).join(" ")}`);
+    }
+    expect(wrong, `seed ${seed}: histories with gaps`).toEqual([]);
     expect(await system.kill("SIGTERM"), "SIGTERM drains and exits with 0").toBe(0);
+
+    const up = new Set(requests.filter(({ status }) => status === 200).map(({ requestId }) => requestId));
+    for (const name of ["wheelwork.db", "resources.db", "floodlight.db"]) {
+      const db = new DatabaseSync(join(data, name), { readOnly: true });
+      expect(db.prepare("PRAGMA integrity_check").get(), name).toEqual({ integrity_check: "ok" });
+      if (name === "resources.db") {
+        const held = db
+          .prepare("SELECT request FROM allocation")
+          .all()
+          .map(({ request }) => String(request));
+        expect(new Set(held), `seed ${seed}: resources`).toEqual(up);
+      }
+      db.close();
+    }
+    const [median = 0, last = 0] = [
+      readyMs.toSorted((a, b) => a - b)[readyMs.length >> 1],
+      Math.max(...readyMs),
+    ];
+    console.log(
+      `${kills} kills, ${requests.length} requests, ${up.size} flows up; ready again after ${median.toFixed(0)} ms (median), ${last.toFixed(0)} ms (longest)`,
+    );
   },
 );
