@@ -130,6 +130,16 @@ async function insist(url: string, told: Told): Promise<void> {
   }
 }
 
+/** What a file of the stopped system holds. */
+function rowsOf(path: string, sql: string): Record<string, unknown>[] {
+  const db = new DatabaseSync(path, { readOnly: true });
+  try {
+    return db.prepare(sql).all();
+  } finally {
+    db.close();
+  }
+}
+
 /** Cancels one of the requests that run, as an operator does. */
 async function cancelOne(url: string, random: () => number): Promise<void> {
   if (random() > 0.2) return;
@@ -239,18 +249,10 @@ test(
     expect(await system.kill("SIGTERM"), "SIGTERM drains and exits with 0").toBe(0);
 
     const up = new Set(requests.filter(({ status }) => status === 200).map(({ requestId }) => requestId));
-    for (const name of ["wheelwork.db", "resources.db", "floodlight.db"]) {
-      const db = new DatabaseSync(join(data, name), { readOnly: true });
-      expect(db.prepare("PRAGMA integrity_check").get(), name).toEqual({ integrity_check: "ok" });
-      if (name === "resources.db") {
-        const held = db
-          .prepare("SELECT request FROM allocation")
-          .all()
-          .map(({ request }) => String(request));
-        expect(new Set(held), `seed ${seed}: resources`).toEqual(up);
-      }
-      db.close();
-    }
+    for (const name of ["wheelwork.db", "resources.db", "floodlight.db"])
+      expect(rowsOf(join(data, name), "PRAGMA integrity_check"), name).toEqual([{ integrity_check: "ok" }]);
+    const held = rowsOf(join(data, "resources.db"), "SELECT request FROM allocation");
+    expect(new Set(held.map(({ request }) => request)), `seed ${seed}: resources`).toEqual(up);
     const [median = 0, last = 0] = [
       readyMs.toSorted((a, b) => a - b)[readyMs.length >> 1],
       Math.max(...readyMs),
