@@ -6,7 +6,14 @@ export class LocalBus implements Bus {
 
   publish(topic: string, message: Message): void {
     queueMicrotask(() => {
-      for (const receive of this.#receivers.get(topic) ?? []) receive(message);
+      for (const receive of this.#receivers.get(topic) ?? []) {
+        try {
+          receive(message);
+        } catch (error) {
+          // The other subscribers get it all the same, and the process goes on.
+          process.emitWarning(`a subscriber of ${topic} threw: ${String(error)}`, "WheelworkWarning");
+        }
+      }
     });
   }
 

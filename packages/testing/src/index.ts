@@ -1,3 +1,4 @@
+export { busConformance, type OpenedBus } from "./bus-conformance.ts";
 export { clockConformance, type OpenedClock } from "./clock-conformance.ts";
 export { SimulatedClock, SimulatedProcess } from "./clock.ts";
 export { FaultyStore, type Fault, type FaultPlan } from "./faulty-store.ts";
