@@ -2,28 +2,33 @@ import { describeFailure, faultKinds, simulate, type SimulationReport } from "@w
 import { parseArgs } from "node:util";
 import { systems } from "./systems.ts";
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: "string", default: "2000" },
-    from: { type: "string", default: "1" },
-    seed: { type: "string" },
-    minutes: { type: "string" },
-    failures: { type: "string", default: "1" },
-    json: { type: "boolean", default: false },
-    "no-shrink": { type: "boolean", default: false },
-  },
-});
+const usage = `Simulates whole systems under faults, and looks for what must never be.
+
+  npm run simulate -- [options]
+
+  --seeds N      how many simulations                          (2000)
+  --from S       the seed of the first one                     (1)
+  --seed S       only this one: repeats a failure
+  --minutes M    ends earlier, after so much time
+  --failures N   ends after so many failures                   (1)
+  --no-shrink    shows failures as they are
+  --json         prints seeds and failures as JSON
+`;
+
+const options = readOptions();
+const seed = number("seed");
+const withinMinutes = number("minutes");
 
 const report = await simulate({
   systems,
-  from: Number(values.seed ?? values.from),
-  seeds: values.seed === undefined ? Number(values.seeds) : 1,
-  failures: Number(values.failures),
-  shrinks: !values["no-shrink"],
-  ...(values.minutes === undefined ? {} : { withinMs: Number(values.minutes) * 60_000 }),
+  from: seed ?? number("from") ?? 1,
+  seeds: seed === undefined ? (number("seeds") ?? 2000) : 1,
+  failures: number("failures") ?? 1,
+  shrinks: !options["no-shrink"],
+  ...(withinMinutes === undefined ? {} : { withinMs: withinMinutes * 60_000 }),
 });
 
-if (values.json)
+if (options.json)
   console.log(
     JSON.stringify({
       seeds: report.seeds,
@@ -55,6 +60,8 @@ function print(report: SimulationReport): void {
   list("faults", report.faults);
   list("answers", report.answers);
   list("inputs that changed nothing", report.ignored);
+  list("stores", report.stores);
+  list("what the engine told", report.signals);
   list("invariants held", report.exercised);
   const never = faultKinds.filter((kind) => !report.faults.has(kind));
   if (never.length > 0) console.log(`faults that never happened: ${never.join(", ")}`);
@@ -62,4 +69,27 @@ function print(report: SimulationReport): void {
   const untaken = flow.filter((edge) => !report.edges.has(edge));
   console.log(`edges of flow-create taken: ${flow.length - untaken.length} of ${flow.length}`);
   for (const edge of untaken) console.log(`never taken: ${edge}`);
+}
+
+function readOptions() {
+  const text = { type: "string" } as const;
+  const flag = { type: "boolean", default: false } as const;
+  const known = { seeds: text, from: text, seed: text, minutes: text, failures: text, json: flag };
+  try {
+    return parseArgs({ options: { ...known, "no-shrink": flag } }).values;
+  } catch (error) {
+    return refuse((error as Error).message);
+  }
+}
+
+/** The whole number of an option, from 1; undefined: it was not given. */
+function number(name: "seeds" | "from" | "seed" | "minutes" | "failures"): number | undefined {
+  const text = options[name];
+  if (text === undefined || /^[1-9]\d{0,8}$/.test(text)) return text === undefined ? undefined : Number(text);
+  return refuse(`--${name} must be a whole number from 1, and is ${text}`);
+}
+
+function refuse(message: string): never {
+  process.stderr.write(`${message}\n\n${usage}`);
+  process.exit(2);
 }

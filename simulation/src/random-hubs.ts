@@ -1,6 +1,12 @@
 import { end, hub, spoke, type AnyHub, type Spoke } from "@wheelwork/core";
 import { worker } from "@wheelwork/engine";
-import type { OpenedSystem, Outside, SeededRandom, SimulatedSystem } from "@wheelwork/testing";
+import {
+  seededRandom,
+  type OpenedSystem,
+  type Outside,
+  type SeededRandom,
+  type SimulatedSystem,
+} from "@wheelwork/testing";
 import { z } from "zod";
 
 const anything = z.looseObject({});
@@ -14,6 +20,8 @@ interface HubData {
   readonly seen: number;
   readonly rounds: number;
   readonly open: number;
+  /** The version that has last made it, where hubs migrate. */
+  readonly since?: number;
 }
 
 type Behaviour = (s: Record<string, (...args: unknown[]) => unknown>) => unknown;
@@ -35,16 +43,21 @@ function openRandom(outside: Outside, factor: number): OpenedSystem {
   });
   const narrow = spoke("narrow", { input: anything, output: anything, timeoutMs: ms(40), concurrency: 2 });
   const spokes = { work, narrow } as unknown as Spokes;
-  const inner = randomHub(outside, "inner", spokes, [], ms);
-  const hubs = [
-    inner,
-    randomHub(outside, "one", spokes, [inner], ms),
-    randomHub(outside, "two", spokes, [inner], ms),
-  ];
+  const seed = random.int(2 ** 31);
+  const made = (version: number): readonly AnyHub[] => {
+    // The same charts in each version.
+    const draw = seededRandom(seed);
+    const make = (name: string, children: readonly AnyHub[]): AnyHub =>
+      randomHub({ ...outside, random: draw }, { name, version }, spokes, children, ms);
+    const inner = make("inner", []);
+    return [inner, make("one", [inner]), make("two", [inner])];
+  };
+  const hubs = made(1);
   const done = new Set<string>();
   const undone: string[] = [];
   return {
     hubs,
+    upgraded: made,
     workers: () => [
       worker(work, (_input, { idempotencyKey }) => {
         done.add(idempotencyKey);
@@ -64,11 +77,25 @@ function openRandom(outside: Outside, factor: number): OpenedSystem {
  */
 function randomHub(
   { random, defective }: Outside,
-  name: string,
+  { name, version }: { readonly name: string; readonly version: number },
   spokes: Spokes,
   children: readonly AnyHub[],
   ms: (given: number) => number,
 ): AnyHub {
+  const migrates = random.chance(0.5);
+  const since = migrates ? { since: version } : {};
+  const migrate = Object.fromEntries(
+    Array.from({ length: migrates ? version - 1 : 0 }, (_, place) => [
+      place + 1,
+      (run: { readonly state: string; readonly data: object }) => ({
+        ...run,
+        data: { ...run.data, since: place + 2 },
+      }),
+    ]),
+  );
+  const migrated = (data: HubData): void => {
+    if (migrates && data.since !== version) throw new Error(`version ${version} has data of ${data.since}`);
+  };
   const works = 1 + random.int(4);
   const cleanups = random.int(3);
   const chart: Record<string, string | Record<string, string>> = {};
@@ -104,9 +131,14 @@ function randomHub(
   }
   Object.assign(chart, { Done: end, Failed: end });
   Object.assign(behaviours, {
-    Done: ({ seen }: HubData) => ({ seen }),
-    Failed: (_data: HubData, s: { fail(code: string, message: string): unknown }) =>
-      s.fail("failed", "as it happens"),
+    Done: (data: HubData) => {
+      migrated(data);
+      return { seen: data.seen };
+    },
+    Failed: (data: HubData, s: { fail(code: string, message: string): unknown }) => {
+      migrated(data);
+      return s.fail("failed", "as it happens");
+    },
   });
   const cancels = Object.values(chart).some((row) => typeof row === "object" && "Cancel" in row);
   const declare = hub as unknown as (...args: unknown[]) => AnyHub;
@@ -119,7 +151,9 @@ function randomHub(
       deadlineMs: ms(100 + random.int(500)),
       signals: { go: z.number(), hold: z.number() },
       chart,
-      data: (): HubData => flaw({ seen: 0, rounds: 0, open: 0 }),
+      version,
+      migrate,
+      data: (): HubData => flaw({ seen: 0, rounds: 0, open: 0, ...since }),
       ...(cancels && random.chance(0.7) ? { cancel: "Cancel" } : {}),
     },
     behaviours,

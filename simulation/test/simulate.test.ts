@@ -36,9 +36,14 @@ test(
       "I14",
       "I16",
       "I17",
+      "I20",
       "I21",
     ])
       expect(report.exercised.get(invariant), invariant).toBeGreaterThan(100);
+    for (const store of ["memory", "network", "file"])
+      expect(report.stores.get(store), store).toBeGreaterThan(100);
+    for (const signal of ["purged", "migrated", "checkpoint", "incident", "store-lost"])
+      expect(report.signals.get(signal), signal).toBeGreaterThan(100);
     for (const kind of ["result", "error", "timeout"])
       expect(report.answers.get(kind), kind).toBeGreaterThan(20);
     for (const reason of ["late", "stale", "ended"])

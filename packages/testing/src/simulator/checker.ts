@@ -58,6 +58,7 @@ interface CallModel {
 interface RunModel {
   readonly key: string;
   readonly hub: string;
+  version: number;
   readonly events: RunEvent[];
   readonly calls: Map<number, CallModel>;
   readonly numbers: Set<number>;
@@ -107,6 +108,10 @@ class Checker {
   /** The process that was told to stop last: it hands out nothing more. */
   #stopping: number | undefined = undefined;
   readonly #owners = new Set<number>();
+  /** The versions of the hubs of each process. */
+  readonly #versions = new Map<number, { readonly [hub: string]: number }>();
+  /** What ended before, in engine time, may be unknown by now. */
+  #purgedBefore = Number.NEGATIVE_INFINITY;
   /** When the owner claimed: in simulated time, and in engine time as its commits tell. */
   #claimedAt = 0;
   #claimedNow = 0;
@@ -169,8 +174,17 @@ class Checker {
         if (entry.node === this.#owner) this.#disturbed();
         return;
       case "fault":
-        if (entry.kind === "stop" || entry.kind === "freeze") this.#disturbed();
-        if (entry.kind === "stop") this.#stopping = entry.node;
+        if (entry.kind === "freeze") this.#disturbed();
+        return;
+      case "stopping":
+        this.#disturbed();
+        this.#stopping = entry.node;
+        return;
+      case "started":
+        this.#versions.set(entry.node, entry.versions);
+        return;
+      case "purged":
+        this.#purgedBefore = Math.max(this.#purgedBefore, entry.endedBefore);
         return;
       case "committed":
         return this.#commit(entry);
@@ -191,7 +205,7 @@ class Checker {
       case "refused":
         this.#demand(
           "I5",
-          entry.retryable,
+          entry.retryable || (entry.code === "WW_NOT_FOUND" && this.#isPurged(entry.key)),
           () => `${entry.key} is refused with ${entry.code}, though it was sent as it should be`,
         );
         return;
@@ -227,10 +241,13 @@ class Checker {
         return;
       }
       case "listed": {
-        const roots = [...this.#runs.values()].filter(({ key }) => !key.includes("/")).map(({ key }) => key);
+        const roots = [...this.#runs.keys()].filter((key) => !key.includes("/"));
+        const listed = new Set(entry.keys);
         this.#demand(
           "I5",
-          isDeepStrictEqual(entry.keys.toSorted(), roots.toSorted()),
+          listed.size === entry.keys.length &&
+            entry.keys.every((key) => roots.includes(key)) &&
+            roots.every((key) => listed.has(key) || this.#isPurged(key)),
           () => `the list has ${entry.keys.join(", ")}, and not ${roots.join(", ")}`,
         );
         this.#demand(
@@ -245,6 +262,12 @@ class Checker {
         return;
       default:
     }
+  }
+
+  /** Whether it has ended so long ago that it may be unknown. */
+  #isPurged(key: string): boolean {
+    const run = this.#runs.get(key);
+    return run?.status === "ended" && (run.events.at(-1)?.at ?? 0) < this.#purgedBefore;
   }
 
   #disturbed(): void {
@@ -322,7 +345,7 @@ class Checker {
 
   #event(key: string, event: RunEvent, timeouts: Map<string, CallModel[]>): void {
     const run = this.#runs.get(key);
-    if (run === undefined) {
+    if (run === undefined || (event.type === "started" && this.#isPurged(key))) {
       this.#demand("I5", event.type === "started", () => `${key} does ${event.type} before it has started`);
       if (event.type === "started") this.#start(key, event);
       return;
@@ -333,6 +356,7 @@ class Checker {
     this.#demand("Time", last === undefined || last.at <= event.at, () => `${key}: time goes back`);
     run.events.push(plain(event));
     run.changedAt = this.#at;
+    this.#version(run, event);
     switch (event.type) {
       case "entered":
         return this.#enter(run, event);
@@ -433,6 +457,26 @@ class Checker {
     }
   }
 
+  /** A run moves on in the present version of its hub only. */
+  #version(run: RunModel, event: RunEvent): void {
+    const version = this.#versions.get(this.#owner)?.[run.hub];
+    if (version === undefined) return;
+    if (event.type === "migrated") {
+      this.#demand(
+        "I20",
+        event.version === version && version >= run.version,
+        () => `${run.key} goes from version ${run.version} to ${event.version}; its owner has ${version}`,
+      );
+      run.version = event.version;
+    } else if (event.type === "entered" || event.type === "settled" || event.type === "received") {
+      this.#demand(
+        "I20",
+        run.version === version,
+        () => `${run.key} of version ${run.version} is moved on by version ${version}`,
+      );
+    }
+  }
+
   /** A command that a parked run keeps, and takes when it goes on. */
   #park(run: RunModel, { kind, id }: { readonly kind: string; readonly id?: unknown }): void {
     if (typeof id !== "string") return;
@@ -456,6 +500,7 @@ class Checker {
     const run: RunModel = {
       key,
       hub: event.hub,
+      version: event.version,
       events: [plain(event)],
       calls: new Map(),
       numbers: new Set(),
@@ -472,6 +517,14 @@ class Checker {
       changedAt: this.#at,
     };
     this.#runs.set(key, run);
+    // One that was purged, and sent again, is another request.
+    this.#told.delete(key);
+    const version = this.#versions.get(this.#owner)?.[run.hub];
+    this.#demand(
+      "I20",
+      version === undefined || version === run.version,
+      () => `${key} starts with version ${run.version}, its owner has ${version}`,
+    );
     const { parent } = event;
     this.#demand(
       "I6",
@@ -781,7 +834,11 @@ class Checker {
     for (const run of this.#runs.values())
       this.#demand("I12", run.status === "ended", () => `${run.key} is still ${run.status} in ${run.state}`);
     for (const key of this.#accepted)
-      this.#demand("I5", this.#told.has(key), () => `${key} was accepted, and has no answer`);
+      this.#demand(
+        "I5",
+        this.#told.has(key) || this.#isPurged(key),
+        () => `${key} was accepted, and has no answer`,
+      );
   }
 }
 

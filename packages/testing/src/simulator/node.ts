@@ -8,7 +8,7 @@ import {
   type Worker,
 } from "@wheelwork/engine";
 import type { SimulatedProcess } from "../clock.ts";
-import type { MemoryStore } from "../memory-store.ts";
+import type { LocalStore } from "./disk.ts";
 import { drawFor } from "./plan.ts";
 import { SimulatedStore } from "./store.ts";
 import type { Seen } from "./trace.ts";
@@ -28,26 +28,28 @@ export class Node {
   /** Settles when it dies. */
   readonly death: Promise<void>;
   #die: () => void = () => {};
+  readonly #store: LocalStore;
 
-  constructor(world: World, number: number, durable: MemoryStore) {
+  constructor(world: World, number: number) {
     this.world = world;
     this.number = number;
     this.process = world.clock.process();
     this.death = new Promise((resolve) => (this.#die = resolve));
-    const { hubs } = world.opened;
+    this.#store = world.disk.open();
     const bus = world.network.end(
       () => this.acts(),
       (task) => this.process.soon(task),
     );
     this.engine = createEngine({
-      hubs,
+      hubs: world.hubs,
       workers: world.opened.workers().map((worker) => this.#observed(worker)),
-      store: new SimulatedStore(durable, this),
+      store: new SimulatedStore(this.#store, this),
       bus,
       clock: this.process,
       strict: true,
       random: drawFor(world.plan.seed, "jitter", number),
       limits: world.plan.limits,
+      ...(world.plan.retentionMs === undefined ? {} : { retentionMs: world.plan.retentionMs }),
       observe: (signal) => this.#observe(signal),
     });
   }
@@ -64,6 +66,7 @@ export class Node {
   kill(): void {
     if (!this.alive) return;
     this.process.kill();
+    this.world.disk.release(this.#store);
     this.see({ type: "died", node: this.number });
     this.#die();
   }

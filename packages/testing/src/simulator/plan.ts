@@ -11,6 +11,7 @@ export const faultKinds = [
   "read-fails",
   "kill",
   "stop",
+  "upgrade",
   "freeze",
   "take-over",
   "disk-full",
@@ -82,6 +83,10 @@ export interface Plan {
   readonly forMs: number;
   /** The store reads and commits as over a network. */
   readonly remote: boolean;
+  /** The store is a SQLite file in the same process, and no process takes over from a live one. */
+  readonly file: boolean;
+  /** How long answers and histories are kept, in milliseconds; undefined: for longer than the simulation lasts. */
+  readonly retentionMs: number | undefined;
   /** It is played again without its faults, which cost no time: the answers must be the same (I10). */
   readonly compares: boolean;
   readonly limits: {
@@ -119,6 +124,7 @@ const timeless: readonly FaultKind[] = [
   "crash-after-commit",
   "crash-before-effect",
   "kill",
+  "upgrade",
 ];
 
 /**
@@ -182,6 +188,8 @@ export function planOf(seed: number, scaleMs: number): Plan {
     downMs: Math.ceil(scaleMs * random.pick([0, 0, 0.1, 3])),
     forMs,
     remote: random.chance(0.3),
+    file: false,
+    retentionMs: random.chance(0.2) ? Math.ceil(scaleMs * random.pick([0.1, 1, 3])) : undefined,
     compares: false,
     limits: {
       checkpointEvents: random.pick([1, 5, 40, 50_000]),
@@ -189,7 +197,14 @@ export function planOf(seed: number, scaleMs: number): Plan {
       batchInputs: random.pick([1, 3, 5_000]),
     },
   };
-  return seed % 8 === 0 ? withoutLosses(plan, random) : plan;
+  const kept = random.chance(0.1) ? onFile(plan) : plan;
+  return seed % 8 === 0 ? withoutLosses(kept, random) : kept;
+}
+
+/** The same on a file, which is locked by the process that has it. */
+function onFile(plan: Plan): Plan {
+  const faults = plan.faults.filter(({ kind }) => kind !== "take-over");
+  return { ...plan, faults, remote: false, file: true };
 }
 
 /** What is left of a plan in which nothing costs time. */
@@ -197,7 +212,15 @@ function withoutLosses(plan: Plan, random: SeededRandom): Plan {
   const faults = plan.faults.map((fault) => ({ ...fault, kind: random.pick(timeless) }));
   // Requests may compete for what there is outside: which one gets it, time decides.
   const requests = plan.requests.slice(0, 1);
-  const local = { requests, commands: [], rates: calm, latencyMs: 0, downMs: 0, remote: false };
+  const local = {
+    requests,
+    commands: [],
+    rates: calm,
+    latencyMs: 0,
+    downMs: 0,
+    remote: false,
+    retentionMs: undefined,
+  };
   return { ...plan, ...local, faults, compares: true };
 }
 
@@ -209,6 +232,8 @@ export function* smaller(plan: Plan): Iterable<Plan> {
   for (const name of Object.keys(plan.rates) as (keyof PlannedRates)[])
     if (plan.rates[name] > 0) yield { ...plan, rates: { ...plan.rates, [name]: 0 } };
   if (plan.remote) yield { ...plan, remote: false };
+  if (plan.file) yield { ...plan, file: false };
+  if (plan.retentionMs !== undefined) yield { ...plan, retentionMs: undefined };
   if (plan.latencyMs > 0) yield { ...plan, latencyMs: 0 };
   if (plan.downMs > 0) yield { ...plan, downMs: 0 };
   const { limits } = plan;

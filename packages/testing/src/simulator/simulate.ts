@@ -25,6 +25,10 @@ export interface SimulationReport {
   /** How often each kind of answer was given, and each reason why an input changed nothing. */
   readonly answers: ReadonlyMap<string, number>;
   readonly ignored: ReadonlyMap<string, number>;
+  /** How often the engine told of each kind of thing: `purged`, `migrated`, `checkpoint`, …; what `observe` gets. */
+  readonly signals: ReadonlyMap<string, number>;
+  /** How many seeds had their store in `memory`, over a `network`, in a `file`. */
+  readonly stores: ReadonlyMap<string, number>;
   /** How often each invariant was held against something. */
   readonly exercised: ReadonlyMap<string, number>;
   /** Edges that runs have taken: `hub: State --Event--> State`; and those that the charts have. */
@@ -59,6 +63,8 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   const faults = new Map<string, number>();
   const answers = new Map<string, number>();
   const ignored = new Map<string, number>();
+  const signals = new Map<string, number>();
+  const stores = new Map<string, number>();
   const exercised = new Map<string, number>();
   const edges = new Set<string>();
   const declared = new Set<string>();
@@ -78,7 +84,11 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
       else if (entry.type === "attempt") total.attempts++;
       else if (entry.type === "committed") total.commits++;
     }
-    for (const signal of played.signals) if (signal.name === "ignored") count(ignored, signal.reason);
+    count(stores, plan.file ? "file" : plan.remote ? "network" : "memory");
+    for (const signal of played.signals) {
+      count(signals, signal.name);
+      if (signal.name === "ignored") count(ignored, signal.reason);
+    }
     for (const [invariant, times] of checked.exercised) count(exercised, invariant, times);
     for (const edge of checked.edges) edges.add(edge);
     for (const { name, definition } of played.hubs)
@@ -90,7 +100,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
         : { seed, ...(await shrink(system, plan, checked.violations)) },
     );
   }
-  return { ...total, faults, answers, ignored, exercised, edges, declared, failures };
+  return { ...total, faults, answers, ignored, signals, stores, exercised, edges, declared, failures };
 }
 
 /** The edges of a chart that lead to another entry of a state. */

@@ -12,7 +12,7 @@ import type {
   Store,
   StoredRun,
 } from "@wheelwork/engine";
-import type { MemoryStore } from "../memory-store.ts";
+import type { LocalStore } from "./disk.ts";
 import type { Node } from "./node.ts";
 
 /** What a process that has died would still wait for. */
@@ -20,10 +20,10 @@ const never = new Promise<never>(() => {});
 
 /** The store as one process has it: in the same process or over a network, with the plan's faults, and seen by the trace. */
 export class SimulatedStore implements Store {
-  readonly #inner: MemoryStore;
+  readonly #inner: LocalStore;
   readonly #node: Node;
 
-  constructor(inner: MemoryStore, node: Node) {
+  constructor(inner: LocalStore, node: Node) {
     this.#inner = inner;
     this.#node = node;
   }
@@ -74,7 +74,9 @@ export class SimulatedStore implements Store {
   purge(endedBefore: number, limit: number): MaybePromise<number> {
     return this.#read(() => {
       this.#writable();
-      return this.#inner.purge(endedBefore, limit);
+      const purged = this.#inner.purge(endedBefore, limit);
+      if (purged > 0) this.#node.see({ type: "purged", node: this.#node.number, endedBefore });
+      return purged;
     });
   }
 
@@ -114,13 +116,15 @@ export class SimulatedStore implements Store {
     const node = this.#node;
     if (!node.alive) return never;
     const fault = node.world.faultAt(node.ready ? "read" : "recovery");
+    if (fault === "crash-in-recovery") node.kill();
     const carryOut = (): T => {
-      if (fault === "crash-in-recovery") node.kill();
       if (fault === "read-fails" || node.world.storeGone)
         throw new Error("the store cannot be read, as planned");
       return ask();
     };
+    // What a dead process has sent may still arrive.
     if (node.world.plan.remote) return this.#remote(carryOut);
+    if (!node.alive) return never;
     try {
       return carryOut();
     } catch (error) {

@@ -3,7 +3,13 @@ import type { FaultKind } from "./plan.ts";
 
 /** What was seen from outside of the engine: by its clients, its workers, its store, and the operating system. */
 export type Seen =
-  | { readonly type: "started" | "ready" | "died" | "stopped" | "frozen" | "thawed"; readonly node: number }
+  | { readonly type: "ready" | "died" | "stopping" | "stopped" | "frozen" | "thawed"; readonly node: number }
+  | {
+      readonly type: "started";
+      readonly node: number;
+      /** The versions of its hubs, by name. */
+      readonly versions: { readonly [hub: string]: number };
+    }
   | { readonly type: "fault"; readonly kind: FaultKind; readonly node: number | undefined }
   | { readonly type: "claimed"; readonly node: number; readonly epoch: number }
   | {
@@ -16,6 +22,8 @@ export type Seen =
       readonly journal: readonly { readonly key: string; readonly events: readonly RunEvent[] }[];
     }
   | { readonly type: "store-failed"; readonly node: number }
+  /** What ended before a time, in engine time, has been purged, or a part of it. */
+  | { readonly type: "purged"; readonly node: number; readonly endedBefore: number }
   | {
       readonly type: "attempt";
       readonly node: number;

@@ -1,8 +1,8 @@
 import { WheelworkError, type Answer, type AnyHub, type RunEvent } from "@wheelwork/core";
 import type { Bus, Clock, CommandResult, EngineSignal, Worker } from "@wheelwork/engine";
 import { SimulatedClock } from "../clock.ts";
-import { MemoryStore } from "../memory-store.ts";
 import { seededRandom, type SeededRandom } from "../random.ts";
+import { fileDisk, memoryDisk, type Disk } from "./disk.ts";
 import { SimulatedNetwork } from "./network.ts";
 import { Node } from "./node.ts";
 import {
@@ -38,6 +38,11 @@ export interface EndedRequest {
 /** A system in a simulation. */
 export interface OpenedSystem {
   readonly hubs: readonly AnyHub[];
+  /**
+   * The same hubs as of a later version of the program: 2, 3, … with each upgrade. Their charts must be the same. Absent:
+   * there is one version.
+   */
+  upgraded?(version: number): readonly AnyHub[];
   /** The workers of one process. They may be slow, silent and so on by themselves, too; time is that of `Outside`. */
   workers(): readonly Worker[];
   /** Draws a request. */
@@ -102,6 +107,7 @@ export class World {
   readonly clock = new SimulatedClock();
   readonly plan: Plan;
   readonly network: SimulatedNetwork;
+  readonly disk: Disk;
   readonly opened: OpenedSystem;
   readonly trace: TraceEntry[] = [];
   readonly signals: EngineSignal[] = [];
@@ -109,10 +115,12 @@ export class World {
   storeGone = false;
   /** Errors that spokes declare come from their workers only. */
   readonly honest: boolean;
+  /** Those of the version that is deployed. */
+  hubs: readonly AnyHub[];
+  #version = 1;
   readonly #scaleMs: number;
   readonly #faults: Map<string, FaultKind>;
   readonly #operations: Record<Operation, number> = { commit: 0, effect: 0, read: 0, recovery: 0 };
-  #durable = new MemoryStore();
   #defective = false;
   #calm = false;
   #nodes = 0;
@@ -124,11 +132,17 @@ export class World {
   /** Runs that are committed and have not ended. */
   readonly #live = new Set<string>();
   readonly #told = new Map<string, Answer>();
+  /** Requests whose answer nobody will be told: they are unknown by now. */
+  readonly #unknown = new Set<string>();
+  readonly #started = new Set<string>();
+  /** Requests that were sent again after they had been purged, and have been worked again. */
+  readonly #again = new Set<string>();
 
   constructor(system: SimulatedSystem, plan: Plan) {
     this.plan = plan;
     this.#scaleMs = system.scaleMs;
     this.honest = system.honest ?? false;
+    this.disk = plan.file ? fileDisk() : memoryDisk();
     this.network = new SimulatedNetwork(this.clock, plan);
     this.opened = system.open({
       clock: this.clock,
@@ -139,6 +153,7 @@ export class World {
       random: drawFor(plan.seed, "system"),
       defective: () => this.#defective,
     });
+    this.hubs = this.opened.hubs;
     this.#faults = new Map(
       plan.faults.map(({ kind, at }) => [`${operationOf[kind] ?? "time"} ${at}`, kind] as const),
     );
@@ -151,6 +166,10 @@ export class World {
   see(seen: Seen): void {
     if (seen.type === "committed") {
       for (const { key, events } of seen.journal) {
+        if (events[0]?.type === "started") {
+          if (this.#started.has(key)) this.#again.add(key);
+          this.#started.add(key);
+        }
         if (events.at(-1)?.type === "ended") this.#live.delete(key);
         else this.#live.add(key);
       }
@@ -191,6 +210,7 @@ export class World {
     }
     for (const fault of plan.faults)
       if (operationOf[fault.kind] === undefined) clock.after(fault.at, () => this.#strike(fault));
+    this.#watch();
     try {
       await clock.advance(plan.forMs);
       await this.#rest();
@@ -198,6 +218,9 @@ export class World {
       await this.#look();
     } catch (error) {
       this.see({ type: "ended", problem: error instanceof Error ? error.message : String(error) });
+    } finally {
+      this.#node?.kill();
+      this.disk.remove();
     }
   }
 
@@ -226,7 +249,7 @@ export class World {
       return false;
     const { liveRuns, openAttempts, queued } = node.engine.health();
     if (liveRuns > 0 || openAttempts > 0 || queued > 0 || this.#live.size > 0) return false;
-    return this.#requests.every(({ key }) => this.#told.has(key));
+    return this.#requests.every(({ key }) => this.#told.has(key) || this.#unknown.has(key));
   }
 
   async #lookAfter(): Promise<void> {
@@ -253,10 +276,15 @@ export class World {
       await this.#within(async () => {
         for (const { id, status } of (await engine.requests({ limit: 1000 })).items) {
           keys.push(id);
-          const { answer } = await engine.request(id);
-          const history = await engine.history(id);
-          histories.set(id, history);
-          this.see({ type: "view", key: id, status, answer, history });
+          try {
+            const { answer } = await engine.request(id);
+            const history = await engine.history(id);
+            histories.set(id, history);
+            this.see({ type: "view", key: id, status, answer, history });
+          } catch (error) {
+            if (!(error instanceof WheelworkError)) throw error;
+            this.see({ type: "refused", key: id, code: error.code, retryable: error.retryable });
+          }
         }
       });
       const { liveRuns, openAttempts } = engine.health();
@@ -265,11 +293,10 @@ export class World {
     const ended = this.#requests.flatMap(({ key, hub, request }): EndedRequest[] => {
       const answer = this.#told.get(key);
       const history = histories.get(key);
-      if (answer === undefined || history === undefined) return [];
+      if (answer === undefined || history === undefined || this.#again.has(key)) return [];
       return [{ key, hub: hub.name, request, answer, history }];
     });
     for (const problem of this.opened.check?.(ended) ?? []) this.see({ type: "outside", problem });
-    this.#node?.kill();
   }
 
   async #within(task: () => Promise<void>): Promise<void> {
@@ -281,10 +308,10 @@ export class World {
   // ---- processes ----
 
   #boot(): void {
-    this.#durable = this.#durable.reopen();
-    const node = new Node(this, ++this.#nodes, this.#durable);
+    const node = new Node(this, ++this.#nodes);
     this.#node = node;
-    this.see({ type: "started", node: node.number });
+    const versions = Object.fromEntries(this.hubs.map(({ name, definition }) => [name, definition.version]));
+    this.see({ type: "started", node: node.number, versions });
     node.death.then(() => this.#restart(node)).catch((error: unknown) => this.#surprise(error));
     node.engine.start().then(
       () => {
@@ -317,15 +344,10 @@ export class World {
       case "kill":
         return node?.kill();
       case "stop":
-        if (node === undefined || !node.ready || !node.alive) return;
-        node.engine.stop().then(
-          () => {
-            if (node.alive) this.see({ type: "stopped", node: node.number });
-            node.kill();
-          },
-          (error: unknown) => this.#surprise(error),
-        );
-        return;
+        return this.#stop(node);
+      case "upgrade":
+        this.hubs = this.opened.upgraded?.(++this.#version) ?? this.hubs;
+        return at % 2 === 0 ? node?.kill() : this.#stop(node);
       case "freeze":
         return this.#freeze(node, forMs);
       case "take-over":
@@ -348,6 +370,26 @@ export class World {
         return;
       default:
     }
+  }
+
+  /** Whoever watches over the processes ends one whose engine has ended, as after it was fenced, so that it starts again. */
+  #watch(): void {
+    const node = this.#node;
+    if (node !== undefined && node.ready && !node.process.frozen && node.engine.health().status === "stopped")
+      node.kill();
+    this.clock.after(this.#scaleMs, () => this.#watch());
+  }
+
+  #stop(node: Node | undefined): void {
+    if (node === undefined || !node.ready || !node.alive) return;
+    this.see({ type: "stopping", node: node.number });
+    node.engine.stop().then(
+      () => {
+        if (node.alive) this.see({ type: "stopped", node: node.number });
+        node.kill();
+      },
+      (error: unknown) => this.#surprise(error),
+    );
   }
 
   #freeze(node: Node | undefined, forMs: number): void {
@@ -391,6 +433,7 @@ export class World {
         } catch (error) {
           if (error instanceof WheelworkError && !error.retryable) {
             this.see({ type: "refused", key, code: error.code, retryable: false });
+            this.#unknown.add(key);
             return;
           }
           if (error instanceof WheelworkError)
