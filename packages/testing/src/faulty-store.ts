@@ -51,7 +51,7 @@ export class FaultyStore implements Store {
   }
 
   claim(owner: string, again?: boolean): MaybePromise<Claim> {
-    if (this.crashed) return never;
+    if (this.crashed) return never();
     return this.#soon(() => {
       this.#writes();
       return this.inner.claim(owner, again);
@@ -61,7 +61,7 @@ export class FaultyStore implements Store {
   commit(commit: Commit): MaybePromise<void> {
     this.commits++;
     const number = this.commits;
-    if (this.crashed) return never;
+    if (this.crashed) return never();
     return this.#soon(() => this.#commit(number, commit));
   }
 
@@ -100,7 +100,7 @@ export class FaultyStore implements Store {
   }
 
   purge(endedBefore: number, limit: number): MaybePromise<number> {
-    if (this.crashed) return never;
+    if (this.crashed) return never();
     return this.#soon(() => {
       this.#writes();
       return this.inner.purge(endedBefore, limit);
@@ -139,7 +139,7 @@ export class FaultyStore implements Store {
   #crash(): Promise<never> {
     this.crashed = true;
     this.#plan.onCrash?.();
-    return never;
+    return never();
   }
 
   #writes(): void {
@@ -153,7 +153,7 @@ export class FaultyStore implements Store {
   }
 
   #read<T>(ask: (store: Store) => MaybePromise<T>): MaybePromise<T> {
-    if (this.crashed) return never;
+    if (this.crashed) return never();
     return this.#soon(() => {
       if (this.#plan.readFails?.() === true) throw new Error("a read fails, as planned");
       return ask(this.#reachable());
@@ -185,5 +185,5 @@ export class FaultyStore implements Store {
   }
 }
 
-/** What a process that has died would still wait for. */
-const never = new Promise<never>(() => {});
+/** What a process that has died would still wait for: a promise of its own, or what waits would be kept for ever. */
+const never = (): Promise<never> => new Promise(() => {});

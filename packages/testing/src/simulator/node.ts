@@ -14,8 +14,8 @@ import { SimulatedStore } from "./store.ts";
 import type { Seen } from "./trace.ts";
 import type { World } from "./world.ts";
 
-/** What a process that has died would still wait for. */
-const never = new Promise<never>(() => {});
+/** What a process that has died would still wait for: a promise of its own, or what waits would be kept for ever. */
+const never = (): Promise<never> => new Promise(() => {});
 
 /** One process with an engine in it. */
 export class Node {
@@ -86,7 +86,7 @@ export class Node {
   #observed(worker: Worker): Worker {
     return {
       ...worker,
-      attempt: (input, context, bus) => (this.acts() ? this.#attempt(worker, input, context, bus) : never),
+      attempt: (input, context, bus) => (this.acts() ? this.#attempt(worker, input, context, bus) : never()),
     };
   }
 
@@ -105,7 +105,7 @@ export class Node {
     });
     const random = drawFor(plan.seed, "attempt", spoke.name, idempotencyKey, attempt);
     const { silent, slow, fails, broken, deaf } = plan.rates;
-    if (random.chance(silent)) return never;
+    if (random.chance(silent)) return never();
     const delay = random.chance(slow)
       ? Math.ceil(spoke.timeoutMs * (0.5 + 2 * random()))
       : random.int(plan.latencyMs + 1);

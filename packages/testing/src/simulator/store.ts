@@ -15,8 +15,8 @@ import type {
 import type { LocalStore } from "./disk.ts";
 import type { Node } from "./node.ts";
 
-/** What a process that has died would still wait for. */
-const never = new Promise<never>(() => {});
+/** What a process that has died would still wait for: a promise of its own, or what waits would be kept for ever. */
+const never = (): Promise<never> => new Promise(() => {});
 
 /** The store as one process has it: in the same process or over a network, with the plan's faults, and seen by the trace. */
 export class SimulatedStore implements Store {
@@ -84,7 +84,7 @@ export class SimulatedStore implements Store {
 
   commit(commit: Commit): MaybePromise<void> {
     const node = this.#node;
-    if (!node.alive) return never;
+    if (!node.alive) return never();
     const fault = node.world.faultAt("commit");
     // What is written is what it is now, whatever becomes of it in memory.
     const written = JSON.parse(JSON.stringify(commit)) as Commit;
@@ -102,7 +102,7 @@ export class SimulatedStore implements Store {
       node.see({ type: "store-failed", node: node.number });
       throw error;
     }
-    return node.alive ? undefined : never;
+    return node.alive ? undefined : never();
   }
 
   #apply(commit: Commit): void {
@@ -114,7 +114,7 @@ export class SimulatedStore implements Store {
 
   #read<T>(ask: () => T): MaybePromise<T> {
     const node = this.#node;
-    if (!node.alive) return never;
+    if (!node.alive) return never();
     const fault = node.world.faultAt(node.ready ? "read" : "recovery");
     if (fault === "crash-in-recovery") node.kill();
     const carryOut = (): T => {
@@ -124,7 +124,7 @@ export class SimulatedStore implements Store {
     };
     // What a dead process has sent may still arrive.
     if (node.world.plan.remote) return this.#remote(carryOut);
-    if (!node.alive) return never;
+    if (!node.alive) return never();
     try {
       return carryOut();
     } catch (error) {
