@@ -103,14 +103,18 @@ export class ResourcePool {
       readonly rules: number;
     },
   ): Promise<Allocation | "exhausted" | "released"> {
-    const { known, isReleased, freeMeter, lastMeter, insert } = this.#statements;
+    const { known, isReleased, freeMeter, lastMeter, insert, release } = this.#statements;
     return this.#group.run(() => {
       const before = known.get(key);
       if (before !== undefined) return toAllocation(before);
       if (isReleased.get(wanted.request) !== undefined) return "released";
       const meter = freeMeter.get()?.["meter"] ?? Number(lastMeter.get()?.["meter"] ?? 0) + 1;
-      if (Number(meter) > this.#meters) return "exhausted";
       const { request, flowid, path, rules } = wanted;
+      if (Number(meter) > this.#meters) {
+        // It gets nothing later either: an attempt that is still under way elsewhere must not find a meter after all.
+        release.run(request, flowid, this.#wallMs());
+        return "exhausted";
+      }
       return toAllocation(insert.get(key, request, flowid, meter, JSON.stringify(path), rules) as Row);
     });
   }

@@ -60,6 +60,15 @@ test("the same key gets the same resources, also after a restart; another reques
   expect(await bench.allocate("a")).toEqual(first);
 });
 
+test("whoever was told that there is no meter gets none later: an attempt may still be under way", async () => {
+  const bench = new Bench({ meters: 1 });
+  await bench.allocate("a");
+  expect(await bench.allocate("b")).toBe("exhausted");
+  await bench.pool.release("a", "f");
+  expect(await bench.allocate("b")).toBe("released");
+  expect(await bench.allocate("c")).toMatchObject({ meter: 1 });
+});
+
 test("a meter that is released is given again, a cookie never", async () => {
   const bench = new Bench({ meters: 3 });
   for (const request of ["a", "b", "c"]) await bench.allocate(request);

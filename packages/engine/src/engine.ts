@@ -313,7 +313,10 @@ class EmbeddedEngine implements Engine {
 
   async history(id: string): Promise<readonly RunEvent[]> {
     await this.#known(id);
-    return this.#shard.history(id);
+    const events = await this.#shard.history(id);
+    // It may have outlived its retention while the store was asked.
+    if (events.length === 0) throw notFound(id);
+    return events;
   }
 
   cancel(id: string, options: { readonly commandId?: string } = {}): Promise<CommandResult> {

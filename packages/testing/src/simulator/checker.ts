@@ -110,6 +110,8 @@ class Checker {
   readonly #owners = new Set<number>();
   /** The versions of the hubs of each process. */
   readonly #versions = new Map<number, { readonly [hub: string]: number }>();
+  /** Keys that were purged, and came again. */
+  readonly #startedAgain = new Set<string>();
   /** What ended before, in engine time, may be unknown by now. */
   #purgedBefore = Number.NEGATIVE_INFINITY;
   /** When the owner claimed: in simulated time, and in engine time as its commits tell. */
@@ -265,6 +267,12 @@ class Checker {
   }
 
   /** Whether it has ended so long ago that it may be unknown. */
+  /** A key that was purged is a new request; what the former one had begun last may still be known. */
+  #mayStartAgain(run: RunModel): boolean {
+    const root = run.key.slice(0, (run.key + "/").indexOf("/"));
+    return run.status === "ended" && (this.#isPurged(run.key) || this.#startedAgain.has(root));
+  }
+
   #isPurged(key: string): boolean {
     const run = this.#runs.get(key);
     return run?.status === "ended" && (run.events.at(-1)?.at ?? 0) < this.#purgedBefore;
@@ -345,8 +353,9 @@ class Checker {
 
   #event(key: string, event: RunEvent, timeouts: Map<string, CallModel[]>): void {
     const run = this.#runs.get(key);
-    if (run === undefined || (event.type === "started" && this.#isPurged(key))) {
+    if (run === undefined || (event.type === "started" && this.#mayStartAgain(run))) {
       this.#demand("I5", event.type === "started", () => `${key} does ${event.type} before it has started`);
+      if (run !== undefined) this.#startedAgain.add(key);
       if (event.type === "started") this.#start(key, event);
       return;
     }
