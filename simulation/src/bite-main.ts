@@ -6,7 +6,7 @@ import { biteAll, defectsNamed, tableOf } from "./bite.ts";
 const { values } = parseArgs({
   options: {
     only: { type: "string" },
-    seeds: { type: "string", default: "600" },
+    seeds: { type: "string", default: "2000" },
     write: { type: "boolean", default: false },
   },
 });
