@@ -12,6 +12,7 @@ export default defineConfig({
       "examples/*/test/**/*.test.ts",
       "test/**/*.test.ts",
       "simulation/test/**/*.test.ts",
+      "services/test/**/*.test.ts",
     ],
     pool: "forks",
     maxWorkers: 2,

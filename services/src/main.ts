@@ -1,0 +1,101 @@
+import { WheelworkError } from "@wheelwork/core";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { defaultCache, defaultFolder } from "./folder.ts";
+import { installKafka, KafkaBroker, kafkaIsInstalled } from "./kafka.ts";
+import { installPostgres, postgresIsInstalled, PostgresServer } from "./postgres.ts";
+
+const usage = `Usage: npm run services -- COMMAND [kafka] [postgres]
+
+  install   gets what is missing
+  start     installs and starts both, or the one that is named
+  stop      stops them; their data stay
+  status    says what runs
+  wipe      stops them and deletes their data; with --all the downloads, too
+
+Ports: KAFKA_PORT (9092) and POSTGRES_PORT (5432). Where KAFKA_BROKERS or DATABASE_URL is set, that one is used instead,
+and nothing is started.
+`;
+
+const commands = ["install", "start", "stop", "status", "wipe"] as const;
+type Command = (typeof commands)[number];
+
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+const portOf = (name: string, otherwise: number): number => {
+  const given = process.env[name];
+  const port = given === undefined ? otherwise : Number(given);
+  if (Number.isInteger(port) && port > 0 && port < 65_535) return port;
+  throw new WheelworkError("WW_CONFIG", `${name} is not a port: ${given}`);
+};
+
+async function kafka(command: Command): Promise<void> {
+  const { KAFKA_BROKERS: given } = process.env;
+  if (given !== undefined) return say(`Kafka: KAFKA_BROKERS is set, so ${given} is used`);
+  const broker = new KafkaBroker(join(defaultFolder, "kafka"), portOf("KAFKA_PORT", 9092), defaultCache);
+  switch (command) {
+    case "install":
+      installKafka(defaultCache);
+      return say("Kafka: installed");
+    case "start":
+      if (!kafkaIsInstalled(defaultCache)) say("Kafka: getting its jars");
+      installKafka(defaultCache);
+      await broker.start();
+      return say(`Kafka: ready at ${broker.brokers} (process ${broker.pid})`);
+    case "stop":
+    case "wipe":
+      say(`Kafka: ${(await broker.stop()) ? "stopped" : "does not run"}`);
+      if (command === "wipe") rmSync(join(defaultFolder, "kafka"), { recursive: true, force: true });
+      return;
+    case "status":
+      return say(
+        `Kafka: ${broker.pid === undefined ? "does not run" : `runs at ${broker.brokers} (process ${broker.pid})`}`,
+      );
+  }
+}
+
+async function postgres(command: Command): Promise<void> {
+  const { DATABASE_URL: given } = process.env;
+  if (given !== undefined) return say("PostgreSQL: DATABASE_URL is set, so that server is used");
+  const server = new PostgresServer(join(defaultFolder, "postgres"), portOf("POSTGRES_PORT", 5432));
+  switch (command) {
+    case "install":
+      installPostgres();
+      return say("PostgreSQL: installed");
+    case "start":
+      if (!postgresIsInstalled()) say("PostgreSQL: installing it");
+      installPostgres();
+      await server.start();
+      return say(`PostgreSQL: ready at ${server.url} (process ${server.pid})`);
+    case "stop":
+    case "wipe":
+      say(`PostgreSQL: ${(await server.stop()) ? "stopped" : "does not run"}`);
+      if (command === "wipe") rmSync(join(defaultFolder, "postgres"), { recursive: true, force: true });
+      return;
+    case "status":
+      return say(
+        `PostgreSQL: ${server.pid === undefined ? "does not run" : `runs at ${server.url} (process ${server.pid})`}`,
+      );
+  }
+}
+
+async function main(): Promise<void> {
+  const [given, ...names] = process.argv.slice(2);
+  const all = names.includes("--all");
+  const wanted = names.filter((name) => name !== "--all");
+  const command = commands.find((name) => name === given);
+  const unknown = wanted.filter((name) => name !== "kafka" && name !== "postgres");
+  if (command === undefined || unknown.length > 0) {
+    process.stderr.write(usage);
+    process.exitCode = 2;
+    return;
+  }
+  if (wanted.length === 0 || wanted.includes("kafka")) await kafka(command);
+  if (wanted.length === 0 || wanted.includes("postgres")) await postgres(command);
+  if (command === "wipe" && all) rmSync(defaultCache, { recursive: true, force: true });
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof WheelworkError ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+});

@@ -1,0 +1,140 @@
+import { WheelworkError } from "@wheelwork/core";
+import { execFileSync, spawnSync, type ExecFileSyncOptions } from "node:child_process";
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { pidOf, startDaemon, stopDaemon, waitUntil, type Daemon } from "./process.ts";
+
+const debianRoot = "/usr/lib/postgresql";
+
+/** The folder of the server's programs; undefined: PostgreSQL is not installed. */
+function programs(): string | undefined {
+  const debian = existsSync(debianRoot)
+    ? readdirSync(debianRoot).map((version) => join(debianRoot, version, "bin"))
+    : [];
+  return [...debian, ...(process.env["PATH"] ?? "").split(delimiter)].find((folder) =>
+    existsSync(join(folder, "initdb")),
+  );
+}
+
+export const postgresIsInstalled = (): boolean => programs() !== undefined;
+
+const isRoot = process.getuid?.() === 0;
+
+/** Installs the Debian package where that is possible. @throws WheelworkError WW_CONFIG. */
+export function installPostgres(): void {
+  if (postgresIsInstalled()) return;
+  const apt = isRoot && spawnSync("apt-get", ["--version"], { stdio: "ignore" }).status === 0;
+  if (apt) {
+    // Without the server that the package would start by itself.
+    mkdirSync("/etc/postgresql-common", { recursive: true });
+    writeFileSync("/etc/postgresql-common/createcluster.conf", "create_main_cluster = false\n");
+    const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+    const quiet: ExecFileSyncOptions = { stdio: ["ignore", "ignore", "inherit"], env };
+    execFileSync("apt-get", ["update", "-qq"], quiet);
+    execFileSync("apt-get", ["install", "-yqq", "--no-install-recommends", "postgresql"], quiet);
+  }
+  if (postgresIsInstalled()) return;
+  throw new WheelworkError("WW_CONFIG", "PostgreSQL is not installed", {
+    next: "Install it (on Debian: apt-get install postgresql), or set DATABASE_URL to a server that runs already.",
+  });
+}
+
+/** A PostgreSQL server with its files in a folder of its own, on loopback, open to this machine's users. */
+export class PostgresServer {
+  readonly port: number;
+  readonly #data: string;
+  readonly #daemon: Daemon;
+
+  constructor(folder: string, port: number) {
+    this.port = port;
+    this.#data = join(folder, "data");
+    this.#daemon = {
+      name: "PostgreSQL",
+      pidFile: join(this.#data, "postmaster.pid"),
+      logFile: join(folder, "postgres.log"),
+      port,
+      mark: this.#data,
+    };
+  }
+
+  get url(): string {
+    return `postgres://wheelwork@127.0.0.1:${this.port}/wheelwork`;
+  }
+
+  get pid(): number | undefined {
+    return pidOf(this.#daemon);
+  }
+
+  /** Starts it, unless it runs, and waits until it takes connections. */
+  async start(): Promise<void> {
+    if (this.pid !== undefined) return;
+    installPostgres();
+    const bin = programs() as string;
+    mkdirSync(this.#data, { recursive: true });
+    // The server refuses to run as root.
+    const user = isRoot ? ownUser() : undefined;
+    if (user !== undefined) chownSync(this.#data, user.uid, user.gid);
+    chmodSync(this.#data, 0o700);
+    if (!existsSync(join(this.#data, "PG_VERSION"))) {
+      const flags = ["--username=wheelwork", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"];
+      // A user of its own may not look into the folder that this was started from.
+      const made = spawnSync(join(bin, "initdb"), ["-D", this.#data, ...flags], {
+        encoding: "utf8",
+        cwd: "/",
+        ...user,
+      });
+      if (made.status !== 0) {
+        throw new WheelworkError(
+          "WW_CONFIG",
+          `the data of PostgreSQL cannot be made: ${made.stderr.trim()}`,
+          {
+            next: `Let the user ${user === undefined ? "that this runs as" : "postgres"} reach the folder ${this.#data}.`,
+          },
+        );
+      }
+    }
+    const settings = [
+      `port=${this.port}`,
+      "listen_addresses=127.0.0.1",
+      `unix_socket_directories=${this.#data}`,
+      "max_connections=300",
+    ];
+    const flags = settings.flatMap((setting) => ["-c", setting]);
+    await startDaemon(this.#daemon, [join(bin, "postgres"), "-D", this.#data, ...flags], {
+      withinMs: 60_000,
+      ...user,
+    });
+    const server = ["-h", "127.0.0.1", "-p", `${this.port}`, "-U", "wheelwork"];
+    await waitUntil(
+      () => spawnSync(join(bin, "pg_isready"), server, { stdio: "ignore" }).status === 0,
+      60_000,
+    );
+    const listed = execFileSync(join(bin, "psql"), [
+      ...server,
+      "-d",
+      "postgres",
+      "-Atc",
+      "SELECT datname FROM pg_database",
+    ]);
+    if (!String(listed).split("\n").includes("wheelwork"))
+      execFileSync(join(bin, "createdb"), [...server, "wheelwork"], { stdio: "ignore" });
+  }
+
+  /** Stops it at once, with its clients cut off. */
+  stop(): Promise<boolean> {
+    return stopDaemon(this.#daemon, "SIGINT");
+  }
+
+  /** Sends a signal to the server and all its processes; SIGKILL waits for their end. */
+  async signal(signal: "SIGKILL" | "SIGSTOP" | "SIGCONT"): Promise<void> {
+    const { pid } = this;
+    if (pid === undefined) return;
+    process.kill(-pid, signal);
+    if (signal === "SIGKILL") await waitUntil(() => this.pid === undefined, 10_000);
+  }
+}
+
+function ownUser(): { uid: number; gid: number } {
+  const id = (flag: string): number => Number(execFileSync("id", [flag, "postgres"], { encoding: "utf8" }));
+  return { uid: id("-u"), gid: id("-g") };
+}

@@ -1,0 +1,129 @@
+import { WheelworkError } from "@wheelwork/core";
+import { spawn } from "node:child_process";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { dirname } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+/** A program that goes on when the one that started it has ended. */
+export interface Daemon {
+  /** What errors call it. */
+  readonly name: string;
+  readonly pidFile: string;
+  readonly logFile: string;
+  readonly port: number;
+  /** A word of its command line: a pid file may name a process of somebody else's by now. */
+  readonly mark: string;
+}
+
+/** The process of a daemon; undefined: it does not run. */
+export function pidOf({ pidFile, mark }: Daemon): number | undefined {
+  if (!existsSync(pidFile)) return undefined;
+  const pid = Number(readFileSync(pidFile, "utf8").split("\n")[0]);
+  if (!Number.isInteger(pid) || pid < 2) return undefined;
+  try {
+    const command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+    return command.includes(mark) ? pid : undefined;
+  } catch {
+    return isAlive(pid) && !existsSync("/proc/self/cmdline") ? pid : undefined;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Starts a daemon, unless it runs, and waits until its port answers. */
+export async function startDaemon(
+  daemon: Daemon,
+  [command, ...args]: readonly [string, ...string[]],
+  options: { readonly uid?: number; readonly gid?: number; readonly withinMs: number },
+): Promise<number> {
+  const { name, pidFile, logFile, port } = daemon;
+  await demandFree(name, port);
+  mkdirSync(dirname(pidFile), { recursive: true });
+  const log = openSync(logFile, "a");
+  const { withinMs, ...user } = options;
+  const child = spawn(command, args, { detached: true, stdio: ["ignore", log, log], ...user });
+  closeSync(log);
+  const failed = new Promise<never>((_resolve, reject) => {
+    child.on("error", (error) => reject(error));
+    child.on("exit", (code) => reject(new Error(`it ended with the code ${code}`)));
+  });
+  failed.catch(() => {});
+  child.unref();
+  if (child.pid !== undefined) writeFileSync(pidFile, `${child.pid}\n`);
+  try {
+    await Promise.race([failed, waitUntil(() => answers(port), withinMs)]);
+  } catch (error) {
+    child.kill("SIGKILL");
+    throw new WheelworkError("WW_CONFIG", `${name} did not start: ${(error as Error).message}`, {
+      next: `Look at the end of its log, ${logFile}.`,
+    });
+  }
+  return child.pid as number;
+}
+
+/** Stops a daemon, and waits for its end. */
+export async function stopDaemon(daemon: Daemon, signal: NodeJS.Signals = "SIGTERM"): Promise<boolean> {
+  const pid = pidOf(daemon);
+  if (pid === undefined) return false;
+  process.kill(pid, signal);
+  try {
+    await waitUntil(() => pidOf(daemon) === undefined, 30_000);
+  } catch {
+    process.kill(pid, "SIGKILL");
+    await waitUntil(() => pidOf(daemon) === undefined, 10_000);
+  }
+  rmSync(daemon.pidFile, { force: true });
+  return true;
+}
+
+/** Whether something answers on a port of loopback. */
+function answers(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: "127.0.0.1", port });
+    socket.on("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on("error", () => resolve(false));
+  });
+}
+
+async function demandFree(name: string, port: number): Promise<void> {
+  if (await isFree(port)) return;
+  throw new WheelworkError("WW_CONFIG", `the port ${port} for ${name} is in use by another program`, {
+    next: "Stop that one, or choose another port with KAFKA_PORT or POSTGRES_PORT.",
+  });
+}
+
+/**
+ * A port of loopback that nobody uses. Not one of those that the system gives to clients: a client that knocks there may
+ * get that very port for itself, and be connected to nobody but itself.
+ */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    if (await isFree(port)) return port;
+  }
+}
+
+const isFree = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const server = createServer();
+    server.on("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+  });
+
+/** Waits until something holds. */
+export async function waitUntil(holds: () => boolean | Promise<boolean>, withinMs: number): Promise<void> {
+  for (const end = performance.now() + withinMs; performance.now() < end; await sleep(50))
+    if (await holds()) return;
+  throw new Error(`it was not ready within ${withinMs / 1000} s`);
+}
