@@ -176,8 +176,8 @@ export const defects: readonly Defect[] = [
   {
     name: "replay the journal one batch too late",
     file: store,
-    from: "      if (seq > this.#disk.checkpoint) yield",
-    to: "      if (seq > this.#disk.checkpoint + 1) yield",
+    from: "      if (seq > after) yield",
+    to: "      if (seq > after + 1) yield",
   },
   {
     name: "a checkpoint that leaves out runs",
@@ -266,7 +266,7 @@ export const defects: readonly Defect[] = [
   {
     name: "show an answer that is not committed",
     file: engine,
-    from: "known instanceof Run && !this.#shard.isCommitted(known.key) ? undefined : known.answer",
+    from: "known instanceof Run && !this.shard.isCommitted(known.key) ? undefined : known.answer",
     to: "known.answer",
   },
 ];

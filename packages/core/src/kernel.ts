@@ -67,6 +67,8 @@ export interface StartOptions {
   /** The caller's own deadline, in milliseconds from now; it can only shorten the hub's. */
   readonly deadlineMs?: number;
   readonly parent?: { readonly key: string; readonly call: number };
+  /** Where the answer is to be published, besides being stored. */
+  readonly replyTo?: string;
 }
 
 type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
@@ -79,7 +81,7 @@ const mostSignals = 1000;
 
 /** Decides the first turn of a run. A handler that throws parks it (I16). */
 export function start(definition: HubDefinition, run: Run, options: StartOptions, env: Env): RunEvent[] {
-  const { request, hash, parent } = options;
+  const { request, hash, parent, replyTo } = options;
   let deadlineMs = options.deadlineMs ?? 60_000;
   let data: unknown = null;
   let failure: unknown;
@@ -105,6 +107,7 @@ export function start(definition: HubDefinition, run: Run, options: StartOptions
     deadline,
     answerBy: deadline + definition.afterDeadlineMs,
     ...(parent === undefined ? {} : { parent }),
+    ...(replyTo === undefined ? {} : { replyTo }),
   };
   if (failure !== undefined) return [started, incidentOf(failure, { kind: "start" }, env)];
   const turn = new Turning(definition, run, env);

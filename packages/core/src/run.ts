@@ -58,6 +58,8 @@ export type RunEvent =
       readonly deadline: number;
       readonly answerBy: number;
       readonly parent?: { readonly key: string; readonly call: number };
+      /** Where the answer is to be published, besides being stored. */
+      readonly replyTo?: string;
     }
   | {
       readonly type: "entered";
@@ -217,6 +219,7 @@ export class Run extends Callback {
   answerBy = 0;
   answer: Answer | undefined = undefined;
   parent: { readonly key: string; readonly call: number } | undefined = undefined;
+  replyTo: string | undefined = undefined;
   /** A cancel was accepted, and waits for a state that has its event. */
   cancelling = false;
   /** A cancel has led the run to another state. */
@@ -269,6 +272,7 @@ export function apply(run: Run, event: RunEvent): void {
       run.deadline = event.deadline;
       run.answerBy = event.answerBy;
       run.parent = event.parent;
+      run.replyTo = event.replyTo;
       run.createdAt = event.at;
       return;
     case "entered":
@@ -469,6 +473,7 @@ export function snapshot(run: Run): RunSnapshot {
     answerBy: run.answerBy,
     answer: run.answer,
     parent: run.parent,
+    replyTo: run.replyTo,
     cancelling: run.cancelling,
     cancelled: run.cancelled,
     signals: run.signals,

@@ -32,7 +32,7 @@ import type {
 import { LocalBus } from "./bus.ts";
 import { systemClock } from "./clock.ts";
 import type { Bus, Clock, EngineSignal, Logger, RequestRow, Store, StoredAnswer } from "./ports.ts";
-import { Shard, tellHubName, unavailable, type ShardLimits } from "./shard.ts";
+import { Shard, tellHubName, unavailable, type Feed, type ShardLimits } from "./shard.ts";
 import { SqliteStore, type Durability } from "./sqlite.ts";
 import type { Worker } from "./worker.ts";
 
@@ -81,31 +81,44 @@ const silent: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error:
  * store: WW_STORE_LOCKED, WW_STORE_CORRUPT, WW_STORE_NEWER, WW_STORE_UNAVAILABLE.
  */
 export function createEngine(options: EngineOptions): Engine {
-  return new EmbeddedEngine(options);
+  return new ShardEngine(options);
 }
 
-class EmbeddedEngine implements Engine {
+/** What a shard of a cluster has besides. */
+export interface ClusterPart {
+  readonly feed: Feed;
+  readonly onFenced: () => void;
+  /** Hubs that no user defines. */
+  readonly builtIn: readonly HubDefinition[];
+}
+
+/** An engine over one shard: the embedded one, or a part of a cluster. */
+export class ShardEngine implements Engine {
   readonly hubs: ReadonlyMap<string, AnyHub>;
   readonly #definitions = new Map<string, HubDefinition>();
   readonly #store: Store;
   readonly #ownsStore: boolean;
-  readonly #shard: Shard;
+  readonly shard: Shard;
   readonly #clock: Clock;
   readonly #retentionMs: number;
   readonly #observe: ((signal: EngineSignal) => void) | undefined;
   readonly #log: Logger;
+  /** A node says once what its hubs promise, not for each of its shards. */
+  readonly #announces: boolean;
   #cancelPurge: () => void = () => {};
   #stopping: Promise<void> | undefined = undefined;
 
-  constructor(options: EngineOptions) {
+  constructor(options: EngineOptions, part?: ClusterPart) {
     this.hubs = collectHubs(options.hubs);
     for (const { definition } of this.hubs.values()) this.#definitions.set(definition.name, definition);
     const told = tellHubs(options.workers);
-    for (const definition of told) this.#definitions.set(definition.name, definition);
+    for (const definition of [...told, ...(part?.builtIn ?? [])])
+      this.#definitions.set(definition.name, definition);
     this.#clock = options.clock ?? systemClock;
     this.#retentionMs = options.retentionMs ?? 7 * day;
     this.#observe = options.observe;
     this.#log = options.logger ?? silent;
+    this.#announces = part === undefined;
     this.#ownsStore = typeof options.store === "string";
     checkWorkers(this.hubs, options.workers);
     this.#store =
@@ -115,7 +128,7 @@ class EmbeddedEngine implements Engine {
             options.durability === undefined ? {} : { durability: options.durability },
           )
         : options.store;
-    this.#shard = new Shard({
+    this.shard = new Shard({
       store: this.#store,
       clock: this.#clock,
       bus: options.bus ?? new LocalBus(),
@@ -127,14 +140,15 @@ class EmbeddedEngine implements Engine {
       observe: this.#observe,
       strict: options.strict ?? false,
       limits: { ...defaultLimits, ...options.limits },
+      ...(part === undefined ? {} : { feed: part.feed, onFenced: part.onFenced }),
     });
   }
 
   async start(): Promise<void> {
-    for (const { definition } of this.hubs.values())
+    for (const { definition } of this.#announces ? this.hubs.values() : [])
       this.#log.info({ version: definition.version }, definition.answerBy);
     try {
-      await this.#shard.start();
+      await this.shard.start();
     } catch (error) {
       if (this.#ownsStore) await this.#store.close();
       throw error;
@@ -149,24 +163,17 @@ class EmbeddedEngine implements Engine {
 
   async #stop(): Promise<void> {
     this.#cancelPurge();
-    await this.#shard.stop();
+    await this.shard.stop();
     if (this.#ownsStore) await this.#store.close();
   }
 
   submit<I>(hub: Hub<I> | string, request: I, options: SubmitOptions = {}): Promise<Submitted> {
     return new Promise((resolve, reject) => {
-      const definition = this.#served(typeof hub === "string" ? hub : hub.name);
+      const definition = servedBy(this.hubs, hub);
       const { key, deadlineMs } = options;
-      checkSubmit(key, deadlineMs);
-      const valid = demand(
-        definition.request,
-        request,
-        "WW_INVALID_REQUEST",
-        `the request to ${definition.name}`,
-      );
-      if (!isJson(valid)) throw notJson("WW_INVALID_REQUEST", "request");
-      const id = key ?? newKey(this.#shard.now());
-      this.#shard.request({
+      const valid = validRequest(definition, request, options);
+      const id = key ?? newKey(this.shard.now());
+      this.shard.request({
         kind: "request",
         key: id,
         hub: definition.name,
@@ -184,7 +191,7 @@ class EmbeddedEngine implements Engine {
   async answer(id: string, options: { readonly waitMs?: number } = {}): Promise<Answer | undefined> {
     this.#demandOpen();
     const { waitMs } = options;
-    const run = this.#shard.find(id);
+    const run = this.shard.find(id);
     if (run !== undefined) {
       const answer = this.#answerOf(run);
       if (answer !== undefined || waitMs === 0) return answer;
@@ -194,7 +201,7 @@ class EmbeddedEngine implements Engine {
     const { answer, end } = this.#wait(id, waitMs);
     answer.catch(() => {});
     try {
-      const known = await this.#shard.look(id);
+      const known = await this.shard.look(id);
       if (known === undefined) throw this.#missing(id);
       const given = this.#answerOf(known);
       if (given === undefined && waitMs !== 0) return await answer;
@@ -206,7 +213,7 @@ class EmbeddedEngine implements Engine {
 
   /** An answer that is committed. */
   #answerOf(known: Run | StoredAnswer): Answer | undefined {
-    return known instanceof Run && !this.#shard.isCommitted(known.key) ? undefined : known.answer;
+    return known instanceof Run && !this.shard.isCommitted(known.key) ? undefined : known.answer;
   }
 
   #wait(
@@ -216,7 +223,7 @@ class EmbeddedEngine implements Engine {
     let end = (): void => {};
     const answer = new Promise<Answer | undefined>((resolve, reject) => {
       let cancelTimer = (): void => {};
-      const forget = this.#shard.wait(id, {
+      const forget = this.shard.wait(id, {
         resolve: (given) => {
           cancelTimer();
           resolve(given);
@@ -250,7 +257,7 @@ class EmbeddedEngine implements Engine {
 
   async request(id: string): Promise<RequestView> {
     const known = await this.#known(id);
-    return known instanceof Run ? viewOfRun(known, this.#shard.isCommitted(id)) : viewOfAnswer(known);
+    return known instanceof Run ? viewOfRun(known, this.shard.isCommitted(id)) : viewOfAnswer(known);
   }
 
   async requests(filter: Parameters<Engine["requests"]>[0] = {}): Promise<RequestPage> {
@@ -261,7 +268,7 @@ class EmbeddedEngine implements Engine {
       });
     }
     this.#demandOpen();
-    if (this.#shard.status === "store-lost") throw unavailable();
+    if (this.shard.status === "store-lost") throw unavailable();
     const before = cursor === undefined ? undefined : readCursor(cursor);
     const merged = new Map<string, RequestRow>();
     const addLive = (run: Run): void => {
@@ -270,7 +277,7 @@ class EmbeddedEngine implements Engine {
       if ((status !== undefined && run.status !== status) || (hub !== undefined && run.hub !== hub)) return;
       if (before === undefined || isBefore(run, before)) merged.set(run.key, run);
     };
-    for (const run of this.#shard.liveRuns()) addLive(run);
+    for (const run of this.shard.liveRuns()) addLive(run);
     // Rows of runs that have changed since the last checkpoint do not count: more are read, until none can lack.
     let found = 0;
     for (let from = before; found <= limit;) {
@@ -282,12 +289,12 @@ class EmbeddedEngine implements Engine {
       });
       for (const row of rows) {
         if (merged.has(row.key)) continue;
-        if (this.#shard.isListed(row)) {
+        if (this.shard.isListed(row)) {
           merged.set(row.key, row);
           found++;
         } else {
           // It may have come into memory while the store was asked.
-          const run = this.#shard.find(row.key);
+          const run = this.shard.find(row.key);
           if (run !== undefined) addLive(run);
         }
       }
@@ -313,7 +320,7 @@ class EmbeddedEngine implements Engine {
 
   async history(id: string): Promise<readonly RunEvent[]> {
     await this.#known(id);
-    const events = await this.#shard.history(id);
+    const events = await this.shard.history(id);
     // It may have outlived its retention while the store was asked.
     if (events.length === 0) throw notFound(id);
     return events;
@@ -361,7 +368,7 @@ class EmbeddedEngine implements Engine {
   }
 
   health(): EngineHealth {
-    const { status, sizes } = this.#shard;
+    const { status, sizes } = this.shard;
     return {
       ready: status === "running",
       status,
@@ -373,26 +380,26 @@ class EmbeddedEngine implements Engine {
 
   async #command(id: string, input: Input): Promise<CommandResult> {
     this.#demandOpen();
-    const ignored = await this.#shard.command(id, input);
+    const ignored = await this.shard.command(id, input);
     if (ignored === "unknown") throw notFound(id);
     return commandResult(id, ignored);
   }
 
   async #known(id: string): Promise<Run | StoredAnswer> {
     this.#demandOpen();
-    const known = await this.#shard.look(id);
+    const known = await this.shard.look(id);
     if (known === undefined) throw this.#missing(id);
     return known;
   }
 
   /** While the store is lost, nobody is told that a request that was accepted does not exist. */
   #missing(id: string): WheelworkError {
-    return this.#shard.status === "store-lost" ? unavailable() : notFound(id);
+    return this.shard.status === "store-lost" ? unavailable() : notFound(id);
   }
 
   /** Nothing can be read from a store that is closed, or that was never claimed. */
   #demandOpen(): void {
-    const { status } = this.#shard;
+    const { status } = this.shard;
     if (status !== "stopped" && status !== "starting") return;
     throw new WheelworkError(
       "WW_STOPPING",
@@ -404,14 +411,6 @@ class EmbeddedEngine implements Engine {
     );
   }
 
-  #served(name: string): HubDefinition {
-    const hub = this.hubs.get(name);
-    if (hub !== undefined) return hub.definition;
-    throw new WheelworkError("WW_HUB_UNKNOWN", `this engine serves no hub ${name}`, {
-      next: `It serves: ${[...this.hubs.keys()].join(", ")}.`,
-    });
-  }
-
   /** Deletes what has outlived its retention, a little at a time, so that requests do not wait for it. */
   #schedulePurge(delayMs: number): void {
     if (this.#stopping !== undefined) return;
@@ -419,9 +418,7 @@ class EmbeddedEngine implements Engine {
       const most = 500;
       Promise.resolve()
         .then(() =>
-          this.#shard.status === "running"
-            ? this.#store.purge(this.#shard.now() - this.#retentionMs, most)
-            : 0,
+          this.shard.status === "running" ? this.#store.purge(this.shard.now() - this.#retentionMs, most) : 0,
         )
         .then(
           (requests) => {
@@ -440,7 +437,7 @@ class EmbeddedEngine implements Engine {
   }
 }
 
-function collectHubs(hubs: readonly AnyHub[]): Map<string, AnyHub> {
+export function collectHubs(hubs: readonly AnyHub[]): Map<string, AnyHub> {
   const collected = new Map<string, AnyHub>();
   const add = (hub: AnyHub): void => {
     const known = collected.get(hub.name);
@@ -458,7 +455,7 @@ function collectHubs(hubs: readonly AnyHub[]): Map<string, AnyHub> {
   return collected;
 }
 
-function checkWorkers(hubs: ReadonlyMap<string, AnyHub>, workers: readonly Worker[]): void {
+export function checkWorkers(hubs: ReadonlyMap<string, AnyHub>, workers: readonly Worker[]): void {
   const served = new Map(workers.map((worker) => [worker.spoke.name, worker.spoke]));
   const problems = new Map<string, string>();
   for (const { name, definition } of hubs.values()) {
@@ -517,7 +514,7 @@ function newKey(now: number): string {
 }
 
 /** 32 hex digits of SHA-256 over the hub and the canonical body: equal requests, equal hashes. */
-function hashOf(hub: string, request: unknown): string {
+export function hashOf(hub: string, request: unknown): string {
   return hash("sha256", `${hub}\n${canonicalJson(request)}`, "hex").slice(0, 32);
 }
 
@@ -530,6 +527,25 @@ function isJson(value: unknown): boolean {
   }
 }
 
+/** The hub that a request names. @throws WheelworkError WW_HUB_UNKNOWN. */
+export function servedBy(hubs: ReadonlyMap<string, AnyHub>, hub: Hub<never> | string): HubDefinition {
+  const name = typeof hub === "string" ? hub : hub.name;
+  const served = hubs.get(name);
+  if (served !== undefined) return served.definition;
+  throw new WheelworkError("WW_HUB_UNKNOWN", `this engine serves no hub ${name}`, {
+    next: `It serves: ${[...hubs.keys()].join(", ")}.`,
+  });
+}
+
+/** The request as it is stored. @throws WheelworkError WW_INVALID_REQUEST with every problem. */
+export function validRequest(definition: HubDefinition, request: unknown, options: SubmitOptions): unknown {
+  checkSubmit(options.key, options.deadlineMs);
+  const what = `the request to ${definition.name}`;
+  const valid = demand(definition.request, request, "WW_INVALID_REQUEST", what);
+  if (!isJson(valid)) throw notJson("WW_INVALID_REQUEST", "request");
+  return valid;
+}
+
 function notJson(code: "WW_INVALID_INPUT" | "WW_INVALID_REQUEST", what: string): WheelworkError {
   return new WheelworkError(code, `the ${what} cannot be stored as JSON`, {
     problems: [{ path: "", message: "is not JSON once its schema has transformed it (I19)" }],
@@ -537,7 +553,8 @@ function notJson(code: "WW_INVALID_INPUT" | "WW_INVALID_REQUEST", what: string):
   });
 }
 
-const keyPattern = /^[\x21-\x7e]{1,200}$/;
+/** What a request key may be. */
+export const keyPattern = /^[\x21-\x7e]{1,200}$/;
 
 function checkSubmit(key: string | undefined, deadlineMs: number | undefined): void {
   const problems = [];

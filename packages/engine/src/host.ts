@@ -163,6 +163,13 @@ export class WorkerHost {
     lane.leaving = false;
   }
 
+  /** What a worker elsewhere gave, held against the contract of its spoke. */
+  check(spoke: string, given: Outcome): Outcome {
+    const lane = this.#lanes.get(spoke);
+    if (lane === undefined) return invalid(`this engine has no spoke ${spoke}`);
+    return isOutcome(given) ? this.#checked(lane, given) : invalid(`the worker of ${spoke} gave no outcome`);
+  }
+
   /** What the worker gave, held against the contract of its spoke. */
   #checked(lane: Lane, outcome: Outcome): Outcome {
     // Details pass no schema. Outputs do, and are looked at only when something could not be written.

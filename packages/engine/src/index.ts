@@ -22,6 +22,7 @@ export type {
   EngineSignal,
   Found,
   Logger,
+  Marks,
   MaybePromise,
   Message,
   RequestFilter,
@@ -35,6 +36,7 @@ export type {
 export type { ShardLimits } from "./shard.ts";
 export {
   relay,
+  remote,
   worker,
   type RelayResponse,
   type RelaySpec,
@@ -44,3 +46,18 @@ export {
 } from "./worker.ts";
 export { SqliteStore, type Durability, type SqliteOptions } from "./sqlite.ts";
 export { systemClock } from "./clock.ts";
+export type {
+  Log,
+  LogReader,
+  LogReading,
+  LogRecord,
+  LogTopic,
+  MemberOptions,
+  MemberState,
+  Membership,
+  Partitions,
+} from "./log.ts";
+export type { Channel } from "./channel.ts";
+export { clusterTopics, createNode, type ClusterNode, type NodeOptions, type ShardView } from "./cluster.ts";
+export { deadLetterTopic, readDeadLetter, replayDeadLetter, type DeadLetter } from "./dead-letters.ts";
+export { shardOf } from "./shards.ts";

@@ -32,6 +32,8 @@ export interface Bus {
   publish(topic: string, message: Message): MaybePromise<void>;
   /** Calls `receive` for each message of the topic, from now on; the result ends it. */
   subscribe(topic: string, receive: (message: Message) => void): () => void;
+  /** Where workers elsewhere send what came of an attempt; only in a cluster. */
+  readonly replyTo?: { readonly topic: string; readonly partition: number };
 }
 
 /** What is stored of a live run at a checkpoint. */
@@ -65,6 +67,8 @@ export interface StoredAnswer {
   readonly root: boolean;
   readonly answer: Answer;
   readonly request: unknown;
+  /** Where the answer is published, besides being stored. */
+  readonly replyTo?: string;
   /** The batches of the journal that hold the run's events since a checkpoint last wrote a part of its history. */
   readonly firstSeq: number;
   readonly lastSeq: number;
@@ -74,6 +78,16 @@ export interface StoredAnswer {
 export interface RunEvents {
   readonly key: string;
   readonly events: readonly RunEvent[];
+}
+
+/** How far a shard has come with the log that its inputs come from, and with the answers that it publishes. */
+export interface Marks {
+  /** The log's identity: a topic that was made anew is another log. */
+  readonly log: string;
+  /** All records before this offset are consumed. */
+  readonly position: number;
+  /** The answers of all batches up to this one are published. */
+  readonly published: number;
 }
 
 /** Everything that one batch writes, in one transaction (I9). */
@@ -88,6 +102,8 @@ export interface Commit {
   /** Requests that were answered, or whose run ended after its answer: written as they are now. */
   readonly answers: readonly StoredAnswer[];
   readonly checkpoint?: Checkpoint;
+  /** Only of a shard that reads a log. */
+  readonly marks?: Marks;
 }
 
 /** Live runs as they are after a batch: a restart replays the journal from here on. */
@@ -107,6 +123,8 @@ export interface Claim {
   readonly engineTime: number;
   /** Number of the last batch. */
   readonly seq: number;
+  /** Those of the last commit that had some. */
+  readonly marks?: Marks;
 }
 
 /** Which requests to list, newest first. */
@@ -166,8 +184,8 @@ export interface Store {
    * whoever has been fenced never takes the shard back by itself.
    */
   claim(owner: string, again?: boolean): MaybePromise<Claim>;
-  /** The journal since the last checkpoint, batch by batch. */
-  journal(): Rows<Batch>;
+  /** The journal after a batch, by default the one of the last checkpoint, batch by batch. */
+  journal(after?: number): Rows<Batch>;
   /** The hubs and versions of the runs at the last checkpoint, without those runs that have ended since. */
   hubVersions(
     ended: ReadonlySet<string>,
@@ -245,5 +263,8 @@ export type EngineSignal =
     }
   | { readonly name: "checkpoint"; readonly runs: number; readonly durationMs: number }
   | { readonly name: "purged"; readonly requests: number }
+  | { readonly name: "dead-letter"; readonly topic: string; readonly reason: string }
+  | { readonly name: "log-lost"; readonly topic: string; readonly message: string }
+  | { readonly name: "shard-claimed" | "shard-released" | "shard-fenced"; readonly shard: number }
   | { readonly name: "store-lost"; readonly message: string }
   | { readonly name: "store-back" };

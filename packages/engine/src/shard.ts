@@ -17,6 +17,7 @@ import {
   type Input,
 } from "@wheelwork/core/kernel";
 import { Attempt, invalid, isJson, WorkerHost } from "./host.ts";
+import { Outbox, type Reply } from "./outbox.ts";
 import type {
   Batch,
   Bus,
@@ -28,6 +29,7 @@ import type {
   EngineSignal,
   Found,
   Logger,
+  Marks,
   MaybePromise,
   RequestRow,
   RunEvents,
@@ -47,12 +49,16 @@ export interface RequestItem {
   readonly deadlineMs?: number;
   /** The key was made by this engine and is new for certain. */
   readonly fresh: boolean;
+  /** Where the answer is to be published. */
+  readonly replyTo?: string;
+  /** Of a request that came with a record of the log: where that is. */
+  readonly offset?: number;
   readonly accept: (known: boolean) => void;
   readonly refuse: (error: WheelworkError) => void;
 }
 
 /** A command, an outcome or an internal message for a run. */
-interface InputItem {
+export interface InputItem {
   readonly kind: "input";
   readonly key: string;
   readonly input: Input;
@@ -60,6 +66,13 @@ interface InputItem {
     readonly resolve: (ignored: Unheeded | undefined) => void;
     readonly reject: (error: WheelworkError) => void;
   };
+  readonly offset?: number;
+}
+
+/** A record of the log that says nothing to this shard. */
+export interface MarkItem {
+  readonly kind: "mark";
+  readonly offset: number;
 }
 
 /** Why a command changed nothing; `unknown`: there is no such run, and never was. */
@@ -73,7 +86,21 @@ interface SpawnItem {
   readonly parent?: { readonly key: string; readonly call: number };
 }
 
-type Item = RequestItem | InputItem;
+type Item = RequestItem | InputItem | MarkItem;
+
+/** The log that a shard reads its inputs from, and where its answers go. */
+export interface Feed {
+  readonly log: string;
+  /**
+   * Begins to read, after each claim; the records are given to `Shard.feed`. Its result is the end of the log as it is
+   * now: results that wait there go before callbacks that are overdue. Without a position it begins where the log does.
+   * @throws WheelworkError WW_LOG_LOST when the log no longer has that offset.
+   */
+  begin(position: number | undefined): Promise<{ readonly from: number; readonly end: number }>;
+  /** Nothing is given any more. */
+  end(): void;
+  publish(reply: Reply): Promise<void>;
+}
 
 /** What the loop needs of its surroundings. */
 export interface ShardOptions {
@@ -89,6 +116,10 @@ export interface ShardOptions {
   readonly observe: ((signal: EngineSignal) => void) | undefined;
   readonly strict: boolean;
   readonly limits: ShardLimits;
+  /** Absent: inputs come from callers alone. */
+  readonly feed?: Feed;
+  /** The shard is another owner's: it ends by itself, and is not claimed again. */
+  readonly onFenced?: () => void;
 }
 
 /** Bounds of the loop. */
@@ -130,9 +161,18 @@ interface Effects {
   readonly answered: Live[];
   readonly accepted: { readonly item: RequestItem; readonly known: boolean }[];
   readonly commanded: { readonly item: InputItem; readonly ignored: Unheeded | undefined }[];
+  /** Stored answers that somebody asked for again. */
+  readonly repeated: Reply[];
 }
 
-const emptyEffects = (): Effects => ({ attempts: [], closed: [], answered: [], accepted: [], commanded: [] });
+const emptyEffects = (): Effects => ({
+  attempts: [],
+  closed: [],
+  answered: [],
+  accepted: [],
+  commanded: [],
+  repeated: [],
+});
 
 /**
  * The durable loop over one shard (DESIGN, section 5): takes all inputs that are ready, decides them one after the
@@ -182,6 +222,14 @@ export class Shard {
   readonly #lastEnv: { -readonly [Field in keyof Env]: Env[Field] };
   #recoveryMs = shortestRecoveryMs;
   #cancelRecovery: (() => void) | undefined = undefined;
+  #outbox: Outbox | undefined = undefined;
+  /** All records of the log before this offset are decided. */
+  #position = 0;
+  /** Records whose effects must happen before the position may pass them. */
+  readonly #held = new Set<number>();
+  #marks: Marks | undefined = undefined;
+  /** The end of the log at the claim, and until when callbacks wait for it to be read. */
+  #catchUp = { offset: 0, before: 0 };
 
   constructor(options: ShardOptions) {
     this.#options = options;
@@ -204,12 +252,14 @@ export class Shard {
     readonly openAttempts: number;
     readonly queued: number;
     readonly callbacks: number;
+    readonly unpublished: number;
   } {
     return {
       liveRuns: this.#live.size,
       openAttempts: this.#host.size,
       queued: this.#inbox.length,
       callbacks: this.#coordinator.size,
+      unpublished: this.#outbox?.size ?? 0,
     };
   }
 
@@ -237,7 +287,11 @@ export class Shard {
     if (this.#status === "stopped") return;
     const working = this.#status === "running";
     this.#status = "stopping";
+    this.#options.feed?.end();
     if (working) {
+      await this.#settleInbox();
+      await this.#outbox?.drained(longestDrainMs);
+      // Callbacks may have come due meanwhile.
       await this.#settleInbox();
       await this.#lastCheckpoint();
     }
@@ -246,6 +300,7 @@ export class Shard {
     this.#host.endAll();
     this.#cancelTimer?.();
     this.#cancelRecovery?.();
+    this.#outbox?.end();
     this.#refuseAll();
   }
 
@@ -272,6 +327,42 @@ export class Shard {
     }
     this.#queuedRequests++;
     this.#push(item);
+  }
+
+  /** Takes what a record of the log says. Records come in their order. */
+  feed(item: (RequestItem | InputItem | MarkItem) & { readonly offset: number }): void {
+    if (item.kind === "request") this.#queuedRequests++;
+    this.#push(item);
+  }
+
+  /** The position does not pass a record before the result is called: something that must not be lost is under way. */
+  hold(offset: number): () => void {
+    this.#held.add(offset);
+    return () => void this.#held.delete(offset);
+  }
+
+  /** How far the shard has come with its log. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Takes what a worker elsewhere says of an attempt. */
+  outcome(
+    spoke: string,
+    key: string,
+    attempt: { readonly call: number; readonly attempt: number; readonly epoch: number },
+    outcome: Outcome,
+    offset: number,
+  ): void {
+    const checked = this.#host.check(spoke, outcome);
+    this.#push({ kind: "input", key, input: { kind: "outcome", ...attempt, outcome: checked }, offset });
+    this.#options.observe?.({
+      name: "outcome",
+      callee: spoke,
+      key,
+      call: attempt.call,
+      outcome: checked.kind,
+    });
   }
 
   /** Gives a command to a run; what it gives back is why it changed nothing, or undefined. */
@@ -378,7 +469,7 @@ export class Shard {
     if (item.kind === "request") {
       this.#queuedRequests--;
       item.refuse(error);
-    } else {
+    } else if (item.kind === "input") {
       item.done?.reject(error);
     }
   }
@@ -456,6 +547,7 @@ export class Shard {
     const keys = new Set<string>();
     for (const item of items) {
       // Only a run in memory has open calls, so that outcomes need none from the store.
+      if (item.kind === "mark") continue;
       const mayBeStored = item.kind === "request" ? !item.fresh : item.done !== undefined;
       if (mayBeStored && !this.#live.has(item.key)) keys.add(item.key);
     }
@@ -513,6 +605,7 @@ export class Shard {
    * hold back the deadlines.
    */
   #callableTo(now: number): number {
+    if (this.#catchesUp(now)) return 0;
     const first = this.#coordinator.nextAt() ?? Number.POSITIVE_INFINITY;
     const noticed = this.#noticed;
     this.#noticed = undefined;
@@ -525,7 +618,14 @@ export class Shard {
     return 0;
   }
 
+  /** Whether the log holds records from before the claim that are not read yet. */
+  #catchesUp(now: number): boolean {
+    return this.#position < this.#catchUp.offset && now < this.#catchUp.before;
+  }
+
   #take(item: Item, now: number): void {
+    if (item.offset !== undefined) this.#position = item.offset + 1;
+    if (item.kind === "mark") return;
     if (item.kind === "request") this.#takeRequest(item, now);
     else this.#takeInput(item, now);
     this.#takeInternal(now);
@@ -544,6 +644,7 @@ export class Shard {
     const { key } = item;
     const hash = item.fresh ? undefined : this.#hashOf(key);
     if (hash !== undefined) {
+      if (item.replyTo !== undefined) this.#repeat(key, item.replyTo);
       if (hash === item.hash) return void this.#effects.accepted.push({ item, known: true });
       return item.refuse(
         new WheelworkError(
@@ -559,9 +660,19 @@ export class Shard {
       request: item.request,
       hash: item.hash,
       ...(item.deadlineMs === undefined ? {} : { deadlineMs: item.deadlineMs }),
+      ...(item.replyTo === undefined ? {} : { replyTo: item.replyTo }),
     };
     this.#begin(key, item.hub, options, now);
     this.#effects.accepted.push({ item, known: false });
+  }
+
+  /** The request has come once more: its answer is published again, if it is there. */
+  #repeat(key: string, replyTo: string): void {
+    const live = this.#live.get(key);
+    const known = live === undefined ? this.#found.get(key)?.answer : live.run;
+    // One that this very batch gives is published by it.
+    if (known?.answer === undefined || (live !== undefined && this.#effects.answered.includes(live))) return;
+    this.#effects.repeated.push(replyOf(known, replyTo, known.answer));
   }
 
   /** The hash of the request under a key that is known; undefined for a new key. */
@@ -817,7 +928,8 @@ export class Shard {
   // ---- commit ----
 
   #prepare(now: number): Commit | undefined {
-    if (this.#touched.length === 0) return undefined;
+    const marks = this.#nextMarks();
+    if (this.#touched.length === 0 && marks?.position === this.#marks?.position) return undefined;
     const { limits } = this.#options;
     const journal = this.#touched.map(({ run, history, stagedFrom }) => ({
       key: run.key,
@@ -826,10 +938,26 @@ export class Shard {
     const seq = ++this.#seq;
     const answers: StoredAnswer[] = [];
     for (const { run, firstSeq } of new Set(this.#answers)) answers.push(storedAnswer(run, firstSeq, seq));
-    const commit = { epoch: this.#claim.epoch, seq, now, journal, answers };
+    const commit = {
+      epoch: this.#claim.epoch,
+      seq,
+      now,
+      journal,
+      answers,
+      ...(marks === undefined ? {} : { marks }),
+    };
     // Runs leave the memory at checkpoints only, so one must come before the memory is full.
     if (this.#eventsSinceCheckpoint < Math.min(limits.checkpointEvents, limits.liveRuns)) return commit;
     return { ...commit, checkpoint: this.#checkpoint() };
+  }
+
+  /** How far the shard has come, once the batch that is being decided is committed. */
+  #nextMarks(): Marks | undefined {
+    const { feed } = this.#options;
+    if (feed === undefined || this.#outbox === undefined) return undefined;
+    let position = this.#position;
+    for (const offset of this.#held) position = Math.min(position, offset);
+    return { log: feed.log, position, published: this.#outbox.published(this.#seq) };
   }
 
   #checkpoint(): Checkpoint {
@@ -849,6 +977,7 @@ export class Shard {
   }
 
   #committed(commit: Commit, now: number): void {
+    this.#marks = commit.marks;
     this.#host.careful = false;
     this.#recoveryMs = shortestRecoveryMs;
     this.#batchInputs = Math.min(this.#batchInputs * 2, this.#options.limits.batchInputs);
@@ -892,17 +1021,27 @@ export class Shard {
 
   /** Writes all that has changed, so that the next start has nothing to replay. */
   async #lastCheckpoint(): Promise<void> {
-    if (this.#status !== "stopping" || this.#eventsSinceCheckpoint === 0) return;
-    const seq = this.#seq + 1;
+    if (this.#status !== "stopping") return;
+    const marks = this.#nextMarks();
+    const moved = marks?.position !== this.#marks?.position || marks?.published !== this.#marks?.published;
+    if (this.#eventsSinceCheckpoint === 0 && !moved) return;
+    const commit: Commit = {
+      epoch: this.#claim.epoch,
+      seq: this.#seq + 1,
+      now: this.now(),
+      journal: [],
+      answers: [],
+      checkpoint: this.#checkpoint(),
+      ...(marks === undefined ? {} : { marks }),
+    };
+    // A callback that comes due now finds the store taken, and then the shard stopped.
+    this.#waiting = this.#write(commit);
+    await this.#waiting;
+  }
+
+  async #write(commit: Commit): Promise<void> {
     try {
-      await this.#options.store.commit({
-        epoch: this.#claim.epoch,
-        seq,
-        now: this.now(),
-        journal: [],
-        answers: [],
-        checkpoint: this.#checkpoint(),
-      });
+      await this.#options.store.commit(commit);
     } catch (error) {
       // Nothing is lost: the journal has it all.
       this.#options.log.warn({ error: messageOf(error) }, "the last checkpoint could not be written");
@@ -913,7 +1052,7 @@ export class Shard {
 
   #act(): void {
     this.#forgetFound();
-    const { accepted, answered, attempts, closed, commanded } = this.#effects;
+    const { accepted, answered, attempts, closed, commanded, repeated } = this.#effects;
     this.#effects = emptyEffects();
     const { observe } = this.#options;
     this.#host.end(closed);
@@ -923,8 +1062,9 @@ export class Shard {
       item.accept(known);
     }
     for (const { run } of answered) {
-      const { answer } = run;
+      const { answer, replyTo } = run;
       if (answer === undefined) continue;
+      if (replyTo !== undefined) repeated.push(replyOf(run, replyTo, answer));
       observe?.({
         name: "answered",
         hub: run.hub,
@@ -937,6 +1077,7 @@ export class Shard {
       this.#waiters.delete(run.key);
       for (const { resolve } of waiters) resolve(answer);
     }
+    this.#outbox?.send(this.#seq, repeated);
     for (const { item, ignored } of commanded) item.done?.resolve(ignored);
     this.#again();
   }
@@ -974,7 +1115,9 @@ export class Shard {
       return;
     }
     if (!this.#scheduled) for (const resolve of this.#idle.splice(0)) resolve();
-    const at = Math.min(this.#coordinator.nextAt() ?? Number.POSITIVE_INFINITY, this.#scanAt);
+    const next = Math.min(this.#coordinator.nextAt() ?? Number.POSITIVE_INFINITY, this.#scanAt);
+    // Records that come wake the shard by themselves.
+    const at = this.#catchesUp(this.#lastNow) ? Math.max(next, this.#catchUp.before) : next;
     if (at === Number.POSITIVE_INFINITY) return;
     if (at <= this.now()) this.#schedule();
     else this.#arm(at);
@@ -1022,6 +1165,8 @@ export class Shard {
     this.#noticed = undefined;
     this.#internal.length = 0;
     this.#effects = emptyEffects();
+    this.#outbox?.end();
+    this.#held.clear();
     this.#claim = await store.claim(owner, this.#claim.epoch > 0);
     this.#monotonicBase = clock.monotonicMs();
     this.#timeBase = Math.max(this.#claim.engineTime, Math.floor(clock.wallMs()), this.#lastNow);
@@ -1039,6 +1184,39 @@ export class Shard {
     this.#loadedTo = { due: 0, key: "" };
     await this.#scan();
     await this.#answerWaiters();
+    await this.#beginFeed();
+  }
+
+  /** Publishes the answers that may not have been, and reads the log from where the last commit left it. */
+  async #beginFeed(): Promise<void> {
+    const { feed, clock, log, store } = this.#options;
+    if (feed === undefined) return;
+    const { marks, seq } = this.#claim;
+    if (marks !== undefined && marks.log !== feed.log) {
+      throw new WheelworkError(
+        "WW_LOG_LOST",
+        `the log of this shard is ${feed.log}, and its store has read ${marks.position} records of another one, ${marks.log}`,
+        {
+          next: "A topic that was deleted and made anew has lost requests. See the page on deploying: a recreated topic.",
+        },
+      );
+    }
+    this.#marks = marks;
+    const outbox = new Outbox((reply) => feed.publish(reply), clock, log);
+    this.#outbox = outbox;
+    for await (const batch of store.journal(marks?.published ?? seq)) {
+      const keys = batch.entries.filter(({ events }) => events.some(gaveAnswer)).map(({ key }) => key);
+      const found = keys.length === 0 ? [] : await store.find(keys);
+      outbox.send(
+        batch.seq,
+        found.flatMap(({ answer }) =>
+          answer?.replyTo === undefined ? [] : [replyOf(answer, answer.replyTo, answer.answer)],
+        ),
+      );
+    }
+    const { from, end } = await feed.begin(marks?.position);
+    this.#position = from;
+    this.#catchUp = { offset: end, before: this.now() + longestCatchUpMs };
   }
 
   /** Knows every hub version that is stored, or does not begin (I20). */
@@ -1166,6 +1344,7 @@ export class Shard {
 
   /** A commit failed, or its outcome is unknown: nothing in memory counts any more (DESIGN, the loop). */
   #lose(error: unknown, items: readonly Item[]): void {
+    if (this.#status === "stopped") return;
     const { log, observe } = this.#options;
     const message = messageOf(error);
     this.#batchInputs = Math.max(1, Math.floor(Math.min(this.#batchInputs, items.length) / 2));
@@ -1176,6 +1355,8 @@ export class Shard {
     // What was to be written cannot be: the next decisions are looked at one by one, so that their runs are parked (I16).
     if (error instanceof TypeError || error instanceof RangeError) this.#host.careful = true;
     this.#host.endAll();
+    this.#options.feed?.end();
+    this.#outbox?.end();
     this.#cancelTimer?.();
     this.#timerAt = Number.POSITIVE_INFINITY;
     const fenced = isFenced(error);
@@ -1183,21 +1364,27 @@ export class Shard {
     this.#inbox = [];
     this.#queuedRequests = 0;
     for (const item of [...items, ...rest]) {
+      // What a record said is read again after the claim.
+      if (item.offset !== undefined) continue;
       // Whoever sent a request may send it again under its key; outcomes and commands are decided once the store is back.
+      if (item.kind === "mark") continue;
       if (item.kind === "request") item.refuse(unavailable());
       else if (fenced) item.done?.reject(unavailable());
       else this.#inbox.push(item);
     }
-    if (fenced || stopping) this.#end();
+    if (fenced || stopping) this.#end(fenced);
     else this.#recover();
   }
 
   /** The shard is another owner's now, or it stops: nothing more is done here. */
-  #end(): void {
+  #end(fenced: boolean): void {
     this.#status = "stopped";
+    this.#options.feed?.end();
+    this.#outbox?.end();
     this.#host.detach();
     this.#refuseAll();
     for (const resolve of this.#idle.splice(0)) resolve();
+    if (fenced) this.#options.onFenced?.();
   }
 
   /** Reads everything back, later and later until a commit succeeds again. */
@@ -1216,7 +1403,7 @@ export class Shard {
         },
         (error: unknown) => {
           if (this.#status !== "store-lost") return;
-          if (isFenced(error)) return this.#end();
+          if (isFenced(error)) return this.#end(true);
           this.#options.log.warn({ error: messageOf(error) }, "the store is not back yet");
           this.#recover();
         },
@@ -1242,6 +1429,23 @@ const messageOf = (error: unknown): string => (error instanceof Error ? error.me
 
 /** Whether the run must be in memory: it has open calls, or another run calls it. */
 const isHot = (run: Run): boolean => run.calls.size > 0 || run.parent !== undefined;
+
+/** Whether an event gave the answer of its request. */
+const gaveAnswer = (event: RunEvent): boolean =>
+  event.type === "answered" || (event.type === "ended" && event.answer !== undefined);
+
+/** An answer as it is published; its id is the same each time, and another one if the key is used anew after years. */
+const replyOf = (known: Run | StoredAnswer, replyTo: string, answer: Answer): Reply => ({
+  key: known.key,
+  replyTo,
+  id: `${known.key}@${known.createdAt}`,
+  answer,
+});
+
+/** How long a shard that stops waits for the broker to take its answers, in milliseconds. */
+const longestDrainMs = 500;
+/** How long callbacks wait at most for what was in the log at the claim, in milliseconds. */
+const longestCatchUpMs = 10_000;
 
 const deepestCall = 32;
 /** Runs that one scan for due runs brings into memory. */

@@ -62,6 +62,13 @@ const migrations: readonly string[] = [
   CREATE TABLE history (id INTEGER PRIMARY KEY, key TEXT NOT NULL, events TEXT NOT NULL);
   CREATE INDEX history_key ON history (key);
   `,
+  `
+  -- The log that the shard's inputs come from, and how far it has come: see Marks.
+  ALTER TABLE shard ADD COLUMN log TEXT;
+  ALTER TABLE shard ADD COLUMN position INTEGER;
+  ALTER TABLE shard ADD COLUMN published INTEGER;
+  ALTER TABLE request ADD COLUMN reply_to TEXT;
+  `,
 ];
 
 /** Brings the file up to the present schema, each migration in a transaction of its own. */

@@ -8,6 +8,7 @@ import type {
   Commit,
   DueRuns,
   Found,
+  Marks,
   RequestFilter,
   RequestRow,
   Store,
@@ -67,25 +68,22 @@ export class SqliteStore implements Store {
          ON CONFLICT (id) DO UPDATE SET epoch = epoch + 1, owner = excluded.owner`,
         owner,
       );
-      const shard = this.#get("SELECT epoch, engine_time, checkpoint FROM shard WHERE id = 0") as Row;
+      const shard = this.#get("SELECT * FROM shard WHERE id = 0") as Row;
       const last = this.#get("SELECT max(seq) AS seq FROM journal")?.["seq"];
       this.#checkpoint = Number(shard["checkpoint"]);
       return {
         epoch: Number(shard["epoch"]),
         engineTime: Number(shard["engine_time"]),
         seq: Math.max(this.#checkpoint, Number(last ?? 0)),
+        ...marksOf(shard),
       };
     });
   }
 
-  *journal(): Iterable<Batch> {
+  *journal(after = this.#checkpoint): Iterable<Batch> {
     // Not an open iterator: whoever replays reads rows in between.
     const sql = "SELECT seq, record FROM journal WHERE seq > ? ORDER BY seq LIMIT 1";
-    for (
-      let row = this.#get(sql, this.#checkpoint);
-      row !== undefined;
-      row = this.#get(sql, row["seq"] as number)
-    ) {
+    for (let row = this.#get(sql, after); row !== undefined; row = this.#get(sql, row["seq"] as number)) {
       const { record } = row;
       yield { seq: Number(row["seq"]), entries: this.#guard(() => decodeBatch(record)) };
     }
@@ -206,6 +204,15 @@ export class SqliteStore implements Store {
         encodeBatch(commit.now, commit.journal),
       );
       for (const answer of commit.answers) this.#writeAnswer(answer);
+      if (commit.marks !== undefined) {
+        const { log, position, published } = commit.marks;
+        this.#run(
+          "UPDATE shard SET log = ?, position = ?, published = ? WHERE id = 0",
+          log,
+          position,
+          published,
+        );
+      }
       if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit.seq);
     });
     if (commit.checkpoint !== undefined) this.#checkpoint = commit.seq;
@@ -260,8 +267,8 @@ export class SqliteStore implements Store {
   #writeAnswer(answer: StoredAnswer): void {
     this.#run(
       `INSERT INTO request (key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer, request,
-         first_seq, last_seq, checkpoint)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         first_seq, last_seq, checkpoint, reply_to)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (key) DO UPDATE SET state = excluded.state, status = excluded.status, version = excluded.version,
          ended_at = excluded.ended_at, first_seq = excluded.first_seq, last_seq = excluded.last_seq`,
       answer.key,
@@ -279,6 +286,7 @@ export class SqliteStore implements Store {
       answer.firstSeq,
       answer.lastSeq,
       this.#checkpoint,
+      answer.replyTo ?? null,
     );
   }
 
@@ -400,6 +408,12 @@ function openError(error: unknown, path: string): WheelworkError {
   });
 }
 
+function marksOf(shard: Row): { marks?: Marks } {
+  const { log, position, published } = shard;
+  if (typeof log !== "string") return {};
+  return { marks: { log, position: Number(position), published: Number(published) } };
+}
+
 const runsUnder = "SELECT run.* FROM json_each(?) AS asked CROSS JOIN run ON run.key = asked.value";
 const requestsUnder =
   "SELECT request.* FROM json_each(?) AS asked CROSS JOIN request ON request.key = asked.value";
@@ -439,6 +453,7 @@ function toAnswer(row: Row): StoredAnswer {
     root: row["root"] === 1,
     firstSeq: Number(row["first_seq"]),
     lastSeq: Number(row["last_seq"]),
+    ...(row["reply_to"] === null ? {} : { replyTo: String(row["reply_to"]) }),
     answer: JSON.parse(String(row["answer"])) as Answer,
     request: JSON.parse(String(row["request"])) as unknown,
   };

@@ -1,4 +1,5 @@
-import type { Failed, Outcome, Spoke, WorkerTypes } from "@wheelwork/core";
+import { WheelworkError, type Failed, type Outcome, type Spoke, type WorkerTypes } from "@wheelwork/core";
+import { correlationHeader, correlationOf } from "./inbox.ts";
 import type { Bus, MaybePromise, Message } from "./ports.ts";
 
 /** What a worker knows of the attempt that it makes. */
@@ -20,6 +21,8 @@ export interface WorkerContext<E extends string = string> {
 
 /** What a `Worker` gets besides: a way to hear of the end without an AbortSignal, which is dear. */
 export interface AttemptContext extends WorkerContext {
+  /** The epoch of the run when the attempt was made (I3). */
+  readonly epoch: number;
   /** Calls back when the attempt's deadline passes, or its call is closed; at once if that has happened. */
   onAbort(callback: () => void): void;
 }
@@ -130,5 +133,52 @@ export function relay<I, O, E extends string>(
           reject(error);
         });
       }),
+  };
+}
+
+/**
+ * A worker that another process serves, in any language: each attempt is a message to a topic of its own, and what came of
+ * it is a message to the inbox of the shard, so that it is there though the node that asked has died. Only in a cluster.
+ * The page on workers elsewhere describes the messages.
+ */
+export function remote(spoke: Spoke<never, unknown, never> | Spoke, to: { readonly topic: string }): Worker {
+  const served = spoke as unknown as Spoke;
+  return {
+    spoke: served,
+    attempt: (input, context, bus) => {
+      const { replyTo } = bus;
+      if (replyTo === undefined) {
+        throw new WheelworkError(
+          "WW_CONFIG",
+          `the spoke ${served.name} is served elsewhere, which needs a cluster`,
+          {
+            next: "Serve it by a worker or a relay of this process.",
+          },
+        );
+      }
+      const { requestId, call, attempt, epoch, idempotencyKey, deadline } = context;
+      const message: Message = {
+        key: requestId,
+        value: JSON.stringify(input),
+        headers: {
+          "content-type": "application/json",
+          ce_specversion: "1.0",
+          ce_id: `${idempotencyKey}#${attempt}`,
+          ce_source: "wheelwork",
+          ce_type: `wheelwork.call.${served.name}`,
+          [correlationHeader]: correlationOf(served.name, call, attempt, epoch),
+          "reply-to": replyTo.topic,
+          "reply-partition": `${replyTo.partition}`,
+          "idempotency-key": idempotencyKey,
+          attempt: `${attempt}`,
+          deadline: `${deadline}`,
+        },
+      };
+      return new Promise((resolve, reject) => {
+        // What came of it comes through the inbox; when the attempt is over, its place is free.
+        context.onAbort(() => resolve({ kind: "timeout" }));
+        Promise.resolve(bus.publish(to.topic, message)).catch(reject);
+      });
+    },
   };
 }

@@ -163,7 +163,7 @@ describe("what cannot be used is a clear error", () => {
     db.exec("PRAGMA user_version = 99");
     db.close();
     expect(() => engineOn(path)).toThrow(/WW_STORE_NEWER[\s\S]*Install that version/);
-    new DatabaseSync(path).exec("PRAGMA user_version = 1");
+    new DatabaseSync(path).exec("PRAGMA user_version = 2");
     new SqliteStore(path).close();
   });
 

@@ -72,6 +72,11 @@ const migrations: readonly string[] = [
     PRIMARY KEY (shard, key, id)
   );
   `,
+  `
+  -- The log that the shard's inputs come from, and how far it has come: see Marks.
+  ALTER TABLE shard ADD COLUMN log text, ADD COLUMN position bigint, ADD COLUMN published bigint;
+  ALTER TABLE request ADD COLUMN reply_to text;
+  `,
 ];
 
 /**

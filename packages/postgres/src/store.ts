@@ -6,6 +6,7 @@ import type {
   Commit,
   DueRuns,
   Found,
+  Marks,
   RequestFilter,
   RequestRow,
   Store,
@@ -87,13 +88,14 @@ class PostgresStore implements Store {
         epoch: this.#epoch,
         engineTime: Number(claimed["engine_time"]),
         seq: Number(claimed["seq"]),
+        ...marksOf(claimed),
       };
     }
     throw unavailable(`others claim shard ${this.#shard} all the time`);
   }
 
-  async *journal(): AsyncIterable<Batch> {
-    for (let last = this.#checkpoint; ;) {
+  async *journal(after = this.#checkpoint): AsyncIterable<Batch> {
+    for (let last = after; ;) {
       const rows = await this.#read("journal", [last]);
       for (const { seq, record } of rows)
         yield { seq: Number(seq), entries: readable(() => decodeBatch(record)) };
@@ -156,11 +158,12 @@ class PostgresStore implements Store {
   }
 
   async commit(commit: Commit): Promise<void> {
-    const { checkpoint, seq, now, epoch } = commit;
+    const { checkpoint, seq, now, epoch, marks } = commit;
     const era = Math.floor(now / eraMs);
     // All texts are made before anything is sent.
     const record = Buffer.from(encodeBatch(now, commit.journal));
-    const values = [this.#shard, epoch, this.#owner, now, seq, era, record];
+    const come = [marks?.log ?? null, marks?.position ?? null, marks?.published ?? null];
+    const values = [this.#shard, epoch, this.#owner, now, seq, era, record, ...come];
     const answers = commit.answers.length === 0 ? undefined : columnsOf(answerColumns, commit.answers);
     const chunks = checkpoint === undefined ? undefined : chunksOf(checkpoint);
     if (!this.#eras.has(era)) {
@@ -263,6 +266,7 @@ const answerColumns: Columns<StoredAnswer> = [
   ["request", "text", ({ request }) => JSON.stringify(request) ?? "null"],
   ["first_seq", "bigint", ({ firstSeq }) => firstSeq],
   ["last_seq", "bigint", ({ lastSeq }) => lastSeq],
+  ["reply_to", "text", ({ replyTo }) => replyTo ?? null],
 ];
 
 const runColumns: Columns<StoredRun> = [
@@ -328,7 +332,8 @@ function statements(journal: string) {
   // One statement is one round trip and one transaction: whatever the client dies of, it holds no lock afterwards.
   const fence = `
     WITH fence AS (
-      UPDATE shard SET engine_time = $4, seq = $5
+      UPDATE shard SET engine_time = $4, seq = $5, log = coalesce($8, log), position = coalesce($9, position),
+        published = coalesce($10, published)
       WHERE id = $1 AND epoch = $2 AND owner = $3 AND seq = $5 - 1 RETURNING checkpoint
     ), record AS (
       INSERT INTO ${journal} (era, seq, record) SELECT $6, $5, $7 FROM fence
@@ -342,11 +347,11 @@ function statements(journal: string) {
   return {
     shard: "SELECT epoch, owner, seq FROM shard WHERE id = $1",
     claim: `UPDATE shard SET epoch = epoch + 1, owner = $2 WHERE id = $1 AND epoch = $3
-      RETURNING epoch, engine_time, seq, checkpoint`,
+      RETURNING *`,
     commit: `${fence} SELECT 1 FROM fence`,
     commitAnswers: `${fence}, answered AS (
         INSERT INTO request (shard, ${namesOf(answerColumns)}, checkpoint)
-        SELECT $1, t.*, fence.checkpoint FROM fence, ${unnestOf(answerColumns, 8)}
+        SELECT $1, t.*, fence.checkpoint FROM fence, ${unnestOf(answerColumns, 11)}
         ON CONFLICT (shard, key) DO UPDATE SET
           ${replaced(["state", "status", "version", "ended_at", "first_seq", "last_seq", "checkpoint"])}
       ) SELECT 1 FROM fence`,
@@ -404,6 +409,11 @@ function statements(journal: string) {
   };
 }
 
+function marksOf({ log, position, published }: Row): { marks?: Marks } {
+  if (typeof log !== "string") return {};
+  return { marks: { log, position: Number(position), published: Number(published) } };
+}
+
 /** Tells damage from other errors. */
 function readable<T>(read: () => T): T {
   try {
@@ -447,6 +457,7 @@ function toAnswer(row: Row): StoredAnswer {
     root: row["root"] === true,
     firstSeq: Number(row["first_seq"]),
     lastSeq: Number(row["last_seq"]),
+    ...(row["reply_to"] === null ? {} : { replyTo: String(row["reply_to"]) }),
     answer: JSON.parse(String(row["answer"])) as Answer,
     request: JSON.parse(String(row["request"])) as unknown,
   };

@@ -65,8 +65,8 @@ export class FaultyStore implements Store {
     return this.#soon(() => this.#commit(number, commit));
   }
 
-  journal(): Rows<Batch> {
-    return this.#rows((store) => store.journal());
+  journal(after?: number): Rows<Batch> {
+    return this.#rows((store) => store.journal(after));
   }
 
   hubVersions(

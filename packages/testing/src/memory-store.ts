@@ -5,6 +5,7 @@ import type {
   Commit,
   DueRuns,
   Found,
+  Marks,
   RequestFilter,
   RequestRow,
   RunEvents,
@@ -20,6 +21,7 @@ interface Disk {
   engineTime: number;
   checkpoint: number;
   lastSeq: number;
+  marks: Marks | undefined;
   readonly journal: Map<number, string>;
   readonly runs: Map<string, string>;
   /** In the order of the answers. */
@@ -52,12 +54,13 @@ export class MemoryStore implements Store {
     if (again && disk.owner !== owner) throw fenced();
     disk.owner = owner;
     disk.epoch++;
-    return { epoch: disk.epoch, engineTime: disk.engineTime, seq: disk.lastSeq };
+    const { epoch, engineTime, lastSeq: seq, marks } = disk;
+    return { epoch, engineTime, seq, ...(marks === undefined ? {} : { marks }) };
   }
 
-  *journal(): Iterable<Batch> {
+  *journal(after = this.#disk.checkpoint): Iterable<Batch> {
     for (const [seq, text] of this.#disk.journal) {
-      if (seq > this.#disk.checkpoint) yield { seq, entries: JSON.parse(text) as RunEvents[] };
+      if (seq > after) yield { seq, entries: JSON.parse(text) as RunEvents[] };
     }
   }
 
@@ -146,6 +149,7 @@ export class MemoryStore implements Store {
     // All texts are made: from here on nothing can fail.
     disk.engineTime = commit.now;
     disk.lastSeq = commit.seq;
+    if (commit.marks !== undefined) disk.marks = { ...commit.marks };
     disk.journal.set(commit.seq, record);
     for (const [key, text] of answers) {
       disk.answers.set(key, { text, checkpoint: disk.answers.get(key)?.checkpoint ?? disk.checkpoint });
@@ -200,6 +204,7 @@ const newDisk = (): Disk => ({
   engineTime: 0,
   checkpoint: 0,
   lastSeq: 0,
+  marks: undefined,
   journal: new Map(),
   runs: new Map(),
   answers: new Map(),

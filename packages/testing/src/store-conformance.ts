@@ -367,6 +367,43 @@ export function storeConformance(
       strictEqual(await store.purge(50, 2), 1);
     });
 
+    test("keeps how far the shard has come with its log, and where answers go", async (opened, owner) => {
+      strictEqual((await opened.store.claim("owner")).marks, undefined);
+      await owner.claim();
+      const marks = { log: "inbox/1", position: 7, published: 0 };
+      await owner.commit({ marks, answers: [answer("r1", { replyTo: "nb" }), answer("r2")] });
+      strictEqual((await storedAnswer(opened.store, "r1"))?.replyTo, "nb");
+      strictEqual((await storedAnswer(opened.store, "r2"))?.replyTo, undefined);
+      // A batch without marks leaves them as they are.
+      await owner.commit({});
+      await owner.commit({
+        marks: { ...marks, position: 9, published: 2 },
+        journal: [{ key: "r3", events: [told(1)] }],
+      });
+      const again = await opened.reopen();
+      same((await again.store.claim("next")).marks, { log: "inbox/1", position: 9, published: 2 });
+      return again;
+    });
+
+    test("gives the journal after any batch, also from before the last checkpoint", async ({
+      store,
+    }, owner) => {
+      for (let number = 1; number <= 4; number++) {
+        await owner.commit({
+          journal: [{ key: `r${number}`, events: [told(number)] }],
+          ...(number === 3 ? { checkpoint: { runs: [], ended: [], histories: [] } } : {}),
+        });
+      }
+      const keysAfter = async (seq?: number): Promise<string[]> => {
+        const keys: string[] = [];
+        for await (const { entries } of store.journal(seq)) keys.push(...entries.map(({ key }) => key));
+        return keys;
+      };
+      same(await keysAfter(1), ["r2", "r3", "r4"]);
+      same(await keysAfter(), ["r4"]);
+      same(await keysAfter(4), []);
+    });
+
     test("purging never breaks a history that is still retained", async ({ store }, owner) => {
       const seqs: number[] = [];
       for (let number = 0; number < 6; number++) {

@@ -37,8 +37,8 @@ export class SimulatedStore implements Store {
     });
   }
 
-  journal(): Rows<Batch> {
-    return this.#rows(() => this.#inner.journal());
+  journal(after?: number): Rows<Batch> {
+    return this.#rows(() => this.#inner.journal(after));
   }
 
   hubVersions(

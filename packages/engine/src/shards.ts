@@ -1,0 +1,10 @@
+/**
+ * The shard of a request: floorMod(31 + hash, shards), with Java's hash of a text. It is what the fields grouping of Storm
+ * computes for one string, so that a bolt with that many tasks has one shard in each.
+ */
+export function shardOf(key: string, shards: number): number {
+  let hash = 0;
+  for (let index = 0; index < key.length; index++) hash = (Math.imul(31, hash) + key.charCodeAt(index)) | 0;
+  const sum = (31 + hash) | 0;
+  return ((sum % shards) + shards) % shards;
+}

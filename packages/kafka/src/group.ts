@@ -1,0 +1,193 @@
+import { Consumer, type GroupAssignment, type GroupPartitionsAssignments } from "@platformatic/kafka";
+import { WheelworkError } from "@wheelwork/core";
+import type { MemberOptions, MemberState, Membership, Partitions } from "@wheelwork/engine";
+import type { clientOptions } from "./connection.ts";
+import { kafkaErrors, messageOf, unavailable } from "./errors.ts";
+
+/** What a member of a group asks for: the partitions that it works on, and those that it cannot work on. */
+interface Member {
+  readonly id: string;
+  readonly state: MemberState;
+}
+
+const protocol = "wheelwork";
+const shortestRetryMs = 100;
+const longestRetryMs = 2000;
+
+/**
+ * Shares partitions out: each member keeps what it works on as far as that is fair, so that little moves; nobody gets what
+ * it refuses, unless all do.
+ */
+function shareOut(topic: string, partitions: number, members: readonly Member[]): Map<string, number[]> {
+  const sorted = members.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  const shares = new Map(sorted.map(({ id }) => [id, [] as number[]]));
+  const of = (list: readonly Partitions[]): ReadonlySet<number> =>
+    new Set(list.filter((one) => one.topic === topic).flatMap((one) => one.partitions));
+  const refused = new Map(sorted.map(({ id, state }) => [id, of(state.refuses)]));
+  const left = new Set(Array.from({ length: partitions }, (_, partition) => partition));
+  const least = Math.floor(partitions / sorted.length);
+  let larger = partitions % sorted.length;
+  for (const { id, state } of sorted) {
+    const share = shares.get(id) as number[];
+    for (const partition of of(state.owns)) {
+      if (!left.has(partition) || refused.get(id)?.has(partition) === true) continue;
+      if (share.length === least) {
+        if (larger === 0) break;
+        larger--;
+      } else if (share.length > least) break;
+      share.push(partition);
+      left.delete(partition);
+    }
+  }
+  for (const partition of left) {
+    const able = sorted.filter(({ id }) => refused.get(id)?.has(partition) !== true);
+    const sizes = (able.length > 0 ? able : sorted).map(({ id }) => shares.get(id) as number[]);
+    sizes.reduce((best, share) => (share.length < best.length ? share : best)).push(partition);
+  }
+  return shares;
+}
+
+/** A place in a consumer group that only shares partitions out; they are read elsewhere (see `PartitionReader`). */
+export class GroupMembership implements Membership {
+  readonly #options: ReturnType<typeof clientOptions>;
+  readonly #member: MemberOptions;
+  readonly #sessionTimeoutMs: number;
+  #consumer: Consumer | undefined = undefined;
+  #left = false;
+  #joining = false;
+  #again = false;
+  #retryMs = shortestRetryMs;
+
+  constructor(options: ReturnType<typeof clientOptions>, member: MemberOptions, sessionTimeoutMs: number) {
+    this.#options = options;
+    this.#member = member;
+    this.#sessionTimeoutMs = sessionTimeoutMs;
+  }
+
+  /** Asks for a place until there is one. */
+  async join(): Promise<void> {
+    if (this.#left) return;
+    if (this.#joining) {
+      this.#again = true;
+      return;
+    }
+    this.#joining = true;
+    for (;;) {
+      this.#again = false;
+      try {
+        await this.#open().joinGroup({});
+        this.#retryMs = shortestRetryMs;
+        if (!this.#again) break;
+      } catch {
+        this.#discard();
+        if (this.#left) break;
+        await new Promise<void>((resolve) => void setTimeout(resolve, this.#retryMs));
+        this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs);
+      }
+      if (this.#left) break;
+    }
+    this.#joining = false;
+  }
+
+  rejoin(): void {
+    void this.join();
+  }
+
+  async leave(): Promise<void> {
+    if (this.#left) return;
+    this.#left = true;
+    const consumer = this.#consumer;
+    this.#consumer = undefined;
+    if (consumer === undefined) return;
+    try {
+      await consumer.leaveGroup();
+    } catch {
+      // It went without a word, as if its process had died.
+    }
+    await consumer.close(true).catch(() => {});
+  }
+
+  async committed(topic: string, partition: number): Promise<number | undefined> {
+    try {
+      const offsets = await this.#open().listCommittedOffsets({
+        topics: [{ topic, partitions: [partition] }],
+      });
+      // The list holds a place for each partition that was asked for.
+      const offset = Number(offsets.get(topic)?.at(-1) ?? -1);
+      return offset < 0 ? undefined : offset;
+    } catch (error) {
+      throw unavailable(`how far ${topic} has been read could not be asked`, error);
+    }
+  }
+
+  async commit(topic: string, partition: number, offset: number): Promise<void> {
+    try {
+      const offsets = [{ topic, partition, offset: BigInt(offset), leaderEpoch: 0 }];
+      await this.#open().commit({ offsets });
+    } catch (error) {
+      throw unavailable(`how far ${topic} has been read could not be noted`, error);
+    }
+  }
+
+  #open(): Consumer {
+    if (this.#consumer !== undefined) return this.#consumer;
+    if (this.#left) throw new WheelworkError("WW_STOPPING", "the node has left its group");
+    const { group, topics, state, assigned } = this.#member;
+    const consumer = new Consumer({
+      ...this.#options,
+      groupId: group,
+      autocommit: false,
+      sessionTimeout: this.#sessionTimeoutMs,
+      rebalanceTimeout: this.#sessionTimeoutMs,
+      heartbeatInterval: Math.min(300, Math.floor(this.#sessionTimeoutMs / 4)),
+      protocols: [{ name: protocol, version: 1 }],
+      protocolsMetadata: () => Buffer.from(JSON.stringify(state())),
+      partitionAssigner: (_current, members, _topics, { topics: known }): GroupPartitionsAssignments[] => {
+        const all = Array.from(members, ([id, { metadata }]) => ({ id, state: stateOf(metadata) }));
+        const shares = all.map(({ id }) => ({
+          memberId: id,
+          assignments: new Map<string, GroupAssignment>(),
+        }));
+        for (const topic of topics) {
+          const shared = shareOut(topic, known.get(topic)?.partitionsCount ?? 0, all);
+          for (const { memberId, assignments } of shares)
+            assignments.set(topic, { topic, partitions: shared.get(memberId) ?? [] });
+        }
+        return shares;
+      },
+    });
+    consumer.topics.trackAll(...topics);
+    consumer.on("consumer:group:join", ({ assignments }) => {
+      if (this.#consumer === consumer && !this.#left) assigned(assignments ?? []);
+    });
+    const again = (): void => {
+      if (this.#consumer !== consumer || this.#left) return;
+      this.#discard();
+      void this.join();
+    };
+    // What the client gives up on, a new one tries anew.
+    consumer.on("error", again);
+    consumer.on("consumer:heartbeat:error", ({ error }) => {
+      const errors = kafkaErrors(error);
+      // The client rejoins by itself when the broker tells it to.
+      if (errors.length === 0 && !/rebalance/i.test(messageOf(error))) again();
+    });
+    this.#consumer = consumer;
+    return consumer;
+  }
+
+  #discard(): void {
+    const consumer = this.#consumer;
+    this.#consumer = undefined;
+    void consumer?.close(true).catch(() => {});
+  }
+}
+
+function stateOf(metadata: unknown): MemberState {
+  try {
+    const { owns, refuses } = JSON.parse(String(metadata)) as Partial<MemberState>;
+    return { owns: owns ?? [], refuses: refuses ?? [] };
+  } catch {
+    return { owns: [], refuses: [] };
+  }
+}

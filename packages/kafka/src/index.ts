@@ -1,0 +1,3 @@
+export type { KafkaOptions } from "./connection.ts";
+export { kafka, type Kafka } from "./kafka.ts";
+export type { TopicSpec } from "./topics.ts";

@@ -1,0 +1,182 @@
+import { Admin } from "@platformatic/kafka";
+import type {
+  Log,
+  LogReader,
+  LogReading,
+  LogRecord,
+  LogTopic,
+  MemberOptions,
+  Membership,
+  Message,
+} from "@wheelwork/engine";
+import { clientOptions, type KafkaOptions } from "./connection.ts";
+import { broken, isUnknownTopic, unavailable } from "./errors.ts";
+import { GroupMembership } from "./group.ts";
+import { BatchingProducer } from "./producer.ts";
+import { PartitionReader } from "./reader.ts";
+import { ensureTopics, type TopicSpec } from "./topics.ts";
+
+/** Kafka as the bus of relays, and as the logs of a cluster. */
+export interface Kafka extends Log {
+  /**
+   * Creates the topics that are not there.
+   * @throws WheelworkError WW_CONFIG when one that is there has another number of partitions; WW_BUS_UNAVAILABLE.
+   */
+  ensureTopics(topics: readonly TopicSpec[]): Promise<void>;
+  /** Resolves when every subscription that there is has begun: it gets what is published from then on. */
+  ready(): Promise<void>;
+}
+
+/**
+ * Connects to Kafka when it is first used. Messages are written by an idempotent producer to all replicas in sync; their
+ * key chooses the partition as Java's clients do. Whoever made it closes it.
+ * @throws WheelworkError WW_CONFIG when the options are not valid.
+ */
+export function kafka(options: KafkaOptions): Kafka {
+  return new KafkaLog(options);
+}
+
+class KafkaLog implements Kafka {
+  readonly #options: ReturnType<typeof clientOptions>;
+  readonly #sessionTimeoutMs: number;
+  readonly #producer: BatchingProducer;
+  readonly #reader: PartitionReader;
+  readonly #members = new Set<GroupMembership>();
+  #admin: Admin | undefined = undefined;
+  readonly #subscriptions = new Map<string, Subscription>();
+
+  constructor(options: KafkaOptions) {
+    this.#options = clientOptions(options);
+    this.#sessionTimeoutMs = options.sessionTimeoutMs ?? 6000;
+    this.#producer = new BatchingProducer(this.#options);
+    this.#reader = new PartitionReader(this.#options);
+  }
+
+  ensureTopics(topics: readonly TopicSpec[]): Promise<void> {
+    return ensureTopics(this.#options, topics);
+  }
+
+  async topic(name: string): Promise<LogTopic> {
+    this.#admin ??= new Admin(this.#options);
+    try {
+      const known = (await this.#admin.metadata({ topics: [name], forceUpdate: true })).topics.get(name);
+      if (known !== undefined) return { id: known.id, partitions: known.partitionsCount };
+    } catch (error) {
+      if (!isUnknownTopic(error)) throw unavailable(`the topic ${name} could not be looked at`, error);
+    }
+    throw broken("WW_CONFIG", `there is no topic ${name}`, "Create it, or let `ensureTopics` do so.");
+  }
+
+  publish(topic: string, message: Message): Promise<void> {
+    return this.#producer.send(topic, message);
+  }
+
+  append(topic: string, message: Message, partition?: number): Promise<void> {
+    return this.#producer.send(topic, message, partition);
+  }
+
+  subscribe(topic: string, receive: (message: Message) => void): () => void {
+    let subscription = this.#subscriptions.get(topic);
+    if (subscription === undefined) {
+      subscription = new Subscription(this, this.#reader, topic);
+      this.#subscriptions.set(topic, subscription);
+    }
+    const { receivers } = subscription;
+    receivers.add(receive);
+    return () => {
+      receivers.delete(receive);
+      if (receivers.size > 0) return;
+      subscription.end();
+      if (this.#subscriptions.get(topic) === subscription) this.#subscriptions.delete(topic);
+    };
+  }
+
+  async ready(): Promise<void> {
+    await Promise.all(Array.from(this.#subscriptions.values(), ({ ready }) => ready));
+  }
+
+  read(topic: string, partition: number, from: number | undefined, reader: LogReader): Promise<LogReading> {
+    return this.#reader.read(topic, partition, from ?? "beginning", reader);
+  }
+
+  async join(member: MemberOptions): Promise<Membership> {
+    const membership = new GroupMembership(this.#options, member, this.#sessionTimeoutMs);
+    this.#members.add(membership);
+    void membership.join();
+    return membership;
+  }
+
+  async close(): Promise<void> {
+    for (const subscription of this.#subscriptions.values()) subscription.end();
+    await Promise.all(Array.from(this.#members, (member) => member.leave()));
+    await this.#reader.close();
+    await this.#producer.close();
+    await this.#admin?.close().catch(() => {});
+  }
+}
+
+/** All partitions of a topic, from now on, for any number of receivers. */
+class Subscription {
+  readonly receivers = new Set<(message: Message) => void>();
+  readonly ready: Promise<void>;
+  readonly #log: Log;
+  readonly #reader: PartitionReader;
+  readonly #topic: string;
+  readonly #readings = new Set<LogReading>();
+  /** What is published from here on is wanted, though it takes a moment until it can be read. */
+  readonly #since: number;
+  readonly #begun: () => void;
+  #ended = false;
+
+  constructor(log: Log, reader: PartitionReader, topic: string) {
+    this.#log = log;
+    this.#reader = reader;
+    this.#topic = topic;
+    this.#since = Date.now();
+    ({ promise: this.ready, resolve: this.#begun } = Promise.withResolvers<void>());
+    void this.#begin(50);
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#begun();
+    for (const reading of this.#readings) reading.stop();
+  }
+
+  async #begin(retryMs: number): Promise<void> {
+    for (const reading of this.#readings) reading.stop();
+    this.#readings.clear();
+    try {
+      const { partitions } = await this.#log.topic(this.#topic);
+      for (let partition = 0; partition < partitions && !this.#ended; partition++) {
+        const reading = await this.#reader.read(
+          this.#topic,
+          partition,
+          { since: this.#since },
+          {
+            records: (records) => this.#receive(records),
+            // The topic was made anew, or cut: what it holds from now on is what counts.
+            lost: () => void this.#begin(50),
+          },
+        );
+        this.#readings.add(reading);
+        if (this.#ended) reading.stop();
+      }
+      this.#begun();
+    } catch {
+      if (!this.#ended) setTimeout(() => void this.#begin(Math.min(retryMs * 2, 2000)), retryMs);
+    }
+  }
+
+  #receive(records: readonly LogRecord[]): void {
+    for (const record of records) {
+      for (const receive of this.receivers) {
+        try {
+          receive(record);
+        } catch {
+          // Whoever throws has missed a message; the others have not.
+        }
+      }
+    }
+  }
+}

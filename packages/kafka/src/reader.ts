@@ -1,0 +1,301 @@
+import { Consumer, ListOffsetTimestamps } from "@platformatic/kafka";
+import type { LogReader, LogReading, LogRecord } from "@wheelwork/engine";
+import type { clientOptions } from "./connection.ts";
+import { broken, kafkaErrors, unavailable } from "./errors.ts";
+
+type FetchResponse = Awaited<ReturnType<Consumer["fetch"]>>;
+
+/** How long the broker holds a request that it has nothing for, in milliseconds. */
+const waitMs = 100;
+const shortestRetryMs = 50;
+const longestRetryMs = 1000;
+const leaderAttempts = 30;
+const mostBytes = 4 * 1024 * 1024;
+const controlBatch = 1 << 5;
+
+const none = 0;
+const offsetOutOfRange = 1;
+
+class Reading implements LogReading {
+  readonly topic: string;
+  readonly partition: number;
+  /** The topic as it was when the reading began: one that is made anew is another one. */
+  readonly topicId: string;
+  readonly from: number;
+  readonly end: number;
+  readonly reader: LogReader;
+  position: number;
+  busy = false;
+  stopped = false;
+  readonly #stop: (reading: Reading) => void;
+
+  constructor(
+    place: { topic: string; partition: number; topicId: string; from: number; end: number },
+    reader: LogReader,
+    stop: (reading: Reading) => void,
+  ) {
+    this.topic = place.topic;
+    this.partition = place.partition;
+    this.topicId = place.topicId;
+    this.from = place.from;
+    this.end = place.end;
+    this.position = place.from;
+    this.reader = reader;
+    this.#stop = stop;
+  }
+
+  stop(): void {
+    this.stopped = true;
+    this.#stop(this);
+  }
+}
+
+/**
+ * Reads partitions from positions of its callers' choosing: no group is involved, nothing is committed, and what has been
+ * fetched for a reading that was stopped is dropped.
+ */
+export class PartitionReader {
+  readonly #options: ReturnType<typeof clientOptions>;
+  readonly #readings = new Set<Reading>();
+  #consumer: Consumer | undefined = undefined;
+  #running = false;
+  #closed = false;
+  #wake: () => void = () => {};
+  #retryMs = shortestRetryMs;
+
+  constructor(options: ReturnType<typeof clientOptions>) {
+    this.#options = options;
+  }
+
+  /** `from`: an offset, the beginning, or what was written since a time (in milliseconds since 1970). */
+  async read(
+    topic: string,
+    partition: number,
+    from: number | "beginning" | { readonly since: number },
+    reader: LogReader,
+  ): Promise<LogReading> {
+    const { topicId, first, end, since } = await this.#look(topic, partition, from);
+    if (topicId === undefined || !Number.isFinite(first) || !Number.isFinite(end)) {
+      throw broken("WW_CONFIG", `there is no partition ${partition} of the topic ${topic}`, "Create it.");
+    }
+    const begin = from === "beginning" ? first : typeof from === "number" ? from : since;
+    if (begin < first || begin > end) throw lost(topic, partition, begin, `it holds ${first} to ${end}`);
+    const reading = new Reading({ topic, partition, topicId, from: begin, end }, reader, (stopped) =>
+      this.#readings.delete(stopped),
+    );
+    this.#readings.add(reading);
+    this.#start();
+    return reading;
+  }
+
+  /** What the partition holds. One that was just created may not have its leader yet. */
+  async #look(topic: string, partition: number, from: number | "beginning" | { readonly since: number }) {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const consumer = this.#open();
+        const topicId = (await consumer.metadata({ topics: [topic], forceUpdate: true })).topics.get(
+          topic,
+        )?.id;
+        const partitions = { [topic]: [partition] };
+        const offsetOf = async (timestamp: bigint): Promise<number> => {
+          const offsets = await consumer.listOffsets({ topics: [topic], partitions, timestamp });
+          return Number(offsets.get(topic)?.[partition]);
+        };
+        const first = await offsetOf(ListOffsetTimestamps.EARLIEST);
+        const end = await offsetOf(ListOffsetTimestamps.LATEST);
+        const written = typeof from === "object" ? await offsetOf(BigInt(from.since)) : -1;
+        return { topicId, first, end, since: written < 0 ? end : written };
+      } catch (error) {
+        const settling = kafkaErrors(error).some((name) => /LEADER/.test(name));
+        if (!settling || attempt === leaderAttempts)
+          throw unavailable(`partition ${partition} of ${topic} could not be looked at`, error);
+        await new Promise<void>((resolve) => void setTimeout(resolve, shortestRetryMs * 2));
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const reading of this.#readings) reading.stop();
+    this.#wake();
+    await this.#consumer?.close(true).catch(() => {});
+  }
+
+  #open(): Consumer {
+    this.#consumer ??= new Consumer({
+      ...this.#options,
+      groupId: "none",
+      autocommit: false,
+      minBytes: 1,
+      maxWaitTime: waitMs,
+    });
+    return this.#consumer;
+  }
+
+  #start(): void {
+    this.#wake();
+    if (this.#running) return;
+    this.#running = true;
+    void this.#loop().finally(() => (this.#running = false));
+  }
+
+  async #loop(): Promise<void> {
+    while (this.#readings.size > 0 && !this.#closed) {
+      const wanted = this.#wanted();
+      if (wanted.length === 0) {
+        await new Promise<void>((resolve) => (this.#wake = resolve));
+        continue;
+      }
+      try {
+        await this.#fetch(wanted);
+        this.#retryMs = shortestRetryMs;
+      } catch {
+        // The broker may be down, or has handed partitions over. A new client has no stale connections or sessions.
+        const consumer = this.#consumer;
+        this.#consumer = undefined;
+        void consumer?.close(true).catch(() => {});
+        await new Promise<void>((resolve) => void setTimeout(resolve, this.#retryMs));
+        this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs);
+      }
+    }
+  }
+
+  /** A request names a partition once: those who read the same one take turns. */
+  #wanted(): Reading[] {
+    const wanted = new Map<string, Reading>();
+    for (const reading of this.#readings) {
+      const place = `${reading.topicId} ${reading.partition}`;
+      if (!reading.busy && !wanted.has(place)) wanted.set(place, reading);
+    }
+    for (const reading of wanted.values()) {
+      this.#readings.delete(reading);
+      this.#readings.add(reading);
+    }
+    return [...wanted.values()];
+  }
+
+  /** One request to each broker that leads some of the partitions. */
+  async #fetch(wanted: readonly Reading[]): Promise<void> {
+    const consumer = this.#open();
+    const topics = [...new Set(wanted.map(({ topic }) => topic))];
+    consumer.topics.trackAll(...topics);
+    const metadata = await consumer.metadata({ topics });
+    const byLeader = new Map<number, Reading[]>();
+    for (const reading of wanted) {
+      const known = metadata.topics.get(reading.topic);
+      if (known === undefined || known.id !== reading.topicId) {
+        this.#lost(
+          reading,
+          lost(reading.topic, reading.partition, reading.position, "the topic was deleted or made anew"),
+        );
+        continue;
+      }
+      const leader = known.partitions[reading.partition]?.leader ?? -1;
+      if (leader < 0) throw new Error(`partition ${reading.partition} of ${reading.topic} has no leader`);
+      const led = byLeader.get(leader);
+      if (led === undefined) byLeader.set(leader, [reading]);
+      else led.push(reading);
+    }
+    const fetched = await Promise.allSettled(
+      [...byLeader].map(([node, readings]) => this.#fetchFrom(consumer, node, readings)),
+    );
+    const failed = fetched.find(({ status }) => status === "rejected");
+    if (failed?.status === "rejected") throw failed.reason;
+  }
+
+  async #fetchFrom(consumer: Consumer, node: number, readings: readonly Reading[]): Promise<void> {
+    const byTopic = Map.groupBy(readings, ({ topicId }) => topicId);
+    const request = [...byTopic].map(([topicId, list]) => ({
+      topicId,
+      partitions: list.map(({ partition, position }) => ({
+        partition,
+        currentLeaderEpoch: -1,
+        fetchOffset: BigInt(position),
+        lastFetchedEpoch: -1,
+        partitionMaxBytes: mostBytes,
+      })),
+    }));
+    let response: FetchResponse;
+    let failure: unknown;
+    try {
+      response = await consumer.fetch({
+        node,
+        minBytes: 1,
+        maxBytes: mostBytes * 4,
+        maxWaitTime: waitMs,
+        topics: request,
+      });
+    } catch (error) {
+      const partial = (error as { response?: FetchResponse }).response;
+      if (partial === undefined || kafkaErrors(error).includes("FETCH_SESSION_ID_NOT_FOUND")) throw error;
+      response = partial;
+      failure = error;
+    }
+    for (const { topicId, partitions } of response.responses) {
+      for (const part of partitions) {
+        const reading = readings.find(
+          (one) => one.topicId === topicId && one.partition === part.partitionIndex,
+        );
+        if (reading === undefined || reading.stopped) continue;
+        if (part.errorCode === offsetOutOfRange) {
+          const { topic, partition, position } = reading;
+          this.#lost(reading, lost(topic, partition, position, `it begins at ${part.logStartOffset}`));
+          failure = undefined;
+        } else if (part.errorCode === none) {
+          this.#give(reading, part.records ?? []);
+        }
+      }
+    }
+    if (failure !== undefined) throw failure;
+  }
+
+  #give(
+    reading: Reading,
+    batches: NonNullable<FetchResponse["responses"][number]["partitions"][number]["records"]>,
+  ): void {
+    const records: LogRecord[] = [];
+    for (const batch of batches) {
+      const first = Number(batch.firstOffset);
+      const next = first + batch.lastOffsetDelta + 1;
+      if ((batch.attributes & controlBatch) === 0) {
+        for (const record of batch.records) {
+          const offset = first + record.offsetDelta;
+          if (offset < reading.position) continue;
+          records.push({
+            topic: reading.topic,
+            partition: reading.partition,
+            offset,
+            key: record.key?.toString() ?? "",
+            value: record.value?.toString() ?? "",
+            headers: Object.fromEntries(
+              record.headers.map(([name, value]) => [String(name ?? ""), String(value ?? "")]),
+            ),
+            timestampMs: Number(batch.firstTimestamp + record.timestampDelta),
+          });
+        }
+      }
+      reading.position = Math.max(reading.position, next);
+    }
+    if (records.length === 0) return;
+    const taken = reading.reader.records(records);
+    if (!(taken instanceof Promise)) return;
+    reading.busy = true;
+    const free = (): void => {
+      reading.busy = false;
+      this.#wake();
+    };
+    taken.then(free, free);
+  }
+
+  #lost(reading: Reading, error: Error): void {
+    reading.stop();
+    reading.reader.lost(error);
+  }
+}
+
+const lost = (topic: string, partition: number, offset: number, why: string): Error =>
+  broken(
+    "WW_LOG_LOST",
+    `offset ${offset} of partition ${partition} of ${topic} cannot be read: ${why}`,
+    "Records were deleted before they were read, or the topic is another one. See the page on deploying: lost records.",
+  );
