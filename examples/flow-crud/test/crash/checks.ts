@@ -129,7 +129,7 @@ export function checkFiles(
 }
 
 /** The rules on the switches, by request. */
-function readRules(floodlight: DatabaseSync): Map<string, Set<number>> {
+export function readRules(floodlight: DatabaseSync): Map<string, Set<number>> {
   const rulesOf = new Map<string, Set<number>>();
   for (const { key } of floodlight.prepare("SELECT key FROM rule").iterate()) {
     const [request = "", ruleid] = String(key).split("-");
@@ -141,7 +141,7 @@ function readRules(floodlight: DatabaseSync): Map<string, Set<number>> {
 }
 
 /** Each meter up to the highest is held by one request, or is free. */
-function checkMeters(resources: DatabaseSync): string[] {
+export function checkMeters(resources: DatabaseSync): string[] {
   const meters = "SELECT meter FROM allocation UNION ALL SELECT meter FROM free_meter";
   const { count, distinct, highest } = resources
     .prepare(

@@ -1,0 +1,230 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { consoleLogger, WheelworkError, type LoggerOptions } from "wheelwork";
+import { startNorthbound } from "./northbound.ts";
+import { startFloodlight, startNode, type ClusterPlace, type Part } from "./parts.ts";
+
+const usage = `Usage: npm run cluster -- [options]
+
+Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each a process of its own.
+
+  --nodes N          how many nodes                            (2)
+  --without PARTS    leave these to others: northbound, floodlight, with commas between them
+  --only PART        run one part in this process: node, northbound or floodlight
+  --name NAME        the name of the node, with --only node    (host and process)
+  --shards N         fixed when the store is created           (SHARDS, 8)
+  --brokers LIST     host:port, with commas                    (KAFKA_BROKERS, 127.0.0.1:9092)
+  --database URL     of PostgreSQL                             (DATABASE_URL)
+  --port N, --host H where Northbound listens                  (8088, 127.0.0.1)
+  --data DIR         of resources and switches                 (WHEELWORK_DATA, .wheelwork/cluster)
+  --session-timeout MS  how long a node may say nothing       (6000)
+  --deadline MS, --worker-timeout MS  of flow-create           (500, 100)
+  --log LEVEL        debug, info, warn, error or silent        (warn)
+
+Kafka and PostgreSQL: npm run services -- start
+`;
+
+const text = { type: "string" } as const;
+const parts = ["node", "northbound", "floodlight"] as const;
+
+function readOptions() {
+  const { values } = parseArgs({
+    options: {
+      nodes: text,
+      without: text,
+      only: text,
+      name: text,
+      shards: text,
+      brokers: text,
+      database: text,
+      port: text,
+      host: text,
+      data: text,
+      log: text,
+      "session-timeout": text,
+      deadline: text,
+      "worker-timeout": text,
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  const { env } = process;
+  const problems: string[] = [];
+  const integer = (
+    name: string,
+    given: string | undefined,
+    otherwise: number,
+    least: number,
+    most: number,
+  ): number => {
+    const value = given === undefined ? otherwise : Number(given);
+    if (Number.isInteger(value) && value >= least && value <= most && given?.trim() !== "") return value;
+    problems.push(`${name} must be an integer from ${least} to ${most}, not ${JSON.stringify(given)}`);
+    return otherwise;
+  };
+  const level = values.log ?? "warn";
+  if (!["debug", "info", "warn", "error", "silent"].includes(level))
+    problems.push(`--log must be debug, info, warn, error or silent, not ${JSON.stringify(level)}`);
+  const without = (values.without ?? "").split(",").filter((part) => part !== "");
+  for (const part of without) {
+    if (part !== "northbound" && part !== "floodlight")
+      problems.push(`--without knows northbound and floodlight, not ${part}`);
+  }
+  const { only } = values;
+  if (only !== undefined && !parts.includes(only as never))
+    problems.push(`--only must be ${parts.join(", ")}, not ${only}`);
+  const databaseUrl =
+    values.database ?? env["DATABASE_URL"] ?? "postgres://wheelwork@127.0.0.1:5432/wheelwork";
+  const options = {
+    help: values.help === true,
+    nodes: integer("--nodes", values.nodes, 2, 0, 100),
+    without,
+    only: only as (typeof parts)[number] | undefined,
+    name: values.name,
+    shards: integer("--shards", values.shards ?? env["SHARDS"], 8, 1, 1024),
+    brokers: values.brokers ?? env["KAFKA_BROKERS"] ?? "127.0.0.1:9092",
+    databaseUrl,
+    port: integer("--port", values.port ?? env["PORT"], 8088, 0, 65_535),
+    host: values.host ?? env["HOST"] ?? "127.0.0.1",
+    dataDir: resolve(values.data ?? env["WHEELWORK_DATA"] ?? ".wheelwork/cluster"),
+    sessionTimeoutMs: integer("--session-timeout", values["session-timeout"], 6000, 1000, 300_000),
+    deadlineMs: integer("--deadline", values.deadline, 500, 1, 86_400_000),
+    workerTimeoutMs: integer("--worker-timeout", values["worker-timeout"], 100, 1, 3_600_000),
+    level: level as NonNullable<LoggerOptions["level"]>,
+  };
+  if (problems.length > 0) throw new RangeError(problems.join("\n"));
+  return options;
+}
+
+type Options = ReturnType<typeof readOptions>;
+
+/** How long a part may take to stop, in milliseconds. */
+const stopWithinMs = 15_000;
+
+async function main(): Promise<void> {
+  const options = readOptions();
+  if (options.help) return void process.stdout.write(usage);
+  const part = options.only === undefined ? await startAll(options) : await startOne(options, options.only);
+  let stopping = false;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      if (stopping) process.exit(1);
+      stopping = true;
+      setTimeout(() => process.exit(1), stopWithinMs).unref();
+      part.close().then(() => process.exit(0), fail);
+    });
+  }
+}
+
+async function startOne(options: Options, only: (typeof parts)[number]): Promise<Part> {
+  const { brokers, databaseUrl, shards, dataDir, level, port, host } = options;
+  const name = options.name ?? `${only}-${process.pid}`;
+  const logger = consoleLogger({ level, name });
+  const place: ClusterPlace = { brokers, databaseUrl, shards, dataDir, logger };
+  switch (only) {
+    case "node": {
+      const { sessionTimeoutMs, deadlineMs, workerTimeoutMs } = options;
+      const flow = { workerTimeoutMs, ...(deadlineMs === 500 ? {} : { deadlineMs }) };
+      const node = await startNode(place, { name, sessionTimeoutMs, flow, onFailure: fail });
+      ready(`node ${name}`);
+      return node;
+    }
+    case "northbound": {
+      const northbound = await startNorthbound(place, { port, host });
+      ready(`northbound ${northbound.url}`);
+      return northbound;
+    }
+    case "floodlight": {
+      const floodlight = await startFloodlight(place);
+      ready("floodlight");
+      return floodlight;
+    }
+  }
+}
+
+const ready = (what: string): void => void process.stdout.write(`ready: ${what}\n`);
+
+/** Starts each part as a process of its own, and starts a node again when it dies. */
+async function startAll(options: Options): Promise<Part> {
+  const children = new Set<ChildProcess>();
+  let closing = false;
+  const { promise: failed, reject } = Promise.withResolvers<never>();
+  failed.catch(fail);
+  const start = (only: string, name: string): Promise<string> =>
+    new Promise((begun) => {
+      const flags = {
+        brokers: options.brokers,
+        database: options.databaseUrl,
+        shards: options.shards,
+        data: options.dataDir,
+        log: options.level,
+        port: options.port,
+        host: options.host,
+        "session-timeout": options.sessionTimeoutMs,
+        deadline: options.deadlineMs,
+        "worker-timeout": options.workerTimeoutMs,
+      };
+      const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, `${value}`]);
+      const child = spawn(
+        process.execPath,
+        [...process.execArgv, fileURLToPath(import.meta.url), "--only", only, "--name", name, ...args],
+        { stdio: ["ignore", "pipe", "inherit"] },
+      );
+      children.add(child);
+      child.stdout?.on("data", (chunk: Buffer) => {
+        const line = /^ready: (.*)$/m.exec(chunk.toString());
+        if (line?.[1] !== undefined) begun(line[1]);
+      });
+      child.on("exit", (code) => {
+        children.delete(child);
+        if (closing) return;
+        if (code !== null && code !== 0) return reject(new Error(`${name} has ended with the code ${code}`));
+        process.stdout.write(`  ${name} has died, and is started again\n`);
+        void start(only, name);
+      });
+    });
+  const wanted = [
+    ...Array.from({ length: options.nodes }, (_, index) => ["node", `node-${index + 1}`] as const),
+    ...(["floodlight", "northbound"] as const)
+      .filter((part) => !options.without.includes(part))
+      .map((part) => [part, part] as const),
+  ];
+  // The first creates topics and tables; the others find them.
+  const lines: string[] = [];
+  for (const [only, name] of wanted) lines.push(await Promise.race([start(only, name), failed]));
+  process.stdout.write(
+    [
+      "",
+      "  Wheelwork: flow-crud is running on Kafka and PostgreSQL",
+      "",
+      ...lines.map((line) => `  ${line}`),
+      `  brokers ${options.brokers}, ${options.shards} shards`,
+      "",
+      '  Try: curl -d \'{"flowid": "test-01", "length": 10}\' http://127.0.0.1:8088/flow     Stop: Ctrl+C',
+      "",
+      "",
+    ].join("\n"),
+  );
+  return {
+    close: async () => {
+      closing = true;
+      const ended = Array.from(
+        children,
+        (child) => new Promise<void>((gone) => void child.once("exit", () => gone())),
+      );
+      for (const child of children) child.kill("SIGTERM");
+      await Promise.all(ended);
+    },
+  };
+}
+
+function fail(error: unknown): never {
+  const plain = error instanceof WheelworkError || error instanceof RangeError;
+  const message =
+    error instanceof Error ? (plain ? error.message : (error.stack ?? error.message)) : String(error);
+  process.stderr.write(`${message}\n`);
+  process.exit(1);
+}
+
+main().catch(fail);

@@ -1,0 +1,116 @@
+import { join } from "node:path";
+import { mkdirSync } from "node:fs";
+import { kafka, type Kafka } from "@wheelwork/kafka";
+import { postgresStore } from "@wheelwork/postgres";
+import { clusterTopics, createNode, type EngineSignal, type Logger } from "wheelwork";
+import { Floodlight, type FloodlightOptions } from "../floodlight/floodlight.ts";
+import { answerTopic, commandTopic } from "../floodlight/wire.ts";
+import { flowCreateHub, type FlowCreateOptions } from "../hub.ts";
+import { defaultSwitches } from "../network.ts";
+import { ResourcePool, resourceWorkers } from "../resources.ts";
+import { flowCreateService } from "../service.ts";
+import { flowSpokes } from "../spokes.ts";
+import { floodlightWorkers } from "../workers.ts";
+import { northboundChannel, replyTopic, requestTopic } from "./channel.ts";
+
+/** Where the parts of the cluster meet. */
+export interface ClusterPlace {
+  readonly brokers: string;
+  readonly databaseUrl: string;
+  /** How many shards: fixed when the store and the inbox are created. */
+  readonly shards: number;
+  /** The folder of the files that stand for the outside world: resources and switches. */
+  readonly dataDir: string;
+  readonly logger: Logger;
+}
+
+/** A running part. */
+export interface Part {
+  close(): Promise<void>;
+}
+
+const partitions = 4;
+
+/** Creates the topics, or checks those that are there: hub-to-nb has one partition, since the seed's Northbound reads one. */
+export async function ensureClusterTopics(bus: Kafka, shards: number): Promise<void> {
+  const named = new Map([
+    [replyTopic, 1],
+    [requestTopic, partitions],
+    [commandTopic, partitions],
+    [answerTopic, partitions],
+  ]);
+  for (const { name, partitions: needed } of clusterTopics({ shards, channels: [northboundChannel] }))
+    if (!named.has(name)) named.set(name, needed ?? 1);
+  await bus.ensureTopics(Array.from(named, ([name, needed]) => ({ name, partitions: needed })));
+}
+
+/** A node: the hub, its workers, and the shards that the group gives it. */
+export async function startNode(
+  place: ClusterPlace,
+  options: {
+    readonly name: string;
+    readonly flow?: FlowCreateOptions;
+    readonly sessionTimeoutMs?: number;
+    readonly observe?: (signal: EngineSignal) => void;
+    readonly onFailure: (error: Error) => void;
+  },
+): Promise<Part & { readonly shards: () => readonly object[] }> {
+  const { brokers, databaseUrl, shards, dataDir, logger } = place;
+  mkdirSync(dataDir, { recursive: true });
+  const { name, sessionTimeoutMs } = options;
+  const bus = kafka({
+    brokers,
+    clientId: name,
+    ...(sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs }),
+  });
+  const pool = new ResourcePool(join(dataDir, "resources.db"));
+  const spokes = flowSpokes(options.flow);
+  const node = createNode({
+    name,
+    hubs: [flowCreateHub(options.flow, spokes), flowCreateService(options.flow, spokes)],
+    workers: [...resourceWorkers(spokes, pool, defaultSwitches), ...floodlightWorkers(spokes)],
+    shards,
+    store: (shard) => postgresStore({ connectionString: databaseUrl, shard, shards }),
+    log: bus,
+    channels: [northboundChannel],
+    logger,
+    observe: (signal) => {
+      if (signal.name === "answered" && signal.answer === "result") pool.activate(signal.key).catch(() => {});
+      options.observe?.(signal);
+    },
+    onFailure: options.onFailure,
+  });
+  const close = async (): Promise<void> => {
+    await node.stop();
+    await bus.close();
+    pool.close();
+  };
+  try {
+    await ensureClusterTopics(bus, shards);
+    await node.start();
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { close, shards: () => node.shards };
+}
+
+/** The switches, behind the seed's two topics. */
+export async function startFloodlight(
+  place: ClusterPlace,
+  options: FloodlightOptions = {},
+): Promise<Part & { readonly floodlight: Floodlight }> {
+  mkdirSync(place.dataDir, { recursive: true });
+  const bus = kafka({ brokers: place.brokers, clientId: "floodlight" });
+  await ensureClusterTopics(bus, place.shards);
+  const onProblem = (problem: string): void => place.logger.warn({ part: "floodlight" }, problem);
+  const floodlight = new Floodlight(join(place.dataDir, "floodlight.db"), bus, { onProblem, ...options });
+  await bus.ready();
+  return {
+    floodlight,
+    close: async () => {
+      floodlight.close();
+      await bus.close();
+    },
+  };
+}

@@ -1,0 +1,186 @@
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { defaultCache, kafkaIsInstalled, postgresIsInstalled } from "@wheelwork/services";
+import { kafka, type Kafka } from "@wheelwork/kafka";
+import { deadLetterTopic, readDeadLetter, type DeadLetter, type LogRecord } from "wheelwork";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { replyTopic, requestTopic } from "../../src/cluster/channel.ts";
+import { breakCluster } from "./faults.ts";
+import { Cluster, Process } from "./processes.ts";
+
+/** These need a broker and a database server: `npm run services -- install` gets them. */
+const suite = kafkaIsInstalled(defaultCache) && postgresIsInstalled() ? describe : describe.skip;
+
+const newFolder = (): string => {
+  const folder = mkdtempSync(join(tmpdir(), "wheelwork-cluster-"));
+  chmodSync(folder, 0o755);
+  return folder;
+};
+
+suite("the seed's wire", () => {
+  let folder: string;
+  let cluster: Cluster;
+  let bus: Kafka;
+  let northbound: Process;
+  let url: string;
+  const seen: LogRecord[] = [];
+
+  beforeAll(async () => {
+    folder = newFolder();
+    cluster = await Cluster.start(folder, 4, ["--log", "error"]);
+    await cluster.addNode().start();
+    northbound = cluster.part("northbound", "--port", "0");
+    await Promise.all([cluster.addNode().start(), cluster.floodlight.start(), northbound.start()]);
+    url = /^ready: northbound (.*)$/m.exec(northbound.output)?.[1] ?? "";
+    bus = kafka({ brokers: cluster.kafka.brokers });
+    const topics = ["worker-to-fl", "fl-to-worker", replyTopic, requestTopic, "wheelwork-inbox"];
+    for (const topic of [...topics, deadLetterTopic(requestTopic), deadLetterTopic("wheelwork-inbox")]) {
+      const { partitions } = await bus.topic(topic);
+      for (let partition = 0; partition < partitions; partition++)
+        await bus.read(topic, partition, undefined, {
+          records: (records) => void seen.push(...records),
+          lost: () => {},
+        });
+    }
+  }, 120_000);
+
+  afterAll(async () => {
+    await bus?.close();
+    await northbound?.end("SIGTERM");
+    await cluster?.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }, 60_000);
+
+  const of = (topic: string, key: string): LogRecord[] =>
+    seen.filter((record) => record.topic === topic && record.key.startsWith(key));
+  const letters = (): DeadLetter[] => seen.filter(({ topic }) => topic.endsWith("-dlt")).map(readDeadLetter);
+  const eventually = { timeout: 20_000, interval: 20 };
+  let keys = 0;
+  const newKey = (): string => (++keys).toString(16).padStart(32, "0");
+  /** Sends a request as the seed's Northbound does, and waits for its answer. */
+  const ask = async (key: string, value: string): Promise<string> => {
+    const before = of(replyTopic, key).length;
+    await bus.publish(requestTopic, { key, value });
+    await expect.poll(() => of(replyTopic, key).length, eventually).toBeGreaterThan(before);
+    return of(replyTopic, key).at(-1)?.value ?? "";
+  };
+
+  test("the happy request: the seed's messages, byte for byte, and its text", async () => {
+    const key = newKey();
+    expect(await ask(key, '{"flowid": "test-01", "length": 10, "error": null}')).toBe(
+      "all operation is successful",
+    );
+    const commands = of("worker-to-fl", key);
+    expect(
+      commands
+        .slice(0, 10)
+        .map(({ value }) => value)
+        .toSorted(),
+    ).toEqual(
+      Array.from(
+        { length: 10 },
+        (_, rule) => `{"flowid":"test-01","ruleid":${rule},"error":null,"command":"install"}`,
+      ).toSorted(),
+    );
+    expect(
+      commands
+        .slice(10)
+        .map(({ value }) => value)
+        .toSorted(),
+    ).toEqual(
+      Array.from(
+        { length: 10 },
+        (_, rule) => `{"flowid":"test-01","ruleid":${rule},"error":null,"command":"validate"}`,
+      ).toSorted(),
+    );
+    expect(new Set(commands.map((record) => record.key))).toEqual(
+      new Set(Array.from({ length: 10 }, (_, rule) => `${key}-${rule}`)),
+    );
+    for (const { headers } of commands) expect(headers).toEqual({});
+  });
+
+  test.each([
+    [0, "error in hub by timeout"],
+    [1, "error in worker on rule install"],
+    [2, "error in worker on rule install"],
+    ["IN_FL", "error in worker on rule install"],
+  ])("the request with error %j: the seed's text", async (error, text) => {
+    expect(await ask(newKey(), JSON.stringify({ flowid: "test-01", length: 10, error }))).toBe(text);
+  });
+
+  test("ours in place of the seed's Northbound: POST /flow", async () => {
+    const key = newKey();
+    const post = (body: string): Promise<Response> =>
+      fetch(`${url}/flow`, { method: "POST", body, headers: { "idempotency-key": key } });
+    const body = '{"flowid": "test-02", "length": 3}';
+    for (let time = 0; time < 2; time++) {
+      const response = await post(body);
+      expect([response.status, await response.text()]).toEqual([200, "all operation is successful"]);
+    }
+    expect(of("worker-to-fl", key).length).toBe(6);
+    const refused = await fetch(`${url}/flow`, { method: "POST", body: "{nonsense" });
+    expect(await refused.text()).toBe("invalid request: the value is not JSON");
+  });
+
+  test.each([
+    ["broken JSON", "{nonsense", "invalid request: the value is not JSON"],
+    ["length 0", '{"flowid": "f", "length": 0}', /^invalid request: length /],
+    ["no length", '{"flowid": "f"}', /^invalid request: length /],
+    ["error 3", '{"flowid": "f", "length": 1, "error": 3}', /^invalid request: error /],
+    ["an unknown field", '{"flowid": "f", "length": 1, "colour": 1}', /^invalid request: .*colour/],
+    ["no object", "7", /^invalid request: /],
+    ["nothing", "", /^invalid request: /],
+  ])("%s is answered, and its answer stays", async (_name, value, expected) => {
+    const key = newKey();
+    const text = await ask(key, value);
+    expect(text).toMatch(expected);
+    expect(await ask(key, value)).toBe(text);
+    const ids = of(replyTopic, key).map(({ headers }) => headers["ce_id"]);
+    expect(new Set(ids).size).toBe(1);
+  });
+
+  test("keys that are none of the seed's are answered under the same key; no key is a dead letter", async () => {
+    for (const key of ["abc", "a key with blanks", "a/b", "ü".repeat(300)])
+      expect(await ask(key, '{"flowid": "f", "length": 1}')).toMatch(/^invalid request: the key must be /);
+    await bus.publish(requestTopic, { key: "", value: "whose?" });
+    await expect
+      .poll(() => letters().filter(({ value }) => value === "whose?"), eventually)
+      .toMatchObject([
+        { reason: expect.stringContaining("no key") as string, origin: { topic: requestTopic } },
+      ]);
+  });
+
+  test("another body under a known key gets the stored answer, and is kept as a dead letter", async () => {
+    const key = newKey();
+    await ask(key, '{"flowid": "mine", "length": 1}');
+    expect(await ask(key, '{"flowid": "other", "length": 1}')).toBe("all operation is successful");
+    expect(of("worker-to-fl", key).every(({ value }) => value.includes("mine"))).toBe(true);
+    const [first, second] = of(replyTopic, key);
+    expect(second?.headers["ce_id"]).toBe(first?.headers["ce_id"]);
+    await expect
+      .poll(() => letters().filter((letter) => letter.key === key), eventually)
+      .toMatchObject([
+        { reason: expect.stringContaining("another body") as string, origin: { topic: requestTopic } },
+      ]);
+  });
+});
+
+suite("a cluster of real processes", () => {
+  test("keeps its promise while its parts are killed and frozen", async () => {
+    const folder = newFolder();
+    try {
+      const only = [
+        "kill a node",
+        "kill broker and database",
+        "freeze a node",
+        "restart a node in good order",
+      ];
+      const report = await breakCluster({ faults: 4, seed: 1, folder, clients: 10, only });
+      expect(report.problems).toEqual([]);
+      expect(report.requests).toBeGreaterThan(20);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }, 240_000);
+});

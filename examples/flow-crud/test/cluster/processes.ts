@@ -1,0 +1,117 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { defaultCache, freePort, KafkaBroker, PostgresServer } from "@wheelwork/services";
+
+const program = fileURLToPath(new URL("../../src/cluster/main.ts", import.meta.url));
+
+/** A part of the cluster in a process of its own. */
+export class Process {
+  readonly name: string;
+  readonly #args: readonly string[];
+  #child: ChildProcess | undefined = undefined;
+  #output = "";
+
+  constructor(name: string, args: readonly string[]) {
+    this.name = name;
+    this.#args = args;
+  }
+
+  get runs(): boolean {
+    return this.#child !== undefined;
+  }
+
+  /** What it has printed since its last start. */
+  get output(): string {
+    return this.#output;
+  }
+
+  /** Starts it; resolves when it says that it is ready. */
+  start(): Promise<void> {
+    this.#output = "";
+    const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+    const child = spawn(process.execPath, [...flags, program, ...this.#args], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.#child = child;
+    return new Promise((resolve, reject) => {
+      const hear = (chunk: Buffer): void => {
+        this.#output = (this.#output + chunk.toString()).slice(-100_000);
+        if (/^ready:/m.test(this.#output)) resolve();
+      };
+      child.stdout.on("data", hear);
+      child.stderr.on("data", hear);
+      child.on("exit", (code, signal) => {
+        if (this.#child === child) this.#child = undefined;
+        reject(new Error(`${this.name} ended with ${code ?? signal}: ${this.#output.slice(-2000)}`));
+      });
+    });
+  }
+
+  signal(signal: "SIGSTOP" | "SIGCONT"): void {
+    this.#child?.kill(signal);
+  }
+
+  /** Sends a signal that ends it, and waits for its end; gives its exit code. */
+  async end(signal: "SIGKILL" | "SIGTERM"): Promise<number | null> {
+    const child = this.#child;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null)
+      return child?.exitCode ?? null;
+    const gone = new Promise<number | null>((resolve) => void child.once("exit", (code) => resolve(code)));
+    child.kill(signal);
+    return gone;
+  }
+}
+
+/** A whole cluster on loopback, with a broker, a database server and parts of its own. */
+export class Cluster {
+  readonly kafka: KafkaBroker;
+  readonly postgres: PostgresServer;
+  readonly data: string;
+  readonly nodes: Process[] = [];
+  readonly floodlight: Process;
+  readonly #common: readonly string[];
+  #named = 0;
+
+  private constructor(folder: string, ports: readonly number[], shards: number, flags: readonly string[]) {
+    const [kafkaPort = 0, postgresPort = 0] = ports;
+    this.kafka = new KafkaBroker(join(folder, "kafka"), kafkaPort, defaultCache);
+    this.postgres = new PostgresServer(join(folder, "postgres"), postgresPort);
+    this.data = join(folder, "data");
+    const places = { brokers: this.kafka.brokers, database: this.postgres.url, data: this.data, shards };
+    this.#common = [
+      ...Object.entries(places).flatMap(([flag, value]) => [`--${flag}`, `${value}`]),
+      ...flags,
+    ];
+    this.floodlight = this.part("floodlight");
+  }
+
+  /** Starts the broker and the database server; the parts are the caller's. */
+  static async start(folder: string, shards: number, flags: readonly string[]): Promise<Cluster> {
+    mkdirSync(folder, { recursive: true });
+    const ports = [await freePort(), await freePort()];
+    const cluster = new Cluster(folder, ports, shards, flags);
+    await Promise.all([cluster.kafka.start(await freePort()), cluster.postgres.start()]);
+    return cluster;
+  }
+
+  /** Another node, not started yet. */
+  addNode(...flags: readonly string[]): Process {
+    const name = `node-${++this.#named}`;
+    const node = new Process(name, ["--only", "node", "--name", name, ...this.#common, ...flags]);
+    this.nodes.push(node);
+    return node;
+  }
+
+  /** Another part, not started yet. */
+  part(only: "northbound" | "floodlight", ...flags: readonly string[]): Process {
+    return new Process(only, ["--only", only, ...this.#common, ...flags]);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.floodlight, ...this.nodes].map((part) => part.end("SIGKILL")));
+    await this.kafka.signal("SIGKILL");
+    await this.postgres.signal("SIGKILL");
+  }
+}
