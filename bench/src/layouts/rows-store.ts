@@ -168,6 +168,10 @@ export class RowsStore implements Store {
     return 0;
   }
 
+  peek(): never {
+    throw new Error("nobody else looks at this store");
+  }
+
   close(): void {
     this.#db.close();
   }

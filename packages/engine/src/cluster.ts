@@ -1,24 +1,44 @@
-import { WheelworkError, type AnyHub } from "@wheelwork/core";
+import { WheelworkError, type Answer, type AnyHub, type Hub, type RunEvent } from "@wheelwork/core";
+import { Run, type Input } from "@wheelwork/core/kernel";
+import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import type { Engine } from "./api.ts";
+import type {
+  CommandResult,
+  Engine,
+  EngineHealth,
+  RequestPage,
+  RequestView,
+  Submitted,
+  SubmitOptions,
+} from "./api.ts";
 import { refusalOf, refusedHub, type Channel } from "./channel.ts";
 import { systemClock } from "./clock.ts";
 import { deadLetter, deadLetterTopic } from "./dead-letters.ts";
 import {
   checkWorkers,
   collectHubs,
+  commandResult,
   hashOf,
+  newKey,
+  notFound,
+  pageOf,
+  placeOf,
   servedBy,
   ShardEngine,
   validRequest,
+  validSignal,
+  viewOfAnswer,
+  viewOfRun,
   type EngineOptions,
 } from "./engine.ts";
-import { readInbox, type InboxEntry } from "./inbox.ts";
+import { ShardElsewhere } from "./elsewhere.ts";
+import { inboxMessage, readInbox, type InboxEntry } from "./inbox.ts";
 import type { Log, LogReading, LogRecord, Membership, Partitions } from "./log.ts";
 import type { Reply } from "./outbox.ts";
-import type { Clock, EngineSignal, Logger, Store } from "./ports.ts";
+import type { Clock, EngineSignal, Logger, RequestRow, Store, StoredAnswer } from "./ports.ts";
 import { Router } from "./router.ts";
-import type { Feed, Shard } from "./shard.ts";
+import { shardOf } from "./shards.ts";
+import { unavailable, type Feed, type Shard } from "./shard.ts";
 import type { Worker } from "./worker.ts";
 
 /** What a node of a cluster needs. All nodes of one cluster have the same topics, shards and store. */
@@ -50,12 +70,11 @@ export interface ShardView {
   readonly unpublished: number;
 }
 
-/** A node of a cluster, as its program sees it. */
-export interface ClusterNode {
-  /** Joins the group; the shards come as the group shares them out. */
-  start(): Promise<void>;
-  /** Hands its shards over, and leaves. */
-  stop(): Promise<void>;
+/**
+ * A node of a cluster, as its program sees it: an engine whose requests may belong to any node. What is not this node's
+ * goes through the inbox of its shard, and is read from the store, so that every node answers for all.
+ */
+export interface ClusterNode extends Engine {
   /** The shards that this node works on. */
   readonly shards: readonly ShardView[];
 }
@@ -68,6 +87,10 @@ interface Owned {
 const silent: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 const shortestRetryMs = 100;
 const longestRetryMs = 5000;
+/** How long a submit waits for another node to accept it, in milliseconds. */
+const longestAcceptMs = 5000;
+/** For how long an answer is watched for before it is looked up again: its shard may be this node's by then. */
+const longestWatchMs = 2000;
 /** For how long a shard may be without its store before the node lets others try. */
 const patienceMs = 5000;
 const probeMs = 1000;
@@ -102,6 +125,8 @@ class Node implements ClusterNode {
   #state: "new" | "running" | "suspended" | "stopped" = "new";
   #cancelWatch: () => void = () => {};
   readonly #lostSince = new Map<number, number>();
+  /** Shards of other nodes that something was asked of. */
+  readonly #others = new Map<number, ShardElsewhere>();
 
   constructor(options: NodeOptions) {
     this.#options = options;
@@ -139,6 +164,254 @@ class Node implements ClusterNode {
     this.#watch();
   }
 
+  // ---- requests, wherever they belong ----
+
+  async submit<I>(hub: Hub<I> | string, request: I, options: SubmitOptions = {}): Promise<Submitted> {
+    this.#demandOpen();
+    const definition = servedBy(this.hubs, hub as Hub<never> | string);
+    const valid = validRequest(definition, request, options);
+    const key = options.key ?? newKey(Math.floor(this.#clock.wallMs()));
+    const owned = this.#ownerOf(key);
+    if (owned !== undefined) {
+      const { id, known } = await owned.submit(definition.name, request, { ...options, key });
+      return { id, known };
+    }
+    const hash = hashOf(definition.name, valid);
+    const elsewhere = this.#elsewhereOf(key);
+    const watched = await elsewhere.watch(key);
+    try {
+      const known = options.key === undefined ? undefined : await elsewhere.look(key);
+      if (known !== undefined) return this.#sameBody(key, known.hash, hash, true);
+      const { deadlineMs } = options;
+      const entry = { hub: definition.name, request, ...(deadlineMs === undefined ? {} : { deadlineMs }) };
+      await this.#append(key, { type: "request", ...entry });
+      const started = await this.#within(watched.accepted);
+      // Its owner has not come to it yet: it is durable all the same, and will be answered.
+      if (started === undefined) return { id: key, known: false };
+      return this.#sameBody(key, started.hash, hash, false);
+    } finally {
+      watched.end();
+    }
+  }
+
+  #sameBody(id: string, hash: string, mine: string, known: boolean): Submitted {
+    if (hash === mine) return { id, known };
+    throw new WheelworkError(
+      "WW_KEY_REUSED",
+      `the request key ${id} belongs to a request with another body (I5)`,
+      {
+        next: "Use a new key for a new request.",
+      },
+    );
+  }
+
+  async answer(id: string, options: { readonly waitMs?: number } = {}): Promise<Answer | undefined> {
+    this.#demandOpen();
+    const { waitMs } = options;
+    const until = waitMs === undefined ? Number.POSITIVE_INFINITY : this.#clock.monotonicMs() + waitMs;
+    for (;;) {
+      const left = until - this.#clock.monotonicMs();
+      const owned = this.#ownerOf(id);
+      if (owned !== undefined) {
+        try {
+          return await owned.answer(
+            id,
+            left === Number.POSITIVE_INFINITY ? {} : { waitMs: Math.max(0, left) },
+          );
+        } catch (error) {
+          // The shard may have gone to another node, which answers.
+          if (!isRetryable(error) || this.#state === "stopped" || left <= 0) throw error;
+          await this.#pause(probeMs / 10);
+          continue;
+        }
+      }
+      const elsewhere = this.#elsewhereOf(id);
+      const watched = await elsewhere.watch(id);
+      try {
+        const known = await elsewhere.look(id);
+        if (known === undefined) throw notFound(id);
+        if (known.answer !== undefined || left <= 0) return known.answer;
+        const answer = await this.#within(watched.answered, Math.min(left, longestWatchMs));
+        if (answer !== undefined) return answer;
+      } finally {
+        watched.end();
+      }
+    }
+  }
+
+  async call<I, O, E extends string>(
+    hub: Hub<I, O, E>,
+    request: I,
+    options?: SubmitOptions,
+  ): Promise<Answer<O, E>> {
+    const { id } = await this.submit(hub as Hub<I>, request, options);
+    return (await this.answer(id)) as Answer<O, E>;
+  }
+
+  async request(id: string): Promise<RequestView> {
+    this.#demandOpen();
+    const owned = this.#ownerOf(id);
+    if (owned !== undefined) return owned.request(id);
+    const known = await this.#look(id);
+    return known instanceof Run ? viewOfRun(known, true) : viewOfAnswer(known);
+  }
+
+  async requests(filter: Parameters<Engine["requests"]>[0] = {}): Promise<RequestPage> {
+    this.#demandOpen();
+    const { status, hub } = filter;
+    const { limit, before } = placeOf(filter);
+    const rows: RequestRow[] = [];
+    for (let shard = 0; shard < this.#options.shards; shard++) {
+      const owned = this.#owned.get(shard);
+      if (owned === undefined) {
+        const asked = {
+          limit: limit + 1,
+          ...(status === undefined ? {} : { status }),
+          ...(hub === undefined ? {} : { hub }),
+        };
+        rows.push(
+          ...(await this.#elsewhere(shard).list(before === undefined ? asked : { ...asked, before })),
+        );
+      } else {
+        const { items } = await owned.engine.requests({ ...filter, limit: Math.min(1000, limit + 1) });
+        rows.push(...items.map(({ id, ...row }) => ({ key: id, ...row })));
+      }
+    }
+    return pageOf(rows, limit);
+  }
+
+  async history(id: string): Promise<readonly RunEvent[]> {
+    this.#demandOpen();
+    const owned = this.#ownerOf(id);
+    if (owned !== undefined) return owned.history(id);
+    const events = await this.#elsewhereOf(id).history(id);
+    if (events.length === 0) throw notFound(id);
+    return events;
+  }
+
+  cancel(
+    id: string,
+    { commandId = randomUUID() }: { readonly commandId?: string } = {},
+  ): Promise<CommandResult> {
+    return this.#command(id, { kind: "cancel", id: commandId }, (engine) => engine.cancel(id, { commandId }));
+  }
+
+  async signal(
+    id: string,
+    name: string,
+    payload: unknown,
+    { commandId = randomUUID() }: { readonly commandId?: string } = {},
+  ): Promise<CommandResult> {
+    const owned = this.#ownerOf(id);
+    if (owned !== undefined) return owned.signal(id, name, payload, { commandId });
+    const { hub } = await this.#look(id);
+    const valid = validSignal(hub, this.hubs.get(hub)?.definition, name, payload);
+    const input: Input = { kind: "signal", id: commandId, signal: name, payload: valid };
+    return this.#command(id, input, (engine) => engine.signal(id, name, payload, { commandId }));
+  }
+
+  retry(
+    id: string,
+    { commandId = randomUUID() }: { readonly commandId?: string } = {},
+  ): Promise<CommandResult> {
+    return this.#command(id, { kind: "retry", id: commandId }, (engine) => engine.retry(id, { commandId }));
+  }
+
+  resolve(
+    id: string,
+    message: string,
+    { commandId = randomUUID() }: { readonly commandId?: string } = {},
+  ): Promise<CommandResult> {
+    const input: Input = { kind: "resolve", id: commandId, message };
+    return this.#command(id, input, (engine) => engine.resolve(id, message, { commandId }));
+  }
+
+  /** A command of this node's shard is given at once; another goes through the inbox, and is durable when this returns. */
+  async #command(
+    id: string,
+    input: Input,
+    give: (engine: ShardEngine) => Promise<CommandResult>,
+  ): Promise<CommandResult> {
+    this.#demandOpen();
+    const owned = this.#ownerOf(id);
+    if (owned !== undefined) return give(owned);
+    const known = await this.#look(id);
+    if (!(known instanceof Run)) return "ended";
+    const isParked = known.status === "incident";
+    if ((input.kind === "retry" || input.kind === "resolve") && !isParked)
+      return commandResult(id, "not-incident");
+    await this.#append(id, { type: "command", input });
+    return "accepted";
+  }
+
+  health(): EngineHealth {
+    const engines = Array.from(this.#owned.values(), ({ engine }) => engine.health());
+    const sum = (of: (health: EngineHealth) => number): number =>
+      engines.reduce((all, one) => all + of(one), 0);
+    const status = {
+      new: "starting",
+      running: "running",
+      suspended: "store-lost",
+      stopped: "stopped",
+    } as const;
+    return {
+      ready: this.#state === "running",
+      status: status[this.#state],
+      liveRuns: sum(({ liveRuns }) => liveRuns),
+      openAttempts: sum(({ openAttempts }) => openAttempts),
+      queued: sum(({ queued }) => queued),
+    };
+  }
+
+  #shardOf(key: string): number {
+    // The call of a hub, and a tell, live in the shard of their root.
+    const slash = key.indexOf("/");
+    return shardOf(slash < 0 ? key : key.slice(0, slash), this.#options.shards);
+  }
+
+  #ownerOf(key: string): ShardEngine | undefined {
+    return this.#owned.get(this.#shardOf(key))?.engine;
+  }
+
+  #elsewhereOf(key: string): ShardElsewhere {
+    return this.#elsewhere(this.#shardOf(key));
+  }
+
+  #elsewhere(shard: number): ShardElsewhere {
+    let elsewhere = this.#others.get(shard);
+    if (elsewhere === undefined)
+      this.#others.set(shard, (elsewhere = new ShardElsewhere(this.#options.store(shard), this.#clock)));
+    return elsewhere;
+  }
+
+  async #look(id: string): Promise<Run | StoredAnswer> {
+    this.#demandOpen();
+    const known = await this.#elsewhereOf(id).look(id);
+    if (known === undefined) throw notFound(id);
+    return known;
+  }
+
+  #append(key: string, entry: InboxEntry): Promise<void> {
+    return this.#options.log.append(this.#inbox, inboxMessage(key, entry), this.#shardOf(key));
+  }
+
+  #demandOpen(): void {
+    if (this.#state === "running" || this.#state === "suspended") return;
+    throw unavailable();
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise<void>((resolve) => void this.#clock.after(ms, resolve));
+  }
+
+  /** What a promise gives within some time; undefined: nothing. */
+  #within<T>(promise: Promise<T>, ms: number = longestAcceptMs): Promise<T | undefined> {
+    return new Promise((resolve, reject) => {
+      const cancel = this.#clock.after(ms, () => resolve(undefined));
+      promise.then(resolve, reject).finally(cancel);
+    });
+  }
+
   async stop(): Promise<void> {
     if (this.#state === "stopped") return;
     this.#state = "stopped";
@@ -147,6 +420,8 @@ class Node implements ClusterNode {
     await Promise.all(this.#changing.values());
     await this.#leave();
     for (const detach of this.#detach.splice(0)) detach();
+    await Promise.all(Array.from(this.#others.values(), (elsewhere) => elsewhere.close()));
+    this.#others.clear();
   }
 
   get shards(): readonly ShardView[] {
@@ -260,6 +535,7 @@ class Node implements ClusterNode {
         { shard, error: failure.message },
         "this node lacks hubs of a shard, and refuses it",
       );
+      this.#options.observe?.({ name: "shard-refused", shard });
       this.#membership?.rejoin();
       return true;
     }
@@ -548,6 +824,8 @@ class ShardFeed implements Feed {
     send(shortestRetryMs);
   }
 }
+
+const isRetryable = (error: unknown): boolean => error instanceof WheelworkError && error.retryable;
 
 const config = (message: string, next: string): WheelworkError =>
   new WheelworkError("WW_CONFIG", message, { next });

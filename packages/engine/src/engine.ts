@@ -261,15 +261,10 @@ export class ShardEngine implements Engine {
   }
 
   async requests(filter: Parameters<Engine["requests"]>[0] = {}): Promise<RequestPage> {
-    const { status, hub, cursor, limit = 50 } = filter;
-    if (!Number.isInteger(limit) || limit < 1 || limit > 1000) {
-      throw new WheelworkError("WW_INVALID_REQUEST", "limit is not valid", {
-        problems: [{ path: "limit", message: "must be an integer from 1 to 1000" }],
-      });
-    }
+    const { status, hub } = filter;
+    const { limit, before } = placeOf(filter);
     this.#demandOpen();
     if (this.shard.status === "store-lost") throw unavailable();
-    const before = cursor === undefined ? undefined : readCursor(cursor);
     const merged = new Map<string, RequestRow>();
     const addLive = (run: Run): void => {
       const isRoot = run.parent === undefined && !run.hub.startsWith("tell:");
@@ -301,21 +296,7 @@ export class ShardEngine implements Engine {
       from = rows.at(-1);
       if (rows.length <= limit) break;
     }
-    const items = [...merged.values()].toSorted((a, b) => (isBefore(a, b) ? 1 : -1)).slice(0, limit + 1);
-    const more = items.length > limit;
-    const page = items.slice(0, limit).map((row) => ({
-      id: row.key,
-      hub: row.hub,
-      version: row.version,
-      status: row.status,
-      state: row.state,
-      createdAt: row.createdAt,
-      answeredAt: row.answeredAt,
-    }));
-    const last = page.at(-1);
-    return more && last !== undefined
-      ? { items: page, cursor: `${last.createdAt}.${last.id}` }
-      : { items: page };
+    return pageOf(merged.values(), limit);
   }
 
   async history(id: string): Promise<readonly RunEvent[]> {
@@ -337,16 +318,7 @@ export class ShardEngine implements Engine {
     options: { readonly commandId?: string } = {},
   ): Promise<CommandResult> {
     const { hub } = await this.#known(id);
-    const signals = this.#definitions.get(hub)?.signals ?? {};
-    const schema: Schema | undefined = Object.hasOwn(signals, name) ? signals[name] : undefined;
-    if (schema === undefined) {
-      const known = Object.keys(signals).join(", ");
-      throw new WheelworkError("WW_SIGNAL_UNKNOWN", `the hub ${hub} takes no signal ${name}`, {
-        next: known === "" ? "It takes none." : `It takes: ${known}.`,
-      });
-    }
-    const valid = demand(schema, payload, "WW_INVALID_INPUT", `the payload of the signal ${name}`);
-    if (!isJson(valid)) throw notJson("WW_INVALID_INPUT", "payload");
+    const valid = validSignal(hub, this.#definitions.get(hub), name, payload);
     return this.#command(id, {
       kind: "signal",
       id: options.commandId ?? randomUUID(),
@@ -509,7 +481,7 @@ function tellHubs(workers: readonly Worker[]): HubDefinition[] {
 }
 
 /** A key that nobody else has. The time comes first: a store adds such keys at the end of its index, which is cheap. */
-function newKey(now: number): string {
+export function newKey(now: number): string {
   return now.toString(16).padStart(12, "0") + randomBytes(10).toString("hex");
 }
 
@@ -546,6 +518,26 @@ export function validRequest(definition: HubDefinition, request: unknown, option
   return valid;
 }
 
+/** The payload of a signal as it is stored. @throws WheelworkError WW_SIGNAL_UNKNOWN, WW_INVALID_INPUT. */
+export function validSignal(
+  hub: string,
+  definition: HubDefinition | undefined,
+  name: string,
+  payload: unknown,
+): unknown {
+  const signals = definition?.signals ?? {};
+  const schema: Schema | undefined = Object.hasOwn(signals, name) ? signals[name] : undefined;
+  if (schema === undefined) {
+    const known = Object.keys(signals).join(", ");
+    throw new WheelworkError("WW_SIGNAL_UNKNOWN", `the hub ${hub} takes no signal ${name}`, {
+      next: known === "" ? "It takes none." : `It takes: ${known}.`,
+    });
+  }
+  const valid = demand(schema, payload, "WW_INVALID_INPUT", `the payload of the signal ${name}`);
+  if (!isJson(valid)) throw notJson("WW_INVALID_INPUT", "payload");
+  return valid;
+}
+
 function notJson(code: "WW_INVALID_INPUT" | "WW_INVALID_REQUEST", what: string): WheelworkError {
   return new WheelworkError(code, `the ${what} cannot be stored as JSON`, {
     problems: [{ path: "", message: "is not JSON once its schema has transformed it (I19)" }],
@@ -571,7 +563,7 @@ function checkSubmit(key: string | undefined, deadlineMs: number | undefined): v
     throw new WheelworkError("WW_INVALID_REQUEST", "the request cannot be accepted", { problems });
 }
 
-function commandResult(id: string, ignored: Ignored | undefined): CommandResult {
+export function commandResult(id: string, ignored: Ignored | undefined): CommandResult {
   switch (ignored) {
     case "ended":
       return "ended";
@@ -589,7 +581,7 @@ function commandResult(id: string, ignored: Ignored | undefined): CommandResult 
   }
 }
 
-function notFound(id: string): WheelworkError {
+export function notFound(id: string): WheelworkError {
   return new WheelworkError("WW_NOT_FOUND", `there is no request ${id}`, {
     next: "Check the id; answers are kept for the retention time only.",
   });
@@ -605,6 +597,37 @@ function isBefore(a: Place, b: Place): boolean {
   return a.createdAt < b.createdAt || (a.createdAt === b.createdAt && a.key < b.key);
 }
 
+/** Where a page begins, and how long it is. @throws WheelworkError WW_INVALID_REQUEST. */
+export function placeOf({ cursor, limit = 50 }: { readonly cursor?: string; readonly limit?: number }): {
+  readonly limit: number;
+  readonly before: Place | undefined;
+} {
+  if (!Number.isInteger(limit) || limit < 1 || limit > 1000) {
+    throw new WheelworkError("WW_INVALID_REQUEST", "limit is not valid", {
+      problems: [{ path: "limit", message: "must be an integer from 1 to 1000" }],
+    });
+  }
+  return { limit, before: cursor === undefined ? undefined : readCursor(cursor) };
+}
+
+/** The first rows of a list as a page, newest first; there may be more of them than one page holds. */
+export function pageOf(rows: Iterable<RequestRow>, limit: number): RequestPage {
+  const items = [...rows].toSorted((a, b) => (isBefore(a, b) ? 1 : -1)).slice(0, limit + 1);
+  const page = items.slice(0, limit).map((row) => ({
+    id: row.key,
+    hub: row.hub,
+    version: row.version,
+    status: row.status,
+    state: row.state,
+    createdAt: row.createdAt,
+    answeredAt: row.answeredAt,
+  }));
+  const last = page.at(-1);
+  return items.length > limit && last !== undefined
+    ? { items: page, cursor: `${last.createdAt}.${last.id}` }
+    : { items: page };
+}
+
 function readCursor(cursor: string): Place {
   const [, createdAt, key] = /^(\d{1,16})\.(.+)$/.exec(cursor) ?? [];
   if (createdAt === undefined || key === undefined) {
@@ -615,7 +638,7 @@ function readCursor(cursor: string): Place {
   return { createdAt: Number(createdAt), key };
 }
 
-function viewOfRun(run: Run, committed: boolean): RequestView {
+export function viewOfRun(run: Run, committed: boolean): RequestView {
   return {
     id: run.key,
     hub: run.hub,
@@ -639,7 +662,7 @@ function viewOfRun(run: Run, committed: boolean): RequestView {
   };
 }
 
-function viewOfAnswer(stored: StoredAnswer): RequestView {
+export function viewOfAnswer(stored: StoredAnswer): RequestView {
   return {
     id: stored.key,
     hub: stored.hub,

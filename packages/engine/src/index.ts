@@ -29,6 +29,7 @@ export type {
   RequestRow,
   Rows,
   RunEvents,
+  ShardState,
   Store,
   StoredAnswer,
   StoredRun,

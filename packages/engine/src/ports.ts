@@ -127,6 +127,14 @@ export interface Claim {
   readonly marks?: Marks;
 }
 
+/** How a shard stands, for whoever does not own it. */
+export interface ShardState extends Claim {
+  /** Who claimed it last. */
+  readonly owner: string;
+  /** The batch of the last checkpoint. */
+  readonly checkpoint: number;
+}
+
 /** Which requests to list, newest first. */
 export interface RequestFilter {
   /** Of incidents, those of calls of hubs and of tells are listed too: somebody must look after them. */
@@ -184,6 +192,8 @@ export interface Store {
    * whoever has been fenced never takes the shard back by itself.
    */
   claim(owner: string, again?: boolean): MaybePromise<Claim>;
+  /** How the shard stands now: anybody may ask. */
+  peek(): MaybePromise<ShardState>;
   /** The journal after a batch, by default the one of the last checkpoint, batch by batch. */
   journal(after?: number): Rows<Batch>;
   /** The hubs and versions of the runs at the last checkpoint, without those runs that have ended since. */
@@ -265,6 +275,9 @@ export type EngineSignal =
   | { readonly name: "purged"; readonly requests: number }
   | { readonly name: "dead-letter"; readonly topic: string; readonly reason: string }
   | { readonly name: "log-lost"; readonly topic: string; readonly message: string }
-  | { readonly name: "shard-claimed" | "shard-released" | "shard-fenced"; readonly shard: number }
+  | {
+      readonly name: "shard-claimed" | "shard-released" | "shard-fenced" | "shard-refused";
+      readonly shard: number;
+    }
   | { readonly name: "store-lost"; readonly message: string }
   | { readonly name: "store-back" };

@@ -11,6 +11,7 @@ import type {
   Marks,
   RequestFilter,
   RequestRow,
+  ShardState,
   Store,
   StoredAnswer,
   StoredRun,
@@ -78,6 +79,20 @@ export class SqliteStore implements Store {
         ...marksOf(shard),
       };
     });
+  }
+
+  peek(): ShardState {
+    const shard = this.#get("SELECT * FROM shard WHERE id = 0");
+    const last = Number(this.#get("SELECT max(seq) AS seq FROM journal")?.["seq"] ?? 0);
+    const checkpoint = Number(shard?.["checkpoint"] ?? 0);
+    return {
+      owner: String(shard?.["owner"] ?? ""),
+      epoch: Number(shard?.["epoch"] ?? 0),
+      engineTime: Number(shard?.["engine_time"] ?? 0),
+      seq: Math.max(checkpoint, last),
+      checkpoint,
+      ...(shard === undefined ? {} : marksOf(shard)),
+    };
   }
 
   *journal(after = this.#checkpoint): Iterable<Batch> {

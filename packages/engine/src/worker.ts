@@ -141,7 +141,10 @@ export function relay<I, O, E extends string>(
  * it is a message to the inbox of the shard, so that it is there though the node that asked has died. Only in a cluster.
  * The page on workers elsewhere describes the messages.
  */
-export function remote(spoke: Spoke<never, unknown, never> | Spoke, to: { readonly topic: string }): Worker {
+export function remote<I, O, E extends string>(
+  spoke: Spoke<never, unknown, E> & WorkerTypes<I, O>,
+  to: { readonly topic: string },
+): Worker {
   const served = spoke as unknown as Spoke;
   return {
     spoke: served,

@@ -9,6 +9,7 @@ import type {
   Marks,
   RequestFilter,
   RequestRow,
+  ShardState,
   Store,
   StoredAnswer,
   StoredRun,
@@ -92,6 +93,19 @@ class PostgresStore implements Store {
       };
     }
     throw unavailable(`others claim shard ${this.#shard} all the time`);
+  }
+
+  async peek(): Promise<ShardState> {
+    const [shard] = await this.#read("peek", [this.#shard]);
+    if (shard === undefined) throw unavailable(`shard ${this.#shard} has no row`);
+    return {
+      owner: String(shard["owner"]),
+      epoch: Number(shard["epoch"]),
+      engineTime: Number(shard["engine_time"]),
+      seq: Number(shard["seq"]),
+      checkpoint: Number(shard["checkpoint"]),
+      ...marksOf(shard),
+    };
   }
 
   async *journal(after = this.#checkpoint): AsyncIterable<Batch> {
@@ -345,6 +359,7 @@ function statements(journal: string) {
        AND ($4::bigint IS NULL OR (created_at, key) < ($4, $5))
      ORDER BY created_at DESC, key DESC LIMIT $6)`;
   return {
+    peek: "SELECT * FROM shard WHERE id = $1",
     shard: "SELECT epoch, owner, seq FROM shard WHERE id = $1",
     claim: `UPDATE shard SET epoch = epoch + 1, owner = $2 WHERE id = $1 AND epoch = $3
       RETURNING *`,

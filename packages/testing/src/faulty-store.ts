@@ -9,6 +9,7 @@ import type {
   RequestFilter,
   RequestRow,
   Rows,
+  ShardState,
   Store,
   StoredRun,
 } from "@wheelwork/engine";
@@ -63,6 +64,10 @@ export class FaultyStore implements Store {
     const number = this.commits;
     if (this.crashed) return never();
     return this.#soon(() => this.#commit(number, commit));
+  }
+
+  peek(): MaybePromise<ShardState> {
+    return this.#read((store) => store.peek());
   }
 
   journal(after?: number): Rows<Batch> {

@@ -9,6 +9,7 @@ import type {
   RequestFilter,
   RequestRow,
   RunEvents,
+  ShardState,
   Store,
   StoredAnswer,
   StoredRun,
@@ -56,6 +57,12 @@ export class MemoryStore implements Store {
     disk.epoch++;
     const { epoch, engineTime, lastSeq: seq, marks } = disk;
     return { epoch, engineTime, seq, ...(marks === undefined ? {} : { marks }) };
+  }
+
+  peek(): ShardState {
+    this.#check();
+    const { owner, epoch, engineTime, lastSeq: seq, checkpoint, marks } = this.#disk;
+    return { owner, epoch, engineTime, seq, checkpoint, ...(marks === undefined ? {} : { marks }) };
   }
 
   *journal(after = this.#disk.checkpoint): Iterable<Batch> {

@@ -369,6 +369,7 @@ export function storeConformance(
 
     test("keeps how far the shard has come with its log, and where answers go", async (opened, owner) => {
       strictEqual((await opened.store.claim("owner")).marks, undefined);
+      strictEqual((await opened.store.peek()).owner, "owner");
       await owner.claim();
       const marks = { log: "inbox/1", position: 7, published: 0 };
       await owner.commit({ marks, answers: [answer("r1", { replyTo: "nb" }), answer("r2")] });
@@ -381,6 +382,16 @@ export function storeConformance(
         journal: [{ key: "r3", events: [told(1)] }],
       });
       const again = await opened.reopen();
+      const { engineTime, ...state } = await again.store.peek();
+      strictEqual(engineTime, at + 3);
+      const now = {
+        owner: "owner",
+        epoch: 3,
+        seq: 3,
+        checkpoint: 0,
+        marks: { log: "inbox/1", position: 9, published: 2 },
+      };
+      same(state, now);
       same((await again.store.claim("next")).marks, { log: "inbox/1", position: 9, published: 2 });
       return again;
     });

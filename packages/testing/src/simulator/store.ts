@@ -9,6 +9,7 @@ import type {
   RequestFilter,
   RequestRow,
   Rows,
+  ShardState,
   Store,
   StoredRun,
 } from "@wheelwork/engine";
@@ -35,6 +36,10 @@ export class SimulatedStore implements Store {
       this.#node.see({ type: "claimed", node: this.#node.number, epoch: claim.epoch });
       return claim;
     });
+  }
+
+  peek(): MaybePromise<ShardState> {
+    return this.#read(() => this.#inner.peek());
   }
 
   journal(after?: number): Rows<Batch> {
