@@ -1,5 +1,5 @@
 import { end, hub, spoke, stay, type DeepReadonly } from "@wheelwork/core";
-import { worker, type Worker } from "@wheelwork/engine";
+import { relay, worker, type Message, type Worker } from "@wheelwork/engine";
 import { randomUUID } from "node:crypto";
 import * as z from "zod";
 
@@ -182,7 +182,10 @@ export interface Flow {
 
 /** Flow-create with workers that return at once; with `answering: false` they never do. */
 export function flow(options: FlowOptions & { readonly answering?: boolean } = {}): Flow {
-  const spokes = spokesOf(options);
+  return flowOf(options, spokesOf(options));
+}
+
+function flowOf(options: FlowOptions & { readonly answering?: boolean }, spokes: Spokes): Flow {
   const never = new Promise<never>(() => {});
   const reply = <I, O>(output: (input: I) => O) =>
     options.answering === false ? (): Promise<O> => never : (input: I): O => output(input);
@@ -211,6 +214,36 @@ export function flow(options: FlowOptions & { readonly answering?: boolean } = {
       ),
     ],
   };
+}
+
+/** The topics between the relays and what stands for the switches. */
+export const commandTopic = "bench-commands";
+export const resultTopic = "bench-results";
+
+/** The same flow, its rules installed and validated by another process behind two topics, as by the seed's Floodlight. */
+export function relayedFlow(options: FlowOptions = {}): Flow {
+  const spokes = spokesOf(options);
+  const { hub, workers } = flowOf(options, spokes);
+  const over = (command: "installed" | "validated") => ({
+    to: commandTopic,
+    from: resultTopic,
+    send: ({ flowid, ruleid }: { flowid: string; ruleid: number }, { requestId }: { requestId: string }) => ({
+      key: `${requestId}-${ruleid}`,
+      value: JSON.stringify({ flowid, ruleid, error: null, command }),
+    }),
+    receive: ({ key, value }: Message) =>
+      value.startsWith(command)
+        ? {
+            correlation: key,
+            outcome: { kind: "ok" as const, output: { [command]: Number(value.slice(command.length + 1)) } },
+          }
+        : undefined,
+  });
+  const relays = [
+    relay(spokes.installRule, over("installed") as never),
+    relay(spokes.validateRule, over("validated") as never),
+  ];
+  return { hub, workers: [...relays, ...workers.slice(2)] };
 }
 
 /** A request key as Northbound makes them: 32 hex digits without order. */

@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { cluster } from "./benches/cluster.ts";
 import { flowCreate } from "./benches/flow-create.ts";
 import { fullStore } from "./benches/full-store.ts";
 import { http } from "./benches/http.ts";
@@ -17,6 +18,7 @@ const benches: readonly Bench[] = [
   parkedRuns,
   fullStore,
   postgres,
+  cluster,
   compareLayouts,
 ];
 

@@ -7,11 +7,15 @@ type FetchResponse = Awaited<ReturnType<Consumer["fetch"]>>;
 
 /** How long the broker holds a request that it has nothing for, in milliseconds. */
 const waitMs = 100;
+/** How long to wait while all readers have enough to do, in milliseconds. */
+const busyMs = 5;
 const shortestRetryMs = 50;
 const longestRetryMs = 1000;
 const leaderAttempts = 30;
 const mostBytes = 4 * 1024 * 1024;
 const controlBatch = 1 << 5;
+/** Records that wait for a reader, before its partition is left out of the requests to the brokers. */
+const mostQueued = 5000;
 
 const none = 0;
 const offsetOutOfRange = 1;
@@ -25,8 +29,10 @@ class Reading implements LogReading {
   readonly end: number;
   readonly reader: LogReader;
   position: number;
-  busy = false;
   stopped = false;
+  /** Records that the reader has not taken yet. */
+  #queue: LogRecord[] = [];
+  #busy = false;
   readonly #stop: (reading: Reading) => void;
 
   constructor(
@@ -44,8 +50,35 @@ class Reading implements LogReading {
     this.#stop = stop;
   }
 
+  /** Has so much to do that nothing more is fetched for it. */
+  get full(): boolean {
+    return this.#queue.length >= mostQueued;
+  }
+
+  give(records: LogRecord[]): void {
+    if (this.#queue.length === 0) this.#queue = records;
+    else this.#queue.push(...records);
+    if (!this.#busy) void this.#pump();
+  }
+
+  async #pump(): Promise<void> {
+    this.#busy = true;
+    while (this.#queue.length > 0 && !this.stopped) {
+      const records = this.#queue;
+      this.#queue = [];
+      try {
+        const taken = this.reader.records(records);
+        if (taken instanceof Promise) await taken;
+      } catch {
+        // Whoever throws has lost these records: it is theirs to look after.
+      }
+    }
+    this.#busy = false;
+  }
+
   stop(): void {
     this.stopped = true;
+    this.#queue = [];
     this.#stop(this);
   }
 }
@@ -60,7 +93,6 @@ export class PartitionReader {
   #consumer: Consumer | undefined = undefined;
   #running = false;
   #closed = false;
-  #wake: () => void = () => {};
   #retryMs = shortestRetryMs;
 
   constructor(options: ReturnType<typeof clientOptions>) {
@@ -117,7 +149,6 @@ export class PartitionReader {
   async close(): Promise<void> {
     this.#closed = true;
     for (const reading of this.#readings) reading.stop();
-    this.#wake();
     await this.#consumer?.close(true).catch(() => {});
   }
 
@@ -133,7 +164,6 @@ export class PartitionReader {
   }
 
   #start(): void {
-    this.#wake();
     if (this.#running) return;
     this.#running = true;
     void this.#loop().finally(() => (this.#running = false));
@@ -143,7 +173,7 @@ export class PartitionReader {
     while (this.#readings.size > 0 && !this.#closed) {
       const wanted = this.#wanted();
       if (wanted.length === 0) {
-        await new Promise<void>((resolve) => (this.#wake = resolve));
+        await new Promise<void>((resolve) => void setTimeout(resolve, busyMs));
         continue;
       }
       try {
@@ -165,7 +195,7 @@ export class PartitionReader {
     const wanted = new Map<string, Reading>();
     for (const reading of this.#readings) {
       const place = `${reading.topicId} ${reading.partition}`;
-      if (!reading.busy && !wanted.has(place)) wanted.set(place, reading);
+      if (!reading.full && !wanted.has(place)) wanted.set(place, reading);
     }
     for (const reading of wanted.values()) {
       this.#readings.delete(reading);
@@ -276,15 +306,7 @@ export class PartitionReader {
       }
       reading.position = Math.max(reading.position, next);
     }
-    if (records.length === 0) return;
-    const taken = reading.reader.records(records);
-    if (!(taken instanceof Promise)) return;
-    reading.busy = true;
-    const free = (): void => {
-      reading.busy = false;
-      this.#wake();
-    };
-    taken.then(free, free);
+    if (records.length > 0) reading.give(records);
   }
 
   #lost(reading: Reading, error: Error): void {

@@ -1,0 +1,287 @@
+import { clusterTopics, createNode, type Channel } from "@wheelwork/engine";
+import { kafka, type Kafka } from "@wheelwork/kafka";
+import { postgresStore } from "@wheelwork/postgres";
+import {
+  defaultCache,
+  freePort,
+  KafkaBroker,
+  kafkaIsInstalled,
+  postgresIsInstalled,
+  PostgresServer,
+} from "@wheelwork/services";
+import { fork, execFileSync, type ChildProcess } from "node:child_process";
+import { chmodSync } from "node:fs";
+import { join } from "node:path";
+import { Client } from "pg";
+import { callsOf, commandTopic, flow, newKey, relayedFlow, resultTopic } from "../flow.ts";
+import { drive, Measured, phase, rounded, withFolder, type Bench, type Phase } from "../harness.ts";
+
+const length = 10;
+const shards = 4;
+const warmMs = 2000;
+const sliceMs = 2500;
+const slices = 2;
+
+const requestTopic = "bench-requests";
+const answerTopic = "bench-answers";
+
+interface Place {
+  readonly brokers: string;
+  readonly url: string;
+}
+
+/** The application's timeouts are raised: what is slow must not be counted as failed. */
+const patient = { deadlineMs: 60_000, timeoutMs: 30_000 };
+
+const channel: Channel = {
+  name: "bench",
+  from: requestTopic,
+  to: answerTopic,
+  hub: "flow-create",
+  request: ({ value }) => JSON.parse(value) as unknown,
+  answer: (answer) => ({ value: answer.kind === "result" ? "ok" : JSON.stringify(answer) }),
+};
+
+const topics = [
+  ...clusterTopics({ shards, channels: [channel] }).map(({ name, partitions = shards }) => ({
+    name,
+    partitions,
+  })),
+  ...[commandTopic, resultTopic, "bench-bound"].map((name) => ({ name, partitions: shards })),
+];
+
+/** A phase that goes on until its process is killed: it says when it has begun. */
+const forever = (): Promise<never> => {
+  process.send?.("begun");
+  return new Promise<never>(() => {});
+};
+
+const node = phase(
+  import.meta.url,
+  "node",
+  async ({ brokers, url, relayed }: Place & { readonly relayed: boolean }): Promise<never> => {
+    const log = kafka({ brokers });
+    const { hub, workers } = relayed ? relayedFlow(patient) : flow(patient);
+    const made = createNode({
+      hubs: [hub],
+      workers,
+      shards,
+      store: (shard) => postgresStore({ connectionString: url, shard, shards }),
+      log,
+      channels: [channel],
+    });
+    await made.start();
+    return forever();
+  },
+);
+
+/** Stands for the switches: answers each command at once. */
+const switches = phase(import.meta.url, "switches", async ({ brokers }: Place): Promise<never> => {
+  const log = kafka({ brokers });
+  log.subscribe(commandTopic, ({ key, value }) => {
+    const { ruleid, command } = JSON.parse(value) as { ruleid: number; command: string };
+    log.publish(resultTopic, { key, value: `${command} ${ruleid}` })?.catch(() => {});
+  });
+  await log.ready();
+  return forever();
+});
+
+/**
+ * The bare bound: a consumer of the requests, one transaction for all that came meanwhile (a fence, one record of what
+ * happened, a row for each answer), and a producer of the answers. It decides nothing, and calls nobody.
+ */
+const bound = phase(import.meta.url, "bound", async ({ brokers, url }: Place): Promise<never> => {
+  const log = kafka({ brokers });
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  await client.query(`CREATE SCHEMA IF NOT EXISTS bound; SET search_path = bound;
+    CREATE TABLE IF NOT EXISTS fence (id integer PRIMARY KEY, seq bigint NOT NULL) WITH (fillfactor = 50);
+    CREATE TABLE IF NOT EXISTS record (seq bigint PRIMARY KEY, record text NOT NULL);
+    CREATE TABLE IF NOT EXISTS answer (key text COLLATE "C" PRIMARY KEY, request text NOT NULL, answer text NOT NULL);
+    INSERT INTO fence VALUES (0, 0) ON CONFLICT DO NOTHING`);
+  let waiting: { key: string; value: string }[] = [];
+  let busy = false;
+  const work = async (): Promise<void> => {
+    busy = true;
+    while (waiting.length > 0) {
+      const batch = waiting;
+      waiting = [];
+      const round = Array.from({ length: callsOf(length) }, (_, call) => `[${call},"RuleInstalled"]`).join();
+      const keys = batch.map(({ key }) => key);
+      const bodies = batch.map(({ value }) => value);
+      await client.query({
+        name: "batch",
+        text: `WITH fence AS (UPDATE fence SET seq = seq + 1 WHERE id = 0 RETURNING seq),
+          record AS (INSERT INTO record SELECT seq, $1 FROM fence)
+          INSERT INTO answer SELECT t.* FROM fence, unnest($2::text[], $3::text[], $4::text[]) AS t`,
+        values: [
+          keys.map((key, index) => `["${key}",${bodies[index]},${round}]`).join(),
+          keys,
+          bodies,
+          keys.map(() => "ok"),
+        ],
+      });
+      for (const { key } of batch) void log.publish(answerTopic, { key, value: "ok" });
+    }
+    busy = false;
+  };
+  for (let partition = 0; partition < shards; partition++) {
+    await log.read("bench-bound", partition, undefined, {
+      records: (records) => {
+        waiting.push(...records);
+        if (!busy) void work();
+      },
+      lost: () => {},
+    });
+  }
+  return forever();
+});
+
+/** Starts a phase that goes on, and waits until it has begun. */
+async function begin<A>(what: Phase<A, never>, argument: A): Promise<ChildProcess> {
+  const child = fork(
+    new URL("../child.ts", import.meta.url),
+    [what.module, what.name, JSON.stringify(argument)],
+    {
+      execArgv: process.execArgv,
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
+    },
+  );
+  await new Promise<void>((resolve, reject) => {
+    child.once("message", () => resolve());
+    child.once("exit", (code, signal) => reject(new Error(`${what.name} ended with ${signal ?? code}`)));
+  });
+  return child;
+}
+
+/** Sends requests, and reads their answers. */
+class Asker {
+  readonly failed: string[] = [];
+  readonly #log: Kafka;
+  readonly #waiting = new Map<string, (text: string) => void>();
+
+  constructor(log: Kafka) {
+    this.#log = log;
+    log.subscribe(answerTopic, ({ key, value }) => this.#waiting.get(key)?.(value));
+  }
+
+  async ask(topic: string): Promise<void> {
+    const key = newKey();
+    const { promise, resolve } = Promise.withResolvers<string>();
+    this.#waiting.set(key, resolve);
+    await this.#log.publish(topic, { key, value: JSON.stringify({ flowid: key, length, error: null }) });
+    const text = await promise;
+    this.#waiting.delete(key);
+    if (text !== "ok") this.failed.push(text);
+  }
+}
+
+const sizeOf = (folder: string): number =>
+  Number(execFileSync("du", ["-sb", folder]).toString().split("\t")[0]);
+
+async function measure(
+  { brokers, url, wal, kafkaBytes }: Place & { wal: () => Promise<number>; kafkaBytes: () => number },
+  topic: string,
+  inFlight: number,
+): Promise<{ measured: Measured; wal_bytes: number; kafka_bytes: number; failed: number }> {
+  void url;
+  const log = kafka({ brokers });
+  const asker = new Asker(log);
+  await log.ready();
+  await drive(inFlight, warmMs, new Measured(), () => asker.ask(topic));
+  const measured = new Measured();
+  const [walBefore, kafkaBefore] = [await wal(), kafkaBytes()];
+  for (let slice = 0; slice < slices; slice++)
+    await drive(inFlight, sliceMs, measured, () => asker.ask(topic));
+  const each = (bytes: number): number => Math.round(bytes / measured.count);
+  const result = {
+    measured,
+    wal_bytes: each((await wal()) - walBefore),
+    kafka_bytes: each(kafkaBytes() - kafkaBefore),
+    failed: asker.failed.length,
+  };
+  await log.close();
+  return result;
+}
+
+/** Workflows a second through Kafka and PostgreSQL, and their share of a bare bound of the same shape. */
+export const cluster: Bench = {
+  name: "cluster",
+  about:
+    "flow-create of 10 rules through Kafka and PostgreSQL: one node and two, workers in process and over Kafka",
+  run: async ({ report, note, dir }) => {
+    if (!kafkaIsInstalled(defaultCache) || !postgresIsInstalled())
+      return note("left out: npm run services -- install gets Kafka and PostgreSQL");
+    await withFolder(dir, async (folder) => {
+      chmodSync(folder, 0o755);
+      const broker = new KafkaBroker(join(folder, "kafka"), await freePort(), defaultCache);
+      const server = new PostgresServer(join(folder, "postgres"), await freePort());
+      await Promise.all([broker.start(await freePort()), server.start()]);
+      const place = { brokers: broker.brokers, url: server.url };
+      const client = new Client({ connectionString: server.url });
+      const children: ChildProcess[] = [];
+      try {
+        const log = kafka({ brokers: broker.brokers });
+        await log.ensureTopics(topics);
+        await log.close();
+        await client.connect();
+        const wal = async (): Promise<number> => {
+          const { rows } = await client.query<{ bytes: string }>(
+            "SELECT pg_current_wal_lsn() - '0/0' AS bytes",
+          );
+          return Number(rows[0]?.bytes);
+        };
+        const around = { ...place, wal, kafkaBytes: () => sizeOf(join(folder, "kafka", "data")) };
+        const bounds = new Map<number, number>();
+        const stop = (): void => {
+          for (const child of children.splice(0)) child.kill("SIGKILL");
+        };
+        children.push(await begin(bound, place));
+        for (const inFlight of [1, 16, 200, 1000]) {
+          note(`the bound, ${inFlight} in flight`);
+          const { measured, ...bytes } = await measure(around, "bench-bound", inFlight);
+          bounds.set(inFlight, measured.rate);
+          report({
+            bench: "cluster-bound",
+            workers: "none",
+            nodes: 1,
+            inflight: inFlight,
+            ...measured.figures(callsOf(length)),
+            ratio: 1,
+            ...bytes,
+          });
+        }
+        stop();
+        for (const [workers, nodes] of [
+          ["in process", 1],
+          ["in process", 2],
+          ["over Kafka", 1],
+          ["over Kafka", 2],
+        ] as const) {
+          const relayed = workers === "over Kafka";
+          if (relayed) children.push(await begin(switches, place));
+          for (let count = 0; count < nodes; count++) children.push(await begin(node, { ...place, relayed }));
+          for (const inFlight of [1, 16, 200, 1000]) {
+            note(`${nodes} nodes, workers ${workers}, ${inFlight} in flight`);
+            const { measured, ...bytes } = await measure(around, requestTopic, inFlight);
+            report({
+              bench: "cluster",
+              workers,
+              nodes,
+              inflight: inFlight,
+              ...measured.figures(callsOf(length)),
+              ratio: rounded(measured.rate / (bounds.get(inFlight) ?? Number.NaN)),
+              ...bytes,
+            });
+          }
+          stop();
+        }
+      } finally {
+        for (const child of children) child.kill("SIGKILL");
+        await client.end().catch(() => {});
+        await broker.signal("SIGKILL");
+        await server.signal("SIGKILL");
+      }
+    });
+  },
+};
