@@ -18,7 +18,10 @@ import { drive, Measured, phase, rounded, withFolder, type Bench, type Phase } f
 
 const length = 10;
 const shards = 4;
-const warmMs = 2000;
+const warmMs = 1000;
+/** The broker's machine code is made while it works: it takes a while until it is as fast as it gets. */
+const brokerWarmMs = 12_000;
+const nodeWarmMs = 5000;
 const sliceMs = 2500;
 const slices = 2;
 
@@ -180,11 +183,10 @@ const sizeOf = (folder: string): number =>
   Number(execFileSync("du", ["-sb", folder]).toString().split("\t")[0]);
 
 async function measure(
-  { brokers, url, wal, kafkaBytes }: Place & { wal: () => Promise<number>; kafkaBytes: () => number },
+  { brokers, wal, kafkaBytes }: Place & { wal: () => Promise<number>; kafkaBytes: () => number },
   topic: string,
   inFlight: number,
 ): Promise<{ measured: Measured; wal_bytes: number; kafka_bytes: number; failed: number }> {
-  void url;
   const log = kafka({ brokers });
   const asker = new Asker(log);
   await log.ready();
@@ -202,6 +204,14 @@ async function measure(
   };
   await log.close();
   return result;
+}
+
+async function warm({ brokers }: Place, topic: string, milliseconds: number): Promise<void> {
+  const log = kafka({ brokers });
+  const asker = new Asker(log);
+  await log.ready();
+  await drive(200, milliseconds, new Measured(), () => asker.ask(topic));
+  await log.close();
 }
 
 /** Workflows a second through Kafka and PostgreSQL, and their share of a bare bound of the same shape. */
@@ -237,6 +247,7 @@ export const cluster: Bench = {
           for (const child of children.splice(0)) child.kill("SIGKILL");
         };
         children.push(await begin(bound, place));
+        await warm(place, "bench-bound", brokerWarmMs);
         for (const inFlight of [1, 16, 200, 1000]) {
           note(`the bound, ${inFlight} in flight`);
           const { measured, ...bytes } = await measure(around, "bench-bound", inFlight);
@@ -261,6 +272,7 @@ export const cluster: Bench = {
           const relayed = workers === "over Kafka";
           if (relayed) children.push(await begin(switches, place));
           for (let count = 0; count < nodes; count++) children.push(await begin(node, { ...place, relayed }));
+          await warm(place, requestTopic, nodeWarmMs);
           for (const inFlight of [1, 16, 200, 1000]) {
             note(`${nodes} nodes, workers ${workers}, ${inFlight} in flight`);
             const { measured, ...bytes } = await measure(around, requestTopic, inFlight);

@@ -32,7 +32,7 @@ import {
   type EngineOptions,
 } from "./engine.ts";
 import { ShardElsewhere } from "./elsewhere.ts";
-import { inboxMessage, readInbox, type InboxEntry } from "./inbox.ts";
+import { inboxMessage, readInbox, type InboxEntry, type Origin } from "./inbox.ts";
 import type { Log, LogReading, LogRecord, Membership, Partitions } from "./log.ts";
 import type { Reply } from "./outbox.ts";
 import type { Clock, EngineSignal, Logger, RequestRow, Store, StoredAnswer } from "./ports.ts";
@@ -804,16 +804,15 @@ class ShardFeed implements Feed {
   }
 
   /** The shard's position does not pass the record before its dead letter is durable. */
-  #bury(
-    shard: Shard,
-    record: LogRecord,
-    reason: string,
-    origin?: { topic: string; partition: number; offset: number },
-  ): void {
+  #bury(shard: Shard, record: LogRecord, reason: string, origin?: Origin): void {
     const { log, inbox, observe, clock } = this.#options;
     const { topic, partition, offset } = record;
     observe?.({ name: "dead-letter", topic: origin?.topic ?? topic, reason });
-    const letter = deadLetter(record, reason, origin ?? { topic, partition, offset });
+    const sent =
+      origin === undefined
+        ? ""
+        : `; it was sent to ${origin.topic}, partition ${origin.partition}, offset ${origin.offset}`;
+    const letter = deadLetter(record, reason.split("\n")[0] + sent, { topic, partition, offset });
     const release = shard.hold(offset);
     const turn = this.#turn;
     const send = (retryMs: number): void => {

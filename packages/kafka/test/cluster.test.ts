@@ -13,7 +13,7 @@ import {
 import type { KafkaBroker } from "@wheelwork/services";
 import { MemoryStore } from "@wheelwork/testing";
 import { Admin } from "@platformatic/kafka";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import * as z from "zod";
 import { kafka, type Kafka } from "../src/index.ts";
 import { canRun, startBroker } from "./broker.ts";
@@ -132,10 +132,9 @@ class TestCluster {
 
   /** Waits until the nodes have so many shards each, all of them at work. */
   async settled(...counts: readonly (readonly [ClusterNode, number])[]): Promise<void> {
-    for (const [node, count] of counts)
-      await expect
-        .poll(() => node.shards.filter(({ status }) => status === "running").length, eventually)
-        .toBe(count);
+    const working = ({ shards }: ClusterNode): number =>
+      shards.filter(({ status }) => status === "running").length;
+    for (const [node, count] of counts) await vi.waitUntil(() => working(node) === count, eventually);
   }
 
   /** A key of a shard of this node. */

@@ -1,6 +1,8 @@
+import { spawnSync } from "node:child_process";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { defaultCache, kafkaIsInstalled, postgresIsInstalled } from "@wheelwork/services";
 import { kafka, type Kafka } from "@wheelwork/kafka";
 import { deadLetterTopic, readDeadLetter, type DeadLetter, type LogRecord } from "wheelwork";
@@ -161,9 +163,48 @@ suite("the seed's wire", () => {
     await expect
       .poll(() => letters().filter((letter) => letter.key === key), eventually)
       .toMatchObject([
-        { reason: expect.stringContaining("another body") as string, origin: { topic: requestTopic } },
+        {
+          reason: expect.stringMatching(/another body.*sent to nb-to-hub/) as string,
+          origin: { topic: "wheelwork-inbox" },
+        },
       ]);
   });
+
+  test("the command line checks the set-up, lists shards, and replays dead letters", async () => {
+    const cli = (...args: string[]): { status: number | null; stdout: string } => {
+      const program = fileURLToPath(
+        new URL("../../../../packages/wheelwork/src/cli/main.ts", import.meta.url),
+      );
+      const place = ["--brokers", cluster.kafka.brokers, "--database", cluster.postgres.url, "--shards", "4"];
+      const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+      return spawnSync(process.execPath, [...flags, program, ...args, ...place], { encoding: "utf8" });
+    };
+    const checked = cli("check");
+    expect([checked.status, checked.stdout]).toEqual([0, expect.stringContaining("4 shards")]);
+    expect(cli("check", "--inbox", "none")).toMatchObject({
+      status: 1,
+      stdout: expect.stringContaining("there is no topic none") as string,
+    });
+    const shards = cli("shards").stdout.trim().split("\n");
+    expect(shards).toHaveLength(5);
+    expect(shards[0]).toMatch(/^shard +epoch +batches +position +lag/);
+    await bus.publish(requestTopic, { key: "", value: "replay me" });
+    await expect
+      .poll(() => letters().filter(({ value }) => value === "replay me").length, eventually)
+      .toBe(1);
+    const listed = cli("dead-letters", "list", "--topic", requestTopic).stdout.split("\n");
+    const line = listed.find((row) => row.includes("replay me")) ?? "";
+    expect(line).toMatch(/it has no key/);
+    const [place = ""] = line.split(" ");
+    expect(cli("dead-letters", "replay", place, "--topic", requestTopic).stdout).toBe(
+      `replayed ${place} to ${requestTopic}\n`,
+    );
+    // It still has no key.
+    await expect
+      .poll(() => letters().filter(({ value }) => value === "replay me").length, eventually)
+      .toBe(2);
+    expect(cli("dead-letters", "replay", "0:999", "--topic", requestTopic).status).toBe(1);
+  }, 60_000);
 });
 
 suite("a cluster of real processes", () => {

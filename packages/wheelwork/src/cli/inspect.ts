@@ -1,0 +1,116 @@
+import { deadLetterTopic, type LogReading, type ShardState } from "@wheelwork/engine";
+import type { Place } from "./place.ts";
+
+/** A shard as its store and its inbox show it. */
+interface Inspected {
+  readonly shard: number;
+  readonly state: ShardState | undefined;
+  readonly end: number | undefined;
+  readonly problem: string | undefined;
+}
+
+const messageOf = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error)).split("\n")[0] ?? "";
+
+async function inspect(place: Place, shard: number): Promise<Inspected> {
+  const problems: string[] = [];
+  const store = place.store(shard);
+  let state: ShardState | undefined;
+  let end: number | undefined;
+  try {
+    state = await store.peek();
+  } catch (error) {
+    problems.push(messageOf(error));
+  } finally {
+    await store.close();
+  }
+  try {
+    const reading: LogReading = await place.log.read(place.inbox, shard, undefined, {
+      records: () => {},
+      lost: () => {},
+    });
+    ({ end } = reading);
+    reading.stop();
+    const { id } = await place.log.topic(place.inbox);
+    const { marks } = state ?? {};
+    if (marks !== undefined && marks.log !== `${place.inbox}/${id}`)
+      problems.push("its inbox is another topic than the one it has read");
+    else if (marks !== undefined && marks.position < reading.from)
+      problems.push(`its inbox begins at ${reading.from}, and it has read up to ${marks.position}`);
+    else if (marks !== undefined && marks.position > end)
+      problems.push(`its inbox ends at ${end}, and it has read up to ${marks.position}`);
+  } catch (error) {
+    problems.push(messageOf(error));
+  }
+  return { shard, state, end, problem: problems.length === 0 ? undefined : problems.join("; ") };
+}
+
+const inspectAll = (place: Place): Promise<Inspected[]> =>
+  Promise.all(Array.from({ length: place.shards }, (_, shard) => inspect(place, shard)));
+
+/** Prints a table of the shards: who owns them, how far they are, and how far behind. */
+export async function listShards(place: Place): Promise<boolean> {
+  const rows = [["shard", "epoch", "batches", "position", "lag", "unpublished", "last commit", "owner"]];
+  const all = await inspectAll(place);
+  for (const { shard, state, end, problem } of all) {
+    const { marks } = state ?? {};
+    const lag = end === undefined || state === undefined ? "?" : `${end - (marks?.position ?? 0)}`;
+    const unpublished = marks === undefined ? "" : `${(state?.seq ?? 0) - marks.published} batches`;
+    const at = state === undefined || state.engineTime === 0 ? "" : new Date(state.engineTime).toISOString();
+    const owner = problem ?? (state?.owner === "" ? "(never claimed)" : (state?.owner ?? "?"));
+    rows.push([
+      `${shard}`,
+      `${state?.epoch ?? "?"}`,
+      `${state?.seq ?? "?"}`,
+      `${marks?.position ?? 0}`,
+      lag,
+      unpublished,
+      at,
+      owner,
+    ]);
+  }
+  print(rows);
+  return all.every(({ problem }) => problem === undefined);
+}
+
+/** Checks what a node needs, and says what is wrong with it. */
+export async function check(place: Place): Promise<boolean> {
+  const problems: string[] = [];
+  const ok = (line: string): void => void process.stdout.write(`ok       ${line}\n`);
+  try {
+    const { partitions } = await place.log.topic(place.inbox);
+    if (partitions === place.shards) ok(`the topic ${place.inbox} has ${partitions} partitions`);
+    else
+      problems.push(
+        `the topic ${place.inbox} has ${partitions} partitions, and the cluster ${place.shards} shards`,
+      );
+  } catch (error) {
+    problems.push(messageOf(error));
+  }
+  try {
+    await place.log.topic(deadLetterTopic(place.inbox));
+    ok(`the topic ${deadLetterTopic(place.inbox)} is there`);
+  } catch (error) {
+    problems.push(messageOf(error));
+  }
+  if (problems.length === 0) {
+    const all = await inspectAll(place);
+    const broken = all.filter(({ problem }) => problem !== undefined);
+    problems.push(...broken.map(({ shard, problem }) => `shard ${shard}: ${problem}`));
+    if (broken.length === 0) ok(`the store has ${all.length} shards, and each goes on where its inbox is`);
+  }
+  for (const problem of problems) process.stdout.write(`problem  ${problem}\n`);
+  return problems.length === 0;
+}
+
+/** Prints rows under one another. */
+export function print(rows: readonly (readonly string[])[]): void {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  for (const row of rows)
+    process.stdout.write(
+      `${row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd()}\n`,
+    );
+}

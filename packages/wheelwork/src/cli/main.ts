@@ -1,0 +1,148 @@
+#!/usr/bin/env node
+import { WheelworkError } from "@wheelwork/core";
+import {
+  clusterTopics,
+  consoleLogger,
+  createNode,
+  deadLetterTopic,
+  type NodeOptions,
+} from "@wheelwork/engine";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+import { listDeadLetters, replay } from "./dead-letters.ts";
+import { check, listShards } from "./inspect.ts";
+import { openPlace, placeOptions, placeUsage, readPlace } from "./place.ts";
+
+const usage = `Usage: wheelwork COMMAND [options]
+
+  node MODULE           runs a node: the module's default export has the hubs, the workers and, if any, the channels
+  check                 checks topics, store and positions
+  shards                lists the shards: owner, position, lag
+  dead-letters list     what could not be processed, and why      (--topic: of one topic; default: the inbox's)
+  dead-letters replay [PLACE...]   sends it to where it came from, all or what is named
+
+${placeUsage}`;
+
+const [command, ...args] = process.argv.slice(2);
+
+switch (command) {
+  case "node":
+    await run(runNode);
+    break;
+  case "check":
+    await run(async () => withPlace(args, check));
+    break;
+  case "shards":
+    await run(async () => withPlace(args, listShards));
+    break;
+  case "dead-letters":
+    await run(deadLetters);
+    break;
+  case undefined:
+  case "help":
+  case "-h":
+  case "--help":
+    process.stdout.write(usage);
+    break;
+  default:
+    refuse(`there is no command ${command}`);
+}
+
+async function run(body: () => Promise<boolean>): Promise<void> {
+  try {
+    if (!(await body())) process.exitCode = 1;
+  } catch (error) {
+    if (error instanceof TypeError && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS"))
+      return refuse(error.message);
+    process.stderr.write(`${error instanceof WheelworkError ? error.message : String(error)}\n`);
+    process.exitCode = 1;
+  }
+}
+
+function refuse(message: string): void {
+  process.stderr.write(`${message}\n\n${usage}`);
+  process.exitCode = 2;
+}
+
+async function withPlace(
+  given: readonly string[],
+  body: (place: Awaited<ReturnType<typeof openPlace>>) => Promise<boolean>,
+): Promise<boolean> {
+  const place = await openPlace(readPlace(given));
+  try {
+    return await body(place);
+  } finally {
+    await place.close();
+  }
+}
+
+async function deadLetters(): Promise<boolean> {
+  const options = { ...placeOptions, topic: { type: "string" } } as const;
+  const { values, positionals } = parseArgs({ args, options, allowPositionals: true });
+  const [action, ...places] = positionals;
+  if (action !== "list" && action !== "replay") {
+    refuse(`dead-letters takes list or replay, not ${action ?? "nothing"}`);
+    return true;
+  }
+  const place = await openPlace(values);
+  try {
+    const topic = deadLetterTopic(values.topic ?? place.inbox);
+    if (action === "list") await listDeadLetters(place.log, topic);
+    else await replay(place.log, topic, places);
+    return true;
+  } finally {
+    await place.close();
+  }
+}
+
+async function runNode(): Promise<boolean> {
+  const options = { ...placeOptions, name: { type: "string" } } as const;
+  const { values, positionals } = parseArgs({ args, options, allowPositionals: true });
+  const [module, ...more] = positionals;
+  if (module === undefined || more.length > 0) {
+    refuse("node takes one module");
+    return true;
+  }
+  const loaded = (await import(pathToFileURL(resolve(module)).href)) as {
+    readonly default?: Partial<NodeOptions>;
+  };
+  const { hubs, workers } = loaded.default ?? {};
+  if (hubs === undefined || workers === undefined) {
+    throw new WheelworkError("WW_CONFIG", `${module} has no default export with hubs and workers`, {
+      next: "Export them: export default { hubs: [...], workers: [...] }.",
+    });
+  }
+  const place = await openPlace(values);
+  const { channels = [] } = loaded.default ?? {};
+  const topics = clusterTopics({ shards: place.shards, inbox: place.inbox, channels });
+  await place.log.ensureTopics(
+    topics.flatMap(({ name, partitions }) => (partitions === undefined ? [] : [{ name, partitions }])),
+  );
+  const logger = consoleLogger({ level: "info", name: values.name ?? "wheelwork" });
+  const { promise: failed, reject } = Promise.withResolvers<never>();
+  const node = createNode({
+    logger,
+    onFailure: reject,
+    ...loaded.default,
+    hubs,
+    workers,
+    shards: place.shards,
+    inbox: place.inbox,
+    store: place.store,
+    log: place.log,
+    ...(values.name === undefined ? {} : { name: values.name }),
+  });
+  const ended = new Promise<void>((end) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => end());
+  });
+  await node.start();
+  process.stdout.write(`ready: the node runs on ${place.brokers}\n`);
+  try {
+    await Promise.race([ended, failed]);
+  } finally {
+    await node.stop();
+    await place.close();
+  }
+  return true;
+}

@@ -1,0 +1,70 @@
+import type { Store } from "@wheelwork/engine";
+import type { Kafka } from "@wheelwork/kafka";
+import { WheelworkError } from "@wheelwork/core";
+import { parseArgs } from "node:util";
+
+/** Where the cluster is. */
+export interface Place {
+  readonly log: Kafka;
+  readonly brokers: string;
+  readonly shards: number;
+  readonly inbox: string;
+  store(shard: number): Store;
+  close(): Promise<void>;
+}
+
+export const placeOptions = {
+  brokers: { type: "string" },
+  database: { type: "string" },
+  schema: { type: "string" },
+  shards: { type: "string" },
+  inbox: { type: "string" },
+} as const;
+
+export const placeUsage = `  --brokers LIST    host:port, with commas   (KAFKA_BROKERS, 127.0.0.1:9092)
+  --database URL    of PostgreSQL            (DATABASE_URL)
+  --schema NAME     of its tables            (wheelwork)
+  --shards N        of the cluster           (SHARDS, 8)
+  --inbox TOPIC     of the shards' inboxes   (wheelwork-inbox)
+`;
+
+type Values = { readonly [Name in keyof typeof placeOptions]?: string | undefined };
+
+/** Connects to the cluster that options and environment name. */
+export async function openPlace(values: Values): Promise<Place> {
+  const { env } = process;
+  const brokers = values.brokers ?? env["KAFKA_BROKERS"] ?? "127.0.0.1:9092";
+  const connectionString =
+    values.database ?? env["DATABASE_URL"] ?? "postgres://wheelwork@127.0.0.1:5432/wheelwork";
+  const shards = Number(values.shards ?? env["SHARDS"] ?? 8);
+  if (!Number.isInteger(shards) || shards < 1)
+    throw new WheelworkError("WW_CONFIG", `--shards must be an integer of at least 1, not ${values.shards}`);
+  const { kafka } = await needed("@wheelwork/kafka", () => import("@wheelwork/kafka"));
+  const { postgresStore } = await needed("@wheelwork/postgres", () => import("@wheelwork/postgres"));
+  const log = kafka({ brokers, clientId: "wheelwork-cli" });
+  const schema = values.schema === undefined ? {} : { schema: values.schema };
+  return {
+    log,
+    brokers,
+    shards,
+    inbox: values.inbox ?? "wheelwork-inbox",
+    store: (shard) => postgresStore({ connectionString, shard, shards, ...schema }),
+    close: () => log.close(),
+  };
+}
+
+/** These two are only installed by who runs a cluster. */
+async function needed<T>(name: string, load: () => Promise<T>): Promise<T> {
+  try {
+    return await load();
+  } catch (error) {
+    throw new WheelworkError("WW_CONFIG", `the package ${name} cannot be loaded`, {
+      next: `Install it: npm install ${name}`,
+      cause: error,
+    });
+  }
+}
+
+/** The arguments of a command. @throws TypeError for what it does not know. */
+export const readPlace = (args: readonly string[]) =>
+  parseArgs({ args: [...args], options: placeOptions, allowPositionals: false }).values;
