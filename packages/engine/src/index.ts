@@ -62,3 +62,4 @@ export type { Channel } from "./channel.ts";
 export { clusterTopics, createNode, type ClusterNode, type NodeOptions, type ShardView } from "./cluster.ts";
 export { deadLetterTopic, readDeadLetter, replayDeadLetter, type DeadLetter } from "./dead-letters.ts";
 export { shardOf } from "./shards.ts";
+export { asyncApi } from "./asyncapi.ts";

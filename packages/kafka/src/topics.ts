@@ -5,7 +5,8 @@ import { broken, kafkaErrors, unavailable } from "./errors.ts";
 /** A topic that must be there. */
 export interface TopicSpec {
   readonly name: string;
-  readonly partitions: number;
+  /** Absent: as many as the broker gives, or as there are. */
+  readonly partitions?: number;
   /** Copies of each partition, when it is created. Default: the broker's. */
   readonly replicas?: number;
   /** The topic's settings, when it is created, such as `retention.ms`. */
@@ -32,7 +33,7 @@ async function ensureTopic(
   try {
     await admin.createTopics({
       topics: [name],
-      partitions,
+      partitions: partitions ?? -1,
       replicas,
       configs: Object.entries(configs).map(([key, value]) => ({ name: key, value })),
     });
@@ -50,10 +51,10 @@ async function ensureTopic(
     }
     if (found === undefined) await new Promise<void>((resolve) => void setTimeout(resolve, 100));
   }
-  if (found === partitions) return;
+  if (found !== undefined && found === (partitions ?? found)) return;
   throw broken(
     "WW_CONFIG",
-    `the topic ${name} has ${found ?? 0} partitions, not ${partitions}`,
+    `the topic ${name} has ${found ?? 0} partitions, not ${partitions ?? 1}`,
     "A request belongs to the partition that its key names, for good: start with that number, or with other topics and another store.",
   );
 }

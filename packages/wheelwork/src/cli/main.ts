@@ -2,6 +2,7 @@
 import { WheelworkError } from "@wheelwork/core";
 import {
   clusterTopics,
+  asyncApi,
   consoleLogger,
   createNode,
   deadLetterTopic,
@@ -17,6 +18,7 @@ import { openPlace, placeOptions, placeUsage, readPlace } from "./place.ts";
 const usage = `Usage: wheelwork COMMAND [options]
 
   node MODULE           runs a node: the module's default export has the hubs, the workers and, if any, the channels
+  asyncapi MODULE       prints the AsyncAPI document of its topics
   check                 checks topics, store and positions
   shards                lists the shards: owner, position, lag
   dead-letters list     what could not be processed, and why      (--topic: of one topic; default: the inbox's)
@@ -29,6 +31,9 @@ const [command, ...args] = process.argv.slice(2);
 switch (command) {
   case "node":
     await run(runNode);
+    break;
+  case "asyncapi":
+    await run(printAsyncApi);
     break;
   case "check":
     await run(async () => withPlace(args, check));
@@ -96,13 +101,28 @@ async function deadLetters(): Promise<boolean> {
   }
 }
 
-async function runNode(): Promise<boolean> {
-  const options = { ...placeOptions, name: { type: "string" } } as const;
-  const { values, positionals } = parseArgs({ args, options, allowPositionals: true });
+async function printAsyncApi(): Promise<boolean> {
+  const { values, positionals } = parseArgs({ args, options: placeOptions, allowPositionals: true });
+  const { channels = [] } = await loadModule(positionals);
+  const { inbox, shards = process.env["SHARDS"] ?? "8" } = values;
+  const document = asyncApi({
+    shards: Number(shards),
+    channels,
+    ...(inbox === undefined ? {} : { inbox }),
+  });
+  process.stdout.write(`${JSON.stringify(document, undefined, 2)}\n`);
+  return true;
+}
+
+/** What the module of a node exports. @throws WheelworkError WW_CONFIG. */
+async function loadModule(
+  positionals: readonly string[],
+): Promise<Partial<NodeOptions> & Pick<NodeOptions, "hubs" | "workers">> {
   const [module, ...more] = positionals;
   if (module === undefined || more.length > 0) {
-    refuse("node takes one module");
-    return true;
+    throw new WheelworkError("WW_CONFIG", "this command takes one module", {
+      next: "See wheelwork --help.",
+    });
   }
   const loaded = (await import(pathToFileURL(resolve(module)).href)) as {
     readonly default?: Partial<NodeOptions>;
@@ -113,20 +133,22 @@ async function runNode(): Promise<boolean> {
       next: "Export them: export default { hubs: [...], workers: [...] }.",
     });
   }
+  return { ...loaded.default, hubs, workers };
+}
+
+async function runNode(): Promise<boolean> {
+  const options = { ...placeOptions, name: { type: "string" } } as const;
+  const { values, positionals } = parseArgs({ args, options, allowPositionals: true });
+  const module = await loadModule(positionals);
   const place = await openPlace(values);
-  const { channels = [] } = loaded.default ?? {};
-  const topics = clusterTopics({ shards: place.shards, inbox: place.inbox, channels });
-  await place.log.ensureTopics(
-    topics.flatMap(({ name, partitions }) => (partitions === undefined ? [] : [{ name, partitions }])),
-  );
+  const { channels = [] } = module;
+  await place.log.ensureTopics(clusterTopics({ shards: place.shards, inbox: place.inbox, channels }));
   const logger = consoleLogger({ level: "info", name: values.name ?? "wheelwork" });
   const { promise: failed, reject } = Promise.withResolvers<never>();
   const node = createNode({
     logger,
     onFailure: reject,
-    ...loaded.default,
-    hubs,
-    workers,
+    ...module,
     shards: place.shards,
     inbox: place.inbox,
     store: place.store,

@@ -1,0 +1,62 @@
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { expect, test } from "vitest";
+import { parse } from "yaml";
+
+const root = resolve(import.meta.dirname, "..");
+
+interface Service {
+  readonly image?: string;
+  readonly build?: { readonly context: string; readonly dockerfile: string };
+  readonly command?: readonly string[];
+  readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>;
+  readonly healthcheck?: object;
+  readonly volumes?: readonly string[];
+}
+
+interface Compose {
+  readonly services: Readonly<Record<string, Service>>;
+  readonly volumes: Readonly<Record<string, unknown>>;
+}
+
+test("docker-compose.yml is sound: what it names is there, and its parts are started with options that they have", () => {
+  const text = readFileSync(resolve(root, "deploy/docker-compose.yml"), "utf8");
+  const { services, volumes } = parse(text, { merge: true }) as Compose;
+  expect(Object.keys(services).toSorted()).toEqual([
+    "floodlight",
+    "kafka",
+    "node-1",
+    "node-2",
+    "northbound",
+    "postgres",
+  ]);
+  for (const [name, service] of Object.entries(services)) {
+    expect(service.image ?? service.build, name).toBeDefined();
+    const file =
+      service.build === undefined
+        ? "docker-compose.yml"
+        : `${service.build.context}/${service.build.dockerfile}`;
+    expect(existsSync(resolve(root, "deploy", file)), name).toBe(true);
+    for (const [needed, { condition }] of Object.entries(service.depends_on ?? {})) {
+      expect(services[needed]?.healthcheck, `${name} needs ${needed}`).toBeDefined();
+      expect(condition).toBe("service_healthy");
+    }
+    for (const volume of service.volumes ?? []) expect(volumes).toHaveProperty(volume.split(":")[0] ?? "");
+    if (service.build === undefined) continue;
+    const program = resolve(root, "examples/flow-crud/src/cluster/main.ts");
+    const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      [...flags, program, ...(service.command ?? []), "--help"],
+      {
+        encoding: "utf8",
+      },
+    );
+    expect([status, stderr], name).toEqual([0, ""]);
+  }
+  // The same program as `npm run cluster`.
+  expect(readFileSync(resolve(root, "deploy/Dockerfile"), "utf8")).toContain(
+    "examples/flow-crud/src/cluster/main.ts",
+  );
+});
