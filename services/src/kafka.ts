@@ -73,12 +73,20 @@ ${dependency("org.apache.logging.log4j", "log4j-slf4j-impl", log4jVersion)}
   renameSync(project, jars);
 }
 
+/** A second way to the broker, through something else that listens at `wire` and passes on to `port`. */
+interface Behind {
+  readonly port: number;
+  readonly wire: number;
+}
+
 /** A broker with its files in a folder of its own: one process, KRaft, on loopback. */
 export class KafkaBroker {
   readonly port: number;
   readonly #folder: string;
   readonly #cache: string;
   readonly #daemon: Daemon;
+  #controllerPort: number | undefined = undefined;
+  #behind: Behind | undefined = undefined;
 
   constructor(folder: string, port: number, cache: string) {
     this.port = port;
@@ -101,14 +109,26 @@ export class KafkaBroker {
     return pidOf(this.#daemon);
   }
 
-  /** Starts it, unless it runs, and waits until it takes requests. `controllerPort` is any other free port. */
-  async start(controllerPort: number = this.port + 1): Promise<void> {
+  /**
+   * Starts it, unless it runs, and waits until it takes requests. `controllerPort` is any other free port; both arguments are
+   * remembered for the next start.
+   */
+  async start(
+    controllerPort: number = this.#controllerPort ?? this.port + 1,
+    behind: Behind | undefined = this.#behind,
+  ): Promise<void> {
+    this.#controllerPort = controllerPort;
+    this.#behind = behind;
     if (this.pid !== undefined) return;
     const data = join(this.#folder, "data");
     mkdirSync(data, { recursive: true });
     const properties = join(this.#folder, "server.properties");
-    const listeners = `PLAINTEXT://127.0.0.1:${this.port},CONTROLLER://127.0.0.1:${controllerPort}`;
-    writeFileSync(properties, settings(listeners, controllerPort, data));
+    const at = (port: number, wirePort: number): string =>
+      [`PLAINTEXT://127.0.0.1:${port}`, `CONTROLLER://127.0.0.1:${controllerPort}`]
+        .concat(behind === undefined ? [] : [`WIRE://127.0.0.1:${wirePort}`])
+        .join();
+    const [listeners, advertised] = [at(this.port, behind?.port ?? 0), at(this.port, behind?.wire ?? 0)];
+    writeFileSync(properties, settings(listeners, advertised, controllerPort, data));
     writeFileSync(join(this.#folder, "log4j2.xml"), logging);
     const classpath = `${this.#folder}:${jarsIn(this.#cache)}/*`;
     if (!existsSync(join(data, "meta.properties"))) {
@@ -143,13 +163,14 @@ export class KafkaBroker {
 
 const settings = (
   listeners: string,
+  advertised: string,
   controllerPort: number,
   data: string,
 ): string => `process.roles=broker,controller
 node.id=1
 listeners=${listeners}
-advertised.listeners=${listeners}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+advertised.listeners=${advertised}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,WIRE:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 controller.quorum.bootstrap.servers=127.0.0.1:${controllerPort}

@@ -96,8 +96,13 @@ function answers(port: number): Promise<boolean> {
   });
 }
 
+/** How long the port of a process that was killed may be in use, in milliseconds. */
+const lingerMs = 3000;
+
 async function demandFree(name: string, port: number): Promise<void> {
-  if (await isFree(port)) return;
+  // One that was just killed has it for a moment longer than it has its process.
+  for (const end = performance.now() + lingerMs; performance.now() < end; await sleep(50))
+    if (await isFree(port)) return;
   throw new WheelworkError("WW_CONFIG", `the port ${port} for ${name} is in use by another program`, {
     next: "Stop that one, or choose another port with KAFKA_PORT or POSTGRES_PORT.",
   });

@@ -117,10 +117,20 @@ const allFaults: Readonly<Record<string, Fault>> = {
     const added = cluster.addNode();
     await added.start();
     await sleep(random() * 1000);
-    const [oldest] = cluster.nodes;
+    // The first node has the wires.
+    const [oldest] = cluster.nodes.splice(1, 1);
     if (oldest === undefined) return;
-    cluster.nodes.shift();
     await oldest.end(random() < 0.5 ? "SIGTERM" : "SIGKILL");
+  },
+  "cut a node off from the database": async ({ toPostgres }, random) => {
+    toPostgres.cut();
+    await sleep(2000 + random() * 8000);
+    toPostgres.mend();
+  },
+  "cut a node off from the broker": async ({ toKafka }, random) => {
+    toKafka.cut();
+    await sleep(sessionTimeoutMs * (0.5 + 3 * random()));
+    toKafka.mend();
   },
   "kill the switch controller": async ({ floodlight }, random) => {
     await floodlight.end("SIGKILL");
@@ -137,6 +147,8 @@ export async function breakCluster(plan: FaultPlan): Promise<FaultReport> {
   const { faults: most, forMs = Number.POSITIVE_INFINITY, seed, folder, clients, progress } = plan;
   const random = seeded(seed);
   const names = Object.keys(allFaults).filter((name) => plan.only?.includes(name) ?? true);
+  if (names.length === 0)
+    throw new Error(`there is no such fault; there are: ${Object.keys(allFaults).join(", ")}`);
   const cluster = await Cluster.start(folder, shards, flags);
   const client = new TopicClient(cluster.kafka.brokers, seed);
   const done: Record<string, number> = {};
@@ -155,7 +167,7 @@ export async function breakCluster(plan: FaultPlan): Promise<FaultReport> {
     }
   };
   try {
-    await cluster.addNode().start();
+    await cluster.addWiredNode().start();
     await Promise.all([cluster.floodlight.start(), cluster.addNode().start()]);
     await client.listen();
     const working = Promise.all(Array.from({ length: clients }, work));

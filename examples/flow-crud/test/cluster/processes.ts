@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { Wire } from "./proxy.ts";
 import { defaultCache, freePort, KafkaBroker, PostgresServer } from "@wheelwork/services";
 
 const program = fileURLToPath(new URL("../../src/cluster/main.ts", import.meta.url));
@@ -71,13 +72,20 @@ export class Cluster {
   readonly data: string;
   readonly nodes: Process[] = [];
   readonly floodlight: Process;
+  /** The wires of the first node: no other needs them. */
+  readonly toKafka: Wire;
+  readonly toPostgres: Wire;
+  readonly #behind: { readonly port: number; readonly wire: number };
   readonly #common: readonly string[];
   #named = 0;
 
   private constructor(folder: string, ports: readonly number[], shards: number, flags: readonly string[]) {
-    const [kafkaPort = 0, postgresPort = 0] = ports;
+    const [kafkaPort = 0, postgresPort = 0, behind = 0, wireToKafka = 0, wireToPostgres = 0] = ports;
     this.kafka = new KafkaBroker(join(folder, "kafka"), kafkaPort, defaultCache);
     this.postgres = new PostgresServer(join(folder, "postgres"), postgresPort);
+    this.#behind = { port: behind, wire: wireToKafka };
+    this.toKafka = new Wire(wireToKafka, behind);
+    this.toPostgres = new Wire(wireToPostgres, postgresPort);
     this.data = join(folder, "data");
     const places = { brokers: this.kafka.brokers, database: this.postgres.url, data: this.data, shards };
     this.#common = [
@@ -90,9 +98,15 @@ export class Cluster {
   /** Starts the broker and the database server; the parts are the caller's. */
   static async start(folder: string, shards: number, flags: readonly string[]): Promise<Cluster> {
     mkdirSync(folder, { recursive: true });
-    const ports = [await freePort(), await freePort()];
+    const ports: number[] = [];
+    while (ports.length < 5) ports.push(await freePort());
     const cluster = new Cluster(folder, ports, shards, flags);
-    await Promise.all([cluster.kafka.start(await freePort()), cluster.postgres.start()]);
+    await Promise.all([
+      cluster.toKafka.listen(),
+      cluster.toPostgres.listen(),
+      cluster.kafka.start(await freePort(), cluster.#behind),
+      cluster.postgres.start(),
+    ]);
     return cluster;
   }
 
@@ -104,6 +118,12 @@ export class Cluster {
     return node;
   }
 
+  /** A node that reaches Kafka and PostgreSQL through wires that can be cut, not started yet. */
+  addWiredNode(): Process {
+    const database = this.postgres.url.replace(`:${this.postgres.port}/`, `:${this.toPostgres.port}/`);
+    return this.addNode("--brokers", `127.0.0.1:${this.toKafka.port}`, "--database", database);
+  }
+
   /** Another part, not started yet. */
   part(only: "northbound" | "floodlight", ...flags: readonly string[]): Process {
     return new Process(only, ["--only", only, ...this.#common, ...flags]);
@@ -111,6 +131,8 @@ export class Cluster {
 
   async stop(): Promise<void> {
     await Promise.all([this.floodlight, ...this.nodes].map((part) => part.end("SIGKILL")));
+    this.toKafka.close();
+    this.toPostgres.close();
     await this.kafka.signal("SIGKILL");
     await this.postgres.signal("SIGKILL");
   }
