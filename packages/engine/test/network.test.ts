@@ -27,7 +27,11 @@ class SlowStore extends MemoryStore {
     return this.#commit(commit) as never;
   }
 
+  /** Commits that were asked for. */
+  commits = 0;
+
   async #commit(commit: Commit): Promise<void> {
+    this.commits++;
     await this.slow.get("commit");
     super.commit(commit);
   }
@@ -160,3 +164,24 @@ test.each([
     expect((await next.requests()).items).toHaveLength(ends === "fails" ? 0 : 1);
   },
 );
+
+test("a callback that comes due while the last checkpoint is written waits for the next owner", async () => {
+  const machine = new Machine();
+  const { clock, store, signals } = machine;
+  const engine = await machine.start();
+  await engine.submit(approved, { n: 1, withinMs: 100 }, { key: "a" });
+  const gate = Promise.withResolvers<void>();
+  store.slow.set("commit", gate.promise);
+  const before = store.commits;
+  const stopped = engine.stop();
+  await clock.settle();
+  await clock.advance(1000);
+  gate.resolve();
+  await clock.runUntil(stopped);
+  // The checkpoint alone: no batch was decided beside it.
+  expect(store.commits - before).toBe(1);
+  expect(signals.map(({ name }) => name)).not.toContain("store-lost");
+  store.slow.clear();
+  const next = await machine.start();
+  expect((await next.request("a")).id).toBe("a");
+});
