@@ -55,7 +55,8 @@ export class Router {
   async #begin(): Promise<void> {
     await this.#persist(async () => {
       const membership = this.#options.membership();
-      const from = await membership?.committed(this.#channel.from, this.#partition);
+      if (membership === undefined) throw new Error("the node has no place in its group");
+      const from = await membership.committed(this.#channel.from, this.#partition);
       if (this.#ended) return;
       this.#reading = await this.#options.log.read(this.#channel.from, this.#partition, from, {
         records: (records) => this.#route(records),
