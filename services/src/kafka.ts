@@ -132,7 +132,8 @@ export class KafkaBroker {
     writeFileSync(join(this.#folder, "log4j2.xml"), logging);
     const classpath = `${this.#folder}:${jarsIn(this.#cache)}/*`;
     if (!existsSync(join(data, "meta.properties"))) {
-      const id = randomBytes(16).toString("base64url");
+      // Not one that begins with a dash, which would be read as an option.
+      const id = `w${randomBytes(16).toString("base64url").slice(1)}`;
       const format = ["kafka.tools.StorageTool", "format", "--standalone", "-t", id, "-c", properties];
       execFileSync("java", ["-XX:TieredStopAtLevel=1", "-cp", classpath, ...format], { stdio: "ignore" });
     }

@@ -65,6 +65,8 @@ export class Connections {
       `search_path=${schema}`,
       // A server that waits for the rest of a transaction must not hold its locks for ever, when the client has gone.
       `idle_in_transaction_session_timeout=${timeoutMs}`,
+      // Plans are made once, when the tables may be empty: one that reads a whole table is a disaster when it has grown.
+      "enable_seqscan=off",
       "tcp_keepalives_idle=10",
       "tcp_keepalives_interval=5",
       "tcp_keepalives_count=3",

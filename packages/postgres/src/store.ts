@@ -393,11 +393,13 @@ function statements(journal: string) {
     dueRuns: `SELECT * FROM run WHERE shard = $1 AND NOT hot AND due < $4 AND (due, key) > ($2, $3)
       ORDER BY due, key LIMIT $5`,
     nextDue: "SELECT due FROM run WHERE shard = $1 AND NOT hot AND due >= $2 ORDER BY due LIMIT 1",
-    // One snapshot: a run that ends meanwhile is seen by its row or by its answer.
+    // One snapshot: a run that ends meanwhile is seen by its row or by its answer. Key by key: of a plain join a plan that is
+    // made while the tables are empty reads all rows of the shard for each key, for as long as the plan is kept.
     find: `SELECT to_json(live) AS run, to_json(done) AS answered
       FROM unnest($2::text[]) WITH ORDINALITY AS asked (key, place)
-      LEFT JOIN run AS live ON live.shard = $1 AND live.key = asked.key
-      LEFT JOIN request AS done ON done.shard = $1 AND done.key = asked.key ORDER BY place`,
+      LEFT JOIN LATERAL (SELECT * FROM run WHERE shard = $1 AND key = asked.key LIMIT 1) AS live ON true
+      LEFT JOIN LATERAL (SELECT * FROM request WHERE shard = $1 AND key = asked.key LIMIT 1) AS done ON true
+      ORDER BY place`,
     // One snapshot here, too: what a run did moves from the journal to its history.
     history: `SELECT 1 AS part, id AS place, events, NULL::bytea AS record FROM history WHERE shard = $1 AND key = $2
       UNION ALL

@@ -1,4 +1,4 @@
-import type { Claim, Commit, Store } from "@wheelwork/engine";
+import type { Claim, Commit, Store, StoredAnswer } from "@wheelwork/engine";
 import { postgresStore, type PostgresOptions } from "@wheelwork/postgres";
 import { storeConformance, type OpenedStore } from "@wheelwork/testing";
 import { inspect } from "node:util";
@@ -48,6 +48,51 @@ describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
     const stores = Array.from({ length: 6 }, (_, shard) => open({ schema, shard, shards: 6 }));
     const claims = await Promise.all(stores.map((store, index) => store.claim(`node ${index}`)));
     expect(claims.map(({ epoch }) => epoch)).toEqual([1, 1, 1, 1, 1, 1]);
+  });
+
+  test("never reads a whole table, though its plans were made when it was empty", async () => {
+    const schema = server.schema();
+    const store = open({ schema, readers: 1 });
+    const { epoch } = await store.claim("node");
+    const answerOf = (key: string): StoredAnswer => ({
+      key,
+      hub: "h",
+      version: 1,
+      hash: "x",
+      state: "Done",
+      status: "ended",
+      createdAt: 1,
+      answeredAt: 2,
+      endedAt: 2,
+      root: true,
+      answer: { kind: "result", value: 1 },
+      request: {},
+      firstSeq: 1,
+      lastSeq: 1,
+    });
+    const client = new Client({ connectionString: server.url });
+    await client.connect();
+    await client.query(`ALTER TABLE ${schema}.request SET (autovacuum_enabled = off)`);
+    for (let seq = 1; seq <= 12; seq++) {
+      const keys = Array.from({ length: 100 }, (_, index) => `${seq}-${index}`);
+      await store.find(keys);
+      await store.list({ limit: 10 });
+      await store.dueRuns({ due: 0, key: "" }, 100, 10);
+      await store.commit(commitOf(epoch, seq, { answers: keys.map(answerOf) }));
+    }
+    expect((await store.find(["3-7"]))[0]?.answer?.key).toBe("3-7");
+    // The statistics of other sessions are told when they have nothing to do.
+    await store.close();
+    const written =
+      "SELECT n_tup_ins::int AS rows FROM pg_stat_user_tables WHERE schemaname = $1 AND relname = 'request'";
+    const read =
+      "SELECT sum(idx_tup_read)::int AS rows FROM pg_stat_user_indexes WHERE schemaname = $1 AND relname = 'request'";
+    const ask = async (sql: string): Promise<number> =>
+      (await client.query<{ rows: number }>(sql, [schema])).rows[0]?.rows ?? -1;
+    await expect.poll(() => ask(written), { timeout: 10_000 }).toBe(1200);
+    // The lists read some, and the looks for keys only what they found; twelve readings of the whole table are 6,600 rows.
+    expect(await ask(read)).toBeLessThan(1200);
+    await client.end();
   });
 
   test("shards share the tables, and know nothing of each other", async () => {
