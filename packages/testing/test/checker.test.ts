@@ -15,6 +15,7 @@ const system: CheckedSystem = {
     ["work: Working", { drains: true, deadline: "Late" }],
     ["wait: Waiting", { drains: false, deadline: "Late" }],
   ]),
+  retentionMs: 1_000,
   graceMs: 1_000,
   lagMs: 0,
 };
@@ -338,6 +339,12 @@ const forgeries: readonly [
       }),
   ],
   [
+    "I5",
+    "what has ended just now is purged",
+    "c is purged 500 ms after its end",
+    (t) => t.trace.splice(t.trace.indexOf(t.entry("calm")), 0, { ...purged(3_500), at: 3_500 }),
+  ],
+  [
     "I6",
     "a run without a deadline",
     "a has no finite deadline",
@@ -642,6 +649,15 @@ test("what has outlived its retention may be unknown, and may be sent again", ()
   forgery.behind(forgery.entry("calm"), purged(3_001), refused);
   forgery.remove(forgery.entry("view", 2));
   forgery.entry("listed")["keys"] = [];
+  expect(forgery.check().violations).toEqual([]);
+});
+
+test("after a jump of the wall clock, engine time may be ahead, and what has ended purged sooner", () => {
+  const forgery = new Forgery();
+  const jump = { type: "fault", kind: "clock-jump", at: 3_400 };
+  const early = { ...purged(3_500), at: 3_500 };
+  const place = forgery.trace.indexOf(forgery.entry("calm"));
+  forgery.trace.splice(place, 0, jump, early);
   expect(forgery.check().violations).toEqual([]);
 });
 

@@ -13,6 +13,8 @@ export interface CheckedSystem {
   readonly spokes: ReadonlyMap<string, { readonly attempts: number; readonly concurrency: number }>;
   /** What states do, by `hub: State`: whether their rounds drain, and the event of their deadline. */
   readonly states: ReadonlyMap<string, { readonly drains: boolean; readonly deadline: string | undefined }>;
+  /** So long is what has ended known at least, in milliseconds. */
+  readonly retentionMs: number;
   /** A callback may be so late without anybody to blame, in milliseconds. */
   readonly graceMs: number;
   /** So long may the owner not know yet what its store has done, in milliseconds. */
@@ -73,6 +75,8 @@ interface RunModel {
   due: number | undefined;
   answerBy: number;
   answer: Answer | undefined;
+  /** It may be unknown by now. */
+  purged: boolean;
   /** In simulated time. */
   answeredAt: number;
   changedAt: number;
@@ -112,8 +116,8 @@ class Checker {
   readonly #versions = new Map<number, { readonly [hub: string]: number }>();
   /** Keys that were purged, and came again. */
   readonly #startedAgain = new Set<string>();
-  /** What ended before, in engine time, may be unknown by now. */
-  #purgedBefore = Number.NEGATIVE_INFINITY;
+  /** The wall clock has jumped, so that engine time may have run ahead. */
+  #jumped = false;
   /** When the owner claimed: in simulated time, and in engine time as its commits tell. */
   #claimedAt = 0;
   #claimedNow = 0;
@@ -177,6 +181,7 @@ class Checker {
         return;
       case "fault":
         if (entry.kind === "freeze") this.#disturbed();
+        this.#jumped ||= entry.kind === "clock-jump";
         return;
       case "stopping":
         this.#disturbed();
@@ -186,8 +191,7 @@ class Checker {
         this.#versions.set(entry.node, entry.versions);
         return;
       case "purged":
-        this.#purgedBefore = Math.max(this.#purgedBefore, entry.endedBefore);
-        return;
+        return this.#purge(entry.endedBefore);
       case "committed":
         return this.#commit(entry);
       case "attempt":
@@ -266,7 +270,19 @@ class Checker {
     }
   }
 
-  /** Whether it has ended so long ago that it may be unknown. */
+  /** What ended before a time, in engine time, may be unknown from now on. */
+  #purge(endedBefore: number): void {
+    for (const run of this.#runs.values()) {
+      if (run.purged || run.status !== "ended" || (run.events.at(-1)?.at ?? 0) >= endedBefore) continue;
+      run.purged = true;
+      this.#demand(
+        "I5",
+        this.#jumped || run.changedAt + this.#system.retentionMs <= this.#at + this.#system.lagMs,
+        () => `${run.key} is purged ${this.#at - run.changedAt} ms after its end`,
+      );
+    }
+  }
+
   /** A key that was purged is a new request; what the former one had begun last may still be known. */
   #mayStartAgain(run: RunModel): boolean {
     const root = run.key.slice(0, (run.key + "/").indexOf("/"));
@@ -274,8 +290,7 @@ class Checker {
   }
 
   #isPurged(key: string): boolean {
-    const run = this.#runs.get(key);
-    return run?.status === "ended" && (run.events.at(-1)?.at ?? 0) < this.#purgedBefore;
+    return this.#runs.get(key)?.purged === true;
   }
 
   #disturbed(): void {
@@ -522,6 +537,7 @@ class Checker {
       due: undefined,
       answerBy: event.answerBy,
       answer: undefined,
+      purged: false,
       answeredAt: 0,
       changedAt: this.#at,
     };

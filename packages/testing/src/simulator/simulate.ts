@@ -173,6 +173,7 @@ function checkedSystem(hubs: readonly AnyHub[], plan: Plan): CheckedSystem {
     charts,
     spokes,
     states,
+    retentionMs: plan.retentionMs ?? Number.POSITIVE_INFINITY,
     graceMs: plan.remote ? 5_000 : 1_500,
     lagMs: plan.remote ? 100 : 0,
   };
