@@ -87,10 +87,10 @@ function randomHub(
   const migrate = Object.fromEntries(
     Array.from({ length: migrates ? version - 1 : 0 }, (_, place) => [
       place + 1,
-      (run: { readonly state: string; readonly data: object }) => ({
-        ...run,
-        data: { ...run.data, since: place + 2 },
-      }),
+      ({ state, data }: { readonly state: string; readonly data: { readonly since?: number } }) => {
+        if (data.since !== place + 1) throw new Error(`version ${place + 1} has data of ${data.since}`);
+        return { state, data: { ...data, since: place + 2 } };
+      },
     ]),
   );
   const migrated = (data: HubData): void => {
