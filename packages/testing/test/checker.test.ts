@@ -661,6 +661,21 @@ test("after a jump of the wall clock, engine time may be ahead, and what has end
   expect(forgery.check().violations).toEqual([]);
 });
 
+test("one that wakes up is to blame for what is late only if it has its store", () => {
+  const lateness = (...seen: readonly Forged[]): number => {
+    const forgery = new Forgery();
+    shift(forgery, 1_300, 3_000);
+    const place = forgery.trace.findIndex(({ at }) => (at as number) > 1_300);
+    forgery.trace.splice(place, 0, ...seen);
+    return forgery.check().violations.filter(({ invariant }) => invariant === "I7").length;
+  };
+  const frozen = { type: "frozen", node: 1, at: 1_250 };
+  const thawed = { type: "thawed", node: 1, at: 1_300 };
+  const claimed = { type: "claimed", node: 1, epoch: 2, at: 4_300 };
+  expect(lateness(frozen, thawed, claimed)).toBe(1);
+  expect(lateness({ type: "store-failed", node: 1, at: 1_200 }, frozen, thawed, claimed)).toBe(0);
+});
+
 describe("a falsified trace is found", () => {
   test.each(forgeries)("%s: %s", (invariant, _what, message, forge) => {
     const forgery = new Forgery();

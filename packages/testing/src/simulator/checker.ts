@@ -125,6 +125,8 @@ class Checker {
   #underWay = new Map<string, number>();
   #seq = 0;
   #now = 0;
+  /** The store has failed the owner, which has not claimed again yet. */
+  #lost = false;
   /** Since when the owner has worked undisturbed, in simulated time. */
   #healthySince = Number.POSITIVE_INFINITY;
   /** What can be judged only when a commit is seen whole. */
@@ -163,6 +165,7 @@ class Checker {
         this.#owners.add(entry.node);
         this.#claimedAt = entry.at;
         this.#claims++;
+        this.#lost = false;
         if (this.#owner !== entry.node) this.#disturbed();
         else if (this.#healthySince === Number.POSITIVE_INFINITY && entry.node !== this.#stopping)
           this.#healthySince = entry.at;
@@ -171,13 +174,17 @@ class Checker {
         return;
       case "ready":
       case "thawed":
-        if (entry.node === this.#owner && entry.node !== this.#stopping) this.#healthySince = entry.at;
+        // One that wakes up without its store is well again when it has claimed it.
+        if (entry.node !== this.#owner || entry.node === this.#stopping || this.#lost) return;
+        this.#healthySince = entry.at;
         return;
       case "died":
       case "frozen":
       case "stopped":
       case "store-failed":
-        if (entry.node === this.#owner) this.#disturbed();
+        if (entry.node !== this.#owner) return;
+        this.#lost ||= entry.type === "store-failed";
+        this.#disturbed();
         return;
       case "fault":
         if (entry.kind === "freeze") this.#disturbed();
