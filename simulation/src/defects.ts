@@ -269,4 +269,34 @@ export const defects: readonly Defect[] = [
     from: "known instanceof Run && !this.shard.isCommitted(known.key) ? undefined : known.answer",
     to: "known.answer",
   },
+  {
+    name: "purge answers before their time",
+    file: engine,
+    from: "this.#store.purge(this.shard.now() - this.#retentionMs, most)",
+    to: "this.#store.purge(this.shard.now(), most)",
+  },
+  {
+    name: "a journal that is cut before its histories",
+    file: store,
+    from: "if (seq <= oldest) journal.delete(seq);",
+    to: "if (seq <= checkpoint) journal.delete(seq);",
+  },
+  {
+    name: "runs of an older version go on as they are",
+    file: shard,
+    from: 'if (run.version !== definition.version && run.status === "running") {',
+    to: 'if (run.version > definition.version && run.status === "running") {',
+  },
+  {
+    name: "migrate from the last version only",
+    file: kernel,
+    from: "for (let version = run.version; version < definition.version; version++) {",
+    to: "for (let version = definition.version - 1; version < definition.version; version++) {",
+  },
+  {
+    name: "a SQLite file that keeps runs as they first were",
+    file: "packages/engine/src/sqlite.ts",
+    from: "due = excluded.due, snapshot = excluded.snapshot",
+    to: "due = excluded.due",
+  },
 ];
