@@ -1,4 +1,5 @@
 export { installKafka, KafkaBroker, kafkaIsInstalled } from "./kafka.ts";
 export { installPostgres, postgresIsInstalled, PostgresServer } from "./postgres.ts";
-export { freePort } from "./process.ts";
-export { defaultCache } from "./folder.ts";
+export { freePort, pidOf, startDaemon, stopDaemon, waitUntil, type Daemon } from "./process.ts";
+export { defaultCache, defaultFolder } from "./folder.ts";
+export { installStorm, StormCluster, stormIsInstalled, type StormPorts } from "./storm.ts";

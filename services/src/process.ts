@@ -11,7 +11,10 @@ export interface Daemon {
   readonly name: string;
   readonly pidFile: string;
   readonly logFile: string;
-  readonly port: number;
+  /** Where it listens; undefined: nowhere, and what it prints says that it is ready. */
+  readonly port: number | undefined;
+  /** What it prints when it is ready. */
+  readonly sign?: string;
   /** A word of its command line: a pid file may name a process of somebody else's by now. */
   readonly mark: string;
 }
@@ -44,10 +47,10 @@ export async function startDaemon(
   [command, ...args]: readonly [string, ...string[]],
   options: { readonly uid?: number; readonly gid?: number; readonly withinMs: number },
 ): Promise<number> {
-  const { name, pidFile, logFile, port } = daemon;
-  await demandFree(name, port);
+  const { name, pidFile, logFile, port, sign } = daemon;
+  if (port !== undefined) await demandFree(name, port);
   mkdirSync(dirname(pidFile), { recursive: true });
-  const log = openSync(logFile, "a");
+  const log = openSync(logFile, sign === undefined ? "a" : "w");
   const { withinMs, ...user } = options;
   const child = spawn(command, args, { detached: true, stdio: ["ignore", log, log], ...user });
   closeSync(log);
@@ -59,7 +62,10 @@ export async function startDaemon(
   child.unref();
   if (child.pid !== undefined) writeFileSync(pidFile, `${child.pid}\n`);
   try {
-    await Promise.race([failed, waitUntil(() => answers(port), withinMs)]);
+    const ready = async (): Promise<boolean> =>
+      (port === undefined || (await answers(port))) &&
+      (sign === undefined || readFileSync(logFile, "utf8").includes(sign));
+    await Promise.race([failed, waitUntil(ready, withinMs)]);
   } catch (error) {
     child.kill("SIGKILL");
     throw new WheelworkError("WW_CONFIG", `${name} did not start: ${(error as Error).message}`, {

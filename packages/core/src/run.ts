@@ -253,7 +253,7 @@ export class Run extends Callback {
 }
 
 /** The idempotency key of a call: the same over attempts and restarts, never shared by two requests (I11). */
-export function idempotencyKey(run: Run, call: Call): string {
+export function idempotencyKey(run: Pick<Run, "key">, call: Pick<Call, "key" | "number" | "callee">): string {
   return call.key === undefined
     ? `${run.key}/${call.number}`
     : `/${call.callee}/${run.key}/k:${encodeURIComponent(call.key)}`;

@@ -11,7 +11,8 @@ import type {
   Submitted,
   SubmitOptions,
 } from "./api.ts";
-import { refusalOf, refusedHub, type Channel } from "./channel.ts";
+import { asked, replyMessage } from "./admit.ts";
+import { refusedHub, type Channel } from "./channel.ts";
 import { systemClock } from "./clock.ts";
 import { deadLetter, deadLetterTopic } from "./dead-letters.ts";
 import {
@@ -101,6 +102,17 @@ export function createNode(options: NodeOptions): ClusterNode {
   return new Node(options);
 }
 
+/** What a client of a cluster needs: it works on nothing itself. */
+export type ClientOptions = Omit<NodeOptions, "workers" | "channels" | "group" | "onFailure">;
+
+/**
+ * Makes an engine that leaves all work to others: what is asked of it goes through the inboxes of the shards, and what it
+ * tells is read from their stores. Call `start` next. @throws WheelworkError WW_CONFIG with every problem.
+ */
+export function createClient(options: ClientOptions): Engine {
+  return new Node({ ...options, workers: [] }, true);
+}
+
 class Node implements ClusterNode {
   readonly hubs: ReadonlyMap<string, AnyHub>;
   readonly #options: NodeOptions;
@@ -128,10 +140,13 @@ class Node implements ClusterNode {
   /** Shards of other nodes that something was asked of. */
   readonly #others = new Map<number, ShardElsewhere>();
 
-  constructor(options: NodeOptions) {
+  readonly #isClient: boolean;
+
+  constructor(options: NodeOptions, isClient = false) {
     this.#options = options;
+    this.#isClient = isClient;
     this.hubs = collectHubs(options.hubs);
-    checkWorkers(this.hubs, options.workers);
+    if (!isClient) checkWorkers(this.hubs, options.workers);
     this.#clock = options.clock ?? systemClock;
     this.#logger = options.logger ?? silent;
     this.#inbox = options.inbox ?? "wheelwork-inbox";
@@ -160,6 +175,7 @@ class Node implements ClusterNode {
       if (detach !== undefined) this.#detach.push(detach);
     }
     this.#state = "running";
+    if (this.#isClient) return;
     await this.#join();
     this.#watch();
   }
@@ -737,18 +753,11 @@ class ShardFeed implements Feed {
     this.#reading = undefined;
   }
 
-  async publish({ key, replyTo, id, answer }: Reply): Promise<void> {
-    const space = replyTo.indexOf(" ");
-    const channel = this.#options.channels.get(space < 0 ? replyTo : replyTo.slice(0, space));
+  async publish(reply: Reply): Promise<void> {
+    const published = replyMessage(this.#options.channels, reply);
     // Nobody here knows that channel any more: the answer stays where it is stored.
-    if (channel === undefined) return;
-    const { value, headers } = channel.answer(answer);
-    const message = {
-      key: space < 0 ? key : replyTo.slice(space + 1),
-      value,
-      headers: { ...headers, ce_id: id },
-    };
-    await this.#options.log.publish(channel.to, message);
+    if (published === undefined) return;
+    await this.#options.log.publish(published.topic, published.message);
   }
 
   #take(record: LogRecord): void {
@@ -779,20 +788,10 @@ class ShardFeed implements Feed {
   #request(shard: Shard, record: LogRecord, entry: Extract<InboxEntry, { type: "request" }>): void {
     const { key, offset } = record;
     const { deadlineMs, replyTo, origin } = entry;
-    let { hub, request } = entry;
-    if (hub !== refusedHub.name) {
-      try {
-        request = validRequest(servedBy(this.#options.hubs, hub), request, {});
-      } catch (error) {
-        [hub, request] = [refusedHub.name, { message: refusalOf(error) }];
-      }
-    }
     shard.feed({
       kind: "request",
       key,
-      hub,
-      request,
-      hash: hashOf(hub, request),
+      ...asked(this.#options.hubs, entry),
       fresh: false,
       offset,
       ...(deadlineMs === undefined ? {} : { deadlineMs }),

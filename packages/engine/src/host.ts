@@ -1,7 +1,21 @@
 import { WheelworkError, type Failed, type Outcome } from "@wheelwork/core";
-import { check, idempotencyKey, type Call } from "@wheelwork/core/kernel";
+import { check, idempotencyKey } from "@wheelwork/core/kernel";
 import type { Bus, Logger } from "./ports.ts";
 import { failureOf, WorkerFailure, type AttemptContext, type Worker } from "./worker.ts";
+
+/** What an attempt is made for: a call of a run, or what another process tells of one. */
+export interface Order {
+  readonly run: { readonly key: string; readonly epoch: number };
+  readonly number: number;
+  readonly callee: string;
+  readonly attempt: number;
+  readonly input: unknown;
+  /** The author's own idempotency key. */
+  readonly key: string | undefined;
+  readonly due: number | undefined;
+  /** The attempt that is under way for it. */
+  work: unknown;
+}
 
 /** Takes the outcome of an attempt. */
 export type Report = (attempt: Attempt, outcome: Outcome) => void;
@@ -80,7 +94,7 @@ export class WorkerHost {
    * The calls are closed, or their attempts over: the workers are told to stop, and their places are free. Calls that
    * are closed together are given together: none of them may take the place of another.
    */
-  end(calls: Iterable<Call>): void {
+  end(calls: Iterable<Order>): void {
     const ended: Attempt[] = [];
     for (const call of calls) {
       const attempt = call.work as Attempt | undefined;
@@ -222,7 +236,7 @@ export function invalid(message: string): Failed {
 
 /** One attempt of a call; it is also what the worker gets as its context. */
 export class Attempt implements AttemptContext {
-  readonly made: Call;
+  readonly made: Order;
   readonly epoch: number;
   readonly attempt: number;
   readonly deadline: number;
@@ -234,7 +248,7 @@ export class Attempt implements AttemptContext {
   #onAbort: (() => void) | undefined = undefined;
   #aborted = false;
 
-  constructor(made: Call) {
+  constructor(made: Order) {
     this.made = made;
     this.epoch = made.run.epoch;
     this.attempt = made.attempt;

@@ -37,12 +37,13 @@ const typeHeader = "ce_type";
 const typePrefix = "wheelwork.";
 
 export function inboxMessage(key: string, { type, ...entry }: InboxEntry): Message {
-  return { key, value: JSON.stringify(entry), headers: { [typeHeader]: typePrefix + type } };
+  // Both ways: Storm's reader of topics hands on no headers.
+  return { key, value: JSON.stringify({ type, ...entry }), headers: { [typeHeader]: typePrefix + type } };
 }
 
 /** @throws WheelworkError WW_INVALID_REQUEST for what is none of them. */
 export function readInbox({ headers, value }: LogRecord): InboxEntry {
-  const type = headers[typeHeader];
+  const type = headers[typeHeader] ?? typeIn(value);
   if (type === "wheelwork.response") return readResponse(headers, value);
   if (type !== "wheelwork.request" && type !== "wheelwork.command")
     throw broken(`an inbox takes no message of the type ${type ?? "(none)"}`);
@@ -84,6 +85,12 @@ function parse(value: string): object | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** The type of an entry whose headers are lost. */
+function typeIn(value: string): string | undefined {
+  const { type } = (parse(value) ?? {}) as { type?: unknown };
+  return type === "request" || type === "command" ? typePrefix + type : undefined;
 }
 
 const broken = (message: string): WheelworkError => new WheelworkError("WW_INVALID_REQUEST", message);

@@ -59,7 +59,15 @@ export type {
   Partitions,
 } from "./log.ts";
 export type { Channel } from "./channel.ts";
-export { clusterTopics, createNode, type ClusterNode, type NodeOptions, type ShardView } from "./cluster.ts";
+export {
+  clusterTopics,
+  createClient,
+  createNode,
+  type ClientOptions,
+  type ClusterNode,
+  type NodeOptions,
+  type ShardView,
+} from "./cluster.ts";
 export { deadLetterTopic, readDeadLetter, replayDeadLetter, type DeadLetter } from "./dead-letters.ts";
 export { shardOf } from "./shards.ts";
 export { asyncApi } from "./asyncapi.ts";

@@ -1,12 +1,10 @@
-import { understand, type Channel } from "./channel.ts";
+import { admit } from "./admit.ts";
+import type { Channel } from "./channel.ts";
 import { deadLetter, deadLetterTopic } from "./dead-letters.ts";
-import { inboxMessage, type InboxEntry } from "./inbox.ts";
+import { inboxMessage } from "./inbox.ts";
 import type { Log, LogReading, LogRecord, Membership } from "./log.ts";
-import type { Clock, EngineSignal, Logger, Message } from "./ports.ts";
-import { keyPattern } from "./engine.ts";
-import { refusedHub } from "./channel.ts";
+import type { Clock, EngineSignal, Logger } from "./ports.ts";
 import { shardOf } from "./shards.ts";
-import { createHash } from "node:crypto";
 
 /** What a router needs of its node. */
 export interface RouterOptions {
@@ -94,22 +92,14 @@ export class Router {
   async #append(record: LogRecord): Promise<void> {
     const { log, inbox, shards, clock, retentionMs, observe } = this.#options;
     const { topic, partition, offset } = record;
-    const origin = { topic, partition, offset };
-    const bury = (reason: string): Promise<void> => {
+    const admitted = admit(this.#channel, record, clock.wallMs() - retentionMs);
+    if ("reason" in admitted) {
+      const { reason } = admitted;
       observe?.({ name: "dead-letter", topic, reason });
-      return log.append(deadLetterTopic(topic), deadLetter(record, reason, origin));
-    };
-    if (record.key === "") return bury("it has no key, so that nobody could be answered");
-    if (record.timestampMs < clock.wallMs() - retentionMs)
-      return bury("it is older than answers are kept, so that it may have been answered");
-    const { key, replyTo, problem } = keyOf(this.#channel, record.key);
-    const understood = problem === undefined ? understand(this.#channel, record) : { refusal: problem };
-    const entry: InboxEntry =
-      "refusal" in understood
-        ? { type: "request", hub: refusedHub.name, request: { message: understood.refusal }, replyTo, origin }
-        : { type: "request", hub: understood.hub, request: understood.request, replyTo, origin };
-    const message: Message = inboxMessage(key, entry);
-    return log.append(inbox, message, shardOf(key, shards));
+      return log.append(deadLetterTopic(topic), deadLetter(record, reason, { topic, partition, offset }));
+    }
+    const { key, entry } = admitted;
+    return log.append(inbox, inboxMessage(key, entry), shardOf(key, shards));
   }
 
   /** Tries until it succeeds, or this partition is another node's. */
@@ -123,17 +113,4 @@ export class Router {
       }
     }
   }
-}
-
-/**
- * The key that a request is stored under. One that cannot be stored is hashed; its answer still goes to the key that the
- * sender gave.
- */
-function keyOf(channel: Channel, given: string): { key: string; replyTo: string; problem?: string } {
-  if (keyPattern.test(given) && !given.includes("/")) return { key: given, replyTo: channel.name };
-  return {
-    key: `~${createHash("sha256").update(given).digest("hex")}`,
-    replyTo: `${channel.name} ${given}`,
-    problem: "invalid request: the key must be 1 to 200 printable ASCII characters without blanks and '/'",
-  };
 }

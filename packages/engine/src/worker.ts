@@ -33,6 +33,11 @@ export interface Worker {
   /** Subscribes to what the worker needs of the bus; the result ends it. */
   attach?(bus: Bus): () => void;
   attempt(input: unknown, context: AttemptContext, bus: Bus): Promise<Outcome> | Outcome;
+  /**
+   * The key of the messages that come back for an attempt: an engine that spreads workers over tasks makes the attempt in
+   * the task that gets the messages of that key. Default: that of the request.
+   */
+  route?(input: unknown, context: AttemptContext): string;
 }
 
 /** Thrown by `context.fail`. */
@@ -104,6 +109,7 @@ export function relay<I, O, E extends string>(
   const correlationOf = spec.correlation ?? ((message: Message) => message.key);
   return {
     spoke: spoke as unknown as Spoke,
+    route: (input, context) => spec.send(input as I, context as unknown as WorkerContext<E>).key,
     attach: (bus) =>
       bus.subscribe(spec.from, (message) => {
         let response: RelayResponse<O, E> | undefined;

@@ -1,0 +1,98 @@
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+import { kafka } from "@wheelwork/kafka";
+import { postgresStore } from "@wheelwork/postgres";
+import { bundle, Nimbus, submit, topologyJar, type StormHome } from "@wheelwork/storm";
+import { stormTopology, type StormConfig } from "@wheelwork/storm/parts";
+import { ensureClusterTopics } from "../cluster/parts.ts";
+import type { FlowCreateOptions } from "../hub.ts";
+import { flowApp, type FlowStormOptions } from "./app.ts";
+
+/** What a deployment is made of. */
+export interface FlowStorm {
+  readonly name: string;
+  readonly brokers: string;
+  readonly databaseUrl: string;
+  readonly shards: number;
+  readonly dataDir: string;
+  readonly flow?: FlowCreateOptions;
+  readonly workerTasks?: number;
+  readonly workers?: number;
+  readonly settings?: Readonly<Record<string, unknown>>;
+}
+
+/** The topology of flow-crud. */
+export function flowTopology(options: FlowStorm): ReturnType<typeof stormTopology> {
+  const { name, brokers, databaseUrl, shards, dataDir, flow, workerTasks, workers, settings } = options;
+  const app: FlowStormOptions = flow === undefined ? { dataDir } : { dataDir, flow };
+  const config: StormConfig = { brokers, databaseUrl, shards, inbox: "wheelwork-inbox", app };
+  const made = flowApp(config);
+  try {
+    return stormTopology({
+      name,
+      config,
+      app: made,
+      nodeFolder: dirname(process.execPath),
+      ...(workerTasks === undefined ? {} : { workerTasks }),
+      ...(workers === undefined ? {} : { workers }),
+      ...(settings === undefined ? {} : { settings }),
+    });
+  } finally {
+    void made.close?.();
+  }
+}
+
+/** Makes the topics, submits the topology, and waits until each shard has its owner. */
+export async function deploy(
+  options: FlowStorm,
+  storm: StormHome,
+  withinMs: number,
+  say: (line: string) => void = () => {},
+): Promise<void> {
+  const { brokers, databaseUrl, shards } = options;
+  const log = kafka({ brokers, clientId: "deploy" });
+  try {
+    await ensureClusterTopics(log, shards);
+  } finally {
+    await log.close();
+  }
+  const before = await epochs(databaseUrl, shards);
+  const main = await bundle(fileURLToPath(new URL("resources.ts", import.meta.url)));
+  say("submitting the topology");
+  submit(storm, { flux: flowTopology(options).flux(), jar: topologyJar({ "main.mjs": main }) });
+  say("waiting for the shards");
+  for (const end = performance.now() + withinMs; performance.now() < end;) {
+    const now = await epochs(databaseUrl, shards);
+    if (now.every((epoch, shard) => epoch > (before[shard] ?? 0))) return;
+    await new Promise((resolve) => void setTimeout(resolve, 200));
+  }
+  throw new Error(`the topology has not claimed its shards within ${withinMs / 1000} s`);
+}
+
+/** The epoch of each shard. */
+async function epochs(databaseUrl: string, shards: number): Promise<number[]> {
+  const found: number[] = [];
+  for (let shard = 0; shard < shards; shard++) {
+    const store = postgresStore({ connectionString: databaseUrl, shard, shards });
+    try {
+      found.push((await store.peek()).epoch);
+    } catch {
+      found.push(0);
+    } finally {
+      await store.close();
+    }
+  }
+  return found;
+}
+
+/** Ends the topology, and waits until Storm knows it no more. */
+export async function undeploy(nimbus: Nimbus, name: string, withinMs: number): Promise<boolean> {
+  const runs = async (): Promise<boolean> => (await nimbus.topologies()).some((one) => one.name === name);
+  if (!(await runs())) return false;
+  await nimbus.kill(name);
+  for (const end = performance.now() + withinMs; performance.now() < end;) {
+    if (!(await runs())) return true;
+    await new Promise((resolve) => void setTimeout(resolve, 100));
+  }
+  throw new Error(`the topology ${name} has not ended within ${withinMs / 1000} s`);
+}

@@ -1,0 +1,9 @@
+/** What other engines are made of: the loop over one shard, and what comes to it and goes from it. */
+export { admit, asked, replyMessage, type Admitted } from "./admit.ts";
+export { refusedHub } from "./channel.ts";
+export { deadLetter } from "./dead-letters.ts";
+export { collectHubs, ShardEngine, type ClusterPart } from "./engine.ts";
+export { Attempt, WorkerHost, type Order } from "./host.ts";
+export { readInbox, type InboxEntry, type Origin } from "./inbox.ts";
+export type { Reply } from "./outbox.ts";
+export type { Feed } from "./shard.ts";

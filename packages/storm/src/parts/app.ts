@@ -1,0 +1,34 @@
+import type { AnyHub } from "@wheelwork/core";
+import type { Channel, EngineSignal, Worker } from "@wheelwork/engine";
+import type { ShardLimits } from "@wheelwork/engine";
+
+/** What runs on Storm: the same hubs, workers and channels as in every other engine. */
+export interface StormApp {
+  readonly hubs: readonly AnyHub[];
+  readonly workers: readonly Worker[];
+  readonly channels?: readonly Channel[];
+  /** Is told what happens in a hub's task. It must not throw. */
+  readonly observe?: (signal: EngineSignal) => void;
+  readonly limits?: Partial<ShardLimits>;
+  /** How long answers and histories are kept after the end, in milliseconds. Default 7 days. */
+  readonly retentionMs?: number;
+  /** Ends what the workers use. */
+  readonly close?: () => void | Promise<void>;
+}
+
+/** Where the parts meet, as the topology's configuration carries it: whoever may look at the topology sees it. */
+export interface StormConfig {
+  readonly brokers: string;
+  /** Of PostgreSQL. Better without a password: PGPASSWORD or a password file of the supervisors has it. */
+  readonly databaseUrl: string;
+  readonly schema?: string;
+  /** How many tasks bolt-hub has: fixed when the store is created. */
+  readonly shards: number;
+  /** The topic of the inboxes, with a partition for each shard. */
+  readonly inbox: string;
+  /** What the application wants to know besides; plain JSON. */
+  readonly app?: unknown;
+}
+
+/** The name of the configuration within the topology's. */
+export const configKey = "wheelwork.config";

@@ -1,0 +1,356 @@
+import { WheelworkError } from "@wheelwork/core";
+import {
+  deadLetterTopic,
+  systemClock,
+  type Bus,
+  type Channel,
+  type LogRecord,
+  type Message,
+  type Worker,
+} from "@wheelwork/engine";
+import {
+  admit,
+  asked,
+  deadLetter,
+  readInbox,
+  refusedHub,
+  replyMessage,
+  ShardEngine,
+  type Attempt,
+  type Feed,
+  type InboxEntry,
+  type Origin,
+  type Reply,
+} from "@wheelwork/engine/parts";
+import { postgresStore } from "@wheelwork/postgres";
+import { randomUUID } from "node:crypto";
+import { Again, type Bolt, type Context, type Output, type Tuple } from "../multilang/component.ts";
+import type { StormApp, StormConfig } from "./app.ts";
+import { CoordinatedClock } from "./coordinator.ts";
+import { stormLogger } from "./logger.ts";
+import {
+  attemptId,
+  hubStreams,
+  keyOfShard,
+  Post,
+  type AttemptEnd,
+  type AttemptOrder,
+  type AttemptOutcome,
+  type CallbackOrder,
+  type Publication,
+} from "./streams.ts";
+import { receive, subscribe } from "./worker.ts";
+
+type Streams = typeof hubStreams;
+type RequestEntry = Extract<InboxEntry, { type: "request" }>;
+
+/** The log of a shard on Storm: its spouts keep their own places, so that the store keeps none. */
+const noLog = "storm";
+const shortestRetryMs = 200;
+const longestRetryMs = 5000;
+/** How long an answer may take to the broker and back before it is sent once more, in milliseconds. */
+const publishWithinMs = 5000;
+
+interface Unpublished {
+  readonly since: number;
+  readonly done: () => void;
+  readonly failed: (error: Error) => void;
+}
+
+/**
+ * The seed's HubBolt: one shard of the runs, and the only durable part. A tuple of a spout is acked when what it asks for is
+ * committed; what goes out after a commit may be lost, and is sent again when a deadline, a sweep or a claim finds it missing.
+ */
+export class HubBolt implements Bolt<Streams> {
+  readonly streams = hubStreams;
+  readonly #app: StormApp;
+  readonly #config: StormConfig;
+  readonly #channels: ReadonlyMap<string, Channel>;
+  readonly #topics: ReadonlyMap<string, Channel>;
+  readonly #claim = randomUUID();
+  /** Attempts that worker bolts make. */
+  readonly #attempts = new Map<string, (outcome: AttemptOutcome["outcome"]) => void>();
+  readonly #unpublished = new Map<string, Unpublished[]>();
+  readonly #receivers = new Map<string, Set<(message: Message) => void>>();
+  #clock: CoordinatedClock = new CoordinatedClock(this.#claim, () => {});
+  #publications: Post<Publication> | undefined = undefined;
+  #output: Output<Streams> | undefined = undefined;
+  /** The key that leads to this task. */
+  #key = "";
+  #engine: ShardEngine | undefined = undefined;
+  readonly #claimed = Promise.withResolvers<void>();
+  #ended = false;
+
+  constructor(app: StormApp, config: StormConfig) {
+    this.#app = app;
+    this.#config = config;
+    this.#channels = new Map((app.channels ?? []).map((channel) => [channel.name, channel]));
+    this.#topics = new Map((app.channels ?? []).map((channel) => [channel.from, channel]));
+  }
+
+  open(context: Context, output: Output<Streams>): void {
+    const shards = context.tasksOf(context.component).length;
+    this.#output = output;
+    this.#key = keyOfShard(context.index, shards);
+    const callbacks = new Post<CallbackOrder>(1, (key, orders) =>
+      output.emit("stream-to-bolt-coordinator", [key, JSON.stringify(orders)]),
+    );
+    this.#clock = new CoordinatedClock(this.#claim, (order) => callbacks.add(this.#key, order));
+    this.#publications = new Post<Publication>(1, (key, items) =>
+      output.emit("stream-hub-bolt-to-nb", [key, JSON.stringify(items)]),
+    );
+    setInterval(() => this.#sweep(), publishWithinMs / 5).unref();
+    // Tuples wait for it one by one, since Storm must hear from this process meanwhile.
+    void this.#claimUntilDone(context, shards, output);
+  }
+
+  execute(tuple: Tuple): void | Promise<void> {
+    const { component, stream, values } = tuple;
+    switch (component) {
+      case "bolt-worker":
+        for (const { id, outcome } of parse<AttemptOutcome>(values)) this.#attempts.get(id)?.(outcome);
+        return undefined;
+      case "bolt-coordinator":
+        if (stream === "stream-bolt-coordinator-begun") this.#clock.tellAgain();
+        else
+          for (const callback of parse<{ claim: string; id: number }>(values))
+            this.#clock.calledBack(callback);
+        return undefined;
+      case "bolt-to-nb":
+        for (const id of parse<string>(values)) this.#published(id);
+        return undefined;
+      case "spout-worker":
+        return receive(this.#receivers, values);
+      default:
+        return this.#take(recordOf(values), tuple);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#ended = true;
+    await this.#engine?.stop();
+    await this.#app.close?.();
+  }
+
+  // ---- the claim ----
+
+  async #claimUntilDone(context: Context, shards: number, output: Output<Streams>): Promise<void> {
+    const { index } = context;
+    for (let retryMs = shortestRetryMs; !this.#ended; retryMs = Math.min(retryMs * 2, longestRetryMs)) {
+      try {
+        if (shards !== this.#config.shards)
+          throw new WheelworkError(
+            "WW_CONFIG",
+            `bolt-hub has ${shards} tasks, and the store ${this.#config.shards} shards`,
+          );
+        await this.#begin(context, output);
+        output.log(`the shard ${index} of ${shards} is claimed`);
+        return this.#claimed.resolve();
+      } catch (error) {
+        output.error(
+          `the shard ${index} cannot be claimed yet: ${error instanceof Error ? error.message : String(error)}`,
+        );
+        await new Promise((resolve) => void setTimeout(resolve, retryMs));
+      }
+    }
+  }
+
+  async #begin(context: Context, output: Output<Streams>): Promise<void> {
+    const { hubs, workers, observe, limits, retentionMs } = this.#app;
+    const { databaseUrl, schema, shards } = this.#config;
+    const hasWorkers = context.tasksOf("bolt-worker").length > 0;
+    const store = postgresStore({
+      connectionString: databaseUrl,
+      shard: context.index,
+      shards,
+      ...(schema === undefined ? {} : { schema }),
+    });
+    const feed: Feed = {
+      log: noLog,
+      begin: async () => ({ from: 0, end: 0 }),
+      end: () => {},
+      publish: (reply) => this.#publish(reply),
+    };
+    const engine = new ShardEngine(
+      {
+        hubs,
+        workers: hasWorkers ? this.#elsewhere(workers, context, output) : workers,
+        store,
+        bus: this.#bus(output),
+        clock: this.#clock,
+        logger: stormLogger(output),
+        ...(observe === undefined ? {} : { observe }),
+        ...(limits === undefined ? {} : { limits }),
+        ...(retentionMs === undefined ? {} : { retentionMs }),
+      },
+      { feed, onFenced: () => this.#fenced(output), builtIn: [refusedHub] },
+    );
+    try {
+      await engine.start();
+    } catch (error) {
+      await engine.stop();
+      await store.close();
+      throw error;
+    }
+    this.#engine = engine;
+  }
+
+  /** Another process has the shard: its tuples are failed from now on, and only a new start claims again (I21). */
+  #fenced(output: Output<Streams>): void {
+    output.error("the shard was taken over by another process: this one does no more");
+    this.#engine = undefined;
+  }
+
+  // ---- what comes in ----
+
+  async #take(record: LogRecord, tuple: Tuple): Promise<void> {
+    await this.#claimed.promise;
+    const channel = this.#topics.get(record.topic);
+    if (channel !== undefined) {
+      const admitted = admit(channel, record);
+      if ("reason" in admitted) return this.#bury(record, admitted.reason, tuple);
+      return this.#request(record, admitted.key, admitted.entry, tuple);
+    }
+    let entry: InboxEntry;
+    try {
+      entry = readInbox(record);
+    } catch (error) {
+      return this.#bury(record, error instanceof Error ? error.message : String(error), tuple);
+    }
+    if (entry.type === "request") return this.#request(record, record.key, entry, tuple);
+    if (entry.type === "response")
+      return this.#bury(record, "on Storm, outcomes do not come through the inbox", tuple);
+    try {
+      await this.#working().shard.command(record.key, entry.input);
+    } catch (error) {
+      throw new Again(String(error));
+    }
+  }
+
+  #request(record: LogRecord, key: string, entry: RequestEntry, tuple: Tuple): Promise<void> {
+    const { deadlineMs, replyTo, origin } = entry;
+    const { hubs, shard } = this.#working();
+    return new Promise((resolve, reject) => {
+      shard.request({
+        kind: "request",
+        key,
+        ...asked(hubs, entry),
+        fresh: false,
+        ...(deadlineMs === undefined ? {} : { deadlineMs }),
+        ...(replyTo === undefined ? {} : { replyTo }),
+        accept: () => resolve(),
+        refuse: (error) => {
+          if (error.retryable) return reject(new Again(error.message));
+          // Its sender gets the stored answer; what it asked for is kept for whoever wants to know.
+          this.#bury(record, error.message, tuple, origin);
+          resolve();
+        },
+      });
+    });
+  }
+
+  #working(): ShardEngine {
+    if (this.#engine === undefined) throw new Again("another process has the shard");
+    return this.#engine;
+  }
+
+  /** The tuple that brought it is done when the dead letter is durable: it is anchored. */
+  #bury(record: LogRecord, reason: string, tuple: Tuple, origin?: Origin): void {
+    const { topic, partition, offset } = record;
+    this.#app.observe?.({ name: "dead-letter", topic: origin?.topic ?? topic, reason });
+    const place = origin ?? { topic, partition, offset };
+    const message = deadLetter(record, reason.split("\n")[0] ?? "", place);
+    // A record of a channel goes to the channel's own dead letters.
+    const letters = deadLetterTopic(topic);
+    const publication: Publication = { topic: letters, message };
+    this.#output?.emit("stream-hub-bolt-to-nb", [this.#key, JSON.stringify([publication])], [tuple]);
+  }
+
+  // ---- what goes out ----
+
+  /** Workers whose attempts are made by worker bolts. */
+  #elsewhere(workers: readonly Worker[], context: Context, output: Output<Streams>): Worker[] {
+    const post = new Post<AttemptOrder | AttemptEnd>(context.tasksOf("bolt-worker").length, (key, items) =>
+      output.emit("stream-hub-bolt-to-worker-bolt", [key, JSON.stringify(items)]),
+    );
+    return workers.map(({ spoke, route }) => ({
+      spoke,
+      attempt: (input, attempt) =>
+        new Promise((resolve) => {
+          const { requestId: request, call, epoch, deadline } = attempt;
+          const { key } = (attempt as Attempt).made;
+          const to = route?.(input, attempt) ?? request;
+          const id = attemptId(request, call, attempt.attempt);
+          this.#attempts.set(id, (outcome) => {
+            this.#attempts.delete(id);
+            resolve(outcome);
+          });
+          attempt.onAbort(() => {
+            if (!this.#attempts.delete(id)) return;
+            post.add(to, { end: id });
+            resolve({ kind: "timeout" });
+          });
+          const order = {
+            spoke: spoke.name,
+            request,
+            call,
+            attempt: attempt.attempt,
+            epoch,
+            deadline,
+            input,
+          };
+          const withinMs = Math.max(0, deadline - (this.#engine?.shard.now() ?? deadline));
+          post.add(to, key === undefined ? { ...order, withinMs } : { ...order, withinMs, key });
+        }),
+    }));
+  }
+
+  #bus(output: Output<Streams>): Bus {
+    return {
+      publish: (topic, { key, value }) => output.emit("stream-hub-bolt-to-fl", [key, value, topic]),
+      subscribe: (topic, take) => subscribe(this.#receivers, topic, take),
+    };
+  }
+
+  #publish(reply: Reply): Promise<void> {
+    const published = replyMessage(this.#channels, reply);
+    // Nobody knows that channel any more: the answer stays where it is stored.
+    if (published === undefined) return Promise.resolve();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const waiting = { since: systemClock.monotonicMs(), done: resolve, failed: reject };
+    const others = this.#unpublished.get(reply.id);
+    if (others === undefined) this.#unpublished.set(reply.id, [waiting]);
+    else others.push(waiting);
+    this.#publications?.add(this.#key, { ...published, id: reply.id });
+    return promise;
+  }
+
+  #published(id: string): void {
+    const waiting = this.#unpublished.get(id) ?? [];
+    this.#unpublished.delete(id);
+    for (const { done } of waiting) done();
+  }
+
+  /** An answer of which nothing was heard is sent once more: its tuple may be lost, or the word that it is there. */
+  #sweep(): void {
+    const before = systemClock.monotonicMs() - publishWithinMs;
+    for (const [id, waiting] of this.#unpublished) {
+      if ((waiting[0]?.since ?? before) >= before) continue;
+      this.#unpublished.delete(id);
+      for (const { failed } of waiting) failed(new Error("nothing was heard of it"));
+    }
+  }
+}
+
+const parse = <T>(values: Tuple["values"]): readonly T[] => JSON.parse(String(values[1])) as readonly T[];
+
+/** A record as Storm's Kafka spout hands it on: without headers and time. */
+const recordOf = ([topic, partition, offset, key, value]: Tuple["values"]): LogRecord => ({
+  topic: String(topic),
+  partition: Number(partition),
+  offset: Number(offset),
+  key: String(key ?? ""),
+  value: String(value ?? ""),
+  headers: {},
+  timestampMs: Date.now(),
+});

@@ -1,0 +1,34 @@
+import { kafka, type Kafka } from "@wheelwork/kafka";
+import { Again, type Bolt, type Output, type Tuple } from "../multilang/component.ts";
+import { nbStreams, type Publication } from "./streams.ts";
+
+/** The seed's bolt to Northbound: publishes answers, and tells their hub when the brokers have them. */
+export class NbBolt implements Bolt<typeof nbStreams> {
+  readonly streams = nbStreams;
+  readonly #log: Kafka;
+
+  constructor(brokers: string) {
+    this.#log = kafka({ brokers, clientId: "bolt-to-nb" });
+  }
+
+  async execute({ values }: Tuple, output: Output<typeof nbStreams>): Promise<void> {
+    const [key, body] = values as readonly [string, string];
+    const items = JSON.parse(body) as readonly Publication[];
+    const results = await Promise.allSettled(
+      items.map(({ topic, message }) => this.#log.publish(topic, message)),
+    );
+    const ids = items.flatMap(({ id }, place) =>
+      id !== undefined && results[place]?.status === "fulfilled" ? [id] : [],
+    );
+    if (ids.length > 0) output.emit("stream-nb-bolt-to-hub-bolt", [key, JSON.stringify(ids)]);
+    const failed = results.find(({ status }) => status === "rejected");
+    if (failed === undefined) return;
+    output.log(`not all could be published: ${String((failed as PromiseRejectedResult).reason)}`, "warn");
+    // Answers are published again by their hub; a dead letter is when its tuple comes again.
+    throw new Again("a broker did not take it");
+  }
+
+  close(): Promise<void> {
+    return this.#log.close();
+  }
+}

@@ -1,0 +1,58 @@
+import { WheelworkError } from "@wheelwork/core";
+import type { Bolt, Context, Output, Streams, Tuple } from "../multilang/component.ts";
+import { runBolt, runSpout } from "../multilang/component.ts";
+import { processWire } from "../multilang/wire.ts";
+import { configKey, type StormApp, type StormConfig } from "./app.ts";
+import { CoordinatorBolt, coordinatorSpout } from "./coordinator.ts";
+import { HubBolt } from "./hub.ts";
+import { NbBolt } from "./nb.ts";
+import { coordinatorStreams, hubStreams, nbStreams, workerStreams } from "./streams.ts";
+import { WorkerBolt } from "./worker.ts";
+
+/** A bolt that is made when the topology's configuration is known. */
+function later<S extends Streams>(streams: S, make: (config: StormConfig) => Bolt<S>): Bolt<S> {
+  let bolt: Bolt<S> | undefined;
+  return {
+    streams,
+    open: (context: Context, output: Output<S>) => {
+      bolt = make(JSON.parse(String(context.conf[configKey])) as StormConfig);
+      return bolt.open?.(context, output);
+    },
+    execute: (tuple: Tuple, output: Output<S>) => bolt?.execute(tuple, output),
+    close: () => bolt?.close?.(),
+  };
+}
+
+/**
+ * Makes this process a part of the topology of `stormTopology`: which one, its first argument says. It is all that the main
+ * file of the topology's resources does. `open` gets the configuration that the topology was submitted with.
+ */
+export function runPart(open: (config: StormConfig) => StormApp): void {
+  const wire = processWire();
+  switch (process.argv[2]) {
+    case "hub":
+      return runBolt(
+        later(hubStreams, (config) => new HubBolt(open(config), config)),
+        wire,
+      );
+    case "worker":
+      return runBolt(
+        later(workerStreams, (config) => new WorkerBolt(open(config))),
+        wire,
+      );
+    case "nb":
+      return runBolt(
+        later(nbStreams, ({ brokers }) => new NbBolt(brokers)),
+        wire,
+      );
+    case "coordinator":
+      return runBolt(
+        later(coordinatorStreams, () => new CoordinatorBolt()),
+        wire,
+      );
+    case "tick":
+      return runSpout(coordinatorSpout(), wire);
+    default:
+      throw new WheelworkError("WW_CONFIG", `there is no part ${process.argv[2]}`);
+  }
+}

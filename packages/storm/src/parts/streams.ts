@@ -1,0 +1,117 @@
+import type { Failed, Outcome } from "@wheelwork/core";
+import type { Message } from "@wheelwork/engine";
+import { shardOf } from "@wheelwork/engine";
+
+/** The streams between the parts: the seed's names. Each body is JSON for any number of requests of one shard. */
+export const hubStreams = {
+  /** Attempts to make, and those to give up. */
+  "stream-hub-bolt-to-worker-bolt": ["key", "body"],
+  /** Answers, and dead letters. */
+  "stream-hub-bolt-to-nb": ["key", "body"],
+  /** Callbacks wanted, and those that are not any more. */
+  "stream-to-bolt-coordinator": ["key", "body"],
+  /** In the simple case, the messages of relays. */
+  "stream-hub-bolt-to-fl": ["key", "message", "topic"],
+} as const;
+
+export const workerStreams = {
+  "stream-worker-bolt-to-hub-bolt": ["key", "body"],
+  "stream-worker-bolt-to-fl": ["key", "message", "topic"],
+} as const;
+
+export const coordinatorStreams = {
+  "stream-bolt-coordinator-to-hub": ["key", "body"],
+  /** It has begun, and knows nothing: all hubs tell it again. */
+  "stream-bolt-coordinator-begun": ["coordinator"],
+} as const;
+
+export const tickStreams = { default: ["tick"] } as const;
+
+export const nbStreams = { "stream-nb-bolt-to-hub-bolt": ["key", "body"] } as const;
+
+/** An attempt that the hub wants, or (without input) wants no more. */
+export interface AttemptOrder {
+  readonly spoke: string;
+  readonly request: string;
+  readonly call: number;
+  readonly attempt: number;
+  readonly epoch: number;
+  readonly key?: string;
+  /** When it is given up, in milliseconds of the hub's engine time, and how long that is from now. */
+  readonly deadline: number;
+  readonly withinMs: number;
+  readonly input: unknown;
+}
+
+/** An attempt that the hub has given up. */
+export interface AttemptEnd {
+  readonly end: string;
+}
+
+/** The name of an attempt. */
+export const attemptId = (request: string, call: number, attempt: number): string =>
+  `${request}#${call}#${attempt}`;
+
+/** What came of an attempt. */
+export interface AttemptOutcome {
+  readonly id: string;
+  readonly request: string;
+  readonly outcome: Outcome | Failed;
+}
+
+/** A message for Kafka; with an id, its hub waits to hear that it is there. */
+export interface Publication {
+  readonly topic: string;
+  readonly message: Message;
+  readonly id?: string;
+}
+
+/** What a hub tells the coordinator. `claim` is another one after each start of the hub. */
+export interface CallbackOrder {
+  readonly claim: string;
+  readonly want: readonly { readonly id: number; readonly inMs: number }[];
+  readonly cancel: readonly number[];
+}
+
+/** The root of a request: calls of hubs live in its shard. */
+export const rootOf = (request: string): string => {
+  const slash = request.indexOf("/");
+  return slash < 0 ? request : request.slice(0, slash);
+};
+
+/** A text that fields grouping sends to the task of a shard. */
+export function keyOfShard(shard: number, shards: number): string {
+  for (let key = 0; ; key++) if (shardOf(String(key), shards) === shard) return String(key);
+}
+
+/** Items that are posted in one turn of the event loop, sent together: one tuple for each task that takes some. */
+export class Post<Item> {
+  readonly #tasks: number;
+  readonly #send: (key: string, items: readonly Item[]) => void;
+  #waiting = new Map<number, { readonly key: string; readonly items: Item[] }>();
+
+  constructor(tasks: number, send: (key: string, items: readonly Item[]) => void) {
+    this.#tasks = tasks;
+    this.#send = send;
+  }
+
+  /** `key`: what the grouping sends to the right task. */
+  add(key: string, item: Item): void {
+    const task = shardOf(key, this.#tasks);
+    if (this.#waiting.size === 0) setImmediate(() => this.#flush());
+    const waiting = this.#waiting.get(task);
+    if (waiting === undefined) this.#waiting.set(task, { key, items: [item] });
+    else waiting.items.push(item);
+  }
+
+  #flush(): void {
+    const waiting = this.#waiting;
+    this.#waiting = new Map();
+    for (const { key, items } of waiting.values())
+      for (let from = 0; from < items.length; from += mostItems)
+        this.#send(key, items.slice(from, from + mostItems));
+  }
+}
+
+/** One tuple must not hold back all others. */
+const mostItems = 500;

@@ -1,0 +1,112 @@
+import type { Worker } from "@wheelwork/engine";
+import { kafkaBolt, kafkaSpout, shellBolt, shellSpout, Topology, type AnyTopology } from "../topology.ts";
+import { configKey, type StormApp, type StormConfig } from "./app.ts";
+import { coordinatorStreams, hubStreams, nbStreams, tickStreams, workerStreams } from "./streams.ts";
+
+/** How a topology is laid out. */
+export interface StormTopologyOptions {
+  readonly name: string;
+  readonly config: StormConfig;
+  readonly app: Pick<StormApp, "channels"> & { readonly workers: readonly Worker[] };
+  /** The file of the resources that calls `runPart`. Default `main.mjs`. */
+  readonly main?: string;
+  /** The folder of Node's program on the supervisors. Default: where their PATH finds it. */
+  readonly nodeFolder?: string;
+  /** Tasks of bolt-worker. Default 2. With 0, the hub makes the attempts itself: the seed's simple case. */
+  readonly workerTasks?: number;
+  /** Processes of Java. Default 1. */
+  readonly workers?: number;
+  /** Settings of Storm that are to differ. */
+  readonly settings?: Readonly<Record<string, unknown>>;
+}
+
+/** The topics that relays hear. */
+function heard(workers: readonly Worker[]): string[] {
+  const topics = new Set<string>();
+  for (const worker of workers) {
+    worker.attach?.({
+      publish: () => {},
+      subscribe: (topic) => {
+        topics.add(topic);
+        return () => {};
+      },
+    })();
+  }
+  return [...topics];
+}
+
+/**
+ * The seed's topology: hubs, workers and the coordinator as bolts and spouts, with the seed's streams. Where it grouped
+ * directly, it groups by the request's key: whoever computes the same hash finds the task.
+ */
+export function stormTopology(options: StormTopologyOptions): AnyTopology {
+  const { name, config, app, main = "main.mjs", nodeFolder, workerTasks = 2, workers = 1 } = options;
+  const { brokers, shards, inbox } = config;
+  const command = (part: string) => ["node", "--max-semi-space-size=32", main, part] as const;
+  const settings = {
+    "topology.workers": workers,
+    "topology.acker.executors": workers,
+    // Far below the receive buffers: hub and worker are a cycle, which could lock up (STORM-3637).
+    "topology.max.spout.pending": 1000,
+    // Longer than a restart of a worker takes, and what waits meanwhile.
+    "topology.message.timeout.secs": 30,
+    // The only thing that notices a component that hangs.
+    "topology.subprocess.timeout.secs": 30,
+    "topology.fall.back.on.java.serialization": false,
+    ...(nodeFolder === undefined
+      ? {}
+      : { "topology.environment": { PATH: `${nodeFolder}:/usr/local/bin:/usr/bin:/bin` } }),
+    [configKey]: JSON.stringify(config),
+    ...options.settings,
+  };
+  const replies = heard(app.workers);
+  const requests = (app.channels ?? []).map(({ from }) => from);
+  const parts = {
+    "spout-hub": kafkaSpout("spout-hub", {
+      brokers,
+      topics: [...requests, inbox],
+      group: `${name}-spout-hub`,
+    }),
+    "spout-coordinator": shellSpout({ command: command("tick"), streams: tickStreams }),
+    "bolt-coordinator": shellBolt({ command: command("coordinator"), streams: coordinatorStreams }),
+    "bolt-hub": shellBolt({ command: command("hub"), streams: hubStreams, parallelism: shards }),
+    "bolt-to-nb": shellBolt({ command: command("nb"), streams: nbStreams }),
+  };
+  const byKey = { type: "fields", fields: ["key"] } as const;
+  const all = new Topology(
+    name,
+    {
+      ...parts,
+      "bolt-worker": shellBolt({
+        command: command("worker"),
+        streams: workerStreams,
+        parallelism: Math.max(1, workerTasks),
+      }),
+      "spout-worker": kafkaSpout("spout-worker", { brokers, topics: replies, group: `${name}-spout-worker` }),
+      "bolt-to-fl": kafkaBolt("bolt-to-fl", { brokers, topic: "unknown" }),
+    },
+    settings,
+  )
+    .connect("spout-coordinator", "default", "bolt-coordinator", { type: "all" })
+    .connect("bolt-hub", "stream-to-bolt-coordinator", "bolt-coordinator", byKey)
+    .connect("bolt-coordinator", "stream-bolt-coordinator-to-hub", "bolt-hub", byKey)
+    .connect("bolt-coordinator", "stream-bolt-coordinator-begun", "bolt-hub", { type: "all" })
+    .connect("spout-hub", "default", "bolt-hub", byKey)
+    .connect("bolt-hub", "stream-hub-bolt-to-nb", "bolt-to-nb", { type: "shuffle" })
+    .connect("bolt-to-nb", "stream-nb-bolt-to-hub-bolt", "bolt-hub", byKey);
+  const relays = replies.length > 0 ? (["spout-worker", "bolt-to-fl"] as const) : [];
+  const bases = Object.keys(parts) as (keyof typeof parts)[];
+  if (workerTasks > 0) {
+    return all
+      .connect("bolt-hub", "stream-hub-bolt-to-worker-bolt", "bolt-worker", byKey)
+      .connect("bolt-worker", "stream-worker-bolt-to-hub-bolt", "bolt-hub", byKey)
+      .connect("spout-worker", "default", "bolt-worker", byKey)
+      .connect("bolt-worker", "stream-worker-bolt-to-fl", "bolt-to-fl", byKey)
+      .only([...bases, "bolt-worker", ...relays]);
+  }
+  // Answers from outside name an attempt, not its request: each hub looks whether they are for it.
+  return all
+    .connect("spout-worker", "default", "bolt-hub", { type: "all" })
+    .connect("bolt-hub", "stream-hub-bolt-to-fl", "bolt-to-fl", byKey)
+    .only([...bases, ...relays]);
+}

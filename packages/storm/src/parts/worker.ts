@@ -1,0 +1,139 @@
+import type { Outcome } from "@wheelwork/core";
+import { Callback, Coordinator } from "@wheelwork/core/kernel";
+import type { Bus, Message } from "@wheelwork/engine";
+import { Attempt, WorkerHost, type Order } from "@wheelwork/engine/parts";
+import type { Bolt, Context, Output, Tuple } from "../multilang/component.ts";
+import type { StormApp } from "./app.ts";
+import {
+  attemptId,
+  Post,
+  rootOf,
+  workerStreams,
+  type AttemptEnd,
+  type AttemptOrder,
+  type AttemptOutcome,
+} from "./streams.ts";
+import { stormLogger } from "./logger.ts";
+
+type Streams = typeof workerStreams;
+
+/** An attempt that another process wants; it is ended when its time is over, or the hub does not want it any more. */
+class Ordered extends Callback implements Order {
+  readonly run: Order["run"];
+  readonly number: number;
+  readonly callee: string;
+  readonly attempt: number;
+  readonly input: unknown;
+  readonly key: string | undefined;
+  readonly due: number;
+  work: unknown = undefined;
+
+  constructor({ spoke, request, call, attempt, epoch, key, deadline, input }: AttemptOrder) {
+    super();
+    this.run = { key: request, epoch };
+    this.number = call;
+    this.callee = spoke;
+    this.attempt = attempt;
+    this.input = input;
+    this.key = key;
+    this.due = deadline;
+  }
+
+  get id(): string {
+    return attemptId(this.run.key, this.number, this.attempt);
+  }
+}
+
+/** Attempts that are over for long are looked for this often, in milliseconds. */
+const sweepMs = 100;
+
+/** The seed's WorkerBolt: makes the attempts that hubs want, and tells them what came of it. It holds nothing that matters. */
+export class WorkerBolt implements Bolt<Streams> {
+  readonly streams = workerStreams;
+  readonly #app: StormApp;
+  readonly #receivers = new Map<string, Set<(message: Message) => void>>();
+  readonly #open = new Map<string, Ordered>();
+  readonly #late = new Coordinator();
+  #host: WorkerHost | undefined = undefined;
+
+  constructor(app: StormApp) {
+    this.#app = app;
+  }
+
+  open(context: Context, output: Output<Streams>): void {
+    const outcomes = new Post<AttemptOutcome>(context.tasksOf("bolt-hub").length, (key, items) =>
+      output.emit("stream-worker-bolt-to-hub-bolt", [key, JSON.stringify(items)]),
+    );
+    const bus: Bus = {
+      publish: (topic, { key, value }) => output.emit("stream-worker-bolt-to-fl", [key, value, topic]),
+      subscribe: (topic, receive) => subscribe(this.#receivers, topic, receive),
+    };
+    const report = (attempt: Attempt, outcome: Outcome): void => {
+      const order = attempt.made as Ordered;
+      this.#forget(order);
+      outcomes.add(rootOf(order.run.key), { id: order.id, request: order.run.key, outcome });
+    };
+    this.#host = new WorkerHost(this.#app.workers, bus, report, stormLogger(output));
+    // What a worker gives is written as JSON at once.
+    this.#host.careful = true;
+    this.#host.attach();
+    setInterval(() => this.#sweep(), sweepMs).unref();
+  }
+
+  execute({ component, values }: Tuple): void {
+    if (component !== "bolt-hub") return receive(this.#receivers, values);
+    for (const order of JSON.parse(String(values[1])) as readonly (AttemptOrder | AttemptEnd)[]) {
+      if ("end" in order) this.#end(this.#open.get(order.end));
+      else this.#begin(order);
+    }
+  }
+
+  #begin(order: AttemptOrder): void {
+    const ordered = new Ordered(order);
+    // A hub that was started anew asks for what it had asked for: it is under way.
+    if (this.#open.has(ordered.id)) return;
+    this.#open.set(ordered.id, ordered);
+    this.#late.register(ordered, Math.ceil(performance.now() + order.withinMs));
+    this.#host?.begin(new Attempt(ordered));
+  }
+
+  #sweep(): void {
+    for (const late of this.#late.take(Math.floor(performance.now())) as Ordered[]) this.#end(late);
+  }
+
+  #end(ordered: Ordered | undefined): void {
+    if (ordered === undefined) return;
+    this.#forget(ordered);
+    this.#host?.end([ordered]);
+  }
+
+  #forget(ordered: Ordered): void {
+    this.#late.cancel(ordered);
+    if (this.#open.get(ordered.id) === ordered) this.#open.delete(ordered.id);
+  }
+
+  async close(): Promise<void> {
+    this.#host?.endAll();
+    await this.#app.close?.();
+  }
+}
+
+type Receivers = Map<string, Set<(message: Message) => void>>;
+
+/** Takes a receiver for the records of a topic; the result ends it. */
+export function subscribe(
+  receivers: Receivers,
+  topic: string,
+  receive: (message: Message) => void,
+): () => void {
+  let set = receivers.get(topic);
+  if (set === undefined) receivers.set(topic, (set = new Set()));
+  set.add(receive);
+  return () => void set.delete(receive);
+}
+
+/** Hands on a record that a Kafka spout has read. */
+export function receive(receivers: Receivers, [topic, , , key, value]: Tuple["values"]): void {
+  const message = { key: String(key ?? ""), value: String(value ?? "") };
+  for (const one of receivers.get(String(topic)) ?? []) one(message);
+}
