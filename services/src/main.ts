@@ -3,11 +3,12 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { defaultCache, defaultFolder } from "./folder.ts";
 import { installKafka, KafkaBroker, kafkaIsInstalled } from "./kafka.ts";
+import { installStorm } from "./storm.ts";
 import { installPostgres, postgresIsInstalled, PostgresServer } from "./postgres.ts";
 
-const usage = `Usage: npm run services -- COMMAND [kafka] [postgres]
+const usage = `Usage: npm run services -- COMMAND [kafka] [postgres] [storm]
 
-  install   gets what is missing
+  install   gets what is missing; Storm only if it is named
   start     installs and starts both, or the one that is named
   stop      stops them; their data stay
   status    says what runs
@@ -84,7 +85,11 @@ async function main(): Promise<void> {
   const all = names.includes("--all");
   const wanted = names.filter((name) => name !== "--all");
   const command = commands.find((name) => name === given);
-  const unknown = wanted.filter((name) => name !== "kafka" && name !== "postgres");
+  const unknown = wanted.filter((name) => !["kafka", "postgres", "storm"].includes(name));
+  if (wanted.includes("storm") && command !== "install")
+    throw new WheelworkError("WW_CONFIG", "this only installs Storm", {
+      next: "npm run storm starts it, with flow-crud on it.",
+    });
   if (command === undefined || unknown.length > 0) {
     process.stderr.write(usage);
     process.exitCode = 2;
@@ -92,6 +97,10 @@ async function main(): Promise<void> {
   }
   if (wanted.length === 0 || wanted.includes("kafka")) await kafka(command);
   if (wanted.length === 0 || wanted.includes("postgres")) await postgres(command);
+  if (wanted.includes("storm")) {
+    installStorm(defaultCache);
+    say("Storm: installed");
+  }
   if (command === "wipe" && all) rmSync(defaultCache, { recursive: true, force: true });
 }
 

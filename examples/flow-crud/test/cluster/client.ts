@@ -35,6 +35,11 @@ export class TopicClient {
     this.#seed = seed;
   }
 
+  /** How many requests have an answer. */
+  get answered(): number {
+    return [...this.asked.values()].filter(({ answers }) => answers.length > 0).length;
+  }
+
   /** Reads the answers from the topic's beginning on. */
   async listen(): Promise<void> {
     this.#reading = await this.#bus.read(replyTopic, 0, this.#read, {

@@ -2,27 +2,33 @@ import { chmodSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { StormSystem } from "../storm/system.ts";
+import { breakSystem } from "./break.ts";
 import { breakCluster } from "./faults.ts";
 
-// Breaks a real cluster for long: npm run break -- --faults 60 --seed 1
+// Breaks a real cluster for long: npm run break -- --faults 60 --seed 1; with --storm, flow-crud on Apache Storm.
 const { values } = parseArgs({
   options: {
     faults: { type: "string", default: "60" },
     seed: { type: "string", default: `${Date.now() % 100_000}` },
     clients: { type: "string", default: "20" },
     only: { type: "string" },
+    storm: { type: "boolean", default: false },
   },
 });
 const folder = mkdtempSync(join(tmpdir(), "wheelwork-cluster-"));
 // The database server runs as a user of its own, who must reach its data.
 chmodSync(folder, 0o755);
-const report = await breakCluster({
+const plan = {
   faults: Number(values.faults),
   seed: Number(values.seed),
   clients: Number(values.clients),
   folder,
   ...(values.only === undefined ? {} : { only: [values.only] }),
-  progress: (line) => void process.stdout.write(`${line}\n`),
-});
+  progress: (line: string) => void process.stdout.write(`${line}\n`),
+};
+const report = values.storm
+  ? await breakSystem(await StormSystem.prepare(folder), plan)
+  : await breakCluster(plan);
 process.stdout.write(`seed ${values.seed}: ${JSON.stringify(report, undefined, 2)}\n`);
 process.exit(report.problems.length === 0 ? 0 : 1);

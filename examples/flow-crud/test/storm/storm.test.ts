@@ -1,0 +1,155 @@
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { defaultCache, kafkaIsInstalled, postgresIsInstalled, stormIsInstalled } from "@wheelwork/services";
+import { kafka, type Kafka } from "@wheelwork/kafka";
+import { postgresStore } from "@wheelwork/postgres";
+import { createClient, deadLetterTopic, readDeadLetter, type Engine, type LogRecord } from "wheelwork";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { replyTopic, requestTopic } from "../../src/cluster/channel.ts";
+import { flowCreateHub } from "../../src/hub.ts";
+import { TopicClient } from "../cluster/client.ts";
+import { readRules } from "../crash/checks.ts";
+import { StormSystem } from "./system.ts";
+
+/** These need Storm, a broker and a database server: `npm run services -- install` gets them. */
+const canRun = stormIsInstalled(defaultCache) && kafkaIsInstalled(defaultCache) && postgresIsInstalled();
+const suite = canRun ? describe : describe.skip;
+const eventually = { timeout: 60_000, interval: 50 };
+
+suite("flow-crud on a real Storm", () => {
+  let folder: string;
+  let system: StormSystem;
+  let bus: Kafka;
+  let engine: Engine;
+  const seen: LogRecord[] = [];
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), "wheelwork-storm-"));
+    chmodSync(folder, 0o755);
+    system = await StormSystem.prepare(folder);
+    await system.start();
+    bus = kafka({ brokers: system.brokers });
+    for (const topic of ["worker-to-fl", replyTopic, deadLetterTopic(requestTopic)]) {
+      const { partitions } = await bus.topic(topic);
+      for (let partition = 0; partition < partitions; partition++)
+        await bus.read(topic, partition, undefined, {
+          records: (records) => void seen.push(...records),
+          lost: () => {},
+        });
+    }
+    const { databaseUrl: connectionString, shards } = system;
+    const store = (shard: number) => postgresStore({ connectionString, shard, shards });
+    engine = createClient({ hubs: [flowCreateHub(system.flow.flow)], shards, store, log: bus });
+    await engine.start();
+  }, 180_000);
+
+  afterAll(async () => {
+    await engine?.stop();
+    await bus?.close();
+    await system?.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }, 60_000);
+
+  const of = (topic: string, key: string): LogRecord[] =>
+    seen.filter((record) => record.topic === topic && record.key.startsWith(key));
+  let keys = 0;
+  const newKey = (): string => (++keys).toString(16).padStart(32, "0");
+  const send = (key: string, value: string): Promise<void> | void =>
+    bus.publish(requestTopic, { key, value });
+  const answerTo = async (key: string, count = 1): Promise<string> => {
+    await expect.poll(() => of(replyTopic, key).length, eventually).toBe(count);
+    return of(replyTopic, key).at(-1)?.value ?? "";
+  };
+  const ask = async (value: string): Promise<[key: string, text: string]> => {
+    const key = newKey();
+    await send(key, value);
+    return [key, await answerTo(key)];
+  };
+  /** The rules of a request that are on the switches. */
+  const rules = (key: string): number => {
+    const file = new DatabaseSync(join(system.data, "floodlight.db"), { readOnly: true });
+    try {
+      return readRules(file).get(key)?.size ?? 0;
+    } finally {
+      file.close();
+    }
+  };
+
+  test("gives the seed's four texts, and the switches agree", { timeout: 60_000 }, async () => {
+    const [happy, text] = await ask('{"flowid": "test-01", "length": 10}');
+    expect(text).toBe("all operation is successful");
+    expect(rules(happy)).toBe(10);
+    // Byte for byte as in the seed: all installs, then all validates.
+    const commands = of("worker-to-fl", happy);
+    expect(commands).toHaveLength(20);
+    expect(commands.map(({ value }) => value)).toContain(
+      '{"flowid":"test-01","ruleid":8,"error":null,"command":"install"}',
+    );
+    const texts = await Promise.all(
+      [0, 1, 2].map((error) => ask(`{"flowid": "test-01", "length": 10, "error": ${error}}`)),
+    );
+    expect(texts.map(([, answer]) => answer)).toEqual([
+      "error in hub by timeout",
+      "error in worker on rule install",
+      "error in worker on rule install",
+    ]);
+    for (const [key] of texts) expect(rules(key)).toBe(0);
+  });
+
+  test("refuses what cannot be understood, and stores the refusal", { timeout: 60_000 }, async () => {
+    const [key, text] = await ask('{"flowid": "test-01"');
+    expect(text).toBe("invalid request: the value is not JSON");
+    // The same message again gets the same answer, under the same id; another body under the key is a dead letter.
+    await send(key, '{"flowid": "test-01"');
+    expect(await answerTo(key, 2)).toBe(text);
+    await send(key, '{"flowid": "test-01", "length": 1}');
+    expect(await answerTo(key, 3)).toBe(text);
+    expect(new Set(of(replyTopic, key).map(({ headers }) => headers["ce_id"])).size).toBe(1);
+    await send("", '{"flowid": "test-01", "length": 1}');
+    const letters = () => of(deadLetterTopic(requestTopic), "").map((record) => readDeadLetter(record));
+    await expect.poll(() => letters().length, eventually).toBe(2);
+    expect(
+      letters()
+        .map(({ reason }) => reason)
+        .toSorted(),
+    ).toEqual([
+      expect.stringContaining("belongs to a request with another body"),
+      expect.stringContaining("it has no key"),
+    ]);
+  });
+
+  test("takes commands through the inbox, and tells everything", { timeout: 60_000 }, async () => {
+    const { id } = await engine.submit("flow-create", { flowid: "test-02", length: 3, error: 0 });
+    expect((await engine.request(id)).status).toBe("running");
+    expect(await engine.cancel(id)).toBe("accepted");
+    expect(await engine.answer(id)).toMatchObject({ kind: "error" });
+    expect((await engine.history(id)).map(({ type }) => type)).toContain("ended");
+    const result = await engine.call(flowCreateHub(system.flow.flow), { flowid: "test-03", length: 4 });
+    expect(result).toMatchObject({ kind: "result" });
+  });
+
+  test("gives each request one answer though Java and a hub are killed", { timeout: 150_000 }, async () => {
+    const client = new TopicClient(system.brokers, 7);
+    await client.listen();
+    const asked = Promise.all(
+      Array.from({ length: 150 }, (_, number) =>
+        client.ask(number, 1 + (number % 8), number % 10 === 0 ? 0 : null, number % 7 === 0),
+      ),
+    );
+    await expect.poll(() => client.answered, eventually).toBeGreaterThan(10);
+    const before = system.pids("java");
+    await system.faults["kill a worker's Java"]?.(Math.random);
+    await expect.poll(() => system.pids("java").some((pid) => !before.includes(pid)), eventually).toBe(true);
+    for (const { answers, error } of await asked) {
+      expect(new Set(answers.map(({ id }) => id)).size).toBe(1);
+      expect(new Set(answers.map(({ text }) => text)).size).toBe(1);
+      if (error === 0) expect(answers[0]?.text).toBe("error in hub by timeout");
+    }
+    await client.close();
+    const view = await system.nimbus.topology("flow-crud");
+    expect(view.status).toBe("ACTIVE");
+    expect(view.executorViews.filter(({ component }) => component === "bolt-hub")).toHaveLength(2);
+  });
+});

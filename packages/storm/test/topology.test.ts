@@ -1,0 +1,88 @@
+import { unzipSync } from "fflate";
+import { parse } from "yaml";
+import { describe, expect, test } from "vitest";
+import { kafkaBolt, kafkaSpout, shellBolt, shellSpout, Topology, topologyJar } from "@wheelwork/storm";
+
+const place = { brokers: "127.0.0.1:9092" };
+const parts = {
+  source: kafkaSpout("source", { ...place, topics: ["in"], group: "words" }),
+  numbers: shellSpout({ command: ["node", "main.mjs", "numbers"], streams: { default: ["number"] } }),
+  count: shellBolt({
+    command: ["node", "main.mjs"],
+    streams: { counts: ["key", "message", "topic"] },
+    parallelism: 3,
+    tasks: 6,
+  }),
+  sink: kafkaBolt("sink", { ...place, topic: "out" }),
+} as const;
+
+const words = new Topology("words", parts, { "topology.workers": 2 })
+  .connect("source", "default", "count", { type: "fields", fields: ["key"] })
+  .connect("numbers", "default", "count", { type: "all" })
+  .connect("count", "counts", "sink", { type: "shuffle" });
+
+describe("a topology", () => {
+  test("becomes what Flux takes", () => {
+    const flux = parse(words.flux()) as Record<string, unknown>;
+    expect(flux["name"]).toBe("words");
+    expect(flux["config"]).toEqual({ "topology.workers": 2 });
+    expect(flux["bolts"]).toContainEqual({
+      id: "count",
+      className: "org.apache.storm.flux.wrappers.bolts.FluxShellBolt",
+      constructorArgs: [["node", "main.mjs"]],
+      configMethods: [{ name: "setNamedStream", args: ["counts", ["key", "message", "topic"]] }],
+      parallelism: 3,
+      numTasks: 6,
+    });
+    expect(flux["streams"]).toEqual([
+      { from: "source", to: "count", grouping: { type: "FIELDS", streamId: "default", args: ["key"] } },
+      { from: "numbers", to: "count", grouping: { type: "ALL", streamId: "default" } },
+      { from: "count", to: "sink", grouping: { type: "SHUFFLE", streamId: "counts" } },
+    ]);
+    // Every reference is to a bean that is made before it.
+    const beans = (flux["components"] as { id: string }[]).map(({ id }) => id);
+    const references = [...words.flux().matchAll(/ref: (\S+)/g)].map(([, id]) => id);
+    expect(references.toSorted()).toEqual([
+      "sink-mapper",
+      "sink-properties",
+      "sink-topic",
+      "source-builder",
+      "source-config",
+    ]);
+    for (const id of references) expect(beans).toContain(id);
+  });
+
+  test("has a picture of the same source", () => {
+    expect(words.dot()).toContain('"source" -> "count" [label="fields(key)"');
+    expect(words.dot()).toContain('"count" -> "sink" [label="counts\\nshuffle"');
+    expect(words.dot()).toContain("count\\n6 tasks");
+  });
+
+  test("is refused when nothing reaches a bolt, or its name cannot be one", () => {
+    expect(() => new Topology("words", parts).flux()).toThrow(/nothing comes to this bolt/);
+    expect(() => new Topology("two words", parts)).toThrow(/cannot be the name/);
+    expect(() => words.only(["source", "count"]).flux()).not.toThrow();
+  });
+
+  test("does not compile with names that do not exist", () => {
+    const never = (): void => {
+      // @ts-expect-error no such component
+      words.connect("sauce", "default", "count", { type: "all" });
+      // @ts-expect-error no such stream
+      words.connect("source", "words", "count", { type: "all" });
+      // @ts-expect-error nothing goes to a spout
+      words.connect("source", "default", "numbers", { type: "all" });
+      // @ts-expect-error no such field
+      words.connect("source", "default", "count", { type: "fields", fields: ["word"] });
+      // @ts-expect-error grouped by nothing
+      words.connect("source", "default", "count", { type: "fields", fields: [] });
+    };
+    expect(never).toBeTypeOf("function");
+  });
+});
+
+test("the jar has the resources and nothing else, and is the same each time", () => {
+  const jar = topologyJar({ "main.mjs": "console.log(1);" });
+  expect(Object.keys(unzipSync(jar))).toEqual(["resources/main.mjs"]);
+  expect(topologyJar({ "main.mjs": "console.log(1);" })).toEqual(jar);
+});
