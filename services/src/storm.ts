@@ -10,7 +10,7 @@ const kafkaVersion = "4.2.1";
 const homeIn = (cache: string): string => join(cache, `storm-${stormVersion}`);
 
 /** The jars that a topology brings along. */
-export const stormJars = (cache: string): string => join(homeIn(cache), "topology");
+const stormJars = (cache: string): string => join(homeIn(cache), "topology");
 
 /** Whether Storm can be started here: Java is there, and the jars are in the cache. */
 export const stormIsInstalled = (cache: string): boolean =>

@@ -1496,6 +1496,7 @@ function storedAnswer(run: Run, firstSeq: number, lastSeq: number): StoredAnswer
     hub: run.hub,
     version: run.version,
     hash: run.hash,
+    ...(run.replyTo === undefined ? {} : { replyTo: run.replyTo }),
     state: run.state,
     status: run.status,
     createdAt: run.createdAt,

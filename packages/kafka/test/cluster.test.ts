@@ -6,8 +6,11 @@ import {
   remote,
   shardOf,
   worker,
+  type Channel,
   type ClusterNode,
   type EngineSignal,
+  type Log,
+  type LogRecord,
   type NodeOptions,
 } from "@wheelwork/engine";
 import type { KafkaBroker } from "@wheelwork/services";
@@ -258,6 +261,51 @@ suite("an engine of many nodes", () => {
     await asking;
     expect(a.shards).toEqual([]);
     expect(system.failures).toEqual([]);
+  });
+
+  test("an answer that was committed and not published, is published by the next owner, though nobody asks", async () => {
+    const system = await cluster(1);
+    const [from, to] = [`${system.inbox}-in`, `${system.inbox}-out`];
+    const channel: Channel = {
+      name: "test",
+      from,
+      to,
+      hub: "job",
+      request: ({ value }) => JSON.parse(value) as unknown,
+      answer: (answer) => ({ value: JSON.stringify(answer) }),
+    };
+    const log = kafka({ brokers: broker.brokers });
+    await log.ensureTopics([from, to, `${from}-dlt`].map((name) => ({ name, partitions: 1 })));
+    const published: LogRecord[] = [];
+    await log.read(to, 0, undefined, {
+      records: (records) => void published.push(...records),
+      lost: () => {},
+    });
+    const inner = kafka({ brokers: broker.brokers, sessionTimeoutMs: 2000 });
+    const mute: Log = {
+      publish: (topic, message) =>
+        topic === to ? Promise.reject(new Error("no answer gets out")) : inner.publish(topic, message),
+      subscribe: (topic, receive) => inner.subscribe(topic, receive),
+      topic: (name) => inner.topic(name),
+      append: (topic, message, partition) => inner.append(topic, message, partition),
+      read: (topic, partition, offset, reader) => inner.read(topic, partition, offset, reader),
+      join: (options) => inner.join(options),
+      close: () => inner.close(),
+    };
+    const first = await system.node({ channels: [channel], log: mute });
+    await system.settled([first, 1]);
+    await log.publish(from, { key: "asked-once", value: '{"n": 4}' });
+    const reading = (): Promise<unknown> => first.answer("asked-once", { waitMs: 0 }).catch(() => undefined);
+    await vi.waitUntil(reading, eventually);
+    await first.stop();
+    await inner.close();
+    expect(published).toEqual([]);
+    await system.node({ channels: [channel] });
+    await vi.waitUntil(() => published.length > 0, eventually);
+    expect(published.map(({ key, value }) => [key, value])).toEqual([
+      ["asked-once", '{"kind":"result","value":{"doubled":8}}'],
+    ]);
+    await log.close();
   });
 
   test("an owner that was fenced drops the shard, and claims it again only when the group says so", async () => {
