@@ -17,7 +17,7 @@ export interface FlowStormOptions {
 }
 
 /** Flow-crud as it runs on Storm: the hub, the workers and the channel of every other engine. */
-export function flowApp({ app }: StormConfig): StormApp {
+export default function flowApp({ app }: StormConfig): StormApp {
   const { dataDir, flow } = app as FlowStormOptions;
   mkdirSync(dataDir, { recursive: true });
   const pool = new ResourcePool(join(dataDir, "resources.db"));

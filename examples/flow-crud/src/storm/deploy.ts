@@ -6,7 +6,7 @@ import { bundle, Nimbus, submit, topologyJar, type StormHome } from "@wheelwork/
 import { stormTopology, type StormConfig } from "@wheelwork/storm/parts";
 import { ensureClusterTopics } from "../cluster/parts.ts";
 import type { FlowCreateOptions } from "../hub.ts";
-import { flowApp, type FlowStormOptions } from "./app.ts";
+import flowApp, { type FlowStormOptions } from "./app.ts";
 
 /** What a deployment is made of. */
 export interface FlowStorm {
@@ -57,7 +57,7 @@ export async function deploy(
     await log.close();
   }
   const before = await epochs(databaseUrl, shards);
-  const main = await bundle(fileURLToPath(new URL("resources.ts", import.meta.url)));
+  const main = await bundle(fileURLToPath(new URL("app.ts", import.meta.url)));
   say("submitting the topology");
   submit(storm, { flux: flowTopology(options).flux(), jar: topologyJar({ "main.mjs": main }) });
   say("waiting for the shards");

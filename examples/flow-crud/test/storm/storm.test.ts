@@ -1,7 +1,9 @@
+import { spawnSync } from "node:child_process";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { fileURLToPath } from "node:url";
 import { defaultCache, kafkaIsInstalled, postgresIsInstalled, stormIsInstalled } from "@wheelwork/services";
 import { kafka, type Kafka } from "@wheelwork/kafka";
 import { postgresStore } from "@wheelwork/postgres";
@@ -128,6 +130,41 @@ suite("flow-crud on a real Storm", () => {
     expect((await engine.history(id)).map(({ type }) => type)).toContain("ended");
     const result = await engine.call(flowCreateHub(system.flow.flow), { flowid: "test-03", length: 4 });
     expect(result).toMatchObject({ kind: "result" });
+  });
+
+  test("is looked after from the command line", { timeout: 60_000 }, async () => {
+    const program = fileURLToPath(new URL("../../../../packages/wheelwork/src/cli/main.ts", import.meta.url));
+    const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+    const { brokers, databaseUrl, shards, storm } = system;
+    const place = [
+      "--name",
+      "flow-crud",
+      "--nimbus",
+      `127.0.0.1:${storm.ports.nimbus}`,
+      "--brokers",
+      brokers,
+    ];
+    const cli = (...args: string[]): { status: number | null; stdout: string; stderr: string } =>
+      spawnSync(
+        process.execPath,
+        [...flags, program, "storm", ...place, ...args, "--database", databaseUrl, "--shards", `${shards}`],
+        { encoding: "utf8" },
+      );
+    expect(cli("list").stdout).toMatch(/^flow-crud {2}ACTIVE {2}1 workers/);
+    const { stdout } = cli("status");
+    expect(stdout).toMatch(/bolt-hub {2}task \d+ {2}127\.0\.0\.1:\d+ {2}up/);
+    expect(stdout).toMatch(/shard 1 {2}owner \S+ {2}epoch 1/);
+    expect(cli("deactivate").stdout).toBe("flow-crud: deactivated\n");
+    expect(cli("list").stdout).toContain("INACTIVE");
+    expect(cli("activate").stdout).toBe("flow-crud: activated\n");
+    const app = fileURLToPath(new URL("../../src/storm/app.ts", import.meta.url));
+    const topology = cli("topology", app, "--app", JSON.stringify({ dataDir: system.data }), "--dot");
+    expect(topology.stdout).toContain('"spout-hub" -> "bolt-hub"');
+    expect(cli("kill", "--name", "none")).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining("WW_NOT_FOUND: Storm runs no topology") as string,
+    });
+    expect(cli("rebalance", "--workers", "none").stderr).toContain("must be an integer");
   });
 
   test("gives each request one answer though Java and a hub are killed", { timeout: 150_000 }, async () => {

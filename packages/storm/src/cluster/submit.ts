@@ -11,8 +11,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { join, resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { rolldown, type Plugin } from "rolldown";
 
 const fileRead = /readFileSync\(\s*new URL\((["'])([^"']+)\1,\s*import\.meta\.url\)\s*\)/g;
@@ -29,20 +29,43 @@ const inlined: Plugin = {
   },
 };
 
-/** A program and what it needs, as one file that Node can run by itself. */
-export async function bundle(entry: string): Promise<string> {
+const main = "wheelwork:main";
+
+/**
+ * An application and what it needs, as one file that Node can run by itself: the main file of the topology's resources.
+ * `module` is a file whose default export is a `StormApp`, or makes one of a `StormConfig`.
+ */
+export async function bundle(module: string): Promise<string> {
+  const parts = fileURLToPath(import.meta.resolve("@wheelwork/storm/parts"));
+  const entry: Plugin = {
+    name: "main",
+    resolveId: (id) => (id === main ? id : undefined),
+    load: (id) =>
+      id === main
+        ? `import { runPart } from ${JSON.stringify(parts)};
+import app from ${JSON.stringify(resolve(module))};
+runPart(typeof app === "function" ? app : () => app);`
+        : undefined,
+  };
   const build = await rolldown({
-    input: entry,
-    plugins: [inlined],
+    input: main,
+    plugins: [entry, inlined],
     platform: "node",
     resolve: { conditionNames: ["wheelwork-source", "node"] },
     // What only another way of running needs is loaded when it is asked for, and is not there.
     external: ["pg-native"],
     logLevel: "silent",
   });
-  const { output } = await build.generate({ format: "esm", codeSplitting: false, minify: true });
-  await build.close();
-  return output[0].code;
+  try {
+    const { output } = await build.generate({ format: "esm", codeSplitting: false, minify: true });
+    return output[0].code;
+  } catch (error) {
+    throw new WheelworkError("WW_CONFIG", `${module} cannot be made one file: ${String(error)}`, {
+      next: "Its default export must be what runs on Storm, and all that it imports must be there.",
+    });
+  } finally {
+    await build.close();
+  }
 }
 
 /** The jar of a topology: nothing but its resources, which Storm unpacks beside each worker. */

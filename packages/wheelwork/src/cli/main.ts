@@ -13,6 +13,7 @@ import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { listDeadLetters, replay } from "./dead-letters.ts";
 import { check, listShards } from "./inspect.ts";
+import { runStorm, stormUsage } from "./storm.ts";
 import { openPlace, placeOptions, placeUsage, readPlace } from "./place.ts";
 
 const usage = `Usage: wheelwork COMMAND [options]
@@ -24,7 +25,8 @@ const usage = `Usage: wheelwork COMMAND [options]
   dead-letters list     what could not be processed, and why      (--topic: of one topic; default: the inbox's)
   dead-letters replay [PLACE...]   sends it to where it came from, all or what is named
 
-${placeUsage}`;
+${placeUsage}
+${stormUsage}`;
 
 const [command, ...args] = process.argv.slice(2);
 
@@ -43,6 +45,9 @@ switch (command) {
     break;
   case "dead-letters":
     await run(deadLetters);
+    break;
+  case "storm":
+    await run(() => runStorm(args));
     break;
   case undefined:
   case "help":

@@ -54,7 +54,7 @@ export async function openPlace(values: Values): Promise<Place> {
 }
 
 /** These two are only installed by who runs a cluster. */
-async function needed<T>(name: string, load: () => Promise<T>): Promise<T> {
+export async function needed<T>(name: string, load: () => Promise<T>): Promise<T> {
   try {
     return await load();
   } catch (error) {
