@@ -20,17 +20,11 @@ interface Compose {
   readonly volumes: Readonly<Record<string, unknown>>;
 }
 
-test("docker-compose.yml is sound: what it names is there, and its parts are started with options that they have", () => {
-  const text = readFileSync(resolve(root, "deploy/docker-compose.yml"), "utf8");
-  const { services, volumes } = parse(text, { merge: true }) as Compose;
-  expect(Object.keys(services).toSorted()).toEqual([
-    "floodlight",
-    "kafka",
-    "node-1",
-    "node-2",
-    "northbound",
-    "postgres",
-  ]);
+const read = (name: string): Compose =>
+  parse(readFileSync(resolve(root, "deploy", name), "utf8"), { merge: true }) as Compose;
+
+/** What a file names is there, and what waits for something, waits for its health. */
+function checkServices({ services, volumes }: Compose): void {
   for (const [name, service] of Object.entries(services)) {
     expect(service.image ?? service.build, name).toBeDefined();
     const file =
@@ -42,7 +36,44 @@ test("docker-compose.yml is sound: what it names is there, and its parts are sta
       expect(services[needed]?.healthcheck, `${name} needs ${needed}`).toBeDefined();
       expect(condition).toBe("service_healthy");
     }
-    for (const volume of service.volumes ?? []) expect(volumes).toHaveProperty(volume.split(":")[0] ?? "");
+    for (const volume of service.volumes ?? []) {
+      const source = volume.split(":")[0] ?? "";
+      if (source.startsWith("./")) expect(existsSync(resolve(root, "deploy", source)), volume).toBe(true);
+      else expect(volumes).toHaveProperty(source);
+    }
+  }
+}
+
+test("docker-compose.storm.yml is sound, and its Storm is where its parts look for it", () => {
+  const compose = read("docker-compose.storm.yml");
+  checkServices(compose);
+  const settings = parse(readFileSync(resolve(root, "deploy/storm.yaml"), "utf8")) as Record<
+    string,
+    string[]
+  >;
+  for (const setting of ["storm.zookeeper.servers", "nimbus.seeds"])
+    for (const host of settings[setting] ?? []) expect(compose.services).toHaveProperty(host);
+  // One Storm for all, and the one that the tests run.
+  const images = [
+    compose.services["nimbus"]?.image,
+    readFileSync(resolve(root, "deploy/Dockerfile.supervisor"), "utf8"),
+  ];
+  for (const image of images) expect(image).toContain("storm:2.8.3");
+});
+
+test("docker-compose.yml is sound: what it names is there, and its parts are started with options that they have", () => {
+  const compose = read("docker-compose.yml");
+  const { services } = compose;
+  expect(Object.keys(services).toSorted()).toEqual([
+    "floodlight",
+    "kafka",
+    "node-1",
+    "node-2",
+    "northbound",
+    "postgres",
+  ]);
+  checkServices(compose);
+  for (const [name, service] of Object.entries(services)) {
     if (service.build === undefined) continue;
     const program = resolve(root, "examples/flow-crud/src/cluster/main.ts");
     const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];

@@ -14,7 +14,11 @@ const blocks = (page: string, language: string): string[] =>
 
 /** The code of a page, as one program: compiles it, and gives what runs it and returns what it prints. */
 function programOf(page: string): () => string {
-  const example = blocks(page, "ts").join("");
+  return compiled(blocks(page, "ts").join(""));
+}
+
+/** Compiles a program, and gives what runs it and returns what it prints. */
+function compiled(example: string): () => string {
   // Inside the checkout, so that the packages resolve; node_modules is ignored by all tools.
   const parent = join(root, "node_modules", ".cache");
   mkdirSync(parent, { recursive: true });
@@ -30,8 +34,8 @@ function programOf(page: string): () => string {
     files: ["example.ts"],
   };
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
-  const compiled = spawnSync(join(root, "node_modules/.bin/tsc"), ["-p", folder], { encoding: "utf8" });
-  expect(compiled.stdout).toBe("");
+  const checked = spawnSync(join(root, "node_modules/.bin/tsc"), ["-p", folder], { encoding: "utf8" });
+  expect(checked.stdout).toBe("");
   const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
   return () => execFileSync(process.execPath, [...flags, "example.mjs"], { cwd: folder, encoding: "utf8" });
 }
@@ -42,6 +46,12 @@ test("the example of the README compiles, and prints what the README says", () =
   const printed = run();
   for (const [, line] of readme.matchAll(/`(\{ kind: [^`]*)`/g)) expect(printed).toContain(line);
   expect(run(), "the same keys get the same answers after a restart").toBe(printed);
+});
+
+test("the code of packages/storm/README.md compiles, and its topology prints what the page shows", () => {
+  const page = readFileSync(join(root, "packages/storm/README.md"), "utf8");
+  const [, topology] = blocks(page, "ts").map((block) => compiled(block));
+  expect(blocks(page, "text")).toEqual([topology?.()]);
 });
 
 test.each(["docs/testing.md", "docs/simulation.md"])(

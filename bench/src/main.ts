@@ -6,6 +6,7 @@ import { http } from "./benches/http.ts";
 import { kernel } from "./benches/kernel.ts";
 import { parkedRuns } from "./benches/parked-runs.ts";
 import { postgres } from "./benches/postgres.ts";
+import { storm } from "./benches/storm.ts";
 import { wideRound } from "./benches/wide-round.ts";
 import { compareLayouts } from "./layouts/compare.ts";
 import { defaultFolder, type Bench, type Figure } from "./harness.ts";
@@ -19,6 +20,7 @@ const benches: readonly Bench[] = [
   fullStore,
   postgres,
   cluster,
+  storm,
   compareLayouts,
 ];
 

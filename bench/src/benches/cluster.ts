@@ -14,6 +14,7 @@ import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { Client } from "pg";
 import { callsOf, commandTopic, flow, newKey, relayedFlow, resultTopic } from "../flow.ts";
+import { answerTopic, requestTopic } from "../storm/topics.ts";
 import { drive, Measured, phase, rounded, withFolder, type Bench, type Phase } from "../harness.ts";
 
 const length = 10;
@@ -25,18 +26,15 @@ const nodeWarmMs = 5000;
 const sliceMs = 2500;
 const slices = 2;
 
-const requestTopic = "bench-requests";
-const answerTopic = "bench-answers";
-
-interface Place {
+export interface Place {
   readonly brokers: string;
   readonly url: string;
 }
 
 /** The application's timeouts are raised: what is slow must not be counted as failed. */
-const patient = { deadlineMs: 60_000, timeoutMs: 30_000 };
+export const patient = { deadlineMs: 60_000, timeoutMs: 30_000 };
 
-const channel: Channel = {
+export const channel: Channel = {
   name: "bench",
   from: requestTopic,
   to: answerTopic,
@@ -79,7 +77,7 @@ const node = phase(
 );
 
 /** Stands for the switches: answers each command at once. */
-const switches = phase(import.meta.url, "switches", async ({ brokers }: Place): Promise<never> => {
+export const switches = phase(import.meta.url, "switches", async ({ brokers }: Place): Promise<never> => {
   const log = kafka({ brokers });
   log.subscribe(commandTopic, ({ key, value }) => {
     const { ruleid, command } = JSON.parse(value) as { ruleid: number; command: string };
@@ -141,7 +139,7 @@ const bound = phase(import.meta.url, "bound", async ({ brokers, url }: Place): P
 });
 
 /** Starts a phase that goes on, and waits until it has begun. */
-async function begin<A>(what: Phase<A, never>, argument: A): Promise<ChildProcess> {
+export async function begin<A>(what: Phase<A, never>, argument: A): Promise<ChildProcess> {
   const child = fork(
     new URL("../child.ts", import.meta.url),
     [what.module, what.name, JSON.stringify(argument)],
@@ -158,7 +156,7 @@ async function begin<A>(what: Phase<A, never>, argument: A): Promise<ChildProces
 }
 
 /** Sends requests, and reads their answers. */
-class Asker {
+export class Asker {
   readonly failed: string[] = [];
   readonly #log: Kafka;
   readonly #waiting = new Map<string, (text: string) => void>();

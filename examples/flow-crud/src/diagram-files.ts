@@ -1,13 +1,29 @@
-import { toSvg } from "@wheelwork/diagram";
+import { dotToSvg, toSvg } from "@wheelwork/diagram";
 import { toDot, toMermaid } from "wheelwork";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { flowCreateHub } from "./hub.ts";
+import { flowTopology } from "./storm/deploy.ts";
 
 /** The diagrams of flow-create as the files of docs/: a test fails when those are stale. */
 export async function flowCreateDiagrams(): Promise<Readonly<Record<string, string>>> {
   const hub = flowCreateHub();
+  const topology = flowTopology({
+    name: "flow-crud",
+    brokers: "localhost:9092",
+    databaseUrl: "postgres://localhost",
+    shards: 8,
+    dataDir: join(tmpdir(), "wheelwork-diagrams"),
+  });
   return {
     "flow-create.svg": await toSvg(hub),
     "flow-create.dot": toDot(hub),
     "flow-create.mmd": toMermaid(hub),
+    "flow-crud-storm.svg": await dotToSvg(topology.dot(), {
+      title: "The topology of flow-crud on Apache Storm",
+      description: topology.edges
+        .map(({ from, to, stream }) => `${from} to ${to}${stream === "default" ? "" : ` (${stream})`}`)
+        .join("; "),
+    }),
   };
 }

@@ -5,7 +5,7 @@ export {
   type TopologySummary,
   type TopologyView,
 } from "./cluster/nimbus.ts";
-export { bundle, submit, topologyJar, type StormHome } from "./cluster/submit.ts";
+export { bundleApp, bundleProgram, submit, topologyJar, type StormHome } from "./cluster/submit.ts";
 export {
   kafkaBolt,
   kafkaFields,

@@ -286,7 +286,8 @@ export class Topology<C extends Components> {
     const lines = [
       `digraph ${JSON.stringify(this.name)} {`,
       "  rankdir=LR;",
-      '  node [fontname="sans-serif"];',
+      '  node [fontname="Arial"];',
+      '  edge [fontname="Arial"];',
     ];
     for (const [name, { kind, parallelism, tasks }] of Object.entries(this.components)) {
       const shape = kind === "spout" ? "house" : "box";

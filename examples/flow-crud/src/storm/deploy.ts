@@ -2,7 +2,7 @@ import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { kafka } from "@wheelwork/kafka";
 import { postgresStore } from "@wheelwork/postgres";
-import { bundle, Nimbus, submit, topologyJar, type StormHome } from "@wheelwork/storm";
+import { bundleApp, Nimbus, submit, topologyJar, type StormHome } from "@wheelwork/storm";
 import { stormTopology, type StormConfig } from "@wheelwork/storm/parts";
 import { ensureClusterTopics } from "../cluster/parts.ts";
 import type { FlowCreateOptions } from "../hub.ts";
@@ -57,7 +57,7 @@ export async function deploy(
     await log.close();
   }
   const before = await epochs(databaseUrl, shards);
-  const main = await bundle(fileURLToPath(new URL("app.ts", import.meta.url)));
+  const main = await bundleApp(fileURLToPath(new URL("app.ts", import.meta.url)));
   say("submitting the topology");
   submit(storm, { flux: flowTopology(options).flux(), jar: topologyJar({ "main.mjs": main }) });
   say("waiting for the shards");

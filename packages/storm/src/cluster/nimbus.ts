@@ -20,6 +20,8 @@ export interface ExecutorView {
   readonly host: string;
   readonly port: number;
   readonly uptimeMs: number;
+  /** Tuples that it has emitted, by stream: Storm counts a sample of them, and is some seconds behind. */
+  readonly emitted: ReadonlyMap<string, number>;
 }
 
 /** An error that a component has reported. */
@@ -74,6 +76,7 @@ export class Nimbus {
         host: String(executor[3]),
         port: Number(executor[4]),
         uptimeMs: Number(executor[5]) * second,
+        emitted: emittedOf(executor[7]),
       };
     });
     const errors = ((info[6] ?? []) as readonly [string, readonly Struct[]][]).flatMap(([component, list]) =>
@@ -124,6 +127,12 @@ export class Nimbus {
   #call(method: string, fields: Fields = {}): Promise<unknown> {
     return thriftCall({ host: this.#host, port: this.#port }, method, fields);
   }
+}
+
+/** What an executor has emitted in all its time. */
+function emittedOf(stats: unknown): ReadonlyMap<string, number> {
+  const windows = ((stats as Struct | undefined)?.[1] ?? []) as readonly [string, [string, number][]][];
+  return new Map(windows.find(([window]) => window === ":all-time")?.[1]);
 }
 
 const noTopology = (name: string): WheelworkError =>

@@ -34,10 +34,11 @@ const main = "wheelwork:main";
 /**
  * An application and what it needs, as one file that Node can run by itself: the main file of the topology's resources.
  * `module` is a file whose default export is a `StormApp`, or makes one of a `StormConfig`.
+ * @throws WheelworkError WW_CONFIG when it cannot be made one file.
  */
-export async function bundle(module: string): Promise<string> {
+export function bundleApp(module: string): Promise<string> {
   const parts = fileURLToPath(import.meta.resolve("@wheelwork/storm/parts"));
-  const entry: Plugin = {
+  return bundle(main, {
     name: "main",
     resolveId: (id) => (id === main ? id : undefined),
     load: (id) =>
@@ -46,10 +47,16 @@ export async function bundle(module: string): Promise<string> {
 import app from ${JSON.stringify(resolve(module))};
 runPart(typeof app === "function" ? app : () => app);`
         : undefined,
-  };
+  });
+}
+
+/** A program and what it needs, as one file that Node can run by itself. @throws WheelworkError WW_CONFIG when it cannot be. */
+export const bundleProgram = (entry: string): Promise<string> => bundle(resolve(entry));
+
+async function bundle(entry: string, ...plugins: Plugin[]): Promise<string> {
   const build = await rolldown({
-    input: main,
-    plugins: [entry, inlined],
+    input: entry,
+    plugins: [...plugins, inlined],
     platform: "node",
     resolve: { conditionNames: ["wheelwork-source", "node"] },
     // What only another way of running needs is loaded when it is asked for, and is not there.
@@ -60,8 +67,8 @@ runPart(typeof app === "function" ? app : () => app);`
     const { output } = await build.generate({ format: "esm", codeSplitting: false, minify: true });
     return output[0].code;
   } catch (error) {
-    throw new WheelworkError("WW_CONFIG", `${module} cannot be made one file: ${String(error)}`, {
-      next: "Its default export must be what runs on Storm, and all that it imports must be there.",
+    throw new WheelworkError("WW_CONFIG", `${entry} cannot be made one file: ${String(error)}`, {
+      next: "All that it imports must be there.",
     });
   } finally {
     await build.close();

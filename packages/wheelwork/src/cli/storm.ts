@@ -64,7 +64,7 @@ export async function runStorm(args: readonly string[]): Promise<boolean> {
       const home = values["storm-home"] ?? process.env["STORM_HOME"];
       if (home === undefined || values.jars === undefined)
         throw refusal("storm submit needs --storm-home (or STORM_HOME) and --jars");
-      const jar = storm.topologyJar({ "main.mjs": await storm.bundle(file) });
+      const jar = storm.topologyJar({ "main.mjs": await storm.bundleApp(file) });
       storm.submit({ home, jars: values.jars }, { flux: topology.flux(), jar });
       say(`submitted ${name}`);
       return true;

@@ -1,0 +1,10 @@
+import type { StormApp, StormConfig } from "@wheelwork/storm/parts";
+import { channel, patient } from "../benches/cluster.ts";
+import { flow, relayedFlow } from "../flow.ts";
+
+/** What is measured, as it runs on Storm. */
+export default function app({ app: given }: StormConfig): StormApp {
+  const { relayed } = given as { readonly relayed: boolean };
+  const { hub, workers } = relayed ? relayedFlow(patient) : flow(patient);
+  return { hubs: [hub], workers, channels: [channel] };
+}

@@ -1,0 +1,2 @@
+export const requestTopic = "bench-requests";
+export const answerTopic = "bench-answers";
