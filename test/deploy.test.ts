@@ -38,8 +38,10 @@ function checkServices({ services, volumes }: Compose): void {
     }
     for (const volume of service.volumes ?? []) {
       const source = volume.split(":")[0] ?? "";
-      if (source.startsWith("./")) expect(existsSync(resolve(root, "deploy", source)), volume).toBe(true);
-      else expect(volumes).toHaveProperty(source);
+      const isThere = source.startsWith("./")
+        ? existsSync(resolve(root, "deploy", source))
+        : source in volumes;
+      expect(isThere, volume).toBe(true);
     }
   }
 }

@@ -264,6 +264,8 @@ async function claimed(connectionString: string, schema: string): Promise<void> 
     const store = postgresStore({ connectionString, schema, shard, shards });
     try {
       if ((await store.peek()).epoch > 0) shard++;
+    } catch {
+      // Nobody has made its tables yet.
     } finally {
       await store.close();
     }

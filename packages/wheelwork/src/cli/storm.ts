@@ -119,6 +119,8 @@ async function status(
     try {
       const { owner, epoch, seq } = await store.peek();
       say(`  shard ${shard}  owner ${owner ?? "none"}  epoch ${epoch}  batches ${seq}`);
+    } catch (error) {
+      say(`  shard ${shard}  ${error instanceof Error ? error.message : String(error)}`);
     } finally {
       await store.close();
     }
