@@ -268,6 +268,8 @@ export class StormCluster {
       "nimbus.monitor.freq.secs": 1,
       "supervisor.monitor.frequency.secs": 1,
       "worker.profiler.enabled": false,
+      // How often Nimbus hears how many tuples there were.
+      "executor.metrics.frequency.secs": 3,
     };
     const lines = Object.entries(settings).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
     writeFileSync(join(home, "conf", "storm.yaml"), `${lines.join("\n")}\n`);

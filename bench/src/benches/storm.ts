@@ -161,7 +161,7 @@ export const storm: Bench = {
           await asking.close();
           const cpu = Object.fromEntries(
             Object.entries(cpuAfter).map(([group, ms]) => [
-              `${group}_cpu_ms`,
+              `${group}_ms`,
               rounded((ms - (cpuBefore[group] ?? 0)) / measured.count),
             ]),
           );

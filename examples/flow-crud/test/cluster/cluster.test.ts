@@ -30,7 +30,9 @@ suite("the seed's wire", () => {
 
   beforeAll(async () => {
     folder = newFolder();
-    cluster = await Cluster.start(folder, 4, ["--log", "error"]);
+    // Patient: whether a broker that has just started is quick, is not what is tested.
+    const patient = ["--worker-timeout", "1000", "--deadline", "4000"];
+    cluster = await Cluster.start(folder, 4, ["--log", "error", ...patient]);
     await cluster.addNode().start();
     northbound = cluster.part("northbound", "--port", "0");
     await Promise.all([cluster.addNode().start(), cluster.floodlight.start(), northbound.start()]);
