@@ -776,7 +776,7 @@ class ShardFeed implements Feed {
         }
         case "command": {
           const done = { resolve: () => {}, reject: () => {} };
-          return shard.feed({ kind: "input", key, input: entry.input, done, offset });
+          return shard.feed({ kind: "input", key: entry.run ?? key, input: entry.input, done, offset });
         }
       }
     } catch (error) {

@@ -14,7 +14,12 @@ export type InboxEntry =
       /** Where it came in, when it came through a channel: its dead letters say so. */
       readonly origin?: Origin;
     }
-  | { readonly type: "command"; readonly input: Input }
+  | {
+      readonly type: "command";
+      readonly input: Input;
+      /** The run, where it is not the request itself but one that it has begun. */
+      readonly run?: string;
+    }
   | {
       /** What a worker elsewhere says of an attempt. */
       readonly type: "response";
@@ -36,7 +41,11 @@ export interface Origin {
 const typeHeader = "ce_type";
 const typePrefix = "wheelwork.";
 
-export function inboxMessage(key: string, { type, ...entry }: InboxEntry): Message {
+export function inboxMessage(id: string, { type, ...given }: InboxEntry): Message {
+  // Whoever hands records on by their keys, looks at the root alone: its shard has all that it has begun.
+  const slash = id.indexOf("/");
+  const key = slash < 0 ? id : id.slice(0, slash);
+  const entry = type === "command" && slash >= 0 ? { ...given, run: id } : given;
   // Both ways: Storm's reader of topics hands on no headers.
   return { key, value: JSON.stringify({ type, ...entry }), headers: { [typeHeader]: typePrefix + type } };
 }

@@ -4,6 +4,6 @@ export { refusedHub } from "./channel.ts";
 export { deadLetter } from "./dead-letters.ts";
 export { collectHubs, ShardEngine, type ClusterPart } from "./engine.ts";
 export { Attempt, WorkerHost, type Order } from "./host.ts";
-export { readInbox, type InboxEntry, type Origin } from "./inbox.ts";
+export { inboxMessage, readInbox, type InboxEntry, type Origin } from "./inbox.ts";
 export type { Reply } from "./outbox.ts";
 export type { Feed } from "./shard.ts";

@@ -18,7 +18,7 @@ const job = hub(
     reply: z.object({ sum: z.number() }),
     errors: ["failed"],
     signals: { go: z.object({}) },
-    deadlineMs: 1000,
+    deadlineMs: ({ wait }) => (wait === true ? 1000 : 20_000),
     chart: {
       Begun: { Wait: "Waiting", Next: "Working" },
       Waiting: { Go: "Finished", TimeUp: "Failed" },

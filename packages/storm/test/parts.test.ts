@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { freePort, postgresIsInstalled, PostgresServer } from "@wheelwork/services";
+import { inboxMessage } from "@wheelwork/engine/parts";
 import { FrameReader } from "@wheelwork/storm/multilang";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 
@@ -168,6 +169,35 @@ describe.skipIf(!postgresIsInstalled())("the hub's bolt", { timeout: 40_000 }, (
     await waitFor(() => published(next)[1]);
     next.tuple("bolt-to-nb", "done", "0", JSON.stringify([first.id]));
     expect(published(next).every(({ id }) => id === first.id)).toBe(true);
+  });
+
+  test("makes what was under way again when it starts, with the time that is left", async () => {
+    const schema = newSchema();
+    const hub = new Part("hub", schema);
+    await hub.settled(hub.request("k", { n: 1 }), "ack");
+    await hub.kill();
+    const next = new Part("hub", schema);
+    const orders = (await waitFor(() => next.bodies("stream-hub-bolt-to-worker-bolt")[0])) as {
+      withinMs: number;
+      call: number;
+    }[];
+    expect(orders.map(({ call }) => call)).toEqual([0, 1, 2]);
+    for (const { withinMs } of orders) expect(withinMs).toBeGreaterThan(1000);
+  });
+
+  test("takes commands for runs that a request has begun, under the key of the request", async () => {
+    const hub = new Part("hub", newSchema());
+    await hub.settled(hub.request("root", { n: 1, wait: true }), "ack");
+    const { key, value } = inboxMessage("root/7", { type: "command", input: { kind: "cancel", id: "c1" } });
+    expect(key).toBe("root");
+    await hub.settled(hub.tuple("spout-hub", "default", "inbox", 0, 9, key, value), "ack");
+    const own = inboxMessage("root", {
+      type: "command",
+      input: { kind: "signal", id: "s1", signal: "go", payload: {} },
+    });
+    await hub.settled(hub.tuple("spout-hub", "default", "inbox", 0, 10, own.key, own.value), "ack");
+    const answer = await waitFor(() => published(hub)[0]);
+    expect(answer.message).toMatchObject({ key: "root", value: '{"sum":0}' });
   });
 
   test("that is fenced fails its tuples, and does not exit", async () => {

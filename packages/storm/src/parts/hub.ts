@@ -6,6 +6,7 @@ import {
   type Channel,
   type LogRecord,
   type Message,
+  type Store,
   type Worker,
 } from "@wheelwork/engine";
 import {
@@ -171,10 +172,10 @@ export class HubBolt implements Bolt<Streams> {
       end: () => {},
       publish: (reply) => this.#publish(reply),
     };
-    const engine = new ShardEngine(
+    const engine: ShardEngine = new ShardEngine(
       {
         hubs,
-        workers: hasWorkers ? this.#elsewhere(workers, context, output) : workers,
+        workers: hasWorkers ? this.#elsewhere(workers, context, output, () => engine.shard.now()) : workers,
         store,
         bus: this.#bus(output),
         clock: this.#clock,
@@ -183,7 +184,7 @@ export class HubBolt implements Bolt<Streams> {
         ...(limits === undefined ? {} : { limits }),
         ...(retentionMs === undefined ? {} : { retentionMs }),
       },
-      { feed, onFenced: () => this.#fenced(output), builtIn: [refusedHub] },
+      { feed, onFenced: () => this.#fenced(output, store), builtIn: [refusedHub] },
     );
     try {
       await engine.start();
@@ -196,9 +197,10 @@ export class HubBolt implements Bolt<Streams> {
   }
 
   /** Another process has the shard: its tuples are failed from now on, and only a new start claims again (I21). */
-  #fenced(output: Output<Streams>): void {
+  #fenced(output: Output<Streams>, store: Store): void {
     output.error("the shard was taken over by another process: this one does no more");
     this.#engine = undefined;
+    store.close()?.catch(() => {});
   }
 
   // ---- what comes in ----
@@ -221,7 +223,7 @@ export class HubBolt implements Bolt<Streams> {
     if (entry.type === "response")
       return this.#bury(record, "on Storm, outcomes do not come through the inbox", tuple);
     try {
-      await this.#working().shard.command(record.key, entry.input);
+      await this.#working().shard.command(entry.run ?? record.key, entry.input);
     } catch (error) {
       throw new Again(String(error));
     }
@@ -269,7 +271,12 @@ export class HubBolt implements Bolt<Streams> {
   // ---- what goes out ----
 
   /** Workers whose attempts are made by worker bolts. */
-  #elsewhere(workers: readonly Worker[], context: Context, output: Output<Streams>): Worker[] {
+  #elsewhere(
+    workers: readonly Worker[],
+    context: Context,
+    output: Output<Streams>,
+    now: () => number,
+  ): Worker[] {
     const post = new Post<AttemptOrder | AttemptEnd>(context.tasksOf("bolt-worker").length, (key, items) =>
       output.emit("stream-hub-bolt-to-worker-bolt", [key, JSON.stringify(items)]),
     );
@@ -299,7 +306,7 @@ export class HubBolt implements Bolt<Streams> {
             deadline,
             input,
           };
-          const withinMs = Math.max(0, deadline - (this.#engine?.shard.now() ?? deadline));
+          const withinMs = Math.max(0, deadline - now());
           post.add(to, key === undefined ? { ...order, withinMs } : { ...order, withinMs, key });
         }),
     }));
