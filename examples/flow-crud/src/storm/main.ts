@@ -34,6 +34,7 @@ on loopback.
   --shards N         tasks of bolt-hub, fixed when the store is created   (2)
   --workers N        processes of Java                                   (1)
   --port N           where Northbound listens                            (8088)
+  --deadline MS, --worker-timeout MS  of flow-create                     (5000, 1000; the seed: 500, 100)
   --data DIR         of resources and switches                           (.wheelwork/storm)
 
 Kafka and PostgreSQL of your own: KAFKA_BROKERS and DATABASE_URL. Storm's version: STORM_VERSION (2.8.3).
@@ -48,6 +49,8 @@ const { values, positionals } = parseArgs({
     workers: text,
     port: text,
     data: text,
+    deadline: text,
+    "worker-timeout": text,
     simple: flag,
     dot: flag,
     help: { ...flag, short: "h" },
@@ -78,6 +81,11 @@ const flowStorm: FlowStorm = {
   shards,
   dataDir,
   workers: integer("--workers", values.workers, 1),
+  // A Java that has just started takes longer for its first tuples than the seed gives its workers.
+  flow: {
+    deadlineMs: integer("--deadline", values.deadline, 5000, 86_400_000),
+    workerTimeoutMs: integer("--worker-timeout", values["worker-timeout"], 1000, 3_600_000),
+  },
   ...(values.simple === true ? { workerTasks: 0 } : {}),
 };
 
@@ -90,10 +98,10 @@ const partOf = (name: "northbound" | "floodlight"): Daemon => ({
   mark: `--only\0${name}`,
 });
 
-function integer(name: string, given: string | undefined, otherwise: number): number {
+function integer(name: string, given: string | undefined, otherwise: number, most = 1024): number {
   const value = given === undefined ? otherwise : Number(given);
-  if (Number.isInteger(value) && value > 0 && value <= 1024) return value;
-  throw new WheelworkError("WW_CONFIG", `${name} must be an integer from 1 to 1024, not ${given}`);
+  if (Number.isInteger(value) && value > 0 && value <= most) return value;
+  throw new WheelworkError("WW_CONFIG", `${name} must be an integer from 1 to ${most}, not ${given}`);
 }
 
 const startWithinMs = 180_000;

@@ -8,9 +8,10 @@ import { defaultCache, kafkaIsInstalled, postgresIsInstalled, stormIsInstalled }
 import { kafka, type Kafka } from "@wheelwork/kafka";
 import { postgresStore } from "@wheelwork/postgres";
 import { createClient, deadLetterTopic, readDeadLetter, type Engine, type LogRecord } from "wheelwork";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { replyTopic, requestTopic } from "../../src/cluster/channel.ts";
 import { flowCreateHub } from "../../src/hub.ts";
+import { deploy } from "../../src/storm/deploy.ts";
 import { TopicClient } from "../cluster/client.ts";
 import { readRules } from "../crash/checks.ts";
 import { StormSystem } from "./system.ts";
@@ -190,4 +191,22 @@ suite("flow-crud on a real Storm", () => {
     expect(view.status).toBe("ACTIVE");
     expect(view.executorViews.filter(({ component }) => component === "bolt-hub")).toHaveLength(2);
   });
+
+  test(
+    "goes on in another topology: the simple case, where the hub makes the attempts",
+    { timeout: 150_000 },
+    async () => {
+      const waits = newKey();
+      await send(waits, '{"flowid": "test-04", "length": 2, "error": 0}');
+      await vi.waitUntil(() => engine.request(waits).catch(() => undefined), eventually);
+      expect(await system.undeploy()).toBe(true);
+      await deploy({ ...system.flow, workerTasks: 0 }, system.storm, 60_000);
+      expect(await answerTo(waits)).toBe("error in hub by timeout");
+      const [key, text] = await ask('{"flowid": "test-05", "length": 10}');
+      expect(text).toBe("all operation is successful");
+      expect(rules(key)).toBe(10);
+      const { executorViews } = await system.nimbus.topology("flow-crud");
+      expect(executorViews.map(({ component }) => component)).not.toContain("bolt-worker");
+    },
+  );
 });
