@@ -27,8 +27,10 @@ export interface ConnectionOptions {
   readonly durability?: PostgresDurability;
   /** How long one statement, or one attempt to connect, may take, in milliseconds. Default 10,000. */
   readonly timeoutMs?: number;
-  /** Connections for reads, besides the one that commits. Default 2. */
+  /** Connections for reads, besides those that commit. Default 2. */
   readonly readers?: number;
+  /** Connections that commit. Default 1, since a shard commits one batch at a time; a pool that shards share has 8. */
+  readonly writers?: number;
 }
 
 type Row = Record<string, unknown>;
@@ -36,7 +38,7 @@ type Row = Record<string, unknown>;
 const readAttempts = 3;
 
 /**
- * One connection that writes, so that a commit never waits behind reads, and a few that read. A connection that fails is
+ * Connections that write, so that a commit never waits behind reads, and a few that read. A connection that fails is
  * thrown away, and the next statement makes a new one.
  */
 export class Connections {
@@ -46,15 +48,26 @@ export class Connections {
   #closed = false;
 
   constructor(options: ConnectionOptions) {
-    const { schema = "wheelwork", durability = "full", timeoutMs = 10_000, readers = 2, ...server } = options;
+    const {
+      schema = "wheelwork",
+      durability = "full",
+      timeoutMs = 10_000,
+      readers = 2,
+      writers = 1,
+      ...server
+    } = options;
     if (!/^[a-z_][a-z0-9_]{0,62}$/.test(schema)) {
       throw configError(
         `the schema ${JSON.stringify(schema)} cannot be used`,
         "Name it with small letters, digits and _.",
       );
     }
-    if (!Number.isFinite(timeoutMs) || timeoutMs < 1 || !Number.isInteger(readers) || readers < 1)
-      throw configError("timeoutMs and readers must be at least 1", "Leave them out for the defaults.");
+    const counts = [readers, writers].every((count) => Number.isInteger(count) && count >= 1);
+    if (!Number.isFinite(timeoutMs) || timeoutMs < 1 || !counts)
+      throw configError(
+        "timeoutMs, readers and writers must be at least 1",
+        "Leave them out for the defaults.",
+      );
     if (/[?&]options=/.test(options.connectionString ?? ""))
       throw configError(
         "the connection string sets options, as the store itself does",
@@ -96,11 +109,11 @@ export class Connections {
         "Write the connection string as postgres://user:password@host:port/database.",
       );
     }
-    this.#writer = pool({ ...config, max: 1 });
+    this.#writer = pool({ ...config, max: writers });
     this.#readers = pool({ ...config, max: readers });
   }
 
-  /** Runs one statement on the connection that writes; whatever fails may have happened or not. */
+  /** Runs one statement on a connection that writes; whatever fails may have happened or not. */
   write(statement: QueryConfig): Promise<Row[]> {
     return this.#ask(this.#writer, statement);
   }
@@ -117,7 +130,7 @@ export class Connections {
     }
   }
 
-  /** Runs statements in one transaction on the connection that writes. */
+  /** Runs statements in one transaction on a connection that writes. */
   async transaction<T>(body: (client: ClientBase) => Promise<T>): Promise<T> {
     let client: PoolClient | undefined;
     try {

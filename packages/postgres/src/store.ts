@@ -17,6 +17,7 @@ import type {
 import { decodeBatch, encodeBatch } from "@wheelwork/engine/journal";
 import type { ClientBase } from "pg";
 import { Connections, type ConnectionOptions } from "./connections.ts";
+import { connectionsOf, type PostgresPool } from "./pool.ts";
 import { configError, corrupt, fenced, isLockTimeout, unavailable } from "./errors.ts";
 import { createEra, dropEras, eraMs, eras, journalTable, prepareSchema } from "./schema.ts";
 
@@ -24,6 +25,8 @@ export type { PostgresDurability } from "./connections.ts";
 
 /** Where a shard is kept. */
 export interface PostgresOptions extends ConnectionOptions {
+  /** Connections that it shares with other shards; the options of connections are the pool's then. */
+  readonly pool?: PostgresPool;
   /** Which shard this store is, from 0. Default 0. */
   readonly shard?: number;
   /** How many shards the store has: fixed when it is created. Default 1. */
@@ -48,6 +51,7 @@ const claimAttempts = 10;
 
 class PostgresStore implements Store {
   readonly #connections: Connections;
+  readonly #sharesConnections: boolean;
   readonly #shard: number;
   readonly #shards: number;
   readonly #sql: ReturnType<typeof statements>;
@@ -59,7 +63,7 @@ class PostgresStore implements Store {
   #eras = new Set<number>();
 
   constructor(options: PostgresOptions) {
-    const { shard = 0, shards = 1, ...connection } = options;
+    const { shard = 0, shards = 1, pool, ...connection } = options;
     if (!Number.isInteger(shards) || shards < 1 || !Number.isInteger(shard) || shard < 0 || shard >= shards) {
       throw configError(
         `shard ${shard} of ${shards} is not valid`,
@@ -69,7 +73,13 @@ class PostgresStore implements Store {
     this.#shard = shard;
     this.#shards = shards;
     this.#sql = statements(journalTable(shard));
-    this.#connections = new Connections(connection);
+    if (pool !== undefined && Object.keys(connection).length > 0)
+      throw configError(
+        `the pool has connections, and the store is given others: ${Object.keys(connection).join()}`,
+        "Give these options to postgresPool.",
+      );
+    this.#sharesConnections = pool !== undefined;
+    this.#connections = pool === undefined ? new Connections(connection) : connectionsOf(pool);
   }
 
   async claim(owner: string, again = false): Promise<Claim> {
@@ -210,7 +220,7 @@ class PostgresStore implements Store {
   }
 
   async close(): Promise<void> {
-    await this.#connections.close();
+    if (!this.#sharesConnections) await this.#connections.close();
   }
 
   /** Drops the parts of the journal that no history needs any more. */
@@ -248,7 +258,10 @@ class PostgresStore implements Store {
   }
 
   #statement(name: StatementName, values: readonly unknown[]) {
-    return { name, text: this.#sql[name], values: [...values] };
+    const text = this.#sql[name];
+    // On a shared connection, a name stands for one text: those that name the shard's own table have names of their own.
+    const isOwn = text.includes(journalTable(this.#shard));
+    return { name: isOwn ? `${name} ${this.#shard}` : name, text, values: [...values] };
   }
 
   #write(name: StatementName, values: readonly unknown[]): Promise<Row[]> {

@@ -1,5 +1,5 @@
 import type { Claim, Commit, Store, StoredAnswer } from "@wheelwork/engine";
-import { postgresStore, type PostgresOptions } from "@wheelwork/postgres";
+import { postgresPool, postgresStore, type PostgresOptions, type PostgresPool } from "@wheelwork/postgres";
 import { storeConformance, type OpenedStore } from "@wheelwork/testing";
 import { inspect } from "node:util";
 import { Client } from "pg";
@@ -9,6 +9,7 @@ import { binaries, Server } from "./server.ts";
 let server: Server;
 
 const opened: Store[] = [];
+const pools: PostgresPool[] = [];
 
 function open(options: PostgresOptions): Store {
   const store = postgresStore({ connectionString: server.url, ...options });
@@ -33,6 +34,7 @@ describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
   }, 60_000);
   afterEach(async () => {
     await Promise.all(opened.splice(0).map((store) => store.close()));
+    await Promise.all(pools.splice(0).map((pool) => pool.close()));
   });
   afterAll(() => server?.remove());
 
@@ -42,6 +44,45 @@ describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
     return { store, reopen: () => conforming(schema), close: () => {} };
   };
   storeConformance({ describe, test }, "postgresStore", () => conforming(server.schema()));
+
+  const sharing = (
+    schema: string,
+    pool = postgresPool({ connectionString: server.url, schema }),
+  ): OpenedStore => {
+    pools.push(pool);
+    const store = postgresStore({ pool });
+    opened.push(store);
+    return { store, reopen: () => sharing(schema, pool), close: () => {} };
+  };
+  storeConformance({ describe, test }, "postgresStore with a pool", () => sharing(server.schema()));
+
+  test("64 shards share the connections of a pool, and all commit at once", async () => {
+    const schema = server.schema();
+    const pool = postgresPool({ connectionString: server.url, schema });
+    pools.push(pool);
+    const stores = Array.from({ length: 64 }, (_, shard) => postgresStore({ pool, shard, shards: 64 }));
+    opened.push(...stores);
+    const claims = await Promise.all(stores.map((store, shard) => store.claim(`node ${shard}`)));
+    for (let seq = 1; seq <= 3; seq++)
+      await Promise.all(stores.map((store, shard) => store.commit(commitOf(claims[shard]?.epoch ?? 0, seq))));
+    const states = await Promise.all(stores.map((store) => store.peek()));
+    expect(states.map(({ seq, owner }) => [seq, owner])).toEqual(
+      Array.from({ length: 64 }, (_, shard) => [3, `node ${shard}`]),
+    );
+    const client = new Client({ connectionString: server.url });
+    await client.connect();
+    const { rows } = await client.query<{ count: string }>(
+      `SELECT count(*) FROM pg_stat_activity WHERE application_name = 'wheelwork'`,
+    );
+    await client.end();
+    expect(Number(rows[0]?.count)).toBeLessThanOrEqual(16);
+    // A store that is closed leaves the pool to the others.
+    await stores[0]?.close();
+    expect((await stores[1]?.peek())?.seq).toBe(3);
+    expect(() => postgresStore({ pool, schema })).toThrow(
+      /the pool has connections, and the store is given others/,
+    );
+  });
 
   test("nodes that start at once make the schema once", async () => {
     const schema = server.schema();

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { mkdirSync } from "node:fs";
 import { kafka, type Kafka } from "@wheelwork/kafka";
-import { postgresStore } from "@wheelwork/postgres";
+import { postgresPool, postgresStore } from "@wheelwork/postgres";
 import { clusterTopics, createNode, type EngineSignal, type Logger } from "wheelwork";
 import { Floodlight, type FloodlightOptions } from "../floodlight/floodlight.ts";
 import { answerTopic, commandTopic } from "../floodlight/wire.ts";
@@ -64,13 +64,14 @@ export async function startNode(
     ...(sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs }),
   });
   const pool = new ResourcePool(join(dataDir, "resources.db"));
+  const database = postgresPool({ connectionString: databaseUrl });
   const spokes = flowSpokes(options.flow);
   const node = createNode({
     name,
     hubs: [flowCreateHub(options.flow, spokes), flowCreateService(options.flow, spokes)],
     workers: [...resourceWorkers(spokes, pool, defaultSwitches), ...floodlightWorkers(spokes)],
     shards,
-    store: (shard) => postgresStore({ connectionString: databaseUrl, shard, shards }),
+    store: (shard) => postgresStore({ pool: database, shard, shards }),
     log: bus,
     channels: [northboundChannel],
     logger,
@@ -83,6 +84,7 @@ export async function startNode(
   const close = async (): Promise<void> => {
     await node.stop();
     await bus.close();
+    await database.close();
     pool.close();
   };
   try {

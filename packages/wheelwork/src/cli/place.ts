@@ -40,16 +40,23 @@ export async function openPlace(values: Values): Promise<Place> {
   if (!Number.isInteger(shards) || shards < 1)
     throw new WheelworkError("WW_CONFIG", `--shards must be an integer of at least 1, not ${values.shards}`);
   const { kafka } = await needed("@wheelwork/kafka", () => import("@wheelwork/kafka"));
-  const { postgresStore } = await needed("@wheelwork/postgres", () => import("@wheelwork/postgres"));
+  const { postgresPool, postgresStore } = await needed(
+    "@wheelwork/postgres",
+    () => import("@wheelwork/postgres"),
+  );
   const log = kafka({ brokers, clientId: "wheelwork-cli" });
   const schema = values.schema === undefined ? {} : { schema: values.schema };
+  const pool = postgresPool({ connectionString, ...schema });
   return {
     log,
     brokers,
     shards,
     inbox: values.inbox ?? "wheelwork-inbox",
-    store: (shard) => postgresStore({ connectionString, shard, shards, ...schema }),
-    close: () => log.close(),
+    store: (shard) => postgresStore({ pool, shard, shards }),
+    close: async () => {
+      await log.close();
+      await pool.close();
+    },
   };
 }
 
