@@ -1,7 +1,16 @@
 import { WheelworkError } from "@wheelwork/core";
 import { execFileSync, spawnSync, type ExecFileSyncOptions } from "node:child_process";
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { delimiter, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { pidOf, startDaemon, stopDaemon, waitUntil, type Daemon } from "./process.ts";
 
 const debianRoot = "/usr/lib/postgresql";
@@ -15,6 +24,9 @@ function programs(): string | undefined {
     existsSync(join(folder, "initdb")),
   );
 }
+
+/** How long the processes of a server that was killed may live on, in milliseconds. */
+const lingerMs = 20_000;
 
 export const postgresIsInstalled = (): boolean => programs() !== undefined;
 
@@ -100,10 +112,19 @@ export class PostgresServer {
       "max_connections=300",
     ];
     const flags = settings.flatMap((setting) => ["-c", setting]);
-    await startDaemon(this.#daemon, [join(bin, "postgres"), "-D", this.#data, ...flags], {
-      withinMs: 60_000,
-      ...user,
-    });
+    const command = [join(bin, "postgres"), "-D", this.#data, ...flags] as const;
+    // After a kill, the server's own processes end a moment later than it does, and it does not start beside them.
+    for (const patience = performance.now() + lingerMs; ;) {
+      const before = this.#log().length;
+      try {
+        await startDaemon(this.#daemon, command, { withinMs: 60_000, ...user });
+        break;
+      } catch (error) {
+        const lingers = /still in use|lock file .* already exists/.test(this.#log().slice(before));
+        if (!lingers || performance.now() > patience) throw error;
+        await sleep(200);
+      }
+    }
     const server = ["-h", "127.0.0.1", "-p", `${this.port}`, "-U", "wheelwork"];
     await waitUntil(
       () => spawnSync(join(bin, "pg_isready"), server, { stdio: "ignore" }).status === 0,
@@ -118,6 +139,11 @@ export class PostgresServer {
     ]);
     if (!String(listed).split("\n").includes("wheelwork"))
       execFileSync(join(bin, "createdb"), [...server, "wheelwork"], { stdio: "ignore" });
+  }
+
+  #log(): string {
+    const { logFile } = this.#daemon;
+    return existsSync(logFile) ? readFileSync(logFile, "utf8") : "";
   }
 
   /** Stops it at once, with its clients cut off. */

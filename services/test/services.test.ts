@@ -1,10 +1,10 @@
-import { execFileSync } from "node:child_process";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   defaultCache,
   freePort,
@@ -41,6 +41,35 @@ describe.skipIf(!postgresIsInstalled())("PostgreSQL", () => {
       expect(await server.stop()).toBe(true);
       expect(server.pid).toBeUndefined();
       expect(await server.stop()).toBe(false);
+    } finally {
+      await server.signal("SIGKILL");
+    }
+  }, 60_000);
+
+  test("starts again after a kill, though processes of its own live on for a moment", async () => {
+    const server = new PostgresServer(join(folder, "postgres-3"), await freePort());
+    try {
+      await server.start();
+      // A process of the server that does not notice its end: it is frozen, and let go later.
+      const client = spawn("psql", [server.url, "-Atc", "SELECT pg_sleep(60)"], { stdio: "ignore" });
+      const sleeping = "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'";
+      const backend = Number(
+        await vi.waitUntil(
+          () => execFileSync("psql", [server.url, "-Atc", sleeping], { encoding: "utf8" }).trim(),
+          { timeout: 10_000 },
+        ),
+      );
+      process.kill(backend, "SIGSTOP");
+      await server.signal("SIGKILL");
+      const starting = server.start();
+      await vi.waitUntil(
+        () => readFileSync(join(folder, "postgres-3", "postgres.log"), "utf8").includes("still in use"),
+        { timeout: 15_000, interval: 20 },
+      );
+      process.kill(backend, "SIGKILL");
+      await starting;
+      client.kill();
+      expect(execFileSync("psql", [server.url, "-Atc", "SELECT 1"], { encoding: "utf8" })).toBe("1\n");
     } finally {
       await server.signal("SIGKILL");
     }
