@@ -70,4 +70,5 @@ export {
 } from "./cluster.ts";
 export { deadLetterTopic, readDeadLetter, replayDeadLetter, type DeadLetter } from "./dead-letters.ts";
 export { shardOf } from "./shards.ts";
+export { shareOut, type GroupMember } from "./share-out.ts";
 export { asyncApi } from "./asyncapi.ts";

@@ -1,51 +1,12 @@
 import { Consumer, type GroupAssignment, type GroupPartitionsAssignments } from "@platformatic/kafka";
 import { WheelworkError } from "@wheelwork/core";
-import type { MemberOptions, MemberState, Membership, Partitions } from "@wheelwork/engine";
+import { shareOut, type MemberOptions, type MemberState, type Membership } from "@wheelwork/engine";
 import type { clientOptions } from "./connection.ts";
 import { kafkaErrors, messageOf, unavailable } from "./errors.ts";
-
-/** What a member of a group asks for: the partitions that it works on, and those that it cannot work on. */
-interface Member {
-  readonly id: string;
-  readonly state: MemberState;
-}
 
 const protocol = "wheelwork";
 const shortestRetryMs = 100;
 const longestRetryMs = 2000;
-
-/**
- * Shares partitions out: each member keeps what it works on as far as that is fair, so that little moves; nobody gets what
- * it refuses, unless all do.
- */
-function shareOut(topic: string, partitions: number, members: readonly Member[]): Map<string, number[]> {
-  const sorted = members.toSorted((a, b) => (a.id < b.id ? -1 : 1));
-  const shares = new Map(sorted.map(({ id }) => [id, [] as number[]]));
-  const of = (list: readonly Partitions[]): ReadonlySet<number> =>
-    new Set(list.filter((one) => one.topic === topic).flatMap((one) => one.partitions));
-  const refused = new Map(sorted.map(({ id, state }) => [id, of(state.refuses)]));
-  const left = new Set(Array.from({ length: partitions }, (_, partition) => partition));
-  const least = Math.floor(partitions / sorted.length);
-  let larger = partitions % sorted.length;
-  for (const { id, state } of sorted) {
-    const share = shares.get(id) as number[];
-    for (const partition of of(state.owns)) {
-      if (!left.has(partition) || refused.get(id)?.has(partition) === true) continue;
-      if (share.length === least) {
-        if (larger === 0) break;
-        larger--;
-      } else if (share.length > least) break;
-      share.push(partition);
-      left.delete(partition);
-    }
-  }
-  for (const partition of left) {
-    const able = sorted.filter(({ id }) => refused.get(id)?.has(partition) !== true);
-    const sizes = (able.length > 0 ? able : sorted).map(({ id }) => shares.get(id) as number[]);
-    sizes.reduce((best, share) => (share.length < best.length ? share : best)).push(partition);
-  }
-  return shares;
-}
 
 /** A place in a consumer group that only shares partitions out; they are read elsewhere (see `PartitionReader`). */
 export class GroupMembership implements Membership {

@@ -8,6 +8,13 @@ export type { GenerateOptions, OutputSamples } from "./kit/generate.ts";
 export type { Script, ScriptedAnswer, ScriptedAttempt, TestCall, TypedSpoke } from "./kit/script.ts";
 export { testEngine, type TestEngine, type TestEngineOptions } from "./kit/test-engine.ts";
 export { transcriptOf } from "./kit/transcript.ts";
+export {
+  MemoryBroker,
+  MemoryLog,
+  type LogFault,
+  type MemoryBrokerOptions,
+  type MemoryLogOptions,
+} from "./memory-log.ts";
 export { MemoryStore } from "./memory-store.ts";
 export { seededRandom, type SeededRandom } from "./random.ts";
 export { storeConformance, type OpenedStore, type TestRunner } from "./store-conformance.ts";
