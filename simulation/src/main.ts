@@ -1,4 +1,13 @@
-import { describeFailure, faultKinds, simulate, type SimulationReport } from "@wheelwork/testing";
+import {
+  clusterFaultKinds,
+  describeClusterFailure,
+  describeFailure,
+  faultKinds,
+  simulate,
+  simulateCluster,
+  type ClusterReport,
+  type SimulationReport,
+} from "@wheelwork/testing";
 import { parseArgs } from "node:util";
 import { systems } from "./systems.ts";
 
@@ -11,6 +20,7 @@ const usage = `Simulates whole systems under faults, and looks for what must nev
   --seed S       only this one: repeats a failure
   --minutes M    ends earlier, after so much time
   --failures N   ends after so many failures                   (1)
+  --cluster      clusters: several nodes over one log and the stores of their shards
   --no-shrink    shows failures as they are
   --json         prints seeds and failures as JSON
 `;
@@ -19,27 +29,59 @@ const options = readOptions();
 const seed = number("seed");
 const withinMinutes = number("minutes");
 
-const report = await simulate({
-  systems,
+const asked = {
   from: seed ?? number("from") ?? 1,
   seeds: seed === undefined ? (number("seeds") ?? 2000) : 1,
   failures: number("failures") ?? 1,
   shrinks: !options["no-shrink"],
   ...(withinMinutes === undefined ? {} : { withinMs: withinMinutes * 60_000 }),
-});
+};
 
+const { seeds, failures } = options.cluster ? await cluster() : await single();
 if (options.json)
   console.log(
     JSON.stringify({
-      seeds: report.seeds,
-      failures: report.failures.map(({ seed, violations }) => ({
+      seeds,
+      failures: failures.map(({ seed, violations }) => ({
         seed,
         invariants: violations.map(({ invariant }) => invariant),
       })),
     }),
   );
-else print(report);
-if (report.failures.length > 0) process.exitCode = 1;
+if (failures.length > 0) process.exitCode = 1;
+
+async function single(): Promise<SimulationReport> {
+  const report = await simulate({ systems, ...asked });
+  if (!options.json) print(report);
+  return report;
+}
+
+async function cluster(): Promise<ClusterReport> {
+  const report = await simulateCluster(asked);
+  if (!options.json) printCluster(report);
+  return report;
+}
+
+function printCluster(report: ClusterReport): void {
+  for (const failure of report.failures) {
+    console.log(describeClusterFailure(failure));
+    console.log(`to repeat it: npm run simulate -- --cluster --seed ${failure.seed}\n`);
+  }
+  const hours = report.simulatedMs / 3_600_000;
+  console.log(
+    `${report.seeds} seeds, ${hours.toFixed(1)} simulated hours, ${report.requests} requests, ${report.commits} commits`,
+  );
+  list("faults", report.faults);
+  list("what the nodes told", report.signals);
+  list("invariants held", report.exercised);
+  const never = clusterFaultKinds.filter((kind) => !report.faults.has(kind));
+  if (never.length > 0) console.log(`faults that never happened: ${never.join(", ")}`);
+}
+
+function list(title: string, counts: ReadonlyMap<string, number>): void {
+  const names = [...counts].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  console.log(`${title}: ${names.map(([name, times]) => `${name} ${times}`).join(", ")}`);
+}
 
 function print(report: SimulationReport): void {
   for (const failure of report.failures) {
@@ -50,13 +92,6 @@ function print(report: SimulationReport): void {
   console.log(
     `${report.seeds} seeds, ${hours.toFixed(1)} simulated hours, ${report.requests} requests, ${report.attempts} attempts, ${report.commits} commits`,
   );
-  const list = (title: string, counts: ReadonlyMap<string, number>): void =>
-    console.log(
-      `${title}: ${[...counts]
-        .toSorted(([a], [b]) => (a < b ? -1 : 1))
-        .map(([name, times]) => `${name} ${times}`)
-        .join(", ")}`,
-    );
   list("faults", report.faults);
   list("answers", report.answers);
   list("inputs that changed nothing", report.ignored);
@@ -76,7 +111,7 @@ function readOptions() {
   const flag = { type: "boolean", default: false } as const;
   const known = { seeds: text, from: text, seed: text, minutes: text, failures: text, json: flag };
   try {
-    return parseArgs({ options: { ...known, "no-shrink": flag } }).values;
+    return parseArgs({ options: { ...known, cluster: flag, "no-shrink": flag } }).values;
   } catch (error) {
     return refuse((error as Error).message);
   }

@@ -20,6 +20,20 @@ export { seededRandom, type SeededRandom } from "./random.ts";
 export { storeConformance, type OpenedStore, type TestRunner } from "./store-conformance.ts";
 export { checkTrace, type Checked, type CheckedSystem, type Violation } from "./simulator/checker.ts";
 export {
+  clusterFaultKinds,
+  clusterPlanOf,
+  describeClusterFailure,
+  simulateCluster,
+  type ClusterFailure,
+  type ClusterFault,
+  type ClusterFaultKind,
+  type ClusterPlan,
+  type ClusterReport,
+  type ClusterRequest,
+  type ClusterSimulationOptions,
+  type ClusterViolation,
+} from "./simulator/cluster.ts";
+export {
   faultKinds,
   planOf,
   type FaultKind,

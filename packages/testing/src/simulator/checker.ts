@@ -15,7 +15,7 @@ export interface CheckedSystem {
   readonly states: ReadonlyMap<string, { readonly drains: boolean; readonly deadline: string | undefined }>;
   /** So long is what has ended known at least, in milliseconds. */
   readonly retentionMs: number;
-  /** A callback may be so late without anybody to blame, in milliseconds. */
+  /** A callback may be so late without anybody to blame, in milliseconds; infinite: nobody ever is to blame. */
   readonly graceMs: number;
   /** So long may the owner not know yet what its store has done, in milliseconds. */
   readonly lagMs: number;
@@ -167,7 +167,11 @@ class Checker {
         this.#claims++;
         this.#lost = false;
         if (this.#owner !== entry.node) this.#disturbed();
-        else if (this.#healthySince === Number.POSITIVE_INFINITY && entry.node !== this.#stopping)
+        else if (
+          this.#healthySince === Number.POSITIVE_INFINITY &&
+          entry.node !== this.#stopping &&
+          this.#system.graceMs < Number.POSITIVE_INFINITY
+        )
           this.#healthySince = entry.at;
         this.#epoch = entry.epoch;
         this.#owner = entry.node;
