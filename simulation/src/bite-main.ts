@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { biteAll, defectsNamed, tableOf } from "./bite.ts";
+import { biteAll, defectsNamed, tableOf, titleOf } from "./bite.ts";
 
 const { values } = parseArgs({
   options: {
@@ -16,7 +16,7 @@ const bites = await biteAll(
   Number(values.seeds),
   ({ defect, seeds, invariants }) =>
     console.log(
-      `${seeds === undefined ? "NOT FOUND" : `seed ${seeds}`.padEnd(9)}  ${defect.name}  ${invariants.join(", ")}`,
+      `${seeds === undefined ? "NOT FOUND" : `seed ${seeds}`.padEnd(9)}  ${titleOf(defect)}  ${invariants.join(", ")}`,
     ),
 );
 const found = bites.filter(({ seeds }) => seeds !== undefined).length;

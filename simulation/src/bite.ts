@@ -44,13 +44,18 @@ export class Kennel {
   #copies = 0;
 
   /** Simulates with one defect, or with none, until it is found, or so many seeds have passed. */
-  async simulate(defect: Defect | undefined, seeds: number): Promise<Omit<Bite, "defect">> {
+  async simulate(
+    defect: Defect | undefined,
+    seeds: number,
+    cluster = defect?.cluster === true,
+  ): Promise<Omit<Bite, "defect">> {
     const copy = this.#copy();
     if (defect !== undefined) writeFileSync(join(copy, defect.file), broken(defect));
     const options = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
     const program = join(copy, "simulation/src/main.ts");
     const printed = await new Promise<Printed>((resolve) => {
       const args = [...options, program, "--seeds", String(seeds), "--json", "--no-shrink"];
+      if (cluster) args.push("--cluster");
       execFile(process.execPath, args, { timeout: 120_000, maxBuffer: 2 ** 28 }, (error, stdout) => {
         try {
           resolve(JSON.parse(stdout) as Printed);
@@ -118,13 +123,16 @@ export async function biteAll(
 
 /** The defects whose names have this text in them; all without one. */
 export const defectsNamed = (part = ""): readonly Defect[] =>
-  defects.filter(({ name }) => name.includes(part));
+  defects.filter((defect) => titleOf(defect).includes(part));
+
+/** How a defect is called in lists. */
+export const titleOf = ({ name, cluster }: Defect): string => (cluster === true ? `cluster: ${name}` : name);
 
 /** The table for the docs. */
 export function tableOf(bites: readonly Bite[]): string {
   const rows = bites.map(
     ({ defect, seeds, invariants }) =>
-      `| ${defect.name} | ${seeds ?? "not found"} | ${invariants.join(", ")} |`,
+      `| ${titleOf(defect)} | ${seeds ?? "not found"} | ${invariants.join(", ")} |`,
   );
   return ["| defect | seeds | found by |", "| --- | ---: | --- |", ...rows].join("\n");
 }

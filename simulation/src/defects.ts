@@ -5,6 +5,8 @@ export interface Defect {
   /** Occurs exactly once in the file. */
   readonly from: string;
   readonly to: string;
+  /** It is one of clusters, and looked for there. */
+  readonly cluster?: true;
 }
 
 const kernel = "packages/core/src/kernel.ts";
@@ -14,6 +16,9 @@ const shard = "packages/engine/src/shard.ts";
 const host = "packages/engine/src/host.ts";
 const engine = "packages/engine/src/engine.ts";
 const store = "packages/testing/src/memory-store.ts";
+const router = "packages/engine/src/router.ts";
+const cluster = "packages/engine/src/cluster.ts";
+const outbox = "packages/engine/src/outbox.ts";
 
 /** Each must be found by the simulator, whose checker has no check for any one of them. */
 export const defects: readonly Defect[] = [
@@ -298,5 +303,68 @@ export const defects: readonly Defect[] = [
     file: "packages/engine/src/sqlite.ts",
     from: "due = excluded.due, snapshot = excluded.snapshot",
     to: "due = excluded.due",
+  },
+  {
+    name: "a stored answer that does not say where it is to go",
+    file: shard,
+    from: "    ...(run.replyTo === undefined ? {} : { replyTo: run.replyTo }),\n    state: run.state,",
+    to: "    state: run.state,",
+    cluster: true,
+  },
+  {
+    name: "answers that are not published again at claim",
+    file: shard,
+    from: "store.journal(marks?.published ?? seq)",
+    to: "store.journal(seq)",
+    cluster: true,
+  },
+  {
+    name: "the position is committed ahead of what is decided",
+    file: shard,
+    from: "    let position = this.#position;\n",
+    to: "    let position = this.#position === 0 ? 0 : this.#position + 1;\n",
+    cluster: true,
+  },
+  {
+    name: "answers count as published before they are",
+    file: outbox,
+    from: "return first === undefined ? seq : first - 1;",
+    to: "return first === undefined ? seq : seq;",
+    cluster: true,
+  },
+  {
+    name: "a fenced owner goes on",
+    file: store,
+    from: "    if (commit.epoch !== disk.epoch) throw fenced();\n    if (commit.seq !== disk.lastSeq + 1)",
+    to: "    if (commit.seq < 0)",
+    cluster: true,
+  },
+  {
+    name: "the router notes how far it has come before the inbox has it",
+    file: router,
+    from: "  async #route(records: readonly LogRecord[]): Promise<void> {\n",
+    to: "  async #route(records: readonly LogRecord[]): Promise<void> {\n    const early = records.at(-1);\n    if (early !== undefined)\n      await this.#options.membership()?.commit(early.topic, early.partition, early.offset + 1).catch(() => {});\n",
+    cluster: true,
+  },
+  {
+    name: "a request that comes twice is worked twice",
+    file: shard,
+    from: "    const hash = item.fresh ? undefined : this.#hashOf(key);",
+    to: "    const hash = item.fresh || item.offset !== undefined ? undefined : this.#hashOf(key);",
+    cluster: true,
+  },
+  {
+    name: "callbacks fire before the inbox was read up to its end",
+    file: shard,
+    from: "    return this.#position < this.#catchUp.offset && now < this.#catchUp.before;",
+    to: "    return this.#position > this.#catchUp.offset + now;",
+    cluster: true,
+  },
+  {
+    name: "a shard that was fenced never comes back",
+    file: cluster,
+    from: "if (this.#fenced.has(shard) && this.#wanted.has(shard)) this.#membership?.rejoin();",
+    to: "this.#fenced.has(shard);",
+    cluster: true,
   },
 ];
