@@ -20,7 +20,7 @@ const router = "packages/engine/src/router.ts";
 const cluster = "packages/engine/src/cluster.ts";
 const outbox = "packages/engine/src/outbox.ts";
 
-/** Each must be found by the simulator, whose checker has no check for any one of them. */
+/** Each must be found by the simulator. Its checker has no check for any one of them, but for two of clusters (see the page). */
 export const defects: readonly Defect[] = [
   {
     name: "drop the epoch check of the store",
