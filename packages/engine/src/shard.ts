@@ -139,8 +139,13 @@ export interface ShardLimits {
 /** A run in memory. */
 interface Live {
   readonly run: Run;
-  /** Where in `history` the events of the batch that is being decided begin; -1: it has none. */
+  /** Where in `history` the events begin that are not committed; -1: all are. */
   stagedFrom: number;
+  /** The last batch that has events of it and is not committed, and where in `history` these begin. */
+  batch: Pending | undefined;
+  batchFrom: number;
+  /** It has an answer that is not committed. */
+  answering: boolean;
   /** Events since a checkpoint last wrote a part of the history, and the batch in which they begin. */
   history: RunEvent[];
   firstSeq: number;
@@ -165,18 +170,44 @@ interface Effects {
   readonly repeated: Reply[];
 }
 
-const emptyEffects = (): Effects => ({
-  attempts: [],
-  closed: [],
-  answered: [],
-  accepted: [],
-  commanded: [],
-  repeated: [],
+/** A batch on its way: what it has consumed and decided, and what happens once that is committed. */
+interface Pending {
+  /** Given back if the batch cannot be committed. */
+  readonly items: Item[];
+  /** What is stored under the keys that its inputs name. */
+  readonly found: Map<string, Found>;
+  readonly touched: Live[];
+  readonly answers: Live[];
+  readonly ended: Live[];
+  readonly effects: Effects;
+  /** Items and callbacks. */
+  inputs: number;
+  events: number;
+  /** When its last decision was made. */
+  now: number;
+  decideMs: number;
+  /** What is to be written; undefined while it is open, or if there is nothing. */
+  commit: Commit | undefined;
+}
+
+const newPending = (): Pending => ({
+  items: [],
+  found: new Map(),
+  touched: [],
+  answers: [],
+  ended: [],
+  effects: { attempts: [], closed: [], answered: [], accepted: [], commanded: [], repeated: [] },
+  inputs: 0,
+  events: 0,
+  now: 0,
+  decideMs: 0,
+  commit: undefined,
 });
 
 /**
  * The durable loop over one shard (DESIGN, section 5): takes all inputs that are ready, decides them one after the
- * other in memory, writes everything in one transaction, and only then acts.
+ * other in memory, writes everything in one transaction, and only then acts. While a store commits beside the loop, the
+ * next batch is decided on top of what is not committed yet; its effects wait for both commits.
  */
 export class Shard {
   readonly #options: ShardOptions;
@@ -195,16 +226,26 @@ export class Shard {
   readonly #waiters = new Map<string, Set<Waiter>>();
   #status: "starting" | "running" | "store-lost" | "stopping" | "stopped" = "starting";
   #claim: Claim = { epoch: 0, engineTime: 0, seq: 0 };
-  /** Number of the last batch that was decided. */
+  /** Number of the last batch that was decided, and of the last one whose effects have happened. */
   #seq = 0;
+  #actedSeq = 0;
   #timeBase = 0;
   #monotonicBase = 0;
   #lastNow = 0;
   #scheduled = false;
-  /** The store reads or commits for a batch; no other batch is decided meanwhile. */
-  #waiting: Promise<void> | undefined = undefined;
-  /** What is stored under the keys that the inputs of this batch name. */
-  readonly #found = new Map<string, Found>();
+  /** The batch that decisions go into. */
+  #open = newPending();
+  /** A batch that is decided, and waits for the one that is being committed. */
+  #sealed: Pending | undefined = undefined;
+  #committing: { readonly batch: Pending; readonly done: Promise<void> } | undefined = undefined;
+  /** The last commit went on beside the loop. */
+  #overlaps = false;
+  /** The store reads for these items, or writes the last checkpoint: nothing is decided meanwhile. */
+  #busy: { readonly items: readonly Item[]; readonly done: Promise<void> } | undefined = undefined;
+  /** Those who read what is committed: nothing is decided ahead meanwhile. */
+  #readers = 0;
+  /** Grows whenever the memory is dropped: what was asked of the store before that counts no more. */
+  #generation = 0;
   /** How many inputs a batch may have: fewer after a failure, in case it was too big. */
   #batchInputs: number;
   #cancelTimer: (() => void) | undefined = undefined;
@@ -214,10 +255,6 @@ export class Shard {
   #loadedTo = { due: 0, key: "" };
   /** When to look in the store for runs that are due. */
   #scanAt = Number.POSITIVE_INFINITY;
-  #touched: Live[] = [];
-  #effects = emptyEffects();
-  #answers: Live[] = [];
-  #ended: Live[] = [];
   #idle: (() => void)[] = [];
   readonly #lastEnv: { -readonly [Field in keyof Env]: Env[Field] };
   #recoveryMs = shortestRecoveryMs;
@@ -393,7 +430,7 @@ export class Shard {
   /** What is known of a request: its run, or else its answer. */
   async look(key: string): Promise<Run | StoredAnswer | undefined> {
     // What a batch has made of it is not shown before it is committed: it may never be.
-    while (this.#isStaged(key)) await this.#waiting;
+    if (this.#isStaged(key)) await this.#quiet();
     const before = this.find(key);
     if (before !== undefined) return before;
     let [found] = await this.#read(key);
@@ -406,9 +443,16 @@ export class Shard {
     return restore(key, stored.snapshot);
   }
 
-  /** Whether a batch that is being committed holds the run. */
+  /** Whether the run has changed by what is not committed. */
   #isStaged(key: string): boolean {
-    return this.#waiting !== undefined && (this.#live.get(key)?.stagedFrom ?? -1) >= 0;
+    return (this.#live.get(key)?.stagedFrom ?? -1) >= 0;
+  }
+
+  /** Waits until all that is decided is committed. */
+  async #quiet(): Promise<void> {
+    this.#readers++;
+    while (this.#committing !== undefined) await this.#committing.done;
+    this.#readers--;
   }
 
   async #read(key: string): Promise<readonly Found[]> {
@@ -423,8 +467,7 @@ export class Shard {
 
   /** Whether the answer that `find` shows is committed. */
   isCommitted(key: string): boolean {
-    const live = this.#live.get(key);
-    return live === undefined || !this.#effects.answered.includes(live);
+    return this.#live.get(key)?.answering !== true;
   }
 
   /** All that is committed of what happened to a run. */
@@ -509,94 +552,171 @@ export class Shard {
   // ---- one batch ----
 
   #turn(): void {
-    if (this.#waiting !== undefined || (this.#status !== "running" && this.#status !== "stopping")) return;
+    if (this.#status !== "running" && this.#status !== "stopping") return;
+    if (this.#busy !== undefined || this.#sealed !== undefined || !this.#mayDecide()) return;
     const began = this.#options.clock.monotonicMs();
-    const most = this.#batchInputs;
-    const items = this.#inbox.length <= most ? this.#inbox : this.#inbox.slice(0, most);
-    this.#inbox = items === this.#inbox ? [] : this.#inbox.slice(most);
-    this.#await(
-      () => this.#load(items),
-      items,
-      () => this.#batch(items, began),
-    );
+    this.#load(this.#next(), new Map(), began, this.#scanAt <= this.now());
   }
 
-  /** Goes on with what the store gives, at once or later; if it fails, all that is in memory is dropped. */
-  #await<T>(ask: () => MaybePromise<T>, items: readonly Item[], next: (given: T) => void): void {
-    let given: MaybePromise<T>;
+  /** A checkpoint says what the memory holds: nothing is decided before it is committed. */
+  #mayDecide(): boolean {
+    if (this.#committing === undefined) return true;
+    const { commit } = this.#committing.batch;
+    return commit?.checkpoint === undefined && this.#readers === 0 && this.#status === "running";
+  }
+
+  /** Takes the next inputs from the queue. */
+  #next(): readonly Item[] {
+    const { length } = this.#inbox;
+    let most = Math.max(1, this.#batchInputs - this.#open.inputs);
+    // All that waits in one batch would leave nothing to decide while it is written.
+    const shares = this.#overlaps && this.#committing === undefined && length >= fewestShared;
+    if (shares) most = Math.min(most, Math.ceil(length / 2));
+    const items = length <= most ? this.#inbox : this.#inbox.slice(0, most);
+    this.#inbox = items === this.#inbox ? [] : this.#inbox.slice(most);
+    return items;
+  }
+
+  /**
+   * Reads what the inputs need and is not in memory, runs that are due and what is known under their keys, and decides
+   * them. What was in memory may have left it while the store was asked: it is asked until nothing lacks.
+   */
+  #load(items: readonly Item[], found: Map<string, Found>, began: number, scans: boolean): void {
+    const keys = this.#unknownKeys(items, found);
+    if (keys.size === 0 && !scans) return this.#decideAll(items, found, began);
+    const keep = (list: readonly Found[]): void => {
+      for (const [index, key] of [...keys].entries()) found.set(key, list[index] as Found);
+    };
+    let list: MaybePromise<readonly Found[]>;
+    let due: MaybePromise<void>;
     try {
-      given = ask();
+      list = keys.size === 0 ? [] : this.#options.store.find([...keys]);
+      due = scans ? this.#scan() : undefined;
+      if (!(list instanceof Promise)) keep(list);
     } catch (error) {
       return this.#lose(error, items);
     }
-    if (!(given instanceof Promise)) return next(given);
-    this.#waiting = given.then(
-      (value) => {
-        this.#waiting = undefined;
-        next(value);
+    if (!(list instanceof Promise) && !(due instanceof Promise)) return this.#decideAll(items, found, began);
+    const generation = this.#generation;
+    const done = Promise.all([list, due]).then(
+      ([given]) => {
+        if (generation !== this.#generation) return;
+        keep(given);
+        this.#loaded(items, found, began);
       },
       (error: unknown) => {
-        this.#waiting = undefined;
-        this.#lose(error, items);
+        if (generation === this.#generation) this.#lose(error, []);
       },
     );
+    this.#busy = { items, done };
   }
 
-  /** Reads what the batch needs and is not in memory: runs that are due, and what is known under the keys of its inputs. */
-  #load(items: readonly Item[]): MaybePromise<void> {
+  /** Goes on with what was read, once it may: a checkpoint may have begun meanwhile. */
+  #loaded(items: readonly Item[], found: Map<string, Found>, began: number): void {
+    this.#busy = undefined;
+    const before = this.#committing;
+    if (before === undefined || this.#mayDecide()) return this.#load(items, found, began, false);
+    const generation = this.#generation;
+    const done = before.done.then(() => {
+      if (generation === this.#generation) this.#loaded(items, found, began);
+    });
+    this.#busy = { items, done };
+  }
+
+  #unknownKeys(items: readonly Item[], found: ReadonlyMap<string, Found>): Set<string> {
     const keys = new Set<string>();
     for (const item of items) {
       // Only a run in memory has open calls, so that outcomes need none from the store.
       if (item.kind === "mark") continue;
       const mayBeStored = item.kind === "request" ? !item.fresh : item.done !== undefined;
-      if (mayBeStored && !this.#live.has(item.key)) keys.add(item.key);
+      if (mayBeStored && !this.#live.has(item.key) && !found.has(item.key)) keys.add(item.key);
     }
-    const scans = this.#scanAt <= this.now();
-    if (keys.size === 0 && !scans) return;
-    const found = keys.size === 0 ? [] : this.#options.store.find([...keys]);
-    const due = scans ? this.#scan() : undefined;
-    const keep = (list: readonly Found[]): void => {
-      for (const [index, key] of [...keys].entries()) this.#found.set(key, list[index] as Found);
-    };
-    if (!(found instanceof Promise) && !(due instanceof Promise)) return keep(found);
-    return Promise.all([found, due]).then(([list]) => keep(list));
+    return keys;
   }
 
-  #batch(items: readonly Item[], began: number): void {
-    const { clock, observe } = this.#options;
+  #decideAll(items: readonly Item[], found: ReadonlyMap<string, Found>, began: number): void {
+    const batch = this.#open;
     const now = this.now();
-    let due: readonly Callback[] = [];
-    let commit: Commit | undefined;
+    batch.now = now;
+    for (const item of items) batch.items.push(item);
+    for (const [key, known] of found) batch.found.set(key, known);
+    let sealed: Pending | undefined;
     try {
       // What waits in the queue goes before what is overdue: an outage must not undo work that is done.
       for (const item of items) this.#take(item, now);
-      due = this.#coordinator.take(this.#callableTo(now), this.#batchInputs);
+      const due = this.#coordinator.take(this.#callableTo(now), this.#batchInputs);
       for (const callback of due) this.#callBack(callback, now);
-      commit = this.#prepare(now);
+      batch.inputs += items.length + due.length;
+      batch.decideMs += this.#options.clock.monotonicMs() - began;
+      // As much as is being written is enough to go on with; less takes what comes meanwhile, too.
+      const enough = Math.min(this.#committing?.batch.inputs ?? 0, this.#batchInputs);
+      if (batch.inputs >= enough) sealed = this.#seal();
     } catch (error) {
-      return this.#lose(error, items);
+      return this.#lose(error, []);
     }
-    if (commit === undefined) return this.#act();
-    const prepared = commit;
-    const decided = clock.monotonicMs();
-    let events = 0;
-    for (const { events: list } of commit.journal) events += list.length;
-    this.#eventsSinceCheckpoint = commit.checkpoint === undefined ? this.#eventsSinceCheckpoint + events : 0;
-    this.#await(
-      () => this.#options.store.commit(prepared),
-      items,
+    if (this.#committing !== undefined) {
+      this.#sealed = sealed;
+      this.#again();
+    } else if (sealed !== undefined) this.#commit(sealed);
+  }
+
+  /** Ends the batch that decisions go into; the next ones go into another. */
+  #seal(): Pending {
+    const batch = this.#open;
+    batch.commit = this.#prepare(batch);
+    this.#open = newPending();
+    return batch;
+  }
+
+  /** Commits a batch, and acts; `before`: what is to happen first, once the store has the batch. */
+  #commit(batch: Pending, before?: () => void): void {
+    const { clock, store } = this.#options;
+    if (batch.commit === undefined) {
+      before?.();
+      return this.#act(batch);
+    }
+    const began = clock.monotonicMs();
+    let given: MaybePromise<void>;
+    try {
+      given = store.commit(batch.commit);
+    } catch (error) {
+      before?.();
+      return this.#lose(error, batch.items);
+    }
+    this.#overlaps = given instanceof Promise;
+    if (!(given instanceof Promise)) {
+      before?.();
+      this.#committed(batch, batch.commit, clock.monotonicMs() - began);
+      return this.#act(batch);
+    }
+    const generation = this.#generation;
+    const done = given.then(
       () => {
-        this.#committed(prepared, now);
-        observe?.({
-          name: "batch",
-          inputs: items.length + due.length,
-          events,
-          decideMs: decided - began,
-          commitMs: clock.monotonicMs() - decided,
-        });
-        this.#act();
+        if (generation === this.#generation) this.#landed(batch, clock.monotonicMs() - began);
+      },
+      (error: unknown) => {
+        if (generation === this.#generation) this.#lose(error, []);
       },
     );
+    this.#committing = { batch, done };
+    before?.();
+    this.#again();
+  }
+
+  /** A commit beside the loop has come to its end: the store gets the next batch before this one's effects happen. */
+  #landed(batch: Pending, commitMs: number): void {
+    this.#committing = undefined;
+    this.#committed(batch, batch.commit as Commit, commitMs);
+    let next: Pending | undefined;
+    try {
+      next = this.#sealed ?? (this.#open.inputs === 0 ? undefined : this.#seal());
+    } catch (error) {
+      this.#act(batch);
+      return this.#lose(error, []);
+    }
+    this.#sealed = undefined;
+    if (next === undefined) this.#act(batch);
+    else this.#commit(next, () => this.#act(batch));
   }
 
   /**
@@ -645,7 +765,7 @@ export class Shard {
     const hash = item.fresh ? undefined : this.#hashOf(key);
     if (hash !== undefined) {
       if (item.replyTo !== undefined) this.#repeat(key, item.replyTo);
-      if (hash === item.hash) return void this.#effects.accepted.push({ item, known: true });
+      if (hash === item.hash) return void this.#open.effects.accepted.push({ item, known: true });
       return item.refuse(
         new WheelworkError(
           "WW_KEY_REUSED",
@@ -663,23 +783,23 @@ export class Shard {
       ...(item.replyTo === undefined ? {} : { replyTo: item.replyTo }),
     };
     this.#begin(key, item.hub, options, now);
-    this.#effects.accepted.push({ item, known: false });
+    this.#open.effects.accepted.push({ item, known: false });
   }
 
   /** The request has come once more: its answer is published again, if it is there. */
   #repeat(key: string, replyTo: string): void {
     const live = this.#live.get(key);
-    const known = live === undefined ? this.#found.get(key)?.answer : live.run;
+    const known = live === undefined ? this.#open.found.get(key)?.answer : live.run;
     // One that this very batch gives is published by it.
-    if (known?.answer === undefined || (live !== undefined && this.#effects.answered.includes(live))) return;
-    this.#effects.repeated.push(replyOf(known, replyTo, known.answer));
+    if (known?.answer === undefined || live?.answering === true) return;
+    this.#open.effects.repeated.push(replyOf(known, replyTo, known.answer));
   }
 
   /** The hash of the request under a key that is known; undefined for a new key. */
   #hashOf(key: string): string | undefined {
     const live = this.#live.get(key);
     if (live !== undefined) return live.run.hash;
-    const { run, answer } = this.#found.get(key) ?? {};
+    const { run, answer } = this.#open.found.get(key) ?? {};
     return answer?.hash ?? (run === undefined ? undefined : restore(key, run.snapshot).hash);
   }
 
@@ -698,7 +818,7 @@ export class Shard {
   #takeInput(item: InputItem, now: number): void {
     const live = this.#fetch(item.key);
     if (live === undefined) {
-      const stored = this.#found.get(item.key);
+      const stored = this.#open.found.get(item.key);
       this.#ignored(item, stored !== undefined && stored.answer === undefined ? "unknown" : "ended");
       return;
     }
@@ -708,12 +828,12 @@ export class Shard {
     }
     const ignored = this.#decide(live, input, now);
     if (ignored !== undefined && item.input.kind === "outcome") this.#ignored(item, ignored);
-    else if (item.done !== undefined) this.#effects.commanded.push({ item, ignored });
+    else if (item.done !== undefined) this.#open.effects.commanded.push({ item, ignored });
   }
 
   #ignored(item: InputItem, reason: Unheeded): void {
     if (item.done === undefined) this.#options.observe?.({ name: "ignored", key: item.key, reason });
-    else this.#effects.commanded.push({ item, ignored: reason });
+    else this.#open.effects.commanded.push({ item, ignored: reason });
   }
 
   #decide(live: Live, input: Input, now: number): Ignored | undefined {
@@ -760,10 +880,14 @@ export class Shard {
   #record(live: Live, definition: HubDefinition, events: readonly RunEvent[]): void {
     if (events.length === 0) return;
     const { history, run } = live;
-    if (live.stagedFrom === -1) {
-      live.stagedFrom = history.length;
-      this.#touched.push(live);
+    const batch = this.#open;
+    if (live.batch !== batch) {
+      live.batch = batch;
+      live.batchFrom = history.length;
+      if (live.stagedFrom < 0) live.stagedFrom = history.length;
+      batch.touched.push(live);
     }
+    batch.events += events.length;
     if (history.length === 0) live.firstSeq = this.#seq + 1;
     for (const event of events) {
       this.#closeCalls(run, event);
@@ -801,7 +925,7 @@ export class Shard {
 
   #close(call: Call): void {
     this.#coordinator.cancel(call);
-    this.#effects.closed.push(call);
+    this.#open.effects.closed.push(call);
   }
 
   #cancelChild(run: Run, call: Call): void {
@@ -825,7 +949,7 @@ export class Shard {
         return;
       case "failed": {
         const call = run.calls.get(event.call);
-        if (call !== undefined) this.#effects.closed.push(call);
+        if (call !== undefined) this.#open.effects.closed.push(call);
         this.#opened(run, call);
         return;
       }
@@ -845,8 +969,8 @@ export class Shard {
         return;
       case "ended":
         if (event.answer !== undefined) this.#answered(live);
-        else this.#answers.push(live);
-        this.#ended.push(live);
+        else this.#open.answers.push(live);
+        this.#open.ended.push(live);
         return;
       case "incident":
         for (const call of run.calls.values()) this.#coordinator.cancel(call);
@@ -865,7 +989,7 @@ export class Shard {
         for (const call of run.calls.values()) {
           if (call.due !== undefined) this.#coordinator.register(call, call.due);
           // Attempts that were lost while the run was parked are made again.
-          if (isRunning(call) && !call.isHub && (call.due ?? 0) > event.at) this.#effects.attempts.push(call);
+          if (isRunning(call) && !call.isHub && (call.due ?? 0) > event.at) this.#open.effects.attempts.push(call);
         }
         return;
       default:
@@ -887,7 +1011,7 @@ export class Shard {
         parent,
       });
     } else {
-      this.#effects.attempts.push(call);
+      this.#open.effects.attempts.push(call);
     }
   }
 
@@ -901,8 +1025,9 @@ export class Shard {
 
   #answered(live: Live): void {
     const { run } = live;
-    this.#answers.push(live);
-    this.#effects.answered.push(live);
+    live.answering = true;
+    this.#open.answers.push(live);
+    this.#open.effects.answered.push(live);
     const { parent, answer } = run;
     if (parent === undefined || answer === undefined) return;
     const outcome = outcomeOf(answer);
@@ -927,37 +1052,40 @@ export class Shard {
 
   // ---- commit ----
 
-  #prepare(now: number): Commit | undefined {
+  #prepare(batch: Pending): Commit | undefined {
     const marks = this.#nextMarks();
-    if (this.#touched.length === 0 && marks?.position === this.#marks?.position) return undefined;
+    if (batch.touched.length === 0 && marks?.position === this.#marks?.position) return undefined;
     const { limits } = this.#options;
-    const journal = this.#touched.map(({ run, history, stagedFrom }) => ({
+    const journal = batch.touched.map(({ run, history, batchFrom }) => ({
       key: run.key,
-      events: stagedFrom === 0 ? history : history.slice(stagedFrom),
+      events: history.slice(batchFrom),
     }));
     const seq = ++this.#seq;
     const answers: StoredAnswer[] = [];
-    for (const { run, firstSeq } of new Set(this.#answers)) answers.push(storedAnswer(run, firstSeq, seq));
+    for (const { run, firstSeq } of new Set(batch.answers)) answers.push(storedAnswer(run, firstSeq, seq));
+    this.#marks = marks;
+    this.#eventsSinceCheckpoint += batch.events;
     const commit = {
       epoch: this.#claim.epoch,
       seq,
-      now,
+      now: batch.now,
       journal,
       answers,
       ...(marks === undefined ? {} : { marks }),
     };
     // Runs leave the memory at checkpoints only, so one must come before the memory is full.
     if (this.#eventsSinceCheckpoint < Math.min(limits.checkpointEvents, limits.liveRuns)) return commit;
+    this.#eventsSinceCheckpoint = 0;
     return { ...commit, checkpoint: this.#checkpoint() };
   }
 
-  /** How far the shard has come, once the batch that is being decided is committed. */
+  /** How far the shard has come, once the batch that is decided is committed. */
   #nextMarks(): Marks | undefined {
     const { feed } = this.#options;
     if (feed === undefined || this.#outbox === undefined) return undefined;
     let position = this.#position;
     for (const offset of this.#held) position = Math.min(position, offset);
-    return { log: feed.log, position, published: this.#outbox.published(this.#seq) };
+    return { log: feed.log, position, published: this.#outbox.published(this.#actedSeq) };
   }
 
   #checkpoint(): Checkpoint {
@@ -976,8 +1104,7 @@ export class Shard {
     return { runs, ended, histories };
   }
 
-  #committed(commit: Commit, now: number): void {
-    this.#marks = commit.marks;
+  #committed(batch: Pending, commit: Commit, commitMs: number): void {
     this.#host.careful = false;
     this.#recoveryMs = shortestRecoveryMs;
     this.#batchInputs = Math.min(this.#batchInputs * 2, this.#options.limits.batchInputs);
@@ -988,19 +1115,22 @@ export class Shard {
         live.dirty = false;
         live.stored = true;
         live.history = [];
-        this.#evict(live, now);
+        this.#evict(live, batch.now);
       }
       this.#options.observe?.({ name: "checkpoint", runs: commit.checkpoint.runs.length, durationMs: 0 });
     }
-    for (const live of this.#touched) live.stagedFrom = -1;
-    for (const { run, stored } of this.#ended) {
+    for (const live of batch.touched) {
+      const again = live.batch !== batch;
+      live.stagedFrom = again ? live.batchFrom : -1;
+      if (!again) live.batch = undefined;
+    }
+    for (const { run, stored } of batch.ended) {
       this.#live.delete(run.key);
       this.#coordinator.cancel(run);
       if (stored && commit.checkpoint === undefined) this.#endedStored.add(run.key);
     }
-    this.#touched = [];
-    this.#answers = [];
-    this.#ended = [];
+    const { inputs, events, decideMs } = batch;
+    this.#options.observe?.({ name: "batch", inputs, events, decideMs, commitMs });
   }
 
   /**
@@ -1035,8 +1165,8 @@ export class Shard {
       ...(marks === undefined ? {} : { marks }),
     };
     // A callback that comes due now finds the store taken, and then the shard stopped.
-    this.#waiting = this.#write(commit);
-    await this.#waiting;
+    this.#busy = { items: [], done: this.#write(commit) };
+    await this.#busy.done;
   }
 
   async #write(commit: Commit): Promise<void> {
@@ -1050,10 +1180,10 @@ export class Shard {
 
   // ---- effects, after the commit ----
 
-  #act(): void {
-    this.#forgetFound();
-    const { accepted, answered, attempts, closed, commanded, repeated } = this.#effects;
-    this.#effects = emptyEffects();
+  #act({ found, effects, commit }: Pending): void {
+    this.#forget(found);
+    if (commit !== undefined) this.#actedSeq = commit.seq;
+    const { accepted, answered, attempts, closed, commanded, repeated } = effects;
     const { observe } = this.#options;
     this.#host.end(closed);
     for (const call of attempts) this.#dispatch(call);
@@ -1061,7 +1191,9 @@ export class Shard {
       observe?.({ name: known ? "known" : "accepted", hub: item.hub, key: item.key });
       item.accept(known);
     }
-    for (const { run } of answered) {
+    for (const live of answered) {
+      const { run } = live;
+      live.answering = false;
       const { answer, replyTo } = run;
       if (answer === undefined) continue;
       if (replyTo !== undefined) repeated.push(replyOf(run, replyTo, answer));
@@ -1077,19 +1209,17 @@ export class Shard {
       this.#waiters.delete(run.key);
       for (const { resolve } of waiters) resolve(answer);
     }
-    this.#outbox?.send(this.#seq, repeated);
+    this.#outbox?.send(this.#actedSeq, repeated);
     for (const { item, ignored } of commanded) item.done?.resolve(ignored);
     this.#again();
   }
 
   /** Runs that were looked up and have not changed need not stay in memory. */
-  #forgetFound(): void {
-    if (this.#found.size === 0) return;
-    for (const key of this.#found.keys()) {
+  #forget(found: ReadonlyMap<string, Found>): void {
+    for (const key of found.keys()) {
       const live = this.#live.get(key);
       if (live !== undefined && !live.dirty) this.#evict(live, this.#lastNow);
     }
-    this.#found.clear();
   }
 
   #dispatch(call: Call): void {
@@ -1140,13 +1270,13 @@ export class Shard {
     // A store that fails meanwhile ends it, too.
     while (
       this.status === "stopping" &&
-      (this.#inbox.length > 0 || this.#waiting !== undefined || this.#scheduled)
+      (this.#inbox.length > 0 || this.#busy !== undefined || this.#committing !== undefined || this.#scheduled)
     ) {
       await new Promise<void>((resolve) => {
         this.#idle.push(resolve);
         this.#schedule();
       });
-      if (this.#waiting !== undefined) await this.#waiting;
+      await (this.#busy ?? this.#committing)?.done;
     }
   }
 
@@ -1158,13 +1288,9 @@ export class Shard {
     this.#endedStored.clear();
     this.#coordinator = new Coordinator();
     this.#scanAt = Number.POSITIVE_INFINITY;
-    this.#touched = [];
-    this.#answers = [];
-    this.#ended = [];
-    this.#found.clear();
+    this.#open = newPending();
     this.#noticed = undefined;
     this.#internal.length = 0;
-    this.#effects = emptyEffects();
     this.#outbox?.end();
     this.#held.clear();
     this.#claim = await store.claim(owner, this.#claim.epoch > 0);
@@ -1172,6 +1298,7 @@ export class Shard {
     this.#timeBase = Math.max(this.#claim.engineTime, Math.floor(clock.wallMs()), this.#lastNow);
     this.#lastNow = this.#timeBase;
     this.#seq = this.#claim.seq;
+    this.#actedSeq = this.#seq;
     for await (const stored of store.hotRuns()) this.#restore(stored);
     this.#eventsSinceCheckpoint = 0;
     for await (const batch of store.journal()) await this.#replay(batch);
@@ -1302,12 +1429,14 @@ export class Shard {
       for (const call of run.calls.values()) {
         if (call.due !== undefined) this.#coordinator.register(call, call.due);
         if (isRunning(call) && !call.isHub && (call.due ?? 0) > this.#lastNow)
-          this.#effects.attempts.push(call);
+          this.#open.effects.attempts.push(call);
       }
     }
     // What came in meanwhile may have settled some of them: it goes first.
-    if (this.#inbox.length > 0) this.#schedule();
-    else this.#act();
+    if (this.#inbox.length > 0) return this.#schedule();
+    const batch = this.#open;
+    this.#open = newPending();
+    this.#act(batch);
   }
 
   /** A commit whose success was not seen may have held an answer that somebody waits for. */
@@ -1334,7 +1463,7 @@ export class Shard {
   #fetch(key: string): Live | undefined {
     const live = this.#live.get(key);
     if (live !== undefined || this.#endedStored.has(key)) return live;
-    const stored = this.#found.get(key)?.run;
+    const stored = this.#open.found.get(key)?.run;
     if (stored === undefined) return undefined;
     const restored = this.#restore(stored);
     // Its callback was not in memory either.
@@ -1343,10 +1472,17 @@ export class Shard {
   }
 
   /** A commit failed, or its outcome is unknown: nothing in memory counts any more (DESIGN, the loop). */
-  #lose(error: unknown, items: readonly Item[]): void {
+  #lose(error: unknown, given: readonly Item[]): void {
     if (this.#status === "stopped") return;
     const { log, observe } = this.#options;
     const message = messageOf(error);
+    this.#generation++;
+    const batches = [this.#committing?.batch, this.#sealed, this.#open];
+    const items = [...batches.flatMap((batch) => batch?.items ?? []), ...(this.#busy?.items ?? []), ...given];
+    this.#committing = undefined;
+    this.#sealed = undefined;
+    this.#busy = undefined;
+    this.#open = newPending();
     this.#batchInputs = Math.max(1, Math.floor(Math.min(this.#batchInputs, items.length) / 2));
     log.error({ error: message }, "the store failed; the shard is read back from it");
     observe?.({ name: "store-lost", message });
@@ -1419,7 +1555,17 @@ export class Shard {
 }
 
 function newLive(run: Run, stored: boolean): Live {
-  return { run, stagedFrom: -1, history: [], firstSeq: 0, dirty: !stored, stored };
+  return {
+    run,
+    stagedFrom: -1,
+    batch: undefined,
+    batchFrom: 0,
+    answering: false,
+    history: [],
+    firstSeq: 0,
+    dirty: !stored,
+    stored,
+  };
 }
 
 const isFenced = (error: unknown): boolean =>
@@ -1447,6 +1593,8 @@ const longestDrainMs = 500;
 /** How long callbacks wait at most for what was in the log at the claim, in milliseconds. */
 const longestCatchUpMs = 10_000;
 
+/** Inputs that are shared between two batches, if the store commits beside the loop. */
+const fewestShared = 64;
 const deepestCall = 32;
 /** Runs that one scan for due runs brings into memory. */
 const mostDueRuns = 5000;
