@@ -173,9 +173,9 @@ interface Effects {
 /** A batch on its way: what it has consumed and decided, and what happens once that is committed. */
 interface Pending {
   /** Given back if the batch cannot be committed. */
-  readonly items: Item[];
+  items: readonly Item[];
   /** What is stored under the keys that its inputs name. */
-  readonly found: Map<string, Found>;
+  found: ReadonlyMap<string, Found>;
   readonly touched: Live[];
   readonly answers: Live[];
   readonly ended: Live[];
@@ -638,8 +638,8 @@ export class Shard {
     const batch = this.#open;
     const now = this.now();
     batch.now = now;
-    for (const item of items) batch.items.push(item);
-    for (const [key, known] of found) batch.found.set(key, known);
+    batch.items = batch.items.length === 0 ? items : [...batch.items, ...items];
+    batch.found = batch.found.size === 0 ? found : new Map([...batch.found, ...found]);
     let sealed: Pending | undefined;
     try {
       // What waits in the queue goes before what is overdue: an outage must not undo work that is done.
@@ -989,7 +989,8 @@ export class Shard {
         for (const call of run.calls.values()) {
           if (call.due !== undefined) this.#coordinator.register(call, call.due);
           // Attempts that were lost while the run was parked are made again.
-          if (isRunning(call) && !call.isHub && (call.due ?? 0) > event.at) this.#open.effects.attempts.push(call);
+          if (isRunning(call) && !call.isHub && (call.due ?? 0) > event.at)
+            this.#open.effects.attempts.push(call);
         }
         return;
       default:
@@ -1270,7 +1271,10 @@ export class Shard {
     // A store that fails meanwhile ends it, too.
     while (
       this.status === "stopping" &&
-      (this.#inbox.length > 0 || this.#busy !== undefined || this.#committing !== undefined || this.#scheduled)
+      (this.#inbox.length > 0 ||
+        this.#busy !== undefined ||
+        this.#committing !== undefined ||
+        this.#scheduled)
     ) {
       await new Promise<void>((resolve) => {
         this.#idle.push(resolve);
@@ -1594,7 +1598,7 @@ const longestDrainMs = 500;
 const longestCatchUpMs = 10_000;
 
 /** Inputs that are shared between two batches, if the store commits beside the loop. */
-const fewestShared = 64;
+const fewestShared = 256;
 const deepestCall = 32;
 /** Runs that one scan for due runs brings into memory. */
 const mostDueRuns = 5000;

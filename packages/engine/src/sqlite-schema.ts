@@ -69,6 +69,38 @@ const migrations: readonly string[] = [
   ALTER TABLE shard ADD COLUMN published INTEGER;
   ALTER TABLE request ADD COLUMN reply_to TEXT;
   `,
+  `
+  -- Keys have no order: an index that each of them is written to at once makes a page dirty for each (sqlite-keys.ts).
+  CREATE TABLE answered (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL,
+    hub TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    state TEXT NOT NULL,
+    status TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    answered_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    root INTEGER NOT NULL,
+    answer TEXT NOT NULL,
+    request TEXT NOT NULL,
+    first_seq INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    checkpoint INTEGER NOT NULL,
+    reply_to TEXT
+  );
+  INSERT INTO answered SELECT id, key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer,
+    request, first_seq, last_seq, checkpoint, reply_to FROM request;
+  DROP TABLE request;
+  ALTER TABLE answered RENAME TO request;
+  CREATE INDEX request_created ON request (created_at, key);
+  CREATE TABLE request_key (key TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
+  INSERT INTO request_key SELECT key, id FROM request ORDER BY key;
+  -- The row up to which all keys are in request_key.
+  ALTER TABLE shard ADD COLUMN keyed INTEGER NOT NULL DEFAULT 0;
+  UPDATE shard SET keyed = (SELECT coalesce(max(id), 0) FROM request);
+  `,
 ];
 
 /** Brings the file up to the present schema, each migration in a transaction of its own. */

@@ -16,6 +16,7 @@ import type {
   StoredAnswer,
   StoredRun,
 } from "./ports.ts";
+import { KeyIndex } from "./sqlite-keys.ts";
 import { migrateSchema } from "./sqlite-schema.ts";
 
 /** How much a commit waits for the disk: `full`: until it is on it; `normal`: a power failure may undo the last ones. */
@@ -35,6 +36,8 @@ export class SqliteStore implements Store {
   readonly #lock: DatabaseSync;
   readonly #path: string;
   readonly #statements = new Map<string, StatementSync>();
+  /** Read when it is needed, and once more after a transaction that failed. */
+  #keys: KeyIndex | undefined = undefined;
   #checkpoint = 0;
   #purgedTo = 0;
 
@@ -149,9 +152,13 @@ export class SqliteStore implements Store {
 
   find(keys: readonly string[]): Found[] {
     // One statement for all keys: nearly all of them are new.
-    const asked = JSON.stringify(keys);
-    const runs = this.#all(runsUnder, asked).map((row) => this.#guard(() => toRun(row)));
-    const answers = this.#all(requestsUnder, asked).map((row) => this.#guard(() => toAnswer(row)));
+    const runs = this.#all(runsUnder, JSON.stringify(keys)).map((row) => this.#guard(() => toRun(row)));
+    const index = this.#keyIndex();
+    const recent = keys.flatMap((key) => index.recent(key) ?? []);
+    const others = recent.length === 0 ? keys : keys.filter((key) => index.recent(key) === undefined);
+    const rows = this.#all(requestsUnder, JSON.stringify(others));
+    if (recent.length > 0) rows.push(...this.#all(requestsOf, JSON.stringify(recent)));
+    const answers = rows.map((row) => this.#guard(() => toAnswer(row)));
     const runOf = new Map(runs.map((run) => [run.key, run]));
     const answerOf = new Map(answers.map((answer) => [answer.key, answer]));
     return keys.map((key) => ({ run: runOf.get(key), answer: answerOf.get(key) }));
@@ -161,7 +168,8 @@ export class SqliteStore implements Store {
     const parts = this.#all("SELECT events FROM history WHERE key = ? ORDER BY id", key);
     const events = parts.flatMap((part) => JSON.parse(String(part["events"])) as RunEvent[]);
     const ended = this.#get(
-      "SELECT first_seq, last_seq FROM request WHERE key = ? AND ended_at IS NOT NULL",
+      "SELECT first_seq, last_seq FROM request WHERE id = ? AND key = ? AND ended_at IS NOT NULL",
+      this.#keyIndex().find(key) ?? 0,
       key,
     );
     if (ended === undefined) return events;
@@ -218,7 +226,9 @@ export class SqliteStore implements Store {
         commit.seq,
         encodeBatch(commit.now, commit.journal),
       );
-      for (const answer of commit.answers) this.#writeAnswer(answer);
+      const keys = this.#keyIndex();
+      for (const answer of commit.answers) this.#writeAnswer(answer, keys);
+      if (commit.answers.length > 0) keys.file(commit.answers.length);
       if (commit.marks !== undefined) {
         const { log, position, published } = commit.marks;
         this.#run(
@@ -235,6 +245,7 @@ export class SqliteStore implements Store {
 
   purge(endedBefore: number, limit: number): number {
     return this.#transaction(() => {
+      const keys = this.#keyIndex();
       let purged = 0;
       // Rows are in the order of their answers. Those that ended late, or have not, are passed over and come again when
       // the young rows are reached; there may be many of them, so that one purge looks at so many pages at most.
@@ -250,6 +261,7 @@ export class SqliteStore implements Store {
           this.#purgedTo = Number(id);
           if (endedAt === null || Number(endedAt) >= endedBefore) continue;
           this.#run("DELETE FROM request WHERE id = ?", id as number);
+          keys.remove(key as string);
           this.#run("DELETE FROM history WHERE key = ?", key as string);
           purged++;
         }
@@ -279,27 +291,54 @@ export class SqliteStore implements Store {
     this.#lock.close();
   }
 
-  #writeAnswer(answer: StoredAnswer): void {
+  #keyIndex(): KeyIndex {
+    this.#keys ??= new KeyIndex({
+      run: (sql, ...values) => this.#run(sql, ...values),
+      get: (sql, ...values) => this.#get(sql, ...values),
+      all: (sql, ...values) => this.#all(sql, ...values),
+    });
+    return this.#keys;
+  }
+
+  #writeAnswer(answer: StoredAnswer, keys: KeyIndex): void {
+    const { key, state, status, version, firstSeq, lastSeq } = answer;
+    const endedAt = answer.endedAt ?? null;
+    const known = keys.find(key);
+    if (known !== undefined) {
+      // The first answer stays; what its run did after it is told.
+      const { changes } = this.#run(
+        `UPDATE request SET state = ?, status = ?, version = ?, ended_at = ?, first_seq = ?, last_seq = ?
+         WHERE id = ? AND key = ?`,
+        state,
+        status,
+        version,
+        endedAt,
+        firstSeq,
+        lastSeq,
+        known,
+        key,
+      );
+      if (changes === 1) return;
+    }
     this.#run(
-      `INSERT INTO request (key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer, request,
-         first_seq, last_seq, checkpoint, reply_to)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-       ON CONFLICT (key) DO UPDATE SET state = excluded.state, status = excluded.status, version = excluded.version,
-         ended_at = excluded.ended_at, first_seq = excluded.first_seq, last_seq = excluded.last_seq`,
-      answer.key,
+      `INSERT INTO request (id, key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer,
+         request, first_seq, last_seq, checkpoint, reply_to)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      keys.add(key),
+      key,
       answer.hub,
-      answer.version,
+      version,
       answer.hash,
-      answer.state,
-      answer.status,
+      state,
+      status,
       answer.createdAt,
       answer.answeredAt,
-      answer.endedAt ?? null,
+      endedAt,
       answer.root ? 1 : 0,
       JSON.stringify(answer.answer),
       JSON.stringify(answer.request) ?? "null",
-      answer.firstSeq,
-      answer.lastSeq,
+      firstSeq,
+      lastSeq,
       this.#checkpoint,
       answer.replyTo ?? null,
     );
@@ -343,6 +382,7 @@ export class SqliteStore implements Store {
       this.#db.exec("COMMIT");
       return result;
     } catch (error) {
+      this.#keys = undefined;
       if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
       throw error;
     }
@@ -430,8 +470,10 @@ function marksOf(shard: Row): { marks?: Marks } {
 }
 
 const runsUnder = "SELECT run.* FROM json_each(?) AS asked CROSS JOIN run ON run.key = asked.value";
-const requestsUnder =
-  "SELECT request.* FROM json_each(?) AS asked CROSS JOIN request ON request.key = asked.value";
+const requestsUnder = `SELECT request.* FROM json_each(?) AS asked CROSS JOIN request_key ON request_key.key = asked.value
+  CROSS JOIN request ON request.id = request_key.id AND request.key = request_key.key`;
+const requestsOf =
+  "SELECT request.* FROM json_each(?) AS asked CROSS JOIN request ON request.id = asked.value";
 
 const optional = (value: SQLInputValue | undefined): number | undefined =>
   value === null || value === undefined ? undefined : Number(value);

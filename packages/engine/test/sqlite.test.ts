@@ -160,10 +160,11 @@ describe("what cannot be used is a clear error", () => {
     const path = join(folder(), "store.db");
     new SqliteStore(path).close();
     const db = new DatabaseSync(path);
+    const present = db.prepare("PRAGMA user_version").get()?.["user_version"];
     db.exec("PRAGMA user_version = 99");
-    db.close();
     expect(() => engineOn(path)).toThrow(/WW_STORE_NEWER[\s\S]*Install that version/);
-    new DatabaseSync(path).exec("PRAGMA user_version = 2");
+    db.exec(`PRAGMA user_version = ${String(present)}`);
+    db.close();
     new SqliteStore(path).close();
   });
 
