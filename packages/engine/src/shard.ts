@@ -237,7 +237,8 @@ export class Shard {
   #open = newPending();
   /** A batch that is decided, and waits for the one that is being committed. */
   #sealed: Pending | undefined = undefined;
-  #committing: { readonly batch: Pending; readonly done: Promise<void> } | undefined = undefined;
+  #committing: { readonly batch: Pending; readonly began: number; readonly done: Promise<void> } | undefined =
+    undefined;
   /** The last commit went on beside the loop. */
   #overlaps = false;
   /** The store reads for these items, or writes the last checkpoint: nothing is decided meanwhile. */
@@ -698,7 +699,7 @@ export class Shard {
         if (generation === this.#generation) this.#lose(error, []);
       },
     );
-    this.#committing = { batch, done };
+    this.#committing = { batch, began, done };
     before?.();
     this.#again();
   }
@@ -725,7 +726,7 @@ export class Shard {
    * hold back the deadlines.
    */
   #callableTo(now: number): number {
-    if (this.#catchesUp(now)) return 0;
+    if (this.#catchesUp(now) || this.#stalls()) return 0;
     const first = this.#coordinator.nextAt() ?? Number.POSITIVE_INFINITY;
     const noticed = this.#noticed;
     this.#noticed = undefined;
@@ -736,6 +737,13 @@ export class Shard {
       this.#noticed = { now: noticed.now, before };
     } else this.#noticed = { now, before: undefined };
     return 0;
+  }
+
+  /** Whether a commit takes long: what it has decided is not handed out yet, and must not time out before it is. */
+  #stalls(): boolean {
+    return (
+      this.#committing !== undefined && this.#options.clock.monotonicMs() - this.#committing.began >= lateMs
+    );
   }
 
   /** Whether the log holds records from before the claim that are not read yet. */
@@ -1249,7 +1257,8 @@ export class Shard {
     const next = Math.min(this.#coordinator.nextAt() ?? Number.POSITIVE_INFINITY, this.#scanAt);
     // Records that come wake the shard by themselves.
     const at = this.#catchesUp(this.#lastNow) ? Math.max(next, this.#catchUp.before) : next;
-    if (at === Number.POSITIVE_INFINITY) return;
+    // What is due waits for a commit that takes long, whose end wakes the shard, too.
+    if (at === Number.POSITIVE_INFINITY || this.#stalls()) return;
     if (at <= this.now()) this.#schedule();
     else this.#arm(at);
   }
