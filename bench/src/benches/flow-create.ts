@@ -1,6 +1,6 @@
 import { createEngine, type Engine } from "@wheelwork/engine";
 import { join } from "node:path";
-import { Bound } from "../bound.ts";
+import { Bound, type BoundKind } from "../bound.ts";
 import { callsOf, flow, newKey } from "../flow.ts";
 import { drive, inChild, Measured, memoryMb, phase, rounded, withFolder, type Bench } from "../harness.ts";
 
@@ -11,12 +11,13 @@ const sliceMs = 1000;
 const slices = 4;
 
 interface Figures {
-  readonly bound: object;
-  readonly keyed: object;
+  readonly bounds: Readonly<Record<BoundKind, object>>;
   readonly engine: object;
 }
 
-/** The bound and the engine take turns, so that what else the machine does hits both. */
+const kinds: readonly BoundKind[] = ["bare", "keyed", "runs"];
+
+/** The bounds and the engine take turns, so that what else the machine does hits both. */
 const compare = phase(
   import.meta.url,
   "compare",
@@ -24,8 +25,10 @@ const compare = phase(
     withFolder(argument.dir, async (folder) => {
       const { inFlight } = argument;
       const { hub, workers } = flow();
-      const bound = new Bound(folder, length, false);
-      const keyed = new Bound(folder, length, true);
+      const bounds = kinds.map((kind) => ({
+        bound: new Bound(folder, length, kind),
+        measured: new Measured(),
+      }));
       const engine: Engine = createEngine({ hubs: [hub], workers, store: join(folder, "engine.db") });
       await engine.start();
       let flows = 0;
@@ -35,31 +38,33 @@ const compare = phase(
         const answer = await engine.call(hub, { flowid: `flow-${flows++}`, length }, { key: newKey() });
         if (answer.kind !== "result") failed++;
       };
-      for (const each of [bound, keyed]) each.run(inFlight, warmUpMs / 4, new Measured());
+      for (const { bound } of bounds) bound.run(inFlight, warmUpMs / 4, new Measured());
       await drive(inFlight, warmUpMs, new Measured(), work);
-      const ofBound = new Measured();
-      const ofKeyed = new Measured();
       const ofEngine = new Measured();
       for (let slice = 0; slice < slices; slice++) {
-        bound.run(inFlight, sliceMs / 2, ofBound);
-        keyed.run(inFlight, sliceMs / 2, ofKeyed);
+        for (const { bound, measured } of bounds) bound.run(inFlight, sliceMs / 2, measured);
         await drive(inFlight, sliceMs, ofEngine, work);
       }
       const rss = memoryMb();
       await engine.stop();
-      for (const each of [bound, keyed]) {
-        each.check();
-        each.close();
+      for (const { bound } of bounds) {
+        bound.check();
+        bound.close();
       }
+      const [bare = Number.NaN, keyed = Number.NaN, runs = Number.NaN] = bounds.map(
+        ({ measured }) => measured.rate,
+      );
       const figures = {
         ...ofEngine.figures(calls),
         rss_mb: rss,
-        ratio: rounded(ofEngine.rate / ofBound.rate),
-        ratio_keyed: rounded(ofEngine.rate / ofKeyed.rate),
+        ratio: rounded(ofEngine.rate / bare),
+        ratio_keyed: rounded(ofEngine.rate / keyed),
+        ratio_runs: rounded(ofEngine.rate / runs),
       };
       return {
-        bound: ofBound.figures(calls),
-        keyed: ofKeyed.figures(calls),
+        bounds: Object.fromEntries(
+          bounds.map(({ bound, measured }) => [bound.kind, measured.figures(calls)]),
+        ) as Figures["bounds"],
         engine: failed === 0 ? figures : { ...figures, failed },
       };
     }),
@@ -72,9 +77,8 @@ export const flowCreate: Bench = {
   run: async ({ dir, report, note }) => {
     for (const inFlight of [1, 16, 200]) {
       note(`${inFlight} in flight`);
-      const { bound, keyed, engine } = await inChild(compare, { inFlight, dir });
-      report({ bench: "bound-10", inflight: inFlight, ...bound });
-      report({ bench: "bound-10-keyed", inflight: inFlight, ...keyed });
+      const { bounds, engine } = await inChild(compare, { inFlight, dir });
+      for (const kind of kinds) report({ bench: `bound-10-${kind}`, inflight: inFlight, ...bounds[kind] });
       report({ bench: "flow-create-10", inflight: inFlight, ...engine });
     }
   },
