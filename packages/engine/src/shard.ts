@@ -252,6 +252,8 @@ export class Shard {
   #cancelTimer: (() => void) | undefined = undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #eventsSinceCheckpoint = 0;
+  /** Runs that the last checkpoint left in memory. */
+  #kept = 0;
   /** Stored runs that are due before this place are in memory. */
   #loadedTo = { due: 0, key: "" };
   /** When to look in the store for runs that are due. */
@@ -1082,8 +1084,10 @@ export class Shard {
       answers,
       ...(marks === undefined ? {} : { marks }),
     };
-    // Runs leave the memory at checkpoints only, so one must come before the memory is full.
-    if (this.#eventsSinceCheckpoint < Math.min(limits.checkpointEvents, limits.liveRuns)) return commit;
+    // Runs leave the memory at checkpoints only, so one comes when many have come, and before the memory is full.
+    const hasRoom = this.#live.size < Math.max(mostNewRuns, 2 * this.#kept);
+    if (hasRoom && this.#eventsSinceCheckpoint < Math.min(limits.checkpointEvents, limits.liveRuns))
+      return commit;
     this.#eventsSinceCheckpoint = 0;
     return { ...commit, checkpoint: this.#checkpoint() };
   }
@@ -1126,6 +1130,7 @@ export class Shard {
         live.history = [];
         this.#evict(live, batch.now);
       }
+      this.#kept = this.#live.size;
       this.#options.observe?.({ name: "checkpoint", runs: commit.checkpoint.runs.length, durationMs: 0 });
     }
     for (const live of batch.touched) {
@@ -1608,6 +1613,8 @@ const longestCatchUpMs = 10_000;
 
 /** Inputs that are shared between two batches, if the store commits beside the loop. */
 const fewestShared = 256;
+/** Runs that come into memory before a checkpoint lets those go that wait for long. */
+const mostNewRuns = 10_000;
 const deepestCall = 32;
 /** Runs that one scan for due runs brings into memory. */
 const mostDueRuns = 5000;
