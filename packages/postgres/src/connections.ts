@@ -1,7 +1,16 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ConnectionOptions as TlsOptions } from "node:tls";
-import { Client, Pool, types, type ClientBase, type PoolConfig, type PoolClient, type QueryConfig } from "pg";
-import { configError, isLost, toError } from "./errors.ts";
+import {
+  Pool,
+  types,
+  type ClientBase,
+  type ClientConfig,
+  type PoolClient,
+  type PoolConfig,
+  type QueryConfig,
+} from "pg";
+import { configError, isDoubtful, isLost, toError, unavailable } from "./errors.ts";
+import { primaryOf, serversOf } from "./servers.ts";
 
 /**
  * How much a commit waits for the server's disk: `full`: as the server is set up, by default until it is on its disk;
@@ -11,9 +20,13 @@ export type PostgresDurability = "full" | "normal";
 
 /** How the server is reached. */
 export interface ConnectionOptions {
-  /** `postgres://user:password@host:port/database`; instead of it, or of parts of it, the fields below. */
+  /**
+   * `postgres://user:password@host:port/database`; instead of it, or of parts of it, the fields below. Several servers, of
+   * which the one that takes writes is used: `postgres://user@host-1:port,host-2:port/database`.
+   */
   readonly connectionString?: string;
-  readonly host?: string;
+  /** One, or several, each with its own port if need be: `["host-1", "host-2:5433"]`. */
+  readonly host?: string | readonly string[];
   readonly port?: number;
   readonly database?: string;
   readonly user?: string;
@@ -37,14 +50,27 @@ type Row = Record<string, unknown>;
 
 const readAttempts = 3;
 
+/** Connections to one server: those that write, so that a commit never waits behind reads, and some that read. */
+interface Place {
+  readonly server: ClientConfig;
+  readonly timeline: number;
+  readonly writer: Pool;
+  readonly readers: Pool;
+}
+
 /**
- * Connections that write, so that a commit never waits behind reads, and a few that read. A connection that fails is
- * thrown away, and the next statement makes a new one.
+ * Connections to a server, or to whichever of several takes writes. One that fails is thrown away, and the next statement
+ * makes a new one; of several servers it asks first which of them it is now. Once another one was found, nothing that the
+ * server before says counts any more, though it may come back and take writes.
  */
 export class Connections {
   readonly schema: string;
-  readonly #writer: Pool;
-  readonly #readers: Pool;
+  readonly #servers: readonly ClientConfig[];
+  readonly #open: (server: ClientConfig, timeline: number) => Place;
+  #place: Place | undefined;
+  /** Something failed at its server: another one may take writes by now. */
+  #inDoubt = false;
+  #finding: Promise<Place> | undefined = undefined;
   #closed = false;
 
   constructor(options: ConnectionOptions) {
@@ -86,8 +112,6 @@ export class Connections {
       ...(durability === "normal" ? ["synchronous_commit=off"] : []),
     ];
     const config: PoolConfig = {
-      ...(server as PoolConfig),
-      application_name: "wheelwork",
       options: settings.map((setting) => `-c ${setting}`).join(" "),
       connectionTimeoutMillis: timeoutMs,
       statement_timeout: timeoutMs,
@@ -98,69 +122,98 @@ export class Connections {
       idleTimeoutMillis: 0,
       types: { getTypeParser: parserOf as typeof types.getTypeParser },
     };
-    try {
-      // Reads the options as each connection will.
-      void new Client(config);
-    } catch (error) {
-      // Without its cause, which may hold the password.
-      const code = error instanceof Error && "code" in error ? ` (${String(error.code)})` : "";
-      throw configError(
-        `the connection options are not valid${code}`,
-        "Write the connection string as postgres://user:password@host:port/database.",
-      );
-    }
-    this.#writer = pool({ ...config, max: writers });
-    this.#readers = pool({ ...config, max: readers });
+    this.#servers = serversOf(server).map((given) => ({
+      application_name: "wheelwork",
+      ...given,
+      ...config,
+    }));
+    this.#open = (to, timeline) => ({
+      server: to,
+      timeline,
+      writer: pool({ ...to, max: writers }),
+      readers: pool({ ...to, max: readers }),
+    });
+    const [only, ...more] = this.#servers;
+    this.#place = only === undefined || more.length > 0 ? undefined : this.#open(only, 0);
   }
 
   /** Runs one statement on a connection that writes; whatever fails may have happened or not. */
   write(statement: QueryConfig): Promise<Row[]> {
-    return this.#ask(this.#writer, statement);
+    return this.#at(async ({ writer }) => (await writer.query<Row>(statement)).rows);
   }
 
   /** Asks, and asks again some times when the connection was lost. */
   async read(statement: QueryConfig): Promise<Row[]> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return (await this.#readers.query<Row>(statement)).rows;
+        return await this.#at(async ({ readers }) => (await readers.query<Row>(statement)).rows);
       } catch (error) {
-        if (attempt === readAttempts || !isLost(error)) throw toError(error);
+        if (attempt === readAttempts || !isLost(error)) throw error;
         await sleep(attempt * 50);
       }
     }
   }
 
   /** Runs statements in one transaction on a connection that writes. */
-  async transaction<T>(body: (client: ClientBase) => Promise<T>): Promise<T> {
-    let client: PoolClient | undefined;
-    try {
-      client = await this.#writer.connect();
-      await client.query("BEGIN");
-      const result = await body(client);
-      await client.query("COMMIT");
-      client.release();
-      return result;
-    } catch (error) {
-      // With its connection, the transaction ends.
-      client?.release(true);
-      throw toError(error);
-    }
+  transaction<T>(body: (client: ClientBase) => Promise<T>): Promise<T> {
+    return this.#at(async ({ writer }) => {
+      let client: PoolClient | undefined;
+      try {
+        client = await writer.connect();
+        await client.query("BEGIN");
+        const result = await body(client);
+        await client.query("COMMIT");
+        client.release();
+        return result;
+      } catch (error) {
+        // With its connection, the transaction ends.
+        client?.release(true);
+        throw error;
+      }
+    });
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await Promise.all([this.#writer.end(), this.#readers.end()]);
+    await this.#finding?.catch(() => {});
+    if (this.#place !== undefined) await end(this.#place);
   }
 
-  async #ask(on: Pool, statement: QueryConfig): Promise<Row[]> {
+  /** Does something at the server that takes writes. What another one has done meanwhile counts as not seen. */
+  async #at<T>(body: (place: Place) => Promise<T>): Promise<T> {
     try {
-      return (await on.query<Row>(statement)).rows;
+      const place = this.#inDoubt || this.#place === undefined ? await this.#find() : this.#place;
+      let result: T;
+      try {
+        result = await body(place);
+      } catch (error) {
+        if (this.#servers.length > 1 && place === this.#place) this.#inDoubt ||= isDoubtful(error);
+        throw error;
+      }
+      if (place === this.#place) return result;
     } catch (error) {
       throw toError(error);
     }
+    throw unavailable("the server that was asked was left for another one meanwhile");
+  }
+
+  #find(): Promise<Place> {
+    return (this.#finding ??= this.#look().finally(() => (this.#finding = undefined)));
+  }
+
+  async #look(): Promise<Place> {
+    const before = this.#place;
+    const { server, timeline } = await primaryOf(this.#servers, before?.timeline ?? 0);
+    if (this.#closed) throw unavailable("the store is closed");
+    this.#inDoubt = false;
+    if (before?.server === server && before.timeline === timeline) return before;
+    if (before !== undefined) void end(before);
+    return (this.#place = this.#open(server, timeline));
   }
 }
+
+const end = ({ writer, readers }: Place): Promise<unknown> => Promise.all([writer.end(), readers.end()]);
 
 function pool(config: PoolConfig): Pool {
   const made = new Pool(config);

@@ -1,4 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
+import { tlsFault, type TlsFault } from "@wheelwork/engine/tls";
 
 /** Another owner has claimed the shard: this one writes nothing more (I21). */
 export const fenced = (shard: number): WheelworkError =>
@@ -25,16 +26,42 @@ export const corrupt = (cause: unknown): WheelworkError =>
 const codeOf = (error: unknown): string =>
   typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
 
-/** SQLSTATEs that no waiting mends: who may enter, and what is not there. */
-const misconfigured = /^28|^(?:3D000|3F000|42501)$/;
+const account = "Check the database, the user, its password and its rights.";
+const clientCertificate =
+  "Give a certificate that the server trusts, and its key: sslcert and sslkey in the connection string, or ssl.cert and ssl.key.";
+
+const ofTls: Readonly<Record<TlsFault, string>> = {
+  authority:
+    "Give the authority that has signed the server's certificate: sslrootcert in the connection string, or ssl.ca.",
+  name: "Connect to the server under a name that its certificate has, or give it one for the name that you use.",
+  expired: "Give the server a certificate that is valid now, and look at the clocks.",
+  client: clientCertificate,
+  protocol: "Let both sides speak the same versions of TLS: see ssl_min_protocol_version.",
+};
+
+/** What somebody must set right, since no waiting mends it: who may enter, by what proof, and what is not there. */
+function mistake(code: string, message: string): string | undefined {
+  if (code.startsWith("28") && /certificate/.test(message)) return clientCertificate;
+  if (/^28|^(?:3D000|3F000|42501)$/.test(code) || message.startsWith("SASL: ")) return account;
+  if (/^The server does not support SSL/.test(message))
+    return "Let the server speak TLS (ssl = on), or connect without it.";
+  const fault = tlsFault(code);
+  return fault === undefined ? undefined : ofTls[fault];
+}
 
 /** SQLSTATEs of class 08 and 57P, and what Node says of a connection that ended or was never made. */
 const lost =
   /^(?:08...|57P..|ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EAI_AGAIN|ENOENT)$/;
 
 /** Whether the connection ended, so that a read may be asked again on another one. */
-export const isLost = (error: unknown): boolean =>
-  lost.test(codeOf(error)) || /^Connection terminated|^Client has encountered/.test(messageOf(error));
+export function isLost(error: unknown): boolean {
+  if (error instanceof WheelworkError) return error.cause !== undefined && isLost(error.cause);
+  return lost.test(codeOf(error)) || /^Connection terminated|^Client has encountered/.test(messageOf(error));
+}
+
+/** Whether the server may not be the one to ask any more: nothing was heard of it, or it takes no writes. */
+export const isDoubtful = (error: unknown): boolean =>
+  isLost(error) || codeOf(error) === "25006" || codeOf(error) === "";
 
 /** Whether a statement gave up because somebody else held a lock for long. */
 export const isLockTimeout = (error: unknown): boolean =>
@@ -50,11 +77,8 @@ export function toError(error: unknown): WheelworkError {
   if (error instanceof WheelworkError) return error;
   const code = codeOf(error);
   const message = `PostgreSQL: ${messageOf(error)}${code === "" ? "" : ` (${code})`}`;
-  if (misconfigured.test(code)) {
-    return new WheelworkError("WW_CONFIG", message, {
-      next: "Check the database, the user, its password and its rights.",
-      cause: error,
-    });
-  }
-  return unavailable(message, error);
+  const next = mistake(code, messageOf(error));
+  return next === undefined
+    ? unavailable(message, error)
+    : new WheelworkError("WW_CONFIG", message, { next, cause: error });
 }

@@ -1,7 +1,16 @@
+import { freePort, waitUntil, type Certificate } from "@wheelwork/services";
 import { execFile, execFileSync } from "node:child_process";
-import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
-import { once } from "node:events";
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
@@ -20,22 +29,29 @@ function ofDebian(): string[] {
   return existsSync(root) ? readdirSync(root).map((version) => join(root, version, "bin")) : [];
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
+const isRoot = process.getuid?.() === 0;
+
+const ownUser = (flag: string): number =>
+  Number(execFileSync("id", [flag, "postgres"], { encoding: "utf8" }));
+
+/** A folder that the server's own user may write to. */
+function makeFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "wheelwork-postgres-"));
+  if (isRoot) chownSync(folder, ownUser("-u"), ownUser("-g"));
+  return folder;
 }
 
-const isRoot = process.getuid?.() === 0;
+/** A server's certificate, and the authority of the certificates that its clients have. */
+interface ServerTls extends Certificate {
+  readonly ca: string;
+}
 
 /** A PostgreSQL server of its own, on loopback, with its data in a temporary folder, which can be killed and frozen. */
 export class Server {
   readonly url: string;
   readonly port: number;
   readonly #folder: string;
+  #settings: readonly string[] = [];
   #schemas = 0;
 
   private constructor(folder: string, port: number) {
@@ -44,14 +60,9 @@ export class Server {
     this.url = `postgres://wheelwork@127.0.0.1:${port}/postgres`;
   }
 
-  static async start(): Promise<Server> {
-    const folder = mkdtempSync(join(tmpdir(), "wheelwork-postgres-"));
-    if (isRoot) {
-      const id = (flag: string): number =>
-        Number(execFileSync("id", [flag, "postgres"], { encoding: "utf8" }));
-      chownSync(folder, id("-u"), id("-g"));
-    }
-    const server = new Server(folder, await freePort());
+  /** `access`: the lines of pg_hba.conf; default: everybody is trusted. */
+  static async start({ tls, access }: { tls?: ServerTls; access?: readonly string[] } = {}): Promise<Server> {
+    const server = new Server(makeFolder(), await freePort());
     const options = [
       "--username=wheelwork",
       "--auth=trust",
@@ -60,8 +71,49 @@ export class Server {
       "--no-sync",
     ];
     await server.#run("initdb", "-D", server.#data, ...options);
+    if (tls !== undefined) {
+      const files = { ssl_cert_file: tls.cert, ssl_key_file: tls.key, ssl_ca_file: tls.ca };
+      const given = Object.entries(files).map(([name, file]) => `${name}=${server.#own(name, file)}`);
+      server.#settings = ["ssl=on", ...given];
+    }
+    if (access !== undefined) writeFileSync(join(server.#data, "pg_hba.conf"), `${access.join("\n")}\n`);
     await server.resume();
     return server;
+  }
+
+  /** A copy of the server as it is now that follows it, under a name for `synchronous_standby_names`. */
+  async standby(name: string): Promise<Server> {
+    const standby = new Server(makeFolder(), await freePort());
+    const from = `host=127.0.0.1 port=${this.port} user=wheelwork application_name=${name}`;
+    const options = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync"];
+    await standby.#run("pg_basebackup", "-D", standby.#data, "-d", from, ...options);
+    await standby.resume();
+    const follows = async (): Promise<boolean> =>
+      (await this.query("SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'")).length > 0;
+    await waitUntil(follows, 20_000);
+    return standby;
+  }
+
+  /** Sets something while it runs. */
+  async set(name: string, value: string): Promise<void> {
+    await this.query(`ALTER SYSTEM SET ${name} = '${value}'`);
+    await this.query("SELECT pg_reload_conf()");
+    const isSet = async (): Promise<boolean> => (await this.query(`SHOW ${name}`))[0]?.[name] === value;
+    await waitUntil(isSet, 10_000);
+  }
+
+  /** A standby takes writes from now on. */
+  async promote(): Promise<void> {
+    await this.#run("pg_ctl", "-D", this.#data, "-w", "promote");
+  }
+
+  /** A copy of a file that is the server's own, as it demands of keys. */
+  #own(name: string, file: string): string {
+    const copy = join(this.#folder, name);
+    copyFileSync(file, copy);
+    chmodSync(copy, 0o600);
+    if (isRoot) chownSync(copy, ownUser("-u"), ownUser("-g"));
+    return copy;
   }
 
   /** The server refuses root, and then runs as its own user. */
@@ -77,7 +129,8 @@ export class Server {
 
   /** Starts it again on its data, and waits until it takes connections. */
   async resume(): Promise<void> {
-    const settings = `-p ${this.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''`;
+    const more = this.#settings.map((setting) => ` -c ${setting}`).join("");
+    const settings = `-p ${this.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''${more}`;
     await this.#run(
       "pg_ctl",
       "-D",
@@ -96,16 +149,28 @@ export class Server {
     await this.#run("pg_ctl", "-D", this.#data, "-m", "immediate", "stop");
   }
 
+  /** All its processes end at once. */
+  async crash(): Promise<void> {
+    const all = this.#processes();
+    for (const pid of all) process.kill(pid, "SIGKILL");
+    await waitUntil(() => all.every((pid) => !existsSync(`/proc/${pid}`)), 10_000);
+  }
+
   /** Stops all its processes where they are; the result lets them go on. */
   freeze(): () => void {
-    const first = Number(readFileSync(join(this.#data, "postmaster.pid"), "utf8").split("\n")[0]);
-    process.kill(first, "SIGSTOP");
-    const children = execFileSync("ps", ["-o", "pid=", "--ppid", String(first)], { encoding: "utf8" });
-    const all = [first, ...children.trim().split(/\s+/).map(Number)];
+    const all = this.#processes();
     for (const pid of all) process.kill(pid, "SIGSTOP");
     return () => {
       for (const pid of all) process.kill(pid, "SIGCONT");
     };
+  }
+
+  /** The first one is stopped before the others are listed: it begins no more. */
+  #processes(): number[] {
+    const first = Number(readFileSync(join(this.#data, "postmaster.pid"), "utf8").split("\n")[0]);
+    process.kill(first, "SIGSTOP");
+    const children = execFileSync("ps", ["-o", "pid=", "--ppid", String(first)], { encoding: "utf8" });
+    return [first, ...children.trim().split(/\s+/).map(Number)];
   }
 
   /** A schema that no other test has. */
@@ -125,7 +190,8 @@ export class Server {
   }
 
   async remove(): Promise<void> {
-    await this.kill();
+    // It may have crashed already.
+    await this.kill().catch(() => {});
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }
