@@ -4,6 +4,7 @@ export type ErrorCode =
   | "WW_BAD_HUB"
   | "WW_BAD_SPOKE"
   | "WW_CANCELLED"
+  | "WW_COMMITS_LOST"
   | "WW_CONFIG"
   | "WW_DEFECT"
   | "WW_HUB_UNKNOWN"

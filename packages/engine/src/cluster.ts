@@ -557,6 +557,7 @@ class Node implements ClusterNode {
     }
     if (
       code === "WW_LOG_LOST" ||
+      code === "WW_COMMITS_LOST" ||
       code === "WW_CONFIG" ||
       code === "WW_STORE_NEWER" ||
       code === "WW_STORE_CORRUPT"
@@ -583,7 +584,10 @@ class Node implements ClusterNode {
       observe,
       clock: this.#clock,
       owner: () => part.engine?.shard,
-      onLost: (error) => this.#fail(shard, error),
+      onLost: (error) => {
+        observe?.({ name: "log-lost", topic: this.#inbox, message: error.message });
+        this.#fail(shard, error);
+      },
     });
     try {
       const engine = new ShardEngine(
@@ -604,7 +608,7 @@ class Node implements ClusterNode {
           ...(random === undefined ? {} : { random }),
           ...(strict === undefined ? {} : { strict }),
         },
-        { feed, onFenced: () => this.#wasFenced(shard), builtIn: [refusedHub] },
+        { feed, onEnded: (why) => this.#ended(shard, why), builtIn: [refusedHub] },
       );
       part.engine = engine;
       await engine.start();
@@ -630,6 +634,11 @@ class Node implements ClusterNode {
     this.#options.observe?.({ name: "shard-released", shard });
   }
 
+  #ended(shard: number, why: WheelworkError): void {
+    if (why.code === "WW_STORE_LOCKED") this.#wasFenced(shard);
+    else this.#fail(shard, why);
+  }
+
   /** Another owner has the shard: it is dropped, and only a new assignment brings it back. */
   #wasFenced(shard: number): void {
     this.#logger.warn({ shard, node: this.#name }, "a shard was taken over by another owner");
@@ -644,8 +653,7 @@ class Node implements ClusterNode {
 
   #fail(shard: number, error: Error): void {
     this.#wanted.delete(shard);
-    this.#logger.error({ shard, error: error.message }, "the inbox of a shard is lost");
-    this.#options.observe?.({ name: "log-lost", topic: this.#inbox, message: error.message });
+    this.#logger.error({ shard, error: error.message }, "the shard cannot be worked on");
     this.#change(shard);
     this.#options.onFailure?.(error);
   }

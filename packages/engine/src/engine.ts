@@ -78,7 +78,7 @@ const silent: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error:
 /**
  * Makes an embedded engine: one process, one SQLite file, workers in the process. Call `start` next.
  * @throws WheelworkError WW_CONFIG with every problem (a spoke without a worker, two hubs of one name), and those of the
- * store: WW_STORE_LOCKED, WW_STORE_CORRUPT, WW_STORE_NEWER, WW_STORE_UNAVAILABLE.
+ * store: WW_STORE_LOCKED, WW_COMMITS_LOST, WW_STORE_CORRUPT, WW_STORE_NEWER, WW_STORE_UNAVAILABLE.
  */
 export function createEngine(options: EngineOptions): Engine {
   return new ShardEngine(options);
@@ -87,7 +87,7 @@ export function createEngine(options: EngineOptions): Engine {
 /** What a shard of a cluster has besides. */
 export interface ClusterPart {
   readonly feed: Feed;
-  readonly onFenced: () => void;
+  readonly onEnded: (why: WheelworkError) => void;
   /** Hubs that no user defines. */
   readonly builtIn: readonly HubDefinition[];
 }
@@ -140,7 +140,7 @@ export class ShardEngine implements Engine {
       observe: this.#observe,
       strict: options.strict ?? false,
       limits: { ...defaultLimits, ...options.limits },
-      ...(part === undefined ? {} : { feed: part.feed, onFenced: part.onFenced }),
+      ...(part === undefined ? {} : { feed: part.feed, onEnded: part.onEnded }),
     });
   }
 

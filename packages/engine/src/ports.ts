@@ -123,6 +123,8 @@ export interface Claim {
   readonly engineTime: number;
   /** Number of the last batch. */
   readonly seq: number;
+  /** Batches that this owner has seen committed, and that the store no longer has: it goes on without them. */
+  readonly lost?: number;
   /** Those of the last commit that had some. */
   readonly marks?: Marks;
 }
@@ -190,6 +192,7 @@ export interface Store {
    * @param owner A name that no other engine ever has.
    * @param again This owner claims again after a failure: if another one has claimed since, it gets WW_STORE_LOCKED, since
    * whoever has been fenced never takes the shard back by itself.
+   * @throws WheelworkError WW_COMMITS_LOST when the store has lost what was committed, and nobody has accepted that.
    */
   claim(owner: string, again?: boolean): MaybePromise<Claim>;
   /** How the shard stands now: anybody may ask. */
@@ -279,5 +282,5 @@ export type EngineSignal =
       readonly name: "shard-claimed" | "shard-released" | "shard-fenced" | "shard-refused";
       readonly shard: number;
     }
-  | { readonly name: "store-lost"; readonly message: string }
+  | { readonly name: "store-lost" | "commits-lost"; readonly message: string }
   | { readonly name: "store-back" };

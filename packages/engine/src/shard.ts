@@ -118,8 +118,11 @@ export interface ShardOptions {
   readonly limits: ShardLimits;
   /** Absent: inputs come from callers alone. */
   readonly feed?: Feed;
-  /** The shard is another owner's: it ends by itself, and is not claimed again. */
-  readonly onFenced?: () => void;
+  /**
+   * The shard has ended by itself, and is not claimed again: it is another owner's (WW_STORE_LOCKED), or its store has lost
+   * commits (WW_COMMITS_LOST).
+   */
+  readonly onEnded?: (why: WheelworkError) => void;
 }
 
 /** Bounds of the loop. */
@@ -1301,7 +1304,7 @@ export class Shard {
   // ---- claim, recovery, loss ----
 
   async #recall(): Promise<void> {
-    const { store, clock, hubs, owner } = this.#options;
+    const { store, clock, hubs, owner, log, observe } = this.#options;
     this.#live.clear();
     this.#endedStored.clear();
     this.#coordinator = new Coordinator();
@@ -1312,6 +1315,11 @@ export class Shard {
     this.#outbox?.end();
     this.#held.clear();
     this.#claim = await store.claim(owner, this.#claim.epoch > 0);
+    if (this.#claim.lost !== undefined) {
+      const message = `the store has lost ${this.#claim.lost} batches that were committed: it goes on without them`;
+      log.error({ batches: this.#claim.lost }, message);
+      observe?.({ name: "commits-lost", message });
+    }
     this.#monotonicBase = clock.monotonicMs();
     this.#timeBase = Math.max(this.#claim.engineTime, Math.floor(clock.wallMs()), this.#lastNow);
     this.#lastNow = this.#timeBase;
@@ -1513,7 +1521,7 @@ export class Shard {
     this.#outbox?.end();
     this.#cancelTimer?.();
     this.#timerAt = Number.POSITIVE_INFINITY;
-    const fenced = isFenced(error);
+    const over = endsShard(error);
     const rest = this.#inbox;
     this.#inbox = [];
     this.#queuedRequests = 0;
@@ -1523,22 +1531,25 @@ export class Shard {
       // Whoever sent a request may send it again under its key; outcomes and commands are decided once the store is back.
       if (item.kind === "mark") continue;
       if (item.kind === "request") item.refuse(unavailable());
-      else if (fenced) item.done?.reject(unavailable());
+      else if (over) item.done?.reject(unavailable());
       else this.#inbox.push(item);
     }
-    if (fenced || stopping) this.#end(fenced);
+    if (over || stopping) this.#end(over ? error : undefined);
     else this.#recover();
   }
 
-  /** The shard is another owner's now, or it stops: nothing more is done here. */
-  #end(fenced: boolean): void {
+  /** The shard cannot go on here, or it stops: nothing more is done. */
+  #end(why: WheelworkError | undefined): void {
     this.#status = "stopped";
+    if (why !== undefined) this.#options.log.error({ error: why.message }, "the shard has ended");
+    if (why?.code === "WW_COMMITS_LOST")
+      this.#options.observe?.({ name: "commits-lost", message: why.message });
     this.#options.feed?.end();
     this.#outbox?.end();
     this.#host.detach();
     this.#refuseAll();
     for (const resolve of this.#idle.splice(0)) resolve();
-    if (fenced) this.#options.onFenced?.();
+    if (why !== undefined) this.#options.onEnded?.(why);
   }
 
   /** Reads everything back, later and later until a commit succeeds again. */
@@ -1557,7 +1568,7 @@ export class Shard {
         },
         (error: unknown) => {
           if (this.#status !== "store-lost") return;
-          if (isFenced(error)) return this.#end(true);
+          if (endsShard(error)) return this.#end(error);
           this.#options.log.warn({ error: messageOf(error) }, "the store is not back yet");
           this.#recover();
         },
@@ -1586,8 +1597,9 @@ function newLive(run: Run, stored: boolean): Live {
   };
 }
 
-const isFenced = (error: unknown): boolean =>
-  error instanceof WheelworkError && error.code === "WW_STORE_LOCKED";
+/** Whether the owner may not claim again by itself. */
+const endsShard = (error: unknown): error is WheelworkError =>
+  error instanceof WheelworkError && (error.code === "WW_STORE_LOCKED" || error.code === "WW_COMMITS_LOST");
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 

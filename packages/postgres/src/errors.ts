@@ -7,6 +7,16 @@ export const fenced = (shard: number): WheelworkError =>
     next: "Stop this process, or the other one.",
   });
 
+/** Batches that were committed are gone: only people can say what that means. */
+export const commitsLost = (shard: number, seen: number, found: number): WheelworkError =>
+  new WheelworkError(
+    "WW_COMMITS_LOST",
+    `the server has lost commits of shard ${shard}, as after a failover: batch ${seen} was committed, and the last one there is ${found}`,
+    {
+      next: "Nothing works on the shard until somebody accepts the loss, or brings the commits back: see the page on durability, lost commits.",
+    },
+  );
+
 export const configError = (message: string, next: string): WheelworkError =>
   new WheelworkError("WW_CONFIG", message, { next });
 
@@ -43,7 +53,7 @@ const ofTls: Readonly<Record<TlsFault, string>> = {
 function mistake(code: string, message: string): string | undefined {
   if (code.startsWith("28") && /certificate/.test(message)) return clientCertificate;
   if (/^28|^(?:3D000|3F000|42501)$/.test(code) || message.startsWith("SASL: ")) return account;
-  if (/^The server does not support SSL/.test(message))
+  if (message.startsWith("The server does not support SSL"))
     return "Let the server speak TLS (ssl = on), or connect without it.";
   const fault = tlsFault(code);
   return fault === undefined ? undefined : ofTls[fault];

@@ -1,3 +1,3 @@
-export type { ConnectionOptions } from "./connections.ts";
+export type { ConnectionOptions, PostgresDurability } from "./options.ts";
 export { postgresPool, type PostgresPool } from "./pool.ts";
-export { postgresStore, type PostgresDurability, type PostgresOptions } from "./store.ts";
+export { postgresStore, type PostgresOptions } from "./store.ts";

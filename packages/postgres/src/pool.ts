@@ -1,4 +1,5 @@
-import { Connections, type ConnectionOptions } from "./connections.ts";
+import { Connections } from "./connections.ts";
+import type { ConnectionOptions } from "./options.ts";
 
 /** Connections that the shards of a process share. Whoever made it closes it, after the stores. */
 export interface PostgresPool {

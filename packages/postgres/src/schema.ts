@@ -77,6 +77,10 @@ const migrations: readonly string[] = [
   ALTER TABLE shard ADD COLUMN log text, ADD COLUMN position bigint, ADD COLUMN published bigint;
   ALTER TABLE request ADD COLUMN reply_to text;
   `,
+  `
+  -- A batch that an owner has seen committed, and that the server had no longer: nobody works on the shard until it is null.
+  ALTER TABLE shard ADD COLUMN lost bigint;
+  `,
 ];
 
 /**

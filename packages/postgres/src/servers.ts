@@ -1,7 +1,7 @@
 import type { WheelworkError } from "@wheelwork/core";
 import { Client, type ClientConfig } from "pg";
 import { parseIntoClientConfig } from "pg-connection-string";
-import type { ConnectionOptions } from "./connections.ts";
+import type { ConnectionOptions } from "./options.ts";
 import { configError, toError, unavailable } from "./errors.ts";
 
 /** What names the server: the rest of the options is Wheelwork's own. */

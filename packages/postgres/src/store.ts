@@ -16,12 +16,11 @@ import type {
 } from "@wheelwork/engine";
 import { decodeBatch, encodeBatch } from "@wheelwork/engine/journal";
 import type { ClientBase } from "pg";
-import { Connections, type ConnectionOptions } from "./connections.ts";
+import { Connections } from "./connections.ts";
+import type { ConnectionOptions } from "./options.ts";
 import { connectionsOf, type PostgresPool } from "./pool.ts";
-import { configError, corrupt, fenced, isLockTimeout, unavailable } from "./errors.ts";
+import { commitsLost, configError, corrupt, fenced, isLockTimeout, unavailable } from "./errors.ts";
 import { createEra, dropEras, eraMs, eras, journalTable, prepareSchema } from "./schema.ts";
-
-export type { PostgresDurability } from "./connections.ts";
 
 /** Where a shard is kept. */
 export interface PostgresOptions extends ConnectionOptions {
@@ -37,7 +36,7 @@ export interface PostgresOptions extends ConnectionOptions {
  * A shard on PostgreSQL 15 or later. It connects when an engine claims it, and connects again whenever it must; whoever
  * made it closes it after the engine has stopped. Its promises reject with WheelworkErrors: WW_STORE_UNAVAILABLE (the
  * server cannot be reached, or did not answer in time), WW_STORE_LOCKED (another owner has claimed the shard),
- * WW_STORE_NEWER, WW_STORE_CORRUPT and WW_CONFIG.
+ * WW_COMMITS_LOST (the server has lost what was committed, as after a failover), WW_STORE_NEWER, WW_STORE_CORRUPT and WW_CONFIG.
  * @throws WheelworkError WW_CONFIG when the options are not valid.
  */
 export function postgresStore(options: PostgresOptions): Store {
@@ -86,8 +85,10 @@ class PostgresStore implements Store {
     await this.#prepare();
     // Compared and swapped: a claim that was given up, and that the server carries out late, must not fence a later one.
     for (let attempt = 0; attempt < claimAttempts; attempt++) {
+      await this.#markLost();
       const [now] = await this.#write("shard", [this.#shard]);
       if (now === undefined) throw unavailable(`shard ${this.#shard} has no row`);
+      if (now["lost"] !== null) throw commitsLost(this.#shard, Number(now["lost"]), Number(now["seq"]));
       if (again && now["owner"] !== owner) throw fenced(this.#shard);
       const [claimed] = await this.#write("claim", [this.#shard, owner, now["epoch"]]);
       if (claimed === undefined) continue;
@@ -95,10 +96,14 @@ class PostgresStore implements Store {
       this.#epoch = Number(claimed["epoch"]);
       this.#checkpoint = Number(claimed["checkpoint"]);
       this.#eras = new Set(await this.#connections.transaction(async (client) => eras(client, this.#shard)));
+      const seq = Number(claimed["seq"]);
+      const lost = (this.#connections.committed.get(this.#shard) ?? 0) - seq;
+      this.#connections.committed.set(this.#shard, seq);
       return {
         epoch: this.#epoch,
         engineTime: Number(claimed["engine_time"]),
-        seq: Number(claimed["seq"]),
+        seq,
+        ...(lost > 0 ? { lost } : {}),
         ...marksOf(claimed),
       };
     }
@@ -114,6 +119,7 @@ class PostgresStore implements Store {
       engineTime: Number(shard["engine_time"]),
       seq: Number(shard["seq"]),
       checkpoint: Number(shard["checkpoint"]),
+      ...(shard["lost"] === null ? {} : { lost: Number(shard["lost"]) - Number(shard["seq"]) }),
       ...marksOf(shard),
     };
   }
@@ -198,6 +204,7 @@ class PostgresStore implements Store {
     const batch = answers === undefined ? values : [...values, ...answers];
     if (chunks === undefined) {
       if ((await this.#write(name, batch)).length !== 1) await this.#refuse(epoch);
+      this.#connections.committed.set(this.#shard, seq);
       return;
     }
     const done = await this.#connections.transaction(async (client) => {
@@ -208,6 +215,7 @@ class PostgresStore implements Store {
       return true;
     });
     if (!done) await this.#refuse(epoch);
+    this.#connections.committed.set(this.#shard, seq);
     this.#checkpoint = seq;
   }
 
@@ -248,13 +256,28 @@ class PostgresStore implements Store {
     this.#prepared = true;
   }
 
+  /** Marks the shards that the server has lost commits of: whoever works on them by now must hear of it, too. */
+  async #markLost(): Promise<void> {
+    const { committed, toleratesLoss } = this.#connections;
+    if (toleratesLoss || committed.size === 0) return;
+    const marked = await this.#write("markLost", [[...committed.keys()], [...committed.values()]]);
+    // When somebody has accepted the loss, what was seen before it counts no more.
+    for (const { id } of marked) committed.delete(Number(id));
+  }
+
   /** The fence let nothing through: another owner, or a server that has lost commits, as after a failover. */
   async #refuse(epoch: number): Promise<never> {
     const [shard] = await this.#write("shard", [this.#shard]);
+    const seq = Number(shard?.["seq"]);
+    const lost = shard?.["lost"] ?? null;
+    if (lost !== null) throw commitsLost(this.#shard, Number(lost), seq);
+    // Looked into at the next claim, which owners that the server knows no longer make, too.
+    if (seq < (this.#connections.committed.get(this.#shard) ?? 0))
+      throw unavailable(
+        `the server has lost commits: the last batch of shard ${this.#shard} is number ${seq}`,
+      );
     if (Number(shard?.["epoch"]) !== epoch || shard?.["owner"] !== this.#owner) throw fenced(this.#shard);
-    throw unavailable(
-      `the last batch of shard ${this.#shard} is number ${shard["seq"]}, which is not the one before`,
-    );
+    throw unavailable(`the last batch of shard ${this.#shard} is number ${seq}, which is not the one before`);
   }
 
   #statement(name: StatementName, values: readonly unknown[]) {
@@ -361,7 +384,7 @@ function statements(journal: string) {
     WITH fence AS (
       UPDATE shard SET engine_time = $4, seq = $5, log = coalesce($8, log), position = coalesce($9, position),
         published = coalesce($10, published)
-      WHERE id = $1 AND epoch = $2 AND owner = $3 AND seq = $5 - 1 RETURNING checkpoint
+      WHERE id = $1 AND epoch = $2 AND owner = $3 AND seq = $5 - 1 AND lost IS NULL RETURNING checkpoint
     ), record AS (
       INSERT INTO ${journal} (era, seq, record) SELECT $6, $5, $7 FROM fence
     )`;
@@ -373,9 +396,11 @@ function statements(journal: string) {
      ORDER BY created_at DESC, key DESC LIMIT $6)`;
   return {
     peek: "SELECT * FROM shard WHERE id = $1",
-    shard: "SELECT epoch, owner, seq FROM shard WHERE id = $1",
-    claim: `UPDATE shard SET epoch = epoch + 1, owner = $2 WHERE id = $1 AND epoch = $3
+    shard: "SELECT epoch, owner, seq, lost FROM shard WHERE id = $1",
+    claim: `UPDATE shard SET epoch = epoch + 1, owner = $2 WHERE id = $1 AND epoch = $3 AND lost IS NULL
       RETURNING *`,
+    markLost: `UPDATE shard SET lost = seen.seq FROM unnest($1::integer[], $2::bigint[]) AS seen (id, seq)
+      WHERE shard.id = seen.id AND shard.seq < seen.seq RETURNING shard.id`,
     commit: `${fence} SELECT 1 FROM fence`,
     commitAnswers: `${fence}, answered AS (
         INSERT INTO request (shard, ${namesOf(answerColumns)}, checkpoint)

@@ -161,7 +161,7 @@ export class Server {
     const all = this.#processes();
     for (const pid of all) process.kill(pid, "SIGSTOP");
     return () => {
-      for (const pid of all) process.kill(pid, "SIGCONT");
+      for (const pid of all) if (existsSync(`/proc/${pid}`)) process.kill(pid, "SIGCONT");
     };
   }
 

@@ -214,14 +214,67 @@ describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
     expect(await server.query(`SELECT * FROM ${schema}.journal_0`)).toEqual([]);
   });
 
-  test("a server that has lost commits, as after a failover, is noticed: the batch after the lost one is refused", async () => {
-    const schema = server.schema();
-    const store = open({ schema });
-    const { epoch } = await store.claim("node");
-    await store.commit(commitOf(epoch, 1));
-    await server.query(`UPDATE ${schema}.shard SET seq = 0`);
-    await expect(store.commit(commitOf(epoch, 2))).rejects.toThrow(/WW_STORE_UNAVAILABLE/);
-    expect(await store.claim("node", true)).toMatchObject({ seq: 0 });
+  describe("when the server has lost commits, as after a failover", () => {
+    /** A store that has committed three batches, of which the server then has but one. */
+    async function losing(
+      options: PostgresOptions,
+    ): Promise<{ store: Store; schema: string; epoch: number }> {
+      const schema = server.schema();
+      const store = open({ schema, ...options });
+      const { epoch } = await store.claim("node");
+      for (let seq = 1; seq <= 3; seq++) await store.commit(commitOf(epoch, seq));
+      await server.query(`UPDATE ${schema}.shard SET seq = 1`);
+      await server.query(`DELETE FROM ${schema}.journal_0 WHERE seq > 1`);
+      return { store, schema, epoch };
+    }
+
+    test("the batch after the lost ones is refused, and nobody claims the shard until the loss is accepted", async () => {
+      const { store, schema, epoch } = await losing({});
+      await expect(store.commit(commitOf(epoch, 4))).rejects.toThrow(/WW_STORE_UNAVAILABLE.* lost commits/);
+      const lost = {
+        code: "WW_COMMITS_LOST",
+        retryable: false,
+        next: expect.stringContaining("accepts") as string,
+      };
+      await expect(store.claim("node", true)).rejects.toMatchObject(lost);
+      const next = open({ schema });
+      await expect(next.claim("next")).rejects.toMatchObject(lost);
+      expect(await next.peek()).toMatchObject({ seq: 1, lost: 2 });
+      await server.query(`UPDATE ${schema}.shard SET lost = NULL`);
+      expect(await store.claim("node", true)).toMatchObject({ seq: 1 });
+    });
+
+    test("whoever works on the shard by then is stopped, though it has not seen them", async () => {
+      const { store, schema } = await losing({});
+      const next = open({ schema });
+      const claim = await next.claim("next");
+      await next.commit(commitOf(claim.epoch, 2));
+      await expect(store.claim("node", true)).rejects.toMatchObject({ code: "WW_COMMITS_LOST" });
+      await expect(next.commit(commitOf(claim.epoch, 3))).rejects.toMatchObject({ code: "WW_COMMITS_LOST" });
+    });
+
+    test("a pool knows what it has seen of all its shards, also after their stores are closed", async () => {
+      const schema = server.schema();
+      const pool = postgresPool({ connectionString: server.url, schema });
+      pools.push(pool);
+      const first = postgresStore({ pool, shard: 0, shards: 2 });
+      const { epoch } = await first.claim("node");
+      await first.commit(commitOf(epoch, 1));
+      await first.close();
+      await server.query(`UPDATE ${schema}.shard SET seq = 0`);
+      await postgresStore({ pool, shard: 1, shards: 2 }).claim("node");
+      expect(await server.query(`SELECT id, lost::int FROM ${schema}.shard ORDER BY id`)).toEqual([
+        { id: 0, lost: 1 },
+        { id: 1, lost: null },
+      ]);
+    });
+
+    test("a store that may lose some goes on, and says how many", async () => {
+      const { store, epoch } = await losing({ durability: "normal" });
+      await expect(store.commit(commitOf(epoch, 4))).rejects.toThrow(/WW_STORE_UNAVAILABLE/);
+      expect(await store.claim("node", true)).toMatchObject({ seq: 1, lost: 2 });
+      expect((await store.claim("node", true)).lost).toBeUndefined();
+    });
   });
 
   test("reads and claims go on after the server was killed; a commit meanwhile is refused retryably", async () => {

@@ -210,7 +210,7 @@ describe.skipIf(!postgresIsInstalled())("the hub's bolt", { timeout: 40_000 }, (
     await old.settled(tuple, "fail");
     await old.settled(old.request("d", { n: 1 }), "fail");
     expect(old.child.exitCode).toBeNull();
-    expect(JSON.stringify(old.said)).toContain("taken over by another process");
+    expect(JSON.stringify(old.said)).toContain("another owner has taken over shard");
     await young.settled(young.request("c", { n: 1, wait: true }), "ack");
     // One answer for each, from the one that has the shard.
     await waitFor(() => published(young).length >= 3 || undefined);

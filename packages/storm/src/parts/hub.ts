@@ -184,7 +184,7 @@ export class HubBolt implements Bolt<Streams> {
         ...(limits === undefined ? {} : { limits }),
         ...(retentionMs === undefined ? {} : { retentionMs }),
       },
-      { feed, onFenced: () => this.#fenced(output, store), builtIn: [refusedHub] },
+      { feed, onEnded: (why) => this.#over(output, store, why), builtIn: [refusedHub] },
     );
     try {
       await engine.start();
@@ -196,9 +196,12 @@ export class HubBolt implements Bolt<Streams> {
     this.#engine = engine;
   }
 
-  /** Another process has the shard: its tuples are failed from now on, and only a new start claims again (I21). */
-  #fenced(output: Output<Streams>, store: Store): void {
-    output.error("the shard was taken over by another process: this one does no more");
+  /**
+   * Another process has the shard, or its store has lost commits: its tuples are failed from now on, and only a new start
+   * claims again (I21).
+   */
+  #over(output: Output<Streams>, store: Store, { message }: Error): void {
+    output.error(`this process does no more: ${message}`);
     this.#engine = undefined;
     store.close()?.catch(() => {});
   }

@@ -24,6 +24,10 @@ async function inspect(place: Place, shard: number): Promise<Inspected> {
   } finally {
     await store.close();
   }
+  if (state?.lost !== undefined)
+    problems.push(
+      `the server has lost ${state.lost} of its batches that were committed: see docs/durability.md`,
+    );
   try {
     const reading: LogReading = await place.log.read(place.inbox, shard, undefined, {
       records: () => {},
