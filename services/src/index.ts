@@ -1,5 +1,5 @@
 export { Authority, pemOf, type Certificate } from "./certificates.ts";
-export { installKafka, KafkaBroker, kafkaIsInstalled } from "./kafka.ts";
+export { installKafka, KafkaBroker, kafkaIsInstalled, type SecureListener } from "./kafka.ts";
 export { installPostgres, postgresIsInstalled, PostgresServer } from "./postgres.ts";
 export { freePort, pidOf, startDaemon, stopDaemon, waitUntil, type Daemon } from "./process.ts";
 export { defaultCache, defaultFolder } from "./folder.ts";

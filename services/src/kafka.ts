@@ -1,8 +1,9 @@
 import { WheelworkError } from "@wheelwork/core";
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Certificate } from "./certificates.ts";
 import { pidOf, startDaemon, stopDaemon, waitUntil, type Daemon } from "./process.ts";
 
 const kafkaVersion = "4.2.1";
@@ -79,17 +80,30 @@ interface Behind {
   readonly wire: number;
 }
 
+/**
+ * A second listener, over TLS: whoever comes through it names itself, by PLAIN or SCRAM-SHA-512, and may do what access
+ * control lists say. At the first one everybody may do everything.
+ */
+export interface SecureListener {
+  readonly port: number;
+  readonly certificate: Certificate;
+  /** The passwords of the users, by their names. */
+  readonly users: Readonly<Record<string, string>>;
+}
+
 /** A broker with its files in a folder of its own: one process, KRaft, on loopback. */
 export class KafkaBroker {
   readonly port: number;
   readonly #folder: string;
   readonly #cache: string;
   readonly #daemon: Daemon;
+  readonly #secure: SecureListener | undefined;
   #controllerPort: number | undefined = undefined;
   #behind: Behind | undefined = undefined;
 
-  constructor(folder: string, port: number, cache: string) {
+  constructor(folder: string, port: number, cache: string, secure?: SecureListener) {
     this.port = port;
+    this.#secure = secure;
     this.#folder = folder;
     this.#cache = cache;
     this.#daemon = {
@@ -123,18 +137,34 @@ export class KafkaBroker {
     const data = join(this.#folder, "data");
     mkdirSync(data, { recursive: true });
     const properties = join(this.#folder, "server.properties");
+    const secure = this.#secure;
     const at = (port: number, wirePort: number): string =>
       [`PLAINTEXT://127.0.0.1:${port}`, `CONTROLLER://127.0.0.1:${controllerPort}`]
         .concat(behind === undefined ? [] : [`WIRE://127.0.0.1:${wirePort}`])
+        .concat(secure === undefined ? [] : [`SECURE://127.0.0.1:${secure.port}`])
         .join();
     const [listeners, advertised] = [at(this.port, behind?.port ?? 0), at(this.port, behind?.wire ?? 0)];
-    writeFileSync(properties, settings(listeners, advertised, controllerPort, data));
+    const more = secure === undefined ? "" : secureSettings(secure, this.#folder);
+    writeFileSync(properties, settings(listeners, advertised, controllerPort, data) + more);
     writeFileSync(join(this.#folder, "log4j2.xml"), logging);
     const classpath = `${this.#folder}:${jarsIn(this.#cache)}/*`;
     if (!existsSync(join(data, "meta.properties"))) {
       // Not one that begins with a dash, which would be read as an option.
       const id = `w${randomBytes(16).toString("base64url").slice(1)}`;
-      const format = ["kafka.tools.StorageTool", "format", "--standalone", "-t", id, "-c", properties];
+      const users = Object.entries(secure?.users ?? {}).flatMap(([name, password]) => [
+        "--add-scram",
+        `SCRAM-SHA-512=[name=${name},password=${password}]`,
+      ]);
+      const format = [
+        "kafka.tools.StorageTool",
+        "format",
+        "--standalone",
+        "-t",
+        id,
+        "-c",
+        properties,
+        ...users,
+      ];
       execFileSync("java", ["-XX:TieredStopAtLevel=1", "-cp", classpath, ...format], { stdio: "ignore" });
     }
     const java = [
@@ -171,7 +201,7 @@ const settings = (
 node.id=1
 listeners=${listeners}
 advertised.listeners=${advertised}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,WIRE:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,WIRE:PLAINTEXT,SECURE:SASL_SSL
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 controller.quorum.bootstrap.servers=127.0.0.1:${controllerPort}
@@ -188,6 +218,23 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 `;
+
+function secureSettings({ certificate, users }: SecureListener, folder: string): string {
+  const store = join(folder, "server.pem");
+  writeFileSync(store, readFileSync(certificate.key, "utf8") + readFileSync(certificate.cert, "utf8"), {
+    mode: 0o600,
+  });
+  const modules = "org.apache.kafka.common.security";
+  const passwords = Object.entries(users).map(([name, password]) => ` user_${name}="${password}"`);
+  return `listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location=${store}
+listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.secure.plain.sasl.jaas.config=${modules}.plain.PlainLoginModule required${passwords.join("")};
+listener.name.secure.scram-sha-512.sasl.jaas.config=${modules}.scram.ScramLoginModule required;
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+`;
+}
 
 const logging = `<Configuration status="WARN"><Appenders><Console name="c"><PatternLayout pattern="%d{ISO8601} %p %c{1} %m%n"/></Console></Appenders>
 <Loggers><Root level="WARN"><AppenderRef ref="c"/></Root></Loggers></Configuration>

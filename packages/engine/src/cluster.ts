@@ -57,7 +57,7 @@ export interface NodeOptions extends Omit<EngineOptions, "store" | "bus" | "dura
   readonly channels?: readonly Channel[];
   /** The name of this node in the store and in logs. Default: host and process. */
   readonly name?: string;
-  /** Something that only people can set right: the node has let go of the shard. */
+  /** Something that only people can set right: the node has let go of a shard, or may not join its group. */
   readonly onFailure?: (error: Error) => void;
 }
 
@@ -466,6 +466,10 @@ class Node implements ClusterNode {
       }),
       assigned: (partitions) => {
         if (this.#state === "running") this.#assign(partitions);
+      },
+      failed: (error) => {
+        this.#logger.error({ node: this.#name, error: error.message }, "the node has no place in its group");
+        this.#options.onFailure?.(error);
       },
     });
     this.#membership = membership;

@@ -21,7 +21,7 @@ export interface LogTopic {
 export interface LogReader {
   /** Takes records in their order; the next ones come when its promise is settled. */
   records(records: readonly LogRecord[]): MaybePromise<void>;
-  /** The log has no longer what was to be read next (WW_LOG_LOST): the reading has ended. */
+  /** The log has no longer what was to be read next (WW_LOG_LOST), or may not be read (WW_CONFIG): the reading has ended. */
   lost(error: Error): void;
 }
 
@@ -57,6 +57,8 @@ export interface MemberOptions {
   state(): MemberState;
   /** The partitions that this node is to work on from now on: all others are somebody else's. */
   assigned(partitions: readonly Partitions[]): void;
+  /** Somebody must set something right before there is a place in the group (WW_CONFIG); it is asked for all the same. */
+  failed?(error: Error): void;
 }
 
 /** A place in a group. */

@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import type { ConnectionOptions as TlsOptions } from "node:tls";
 import { broken } from "./errors.ts";
 
@@ -20,6 +21,9 @@ export interface KafkaOptions {
   /** How long the group waits for a node that says nothing, in milliseconds. Default 6000. */
   readonly sessionTimeoutMs?: number;
 }
+
+const hasName = (broker: string): boolean =>
+  isIP(broker.slice(0, broker.lastIndexOf(":")).replace(/^\[|\]$/g, "")) === 0;
 
 /** The options that all clients of one program share. */
 export function clientOptions({ brokers, clientId = "wheelwork", tls, sasl }: KafkaOptions) {
@@ -46,7 +50,8 @@ export function clientOptions({ brokers, clientId = "wheelwork", tls, sasl }: Ka
     retries: 0,
     autocreateTopics: false,
     strict: false,
-    ...(tls === undefined ? {} : { tls }),
+    // Brokers behind a common address are told apart by their names, which an IP address is none of.
+    ...(tls === undefined ? {} : { tls, tlsServerName: bootstrapBrokers.every(hasName) }),
     ...(sasl === undefined ? {} : { sasl }),
   };
 }

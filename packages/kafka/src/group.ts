@@ -18,6 +18,7 @@ export class GroupMembership implements Membership {
   #joining = false;
   #again = false;
   #retryMs = shortestRetryMs;
+  #hasFailed = false;
 
   constructor(options: ReturnType<typeof clientOptions>, member: MemberOptions, sessionTimeoutMs: number) {
     this.#options = options;
@@ -38,10 +39,14 @@ export class GroupMembership implements Membership {
       try {
         await this.#open().joinGroup({});
         this.#retryMs = shortestRetryMs;
+        this.#hasFailed = false;
         if (!this.#again) break;
-      } catch {
+      } catch (error) {
         this.#discard();
         if (this.#left) break;
+        const failure = unavailable(`the group ${this.#member.group} could not be joined`, error);
+        if (!failure.retryable && !this.#hasFailed) this.#member.failed?.(failure);
+        this.#hasFailed ||= !failure.retryable;
         await new Promise<void>((resolve) => void setTimeout(resolve, this.#retryMs));
         this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs);
       }

@@ -64,7 +64,8 @@ export class BatchingProducer {
       } catch (error) {
         // Its sequence numbers may have a gap now, which the broker would refuse for ever.
         this.#discard();
-        const failure = unavailable(`${batch.length} records could not be written`, error);
+        const topics = [...new Set(batch.map(({ topic }) => topic))].join(", ");
+        const failure = unavailable(`${batch.length} records could not be written to ${topics}`, error);
         for (const { reject } of batch) reject(failure);
       }
     }

@@ -19,6 +19,7 @@ const mostQueued = 5000;
 
 const none = 0;
 const offsetOutOfRange = 1;
+const topicAuthorizationFailed = 29;
 
 class Reading implements LogReading {
   readonly topic: string;
@@ -270,6 +271,10 @@ export class PartitionReader {
         if (part.errorCode === offsetOutOfRange) {
           const { topic, partition, position } = reading;
           this.#lost(reading, lost(topic, partition, position, `it begins at ${part.logStartOffset}`));
+          failure = undefined;
+        } else if (part.errorCode === topicAuthorizationFailed) {
+          const { topic, partition } = reading;
+          this.#lost(reading, unavailable(`partition ${partition} of ${topic} could not be read`, failure));
           failure = undefined;
         } else if (part.errorCode === none) {
           this.#give(reading, part.records ?? []);

@@ -23,6 +23,7 @@ Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each a
   --deadline MS, --worker-timeout MS  of flow-create           (500, 100)
   --log LEVEL        debug, info, warn, error or silent        (warn)
 
+TLS and SASL of Kafka: KAFKA_TLS, KAFKA_CA, KAFKA_CERT, KAFKA_KEY, KAFKA_USERNAME, KAFKA_PASSWORD, KAFKA_SASL; see docs/cluster.md.
 Kafka and PostgreSQL: npm run services -- start
 `;
 

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { kafka } from "@wheelwork/kafka";
+import { kafka, kafkaSecurity } from "@wheelwork/kafka";
 import Fastify, { type FastifyInstance } from "fastify";
 import { replyTopic, requestTopic } from "./channel.ts";
 import { ensureClusterTopics, type ClusterPlace, type Part } from "./parts.ts";
@@ -22,7 +22,7 @@ export async function startNorthbound(
 ): Promise<
   Part & { readonly url: string; readonly counts: { readonly answers: number; readonly repeated: number } }
 > {
-  const bus = kafka({ brokers: place.brokers, clientId: "northbound" });
+  const bus = kafka({ brokers: place.brokers, clientId: "northbound", ...kafkaSecurity() });
   await ensureClusterTopics(bus, place.shards);
   const waiting = new Map<string, Set<Waiting>>();
   const seen = new Set<string>();

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { mkdirSync } from "node:fs";
-import { kafka, type Kafka } from "@wheelwork/kafka";
+import { kafka, kafkaSecurity, type Kafka } from "@wheelwork/kafka";
 import { postgresPool, postgresStore } from "@wheelwork/postgres";
 import { clusterTopics, createNode, type EngineSignal, type Logger } from "wheelwork";
 import { Floodlight, type FloodlightOptions } from "../floodlight/floodlight.ts";
@@ -61,6 +61,7 @@ export async function startNode(
   const bus = kafka({
     brokers,
     clientId: name,
+    ...kafkaSecurity(),
     ...(sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs }),
   });
   const pool = new ResourcePool(join(dataDir, "resources.db"));
@@ -103,7 +104,7 @@ export async function startFloodlight(
   options: FloodlightOptions = {},
 ): Promise<Part & { readonly floodlight: Floodlight }> {
   mkdirSync(place.dataDir, { recursive: true });
-  const bus = kafka({ brokers: place.brokers, clientId: "floodlight" });
+  const bus = kafka({ brokers: place.brokers, clientId: "floodlight", ...kafkaSecurity() });
   await ensureClusterTopics(bus, place.shards);
   const onProblem = (problem: string): void => place.logger.warn({ part: "floodlight" }, problem);
   const floodlight = new Floodlight(join(place.dataDir, "floodlight.db"), bus, { onProblem, ...options });

@@ -150,6 +150,7 @@ async function runNode(): Promise<boolean> {
   await place.log.ensureTopics(clusterTopics({ shards: place.shards, inbox: place.inbox, channels }));
   const logger = consoleLogger({ level: "info", name: values.name ?? "wheelwork" });
   const { promise: failed, reject } = Promise.withResolvers<never>();
+  failed.catch(() => {});
   const node = createNode({
     logger,
     onFailure: reject,

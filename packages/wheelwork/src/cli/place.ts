@@ -26,6 +26,9 @@ export const placeUsage = `  --brokers LIST    host:port, with commas   (KAFKA_B
   --schema NAME     of its tables            (wheelwork)
   --shards N        of the cluster           (SHARDS, 8)
   --inbox TOPIC     of the shards' inboxes   (wheelwork-inbox)
+
+TLS and SASL of Kafka: KAFKA_TLS=true, KAFKA_CA, KAFKA_CERT and KAFKA_KEY (files), KAFKA_USERNAME, KAFKA_PASSWORD, KAFKA_SASL
+(SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN). Those of PostgreSQL are in its URL, as are several servers.
 `;
 
 type Values = { readonly [Name in keyof typeof placeOptions]?: string | undefined };
@@ -39,12 +42,12 @@ export async function openPlace(values: Values): Promise<Place> {
   const shards = Number(values.shards ?? env["SHARDS"] ?? 8);
   if (!Number.isInteger(shards) || shards < 1)
     throw new WheelworkError("WW_CONFIG", `--shards must be an integer of at least 1, not ${values.shards}`);
-  const { kafka } = await needed("@wheelwork/kafka", () => import("@wheelwork/kafka"));
+  const { kafka, kafkaSecurity } = await needed("@wheelwork/kafka", () => import("@wheelwork/kafka"));
   const { postgresPool, postgresStore } = await needed(
     "@wheelwork/postgres",
     () => import("@wheelwork/postgres"),
   );
-  const log = kafka({ brokers, clientId: "wheelwork-cli" });
+  const log = kafka({ brokers, clientId: "wheelwork-cli", ...kafkaSecurity() });
   const schema = values.schema === undefined ? {} : { schema: values.schema };
   const pool = postgresPool({ connectionString, ...schema });
   return {

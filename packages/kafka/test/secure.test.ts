@@ -1,0 +1,335 @@
+import type { WheelworkError } from "@wheelwork/core";
+import {
+  Authority,
+  freePort,
+  pemOf,
+  postgresIsInstalled,
+  PostgresServer,
+  type Certificate,
+  type KafkaBroker,
+} from "@wheelwork/services";
+import { busConformance } from "@wheelwork/testing";
+import {
+  AclOperations,
+  AclPermissionTypes,
+  Admin,
+  ResourcePatternTypes,
+  ResourceTypes,
+} from "@platformatic/kafka";
+import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createServer } from "node:tls";
+import { fileURLToPath } from "node:url";
+import { inspect } from "node:util";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { kafka, kafkaSecurity, type Kafka, type KafkaOptions } from "../src/index.ts";
+import { canRun, startBroker } from "./broker.ts";
+
+const password = "pa55word";
+
+let folder: string;
+let broker: KafkaBroker;
+let stop: () => Promise<void>;
+let port: number;
+let authority: Authority;
+let certificate: Certificate;
+let ca: string;
+let otherCa: string;
+const open: Kafka[] = [];
+
+const eventually = { timeout: 20_000, interval: 20 };
+
+beforeAll(async () => {
+  if (!canRun) return;
+  folder = mkdtempSync(join(tmpdir(), "wheelwork-certificates-"));
+  authority = new Authority(folder, "authority");
+  port = await freePort();
+  ca = readFileSync(authority.ca, "utf8");
+  otherCa = readFileSync(new Authority(folder, "other").ca, "utf8");
+  certificate = authority.issue("broker", ["127.0.0.1"]);
+  ({ broker, stop } = await startBroker({
+    port,
+    certificate,
+    users: { all: password, some: password },
+  }));
+  // One of them may do everything, the other what its tests say.
+  const may = ["TOPIC", "GROUP", "CLUSTER"] as const;
+  await allow(
+    "all",
+    ...may.map((type) => [type, type === "CLUSTER" ? "kafka-cluster" : "*", "ALL"] as const),
+  );
+}, 60_000);
+
+afterAll(async () => {
+  await Promise.all(open.map((bus) => bus.close()));
+  if (canRun) await stop();
+  rmSync(folder, { recursive: true, force: true });
+}, 60_000);
+
+async function allow(
+  user: string,
+  ...rights: (readonly [keyof typeof ResourceTypes, string, keyof typeof AclOperations])[]
+): Promise<void> {
+  const admin = new Admin({ clientId: "test", bootstrapBrokers: [broker.brokers] });
+  await admin.createAcls({
+    creations: rights.map(([type, resourceName, operation]) => ({
+      resourceType: ResourceTypes[type],
+      resourceName,
+      resourcePatternType: ResourcePatternTypes.LITERAL,
+      principal: `User:${user}`,
+      host: "*",
+      operation: AclOperations[operation],
+      permissionType: AclPermissionTypes.ALLOW,
+    })),
+  });
+  await admin.close();
+}
+
+const scram = (username = "all", given = password): Pick<KafkaOptions, "sasl"> => ({
+  sasl: { mechanism: "SCRAM-SHA-512", username, password: given },
+});
+
+function connect(options: Partial<KafkaOptions> = {}): Kafka {
+  const given = { brokers: `127.0.0.1:${port}`, sessionTimeoutMs: 2000, tls: { ca }, ...scram() };
+  const bus = kafka({ ...given, ...options });
+  open.push(bus);
+  return bus;
+}
+
+async function topicOf(partitions = 1): Promise<string> {
+  const name = `t-${randomUUID()}`;
+  await connect().ensureTopics([{ name, partitions }]);
+  return name;
+}
+
+async function refusal(asked: Promise<unknown>): Promise<WheelworkError> {
+  const error: unknown = await asked.then(
+    () => undefined,
+    (refused: unknown) => refused,
+  );
+  expect(inspect(error, { depth: 9 })).not.toContain(password);
+  return error as WheelworkError;
+}
+
+const saying = (next: RegExp): object => ({
+  code: "WW_CONFIG",
+  retryable: false,
+  next: expect.stringMatching(next) as string,
+});
+
+const suite = canRun ? describe : describe.skip;
+
+if (canRun) {
+  busConformance({ describe, test }, "Kafka over TLS and SCRAM", async () => {
+    const [bus, other] = [connect(), connect()];
+    const topic = await topicOf(4);
+    await bus.ensureTopics([{ name: `${topic}-other`, partitions: 1 }]);
+    return { bus, other, topic, close: () => {} };
+  });
+}
+
+suite("a broker with TLS and SASL", () => {
+  test("serves logs and groups to whoever names itself by SCRAM or PLAIN", async () => {
+    for (const mechanism of ["SCRAM-SHA-512", "PLAIN"] as const) {
+      const bus = connect({ sasl: { mechanism, username: "all", password } });
+      const topic = await topicOf(2);
+      await bus.append(topic, { key: "k", value: mechanism }, 1);
+      const values: string[] = [];
+      await bus.read(topic, 1, undefined, {
+        records: (records) => void values.push(...records.map(({ value }) => value)),
+        lost: () => {},
+      });
+      await expect.poll(() => values, eventually).toEqual([mechanism]);
+      let assigned: readonly number[] = [];
+      const member = await bus.join({
+        group: `g-${topic}`,
+        topics: [topic],
+        state: () => ({ owns: [], refuses: [] }),
+        assigned: (partitions) => (assigned = partitions[0]?.partitions ?? []),
+      });
+      await expect.poll(() => assigned, eventually).toEqual([0, 1]);
+      await member.commit(topic, 1, 1);
+      expect(await member.committed(topic, 1)).toBe(1);
+    }
+  });
+
+  test("that cannot be verified, or does not know who comes, is refused with what to set right", async () => {
+    const topic = await topicOf();
+    const wrong: readonly (readonly [Partial<KafkaOptions>, RegExp])[] = [
+      [{ tls: { ca: otherCa } }, /authority.*tls\.ca/],
+      [{ tls: {} }, /authority.*tls\.ca/],
+      [{ brokers: `localhost:${port}` }, /under a name that their certificates have/],
+      [{ ...scram("all", `not-${password}`) }, /user.*password/],
+      [{ ...scram("nobody") }, /user.*password/],
+      [{ sasl: { mechanism: "PLAIN", username: "all", password: `not-${password}` } }, /user.*password/],
+      [{ sasl: { mechanism: "SCRAM-SHA-256", username: "all", password } }, /mechanism/],
+    ];
+    for (const [options, next] of wrong) {
+      const bus = connect(options);
+      const asks = [
+        () => bus.topic(topic),
+        () => bus.read(topic, 0, undefined, { records: () => {}, lost: () => {} }),
+        () => bus.ensureTopics([{ name: topic }]),
+        () => bus.append(topic, { key: "k", value: "v" }),
+      ];
+      // Writing tries some times, which takes a moment.
+      for (const asked of options.tls === undefined ? asks.slice(0, 1) : asks)
+        expect(await refusal(asked()), inspect(options)).toMatchObject(saying(next));
+    }
+  });
+
+  test("says which topic, and which group, it gives no right to", async () => {
+    const topic = await topicOf(2);
+    const group = `g-${topic}`;
+    const bus = connect({ ...scram("some") });
+    const reader = { records: () => {}, lost: () => {} };
+    for (const asked of [
+      () => bus.topic(topic),
+      () => bus.append(topic, { key: "k", value: "v" }),
+      () => bus.read(topic, 0, undefined, reader),
+      () => bus.ensureTopics([{ name: topic, partitions: 2 }]),
+    ]) {
+      const refused = await refusal(asked());
+      expect(refused).toMatchObject(saying(/rights/));
+      expect(refused.message).toContain(topic);
+    }
+    await allow("some", ["TOPIC", topic, "DESCRIBE"]);
+    // A topic that is there need not be created, and whoever may not create any can say so.
+    await expect
+      .poll(async () => bus.topic(topic).catch(() => undefined), eventually)
+      .toMatchObject({ partitions: 2 });
+    await bus.ensureTopics([{ name: topic, partitions: 2 }]);
+    expect(await refusal(bus.ensureTopics([{ name: topic, partitions: 3 }]))).toMatchObject(saying(/number/));
+    expect(await refusal(bus.ensureTopics([{ name: `${topic}-new` }]))).toMatchObject(saying(/rights/));
+    expect(await refusal(bus.append(topic, { key: "k", value: "v" }))).toMatchObject(saying(/rights/));
+    // It may look at the topic, and not read it.
+    const lost: Error[] = [];
+    await bus.read(topic, 0, undefined, { ...reader, lost: (error) => void lost.push(error) });
+    await expect.poll(() => lost[0], eventually).toMatchObject(saying(/rights/));
+    await allow("some", ["TOPIC", topic, "READ"]);
+    const failures: Error[] = [];
+    let assigned: readonly number[] = [];
+    await bus.join({
+      group,
+      topics: [topic],
+      state: () => ({ owns: [], refuses: [] }),
+      assigned: (partitions) => (assigned = partitions[0]?.partitions ?? []),
+      failed: (error) => void failures.push(error),
+    });
+    await expect.poll(() => failures[0], eventually).toMatchObject(saying(/rights/));
+    expect(failures[0]?.message).toContain(group);
+    // It goes on asking, and is told once.
+    await allow("some", ["GROUP", group, "READ"]);
+    await expect.poll(() => assigned, eventually).toEqual([0, 1]);
+    expect(failures).toHaveLength(1);
+  });
+});
+
+suite("the name of a broker", () => {
+  test("is told in the handshake, for those that share an address", async () => {
+    const { promise: told, resolve } = Promise.withResolvers<string>();
+    const names = createServer({
+      ...pemOf(certificate),
+      SNICallback: (name, done) => {
+        resolve(name);
+        done(null);
+      },
+    });
+    names.listen(0, "127.0.0.1");
+    await once(names, "listening");
+    onTestFinished(() => void names.close());
+    const { port: open } = names.address() as { port: number };
+    await expect(connect({ brokers: `localhost:${open}` }).topic("t")).rejects.toThrow(/WW_CONFIG/);
+    expect(await told).toBe("localhost");
+  });
+});
+
+suite("the environment of a program", () => {
+  /** Runs a program of ours until it has printed something, or ends; what it has printed. */
+  async function run(
+    program: string,
+    args: readonly string[],
+    env: Readonly<Record<string, string>>,
+    until = /^ready: /m,
+  ): Promise<string> {
+    const file = fileURLToPath(new URL(`../../../${program}`, import.meta.url));
+    const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning", file];
+    const child = spawn(process.execPath, [...flags, ...args], { env: { ...process.env, ...env } });
+    let said = "";
+    const isReady = new Promise<void>((ready) => {
+      for (const stream of [child.stdout, child.stderr])
+        stream.on("data", (chunk: Buffer) => {
+          said += chunk.toString();
+          if (until.test(said)) ready();
+        });
+    });
+    const ended = once(child, "exit");
+    await Promise.race([isReady, ended]);
+    child.kill("SIGTERM");
+    await ended;
+    return said;
+  }
+
+  test.skipIf(!postgresIsInstalled())(
+    "says how a node of the command line, and flow-crud's, come in",
+    { timeout: 60_000 },
+    async () => {
+      const home = mkdtempSync(join(tmpdir(), "wheelwork-secure-"));
+      chmodSync(home, 0o755);
+      const database = new PostgresServer(home, await freePort());
+      await database.start();
+      onTestFinished(async () => {
+        await database.stop();
+        rmSync(home, { recursive: true, force: true });
+      });
+      const env = {
+        KAFKA_BROKERS: `127.0.0.1:${port}`,
+        KAFKA_CA: authority.ca,
+        KAFKA_USERNAME: "all",
+        KAFKA_PASSWORD: password,
+        DATABASE_URL: database.url,
+        SHARDS: "2",
+      };
+      const module = fileURLToPath(new URL("../../wheelwork/test/node-module.mjs", import.meta.url));
+      const cli = "packages/wheelwork/src/cli/main.ts";
+      const node = ["node", module, "--inbox", "secure-inbox", "--schema", "secure"];
+      const flowCrud = ["--only", "node", "--name", "n", "--data", join(home, "flow-crud")];
+      const [mine, theirs, refused] = await Promise.all([
+        run(cli, node, env),
+        run("examples/flow-crud/src/cluster/main.ts", flowCrud, env),
+        run(cli, node, { ...env, KAFKA_PASSWORD: "wrong" }),
+      ]);
+      expect(mine).toContain("ready: the node runs");
+      expect(theirs).toContain("ready: node n");
+      expect(refused).toMatch(/WW_CONFIG: .*SASL authentication failed[^]*KAFKA_PASSWORD/);
+      expect(refused).not.toContain("ready");
+      // A user who may do nothing in the group is told so, and the node ends.
+      await allow("some", ["TOPIC", "*", "ALL"]);
+      const outside = await run(cli, node, { ...env, KAFKA_USERNAME: "some" }, /^\0/);
+      expect(outside).toMatch(/^WW_CONFIG: the group wheelwork could not be joined/m);
+    },
+  );
+});
+
+test("an environment that cannot be right is refused, and an empty one says nothing", () => {
+  expect(kafkaSecurity({})).toEqual({});
+  expect(kafkaSecurity({ KAFKA_TLS: "true", KAFKA_CA: "" })).toEqual({ tls: {} });
+  const named = { KAFKA_USERNAME: "me", KAFKA_PASSWORD: password };
+  expect(kafkaSecurity({ ...named, KAFKA_SASL: "PLAIN" })).toEqual({
+    sasl: { mechanism: "PLAIN", username: "me", password },
+  });
+  for (const [env, what] of [
+    [{ KAFKA_TLS: "yes" }, /KAFKA_TLS is yes/],
+    [{ KAFKA_TLS: "false", KAFKA_CA: import.meta.filename }, /KAFKA_TLS is false/],
+    [{ KAFKA_CA: "/nowhere/ca.crt" }, /\/nowhere\/ca.crt of KAFKA_CA cannot be read/],
+    [{ KAFKA_CERT: import.meta.filename }, /KAFKA_CERT and KAFKA_KEY/],
+    [{ KAFKA_USERNAME: "me" }, /KAFKA_USERNAME and KAFKA_PASSWORD/],
+    [{ ...named, KAFKA_SASL: "MAGIC" }, /KAFKA_SASL is MAGIC/],
+    [{ KAFKA_SASL: "PLAIN" }, /KAFKA_SASL is PLAIN/],
+  ] as const)
+    expect(() => kafkaSecurity(env), inspect(env)).toThrow(what);
+});
