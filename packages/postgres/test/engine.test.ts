@@ -1,5 +1,13 @@
-import { createEngine, type Engine } from "@wheelwork/engine";
-import { postgresStore } from "@wheelwork/postgres";
+import {
+  clusterTopics,
+  createEngine,
+  createNode,
+  shardOf,
+  systemClock,
+  type Engine,
+} from "@wheelwork/engine";
+import { postgresPool, postgresStore } from "@wheelwork/postgres";
+import { MemoryBroker, MemoryLog } from "@wheelwork/testing";
 import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
@@ -168,6 +176,49 @@ describe.skipIf(binaries === undefined)("an engine on a PostgreSQL server", () =
       expect(await load.wrong(asking(next))).toEqual([]);
       expect(await server.query(`SELECT owner FROM ${schema}.shard`)).toEqual([before]);
       expect(next.health()).toMatchObject({ status: "running" });
+    },
+  );
+
+  test(
+    "a node lets go of a shard whose commits were lost, says so, and works on the others",
+    { timeout: 60_000 },
+    async () => {
+      const schema = server.schema();
+      const broker = new MemoryBroker({ clock: systemClock });
+      const log = new MemoryLog(broker, { clock: systemClock });
+      for (const { name, partitions = 1 } of clusterTopics({ shards: 2 }))
+        broker.createTopic(name, partitions);
+      const pool = postgresPool({ connectionString: server.url, schema });
+      const failures: Error[] = [];
+      const node = createNode({
+        hubs: [flowCreate],
+        workers,
+        log,
+        shards: 2,
+        store: (shard) => postgresStore({ pool, shard, shards: 2 }),
+        onFailure: (error) => void failures.push(error),
+      });
+      onTestFinished(async () => {
+        await node.stop();
+        await log.close();
+        await pool.close();
+      });
+      await node.start();
+      await until("the shards", () => node.shards.length === 2);
+      const keys = Array.from({ length: 20 }, (_, index) => `key-${index}`);
+      const [kept, losing] = [0, 1].map((shard) => keys.filter((key) => shardOf(key, 2) === shard)) as [
+        string[],
+        string[],
+      ];
+      const request = { flow: "f", length: 1, fails: false };
+      const call = (key = "") => node.call(flowCreate, request, { key });
+      await Promise.all([call(kept[0]), call(losing[0])]);
+      await server.query(`UPDATE ${schema}.shard SET seq = 1 WHERE id = 1`);
+      call(losing[1]).catch(() => {});
+      await until("the failure", () => failures.length > 0);
+      expect(failures).toMatchObject([{ code: "WW_COMMITS_LOST" }]);
+      await until("the end of the shard", () => node.shards.length === 1);
+      expect(await call(kept[1])).toMatchObject({ kind: "result" });
     },
   );
 });
