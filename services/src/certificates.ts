@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { join } from "node:path";
@@ -8,6 +8,9 @@ export interface Certificate {
   readonly cert: string;
   readonly key: string;
 }
+
+export const opensslIsInstalled = (): boolean =>
+  spawnSync("openssl", ["version"], { stdio: "ignore" }).status === 0;
 
 const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"] as const;
 

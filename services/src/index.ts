@@ -1,4 +1,4 @@
-export { Authority, pemOf, type Certificate } from "./certificates.ts";
+export { Authority, opensslIsInstalled, pemOf, type Certificate } from "./certificates.ts";
 export { installKafka, KafkaBroker, kafkaIsInstalled, type SecureListener } from "./kafka.ts";
 export { installPostgres, postgresIsInstalled, PostgresServer } from "./postgres.ts";
 export { freePort, pidOf, startDaemon, stopDaemon, waitUntil, type Daemon } from "./process.ts";

@@ -2,6 +2,7 @@ import type { WheelworkError } from "@wheelwork/core";
 import {
   Authority,
   freePort,
+  opensslIsInstalled,
   pemOf,
   postgresIsInstalled,
   PostgresServer,
@@ -27,7 +28,9 @@ import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { kafka, kafkaSecurity, type Kafka, type KafkaOptions } from "../src/index.ts";
-import { canRun, startBroker } from "./broker.ts";
+import { canRun as canRunBroker, startBroker } from "./broker.ts";
+
+const canRun = canRunBroker && opensslIsInstalled();
 
 const password = "pa55word";
 
@@ -66,7 +69,8 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await Promise.all(open.map((bus) => bus.close()));
-  if (canRun) await stop();
+  if (!canRun) return;
+  await stop();
   rmSync(folder, { recursive: true, force: true });
 }, 60_000);
 

@@ -1,7 +1,7 @@
 import type { WheelworkError } from "@wheelwork/core";
 import type { Store } from "@wheelwork/engine";
 import { postgresPool, postgresStore, type PostgresOptions } from "@wheelwork/postgres";
-import { Authority, pemOf, type Certificate } from "@wheelwork/services";
+import { Authority, opensslIsInstalled, pemOf, type Certificate } from "@wheelwork/services";
 import { storeConformance, type OpenedStore } from "@wheelwork/testing";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -45,7 +45,7 @@ const refusal = async (options: PostgresOptions): Promise<WheelworkError> => {
   return error as WheelworkError;
 };
 
-describe.skipIf(binaries === undefined)("on a PostgreSQL server with TLS", () => {
+describe.skipIf(binaries === undefined || !opensslIsInstalled())("on a PostgreSQL server with TLS", () => {
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), "wheelwork-certificates-"));
     authority = new Authority(folder, "authority");
