@@ -43,14 +43,20 @@ export function asked(
   return { hub, request, hash: hashOf(hub, request) };
 }
 
+/** Whether a request can be stored under the key that its sender gave: the runs that it begins have a '/' in theirs. */
+export const isStorable = (given: string): boolean => keyPattern.test(given) && !given.includes("/");
+
+/** What a request is stored under whose key cannot be stored. */
+export const hashedKey = (given: string): string => `~${createHash("sha256").update(given).digest("hex")}`;
+
 /**
  * The key that a request is stored under. One that cannot be stored is hashed; its answer still goes to the key that the
  * sender gave.
  */
 function keyOf(channel: Channel, given: string): { key: string; replyTo: string; problem?: string } {
-  if (keyPattern.test(given) && !given.includes("/")) return { key: given, replyTo: channel.name };
+  if (isStorable(given)) return { key: given, replyTo: channel.name };
   return {
-    key: `~${createHash("sha256").update(given).digest("hex")}`,
+    key: hashedKey(given),
     replyTo: `${channel.name} ${given}`,
     problem: "invalid request: the key must be 1 to 200 printable ASCII characters without blanks and '/'",
   };

@@ -11,7 +11,7 @@ import type {
   Submitted,
   SubmitOptions,
 } from "./api.ts";
-import { asked, replyMessage } from "./admit.ts";
+import { asked, hashedKey, isStorable, replyMessage } from "./admit.ts";
 import { refusedHub, type Channel } from "./channel.ts";
 import { systemClock } from "./clock.ts";
 import { deadLetter, deadLetterTopic } from "./dead-letters.ts";
@@ -221,7 +221,11 @@ class Node implements ClusterNode {
     );
   }
 
-  async answer(id: string, options: { readonly waitMs?: number } = {}): Promise<Answer | undefined> {
+  answer(id: string, options: { readonly waitMs?: number } = {}): Promise<Answer | undefined> {
+    return this.#known(id, (key) => this.#answer(key, options));
+  }
+
+  async #answer(id: string, options: { readonly waitMs?: number }): Promise<Answer | undefined> {
     this.#demandOpen();
     const { waitMs } = options;
     const until = waitMs === undefined ? Number.POSITIVE_INFINITY : this.#clock.monotonicMs() + waitMs;
@@ -264,12 +268,14 @@ class Node implements ClusterNode {
     return (await this.answer(id)) as Answer<O, E>;
   }
 
-  async request(id: string): Promise<RequestView> {
-    this.#demandOpen();
-    const owned = this.#ownerOf(id);
-    if (owned !== undefined) return owned.request(id);
-    const known = await this.#look(id);
-    return known instanceof Run ? viewOfRun(known, true) : viewOfAnswer(known);
+  request(given: string): Promise<RequestView> {
+    return this.#known(given, async (id) => {
+      this.#demandOpen();
+      const owned = this.#ownerOf(id);
+      if (owned !== undefined) return owned.request(id);
+      const known = await this.#look(id);
+      return known instanceof Run ? viewOfRun(known, true) : viewOfAnswer(known);
+    });
   }
 
   async requests(filter: Parameters<Engine["requests"]>[0] = {}): Promise<RequestPage> {
@@ -296,50 +302,58 @@ class Node implements ClusterNode {
     return pageOf(rows, limit);
   }
 
-  async history(id: string): Promise<readonly RunEvent[]> {
-    this.#demandOpen();
-    const owned = this.#ownerOf(id);
-    if (owned !== undefined) return owned.history(id);
-    const events = await this.#elsewhereOf(id).history(id);
-    if (events.length === 0) throw notFound(id);
-    return events;
+  history(given: string): Promise<readonly RunEvent[]> {
+    return this.#known(given, async (id) => {
+      this.#demandOpen();
+      const owned = this.#ownerOf(id);
+      if (owned !== undefined) return owned.history(id);
+      const events = await this.#elsewhereOf(id).history(id);
+      if (events.length === 0) throw notFound(id);
+      return events;
+    });
   }
 
   cancel(
-    id: string,
+    given: string,
     { commandId = randomUUID() }: { readonly commandId?: string } = {},
   ): Promise<CommandResult> {
-    return this.#command(id, { kind: "cancel", id: commandId }, (engine) => engine.cancel(id, { commandId }));
+    const input: Input = { kind: "cancel", id: commandId };
+    return this.#known(given, (id) => this.#command(id, input, (engine) => engine.cancel(id, { commandId })));
   }
 
-  async signal(
-    id: string,
+  signal(
+    given: string,
     name: string,
     payload: unknown,
     { commandId = randomUUID() }: { readonly commandId?: string } = {},
   ): Promise<CommandResult> {
-    const owned = this.#ownerOf(id);
-    if (owned !== undefined) return owned.signal(id, name, payload, { commandId });
-    const { hub } = await this.#look(id);
-    const valid = validSignal(hub, this.hubs.get(hub)?.definition, name, payload);
-    const input: Input = { kind: "signal", id: commandId, signal: name, payload: valid };
-    return this.#command(id, input, (engine) => engine.signal(id, name, payload, { commandId }));
+    return this.#known(given, async (id) => {
+      const owned = this.#ownerOf(id);
+      if (owned !== undefined) return owned.signal(id, name, payload, { commandId });
+      const { hub } = await this.#look(id);
+      const valid = validSignal(hub, this.hubs.get(hub)?.definition, name, payload);
+      const input: Input = { kind: "signal", id: commandId, signal: name, payload: valid };
+      return this.#command(id, input, (engine) => engine.signal(id, name, payload, { commandId }));
+    });
   }
 
   retry(
-    id: string,
+    given: string,
     { commandId = randomUUID() }: { readonly commandId?: string } = {},
   ): Promise<CommandResult> {
-    return this.#command(id, { kind: "retry", id: commandId }, (engine) => engine.retry(id, { commandId }));
+    const input: Input = { kind: "retry", id: commandId };
+    return this.#known(given, (id) => this.#command(id, input, (engine) => engine.retry(id, { commandId })));
   }
 
   resolve(
-    id: string,
+    given: string,
     message: string,
     { commandId = randomUUID() }: { readonly commandId?: string } = {},
   ): Promise<CommandResult> {
     const input: Input = { kind: "resolve", id: commandId, message };
-    return this.#command(id, input, (engine) => engine.resolve(id, message, { commandId }));
+    return this.#known(given, (id) =>
+      this.#command(id, input, (engine) => engine.resolve(id, message, { commandId })),
+    );
   }
 
   /** A command of this node's shard is given at once; another goes through the inbox, and is durable when this returns. */
@@ -398,6 +412,19 @@ class Node implements ClusterNode {
     if (elsewhere === undefined)
       this.#others.set(shard, (elsewhere = new ShardElsewhere(this.#options.store(shard), this.#clock)));
     return elsewhere;
+  }
+
+  /** Asks for what is stored under an id; a sender's own key that could not be stored is found under its hash. */
+  async #known<T>(id: string, ask: (id: string) => Promise<T>): Promise<T> {
+    if (isStorable(id)) return ask(id);
+    try {
+      return await ask(id);
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      return ask(hashedKey(id)).catch((other: unknown) => {
+        throw isNotFound(other) ? error : other;
+      });
+    }
   }
 
   async #look(id: string): Promise<Run | StoredAnswer> {
@@ -834,6 +861,9 @@ class ShardFeed implements Feed {
     send(shortestRetryMs);
   }
 }
+
+const isNotFound = (error: unknown): boolean =>
+  error instanceof WheelworkError && error.code === "WW_NOT_FOUND";
 
 const isRetryable = (error: unknown): boolean => error instanceof WheelworkError && error.retryable;
 

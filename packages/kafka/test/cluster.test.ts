@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { end, hub, spoke, WheelworkError } from "@wheelwork/core";
 import {
   clusterTopics,
+  createClient,
   createNode,
   remote,
   shardOf,
@@ -305,6 +306,47 @@ suite("an engine of many nodes", () => {
     expect(published.map(({ key, value }) => [key, value])).toEqual([
       ["asked-once", '{"kind":"result","value":{"doubled":8}}'],
     ]);
+    await log.close();
+  });
+
+  test("a request whose key cannot be stored is found under that key, at any node and by a client", async () => {
+    const system = await cluster(2);
+    const [from, to] = [`${system.inbox}-in`, `${system.inbox}-out`];
+    const channel: Channel = {
+      name: "test",
+      from,
+      to,
+      hub: "job",
+      request: ({ value }) => JSON.parse(value) as unknown,
+      answer: (answer) => ({ value: JSON.stringify(answer) }),
+    };
+    const log = kafka({ brokers: broker.brokers });
+    await log.ensureTopics([from, to, `${from}-dlt`].map((name) => ({ name, partitions: 1 })));
+    const node = await system.node({ channels: [channel] });
+    await system.settled([node, 2]);
+    const client = createClient({
+      hubs: [jobHub()],
+      shards: 2,
+      store: (shard) => (system.disks[shard] as MemoryStore).reopen(),
+      log,
+      inbox: system.inbox,
+    });
+    await client.start();
+    const refused = { kind: "error", code: "invalid-request" };
+    for (const key of ["a key with blanks", "a/slash", "ключ", "x".repeat(300)]) {
+      await log.publish(from, { key, value: '{"n": 4}' });
+      for (const engine of [client, node]) {
+        await vi.waitUntil(() => engine.request(key).catch(() => undefined), eventually);
+        expect(await engine.answer(key)).toMatchObject(refused);
+        expect((await engine.history(key)).at(-1)?.type).toBe("ended");
+        expect(await engine.cancel(key)).toBe("ended");
+      }
+      await expect(client.request(`${key} of nobody`)).rejects.toMatchObject({
+        code: "WW_NOT_FOUND",
+        message: expect.stringContaining(`${key} of nobody`) as string,
+      });
+    }
+    await client.stop();
     await log.close();
   });
 
