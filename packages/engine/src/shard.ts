@@ -417,6 +417,14 @@ export class Shard {
     });
   }
 
+  /**
+   * Something was thrown where nobody catches it, so that anything in memory may be wrong: it is dropped, and read back from
+   * the store, as after a commit whose outcome is not known.
+   */
+  distrust(error: unknown): void {
+    if (this.#status === "running") this.#lose(error, [], "something was thrown where nobody catches it");
+  }
+
   /** Calls back when the request has its answer; the result takes that back. */
   wait(key: string, waiter: Waiter): () => void {
     let waiters = this.#waiters.get(key);
@@ -457,8 +465,11 @@ export class Shard {
   /** Waits until all that is decided is committed. */
   async #quiet(): Promise<void> {
     this.#readers++;
-    while (this.#committing !== undefined) await this.#committing.done;
-    this.#readers--;
+    try {
+      while (this.#committing !== undefined) await this.#committing.done;
+    } finally {
+      this.#readers--;
+    }
   }
 
   async #read(key: string): Promise<readonly Found[]> {
@@ -1498,7 +1509,7 @@ export class Shard {
   }
 
   /** A commit failed, or its outcome is unknown: nothing in memory counts any more (DESIGN, the loop). */
-  #lose(error: unknown, given: readonly Item[]): void {
+  #lose(error: unknown, given: readonly Item[], why = "the store failed"): void {
     if (this.#status === "stopped") return;
     const { log, observe } = this.#options;
     const message = messageOf(error);
@@ -1510,7 +1521,7 @@ export class Shard {
     this.#busy = undefined;
     this.#open = newPending();
     this.#batchInputs = Math.max(1, Math.floor(Math.min(this.#batchInputs, items.length) / 2));
-    log.error({ error: message }, "the store failed; the shard is read back from it");
+    log.error({ error: message }, `${why}; the shard is read back from its store`);
     observe?.({ name: "store-lost", message });
     const stopping = this.#status === "stopping";
     this.#status = "store-lost";

@@ -7,6 +7,7 @@ import {
   type EngineSignal,
   type Found,
 } from "@wheelwork/engine";
+import type { ShardEngine } from "@wheelwork/engine/parts";
 import { MemoryStore, SimulatedClock } from "@wheelwork/testing";
 import { expect, onTestFinished, test } from "vitest";
 import { approved, outside, rounds, workersOf } from "./hubs.ts";
@@ -92,6 +93,50 @@ test("a request is not shown before it is committed: it may never be", async () 
   expect(await seen).toBe("WW_STORE_UNAVAILABLE");
   store.slow.clear();
 });
+
+test.each([true, false])(
+  "what was thrown elsewhere while a commit was under way drops the memory, and no answer (%s: it is there)",
+  async (arrives) => {
+    const machine = new Machine();
+    const { clock, store } = machine;
+    const engine = (await machine.start()) as ShardEngine;
+    await engine.submit(approved, { n: 1, withinMs: 10_000 }, { key: "before" });
+    const gate = Promise.withResolvers<void>();
+    store.slow.set("commit", gate.promise);
+    const told: string[] = [];
+    const submit = (): Promise<unknown> =>
+      engine.submit(approved, { n: 1, withinMs: 10_000 }, { key: "during" }).then(
+        ({ known }) => told.push(known ? "known" : "new"),
+        ({ code }: { code: string }) => told.push(code),
+      );
+    const submitted = submit();
+    await clock.settle();
+    engine.shard.distrust(new Error("thrown by a timer"));
+    engine.shard.distrust(new Error("and again"));
+    await clock.settle();
+    expect(told).toEqual([]);
+    store.slow.clear();
+    if (arrives) gate.resolve();
+    else gate.reject(new Error("the connection was lost"));
+    await submitted;
+    // Nobody knows whether it is there: its sender is told to ask again, and then it is known, or new.
+    expect(told).toEqual(["WW_STORE_UNAVAILABLE"]);
+    await clock.advance(100);
+    expect(engine.health().status).toBe("running");
+    await submit();
+    expect(told.at(-1)).toBe(arrives ? "known" : "new");
+    for (const key of ["before", "during"]) {
+      await engine.signal(key, "approve", { by: "me" });
+      await clock.runUntil(engine.answer(key));
+      expect((await engine.history(key)).filter(({ type }) => type === "ended")).toHaveLength(1);
+    }
+    // With nothing under way, it is read back at once.
+    engine.shard.distrust(new Error("thrown by a timer"));
+    expect(engine.health().status).toBe("store-lost");
+    await clock.advance(100);
+    expect(engine.health().status).toBe("running");
+  },
+);
 
 test("a request is known while it ends, however long the store takes to tell", async () => {
   const machine = new Machine();

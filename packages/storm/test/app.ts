@@ -53,8 +53,29 @@ const channel: Channel = {
   answer: (answer) => ({ value: answer.kind === "result" ? JSON.stringify(answer.value) : answer.kind }),
 };
 
+// What a library throws where nobody catches it, whenever a test wants it.
+process.on("SIGUSR2", () => {
+  throw new Error("thrown where nobody catches it");
+});
+
+// How much its heap holds, without garbage.
+process.on("SIGHUP", () => {
+  globalThis.gc?.();
+  process.stderr.write(`heap: ${process.memoryUsage().heapUsed}\n`);
+});
+
+let thrown = 0;
+/** Its first attempt for 666 throws from a timer, and never ends. */
+const doubling = worker(double, ({ n }) => {
+  if (n !== 666 || thrown++ > 0) return { doubled: n * 2 };
+  setTimeout(() => {
+    throw new Error("thrown by a timer");
+  }, 1);
+  return new Promise<never>(() => {});
+});
+
 runPart(() => ({
   hubs: [job],
-  workers: [worker(double, ({ n }) => ({ doubled: n * 2 }))],
+  workers: [doubling],
   channels: [channel],
 }));

@@ -62,6 +62,11 @@ class Storm implements Wire {
   exit(code: number): void {
     this.exited ??= code;
   }
+  /** Throws where nobody catches it. */
+  throws: (error: unknown) => void = () => {};
+  uncaught(take: (error: unknown) => void): void {
+    this.throws = take;
+  }
   send(...messages: object[]): this {
     for (const message of messages) this.#take(Buffer.from(`${JSON.stringify(message)}\nend\n`));
     return this;
@@ -264,6 +269,47 @@ describe("a bolt", () => {
     expect(JSON.stringify(broken.said)).toContain("no database");
   });
 
+  test("goes on when something is thrown where nobody catches it: what was under way is failed, once", async () => {
+    const storm = new Storm();
+    const finish: (() => void)[] = [];
+    const caught: unknown[] = [];
+    runBolt(
+      {
+        streams,
+        execute: () => new Promise<void>((resolve) => void finish.push(resolve)),
+        uncaught: (error) => void caught.push(error),
+      },
+      storm,
+    );
+    storm.handshake({ 1: "bolt" }, 1).send(tuple("1", "a"), tuple("2", "b"));
+    await storm.heard(1);
+    finish[0]?.();
+    await storm.heard(2);
+    const error = new Error("thrown by a timer");
+    storm.throws(error);
+    finish[1]?.();
+    storm.send(tuple("3", "c"), heartbeat);
+    finish[2]?.();
+    expect(await storm.heard(6)).toEqual([
+      { pid: process.pid },
+      { command: "ack", id: "1" },
+      { command: "error", msg: expect.stringContaining("thrown by a timer") as string },
+      { command: "fail", id: "2" },
+      { command: "sync" },
+      { command: "ack", id: "3" },
+    ]);
+    expect(caught).toEqual([error]);
+    expect(storm.exited).toBeUndefined();
+    const hopeless = new Storm();
+    const again = (): void => {
+      throw new Error("and again");
+    };
+    runBolt({ streams, execute: () => {}, uncaught: again }, hopeless);
+    hopeless.handshake({ 1: "bolt" }, 1).throws(error);
+    await expect.poll(() => hopeless.exited).toBe(1);
+    expect(JSON.stringify(hopeless.said)).toContain("and again");
+  });
+
   test("reads no more while Storm does not take what it says", async () => {
     const storm = new Storm();
     runBolt({ streams, execute: (_given, output) => output.emit("default", ["x".repeat(100_000)]) }, storm);
@@ -327,4 +373,28 @@ test("a spout answers each command with one sync, after what it emits: golden tr
     { command: "sync" },
   ]);
   expect(happened).toEqual(["activate", "ack 7", "fail 8", "deactivate"]);
+});
+
+test("a spout whose work was broken off by what nobody caught still answers, and goes on", async () => {
+  const storm = new Storm();
+  let asked = 0;
+  runSpout(
+    {
+      streams,
+      next: (output) => (asked++ === 0 ? new Promise(() => {}) : output.emit("default", ["next"])),
+    },
+    storm,
+  );
+  storm.handshake({ 1: "spout" }, 1).send({ command: "next" });
+  await storm.heard(1);
+  await expect.poll(() => asked).toBe(1);
+  storm.throws(new Error("thrown by a timer"));
+  storm.send({ command: "next" });
+  expect(await storm.heard(5)).toEqual([
+    { pid: process.pid },
+    { command: "error", msg: expect.stringContaining("thrown by a timer") as string },
+    { command: "sync" },
+    { command: "emit", tuple: ["next"], stream: "default", need_task_ids: false },
+    { command: "sync" },
+  ]);
 });

@@ -1,14 +1,18 @@
+import { createHash } from "node:crypto";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { spawn, type ChildProcess } from "node:child_process";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { freePort, postgresIsInstalled, PostgresServer } from "@wheelwork/services";
+import { shardOf } from "@wheelwork/engine";
 import { inboxMessage } from "@wheelwork/engine/parts";
 import { FrameReader } from "@wheelwork/storm/multilang";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 
 const components = { 1: "bolt-hub", 2: "bolt-worker", 3: "bolt-coordinator", 4: "bolt-to-nb" } as const;
+/** The hub makes the attempts itself. */
+const simple = { 1: "bolt-hub", 3: "bolt-coordinator", 4: "bolt-to-nb" } as const;
 const patient = { timeout: 15_000, interval: 10 };
 
 let folder: string;
@@ -21,24 +25,48 @@ type Said = Record<string, unknown> & { at: number };
 /** A part of the topology in a process of its own; the test is its Storm. */
 class Part {
   readonly said: Said[] = [];
+  /** Gets what is said instead of `said`. */
+  hears: ((message: Record<string, unknown>) => void) | undefined = undefined;
   readonly child: ChildProcess;
   #ids = 0;
 
-  constructor(part: "hub" | "worker" | "coordinator", schema: string) {
-    const task = { hub: 1, worker: 2, coordinator: 3 }[part];
-    const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+  constructor(
+    part: "hub" | "worker" | "coordinator" | "nb",
+    schema: string,
+    topology: Readonly<Record<number, string>> = components,
+  ) {
+    const task = { hub: 1, worker: 2, coordinator: 3, nb: 4 }[part];
+    const shards = Object.values(topology).filter((name) => name === "bolt-hub").length;
+    const flags = ["--expose-gc", "--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
     const app = fileURLToPath(new URL("app.ts", import.meta.url));
-    this.child = spawn(process.execPath, [...flags, app, part], { stdio: ["pipe", "pipe", "inherit"] });
+    this.child = spawn(process.execPath, [...flags, app, part], { stdio: ["pipe", "pipe", "pipe"] });
     const reader = new FrameReader();
     this.child.stdout?.on("data", (chunk: Buffer) => {
-      for (const message of reader.feed(chunk))
-        this.said.push({ ...(message as Record<string, unknown>), at: performance.now() });
+      for (const message of reader.feed(chunk) as Iterable<Record<string, unknown>>)
+        if (this.hears === undefined) this.said.push({ ...message, at: performance.now() });
+        else this.hears(message);
+    });
+    this.child.stderr?.on("data", (chunk: Buffer) => {
+      const [, heap] = /^heap: (\d+)$/m.exec(chunk.toString()) ?? [];
+      if (heap === undefined) process.stderr.write(chunk);
+      else this.#heap?.(Number(heap));
     });
     this.child.stdin?.on("error", () => {});
-    const config = { brokers: "127.0.0.1:1", databaseUrl: database.url, schema, shards: 1, inbox: "inbox" };
-    const context = { "task->component": components, taskid: task, componentid: components[task as 1] };
+    const databaseUrl = postgresIsInstalled() ? database.url : "";
+    const config = { brokers: "127.0.0.1:1", databaseUrl, schema, shards, inbox: "inbox" };
+    const context = { "task->component": topology, taskid: task, componentid: topology[task] };
     this.#send({ pidDir: folder, conf: { "wheelwork.config": JSON.stringify(config) }, context });
     parts.push(this);
+  }
+
+  #heap: ((bytes: number) => void) | undefined = undefined;
+
+  /** What its heap holds once the garbage is collected, in bytes. */
+  heap(): Promise<number> {
+    return new Promise((resolve) => {
+      this.#heap = resolve;
+      this.child.kill("SIGHUP");
+    });
   }
 
   #send(message: object): void {
@@ -221,6 +249,125 @@ describe.skipIf(!postgresIsInstalled())("the hub's bolt", { timeout: 40_000 }, (
     ).toEqual(["a", "b", "c"]);
   });
 
+  test("goes on when a worker throws from a timer: the shard is read back, and attempts are made again", async () => {
+    const hub = new Part("hub", newSchema(), simple);
+    await hub.settled(hub.request("other", { n: 1, wait: true }), "ack");
+    await hub.settled(hub.request("bad", { n: 666 }), "ack");
+    const answers = await waitFor(() => (published(hub).length >= 2 ? published(hub) : undefined));
+    expect(Object.fromEntries(answers.map(({ message }) => [message.key, message.value]))).toEqual({
+      bad: `{"sum":${2 * (666 + 667 + 668)}}`,
+      other: "error",
+    });
+    expect(hub.child.exitCode).toBeNull();
+    expect(JSON.stringify(hub.said.filter(({ command }) => command === "error"))).toContain(
+      "thrown by a timer",
+    );
+  });
+
+  test("gives each request one answer, however often something is thrown where nobody catches it", async () => {
+    const hub = new Part("hub", newSchema(), simple);
+    await hub.settled(hub.request("first", { n: 1 }), "ack");
+    const keys = Array.from({ length: 400 }, (_, number) => `k${number}`);
+    let asked = 0;
+    const ask = async (key: string): Promise<void> => {
+      for (;;) {
+        const id = hub.request(key, { n: 1 });
+        const settled = await waitFor(() =>
+          hub.said.find((one) => one["id"] === id && one["command"] !== "emit"),
+        );
+        if (settled["command"] === "ack") return void asked++;
+      }
+    };
+    const asking = Promise.all(keys.map((key) => ask(key)));
+    let throwing = 0;
+    while (asked < keys.length && throwing < 1000) {
+      hub.child.kill("SIGUSR2");
+      throwing++;
+      await new Promise((resolve) => void setTimeout(resolve, 15));
+    }
+    await asking;
+    const answered = (): Map<string, Publication[]> =>
+      Map.groupBy(published(hub), ({ message }) => message.key);
+    await waitFor(() => answered().size === keys.length + 1 || undefined);
+    for (const list of answered().values()) {
+      expect(new Set(list.map(({ id }) => id)).size).toBe(1);
+      expect(list[0]?.message.value).toBe('{"sum":12}');
+    }
+    expect(throwing).toBeGreaterThan(3);
+    expect(hub.child.exitCode).toBeNull();
+  });
+
+  test("holds nothing of requests that have ended: nor do the worker and the coordinator", async () => {
+    const [hub, worker, coordinator] = (["hub", "worker", "coordinator"] as const).map(
+      (part) => new Part(part, `storm_memory`),
+    ) as [Part, Part, Part];
+    const to = { worker, coordinator };
+    let asked = 0;
+    let wanted = 0;
+    let answered = 0;
+    const ask = (): void => {
+      if (asked < wanted) hub.request(`k${asked++}`, { n: 1 });
+    };
+    hub.hears = ({ command, stream, tuple }) => {
+      if (command !== "emit") return;
+      const values = tuple as [string, string];
+      if (stream !== toNb) {
+        const part = stream === "stream-to-bolt-coordinator" ? "coordinator" : "worker";
+        return void to[part].tuple("bolt-hub", String(stream), ...values);
+      }
+      const items = JSON.parse(values[1]) as Publication[];
+      hub.tuple("bolt-to-nb", "done", values[0], JSON.stringify(items.map(({ id }) => id)));
+      answered += items.length;
+      for (const _ of items) ask();
+    };
+    worker.hears = ({ command, tuple }) => {
+      if (command === "emit") hub.tuple("bolt-worker", "out", ...(tuple as unknown[]));
+    };
+    coordinator.hears = ({ command, stream, tuple }) => {
+      if (command === "emit") hub.tuple("bolt-coordinator", String(stream), ...(tuple as unknown[]));
+    };
+    const heapsAfter = async (requests: number): Promise<number[]> => {
+      wanted = requests;
+      for (let first = 0; first < 100; first++) ask();
+      await vi.waitUntil(() => answered >= requests, { ...patient, timeout: 60_000 });
+      return Promise.all([hub, worker, coordinator].map((part) => part.heap()));
+    };
+    const some = await heapsAfter(3000);
+    const many = await heapsAfter(12_000);
+    // A hundred bytes of each would be more.
+    for (const [part, heap] of many.entries()) expect(heap - (some[part] ?? 0)).toBeLessThan(900_000);
+  });
+
+  test("hands a request whose key cannot be stored to the shard that its hash belongs to", async () => {
+    const two = { ...components, 5: "bolt-hub" };
+    const hub = new Part("hub", newSchema(), two);
+    const hashed = (key: string): string => `~${createHash("sha256").update(key).digest("hex")}`;
+    const keyFor = (shard: number): string => {
+      for (let key = 0; ; key++) if (shardOf(hashed(`a key ${key}`), 2) === shard) return `a key ${key}`;
+    };
+    const own = keyFor(0);
+    await hub.settled(hub.request(own, { n: 1 }), "ack");
+    const [answer] = await waitFor(() => (published(hub).length > 0 ? published(hub) : undefined));
+    expect(answer).toMatchObject({ topic: "answers", message: { key: own, value: "error" } });
+    const others = keyFor(1);
+    const tuple = hub.request(others, { n: 1 });
+    await hub.settled(tuple, "ack");
+    const handed = published(hub).find(({ topic }) => topic === "inbox");
+    expect(handed?.message.key).toBe(hashed(others));
+    expect(
+      hub.said.some(
+        ({ anchors, tuple: values }) =>
+          Array.isArray(anchors) && anchors.includes(tuple) && JSON.stringify(values).includes("inbox"),
+      ),
+    ).toBe(true);
+    // The other shard takes it from there, and answers under the key that its sender gave.
+    const owner = new Part("hub", `storm_${schemas}`, { 0: "bolt-hub", ...two, 5: "none" });
+    const { key = "", value = "" } = handed?.message ?? {};
+    await owner.settled(owner.tuple("spout-hub", "default", "inbox", 0, 1, key, value), "ack");
+    const refusal = await waitFor(() => published(owner)[0]);
+    expect(refusal).toMatchObject({ topic: "answers", message: { key: others, value: "error" } });
+  });
+
   test("keeps requests back while the database is away, and takes them up when it is there", async () => {
     const hub = new Part("hub", newSchema());
     await hub.settled(hub.request("a", { n: 1, wait: true }), "ack");
@@ -271,7 +418,51 @@ describe("the worker's bolt", () => {
   });
 });
 
+test("the worker's bolt goes on when a worker throws from a timer", { timeout: 20_000 }, async () => {
+  const worker = new Part("worker", "none");
+  const order = { spoke: "double", request: "k", attempt: 1, epoch: 1, deadline: 1, withinMs: 5000 };
+  const send = (call: number, n: number): string =>
+    worker.tuple("bolt-hub", "work", "k", JSON.stringify([{ ...order, call, input: { n } }]));
+  await worker.settled(send(1, 666), "ack");
+  await waitFor(() => worker.said.find(({ msg }) => String(msg).includes("thrown by a timer")));
+  await worker.settled(send(2, 2), "ack");
+  await waitFor(() => worker.bodies("stream-worker-bolt-to-hub-bolt")[0]);
+  expect(worker.child.exitCode).toBeNull();
+});
+
+test(
+  "the bolt to Northbound gives up what was under way when something is thrown",
+  {
+    timeout: 20_000,
+  },
+  async () => {
+    const nb = new Part("nb", "none");
+    const letter = { topic: "answers", message: { key: "k", value: "v" }, id: "k@1" };
+    // No broker is there: it tries for long.
+    const id = nb.tuple("bolt-hub", "answers", "0", JSON.stringify([letter]));
+    await waitFor(() => nb.said.find(({ pid }) => pid !== undefined));
+    nb.child.kill("SIGUSR2");
+    await nb.settled(id, "fail");
+    expect(nb.child.exitCode).toBeNull();
+  },
+);
+
 describe("the coordinator's bolt", () => {
+  test("begins anew when something is thrown where nobody catches it", { timeout: 20_000 }, async () => {
+    const coordinator = new Part("coordinator", "none");
+    const begun = (): number =>
+      coordinator.said.filter(({ stream }) => stream === "stream-bolt-coordinator-begun").length;
+    await waitFor(() => begun() === 1 || undefined);
+    const want = [{ claim: "one", want: [{ id: 1, inMs: 10_000 }], cancel: [] }];
+    await coordinator.settled(coordinator.tuple("bolt-hub", "want", "0", JSON.stringify(want)), "ack");
+    coordinator.child.kill("SIGUSR2");
+    await waitFor(() => begun() === 2 || undefined);
+    const again = [{ claim: "one", want: [{ id: 1, inMs: 20 }], cancel: [] }];
+    coordinator.tuple("bolt-hub", "want", "0", JSON.stringify(again));
+    const called = await waitFor(() => coordinator.bodies("stream-bolt-coordinator-to-hub")[0]);
+    expect(called).toEqual([{ claim: "one", id: 1 }]);
+  });
+
   test("says that it begins, calls back in time, and forgets what is cancelled or of an earlier claim", async () => {
     const coordinator = new Part("coordinator", "none");
     const back = "stream-bolt-coordinator-to-hub";

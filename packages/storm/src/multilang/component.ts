@@ -62,6 +62,12 @@ export interface SpoutOutput<S extends Streams> extends Omit<Output<S>, "emit"> 
 interface Component {
   /** Called when Storm asks it to end: half a second is left. */
   close?(): void | Promise<void>;
+  /**
+   * Called when something was thrown where nobody catches it, such as in a timer: what the component holds in memory may be
+   * wrong. By then it is reported to Storm, and the tuples that were being executed are failed. The process goes on, since
+   * its death would end the worker and all its components; it ends only when this throws, too.
+   */
+  uncaught?(error: unknown): void;
 }
 
 /** A bolt. Each tuple is acked when `execute` returns or its promise resolves, and failed when it throws: once, always. */
@@ -130,6 +136,16 @@ abstract class Host {
   }
 
   start(): void {
+    this.#wire.uncaught((error) => {
+      this.error(`thrown where nobody catches it: ${messageOf(error)}`);
+      this.giveUp();
+      try {
+        this.#component.uncaught?.(error);
+      } catch (another) {
+        this.error(`and what is in memory could not be put right: ${messageOf(another)}`);
+        void this.#end(1);
+      }
+    });
     this.#wire.read((chunk) => {
       if (chunk === undefined) return void this.#end(0);
       try {
@@ -155,6 +171,8 @@ abstract class Host {
 
   protected abstract open(context: Context): void | Promise<void>;
   protected abstract handle(message: Incoming): void;
+  /** Nobody knows whether what is under way will ever be done: Storm is told that it is not. */
+  protected abstract giveUp(): void;
 
   protected send(message: object): void {
     const text = frame(message);
@@ -273,6 +291,12 @@ class BoltHost<S extends Streams> extends Host implements Output<S> {
     else this.#early.push(given);
   }
 
+  protected override giveUp(): void {
+    // Those that came early are not under way yet.
+    const underWay = this.#early === undefined ? [...this.#open] : [];
+    for (const tuple of underWay) this.#settle(tuple, "fail");
+  }
+
   #execute(tuple: Tuple): void {
     try {
       const done = this.#bolt.execute(tuple, this);
@@ -293,7 +317,8 @@ class BoltHost<S extends Streams> extends Host implements Output<S> {
   }
 
   #settle(tuple: Tuple, command: "ack" | "fail"): void {
-    this.#open.delete(tuple);
+    // One that was given up is failed already: to say it twice would kill the worker.
+    if (!this.#open.delete(tuple)) return;
     this.send({ command, id: tuple.id });
   }
 
@@ -315,6 +340,8 @@ class SpoutHost<S extends Streams> extends Host implements SpoutOutput<S> {
   readonly #spout: Spout<S>;
   #isOpen = false;
   #work: Promise<void> = Promise.resolve();
+  /** Ends the command that is under way. */
+  #release: () => void = () => {};
 
   constructor(spout: Spout<S>, wire: Wire) {
     super(spout, wire);
@@ -329,6 +356,10 @@ class SpoutHost<S extends Streams> extends Host implements SpoutOutput<S> {
   protected override async open(context: Context): Promise<void> {
     await this.#spout.open?.(context, this);
     this.#isOpen = true;
+  }
+
+  protected override giveUp(): void {
+    this.#release();
   }
 
   /** Each command is answered by one `sync`, in order. */
@@ -350,8 +381,9 @@ class SpoutHost<S extends Streams> extends Host implements SpoutOutput<S> {
         default:
       }
     };
+    const released = (): Promise<void> => new Promise((resolve) => void (this.#release = resolve));
     this.#work = this.#work
-      .then(body)
+      .then(() => Promise.race([body(), released()]))
       .catch((error: unknown) => this.error(messageOf(error)))
       .then(() => this.send({ command: "sync" }));
   }

@@ -9,6 +9,8 @@ export interface Wire {
   resume(): void;
   /** Writes all of it, in order; it calls back when the pipe has taken it. */
   write(data: Buffer, done: (error?: Error) => void): void;
+  /** Calls back with what is thrown where nobody catches it, promises included. */
+  uncaught(take: (error: unknown) => void): void;
   /** Ends the process. */
   exit(code: number): void;
 }
@@ -31,6 +33,7 @@ export function processWire(): Wire {
     pause: () => void process.stdin.pause(),
     resume: () => void process.stdin.resume(),
     write: writeAll,
+    uncaught: (take) => void process.on("uncaughtException", take),
     exit: (code) => process.exit(code),
   };
 }

@@ -42,9 +42,20 @@ export class CoordinatorBolt implements Bolt<typeof coordinatorStreams> {
   readonly #hubs = new Map<string, { readonly claim: string; readonly wanted: Map<number, Wanted> }>();
   #timer: NodeJS.Timeout | undefined = undefined;
   #timerAt = Number.POSITIVE_INFINITY;
+  #begin = (): void => {};
 
   open(context: { readonly task: number }, output: Output<typeof coordinatorStreams>): void {
-    output.emit("stream-bolt-coordinator-begun", [`coordinator ${context.task}`]);
+    this.#begin = () => output.emit("stream-bolt-coordinator-begun", [`coordinator ${context.task}`]);
+    this.#begin();
+  }
+
+  /** It begins anew: hubs tell it again. */
+  uncaught(): void {
+    this.#index = new Coordinator();
+    this.#hubs.clear();
+    clearTimeout(this.#timer);
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    this.#begin();
   }
 
   execute({ component, values }: Tuple, output: Output<typeof coordinatorStreams>): void {

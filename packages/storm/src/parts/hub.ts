@@ -1,6 +1,7 @@
 import { WheelworkError } from "@wheelwork/core";
 import {
   deadLetterTopic,
+  shardOf,
   systemClock,
   type Bus,
   type Channel,
@@ -13,6 +14,7 @@ import {
   admit,
   asked,
   deadLetter,
+  inboxMessage,
   readInbox,
   refusedHub,
   replyMessage,
@@ -76,8 +78,9 @@ export class HubBolt implements Bolt<Streams> {
   #clock: CoordinatedClock = new CoordinatedClock(this.#claim, () => {});
   #publications: Post<Publication> | undefined = undefined;
   #output: Output<Streams> | undefined = undefined;
-  /** The key that leads to this task. */
+  /** The key that leads to this task, and its shard. */
   #key = "";
+  #index = -1;
   #engine: ShardEngine | undefined = undefined;
   readonly #claimed = Promise.withResolvers<void>();
   #ended = false;
@@ -92,6 +95,7 @@ export class HubBolt implements Bolt<Streams> {
   open(context: Context, output: Output<Streams>): void {
     const shards = context.tasksOf(context.component).length;
     this.#output = output;
+    this.#index = context.index;
     this.#key = keyOfShard(context.index, shards);
     const callbacks = new Post<CallbackOrder>(1, (key, orders) =>
       output.emit("stream-to-bolt-coordinator", [key, JSON.stringify(orders)]),
@@ -125,6 +129,11 @@ export class HubBolt implements Bolt<Streams> {
       default:
         return this.#take(recordOf(values), tuple);
     }
+  }
+
+  /** What is not committed is not told: the shard is read back, and what is under way made again. */
+  uncaught(error: unknown): void {
+    this.#engine?.shard.distrust(error);
   }
 
   async close(): Promise<void> {
@@ -214,7 +223,11 @@ export class HubBolt implements Bolt<Streams> {
     if (channel !== undefined) {
       const admitted = admit(channel, record);
       if ("reason" in admitted) return this.#bury(record, admitted.reason, tuple);
-      return this.#request(record, admitted.key, admitted.entry, tuple);
+      const { key, entry } = admitted;
+      // One whose key cannot be stored is found in the shard of its hash, and goes there through the inbox.
+      if (shardOf(key, this.#config.shards) !== this.#index)
+        return this.#say({ topic: this.#config.inbox, message: inboxMessage(key, entry) }, tuple);
+      return this.#request(record, key, entry, tuple);
     }
     let entry: InboxEntry;
     try {
@@ -259,7 +272,6 @@ export class HubBolt implements Bolt<Streams> {
     return this.#engine;
   }
 
-  /** The tuple that brought it is done when the dead letter is durable: it is anchored. */
   #bury(record: LogRecord, reason: string, tuple: Tuple, origin?: Origin): void {
     const { topic, partition, offset } = record;
     this.#app.observe?.({ name: "dead-letter", topic: origin?.topic ?? topic, reason });
@@ -267,7 +279,11 @@ export class HubBolt implements Bolt<Streams> {
     const message = deadLetter(record, reason.split("\n")[0] ?? "", place);
     // A record of a channel goes to the channel's own dead letters.
     const letters = deadLetterTopic(topic);
-    const publication: Publication = { topic: letters, message };
+    this.#say({ topic: letters, message }, tuple);
+  }
+
+  /** The tuple that caused it is done when the broker has it: it is anchored. */
+  #say(publication: Publication, tuple: Tuple): void {
     this.#output?.emit("stream-hub-bolt-to-nb", [this.#key, JSON.stringify([publication])], [tuple]);
   }
 

@@ -5,10 +5,16 @@ import { nbStreams, type Publication } from "./streams.ts";
 /** The seed's bolt to Northbound: publishes answers, and tells their hub when the brokers have them. */
 export class NbBolt implements Bolt<typeof nbStreams> {
   readonly streams = nbStreams;
-  readonly #log: Kafka;
+  readonly #brokers: string;
+  #log: Kafka;
 
   constructor(brokers: string) {
-    this.#log = kafka({ brokers, clientId: "bolt-to-nb" });
+    this.#brokers = brokers;
+    this.#log = this.#connect();
+  }
+
+  #connect(): Kafka {
+    return kafka({ brokers: this.#brokers, clientId: "bolt-to-nb" });
   }
 
   async execute({ values }: Tuple, output: Output<typeof nbStreams>): Promise<void> {
@@ -26,6 +32,12 @@ export class NbBolt implements Bolt<typeof nbStreams> {
     output.log(`not all could be published: ${String((failed as PromiseRejectedResult).reason)}`, "warn");
     // Answers are published again by their hub; a dead letter is when its tuple comes again.
     throw new Again("a broker did not take it");
+  }
+
+  /** It may have been the client: what was under way is sent again through another. */
+  uncaught(): void {
+    this.#log.close().catch(() => {});
+    this.#log = this.#connect();
   }
 
   close(): Promise<void> {

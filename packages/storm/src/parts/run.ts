@@ -20,6 +20,7 @@ function later<S extends Streams>(streams: S, make: (config: StormConfig) => Bol
     },
     execute: (tuple: Tuple, output: Output<S>) => bolt?.execute(tuple, output),
     close: () => bolt?.close?.(),
+    uncaught: (error: unknown) => bolt?.uncaught?.(error),
   };
 }
 
