@@ -38,7 +38,7 @@ import type { Log, LogReading, LogRecord, Membership, Partitions } from "./log.t
 import type { Reply } from "./outbox.ts";
 import type { Clock, EngineSignal, Logger, RequestRow, Store, StoredAnswer } from "./ports.ts";
 import { Router } from "./router.ts";
-import { shardOf } from "./shards.ts";
+import { rootOf, shardOf } from "./shards.ts";
 import { unavailable, type Feed, type Shard } from "./shard.ts";
 import type { Worker } from "./worker.ts";
 
@@ -395,8 +395,7 @@ class Node implements ClusterNode {
 
   #shardOf(key: string): number {
     // The call of a hub, and a tell, live in the shard of their root.
-    const slash = key.indexOf("/");
-    return shardOf(slash < 0 ? key : key.slice(0, slash), this.#options.shards);
+    return shardOf(rootOf(key), this.#options.shards);
   }
 
   #ownerOf(key: string): ShardEngine | undefined {
@@ -811,7 +810,7 @@ class ShardFeed implements Feed {
           return this.#request(shard, record, entry);
         case "response": {
           const { spoke, call, attempt, epoch, outcome } = entry;
-          return shard.outcome(spoke, key, { call, attempt, epoch }, outcome, offset);
+          return shard.outcome(spoke, entry.run ?? key, { call, attempt, epoch }, outcome, offset);
         }
         case "command": {
           const done = { resolve: () => {}, reject: () => {} };

@@ -2,6 +2,7 @@ import { WheelworkError, type Outcome } from "@wheelwork/core";
 import type { Input } from "@wheelwork/core/kernel";
 import type { LogRecord } from "./log.ts";
 import type { Message } from "./ports.ts";
+import { rootOf } from "./shards.ts";
 
 /** What the inbox of a shard holds. The key of each message is that of its request. */
 export type InboxEntry =
@@ -23,6 +24,8 @@ export type InboxEntry =
   | {
       /** What a worker elsewhere says of an attempt. */
       readonly type: "response";
+      /** The run, where it is not the request itself but one that it has begun. */
+      readonly run?: string;
       readonly spoke: string;
       readonly call: number;
       readonly attempt: number;
@@ -43,36 +46,45 @@ const typePrefix = "wheelwork.";
 
 export function inboxMessage(id: string, { type, ...given }: InboxEntry): Message {
   // Whoever hands records on by their keys, looks at the root alone: its shard has all that it has begun.
-  const slash = id.indexOf("/");
-  const key = slash < 0 ? id : id.slice(0, slash);
-  const entry = type === "command" && slash >= 0 ? { ...given, run: id } : given;
+  const key = rootOf(id);
+  const entry = type === "command" && key !== id ? { ...given, run: id } : given;
   // Both ways: Storm's reader of topics hands on no headers.
   return { key, value: JSON.stringify({ type, ...entry }), headers: { [typeHeader]: typePrefix + type } };
 }
 
 /** @throws WheelworkError WW_INVALID_REQUEST for what is none of them. */
-export function readInbox({ headers, value }: LogRecord): InboxEntry {
-  const type = headers[typeHeader] ?? typeIn(value);
-  if (type === "wheelwork.response") return readResponse(headers, value);
+export function readInbox({ key, headers, value }: LogRecord): InboxEntry {
+  const entry = parse(value);
+  const type = headers[typeHeader] ?? typeIn(entry);
+  if (type === "wheelwork.response") return readResponse(key, headers, entry);
   if (type !== "wheelwork.request" && type !== "wheelwork.command")
     throw broken(`an inbox takes no message of the type ${type ?? "(none)"}`);
-  const entry = parse(value);
   if (entry === undefined) throw broken("the value is not a JSON object");
   return { ...entry, type: type.slice(typePrefix.length) } as InboxEntry;
 }
 
-/** The header that names an attempt: a worker elsewhere sends it back as it is. */
+/** What names an attempt: a worker elsewhere sends it back as it is, as a header or in the value. */
 export const correlationHeader = "correlation-id";
 
-/** Names an attempt, for a worker elsewhere. */
-export const correlationOf = (spoke: string, call: number, attempt: number, epoch: number): string =>
-  `${call}.${attempt}.${epoch}.${spoke}`;
+/** Names an attempt, for a worker elsewhere: the call by its way from the request. */
+export const correlationOf = (
+  spoke: string,
+  run: string,
+  call: number,
+  attempt: number,
+  epoch: number,
+): string => `${run.slice(rootOf(run).length + 1)}/${call}.${attempt}.${epoch}.${spoke}`.replace(/^\//, "");
 
-function readResponse(headers: Readonly<Record<string, string>>, value: string): InboxEntry {
-  const [, call, attempt, epoch, spoke] =
-    /^(\d+)\.(\d+)\.(\d+)\.(.+)$/.exec(headers[correlationHeader] ?? "") ?? [];
+function readResponse(
+  key: string,
+  headers: Readonly<Record<string, string>>,
+  body: object | undefined,
+): InboxEntry {
+  const given = (body ?? {}) as Record<string, unknown>;
+  const correlation = headers[correlationHeader] ?? given[correlationHeader];
+  const [, path, call, attempt, epoch, spoke] =
+    /^(?:([\dt/]+)\/)?(\d+)\.(\d+)\.(\d+)\.(.+)$/.exec(String(correlation ?? "")) ?? [];
   if (spoke === undefined) throw broken("a response lacks the correlation-id of its request");
-  const body = parse(value);
   if (body === undefined) throw broken("the value of a response is not a JSON object");
   const { output, error } = body as {
     output?: unknown;
@@ -83,8 +95,9 @@ function readResponse(headers: Readonly<Record<string, string>>, value: string):
       ? { kind: "ok", output }
       : { kind: "error", code: error.code, message: error.message ?? "", details: error.details };
   const place = { call: Number(call), attempt: Number(attempt), epoch: Number(epoch) };
+  const run = path === undefined ? {} : { run: `${key}/${path}` };
   // The worker host looks whether it is what the spoke declares.
-  return { type: "response", spoke, ...place, outcome: outcome as Outcome };
+  return { type: "response", ...run, spoke, ...place, outcome: outcome as Outcome };
 }
 
 function parse(value: string): object | undefined {
@@ -97,9 +110,9 @@ function parse(value: string): object | undefined {
 }
 
 /** The type of an entry whose headers are lost. */
-function typeIn(value: string): string | undefined {
-  const { type } = (parse(value) ?? {}) as { type?: unknown };
-  return type === "request" || type === "command" ? typePrefix + type : undefined;
+function typeIn(entry: object | undefined): string | undefined {
+  const { type } = (entry ?? {}) as { type?: unknown };
+  return type === "request" || type === "command" || type === "response" ? typePrefix + type : undefined;
 }
 
 const broken = (message: string): WheelworkError => new WheelworkError("WW_INVALID_REQUEST", message);

@@ -7,3 +7,4 @@ export { Attempt, WorkerHost, type Order } from "./host.ts";
 export { inboxMessage, readInbox, type InboxEntry, type Origin } from "./inbox.ts";
 export type { Reply } from "./outbox.ts";
 export type { Feed } from "./shard.ts";
+export { rootOf } from "./shards.ts";

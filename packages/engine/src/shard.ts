@@ -75,6 +75,13 @@ export interface MarkItem {
   readonly offset: number;
 }
 
+/** Which attempt of a run it is. */
+export interface AttemptPlace {
+  readonly call: number;
+  readonly attempt: number;
+  readonly epoch: number;
+}
+
 /** Why a command changed nothing; `unknown`: there is no such run, and never was. */
 export type Unheeded = Ignored | "unknown";
 
@@ -389,23 +396,22 @@ export class Shard {
     return this.#position;
   }
 
-  /** Takes what a worker elsewhere says of an attempt. */
-  outcome(
-    spoke: string,
-    key: string,
-    attempt: { readonly call: number; readonly attempt: number; readonly epoch: number },
-    outcome: Outcome,
-    offset: number,
-  ): void {
-    const checked = this.#host.check(spoke, outcome);
-    this.#push({ kind: "input", key, input: { kind: "outcome", ...attempt, outcome: checked }, offset });
-    this.#options.observe?.({
-      name: "outcome",
-      callee: spoke,
-      key,
-      call: attempt.call,
-      outcome: checked.kind,
-    });
+  /** Takes what a worker elsewhere says of an attempt, in a record of the log. */
+  outcome(spoke: string, key: string, attempt: AttemptPlace, outcome: Outcome, offset: number): void {
+    this.#push({ kind: "input", key, input: this.#outcomeOf(spoke, key, attempt, outcome), offset });
+  }
+
+  /** The same where records have no places: it is committed when this resolves, or changed nothing. */
+  async respond(spoke: string, key: string, attempt: AttemptPlace, outcome: Outcome): Promise<void> {
+    const reason = await this.command(key, this.#outcomeOf(spoke, key, attempt, outcome));
+    if (reason !== undefined) this.#options.observe?.({ name: "ignored", key, reason });
+  }
+
+  #outcomeOf(spoke: string, key: string, attempt: AttemptPlace, given: Outcome): Input {
+    const outcome = this.#host.check(spoke, given);
+    const { call } = attempt;
+    this.#options.observe?.({ name: "outcome", callee: spoke, key, call, outcome: outcome.kind });
+    return { kind: "outcome", ...attempt, outcome };
   }
 
   /** Gives a command to a run; what it gives back is why it changed nothing, or undefined. */

@@ -8,3 +8,9 @@ export function shardOf(key: string, shards: number): number {
   const sum = (31 + hash) | 0;
   return ((sum % shards) + shards) % shards;
 }
+
+/** The request whose shard has a run: what it has begun lives there, too. */
+export function rootOf(run: string): string {
+  const slash = run.indexOf("/");
+  return slash < 0 ? run : run.slice(0, slash);
+}

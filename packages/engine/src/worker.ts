@@ -1,6 +1,7 @@
 import { WheelworkError, type Failed, type Outcome, type Spoke, type WorkerTypes } from "@wheelwork/core";
 import { correlationHeader, correlationOf } from "./inbox.ts";
 import type { Bus, MaybePromise, Message } from "./ports.ts";
+import { rootOf } from "./shards.ts";
 
 /** What a worker knows of the attempt that it makes. */
 export interface WorkerContext<E extends string = string> {
@@ -38,6 +39,8 @@ export interface Worker {
    * the task that gets the messages of that key. Default: that of the request.
    */
   route?(input: unknown, context: AttemptContext): string;
+  /** What comes of an attempt comes through the inbox of the shard: its engine makes the attempt itself. */
+  readonly elsewhere?: boolean;
 }
 
 /** Thrown by `context.fail`. */
@@ -144,8 +147,8 @@ export function relay<I, O, E extends string>(
 
 /**
  * A worker that another process serves, in any language: each attempt is a message to a topic of its own, and what came of
- * it is a message to the inbox of the shard, so that it is there though the node that asked has died. Only in a cluster.
- * The page on workers elsewhere describes the messages.
+ * it is a message to the inbox of the shard, so that it is there though the node that asked has died. Only in a cluster and
+ * on Storm. The page on workers elsewhere describes the messages.
  */
 export function remote<I, O, E extends string>(
   spoke: Spoke<never, unknown, E> & WorkerTypes<I, O>,
@@ -154,12 +157,13 @@ export function remote<I, O, E extends string>(
   const served = spoke as unknown as Spoke;
   return {
     spoke: served,
+    elsewhere: true,
     attempt: (input, context, bus) => {
       const { replyTo } = bus;
       if (replyTo === undefined) {
         throw new WheelworkError(
           "WW_CONFIG",
-          `the spoke ${served.name} is served elsewhere, which needs a cluster`,
+          `the spoke ${served.name} is served elsewhere, which needs a cluster or Storm`,
           {
             next: "Serve it by a worker or a relay of this process.",
           },
@@ -167,7 +171,8 @@ export function remote<I, O, E extends string>(
       }
       const { requestId, call, attempt, epoch, idempotencyKey, deadline } = context;
       const message: Message = {
-        key: requestId,
+        // The answer comes under the same key, which leads to the shard whoever hands it on.
+        key: rootOf(requestId),
         value: JSON.stringify(input),
         headers: {
           "content-type": "application/json",
@@ -175,7 +180,7 @@ export function remote<I, O, E extends string>(
           ce_id: `${idempotencyKey}#${attempt}`,
           ce_source: "wheelwork",
           ce_type: `wheelwork.call.${served.name}`,
-          [correlationHeader]: correlationOf(served.name, call, attempt, epoch),
+          [correlationHeader]: correlationOf(served.name, requestId, call, attempt, epoch),
           "reply-to": replyTo.topic,
           "reply-partition": `${replyTo.partition}`,
           "idempotency-key": idempotencyKey,

@@ -456,4 +456,55 @@ suite("workers elsewhere", () => {
     expect(system.signals.filter(({ name }) => name === "dead-letter").length).toBe(1);
     await bus.close();
   });
+
+  test("serve runs that others call, and may say everything in the value", async () => {
+    const system = await cluster(2);
+    const calls = `calls-${randomUUID()}`;
+    const bus = kafka({ brokers: broker.brokers });
+    await bus.ensureTopics([{ name: calls, partitions: 1 }]);
+    const job = jobHub();
+    const caller = hub(
+      "caller",
+      {
+        request: z.object({ n: z.number() }),
+        reply: z.object({ doubled: z.number() }),
+        errors: ["failed"],
+        deadlineMs: 60_000,
+        chart: { Asking: { Done: "Told", Failed: "Lost" }, Told: end, Lost: end },
+        data: (request) => ({ ...request, doubled: 0 }),
+      },
+      {
+        Asking: (s) =>
+          s.call(job, {
+            input: ({ n }) => ({ n }),
+            ok: (_data, { doubled }) => s.raise("Done", { doubled }),
+            failed: "Failed",
+            deadline: "Failed",
+          }),
+        Told: ({ doubled }) => ({ doubled }),
+        Lost: (_data, s) => s.fail("failed", "no answer"),
+      },
+    );
+    const keys: string[] = [];
+    bus.subscribe(calls, ({ key, value, headers = {} }) => {
+      keys.push(key);
+      const { n } = JSON.parse(value) as { n: number };
+      const correlation = { "correlation-id": headers["correlation-id"] };
+      const answer = { type: "response", ...correlation, output: { doubled: n * 2 } };
+      // The key alone leads to its shard: nobody has to know the partition.
+      void bus.append(headers["reply-to"] ?? "", { key, value: JSON.stringify(answer) }, shardOf(key, 2));
+    });
+    await bus.ready();
+    const node = await system.node({
+      hubs: [caller, job],
+      workers: [remote(work, { topic: calls })],
+    });
+    await system.settled([node, 2]);
+    for (let n = 1; n <= 4; n++) {
+      const key = randomUUID();
+      expect(await node.call(caller, { n }, { key })).toEqual({ kind: "result", value: { doubled: n * 2 } });
+      expect(keys.at(-1)).toBe(key);
+    }
+    await bus.close();
+  });
 });

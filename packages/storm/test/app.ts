@@ -1,5 +1,5 @@
 import { end, hub, spoke, stay } from "@wheelwork/core";
-import { worker, type Channel } from "@wheelwork/engine";
+import { remote, worker, type Channel } from "@wheelwork/engine";
 import { runPart } from "@wheelwork/storm/parts";
 import * as z from "zod";
 
@@ -74,8 +74,38 @@ const doubling = worker(double, ({ n }) => {
   return new Promise<never>(() => {});
 });
 
+const halve = spoke("halve", {
+  input: z.object({ n: z.number() }),
+  output: z.object({ halved: z.number() }),
+  timeoutMs: 5000,
+});
+
+/** Its worker is elsewhere. */
+const halving = hub(
+  "halving",
+  {
+    request: z.object({ half: z.number() }),
+    reply: z.object({ sum: z.number() }),
+    errors: ["failed"],
+    deadlineMs: 20_000,
+    chart: { Working: { Next: "Finished", Failed: "Lost" }, Finished: end, Lost: end },
+    data: ({ half }) => ({ n: half, sum: 0 }),
+  },
+  {
+    Working: (s) =>
+      s.call(halve, {
+        input: ({ n }) => ({ n }),
+        ok: (_data, { halved }) => s.raise("Next", { sum: halved }),
+        failed: "Failed",
+        deadline: "Failed",
+      }),
+    Finished: ({ sum }) => ({ sum }),
+    Lost: (_data, s) => s.fail("failed", "no answer"),
+  },
+);
+
 runPart(() => ({
-  hubs: [job],
-  workers: [doubling],
-  channels: [channel],
+  hubs: [job, halving],
+  workers: [doubling, remote(halve, { topic: "halve" })],
+  channels: [channel, { ...channel, name: "halves", from: "halves", hub: "halving" }],
 }));

@@ -228,6 +228,36 @@ describe.skipIf(!postgresIsInstalled())("the hub's bolt", { timeout: 40_000 }, (
     expect(answer.message).toMatchObject({ key: "root", value: '{"sum":0}' });
   });
 
+  test("asks workers elsewhere by a message with headers, and takes their answers from the inbox, without", async () => {
+    const hub = new Part("hub", newSchema());
+    const id = hub.tuple("spout-hub", "default", "halves", 0, 1, "k", '{"half":8}');
+    await hub.settled(id, "ack");
+    const asked = await waitFor(() => published(hub)[0]);
+    expect(asked).toMatchObject({ topic: "halve", message: { key: "k", value: '{"n":8}' } });
+    expect(asked.message.headers).toMatchObject({
+      ce_type: "wheelwork.call.halve",
+      "reply-to": "inbox",
+      "reply-partition": "0",
+      "idempotency-key": "k/0",
+    });
+    const correlation = { "correlation-id": asked.message.headers["correlation-id"] };
+    const answer = (value: object): string =>
+      hub.tuple("spout-hub", "default", "inbox", 0, 2, "k", JSON.stringify({ type: "response", ...value }));
+    await hub.settled(answer({ output: { halved: 4 } }), "ack");
+    expect(published(hub).some(({ topic }) => topic === "inbox-dlt")).toBe(true);
+    const first = answer({ ...correlation, output: { halved: 4 } });
+    await hub.settled(first, "ack");
+    // Twice, and another: only the first counts.
+    await hub.settled(answer({ ...correlation, output: { halved: 5 } }), "ack");
+    const reply = await waitFor(() => published(hub).find(({ topic }) => topic === "answers"));
+    expect(reply.message).toMatchObject({ key: "k", value: '{"sum":4}' });
+    // It was committed before its tuple was acked: with the process, nothing is lost.
+    await hub.kill();
+    const next = new Part("hub", `storm_${schemas}`);
+    const again = await waitFor(() => published(next).find(({ topic }) => topic === "answers"));
+    expect(again).toEqual(reply);
+  });
+
   test("that is fenced fails its tuples, and does not exit", async () => {
     const schema = newSchema();
     const old = new Part("hub", schema);

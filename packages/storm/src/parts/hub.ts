@@ -236,10 +236,12 @@ export class HubBolt implements Bolt<Streams> {
       return this.#bury(record, error instanceof Error ? error.message : String(error), tuple);
     }
     if (entry.type === "request") return this.#request(record, record.key, entry, tuple);
-    if (entry.type === "response")
-      return this.#bury(record, "on Storm, outcomes do not come through the inbox", tuple);
+    const { shard } = this.#working();
+    const { run = record.key } = entry;
     try {
-      await this.#working().shard.command(entry.run ?? record.key, entry.input);
+      if (entry.type === "command") return void (await shard.command(run, entry.input));
+      const { spoke, call, attempt, epoch, outcome } = entry;
+      await shard.respond(spoke, run, { call, attempt, epoch }, outcome);
     } catch (error) {
       throw new Again(String(error));
     }
@@ -299,7 +301,12 @@ export class HubBolt implements Bolt<Streams> {
     const post = new Post<AttemptOrder | AttemptEnd>(context.tasksOf("bolt-worker").length, (key, items) =>
       output.emit("stream-hub-bolt-to-worker-bolt", [key, JSON.stringify(items)]),
     );
-    return workers.map(({ spoke, route }) => ({
+    return workers.map((worker) => (worker.elsewhere === true ? worker : this.#ordering(worker, post, now)));
+  }
+
+  /** Has the attempts of a spoke made by worker bolts. */
+  #ordering({ spoke, route }: Worker, post: Post<AttemptOrder | AttemptEnd>, now: () => number): Worker {
+    return {
       spoke,
       attempt: (input, attempt) =>
         new Promise((resolve) => {
@@ -328,13 +335,18 @@ export class HubBolt implements Bolt<Streams> {
           const withinMs = Math.max(0, deadline - now());
           post.add(to, key === undefined ? { ...order, withinMs } : { ...order, withinMs, key });
         }),
-    }));
+    };
   }
 
   #bus(output: Output<Streams>): Bus {
     return {
-      publish: (topic, { key, value }) => output.emit("stream-hub-bolt-to-fl", [key, value, topic]),
+      // Storm's own writer of topics knows no headers.
+      publish: (topic, message) =>
+        message.headers === undefined
+          ? output.emit("stream-hub-bolt-to-fl", [message.key, message.value, topic])
+          : this.#publications?.add(this.#key, { topic, message }),
       subscribe: (topic, take) => subscribe(this.#receivers, topic, take),
+      replyTo: { topic: this.#config.inbox, partition: this.#index },
     };
   }
 

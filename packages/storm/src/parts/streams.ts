@@ -73,12 +73,6 @@ export interface CallbackOrder {
   readonly cancel: readonly number[];
 }
 
-/** The root of a request: calls of hubs live in its shard. */
-export const rootOf = (request: string): string => {
-  const slash = request.indexOf("/");
-  return slash < 0 ? request : request.slice(0, slash);
-};
-
 /** A text that fields grouping sends to the task of a shard. */
 export function keyOfShard(shard: number, shards: number): string {
   for (let key = 0; ; key++) if (shardOf(String(key), shards) === shard) return String(key);

@@ -1,13 +1,12 @@
 import type { Outcome } from "@wheelwork/core";
 import { Callback, Coordinator } from "@wheelwork/core/kernel";
 import type { Bus, Message } from "@wheelwork/engine";
-import { Attempt, WorkerHost, type Order } from "@wheelwork/engine/parts";
+import { Attempt, rootOf, WorkerHost, type Order } from "@wheelwork/engine/parts";
 import type { Bolt, Context, Output, Tuple } from "../multilang/component.ts";
 import type { StormApp } from "./app.ts";
 import {
   attemptId,
   Post,
-  rootOf,
   workerStreams,
   type AttemptEnd,
   type AttemptOrder,
