@@ -34,10 +34,12 @@ class Part {
     part: "hub" | "worker" | "coordinator" | "nb",
     schema: string,
     topology: Readonly<Record<number, string>> = components,
+    ...given: readonly string[]
   ) {
     const task = { hub: 1, worker: 2, coordinator: 3, nb: 4 }[part];
     const shards = Object.values(topology).filter((name) => name === "bolt-hub").length;
-    const flags = ["--expose-gc", "--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+    const source = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+    const flags = ["--expose-gc", ...source, ...given];
     const app = fileURLToPath(new URL("app.ts", import.meta.url));
     this.child = spawn(process.execPath, [...flags, app, part], { stdio: ["pipe", "pipe", "pipe"] });
     const reader = new FrameReader();
@@ -366,6 +368,29 @@ describe.skipIf(!postgresIsInstalled())("the hub's bolt", { timeout: 40_000 }, (
     const many = await heapsAfter(12_000);
     // A hundred bytes of each would be more.
     for (const [part, heap] of many.entries()) expect(heap - (some[part] ?? 0)).toBeLessThan(900_000);
+  });
+
+  test("has no more runs in memory than fit: what comes beyond them is failed, and comes again", async () => {
+    const hub = new Part(
+      "hub",
+      newSchema(),
+      components,
+      "--max-old-space-size=64",
+      "--max-semi-space-size=4",
+    );
+    const settled = { ack: 0, fail: 0 };
+    const [waves, each] = [30, 200];
+    hub.hears = ({ command }) => {
+      if (command === "ack" || command === "fail") settled[command]++;
+    };
+    for (let wave = 0; wave < waves; wave++) {
+      // No worker answers: each is there until its time is up.
+      for (let number = 0; number < each; number++) hub.request(`k${wave}-${number}`, { n: 1 });
+      await waitFor(() => settled.ack + settled.fail === (wave + 1) * each || undefined);
+    }
+    expect(settled.ack).toBeGreaterThan(1000);
+    expect(settled.fail).toBeGreaterThan(each);
+    expect(hub.child.exitCode).toBeNull();
   });
 
   test("hands a request whose key cannot be stored to the shard that its hash belongs to", async () => {

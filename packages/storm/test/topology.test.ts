@@ -2,6 +2,7 @@ import { unzipSync } from "fflate";
 import { parse } from "yaml";
 import { describe, expect, test } from "vitest";
 import { kafkaBolt, kafkaSpout, shellBolt, shellSpout, Topology, topologyJar } from "@wheelwork/storm";
+import { stormTopology } from "@wheelwork/storm/parts";
 
 const place = { brokers: "127.0.0.1:9092" };
 const parts = {
@@ -79,6 +80,14 @@ describe("a topology", () => {
     };
     expect(never).toBeTypeOf("function");
   });
+});
+
+test("the parts have a heap with a bound", () => {
+  const config = { brokers: "127.0.0.1:9092", databaseUrl: "", shards: 2, inbox: "inbox" };
+  const made = (options: { readonly heapMb?: number }): string =>
+    stormTopology({ name: "flows", config, app: { workers: [] }, ...options }).flux();
+  expect(made({})).toMatch(/- --max-old-space-size=512\n\s+- main.mjs\n\s+- hub/);
+  expect(made({ heapMb: 2048 })).toContain("--max-old-space-size=2048");
 });
 
 test("the jar has the resources and nothing else, and is the same each time", () => {

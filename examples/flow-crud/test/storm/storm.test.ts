@@ -1,7 +1,7 @@
-import { spawnSync } from "node:child_process";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
 import { defaultCache, kafkaIsInstalled, postgresIsInstalled, stormIsInstalled } from "@wheelwork/services";
@@ -14,12 +14,27 @@ import { flowCreateHub } from "../../src/hub.ts";
 import { deploy } from "../../src/storm/deploy.ts";
 import { TopicClient } from "../cluster/client.ts";
 import { readRules } from "../crash/checks.ts";
+import { doubling } from "./doubling.ts";
 import { StormSystem } from "./system.ts";
 
 /** These need Storm, a broker and a database server: `npm run services -- install` gets them. */
 const canRun = stormIsInstalled(defaultCache) && kafkaIsInstalled(defaultCache) && postgresIsInstalled();
 const suite = canRun ? describe : describe.skip;
 const eventually = { timeout: 60_000, interval: 50 };
+
+const doublingModule = fileURLToPath(new URL("doubling.ts", import.meta.url));
+const python = { ...process.env, PYTHONPATH: join(defaultCache, "python") };
+const hasPython = spawnSync("python3", ["-c", "import kafka"], { env: python, stdio: "ignore" }).status === 0;
+
+/** The worker of docs/workers-elsewhere.md. */
+function spawnDoubler(brokers: string): ChildProcess {
+  const page = readFileSync(new URL("../../../../docs/workers-elsewhere.md", import.meta.url), "utf8");
+  const [, program = ""] = /```python\n([\s\S]*?)```/.exec(page) ?? [];
+  return spawn("python3", ["-c", program], {
+    env: { ...python, KAFKA_BROKERS: brokers },
+    stdio: "inherit",
+  });
+}
 
 suite("flow-crud on a real Storm", () => {
   let folder: string;
@@ -69,6 +84,26 @@ suite("flow-crud on a real Storm", () => {
     const key = newKey();
     await send(key, value);
     return [key, await answerTo(key)];
+  };
+  const cli = (...args: string[]): { status: number | null; stdout: string; stderr: string } => {
+    const program = fileURLToPath(new URL("../../../../packages/wheelwork/src/cli/main.ts", import.meta.url));
+    const { brokers, databaseUrl, shards, storm } = system;
+    // What is given goes before these.
+    const place = {
+      "--name": "flow-crud",
+      "--nimbus": `127.0.0.1:${storm.ports.nimbus}`,
+      "--brokers": brokers,
+      "--database": databaseUrl,
+      "--shards": `${shards}`,
+    };
+    const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+    return spawnSync(
+      process.execPath,
+      [...flags, program, "storm", ...Object.entries(place).flat(), ...args],
+      {
+        encoding: "utf8",
+      },
+    );
   };
   /** The rules of a request that are on the switches. */
   const rules = (key: string): number => {
@@ -134,30 +169,10 @@ suite("flow-crud on a real Storm", () => {
   });
 
   test("is looked after from the command line", { timeout: 60_000 }, async () => {
-    const program = fileURLToPath(new URL("../../../../packages/wheelwork/src/cli/main.ts", import.meta.url));
-    const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
-    const { brokers, databaseUrl, shards, storm } = system;
-    const place = [
-      "--name",
-      "flow-crud",
-      "--nimbus",
-      `127.0.0.1:${storm.ports.nimbus}`,
-      "--brokers",
-      brokers,
-    ];
-    const cli = (...args: string[]): { status: number | null; stdout: string; stderr: string } =>
-      spawnSync(
-        process.execPath,
-        [...flags, program, "storm", ...place, ...args, "--database", databaseUrl, "--shards", `${shards}`],
-        { encoding: "utf8" },
-      );
-    expect(cli("list").stdout).toMatch(/^flow-crud {2}ACTIVE {2}1 workers/);
+    expect(cli("list").stdout).toMatch(/^flow-crud {2}ACTIVE {2}1 workers/m);
     const { stdout } = cli("status");
     expect(stdout).toMatch(/bolt-hub {2}task \d+ {2}127\.0\.0\.1:\d+ {2}up/);
     expect(stdout).toMatch(/shard 1 {2}owner \S+ {2}epoch 1/);
-    expect(cli("deactivate").stdout).toBe("flow-crud: deactivated\n");
-    expect(cli("list").stdout).toContain("INACTIVE");
-    expect(cli("activate").stdout).toBe("flow-crud: activated\n");
     const app = fileURLToPath(new URL("../../src/storm/app.ts", import.meta.url));
     const topology = cli("topology", app, "--app", JSON.stringify({ dataDir: system.data }), "--dot");
     expect(topology.stdout).toContain('"spout-hub" -> "bolt-hub"');
@@ -166,7 +181,59 @@ suite("flow-crud on a real Storm", () => {
       stderr: expect.stringContaining("WW_NOT_FOUND: Storm runs no topology") as string,
     });
     expect(cli("rebalance", "--workers", "none").stderr).toContain("must be an integer");
+    expect(cli("submit", doublingModule).stderr).toContain("needs --storm-home");
   });
+
+  test.skipIf(!hasPython)(
+    "is submitted, rebalanced, silenced and killed from the command line; workers elsewhere serve it",
+    { timeout: 170_000 },
+    async () => {
+      const { databaseUrl: connectionString, storm } = system;
+      const [schema, inbox, shards] = ["doubling", "doubling-inbox", 1];
+      const doubled = ["--name", "doubling", "--schema", schema, "--inbox", inbox, "--shards", `${shards}`];
+      const home = ["--storm-home", storm.home, "--jars", storm.jars];
+      const node = ["--worker-tasks", "0", "--node-folder", dirname(process.execPath)];
+      // Nothing is there yet but the topic of the worker elsewhere.
+      await bus.ensureTopics([{ name: "double-number", partitions: 1 }]);
+      const submitted = cli("submit", doublingModule, ...doubled, ...home, ...node);
+      expect(submitted).toMatchObject({ status: 0, stdout: "submitted doubling\n" });
+      expect(cli("list").stdout).toMatch(/^doubling {2}ACTIVE/m);
+      const store = (shard: number) => postgresStore({ connectionString, schema, shard, shards });
+      const client = createClient({ hubs: [doubling], shards, inbox, store, log: bus });
+      await client.start();
+      const doubler = spawnDoubler(system.brokers);
+      try {
+        const claimed = (epoch: number): Promise<unknown> =>
+          vi.waitUntil(() => cli("status", ...doubled).stdout.includes(`epoch ${epoch}`), eventually);
+        await claimed(1);
+        for (const n of [1, 2, 3])
+          expect(await client.call(doubling, { n })).toEqual({ kind: "result", value: { doubled: n * 2 } });
+        // What is thrown where nobody catches it is shown beside its component, which goes on.
+        const java = system.pids("java");
+        expect(await client.call(doubling, { n: 13 })).toEqual({ kind: "result", value: { doubled: 26 } });
+        await vi.waitUntil(() => cli("status", ...doubled).stdout.includes("an unlucky number"), eventually);
+        expect(cli("status", ...doubled).stdout).toMatch(/error of bolt-hub on \S+ at .*an unlucky number/);
+        expect(system.pids("java")).toEqual(java);
+        expect(cli("rebalance", ...doubled, "--workers", "1").stdout).toBe("doubling: is rebalanced\n");
+        const view = (): Promise<string> =>
+          system.nimbus.topology("doubling").then(({ status, workers }) => `${status} ${workers}`);
+        await expect.poll(view, eventually).toBe("ACTIVE 1");
+        expect(await client.call(doubling, { n: 4 })).toEqual({ kind: "result", value: { doubled: 8 } });
+        expect(cli("deactivate", ...doubled).stdout).toBe("doubling: deactivated\n");
+        expect(cli("list").stdout).toMatch(/^doubling {2}INACTIVE/m);
+        const asked = client.call(doubling, { n: 5 });
+        expect(cli("activate", ...doubled).stdout).toBe("doubling: activated\n");
+        expect(cli("list").stdout).toMatch(/^doubling {2}ACTIVE/m);
+        expect(await asked).toEqual({ kind: "result", value: { doubled: 10 } });
+        expect(cli("kill", ...doubled).stdout).toContain("doubling");
+        await vi.waitUntil(() => !cli("list").stdout.includes("doubling"), eventually);
+        expect(cli("list").stdout).toContain("flow-crud");
+      } finally {
+        doubler.kill("SIGKILL");
+        await client.stop();
+      }
+    },
+  );
 
   test("gives each request one answer though Java and a hub are killed", { timeout: 150_000 }, async () => {
     const client = new TopicClient(system.brokers, 7);

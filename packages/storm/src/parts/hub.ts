@@ -27,6 +27,7 @@ import {
 } from "@wheelwork/engine/parts";
 import { postgresStore } from "@wheelwork/postgres";
 import { randomUUID } from "node:crypto";
+import { getHeapStatistics } from "node:v8";
 import { Again, type Bolt, type Context, type Output, type Tuple } from "../multilang/component.ts";
 import type { StormApp, StormConfig } from "./app.ts";
 import { CoordinatedClock } from "./coordinator.ts";
@@ -53,6 +54,12 @@ const shortestRetryMs = 200;
 const longestRetryMs = 5000;
 /** How long an answer may take to the broker and back before it is sent once more, in milliseconds. */
 const publishWithinMs = 5000;
+
+/** What a run with ten open calls takes in memory, in bytes; larger requests take more. */
+const runBytes = 15_000;
+
+/** Half of the heap may be runs; what comes beyond it is failed, and comes again. */
+const runsThatFit = (): number => Math.floor(getHeapStatistics().heap_size_limit / 2 / runBytes);
 
 interface Unpublished {
   readonly since: number;
@@ -190,7 +197,7 @@ export class HubBolt implements Bolt<Streams> {
         clock: this.#clock,
         logger: stormLogger(output),
         ...(observe === undefined ? {} : { observe }),
-        ...(limits === undefined ? {} : { limits }),
+        limits: { liveRuns: runsThatFit(), ...limits },
         ...(retentionMs === undefined ? {} : { retentionMs }),
       },
       { feed, onEnded: (why) => this.#over(output, store, why), builtIn: [refusedHub] },

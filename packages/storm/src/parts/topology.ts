@@ -16,6 +16,11 @@ export interface StormTopologyOptions {
   readonly workerTasks?: number;
   /** Processes of Java. Default 1. */
   readonly workers?: number;
+  /**
+   * What each process of Node may keep, in megabytes: one that needs more dies, so that a hub has no more runs in memory than
+   * fit. Default 512.
+   */
+  readonly heapMb?: number;
   /** Settings of Storm that are to differ. */
   readonly settings?: Readonly<Record<string, unknown>>;
 }
@@ -40,9 +45,20 @@ function heard(workers: readonly Worker[]): string[] {
  * directly, it groups by the request's key: whoever computes the same hash finds the task.
  */
 export function stormTopology(options: StormTopologyOptions): AnyTopology {
-  const { name, config, app, main = "main.mjs", nodeFolder, workerTasks = 2, workers = 1 } = options;
+  const {
+    name,
+    config,
+    app,
+    main = "main.mjs",
+    nodeFolder,
+    workerTasks = 2,
+    workers = 1,
+    heapMb = 512,
+  } = options;
   const { brokers, shards, inbox } = config;
-  const command = (part: string) => ["node", "--max-semi-space-size=32", main, part] as const;
+  // Without a bound, Node collects garbage late when it sees much memory.
+  const flags = ["--max-semi-space-size=32", `--max-old-space-size=${heapMb}`] as const;
+  const command = (part: string) => ["node", ...flags, main, part] as const;
   const settings = {
     "topology.workers": workers,
     "topology.acker.executors": workers,

@@ -1,4 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
+import { clusterTopics, type Channel } from "@wheelwork/engine";
 import type { StormApp, StormConfig } from "@wheelwork/storm/parts";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -8,7 +9,8 @@ import { needed, placeOptions } from "./place.ts";
 export const stormUsage = `On Apache Storm:
 
   storm topology MODULE   prints the topology for Storm's Flux; with --dot, its picture for Graphviz
-  storm submit MODULE     submits it: the module's default export is the application, or makes it of its configuration
+  storm submit MODULE     submits it: the module's default export is the application, or makes it of its configuration;
+                          topics of the shards and of its channels that are not there are made
   storm list              lists the topologies
   storm status            shows the topology: executors, errors, and the owners of the shards
   storm activate, storm deactivate, storm rebalance, storm kill
@@ -19,6 +21,7 @@ export const stormUsage = `On Apache Storm:
   --jars DIR          the jars of Flux and of Storm's Kafka client, for submit
   --worker-tasks N    tasks of bolt-worker; 0: the hub makes the attempts itself  (2)
   --workers N         processes of Java                    (1)
+  --heap MB           what each process of Node may keep   (512)
   --node-folder DIR   where Node's program is on the supervisors, if not on their PATH
   --app JSON          what the application is told besides
   --wait SECONDS      for kill and rebalance: the spouts are silent meanwhile     (0)
@@ -33,6 +36,7 @@ const options = {
   jars: text,
   "worker-tasks": text,
   workers: text,
+  heap: text,
   "node-folder": text,
   app: text,
   wait: text,
@@ -56,7 +60,7 @@ export async function runStorm(args: readonly string[]): Promise<boolean> {
     case "submit": {
       const config = configOf(values);
       const file = demandModule(command, module);
-      const topology = await topologyOf(file, name, config, values);
+      const { topology, channels } = await topologyOf(file, name, config, values);
       if (command === "topology") {
         process.stdout.write(values.dot === true ? topology.dot() : topology.flux());
         return true;
@@ -65,6 +69,7 @@ export async function runStorm(args: readonly string[]): Promise<boolean> {
       if (home === undefined || values.jars === undefined)
         throw refusal("storm submit needs --storm-home (or STORM_HOME) and --jars");
       const jar = storm.topologyJar({ "main.mjs": await storm.bundleApp(file) });
+      await makeTopics(config, channels);
       storm.submit({ home, jars: values.jars }, { flux: topology.flux(), jar });
       say(`submitted ${name}`);
       return true;
@@ -141,16 +146,28 @@ async function topologyOf(file: string, name: string, config: StormConfig, value
     throw refusal(`${file} has no default export with hubs and workers, or that makes them`);
   const nodeFolder = values["node-folder"];
   try {
-    return stormTopology({
+    const topology = stormTopology({
       name,
       config,
       app,
       workerTasks: integer("--worker-tasks", values["worker-tasks"], 2, 0),
       workers: integer("--workers", values.workers, 1, 1),
+      heapMb: integer("--heap", values.heap, 512, 64),
       ...(nodeFolder === undefined ? {} : { nodeFolder }),
     });
+    return { topology, channels: app.channels ?? [] };
   } finally {
     await app.close?.();
+  }
+}
+
+async function makeTopics({ brokers, shards, inbox }: StormConfig, channels: readonly Channel[]) {
+  const { kafka } = await needed("@wheelwork/kafka", () => import("@wheelwork/kafka"));
+  const log = kafka({ brokers, clientId: "wheelwork-cli" });
+  try {
+    await log.ensureTopics(clusterTopics({ shards, inbox, channels }));
+  } finally {
+    await log.close();
   }
 }
 
