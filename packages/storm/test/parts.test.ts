@@ -502,6 +502,61 @@ test(
   },
 );
 
+describe.skipIf(!postgresIsInstalled())("callbacks", { timeout: 40_000 }, () => {
+  test("come from the coordinator, are told to it again when it begins, and without it come a second later", async () => {
+    const hub = new Part("hub", newSchema());
+    const wants = "stream-to-bolt-coordinator";
+    /** A coordinator that hears all that the hub says, and is heard by it. */
+    const connect = (): { readonly part: Part; readonly calls: () => number } => {
+      const part = new Part("coordinator", "none");
+      let calls = 0;
+      part.hears = ({ command, stream, tuple }) => {
+        if (command !== "emit") return;
+        if (stream === "stream-bolt-coordinator-to-hub") calls++;
+        hub.tuple("bolt-coordinator", String(stream), ...(tuple as unknown[]));
+      };
+      hub.hears = (message) => {
+        hub.said.push({ ...message, at: performance.now() });
+        if (message["command"] === "emit" && message["stream"] === wants)
+          part.tuple("bolt-hub", wants, ...(message["tuple"] as unknown[]));
+      };
+      return { part, calls: () => calls };
+    };
+    /** How late the deadline of a request fires, in milliseconds. */
+    const late = async (key: string, meanwhile: () => Promise<unknown> = async () => {}): Promise<number> => {
+      await hub.settled(hub.request(key, { n: 1, wait: true }), "ack");
+      const began = performance.now();
+      await meanwhile();
+      const answered = await waitFor(() =>
+        hub.said.find(
+          ({ stream, tuple }) => stream === toNb && JSON.stringify(tuple).includes(`\\"${key}\\"`),
+        ),
+      );
+      return answered.at - began - 1000;
+    };
+    const first = connect();
+    await late("warm");
+    expect(await late("in-time")).toBeLessThan(500);
+    expect(first.calls()).toBeGreaterThan(0);
+    // It dies while a callback is wanted; the next knows nothing, and says so.
+    let second = first;
+    const lateAgain = await late("told-again", async () => {
+      await first.part.kill();
+      second = connect();
+      await vi.waitUntil(() => hub.bodies(wants).flat().length > 0, patient);
+    });
+    expect(lateAgain).toBeLessThan(1500);
+    await late("still");
+    expect(second.calls()).toBeGreaterThan(0);
+    // Nobody takes its place: the hub's own timer has the callback.
+    await second.part.kill();
+    hub.hears = undefined;
+    const without = await late("alone");
+    expect(without).toBeGreaterThan(500);
+    expect(without).toBeLessThan(1000 + 500);
+  });
+});
+
 describe("the coordinator's bolt", () => {
   test("begins anew when something is thrown where nobody catches it", { timeout: 20_000 }, async () => {
     const coordinator = new Part("coordinator", "none");
