@@ -12,12 +12,14 @@ type RequestEntry = Extract<InboxEntry, { type: "request" }>;
 /** A record of a channel as the inbox of its shard takes it, or why it is a dead letter. */
 export type Admitted = { readonly key: string; readonly entry: RequestEntry } | { readonly reason: string };
 
+/** Why a record is not looked at: its request may have been answered, and its answer be gone (I5). */
+export const tooOld = "it is older than answers are kept, so that it may have been answered";
+
 /** What becomes of a record of a channel. Whatever has a key to answer to becomes a request, if only one that is refused. */
 export function admit(channel: Channel, record: LogRecord, oldestMs = 0): Admitted {
   const { topic, partition, offset } = record;
   if (record.key === "") return { reason: "it has no key, so that nobody could be answered" };
-  if (record.timestampMs < oldestMs)
-    return { reason: "it is older than answers are kept, so that it may have been answered" };
+  if (record.timestampMs < oldestMs) return { reason: tooOld };
   const { key, replyTo, problem } = keyOf(channel, record.key);
   const understood = problem === undefined ? understand(channel, record) : { refusal: problem };
   const asked =

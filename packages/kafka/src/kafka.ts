@@ -23,6 +23,11 @@ export interface Kafka extends Log {
    * @throws WheelworkError WW_CONFIG when one that is there has another number of partitions; WW_BUS_UNAVAILABLE.
    */
   ensureTopics(topics: readonly TopicSpec[]): Promise<void>;
+  /**
+   * The offset of the first record of a partition that was written at a time or later, in milliseconds since 1970; the end
+   * when there is none.
+   */
+  since(topic: string, partition: number, timeMs: number): Promise<number>;
   /** Resolves when every subscription that there is has begun: it gets what is published from then on. */
   ready(): Promise<void>;
 }
@@ -97,6 +102,10 @@ class KafkaLog implements Kafka {
 
   read(topic: string, partition: number, from: number | undefined, reader: LogReader): Promise<LogReading> {
     return this.#reader.read(topic, partition, from ?? "beginning", reader);
+  }
+
+  since(topic: string, partition: number, timeMs: number): Promise<number> {
+    return this.#reader.since(topic, partition, Math.floor(timeMs));
   }
 
   async join(member: MemberOptions): Promise<Membership> {

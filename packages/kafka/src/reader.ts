@@ -121,6 +121,11 @@ export class PartitionReader {
     return reading;
   }
 
+  /** The offset of the first record that was written at a time or later (in milliseconds since 1970), or the end. */
+  async since(topic: string, partition: number, timeMs: number): Promise<number> {
+    return (await this.#look(topic, partition, { since: timeMs })).since;
+  }
+
   /** What the partition holds. One that was just created may not have its leader yet. */
   async #look(topic: string, partition: number, from: number | "beginning" | { readonly since: number }) {
     for (let attempt = 1; ; attempt++) {

@@ -104,7 +104,8 @@ const halving = hub(
   },
 );
 
-runPart(() => ({
+runPart(({ app }) => ({
+  ...(app as { readonly retentionMs?: number }),
   hubs: [job, halving],
   workers: [doubling, remote(halve, { topic: "halve" })],
   channels: [channel, { ...channel, name: "halves", from: "halves", hub: "halving" }],

@@ -4,7 +4,15 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { freePort, postgresIsInstalled, PostgresServer } from "@wheelwork/services";
+import { kafka, type Kafka } from "@wheelwork/kafka";
+import {
+  defaultCache,
+  freePort,
+  KafkaBroker,
+  kafkaIsInstalled,
+  postgresIsInstalled,
+  PostgresServer,
+} from "@wheelwork/services";
 import { shardOf } from "@wheelwork/engine";
 import { inboxMessage } from "@wheelwork/engine/parts";
 import { FrameReader } from "@wheelwork/storm/multilang";
@@ -15,8 +23,14 @@ const components = { 1: "bolt-hub", 2: "bolt-worker", 3: "bolt-coordinator", 4: 
 const simple = { 1: "bolt-hub", 3: "bolt-coordinator", 4: "bolt-to-nb" } as const;
 const patient = { timeout: 15_000, interval: 10 };
 
+const nowhere = { brokers: "127.0.0.1:1", databaseUrl: "" };
+
 let folder: string;
+const canRun = postgresIsInstalled() && kafkaIsInstalled(defaultCache);
+
 let database: PostgresServer;
+let broker: KafkaBroker;
+let log: Kafka;
 let schemas = 0;
 const parts: Part[] = [];
 
@@ -28,6 +42,8 @@ class Part {
   /** Gets what is said instead of `said`. */
   hears: ((message: Record<string, unknown>) => void) | undefined = undefined;
   readonly child: ChildProcess;
+  /** What the application is told. */
+  static app: { readonly retentionMs?: number } = {};
   #ids = 0;
 
   constructor(
@@ -54,8 +70,8 @@ class Part {
       else this.#heap?.(Number(heap));
     });
     this.child.stdin?.on("error", () => {});
-    const databaseUrl = postgresIsInstalled() ? database.url : "";
-    const config = { brokers: "127.0.0.1:1", databaseUrl, schema, shards, inbox: "inbox" };
+    const place = canRun ? { brokers: broker.brokers, databaseUrl: database.url } : nowhere;
+    const config = { ...place, schema, shards, inbox: "inbox", app: Part.app };
     const context = { "task->component": topology, taskid: task, componentid: topology[task] };
     this.#send({ pidDir: folder, conf: { "wheelwork.config": JSON.stringify(config) }, context });
     parts.push(this);
@@ -111,9 +127,13 @@ class Part {
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "wheelwork-parts-"));
   chmodSync(folder, 0o755);
-  if (!postgresIsInstalled()) return;
+  if (!canRun) return;
   database = new PostgresServer(join(folder, "postgres"), await freePort());
-  await database.start();
+  broker = new KafkaBroker(join(folder, "kafka"), await freePort(), defaultCache);
+  await Promise.all([database.start(), broker.start(await freePort())]);
+  log = kafka({ brokers: broker.brokers });
+  const topics = ["requests", "halves", "inbox", "answers"];
+  await log.ensureTopics(topics.map((name) => ({ name, partitions: 1 })));
 }, 60_000);
 afterEach(async () => {
   await Promise.all(
@@ -125,7 +145,9 @@ afterEach(async () => {
   );
 });
 afterAll(async () => {
-  if (postgresIsInstalled()) await database.signal("SIGKILL");
+  await log?.close();
+  await broker?.signal("SIGKILL");
+  await database?.signal("SIGKILL");
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -144,7 +166,7 @@ const published = (part: Part): Publication[] => part.bodies(toNb).flat() as Pub
 const waitFor = <T>(what: () => T): Promise<NonNullable<T>> =>
   vi.waitUntil(what, patient) as Promise<NonNullable<T>>;
 
-describe.skipIf(!postgresIsInstalled())("the hub's bolt", { timeout: 40_000 }, () => {
+describe.skipIf(!canRun)("the hub's bolt", { timeout: 40_000 }, () => {
   test("acks a request when it is committed, and sends all calls of a turn in one tuple", async () => {
     const hub = new Part("hub", newSchema());
     const id = hub.request("k1", { n: 5 });
@@ -258,6 +280,35 @@ describe.skipIf(!postgresIsInstalled())("the hub's bolt", { timeout: 40_000 }, (
     const next = new Part("hub", `storm_${schemas}`);
     const again = await waitFor(() => published(next).find(({ topic }) => topic === "answers"));
     expect(again).toEqual(reply);
+  });
+
+  test("refuses requests that are older than answers are kept: they may have been answered", async () => {
+    const retentionMs = 3000;
+    await log.append("requests", { key: "old", value: '{"n":1}' });
+    const written = Date.now();
+    Part.app = { retentionMs };
+    const hub = new Part("hub", newSchema());
+    Part.app = {};
+    const send = (offset: number, key: string): string =>
+      hub.tuple("spout-hub", "default", "requests", 0, offset, key, '{"n":1}');
+    // While it is young it counts.
+    await hub.settled(send(0, "young"), "ack");
+    await vi.waitUntil(() => Date.now() > written + retentionMs + 500, patient);
+    await log.append("requests", { key: "new", value: '{"n":1}' });
+    await hub.settled(send(0, "old"), "ack");
+    await hub.settled(send(1, "new"), "ack");
+    const { key, value } = inboxMessage("in-the-inbox", { type: "request", hub: "job", request: { n: 1 } });
+    await log.append("inbox", { key, value });
+    await hub.settled(hub.tuple("spout-hub", "default", "inbox", 0, 0, key, value), "ack");
+    const begun = (): string[] =>
+      (hub.bodies("stream-hub-bolt-to-worker-bolt").flat() as { request?: string }[]).flatMap(
+        ({ request = [] }) => request,
+      );
+    await waitFor(() => begun().includes("in-the-inbox") || undefined);
+    expect(new Set(begun())).toEqual(new Set(["young", "new", "in-the-inbox"]));
+    const [letter] = published(hub).filter(({ topic }) => topic === "requests-dlt");
+    expect(letter?.message.key).toBe("old");
+    expect(JSON.stringify(letter?.message.headers)).toContain("older than answers are kept");
   });
 
   test("that is fenced fails its tuples, and does not exit", async () => {
@@ -502,7 +553,7 @@ test(
   },
 );
 
-describe.skipIf(!postgresIsInstalled())("callbacks", { timeout: 40_000 }, () => {
+describe.skipIf(!canRun)("callbacks", { timeout: 40_000 }, () => {
   test("come from the coordinator, are told to it again when it begins, and without it come a second later", async () => {
     const hub = new Part("hub", newSchema());
     const wants = "stream-to-bolt-coordinator";

@@ -16,6 +16,8 @@ export interface FaultPlan {
   readonly seed: number;
   readonly folder: string;
   readonly clients: number;
+  /** Each fault comes somewhere among so many requests. Default: within two seconds. */
+  readonly requests?: number;
   /** Which faults, by name. Default: all. */
   readonly only?: readonly string[];
   readonly progress?: (line: string) => void;
@@ -60,7 +62,7 @@ export interface Breakable {
  * answers; then compares what they read with what is on the switches.
  */
 export async function breakSystem(system: Breakable, plan: FaultPlan): Promise<FaultReport> {
-  const { faults: most, forMs = Number.POSITIVE_INFINITY, seed, clients, progress } = plan;
+  const { faults: most, forMs = Number.POSITIVE_INFINITY, seed, clients, requests, progress } = plan;
   const { brokers, databaseUrl, data, shards, backWithinMs } = system;
   const random = seeded(seed);
   const names = Object.keys(system.faults).filter((name) => plan.only?.includes(name) ?? true);
@@ -88,21 +90,30 @@ export async function breakSystem(system: Breakable, plan: FaultPlan): Promise<F
     const working = Promise.all(Array.from({ length: clients }, work));
     working.catch(() => {});
     const end = performance.now() + forMs;
+    /** Waits until so many are answered; not for ever, when none is any more. */
+    const reach = async (count: number): Promise<void> => {
+      while (answered.count < count && performance.now() < Math.max(began, answered.lastAt) + backWithinMs)
+        await sleep(20);
+    };
+    let began = performance.now();
     for (let count = 0; count < most && performance.now() < end; count++) {
-      await sleep(random() * 2000);
+      const share = answered.count + (requests ?? 0);
+      if (requests === undefined) await sleep(random() * 2000);
+      else await reach(answered.count + Math.floor(random() * requests));
       // Each fault once before any comes again.
       const name = names[count % names.length] as string;
       await system.faults[name]?.(random);
       done[name] = (done[name] ?? 0) + 1;
-      const began = performance.now();
+      began = performance.now();
       const before = answered.count;
-      while (answered.count === before && performance.now() < began + backWithinMs) await sleep(20);
+      await reach(before + 1);
       const back = Math.round(answered.lastAt - began);
       if (answered.count === before) {
         problems.push(`no answer within ${backWithinMs / 1000} s after: ${name}`);
         progress?.(system.output());
       }
       backMs.push(Math.max(0, back));
+      await reach(share);
       progress?.(
         `${count + 1}. ${name}: answers again after ${back} ms; ${answered.count} of ${sent} answered`,
       );
@@ -118,7 +129,7 @@ export async function breakSystem(system: Breakable, plan: FaultPlan): Promise<F
     const asked = [...client.asked.values()];
     const counts = asked.map(({ answers }) => answers.length);
     await Promise.all(asked.map((request) => client.send(request)));
-    const again = performance.now() + 60_000;
+    const again = performance.now() + 60_000 + 10 * asked.length;
     while (
       performance.now() < again &&
       asked.some(({ answers }, index) => answers.length <= (counts[index] ?? 0))

@@ -6,12 +6,14 @@ import { StormSystem } from "../storm/system.ts";
 import { breakSystem } from "./break.ts";
 import { breakCluster } from "./faults.ts";
 
-// Breaks a real cluster for long: npm run break -- --faults 60 --seed 1; with --storm, flow-crud on Apache Storm.
+// Breaks a real cluster for long: npm run break -- --faults 60 --seed 1; with --storm, flow-crud on Apache Storm. With
+// --requests 10000 --clients 300, each fault comes somewhere among so many; --only takes names with commas between them.
 const { values } = parseArgs({
   options: {
     faults: { type: "string", default: "60" },
     seed: { type: "string", default: `${Date.now() % 100_000}` },
     clients: { type: "string", default: "20" },
+    requests: { type: "string" },
     only: { type: "string" },
     storm: { type: "boolean", default: false },
   },
@@ -24,7 +26,8 @@ const plan = {
   seed: Number(values.seed),
   clients: Number(values.clients),
   folder,
-  ...(values.only === undefined ? {} : { only: [values.only] }),
+  ...(values.requests === undefined ? {} : { requests: Number(values.requests) }),
+  ...(values.only === undefined ? {} : { only: values.only.split(",") }),
   progress: (line: string) => void process.stdout.write(`${line}\n`),
 };
 const report = values.storm

@@ -19,12 +19,14 @@ import {
   refusedHub,
   replyMessage,
   ShardEngine,
+  tooOld,
   type Attempt,
   type Feed,
   type InboxEntry,
   type Origin,
   type Reply,
 } from "@wheelwork/engine/parts";
+import { kafka, type Kafka } from "@wheelwork/kafka";
 import { postgresStore } from "@wheelwork/postgres";
 import { randomUUID } from "node:crypto";
 import { getHeapStatistics } from "node:v8";
@@ -47,6 +49,9 @@ import { receive, subscribe } from "./worker.ts";
 
 type Streams = typeof hubStreams;
 type RequestEntry = Extract<InboxEntry, { type: "request" }>;
+
+const hour = 3_600_000;
+const day = 24 * hour;
 
 /** The log of a shard on Storm: its spouts keep their own places, so that the store keeps none. */
 const noLog = "storm";
@@ -80,6 +85,9 @@ export class HubBolt implements Bolt<Streams> {
   readonly #claim = randomUUID();
   /** Attempts that worker bolts make. */
   readonly #attempts = new Map<string, (outcome: AttemptOutcome["outcome"]) => void>();
+  #log: Kafka;
+  /** From which record on those of a partition are young enough, and until when that holds. */
+  readonly #young = new Map<string, { readonly from: Promise<number>; readonly until: number }>();
   readonly #unpublished = new Map<string, Unpublished[]>();
   readonly #receivers = new Map<string, Set<(message: Message) => void>>();
   #clock: CoordinatedClock = new CoordinatedClock(this.#claim, () => {});
@@ -95,8 +103,13 @@ export class HubBolt implements Bolt<Streams> {
   constructor(app: StormApp, config: StormConfig) {
     this.#app = app;
     this.#config = config;
+    this.#log = this.#connect();
     this.#channels = new Map((app.channels ?? []).map((channel) => [channel.name, channel]));
     this.#topics = new Map((app.channels ?? []).map((channel) => [channel.from, channel]));
+  }
+
+  #connect(): Kafka {
+    return kafka({ brokers: this.#config.brokers, clientId: "bolt-hub" });
   }
 
   open(context: Context, output: Output<Streams>): void {
@@ -140,12 +153,17 @@ export class HubBolt implements Bolt<Streams> {
 
   /** What is not committed is not told: the shard is read back, and what is under way made again. */
   uncaught(error: unknown): void {
+    // It may have been the client of Kafka.
+    this.#log.close().catch(() => {});
+    this.#log = this.#connect();
+    this.#young.clear();
     this.#engine?.shard.distrust(error);
   }
 
   async close(): Promise<void> {
     this.#ended = true;
     await this.#engine?.stop();
+    await this.#log.close();
     await this.#app.close?.();
   }
 
@@ -226,6 +244,7 @@ export class HubBolt implements Bolt<Streams> {
 
   async #take(record: LogRecord, tuple: Tuple): Promise<void> {
     await this.#claimed.promise;
+    if (await this.#isTooOld(record)) return this.#bury(record, tooOld, tuple);
     const channel = this.#topics.get(record.topic);
     if (channel !== undefined) {
       const admitted = admit(channel, record);
@@ -274,6 +293,27 @@ export class HubBolt implements Bolt<Streams> {
         },
       });
     });
+  }
+
+  /** Whether a record is older than answers are kept. Storm's spout hands on no times: its place tells. */
+  async #isTooOld({ topic, partition, offset }: LogRecord): Promise<boolean> {
+    const { retentionMs = 7 * day } = this.#app;
+    const now = systemClock.wallMs();
+    const place = `${topic}/${partition}`;
+    try {
+      let young = this.#young.get(place);
+      if (young === undefined || young.until < now) {
+        // What is here for less than this is young enough until it is looked up again.
+        const forMs = Math.min(hour, retentionMs / 10);
+        const from = this.#log.since(topic, partition, Math.max(0, now - retentionMs + forMs));
+        this.#young.set(place, (young = { from, until: now + forMs }));
+      }
+      if (offset >= (await young.from)) return false;
+      return offset < (await this.#log.since(topic, partition, now - retentionMs));
+    } catch (error) {
+      this.#young.delete(place);
+      throw new Again(String(error));
+    }
   }
 
   #working(): ShardEngine {
