@@ -152,12 +152,12 @@ export class HubBolt implements Bolt<Streams> {
   }
 
   /** What is not committed is not told: the shard is read back, and what is under way made again. */
-  uncaught(error: unknown): void {
+  uncaught(thrown: unknown): void {
     // It may have been the client of Kafka.
     this.#log.close().catch(() => {});
     this.#log = this.#connect();
     this.#young.clear();
-    this.#engine?.shard.distrust(error);
+    this.#engine?.shard.distrust(thrown);
   }
 
   async close(): Promise<void> {
