@@ -57,7 +57,7 @@ export function stormTopology(options: StormTopologyOptions): AnyTopology {
   } = options;
   const { brokers, shards, inbox } = config;
   // Without a bound, Node collects garbage late when it sees much memory.
-  const flags = ["--max-semi-space-size=32", `--max-old-space-size=${heapMb}`] as const;
+  const flags = ["--max-semi-space-size=16", `--max-old-space-size=${heapMb}`] as const;
   const command = (part: string) => ["node", ...flags, main, part] as const;
   const settings = {
     "topology.workers": workers,
