@@ -7,16 +7,26 @@ import { defaultCache, freePort, KafkaBroker, PostgresServer } from "@wheelwork/
 
 const program = fileURLToPath(new URL("../../src/cluster/main.ts", import.meta.url));
 
+const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+
 /** A part of the cluster in a process of its own. */
 export class Process {
   readonly name: string;
   readonly #args: readonly string[];
+  readonly #env: Readonly<Record<string, string>>;
   #child: ChildProcess | undefined = undefined;
   #output = "";
 
-  constructor(name: string, args: readonly string[]) {
+  /** `command`: what runs the part; default: this program. */
+  constructor(
+    name: string,
+    args: readonly string[],
+    command: readonly string[] = [process.execPath, ...flags, program],
+    env: Readonly<Record<string, string>> = {},
+  ) {
     this.name = name;
-    this.#args = args;
+    this.#args = [...command, ...args];
+    this.#env = env;
   }
 
   get runs(): boolean {
@@ -31,9 +41,10 @@ export class Process {
   /** Starts it; resolves when it says that it is ready. */
   start(): Promise<void> {
     this.#output = "";
-    const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
-    const child = spawn(process.execPath, [...flags, program, ...this.#args], {
+    const [command = "", ...args] = this.#args;
+    const child = spawn(command, args, {
       stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, ...this.#env },
     });
     this.#child = child;
     return new Promise((resolve, reject) => {
