@@ -14,7 +14,8 @@ import { Floodlight, type FloodlightOptions } from "./floodlight/floodlight.ts";
 import { Flows } from "./flows.ts";
 import { flowCreateHub, type FlowCreateOptions } from "./hub.ts";
 import { defaultSwitches } from "./network.ts";
-import { ResourcePool, resourceWorkers, type ResourcePoolOptions } from "./resources.ts";
+import { SqliteResourcePool } from "./resources-sqlite.ts";
+import { resourceWorkers, type PoolOptions } from "./resources.ts";
 import { flowCreateService } from "./service.ts";
 import { flowSpokes } from "./spokes.ts";
 import { floodlightWorkers } from "./workers.ts";
@@ -30,7 +31,7 @@ export interface FlowCrudOptions {
   /** The switches, and what goes wrong on the way to them. */
   readonly floodlight?: Omit<FloodlightOptions, "durability" | "clock">;
   /** How many meters there are. */
-  readonly meters?: ResourcePoolOptions["meters"];
+  readonly meters?: PoolOptions["meters"];
   /** Carries the messages between the workers and the switches. Default: a bus within the process. */
   readonly bus?: Bus;
   /** How much a commit waits for the disk, in every file. Default `full`. */
@@ -63,7 +64,7 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
     // First, since it locks the folder: a second process ends here, before it has touched anything.
     const store = keep(new SqliteStore(join(dataDir, "wheelwork.db"), { durability }));
     const pool = keep(
-      new ResourcePool(join(dataDir, "resources.db"), {
+      new SqliteResourcePool(join(dataDir, "resources.db"), {
         durability,
         ...(meters === undefined ? {} : { meters }),
         ...(clock === undefined ? {} : { soon: clock.soon, wallMs: clock.wallMs }),

@@ -1,7 +1,5 @@
 import { dotToSvg, toSvg } from "@wheelwork/diagram";
 import { toDot, toMermaid } from "wheelwork";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { flowCreateHub } from "./hub.ts";
 import { flowTopology } from "./storm/deploy.ts";
 
@@ -13,7 +11,6 @@ export async function flowCreateDiagrams(): Promise<Readonly<Record<string, stri
     brokers: "localhost:9092",
     databaseUrl: "postgres://localhost",
     shards: 8,
-    dataDir: join(tmpdir(), "wheelwork-diagrams"),
   });
   return {
     "flow-create.svg": await toSvg(hub),

@@ -1,5 +1,5 @@
 import { WheelworkError, type Engine } from "wheelwork";
-import type { Allocation, ResourcePool } from "./resources.ts";
+import type { Allocation, SqliteResourcePool } from "./resources-sqlite.ts";
 
 /** What is known of a flow. */
 export interface FlowView {
@@ -21,10 +21,10 @@ export interface FlowView {
  */
 export class Flows {
   readonly #engine: Engine;
-  readonly #pool: ResourcePool;
+  readonly #pool: SqliteResourcePool;
   #closed = false;
 
-  constructor(engine: Engine, pool: ResourcePool) {
+  constructor(engine: Engine, pool: SqliteResourcePool) {
     this.#engine = engine;
     this.#pool = pool;
   }

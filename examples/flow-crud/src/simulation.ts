@@ -2,7 +2,8 @@ import type { EndedRequest, OpenedSystem, Outside, SimulatedSystem } from "@whee
 import { Floodlight } from "./floodlight/floodlight.ts";
 import { flowCreateHub, type FlowRequest } from "./hub.ts";
 import { numbersOf, type Ranges } from "./ranges.ts";
-import { ResourcePool, resourceWorkers } from "./resources.ts";
+import { SqliteResourcePool } from "./resources-sqlite.ts";
+import { resourceWorkers } from "./resources.ts";
 import { flowCreateService } from "./service.ts";
 import { flowSpokes } from "./spokes.ts";
 import { cookieOf, floodlightWorkers } from "./workers.ts";
@@ -27,7 +28,7 @@ function openSimulation({ clock, bus, random }: Outside): OpenedSystem {
   const floodlight = new Floodlight(":memory:", bus, { clock, durability: "normal" });
   // Sometimes there is not enough for all.
   const meters = random.chance(0.3) ? 1 + random.int(3) : 1_000;
-  const pool = new ResourcePool(":memory:", { soon, wallMs, meters, durability: "normal" });
+  const pool = new SqliteResourcePool(":memory:", { soon, wallMs, meters, durability: "normal" });
   const spokes = flowSpokes();
   // Sometimes the clean-up has less time than its attempts would take.
   const options = { cleanUpMs: random.pick([700, 30_000]) };
@@ -54,7 +55,7 @@ function openSimulation({ clock, bus, random }: Outside): OpenedSystem {
 }
 
 /** What a flow has on the switches and in the pool must be what its request was told. */
-function problemsOf(ended: EndedRequest, floodlight: Floodlight, pool: ResourcePool): string[] {
+function problemsOf(ended: EndedRequest, floodlight: Floodlight, pool: SqliteResourcePool): string[] {
   const { key, answer, history } = ended;
   const { flowid, length } = ended.request as FlowRequest;
   const rules = floodlight.rules(flowid).filter(({ cookie }) => cookie === cookieOf(key));

@@ -4,7 +4,8 @@ import { LocalBus, type Hub } from "wheelwork";
 import { Floodlight } from "../src/floodlight/floodlight.ts";
 import { flowCreateHub } from "../src/hub.ts";
 import { defaultSwitches } from "../src/network.ts";
-import { ResourcePool, resourceWorkers } from "../src/resources.ts";
+import { SqliteResourcePool } from "../src/resources-sqlite.ts";
+import { resourceWorkers } from "../src/resources.ts";
 import { flowCreateService } from "../src/service.ts";
 import { flowSpokes } from "../src/spokes.ts";
 import { floodlightWorkers } from "../src/workers.ts";
@@ -86,7 +87,7 @@ test.each(["chart", "handlers"] as const)(
     const clock = new SimulatedClock();
     const bus = new LocalBus();
     const soon = (task: () => void) => clock.soon(task);
-    const pool = new ResourcePool(":memory:", { soon, wallMs: () => clock.wallMs() });
+    const pool = new SqliteResourcePool(":memory:", { soon, wallMs: () => clock.wallMs() });
     const floodlight = new Floodlight(":memory:", bus, { clock });
     onTestFinished(() => {
       pool.close();

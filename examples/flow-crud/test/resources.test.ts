@@ -1,99 +1,225 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { freePort, postgresIsInstalled, PostgresServer } from "@wheelwork/services";
+import { Client } from "pg";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { WheelworkError, type Answer, type Engine } from "wheelwork";
 import { Flows } from "../src/flows.ts";
-import { ResourcePool, type Allocation, type ResourcePoolOptions } from "../src/resources.ts";
+import { PostgresResourcePool } from "../src/resources-postgres.ts";
+import { SqliteResourcePool } from "../src/resources-sqlite.ts";
+import type { PoolOptions, ResourcePool, Resources } from "../src/resources.ts";
+import { checkMeters } from "./crash/checks.ts";
 
-class Bench {
-  readonly #folder = mkdtempSync(join(tmpdir(), "resources-"));
-  readonly #options: ResourcePoolOptions;
-  pool: ResourcePool;
+type Opened = ResourcePool & { close(): void | Promise<void> };
 
-  constructor(options: ResourcePoolOptions = {}) {
-    this.#options = options;
-    this.pool = this.#open();
-    onTestFinished(() => {
-      this.pool.close();
-      rmSync(this.#folder, { recursive: true });
-    });
-  }
+const newFolder = (): string => mkdtempSync(join(tmpdir(), "resources-"));
 
-  allocate(request: string, key = `${request}/2`): ReturnType<ResourcePool["allocate"]> {
-    return this.pool.allocate(key, { request, flowid: "f", path: ["sw-1"], rules: 3 });
-  }
+/** A pool with no content yet; the result opens it, and opens the same content again. */
+type NewPool = (options: PoolOptions) => Promise<() => Opened>;
 
-  async meterOf(request: string): Promise<number> {
-    return ((await this.allocate(request)) as Allocation).meter;
-  }
+/** What every pool does. */
+function conforms(newPool: NewPool): void {
+  const open = async (options: PoolOptions = {}) => {
+    const opening = await newPool(options);
+    let pool = opening();
+    onTestFinished(() => pool.close());
+    return {
+      allocate: (request: string, key = `${request}/2`) =>
+        pool.allocate(key, { request, flowid: "f", path: ["sw-1"], rules: 3 }),
+      release: (request: string) => pool.release(request, "f"),
+      reopen: async () => {
+        await pool.close();
+        pool = opening();
+      },
+    };
+  };
 
-  reopen(): void {
-    this.pool.close();
-    this.pool = this.#open();
-  }
+  test("the same key gets the same resources, also after a restart; another request gets others", async () => {
+    const pool = await open();
+    const [first, again, other] = await Promise.all([
+      pool.allocate("a"),
+      pool.allocate("a"),
+      pool.allocate("b"),
+    ]);
+    expect(first).toMatchObject({ cookie: 1, meter: 1 });
+    expect(again).toEqual(first);
+    expect(other).toMatchObject({ cookie: 2, meter: 2 });
+    await pool.reopen();
+    expect(await pool.allocate("a")).toEqual(first);
+  });
 
-  #open(): ResourcePool {
-    return new ResourcePool(join(this.#folder, "resources.db"), this.#options);
-  }
+  test("whoever was told that there is no meter gets none later: an attempt may still be under way", async () => {
+    const pool = await open({ meters: 1 });
+    await pool.allocate("a");
+    expect(await pool.allocate("b")).toBe("exhausted");
+    await pool.release("a");
+    expect(await pool.allocate("b")).toBe("released");
+    expect(await pool.allocate("c")).toMatchObject({ meter: 1 });
+  });
+
+  test("a meter that is released is given again, a cookie never", async () => {
+    const pool = await open({ meters: 3 });
+    for (const request of ["a", "b", "c"]) await pool.allocate(request);
+    expect(await pool.allocate("d")).toBe("exhausted");
+    expect(await pool.release("b")).toBe(true);
+    expect(await pool.allocate("e")).toMatchObject({ meter: 2, cookie: 4 });
+    expect(await pool.allocate("g")).toBe("exhausted");
+    await pool.release("c");
+    await pool.release("a");
+    expect(await pool.allocate("h")).toMatchObject({ meter: 1 });
+    expect(await pool.allocate("i")).toMatchObject({ meter: 3 });
+    expect(await pool.allocate("j")).toBe("exhausted");
+  });
+
+  test("a release can come twice, takes all that a request has, and refuses it what comes later", async () => {
+    const pool = await open();
+    await pool.allocate("a");
+    await pool.allocate("a", "a/3");
+    expect([await pool.release("a"), await pool.release("a")]).toEqual([true, false]);
+    expect(await pool.allocate("a")).toBe("released");
+    expect(await pool.release("late")).toBe(false);
+    await pool.reopen();
+    expect(await pool.allocate("late")).toBe("released");
+    const [b, c] = await Promise.all([pool.allocate("b"), pool.allocate("c")]);
+    expect([(b as Resources).meter, (c as Resources).meter].toSorted()).toEqual([1, 2]);
+  });
+
+  test("what was released long ago is forgotten", async () => {
+    const pool = await open({ rememberMs: 0 });
+    await pool.release("a");
+    await expect
+      .poll(async () => {
+        await pool.release("b");
+        return pool.allocate("a");
+      })
+      .toMatchObject({ meter: 1 });
+  });
+
+  test("a flow may have any name", async () => {
+    const opening = await newPool({});
+    const pool = opening();
+    onTestFinished(() => pool.close());
+    const wanted = { request: "a", flowid: "\u0000 \ud800 ' \" \\ ü", path: ["sw-1"], rules: 1 };
+    expect(await pool.allocate("a/2", wanted)).toMatchObject({ meter: 1 });
+    expect(await pool.release("a", wanted.flowid)).toBe(true);
+  });
 }
 
-test("the same key gets the same resources, also after a restart; another request gets others", async () => {
-  const bench = new Bench();
-  const [first, again, other] = await Promise.all([
-    bench.allocate("a"),
-    bench.allocate("a"),
-    bench.allocate("b"),
-  ]);
-  expect(first).toEqual({
-    request: "a",
-    flowid: "f",
-    cookie: 1,
-    meter: 1,
-    path: ["sw-1"],
-    rules: 3,
-    up: false,
+describe("the pool in a file", () => {
+  conforms((options) => {
+    const folder = newFolder();
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    return Promise.resolve(() => new SqliteResourcePool(join(folder, "resources.db"), options));
   });
-  expect(again).toEqual(first);
-  expect(other).toMatchObject({ cookie: 2, meter: 2 });
-  bench.reopen();
-  expect(await bench.allocate("a")).toEqual(first);
 });
 
-test("whoever was told that there is no meter gets none later: an attempt may still be under way", async () => {
-  const bench = new Bench({ meters: 1 });
-  await bench.allocate("a");
-  expect(await bench.allocate("b")).toBe("exhausted");
-  await bench.pool.release("a", "f");
-  expect(await bench.allocate("b")).toBe("released");
-  expect(await bench.allocate("c")).toMatchObject({ meter: 1 });
-});
+// `npm run services -- install postgres` gets what it needs.
+describe.skipIf(!postgresIsInstalled())("the pool in PostgreSQL", () => {
+  let folder: string;
+  let server: PostgresServer;
 
-test("a meter that is released is given again, a cookie never", async () => {
-  const bench = new Bench({ meters: 3 });
-  for (const request of ["a", "b", "c"]) await bench.allocate(request);
-  expect(await bench.allocate("d")).toBe("exhausted");
-  expect(await bench.pool.release("b", "f")).toBe(true);
-  expect(await bench.allocate("e")).toMatchObject({ meter: 2, cookie: 4 });
-  expect(await bench.allocate("g")).toBe("exhausted");
-  await bench.pool.release("c", "f");
-  await bench.pool.release("a", "f");
-  expect([await bench.meterOf("h"), await bench.meterOf("i")]).toEqual([1, 3]);
-  expect(await bench.allocate("j")).toBe("exhausted");
-});
+  beforeAll(async () => {
+    folder = newFolder();
+    // The server runs as a user of its own, who must reach its data.
+    chmodSync(folder, 0o755);
+    server = new PostgresServer(folder, await freePort());
+    await server.start();
+  }, 60_000);
 
-test("a release can come twice, and an allocation that comes after it is refused", async () => {
-  const bench = new Bench();
-  await bench.allocate("a");
-  expect([await bench.pool.release("a", "f"), await bench.pool.release("a", "f")]).toEqual([true, false]);
-  expect(await bench.allocate("a")).toBe("released");
-  expect(await bench.pool.release("late", "f")).toBe(false);
-  bench.reopen();
-  expect(await bench.allocate("late")).toBe("released");
+  afterAll(async () => {
+    await server.signal("SIGKILL");
+    rmSync(folder, { recursive: true });
+  });
+
+  const query = async (sql: string): Promise<Record<string, unknown>[]> => {
+    const client = new Client(server.url);
+    await client.connect();
+    try {
+      return (await client.query<Record<string, unknown>>(sql)).rows;
+    } finally {
+      await client.end();
+    }
+  };
+  const newPool = async (options: PoolOptions = {}): Promise<() => PostgresResourcePool> => {
+    await query("DROP SCHEMA IF EXISTS flow_crud CASCADE");
+    return () => new PostgresResourcePool(server.url, options);
+  };
+  conforms(newPool);
+
+  test("many processes never give the same, whoever asks, allocates and releases at the same time", async () => {
+    const opening = await newPool();
+    const pools = [opening(), opening(), opening()];
+    onTestFinished(() => Promise.all(pools.map((pool) => pool.close())).then(() => {}));
+    const wanted = (request: string) => ({ request, flowid: "f", path: ["sw-1"], rules: 3 });
+    const requests = Array.from({ length: 300 }, (_, number) => `r${number}`);
+    await Promise.all(
+      requests.map(async (request, number) => {
+        const given = await Promise.all(pools.map((pool) => pool.allocate(`${request}/2`, wanted(request))));
+        expect(new Set(given.map((one) => JSON.stringify(one))).size).toBe(1);
+        if (number % 3 !== 0) return;
+        // An attempt that is still under way elsewhere, while the request gives back what it has.
+        const [late] = await Promise.all([
+          pools[0]?.allocate(`${request}/2`, wanted(request)),
+          pools[1]?.release(request, "f"),
+        ]);
+        expect([given[0], "released"]).toContainEqual(late);
+      }),
+    );
+    const [held] = await query(
+      "SELECT count(*)::int AS count, count(DISTINCT cookie)::int AS cookies, count(*) FILTER (WHERE substr(request, 2)::int % 3 = 0)::int AS released FROM flow_crud.allocation",
+    );
+    expect(held).toEqual({ count: 200, cookies: 200, released: 0 });
+    const meters = await query(
+      "SELECT meter::int FROM flow_crud.allocation UNION ALL SELECT meter::int FROM flow_crud.free_meter",
+    );
+    expect(checkMeters(meters.map(({ meter }) => Number(meter)))).toEqual([]);
+  });
+
+  test("the server may die at any moment: what is asked again under its key is given once", async () => {
+    const opening = await newPool();
+    const pool = opening();
+    onTestFinished(() => pool.close());
+    const wanted = (request: string) => ({ request, flowid: "f", path: ["sw-1"], rules: 3 });
+    const failures: unknown[] = [];
+    const insist = async (request: string): Promise<unknown> => {
+      for (;;) {
+        try {
+          return await pool.allocate(`${request}/2`, wanted(request));
+        } catch (error) {
+          failures.push(error);
+        }
+      }
+    };
+    let [asked, restarted] = [0, false];
+    const keepAsking = async (): Promise<unknown[]> => {
+      const given = [];
+      while (!restarted) given.push(await insist(`r${asked++}`));
+      return given;
+    };
+    const asking = Promise.all(Array.from({ length: 5 }, keepAsking));
+    await expect.poll(() => asked).toBeGreaterThan(20);
+    await server.signal("SIGKILL");
+    await server.start();
+    restarted = true;
+    const given = (await asking).flat() as Resources[];
+    expect(failures[0]).toMatchObject({ code: "WW_STORE_UNAVAILABLE", retryable: true });
+    expect(new Set(given.map(({ meter }) => meter)).size).toBe(asked);
+    expect(await query("SELECT count(*)::int AS count FROM flow_crud.allocation")).toEqual([
+      { count: asked },
+    ]);
+  }, 60_000);
 });
 
 test("whether a flow is up is what its request was answered", async () => {
-  const bench = new Bench();
+  const folder = newFolder();
+  const pool = new SqliteResourcePool(join(folder, "resources.db"));
+  onTestFinished(() => {
+    pool.close();
+    rmSync(folder, { recursive: true });
+  });
+  const allocate = (request: string) =>
+    pool.allocate(`${request}/2`, { request, flowid: "f", path: ["sw-1"], rules: 3 });
   const answers = new Map<string, Answer>();
   const known = new Set(["a", "b"]);
   let asked = 0;
@@ -104,15 +230,15 @@ test("whether a flow is up is what its request was answered", async () => {
       return Promise.reject(new WheelworkError("WW_NOT_FOUND", `there is no request ${id}`));
     },
   } as unknown as Engine;
-  const flows = new Flows(engine, bench.pool);
+  const flows = new Flows(engine, pool);
   const stateOf = async () => (await flows.get("f"))?.state;
 
   expect(await stateOf()).toBeUndefined();
-  await bench.allocate("a");
+  await allocate("a");
   expect(await stateOf()).toBe("IN_PROGRESS");
   answers.set("a", { kind: "error", code: "worker-error", message: "not released" });
   expect(await stateOf()).toBe("DOWN");
-  await bench.allocate("b");
+  await allocate("b");
   expect(await flows.get("f")).toMatchObject({ state: "IN_PROGRESS", requestId: "b" });
   answers.set("b", { kind: "result", value: {} });
   await flows.catchUp();
@@ -120,9 +246,9 @@ test("whether a flow is up is what its request was answered", async () => {
   known.clear();
   // The engine has forgotten both: the one that was up is still known to be.
   expect(await flows.get("f")).toMatchObject({ state: "UP", requestId: "b" });
-  await bench.pool.release("b", "f");
+  await pool.release("b", "f");
   expect(await flows.get("f")).toMatchObject({ state: "DOWN", requestId: "a" });
-  await bench.pool.release("a", "f");
+  await pool.release("a", "f");
   expect(await stateOf()).toBe("DOWN");
   expect(asked).toBe(2);
 });

@@ -18,7 +18,7 @@ Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each a
   --brokers LIST     host:port, with commas                    (KAFKA_BROKERS, 127.0.0.1:9092)
   --database URL     of PostgreSQL                             (DATABASE_URL)
   --port N, --host H where Northbound listens                  (8088, 127.0.0.1)
-  --data DIR         of resources and switches                 (WHEELWORK_DATA, .wheelwork/cluster)
+  --data DIR         of the switches, which only Floodlight has  (WHEELWORK_DATA, .wheelwork/cluster)
   --session-timeout MS  how long a node may say nothing       (6000)
   --deadline MS, --worker-timeout MS  of flow-create           (500, 100)
   --log LEVEL        debug, info, warn, error or silent        (warn)
@@ -122,7 +122,7 @@ async function startOne(options: Options, only: (typeof parts)[number]): Promise
   const { brokers, databaseUrl, shards, dataDir, level, port, host } = options;
   const name = options.name ?? `${only}-${process.pid}`;
   const logger = consoleLogger({ level, name });
-  const place: ClusterPlace = { brokers, databaseUrl, shards, dataDir, logger };
+  const place: ClusterPlace = { brokers, databaseUrl, shards, logger };
   switch (only) {
     case "node": {
       const { sessionTimeoutMs, deadlineMs, workerTimeoutMs } = options;
@@ -137,7 +137,7 @@ async function startOne(options: Options, only: (typeof parts)[number]): Promise
       return northbound;
     }
     case "floodlight": {
-      const floodlight = await startFloodlight(place);
+      const floodlight = await startFloodlight(place, dataDir);
       ready("floodlight");
       return floodlight;
     }

@@ -7,7 +7,8 @@ import { Floodlight, type FloodlightOptions } from "../floodlight/floodlight.ts"
 import { answerTopic, commandTopic } from "../floodlight/wire.ts";
 import { flowCreateHub, type FlowCreateOptions } from "../hub.ts";
 import { defaultSwitches } from "../network.ts";
-import { ResourcePool, resourceWorkers } from "../resources.ts";
+import { PostgresResourcePool } from "../resources-postgres.ts";
+import { resourceWorkers } from "../resources.ts";
 import { flowCreateService } from "../service.ts";
 import { flowSpokes } from "../spokes.ts";
 import { floodlightWorkers } from "../workers.ts";
@@ -19,8 +20,6 @@ export interface ClusterPlace {
   readonly databaseUrl: string;
   /** How many shards: fixed when the store and the inbox are created. */
   readonly shards: number;
-  /** The folder of the files that stand for the outside world: resources and switches. */
-  readonly dataDir: string;
   readonly logger: Logger;
 }
 
@@ -55,8 +54,7 @@ export async function startNode(
     readonly onFailure: (error: Error) => void;
   },
 ): Promise<Part & { readonly shards: () => readonly object[] }> {
-  const { brokers, databaseUrl, shards, dataDir, logger } = place;
-  mkdirSync(dataDir, { recursive: true });
+  const { brokers, databaseUrl, shards, logger } = place;
   const { name, sessionTimeoutMs } = options;
   const bus = kafka({
     brokers,
@@ -64,29 +62,25 @@ export async function startNode(
     ...kafkaSecurity(),
     ...(sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs }),
   });
-  const pool = new ResourcePool(join(dataDir, "resources.db"));
+  const resources = new PostgresResourcePool(databaseUrl);
   const database = postgresPool({ connectionString: databaseUrl });
   const spokes = flowSpokes(options.flow);
   const node = createNode({
     name,
     hubs: [flowCreateHub(options.flow, spokes), flowCreateService(options.flow, spokes)],
-    workers: [...resourceWorkers(spokes, pool, defaultSwitches), ...floodlightWorkers(spokes)],
+    workers: [...resourceWorkers(spokes, resources, defaultSwitches), ...floodlightWorkers(spokes)],
     shards,
     store: (shard) => postgresStore({ pool: database, shard, shards }),
     log: bus,
     channels: [northboundChannel],
     logger,
-    observe: (signal) => {
-      if (signal.name === "answered" && signal.answer === "result") pool.activate(signal.key).catch(() => {});
-      options.observe?.(signal);
-    },
+    ...(options.observe === undefined ? {} : { observe: options.observe }),
     onFailure: options.onFailure,
   });
   const close = async (): Promise<void> => {
     await node.stop();
     await bus.close();
-    await database.close();
-    pool.close();
+    await Promise.all([database.close(), resources.close()]);
   };
   try {
     await ensureClusterTopics(bus, shards);
@@ -98,16 +92,17 @@ export async function startNode(
   return { close, shards: () => node.shards };
 }
 
-/** The switches, behind the seed's two topics. */
+/** The switches, behind the seed's two topics. It alone has their file, in the folder `dataDir`. */
 export async function startFloodlight(
   place: ClusterPlace,
+  dataDir: string,
   options: FloodlightOptions = {},
 ): Promise<Part & { readonly floodlight: Floodlight }> {
-  mkdirSync(place.dataDir, { recursive: true });
+  mkdirSync(dataDir, { recursive: true });
   const bus = kafka({ brokers: place.brokers, clientId: "floodlight", ...kafkaSecurity() });
   await ensureClusterTopics(bus, place.shards);
   const onProblem = (problem: string): void => place.logger.warn({ part: "floodlight" }, problem);
-  const floodlight = new Floodlight(join(place.dataDir, "floodlight.db"), bus, { onProblem, ...options });
+  const floodlight = new Floodlight(join(dataDir, "floodlight.db"), bus, { onProblem, ...options });
   await bus.ready();
   return {
     floodlight,

@@ -14,7 +14,6 @@ export interface FlowStorm {
   readonly brokers: string;
   readonly databaseUrl: string;
   readonly shards: number;
-  readonly dataDir: string;
   readonly flow?: FlowCreateOptions;
   readonly workerTasks?: number;
   readonly workers?: number;
@@ -23,8 +22,8 @@ export interface FlowStorm {
 
 /** The topology of flow-crud. */
 export function flowTopology(options: FlowStorm): ReturnType<typeof stormTopology> {
-  const { name, brokers, databaseUrl, shards, dataDir, flow, workerTasks, workers, settings } = options;
-  const app: FlowStormOptions = flow === undefined ? { dataDir } : { dataDir, flow };
+  const { name, brokers, databaseUrl, shards, flow, workerTasks, workers, settings } = options;
+  const app: FlowStormOptions = flow === undefined ? {} : { flow };
   const config: StormConfig = { brokers, databaseUrl, shards, inbox: "wheelwork-inbox", app };
   const made = flowApp(config);
   try {

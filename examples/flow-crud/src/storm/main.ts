@@ -35,7 +35,7 @@ on loopback.
   --workers N        processes of Java                                   (1)
   --port N           where Northbound listens                            (8088)
   --deadline MS, --worker-timeout MS  of flow-create                     (5000, 1000; the seed: 500, 100)
-  --data DIR         of resources and switches                           (.wheelwork/storm)
+  --data DIR         of the switches, which only Floodlight has          (.wheelwork/storm)
 
 Kafka and PostgreSQL of your own: KAFKA_BROKERS and DATABASE_URL. Storm's version: STORM_VERSION (2.8.3).
 `;
@@ -79,7 +79,6 @@ const flowStorm: FlowStorm = {
   brokers,
   databaseUrl,
   shards,
-  dataDir,
   workers: integer("--workers", values.workers, 1),
   // A Java that has just started takes longer for its first tuples than the seed gives its workers.
   flow: {

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 import { postgresStore } from "@wheelwork/postgres";
+import { Client } from "pg";
 import { shardOf, type StoredAnswer } from "wheelwork";
 import { northboundChannel } from "../../src/cluster/channel.ts";
 import { seeded } from "../../src/floodlight/faults.ts";
@@ -42,7 +43,7 @@ export interface FaultReport {
 export interface Breakable {
   readonly brokers: string;
   readonly databaseUrl: string;
-  /** The folder of switches and resources. */
+  /** The folder of the switches. */
   readonly data: string;
   readonly shards: number;
   readonly faults: Readonly<Record<string, (random: () => number) => Promise<void>>>;
@@ -141,7 +142,7 @@ export async function breakSystem(system: Breakable, plan: FaultPlan): Promise<F
     problems.push(...(await system.end()));
     problems.push(...client.strange.map((line) => `nobody asked for ${line}`), ...checkAnswers(asked));
     const stored = await readAnswers(databaseUrl, shards, asked);
-    const files = checkFiles(data, asked, stored);
+    const files = checkOutside(data, await readResources(databaseUrl), asked, stored);
     problems.push(...files.problems);
     const texts: Record<string, number> = {};
     for (const { answers } of asked)
@@ -204,26 +205,46 @@ async function readAnswers(
   return stored;
 }
 
+interface ResourcesHeld {
+  readonly problems: readonly string[];
+  /** How many allocations a request has. */
+  readonly allocations: ReadonlyMap<string, number>;
+}
+
+async function readResources(databaseUrl: string): Promise<ResourcesHeld> {
+  const client = new Client(databaseUrl);
+  await client.connect();
+  try {
+    const rows = async (sql: string): Promise<Record<string, string>[]> =>
+      (await client.query<Record<string, string>>(sql)).rows;
+    const meters = await rows(
+      "SELECT meter FROM flow_crud.allocation UNION ALL SELECT meter FROM flow_crud.free_meter",
+    );
+    const held = await rows("SELECT request, count(*) AS count FROM flow_crud.allocation GROUP BY request");
+    return {
+      problems: checkMeters(meters.map(({ meter }) => Number(meter))),
+      allocations: new Map(held.map(({ request = "", count }) => [request, Number(count)])),
+    };
+  } finally {
+    await client.end();
+  }
+}
+
 /** What is on the switches and in the pool is what the answers say. */
-function checkFiles(
+function checkOutside(
   data: string,
+  resources: ResourcesHeld,
   asked: readonly Asked[],
   stored: ReadonlyMap<string, StoredAnswer>,
 ): { problems: string[]; zombies: number } {
-  const problems: string[] = [];
+  const problems = [...resources.problems];
   let zombies = 0;
   const floodlight = new DatabaseSync(join(data, "floodlight.db"), { readOnly: true });
-  const resources = new DatabaseSync(join(data, "resources.db"), { readOnly: true });
-  problems.push(...checkMeters(resources));
   const rulesOf = readRules(floodlight);
-  const allocationsOf = Map.groupBy(
-    resources.prepare("SELECT request FROM allocation").all(),
-    ({ request }) => String(request),
-  );
   for (const { key, length, answers } of asked) {
     const say = (problem: string): void => void problems.push(`${key} ${problem}`);
     const rules = rulesOf.get(key) ?? new Set();
-    const allocations = allocationsOf.get(key)?.length ?? 0;
+    const allocations = resources.allocations.get(key) ?? 0;
     const answer = stored.get(key);
     if (answer?.endedAt === undefined) say("has not ended in the store");
     else if (northboundChannel.answer(answer.answer).value !== answers[0]?.text)
@@ -241,7 +262,6 @@ function checkFiles(
       say(`failed, and left ${allocations} allocations without a word`);
   }
   floodlight.close();
-  resources.close();
   return { problems, zombies };
 }
 

@@ -102,7 +102,10 @@ export function checkFiles(
     resources.prepare("SELECT request, meter FROM allocation").all(),
     ({ request }) => String(request),
   );
-  problems.push(...checkMeters(resources));
+  const meters = resources
+    .prepare("SELECT meter FROM allocation UNION ALL SELECT meter FROM free_meter")
+    .all();
+  problems.push(...checkMeters(meters.map(({ meter }) => Number(meter))));
   resources.close();
 
   let zombies = 0;
@@ -140,16 +143,12 @@ export function readRules(floodlight: DatabaseSync): Map<string, Set<number>> {
   return rulesOf;
 }
 
-/** Each meter up to the highest is held by one request, or is free. */
-export function checkMeters(resources: DatabaseSync): string[] {
-  const meters = "SELECT meter FROM allocation UNION ALL SELECT meter FROM free_meter";
-  const { count, distinct, highest } = resources
-    .prepare(
-      `SELECT count(*) AS count, count(DISTINCT meter) AS "distinct", max(meter) AS highest FROM (${meters})`,
-    )
-    .get() as { count: number; distinct: number; highest: number | null };
-  if (count === distinct && count === (highest ?? 0)) return [];
-  return [`of ${highest} meters ${count} are held or free, ${distinct} different ones`];
+/** What is wrong with the meters that are held or free: each up to the highest must be there once. */
+export function checkMeters(meters: readonly number[]): string[] {
+  const distinct = new Set(meters).size;
+  const highest = meters.reduce((most, meter) => Math.max(most, meter), 0);
+  if (meters.length === distinct && meters.length === highest) return [];
+  return [`of ${highest} meters ${meters.length} are held or free, ${distinct} different ones`];
 }
 
 /** What the one answer of a flow that failed says that it left behind. */

@@ -174,7 +174,7 @@ suite("flow-crud on a real Storm", () => {
     expect(stdout).toMatch(/bolt-hub {2}task \d+ {2}127\.0\.0\.1:\d+ {2}up/);
     expect(stdout).toMatch(/shard 1 {2}owner \S+ {2}epoch 1/);
     const app = fileURLToPath(new URL("../../src/storm/app.ts", import.meta.url));
-    const topology = cli("topology", app, "--app", JSON.stringify({ dataDir: system.data }), "--dot");
+    const topology = cli("topology", app, "--dot");
     expect(topology.stdout).toContain('"spout-hub" -> "bolt-hub"');
     expect(cli("kill", "--name", "none")).toMatchObject({
       status: 1,

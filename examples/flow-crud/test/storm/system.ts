@@ -18,6 +18,7 @@ export class StormSystem implements Breakable {
   readonly nimbus: Nimbus;
   readonly floodlight: Process;
   readonly flow: FlowStorm;
+  readonly data: string;
   readonly backWithinMs = 120_000;
   readonly #kafkaController: number;
 
@@ -33,12 +34,12 @@ export class StormSystem implements Breakable {
       defaultCache,
     );
     this.nimbus = new Nimbus({ port: nimbus });
+    this.data = join(folder, "data");
     this.flow = {
       name: "flow-crud",
       brokers: this.kafka.brokers,
       databaseUrl: this.postgres.url,
       shards: 2,
-      dataDir: join(folder, "data"),
       flow: { deadlineMs: 5000, workerTimeoutMs: 1000 },
       ...options,
     };
@@ -59,17 +60,14 @@ export class StormSystem implements Breakable {
   get databaseUrl(): string {
     return this.flow.databaseUrl;
   }
-  get data(): string {
-    return this.flow.dataDir;
-  }
   get shards(): number {
     return this.flow.shards;
   }
 
   /** A part of the cluster's, in a process of its own. */
   part(only: "northbound" | "floodlight", ...flags: readonly string[]): Process {
-    const { brokers, databaseUrl: database, shards, dataDir: data } = this.flow;
-    const places = Object.entries({ brokers, database, shards, data }).flatMap(([flag, value]) => [
+    const { brokers, databaseUrl: database, shards } = this.flow;
+    const places = Object.entries({ brokers, database, shards, data: this.data }).flatMap(([flag, value]) => [
       `--${flag}`,
       `${value}`,
     ]);

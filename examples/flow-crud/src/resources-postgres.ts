@@ -1,0 +1,168 @@
+import { Pool } from "pg";
+import { WheelworkError } from "wheelwork";
+import { defaults, type PoolOptions, type ResourcePool, type Resources, type Wanted } from "./resources.ts";
+
+/** How long a statement, or an attempt to connect, may take, in milliseconds. */
+const timeoutMs = 5_000;
+
+// Each function takes the pool's lock first: what it reads is the truth until its transaction ends. `released` is what
+// it is in the file: requests that may not allocate again. Plans are made when the tables are empty: no scans.
+const lock = "pg_advisory_xact_lock(hashtext('flow_crud'))";
+const schema = `
+BEGIN;
+SELECT ${lock};
+CREATE SCHEMA IF NOT EXISTS flow_crud;
+SET LOCAL search_path = flow_crud;
+CREATE TABLE IF NOT EXISTS allocation (
+  cookie bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  idempotency_key text NOT NULL UNIQUE,
+  request text NOT NULL,
+  flowid text NOT NULL,
+  meter bigint NOT NULL UNIQUE,
+  path jsonb NOT NULL,
+  rules integer NOT NULL
+);
+CREATE INDEX IF NOT EXISTS allocation_request ON allocation (request);
+CREATE TABLE IF NOT EXISTS free_meter (meter bigint PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS released (
+  request text PRIMARY KEY,
+  flowid text NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS released_at ON released (at);
+
+CREATE OR REPLACE FUNCTION allocate(wanted jsonb, meters bigint) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = flow_crud SET enable_seqscan = off AS $$
+DECLARE
+  wanted_key text := wanted->>'key';
+  wanted_request text := wanted->>'request';
+  given allocation;
+  free bigint;
+BEGIN
+  PERFORM ${lock};
+  SELECT * INTO given FROM allocation WHERE idempotency_key = wanted_key;
+  IF FOUND THEN
+    RETURN jsonb_build_object('cookie', given.cookie, 'meter', given.meter);
+  END IF;
+  IF EXISTS (SELECT FROM released WHERE request = wanted_request) THEN
+    RETURN to_jsonb('released'::text);
+  END IF;
+  DELETE FROM free_meter WHERE meter = (SELECT min(meter) FROM free_meter) RETURNING meter INTO free;
+  IF free IS NULL THEN
+    SELECT coalesce(max(meter), 0) + 1 INTO free FROM allocation;
+  END IF;
+  IF free > meters THEN
+    INSERT INTO released (request, flowid) VALUES (wanted_request, wanted->>'flowid');
+    RETURN to_jsonb('exhausted'::text);
+  END IF;
+  INSERT INTO allocation (idempotency_key, request, flowid, meter, path, rules)
+    VALUES (wanted_key, wanted_request, wanted->>'flowid', free, wanted->'path', (wanted->>'rules')::integer)
+    RETURNING * INTO given;
+  RETURN jsonb_build_object('cookie', given.cookie, 'meter', given.meter);
+END $$;
+
+CREATE OR REPLACE FUNCTION release(given_by jsonb, remember interval) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = flow_crud SET enable_seqscan = off AS $$
+DECLARE
+  had boolean;
+BEGIN
+  PERFORM ${lock};
+  WITH removed AS (DELETE FROM allocation WHERE request = given_by->>'request' RETURNING meter),
+    freed AS (INSERT INTO free_meter SELECT meter FROM removed)
+  SELECT count(*) > 0 INTO had FROM removed;
+  INSERT INTO released (request, flowid) VALUES (given_by->>'request', given_by->>'flowid') ON CONFLICT DO NOTHING;
+  DELETE FROM released WHERE request IN
+    (SELECT request FROM released WHERE at < clock_timestamp() - remember ORDER BY at LIMIT 100);
+  RETURN to_jsonb(had);
+END $$;
+COMMIT`;
+
+const work = `
+SELECT CASE WHEN wish ? 'key' THEN flow_crud.allocate(wish, $2)
+  ELSE flow_crud.release(wish, make_interval(secs => $3)) END AS result
+FROM jsonb_array_elements($1) WITH ORDINALITY AS wishes (wish, place) ORDER BY place`;
+
+/** A flow's name as the server can store it, for people only; any other would spoil the whole batch. */
+const textOf = (flowid: string): string => flowid.toWellFormed().replaceAll("\0", "\ufffd");
+
+interface Wish {
+  readonly wish: { readonly request: string; readonly flowid: string; readonly key?: string };
+  readonly resolve: (result: never) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * The pool of many processes, in PostgreSQL: a schema of its own, `flow_crud`. One of them has the pool at a time, so
+ * what is asked while a statement is under way goes with the next one: a batch is one round trip and one commit.
+ */
+export class PostgresResourcePool implements ResourcePool {
+  readonly #server: Pool;
+  readonly #meters: number;
+  readonly #rememberMs: number;
+  #prepared = false;
+  #wishes: Wish[] = [];
+  #working = false;
+
+  /** Connects, and creates what is missing, when it is first asked. */
+  constructor(connectionString: string, options: PoolOptions = {}) {
+    this.#meters = options.meters ?? defaults.meters;
+    this.#rememberMs = options.rememberMs ?? defaults.rememberMs;
+    this.#server = new Pool({
+      connectionString,
+      max: 1,
+      application_name: "flow-crud",
+      connectionTimeoutMillis: timeoutMs,
+      statement_timeout: timeoutMs,
+      // The server keeps the bound itself, unless it is frozen, or cut off.
+      query_timeout: timeoutMs + 1000,
+    });
+    // A connection that is lost tells whoever uses it; in between, nobody listens, and the next statement makes a new one.
+    this.#server.on("error", () => {});
+  }
+
+  allocate(key: string, wanted: Wanted): Promise<Resources | "exhausted" | "released"> {
+    return this.#ask({ key, ...wanted, flowid: textOf(wanted.flowid) });
+  }
+
+  release(request: string, flowid: string): Promise<boolean> {
+    return this.#ask({ request, flowid: textOf(flowid) });
+  }
+
+  close(): Promise<void> {
+    return this.#server.end();
+  }
+
+  #ask<T>(wish: Wish["wish"]): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.#wishes.push({ wish, resolve, reject });
+      if (!this.#working) void this.#work();
+    });
+  }
+
+  async #work(): Promise<void> {
+    this.#working = true;
+    // What comes in the same turn goes with the first statement.
+    await Promise.resolve();
+    while (this.#wishes.length > 0) {
+      const batch = this.#wishes;
+      this.#wishes = [];
+      try {
+        if (!this.#prepared) await this.#server.query(schema);
+        this.#prepared = true;
+        const wishes = JSON.stringify(batch.map(({ wish }) => wish));
+        const values = [wishes, this.#meters, this.#rememberMs / 1000];
+        const { rows } = await this.#server.query<{ result: unknown }>(work, values);
+        for (const [index, { resolve }] of batch.entries()) resolve(rows[index]?.result as never);
+      } catch (cause) {
+        // It may have been done or not: whoever asks again under its key gets the same.
+        const error = new WheelworkError("WW_STORE_UNAVAILABLE", "the pool of resources cannot be reached", {
+          next: "Check that the PostgreSQL server runs and can be reached.",
+          retryable: true,
+          cause,
+        });
+        for (const { reject } of batch) reject(error);
+      }
+    }
+    this.#working = false;
+  }
+}
