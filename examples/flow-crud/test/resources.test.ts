@@ -191,22 +191,22 @@ describe.skipIf(!postgresIsInstalled())("the pool in PostgreSQL", () => {
         }
       }
     };
-    let [asked, restarted] = [0, false];
+    const load = { on: true, asked: 0 };
     const keepAsking = async (): Promise<unknown[]> => {
       const given = [];
-      while (!restarted) given.push(await insist(`r${asked++}`));
+      while (load.on) given.push(await insist(`r${load.asked++}`));
       return given;
     };
     const asking = Promise.all(Array.from({ length: 5 }, keepAsking));
-    await expect.poll(() => asked).toBeGreaterThan(20);
+    await expect.poll(() => load.asked).toBeGreaterThan(20);
     await server.signal("SIGKILL");
     await server.start();
-    restarted = true;
+    load.on = false;
     const given = (await asking).flat() as Resources[];
     expect(failures[0]).toMatchObject({ code: "WW_STORE_UNAVAILABLE", retryable: true });
-    expect(new Set(given.map(({ meter }) => meter)).size).toBe(asked);
+    expect(new Set(given.map(({ meter }) => meter)).size).toBe(load.asked);
     expect(await query("SELECT count(*)::int AS count FROM flow_crud.allocation")).toEqual([
-      { count: asked },
+      { count: load.asked },
     ]);
   }, 60_000);
 });

@@ -6,6 +6,11 @@ export const requestTopic = "nb-to-hub";
 /** The seed's topic of the answers, which its Northbound reads: partition 0 only. */
 export const replyTopic = "hub-to-nb";
 
+/** What Northbound asks Floodlight, which the seed's does not know: the rules of a flow; of all if the value is empty. */
+export const rulesQuestionTopic = "nb-to-fl";
+/** What Floodlight says to that, under the same key: `{count, rules}` as JSON. */
+export const rulesTopic = "fl-to-nb";
+
 const keyPattern = /^[0-9a-f]{32}$/;
 
 /** The seed's Northbound: requests as JSON, answers as plain texts, both under the request's key, and no headers needed. */

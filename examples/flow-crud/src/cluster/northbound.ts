@@ -1,11 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { kafka, kafkaSecurity } from "@wheelwork/kafka";
 import Fastify, { type FastifyInstance } from "fastify";
-import { replyTopic, requestTopic } from "./channel.ts";
+import { replyTopic, requestTopic, rulesQuestionTopic, rulesTopic } from "./channel.ts";
 import { ensureClusterTopics, type ClusterPlace, type Part } from "./parts.ts";
 
 /** How long a caller waits for its answer, as in the seed, in milliseconds. */
 const callerWaitMs = 10_000;
+/** How long it waits for what the switches hold, in milliseconds. */
+const rulesWaitMs = 2_000;
 
 interface Waiting {
   readonly answer: (text: string) => void;
@@ -14,7 +16,7 @@ interface Waiting {
 /**
  * The seed's Northbound: `POST /flow` becomes a message, and the message that comes back under its key is the answer, with
  * status 200 whatever it says. A caller that sends an `idempotency-key` of 32 hexadecimal digits may ask again: the
- * request is done once, and has one answer.
+ * request is done once, and has one answer. `GET /switches/rules` asks Floodlight, wherever it runs.
  */
 export async function startNorthbound(
   place: ClusterPlace,
@@ -27,7 +29,11 @@ export async function startNorthbound(
   const waiting = new Map<string, Set<Waiting>>();
   const seen = new Set<string>();
   const counts = { answers: 0, repeated: 0 };
-  const end = bus.subscribe(replyTopic, ({ key, value, headers }) => {
+  const tell = (key: string, value: string): void => {
+    for (const { answer } of waiting.get(key) ?? []) answer(value);
+  };
+  const endRules = bus.subscribe(rulesTopic, ({ key, value }) => tell(key, value));
+  const endReplies = bus.subscribe(replyTopic, ({ key, value, headers }) => {
     counts.answers++;
     // After a crash the same answer may come again: whoever waited has it.
     const id = headers?.["ce_id"];
@@ -39,7 +45,7 @@ export async function startNorthbound(
         break;
       }
     }
-    for (const { answer } of waiting.get(key) ?? []) answer(value);
+    tell(key, value);
   });
   await bus.ready();
   const app: FastifyInstance = Fastify({ bodyLimit: 1_000_000 });
@@ -48,21 +54,38 @@ export async function startNorthbound(
   app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => done(null, body));
   app.post("/flow", async (request, reply) => {
     const given = request.headers["idempotency-key"];
-    const key = typeof given === "string" ? given : randomBytes(16).toString("hex");
-    const text = await ask(key, String(request.body ?? ""));
+    const key = typeof given === "string" ? given : newKey();
+    const text = await ask(requestTopic, key, String(request.body ?? ""), callerWaitMs);
     reply.header("request-id", key);
     if (text === undefined)
       return reply.type("application/json").send('{"error":"client operation timeout"}');
     return reply.type("text/plain; charset=utf-8").send(text);
   });
-  const ask = async (key: string, body: string): Promise<string | undefined> => {
+  app.get<{ Querystring: { flowid?: string } }>(
+    "/switches/rules",
+    { schema: { querystring: { type: "object", properties: { flowid: { type: "string" } } } } },
+    async ({ query: { flowid = "" } }, reply) => {
+      const rules = await ask(rulesQuestionTopic, newKey(), flowid, rulesWaitMs);
+      reply.type("application/json");
+      if (rules !== undefined) return reply.send(rules);
+      const error =
+        "Floodlight does not say what is on its switches: it is away, or it is one that cannot, as the seed's";
+      return reply.code(504).send(JSON.stringify({ error }));
+    },
+  );
+  const ask = async (
+    topic: string,
+    key: string,
+    value: string,
+    waitMs: number,
+  ): Promise<string | undefined> => {
     const { promise, resolve } = Promise.withResolvers<string | undefined>();
     const mine: Waiting = { answer: resolve };
     const others = waiting.get(key) ?? new Set();
     waiting.set(key, others.add(mine));
-    const timer = setTimeout(() => resolve(undefined), callerWaitMs);
+    const timer = setTimeout(() => resolve(undefined), waitMs);
     try {
-      await bus.publish(requestTopic, { key, value: body });
+      await bus.publish(topic, { key, value });
       return await promise;
     } finally {
       clearTimeout(timer);
@@ -76,10 +99,13 @@ export async function startNorthbound(
     counts,
     close: async () => {
       await app.close();
-      end();
+      endRules();
+      endReplies();
       await bus.close();
     },
   };
 }
+
+const newKey = (): string => randomBytes(16).toString("hex");
 
 const rememberedAnswers = 100_000;

@@ -12,7 +12,7 @@ import { resourceWorkers } from "../resources.ts";
 import { flowCreateService } from "../service.ts";
 import { flowSpokes } from "../spokes.ts";
 import { floodlightWorkers } from "../workers.ts";
-import { northboundChannel, replyTopic, requestTopic } from "./channel.ts";
+import { northboundChannel, replyTopic, requestTopic, rulesQuestionTopic, rulesTopic } from "./channel.ts";
 
 /** Where the parts of the cluster meet. */
 export interface ClusterPlace {
@@ -37,6 +37,8 @@ export async function ensureClusterTopics(bus: Kafka, shards: number): Promise<v
     [requestTopic, partitions],
     [commandTopic, partitions],
     [answerTopic, partitions],
+    [rulesQuestionTopic, 1],
+    [rulesTopic, 1],
   ]);
   for (const { name, partitions: needed } of clusterTopics({ shards, channels: [northboundChannel] }))
     if (!named.has(name)) named.set(name, needed ?? 1);
@@ -92,6 +94,9 @@ export async function startNode(
   return { close, shards: () => node.shards };
 }
 
+/** A message holds a megabyte. */
+const mostRulesTold = 1000;
+
 /** The switches, behind the seed's two topics. It alone has their file, in the folder `dataDir`. */
 export async function startFloodlight(
   place: ClusterPlace,
@@ -103,10 +108,18 @@ export async function startFloodlight(
   await ensureClusterTopics(bus, place.shards);
   const onProblem = (problem: string): void => place.logger.warn({ part: "floodlight" }, problem);
   const floodlight = new Floodlight(join(dataDir, "floodlight.db"), bus, { onProblem, ...options });
+  const end = bus.subscribe(rulesQuestionTopic, ({ key, value: flowid }) => {
+    const rules = floodlight.rules(flowid === "" ? undefined : flowid);
+    const value = JSON.stringify({ count: rules.length, rules: rules.slice(0, mostRulesTold) });
+    Promise.resolve(bus.publish(rulesTopic, { key, value })).catch((error: unknown) =>
+      onProblem(`what is on the switches could not be sent: ${String(error)}`),
+    );
+  });
   await bus.ready();
   return {
     floodlight,
     close: async () => {
+      end();
       floodlight.close();
       await bus.close();
     },

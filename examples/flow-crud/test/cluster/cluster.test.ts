@@ -123,6 +123,19 @@ suite("the seed's wire", () => {
       expect([response.status, await response.text()]).toEqual([200, "all operation is successful"]);
     }
     expect(of("worker-to-fl", key).length).toBe(6);
+    const rules = await fetch(`${url}/switches/rules?flowid=test-02`);
+    expect([rules.status, await rules.json()]).toEqual([
+      200,
+      {
+        count: 3,
+        rules: [0, 1, 2].map((ruleid) => ({
+          switch: `sw-${ruleid + 1}`,
+          flowid: "test-02",
+          ruleid,
+          cookie: key,
+        })),
+      },
+    ]);
     const refused = await fetch(`${url}/flow`, { method: "POST", body: "{nonsense" });
     expect(await refused.text()).toBe("invalid request: the value is not JSON");
   });

@@ -71,11 +71,13 @@ describe.skipIf(!canRun)("programs that speak as those of the proof of concept d
     rmSync(folder, { recursive: true, force: true });
   }, 60_000);
 
+  const urlOf = (part: Process | undefined): string =>
+    /^ready: northbound (.*)$/m.exec(part?.output ?? "")?.[1] ?? "";
+
   /** Sends one of the four requests; the key under which it went, and its answer. */
   const post = async (to: Process | undefined, error?: number): Promise<[key: string, text: string]> => {
-    const [, url] = /^ready: northbound (.*)$/m.exec(to?.output ?? "") ?? [];
     const body = JSON.stringify({ flowid: "test-01", length: 10, error });
-    const response = await fetch(`${url}/flow`, { method: "POST", body });
+    const response = await fetch(`${urlOf(to)}/flow`, { method: "POST", body });
     return [response.headers.get("request-id") ?? "", await response.text()];
   };
 
@@ -115,6 +117,11 @@ describe.skipIf(!canRun)("programs that speak as those of the proof of concept d
 
   test("our Northbound with their Floodlight, their Northbound with ours", { timeout: 60_000 }, async () => {
     expect(await four(ourNorthbound)).toEqual(texts);
+    const rules = await fetch(`${urlOf(ourNorthbound)}/switches/rules`);
+    expect([rules.status, await rules.text()]).toEqual([
+      504,
+      expect.stringContaining("the seed's") as string,
+    ]);
     await floodlight?.end("SIGKILL");
     await cluster.floodlight.start();
     expect(await four(northbound)).toEqual(texts);
