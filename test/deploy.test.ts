@@ -77,6 +77,8 @@ test("docker-compose.yml is sound: what it names is there, and its parts are sta
   checkServices(compose);
   for (const [name, service] of Object.entries(services)) {
     if (service.build === undefined) continue;
+    // Its parts share no file, so that they may be on different machines: the switches are Floodlight's.
+    expect(service.volumes, name).toEqual(name === "floodlight" ? ["switches:/data"] : undefined);
     const program = resolve(root, "examples/flow-crud/src/cluster/main.ts");
     const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
     const { status, stderr } = spawnSync(
