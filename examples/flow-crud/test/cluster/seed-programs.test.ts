@@ -102,18 +102,22 @@ describe.skipIf(!canRun)("programs that speak as those of the proof of concept d
     },
   );
 
-  test("a Floodlight that knows no removal: the rules that may be left are named", async () => {
-    const [key, text] = await post(northbound, 2);
-    expect(text).toBe(inWorker);
-    const store = postgresStore({
-      connectionString: cluster.postgres.url,
-      shard: shardOf(key, shards),
-      shards,
-    });
-    const [found] = await store.find([key]);
-    await store.close();
-    expect(found?.answer?.answer).toMatchObject({ details: { zombies: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] } });
-  });
+  test(
+    "a Floodlight that knows no removal: the rules that may be left are named",
+    { timeout: 60_000 },
+    async () => {
+      const [key, text] = await post(northbound, 2);
+      expect(text).toBe(inWorker);
+      const store = postgresStore({
+        connectionString: cluster.postgres.url,
+        shard: shardOf(key, shards),
+        shards,
+      });
+      const [found] = await store.find([key]);
+      await store.close();
+      expect(found?.answer?.answer).toMatchObject({ details: { zombies: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] } });
+    },
+  );
 
   test("our Northbound with their Floodlight, their Northbound with ours", { timeout: 60_000 }, async () => {
     expect(await four(ourNorthbound)).toEqual(texts);
