@@ -9,7 +9,7 @@ import {
   type SimulationReport,
 } from "@wheelwork/testing";
 import { parseArgs } from "node:util";
-import { systems } from "./systems.ts";
+import { clusterSystems, systems } from "./systems.ts";
 
 const usage = `Simulates whole systems under faults, and looks for what must never be.
 
@@ -57,7 +57,7 @@ async function single(): Promise<SimulationReport> {
 }
 
 async function cluster(): Promise<ClusterReport> {
-  const report = await simulateCluster(asked);
+  const report = await simulateCluster({ systems: clusterSystems, ...asked });
   if (!options.json) printCluster(report);
   return report;
 }
@@ -71,10 +71,10 @@ function printCluster(report: ClusterReport): void {
   console.log(
     `${report.seeds} seeds, ${hours.toFixed(1)} simulated hours, ${report.requests} requests, ${report.commits} commits`,
   );
-  list("faults", report.faults);
+  list("what happened", report.happened);
   list("what the nodes told", report.signals);
   list("invariants held", report.exercised);
-  const never = clusterFaultKinds.filter((kind) => !report.faults.has(kind));
+  const never = clusterFaultKinds.filter((kind) => !report.happened.has(`fault ${kind}`));
   if (never.length > 0) console.log(`faults that never happened: ${never.join(", ")}`);
 }
 

@@ -65,7 +65,7 @@ function openRandom(outside: Outside, factor: number): OpenedSystem {
       }),
       worker(narrow, () => ({})),
     ],
-    request: (draw) => ({ hub: draw.pick(hubs), request: { weight: random.int(3) } }),
+    request: (draw) => ({ hub: draw.pick(hubs), request: { weight: draw.int(3) } }),
     signal: (draw) => ({ name: draw.pick(["go", "hold"]), payload: draw.int(10) }),
     check: () => undone,
   };

@@ -19,19 +19,25 @@ export { MemoryStore } from "./memory-store.ts";
 export { seededRandom, type SeededRandom } from "./random.ts";
 export { storeConformance, type OpenedStore, type TestRunner } from "./store-conformance.ts";
 export { checkTrace, type Checked, type CheckedSystem, type Violation } from "./simulator/checker.ts";
+export type { ClusterViolation } from "./simulator/cluster-ledger.ts";
 export {
+  clusterBodies,
   clusterFaultKinds,
   clusterPlanOf,
-  describeClusterFailure,
-  simulateCluster,
-  type ClusterFailure,
+  clusterWays,
+  type ClusterCommand,
   type ClusterFault,
   type ClusterFaultKind,
   type ClusterPlan,
-  type ClusterReport,
+  type ClusterRead,
   type ClusterRequest,
+} from "./simulator/cluster-plan.ts";
+export {
+  describeClusterFailure,
+  simulateCluster,
+  type ClusterFailure,
+  type ClusterReport,
   type ClusterSimulationOptions,
-  type ClusterViolation,
 } from "./simulator/cluster.ts";
 export {
   faultKinds,

@@ -29,6 +29,8 @@ export interface MemoryBrokerOptions {
   readonly sessionTimeoutMs?: number;
   /** Asked for each message to or from it: how long it is under way, in milliseconds. Default: no time. */
   readonly delayMs?: () => number;
+  /** Told of each record that is written. */
+  readonly written?: (record: LogRecord) => void;
 }
 
 /** How one process is connected to its broker. */
@@ -70,12 +72,19 @@ export class MemoryBroker {
   readonly #topics = new Map<string, Topic>();
   readonly #groups = new Map<string, Group>();
   readonly #written: LogRecord[] = [];
+  readonly #seen: (record: LogRecord) => void;
   #made = 0;
 
-  constructor({ clock, sessionTimeoutMs = 6000, delayMs = () => 0 }: MemoryBrokerOptions) {
+  constructor({
+    clock,
+    sessionTimeoutMs = 6000,
+    delayMs = () => 0,
+    written = () => {},
+  }: MemoryBrokerOptions) {
     this.clock = clock;
     this.sessionTimeoutMs = sessionTimeoutMs;
     this.delayMs = delayMs;
+    this.#seen = written;
   }
 
   /** One that is there is left as it is. */
@@ -101,6 +110,7 @@ export class MemoryBroker {
     if (kept === undefined || before <= kept.first) return;
     kept.records.splice(0, before - kept.first);
     kept.first = before;
+    wake(kept);
   }
 
   /** All that was ever written to a topic, in the order in which it was. */
@@ -142,6 +152,7 @@ export class MemoryBroker {
     const written = { ...record, timestampMs: Math.floor(this.clock.wallMs()) };
     partition.records.push(written);
     this.#written.push(written);
+    this.#seen(written);
     wake(partition);
   }
 

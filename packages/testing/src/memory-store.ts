@@ -49,6 +49,11 @@ export class MemoryStore implements Store {
     return this.#disk.journal.size;
   }
 
+  /** Forgets how far its log was read, as an operator does whose topic was cut or made anew. */
+  forgetLog(): void {
+    this.#disk.marks = undefined;
+  }
+
   claim(owner: string, again = false): Claim {
     this.#check();
     const disk = this.#disk;

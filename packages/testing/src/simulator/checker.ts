@@ -15,7 +15,7 @@ export interface CheckedSystem {
   readonly states: ReadonlyMap<string, { readonly drains: boolean; readonly deadline: string | undefined }>;
   /** So long is what has ended known at least, in milliseconds. */
   readonly retentionMs: number;
-  /** A callback may be so late without anybody to blame, in milliseconds; infinite: nobody ever is to blame. */
+  /** A callback may be so late without anybody to blame, in milliseconds. */
   readonly graceMs: number;
   /** So long may the owner not know yet what its store has done, in milliseconds. */
   readonly lagMs: number;
@@ -167,11 +167,7 @@ class Checker {
         this.#claims++;
         this.#lost = false;
         if (this.#owner !== entry.node) this.#disturbed();
-        else if (
-          this.#healthySince === Number.POSITIVE_INFINITY &&
-          entry.node !== this.#stopping &&
-          this.#system.graceMs < Number.POSITIVE_INFINITY
-        )
+        else if (this.#healthySince === Number.POSITIVE_INFINITY && entry.node !== this.#stopping)
           this.#healthySince = entry.at;
         this.#epoch = entry.epoch;
         this.#owner = entry.node;
@@ -182,6 +178,7 @@ class Checker {
         if (entry.node !== this.#owner || entry.node === this.#stopping || this.#lost) return;
         this.#healthySince = entry.at;
         return;
+      case "behind":
       case "died":
       case "frozen":
       case "stopped":
@@ -241,6 +238,8 @@ class Checker {
           () => `the signal ${entry.id} to ${entry.key} is accepted, and is not there`,
         );
         return;
+      case "passed":
+        return this.#pass(entry);
       case "ended":
         return this.#end(entry.problem);
       case "view": {
@@ -806,6 +805,18 @@ class Checker {
         () => `${run.key} has its answer, and its caller waits on`,
       );
     });
+  }
+
+  /** A command has been taken from the inbox: it has counted, or the run has no use for it any more. */
+  #pass({ key, kind, id }: TraceEntry & { type: "passed" }): void {
+    const run = this.#runs.get(key);
+    if (run === undefined || run.status === "ended" || this.#startedAgain.has(key)) return;
+    if (kind === "signal")
+      this.#demand("I5", run.commands.has(`signal ${id}`), () => `the signal ${id} to ${key} is lost`);
+    if (kind === "cancel") {
+      const counts = run.late || run.everParked || [...run.commands].some((one) => one.startsWith("cancel "));
+      this.#demand("I5", counts, () => `the cancel ${id} of ${key} is lost`);
+    }
   }
 
   // ---- what workers and clients see ----

@@ -9,16 +9,43 @@ interface Subscriber {
   readonly hand: (task: () => void) => void;
 }
 
-/** The messages between the engine's relays and the outside: lost, doubled, delayed and overtaken as the plan says. */
+/** What becomes of messages between relays and the outside: lost, doubled, delayed and overtaken as the plan says. */
+export class Passages {
+  readonly #plan: Pick<Plan, "seed" | "rates" | "latencyMs">;
+  readonly #sent = new Map<string, number>();
+
+  constructor(plan: Pick<Plan, "seed" | "rates" | "latencyMs">) {
+    this.#plan = plan;
+  }
+
+  /** For how long each copy of a message that arrives is under way, in milliseconds. */
+  of(topic: string, message: Message): readonly number[] {
+    const { seed, rates, latencyMs } = this.#plan;
+    const name = `${topic} ${message.key} ${message.value}`;
+    const count = (this.#sent.get(name) ?? 0) + 1;
+    this.#sent.set(name, count);
+    const random = drawFor(seed, "message", name, count);
+    const delays: number[] = [];
+    const copies = random.chance(rates.doubled) ? 2 : 1;
+    for (let copy = 0; copy < copies; copy++) {
+      const lost = random.chance(rates.lost);
+      const delay =
+        random.int(latencyMs + 1) + (random.chance(rates.delayed) ? random.int(latencyMs * 20 + 5) : 0);
+      if (!lost) delays.push(delay);
+    }
+    return delays;
+  }
+}
+
+/** Carries the messages between the engine's relays and the outside. */
 export class SimulatedNetwork {
   readonly #clock: SimulatedClock;
-  readonly #plan: Plan;
+  readonly #passages: Passages;
   readonly #subscribers = new Set<Subscriber>();
-  readonly #sent = new Map<string, number>();
 
   constructor(clock: SimulatedClock, plan: Plan) {
     this.#clock = clock;
-    this.#plan = plan;
+    this.#passages = new Passages(plan);
   }
 
   /**
@@ -40,18 +67,8 @@ export class SimulatedNetwork {
   }
 
   #send(topic: string, message: Message): void {
-    const { seed, rates, latencyMs } = this.#plan;
-    const name = `${topic} ${message.key} ${message.value}`;
-    const count = (this.#sent.get(name) ?? 0) + 1;
-    this.#sent.set(name, count);
-    const random = drawFor(seed, "message", name, count);
-    const copies = random.chance(rates.doubled) ? 2 : 1;
-    for (let copy = 0; copy < copies; copy++) {
-      const lost = random.chance(rates.lost);
-      const delay =
-        random.int(latencyMs + 1) + (random.chance(rates.delayed) ? random.int(latencyMs * 20 + 5) : 0);
-      if (!lost) this.#clock.after(delay, () => this.#arrive(topic, message));
-    }
+    for (const delay of this.#passages.of(topic, message))
+      this.#clock.after(delay, () => this.#arrive(topic, message));
   }
 
   #arrive(topic: string, message: Message): void {

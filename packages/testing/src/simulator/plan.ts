@@ -96,7 +96,8 @@ export interface Plan {
   };
 }
 
-const calm: PlannedRates = {
+/** Nothing happens to workers and messages. */
+export const calmRates: PlannedRates = {
   silent: 0,
   slow: 0,
   fails: 0,
@@ -173,7 +174,7 @@ export function planOf(seed: number, scaleMs: number): Plan {
     faults: faults.toSorted((a, b) => a.at - b.at),
     rates:
       hostile === 0 && random.chance(0.5)
-        ? calm
+        ? calmRates
         : {
             silent: rate(0.2),
             slow: rate(0.2),
@@ -215,7 +216,7 @@ function withoutLosses(plan: Plan, random: SeededRandom): Plan {
   const local = {
     requests,
     commands: [],
-    rates: calm,
+    rates: calmRates,
     latencyMs: 0,
     downMs: 0,
     remote: false,

@@ -1,5 +1,6 @@
-import { stay, type AnyHub, type Spoke } from "@wheelwork/core";
-import { checkTrace, type Checked, type CheckedSystem, type Violation } from "./checker.ts";
+import { stay, type AnyHub } from "@wheelwork/core";
+import { chartsOf } from "./charts.ts";
+import { checkTrace, type Checked, type Violation } from "./checker.ts";
 import { planOf, smaller, type Plan } from "./plan.ts";
 import { lineOf, type TraceEntry } from "./trace.ts";
 import { play, type Played, type SimulatedSystem } from "./world.ts";
@@ -125,7 +126,13 @@ export async function simulatePlan(
   plan: Plan,
 ): Promise<{ readonly played: Played; readonly checked: Checked }> {
   const played = await play(system, plan);
-  const checked = checkTrace(played.trace, checkedSystem(played.hubs, plan));
+  const checked = checkTrace(played.trace, {
+    ...chartsOf(played.hubs),
+    retentionMs: plan.retentionMs ?? Number.POSITIVE_INFINITY,
+    // A store over a network takes its time for each batch, and batches may be small.
+    graceMs: plan.remote ? 5_000 : 1_500,
+    lagMs: plan.remote ? 100 : 0,
+  });
   if (!plan.compares) return { played, checked };
   const calm = outlines((await play(system, { ...plan, faults: [] })).trace);
   const violations = [...checked.violations];
@@ -148,35 +155,6 @@ function outlines(trace: readonly TraceEntry[]): Map<string, string> {
     found.set(entry.key, `${states.join(" ")} ${JSON.stringify(entry.answer)}`);
   }
   return found;
-}
-
-function checkedSystem(hubs: readonly AnyHub[], plan: Plan): CheckedSystem {
-  const charts = new Map<string, CheckedSystem["charts"] extends ReadonlyMap<string, infer C> ? C : never>();
-  const spokes = new Map<string, { attempts: number; concurrency: number }>();
-  const states = new Map<string, { drains: boolean; deadline: string | undefined }>();
-  const add = ({ name, definition }: AnyHub): void => {
-    if (charts.has(name)) return;
-    charts.set(name, definition.chart);
-    for (const [state, { logic }] of definition.states)
-      states.set(`${name}: ${state}`, { drains: logic.drain === true, deadline: logic.deadline?.raise });
-    for (const callee of definition.callees.values()) {
-      if (callee.kind === "hub") add(callee as unknown as AnyHub);
-      else {
-        const { retry, concurrency } = callee as unknown as Spoke;
-        spokes.set(callee.name, { attempts: retry.attempts, concurrency });
-      }
-    }
-  };
-  for (const hub of hubs) add(hub);
-  // A store over a network takes its time for each batch, and batches may be small.
-  return {
-    charts,
-    spokes,
-    states,
-    retentionMs: plan.retentionMs ?? Number.POSITIVE_INFINITY,
-    graceMs: plan.remote ? 5_000 : 1_500,
-    lagMs: plan.remote ? 100 : 0,
-  };
 }
 
 /** Makes a failing plan smaller for as long as it fails in the same way. */

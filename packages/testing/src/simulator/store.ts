@@ -13,27 +13,59 @@ import type {
   Store,
   StoredRun,
 } from "@wheelwork/engine";
+import type { SimulatedClock, SimulatedProcess } from "../clock.ts";
 import type { LocalStore } from "./disk.ts";
-import type { Node } from "./node.ts";
+import type { Seen } from "./trace.ts";
+
+/** What can happen to what is asked of a store. */
+export type StoreFault =
+  | "crash-before-commit"
+  | "crash-after-commit"
+  | "commit-fails"
+  | "commit-unseen"
+  /** It is reported as failed, and comes to the server later all the same. */
+  | "commit-late"
+  | "crash-in-recovery"
+  | "read-fails";
+
+/** The process that has the store open, and what the plan has for it. */
+export interface StoreUser {
+  /** How the trace calls it. */
+  readonly number: number;
+  readonly process: SimulatedProcess;
+  /** Where the store is, and how long a message there or back takes, in milliseconds; undefined: in the same process. */
+  readonly server: { readonly clock: SimulatedClock; delayMs(): number } | undefined;
+  see(seen: Seen): void;
+  /** What the plan has for this operation, which is the next of its kind. */
+  storeFault(operation: "commit" | "read"): StoreFault | undefined;
+  /** @throws Error while the store cannot be reached, or takes nothing that is to be written. */
+  reachStore(writes: boolean): void;
+  kill(): void;
+}
 
 /** What a process that has died would still wait for: a promise of its own, or what waits would be kept for ever. */
 const never = (): Promise<never> => new Promise(() => {});
 
+/** How much later a commit comes that was reported as failed, in milliseconds. */
+const lateMs = 300;
+
 /** The store as one process has it: in the same process or over a network, with the plan's faults, and seen by the trace. */
 export class SimulatedStore implements Store {
   readonly #inner: LocalStore;
-  readonly #node: Node;
+  readonly #user: StoreUser;
+  /** When the last commit that was sent arrives: one connection carries them in their order. */
+  #arrival = 0;
 
-  constructor(inner: LocalStore, node: Node) {
+  constructor(inner: LocalStore, user: StoreUser) {
     this.#inner = inner;
-    this.#node = node;
+    this.#user = user;
   }
 
   claim(owner: string, again?: boolean): MaybePromise<Claim> {
     return this.#read(() => {
-      this.#writable();
+      this.#user.reachStore(true);
       const claim = this.#inner.claim(owner, again);
-      this.#node.see({ type: "claimed", node: this.#node.number, epoch: claim.epoch });
+      this.#user.see({ type: "claimed", node: this.#user.number, epoch: claim.epoch });
       return claim;
     });
   }
@@ -78,9 +110,9 @@ export class SimulatedStore implements Store {
 
   purge(endedBefore: number, limit: number): MaybePromise<number> {
     return this.#read(() => {
-      this.#writable();
+      this.#user.reachStore(true);
       const purged = this.#inner.purge(endedBefore, limit);
-      if (purged > 0) this.#node.see({ type: "purged", node: this.#node.number, endedBefore });
+      if (purged > 0) this.#user.see({ type: "purged", node: this.#user.number, endedBefore });
       return purged;
     });
   }
@@ -88,89 +120,100 @@ export class SimulatedStore implements Store {
   close(): void {}
 
   commit(commit: Commit): MaybePromise<void> {
-    const node = this.#node;
-    if (!node.alive) return never();
-    const fault = node.world.faultAt("commit");
+    const user = this.#user;
+    if (!user.process.alive) return never();
+    const fault = user.storeFault("commit");
     // What is written is what it is now, whatever becomes of it in memory.
     const written = JSON.parse(JSON.stringify(commit)) as Commit;
     const carryOut = (): void => {
-      if (fault === "crash-before-commit") return node.kill();
+      if (fault === "crash-before-commit") return user.kill();
       if (fault === "commit-fails") throw new Error("the commit fails, as planned");
+      if (fault === "commit-late") {
+        // Its owner may have claimed again by then, or another one.
+        user.server?.clock.after(lateMs, () => this.#late(written));
+        throw new Error("the commit is late, as planned");
+      }
       this.#apply(written);
       if (fault === "commit-unseen") throw new Error("the commit succeeds unseen, as planned");
-      if (fault === "crash-after-commit") node.kill();
+      if (fault === "crash-after-commit") user.kill();
     };
-    if (node.world.plan.remote) return this.#remote(carryOut);
+    if (user.server !== undefined) {
+      const { clock, delayMs } = user.server;
+      this.#arrival = Math.max(this.#arrival, clock.monotonicMs() + delayMs());
+      return this.#remote(carryOut, this.#arrival - clock.monotonicMs());
+    }
     try {
       carryOut();
     } catch (error) {
-      node.see({ type: "store-failed", node: node.number });
+      user.see({ type: "store-failed", node: user.number });
       throw error;
     }
-    return node.alive ? undefined : never();
+    return user.process.alive ? undefined : never();
   }
 
   #apply(commit: Commit): void {
-    this.#writable();
+    const user = this.#user;
+    user.reachStore(true);
     this.#inner.commit(commit);
-    const { epoch, seq, now, journal } = commit;
-    this.#node.see({ type: "committed", node: this.#node.number, epoch, seq, now, journal });
+    const { epoch, seq, now, journal, marks } = commit;
+    const seen = { node: user.number, epoch, seq, now, journal, ...(marks === undefined ? {} : { marks }) };
+    user.see({ type: "committed", ...seen });
+  }
+
+  #late(commit: Commit): void {
+    try {
+      this.#apply(commit);
+    } catch {
+      // Nobody waits for it any more.
+    }
   }
 
   #read<T>(ask: () => T): MaybePromise<T> {
-    const node = this.#node;
-    if (!node.alive) return never();
-    const fault = node.world.faultAt(node.ready ? "read" : "recovery");
-    if (fault === "crash-in-recovery") node.kill();
+    const user = this.#user;
+    if (!user.process.alive) return never();
+    const fault = user.storeFault("read");
+    if (fault === "crash-in-recovery") user.kill();
     const carryOut = (): T => {
-      if (fault === "read-fails" || node.world.storeGone)
-        throw new Error("the store cannot be read, as planned");
+      if (fault === "read-fails") throw new Error("the store cannot be read, as planned");
+      user.reachStore(false);
       return ask();
     };
     // What a dead process has sent may still arrive.
-    if (node.world.plan.remote) return this.#remote(carryOut);
-    if (!node.alive) return never();
+    if (user.server !== undefined) return this.#remote(carryOut, user.server.delayMs());
+    if (!user.process.alive) return never();
     try {
       return carryOut();
     } catch (error) {
-      node.see({ type: "store-failed", node: node.number });
+      user.see({ type: "store-failed", node: user.number });
       throw error;
     }
   }
 
   #rows<T>(ask: () => Iterable<T>): Rows<T> {
-    if (!this.#node.world.plan.remote) {
-      // One that has died in the middle reads nothing more.
-      const rows = this.#read(() => [...ask()]);
-      return rows instanceof Promise ? later(rows) : rows;
-    }
-    return later(this.#read(() => [...ask()]));
+    // One that has died in the middle reads nothing more.
+    const rows = this.#read(() => [...ask()]);
+    return rows instanceof Promise ? later(rows) : rows;
   }
 
   /** There and back over the network: the server does its part even if the process that asked dies meanwhile. */
-  #remote<T>(carryOut: () => T): Promise<T> {
-    const { node } = { node: this.#node };
+  #remote<T>(carryOut: () => T, delayMs: number): Promise<T> {
+    const user = this.#user;
+    const server = user.server as NonNullable<StoreUser["server"]>;
     return new Promise((resolve, reject) => {
-      node.world.clock.after(node.world.delay("store"), () => {
+      server.clock.after(delayMs, () => {
         let reply: () => void;
         try {
           const result = carryOut();
           reply = () => resolve(result);
         } catch (error) {
           reply = () => {
-            node.see({ type: "store-failed", node: node.number });
+            user.see({ type: "store-failed", node: user.number });
             reject(error as Error);
           };
         }
-        node.process.after(node.world.delay("store"), reply);
+        user.process.after(server.delayMs(), reply);
       });
     });
-  }
-
-  #writable(): void {
-    const { world } = this.#node;
-    if (world.storeGone) throw new Error("the store cannot be reached, as planned");
-    if (world.diskFull) throw new Error("database or disk is full, as planned");
   }
 }
 

@@ -1,16 +1,20 @@
 import type { Answer, Outcome, RunEvent } from "@wheelwork/core";
+import type { Marks } from "@wheelwork/engine";
+import type { ClusterFaultKind } from "./cluster-plan.ts";
 import type { FaultKind } from "./plan.ts";
 
 /** What was seen from outside of the engine: by its clients, its workers, its store, and the operating system. */
 export type Seen =
   | { readonly type: "ready" | "died" | "stopping" | "stopped" | "frozen" | "thawed"; readonly node: number }
+  /** It has claimed, and reads first what it has missed. */
+  | { readonly type: "behind"; readonly node: number }
   | {
       readonly type: "started";
       readonly node: number;
       /** The versions of its hubs, by name. */
       readonly versions: { readonly [hub: string]: number };
     }
-  | { readonly type: "fault"; readonly kind: FaultKind; readonly node: number | undefined }
+  | { readonly type: "fault"; readonly kind: FaultKind | ClusterFaultKind; readonly node: number | undefined }
   | { readonly type: "claimed"; readonly node: number; readonly epoch: number }
   | {
       readonly type: "committed";
@@ -20,7 +24,11 @@ export type Seen =
       /** Engine time. */
       readonly now: number;
       readonly journal: readonly { readonly key: string; readonly events: readonly RunEvent[] }[];
+      /** Only of a shard that reads a log. */
+      readonly marks?: Marks;
     }
+  /** The position of a shard has passed a command in its inbox. */
+  | { readonly type: "passed"; readonly key: string; readonly kind: string; readonly id: string }
   | { readonly type: "store-failed"; readonly node: number }
   /** What ended before a time, in engine time, has been purged, or a part of it. */
   | { readonly type: "purged"; readonly node: number; readonly endedBefore: number }

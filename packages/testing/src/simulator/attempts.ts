@@ -1,0 +1,83 @@
+import type { Outcome } from "@wheelwork/core";
+import type { AttemptContext, Bus, Worker } from "@wheelwork/engine";
+import type { SimulatedProcess } from "../clock.ts";
+import { drawFor, type Plan } from "./plan.ts";
+import type { Seen } from "./trace.ts";
+
+/** Where attempts are made, and what the plan has for them. */
+export interface AttemptsIn {
+  readonly plan: Pick<Plan, "seed" | "rates" | "latencyMs">;
+  /** Errors that spokes declare come from their workers only. */
+  readonly honest: boolean;
+  readonly process: SimulatedProcess;
+  /** Whether the process lives to do something that the outside notices. */
+  acts(): boolean;
+  /** The number of the process, where the request belongs. */
+  numberFor(request: string): number;
+  see(seen: Seen & { readonly request: string }): void;
+}
+
+/** What a process that has died would still wait for: a promise of its own, or what waits would be kept for ever. */
+const never = (): Promise<never> => new Promise(() => {});
+
+/** A worker that is seen, and that suffers what the plan has for it. */
+export function observed(worker: Worker, where: AttemptsIn): Worker {
+  return {
+    ...worker,
+    attempt: (input, context, bus) =>
+      where.acts() ? attemptOf(worker, where, input, context, bus) : never(),
+  };
+}
+
+/** Shows an attempt to the trace. */
+export function seeAttempt({ spoke }: Worker, where: AttemptsIn, context: AttemptContext): void {
+  const { requestId: request, call, attempt, idempotencyKey } = context;
+  const node = where.numberFor(request);
+  where.see({ type: "attempt", node, spoke: spoke.name, request, call, attempt, idempotencyKey });
+}
+
+function attemptOf(
+  worker: Worker,
+  where: AttemptsIn,
+  input: unknown,
+  context: AttemptContext,
+  bus: Bus,
+): Promise<Outcome> | Outcome {
+  const { plan, process } = where;
+  const { spoke } = worker;
+  const { requestId: request, call, attempt, idempotencyKey } = context;
+  const node = where.numberFor(request);
+  seeAttempt(worker, where, context);
+  const random = drawFor(plan.seed, "attempt", spoke.name, idempotencyKey, attempt);
+  const { silent, slow, fails, broken, deaf } = plan.rates;
+  if (random.chance(silent)) return never();
+  const delay = random.chance(slow)
+    ? Math.ceil(spoke.timeoutMs * (0.5 + 2 * random()))
+    : random.int(plan.latencyMs + 1);
+  const isDeaf = random.chance(deaf);
+  const failing =
+    !where.honest && spoke.errors.length > 0 && random.chance(fails) ? random.pick(spoke.errors) : undefined;
+  const breaking = random.chance(broken);
+  const act = (): Promise<Outcome> | Outcome => {
+    if (breaking) return breakDown(where, context, node, random.int(3));
+    if (!isDeaf && context.signal.aborted) return { kind: "timeout" };
+    if (failing !== undefined) return { kind: "error", code: failing, message: "as it happens" };
+    return worker.attempt(input, context, bus);
+  };
+  const told = (outcome: Outcome): Outcome => {
+    if (process.alive) where.see({ type: "outcome", node, request, call, attempt, outcome });
+    return outcome;
+  };
+  if (delay === 0) {
+    const outcome = act();
+    return outcome instanceof Promise ? outcome.then(told) : told(outcome);
+  }
+  return process.sleep(delay).then(act).then(told);
+}
+
+function breakDown(where: AttemptsIn, context: AttemptContext, node: number, way: number): Outcome {
+  const { requestId: request, call, attempt } = context;
+  where.see({ type: "outcome", node, request, call, attempt, outcome: { kind: "broken" } });
+  if (way === 0) throw new Error("the worker throws, as planned");
+  return (way === 1 ? null : { kind: "ok", output: 17n }) as unknown as Outcome;
+}

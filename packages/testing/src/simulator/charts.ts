@@ -1,0 +1,24 @@
+import type { AnyHub, Spoke } from "@wheelwork/core";
+import type { CheckedSystem } from "./checker.ts";
+
+/** What the checker knows of hubs: their charts, their states, and the spokes that they call. */
+export function chartsOf(hubs: readonly AnyHub[]): Pick<CheckedSystem, "charts" | "spokes" | "states"> {
+  const charts = new Map<string, CheckedSystem["charts"] extends ReadonlyMap<string, infer C> ? C : never>();
+  const spokes = new Map<string, { attempts: number; concurrency: number }>();
+  const states = new Map<string, { drains: boolean; deadline: string | undefined }>();
+  const add = ({ name, definition }: AnyHub): void => {
+    if (charts.has(name)) return;
+    charts.set(name, definition.chart);
+    for (const [state, { logic }] of definition.states)
+      states.set(`${name}: ${state}`, { drains: logic.drain === true, deadline: logic.deadline?.raise });
+    for (const callee of definition.callees.values()) {
+      if (callee.kind === "hub") add(callee as unknown as AnyHub);
+      else {
+        const { retry, concurrency } = callee as unknown as Spoke;
+        spokes.set(callee.name, { attempts: retry.attempts, concurrency });
+      }
+    }
+  };
+  for (const hub of hubs) add(hub);
+  return { charts, spokes, states };
+}

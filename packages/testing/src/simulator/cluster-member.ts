@@ -1,0 +1,187 @@
+import type { AnyHub } from "@wheelwork/core";
+import {
+  createNode,
+  remote,
+  type ClusterNode,
+  type MemberOptions,
+  type Membership,
+  type Message,
+  type Partitions,
+  type Store,
+  type Worker,
+} from "@wheelwork/engine";
+import type { SimulatedProcess } from "../clock.ts";
+import { MemoryLog } from "../memory-log.ts";
+import { observed, seeAttempt, type AttemptsIn } from "./attempts.ts";
+import type { ClusterWorld } from "./cluster-world.ts";
+import { drawFor } from "./plan.ts";
+import { SimulatedStore, type StoreFault, type StoreUser } from "./store.ts";
+import type { Seen } from "./trace.ts";
+
+/** The log of a process, which is told what it works on. */
+class MemberLog extends MemoryLog {
+  assigned: (partitions: readonly Partitions[]) => void = () => {};
+
+  override join(options: MemberOptions): Promise<Membership> {
+    const assigned = (partitions: readonly Partitions[]): void => {
+      this.assigned(partitions);
+      options.assigned(partitions);
+    };
+    return super.join({ ...options, assigned });
+  }
+
+  override publish(topic: string, message: Message): Promise<void> {
+    this.needs(topic);
+    return super.publish(topic, message);
+  }
+
+  override subscribe(topic: string, receive: (message: Message) => void): () => void {
+    this.needs(topic);
+    return super.subscribe(topic, receive);
+  }
+
+  /** The topics of relays are made when somebody uses them first. */
+  needs: (topic: string) => void = () => {};
+}
+
+/** One process with a node of the cluster in it. */
+export class Member implements AttemptsIn {
+  readonly number: number;
+  readonly process: SimulatedProcess;
+  readonly engine: ClusterNode;
+  readonly version: number;
+  /** The owners that it is, by shard. */
+  readonly owners = new Map<number, number>();
+  readonly death: Promise<void>;
+  logGone = false;
+  storeGone = false;
+  ready = false;
+  stopping = false;
+  /** A shard of its was stopped, since its inbox is not what it was. */
+  hasLostLog = false;
+  /** Since when nothing was in its way, in simulated time. */
+  wellSince = 0;
+  readonly #world: ClusterWorld;
+  #die: () => void = () => {};
+
+  constructor(world: ClusterWorld, number: number, version: number) {
+    const { clock, broker, plan } = world;
+    this.#world = world;
+    this.number = number;
+    this.version = version;
+    this.process = clock.process();
+    this.death = new Promise((resolve) => (this.#die = resolve));
+    const log = new MemberLog(broker, {
+      clock: this.process,
+      sends: () => this.process.alive,
+      reaches: () => !this.logGone,
+      faultAt: (topic, message) => world.append(this, topic, message),
+    });
+    log.assigned = (partitions) => world.assigned(this, partitions);
+    log.needs = (topic) => broker.createTopic(topic);
+    this.engine = createNode({
+      hubs: this.hubs,
+      workers: world.opened.workers().map((worker) => this.#worker(worker)),
+      shards: plan.shards,
+      store: (shard) => this.#store(shard),
+      log,
+      channels: world.channels,
+      name: `node ${number}`,
+      clock: this.process,
+      strict: true,
+      random: drawFor(plan.seed, "jitter", number),
+      limits: plan.limits,
+      ...(plan.retentionMs === undefined ? {} : { retentionMs: plan.retentionMs }),
+      observe: (signal) => {
+        if (this.process.alive) world.signal(this, signal);
+      },
+      onFailure: (error) => {
+        if (!this.process.alive) return;
+        this.hasLostLog = true;
+        world.say("failure", this, error.message);
+      },
+    });
+  }
+
+  get hubs(): readonly AnyHub[] {
+    return this.#world.hubsOf(this.version);
+  }
+
+  /** Whether it can be asked something. */
+  get able(): boolean {
+    return this.process.alive && this.ready && !this.stopping && !this.process.frozen;
+  }
+
+  owns(shard: number): boolean {
+    return this.engine.shards.some((owned) => owned.shard === shard);
+  }
+
+  /** As `kill -9`. */
+  kill(): void {
+    if (!this.process.alive) return;
+    this.process.kill();
+    this.#world.seeOfOwner(this, "died");
+    this.#world.say("died", this);
+    this.#die();
+  }
+
+  // ---- attempts ----
+
+  get plan(): ClusterWorld["plan"] {
+    return this.#world.plan;
+  }
+
+  get honest(): boolean {
+    return this.#world.honest;
+  }
+
+  acts(): boolean {
+    return this.process.alive;
+  }
+
+  numberFor(request: string): number {
+    return this.owners.get(this.#world.shardOf(request)) ?? 0;
+  }
+
+  see(seen: Seen & { readonly request: string }): void {
+    this.#world.see(this.#world.shardOf(seen.request), seen);
+  }
+
+  #worker(worker: Worker): Worker {
+    const topic = this.#world.elsewhere.get(worker.spoke.name);
+    if (topic === undefined) return observed(worker, this);
+    const sent = remote(worker.spoke as never, { topic });
+    return {
+      ...sent,
+      attempt: (input, context, bus) => {
+        seeAttempt(worker, this, context);
+        // One that cannot be sent has failed.
+        return Promise.resolve(sent.attempt(input, context, bus)).catch((error: unknown) => {
+          const { requestId: request, call, attempt } = context;
+          const node = this.numberFor(request);
+          this.see({ type: "outcome", node, request, call, attempt, outcome: { kind: "broken" } });
+          throw error;
+        });
+      },
+    };
+  }
+
+  // ---- stores ----
+
+  #store(shard: number): Store {
+    const world = this.#world;
+    const number = world.owner();
+    const user: StoreUser = {
+      number,
+      process: this.process,
+      server: { clock: world.clock, delayMs: () => world.delay("store", world.plan.storeMs) },
+      see: (seen) => world.seeOfStore(this, shard, number, seen),
+      storeFault: (operation) => world.fault(operation, this) as StoreFault | undefined,
+      reachStore: () => {
+        if (this.storeGone) throw new Error("the store cannot be reached, as planned");
+      },
+      kill: () => this.kill(),
+    };
+    return new SimulatedStore(world.open(shard), user);
+  }
+}
