@@ -54,6 +54,9 @@ export const orders: SimulatedSystem = {
   open: (): OpenedSystem => ({
     hubs: [order],
     workers: () => [worker(check, () => ({})), worker(make, () => ({}))],
-    request: (random) => ({ hub: order, request: { isReady: random.chance(0.5), pieces: random.int(1_000) } }),
+    request: (random) => ({
+      hub: order,
+      request: { isReady: random.chance(0.5), pieces: random.int(1_000) },
+    }),
   }),
 };

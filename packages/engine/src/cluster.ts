@@ -202,8 +202,11 @@ class Node implements ClusterNode {
       const entry = { hub: definition.name, request, ...(deadlineMs === undefined ? {} : { deadlineMs }) };
       await this.#append(key, { type: "request", ...entry });
       const started = await this.#within(watched.accepted);
-      // Its owner has not come to it yet: it is durable all the same, and will be answered.
-      if (started === undefined) return { id: key, known: false };
+      if (started === undefined) {
+        // Nobody has come to it yet. It is durable, and will be answered; but what else was sent under its key may go first.
+        if (options.key === undefined) return { id: key, known: false };
+        throw undecided(key);
+      }
       return this.#sameBody(key, started.hash, hash, false);
     } finally {
       watched.end();
@@ -865,6 +868,12 @@ const isNotFound = (error: unknown): boolean =>
   error instanceof WheelworkError && error.code === "WW_NOT_FOUND";
 
 const isRetryable = (error: unknown): boolean => error instanceof WheelworkError && error.retryable;
+
+const undecided = (key: string): WheelworkError =>
+  new WheelworkError("WW_STORE_UNAVAILABLE", `nobody has accepted the request ${key} yet`, {
+    next: "Send it again, with the same key: its shard is on its way to another node, or its store is away.",
+    retryable: true,
+  });
 
 const config = (message: string, next: string): WheelworkError =>
   new WheelworkError("WW_CONFIG", message, { next });

@@ -45,11 +45,12 @@ export function readDeadLetter(record: LogRecord): DeadLetter {
   };
 }
 
-/** Sends a dead letter to the topic that it came from, as it was: what was wrong has been set right meanwhile. */
+/** Sends a dead letter to the place that it came from, as it was: what was wrong has been set right meanwhile. */
 export async function replayDeadLetter(log: Log, record: LogRecord): Promise<void> {
   const { origin } = readDeadLetter(record);
   const headers = Object.fromEntries(
     Object.entries(record.headers).filter(([name]) => !name.startsWith("dlt-")),
   );
-  await log.append(origin.topic, { key: record.key, value: record.value, headers });
+  // Not every partition is one that Kafka would choose by the key: those of the inboxes are the shards.
+  await log.append(origin.topic, { key: record.key, value: record.value, headers }, origin.partition);
 }

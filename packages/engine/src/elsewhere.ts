@@ -69,6 +69,8 @@ export class ShardElsewhere {
           run.createdAt < before.createdAt ||
           (run.createdAt === before.createdAt && run.key < before.key));
       const rest = rows.filter((row) => row.status === "ended" || !moved.has(row.key));
+      // One that has ended since the journal was read, is in the rows as it is now.
+      for (const { key } of rest) moved.delete(key);
       return [...rest, ...[...moved.values()].filter(isWanted)];
     });
   }

@@ -68,11 +68,17 @@ function attemptOf(
     if (process.alive) where.see({ type: "outcome", node, request, call, attempt, outcome });
     return outcome;
   };
+  // A message that cannot be sent fails the attempt of a relay.
+  const failed = (error: unknown): never => {
+    if (process.alive)
+      where.see({ type: "outcome", node, request, call, attempt, outcome: { kind: "broken" } });
+    throw error;
+  };
   if (delay === 0) {
     const outcome = act();
-    return outcome instanceof Promise ? outcome.then(told) : told(outcome);
+    return outcome instanceof Promise ? outcome.then(told, failed) : told(outcome);
   }
-  return process.sleep(delay).then(act).then(told);
+  return process.sleep(delay).then(act).then(told, failed);
 }
 
 function breakDown(where: AttemptsIn, context: AttemptContext, node: number, way: number): Outcome {

@@ -223,7 +223,12 @@ function drawReads(
   return Array.from({ length: 1 + random.int(6) }, (): ClusterRead => {
     const request = random.int(requests.length);
     const at = (requests[request] as ClusterRequest).at + random.int(scaleMs * 2);
-    return { at, kind: random.pick(["view", "history", "list"] as const), request, seed: random.int(2 ** 31) };
+    return {
+      at,
+      kind: random.pick(["view", "history", "list"] as const),
+      request,
+      seed: random.int(2 ** 31),
+    };
   });
 }
 

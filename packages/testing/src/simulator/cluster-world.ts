@@ -117,6 +117,8 @@ export class ClusterWorld {
   #defective = false;
   /** Clients that are still asking. */
   #asking = 0;
+  /** When the last thing that is planned happens. */
+  #lastAt = 0;
 
   constructor(system: SimulatedSystem, plan: ClusterPlan) {
     const { clock } = this;
@@ -322,8 +324,6 @@ export class ClusterWorld {
     try {
       await clock.advance(plan.forMs);
       this.#becalm();
-      // Whoever has asked last is told by then whether it is accepted.
-      await clock.advance(10_000);
       await clock.runUntil(() => this.#isAtRest(), 240_000 + this.#scaleMs * 100);
       // What would come once too often has the time to do so.
       await clock.advance(10_000);
@@ -338,6 +338,7 @@ export class ClusterWorld {
   }
 
   #plan(at: number, task: () => Promise<void>): void {
+    this.#lastAt = Math.max(this.#lastAt, at);
     this.clock.after(at, () => {
       task().catch((error: unknown) => {
         this.ledger.demand("outside", false, () => `unexpected: ${problemOf(error)}`);
@@ -628,7 +629,8 @@ export class ClusterWorld {
     let other: unknown;
     for (let more = 1; more < 10 && other === undefined; more++) {
       const drawn = this.opened.request(seededRandom(plan.seed + more));
-      const isOther = drawn.hub === hub && !isDeepStrictEqual(this.#bodyOf(hub.name, drawn.request).request, body);
+      const isOther =
+        drawn.hub === hub && !isDeepStrictEqual(this.#bodyOf(hub.name, drawn.request).request, body);
       if (isOther) other = drawn.request;
     }
     return { plan, given, key, hub, body: plan.body === "refused" ? 17 : body, other };
@@ -744,7 +746,11 @@ export class ClusterWorld {
       const lateMs = 5_000 + 40 * this.plan.storeMs;
       const since = Math.max(story?.answeredAt ?? 0, member.wellSince, isOwner ? 0 : asked - lateMs);
       const isLate = story?.answer !== undefined && story.purged === false && since + lateMs < asked;
-      this.ledger.demand("I5", !isLate, () => `${key} has its answer, and node ${member.number} does not tell`);
+      this.ledger.demand(
+        "I5",
+        !isLate,
+        () => `${key} has its answer, and node ${member.number} does not tell`,
+      );
       return false;
     }
     this.count(isOwner ? "answer" : "answer elsewhere");
@@ -842,7 +848,11 @@ export class ClusterWorld {
     if (given === undefined || after?.purged === true || before.starts !== after?.starts) return;
     if ("code" in given) {
       if (given.code === "WW_NOT_FOUND")
-        this.ledger.demand("reads", before.events === 0, () => `${key} is not found at node ${member.number}`);
+        this.ledger.demand(
+          "reads",
+          before.events === 0,
+          () => `${key} is not found at node ${member.number}`,
+        );
       return;
     }
     this.count(`${kind}${where}`);
@@ -925,6 +935,7 @@ export class ClusterWorld {
   /** What is not done yet. */
   #unrest(): string {
     const { ledger } = this;
+    if (this.clock.monotonicMs() < this.#lastAt + 10_000) return "not all has been sent";
     if (this.#asking > 0) return `${this.#asking} clients ask`;
     if (ledger.live.size > 0) return `${[...ledger.live].join(", ")} go on`;
     const published = new Set(ledger.published.map(({ topic, key }) => `${topic} ${key}`));
@@ -971,7 +982,11 @@ export class ClusterWorld {
           if (given !== undefined && history !== undefined)
             this.see(shard, { type: "view", key, status, answer: given.answer, history });
           else
-            this.ledger.demand("reads", this.ledger.stories.get(key)?.purged === true, () => `${key} is not shown`);
+            this.ledger.demand(
+              "reads",
+              this.ledger.stories.get(key)?.purged === true,
+              () => `${key} is not shown`,
+            );
         }
       }
     }
@@ -1010,8 +1025,7 @@ export class ClusterWorld {
       if (started.hub !== hub.name) return [];
       return [{ key, hub: hub.name, request: started.request, answer: story.answer, history: story.events }];
     });
-    for (const problem of this.opened.check?.(ended) ?? [])
-      ledger.demand("outside", false, () => problem);
+    for (const problem of this.opened.check?.(ended) ?? []) ledger.demand("outside", false, () => problem);
   }
 }
 
@@ -1048,4 +1062,5 @@ function responseOf(outcome: Outcome | null | undefined): string {
   }
 }
 
-const problemOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
+const problemOf = (error: unknown): string =>
+  error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -111,7 +111,11 @@ async function playCluster(system: SimulatedSystem, plan: ClusterPlan): Promise<
   return { world, violations: ledger.violations };
 }
 
-const failureOf = ({ name }: SimulatedSystem, plan: ClusterPlan, { world, violations }: Played): ClusterFailure => ({
+const failureOf = (
+  { name }: SimulatedSystem,
+  plan: ClusterPlan,
+  { world, violations }: Played,
+): ClusterFailure => ({
   seed: plan.seed,
   system: name,
   plan,

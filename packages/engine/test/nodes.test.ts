@@ -1,0 +1,134 @@
+import { end, hub, spoke } from "@wheelwork/core";
+import {
+  clusterTopics,
+  createNode,
+  replayDeadLetter,
+  shardOf,
+  worker,
+  type Channel,
+  type NodeOptions,
+  type Store,
+} from "@wheelwork/engine";
+import { MemoryBroker, MemoryLog, MemoryStore, SimulatedClock } from "@wheelwork/testing";
+import { expect, test } from "vitest";
+import { z } from "zod";
+
+const work = spoke("work", { input: z.object({}), output: z.object({}), timeoutMs: 1_000 });
+
+const order = hub(
+  "order",
+  {
+    request: z.object({ pieces: z.number() }),
+    reply: z.object({ pieces: z.number() }),
+    deadlineMs: 10_000,
+    chart: { Working: { Done: "Done", Late: "Done" }, Done: end },
+    data: (request) => request,
+  },
+  {
+    Working: (s) => s.call(work, { input: () => ({}), settled: "Done", deadline: "Late" }),
+    Done: ({ pieces }) => ({ pieces }),
+  },
+);
+
+const channel: Channel = {
+  name: "orders",
+  from: "orders",
+  to: "answers",
+  hub: order as never,
+  request: ({ value }) => JSON.parse(value) as unknown,
+  answer: (answer) => ({ value: JSON.stringify(answer) }),
+};
+
+/** A cluster in virtual time, over a log and stores in memory. */
+function setUp(shards = 2) {
+  const clock = new SimulatedClock();
+  const broker = new MemoryBroker({ clock });
+  for (const { name, partitions = 1 } of clusterTopics({ shards, channels: [channel] }))
+    broker.createTopic(name, partitions);
+  const disks = Array.from({ length: shards }, () => new MemoryStore());
+  const log = new MemoryLog(broker, { clock });
+  /** What a promise gives, when time passes. */
+  const soon = async <T>(promise: Promise<T>): Promise<T> => {
+    await clock.runUntil(promise, 60_000);
+    return promise;
+  };
+  /** A node that has its share of the work; `kill`: as `kill -9`. */
+  const start = async (options: Partial<NodeOptions> = {}) => {
+    const process = clock.process();
+    const node = createNode({
+      hubs: [order],
+      workers: [worker(work, () => process.sleep(50).then(() => ({})))],
+      shards,
+      store: (shard) => (disks[shard] as MemoryStore).reopen(),
+      log: new MemoryLog(broker, { clock: process, sends: () => process.alive }),
+      channels: [channel],
+      clock: process,
+      ...options,
+    });
+    await soon(node.start());
+    await clock.advance(10_000);
+    return { node, kill: () => process.kill() };
+  };
+  return { clock, broker, disks, log, start, soon };
+}
+
+/** A key whose requests belong to a shard. */
+const keyOf = (shard: number, shards = 2): string => {
+  for (let number = 0; ; number++) if (shardOf(`k${number}`, shards) === shard) return `k${number}`;
+};
+
+test("a dead letter of an inbox is replayed to the shard that it came from", async () => {
+  for (const shard of [0, 1]) {
+    const { clock, broker, log, start, soon } = setUp();
+    const key = keyOf(shard);
+    await start();
+    await soon(log.append("orders", { key, value: '{"pieces":1}' }));
+    await soon(log.append("orders", { key, value: '{"pieces":2}' }));
+    await clock.advance(10_000);
+    const [letter] = broker.records("wheelwork-inbox-dlt");
+    if (letter === undefined) throw new Error("another body under the key is no dead letter");
+    await soon(replayDeadLetter(log, letter));
+    await clock.advance(10_000);
+    // It is what it was: another body under the key of a request that has its answer.
+    expect(broker.records("wheelwork-inbox-dlt")).toHaveLength(2);
+    const answers = broker.records("answers").map(({ value, headers }) => `${headers["ce_id"]} ${value}`);
+    expect(new Set(answers).size).toBe(1);
+  }
+});
+
+test("two bodies under one key are never both accepted, though nobody decides on them for long", async () => {
+  const { clock, start, soon } = setUp(1);
+  const owner = await start();
+  const other = await start();
+  expect([owner.node.shards.length, other.node.shards.length]).toEqual([1, 0]);
+  // The group waits for the one that has died.
+  owner.kill();
+  const send = (pieces: number): Promise<string> =>
+    other.node.submit(order, { pieces }, { key: "k" }).then(
+      () => "accepted",
+      (error: { code: string }) => error.code,
+    );
+  const sent = [send(1), send(2)];
+  await clock.advance(30_000);
+  expect((await Promise.all(sent)).filter((one) => one === "accepted").length).toBeLessThan(2);
+  // Whoever has not been told, sends it again under its key.
+  expect(await soon(send(1))).toBe("accepted");
+  expect(await soon(send(2))).toBe("WW_KEY_REUSED");
+});
+
+test("a request whose run ends while another node makes a list is listed once, as it is in the end", async () => {
+  const { clock, disks, start, soon } = setUp(1);
+  const owner = await start();
+  const slow = (store: MemoryStore): Store =>
+    Object.assign(store, {
+      list: async (...filter: Parameters<Store["list"]>) => {
+        await new Promise<void>((resolve) => void clock.after(200, resolve));
+        return MemoryStore.prototype.list.apply(store, filter);
+      },
+    });
+  const reader = await start({ store: () => slow((disks[0] as MemoryStore).reopen()) });
+  expect([owner.node.shards.length, reader.node.shards.length]).toEqual([1, 0]);
+  await soon(owner.node.submit(order, { pieces: 1 }, { key: "k" }));
+  const { items } = await soon(reader.node.requests());
+  expect(items.map(({ id, status }) => `${id} ${status}`)).toEqual(["k ended"]);
+});
