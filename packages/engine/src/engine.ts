@@ -202,7 +202,7 @@ export class ShardEngine implements Engine {
     answer.catch(() => {});
     try {
       const known = await this.shard.look(id);
-      if (known === undefined) throw this.#missing(id);
+      if (known === undefined) throw await this.#missing(id);
       const given = this.#answerOf(known);
       if (given === undefined && waitMs !== 0) return await answer;
       return given;
@@ -353,20 +353,21 @@ export class ShardEngine implements Engine {
   async #command(id: string, input: Input): Promise<CommandResult> {
     this.#demandOpen();
     const ignored = await this.shard.command(id, input);
-    if (ignored === "unknown") throw notFound(id);
+    if (ignored === "unknown") throw await this.#missing(id);
     return commandResult(id, ignored);
   }
 
   async #known(id: string): Promise<Run | StoredAnswer> {
     this.#demandOpen();
     const known = await this.shard.look(id);
-    if (known === undefined) throw this.#missing(id);
+    if (known === undefined) throw await this.#missing(id);
     return known;
   }
 
-  /** While the store is lost, nobody is told that a request that was accepted does not exist. */
-  #missing(id: string): WheelworkError {
-    return this.shard.status === "store-lost" ? unavailable() : notFound(id);
+  /** While the store is lost, or another owner's, nobody is told that a request that was accepted does not exist. */
+  async #missing(id: string): Promise<WheelworkError> {
+    if (this.shard.status === "store-lost" || !(await this.shard.isOwned())) return unavailable();
+    return notFound(id);
   }
 
   /** Nothing can be read from a store that is closed, or that was never claimed. */

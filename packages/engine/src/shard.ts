@@ -171,7 +171,8 @@ export interface Waiter {
 }
 
 interface Effects {
-  readonly attempts: Call[];
+  /** The attempt of each call that is to be made: a later one may be decided meanwhile, which is not committed. */
+  readonly attempts: { readonly call: Call; readonly attempt: number }[];
   readonly closed: Call[];
   readonly answered: Live[];
   readonly accepted: { readonly item: RequestItem; readonly known: boolean }[];
@@ -488,6 +489,16 @@ export class Shard {
     }
   }
 
+  /** Whether nobody has taken the shard over. One that has been, without noticing, ends: it knows nothing of what is new. */
+  async isOwned(): Promise<boolean> {
+    const generation = this.#generation;
+    const { epoch } = await this.#options.store.peek();
+    if (generation !== this.#generation || this.#status === "stopped") return false;
+    if (epoch === this.#claim.epoch) return true;
+    this.#lose(new WheelworkError("WW_STORE_LOCKED", "another owner has taken the shard over (I21)"), []);
+    return false;
+  }
+
   /** Whether the answer that `find` shows is committed. */
   isCommitted(key: string): boolean {
     return this.#live.get(key)?.answering !== true;
@@ -501,9 +512,22 @@ export class Shard {
       const live = this.#live.get(key);
       // What was only in memory has been written while the store was asked: it is asked again.
       if (live?.history !== before) continue;
-      if (live === undefined) return stored;
+      if (live === undefined || stored.at(-1)?.type === "ended") return stored;
+      const writing = this.#checkpointing();
+      if (writing !== undefined) {
+        await writing;
+        continue;
+      }
+      if (this.#status === "store-lost") throw unavailable();
+      if (this.#status === "stopped") throw stopping();
       return [...stored, ...(live.stagedFrom < 0 ? live.history : live.history.slice(0, live.stagedFrom))];
     }
+  }
+
+  /** The store writes a checkpoint: whether it has done so, nobody knows. */
+  #checkpointing(): Promise<void> | undefined {
+    if (this.#committing?.batch.commit?.checkpoint !== undefined) return this.#committing.done;
+    return this.#status === "stopping" ? this.#busy?.done : undefined;
   }
 
   /** The runs in memory: what a list of stored rows must be overlaid with. */
@@ -1020,7 +1044,7 @@ export class Shard {
           if (call.due !== undefined) this.#coordinator.register(call, call.due);
           // Attempts that were lost while the run was parked are made again.
           if (isRunning(call) && !call.isHub && (call.due ?? 0) > event.at)
-            this.#open.effects.attempts.push(call);
+            this.#open.effects.attempts.push({ call, attempt: call.attempt });
         }
         return;
       default:
@@ -1042,7 +1066,7 @@ export class Shard {
         parent,
       });
     } else {
-      this.#open.effects.attempts.push(call);
+      this.#open.effects.attempts.push({ call, attempt: call.attempt });
     }
   }
 
@@ -1220,7 +1244,7 @@ export class Shard {
     const { accepted, answered, attempts, closed, commanded, repeated } = effects;
     const { observe } = this.#options;
     this.#host.end(closed);
-    for (const call of attempts) this.#dispatch(call);
+    for (const { call, attempt } of attempts) if (call.attempt === attempt) this.#dispatch(call);
     for (const { item, known } of accepted) {
       observe?.({ name: known ? "known" : "accepted", hub: item.hub, key: item.key });
       item.accept(known);
@@ -1472,7 +1496,7 @@ export class Shard {
       for (const call of run.calls.values()) {
         if (call.due !== undefined) this.#coordinator.register(call, call.due);
         if (isRunning(call) && !call.isHub && (call.due ?? 0) > this.#lastNow)
-          this.#open.effects.attempts.push(call);
+          this.#open.effects.attempts.push({ call, attempt: call.attempt });
       }
     }
     // What came in meanwhile may have settled some of them: it goes first.

@@ -1,6 +1,8 @@
+import { end, hub, spoke } from "@wheelwork/core";
 import { strictEqual } from "node:assert/strict";
 import {
   createEngine,
+  worker,
   type Commit,
   type Engine,
   type EngineOptions,
@@ -10,6 +12,7 @@ import {
 import type { ShardEngine } from "@wheelwork/engine/parts";
 import { MemoryStore, SimulatedClock } from "@wheelwork/testing";
 import { expect, onTestFinished, test } from "vitest";
+import { z } from "zod";
 import { approved, outside, rounds, workersOf } from "./hubs.ts";
 
 /** What may happen while a store over a network has not answered yet. */
@@ -229,4 +232,74 @@ test("a callback that comes due while the last checkpoint is written waits for t
   store.slow.clear();
   const next = await machine.start();
   expect((await next.request("a")).id).toBe("a");
+});
+
+test("no attempt is made before it is committed, though those before it were over meanwhile", async () => {
+  const quick = spoke("quick", {
+    input: z.object({}),
+    output: z.object({}),
+    timeoutMs: 5,
+    retry: { attempts: 8, backoffMs: 0 },
+  });
+  const hurried = hub(
+    "hurried",
+    {
+      request: z.object({}),
+      reply: z.object({}),
+      deadlineMs: 1_000,
+      chart: { Working: { Done: "Done", Late: "Done" }, Done: end },
+      data: () => ({}),
+    },
+    {
+      Working: (s) => s.call(quick, { input: () => ({}), settled: "Done", deadline: "Late" }),
+      Done: () => ({}),
+    },
+  );
+  const made: number[] = [];
+  const [clock, store] = [new SimulatedClock(), new SlowStore()];
+  const engine = createEngine({
+    hubs: [hurried],
+    workers: [
+      worker(quick, (_input, { attempt }) => {
+        made.push(attempt);
+        return new Promise<Record<string, never>>(() => {});
+      }),
+    ],
+    store,
+    clock,
+  });
+  await engine.start();
+  onTestFinished(() => engine.stop());
+  const [first, second] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  store.slow.set("commit", first.promise);
+  void engine.submit(hurried, {}, { key: "k" });
+  await clock.advance(8);
+  // The first attempt is over before its commit is, and the second one is decided ahead.
+  store.slow.set("commit", second.promise);
+  first.resolve();
+  await clock.settle();
+  expect(made).toEqual([]);
+  second.resolve();
+  await clock.settle();
+  expect(made).toEqual([2]);
+});
+
+test("a history has all once, while a checkpoint is written and its success was not heard of yet", async () => {
+  const machine = new Machine();
+  const { clock, store } = machine;
+  const engine = await machine.start({ checkpointEvents: 3 });
+  await engine.submit(approved, { n: 1, withinMs: 10_000 }, { key: "a" });
+  const commit = store.commit.bind(store);
+  const heard = Promise.withResolvers<void>();
+  store.commit = ((given: Commit) =>
+    (commit(given) as unknown as Promise<void>).then(() => heard.promise)) as never;
+  // Its checkpoint has the other run, too.
+  const submitted = engine.submit(approved, { n: 2, withinMs: 10_000 }, { key: "b" });
+  await clock.settle();
+  const history = engine.history("a");
+  await clock.settle();
+  heard.resolve();
+  await submitted;
+  store.commit = commit as never;
+  expect((await history).map(({ type }) => type)).toEqual(["started", "entered"]);
 });

@@ -52,22 +52,27 @@ function setUp(shards = 2) {
     await clock.runUntil(promise, 60_000);
     return promise;
   };
-  /** A node that has its share of the work; `kill`: as `kill -9`. */
+  /** A node that has its share of the work; `kill`: as `kill -9`; `cutOff`: the log cannot be reached any more. */
   const start = async (options: Partial<NodeOptions> = {}) => {
     const process = clock.process();
+    let isCutOff = false;
     const node = createNode({
       hubs: [order],
       workers: [worker(work, () => process.sleep(50).then(() => ({})))],
       shards,
       store: (shard) => (disks[shard] as MemoryStore).reopen(),
-      log: new MemoryLog(broker, { clock: process, sends: () => process.alive }),
+      log: new MemoryLog(broker, {
+        clock: process,
+        sends: () => process.alive,
+        reaches: () => !isCutOff,
+      }),
       channels: [channel],
       clock: process,
       ...options,
     });
     await soon(node.start());
     await clock.advance(10_000);
-    return { node, kill: () => process.kill() };
+    return { node, kill: () => process.kill(), cutOff: () => void (isCutOff = true) };
   };
   return { clock, broker, disks, log, start, soon };
 }
@@ -131,4 +136,32 @@ test("a request whose run ends while another node makes a list is listed once, a
   await soon(owner.node.submit(order, { pieces: 1 }, { key: "k" }));
   const { items } = await soon(reader.node.requests());
   expect(items.map(({ id, status }) => `${id} ${status}`)).toEqual(["k ended"]);
+});
+
+test("a node that was taken over, and has not noticed, tells nobody that a request does not exist", async () => {
+  const { clock, start, soon } = setUp(1);
+  const zombie = await start();
+  const owner = await start();
+  zombie.cutOff();
+  await clock.advance(20_000);
+  expect([zombie.node.shards.length, owner.node.shards.length]).toEqual([1, 1]);
+  await soon(owner.node.submit(order, { pieces: 1 }, { key: "k" }));
+  const told = [
+    () => zombie.node.request("k"),
+    () => zombie.node.answer("k", { waitMs: 0 }),
+    () => zombie.node.cancel("k"),
+  ];
+  for (const ask of told) {
+    const code = await soon(
+      ask().then(
+        () => "told",
+        (error: { code: string }) => error.code,
+      ),
+    );
+    expect(code).not.toBe("WW_NOT_FOUND");
+  }
+  // It has let go of the shard, and reads it as any other node does.
+  await clock.advance(1_000);
+  expect(zombie.node.shards).toHaveLength(0);
+  expect((await soon(zombie.node.request("k"))).id).toBe("k");
 });
