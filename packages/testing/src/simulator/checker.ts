@@ -48,6 +48,8 @@ interface CallModel {
   backoff: boolean;
   /** How many claims there had been when the current attempt was opened, and when it was begun. */
   openedIn: number;
+  /** In engine time. */
+  openedAt: number;
   /** Whether the owner has begun the current attempt. */
   begun: boolean;
   begunIn: number;
@@ -691,6 +693,7 @@ class Checker {
           due: undefined,
           backoff: false,
           openedIn: this.#claims,
+          openedAt: this.#now,
           begun: false,
           begunIn: 0,
           begunAgain: false,
@@ -712,6 +715,7 @@ class Checker {
     call.due = due;
     call.backoff = false;
     call.openedIn = this.#claims;
+    call.openedAt = this.#now;
     call.begun = false;
     call.begunAgain = false;
     call.outcomeAt = undefined;
@@ -768,10 +772,13 @@ class Checker {
   }
 
   /** An attempt that timed out has been made, if the owner had the time for it, and a place. */
-  #made(run: RunModel, { number, attempt, callee, due = 0, openedIn, begun, begunIn }: CallModel): void {
+  #made(run: RunModel, call: CallModel): void {
+    const { number, attempt, callee, due = 0, openedIn, openedAt, begun, begunIn } = call;
     const { concurrency = 0 } = this.#system.spokes.get(callee) ?? {};
     if (run.everParked || this.#healthySince === Number.POSITIVE_INFINITY) return;
     if ((this.#underWay.get(callee) ?? 0) >= concurrency) return;
+    // Its time may be over when its owner hears that it is committed.
+    if (due <= openedAt + this.#system.lagMs) return;
     // One that was open when the owner began is made again, unless it was over when all had been read back.
     const began = this.#now - (this.#at - this.#healthySince);
     if (openedIn !== this.#claims && due <= began + 5 * this.#system.lagMs) return;
