@@ -34,7 +34,7 @@ import {
 } from "./engine.ts";
 import { ShardElsewhere } from "./elsewhere.ts";
 import { inboxMessage, readInbox, type InboxEntry, type Origin } from "./inbox.ts";
-import type { Log, LogReading, LogRecord, Membership, Partitions } from "./log.ts";
+import type { Log, LogReading, LogRecord, LogTopic, Membership, Partitions } from "./log.ts";
 import type { Reply } from "./outbox.ts";
 import type { Clock, EngineSignal, Logger, RequestRow, Store, StoredAnswer } from "./ports.ts";
 import { Router } from "./router.ts";
@@ -132,7 +132,6 @@ class Node implements ClusterNode {
   readonly #changing = new Map<number, Promise<void>>();
   readonly #routers = new Map<string, Router>();
   readonly #detach: (() => void)[] = [];
-  #logId = "";
   #membership: Membership | undefined = undefined;
   #state: "new" | "running" | "suspended" | "stopped" = "new";
   #cancelWatch: () => void = () => {};
@@ -161,14 +160,13 @@ class Node implements ClusterNode {
 
   async start(): Promise<void> {
     const { log, shards, workers } = this.#options;
-    const { id, partitions } = await log.topic(this.#inbox);
+    const { partitions } = await log.topic(this.#inbox);
     if (partitions !== shards) {
       throw config(
         `the topic ${this.#inbox} has ${partitions} partitions, and the cluster ${shards} shards`,
         "A request belongs to the shard that its key names, for good: start with that number, or with another topic and another store.",
       );
     }
-    this.#logId = `${this.#inbox}/${id}`;
     for (const { from } of this.#channels.values()) await log.topic(from);
     for (const worker of workers) {
       const detach = worker.attach?.(log);
@@ -606,23 +604,22 @@ class Node implements ClusterNode {
   async #claim(shard: number): Promise<Error | undefined> {
     const { log, store: open, limits, retentionMs, random, strict, observe, hubs } = this.#options;
     const store = open(shard);
-    const part: { engine?: ShardEngine } = {};
-    const feed = new ShardFeed({
-      log,
-      inbox: this.#inbox,
-      logId: this.#logId,
-      shard,
-      hubs: this.hubs,
-      channels: this.#channels,
-      observe,
-      clock: this.#clock,
-      owner: () => part.engine?.shard,
-      onLost: (error) => {
-        observe?.({ name: "log-lost", topic: this.#inbox, message: error.message });
-        this.#fail(shard, error);
-      },
-    });
+    const part: { engine?: ShardEngine; feed?: ShardFeed } = {};
+    const feedOn = (logId: string): ShardFeed =>
+      new ShardFeed({
+        log,
+        inbox: this.#inbox,
+        logId,
+        shard,
+        hubs: this.hubs,
+        channels: this.#channels,
+        observe,
+        clock: this.#clock,
+        owner: () => part.engine?.shard,
+        onLost: (error) => this.#fail(shard, error),
+      });
     try {
+      const feed = (part.feed = feedOn(logIdOf(this.#inbox, await log.topic(this.#inbox))));
       const engine = new ShardEngine(
         {
           hubs,
@@ -651,7 +648,7 @@ class Node implements ClusterNode {
       observe?.({ name: "shard-claimed", shard });
       return undefined;
     } catch (error) {
-      feed.end();
+      part.feed?.end();
       await part.engine?.stop();
       await store.close();
       return error instanceof Error ? error : new Error(String(error));
@@ -785,6 +782,18 @@ class ShardFeed implements Feed {
     });
     if (turn === this.#turn) this.#reading = reading;
     else reading.stop();
+    // The position is one of another topic, if this one was made anew meanwhile.
+    const logId = logIdOf(inbox, await log.topic(inbox));
+    if (logId !== this.log) {
+      reading.stop();
+      throw new WheelworkError(
+        "WW_LOG_LOST",
+        `the log of the shard is ${logId} by now, and was ${this.log}`,
+        {
+          next: "A topic that was deleted and made anew has lost requests. See the page on deploying: a recreated topic.",
+        },
+      );
+    }
     return { from: reading.from, end: reading.end };
   }
 
@@ -866,6 +875,8 @@ class ShardFeed implements Feed {
 
 const isNotFound = (error: unknown): boolean =>
   error instanceof WheelworkError && error.code === "WW_NOT_FOUND";
+
+const logIdOf = (inbox: string, { id }: LogTopic): string => `${inbox}/${id}`;
 
 const isRetryable = (error: unknown): boolean => error instanceof WheelworkError && error.retryable;
 

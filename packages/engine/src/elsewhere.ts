@@ -68,9 +68,12 @@ export class ShardElsewhere {
         (before === undefined ||
           run.createdAt < before.createdAt ||
           (run.createdAt === before.createdAt && run.key < before.key));
-      const rest = rows.filter((row) => row.status === "ended" || !moved.has(row.key));
       // One that has ended since the journal was read, is in the rows as it is now.
-      for (const { key } of rest) moved.delete(key);
+      const ended = new Set(rows.filter((row) => row.status === "ended").map(({ key }) => key));
+      const rest = rows.filter(
+        (row) => row.status === "ended" || !(moved.has(row.key) || ended.has(row.key)),
+      );
+      for (const key of ended) moved.delete(key);
       return [...rest, ...[...moved.values()].filter(isWanted)];
     });
   }
@@ -156,11 +159,10 @@ export class ShardElsewhere {
       const found = absent.length === 0 ? [] : await this.#store.find(absent.map(({ key }) => key));
       for (const { run } of found) if (run !== undefined) runs.set(run.key, restore(run.key, run.snapshot));
       for (const { key, events } of wanted) {
-        let run = runs.get(key);
-        if (run === undefined) {
-          if (events[0]?.type !== "started") continue;
-          runs.set(key, (run = new Run(key)));
-        }
+        // A key that is free again begins another run.
+        if (events[0]?.type === "started") runs.set(key, new Run(key));
+        const run = runs.get(key);
+        if (run === undefined) continue;
         for (const event of events) apply(run, event);
       }
     }

@@ -82,7 +82,10 @@ export interface RunEvents {
 
 /** How far a shard has come with the log that its inputs come from, and with the answers that it publishes. */
 export interface Marks {
-  /** The log's identity: a topic that was made anew is another log. */
+  /**
+   * The log's identity: a topic that was made anew is another log. Empty once an operator has let the shard begin anew, at
+   * the beginning of whatever log it has by then.
+   */
   readonly log: string;
   /** All records before this offset are consumed. */
   readonly position: number;

@@ -176,6 +176,7 @@ interface Effects {
   readonly closed: Call[];
   readonly answered: Live[];
   readonly accepted: { readonly item: RequestItem; readonly known: boolean }[];
+  readonly refused: { readonly item: RequestItem; readonly error: WheelworkError }[];
   readonly commanded: { readonly item: InputItem; readonly ignored: Unheeded | undefined }[];
   /** Stored answers that somebody asked for again. */
   readonly repeated: Reply[];
@@ -207,7 +208,7 @@ const newPending = (): Pending => ({
   touched: [],
   answers: [],
   ended: [],
-  effects: { attempts: [], closed: [], answered: [], accepted: [], commanded: [], repeated: [] },
+  effects: { attempts: [], closed: [], answered: [], accepted: [], refused: [], commanded: [], repeated: [] },
   inputs: 0,
   events: 0,
   now: 0,
@@ -357,7 +358,8 @@ export class Shard {
 
   /** The engine has ended: whoever waits is told so. */
   #refuseAll(): void {
-    for (const item of this.#inbox.splice(0)) this.#refuse(item, stopping());
+    // What a record said is read again by whoever claims the shard.
+    for (const item of this.#inbox.splice(0)) if (item.offset === undefined) this.#refuse(item, stopping());
     for (const waiters of this.#waiters.values()) for (const { refuse } of waiters) refuse(stopping());
     this.#waiters.clear();
   }
@@ -820,15 +822,14 @@ export class Shard {
     if (hash !== undefined) {
       if (item.replyTo !== undefined) this.#repeat(key, item.replyTo);
       if (hash === item.hash) return void this.#open.effects.accepted.push({ item, known: true });
-      return item.refuse(
-        new WheelworkError(
-          "WW_KEY_REUSED",
-          `the request key ${key} belongs to a request with another body (I5)`,
-          {
-            next: "Use a new key for a new request.",
-          },
-        ),
+      const error = new WheelworkError(
+        "WW_KEY_REUSED",
+        `the request key ${key} belongs to a request with another body (I5)`,
+        { next: "Use a new key for a new request." },
       );
+      // Whoever refuses a record has something to do that must not be lost.
+      if (item.offset !== undefined) this.#held.add(item.offset);
+      return void this.#open.effects.refused.push({ item, error });
     }
     const options = {
       request: item.request,
@@ -854,7 +855,9 @@ export class Shard {
     const live = this.#live.get(key);
     if (live !== undefined) return live.run.hash;
     const { run, answer } = this.#open.found.get(key) ?? {};
-    return answer?.hash ?? (run === undefined ? undefined : restore(key, run.snapshot).hash);
+    if (answer !== undefined || run === undefined) return answer?.hash;
+    // The row of one that has ended, and is forgotten, goes with the next checkpoint.
+    return this.#endedStored.has(key) ? undefined : restore(key, run.snapshot).hash;
   }
 
   #spawn(item: SpawnItem, now: number): void {
@@ -863,7 +866,8 @@ export class Shard {
   }
 
   #begin(key: string, hub: string, options: Parameters<typeof start>[2], now: number): void {
-    const live = newLive(new Run(key), false);
+    // A key that is free again may have a row of its former run, which counts no more.
+    const live = newLive(new Run(key), this.#endedStored.delete(key));
     this.#live.set(key, live);
     const definition = this.#definition(hub);
     this.#record(live, definition, start(definition, live.run, options, this.#env(now)));
@@ -1241,7 +1245,7 @@ export class Shard {
   #act({ found, effects, commit }: Pending): void {
     this.#forget(found);
     if (commit !== undefined) this.#actedSeq = commit.seq;
-    const { accepted, answered, attempts, closed, commanded, repeated } = effects;
+    const { accepted, refused, answered, attempts, closed, commanded, repeated } = effects;
     const { observe } = this.#options;
     this.#host.end(closed);
     for (const { call, attempt } of attempts) if (call.attempt === attempt) this.#dispatch(call);
@@ -1249,6 +1253,7 @@ export class Shard {
       observe?.({ name: known ? "known" : "accepted", hub: item.hub, key: item.key });
       item.accept(known);
     }
+    for (const { item, error } of refused) item.refuse(error);
     for (const live of answered) {
       const { run } = live;
       live.answering = false;
@@ -1386,7 +1391,8 @@ export class Shard {
     const { feed, clock, log, store } = this.#options;
     if (feed === undefined) return;
     const { marks, seq } = this.#claim;
-    if (marks !== undefined && marks.log !== feed.log) {
+    const isAnew = marks?.log === "";
+    if (marks !== undefined && !isAnew && marks.log !== feed.log) {
       throw new WheelworkError(
         "WW_LOG_LOST",
         `the log of this shard is ${feed.log}, and its store has read ${marks.position} records of another one, ${marks.log}`,
@@ -1408,7 +1414,7 @@ export class Shard {
         ),
       );
     }
-    const { from, end } = await feed.begin(marks?.position);
+    const { from, end } = await feed.begin(isAnew ? undefined : marks?.position);
     this.#position = from;
     this.#catchUp = { offset: end, before: this.now() + longestCatchUpMs };
   }
@@ -1455,7 +1461,9 @@ export class Shard {
 
   #replayRun({ key, events }: RunEvents, seq: number): void {
     let live = this.#live.get(key);
-    if (live === undefined) this.#live.set(key, (live = newLive(new Run(key), false)));
+    // A key that is free again begins another run.
+    if (live === undefined || events[0]?.type === "started")
+      this.#live.set(key, (live = newLive(new Run(key), live?.stored ?? false)));
     if (live.history.length === 0) live.firstSeq = seq;
     for (const event of events) {
       apply(live.run, event);

@@ -465,8 +465,10 @@ function openError(error: unknown, path: string): WheelworkError {
 
 function marksOf(shard: Row): { marks?: Marks } {
   const { log, position, published } = shard;
-  if (typeof log !== "string") return {};
-  return { marks: { log, position: Number(position), published: Number(published) } };
+  if (published === null) return {};
+  // An operator who lets a shard begin its log anew, sets these to NULL: what is published stays known.
+  const place = typeof log === "string" ? { log, position: Number(position) } : { log: "", position: 0 };
+  return { marks: { ...place, published: Number(published) } };
 }
 
 const runsUnder = "SELECT run.* FROM json_each(?) AS asked CROSS JOIN run ON run.key = asked.value";

@@ -303,3 +303,21 @@ test("a history has all once, while a checkpoint is written and its success was 
   store.commit = commit as never;
   expect((await history).map(({ type }) => type)).toEqual(["started", "entered"]);
 });
+
+test("another body under a key is refused when what has the key is committed, and not before", async () => {
+  const machine = new Machine();
+  const { clock, store } = machine;
+  const engine = await machine.start();
+  const gate = Promise.withResolvers<void>();
+  store.slow.set("commit", gate.promise);
+  const sent = [1, 2].map((n) =>
+    engine.submit(approved, { n, withinMs: 10_000 }, { key: "a" }).then(
+      () => "accepted",
+      ({ code }: { code: string }) => code,
+    ),
+  );
+  await clock.settle();
+  gate.reject(new Error("the connection was lost"));
+  expect(await Promise.all(sent)).toEqual(["WW_STORE_UNAVAILABLE", "WW_STORE_UNAVAILABLE"]);
+  store.slow.clear();
+});

@@ -165,3 +165,41 @@ test("a node that was taken over, and has not noticed, tells nobody that a reque
   expect(zombie.node.shards).toHaveLength(0);
   expect((await soon(zombie.node.request("k"))).id).toBe("k");
 });
+
+test("an answer that was not published yet is, though an operator lets the shard begin its log anew", async () => {
+  const { clock, broker, disks, log, start, soon } = setUp(1);
+  const owner = await start();
+  await soon(log.append("orders", { key: "k", value: '{"pieces":1}' }));
+  await clock.advance(20);
+  owner.cutOff();
+  await clock.advance(100);
+  owner.kill();
+  expect(disks[0]?.find(["k"])[0]?.answer).toBeDefined();
+  expect(broker.records("answers")).toHaveLength(0);
+  // Its request is gone, so that nothing asks for its answer once more.
+  broker.trim("wheelwork-inbox", 0, 1);
+  disks[0]?.forgetLog();
+  await start();
+  expect(broker.records("answers").map(({ key }) => key)).toEqual(["k"]);
+});
+
+test("a node that runs while its inbox is made anew reads nothing of it from the place that it had come to", async () => {
+  const { clock, broker, log, start, soon } = setUp(1);
+  const lost: string[] = [];
+  const onFailure = ({ message }: Error): void => void lost.push(message);
+  await start({ onFailure });
+  for (const key of ["a", "b", "c"]) await soon(log.append("orders", { key, value: '{"pieces":1}' }));
+  await clock.advance(10_000);
+  broker.deleteTopic("wheelwork-inbox");
+  broker.createTopic("wheelwork-inbox", 1);
+  await clock.advance(1_000);
+  expect(lost).toHaveLength(1);
+  for (const key of ["d", "e", "f", "g"]) await soon(log.append("orders", { key, value: '{"pieces":1}' }));
+  await clock.advance(1_000);
+  // The group shares out anew, so that the node gets the shard once more.
+  await soon((await start({ onFailure })).node.stop());
+  await clock.advance(10_000);
+  for (const message of lost) expect(message).toContain("WW_LOG_LOST");
+  expect(lost.length).toBeGreaterThan(1);
+  expect(new Set(broker.records("answers").map(({ key }) => key))).toEqual(new Set(["a", "b", "c"]));
+});

@@ -193,4 +193,36 @@ describe.each(stores)("retention (%s)", (store) => {
     checkHistory(approved, await world.engine.history("long"));
     expect((await walk(world, 10)).toSorted()).toEqual(["k0", "long"]);
   });
+
+  test.each([
+    ["was only in the journal", 50_000],
+    ["had a row", 3],
+  ])(
+    "a request under a key that is free again outlives a restart, though the former run %s",
+    async (_how, events) => {
+      const world = await begin({
+        store,
+        retentionMs: 10_000,
+        limits: { checkpointEvents: events, horizonMs: 100_000 },
+      });
+      await world.engine.submit(approved, { n: 1, withinMs: 1_000 }, { key: "k" });
+      // Where there is a checkpoint, it comes with this one.
+      await world.engine.submit(approved, { n: 1, withinMs: 1_000_000 }, { key: "long" });
+      await world.clock.advance(130_000);
+      await expect(world.engine.request("k")).rejects.toThrow(/WW_NOT_FOUND/);
+      await world.engine.submit(approved, { n: 2, withinMs: 1_000_000 }, { key: "k" });
+      await world.engine.signal("long", "note", "so that there is a checkpoint");
+      await world.engine.signal("long", "note", "and another event");
+      for (let round = 0; round < 2; round++) {
+        expect((await world.engine.request("k")).status).toBe("running");
+        await world.restart();
+      }
+      await world.engine.signal("k", "approve", { by: "me" });
+      expect(await world.answer("k")).toEqual({
+        kind: "result",
+        value: { log: ["by me", "step 2", "step 3"] },
+      });
+      checkHistory(approved, await world.engine.history("k"));
+    },
+  );
 });

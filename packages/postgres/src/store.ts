@@ -465,8 +465,10 @@ function statements(journal: string) {
 }
 
 function marksOf({ log, position, published }: Row): { marks?: Marks } {
-  if (typeof log !== "string") return {};
-  return { marks: { log, position: Number(position), published: Number(published) } };
+  if (published === null) return {};
+  // An operator who lets a shard begin its log anew, sets these to NULL: what is published stays known.
+  const place = typeof log === "string" ? { log, position: Number(position) } : { log: "", position: 0 };
+  return { marks: { ...place, published: Number(published) } };
 }
 
 /** Tells damage from other errors. */

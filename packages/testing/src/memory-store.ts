@@ -51,7 +51,8 @@ export class MemoryStore implements Store {
 
   /** Forgets how far its log was read, as an operator does whose topic was cut or made anew. */
   forgetLog(): void {
-    this.#disk.marks = undefined;
+    const { marks } = this.#disk;
+    this.#disk.marks = marks === undefined ? undefined : { ...marks, log: "", position: 0 };
   }
 
   claim(owner: string, again = false): Claim {

@@ -36,7 +36,7 @@ async function inspect(place: Place, shard: number): Promise<Inspected> {
     ({ end } = reading);
     reading.stop();
     const { id } = await place.log.topic(place.inbox);
-    const { marks } = state ?? {};
+    const marks = state?.marks?.log === "" ? undefined : state?.marks;
     if (marks !== undefined && marks.log !== `${place.inbox}/${id}`)
       problems.push("its inbox is another topic than the one it has read");
     else if (marks !== undefined && marks.position < reading.from)
