@@ -78,6 +78,8 @@ export class Ledger {
   readonly #inboxes: LogRecord[][];
   /** Up to which record each shard's inbox was looked at. */
   readonly #positions: number[];
+  /** Shards whose store knows how far they have come with their inbox. */
+  readonly #begun = new Set<number>();
   readonly #claims = new Map<number, Claimed>();
   /** What workers elsewhere have said, by request, call and attempt: where it is in the inbox. */
   readonly #said = new Map<string, number>();
@@ -131,6 +133,8 @@ export class Ledger {
   cut(shard: number): boolean {
     const left = (this.#inboxes[shard] ?? []).slice(this.#positions[shard]);
     for (const { key } of left) this.lost.add(key);
+    // One that has never committed begins where its log does by then.
+    if (!this.#begun.has(shard)) this.#positions[shard] = this.#inboxes[shard]?.length ?? 0;
     return left.length > 0;
   }
 
@@ -139,6 +143,7 @@ export class Ledger {
     for (let shard = 0; shard < this.#options.shards; shard++) {
       this.cut(shard);
       this.#inboxes[shard] = [];
+      this.#positions[shard] = 0;
     }
     this.#buried.clear();
     this.#said.clear();
@@ -147,6 +152,7 @@ export class Ledger {
   /** An operator lets the shard begin anew, at the beginning of what its inbox still has. */
   reset(shard: number, first: number): void {
     this.#positions[shard] = first;
+    this.#begun.delete(shard);
   }
 
   positionOf(shard: number): number {
@@ -209,6 +215,7 @@ export class Ledger {
     if (marks === undefined || !marks.log.endsWith(`/${this.#options.inboxId()}`)) return [];
     const from = this.positionOf(shard);
     const records = this.#inboxes[shard] ?? [];
+    this.#begun.add(shard);
     this.demand(
       "position",
       marks.position <= records.length && marks.position >= from,
@@ -248,7 +255,7 @@ export class Ledger {
   #timedOut(owner: number, key: string, call: number, attempt: number): void {
     const said = this.#said.get(`${key}/${call}/${attempt}`);
     const claim = this.#claims.get(owner);
-    if (said === undefined || claim === undefined) return;
+    if (said === undefined || claim === undefined || this.lost.has(key)) return;
     const excused = claim.cut || this.#options.now() > claim.at + catchUpMs;
     this.demand(
       "I10",

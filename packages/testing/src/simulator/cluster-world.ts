@@ -817,7 +817,8 @@ export class ClusterWorld {
     if (result === "accepted" && !isOwner && !this.ledger.lost.has(key))
       this.ledger.demand(
         "I9",
-        this.ledger.hasCommand(key, id),
+        // It may have become the owner meanwhile.
+        this.ledger.hasCommand(key, id) || member.owners.has(shard),
         () => `${kind} ${id} to ${key} is accepted, and is nowhere`,
       );
   }
