@@ -142,10 +142,14 @@ export function clusterPlanOf(seed: number, scaleMs: number): ClusterPlan {
   const when = random.chance(0.5)
     ? () => random.int(forMs)
     : () => Math.min(forMs, about + random.int(3_000));
-  const requests = Array.from({ length: 2 + random.int(8) }, (_, place) =>
-    drawRequest(random, `${seed.toString(16)}-${place}`, when(), scaleMs),
-  );
-  const retentionMs = random.chance(0.1) ? shortestRetentionMs + random.int(60_000) : undefined;
+  const retentionMs = random.chance(0.12) ? shortestRetentionMs + random.int(60_000) : undefined;
+  const requests = Array.from({ length: 2 + random.int(8) }, (_, place) => {
+    const request = drawRequest(random, `${seed.toString(16)}-${place}`, when(), scaleMs);
+    if (retentionMs === undefined || random.chance(0.6)) return request;
+    // Its key is free again by then.
+    const afterMs = forMs + retentionMs + 60_000 + random.int(120_000);
+    return { ...request, again: [...request.again, { afterMs, differs: random.chance(0.5) }] };
+  });
   const storeMs = Math.min(100, Math.ceil(scaleMs * random.pick([0, 0.001, 0.01, 0.03])));
   return {
     seed,
@@ -245,13 +249,17 @@ function drawFaults(
     // A log that was cut is a disaster of its own, and stops a shard.
     .filter((kind) => (kind !== "cut" && kind !== "recreate") || random.chance(0.4));
   const operations = random.pick([10, 40, 120]);
-  return Array.from({ length: kinds.length === 0 ? 0 : random.int(10) }, (): ClusterFault => {
+  const faults = Array.from({ length: kinds.length === 0 ? 0 : random.int(10) }, (): ClusterFault => {
     const kind = random.pick(kinds);
     const at = clusterOperations[kind] === undefined ? when() : 1 + random.int(operations);
     const lastsMs = random.int(random.pick([200, 4_000, 20_000]));
     const forMs = kind === "clock-jump" ? Math.floor((random() - 0.5) * 7_200_000) : lastsMs;
     return { kind, at, forMs, node: random.int(8) };
   });
+  // What a new version has begun, meets the old one.
+  for (const fault of faults.filter(({ kind }) => kind === "upgrade" && random.chance(0.6)))
+    faults.push({ ...fault, kind: "roll-back", at: fault.at + random.int(8_000) });
+  return faults;
 }
 
 /** Smaller plans, the smallest first: one of them may fail as well. */

@@ -321,6 +321,9 @@ export class ClusterWorld {
     for (const fault of plan.faults)
       if (clusterOperations[fault.kind] === undefined) clock.after(fault.at, () => this.#strike(fault));
     this.#watch();
+    // Answers that are not kept for ever are forgotten in the end.
+    if (plan.retentionMs !== undefined)
+      this.#lastAt = Math.max(this.#lastAt, plan.forMs + plan.retentionMs + 90_000);
     try {
       await clock.advance(plan.forMs);
       this.#becalm();
