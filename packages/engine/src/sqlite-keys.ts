@@ -68,7 +68,7 @@ export class KeyIndex {
     if (this.#filed === this.#filing.length) {
       if (this.#recent.size < generation) return;
       this.#upTo = this.#lastId;
-      this.#filing = [...this.#recent.keys()].sort();
+      this.#filing = [...this.#recent.keys()].toSorted();
       this.#filed = 0;
     }
     const end = Math.min(this.#filing.length, this.#filed + answers * filedEach);
