@@ -384,7 +384,7 @@ export const defects: readonly Defect[] = [
   {
     name: "a shard whose inbox was cut goes on without it",
     file: cluster,
-    from: '    this.#options.observe?.({ name: "log-lost", topic: this.#inbox, message: error.message });\n    this.#change(shard);\n    this.#options.onFailure?.(error);\n',
+    from: '    this.#wanted.delete(shard);\n    this.#logger.error({ shard, error: error.message }, "the shard cannot be worked on");\n    this.#change(shard);\n    this.#options.onFailure?.(error);\n',
     to: "",
     cluster: true,
   },
