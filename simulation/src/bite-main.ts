@@ -3,13 +3,22 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { biteAll, defectsNamed, tableOf, titleOf } from "./bite.ts";
 
-const { values } = parseArgs({
-  options: {
-    only: { type: "string" },
-    seeds: { type: "string", default: "2000" },
-    write: { type: "boolean", default: false },
-  },
-});
+function readOptions() {
+  try {
+    return parseArgs({
+      options: {
+        only: { type: "string" },
+        seeds: { type: "string", default: "2000" },
+        write: { type: "boolean", default: false },
+      },
+    });
+  } catch (error) {
+    console.error(`${(error as Error).message}\nUsage: npm run bite -- [--only NAME] [--seeds N] [--write]`);
+    return process.exit(2);
+  }
+}
+
+const { values } = readOptions();
 
 const bites = await biteAll(
   defectsNamed(values.only),

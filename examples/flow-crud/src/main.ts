@@ -1,7 +1,8 @@
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { consoleLogger, WheelworkError, type LoggerOptions } from "wheelwork";
+import { consoleLogger, type LoggerOptions } from "wheelwork";
 import { openFlowCrud } from "./application.ts";
+import { explain } from "./explain.ts";
 import { seeded } from "./floodlight/faults.ts";
 import { serveFlowCrud } from "./http.ts";
 
@@ -126,16 +127,6 @@ async function main(): Promise<void> {
 function fail(error: unknown): never {
   process.stderr.write(`${explain(error)}\n`);
   process.exit(1);
-}
-
-function explain(error: unknown): string {
-  if (error instanceof WheelworkError || error instanceof RangeError) return error.message;
-  if (!(error instanceof Error)) return String(error);
-  const code = "code" in error ? String(error.code) : "";
-  if (code === "EADDRINUSE") return `${error.message}\n  Stop what listens there, or choose another --port.`;
-  if (code === "EACCES" || code === "EADDRNOTAVAIL" || code.startsWith("ERR_PARSE_ARGS"))
-    return error.message;
-  return error.stack ?? error.message;
 }
 
 main().catch((error: unknown) => fail(error));

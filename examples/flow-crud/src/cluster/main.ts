@@ -2,7 +2,8 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { consoleLogger, WheelworkError, type LoggerOptions } from "wheelwork";
+import { consoleLogger, type LoggerOptions } from "wheelwork";
+import { explain } from "../explain.ts";
 import { startNorthbound } from "./northbound.ts";
 import { startFloodlight, startNode, type ClusterPlace, type Part } from "./parts.ts";
 
@@ -221,10 +222,7 @@ async function startAll(options: Options): Promise<Part> {
 }
 
 function fail(error: unknown): never {
-  const plain = error instanceof WheelworkError || error instanceof RangeError;
-  const message =
-    error instanceof Error ? (plain ? error.message : (error.stack ?? error.message)) : String(error);
-  process.stderr.write(`${message}\n`);
+  process.stderr.write(`${explain(error)}\n`);
   process.exit(1);
 }
 

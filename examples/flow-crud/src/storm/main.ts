@@ -16,7 +16,7 @@ import {
   type Daemon,
 } from "@wheelwork/services";
 import { Nimbus } from "@wheelwork/storm";
-import { WheelworkError } from "wheelwork";
+import { explain } from "../explain.ts";
 import { deploy, flowTopology, undeploy, type FlowStorm } from "./deploy.ts";
 
 const usage = `Usage: npm run storm -- COMMAND [options]
@@ -42,21 +42,34 @@ Kafka and PostgreSQL of your own: KAFKA_BROKERS and DATABASE_URL. Storm's versio
 
 const text = { type: "string" } as const;
 const flag = { type: "boolean" } as const;
-const { values, positionals } = parseArgs({
-  options: {
-    without: text,
-    shards: text,
-    workers: text,
-    port: text,
-    data: text,
-    deadline: text,
-    "worker-timeout": text,
-    simple: flag,
-    dot: flag,
-    help: { ...flag, short: "h" },
-  },
-  allowPositionals: true,
-});
+function readOptions() {
+  try {
+    return parseArgs({
+      options: {
+        without: text,
+        shards: text,
+        workers: text,
+        port: text,
+        data: text,
+        deadline: text,
+        "worker-timeout": text,
+        simple: flag,
+        dot: flag,
+        help: { ...flag, short: "h" },
+      },
+      allowPositionals: true,
+    });
+  } catch (error) {
+    return fail(error);
+  }
+}
+
+function fail(error: unknown): never {
+  process.stderr.write(`${explain(error)}\n`);
+  process.exit(1);
+}
+
+const { values, positionals } = readOptions();
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
@@ -100,7 +113,7 @@ const partOf = (name: "northbound" | "floodlight"): Daemon => ({
 function integer(name: string, given: string | undefined, otherwise: number, most = 1024): number {
   const value = given === undefined ? otherwise : Number(given);
   if (Number.isInteger(value) && value > 0 && value <= most) return value;
-  throw new WheelworkError("WW_CONFIG", `${name} must be an integer from 1 to ${most}, not ${given}`);
+  return fail(new RangeError(`${name} must be an integer from 1 to ${most}, not ${given}`));
 }
 
 const startWithinMs = 180_000;
@@ -185,13 +198,4 @@ async function main(): Promise<void> {
   }
 }
 
-main().catch((error: unknown) => {
-  const message =
-    error instanceof WheelworkError
-      ? error.message
-      : error instanceof Error
-        ? (error.stack ?? error.message)
-        : String(error);
-  process.stderr.write(`${message}\n`);
-  process.exitCode = 1;
-});
+main().catch(fail);
