@@ -264,6 +264,8 @@ export class Shard {
   #cancelTimer: (() => void) | undefined = undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #eventsSinceCheckpoint = 0;
+  /** How many checkpoints were committed: they write rows, and let runs leave the memory. */
+  #checkpoints = 0;
   /** Runs that the last checkpoint left in memory. */
   #kept = 0;
   /** Stored runs that are due before this place are in memory. */
@@ -1170,6 +1172,7 @@ export class Shard {
     this.#recoveryMs = shortestRecoveryMs;
     this.#batchInputs = Math.min(this.#batchInputs * 2, this.#options.limits.batchInputs);
     if (commit.checkpoint !== undefined) {
+      this.#checkpoints++;
       this.#endedStored.clear();
       for (const live of this.#live.values()) {
         if (!live.dirty || live.run.status === "ended") continue;
@@ -1478,10 +1481,11 @@ export class Shard {
     const to = this.now() + this.#options.limits.horizonMs;
     const due = this.#options.store.dueRuns(this.#loadedTo, to, mostDueRuns);
     if (!(due instanceof Promise)) return this.#scanned(due, to);
-    const coordinator = this.#coordinator;
+    const [coordinator, checkpoints] = [this.#coordinator, this.#checkpoints];
     return due.then((given) => {
-      // What was asked before the memory was dropped is too old to count.
-      if (this.#coordinator === coordinator) this.#scanned(given, to);
+      // What was asked before the memory was dropped is too old to count, and so are rows from before a checkpoint: their
+      // runs may have moved on since, or ended, and others may have left the memory. It is asked again.
+      if (this.#coordinator === coordinator && this.#checkpoints === checkpoints) this.#scanned(given, to);
     });
   }
 

@@ -1,85 +1,13 @@
 import { end, hub, spoke } from "@wheelwork/core";
-import { strictEqual } from "node:assert/strict";
-import {
-  createEngine,
-  worker,
-  type Commit,
-  type Engine,
-  type EngineOptions,
-  type EngineSignal,
-  type Found,
-} from "@wheelwork/engine";
+import { createEngine, worker, type Commit } from "@wheelwork/engine";
 import type { ShardEngine } from "@wheelwork/engine/parts";
-import { MemoryStore, SimulatedClock } from "@wheelwork/testing";
+import { SimulatedClock } from "@wheelwork/testing";
 import { expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
-import { approved, outside, rounds, workersOf } from "./hubs.ts";
+import { approved, rounds } from "./hubs.ts";
+import { Machine, SlowStore } from "./slow.ts";
 
 /** What may happen while a store over a network has not answered yet. */
-
-/** A store whose answers come when the test says so: each is as of the time when it was asked. */
-class SlowStore extends MemoryStore {
-  /** Which calls wait, and what they wait for. */
-  readonly slow = new Map<"commit" | "find" | "dueRuns", Promise<void>>();
-
-  async #later<T>(name: "commit" | "find" | "dueRuns", value: T): Promise<T> {
-    await this.slow.get(name);
-    return value;
-  }
-
-  override commit(commit: Commit): never {
-    return this.#commit(commit) as never;
-  }
-
-  /** Commits that were asked for. */
-  commits = 0;
-
-  async #commit(commit: Commit): Promise<void> {
-    this.commits++;
-    await this.slow.get("commit");
-    super.commit(commit);
-  }
-
-  override find(keys: readonly string[]): never {
-    return this.#later<readonly Found[]>("find", super.find(keys)) as never;
-  }
-
-  override dueRuns(...place: Parameters<MemoryStore["dueRuns"]>): never {
-    return this.#later("dueRuns", super.dueRuns(...place)) as never;
-  }
-}
-
-class Machine {
-  readonly clock = new SimulatedClock();
-  readonly store = new SlowStore();
-  readonly signals: EngineSignal[] = [];
-
-  async start(limits: EngineOptions["limits"] = {}): Promise<Engine> {
-    const { clock, store, signals } = this;
-    const engine = createEngine({
-      hubs: [approved, rounds],
-      workers: workersOf(outside())((ms) => new Promise((resolve) => void clock.after(ms, resolve))),
-      store,
-      clock,
-      strict: true,
-      observe: (signal) => void signals.push(signal),
-      limits: { horizonMs: 10, ...limits },
-    });
-    await engine.start();
-    onTestFinished(() => engine.stop());
-    return engine;
-  }
-
-  /** An engine whose store holds a request that waits, and whose memory does not. */
-  async parked(key: string, withinMs: number, limits: EngineOptions["limits"] = {}): Promise<Engine> {
-    const before = await this.start();
-    await before.submit(approved, { n: 1, withinMs }, { key });
-    await before.stop();
-    const engine = await this.start(limits);
-    strictEqual(engine.health().liveRuns, 0);
-    return engine;
-  }
-}
 
 test("a request is not shown before it is committed: it may never be", async () => {
   const machine = new Machine();

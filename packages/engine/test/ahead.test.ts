@@ -1,0 +1,54 @@
+import type { Engine } from "@wheelwork/engine";
+import { expect, test } from "vitest";
+import { approved } from "./hubs.ts";
+import { Machine } from "./slow.ts";
+
+/** What two batches share that are on their way at once: one is being committed, and one was decided ahead of it. */
+
+/**
+ * A commit of two inputs is under way, a third one is decided ahead, and the store is asked for the runs that are due. Then
+ * the commits land, the second one with a checkpoint, before the store tells of those runs.
+ */
+async function checkpointBesideScan(ahead: (engine: Engine) => void) {
+  const machine = new Machine();
+  const { clock, store } = machine;
+  const engine = await machine.parked("a", 1000, { checkpointEvents: 5 });
+  await clock.advance(993);
+  const [commit, due] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  store.slow.set("commit", commit.promise).set("dueRuns", due.promise);
+  for (const key of ["x", "y"]) void engine.submit(approved, { n: 1, withinMs: 10_000 }, { key });
+  await clock.settle();
+  ahead(engine);
+  await clock.advance(3);
+  machine.signals.length = 0;
+  store.slow.clear();
+  return { machine, engine, commit, due };
+}
+
+test("a run that has ended does not come back with what the store told of before that", async () => {
+  const { machine, engine, commit, due } = await checkpointBesideScan((ahead) => {
+    void ahead.cancel("a");
+  });
+  const { clock, signals } = machine;
+  commit.resolve();
+  await clock.settle();
+  expect(signals.filter(({ name }) => name === "checkpoint")).toHaveLength(1);
+  expect(await engine.answer("a")).toMatchObject({ kind: "result" });
+  due.resolve();
+  await clock.advance(5000);
+  expect(signals.filter((signal) => signal.name === "answered" && signal.key === "a")).toHaveLength(1);
+  expect(engine.health().liveRuns).toBe(0);
+  expect((await engine.history("a")).filter(({ type }) => type === "ended")).toHaveLength(1);
+});
+
+test("a run that leaves the memory while the store is asked what is due comes back in time", async () => {
+  const { machine, engine, commit, due } = await checkpointBesideScan((ahead) => {
+    void ahead.submit(approved, { n: 1, withinMs: 20_000 }, { key: "z" });
+  });
+  const { clock, signals } = machine;
+  commit.resolve();
+  await clock.settle();
+  expect(signals.filter(({ name }) => name === "checkpoint")).toHaveLength(1);
+  due.resolve();
+  for (const key of ["a", "x", "y", "z"]) await clock.runUntil(engine.answer(key), 30_000);
+});
