@@ -1179,7 +1179,7 @@ export class Shard {
         live.dirty = false;
         live.stored = true;
         live.history = [];
-        this.#evict(live, batch.now);
+        this.#evict(live);
       }
       this.#kept = this.#live.size;
       this.#options.observe?.({ name: "checkpoint", runs: commit.checkpoint.runs.length, durationMs: 0 });
@@ -1202,9 +1202,10 @@ export class Shard {
    * A run that waits for long leaves the memory; its row says when it is due. One with open calls stays, and so does one
    * that another calls: what they have for each other must find them.
    */
-  #evict({ run }: Live, now: number): void {
+  #evict({ run }: Live): void {
     const due = run.nextDue;
-    if (isHot(run) || (due !== undefined && due <= now + this.#options.limits.horizonMs)) return;
+    // As of now, whenever its batch was decided: what is due until the horizon may have been looked for since.
+    if (isHot(run) || (due !== undefined && due <= this.#lastNow + this.#options.limits.horizonMs)) return;
     this.#live.delete(run.key);
     this.#coordinator.cancel(run);
     if (due !== undefined) this.#scanBefore(due);
@@ -1284,7 +1285,7 @@ export class Shard {
   #forget(found: ReadonlyMap<string, Found>): void {
     for (const key of found.keys()) {
       const live = this.#live.get(key);
-      if (live !== undefined && !live.dirty) this.#evict(live, this.#lastNow);
+      if (live !== undefined && !live.dirty) this.#evict(live);
     }
   }
 

@@ -52,3 +52,21 @@ test("a run that leaves the memory while the store is asked what is due comes ba
   due.resolve();
   for (const key of ["a", "x", "y", "z"]) await clock.runUntil(engine.answer(key), 30_000);
 });
+
+test("a run that is due soon stays in memory, however long ago its batch was decided", async () => {
+  const { machine, engine, commit, due } = await checkpointBesideScan((ahead) => {
+    void ahead.submit(approved, { n: 1, withinMs: 11 }, { key: "z" });
+  });
+  const { clock, store, signals } = machine;
+  const checkpoint = Promise.withResolvers<void>();
+  store.slow.set("commit", checkpoint.promise);
+  commit.resolve();
+  await clock.settle();
+  due.resolve();
+  await clock.settle();
+  store.slow.clear();
+  checkpoint.resolve();
+  await clock.settle();
+  expect(signals.filter(({ name }) => name === "checkpoint")).toHaveLength(1);
+  await clock.runUntil(engine.answer("z"), 1000);
+});
