@@ -228,6 +228,8 @@ suite("flow-crud on a real Storm", () => {
         expect(cli("kill", ...doubled).stdout).toContain("doubling");
         await vi.waitUntil(() => !cli("list").stdout.includes("doubling"), eventually);
         expect(cli("list").stdout).toContain("flow-crud");
+        // Nimbus forgets it before the supervisor has ended its worker.
+        await expect.poll(() => system.pids("java").length, eventually).toBe(1);
       } finally {
         doubler.kill("SIGKILL");
         await client.stop();
