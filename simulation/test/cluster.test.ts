@@ -61,7 +61,10 @@ test("no fault of nodes, log or stores breaks the promise of a cluster", { timeo
     "I20",
     "I21",
   ];
-  for (const invariant of [...numbered, "position", "replies", "order", "reads", "dead-letter"])
+  for (const invariant of [
+    ...numbered,
+    ...["position", "routed", "replies", "order", "reads", "dead-letter", "short way", "inbox way"],
+  ])
     expect(exercised.get(invariant), invariant).toBeGreaterThan(100);
   for (const signal of ["shard-claimed", "shard-released", "known", "store-lost", "migrated", "dead-letter"])
     expect(signals.get(signal), signal).toBeGreaterThan(20);

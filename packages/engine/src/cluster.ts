@@ -11,7 +11,7 @@ import type {
   Submitted,
   SubmitOptions,
 } from "./api.ts";
-import { asked, hashedKey, isStorable, replyMessage } from "./admit.ts";
+import { admit, asked, hashedKey, isStorable, replyMessage } from "./admit.ts";
 import { refusedHub, type Channel } from "./channel.ts";
 import { systemClock } from "./clock.ts";
 import { deadLetter, deadLetterTopic } from "./dead-letters.ts";
@@ -36,10 +36,10 @@ import { ShardElsewhere } from "./elsewhere.ts";
 import { inboxMessage, readInbox, type InboxEntry, type Origin } from "./inbox.ts";
 import type { Log, LogReading, LogRecord, LogTopic, Membership, Partitions } from "./log.ts";
 import type { Reply } from "./outbox.ts";
-import type { Clock, EngineSignal, Logger, RequestRow, Store, StoredAnswer } from "./ports.ts";
-import { Router } from "./router.ts";
+import type { Clock, EngineSignal, Logger, MaybePromise, RequestRow, Store, StoredAnswer } from "./ports.ts";
+import { Router, type Handed } from "./router.ts";
 import { rootOf, shardOf } from "./shards.ts";
-import { unavailable, type Feed, type Shard } from "./shard.ts";
+import { unavailable, type Feed, type RequestItem, type Shard } from "./shard.ts";
 import type { Worker } from "./worker.ts";
 
 /** What a node of a cluster needs. All nodes of one cluster have the same topics, shards and store. */
@@ -459,8 +459,11 @@ class Node implements ClusterNode {
     if (this.#state === "stopped") return;
     this.#state = "stopped";
     this.#cancelWatch();
+    const routers = [...this.#routers.values()];
     this.#assign([]);
     await Promise.all(this.#changing.values());
+    // What the shards have committed at last need not come once more.
+    await Promise.all(routers.map((router) => router.note()));
     await this.#leave();
     for (const detach of this.#detach.splice(0)) detach();
     await Promise.all(Array.from(this.#others.values(), (elsewhere) => elsewhere.close()));
@@ -537,9 +540,35 @@ class Node implements ClusterNode {
 
   #router(channel: Channel, partition: number): Router {
     const { log, shards, retentionMs = 7 * day, observe } = this.#options;
-    const membership = (): Membership | undefined => this.#membership;
-    const options = { log, membership, inbox: this.#inbox, shards, retentionMs, clock: this.#clock, observe };
-    return new Router({ ...options, logger: this.#logger }, channel, partition);
+    const options = {
+      log,
+      membership: (): Membership | undefined => this.#membership,
+      inbox: this.#inbox,
+      shards,
+      clock: this.#clock,
+      logger: this.#logger,
+      observe,
+      hand: (key: string, entry: InboxEntry) => this.#hand(key, entry),
+    };
+    const source = {
+      topic: channel.from,
+      admit: (record: LogRecord) => admit(channel, record, this.#clock.wallMs() - retentionMs),
+    };
+    return new Router(options, source, partition);
+  }
+
+  /** The short way of what a channel brings: a request whose shard is this node's need not go through its inbox. */
+  #hand(key: string, entry: InboxEntry): MaybePromise<Handed> {
+    const owned = this.#ownerOf(key);
+    if (owned === undefined || entry.type !== "request") return "refused";
+    return new Promise((resolve) => {
+      owned.shard.request({
+        ...requestItem(this.hubs, key, entry),
+        accept: () => resolve("settled"),
+        // The shard has too much to do, has failed, or stops: the inbox keeps it.
+        refuse: (error) => resolve(error.retryable ? "refused" : { reason: error.message }),
+      });
+    });
   }
 
   // ---- shards: claimed and let go, one change at a time ----
@@ -836,19 +865,12 @@ class ShardFeed implements Feed {
   }
 
   #request(shard: Shard, record: LogRecord, entry: Extract<InboxEntry, { type: "request" }>): void {
-    const { key, offset } = record;
-    const { deadlineMs, replyTo, origin } = entry;
     shard.feed({
-      kind: "request",
-      key,
-      ...asked(this.#options.hubs, entry),
-      fresh: false,
-      offset,
-      ...(deadlineMs === undefined ? {} : { deadlineMs }),
-      ...(replyTo === undefined ? {} : { replyTo }),
+      ...requestItem(this.#options.hubs, record.key, entry),
+      offset: record.offset,
       accept: () => {},
       // Its sender gets the stored answer; what it asked for is kept for whoever wants to know.
-      refuse: (error) => this.#bury(shard, record, error.message, origin),
+      refuse: (error) => this.#bury(shard, record, error.message, entry.origin),
     });
   }
 
@@ -877,6 +899,23 @@ const isNotFound = (error: unknown): boolean =>
   error instanceof WheelworkError && error.code === "WW_NOT_FOUND";
 
 const logIdOf = (inbox: string, { id }: LogTopic): string => `${inbox}/${id}`;
+
+/** What a shard is asked for by an entry of its inbox. */
+function requestItem(
+  hubs: ReadonlyMap<string, AnyHub>,
+  key: string,
+  entry: Extract<InboxEntry, { type: "request" }>,
+): Omit<RequestItem, "accept" | "refuse"> {
+  const { deadlineMs, replyTo } = entry;
+  return {
+    kind: "request",
+    key,
+    ...asked(hubs, entry),
+    fresh: false,
+    ...(deadlineMs === undefined ? {} : { deadlineMs }),
+    ...(replyTo === undefined ? {} : { replyTo }),
+  };
+}
 
 const isRetryable = (error: unknown): boolean => error instanceof WheelworkError && error.retryable;
 

@@ -1,10 +1,15 @@
-import { admit } from "./admit.ts";
-import type { Channel } from "./channel.ts";
+import type { Admitted } from "./admit.ts";
 import { deadLetter, deadLetterTopic } from "./dead-letters.ts";
-import { inboxMessage } from "./inbox.ts";
+import { inboxMessage, type InboxEntry } from "./inbox.ts";
 import type { Log, LogReading, LogRecord, Membership } from "./log.ts";
-import type { Clock, EngineSignal, Logger } from "./ports.ts";
+import type { Clock, EngineSignal, Logger, MaybePromise } from "./ports.ts";
 import { shardOf } from "./shards.ts";
+
+/**
+ * What came of an entry that was to be handed to its shard: `settled` for good, by a commit; `refused`, so that it goes
+ * through the inbox; or why it is a dead letter.
+ */
+export type Handed = "settled" | "refused" | { readonly reason: string };
 
 /** What a router needs of its node. */
 export interface RouterOptions {
@@ -12,105 +17,175 @@ export interface RouterOptions {
   readonly membership: () => Membership | undefined;
   readonly inbox: string;
   readonly shards: number;
-  readonly retentionMs: number;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly observe: ((signal: EngineSignal) => void) | undefined;
+  /** The short way: hands an entry to its shard, if this node works on it. */
+  readonly hand: (key: string, entry: InboxEntry) => MaybePromise<Handed>;
+}
+
+/** A topic that the group shares out to be read, and what its records say to the shards. */
+export interface Source {
+  readonly topic: string;
+  readonly admit: (record: LogRecord) => Admitted;
 }
 
 const shortestRetryMs = 50;
 const longestRetryMs = 2000;
+/** Records that are read and not settled, before nothing more is read. */
+const mostUnsettled = 5000;
+/** How long the group is not told how far a partition is settled, in milliseconds: what is in between may come twice. */
+const noteMs = 100;
 
 /**
- * Takes the requests of one partition of a channel to the inboxes of their shards. The group notes how far it has come
- * after they are there, so that some come twice after a failure: their keys are known by then.
+ * Takes the records of one partition to their shards: at once to those of this node, and through their inboxes to others.
+ * The group notes up to which record all are settled, which is when their effects are durable, in whatever order that
+ * happens; so some come twice after a failure, and their keys are known by then.
  */
 export class Router {
   readonly #options: RouterOptions;
-  readonly #channel: Channel;
+  readonly #source: Source;
   readonly #partition: number;
   #reading: LogReading | undefined = undefined;
   #ended = false;
-  #position = 0;
+  /** All records before this offset have been read. */
+  #read = 0;
+  /** Records that are read and not settled, in their order. */
+  readonly #unsettled = new Set<number>();
+  /** What the group knows of the position. */
+  #noted = 0;
+  #noting = false;
+  /** Goes on reading: not all places of the unsettled are taken any more. */
+  #goOn: () => void = () => {};
+  /** Something could not be written, and nothing has been since. */
+  #isStuck = false;
 
-  constructor(options: RouterOptions, channel: Channel, partition: number) {
+  constructor(options: RouterOptions, source: Source, partition: number) {
     this.#options = options;
-    this.#channel = channel;
+    this.#source = source;
     this.#partition = partition;
     void this.#begin();
   }
 
-  /** Records that are not routed yet, as far as is known. */
+  /** All records before this offset are settled. */
   get position(): number {
-    return this.#position;
+    const [first] = this.#unsettled;
+    return first ?? this.#read;
   }
 
+  /** Reads no more; what is not settled is left to whoever reads the partition next. */
   end(): void {
     this.#ended = true;
     this.#reading?.stop();
+    this.#goOn();
   }
 
-  async #begin(): Promise<void> {
-    await this.#persist(async () => {
-      const membership = this.#options.membership();
-      if (membership === undefined) throw new Error("the node has no place in its group");
-      const from = await membership.committed(this.#channel.from, this.#partition);
-      if (this.#ended) return;
-      this.#reading = await this.#options.log.read(this.#channel.from, this.#partition, from, {
-        records: (records) => this.#route(records),
-        lost: (error) => this.#lost(error),
-      });
-      this.#position = this.#reading.from;
-      if (this.#ended) this.#reading.stop();
-    }, `the requests of ${this.#channel.from}`);
-  }
-
-  /** Records are gone before they were read, or the topic is another one: somebody must look after it. */
-  #lost(error: Error): void {
-    this.#options.logger.error(
-      { topic: this.#channel.from, partition: this.#partition, error: error.message },
-      "requests are lost",
-    );
-    this.#options.observe?.({ name: "log-lost", topic: this.#channel.from, message: error.message });
-  }
-
-  async #route(records: readonly LogRecord[]): Promise<void> {
-    await this.#persist(async () => {
-      await Promise.all(records.map((record) => this.#append(record)));
-    }, "the inbox");
-    const last = records.at(-1);
-    if (last === undefined || this.#ended) return;
-    this.#position = last.offset + 1;
+  /** Tells the group how far this partition is settled. */
+  async note(): Promise<void> {
+    const { position } = this;
+    if (position <= this.#noted) return;
     try {
-      await this.#options.membership()?.commit(last.topic, last.partition, last.offset + 1);
+      await this.#options.membership()?.commit(this.#source.topic, this.#partition, position);
+      this.#noted = position;
     } catch (error) {
       // They come once more, after the next failure.
       this.#options.logger.warn({ error: String(error) }, "how far a topic is read could not be noted");
     }
   }
 
-  async #append(record: LogRecord): Promise<void> {
-    const { log, inbox, shards, clock, retentionMs, observe } = this.#options;
-    const { topic, partition, offset } = record;
-    const admitted = admit(this.#channel, record, clock.wallMs() - retentionMs);
-    if ("reason" in admitted) {
-      const { reason } = admitted;
-      observe?.({ name: "dead-letter", topic, reason });
-      return log.append(deadLetterTopic(topic), deadLetter(record, reason, { topic, partition, offset }));
-    }
-    const { key, entry } = admitted;
-    return log.append(inbox, inboxMessage(key, entry), shardOf(key, shards));
+  async #begin(): Promise<void> {
+    await this.#persist(async () => {
+      const membership = this.#options.membership();
+      if (membership === undefined) throw new Error("the node has no place in its group");
+      const { topic } = this.#source;
+      const from = await membership.committed(topic, this.#partition);
+      if (this.#ended) return;
+      const reading = await this.#options.log.read(topic, this.#partition, from, {
+        records: (records) => this.#route(records),
+        lost: (error) => this.#lost(error),
+      });
+      this.#reading = reading;
+      this.#read = Math.max(this.#read, reading.from);
+      this.#noted = reading.from;
+      if (this.#ended) reading.stop();
+    }, `the records of ${this.#source.topic}`);
   }
 
-  /** Tries until it succeeds, or this partition is another node's. */
-  async #persist(task: () => Promise<void>, what: string): Promise<void> {
+  /** Records are gone before they were read, or the topic is another one: somebody must look after it. */
+  #lost(error: Error): void {
+    this.#options.logger.error(
+      { topic: this.#source.topic, partition: this.#partition, error: error.message },
+      "requests are lost",
+    );
+    this.#options.observe?.({ name: "log-lost", topic: this.#source.topic, message: error.message });
+  }
+
+  #route(records: readonly LogRecord[]): MaybePromise<void> {
+    for (const record of records) {
+      this.#unsettled.add(record.offset);
+      this.#read = record.offset + 1;
+      void this.#settle(record);
+    }
+    if (this.#unsettled.size < mostUnsettled || this.#ended) return undefined;
+    return new Promise<void>((resolve) => void (this.#goOn = resolve));
+  }
+
+  async #settle(record: LogRecord): Promise<void> {
+    if (!(await this.#deliver(record))) return;
+    this.#unsettled.delete(record.offset);
+    if (this.#unsettled.size < mostUnsettled) this.#goOn();
+    this.#noteSoon();
+  }
+
+  /** Whether the effects of a record are durable; false: the partition is another node's by now. */
+  async #deliver(record: LogRecord): Promise<boolean> {
+    const { log, inbox, shards, hand } = this.#options;
+    const admitted = this.#source.admit(record);
+    if ("reason" in admitted) return this.#bury(record, admitted.reason);
+    const { key, entry } = admitted;
+    const handed = await hand(key, entry);
+    if (handed === "settled") return true;
+    if (handed !== "refused") return this.#bury(record, handed.reason);
+    return this.#persist(
+      () => log.append(inbox, inboxMessage(key, entry), shardOf(key, shards)),
+      "the inbox",
+    );
+  }
+
+  #bury(record: LogRecord, reason: string): Promise<boolean> {
+    const { log, observe } = this.#options;
+    const { topic, partition, offset } = record;
+    observe?.({ name: "dead-letter", topic, reason });
+    const letter = deadLetter(record, reason, { topic, partition, offset });
+    return this.#persist(() => log.append(deadLetterTopic(topic), letter), "the dead letters");
+  }
+
+  #noteSoon(): void {
+    if (this.#noting || this.#ended || this.position <= this.#noted) return;
+    this.#noting = true;
+    this.#options.clock.after(noteMs, () => {
+      if (this.#ended) return;
+      void this.note().finally(() => {
+        this.#noting = false;
+        this.#noteSoon();
+      });
+    });
+  }
+
+  /** Tries until it succeeds, or this partition is another node's: then it is false. */
+  async #persist(task: () => Promise<void>, what: string): Promise<boolean> {
     for (let retryMs = shortestRetryMs; !this.#ended; retryMs = Math.min(retryMs * 2, longestRetryMs)) {
       try {
-        return await task();
+        await task();
+        this.#isStuck = false;
+        return true;
       } catch (error) {
-        this.#options.logger.warn({ error: String(error) }, `${what} cannot be reached yet`);
+        if (!this.#isStuck)
+          this.#options.logger.warn({ error: String(error) }, `${what} cannot be reached yet`);
+        this.#isStuck = true;
         await new Promise<void>((resolve) => void this.#options.clock.after(retryMs, resolve));
       }
     }
+    return false;
   }
 }

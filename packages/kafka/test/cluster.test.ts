@@ -264,6 +264,62 @@ suite("an engine of many nodes", () => {
     expect(system.failures).toEqual([]);
   });
 
+  test("what a channel brings is answered once each, with or without the inbox, while nodes come, go and die", async () => {
+    const system = await cluster(4);
+    const [from, to] = [`${system.inbox}-in`, `${system.inbox}-out`];
+    const channel: Channel = {
+      name: "test",
+      from,
+      to,
+      hub: "job",
+      request: ({ value }) => JSON.parse(value) as unknown,
+      answer: (answer) => ({ value: JSON.stringify(answer) }),
+    };
+    const log = kafka({ brokers: broker.brokers });
+    await log.ensureTopics([from, to, `${from}-dlt`].map((name) => ({ name, partitions: 2 })));
+    const answers = new Map<string, Set<string>>();
+    log.subscribe(to, ({ key, value, headers }) => {
+      answers.set(key, (answers.get(key) ?? new Set()).add(`${headers?.["ce_id"]} ${value}`));
+    });
+    const inboxed = new Set<string>();
+    log.subscribe(system.inbox, ({ key }) => void inboxed.add(key));
+    const letters: string[] = [];
+    log.subscribe(`${from}-dlt`, ({ key }) => void letters.push(key));
+    await log.ready();
+    const sent: string[] = [];
+    const send = async (count: number): Promise<void> => {
+      const keys = Array.from({ length: count }, () => randomUUID());
+      sent.push(...keys);
+      await Promise.all(keys.map((key, n) => log.publish(from, { key, value: JSON.stringify({ n }) })));
+    };
+    const isAnswered = (): boolean => sent.every((key) => answers.has(key));
+    const a = await system.node({ channels: [channel] });
+    await system.settled([a, 4]);
+    await send(300);
+    await vi.waitUntil(isAnswered, eventually);
+    // Its own shards are all there are.
+    expect(inboxed.size).toBe(0);
+    const b = await system.node({ channels: [channel] });
+    await send(300);
+    await system.settled([a, 2], [b, 2]);
+    await send(300);
+    await a.stop();
+    await send(300);
+    await system.settled([b, 4]);
+    // Another owner, of which the group knows nothing: what was handed over is refused, and goes through the inbox.
+    for (const disk of system.disks) disk.reopen().claim("a thief");
+    await send(300);
+    await vi.waitUntil(isAnswered, eventually);
+    expect(inboxed.size).toBeGreaterThan(0);
+    expect([...answers.values()].filter((different) => different.size !== 1)).toEqual([]);
+    const [first = ""] = sent;
+    await log.publish(from, { key: first, value: '{"n": 12345}' });
+    await vi.waitUntil(() => letters.length > 0, eventually);
+    expect(letters).toEqual([first]);
+    expect(answers.get(first)?.size).toBe(1);
+    await log.close();
+  });
+
   test("an answer that was committed and not published, is published by the next owner, though nobody asks", async () => {
     const system = await cluster(1);
     const [from, to] = [`${system.inbox}-in`, `${system.inbox}-out`];

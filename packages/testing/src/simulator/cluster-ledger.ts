@@ -74,6 +74,8 @@ export class Ledger {
   readonly lost = new Set<string>();
   readonly published: LogRecord[] = [];
   readonly letters: LogRecord[] = [];
+  /** The keys of all requests that have come to an inbox. */
+  readonly inboxed = new Set<string>();
   readonly #options: LedgerOptions;
   readonly #inboxes: LogRecord[][];
   /** Up to which record each shard's inbox was looked at. */
@@ -112,6 +114,7 @@ export class Ledger {
     const { topic, partition, key, headers, offset } = record;
     if (topic === this.#options.inbox) {
       this.#inboxes[partition]?.push(record);
+      if (headers["ce_type"] === "wheelwork.request") this.inboxed.add(key);
       if (headers["ce_type"] === "wheelwork.command") this.#commands.add(`${key} ${commandOf(record)?.id}`);
       const name = saidOf(record);
       if (name !== undefined && !this.#said.has(name)) this.#said.set(name, offset);
@@ -234,6 +237,8 @@ export class Ledger {
     }
     if (event.type === "started") {
       this.demand("I5", story.starts === 0 || story.purged, () => `${key} is begun twice`);
+      const way = this.inboxed.has(key) ? "inbox way" : "short way";
+      this.exercised.set(way, (this.exercised.get(way) ?? 0) + 1);
       const begun = { events: [], starts: story.starts + 1, answer: undefined, startedAt: now };
       Object.assign(story, { ...begun, ended: false, purged: false });
     }
@@ -255,7 +260,8 @@ export class Ledger {
   #timedOut(owner: number, key: string, call: number, attempt: number): void {
     const said = this.#said.get(`${key}/${call}/${attempt}`);
     const claim = this.#claims.get(owner);
-    if (said === undefined || claim === undefined || this.lost.has(key)) return;
+    const [root = key] = key.split("/");
+    if (said === undefined || claim === undefined || this.lost.has(root)) return;
     const excused = claim.cut || this.#options.now() > claim.at + catchUpMs;
     this.demand(
       "I10",
@@ -371,6 +377,17 @@ function commandOf({
 /** The attempt that a record of an inbox says something of that makes sense: `request/call/attempt`. */
 function saidOf({ key, value, headers }: LogRecord): string | undefined {
   if (headers["ce_type"] !== "wheelwork.response" || !value.startsWith("{")) return undefined;
-  const [call, attempt] = (headers["correlation-id"] ?? "").split(".");
-  return `${key}/${call}/${attempt}`;
+  const { run, call, attempt } = attemptOf(key, headers["correlation-id"] ?? "");
+  return `${run}/${call}/${attempt}`;
+}
+
+/** The attempt that a correlation names, under the key of its request: the call by its way from there. */
+export function attemptOf(
+  key: string,
+  correlation: string,
+): { readonly run: string; readonly call: number; readonly attempt: number; readonly epoch: number } {
+  const [way = "", attempt, epoch] = correlation.split(".");
+  const slash = way.lastIndexOf("/");
+  const run = slash < 0 ? key : `${key}/${way.slice(0, slash)}`;
+  return { run, call: Number(way.slice(slash + 1)), attempt: Number(attempt), epoch: Number(epoch) };
 }

@@ -20,7 +20,7 @@ import { MemoryBroker, MemoryLog, type LogFault } from "../memory-log.ts";
 import { MemoryStore } from "../memory-store.ts";
 import { seededRandom } from "../random.ts";
 import { observed, type AttemptsIn } from "./attempts.ts";
-import { Ledger, refusedHubName, type Body } from "./cluster-ledger.ts";
+import { attemptOf, Ledger, refusedHubName, type Body } from "./cluster-ledger.ts";
 import { Member } from "./cluster-member.ts";
 import {
   clusterOperations,
@@ -105,6 +105,8 @@ export class ClusterWorld {
   readonly #sendings: Sending[] = [];
   readonly #hubs = new Map<number, readonly AnyHub[]>();
   readonly #members: Member[] = [];
+  /** Up to which record each partition of the channels was looked at. */
+  readonly #routed = new Map<string, number>();
   /** The last owner of each shard. */
   readonly #owners = new Map<number, Owner>();
   readonly #operations = new Map<string, number>();
@@ -263,6 +265,7 @@ export class ClusterWorld {
         return this.#claimed(member, shard, number, seen);
       case "committed": {
         this.commits++;
+        this.#checkRouted();
         this.see(shard, seen);
         const { seq, journal, marks } = seen;
         for (const passed of this.ledger.committed(shard, number, seq, journal, marks))
@@ -276,6 +279,30 @@ export class ClusterWorld {
         return this.see(shard, seen);
       default:
         return this.see(shard, seen);
+    }
+  }
+
+  /** What the group counts as routed is committed, in an inbox, or a dead letter. */
+  #checkRouted(): void {
+    for (const { from } of this.channels) {
+      for (const partition of [0, 1]) {
+        const place = `${from}/${partition}`;
+        const before = this.#routed.get(place) ?? 0;
+        const now = this.broker.committed("wheelwork", from, partition) ?? 0;
+        if (now <= before) continue;
+        this.#routed.set(place, now);
+        const records = this.broker.records(from).filter((record) => record.partition === partition);
+        for (const { key: given, offset } of records.slice(before, now)) {
+          const key = this.#wanted.find((wanted) => wanted.given === given)?.key ?? given;
+          this.ledger.demand(
+            "routed",
+            this.ledger.stories.has(key) ||
+              this.ledger.inboxed.has(key) ||
+              this.ledger.letters.some((letter) => letter.key === given),
+            () => `${place} is routed past ${offset}, and ${given} is neither committed nor in an inbox`,
+          );
+        }
+      }
     }
   }
 
@@ -599,9 +626,9 @@ export class ClusterWorld {
 
   async #work(worker: Worker, { key, value, headers }: LogRecord): Promise<void> {
     const correlation = headers["correlation-id"] ?? "";
-    const [call, attempt, epoch] = correlation.split(".").map(Number);
+    const { run, call, attempt, epoch } = attemptOf(key, correlation);
     const context = {
-      requestId: key,
+      requestId: run,
       call,
       attempt,
       epoch,
@@ -969,6 +996,16 @@ export class ClusterWorld {
     );
   }
 
+  /** Whether a dead letter of a channel came under the key of another request. */
+  #isOther({ key, value }: LogRecord): boolean {
+    return this.#sendings.some((sending) => {
+      const { wanted, body } = sending;
+      const story = this.ledger.stories.get(wanted.key);
+      if (wanted.given !== key || JSON.stringify(body) !== value || story === undefined) return false;
+      return story.starts > 1 || !this.ledger.isBegunBy(story, this.#bodyOfSending(sending));
+    });
+  }
+
   /** What an observer finds in the end, at each node. */
   async #look(): Promise<void> {
     const members = this.#members.filter((member) => member.able);
@@ -1013,6 +1050,12 @@ export class ClusterWorld {
       const isBegun = ledger.isBegunBy(story, this.#bodyOfSending(sending));
       if (wanted.plan.by !== "channel" && accepted)
         ledger.demand("I5", isBegun, () => `${wanted.key} was accepted, and is another request`);
+      if (wanted.plan.by === "channel" && accepted && !isBegun && !ledger.lost.has(wanted.key))
+        ledger.demand(
+          "dead-letter",
+          ledger.letters.some(({ key }) => key === wanted.key || key === wanted.given),
+          () => `another body came for ${wanted.key}, and is no dead letter`,
+        );
       if (refused === "WW_KEY_REUSED")
         ledger.demand("I5", !isBegun, () => `${wanted.key} was refused as another request, and is the same`);
       if (!differs && wanted.plan.body !== "sound" && wanted.plan.by === "channel") {
@@ -1021,7 +1064,8 @@ export class ClusterWorld {
       }
     }
     ledger.checkPublished();
-    ledger.checkLetters(({ value }) => value === "");
+    this.#checkRouted();
+    ledger.checkLetters((letter) => letter.value === "" || this.#isOther(letter));
     const ended = this.#wanted.flatMap(({ key, hub }): EndedRequest[] => {
       const story = ledger.stories.get(key);
       const [started] = story?.events ?? [];
