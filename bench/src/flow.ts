@@ -238,6 +238,7 @@ export function relayedFlow(options: FlowOptions = {}): Flow {
             outcome: { kind: "ok" as const, output: { [command]: Number(value.slice(command.length + 1)) } },
           }
         : undefined,
+    request: ({ key }: Message) => key.slice(0, key.lastIndexOf("-")),
   });
   const relays = [
     relay(spokes.installRule, over("installed") as never),

@@ -66,6 +66,8 @@ test("no fault of nodes, log or stores breaks the promise of a cluster", { timeo
     ...["position", "routed", "replies", "order", "reads", "dead-letter", "short way", "inbox way"],
   ])
     expect(exercised.get(invariant), invariant).toBeGreaterThan(100);
+  // What relays were told while the owner was away.
+  expect(exercised.get("kept")).toBeGreaterThan(20);
   for (const signal of ["shard-claimed", "shard-released", "known", "store-lost", "migrated", "dead-letter"])
     expect(signals.get(signal), signal).toBeGreaterThan(20);
   for (const signal of ["shard-fenced", "shard-refused", "log-lost", "purged", "incident"])

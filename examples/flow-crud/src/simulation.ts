@@ -36,6 +36,7 @@ function openSimulation({ clock, bus, random }: Outside): OpenedSystem {
   const service = flowCreateService(options, spokes);
   return {
     hubs: [chart, service],
+    key: cookieOf,
     workers: () => [...resourceWorkers(spokes, pool), ...floodlightWorkers(spokes)],
     request: (random) => ({
       hub: random.chance(0.7) ? chart : service,

@@ -12,6 +12,7 @@ import {
   commandMessage,
   commandTopic,
   readAnswer,
+  requestOf,
   type CommandName,
   type WireError,
 } from "./floodlight/wire.ts";
@@ -84,6 +85,7 @@ function ruleWorker<I extends RuleInput, O, E extends string>(
       if (text === undefined) return undefined;
       return { correlation, outcome: { kind: "error", code: word as E, message: text } };
     },
+    request: requestOf,
   });
 }
 
@@ -101,15 +103,14 @@ function silentOnError(made: Worker): Worker {
 }
 
 /**
- * A rule that turns out not to be removed is removed once more, before the next attempt looks again. Its removal may have
- * been given up while the controller, or this very process, was down.
+ * A rule of which it was not heard that it is removed, is removed once more before the next attempt looks again. Its removal
+ * may have been given up while the controller, or this very process, was down.
  */
 function removingAgain(made: Worker): Worker {
   return {
     ...made,
     attempt: async (input, context, bus) => {
-      const outcome = await made.attempt(input, context, bus);
-      if (outcome.kind === "error" && outcome.code === ("unremoved" as string)) {
+      if (context.attempt > 1) {
         const { flowid, ruleid } = input as RuleInput;
         const key = ruleKey(context.requestId, ruleid);
         await bus.publish(
@@ -117,7 +118,7 @@ function removingAgain(made: Worker): Worker {
           commandMessage(key, { flowid, ruleid, error: null, command: "remove" }),
         );
       }
-      return outcome;
+      return made.attempt(input, context, bus);
     },
   };
 }

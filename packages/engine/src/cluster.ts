@@ -37,10 +37,10 @@ import { inboxMessage, readInbox, type InboxEntry, type Origin } from "./inbox.t
 import type { Log, LogReading, LogRecord, LogTopic, Membership, Partitions } from "./log.ts";
 import type { Reply } from "./outbox.ts";
 import type { Clock, EngineSignal, Logger, MaybePromise, RequestRow, Store, StoredAnswer } from "./ports.ts";
-import { Router, type Handed } from "./router.ts";
+import { Router, type Handed, type Routed, type Source } from "./router.ts";
 import { rootOf, shardOf } from "./shards.ts";
 import { unavailable, type Feed, type RequestItem, type Shard } from "./shard.ts";
-import type { Worker } from "./worker.ts";
+import type { RelayedOutcomes, Worker } from "./worker.ts";
 
 /** What a node of a cluster needs. All nodes of one cluster have the same topics, shards and store. */
 export interface NodeOptions extends Omit<EngineOptions, "store" | "bus" | "durability"> {
@@ -95,6 +95,8 @@ const longestWatchMs = 2000;
 /** For how long a shard may be without its store before the node lets others try. */
 const patienceMs = 5000;
 const probeMs = 1000;
+/** How often is looked whether what waited in the topics of relays has been handed on, in milliseconds. */
+const passMs = 50;
 const day = 86_400_000;
 
 /** Makes a node. Call `start` next. @throws WheelworkError WW_CONFIG with every problem. */
@@ -123,12 +125,18 @@ class Node implements ClusterNode {
   readonly #channels: ReadonlyMap<string, Channel>;
   /** Workers without their subscriptions: these are the node's, not a shard's. */
   readonly #workers: readonly Worker[];
+  /** The topics that the outcomes of relays come through, with those of their workers. */
+  readonly #relays: ReadonlyMap<string, readonly Relay[]>;
+  /** Where the partitions of these topics ended when the node began. */
+  readonly #begins = new Map<string, readonly number[]>();
   readonly #owned = new Map<number, Owned>();
   readonly #wanted = new Set<number>();
   /** Shards whose stored runs need hubs that this node does not have. */
   readonly #refused = new Set<number>();
   /** Shards that were taken over by another owner: only a new assignment counts. */
   readonly #fenced = new Set<number>();
+  /** Shards that another node has had since they were claimed. */
+  readonly #outdated = new WeakSet<Owned>();
   readonly #changing = new Map<number, Promise<void>>();
   readonly #routers = new Map<string, Router>();
   readonly #detach: (() => void)[] = [];
@@ -151,11 +159,21 @@ class Node implements ClusterNode {
     this.#inbox = options.inbox ?? "wheelwork-inbox";
     this.#name = options.name ?? `${hostname()}:${process.pid}`;
     this.#channels = new Map((options.channels ?? []).map((channel) => [channel.name, channel]));
-    this.#workers = options.workers.map(({ spoke, attempt }) => ({ spoke, attempt }));
+    this.#workers = options.workers.map(({ spoke, attempt, outcomes }) =>
+      outcomes === undefined ? { spoke, attempt } : { spoke, attempt, outcomes },
+    );
+    const relays = options.workers.flatMap(({ spoke, outcomes }) =>
+      typeof outcomes === "object" ? [{ ...outcomes, spoke: spoke.name }] : [],
+    );
+    this.#relays = Map.groupBy(relays, ({ topic }) => topic);
     const { shards } = options;
     if (!Number.isInteger(shards) || shards < 1)
       throw config(`shards is ${shards}`, "It is an integer of at least 1.");
-    for (const { hub } of options.channels ?? []) servedBy(this.hubs, hub);
+    for (const { hub, from } of this.#channels.values()) {
+      servedBy(this.hubs, hub);
+      if (this.#relays.has(from))
+        throw config(`a channel and a relay both read ${from}`, "Give each a topic of its own.");
+    }
   }
 
   async start(): Promise<void> {
@@ -168,7 +186,13 @@ class Node implements ClusterNode {
       );
     }
     for (const { from } of this.#channels.values()) await log.topic(from);
+    for (const topic of this.#relays.keys()) {
+      const { partitions: count } = await log.topic(topic);
+      const ends = Array.from({ length: count }, (_, partition) => log.end(topic, partition));
+      this.#begins.set(topic, await Promise.all(ends));
+    }
     for (const worker of workers) {
+      if (worker.outcomes !== undefined) continue;
       const detach = worker.attach?.(log);
       if (detach !== undefined) this.#detach.push(detach);
     }
@@ -481,7 +505,8 @@ class Node implements ClusterNode {
   // ---- the group ----
 
   async #join(): Promise<void> {
-    const topics = [this.#inbox, ...Array.from(this.#channels.values(), ({ from }) => from)];
+    const channels = Array.from(this.#channels.values(), ({ from }) => from);
+    const topics = [this.#inbox, ...channels, ...this.#relays.keys()];
     const group = this.#options.group ?? "wheelwork";
     const inboxes = (partitions: Iterable<number>): Partitions => ({
       topic: this.#inbox,
@@ -525,10 +550,11 @@ class Node implements ClusterNode {
     for (const shard of inboxes) if (!this.#refused.has(shard)) this.#wanted.add(shard);
     this.#fenced.clear();
     for (const shard of new Set([...this.#owned.keys(), ...this.#wanted])) this.#change(shard);
+    for (const [shard, owned] of this.#owned) if (this.#wanted.has(shard)) void this.#confirm(shard, owned);
     const routes = new Map<string, () => Router>();
-    for (const channel of this.#channels.values()) {
-      for (const partition of assigned.find(({ topic }) => topic === channel.from)?.partitions ?? [])
-        routes.set(`${channel.from}/${partition}`, () => this.#router(channel, partition));
+    for (const source of this.#sources()) {
+      for (const partition of assigned.find(({ topic }) => topic === source.topic)?.partitions ?? [])
+        routes.set(`${source.topic}/${partition}`, () => this.#router(source, partition));
     }
     for (const [place, router] of this.#routers) {
       if (routes.has(place)) continue;
@@ -538,8 +564,22 @@ class Node implements ClusterNode {
     for (const [place, open] of routes) if (!this.#routers.has(place)) this.#routers.set(place, open());
   }
 
-  #router(channel: Channel, partition: number): Router {
-    const { log, shards, retentionMs = 7 * day, observe } = this.#options;
+  #sources(): Source[] {
+    const { retentionMs = 7 * day } = this.#options;
+    const channels = Array.from(this.#channels.values(), (channel): Source => ({
+      topic: channel.from,
+      route: (record) => [admit(channel, record, this.#clock.wallMs() - retentionMs)],
+    }));
+    const relays = Array.from(this.#relays, ([topic, list]): Source => ({
+      topic,
+      route: (record) => list.flatMap((relay) => heardBy(relay, record)),
+      begins: this.#begins.get(topic) ?? [],
+    }));
+    return [...channels, ...relays];
+  }
+
+  #router(source: Source, partition: number): Router {
+    const { log, shards, observe } = this.#options;
     const options = {
       log,
       membership: (): Membership | undefined => this.#membership,
@@ -550,17 +590,22 @@ class Node implements ClusterNode {
       observe,
       hand: (key: string, entry: InboxEntry) => this.#hand(key, entry),
     };
-    const source = {
-      topic: channel.from,
-      admit: (record: LogRecord) => admit(channel, record, this.#clock.wallMs() - retentionMs),
-    };
     return new Router(options, source, partition);
   }
 
-  /** The short way of what a channel brings: a request whose shard is this node's need not go through its inbox. */
+  /** The short way: what is for a shard of this node need not go through its inbox. */
   #hand(key: string, entry: InboxEntry): MaybePromise<Handed> {
     const owned = this.#ownerOf(key);
-    if (owned === undefined || entry.type !== "request") return "refused";
+    if (owned === undefined) return "refused";
+    if (entry.type === "heard") {
+      const { spoke, correlation, outcome } = entry;
+      const heard = owned.shard.heard({ key, spoke, correlation, outcome });
+      return heard.then(
+        () => "settled" as const,
+        () => "refused" as const,
+      );
+    }
+    if (entry.type !== "request") return "refused";
     return new Promise((resolve) => {
       owned.shard.request({
         ...requestItem(this.hubs, key, entry),
@@ -571,7 +616,48 @@ class Node implements ClusterNode {
     });
   }
 
+  /**
+   * What waits in the topics of relays now has been handed on, to where it does not get lost; false: nobody wants to know
+   * any more.
+   */
+  async #passRelays(isWanted: () => boolean): Promise<void> {
+    const ends = new Map<string, number>();
+    const { log } = this.#options;
+    for (const [topic, begins] of this.#begins)
+      for (const partition of begins.keys())
+        ends.set(`${topic}/${partition}`, await log.end(topic, partition));
+    while (isWanted()) {
+      for (const [place, end] of ends) {
+        const slash = place.lastIndexOf("/");
+        const [topic, partition] = [place.slice(0, slash), Number(place.slice(slash + 1))];
+        const position =
+          this.#routers.get(place)?.position ?? (await this.#membership?.committed(topic, partition)) ?? 0;
+        if (position >= end) ends.delete(place);
+      }
+      if (ends.size === 0) return;
+      await this.#pause(passMs);
+    }
+  }
+
   // ---- shards: claimed and let go, one change at a time ----
+
+  /**
+   * The shard is this node's again, or still. Another one may have had it meanwhile, while this one stood still: then it is
+   * claimed anew, since without anything to commit nobody would notice.
+   */
+  async #confirm(shard: number, owned: Owned): Promise<void> {
+    for (let retryMs = shortestRetryMs; this.#owned.get(shard) === owned;) {
+      try {
+        const { epoch } = await owned.store.peek();
+        if (epoch <= owned.engine.shard.epoch) return;
+        this.#outdated.add(owned);
+        return this.#change(shard);
+      } catch {
+        await this.#pause(retryMs);
+        retryMs = Math.min(retryMs * 2, longestRetryMs);
+      }
+    }
+  }
 
   /** Brings a shard to what is wanted of it. */
   #change(shard: number): void {
@@ -586,7 +672,8 @@ class Node implements ClusterNode {
       await Promise.resolve();
       const owned = this.#owned.get(shard);
       const wanted = this.#wanted.has(shard) && !this.#fenced.has(shard);
-      if (wanted === (owned !== undefined)) return;
+      const isLet = owned !== undefined && (!wanted || this.#outdated.has(owned));
+      if (!isLet && wanted === (owned !== undefined)) return;
       if (owned !== undefined) {
         await this.#release(shard, owned);
         continue;
@@ -644,6 +731,9 @@ class Node implements ClusterNode {
         channels: this.#channels,
         observe,
         clock: this.#clock,
+        ...(this.#relays.size === 0
+          ? {}
+          : { passRelays: (isWanted: () => boolean) => this.#passRelays(isWanted) }),
         owner: () => part.engine?.shard,
         onLost: (error) => this.#fail(shard, error),
       });
@@ -658,6 +748,7 @@ class Node implements ClusterNode {
             publish: (topic, message) => log.publish(topic, message),
             subscribe: (topic, receive) => log.subscribe(topic, receive),
             replyTo: { topic: this.#inbox, partition: shard },
+            sharesOut: true,
           },
           logger: this.#logger,
           clock: this.#clock,
@@ -772,6 +863,8 @@ interface FeedOptions {
   readonly channels: ReadonlyMap<string, Channel>;
   readonly observe: ((signal: EngineSignal) => void) | undefined;
   readonly clock: Clock;
+  /** Resolves when what waits in the topics of relays now has gone to its shard or into its inbox. */
+  readonly passRelays?: (isWanted: () => boolean) => Promise<void>;
   readonly owner: () => Shard | undefined;
   readonly onLost: (error: Error) => void;
 }
@@ -794,7 +887,7 @@ class ShardFeed implements Feed {
     return this.#options.logId;
   }
 
-  async begin(position: number | undefined): Promise<{ readonly from: number; readonly end: number }> {
+  async begin(position: number | undefined): ReturnType<Feed["begin"]> {
     this.end();
     const turn = this.#turn;
     const { log, inbox, shard, onLost } = this.#options;
@@ -823,7 +916,28 @@ class ShardFeed implements Feed {
         },
       );
     }
-    return { from: reading.from, end: reading.end };
+    const { from, end } = reading;
+    const { passRelays } = this.#options;
+    if (passRelays === undefined) return { from, end };
+    return { from, end, later: this.#endAfter(passRelays, turn, end) };
+  }
+
+  /** The end of the inbox once it has all that waits in the topics of relays now. */
+  async #endAfter(
+    passRelays: (isWanted: () => boolean) => Promise<void>,
+    turn: number,
+    end: number,
+  ): Promise<number> {
+    const { log, inbox, shard, clock } = this.#options;
+    while (turn === this.#turn) {
+      try {
+        await passRelays(() => turn === this.#turn);
+        return await log.end(inbox, shard);
+      } catch {
+        await new Promise<void>((resolve) => void clock.after(passMs, resolve));
+      }
+    }
+    return end;
   }
 
   end(): void {
@@ -852,6 +966,10 @@ class ShardFeed implements Feed {
         case "response": {
           const { spoke, call, attempt, epoch, outcome } = entry;
           return shard.outcome(spoke, entry.run ?? key, { call, attempt, epoch }, outcome, offset);
+        }
+        case "heard": {
+          const { spoke, correlation, outcome } = entry;
+          return shard.feed({ kind: "heard", key, spoke, correlation, outcome, offset });
         }
         case "command": {
           const done = { resolve: () => {}, reject: () => {} };
@@ -899,6 +1017,19 @@ const isNotFound = (error: unknown): boolean =>
   error instanceof WheelworkError && error.code === "WW_NOT_FOUND";
 
 const logIdOf = (inbox: string, { id }: LogTopic): string => `${inbox}/${id}`;
+
+/** A relay whose messages back are shared out. */
+interface Relay extends RelayedOutcomes {
+  readonly spoke: string;
+}
+
+/** What a message back says to a shard, if the relay understands it. */
+function heardBy(relay: Relay, record: LogRecord): Routed[] {
+  const heard = relay.hear(record);
+  if (heard === undefined) return [];
+  const { request: key, correlation, outcome } = heard;
+  return [{ key, entry: { type: "heard", spoke: relay.spoke, correlation, outcome } }];
+}
 
 /** What a shard is asked for by an entry of its inbox. */
 function requestItem(

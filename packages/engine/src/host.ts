@@ -34,6 +34,10 @@ interface Lane {
 export class WorkerHost {
   readonly #lanes = new Map<string, Lane>();
   readonly #open: Attempt[] = [];
+  /** Attempts whose outcomes come through a topic, by spoke and correlation. */
+  readonly #expected = new Map<string, Attempt>();
+  /** Attempts that an earlier owner may have made. */
+  #held: Attempt[] = [];
   readonly #bus: Bus;
   readonly #report: Report;
   readonly #log: Logger;
@@ -81,11 +85,64 @@ export class WorkerHost {
     const lane = this.#lanes.get(attempt.made.callee);
     if (lane === undefined) return;
     const open = attempt.made.work as Attempt | undefined;
-    // It is under way already: a retry of a parked run asks for all that is open.
-    if (open?.attempt === attempt.attempt) return;
+    if (open?.attempt === attempt.attempt) {
+      // It is under way already: a retry of a parked run asks for all that is open.
+      if (!open.held) return;
+      open.held = false;
+      return this.#enter(lane, open);
+    }
     if (open !== undefined) this.end([attempt.made]);
+    this.#register(attempt);
+    this.#enter(lane, attempt);
+  }
+
+  /**
+   * Only takes what came of an attempt that an earlier owner may have made, until it is begun; false: what came of it would
+   * be lost, so that it is made again at once.
+   */
+  hold(attempt: Attempt): boolean {
+    const lane = this.#lanes.get(attempt.made.callee);
+    if (lane === undefined || !comesThroughLog(lane.worker, this.#bus)) return false;
+    attempt.held = true;
+    this.#register(attempt);
+    this.#held.push(attempt);
+    try {
+      this.#expect(lane.worker, attempt);
+    } catch {
+      // It fails with it when it is made.
+    }
+    return true;
+  }
+
+  /** Whether attempts are held that `release` has not given. */
+  get holds(): boolean {
+    return this.#held.length > 0;
+  }
+
+  /** Gives the attempts that are held, to be begun if they are not overdue. */
+  release(): Attempt[] {
+    const held = this.#held;
+    this.#held = [];
+    return held.filter((attempt) => attempt.made.work === attempt);
+  }
+
+  /** The open attempt of a spoke that messages call so. */
+  expected(spoke: string, correlation: string): Attempt | undefined {
+    return this.#expected.get(`${spoke} ${correlation}`);
+  }
+
+  #register(attempt: Attempt): void {
     attempt.made.work = attempt;
     attempt.place = this.#open.push(attempt) - 1;
+  }
+
+  #expect({ spoke, outcomes }: Worker, attempt: Attempt): void {
+    if (typeof outcomes !== "object" || this.#bus.sharesOut !== true || attempt.name !== "") return;
+    attempt.name = `${spoke.name} ${outcomes.correlation(attempt.made.input, attempt)}`;
+    this.#expected.set(attempt.name, attempt);
+  }
+
+  #enter(lane: Lane, attempt: Attempt): void {
     if (lane.running < lane.worker.spoke.concurrency) this.#make(lane, attempt);
     else lane.queue.push(attempt);
   }
@@ -113,6 +170,7 @@ export class WorkerHost {
       lane.queue.length = 0;
       lane.served = 0;
     }
+    this.#held = [];
     this.end(this.#open.map(({ made }) => made));
   }
 
@@ -123,6 +181,7 @@ export class WorkerHost {
       last.place = attempt.place;
     }
     attempt.made.work = undefined;
+    if (this.#expected.get(attempt.name) === attempt) this.#expected.delete(attempt.name);
   }
 
   #make(lane: Lane, attempt: Attempt): void {
@@ -130,6 +189,7 @@ export class WorkerHost {
     attempt.lane = lane;
     let outcome: Promise<Outcome> | Outcome;
     try {
+      this.#expect(lane.worker, attempt);
       outcome = lane.worker.attempt(attempt.made.input, attempt, this.#bus);
     } catch (error) {
       outcome = failureOf(error);
@@ -212,6 +272,10 @@ export class WorkerHost {
   }
 }
 
+/** Whether what comes of attempts comes through a log, where it waits for whoever owns the shard. */
+const comesThroughLog = ({ outcomes }: Worker, { replyTo, sharesOut }: Bus): boolean =>
+  outcomes === "inbox" ? replyTo !== undefined : outcomes !== undefined && sharesOut === true;
+
 /** Whether a value can be written as JSON at all. */
 export function isJson(value: unknown): boolean {
   try {
@@ -244,6 +308,10 @@ export class Attempt implements AttemptContext {
   place = -1;
   /** Where it has a place; undefined while it is queued, and when it is over. */
   lane: Lane | undefined = undefined;
+  /** An earlier owner may have made it, and it is not made again yet. */
+  held = false;
+  /** Its spoke and its correlation, where its outcome comes through a topic. */
+  name = "";
   #controller: AbortController | undefined = undefined;
   #onAbort: (() => void) | undefined = undefined;
   #aborted = false;

@@ -31,6 +31,13 @@ export type InboxEntry =
       readonly attempt: number;
       readonly epoch: number;
       readonly outcome: Outcome;
+    }
+  | {
+      /** What a message to a relay says: of the attempt that the relay calls so, if one is open. */
+      readonly type: "heard";
+      readonly spoke: string;
+      readonly correlation: string;
+      readonly outcome: Outcome;
     };
 
 /** A place in a log. */
@@ -43,6 +50,7 @@ export interface Origin {
 /** The header that says what a message is, as CloudEvents name it. */
 const typeHeader = "ce_type";
 const typePrefix = "wheelwork.";
+const types: ReadonlySet<string> = new Set(["request", "command", "heard"].map((type) => typePrefix + type));
 
 export function inboxMessage(id: string, { type, ...given }: InboxEntry): Message {
   // Whoever hands records on by their keys, looks at the root alone: its shard has all that it has begun.
@@ -57,7 +65,7 @@ export function readInbox({ key, headers, value }: LogRecord): InboxEntry {
   const entry = parse(value);
   const type = headers[typeHeader] ?? typeIn(entry);
   if (type === "wheelwork.response") return readResponse(key, headers, entry);
-  if (type !== "wheelwork.request" && type !== "wheelwork.command")
+  if (type === undefined || !types.has(type))
     throw broken(`an inbox takes no message of the type ${type ?? "(none)"}`);
   if (entry === undefined) throw broken("the value is not a JSON object");
   return { ...entry, type: type.slice(typePrefix.length) } as InboxEntry;
@@ -112,7 +120,8 @@ function parse(value: string): object | undefined {
 /** The type of an entry whose headers are lost. */
 function typeIn(entry: object | undefined): string | undefined {
   const { type } = (entry ?? {}) as { type?: unknown };
-  return type === "request" || type === "command" || type === "response" ? typePrefix + type : undefined;
+  const isKnown = typeof type === "string" && (type === "response" || types.has(typePrefix + type));
+  return isKnown ? typePrefix + type : undefined;
 }
 
 const broken = (message: string): WheelworkError => new WheelworkError("WW_INVALID_REQUEST", message);

@@ -39,6 +39,7 @@ export {
   relay,
   remote,
   worker,
+  type RelayedOutcomes,
   type RelayResponse,
   type RelaySpec,
   type Worker,

@@ -79,6 +79,8 @@ export interface Membership {
 export interface Log extends Bus {
   /** @throws WheelworkError WW_CONFIG when there is no such topic. */
   topic(name: string): Promise<LogTopic>;
+  /** The end of a partition as it is now: the offset of what is written next. @throws WheelworkError WW_CONFIG when there is none. */
+  end(topic: string, partition: number): Promise<number>;
   /** Adds a record: durable when it returns. By default the key chooses the partition, as Java's clients do. */
   append(topic: string, message: Message, partition?: number): Promise<void>;
   /**

@@ -34,6 +34,8 @@ export interface Bus {
   subscribe(topic: string, receive: (message: Message) => void): () => void;
   /** Where workers elsewhere send what came of an attempt; only in a cluster. */
   readonly replyTo?: { readonly topic: string; readonly partition: number };
+  /** Messages back of relays that tell their requests go to the shards of these, whoever reads them; only in a cluster. */
+  readonly sharesOut?: boolean;
 }
 
 /** What is stored of a live run at a checkpoint. */

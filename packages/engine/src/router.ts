@@ -1,4 +1,4 @@
-import type { Admitted } from "./admit.ts";
+import { WheelworkError } from "@wheelwork/core";
 import { deadLetter, deadLetterTopic } from "./dead-letters.ts";
 import { inboxMessage, type InboxEntry } from "./inbox.ts";
 import type { Log, LogReading, LogRecord, Membership } from "./log.ts";
@@ -24,10 +24,15 @@ export interface RouterOptions {
   readonly hand: (key: string, entry: InboxEntry) => MaybePromise<Handed>;
 }
 
+/** What a record says to a shard, or why it is a dead letter. */
+export type Routed = { readonly key: string; readonly entry: InboxEntry } | { readonly reason: string };
+
 /** A topic that the group shares out to be read, and what its records say to the shards. */
 export interface Source {
   readonly topic: string;
-  readonly admit: (record: LogRecord) => Admitted;
+  readonly route: (record: LogRecord) => readonly Routed[];
+  /** Of a topic whose records soon mean nothing: where each partition is read from first, and that gaps do not matter. */
+  readonly begins?: readonly number[];
 }
 
 const shortestRetryMs = 50;
@@ -49,7 +54,7 @@ export class Router {
   #reading: LogReading | undefined = undefined;
   #ended = false;
   /** All records before this offset have been read. */
-  #read = 0;
+  #next = 0;
   /** Records that are read and not settled, in their order. */
   readonly #unsettled = new Set<number>();
   /** What the group knows of the position. */
@@ -57,6 +62,8 @@ export class Router {
   #noting = false;
   /** Goes on reading: not all places of the unsettled are taken any more. */
   #goOn: () => void = () => {};
+  /** The topic no longer has what was to be read: it is read from its beginning. */
+  #isCut = false;
   /** Something could not be written, and nothing has been since. */
   #isStuck = false;
 
@@ -70,7 +77,7 @@ export class Router {
   /** All records before this offset are settled. */
   get position(): number {
     const [first] = this.#unsettled;
-    return first ?? this.#read;
+    return first ?? this.#next;
   }
 
   /** Reads no more; what is not settled is left to whoever reads the partition next. */
@@ -83,7 +90,7 @@ export class Router {
   /** Tells the group how far this partition is settled. */
   async note(): Promise<void> {
     const { position } = this;
-    if (position <= this.#noted) return;
+    if (position === this.#noted) return;
     try {
       await this.#options.membership()?.commit(this.#source.topic, this.#partition, position);
       this.#noted = position;
@@ -94,25 +101,46 @@ export class Router {
   }
 
   async #begin(): Promise<void> {
+    const { topic, begins } = this.#source;
     await this.#persist(async () => {
       const membership = this.#options.membership();
       if (membership === undefined) throw new Error("the node has no place in its group");
-      const { topic } = this.#source;
-      const from = await membership.committed(topic, this.#partition);
+      const known = this.#isCut ? undefined : await membership.committed(topic, this.#partition);
       if (this.#ended) return;
-      const reading = await this.#options.log.read(topic, this.#partition, from, {
+      const from = known ?? (this.#isCut ? undefined : begins?.[this.#partition]);
+      // Whoever reads on after this node must not begin later.
+      if (known === undefined && from !== undefined) await membership.commit(topic, this.#partition, from);
+      const reading = await this.#read(from);
+      this.#reading = reading;
+      this.#next = Math.max(this.#next, reading.from);
+      this.#noted = this.#isCut ? -1 : reading.from;
+      if (this.#ended) return reading.stop();
+      this.#noteSoon();
+    }, `the records of ${topic}`);
+  }
+
+  async #read(from: number | undefined): Promise<LogReading> {
+    const { topic, begins } = this.#source;
+    try {
+      return await this.#options.log.read(topic, this.#partition, from, {
         records: (records) => this.#route(records),
         lost: (error) => this.#lost(error),
       });
-      this.#reading = reading;
-      this.#read = Math.max(this.#read, reading.from);
-      this.#noted = reading.from;
-      if (this.#ended) reading.stop();
-    }, `the records of ${this.#source.topic}`);
+    } catch (error) {
+      // What it still has is read then: whatever waits for the rest has a deadline.
+      this.#isCut = begins !== undefined && error instanceof WheelworkError && error.code === "WW_LOG_LOST";
+      throw error;
+    }
   }
 
   /** Records are gone before they were read, or the topic is another one: somebody must look after it. */
   #lost(error: Error): void {
+    if (this.#source.begins !== undefined) {
+      this.#isCut = true;
+      this.#next = 0;
+      this.#unsettled.clear();
+      return void this.#begin();
+    }
     this.#options.logger.error(
       { topic: this.#source.topic, partition: this.#partition, error: error.message },
       "requests are lost",
@@ -123,7 +151,7 @@ export class Router {
   #route(records: readonly LogRecord[]): MaybePromise<void> {
     for (const record of records) {
       this.#unsettled.add(record.offset);
-      this.#read = record.offset + 1;
+      this.#next = record.offset + 1;
       void this.#settle(record);
     }
     if (this.#unsettled.size < mostUnsettled || this.#ended) return undefined;
@@ -131,25 +159,22 @@ export class Router {
   }
 
   async #settle(record: LogRecord): Promise<void> {
-    if (!(await this.#deliver(record))) return;
+    for (const routed of this.#source.route(record)) if (!(await this.#deliver(record, routed))) return;
     this.#unsettled.delete(record.offset);
     if (this.#unsettled.size < mostUnsettled) this.#goOn();
     this.#noteSoon();
   }
 
   /** Whether the effects of a record are durable; false: the partition is another node's by now. */
-  async #deliver(record: LogRecord): Promise<boolean> {
+  async #deliver(record: LogRecord, routed: Routed): Promise<boolean> {
     const { log, inbox, shards, hand } = this.#options;
-    const admitted = this.#source.admit(record);
-    if ("reason" in admitted) return this.#bury(record, admitted.reason);
-    const { key, entry } = admitted;
+    if ("reason" in routed) return this.#bury(record, routed.reason);
+    const { key, entry } = routed;
     const handed = await hand(key, entry);
     if (handed === "settled") return true;
     if (handed !== "refused") return this.#bury(record, handed.reason);
-    return this.#persist(
-      () => log.append(inbox, inboxMessage(key, entry), shardOf(key, shards)),
-      "the inbox",
-    );
+    const message = inboxMessage(key, entry);
+    return this.#persist(() => log.append(inbox, message, shardOf(message.key, shards)), "the inbox");
   }
 
   #bury(record: LogRecord, reason: string): Promise<boolean> {
@@ -161,7 +186,7 @@ export class Router {
   }
 
   #noteSoon(): void {
-    if (this.#noting || this.#ended || this.position <= this.#noted) return;
+    if (this.#noting || this.#ended || this.position === this.#noted) return;
     this.#noting = true;
     this.#options.clock.after(noteMs, () => {
       if (this.#ended) return;

@@ -69,6 +69,17 @@ export interface InputItem {
   readonly offset?: number;
 }
 
+/** What a message to a relay says, for the attempt that the relay calls so. */
+export interface HeardItem {
+  readonly kind: "heard";
+  readonly key: string;
+  readonly spoke: string;
+  readonly correlation: string;
+  readonly outcome: Outcome;
+  readonly done?: { readonly resolve: () => void; readonly reject: (error: WheelworkError) => void };
+  readonly offset?: number;
+}
+
 /** A record of the log that says nothing to this shard. */
 export interface MarkItem {
   readonly kind: "mark";
@@ -93,17 +104,21 @@ interface SpawnItem {
   readonly parent?: { readonly key: string; readonly call: number };
 }
 
-type Item = RequestItem | InputItem | MarkItem;
+type Item = RequestItem | InputItem | HeardItem | MarkItem;
 
 /** The log that a shard reads its inputs from, and where its answers go. */
 export interface Feed {
   readonly log: string;
   /**
    * Begins to read, after each claim; the records are given to `Shard.feed`. Its result is the end of the log as it is
-   * now: results that wait there go before callbacks that are overdue. Without a position it begins where the log does.
+   * now: results that wait there go before callbacks that are overdue. What waits elsewhere is on its way there: `later`
+   * resolves when all of it has come, with the end of the log as it is then. Without a position it begins where the log
+   * does.
    * @throws WheelworkError WW_LOG_LOST when the log no longer has that offset.
    */
-  begin(position: number | undefined): Promise<{ readonly from: number; readonly end: number }>;
+  begin(
+    position: number | undefined,
+  ): Promise<{ readonly from: number; readonly end: number; readonly later?: Promise<number> }>;
   /** Nothing is given any more. */
   end(): void;
   publish(reply: Reply): Promise<void>;
@@ -178,6 +193,8 @@ interface Effects {
   readonly accepted: { readonly item: RequestItem; readonly known: boolean }[];
   readonly refused: { readonly item: RequestItem; readonly error: WheelworkError }[];
   readonly commanded: { readonly item: InputItem; readonly ignored: Unheeded | undefined }[];
+  /** Messages to relays that came without the log, and are settled then. */
+  readonly heard: (() => void)[];
   /** Stored answers that somebody asked for again. */
   readonly repeated: Reply[];
 }
@@ -208,7 +225,16 @@ const newPending = (): Pending => ({
   touched: [],
   answers: [],
   ended: [],
-  effects: { attempts: [], closed: [], answered: [], accepted: [], refused: [], commanded: [], repeated: [] },
+  effects: {
+    attempts: [],
+    closed: [],
+    answered: [],
+    accepted: [],
+    refused: [],
+    commanded: [],
+    heard: [],
+    repeated: [],
+  },
   inputs: 0,
   events: 0,
   now: 0,
@@ -385,7 +411,7 @@ export class Shard {
   }
 
   /** Takes what a record of the log says. Records come in their order. */
-  feed(item: (RequestItem | InputItem | MarkItem) & { readonly offset: number }): void {
+  feed(item: Item & { readonly offset: number }): void {
     if (item.kind === "request") this.#queuedRequests++;
     this.#push(item);
   }
@@ -394,6 +420,11 @@ export class Shard {
   hold(offset: number): () => void {
     this.#held.add(offset);
     return () => void this.#held.delete(offset);
+  }
+
+  /** Which claim this is. */
+  get epoch(): number {
+    return this.#claim.epoch;
   }
 
   /** How far the shard has come with its log. */
@@ -417,6 +448,15 @@ export class Shard {
     const { call } = attempt;
     this.#options.observe?.({ name: "outcome", callee: spoke, key, call, outcome: outcome.kind });
     return { kind: "outcome", ...attempt, outcome };
+  }
+
+  /** Takes what a message to a relay says; settled once it is committed, or says nothing to anybody. */
+  heard(item: Omit<HeardItem, "kind" | "done" | "offset">): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const refusal = this.#refusal();
+      if (refusal !== undefined) return reject(refusal);
+      this.#push({ kind: "heard", ...item, done: { resolve, reject } });
+    });
   }
 
   /** Gives a command to a run; what it gives back is why it changed nothing, or undefined. */
@@ -563,7 +603,7 @@ export class Shard {
     if (item.kind === "request") {
       this.#queuedRequests--;
       item.refuse(error);
-    } else if (item.kind === "input") {
+    } else if (item.kind !== "mark") {
       item.done?.reject(error);
     }
   }
@@ -678,7 +718,7 @@ export class Shard {
     const keys = new Set<string>();
     for (const item of items) {
       // Only a run in memory has open calls, so that outcomes need none from the store.
-      if (item.kind === "mark") continue;
+      if (item.kind === "mark" || item.kind === "heard") continue;
       const mayBeStored = item.kind === "request" ? !item.fresh : item.done !== undefined;
       if (mayBeStored && !this.#live.has(item.key) && !found.has(item.key)) keys.add(item.key);
     }
@@ -805,8 +845,22 @@ export class Shard {
     if (item.offset !== undefined) this.#position = item.offset + 1;
     if (item.kind === "mark") return;
     if (item.kind === "request") this.#takeRequest(item, now);
+    else if (item.kind === "heard") this.#takeHeard(item, now);
     else this.#takeInput(item, now);
     this.#takeInternal(now);
+  }
+
+  /** The wire names no attempt: what it says is taken for the one that is open now (the exception to I4). */
+  #takeHeard({ key, spoke, correlation, outcome, done }: HeardItem, now: number): void {
+    if (done !== undefined) this.#open.effects.heard.push(done.resolve);
+    const open = this.#host.expected(spoke, correlation);
+    if (open === undefined) return this.#options.observe?.({ name: "ignored", key, reason: "stale" });
+    const { requestId, call, attempt, epoch } = open;
+    const checked = this.#host.check(spoke, outcome);
+    const input: Input = { kind: "outcome", call, attempt, epoch, outcome: checked };
+    this.#takeInput({ kind: "input", key: requestId, input }, now);
+    const { kind } = checked;
+    this.#options.observe?.({ name: "outcome", callee: spoke, key: requestId, call, outcome: kind });
   }
 
   /** What runs of this batch have for one another: calls of hubs, their outcomes and cancels. */
@@ -1249,10 +1303,11 @@ export class Shard {
   #act({ found, effects, commit }: Pending): void {
     this.#forget(found);
     if (commit !== undefined) this.#actedSeq = commit.seq;
-    const { accepted, refused, answered, attempts, closed, commanded, repeated } = effects;
+    const { accepted, refused, answered, attempts, closed, commanded, heard, repeated } = effects;
     const { observe } = this.#options;
     this.#host.end(closed);
     for (const { call, attempt } of attempts) if (call.attempt === attempt) this.#dispatch(call);
+    if (this.#host.holds && !this.#catchesUp(this.now())) this.#release();
     for (const { item, known } of accepted) {
       observe?.({ name: known ? "known" : "accepted", hub: item.hub, key: item.key });
       item.accept(known);
@@ -1278,6 +1333,7 @@ export class Shard {
     }
     this.#outbox?.send(this.#actedSeq, repeated);
     for (const { item, ignored } of commanded) item.done?.resolve(ignored);
+    for (const settled of heard) settled();
     this.#again();
   }
 
@@ -1304,6 +1360,15 @@ export class Shard {
     this.#host.begin(new Attempt(call));
   }
 
+  /** What came of attempts of an earlier owner would have been read by now: those that are not overdue are made again. */
+  #release(): void {
+    for (const { made, attempt } of this.#host.release()) {
+      const call = made as Call;
+      // A later attempt may be decided, and not be committed.
+      if (call.attempt === attempt && (call.due ?? 0) > this.#lastNow) this.#dispatch(call);
+    }
+  }
+
   /** Goes on: at once if there is work, else when the next callback is due. */
   #again(): void {
     if (this.#status !== "running" && this.#status !== "stopping") return;
@@ -1314,7 +1379,9 @@ export class Shard {
     if (!this.#scheduled) for (const resolve of this.#idle.splice(0)) resolve();
     const next = Math.min(this.#coordinator.nextAt() ?? Number.POSITIVE_INFINITY, this.#scanAt);
     // Records that come wake the shard by themselves.
-    const at = this.#catchesUp(this.#lastNow) ? Math.max(next, this.#catchUp.before) : next;
+    const { before } = this.#catchUp;
+    const until = this.#host.holds ? before : Math.max(next, before);
+    const at = this.#catchesUp(this.#lastNow) ? until : next;
     // What is due waits for a commit that takes long, whose end wakes the shard, too.
     if (at === Number.POSITIVE_INFINITY || this.#stalls()) return;
     if (at <= this.now()) this.#schedule();
@@ -1418,9 +1485,16 @@ export class Shard {
         ),
       );
     }
-    const { from, end } = await feed.begin(isAnew ? undefined : marks?.position);
+    const { from, end, later } = await feed.begin(isAnew ? undefined : marks?.position);
     this.#position = from;
-    this.#catchUp = { offset: end, before: this.now() + longestCatchUpMs };
+    const before = this.now() + longestCatchUpMs;
+    const catchUp = { offset: later === undefined ? end : Number.POSITIVE_INFINITY, before };
+    this.#catchUp = catchUp;
+    void later?.then((offset) => {
+      if (this.#catchUp !== catchUp) return;
+      this.#catchUp = { offset, before };
+      this.#schedule();
+    });
   }
 
   /** Knows every hub version that is stored, or does not begin (I20). */
@@ -1505,10 +1579,10 @@ export class Shard {
   #resume(): void {
     for (const { run } of this.#live.values()) {
       this.#registerRun(run);
-      if (run.status !== "running") continue;
       for (const call of run.calls.values()) {
-        if (call.due !== undefined) this.#coordinator.register(call, call.due);
-        if (isRunning(call) && !call.isHub && (call.due ?? 0) > this.#lastNow)
+        if (run.status === "running" && call.due !== undefined) this.#coordinator.register(call, call.due);
+        if (!isRunning(call) || call.isHub || this.#host.hold(new Attempt(call))) continue;
+        if (run.status === "running" && (call.due ?? 0) > this.#lastNow)
           this.#open.effects.attempts.push({ call, attempt: call.attempt });
       }
     }

@@ -28,10 +28,34 @@ export interface AttemptContext extends WorkerContext {
   onAbort(callback: () => void): void;
 }
 
+/** What a message of a log says of an attempt. */
+export interface Heard {
+  /** The request whose run has called: its shard has the attempt. */
+  readonly request: string;
+  readonly correlation: string;
+  readonly outcome: Outcome;
+}
+
+/** Outcomes that come back through a topic which names no attempt in our own words. */
+export interface RelayedOutcomes {
+  /** The nodes of a cluster share its partitions out. */
+  readonly topic: string;
+  /** What a message says; undefined: it is for another. */
+  hear(message: Message): Heard | undefined;
+  /** What the messages call an attempt. */
+  correlation(input: unknown, context: AttemptContext): string;
+}
+
 /** Serves a spoke: makes one attempt of a call, and reports its outcome. It keeps nothing that matters. */
 export interface Worker {
   readonly spoke: Spoke;
-  /** Subscribes to what the worker needs of the bus; the result ends it. */
+  /**
+   * Outcomes are records of a log, so that they count though the node that asked has died: of the inbox of the shard, in a
+   * cluster and on Storm; or of another topic, in a cluster only. An attempt that an earlier owner of the shard may have made is made again only
+   * once that log has been read. Default: whoever makes an attempt reports its outcome.
+   */
+  readonly outcomes?: "inbox" | RelayedOutcomes;
+  /** Subscribes to what the worker needs of the bus; the result ends it. Not in a cluster if its outcomes come through a log. */
   attach?(bus: Bus): () => void;
   attempt(input: unknown, context: AttemptContext, bus: Bus): Promise<Outcome> | Outcome;
   /**
@@ -39,8 +63,6 @@ export interface Worker {
    * the task that gets the messages of that key. Default: that of the request.
    */
   route?(input: unknown, context: AttemptContext): string;
-  /** What comes of an attempt comes through the inbox of the shard: its engine makes the attempt itself. */
-  readonly elsewhere?: boolean;
 }
 
 /** Thrown by `context.fail`. */
@@ -101,6 +123,12 @@ export interface RelaySpec<I, O, E extends string> {
   readonly correlation?: (message: Message) => string;
   /** What a message means; undefined if it is for another. */
   readonly receive: (message: Message) => RelayResponse<O, E> | undefined;
+  /**
+   * The id of the request that a message back belongs to; undefined if it tells none. With it, a cluster shares the messages
+   * back out and takes each to the shard of its request, durably. Without it, every node hears all messages, from when it
+   * has started: what comes while the node that asked is away, is missed, and the attempt made again.
+   */
+  readonly request?: (message: Message) => string | undefined;
 }
 
 /** A worker whose operation is a message out and a message back (the seed's FlWorkerBolt). */
@@ -110,25 +138,40 @@ export function relay<I, O, E extends string>(
 ): Worker {
   const open = new Map<string, (outcome: Outcome) => void>();
   const correlationOf = spec.correlation ?? ((message: Message) => message.key);
+  const send = (input: unknown, context: AttemptContext): Message =>
+    spec.send(input as I, context as unknown as WorkerContext<E>);
+  const receive = (message: Message): RelayResponse<O, E> | undefined => {
+    try {
+      // What a message holds may be anything, whatever the types say; null is a common nothing.
+      return spec.receive(message) ?? undefined;
+    } catch {
+      // A message that makes no sense answers nobody; whose answer it should have been, finds out by its deadline.
+      return undefined;
+    }
+  };
+  const outcomes: RelayedOutcomes | undefined = spec.request && {
+    topic: spec.from,
+    hear: (message) => {
+      const response = receive(message);
+      const request = response === undefined ? undefined : requestOf(spec, message);
+      if (response === undefined || request === undefined) return undefined;
+      return { request, correlation: response.correlation, outcome: response.outcome as Outcome };
+    },
+    correlation: (input, context) => correlationOf(send(input, context)),
+  };
   return {
     spoke: spoke as unknown as Spoke,
-    route: (input, context) => spec.send(input as I, context as unknown as WorkerContext<E>).key,
+    ...(outcomes === undefined ? {} : { outcomes }),
+    route: (input, context) => send(input, context).key,
     attach: (bus) =>
       bus.subscribe(spec.from, (message) => {
-        let response: RelayResponse<O, E> | undefined;
-        try {
-          response = spec.receive(message);
-        } catch {
-          // A message that makes no sense answers nobody; whose answer it should have been, finds out by its deadline.
-          return;
-        }
-        // What a message holds may be anything, whatever the types say; null is a common nothing.
-        if (response !== undefined && response !== null)
-          open.get(response.correlation)?.(response.outcome as Outcome);
+        const response = receive(message);
+        if (response !== undefined) open.get(response.correlation)?.(response.outcome as Outcome);
       }),
-    attempt: (input, context, bus) =>
-      new Promise((resolve, reject) => {
-        const message = spec.send(input as I, context as unknown as WorkerContext<E>);
+    attempt: (input, context, bus) => {
+      const message = send(input, context);
+      if (outcomes !== undefined && bus.sharesOut === true) return sent(message, spec.to, context, bus);
+      return new Promise((resolve, reject) => {
         const correlation = correlationOf(message);
         const settle = (outcome: Outcome): void => {
           if (open.get(correlation) === settle) open.delete(correlation);
@@ -141,8 +184,26 @@ export function relay<I, O, E extends string>(
           if (open.get(correlation) === settle) open.delete(correlation);
           reject(error);
         });
-      }),
+      });
+    },
   };
+}
+
+function requestOf(spec: Pick<RelaySpec<never, never, never>, "request">, message: Message) {
+  try {
+    const request: unknown = spec.request?.(message);
+    return typeof request === "string" && request !== "" ? request : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** An attempt whose outcome comes through a log: it has its place until it is over. */
+function sent(message: Message, topic: string, context: AttemptContext, bus: Bus): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    context.onAbort(() => resolve({ kind: "timeout" }));
+    Promise.resolve(bus.publish(topic, message)).catch(reject);
+  });
 }
 
 /**
@@ -157,7 +218,7 @@ export function remote<I, O, E extends string>(
   const served = spoke as unknown as Spoke;
   return {
     spoke: served,
-    elsewhere: true,
+    outcomes: "inbox",
     attempt: (input, context, bus) => {
       const { replyTo } = bus;
       if (replyTo === undefined) {
@@ -188,11 +249,7 @@ export function remote<I, O, E extends string>(
           deadline: `${deadline}`,
         },
       };
-      return new Promise((resolve, reject) => {
-        // What came of it comes through the inbox; when the attempt is over, its place is free.
-        context.onAbort(() => resolve({ kind: "timeout" }));
-        Promise.resolve(bus.publish(to.topic, message)).catch(reject);
-      });
+      return sent(message, to.topic, context, bus);
     },
   };
 }

@@ -72,6 +72,10 @@ class KafkaLog implements Kafka {
     throw broken("WW_CONFIG", `there is no topic ${name}`, "Create it, or let `ensureTopics` do so.");
   }
 
+  end(topic: string, partition: number): Promise<number> {
+    return this.#reader.end(topic, partition);
+  }
+
   publish(topic: string, message: Message): Promise<void> {
     return this.#producer.send(topic, message);
   }

@@ -126,6 +126,13 @@ export class PartitionReader {
     return (await this.#look(topic, partition, { since: timeMs })).since;
   }
 
+  /** The offset of what is written next. */
+  async end(topic: string, partition: number): Promise<number> {
+    const { topicId, end } = await this.#look(topic, partition, "beginning");
+    if (topicId !== undefined && Number.isFinite(end)) return end;
+    throw broken("WW_CONFIG", `there is no partition ${partition} of the topic ${topic}`, "Create it.");
+  }
+
   /** What the partition holds. One that was just created may not have its leader yet. */
   async #look(topic: string, partition: number, from: number | "beginning" | { readonly since: number }) {
     for (let attempt = 1; ; attempt++) {

@@ -344,6 +344,7 @@ suite("an engine of many nodes", () => {
         topic === to ? Promise.reject(new Error("no answer gets out")) : inner.publish(topic, message),
       subscribe: (topic, receive) => inner.subscribe(topic, receive),
       topic: (name) => inner.topic(name),
+      end: (topic, partition) => inner.end(topic, partition),
       append: (topic, message, partition) => inner.append(topic, message, partition),
       read: (topic, partition, offset, reader) => inner.read(topic, partition, offset, reader),
       join: (options) => inner.join(options),

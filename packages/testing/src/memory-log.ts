@@ -320,6 +320,14 @@ export class MemoryLog implements Log {
     throw new WheelworkError("WW_CONFIG", `there is no topic ${name}`, { next: "Create it." });
   }
 
+  async end(topic: string, partition: number): Promise<number> {
+    const found = await this.#ask(() => this.#broker.bounds(topic, partition));
+    if (found !== undefined) return found.end;
+    throw new WheelworkError("WW_CONFIG", `there is no partition ${partition} of ${topic}`, {
+      next: "Create it.",
+    });
+  }
+
   publish(topic: string, message: Message): Promise<void> {
     return this.append(topic, message);
   }

@@ -31,6 +31,9 @@ export interface Command extends Omit<CommandBody, "command" | "error"> {
 }
 
 const cookieLength = 32;
+/** The request that a command or its answer belongs to. */
+export const requestOf = ({ key }: Message): string => key.slice(0, cookieLength);
+
 const keyPattern = /^[^\s]{32}-\d{1,9}$/;
 
 /** The message of a command: exactly the seed's bytes, in the seed's order of fields. */
@@ -54,7 +57,7 @@ export function readCommand(message: Message): Command | undefined {
   if (typeof flowid !== "string" || typeof command !== "string") return undefined;
   if (typeof ruleid !== "number" || !Number.isSafeInteger(ruleid) || ruleid < 0) return undefined;
   if (error !== null && typeof error !== "string") return undefined;
-  return { key, cookie: key.slice(0, cookieLength), flowid, ruleid, error, command };
+  return { key, cookie: requestOf(message), flowid, ruleid, error, command };
 }
 
 /** The words with which the controller answers. The empty one: it does not know the command, as in the seed. */

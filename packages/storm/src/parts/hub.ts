@@ -262,6 +262,8 @@ export class HubBolt implements Bolt<Streams> {
       return this.#bury(record, error instanceof Error ? error.message : String(error), tuple);
     }
     if (entry.type === "request") return this.#request(record, record.key, entry, tuple);
+    if (entry.type === "heard")
+      return this.#bury(record, "on Storm, no messages of relays come through the inbox", tuple);
     const { shard } = this.#working();
     const { run = record.key } = entry;
     try {
@@ -348,7 +350,9 @@ export class HubBolt implements Bolt<Streams> {
     const post = new Post<AttemptOrder | AttemptEnd>(context.tasksOf("bolt-worker").length, (key, items) =>
       output.emit("stream-hub-bolt-to-worker-bolt", [key, JSON.stringify(items)]),
     );
-    return workers.map((worker) => (worker.elsewhere === true ? worker : this.#ordering(worker, post, now)));
+    return workers.map((worker) =>
+      worker.outcomes === "inbox" ? worker : this.#ordering(worker, post, now),
+    );
   }
 
   /** Has the attempts of a spoke made by worker bolts. */

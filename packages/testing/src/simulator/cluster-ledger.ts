@@ -39,6 +39,8 @@ interface Claimed {
   readonly shard: number;
   /** Where the inbox ended, and when that was. */
   readonly end: number;
+  /** Where the topics of relays ended, by `topic/partition`. */
+  readonly ends: ReadonlyMap<string, number>;
   readonly at: number;
   /** The inbox could not be read for a while. */
   cut: boolean;
@@ -85,6 +87,10 @@ export class Ledger {
   readonly #claims = new Map<number, Claimed>();
   /** What workers elsewhere have said, by request, call and attempt: where it is in the inbox. */
   readonly #said = new Map<string, number>();
+  /** What relays were told, by request, call and attempt: where it is. */
+  readonly #relayed = new Map<string, { readonly place: string; readonly offset: number }>();
+  /** Where the topics of relays end. */
+  readonly #ends = new Map<string, number>();
   /** The attempt of each call that is under way: `request/call`. */
   readonly #attempts = new Map<string, number>();
   /** Answers that were sent, by the ids that they are published under. */
@@ -127,6 +133,13 @@ export class Ledger {
     }
   }
 
+  /** A message to a relay was written; undefined: nobody waits for it. */
+  relayed({ topic, partition, offset }: LogRecord, attempt: string | undefined): void {
+    const place = `${topic}/${partition}`;
+    this.#ends.set(place, offset + 1);
+    if (attempt !== undefined && !this.#relayed.has(attempt)) this.#relayed.set(attempt, { place, offset });
+  }
+
   /** Whether a command has come to an inbox. */
   hasCommand(key: string, id: string): boolean {
     return this.#commands.has(`${key} ${id}`);
@@ -150,6 +163,7 @@ export class Ledger {
     }
     this.#buried.clear();
     this.#said.clear();
+    this.#relayed.clear();
   }
 
   /** An operator lets the shard begin anew, at the beginning of what its inbox still has. */
@@ -187,7 +201,8 @@ export class Ledger {
 
   claimed(shard: number, owner: number, isCut: boolean): void {
     const end = this.#inboxes[shard]?.length ?? 0;
-    this.#claims.set(owner, { shard, end, at: this.#options.now(), cut: isCut, lastSent: 0 });
+    const ends = new Map(this.#ends);
+    this.#claims.set(owner, { shard, end, ends, at: this.#options.now(), cut: isCut, lastSent: 0 });
   }
 
   /** The inbox cannot be read by an owner. */
@@ -196,10 +211,15 @@ export class Ledger {
     if (claim !== undefined) claim.cut = true;
   }
 
-  /** Whether an owner has consumed what was in the inbox when it claimed. */
-  hasCaughtUp(owner: number): boolean {
+  /** Whether an owner has consumed what was there when it claimed; `noted`: how far the group has come with a topic. */
+  hasCaughtUp(owner: number, noted: (topic: string, partition: number) => number | undefined): boolean {
     const claim = this.#claims.get(owner);
-    return claim !== undefined && this.positionOf(claim.shard) >= claim.end;
+    if (claim === undefined || this.positionOf(claim.shard) < claim.end) return false;
+    for (const [place, end] of claim.ends) {
+      const [topic = "", partition] = place.split("/");
+      if ((noted(topic, Number(partition)) ?? 0) < end) return false;
+    }
+    return true;
   }
 
   /** @returns The commands that the position passes with it. */
@@ -252,22 +272,33 @@ export class Ledger {
     if (event.type === "attempt") this.#attempts.set(`${key}/${event.call}`, event.attempt);
     if (event.type !== "failed" && event.type !== "settled") return;
     const outcome = event.type === "failed" ? event.failure : event.outcome;
-    if (outcome !== "ok" && outcome.kind === "timeout")
+    if (outcome === "ok") this.#countKept(owner, key, event.call);
+    else if (outcome.kind === "timeout")
       this.#timedOut(owner, key, event.call, this.#attempts.get(`${key}/${event.call}`) ?? 1);
+  }
+
+  /** Counts what a relay was told while its owner was away. */
+  #countKept(owner: number, key: string, call: number): void {
+    const name = `${key}/${call}/${this.#attempts.get(`${key}/${call}`) ?? 1}`;
+    const { place = "", offset = 0 } = this.#relayed.get(name) ?? {};
+    if (offset < (this.#claims.get(owner)?.ends.get(place) ?? 0))
+      this.exercised.set("kept", (this.exercised.get("kept") ?? 0) + 1);
   }
 
   /** What was in the inbox at the claim goes first, unless it could not be read in time. */
   #timedOut(owner: number, key: string, call: number, attempt: number): void {
-    const said = this.#said.get(`${key}/${call}/${attempt}`);
+    const name = `${key}/${call}/${attempt}`;
+    const said = this.#said.get(name);
     const claim = this.#claims.get(owner);
     const [root = key] = key.split("/");
-    if (said === undefined || claim === undefined || this.lost.has(root)) return;
+    if (claim === undefined || this.lost.has(root)) return;
     const excused = claim.cut || this.#options.now() > claim.at + catchUpMs;
-    this.demand(
-      "I10",
-      said >= claim.end || excused,
-      () => `${key}: attempt ${attempt} of call ${call} times out, though its outcome was in the inbox`,
-    );
+    const what = `${key}: attempt ${attempt} of call ${call} times out, though its outcome was`;
+    if (said !== undefined) this.demand("I10", said >= claim.end || excused, () => `${what} in the inbox`);
+    const relayed = this.#relayed.get(name);
+    if (relayed === undefined) return;
+    const { place, offset } = relayed;
+    this.demand("I10", offset >= (claim.ends.get(place) ?? 0) || excused, () => `${what} in ${place}`);
   }
 
   #passed(shard: number, record: LogRecord): { key: string; kind: string; id: string }[] {
@@ -288,7 +319,8 @@ export class Ledger {
     if (this.isBegunBy(story, this.#options.bodyOf(hub, request))) return [];
     this.demand(
       "dead-letter",
-      story.purged || this.#buried.has(`${shard}/${record.offset}`),
+      // What had begun its key before may have been forgotten since.
+      story.purged || story.starts > 1 || this.#buried.has(`${shard}/${record.offset}`),
       () => `another body came for ${key}, and is no dead letter`,
     );
     return [];

@@ -149,6 +149,8 @@ export class Member implements AttemptsIn {
 
   #worker(worker: Worker): Worker {
     const topic = this.#world.elsewhere.get(worker.spoke.name);
+    const { outcomes } = worker;
+    if (typeof outcomes === "object") return this.#world.relayed(observed(worker, this), outcomes);
     if (topic === undefined) return observed(worker, this);
     const sent = remote(worker.spoke as never, { topic });
     return {

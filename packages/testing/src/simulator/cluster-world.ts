@@ -11,6 +11,7 @@ import {
   type LogRecord,
   type Message,
   type Partitions,
+  type RelayedOutcomes,
   type Worker,
 } from "@wheelwork/engine";
 import { createHash } from "node:crypto";
@@ -71,6 +72,18 @@ interface Sending {
   refused: string | undefined;
 }
 
+interface Asked {
+  readonly request: string;
+  readonly call: number;
+  readonly attempt: number;
+}
+
+/** The attempts that a relay calls the same, and what was heard of them. */
+interface Relayed {
+  readonly asked: Map<string, Asked>;
+  readonly said: Outcome[];
+}
+
 /** An owner of a shard. */
 interface Owner {
   readonly number: number;
@@ -98,6 +111,10 @@ export class ClusterWorld {
   /** What was seen of each shard, for the checker of single ones. */
   readonly traces: readonly TraceEntry[][];
   commits = 0;
+  /** Relays whose messages back are shared out. */
+  #relaying: readonly Worker[] = [];
+  /** By spoke and correlation. */
+  readonly #relayed = new Map<string, Relayed>();
   readonly #scaleMs: number;
   readonly #disks: readonly MemoryStore[];
   readonly #outside: MemoryLog;
@@ -130,7 +147,7 @@ export class ClusterWorld {
     this.broker = new MemoryBroker({
       clock,
       delayMs: () => this.delay("log", plan.logMs),
-      written: (record) => this.ledger.wrote(record),
+      written: (record) => this.#wrote(record),
     });
     this.ledger = new Ledger({
       inbox,
@@ -154,6 +171,9 @@ export class ClusterWorld {
       this.broker.createTopic(name, partitions);
     this.#wanted = plan.requests.map((request) => this.#want(request));
     this.elsewhere = new Map(this.#serve());
+    this.#relaying = this.opened.workers().filter(({ outcomes }) => typeof outcomes === "object");
+    for (const { outcomes } of this.#relaying)
+      if (typeof outcomes === "object") this.broker.createTopic(outcomes.topic, 2);
   }
 
   // ---- what all need ----
@@ -271,7 +291,7 @@ export class ClusterWorld {
         for (const passed of this.ledger.committed(shard, number, seq, journal, marks))
           this.see(shard, { type: "passed", ...passed });
         const owner = this.#owners.get(shard);
-        if (owner?.number === number && this.ledger.hasCaughtUp(number)) this.#isReady(owner);
+        if (owner?.number === number && this.#hasCaughtUp(number)) this.#isReady(owner);
         return;
       }
       case "purged":
@@ -319,9 +339,15 @@ export class ClusterWorld {
     this.#owners.set(shard, owner);
     const early = 1_000 + 40 * this.plan.storeMs;
     this.clock.after(early, () => {
-      if (this.ledger.hasCaughtUp(number)) this.#isReady(owner);
+      if (this.#hasCaughtUp(number)) this.#isReady(owner);
     });
     this.clock.after(longestClaimMs, () => this.#isReady(owner));
+  }
+
+  #hasCaughtUp(number: number): boolean {
+    return this.ledger.hasCaughtUp(number, (topic, partition) =>
+      this.broker.committed("wheelwork", topic, partition),
+    );
   }
 
   /** From here on an owner is to blame for what it does not do. */
@@ -596,6 +622,57 @@ export class ClusterWorld {
     };
   }
 
+  #wrote(record: LogRecord): void {
+    this.ledger.wrote(record);
+    for (const worker of this.#relaying) {
+      const { outcomes } = worker;
+      if (typeof outcomes !== "object" || outcomes.topic !== record.topic) continue;
+      const heard = outcomes.hear(record);
+      const asked = heard === undefined ? [] : [...this.#relayOf(worker, heard.correlation).asked.keys()];
+      this.ledger.relayed(record, asked.at(-1));
+    }
+  }
+
+  /** A relay whose messages back may be heard at any node: what they say is seen of each attempt that they may be for. */
+  relayed(worker: Worker, outcomes: RelayedOutcomes): Worker {
+    const see = ({ request, call, attempt }: Asked, outcome: Outcome): void =>
+      this.see(this.shardOf(request), { type: "outcome", node: 0, request, call, attempt, outcome });
+    return {
+      ...worker,
+      outcomes: {
+        ...outcomes,
+        hear: (message) => {
+          const heard = outcomes.hear(message);
+          if (heard === undefined) return undefined;
+          const { asked, said } = this.#relayOf(worker, heard.correlation);
+          said.push(heard.outcome);
+          for (const attempt of asked.values()) see(attempt, heard.outcome);
+          return heard;
+        },
+        // Asked for when an owner begins to wait for an attempt, of its own or of an earlier one.
+        correlation: (input, context) => {
+          const correlation = outcomes.correlation(input, context);
+          const { asked, said } = this.#relayOf(worker, correlation);
+          const { requestId: request, call, attempt } = context;
+          const name = `${request}/${call}/${attempt}`;
+          if (!asked.has(name)) {
+            asked.set(name, { request, call, attempt });
+            // What waits in an inbox may still be taken for it.
+            for (const outcome of said) see({ request, call, attempt }, outcome);
+          }
+          return correlation;
+        },
+      },
+    };
+  }
+
+  #relayOf({ spoke }: Worker, correlation: string): Relayed {
+    const name = `${spoke.name} ${correlation}`;
+    let relayed = this.#relayed.get(name);
+    if (relayed === undefined) this.#relayed.set(name, (relayed = { asked: new Map(), said: [] }));
+    return relayed;
+  }
+
   /** Some spokes are served elsewhere, by whoever outlives all nodes. */
   *#serve(): Iterable<[string, string]> {
     const where: AttemptsIn = {
@@ -654,7 +731,8 @@ export class ClusterWorld {
 
   #want(plan: ClusterRequest): Wanted {
     const { hub, request: body } = this.opened.request(seededRandom(plan.seed));
-    const given = plan.body === "keyless" ? "" : plan.body === "odd-key" ? `a/${plan.key}` : plan.key;
+    const sound = this.opened.key?.(plan.key) ?? plan.key;
+    const given = plan.body === "keyless" ? "" : plan.body === "odd-key" ? `a/${plan.key}` : sound;
     const key = plan.body === "odd-key" ? `~${createHash("sha256").update(given).digest("hex")}` : given;
     let other: unknown;
     for (let more = 1; more < 10 && other === undefined; more++) {

@@ -38,6 +38,8 @@ export interface EndedRequest {
 /** A system in a simulation. */
 export interface OpenedSystem {
   readonly hubs: readonly AnyHub[];
+  /** The key of a request on a cluster, made of one that no other has; default: that one. */
+  readonly key?: (key: string) => string;
   /**
    * The same hubs as of a later version of the program: 2, 3, … with each upgrade. Their charts must be the same. Absent:
    * there is one version.

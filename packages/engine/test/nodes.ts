@@ -1,0 +1,117 @@
+import type { AnyHub } from "@wheelwork/core";
+import {
+  clusterTopics,
+  createNode,
+  type Channel,
+  type ClusterNode,
+  type EngineSignal,
+  type Worker,
+} from "@wheelwork/engine";
+import {
+  FaultyStore,
+  MemoryBroker,
+  MemoryLog,
+  MemoryStore,
+  SimulatedClock,
+  type FaultPlan,
+  type SimulatedProcess,
+} from "@wheelwork/testing";
+
+/** A node in a process of its own. */
+export interface Member {
+  readonly node: ClusterNode;
+  readonly process: SimulatedProcess;
+  readonly stores: readonly FaultyStore[];
+  readonly signals: readonly EngineSignal[];
+}
+
+/** What the nodes of a test are made of. */
+export interface NodesOptions {
+  readonly shards: number;
+  readonly hub: AnyHub;
+  readonly workers: (process: SimulatedProcess) => readonly Worker[];
+  /** Topics besides those of the channel, with their partitions. */
+  readonly topics?: Readonly<Record<string, number>>;
+}
+
+/** Nodes over one log and one store for each shard, all in memory; requests are JSON on `in`, answers on `out`. */
+export class Nodes {
+  readonly clock = new SimulatedClock();
+  readonly broker = new MemoryBroker({ clock: this.clock });
+  readonly outside = new MemoryLog(this.broker, { clock: this.clock });
+  readonly disks: readonly MemoryStore[];
+  readonly #options: NodesOptions;
+  readonly #channel: Channel;
+
+  constructor(options: NodesOptions) {
+    const { shards, hub, topics = {} } = options;
+    this.#options = options;
+    this.#channel = {
+      name: "test",
+      from: "in",
+      to: "out",
+      hub: hub as never,
+      request: ({ value }) => JSON.parse(value) as unknown,
+      answer: (answer) => ({ value: JSON.stringify(answer) }),
+    };
+    this.disks = Array.from({ length: shards }, () => new MemoryStore());
+    for (const { name, partitions = 1 } of clusterTopics({ shards, channels: [this.#channel] }))
+      this.broker.createTopic(name, partitions);
+    for (const [name, partitions] of Object.entries(topics)) this.broker.createTopic(name, partitions);
+  }
+
+  /** Starts a node, and waits until it works on a shard; a commit takes so long, and has the faults that are given. */
+  async node(commitMs: number, faultAt?: FaultPlan["faultAt"]): Promise<Member> {
+    const process = this.clock.process();
+    const stores: FaultyStore[] = [];
+    const signals: EngineSignal[] = [];
+    const { shards, hub, workers } = this.#options;
+    const node = createNode({
+      hubs: [hub],
+      workers: workers(process),
+      shards,
+      store: (shard) => {
+        const store = new FaultyStore((this.disks[shard] as MemoryStore).reopen(), {
+          later: (task) => void process.after(commitMs, task),
+          ...(faultAt === undefined ? {} : { faultAt }),
+        });
+        stores.push(store);
+        return store;
+      },
+      log: new MemoryLog(this.broker, { clock: process, sends: () => process.alive }),
+      channels: [this.#channel],
+      clock: process,
+      observe: (signal) => void signals.push(signal),
+    });
+    await this.clock.runUntil(node.start(), 60_000);
+    await this.clock.runUntil(() => node.shards.length > 0, 60_000);
+    return { node, process, stores, signals };
+  }
+
+  async ask(key: string, request: object): Promise<void> {
+    await this.clock.runUntil(this.outside.append("in", { key, value: JSON.stringify(request) }));
+  }
+
+  /** The answers that are published under a key, each with its id. */
+  answers(key: string): string[] {
+    return this.broker
+      .records("out")
+      .filter((record) => record.key === key)
+      .map(({ value, headers }) => `${headers["ce_id"]} ${value}`);
+  }
+
+  async answered(key: string, times = 1): Promise<readonly string[]> {
+    await this.clock.runUntil(() => this.answers(key).length >= times, 60_000);
+    return this.answers(key);
+  }
+
+  /** How far the group has noted that a partition is settled. */
+  noted(topic = "in", partition = 0): number | undefined {
+    return this.broker.committed("wheelwork", topic, partition);
+  }
+
+  /** The keys of all that was ever written to a topic. */
+  keys(topic: string): string[] {
+    return this.broker.records(topic).map(({ key }) => key);
+  }
+}
