@@ -611,7 +611,7 @@ class Node implements ClusterNode {
         ...requestItem(this.hubs, key, entry),
         accept: () => resolve("settled"),
         // The shard has too much to do, has failed, or stops: the inbox keeps it.
-        refuse: (error) => resolve(error.retryable ? "refused" : { reason: error.message }),
+        refuse: (error) => resolve(error.retryable ? "refused" : { reason: firstLine(error) }),
       });
     });
   }
@@ -1047,6 +1047,8 @@ function requestItem(
     ...(replyTo === undefined ? {} : { replyTo }),
   };
 }
+
+const firstLine = ({ message }: Error): string => message.split("\n")[0] as string;
 
 const isRetryable = (error: unknown): boolean => error instanceof WheelworkError && error.retryable;
 

@@ -81,7 +81,7 @@ export interface HeardItem {
 }
 
 /** A record of the log that says nothing to this shard. */
-export interface MarkItem {
+interface MarkItem {
   readonly kind: "mark";
   readonly offset: number;
 }

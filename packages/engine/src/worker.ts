@@ -29,7 +29,7 @@ export interface AttemptContext extends WorkerContext {
 }
 
 /** What a message of a log says of an attempt. */
-export interface Heard {
+interface Heard {
   /** The request whose run has called: its shard has the attempt. */
   readonly request: string;
   readonly correlation: string;

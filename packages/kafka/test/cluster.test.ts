@@ -4,6 +4,7 @@ import {
   clusterTopics,
   createClient,
   createNode,
+  relay,
   remote,
   shardOf,
   worker,
@@ -461,6 +462,54 @@ suite("an engine of many nodes", () => {
         code: "WW_LOG_LOST",
         message: expect.stringContaining("another one") as string,
       });
+  });
+});
+
+suite("relays that tell the requests of their messages back", () => {
+  test("have their answers at any node, and while there is none; an attempt that is answered is not made again", async () => {
+    const system = await cluster(4);
+    const [to, from] = [`${system.inbox}-questions`, `${system.inbox}-answers`];
+    const bus = kafka({ brokers: broker.brokers });
+    await bus.ensureTopics([to, from].map((name) => ({ name, partitions: 3 })));
+    const asked: string[] = [];
+    let answers = true;
+    const answer = (key: string): Promise<void> => bus.append(from, { key, value: "21" });
+    bus.subscribe(to, ({ key }) => {
+      asked.push(key);
+      if (answers) void answer(key);
+    });
+    await bus.ready();
+    const workers = [
+      relay(work, {
+        to,
+        from,
+        send: ({ n }, { requestId }) => ({ key: `${requestId}:1`, value: `${n}` }),
+        receive: ({ key, value }) => ({
+          correlation: key,
+          outcome: { kind: "ok", output: { doubled: 2 * Number(value) } },
+        }),
+        request: ({ key }) => key.split(":")[0],
+      }),
+    ];
+    const a = await system.node({ workers });
+    const b = await system.node({ workers });
+    await system.settled([a, 2], [b, 2]);
+    const keys = Array.from({ length: 40 }, () => randomUUID());
+    const done = { kind: "result", value: { doubled: 42 } };
+    await Promise.all(keys.map((key) => a.submit("job", { n: 1 }, { key })));
+    for (const key of keys) expect(await b.answer(key)).toEqual(done);
+    expect(asked).toHaveLength(40);
+    answers = false;
+    const late = system.keyOf(a);
+    await a.submit("job", { n: 1 }, { key: late });
+    await vi.waitUntil(() => asked.length === 41, eventually);
+    await Promise.all([a.stop(), b.stop()]);
+    await answer(`${late}:1`);
+    const c = await system.node({ workers });
+    await system.settled([c, 4]);
+    expect(await c.answer(late)).toEqual(done);
+    expect(asked).toHaveLength(41);
+    await bus.close();
   });
 });
 

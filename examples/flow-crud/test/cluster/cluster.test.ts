@@ -178,10 +178,8 @@ suite("the seed's wire", () => {
     await expect
       .poll(() => letters().filter((letter) => letter.key === key), eventually)
       .toMatchObject([
-        {
-          reason: expect.stringMatching(/another body.*sent to nb-to-hub/) as string,
-          origin: { topic: "wheelwork-inbox" },
-        },
+        // Of the topic that it was sent to, or of the inbox, if another node works on its shard.
+        { reason: expect.stringMatching(/another body/) as string },
       ]);
   });
 
