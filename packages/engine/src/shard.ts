@@ -212,7 +212,8 @@ interface Pending {
   /** Items and callbacks. */
   inputs: number;
   events: number;
-  /** When its last decision was made. */
+  /** When its first decision was made, and its last. */
+  since: number;
   now: number;
   decideMs: number;
   /** What is to be written; undefined while it is open, or if there is nothing. */
@@ -237,6 +238,7 @@ const newPending = (): Pending => ({
   },
   inputs: 0,
   events: 0,
+  since: Number.POSITIVE_INFINITY,
   now: 0,
   decideMs: 0,
   commit: undefined,
@@ -728,6 +730,7 @@ export class Shard {
   #decideAll(items: readonly Item[], found: ReadonlyMap<string, Found>, began: number): void {
     const batch = this.#open;
     const now = this.now();
+    batch.since = Math.min(batch.since, now);
     batch.now = now;
     batch.items = batch.items.length === 0 ? items : [...batch.items, ...items];
     batch.found = batch.found.size === 0 ? found : new Map([...batch.found, ...found]);
@@ -813,23 +816,28 @@ export class Shard {
   /**
    * Callbacks that are due by this time may fire. What waits goes first: all that is in the queue, and all that comes in
    * one turn of the event loop, where nobody had the time to look. But not for ever: a queue that never empties must not
-   * hold back the deadlines.
+   * hold back the deadlines, nor must commits that take long one after the other.
    */
   #callableTo(now: number): number {
-    if (this.#catchesUp(now) || this.#stalls()) return 0;
+    if (this.#catchesUp(now)) return 0;
     const first = this.#coordinator.nextAt() ?? Number.POSITIVE_INFINITY;
+    const to = this.#stalls() ? (this.#committing?.batch.since ?? now) : now;
+    if (first > to && to < now) return 0;
     const noticed = this.#noticed;
     this.#noticed = undefined;
-    if (first > now || (this.#inbox.length === 0 && first > now - lateMs)) return now;
+    if (first > now || (this.#inbox.length === 0 && first > now - lateMs)) return to;
     if (noticed !== undefined) {
       const { before = this.#pushed } = noticed;
-      if (this.#pushed - this.#inbox.length >= before) return noticed.now;
+      if (this.#pushed - this.#inbox.length >= before) return Math.min(noticed.now, to);
       this.#noticed = { now: noticed.now, before };
     } else this.#noticed = { now, before: undefined };
     return 0;
   }
 
-  /** Whether a commit takes long: what it has decided is not handed out yet, and must not time out before it is. */
+  /**
+   * Whether a commit takes long: what it has decided is not handed out yet, and must not time out before it is. What was due
+   * before it was decided, may.
+   */
   #stalls(): boolean {
     return (
       this.#committing !== undefined && this.#options.clock.monotonicMs() - this.#committing.began >= lateMs

@@ -1,5 +1,5 @@
 import type { Engine } from "@wheelwork/engine";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { approved } from "./hubs.ts";
 import { Machine } from "./slow.ts";
 
@@ -70,3 +70,36 @@ test("a run that is due soon stays in memory, however long ago its batch was dec
   expect(signals.filter(({ name }) => name === "checkpoint")).toHaveLength(1);
   await clock.runUntil(engine.answer("z"), 1000);
 });
+
+test.each([
+  [12, 11],
+  [25, 12],
+  [25, 24],
+  [400, 30],
+])(
+  "deadlines come though requests never cease, commits take %i ms and reads %i",
+  async (commitMs, findMs) => {
+    const machine = new Machine();
+    const { clock, store } = machine;
+    const engine = await machine.start();
+    await engine.submit(approved, { n: 1, withinMs: 300 }, { key: "a" });
+    const takes = { commit: commitMs, find: findMs, dueRuns: findMs };
+    const gates = vi
+      .spyOn(store.slow, "get")
+      .mockImplementation((name) => clock.process().sleep(takes[name]));
+    let ceases = false;
+    const send = (sent: number): void => {
+      if (ceases) return;
+      void engine.submit(approved, { n: 1, withinMs: 1_000_000 }, { key: `b${sent}` });
+      clock.after(1, () => send(sent + 1));
+    };
+    send(0);
+    // What waits goes first, as ever, and what is decided is told when it is committed.
+    const told = clock.runUntil(engine.answer("a"), 300 + 6 * commitMs).finally(() => {
+      ceases = true;
+      gates.mockRestore();
+    });
+    await expect(told).resolves.toBeUndefined();
+    await clock.advance(2 * commitMs);
+  },
+);
