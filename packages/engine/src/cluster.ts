@@ -735,7 +735,10 @@ class Node implements ClusterNode {
           ? {}
           : { passRelays: (isWanted: () => boolean) => this.#passRelays(isWanted) }),
         owner: () => part.engine?.shard,
-        onLost: (error) => this.#fail(shard, error),
+        onLost: (error) => {
+          observe?.({ name: "log-lost", topic: this.#inbox, message: error.message });
+          this.#fail(shard, error);
+        },
       });
     try {
       const feed = (part.feed = feedOn(logIdOf(this.#inbox, await log.topic(this.#inbox))));
