@@ -44,7 +44,7 @@ export class Outbox {
   }
 
   send(seq: number, replies: readonly Reply[]): void {
-    if (replies.length === 0) return;
+    if (this.#ended || replies.length === 0) return;
     this.#pending.set(seq, (this.#pending.get(seq) ?? 0) + replies.length);
     for (const reply of replies) this.#attempt(seq, reply, shortestRetryMs);
   }

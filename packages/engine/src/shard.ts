@@ -1465,10 +1465,15 @@ export class Shard {
     await this.#beginFeed();
   }
 
+  /** It may have been stopped while it was read back. */
+  #isStopped(): boolean {
+    return this.#status === "stopped";
+  }
+
   /** Publishes the answers that may not have been, and reads the log from where the last commit left it. */
   async #beginFeed(): Promise<void> {
     const { feed, clock, log, store } = this.#options;
-    if (feed === undefined) return;
+    if (feed === undefined || this.#isStopped()) return;
     const { marks, seq } = this.#claim;
     const isAnew = marks?.log === "";
     if (marks !== undefined && !isAnew && marks.log !== feed.log) {
@@ -1494,6 +1499,7 @@ export class Shard {
       );
     }
     const { from, end, later } = await feed.begin(isAnew ? undefined : marks?.position);
+    if (this.#isStopped()) return feed.end();
     this.#position = from;
     const before = this.now() + longestCatchUpMs;
     const catchUp = { offset: later === undefined ? end : Number.POSITIVE_INFINITY, before };

@@ -1,6 +1,8 @@
-import type { Engine } from "@wheelwork/engine";
-import { expect, test, vi } from "vitest";
-import { approved } from "./hubs.ts";
+import type { Engine, EngineOptions } from "@wheelwork/engine";
+import { ShardEngine, type Reply } from "@wheelwork/engine/parts";
+import { expect, onTestFinished, test, vi } from "vitest";
+import type { RequestItem } from "../src/shard.ts";
+import { approved, outside, workersOf } from "./hubs.ts";
 import { Machine } from "./slow.ts";
 
 /** What two batches share that are on their way at once: one is being committed, and one was decided ahead of it. */
@@ -101,5 +103,88 @@ test.each([
     });
     await expect(told).resolves.toBeUndefined();
     await clock.advance(2 * commitMs);
+  },
+);
+
+/** A feed that says what is asked of it. */
+class Feed {
+  readonly log = "log";
+  readonly published: Reply[] = [];
+  reading = false;
+  begins: Promise<void> = Promise.resolve();
+
+  async begin(position = 0): Promise<{ from: number; end: number }> {
+    await this.begins;
+    this.reading = true;
+    return { from: position, end: position };
+  }
+
+  end(): void {
+    this.reading = false;
+  }
+
+  publish(reply: Reply): Promise<void> {
+    this.published.push(reply);
+    return Promise.resolve();
+  }
+}
+
+/** An engine over a log, on the machine's store. */
+function fed(
+  { clock, store, signals }: Machine,
+  feed: Feed,
+  options: Partial<EngineOptions> = {},
+): ShardEngine {
+  const engine = new ShardEngine(
+    {
+      hubs: [approved],
+      workers: workersOf(outside())((ms) => clock.process().sleep(ms)),
+      store,
+      clock,
+      observe: (signal) => void signals.push(signal),
+      ...options,
+    },
+    { feed, onEnded: () => {}, builtIn: [] },
+  );
+  onTestFinished(() => engine.stop());
+  return engine;
+}
+
+/** A request that came with a record of the log. */
+const record = (key: string, offset: number): RequestItem & { readonly offset: number } => ({
+  kind: "request",
+  key,
+  hub: approved.name,
+  request: { n: 1, withinMs: 100 },
+  hash: "hash",
+  fresh: false,
+  replyTo: "answers",
+  offset,
+  accept: () => {},
+  refuse: () => {},
+});
+
+test.each(["dueRuns", "begin"] as const)(
+  "an engine that stops while it reads its shard back does nothing after it: %s is under way",
+  async (asked) => {
+    const machine = new Machine();
+    const { clock, store } = machine;
+    const feed = new Feed();
+    const engine = fed(machine, feed);
+    await engine.start();
+    engine.shard.feed(record("a", 0));
+    await clock.advance(200);
+    expect(feed.published.map(({ key }) => key)).toEqual(["a"]);
+    const gate = Promise.withResolvers<void>();
+    if (asked === "begin") feed.begins = gate.promise;
+    else store.slow.set("dueRuns", gate.promise);
+    engine.shard.distrust(new Error("thrown by a timer"));
+    await clock.advance(20);
+    const published = feed.published.length;
+    await engine.stop();
+    gate.resolve();
+    await clock.advance(1000);
+    expect(feed.reading).toBe(false);
+    expect(feed.published).toHaveLength(published);
   },
 );
