@@ -1,4 +1,4 @@
-import { clusterTopics, createNode, type Channel } from "@wheelwork/engine";
+import { clusterTopics, createNode, type Channel, type LogRecord } from "@wheelwork/engine";
 import { kafka, type Kafka } from "@wheelwork/kafka";
 import { postgresStore } from "@wheelwork/postgres";
 import {
@@ -25,6 +25,8 @@ const brokerWarmMs = 12_000;
 const nodeWarmMs = 5000;
 const sliceMs = 2500;
 const slices = 2;
+const boundTopic = "bench-bound";
+const inFlights = [1, 16, 200, 1000];
 
 export interface Place {
   readonly brokers: string;
@@ -48,7 +50,7 @@ const topics = [
     name,
     partitions,
   })),
-  ...[commandTopic, resultTopic, "bench-bound"].map((name) => ({ name, partitions: shards })),
+  ...[commandTopic, resultTopic, boundTopic].map((name) => ({ name, partitions: shards })),
 ];
 
 /** A phase that goes on until its process is killed: it says when it has begun. */
@@ -87,56 +89,105 @@ export const switches = phase(import.meta.url, "switches", async ({ brokers }: P
   return forever();
 });
 
+/** What a bare bound does for each request. */
+interface Shape extends Place {
+  /** Transactions that each request goes through: the engine's are three, since a crash must not forget what was called. */
+  readonly transactions: 1 | 3;
+  /** Whether ten commands go to the switches, and ten results come back, between two transactions. */
+  readonly relayed: boolean;
+}
+
 /**
- * The bare bound: a consumer of the requests, one transaction for all that came meanwhile (a fence, one record of what
- * happened, a row for each answer), and a producer of the answers. It decides nothing, and calls nobody.
+ * The bare bounds: a consumer of the requests, one transaction for all that came meanwhile (a fence, one record of what
+ * happened, a row for each answer), and a producer of the answers. They decide nothing, keep nothing, and recover nothing.
  */
-const bound = phase(import.meta.url, "bound", async ({ brokers, url }: Place): Promise<never> => {
-  const log = kafka({ brokers });
-  const client = new Client({ connectionString: url });
-  await client.connect();
-  await client.query(`CREATE SCHEMA IF NOT EXISTS bound; SET search_path = bound;
+const bound = phase(
+  import.meta.url,
+  "bound",
+  async ({ brokers, url, transactions, relayed }: Shape): Promise<never> => {
+    const log = kafka({ brokers });
+    const client = new Client({ connectionString: url });
+    await client.connect();
+    await client.query(`CREATE SCHEMA IF NOT EXISTS bound; SET search_path = bound;
     CREATE TABLE IF NOT EXISTS fence (id integer PRIMARY KEY, seq bigint NOT NULL) WITH (fillfactor = 50);
     CREATE TABLE IF NOT EXISTS record (seq bigint PRIMARY KEY, record text NOT NULL);
     CREATE TABLE IF NOT EXISTS answer (key text COLLATE "C" PRIMARY KEY, request text NOT NULL, answer text NOT NULL);
     INSERT INTO fence VALUES (0, 0) ON CONFLICT DO NOTHING`);
-  let waiting: { key: string; value: string }[] = [];
-  let busy = false;
-  const work = async (): Promise<void> => {
-    busy = true;
-    while (waiting.length > 0) {
-      const batch = waiting;
-      waiting = [];
-      const round = Array.from({ length: callsOf(length) }, (_, call) => `[${call},"RuleInstalled"]`).join();
-      const keys = batch.map(({ key }) => key);
-      const bodies = batch.map(({ value }) => value);
-      await client.query({
-        name: "batch",
-        text: `WITH fence AS (UPDATE fence SET seq = seq + 1 WHERE id = 0 RETURNING seq),
+    interface Flow {
+      readonly key: string;
+      readonly value: string;
+      done: number;
+      open: number;
+    }
+    const round = Array.from({ length }, (_, call) => `[${call},"RuleInstalled"]`).join();
+    const flows = new Map<string, Flow>();
+    let waiting: Flow[] = [];
+    let busy = false;
+    const call = (flow: Flow): void => {
+      if (!relayed) return void waiting.push(flow);
+      flow.open = length;
+      for (let ruleid = 0; ruleid < length; ruleid++) {
+        const command = flow.done === 1 ? "installed" : "validated";
+        const value = JSON.stringify({ flowid: flow.key, ruleid, error: null, command });
+        void log.publish(commandTopic, { key: `${flow.key}-${ruleid}`, value });
+      }
+    };
+    const work = async (): Promise<void> => {
+      busy = true;
+      while (waiting.length > 0) {
+        const batch = waiting;
+        waiting = [];
+        for (const flow of batch) flow.done++;
+        const rounds = transactions === 1 ? `${round},${round}` : round;
+        const over = batch.filter(({ done }) => done === transactions);
+        await client.query({
+          name: "batch",
+          text: `WITH fence AS (UPDATE fence SET seq = seq + 1 WHERE id = 0 RETURNING seq),
           record AS (INSERT INTO record SELECT seq, $1 FROM fence)
           INSERT INTO answer SELECT t.* FROM fence, unnest($2::text[], $3::text[], $4::text[]) AS t`,
-        values: [
-          keys.map((key, index) => `["${key}",${bodies[index]},${round}]`).join(),
-          keys,
-          bodies,
-          keys.map(() => "ok"),
-        ],
-      });
-      for (const { key } of batch) void log.publish(answerTopic, { key, value: "ok" });
-    }
-    busy = false;
-  };
-  for (let partition = 0; partition < shards; partition++) {
-    await log.read("bench-bound", partition, undefined, {
-      records: (records) => {
-        waiting.push(...records);
-        if (!busy) void work();
-      },
-      lost: () => {},
+          values: [
+            batch.map(({ key, value, done }) => `["${key}",${done === 1 ? value : ""},${rounds}]`).join(),
+            over.map(({ key }) => key),
+            over.map(({ value }) => value),
+            over.map(() => "ok"),
+          ],
+        });
+        for (const flow of batch) if (flow.done < transactions) call(flow);
+        for (const { key } of over) {
+          flows.delete(key);
+          void log.publish(answerTopic, { key, value: "ok" });
+        }
+      }
+      busy = false;
+    };
+    const go = (): void => {
+      if (!busy) void work();
+    };
+    const read = async (topic: string, take: (record: LogRecord) => void): Promise<void> => {
+      for (let partition = 0; partition < shards; partition++) {
+        await log.read(topic, partition, await log.end(topic, partition), {
+          records: (records) => {
+            for (const record of records) take(record);
+            go();
+          },
+          lost: () => {},
+        });
+      }
+    };
+    await read(boundTopic, ({ key, value }) => {
+      const flow = { key, value, done: 0, open: 0 };
+      if (relayed) flows.set(key, flow);
+      waiting.push(flow);
     });
-  }
-  return forever();
-});
+    if (relayed) {
+      await read(resultTopic, ({ key }) => {
+        const flow = flows.get(key.slice(0, key.lastIndexOf("-")));
+        if (flow !== undefined && --flow.open === 0) waiting.push(flow);
+      });
+    }
+    return forever();
+  },
+);
 
 /** Starts a phase that goes on, and waits until it has begun. */
 export async function begin<A>(what: Phase<A, never>, argument: A): Promise<ChildProcess> {
@@ -212,7 +263,10 @@ async function warm({ brokers }: Place, topic: string, milliseconds: number): Pr
   await log.close();
 }
 
-/** Workflows a second through Kafka and PostgreSQL, and their share of a bare bound of the same shape. */
+/**
+ * Workflows a second through Kafka and PostgreSQL, and their share of two bare bounds: one transaction a request (`ratio`),
+ * and the engine's three, with the same messages to the switches (`ratio_same`).
+ */
 export const cluster: Bench = {
   name: "cluster",
   about:
@@ -240,27 +294,34 @@ export const cluster: Bench = {
           return Number(rows[0]?.bytes);
         };
         const around = { ...place, wal, kafkaBytes: () => sizeOf(join(folder, "kafka", "data")) };
-        const bounds = new Map<number, number>();
+        const bounds = new Map<string, number>();
+        const ratio = (rate: number, of: string): number => rounded(rate / (bounds.get(of) ?? Number.NaN));
         const stop = (): void => {
           for (const child of children.splice(0)) child.kill("SIGKILL");
         };
-        children.push(await begin(bound, place));
-        await warm(place, "bench-bound", brokerWarmMs);
-        for (const inFlight of [1, 16, 200, 1000]) {
-          note(`the bound, ${inFlight} in flight`);
-          const { measured, ...bytes } = await measure(around, "bench-bound", inFlight);
-          bounds.set(inFlight, measured.rate);
-          report({
-            bench: "cluster-bound",
-            workers: "none",
-            nodes: 1,
-            inflight: inFlight,
-            ...measured.figures(callsOf(length)),
-            ratio: 1,
-            ...bytes,
-          });
+        for (const [transactions, workers, warmMs] of [
+          [1, "in process", brokerWarmMs],
+          [3, "in process", nodeWarmMs],
+          [3, "over Kafka", nodeWarmMs],
+        ] as const) {
+          const relayed = workers === "over Kafka";
+          if (relayed) children.push(await begin(switches, place));
+          children.push(await begin(bound, { ...place, transactions, relayed }));
+          await warm(place, boundTopic, warmMs);
+          for (const inFlight of inFlights) {
+            note(`the bound of ${transactions} transactions, workers ${workers}, ${inFlight} in flight`);
+            const { measured, ...bytes } = await measure(around, boundTopic, inFlight);
+            bounds.set(`${transactions} ${workers} ${inFlight}`, measured.rate);
+            report({
+              bench: `cluster-bound-${transactions}`,
+              workers,
+              inflight: inFlight,
+              ...measured.figures(callsOf(length)),
+              ...bytes,
+            });
+          }
+          stop();
         }
-        stop();
         for (const [workers, nodes] of [
           ["in process", 1],
           ["in process", 2],
@@ -271,7 +332,7 @@ export const cluster: Bench = {
           if (relayed) children.push(await begin(switches, place));
           for (let count = 0; count < nodes; count++) children.push(await begin(node, { ...place, relayed }));
           await warm(place, requestTopic, nodeWarmMs);
-          for (const inFlight of [1, 16, 200, 1000]) {
+          for (const inFlight of inFlights) {
             note(`${nodes} nodes, workers ${workers}, ${inFlight} in flight`);
             const { measured, ...bytes } = await measure(around, requestTopic, inFlight);
             report({
@@ -280,7 +341,8 @@ export const cluster: Bench = {
               nodes,
               inflight: inFlight,
               ...measured.figures(callsOf(length)),
-              ratio: rounded(measured.rate / (bounds.get(inFlight) ?? Number.NaN)),
+              ratio: ratio(measured.rate, `1 in process ${inFlight}`),
+              ratio_same: ratio(measured.rate, `3 ${workers} ${inFlight}`),
               ...bytes,
             });
           }
