@@ -89,6 +89,10 @@ export interface SecureListener {
   readonly certificate: Certificate;
   /** The passwords of the users, by their names. */
   readonly users: Readonly<Record<string, string>>;
+  /** Those of them who may do everything. */
+  readonly administrators?: readonly string[];
+  /** The authority, as a PEM file, that must have signed a certificate of whoever comes. */
+  readonly clientCa?: string;
 }
 
 /** A broker with its files in a folder of its own: one process, KRaft, on loopback. */
@@ -219,7 +223,10 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 `;
 
-function secureSettings({ certificate, users }: SecureListener, folder: string): string {
+function secureSettings(
+  { certificate, users, administrators = [], clientCa }: SecureListener,
+  folder: string,
+): string {
   const store = join(folder, "server.pem");
   writeFileSync(store, readFileSync(certificate.key, "utf8") + readFileSync(certificate.cert, "utf8"), {
     mode: 0o600,
@@ -232,9 +239,14 @@ listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
 listener.name.secure.plain.sasl.jaas.config=${modules}.plain.PlainLoginModule required${passwords.join("")};
 listener.name.secure.scram-sha-512.sasl.jaas.config=${modules}.scram.ScramLoginModule required;
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:ANONYMOUS
-`;
+super.users=${["ANONYMOUS", ...administrators].map((name) => `User:${name}`).join(";")}
+${clientCa === undefined ? "" : clientSettings(clientCa)}`;
 }
+
+const clientSettings = (ca: string): string => `listener.name.secure.ssl.client.auth=required
+listener.name.secure.ssl.truststore.type=PEM
+listener.name.secure.ssl.truststore.location=${ca}
+`;
 
 const logging = `<Configuration status="WARN"><Appenders><Console name="c"><PatternLayout pattern="%d{ISO8601} %p %c{1} %m%n"/></Console></Appenders>
 <Loggers><Root level="WARN"><AppenderRef ref="c"/></Root></Loggers></Configuration>

@@ -111,7 +111,11 @@ function readOptions() {
   const flag = { type: "boolean", default: false } as const;
   const known = { seeds: text, from: text, seed: text, minutes: text, failures: text, json: flag };
   try {
-    return parseArgs({ options: { ...known, cluster: flag, "no-shrink": flag } }).values;
+    const help = { ...flag, short: "h" } as const;
+    const { values } = parseArgs({ options: { ...known, cluster: flag, "no-shrink": flag, help } });
+    if (!values.help) return values;
+    process.stdout.write(usage);
+    return process.exit(0);
   } catch (error) {
     return refuse((error as Error).message);
   }

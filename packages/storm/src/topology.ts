@@ -1,5 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
-import { stringify } from "yaml";
+import { Scalar, stringify } from "yaml";
 import type { Streams } from "./multilang/component.ts";
 
 /** A component of a topology: what it emits, and how Flux makes it. */
@@ -101,6 +101,8 @@ export function kafkaSpout(
     /** How often offsets are noted: after a crash, what came since is sent again. Storm's own default is 30 s. */
     readonly commitMs?: number;
     readonly maxUncommitted?: number;
+    /** More properties of Kafka's consumer, such as those of TLS. */
+    readonly properties?: Readonly<Record<string, string>>;
   },
 ): ComponentSpec<"spout", { readonly default: typeof kafkaFields }> {
   const { brokers, topics, group, parallelism = 1, commitMs = 1000, maxUncommitted = 10_000 } = options;
@@ -126,6 +128,7 @@ export function kafkaSpout(
                 "group.id": group,
                 "auto.offset.reset": "earliest",
                 "fetch.max.wait.ms": 10,
+                ...options.properties,
               },
             ],
           },
@@ -150,7 +153,14 @@ export function kafkaBolt(
     brokers,
     topic,
     parallelism = 1,
-  }: { readonly brokers: string; readonly topic: string; readonly parallelism?: number },
+    properties: more = {},
+  }: {
+    readonly brokers: string;
+    readonly topic: string;
+    readonly parallelism?: number;
+    /** More properties of Kafka's producer, such as those of TLS. */
+    readonly properties?: Readonly<Record<string, string>>;
+  },
 ): ComponentSpec<"bolt", Record<never, never>> {
   const strings = "org.apache.kafka.common.serialization.StringSerializer";
   const properties = {
@@ -159,6 +169,7 @@ export function kafkaBolt(
     "linger.ms": "0",
     "key.serializer": strings,
     "value.serializer": strings,
+    ...more,
   };
   return {
     kind: "bolt",
@@ -260,7 +271,7 @@ export class Topology<C extends Components> {
           parallelism,
           ...(tasks === undefined ? {} : { numTasks: tasks }),
         }));
-    return stringify(
+    const yaml = stringify(
       {
         name: this.name,
         components: Object.values(this.components).flatMap(({ beans }) => beans),
@@ -277,8 +288,10 @@ export class Topology<C extends Components> {
           },
         })),
       },
+      (_key, value: unknown) => (typeof value === "string" && value.includes("${") ? quoted(value) : value),
       { aliasDuplicateObjects: false, lineWidth: 0 },
     );
+    return yaml.replaceAll("${", "\\x24{");
   }
 
   /** The picture of the topology, for Graphviz. */
@@ -308,3 +321,10 @@ export type AnyTopology = Pick<
   Topology<Components>,
   "name" | "components" | "config" | "edges" | "flux" | "dot"
 >;
+
+/** Flux replaces `${…}` in the lines of the file, before they are YAML: what Kafka's clients are to read is written otherwise. */
+function quoted(text: string): Scalar {
+  const scalar = new Scalar(text);
+  scalar.type = "QUOTE_DOUBLE";
+  return scalar;
+}

@@ -1,8 +1,13 @@
+import { spoke } from "@wheelwork/core";
+import { relay } from "@wheelwork/engine";
 import { unzipSync } from "fflate";
+import { basename, dirname } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
+import * as z from "zod";
 import { describe, expect, test } from "vitest";
 import { kafkaBolt, kafkaSpout, shellBolt, shellSpout, Topology, topologyJar } from "@wheelwork/storm";
-import { stormTopology } from "@wheelwork/storm/parts";
+import { stormSecurity, stormTopology } from "@wheelwork/storm/parts";
 
 const place = { brokers: "127.0.0.1:9092" };
 const parts = {
@@ -88,6 +93,47 @@ test("the parts have a heap with a bound", () => {
     stormTopology({ name: "flows", config, app: { workers: [] }, ...options }).flux();
   expect(made({})).toMatch(/- --max-old-space-size=512\n\s+- main.mjs\n\s+- hub/);
   expect(made({ heapMb: 2048 })).toContain("--max-old-space-size=2048");
+});
+
+test("what the environment says of Kafka reaches Storm's own clients, and no secret with it", () => {
+  const told = relay(spoke("tell", { input: z.null(), output: z.null(), timeoutMs: 100 }), {
+    to: "told",
+    from: "heard",
+    send: () => ({ key: "", value: "" }),
+    receive: () => undefined,
+  });
+  const authority = fileURLToPath(import.meta.url);
+  const files = { KAFKA_CA: authority, KAFKA_CERT: authority, KAFKA_KEY: authority };
+  const security = stormSecurity({ ...files, KAFKA_USERNAME: "me", KAFKA_PASSWORD: "pa55word" });
+  const config = { ...place, databaseUrl: "", shards: 1, inbox: "inbox" };
+  const flux = (given: typeof security): string =>
+    stormTopology({
+      name: "flows",
+      config: { ...config, ...(given === undefined ? {} : { security: given }) },
+      app: { workers: [told] },
+    }).flux();
+  expect(flux(security)).not.toContain("pa55word");
+  // Flux would look for properties of its own.
+  expect(flux(security)).not.toContain("${");
+  const beans = (parse(flux(security)) as { components: { id: string; configMethods: unknown[] }[] })
+    .components;
+  for (const id of ["spout-hub-builder", "spout-worker-builder", "bolt-to-fl-properties"]) {
+    // As a map of the spouts, and one after the other for the bolt.
+    const settings = JSON.stringify(beans.find((bean) => bean.id === id)?.configMethods).replaceAll(
+      '":"',
+      '","',
+    );
+    expect(settings).toContain('"security.protocol","SASL_SSL"');
+    expect(settings).toContain(`"ssl.truststore.location","${authority}"`);
+    expect(settings).toContain(
+      `"ssl.keystore.key","\${directory:${dirname(authority)}:${basename(authority)}}"`,
+    );
+    expect(settings).toContain('"sasl.mechanism","SCRAM-SHA-512"');
+    expect(settings).toContain("ScramLoginModule required username=");
+  }
+  expect(stormSecurity({})).toBeUndefined();
+  expect(flux(undefined)).not.toContain("security.protocol");
+  expect(() => stormSecurity({ KAFKA_CA: "/not/there" })).toThrow("cannot be read");
 });
 
 test("the jar has the resources and nothing else, and is the same each time", () => {

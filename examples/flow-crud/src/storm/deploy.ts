@@ -1,9 +1,9 @@
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import { kafka } from "@wheelwork/kafka";
+import { kafka, kafkaSecurity } from "@wheelwork/kafka";
 import { postgresStore } from "@wheelwork/postgres";
 import { bundleApp, Nimbus, submit, topologyJar, type StormHome } from "@wheelwork/storm";
-import { stormTopology, type StormConfig } from "@wheelwork/storm/parts";
+import { stormSecurity, stormTopology, type StormConfig } from "@wheelwork/storm/parts";
 import { ensureClusterTopics } from "../cluster/parts.ts";
 import type { FlowCreateOptions } from "../hub.ts";
 import flowApp, { type FlowStormOptions } from "./app.ts";
@@ -24,7 +24,15 @@ export interface FlowStorm {
 export function flowTopology(options: FlowStorm): ReturnType<typeof stormTopology> {
   const { name, brokers, databaseUrl, shards, flow, workerTasks, workers, settings } = options;
   const app: FlowStormOptions = flow === undefined ? {} : { flow };
-  const config: StormConfig = { brokers, databaseUrl, shards, inbox: "wheelwork-inbox", app };
+  const security = stormSecurity();
+  const config: StormConfig = {
+    brokers,
+    ...(security === undefined ? {} : { security }),
+    databaseUrl,
+    shards,
+    inbox: "wheelwork-inbox",
+    app,
+  };
   const made = flowApp(config);
   try {
     return stormTopology({
@@ -49,7 +57,7 @@ export async function deploy(
   say: (line: string) => void = () => {},
 ): Promise<void> {
   const { brokers, databaseUrl, shards } = options;
-  const log = kafka({ brokers, clientId: "deploy" });
+  const log = kafka({ brokers, clientId: "deploy", ...kafkaSecurity() });
   try {
     await ensureClusterTopics(log, shards);
   } finally {

@@ -7,36 +7,59 @@ import { StormSystem } from "../storm/system.ts";
 import { breakSystem } from "./break.ts";
 import { breakCluster } from "./faults.ts";
 
-// Breaks a real cluster for long: npm run break -- --faults 60 --seed 1; with --storm, flow-crud on Apache Storm. With
-// --requests 10000 --clients 300, each fault comes somewhere among so many; --only takes names with commas between them.
+const usage = `Breaks a cluster of real processes under load, and compares all that is left of it.
+
+  npm run break -- [options]
+
+  --faults N      how many faults                            (60)
+  --seed N        of all that is drawn                       (from the time)
+  --clients N     requests at a time                         (20)
+  --requests N    each fault comes somewhere among so many   (within two seconds)
+  --only A,B      only these faults, by their names
+  --storm         flow-crud on Apache Storm instead of a cluster
+`;
+
 function readOptions() {
+  const text = { type: "string" } as const;
   try {
-    return parseArgs({
+    const { values } = parseArgs({
       options: {
-        faults: { type: "string", default: "60" },
-        seed: { type: "string", default: `${Date.now() % 100_000}` },
-        clients: { type: "string", default: "20" },
-        requests: { type: "string" },
-        only: { type: "string" },
+        faults: { ...text, default: "60" },
+        seed: { ...text, default: `${Date.now() % 100_000}` },
+        clients: { ...text, default: "20" },
+        requests: text,
+        only: text,
         storm: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
       },
     });
+    if (!values.help) return values;
+    process.stdout.write(usage);
+    return process.exit(0);
   } catch (error) {
-    process.stderr.write(`${explain(error)}\n`);
-    return process.exit(2);
+    return refuse(explain(error));
   }
 }
 
-const { values } = readOptions();
+function refuse(message: string): never {
+  process.stderr.write(`${message}\n\n${usage}`);
+  return process.exit(2);
+}
+
+function number(name: "faults" | "seed" | "clients" | "requests", text: string): number {
+  return /^\d{1,9}$/.test(text) ? Number(text) : refuse(`--${name} must be a whole number, and is ${text}`);
+}
+
+const values = readOptions();
 const folder = mkdtempSync(join(tmpdir(), "wheelwork-cluster-"));
 // The database server runs as a user of its own, who must reach its data.
 chmodSync(folder, 0o755);
 const plan = {
-  faults: Number(values.faults),
-  seed: Number(values.seed),
-  clients: Number(values.clients),
+  faults: number("faults", values.faults),
+  seed: number("seed", values.seed),
+  clients: number("clients", values.clients),
   folder,
-  ...(values.requests === undefined ? {} : { requests: Number(values.requests) }),
+  ...(values.requests === undefined ? {} : { requests: number("requests", values.requests) }),
   ...(values.only === undefined ? {} : { only: values.only.split(",") }),
   progress: (line: string) => void process.stdout.write(`${line}\n`),
 };

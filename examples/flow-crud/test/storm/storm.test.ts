@@ -4,7 +4,14 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
-import { defaultCache, kafkaIsInstalled, postgresIsInstalled, stormIsInstalled } from "@wheelwork/services";
+import {
+  Authority,
+  defaultCache,
+  kafkaIsInstalled,
+  opensslIsInstalled,
+  postgresIsInstalled,
+  stormIsInstalled,
+} from "@wheelwork/services";
 import { kafka, type Kafka } from "@wheelwork/kafka";
 import { postgresStore } from "@wheelwork/postgres";
 import { createClient, deadLetterTopic, readDeadLetter, type Engine, type LogRecord } from "wheelwork";
@@ -18,7 +25,11 @@ import { doubling } from "./doubling.ts";
 import { StormSystem } from "./system.ts";
 
 /** These need Storm, a broker and a database server: `npm run services -- install` gets them. */
-const canRun = stormIsInstalled(defaultCache) && kafkaIsInstalled(defaultCache) && postgresIsInstalled();
+const canRun =
+  stormIsInstalled(defaultCache) &&
+  kafkaIsInstalled(defaultCache) &&
+  postgresIsInstalled() &&
+  opensslIsInstalled();
 const suite = canRun ? describe : describe.skip;
 const eventually = { timeout: 60_000, interval: 50 };
 
@@ -36,6 +47,27 @@ function spawnDoubler(brokers: string): ChildProcess {
   });
 }
 
+/** All parts come with a certificate and a password, which their environment names. */
+function secured(folder: string) {
+  const authority = new Authority(folder, "authority");
+  const [broker, client] = [authority.issue("broker", ["127.0.0.1"]), authority.issue("client")];
+  const [username, password] = ["storm", "pa55word"];
+  const env = {
+    KAFKA_CA: authority.ca,
+    KAFKA_CERT: client.cert,
+    KAFKA_KEY: client.key,
+    KAFKA_USERNAME: username,
+    KAFKA_PASSWORD: password,
+  };
+  for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value);
+  return {
+    certificate: broker,
+    users: { [username]: password },
+    administrators: [username],
+    clientCa: authority.ca,
+  };
+}
+
 suite("flow-crud on a real Storm", () => {
   let folder: string;
   let system: StormSystem;
@@ -46,9 +78,9 @@ suite("flow-crud on a real Storm", () => {
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), "wheelwork-storm-"));
     chmodSync(folder, 0o755);
-    system = await StormSystem.prepare(folder);
+    system = await StormSystem.prepare(folder, {}, secured(folder));
     await system.start();
-    bus = kafka({ brokers: system.brokers });
+    bus = kafka({ brokers: system.kafka.brokers });
     for (const topic of ["worker-to-fl", replyTopic, deadLetterTopic(requestTopic)]) {
       const { partitions } = await bus.topic(topic);
       for (let partition = 0; partition < partitions; partition++)
@@ -67,6 +99,7 @@ suite("flow-crud on a real Storm", () => {
     await engine?.stop();
     await bus?.close();
     await system?.stop();
+    vi.unstubAllEnvs();
     rmSync(folder, { recursive: true, force: true });
   }, 60_000);
 
@@ -201,7 +234,7 @@ suite("flow-crud on a real Storm", () => {
       const store = (shard: number) => postgresStore({ connectionString, schema, shard, shards });
       const client = createClient({ hubs: [doubling], shards, inbox, store, log: bus });
       await client.start();
-      const doubler = spawnDoubler(system.brokers);
+      const doubler = spawnDoubler(system.kafka.brokers);
       try {
         const claimed = (epoch: number): Promise<unknown> =>
           vi.waitUntil(() => cli("status", ...doubled).stdout.includes(`epoch ${epoch}`), eventually);
@@ -238,7 +271,7 @@ suite("flow-crud on a real Storm", () => {
   );
 
   test("gives each request one answer though Java and a hub are killed", { timeout: 150_000 }, async () => {
-    const client = new TopicClient(system.brokers, 7);
+    const client = new TopicClient(system.kafka.brokers, 7);
     await client.listen();
     const asked = Promise.all(
       Array.from({ length: 150 }, (_, number) =>

@@ -1,7 +1,14 @@
 import { mkdirSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { defaultCache, freePort, KafkaBroker, PostgresServer, StormCluster } from "@wheelwork/services";
+import {
+  defaultCache,
+  freePort,
+  KafkaBroker,
+  PostgresServer,
+  StormCluster,
+  type SecureListener,
+} from "@wheelwork/services";
 import { Nimbus } from "@wheelwork/storm";
 import { deploy, undeploy, type FlowStorm } from "../../src/storm/deploy.ts";
 import type { Breakable } from "../cluster/break.ts";
@@ -22,10 +29,16 @@ export class StormSystem implements Breakable {
   readonly backWithinMs = 120_000;
   readonly #kafkaController: number;
 
-  private constructor(folder: string, ports: readonly number[], options: Partial<FlowStorm>) {
-    const [kafka = 0, controller = 0, postgres = 0, zookeeper = 0, nimbus = 0, supervisor = 0, ...slots] =
-      ports;
-    this.kafka = new KafkaBroker(join(folder, "kafka"), kafka, defaultCache);
+  private constructor(
+    folder: string,
+    ports: readonly number[],
+    options: Partial<FlowStorm>,
+    secured?: Omit<SecureListener, "port">,
+  ) {
+    const [kafka = 0, wire = 0, controller = 0, postgres = 0, ...rest] = ports;
+    const [zookeeper = 0, nimbus = 0, supervisor = 0, ...slots] = rest;
+    const secure = secured === undefined ? undefined : { ...secured, port: wire };
+    this.kafka = new KafkaBroker(join(folder, "kafka"), kafka, defaultCache, secure);
     this.#kafkaController = controller;
     this.postgres = new PostgresServer(join(folder, "postgres"), postgres);
     this.storm = new StormCluster(
@@ -37,7 +50,7 @@ export class StormSystem implements Breakable {
     this.data = join(folder, "data");
     this.flow = {
       name: "flow-crud",
-      brokers: this.kafka.brokers,
+      brokers: secure === undefined ? this.kafka.brokers : `127.0.0.1:${secure.port}`,
       databaseUrl: this.postgres.url,
       shards: 2,
       flow: { deadlineMs: 5000, workerTimeoutMs: 1000 },
@@ -46,12 +59,16 @@ export class StormSystem implements Breakable {
     this.floodlight = this.part("floodlight");
   }
 
-  /** Prepares one in a folder; nothing runs yet. */
-  static async prepare(folder: string, options: Partial<FlowStorm> = {}): Promise<StormSystem> {
+  /** Prepares one in a folder; nothing runs yet. With `secured`, all but the tests' own clients must come over TLS. */
+  static async prepare(
+    folder: string,
+    options: Partial<FlowStorm> = {},
+    secured?: Omit<SecureListener, "port">,
+  ): Promise<StormSystem> {
     mkdirSync(folder, { recursive: true });
     const ports: number[] = [];
-    while (ports.length < 9) ports.push(await freePort());
-    return new StormSystem(folder, ports, options);
+    while (ports.length < 10) ports.push(await freePort());
+    return new StormSystem(folder, ports, options, secured);
   }
 
   get brokers(): string {

@@ -1,6 +1,7 @@
 import type { AnyHub } from "@wheelwork/core";
 import type { Channel, EngineSignal, Worker } from "@wheelwork/engine";
 import type { ShardLimits } from "@wheelwork/engine";
+import type { StormSecurity } from "./security.ts";
 
 /** What runs on Storm: the same hubs, workers and channels as in every other engine. */
 export interface StormApp {
@@ -19,6 +20,8 @@ export interface StormApp {
 /** Where the parts meet, as the topology's configuration carries it: whoever may look at the topology sees it. */
 export interface StormConfig {
   readonly brokers: string;
+  /** How the brokers are reached, if not openly: see `stormSecurity`. */
+  readonly security?: StormSecurity;
   /** Of PostgreSQL. Better without a password: PGPASSWORD or a password file of the supervisors has it. */
   readonly databaseUrl: string;
   readonly schema?: string;

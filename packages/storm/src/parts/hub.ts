@@ -32,6 +32,7 @@ import { randomUUID } from "node:crypto";
 import { getHeapStatistics } from "node:v8";
 import { Again, type Bolt, type Context, type Output, type Tuple } from "../multilang/component.ts";
 import type { StormApp, StormConfig } from "./app.ts";
+import { clientSecurity } from "./security.ts";
 import { CoordinatedClock } from "./coordinator.ts";
 import { stormLogger } from "./logger.ts";
 import {
@@ -109,7 +110,8 @@ export class HubBolt implements Bolt<Streams> {
   }
 
   #connect(): Kafka {
-    return kafka({ brokers: this.#config.brokers, clientId: "bolt-hub" });
+    const { brokers, security } = this.#config;
+    return kafka({ brokers, clientId: "bolt-hub", ...clientSecurity(security) });
   }
 
   open(context: Context, output: Output<Streams>): void {

@@ -1,20 +1,23 @@
 import { kafka, type Kafka } from "@wheelwork/kafka";
 import { Again, type Bolt, type Output, type Tuple } from "../multilang/component.ts";
+import type { StormConfig } from "./app.ts";
+import { clientSecurity } from "./security.ts";
 import { nbStreams, type Publication } from "./streams.ts";
 
 /** The seed's bolt to Northbound: publishes answers, and tells their hub when the brokers have them. */
 export class NbBolt implements Bolt<typeof nbStreams> {
   readonly streams = nbStreams;
-  readonly #brokers: string;
+  readonly #config: Pick<StormConfig, "brokers" | "security">;
   #log: Kafka;
 
-  constructor(brokers: string) {
-    this.#brokers = brokers;
+  constructor(config: Pick<StormConfig, "brokers" | "security">) {
+    this.#config = config;
     this.#log = this.#connect();
   }
 
   #connect(): Kafka {
-    return kafka({ brokers: this.#brokers, clientId: "bolt-to-nb" });
+    const { brokers, security } = this.#config;
+    return kafka({ brokers, clientId: "bolt-to-nb", ...clientSecurity(security) });
   }
 
   async execute({ values }: Tuple, output: Output<typeof nbStreams>): Promise<void> {

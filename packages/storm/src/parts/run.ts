@@ -43,7 +43,7 @@ export function runPart(open: (config: StormConfig) => StormApp): void {
       );
     case "nb":
       return runBolt(
-        later(nbStreams, ({ brokers }) => new NbBolt(brokers)),
+        later(nbStreams, (config) => new NbBolt(config)),
         wire,
       );
     case "coordinator":

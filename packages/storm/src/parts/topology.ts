@@ -1,6 +1,7 @@
 import type { Worker } from "@wheelwork/engine";
 import { kafkaBolt, kafkaSpout, shellBolt, shellSpout, Topology, type AnyTopology } from "../topology.ts";
 import { configKey, type StormApp, type StormConfig } from "./app.ts";
+import { javaSecurity } from "./security.ts";
 import { coordinatorStreams, hubStreams, nbStreams, tickStreams, workerStreams } from "./streams.ts";
 
 /** How a topology is laid out. */
@@ -56,6 +57,7 @@ export function stormTopology(options: StormTopologyOptions): AnyTopology {
     heapMb = 512,
   } = options;
   const { brokers, shards, inbox } = config;
+  const client = { brokers, properties: javaSecurity(config.security) };
   // Without a bound, Node collects garbage late when it sees much memory.
   const flags = ["--max-semi-space-size=16", `--max-old-space-size=${heapMb}`] as const;
   const command = (part: string) => ["node", ...flags, main, part] as const;
@@ -79,7 +81,7 @@ export function stormTopology(options: StormTopologyOptions): AnyTopology {
   const requests = (app.channels ?? []).map(({ from }) => from);
   const parts = {
     "spout-hub": kafkaSpout("spout-hub", {
-      brokers,
+      ...client,
       topics: [...requests, inbox],
       group: `${name}-spout-hub`,
     }),
@@ -98,8 +100,12 @@ export function stormTopology(options: StormTopologyOptions): AnyTopology {
         streams: workerStreams,
         parallelism: Math.max(1, workerTasks),
       }),
-      "spout-worker": kafkaSpout("spout-worker", { brokers, topics: replies, group: `${name}-spout-worker` }),
-      "bolt-to-fl": kafkaBolt("bolt-to-fl", { brokers, topic: "unknown" }),
+      "spout-worker": kafkaSpout("spout-worker", {
+        ...client,
+        topics: replies,
+        group: `${name}-spout-worker`,
+      }),
+      "bolt-to-fl": kafkaBolt("bolt-to-fl", { ...client, topic: "unknown" }),
     },
     settings,
   )

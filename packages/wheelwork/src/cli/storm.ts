@@ -136,8 +136,13 @@ async function status(
   return true;
 }
 
-async function topologyOf(file: string, name: string, config: StormConfig, values: Values) {
-  const { stormTopology } = await needed("@wheelwork/storm", () => import("@wheelwork/storm/parts"));
+async function topologyOf(file: string, name: string, open: StormConfig, values: Values) {
+  const { stormSecurity, stormTopology } = await needed(
+    "@wheelwork/storm",
+    () => import("@wheelwork/storm/parts"),
+  );
+  const security = stormSecurity();
+  const config = security === undefined ? open : { ...open, security };
   const loaded = (await import(pathToFileURL(file).href)) as {
     readonly default?: StormApp | ((config: StormConfig) => StormApp);
   };
@@ -162,8 +167,8 @@ async function topologyOf(file: string, name: string, config: StormConfig, value
 }
 
 async function makeTopics({ brokers, shards, inbox }: StormConfig, channels: readonly Channel[]) {
-  const { kafka } = await needed("@wheelwork/kafka", () => import("@wheelwork/kafka"));
-  const log = kafka({ brokers, clientId: "wheelwork-cli" });
+  const { kafka, kafkaSecurity } = await needed("@wheelwork/kafka", () => import("@wheelwork/kafka"));
+  const log = kafka({ brokers, clientId: "wheelwork-cli", ...kafkaSecurity() });
   try {
     await log.ensureTopics(clusterTopics({ shards, inbox, channels }));
   } finally {
