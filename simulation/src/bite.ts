@@ -56,7 +56,7 @@ export class Kennel {
     const printed = await new Promise<Printed>((resolve) => {
       const args = [...options, program, "--seeds", String(seeds), "--json", "--no-shrink"];
       if (cluster) args.push("--cluster");
-      const timeout = cluster ? 300_000 : 120_000;
+      const timeout = (cluster ? 300_000 : 120_000) * Math.max(1, seeds / 2000);
       execFile(process.execPath, args, { timeout, maxBuffer: 2 ** 28 }, (error, stdout) => {
         try {
           resolve(JSON.parse(stdout) as Printed);

@@ -549,4 +549,18 @@ export const defects: readonly Defect[] = [
     to: "this.#refuse(item, stopping());",
     cluster: true,
   },
+  {
+    name: "a batch that was decided ahead outlives the commit that failed",
+    file: shard,
+    from: "    this.#sealed = undefined;\n    this.#busy = undefined;\n    this.#open = newPending();\n",
+    to: "    this.#busy = undefined;\n    this.#open = newPending();\n",
+    cluster: true,
+  },
+  {
+    name: "batches are decided while a checkpoint is written",
+    file: shard,
+    from: "return commit?.checkpoint === undefined && this.#readers === 0 && ",
+    to: "return commit !== undefined && this.#readers === 0 && ",
+    cluster: true,
+  },
 ];

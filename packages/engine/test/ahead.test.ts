@@ -1,6 +1,8 @@
-import type { Engine, EngineOptions } from "@wheelwork/engine";
+import { end, hub, spoke } from "@wheelwork/core";
+import { createEngine, worker, type Engine, type EngineOptions } from "@wheelwork/engine";
 import { ShardEngine, type Reply } from "@wheelwork/engine/parts";
 import { expect, onTestFinished, test, vi } from "vitest";
+import * as z from "zod";
 import type { RequestItem } from "../src/shard.ts";
 import { approved, outside, workersOf } from "./hubs.ts";
 import { Machine } from "./slow.ts";
@@ -105,6 +107,47 @@ test.each([
     await clock.advance(2 * commitMs);
   },
 );
+
+test("an attempt is handed out before it times out, however long its commit takes", async () => {
+  const { clock, store, signals } = new Machine();
+  const hasty = spoke("hasty", {
+    input: z.null(),
+    output: z.null(),
+    timeoutMs: 100,
+    retry: { attempts: 3, backoffMs: 10 },
+  });
+  const asking = hub(
+    "asking",
+    {
+      request: z.null(),
+      reply: z.null(),
+      errors: ["failed"],
+      deadlineMs: 10_000,
+      chart: { Asking: { Next: "Done", Failed: "Late", TimeUp: "Late" }, Done: end, Late: end },
+      data: () => ({}),
+    },
+    {
+      Asking: (s) => s.call(hasty, { input: () => null, ok: "Next", failed: "Failed", deadline: "TimeUp" }),
+      Done: () => null,
+      Late: (_data, s) => s.fail("failed", "too late"),
+    },
+  );
+  const engine = createEngine({
+    hubs: [asking],
+    workers: [worker(hasty, () => Promise.resolve(null))],
+    store,
+    clock,
+    observe: (signal) => void signals.push(signal),
+  });
+  onTestFinished(() => engine.stop());
+  await engine.start();
+  const gates = vi.spyOn(store.slow, "get").mockImplementation(() => clock.process().sleep(250));
+  void engine.submit(asking, null, { key: "a" });
+  await clock.advance(1000);
+  gates.mockRestore();
+  expect(await engine.answer("a")).toMatchObject({ kind: "result" });
+  expect(signals.filter(({ name }) => name === "attempt")).toEqual([expect.objectContaining({ attempt: 1 })]);
+});
 
 /** A feed that says what is asked of it. */
 class Feed {
