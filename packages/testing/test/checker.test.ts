@@ -18,6 +18,7 @@ const system: CheckedSystem = {
   retentionMs: 1_000,
   graceMs: 1_000,
   lagMs: 0,
+  catchUpMs: 0,
 };
 
 /** Engine time at the beginning. */

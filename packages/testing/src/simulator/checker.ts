@@ -19,6 +19,8 @@ export interface CheckedSystem {
   readonly graceMs: number;
   /** So long may the owner not know yet what its store has done, in milliseconds. */
   readonly lagMs: number;
+  /** So long may an owner that has its store's content read what waits for it in logs, in milliseconds. */
+  readonly catchUpMs: number;
 }
 
 /** Something that must never be seen. */
@@ -781,7 +783,7 @@ class Checker {
     if (due <= openedAt + this.#system.lagMs) return;
     // One that was open when the owner began is made again, unless it was over when all had been read back.
     const began = this.#now - (this.#at - this.#healthySince);
-    if (openedIn !== this.#claims && due <= began + 5 * this.#system.lagMs) return;
+    if (openedIn !== this.#claims && due <= began + this.#system.catchUpMs) return;
     this.#demand(
       "I11",
       begun && (openedIn === this.#claims || begunIn === this.#claims),

@@ -41,6 +41,8 @@ interface Claimed {
   readonly end: number;
   /** Where the topics of relays ended, by `topic/partition`. */
   readonly ends: ReadonlyMap<string, number>;
+  /** The same when it looked, which is a little later: what came between may wait for a reader that is gone. */
+  looked: ReadonlyMap<string, number> | undefined;
   readonly at: number;
   /** The inbox could not be read for a while. */
   cut: boolean;
@@ -80,7 +82,9 @@ export class Ledger {
   readonly inboxed = new Set<string>();
   readonly #options: LedgerOptions;
   readonly #inboxes: LogRecord[][];
-  /** Up to which record each shard's inbox was looked at. */
+  /** Up to which record each shard's inbox was committed. */
+  readonly #committedTo: number[] = [];
+  /** Up to which record each shard's inbox was looked at: what was cut is no longer to come. */
   readonly #positions: number[];
   /** Shards whose store knows how far they have come with their inbox. */
   readonly #begun = new Set<number>();
@@ -160,6 +164,7 @@ export class Ledger {
       this.cut(shard);
       this.#inboxes[shard] = [];
       this.#positions[shard] = 0;
+      this.#committedTo[shard] = 0;
     }
     this.#buried.clear();
     this.#said.clear();
@@ -169,6 +174,7 @@ export class Ledger {
   /** An operator lets the shard begin anew, at the beginning of what its inbox still has. */
   reset(shard: number, first: number): void {
     this.#positions[shard] = first;
+    this.#committedTo[shard] = first;
     this.#begun.delete(shard);
   }
 
@@ -202,7 +208,14 @@ export class Ledger {
   claimed(shard: number, owner: number, isCut: boolean): void {
     const end = this.#inboxes[shard]?.length ?? 0;
     const ends = new Map(this.#ends);
-    this.#claims.set(owner, { shard, end, ends, at: this.#options.now(), cut: isCut, lastSent: 0 });
+    const at = this.#options.now();
+    this.#claims.set(owner, { shard, end, ends, looked: undefined, at, cut: isCut, lastSent: 0 });
+  }
+
+  /** An owner has looked how much there is to read in the topics. */
+  looked(owner: number): void {
+    const claim = this.#claims.get(owner);
+    if (claim !== undefined) claim.looked = new Map(this.#ends);
   }
 
   /** The inbox cannot be read by an owner. */
@@ -211,11 +224,11 @@ export class Ledger {
     if (claim !== undefined) claim.cut = true;
   }
 
-  /** Whether an owner has consumed what was there when it claimed; `noted`: how far the group has come with a topic. */
+  /** Whether an owner has consumed what was there when it claimed and looked; `noted`: how far the group has come with a topic. */
   hasCaughtUp(owner: number, noted: (topic: string, partition: number) => number | undefined): boolean {
     const claim = this.#claims.get(owner);
-    if (claim === undefined || this.positionOf(claim.shard) < claim.end) return false;
-    for (const [place, end] of claim.ends) {
+    if (claim?.looked === undefined || this.positionOf(claim.shard) < claim.end) return false;
+    for (const [place, end] of claim.looked) {
       const [topic = "", partition] = place.split("/");
       if ((noted(topic, Number(partition)) ?? 0) < end) return false;
     }
@@ -237,13 +250,15 @@ export class Ledger {
     }
     if (marks === undefined || !marks.log.endsWith(`/${this.#options.inboxId()}`)) return [];
     const from = this.positionOf(shard);
+    const before = this.#committedTo[shard] ?? 0;
     const records = this.#inboxes[shard] ?? [];
     this.#begun.add(shard);
     this.demand(
       "position",
-      marks.position <= records.length && marks.position >= from,
-      () => `the position of shard ${shard} goes from ${from} to ${marks.position}, of ${records.length}`,
+      marks.position <= records.length && marks.position >= before,
+      () => `the position of shard ${shard} goes from ${before} to ${marks.position}, of ${records.length}`,
     );
+    this.#committedTo[shard] = marks.position;
     this.#positions[shard] = Math.max(from, marks.position);
     return records.slice(from, marks.position).flatMap((record) => this.#passed(shard, record));
   }
@@ -292,7 +307,7 @@ export class Ledger {
     const claim = this.#claims.get(owner);
     const [root = key] = key.split("/");
     if (claim === undefined || this.lost.has(root)) return;
-    const excused = claim.cut || this.#options.now() > claim.at + catchUpMs;
+    const excused = claim.cut || this.#options.now() >= claim.at + catchUpMs;
     const what = `${key}: attempt ${attempt} of call ${call} times out, though its outcome was`;
     if (said !== undefined) this.demand("I10", said >= claim.end || excused, () => `${what} in the inbox`);
     const relayed = this.#relayed.get(name);

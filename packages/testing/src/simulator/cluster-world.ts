@@ -337,6 +337,7 @@ export class ClusterWorld {
     this.ledger.claimed(shard, number, member.logGone);
     const owner = { number, member, shard, ready: false, at: this.clock.monotonicMs() };
     this.#owners.set(shard, owner);
+    this.clock.after(10 + 10 * this.plan.logMs, () => this.ledger.looked(number));
     const early = 1_000 + 40 * this.plan.storeMs;
     this.clock.after(early, () => {
       if (this.#hasCaughtUp(number)) this.#isReady(owner);

@@ -91,7 +91,7 @@ function add(into: Map<string, number>, given: ReadonlyMap<string, number>): voi
 async function playCluster(system: SimulatedSystem, plan: ClusterPlan): Promise<Played> {
   const world = new ClusterWorld(system, plan);
   await world.play();
-  const { storeMs, retentionMs = Number.POSITIVE_INFINITY } = plan;
+  const { storeMs, logMs, retentionMs = Number.POSITIVE_INFINITY } = plan;
   const { ledger, traces } = world;
   const checked = {
     ...chartsOf(world.opened.hubs),
@@ -99,6 +99,8 @@ async function playCluster(system: SimulatedSystem, plan: ClusterPlan): Promise<
     // Each batch goes over the network, and batches may be small.
     graceMs: 3_000 + 200 * storeMs,
     lagMs: 5 + 10 * storeMs,
+    // The topics of relays first, one partition after the other, and then the inbox.
+    catchUpMs: 25 + 50 * storeMs + 10 * logMs,
   };
   for (const [shard, trace] of traces.entries()) {
     const { violations, exercised } = checkTrace(trace, checked);

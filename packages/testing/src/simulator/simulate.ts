@@ -132,6 +132,7 @@ export async function simulatePlan(
     // A store over a network takes its time for each batch, and batches may be small.
     graceMs: plan.remote ? 5_000 : 1_500,
     lagMs: plan.remote ? 100 : 0,
+    catchUpMs: plan.remote ? 500 : 0,
   });
   if (!plan.compares) return { played, checked };
   const calm = outlines((await play(system, { ...plan, faults: [] })).trace);
