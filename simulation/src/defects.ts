@@ -396,13 +396,6 @@ export const defects: readonly Defect[] = [
     cluster: true,
   },
   {
-    name: "a shard that was fenced never comes back",
-    file: cluster,
-    from: "if (this.#fenced.has(shard) && this.#wanted.has(shard)) this.#membership?.rejoin();",
-    to: "this.#fenced.has(shard);",
-    cluster: true,
-  },
-  {
     name: "a dead letter goes to the partition of its key",
     file: "packages/engine/src/dead-letters.ts",
     from: "value: record.value, headers }, origin.partition);",

@@ -169,6 +169,21 @@ test("a node that was taken over, and has not noticed, tells nobody that a reque
   expect((await soon(zombie.node.request("k"))).id).toBe("k");
 });
 
+test("a shard that somebody else has taken over comes back when the group says so again", async () => {
+  const { clock, disks, start, soon } = setUp(1);
+  const signals: string[] = [];
+  const { node } = await start({ observe: ({ name }) => void signals.push(name) });
+  // Not by way of the group.
+  const intruder = (disks[0] as MemoryStore).reopen();
+  intruder.claim("somebody else");
+  await soon(node.submit(order, { pieces: 1 }, { key: "k" }).catch(() => {}));
+  expect(signals).toContain("shard-fenced");
+  await clock.advance(10_000);
+  expect(node.shards).toHaveLength(1);
+  await soon(node.submit(order, { pieces: 1 }, { key: "k" }));
+  expect(await soon(node.answer("k"))).toMatchObject({ kind: "result" });
+});
+
 test("an answer that was not published yet is, though an operator lets the shard begin its log anew", async () => {
   const { clock, broker, disks, log, start, soon } = setUp(1);
   const owner = await start();
