@@ -522,13 +522,6 @@ export const defects: readonly Defect[] = [
     cluster: true,
   },
   {
-    name: "a key that is free again goes on with its former run after a restart",
-    file: shard,
-    from: '    if (live === undefined || events[0]?.type === "started")',
-    to: "    if (live === undefined)",
-    cluster: true,
-  },
-  {
     name: "two owners share an epoch",
     file: store,
     from: "    disk.epoch++;",
