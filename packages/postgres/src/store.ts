@@ -378,6 +378,13 @@ function* pages(rows: readonly unknown[][]): Iterable<unknown[][]> {
 
 type StatementName = keyof ReturnType<typeof statements>;
 
+/**
+ * The row with a key. Of equality, a plan that is made while the tables are empty takes any index that has the shard, and goes
+ * through all of it for each key, for as long as the plan is kept; only one index has the keys in their order.
+ */
+const withKey = (columns: string, table: string, key: string): string =>
+  `(SELECT ${columns} FROM ${table} WHERE shard = $1 AND key BETWEEN ${key} AND ${key} ORDER BY key LIMIT 1)`;
+
 function statements(journal: string) {
   // One statement is one round trip and one transaction: whatever the client dies of, it holds no lock afterwards.
   const fence = `
@@ -411,7 +418,8 @@ function statements(journal: string) {
     runs: `INSERT INTO run (shard, ${namesOf(runColumns)}) SELECT $1, t.* FROM ${unnestOf(runColumns, 2)}
       ON CONFLICT (shard, key) DO UPDATE SET
         ${replaced(["version", "status", "state", "answered_at", "hot", "due", "snapshot"])}`,
-    ended: "DELETE FROM run WHERE shard = $1 AND key = ANY ($2::text[])",
+    ended: `DELETE FROM run WHERE ctid = ANY (ARRAY(
+        SELECT live.ctid FROM unnest($2::text[]) AS gone (key), LATERAL ${withKey("ctid", "run", "gone.key")} AS live))`,
     histories: `INSERT INTO history (shard, key, events)
       SELECT $1, t.key, t.events FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS t (key, events, place) ORDER BY place`,
     checkpointed: "UPDATE shard SET checkpoint = $2 WHERE id = $1",
@@ -431,27 +439,26 @@ function statements(journal: string) {
     dueRuns: `SELECT * FROM run WHERE shard = $1 AND NOT hot AND due < $4 AND (due, key) > ($2, $3)
       ORDER BY due, key LIMIT $5`,
     nextDue: "SELECT due FROM run WHERE shard = $1 AND NOT hot AND due >= $2 ORDER BY due LIMIT 1",
-    // One snapshot: a run that ends meanwhile is seen by its row or by its answer. Key by key: of a plain join a plan that is
-    // made while the tables are empty reads all rows of the shard for each key, for as long as the plan is kept.
+    // One snapshot: a run that ends meanwhile is seen by its row or by its answer.
     find: `SELECT to_json(live) AS run, to_json(done) AS answered
       FROM unnest($2::text[]) WITH ORDINALITY AS asked (key, place)
-      LEFT JOIN LATERAL (SELECT * FROM run WHERE shard = $1 AND key = asked.key LIMIT 1) AS live ON true
-      LEFT JOIN LATERAL (SELECT * FROM request WHERE shard = $1 AND key = asked.key LIMIT 1) AS done ON true
+      LEFT JOIN LATERAL ${withKey("*", "run", "asked.key")} AS live ON true
+      LEFT JOIN LATERAL ${withKey("*", "request", "asked.key")} AS done ON true
       ORDER BY place`,
     // One snapshot here, too: what a run did moves from the journal to its history.
     history: `SELECT 1 AS part, id AS place, events, NULL::bytea AS record FROM history WHERE shard = $1 AND key = $2
       UNION ALL
-      SELECT 2, seq, NULL, record FROM request JOIN ${journal} ON seq BETWEEN first_seq AND last_seq
-      WHERE shard = $1 AND key = $2 AND ended_at IS NOT NULL
+      SELECT 2, seq, NULL, record FROM ${withKey("*", "request", "$2")} AS done
+      JOIN ${journal} ON seq BETWEEN first_seq AND last_seq WHERE ended_at IS NOT NULL
       ORDER BY part, place`,
     // A request whose run goes on after its answer is listed by the row of its run.
     list: `SELECT * FROM (${page("run", "true")} UNION ALL ${page("request", "ended_at IS NOT NULL")}) AS listed
       ORDER BY created_at DESC, key DESC LIMIT $6`,
     purge: `WITH old AS (
-        DELETE FROM request WHERE shard = $1 AND key IN (
-          SELECT key FROM request WHERE shard = $1 AND ended_at < $4
+        DELETE FROM request WHERE ctid = ANY (ARRAY(
+          SELECT ctid FROM request WHERE shard = $1 AND ended_at < $4
             AND EXISTS (SELECT 1 FROM shard WHERE id = $1 AND epoch = $2 AND owner = $3)
-          ORDER BY ended_at LIMIT $5)
+          ORDER BY ended_at LIMIT $5))
         RETURNING key
       ), parts AS (
         DELETE FROM history USING old WHERE shard = $1 AND history.key = old.key
