@@ -1,4 +1,5 @@
-// Sends the four requests of rest-api.http to a running system, one after the other, and prints the answers.
+// Sends the four requests of rest-api.http to a running system, one after the other, and prints the answers: those of the
+// Northbound of npm start, or the bare texts of the seed's, which a cluster and Storm have.
 import { randomUUID } from "node:crypto";
 import { parseArgs } from "node:util";
 
@@ -13,18 +14,28 @@ interface Body {
   readonly requestId?: string;
   readonly message?: string;
   readonly detail?: string;
+  readonly error?: string;
+}
+
+async function bodyOf(response: Response): Promise<Body> {
+  const text = await response.text();
+  const isJson = /\bjson\b/.test(response.headers.get("content-type") ?? "");
+  return isJson
+    ? (JSON.parse(text) as Body)
+    : { requestId: response.headers.get("request-id") ?? "", message: text };
 }
 
 /** Posts a flow, and asks for its answer again as long as it has none. */
 async function send(url: string, error: number | null): Promise<{ status: number; body: Body }> {
-  const headers = { "content-type": "application/json", "idempotency-key": randomUUID(), prefer: "wait=10" };
+  const key = randomUUID().replaceAll("-", "");
+  const headers = { "content-type": "application/json", "idempotency-key": key, prefer: "wait=10" };
   const flow = { flowid: "test-01", length: 10, error };
   let response = await fetch(new URL("/flow", url), { method: "POST", headers, body: JSON.stringify(flow) });
-  let body = (await response.json()) as Body;
+  let body = await bodyOf(response);
   while (response.status === 202) {
     const answer = new URL(`/requests/${body.requestId}/answer`, url);
     response = await fetch(answer, { headers: { prefer: "wait=10" } });
-    body = (await response.json()) as Body;
+    body = await bodyOf(response);
   }
   return { status: response.status, body };
 }
@@ -53,7 +64,12 @@ async function main(): Promise<void> {
     const { status, body } = await send(values.url, error);
     const ms = Math.round(performance.now() - began);
     ids.push(body.requestId ?? "");
-    rows.push([name, `${status}`, (body.message ?? body.detail ?? "").replaceAll("\n", " "), `${ms}`]);
+    rows.push([
+      name,
+      `${status}`,
+      (body.message ?? body.detail ?? body.error ?? "").replaceAll("\n", " "),
+      `${ms}`,
+    ]);
   }
   process.stdout.write(`\n  POST ${new URL("/flow", values.url).href}, flow test-01, 10 rules\n\n`);
   print(rows);

@@ -113,6 +113,16 @@ suite("the seed's wire", () => {
     expect(await ask(newKey(), JSON.stringify({ flowid: "test-01", length: 10, error }))).toBe(text);
   });
 
+  test("`npm run requests` prints the four texts here, too", { timeout: 30_000 }, () => {
+    const script = fileURLToPath(new URL("../../src/requests.ts", import.meta.url));
+    const { stdout } = spawnSync(process.execPath, [script, "--url", url], { encoding: "utf8" });
+    expect(stdout).toMatch(/happy +200 +all operation is successful/);
+    expect(stdout).toMatch(/error in the hub +200 +error in hub by timeout/);
+    expect(stdout).toMatch(/error in a worker +200 +error in worker on rule install/);
+    expect(stdout).toMatch(/error on the switch +200 +error in worker on rule install/);
+    expect(stdout).toContain("The switches hold 10 rules of the first request, 0 of the others.");
+  });
+
   test("ours in place of the seed's Northbound: POST /flow", async () => {
     const key = newKey();
     const post = (body: string): Promise<Response> =>
