@@ -151,8 +151,15 @@ const ready = (what: string): void => void process.stdout.write(`ready: ${what}\
 async function startAll(options: Options): Promise<Part> {
   const children = new Set<ChildProcess>();
   let closing = false;
-  const { promise: failed, reject } = Promise.withResolvers<never>();
-  failed.catch(fail);
+  const close = async (): Promise<void> => {
+    closing = true;
+    const ended = Array.from(
+      children,
+      (child) => new Promise<void>((gone) => void child.once("exit", () => gone())),
+    );
+    for (const child of children) child.kill("SIGTERM");
+    await Promise.all(ended);
+  };
   const start = (only: string, name: string): Promise<string> =>
     new Promise((begun) => {
       const flags = {
@@ -181,7 +188,10 @@ async function startAll(options: Options): Promise<Part> {
       child.on("exit", (code) => {
         children.delete(child);
         if (closing) return;
-        if (code !== null && code !== 0) return reject(new Error(`${name} has ended with the code ${code}`));
+        if (code !== null && code !== 0) {
+          process.stderr.write(`${name} has ended with the code ${code}; the others are stopped\n`);
+          return void close().then(() => process.exit(1));
+        }
         process.stdout.write(`  ${name} has died, and is started again\n`);
         void start(only, name);
       });
@@ -194,7 +204,7 @@ async function startAll(options: Options): Promise<Part> {
   ];
   // The first creates topics and tables; the others find them.
   const lines: string[] = [];
-  for (const [only, name] of wanted) lines.push(await Promise.race([start(only, name), failed]));
+  for (const [only, name] of wanted) lines.push(await start(only, name));
   process.stdout.write(
     [
       "",
@@ -208,17 +218,7 @@ async function startAll(options: Options): Promise<Part> {
       "",
     ].join("\n"),
   );
-  return {
-    close: async () => {
-      closing = true;
-      const ended = Array.from(
-        children,
-        (child) => new Promise<void>((gone) => void child.once("exit", () => gone())),
-      );
-      for (const child of children) child.kill("SIGTERM");
-      await Promise.all(ended);
-    },
-  };
+  return { close };
 }
 
 function fail(error: unknown): never {
