@@ -4,9 +4,14 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 
 let failed = 0;
 
+/** Says in a line that a check passed, and all that the tool said when it did not. */
 function run(command, args) {
-  const { status } = spawnSync(command, args, { stdio: ["ignore", "inherit", "inherit"] });
-  if (status !== 0) failed += 1;
+  const { status, stdout, stderr } = spawnSync(command, args, { stdio: ["ignore", "pipe", "pipe"] });
+  console.log(`  ${command}: ${status === 0 ? "ok" : "FAILED"}`);
+  if (status === 0) return;
+  failed += 1;
+  process.stdout.write(stdout ?? "");
+  process.stderr.write(stderr ?? "");
 }
 
 for (const folder of readdirSync("packages").toSorted()) {
@@ -14,7 +19,7 @@ for (const folder of readdirSync("packages").toSorted()) {
   if (!existsSync(`${path}/package.json`)) continue;
   const { name, private: hidden } = JSON.parse(readFileSync(`${path}/package.json`, "utf8"));
   if (hidden) continue;
-  console.log(`\n${name}`);
+  console.log(name);
   if (!existsSync(`${path}/dist/index.js`)) {
     console.error(`${path}/dist/index.js is missing: run \`npm run build\` first.`);
     failed += 1;
