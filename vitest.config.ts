@@ -16,7 +16,10 @@ export default defineConfig({
     ],
     pool: "forks",
     maxWorkers: 2,
-    testTimeout: 20_000,
+    // Whoever waits for something waits long: a machine that stands still for seconds fails no test, and what hangs does.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    expect: { poll: { timeout: 30_000, interval: 20 } },
     execArgv: ["--disable-warning=ExperimentalWarning", "--conditions=wheelwork-source"],
   },
 });

@@ -223,8 +223,8 @@ describe("a request that takes long", () => {
     ['handling=lenient; a="b", WAIT="0" ; x=y', "wait=0"],
     ["wait=0, wait=50", "wait=0"],
   ])("Prefer: %s is granted", async (prefer, applied) => {
-    const { app } = await system();
-    const began = performance.now();
+    // Who is not granted it would wait for longer than a test may take.
+    const { app } = await system({ defaultWaitMs: 600_000 });
     const response = await app.inject({
       method: "POST",
       url: "/approvals",
@@ -233,7 +233,6 @@ describe("a request that takes long", () => {
     });
     expect(response.statusCode).toBe(202);
     expect(response.headers["preference-applied"]).toBe(applied);
-    expect(performance.now() - began).toBeLessThan(2000);
   });
 
   test.each(["wait=soon", "wait", "wait=-1", "wait=1.5", "await=0"])(

@@ -1,4 +1,4 @@
-import type { Bus, Clock } from "wheelwork";
+import { systemClock, type Bus, type Clock } from "wheelwork";
 import type { DatabaseDurability } from "../database.ts";
 import { defaultSwitches } from "../network.ts";
 import { passagesOf, seeded, type Faults, type Passage } from "./faults.ts";
@@ -30,15 +30,6 @@ export interface FloodlightOptions {
 
 const day = 86_400_000;
 
-const nodeClock: Pick<Clock, "after" | "soon" | "wallMs"> = {
-  after: (delayMs, task) => {
-    const timer = setTimeout(task, delayMs);
-    return () => clearTimeout(timer);
-  },
-  soon: (task) => void setImmediate(task),
-  wallMs: () => Date.now(),
-};
-
 /**
  * A simulated switch controller (the seed's fl): takes commands from the bus, keeps the rule tables of its switches in a
  * file, and answers. It stands for the outside world: it knows nothing of hubs, and loses, doubles and reorders
@@ -59,7 +50,7 @@ export class Floodlight {
   /** Opens the rule tables in the file `path`, and listens. */
   constructor(path: string, bus: Bus, options: FloodlightOptions = {}) {
     this.#bus = bus;
-    this.#clock = options.clock ?? nodeClock;
+    this.#clock = options.clock ?? systemClock;
     this.#faults = options.faults ?? {};
     this.#random = options.random ?? seeded(1);
     this.#onProblem = options.onProblem ?? (() => {});

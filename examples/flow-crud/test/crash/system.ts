@@ -1,8 +1,8 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { createServer } from "node:net";
 import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { freePort } from "@wheelwork/services";
 
 const main = resolve(import.meta.dirname, "../../src/main.ts");
 
@@ -67,13 +67,4 @@ export async function until(what: string, timeoutMs: number, holds: () => Promis
     if (performance.now() > end) throw new Error(`${what} did not come within ${timeoutMs} ms`);
     await sleep(10);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
 }

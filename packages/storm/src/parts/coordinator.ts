@@ -102,7 +102,8 @@ export class CoordinatorBolt implements Bolt<typeof coordinatorStreams> {
     if (at === undefined || at >= this.#timerAt) return;
     clearTimeout(this.#timer);
     this.#timerAt = at;
-    this.#timer = setTimeout(() => this.#fire(output), Math.min(at - performance.now(), 2 ** 31 - 1));
+    const inMs = Math.min(Math.max(at - performance.now(), 0), 2 ** 31 - 1);
+    this.#timer = setTimeout(() => this.#fire(output), inMs);
   }
 }
 
