@@ -27,6 +27,9 @@ class TestBus extends LocalBus {
   }
 }
 
+/** A machine that stands still for a moment makes nothing late. */
+const patient = { workerTimeoutMs: 500, deadlineMs: 2500 };
+
 /** The application in a folder of its own, which can be stopped and opened again. */
 class Bench {
   readonly #dataDir = mkdtempSync(join(tmpdir(), "flow-crud-"));
@@ -90,7 +93,7 @@ const cleanUp = [
 const clean = { zombies: [], resourcesReleased: true };
 
 test("the seed's four requests, in its order and with one flowid, leave exactly the happy one's ten rules", async () => {
-  const bench = await Bench.open();
+  const bench = await Bench.open({ flow: patient });
   const flow = { flowid: "test-01", length: 10 };
   const happy = await bench.create(flow);
   const inHub = await bench.create({ ...flow, error: 0 });
@@ -137,7 +140,7 @@ test("the seed's four requests, in its order and with one flowid, leave exactly 
 });
 
 test("the hub by handlers gives the same answers, and leaves the same rules", async () => {
-  const bench = await Bench.open({ style: "handlers" });
+  const bench = await Bench.open({ style: "handlers", flow: patient });
   const flow = { flowid: "test-01", length: 10 };
   const told: (string | undefined)[] = [];
   for (const error of [null, 0, 1, 2]) {
@@ -199,7 +202,7 @@ test("the names of the error switches are accepted too", async () => {
 });
 
 test("bad requests are refused with every problem, unknown fields by name", async () => {
-  const bench = await Bench.open();
+  const bench = await Bench.open({ flow: patient });
   const refused = bench.create({ flowid: "", length: 10_001, error: 3, colour: "red", size: 1 });
   await expect(refused).rejects.toMatchObject({ code: "WW_INVALID_REQUEST" });
   const { problems } = (await refused.catch((error: unknown) => error)) as {
@@ -217,7 +220,7 @@ test("bad requests are refused with every problem, unknown fields by name", asyn
 });
 
 test("a switch that refuses a rule fails the flow, and the rules that were installed are removed", async () => {
-  const bench = await Bench.open({ floodlight: { switches: 2, tableSize: 3 } });
+  const bench = await Bench.open({ flow: patient, floodlight: { switches: 2, tableSize: 3 } });
   const first = await bench.create({ flowid: "small", length: 4 });
   expect(first.answer.kind).toBe("result");
   const second = await bench.create({ flowid: "big", length: 4 });
@@ -228,7 +231,7 @@ test("a switch that refuses a rule fails the flow, and the rules that were insta
 });
 
 test("without a free meter nothing is begun; the meter of a failed flow is given back", async () => {
-  const bench = await Bench.open({ meters: 1 });
+  const bench = await Bench.open({ meters: 1, flow: patient });
   const failed = await bench.create({ flowid: "f", length: 3, error: 2 });
   expect(failed.answer).toMatchObject({ code: "worker-error", details: clean });
   const happy = await bench.create({ flowid: "g", length: 3 });
@@ -419,7 +422,7 @@ test("a flow of ten thousand rules", { timeout: 60_000 }, async () => {
 });
 
 test("what a flow is: in progress, up or down, also after a restart", async () => {
-  const bench = await Bench.open();
+  const bench = await Bench.open({ flow: patient });
   const get = (flowid: string) => bench.system.flows.get(flowid);
   expect(await get("f")).toBeUndefined();
   const { engine } = bench.system;

@@ -9,7 +9,9 @@ import { serveFlowCrud } from "../src/http.ts";
 
 async function serve() {
   const dataDir = mkdtempSync(join(tmpdir(), "flow-crud-http-"));
-  const system = await openFlowCrud({ dataDir, durability: "normal" });
+  // A machine that stands still for a moment makes nothing late.
+  const flow = { workerTimeoutMs: 500, deadlineMs: 2500 };
+  const system = await openFlowCrud({ dataDir, durability: "normal", flow });
   const server = await serveFlowCrud(system);
   onTestFinished(async () => {
     await server.close();
