@@ -93,3 +93,10 @@ export class TopicClient {
     await this.#bus.close();
   }
 }
+
+/** What the seed sends to the switches for the flow `test-01` of ten rules, byte for byte. */
+export const seedCommands = (command: "install" | "validate"): string[] =>
+  Array.from(
+    { length: 10 },
+    (_, rule) => `{"flowid":"test-01","ruleid":${rule},"error":null,"command":"${command}"}`,
+  );

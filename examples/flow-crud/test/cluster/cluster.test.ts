@@ -8,6 +8,7 @@ import { kafka, type Kafka } from "@wheelwork/kafka";
 import { deadLetterTopic, readDeadLetter, type DeadLetter, type LogRecord } from "wheelwork";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { replyTopic, requestTopic } from "../../src/cluster/channel.ts";
+import { seedCommands } from "./client.ts";
 import { breakCluster } from "./faults.ts";
 import { Cluster, Process } from "./processes.ts";
 
@@ -76,28 +77,10 @@ suite("the seed's wire", () => {
       "all operation is successful",
     );
     const commands = of("worker-to-fl", key);
-    expect(
-      commands
-        .slice(0, 10)
-        .map(({ value }) => value)
-        .toSorted(),
-    ).toEqual(
-      Array.from(
-        { length: 10 },
-        (_, rule) => `{"flowid":"test-01","ruleid":${rule},"error":null,"command":"install"}`,
-      ).toSorted(),
-    );
-    expect(
-      commands
-        .slice(10)
-        .map(({ value }) => value)
-        .toSorted(),
-    ).toEqual(
-      Array.from(
-        { length: 10 },
-        (_, rule) => `{"flowid":"test-01","ruleid":${rule},"error":null,"command":"validate"}`,
-      ).toSorted(),
-    );
+    // An attempt that is made again sends the same again.
+    const values = [...new Set(commands.map(({ value }) => value))];
+    expect(values.slice(0, 10).toSorted()).toEqual(seedCommands("install"));
+    expect(values.slice(10).toSorted()).toEqual(seedCommands("validate"));
     expect(new Set(commands.map((record) => record.key))).toEqual(
       new Set(Array.from({ length: 10 }, (_, rule) => `${key}-${rule}`)),
     );
@@ -132,7 +115,7 @@ suite("the seed's wire", () => {
       const response = await post(body);
       expect([response.status, await response.text()]).toEqual([200, "all operation is successful"]);
     }
-    expect(of("worker-to-fl", key).length).toBe(6);
+    expect(new Set(of("worker-to-fl", key).map(({ value }) => value)).size).toBe(6);
     const rules = await fetch(`${url}/switches/rules?flowid=test-02`);
     expect([rules.status, await rules.json()]).toEqual([
       200,

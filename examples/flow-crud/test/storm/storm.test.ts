@@ -19,7 +19,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { replyTopic, requestTopic } from "../../src/cluster/channel.ts";
 import { flowCreateHub } from "../../src/hub.ts";
 import { deploy } from "../../src/storm/deploy.ts";
-import { TopicClient } from "../cluster/client.ts";
+import { seedCommands, TopicClient } from "../cluster/client.ts";
 import { readRules } from "../crash/checks.ts";
 import { doubling } from "./doubling.ts";
 import { StormSystem } from "./system.ts";
@@ -78,7 +78,9 @@ suite("flow-crud on a real Storm", () => {
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), "wheelwork-storm-"));
     chmodSync(folder, 0o755);
-    system = await StormSystem.prepare(folder, {}, secured(folder));
+    // Patient: whether programs that have just started are quick, is not what is tested.
+    const flow = { deadlineMs: 8000, workerTimeoutMs: 3000 };
+    system = await StormSystem.prepare(folder, { flow }, secured(folder));
     await system.start();
     bus = kafka({ brokers: system.kafka.brokers });
     for (const topic of ["worker-to-fl", replyTopic, deadLetterTopic(requestTopic)]) {
@@ -109,8 +111,9 @@ suite("flow-crud on a real Storm", () => {
   const newKey = (): string => (++keys).toString(16).padStart(32, "0");
   const send = (key: string, value: string): Promise<void> | void =>
     bus.publish(requestTopic, { key, value });
+  /** What was answered, `count` times at least: an answer that may not have arrived is sent again. */
   const answerTo = async (key: string, count = 1): Promise<string> => {
-    await expect.poll(() => of(replyTopic, key).length, eventually).toBe(count);
+    await expect.poll(() => of(replyTopic, key).length, eventually).toBeGreaterThanOrEqual(count);
     return of(replyTopic, key).at(-1)?.value ?? "";
   };
   const ask = async (value: string): Promise<[key: string, text: string]> => {
@@ -152,12 +155,10 @@ suite("flow-crud on a real Storm", () => {
     const [happy, text] = await ask('{"flowid": "test-01", "length": 10}');
     expect(text).toBe("all operation is successful");
     expect(rules(happy)).toBe(10);
-    // Byte for byte as in the seed: all installs, then all validates.
-    const commands = of("worker-to-fl", happy);
-    expect(commands).toHaveLength(20);
-    expect(commands.map(({ value }) => value)).toContain(
-      '{"flowid":"test-01","ruleid":8,"error":null,"command":"install"}',
-    );
+    // Byte for byte as in the seed: all installs, then all validates. An attempt that is made again sends the same again.
+    const commands = new Set(of("worker-to-fl", happy).map(({ value }) => value));
+    expect([...commands].slice(0, 10).toSorted()).toEqual(seedCommands("install"));
+    expect([...commands].slice(10).toSorted()).toEqual(seedCommands("validate"));
     const texts = await Promise.all(
       [0, 1, 2].map((error) => ask(`{"flowid": "test-01", "length": 10, "error": ${error}}`)),
     );
@@ -179,16 +180,16 @@ suite("flow-crud on a real Storm", () => {
     expect(await answerTo(key, 3)).toBe(text);
     expect(new Set(of(replyTopic, key).map(({ headers }) => headers["ce_id"])).size).toBe(1);
     await send("", '{"flowid": "test-01", "length": 1}');
-    const letters = () => of(deadLetterTopic(requestTopic), "").map((record) => readDeadLetter(record));
-    await expect.poll(() => letters().length, eventually).toBe(2);
-    expect(
-      letters()
-        .map(({ reason }) => reason)
-        .toSorted(),
-    ).toEqual([
-      expect.stringContaining("belongs to a request with another body"),
-      expect.stringContaining("it has no key"),
-    ]);
+    const reasons = (): string[] => {
+      const letters = of(deadLetterTopic(requestTopic), "").map((record) => readDeadLetter(record));
+      return [...new Set(letters.map(({ reason }) => reason))].toSorted();
+    };
+    await expect
+      .poll(reasons, eventually)
+      .toEqual([
+        expect.stringContaining("belongs to a request with another body"),
+        expect.stringContaining("it has no key"),
+      ]);
   });
 
   test("takes commands through the inbox, and tells everything", { timeout: 60_000 }, async () => {
