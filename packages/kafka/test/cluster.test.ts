@@ -117,7 +117,7 @@ class TestCluster {
   }
 
   async node(options: Partial<NodeOptions> = {}): Promise<ClusterNode> {
-    const log = kafka({ brokers: broker.brokers, sessionTimeoutMs: 2000 });
+    const log = kafka({ brokers: broker.brokers, sessionTimeoutMs: 10_000 });
     const node = createNode({
       hubs: [jobHub()],
       workers: [doubling],
@@ -339,7 +339,7 @@ suite("an engine of many nodes", () => {
       records: (records) => void published.push(...records),
       lost: () => {},
     });
-    const inner = kafka({ brokers: broker.brokers, sessionTimeoutMs: 2000 });
+    const inner = kafka({ brokers: broker.brokers, sessionTimeoutMs: 10_000 });
     const mute: Log = {
       publish: (topic, message) =>
         topic === to ? Promise.reject(new Error("no answer gets out")) : inner.publish(topic, message),
@@ -453,6 +453,7 @@ suite("an engine of many nodes", () => {
     await a.stop();
     const admin = new Admin({ clientId: "test", bootstrapBrokers: [broker.brokers] });
     await admin.deleteTopics({ topics: [system.inbox] });
+    await expect.poll(() => admin.listTopics(), eventually).not.toContain(system.inbox);
     await admin.close();
     await system.prepare();
     await system.node();

@@ -26,7 +26,7 @@ import { join } from "node:path";
 import { createServer } from "node:tls";
 import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { kafka, kafkaSecurity, type Kafka, type KafkaOptions } from "../src/index.ts";
 import { canRun as canRunBroker, startBroker } from "./broker.ts";
 
@@ -65,6 +65,15 @@ beforeAll(async () => {
     "all",
     ...may.map((type) => [type, type === "CLUSTER" ? "kafka-cluster" : "*", "ALL"] as const),
   );
+  // What a broker's controller has written down, its other half knows a little later.
+  const allowed = (): Promise<boolean> =>
+    connect()
+      .ensureTopics([{ name: "allowed" }])
+      .then(
+        () => true,
+        () => false,
+      );
+  await vi.waitUntil(allowed, eventually);
 }, 60_000);
 
 afterAll(async () => {
