@@ -67,6 +67,14 @@ class Node {
     this.#child.kill(signal);
   }
 
+  /** Waits until its engine has stopped. */
+  stopped(): Promise<void> {
+    return until("the end of the node's engine", () => {
+      this.#child.send("status");
+      return this.status === "stopped";
+    });
+  }
+
   async kill(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const gone = once(this.#child, "exit");
@@ -171,7 +179,7 @@ describe.skipIf(binaries === undefined)("an engine on a PostgreSQL server", () =
       moved.reject(new Error("the node does not answer"));
       await load.grown(100);
       zombie.signal("SIGCONT");
-      await until("the end of the zombie", () => zombie.status === "stopped");
+      await zombie.stopped();
       await load.grown(100);
       expect(await load.wrong(asking(next))).toEqual([]);
       expect(await server.query(`SELECT owner FROM ${schema}.shard`)).toEqual([before]);

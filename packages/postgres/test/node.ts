@@ -2,7 +2,7 @@ import { createEngine } from "@wheelwork/engine";
 import { postgresStore } from "@wheelwork/postgres";
 import { flowCreate, workers } from "./flow.ts";
 
-// A node in a process of its own: it takes requests from its parent, and tells it the answers and when it has stopped.
+// A node in a process of its own: it takes requests from its parent, and tells it the answers, and how it is when asked.
 const [connectionString = "", schema = ""] = process.argv.slice(2);
 
 interface Asked {
@@ -27,10 +27,12 @@ const engine = createEngine({
 });
 await engine.start();
 
-process.on("message", ({ key, ...request }: Asked) => {
+process.on("message", (asked: Asked | "status") => {
+  if (asked === "status") return void process.send?.({ status: engine.health().status });
+  const { key, ...request } = asked;
   engine.call(flowCreate, request, { key }).then(
     (answer) => process.send?.({ key, answer: JSON.stringify(answer) }),
-    (error: unknown) => process.send?.({ key, refused: String(error), status: engine.health().status }),
+    (error: unknown) => process.send?.({ key, refused: String(error) }),
   );
 });
 process.send?.({ status: engine.health().status });
