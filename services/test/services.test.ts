@@ -56,7 +56,7 @@ describe.skipIf(!postgresIsInstalled())("PostgreSQL", () => {
       const backend = Number(
         await vi.waitUntil(
           () => execFileSync("psql", [server.url, "-Atc", sleeping], { encoding: "utf8" }).trim(),
-          { timeout: 10_000 },
+          { timeout: 30_000 },
         ),
       );
       process.kill(backend, "SIGSTOP");
@@ -64,7 +64,7 @@ describe.skipIf(!postgresIsInstalled())("PostgreSQL", () => {
       const starting = server.start();
       await vi.waitUntil(
         () => readFileSync(join(folder, "postgres-3", "postgres.log"), "utf8").includes("still in use"),
-        { timeout: 15_000, interval: 20 },
+        { timeout: 30_000, interval: 20 },
       );
       process.kill(backend, "SIGKILL");
       await starting;

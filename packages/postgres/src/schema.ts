@@ -118,6 +118,10 @@ export async function prepareSchema(
   shard: number,
   shards: number,
 ): Promise<void> {
+  // Whoever may lose the last commits may not lose the tables: those who run would not make them again.
+  await client.query(
+    "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'",
+  );
   // Not IF NOT EXISTS alone, which asks for the right to create even where there is nothing to do.
   const schemas = await rowsOf(client, "SELECT 1 FROM pg_namespace WHERE nspname = $1", schema);
   if (schemas.length === 0) {

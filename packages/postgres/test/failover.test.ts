@@ -47,18 +47,19 @@ const stateOf = (server: Server): Promise<unknown> =>
       FROM wheelwork.shard ORDER BY id`,
   );
 
+/** Also with what is not written to the primary's own disk yet. */
 const caughtUp = (): Promise<void> =>
   waitUntil(async () => {
-    const sql = "SELECT 1 FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
+    const sql = "SELECT 1 FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_insert_lsn()";
     return (await primary.query(sql)).length > 0;
-  }, 10_000);
+  }, 30_000);
 
 /** The standby gets nothing more. */
 async function detach(): Promise<void> {
   await standby.set("primary_conninfo", "");
   const isDetached = async (): Promise<boolean> =>
     (await primary.query("SELECT 1 FROM pg_stat_replication")).length === 0;
-  await waitUntil(isDetached, 10_000);
+  await waitUntil(isDetached, 30_000);
 }
 
 /** Asks again while no server is ready. */
@@ -95,7 +96,7 @@ describe.skipIf(binaries === undefined)("a primary and its standby", () => {
       const unseen = Promise.resolve(other.commit(commitOf(epoch, 2))).catch((error: unknown) => error);
       const received = `SELECT 1 FROM pg_stat_replication WHERE flush_lsn = pg_current_wal_lsn()
       AND 2 <= (SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep')`;
-      await waitUntil(async () => (await primary.query(received)).length > 0, 10_000);
+      await waitUntil(async () => (await primary.query(received)).length > 0, 30_000);
       await primary.crash();
       expect(await unseen).toMatchObject({ code: "WW_STORE_UNAVAILABLE" });
       await standby.promote();
@@ -210,7 +211,7 @@ describe.skipIf(binaries === undefined)("a primary and its standby", () => {
         thaw();
       }
       // What the first shard had sent to it is carried out now, for nobody: whoever sent it has gone.
-      await waitUntil(async () => (await primary.query(connected)).length === 0, 10_000);
+      await waitUntil(async () => (await primary.query(connected)).length === 0, 30_000);
       // The other shard has noticed nothing: its old primary is back, and would take its commit.
       const left = await stateOf(primary);
       await stores[1].commit(commitOf(claims[1]?.epoch ?? 0, 2));
