@@ -17,7 +17,7 @@ const greeting = spoke("greeting", {
   input: z.object({ name: z.string() }),
   output: z.string(),
   errors: ["rude"],
-  timeoutMs: 1000,
+  timeoutMs: 20_000,
 });
 
 /** Answers at once; the name `boor` is refused by its worker, and `mute` by the hub, both with errors of its own. */
@@ -27,7 +27,7 @@ export const greet = hub(
     request: greetRequest,
     reply: greetReply,
     errors: ["worker-error", "no-voice"],
-    deadlineMs: 5000,
+    deadlineMs: 50_000,
     chart: {
       Greeting: { Greeted: "Done", Refused: "Failed", Late: "Failed" },
       Done: end,
