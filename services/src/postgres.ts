@@ -63,6 +63,7 @@ export class PostgresServer {
     this.#daemon = {
       name: "PostgreSQL",
       pidFile: join(this.#data, "postmaster.pid"),
+      writesPid: true,
       logFile: join(folder, "postgres.log"),
       port,
       mark: this.#data,

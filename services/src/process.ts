@@ -2,7 +2,8 @@ import { WheelworkError } from "@wheelwork/core";
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
-import { dirname } from "node:path";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** A program that goes on when the one that started it has ended. */
@@ -10,6 +11,8 @@ export interface Daemon {
   /** What errors call it. */
   readonly name: string;
   readonly pidFile: string;
+  /** It writes that file itself. */
+  readonly writesPid?: boolean;
   readonly logFile: string;
   /** Where it listens; undefined: nowhere, and what it prints says that it is ready. */
   readonly port: number | undefined;
@@ -47,10 +50,11 @@ export async function startDaemon(
   [command, ...args]: readonly [string, ...string[]],
   options: { readonly uid?: number; readonly gid?: number; readonly withinMs: number },
 ): Promise<number> {
-  const { name, pidFile, logFile, port, sign } = daemon;
+  const { name, pidFile, logFile, port, sign, writesPid = false } = daemon;
   if (port !== undefined) await demandFree(name, port);
   mkdirSync(dirname(pidFile), { recursive: true });
   const log = openSync(logFile, sign === undefined ? "a" : "w");
+  const logged = sign === undefined ? readFileSync(logFile).length : 0;
   const { withinMs, ...user } = options;
   const child = spawn(command, args, { detached: true, stdio: ["ignore", log, log], ...user });
   closeSync(log);
@@ -60,7 +64,7 @@ export async function startDaemon(
   });
   failed.catch(() => {});
   child.unref();
-  if (child.pid !== undefined) writeFileSync(pidFile, `${child.pid}\n`);
+  if (child.pid !== undefined && !writesPid) writeFileSync(pidFile, `${child.pid}\n`);
   try {
     const ready = async (): Promise<boolean> =>
       (port === undefined || (await answers(port))) &&
@@ -68,7 +72,8 @@ export async function startDaemon(
     await Promise.race([failed, waitUntil(ready, withinMs)]);
   } catch (error) {
     child.kill("SIGKILL");
-    throw new WheelworkError("WW_CONFIG", `${name} did not start: ${(error as Error).message}`, {
+    const said = readFileSync(logFile).subarray(logged).toString().trim().split("\n").slice(-3).join("; ");
+    throw new WheelworkError("WW_CONFIG", `${name} did not start: ${(error as Error).message}: ${said}`, {
       next: `Look at the end of its log, ${logFile}.`,
     });
   }
@@ -115,19 +120,37 @@ async function demandFree(name: string, port: number): Promise<void> {
 }
 
 /**
- * A port of loopback that nobody uses. Not one of those that the system gives to clients: a client that knocks there may
- * get that very port for itself, and be connected to nobody but itself.
+ * A port of loopback that nobody uses, and that nobody else is given while this process lives. Not one of those that the
+ * system gives to clients: a client that knocks there may get that very port for itself, and be connected to nobody but
+ * itself.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = 20_000 + Math.floor(Math.random() * 12_000);
-    if (await isFree(port)) return port;
+    if (reserve(port) && (await isFree(port))) return port;
+  }
+}
+
+/** Notes in a file whose port it is. */
+function reserve(port: number): boolean {
+  const folder = join(tmpdir(), "wheelwork-ports");
+  mkdirSync(folder, { recursive: true });
+  const file = join(folder, `${port}`);
+  try {
+    writeFileSync(file, `${process.pid}`, { flag: "wx" });
+    return true;
+  } catch {
+    // Somebody else's, or left by a process that has ended: then the next who tries it may have it.
+    const owner = Number(existsSync(file) ? readFileSync(file, "utf8") : 0);
+    if (owner > 0 && !isAlive(owner)) rmSync(file, { force: true });
+    return false;
   }
 }
 
 const isFree = (port: number): Promise<boolean> =>
   new Promise((resolve) => {
-    const server = createServer();
+    // Whoever knocks meanwhile must not keep it open.
+    const server = createServer((socket) => socket.destroy());
     server.on("error", () => resolve(false));
     server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
   });

@@ -1,6 +1,7 @@
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { freePort, postgresIsInstalled, PostgresServer } from "@wheelwork/services";
 import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
@@ -188,6 +189,7 @@ describe.skipIf(!postgresIsInstalled())("the pool in PostgreSQL", () => {
           return await pool.allocate(`${request}/2`, wanted(request));
         } catch (error) {
           failures.push(error);
+          await sleep(5);
         }
       }
     };
@@ -198,6 +200,7 @@ describe.skipIf(!postgresIsInstalled())("the pool in PostgreSQL", () => {
       return given;
     };
     const asking = Promise.all(Array.from({ length: 5 }, keepAsking));
+    onTestFinished(() => void (load.on = false));
     await expect.poll(() => load.asked).toBeGreaterThan(20);
     await server.signal("SIGKILL");
     await server.start();

@@ -32,7 +32,7 @@ suite("the seed's wire", () => {
   beforeAll(async () => {
     folder = newFolder();
     // Patient: whether a broker that has just started is quick, is not what is tested.
-    const patient = ["--worker-timeout", "1000", "--deadline", "4000"];
+    const patient = ["--worker-timeout", "2000", "--deadline", "8000"];
     cluster = await Cluster.start(folder, 4, ["--log", "error", ...patient]);
     await cluster.addNode().start();
     northbound = cluster.part("northbound", "--port", "0");

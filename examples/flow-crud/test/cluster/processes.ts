@@ -9,6 +9,9 @@ const program = fileURLToPath(new URL("../../src/cluster/main.ts", import.meta.u
 
 const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
 
+/** How long a part may take to be ready, in milliseconds. */
+const readyWithinMs = 90_000;
+
 /** A part of the cluster in a process of its own. */
 export class Process {
   readonly name: string;
@@ -38,7 +41,7 @@ export class Process {
     return this.#output;
   }
 
-  /** Starts it; resolves when it says that it is ready. */
+  /** Starts it; resolves when it says that it is ready. @throws Error with what it has printed if it ends, or never does. */
   start(): Promise<void> {
     this.#output = "";
     const [command = "", ...args] = this.#args;
@@ -48,15 +51,21 @@ export class Process {
     });
     this.#child = child;
     return new Promise((resolve, reject) => {
+      const fail = (what: string): void =>
+        reject(new Error(`${this.name} ${what}: ${this.#output.slice(-2000)}`));
+      const late = setTimeout(() => fail("is not ready"), readyWithinMs);
       const hear = (chunk: Buffer): void => {
         this.#output = (this.#output + chunk.toString()).slice(-100_000);
-        if (/^ready:/m.test(this.#output)) resolve();
+        if (!/^ready:/m.test(this.#output)) return;
+        clearTimeout(late);
+        resolve();
       };
       child.stdout.on("data", hear);
       child.stderr.on("data", hear);
       child.on("exit", (code, signal) => {
         if (this.#child === child) this.#child = undefined;
-        reject(new Error(`${this.name} ended with ${code ?? signal}: ${this.#output.slice(-2000)}`));
+        clearTimeout(late);
+        fail(`ended with ${code ?? signal}`);
       });
     });
   }

@@ -44,7 +44,7 @@ describe.skipIf(!canRun)("programs that speak as those of the proof of concept d
     // The database server runs as a user of its own, who must reach its data.
     chmodSync(folder, 0o755);
     // Patient: whether a broker that has just started is quick, is not what is tested.
-    const patient = ["--worker-timeout", "500", "--deadline", "2500"];
+    const patient = ["--worker-timeout", "1000", "--deadline", "5000"];
     cluster = await Cluster.start(folder, shards, [
       "--session-timeout",
       "2000",

@@ -50,7 +50,7 @@ class Flow(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         producer.send("nb-to-hub", key=key, value=json.dumps(body))
         try:
-            answer = waiting[key].get(timeout=10)
+            answer = waiting[key].get(timeout=30)
         except queue.Empty:
             answer = '{"error":"client operation timeout"}'
         del waiting[key]
