@@ -280,7 +280,7 @@ suite("the environment of a program", () => {
           if (until.test(said)) ready();
         });
     });
-    const ended = once(child, "exit");
+    const ended = once(child, "close");
     await Promise.race([isReady, ended]);
     child.kill("SIGTERM");
     await ended;
