@@ -6,6 +6,7 @@ import type { InboxEntry } from "./inbox.ts";
 import type { LogRecord } from "./log.ts";
 import type { Reply } from "./outbox.ts";
 import type { Message } from "./ports.ts";
+import type { RequestItem } from "./shard.ts";
 
 type RequestEntry = Extract<InboxEntry, { type: "request" }>;
 
@@ -29,11 +30,13 @@ export function admit(channel: Channel, record: LogRecord, oldestMs = 0): Admitt
   return { key, entry: { type: "request", ...asked, replyTo, origin: { topic, partition, offset } } };
 }
 
-/** What an entry asks of its hub; what the hub's schema refuses, is served by the hub of refusals. */
-export function asked(
+/** What a shard is asked for by an entry; what the hub's schema refuses, is served by the hub of refusals. */
+export function requestItem(
   hubs: ReadonlyMap<string, AnyHub>,
+  key: string,
   entry: RequestEntry,
-): { readonly hub: string; readonly request: unknown; readonly hash: string } {
+): Omit<RequestItem, "accept" | "refuse"> {
+  const { deadlineMs, replyTo } = entry;
   let { hub, request } = entry;
   if (hub !== refusedHub.name) {
     try {
@@ -42,7 +45,16 @@ export function asked(
       [hub, request] = [refusedHub.name, { message: refusalOf(error) }];
     }
   }
-  return { hub, request, hash: hashOf(hub, request) };
+  return {
+    kind: "request",
+    key,
+    hub,
+    request,
+    hash: hashOf(hub, request),
+    fresh: false,
+    ...(deadlineMs === undefined ? {} : { deadlineMs }),
+    ...(replyTo === undefined ? {} : { replyTo }),
+  };
 }
 
 /** Whether a request can be stored under the key that its sender gave: the runs that it begins have a '/' in theirs. */

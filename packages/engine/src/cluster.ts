@@ -11,7 +11,7 @@ import type {
   Submitted,
   SubmitOptions,
 } from "./api.ts";
-import { admit, asked, hashedKey, isStorable, replyMessage } from "./admit.ts";
+import { admit, hashedKey, isStorable, replyMessage, requestItem } from "./admit.ts";
 import { refusedHub, type Channel } from "./channel.ts";
 import { systemClock } from "./clock.ts";
 import { deadLetter, deadLetterTopic } from "./dead-letters.ts";
@@ -39,7 +39,7 @@ import type { Reply } from "./outbox.ts";
 import type { Clock, EngineSignal, Logger, MaybePromise, RequestRow, Store, StoredAnswer } from "./ports.ts";
 import { Router, type Handed, type Routed, type Source } from "./router.ts";
 import { rootOf, shardOf } from "./shards.ts";
-import { unavailable, type Feed, type RequestItem, type Shard } from "./shard.ts";
+import { unavailable, type Feed, type Shard } from "./shard.ts";
 import type { RelayedOutcomes, Worker } from "./worker.ts";
 
 /** What a node of a cluster needs. All nodes of one cluster have the same topics, shards and store. */
@@ -1032,23 +1032,6 @@ function heardBy(relay: Relay, record: LogRecord): Routed[] {
   if (heard === undefined) return [];
   const { request: key, correlation, outcome } = heard;
   return [{ key, entry: { type: "heard", spoke: relay.spoke, correlation, outcome } }];
-}
-
-/** What a shard is asked for by an entry of its inbox. */
-function requestItem(
-  hubs: ReadonlyMap<string, AnyHub>,
-  key: string,
-  entry: Extract<InboxEntry, { type: "request" }>,
-): Omit<RequestItem, "accept" | "refuse"> {
-  const { deadlineMs, replyTo } = entry;
-  return {
-    kind: "request",
-    key,
-    ...asked(hubs, entry),
-    fresh: false,
-    ...(deadlineMs === undefined ? {} : { deadlineMs }),
-    ...(replyTo === undefined ? {} : { replyTo }),
-  };
 }
 
 const firstLine = ({ message }: Error): string => message.split("\n")[0] as string;

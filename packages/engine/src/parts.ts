@@ -1,5 +1,5 @@
 /** What other engines are made of: the loop over one shard, and what comes to it and goes from it. */
-export { admit, asked, replyMessage, tooOld, type Admitted } from "./admit.ts";
+export { admit, replyMessage, requestItem, tooOld, type Admitted } from "./admit.ts";
 export { refusedHub } from "./channel.ts";
 export { deadLetter } from "./dead-letters.ts";
 export { collectHubs, ShardEngine, type ClusterPart } from "./engine.ts";

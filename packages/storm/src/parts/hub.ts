@@ -12,12 +12,12 @@ import {
 } from "@wheelwork/engine";
 import {
   admit,
-  asked,
   deadLetter,
   inboxMessage,
   readInbox,
   refusedHub,
   replyMessage,
+  requestItem,
   ShardEngine,
   tooOld,
   type Attempt,
@@ -278,21 +278,15 @@ export class HubBolt implements Bolt<Streams> {
   }
 
   #request(record: LogRecord, key: string, entry: RequestEntry, tuple: Tuple): Promise<void> {
-    const { deadlineMs, replyTo, origin } = entry;
     const { hubs, shard } = this.#working();
     return new Promise((resolve, reject) => {
       shard.request({
-        kind: "request",
-        key,
-        ...asked(hubs, entry),
-        fresh: false,
-        ...(deadlineMs === undefined ? {} : { deadlineMs }),
-        ...(replyTo === undefined ? {} : { replyTo }),
+        ...requestItem(hubs, key, entry),
         accept: () => resolve(),
         refuse: (error) => {
           if (error.retryable) return reject(new Again(error.message));
           // Its sender gets the stored answer; what it asked for is kept for whoever wants to know.
-          this.#bury(record, error.message, tuple, origin);
+          this.#bury(record, error.message, tuple, entry.origin);
           resolve();
         },
       });
