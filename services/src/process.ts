@@ -2,7 +2,7 @@ import { WheelworkError } from "@wheelwork/core";
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { tmpdir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -133,13 +133,14 @@ export async function freePort(): Promise<number> {
 
 /** Notes in a file whose port it is. */
 function reserve(port: number): boolean {
-  const folder = join(tmpdir(), "wheelwork-ports");
+  const folder = join(tmpdir(), `wheelwork-ports-${userInfo().username}`);
   mkdirSync(folder, { recursive: true });
   const file = join(folder, `${port}`);
   try {
     writeFileSync(file, `${process.pid}`, { flag: "wx" });
     return true;
-  } catch {
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
     // Somebody else's, or left by a process that has ended: then the next who tries it may have it.
     const owner = Number(existsSync(file) ? readFileSync(file, "utf8") : 0);
     if (owner > 0 && !isAlive(owner)) rmSync(file, { force: true });
