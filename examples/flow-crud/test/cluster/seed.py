@@ -1,5 +1,6 @@
 """Speaks as the Northbound or the Floodlight of the proof of concept does: see seed-programs.test.ts."""
 
+import faulthandler
 import json
 import os
 import queue
@@ -19,12 +20,18 @@ producer = KafkaProducer(bootstrap_servers=BROKERS, **text)
 
 def listen(group, topic):
     """A consumer that hears what comes from now on."""
-    consumer = KafkaConsumer(bootstrap_servers=BROKERS, group_id=group, auto_offset_reset="latest", **texts)
+    # Now and then the client does not come into its group: then the program says where it hangs, and ends.
+    faulthandler.dump_traceback_later(25, exit=True)
+    sessions = {"session_timeout_ms": 6000, "heartbeat_interval_ms": 2000}
+    consumer = KafkaConsumer(
+        bootstrap_servers=BROKERS, group_id=group, auto_offset_reset="latest", **texts, **sessions
+    )
     consumer.subscribe([topic])
     while not consumer.assignment():
         consumer.poll(timeout_ms=100)
     for partition in consumer.assignment():
         consumer.position(partition)
+    faulthandler.cancel_dump_traceback_later()
     return consumer
 
 
