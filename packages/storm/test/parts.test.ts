@@ -571,7 +571,7 @@ describe.skipIf(!canRun)("callbacks", () => {
      * How late a callback is at best, in milliseconds: of three deadlines, since a machine that stands still makes any of
      * them late, and a callback that does not come makes all of them late.
      */
-    const latest = async (meanwhile: () => Promise<unknown> = async () => {}): Promise<number> => {
+    const lateAtBest = async (meanwhile: () => Promise<unknown> = async () => {}): Promise<number> => {
       let best = Infinity;
       for (let time = 0; time < 3; time++) {
         const key = `k${asked++}`;
@@ -588,22 +588,22 @@ describe.skipIf(!canRun)("callbacks", () => {
       return best;
     };
     let now = connect();
-    const inTime = await latest();
+    const inTime = await lateAtBest();
     expect(inTime).toBeLessThan(500);
     expect(now.calls()).toBeGreaterThan(0);
     // It dies while a callback is wanted; the next knows nothing, and says so.
-    const toldAgain = await latest(async () => {
+    const toldAgain = await lateAtBest(async () => {
       await now.part.kill();
       now = connect();
       await vi.waitUntil(() => hub.bodies(wants).flat().length > 0, patient);
     });
     expect(toldAgain).toBeLessThan(1500);
-    await latest();
+    await lateAtBest();
     expect(now.calls()).toBeGreaterThan(0);
     // Nobody takes its place: the hub's own timer has the callback.
     await now.part.kill();
     hub.hears = undefined;
-    const alone = await latest();
+    const alone = await lateAtBest();
     expect(alone).toBeGreaterThan(inTime);
     expect(alone).toBeLessThan(1000 + 500);
   });

@@ -53,7 +53,11 @@ export class Process {
     return new Promise((resolve, reject) => {
       const fail = (what: string): void =>
         reject(new Error(`${this.name} ${what}: ${this.#output.slice(-2000)}`));
-      const late = setTimeout(() => fail("is not ready"), readyWithinMs);
+      const late = setTimeout(() => {
+        fail("is not ready");
+        // Whoever starts it again must not have two of them.
+        child.kill("SIGKILL");
+      }, readyWithinMs);
       const hear = (chunk: Buffer): void => {
         this.#output = (this.#output + chunk.toString()).slice(-100_000);
         if (!/^ready:/m.test(this.#output)) return;
