@@ -15,7 +15,10 @@ export interface ChartFacts {
 
 type Chart = { readonly [state: string]: string | { readonly [event: string]: string } };
 
-const stay = "(stay)";
+/** Marks a state in which a run ends. */
+export const end = "(end)" as const;
+/** Marks an event that leaves its state as it is: the open round or wait goes on. */
+export const stay = "(stay)" as const;
 const isInteger = /^\d+$/;
 
 /** Checks a chart with its logics: every fault at once. */

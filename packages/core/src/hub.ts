@@ -1,4 +1,6 @@
-import { checkChart, type ChartFacts } from "./chart.ts";
+import { checkChart, end, stay, type ChartFacts } from "./chart.ts";
+
+export { end, stay };
 import { WheelworkError } from "./errors.ts";
 import type { DeepReadonly } from "./json.ts";
 import {
@@ -13,11 +15,6 @@ import {
 } from "./logic.ts";
 import type { In, Out, Schema } from "./schema.ts";
 import { isDuration, namePattern, type Callable, type Failed, type Failure, type Outcome } from "./spoke.ts";
-
-/** Marks a state in which a run ends. */
-export const end = "(end)" as const;
-/** Marks an event that leaves its state as it is: the round or wait that is open goes on. */
-export const stay = "(stay)" as const;
 
 /** The row of one state: which event leads to which state. */
 export type Row = { readonly [event: string]: string };

@@ -2,7 +2,7 @@
 export { Callback, Coordinator } from "./coordinator.ts";
 export { canonicalJson, deepFreeze } from "./json.ts";
 export { check, demand, type Checked } from "./schema.ts";
-export { longestCallMs } from "./spoke.ts";
+export { maxCallMs } from "./spoke.ts";
 export {
   decide,
   migrate,

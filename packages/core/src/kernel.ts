@@ -12,6 +12,7 @@ import {
   type Run,
   type RunEvent,
 } from "./run.ts";
+import { stay } from "./chart.ts";
 import { demand } from "./schema.ts";
 import { backoffOf, isDuration, type Outcome, type Spoke } from "./spoke.ts";
 import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
@@ -27,7 +28,7 @@ export interface Env {
   /** For tests: freeze what handlers get, and refuse what is not plain JSON (I19). */
   readonly strict?: boolean;
   /** Refuse what cannot be written as JSON at all. */
-  readonly plain?: boolean;
+  readonly verifyJson?: boolean;
 }
 
 /** What can happen to a run that has started. */
@@ -74,10 +75,10 @@ export interface StartOptions {
 type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /** Cycles of picks are bounded when they run (I15). */
-const mostSteps = 1000;
+const maxSteps = 1000;
 
 /** Signals that a run keeps until it waits for them. */
-const mostSignals = 1000;
+const maxSignals = 1000;
 
 /** Decides the first turn of a run. A handler that throws parks it (I16). */
 export function start(definition: HubDefinition, run: Run, options: StartOptions, env: Env): RunEvent[] {
@@ -110,7 +111,7 @@ export function start(definition: HubDefinition, run: Run, options: StartOptions
     ...(replyTo === undefined ? {} : { replyTo }),
   };
   if (failure !== undefined) return [started, incidentOf(failure, { kind: "start" }, env)];
-  const turn = new Turning(definition, run, env);
+  const turn = new TurnBuilder(definition, run, env);
   turn.data = data;
   turn.deadline = deadline;
   turn.answerBy = started.answerBy;
@@ -125,7 +126,7 @@ export function start(definition: HubDefinition, run: Run, options: StartOptions
 
 function firstData(definition: HubDefinition, request: unknown, env: Env): unknown {
   const data = definition.data(request);
-  if (env.plain === true) JSON.stringify(data);
+  if (env.verifyJson === true) JSON.stringify(data);
   if (env.strict === true) demandJson(data, "data");
   return env.strict === true ? deepFreeze(data) : data;
 }
@@ -134,7 +135,7 @@ function firstData(definition: HubDefinition, request: unknown, env: Env): unkno
 export function decide(definition: HubDefinition, run: Run, input: Input, env: Env): Decision {
   if (run.status === "ended") return { events: [], ignored: "ended" };
   if (run.status === "incident") return decideParked(definition, run, input, env);
-  const turn = new Turning(definition, run, env);
+  const turn = new TurnBuilder(definition, run, env);
   try {
     const ignored = turn.take(input);
     turn.check();
@@ -146,7 +147,7 @@ export function decide(definition: HubDefinition, run: Run, input: Input, env: E
 
 /** Moves a run of an older version of its hub to the present one (I20). Called before the turn that needs it. */
 export function migrate(definition: HubDefinition, run: Run, input: Input, env: Env): readonly RunEvent[] {
-  const turn = new Turning(definition, run, env);
+  const turn = new TurnBuilder(definition, run, env);
   try {
     turn.migrate();
     turn.check();
@@ -166,7 +167,7 @@ function decideParked(definition: HubDefinition, run: Run, input: Input, env: En
       if (isParked(run, (parked) => parked.kind === "outcome" && parked["call"] === input.call)) {
         return { events: [], ignored: "duplicate" };
       }
-      if (run.signals.length >= mostSignals) return { events: [], ignored: "full" };
+      if (run.signals.length >= maxSignals) return { events: [], ignored: "full" };
       return { events: [{ type: "parked", at, input }] };
     }
     case "callDue":
@@ -200,7 +201,7 @@ function decideParked(definition: HubDefinition, run: Run, input: Input, env: En
       if (run.answer !== undefined) {
         // The caller has been told: all that is left to do is to clean up.
         if (fresh) return { events: [resumed, { type: "ended", at }] };
-        const turn = new Turning(definition, run, env);
+        const turn = new TurnBuilder(definition, run, env);
         turn.events.push(resumed);
         try {
           turn.migrate();
@@ -229,7 +230,7 @@ function isParked(run: Run, is: (input: ParkedInput) => boolean): boolean {
 
 /** Makes the first turn again that threw when the request came. */
 function restart(definition: HubDefinition, run: Run, env: Env): readonly RunEvent[] {
-  const turn = new Turning(definition, run, env);
+  const turn = new TurnBuilder(definition, run, env);
   try {
     turn.data = firstData(definition, run.request, env);
     turn.events.push({ type: "migrated", at: env.now, version: definition.version, data: turn.data });
@@ -242,7 +243,7 @@ function restart(definition: HubDefinition, run: Run, env: Env): readonly RunEve
 }
 
 /** One turn: the events so far, and the run as it is after them. */
-class Turning implements Decision {
+class TurnBuilder implements Decision {
   events: RunEvent[] = [];
   data: unknown;
   deadline: number;
@@ -303,9 +304,9 @@ class Turning implements Decision {
 
   /** In tests: what is stored must be plain JSON, and nobody may change it later. */
   check(): void {
-    const { strict, plain } = this.#env;
+    const { strict, verifyJson } = this.#env;
     // Throws for what no store can hold: a bigint, a cycle.
-    if (plain === true) JSON.stringify(this.events);
+    if (verifyJson === true) JSON.stringify(this.events);
     if (strict !== true) return;
     for (const event of this.events) demandJson(event, event.type);
     deepFreeze(this.events);
@@ -393,7 +394,7 @@ class Turning implements Decision {
     const { raise } = turn;
     const result = outcome.kind === "ok" ? ("ok" as const) : outcome;
     // Nearly every outcome stays in its round: its event is made at once, in one shape.
-    const stays = raise !== undefined && run.held === undefined && this.#target(row, raise) === "(stay)";
+    const stays = raise !== undefined && run.held === undefined && this.#target(row, raise) === stay;
     const settled: Extract<RunEvent, { type: "settled" }> = stays
       ? { type: "settled", at, call: call.number, outcome: result, by: raise }
       : { type: "settled", at, call: call.number, outcome: result };
@@ -462,7 +463,7 @@ class Turning implements Decision {
     const { id, signal, payload } = input;
     const event = { type: "signalled" as const, at: this.#env.now, id, signal, payload };
     if (logic.signals?.includes(signal) !== true) {
-      if (this.#run.signals.length >= mostSignals) return "full";
+      if (this.#run.signals.length >= maxSignals) return "full";
       this.#emit(event);
     } else this.#signalled({ ...event, taken: true }, logic.signal?.(this.data, signal, payload) ?? {});
     return undefined;
@@ -470,7 +471,7 @@ class Turning implements Decision {
 
   #signalled(event: Extract<RunEvent, { type: "signalled" }>, turn: Turn): void {
     const { raise } = turn;
-    if (raise !== undefined && this.#target(this.#current().row, raise) !== "(stay)") {
+    if (raise !== undefined && this.#target(this.#current().row, raise) !== stay) {
       this.#emit(event);
       this.#go(raise, turn.patch);
       return;
@@ -491,7 +492,7 @@ class Turning implements Decision {
       for (const event of cancelled(run, id, at)) this.#emit(event);
       return undefined;
     }
-    const moves = row[cancel.raise] !== undefined && row[cancel.raise] !== "(stay)";
+    const moves = row[cancel.raise] !== undefined && row[cancel.raise] !== stay;
     if (!moves) {
       this.#emit({ type: "cancelling", at, id });
     } else if (run.held !== undefined || (logic.drain === true && this.#othersRun(undefined))) {
@@ -517,7 +518,7 @@ class Turning implements Decision {
   /** Follows an event along its edge (I14). */
   #go(event: string, patch: object | undefined, byCancel = false): void {
     const target = this.#target(this.#current().row, event);
-    if (target === "(stay)") {
+    if (target === stay) {
       throw new WheelworkError("WW_UNDECLARED_EDGE", `${event} does not leave the state ${this.#state}`, {
         next: "Raise an event that leads to another state where a round or a wait ends.",
       });
@@ -527,10 +528,10 @@ class Turning implements Decision {
 
   /** Enters a state and all that follow from it without a wait. */
   enter(target: string, by: string | undefined, patch: object | undefined, byCancel = false): void {
-    if (++this.#steps > mostSteps) {
+    if (++this.#steps > maxSteps) {
       throw new WheelworkError(
         "WW_DEFECT",
-        `the hub took ${mostSteps} steps without a wait, at last into ${target} (I15)`,
+        `the hub took ${maxSteps} steps without a wait, at last into ${target} (I15)`,
         {
           next: "Correct the picks that lead around in a circle, then retry the incident.",
         },
@@ -590,7 +591,7 @@ class Turning implements Decision {
     if (next === undefined) return;
     const received = { type: "received" as const, at: this.#env.now, signal: next.signal };
     const turn = handle(this.data, next.signal, next.payload);
-    if (turn.raise !== undefined && this.#target(state.row, turn.raise) !== "(stay)") {
+    if (turn.raise !== undefined && this.#target(state.row, turn.raise) !== stay) {
       this.#emit(received);
       this.#go(turn.raise, turn.patch);
       return;
@@ -653,7 +654,7 @@ class Turning implements Decision {
 
   #cancels(row: StateDefinition["row"]): boolean {
     const target = row[this.#definition.cancel?.raise ?? ""];
-    return target !== undefined && target !== "(stay)";
+    return target !== undefined && target !== stay;
   }
 
   #othersRun(settling: Call | undefined): boolean {

@@ -119,7 +119,7 @@ export function backoffOf(retry: Required<RetryPolicy>, attempt: number, random:
 }
 
 /** The longest time that a call can take over all its attempts, in milliseconds (I17: it is finite). */
-export function longestCallMs(called: Spoke): number {
+export function maxCallMs(called: Spoke): number {
   let total = called.timeoutMs * called.retry.attempts;
   for (let attempt = 1; attempt < called.retry.attempts; attempt++)
     total += backoffOf(called.retry, attempt, 0);
@@ -127,11 +127,11 @@ export function longestCallMs(called: Spoke): number {
 }
 
 /** Some three hundred years, in milliseconds. */
-const longestMs = 10_000_000_000_000;
+const maxMs = 10_000_000_000_000;
 
 /** Whether a time is above 0, and not so long that sums of times are no longer exact (I6). */
 export function isDuration(ms: number): boolean {
-  return ms > 0 && ms <= longestMs;
+  return ms > 0 && ms <= maxMs;
 }
 
 /** Names of hubs and spokes end up in keys, topics and file names. */
@@ -152,7 +152,7 @@ function problemsOf(made: Omit<Spoke, "~types">): Problem[] {
   require(retry.factor >= 1 &&
     Number.isFinite(retry.factor), "retry.factor", "must be a finite number from 1");
   require(retry.maxBackoffMs >= 0 &&
-    retry.maxBackoffMs <= longestMs, "retry.maxBackoffMs", "must be a finite number from 0");
+    retry.maxBackoffMs <= maxMs, "retry.maxBackoffMs", "must be a finite number from 0");
   require(retry.jitter >= 0 && retry.jitter <= 1, "retry.jitter", "must be from 0 to 1");
   require(Number.isInteger(made.concurrency) &&
     made.concurrency >= 1, "concurrency", "must be an integer from 1");

@@ -7,10 +7,10 @@ export type {
   RequestView,
   Submitted,
   SubmitOptions,
-} from "./api.ts";
-export { LocalBus } from "./bus.ts";
-export { createEngine, type EngineOptions } from "./engine.ts";
-export { consoleLogger, type LoggerOptions } from "./logger.ts";
+} from "./requests/api.ts";
+export { LocalBus } from "./embedded/local-bus.ts";
+export { createEngine, type EngineOptions } from "./embedded/engine.ts";
+export { consoleLogger, type LoggerOptions } from "./ports/logger.ts";
 export type {
   Batch,
   Bus,
@@ -19,10 +19,10 @@ export type {
   Clock,
   Commit,
   DueRuns,
-  EngineSignal,
+  EngineEvent,
   Found,
   Logger,
-  Marks,
+  LogProgress,
   MaybePromise,
   Message,
   RequestFilter,
@@ -33,11 +33,11 @@ export type {
   Store,
   StoredAnswer,
   StoredRun,
-} from "./ports.ts";
-export type { ShardLimits } from "./shard.ts";
+} from "./ports/ports.ts";
+export type { ShardLimits } from "./shard/shard.ts";
 export {
   relay,
-  remote,
+  externalWorker,
   worker,
   type RelayedOutcomes,
   type RelayResponse,
@@ -45,9 +45,9 @@ export {
   type Worker,
   type AttemptContext,
   type WorkerContext,
-} from "./worker.ts";
-export { SqliteStore, type Durability, type SqliteOptions } from "./sqlite.ts";
-export { systemClock } from "./clock.ts";
+} from "./attempts/worker.ts";
+export { SqliteStore, type Durability, type SqliteOptions } from "./stores/sqlite.ts";
+export { systemClock } from "./ports/clock.ts";
 export type {
   Log,
   LogReader,
@@ -58,8 +58,8 @@ export type {
   MemberState,
   Membership,
   Partitions,
-} from "./log.ts";
-export type { Channel } from "./channel.ts";
+} from "./ports/log.ts";
+export type { Channel } from "./delivery/channel.ts";
 export {
   clusterTopics,
   createClient,
@@ -68,8 +68,13 @@ export {
   type ClusterNode,
   type NodeOptions,
   type ShardView,
-} from "./cluster.ts";
-export { deadLetterTopic, readDeadLetter, replayDeadLetter, type DeadLetter } from "./dead-letters.ts";
-export { shardOf } from "./shards.ts";
-export { shareOut, type GroupMember } from "./share-out.ts";
-export { asyncApi } from "./asyncapi.ts";
+} from "./cluster/node.ts";
+export {
+  deadLetterTopic,
+  readDeadLetter,
+  replayDeadLetter,
+  type DeadLetter,
+} from "./delivery/dead-letters.ts";
+export { shardOf } from "./ports/keys.ts";
+export { assignPartitions, type GroupMember } from "./cluster/assign-partitions.ts";
+export { asyncApi } from "./cluster/asyncapi.ts";

@@ -1,10 +1,11 @@
 /** What other engines are made of: the loop over one shard, and what comes to it and goes from it. */
-export { admit, replyMessage, requestItem, tooOld, type Admitted } from "./admit.ts";
-export { refusedHub } from "./channel.ts";
-export { deadLetter } from "./dead-letters.ts";
-export { collectHubs, ShardEngine, type ClusterPart } from "./engine.ts";
-export { Attempt, WorkerHost, type Order } from "./host.ts";
-export { inboxMessage, readInbox, type InboxEntry, type Origin } from "./inbox.ts";
-export type { Reply } from "./outbox.ts";
-export type { Feed } from "./shard.ts";
-export { rootOf } from "./shards.ts";
+export { admit, replyMessage, requestItem, tooOld, type Admitted } from "./delivery/admit.ts";
+export { refusedHub } from "./delivery/channel.ts";
+export { deadLetter } from "./delivery/dead-letters.ts";
+export { ShardEngine, type ClusterPart } from "./embedded/engine.ts";
+export { collectHubs } from "./requests/hubs.ts";
+export { Attempt, WorkerHost, type AttemptRequest } from "./attempts/host.ts";
+export { inboxMessage, readInbox, type InboxEntry, type Origin } from "./delivery/inbox.ts";
+export type { Reply } from "./shard/outbox.ts";
+export type { Feed } from "./shard/shard.ts";
+export { rootOf } from "./ports/keys.ts";

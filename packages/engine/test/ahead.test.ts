@@ -3,7 +3,7 @@ import { createEngine, worker, type Engine, type EngineOptions } from "@wheelwor
 import { ShardEngine, type Reply } from "@wheelwork/engine/parts";
 import { expect, onTestFinished, test, vi } from "vitest";
 import * as z from "zod";
-import type { RequestItem } from "../src/shard.ts";
+import type { RequestItem } from "../src/shard/shard.ts";
 import { approved, outside, workersOf } from "./hubs.ts";
 import { Machine } from "./slow.ts";
 
@@ -221,7 +221,7 @@ test.each(["dueRuns", "begin"] as const)(
     const gate = Promise.withResolvers<void>();
     if (asked === "begin") feed.begins = gate.promise;
     else store.slow.set("dueRuns", gate.promise);
-    engine.shard.distrust(new Error("thrown by a timer"));
+    engine.shard.reloadFromStore(new Error("thrown by a timer"));
     await clock.advance(20);
     const published = feed.published.length;
     await engine.stop();

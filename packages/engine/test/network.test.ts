@@ -42,8 +42,8 @@ test.each(["lands", "is lost", "comes when the shard is claimed anew"])(
       );
     const submitted = submit();
     await clock.settle();
-    engine.shard.distrust(new Error("thrown by a timer"));
-    engine.shard.distrust(new Error("and again"));
+    engine.shard.reloadFromStore(new Error("thrown by a timer"));
+    engine.shard.reloadFromStore(new Error("and again"));
     store.slow.clear();
     if (commit === "lands") gate.resolve();
     if (commit === "is lost") gate.reject(new Error("the connection was lost"));
@@ -62,7 +62,7 @@ test.each(["lands", "is lost", "comes when the shard is claimed anew"])(
       expect((await engine.history(key)).filter(({ type }) => type === "ended")).toHaveLength(1);
     }
     // The same with nothing under way.
-    engine.shard.distrust(new Error("thrown by a timer"));
+    engine.shard.reloadFromStore(new Error("thrown by a timer"));
     expect(engine.health().status).toBe("store-lost");
     await clock.advance(100);
     expect(engine.health().status).toBe("running");

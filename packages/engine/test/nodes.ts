@@ -4,7 +4,7 @@ import {
   createNode,
   type Channel,
   type ClusterNode,
-  type EngineSignal,
+  type EngineEvent,
   type Worker,
 } from "@wheelwork/engine";
 import {
@@ -22,7 +22,7 @@ export interface Member {
   readonly node: ClusterNode;
   readonly process: SimulatedProcess;
   readonly stores: readonly FaultyStore[];
-  readonly signals: readonly EngineSignal[];
+  readonly signals: readonly EngineEvent[];
 }
 
 /** What the nodes of a test are made of. */
@@ -64,7 +64,7 @@ export class Nodes {
   async node(commitMs: number, faultAt?: FaultPlan["faultAt"]): Promise<Member> {
     const process = this.clock.process();
     const stores: FaultyStore[] = [];
-    const signals: EngineSignal[] = [];
+    const signals: EngineEvent[] = [];
     const { shards, hub, workers } = this.#options;
     const node = createNode({
       hubs: [hub],

@@ -4,7 +4,7 @@ import {
   type Commit,
   type Engine,
   type EngineOptions,
-  type EngineSignal,
+  type EngineEvent,
   type Found,
 } from "@wheelwork/engine";
 import { MemoryStore, SimulatedClock } from "@wheelwork/testing";
@@ -47,7 +47,7 @@ export class SlowStore extends MemoryStore {
 export class Machine {
   readonly clock = new SimulatedClock();
   readonly store = new SlowStore();
-  readonly signals: EngineSignal[] = [];
+  readonly signals: EngineEvent[] = [];
 
   async start(limits: EngineOptions["limits"] = {}): Promise<Engine> {
     const { clock, store, signals } = this;

@@ -4,7 +4,7 @@ import {
   SqliteStore,
   type Engine,
   type EngineOptions,
-  type EngineSignal,
+  type EngineEvent,
   type Store,
   type Worker,
 } from "@wheelwork/engine";
@@ -50,7 +50,7 @@ export interface WorldOptions {
 /** One simulated machine with one engine on it, which can be killed and started again. */
 export class World {
   readonly clock = new SimulatedClock();
-  readonly signals: EngineSignal[] = [];
+  readonly signals: EngineEvent[] = [];
   engine!: Engine;
   store!: FaultyStore;
   crashes = 0;
@@ -143,7 +143,7 @@ export class World {
     await this.clock.runUntil(async () => (await this.engine.request(id)).status === "ended", 1e9);
   }
 
-  counted(name: EngineSignal["name"]): number {
+  counted(name: EngineEvent["name"]): number {
     return this.signals.filter((signal) => signal.name === name).length;
   }
 

@@ -1,12 +1,12 @@
 import { Consumer, type GroupAssignment, type GroupPartitionsAssignments } from "@platformatic/kafka";
 import { WheelworkError } from "@wheelwork/core";
-import { shareOut, type MemberOptions, type MemberState, type Membership } from "@wheelwork/engine";
+import { assignPartitions, type MemberOptions, type MemberState, type Membership } from "@wheelwork/engine";
 import type { clientOptions } from "./connection.ts";
 import { kafkaErrors, messageOf, unavailable } from "./errors.ts";
 
 const protocol = "wheelwork";
-const shortestRetryMs = 100;
-const longestRetryMs = 2000;
+const minRetryMs = 100;
+const maxRetryMs = 2000;
 
 /** A place in a consumer group that only shares partitions out; they are read elsewhere (see `PartitionReader`). */
 export class GroupMembership implements Membership {
@@ -17,7 +17,7 @@ export class GroupMembership implements Membership {
   #left = false;
   #joining = false;
   #again = false;
-  #retryMs = shortestRetryMs;
+  #retryMs = minRetryMs;
   #hasFailed = false;
 
   constructor(options: ReturnType<typeof clientOptions>, member: MemberOptions, sessionTimeoutMs: number) {
@@ -38,7 +38,7 @@ export class GroupMembership implements Membership {
       this.#again = false;
       try {
         await this.#open().joinGroup({});
-        this.#retryMs = shortestRetryMs;
+        this.#retryMs = minRetryMs;
         this.#hasFailed = false;
         if (!this.#again) break;
       } catch (error) {
@@ -48,7 +48,7 @@ export class GroupMembership implements Membership {
         if (!failure.retryable && !this.#hasFailed) this.#member.failed?.(failure);
         this.#hasFailed ||= !failure.retryable;
         await new Promise<void>((resolve) => void setTimeout(resolve, this.#retryMs));
-        this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs);
+        this.#retryMs = Math.min(this.#retryMs * 2, maxRetryMs);
       }
       if (this.#left) break;
     }
@@ -115,7 +115,7 @@ export class GroupMembership implements Membership {
           assignments: new Map<string, GroupAssignment>(),
         }));
         for (const topic of topics) {
-          const shared = shareOut(topic, known.get(topic)?.partitionsCount ?? 0, all);
+          const shared = assignPartitions(topic, known.get(topic)?.partitionsCount ?? 0, all);
           for (const { memberId, assignments } of shares)
             assignments.set(topic, { topic, partitions: shared.get(memberId) ?? [] });
         }

@@ -12,7 +12,7 @@ interface Waiting {
 }
 
 /** Records of one request to the brokers. */
-const mostRecords = 2000;
+const maxRecords = 2000;
 
 /**
  * Sends records in the order in which they are given, one request at a time: what comes meanwhile is the next request, so
@@ -48,7 +48,7 @@ export class BatchingProducer {
 
   async #run(): Promise<void> {
     while (this.#waiting.length > 0) {
-      const batch = this.#waiting.splice(0, mostRecords);
+      const batch = this.#waiting.splice(0, maxRecords);
       try {
         await this.#open().send({
           acks: ProduceAcks.ALL,

@@ -9,13 +9,13 @@ type FetchResponse = Awaited<ReturnType<Consumer["fetch"]>>;
 const waitMs = 100;
 /** How long to wait while all readers have enough to do, in milliseconds. */
 const busyMs = 5;
-const shortestRetryMs = 50;
-const longestRetryMs = 1000;
+const minRetryMs = 50;
+const maxRetryMs = 1000;
 const leaderAttempts = 30;
-const mostBytes = 4 * 1024 * 1024;
+const maxBytes = 4 * 1024 * 1024;
 const controlBatch = 1 << 5;
 /** Records that wait for a reader, before its partition is left out of the requests to the brokers. */
-const mostQueued = 5000;
+const maxQueued = 5000;
 
 const none = 0;
 const offsetOutOfRange = 1;
@@ -53,7 +53,7 @@ class Reading implements LogReading {
 
   /** Has so much to do that nothing more is fetched for it. */
   get full(): boolean {
-    return this.#queue.length >= mostQueued;
+    return this.#queue.length >= maxQueued;
   }
 
   give(records: LogRecord[]): void {
@@ -94,7 +94,7 @@ export class PartitionReader {
   #consumer: Consumer | undefined = undefined;
   #running = false;
   #closed = false;
-  #retryMs = shortestRetryMs;
+  #retryMs = minRetryMs;
 
   constructor(options: ReturnType<typeof clientOptions>) {
     this.#options = options;
@@ -154,7 +154,7 @@ export class PartitionReader {
         const settling = kafkaErrors(error).some((name) => /LEADER/.test(name));
         if (!settling || attempt === leaderAttempts)
           throw unavailable(`partition ${partition} of ${topic} could not be looked at`, error);
-        await new Promise<void>((resolve) => void setTimeout(resolve, shortestRetryMs * 2));
+        await new Promise<void>((resolve) => void setTimeout(resolve, minRetryMs * 2));
       }
     }
   }
@@ -191,14 +191,14 @@ export class PartitionReader {
       }
       try {
         await this.#fetch(wanted);
-        this.#retryMs = shortestRetryMs;
+        this.#retryMs = minRetryMs;
       } catch {
         // The broker may be down, or has handed partitions over. A new client has no stale connections or sessions.
         const consumer = this.#consumer;
         this.#consumer = undefined;
         void consumer?.close(true).catch(() => {});
         await new Promise<void>((resolve) => void setTimeout(resolve, this.#retryMs));
-        this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs);
+        this.#retryMs = Math.min(this.#retryMs * 2, maxRetryMs);
       }
     }
   }
@@ -255,7 +255,7 @@ export class PartitionReader {
         currentLeaderEpoch: -1,
         fetchOffset: BigInt(position),
         lastFetchedEpoch: -1,
-        partitionMaxBytes: mostBytes,
+        partitionMaxBytes: maxBytes,
       })),
     }));
     let response: FetchResponse;
@@ -264,7 +264,7 @@ export class PartitionReader {
       response = await consumer.fetch({
         node,
         minBytes: 1,
-        maxBytes: mostBytes * 4,
+        maxBytes: maxBytes * 4,
         maxWaitTime: waitMs,
         topics: request,
       });

@@ -5,12 +5,12 @@ import {
   createClient,
   createNode,
   relay,
-  remote,
+  externalWorker,
   shardOf,
   worker,
   type Channel,
   type ClusterNode,
-  type EngineSignal,
+  type EngineEvent,
   type Log,
   type LogRecord,
   type NodeOptions,
@@ -97,7 +97,7 @@ class TestCluster {
   readonly disks: MemoryStore[];
   readonly nodes: { readonly node: ClusterNode; readonly log: Kafka }[] = [];
   readonly failures: Error[] = [];
-  readonly signals: EngineSignal[] = [];
+  readonly signals: EngineEvent[] = [];
 
   constructor(shards: number) {
     this.shards = shards;
@@ -548,7 +548,7 @@ suite("workers elsewhere", () => {
       else void answers.reduce((before, text) => before.then(() => send(text(n))), Promise.resolve());
     });
     await bus.ready();
-    const a = await system.node({ workers: [remote(work, { topic: calls })] });
+    const a = await system.node({ workers: [externalWorker(work, { topic: calls })] });
     await system.settled([a, 2]);
     const key = randomUUID();
     expect(await a.call(jobHub(), { n: 21 }, { key })).toEqual({ kind: "result", value: { doubled: 42 } });
@@ -604,7 +604,7 @@ suite("workers elsewhere", () => {
     await bus.ready();
     const node = await system.node({
       hubs: [caller, job],
-      workers: [remote(work, { topic: calls })],
+      workers: [externalWorker(work, { topic: calls })],
     });
     await system.settled([node, 2]);
     for (let n = 1; n <= 4; n++) {

@@ -3,7 +3,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { hub, end, spoke } from "@wheelwork/core";
-import { clusterTopics, createNode, remote } from "@wheelwork/engine";
+import { clusterTopics, createNode, externalWorker } from "@wheelwork/engine";
 import { defaultCache } from "@wheelwork/services";
 import { MemoryStore } from "@wheelwork/testing";
 import { expect, test } from "vitest";
@@ -68,7 +68,7 @@ test.skipIf(!canRun || !hasPython)(
       const store = new MemoryStore();
       const node = createNode({
         hubs: [doubling],
-        workers: [remote(double, { topic: "double-number" })],
+        workers: [externalWorker(double, { topic: "double-number" })],
         shards: 1,
         store: () => store.reopen(),
         log,

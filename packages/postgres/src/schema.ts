@@ -73,7 +73,7 @@ const migrations: readonly string[] = [
   );
   `,
   `
-  -- The log that the shard's inputs come from, and how far it has come: see Marks.
+  -- The log that the shard's inputs come from, and how far it has come: see LogProgress.
   ALTER TABLE shard ADD COLUMN log text, ADD COLUMN position bigint, ADD COLUMN published bigint;
   ALTER TABLE request ADD COLUMN reply_to text;
   `,
@@ -84,15 +84,15 @@ const migrations: readonly string[] = [
 ];
 
 /**
- * The journal is cut by engine time into eras, each a partition: what has outlived its retention is dropped with its
+ * The journal is cut by engine time into periods, each a partition: what has outlived its retention is dropped with its
  * partition. Deleting its rows, and the many pieces in which long records are kept, would leave more behind than
  * autovacuum removes.
  */
-export const eraMs = 6 * 3_600_000;
+export const journalPeriodMs = 6 * 3_600_000;
 
 export const journalTable = (shard: number): string => `journal_${shard}`;
 
-const eraTable = (shard: number, era: number): string => `${journalTable(shard)}_${era}`;
+const periodTable = (shard: number, period: number): string => `${journalTable(shard)}_${period}`;
 
 /** Several nodes may start at once: one of them changes the schema, the others wait for it. Freed when the transaction ends. */
 const lock = "SELECT pg_advisory_xact_lock(hashtext('wheelwork'), hashtext(current_schema() || ' schema'))";
@@ -168,8 +168,8 @@ export async function prepareSchema(
   await client.query(`CREATE UNIQUE INDEX ${journal}_seq ON ${journal} (seq, era)`);
 }
 
-/** The eras that the shard's journal has partitions for, in their order. */
-export async function eras(client: ClientBase, shard: number): Promise<number[]> {
+/** The periods that the shard's journal has partitions for, in their order. */
+export async function journalPeriods(client: ClientBase, shard: number): Promise<number[]> {
   const journal = journalTable(shard);
   const rows = (await rowsOf(
     client,
@@ -179,28 +179,28 @@ export async function eras(client: ClientBase, shard: number): Promise<number[]>
   return rows.map(({ name }) => Number(name.slice(name.lastIndexOf("_") + 1))).toSorted((a, b) => a - b);
 }
 
-/** Makes the partition of an era, within a transaction. It is attached, which no reader and no dump holds up. */
-export async function createEra(client: ClientBase, shard: number, era: number): Promise<void> {
+/** Makes the partition of a period, within a transaction. It is attached, which no reader and no dump holds up. */
+export async function createPeriod(client: ClientBase, shard: number, period: number): Promise<void> {
   await client.query(lock);
-  if ((await eras(client, shard)).includes(era)) return;
-  const [journal, table] = [journalTable(shard), eraTable(shard, era)];
+  if ((await journalPeriods(client, shard)).includes(period)) return;
+  const [journal, table] = [journalTable(shard), periodTable(shard, period)];
   await client.query(`CREATE TABLE ${table} (LIKE ${journal} INCLUDING ALL)`);
-  await client.query(`ALTER TABLE ${journal} ATTACH PARTITION ${table} FOR VALUES IN (${era})`);
+  await client.query(`ALTER TABLE ${journal} ATTACH PARTITION ${table} FOR VALUES IN (${period})`);
 }
 
 /**
- * Drops the eras before one, from the oldest on, as far as none of their batches is later than `oldest`, within a
+ * Drops the periods before one, from the oldest on, as far as none of their batches is later than `oldest`, within a
  * transaction. It waits a moment at most for whoever reads the journal, since commits would wait behind it.
  */
-export async function dropEras(
+export async function dropPeriods(
   client: ClientBase,
   shard: number,
   before: number,
   oldest: number,
 ): Promise<void> {
-  for (const era of await eras(client, shard)) {
-    if (era >= before) return;
-    const table = eraTable(shard, era);
+  for (const period of await journalPeriods(client, shard)) {
+    if (period >= before) return;
+    const table = periodTable(shard, period);
     const later = await rowsOf(client, `SELECT 1 FROM ${table} WHERE seq > $1 LIMIT 1`, oldest);
     if (later.length > 0) return;
     await client.query("SET LOCAL lock_timeout = '200ms'");

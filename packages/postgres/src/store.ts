@@ -6,7 +6,7 @@ import type {
   Commit,
   DueRuns,
   Found,
-  Marks,
+  LogProgress,
   RequestFilter,
   RequestRow,
   ShardState,
@@ -20,7 +20,14 @@ import { Connections } from "./connections.ts";
 import type { ConnectionOptions } from "./options.ts";
 import { connectionsOf, type PostgresPool } from "./pool.ts";
 import { commitsLost, configError, corrupt, fenced, isLockTimeout, unavailable } from "./errors.ts";
-import { createEra, dropEras, eraMs, eras, journalTable, prepareSchema } from "./schema.ts";
+import {
+  createPeriod,
+  dropPeriods,
+  journalPeriodMs,
+  journalPeriods,
+  journalTable,
+  prepareSchema,
+} from "./schema.ts";
 
 /** Where a shard is kept. */
 export interface PostgresOptions extends ConnectionOptions {
@@ -44,7 +51,7 @@ export function postgresStore(options: PostgresOptions): Store {
 }
 
 /** Columns of a text that one statement takes at most; a longer checkpoint is written with several statements. */
-const mostBytes = 8_000_000;
+const maxBytes = 8_000_000;
 
 const claimAttempts = 10;
 
@@ -58,8 +65,8 @@ class PostgresStore implements Store {
   #owner = "";
   #epoch = 0;
   #checkpoint = 0;
-  /** Eras that have their partition. */
-  #eras = new Set<number>();
+  /** Periods that have their partition. */
+  #periods = new Set<number>();
 
   constructor(options: PostgresOptions) {
     const { shard = 0, shards = 1, pool, ...connection } = options;
@@ -95,7 +102,9 @@ class PostgresStore implements Store {
       this.#owner = owner;
       this.#epoch = Number(claimed["epoch"]);
       this.#checkpoint = Number(claimed["checkpoint"]);
-      this.#eras = new Set(await this.#connections.transaction(async (client) => eras(client, this.#shard)));
+      this.#periods = new Set(
+        await this.#connections.transaction(async (client) => journalPeriods(client, this.#shard)),
+      );
       const seq = Number(claimed["seq"]);
       const lost = (this.#connections.committed.get(this.#shard) ?? 0) - seq;
       this.#connections.committed.set(this.#shard, seq);
@@ -104,7 +113,7 @@ class PostgresStore implements Store {
         engineTime: Number(claimed["engine_time"]),
         seq,
         ...(lost > 0 ? { lost } : {}),
-        ...marksOf(claimed),
+        ...logProgressOf(claimed),
       };
     }
     throw unavailable(`others claim shard ${this.#shard} all the time`);
@@ -120,7 +129,7 @@ class PostgresStore implements Store {
       seq: Number(shard["seq"]),
       checkpoint: Number(shard["checkpoint"]),
       ...(shard["lost"] === null ? {} : { lost: Number(shard["lost"]) - Number(shard["seq"]) }),
-      ...marksOf(shard),
+      ...logProgressOf(shard),
     };
   }
 
@@ -188,17 +197,17 @@ class PostgresStore implements Store {
   }
 
   async commit(commit: Commit): Promise<void> {
-    const { checkpoint, seq, now, epoch, marks } = commit;
-    const era = Math.floor(now / eraMs);
+    const { checkpoint, seq, now, epoch, logProgress } = commit;
+    const period = Math.floor(now / journalPeriodMs);
     // All texts are made before anything is sent.
     const record = Buffer.from(encodeBatch(now, commit.journal));
-    const come = [marks?.log ?? null, marks?.position ?? null, marks?.published ?? null];
-    const values = [this.#shard, epoch, this.#owner, now, seq, era, record, ...come];
+    const come = [logProgress?.log ?? null, logProgress?.position ?? null, logProgress?.published ?? null];
+    const values = [this.#shard, epoch, this.#owner, now, seq, period, record, ...come];
     const answers = commit.answers.length === 0 ? undefined : columnsOf(answerColumns, commit.answers);
     const chunks = checkpoint === undefined ? undefined : chunksOf(checkpoint);
-    if (!this.#eras.has(era)) {
-      await this.#connections.transaction(async (client) => createEra(client, this.#shard, era));
-      this.#eras.add(era);
+    if (!this.#periods.has(period)) {
+      await this.#connections.transaction(async (client) => createPeriod(client, this.#shard, period));
+      this.#periods.add(period);
     }
     const name = answers === undefined ? "commit" : "commitAnswers";
     const batch = answers === undefined ? values : [...values, ...answers];
@@ -223,7 +232,7 @@ class PostgresStore implements Store {
     const values = [this.#shard, this.#epoch, this.#owner, endedBefore, limit];
     const [purged] = await this.#connections.read(this.#statement("purge", values));
     const count = Number(purged?.["count"]);
-    if (count < limit) await this.#dropEras();
+    if (count < limit) await this.#dropPeriods();
     return count;
   }
 
@@ -232,14 +241,14 @@ class PostgresStore implements Store {
   }
 
   /** Drops the parts of the journal that no history needs any more. */
-  async #dropEras(): Promise<void> {
+  async #dropPeriods(): Promise<void> {
     const [shard] = await this.#read("needed", [this.#shard]);
     if (shard === undefined || shard["owner"] !== this.#owner || Number(shard["epoch"]) !== this.#epoch)
       return;
-    const era = Math.floor(Number(shard["engine_time"]) / eraMs);
+    const period = Math.floor(Number(shard["engine_time"]) / journalPeriodMs);
     try {
       await this.#connections.transaction(async (client) =>
-        dropEras(client, this.#shard, era, Number(shard["needed"])),
+        dropPeriods(client, this.#shard, period, Number(shard["needed"])),
       );
     } catch (error) {
       // Somebody reads it for long, such as a dump: the next purge tries again.
@@ -368,7 +377,7 @@ function* pages(rows: readonly unknown[][]): Iterable<unknown[][]> {
   for (const row of rows) {
     page.push(row);
     bytes += String(row.at(-1)).length;
-    if (bytes < mostBytes) continue;
+    if (bytes < maxBytes) continue;
     yield page;
     page = [];
     bytes = 0;
@@ -471,11 +480,11 @@ function statements(journal: string) {
   };
 }
 
-function marksOf({ log, position, published }: Row): { marks?: Marks } {
+function logProgressOf({ log, position, published }: Row): { logProgress?: LogProgress } {
   if (published === null) return {};
   // An operator who lets a shard begin its log anew, sets these to NULL: what is published stays known.
   const place = typeof log === "string" ? { log, position: Number(position) } : { log: "", position: 0 };
-  return { marks: { ...place, published: Number(published) } };
+  return { logProgress: { ...place, published: Number(published) } };
 }
 
 /** Tells damage from other errors. */

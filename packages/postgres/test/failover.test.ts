@@ -1,4 +1,4 @@
-import { createEngine, type Commit, type Engine, type EngineSignal, type Store } from "@wheelwork/engine";
+import { createEngine, type Commit, type Engine, type EngineEvent, type Store } from "@wheelwork/engine";
 import { postgresPool, postgresStore, type PostgresOptions } from "@wheelwork/postgres";
 import { waitUntil } from "@wheelwork/services";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
@@ -20,7 +20,7 @@ function open(more: PostgresOptions = {}): Store {
   return store;
 }
 
-async function start(more: PostgresOptions = {}, observe?: (signal: EngineSignal) => void): Promise<Engine> {
+async function start(more: PostgresOptions = {}, observe?: (signal: EngineEvent) => void): Promise<Engine> {
   const store = postgresStore({ ...options(), ...more });
   const engine = createEngine({
     hubs: [flowCreate],
@@ -140,7 +140,7 @@ describe.skipIf(binaries === undefined)("a primary and its standby", () => {
       const load = new Load(16, asking(engine));
       await load.grown(50);
       expect(await load.wrong(asking(engine))).toEqual([]);
-      const signals: EngineSignal[] = [];
+      const signals: EngineEvent[] = [];
       const behind = await start({}, (signal) => void signals.push(signal));
       const request = { flow: "f", length: 2, fails: false };
       const installed = { kind: "result", value: { installed: 2 } };

@@ -1,5 +1,5 @@
 import { end, hub, spoke, stay } from "@wheelwork/core";
-import { remote, worker, type Channel } from "@wheelwork/engine";
+import { externalWorker, worker, type Channel } from "@wheelwork/engine";
 import { runPart } from "@wheelwork/storm/parts";
 import * as z from "zod";
 
@@ -107,6 +107,6 @@ const halving = hub(
 runPart(({ app }) => ({
   ...(app as { readonly retentionMs?: number }),
   hubs: [job, halving],
-  workers: [doubling, remote(halve, { topic: "halve" })],
+  workers: [doubling, externalWorker(halve, { topic: "halve" })],
   channels: [channel, { ...channel, name: "halves", from: "halves", hub: "halving" }],
 }));

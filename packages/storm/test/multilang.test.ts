@@ -15,7 +15,7 @@ import {
 } from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import {
-  Again,
+  FailTuple,
   frame,
   FrameReader,
   runBolt,
@@ -147,7 +147,7 @@ describe("a bolt", () => {
       execute: (given, output) => {
         const [word] = given.values as [string];
         if (word === "throws") throw new Error("no such word");
-        if (word === "again") throw new Again("later");
+        if (word === "again") throw new FailTuple("later");
         output.emit("long", [word, word.length], [given]);
         if (word === "log") output.log("a line", "warn");
         return word === "late" ? new Promise((resolve) => void setImmediate(resolve)) : undefined;
@@ -212,7 +212,7 @@ describe("a bolt", () => {
               kept.push({ tuple: given, output });
               output.emit("default", [does ?? null], [given]);
               if (does === "throw") throw new Error("thrown");
-              if (does === "again") throw new Again("again");
+              if (does === "again") throw new FailTuple("again");
               if (does === "reject") return Promise.reject(new Error("rejected"));
               if (does === "later" || does === "emit later")
                 return new Promise((resolve) => {

@@ -13,7 +13,7 @@ export interface OpenedBus {
 }
 
 /** Longest time that a message may be under way, in milliseconds. */
-const longestMs = 15_000;
+const maxMs = 15_000;
 
 /** Collects what a topic brings, and waits for it. */
 class Received {
@@ -32,7 +32,7 @@ class Received {
     if (this.messages.length < count) {
       await new Promise<void>((resolve, reject) => {
         const late = (): void => reject(new Error(`${this.messages.length} of ${count} messages came`));
-        const timer = setTimeout(late, longestMs);
+        const timer = setTimeout(late, maxMs);
         const came = (): void => {
           clearTimeout(timer);
           resolve();

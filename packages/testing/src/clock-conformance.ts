@@ -10,7 +10,7 @@ export interface OpenedClock {
 }
 
 /** Longest delay that a clock must hold, in milliseconds. */
-const longestMs = 2 ** 31 - 1;
+const maxMs = 2 ** 31 - 1;
 
 /** What every clock must do, whether its time is real or simulated: one suite for all of them. */
 export function clockConformance(runner: TestRunner, name: string, open: () => OpenedClock): void {
@@ -111,9 +111,9 @@ export function clockConformance(runner: TestRunner, name: string, open: () => O
       deepStrictEqual(ran, ["promise", "first", "second", "third", "timer"]);
     });
 
-    test(`holds delays up to ${longestMs} ms`, async ({ clock, pass }) => {
+    test(`holds delays up to ${maxMs} ms`, async ({ clock, pass }) => {
       let ran = 0;
-      const cancels = [longestMs - 1, longestMs].map((delay) => clock.after(delay, () => ran++));
+      const cancels = [maxMs - 1, maxMs].map((delay) => clock.after(delay, () => ran++));
       await pass(20);
       strictEqual(ran, 0);
       for (const cancel of cancels) cancel();

@@ -11,7 +11,7 @@ interface Timer {
 const quietTurns = 2;
 
 /** So many turns without time passing: it will never end. */
-const mostTurns = 1_000_000;
+const maxTurns = 1_000_000;
 
 /** Lets everything run that is ready: promises, and what they make ready. */
 const realTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
@@ -142,7 +142,7 @@ export class SimulatedClock implements Clock {
    */
   async settle(): Promise<void> {
     for (let quiet = 0, turns = 0; quiet < quietTurns; turns++) {
-      if (turns > mostTurns) throw new Error(`it does not come to rest at ${this.#now} ms of simulated time`);
+      if (turns > maxTurns) throw new Error(`it does not come to rest at ${this.#now} ms of simulated time`);
       const before = this.#order;
       await realTurn();
       quiet = this.#ready === 0 && this.#order === before ? quiet + 1 : 0;

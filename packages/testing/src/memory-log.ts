@@ -1,6 +1,6 @@
 import { WheelworkError } from "@wheelwork/core";
 import {
-  shareOut,
+  assignPartitions,
   type Clock,
   type Log,
   type LogReader,
@@ -49,7 +49,7 @@ export interface MemoryLogOptions {
 const requestTimeoutMs = 500;
 const retryMs = 100;
 /** Records that a reader gets at once, at most. */
-const mostRecords = 100;
+const maxRecords = 100;
 
 interface Partition {
   /** The first offset that it still has. */
@@ -163,7 +163,7 @@ export class MemoryBroker {
       const partition = found?.id === id ? found.partitions[number] : undefined;
       if (partition === undefined) throw lost(topic, number, from, "the topic was deleted or made anew");
       if (from < partition.first) throw lost(topic, number, from, `it begins at ${partition.first}`);
-      const records = partition.records.slice(from - partition.first, from - partition.first + mostRecords);
+      const records = partition.records.slice(from - partition.first, from - partition.first + maxRecords);
       if (records.length > 0) return records;
       await new Promise<void>((resolve) => void partition.waiting.push(resolve));
     }
@@ -284,7 +284,8 @@ class Group {
     const topics = new Set(members.flatMap((member) => member.topics));
     const shared = Array.from(
       members.length === 0 ? [] : topics,
-      (topic) => [topic, shareOut(topic, this.#broker.topic(topic)?.partitions ?? 0, members)] as const,
+      (topic) =>
+        [topic, assignPartitions(topic, this.#broker.topic(topic)?.partitions ?? 0, members)] as const,
     );
     for (const member of members) {
       const { id, joins } = member;

@@ -5,7 +5,7 @@ import type {
   Commit,
   DueRuns,
   Found,
-  Marks,
+  LogProgress,
   RequestFilter,
   RequestRow,
   RunEvents,
@@ -22,7 +22,7 @@ interface Disk {
   engineTime: number;
   checkpoint: number;
   lastSeq: number;
-  marks: Marks | undefined;
+  logProgress: LogProgress | undefined;
   readonly journal: Map<number, string>;
   readonly runs: Map<string, string>;
   /** In the order of the answers. */
@@ -51,8 +51,8 @@ export class MemoryStore implements Store {
 
   /** Forgets how far its log was read, as an operator does whose topic was cut or made anew. */
   forgetLog(): void {
-    const { marks } = this.#disk;
-    this.#disk.marks = marks === undefined ? undefined : { ...marks, log: "", position: 0 };
+    const { logProgress } = this.#disk;
+    this.#disk.logProgress = logProgress === undefined ? undefined : { ...logProgress, log: "", position: 0 };
   }
 
   claim(owner: string, again = false): Claim {
@@ -61,14 +61,21 @@ export class MemoryStore implements Store {
     if (again && disk.owner !== owner) throw fenced();
     disk.owner = owner;
     disk.epoch++;
-    const { epoch, engineTime, lastSeq: seq, marks } = disk;
-    return { epoch, engineTime, seq, ...(marks === undefined ? {} : { marks }) };
+    const { epoch, engineTime, lastSeq: seq, logProgress } = disk;
+    return { epoch, engineTime, seq, ...(logProgress === undefined ? {} : { logProgress }) };
   }
 
   peek(): ShardState {
     this.#check();
-    const { owner, epoch, engineTime, lastSeq: seq, checkpoint, marks } = this.#disk;
-    return { owner, epoch, engineTime, seq, checkpoint, ...(marks === undefined ? {} : { marks }) };
+    const { owner, epoch, engineTime, lastSeq: seq, checkpoint, logProgress } = this.#disk;
+    return {
+      owner,
+      epoch,
+      engineTime,
+      seq,
+      checkpoint,
+      ...(logProgress === undefined ? {} : { logProgress }),
+    };
   }
 
   *journal(after = this.#disk.checkpoint): Iterable<Batch> {
@@ -162,7 +169,7 @@ export class MemoryStore implements Store {
     // All texts are made: from here on nothing can fail.
     disk.engineTime = commit.now;
     disk.lastSeq = commit.seq;
-    if (commit.marks !== undefined) disk.marks = { ...commit.marks };
+    if (commit.logProgress !== undefined) disk.logProgress = { ...commit.logProgress };
     disk.journal.set(commit.seq, record);
     for (const [key, text] of answers) {
       disk.answers.set(key, { text, checkpoint: disk.answers.get(key)?.checkpoint ?? disk.checkpoint });
@@ -217,7 +224,7 @@ const newDisk = (): Disk => ({
   engineTime: 0,
   checkpoint: 0,
   lastSeq: 0,
-  marks: undefined,
+  logProgress: undefined,
   journal: new Map(),
   runs: new Map(),
   answers: new Map(),

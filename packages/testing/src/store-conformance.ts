@@ -368,17 +368,17 @@ export function storeConformance(
     });
 
     test("keeps how far the shard has come with its log, and where answers go", async (opened, owner) => {
-      strictEqual((await opened.store.claim("owner")).marks, undefined);
+      strictEqual((await opened.store.claim("owner")).logProgress, undefined);
       strictEqual((await opened.store.peek()).owner, "owner");
       await owner.claim();
-      const marks = { log: "inbox/1", position: 7, published: 0 };
-      await owner.commit({ marks, answers: [answer("r1", { replyTo: "nb" }), answer("r2")] });
+      const logProgress = { log: "inbox/1", position: 7, published: 0 };
+      await owner.commit({ logProgress, answers: [answer("r1", { replyTo: "nb" }), answer("r2")] });
       strictEqual((await storedAnswer(opened.store, "r1"))?.replyTo, "nb");
       strictEqual((await storedAnswer(opened.store, "r2"))?.replyTo, undefined);
-      // A batch without marks leaves them as they are.
+      // A batch without logProgress leaves them as they are.
       await owner.commit({});
       await owner.commit({
-        marks: { ...marks, position: 9, published: 2 },
+        logProgress: { ...logProgress, position: 9, published: 2 },
         journal: [{ key: "r3", events: [told(1)] }],
       });
       const again = await opened.reopen();
@@ -389,10 +389,10 @@ export function storeConformance(
         epoch: 3,
         seq: 3,
         checkpoint: 0,
-        marks: { log: "inbox/1", position: 9, published: 2 },
+        logProgress: { log: "inbox/1", position: 9, published: 2 },
       };
       same(state, now);
-      same((await again.store.claim("next")).marks, { log: "inbox/1", position: 9, published: 2 });
+      same((await again.store.claim("next")).logProgress, { log: "inbox/1", position: 9, published: 2 });
       return again;
     });
 

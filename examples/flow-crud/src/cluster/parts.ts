@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { mkdirSync } from "node:fs";
 import { kafka, kafkaSecurity, type Kafka } from "@wheelwork/kafka";
 import { postgresPool, postgresStore } from "@wheelwork/postgres";
-import { clusterTopics, createNode, type EngineSignal, type Logger } from "wheelwork";
+import { clusterTopics, createNode, type EngineEvent, type Logger } from "wheelwork";
 import { Floodlight, type FloodlightOptions } from "../floodlight/floodlight.ts";
 import { answerTopic, commandTopic } from "../floodlight/wire.ts";
 import { flowCreateHub, type FlowCreateOptions } from "../hub.ts";
@@ -52,7 +52,7 @@ export async function startNode(
     readonly name: string;
     readonly flow?: FlowCreateOptions;
     readonly sessionTimeoutMs?: number;
-    readonly observe?: (signal: EngineSignal) => void;
+    readonly observe?: (signal: EngineEvent) => void;
     readonly onFailure: (error: Error) => void;
   },
 ): Promise<Part & { readonly shards: () => readonly object[] }> {
@@ -95,7 +95,7 @@ export async function startNode(
 }
 
 /** A message holds a megabyte. */
-const mostRulesTold = 1000;
+const maxRulesTold = 1000;
 
 /** The switches, behind the seed's two topics. It alone has their file, in the folder `dataDir`. */
 export async function startFloodlight(
@@ -110,7 +110,7 @@ export async function startFloodlight(
   const floodlight = new Floodlight(join(dataDir, "floodlight.db"), bus, { onProblem, ...options });
   const end = bus.subscribe(rulesQuestionTopic, ({ key, value: flowid }) => {
     const rules = floodlight.rules(flowid === "" ? undefined : flowid);
-    const value = JSON.stringify({ count: rules.length, rules: rules.slice(0, mostRulesTold) });
+    const value = JSON.stringify({ count: rules.length, rules: rules.slice(0, maxRulesTold) });
     Promise.resolve(bus.publish(rulesTopic, { key, value })).catch((error: unknown) =>
       onProblem(`what is on the switches could not be sent: ${String(error)}`),
     );

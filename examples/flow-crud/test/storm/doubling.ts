@@ -1,5 +1,5 @@
 import type { StormApp } from "@wheelwork/storm/parts";
-import { end, hub, remote, spoke, worker } from "wheelwork";
+import { end, hub, externalWorker, spoke, worker } from "wheelwork";
 import * as z from "zod";
 
 const double = spoke("double-number", {
@@ -51,7 +51,7 @@ let unlucky = true;
 const app: StormApp = {
   hubs: [doubling],
   workers: [
-    remote(double, { topic: "double-number" }),
+    externalWorker(double, { topic: "double-number" }),
     worker(notice, ({ n }) => {
       // A library that throws where nobody catches it, once.
       if (n === 13 && unlucky) {

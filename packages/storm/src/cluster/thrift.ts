@@ -105,7 +105,7 @@ export class Thrown extends Error {
   override readonly name = "Thrown";
 }
 
-const longestMs = 10_000;
+const maxMs = 10_000;
 
 /**
  * Calls a method over the framed transport of Thrift's binary protocol, with a connection of its own.
@@ -117,7 +117,7 @@ export function thriftCall(
   fields: Fields = {},
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, timeout: longestMs });
+    const socket = connect({ host, port, timeout: maxMs });
     let received = Buffer.alloc(0);
     const gone = (why: string): void => {
       socket.destroy();

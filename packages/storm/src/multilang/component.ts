@@ -112,8 +112,8 @@ interface Incoming {
 }
 
 /** Storm reads no more than this many bytes ahead of the component that writes them, or the component reads no more. */
-const mostBacklog = 4_000_000;
-const longestCloseMs = 500;
+const maxBacklog = 4_000_000;
+const maxCloseMs = 500;
 
 const levels = { debug: 1, info: 2, warn: 3, error: 4 } as const;
 
@@ -178,7 +178,7 @@ abstract class Host {
     const text = frame(message);
     this.#pending.push(text);
     this.#pendingBytes += text.length;
-    if (!this.#paused && this.backlog > mostBacklog) {
+    if (!this.#paused && this.backlog > maxBacklog) {
       this.#paused = true;
       this.#wire.pause();
     }
@@ -198,7 +198,7 @@ abstract class Host {
       this.#writing = 0;
       // Storm has gone: nobody is left to tell.
       if (error !== undefined) return this.#wire.exit(1);
-      if (this.#paused && this.backlog < mostBacklog / 2) {
+      if (this.#paused && this.backlog < maxBacklog / 2) {
         this.#paused = false;
         this.#wire.resume();
       }
@@ -226,11 +226,11 @@ abstract class Host {
   async #end(code: number): Promise<void> {
     if (this.#ending) return;
     this.#ending = true;
-    const late = new Promise<void>((resolve) => void setTimeout(resolve, longestCloseMs).unref());
+    const late = new Promise<void>((resolve) => void setTimeout(resolve, maxCloseMs).unref());
     const closed = async (): Promise<void> => this.#component.close?.();
     await Promise.race([closed().catch(() => {}), late]);
     const sent = (): void => (this.backlog > 0 ? void setImmediate(sent) : this.#wire.exit(code));
-    setTimeout(() => this.#wire.exit(code), longestCloseMs).unref();
+    setTimeout(() => this.#wire.exit(code), maxCloseMs).unref();
     sent();
   }
 }
@@ -312,7 +312,7 @@ class BoltHost<S extends Streams> extends Host implements Output<S> {
 
   #failed(tuple: Tuple, error: unknown): void {
     // Storm sends it again, which is all there is to say of some.
-    if (!(error instanceof Again)) this.error(messageOf(error));
+    if (!(error instanceof FailTuple)) this.error(messageOf(error));
     this.#settle(tuple, "fail");
   }
 
@@ -332,7 +332,7 @@ class BoltHost<S extends Streams> extends Host implements Output<S> {
 }
 
 /** Thrown by `execute`: the tuple is failed, so that its spout sends it again, and nothing is reported. */
-export class Again extends Error {
+export class FailTuple extends Error {
   override readonly name = "Again";
 }
 

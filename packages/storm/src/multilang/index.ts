@@ -1,5 +1,5 @@
 export {
-  Again,
+  FailTuple,
   runBolt,
   runSpout,
   type Bolt,

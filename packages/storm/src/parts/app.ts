@@ -1,5 +1,5 @@
 import type { AnyHub } from "@wheelwork/core";
-import type { Channel, EngineSignal, Worker } from "@wheelwork/engine";
+import type { Channel, EngineEvent, Worker } from "@wheelwork/engine";
 import type { ShardLimits } from "@wheelwork/engine";
 import type { StormSecurity } from "./security.ts";
 
@@ -9,7 +9,7 @@ export interface StormApp {
   readonly workers: readonly Worker[];
   readonly channels?: readonly Channel[];
   /** Is told what happens in a hub's task. It must not throw. */
-  readonly observe?: (signal: EngineSignal) => void;
+  readonly observe?: (signal: EngineEvent) => void;
   readonly limits?: Partial<ShardLimits>;
   /** How long answers and histories are kept after the end, in milliseconds. Default 7 days. */
   readonly retentionMs?: number;

@@ -30,7 +30,7 @@ import { kafka, type Kafka } from "@wheelwork/kafka";
 import { postgresStore } from "@wheelwork/postgres";
 import { randomUUID } from "node:crypto";
 import { getHeapStatistics } from "node:v8";
-import { Again, type Bolt, type Context, type Output, type Tuple } from "../multilang/component.ts";
+import { FailTuple, type Bolt, type Context, type Output, type Tuple } from "../multilang/component.ts";
 import type { StormApp, StormConfig } from "./app.ts";
 import { clientSecurity } from "./security.ts";
 import { CoordinatedClock } from "./coordinator.ts";
@@ -39,7 +39,7 @@ import {
   attemptId,
   hubStreams,
   keyOfShard,
-  Post,
+  TupleBatcher,
   type AttemptEnd,
   type AttemptOrder,
   type AttemptOutcome,
@@ -56,8 +56,8 @@ const day = 24 * hour;
 
 /** The log of a shard on Storm: its spouts keep their own places, so that the store keeps none. */
 const noLog = "storm";
-const shortestRetryMs = 200;
-const longestRetryMs = 5000;
+const minRetryMs = 200;
+const maxRetryMs = 5000;
 /** How long an answer may take to the broker and back before it is sent once more, in milliseconds. */
 const publishWithinMs = 5000;
 
@@ -92,7 +92,7 @@ export class HubBolt implements Bolt<Streams> {
   readonly #unpublished = new Map<string, Unpublished[]>();
   readonly #receivers = new Map<string, Set<(message: Message) => void>>();
   #clock: CoordinatedClock = new CoordinatedClock(this.#claim, () => {});
-  #publications: Post<Publication> | undefined = undefined;
+  #publications: TupleBatcher<Publication> | undefined = undefined;
   #output: Output<Streams> | undefined = undefined;
   /** The key that leads to this task, and its shard. */
   #key = "";
@@ -119,11 +119,11 @@ export class HubBolt implements Bolt<Streams> {
     this.#output = output;
     this.#index = context.index;
     this.#key = keyOfShard(context.index, shards);
-    const callbacks = new Post<CallbackOrder>(1, (key, orders) =>
+    const callbacks = new TupleBatcher<CallbackOrder>(1, (key, orders) =>
       output.emit("stream-to-bolt-coordinator", [key, JSON.stringify(orders)]),
     );
     this.#clock = new CoordinatedClock(this.#claim, (order) => callbacks.add(this.#key, order));
-    this.#publications = new Post<Publication>(1, (key, items) =>
+    this.#publications = new TupleBatcher<Publication>(1, (key, items) =>
       output.emit("stream-hub-bolt-to-nb", [key, JSON.stringify(items)]),
     );
     setInterval(() => this.#sweep(), publishWithinMs / 5).unref();
@@ -159,7 +159,7 @@ export class HubBolt implements Bolt<Streams> {
     this.#log.close().catch(() => {});
     this.#log = this.#connect();
     this.#young.clear();
-    this.#engine?.shard.distrust(thrown);
+    this.#engine?.shard.reloadFromStore(thrown);
   }
 
   async close(): Promise<void> {
@@ -173,7 +173,7 @@ export class HubBolt implements Bolt<Streams> {
 
   async #claimUntilDone(context: Context, shards: number, output: Output<Streams>): Promise<void> {
     const { index } = context;
-    for (let retryMs = shortestRetryMs; !this.#ended; retryMs = Math.min(retryMs * 2, longestRetryMs)) {
+    for (let retryMs = minRetryMs; !this.#ended; retryMs = Math.min(retryMs * 2, maxRetryMs)) {
       try {
         if (shards !== this.#config.shards)
           throw new WheelworkError(
@@ -273,7 +273,7 @@ export class HubBolt implements Bolt<Streams> {
       const { spoke, call, attempt, epoch, outcome } = entry;
       await shard.respond(spoke, run, { call, attempt, epoch }, outcome);
     } catch (error) {
-      throw new Again(String(error));
+      throw new FailTuple(String(error));
     }
   }
 
@@ -284,7 +284,7 @@ export class HubBolt implements Bolt<Streams> {
         ...requestItem(hubs, key, entry),
         accept: () => resolve(),
         refuse: (error) => {
-          if (error.retryable) return reject(new Again(error.message));
+          if (error.retryable) return reject(new FailTuple(error.message));
           // Its sender gets the stored answer; what it asked for is kept for whoever wants to know.
           this.#bury(record, error.message, tuple, entry.origin);
           resolve();
@@ -310,12 +310,12 @@ export class HubBolt implements Bolt<Streams> {
       return offset < (await this.#log.since(topic, partition, now - retentionMs));
     } catch (error) {
       this.#young.delete(place);
-      throw new Again(String(error));
+      throw new FailTuple(String(error));
     }
   }
 
   #working(): ShardEngine {
-    if (this.#engine === undefined) throw new Again("another process has the shard");
+    if (this.#engine === undefined) throw new FailTuple("another process has the shard");
     return this.#engine;
   }
 
@@ -343,8 +343,9 @@ export class HubBolt implements Bolt<Streams> {
     output: Output<Streams>,
     now: () => number,
   ): Worker[] {
-    const post = new Post<AttemptOrder | AttemptEnd>(context.tasksOf("bolt-worker").length, (key, items) =>
-      output.emit("stream-hub-bolt-to-worker-bolt", [key, JSON.stringify(items)]),
+    const post = new TupleBatcher<AttemptOrder | AttemptEnd>(
+      context.tasksOf("bolt-worker").length,
+      (key, items) => output.emit("stream-hub-bolt-to-worker-bolt", [key, JSON.stringify(items)]),
     );
     return workers.map((worker) =>
       worker.outcomes === "inbox" ? worker : this.#ordering(worker, post, now),
@@ -352,13 +353,17 @@ export class HubBolt implements Bolt<Streams> {
   }
 
   /** Has the attempts of a spoke made by worker bolts. */
-  #ordering({ spoke, route }: Worker, post: Post<AttemptOrder | AttemptEnd>, now: () => number): Worker {
+  #ordering(
+    { spoke, route }: Worker,
+    post: TupleBatcher<AttemptOrder | AttemptEnd>,
+    now: () => number,
+  ): Worker {
     return {
       spoke,
       attempt: (input, attempt) =>
         new Promise((resolve) => {
           const { requestId: request, call, epoch, deadline } = attempt;
-          const { key } = (attempt as Attempt).made;
+          const { key } = (attempt as Attempt).request;
           const to = route?.(input, attempt) ?? request;
           const id = attemptId(request, call, attempt.attempt);
           this.#attempts.set(id, (outcome) => {

@@ -1,5 +1,5 @@
 import { kafka, type Kafka } from "@wheelwork/kafka";
-import { Again, type Bolt, type Output, type Tuple } from "../multilang/component.ts";
+import { FailTuple, type Bolt, type Output, type Tuple } from "../multilang/component.ts";
 import type { StormConfig } from "./app.ts";
 import { clientSecurity } from "./security.ts";
 import { nbStreams, type Publication } from "./streams.ts";
@@ -34,7 +34,7 @@ export class NbBolt implements Bolt<typeof nbStreams> {
     if (failed === undefined) return;
     output.log(`not all could be published: ${String((failed as PromiseRejectedResult).reason)}`, "warn");
     // Answers are published again by their hub; a dead letter is when its tuple comes again.
-    throw new Again("a broker did not take it");
+    throw new FailTuple("a broker did not take it");
   }
 
   /** It may have been the client: what was under way is sent again through another. */

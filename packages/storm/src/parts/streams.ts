@@ -79,7 +79,7 @@ export function keyOfShard(shard: number, shards: number): string {
 }
 
 /** Items that are posted in one turn of the event loop, sent together: one tuple for each task that takes some. */
-export class Post<Item> {
+export class TupleBatcher<Item> {
   readonly #tasks: number;
   readonly #send: (key: string, items: readonly Item[]) => void;
   #waiting = new Map<number, { readonly key: string; readonly items: Item[] }>();
@@ -102,10 +102,10 @@ export class Post<Item> {
     const waiting = this.#waiting;
     this.#waiting = new Map();
     for (const { key, items } of waiting.values())
-      for (let from = 0; from < items.length; from += mostItems)
-        this.#send(key, items.slice(from, from + mostItems));
+      for (let from = 0; from < items.length; from += maxItems)
+        this.#send(key, items.slice(from, from + maxItems));
   }
 }
 
 /** One tuple must not hold back all others. */
-const mostItems = 500;
+const maxItems = 500;

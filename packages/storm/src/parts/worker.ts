@@ -1,12 +1,12 @@
 import type { Outcome } from "@wheelwork/core";
 import { Callback, Coordinator } from "@wheelwork/core/kernel";
 import type { Bus, Message } from "@wheelwork/engine";
-import { Attempt, rootOf, WorkerHost, type Order } from "@wheelwork/engine/parts";
+import { Attempt, rootOf, WorkerHost, type AttemptRequest } from "@wheelwork/engine/parts";
 import type { Bolt, Context, Output, Tuple } from "../multilang/component.ts";
 import type { StormApp } from "./app.ts";
 import {
   attemptId,
-  Post,
+  TupleBatcher,
   workerStreams,
   type AttemptEnd,
   type AttemptOrder,
@@ -17,8 +17,8 @@ import { stormLogger } from "./logger.ts";
 type Streams = typeof workerStreams;
 
 /** An attempt that another process wants; it is ended when its time is over, or the hub does not want it any more. */
-class Ordered extends Callback implements Order {
-  readonly run: Order["run"];
+class Ordered extends Callback implements AttemptRequest {
+  readonly run: AttemptRequest["run"];
   readonly number: number;
   readonly callee: string;
   readonly attempt: number;
@@ -60,7 +60,7 @@ export class WorkerBolt implements Bolt<Streams> {
   }
 
   open(context: Context, output: Output<Streams>): void {
-    const outcomes = new Post<AttemptOutcome>(context.tasksOf("bolt-hub").length, (key, items) =>
+    const outcomes = new TupleBatcher<AttemptOutcome>(context.tasksOf("bolt-hub").length, (key, items) =>
       output.emit("stream-worker-bolt-to-hub-bolt", [key, JSON.stringify(items)]),
     );
     const bus: Bus = {
@@ -68,13 +68,13 @@ export class WorkerBolt implements Bolt<Streams> {
       subscribe: (topic, receive) => subscribe(this.#receivers, topic, receive),
     };
     const report = (attempt: Attempt, outcome: Outcome): void => {
-      const order = attempt.made as Ordered;
+      const order = attempt.request as Ordered;
       this.#forget(order);
       outcomes.add(rootOf(order.run.key), { id: order.id, request: order.run.key, outcome });
     };
     this.#host = new WorkerHost(this.#app.workers, bus, report, stormLogger(output));
     // What a worker gives is written as JSON at once.
-    this.#host.careful = true;
+    this.#host.verifyJson = true;
     this.#host.attach();
     setInterval(() => this.#sweep(), sweepMs).unref();
   }

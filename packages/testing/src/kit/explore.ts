@@ -134,7 +134,7 @@ class Walk {
       trial.start(valueOf(schema, sample));
       this.#arrive(trial, {
         from: "client",
-        text: `request ${jsonText(sample, mostText)}`,
+        text: `request ${jsonText(sample, maxText)}`,
         before: undefined,
         byItself: false,
       });
@@ -323,7 +323,7 @@ class Walk {
         const id = `${signal} ${run.commands.size}`;
         moves.push({
           from: "client",
-          text: () => `signal ${signal} ${jsonText(sample, mostText)}`,
+          text: () => `signal ${signal} ${jsonText(sample, maxText)}`,
           byItself: false,
           play: (trial) => trial.take({ kind: "signal", id, signal, payload }),
         });
@@ -375,7 +375,7 @@ class Walk {
   }
 }
 
-const mostText = 60;
+const maxText = 60;
 
 /** A copy of a run to which something happens. */
 class Trial {
@@ -445,7 +445,7 @@ function settling({ number, callee }: Call, outcome: Outcome): Move {
     text: ({ events }) => {
       const attempts = events.filter(({ type }) => type === "attempt").length + 1;
       const often = attempts === 1 ? "" : ` (${attempts} attempts)`;
-      if (outcome.kind === "ok") return `#${number} ok ${jsonText(outcome.output, mostText)}`;
+      if (outcome.kind === "ok") return `#${number} ok ${jsonText(outcome.output, maxText)}`;
       return timesOut ? `#${number} of ${callee} timed out${often}` : `#${number} ${outcome.code}${often}`;
     },
     play: (trial) => {

@@ -6,7 +6,7 @@ interface JsonSchema {
 }
 
 /** As many as tell apart what a hub may tell apart, and few enough to try each at each call. */
-const mostSamples = 16;
+const maxSamples = 16;
 const deepest = 8;
 
 /**
@@ -28,7 +28,7 @@ export function samplesOf(
   const made = new Map<string, unknown>();
   for (const value of variantsOfSchema(schema)) {
     if (check(schema, value).problems === undefined) made.set(canonicalJson(value), value);
-    if (made.size === mostSamples) break;
+    if (made.size === maxSamples) break;
   }
   if (made.size > 0) return [...made.values()];
   throw new WheelworkError("WW_CONFIG", `no sample of ${what} can be made from its schema`, {

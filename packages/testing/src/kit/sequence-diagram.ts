@@ -9,7 +9,7 @@ export interface Step {
   readonly events: readonly RunEvent[];
 }
 
-const mostText = 60;
+const maxText = 60;
 
 /**
  * The steps of a run as a Mermaid sequence diagram: the client, the hub, whoever it calls, and the coordinator.
@@ -43,7 +43,7 @@ function linesOf(event: RunEvent, me: string, idOf: (name: string) => string): s
   const opened = calls.flatMap(({ callee, first, inputs }) =>
     inputs.map(
       (input, index) =>
-        `  ${me}->>${idOf(callee)}: ${plain(`#${first + index} ${jsonText(input, mostText)}`)}`,
+        `  ${me}->>${idOf(callee)}: ${plain(`#${first + index} ${jsonText(input, maxText)}`)}`,
     ),
   );
   switch (event.type) {
@@ -59,12 +59,12 @@ function linesOf(event: RunEvent, me: string, idOf: (name: string) => string): s
     case "received":
       return [note(`takes the signal ${event.signal}`), ...opened];
     case "told":
-      return [`  ${me}-)${idOf(event.spoke)}: ${plain(`#${event.call} ${jsonText(event.input, mostText)}`)}`];
+      return [`  ${me}-)${idOf(event.spoke)}: ${plain(`#${event.call} ${jsonText(event.input, maxText)}`)}`];
     case "answered":
     case "ended":
       return event.answer === undefined
         ? []
-        : [`  ${me}-->>${idOf("client")}: ${plain(answerText(event.answer, mostText))}`];
+        : [`  ${me}-->>${idOf("client")}: ${plain(answerText(event.answer, maxText))}`];
     case "incident":
       return [note(`incident: ${firstLine(event.error.message)}`)];
     default:

@@ -1,5 +1,11 @@
 import type { Answer, RunEvent } from "@wheelwork/core";
-import { deadLetterTopic, readDeadLetter, type LogRecord, type Marks, type Message } from "@wheelwork/engine";
+import {
+  deadLetterTopic,
+  readDeadLetter,
+  type LogRecord,
+  type LogProgress,
+  type Message,
+} from "@wheelwork/engine";
 import { isDeepStrictEqual } from "node:util";
 
 /** What is wrong, and which promise it breaks. */
@@ -241,26 +247,27 @@ export class Ledger {
     owner: number,
     seq: number,
     journal: readonly { readonly key: string; readonly events: readonly RunEvent[] }[],
-    marks: Marks | undefined,
+    logProgress: LogProgress | undefined,
   ): readonly { readonly key: string; readonly kind: string; readonly id: string }[] {
     for (const { key, events } of journal) {
       for (const event of events) this.#event(shard, owner, key, seq, event);
       if (this.stories.get(key)?.ended === false) this.live.add(key);
       else this.live.delete(key);
     }
-    if (marks === undefined || !marks.log.endsWith(`/${this.#options.inboxId()}`)) return [];
+    if (logProgress === undefined || !logProgress.log.endsWith(`/${this.#options.inboxId()}`)) return [];
     const from = this.positionOf(shard);
     const before = this.#committedTo[shard] ?? 0;
     const records = this.#inboxes[shard] ?? [];
     this.#begun.add(shard);
     this.demand(
       "position",
-      marks.position <= records.length && marks.position >= before,
-      () => `the position of shard ${shard} goes from ${before} to ${marks.position}, of ${records.length}`,
+      logProgress.position <= records.length && logProgress.position >= before,
+      () =>
+        `the position of shard ${shard} goes from ${before} to ${logProgress.position}, of ${records.length}`,
     );
-    this.#committedTo[shard] = marks.position;
-    this.#positions[shard] = Math.max(from, marks.position);
-    return records.slice(from, marks.position).flatMap((record) => this.#passed(shard, record));
+    this.#committedTo[shard] = logProgress.position;
+    this.#positions[shard] = Math.max(from, logProgress.position);
+    return records.slice(from, logProgress.position).flatMap((record) => this.#passed(shard, record));
   }
 
   #event(shard: number, owner: number, key: string, seq: number, event: RunEvent): void {

@@ -1,7 +1,7 @@
 import type { AnyHub } from "@wheelwork/core";
 import {
   createNode,
-  remote,
+  externalWorker,
   type ClusterNode,
   type MemberOptions,
   type Membership,
@@ -152,7 +152,7 @@ export class Member implements AttemptsIn {
     const { outcomes } = worker;
     if (typeof outcomes === "object") return this.#world.relayed(observed(worker, this), outcomes);
     if (topic === undefined) return observed(worker, this);
-    const sent = remote(worker.spoke as never, { topic });
+    const sent = externalWorker(worker.spoke as never, { topic });
     return {
       ...sent,
       attempt: (input, context, bus) => {

@@ -25,7 +25,7 @@ export const clusterFaultKinds = [
   "cut",
   "recreate",
   "clock-jump",
-  "defect",
+  "mutant",
 ] as const;
 /** The name of a fault of a cluster. */
 export type ClusterFaultKind = (typeof clusterFaultKinds)[number];
@@ -127,7 +127,7 @@ export const clusterOperations: Partial<Record<ClusterFaultKind, "commit" | "rea
 };
 
 /** Answers are kept for longer than any outage lasts. */
-const shortestRetentionMs = 90_000;
+const minRetentionMs = 90_000;
 
 /**
  * Draws a plan.
@@ -142,7 +142,7 @@ export function clusterPlanOf(seed: number, scaleMs: number): ClusterPlan {
   const when = random.chance(0.5)
     ? () => random.int(forMs)
     : () => Math.min(forMs, about + random.int(3_000));
-  const retentionMs = random.chance(0.12) ? shortestRetentionMs + random.int(60_000) : undefined;
+  const retentionMs = random.chance(0.12) ? minRetentionMs + random.int(60_000) : undefined;
   const requests = Array.from({ length: 2 + random.int(8) }, (_, place) => {
     const request = drawRequest(random, `${seed.toString(16)}-${place}`, when(), scaleMs);
     if (retentionMs === undefined || random.chance(0.6)) return request;

@@ -7,7 +7,7 @@ import {
   type Bus,
   type Channel,
   type CommandResult,
-  type EngineSignal,
+  type EngineEvent,
   type LogRecord,
   type Message,
   type Partitions,
@@ -38,7 +38,7 @@ import type { EndedRequest, OpenedSystem, SimulatedSystem } from "./world.ts";
 
 const inbox = "wheelwork-inbox";
 /** A claim has come to work, or never will, after so long, in milliseconds: callbacks wait no longer for the inbox. */
-const longestClaimMs = 10_500;
+const maxClaimMs = 10_500;
 /** For how long a client waits for what it has asked, in milliseconds. */
 const patienceMs = 12_000;
 const latestVersion = 3;
@@ -229,7 +229,7 @@ export class ClusterWorld {
       if (owning === member && (type !== "thawed" || ready)) this.see(shard, { type, node: number });
   }
 
-  signal(member: Member, { name }: EngineSignal): void {
+  signal(member: Member, { name }: EngineEvent): void {
     this.signals.set(name, (this.signals.get(name) ?? 0) + 1);
     if (name.startsWith("shard-") || name === "log-lost") this.say(name, member);
   }
@@ -287,8 +287,8 @@ export class ClusterWorld {
         this.commits++;
         this.#checkRouted();
         this.see(shard, seen);
-        const { seq, journal, marks } = seen;
-        for (const passed of this.ledger.committed(shard, number, seq, journal, marks))
+        const { seq, journal, logProgress } = seen;
+        for (const passed of this.ledger.committed(shard, number, seq, journal, logProgress))
           this.see(shard, { type: "passed", ...passed });
         const owner = this.#owners.get(shard);
         if (owner?.number === number && this.#hasCaughtUp(number)) this.#isReady(owner);
@@ -342,7 +342,7 @@ export class ClusterWorld {
     this.clock.after(early, () => {
       if (this.#hasCaughtUp(number)) this.#isReady(owner);
     });
-    this.clock.after(longestClaimMs, () => this.#isReady(owner));
+    this.clock.after(maxClaimMs, () => this.#isReady(owner));
   }
 
   #hasCaughtUp(number: number): boolean {
@@ -494,7 +494,7 @@ export class ClusterWorld {
         this.#struck(fault, undefined);
         for (const shard of this.traces.keys()) this.see(shard, { type: "fault", kind, node: undefined });
         return clock.jumpWall(forMs);
-      case "defect":
+      case "mutant":
         this.#struck(fault, undefined);
         this.#defective = true;
         return later(() => (this.#defective = false));
@@ -593,9 +593,10 @@ export class ClusterWorld {
     for (const member of living) member.kill();
     const id = this.broker.topic(inbox)?.id ?? "";
     for (const [shard, disk] of this.#disks.entries()) {
-      const { marks } = disk.reopen().peek();
+      const { logProgress } = disk.reopen().peek();
       const first = this.broker.bounds(inbox, shard)?.first ?? 0;
-      if (marks === undefined || (marks.log.endsWith(`/${id}`) && marks.position >= first)) continue;
+      if (logProgress === undefined || (logProgress.log.endsWith(`/${id}`) && logProgress.position >= first))
+        continue;
       disk.forgetLog();
       this.ledger.reset(shard, first);
     }
@@ -628,7 +629,7 @@ export class ClusterWorld {
     for (const worker of this.#relaying) {
       const { outcomes } = worker;
       if (typeof outcomes !== "object" || outcomes.topic !== record.topic) continue;
-      const heard = outcomes.hear(record);
+      const heard = outcomes.read(record);
       const asked = heard === undefined ? [] : [...this.#relayOf(worker, heard.correlation).asked.keys()];
       this.ledger.relayed(record, asked.at(-1));
     }
@@ -642,8 +643,8 @@ export class ClusterWorld {
       ...worker,
       outcomes: {
         ...outcomes,
-        hear: (message) => {
-          const heard = outcomes.hear(message);
+        read: (message) => {
+          const heard = outcomes.read(message);
           if (heard === undefined) return undefined;
           const { asked, said } = this.#relayOf(worker, heard.correlation);
           said.push(heard.outcome);

@@ -1,4 +1,4 @@
-import { createEngine, type Engine, type EngineSignal } from "@wheelwork/engine";
+import { createEngine, type Engine, type EngineEvent } from "@wheelwork/engine";
 import type { SimulatedProcess } from "../clock.ts";
 import { observed, type AttemptsIn } from "./attempts.ts";
 import type { LocalStore } from "./disk.ts";
@@ -96,7 +96,7 @@ export class Node implements AttemptsIn, StoreUser {
     return this.alive;
   }
 
-  #observe(signal: EngineSignal): void {
+  #observe(signal: EngineEvent): void {
     if (this.alive) this.world.signal(signal);
   }
 }

@@ -155,8 +155,15 @@ export class SimulatedStore implements Store {
     const user = this.#user;
     user.reachStore(true);
     this.#inner.commit(commit);
-    const { epoch, seq, now, journal, marks } = commit;
-    const seen = { node: user.number, epoch, seq, now, journal, ...(marks === undefined ? {} : { marks }) };
+    const { epoch, seq, now, journal, logProgress } = commit;
+    const seen = {
+      node: user.number,
+      epoch,
+      seq,
+      now,
+      journal,
+      ...(logProgress === undefined ? {} : { logProgress }),
+    };
     user.see({ type: "committed", ...seen });
   }
 

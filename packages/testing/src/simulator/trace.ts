@@ -1,5 +1,5 @@
 import type { Answer, Outcome, RunEvent } from "@wheelwork/core";
-import type { Marks } from "@wheelwork/engine";
+import type { LogProgress } from "@wheelwork/engine";
 import type { ClusterFaultKind } from "./cluster-plan.ts";
 import type { FaultKind } from "./plan.ts";
 
@@ -25,7 +25,7 @@ export type Seen =
       readonly now: number;
       readonly journal: readonly { readonly key: string; readonly events: readonly RunEvent[] }[];
       /** Only of a shard that reads a log. */
-      readonly marks?: Marks;
+      readonly logProgress?: LogProgress;
     }
   /** The position of a shard has passed a command in its inbox. */
   | { readonly type: "passed"; readonly key: string; readonly kind: string; readonly id: string }

@@ -1,5 +1,5 @@
 import { WheelworkError, type Answer, type AnyHub, type RunEvent } from "@wheelwork/core";
-import type { Bus, Clock, CommandResult, EngineSignal, Worker } from "@wheelwork/engine";
+import type { Bus, Clock, CommandResult, EngineEvent, Worker } from "@wheelwork/engine";
 import { SimulatedClock } from "../clock.ts";
 import { seededRandom, type SeededRandom } from "../random.ts";
 import { fileDisk, memoryDisk, type Disk } from "./disk.ts";
@@ -22,7 +22,7 @@ export interface Outside {
   readonly bus: Bus;
   /** The same numbers for the same seed; draw from it only while the system is opened. */
   readonly random: SeededRandom;
-  /** Whether a defect is deployed at the moment: handlers that ask for it should throw then. */
+  /** Whether a mutant is deployed at the moment: handlers that ask for it should throw then. */
   readonly defective: () => boolean;
 }
 
@@ -69,7 +69,7 @@ export interface SimulatedSystem {
 /** What a simulation has shown. */
 export interface Played {
   readonly trace: readonly TraceEntry[];
-  readonly signals: readonly EngineSignal[];
+  readonly signals: readonly EngineEvent[];
   readonly hubs: readonly AnyHub[];
   readonly simulatedMs: number;
 }
@@ -112,7 +112,7 @@ export class World {
   readonly disk: Disk;
   readonly opened: OpenedSystem;
   readonly trace: TraceEntry[] = [];
-  readonly signals: EngineSignal[] = [];
+  readonly signals: EngineEvent[] = [];
   diskFull = false;
   storeGone = false;
   /** Errors that spokes declare come from their workers only. */
@@ -179,7 +179,7 @@ export class World {
     this.trace.push({ ...seen, at: this.clock.monotonicMs() });
   }
 
-  signal(signal: EngineSignal): void {
+  signal(signal: EngineEvent): void {
     this.signals.push(signal);
   }
 
@@ -366,7 +366,7 @@ export class World {
         return;
       case "clock-jump":
         return clock.jumpWall(forMs);
-      case "defect":
+      case "mutant":
         this.#defective = true;
         clock.after(forMs, () => (this.#defective = false));
         return;

@@ -36,13 +36,13 @@ async function inspect(place: Place, shard: number): Promise<Inspected> {
     ({ end } = reading);
     reading.stop();
     const { id } = await place.log.topic(place.inbox);
-    const marks = state?.marks?.log === "" ? undefined : state?.marks;
-    if (marks !== undefined && marks.log !== `${place.inbox}/${id}`)
+    const logProgress = state?.logProgress?.log === "" ? undefined : state?.logProgress;
+    if (logProgress !== undefined && logProgress.log !== `${place.inbox}/${id}`)
       problems.push("its inbox is another topic than the one it has read");
-    else if (marks !== undefined && marks.position < reading.from)
-      problems.push(`its inbox begins at ${reading.from}, and it has read up to ${marks.position}`);
-    else if (marks !== undefined && marks.position > end)
-      problems.push(`its inbox ends at ${end}, and it has read up to ${marks.position}`);
+    else if (logProgress !== undefined && logProgress.position < reading.from)
+      problems.push(`its inbox begins at ${reading.from}, and it has read up to ${logProgress.position}`);
+    else if (logProgress !== undefined && logProgress.position > end)
+      problems.push(`its inbox ends at ${end}, and it has read up to ${logProgress.position}`);
   } catch (error) {
     problems.push(messageOf(error));
   }
@@ -57,16 +57,17 @@ export async function listShards(place: Place): Promise<boolean> {
   const rows = [["shard", "epoch", "batches", "position", "lag", "unpublished", "last commit", "owner"]];
   const all = await inspectAll(place);
   for (const { shard, state, end, problem } of all) {
-    const { marks } = state ?? {};
-    const lag = end === undefined || state === undefined ? "?" : `${end - (marks?.position ?? 0)}`;
-    const unpublished = marks === undefined ? "" : `${(state?.seq ?? 0) - marks.published} batches`;
+    const { logProgress } = state ?? {};
+    const lag = end === undefined || state === undefined ? "?" : `${end - (logProgress?.position ?? 0)}`;
+    const unpublished =
+      logProgress === undefined ? "" : `${(state?.seq ?? 0) - logProgress.published} batches`;
     const at = state === undefined || state.engineTime === 0 ? "" : new Date(state.engineTime).toISOString();
     const owner = problem ?? (state?.owner === "" ? "(never claimed)" : (state?.owner ?? "?"));
     rows.push([
       `${shard}`,
       `${state?.epoch ?? "?"}`,
       `${state?.seq ?? "?"}`,
-      `${marks?.position ?? 0}`,
+      `${logProgress?.position ?? 0}`,
       lag,
       unpublished,
       at,

@@ -1,0 +1,172 @@
+import type { Answer, RunEvent } from "@wheelwork/core";
+import { apply, restore, Run } from "@wheelwork/core/kernel";
+import { isRoot } from "../ports/keys.ts";
+import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
+
+/** What somebody waits for in a shard of another node: `request` when it is accepted, `answer` when it is answered. */
+interface Awaited {
+  readonly key: string;
+  readonly resolve: (events: readonly RunEvent[]) => void;
+}
+
+const followMs = 20;
+const maxRetryMs = 1000;
+
+/**
+ * A shard that another node owns, read from its store: no owner is asked, so that it can be read while nobody has it. What
+ * a 202 has named is found here: the rows of the last checkpoint and the journal since then say what the owner knows.
+ */
+export class RemoteShardReader {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #waiting = new Set<Awaited>();
+  /** The journal is read up to this batch. */
+  #seq = 0;
+  #following: Promise<void> | undefined = undefined;
+  #closed = false;
+
+  constructor(store: Store, clock: Clock) {
+    this.#store = store;
+    this.#clock = clock;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#following?.catch(() => {});
+    await this.#store.close();
+  }
+
+  /** What is known of a request: its run as it is now, or its answer; undefined: there is none. */
+  lookUp(key: string): Promise<Run | StoredAnswer | undefined> {
+    return this.#stable((checkpoint) => this.#lookUp(key, checkpoint));
+  }
+
+  /** All that happened to a request. */
+  history(key: string): Promise<readonly RunEvent[]> {
+    return this.#stable(async (checkpoint) => {
+      const events: RunEvent[] = [];
+      if ((await this.#lookUp(key, checkpoint)) instanceof Run) {
+        for await (const { entries } of this.#store.journal(checkpoint))
+          for (const entry of entries) if (entry.key === key) events.push(...entry.events);
+      }
+      const stored = await this.#store.history(key);
+      // A run that has ended meanwhile has all of its history there.
+      return stored.at(-1)?.type === "ended" ? stored : [...stored, ...events];
+    });
+  }
+
+  /** Requests as the store lists them, with those that have moved on since the last checkpoint as they are now. */
+  list(filter: RequestFilter): Promise<readonly RequestRow[]> {
+    return this.#stable(async (checkpoint) => {
+      const moved = await this.#replayed(checkpoint);
+      const rows = await this.#store.list({ ...filter, limit: filter.limit + moved.size });
+      const { status, hub, before } = filter;
+      const isWanted = (run: Run): boolean =>
+        run.status !== "ended" &&
+        (isRoot(run) || status === "incident") &&
+        (status === undefined || run.status === status) &&
+        (hub === undefined || run.hub === hub) &&
+        (before === undefined ||
+          run.createdAt < before.createdAt ||
+          (run.createdAt === before.createdAt && run.key < before.key));
+      // One that has ended since the journal was read, is in the rows as it is now.
+      const ended = new Set(rows.filter((row) => row.status === "ended").map(({ key }) => key));
+      const rest = rows.filter(
+        (row) => row.status === "ended" || !(moved.has(row.key) || ended.has(row.key)),
+      );
+      for (const key of ended) moved.delete(key);
+      return [...rest, ...[...moved.values()].filter(isWanted)];
+    });
+  }
+
+  async #lookUp(key: string, checkpoint: number): Promise<Run | StoredAnswer | undefined> {
+    const run = (await this.#replayed(checkpoint, [key])).get(key);
+    const [found] = await this.#store.find([key]);
+    if (run !== undefined) return run.status === "ended" ? found?.answer : run;
+    if (found?.run === undefined) return found?.answer;
+    return restore(key, found.run.snapshot);
+  }
+
+  /** Reads again what a checkpoint has moved from the journal to the rows meanwhile. */
+  async #stable<T>(read: (checkpoint: number) => Promise<T>): Promise<T> {
+    for (;;) {
+      const { checkpoint } = await this.#store.peek();
+      const given = await read(checkpoint).then(
+        (value) => ({ value }),
+        (error: unknown) => ({ error }),
+      );
+      if ((await this.#store.peek()).checkpoint !== checkpoint) continue;
+      if ("error" in given) throw given.error;
+      return given.value;
+    }
+  }
+
+  /**
+   * Begins to watch for what happens to a request from now on; `accepted` resolves with the event that began it, `answered`
+   * with its answer. What was there before, `look` tells.
+   */
+  async watch(key: string): Promise<{
+    readonly accepted: Promise<Extract<RunEvent, { type: "started" }>>;
+    readonly answered: Promise<Answer>;
+    readonly end: () => void;
+  }> {
+    const { seq } = await this.#store.peek();
+    if (this.#following === undefined) this.#seq = seq;
+    const accepted = Promise.withResolvers<Extract<RunEvent, { type: "started" }>>();
+    const answered = Promise.withResolvers<Answer>();
+    const awaited: Awaited = {
+      key,
+      resolve: (events) => {
+        for (const event of events) {
+          if (event.type === "started") accepted.resolve(event);
+          if ((event.type === "answered" || event.type === "ended") && event.answer !== undefined)
+            answered.resolve(event.answer);
+        }
+      },
+    };
+    this.#waiting.add(awaited);
+    this.#following ??= this.#follow().finally(() => (this.#following = undefined));
+    return {
+      accepted: accepted.promise,
+      answered: answered.promise,
+      end: () => void this.#waiting.delete(awaited),
+    };
+  }
+
+  async #follow(): Promise<void> {
+    let pauseMs = followMs;
+    while (this.#waiting.size > 0 && !this.#closed) {
+      try {
+        for await (const { seq, entries } of this.#store.journal(this.#seq)) {
+          const happened = new Map(entries.map(({ key, events }) => [key, events]));
+          for (const { key, resolve } of this.#waiting) resolve(happened.get(key) ?? []);
+          this.#seq = seq;
+        }
+        pauseMs = followMs;
+      } catch {
+        // The store is away for now; whoever waits has a limit of its own.
+        pauseMs = Math.min(pauseMs * 2, maxRetryMs);
+      }
+      await new Promise<void>((resolve) => void this.#clock.after(pauseMs, resolve));
+    }
+  }
+
+  /** Runs that have changed since a checkpoint, as they are now: all of them, or some. */
+  async #replayed(checkpoint: number, keys?: readonly string[]): Promise<Map<string, Run>> {
+    const runs = new Map<string, Run>();
+    for await (const { entries } of this.#store.journal(checkpoint)) {
+      const wanted = keys === undefined ? entries : entries.filter(({ key }) => keys.includes(key));
+      const absent = wanted.filter(({ key, events }) => !runs.has(key) && events[0]?.type !== "started");
+      const found = absent.length === 0 ? [] : await this.#store.find(absent.map(({ key }) => key));
+      for (const { run } of found) if (run !== undefined) runs.set(run.key, restore(run.key, run.snapshot));
+      for (const { key, events } of wanted) {
+        // A key that is free again begins another run.
+        if (events[0]?.type === "started") runs.set(key, new Run(key));
+        const run = runs.get(key);
+        if (run === undefined) continue;
+        for (const event of events) apply(run, event);
+      }
+    }
+    return runs;
+  }
+}

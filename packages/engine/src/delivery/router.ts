@@ -1,0 +1,216 @@
+import { WheelworkError } from "@wheelwork/core";
+import { deadLetter, deadLetterTopic } from "./dead-letters.ts";
+import { inboxMessage, type InboxEntry } from "./inbox.ts";
+import type { Log, LogReading, LogRecord, Membership } from "../ports/log.ts";
+import type { Clock, EngineEvent, Logger, MaybePromise } from "../ports/ports.ts";
+import { shardOf } from "../ports/keys.ts";
+
+/**
+ * What came of an entry that was to be offered to its shard: `durable`, by a commit; `refused`, so that it goes
+ * through the inbox; or why it is a dead letter.
+ */
+export type OfferResult = "durable" | "refused" | { readonly reason: string };
+
+/** What a router needs of its node. */
+export interface RouterOptions {
+  readonly log: Log;
+  readonly membership: () => Membership | undefined;
+  readonly inbox: string;
+  readonly shards: number;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly observe: ((signal: EngineEvent) => void) | undefined;
+  /** The short way: hands an entry to its shard, if this node works on it. */
+  readonly offer: (key: string, entry: InboxEntry) => MaybePromise<OfferResult>;
+}
+
+/** What a record says to a shard, or why it is a dead letter. */
+export type Routed = { readonly key: string; readonly entry: InboxEntry } | { readonly reason: string };
+
+/** A topic that the group shares out to be read, and what its records say to the shards. */
+export interface Source {
+  readonly topic: string;
+  readonly route: (record: LogRecord) => readonly Routed[];
+  /** Of a topic whose records soon mean nothing: where each partition is read from first, and that gaps do not matter. */
+  readonly begins?: readonly number[];
+}
+
+const minRetryMs = 50;
+const maxRetryMs = 2000;
+/** Records that are read and not settled, before nothing more is read. */
+const maxUnsettled = 5000;
+/** How long the group is not told how far a partition is settled, in milliseconds: what is in between may come twice. */
+const noteMs = 100;
+
+/**
+ * Takes the records of one partition to their shards: at once to those of this node, and through their inboxes to others.
+ * The group notes up to which record all are settled, which is when their effects are durable, in whatever order that
+ * happens; so some come twice after a failure, and their keys are known by then.
+ */
+export class Router {
+  readonly #options: RouterOptions;
+  readonly #source: Source;
+  readonly #partition: number;
+  #reading: LogReading | undefined = undefined;
+  #ended = false;
+  /** All records before this offset have been read. */
+  #next = 0;
+  /** Records that are read and not settled, in their order. */
+  readonly #unsettled = new Set<number>();
+  /** What the group knows of the position. */
+  #noted = 0;
+  #noting = false;
+  /** Goes on reading: not all places of the unsettled are taken any more. */
+  #goOn: () => void = () => {};
+  /** The topic no longer has what was to be read: it is read from its beginning. */
+  #isCut = false;
+  /** Something could not be written, and nothing has been since. */
+  #isStuck = false;
+
+  constructor(options: RouterOptions, source: Source, partition: number) {
+    this.#options = options;
+    this.#source = source;
+    this.#partition = partition;
+    void this.#begin();
+  }
+
+  /** All records before this offset are settled. */
+  get position(): number {
+    const [first] = this.#unsettled;
+    return first ?? this.#next;
+  }
+
+  /** Reads no more; what is not settled is left to whoever reads the partition next. */
+  end(): void {
+    this.#ended = true;
+    this.#reading?.stop();
+    this.#goOn();
+  }
+
+  /** Tells the group how far this partition is settled. */
+  async note(): Promise<void> {
+    const { position } = this;
+    if (position === this.#noted) return;
+    try {
+      await this.#options.membership()?.commit(this.#source.topic, this.#partition, position);
+      this.#noted = position;
+    } catch (error) {
+      // They come once more, after the next failure.
+      this.#options.logger.warn({ error: String(error) }, "how far a topic is read could not be noted");
+    }
+  }
+
+  async #begin(): Promise<void> {
+    const { topic, begins } = this.#source;
+    await this.#persist(async () => {
+      const membership = this.#options.membership();
+      if (membership === undefined) throw new Error("the node has no place in its group");
+      const known = this.#isCut ? undefined : await membership.committed(topic, this.#partition);
+      if (this.#ended) return;
+      const from = known ?? (this.#isCut ? undefined : begins?.[this.#partition]);
+      // Whoever reads on after this node must not begin later.
+      if (known === undefined && from !== undefined) await membership.commit(topic, this.#partition, from);
+      const reading = await this.#read(from);
+      this.#reading = reading;
+      this.#next = Math.max(this.#next, reading.from);
+      this.#noted = this.#isCut ? -1 : reading.from;
+      if (this.#ended) return reading.stop();
+      this.#noteSoon();
+    }, `the records of ${topic}`);
+  }
+
+  async #read(from: number | undefined): Promise<LogReading> {
+    const { topic, begins } = this.#source;
+    try {
+      return await this.#options.log.read(topic, this.#partition, from, {
+        records: (records) => this.#route(records),
+        lost: (error) => this.#lost(error),
+      });
+    } catch (error) {
+      // What it still has is read then: whatever waits for the rest has a deadline.
+      this.#isCut = begins !== undefined && error instanceof WheelworkError && error.code === "WW_LOG_LOST";
+      throw error;
+    }
+  }
+
+  /** Records are gone before they were read, or the topic is another one: somebody must look after it. */
+  #lost(error: Error): void {
+    if (this.#source.begins !== undefined) {
+      this.#isCut = true;
+      this.#next = 0;
+      this.#unsettled.clear();
+      return void this.#begin();
+    }
+    this.#options.logger.error(
+      { topic: this.#source.topic, partition: this.#partition, error: error.message },
+      "requests are lost",
+    );
+    this.#options.observe?.({ name: "log-lost", topic: this.#source.topic, message: error.message });
+  }
+
+  #route(records: readonly LogRecord[]): MaybePromise<void> {
+    for (const record of records) {
+      this.#unsettled.add(record.offset);
+      this.#next = record.offset + 1;
+      void this.#settle(record);
+    }
+    if (this.#unsettled.size < maxUnsettled || this.#ended) return undefined;
+    return new Promise<void>((resolve) => void (this.#goOn = resolve));
+  }
+
+  async #settle(record: LogRecord): Promise<void> {
+    for (const routed of this.#source.route(record)) if (!(await this.#deliver(record, routed))) return;
+    this.#unsettled.delete(record.offset);
+    if (this.#unsettled.size < maxUnsettled) this.#goOn();
+    this.#noteSoon();
+  }
+
+  /** Whether the effects of a record are durable; false: the partition is another node's by now. */
+  async #deliver(record: LogRecord, routed: Routed): Promise<boolean> {
+    const { log, inbox, shards, offer: hand } = this.#options;
+    if ("reason" in routed) return this.#bury(record, routed.reason);
+    const { key, entry } = routed;
+    const offered = await hand(key, entry);
+    if (offered === "durable") return true;
+    if (offered !== "refused") return this.#bury(record, offered.reason);
+    const message = inboxMessage(key, entry);
+    return this.#persist(() => log.append(inbox, message, shardOf(message.key, shards)), "the inbox");
+  }
+
+  #bury(record: LogRecord, reason: string): Promise<boolean> {
+    const { log, observe } = this.#options;
+    const { topic, partition, offset } = record;
+    observe?.({ name: "dead-letter", topic, reason });
+    const letter = deadLetter(record, reason, { topic, partition, offset });
+    return this.#persist(() => log.append(deadLetterTopic(topic), letter), "the dead letters");
+  }
+
+  #noteSoon(): void {
+    if (this.#noting || this.#ended || this.position === this.#noted) return;
+    this.#noting = true;
+    this.#options.clock.after(noteMs, () => {
+      if (this.#ended) return;
+      void this.note().finally(() => {
+        this.#noting = false;
+        this.#noteSoon();
+      });
+    });
+  }
+
+  /** Tries until it succeeds, or this partition is another node's: then it is false. */
+  async #persist(task: () => Promise<void>, what: string): Promise<boolean> {
+    for (let retryMs = minRetryMs; !this.#ended; retryMs = Math.min(retryMs * 2, maxRetryMs)) {
+      try {
+        await task();
+        this.#isStuck = false;
+        return true;
+      } catch (error) {
+        if (!this.#isStuck)
+          this.#options.logger.warn({ error: String(error) }, `${what} cannot be reached yet`);
+        this.#isStuck = true;
+        await new Promise<void>((resolve) => void this.#options.clock.after(retryMs, resolve));
+      }
+    }
+    return false;
+  }
+}

@@ -1,0 +1,291 @@
+import type { Answer, Outcome, RunEvent, RunStatus } from "@wheelwork/core";
+import type { RunSnapshot } from "@wheelwork/core/kernel";
+
+/** A value now, or later: a store in the same process commits at once, one over a network does not. */
+export type MaybePromise<T> = T | Promise<T>;
+
+/** The time, and what runs later. Simulated in tests; the engine asks nothing else for the time. */
+export interface Clock {
+  /** Wall clock, in milliseconds since 1970. Read once, at claim. */
+  wallMs(): number;
+  /** Monotonic time in milliseconds, from any origin. */
+  monotonicMs(): number;
+  /**
+   * Runs `task` after at least `delayMs`, which is 2^31 - 1 at most: a fraction of a millisecond early it may be, since
+   * timers of operating systems count in whole ones. What is due at the same time runs in the order in which it was
+   * planned. The result cancels it.
+   */
+  after(delayMs: number, task: () => void): () => void;
+  /** Runs `task` soon, after what is ready now, promises included, and before time passes. */
+  soon(task: () => void): void;
+}
+
+/** A message of the bus. */
+export interface Message {
+  readonly key: string;
+  readonly value: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Messages out and back, for relay workers. At least once where the bus is durable; in-process it is not. */
+export interface Bus {
+  publish(topic: string, message: Message): MaybePromise<void>;
+  /** Calls `receive` for each message of the topic, from now on; the result ends it. */
+  subscribe(topic: string, receive: (message: Message) => void): () => void;
+  /** Where workers elsewhere send what came of an attempt; only in a cluster. */
+  readonly replyTo?: { readonly topic: string; readonly partition: number };
+  /** Messages back of relays that tell their requests go to the shards of these, whoever reads them; only in a cluster. */
+  readonly partitionedReplies?: boolean;
+}
+
+/** What is stored of a live run at a checkpoint. */
+export interface StoredRun {
+  readonly key: string;
+  readonly hub: string;
+  readonly version: number;
+  readonly status: RunStatus;
+  readonly state: string;
+  readonly createdAt: number;
+  readonly answeredAt: number | undefined;
+  /** The run must be in memory: it has open calls, or is the child of one that has. */
+  readonly hot: boolean;
+  /** When the run is due next, at the earliest; undefined: never. */
+  readonly due: number | undefined;
+  readonly root: boolean;
+  readonly snapshot: RunSnapshot;
+}
+
+/** What is stored of a request that has its answer. */
+export interface StoredAnswer {
+  readonly key: string;
+  readonly hub: string;
+  readonly version: number;
+  readonly hash: string;
+  readonly state: string;
+  readonly status: RunStatus;
+  readonly createdAt: number;
+  readonly answeredAt: number;
+  readonly endedAt: number | undefined;
+  readonly root: boolean;
+  readonly answer: Answer;
+  readonly request: unknown;
+  /** Where the answer is published, besides being stored. */
+  readonly replyTo?: string;
+  /** The batches of the journal that hold the run's events since a checkpoint last wrote a part of its history. */
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+}
+
+/** The events of one run in a batch, in order. */
+export interface RunEvents {
+  readonly key: string;
+  readonly events: readonly RunEvent[];
+}
+
+/** How far a shard has come with the log that its inputs come from, and with the answers that it publishes. */
+export interface LogProgress {
+  /**
+   * The log's identity: a topic that was made anew is another log. Empty once an operator has let the shard begin anew, at
+   * the beginning of whatever log it has by then.
+   */
+  readonly log: string;
+  /** All records before this offset are consumed. */
+  readonly position: number;
+  /** The answers of all batches up to this one are published. */
+  readonly published: number;
+}
+
+/** Everything that one batch writes, in one transaction (I9). */
+export interface Commit {
+  readonly epoch: number;
+  /** Number of the batch: one more than that of the batch before. */
+  readonly seq: number;
+  /** Engine time of the batch, in milliseconds. */
+  readonly now: number;
+  /** What happened: appended to the journal. */
+  readonly journal: readonly RunEvents[];
+  /** Requests that were answered, or whose run ended after its answer: written as they are now. */
+  readonly answers: readonly StoredAnswer[];
+  readonly checkpoint?: Checkpoint;
+  /** Only of a shard that reads a log. */
+  readonly logProgress?: LogProgress;
+}
+
+/** Live runs as they are after a batch: a restart replays the journal from here on. */
+export interface Checkpoint {
+  /** Runs that have changed since the last checkpoint. */
+  readonly runs: readonly StoredRun[];
+  /** Runs that have a row and have ended. */
+  readonly ended: readonly string[];
+  /** What these runs did since a part of their history was last written. */
+  readonly histories: readonly RunEvents[];
+}
+
+/** What an owner finds when it claims the shard. */
+export interface Claim {
+  readonly epoch: number;
+  /** Engine time of the last commit. */
+  readonly engineTime: number;
+  /** Number of the last batch. */
+  readonly seq: number;
+  /** Batches that this owner has seen committed, and that the store no longer has: it goes on without them. */
+  readonly lost?: number;
+  /** Those of the last commit that had some. */
+  readonly logProgress?: LogProgress;
+}
+
+/** How a shard stands, for whoever does not own it. */
+export interface ShardState extends Claim {
+  /** Who claimed it last. */
+  readonly owner: string;
+  /** The batch of the last checkpoint. */
+  readonly checkpoint: number;
+}
+
+/** Which requests to list, newest first. */
+export interface RequestFilter {
+  /** Of incidents, those of calls of hubs and of tells are listed too: somebody must look after them. */
+  readonly status?: RunStatus;
+  readonly hub?: string;
+  readonly limit: number;
+  /** List only requests that were created before this place. */
+  readonly before?: { readonly createdAt: number; readonly key: string };
+}
+
+/** A line of the list of requests. */
+export interface RequestRow {
+  readonly key: string;
+  readonly hub: string;
+  readonly version: number;
+  readonly status: RunStatus;
+  readonly state: string;
+  readonly createdAt: number;
+  readonly answeredAt: number | undefined;
+}
+
+/** What is stored under a key. */
+export interface Found {
+  /** The run as of the last checkpoint that wrote it; it may have moved on, or ended, since. */
+  readonly run: StoredRun | undefined;
+  readonly answer: StoredAnswer | undefined;
+}
+
+/** Stored runs that are due. */
+export interface DueRuns {
+  readonly runs: readonly StoredRun[];
+  /** When the next run after these is due; undefined: none is. Only known where `runs` is shorter than the limit. */
+  readonly next: number | undefined;
+}
+
+/** A batch of the journal. */
+export interface Batch {
+  readonly seq: number;
+  readonly entries: readonly RunEvents[];
+}
+
+/** What a store hands out one by one; a store over a network page by page behind it. */
+export type Rows<T> = Iterable<T> | AsyncIterable<T>;
+
+/**
+ * A durable home for the runs of one shard. All that the engine knows must be rebuilt from it. What it gives at once, the
+ * loop goes on with at once; what it promises, the loop waits for.
+ * Any error means that the outcome is unknown: the owner drops its memory and claims anew.
+ */
+export interface Store {
+  /**
+   * Takes the shard over: no earlier owner can commit from now on (I21).
+   * @param owner A name that no other engine ever has.
+   * @param again This owner claims again after a failure: if another one has claimed since, it gets WW_STORE_LOCKED, since
+   * whoever has been fenced never takes the shard back by itself.
+   * @throws WheelworkError WW_COMMITS_LOST when the store has lost what was committed, and nobody has accepted that.
+   */
+  claim(owner: string, again?: boolean): MaybePromise<Claim>;
+  /** How the shard stands now: anybody may ask. */
+  peek(): MaybePromise<ShardState>;
+  /** The journal after a batch, by default the one of the last checkpoint, batch by batch. */
+  journal(after?: number): Rows<Batch>;
+  /** The hubs and versions of the runs at the last checkpoint, without those runs that have ended since. */
+  hubVersions(
+    ended: ReadonlySet<string>,
+  ): MaybePromise<readonly { readonly hub: string; readonly version: number }[]>;
+  /** Runs that must be in memory, at the last checkpoint. */
+  hotRuns(): Rows<StoredRun>;
+  /** Runs that are not hot and are due after a place and before a time, in the order (due, key), `limit` at most. */
+  dueRuns(
+    after: { readonly due: number; readonly key: string },
+    before: number,
+    limit: number,
+  ): MaybePromise<DueRuns>;
+  /** What is stored under each key, in the order of the keys. */
+  find(keys: readonly string[]): MaybePromise<readonly Found[]>;
+  /** A run's history as far as it is stored: what a live run did since a checkpoint is not in it. */
+  history(key: string): MaybePromise<readonly RunEvent[]>;
+  /** Requests whose run is in the store, live or ended. */
+  list(filter: RequestFilter): MaybePromise<readonly RequestRow[]>;
+  commit(commit: Commit): MaybePromise<void>;
+  /**
+   * Deletes answers and histories of runs that ended before a time; how many things it deleted, `limit` at most: as many
+   * as that, and there is more to delete.
+   */
+  purge(endedBefore: number, limit: number): MaybePromise<number>;
+  close(): MaybePromise<void>;
+}
+
+/** A logger: what the engine needs of pino. */
+export interface Logger {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** Something that happened in the engine, for metrics and traces. Names are stable. */
+export type EngineEvent =
+  | {
+      readonly name: "batch";
+      readonly inputs: number;
+      readonly events: number;
+      readonly commitMs: number;
+      readonly decideMs: number;
+    }
+  | { readonly name: "accepted" | "known" | "refused"; readonly hub: string; readonly key: string }
+  | {
+      readonly name: "answered";
+      readonly hub: string;
+      readonly key: string;
+      readonly answer: Answer["kind"];
+      readonly durationMs: number;
+    }
+  | {
+      readonly name: "attempt";
+      readonly callee: string;
+      readonly key: string;
+      readonly call: number;
+      readonly attempt: number;
+    }
+  | {
+      readonly name: "outcome";
+      readonly callee: string;
+      readonly key: string;
+      readonly call: number;
+      readonly outcome: Outcome["kind"];
+    }
+  | { readonly name: "ignored"; readonly key: string; readonly reason: string }
+  | { readonly name: "incident"; readonly hub: string; readonly key: string; readonly code: string }
+  | {
+      readonly name: "migrated";
+      readonly hub: string;
+      readonly key: string;
+      readonly from: number;
+      readonly to: number;
+    }
+  | { readonly name: "checkpoint"; readonly runs: number; readonly durationMs: number }
+  | { readonly name: "purged"; readonly requests: number }
+  | { readonly name: "dead-letter"; readonly topic: string; readonly reason: string }
+  | { readonly name: "log-lost"; readonly topic: string; readonly message: string }
+  | {
+      readonly name: "shard-claimed" | "shard-released" | "shard-fenced" | "shard-refused";
+      readonly shard: number;
+    }
+  | { readonly name: "store-lost" | "commits-lost"; readonly message: string }
+  | { readonly name: "store-back" };

@@ -1,0 +1,27 @@
+import { WheelworkError } from "@wheelwork/core";
+import type { Ignored } from "@wheelwork/core/kernel";
+import type { CommandResult } from "./api.ts";
+
+export function commandResult(id: string, ignored: Ignored | undefined): CommandResult {
+  switch (ignored) {
+    case "ended":
+      return "ended";
+    case "full":
+      throw new WheelworkError("WW_OVERLOADED", `the run of request ${id} keeps as many signals as it may`, {
+        next: "Send the signal again when the run has taken some.",
+        retryable: true,
+      });
+    case "not-incident":
+      throw new WheelworkError("WW_NOT_INCIDENT", `the run of request ${id} is not parked by an incident`, {
+        next: "Only a run whose status is incident can be retried or resolved.",
+      });
+    default:
+      return "accepted";
+  }
+}
+
+export function notFound(id: string): WheelworkError {
+  return new WheelworkError("WW_NOT_FOUND", `there is no request ${id}`, {
+    next: "Check the id; answers are kept for the retention time only.",
+  });
+}

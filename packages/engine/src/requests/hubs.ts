@@ -1,0 +1,85 @@
+import { end, hub, WheelworkError, type AnyHub, type Hub, type Schema, type Spoke } from "@wheelwork/core";
+import { maxCallMs, type HubDefinition } from "@wheelwork/core/kernel";
+import { tellHubName } from "../ports/keys.ts";
+import type { Worker } from "../attempts/worker.ts";
+
+export function collectHubs(hubs: readonly AnyHub[]): Map<string, AnyHub> {
+  const collected = new Map<string, AnyHub>();
+  const add = (hub: AnyHub): void => {
+    const known = collected.get(hub.name);
+    if (known === hub) return;
+    if (known !== undefined) {
+      throw new WheelworkError("WW_CONFIG", `two hubs are named ${hub.name}`, {
+        next: "Give each hub a name of its own.",
+      });
+    }
+    collected.set(hub.name, hub);
+    for (const callee of hub.definition.callees.values())
+      if (callee.kind === "hub") add(callee as unknown as AnyHub);
+  };
+  for (const hub of hubs) add(hub);
+  return collected;
+}
+
+export function checkWorkers(hubs: ReadonlyMap<string, AnyHub>, workers: readonly Worker[]): void {
+  const served = new Map(workers.map((worker) => [worker.spoke.name, worker.spoke]));
+  const problems = new Map<string, string>();
+  for (const { name, definition } of hubs.values()) {
+    for (const callee of definition.callees.values()) {
+      if (callee.kind === "hub") continue;
+      const spoke = served.get(callee.name);
+      if (spoke === undefined)
+        problems.set(callee.name, `the hub ${name} calls the spoke ${callee.name}, which no worker serves`);
+      else if (spoke !== callee)
+        problems.set(callee.name, `the worker of ${callee.name} serves another spoke of that name`);
+    }
+  }
+  if (problems.size === 0) return;
+  throw new WheelworkError("WW_CONFIG", "the engine cannot be made", {
+    problems: [...problems.values()].map((message) => ({ path: "workers", message })),
+    next: "Give the engine a worker for each spoke that its hubs call.",
+  });
+}
+
+const anything: Schema = {
+  "~standard": { version: 1, vendor: "wheelwork", validate: (value) => ({ value }) },
+};
+
+/** A tell is a run of its own, of a hub that makes one call: retried as its spoke says, recorded, and independent. */
+export function tellHubs(workers: readonly Worker[]): HubDefinition[] {
+  return workers.map(({ spoke }) => {
+    const told = hub(
+      "tell",
+      {
+        request: anything,
+        reply: anything,
+        errors: ["not-delivered"],
+        deadlineMs: maxCallMs(spoke) + 1000,
+        chart: { Telling: { Delivered: "Told", Failed: "Lost" }, Told: end, Lost: end },
+        data: (request) => request as { readonly input: unknown },
+      },
+      {
+        Telling: (s) =>
+          s.call(spoke as Spoke, {
+            input: ({ input }) => input,
+            ok: "Delivered",
+            failed: "Failed",
+            deadline: "Failed",
+          }),
+        Told: () => ({}),
+        Lost: (_data, s) => s.fail("not-delivered", `the spoke ${spoke.name} did not take what it was told`),
+      },
+    );
+    return { ...told.definition, name: tellHubName(spoke.name) };
+  });
+}
+
+/** The hub that a request names. @throws WheelworkError WW_HUB_UNKNOWN. */
+export function servedBy(hubs: ReadonlyMap<string, AnyHub>, hub: Hub<never> | string): HubDefinition {
+  const name = typeof hub === "string" ? hub : hub.name;
+  const served = hubs.get(name);
+  if (served !== undefined) return served.definition;
+  throw new WheelworkError("WW_HUB_UNKNOWN", `this engine serves no hub ${name}`, {
+    next: `It serves: ${[...hubs.keys()].join(", ")}.`,
+  });
+}

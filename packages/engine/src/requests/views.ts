@@ -1,0 +1,94 @@
+import { WheelworkError } from "@wheelwork/core";
+import type { Run } from "@wheelwork/core/kernel";
+import type { RequestRow, StoredAnswer } from "../ports/ports.ts";
+import type { RequestPage, RequestView } from "./api.ts";
+
+interface Place {
+  readonly createdAt: number;
+  readonly key: string;
+}
+
+/** Whether `a` comes after `b` in a list that begins with the newest. */
+export function isBefore(a: Place, b: Place): boolean {
+  return a.createdAt < b.createdAt || (a.createdAt === b.createdAt && a.key < b.key);
+}
+
+/** Where a page begins, and how long it is. @throws WheelworkError WW_INVALID_REQUEST. */
+export function placeOf({ cursor, limit = 50 }: { readonly cursor?: string; readonly limit?: number }): {
+  readonly limit: number;
+  readonly before: Place | undefined;
+} {
+  if (!Number.isInteger(limit) || limit < 1 || limit > 1000) {
+    throw new WheelworkError("WW_INVALID_REQUEST", "limit is not valid", {
+      problems: [{ path: "limit", message: "must be an integer from 1 to 1000" }],
+    });
+  }
+  return { limit, before: cursor === undefined ? undefined : readCursor(cursor) };
+}
+
+/** The first rows of a list as a page, newest first; there may be more of them than one page holds. */
+export function pageOf(rows: Iterable<RequestRow>, limit: number): RequestPage {
+  const items = [...rows].toSorted((a, b) => (isBefore(a, b) ? 1 : -1)).slice(0, limit + 1);
+  const page = items.slice(0, limit).map((row) => ({
+    id: row.key,
+    hub: row.hub,
+    version: row.version,
+    status: row.status,
+    state: row.state,
+    createdAt: row.createdAt,
+    answeredAt: row.answeredAt,
+  }));
+  const last = page.at(-1);
+  return items.length > limit && last !== undefined
+    ? { items: page, cursor: `${last.createdAt}.${last.id}` }
+    : { items: page };
+}
+
+function readCursor(cursor: string): Place {
+  const [, createdAt, key] = /^(\d{1,16})\.(.+)$/.exec(cursor) ?? [];
+  if (createdAt === undefined || key === undefined) {
+    throw new WheelworkError("WW_INVALID_REQUEST", "cursor is not valid", {
+      problems: [{ path: "cursor", message: "is not one that a list gave" }],
+    });
+  }
+  return { createdAt: Number(createdAt), key };
+}
+
+export function viewOfRun(run: Run, committed: boolean): RequestView {
+  return {
+    id: run.key,
+    hub: run.hub,
+    version: run.version,
+    status: run.status,
+    state: run.state,
+    createdAt: run.createdAt,
+    answeredAt: run.answeredAt,
+    endedAt: run.endedAt,
+    request: run.request,
+    answer: committed ? run.answer : undefined,
+    data: run.data,
+    openCalls: Array.from(run.calls.values(), ({ number, callee, attempt, due, input }) => ({
+      call: number,
+      callee,
+      attempt,
+      due,
+      input,
+    })),
+    ...(run.incident === undefined ? {} : { incident: run.incident }),
+  };
+}
+
+export function viewOfAnswer(stored: StoredAnswer): RequestView {
+  return {
+    id: stored.key,
+    hub: stored.hub,
+    version: stored.version,
+    status: stored.status,
+    state: stored.state,
+    createdAt: stored.createdAt,
+    answeredAt: stored.answeredAt,
+    endedAt: stored.endedAt,
+    request: stored.request,
+    answer: stored.answer,
+  };
+}

@@ -1,0 +1,96 @@
+import type { Answer } from "@wheelwork/core";
+import type { Clock, Logger } from "../ports/ports.ts";
+
+/** An answer on its way to where its request wants it. */
+export interface Reply {
+  /** The request. */
+  readonly key: string;
+  readonly replyTo: string;
+  /** The same whenever this answer is published again: its readers drop what they have seen. */
+  readonly id: string;
+  readonly answer: Answer;
+}
+
+const minRetryMs = 20;
+const maxRetryMs = 5000;
+
+/** Publishes the answers of committed batches, again and again until the broker has them. */
+export class Outbox {
+  readonly #publish: (reply: Reply) => Promise<void>;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  /** How many answers of a batch are not published, in the order of the batches. */
+  readonly #pending = new Map<number, number>();
+  readonly #waiting = new Set<() => void>();
+  #ended = false;
+
+  constructor(publish: (reply: Reply) => Promise<void>, clock: Clock, logger: Logger) {
+    this.#publish = publish;
+    this.#clock = clock;
+    this.#logger = logger;
+  }
+
+  /** Answers that are not published yet. */
+  get size(): number {
+    let size = 0;
+    for (const count of this.#pending.values()) size += count;
+    return size;
+  }
+
+  /** The last batch up to which all is published, when `seq` is the last that is committed. */
+  published(seq: number): number {
+    const [first] = this.#pending.keys();
+    return first === undefined ? seq : first - 1;
+  }
+
+  send(seq: number, replies: readonly Reply[]): void {
+    if (this.#ended || replies.length === 0) return;
+    this.#pending.set(seq, (this.#pending.get(seq) ?? 0) + replies.length);
+    for (const reply of replies) this.#attempt(seq, reply, minRetryMs);
+  }
+
+  /** Waits until all is published, or `mostMs` have passed. */
+  drained(mostMs: number): Promise<void> {
+    if (this.#pending.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(mostMs, () => done());
+      const done = (): void => {
+        cancel();
+        this.#waiting.delete(done);
+        resolve();
+      };
+      this.#waiting.add(done);
+    });
+  }
+
+  /** Forgets what is left: whoever claims the shard next publishes it. */
+  end(): void {
+    this.#ended = true;
+    this.#pending.clear();
+    for (const done of this.#waiting) done();
+  }
+
+  #attempt(seq: number, reply: Reply, retryMs: number): void {
+    this.#publish(reply).then(
+      () => this.#done(seq),
+      (error: unknown) => {
+        if (this.#ended) return;
+        this.#logger.warn(
+          { request: reply.key, error: String(error) },
+          "an answer could not be published yet",
+        );
+        this.#clock.after(retryMs, () => {
+          if (!this.#ended) this.#attempt(seq, reply, Math.min(retryMs * 2, maxRetryMs));
+        });
+      },
+    );
+  }
+
+  #done(seq: number): void {
+    if (this.#ended) return;
+    const left = (this.#pending.get(seq) ?? 0) - 1;
+    if (left > 0) this.#pending.set(seq, left);
+    else this.#pending.delete(seq);
+    if (this.#pending.size === 0) for (const done of this.#waiting) done();
+  }
+}

@@ -1,0 +1,122 @@
+import { WheelworkError } from "@wheelwork/core";
+import type { DatabaseSync } from "node:sqlite";
+
+/**
+ * The schema, one migration after another; the number of those applied is the file's user_version. A migration that has
+ * been released is never changed.
+ */
+const migrations: readonly string[] = [
+  `
+  CREATE TABLE shard (
+    id INTEGER PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    engine_time INTEGER NOT NULL,
+    -- The batch of the last checkpoint: a restart replays the journal after it.
+    checkpoint INTEGER NOT NULL
+  );
+  -- What happened, a record a batch (journal.ts). What is older than the last checkpoint is kept for the histories.
+  CREATE TABLE journal (seq INTEGER PRIMARY KEY, record BLOB NOT NULL);
+  -- Live runs as they were at the last checkpoint.
+  CREATE TABLE run (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    hub TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    answered_at INTEGER,
+    hot INTEGER NOT NULL,
+    due INTEGER,
+    root INTEGER NOT NULL,
+    snapshot TEXT NOT NULL
+  );
+  CREATE INDEX run_hot ON run (id) WHERE hot = 1;
+  CREATE INDEX run_due ON run (due, key) WHERE hot = 0;
+  CREATE INDEX run_hub ON run (hub, version);
+  CREATE INDEX run_created ON run (created_at, key);
+  -- Requests that have their answer.
+  CREATE TABLE request (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    hub TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    state TEXT NOT NULL,
+    status TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    answered_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    root INTEGER NOT NULL,
+    answer TEXT NOT NULL,
+    request TEXT NOT NULL,
+    -- The batches that hold its events since a part of its history was last written.
+    first_seq INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    -- The checkpoint before its answer: neither this request nor a later one needs an older batch.
+    checkpoint INTEGER NOT NULL
+  );
+  CREATE INDEX request_created ON request (created_at, key);
+  -- Histories of runs that outlived a checkpoint: what they did up to it.
+  CREATE TABLE history (id INTEGER PRIMARY KEY, key TEXT NOT NULL, events TEXT NOT NULL);
+  CREATE INDEX history_key ON history (key);
+  `,
+  `
+  -- The log that the shard's inputs come from, and how far it has come: see LogProgress.
+  ALTER TABLE shard ADD COLUMN log TEXT;
+  ALTER TABLE shard ADD COLUMN position INTEGER;
+  ALTER TABLE shard ADD COLUMN published INTEGER;
+  ALTER TABLE request ADD COLUMN reply_to TEXT;
+  `,
+  `
+  -- Keys have no order: an index that each of them is written to at once makes a page dirty for each (sqlite-keys.ts).
+  CREATE TABLE answered (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL,
+    hub TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    state TEXT NOT NULL,
+    status TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    answered_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    root INTEGER NOT NULL,
+    answer TEXT NOT NULL,
+    request TEXT NOT NULL,
+    first_seq INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    checkpoint INTEGER NOT NULL,
+    reply_to TEXT
+  );
+  INSERT INTO answered SELECT id, key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer,
+    request, first_seq, last_seq, checkpoint, reply_to FROM request;
+  DROP TABLE request;
+  ALTER TABLE answered RENAME TO request;
+  CREATE INDEX request_created ON request (created_at, key);
+  CREATE TABLE request_key (key TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
+  INSERT INTO request_key SELECT key, id FROM request ORDER BY key;
+  -- The row up to which all keys are in request_key.
+  ALTER TABLE shard ADD COLUMN keyed INTEGER NOT NULL DEFAULT 0;
+  UPDATE shard SET keyed = (SELECT coalesce(max(id), 0) FROM request);
+  `,
+];
+
+/** Brings the file up to the present schema, each migration in a transaction of its own. */
+export function migrateSchema(db: DatabaseSync, path: string): void {
+  const { user_version: version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
+  if (version > migrations.length) {
+    throw new WheelworkError(
+      "WW_STORE_NEWER",
+      `${path} was written by a newer version of Wheelwork (schema ${version})`,
+      {
+        next: `Install that version; this one knows the schemas up to ${migrations.length}.`,
+      },
+    );
+  }
+  for (const [index, migration] of migrations.entries()) {
+    if (index < version) continue;
+    db.exec(`BEGIN IMMEDIATE; ${migration} PRAGMA user_version = ${index + 1}; COMMIT`);
+  }
+}

@@ -1,0 +1,519 @@
+import { WheelworkError, type Answer, type RunEvent, type RunStatus } from "@wheelwork/core";
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import { decodeBatch, encodeBatch } from "./journal.ts";
+import type {
+  Batch,
+  Checkpoint,
+  Claim,
+  Commit,
+  DueRuns,
+  Found,
+  LogProgress,
+  RequestFilter,
+  RequestRow,
+  ShardState,
+  Store,
+  StoredAnswer,
+  StoredRun,
+} from "../ports/ports.ts";
+import { KeyIndex } from "./sqlite-keys.ts";
+import { migrateSchema } from "./sqlite-schema.ts";
+
+/** How much a commit waits for the disk: `full`: until it is on it; `normal`: a power failure may undo the last ones. */
+export type Durability = "full" | "normal";
+
+/** Options of the SQLite store. */
+export interface SqliteOptions {
+  /** Default `full`. */
+  readonly durability?: Durability;
+}
+
+type Row = Record<string, SQLInputValue>;
+
+/** The store of the embedded engine: one SQLite file, one owner at a time, any number of readers. */
+export class SqliteStore implements Store {
+  readonly #db: DatabaseSync;
+  readonly #lock: DatabaseSync;
+  readonly #path: string;
+  readonly #statements = new Map<string, StatementSync>();
+  /** Read when it is needed, and once more after a transaction that failed. */
+  #keys: KeyIndex | undefined = undefined;
+  #checkpoint = 0;
+  #purgedTo = 0;
+
+  /**
+   * Opens the file, creates it if there is none, and locks it against other owners.
+   * @throws WheelworkError WW_STORE_LOCKED, WW_STORE_CORRUPT, WW_STORE_NEWER, WW_STORE_UNAVAILABLE.
+   */
+  constructor(path: string, options: SqliteOptions = {}) {
+    this.#path = path;
+    this.#lock = lockFile(path);
+    let db: DatabaseSync | undefined;
+    try {
+      db = new DatabaseSync(path);
+      db.exec("PRAGMA journal_mode = WAL");
+      db.exec(`PRAGMA synchronous = ${options.durability === "normal" ? "NORMAL" : "FULL"}`);
+      db.exec("PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY");
+      db.exec("PRAGMA busy_timeout = 5000");
+      migrateSchema(db, path);
+    } catch (error) {
+      db?.close();
+      this.#lock.close();
+      throw openError(error, path);
+    }
+    this.#db = db;
+  }
+
+  claim(owner: string, again = false): Claim {
+    return this.#transaction(() => {
+      if (again && this.#get("SELECT owner FROM shard WHERE id = 0")?.["owner"] !== owner) throw fenced();
+      this.#run(
+        `INSERT INTO shard (id, epoch, owner, engine_time, checkpoint) VALUES (0, 1, ?, 0, 0)
+         ON CONFLICT (id) DO UPDATE SET epoch = epoch + 1, owner = excluded.owner`,
+        owner,
+      );
+      const shard = this.#get("SELECT * FROM shard WHERE id = 0") as Row;
+      const last = this.#get("SELECT max(seq) AS seq FROM journal")?.["seq"];
+      this.#checkpoint = Number(shard["checkpoint"]);
+      return {
+        epoch: Number(shard["epoch"]),
+        engineTime: Number(shard["engine_time"]),
+        seq: Math.max(this.#checkpoint, Number(last ?? 0)),
+        ...logProgressOf(shard),
+      };
+    });
+  }
+
+  peek(): ShardState {
+    const shard = this.#get("SELECT * FROM shard WHERE id = 0");
+    const last = Number(this.#get("SELECT max(seq) AS seq FROM journal")?.["seq"] ?? 0);
+    const checkpoint = Number(shard?.["checkpoint"] ?? 0);
+    return {
+      owner: String(shard?.["owner"] ?? ""),
+      epoch: Number(shard?.["epoch"] ?? 0),
+      engineTime: Number(shard?.["engine_time"] ?? 0),
+      seq: Math.max(checkpoint, last),
+      checkpoint,
+      ...(shard === undefined ? {} : logProgressOf(shard)),
+    };
+  }
+
+  *journal(after = this.#checkpoint): Iterable<Batch> {
+    // Not an open iterator: whoever replays reads rows in between.
+    const sql = "SELECT seq, record FROM journal WHERE seq > ? ORDER BY seq LIMIT 1";
+    for (let row = this.#get(sql, after); row !== undefined; row = this.#get(sql, row["seq"] as number)) {
+      const { record } = row;
+      yield { seq: Number(row["seq"]), entries: this.#guard(() => decodeBatch(record)) };
+    }
+  }
+
+  hubVersions(except: ReadonlySet<string>): { hub: string; version: number }[] {
+    // Walks the index from one (hub, version) to the next, however many runs have it.
+    const found: { hub: string; version: number }[] = [];
+    let row = this.#get("SELECT hub, version FROM run ORDER BY hub, version LIMIT 1");
+    while (row !== undefined) {
+      const { hub, version } = row as { hub: string; version: number };
+      if (this.#hasRun(hub, version, except)) found.push({ hub, version });
+      const next = "SELECT hub, version FROM run WHERE (hub, version) > (?, ?) ORDER BY hub, version LIMIT 1";
+      row = this.#get(next, hub, version);
+    }
+    return found;
+  }
+
+  #hasRun(hub: string, version: number, except: ReadonlySet<string>): boolean {
+    const sql = "SELECT id, key FROM run WHERE hub = ? AND version = ? AND id > ? ORDER BY id LIMIT 1";
+    let row = this.#get(sql, hub, version, 0);
+    while (row !== undefined && except.has(String(row["key"])))
+      row = this.#get(sql, hub, version, row["id"] as number);
+    return row !== undefined;
+  }
+
+  *hotRuns(): Iterable<StoredRun> {
+    // Page by page, as the journal: an error of an open iterator cannot be told from others.
+    const sql = "SELECT * FROM run WHERE hot = 1 AND id > ? ORDER BY id LIMIT 1000";
+    for (let last = 0; ;) {
+      const rows = this.#all(sql, last);
+      for (const row of rows) yield this.#guard(() => toRun(row));
+      const id = rows.at(-1)?.["id"];
+      if (id === undefined) return;
+      last = Number(id);
+    }
+  }
+
+  dueRuns(after: { readonly due: number; readonly key: string }, before: number, limit: number): DueRuns {
+    const sql =
+      "SELECT * FROM run WHERE hot = 0 AND due < ? AND (due, key) > (?, ?) ORDER BY due, key LIMIT ?";
+    const rows = this.#all(sql, before, after.due, after.key, limit);
+    const runs = rows.map((row) => this.#guard(() => toRun(row)));
+    if (runs.length === limit) return { runs, next: undefined };
+    const next = this.#get("SELECT due FROM run WHERE hot = 0 AND due >= ? ORDER BY due LIMIT 1", before);
+    return { runs, next: optional(next?.["due"]) };
+  }
+
+  find(keys: readonly string[]): Found[] {
+    // One statement for all keys: nearly all of them are new.
+    const runs = this.#all(runsUnder, JSON.stringify(keys)).map((row) => this.#guard(() => toRun(row)));
+    const index = this.#keyIndex();
+    const recent = keys.flatMap((key) => index.recent(key) ?? []);
+    const others = recent.length === 0 ? keys : keys.filter((key) => index.recent(key) === undefined);
+    const rows = this.#all(requestsUnder, JSON.stringify(others));
+    if (recent.length > 0) rows.push(...this.#all(requestsOf, JSON.stringify(recent)));
+    const answers = rows.map((row) => this.#guard(() => toAnswer(row)));
+    const runOf = new Map(runs.map((run) => [run.key, run]));
+    const answerOf = new Map(answers.map((answer) => [answer.key, answer]));
+    return keys.map((key) => ({ run: runOf.get(key), answer: answerOf.get(key) }));
+  }
+
+  history(key: string): RunEvent[] {
+    const parts = this.#all("SELECT events FROM history WHERE key = ? ORDER BY id", key);
+    const events = parts.flatMap((part) => JSON.parse(String(part["events"])) as RunEvent[]);
+    const ended = this.#get(
+      "SELECT first_seq, last_seq FROM request WHERE id = ? AND key = ? AND ended_at IS NOT NULL",
+      this.#keyIndex().find(key) ?? 0,
+      key,
+    );
+    if (ended === undefined) return events;
+    const records = this.#all(
+      "SELECT record FROM journal WHERE seq BETWEEN ? AND ? ORDER BY seq",
+      ended["first_seq"] as number,
+      ended["last_seq"] as number,
+    );
+    for (const { record } of records) {
+      for (const entry of decodeBatch(record, key)) events.push(...entry.events);
+    }
+    return events;
+  }
+
+  list(filter: RequestFilter): RequestRow[] {
+    const columns = "key, hub, version, status, state, created_at, answered_at";
+    const { before } = filter;
+    const conditions = filter.status === "incident" ? [] : ["root = 1"];
+    const values: SQLInputValue[] = [];
+    const where = (condition: string, ...bound: SQLInputValue[]): void => {
+      conditions.push(condition);
+      values.push(...bound);
+    };
+    if (filter.status !== undefined) where("status = ?", filter.status);
+    if (filter.hub !== undefined) where("hub = ?", filter.hub);
+    if (before !== undefined) where("(created_at, key) < (?, ?)", before.createdAt, before.key);
+    const tail = (more: string): string =>
+      `WHERE ${[...conditions, more].join(" AND ")} ORDER BY created_at DESC, key DESC LIMIT ?`;
+    const live = this.#all(`SELECT ${columns} FROM run ${tail("1")}`, ...values, filter.limit);
+    // A request whose run goes on after its answer is listed by the row of its run.
+    const done = this.#all(
+      `SELECT ${columns} FROM request ${tail("ended_at IS NOT NULL")}`,
+      ...values,
+      filter.limit,
+    );
+    const rows = [...live, ...done].map((row) => toRequestRow(row as Row));
+    return rows
+      .toSorted((a, b) => b.createdAt - a.createdAt || (a.key < b.key ? 1 : -1))
+      .slice(0, filter.limit);
+  }
+
+  commit(commit: Commit): void {
+    this.#transaction(() => {
+      const fence = this.#run(
+        "UPDATE shard SET engine_time = ? WHERE id = 0 AND epoch = ?",
+        commit.now,
+        commit.epoch,
+      );
+      if (fence.changes !== 1) {
+        throw fenced();
+      }
+      this.#run(
+        "INSERT INTO journal (seq, record) VALUES (?, ?)",
+        commit.seq,
+        encodeBatch(commit.now, commit.journal),
+      );
+      const keys = this.#keyIndex();
+      for (const answer of commit.answers) this.#writeAnswer(answer, keys);
+      if (commit.answers.length > 0) keys.file(commit.answers.length);
+      if (commit.logProgress !== undefined) {
+        const { log, position, published } = commit.logProgress;
+        this.#run(
+          "UPDATE shard SET log = ?, position = ?, published = ? WHERE id = 0",
+          log,
+          position,
+          published,
+        );
+      }
+      if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit.seq);
+    });
+    if (commit.checkpoint !== undefined) this.#checkpoint = commit.seq;
+  }
+
+  purge(endedBefore: number, limit: number): number {
+    return this.#transaction(() => {
+      const keys = this.#keyIndex();
+      let purged = 0;
+      // Rows are in the order of their answers. Those that ended late, or have not, are passed over and come again when
+      // the young rows are reached; there may be many of them, so that one purge looks at so many pages at most.
+      for (let page = 0; page < 20 && purged < limit; page++) {
+        const most = limit - purged;
+        const rows = this.#all(
+          "SELECT id, key, answered_at, ended_at FROM request WHERE id > ? ORDER BY id LIMIT ?",
+          this.#purgedTo,
+          most,
+        );
+        const old = rows.filter(({ answered_at: answeredAt }) => Number(answeredAt) < endedBefore);
+        for (const { id, key, ended_at: endedAt } of old) {
+          this.#purgedTo = Number(id);
+          if (endedAt === null || Number(endedAt) >= endedBefore) continue;
+          this.#run("DELETE FROM request WHERE id = ?", id as number);
+          keys.remove(key as string);
+          this.#run("DELETE FROM history WHERE key = ?", key as string);
+          purged++;
+        }
+        if (old.length === most) continue;
+        this.#purgedTo = 0;
+        break;
+      }
+      // A run that has not ended has its history up to the last checkpoint in a table of its own.
+      const oldest =
+        this.#get("SELECT checkpoint FROM request WHERE ended_at IS NOT NULL ORDER BY id LIMIT 1")?.[
+          "checkpoint"
+        ] ?? this.#checkpoint;
+      const { changes } = this.#run(
+        "DELETE FROM journal WHERE seq IN (SELECT seq FROM journal WHERE seq <= ? ORDER BY seq LIMIT ?)",
+        oldest,
+        limit,
+      );
+      // As many as the limit: there is more to delete, be it requests or what they had in the journal.
+      return Math.max(purged, Number(changes));
+    });
+  }
+
+  close(): void {
+    if (!this.#db.isOpen) return;
+    this.#statements.clear();
+    this.#db.close();
+    this.#lock.close();
+  }
+
+  #keyIndex(): KeyIndex {
+    this.#keys ??= new KeyIndex({
+      run: (sql, ...values) => this.#run(sql, ...values),
+      get: (sql, ...values) => this.#get(sql, ...values),
+      all: (sql, ...values) => this.#all(sql, ...values),
+    });
+    return this.#keys;
+  }
+
+  #writeAnswer(answer: StoredAnswer, keys: KeyIndex): void {
+    const { key, state, status, version, firstSeq, lastSeq } = answer;
+    const endedAt = answer.endedAt ?? null;
+    const known = keys.find(key);
+    if (known !== undefined) {
+      // The first answer stays; what its run did after it is told.
+      const { changes } = this.#run(
+        `UPDATE request SET state = ?, status = ?, version = ?, ended_at = ?, first_seq = ?, last_seq = ?
+         WHERE id = ? AND key = ?`,
+        state,
+        status,
+        version,
+        endedAt,
+        firstSeq,
+        lastSeq,
+        known,
+        key,
+      );
+      if (changes === 1) return;
+    }
+    this.#run(
+      `INSERT INTO request (id, key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer,
+         request, first_seq, last_seq, checkpoint, reply_to)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      keys.add(key),
+      key,
+      answer.hub,
+      version,
+      answer.hash,
+      state,
+      status,
+      answer.createdAt,
+      answer.answeredAt,
+      endedAt,
+      answer.root ? 1 : 0,
+      JSON.stringify(answer.answer),
+      JSON.stringify(answer.request) ?? "null",
+      firstSeq,
+      lastSeq,
+      this.#checkpoint,
+      answer.replyTo ?? null,
+    );
+  }
+
+  #writeCheckpoint({ runs, ended, histories }: Checkpoint, seq: number): void {
+    for (const run of runs) {
+      this.#run(
+        `INSERT INTO run (key, hub, version, status, state, created_at, answered_at, hot, due, root, snapshot)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (key) DO UPDATE SET version = excluded.version, status = excluded.status, state = excluded.state,
+           answered_at = excluded.answered_at, hot = excluded.hot, due = excluded.due, snapshot = excluded.snapshot`,
+        run.key,
+        run.hub,
+        run.version,
+        run.status,
+        run.state,
+        run.createdAt,
+        run.answeredAt ?? null,
+        run.hot ? 1 : 0,
+        run.due ?? null,
+        run.root ? 1 : 0,
+        JSON.stringify(run.snapshot),
+      );
+    }
+    for (const key of ended) this.#run("DELETE FROM run WHERE key = ?", key);
+    for (const { key, events } of histories) {
+      this.#run("INSERT INTO history (key, events) VALUES (?, ?)", key, JSON.stringify(events));
+    }
+    this.#run("UPDATE shard SET checkpoint = ? WHERE id = 0", seq);
+  }
+
+  #transaction<T>(body: () => T): T {
+    return this.#guard(() => this.#inTransaction(body));
+  }
+
+  #inTransaction<T>(body: () => T): T {
+    this.#db.exec("BEGIN IMMEDIATE");
+    try {
+      const result = body();
+      this.#db.exec("COMMIT");
+      return result;
+    } catch (error) {
+      this.#keys = undefined;
+      if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
+      throw error;
+    }
+  }
+
+  #statement(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) this.#statements.set(sql, (statement = this.#db.prepare(sql)));
+    return statement;
+  }
+
+  #run(sql: string, ...values: SQLInputValue[]): { changes: number | bigint } {
+    return this.#statement(sql).run(...values);
+  }
+
+  #get(sql: string, ...values: SQLInputValue[]): Row | undefined {
+    return this.#guard(() => this.#statement(sql).get(...values) as Row | undefined);
+  }
+
+  #all(sql: string, ...values: SQLInputValue[]): Row[] {
+    return this.#guard(() => this.#statement(sql).all(...values) as Row[]);
+  }
+
+  /** Tells damage, and a file that may not be written, from other errors. */
+  #guard<T>(body: () => T): T {
+    try {
+      return body();
+    } catch (error) {
+      throw isDamage(error) || isReadOnly(error) ? openError(error, this.#path) : error;
+    }
+  }
+}
+
+/**
+ * Locks the file for one owner: an exclusive transaction that stays open on a sibling database. The kernel frees it when
+ * the process dies, which a pid file does not; readers of the store itself, and backups, are not kept out.
+ */
+function lockFile(path: string): DatabaseSync {
+  const file = `${path}.lock`;
+  let lock: DatabaseSync | undefined;
+  try {
+    lock = new DatabaseSync(file);
+    lock.exec("PRAGMA busy_timeout = 0; PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
+    return lock;
+  } catch (error) {
+    lock?.close();
+    if (!/locked|busy/i.test(String(error))) throw openError(error, path);
+    throw new WheelworkError("WW_STORE_LOCKED", `${path} is in use by another process`, {
+      next: "Stop the process that owns it, or give this one another data folder.",
+      cause: error,
+    });
+  }
+}
+
+const fenced = (): WheelworkError =>
+  new WheelworkError("WW_STORE_LOCKED", "another owner has taken over the store (I21)", {
+    next: "Stop this process, or the other one.",
+  });
+
+const isDamage = (error: unknown): boolean =>
+  error instanceof SyntaxError || /malformed|not a database|corrupt/i.test(String(error));
+
+const isReadOnly = (error: unknown): boolean => /readonly/i.test(String(error));
+
+function openError(error: unknown, path: string): WheelworkError {
+  if (error instanceof WheelworkError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  if (isDamage(error)) {
+    return new WheelworkError("WW_STORE_CORRUPT", `${path} is not a sound database: ${message}`, {
+      next: "Restore it from a backup, or move it away to begin with an empty store.",
+      cause: error,
+    });
+  }
+  return new WheelworkError("WW_STORE_UNAVAILABLE", `${path} cannot be opened for writing: ${message}`, {
+    next: "Check that its folder exists, that it may be written to, and that the disk is not full.",
+    retryable: true,
+    cause: error,
+  });
+}
+
+function logProgressOf(shard: Row): { logProgress?: LogProgress } {
+  const { log, position, published } = shard;
+  if (published === null) return {};
+  // An operator who lets a shard begin its log anew, sets these to NULL: what is published stays known.
+  const place = typeof log === "string" ? { log, position: Number(position) } : { log: "", position: 0 };
+  return { logProgress: { ...place, published: Number(published) } };
+}
+
+const runsUnder = "SELECT run.* FROM json_each(?) AS asked CROSS JOIN run ON run.key = asked.value";
+const requestsUnder = `SELECT request.* FROM json_each(?) AS asked CROSS JOIN request_key ON request_key.key = asked.value
+  CROSS JOIN request ON request.id = request_key.id AND request.key = request_key.key`;
+const requestsOf =
+  "SELECT request.* FROM json_each(?) AS asked CROSS JOIN request ON request.id = asked.value";
+
+const optional = (value: SQLInputValue | undefined): number | undefined =>
+  value === null || value === undefined ? undefined : Number(value);
+
+function toRequestRow(row: Row): RequestRow {
+  return {
+    key: String(row["key"]),
+    hub: String(row["hub"]),
+    version: Number(row["version"]),
+    status: row["status"] as RunStatus,
+    state: String(row["state"]),
+    createdAt: Number(row["created_at"]),
+    answeredAt: optional(row["answered_at"]),
+  };
+}
+
+function toRun(row: Row): StoredRun {
+  return {
+    ...toRequestRow(row),
+    answeredAt: optional(row["answered_at"]),
+    hot: row["hot"] === 1,
+    due: optional(row["due"]),
+    root: row["root"] === 1,
+    snapshot: JSON.parse(String(row["snapshot"])) as StoredRun["snapshot"],
+  };
+}
+
+function toAnswer(row: Row): StoredAnswer {
+  return {
+    ...toRequestRow(row),
+    answeredAt: Number(row["answered_at"]),
+    endedAt: optional(row["ended_at"]),
+    hash: String(row["hash"]),
+    root: row["root"] === 1,
+    firstSeq: Number(row["first_seq"]),
+    lastSeq: Number(row["last_seq"]),
+    ...(row["reply_to"] === null ? {} : { replyTo: String(row["reply_to"]) }),
+    answer: JSON.parse(String(row["answer"])) as Answer,
+    request: JSON.parse(String(row["request"])) as unknown,
+  };
+}

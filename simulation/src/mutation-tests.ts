@@ -1,0 +1,139 @@
+import { execFile } from "node:child_process";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { mutants, type Mutant } from "./mutants.ts";
+
+/** What became of a mutant. */
+export interface Verdict {
+  readonly mutant: Mutant;
+  /** How many seeds it took; undefined: it was not found. */
+  readonly seeds: number | undefined;
+  readonly invariants: readonly string[];
+}
+
+/** What `npm run simulate -- --json` prints. */
+interface Printed {
+  readonly failures: readonly { readonly seed: number; readonly invariants: readonly string[] }[];
+}
+
+const root = join(import.meta.dirname, "../..");
+const copied = ["packages", "examples/flow-crud", "simulation", "package.json"];
+
+/** The source with the mutant in it. @throws Error when the mutant no longer applies. */
+export function broken({ name, file, from, to }: Mutant): string {
+  const source = readFileSync(join(root, file), "utf8");
+  const places = source.split(from).length - 1;
+  if (places !== 1)
+    throw new Error(`the mutant "${name}" no longer applies: its text occurs ${places} times in ${file}`);
+  return source.replace(from, () => to);
+}
+
+/** Copies of the sources, in which defects are made and simulated; `remove` deletes them. */
+export class MutantSandbox {
+  readonly #folder = mkdtempSync(join(tmpdir(), "wheelwork-mutants-"));
+  #copies = 0;
+
+  /** Simulates with one mutant, or with none, until it is found, or so many seeds have passed. */
+  async simulate(
+    mutant: Mutant | undefined,
+    seeds: number,
+    cluster = mutant?.cluster === true,
+  ): Promise<Omit<Verdict, "mutant">> {
+    const copy = this.#copy();
+    if (mutant !== undefined) writeFileSync(join(copy, mutant.file), broken(mutant));
+    const options = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+    const program = join(copy, "simulation/src/main.ts");
+    const printed = await new Promise<Printed>((resolve) => {
+      const args = [...options, program, "--seeds", String(seeds), "--json", "--no-shrink"];
+      if (cluster) args.push("--cluster");
+      const timeout = (cluster ? 300_000 : 120_000) * Math.max(1, seeds / 2000);
+      execFile(process.execPath, args, { timeout, maxBuffer: 2 ** 28 }, (error, stdout) => {
+        try {
+          resolve(JSON.parse(stdout) as Printed);
+        } catch {
+          // One that does not even end, or dies, is as easily noticed.
+          const how = error?.killed === true ? "hangs" : "dies";
+          resolve({ failures: [{ seed: 1, invariants: [how] }] });
+        }
+      });
+    });
+    rmSync(copy, { recursive: true, force: true });
+    const first = printed.failures[0];
+    return { seeds: first?.seed, invariants: [...new Set(first?.invariants)].toSorted() };
+  }
+
+  remove(): void {
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  #copy(): string {
+    const copy = join(this.#folder, String(++this.#copies));
+    const skipped = /(^|\/)(node_modules|dist|test)$/;
+    for (const part of copied)
+      cpSync(join(root, part), join(copy, part), { recursive: true, filter: (path) => !skipped.test(path) });
+    link(join(root, "node_modules"), join(copy, "node_modules"), copy);
+    return copy;
+  }
+}
+
+/** The packages that are installed, and those of the workspace as they are in the copy. */
+function link(installed: string, target: string, copy: string): void {
+  mkdirSync(join(target, "@wheelwork"), { recursive: true });
+  for (const name of readdirSync(installed))
+    if (name !== "@wheelwork" && name !== "wheelwork" && name !== ".bin")
+      symlinkSync(join(installed, name), join(target, name));
+  symlinkSync(join(copy, "packages/wheelwork"), join(target, "wheelwork"));
+  symlinkSync(join(copy, "examples/flow-crud"), join(target, "@wheelwork/example-flow-crud"));
+  for (const name of ["core", "engine", "testing", "diagram", "northbound"])
+    symlinkSync(join(copy, "packages", name), join(target, "@wheelwork", name));
+}
+
+/** Simulates each mutant, two at a time. */
+export async function testMutants(
+  list: readonly Mutant[],
+  seeds: number,
+  seen: (verdict: Verdict) => void,
+): Promise<readonly Verdict[]> {
+  const sandbox = new MutantSandbox();
+  const verdicts: Verdict[] = [];
+  const queue = [...list];
+  const work = async (): Promise<void> => {
+    for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
+      const verdict = { mutant, ...(await sandbox.simulate(mutant, seeds)) };
+      verdicts.push(verdict);
+      seen(verdict);
+    }
+  };
+  try {
+    await Promise.all([work(), work()]);
+  } finally {
+    sandbox.remove();
+  }
+  return list.flatMap((mutant) => verdicts.filter((verdict) => verdict.mutant === mutant));
+}
+
+/** The defects whose names have this text in them; all without one. */
+export const mutantsNamed = (part = ""): readonly Mutant[] =>
+  mutants.filter((mutant) => titleOf(mutant).includes(part));
+
+/** How a mutant is called in lists. */
+export const titleOf = ({ name, cluster }: Mutant): string => (cluster === true ? `cluster: ${name}` : name);
+
+/** The table for the docs. */
+export function tableOf(verdicts: readonly Verdict[]): string {
+  const rows = verdicts.map(
+    ({ mutant, seeds, invariants }) =>
+      `| ${titleOf(mutant)} | ${seeds ?? "not found"} | ${invariants.join(", ")} |`,
+  );
+  return ["| mutant | seeds | found by |", "| --- | ---: | --- |", ...rows].join("\n");
+}
