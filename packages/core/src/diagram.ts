@@ -1,3 +1,4 @@
+import { durationText } from "./duration.ts";
 import { end, stay, type AnyHub, type HubDefinition, type StateDefinition } from "./hub.ts";
 import type { StateLogic } from "./logic.ts";
 import type { Answer, RunEvent } from "./run.ts";
@@ -296,7 +297,7 @@ function keyOf(...parts: readonly (string | undefined)[]): string {
 /** What a state does, one line for each thing. */
 function doesOf({ name, row, logic }: StateDefinition, run: RunView | undefined): string[] {
   const does = wrap(workOf(logic));
-  if (logic.withinMs !== undefined) does.push(`within ${duration(logic.withinMs)}`);
+  if (logic.withinMs !== undefined) does.push(`within ${durationText(logic.withinMs)}`);
   for (const [event, target] of Object.entries(row)) {
     if (target !== stay) continue;
     const times = run?.stays.get(keyOf(name, event)) ?? 0;
@@ -345,18 +346,6 @@ function wrap(words: readonly string[]): string[] {
 }
 
 const staySign = "↺";
-
-const units: readonly (readonly [name: string, ms: number])[] = [
-  ["d", 86_400_000],
-  ["h", 3_600_000],
-  ["min", 60_000],
-  ["s", 1000],
-];
-
-function duration(ms: number): string {
-  const [name, unit] = units.find(([, size]) => ms % size === 0) ?? ["ms", 1];
-  return `${ms / unit} ${name}`;
-}
 
 // Words that all formats share.
 

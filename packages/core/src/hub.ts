@@ -1,6 +1,7 @@
 import { checkChart, end, stay, type ChartFacts } from "./chart.ts";
 
 export { end, stay };
+import { durationText } from "./duration.ts";
 import { WheelworkError } from "./errors.ts";
 import type { DeepReadonly } from "./json.ts";
 import {
@@ -391,8 +392,8 @@ export function defineHub(
   const { afterDeadlineMs } = facts;
   const bound =
     typeof deadlineMs === "number"
-      ? `${deadlineMs + afterDeadlineMs} ms`
-      : `its deadline + ${afterDeadlineMs} ms`;
+      ? durationText(deadlineMs + afterDeadlineMs)
+      : `its deadline${afterDeadlineMs === 0 ? "" : ` + ${durationText(afterDeadlineMs)}`}`;
   const definition: HubDefinition = {
     name,
     version,

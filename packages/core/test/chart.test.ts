@@ -21,7 +21,11 @@ function problems(declare: () => unknown): string[] {
 }
 
 /** A hub of waits, picks and ends, by its chart: states whose name begins with W wait, with P pick. */
-function shape(chart: Record<string, string | Record<string, string>>, withinMs = 10): unknown {
+function shape(
+  chart: Record<string, string | Record<string, string>>,
+  withinMs = 10,
+  deadlineMs: number | (() => number) = base.deadlineMs,
+): unknown {
   const behaviours: Record<string, unknown> = {};
   for (const [state, row] of Object.entries(chart)) {
     const events = typeof row === "string" ? [] : Object.keys(row);
@@ -33,7 +37,7 @@ function shape(chart: Record<string, string | Record<string, string>>, withinMs 
         s.wait({ on: {}, deadline: events[0], ...(state === "W" ? {} : { withinMs }) });
     }
   }
-  return (hub as (...args: unknown[]) => unknown)("shape", { ...base, chart }, behaviours);
+  return (hub as (...args: unknown[]) => unknown)("shape", { ...base, deadlineMs, chart }, behaviours);
 }
 
 test("refuses what cannot work, all of it at once", () => {
@@ -129,6 +133,19 @@ test("the time after the deadline counts the longest way, also through circles o
   for (const state of ["PA", "PB", "W1"]) expect(definition.states.get(state)?.remainingMs, state).toBe(100);
   expect(definition.states.get("W2")?.remainingMs).toBe(50);
   expect(definition.states.get("W")?.late).toBe(false);
+});
+
+test("a hub says when it answers, also where each request has a deadline of its own", () => {
+  const promise = (deadlineMs: number | (() => number), withinMs?: number): string => {
+    const chart =
+      withinMs === undefined ? { W: { Late: "Done" } } : { W: { Late: "W1" }, W1: { Late: "Done" } };
+    const made = shape({ ...chart, Done: end }, withinMs, deadlineMs) as ReturnType<typeof hub>;
+    return made.definition.answerBy;
+  };
+  expect(promise(5000)).toBe("shape answers each request within 5 s");
+  expect(promise(259_440_000, 3_600_000)).toBe("shape answers each request within 3 d 1 h 4 min");
+  expect(promise(() => 5000)).toBe("shape answers each request within its deadline");
+  expect(promise(() => 5000, 70_000)).toBe("shape answers each request within its deadline + 1 min 10 s");
 });
 
 test("the caller's deadline only shortens", () => {

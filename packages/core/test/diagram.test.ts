@@ -120,7 +120,7 @@ describe("a chart", () => {
     expect(captionOf(approval)).toEqual({
       title: "approval, version 1",
       description:
-        "approval answers each request within 60500 ms. 5 states: Asking, Waiting, Undoing, Done, Refused. " +
+        "approval answers each request within 1 min 0.5 s. 5 states: Asking, Waiting, Undoing, Done, Refused. " +
         "It begins in Asking and ends in Done, Refused. Clean-up after the deadline: Undoing, Refused.",
     });
   });
@@ -170,7 +170,7 @@ describe("a chart", () => {
         ([, text]) => text ?? "",
       );
     expect(saysOf("Steps")).toEqual(["sequence ask → undo → ask → undo → ask", "→ undo", "within 1 h"]);
-    expect(saysOf("Child")).toEqual(["call hub child", "within 1500 ms"]);
+    expect(saysOf("Child")).toEqual(["call hub child", "within 1.5 s"]);
     expect(saysOf("Choice")).toEqual(["pick"]);
     expect(saysOf("Told")).toEqual(["tell ask"]);
     expect(saysOf("Done")).toEqual([]);
@@ -388,7 +388,7 @@ const DOT = `digraph "approval" {
   node [shape=box, style="rounded,filled", margin="0.2,0.1", fontname="Arial", fontsize=12, fontcolor="#0f172a"];
   edge [arrowsize=0.7, fontname="Arial", fontsize=10, fontcolor="#475569"];
   subgraph cluster_hub {
-    graph [peripheries=0, margin=12, labelloc=t, fontname="Arial", fontsize=11, fontcolor="#475569", label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><FONT POINT-SIZE="16" COLOR="#0f172a"><B>approval</B></FONT></TD></TR><TR><TD>version 1 · approval answers each request within 60500 ms</TD></TR></TABLE>>];
+    graph [peripheries=0, margin=12, labelloc=t, fontname="Arial", fontsize=11, fontcolor="#475569", label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><FONT POINT-SIZE="16" COLOR="#0f172a"><B>approval</B></FONT></TD></TR><TR><TD>version 1 · approval answers each request within 1 min 0.5 s</TD></TR></TABLE>>];
     "#start" [shape=circle, style=filled, class="start", label="", width=0.16, fillcolor="#0f172a", color="#0f172a"];
     "Asking" [label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><B>Asking</B></TD></TR><TR><TD><FONT POINT-SIZE="10">call ask</FONT></TD></TR></TABLE>>, class="state plain", group=work, fillcolor="#f8fafc", color="#475569", fontcolor="#0f172a"];
     "Waiting" [label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><B>Waiting</B></TD></TR><TR><TD><FONT POINT-SIZE="10">wait for approve or remind</FONT></TD></TR><TR><TD><FONT POINT-SIZE="10">Reminded ↺</FONT></TD></TR></TABLE>>, class="state plain", group=work, fillcolor="#f8fafc", color="#475569", fontcolor="#0f172a"];
@@ -413,7 +413,7 @@ title: "approval, version 1"
 ---
 flowchart TD
   accTitle: approval, version 1
-  accDescr: approval answers each request within 60500 ms. 5 states: Asking, Waiting, Undoing, Done, Refused. It begins in Asking and ends in Done, Refused. Clean-up after the deadline: Undoing, Refused.
+  accDescr: approval answers each request within 1 min 0.5 s. 5 states: Asking, Waiting, Undoing, Done, Refused. It begins in Asking and ends in Done, Refused. Clean-up after the deadline: Undoing, Refused.
   start(( ))
   s_Asking("<b>Asking</b><br/>call ask")
   s_Waiting("<b>Waiting</b><br/>wait for approve or remind<br/>Reminded ↺")

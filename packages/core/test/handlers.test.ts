@@ -445,7 +445,7 @@ describe("the clean-up", () => {
       message: "hasty did not clean up in its time",
     });
     expect(await statesOf(engine, hasty, id)).toEqual(["Working", "CleaningUp", "GivenUp"]);
-    expect(hasty.definition.answerBy).toBe("hasty answers each request within 10050 ms");
+    expect(hasty.definition.answerBy).toBe("hasty answers each request within 10.05 s");
   });
 
   it("retries, and goes on with what fails", async () => {

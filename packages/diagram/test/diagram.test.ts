@@ -22,7 +22,7 @@ describe("flow-create", () => {
     }
     expect(texts).toContain("each install-rule (limit 10, drain)");
     expect(texts).toContain("within 500 ms");
-    expect(texts).toContain("version 1 · flow-create answers each request within 2500 ms");
+    expect(texts).toContain("version 1 · flow-create answers each request within 2.5 s");
   });
 
   it("has one box for each state and one arrow for each edge", async () => {
