@@ -12,12 +12,12 @@ export interface DiagramOptions {
 /** One step of a run's path. */
 export interface Transition {
   readonly from: string;
-  /** The event that led along the edge; undefined where a migration moved the run. */
+  /** The event that led along the edge. It is undefined where a migration moved the run. */
   readonly event: string | undefined;
   readonly to: string;
 }
 
-/** A diagram in words, for those who do not see it. */
+/** A diagram in words, for screen readers. */
 export interface Caption {
   readonly title: string;
   readonly description: string;
@@ -46,7 +46,7 @@ export function toDot(hub: AnyHub, options: DiagramOptions = {}): string {
     `  graph [bgcolor="#ffffff", pad=0.2, nodesep=0.5, ranksep=0.45, labelloc=b, ${font(10, ink.soft)}, label=${legend}];`,
     `  node [shape=box, style="rounded,filled", margin="0.2,0.1", ${font(12, ink.text)}];`,
     `  edge [arrowsize=0.7, ${font(10, ink.soft)}];`,
-    // A graph has one label: the outer one is the legend below, that of the cluster is the title above.
+    // A graph has only one label: that of the outer graph is the legend below, that of the cluster is the title above.
     "  subgraph cluster_hub {",
     `    graph [peripheries=0, margin=12, labelloc=t, ${font(11, ink.soft)}, label=<${dotTitle(picture)}>];`,
     `    ${startId} [${dotStart}];`,
@@ -101,7 +101,7 @@ export function captionOf(hub: AnyHub, options: DiagramOptions = {}): Caption {
   return { title: visible(title), description: sentences.join(" ") };
 }
 
-// What is drawn, before it is text of any kind.
+// The picture: what is drawn, before it becomes DOT or Mermaid.
 
 type Present = "running" | "incident" | "succeeded" | "failed";
 
@@ -111,7 +111,7 @@ interface Node {
   readonly does: readonly string[];
   readonly end: boolean;
   readonly late: boolean;
-  /** The chart lacks the state: the run is of another version of the hub. */
+  /** The chart does not have the state: the run was in it in another version of the hub. */
   readonly foreign: boolean;
   readonly visited: boolean;
   readonly present: Present | undefined;
@@ -119,16 +119,16 @@ interface Node {
 }
 
 interface Edge extends Transition {
-  /** The first of its state: the usual way on. */
+  /** It is the first edge of its state: the usual way on. */
   readonly main: boolean;
-  /** What raises it besides what the line shows. */
+  /** What else raises the event, besides what the style of the line shows. */
   readonly also: readonly string[];
-  /** The deadline of the state raises it. */
+  /** The deadline of the state raises the event. */
   readonly deadline: boolean;
-  /** A cancel raises it. */
+  /** A cancel raises the event. */
   readonly cancel: boolean;
   readonly foreign: boolean;
-  /** The steps of the run's path that went along it, from 1. */
+  /** The steps of the run's path that took this edge, counted from 1. */
   readonly steps: readonly number[];
 }
 
@@ -142,12 +142,12 @@ interface Picture {
   readonly run: RunView | undefined;
 }
 
-/** What a history says of its run, as far as a diagram shows it. */
+/** The part of a history that a diagram shows. */
 interface RunView {
   readonly path: readonly Transition[];
-  /** The steps along each edge. */
+  /** The steps along each edge, by `keyOf`. */
   readonly steps: ReadonlyMap<string, readonly number[]>;
-  /** How often each event stayed in each state. */
+  /** How often each event left the run in its state, by `keyOf`. */
   readonly stays: ReadonlyMap<string, number>;
   readonly visited: ReadonlySet<string>;
   readonly state: string | undefined;
@@ -256,7 +256,7 @@ function edgesOf(definition: HubDefinition, run: RunView | undefined): Edge[] {
     for (const [index, [event, to]] of moves.entries()) {
       const key = keyOf(from, event, to);
       const deadline = logic.deadline?.raise === event;
-      // A cancel changes nothing in clean-up.
+      // A cancel has no effect during clean-up.
       const cancel = !late && definition.cancel?.raise === event;
       edges.set(key, {
         from,
@@ -306,7 +306,7 @@ function doesOf({ name, row, logic }: StateDefinition, run: RunView | undefined)
   return does;
 }
 
-/** The words of what a state does; a line may break between any two of them. */
+/** What a state does, in pieces: a line may break between any two of them. */
 function workOf(logic: StateLogic): string[] {
   const names = logic.callees.map((callee) => (callee.kind === "hub" ? `hub ${callee.name}` : callee.name));
   switch (logic.kind) {
@@ -347,9 +347,9 @@ function wrap(words: readonly string[]): string[] {
 
 const staySign = "↺";
 
-// Words that all formats share.
+// Texts that all formats share.
 
-/** The last steps of a path: a long one is not read out whole. */
+/** A description names at most so many steps of a path: the last ones. */
 const readOut = 40;
 
 function pathText({ path, state, note }: RunView): string {
@@ -364,7 +364,7 @@ function pathText({ path, state, note }: RunView): string {
 const migration = "migration";
 const notHere = "not in this version";
 
-/** Names as they are shown: what is invisible, or turns the direction of the text, is written out. */
+/** A name as diagrams show it. Characters that are invisible or change the direction of the text become escapes. */
 function visible(text: string): string {
   if (text === "") return '""';
   return text
@@ -387,12 +387,12 @@ function edgeText({ event, also, foreign }: Edge): string {
   return `${visible(event)}${also.length === 0 ? "" : ` (or ${also.join(", ")})`}`;
 }
 
-/** What stands below a state's name. */
+/** The lines below a state's name. */
 function smallOf({ does, note }: Node): readonly string[] {
   return note === undefined ? does : [...does, note];
 }
 
-/** The numbers of an edge's steps: all that can be read, then how many there were. */
+/** The numbers of an edge's steps. Of more than three it names two, and says how many there are. */
 function stepsText(steps: readonly number[]): string {
   if (steps.length <= 3) return steps.length < 2 ? steps.join("") : `${steps.join(", ")} (${steps.length}×)`;
   return `${steps.slice(0, 2).join(", ")}, … (${steps.length}×)`;
@@ -420,7 +420,7 @@ function legendOf({ nodes, edges, run }: Picture): LegendEntry[] {
   return entries.flatMap(([shown, entry]) => (shown ? [entry] : []));
 }
 
-/** Colours: readable on white, and told apart without red and green. */
+/** The colours are readable on white. No meaning depends on telling red from green. */
 const ink = {
   text: "#0f172a",
   soft: "#475569",
@@ -429,7 +429,7 @@ const ink = {
   path: "#1d4ed8",
   pale: "#64748b",
   paleLine: "#cbd5e1",
-  // Seen on white and on black: Mermaid's background is the viewer's.
+  // Visible on white and on black: the viewer chooses the background of Mermaid.
   pathAnywhere: "#3b82f6",
   faint: "#8592a6",
 } as const;
@@ -466,15 +466,19 @@ function lines(of: readonly string[]): string {
 
 // Graphviz.
 
-const fontName = "Arial";
+/**
+ * Graphviz measures labels with this font. Verdana and DejaVu Sans are equally wide, and no common sans-serif font is
+ * wider. So texts stay inside their boxes in any of these fonts.
+ */
+const fontName = "Verdana";
 const font = (size: number, color: string): string =>
   `fontname="${fontName}", fontsize=${size}, fontcolor="${color}"`;
 
-/** No state can have it: see `dotId`. */
+/** No state can have this id: see `dotId`. */
 const startId = '"#start"';
 const dotStart = `shape=circle, style=filled, class="start", label="", width=0.16, fillcolor="${ink.text}", color="${ink.text}"`;
 
-/** Plain names are their own ids; others get their number, so that nothing in them can break the graph. */
+/** A plain name is its own id. The id of any other name is a number, so that the name cannot break the graph. */
 function dotId(name: string, index: number): string {
   return /^[\p{L}\p{N}_ .:/-]+$/u.test(name) ? `"${name}"` : `"#${index + 1}"`;
 }
@@ -500,9 +504,11 @@ function dotTable(rows: readonly string[]): string {
 
 function dotLegend(picture: Picture): string {
   const entries = legendOf(picture).map(
-    ({ mark, color, text }) => `<FONT COLOR="${color}"><B>${mark}</B></FONT>&#160;${text}`,
+    ({ mark, color, text }) => `<TD><FONT COLOR="${color}">${mark}</FONT></TD><TD>${text}</TD>`,
   );
-  return entries.length === 0 ? '""' : `<${entries.join("&#160;&#160;&#160;&#160;")}>`;
+  if (entries.length === 0) return '""';
+  const between = '<TD WIDTH="16"></TD>';
+  return `<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR>${entries.join(between)}</TR></TABLE>>`;
 }
 
 function dotNode(node: Node, marked: boolean): string {
@@ -511,7 +517,7 @@ function dotNode(node: Node, marked: boolean): string {
   return [
     `label=<${dotLabel(node)}>`,
     `class="state ${look}"`,
-    // Work and clean-up each get a straight column.
+    // Work and clean-up each form a straight column.
     `group=${node.late ? "late" : "work"}`,
     ...(node.end ? ["peripheries=2"] : []),
     ...(node.foreign ? ['style="rounded,filled,dashed"'] : []),
@@ -532,15 +538,17 @@ function dotEdge(edge: Edge, marked: boolean): string {
   const kind = kindOf(edge);
   const taken = edge.steps.length > 0;
   const name = dotText(edgeText(edge));
+  // The spaces keep the label off its line and off its neighbours.
+  const label = `&#160;${taken ? `${stepsText(edge.steps)} · ` : ""}${name}&#160;`;
   const color = taken ? ink.path : marked ? ink.paleLine : ink.line;
   const fontColor = taken ? ink.path : marked ? ink.pale : ink.soft;
   return [
-    `label=<&#160;${taken ? `<B>${stepsText(edge.steps)} · ${name}</B>` : name}&#160;>`,
+    `label=<${taken ? `<B>${label}</B>` : label}>`,
     `class="${taken ? `${kind} taken` : kind}"`,
     ...(kind === "event" ? [] : [`style=${kind === "deadline" ? "dashed" : "dotted"}`]),
     `color="${color}"`,
     `fontcolor="${fontColor}"`,
-    // It is drawn as straight as can be.
+    // Graphviz draws heavy edges straight.
     ...(edge.main ? ["weight=4"] : []),
     ...(taken ? ["penwidth=2"] : []),
   ].join(", ");
@@ -548,19 +556,19 @@ function dotEdge(edge: Edge, marked: boolean): string {
 
 // Mermaid.
 
-/** Plain names are kept in the ids; the prefix keeps them from being one of Mermaid's own words. */
+/** The id of a plain name contains the name. The prefix prevents clashes with words of Mermaid. */
 function mermaidId(name: string, index: number): string {
   return /^[A-Za-z][A-Za-z0-9_]*$/.test(name) ? `s_${name}` : `s${index + 1}`;
 }
 
 const unsafeForMermaid = /(?<![\p{L}\p{N}])-|-(?![\p{L}\p{N}])|[^\p{L}\p{N}_ ,()·→↺×…━–■-]/gu;
 
-/** Everything that could mean something to Mermaid, Markdown or HTML becomes a character reference. */
+/** Every character that Mermaid, Markdown or HTML could interpret becomes a character reference. */
 function mermaidText(text: string): string {
   return visible(text).replace(unsafeForMermaid, (char) => `#${char.codePointAt(0)};`);
 }
 
-/** Titles and descriptions are plain text up to the end of the line, without references. */
+/** Titles and descriptions cannot contain character references: unsafe characters become spaces. */
 function mermaidPlain(text: string): string {
   return visible(text).replace(/[#;{}<>%"\\]/g, " ");
 }
@@ -594,7 +602,7 @@ function mermaidClasses(picture: Picture, ids: ReadonlyMap<string, string>): str
 }
 
 function mermaidLinks(edges: readonly Edge[], marked: boolean): string[] {
-  // A later style of a link replaces an earlier one: each link gets one. The link 0 leads to the first state.
+  // A later style of a link replaces an earlier one, so each link gets only one. Link 0 leads to the first state.
   const members = new Map<string, number[]>();
   for (const [index, edge] of edges.entries()) {
     const style = mermaidLink(edge, marked).join(",");

@@ -208,8 +208,8 @@ describe("a run", () => {
 
   it("is marked with its steps, its present state and what it never entered", () => {
     const dot = toDot(approval, { history: waiting });
-    expect(statement(dot, '"Asking" -> "Waiting"')).toContain("<B>1, 3 (2×) · Next</B>");
-    expect(statement(dot, '"Waiting" -> "Asking"')).toContain("<B>2 · Again</B>");
+    expect(statement(dot, '"Asking" -> "Waiting"')).toContain("<B>&#160;1, 3 (2×) · Next&#160;</B>");
+    expect(statement(dot, '"Waiting" -> "Asking"')).toContain("<B>&#160;2 · Again&#160;</B>");
     expect(statement(dot, '"Waiting" -> "Done"')).not.toContain("taken");
     expect(statement(dot, '"Waiting" [')).toMatch(/Reminded ↺ 2×.*>running<.*class="state running"/);
     expect(statement(dot, '"Asking" [')).toContain('class="state visited"');
@@ -274,7 +274,7 @@ describe("a run", () => {
     for (let round = 0; round < 1000; round++)
       history.push(entered("Waiting", "Next"), entered("Asking", "Again"));
     expect(statement(toDot(approval, { history }), '"Asking" -> "Waiting"')).toContain(
-      "<B>1, 3, … (1000×) · Next</B>",
+      "<B>&#160;1, 3, … (1000×) · Next&#160;</B>",
     );
     expect(captionOf(approval, { history }).description.length).toBeLessThan(1500);
   });
@@ -384,11 +384,11 @@ function expectPlainLabel(line: string): void {
 }
 
 const DOT = `digraph "approval" {
-  graph [bgcolor="#ffffff", pad=0.2, nodesep=0.5, ranksep=0.45, labelloc=b, fontname="Arial", fontsize=10, fontcolor="#475569", label=<<FONT COLOR="#475569"><B>– – –</B></FONT>&#160;deadline&#160;&#160;&#160;&#160;<FONT COLOR="#475569"><B>· · ·</B></FONT>&#160;cancel&#160;&#160;&#160;&#160;<FONT COLOR="#b45309"><B>■</B></FONT>&#160;clean-up after the deadline&#160;&#160;&#160;&#160;<FONT COLOR="#475569"><B>↺</B></FONT>&#160;stays in its state>];
-  node [shape=box, style="rounded,filled", margin="0.2,0.1", fontname="Arial", fontsize=12, fontcolor="#0f172a"];
-  edge [arrowsize=0.7, fontname="Arial", fontsize=10, fontcolor="#475569"];
+  graph [bgcolor="#ffffff", pad=0.2, nodesep=0.5, ranksep=0.45, labelloc=b, fontname="Verdana", fontsize=10, fontcolor="#475569", label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><FONT COLOR="#475569">– – –</FONT></TD><TD>deadline</TD><TD WIDTH="16"></TD><TD><FONT COLOR="#475569">· · ·</FONT></TD><TD>cancel</TD><TD WIDTH="16"></TD><TD><FONT COLOR="#b45309">■</FONT></TD><TD>clean-up after the deadline</TD><TD WIDTH="16"></TD><TD><FONT COLOR="#475569">↺</FONT></TD><TD>stays in its state</TD></TR></TABLE>>];
+  node [shape=box, style="rounded,filled", margin="0.2,0.1", fontname="Verdana", fontsize=12, fontcolor="#0f172a"];
+  edge [arrowsize=0.7, fontname="Verdana", fontsize=10, fontcolor="#475569"];
   subgraph cluster_hub {
-    graph [peripheries=0, margin=12, labelloc=t, fontname="Arial", fontsize=11, fontcolor="#475569", label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><FONT POINT-SIZE="16" COLOR="#0f172a"><B>approval</B></FONT></TD></TR><TR><TD>version 1 · approval answers each request within 1 min 0.5 s</TD></TR></TABLE>>];
+    graph [peripheries=0, margin=12, labelloc=t, fontname="Verdana", fontsize=11, fontcolor="#475569", label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><FONT POINT-SIZE="16" COLOR="#0f172a"><B>approval</B></FONT></TD></TR><TR><TD>version 1 · approval answers each request within 1 min 0.5 s</TD></TR></TABLE>>];
     "#start" [shape=circle, style=filled, class="start", label="", width=0.16, fillcolor="#0f172a", color="#0f172a"];
     "Asking" [label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><B>Asking</B></TD></TR><TR><TD><FONT POINT-SIZE="10">call ask</FONT></TD></TR></TABLE>>, class="state plain", group=work, fillcolor="#f8fafc", color="#475569", fontcolor="#0f172a"];
     "Waiting" [label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><B>Waiting</B></TD></TR><TR><TD><FONT POINT-SIZE="10">wait for approve or remind</FONT></TD></TR><TR><TD><FONT POINT-SIZE="10">Reminded ↺</FONT></TD></TR></TABLE>>, class="state plain", group=work, fillcolor="#f8fafc", color="#475569", fontcolor="#0f172a"];

@@ -1,25 +1,43 @@
 import { instance, type Viz } from "@viz-js/viz";
 import { captionOf, toDot, type DiagramOptions, type AnyHub } from "@wheelwork/core";
-import { accessible, type Words } from "./svg.ts";
+import { accessible, centred, type Words } from "./svg.ts";
 
 export type { Words } from "./svg.ts";
 
 let graphviz: Promise<Viz> | undefined;
 
-/** The chart of a hub as an SVG image, and with `history` the path of a run in it. It needs no network and no fonts. */
+/**
+ * Draws the chart of a hub as an SVG image, and the path of a run in it if there is a `history`.
+ * It needs no network and no fonts.
+ */
 export async function toSvg(hub: AnyHub, options: DiagramOptions = {}): Promise<string> {
-  return dotToSvg(toDot(hub, options), captionOf(hub, options));
+  const dot = toDot(hub, options);
+  const [svg, json] = await withGraphviz((viz) => {
+    const { status, output, errors } = viz.renderFormats(dot, ["svg", "json"]);
+    if (status === "failure") throw new Error(errors[0]?.message ?? "Graphviz drew nothing");
+    return [output["svg"] ?? "", output["json"] ?? ""];
+  });
+  return accessible(centred(svg, json), captionOf(hub, options));
 }
 
-/** Any graph in Graphviz's language as an SVG image; the words are for those who do not see it. */
+/**
+ * Draws any graph in Graphviz's language as an SVG image.
+ * Use the font Verdana in the graph: every label then has room for its text in other fonts, too.
+ * @param words Describe the image to screen readers.
+ * @throws Error if Graphviz cannot read the graph.
+ */
 export async function dotToSvg(dot: string, words: Words): Promise<string> {
-  // One instance serves all: to start one takes longer than to draw.
+  const svg = await withGraphviz((viz) => viz.renderString(dot, { format: "svg" }));
+  return accessible(svg, words);
+}
+
+async function withGraphviz<T>(draw: (viz: Viz) => T): Promise<T> {
+  // One instance serves all: starting one takes longer than drawing.
   graphviz ??= instance();
   try {
-    const viz = await graphviz;
-    return accessible(viz.renderString(dot, { format: "svg" }), words);
+    return draw(await graphviz);
   } catch (error) {
-    // What has failed once inside WebAssembly may fail from then on.
+    // WebAssembly that failed once may keep failing: the next drawing starts a new instance.
     graphviz = undefined;
     throw error;
   }

@@ -1,8 +1,8 @@
-import { end, hub, stay, type AnyHub, type RunEvent } from "@wheelwork/core";
+import { stay, type RunEvent } from "@wheelwork/core";
 import { assert, asyncProperty, string, uniqueArray } from "fast-check";
 import { describe, expect, it } from "vitest";
 import { toSvg } from "../src/index.ts";
-import { any, entered, flowCreate, settled } from "./flow-create.ts";
+import { entered, flowCreate, pair, settled } from "./hubs.ts";
 import { readXml } from "./xml.ts";
 
 const untilInstalling = [
@@ -118,17 +118,3 @@ describe("names of every kind", () => {
     );
   });
 });
-
-/** States that pass to each other, by an event of their own name. */
-function pair(names: readonly string[]): AnyHub {
-  const rows = names.map((name, index) => [name, { [name]: names[index + 1] ?? "the end" }]);
-  const spec = {
-    request: any<null>(),
-    reply: any<null>(),
-    deadlineMs: 5,
-    chart: Object.fromEntries([...rows, ["the end", end]]) as Record<string, never>,
-    data: () => ({}),
-  };
-  const behaviours = [...names.map((name) => [name, name]), ["the end", () => null]];
-  return hub("names", spec, Object.fromEntries(behaviours) as never);
-}

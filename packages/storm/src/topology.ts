@@ -298,9 +298,10 @@ export class Topology<C extends Components> {
   dot(): string {
     const lines = [
       `digraph ${JSON.stringify(this.name)} {`,
-      "  rankdir=LR;",
-      '  node [fontname="Arial"];',
-      '  edge [fontname="Arial"];',
+      '  graph [rankdir=LR, pad=0.2, nodesep=0.4, bgcolor="#ffffff"];',
+      // Verdana is a wide font: in others, texts get shorter and stay inside their boxes.
+      '  node [fontname="Verdana", fontsize=12, fontcolor="#0f172a", margin="0.2,0.1", style=filled, fillcolor="#f8fafc", color="#475569"];',
+      '  edge [fontname="Verdana", fontsize=10, fontcolor="#475569", color="#475569", arrowsize=0.7];',
     ];
     for (const [name, { kind, parallelism, tasks }] of Object.entries(this.components)) {
       const shape = kind === "spout" ? "house" : "box";
@@ -310,7 +311,7 @@ export class Topology<C extends Components> {
     for (const { from, stream, to, grouping } of this.edges) {
       const how = grouping.type === "fields" ? `fields(${grouping.fields.join(", ")})` : grouping.type;
       const label = stream === "default" ? how : `${stream}\\n${how}`;
-      lines.push(`  ${JSON.stringify(from)} -> ${JSON.stringify(to)} [label="${label}", fontsize=10];`);
+      lines.push(`  ${JSON.stringify(from)} -> ${JSON.stringify(to)} [label="${label}"];`);
     }
     return `${[...lines, "}"].join("\n")}\n`;
   }

@@ -1,7 +1,7 @@
-import { end, hub, spoke, stay, type RunEvent, type Schema } from "@wheelwork/core";
+import { end, hub, spoke, stay, type AnyHub, type RunEvent, type Schema } from "@wheelwork/core";
 
 /** A schema that takes everything. */
-export const any = <T>(): Schema<T> => ({
+const any = <T>(): Schema<T> => ({
   "~standard": { version: 1 as const, vendor: "test", validate: (value: unknown) => ({ value: value as T }) },
 });
 
@@ -119,6 +119,56 @@ export const flowCreate = hub(
     FinishedWithError: (_, s) => s.fail("failed", "error in hub by timeout"),
   },
 );
+
+/** States that are left and come back, where an event leads to its own state and several lead along the same way. */
+export const approval = hub(
+  "approval-of-an-order-by-several-departments",
+  {
+    request: any<null>(),
+    reply: any<string>(),
+    deadlineMs: 259_440_000,
+    chart: {
+      Asking: { Asked: "Waiting", TimeoutRaised: "Undoing" },
+      Waiting: {
+        Reminded: stay,
+        Approved: "Done",
+        Again: "Asking",
+        Repeated: "Waiting",
+        TimeoutRaised: "Undoing",
+      },
+      Undoing: { Undone: "Done", TimeoutRaised: "Done" },
+      Done: end,
+    },
+    data: () => ({}),
+    signals: { approve: any<null>(), remind: any<null>(), repeat: any<null>(), "ask-again": any<null>() },
+  },
+  {
+    Asking: (s) =>
+      s.call(allocate, { input: () => 1, settled: "Asked", deadline: "TimeoutRaised", withinMs: 5_400_000 }),
+    Waiting: (s) =>
+      s.wait({
+        on: { approve: "Approved", remind: () => "Reminded", repeat: "Repeated", "ask-again": "Again" },
+        deadline: "TimeoutRaised",
+      }),
+    Undoing: (s) =>
+      s.call(release, { input: () => 1, settled: "Undone", deadline: "TimeoutRaised", withinMs: 3_600_000 }),
+    Done: () => "approved",
+  },
+);
+
+/** States that pass to each other, by an event of their own name. */
+export function pair(names: readonly string[]): AnyHub {
+  const rows = names.map((name, index) => [name, { [name]: names[index + 1] ?? "the end" }]);
+  const spec = {
+    request: any<null>(),
+    reply: any<null>(),
+    deadlineMs: 5,
+    chart: Object.fromEntries([...rows, ["the end", end]]) as Record<string, never>,
+    data: () => ({}),
+  };
+  const behaviours = [...names.map((name) => [name, name]), ["the end", () => null]];
+  return hub("names", spec, Object.fromEntries(behaviours) as never);
+}
 
 /** A history that entered the states one after the other: each state with the event that led there. */
 export function entered(...steps: readonly (readonly [state: string, by?: string])[]): RunEvent[] {
