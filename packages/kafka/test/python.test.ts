@@ -19,9 +19,9 @@ const hasPython =
   spawnSync("python3", ["-c", "import kafka"], { env: python, stdio: "ignore" }).status === 0;
 
 test.skipIf(!canRun || !hasPython)(
-  "the worker in Python of docs/workers-elsewhere.md serves a spoke",
+  "the worker in Python of docs/external-workers.md serves a spoke",
   async () => {
-    const page = readFileSync(new URL("../../../docs/workers-elsewhere.md", import.meta.url), "utf8");
+    const page = readFileSync(new URL("../../../docs/external-workers.md", import.meta.url), "utf8");
     const [, program = ""] = /```python\n([\s\S]*?)```/.exec(page) ?? [];
     const { broker, stop } = await startBroker();
     const log = kafka({ brokers: broker.brokers, sessionTimeoutMs: 2000 });

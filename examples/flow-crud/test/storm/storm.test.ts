@@ -37,9 +37,9 @@ const doublingModule = fileURLToPath(new URL("doubling.ts", import.meta.url));
 const python = { ...process.env, PYTHONPATH: join(defaultCache, "python") };
 const hasPython = spawnSync("python3", ["-c", "import kafka"], { env: python, stdio: "ignore" }).status === 0;
 
-/** The worker of docs/workers-elsewhere.md. */
+/** The worker of docs/external-workers.md. */
 function spawnDoubler(brokers: string): ChildProcess {
-  const page = readFileSync(new URL("../../../../docs/workers-elsewhere.md", import.meta.url), "utf8");
+  const page = readFileSync(new URL("../../../../docs/external-workers.md", import.meta.url), "utf8");
   const [, program = ""] = /```python\n([\s\S]*?)```/.exec(page) ?? [];
   return spawn("python3", ["-c", program], {
     env: { ...python, KAFKA_BROKERS: brokers },
