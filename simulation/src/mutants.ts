@@ -12,7 +12,15 @@ export interface Mutant {
 const kernel = "packages/core/src/kernel.ts";
 const run = "packages/core/src/run.ts";
 const coordinator = "packages/core/src/coordinator.ts";
+const effects = "packages/core/src/effects.ts";
 const shard = "packages/engine/src/shard/shard.ts";
+const decider = "packages/engine/src/shard/decider.ts";
+const engineTime = "packages/engine/src/shard/engine-time.ts";
+const logProgress = "packages/engine/src/shard/log-progress.ts";
+const pipeline = "packages/engine/src/shard/pipeline.ts";
+const records = "packages/engine/src/shard/records.ts";
+const residency = "packages/engine/src/shard/residency.ts";
+const tenure = "packages/engine/src/shard/tenure.ts";
 const host = "packages/engine/src/attempts/host.ts";
 const engine = "packages/engine/src/embedded/engine.ts";
 const store = "packages/testing/src/memory-store.ts";
@@ -31,7 +39,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a fenced owner takes the shard back",
     file: shard,
-    from: "await store.claim(owner, this.#claim.epoch > 0)",
+    from: "await store.claim(owner, this.#hasClaimed)",
     to: "await store.claim(owner)",
   },
   {
@@ -42,57 +50,57 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "release effects before their commit",
-    file: shard,
+    file: pipeline,
     from: "    const began = clock.monotonicMs();\n    let given: MaybePromise<void>;\n",
-    to: "    const began = clock.monotonicMs();\n    let given: MaybePromise<void>;\n    for (const { call } of batch.effects.attempts.splice(0)) this.#dispatch(call);\n",
+    to: "    const began = clock.monotonicMs();\n    let given: MaybePromise<void>;\n    loop.act({ ...batch, commit: undefined, found: new Map(), effects: { ...emptyBatch().effects, attempts: batch.effects.attempts.splice(0) } });\n",
   },
   {
     name: "tell who sent a request before its commit",
-    file: shard,
-    from: "    this.#open.effects.accepted.push({ item, known: false });",
+    file: decider,
+    from: "    batch.effects.accepted.push({ item, known: false });",
     to: "    item.accept(false);",
   },
   {
     name: "forget the deadlines of open calls at claim",
     file: shard,
-    from: '        if (run.status === "running" && call.due !== undefined) this.#coordinator.register(call, call.due);\n',
+    from: '        if (run.status === "running") deadlines.registerCall(call);\n',
     to: "",
   },
   {
     name: "forget the deadlines of waits at claim",
     file: shard,
-    from: "      this.#registerRun(run);\n      for (const call of run.calls.values()) {\n",
+    from: "      deadlines.registerRun(run);\n      for (const call of run.calls.values()) {\n",
     to: "      for (const call of run.calls.values()) {\n",
   },
   {
     name: "do not make open attempts again at claim",
     file: shard,
-    from: '        if (run.status === "running" && (call.due ?? 0) > this.#lastNow)\n          this.#open.effects.attempts.push({ call, attempt: call.attempt });\n',
+    from: '        if (run.status === "running" && (call.due ?? 0) > this.#time.last)\n          pipeline.open.effects.attempts.push({ call, attempt: call.attempt });\n',
     to: "",
   },
   {
     name: "fire callbacks before the outcomes that wait",
-    file: shard,
-    from: "      for (const item of items) this.#take(item, now);\n",
-    to: "      for (const early of this.#coordinator.take(now)) this.#callBack(early, now);\n      for (const item of items) this.#take(item, now);\n",
+    file: decider,
+    from: "    for (const item of items) this.#take(batch, item, now);\n",
+    to: "    for (const early of this.#options.deadlines.take(now, Infinity)) this.#callBack(batch, early, now);\n    for (const item of items) this.#take(batch, item, now);\n",
   },
   {
     name: "never answer those who waited through a failure",
     file: shard,
-    from: "    await this.#answerWaiters();\n",
+    from: "    await this.#answerWaiters(tenure);\n",
     to: "",
   },
   {
     name: "count a failed commit as done",
-    file: shard,
-    from: "        if (generation === this.#generation) this.#lose(error, []);\n      },\n    );\n    this.#committing =",
-    to: "        if (generation === this.#generation) this.#landed(batch, 0);\n        void error;\n      },\n    );\n    this.#committing =",
+    file: pipeline,
+    from: "        if (!this.#isOver) loop.lose(error, []);\n      },\n    );\n    this.#committing =",
+    to: "        if (!this.#isOver) this.#landed(batch, 0);\n        void error;\n      },\n    );\n    this.#committing =",
   },
   {
     name: "keep what was decided when its commit fails",
     file: shard,
-    from: "    this.#live.clear();\n    this.#endedStored.clear();\n    this.#coordinator",
-    to: "    this.#endedStored.clear();\n    this.#coordinator",
+    from: "    const tenure = new Tenure(claim, this.#tenureOptions());\n",
+    to: "    const tenure = new Tenure(claim, this.#tenureOptions());\n    for (const live of this.#tenure?.residency.values() ?? []) {\n      for (const callback of [live.run, ...live.run.calls.values()]) Object.assign(callback, { callbackAt: -1, previous: undefined, following: undefined });\n      Object.assign(tenure.residency.begin(live.run.key), live);\n    }\n",
   },
   {
     name: "use a call number again",
@@ -144,13 +152,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "forget the children of a state that is left",
-    file: shard,
-    from: "        this.#close(call);\n        if (call.isHub) this.#cancelChild(run, call);\n      }",
-    to: "        this.#close(call);\n      }",
+    file: effects,
+    from: '        effects.push({ type: "close", call });\n        cancelChild(call, effects);\n',
+    to: '        effects.push({ type: "close", call });\n',
   },
   {
     name: "do not tell a hub that its child has answered",
-    file: shard,
+    file: decider,
     from: '    this.#internal.push({ kind: "input", key: parent.key, input });',
     to: '    if (run.createdAt % 3 > 0) this.#internal.push({ kind: "input", key: parent.key, input });',
   },
@@ -186,20 +194,20 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a checkpoint that leaves out runs",
-    file: shard,
+    file: residency,
     from: "      } else if (live.dirty) {\n        runs.push(storedRun(run));",
     to: "      } else if (live.dirty) {\n        if (run.calls.size !== 2) runs.push(storedRun(run));",
   },
   {
     name: "a checkpoint that keeps runs that have ended",
-    file: shard,
+    file: residency,
     from: "    const ended = [...this.#endedStored];",
     to: "    const ended: string[] = [];",
   },
   {
     name: "runs that left the memory never come back",
-    file: shard,
-    from: "    this.#scanAt = Math.min(this.#scanAt, due - Math.floor(this.#options.limits.horizonMs / 2));",
+    file: residency,
+    from: "    this.#scanAt = Math.min(this.#scanAt, due - Math.floor(this.#limits.horizonMs / 2));",
     to: "    void due;",
   },
   {
@@ -234,7 +242,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a request that is not looked up in the store",
-    file: shard,
+    file: pipeline,
     from: '      const mayBeStored = item.kind === "request" ? !item.fresh : item.done !== undefined;',
     to: '      const mayBeStored = item.kind === "request" ? false : item.done !== undefined;',
   },
@@ -252,9 +260,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "engine time that follows the wall clock back",
-    file: shard,
-    from: "    this.#timeBase = Math.max(this.#claim.engineTime, Math.floor(clock.wallMs()), this.#lastNow);",
-    to: "    this.#timeBase = Math.floor(clock.wallMs());",
+    file: engineTime,
+    from: "    this.#began = Math.max(lastCommit, Math.floor(this.#clock.wallMs()), this.#last);\n    this.#last = this.#began;\n",
+    to: "    this.#began = Math.floor(this.#clock.wallMs());\n    void lastCommit;\n    this.#last = this.#began;\n",
   },
   {
     name: "clean-up that an outage uses up",
@@ -288,7 +296,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "runs of an older version go on as they are",
-    file: shard,
+    file: decider,
     from: 'if (run.version !== definition.version && run.status === "running") {',
     to: 'if (run.version > definition.version && run.status === "running") {',
   },
@@ -306,21 +314,21 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a stored answer that does not say where it is to go",
-    file: shard,
+    file: records,
     from: "    ...(run.replyTo === undefined ? {} : { replyTo: run.replyTo }),\n    state: run.state,",
     to: "    state: run.state,",
     cluster: true,
   },
   {
     name: "answers that are not published again at claim",
-    file: shard,
+    file: tenure,
     from: "store.journal(logProgress?.published ?? seq)",
     to: "store.journal(seq)",
     cluster: true,
   },
   {
     name: "the position is committed ahead of what is decided",
-    file: shard,
+    file: logProgress,
     from: "    let position = this.#position;\n",
     to: "    let position = this.#position === 0 ? 0 : this.#position + 1;\n",
     cluster: true,
@@ -362,23 +370,23 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a request that comes twice is worked twice",
-    file: shard,
-    from: "    const hash = item.fresh ? undefined : this.#hashOf(key);",
-    to: "    const hash = item.fresh || item.offset !== undefined ? undefined : this.#hashOf(key);",
+    file: decider,
+    from: "    const hash = item.fresh ? undefined : this.#hashOf(batch, key);",
+    to: "    const hash = item.fresh || item.offset !== undefined ? undefined : this.#hashOf(batch, key);",
     cluster: true,
   },
   {
     name: "callbacks fire before the inbox was read up to its end",
-    file: shard,
+    file: logProgress,
     from: "    return this.#position < this.#catchUp.offset && now < this.#catchUp.before;",
     to: "    return this.#position > this.#catchUp.offset + now;",
     cluster: true,
   },
   {
     name: "callbacks do not wait for what relays were told before the claim",
-    file: shard,
-    from: "const catchUp = { offset: later === undefined ? end : Number.POSITIVE_INFINITY, before };",
-    to: "const catchUp = { offset: end, before };",
+    file: logProgress,
+    from: "this.#catchUp = { offset: later === undefined ? end : Number.POSITIVE_INFINITY, before };",
+    to: "this.#catchUp = { offset: end, before };",
     cluster: true,
   },
   {
@@ -404,7 +412,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "an inbox that was made anew is read from the old place",
-    file: shard,
+    file: tenure,
     from: "logProgress !== undefined && !isAnew && logProgress.log !== feed.log",
     to: "logProgress !== undefined && logProgress.position < 0",
     cluster: true,
@@ -439,14 +447,14 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "the position passes another body before its dead letter is there",
-    file: shard,
-    from: "      if (item.offset !== undefined) this.#pinnedOffsets.add(item.offset);\n",
+    file: decider,
+    from: "      if (item.offset !== undefined) this.#options.log?.pin(item.offset);\n",
     to: "",
     cluster: true,
   },
   {
     name: "another body under a known key is the same request",
-    file: shard,
+    file: decider,
     from: "      if (hash === item.hash) return",
     to: "      if (hash !== undefined) return",
     cluster: true,
@@ -474,7 +482,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "an answer has another id each time that it is published",
-    file: shard,
+    file: records,
     from: "  id: `${known.key}@${known.createdAt}`,",
     to: "  id: `${known.key}@${known.createdAt + Math.floor(performance.now())}`,",
     cluster: true,
@@ -488,7 +496,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "effects do not wait for a commit beside the loop",
-    file: shard,
+    file: pipeline,
     from: "    this.#committing = { batch, began, done };\n",
     to: "    this.#committing = { batch, began, done };\n    for (const { item, known } of batch.effects.accepted.splice(0)) item.accept(known);\n",
     cluster: true,
@@ -502,7 +510,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "nodes take shards with runs of hubs newer than theirs",
-    file: shard,
+    file: residency,
     from: "      else if (definition.version < version) {",
     to: "      else if (definition.version < 0) {",
     cluster: true,
@@ -510,8 +518,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "callbacks wait until something else happens",
     file: shard,
-    from: "    if (at <= this.now()) this.#schedule();\n    else this.#arm(at);",
-    to: "    if (at <= this.now()) this.#schedule();\n    else this.#arm(at + 20_000);",
+    from: "    else deadlines.arm(at);",
+    to: "    else deadlines.arm(at + 20_000);",
     cluster: true,
   },
   {
@@ -531,20 +539,20 @@ export const mutants: readonly Mutant[] = [
   {
     name: "what a stopping shard has not decided becomes a dead letter",
     file: shard,
-    from: "if (item.offset === undefined) this.#refuse(item, stopping());",
-    to: "this.#refuse(item, stopping());",
+    from: "if (item.offset === undefined) refuse(item, stopping());",
+    to: "refuse(item, stopping());",
     cluster: true,
   },
   {
     name: "a batch that was decided ahead outlives the commit that failed",
-    file: shard,
-    from: "    this.#sealed = undefined;\n    this.#busy = undefined;\n    this.#open = newPending();\n",
-    to: "    this.#busy = undefined;\n    this.#open = newPending();\n",
+    file: pipeline,
+    from: "    this.#sealed = undefined;\n    this.#busy = undefined;\n    this.#open = emptyBatch();\n    return items;\n",
+    to: "    for (const { item, known } of this.#sealed?.effects.accepted ?? []) item.accept(known);\n    this.#sealed = undefined;\n    this.#busy = undefined;\n    this.#open = emptyBatch();\n    return items;\n",
     cluster: true,
   },
   {
     name: "batches are decided while a checkpoint is written",
-    file: shard,
+    file: pipeline,
     from: "return commit?.checkpoint === undefined && this.#readers === 0 && ",
     to: "return commit !== undefined && this.#readers === 0 && ",
     cluster: true,

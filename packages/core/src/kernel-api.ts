@@ -25,4 +25,5 @@ export {
   type ParkedInput,
   type RunSnapshot,
 } from "./run.ts";
+export { step, type Effect } from "./effects.ts";
 export type { HubDefinition, StateDefinition } from "./hub.ts";

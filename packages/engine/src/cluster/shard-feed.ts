@@ -128,7 +128,7 @@ export class ShardFeed implements Feed {
         }
         case "heard": {
           const { spoke, correlation, outcome } = entry;
-          return shard.feed({ kind: "heard", key, spoke, correlation, outcome, offset });
+          return shard.feed({ kind: "relayReply", key, spoke, correlation, outcome, offset });
         }
         case "command": {
           const done = { resolve: () => {}, reject: () => {} };

@@ -1,0 +1,400 @@
+import { WheelworkError, type Outcome, type RunEvent } from "@wheelwork/core";
+import {
+  Call,
+  decide,
+  migrate,
+  restore,
+  start,
+  step,
+  type Callback,
+  type Effect,
+  type Env,
+  type HubDefinition,
+  type Ignored,
+  type Input,
+  type Run,
+} from "@wheelwork/core/kernel";
+import { childKey, tellHubName, tellKey } from "../ports/keys.ts";
+import type { Commit, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
+import type { Batch, LiveRun } from "./batch.ts";
+import type { Deadlines } from "./deadlines.ts";
+import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
+import type { LogTracker } from "./log-progress.ts";
+import { outcomeOf, replyOf, storedAnswer } from "./records.ts";
+import { stage, type Residency } from "./residency.ts";
+
+/** How deep hubs may call one another. */
+const maxCallDepth = 32;
+
+/** What deciding must know of workers. */
+export interface OutcomeRules {
+  /** An outcome that another process reports, checked against the contract of its spoke. */
+  check(spoke: string, outcome: Outcome): Outcome;
+  /** The same for an outcome of a worker in this process, which was checked before it came. */
+  verify(input: Extract<Input, { kind: "outcome" }>): Input;
+  /** The open attempt of a spoke that has this correlation. */
+  expected(spoke: string, correlation: string): (AttemptId & { readonly requestId: string }) | undefined;
+  /** Whether what is decided must be looked at before it is written: see `verify`. */
+  readonly verifyJson: boolean;
+}
+
+export interface DeciderOptions {
+  readonly epoch: number;
+  /** Number of the last committed batch. */
+  readonly seq: number;
+  /** Engine time of the claim. */
+  readonly since: number;
+  readonly hubs: ReadonlyMap<string, HubDefinition>;
+  readonly residency: Residency;
+  readonly deadlines: Deadlines;
+  readonly log: LogTracker | undefined;
+  readonly outcomes: OutcomeRules;
+  readonly random: () => number;
+  readonly strict: boolean;
+}
+
+/** What the loop decides on at once. */
+export interface Inputs {
+  readonly items: readonly Item[];
+  /** What the store holds under the keys that the items name, where that is not in memory. */
+  readonly found: ReadonlyMap<string, Found>;
+  /** Up to when callbacks may fire, once the items are decided: asked then, since the items may have settled some. */
+  readonly callableTo: (now: number) => number;
+  /** How many callbacks may fire. */
+  readonly maxCallbacks: number;
+}
+
+interface SpawnItem {
+  readonly kind: "spawn";
+  readonly key: string;
+  readonly hub: string;
+  readonly request: unknown;
+  readonly parent?: { readonly key: string; readonly call: number };
+}
+
+/**
+ * The deciding part of the loop: it turns inputs and the time into a batch, synchronously. It changes memory only. It knows
+ * neither store, timer, worker nor promise, so a test can drive it by itself.
+ *
+ * `decide` may be called several times for one batch; `seal` says what the batch writes. What the batch does in the outside
+ * world is data in `batch.effects`, and happens once the batch is committed.
+ *
+ * Runs share nothing (I13). What they have for one another within a batch (a call of a hub, its outcome, a cancel) goes
+ * through a queue of internal items, each decided as soon as the item that caused it is.
+ */
+export class Decider {
+  readonly #options: DeciderOptions;
+  readonly #internal: (InputItem | SpawnItem)[] = [];
+  /** One object for all decisions, since they keep nothing of it. */
+  readonly #env: { -readonly [Field in keyof Env]: Env[Field] };
+  readonly #effects: Effect[] = [];
+  /** Number of the last sealed batch. */
+  #seq: number;
+
+  constructor(options: DeciderOptions) {
+    this.#options = options;
+    this.#seq = options.seq;
+    this.#env = { now: 0, since: options.since, random: 0, strict: options.strict, verifyJson: false };
+  }
+
+  /** Number of the last sealed batch. */
+  get seq(): number {
+    return this.#seq;
+  }
+
+  /** Decides the items, and then the callbacks that are due, into a batch. */
+  decide(batch: Batch, { items, found, callableTo, maxCallbacks }: Inputs, now: number): void {
+    batch.since = Math.min(batch.since, now);
+    batch.now = now;
+    batch.items = batch.items.length === 0 ? items : [...batch.items, ...items];
+    batch.found = batch.found.size === 0 ? found : new Map([...batch.found, ...found]);
+    // What waits in the queue goes before what is overdue: an outage must not undo work that is done.
+    for (const item of items) this.#take(batch, item, now);
+    const due = this.#options.deadlines.take(callableTo(now), maxCallbacks);
+    for (const callback of due) this.#callBack(batch, callback, now);
+    batch.inputs += items.length + due.length;
+  }
+
+  /**
+   * Ends a batch: what it writes, or undefined if nothing has changed. `actedSeq` is the last batch whose effects have
+   * happened.
+   */
+  seal(batch: Batch, actedSeq: number): Commit | undefined {
+    const { log, residency, epoch } = this.#options;
+    const logProgress = log?.next(actedSeq);
+    const moves = logProgress !== undefined && log?.hasMoved(logProgress).position === true;
+    if (batch.touched.length === 0 && !moves) return (batch.commit = undefined);
+    const journal = batch.touched.map(({ run, history, batchFrom }) => ({
+      key: run.key,
+      events: history.slice(batchFrom),
+    }));
+    const seq = ++this.#seq;
+    const answers: StoredAnswer[] = [];
+    for (const { run, firstSeq } of new Set(batch.answers)) answers.push(storedAnswer(run, firstSeq, seq));
+    if (logProgress !== undefined) log?.stage(logProgress);
+    const checkpoint = residency.checkpointAfter(batch.events);
+    return (batch.commit = {
+      epoch,
+      seq,
+      now: batch.now,
+      journal,
+      answers,
+      ...(logProgress === undefined ? {} : { logProgress }),
+      ...(checkpoint === undefined ? {} : { checkpoint }),
+    });
+  }
+
+  // ---- inputs ----
+
+  #take(batch: Batch, item: Item, now: number): void {
+    if (item.offset !== undefined) this.#options.log?.advance(item.offset);
+    if (item.kind === "mark") return;
+    if (item.kind === "request") this.#takeRequest(batch, item, now);
+    else if (item.kind === "relayReply") this.#takeRelayReply(batch, item, now);
+    else this.#takeInput(batch, item, now);
+    this.#takeInternal(batch, now);
+  }
+
+  /** The message names no attempt: it counts for the one that is open now (the exception to I4). */
+  #takeRelayReply(
+    batch: Batch,
+    { key, spoke, correlation, outcome, done }: RelayReplyItem,
+    now: number,
+  ): void {
+    const { outcomes } = this.#options;
+    const { observed, relayReplies } = batch.effects;
+    if (done !== undefined) relayReplies.push(done.resolve);
+    const open = outcomes.expected(spoke, correlation);
+    if (open === undefined) return void observed.push({ name: "ignored", key, reason: "stale" });
+    const { requestId, call, attempt, epoch } = open;
+    const checked = outcomes.check(spoke, outcome);
+    const input: Input = { kind: "outcome", call, attempt, epoch, outcome: checked };
+    this.#takeInput(batch, { kind: "input", key: requestId, input }, now);
+    observed.push({ name: "outcome", callee: spoke, key: requestId, call, outcome: checked.kind });
+  }
+
+  #takeInternal(batch: Batch, now: number): void {
+    for (let next = this.#internal.shift(); next !== undefined; next = this.#internal.shift()) {
+      if (next.kind === "input") {
+        this.#takeInput(batch, next, now);
+        continue;
+      }
+      const { key, hub, request, parent } = next;
+      const options = { request, hash: "", ...(parent === undefined ? {} : { parent }) };
+      this.#begin(batch, key, hub, options, now);
+    }
+  }
+
+  #takeRequest(batch: Batch, item: RequestItem, now: number): void {
+    const { key } = item;
+    const hash = item.fresh ? undefined : this.#hashOf(batch, key);
+    if (hash !== undefined) {
+      if (item.replyTo !== undefined) this.#repeat(batch, key, item.replyTo);
+      if (hash === item.hash) return void batch.effects.accepted.push({ item, known: true });
+      const error = new WheelworkError(
+        "WW_KEY_REUSED",
+        `the request key ${key} belongs to a request with another body`,
+        { next: "Use a new key for a new request." },
+      );
+      // The refusal of a record becomes a dead letter, which must not be lost: it is unpinned once that is durable.
+      if (item.offset !== undefined) this.#options.log?.pin(item.offset);
+      return void batch.effects.refused.push({ item, error });
+    }
+    const options = {
+      request: item.request,
+      hash: item.hash,
+      ...(item.deadlineMs === undefined ? {} : { deadlineMs: item.deadlineMs }),
+      ...(item.replyTo === undefined ? {} : { replyTo: item.replyTo }),
+    };
+    this.#begin(batch, key, item.hub, options, now);
+    batch.effects.accepted.push({ item, known: false });
+  }
+
+  /** The request has come once more: its answer is published again, if it is there. */
+  #repeat(batch: Batch, key: string, replyTo: string): void {
+    const live = this.#options.residency.get(key);
+    const known = live === undefined ? batch.found.get(key)?.answer : live.run;
+    // An answer that is not committed yet is published by the batch that gives it.
+    if (known?.answer === undefined || live?.answering === true) return;
+    batch.effects.repeated.push(replyOf(known, replyTo, known.answer));
+  }
+
+  /** The hash of the request under a key that is known; undefined for a new key. */
+  #hashOf(batch: Batch, key: string): string | undefined {
+    const { residency } = this.#options;
+    const live = residency.get(key);
+    if (live !== undefined) return live.run.hash;
+    const { run, answer } = batch.found.get(key) ?? {};
+    if (answer !== undefined || run === undefined) return answer?.hash;
+    // The row of a run that has ended and is forgotten goes with the next checkpoint.
+    return residency.hasEndedRow(key) ? undefined : restore(key, run.snapshot).hash;
+  }
+
+  #begin(batch: Batch, key: string, hub: string, options: Parameters<typeof start>[2], now: number): void {
+    const live = this.#options.residency.begin(key);
+    const definition = this.#definition(hub);
+    this.#record(batch, live, start(definition, live.run, options, this.#envAt(now)));
+  }
+
+  #takeInput(batch: Batch, item: InputItem, now: number): void {
+    const { residency, outcomes } = this.#options;
+    const live = residency.fetch(item.key, batch.found);
+    if (live === undefined) {
+      const stored = batch.found.get(item.key);
+      this.#ignored(batch, item, stored !== undefined && stored.answer === undefined ? "unknown" : "ended");
+      return;
+    }
+    const input = item.input.kind === "outcome" ? outcomes.verify(item.input) : item.input;
+    const ignored = this.#decide(batch, live, input, now);
+    if (ignored !== undefined && item.input.kind === "outcome") this.#ignored(batch, item, ignored);
+    else if (item.done !== undefined) batch.effects.commanded.push({ item, ignored });
+  }
+
+  #ignored(batch: Batch, item: InputItem, reason: IgnoredReason): void {
+    if (item.done === undefined) batch.effects.observed.push({ name: "ignored", key: item.key, reason });
+    else batch.effects.commanded.push({ item, ignored: reason });
+  }
+
+  #callBack(batch: Batch, callback: Callback, now: number): void {
+    const { residency, deadlines } = this.#options;
+    const run = callback instanceof Call ? callback.run : (callback as Run);
+    const live = residency.get(run.key);
+    if (live?.run !== run) return;
+    const input: Input =
+      callback instanceof Call ? { kind: "callDue", call: callback.number } : { kind: "due" };
+    this.#decide(batch, live, input, now);
+    if (live.run.status !== "ended") deadlines.registerRun(live.run);
+    this.#takeInternal(batch, now);
+  }
+
+  #decide(batch: Batch, live: LiveRun, input: Input, now: number): Ignored | undefined {
+    const { run } = live;
+    const definition = this.#definition(run.hub);
+    const env = this.#envAt(now);
+    if (run.version !== definition.version && run.status === "running") {
+      const from = run.version;
+      this.#record(batch, live, migrate(definition, run, input, env));
+      if (run.status !== "running") return undefined;
+      const event: EngineEvent = { name: "migrated", hub: run.hub, key: run.key, from, to: run.version };
+      batch.effects.observed.push(event);
+    }
+    const decision = decide(definition, run, input, env);
+    this.#record(batch, live, decision.events);
+    for (const again of decision.redeliver ?? []) this.#decide(batch, live, again, now);
+    return decision.ignored;
+  }
+
+  #envAt(now: number): Env {
+    const env = this.#env;
+    env.now = now;
+    env.random = this.#options.random();
+    env.verifyJson = this.#options.outcomes.verifyJson;
+    return env;
+  }
+
+  #definition(hub: string): HubDefinition {
+    const definition = this.#options.hubs.get(hub);
+    if (definition === undefined) throw new WheelworkError("WW_HUB_UNKNOWN", `this engine has no hub ${hub}`);
+    return definition;
+  }
+
+  // ---- events: applied in memory, staged for the commit, and what follows from them ----
+
+  #record(batch: Batch, live: LiveRun, events: readonly RunEvent[]): void {
+    if (events.length === 0) return;
+    const { history, run } = live;
+    stage(batch, live, events.length, this.#seq + 1);
+    const effects = this.#effects;
+    for (const event of events) {
+      step(run, event, effects);
+      history.push(event);
+      for (const effect of effects) this.#follow(batch, live, effect);
+      effects.length = 0;
+    }
+    this.#options.deadlines.registerRun(run);
+  }
+
+  #follow(batch: Batch, live: LiveRun, effect: Effect): void {
+    const { deadlines } = this.#options;
+    const { run } = live;
+    switch (effect.type) {
+      case "close":
+        deadlines.cancel(effect.call);
+        batch.effects.closed.push(effect.call);
+        return;
+      case "attempt":
+        deadlines.registerCall(effect.call);
+        batch.effects.attempts.push(effect);
+        return;
+      case "callback":
+        deadlines.registerCall(effect.call);
+        return;
+      case "startChild":
+        deadlines.registerCall(effect.call);
+        this.#spawnChild(run, effect.call);
+        return;
+      case "cancelChild": {
+        const key = childKey(run.key, effect.call.number);
+        this.#internal.push({ kind: "input", key, input: { kind: "cancel", id: "parent" } });
+        return;
+      }
+      case "tell": {
+        const { call, spoke, input } = effect;
+        const key = tellKey(run.key, call);
+        this.#internal.push({ kind: "spawn", key, hub: tellHubName(spoke), request: { input } });
+        return;
+      }
+      case "answer":
+        this.#answered(batch, live);
+        return;
+      case "end":
+        // The row of an answer says when its run has ended, also if an earlier batch gave the answer.
+        batch.answers.push(live);
+        batch.ended.push(live);
+        return;
+      case "park": {
+        for (const call of run.calls.values()) deadlines.cancel(call);
+        const { hub, key, state } = run;
+        batch.effects.parked.push({ hub, key, state, error: effect.error });
+        return;
+      }
+    }
+  }
+
+  #spawnChild(run: Run, call: Call): void {
+    if (run.key.split("/").length > maxCallDepth) return this.#refuseChild(run, call);
+    const parent = { key: run.key, call: call.number };
+    const key = childKey(run.key, call.number);
+    this.#internal.push({ kind: "spawn", key, hub: call.callee, request: call.input, parent });
+  }
+
+  /** Hubs that call one another without end stop here, with an error of their own. */
+  #refuseChild(run: Run, call: Call): void {
+    const message = `hubs call one another more than ${maxCallDepth} deep`;
+    const outcome = { kind: "error" as const, code: "WW_DEFECT" as const, message };
+    const input = { kind: "outcome" as const, call: call.number, attempt: 1, epoch: run.epoch, outcome };
+    this.#internal.push({ kind: "input", key: run.key, input });
+  }
+
+  /** The answer is written and told with the batch. A hub that waits for it gets it as the outcome of its call. */
+  #answered(batch: Batch, live: LiveRun): void {
+    const { run } = live;
+    live.answering = true;
+    batch.answers.push(live);
+    batch.effects.answered.push(live);
+    const { parent, answer } = run;
+    if (parent === undefined || answer === undefined) return;
+    const outcome = outcomeOf(answer);
+    const caller = this.#options.residency.fetch(parent.key, batch.found);
+    const call = caller?.run.calls.get(parent.call);
+    if (caller === undefined || call === undefined) return;
+    const input: Input = {
+      kind: "outcome",
+      call: parent.call,
+      attempt: call.attempt,
+      epoch: caller.run.epoch,
+      outcome,
+    };
+    this.#internal.push({ kind: "input", key: parent.key, input });
+  }
+}

@@ -1,0 +1,80 @@
+import type { Item } from "./items.ts";
+
+/**
+ * The queue of a shard's inputs. It outlives a loss of memory: outcomes and commands that wait are decided once the store is
+ * back. It also holds how much one batch may take, which a failed commit halves, in case the batch was too big.
+ */
+export class Intake {
+  #items: Item[] = [];
+  #requests = 0;
+  #pushed = 0;
+  readonly #maxInputs: number;
+  #batchInputs: number;
+
+  constructor(maxInputs: number) {
+    this.#maxInputs = maxInputs;
+    this.#batchInputs = maxInputs;
+  }
+
+  get length(): number {
+    return this.#items.length;
+  }
+
+  /** How many items have ever been queued. */
+  get pushed(): number {
+    return this.#pushed;
+  }
+
+  /** Requests that wait to be decided. */
+  get requests(): number {
+    return this.#requests;
+  }
+
+  /** How many inputs one batch may have. */
+  get batchInputs(): number {
+    return this.#batchInputs;
+  }
+
+  push(item: Item): void {
+    if (item.kind === "request") this.#requests++;
+    this.#items.push(item);
+    this.#pushed++;
+  }
+
+  /** Takes the first `count` items out. Requests still count as waiting until `decided` is told of them. */
+  take(count: number): readonly Item[] {
+    const all = this.#items;
+    if (all.length <= count) {
+      this.#items = [];
+      return all;
+    }
+    this.#items = all.slice(count);
+    return all.slice(0, count);
+  }
+
+  /** A request was decided, or refused. */
+  requestDone(): void {
+    this.#requests--;
+  }
+
+  /** Takes everything out, and counts anew. */
+  drain(): readonly Item[] {
+    this.#requests = 0;
+    return this.take(this.#items.length);
+  }
+
+  /** Queues again what a lost memory had taken. */
+  restore(items: readonly Item[]): void {
+    this.#items.push(...items);
+  }
+
+  /** A batch of so many inputs has failed. */
+  shrink(inputs: number): void {
+    this.#batchInputs = Math.max(1, Math.floor(Math.min(this.#batchInputs, inputs) / 2));
+  }
+
+  /** A batch was committed. */
+  grow(): void {
+    this.#batchInputs = Math.min(this.#batchInputs * 2, this.#maxInputs);
+  }
+}

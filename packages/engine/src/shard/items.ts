@@ -1,0 +1,63 @@
+import type { Outcome, WheelworkError } from "@wheelwork/core";
+import type { Ignored, Input } from "@wheelwork/core/kernel";
+
+/** A request that waits to be decided. */
+export interface RequestItem {
+  readonly kind: "request";
+  readonly key: string;
+  readonly hub: string;
+  readonly request: unknown;
+  readonly hash: string;
+  /** The caller's own deadline, in milliseconds from the decision. */
+  readonly deadlineMs?: number;
+  /** This engine made the key, so it cannot be stored already. */
+  readonly fresh: boolean;
+  /** Where the answer is published. */
+  readonly replyTo?: string;
+  /** Its offset, if the request came as a record of the inbox. */
+  readonly offset?: number;
+  readonly accept: (known: boolean) => void;
+  readonly refuse: (error: WheelworkError) => void;
+}
+
+/** A command, an outcome or an internal message for a run. */
+export interface InputItem {
+  readonly kind: "input";
+  readonly key: string;
+  readonly input: Input;
+  readonly done?: {
+    readonly resolve: (ignored: IgnoredReason | undefined) => void;
+    readonly reject: (error: WheelworkError) => void;
+  };
+  readonly offset?: number;
+}
+
+/** The outcome that a message to a relay reports, for the open attempt with that correlation. */
+export interface RelayReplyItem {
+  readonly kind: "relayReply";
+  readonly key: string;
+  readonly spoke: string;
+  readonly correlation: string;
+  readonly outcome: Outcome;
+  readonly done?: { readonly resolve: () => void; readonly reject: (error: WheelworkError) => void };
+  readonly offset?: number;
+}
+
+/** A record of the inbox that has nothing for this shard: only the position moves. */
+interface MarkItem {
+  readonly kind: "mark";
+  readonly offset: number;
+}
+
+/** What the loop decides on. */
+export type Item = RequestItem | InputItem | RelayReplyItem | MarkItem;
+
+/** Names an attempt of a run (I3, I4). */
+export interface AttemptId {
+  readonly call: number;
+  readonly attempt: number;
+  readonly epoch: number;
+}
+
+/** Why an input changed nothing. `unknown`: there is no such run, and never was one. */
+export type IgnoredReason = Ignored | "unknown";

@@ -1,0 +1,68 @@
+import { WheelworkError } from "@wheelwork/core";
+import type { HubDefinition } from "@wheelwork/core/kernel";
+import type { Worker } from "../attempts/worker.ts";
+import type { Bus, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
+import type { Feed } from "./feed.ts";
+import type { ResidencyLimits } from "./residency.ts";
+
+/** What the loop needs of its surroundings. */
+export interface ShardOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly bus: Bus;
+  readonly logger: Logger;
+  readonly hubs: ReadonlyMap<string, HubDefinition>;
+  readonly workers: readonly Worker[];
+  /** Numbers in [0, 1), for the jitter of retries. */
+  readonly random: () => number;
+  readonly owner: string;
+  readonly observe: ((event: EngineEvent) => void) | undefined;
+  readonly strict: boolean;
+  readonly limits: ShardLimits;
+  /** Absent: inputs come from callers alone. */
+  readonly feed?: Feed;
+  /**
+   * The shard has ended by itself, and is not claimed again: it is another owner's (WW_STORE_LOCKED), or its store has lost
+   * commits (WW_COMMITS_LOST).
+   */
+  readonly onEnded?: (why: WheelworkError) => void;
+}
+
+/** Bounds of the loop. */
+export interface ShardLimits extends ResidencyLimits {
+  /** Requests that wait to be decided; beyond it they are refused. */
+  readonly queuedRequests: number;
+  /** Runs in memory; beyond it new requests are refused. */
+  readonly liveRuns: number;
+  /** Inputs of one batch. */
+  readonly batchInputs: number;
+  /** Events between two checkpoints. */
+  readonly checkpointEvents: number;
+  /** Runs that are due later than this leave the memory, in milliseconds. */
+  readonly horizonMs: number;
+}
+
+/** Nobody can commit now. It may be sent again. */
+export const unavailable = (): WheelworkError =>
+  new WheelworkError("WW_STORE_UNAVAILABLE", "the store does not take commits at the moment", {
+    next: "Send it again later, with the same key.",
+    retryable: true,
+  });
+
+/** The engine takes nothing now, or nothing more. */
+export const stopping = (): WheelworkError =>
+  new WheelworkError("WW_STOPPING", "the engine is not running, or is stopping", {
+    next: "Send it again when it runs, with the same key.",
+    retryable: true,
+  });
+
+/** The shard holds as many requests as it may. */
+export const overloaded = (): WheelworkError =>
+  new WheelworkError("WW_OVERLOADED", "the engine has more requests than it may hold", {
+    next: "Send the request again later, with the same key.",
+    retryable: true,
+  });
+
+/** Whether the owner may not claim again by itself. */
+export const endsShard = (error: unknown): error is WheelworkError =>
+  error instanceof WheelworkError && (error.code === "WW_STORE_LOCKED" || error.code === "WW_COMMITS_LOST");

@@ -1,0 +1,366 @@
+import type { Clock, Commit, EngineEvent, Found, Logger, MaybePromise, Store } from "../ports/ports.ts";
+import { emptyBatch, type Batch } from "./batch.ts";
+import type { Decider } from "./decider.ts";
+import { lateMs, type Deadlines } from "./deadlines.ts";
+import type { EngineTime } from "./engine-time.ts";
+import type { Intake } from "./intake.ts";
+import type { Item } from "./items.ts";
+import type { LogTracker } from "./log-progress.ts";
+import type { Residency } from "./residency.ts";
+
+/** Inputs that two batches share, if the store commits beside the loop. */
+const minShared = 256;
+
+/** What a pipeline works with. */
+export interface PipelineOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly observe: ((event: EngineEvent) => void) | undefined;
+  readonly epoch: number;
+  readonly time: EngineTime;
+  readonly intake: Intake;
+  readonly residency: Residency;
+  readonly deadlines: Deadlines;
+  readonly log: LogTracker | undefined;
+  readonly decider: Decider;
+  readonly loop: Loop;
+}
+
+/** What the pipeline asks of its shard. */
+export interface Loop {
+  /** No batch is decided ahead any more. */
+  readonly isStopping: boolean;
+  /** A batch is committed, and nothing of it has been handed out yet. */
+  committed(): void;
+  /** Carries out the effects of a batch, and goes on. */
+  act(batch: Batch): void;
+  /** Looks for what to do next. */
+  goOn(): void;
+  /** A commit failed, its outcome is unknown, or what it needs cannot be read. `items` belong to no batch. */
+  lose(error: unknown, items: readonly Item[]): void;
+}
+
+/**
+ * The pipeline of one claim: it reads what inputs need, has them decided, commits, and then has the effects carried out. It is
+ * the only part of the loop that knows promises, since a store may commit at once (SQLite) or later (PostgreSQL).
+ *
+ * ```
+ *                 turn                          full enough              store is free
+ *   queue ----> reading ----> OPEN batch --------------> SEALED batch --------------> COMMITTING ----> effects
+ *                  |          (decided into)             (one at most)                (one at most)
+ *                  |               ^                                                      |
+ *                  +---------------+ decided ahead, while another batch commits           +--> lose: everything in
+ *                                                                                              memory is dropped
+ * ```
+ *
+ * - **Deciding ahead.** While a batch commits, the next one is decided on top of it. Its effects wait for both commits. If the
+ *   first fails, both are dropped.
+ * - Three things hold deciding back: a checkpoint that is being written, since it says what the memory holds; somebody who
+ *   reads what is committed (`quiet`); and a sealed batch that waits for the store.
+ * - **One idiom of staleness.** A pipeline belongs to one claim. After `end`, whatever a promise brings is dropped.
+ */
+export class Pipeline {
+  readonly #options: PipelineOptions;
+  #isOver = false;
+  /** The last batch whose effects have happened. */
+  #actedSeq: number;
+  #open = emptyBatch();
+  #sealed: Batch | undefined = undefined;
+  #committing: { readonly batch: Batch; readonly began: number; readonly done: Promise<void> } | undefined =
+    undefined;
+  /** The last commit went on beside the loop. */
+  #overlaps = false;
+  /** The store reads for these items, or writes the last checkpoint: nothing is decided meanwhile. */
+  #busy: { readonly items: readonly Item[]; readonly done: Promise<void> } | undefined = undefined;
+  /** Those who read what is committed: nothing is decided ahead meanwhile. */
+  #readers = 0;
+
+  constructor(options: PipelineOptions) {
+    this.#options = options;
+    this.#actedSeq = options.decider.seq;
+  }
+
+  /** The batch that decisions go into. */
+  get open(): Batch {
+    return this.#open;
+  }
+
+  /** The last batch whose effects have happened. */
+  get actedSeq(): number {
+    return this.#actedSeq;
+  }
+
+  /** What the pipeline waits for; undefined if it is idle. */
+  get pending(): Promise<void> | undefined {
+    return (this.#busy ?? this.#committing)?.done;
+  }
+
+  /** Whether the commit under way takes long. Callbacks that are due wait for it, and its end wakes the loop. */
+  get isStalled(): boolean {
+    return (
+      this.#committing !== undefined && this.#options.clock.monotonicMs() - this.#committing.began >= lateMs
+    );
+  }
+
+  /** Drops everything. The result is what the batches had consumed, in its order. */
+  end(): readonly Item[] {
+    const batches = [this.#committing?.batch, this.#sealed, this.#open];
+    const items = [...batches.flatMap((batch) => batch?.items ?? []), ...(this.#busy?.items ?? [])];
+    this.#isOver = true;
+    this.#committing = undefined;
+    this.#sealed = undefined;
+    this.#busy = undefined;
+    this.#open = emptyBatch();
+    return items;
+  }
+
+  /** Waits until all that is decided is committed. */
+  async quiet(): Promise<void> {
+    this.#readers++;
+    try {
+      while (this.#committing !== undefined) await this.#committing.done;
+    } finally {
+      this.#readers--;
+    }
+  }
+
+  /** Resolves when the checkpoint that the store is writing is written, or is not: nobody knows before. */
+  checkpointing(): Promise<void> | undefined {
+    if (this.#committing?.batch.commit?.checkpoint !== undefined) return this.#committing.done;
+    return this.#options.loop.isStopping ? this.#busy?.done : undefined;
+  }
+
+  /** Takes what is ready, and decides it, if that may be done now. */
+  turn(): void {
+    if (this.#busy !== undefined || this.#sealed !== undefined || !this.#mayDecide()) return;
+    const { clock, residency, time } = this.#options;
+    const began = clock.monotonicMs();
+    this.#load(this.#next(), new Map(), began, residency.scanAt <= time.now());
+  }
+
+  /** Carries out the effects of the open batch, which has nothing to commit: what a claim finds open is made again. */
+  resume(): void {
+    const batch = this.#open;
+    this.#open = emptyBatch();
+    this.#act(batch);
+  }
+
+  /** A checkpoint says what the memory holds: nothing is decided before it is committed. */
+  #mayDecide(): boolean {
+    if (this.#committing === undefined) return true;
+    const { commit } = this.#committing.batch;
+    return commit?.checkpoint === undefined && this.#readers === 0 && !this.#options.loop.isStopping;
+  }
+
+  /** Takes the next inputs from the queue. */
+  #next(): readonly Item[] {
+    const { intake } = this.#options;
+    const { length } = intake;
+    let count = Math.max(1, intake.batchInputs - this.#open.inputs);
+    // All that waits in one batch would leave nothing to decide while it is written.
+    const shares = this.#overlaps && this.#committing === undefined && length >= minShared;
+    if (shares) count = Math.min(count, Math.ceil(length / 2));
+    return intake.take(count);
+  }
+
+  // ---- reading ----
+
+  /**
+   * Reads what the inputs need and is not in memory, runs that are due and what is known under their keys, and decides them.
+   * What was in memory may have left it while the store was asked: it is asked until nothing is missing.
+   */
+  #load(items: readonly Item[], found: Map<string, Found>, began: number, scans: boolean): void {
+    const { store, residency, loop } = this.#options;
+    const keys = this.#unknownKeys(items, found);
+    if (keys.size === 0 && !scans) return this.#decide(items, found, began);
+    const keep = (list: readonly Found[]): void => {
+      for (const [index, key] of [...keys].entries()) found.set(key, list[index] as Found);
+    };
+    let list: MaybePromise<readonly Found[]>;
+    let due: MaybePromise<void>;
+    try {
+      list = keys.size === 0 ? [] : store.find([...keys]);
+      due = scans ? residency.scan() : undefined;
+      if (!(list instanceof Promise)) keep(list);
+    } catch (error) {
+      return loop.lose(error, items);
+    }
+    if (!(list instanceof Promise) && !(due instanceof Promise)) return this.#decide(items, found, began);
+    const done = Promise.all([list, due]).then(
+      ([given]) => {
+        if (this.#isOver) return;
+        keep(given);
+        this.#loaded(items, found, began);
+      },
+      (error: unknown) => {
+        if (!this.#isOver) loop.lose(error, []);
+      },
+    );
+    this.#busy = { items, done };
+  }
+
+  /** Goes on with what was read, once it may: a checkpoint may have begun meanwhile. */
+  #loaded(items: readonly Item[], found: Map<string, Found>, began: number): void {
+    this.#busy = undefined;
+    const before = this.#committing;
+    if (before === undefined || this.#mayDecide()) return this.#load(items, found, began, false);
+    const done = before.done.then(() => {
+      if (!this.#isOver) this.#loaded(items, found, began);
+    });
+    this.#busy = { items, done };
+  }
+
+  #unknownKeys(items: readonly Item[], found: ReadonlyMap<string, Found>): Set<string> {
+    const { residency } = this.#options;
+    const keys = new Set<string>();
+    for (const item of items) {
+      // Only a run in memory has open calls, so outcomes need none from the store.
+      if (item.kind === "mark" || item.kind === "relayReply") continue;
+      const mayBeStored = item.kind === "request" ? !item.fresh : item.done !== undefined;
+      if (mayBeStored && residency.get(item.key) === undefined && !found.has(item.key)) keys.add(item.key);
+    }
+    return keys;
+  }
+
+  // ---- deciding ----
+
+  #decide(items: readonly Item[], found: ReadonlyMap<string, Found>, began: number): void {
+    const { clock, decider, intake, loop, time } = this.#options;
+    const batch = this.#open;
+    for (const item of items) if (item.kind === "request") intake.requestDone();
+    let sealed: Batch | undefined;
+    try {
+      const callableTo = (now: number): number => this.#callableTo(now);
+      decider.decide(batch, { items, found, callableTo, maxCallbacks: intake.batchInputs }, time.now());
+      batch.decideMs += clock.monotonicMs() - began;
+      // As much as is being written is enough to go on with; less takes what comes meanwhile, too.
+      const enough = Math.min(this.#committing?.batch.inputs ?? 0, intake.batchInputs);
+      if (batch.inputs >= enough) sealed = this.#seal();
+    } catch (error) {
+      return loop.lose(error, []);
+    }
+    if (this.#committing !== undefined) {
+      this.#sealed = sealed;
+      loop.goOn();
+    } else if (sealed !== undefined) this.#commit(sealed);
+  }
+
+  #callableTo(now: number): number {
+    const { log, deadlines, intake } = this.#options;
+    if (log?.catchesUp(now) === true) return 0;
+    const committing = this.#committing;
+    const commit =
+      committing === undefined ? undefined : { since: committing.batch.since, isSlow: this.isStalled };
+    return deadlines.callableTo(now, intake, commit);
+  }
+
+  /** Ends the batch that decisions go into; the next ones go into another. */
+  #seal(): Batch {
+    const batch = this.#open;
+    this.#options.decider.seal(batch, this.#actedSeq);
+    this.#open = emptyBatch();
+    return batch;
+  }
+
+  // ---- committing ----
+
+  /** Commits a batch, and acts. `before` is what is to happen first, once the store has the batch. */
+  #commit(batch: Batch, before?: () => void): void {
+    const { clock, store, loop } = this.#options;
+    if (batch.commit === undefined) {
+      before?.();
+      return this.#act(batch);
+    }
+    const began = clock.monotonicMs();
+    let given: MaybePromise<void>;
+    try {
+      given = store.commit(batch.commit);
+    } catch (error) {
+      before?.();
+      return loop.lose(error, batch.items);
+    }
+    this.#overlaps = given instanceof Promise;
+    if (!(given instanceof Promise)) {
+      before?.();
+      this.#committed(batch, batch.commit, clock.monotonicMs() - began);
+      return this.#act(batch);
+    }
+    const done = given.then(
+      () => {
+        if (!this.#isOver) this.#landed(batch, clock.monotonicMs() - began);
+      },
+      (error: unknown) => {
+        if (!this.#isOver) loop.lose(error, []);
+      },
+    );
+    this.#committing = { batch, began, done };
+    before?.();
+    loop.goOn();
+  }
+
+  /** A commit beside the loop has ended well: the store gets the next batch before this one's effects happen. */
+  #landed(batch: Batch, commitMs: number): void {
+    const { loop } = this.#options;
+    this.#committing = undefined;
+    this.#committed(batch, batch.commit as Commit, commitMs);
+    let next: Batch | undefined;
+    try {
+      next = this.#sealed ?? (this.#open.inputs === 0 ? undefined : this.#seal());
+    } catch (error) {
+      this.#act(batch);
+      return loop.lose(error, []);
+    }
+    this.#sealed = undefined;
+    if (next === undefined) this.#act(batch);
+    else this.#commit(next, () => this.#act(batch));
+  }
+
+  #committed(batch: Batch, { checkpoint }: Commit, commitMs: number): void {
+    const { intake, loop, observe, residency } = this.#options;
+    loop.committed();
+    intake.grow();
+    residency.committed(batch);
+    if (checkpoint !== undefined)
+      observe?.({ name: "checkpoint", runs: checkpoint.runs.length, durationMs: 0 });
+    const { inputs, events, decideMs } = batch;
+    observe?.({ name: "batch", inputs, events, decideMs, commitMs });
+  }
+
+  #act(batch: Batch): void {
+    if (batch.commit !== undefined) this.#actedSeq = batch.commit.seq;
+    this.#options.loop.act(batch);
+  }
+
+  // ---- the end ----
+
+  /** Writes all that has changed, so that the next start has nothing to replay. */
+  async lastCheckpoint(): Promise<void> {
+    const { decider, epoch, log, residency, time } = this.#options;
+    const logProgress = log?.next(this.#actedSeq);
+    const moved = logProgress === undefined ? undefined : log?.hasMoved(logProgress);
+    if (residency.isCheckpointed && moved?.position !== true && moved?.published !== true) return;
+    const commit: Commit = {
+      epoch,
+      seq: decider.seq + 1,
+      now: time.now(),
+      journal: [],
+      answers: [],
+      checkpoint: residency.checkpoint(),
+      ...(logProgress === undefined ? {} : { logProgress }),
+    };
+    // A callback that comes due now finds the store taken, and then the shard stopped.
+    this.#busy = { items: [], done: this.#write(commit) };
+    await this.#busy.done;
+  }
+
+  async #write(commit: Commit): Promise<void> {
+    const { logger, store } = this.#options;
+    try {
+      await store.commit(commit);
+    } catch (error) {
+      // Nothing is lost: the journal has it all.
+      logger.warn({ error: String(error) }, "the last checkpoint could not be written");
+    }
+  }
+}

@@ -1,0 +1,73 @@
+import type { Answer, Outcome, RunEvent } from "@wheelwork/core";
+import { snapshot, type Run } from "@wheelwork/core/kernel";
+import { isRoot } from "../ports/keys.ts";
+import type { StoredAnswer, StoredRun } from "../ports/ports.ts";
+import type { Reply } from "./outbox.ts";
+
+/** Whether a run must be in memory: it has open calls, or another run calls it. */
+export const isHot = (run: Run): boolean => run.calls.size > 0 || run.parent !== undefined;
+
+/** Whether an event gave the answer of its request. */
+export const gaveAnswer = (event: RunEvent): boolean =>
+  event.type === "answered" || (event.type === "ended" && event.answer !== undefined);
+
+/** An answer as it is published. Its id is the same each time, and another one if the key is used again after its retention. */
+export const replyOf = (known: Run | StoredAnswer, replyTo: string, answer: Answer): Reply => ({
+  key: known.key,
+  replyTo,
+  id: `${known.key}@${known.createdAt}`,
+  answer,
+});
+
+/** What the answer of a hub is for the hub that called it. */
+export function outcomeOf(answer: Answer): Outcome {
+  switch (answer.kind) {
+    case "result":
+      return { kind: "ok", output: answer.value };
+    case "timeout":
+      return { kind: "timeout" };
+    case "error": {
+      const { code, message, details } = answer;
+      const failed = { kind: "error" as const, code, message };
+      return details === undefined ? failed : { ...failed, details };
+    }
+  }
+}
+
+/** The row of a live run. */
+export function storedRun(run: Run): StoredRun {
+  return {
+    key: run.key,
+    hub: run.hub,
+    version: run.version,
+    status: run.status,
+    state: run.state,
+    createdAt: run.createdAt,
+    answeredAt: run.answeredAt,
+    hot: isHot(run),
+    due: run.nextDue,
+    root: isRoot(run),
+    snapshot: snapshot(run),
+  };
+}
+
+/** The row of an answer. */
+export function storedAnswer(run: Run, firstSeq: number, lastSeq: number): StoredAnswer {
+  return {
+    key: run.key,
+    hub: run.hub,
+    version: run.version,
+    hash: run.hash,
+    ...(run.replyTo === undefined ? {} : { replyTo: run.replyTo }),
+    state: run.state,
+    status: run.status,
+    createdAt: run.createdAt,
+    answeredAt: run.answeredAt ?? run.updatedAt,
+    endedAt: run.endedAt,
+    root: isRoot(run),
+    answer: run.answer as Answer,
+    request: run.request,
+    firstSeq,
+    lastSeq,
+  };
+}

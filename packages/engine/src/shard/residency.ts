@@ -1,0 +1,331 @@
+import { WheelworkError, type RunEvent } from "@wheelwork/core";
+import { apply, restore, Run, type HubDefinition } from "@wheelwork/core/kernel";
+import type {
+  Batch as JournalBatch,
+  Checkpoint,
+  DueRuns,
+  Found,
+  MaybePromise,
+  RequestRow,
+  RunEvents,
+  Store,
+  StoredRun,
+} from "../ports/ports.ts";
+import type { Batch, LiveRun } from "./batch.ts";
+import type { Deadlines } from "./deadlines.ts";
+import type { EngineTime } from "./engine-time.ts";
+import { isHot, storedRun } from "./records.ts";
+
+/** Runs that come into memory before a checkpoint lets those go that wait for long. */
+const maxNewRuns = 10_000;
+/** Runs that one scan for due runs brings into memory. */
+const maxDueRuns = 5000;
+
+export interface ResidencyLimits {
+  /** Runs in memory. */
+  readonly liveRuns: number;
+  /** Events between two checkpoints. */
+  readonly checkpointEvents: number;
+  /** Runs that are due later than this leave the memory, in milliseconds. */
+  readonly horizonMs: number;
+}
+
+/**
+ * Which runs of a shard are in memory, for one claim. What is here is newer than the rows of the store:
+ *
+ * ```
+ *            begin, restore, replay                  checkpoint: row written
+ *   (none) ------------------------> live, dirty ----------------------------> live, clean
+ *      ^                                  ^                                        |
+ *      |                                  | restore (due soon, or asked for)       | evict, unless hot or due soon
+ *      |                                  +---------------------- row only <-------+
+ *      |                ended: leaves with its commit; its row, if it has one, goes with the next checkpoint
+ *      +------------------------------------------------------------------------------------------------------
+ * ```
+ *
+ * A run stays while it is hot: it has open calls, or another run calls it. So what calls have for each other always finds it.
+ * Others come back when they are due: `scan` loads them some time ahead, and `scanAt` says when to look next.
+ */
+export class Residency {
+  readonly #store: Store;
+  readonly #deadlines: Deadlines;
+  readonly #time: EngineTime;
+  readonly #limits: ResidencyLimits;
+  readonly #live = new Map<string, LiveRun>();
+  /** Ended runs whose row the next checkpoint deletes. */
+  readonly #endedStored = new Set<string>();
+  #eventsSinceCheckpoint = 0;
+  /** How many checkpoints were committed: they write rows, and let runs leave the memory. */
+  #checkpoints = 0;
+  /** Runs that the last checkpoint left in memory. */
+  #kept = 0;
+  /** Stored runs that are due before this point are in memory. */
+  #loadedTo = { due: 0, key: "" };
+  #scanAt = Number.POSITIVE_INFINITY;
+
+  constructor(store: Store, deadlines: Deadlines, time: EngineTime, limits: ResidencyLimits) {
+    this.#store = store;
+    this.#deadlines = deadlines;
+    this.#time = time;
+    this.#limits = limits;
+  }
+
+  get size(): number {
+    return this.#live.size;
+  }
+
+  /** When to look in the store for runs that are due. */
+  get scanAt(): number {
+    return this.#scanAt;
+  }
+
+  get(key: string): LiveRun | undefined {
+    return this.#live.get(key);
+  }
+
+  values(): Iterable<LiveRun> {
+    return this.#live.values();
+  }
+
+  /** Whether the run has ended and its row is still there. */
+  hasEndedRow(key: string): boolean {
+    return this.#endedStored.has(key);
+  }
+
+  /** Whether a stored row of a list is as its run is now: runs in memory and runs that have ended have moved on. */
+  isListed({ key, status }: RequestRow): boolean {
+    if (status === "ended") return true;
+    return !this.#live.has(key) && !this.#endedStored.has(key);
+  }
+
+  /** Runs in memory, without those that only uncommitted batches know: they may never be. */
+  *committedRuns(): Iterable<Run> {
+    for (const { run, stored, stagedFrom } of this.#live.values()) if (stored || stagedFrom !== 0) yield run;
+  }
+
+  // ---- coming in ----
+
+  /** A new run. A key that is free again may have a row of its former run, which no longer counts. */
+  begin(key: string): LiveRun {
+    const live = newLive(new Run(key), this.#endedStored.delete(key));
+    this.#live.set(key, live);
+    return live;
+  }
+
+  /** The run in memory, or brought there from what was found; undefined if it has ended or never was. */
+  fetch(key: string, found: ReadonlyMap<string, Found>): LiveRun | undefined {
+    const live = this.#live.get(key);
+    if (live !== undefined || this.#endedStored.has(key)) return live;
+    const stored = found.get(key)?.run;
+    if (stored === undefined) return undefined;
+    const restored = this.#restore(stored);
+    // Its callback was not in memory either.
+    this.#deadlines.registerRun(restored.run);
+    return restored;
+  }
+
+  #restore(stored: StoredRun): LiveRun {
+    const live = newLive(restore(stored.key, stored.snapshot), true);
+    this.#live.set(stored.key, live);
+    return live;
+  }
+
+  /** Reads back all that must be in memory: runs that are hot, and what the journal says since the last checkpoint. */
+  async load(): Promise<void> {
+    for await (const stored of this.#store.hotRuns()) this.#restore(stored);
+    for await (const batch of this.#store.journal()) await this.#replay(batch);
+    for (const [key, live] of this.#live) {
+      if (live.run.status !== "ended") continue;
+      this.#live.delete(key);
+      if (live.stored) this.#endedStored.add(key);
+    }
+  }
+
+  async #replay({ seq, entries }: JournalBatch): Promise<void> {
+    const stored = entries
+      .filter(({ key, events }) => events[0]?.type !== "started" && !this.#live.has(key))
+      .map(({ key }) => key);
+    if (stored.length > 0) {
+      for (const { run } of await this.#store.find(stored)) if (run !== undefined) this.#restore(run);
+    }
+    for (const entry of entries) this.#replayRun(entry, seq);
+  }
+
+  #replayRun({ key, events }: RunEvents, seq: number): void {
+    let live = this.#live.get(key);
+    // A key that is free again begins another run.
+    if (live === undefined || events[0]?.type === "started")
+      this.#live.set(key, (live = newLive(new Run(key), live?.stored ?? false)));
+    if (live.history.length === 0) live.firstSeq = seq;
+    for (const event of events) {
+      apply(live.run, event);
+      live.history.push(event);
+    }
+    live.dirty = true;
+    this.#eventsSinceCheckpoint += events.length;
+  }
+
+  /** Knows every hub version that is stored, or the shard does not begin (I20). */
+  async checkVersions(hubs: ReadonlyMap<string, HubDefinition>): Promise<void> {
+    const problems = new Set<string>();
+    const known = (hub: string, version: number): void => {
+      const definition = hubs.get(hub);
+      if (definition === undefined)
+        problems.add(`runs of the hub ${hub} are stored, and this engine has no such hub`);
+      else if (definition.version < version) {
+        problems.add(
+          `runs of ${hub} version ${version} are stored; this engine has version ${definition.version}`,
+        );
+      }
+    };
+    for (const { hub, version } of await this.#store.hubVersions(this.#endedStored)) known(hub, version);
+    for (const { run } of this.#live.values()) known(run.hub, run.version);
+    if (problems.size === 0) return;
+    throw new WheelworkError("WW_HUB_UNKNOWN", "the store holds runs that this engine cannot continue", {
+      problems: [...problems].map((message) => ({ path: "", message })),
+      next: "Start the engine with these hubs, in these versions or later ones, or let the old engine finish its runs.",
+    });
+  }
+
+  /** Brings the stored runs that are due soon into memory, some at a time. */
+  scan(): MaybePromise<void> {
+    const to = this.#time.now() + this.#limits.horizonMs;
+    const due = this.#store.dueRuns(this.#loadedTo, to, maxDueRuns);
+    if (!(due instanceof Promise)) return this.#scanned(due, to);
+    const checkpoints = this.#checkpoints;
+    return due.then((given) => {
+      // Rows from before a checkpoint are too old: their runs may have moved on or ended since, and others may have left
+      // the memory. They are read again.
+      if (this.#checkpoints === checkpoints) this.#scanned(given, to);
+    });
+  }
+
+  #scanned({ runs, next }: DueRuns, to: number): void {
+    for (const stored of runs) {
+      if (this.#live.has(stored.key) || this.#endedStored.has(stored.key)) continue;
+      this.#deadlines.registerRun(this.#restore(stored).run);
+    }
+    const last = runs.length < maxDueRuns ? undefined : runs.at(-1);
+    this.#loadedTo = last === undefined ? { due: to, key: "" } : { due: last.due ?? to, key: last.key };
+    this.#scanAt = last === undefined ? Number.POSITIVE_INFINITY : 0;
+    if (next !== undefined) this.#scanBefore(next);
+  }
+
+  #scanBefore(due: number): void {
+    this.#scanAt = Math.min(this.#scanAt, due - Math.floor(this.#limits.horizonMs / 2));
+  }
+
+  // ---- going out ----
+
+  /** Counts the events of a batch that is sealed; its checkpoint, if it is time for one. */
+  checkpointAfter(events: number): Checkpoint | undefined {
+    this.#eventsSinceCheckpoint += events;
+    // Runs leave the memory at checkpoints only, so one comes when many have come, and before the memory is full.
+    const hasRoom = this.#live.size < Math.max(maxNewRuns, 2 * this.#kept);
+    const { checkpointEvents, liveRuns } = this.#limits;
+    if (hasRoom && this.#eventsSinceCheckpoint < Math.min(checkpointEvents, liveRuns)) return undefined;
+    this.#eventsSinceCheckpoint = 0;
+    return this.checkpoint();
+  }
+
+  /** Whether anything has happened since the last checkpoint. */
+  get isCheckpointed(): boolean {
+    return this.#eventsSinceCheckpoint === 0;
+  }
+
+  /** The rows of all runs that have changed since the last checkpoint. */
+  checkpoint(): Checkpoint {
+    const histories: RunEvents[] = [];
+    const runs: StoredRun[] = [];
+    const ended = [...this.#endedStored];
+    for (const live of this.#live.values()) {
+      const { run, history } = live;
+      if (run.status === "ended") {
+        if (live.stored) ended.push(run.key);
+      } else if (live.dirty) {
+        runs.push(storedRun(run));
+        if (history.length > 0) histories.push({ key: run.key, events: history });
+      }
+    }
+    return { runs, ended, histories };
+  }
+
+  /** A batch is committed: its runs are as the store has them, and those that have ended leave. */
+  committed(batch: Batch): void {
+    const checkpoint = batch.commit?.checkpoint;
+    if (checkpoint !== undefined) this.#checkpointed();
+    for (const live of batch.touched) {
+      const again = live.batch !== batch;
+      live.stagedFrom = again ? live.batchFrom : -1;
+      if (!again) live.batch = undefined;
+    }
+    for (const { run, stored } of batch.ended) {
+      this.#live.delete(run.key);
+      this.#deadlines.cancel(run);
+      if (stored && checkpoint === undefined) this.#endedStored.add(run.key);
+    }
+  }
+
+  #checkpointed(): void {
+    this.#checkpoints++;
+    this.#endedStored.clear();
+    for (const live of this.#live.values()) {
+      if (!live.dirty || live.run.status === "ended") continue;
+      live.dirty = false;
+      live.stored = true;
+      live.history = [];
+      this.#evict(live);
+    }
+    this.#kept = this.#live.size;
+  }
+
+  /** Runs that were looked up and have not changed need not stay. */
+  forget(found: ReadonlyMap<string, Found>): void {
+    for (const key of found.keys()) {
+      const live = this.#live.get(key);
+      if (live !== undefined && !live.dirty) this.#evict(live);
+    }
+  }
+
+  /** A run that waits for long leaves the memory; its row says when it is due. */
+  #evict({ run }: LiveRun): void {
+    const due = run.nextDue;
+    // As of now, whenever its batch was decided: what is due until the horizon may have been looked for since.
+    if (isHot(run) || (due !== undefined && due <= this.#time.last + this.#limits.horizonMs)) return;
+    this.#live.delete(run.key);
+    this.#deadlines.cancel(run);
+    if (due !== undefined) this.#scanBefore(due);
+  }
+}
+
+/** Adds an event to what the batch makes of a run. */
+export function stage(batch: Batch, live: LiveRun, events: number, nextSeq: number): void {
+  const { history } = live;
+  if (live.batch !== batch) {
+    live.batch = batch;
+    live.batchFrom = history.length;
+    if (live.stagedFrom < 0) live.stagedFrom = history.length;
+    batch.touched.push(live);
+  }
+  batch.events += events;
+  if (history.length === 0) live.firstSeq = nextSeq;
+  live.dirty = true;
+}
+
+/** What is committed of a run's history in memory. */
+export const committedHistory = ({ history, stagedFrom }: LiveRun): readonly RunEvent[] =>
+  stagedFrom < 0 ? history : history.slice(0, stagedFrom);
+
+function newLive(run: Run, stored: boolean): LiveRun {
+  return {
+    run,
+    stagedFrom: -1,
+    batch: undefined,
+    batchFrom: 0,
+    answering: false,
+    history: [],
+    firstSeq: 0,
+    dirty: !stored,
+    stored,
+  };
+}

@@ -1,0 +1,141 @@
+import { WheelworkError } from "@wheelwork/core";
+import type { HubDefinition } from "@wheelwork/core/kernel";
+import type { Claim, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
+import { Decider, type OutcomeRules } from "./decider.ts";
+import { Deadlines } from "./deadlines.ts";
+import type { EngineTime } from "./engine-time.ts";
+import type { Feed } from "./feed.ts";
+import type { Intake } from "./intake.ts";
+import type { Item } from "./items.ts";
+import { LogTracker } from "./log-progress.ts";
+import { Pipeline, type Loop } from "./pipeline.ts";
+import { gaveAnswer, replyOf } from "./records.ts";
+import { Residency, type ResidencyLimits } from "./residency.ts";
+
+/** What a tenure is made of. All of it outlives the tenure. */
+export interface TenureOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly observe: ((event: EngineEvent) => void) | undefined;
+  readonly hubs: ReadonlyMap<string, HubDefinition>;
+  readonly random: () => number;
+  readonly strict: boolean;
+  readonly limits: ResidencyLimits;
+  readonly feed: Feed | undefined;
+  readonly time: EngineTime;
+  readonly intake: Intake;
+  readonly outcomes: OutcomeRules;
+  readonly loop: Loop & { wake(): void };
+}
+
+/**
+ * One claim of a shard, and everything that its owner knows through it: the runs in memory, what is due, the batches under
+ * way, the place in the log. When a commit fails or its outcome is unknown, none of this can be trusted. Then the tenure is
+ * ended and thrown away whole, and the next claim builds another from the store.
+ *
+ * ```
+ *   claim --> load (runs, journal, versions, due runs) --> read the log --> working --> end
+ * ```
+ */
+export class Tenure {
+  readonly claim: Claim;
+  readonly residency: Residency;
+  readonly deadlines: Deadlines;
+  readonly log: LogTracker | undefined;
+  readonly pipeline: Pipeline;
+  readonly #options: TenureOptions;
+  #isOver = false;
+
+  constructor(claim: Claim, options: TenureOptions) {
+    const { clock, feed, limits, logger, loop, outcomes, store, time } = options;
+    this.claim = claim;
+    this.#options = options;
+    time.begin(claim.engineTime);
+    this.deadlines = new Deadlines(time, clock, () => {
+      if (!this.#isOver) loop.wake();
+    });
+    this.residency = new Residency(store, this.deadlines, time, limits);
+    this.log = feed === undefined ? undefined : new LogTracker(feed, clock, time, logger);
+    const shared = {
+      epoch: claim.epoch,
+      residency: this.residency,
+      deadlines: this.deadlines,
+      log: this.log,
+    };
+    const { hubs, random, strict, intake, observe } = options;
+    const decider = new Decider({
+      ...shared,
+      seq: claim.seq,
+      since: time.began,
+      hubs,
+      outcomes,
+      random,
+      strict,
+    });
+    this.pipeline = new Pipeline({ ...shared, store, clock, logger, observe, time, intake, decider, loop });
+  }
+
+  /** Whether it has ended: what a promise brings for it no longer counts. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Reads back what is stored. @throws WheelworkError WW_HUB_UNKNOWN when runs of unknown hubs or versions are stored. */
+  async load(): Promise<void> {
+    await this.residency.load();
+    await this.residency.checkVersions(this.#options.hubs);
+    await this.residency.scan();
+  }
+
+  /**
+   * Publishes the answers that may not have been published, and reads the log from where the last commit left it.
+   * @throws WheelworkError WW_LOG_LOST when the log is another one than the store has read.
+   */
+  async readLog(): Promise<void> {
+    const { log } = this;
+    if (log === undefined || this.#isOver) return;
+    const { store, loop } = this.#options;
+    const { logProgress, seq } = this.claim;
+    checkLog(this.claim, log.feed);
+    for await (const batch of store.journal(logProgress?.published ?? seq)) {
+      const keys = batch.entries.filter(({ events }) => events.some(gaveAnswer)).map(({ key }) => key);
+      const found = keys.length === 0 ? [] : await store.find(keys);
+      log.outbox.send(
+        batch.seq,
+        found.flatMap(({ answer }) =>
+          answer?.replyTo === undefined ? [] : [replyOf(answer, answer.replyTo, answer.answer)],
+        ),
+      );
+    }
+    await log.begin(
+      logProgress,
+      () => this.#isOver,
+      () => {
+        if (!this.#isOver) loop.wake();
+      },
+    );
+  }
+
+  /** Throws everything away. The result is what had been taken from the queue and is not committed. */
+  end(): readonly Item[] {
+    this.#isOver = true;
+    this.deadlines.end();
+    this.log?.end();
+    return this.pipeline.end();
+  }
+}
+
+/** The log must be the one that the store has read, unless an operator lets the shard begin anew (an empty name). */
+function checkLog({ logProgress }: Claim, feed: Feed): void {
+  const isAnew = logProgress?.log === "";
+  if (logProgress !== undefined && !isAnew && logProgress.log !== feed.log) {
+    throw new WheelworkError(
+      "WW_LOG_LOST",
+      `the log of this shard is ${feed.log}, but its store has read ${logProgress.position} records of another log, ${logProgress.log}`,
+      {
+        next: "A topic that was deleted and created again has lost requests. See the page on deploying: a recreated topic.",
+      },
+    );
+  }
+}
