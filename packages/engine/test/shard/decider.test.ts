@@ -1,0 +1,151 @@
+import { describe, expect, test } from "vitest";
+import type { Batch } from "../../src/shard/batch.ts";
+import type { InputItem } from "../../src/shard/items.ts";
+import { parent, rounds } from "../hubs.ts";
+import { DecidingWorld, requestOf } from "./world.ts";
+
+// The deciding part is driven without an engine, a store or a promise: inputs and the time go in, a batch comes out.
+
+const attemptsOf = ({ effects }: Batch): string[] =>
+  effects.attempts.map(({ call, attempt }) => `${call.run.key}/${call.number} ${call.callee} #${attempt}`);
+
+const journalOf = ({ commit }: Batch): string[] =>
+  (commit?.journal ?? []).flatMap(({ key, events }) => events.map(({ type }) => `${key} ${type}`));
+
+/** What came of an attempt of a run in its present state. */
+function outcomeOf(
+  world: DecidingWorld,
+  key: string,
+  call: number,
+  outcome: object,
+  epoch?: number,
+): InputItem {
+  const run = world.residency.get(key)?.run;
+  const input = { kind: "outcome", call, attempt: 1, epoch: epoch ?? run?.epoch ?? 0, outcome };
+  return { kind: "input", key, input: input as InputItem["input"] };
+}
+
+const ok = (n: number) => ({ kind: "ok", output: { n } });
+
+describe("the decider", () => {
+  test("turns a request into a commit, and what follows from it into data", () => {
+    const world = new DecidingWorld([rounds]);
+    const item = requestOf("r", "rounds", { steps: [1, 2, 3, 4] });
+    const batch = world.decide([item]);
+    expect(attemptsOf(batch)).toEqual(["r/0 step #1", "r/1 step #1", "r/2 step #1"]);
+    expect(batch.effects.accepted).toEqual([{ item, known: false }]);
+    expect(batch.commit).toBeUndefined();
+    const commit = world.decider.seal(batch, 0);
+    expect(commit).toMatchObject({ epoch: 1, seq: 1, now: 1000, answers: [] });
+    expect(journalOf(batch)).toEqual(["r started", "r entered", "r entered"]);
+  });
+
+  test("a batch that changes nothing commits nothing", () => {
+    const world = new DecidingWorld([rounds]);
+    const batch = world.decide([outcomeOf(world, "nobody", 0, ok(1))]);
+    expect(world.decider.seal(batch, 0)).toBeUndefined();
+    expect(batch.effects.observed).toEqual([{ name: "ignored", key: "nobody", reason: "ended" }]);
+    expect(world.decider.seq).toBe(0);
+  });
+
+  test("a late response is dropped here: of an epoch that is over, it changes nothing", () => {
+    const world = new DecidingWorld([rounds]);
+    world.commit(world.decide([requestOf("r", "rounds", { steps: [1] })]));
+    const batch = world.decide([outcomeOf(world, "r", 0, ok(1), 1)]);
+    expect(world.decider.seal(batch, 1)).toBeUndefined();
+    expect(batch.effects.observed).toEqual([{ name: "ignored", key: "r", reason: "stale" }]);
+  });
+
+  test("one key is one run: the same body is known, another body is refused", () => {
+    const world = new DecidingWorld([rounds]);
+    const [first, same, other] = [[1], [1], [2]].map((steps) => requestOf("r", "rounds", { steps }));
+    const batch = world.decide([first, same, other] as never);
+    expect(batch.effects.accepted).toEqual([
+      { item: first, known: false },
+      { item: same, known: true },
+    ]);
+    expect(batch.effects.refused).toMatchObject([{ item: other, error: { code: "WW_KEY_REUSED" } }]);
+    expect(batch.touched).toHaveLength(1);
+  });
+
+  test("a call that settles is closed, and its place in the round goes to the next", () => {
+    const world = new DecidingWorld([rounds]);
+    world.commit(world.decide([requestOf("r", "rounds", { steps: [1, 2, 3, 4] })]));
+    const batch = world.decide([outcomeOf(world, "r", 0, ok(1))]);
+    expect(batch.effects.closed.map(({ number }) => number)).toEqual([0]);
+    expect(attemptsOf(batch)).toEqual(["r/3 step #1"]);
+  });
+
+  test("what was queued goes before the callbacks that are due", () => {
+    const world = new DecidingWorld([rounds]);
+    world.commit(world.decide([requestOf("r", "rounds", { steps: [1] })]));
+    world.clock.nowMs += 100;
+    const batch = world.decide([outcomeOf(world, "r", 0, ok(1))]);
+    world.decider.seal(batch, 1);
+    expect(journalOf(batch)[0]).toBe("r settled");
+    expect(journalOf(batch)).not.toContain("r failed");
+  });
+
+  test("a call that is late is decided when its callback is due, and tried again after the pause", () => {
+    const world = new DecidingWorld([rounds]);
+    world.commit(world.decide([requestOf("r", "rounds", { steps: [1] })]));
+    world.clock.nowMs += 100;
+    const late = world.decide([]);
+    world.commit(late);
+    expect(journalOf(late)).toEqual(["r failed"]);
+    expect(attemptsOf(late)).toEqual([]);
+    world.clock.nowMs += 20;
+    const again = world.decide([]);
+    expect(attemptsOf(again)).toEqual(["r/0 step #2"]);
+  });
+
+  test("hubs that call hubs: a child begins, and its answer is the outcome of its caller's call", () => {
+    const world = new DecidingWorld([parent, rounds]);
+    const begun = world.decide([requestOf("p", "parent", { children: [[], []] })]);
+    world.decider.seal(begun, 0);
+    // Children without steps end at once, so that all of it is one batch.
+    const journal = journalOf(begun);
+    expect(journal).toContain("p/0 started");
+    expect(journal).toContain("p/1 started");
+    expect(journal.filter((line) => line === "p settled")).toHaveLength(2);
+    expect(begun.effects.answered.map(({ run }) => run.key)).toContain("p");
+    expect(begun.commit?.answers.map(({ key }) => key)).toContain("p");
+  });
+
+  test("several decisions make one batch, decided on top of what is not committed", () => {
+    const world = new DecidingWorld([rounds]);
+    const first = world.decide([requestOf("r", "rounds", { steps: [1, 2] })]);
+    world.decider.seal(first, 0);
+    // The first batch is on its way to the store; the next one goes on from it.
+    const second = world.decide([outcomeOf(world, "r", 0, ok(1))]);
+    world.decide([outcomeOf(world, "r", 1, ok(2))], second);
+    expect(world.decider.seal(second, 0)).toMatchObject({ seq: 2 });
+    expect(second.inputs).toBe(2);
+    expect(journalOf(second).slice(0, 2)).toEqual(["r settled", "r settled"]);
+    world.residency.committed(first);
+    expect(world.residency.get("r")?.stagedFrom).toBeGreaterThan(0);
+  });
+
+  test("an exception parks that run alone, and is told only with the batch", () => {
+    const world = new DecidingWorld([rounds]);
+    const bad = requestOf("bad", "rounds", { steps: null });
+    const good = requestOf("good", "rounds", { steps: [1] });
+    const batch = world.decide([bad, good]);
+    expect(batch.effects.parked).toMatchObject([{ key: "bad", hub: "rounds" }]);
+    expect(attemptsOf(batch)).toEqual(["good/0 step #1"]);
+    expect(world.residency.get("bad")?.run.status).toBe("incident");
+  });
+
+  test("equal inputs at equal times give equal batches (I2)", () => {
+    const play = () => {
+      const world = new DecidingWorld([parent, rounds]);
+      const batches = [
+        world.decide([requestOf("p", "parent", { children: [[1, 2], [3]] })]),
+        world.decide([outcomeOf(world, "p/0", 0, ok(1)), outcomeOf(world, "p/1", 0, ok(3))]),
+      ];
+      for (const batch of batches) world.decider.seal(batch, 0);
+      return JSON.stringify(batches.map(({ commit }) => commit));
+    };
+    expect(play()).toBe(play());
+  });
+});
