@@ -214,7 +214,7 @@ export function endLogic(
   return { kind: "end", callees: [], enter: (data) => ({ answer: reply(data, { fail }) }) };
 }
 
-/** Inputs checked against the callee's schema: an input that is not valid is a mutant of the hub. */
+/** Inputs checked against the callee's schema: an input that is not valid is a defect of the hub. */
 export function requestCalls(
   callee: Callable,
   inputs: readonly unknown[],

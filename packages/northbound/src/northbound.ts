@@ -155,8 +155,8 @@ function answerNonsense(error: { readonly code: string }, socket: Socket): void 
 
 function answerErrors(app: FastifyInstance, logger: Logger): void {
   app.setErrorHandler((error, request: FastifyRequest, reply: FastifyReply) => {
-    const { details, headers, mutant } = problemOf(error);
-    if (mutant)
+    const { details, headers, defect } = problemOf(error);
+    if (defect)
       logger.error({ err: error, method: request.method, url: request.url }, "a request over HTTP failed");
     reply.code(details.status).headers({ vary: "Accept", ...headers });
     if (prefersText(request)) return reply.type("text/plain; charset=utf-8").send(textOfProblem(details));

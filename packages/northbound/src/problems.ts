@@ -54,11 +54,11 @@ export class HttpProblem extends Error {
   }
 }
 
-/** What an error of any kind is answered with. `mutant`: the caller cannot help it, and the log must show it. */
+/** What an error of any kind is answered with. `defect`: the caller cannot help it, and the log must show it. */
 export interface ProblemAnswer {
   readonly details: ProblemDetails;
   readonly headers: Readonly<Record<string, string>>;
-  readonly mutant: boolean;
+  readonly defect: boolean;
 }
 
 const statusOfCode: { readonly [code in ErrorCode]?: number } = {
@@ -87,17 +87,17 @@ export const retryAfter = "1";
 /** The problem details of an error. Nothing of an unknown error is shown: no message, no stack. */
 export function problemOf(error: unknown): ProblemAnswer {
   if (error instanceof HttpProblem) {
-    return { details: error.details, headers: error.headers, mutant: error.details.status >= 500 };
+    return { details: error.details, headers: error.headers, defect: error.details.status >= 500 };
   }
   if (error instanceof WheelworkError) return ofWheelwork(error);
   const status = clientStatus(error);
   if (status !== undefined) {
     const { message } = error as Error;
     const details = problemDetails(status, codeOfStatus[status] ?? "WW_INVALID_REQUEST", message);
-    return { details, headers: {}, mutant: false };
+    return { details, headers: {}, defect: false };
   }
   const details = problemDetails(500, "WW_DEFECT", "the server failed", { next: "Its log says why." });
-  return { details, headers: {}, mutant: true };
+  return { details, headers: {}, defect: true };
 }
 
 function ofWheelwork(error: WheelworkError): ProblemAnswer {
@@ -107,7 +107,7 @@ function ofWheelwork(error: WheelworkError): ProblemAnswer {
     ...(next === undefined ? {} : { next }),
     ...(problems.length === 0 ? {} : { problems }),
   });
-  return { details, headers: status === 503 ? { "retry-after": retryAfter } : {}, mutant: status === 500 };
+  return { details, headers: status === 503 ? { "retry-after": retryAfter } : {}, defect: status === 500 };
 }
 
 /** What happened, without the code, the problems and the next step, which problem details carry on their own. */

@@ -313,7 +313,7 @@ describe("the rest", () => {
     expect((await app.inject({ url: "/ready" })).statusCode).toBe(200);
   });
 
-  test("routes of the application have the same errors; a mutant shows nothing and is logged", async () => {
+  test("routes of the application have the same errors; a defect shows nothing and is logged", async () => {
     const logged: object[] = [];
     const log = (): void => {};
     const { app } = await system({

@@ -25,7 +25,7 @@ export const clusterFaultKinds = [
   "cut",
   "recreate",
   "clock-jump",
-  "mutant",
+  "defect",
 ] as const;
 /** The name of a fault of a cluster. */
 export type ClusterFaultKind = (typeof clusterFaultKinds)[number];

@@ -494,7 +494,7 @@ export class ClusterWorld {
         this.#struck(fault, undefined);
         for (const shard of this.traces.keys()) this.see(shard, { type: "fault", kind, node: undefined });
         return clock.jumpWall(forMs);
-      case "mutant":
+      case "defect":
         this.#struck(fault, undefined);
         this.#defective = true;
         return later(() => (this.#defective = false));

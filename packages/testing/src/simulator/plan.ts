@@ -17,7 +17,7 @@ export const faultKinds = [
   "disk-full",
   "store-gone",
   "clock-jump",
-  "mutant",
+  "defect",
 ] as const;
 /** The name of a fault. */
 export type FaultKind = (typeof faultKinds)[number];

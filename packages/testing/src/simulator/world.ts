@@ -22,7 +22,7 @@ export interface Outside {
   readonly bus: Bus;
   /** The same numbers for the same seed; draw from it only while the system is opened. */
   readonly random: SeededRandom;
-  /** Whether a mutant is deployed at the moment: handlers that ask for it should throw then. */
+  /** Whether a defect is deployed at the moment: handlers that ask for it should throw then. */
   readonly defective: () => boolean;
 }
 
@@ -366,7 +366,7 @@ export class World {
         return;
       case "clock-jump":
         return clock.jumpWall(forMs);
-      case "mutant":
+      case "defect":
         this.#defective = true;
         clock.after(forMs, () => (this.#defective = false));
         return;
