@@ -279,7 +279,7 @@ export type EngineEvent =
       readonly from: number;
       readonly to: number;
     }
-  | { readonly name: "checkpoint"; readonly runs: number; readonly durationMs: number }
+  | { readonly name: "checkpoint"; readonly runs: number }
   | { readonly name: "purged"; readonly requests: number }
   | { readonly name: "dead-letter"; readonly topic: string; readonly reason: string }
   | { readonly name: "log-lost"; readonly topic: string; readonly message: string }
