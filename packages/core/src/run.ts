@@ -176,8 +176,6 @@ export class Call extends Callback {
   /** The attempt has failed, and the next one begins at `due`. */
   backoff = false;
   due: number | undefined;
-  /** What the owner of the run has under way for the call; the core does not look at it. */
-  work: object | undefined = undefined;
   readonly run: Run;
 
   constructor(run: Run, opened: OpenedCalls, position: number) {

@@ -32,10 +32,6 @@ export interface Bus {
   publish(topic: string, message: Message): MaybePromise<void>;
   /** Calls `receive` for each message of the topic, from now on; the result ends it. */
   subscribe(topic: string, receive: (message: Message) => void): () => void;
-  /** Where workers elsewhere send what came of an attempt; only in a cluster. */
-  readonly replyTo?: { readonly topic: string; readonly partition: number };
-  /** Messages back of relays that tell their requests go to the shards of these, whoever reads them; only in a cluster. */
-  readonly partitionedReplies?: boolean;
 }
 
 /** What is stored of a live run at a checkpoint. */
