@@ -35,6 +35,7 @@ const request = (number: number, attempt = 1): AttemptRequest => ({
   input: number,
   key: undefined,
   due: 1000,
+  work: undefined,
 });
 
 class Bench {
@@ -68,7 +69,7 @@ function members(object: object): string[] {
 }
 
 const documented = ["attempt", "call", "deadline", "fail", "idempotencyKey", "requestId", "signal"];
-const internal = ["request", "lane", "hasPlace", "awaitingLog", "name", "abort", "context", "host"];
+const internal = ["request", "index", "hasPlace", "awaitingLog", "name", "abort", "context", "host"];
 
 /** What a context has by name; and what it has of the host, by whatever way. */
 function seenOf(context: object | undefined) {

@@ -6,6 +6,8 @@ export class Attempt {
   /** As they were when it was made: the request is a call of a run, which goes on. */
   readonly attempt: number;
   readonly epoch: number;
+  /** Where it is among those that are open. */
+  index = -1;
   /** It has a place in its lane: it is neither queued nor over. */
   hasPlace = false;
   /** An earlier owner may have made it, and it is not made again yet. */

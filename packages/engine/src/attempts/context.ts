@@ -42,6 +42,8 @@ export interface AttemptRequest {
   /** The author's own idempotency key. */
   readonly key: string | undefined;
   readonly due: number | undefined;
+  /** The host's: what it has under way for the request. */
+  work: unknown;
 }
 
 let abort: (context: Context) => void;

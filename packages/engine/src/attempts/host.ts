@@ -3,6 +3,7 @@ import type { Logger } from "../ports/ports.ts";
 import { Attempt } from "./attempt.ts";
 import type { AttemptRequest } from "./context.ts";
 import { Lane } from "./lane.ts";
+import { OpenAttempts } from "./open-attempts.ts";
 import { asOutcome, checkedOutcome, failureOf, invalid } from "./outcomes.ts";
 import { comesThroughLog, isRouted, type Worker, type WorkerPorts } from "./worker.ts";
 
@@ -32,8 +33,7 @@ export interface WorkerHostOptions {
  */
 export class WorkerHost {
   readonly #lanes = new Map<string, Lane>();
-  /** Attempts that are queued, made or awaiting the log, by what they are made for. */
-  readonly #open = new Map<AttemptRequest, Attempt>();
+  readonly #open = new OpenAttempts();
   /** Attempts whose outcomes come through a topic, by spoke and correlation. */
   readonly #expected = new Map<string, Attempt>();
   /** Attempts that an earlier owner may have made. */
@@ -57,7 +57,7 @@ export class WorkerHost {
         });
       }
       const make = (lane: Lane, attempt: Attempt): void => this.#make(lane, attempt);
-      this.#lanes.set(name, new Lane(worker, make, (attempt) => this.#isOpen(attempt)));
+      this.#lanes.set(name, new Lane(worker, make, (attempt) => this.#open.has(attempt)));
     }
   }
 
@@ -101,7 +101,7 @@ export class WorkerHost {
   begin(request: AttemptRequest): void {
     const lane = this.#lanes.get(request.callee);
     if (lane === undefined) return;
-    const open = this.#open.get(request);
+    const open = this.#open.of(request);
     if (open?.attempt === request.attempt) {
       // It is under way already: a retry of a parked run asks for all that is open.
       if (!open.awaitingLog) return;
@@ -110,7 +110,7 @@ export class WorkerHost {
     }
     if (open !== undefined) this.end([request]);
     const attempt = new Attempt(request);
-    this.#open.set(request, attempt);
+    this.#open.add(attempt);
     lane.enter(attempt);
   }
 
@@ -123,7 +123,7 @@ export class WorkerHost {
     if (lane === undefined || !comesThroughLog(lane.worker, this.#ports.replies)) return false;
     const attempt = new Attempt(request);
     attempt.awaitingLog = true;
-    this.#open.set(request, attempt);
+    this.#open.add(attempt);
     this.#adopted.push(attempt);
     try {
       this.#expect(lane.worker, attempt);
@@ -142,7 +142,7 @@ export class WorkerHost {
   readopt(): Attempt[] {
     const adopted = this.#adopted;
     this.#adopted = [];
-    return adopted.filter((attempt) => this.#isOpen(attempt));
+    return adopted.filter((attempt) => this.#open.has(attempt));
   }
 
   /** The open attempt of a spoke that messages call so. */
@@ -157,7 +157,7 @@ export class WorkerHost {
   end(requests: Iterable<AttemptRequest>): void {
     const ended: Attempt[] = [];
     for (const request of requests) {
-      const attempt = this.#open.get(request);
+      const attempt = this.#open.of(request);
       if (attempt === undefined) continue;
       this.#forget(attempt);
       attempt.abort();
@@ -171,7 +171,7 @@ export class WorkerHost {
   endAll(): void {
     for (const lane of this.#lanes.values()) lane.clear();
     this.#adopted = [];
-    this.end([...this.#open.keys()]);
+    this.end(this.#open.requests());
   }
 
   /** An outcome that an external worker or a relay gave, held against the contract of its spoke. */
@@ -179,10 +179,6 @@ export class WorkerHost {
     const lane = this.#lanes.get(spoke);
     if (lane === undefined) return invalid(`this engine has no spoke ${spoke}`);
     return this.#checked(lane.worker.spoke, asOutcome(spoke, given));
-  }
-
-  #isOpen(attempt: Attempt): boolean {
-    return this.#open.get(attempt.request) === attempt;
   }
 
   /** Takes down what messages call the attempt, if its outcome comes by such a message. */
@@ -194,7 +190,7 @@ export class WorkerHost {
   }
 
   #forget(attempt: Attempt): void {
-    this.#open.delete(attempt.request);
+    this.#open.delete(attempt);
     if (this.#expected.get(attempt.name) === attempt) this.#expected.delete(attempt.name);
   }
 
@@ -219,7 +215,7 @@ export class WorkerHost {
   #settle(lane: Lane, attempt: Attempt, given: Outcome): void {
     const { spoke } = lane.worker;
     const outcome = asOutcome(spoke.name, given);
-    const open = this.#isOpen(attempt);
+    const open = this.#open.has(attempt);
     if (open) this.#forget(attempt);
     // How a worker fails because it was told to stop says nothing; a success still counts if it is not late (I4).
     if (open || outcome.kind === "ok") this.#report(attempt, this.#checked(spoke, outcome));

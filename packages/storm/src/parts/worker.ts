@@ -25,6 +25,7 @@ class Ordered extends Callback implements AttemptRequest {
   readonly input: unknown;
   readonly key: string | undefined;
   readonly due: number;
+  work: unknown = undefined;
 
   constructor({ spoke, request, call, attempt, epoch, key, deadline, input }: AttemptOrder) {
     super();
