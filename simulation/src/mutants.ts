@@ -22,6 +22,7 @@ const records = "packages/engine/src/shard/records.ts";
 const residency = "packages/engine/src/shard/residency.ts";
 const tenure = "packages/engine/src/shard/tenure.ts";
 const host = "packages/engine/src/attempts/host.ts";
+const lane = "packages/engine/src/attempts/lane.ts";
 const engine = "packages/engine/src/embedded/engine.ts";
 const store = "packages/testing/src/memory-store.ts";
 const router = "packages/engine/src/delivery/router.ts";
@@ -254,9 +255,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a queue of attempts that forgets one",
-    file: host,
-    from: "      const next = lane.queue[lane.served++] as Attempt;",
-    to: "      const next = lane.queue[lane.served++] as Attempt;\n      if (next.call % 5 === 4) continue;",
+    file: lane,
+    from: "      const next = this.#queue[this.#served++] as Attempt;",
+    to: "      const next = this.#queue[this.#served++] as Attempt;\n      if (next.call % 5 === 4) continue;",
   },
   {
     name: "engine time that follows the wall clock back",

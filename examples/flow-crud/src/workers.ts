@@ -93,8 +93,8 @@ function ruleWorker<I extends RuleInput, O, E extends string>(
 function silentOnError(made: Worker): Worker {
   return {
     ...made,
-    attempt: (input, context, bus) => {
-      if ((input as RuleInput).error !== "IN_WORKER") return made.attempt(input, context, bus);
+    attempt: (input, context, ports) => {
+      if ((input as RuleInput).error !== "IN_WORKER") return made.attempt(input, context, ports);
       return new Promise((resolve) => {
         context.signal.addEventListener("abort", () => resolve({ kind: "timeout" }), { once: true });
       });
@@ -109,16 +109,16 @@ function silentOnError(made: Worker): Worker {
 function removingAgain(made: Worker): Worker {
   return {
     ...made,
-    attempt: async (input, context, bus) => {
+    attempt: async (input, context, ports) => {
       if (context.attempt > 1) {
         const { flowid, ruleid } = input as RuleInput;
         const key = ruleKey(context.requestId, ruleid);
-        await bus.publish(
+        await ports.bus.publish(
           commandTopic,
           commandMessage(key, { flowid, ruleid, error: null, command: "remove" }),
         );
       }
-      return made.attempt(input, context, bus);
+      return made.attempt(input, context, ports);
     },
   };
 }

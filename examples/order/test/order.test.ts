@@ -54,9 +54,9 @@ async function open(interruptions: Interruptions = {}): Promise<Engine> {
 function interrupted(made: Worker, { before, after }: Interruptions[string]): Worker {
   return {
     ...made,
-    attempt: async (input, context, bus): Promise<Outcome> => {
+    attempt: async (input, context, ports): Promise<Outcome> => {
       await before?.(context);
-      const outcome = await made.attempt(input, context, bus);
+      const outcome = await made.attempt(input, context, ports);
       await after?.(context);
       return outcome;
     },

@@ -176,8 +176,11 @@ export class Call extends Callback {
   /** The attempt has failed, and the next one begins at `due`. */
   backoff = false;
   due: number | undefined;
-  /** What the owner of the run has under way for the call; the core does not look at it. */
-  work: object | undefined = undefined;
+  /**
+   * A place for the owner of the run: what it has under way for the call. The core neither reads nor writes it, and it is not
+   * stored. It is a field of the call because a Map in the owner costs more than 2 % of the throughput.
+   */
+  work: unknown = undefined;
   readonly run: Run;
 
   constructor(run: Run, opened: OpenedCalls, position: number) {

@@ -35,17 +35,10 @@ export type {
   StoredRun,
 } from "./ports/ports.ts";
 export type { ShardLimits } from "./shard/shard.ts";
-export {
-  relay,
-  externalWorker,
-  worker,
-  type RelayedOutcomes,
-  type RelayResponse,
-  type RelaySpec,
-  type Worker,
-  type AttemptContext,
-  type WorkerContext,
-} from "./attempts/worker.ts";
+export type { AttemptContext, WorkerContext } from "./attempts/context.ts";
+export { relay, type RelayResponse, type RelaySpec } from "./attempts/relay.ts";
+export { worker, type RelayedOutcomes, type Worker, type WorkerPorts } from "./attempts/worker.ts";
+export type { ReplyPath } from "./ports/reply-path.ts";
 export { SqliteStore, type Durability, type SqliteOptions } from "./stores/sqlite.ts";
 export { systemClock } from "./ports/clock.ts";
 export type {
@@ -60,6 +53,7 @@ export type {
   Partitions,
 } from "./ports/log.ts";
 export type { Channel } from "./delivery/channel.ts";
+export { externalWorker } from "./delivery/external-worker.ts";
 export {
   clusterTopics,
   createClient,

@@ -187,7 +187,7 @@ function fed(
       observe: (signal) => void signals.push(signal),
       ...options,
     },
-    { feed, onEnded: () => {}, builtIn: [] },
+    { feed, replies: { kind: "process" }, onEnded: () => {}, builtIn: [] },
   );
   onTestFinished(() => engine.stop());
   return engine;

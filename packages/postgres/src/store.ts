@@ -1,4 +1,4 @@
-import type { Answer, RunEvent, RunStatus } from "@wheelwork/core";
+import type { RunEvent } from "@wheelwork/core";
 import type {
   Batch,
   Checkpoint,
@@ -6,7 +6,6 @@ import type {
   Commit,
   DueRuns,
   Found,
-  LogProgress,
   RequestFilter,
   RequestRow,
   ShardState,
@@ -14,7 +13,16 @@ import type {
   StoredAnswer,
   StoredRun,
 } from "@wheelwork/engine";
-import { decodeBatch, encodeBatch } from "@wheelwork/engine/journal";
+import {
+  decodeBatch,
+  encodeBatch,
+  logProgressOf,
+  optionalNumber,
+  requestRowOf,
+  storedAnswerOf,
+  storedRunOf,
+  type Row,
+} from "@wheelwork/engine/stores";
 import type { ClientBase } from "pg";
 import { Connections } from "./connections.ts";
 import type { ConnectionOptions } from "./options.ts";
@@ -152,7 +160,7 @@ class PostgresStore implements Store {
   async *hotRuns(): AsyncIterable<StoredRun> {
     for (let last = ""; ;) {
       const rows = await this.#read("hotRuns", [this.#shard, last]);
-      for (const row of rows) yield toRun(row);
+      for (const row of rows) yield storedRunOf(row);
       const end = rows.at(-1);
       if (end === undefined) return;
       last = String(end["key"]);
@@ -165,17 +173,17 @@ class PostgresStore implements Store {
     limit: number,
   ): Promise<DueRuns> {
     const values = [this.#shard, after.due, after.key, before, limit];
-    const runs = (await this.#read("dueRuns", values)).map(toRun);
+    const runs = (await this.#read("dueRuns", values)).map(storedRunOf);
     if (runs.length === limit) return { runs, next: undefined };
     const [next] = await this.#read("nextDue", [this.#shard, before]);
-    return { runs, next: optional(next?.["due"]) };
+    return { runs, next: optionalNumber(next?.["due"]) };
   }
 
   async find(keys: readonly string[]): Promise<Found[]> {
     const rows = await this.#read("find", [this.#shard, keys]);
     return rows.map((row) => ({
-      run: row["run"] === null ? undefined : toRun(row["run"] as Row),
-      answer: row["answered"] === null ? undefined : toAnswer(row["answered"] as Row),
+      run: row["run"] === null ? undefined : storedRunOf(row["run"] as Row),
+      answer: row["answered"] === null ? undefined : storedAnswerOf(row["answered"] as Row),
     }));
   }
 
@@ -193,7 +201,7 @@ class PostgresStore implements Store {
   async list({ status, hub, before, limit }: RequestFilter): Promise<RequestRow[]> {
     const place = [before?.createdAt ?? null, before?.key ?? null];
     const rows = await this.#read("list", [this.#shard, status ?? null, hub ?? null, ...place, limit]);
-    return rows.map(toRequestRow);
+    return rows.map(requestRowOf);
   }
 
   async commit(commit: Commit): Promise<void> {
@@ -304,8 +312,6 @@ class PostgresStore implements Store {
     return this.#connections.read(this.#statement(name, values));
   }
 }
-
-type Row = Record<string, unknown>;
 
 /** A column that is written from many things at once: its SQL type, and what it holds of each. */
 type Columns<T> = readonly (readonly [name: string, type: string, of: (thing: T) => unknown])[];
@@ -480,13 +486,6 @@ function statements(journal: string) {
   };
 }
 
-function logProgressOf({ log, position, published }: Row): { logProgress?: LogProgress } {
-  if (published === null) return {};
-  // An operator who lets a shard begin its log anew, sets these to NULL: what is published stays known.
-  const place = typeof log === "string" ? { log, position: Number(position) } : { log: "", position: 0 };
-  return { logProgress: { ...place, published: Number(published) } };
-}
-
 /** Tells damage from other errors. */
 function readable<T>(read: () => T): T {
   try {
@@ -494,44 +493,4 @@ function readable<T>(read: () => T): T {
   } catch (error) {
     throw corrupt(error);
   }
-}
-
-const optional = (value: unknown): number | undefined =>
-  value === null || value === undefined ? undefined : Number(value);
-
-function toRequestRow(row: Row): RequestRow {
-  return {
-    key: String(row["key"]),
-    hub: String(row["hub"]),
-    version: Number(row["version"]),
-    status: row["status"] as RunStatus,
-    state: String(row["state"]),
-    createdAt: Number(row["created_at"]),
-    answeredAt: optional(row["answered_at"]),
-  };
-}
-
-function toRun(row: Row): StoredRun {
-  return {
-    ...toRequestRow(row),
-    hot: row["hot"] === true,
-    due: optional(row["due"]),
-    root: row["root"] === true,
-    snapshot: JSON.parse(String(row["snapshot"])) as StoredRun["snapshot"],
-  };
-}
-
-function toAnswer(row: Row): StoredAnswer {
-  return {
-    ...toRequestRow(row),
-    answeredAt: Number(row["answered_at"]),
-    endedAt: optional(row["ended_at"]),
-    hash: String(row["hash"]),
-    root: row["root"] === true,
-    firstSeq: Number(row["first_seq"]),
-    lastSeq: Number(row["last_seq"]),
-    ...(row["reply_to"] === null ? {} : { replyTo: String(row["reply_to"]) }),
-    answer: JSON.parse(String(row["answer"])) as Answer,
-    request: JSON.parse(String(row["request"])) as unknown,
-  };
 }

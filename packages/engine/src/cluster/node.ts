@@ -2,7 +2,7 @@ import { WheelworkError, type Answer, type AnyHub, type Hub, type RunEvent } fro
 import { Run, type Input } from "@wheelwork/core/kernel";
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import type { RelayedOutcomes, Worker } from "../attempts/worker.ts";
+import { isRouted, type RoutedOutcomes, type Worker } from "../attempts/worker.ts";
 import { admit, hashedKey, isStorable, requestItem } from "../delivery/admit.ts";
 import { refusedHub, type Channel } from "../delivery/channel.ts";
 import { deadLetterTopic } from "../delivery/dead-letters.ts";
@@ -151,7 +151,7 @@ class Node implements ClusterNode {
       outcomes === undefined ? { spoke, attempt } : { spoke, attempt, outcomes },
     );
     const relays = options.workers.flatMap(({ spoke, outcomes }) =>
-      typeof outcomes === "object" ? [{ ...outcomes, spoke: spoke.name }] : [],
+      isRouted(outcomes) ? [{ ...outcomes, spoke: spoke.name }] : [],
     );
     this.#relays = Map.groupBy(relays, ({ topic }) => topic);
     const { shards } = options;
@@ -180,7 +180,7 @@ class Node implements ClusterNode {
       this.#begins.set(topic, await Promise.all(ends));
     }
     for (const worker of workers) {
-      if (worker.outcomes !== undefined) continue;
+      if (worker.outcomes === "inbox" || isRouted(worker.outcomes)) continue;
       const detach = worker.attach?.(log);
       if (detach !== undefined) this.#detach.push(detach);
     }
@@ -733,12 +733,7 @@ class Node implements ClusterNode {
           hubs,
           workers: this.#workers,
           store,
-          bus: {
-            publish: (topic, message) => log.publish(topic, message),
-            subscribe: (topic, receive) => log.subscribe(topic, receive),
-            replyTo: { topic: this.#inbox, partition: shard },
-            partitionedReplies: true,
-          },
+          bus: log,
           logger: this.#logger,
           clock: this.#clock,
           ...(observe === undefined ? {} : { observe }),
@@ -747,7 +742,12 @@ class Node implements ClusterNode {
           ...(random === undefined ? {} : { random }),
           ...(strict === undefined ? {} : { strict }),
         },
-        { feed, onEnded: (why) => this.#ended(shard, why), builtIn: [refusedHub] },
+        {
+          feed,
+          replies: { kind: "log", inbox: { topic: this.#inbox, partition: shard }, relays: true },
+          onEnded: (why) => this.#ended(shard, why),
+          builtIn: [refusedHub],
+        },
       );
       part.engine = engine;
       await engine.start();
@@ -847,7 +847,7 @@ const isNotFound = (error: unknown): boolean =>
   error instanceof WheelworkError && error.code === "WW_NOT_FOUND";
 
 /** A relay whose messages back are shared out. */
-interface Relay extends RelayedOutcomes {
+interface Relay extends RoutedOutcomes {
   readonly spoke: string;
 }
 

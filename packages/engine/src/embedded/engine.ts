@@ -7,6 +7,7 @@ import { isRoot } from "../ports/keys.ts";
 import { systemClock } from "../ports/clock.ts";
 import { silent } from "../ports/logger.ts";
 import type { Bus, Clock, EngineEvent, Logger, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
+import type { ReplyPath } from "../ports/reply-path.ts";
 import type {
   CommandResult,
   Engine,
@@ -74,6 +75,7 @@ export function createEngine(options: EngineOptions): Engine {
 /** What a shard of a cluster has besides. */
 export interface ClusterPart {
   readonly feed: Feed;
+  readonly replies: ReplyPath;
   readonly onEnded: (why: WheelworkError) => void;
   /** Hubs that no user defines. */
   readonly builtIn: readonly HubDefinition[];
@@ -119,6 +121,7 @@ export class ShardEngine implements Engine {
       store: this.#store,
       clock: this.#clock,
       bus: options.bus ?? new LocalBus(),
+      replies: part?.replies ?? { kind: "process" },
       logger: this.#logger,
       hubs: this.#definitions,
       workers: options.workers,

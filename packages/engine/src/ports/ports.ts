@@ -32,10 +32,6 @@ export interface Bus {
   publish(topic: string, message: Message): MaybePromise<void>;
   /** Calls `receive` for each message of the topic, from now on; the result ends it. */
   subscribe(topic: string, receive: (message: Message) => void): () => void;
-  /** Where workers elsewhere send what came of an attempt; only in a cluster. */
-  readonly replyTo?: { readonly topic: string; readonly partition: number };
-  /** Messages back of relays that tell their requests go to the shards of these, whoever reads them; only in a cluster. */
-  readonly partitionedReplies?: boolean;
 }
 
 /** What is stored of a live run at a checkpoint. */
@@ -279,7 +275,7 @@ export type EngineEvent =
       readonly from: number;
       readonly to: number;
     }
-  | { readonly name: "checkpoint"; readonly runs: number; readonly durationMs: number }
+  | { readonly name: "checkpoint"; readonly runs: number }
   | { readonly name: "purged"; readonly requests: number }
   | { readonly name: "dead-letter"; readonly topic: string; readonly reason: string }
   | { readonly name: "log-lost"; readonly topic: string; readonly message: string }

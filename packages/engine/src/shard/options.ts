@@ -2,6 +2,7 @@ import { WheelworkError } from "@wheelwork/core";
 import type { HubDefinition } from "@wheelwork/core/kernel";
 import type { Worker } from "../attempts/worker.ts";
 import type { Bus, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
+import type { ReplyPath } from "../ports/reply-path.ts";
 import type { Feed } from "./feed.ts";
 import type { ResidencyLimits } from "./residency.ts";
 
@@ -10,6 +11,7 @@ export interface ShardOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly bus: Bus;
+  readonly replies: ReplyPath;
   readonly logger: Logger;
   readonly hubs: ReadonlyMap<string, HubDefinition>;
   readonly workers: readonly Worker[];

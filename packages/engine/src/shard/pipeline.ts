@@ -321,8 +321,7 @@ export class Pipeline {
     loop.committed();
     intake.grow();
     residency.committed(batch);
-    if (checkpoint !== undefined)
-      observe?.({ name: "checkpoint", runs: checkpoint.runs.length, durationMs: 0 });
+    if (checkpoint !== undefined) observe?.({ name: "checkpoint", runs: checkpoint.runs.length });
     const { inputs, events, decideMs } = batch;
     observe?.({ name: "batch", inputs, events, decideMs, commitMs });
   }

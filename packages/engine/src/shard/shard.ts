@@ -1,6 +1,8 @@
 import { WheelworkError, type Answer, type Outcome, type RunEvent } from "@wheelwork/core";
 import { isRunning, restore, type Call, type Input, type Run } from "@wheelwork/core/kernel";
-import { Attempt, invalid, isJson, WorkerHost } from "../attempts/host.ts";
+import type { Attempt } from "../attempts/attempt.ts";
+import { WorkerHost } from "../attempts/host.ts";
+import { invalid, isJson } from "../attempts/outcomes.ts";
 import type { Found, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { Batch } from "./batch.ts";
 import { EngineTime } from "./engine-time.ts";
@@ -59,12 +61,13 @@ export class Shard {
     this.#options = options;
     this.#time = new EngineTime(options.clock);
     this.#intake = new Intake(options.limits.batchInputs);
-    this.#host = new WorkerHost(
-      options.workers,
-      options.bus,
-      (attempt, outcome) => this.#reported(attempt, outcome),
-      options.logger,
-    );
+    const { workers, bus, replies, logger } = options;
+    this.#host = new WorkerHost({
+      workers,
+      ports: { bus, replies },
+      report: (attempt, outcome) => this.#reported(attempt, outcome),
+      logger,
+    });
   }
 
   get status(): Status {
@@ -423,7 +426,7 @@ export class Shard {
     if (run.calls.get(call.number) !== call || !isRunning(call) || run.status !== "running") return;
     const { callee, number, attempt } = call;
     this.#options.observe?.({ name: "attempt", callee, key: run.key, call: number, attempt });
-    this.#host.begin(new Attempt(call));
+    this.#host.begin(call);
   }
 
   /** The outcomes of an earlier owner's attempts would have come by now: those that are not overdue are made again. */
@@ -489,11 +492,11 @@ export class Shard {
         check: (spoke, outcome) => host.check(spoke, outcome),
         expected: (spoke, correlation) => host.expected(spoke, correlation),
         verify: (input) =>
-          !host.verifyJson || isJson(input)
+          !host.verifiesJson || isJson(input)
             ? input
             : { ...input, outcome: invalid("the worker gave what cannot be written as JSON") },
         get verifyJson() {
-          return host.verifyJson;
+          return host.verifiesJson;
         },
       },
       loop: {
@@ -501,7 +504,7 @@ export class Shard {
           return isStopping();
         },
         committed: () => {
-          host.verifyJson = false;
+          host.verifyJson(false);
           this.#recoveryMs = minRecoveryMs;
         },
         act: (batch) => {
@@ -521,7 +524,7 @@ export class Shard {
       deadlines.registerRun(run);
       for (const call of run.calls.values()) {
         if (run.status === "running") deadlines.registerCall(call);
-        if (!isRunning(call) || call.isHub || this.#host.adopt(new Attempt(call))) continue;
+        if (!isRunning(call) || call.isHub || this.#host.adopt(call)) continue;
         if (run.status === "running" && (call.due ?? 0) > this.#time.last)
           pipeline.open.effects.attempts.push({ call, attempt: call.attempt });
       }
@@ -574,7 +577,7 @@ export class Shard {
     this.#status = "store-lost";
     // The store could not write what it was given: the next decisions are looked at one by one, so that their runs are
     // parked (I16).
-    if (error instanceof TypeError || error instanceof RangeError) this.#host.verifyJson = true;
+    if (error instanceof TypeError || error instanceof RangeError) this.#host.verifyJson(true);
     this.#host.endAll();
     const over = endsShard(error);
     const kept: Item[] = [];

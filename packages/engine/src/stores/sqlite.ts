@@ -1,6 +1,7 @@
-import { WheelworkError, type Answer, type RunEvent, type RunStatus } from "@wheelwork/core";
+import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { decodeBatch, encodeBatch } from "./journal.ts";
+import { logProgressOf, optionalNumber, requestRowOf, storedAnswerOf, storedRunOf } from "./rows.ts";
 import type {
   Batch,
   Checkpoint,
@@ -8,7 +9,6 @@ import type {
   Commit,
   DueRuns,
   Found,
-  LogProgress,
   RequestFilter,
   RequestRow,
   ShardState,
@@ -133,7 +133,7 @@ export class SqliteStore implements Store {
     const sql = "SELECT * FROM run WHERE hot = 1 AND id > ? ORDER BY id LIMIT 1000";
     for (let last = 0; ;) {
       const rows = this.#all(sql, last);
-      for (const row of rows) yield this.#guard(() => toRun(row));
+      for (const row of rows) yield this.#guard(() => storedRunOf(row));
       const id = rows.at(-1)?.["id"];
       if (id === undefined) return;
       last = Number(id);
@@ -144,21 +144,21 @@ export class SqliteStore implements Store {
     const sql =
       "SELECT * FROM run WHERE hot = 0 AND due < ? AND (due, key) > (?, ?) ORDER BY due, key LIMIT ?";
     const rows = this.#all(sql, before, after.due, after.key, limit);
-    const runs = rows.map((row) => this.#guard(() => toRun(row)));
+    const runs = rows.map((row) => this.#guard(() => storedRunOf(row)));
     if (runs.length === limit) return { runs, next: undefined };
     const next = this.#get("SELECT due FROM run WHERE hot = 0 AND due >= ? ORDER BY due LIMIT 1", before);
-    return { runs, next: optional(next?.["due"]) };
+    return { runs, next: optionalNumber(next?.["due"]) };
   }
 
   find(keys: readonly string[]): Found[] {
     // One statement for all keys: nearly all of them are new.
-    const runs = this.#all(runsUnder, JSON.stringify(keys)).map((row) => this.#guard(() => toRun(row)));
+    const runs = this.#all(runsUnder, JSON.stringify(keys)).map((row) => this.#guard(() => storedRunOf(row)));
     const index = this.#keyIndex();
     const recent = keys.flatMap((key) => index.recent(key) ?? []);
     const others = recent.length === 0 ? keys : keys.filter((key) => index.recent(key) === undefined);
     const rows = this.#all(requestsUnder, JSON.stringify(others));
     if (recent.length > 0) rows.push(...this.#all(requestsOf, JSON.stringify(recent)));
-    const answers = rows.map((row) => this.#guard(() => toAnswer(row)));
+    const answers = rows.map((row) => this.#guard(() => storedAnswerOf(row)));
     const runOf = new Map(runs.map((run) => [run.key, run]));
     const answerOf = new Map(answers.map((answer) => [answer.key, answer]));
     return keys.map((key) => ({ run: runOf.get(key), answer: answerOf.get(key) }));
@@ -205,7 +205,7 @@ export class SqliteStore implements Store {
       ...values,
       filter.limit,
     );
-    const rows = [...live, ...done].map((row) => toRequestRow(row as Row));
+    const rows = [...live, ...done].map((row) => requestRowOf(row));
     return rows
       .toSorted((a, b) => b.createdAt - a.createdAt || (a.key < b.key ? 1 : -1))
       .slice(0, filter.limit);
@@ -463,57 +463,8 @@ function openError(error: unknown, path: string): WheelworkError {
   });
 }
 
-function logProgressOf(shard: Row): { logProgress?: LogProgress } {
-  const { log, position, published } = shard;
-  if (published === null) return {};
-  // An operator who lets a shard begin its log anew, sets these to NULL: what is published stays known.
-  const place = typeof log === "string" ? { log, position: Number(position) } : { log: "", position: 0 };
-  return { logProgress: { ...place, published: Number(published) } };
-}
-
 const runsUnder = "SELECT run.* FROM json_each(?) AS asked CROSS JOIN run ON run.key = asked.value";
 const requestsUnder = `SELECT request.* FROM json_each(?) AS asked CROSS JOIN request_key ON request_key.key = asked.value
   CROSS JOIN request ON request.id = request_key.id AND request.key = request_key.key`;
 const requestsOf =
   "SELECT request.* FROM json_each(?) AS asked CROSS JOIN request ON request.id = asked.value";
-
-const optional = (value: SQLInputValue | undefined): number | undefined =>
-  value === null || value === undefined ? undefined : Number(value);
-
-function toRequestRow(row: Row): RequestRow {
-  return {
-    key: String(row["key"]),
-    hub: String(row["hub"]),
-    version: Number(row["version"]),
-    status: row["status"] as RunStatus,
-    state: String(row["state"]),
-    createdAt: Number(row["created_at"]),
-    answeredAt: optional(row["answered_at"]),
-  };
-}
-
-function toRun(row: Row): StoredRun {
-  return {
-    ...toRequestRow(row),
-    answeredAt: optional(row["answered_at"]),
-    hot: row["hot"] === 1,
-    due: optional(row["due"]),
-    root: row["root"] === 1,
-    snapshot: JSON.parse(String(row["snapshot"])) as StoredRun["snapshot"],
-  };
-}
-
-function toAnswer(row: Row): StoredAnswer {
-  return {
-    ...toRequestRow(row),
-    answeredAt: Number(row["answered_at"]),
-    endedAt: optional(row["ended_at"]),
-    hash: String(row["hash"]),
-    root: row["root"] === 1,
-    firstSeq: Number(row["first_seq"]),
-    lastSeq: Number(row["last_seq"]),
-    ...(row["reply_to"] === null ? {} : { replyTo: String(row["reply_to"]) }),
-    answer: JSON.parse(String(row["answer"])) as Answer,
-    request: JSON.parse(String(row["request"])) as unknown,
-  };
-}

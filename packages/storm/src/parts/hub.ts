@@ -20,7 +20,6 @@ import {
   requestItem,
   ShardEngine,
   tooOld,
-  type Attempt,
   type Feed,
   type InboxEntry,
   type Origin,
@@ -220,7 +219,12 @@ export class HubBolt implements Bolt<Streams> {
         limits: { liveRuns: runsThatFit(), ...limits },
         ...(retentionMs === undefined ? {} : { retentionMs }),
       },
-      { feed, onEnded: (why) => this.#over(output, store, why), builtIn: [refusedHub] },
+      {
+        feed,
+        replies: { kind: "log", inbox: { topic: this.#config.inbox, partition: this.#index }, relays: false },
+        onEnded: (why) => this.#over(output, store, why),
+        builtIn: [refusedHub],
+      },
     );
     try {
       await engine.start();
@@ -354,7 +358,7 @@ export class HubBolt implements Bolt<Streams> {
 
   /** Has the attempts of a spoke made by worker bolts. */
   #ordering(
-    { spoke, route }: Worker,
+    { spoke, outcomes }: Worker,
     post: TupleBatcher<AttemptOrder | AttemptEnd>,
     now: () => number,
   ): Worker {
@@ -362,9 +366,9 @@ export class HubBolt implements Bolt<Streams> {
       spoke,
       attempt: (input, attempt) =>
         new Promise((resolve) => {
-          const { requestId: request, call, epoch, deadline } = attempt;
-          const { key } = (attempt as Attempt).request;
-          const to = route?.(input, attempt) ?? request;
+          const { requestId: request, call, epoch, deadline, key } = attempt;
+          // The messages back of a relay come to one task: the attempt is made there.
+          const to = typeof outcomes === "object" ? outcomes.key(input, attempt) : request;
           const id = attemptId(request, call, attempt.attempt);
           this.#attempts.set(id, (outcome) => {
             this.#attempts.delete(id);
@@ -398,7 +402,6 @@ export class HubBolt implements Bolt<Streams> {
           ? output.emit("stream-hub-bolt-to-fl", [message.key, message.value, topic])
           : this.#publications?.add(this.#key, { topic, message }),
       subscribe: (topic, take) => subscribe(this.#receivers, topic, take),
-      replyTo: { topic: this.#config.inbox, partition: this.#index },
     };
   }
 

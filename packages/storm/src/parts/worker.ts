@@ -1,7 +1,7 @@
 import type { Outcome } from "@wheelwork/core";
 import { Callback, Coordinator } from "@wheelwork/core/kernel";
 import type { Bus, Message } from "@wheelwork/engine";
-import { Attempt, rootOf, WorkerHost, type AttemptRequest } from "@wheelwork/engine/parts";
+import { rootOf, WorkerHost, type Attempt, type AttemptRequest } from "@wheelwork/engine/parts";
 import type { Bolt, Context, Output, Tuple } from "../multilang/component.ts";
 import type { StormApp } from "./app.ts";
 import {
@@ -72,9 +72,15 @@ export class WorkerBolt implements Bolt<Streams> {
       this.#forget(order);
       outcomes.add(rootOf(order.run.key), { id: order.id, request: order.run.key, outcome });
     };
-    this.#host = new WorkerHost(this.#app.workers, bus, report, stormLogger(output));
+    this.#host = new WorkerHost({
+      workers: this.#app.workers,
+      // Outcomes go to the hub as tuples. External workers are asked by the hub itself.
+      ports: { bus, replies: { kind: "process" } },
+      report,
+      logger: stormLogger(output),
+    });
     // What a worker gives is written as JSON at once.
-    this.#host.verifyJson = true;
+    this.#host.verifyJson(true);
     this.#host.attach();
     setInterval(() => this.#sweep(), sweepMs).unref();
   }
@@ -93,7 +99,7 @@ export class WorkerBolt implements Bolt<Streams> {
     if (this.#open.has(ordered.id)) return;
     this.#open.set(ordered.id, ordered);
     this.#late.register(ordered, Math.ceil(performance.now() + order.withinMs));
-    this.#host?.begin(new Attempt(ordered));
+    this.#host?.begin(ordered);
   }
 
   #sweep(): void {

@@ -1,5 +1,5 @@
 import type { Outcome } from "@wheelwork/core";
-import type { AttemptContext, Bus, Worker } from "@wheelwork/engine";
+import type { AttemptContext, RelayedOutcomes, Worker, WorkerPorts } from "@wheelwork/engine";
 import type { SimulatedProcess } from "../clock.ts";
 import { drawFor, type Plan } from "./plan.ts";
 import type { Seen } from "./trace.ts";
@@ -20,12 +20,20 @@ export interface AttemptsIn {
 /** What a process that has died would still wait for: a promise of its own, or what waits would be kept for ever. */
 const never = (): Promise<never> => new Promise(() => {});
 
+/** A relay whose messages back name their requests: a cluster routes them. */
+export interface RoutedWorker extends Worker {
+  readonly outcomes: RelayedOutcomes & Required<Pick<RelayedOutcomes, "read">>;
+}
+
+export const isRouted = (worker: Worker): worker is RoutedWorker =>
+  typeof worker.outcomes === "object" && worker.outcomes.read !== undefined;
+
 /** A worker that is seen, and that suffers what the plan has for it. */
-export function observed(worker: Worker, where: AttemptsIn): Worker {
+export function observed<W extends Worker>(worker: W, where: AttemptsIn): W {
   return {
     ...worker,
-    attempt: (input, context, bus) =>
-      where.acts() ? attemptOf(worker, where, input, context, bus) : never(),
+    attempt: (input, context, ports) =>
+      where.acts() ? attemptOf(worker, where, input, context, ports) : never(),
   };
 }
 
@@ -41,7 +49,7 @@ function attemptOf(
   where: AttemptsIn,
   input: unknown,
   context: AttemptContext,
-  bus: Bus,
+  ports: WorkerPorts,
 ): Promise<Outcome> | Outcome {
   const { plan, process } = where;
   const { spoke } = worker;
@@ -62,7 +70,7 @@ function attemptOf(
     if (breaking) return breakDown(where, context, node, random.int(3));
     if (!isDeaf && context.signal.aborted) return { kind: "timeout" };
     if (failing !== undefined) return { kind: "error", code: failing, message: "as it happens" };
-    return worker.attempt(input, context, bus);
+    return worker.attempt(input, context, ports);
   };
   const told = (outcome: Outcome): Outcome => {
     if (process.alive) where.see({ type: "outcome", node, request, call, attempt, outcome });

@@ -12,7 +12,7 @@ import {
 } from "@wheelwork/engine";
 import type { SimulatedProcess } from "../clock.ts";
 import { MemoryLog } from "../memory-log.ts";
-import { observed, seeAttempt, type AttemptsIn } from "./attempts.ts";
+import { isRouted, observed, seeAttempt, type AttemptsIn } from "./attempts.ts";
 import type { ClusterWorld } from "./cluster-world.ts";
 import { drawFor } from "./plan.ts";
 import { SimulatedStore, type StoreFault, type StoreUser } from "./store.ts";
@@ -149,16 +149,15 @@ export class Member implements AttemptsIn {
 
   #worker(worker: Worker): Worker {
     const topic = this.#world.elsewhere.get(worker.spoke.name);
-    const { outcomes } = worker;
-    if (typeof outcomes === "object") return this.#world.relayed(observed(worker, this), outcomes);
+    if (isRouted(worker)) return this.#world.relayed(observed(worker, this));
     if (topic === undefined) return observed(worker, this);
     const sent = externalWorker(worker.spoke as never, { topic });
     return {
       ...sent,
-      attempt: (input, context, bus) => {
+      attempt: (input, context, ports) => {
         seeAttempt(worker, this, context);
         // One that cannot be sent has failed.
-        return Promise.resolve(sent.attempt(input, context, bus)).catch((error: unknown) => {
+        return Promise.resolve(sent.attempt(input, context, ports)).catch((error: unknown) => {
           const { requestId: request, call, attempt } = context;
           const node = this.numberFor(request);
           this.see({ type: "outcome", node, request, call, attempt, outcome: { kind: "broken" } });

@@ -11,8 +11,8 @@ import {
   type LogRecord,
   type Message,
   type Partitions,
-  type RelayedOutcomes,
   type Worker,
+  type WorkerPorts,
 } from "@wheelwork/engine";
 import { createHash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
@@ -20,7 +20,7 @@ import { SimulatedClock } from "../clock.ts";
 import { MemoryBroker, MemoryLog, type LogFault } from "../memory-log.ts";
 import { MemoryStore } from "../memory-store.ts";
 import { seededRandom } from "../random.ts";
-import { observed, type AttemptsIn } from "./attempts.ts";
+import { isRouted, observed, type AttemptsIn, type RoutedWorker } from "./attempts.ts";
 import { attemptOf, Ledger, refusedHubName, type Body } from "./cluster-ledger.ts";
 import { Member } from "./cluster-member.ts";
 import {
@@ -112,7 +112,7 @@ export class ClusterWorld {
   readonly traces: readonly TraceEntry[][];
   commits = 0;
   /** Relays whose messages back are shared out. */
-  #relaying: readonly Worker[] = [];
+  #relaying: readonly RoutedWorker[] = [];
   /** By spoke and correlation. */
   readonly #relayed = new Map<string, Relayed>();
   readonly #scaleMs: number;
@@ -171,9 +171,8 @@ export class ClusterWorld {
       this.broker.createTopic(name, partitions);
     this.#wanted = plan.requests.map((request) => this.#want(request));
     this.elsewhere = new Map(this.#serve());
-    this.#relaying = this.opened.workers().filter(({ outcomes }) => typeof outcomes === "object");
-    for (const { outcomes } of this.#relaying)
-      if (typeof outcomes === "object") this.broker.createTopic(outcomes.topic, 2);
+    this.#relaying = this.opened.workers().filter(isRouted);
+    for (const { outcomes } of this.#relaying) this.broker.createTopic(outcomes.topic, 2);
   }
 
   // ---- what all need ----
@@ -628,7 +627,7 @@ export class ClusterWorld {
     this.ledger.wrote(record);
     for (const worker of this.#relaying) {
       const { outcomes } = worker;
-      if (typeof outcomes !== "object" || outcomes.topic !== record.topic) continue;
+      if (outcomes.topic !== record.topic) continue;
       const heard = outcomes.read(record);
       const asked = heard === undefined ? [] : [...this.#relayOf(worker, heard.correlation).asked.keys()];
       this.ledger.relayed(record, asked.at(-1));
@@ -636,7 +635,8 @@ export class ClusterWorld {
   }
 
   /** A relay whose messages back may be heard at any node: what they say is seen of each attempt that they may be for. */
-  relayed(worker: Worker, outcomes: RelayedOutcomes): Worker {
+  relayed(worker: RoutedWorker): Worker {
+    const { outcomes } = worker;
     const see = ({ request, call, attempt }: Asked, outcome: Outcome): void =>
       this.see(this.shardOf(request), { type: "outcome", node: 0, request, call, attempt, outcome });
     return {
@@ -711,6 +711,7 @@ export class ClusterWorld {
       call,
       attempt,
       epoch,
+      key: undefined,
       idempotencyKey: headers["idempotency-key"] ?? "",
       signal: new AbortController().signal,
       deadline: Number(headers["deadline"]),
@@ -719,8 +720,9 @@ export class ClusterWorld {
       },
       onAbort: () => {},
     } as unknown as AttemptContext;
+    const ports: WorkerPorts = { bus: this.#relays(), replies: { kind: "process" } };
     const outcome = await Promise.resolve()
-      .then(() => worker.attempt(JSON.parse(value), context, this.#relays()))
+      .then(() => worker.attempt(JSON.parse(value), context, ports))
       .catch((): Outcome | undefined => undefined);
     if (outcome?.kind === "timeout") return;
     const partition = Number(headers["reply-partition"]);

@@ -1,0 +1,140 @@
+import type { Outcome, Spoke, WorkerTypes } from "@wheelwork/core";
+import type { Bus, Message } from "../ports/ports.ts";
+import { functionContext, type AttemptContext, type WorkerContext } from "./context.ts";
+import { comesThroughLog, sendOnly, type RelayedOutcomes, type Worker } from "./worker.ts";
+
+/** What a relay worker understands of a message that came back: whose answer it is, and what it says. */
+export interface RelayResponse<O, E extends string> {
+  /** The key of the message that it answers, as `send` made it. */
+  readonly correlation: string;
+  readonly outcome: Outcome<O, E>;
+}
+
+/** What a relay worker needs: where the message goes, where the answer comes from, and the two translations. */
+export interface RelaySpec<I, O, E extends string> {
+  /** Topic of the messages out. */
+  readonly to: string;
+  /** Topic of the messages back. */
+  readonly from: string;
+  /** The message of an attempt. Its key is the correlation, unless `correlation` is given. */
+  readonly send: (input: I, context: WorkerContext<E>) => Message;
+  readonly correlation?: (message: Message) => string;
+  /** What a message means; undefined if it is for another. */
+  readonly receive: (message: Message) => RelayResponse<O, E> | undefined;
+  /**
+   * The id of the request that a message back belongs to; undefined if it tells none. With it, a cluster takes the messages
+   * back to the shards of their requests, durably. Without it, every node hears all messages, from when it has started: what
+   * comes while the node that asked is away is missed, and the attempt made again.
+   */
+  readonly request?: (message: Message) => string | undefined;
+}
+
+/** A worker whose operation is a message out and a message back (the FlWorkerBolt of the original proof of concept). */
+export function relay<I, O, E extends string>(
+  spoke: Spoke<never, unknown, E> & WorkerTypes<I, O>,
+  spec: RelaySpec<I, O, E>,
+): Worker {
+  const waiting = new Waiting();
+  const outcomes = relayedOutcomes(spec);
+  return {
+    spoke: spoke as unknown as Spoke,
+    outcomes,
+    attach: (bus) =>
+      bus.subscribe(spec.from, (message) => {
+        const response = received(spec, message);
+        if (response !== undefined) waiting.settle(response.correlation, response.outcome as Outcome);
+      }),
+    attempt: (input, context, { bus, replies }) => {
+      const message = sentFor(spec, input, context);
+      if (comesThroughLog({ outcomes }, replies)) return sendOnly(message, spec.to, context, bus);
+      return waiting.ask(correlationOf(spec, message), message, spec.to, context, bus);
+    },
+  };
+}
+
+function relayedOutcomes<I, O, E extends string>(spec: RelaySpec<I, O, E>): RelayedOutcomes {
+  const outcomes: RelayedOutcomes = {
+    topic: spec.from,
+    key: (input, context) => sentFor(spec, input, context).key,
+    correlation: (input, context) => correlationOf(spec, sentFor(spec, input, context)),
+  };
+  const { request: requestOf } = spec;
+  if (requestOf === undefined) return outcomes;
+  return {
+    ...outcomes,
+    read: (message) => {
+      const response = received(spec, message);
+      const request = response === undefined ? undefined : requestNamed(requestOf, message);
+      if (response === undefined || request === undefined) return undefined;
+      return { request, correlation: response.correlation, outcome: response.outcome as Outcome };
+    },
+  };
+}
+
+/** Attempts of this process that wait for a message back, by correlation. */
+class Waiting {
+  readonly #open = new Map<string, (outcome: Outcome) => void>();
+
+  settle(correlation: string, outcome: Outcome): void {
+    this.#open.get(correlation)?.(outcome);
+  }
+
+  /** Sends the message of an attempt, and waits for what comes back. A later attempt takes the place of an earlier one. */
+  ask(
+    correlation: string,
+    message: Message,
+    topic: string,
+    context: AttemptContext,
+    bus: Bus,
+  ): Promise<Outcome> {
+    return new Promise((resolve, reject) => {
+      const forget = (): void => {
+        if (this.#open.get(correlation) === settle) this.#open.delete(correlation);
+      };
+      const settle = (outcome: Outcome): void => {
+        forget();
+        resolve(outcome);
+      };
+      this.#open.set(correlation, settle);
+      // The engine has given the attempt up by then; what is left is to forget it.
+      context.onAbort(() => settle({ kind: "timeout" }));
+      Promise.resolve(bus.publish(topic, message)).catch((error: unknown) => {
+        forget();
+        reject(error);
+      });
+    });
+  }
+}
+
+const sentFor = <I, E extends string>(
+  { send }: Pick<RelaySpec<I, unknown, E>, "send">,
+  input: unknown,
+  context: AttemptContext,
+): Message => send(input as I, functionContext<E>(context));
+
+const correlationOf = (
+  { correlation }: Pick<RelaySpec<never, unknown, string>, "correlation">,
+  message: Message,
+): string => (correlation === undefined ? message.key : correlation(message));
+
+function received<O, E extends string>(
+  { receive }: Pick<RelaySpec<never, O, E>, "receive">,
+  message: Message,
+): RelayResponse<O, E> | undefined {
+  try {
+    // What a message holds may be anything, whatever the types say; null is a common nothing.
+    return receive(message) ?? undefined;
+  } catch {
+    // A message that makes no sense answers nobody. Its attempt runs into its deadline.
+    return undefined;
+  }
+}
+
+function requestNamed(requestOf: (message: Message) => unknown, message: Message): string | undefined {
+  try {
+    const request = requestOf(message);
+    return typeof request === "string" && request !== "" ? request : undefined;
+  } catch {
+    return undefined;
+  }
+}
