@@ -11,3 +11,4 @@ export { inboxMessage, readInbox, type InboxEntry, type Origin } from "./deliver
 export type { Reply } from "./shard/outbox.ts";
 export type { Feed } from "./shard/shard.ts";
 export { rootOf } from "./ports/keys.ts";
+export { pause, retrying, type RetryPolicy } from "./ports/retry.ts";
