@@ -477,8 +477,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "answers are published in any order",
     file: outbox,
-    from: "    for (const reply of replies) this.#attempt(seq, reply, minRetryMs);",
-    to: "    for (const reply of replies)\n      this.#clock.after(seq % 2 === 0 ? 100 : 0, () => this.#attempt(seq, reply, minRetryMs));",
+    from: "    for (const reply of replies) void this.#deliver(seq, reply);",
+    to: "    for (const reply of replies)\n      this.#clock.after(seq % 2 === 0 ? 100 : 0, () => void this.#deliver(seq, reply));",
     cluster: true,
   },
   {

@@ -1,12 +1,18 @@
 import { Consumer, type GroupAssignment, type GroupPartitionsAssignments } from "@platformatic/kafka";
 import { WheelworkError } from "@wheelwork/core";
-import { assignPartitions, type MemberOptions, type MemberState, type Membership } from "@wheelwork/engine";
+import {
+  assignPartitions,
+  systemClock,
+  type MemberOptions,
+  type MemberState,
+  type Membership,
+} from "@wheelwork/engine";
+import { retrying, type RetryPolicy } from "@wheelwork/engine/parts";
 import type { clientOptions } from "./connection.ts";
 import { kafkaErrors, messageOf, unavailable } from "./errors.ts";
 
 const protocol = "wheelwork";
-const minRetryMs = 100;
-const maxRetryMs = 2000;
+const joining: RetryPolicy = { minMs: 100, maxMs: 2000 };
 
 /** A place in a consumer group that only shares partitions out; they are read elsewhere (see `PartitionReader`). */
 export class GroupMembership implements Membership {
@@ -14,11 +20,9 @@ export class GroupMembership implements Membership {
   readonly #member: MemberOptions;
   readonly #sessionTimeoutMs: number;
   #consumer: Consumer | undefined = undefined;
-  #left = false;
+  readonly #left = new AbortController();
   #joining = false;
   #again = false;
-  #retryMs = minRetryMs;
-  #hasFailed = false;
 
   constructor(options: ReturnType<typeof clientOptions>, member: MemberOptions, sessionTimeoutMs: number) {
     this.#options = options;
@@ -28,31 +32,36 @@ export class GroupMembership implements Membership {
 
   /** Asks for a place until there is one. */
   async join(): Promise<void> {
-    if (this.#left) return;
-    if (this.#joining) {
-      this.#again = true;
-      return;
-    }
+    if (this.#hasLeft) return;
+    this.#again = true;
+    if (this.#joining) return;
     this.#joining = true;
-    for (;;) {
-      this.#again = false;
-      try {
-        await this.#open().joinGroup({});
-        this.#retryMs = minRetryMs;
-        this.#hasFailed = false;
-        if (!this.#again) break;
-      } catch (error) {
-        this.#discard();
-        if (this.#left) break;
+    const { signal } = this.#left;
+    while (this.#again && !this.#hasLeft) {
+      let isTold = false;
+      const onFailure = (error: unknown): void => {
         const failure = unavailable(`the group ${this.#member.group} could not be joined`, error);
-        if (!failure.retryable && !this.#hasFailed) this.#member.failed?.(failure);
-        this.#hasFailed ||= !failure.retryable;
-        await new Promise<void>((resolve) => void setTimeout(resolve, this.#retryMs));
-        this.#retryMs = Math.min(this.#retryMs * 2, maxRetryMs);
-      }
-      if (this.#left) break;
+        if (failure.retryable || isTold) return;
+        isTold = true;
+        this.#member.failed?.(failure);
+      };
+      await retrying(systemClock, joining, () => this.#joinOnce(), { signal, onFailure });
     }
     this.#joining = false;
+  }
+
+  async #joinOnce(): Promise<void> {
+    this.#again = false;
+    try {
+      await this.#open().joinGroup({});
+    } catch (error) {
+      this.#discard();
+      throw error;
+    }
+  }
+
+  get #hasLeft(): boolean {
+    return this.#left.signal.aborted;
   }
 
   rejoin(): void {
@@ -60,8 +69,8 @@ export class GroupMembership implements Membership {
   }
 
   async leave(): Promise<void> {
-    if (this.#left) return;
-    this.#left = true;
+    if (this.#hasLeft) return;
+    this.#left.abort();
     const consumer = this.#consumer;
     this.#consumer = undefined;
     if (consumer === undefined) return;
@@ -97,7 +106,7 @@ export class GroupMembership implements Membership {
 
   #open(): Consumer {
     if (this.#consumer !== undefined) return this.#consumer;
-    if (this.#left) throw new WheelworkError("WW_STOPPING", "the node has left its group");
+    if (this.#hasLeft) throw new WheelworkError("WW_STOPPING", "the node has left its group");
     const { group, topics, state, assigned } = this.#member;
     const consumer = new Consumer({
       ...this.#options,
@@ -124,10 +133,10 @@ export class GroupMembership implements Membership {
     });
     consumer.topics.trackAll(...topics);
     consumer.on("consumer:group:join", ({ assignments }) => {
-      if (this.#consumer === consumer && !this.#left) assigned(assignments ?? []);
+      if (this.#consumer === consumer && !this.#hasLeft) assigned(assignments ?? []);
     });
     const again = (): void => {
-      if (this.#consumer !== consumer || this.#left) return;
+      if (this.#consumer !== consumer || this.#hasLeft) return;
       this.#discard();
       void this.join();
     };

@@ -1,14 +1,16 @@
 import { Admin } from "@platformatic/kafka";
-import type {
-  Log,
-  LogReader,
-  LogReading,
-  LogRecord,
-  LogTopic,
-  MemberOptions,
-  Membership,
-  Message,
+import {
+  systemClock,
+  type Log,
+  type LogReader,
+  type LogReading,
+  type LogRecord,
+  type LogTopic,
+  type MemberOptions,
+  type Membership,
+  type Message,
 } from "@wheelwork/engine";
+import { retrying, type RetryPolicy } from "@wheelwork/engine/parts";
 import { clientOptions, type KafkaOptions } from "./connection.ts";
 import { broken, isUnknownTopic, unavailable } from "./errors.ts";
 import { GroupMembership } from "./group.ts";
@@ -128,6 +130,8 @@ class KafkaLog implements Kafka {
   }
 }
 
+const subscribing: RetryPolicy = { minMs: 50, maxMs: 2000 };
+
 /** All partitions of a topic, from now on, for any number of receivers. */
 class Subscription {
   readonly receivers = new Set<(message: Message) => void>();
@@ -138,47 +142,59 @@ class Subscription {
   readonly #readings = new Set<LogReading>();
   /** What is published from here on is wanted, though it takes a moment until it can be read. */
   readonly #since: number;
-  readonly #begun: () => void;
-  #ended = false;
+  readonly #setReady: () => void;
+  /** Aborted when the subscription ends, or begins anew: the readings until then do not count any more. */
+  #current = new AbortController();
 
   constructor(log: Log, reader: PartitionReader, topic: string) {
     this.#log = log;
     this.#reader = reader;
     this.#topic = topic;
     this.#since = Date.now();
-    ({ promise: this.ready, resolve: this.#begun } = Promise.withResolvers<void>());
-    void this.#begin(50);
+    ({ promise: this.ready, resolve: this.#setReady } = Promise.withResolvers<void>());
+    this.#begin();
   }
 
   end(): void {
-    this.#ended = true;
-    this.#begun();
-    for (const reading of this.#readings) reading.stop();
+    this.#current.abort();
+    this.#setReady();
+    this.#stopReading();
   }
 
-  async #begin(retryMs: number): Promise<void> {
+  #begin(): void {
+    this.#current.abort();
+    this.#current = new AbortController();
+    const { signal } = this.#current;
+    void retrying(systemClock, subscribing, () => this.#read(signal), { signal });
+  }
+
+  /** Reads all partitions from the first moment of the subscription on. */
+  async #read(signal: AbortSignal): Promise<void> {
+    // A try that failed half-way has left some.
+    this.#stopReading();
+    const { partitions } = await this.#log.topic(this.#topic);
+    for (let partition = 0; partition < partitions; partition++) {
+      const reading = await this.#reader.read(
+        this.#topic,
+        partition,
+        { since: this.#since },
+        {
+          records: (records) => this.#receive(records),
+          // The topic was made anew, or cut: what it holds from now on is what counts. Other partitions may say the same.
+          lost: () => {
+            if (!signal.aborted) this.#begin();
+          },
+        },
+      );
+      if (signal.aborted) return reading.stop();
+      this.#readings.add(reading);
+    }
+    this.#setReady();
+  }
+
+  #stopReading(): void {
     for (const reading of this.#readings) reading.stop();
     this.#readings.clear();
-    try {
-      const { partitions } = await this.#log.topic(this.#topic);
-      for (let partition = 0; partition < partitions && !this.#ended; partition++) {
-        const reading = await this.#reader.read(
-          this.#topic,
-          partition,
-          { since: this.#since },
-          {
-            records: (records) => this.#receive(records),
-            // The topic was made anew, or cut: what it holds from now on is what counts.
-            lost: () => void this.#begin(50),
-          },
-        );
-        this.#readings.add(reading);
-        if (this.#ended) reading.stop();
-      }
-      this.#begun();
-    } catch {
-      if (!this.#ended) setTimeout(() => void this.#begin(Math.min(retryMs * 2, 2000)), retryMs);
-    }
   }
 
   #receive(records: readonly LogRecord[]): void {

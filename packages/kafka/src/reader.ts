@@ -1,5 +1,6 @@
 import { Consumer, ListOffsetTimestamps } from "@platformatic/kafka";
-import type { LogReader, LogReading, LogRecord } from "@wheelwork/engine";
+import { systemClock, type LogReader, type LogReading, type LogRecord } from "@wheelwork/engine";
+import { pause, retrying, type RetryPolicy } from "@wheelwork/engine/parts";
 import type { clientOptions } from "./connection.ts";
 import { broken, kafkaErrors, unavailable } from "./errors.ts";
 
@@ -9,9 +10,10 @@ type FetchResponse = Awaited<ReturnType<Consumer["fetch"]>>;
 const waitMs = 100;
 /** How long to wait while all readers have enough to do, in milliseconds. */
 const busyMs = 5;
-const minRetryMs = 50;
-const maxRetryMs = 1000;
+const fetching: RetryPolicy = { minMs: 50, maxMs: 1000 };
+/** How often a partition that was just created is looked at until it has its leader, and the pause between, in milliseconds. */
 const leaderAttempts = 30;
+const leaderPauseMs = 100;
 const maxBytes = 4 * 1024 * 1024;
 const controlBatch = 1 << 5;
 /** Records that wait for a reader, before its partition is left out of the requests to the brokers. */
@@ -93,8 +95,7 @@ export class PartitionReader {
   readonly #readings = new Set<Reading>();
   #consumer: Consumer | undefined = undefined;
   #running = false;
-  #closed = false;
-  #retryMs = minRetryMs;
+  readonly #closed = new AbortController();
 
   constructor(options: ReturnType<typeof clientOptions>) {
     this.#options = options;
@@ -154,13 +155,13 @@ export class PartitionReader {
         const settling = kafkaErrors(error).some((name) => /LEADER/.test(name));
         if (!settling || attempt === leaderAttempts)
           throw unavailable(`partition ${partition} of ${topic} could not be looked at`, error);
-        await new Promise<void>((resolve) => void setTimeout(resolve, minRetryMs * 2));
+        await pause(systemClock, leaderPauseMs);
       }
     }
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closed.abort();
     for (const reading of this.#readings) reading.stop();
     await this.#consumer?.close(true).catch(() => {});
   }
@@ -183,23 +184,22 @@ export class PartitionReader {
   }
 
   async #loop(): Promise<void> {
-    while (this.#readings.size > 0 && !this.#closed) {
-      const wanted = this.#wanted();
-      if (wanted.length === 0) {
-        await new Promise<void>((resolve) => void setTimeout(resolve, busyMs));
-        continue;
-      }
-      try {
-        await this.#fetch(wanted);
-        this.#retryMs = minRetryMs;
-      } catch {
-        // The broker may be down, or has handed partitions over. A new client has no stale connections or sessions.
-        const consumer = this.#consumer;
-        this.#consumer = undefined;
-        void consumer?.close(true).catch(() => {});
-        await new Promise<void>((resolve) => void setTimeout(resolve, this.#retryMs));
-        this.#retryMs = Math.min(this.#retryMs * 2, maxRetryMs);
-      }
+    const { signal } = this.#closed;
+    while (this.#readings.size > 0 && !signal.aborted)
+      await retrying(systemClock, fetching, () => this.#fetchNext(), { signal });
+  }
+
+  async #fetchNext(): Promise<void> {
+    const wanted = this.#wanted();
+    if (wanted.length === 0) return pause(systemClock, busyMs);
+    try {
+      await this.#fetch(wanted);
+    } catch (error) {
+      // The broker may be down, or has handed partitions over. A new client has no stale connections or sessions.
+      const consumer = this.#consumer;
+      this.#consumer = undefined;
+      void consumer?.close(true).catch(() => {});
+      throw error;
     }
   }
 

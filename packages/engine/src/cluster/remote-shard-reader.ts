@@ -2,6 +2,7 @@ import type { Answer, RunEvent } from "@wheelwork/core";
 import { apply, restore, Run } from "@wheelwork/core/kernel";
 import { isRoot } from "../ports/keys.ts";
 import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
+import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
 
 /** What somebody waits for in a shard of another node: `request` when it is accepted, `answer` when it is answered. */
 interface Awaited {
@@ -9,8 +10,9 @@ interface Awaited {
   readonly resolve: (events: readonly RunEvent[]) => void;
 }
 
+/** How often the journal is read while somebody waits, in milliseconds. */
 const followMs = 20;
-const maxRetryMs = 1000;
+const following: RetryPolicy = { minMs: 2 * followMs, maxMs: 1000 };
 
 /**
  * A shard that another node owns, read from its store: no owner is asked, so that it can be read while nobody has it. What
@@ -23,7 +25,7 @@ export class RemoteShardReader {
   /** The journal is read up to this batch. */
   #seq = 0;
   #following: Promise<void> | undefined = undefined;
-  #closed = false;
+  readonly #closed = new AbortController();
 
   constructor(store: Store, clock: Clock) {
     this.#store = store;
@@ -31,7 +33,7 @@ export class RemoteShardReader {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closed.abort();
     await this.#following?.catch(() => {});
     await this.#store.close();
   }
@@ -134,20 +136,19 @@ export class RemoteShardReader {
   }
 
   async #follow(): Promise<void> {
-    let pauseMs = followMs;
-    while (this.#waiting.size > 0 && !this.#closed) {
-      try {
-        for await (const { seq, entries } of this.#store.journal(this.#seq)) {
-          const happened = new Map(entries.map(({ key, events }) => [key, events]));
-          for (const { key, resolve } of this.#waiting) resolve(happened.get(key) ?? []);
-          this.#seq = seq;
-        }
-        pauseMs = followMs;
-      } catch {
-        // The store is away for now; whoever waits has a limit of its own.
-        pauseMs = Math.min(pauseMs * 2, maxRetryMs);
-      }
-      await new Promise<void>((resolve) => void this.#clock.after(pauseMs, resolve));
+    const { signal } = this.#closed;
+    while (this.#waiting.size > 0 && !signal.aborted) {
+      // The store may be away for now: those who wait have limits of their own.
+      await retrying(this.#clock, following, () => this.#readOn(), { signal });
+      await pause(this.#clock, followMs, signal);
+    }
+  }
+
+  async #readOn(): Promise<void> {
+    for await (const { seq, entries } of this.#store.journal(this.#seq)) {
+      const happened = new Map(entries.map(({ key, events }) => [key, events]));
+      for (const { key, resolve } of this.#waiting) resolve(happened.get(key) ?? []);
+      this.#seq = seq;
     }
   }
 

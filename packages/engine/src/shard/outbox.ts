@@ -1,5 +1,6 @@
 import type { Answer } from "@wheelwork/core";
 import type { Clock, Logger } from "../ports/ports.ts";
+import { retrying, type RetryPolicy } from "../ports/retry.ts";
 
 /** An answer on its way to where its request wants it. */
 export interface Reply {
@@ -11,8 +12,7 @@ export interface Reply {
   readonly answer: Answer;
 }
 
-const minRetryMs = 20;
-const maxRetryMs = 5000;
+const publishing: RetryPolicy = { minMs: 20, maxMs: 5000 };
 
 /** Publishes the answers of committed batches, again and again until the broker has them. */
 export class Outbox {
@@ -22,7 +22,7 @@ export class Outbox {
   /** How many answers of a batch are not published, in the order of the batches. */
   readonly #pending = new Map<number, number>();
   readonly #waiting = new Set<() => void>();
-  #ended = false;
+  readonly #ended = new AbortController();
 
   constructor(publish: (reply: Reply) => Promise<void>, clock: Clock, logger: Logger) {
     this.#publish = publish;
@@ -44,9 +44,9 @@ export class Outbox {
   }
 
   send(seq: number, replies: readonly Reply[]): void {
-    if (this.#ended || replies.length === 0) return;
+    if (this.#ended.signal.aborted || replies.length === 0) return;
     this.#pending.set(seq, (this.#pending.get(seq) ?? 0) + replies.length);
-    for (const reply of replies) this.#attempt(seq, reply, minRetryMs);
+    for (const reply of replies) void this.#deliver(seq, reply);
   }
 
   /** Waits until all is published, or `mostMs` have passed. */
@@ -65,29 +65,23 @@ export class Outbox {
 
   /** Forgets what is left: whoever claims the shard next publishes it. */
   end(): void {
-    this.#ended = true;
+    this.#ended.abort();
     this.#pending.clear();
     for (const done of this.#waiting) done();
   }
 
-  #attempt(seq: number, reply: Reply, retryMs: number): void {
-    this.#publish(reply).then(
-      () => this.#done(seq),
-      (error: unknown) => {
-        if (this.#ended) return;
-        this.#logger.warn(
-          { request: reply.key, error: String(error) },
-          "an answer could not be published yet",
-        );
-        this.#clock.after(retryMs, () => {
-          if (!this.#ended) this.#attempt(seq, reply, Math.min(retryMs * 2, maxRetryMs));
-        });
-      },
-    );
+  async #deliver(seq: number, reply: Reply): Promise<void> {
+    const { signal } = this.#ended;
+    const onFailure = (error: unknown, failures: number): void => {
+      if (failures > 1) return;
+      const fields = { request: reply.key, error: String(error) };
+      this.#logger.warn(fields, "an answer could not be published yet; it is tried again");
+    };
+    await retrying(this.#clock, publishing, () => this.#publish(reply), { signal, onFailure });
+    if (!signal.aborted) this.#done(seq);
   }
 
   #done(seq: number): void {
-    if (this.#ended) return;
     const left = (this.#pending.get(seq) ?? 0) - 1;
     if (left > 0) this.#pending.set(seq, left);
     else this.#pending.delete(seq);
