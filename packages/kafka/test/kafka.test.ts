@@ -32,6 +32,17 @@ async function topicOf(bus: Kafka, partitions: number): Promise<string> {
   return name;
 }
 
+async function makeAnew(bus: Kafka, name: string, partitions: number): Promise<void> {
+  const admin = new Admin({ clientId: "test", bootstrapBrokers: [broker.brokers] });
+  await admin.deleteTopics({ topics: [name] });
+  await admin.close();
+  // What a broker's controller has written down, its other half knows a little later.
+  await expect
+    .poll(() => bus.topic(name).catch((error: unknown) => error), eventually)
+    .toMatchObject({ code: "WW_CONFIG" });
+  await bus.ensureTopics([{ name, partitions }]);
+}
+
 /** Collects what a partition holds, and waits for it. */
 class Collected {
   readonly records: LogRecord[] = [];
@@ -122,16 +133,30 @@ suite("reading a log", () => {
     await bus.read(topic, 0, 0, collected.reader);
     await expect.poll(() => collected.values, eventually).toEqual(["v"]);
     const before = await bus.topic(topic);
-    const admin = new Admin({ clientId: "test", bootstrapBrokers: [broker.brokers] });
-    await admin.deleteTopics({ topics: [topic] });
-    await admin.close();
-    // What a broker's controller has written down, its other half knows a little later.
-    await expect
-      .poll(() => bus.topic(topic).catch((error: unknown) => error), eventually)
-      .toMatchObject({ code: "WW_CONFIG" });
-    await bus.ensureTopics([{ name: topic, partitions: 1 }]);
+    await makeAnew(bus, topic, 1);
     expect((await bus.topic(topic)).id).not.toBe(before.id);
     await expect.poll(() => collected.errors[0], eventually).toMatchObject({ code: "WW_LOG_LOST" });
+  });
+
+  test("a subscription to a topic that is made anew goes on, and gets each message once", async () => {
+    const bus = connect();
+    const partitions = 4;
+    const topic = await topicOf(bus, partitions);
+    const given: string[] = [];
+    bus.subscribe(topic, ({ value }) => void given.push(value));
+    await bus.ready();
+    await makeAnew(bus, topic, partitions);
+    const send = async (text: string): Promise<string[]> => {
+      const values = Array.from({ length: partitions }, (_, partition) => `${text} ${partition}`);
+      for (const [partition, value] of values.entries())
+        await bus.append(topic, { key: "k", value }, partition);
+      await expect.poll(() => given, eventually).toEqual(expect.arrayContaining(values));
+      return values;
+    };
+    // Once something has come from each partition, each of them is read.
+    await send("first");
+    const values = await send("second");
+    expect(given.filter((value) => value.startsWith("second")).toSorted()).toEqual(values);
   });
 
   test("checks the partitions of topics that are there", async () => {
