@@ -26,6 +26,7 @@ const lane = "packages/engine/src/attempts/lane.ts";
 const engine = "packages/engine/src/embedded/engine.ts";
 const store = "packages/testing/src/memory-store.ts";
 const router = "packages/engine/src/delivery/router.ts";
+const offer = "packages/engine/src/delivery/offer.ts";
 const cluster = "packages/engine/src/cluster/node.ts";
 const outbox = "packages/engine/src/shard/outbox.ts";
 
@@ -357,14 +358,14 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a request of this node's own shard counts as settled before its commit",
-    file: cluster,
-    from: '        accept: () => resolve("durable"),\n',
-    to: '        accept: (resolve("durable"), (): void => {}),\n',
+    file: offer,
+    from: '      accept: () => resolve("durable"),\n',
+    to: '      accept: position === undefined ? (resolve("durable"), nothing) : () => resolve("durable"),\n',
     cluster: true,
   },
   {
     name: "what a shard of this node refuses does not go through its inbox",
-    file: cluster,
+    file: offer,
     from: 'resolve(error.retryable ? "refused" : { reason',
     to: 'resolve(error.retryable ? "durable" : { reason',
     cluster: true,
@@ -392,9 +393,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "what relays were told is lost when the shard fails",
-    file: cluster,
-    from: '        () => "refused" as const,\n',
-    to: '        () => "durable" as const,\n',
+    file: offer,
+    from: '    () => "refused" as const,\n',
+    to: '    () => "durable" as const,\n',
     cluster: true,
   },
   {
@@ -407,7 +408,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a dead letter goes to the partition of its key",
     file: "packages/engine/src/delivery/dead-letters.ts",
-    from: "value: record.value, headers }, origin.partition);",
+    from: "value: record.value, headers }, partition);",
     to: "value: record.value, headers });",
     cluster: true,
   },
@@ -434,9 +435,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a signal that comes through the inbox is passed over",
-    file: "packages/engine/src/cluster/shard-feed.ts",
-    from: '        case "command": {\n',
-    to: '        case "command": {\n          if (entry.input.kind === "signal") return shard.feed({ kind: "mark", offset });\n',
+    file: offer,
+    from: "      const { run = key, input } = entry;\n",
+    to: '      const { run = key, input } = entry;\n      if (input.kind === "signal" && position !== undefined) {\n        shard.feed({ kind: "mark", offset: position });\n        return "durable";\n      }\n',
     cluster: true,
   },
   {

@@ -1,13 +1,15 @@
 /** What other engines are made of: the loop over one shard, and what comes to it and goes from it. */
-export { admit, replyMessage, requestItem, tooOld, type Admitted } from "./delivery/admit.ts";
+export { admit, replyMessage, tooOld, type Admitted } from "./delivery/admit.ts";
 export { refusedHub } from "./delivery/channel.ts";
-export { deadLetter } from "./delivery/dead-letters.ts";
+export { DeadLetters } from "./delivery/dead-letters.ts";
 export { ShardEngine, type ClusterPart } from "./embedded/engine.ts";
 export { collectHubs } from "./requests/hubs.ts";
 export type { Attempt } from "./attempts/attempt.ts";
 export type { AttemptRequest } from "./attempts/context.ts";
 export { WorkerHost } from "./attempts/host.ts";
-export { inboxMessage, readInbox, type InboxEntry, type Origin } from "./delivery/inbox.ts";
+export { inboxMessage, readInbox, type InboxEntry } from "./delivery/inbox.ts";
+export { offer } from "./delivery/offer.ts";
+export type { Routed } from "./delivery/router.ts";
 export type { Reply } from "./shard/outbox.ts";
 export type { Feed } from "./shard/shard.ts";
 export { rootOf } from "./ports/keys.ts";

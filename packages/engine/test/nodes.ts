@@ -5,6 +5,7 @@ import {
   type Channel,
   type ClusterNode,
   type EngineEvent,
+  type NodeOptions,
   type Worker,
 } from "@wheelwork/engine";
 import {
@@ -32,6 +33,8 @@ export interface NodesOptions {
   readonly workers: (process: SimulatedProcess) => readonly Worker[];
   /** Topics besides those of the channel, with their partitions. */
   readonly topics?: Readonly<Record<string, number>>;
+  /** Options of the nodes that are to differ. */
+  readonly options?: Partial<NodeOptions>;
 }
 
 /** Nodes over one log and one store for each shard, all in memory; requests are JSON on `in`, answers on `out`. */
@@ -65,7 +68,7 @@ export class Nodes {
     const process = this.clock.process();
     const stores: FaultyStore[] = [];
     const signals: EngineEvent[] = [];
-    const { shards, hub, workers } = this.#options;
+    const { shards, hub, workers, options } = this.#options;
     const node = createNode({
       hubs: [hub],
       workers: workers(process),
@@ -82,6 +85,7 @@ export class Nodes {
       channels: [this.#channel],
       clock: process,
       observe: (signal) => void signals.push(signal),
+      ...options,
     });
     await this.clock.runUntil(node.start(), 60_000);
     await this.clock.runUntil(() => node.shards.length > 0, 60_000);

@@ -6,6 +6,8 @@ import {
   createNode,
   relay,
   externalWorker,
+  readDeadLetter,
+  replayDeadLetter,
   shardOf,
   worker,
   type Channel,
@@ -89,6 +91,14 @@ function jobHub(version = 1) {
 }
 
 const doubling = worker(work, ({ n }) => ({ doubled: n * 2 }));
+
+/** A new key whose requests belong to a shard. */
+function keyOfShard(shard: number, shards: number): string {
+  for (;;) {
+    const key = randomUUID();
+    if (shardOf(key, shards) === shard) return key;
+  }
+}
 
 /** A cluster of nodes in this process, over a real broker: their stores are in memory, and shared. */
 class TestCluster {
@@ -318,6 +328,46 @@ suite("an engine of many nodes", () => {
     await vi.waitUntil(() => letters.length > 0, eventually);
     expect(letters).toEqual([first]);
     expect(answers.get(first)?.size).toBe(1);
+    await log.close();
+  });
+
+  test("a dead letter of an inbox has the whole reason in a header, and is replayed to the shard of its key", async () => {
+    const system = await cluster(4);
+    const a = await system.node();
+    await system.settled([a, 4]);
+    const log = kafka({ brokers: broker.brokers });
+    const letters: LogRecord[] = [];
+    await log.read(`${system.inbox}-dlt`, 0, undefined, {
+      records: (records) => void letters.push(...records),
+      lost: () => {},
+    });
+    const shards = [0, 1, 2, 3];
+    for (const shard of shards) {
+      const key = keyOfShard(shard, 4);
+      for (const n of [1, 2]) {
+        const value = JSON.stringify({ type: "request", hub: "job", request: { n } });
+        await log.append(system.inbox, { key, value, headers: { "written-by": "ключ 😀" } }, shard);
+      }
+    }
+    await vi.waitUntil(() => letters.length === shards.length, eventually);
+    for (const letter of [...letters]) {
+      const { key, reason, origin } = readDeadLetter(letter);
+      expect(reason).toBe(
+        `WW_KEY_REUSED: the request key ${key} belongs to a request with another body (I5)\n` +
+          "  Use a new key for a new request.",
+      );
+      expect(origin).toMatchObject({ topic: system.inbox, partition: shardOf(key, 4) });
+      await replayDeadLetter(log, letter);
+    }
+    // It is what it was: the key still belongs to another body. Only its own shard can tell.
+    await vi.waitUntil(() => letters.length === 2 * shards.length, eventually);
+    for (const letter of letters.slice(shards.length)) {
+      const { key, value, reason, origin } = readDeadLetter(letter);
+      expect(reason).toContain("WW_KEY_REUSED");
+      expect(origin.partition).toBe(shardOf(key, 4));
+      const [first] = letters.filter((one) => one.key === key);
+      expect([value, letter.headers["written-by"]]).toEqual([first?.value, "ключ 😀"]);
+    }
     await log.close();
   });
 

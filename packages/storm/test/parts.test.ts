@@ -221,6 +221,41 @@ describe.skipIf(!canRun)("the hub's bolt", () => {
     expect(published(next).every(({ id }) => id === first.id)).toBe(true);
   });
 
+  test("keeps what an inbox cannot take in the inbox's dead letters, with the whole reason and the place to replay it to", async () => {
+    const hub = new Part("hub", newSchema());
+    await hub.settled(hub.request("known", { n: 5 }), "ack");
+    // A request that came through the channel to another task, and from there through the inbox.
+    const origin = { topic: "requests", partition: 0, offset: 77 };
+    const entry = { type: "request", hub: "job", request: { n: 6 }, replyTo: "test", origin } as const;
+    const { key, value } = inboxMessage("known", entry);
+    await hub.settled(hub.tuple("spout-hub", "default", "inbox", 0, 5, key, value), "ack");
+    const told = JSON.stringify({
+      type: "heard",
+      spoke: "double",
+      correlation: "c",
+      outcome: { kind: "timeout" },
+    });
+    await hub.settled(hub.tuple("spout-hub", "default", "inbox", 0, 6, "known", told), "ack");
+    const letters = published(hub).filter(({ topic }) => topic.endsWith("-dlt"));
+    expect(letters.map(({ topic }) => topic)).toEqual(["inbox-dlt", "inbox-dlt"]);
+    const [other, reply] = letters.map(({ message }) => message);
+    expect(other).toMatchObject({ key, value });
+    expect(other?.headers).toEqual({
+      "dlt-reason":
+        "WW_KEY_REUSED: the request key known belongs to a request with another body (I5)\n" +
+        "  Use a new key for a new request.\n" +
+        "  It was sent to requests, partition 0, offset 77.",
+      "dlt-topic": "inbox",
+      "dlt-partition": "0",
+      "dlt-offset": "5",
+    });
+    expect(reply?.headers["dlt-reason"]).toBe("on Storm, replies to relays do not come through the inbox");
+    // It can be worked as it is once its key is free, as in another store.
+    const next = new Part("hub", newSchema());
+    await next.settled(next.tuple("spout-hub", "default", "inbox", 0, 7, key, other?.value), "ack");
+    expect(published(next).filter(({ topic }) => topic.endsWith("-dlt"))).toEqual([]);
+  });
+
   test("makes what was under way again when it starts, with the time that is left", async () => {
     const schema = newSchema();
     const hub = new Part("hub", schema);

@@ -3,11 +3,12 @@ import { Run, type Input } from "@wheelwork/core/kernel";
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { isRouted, type RoutedOutcomes, type Worker } from "../attempts/worker.ts";
-import { admit, hashedKey, isStorable, requestItem } from "../delivery/admit.ts";
+import { admit, hashedKey, isStorable } from "../delivery/admit.ts";
 import { refusedHub, type Channel } from "../delivery/channel.ts";
 import { deadLetterTopic } from "../delivery/dead-letters.ts";
 import { inboxMessage, type InboxEntry } from "../delivery/inbox.ts";
-import { Router, type OfferResult, type Routed, type Source } from "../delivery/router.ts";
+import { offer, type OfferResult } from "../delivery/offer.ts";
+import { Router, type Routed, type Source } from "../delivery/router.ts";
 import { ShardEngine, type EngineOptions } from "../embedded/engine.ts";
 import { systemClock } from "../ports/clock.ts";
 import { rootOf, shardOf } from "../ports/keys.ts";
@@ -582,24 +583,7 @@ class Node implements ClusterNode {
   /** The short way: what is for a shard of this node need not go through its inbox. */
   #offer(key: string, entry: InboxEntry): MaybePromise<OfferResult> {
     const owned = this.#ownerOf(key);
-    if (owned === undefined) return "refused";
-    if (entry.type === "heard") {
-      const { spoke, correlation, outcome } = entry;
-      const heard = owned.shard.relayReply({ key, spoke, correlation, outcome });
-      return heard.then(
-        () => "durable" as const,
-        () => "refused" as const,
-      );
-    }
-    if (entry.type !== "request") return "refused";
-    return new Promise((resolve) => {
-      owned.shard.request({
-        ...requestItem(this.hubs, key, entry),
-        accept: () => resolve("durable"),
-        // The shard has too much to do, has failed, or stops: the inbox keeps it.
-        refuse: (error) => resolve(error.retryable ? "refused" : { reason: firstLine(error) }),
-      });
-    });
+    return owned === undefined ? "refused" : offer({ shard: owned.shard, hubs: this.hubs }, key, entry);
   }
 
   /**
@@ -716,6 +700,7 @@ class Node implements ClusterNode {
         hubs: this.hubs,
         channels: this.#channels,
         observe,
+        logger: this.#logger,
         clock: this.#clock,
         ...(this.#relays.size === 0
           ? {}
@@ -856,10 +841,8 @@ function heardBy(relay: Relay, record: LogRecord): Routed[] {
   const heard = relay.read(record);
   if (heard === undefined) return [];
   const { request: key, correlation, outcome } = heard;
-  return [{ key, entry: { type: "heard", spoke: relay.spoke, correlation, outcome } }];
+  return [{ key, entry: { type: "relayReply", spoke: relay.spoke, correlation, outcome } }];
 }
-
-const firstLine = ({ message }: Error): string => message.split("\n")[0] as string;
 
 const isRetryable = (error: unknown): boolean => error instanceof WheelworkError && error.retryable;
 

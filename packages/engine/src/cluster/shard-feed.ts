@@ -1,17 +1,21 @@
 import { WheelworkError, type AnyHub } from "@wheelwork/core";
-import { replyMessage, requestItem } from "../delivery/admit.ts";
+import { replyMessage } from "../delivery/admit.ts";
 import type { Channel } from "../delivery/channel.ts";
-import { deadLetter, deadLetterTopic } from "../delivery/dead-letters.ts";
+import { DeadLetters } from "../delivery/dead-letters.ts";
 import { readInbox, type InboxEntry, type Origin } from "../delivery/inbox.ts";
+import { offer } from "../delivery/offer.ts";
 import type { Log, LogReading, LogRecord, LogTopic } from "../ports/log.ts";
-import type { Clock, EngineEvent } from "../ports/ports.ts";
+import type { Clock, EngineEvent, Logger } from "../ports/ports.ts";
+import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
 import type { Reply } from "../shard/outbox.ts";
 import type { Feed, Shard } from "../shard/shard.ts";
 
-const minRetryMs = 100;
-const maxRetryMs = 5000;
-/** How often is looked whether what waited in the topics of relays has been handed on, in milliseconds. */
-const passMs = 50;
+const burying: RetryPolicy = { minMs: 100, maxMs: 5000 };
+const passing: RetryPolicy = { minMs: 50, maxMs: 1000 };
+
+/** Inputs that a shard may have queued before its log waits, and how often is looked whether it still has, in milliseconds. */
+const maxQueued = 20_000;
+const queuedMs = 10;
 
 interface FeedOptions {
   readonly log: Log;
@@ -21,6 +25,7 @@ interface FeedOptions {
   readonly hubs: ReadonlyMap<string, AnyHub>;
   readonly channels: ReadonlyMap<string, Channel>;
   readonly observe: ((signal: EngineEvent) => void) | undefined;
+  readonly logger: Logger;
   readonly clock: Clock;
   /** Resolves when what waits in the topics of relays now has gone to its shard or into its inbox. */
   readonly passRelays?: (isWanted: () => boolean) => Promise<void>;
@@ -28,15 +33,28 @@ interface FeedOptions {
   readonly onLost: (error: Error) => void;
 }
 
-/** Inputs that a shard may have queued before its log waits. */
-const maxQueued = 20_000;
-
-/** What a shard reads from its inbox, and publishes through the channels. */
+/**
+ * The inbox of a shard, which is one partition of a topic, as the shard reads it; and the channels that its answers go to.
+ *
+ * **Positions.** The inbox is only a queue: the store says how far it has been consumed. Each batch commits, with what it
+ * decides, the offset after the last record that it consumed. So a record counts once: after a failure the shard reads on
+ * from the position of its last commit, and what it had read beyond that comes again.
+ *
+ * **Pinned offsets.** A record that becomes a dead letter has an effect outside the store. The position must not pass it
+ * before the letter is durable, or a crash in between would lose the record. So its offset is pinned: the shard goes on
+ * deciding later records, but commits no position beyond the pinned record. If the shard fails meanwhile, the record is
+ * read again and gets a second letter; it is never without one.
+ *
+ * **Catch-up.** When a shard is claimed, its inbox may hold outcomes that arrived while nobody worked on it. They go
+ * before overdue callbacks, so that an outage does not turn work that is done into timeouts. `begin` therefore tells where
+ * the inbox ends, and the shard reads up to there first. Replies to relays may not even be in the inbox yet, but in topics
+ * that any node routes: then `later` tells the end of the inbox once all of them have been routed.
+ *
+ * **Readings.** All that belongs to one claim is in one `InboxReading`. A new claim, or the end, discards it as a whole.
+ */
 export class ShardFeed implements Feed {
   readonly #options: FeedOptions;
-  #reading: LogReading | undefined = undefined;
-  /** Of which claim the records are: those of an earlier one are dropped. */
-  #turn = 0;
+  #reading: InboxReading | undefined = undefined;
 
   constructor(options: FeedOptions) {
     this.#options = options;
@@ -46,130 +64,124 @@ export class ShardFeed implements Feed {
     return this.#options.logId;
   }
 
-  async begin(position: number | undefined): ReturnType<Feed["begin"]> {
+  begin(position: number | undefined): ReturnType<Feed["begin"]> {
     this.end();
-    const turn = this.#turn;
-    const { log, inbox, shard, onLost } = this.#options;
-    const reading = await log.read(inbox, shard, position, {
-      records: async (records) => {
-        if (turn !== this.#turn) return;
-        for (const record of records) this.#take(record);
-        while (turn === this.#turn && (this.#options.owner()?.sizes.queued ?? 0) > maxQueued)
-          await new Promise<void>((resolve) => void this.#options.clock.after(10, resolve));
-      },
-      lost: (error) => {
-        if (turn === this.#turn) onLost(error);
-      },
-    });
-    if (turn === this.#turn) this.#reading = reading;
-    else reading.stop();
-    // The position is one of another topic, if this one was made anew meanwhile.
-    const logId = logIdOf(inbox, await log.topic(inbox));
-    if (logId !== this.log) {
-      reading.stop();
-      throw new WheelworkError(
-        "WW_LOG_LOST",
-        `the log of the shard is ${logId} by now, and was ${this.log}`,
-        {
-          next: "A topic that was deleted and made anew has lost requests. See the page on deploying: a recreated topic.",
-        },
-      );
-    }
-    const { from, end } = reading;
-    const { passRelays } = this.#options;
-    if (passRelays === undefined) return { from, end };
-    return { from, end, later: this.#endAfter(passRelays, turn, end) };
-  }
-
-  /** The end of the inbox once it has all that waits in the topics of relays now. */
-  async #endAfter(
-    passRelays: (isWanted: () => boolean) => Promise<void>,
-    turn: number,
-    end: number,
-  ): Promise<number> {
-    const { log, inbox, shard, clock } = this.#options;
-    while (turn === this.#turn) {
-      try {
-        await passRelays(() => turn === this.#turn);
-        return await log.end(inbox, shard);
-      } catch {
-        await new Promise<void>((resolve) => void clock.after(passMs, resolve));
-      }
-    }
-    return end;
+    this.#reading = new InboxReading(this.#options);
+    return this.#reading.begin(position);
   }
 
   end(): void {
-    this.#turn++;
-    this.#reading?.stop();
+    this.#reading?.end();
     this.#reading = undefined;
   }
 
   async publish(reply: Reply): Promise<void> {
     const published = replyMessage(this.#options.channels, reply);
-    // Nobody here knows that channel any more: the answer stays where it is stored.
+    // This node has no such channel any more: the answer stays where it is stored.
     if (published === undefined) return;
     await this.#options.log.publish(published.topic, published.message);
   }
+}
 
-  #take(record: LogRecord): void {
-    const shard = this.#options.owner();
-    if (shard === undefined) return;
+/** One reading of the inbox, from a claim to the next one or to the end. Whatever is under way stops when it ends. */
+class InboxReading {
+  readonly #options: FeedOptions;
+  readonly #letters: DeadLetters;
+  readonly #end = new AbortController();
+  #reading: LogReading | undefined = undefined;
+
+  constructor(options: FeedOptions) {
+    this.#options = options;
+    const { log, clock, logger, observe } = options;
+    const onFailure = (error: unknown, failures: number): void => {
+      const fields = { shard: options.shard, error: String(error) };
+      if (failures === 1) logger.warn(fields, "a dead letter cannot be written yet: its shard waits for it");
+    };
+    const { signal } = this.#end;
+    this.#letters = new DeadLetters(
+      (topic, letter) => retrying(clock, burying, () => log.append(topic, letter), { signal, onFailure }),
+      observe,
+    );
+  }
+
+  async begin(position: number | undefined): ReturnType<Feed["begin"]> {
+    const { log, inbox, shard, logId, onLost, passRelays } = this.#options;
+    const reading = await log.read(inbox, shard, position, {
+      records: (records) => this.#take(records),
+      lost: (error) => {
+        if (!this.#isOver) onLost(error);
+      },
+    });
+    this.#reading = reading;
+    if (this.#isOver) reading.stop();
+    // The position is one of another topic, if this one was made anew meanwhile.
+    const present = logIdOf(inbox, await log.topic(inbox));
+    if (present !== logId) {
+      reading.stop();
+      throw new WheelworkError("WW_LOG_LOST", `the log of the shard is ${present} by now, and was ${logId}`, {
+        next: "A topic that was deleted and made anew has lost requests. See the page on deploying: a recreated topic.",
+      });
+    }
+    const { from, end } = reading;
+    if (passRelays === undefined) return { from, end };
+    return { from, end, later: this.#endAfter(passRelays, end) };
+  }
+
+  end(): void {
+    this.#end.abort();
+    this.#reading?.stop();
+  }
+
+  get #isOver(): boolean {
+    return this.#end.signal.aborted;
+  }
+
+  /** The end of the inbox once it has all that waits in the topics of relays now. */
+  async #endAfter(passRelays: (isWanted: () => boolean) => Promise<void>, end: number): Promise<number> {
+    const { log, inbox, shard, clock } = this.#options;
+    let later = end;
+    const pass = async (): Promise<void> => {
+      await passRelays(() => !this.#isOver);
+      later = await log.end(inbox, shard);
+    };
+    await retrying(clock, passing, pass, { signal: this.#end.signal });
+    return later;
+  }
+
+  async #take(records: readonly LogRecord[]): Promise<void> {
+    const { owner, clock } = this.#options;
+    if (this.#isOver) return;
+    const shard = owner();
+    if (shard !== undefined) for (const record of records) this.#offer(shard, record);
+    while (!this.#isOver && (owner()?.sizes.queued ?? 0) > maxQueued)
+      await pause(clock, queuedMs, this.#end.signal);
+  }
+
+  #offer(shard: Shard, record: LogRecord): void {
     const { key, offset } = record;
     let entry: InboxEntry;
     try {
       entry = readInbox(record);
-      switch (entry.type) {
-        case "request":
-          return this.#request(shard, record, entry);
-        case "response": {
-          const { spoke, call, attempt, epoch, outcome } = entry;
-          return shard.outcome(spoke, entry.run ?? key, { call, attempt, epoch }, outcome, offset);
-        }
-        case "heard": {
-          const { spoke, correlation, outcome } = entry;
-          return shard.feed({ kind: "relayReply", key, spoke, correlation, outcome, offset });
-        }
-        case "command": {
-          const done = { resolve: () => {}, reject: () => {} };
-          return shard.feed({ kind: "input", key: entry.run ?? key, input: entry.input, done, offset });
-        }
-      }
     } catch (error) {
       this.#bury(shard, record, error instanceof Error ? error.message : String(error));
-      shard.feed({ kind: "mark", offset });
+      return shard.feed({ kind: "mark", offset });
     }
-  }
-
-  #request(shard: Shard, record: LogRecord, entry: Extract<InboxEntry, { type: "request" }>): void {
-    shard.feed({
-      ...requestItem(this.#options.hubs, record.key, entry),
-      offset: record.offset,
-      accept: () => {},
-      // Its sender gets the stored answer; what it asked for is kept for whoever wants to know.
-      refuse: (error) => this.#bury(shard, record, error.message, entry.origin),
+    const result = offer({ shard, hubs: this.#options.hubs }, key, entry, offset);
+    // Only a request waits for a decision.
+    if (!(result instanceof Promise)) return;
+    void result.then((decided) => {
+      if (typeof decided !== "object") return;
+      this.#bury(shard, record, decided.reason, entry.type === "request" ? entry.origin : undefined);
     });
   }
 
-  /** The shard's position does not pass the record before its dead letter is durable. */
-  #bury(shard: Shard, record: LogRecord, reason: string, origin?: Origin): void {
-    const { log, inbox, observe, clock } = this.#options;
-    const { topic, partition, offset } = record;
-    observe?.({ name: "dead-letter", topic: origin?.topic ?? topic, reason });
-    const sent =
-      origin === undefined
-        ? ""
-        : `; it was sent to ${origin.topic}, partition ${origin.partition}, offset ${origin.offset}`;
-    const letter = deadLetter(record, reason.split("\n")[0] + sent, { topic, partition, offset });
-    const release = shard.pinOffset(offset);
-    const turn = this.#turn;
-    const send = (retryMs: number): void => {
-      log.append(deadLetterTopic(inbox), letter).then(release, () => {
-        if (turn === this.#turn) clock.after(retryMs, () => send(Math.min(retryMs * 2, maxRetryMs)));
-      });
-    };
-    send(minRetryMs);
+  #bury(shard: Shard, record: LogRecord, reason: string, sentTo?: Origin): void {
+    const release = shard.pinOffset(record.offset);
+    void this.#letters.bury(record, reason, sentTo).then((isDurable) => {
+      if (isDurable) release();
+    });
   }
 }
 
+/** The identity of an inbox: a topic that is made anew under the same name is another log. */
 export const logIdOf = (inbox: string, { id }: LogTopic): string => `${inbox}/${id}`;

@@ -1,23 +1,18 @@
-import type { AnyHub } from "@wheelwork/core";
 import { createHash } from "node:crypto";
-import { refusalOf, refusedHub, understand, type Channel } from "./channel.ts";
-import { servedBy } from "../requests/hubs.ts";
-import { hashOf, keyPattern, validRequest } from "../requests/validate.ts";
-import type { InboxEntry } from "./inbox.ts";
 import type { LogRecord } from "../ports/log.ts";
-import type { Reply } from "../shard/outbox.ts";
 import type { Message } from "../ports/ports.ts";
-import type { RequestItem } from "../shard/shard.ts";
-
-type RequestEntry = Extract<InboxEntry, { type: "request" }>;
+import { keyPattern } from "../requests/validate.ts";
+import type { Reply } from "../shard/outbox.ts";
+import { refusedHub, understand, type Channel } from "./channel.ts";
+import type { RequestEntry } from "./inbox.ts";
 
 /** A record of a channel as the inbox of its shard takes it, or why it is a dead letter. */
 export type Admitted = { readonly key: string; readonly entry: RequestEntry } | { readonly reason: string };
 
-/** Why a record is not looked at: its request may have been answered, and its answer be gone (I5). */
+/** Why an old record is not processed: its request may have been answered, and the answer may be gone (I5). */
 export const tooOld = "it is older than answers are kept, so that it may have been answered";
 
-/** What becomes of a record of a channel. Whatever has a key to answer to becomes a request, if only one that is refused. */
+/** Makes a request of a channel's record. A record that cannot be understood becomes a request that is refused: its sender gets an answer. */
 export function admit(channel: Channel, record: LogRecord, oldestMs = 0): Admitted {
   const { topic, partition, offset } = record;
   if (record.key === "") return { reason: "it has no key, so that nobody could be answered" };
@@ -31,43 +26,13 @@ export function admit(channel: Channel, record: LogRecord, oldestMs = 0): Admitt
   return { key, entry: { type: "request", ...asked, replyTo, origin: { topic, partition, offset } } };
 }
 
-/** What a shard is asked for by an entry; what the hub's schema refuses, is served by the hub of refusals. */
-export function requestItem(
-  hubs: ReadonlyMap<string, AnyHub>,
-  key: string,
-  entry: RequestEntry,
-): Omit<RequestItem, "accept" | "refuse"> {
-  const { deadlineMs, replyTo } = entry;
-  let { hub, request } = entry;
-  if (hub !== refusedHub.name) {
-    try {
-      request = validRequest(servedBy(hubs, hub), request, {});
-    } catch (error) {
-      [hub, request] = [refusedHub.name, { message: refusalOf(error) }];
-    }
-  }
-  return {
-    kind: "request",
-    key,
-    hub,
-    request,
-    hash: hashOf(hub, request),
-    fresh: false,
-    ...(deadlineMs === undefined ? {} : { deadlineMs }),
-    ...(replyTo === undefined ? {} : { replyTo }),
-  };
-}
-
-/** Whether a request can be stored under the key that its sender gave: the runs that it begins have a '/' in theirs. */
+/** Whether a request can be stored under the key that its sender gave. The runs that it begins have a '/' in their keys. */
 export const isStorable = (given: string): boolean => keyPattern.test(given) && !given.includes("/");
 
-/** What a request is stored under whose key cannot be stored. */
+/** The key that replaces one that cannot be stored. */
 export const hashedKey = (given: string): string => `~${createHash("sha256").update(given).digest("hex")}`;
 
-/**
- * The key that a request is stored under. One that cannot be stored is hashed; its answer still goes to the key that the
- * sender gave.
- */
+/** The key that a request is stored under, and where its answer goes: always under the key that the sender gave. */
 function keyOf(channel: Channel, given: string): { key: string; replyTo: string; problem?: string } {
   if (isStorable(given)) return { key: given, replyTo: channel.name };
   return {
@@ -77,7 +42,7 @@ function keyOf(channel: Channel, given: string): { key: string; replyTo: string;
   };
 }
 
-/** The message that publishes an answer through its channel; undefined when nobody knows the channel any more. */
+/** The message that publishes an answer through its channel; undefined: this engine has no such channel any more. */
 export function replyMessage(
   channels: ReadonlyMap<string, Channel>,
   { key, replyTo, id, answer }: Reply,

@@ -1,23 +1,77 @@
-import type { Origin } from "./inbox.ts";
+import { rootOf, shardOf } from "../ports/keys.ts";
 import type { Log, LogRecord } from "../ports/log.ts";
-import type { Message } from "../ports/ports.ts";
+import type { EngineEvent, Message } from "../ports/ports.ts";
+import { isInboxEntry, type Origin } from "./inbox.ts";
 
-/** Where the dead letters of a topic are kept. */
+/*
+ * A dead letter is a record that cannot be processed, as it was, in the topic of the dead letters of its own topic. Headers
+ * say why it is there, and where the record was: its origin.
+ *
+ * The origin is always the place of that very record, since a replay sends these bytes back, and only the readers of that
+ * topic understand them. So a request that came through a channel has the channel as its origin where the channel's record
+ * was refused, and the inbox where its entry was refused: the entry is in the inbox's words, which the channel could not
+ * read. Nothing is lost by the second way: the entry names its hub and where its answer goes, and needs no channel that may
+ * have changed or gone. Where the request came in is told with the reason.
+ */
+
+/** The topic that keeps the dead letters of a topic. */
 export const deadLetterTopic = (topic: string): string => `${topic}-dlt`;
 
-const reasonHeader = "dlt-reason";
-const placeHeaders = ["dlt-topic", "dlt-partition", "dlt-offset"] as const;
+const ownPrefix = "dlt-";
+const reasonHeader = `${ownPrefix}reason`;
+const placeHeaders = [`${ownPrefix}topic`, `${ownPrefix}partition`, `${ownPrefix}offset`] as const;
 
-/** A message that could not be processed, with the reason and the place that it came from. */
-export function deadLetter(message: Message, reason: string, { topic, partition, offset }: Origin): Message {
-  const headers = {
-    ...message.headers,
-    [reasonHeader]: reason.slice(0, 2000),
-    [placeHeaders[0]]: topic,
-    [placeHeaders[1]]: String(partition),
-    [placeHeaders[2]]: String(offset),
-  };
-  return { key: message.key, value: message.value, headers };
+/** The most characters of a reason. Headers of Kafka take any text, but a record has a bound of its own. */
+const maxReason = 2000;
+
+/** Keeps the records that cannot be processed. */
+export class DeadLetters<R extends LogRecord = LogRecord> {
+  readonly #append: (topic: string, letter: Message, record: R) => Promise<boolean>;
+  readonly #observe: ((signal: EngineEvent) => void) | undefined;
+
+  /**
+   * @param append Writes a letter. Its result is passed on by `bury`: whether the letter is durable; false: the caller has
+   * stopped before, and leaves the record to the next one.
+   */
+  constructor(
+    append: (topic: string, letter: Message, record: R) => Promise<boolean>,
+    observe?: (signal: EngineEvent) => void,
+  ) {
+    this.#append = append;
+    this.#observe = observe;
+  }
+
+  /**
+   * Keeps a record, with the whole reason up to 2,000 characters.
+   * @param sentTo Where the request of the record came in, if that was elsewhere. It is told with the reason, and the event
+   * `dead-letter` names that topic.
+   * @returns Whether the letter is durable.
+   */
+  bury(record: R, why: string, sentTo?: Origin): Promise<boolean> {
+    const { topic, partition, offset } = record;
+    const isElsewhere = sentTo !== undefined && sentTo.topic !== topic;
+    const reason = reasonOf(why, isElsewhere ? sentTo : undefined);
+    this.#observe?.({ name: "dead-letter", topic: isElsewhere ? sentTo.topic : topic, reason });
+    const headers = {
+      ...record.headers,
+      [reasonHeader]: reason,
+      [placeHeaders[0]]: topic,
+      [placeHeaders[1]]: String(partition),
+      [placeHeaders[2]]: String(offset),
+    };
+    return this.#append(deadLetterTopic(topic), { key: record.key, value: record.value, headers }, record);
+  }
+}
+
+function reasonOf(why: string, sentTo: Origin | undefined): string {
+  const addition =
+    sentTo === undefined
+      ? ""
+      : `\n  It was sent to ${sentTo.topic}, partition ${sentTo.partition}, offset ${sentTo.offset}.`;
+  const room = maxReason - addition.length;
+  const text = why.length > room ? `${why.slice(0, room - 1)}…` : why;
+  // A cut may leave half of a character, which no encoding of a header can carry.
+  return text.toWellFormed() + addition;
 }
 
 /** A dead letter as it is listed. */
@@ -26,8 +80,11 @@ export interface DeadLetter {
   readonly partition: number;
   readonly key: string;
   readonly value: string;
+  /** Why it could not be processed: an error with all its lines, up to 2,000 characters. */
   readonly reason: string;
+  /** Where the record was: a replay sends it there. */
   readonly origin: Origin;
+  /** When it became a dead letter, in milliseconds since 1970. */
   readonly at: number;
 }
 
@@ -45,12 +102,27 @@ export function readDeadLetter(record: LogRecord): DeadLetter {
   };
 }
 
-/** Sends a dead letter to the place that it came from, as it was: what was wrong has been set right meanwhile. */
+/**
+ * Sends a dead letter to the topic that it came from, as it was: what was wrong has been set right meanwhile.
+ * @throws WheelworkError WW_CONFIG when there is no such topic any more; WW_BUS_UNAVAILABLE.
+ */
 export async function replayDeadLetter(log: Log, record: LogRecord): Promise<void> {
   const { origin } = readDeadLetter(record);
   const headers = Object.fromEntries(
-    Object.entries(record.headers).filter(([name]) => !name.startsWith("dlt-")),
+    Object.entries(record.headers).filter(([name]) => !name.startsWith(ownPrefix)),
   );
-  // Not every partition is one that Kafka would choose by the key: those of the inboxes are the shards.
-  await log.append(origin.topic, { key: record.key, value: record.value, headers }, origin.partition);
+  const { partitions } = await log.topic(origin.topic);
+  const partition = partitionOf(record, origin, partitions);
+  await log.append(origin.topic, { key: record.key, value: record.value, headers }, partition);
+}
+
+/**
+ * The partition that takes a record back. That of an inbox is the shard of the key, with as many shards as there are now:
+ * Kafka would choose another one, and a cluster that was made anew with another number of shards would work it where nobody
+ * looks for it. The record of a channel goes to its partition, or to that of its key if the topic has fewer by now: any
+ * node routes it from anywhere.
+ */
+function partitionOf(record: LogRecord, origin: Origin, partitions: number): number | undefined {
+  if (isInboxEntry(record)) return shardOf(rootOf(record.key), partitions);
+  return origin.partition < partitions ? origin.partition : undefined;
 }

@@ -1,44 +1,9 @@
 import { WheelworkError, type Outcome } from "@wheelwork/core";
 import type { Input } from "@wheelwork/core/kernel";
+import { rootOf } from "../ports/keys.ts";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
-import { rootOf } from "../ports/keys.ts";
-
-/** What the inbox of a shard holds. The key of each message is that of its request. */
-export type InboxEntry =
-  | {
-      readonly type: "request";
-      readonly hub: string;
-      readonly request: unknown;
-      readonly deadlineMs?: number;
-      readonly replyTo?: string;
-      /** Where it came in, when it came through a channel: its dead letters say so. */
-      readonly origin?: Origin;
-    }
-  | {
-      readonly type: "command";
-      readonly input: Input;
-      /** The run, where it is not the request itself but one that it has begun. */
-      readonly run?: string;
-    }
-  | {
-      /** What a worker elsewhere says of an attempt. */
-      readonly type: "response";
-      /** The run, where it is not the request itself but one that it has begun. */
-      readonly run?: string;
-      readonly spoke: string;
-      readonly call: number;
-      readonly attempt: number;
-      readonly epoch: number;
-      readonly outcome: Outcome;
-    }
-  | {
-      /** What a message to a relay says: of the attempt that the relay calls so, if one is open. */
-      readonly type: "heard";
-      readonly spoke: string;
-      readonly correlation: string;
-      readonly outcome: Outcome;
-    };
+import { isStorable } from "./admit.ts";
 
 /** A place in a log. */
 export interface Origin {
@@ -47,34 +12,115 @@ export interface Origin {
   readonly offset: number;
 }
 
+/** A request. */
+export interface RequestEntry {
+  readonly type: "request";
+  readonly hub: string;
+  readonly request: unknown;
+  readonly deadlineMs?: number;
+  /** Where the answer is published, besides being stored. */
+  readonly replyTo?: string;
+  /** Of a request that came through a channel: its record there. Its dead letter names it. */
+  readonly origin?: Origin;
+}
+
+/** A command for a run. */
+interface CommandEntry {
+  readonly type: "command";
+  readonly input: Input;
+  /** The run, if it is not the request's own but one that the request has begun. */
+  readonly run?: string;
+}
+
+/** The outcome of an attempt of an external worker. */
+interface ResponseEntry {
+  readonly type: "response";
+  /** The run, if it is not the request's own but one that the request has begun. */
+  readonly run?: string;
+  readonly spoke: string;
+  readonly call: number;
+  readonly attempt: number;
+  readonly epoch: number;
+  readonly outcome: Outcome;
+}
+
+/** What a message to a relay says. It names no attempt: it is for the open one that has this correlation, if there is one. */
+interface RelayReplyEntry {
+  readonly type: "relayReply";
+  readonly spoke: string;
+  readonly correlation: string;
+  readonly outcome: Outcome;
+}
+
+/** What the inbox of a shard holds. The key of each message is that of its request. */
+export type InboxEntry = RequestEntry | CommandEntry | ResponseEntry | RelayReplyEntry;
+
+/**
+ * The names on the wire. They never change, since records of earlier versions may wait in an inbox; that is why a reply to a
+ * relay is still called "heard" there.
+ */
+const wireNames: Readonly<Record<InboxEntry["type"], string>> = {
+  request: "request",
+  command: "command",
+  response: "response",
+  relayReply: "heard",
+};
+
 /** The header that says what a message is, as CloudEvents name it. */
 const typeHeader = "ce_type";
 const typePrefix = "wheelwork.";
-const types: ReadonlySet<string> = new Set(["request", "command", "heard"].map((type) => typePrefix + type));
+const typeOf: ReadonlyMap<string, InboxEntry["type"]> = new Map(
+  Object.entries(wireNames).map(([type, name]) => [typePrefix + name, type as InboxEntry["type"]]),
+);
 
+/** The message that carries an entry for a run to the inbox of its shard. */
 export function inboxMessage(id: string, { type, ...given }: InboxEntry): Message {
-  // Whoever hands records on by their keys, looks at the root alone: its shard has all that it has begun.
+  // Readers that hand records on by their keys look at the root alone: its shard has all that it has begun.
   const key = rootOf(id);
   const entry = type === "command" && key !== id ? { ...given, run: id } : given;
-  // Both ways: Storm's reader of topics hands on no headers.
-  return { key, value: JSON.stringify({ type, ...entry }), headers: { [typeHeader]: typePrefix + type } };
+  const name = wireNames[type];
+  // The type is in both, header and value: Storm's reader of topics hands on no headers.
+  return {
+    key,
+    value: JSON.stringify({ type: name, ...entry }),
+    headers: { [typeHeader]: typePrefix + name },
+  };
 }
 
-/** @throws WheelworkError WW_INVALID_REQUEST for what is none of them. */
+/** Whether a record says that it is an entry of an inbox; it need not be a valid one. */
+export const isInboxEntry = ({ headers, value }: LogRecord): boolean =>
+  typeOf.has(wireType(headers, parse(value)) ?? "");
+
+/**
+ * Reads an entry. Everything that the loop relies on is checked here: what fails in the loop would be read, and fail, again
+ * and again.
+ * @throws WheelworkError WW_INVALID_REQUEST for a record that is no entry.
+ */
 export function readInbox({ key, headers, value }: LogRecord): InboxEntry {
   const entry = parse(value);
-  const type = headers[typeHeader] ?? typeIn(entry);
-  if (type === "wheelwork.response") return readResponse(key, headers, entry);
-  if (type === undefined || !types.has(type))
-    throw broken(`an inbox takes no message of the type ${type ?? "(none)"}`);
-  if (entry === undefined) throw broken("the value is not a JSON object");
-  return { ...entry, type: type.slice(typePrefix.length) } as InboxEntry;
+  const name = wireType(headers, entry);
+  const type = typeOf.get(name ?? "");
+  if (type === undefined) throw broken(`an inbox takes no message of the type ${name ?? "(none)"}`);
+  if (entry === undefined) {
+    const what = type === "response" ? "the value of a response" : "the value";
+    throw broken(`${what} is not a JSON object`);
+  }
+  switch (type) {
+    case "request":
+      return readRequest(key, entry);
+    case "command":
+      return readCommand(entry);
+    case "response":
+      return readResponse(key, headers, entry);
+    case "relayReply":
+      return readRelayReply(entry);
+  }
 }
 
-/** What names an attempt: a worker elsewhere sends it back as it is, as a header or in the value. */
+/** The header that names an attempt: an external worker sends it back as it is, as a header or in the value. */
 export const correlationHeader = "correlation-id";
 
-/** Names an attempt, for a worker elsewhere: the call by its way from the request. */
+/** Names an attempt for an external worker: the call by its way from the request. */
 export const correlationOf = (
   spoke: string,
   run: string,
@@ -83,45 +129,87 @@ export const correlationOf = (
   epoch: number,
 ): string => `${run.slice(rootOf(run).length + 1)}/${call}.${attempt}.${epoch}.${spoke}`.replace(/^\//, "");
 
-function readResponse(
-  key: string,
-  headers: Readonly<Record<string, string>>,
-  body: object | undefined,
-): InboxEntry {
-  const given = (body ?? {}) as Record<string, unknown>;
-  const correlation = headers[correlationHeader] ?? given[correlationHeader];
+type Fields = Readonly<Record<string, unknown>>;
+
+function readRequest(key: string, { hub, request, deadlineMs, replyTo, origin }: Fields): RequestEntry {
+  if (!isStorable(key)) throw broken("the key of a request cannot be stored");
+  if (typeof hub !== "string") throw broken("a request lacks the name of its hub");
+  if (deadlineMs !== undefined && !(Number.isFinite(deadlineMs) && (deadlineMs as number) > 0))
+    throw broken("the deadlineMs of a request must be a finite number above 0");
+  if (replyTo !== undefined && typeof replyTo !== "string")
+    throw broken("the replyTo of a request must be a text");
+  return {
+    type: "request",
+    hub,
+    request,
+    ...(deadlineMs === undefined ? {} : { deadlineMs: deadlineMs as number }),
+    ...(replyTo === undefined ? {} : { replyTo }),
+    ...(isOrigin(origin) ? { origin } : {}),
+  };
+}
+
+const isOrigin = (value: unknown): value is Origin =>
+  typeof value === "object" && value !== null && typeof (value as Origin).topic === "string";
+
+/** The inputs of runs that are commands; the others are the loop's own. */
+const commands: ReadonlySet<unknown> = new Set(["signal", "cancel", "retry", "resolve"]);
+
+function readCommand({ input, run }: Fields): CommandEntry {
+  const { kind, id, signal, message } = (input ?? {}) as Fields;
+  const isSound =
+    commands.has(kind) &&
+    typeof id === "string" &&
+    (kind !== "signal" || typeof signal === "string") &&
+    (kind !== "resolve" || typeof message === "string");
+  if (!isSound) throw broken("a command lacks what it asks for");
+  if (run !== undefined && typeof run !== "string") throw broken("the run of a command must be a text");
+  return { type: "command", input: input as Input, ...(run === undefined ? {} : { run }) };
+}
+
+function readRelayReply({ spoke, correlation, outcome }: Fields): RelayReplyEntry {
+  if (typeof spoke !== "string" || typeof correlation !== "string")
+    throw broken("a reply to a relay lacks its spoke or its correlation");
+  // The worker host checks the outcome against the contract of the spoke.
+  return { type: "relayReply", spoke, correlation, outcome: outcome as Outcome };
+}
+
+function readResponse(key: string, headers: Readonly<Record<string, string>>, entry: Fields): ResponseEntry {
+  const correlation = headers[correlationHeader] ?? entry[correlationHeader];
   const [, path, call, attempt, epoch, spoke] =
     /^(?:([\dt/]+)\/)?(\d+)\.(\d+)\.(\d+)\.(.+)$/.exec(String(correlation ?? "")) ?? [];
   if (spoke === undefined) throw broken("a response lacks the correlation-id of its request");
-  if (body === undefined) throw broken("the value of a response is not a JSON object");
-  const { output, error } = body as {
+  const { output, error } = entry as {
     output?: unknown;
-    error?: { code?: unknown; message?: unknown; details?: unknown };
+    error?: { code?: unknown; message?: unknown; details?: unknown } | null;
   };
   const outcome =
-    error === undefined
+    error === undefined || error === null
       ? { kind: "ok", output }
       : { kind: "error", code: error.code, message: error.message ?? "", details: error.details };
   const place = { call: Number(call), attempt: Number(attempt), epoch: Number(epoch) };
   const run = path === undefined ? {} : { run: `${key}/${path}` };
-  // The worker host looks whether it is what the spoke declares.
+  // The worker host checks the outcome against the contract of the spoke.
   return { type: "response", ...run, spoke, ...place, outcome: outcome as Outcome };
 }
 
-function parse(value: string): object | undefined {
+function parse(value: string): Fields | undefined {
   try {
     const parsed: unknown = JSON.parse(value);
-    return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed) ? parsed : undefined;
+    return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)
+      ? (parsed as Fields)
+      : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** The type of an entry whose headers are lost. */
-function typeIn(entry: object | undefined): string | undefined {
-  const { type } = (entry ?? {}) as { type?: unknown };
-  const isKnown = typeof type === "string" && (type === "response" || types.has(typePrefix + type));
-  return isKnown ? typePrefix + type : undefined;
+/** The type on the wire: that of the header, or that of the value if the headers are lost. */
+function wireType(headers: LogRecord["headers"], entry: Fields | undefined): string | undefined {
+  const named = headers[typeHeader];
+  if (named !== undefined) return named;
+  const type = entry?.["type"];
+  const name = typePrefix + String(type);
+  return typeof type === "string" && typeOf.has(name) ? name : undefined;
 }
 
 const broken = (message: string): WheelworkError => new WheelworkError("WW_INVALID_REQUEST", message);

@@ -1,15 +1,11 @@
 import { WheelworkError } from "@wheelwork/core";
-import { deadLetter, deadLetterTopic } from "./dead-letters.ts";
-import { inboxMessage, type InboxEntry } from "./inbox.ts";
+import { shardOf } from "../ports/keys.ts";
 import type { Log, LogReading, LogRecord, Membership } from "../ports/log.ts";
 import type { Clock, EngineEvent, Logger, MaybePromise } from "../ports/ports.ts";
-import { shardOf } from "../ports/keys.ts";
-
-/**
- * What came of an entry that was to be offered to its shard: `durable`, by a commit; `refused`, so that it goes
- * through the inbox; or why it is a dead letter.
- */
-export type OfferResult = "durable" | "refused" | { readonly reason: string };
+import { retrying, type RetryPolicy } from "../ports/retry.ts";
+import { DeadLetters } from "./dead-letters.ts";
+import { inboxMessage, type InboxEntry } from "./inbox.ts";
+import type { OfferResult } from "./offer.ts";
 
 /** What a router needs of its node. */
 export interface RouterOptions {
@@ -20,7 +16,7 @@ export interface RouterOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly observe: ((signal: EngineEvent) => void) | undefined;
-  /** The short way: hands an entry to its shard, if this node works on it. */
+  /** The short way: offers an entry to its shard, if this node works on it, and refuses it otherwise. */
   readonly offer: (key: string, entry: InboxEntry) => MaybePromise<OfferResult>;
 }
 
@@ -35,8 +31,7 @@ export interface Source {
   readonly begins?: readonly number[];
 }
 
-const minRetryMs = 50;
-const maxRetryMs = 2000;
+const routing: RetryPolicy = { minMs: 50, maxMs: 2000 };
 /** Records that are read and not settled, before nothing more is read. */
 const maxUnsettled = 5000;
 /** How long the group is not told how far a partition is settled, in milliseconds: what is in between may come twice. */
@@ -51,8 +46,9 @@ export class Router {
   readonly #options: RouterOptions;
   readonly #source: Source;
   readonly #partition: number;
+  readonly #letters: DeadLetters;
+  readonly #end = new AbortController();
   #reading: LogReading | undefined = undefined;
-  #ended = false;
   /** All records before this offset have been read. */
   #next = 0;
   /** Records that are read and not settled, in their order. */
@@ -71,6 +67,11 @@ export class Router {
     this.#options = options;
     this.#source = source;
     this.#partition = partition;
+    const { log, observe } = options;
+    this.#letters = new DeadLetters(
+      (topic, letter) => this.#persist(() => log.append(topic, letter), "the topic of dead letters"),
+      observe,
+    );
     void this.#begin();
   }
 
@@ -82,9 +83,13 @@ export class Router {
 
   /** Reads no more; what is not settled is left to whoever reads the partition next. */
   end(): void {
-    this.#ended = true;
+    this.#end.abort();
     this.#reading?.stop();
     this.#goOn();
+  }
+
+  get #ended(): boolean {
+    return this.#end.signal.aborted;
   }
 
   /** Tells the group how far this partition is settled. */
@@ -167,22 +172,14 @@ export class Router {
 
   /** Whether the effects of a record are durable; false: the partition is another node's by now. */
   async #deliver(record: LogRecord, routed: Routed): Promise<boolean> {
-    const { log, inbox, shards, offer: hand } = this.#options;
-    if ("reason" in routed) return this.#bury(record, routed.reason);
+    const { log, inbox, shards } = this.#options;
+    if ("reason" in routed) return this.#letters.bury(record, routed.reason);
     const { key, entry } = routed;
-    const offered = await hand(key, entry);
-    if (offered === "durable") return true;
-    if (offered !== "refused") return this.#bury(record, offered.reason);
+    const result = await this.#options.offer(key, entry);
+    if (result === "durable") return true;
+    if (result !== "refused") return this.#letters.bury(record, result.reason);
     const message = inboxMessage(key, entry);
     return this.#persist(() => log.append(inbox, message, shardOf(message.key, shards)), "the inbox");
-  }
-
-  #bury(record: LogRecord, reason: string): Promise<boolean> {
-    const { log, observe } = this.#options;
-    const { topic, partition, offset } = record;
-    observe?.({ name: "dead-letter", topic, reason });
-    const letter = deadLetter(record, reason, { topic, partition, offset });
-    return this.#persist(() => log.append(deadLetterTopic(topic), letter), "the dead letters");
   }
 
   #noteSoon(): void {
@@ -199,18 +196,14 @@ export class Router {
 
   /** Tries until it succeeds, or this partition is another node's: then it is false. */
   async #persist(task: () => Promise<void>, what: string): Promise<boolean> {
-    for (let retryMs = minRetryMs; !this.#ended; retryMs = Math.min(retryMs * 2, maxRetryMs)) {
-      try {
-        await task();
-        this.#isStuck = false;
-        return true;
-      } catch (error) {
-        if (!this.#isStuck)
-          this.#options.logger.warn({ error: String(error) }, `${what} cannot be reached yet`);
-        this.#isStuck = true;
-        await new Promise<void>((resolve) => void this.#options.clock.after(retryMs, resolve));
-      }
-    }
-    return false;
+    const { clock, logger } = this.#options;
+    const onFailure = (error: unknown): void => {
+      // Many records wait for the same broker: one line says so.
+      if (!this.#isStuck) logger.warn({ error: String(error) }, `${what} cannot be reached yet`);
+      this.#isStuck = true;
+    };
+    const isDone = await retrying(clock, routing, task, { signal: this.#end.signal, onFailure });
+    if (isDone) this.#isStuck = false;
+    return isDone;
   }
 }

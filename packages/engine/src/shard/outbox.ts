@@ -14,7 +14,17 @@ export interface Reply {
 
 const publishing: RetryPolicy = { minMs: 20, maxMs: 5000 };
 
-/** Publishes the answers of committed batches, again and again until the broker has them. */
+/**
+ * Publishes the answers of committed batches, each again and again until the broker has it.
+ *
+ * An answer is in the store before it is sent, so it cannot be lost; but only the outbox knows that it is not published
+ * yet. `published` tells up to which batch everything is. The shard commits that number with its next batch, and the next
+ * owner publishes what the journal holds after it once more. So an answer is published at least once, and its readers
+ * drop what they have seen by its id.
+ *
+ * All answers are sent at once, in the order of their batches, and do not wait for one another: one that fails is tried
+ * again beside the others. The number stays before the first batch that has an answer left.
+ */
 export class Outbox {
   readonly #publish: (reply: Reply) => Promise<void>;
   readonly #clock: Clock;
@@ -37,7 +47,7 @@ export class Outbox {
     return size;
   }
 
-  /** The last batch up to which all is published, when `seq` is the last that is committed. */
+  /** The last batch up to which all is published. `seq` is the last batch that is committed. */
   published(seq: number): number {
     const [first] = this.#pending.keys();
     return first === undefined ? seq : first - 1;
@@ -63,7 +73,7 @@ export class Outbox {
     });
   }
 
-  /** Forgets what is left: whoever claims the shard next publishes it. */
+  /** Forgets what is left: the next claim of the shard publishes it. */
   end(): void {
     this.#ended.abort();
     this.#pending.clear();

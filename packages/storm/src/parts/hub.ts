@@ -1,6 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
 import {
-  deadLetterTopic,
   shardOf,
   systemClock,
   type Bus,
@@ -12,18 +11,20 @@ import {
 } from "@wheelwork/engine";
 import {
   admit,
-  deadLetter,
+  DeadLetters,
   inboxMessage,
+  offer,
   readInbox,
   refusedHub,
   replyMessage,
-  requestItem,
+  retrying,
   ShardEngine,
   tooOld,
   type Feed,
   type InboxEntry,
-  type Origin,
   type Reply,
+  type RetryPolicy,
+  type Routed,
 } from "@wheelwork/engine/parts";
 import { kafka, type Kafka } from "@wheelwork/kafka";
 import { postgresStore } from "@wheelwork/postgres";
@@ -48,15 +49,22 @@ import {
 import { receive, subscribe } from "./worker.ts";
 
 type Streams = typeof hubStreams;
-type RequestEntry = Extract<InboxEntry, { type: "request" }>;
+
+/** A record, and the tuple that brought it. */
+interface SpoutRecord extends LogRecord {
+  readonly tuple: Tuple;
+}
 
 const hour = 3_600_000;
 const day = 24 * hour;
 
 /** The log of a shard on Storm: its spouts keep their own places, so that the store keeps none. */
 const noLog = "storm";
-const minRetryMs = 200;
-const maxRetryMs = 5000;
+const claiming: RetryPolicy = { minMs: 200, maxMs: 5000 };
+/** Entries that are not for the inbox on Storm, each with the reason of its dead letter. */
+const excluded: Readonly<Partial<Record<InboxEntry["type"], string>>> = {
+  relayReply: "on Storm, replies to relays do not come through the inbox",
+};
 /** How long an answer may take to the broker and back before it is sent once more, in milliseconds. */
 const publishWithinMs = 5000;
 
@@ -88,6 +96,7 @@ export class HubBolt implements Bolt<Streams> {
   #log: Kafka;
   /** From which record on those of a partition are young enough, and until when that holds. */
   readonly #young = new Map<string, { readonly from: Promise<number>; readonly until: number }>();
+  readonly #letters: DeadLetters<SpoutRecord>;
   readonly #unpublished = new Map<string, Unpublished[]>();
   readonly #receivers = new Map<string, Set<(message: Message) => void>>();
   #clock: CoordinatedClock = new CoordinatedClock(this.#claim, () => {});
@@ -98,7 +107,7 @@ export class HubBolt implements Bolt<Streams> {
   #index = -1;
   #engine: ShardEngine | undefined = undefined;
   readonly #claimed = Promise.withResolvers<void>();
-  #ended = false;
+  readonly #end = new AbortController();
 
   constructor(app: StormApp, config: StormConfig) {
     this.#app = app;
@@ -106,6 +115,10 @@ export class HubBolt implements Bolt<Streams> {
     this.#log = this.#connect();
     this.#channels = new Map((app.channels ?? []).map((channel) => [channel.name, channel]));
     this.#topics = new Map((app.channels ?? []).map((channel) => [channel.from, channel]));
+    this.#letters = new DeadLetters(async (topic, message, { tuple }) => {
+      this.#say({ topic, message }, tuple);
+      return true;
+    }, app.observe);
   }
 
   #connect(): Kafka {
@@ -148,7 +161,7 @@ export class HubBolt implements Bolt<Streams> {
       case "spout-worker":
         return receive(this.#receivers, values);
       default:
-        return this.#take(recordOf(values), tuple);
+        return this.#take(recordOf(tuple));
     }
   }
 
@@ -162,7 +175,7 @@ export class HubBolt implements Bolt<Streams> {
   }
 
   async close(): Promise<void> {
-    this.#ended = true;
+    this.#end.abort();
     await this.#engine?.stop();
     await this.#log.close();
     await this.#app.close?.();
@@ -172,23 +185,19 @@ export class HubBolt implements Bolt<Streams> {
 
   async #claimUntilDone(context: Context, shards: number, output: Output<Streams>): Promise<void> {
     const { index } = context;
-    for (let retryMs = minRetryMs; !this.#ended; retryMs = Math.min(retryMs * 2, maxRetryMs)) {
-      try {
-        if (shards !== this.#config.shards)
-          throw new WheelworkError(
-            "WW_CONFIG",
-            `bolt-hub has ${shards} tasks, and the store ${this.#config.shards} shards`,
-          );
-        await this.#begin(context, output);
-        output.log(`the shard ${index} of ${shards} is claimed`);
-        return this.#claimed.resolve();
-      } catch (error) {
-        output.error(
-          `the shard ${index} cannot be claimed yet: ${error instanceof Error ? error.message : String(error)}`,
+    const claim = async (): Promise<void> => {
+      if (shards !== this.#config.shards)
+        throw new WheelworkError(
+          "WW_CONFIG",
+          `bolt-hub has ${shards} tasks, and the store ${this.#config.shards} shards`,
         );
-        await new Promise((resolve) => void setTimeout(resolve, retryMs));
-      }
-    }
+      await this.#begin(context, output);
+      output.log(`the shard ${index} of ${shards} is claimed`);
+      this.#claimed.resolve();
+    };
+    const onFailure = (error: unknown): void =>
+      output.error(`the shard ${index} cannot be claimed yet: ${messageOf(error)}`);
+    await retrying(systemClock, claiming, claim, { signal: this.#end.signal, onFailure });
   }
 
   async #begin(context: Context, output: Output<Streams>): Promise<void> {
@@ -248,53 +257,31 @@ export class HubBolt implements Bolt<Streams> {
 
   // ---- what comes in ----
 
-  async #take(record: LogRecord, tuple: Tuple): Promise<void> {
+  async #take(record: SpoutRecord): Promise<void> {
     await this.#claimed.promise;
-    if (await this.#isTooOld(record)) return this.#bury(record, tooOld, tuple);
-    const channel = this.#topics.get(record.topic);
-    if (channel !== undefined) {
-      const admitted = admit(channel, record);
-      if ("reason" in admitted) return this.#bury(record, admitted.reason, tuple);
-      const { key, entry } = admitted;
-      // One whose key cannot be stored is found in the shard of its hash, and goes there through the inbox.
-      if (shardOf(key, this.#config.shards) !== this.#index)
-        return this.#say({ topic: this.#config.inbox, message: inboxMessage(key, entry) }, tuple);
-      return this.#request(record, key, entry, tuple);
-    }
-    let entry: InboxEntry;
-    try {
-      entry = readInbox(record);
-    } catch (error) {
-      return this.#bury(record, error instanceof Error ? error.message : String(error), tuple);
-    }
-    if (entry.type === "request") return this.#request(record, record.key, entry, tuple);
-    if (entry.type === "heard")
-      return this.#bury(record, "on Storm, no messages of relays come through the inbox", tuple);
-    const { shard } = this.#working();
-    const { run = record.key } = entry;
-    try {
-      if (entry.type === "command") return void (await shard.command(run, entry.input));
-      const { spoke, call, attempt, epoch, outcome } = entry;
-      await shard.respond(spoke, run, { call, attempt, epoch }, outcome);
-    } catch (error) {
-      throw new FailTuple(String(error));
-    }
+    const routed = (await this.#isTooOld(record)) ? { reason: tooOld } : this.#read(record);
+    if ("reason" in routed) return void (await this.#letters.bury(record, routed.reason));
+    const { key, entry } = routed;
+    // One whose key cannot be stored is found in the shard of its hash, and goes there through the inbox.
+    if (shardOf(key, this.#config.shards) !== this.#index)
+      return this.#say({ topic: this.#config.inbox, message: inboxMessage(key, entry) }, record.tuple);
+    const result = await offer(this.#working(), key, entry);
+    if (result === "refused") throw new FailTuple("the shard cannot take it now");
+    if (result === "durable") return;
+    await this.#letters.bury(record, result.reason, entry.type === "request" ? entry.origin : undefined);
   }
 
-  #request(record: LogRecord, key: string, entry: RequestEntry, tuple: Tuple): Promise<void> {
-    const { hubs, shard } = this.#working();
-    return new Promise((resolve, reject) => {
-      shard.request({
-        ...requestItem(hubs, key, entry),
-        accept: () => resolve(),
-        refuse: (error) => {
-          if (error.retryable) return reject(new FailTuple(error.message));
-          // Its sender gets the stored answer; what it asked for is kept for whoever wants to know.
-          this.#bury(record, error.message, tuple, entry.origin);
-          resolve();
-        },
-      });
-    });
+  /** What a record says to its shard, or why it is a dead letter. */
+  #read(record: LogRecord): Routed {
+    const channel = this.#topics.get(record.topic);
+    if (channel !== undefined) return admit(channel, record);
+    try {
+      const entry = readInbox(record);
+      const reason = excluded[entry.type];
+      return reason === undefined ? { key: record.key, entry } : { reason };
+    } catch (error) {
+      return { reason: messageOf(error) };
+    }
   }
 
   /** Whether a record is older than answers are kept. Storm's spout hands on no times: its place tells. */
@@ -321,16 +308,6 @@ export class HubBolt implements Bolt<Streams> {
   #working(): ShardEngine {
     if (this.#engine === undefined) throw new FailTuple("another process has the shard");
     return this.#engine;
-  }
-
-  #bury(record: LogRecord, reason: string, tuple: Tuple, origin?: Origin): void {
-    const { topic, partition, offset } = record;
-    this.#app.observe?.({ name: "dead-letter", topic: origin?.topic ?? topic, reason });
-    const place = origin ?? { topic, partition, offset };
-    const message = deadLetter(record, reason.split("\n")[0] ?? "", place);
-    // A record of a channel goes to the channel's own dead letters.
-    const letters = deadLetterTopic(topic);
-    this.#say({ topic: letters, message }, tuple);
   }
 
   /** The tuple that caused it is done when the broker has it: it is anchored. */
@@ -437,13 +414,19 @@ export class HubBolt implements Bolt<Streams> {
 
 const parse = <T>(values: Tuple["values"]): readonly T[] => JSON.parse(String(values[1])) as readonly T[];
 
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
 /** A record as Storm's Kafka spout hands it on: without headers and time. */
-const recordOf = ([topic, partition, offset, key, value]: Tuple["values"]): LogRecord => ({
-  topic: String(topic),
-  partition: Number(partition),
-  offset: Number(offset),
-  key: String(key ?? ""),
-  value: String(value ?? ""),
-  headers: {},
-  timestampMs: Date.now(),
-});
+function recordOf(tuple: Tuple): SpoutRecord {
+  const [topic, partition, offset, key, value] = tuple.values;
+  return {
+    topic: String(topic),
+    partition: Number(partition),
+    offset: Number(offset),
+    key: String(key ?? ""),
+    value: String(value ?? ""),
+    headers: {},
+    timestampMs: Date.now(),
+    tuple,
+  };
+}

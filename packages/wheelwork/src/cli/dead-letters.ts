@@ -23,6 +23,9 @@ async function read(log: Log, topic: string): Promise<LogRecord[]> {
   return records.toSorted((a, b) => a.timestampMs - b.timestampMs);
 }
 
+/** A text of several lines, as a column of a table shows it. */
+const inOneLine = (text: string): string => text.replaceAll(/\s*\n\s*/g, " ");
+
 /** Prints the dead letters of a topic, oldest first. */
 export async function listDeadLetters(log: Log, topic: string): Promise<void> {
   const letters = (await read(log, topic)).map(readDeadLetter);
@@ -31,8 +34,8 @@ export async function listDeadLetters(log: Log, topic: string): Promise<void> {
     new Date(at).toISOString(),
     key === "" ? "(no key)" : key,
     `${origin.topic}:${origin.partition}:${origin.offset}`,
-    reason,
-    value.length > 60 ? `${value.slice(0, 57)}...` : value,
+    inOneLine(reason),
+    inOneLine(value.length > 60 ? `${value.slice(0, 57)}...` : value),
   ]);
   if (rows.length === 0) process.stdout.write(`there are no dead letters in ${topic}\n`);
   else print([["place", "at", "key", "origin", "reason", "value"], ...rows]);

@@ -1,0 +1,124 @@
+import type { AnyHub } from "@wheelwork/core";
+import type { MaybePromise } from "../ports/ports.ts";
+import { servedBy } from "../requests/hubs.ts";
+import { hashOf, validRequest } from "../requests/validate.ts";
+import type { RequestItem, Shard } from "../shard/shard.ts";
+import { refusalOf, refusedHub } from "./channel.ts";
+import type { InboxEntry, RequestEntry } from "./inbox.ts";
+
+/**
+ * What came of an offer:
+ * - `durable`: what the entry says cannot be lost any more.
+ * - `refused`: the shard cannot take it now, since it has failed, stops or has too much to do. Offer it again later.
+ * - a reason: the shard will never take it. It is a dead letter.
+ */
+export type OfferResult = "durable" | "refused" | { readonly reason: string };
+
+/** A shard, and the hubs that requests to it may name. */
+interface Recipient {
+  readonly shard: Shard;
+  readonly hubs: ReadonlyMap<string, AnyHub>;
+}
+
+const nothing = (): void => {};
+
+/**
+ * Offers an entry to its shard. This is the only way in for what comes from a log: routed records, inboxes and tuples.
+ *
+ * Without a position, the entry is durable once the shard has committed it, or has found that it changes nothing.
+ *
+ * With a position (the record's offset in the shard's own inbox) the log keeps the entry: the shard commits the position
+ * together with what it decides, and reads the record again after a failure. So the entry is durable at once, and is
+ * never refused. Offer the records in the order of the log. Only for a request the result is a promise, since another
+ * body may have its key, which the decision tells. The shard has pinned the record's offset then: call
+ * `Shard.pinOffset` once more, and release it when the dead letter is durable. If the shard fails or stops first, the
+ * promise never settles, and the record comes again.
+ */
+export function offer(
+  { shard, hubs }: Recipient,
+  key: string,
+  entry: InboxEntry,
+  position?: number,
+): MaybePromise<OfferResult> {
+  switch (entry.type) {
+    case "request":
+      return offerRequest(shard, requestItem(hubs, key, entry), position);
+    case "command": {
+      const { run = key, input } = entry;
+      if (position === undefined) return committed(shard.command(run, input));
+      const done = { resolve: nothing, reject: nothing };
+      shard.feed({ kind: "input", key: run, input, done, offset: position });
+      return "durable";
+    }
+    case "response": {
+      const { run = key, spoke, call, attempt, epoch, outcome } = entry;
+      const place = { call, attempt, epoch };
+      if (position === undefined) return committed(shard.respond(spoke, run, place, outcome));
+      shard.outcome(spoke, run, place, outcome, position);
+      return "durable";
+    }
+    case "relayReply": {
+      const { spoke, correlation, outcome } = entry;
+      const item = { key, spoke, correlation, outcome };
+      if (position === undefined) return committed(shard.relayReply(item));
+      shard.feed({ kind: "relayReply", ...item, offset: position });
+      return "durable";
+    }
+  }
+}
+
+function offerRequest(
+  shard: Shard,
+  item: Omit<RequestItem, "accept" | "refuse">,
+  position: number | undefined,
+): Promise<OfferResult> {
+  return new Promise((resolve) => {
+    const decided: RequestItem = {
+      ...item,
+      accept: () => resolve("durable"),
+      // Its sender gets the stored answer. What it asked for instead is kept as a dead letter.
+      refuse: (error) => resolve(error.retryable ? "refused" : { reason: error.message }),
+    };
+    if (position === undefined) shard.request(decided);
+    else shard.feed({ ...decided, offset: position });
+  });
+}
+
+/** The shard rejects only what it cannot take now. */
+const committed = (done: Promise<unknown>): Promise<OfferResult> =>
+  done.then(
+    () => "durable" as const,
+    () => "refused" as const,
+  );
+
+/** What a shard is asked for by a request. A request that the hub's schema refuses goes to the hub of refusals. */
+function requestItem(
+  hubs: ReadonlyMap<string, AnyHub>,
+  key: string,
+  { hub: name, request: given, deadlineMs, replyTo }: RequestEntry,
+): Omit<RequestItem, "accept" | "refuse"> {
+  const { hub, request } = checked(hubs, name, given);
+  return {
+    kind: "request",
+    key,
+    hub,
+    request,
+    hash: hashOf(hub, request),
+    fresh: false,
+    ...(deadlineMs === undefined ? {} : { deadlineMs }),
+    ...(replyTo === undefined ? {} : { replyTo }),
+  };
+}
+
+function checked(
+  hubs: ReadonlyMap<string, AnyHub>,
+  hub: string,
+  request: unknown,
+): { readonly hub: string; readonly request: unknown } {
+  if (hub === refusedHub.name) return { hub, request };
+  try {
+    return { hub, request: validRequest(servedBy(hubs, hub), request, {}) };
+  } catch (error) {
+    return { hub: refusedHub.name, request: { message: refusalOf(error) } };
+  }
+}
