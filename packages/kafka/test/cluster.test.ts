@@ -350,7 +350,7 @@ suite("an engine of many nodes", () => {
       }
     }
     await vi.waitUntil(() => letters.length === shards.length, eventually);
-    for (const letter of [...letters]) {
+    for (const letter of letters.slice(0, shards.length)) {
       const { key, reason, origin } = readDeadLetter(letter);
       expect(reason).toBe(
         `WW_KEY_REUSED: the request key ${key} belongs to a request with another body (I5)\n` +
