@@ -9,7 +9,8 @@ export interface Mutant {
   readonly cluster?: true;
 }
 
-const kernel = "packages/core/src/kernel.ts";
+const turn = "packages/core/src/turn.ts";
+const parked = "packages/core/src/parked.ts";
 const run = "packages/core/src/run.ts";
 const coordinator = "packages/core/src/coordinator.ts";
 const effects = "packages/core/src/effects.ts";
@@ -46,7 +47,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "accept an outcome of a stale attempt",
-    file: kernel,
+    file: turn,
     from: "input.attempt !== call.attempt || call.backoff",
     to: "call.backoff",
   },
@@ -130,13 +131,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "answer twice",
-    file: kernel,
+    file: turn,
     from: "    if (!this.#answered && this.answerBy <= now) {",
     to: "    if (this.answerBy <= now) {",
   },
   {
     name: "skip the drain",
-    file: kernel,
+    file: turn,
     from: "      if (logic.drain === true && this.#othersRun(call)) {",
     to: "      if (logic.drain === true && call.number < 0) {",
   },
@@ -166,13 +167,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "one attempt too many",
-    file: kernel,
+    file: turn,
     from: "    if (hopeless || call.attempt >= retry.attempts)",
     to: "    if (hopeless || call.attempt > retry.attempts)",
   },
   {
     name: "begin the next attempt without its pause",
-    file: kernel,
+    file: turn,
     from: "    if (pause === 0) this.#attempt(call, call.attempt + 1);",
     to: "    this.#attempt(call, call.attempt + 1);",
   },
@@ -220,7 +221,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a command that counts twice",
-    file: kernel,
+    file: turn,
     from: '    if (hasCommand(this.#run, "signal", input.id)) return "duplicate";',
     to: "",
   },
@@ -232,13 +233,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "lose what comes while a run is parked",
-    file: kernel,
+    file: parked,
     from: '      return { events: [{ type: "parked", at, input }] };\n    }\n    case "callDue":',
     to: '      return { events: [] };\n    }\n    case "callDue":',
   },
   {
     name: "no answer in time for a parked run",
-    file: kernel,
+    file: parked,
     from: "        events: run.answer === undefined && run.answerBy <= at ? [timeoutAnswer(definition, at)] : [],",
     to: "        events: [],",
   },
@@ -268,13 +269,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "clean-up that an outage uses up",
-    file: kernel,
+    file: turn,
     from: "    if (overdue && late && due < since) return this.#rearm();\n",
     to: "",
   },
   {
     name: "an edge that the chart does not have",
-    file: kernel,
+    file: turn,
     from: "    this.enter(target, event, patch, byCancel);",
     to: '    this.enter(this.#late && target.startsWith("Clean") ? "Failed" : target, event, patch, byCancel);',
   },
@@ -304,7 +305,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "migrate from the last version only",
-    file: kernel,
+    file: turn,
     from: "for (let version = run.version; version < definition.version; version++) {",
     to: "for (let version = definition.version - 1; version < definition.version; version++) {",
   },

@@ -1,13 +1,38 @@
 import type { Problem } from "./errors.ts";
 import type { StateLogic } from "./logic.ts";
-import { isDuration } from "./spoke.ts";
+import { isDuration, mustBeDuration } from "./spoke.ts";
 
-/** What a chart and its logics say before any run. */
+/*
+ * What is known of a hub before any run. `checkChart` refuses charts that could not keep the promise, and computes the
+ * time by which every request is answered. It works in stages. A stage that finds problems ends the check, since the next
+ * one relies on it. Within a stage, all problems are listed.
+ *
+ *   1. Names. Each state has a logic, each edge leads to a state, each fixed event has an edge that leaves its state.
+ *   2. Shape. Each state can be reached from the first one, and an end can be reached from each state. States that pass
+ *      form no cycle: a run would never stop there. (Cycles of picks may end, since their events depend on the data. They
+ *      are bounded when they run, I15.) Each late wait has `withinMs`.
+ *   3. Time. No cycle leads through a late wait.
+ *
+ * Late states. The deadline of the hub may pass in any state that waits. The run then leaves that state by its deadline
+ * event. So every state that can be reached from the target of a deadline event may be entered after the deadline. These
+ * states are late: they are the clean-up. The set is closed: no edge leads from a late state to another one that is not.
+ * The deadline event is a plain name, never computed, so the set is known here. In late states the hub's deadline no
+ * longer counts, so each wait among them needs a bound of its own (`withinMs`).
+ *
+ * Cycles. A cycle through a late wait could repeat its bound without end, so it is refused. A cycle of late states that do
+ * not wait takes no time.
+ *
+ * Remaining time. So each path through the late states is finite. `remainingMs` of a late state is its own `withinMs`
+ * plus the largest `remainingMs` of the states that follow it. The largest one of all targets of deadline events is
+ * `afterDeadlineMs`: a run reaches its end by its deadline plus this time, and `answerBy` is set there.
+ */
+
+/** What a chart and its logics say before any run. If there are problems, the rest is empty. */
 export interface ChartFacts {
   readonly problems: readonly Problem[];
-  /** States that can be entered after the hub's deadline: the clean-up. */
+  /** States that a run may enter after the hub's deadline: the clean-up. */
   readonly late: ReadonlySet<string>;
-  /** For each late state: the longest time from its entry to an end, in milliseconds. */
+  /** For each late state: the longest time from entering it to an end, in milliseconds. */
   readonly remainingMs: ReadonlyMap<string, number>;
   /** The longest time from the deadline to an end, in milliseconds. */
   readonly afterDeadlineMs: number;
@@ -17,11 +42,11 @@ type Chart = { readonly [state: string]: string | { readonly [event: string]: st
 
 /** Marks a state in which a run ends. */
 export const end = "(end)" as const;
-/** Marks an event that leaves its state as it is: the open round or wait goes on. */
+/** Marks an event that does not leave its state: the open round or wait goes on. */
 export const stay = "(stay)" as const;
 const isInteger = /^\d+$/;
 
-/** Checks a chart with its logics: every fault at once. */
+/** Checks a chart with its logics, and computes the times that follow from it. */
 export function checkChart(chart: Chart, logics: ReadonlyMap<string, StateLogic>): ChartFacts {
   const problems: Problem[] = [];
   const problem = (path: string, message: string): void => void problems.push({ path, message });
@@ -29,15 +54,18 @@ export function checkChart(chart: Chart, logics: ReadonlyMap<string, StateLogic>
   if (names.length === 0) problem("chart", "has no state");
   for (const name of names) {
     if (isInteger.test(name))
-      problem(`chart.${name}`, "a state cannot be named by a number (the first state would move)");
-    if (!logics.has(name)) problem(`behaviours.${name}`, "is missing");
+      problem(
+        `chart.${name}`,
+        "the name of a state must not be a number: JavaScript would move it before the first state",
+      );
+    if (!logics.has(name)) problem(`behaviours.${name}`, "is missing: each state of the chart needs one");
   }
   for (const name of logics.keys())
     if (!Object.hasOwn(chart, name)) problem(`behaviours.${name}`, "is not a state of the chart");
   for (const name of names) {
     for (const [event, target] of rowOf(chart, name)) {
       if (target !== stay && !Object.hasOwn(chart, target))
-        problem(`chart.${name}.${event}`, `leads to ${target}, which is no state`);
+        problem(`chart.${name}.${event}`, `leads to ${target}, which is not a state of the chart`);
     }
     checkLogic(chart, name, logics.get(name), problem);
   }
@@ -68,7 +96,10 @@ export function checkChart(chart: Chart, logics: ReadonlyMap<string, StateLogic>
   for (const name of late) {
     const logic = logics.get(name);
     if (logic?.deadline !== undefined && logic.withinMs === undefined) {
-      problem(`behaviours.${name}.withinMs`, "is missing: the state can be entered after the hub's deadline");
+      problem(
+        `behaviours.${name}.withinMs`,
+        "is missing: a run may enter this state after the hub's deadline",
+      );
     }
   }
   if (problems.length > 0) return none;
@@ -97,7 +128,9 @@ function checkLogic(
   if ((typeof row === "string") !== (logic.kind === "end")) {
     problem(
       `behaviours.${name}`,
-      typeof row === "string" ? "an end state needs a reply" : "only an end state replies",
+      typeof row === "string"
+        ? "an end state needs a function that returns the reply"
+        : "is a function that returns a reply, but only an end state may reply",
     );
     return;
   }
@@ -108,11 +141,11 @@ function checkLogic(
   ];
   for (const [what, event] of raises) {
     if (event !== undefined && !moves.has(event)) {
-      problem(`behaviours.${name}.${what}`, `raises ${event}, which leads nowhere from ${name}`);
+      problem(`behaviours.${name}.${what}`, `raises ${event}, but no edge for it leaves ${name}`);
     }
   }
   if (logic.withinMs !== undefined && !isDuration(logic.withinMs)) {
-    problem(`behaviours.${name}.withinMs`, "must be a finite number above 0 (I6)");
+    problem(`behaviours.${name}.withinMs`, mustBeDuration);
   }
   if (logic.limit !== undefined && !(Number.isInteger(logic.limit) && logic.limit >= 1)) {
     problem(`behaviours.${name}.limit`, "must be an integer from 1");
@@ -157,7 +190,7 @@ function reach(roots: readonly string[], next: (name: string) => readonly string
   return reached;
 }
 
-/** The cycles of states that each have one way on at most. */
+/** All cycles of a graph in which each state has one way on at most. */
 function cycles(names: readonly string[], next: (name: string) => readonly string[]): string[][] {
   const found: string[][] = [];
   const done = new Set<string>();
@@ -176,7 +209,7 @@ function cycles(names: readonly string[], next: (name: string) => readonly strin
   return found;
 }
 
-/** A shortest way from a state back to itself. */
+/** The shortest way from a state back to itself, by breadth-first search. */
 function cycleThrough(name: string, next: (name: string) => readonly string[]): string[] | undefined {
   const paths: string[][] = [[name]];
   const seen = new Set<string>();
@@ -191,7 +224,10 @@ function cycleThrough(name: string, next: (name: string) => readonly string[]): 
   return undefined;
 }
 
-/** For each late state the longest time to an end. No wait is in a cycle, so that the lengths settle. */
+/**
+ * The longest time to an end, for each late state. It repeats until nothing changes. That happens, since no wait is in a
+ * cycle: around a cycle, nothing is added.
+ */
 function longestPaths(
   late: ReadonlySet<string>,
   chart: Chart,

@@ -1,32 +1,55 @@
 import { WheelworkError } from "./errors.ts";
 
+/*
+ * The structure. Callbacks that share a millisecond form a doubly linked list, in the order of their registration. A map
+ * finds the list of a millisecond, and a binary heap finds the earliest millisecond:
+ *
+ *   #heap           1200  1350  2000  …      each millisecond once, also an empty one
+ *   #milliseconds   1200 -> first <-> … <-> last      the list, linked through the callbacks themselves
+ *
+ * The cost, with m different milliseconds:
+ *   register   O(1); O(log m) for the first callback of a millisecond
+ *   cancel     O(1): it unlinks the callback, and leaves an empty millisecond in the heap
+ *   nextAt     O(1), plus O(log m) for each empty millisecond that it drops from the top of the heap
+ *   take       nextAt, once for each callback
+ *
+ * So the work for one response does not grow with the number of calls or runs (I18), apart from the logarithm. That
+ * matters since most callbacks are cancelled: they are timeouts of calls that succeed. A heap of callbacks would need
+ * O(log n) to remove one from its middle, and would have to track where each one is.
+ *
+ * Empty milliseconds must not pile up. When there are more than 1000 of them, and more than half of the heap, the heap
+ * is built anew from the others (#compact). The cancels that made them empty pay for it.
+ */
+
 /**
- * Something that waits to be called back. The coordinator links those that share a millisecond, so that to register,
- * to cancel and to rearm cost the same however many there are (I18).
+ * Something that waits to be called back: a run, or a call of a run. It holds its own links in the coordinator's list, so
+ * registering it makes no new object.
  */
 export class Callback {
-  /** When it is to be called back, in milliseconds of engine time; -1 while it is not registered. */
+  /** When to call it back, in milliseconds of engine time. -1: it is not registered. */
   callbackAt = -1;
   /** @internal */ previous: Callback | undefined = undefined;
   /** @internal */ following: Callback | undefined = undefined;
 }
 
+/** The callbacks of one millisecond. Both ends are undefined if all of them were cancelled or taken. */
 interface Millisecond {
   first: Callback | undefined;
   last: Callback | undefined;
 }
 
 /**
- * The seed's CoordinatorBolt: an index over the deadlines that runs and calls wait for. It holds nothing durable;
- * whoever owns the runs registers them again after a restart.
+ * The index of all callbacks: which run or call to wake, and when. It is CoordinatorBolt of the original proof of
+ * concept. It holds nothing durable. After a restart, the owner of the runs registers them again.
  *
- * Callbacks come out in the order (due, registration) (I7), and one that was cancelled or replaced never does (I8).
+ * Callbacks come out in the order (due, registration), each once (I7). A callback that was cancelled or replaced never
+ * comes out (I8).
  */
 export class Coordinator {
   readonly #milliseconds = new Map<number, Millisecond>();
   #heap: number[] = [];
   #size = 0;
-  /** Milliseconds whose callbacks have all been cancelled. */
+  /** How many milliseconds in the heap are empty. */
   #empty = 0;
 
   /** How many callbacks are registered. */
@@ -34,15 +57,25 @@ export class Coordinator {
     return this.#size;
   }
 
-  /** How many milliseconds are remembered, those included whose callbacks have been cancelled: for tests. */
+  /** How many milliseconds are in the index, empty ones included. For tests. */
   get milliseconds(): number {
     return this.#milliseconds.size;
   }
 
-  /** Registers a callback for `at` (milliseconds), in place of an earlier time if it has one. */
+  /**
+   * Registers a callback for the time `at`, in whole milliseconds of engine time. It replaces an earlier registration. If
+   * that is for the same time, the callback keeps its place in the order.
+   * @throws WheelworkError WW_DEFECT when `at` is not a whole number from 0.
+   */
   register(callback: Callback, at: number): void {
     if (!Number.isSafeInteger(at) || at < 0) {
-      throw new WheelworkError("WW_DEFECT", `a callback at ${at} is not a whole millisecond`);
+      throw new WheelworkError(
+        "WW_DEFECT",
+        `the time of a callback, ${at}, is not a whole number of milliseconds`,
+        {
+          next: "Report this: a time must be rounded before it reaches the coordinator.",
+        },
+      );
     }
     if (callback.callbackAt === at) return;
     this.cancel(callback);
@@ -62,11 +95,17 @@ export class Coordinator {
     this.#size++;
   }
 
-  /** Takes a callback back; without effect if it is not registered. */
+  /**
+   * Removes a callback. Without effect if it is not registered.
+   * @throws WheelworkError WW_DEFECT when this coordinator does not know its time: another one has it.
+   */
   cancel(callback: Callback): void {
     if (callback.callbackAt === -1) return;
     const millisecond = this.#milliseconds.get(callback.callbackAt);
-    if (millisecond === undefined) throw new WheelworkError("WW_DEFECT", "a callback of another coordinator");
+    if (millisecond === undefined)
+      throw new WheelworkError("WW_DEFECT", "the callback is registered with another coordinator", {
+        next: "Report this: a run has one coordinator.",
+      });
     if (callback.previous === undefined) millisecond.first = callback.following;
     else callback.previous.following = callback.following;
     if (callback.following === undefined) millisecond.last = callback.previous;
@@ -79,7 +118,7 @@ export class Coordinator {
       this.#compact();
   }
 
-  /** The earliest time at which a callback is due, or undefined if there is none. */
+  /** The earliest time at which a callback is due, in milliseconds of engine time. undefined: there is no callback. */
   nextAt(): number | undefined {
     for (;;) {
       const at = this.#heap[0];
@@ -91,7 +130,7 @@ export class Coordinator {
     }
   }
 
-  /** Takes out the callbacks that are due at `now`, in order, `limit` at most. */
+  /** Removes the callbacks that are due at `now`, and returns them in their order, `limit` at most. */
   take(now: number, limit = Number.MAX_SAFE_INTEGER): Callback[] {
     const taken: Callback[] = [];
     while (taken.length < limit) {
@@ -105,10 +144,10 @@ export class Coordinator {
     return taken;
   }
 
-  /** Forgets the milliseconds that nobody waits for; there are as many of them as of the others at least. */
+  /** Builds the heap anew without the empty milliseconds. */
   #compact(): void {
     for (const [at, { first }] of this.#milliseconds) if (first === undefined) this.#milliseconds.delete(at);
-    // An array in order is a heap.
+    // A sorted array is a heap.
     this.#heap = [...this.#milliseconds.keys()].toSorted((a, b) => a - b);
     this.#empty = 0;
   }

@@ -1,4 +1,4 @@
-/** The codes of Wheelwork's own errors. They are stable: programs may match on them. */
+/** The codes of Wheelwork's errors. They are stable: programs may match on them. */
 export type ErrorCode =
   | "WW_ALREADY_ANSWERED"
   | "WW_BAD_HUB"
@@ -31,29 +31,38 @@ export type ErrorCode =
   | "WW_WORKER_FAILED"
   | "WW_WORKER_MISSING";
 
-/** One thing that is wrong with an input: where (a path such as `flow.length`; empty: the whole) and what. */
+/** One thing that is wrong with an input. */
 export interface Problem {
+  /** Where, such as `flow.length`. Empty: the whole input. */
   readonly path: string;
+  /** What is wrong there. */
   readonly message: string;
 }
 
-/** What an error may carry besides its code and sentence. */
+/** What an error may have besides its code and message. */
 export interface ErrorDetails {
-  /** What to do about it: one sentence. */
+  /** What to do next. */
   readonly next?: string;
-  /** Every problem that was found, not only the first. */
+  /** Every problem that was found, not only the first one. */
   readonly problems?: readonly Problem[];
-  /** The same call may succeed later, unchanged. */
+  /** The same call, unchanged, may succeed later. Default: false. */
   readonly retryable?: boolean;
+  /** The error behind this one. */
   readonly cause?: unknown;
 }
 
-/** Every error that Wheelwork raises: a stable code, what happened, and what to do about it. */
+/**
+ * Every error that Wheelwork throws: a stable code, what happened, and what to do next. Its `message` holds all of it:
+ * the code, the sentence, the problems and the next step, each problem and the step on a line of its own.
+ */
 export class WheelworkError extends Error {
   override readonly name = "WheelworkError";
   readonly code: ErrorCode;
+  /** What to do next, if there is something to do. */
   readonly next: string | undefined;
+  /** Every problem that was found. Empty if the error is not about an input. */
   readonly problems: readonly Problem[];
+  /** The same call, unchanged, may succeed later. */
   readonly retryable: boolean;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {

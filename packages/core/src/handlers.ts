@@ -14,59 +14,76 @@ import { requestCalls, type CallRequest, type OpenCall, type StateLogic, type Tu
 import type { In, Out, Schema } from "./schema.ts";
 import type { Callable, Outcome } from "./spoke.ts";
 
+/*
+ * A hub by handlers runs on the same kernel as a hub by chart. It has one fixed chart of four states:
+ *
+ *   Working     `request` on entering, `response` and `signal` while it waits
+ *                 Answered -> Done        CleanUp (cleanUp(), a cancel, the deadline) -> CleaningUp
+ *   CleaningUp  `timeout` on entering, `response` and `signal` while it waits, `cleanUpMs` at most
+ *                 Answered -> Done        TimeoutRaised -> GivenUp
+ *   Done        gives the answer of the handler
+ *   GivenUp     answers with a timeout
+ *
+ * A handler gets an object, `s`, which collects what it asks for. When the handler returns, this becomes one `Turn`.
+ *
+ * Three things must outlive a turn, and a chart has no place for them: the number of open calls, why the run cleans up,
+ * and the answer on the way to `Done`. They are stored in the run's data under the name `~handlers`. Handlers do not see
+ * them there.
+ */
+
 /** A call that has settled, as `response` gets it. */
 export interface SettledCall extends CallView<unknown> {
-  /** The hub or spoke that was called. */
+  /** The name of the hub or spoke that was called. */
   readonly callee: string;
-  /** What `s.call` was given as `tag`. */
+  /** The `tag` that `s.call` was given. */
   readonly tag: string | undefined;
 }
 
-/** What a handler may do in one turn. Everything takes effect when the turn is committed, or not at all. */
+/** What a handler may do in one turn. All of it takes effect when the turn is committed, or nothing does. */
 export interface Handling<D, R, E extends string> {
   /** The run's data, with what `patch` has changed in this turn. */
   readonly data: DeepReadonly<D>;
-  /** Calls that have not settled, those of this turn included. */
+  /** How many calls have not settled, those of this turn included. */
   readonly open: number;
-  /** The deadline has passed, or the run was cancelled, or `cleanUp` was called: only clean-up is left. */
+  /** The deadline has passed, the run was cancelled, or `cleanUp` was called: only the clean-up is left. */
   readonly cleaningUp: boolean;
-  /** Changes the data. */
+  /** Changes the data. A field set to undefined is removed. */
   patch(change: Partial<D>): void;
-  /** Calls a hub or a spoke of the declaration's `calls`; its outcome comes to `response`. */
+  /** Calls a hub or a spoke of the declaration's `calls`. Its outcome comes to `response`. */
   call<I, O, F extends string>(
     callee: Callable<I, O, F>,
     input: NoInfer<I>,
     options?: { readonly tag?: string; readonly key?: string },
   ): void;
-  /** Closes the calls that are open, and goes to the clean-up: `timeout` is called with the cause `request`. */
+  /** Closes all open calls and goes to the clean-up: `timeout` is called with the cause `request`. */
   cleanUp(): void;
-  /** Ends the run with a result, and closes the calls that are open. */
+  /** Closes all open calls and ends the run with a result. */
   reply(value: R): void;
-  /** Ends the run with an error, and closes the calls that are open. */
+  /** Closes all open calls and ends the run with an error that the hub declares. */
   fail(code: E, message: string, details?: unknown): void;
 }
 
-/** Why a run goes to its clean-up. */
+/** Why a run goes to its clean-up: its deadline, a cancel, or a call of `cleanUp`. */
 export type CleanUpCause = "deadline" | "cancel" | "request";
 
 /**
- * The handlers of a hub: plain functions with conditionals. They must be pure, as those of a chart, and synchronous. A
- * hub that declares signals has a handler for them.
+ * The handlers of a hub: plain functions with conditionals. They must be pure and synchronous, like those of a chart. A hub
+ * that declares signals needs a handler for them.
  */
 export type Handlers<D, R, E extends string, Sig extends SignalSchemas> = WorkHandlers<D, R, E> &
   (keyof Sig extends never ? { readonly signal?: never } : SignalHandler<D, R, E, Sig>);
 
 /** The handlers that every hub has. */
 export interface WorkHandlers<D, R, E extends string> {
-  /** The first turn. */
+  /** The request has come. */
   readonly request: (s: Handling<D, R, E>) => void;
   /** A call has settled. */
   readonly response: (s: Handling<D, R, E>, call: SettledCall, outcome: Outcome) => void;
-  /** The work is over without an answer; what it left behind is to be cleaned up within `cleanUpMs`. */
+  /** The work is over without an answer. Clean up what it left behind, within `cleanUpMs`. */
   readonly timeout: (s: Handling<D, R, E>, cause: CleanUpCause) => void;
 }
 
-/** The handler of what a hub is told from outside. */
+/** The handler of a hub's signals. */
 export interface SignalHandler<D, R, E extends string, Sig extends SignalSchemas> {
   readonly signal: (
     s: Handling<D, R, E>,
@@ -76,7 +93,7 @@ export interface SignalHandler<D, R, E extends string, Sig extends SignalSchemas
   ) => void;
 }
 
-/** The declaration of a hub by handlers: that of a chart without the chart. */
+/** The declaration of a hub by handlers. */
 export interface HandlersSpec<
   Req extends Schema,
   Rep extends Schema,
@@ -84,25 +101,31 @@ export interface HandlersSpec<
   E extends string,
   Sig extends SignalSchemas,
 > {
+  /** The schema of requests. */
   readonly request: Req;
+  /** The schema of results. */
   readonly reply: Rep;
+  /** Codes of the errors that the hub may answer with. Default: none. */
   readonly errors?: readonly E[];
-  /** Bounds the work, in milliseconds from the commit that accepts the request. */
+  /** Bounds the work, in milliseconds from when the request is accepted. */
   readonly deadlineMs: number | ((request: Out<Req>) => number);
-  /** Bounds the clean-up that follows a deadline or a cancel, in milliseconds. */
+  /** Bounds the clean-up, in milliseconds. If it does not answer by then, the answer is a timeout. */
   readonly cleanUpMs: number;
+  /** The data of a new run. It must be plain JSON. */
   readonly data: (request: Out<Req>) => D;
+  /** Default: none. */
   readonly signals?: Sig;
-  /** From 1. A run keeps the version that it was made by, until `migrate` moves it. */
+  /** Raise it when you change the data. Default: 1. */
   readonly version?: number;
-  /** What becomes of the data of a run of an older version, by that version, at the run's next turn. */
+  /** For each older version: what the data of a live run becomes in the next version. */
   readonly migrate?: {
     readonly [fromVersion: number]: (data: Readonly<Record<string, unknown>>) => object;
   };
 }
 
-/** What the kernel must keep for the handlers; it is stored beside the author's data, which it is not part of. */
+/** What is kept for the handlers, beside the author's data. */
 interface Kept {
+  /** How many calls have not settled. */
   readonly open: number;
   readonly cause?: CleanUpCause;
   readonly answer?: unknown;
@@ -110,7 +133,7 @@ interface Kept {
 
 const kept = "~handlers";
 
-/** The run's data as it is stored. */
+/** The run's data as it is stored: the author's data and `Kept`. */
 interface Stored {
   readonly [kept]: Kept;
 }
@@ -125,8 +148,9 @@ const chart = {
 } as const;
 
 /**
- * Defines a hub by handlers (the seed's FlowCrudService): the same contract as a chart, and the same kernel. Its diagram
- * shows only that it works, cleans up, or is done; what it does in between is the handlers' own.
+ * Defines a hub by handlers, as FlowCrudService of the original proof of concept was. It makes the same promise as a hub
+ * by chart, and runs on the same kernel. Its diagram shows only that it works, cleans up, or is done.
+ * @param name A letter, then letters, digits, `_`, `.` or `-`; 100 characters at most.
  * @throws WheelworkError WW_BAD_HUB with every problem.
  */
 export function hubByHandlers<
@@ -153,7 +177,9 @@ export function hubByHandlers<
       {
         kind: "end",
         callees: [],
-        enter: () => ({ answer: failing("WW_TIMEOUT", `${name} did not clean up in its time`) }),
+        enter: () => ({
+          answer: failing("WW_TIMEOUT", `the hub ${name} did not finish its clean-up in time`),
+        }),
       },
     ],
     ["Done", { kind: "end", callees: [], enter: (data) => ({ answer: (data as Stored)[kept].answer }) }],
@@ -169,7 +195,7 @@ export function hubByHandlers<
   return defineHub(name, erased as unknown as ErasedSpec, chart, logics) as Hub<In<Req>, Out<Rep>, E>;
 }
 
-/** The author's migration knows only the author's data. */
+/** The author's migration sees only the author's data. */
 function migrating(
   move: (data: Readonly<Record<string, unknown>>) => object,
 ): (run: MigratedRun) => MigratedRun {
@@ -203,7 +229,7 @@ function cleaningUp(own: Own, withinMs: number): StateLogic {
     signals,
     withinMs,
     deadline: { raise: "TimeoutRaised" },
-    // The calls of the work have been closed on the way here.
+    // Entering this state has closed the calls of the work.
     enter: (data) =>
       take(own, data, true, 0, (s) => handlers.timeout(s, (data as Stored)[kept].cause ?? "request")),
     ...common(own, true),
@@ -224,6 +250,7 @@ function settledCall(call: OpenCall): SettledCall {
   return { callee: call.callee, tag: call.tag, input: call.input as SettledCall["input"], index: call.index };
 }
 
+/** Calls a handler, and makes its turn. `settled`: how many calls its input has settled. */
 function take(
   own: Own,
   data: unknown,
@@ -234,15 +261,16 @@ function take(
   const turn = new HandlingTurn(own.callees, data as Stored, cleanUp, settled);
   const result = run(turn as Handling<object, unknown, string>);
   if (result instanceof Promise) {
-    // What it does after its first await would be lost, and what it throws there is nobody's.
+    // Nobody will see what it throws after its first await.
     result.catch(() => {});
-    throw new WheelworkError("WW_DEFECT", "a handler is asynchronous (I1)", {
-      next: "Make it a plain function, and do what takes time in a worker.",
+    throw new WheelworkError("WW_DEFECT", "a handler is asynchronous", {
+      next: "Make it a plain function, and do what takes time in a worker. Then retry the incident.",
     });
   }
   return turn.turn();
 }
 
+/** What a handler asks for in one turn. It is what handlers get as `s`. */
 class HandlingTurn {
   data: DeepReadonly<object>;
   readonly cleaningUp: boolean;
@@ -280,7 +308,7 @@ class HandlingTurn {
         "WW_DEFECT",
         `a handler called ${callee.name}, which its hub does not declare`,
         {
-          next: "Add it to the hub's calls, then retry the incident.",
+          next: "Add it to the hub's `calls`. Then retry the incident.",
         },
       );
     }
@@ -292,7 +320,9 @@ class HandlingTurn {
 
   cleanUp(): void {
     if (this.cleaningUp) {
-      throw new WheelworkError("WW_DEFECT", "cleanUp was called by a run that cleans up already");
+      throw new WheelworkError("WW_DEFECT", "a handler called cleanUp, but the run cleans up already", {
+        next: "Call it only while `cleaningUp` is false. Then retry the incident.",
+      });
     }
     this.#cleanUp = true;
     this.#demandOneEnd();
@@ -308,16 +338,21 @@ class HandlingTurn {
 
   #conclude(value: unknown): void {
     if (this.#answer !== undefined)
-      throw new WheelworkError("WW_DEFECT", "a handler gave two answers in one turn (I5)");
+      throw new WheelworkError("WW_DEFECT", "a handler gave two answers in one turn", {
+        next: "Call reply or fail once. Then retry the incident.",
+      });
     this.#answer = { value };
     this.#demandOneEnd();
   }
 
   #demandOneEnd(): void {
     if (this.#cleanUp && this.#answer !== undefined)
-      throw new WheelworkError("WW_DEFECT", "a handler gave an answer and called cleanUp in one turn");
+      throw new WheelworkError("WW_DEFECT", "a handler gave an answer and called cleanUp in one turn", {
+        next: "Do one of the two. Then retry the incident.",
+      });
   }
 
+  /** All that the handler asked for. Calls of a turn that leaves its state are dropped: they would be closed at once. */
   turn(): Turn {
     const change = this.#patch;
     if (this.#answer !== undefined)

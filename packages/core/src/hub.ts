@@ -15,14 +15,23 @@ import {
   type Step,
 } from "./logic.ts";
 import type { In, Out, Schema } from "./schema.ts";
-import { isDuration, namePattern, type Callable, type Failed, type Failure, type Outcome } from "./spoke.ts";
+import {
+  isDuration,
+  mustBeDuration,
+  mustBeName,
+  namePattern,
+  type Callable,
+  type Failed,
+  type Failure,
+  type Outcome,
+} from "./spoke.ts";
 
-/** The row of one state: which event leads to which state. */
+/** The row of one state: for each event, the state that it leads to, or `stay`. */
 export type Row = { readonly [event: string]: string };
-/** A chart: state × event → state, as plain data. The first state is the initial one. */
+/** A chart: state × event → state, as plain data. Runs begin in the first state. */
 export type Chart = { readonly [state: string]: typeof end | Row };
 
-/** The chart `C` with each target checked: a state of `C`, or `stay`. */
+/** The chart `C` with each target checked by the compiler: a state of `C`, or `stay`. */
 export type CheckedChart<C> = {
   readonly [S in keyof C]: C[S] extends string
     ? typeof end
@@ -31,35 +40,38 @@ export type CheckedChart<C> = {
 
 /** All events of a row. */
 export type EventsOf<R> = Extract<keyof R, string>;
-/** The events of a row that lead to another entry of a state, not those that stay. */
+/** The events of a row that enter a state. The others stay. */
 export type MovesOf<R> = { [Ev in EventsOf<R>]: R[Ev] extends typeof stay ? never : Ev }[EventsOf<R>];
 /** Every event of a chart. */
 export type AnyEventOf<C> = { [S in keyof C]: C[S] extends string ? never : EventsOf<C[S]> }[keyof C];
 
 declare const raised: unique symbol;
-/** An event that a handler raises, with the change of the run's data that goes with it. Made by `s.raise`. */
+/** An event that a handler raises, and the change of the run's data that goes with it. `s.raise` makes it. */
 export interface Raise<Ev extends string> {
   readonly raise: Ev;
   readonly patch?: object;
   readonly [raised]?: Ev;
 }
 
-/** What a handler of an outcome may return: the name of an event of its row, or `s.raise(event, patch)`. */
+/** What a handler may return: the name of an event of its row, or `s.raise(event, patch)`. */
 export type Next<Ev extends string> = Ev | Raise<Ev>;
 
-/** A call as outcome handlers see it. */
+/** A call, as handlers of outcomes see it. */
 export interface CallView<I> {
   readonly input: DeepReadonly<I>;
-  /** Position in the round, from 0. */
+  /** Position in its round, from 0. */
   readonly index: number;
 }
 
-/** Handles an outcome: the name of the event that it raises, or a function that finds it. */
+/** Handles an outcome: the name of the event to raise, or a pure function that chooses it. */
 export type OnOutcome<Ev extends string, D, V, I> =
   Ev | ((data: DeepReadonly<D>, value: DeepReadonly<V>, call: CallView<I>) => Next<Ev>);
 
 /**
- * The outcomes of a call, handled exhaustively: success, error and timeout; or success and any failure; or all alike.
+ * Handlers for every outcome of a call, in one of three forms:
+ * - `ok`, `error` and `timeout`;
+ * - `ok` and `failed`, which is for errors and timeouts;
+ * - `settled`, for all outcomes alike.
  */
 export type OnOutcomes<OkEv extends string, FailEv extends string, D, I, O, E extends string> =
   | {
@@ -85,9 +97,9 @@ export type OnOutcomes<OkEv extends string, FailEv extends string, D, I, O, E ex
     };
 
 /**
- * What the deadline of a wait raises: the name of an event, or the event with a function that gives the patch. `open`
- * lists the calls that have not settled. The name is not left to a function, so that it is known before the hub runs
- * which states come after a deadline.
+ * What the deadline of a wait raises: the name of an event, or the event and a function that gives the patch. `open` lists
+ * the calls that have not settled. The event itself is never computed. So it is known before any run which states may come
+ * after a deadline, and how long they take.
  */
 export type OnDeadline<MoveEv extends string, D, I = unknown> =
   | MoveEv
@@ -96,11 +108,11 @@ export type OnDeadline<MoveEv extends string, D, I = unknown> =
       readonly patch: (data: DeepReadonly<D>, open: readonly CallView<I>[]) => Partial<D>;
     };
 
-/** What every state that waits takes. */
+/** The options of every state that waits. */
 export interface WaitOptions<MoveEv extends string, D, I = unknown> {
-  /** What happens when the hub's deadline, or `withinMs`, has passed. */
+  /** What to raise when the hub's deadline, or `withinMs`, has passed. */
   readonly deadline: OnDeadline<MoveEv, D, I>;
-  /** Longest stay in this state, in milliseconds. Compulsory where the state can be entered after the hub's deadline. */
+  /** Longest stay in this state, in milliseconds. Required if a run may enter the state after the hub's deadline. */
   readonly withinMs?: number;
 }
 
@@ -112,7 +124,7 @@ export type CallOptions<Ev extends string, MoveEv extends string, D, I, O, E ext
 > &
   OnOutcomes<MoveEv, MoveEv, D, I, O, E> & {
     readonly input: (data: DeepReadonly<D>) => I;
-    /** An idempotency key of your own; it is prefixed with the spoke's name and the request. */
+    /** Your own idempotency key for the call. The worker gets it with the spoke's name and the request before it. */
     readonly key?: (input: DeepReadonly<I>) => string;
     readonly "~row"?: Ev;
   };
@@ -124,31 +136,32 @@ export type EachOptions<Ev extends string, MoveEv extends string, D, I, O, E ext
   I
 > &
   OnOutcomes<Ev, Ev, D, I, O, E> & {
-    /** One call each, side by side. None: `done` at once. `null`: start nothing and wait for the deadline. */
+    /** One call for each input, side by side. No inputs: `done` at once. `null`: start nothing and wait for the deadline. */
     readonly inputs: (data: DeepReadonly<D>) => readonly I[] | null;
-    /** Raised when every call has settled and none has moved the run. */
+    /** What to raise when every call has settled and none has moved the run. */
     readonly done: MoveEv | ((data: DeepReadonly<D>) => Next<MoveEv>);
-    /** At most so many at the same time. Default: all. */
+    /** How many calls run at the same time. The others are queued. Default: all run. */
     readonly limit?: number;
     /**
-     * Holds an event that leaves the state until the calls that have started are settled (or the deadline passes), so
-     * that no work lands after the clean-up that follows. Calls that have not started are given up. Default false.
+     * Holds an event that leaves the state until the running attempts are over, or the deadline passes. So no work lands
+     * after the clean-up that follows. Calls that are queued or in backoff are given up. Default: false.
      */
     readonly drain?: boolean;
+    /** Your own idempotency key for each call. */
     readonly key?: (input: DeepReadonly<I>, index: number) => string;
   };
 
-/** One step of `s.sequence`; made by `s.step`. */
+/** One step of `s.sequence`. `s.step` makes it. */
 export interface SequenceStep<D> {
   readonly step: Step;
   readonly "~data"?: (data: D) => void;
 }
 
-/** What `s` offers to the behaviour of one state: its events and its run's data are checked by the compiler. */
+/** What `s` offers to one state. The compiler checks its events against the state's row, and its data against the hub's. */
 export interface StateBuilder<R, D, Sig extends SignalSchemas> {
-  /** An event of this state's row, and the change of the data that goes with it. */
+  /** Raises an event of this state's row and changes the data. A field set to undefined is removed. */
   raise<Ev extends EventsOf<R>>(event: Ev, patch?: Partial<D>): Raise<Ev>;
-  /** Chooses an event from the data, at once. */
+  /** Does not wait: chooses an event from the data. */
   pick(choose: (data: DeepReadonly<D>) => Next<MovesOf<R>>): Behaviour<R, D>;
   /** Calls a spoke or a hub once. */
   call<I, O, E extends string>(
@@ -160,7 +173,7 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas> {
     callee: Callable<I, O, E>,
     options: EachOptions<EventsOf<R>, MovesOf<R>, D, NoInfer<I>, NoInfer<O>, NoInfer<E>>,
   ): Behaviour<R, D>;
-  /** One step of a `sequence`: `ok` keeps what the call gave. */
+  /** One step of a `sequence`. `ok` returns what to change in the data. */
   step<I, O, E extends string>(
     callee: Callable<I, O, E>,
     options: {
@@ -168,7 +181,7 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas> {
       readonly ok?: (data: DeepReadonly<D>, output: DeepReadonly<NoInfer<O>>) => Partial<D>;
     },
   ): SequenceStep<D>;
-  /** Calls one after another; the first that fails ends it. */
+  /** Makes calls one after another. The first one that fails ends it. */
   sequence(
     steps: readonly SequenceStep<D>[],
     options: WaitOptions<MovesOf<R>, D> & {
@@ -176,7 +189,7 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas> {
       readonly done: MovesOf<R> | ((data: DeepReadonly<D>) => Next<MovesOf<R>>);
     },
   ): Behaviour<R, D>;
-  /** Waits for a signal from outside. One that came before is taken at once. */
+  /** Waits for a signal from outside. A signal that came before is taken at once. */
   wait(
     options: WaitOptions<MovesOf<R>, D> & {
       readonly on: {
@@ -185,7 +198,7 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas> {
       };
     },
   ): Behaviour<R, D>;
-  /** Fire and forget, by name: hands work to a spoke, does not wait, and goes on. `null`: hands out nothing. */
+  /** Gives a spoke work, does not wait for the outcome, and goes on. `null`: gives it nothing. */
   tell<I>(
     spoke: Callable<I, unknown, string>,
     options: { readonly input: (data: DeepReadonly<D>) => NoInfer<I> | null; readonly next: MovesOf<R> },
@@ -193,31 +206,31 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas> {
 }
 
 declare const behaves: unique symbol;
-/** The behaviour of a state with the row `R`. Made by `s`. */
+/** The behaviour of a state with the row `R`. The functions of `s` make it. */
 export interface Behaviour<R, D> {
   readonly logic: StateLogic;
   readonly [behaves]?: (row: R, data: D) => void;
 }
 
-/** A request that a hub answers with an error of its own. Made by `s.fail` in an end state. */
+/** An error of the hub, as the answer. `s.fail` of an end state makes it. */
 export interface Failing<E extends string> {
   readonly "~fail": { readonly code: E; readonly message: string; readonly details?: unknown };
 }
 
-/** What the behaviour of an end state gets besides the data. */
+/** What an end state gets besides the data. */
 export interface EndBuilder<E extends string> {
-  /** Answers the request with an error. */
+  /** Answers the request with an error that the hub declares. Return what it returns. */
   fail(code: E, message: string, details?: unknown): Failing<E>;
 }
 
-/** What hangs on each state: the name of an event (pass), a behaviour, or, in an end state, the answer. */
+/** What each state does: the name of an event (the state passes), a behaviour, or, in an end state, the answer. */
 export type Behaviours<C, D, R, E extends string, Sig extends SignalSchemas> = {
   readonly [S in keyof C]: C[S] extends string
     ? (data: DeepReadonly<D>, s: EndBuilder<E>) => R | Failing<E>
     : MovesOf<C[S]> | ((s: StateBuilder<C[S], D, Sig>) => Behaviour<C[S], D>);
 };
 
-/** Signals that a hub takes, by name. */
+/** The signals that a hub takes: for each name, the schema of its payload. */
 export type SignalSchemas = { readonly [name: string]: Schema };
 
 /** A run as `migrate` sees it. */
@@ -235,18 +248,21 @@ export interface HubSpec<
   E extends string,
   Sig extends SignalSchemas,
 > {
+  /** The schema of requests. */
   readonly request: Req;
+  /** The schema of results. */
   readonly reply: Rep;
-  /** Codes with which the hub may answer a request with an error. Default: none. */
+  /** Codes of the errors that the hub may answer with. Default: none. */
   readonly errors?: readonly E[];
-  /** Bounds the work, from the commit that accepts the request, in milliseconds. */
+  /** Bounds the work, in milliseconds from when the request is accepted. */
   readonly deadlineMs: number | ((request: Out<Req>) => number);
   readonly chart: C & CheckedChart<C>;
   /** The data of a new run. It must be plain JSON. */
   readonly data: (request: Out<Req>) => D;
+  /** Default: none. */
   readonly signals?: Sig;
   /**
-   * The event that a cancel raises, in the first state that has it. Without one, a cancel closes the open calls and
+   * The event that a cancel raises, in the first state that has it. Default: none. Then a cancel closes the open calls and
    * answers with the error WW_CANCELLED.
    */
   readonly cancel?:
@@ -255,22 +271,23 @@ export interface HubSpec<
         readonly raise: NoInfer<AnyEventOf<C>>;
         readonly patch: (data: DeepReadonly<D>) => Partial<D>;
       };
-  /** Raise it when you change the chart or the data. Default 1. */
+  /** Raise it when you change the chart or the data. Default: 1. */
   readonly version?: number;
-  /** From each older version: what a live run of it becomes in the next one. */
+  /** For each older version: what a live run becomes in the next version. */
   readonly migrate?: { readonly [fromVersion: number]: (run: MigratedRun) => MigratedRun };
 }
 
-/** A hub: the definition of how one kind of request is worked and answered. Other hubs can call it. */
+/** A hub: how one kind of request is worked on and answered. Other hubs can call it. */
 export interface Hub<I = unknown, O = unknown, E extends string = string> extends Callable<I, O, E> {
   readonly kind: "hub";
+  /** For engines and tools. */
   readonly definition: HubDefinition;
 }
 
-/** Any hub, whatever its types: `Hub<I>` takes inputs, so hubs of all types meet only here. */
+/** Any hub. `Hub<I>` is contravariant in its input `I`, so `Hub<never>` is what all hubs have in common. */
 export type AnyHub = Hub<never>;
 
-/** A hub as the kernel sees it. */
+/** A hub as the kernel sees it: `HubSpec` without its types, and what its chart says. */
 export interface HubDefinition {
   readonly name: string;
   readonly version: number;
@@ -278,6 +295,7 @@ export interface HubDefinition {
   readonly reply: Schema<unknown, unknown>;
   readonly errors: readonly string[];
   readonly chart: Chart;
+  /** The state in which runs begin. */
   readonly initial: string;
   readonly states: ReadonlyMap<string, StateDefinition>;
   readonly deadlineMs: (request: unknown) => number;
@@ -287,9 +305,9 @@ export interface HubDefinition {
   readonly migrate: { readonly [fromVersion: number]: (run: MigratedRun) => MigratedRun };
   /** The hubs and spokes that it calls, by name. */
   readonly callees: ReadonlyMap<string, Callable>;
-  /** Time that the states after the deadline may take, in milliseconds, beyond the deadline itself. */
+  /** The longest time that the clean-up takes after the deadline, in milliseconds. */
   readonly afterDeadlineMs: number;
-  /** When each request is answered at the latest: a sentence for people. */
+  /** By when each request is answered: a sentence for people. */
   readonly answerBy: string;
 }
 
@@ -298,20 +316,21 @@ export interface StateDefinition {
   readonly name: string;
   readonly row: Row;
   readonly logic: StateLogic;
-  /** The state can be entered after the hub's deadline: it belongs to the clean-up. */
+  /** A run may enter the state after the hub's deadline: it belongs to the clean-up. */
   readonly late: boolean;
-  /** For a late state: the longest time from its entry to the answer, in milliseconds. */
+  /** For a late state: the longest time from entering it to an end, in milliseconds. 0 for the others. */
   readonly remainingMs: number;
 }
 
-/** The hub of a chart, erased to what its callers need. */
+/** The hub of a chart, without the types that its callers do not need. */
 type MadeHub<Req extends Schema, Rep extends Schema, E extends string> = Hub<In<Req>, Out<Rep>, E>;
 
 /**
- * Defines a hub by its chart (the seed's FlowCrudServiceFsm).
+ * Defines a hub by its chart, as FlowCrudServiceFsm of the original proof of concept was.
+ * @param name A letter, then letters, digits, `_`, `.` or `-`; 100 characters at most.
  * @param behaviours What each state does, by its name.
- * @throws WheelworkError WW_BAD_HUB with every problem: unreachable states, dead ends, endless cycles of states that
- * pass, edges to nowhere, waits after the deadline that have no `withinMs`.
+ * @throws WheelworkError WW_BAD_HUB with every problem. Examples: edges to states that do not exist, unreachable states,
+ * dead ends, endless cycles of states that pass, waits after the deadline without `withinMs` or in a cycle.
  */
 export function hub<
   Req extends Schema,
@@ -336,7 +355,10 @@ export function hub<
 /** A specification without its types. */
 export type ErasedSpec = HubSpec<Schema, Schema, Chart, object, string, SignalSchemas>;
 
-/** Checks a chart with its logics and makes the hub; charts and handlers meet here. */
+/**
+ * Checks a chart with its logics, and makes the hub. Hubs by chart and hubs by handlers both come through here.
+ * @throws WheelworkError WW_BAD_HUB with every problem.
+ */
 export function defineHub(
   name: string,
   spec: ErasedSpec,
@@ -346,14 +368,14 @@ export function defineHub(
   const { deadlineMs, cancel } = spec;
   const problems: { path: string; message: string }[] = [];
   if (!namePattern.test(name)) {
-    problems.push({ path: "name", message: "must be a letter, then letters, digits, '_', '.' or '-'" });
+    problems.push({ path: "name", message: mustBeName });
   }
   if (typeof deadlineMs === "number" && !isDuration(deadlineMs)) {
-    problems.push({ path: "deadlineMs", message: "must be a finite number above 0 (I6)" });
+    problems.push({ path: "deadlineMs", message: mustBeDuration });
   }
   const version = spec.version ?? 1;
   if (!Number.isInteger(version) || version < 1) {
-    problems.push({ path: "version", message: "must be an integer from 1" });
+    problems.push({ path: "version", message: "must be a whole number from 1" });
   }
   const event = typeof cancel === "object" ? cancel.raise : cancel;
   if (
@@ -365,14 +387,14 @@ export function defineHub(
   for (const [state, logic] of logics) {
     const unknown = (logic.signals ?? []).filter((signal) => !Object.hasOwn(spec.signals ?? {}, signal));
     for (const signal of unknown)
-      problems.push({ path: `behaviours.${state}.on`, message: `the hub takes no signal ${signal}` });
+      problems.push({ path: `behaviours.${state}.on`, message: `the hub declares no signal ${signal}` });
   }
   const facts: ChartFacts = checkChart(chart, logics);
   problems.push(...facts.problems);
   if (problems.length > 0) {
     throw new WheelworkError("WW_BAD_HUB", `the hub ${JSON.stringify(name)} cannot be used`, {
       problems,
-      next: "Correct the chart, or its behaviours, as listed.",
+      next: "Correct what is listed.",
     });
   }
   const callees = new Map<string, Callable>();
@@ -382,7 +404,7 @@ export function defineHub(
     for (const callee of logic.callees) callees.set(callee.name, callee);
     states.set(state, {
       name: state,
-      // Without a prototype, so that no event is found that the chart does not have.
+      // It has no prototype: an event named "toString" must not find anything.
       row: Object.assign(Object.create(null) as Row, row === end ? {} : row),
       logic,
       late: facts.late.has(state),
@@ -421,6 +443,7 @@ export function defineHub(
   return Object.freeze({ kind: "hub" as const, name, errors: definition.errors, definition });
 }
 
+/** A string passes. The behaviour of an end state is its reply, and all others are made by `s`. */
 function logicOf(row: string | Row | undefined, behaviour: unknown): StateLogic {
   if (typeof behaviour === "string") return pickLogic(() => behaviour, behaviour);
   if (typeof row !== "object")
@@ -432,7 +455,7 @@ const step = (callee: Callable, options: Omit<Step, "callee">): { step: Step } =
   step: { callee, ...options },
 });
 
-/** `s`, without its types: nothing in it depends on the state. */
+/** `s` without its types. One object serves all states: only the types depend on the state. */
 const builder = {
   raise: (event: string, patch?: object) =>
     patch === undefined ? { raise: event } : { raise: event, patch },

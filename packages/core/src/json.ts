@@ -3,7 +3,7 @@ export type Json = null | boolean | number | string | readonly Json[] | { readon
 
 type Primitive = null | undefined | boolean | number | string | bigint | symbol;
 
-/** `T` with every property, array and nested object read-only: what handlers get to see. */
+/** `T` with all properties read-only, at every depth. Handlers get their data like this. */
 export type DeepReadonly<T> = T extends Primitive
   ? T
   : T extends readonly unknown[]
@@ -12,7 +12,7 @@ export type DeepReadonly<T> = T extends Primitive
       ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
       : T;
 
-/** Freezes a JSON value and all that it holds. A value that is frozen already is taken to be frozen to its depth. */
+/** Freezes a JSON value at every depth, and returns it. It takes a frozen value to be frozen at every depth already. */
 export function deepFreeze<T>(value: T): T {
   if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
   for (const inner of Object.values(value)) deepFreeze(inner);
@@ -20,8 +20,8 @@ export function deepFreeze<T>(value: T): T {
 }
 
 /**
- * JSON with the keys of every object in order and without properties that are undefined: equal values give equal
- * texts, whatever the order in which a client wrote them.
+ * JSON with sorted keys, and without properties that are undefined. Equal values give equal strings, in whichever order a
+ * client wrote the properties. The hash of a request body is made of it.
  */
 export function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) =>

@@ -1,18 +1,10 @@
-// What engines, stores and test kits need of the core. Users of Wheelwork need none of it.
+// @wheelwork/core/kernel: what engines, stores and test kits need of the core. Authors of hubs need none of it.
 export { Callback, Coordinator } from "./coordinator.ts";
 export { canonicalJson, deepFreeze } from "./json.ts";
 export { check, demand, type Checked } from "./schema.ts";
 export { maxCallMs } from "./spoke.ts";
-export {
-  decide,
-  migrate,
-  start,
-  type Decision,
-  type Env,
-  type Ignored,
-  type Input,
-  type StartOptions,
-} from "./kernel.ts";
+export type { Decision, Env, Ignored, Input, StartOptions } from "./decision.ts";
+export { decide, migrate, start } from "./kernel.ts";
 export {
   apply,
   Call,

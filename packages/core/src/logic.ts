@@ -3,58 +3,95 @@ import { check } from "./schema.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Callable, Outcome, Spoke } from "./spoke.ts";
 
-/** What a state's logic asks for in one turn. */
+/*
+ * A logic is what one state does. It is the one form that the kernel knows: `s.call`, `s.each` and the others of a chart
+ * become logics (hub.ts), and so do the functions of a hub by handlers (handlers.ts).
+ *
+ *   kind        when the run enters the state       what then leaves the state
+ *   pass        raises its fixed event              (left already)
+ *   pick        raises an event that it chooses     (left already)
+ *   tell        gives a spoke work, raises `next`   (left already)
+ *   call, each  opens one call for each input       an event of an outcome that moves, or `done` after the last one
+ *   sequence    opens the first call                `failed`, or `done`; each success opens the next call
+ *   wait        nothing                             an event of a signal that moves
+ *   handlers    what the handler asks for           the handler answers, or goes to the clean-up
+ *   end         gives the answer                    the run has ended
+ *
+ * Every kind that waits also leaves by its deadline event.
+ *
+ * A logic is split in two. What chart.ts checks and diagrams show before any run is plain data: the callees, the fixed
+ * event, the event of the deadline, `withinMs`, the signals. The rest are functions of the run's data. They are pure, and
+ * return a `Turn`: a request to the kernel, which validates it and makes events of it (turn.ts).
+ */
+
+/** What a logic asks for in one turn. All of it is optional: a turn may just go on waiting. */
 export interface Turn {
   /** The event that it raises. */
   readonly raise?: string;
+  /** What changes in the run's data. */
   readonly patch?: object;
+  /** The calls to open. */
   readonly open?: readonly CallRequest[];
-  /** A spoke that is told, without waiting. */
+  /** A spoke to tell something, without waiting for the outcome. */
   readonly tell?: { readonly callee: Callable; readonly input: unknown };
   /** The answer, in an end state. */
   readonly answer?: unknown;
 }
 
-/** Calls that a turn opens: one callee, one input each. */
+/** Calls to open, all of one callee. */
 export interface CallRequest {
   readonly callee: Callable;
+  /** The input of each call. */
   readonly inputs: readonly unknown[];
+  /** The idempotency key of each call, where the hub gives its own. */
   readonly keys?: readonly string[];
+  /** Position of the first call in its round. Default 0. */
   readonly index?: number;
+  /** What a hub by handlers gave the call, to recognise it. */
   readonly tag?: string;
 }
 
 /** A call as the kernel shows it to a logic. */
 export interface OpenCall {
   readonly input: unknown;
+  /** Position in its round, from 0. */
   readonly index: number;
   readonly tag: string | undefined;
+  /** The name of the hub or spoke that is called. */
   readonly callee: string;
 }
 
-/** What a state does: the one interface that the kernel knows, whatever the hub was written as. */
+/** What a state does, in the one form that the kernel knows. */
 export interface StateLogic {
   readonly kind: "pass" | "pick" | "call" | "each" | "sequence" | "wait" | "tell" | "end" | "handlers";
+  /** The hubs and spokes that it may call. */
   readonly callees: readonly Callable[];
-  /** The event that it raises by itself at once, where that is fixed (pass, tell). */
+  /** The event that it raises at once, where that is fixed (pass, tell). */
   readonly passes?: string;
-  /** Whether it waits for something; if so it has a deadline. */
+  /** What its deadline raises. Present in every state that waits, and only there. */
   readonly deadline?: {
     readonly raise: string;
     readonly patch?: (data: unknown, open: readonly OpenCall[]) => object;
   };
+  /** Longest stay, in milliseconds. */
   readonly withinMs?: number;
+  /** How many calls of a round run at the same time. */
   readonly limit?: number;
+  /** An event that leaves the state waits for the running attempts. */
   readonly drain?: boolean;
-  /** Signals that it takes. */
+  /** The signals that it takes. */
   readonly signals?: readonly string[];
+  /** The run enters the state. */
   enter(data: unknown): Turn;
+  /** A call has settled. `remaining`: how many calls are still open. */
   outcome?(data: unknown, call: OpenCall, outcome: Outcome, remaining: number): Turn;
   /** Every call of the round has settled. */
   done?(data: unknown): Turn;
+  /** One of its signals has come. */
   signal?(data: unknown, name: string, payload: unknown): Turn;
 }
 
+/** Handles an outcome: the name of the event that it raises, or a function that chooses it. */
 type Handler = string | ((data: unknown, value: unknown, call: OpenCall) => string | Turn);
 type Deadline =
   string | { readonly raise: string; readonly patch: (data: unknown, open: readonly OpenCall[]) => object };
@@ -64,6 +101,7 @@ interface Waiting {
   readonly withinMs?: number;
 }
 
+/** The options of `s.call` and `s.each`, without their types. */
 interface RoundOptions extends Waiting {
   readonly inputs: (data: unknown) => readonly unknown[] | null;
   readonly ok?: Handler;
@@ -75,6 +113,7 @@ interface RoundOptions extends Waiting {
   readonly limit?: number;
   readonly drain?: boolean;
   readonly key?: (input: unknown, index: number) => string;
+  /** It is `s.call`: one call, and no `done`. */
   readonly single?: boolean;
 }
 
@@ -82,6 +121,7 @@ interface RoundOptions extends Waiting {
 export interface Step {
   readonly callee: Callable;
   readonly input: (data: unknown) => unknown;
+  /** Gives the change of the data after a success. The input of the next step sees it. */
   readonly ok?: (data: unknown, output: unknown) => object;
 }
 
@@ -93,7 +133,7 @@ function waiting(options: Waiting): Pick<StateLogic, "deadline" | "withinMs"> {
   return options.withinMs === undefined ? { deadline } : { deadline, withinMs: options.withinMs };
 }
 
-/** An event chosen from the data; `fixed` where it is always the same (a state that passes). */
+/** Chooses an event from the data. `fixed`: the event is always this one, so the state passes. */
 export function pickLogic(choose: (data: unknown) => string | Turn, fixed?: string): StateLogic {
   return {
     kind: fixed === undefined ? "pick" : "pass",
@@ -103,13 +143,14 @@ export function pickLogic(choose: (data: unknown) => string | Turn, fixed?: stri
   };
 }
 
-/** One concurrent round of calls of one callee. */
+/** A round: calls of one callee, side by side. */
 export function eachLogic(callee: Callable, options: RoundOptions): StateLogic {
   const { done, settled, ok, key } = options;
   const error = options.error ?? options.failed;
   const timeout = options.timeout ?? options.failed;
   const handle = (handler: Handler, data: unknown, value: unknown, call: OpenCall): Turn =>
     typeof handler === "string" ? fixedTurn(handler) : toTurn(handler(data, value, call));
+  // One object for each event that is only a name: rounds are the hottest path.
   const turns = new Map<string, Turn>();
   const fixedTurn = (event: string): Turn => {
     let turn = turns.get(event);
@@ -124,6 +165,7 @@ export function eachLogic(callee: Callable, options: RoundOptions): StateLogic {
     ...(options.drain === undefined ? {} : { drain: options.drain }),
     enter: (data) => {
       const inputs = options.inputs(data);
+      // Start nothing, and wait for the deadline.
       if (inputs === null) return {};
       if (inputs.length === 0 && done !== undefined)
         return typeof done === "string" ? { raise: done } : toTurn(done(data));
@@ -187,7 +229,7 @@ export function waitLogic(
   };
 }
 
-/** Tells a spoke and goes on. */
+/** Gives a spoke work and goes on. An input of `null` gives it nothing. */
 export function tellLogic(
   callee: Callable,
   options: { readonly input: (data: unknown) => unknown; readonly next: string },
@@ -205,7 +247,7 @@ export function tellLogic(
   };
 }
 
-/** Ends the run with an answer. */
+/** Ends the run with an answer. `s.fail` marks an error, so that a reply may be any value. */
 export function endLogic(
   reply: (data: unknown, s: { fail(code: string, message: string, details?: unknown): never }) => unknown,
 ): StateLogic {
@@ -214,7 +256,10 @@ export function endLogic(
   return { kind: "end", callees: [], enter: (data) => ({ answer: reply(data, { fail }) }) };
 }
 
-/** Inputs checked against the callee's schema: an input that is not valid is a defect of the hub. */
+/**
+ * Calls of one callee, with inputs that match its schema.
+ * @throws WheelworkError WW_INVALID_INPUT with every problem of the first wrong input. That is a defect of the hub.
+ */
 export function requestCalls(
   callee: Callable,
   inputs: readonly unknown[],
@@ -232,10 +277,10 @@ function validInput(callee: Callable, input: unknown): unknown {
   if (checked.problems === undefined) return checked.value;
   throw new WheelworkError(
     "WW_INVALID_INPUT",
-    `the input for the ${callee.kind} ${callee.name} is not valid`,
+    `the hub called the ${callee.kind} ${callee.name} with an input that is not valid`,
     {
       problems: checked.problems,
-      next: "Correct the hub that calls it, then retry the incident.",
+      next: "Correct the hub. Then retry the incident.",
     },
   );
 }

@@ -2,6 +2,25 @@ import { Callback } from "./coordinator.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Failure } from "./spoke.ts";
 
+/*
+ * Events are the store. A run is what `apply` makes of its events, and nothing else. The same list serves three readers:
+ *
+ *   the journal    holds the events of each batch. A restart applies them again.
+ *   the memory     holds the runs that the loop works on. `apply` is the only code that changes them.
+ *   the history    is what users read of a request: its events, in their order.
+ *
+ * Rules for events, which hold for ever, since old journals must still replay:
+ *   - An event carries the state after it, not the change that a handler meant: deadlines are points in time, calls have
+ *     their numbers, retries have the time of the next attempt. So replay needs no code of a hub, no clock and no random
+ *     number, and gives the same run under any version of the hub.
+ *   - `apply` never decides and never refuses. It checks only what would show that the store is corrupt.
+ *   - Events are plain JSON (I19). Where JSON has no undefined, `unset` names the fields of the data to remove.
+ *   - All times (`at`, `due`, `deadline`, `answerBy`) are milliseconds of engine time.
+ *
+ * A checkpoint stores a whole run (`snapshot`), so that a restart need not begin at its first event. `restore` reads it.
+ * What follows from an event for the outside world is in effects.ts.
+ */
+
 /** The answer to a request: the hub's result, an error (the hub's or the engine's), or a timeout. */
 export type Answer<R = unknown, E extends string = string> =
   | { readonly kind: "result"; readonly value: R }
@@ -13,72 +32,87 @@ export type Answer<R = unknown, E extends string = string> =
     }
   | { readonly kind: "timeout"; readonly code: "WW_TIMEOUT"; readonly message: string };
 
-/** Where a run stands: it works, it is parked after an exception in a handler (I16), or it has ended. */
+/** Where a run stands. `incident`: it is parked, after an exception in a handler (I16). */
 export type RunStatus = "running" | "incident" | "ended";
 
-/** Calls that one turn opens together: same spoke, same deadline. */
+/** Calls that one turn opens together. They have the same callee and the same deadline, and differ in their inputs. */
 export interface OpenedCalls {
   /** The hub or spoke that is called. */
   readonly callee: string;
+  /** The callee is a hub. */
   readonly hub?: true;
-  /** Number of the first; the others follow (I3: numbers are never reused in a run). */
+  /** Number of the first call. The others follow. A run never uses a number again (I3). */
   readonly first: number;
-  /** Position of the first in its round; the others follow. */
+  /** Position of the first call in its round, from 0. The others follow. Default 0. */
   readonly index?: number;
+  /** What a hub by handlers gave the call, to recognise it. */
   readonly tag?: string;
+  /** The input of each call. */
   readonly inputs: readonly unknown[];
-  /** Idempotency keys where the hub gives its own. */
+  /** The idempotency key of each call, where the hub gives its own. */
   readonly keys?: readonly string[];
-  /** How many start at once; default all. The others wait for a place in the round's limit. */
+  /** How many start at once. Default: all. The others are queued: the round has a limit. */
   readonly started?: number;
-  /** Deadline of the first attempt, in milliseconds of engine time; a call of a hub has that of its run. */
+  /** Deadline of the first attempt, in milliseconds of engine time. Absent for a call of a hub: its run has its own. */
   readonly due?: number;
 }
 
-/** The input of a turn that failed, kept so that it can be made again. */
+/** An input that is kept while a run is parked: the one that failed, and those that came later. */
 export interface ParkedInput {
   readonly kind: "start" | "outcome" | "due" | "callDue" | "signal" | "cancel";
   readonly [field: string]: unknown;
 }
 
 /**
- * What happened to a run, in the order in which it happened. These events are all that is stored of a run: its state
- * is what `apply` makes of them, the journal is a list of them, and so is the history that users see. They carry the
- * state after, so replaying them needs no code of any hub (DESIGN, layout).
+ * Something that happened to a run. The events of a run, in their order, are its history. All times are milliseconds of
+ * engine time. In every event:
+ * - `at`: when it was decided;
+ * - `by`: the event of the chart that a handler raised;
+ * - `patch`, `unset`: what changes in the run's data: fields with new values, and fields to remove;
+ * - `calls`: calls that it opens;
+ * - `held`: the event that the round holds from now on, until its running attempts are over.
  */
 export type RunEvent =
+  /** The request is accepted. */
   | {
       readonly type: "started";
       readonly at: number;
       readonly hub: string;
+      /** Version of the hub. */
       readonly version: number;
       readonly request: unknown;
+      /** Hash of the canonical request body. */
       readonly hash: string;
       readonly data: unknown;
+      /** When the work must be done. */
       readonly deadline: number;
+      /** If the hub gives no answer by then, the engine does. */
       readonly answerBy: number;
+      /** The call of another run that started this one. */
       readonly parent?: { readonly key: string; readonly call: number };
-      /** Where the answer is to be published, besides being stored. */
+      /** Where to publish the answer, besides storing it. */
       readonly replyTo?: string;
     }
+  /** The run enters a state. All its open calls are closed first (I12). */
   | {
       readonly type: "entered";
       readonly at: number;
       readonly state: string;
-      /** The event that led here; absent in the first state. */
+      /** Absent in the first state, and after a migration to another state. */
       readonly by?: string;
       readonly patch?: object;
       readonly unset?: readonly string[];
-      /** The deadline of the wait that begins here. */
+      /** The deadline of the wait that begins here. Absent if the run does not wait. */
       readonly due?: number;
-      /** No answer of the hub by then: the engine answers. Only where it moves. */
+      /** The new `answerBy`, if it moves. */
       readonly answerBy?: number;
-      /** The state is entered after the work: the hub's deadline no longer counts. */
+      /** From here on the run cleans up: the hub's deadline no longer counts. Only in the first such state. */
       readonly late?: true;
       /** A cancel led here. */
       readonly cancelled?: true;
       readonly calls?: readonly OpenedCalls[];
     }
+  /** A call is over, and its outcome has been handled. */
   | {
       readonly type: "settled";
       readonly at: number;
@@ -87,10 +121,10 @@ export type RunEvent =
       readonly by?: string;
       readonly patch?: object;
       readonly unset?: readonly string[];
-      /** The event that the round holds until its other calls have settled. */
       readonly held?: string;
       readonly calls?: readonly OpenedCalls[];
     }
+  /** An attempt has failed, and another one follows. */
   | {
       readonly type: "failed";
       readonly at: number;
@@ -100,13 +134,16 @@ export type RunEvent =
       /** When the next attempt begins. */
       readonly due: number;
     }
+  /** An attempt begins: the first one of a queued call, or a repetition. */
   | {
       readonly type: "attempt";
       readonly at: number;
       readonly call: number;
       readonly attempt: number;
+      /** When it times out. Absent for a call of a hub. */
       readonly due?: number;
     }
+  /** The run tells a spoke something. It does not wait for the outcome. */
   | {
       readonly type: "told";
       readonly at: number;
@@ -114,18 +151,22 @@ export type RunEvent =
       readonly spoke: string;
       readonly input: unknown;
     }
+  /** A signal has come. */
   | {
       readonly type: "signalled";
       readonly at: number;
+      /** Id of the command. */
       readonly id: string;
       readonly signal: string;
       readonly payload: unknown;
+      /** The state has taken it. Otherwise the run keeps it until a state takes it (`received`). */
       readonly taken?: true;
       readonly patch?: object;
       readonly unset?: readonly string[];
       readonly by?: string;
       readonly calls?: readonly OpenedCalls[];
     }
+  /** A state has taken a kept signal, the oldest of this name. */
   | {
       readonly type: "received";
       readonly at: number;
@@ -135,50 +176,64 @@ export type RunEvent =
       readonly unset?: readonly string[];
       readonly calls?: readonly OpenedCalls[];
     }
+  /** A cancel is accepted. It moves the run in the first state that has its event. */
   | {
       readonly type: "cancelling";
       readonly at: number;
+      /** Id of the command. */
       readonly id: string;
       readonly held?: string;
       readonly patch?: object;
       readonly unset?: readonly string[];
     }
+  /** The engine has answered the request, since `answerBy` has passed. The run goes on with its clean-up. */
   | { readonly type: "answered"; readonly at: number; readonly answer: Answer }
+  /** The run has ended. `answer` is absent if the request had its answer before. */
   | { readonly type: "ended"; readonly at: number; readonly answer?: Answer }
+  /** A handler has thrown: the run is parked, with the input that it failed on (I16). */
   | {
       readonly type: "incident";
       readonly at: number;
       readonly error: { readonly code: string; readonly message: string; readonly stack?: string };
       readonly input: ParkedInput;
     }
+  /** The deadline of a clean-up passed while nobody worked: it begins anew. */
   | {
-      /** The deadline of a clean-up passed while nobody worked: it begins anew. */
       readonly type: "rearmed";
       readonly at: number;
       readonly due: number;
+      /** The new `answerBy`, if it moves. */
       readonly answerBy?: number;
     }
+  /** An input came while the run was parked. It is kept for the retry. */
   | { readonly type: "parked"; readonly at: number; readonly input: ParkedInput }
+  /** A retry has been accepted: the run is no longer parked. */
   | { readonly type: "resumed"; readonly at: number; readonly id: string }
+  /** The run has moved to another version of its hub. `data` is absent if it stayed as it was. */
   | { readonly type: "migrated"; readonly at: number; readonly version: number; readonly data?: unknown };
 
-/** An open call of a run. */
+/** An open call of a run. As a callback, it is due when its attempt times out, or when its next attempt begins. */
 export class Call extends Callback {
+  /** Unique in its run, for good (I3). */
   readonly number: number;
+  /** The hub or spoke that is called. */
   readonly callee: string;
   readonly isHub: boolean;
+  /** Position in its round, from 0. */
   readonly index: number;
   readonly tag: string | undefined;
   readonly input: unknown;
+  /** The hub's own idempotency key, if it gave one. */
   readonly key: string | undefined;
-  /** The current attempt, from 1; 0 while the call waits for a place in its round. */
+  /** The present attempt, from 1. 0: the call is queued, since its round has a limit. */
   attempt: number;
   /** The attempt has failed, and the next one begins at `due`. */
   backoff = false;
+  /** When the attempt times out, or, in backoff, when the next one begins. In milliseconds of engine time. */
   due: number | undefined;
   /**
-   * A place for the owner of the run: what it has under way for the call. The core neither reads nor writes it, and it is not
-   * stored. It is a field of the call because a Map in the owner costs more than 2 % of the throughput.
+   * What the owner of the run has under way for the call. The core neither reads nor writes it, and it is not stored. It is
+   * a field of the call because a Map in the owner would cost more than 2 % of the throughput.
    */
   work: unknown = undefined;
   readonly run: Run;
@@ -199,36 +254,52 @@ export class Call extends Callback {
   }
 }
 
-/** One request and all that the engine knows of it. Only `apply` changes it. */
+/** One run of a hub, and all that the engine knows of it. Only `apply` changes it. All times are engine time. */
 export class Run extends Callback {
+  /** The key of its request. A child has `<key of its caller>/<number of the call>`. */
   readonly key: string;
   hub = "";
+  /** Version of the hub that the data and the state belong to. */
   version = 0;
   request: unknown = null;
+  /** Hash of the canonical request body. */
   hash = "";
   status: RunStatus = "running";
+  /** Empty until the first state is entered. */
   state = "";
-  /** How often the run has changed state (I3). */
+  /** How many states the run has entered. An outcome counts only in the epoch that made its attempt (I3). */
   epoch = 0;
   data: unknown = null;
+  /** Number of the next call. */
   nextCall = 0;
+  /** The open calls, by number. */
   readonly calls = new Map<number, Call>();
-  /** Calls of the round that wait for a place: the numbers from here on. */
+  /** Number of the next queued call, if the round has any. */
   nextQueued = 0;
+  /** The event that the round follows as soon as its running attempts are over. */
   held: string | undefined = undefined;
+  /** The hub's deadline, which bounds the work. */
   deadline = 0;
+  /** The run cleans up: it has entered a late state (chart.ts). */
   late = false;
+  /** The deadline of the open wait. */
   due: number | undefined = undefined;
+  /** If the hub gives no answer by then, the engine does. */
   answerBy = 0;
   answer: Answer | undefined = undefined;
+  /** The call of another run that started this one. */
   parent: { readonly key: string; readonly call: number } | undefined = undefined;
+  /** Where to publish the answer, besides storing it. */
   replyTo: string | undefined = undefined;
-  /** A cancel was accepted, and waits for a state that has its event. */
+  /** A cancel was accepted. It stays set for good. */
   cancelling = false;
-  /** A cancel has led the run to another state. */
+  /** The cancel has moved the run to another state. */
   cancelled = false;
+  /** Signals that no state has taken yet, the oldest first. */
   readonly signals: { readonly signal: string; readonly payload: unknown }[] = [];
+  /** The last accepted commands, as `<kind> <id>`: a repeated command counts once. */
   readonly commands = new Set<string>();
+  /** Why the run is parked, and the inputs that are kept for its retry. */
   incident:
     | {
         readonly at: number;
@@ -246,7 +317,10 @@ export class Run extends Callback {
     this.key = key;
   }
 
-  /** When this run itself is next due: its wait, or the engine's own answer. */
+  /**
+   * When the run itself is due next: its wait gives up, or the engine answers. A parked run has only the second. undefined:
+   * it waits for nothing.
+   */
   get nextDue(): number | undefined {
     const answerBy = this.answer === undefined && this.status !== "ended" ? this.answerBy : undefined;
     const due = this.status === "running" ? this.due : undefined;
@@ -255,14 +329,21 @@ export class Run extends Callback {
   }
 }
 
-/** The idempotency key of a call: the same over attempts and restarts, never shared by two requests (I11). */
+/**
+ * The idempotency key of a call. It is the same in every attempt and after every restart, and no two requests share one
+ * (I11). A key that the hub gave is prefixed with the callee and the run. Its leading "/" keeps it apart from the other
+ * form, since no key of a run begins with one.
+ */
 export function idempotencyKey(run: Pick<Run, "key">, call: Pick<Call, "key" | "number" | "callee">): string {
   return call.key === undefined
     ? `${run.key}/${call.number}`
     : `/${call.callee}/${run.key}/k:${encodeURIComponent(call.key)}`;
 }
 
-/** Applies an event to a run: the only code that changes runs, in operation and in recovery alike. */
+/**
+ * Applies an event to a run. This is the only code that changes runs, at work and at a restart alike.
+ * @throws WheelworkError WW_STORE_CORRUPT when the event names a call that is not open.
+ */
 export function apply(run: Run, event: RunEvent): void {
   run.updatedAt = event.at;
   switch (event.type) {
@@ -372,7 +453,7 @@ export function apply(run: Run, event: RunEvent): void {
 }
 
 function clearCalls(run: Run): void {
-  // Most states that are left have no open call, and clearing makes a new table.
+  // Most states have no open call when a run leaves them, and `clear` allocates a new table.
   if (run.calls.size > 0) run.calls.clear();
 }
 
@@ -383,14 +464,14 @@ function patch(run: Run, { patch: change, unset }: { patch?: object; unset?: rea
   run.data = data;
 }
 
-/** Data with a change: fields that the change gives as undefined are gone. */
+/** A copy of the data with a change. Fields that the change sets to undefined are removed. */
 export function patched(data: unknown, change: object): Record<string, unknown> {
   const whole: Record<string, unknown> = { ...(data as object), ...change };
   for (const key of Object.keys(change)) if (whole[key] === undefined) delete whole[key];
   return whole;
 }
 
-/** The round now waits for its running attempts only: calls that wait for a place or a next attempt are given up. */
+/** The round now waits for its running attempts only. Calls that are queued or in backoff are given up. */
 function hold(run: Run, event: string): void {
   run.held = event;
   for (const call of run.calls.values()) if (!isRunning(call)) run.calls.delete(call.number);
@@ -403,12 +484,12 @@ export function isRunning(call: Call): boolean {
 
 type CommandKind = "signal" | "cancel" | "retry";
 
-/** Whether the run remembers a command of this kind under this id: one id may be used once for each kind. */
+/** Whether a command of this kind came under this id before. One id may be used once for each kind. */
 export function hasCommand(run: Run, kind: CommandKind, id: string): boolean {
   return run.commands.has(`${kind} ${id}`);
 }
 
-/** Commands are remembered so that one that is sent twice counts once; the last thousand of a run suffice. */
+/** Remembers a command, so that it counts once if it is sent twice. The last thousand of a run suffice. */
 function remember(run: Run, kind: CommandKind, id: string): void {
   run.commands.add(`${kind} ${id}`);
   if (run.commands.size > 1000) run.commands.delete(run.commands.values().next().value as string);
@@ -430,21 +511,21 @@ function openCall(run: Run, number: number): Call {
   if (call === undefined) {
     throw new WheelworkError(
       "WW_STORE_CORRUPT",
-      `an event of run ${run.key} names call ${number}, which is not open`,
+      `an event of the run ${run.key} names the call ${number}, which is not open`,
       {
-        next: "Restore the store from a backup, and report this with the run's history.",
+        next: "Restore the store from a backup. Report this with the history of the run.",
       },
     );
   }
   return call;
 }
 
-/** The stored form of a run: plain JSON, without its history. */
+/** The stored form of a run: plain JSON, without its history. The key is stored beside it. */
 export interface RunSnapshot {
   readonly [field: string]: unknown;
 }
 
-/** A run as plain JSON, to be given to `restore` later. */
+/** A run as plain JSON. `restore` makes the run of it again. */
 export function snapshot(run: Run): RunSnapshot {
   return {
     hub: run.hub,
@@ -494,7 +575,7 @@ interface StoredCall extends OpenedCalls {
   readonly backoff?: boolean;
 }
 
-/** The run that `snapshot` wrote. */
+/** Makes the run again that `snapshot` wrote. */
 export function restore(key: string, stored: RunSnapshot): Run {
   const run = new Run(key);
   const { calls, commands, signals, ...plain } = stored as RunSnapshot & {

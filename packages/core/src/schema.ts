@@ -1,20 +1,20 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { WheelworkError, type ErrorCode, type Problem } from "./errors.ts";
 
-/** Any schema of the Standard Schema interface (zod, valibot, arktype, …) that validates synchronously. */
+/** A schema of any library with the Standard Schema interface (zod, valibot, arktype, …). It must validate synchronously. */
 export type Schema<Input = unknown, Output = Input> = StandardSchemaV1<Input, Output>;
-/** What a schema accepts. */
+/** The type that a schema accepts. */
 export type In<S extends Schema> = StandardSchemaV1.InferInput<S>;
-/** What a schema yields. */
+/** The type that a schema returns, after its transforms and defaults. */
 export type Out<S extends Schema> = StandardSchemaV1.InferOutput<S>;
 
-/** The outcome of checking a value: the value as the schema yields it, or every problem that it found. */
+/** What checking a value came to: the value as the schema returns it, or every problem. */
 export type Checked<T> =
   { readonly value: T; readonly problems?: never } | { readonly problems: readonly Problem[] };
 
 /**
  * Checks a value against a schema.
- * @throws WheelworkError WW_BAD_SPOKE when the schema validates asynchronously: decisions are synchronous (I1).
+ * @throws WheelworkError WW_BAD_SPOKE when the schema validates asynchronously. Decisions are synchronous (I1).
  */
 export function check<T>(schema: Schema<unknown, T>, value: unknown): Checked<T> {
   const result = schema["~standard"].validate(value);
@@ -23,7 +23,7 @@ export function check<T>(schema: Schema<unknown, T>, value: unknown): Checked<T>
       "WW_BAD_SPOKE",
       `a schema of ${schema["~standard"].vendor} validates asynchronously`,
       {
-        next: "Use a synchronous schema, and do asynchronous checks in a worker.",
+        next: "Use a schema that validates synchronously. Do asynchronous checks in a worker.",
       },
     );
   }
@@ -31,7 +31,11 @@ export function check<T>(schema: Schema<unknown, T>, value: unknown): Checked<T>
   return { problems: result.issues.map((issue) => ({ path: pathOf(issue.path), message: issue.message })) };
 }
 
-/** As `check`, but throws a WheelworkError of the given code that lists all problems. */
+/**
+ * Like `check`, but returns the value.
+ * @param what Names the value in the error, such as "the reply of order".
+ * @throws WheelworkError with the given code and all problems when the value does not match the schema.
+ */
 export function demand<T>(schema: Schema<unknown, T>, value: unknown, code: ErrorCode, what: string): T {
   const checked = check(schema, value);
   if (checked.problems === undefined) return checked.value;

@@ -1,33 +1,36 @@
 import { WheelworkError, type ErrorCode, type Problem } from "./errors.ts";
 import type { In, Out, Schema } from "./schema.ts";
 
-/** When and how often a failed attempt of a call is made again. */
+/** How often, and when, a failed attempt of a call is retried. */
 export interface RetryPolicy<E extends string = string> {
-  /** Attempts in all, the first one included; 1: never again. Default 1. */
+  /** Number of attempts, the first one included. Default: 1, so no retry. */
   readonly attempts?: number;
-  /** Pause before the second attempt, in milliseconds. Default 0. */
+  /** Backoff before the second attempt, in milliseconds. Default: 0. */
   readonly backoffMs?: number;
-  /** Factor by which the pause grows from attempt to attempt. Default 2. */
+  /** The backoff grows by this factor from attempt to attempt. Default: 2. */
   readonly factor?: number;
-  /** Longest pause, in milliseconds. Default 60,000. */
+  /** Longest backoff, in milliseconds. Default: 60,000. */
   readonly maxBackoffMs?: number;
-  /** Share of the pause that is drawn at random, 0 to 1, so that many retries do not come at once. Default 0.2. */
+  /** Largest share of the backoff that is left out at random, 0 to 1. It spreads retries over time. Default: 0.2. */
   readonly jitter?: number;
-  /** Error codes after which another attempt cannot help. */
+  /** Error codes after which there is no retry. Default: none. */
   readonly giveUpOn?: readonly (E | EngineFailure)[];
 }
 
-/** Failures that the engine itself reports as the outcome of a call, besides those that a spoke declares. */
+/**
+ * Errors that a call may come to besides those that its spoke or hub declares: the worker threw, or its output does not
+ * match the schema; the child run was cancelled, or was resolved as an incident; the hubs call one another too deep.
+ */
 export type EngineFailure = Extract<
   ErrorCode,
   "WW_WORKER_FAILED" | "WW_INVALID_OUTPUT" | "WW_CANCELLED" | "WW_INCIDENT" | "WW_DEFECT"
 >;
 
-/** How a call ended. */
+/** What an attempt, or a call, came to. */
 export type Outcome<O = unknown, E extends string = string> =
   { readonly kind: "ok"; readonly output: O } | Failed<E> | { readonly kind: "timeout" };
 
-/** A call that ended with an error: a code that its spoke declares, or one of the engine's. */
+/** A call that came to an error: a code that its spoke or hub declares, or one of the engine's. */
 export interface Failed<E extends string = string> {
   readonly kind: "error";
   readonly code: E | EngineFailure;
@@ -38,46 +41,52 @@ export interface Failed<E extends string = string> {
 /** A call that did not succeed. */
 export type Failure<E extends string = string> = Failed<E> | { readonly kind: "timeout" };
 
-/** What a hub can call: a spoke, or another hub. `I`: what the caller passes; `O`: what it gets; `E`: error codes. */
+/** What a hub can call: a spoke, or another hub. `I`: what the caller passes. `O`: what it gets. `E`: codes of errors. */
 export interface Callable<I = unknown, O = unknown, E extends string = string> {
   readonly kind: "spoke" | "hub";
   readonly name: string;
+  /** Codes of the errors that it declares. */
   readonly errors: readonly E[];
-  /** Only for the compiler: keeps the types of input and output. Never set. */
+  /** For the compiler only: it holds the types of input and output. Never set. */
   readonly "~types"?: { readonly input: (input: I) => void; readonly output: O };
 }
 
-/** One asynchronous operation that hubs call and workers serve: the contract between the two. */
+/** One asynchronous operation that hubs can call and workers serve. It is the contract between the two. */
 export interface Spoke<I = unknown, O = unknown, E extends string = string> extends Callable<I, O, E> {
   readonly kind: "spoke";
   readonly input: Schema<unknown, unknown>;
   readonly output: Schema<unknown, unknown>;
-  /** Longest time that one attempt may take, from the commit that decides it, in milliseconds. */
+  /** Longest time that one attempt may take, in milliseconds from when it is decided. Time in a queue counts. */
   readonly timeoutMs: number;
   readonly retry: Required<RetryPolicy>;
-  /** Attempts of this spoke that one engine runs at the same time; the others queue, and their time counts. */
+  /** How many attempts of this spoke one engine runs at the same time. The others are queued. */
   readonly concurrency: number;
 }
 
-/** What `spoke` takes. */
+/** The declaration of a spoke. */
 export interface SpokeSpec<IS extends Schema, OS extends Schema, E extends string> {
+  /** The schema of inputs. */
   readonly input: IS;
+  /** The schema of outputs. */
   readonly output: OS;
-  /** Codes with which a worker may fail an attempt. Default: none. */
+  /** Codes of the errors that a worker may fail an attempt with. Default: none. */
   readonly errors?: readonly E[];
+  /** Longest time that one attempt may take, in milliseconds. */
   readonly timeoutMs: number;
+  /** Default: no retry. */
   readonly retry?: RetryPolicy<NoInfer<E>>;
-  /** Default: no limit. */
+  /** How many attempts one engine runs at the same time. Default: no limit. */
   readonly concurrency?: number;
 }
 
-/** The types of a spoke as its worker sees them: the input after validation, the output before it. */
+/** The types of a spoke as its worker sees them: the input after its validation, the output before it. */
 export interface WorkerTypes<I, O> {
   readonly "~worker"?: { readonly input: I; readonly output: (output: O) => void };
 }
 
 /**
  * Declares a spoke.
+ * @param name A letter, then letters, digits, `_`, `.` or `-`; 100 characters at most.
  * @throws WheelworkError WW_BAD_SPOKE with every problem of the declaration.
  */
 export function spoke<IS extends Schema, OS extends Schema, const E extends string = never>(
@@ -106,12 +115,13 @@ export function spoke<IS extends Schema, OS extends Schema, const E extends stri
   if (problems.length > 0) {
     throw new WheelworkError("WW_BAD_SPOKE", `the spoke ${JSON.stringify(name)} cannot be used`, {
       problems,
+      next: "Correct what is listed.",
     });
   }
   return Object.freeze(made);
 }
 
-/** The pause before the attempt that follows attempt number `attempt`, in milliseconds. `random` is in [0, 1). */
+/** The backoff after attempt number `attempt`, in milliseconds. `random`, in [0, 1), draws the jitter. */
 export function backoffOf(retry: Required<RetryPolicy>, attempt: number, random: number): number {
   if (retry.backoffMs === 0) return 0;
   const full = Math.min(retry.maxBackoffMs, retry.backoffMs * retry.factor ** (attempt - 1));
@@ -126,16 +136,22 @@ export function maxCallMs(called: Spoke): number {
   return total;
 }
 
-/** Some three hundred years, in milliseconds. */
+/** Some three hundred years, in milliseconds. Sums of a few such times are still exact. */
 const maxMs = 10_000_000_000_000;
 
-/** Whether a time is above 0, and not so long that sums of times are no longer exact (I6). */
+/** What is wrong with a time that is not a duration, for lists of problems. */
+export const mustBeDuration = `must be a number of milliseconds above 0, ${maxMs} at most`;
+
+/** Whether a time may bound a wait or an attempt (I6): it is above 0, and at most some three hundred years. */
 export function isDuration(ms: number): boolean {
   return ms > 0 && ms <= maxMs;
 }
 
-/** Names of hubs and spokes end up in keys, topics and file names. */
+/** What the name of a hub or a spoke may be. Names become parts of keys, topics and file names. */
 export const namePattern = /^[A-Za-z][A-Za-z0-9_.-]{0,99}$/;
+
+/** What is wrong with another name, for lists of problems. */
+export const mustBeName = "must be a letter, then letters, digits, '_', '.' or '-', 100 characters at most";
 
 function problemsOf(made: Omit<Spoke, "~types">): Problem[] {
   const problems: Problem[] = [];
@@ -143,21 +159,20 @@ function problemsOf(made: Omit<Spoke, "~types">): Problem[] {
     if (!holds) problems.push({ path, message });
   };
   const { retry } = made;
-  require(namePattern.test(made.name), "name", "must be a letter, then letters, digits, '_', '.' or '-'");
-  require(isDuration(made.timeoutMs), "timeoutMs", "must be a finite number above 0 (I6)");
+  require(namePattern.test(made.name), "name", mustBeName);
+  require(isDuration(made.timeoutMs), "timeoutMs", mustBeDuration);
   require(Number.isInteger(retry.attempts) &&
-    retry.attempts >= 1, "retry.attempts", "must be an integer from 1");
+    retry.attempts >= 1, "retry.attempts", "must be a whole number from 1");
   require(retry.backoffMs >= 0 &&
-    Number.isFinite(retry.backoffMs), "retry.backoffMs", "must be a finite number from 0");
-  require(retry.factor >= 1 &&
-    Number.isFinite(retry.factor), "retry.factor", "must be a finite number from 1");
+    Number.isFinite(retry.backoffMs), "retry.backoffMs", "must be a number of milliseconds from 0");
+  require(retry.factor >= 1 && Number.isFinite(retry.factor), "retry.factor", "must be a number from 1");
   require(retry.maxBackoffMs >= 0 &&
-    retry.maxBackoffMs <= maxMs, "retry.maxBackoffMs", "must be a finite number from 0");
-  require(retry.jitter >= 0 && retry.jitter <= 1, "retry.jitter", "must be from 0 to 1");
+    retry.maxBackoffMs <= maxMs, "retry.maxBackoffMs", `must be a number of milliseconds from 0 to ${maxMs}`);
+  require(retry.jitter >= 0 && retry.jitter <= 1, "retry.jitter", "must be a number from 0 to 1");
   require(Number.isInteger(made.concurrency) &&
-    made.concurrency >= 1, "concurrency", "must be an integer from 1");
+    made.concurrency >= 1, "concurrency", "must be a whole number from 1");
   const reserved = made.errors.filter((code) => code.startsWith("WW_"));
   require(reserved.length ===
-    0, "errors", `codes that begin with WW_ are the engine's: ${reserved.join(", ")}`);
+    0, "errors", `codes that begin with WW_ belong to the engine: ${reserved.join(", ")}`);
   return problems;
 }

@@ -7,7 +7,7 @@ const anything = z.looseObject({});
 const work = { input: anything, output: anything, timeoutMs: 50 };
 const base = { request: anything, reply: anything, deadlineMs: 100, data: () => ({}) };
 
-/** What a declaration is refused for. */
+/** The problems that a declaration is refused for. */
 function problems(declare: () => unknown): string[] {
   try {
     declare();
@@ -20,7 +20,7 @@ function problems(declare: () => unknown): string[] {
   return [];
 }
 
-/** A hub of waits, picks and ends, by its chart: states whose name begins with W wait, with P pick. */
+/** A hub by its chart. States whose names begin with W wait, and those with P pick. */
 function shape(
   chart: Record<string, string | Record<string, string>>,
   withinMs = 10,
@@ -40,7 +40,7 @@ function shape(
   return (hub as (...args: unknown[]) => unknown)("shape", { ...base, deadlineMs, chart }, behaviours);
 }
 
-test("refuses what cannot work, all of it at once", () => {
+test("lists everything that is wrong with a declaration", () => {
   expect(problems(() => shape({ W: { Late: "Done" }, Lost: end, Done: end }))).toEqual([
     "chart.Lost: cannot be reached from the first state",
   ]);
@@ -53,11 +53,11 @@ test("refuses what cannot work, all of it at once", () => {
     "chart.P2: is a dead end: no end can be reached from it",
   ]);
   expect(problems(() => shape({ W: { Late: "Nowhere", On: "Done", Off: "toString" }, Done: end }))).toEqual([
-    "chart.W.Late: leads to Nowhere, which is no state",
-    "chart.W.Off: leads to toString, which is no state",
+    "chart.W.Late: leads to Nowhere, which is not a state of the chart",
+    "chart.W.Off: leads to toString, which is not a state of the chart",
   ]);
   expect(problems(() => shape({ W: { Late: stay, On: "Done" }, Done: end }))[0]).toMatch(
-    /raises Late, which leads nowhere/,
+    /raises Late, but no edge for it leaves W/,
   );
   expect(problems(() => shape({}))).toContain("chart: has no state");
   expect(
@@ -95,7 +95,7 @@ test("refuses a wait after the deadline that has no bound of its own", () => {
       },
     );
   expect(problems(declare)).toEqual([
-    "behaviours.B.withinMs: is missing: the state can be entered after the hub's deadline",
+    "behaviours.B.withinMs: is missing: a run may enter this state after the hub's deadline",
   ]);
 });
 
@@ -118,7 +118,7 @@ test("refuses a cycle of waits after the deadline, wherever the search for it be
   ]);
 });
 
-test("the time after the deadline counts the longest way, also through circles of picks", () => {
+test("the time after the deadline is that of the longest path, also with cycles of picks", () => {
   const chart = {
     W: { Late: "PB", On: "PA" },
     PB: { On: "PA", Wait: "W1" },
@@ -135,7 +135,7 @@ test("the time after the deadline counts the longest way, also through circles o
   expect(definition.states.get("W")?.late).toBe(false);
 });
 
-test("a hub says when it answers, also where each request has a deadline of its own", () => {
+test("a hub says by when it answers, also if each request has its own deadline", () => {
   const promise = (deadlineMs: number | (() => number), withinMs?: number): string => {
     const chart =
       withinMs === undefined ? { W: { Late: "Done" } } : { W: { Late: "W1" }, W1: { Late: "Done" } };
@@ -148,14 +148,14 @@ test("a hub says when it answers, also where each request has a deadline of its 
   expect(promise(() => 5000, 70_000)).toBe("shape answers each request within its deadline + 1 min 10 s");
 });
 
-test("the caller's deadline only shortens", () => {
+test("the client's deadline only shortens the hub's", () => {
   const made = shape({ W: { Late: "Done" }, Done: end }) as ReturnType<typeof hub>;
   expect(new Player(made, {}).run.deadline).toBe(100);
   expect(new Player(made, {}, 30).run.deadline).toBe(30);
   expect(new Player(made, {}, 1e300).run.deadline).toBe(100);
 });
 
-test("backoff grows, is bounded, and is never more than its pause (I17)", () => {
+test("many attempts without a backoff end (I17)", () => {
   const patient = spoke("patient", {
     ...work,
     timeoutMs: 1,

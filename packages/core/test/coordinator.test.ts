@@ -13,7 +13,7 @@ class Named extends Callback {
 const names = (callbacks: readonly Callback[]): number[] =>
   callbacks.map((callback) => (callback as Named).name);
 
-test("thousands in one millisecond come out once each, in their order, and not a millisecond early (I7)", () => {
+test("thousands of callbacks in one millisecond come out once each, in their order, and not a millisecond early (I7)", () => {
   const coordinator = new Coordinator();
   const many = Array.from({ length: 20_000 }, (_, name) => new Named(name));
   for (const callback of many) coordinator.register(callback, 1_000_000_007);
@@ -40,7 +40,7 @@ test("a cancelled or replaced callback never fires (I8)", () => {
   expect(coordinator.take(100)).toEqual([]);
 });
 
-test("refuses what is not a whole millisecond", () => {
+test("refuses a time that is not a whole number of milliseconds", () => {
   const coordinator = new Coordinator();
   for (const at of [1.5, -1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 60]) {
     expect(() => coordinator.register(new Callback(), at)).toThrow(/WW_DEFECT/);
@@ -48,7 +48,7 @@ test("refuses what is not a whole millisecond", () => {
   expect(coordinator.size).toBe(0);
 });
 
-test("far deadlines that are cancelled leave nothing behind", () => {
+test("cancelled callbacks in the far future leave nothing behind", () => {
   const coordinator = new Coordinator();
   const one = new Callback();
   const entries = (): number => coordinator.milliseconds;
@@ -58,7 +58,7 @@ test("far deadlines that are cancelled leave nothing behind", () => {
   expect(coordinator.take(2_000_000)).toEqual([]);
 });
 
-/** What the coordinator must do, done the plain way. */
+/** The same index as a plain list: the model that the coordinator is compared with. */
 class Model {
   entries: { at: number; order: number; name: number }[] = [];
   #order = 0;
@@ -83,7 +83,7 @@ class Model {
   }
 }
 
-test("does what a plain list does, whatever is asked of it", () => {
+test("does what a plain list does, for random operations", () => {
   const callback = fc.nat(40);
   const time = fc.nat(30);
   const step = fc.oneof(

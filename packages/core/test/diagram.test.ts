@@ -116,7 +116,7 @@ describe("a chart", () => {
     );
   });
 
-  it("is told in words", () => {
+  it("is described in words", () => {
     expect(captionOf(approval)).toEqual({
       title: "approval, version 1",
       description:
@@ -176,7 +176,7 @@ describe("a chart", () => {
     expect(saysOf("Done")).toEqual([]);
   });
 
-  it("shows a cancel only where it counts, and says where several things raise one event", () => {
+  it("shows a cancel only where it counts, and lists all causes of one event", () => {
     const spec = {
       request: any<null>(),
       reply: any<null>(),
@@ -206,7 +206,7 @@ describe("a run", () => {
     expect(pathOf([])).toEqual([]);
   });
 
-  it("is marked with its steps, its present state and what it never entered", () => {
+  it("is marked with its steps, its present state and the states that it never entered", () => {
     const dot = toDot(approval, { history: waiting });
     expect(statement(dot, '"Asking" -> "Waiting"')).toContain("<B>&#160;1, 3 (2×) · Next&#160;</B>");
     expect(statement(dot, '"Waiting" -> "Asking"')).toContain("<B>&#160;2 · Again&#160;</B>");
@@ -237,7 +237,7 @@ describe("a run", () => {
     expect(toDot(approval, { history: [incident] })).not.toContain('class="state incident"');
   });
 
-  it("is marked with its answer where it ended", () => {
+  it("is marked with its answer in its last state", () => {
     const done: RunEvent[] = [
       ...waiting,
       entered("Done", "Approved"),
@@ -269,7 +269,7 @@ describe("a run", () => {
     expect(statement(dot, '"Gone" -> "Waiting"')).toContain("2 · migration");
   });
 
-  it("that went around often shows how often, not each time", () => {
+  it("that took an edge many times shows how often, not each time", () => {
     const history = [entered("Asking")];
     for (let round = 0; round < 1000; round++)
       history.push(entered("Waiting", "Next"), entered("Asking", "Again"));
@@ -280,7 +280,7 @@ describe("a run", () => {
   });
 });
 
-/** A chain of waits with these names of states, each left by an event of the same name, and with an event that stays. */
+/** A chain of waits with these names. An event of the same name leaves each state, and another one stays. */
 function chain(names: readonly string[]): AnyHub {
   const rows = names.map((name, index) => [
     name,
@@ -326,7 +326,7 @@ const namesOf = uniqueArray(nameOf, { minLength: 1, maxLength: 12 })
   .map((names) => names.filter((name) => !/^\d+$/.test(name) && name !== "the end" && name !== "__proto__"))
   .filter((names) => names.length > 0);
 
-describe("names of every kind", () => {
+describe("names with any characters", () => {
   it("give each state and each edge one statement of DOT, and nothing else", () => {
     assert(
       property(namesOf, boolean(), (names, marked) => {

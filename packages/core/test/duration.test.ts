@@ -44,7 +44,7 @@ describe("a duration as text", () => {
     [1000.5, "1.0005 s"],
     [minute - 0.0001, "1 min"],
     [day + 0.1, "1 d 0.0001 s"],
-    // Too short for three digits, but not nothing.
+    // It has no digit among the first three, but it is not 0.
     [0.0001, "0.0001 ms"],
   ])("of fractions: %d ms is %s", (ms, text) => {
     expect(durationText(ms)).toBe(text);

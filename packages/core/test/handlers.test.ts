@@ -99,7 +99,7 @@ function conclude(s: {
 
 const trip = tripOf("trip", 10_000);
 
-/** The same by a chart. */
+/** The same hub by a chart. */
 const tripByChart = hub(
   "trip-by-chart",
   {
@@ -166,7 +166,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** An engine over the test's file. `calls`: what its workers were asked for, in order. */
+/** An engine on the test's file. `calls`: the inputs that its workers got, in order. */
 async function open(hubs: readonly AnyHub[], served: Served = {}) {
   const calls: string[] = [];
   const serve = (name: "book" | "drop", context: WorkerContext<never>, input: { readonly stop: string }) => {
@@ -200,7 +200,7 @@ const breaks = (): never => {
 };
 const full: Attempts = (_input, context) =>
   (context.fail as (code: string, message: string) => never)("full", "no");
-/** `only`: what a worker does for one stop; it serves the others. */
+/** `only`: what a worker does for one stop. It serves all others. */
 const at =
   (only: string, attempts: Attempts): Attempts =>
   (input, context) =>
@@ -212,7 +212,7 @@ function once(): { readonly happened: Promise<void>; readonly happens: () => voi
   return { happened, happens: () => happens() };
 }
 
-/** The states of a run; each was reached along an edge that its hub's chart declares (I14). */
+/** The states of a run. It checks that an edge of the chart led to each (I14). */
 async function statesOf(engine: Engine, of: AnyHub, id: string): Promise<string[]> {
   const { chart, initial } = of.definition;
   const states: string[] = [];
@@ -231,7 +231,7 @@ const eventsOf = async <T extends RunEvent["type"]>(engine: Engine, id: string, 
   (await engine.history(id)).filter((event): event is Extract<RunEvent, { type: T }> => event.type === type);
 
 describe("a hub by handlers", () => {
-  it("calls, hears of each call by its tag, and replies", async () => {
+  it("calls, gets each outcome with the tag of its call, and replies", async () => {
     const { engine, calls } = await open([trip]);
     const { id } = await engine.submit(trip, { stops: ["Rome", "Oslo", "Bern"] });
     expect(await engine.answer(id)).toEqual({
@@ -248,7 +248,7 @@ describe("a hub by handlers", () => {
     expect(calls).toEqual([]);
   });
 
-  it("calls one after another, and tells how many calls are open", async () => {
+  it("calls one after another, and knows how many calls are open", async () => {
     const opened: number[] = [];
     const chain = hubByHandlers(
       "chain",
@@ -301,7 +301,7 @@ describe("a hub by handlers", () => {
     expect(await eventsOf(engine, id, "failed")).toHaveLength(2);
   });
 
-  it("gives a call an idempotency key of its own", async () => {
+  it("gives a call its own idempotency key", async () => {
     const keyed = hubByHandlers(
       "keyed",
       {
@@ -324,7 +324,7 @@ describe("a hub by handlers", () => {
     expect(keys).toEqual([`/book/${id}/k:rome`]);
   });
 
-  it("fails with a code of its own, and with no other", async () => {
+  it("fails with a code that it declares, and with no other", async () => {
     const failing = (code: "full") =>
       hubByHandlers(
         "failing",
@@ -353,7 +353,7 @@ describe("a hub by handlers", () => {
     });
   });
 
-  it("keeps its own books apart from the author's data", async () => {
+  it("keeps what it stores for itself out of the author's data", async () => {
     let seen: unknown;
     const looking = hubByHandlers(
       "looking",
@@ -374,7 +374,7 @@ describe("a hub by handlers", () => {
 });
 
 describe("the clean-up", () => {
-  it("follows the deadline: open calls are closed, and what it calls is heard of", async () => {
+  it("follows the deadline: open calls are closed, and its own calls get outcomes", async () => {
     const { engine, calls } = await open([trip], { book: at("Oslo", never) });
     const { id } = await engine.submit(trip, { stops: ["Rome", "Oslo"] }, { deadlineMs: 100 });
     expect(await engine.answer(id)).toEqual({
@@ -414,7 +414,7 @@ describe("the clean-up", () => {
     expect(await statesOf(engine, trip, id)).toEqual(["Working", "CleaningUp", "Done"]);
   });
 
-  it("follows `cleanUp`; what its other calls still report is dropped", async () => {
+  it("follows `cleanUp`; later outcomes of the other calls are dropped", async () => {
     const late = once();
     const reported = once();
     const { engine, calls } = await open([trip], {
@@ -431,24 +431,24 @@ describe("the clean-up", () => {
     expect(await engine.answer(id)).toMatchObject({ kind: "error", code: "full" });
     expect(calls).toEqual(["book Rome", "book Oslo", "drop Rome", "drop Oslo"]);
     expect(await statesOf(engine, trip, id)).toEqual(["Working", "CleaningUp", "Done"]);
-    // The three that counted: the failed booking ended its state, so only the drops are recorded besides it.
+    // The failed booking ended its state, so the outcome of the other one is dropped. The two others are of the drops.
     expect((await eventsOf(engine, id, "settled")).map(({ call }) => call)).toEqual([0, 2, 3]);
   });
 
-  it("that takes longer than cleanUpMs ends with a timeout", async () => {
+  it("ends with a timeout if it takes longer than cleanUpMs", async () => {
     const hasty = tripOf("hasty", 50);
     const { engine } = await open([hasty], { book: never, drop: never });
     const { id } = await engine.submit(hasty, { stops: ["Rome"] }, { deadlineMs: 50 });
     expect(await engine.answer(id)).toEqual({
       kind: "timeout",
       code: "WW_TIMEOUT",
-      message: "hasty did not clean up in its time",
+      message: "the hub hasty did not finish its clean-up in time",
     });
     expect(await statesOf(engine, hasty, id)).toEqual(["Working", "CleaningUp", "GivenUp"]);
     expect(hasty.definition.answerBy).toBe("hasty answers each request within 10.05 s");
   });
 
-  it("retries, and goes on with what fails", async () => {
+  it("retries calls, and goes on after failures", async () => {
     const { engine, calls } = await open([trip], { book: full, drop: at("Rome", breaks) });
     expect(await engine.call(trip, { stops: ["Rome", "Oslo"] })).toMatchObject({
       code: "full",
@@ -457,7 +457,7 @@ describe("the clean-up", () => {
     expect(calls.filter((call) => call === "drop Rome")).toHaveLength(2);
   });
 
-  it("may reply all the same", async () => {
+  it("may still reply with a result", async () => {
     const lenient = hubByHandlers(
       "lenient",
       { ...tripSpec, cleanUpMs: 1_000, calls: [book] },
@@ -538,7 +538,7 @@ describe("signals", () => {
   });
 });
 
-describe("what a handler must not do parks its run, and its answer comes all the same", () => {
+describe("a handler that breaks a rule parks its run, and the request is still answered", () => {
   type Wrong = Parameters<typeof hubByHandlers<typeof TripRequest, typeof TripReply, TripData, "full">>[2];
   type Handle = Parameters<Wrong["request"]>[0];
   const tickets = { tickets: {} };
@@ -555,7 +555,7 @@ describe("what a handler must not do parks its run, and its answer comes all the
     [
       "a reply that is not valid",
       (s) => s.reply({} as { tickets: object } as typeof tickets),
-      /reply of wrong/,
+      /the reply of the hub wrong is not valid/,
     ],
     ["waiting", async (s) => (await Promise.resolve(), s.reply(tickets)), /asynchronous/],
     ["changing the data in place", (s) => ((s.data as TripData).failure = "changed"), /read only/],
@@ -578,9 +578,9 @@ describe("what a handler must not do parks its run, and its answer comes all the
     const wrongHub = hubOf("wrong");
     const { engine } = await open([wrongHub, trip]);
 
-    // Not retried, it is answered by the engine.
+    // Without a retry, the engine answers.
     const left = await engine.submit(wrongHub, { stops: [] }, { deadlineMs: 100 });
-    // Retried with a corrected handler, it goes on.
+    // After a retry with a corrected handler, the run goes on.
     const { id } = await engine.submit(wrongHub, { stops: [] });
     const other = engine.call(trip, { stops: ["Rome"] });
     expect(await engine.answer(left.id)).toMatchObject({ kind: "timeout", code: "WW_TIMEOUT" });
@@ -624,8 +624,8 @@ describe("what a handler must not do parks its run, and its answer comes all the
   });
 });
 
-describe("over a stop, and a new engine on the same file", () => {
-  it("the work goes on", async () => {
+describe("after a stop, in a new engine on the same file", () => {
+  it("work goes on", async () => {
     const reached = once();
     const first = await open([trip], {
       book: at("Oslo", () => {
@@ -671,7 +671,7 @@ describe("over a stop, and a new engine on the same file", () => {
     expect(await statesOf(second.engine, trip, id)).toEqual(["Working", "CleaningUp", "Done"]);
   });
 
-  it("a deadline that passed meanwhile leads to the clean-up", async () => {
+  it("a deadline that has passed leads to the clean-up", async () => {
     const first = await open([trip], { book: never });
     const { id } = await first.engine.submit(trip, { stops: ["Rome"] }, { deadlineMs: 1 });
     await first.engine.stop();
@@ -757,7 +757,7 @@ describe("a declaration", () => {
     expect(() => hubByHandlers("refused", { ...tripSpec, ...times, calls: [] }, handlers)).toThrow(path);
   });
 
-  it("of signals needs a handler for them", () => {
+  it("with signals needs a handler for them", () => {
     const spec = { ...tripSpec, cleanUpMs: 1, calls: [], signals: { go: TripRequest } };
     // @ts-expect-error: `signal` is missing.
     expect(() => hubByHandlers("told", spec, handlers)).not.toThrow();

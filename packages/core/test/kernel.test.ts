@@ -103,7 +103,7 @@ describe("states", () => {
     `);
   });
 
-  test("call: an error that cannot be helped by another attempt", () => {
+  test("call: an error after which there is no retry", () => {
     const player = new Player(calling, { n: 1 }).at(5);
     player.outcome(0, { error: "hopeless" });
     expect(player.transcript.slice(2)).toMatchInlineSnapshot(`
@@ -115,7 +115,7 @@ describe("states", () => {
     `);
   });
 
-  test("call: the deadline closes it, and what comes later counts no more (I4, I12)", () => {
+  test("call: its deadline closes it, and later outcomes are ignored (I4, I12)", () => {
     const player = new Player(calling, { n: 1 }, 30).runTo(30);
     expect(player.outcome(0, { ok: { n: 1 } })).toBe("ended");
     expect(player.transcript).toMatchInlineSnapshot(`
@@ -204,7 +204,7 @@ describe("states", () => {
     `);
   });
 
-  test("each with a limit: the next starts when one settles", () => {
+  test("each with a limit: a queued call begins when another one settles", () => {
     const player = new Player(rounds({ limit: 2 }), { n: 3 }).at(1);
     player.outcome(1, { ok: { n: 1 } });
     player.at(2).outcome(0, { ok: { n: 0 } });
@@ -223,7 +223,7 @@ describe("states", () => {
     `);
   });
 
-  test("each without drain: a failure leaves at once", () => {
+  test("each without drain: a failure leaves the state at once", () => {
     const player = new Player(rounds({ limit: 2 }), { n: 3 }).at(1);
     player.outcome(1, { error: "refused" });
     expect(player.transcript.slice(2)).toMatchInlineSnapshot(`
@@ -236,7 +236,7 @@ describe("states", () => {
     `);
   });
 
-  test("each with drain: a failure is held until those that have started are settled", () => {
+  test("each with drain: a failure is held until the running attempts are over", () => {
     const player = new Player(rounds({ limit: 2, drain: true }), { n: 4 }).at(1);
     player.outcome(0, { error: "refused" });
     expect([...player.run.calls.keys()]).toEqual([1]);
@@ -252,7 +252,7 @@ describe("states", () => {
     `);
   });
 
-  test("each with drain: the deadline bounds it", () => {
+  test("each with drain: the deadline ends the drain", () => {
     const player = new Player(rounds({ drain: true }), { n: 3 }, 20).at(1);
     player.outcome(0, { error: "refused" });
     player.runTo(20);
@@ -266,7 +266,7 @@ describe("states", () => {
     `);
   });
 
-  test("each with drain: a cancel is held as well, and counts once", () => {
+  test("each with drain: a cancel is held too, and counts once", () => {
     const player = new Player(rounds({ drain: true }), { n: 2 }).at(1);
     expect(player.cancel()).toBeUndefined();
     expect(player.cancel()).toBe("duplicate");
@@ -285,7 +285,7 @@ describe("states", () => {
     `);
   });
 
-  test("sequence: one after another, the last decides", () => {
+  test("sequence: one call after another; `done` follows the last one", () => {
     const sequential = hub(
       "sequential",
       {
@@ -362,7 +362,7 @@ describe("states", () => {
     },
   );
 
-  test("wait: signals in time, twice, and too late", () => {
+  test("wait: signals that come in time, twice, and too late", () => {
     const player = new Player(waiting, { n: 0 });
     player.outcome(0, { ok: { n: 0 } });
     player.at(10).signal("note", "a", "one");
@@ -392,7 +392,7 @@ describe("states", () => {
     expect(player.run.answer).toEqual({ kind: "result", value: { log: ["timed out"] } });
   });
 
-  test("wait: signals that came before it are taken in their order, each once, with what they change", () => {
+  test("wait: signals that came before are taken in their order, each once, with their changes", () => {
     const player = new Player(waiting, { n: 0 });
     player.signal("note", "early");
     player.signal("note", "early, too");
@@ -426,7 +426,7 @@ describe("states", () => {
     `);
   });
 
-  test("tell: hands out, and goes on", () => {
+  test("tell: gives a spoke work, and goes on", () => {
     const telling = hub(
       "telling",
       {
@@ -453,7 +453,7 @@ describe("states", () => {
 });
 
 describe("bounds", () => {
-  test("a circle of picks is an incident, not an endless turn (I15)", () => {
+  test("a cycle of picks is an incident, not an endless turn (I15)", () => {
     const circling = hub(
       "circling",
       {
@@ -469,7 +469,9 @@ describe("bounds", () => {
     );
     const player = new Player(circling, { n: 1 });
     expect(player.run.status).toBe("incident");
-    expect(player.transcript.at(-1)).toMatch(/^0 incident WW_DEFECT .*\(I15\)/);
+    expect(player.transcript.at(-1)).toMatch(
+      /^0 incident WW_DEFECT .*the hub took 1000 steps without a wait, the last one into the state [AB]/,
+    );
     player.runTo(1000);
     expect(player.run.answer?.kind).toBe("timeout");
   });
@@ -506,7 +508,7 @@ describe("bounds", () => {
     expect(code.transcript.at(-1)).toMatch(/incident WW_INVALID_REPLY/);
   });
 
-  test("data that is not plain JSON, and data that a handler mutates, are incidents in strict mode (I19, I1)", () => {
+  test("in strict mode, data that is not plain JSON and data that a handler mutates are incidents (I19, I1)", () => {
     const bad = (data: () => object, mutate = false) =>
       hub(
         "bad",
@@ -635,7 +637,7 @@ describe("cancel", () => {
     `);
   });
 
-  test("held by a drain, it is raised once, too", () => {
+  test("is raised once, too, when a drain holds it", () => {
     const player = new Player(cancellable, { n: 1 });
     player.outcome(0, { ok: { n: 1 } });
     player.cancel();
@@ -646,7 +648,7 @@ describe("cancel", () => {
     expect(player.run.state).toBe("Fourth");
   });
 
-  test("does nothing in clean-up, and after the end", () => {
+  test("does nothing during the clean-up and after the end", () => {
     const player = new Player(cancellable, { n: 1 }).runTo(50);
     expect(player.run.state).toBe("Cleaning");
     expect(player.cancel()).toBe("cleaning-up");
@@ -655,7 +657,7 @@ describe("cancel", () => {
     expect(player.run.answer?.kind).toBe("result");
   });
 
-  test("without an event of its own it closes the calls and answers", () => {
+  test("closes the calls and answers, if the hub has no event for it", () => {
     const plain = hub(
       "plain",
       { ...base, chart: { A: { Ok: "Done", Late: "Done" }, Done: end }, data: log },
@@ -731,7 +733,7 @@ describe("incidents (I16)", () => {
     for (const key of Object.keys(broken) as (keyof typeof broken)[]) broken[key] = what.includes(key);
   };
 
-  test("the whole turn is discarded; a retry makes it again, and what came meanwhile", () => {
+  test("the whole turn is dropped; a retry makes it again, and then takes what came meanwhile", () => {
     breaking("ok");
     const player = new Player(fragile, { n: 2 }).at(1);
     player.outcome(0, { ok: { n: 0 } });
@@ -782,7 +784,7 @@ describe("incidents (I16)", () => {
     expect(player.retry("other")).toBe("duplicate");
   });
 
-  test("signals and cancels that come meanwhile count after the retry", () => {
+  test("signals and cancels that come to a parked run count after its retry", () => {
     breaking("signal");
     const player = new Player(fragile, { n: 0 }).at(1);
     player.signal("go", "one", "s1");
@@ -805,7 +807,7 @@ describe("incidents (I16)", () => {
     expect(cancelled.run.state).toBe("Cleaning");
   });
 
-  test("the first turn can be retried, too", () => {
+  test("the first turn can be retried too", () => {
     breaking("start");
     const player = new Player(fragile, { n: 1 });
     expect(player.run.status).toBe("incident");
@@ -817,7 +819,7 @@ describe("incidents (I16)", () => {
     expect(player.run.answer).toEqual({ kind: "result", value: { log: ["got 1", "go"] } });
   });
 
-  test("is answered with a timeout by its answerBy (I6); a retry after that only cleans up", () => {
+  test("the engine answers with a timeout at answerBy (I6); a retry after that only cleans up", () => {
     breaking("ok");
     const player = new Player(fragile, { n: 2 }).at(1);
     player.outcome(0, { ok: { n: 0 } });
@@ -831,7 +833,7 @@ describe("incidents (I16)", () => {
     expect(player.transcript.slice(2)).toMatchInlineSnapshot(`
       [
         "1 incident WW_DEFECT broken ok (outcome)",
-        "1100 answered answer={kind:timeout,code:WW_TIMEOUT,message:fragile reached no end within its time}",
+        "1100 answered answer={kind:timeout,code:WW_TIMEOUT,message:the hub fragile reached no end within its time}",
         "5000 resumed id=c0",
         "5000 entered state=Cleaning by=Late late=true answerBy=5100 patch={log:[late]} due=5100 calls=[{callee:work,first:2,inputs:[{n:99}],due:5050}]",
         "5000 settled call=2 outcome=ok",
@@ -841,7 +843,7 @@ describe("incidents (I16)", () => {
     `);
   });
 
-  test("is answered in time even where the handler of the deadline is the one that throws", () => {
+  test("the engine answers in time even if the handler of the deadline throws", () => {
     breaking("late");
     const player = new Player(fragile, { n: 1 }).at(1);
     player.run.calls.clear();
@@ -855,7 +857,7 @@ describe("incidents (I16)", () => {
     expect(player.run.status).toBe("ended");
   });
 
-  test("can be ended with an answer", () => {
+  test("resolve ends the run with an answer", () => {
     breaking("ok");
     const player = new Player(fragile, { n: 1 }).at(1);
     player.outcome(0, { ok: { n: 0 } });
@@ -902,7 +904,7 @@ describe("versions (I20)", () => {
     behaviours("New") as never,
   );
 
-  test("a state that the chart lacks is an incident; a version that maps it goes on", () => {
+  test("a state that the chart does not have is an incident; the run goes on once a version maps the state", () => {
     const player = new Player(v1, { n: 1 }).at(1);
     player.hub = unmapped;
     player.outcome(0, { ok: { n: 1 } });

@@ -16,7 +16,7 @@ import { ok, strictEqual } from "node:assert/strict";
 type Ok = { readonly ok: unknown };
 type Bad = { readonly error: string };
 
-/** Plays one run of a hub against the kernel alone, and writes down what happens. */
+/** Plays one run of a hub on the kernel alone, without an engine, and records what happens. */
 export class Player {
   now = 0;
   /** What the jitter of retries draws. */
@@ -40,7 +40,7 @@ export class Player {
     return this;
   }
 
-  /** A call's present attempt reports. */
+  /** The present attempt of a call ends with an outcome. */
   outcome(call: number, result: Ok | Bad | "timeout"): Ignored | undefined {
     const { attempt } = this.run.calls.get(call) ?? { attempt: 1 };
     return this.report(call, attempt, this.run.epoch, result);
@@ -103,7 +103,8 @@ export class Player {
       this.#take(migrate(definition, this.run, input, this.#env()));
       if (this.run.status !== "running") return undefined;
     }
-    // I1, I2, I19: the decision changes nothing, is the same again, and is that of the run as it is read back.
+    // The decision changes nothing (I1), is the same when made again (I2), and is the same for the run as it is read
+    // back from a store (I19).
     const before = JSON.stringify(snapshot(this.run));
     const decision = decide(definition, this.run, input, this.#env());
     const told = JSON.stringify([decision.events, decision.ignored]);

@@ -53,7 +53,7 @@ async function engineWith(looked: Promise<void>): Promise<Engine> {
   return engine;
 }
 
-test("signals that came before their wait count in their order, those that stay too", async () => {
+test("signals that came before their wait are taken in their order, also those that stay in the state", async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
   const engine = await engineWith(promise);
   const { id } = await engine.submit(collect, { wanted: 3 });

@@ -1,24 +1,24 @@
 import type { Answer } from "@wheelwork/core";
 import { problemDetails } from "./problems.ts";
 
-/** An answer of a hub or of the engine that is no result. */
+/** An answer that is not a result: an error or a timeout. */
 export type FailedAnswer = Exclude<Answer, { readonly kind: "result" }>;
 
-/** The status that a route gives to an answer; undefined leaves it to Northbound. It must always give the same. */
+/** The HTTP status of an answer. undefined: Northbound chooses it. The same answer must always get the same status. */
 export type StatusOf = (answer: FailedAnswer) => number | undefined;
 
-/** What an answer looks like over HTTP. */
+/** An answer as an HTTP response. */
 export interface Rendered {
   readonly status: number;
   readonly type: "application/json" | "application/problem+json";
   readonly body: object;
-  /** The body of a client that prefers plain text; undefined: the answer has no text. */
+  /** The body for a client that prefers plain text. undefined: the answer has no text. */
   readonly text: string | undefined;
 }
 
 /**
- * What an answer looks like over HTTP: a pure function, so that the same request gets the same status and body however
- * often it is asked for.
+ * Makes an HTTP response of an answer. It is a pure function, so a client that asks again, also after a restart, gets the
+ * same status and body.
  */
 export function render(id: string, answer: Answer, statusOf: StatusOf | undefined): Rendered {
   if (answer.kind === "result") {
@@ -31,13 +31,13 @@ export function render(id: string, answer: Answer, statusOf: StatusOf | undefine
   return { status, type: "application/problem+json", body, text: message };
 }
 
-/** The result's own fields after the request id; a result that is no object is one field, `result`. */
+/** The request id, and then the fields of the result. A result that is not an object is in the field `result`. */
 function resultBody(id: string, value: unknown): Pick<Rendered, "body" | "text"> {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     return { body: { requestId: id, result: value }, text: typeof value === "string" ? value : undefined };
   }
   const { message } = value as { readonly message?: unknown };
-  // Written twice: the id comes first, and no field of the result hides it.
+  // The id is written twice: the first one puts it first, and the second one wins over a field of the result.
   const body = Object.assign({ requestId: id }, value, { requestId: id });
   return { body, text: typeof message === "string" ? message : undefined };
 }

@@ -3,16 +3,18 @@ import type { FastifyRequest } from "fastify";
 import { invalid } from "./problems.ts";
 
 /**
- * The id of a request that was sent with an `Idempotency-Key`: the first 32 hex digits, in lower case, of the SHA-256
- * of the bytes of the hub's name, one line feed (0x0A), and the bytes of the key, in that order. Neither can hold a
- * line feed, and both are ASCII, so two pairs never give the same bytes; and every Northbound, before and after a
- * restart, names the same run.
+ * The id of a request that came with an `Idempotency-Key`. It is the first 32 hex digits, in lower case, of the SHA-256 of
+ * these bytes: the hub's name, one line feed (0x0A), and the key. Both are ASCII without line feeds, so two pairs of hub
+ * and key never give the same bytes. Every Northbound, before and after a restart, computes the same id.
  */
 export function requestIdOf(hub: string, key: string): string {
   return createHash("sha256").update(`${hub}\n${key}`, "utf8").digest("hex").slice(0, 32);
 }
 
-/** The `Idempotency-Key` of a request, word for word; undefined if it has none. */
+/**
+ * The `Idempotency-Key` of a request, as it was sent. undefined: there is none.
+ * @throws WheelworkError WW_INVALID_REQUEST when it is not 1 to 255 printable ASCII characters.
+ */
 export function idempotencyKey(request: FastifyRequest): string | undefined {
   const key = request.headers["idempotency-key"];
   if (key === undefined) return undefined;
@@ -22,7 +24,7 @@ export function idempotencyKey(request: FastifyRequest): string | undefined {
   ]);
 }
 
-/** The `wait` of a `Prefer` header (RFC 7240), in seconds; undefined without one that can be read. */
+/** The `wait` of a `Prefer` header (RFC 7240), in seconds. undefined: there is none, or it is not a whole number. */
 export function preferredWait(header: string | readonly string[] | undefined): number | undefined {
   if (header === undefined) return undefined;
   const text = typeof header === "string" ? header : header.join(",");
@@ -33,7 +35,7 @@ export function preferredWait(header: string | readonly string[] | undefined): n
 
 const mediaTypes = ["application/json", "application/problem+json", "text/plain"];
 
-/** Whether the client would rather have text than JSON. One that accepts neither gets JSON: no answer is withheld. */
+/** Whether the client prefers plain text to JSON. A client that accepts neither gets JSON, so it still gets its answer. */
 export function prefersText(request: FastifyRequest): boolean {
   return request.accepts().type(mediaTypes) === "text/plain";
 }

@@ -1,16 +1,16 @@
 import type { FastifyInstance } from "fastify";
 import { invalid } from "./problems.ts";
 
-/** Levels of nesting in a body: what is deeper could overflow the stack of what reads it later. */
+/** Levels of nesting in a body. A deeper one could overflow the stack of a recursive reader. */
 const maxDepth = 100;
 
-/** Makes JSON the only type of body, read strictly: what cannot be stored and read back unchanged is refused. */
+/** Makes JSON the only type of body. It refuses a body that could not be stored and read back unchanged. */
 export function acceptOnlyJson(app: FastifyInstance): void {
   const utf8 = new TextDecoder("utf-8", { fatal: true });
   const parse = app.getDefaultJsonParser("error", "error");
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("application/json", { parseAs: "buffer" }, (request, body, done) => {
-    // Clients often send the header with commands that need no body.
+    // Many clients send a content type with every POST, also with commands that need no body.
     if (body.length === 0) return done(null, undefined);
     let text: string;
     try {
@@ -30,7 +30,7 @@ function refusal(message: string): Error {
   return invalid("the body", [{ path: "", message }]);
 }
 
-/** Why a parsed body cannot be kept as JSON; undefined if it can. Level by level, since recursion has its limit. */
+/** Why a parsed body cannot be stored as JSON. It goes level by level, since recursion could overflow the stack. */
 function unstorable(body: unknown): string | undefined {
   let level: unknown[] = [body];
   for (let depth = 0; level.length > 0; depth++) {

@@ -15,37 +15,38 @@ import { HttpProblem, invalid, problemDetails, problemOf, retryAfter, textOfProb
 import { routeHealth, routeHub, routeRequests, type HubRoute, type Surroundings } from "./routes.ts";
 import { Waits } from "./waits.ts";
 
-/** What a Northbound needs. */
+/** The options of `northbound`. */
 export interface NorthboundOptions {
+  /** A started engine, or a node or client of a cluster. */
   readonly engine: Engine;
-  /** The hubs that are reached over HTTP, one route each. */
+  /** The hubs that clients reach over HTTP, one route for each. */
   readonly routes: readonly HubRoute[];
   /**
-   * Adds routes of the application. They may throw WheelworkError and HttpProblem, and their schemas may name
-   * `Problem#`. Fastify lists every problem of their queries and refuses nothing silently.
+   * Adds your own routes. They may throw WheelworkError and HttpProblem, and their schemas may refer to `Problem#`. An
+   * input that does not match a schema is refused with every problem.
    */
   readonly extra?: (app: FastifyInstance) => void | Promise<void>;
-  /** Draws the path of a run; without it `/requests/{id}/diagram.svg` is 501. */
+  /** Draws the path of a run. Default: none, so that `/requests/{id}/diagram.svg` is 501. */
   readonly diagram?: (hub: AnyHub, history: readonly RunEvent[]) => Promise<string>;
-  /** Heads the document at `/openapi.json`. */
+  /** Title and version of the document at `/openapi.json`. */
   readonly info?: DocumentInfo;
-  /** Largest body, in bytes. Default 1 MiB. */
+  /** Largest body, in bytes. Default: 1 MiB. */
   readonly bodyLimit?: number;
-  /** How long a POST waits for its answer unless the client prefers otherwise. Default 10 s. */
+  /** How long a POST waits for its answer if the client asks for no other time, in milliseconds. Default: 10,000. */
   readonly defaultWaitMs?: number;
-  /** The longest wait that a client may prefer. Default 60 s. */
+  /** The longest wait that a client is granted, in milliseconds. Default: 60,000. */
   readonly maxWaitMs?: number;
-  /** When the server closes: how long connections may take to finish before they are cut. Default 5 s. */
+  /** How long open connections may take to finish when the server closes, in milliseconds. Then they are cut. Default: 5000. */
   readonly closeWithinMs?: number;
-  /** Default: none. */
+  /** Default: no log. */
   readonly logger?: Logger;
 }
 
 const silent: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
 /**
- * Makes the REST side of an engine: `listen({ port, host })` opens it, and `close()` ends it, which answers those who
- * still wait with 202. Close it before the engine stops.
+ * Makes a REST server for an engine: requests in, one answer out. `listen({ port, host })` opens it. `close()` ends it, and
+ * answers clients that still wait with 202. Close it before you stop the engine.
  * @throws WheelworkError WW_CONFIG with every problem: a hub that the engine does not serve, or that has two routes.
  */
 export async function northbound(options: NorthboundOptions): Promise<FastifyInstance> {
@@ -67,7 +68,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
     return503OnClosing: false,
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: 1024 },
-    // Unknown fields are refused, not removed; texts become numbers only where a query needs them.
+    // Unknown fields are refused, not removed. Strings become numbers, since a query has only strings.
     ajv: { customOptions: { allErrors: true, removeAdditional: false, coerceTypes: true } },
     schemaErrorFormatter: (errors, part) =>
       invalid(`the ${partNames[part] ?? part}`, errors.map(problemOfAjv)),
@@ -105,14 +106,14 @@ function checkRoutes(engine: Engine, routes: readonly HubRoute[]): void {
   for (const { path, hub } of routes) {
     if (!engine.hubs.has(hub.name))
       problems.push({ path, message: `the engine does not serve the hub ${hub.name}` });
-    // Its answers are asked for by request id alone, so they must look the same whoever asks.
+    // GET /requests/{id}/answer does not say which route the request came by, so there may be only one `statusOf`.
     if (seen.has(hub.name)) problems.push({ path, message: `the hub ${hub.name} has a route already` });
     seen.add(hub.name);
   }
   if (problems.length > 0) {
-    throw new WheelworkError("WW_CONFIG", "the routes cannot be used", {
+    throw new WheelworkError("WW_CONFIG", "the routes of Northbound are not valid", {
       problems,
-      next: "Give each route a hub of its own that the engine serves.",
+      next: "Give each hub one route, and only hubs that the engine serves.",
     });
   }
 }
@@ -139,11 +140,11 @@ const statusOfNonsense: Readonly<Record<string, number>> = {
   HPE_HEADER_OVERFLOW: 431,
 };
 
-/** Answers what is not HTTP, or not in time, before there is a request. */
+/** Answers bytes that are not HTTP, or that come too slowly. There is no request yet, so Fastify cannot answer. */
 function answerNonsense(error: { readonly code: string }, socket: Socket): void {
   if (socket.writable && error.code !== "ECONNRESET") {
     const status = statusOfNonsense[error.code] ?? 400;
-    const details = problemDetails(status, "WW_INVALID_REQUEST", "this is no HTTP request that can be read");
+    const details = problemDetails(status, "WW_INVALID_REQUEST", "the server could not read an HTTP request");
     const body = JSON.stringify(details);
     socket.write(
       `HTTP/1.1 ${status} ${details.title}\r\nContent-Type: application/problem+json\r\n` +
@@ -164,7 +165,7 @@ function answerErrors(app: FastifyInstance, logger: Logger): void {
   });
 }
 
-/** 404, or 405 where the path has other methods. Before the body is read: it is nobody's. */
+/** Answers 404, or 405 if the path has other methods. It does so before the body is read. */
 function refuseUnknownPaths(app: FastifyInstance): void {
   const patterns = new Map<string, Set<string>>();
   app.addHook("onRoute", ({ url, method }) => {
@@ -179,9 +180,9 @@ function refuseUnknownPaths(app: FastifyInstance): void {
       .filter(([pattern]) => matches(pattern, path))
       .flatMap(([, methods]) => [...methods]);
     if (allowed.length === 0) {
-      return done(new HttpProblem(problemDetails(404, "WW_NOT_FOUND", `there is nothing at ${path}`)));
+      return done(new HttpProblem(problemDetails(404, "WW_NOT_FOUND", `there is no path ${path}`)));
     }
-    const detail = `${path} does not take ${request.method}`;
+    const detail = `the path ${path} does not take the method ${request.method}`;
     done(
       new HttpProblem(problemDetails(405, "WW_METHOD_NOT_ALLOWED", detail), { allow: allowed.join(", ") }),
     );
@@ -198,8 +199,8 @@ function matches(pattern: string, path: string): boolean {
 }
 
 /**
- * Closing ends within a limit, whatever clients do: waits are given up, connections close after their reply, and what
- * is still open then is cut.
+ * Closes the server within a limit, even if clients do not cooperate. Waiting clients get 202 at once, each connection
+ * closes after its reply, and the connections that are left at the end are cut.
  */
 function closeGently(app: FastifyInstance, waits: Waits, withinMs: number): void {
   app.addHook("onRequest", (_request, _reply, done) => {

@@ -4,20 +4,20 @@ import swagger, { type SwaggerTransform } from "@fastify/swagger";
 /** A JSON schema (draft 2020-12), for the document at `/openapi.json`. */
 export type JsonSchema = { readonly [keyword: string]: unknown };
 
-/** What heads the document at `/openapi.json`. */
+/** The title of the document at `/openapi.json`, and the version of your API. */
 export interface DocumentInfo {
   readonly title: string;
   readonly version: string;
   readonly description?: string;
 }
 
-/** The parts of an operation that are documented, but not enforced by Fastify: bodies are the engine's to judge. */
+/** What the document says of an operation, and Fastify does not check. The engine checks bodies. */
 export interface Documented {
   readonly body?: JsonSchema;
   readonly response: Readonly<Record<number, object>>;
 }
 
-/** For a route's `config`: adds to its operation what Fastify itself is not to see. */
+/** The `config` of a route that adds these parts to the document. Fastify would check them in a route's `schema`. */
 export function documented(parts: Documented): { readonly swaggerTransform: SwaggerTransform } {
   return { swaggerTransform: ({ schema, url }) => ({ schema: { ...schema, ...parts }, url }) };
 }
@@ -67,14 +67,14 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
           description: "Stable: an error code of the hub, or one that begins with WW_.",
         },
         detail: text,
-        next: { type: "string", description: "What to do about it." },
+        next: { type: "string", description: "What to do next." },
         requestId: text,
         problems: {
           type: "array",
           description: "Everything that is wrong with the input.",
           items: object({ path: text, message: text }),
         },
-        details: { description: "What the hub's error carries." },
+        details: { description: "The details of the hub's error." },
         answer,
       },
       ["next", "requestId", "problems", "details", "answer"],
@@ -113,7 +113,7 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
     ...object(
       {
         requests: { type: "array", items: object(row, ["answeredAt"]) },
-        cursor: { type: "string", description: "Give it to the next call to get the next page." },
+        cursor: { type: "string", description: "Send it with the next call to get the next page." },
       },
       ["cursor"],
     ),
@@ -141,14 +141,14 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
   },
 ];
 
-/** A response with a body of one of the shared schemas. */
+/** A response whose body has one of the shared schemas. */
 export const json = (description: string, schema: string, headers: object = {}): object => ({
   description,
   headers,
   content: { "application/json": { schema: { $ref: `${schema}#` } } },
 });
 
-/** A response with problem details, or their text for a client that prefers that. */
+/** A response with problem details. A client that prefers plain text gets their text. */
 export const problem = (description: string, headers: object = {}): object => ({
   description,
   headers,
@@ -160,36 +160,36 @@ export const problem = (description: string, headers: object = {}): object => ({
 
 const header = (description: string): object => ({ type: "string", description });
 
-/** The headers of responses, as several operations document them. */
+/** The headers of responses that several operations have. */
 export const responseHeaders = {
-  retryAfter: { "Retry-After": header("Seconds after which to come again.") },
+  retryAfter: { "Retry-After": header("Seconds to wait before the next try.") },
   pending: {
-    Location: header("Where the request can be looked at: /requests/{id}."),
-    "Retry-After": header("Seconds after which to come again."),
-    "Preference-Applied": header("The wait that was granted, if one was asked for."),
+    Location: header("The request: /requests/{id}."),
+    "Retry-After": header("Seconds to wait before the next try."),
+    "Preference-Applied": header("The wait that the server granted, if the client asked for one."),
   },
   answer: {
-    "Content-Location": header("Where the same answer can be had again: /requests/{id}/answer."),
-    "Preference-Applied": header("The wait that was granted, if one was asked for."),
+    "Content-Location": header("Where to get the same answer again: /requests/{id}/answer."),
+    "Preference-Applied": header("The wait that the server granted, if the client asked for one."),
   },
 } as const;
 
-/** The header of requests that makes them idempotent. */
+/** The request header that makes a request idempotent. */
 export const idempotencyHeader = {
   "Idempotency-Key": {
     type: "string",
     description:
-      "1 to 255 printable ASCII characters. The same key is the same request and gets the same answer; " +
-      "with another body it is refused (422). Taken word for word.",
+      "1 to 255 printable ASCII characters, taken as they are. The same key is the same request and gets the same " +
+      "answer. With another body it is refused (422).",
   },
 } as const;
 
-/** The header of requests that says how long to wait. */
+/** The request header that says how long to wait. */
 export const preferHeader = {
   Prefer: { type: "string", description: "`wait=N`: wait at most N seconds for the answer (RFC 7240)." },
 } as const;
 
-/** Serves the document at `/openapi.json`; what is routed after this is in it. */
+/** Serves the document at `/openapi.json`. It holds the routes that are added after this call. */
 export async function serveDocument(app: FastifyInstance, info: DocumentInfo): Promise<void> {
   await app.register(swagger, {
     mode: "dynamic",

@@ -1,7 +1,7 @@
 import { WheelworkError, type ErrorCode, type Problem } from "@wheelwork/core";
 import { STATUS_CODES } from "node:http";
 
-/** The codes of problems that only HTTP knows, besides those of Wheelwork's errors. */
+/** The codes of problems that occur only over HTTP. All others are codes of WheelworkError or of hubs. */
 export type HttpCode =
   | "WW_BODY_TOO_LARGE"
   | "WW_ENDED"
@@ -9,29 +9,33 @@ export type HttpCode =
   | "WW_NOT_SUPPORTED"
   | "WW_UNSUPPORTED_MEDIA_TYPE";
 
-/** Problem details as RFC 9457 has them. Programs match on `code`, which is stable; people read `detail`. */
+/** Problem details (RFC 9457). Programs match on `code`, which is stable. People read `detail`. */
 export interface ProblemDetails {
-  /** No page describes the problem beyond its status; `code` tells problems of one status apart. */
+  /** The type says no more than the status. `code` tells apart the problems of one status. */
   readonly type: "about:blank";
+  /** The name of the status. */
   readonly title: string;
+  /** The HTTP status. */
   readonly status: number;
+  /** A code of the hub, of Wheelwork (`WW_…`), or of HTTP (`HttpCode`). */
   readonly code: string;
+  /** What happened. */
   readonly detail: string;
-  /** What to do about it. */
+  /** What to do next. */
   readonly next?: string;
   readonly requestId?: string;
-  /** Everything that is wrong with the input, not only the first. */
+  /** Everything that is wrong with the input, not only the first problem. */
   readonly problems?: readonly Problem[];
-  /** What the hub's error carries. */
+  /** The details of the hub's error. */
   readonly details?: unknown;
-  /** The answer that came before a command. */
+  /** The answer of the request, if a command came after its end. */
   readonly answer?: unknown;
 }
 
-/** Members of problem details beyond those that each has. */
+/** The optional members of problem details. */
 export type ProblemExtras = Pick<ProblemDetails, "next" | "requestId" | "problems" | "details" | "answer">;
 
-/** The problem details of a status, a code and a sentence. */
+/** Makes problem details. `detail` says in one sentence what happened. */
 export function problemDetails(
   status: number,
   code: string,
@@ -41,7 +45,7 @@ export function problemDetails(
   return { type: "about:blank", title: STATUS_CODES[status] ?? "Error", status, code, detail, ...extras };
 }
 
-/** An error that knows the HTTP status it is answered with. Routes of the application may throw it. */
+/** An error with its HTTP response. Your own routes may throw it. */
 export class HttpProblem extends Error {
   override readonly name = "HttpProblem";
   readonly details: ProblemDetails;
@@ -54,10 +58,11 @@ export class HttpProblem extends Error {
   }
 }
 
-/** What an error of any kind is answered with. `defect`: the caller cannot help it, and the log must show it. */
+/** The HTTP response to an error. */
 export interface ProblemAnswer {
   readonly details: ProblemDetails;
   readonly headers: Readonly<Record<string, string>>;
+  /** The server is at fault, not the client: the error is logged. */
   readonly defect: boolean;
 }
 
@@ -81,10 +86,10 @@ const codeOfStatus: Readonly<Record<number, ErrorCode | HttpCode>> = {
   415: "WW_UNSUPPORTED_MEDIA_TYPE",
 };
 
-/** Seconds after which a caller may come again. */
+/** The header `Retry-After`: seconds that a client should wait before it tries again. */
 export const retryAfter = "1";
 
-/** The problem details of an error. Nothing of an unknown error is shown: no message, no stack. */
+/** The HTTP response to an error. Of an unknown error, clients see neither message nor stack. */
 export function problemOf(error: unknown): ProblemAnswer {
   if (error instanceof HttpProblem) {
     return { details: error.details, headers: error.headers, defect: error.details.status >= 500 };
@@ -96,7 +101,9 @@ export function problemOf(error: unknown): ProblemAnswer {
     const details = problemDetails(status, codeOfStatus[status] ?? "WW_INVALID_REQUEST", message);
     return { details, headers: {}, defect: false };
   }
-  const details = problemDetails(500, "WW_DEFECT", "the server failed", { next: "Its log says why." });
+  const details = problemDetails(500, "WW_DEFECT", "the server failed", {
+    next: "Look into its log.",
+  });
   return { details, headers: {}, defect: true };
 }
 
@@ -110,20 +117,20 @@ function ofWheelwork(error: WheelworkError): ProblemAnswer {
   return { details, headers: status === 503 ? { "retry-after": retryAfter } : {}, defect: status === 500 };
 }
 
-/** What happened, without the code, the problems and the next step, which problem details carry on their own. */
+/** What happened, without the code, the problems and the next step: problem details have members for them. */
 function sentenceOf({ code, message }: WheelworkError): string {
   const [first = ""] = message.split("\n", 1);
   return first.startsWith(`${code}: `) ? first.slice(code.length + 2) : first;
 }
 
-/** The status of an error that Fastify, or a plugin of it, raised about the client's request. */
+/** The status of an error that Fastify or one of its plugins threw because of the client's request. */
 function clientStatus(error: unknown): number | undefined {
   if (!(error instanceof Error)) return undefined;
   const { statusCode } = error as { readonly statusCode?: unknown };
   return typeof statusCode === "number" && statusCode >= 400 && statusCode < 500 ? statusCode : undefined;
 }
 
-/** Problem details as plain text: the sentence, and under it each problem. */
+/** Problem details as plain text: the sentence, and then each problem on its own line. */
 export function textOfProblem({ detail, problems = [] }: ProblemDetails): string {
   return [
     detail,
@@ -131,7 +138,7 @@ export function textOfProblem({ detail, problems = [] }: ProblemDetails): string
   ].join("\n");
 }
 
-/** A refusal of the request that lists all that is wrong with it. */
+/** The error for an input that is not valid, with all its problems. `what` names the input. */
 export function invalid(what: string, problems: readonly Problem[]): WheelworkError {
   return new WheelworkError("WW_INVALID_REQUEST", `${what} is not valid`, { problems });
 }

@@ -16,25 +16,24 @@ import { HttpProblem, invalid, problemDetails, retryAfter } from "./problems.ts"
 import { eventView, requestView, rowView } from "./views.ts";
 import type { Waits } from "./waits.ts";
 
-/** A hub that is reached by `POST <path>`. */
+/** A hub that clients reach by `POST <path>`. */
 export interface HubRoute {
   readonly method: "POST";
   readonly path: string;
-  /** The engine serves it, and no other route has it. */
+  /** A hub that the engine serves, and that has no other route. */
   readonly hub: AnyHub;
   /** One line about the operation, for the document at `/openapi.json`. */
   readonly summary?: string;
-  /** The hub's request as JSON schema. It is documented only: the hub's own schema judges requests. */
+  /** The hub's request as a JSON schema, for the document. The hub's own schema checks requests. */
   readonly requestSchema?: JsonSchema;
-  /** The hub's result as JSON schema, without the request id. */
+  /** The hub's result as a JSON schema, without the request id, for the document. */
   readonly resultSchema?: JsonSchema;
   /**
-   * The status of answers that are no results. What it leaves open (undefined): 504 for a timeout of the engine, 409 for
-   * WW_CANCELLED, 500 for an incident and everything else. It must be a pure function: the same answer may be asked for
-   * again after a restart.
+   * The HTTP status of errors and timeouts. If it returns undefined: 504 for a timeout, 409 for WW_CANCELLED, 500 for
+   * everything else. It must be a pure function, since clients may ask for the same answer again after a restart.
    */
   readonly statusOf?: StatusOf;
-  /** The statuses that `statusOf` may give and what they mean, for the document at `/openapi.json`. */
+  /** What each status means that `statusOf` may return, for the document. */
   readonly failures?: Readonly<Record<number, string>>;
 }
 
@@ -42,6 +41,7 @@ export interface HubRoute {
 export interface Surroundings {
   readonly engine: Engine;
   readonly waits: Waits;
+  /** The routes of hubs, by the name of the hub. */
   readonly routes: ReadonlyMap<string, HubRoute>;
   readonly defaultWaitMs: number;
   readonly maxWaitMs: number;
@@ -56,11 +56,14 @@ const noQuery = { type: "object", properties: {}, additionalProperties: false } 
 const id = { type: "string", pattern: "^[!-~]+$", maxLength: 256, description: "The request id." } as const;
 const idParams = { type: "object", properties: { id }, required: ["id"] } as const;
 
-const unavailable = problem("The engine takes nothing now; send it again later.", responseHeaders.retryAfter);
-const unknownRequest = problem("There is no such request, or its retention time is over.");
-const pending = json("Not answered yet; the request goes on.", "Pending", responseHeaders.pending);
+const unavailable = problem(
+  "The engine takes no requests now. Send the request again later.",
+  responseHeaders.retryAfter,
+);
+const unknownRequest = problem("There is no such request, or its retention is over.");
+const pending = json("There is no answer yet. The request goes on.", "Pending", responseHeaders.pending);
 
-/** `POST <path>`: gives a request to its hub, and waits for the answer. */
+/** `POST <path>`: sends a request to its hub, and waits for the answer. */
 export function routeHub(app: FastifyInstance, route: HubRoute, around: Surroundings): void {
   const { engine, defaultWaitMs } = around;
   const hub = route.hub.name;
@@ -79,7 +82,7 @@ export function routeHub(app: FastifyInstance, route: HubRoute, around: Surround
       response: {
         ...answerResponses(route),
         202: pending,
-        400: problem("The request is not valid; every problem is listed."),
+        400: problem("The request is not valid. Every problem is listed."),
         413: problem("The body is too large."),
         415: problem("The body is not application/json."),
         422: problem("The key belongs to a request with another body."),
@@ -98,7 +101,7 @@ export function routeHub(app: FastifyInstance, route: HubRoute, around: Surround
   });
 }
 
-/** `/requests`: what the engine knows of each request, and commands to it. */
+/** `/requests`: reads requests, and sends them commands. */
 export function routeRequests(app: FastifyInstance, around: Surroundings): void {
   const { engine, diagram } = around;
   const tags = ["requests"];
@@ -116,7 +119,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
             status: { type: "string", enum: ["running", "incident", "ended"] },
             hub: { type: "string", minLength: 1, maxLength: 200 },
             limit: { type: "integer", minimum: 1, maximum: 1000, default: 50 },
-            cursor: { type: "string", minLength: 1, maxLength: 300, description: "From the page before." },
+            cursor: { type: "string", minLength: 1, maxLength: 300, description: "From the previous page." },
           },
           additionalProperties: false,
         },
@@ -139,7 +142,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     "/requests/:id",
     {
       schema: {
-        summary: "Look at a request",
+        summary: "Get a request",
         operationId: "getRequest",
         tags,
         querystring: noQuery,
@@ -156,7 +159,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
       schema: {
         summary: "Get the answer to a request",
         description:
-          "Status, headers and body are those that the POST gave or would have given. It waits only if asked to.",
+          "Status, headers and body are those of the POST. Without a `Prefer` header it does not wait.",
         operationId: "getAnswer",
         tags,
         querystring: noQuery,
@@ -176,7 +179,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     "/requests/:id/history",
     {
       schema: {
-        summary: "All that happened to a request",
+        summary: "Get all events of a request",
         operationId: "getHistory",
         tags,
         querystring: noQuery,
@@ -194,7 +197,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     "/requests/:id/diagram.svg",
     {
       schema: {
-        summary: "The chart of the hub with the path of this request",
+        summary: "Get the chart of the hub with the path of the request",
         operationId: "getDiagram",
         tags,
         querystring: noQuery,
@@ -211,11 +214,15 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     async ({ params }, reply) => {
       const view = await engine.request(params.id);
       if (diagram === undefined) {
-        throw new HttpProblem(problemDetails(501, "WW_NOT_SUPPORTED", "this server draws no diagrams"));
+        throw new HttpProblem(
+          problemDetails(501, "WW_NOT_SUPPORTED", "this server draws no diagrams", {
+            next: "Give northbound the option diagram.",
+          }),
+        );
       }
       const hub = engine.hubs.get(view.hub);
       if (hub === undefined) {
-        const detail = `there is no chart: this engine does not serve the hub ${view.hub}`;
+        const detail = `this engine does not serve the hub ${view.hub}, so it has no chart to draw`;
         throw new HttpProblem(problemDetails(404, "WW_HUB_UNKNOWN", detail));
       }
       return reply.type("image/svg+xml").send(await diagram(hub, await engine.history(params.id)));
@@ -233,16 +240,16 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     operationId: "signalRequest",
     summary: "Send a signal to a request",
     params: { name: { type: "string", pattern: "^[!-~]+$", maxLength: 200 } },
-    body: { description: "The payload, as the hub's signal has it." },
-    responses: { 404: problem("There is no such request, or its hub takes no such signal.") },
+    body: { description: "The payload of the signal." },
+    responses: { 404: problem("There is no such request, or its hub has no such signal.") },
     run: (requestId, commandId, { params, body }) =>
-      // No body is no payload; JSON has nothing nearer to it than null.
+      // Without a body there is no payload. JSON has no undefined, so it is null.
       engine.signal(requestId, params["name"] as string, body ?? null, commandId),
   });
   command(app, around, {
     path: "retry",
     operationId: "retryRequest",
-    summary: "Make the turn of a parked request again",
+    summary: "Retry a parked request",
     responses: {
       409: problem("It is not parked by an incident (WW_NOT_INCIDENT), or it has ended (WW_ENDED)."),
     },
@@ -254,7 +261,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     summary: "End a parked request with an error",
     body: {
       type: "object",
-      properties: { message: { type: "string", minLength: 1, description: "What its caller is told." } },
+      properties: { message: { type: "string", minLength: 1, description: "The message of the answer." } },
       required: ["message"],
       additionalProperties: false,
     },
@@ -265,18 +272,18 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
   });
 }
 
-/** `/health`: the process is up. `/ready`: it takes requests. */
+/** `/health`: the process runs. `/ready`: it takes requests. */
 export function routeHealth(app: FastifyInstance, engine: Engine): void {
   app.get(
     "/health",
     {
       schema: {
-        summary: "Whether the process is up",
+        summary: "Tell whether the process runs",
         operationId: "getHealth",
         tags: ["health"],
         querystring: noQuery,
       },
-      config: documented({ response: { 200: json("It is.", "Health") } }),
+      config: documented({ response: { 200: json("It runs.", "Health") } }),
     },
     () => engine.health(),
   );
@@ -284,18 +291,18 @@ export function routeHealth(app: FastifyInstance, engine: Engine): void {
     "/ready",
     {
       schema: {
-        summary: "Whether requests are taken",
+        summary: "Tell whether the engine takes requests",
         operationId: "getReadiness",
         tags: ["health"],
         querystring: noQuery,
       },
-      config: documented({ response: { 200: json("They are.", "Health"), 503: unavailable } }),
+      config: documented({ response: { 200: json("It takes them.", "Health"), 503: unavailable } }),
     },
     () => {
       const health = engine.health();
       if (health.ready) return health;
       const code = health.status === "store-lost" ? "WW_STORE_UNAVAILABLE" : "WW_STOPPING";
-      throw new HttpProblem(problemDetails(503, code, `the engine is not ready: ${health.status}`), {
+      throw new HttpProblem(problemDetails(503, code, `the engine is not ready: it is ${health.status}`), {
         "retry-after": retryAfter,
       });
     },
@@ -303,17 +310,17 @@ export function routeHealth(app: FastifyInstance, engine: Engine): void {
 }
 
 const refusals = {
-  400: problem("The request is not valid; every problem is listed."),
+  400: problem("The request is not valid. Every problem is listed."),
   404: unknownRequest,
   503: unavailable,
 };
 
-/** Responses with an answer: the result, and the errors of the hub and the engine. */
+/** The responses that carry an answer: a result, an error or a timeout. */
 function answerResponses(route: HubRoute | undefined): Record<number, object> {
   const failures: Record<number, string> = {
     409: "The request was cancelled.",
-    500: "The request failed: an incident, or an error that has no status of its own.",
-    504: "No answer came in time.",
+    500: "The request failed with an error that has no other status, or it was an incident.",
+    504: "The hub gave no answer in time.",
     ...route?.failures,
   };
   return {
@@ -334,7 +341,7 @@ function answerResponses(route: HubRoute | undefined): Record<number, object> {
   };
 }
 
-/** What `render` makes of a result, as JSON schema. */
+/** The body that `render` makes of a result, as a JSON schema. */
 function bodySchema(result: JsonSchema | undefined): JsonSchema {
   const requestId = { type: "string" };
   const base = { type: "object", properties: { requestId }, required: ["requestId"] };
@@ -344,7 +351,7 @@ function bodySchema(result: JsonSchema | undefined): JsonSchema {
         readonly properties?: object;
         readonly required?: readonly string[];
       };
-      // One schema, not two under `allOf`: a result that is closed to other fields would forbid the request id.
+      // It is one schema, not two under `allOf`: a result schema without additional properties would forbid the request id.
       return { ...result, properties: { requestId, ...properties }, required: ["requestId", ...required] };
     }
     case undefined:
@@ -354,8 +361,9 @@ function bodySchema(result: JsonSchema | undefined): JsonSchema {
   }
 }
 
+/** An operation that sends a command to a request. */
 interface Command {
-  /** The path after the request's own. */
+  /** The path after `/requests/{id}/`. */
   readonly path: string;
   readonly operationId: string;
   readonly summary: string;
@@ -369,7 +377,7 @@ interface Command {
   ) => ReturnType<Engine["cancel"]>;
 }
 
-/** `POST /requests/{id}/…`: 202 once the command is accepted, 409 with the answer after the end. */
+/** `POST /requests/{id}/…`: 202 if the command is accepted, 409 with the answer if the request has ended. */
 function command(app: FastifyInstance, around: Surroundings, spec: Command): void {
   const { engine } = around;
   app.post<{ Params: OfRequest["Params"] & Readonly<Record<string, string>> }>(
@@ -387,7 +395,7 @@ function command(app: FastifyInstance, around: Surroundings, spec: Command): voi
         ...(spec.body === undefined ? {} : { body: spec.body }),
         response: {
           202: json("The command is accepted.", "Pending", { Location: responseHeaders.pending.Location }),
-          409: problem("The request has ended; its answer is in `answer`."),
+          409: problem("The request has ended. Its answer is in `answer`."),
           ...refusals,
           ...spec.responses,
         },
@@ -410,6 +418,7 @@ function ended(requestId: string, answer: Answer | undefined): HttpProblem {
   return new HttpProblem(problemDetails(409, "WW_ENDED", "the request has ended", extras));
 }
 
+/** Waits for an answer: responds with it, or with 202 if it does not come in time. */
 async function answerOrPending(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -436,7 +445,7 @@ function pendingReply(reply: FastifyReply, requestId: string, status: string): F
 
 const locationOf = (requestId: string): string => `/requests/${encodeURIComponent(requestId)}`;
 
-/** How long to wait; and tells the client what became of its preference. */
+/** How long to wait, in milliseconds. If the client asked for a time, a header says what it got. */
 function grantWait(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -463,7 +472,7 @@ function messageOf({ body }: { readonly body: unknown }): string {
     readonly message?: unknown;
   };
   if (typeof message !== "string" || message === "")
-    problems.push({ path: "message", message: "must be a text" });
+    problems.push({ path: "message", message: "must be a string that is not empty" });
   for (const path of Object.keys(unknown)) problems.push({ path, message: "is not known" });
   if (problems.length > 0)
     throw new WheelworkError("WW_INVALID_REQUEST", "the body is not valid", { problems });

@@ -3,7 +3,7 @@ import type { OpenCallView, RequestPage, RequestView } from "@wheelwork/engine";
 
 const latest = 8.64e15;
 
-/** A time as text. Deadlines may lie beyond the last day that a Date can name; that day stands for them. */
+/** A time as an ISO string. A deadline may be later than the last day that a Date can hold. Then it shows that day. */
 const iso = (ms: number): string => new Date(Math.min(ms, latest)).toISOString();
 
 const isoIf = <K extends string>(name: K, ms: number | undefined): { readonly [name in K]?: string } =>
@@ -24,7 +24,7 @@ export function requestView(view: RequestView): object {
   };
 }
 
-/** One line of the list of requests. */
+/** A request as `GET /requests` lists it. */
 export function rowView(row: RequestPage["items"][number]): object {
   return {
     id: row.id,
@@ -43,7 +43,7 @@ function callView({ call, callee, attempt, due, input }: OpenCallView): object {
 
 const times: ReadonlySet<string> = new Set(["at", "due", "deadline", "answerBy"]);
 
-/** One event of a history, with its times as text. */
+/** An event of a history, with its times as ISO strings. */
 export function eventView(event: RunEvent): object {
   const view = withIsoTimes(event);
   if ("calls" in event && event.calls !== undefined) view["calls"] = event.calls.map(withIsoTimes);
@@ -60,7 +60,7 @@ function withIsoTimes(fields: object): Record<string, unknown> {
   );
 }
 
-/** Stacks are for the log: over HTTP they would show the inside of the server. */
+/** Stacks belong in the log. Over HTTP they would show internals of the server. */
 function withoutStack(error: object): object {
   return Object.fromEntries(Object.entries(error).filter(([name]) => name !== "stack"));
 }

@@ -1,16 +1,17 @@
 import type { Answer } from "@wheelwork/core";
 import type { Engine } from "@wheelwork/engine";
 
-/** The clients that wait for an answer. A server that closes must not wait as long as they would. */
+/** The clients that wait for answers. When the server closes, all of these waits end at once. */
 export class Waits {
   readonly #open = new Set<() => void>();
   #closed = false;
 
+  /** Whether the server closes. */
   get closed(): boolean {
     return this.#closed;
   }
 
-  /** The answer, or undefined if there is none within the time, or none yet when the server closes. */
+  /** Waits for an answer. undefined: none came in time, or the server closes. */
   async answer(engine: Engine, id: string, waitMs: number): Promise<Answer | undefined> {
     if (waitMs <= 0 || this.#closed) return engine.answer(id, { waitMs: 0 });
     const { promise, resolve } = Promise.withResolvers<undefined>();
@@ -23,6 +24,7 @@ export class Waits {
     }
   }
 
+  /** Ends all waits, and lets no other one begin. */
   close(): void {
     this.#closed = true;
     for (const giveUp of this.#open) giveUp();

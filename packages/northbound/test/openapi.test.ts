@@ -63,7 +63,7 @@ test("the document has every operation", async () => {
   ]);
 });
 
-test("the document is whole: references lead somewhere, ids are unique, path parameters are declared", async () => {
+test("in the document, all references resolve, ids are unique, and path parameters are declared", async () => {
   const { paths, components } = await document();
   const references = [...JSON.stringify({ paths, components }).matchAll(/"\$ref":"([^"]+)"/g)].map(
     ([, ref]) => ref,

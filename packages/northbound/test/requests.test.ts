@@ -7,7 +7,7 @@ import { directory, engineOn, faults, greet, routes, system } from "./system.ts"
 const iso = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
 describe("GET /requests/{id}", () => {
-  test("shows a request that waits, and after its end", async () => {
+  test("shows a request that waits, and one that has ended", async () => {
     const { app, engine } = await system();
     const { id } = await engine.submit("approval", { subject: "leave" });
     expect((await app.inject({ url: `/requests/${id}` })).json()).toEqual({
@@ -133,7 +133,7 @@ describe("GET /requests", () => {
 });
 
 describe("cancel", () => {
-  test("is 202, idempotent, and then the answer of the hub with the route's status; 409 with it after the end", async () => {
+  test("is 202 and idempotent; then the hub answers with the route's status, and after the end it is 409 with the answer", async () => {
     const { app, engine } = await system();
     const { id } = await engine.submit("approval", { subject: "leave" });
     const cancel = { method: "POST", url: `/requests/${id}/cancel` } as const;
@@ -153,7 +153,7 @@ describe("cancel", () => {
     });
   });
 
-  test("of a hub without an event for it is answered 409 WW_CANCELLED", async () => {
+  test("of a hub without an event for it gives the answer 409 WW_CANCELLED", async () => {
     const { app } = await system();
     const headers = { prefer: "wait=0" };
     const { requestId } = (await app.inject({ method: "POST", url: "/plain", payload: {}, headers })).json();
@@ -162,7 +162,7 @@ describe("cancel", () => {
     expect([answer.statusCode, answer.json().code]).toEqual([409, "WW_CANCELLED"]);
   });
 
-  test("takes an empty body under a JSON header, and refuses an unknown request", async () => {
+  test("takes an empty body with a JSON content type, and refuses an unknown request", async () => {
     const { app } = await system();
     const headers = { "content-type": "application/json" };
     const response = await app.inject({ method: "POST", url: "/requests/nobody/cancel", headers });
@@ -185,14 +185,14 @@ describe("signals", () => {
     expect([late.statusCode, late.json().code, late.json().answer.kind]).toEqual([409, "WW_ENDED", "result"]);
   });
 
-  test("need no body where they have no payload", async () => {
+  test("need no body if they have no payload", async () => {
     const { app, engine } = await system();
     const { id } = await engine.submit("plain", {});
     expect((await app.inject({ method: "POST", url: `/requests/${id}/signals/go` })).statusCode).toBe(202);
     expect(await engine.answer(id, { waitMs: 5000 })).toEqual({ kind: "result", value: "gone" });
   });
 
-  test("are refused with every problem of the payload, and by name", async () => {
+  test("are refused with every problem of the payload, or if the hub has no such signal", async () => {
     const { app, engine } = await system();
     const { id } = await engine.submit("approval", { subject: "leave" });
     const url = `/requests/${id}/signals/approve`;
@@ -204,7 +204,7 @@ describe("signals", () => {
     expect([unknown.statusCode, unknown.json().code]).toEqual([404, "WW_SIGNAL_UNKNOWN"]);
   });
 
-  test("with one idempotency key count once", async () => {
+  test("with the same idempotency key count once", async () => {
     const { app, engine } = await system();
     const { id } = await engine.submit("pair", {});
     const go = async (key: string): Promise<number> => {
@@ -218,7 +218,7 @@ describe("signals", () => {
 });
 
 describe("incidents", () => {
-  test("are 202 to a caller who waits, and can be retried", async () => {
+  test("are 202 to a client that waits, and can be retried", async () => {
     const { app, engine } = await system({ defaultWaitMs: 20 });
     const post = await app.inject({ method: "POST", url: "/faulty", payload: {} });
     expect([post.statusCode, post.json().status]).toEqual([202, "incident"]);
@@ -246,7 +246,7 @@ describe("incidents", () => {
     expect(answer.json()).toMatchObject({ code: "WW_INCIDENT", detail: "given up", requestId: id });
   });
 
-  test.each(["retry", "resolve"])("%s of a request that is none is 409", async (name) => {
+  test.each(["retry", "resolve"])("%s of a request that is no incident is 409", async (name) => {
     const { app, engine } = await system();
     const { id } = await engine.submit("approval", { subject: "leave" });
     const response = await app.inject({
@@ -285,7 +285,7 @@ describe("histories and diagrams", () => {
     expect((await app.inject({ url })).body).not.toBe(waiting.body);
   });
 
-  test("without a painter a diagram is 501", async () => {
+  test("without a diagram function a diagram is 501", async () => {
     const { app, engine } = await system();
     const { id } = await engine.submit("approval", { subject: "leave" });
     const response = await app.inject({ url: `/requests/${id}/diagram.svg` });
@@ -293,7 +293,7 @@ describe("histories and diagrams", () => {
   });
 });
 
-describe("the rest", () => {
+describe("other paths and errors", () => {
   test("unknown paths are 404, wrong methods 405 with Allow, before any body is read", async () => {
     const { app } = await system();
     const headers = { "content-type": "application/pdf" };
@@ -313,7 +313,7 @@ describe("the rest", () => {
     expect((await app.inject({ url: "/ready" })).statusCode).toBe(200);
   });
 
-  test("routes of the application have the same errors; a defect shows nothing and is logged", async () => {
+  test("routes of the application answer errors in the same way; a defect shows no details and is logged", async () => {
     const logged: object[] = [];
     const log = (): void => {};
     const { app } = await system({
@@ -347,7 +347,7 @@ describe("the rest", () => {
     expect(logged).toEqual([expect.objectContaining({ err: expect.any(Error), url: "/broken" })]);
   });
 
-  test("routes that cannot be used are refused with every problem", async () => {
+  test("wrong routes are refused with every problem", async () => {
     const engine = await engineOn(join(directory(), "wheelwork.db"));
     const stranger = { ...greet, name: "stranger" };
     const made = northbound({

@@ -19,7 +19,7 @@ describe("an answer", () => {
     expect(response.headers["content-location"]).toBe(`/requests/${requestId}/answer`);
   });
 
-  test("of a result that is no object is under `result`", async () => {
+  test("with a result that is not an object has it under `result`", async () => {
     const { app, engine } = await system();
     const { id } = await engine.submit("plain", {});
     await engine.signal(id, "go", null);
@@ -86,7 +86,7 @@ describe("plain text", () => {
     },
   );
 
-  test("of a refusal lists the problems", async () => {
+  test("of a refusal lists all problems", async () => {
     const { app } = await system();
     const response = await app.inject({
       method: "POST",
@@ -102,7 +102,7 @@ describe("plain text", () => {
 describe("an idempotency key", () => {
   const post = { method: "POST", url: "/greetings", headers: { "idempotency-key": "order 17" } } as const;
 
-  test("gives the id by its documented bytes", async () => {
+  test("gives the id that the documentation describes", async () => {
     const { app } = await system();
     const id = createHash("sha256")
       .update(Buffer.from("greet\norder 17", "ascii"))
@@ -113,7 +113,7 @@ describe("an idempotency key", () => {
     expect(response.json()).toMatchObject({ requestId: id });
   });
 
-  test("gives the same answer again, also after a restart, whatever the order of the fields", async () => {
+  test("gives the same answer again, also after a restart, and with the fields in another order", async () => {
     const file = join(directory(), "wheelwork.db");
     const first = await system({}, file);
     const once = await first.app.inject({ ...post, payload: { name: "Ada", times: 2 } });
@@ -128,7 +128,7 @@ describe("an idempotency key", () => {
     expect((await second.engine.requests()).items).toHaveLength(1);
   });
 
-  test("that many send at once is one request with one answer", async () => {
+  test("that many clients send at once is one request with one answer", async () => {
     const { app, engine } = await system();
     const sent = Array.from({ length: 50 }, () => app.inject({ ...post, payload: { name: "Ada" } }));
     const bodies = (await Promise.all(sent)).map(({ statusCode, body }) => `${statusCode} ${body}`);
@@ -145,7 +145,7 @@ describe("an idempotency key", () => {
     expect((await app.inject({ ...post, payload: { name: "Ada" } })).body).toBe(once.body);
   });
 
-  test("of two hubs is two requests", async () => {
+  test("sent to two hubs is two requests", async () => {
     const { app } = await system();
     const greeting = await app.inject({ ...post, payload: { name: "Ada" } });
     const approval = await app.inject({
@@ -160,7 +160,7 @@ describe("an idempotency key", () => {
   });
 
   test.each([[""], ["x".repeat(256)], ["tab\there"], ["umlaut ü"]])(
-    "that is no key is 400 (%#)",
+    "that is not a valid key is 400 (%#)",
     async (key) => {
       const { app, engine } = await system();
       const headers = { "idempotency-key": key };
@@ -176,7 +176,7 @@ describe("an idempotency key", () => {
 });
 
 describe("a request that takes long", () => {
-  test("is 202 after the wait, and its answer can be had later as the POST would have given it", async () => {
+  test("is 202 after the wait, and a later GET gives the answer that the POST would have given", async () => {
     const { app, engine } = await system({ defaultWaitMs: 40 });
     const response = await app.inject({ method: "POST", url: "/approvals", payload: { subject: "leave" } });
     expect(response.statusCode).toBe(202);
@@ -223,7 +223,7 @@ describe("a request that takes long", () => {
     ['handling=lenient; a="b", WAIT="0" ; x=y', "wait=0"],
     ["wait=0, wait=50", "wait=0"],
   ])("Prefer: %s is granted", async (prefer, applied) => {
-    // Who is not granted it would wait for longer than a test may take.
+    // A wait that is not granted would be longer than a test may take.
     const { app } = await system({ defaultWaitMs: 600_000 });
     const response = await app.inject({
       method: "POST",
@@ -321,7 +321,7 @@ describe("a body", () => {
     expect(response.json()).toMatchObject({ status: 413, code: "WW_BODY_TOO_LARGE" });
   });
 
-  test("does not excuse an unknown query", async () => {
+  test("that is valid does not make an unknown query parameter acceptable", async () => {
     const { app } = await system();
     const response = await app.inject({ ...post, url: "/greetings?dry=1&run=2", payload: { name: "Ada" } });
     expect(response.statusCode).toBe(400);
@@ -332,7 +332,7 @@ describe("a body", () => {
   });
 });
 
-describe("an engine that takes nothing", () => {
+describe("an engine that takes no requests", () => {
   test("is 503 with Retry-After", async () => {
     const { app, engine } = await system();
     await engine.stop();

@@ -20,7 +20,7 @@ const greeting = spoke("greeting", {
   timeoutMs: 20_000,
 });
 
-/** Answers at once; the name `boor` is refused by its worker, and `mute` by the hub, both with errors of its own. */
+/** Answers at once. Its worker refuses the name `boor`, and the hub itself `mute`, each with its own error code. */
 export const greet = hub(
   "greet",
   {
@@ -52,7 +52,7 @@ export const greet = hub(
   },
 );
 
-/** Waits for the signal `approve`; a cancel leads to an answer of its own. */
+/** Waits for the signal `approve`. A cancel leads to an answer of the hub. */
 const approval = hub(
   "approval",
   {
@@ -111,7 +111,7 @@ const pair = hub(
   },
 );
 
-/** Throws in its first state for as long as `broken` is set. */
+/** Throws in its first state while `broken` is set. */
 export const faults = { broken: true };
 const faulty = hub(
   "faulty",
@@ -132,7 +132,7 @@ const faulty = hub(
   },
 );
 
-/** Gets its answer from the engine, in time: nobody decides. */
+/** Nobody signals it, so its deadline passes soon, and it fails with its own error. */
 const brief = hub(
   "brief",
   {
@@ -182,14 +182,14 @@ export const routes: readonly HubRoute[] = [
   },
 ];
 
-/** A directory that is gone when the test is over. */
+/** A directory that is removed at the end of the test. */
 export function directory(): string {
   const made = mkdtempSync(join(tmpdir(), "northbound-"));
   onTestFinished(() => rmSync(made, { recursive: true, force: true }));
   return made;
 }
 
-/** A started engine on a file. It is stopped when the test is over. */
+/** A started engine on a file. It stops at the end of the test. */
 export async function engineOn(file: string): Promise<Engine> {
   const hubs = [greet, approval, plain, pair, faulty, brief];
   const engine = createEngine({ hubs, workers: [greeter], store: file, durability: "normal" });
@@ -198,7 +198,7 @@ export async function engineOn(file: string): Promise<Engine> {
   return engine;
 }
 
-/** A Northbound over a real engine. It is closed when the test is over. */
+/** A Northbound on a real engine. It closes at the end of the test. */
 export async function system(
   options: Partial<NorthboundOptions> = {},
   file = join(directory(), "wheelwork.db"),

@@ -8,7 +8,7 @@ import { system } from "./system.ts";
 interface Listening {
   readonly port: number;
   readonly url: string;
-  /** Waits until the server has read so many bytes on each of its connections, in the order in which they came. */
+  /** Waits until the server has read these numbers of bytes, one for each connection in the order of their opening. */
   readonly hasRead: (...bytes: number[]) => Promise<void>;
   /** Waits until the server knows that its first connection has ended. */
   readonly hungUp: () => Promise<void>;
@@ -30,7 +30,7 @@ async function listening(app: FastifyInstance): Promise<Listening> {
   };
 }
 
-/** Sends bytes as they are; gives back all that comes until the server hangs up. */
+/** Sends bytes as they are, and returns what the server sends until it closes the connection. */
 async function raw(port: number, bytes: string): Promise<string> {
   const socket = connect(port, "127.0.0.1");
   socket.write(bytes);
@@ -42,7 +42,7 @@ async function raw(port: number, bytes: string): Promise<string> {
 const post = (body: string, headers = ""): string =>
   `POST /approvals HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${headers}Content-Length: ${body.length}\r\n\r\n${body}`;
 
-test("a client that hangs up cancels nothing", async () => {
+test("a client that closes its connection cancels nothing", async () => {
   const { app, engine } = await system();
   const { port, hungUp } = await listening(app);
   const socket = connect(port, "127.0.0.1");
@@ -62,7 +62,7 @@ test("a client that hangs up cancels nothing", async () => {
   expect(response.json()).toEqual({ requestId: id, message: "leave: approved", by: "Eve" });
 });
 
-test("garbage on the wire is a problem, and the server lives on", async () => {
+test("bytes that are not HTTP get an error, and the server goes on", async () => {
   const { app } = await system();
   const { port, url } = await listening(app);
   for (const [bytes, status] of [
@@ -82,8 +82,8 @@ test("garbage on the wire is a problem, and the server lives on", async () => {
   expect((await fetch(`${url}/health`)).status).toBe(200);
 });
 
-test("closing answers those who wait with 202 at once, and ends their connections", async () => {
-  // What is not ended at once would be for longer than a test may take.
+test("closing answers waiting clients with 202 at once, and ends their connections", async () => {
+  // If it were not at once, it would be longer than a test may take.
   const { app, engine } = await system({ defaultWaitMs: 600_000, closeWithinMs: 600_000 });
   const { port } = await listening(app);
   const agent = new Agent({ keepAlive: true });
@@ -106,7 +106,7 @@ test("closing answers those who wait with 202 at once, and ends their connection
   await expect(fetch(`http://127.0.0.1:${port}/health`)).rejects.toThrow(/fetch failed/);
 });
 
-test("closing cuts what does not finish within the limit", async () => {
+test("closing cuts connections that do not finish within the limit", async () => {
   const { app } = await system({ closeWithinMs: 100 });
   const { port, hasRead } = await listening(app);
   const socket = connect(port, "127.0.0.1");
@@ -120,7 +120,7 @@ test("closing cuts what does not finish within the limit", async () => {
   await expect(cut).resolves.toBeDefined();
 });
 
-test("a request that comes while the server closes is 503; one whose body is still coming is accepted", async () => {
+test("while the server closes, a new request is 503, and one whose body is still coming is accepted", async () => {
   const { app, engine } = await system({ closeWithinMs: 30_000 });
   const { port, hasRead } = await listening(app);
   const whole = post('{"subject":"leave"}', "Idempotency-Key: k\r\n");

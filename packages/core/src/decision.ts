@@ -1,0 +1,71 @@
+import type { RunEvent } from "./run.ts";
+import type { Outcome } from "./spoke.ts";
+
+/** What a decision may know besides the run and the input (I1). */
+export interface Env {
+  /** Engine time, in whole milliseconds. */
+  readonly now: number;
+  /** Engine time when the present owner claimed the shard, in milliseconds. Nobody worked just before it. */
+  readonly since?: number;
+  /** A number in [0, 1) for the jitter of retries. */
+  readonly random: number;
+  /** For tests: freezes what handlers get, and refuses data and events that are not plain JSON (I19). */
+  readonly strict?: boolean;
+  /**
+   * Refuses data and events that `JSON.stringify` cannot write, such as a bigint or a cycle. The engine sets it after a
+   * commit has failed on such a value: the run at fault becomes an incident, and the others go on.
+   */
+  readonly verifyJson?: boolean;
+}
+
+/** What can happen to a run that has started. */
+export type Input =
+  /** An attempt has ended. `epoch` is the run's epoch when the attempt began. */
+  | {
+      readonly kind: "outcome";
+      readonly call: number;
+      readonly attempt: number;
+      readonly epoch: number;
+      readonly outcome: Outcome;
+    }
+  /** The time of a call has come: its attempt times out, or its next attempt begins. */
+  | { readonly kind: "callDue"; readonly call: number }
+  /** The deadline of the open wait, or `answerBy`, has passed. */
+  | { readonly kind: "due" }
+  | { readonly kind: "signal"; readonly id: string; readonly signal: string; readonly payload: unknown }
+  /** The run is no longer parked. It takes the signals that came meanwhile, if it waits for them. */
+  | { readonly kind: "buffered" }
+  | { readonly kind: "cancel"; readonly id: string }
+  | { readonly kind: "retry"; readonly id: string }
+  | { readonly kind: "resolve"; readonly id: string; readonly message: string };
+
+/**
+ * Why an input changed nothing.
+ * - `late`: the call is closed. `stale`: the input names an earlier attempt or epoch, or its time has not come (I3, I4).
+ * - `duplicate`: a command with this id has been accepted before, or the run is being cancelled already.
+ * - `full`: the run keeps as many signals or parked inputs as it may.
+ * - `cleaning-up`: the run is past its work, so there is nothing left to cancel.
+ * - `ended`, `not-incident`: the status of the run does not allow the command.
+ */
+export type Ignored = "full" | "late" | "stale" | "duplicate" | "ended" | "cleaning-up" | "not-incident";
+
+/** What follows from an input: events to persist and apply, in order. Nothing has happened yet. */
+export interface Decision {
+  readonly events: readonly RunEvent[];
+  readonly ignored?: Ignored;
+  /** Inputs that came while the run was parked. Decide them next, once the events are applied. */
+  readonly redeliver?: readonly Input[];
+}
+
+/** What a new run is made from. The hub's schema has validated the request. */
+export interface StartOptions {
+  readonly request: unknown;
+  /** Hash of the canonical request body. It tells a repetition from another request under the same key. */
+  readonly hash: string;
+  /** The client's own deadline, in milliseconds from now. It can only shorten the hub's. */
+  readonly deadlineMs?: number;
+  /** The call of another run that started this one. */
+  readonly parent?: { readonly key: string; readonly call: number };
+  /** Where to publish the answer, besides storing it. */
+  readonly replyTo?: string;
+}

@@ -1,0 +1,113 @@
+import type { Decision, Env, Input } from "./decision.ts";
+import type { HubDefinition } from "./hub.ts";
+import { hasCommand, type Answer, type ParkedInput, type Run, type RunEvent } from "./run.ts";
+import {
+  cancelled,
+  firstData,
+  incidentOf,
+  maxSignals,
+  staleness,
+  timeoutAnswer,
+  TurnBuilder,
+} from "./turn.ts";
+
+/*
+ * A run is parked when one of its handlers has thrown (I16). Its state, its calls and its attempts stay as they are. It
+ * takes no turn, and its own deadline does not count. What comes meanwhile is treated like this:
+ *
+ *   outcome          kept with the incident, once for each call
+ *   signal           kept by the run, as in any other state that does not take it
+ *   cancel           kept with the incident; at once, if the hub has no event for a cancel
+ *   callback         dropped: `resumed` registers the callbacks of open calls again
+ *   answerBy passes  the engine answers with a timeout; the run stays parked
+ *   resolve          the run ends, with the error WW_INCIDENT if it had no answer
+ *   retry            the run resumes, in one of three ways:
+ *     it has no answer, and had begun     the input that failed and all kept inputs are decided, in their order
+ *     it has no answer, and had not begun the first turn is made again, then the kept inputs are decided
+ *     it has its answer                   nothing is left to do but clean up: it raises its deadline event, or ends
+ */
+
+/** Decides what an input does to a parked run. */
+export function decideParked(definition: HubDefinition, run: Run, input: Input, env: Env): Decision {
+  const at = env.now;
+  switch (input.kind) {
+    case "outcome": {
+      const ignored = staleness(run, input);
+      if (ignored !== undefined) return { events: [], ignored };
+      if (isParked(run, (parked) => parked.kind === "outcome" && parked["call"] === input.call)) {
+        return { events: [], ignored: "duplicate" };
+      }
+      if (run.signals.length >= maxSignals) return { events: [], ignored: "full" };
+      return { events: [{ type: "parked", at, input }] };
+    }
+    case "callDue":
+    case "buffered":
+      return { events: [] };
+    case "due":
+      return {
+        events: run.answer === undefined && run.answerBy <= at ? [timeoutAnswer(definition, at)] : [],
+      };
+    case "signal":
+      if (
+        hasCommand(run, "signal", input.id) ||
+        isParked(run, (parked) => parked.kind === "signal" && parked["id"] === input.id)
+      ) {
+        return { events: [], ignored: "duplicate" };
+      }
+      return {
+        events: [{ type: "signalled", at, id: input.id, signal: input.signal, payload: input.payload }],
+      };
+    case "cancel":
+      if (run.cancelling || isParked(run, ({ kind }) => kind === "cancel")) {
+        return { events: [], ignored: "duplicate" };
+      }
+      if (definition.cancel === undefined) return { events: cancelled(run, input.id, at) };
+      return { events: [{ type: "parked", at, input }] };
+    case "retry": {
+      if (hasCommand(run, "retry", input.id)) return { events: [], ignored: "duplicate" };
+      const resumed: RunEvent = { type: "resumed", at, id: input.id };
+      const parked = (run.incident?.inputs ?? []) as readonly (Input | { readonly kind: "start" })[];
+      const hasBegun = run.state !== "";
+      if (run.answer !== undefined) {
+        // The client has its answer, so more work would be in vain: only the clean-up is left.
+        if (!hasBegun) return { events: [resumed, { type: "ended", at }] };
+        const turn = new TurnBuilder(definition, run, env);
+        turn.events.push(resumed);
+        try {
+          turn.migrate();
+          turn.raiseDeadline();
+          turn.check();
+          return turn;
+        } catch (error) {
+          return { events: [resumed, incidentOf(error, input, env)] };
+        }
+      }
+      if (hasBegun)
+        return { events: [resumed], redeliver: [...(parked as readonly Input[]), { kind: "buffered" }] };
+      const others = parked.filter((input): input is Input => input.kind !== "start");
+      return { events: [resumed, ...restart(definition, run, env)], redeliver: others };
+    }
+    case "resolve": {
+      const answer: Answer = { kind: "error", code: "WW_INCIDENT", message: input.message };
+      return { events: [run.answer === undefined ? { type: "ended", at, answer } : { type: "ended", at }] };
+    }
+  }
+}
+
+function isParked(run: Run, is: (input: ParkedInput) => boolean): boolean {
+  return run.incident?.inputs.some(is) === true;
+}
+
+/** Makes the first turn again, which threw when the request came. The hub may have a new version by now. */
+function restart(definition: HubDefinition, run: Run, env: Env): readonly RunEvent[] {
+  const turn = new TurnBuilder(definition, run, env);
+  try {
+    turn.data = firstData(definition, run.request, env);
+    turn.events.push({ type: "migrated", at: env.now, version: definition.version, data: turn.data });
+    turn.enter(definition.initial, undefined, undefined);
+    turn.check();
+    return turn.events;
+  } catch (error) {
+    return [incidentOf(error, { kind: "start" }, env)];
+  }
+}

@@ -1,0 +1,650 @@
+import { stay } from "./chart.ts";
+import type { Decision, Env, Ignored, Input } from "./decision.ts";
+import { WheelworkError } from "./errors.ts";
+import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
+import { deepFreeze } from "./json.ts";
+import type { CallRequest, OpenCall, Turn } from "./logic.ts";
+import {
+  hasCommand,
+  isRunning,
+  patched,
+  type Answer,
+  type Call,
+  type OpenedCalls,
+  type ParkedInput,
+  type Run,
+  type RunEvent,
+} from "./run.ts";
+import { demand } from "./schema.ts";
+import { backoffOf, type Outcome, type Spoke } from "./spoke.ts";
+
+/*
+ * How a turn works. A turn decides one input. It reads the run as it was before, and never changes it. What the turn has
+ * changed so far (state, data, deadlines, the next call number) is in the fields of TurnBuilder. Its result is a list of
+ * events.
+ *
+ * Entering a state. `enter` merges the patch and asks the logic of the state. The logic
+ *   - ends the run: the run gives its answer, unless it has one already; or
+ *   - raises an event at once (a pick, a state that passes, a tell, a round without inputs): the turn follows the edge
+ *     and enters the next state. No wait separates these steps, so they are counted and bounded (maxSteps, I15); or
+ *   - waits: the turn opens its calls, sets its deadline, and takes signals that came before.
+ *
+ * While a state waits. A settled call, a signal or a deadline makes a handler raise an event. Where the chart says
+ * `stay`, the wait goes on: one event holds the patch and the calls to open. Otherwise the turn follows the edge. The
+ * event `entered` closes all open calls (I12) and raises the epoch of the run, so that no outcome of an earlier state
+ * counts later (I3).
+ *
+ * Rounds. A failed attempt is repeated while its spoke allows another one. A settled call lets the next queued call
+ * begin (`limit`). When the last one has settled, `done` raises the event that leaves the state. With `drain`, an event
+ * that would leave the state is held (`run.held`) until the running attempts are over. A round that holds an event is
+ * decided: it starts nothing any more, and keeps only the patches of calls that succeed.
+ *
+ * Late states are the clean-up (chart.ts). The hub's deadline no longer counts there: each wait has its own `withinMs`.
+ * Entering one moves `answerBy`, if need be, to leave time for the longest path from it to an end. If the deadline of a
+ * late state passed while nobody worked, it begins anew (`env.since`).
+ *
+ * Answers. A run gives one answer, at its end (I5). If `answerBy` passes before, the engine answers with a timeout. The
+ * run then goes on with its clean-up, and ends without another answer.
+ */
+
+type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
+
+/** States that one turn may enter. The chart check does not see cycles of picks, so they are bounded here (I15). */
+const maxSteps = 1000;
+
+/** Signals that a run keeps until it waits for them. More would let one client fill the memory. */
+export const maxSignals = 1000;
+
+/** One turn: the events so far, and what of the run they change. */
+export class TurnBuilder implements Decision {
+  events: RunEvent[] = [];
+  data: unknown;
+  deadline: number;
+  answerBy: number;
+  #state: string;
+  #late: boolean;
+  #answered: boolean;
+  #cancelling: boolean;
+  #nextCall: number;
+  #steps = 0;
+  /** The kept signals that this turn has not taken yet. A copy of `run.signals`, made when the turn takes the first. */
+  #signals: { readonly signal: string; readonly payload: unknown }[] | undefined = undefined;
+  readonly #definition: HubDefinition;
+  readonly #run: Run;
+  readonly #env: Env;
+
+  constructor(definition: HubDefinition, run: Run, env: Env) {
+    this.#definition = definition;
+    this.#run = run;
+    this.#env = env;
+    this.data = run.data;
+    this.deadline = run.deadline;
+    this.answerBy = run.answerBy;
+    this.#state = run.state;
+    this.#late = run.late;
+    this.#answered = run.answer !== undefined;
+    // A cancel moves a run once.
+    this.#cancelling = run.cancelling && !run.cancelled;
+    this.#nextCall = run.nextCall;
+    if (env.strict === true) deepFreeze(this.data);
+  }
+
+  #emit(event: RunEvent): void {
+    // Nearly every turn has one event. A literal of one takes a tenth of the memory that an array takes after a push.
+    if (this.events.length === 0) this.events = [event];
+    else this.events.push(event);
+  }
+
+  /** Decides the input. Says why if it changes nothing. */
+  take(input: Input): Ignored | undefined {
+    switch (input.kind) {
+      case "outcome":
+        return this.#outcome(input);
+      case "callDue":
+        return this.#callDue(input.call);
+      case "due":
+        return this.#due();
+      case "signal":
+        return this.#signal(input);
+      case "buffered":
+        this.#takeBuffered(this.#current());
+        return undefined;
+      case "cancel":
+        return this.#cancel(input.id);
+      case "retry":
+      case "resolve":
+        return hasCommand(this.#run, "retry", input.id) ? "duplicate" : "not-incident";
+    }
+  }
+
+  /**
+   * Checks that the events can be stored, as `env` wants it.
+   * @throws WheelworkError WW_DEFECT, or the TypeError of `JSON.stringify`.
+   */
+  check(): void {
+    const { strict, verifyJson } = this.#env;
+    // It throws on what no store can hold: a bigint, a cycle.
+    if (verifyJson === true) JSON.stringify(this.events);
+    if (strict !== true) return;
+    for (const event of this.events) demandJson(event, event.type);
+    deepFreeze(this.events);
+  }
+
+  /**
+   * Moves the run to the present version of the hub, one version at a time.
+   * @throws WheelworkError WW_UNMAPPED_STATE when the run ends up in a state that the hub does not have.
+   */
+  migrate(): void {
+    const definition = this.#definition;
+    const run = this.#run;
+    if (run.version === definition.version) return;
+    let moved = { state: run.state, data: run.data as Readonly<Record<string, unknown>> };
+    for (let version = run.version; version < definition.version; version++) {
+      moved = definition.migrate[version]?.(moved) ?? moved;
+    }
+    if (run.version > definition.version || !definition.states.has(moved.state)) {
+      throw new WheelworkError(
+        "WW_UNMAPPED_STATE",
+        `the run ${run.key} is in the state ${run.state} of ${definition.name} version ${run.version}. ` +
+          `Version ${definition.version} of the hub does not have this state`,
+        { next: `Give the hub a migrate function for version ${run.version}. Then retry the incident.` },
+      );
+    }
+    const at = this.#env.now;
+    const { version } = definition;
+    const changed = moved.data !== run.data;
+    this.#emit(
+      changed ? { type: "migrated", at, version, data: moved.data } : { type: "migrated", at, version },
+    );
+    this.data = moved.data;
+    if (moved.state !== run.state) this.enter(moved.state, undefined, undefined);
+  }
+
+  #outcome(input: Extract<Input, { kind: "outcome" }>): Ignored | undefined {
+    const ignored = staleness(this.#run, input);
+    if (ignored !== undefined) return ignored;
+    this.#conclude(this.#run.calls.get(input.call) as Call, input.outcome);
+    return undefined;
+  }
+
+  #callDue(number: number): Ignored | undefined {
+    const { now } = this.#env;
+    const call = this.#run.calls.get(number);
+    if (call === undefined) return "late";
+    if (call.due === undefined || call.due > now) return "stale";
+    if (call.backoff) this.#attempt(call, call.attempt + 1);
+    else this.#conclude(call, { kind: "timeout" });
+    return undefined;
+  }
+
+  /** An attempt has ended. Either another one follows, or the call settles with its outcome. */
+  #conclude(call: Call, outcome: Outcome): void {
+    if (outcome.kind === "ok" || call.isHub || this.#run.held !== undefined)
+      return this.#settle(call, outcome);
+    const { retry } = this.#callee(call.callee) as Spoke;
+    const hopeless = outcome.kind === "error" && retry.giveUpOn.includes(outcome.code);
+    if (hopeless || call.attempt >= retry.attempts) return this.#settle(call, outcome);
+    const at = this.#env.now;
+    const pause = backoffOf(retry, call.attempt, this.#env.random);
+    this.#emit({
+      type: "failed",
+      at,
+      call: call.number,
+      attempt: call.attempt,
+      failure: outcome,
+      due: at + pause,
+    });
+    if (pause === 0) this.#attempt(call, call.attempt + 1);
+  }
+
+  #attempt(call: Call, attempt: number): void {
+    const at = this.#env.now;
+    if (call.isHub) {
+      this.#emit({ type: "attempt", at, call: call.number, attempt });
+      return;
+    }
+    const due = at + (this.#callee(call.callee) as Spoke).timeoutMs;
+    this.#emit({ type: "attempt", at, call: call.number, attempt, due });
+  }
+
+  /** The call is over: its round goes on, ends, or waits for the running attempts (`drain`). */
+  #settle(call: Call, outcome: Outcome): void {
+    const run = this.#run;
+    const { logic, row } = this.#current();
+    const at = this.#env.now;
+    const others = run.calls.size - 1;
+    const turn = logic.outcome?.(this.data, call as OpenCall, outcome, others) ?? {};
+    const { raise } = turn;
+    const result = outcome.kind === "ok" ? ("ok" as const) : outcome;
+    // Nearly every outcome stays in its round. This is the hottest path, so its event is made as one literal: V8 then
+    // gives all of them the same hidden class.
+    const stays = raise !== undefined && run.held === undefined && this.#target(row, raise) === stay;
+    const settled: Extract<RunEvent, { type: "settled" }> = stays
+      ? { type: "settled", at, call: call.number, outcome: result, by: raise }
+      : { type: "settled", at, call: call.number, outcome: result };
+    if (run.held !== undefined) {
+      // The round is decided already. What succeeded is noted, so that the clean-up knows of it.
+      this.#emit(outcome.kind === "ok" ? this.#patched(settled, turn.patch) : settled);
+      if (others > 0) return;
+      const byCancel = this.#cancelling && run.held === this.#definition.cancel?.raise;
+      if (byCancel) this.#cancelling = false;
+      this.#go(run.held, undefined, byCancel);
+      return;
+    }
+    if (raise !== undefined && !stays) {
+      if (logic.drain === true && this.#othersRun(call)) {
+        this.#emit(this.#patched({ ...settled, held: raise }, turn.patch));
+        return;
+      }
+      this.#emit(settled);
+      this.#go(raise, turn.patch);
+      return;
+    }
+    const calls = this.#open(turn.open, undefined);
+    const event = this.#patched(settled, turn.patch);
+    this.#emit(calls === undefined ? event : { ...event, calls });
+    const next = run.calls.get(run.nextQueued);
+    if (next?.attempt === 0) this.#attempt(next, 1);
+    if (others === 0 && calls === undefined && logic.done !== undefined) {
+      const { raise: done, patch } = logic.done(this.data);
+      if (done !== undefined) this.#go(done, patch);
+    }
+  }
+
+  #due(): Ignored | undefined {
+    const { now, since = 0 } = this.#env;
+    const { due, late } = this.#run;
+    const overdue = due !== undefined && due <= now;
+    if (overdue && late && due < since) return this.#rearm();
+    if (overdue) this.raiseDeadline();
+    if (!this.#answered && this.answerBy <= now) {
+      this.#emit(timeoutAnswer(this.#definition, now));
+      return undefined;
+    }
+    return overdue ? undefined : "stale";
+  }
+
+  /**
+   * The deadline of a late state passed while nobody worked: it begins anew. The clean-up gets the time that it was
+   * promised. If an outage used it up, things would be left undone.
+   */
+  #rearm(): undefined {
+    const state = this.#current();
+    const due = this.#waitUntil(state);
+    const answerBy = this.#moveAnswer(state);
+    const rearmed = { type: "rearmed" as const, at: this.#env.now, due };
+    this.#emit(answerBy === undefined ? rearmed : { ...rearmed, answerBy });
+  }
+
+  /** The deadline of the open wait has passed: the run leaves its state by its deadline event. */
+  raiseDeadline(): void {
+    const { deadline } = this.#current().logic;
+    if (deadline === undefined)
+      throw new WheelworkError("WW_DEFECT", `the state ${this.#state} does not wait, so it has no deadline`, {
+        next: "Resolve the incident, and report this with the history of the run.",
+      });
+    const open =
+      deadline.patch === undefined ? [] : (Array.from(this.#run.calls.values()) as readonly OpenCall[]);
+    this.#go(deadline.raise, deadline.patch?.(this.data, open));
+  }
+
+  #signal(input: Extract<Input, { kind: "signal" }>): Ignored | undefined {
+    if (hasCommand(this.#run, "signal", input.id)) return "duplicate";
+    const { logic } = this.#current();
+    const { id, signal, payload } = input;
+    const event = { type: "signalled" as const, at: this.#env.now, id, signal, payload };
+    if (logic.signals?.includes(signal) !== true) {
+      if (this.#run.signals.length >= maxSignals) return "full";
+      this.#emit(event);
+    } else this.#signalled({ ...event, taken: true }, logic.signal?.(this.data, signal, payload) ?? {});
+    return undefined;
+  }
+
+  #signalled(event: Extract<RunEvent, { type: "signalled" }>, turn: Turn): void {
+    const { raise } = turn;
+    if (raise !== undefined && this.#target(this.#current().row, raise) !== stay) {
+      this.#emit(event);
+      this.#go(raise, turn.patch);
+      return;
+    }
+    const calls = this.#open(turn.open, undefined);
+    const patched = this.#patched(raise === undefined ? event : { ...event, by: raise }, turn.patch);
+    this.#emit(calls === undefined ? patched : { ...patched, calls });
+  }
+
+  #cancel(id: string): Ignored | undefined {
+    const run = this.#run;
+    const { cancel } = this.#definition;
+    const at = this.#env.now;
+    if (run.cancelling) return "duplicate";
+    const { late, row, logic } = this.#current();
+    if (late) return "cleaning-up";
+    if (cancel === undefined) {
+      for (const event of cancelled(run, id, at)) this.#emit(event);
+      return undefined;
+    }
+    const moves = row[cancel.raise] !== undefined && row[cancel.raise] !== stay;
+    if (!moves) {
+      this.#emit({ type: "cancelling", at, id });
+    } else if (run.held !== undefined || (logic.drain === true && this.#othersRun(undefined))) {
+      const event = { type: "cancelling" as const, at, id };
+      // If the round holds another event already, it goes that way. The cancel waits for a state that has its event.
+      if (run.held !== undefined && run.held !== cancel.raise) this.#emit(event);
+      else this.#emit(this.#patched({ ...event, held: cancel.raise }, cancel.patch?.(this.data)));
+    } else {
+      this.#emit({ type: "cancelling", at, id });
+      this.#cancelling = true;
+      this.#goCancelled();
+    }
+    return undefined;
+  }
+
+  /** Follows the event of the pending cancel. */
+  #goCancelled(): void {
+    const { cancel } = this.#definition;
+    if (cancel === undefined) return;
+    this.#cancelling = false;
+    this.#go(cancel.raise, cancel.patch?.(this.data), true);
+  }
+
+  /** Follows an event along its edge (I14). */
+  #go(event: string, patch: object | undefined, byCancel = false): void {
+    const target = this.#target(this.#current().row, event);
+    if (target === stay) {
+      throw new WheelworkError("WW_UNDECLARED_EDGE", `${event} does not leave the state ${this.#state}`, {
+        next: "Where a round or a wait ends, raise an event that leads to another state. Then retry the incident.",
+      });
+    }
+    this.enter(target, event, patch, byCancel);
+  }
+
+  /** Enters a state, and all states that follow without a wait. `by` is the event that led here, if one did. */
+  enter(target: string, by: string | undefined, patch: object | undefined, byCancel = false): void {
+    if (++this.#steps > maxSteps) {
+      throw new WheelworkError(
+        "WW_DEFECT",
+        `the hub took ${maxSteps} steps without a wait, the last one into the state ${target}`,
+        {
+          next: "Correct the picks that lead in a circle. Then retry the incident.",
+        },
+      );
+    }
+    const at = this.#env.now;
+    const state = this.#definition.states.get(target);
+    if (state === undefined)
+      throw new WheelworkError("WW_DEFECT", `the hub ${this.#definition.name} has no state ${target}`, {
+        next: "Resolve the incident, and report this with the history of the run.",
+      });
+    const { logic, row } = state;
+    this.#state = target;
+    this.#merge(patch);
+    const entered: Writable<Extract<RunEvent, { type: "entered" }>> = { type: "entered", at, state: target };
+    if (by !== undefined) entered.by = by;
+    if (byCancel) entered.cancelled = true;
+    if (state.late) {
+      if (!this.#late) entered.late = true;
+      this.#late = true;
+      const answerBy = this.#moveAnswer(state);
+      if (answerBy !== undefined) entered.answerBy = answerBy;
+    }
+    if (this.#cancelling && !state.late && this.#cancels(row)) {
+      this.#emit(withPatch(entered, patch));
+      this.#goCancelled();
+      return;
+    }
+    const turn = logic.enter(this.data);
+    if (logic.kind === "end") {
+      this.#emit(withPatch(entered, patch));
+      this.#end(turn.answer);
+      return;
+    }
+    if (turn.raise !== undefined) {
+      this.#emit(withPatch(entered, patch));
+      this.#tell(turn);
+      this.#go(turn.raise, turn.patch);
+      return;
+    }
+    const whole = turn.patch === undefined ? patch : { ...patch, ...turn.patch };
+    this.#merge(turn.patch);
+    const calls = this.#open(turn.open, logic.limit);
+    withPatch(entered, whole);
+    entered.due = this.#waitUntil(state);
+    if (calls !== undefined) entered.calls = calls;
+    this.#emit(entered);
+    this.#takeBuffered(state);
+  }
+
+  /** Takes the signals that came before the wait for them began, in their order, until one leaves the state. */
+  #takeBuffered(state: StateDefinition): void {
+    const { signals, signal: handle } = state.logic;
+    if (signals === undefined || handle === undefined) return;
+    if (this.#run.signals.length === 0) return;
+    this.#signals ??= [...this.#run.signals];
+    const position = this.#signals.findIndex(({ signal }) => signals.includes(signal));
+    const [next] = position < 0 ? [] : this.#signals.splice(position, 1);
+    if (next === undefined) return;
+    const received = { type: "received" as const, at: this.#env.now, signal: next.signal };
+    const turn = handle(this.data, next.signal, next.payload);
+    if (turn.raise !== undefined && this.#target(state.row, turn.raise) !== stay) {
+      this.#emit(received);
+      this.#go(turn.raise, turn.patch);
+      return;
+    }
+    const calls = this.#open(turn.open, undefined);
+    const event = this.#patched(
+      turn.raise === undefined ? received : { ...received, by: turn.raise },
+      turn.patch,
+    );
+    this.#emit(calls === undefined ? event : { ...event, calls });
+    this.#takeBuffered(state);
+  }
+
+  /** A tell has a call number, but no open call: its own run works on it. */
+  #tell(turn: Turn): void {
+    if (turn.tell === undefined) return;
+    const { callee, input } = turn.tell;
+    this.#emit({ type: "told", at: this.#env.now, call: this.#nextCall++, spoke: callee.name, input });
+  }
+
+  #end(reply: unknown): void {
+    const at = this.#env.now;
+    if (this.#answered) {
+      this.#emit({ type: "ended", at });
+      return;
+    }
+    this.#answered = true;
+    this.#emit({ type: "ended", at, answer: answerOf(this.#definition, reply) });
+  }
+
+  /** Numbers the calls that a turn opens. `limit`: how many of each request start at once. */
+  #open(requests: readonly CallRequest[] | undefined, limit: number | undefined): OpenedCalls[] | undefined {
+    if (requests === undefined || requests.length === 0) return undefined;
+    return requests.map((request) => {
+      const { callee, inputs, keys, index, tag } = request;
+      const first = this.#nextCall;
+      this.#nextCall += inputs.length;
+      const opened: Writable<OpenedCalls> = { callee: callee.name, first, inputs };
+      if (callee.kind === "hub") opened.hub = true;
+      else opened.due = this.#env.now + (callee as Spoke).timeoutMs;
+      if (index !== undefined) opened.index = index;
+      if (tag !== undefined) opened.tag = tag;
+      if (keys !== undefined) opened.keys = keys;
+      if (limit !== undefined && limit < inputs.length) opened.started = limit;
+      return opened;
+    });
+  }
+
+  /** Entering a late state may move the engine's own answer: its new time, if it moves. It never moves back. */
+  #moveAnswer(state: StateDefinition): number | undefined {
+    const answerBy = this.#env.now + state.remainingMs;
+    if (!state.late || answerBy <= this.answerBy) return undefined;
+    return (this.answerBy = answerBy);
+  }
+
+  /** When the wait of a state gives up: by `withinMs`, and before the late states also by the hub's deadline. */
+  #waitUntil(state: StateDefinition): number {
+    const within =
+      state.logic.withinMs === undefined ? undefined : this.#env.now + Math.ceil(state.logic.withinMs);
+    if (within === undefined) return this.deadline;
+    return state.late ? within : Math.min(within, this.deadline);
+  }
+
+  /** Whether the event of a cancel leaves a state with this row. */
+  #cancels(row: StateDefinition["row"]): boolean {
+    const target = row[this.#definition.cancel?.raise ?? ""];
+    return target !== undefined && target !== stay;
+  }
+
+  /** Whether an attempt of another call is under way. */
+  #othersRun(settling: Call | undefined): boolean {
+    for (const call of this.#run.calls.values()) if (call !== settling && isRunning(call)) return true;
+    return false;
+  }
+
+  #current(): StateDefinition {
+    const state = this.#definition.states.get(this.#state);
+    if (state !== undefined) return state;
+    throw new WheelworkError(
+      "WW_UNMAPPED_STATE",
+      `the run is in the state ${this.#state}, which the hub ${this.#definition.name} does not have`,
+      {
+        next: "Raise the version of the hub and give it a migrate function. Then retry the incident.",
+      },
+    );
+  }
+
+  #target(row: StateDefinition["row"], event: string): string {
+    const target = row[event];
+    if (target !== undefined) return target;
+    throw new WheelworkError(
+      "WW_UNDECLARED_EDGE",
+      `the state ${this.#state} has no edge for the event ${event}`,
+      {
+        next: "Declare the edge in the chart, or raise another event. Then retry the incident.",
+      },
+    );
+  }
+
+  #callee(name: string): Spoke {
+    const callee = this.#definition.callees.get(name);
+    if (callee !== undefined) return callee as Spoke;
+    throw new WheelworkError(
+      "WW_UNMAPPED_STATE",
+      `the hub ${this.#definition.name} no longer calls ${name}`,
+      {
+        next: "Keep the spoke in the hub until its calls have ended, or migrate the runs. Then retry the incident.",
+      },
+    );
+  }
+
+  #merge(patch: object | undefined): void {
+    if (patch === undefined) return;
+    this.data = patched(this.data, patch);
+    if (this.#env.strict === true) deepFreeze(this.data);
+  }
+
+  #patched<Event extends object>(event: Event, patch: object | undefined): Event {
+    this.#merge(patch);
+    return withPatch(event, patch);
+  }
+}
+
+/** Gives an event its patch. JSON has no undefined, so `unset` names the fields to remove. */
+function withPatch<Event extends object>(event: Event, patch: object | undefined): Event {
+  if (patch === undefined) return event;
+  const unset = Object.entries(patch).flatMap(([key, value]) => (value === undefined ? [key] : []));
+  return Object.assign(event, unset.length === 0 ? { patch } : { patch, unset });
+}
+
+/**
+ * Why the outcome of an attempt no longer counts, if it does not (I3, I4): its call is closed, or the input names another
+ * attempt or epoch than the present one.
+ */
+export function staleness(run: Run, input: Extract<Input, { kind: "outcome" }>): Ignored | undefined {
+  const call = run.calls.get(input.call);
+  if (call === undefined) return "late";
+  return input.epoch !== run.epoch || input.attempt !== call.attempt || call.backoff ? "stale" : undefined;
+}
+
+/**
+ * The answer that the reply of an end state stands for.
+ * @throws WheelworkError WW_INVALID_REPLY when the hub does not declare the reply or its error.
+ */
+function answerOf(definition: HubDefinition, reply: unknown): Answer {
+  const failing = (reply as Partial<Failing<string>> | null | undefined)?.["~fail"];
+  if (failing !== undefined) {
+    // Only hubs by handlers end like this: their clean-up has run out of time.
+    if (failing.code === "WW_TIMEOUT")
+      return { kind: "timeout", code: "WW_TIMEOUT", message: failing.message };
+    if (!definition.errors.includes(failing.code)) {
+      throw new WheelworkError(
+        "WW_INVALID_REPLY",
+        `the hub ${definition.name} fails with the code ${failing.code}, which it does not declare`,
+        {
+          next: "Add the code to the hub's errors. Then retry the incident.",
+        },
+      );
+    }
+    return { kind: "error", ...failing };
+  }
+  return {
+    kind: "result",
+    value: demand(definition.reply, reply, "WW_INVALID_REPLY", `the reply of the hub ${definition.name}`),
+  };
+}
+
+/** The engine's own answer. */
+export function timeoutAnswer(definition: HubDefinition, at: number): RunEvent {
+  const message = `the hub ${definition.name} reached no end within its time`;
+  return { type: "answered", at, answer: { kind: "timeout", code: "WW_TIMEOUT", message } };
+}
+
+/** A cancel of a hub that has no event for it: the run ends at once. */
+export function cancelled(run: Run, id: string, at: number): RunEvent[] {
+  const answer: Answer = { kind: "error", code: "WW_CANCELLED", message: "the request was cancelled" };
+  return [
+    { type: "cancelling", at, id },
+    run.answer === undefined ? { type: "ended", at, answer } : { type: "ended", at },
+  ];
+}
+
+/** What a handler has thrown, as the event that parks the run with its input (I16). */
+export function incidentOf(error: unknown, input: Input | { readonly kind: "start" }, env: Env): RunEvent {
+  const known = error instanceof Error ? error : new Error(String(error));
+  const code = known instanceof WheelworkError ? known.code : "WW_DEFECT";
+  const { message, stack } = known;
+  return {
+    type: "incident",
+    at: env.now,
+    error: stack === undefined ? { code, message } : { code, message, stack },
+    input: input as ParkedInput,
+  };
+}
+
+/** Demands plain JSON: what comes back from a store must equal what went in (I19). */
+function demandJson(value: unknown, path: string): void {
+  if (value === null || typeof value === "string" || typeof value === "boolean") return;
+  if (typeof value === "number" && Number.isFinite(value)) return;
+  if (Array.isArray(value)) {
+    for (const [index, inner] of value.entries()) demandJson(inner, `${path}[${index}]`);
+    return;
+  }
+  const prototype: unknown = typeof value === "object" ? Object.getPrototypeOf(value) : undefined;
+  if (prototype === Object.prototype || prototype === null) {
+    for (const [key, inner] of Object.entries(value as object)) {
+      if (inner !== undefined) demandJson(inner, `${path}.${key}`);
+    }
+    return;
+  }
+  throw new WheelworkError("WW_DEFECT", `${path} is not plain JSON`, {
+    next: "Keep dates as numbers or strings. Leave out what JSON does not have, such as NaN, Map and functions.",
+  });
+}
+
+/** The data of a new run. */
+export function firstData(definition: HubDefinition, request: unknown, env: Env): unknown {
+  const data = definition.data(request);
+  if (env.verifyJson === true) JSON.stringify(data);
+  if (env.strict === true) demandJson(data, "data");
+  return env.strict === true ? deepFreeze(data) : data;
+}
