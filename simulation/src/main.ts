@@ -1,15 +1,6 @@
-import {
-  clusterFaultKinds,
-  describeClusterFailure,
-  describeFailure,
-  faultKinds,
-  simulate,
-  simulateCluster,
-  type ClusterReport,
-  type SimulationReport,
-} from "@wheelwork/testing";
+import { describeFailure, simulate, type Counts, type SimulationReport } from "@wheelwork/testing";
 import { parseArgs } from "node:util";
-import { clusterSystems, systems } from "./systems.ts";
+import { simulated, type WorldName } from "./worlds.ts";
 
 const usage = `Simulates whole systems under faults, and looks for what must never be.
 
@@ -26,84 +17,59 @@ const usage = `Simulates whole systems under faults, and looks for what must nev
 `;
 
 const options = readOptions();
+const world: WorldName = options.cluster ? "cluster" : "engine";
 const seed = number("seed");
 const withinMinutes = number("minutes");
 
-const asked = {
+const report = await simulate({
+  ...simulated[world],
   from: seed ?? number("from") ?? 1,
   seeds: seed === undefined ? (number("seeds") ?? 2000) : 1,
   failures: number("failures") ?? 1,
   shrinks: !options["no-shrink"],
   ...(withinMinutes === undefined ? {} : { withinMs: withinMinutes * 60_000 }),
-};
+});
+if (options.json) printJson(report);
+else print(report);
+if (report.failures.length > 0) process.exitCode = 1;
 
-const { seeds, failures } = options.cluster ? await cluster() : await single();
-if (options.json)
-  console.log(
-    JSON.stringify({
-      seeds,
-      failures: failures.map(({ seed, violations }) => ({
-        seed,
-        invariants: violations.map(({ invariant }) => invariant),
-      })),
-    }),
-  );
-if (failures.length > 0) process.exitCode = 1;
-
-async function single(): Promise<SimulationReport> {
-  const report = await simulate({ systems, ...asked });
-  if (!options.json) print(report);
-  return report;
+function printJson({ seeds, failures }: SimulationReport): void {
+  const found = failures.map(({ seed, violations }) => ({
+    seed,
+    invariants: violations.map(({ invariant }) => invariant),
+  }));
+  console.log(JSON.stringify({ seeds, failures: found }));
 }
 
-async function cluster(): Promise<ClusterReport> {
-  const report = await simulateCluster({ systems: clusterSystems, ...asked });
-  if (!options.json) printCluster(report);
-  return report;
-}
-
-function printCluster(report: ClusterReport): void {
+function print(report: SimulationReport): void {
+  const { seeds, requests, attempts, commits, faults, declared, edges } = report;
   for (const failure of report.failures) {
-    console.log(describeClusterFailure(failure));
-    console.log(`to repeat it: npm run simulate -- --cluster --seed ${failure.seed}\n`);
+    console.log(describeFailure(failure));
+    console.log(`to repeat it: npm run simulate -- ${flag(world)}--seed ${failure.seed}\n`);
   }
-  const hours = report.simulatedMs / 3_600_000;
+  const hours = (report.simulatedMs / 3_600_000).toFixed(1);
   console.log(
-    `${report.seeds} seeds, ${hours.toFixed(1)} simulated hours, ${report.requests} requests, ${report.commits} commits`,
+    `${seeds} seeds, ${hours} simulated hours, ${requests} requests, ${attempts} attempts, ${commits} commits`,
   );
+  list("faults", faults);
   list("what happened", report.happened);
-  list("what the nodes told", report.signals);
+  list("what the engines told", report.signals);
   list("invariants held", report.exercised);
-  const never = clusterFaultKinds.filter((kind) => !report.happened.has(`fault ${kind}`));
-  if (never.length > 0) console.log(`faults that never happened: ${never.join(", ")}`);
+  const never = [...faults].filter(([, times]) => times === 0);
+  if (never.length > 0) console.log(`faults that never happened: ${never.map(([kind]) => kind).join(", ")}`);
+  const flow = [...declared].filter((edge) => edge.startsWith("flow-create: "));
+  const untaken = flow.filter((edge) => !edges.has(edge));
+  console.log(`edges of flow-create taken: ${flow.length - untaken.length} of ${flow.length}`);
+  for (const edge of untaken) console.log(`never taken: ${edge}`);
 }
 
-function list(title: string, counts: ReadonlyMap<string, number>): void {
+function list(title: string, counts: Counts): void {
   const names = [...counts].toSorted(([a], [b]) => (a < b ? -1 : 1));
   console.log(`${title}: ${names.map(([name, times]) => `${name} ${times}`).join(", ")}`);
 }
 
-function print(report: SimulationReport): void {
-  for (const failure of report.failures) {
-    console.log(describeFailure(failure));
-    console.log(`to repeat it: npm run simulate -- --seed ${failure.seed}\n`);
-  }
-  const hours = report.simulatedMs / 3_600_000;
-  console.log(
-    `${report.seeds} seeds, ${hours.toFixed(1)} simulated hours, ${report.requests} requests, ${report.attempts} attempts, ${report.commits} commits`,
-  );
-  list("faults", report.faults);
-  list("answers", report.answers);
-  list("inputs that changed nothing", report.ignored);
-  list("stores", report.stores);
-  list("what the engine told", report.signals);
-  list("invariants held", report.exercised);
-  const never = faultKinds.filter((kind) => !report.faults.has(kind));
-  if (never.length > 0) console.log(`faults that never happened: ${never.join(", ")}`);
-  const flow = [...report.declared].filter((edge) => edge.startsWith("flow-create: "));
-  const untaken = flow.filter((edge) => !report.edges.has(edge));
-  console.log(`edges of flow-create taken: ${flow.length - untaken.length} of ${flow.length}`);
-  for (const edge of untaken) console.log(`never taken: ${edge}`);
+function flag(name: WorldName): string {
+  return name === "engine" ? "" : `--${name} `;
 }
 
 function readOptions() {

@@ -12,6 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { mutants, type Mutant } from "./mutants.ts";
+import type { WorldName } from "./worlds.ts";
 
 /** What became of a mutant. */
 export interface Verdict {
@@ -26,6 +27,9 @@ interface Printed {
   readonly failures: readonly { readonly seed: number; readonly invariants: readonly string[] }[];
 }
 
+/** How long 2000 seeds may take, in milliseconds: what takes longer hangs. */
+const patienceMs: Readonly<Record<WorldName, number>> = { engine: 120_000, cluster: 300_000 };
+
 const root = join(import.meta.dirname, "../..");
 const copied = ["packages", "examples/flow-crud", "simulation", "package.json"];
 
@@ -38,7 +42,7 @@ export function broken({ name, file, from, to }: Mutant): string {
   return source.replace(from, () => to);
 }
 
-/** Copies of the sources, in which defects are made and simulated; `remove` deletes them. */
+/** Copies of the sources, in which mutants are made and simulated; `remove` deletes them. */
 export class MutantSandbox {
   readonly #folder = mkdtempSync(join(tmpdir(), "wheelwork-mutants-"));
   #copies = 0;
@@ -47,7 +51,7 @@ export class MutantSandbox {
   async simulate(
     mutant: Mutant | undefined,
     seeds: number,
-    cluster = mutant?.cluster === true,
+    world: WorldName = mutant?.world ?? "engine",
   ): Promise<Omit<Verdict, "mutant">> {
     const copy = this.#copy();
     if (mutant !== undefined) writeFileSync(join(copy, mutant.file), broken(mutant));
@@ -55,8 +59,8 @@ export class MutantSandbox {
     const program = join(copy, "simulation/src/main.ts");
     const printed = await new Promise<Printed>((resolve) => {
       const args = [...options, program, "--seeds", String(seeds), "--json", "--no-shrink"];
-      if (cluster) args.push("--cluster");
-      const timeout = (cluster ? 300_000 : 120_000) * Math.max(1, seeds / 2000);
+      if (world !== "engine") args.push(`--${world}`);
+      const timeout = patienceMs[world] * Math.max(1, seeds / 2000);
       execFile(process.execPath, args, { timeout, maxBuffer: 2 ** 28 }, (error, stdout) => {
         try {
           resolve(JSON.parse(stdout) as Printed);
@@ -122,12 +126,13 @@ export async function testMutants(
   return list.flatMap((mutant) => verdicts.filter((verdict) => verdict.mutant === mutant));
 }
 
-/** The defects whose names have this text in them; all without one. */
+/** The mutants whose names have this text in them; all without one. */
 export const mutantsNamed = (part = ""): readonly Mutant[] =>
   mutants.filter((mutant) => titleOf(mutant).includes(part));
 
 /** How a mutant is called in lists. */
-export const titleOf = ({ name, cluster }: Mutant): string => (cluster === true ? `cluster: ${name}` : name);
+export const titleOf = ({ name, world }: Mutant): string =>
+  world === undefined ? name : `${world}: ${name}`;
 
 /** The table for the docs. */
 export function tableOf(verdicts: readonly Verdict[]): string {

@@ -1,34 +1,28 @@
-import {
-  clusterBodies,
-  clusterFaultKinds,
-  clusterWays,
-  describeClusterFailure,
-  simulateCluster,
-} from "@wheelwork/testing";
+import { describeFailure, requestBodies, requestWays, simulate } from "@wheelwork/testing";
 import { expect, test } from "vitest";
-import { clusterSystems as systems } from "../src/systems.ts";
+import { simulated } from "../src/worlds.ts";
 
 const seeds = Number(process.env["WHEELWORK_CLUSTER_SEEDS"] ?? 600);
 const from = Number(process.env["WHEELWORK_SEED"] ?? 1);
 
 test("no fault of nodes, log or stores breaks the promise of a cluster", { timeout: 600_000 }, async () => {
-  const report = await simulateCluster({ systems, seeds, from });
+  const report = await simulate({ ...simulated.cluster, seeds, from });
   const told = report.failures.map(
     (failure) =>
-      `${describeClusterFailure(failure)}\nnpm run simulate -- --cluster --seed ${failure.seed} repeats it`,
+      `${describeFailure(failure)}\nnpm run simulate -- --cluster --seed ${failure.seed} repeats it`,
   );
   expect(told.join("\n")).toBe("");
   // A simulator that has fallen silent shows here.
   if (report.seeds < 600) return;
   const { happened, exercised, signals } = report;
   const untilNow = (name: string): number | undefined => happened.get(name);
-  for (const kind of clusterFaultKinds) {
+  for (const [kind, times] of report.faults) {
     // An operator must look after each cut, and a roll-back needs an upgrade before it.
     const few = kind === "cut" || kind === "roll-back";
-    expect(untilNow(`fault ${kind}`), kind).toBeGreaterThan(few ? 2 : 20);
+    expect(times, kind).toBeGreaterThan(few ? 2 : 20);
   }
-  for (const way of clusterWays) expect(untilNow(`request by ${way}`), way).toBeGreaterThan(300);
-  for (const body of clusterBodies) expect(untilNow(`request ${body}`), body).toBeGreaterThan(30);
+  for (const way of requestWays) expect(untilNow(`request by ${way}`), way).toBeGreaterThan(300);
+  for (const body of requestBodies) expect(untilNow(`request ${body}`), body).toBeGreaterThan(30);
   for (const what of [
     "request of another body",
     "accepted",
@@ -74,8 +68,8 @@ test("no fault of nodes, log or stores breaks the promise of a cluster", { timeo
 
 test("the same seed plays the same", async () => {
   const [one, two] = [
-    await simulateCluster({ systems, seeds: 10 }),
-    await simulateCluster({ systems, seeds: 10 }),
+    await simulate({ ...simulated.cluster, seeds: 10 }),
+    await simulate({ ...simulated.cluster, seeds: 10 }),
   ];
   expect(two).toEqual(one);
 });

@@ -1,25 +1,27 @@
-import { planOf, simulatePlan, type FaultKind, type Plan, type SimulatedSystem } from "@wheelwork/testing";
+import { engineWorld, type EngineFaultKind, type EnginePlan, type SimulatedSystem } from "@wheelwork/testing";
 import { describe, expect, test } from "vitest";
-import { systems } from "../src/systems.ts";
+import { simulated } from "../src/worlds.ts";
+
+const { systems } = simulated.engine;
 
 /** Lets a fault happen at each operation of its kind, one play each, and gives back how often it did. */
 async function atEach(
   system: SimulatedSystem,
-  plan: Plan,
-  kind: FaultKind,
-  before: Plan["faults"] = [],
+  plan: EnginePlan,
+  kind: EngineFaultKind,
+  before: EnginePlan["faults"] = [],
 ): Promise<number> {
   for (let at = 1; ; at++) {
     const faults = [...before, { kind, at, forMs: 0 }];
-    const { played, checked } = await simulatePlan(system, { ...plan, faults });
-    expect(checked.violations, `${kind} at ${at}, seed ${plan.seed}`).toEqual([]);
+    const played = await engineWorld.play(system, { ...plan, faults });
+    expect(played.violations, `${kind} at ${at}, seed ${plan.seed}`).toEqual([]);
     // So many operations there are not.
-    if (!played.trace.some((entry) => entry.type === "fault" && entry.kind === kind)) return at - 1;
+    if (!played.faults.has(kind)) return at - 1;
   }
 }
 
 /** Back at once; small batches are for random simulations: here they would only make many of the same kind. */
-const simpler = (plan: Plan): Plan => ({
+const simpler = (plan: EnginePlan): EnginePlan => ({
   ...plan,
   downMs: 0,
   limits: { ...plan.limits, batchInputs: 5_000 },
@@ -32,7 +34,7 @@ describe.each(systems.map((system) => [system.name, system] as const))("%s", (_n
     async () => {
       let crashes = 0;
       for (let seed = 1; seed <= 5; seed++) {
-        const plan = simpler(planOf(seed * 8, system.scaleMs));
+        const plan = simpler(engineWorld.plan(seed * 8, system.scaleMs));
         expect(plan.compares).toBe(true);
         for (const kind of ["crash-before-commit", "crash-after-commit", "crash-before-effect"] as const)
           crashes += await atEach(system, plan, kind);
@@ -45,9 +47,9 @@ describe.each(systems.map((system) => [system.name, system] as const))("%s", (_n
     "with commands, and whatever workers do: no fault at any commit, effect or read breaks the promise",
     { timeout: 120_000 },
     async () => {
-      const plans = Array.from({ length: 400 }, (_, place) => planOf(place + 1, system.scaleMs)).filter(
-        ({ commands, requests, file }) => commands.length > 3 && requests.length < 3 && !file,
-      );
+      const plans = Array.from({ length: 400 }, (_, place) =>
+        engineWorld.plan(place + 1, system.scaleMs),
+      ).filter(({ commands, requests, file }) => commands.length > 3 && requests.length < 3 && !file);
       const crash = { kind: "crash-after-commit", at: 2, forMs: 0 } as const;
       for (const plan of plans.slice(0, 2)) {
         const kinds = ["crash-before-commit", "crash-after-commit", "commit-fails", "commit-unseen"] as const;

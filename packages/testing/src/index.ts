@@ -18,44 +18,44 @@ export {
 export { MemoryStore } from "./memory-store.ts";
 export { seededRandom, type SeededRandom } from "./random.ts";
 export { storeConformance, type OpenedStore, type TestRunner } from "./store-conformance.ts";
-export { checkTrace, type Checked, type CheckedSystem, type Violation } from "./simulator/checker.ts";
-export type { ClusterViolation } from "./simulator/cluster-ledger.ts";
-export {
-  clusterBodies,
-  clusterFaultKinds,
-  clusterPlanOf,
-  clusterWays,
-  type ClusterCommand,
-  type ClusterFault,
-  type ClusterFaultKind,
-  type ClusterPlan,
-  type ClusterRead,
-  type ClusterRequest,
-} from "./simulator/cluster-plan.ts";
-export {
-  describeClusterFailure,
-  simulateCluster,
-  type ClusterFailure,
-  type ClusterReport,
-  type ClusterSimulationOptions,
-} from "./simulator/cluster.ts";
-export {
-  faultKinds,
-  planOf,
-  type FaultKind,
-  type Plan,
-  type PlannedCommand,
-  type PlannedFault,
-  type PlannedRates,
-  type PlannedRequest,
-} from "./simulator/plan.ts";
 export {
   describeFailure,
   simulate,
-  simulatePlan,
   type SimulationFailure,
   type SimulationOptions,
   type SimulationReport,
-} from "./simulator/simulate.ts";
+} from "./simulator/campaign.ts";
+export { checkTrace, type Checked } from "./simulator/checker/check.ts";
+export type { CheckedSystem } from "./simulator/checker/evidence.ts";
+export type {
+  ClusterFault,
+  ClusterFaultKind,
+  ClusterOperation,
+  ClusterPlan,
+} from "./simulator/cluster/plan.ts";
+export { clusterWorld } from "./simulator/cluster/world.ts";
+export type {
+  EngineFault,
+  EngineFaultKind,
+  EngineOperation,
+  EnginePlan,
+  EngineRequest,
+} from "./simulator/engine/plan.ts";
+export { engineWorld } from "./simulator/engine/world.ts";
+export type {
+  PlannedCommand,
+  PlannedFault,
+  PlannedLimits,
+  PlannedRates,
+  PlannedTrouble,
+} from "./simulator/plans.ts";
+export {
+  requestBodies,
+  requestWays,
+  type ShardsPlan,
+  type ShardsRead,
+  type ShardsRequest,
+} from "./simulator/shards/plan.ts";
+export type { EndedRequest, OpenedSystem, Outside, SimulatedSystem } from "./simulator/systems.ts";
 export { lineOf, type Seen, type TraceEntry } from "./simulator/trace.ts";
-export type { EndedRequest, OpenedSystem, Outside, Played, SimulatedSystem } from "./simulator/world.ts";
+export type { AnyPlan, Counts, Play, Violation, World } from "./simulator/world.ts";

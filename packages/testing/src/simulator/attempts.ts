@@ -1,12 +1,12 @@
 import type { Outcome } from "@wheelwork/core";
 import type { AttemptContext, RelayedOutcomes, Worker, WorkerPorts } from "@wheelwork/engine";
 import type { SimulatedProcess } from "../clock.ts";
-import { drawFor, type Plan } from "./plan.ts";
+import { drawFor, type PlannedTrouble } from "./plans.ts";
 import type { Seen } from "./trace.ts";
 
 /** Where attempts are made, and what the plan has for them. */
 export interface AttemptsIn {
-  readonly plan: Pick<Plan, "seed" | "rates" | "latencyMs">;
+  readonly plan: PlannedTrouble;
   /** Errors that spokes declare come from their workers only. */
   readonly honest: boolean;
   readonly process: SimulatedProcess;

@@ -1,5 +1,5 @@
 import type { AnyHub, Spoke } from "@wheelwork/core";
-import type { CheckedSystem } from "./checker.ts";
+import type { CheckedSystem } from "./checker/evidence.ts";
 
 /** What the checker knows of hubs: their charts, their states, and the spokes that they call. */
 export function chartsOf(hubs: readonly AnyHub[]): Pick<CheckedSystem, "charts" | "spokes" | "states"> {

@@ -1,6 +1,6 @@
 import type { Bus, Message } from "@wheelwork/engine";
 import type { SimulatedClock } from "../clock.ts";
-import { drawFor, type Plan } from "./plan.ts";
+import { drawFor, type PlannedTrouble } from "./plans.ts";
 
 interface Subscriber {
   readonly topic: string;
@@ -11,10 +11,10 @@ interface Subscriber {
 
 /** What becomes of messages between relays and the outside: lost, doubled, delayed and overtaken as the plan says. */
 export class Passages {
-  readonly #plan: Pick<Plan, "seed" | "rates" | "latencyMs">;
+  readonly #plan: PlannedTrouble;
   readonly #sent = new Map<string, number>();
 
-  constructor(plan: Pick<Plan, "seed" | "rates" | "latencyMs">) {
+  constructor(plan: PlannedTrouble) {
     this.#plan = plan;
   }
 
@@ -43,7 +43,7 @@ export class SimulatedNetwork {
   readonly #passages: Passages;
   readonly #subscribers = new Set<Subscriber>();
 
-  constructor(clock: SimulatedClock, plan: Plan) {
+  constructor(clock: SimulatedClock, plan: PlannedTrouble) {
     this.#clock = clock;
     this.#passages = new Passages(plan);
   }

@@ -1,7 +1,5 @@
 import type { Answer, Outcome, RunEvent } from "@wheelwork/core";
 import type { LogProgress } from "@wheelwork/engine";
-import type { ClusterFaultKind } from "./cluster-plan.ts";
-import type { FaultKind } from "./plan.ts";
 
 /** What was seen from outside of the engine: by its clients, its workers, its store, and the operating system. */
 export type Seen =
@@ -14,7 +12,7 @@ export type Seen =
       /** The versions of its hubs, by name. */
       readonly versions: { readonly [hub: string]: number };
     }
-  | { readonly type: "fault"; readonly kind: FaultKind | ClusterFaultKind; readonly node: number | undefined }
+  | { readonly type: "fault"; readonly kind: string; readonly node: number | undefined }
   | { readonly type: "claimed"; readonly node: number; readonly epoch: number }
   | {
       readonly type: "committed";
@@ -93,7 +91,11 @@ export function lineOf(entry: TraceEntry): string {
   return `${String(at).padStart(9)} ms  ${type.padEnd(12)} ${details.join(" ")}`;
 }
 
-const text = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
+const text = (value: unknown): string => (typeof value === "string" ? value : json(value));
+
+/** Workers may give what JSON does not have. */
+const json = (value: unknown): string =>
+  JSON.stringify(value, (_name, part: unknown) => (typeof part === "bigint" ? `${part}n` : part));
 
 function journalOf(
   journal: readonly { readonly key: string; readonly events: readonly RunEvent[] }[],
@@ -107,6 +109,6 @@ function journalOf(
 }
 
 function short(value: object): string {
-  const line = JSON.stringify(value);
+  const line = json(value);
   return line.length > 160 ? `${line.slice(0, 160)}…` : line;
 }

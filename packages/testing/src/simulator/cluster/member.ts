@@ -10,13 +10,16 @@ import {
   type Store,
   type Worker,
 } from "@wheelwork/engine";
-import type { SimulatedProcess } from "../clock.ts";
-import { MemoryLog } from "../memory-log.ts";
-import { isRouted, observed, seeAttempt, type AttemptsIn } from "./attempts.ts";
-import type { ClusterWorld } from "./cluster-world.ts";
-import { drawFor } from "./plan.ts";
-import { SimulatedStore, type StoreFault, type StoreUser } from "./store.ts";
-import type { Seen } from "./trace.ts";
+import type { SimulatedProcess } from "../../clock.ts";
+import { MemoryLog } from "../../memory-log.ts";
+import { isRouted, observed, seeAttempt, type AttemptsIn } from "../attempts.ts";
+import { drawFor } from "../plans.ts";
+import type { Askable } from "../shards/asking.ts";
+import { SimulatedStore, type StoreFault, type StoreUser } from "../store.ts";
+import type { Seen } from "../trace.ts";
+import type { Cluster } from "./cluster.ts";
+import { shardsOf } from "./owners.ts";
+import type { ClusterPlan } from "./plan.ts";
 
 /** The log of a process, which is told what it works on. */
 class MemberLog extends MemoryLog {
@@ -45,7 +48,7 @@ class MemberLog extends MemoryLog {
 }
 
 /** One process with a node of the cluster in it. */
-export class Member implements AttemptsIn {
+export class Member implements AttemptsIn, Askable {
   readonly number: number;
   readonly process: SimulatedProcess;
   readonly engine: ClusterNode;
@@ -61,12 +64,13 @@ export class Member implements AttemptsIn {
   hasLostLog = false;
   /** Since when nothing was in its way, in simulated time. */
   wellSince = 0;
-  readonly #world: ClusterWorld;
+  readonly #cluster: Cluster;
   #die: () => void = () => {};
 
-  constructor(world: ClusterWorld, number: number, version: number) {
-    const { clock, broker, plan } = world;
-    this.#world = world;
+  constructor(cluster: Cluster, number: number, version: number) {
+    const { plan, stage } = cluster;
+    const { clock, broker, chronicle } = stage;
+    this.#cluster = cluster;
     this.number = number;
     this.version = version;
     this.process = clock.process();
@@ -75,17 +79,17 @@ export class Member implements AttemptsIn {
       clock: this.process,
       sends: () => this.process.alive,
       reaches: () => !this.logGone,
-      faultAt: (topic, message) => world.append(this, topic, message),
+      faultAt: (topic, message) => cluster.faults.append(this, topic, message),
     });
-    log.assigned = (partitions) => world.assigned(this, partitions);
+    log.assigned = (partitions) => this.#assigned(shardsOf(partitions));
     log.needs = (topic) => broker.createTopic(topic);
     this.engine = createNode({
       hubs: this.hubs,
-      workers: world.opened.workers().map((worker) => this.#worker(worker)),
+      workers: stage.opened.workers().map((worker) => this.#worker(worker)),
       shards: plan.shards,
       store: (shard) => this.#store(shard),
       log,
-      channels: world.channels,
+      channels: stage.channels,
       name: `node ${number}`,
       clock: this.process,
       strict: true,
@@ -93,18 +97,18 @@ export class Member implements AttemptsIn {
       limits: plan.limits,
       ...(plan.retentionMs === undefined ? {} : { retentionMs: plan.retentionMs }),
       observe: (signal) => {
-        if (this.process.alive) world.signal(this, signal);
+        if (this.process.alive) cluster.signal(this, signal);
       },
       onFailure: (error) => {
         if (!this.process.alive) return;
         this.hasLostLog = true;
-        world.say("failure", this, error.message);
+        chronicle.say("failure", this, error.message);
       },
     });
   }
 
   get hubs(): readonly AnyHub[] {
-    return this.#world.hubsOf(this.version);
+    return this.#cluster.stage.hubsOf(this.version);
   }
 
   /** Whether it can be asked something. */
@@ -116,23 +120,34 @@ export class Member implements AttemptsIn {
     return this.engine.shards.some((owned) => owned.shard === shard);
   }
 
+  hasOwned(shard: number): boolean {
+    return this.owners.has(shard);
+  }
+
+  /** The group tells it what to work on. */
+  #assigned(shards: readonly number[]): void {
+    if (!this.process.alive) return;
+    this.#cluster.stage.chronicle.say("assigned", this, shards.join(", "));
+    this.#cluster.owners.assigned(this, shards);
+  }
+
   /** As `kill -9`. */
   kill(): void {
     if (!this.process.alive) return;
     this.process.kill();
-    this.#world.seeOfOwner(this, "died");
-    this.#world.say("died", this);
+    this.#cluster.owners.see(this, "died");
+    this.#cluster.stage.chronicle.say("died", this);
     this.#die();
   }
 
   // ---- attempts ----
 
-  get plan(): ClusterWorld["plan"] {
-    return this.#world.plan;
+  get plan(): ClusterPlan {
+    return this.#cluster.plan;
   }
 
   get honest(): boolean {
-    return this.#world.honest;
+    return this.#cluster.stage.honest;
   }
 
   acts(): boolean {
@@ -140,16 +155,17 @@ export class Member implements AttemptsIn {
   }
 
   numberFor(request: string): number {
-    return this.owners.get(this.#world.shardOf(request)) ?? 0;
+    return this.owners.get(this.#cluster.stage.shardOf(request)) ?? 0;
   }
 
   see(seen: Seen & { readonly request: string }): void {
-    this.#world.see(this.#world.shardOf(seen.request), seen);
+    const { stage } = this.#cluster;
+    stage.chronicle.see(stage.shardOf(seen.request), seen);
   }
 
   #worker(worker: Worker): Worker {
-    const topic = this.#world.elsewhere.get(worker.spoke.name);
-    if (isRouted(worker)) return this.#world.relayed(observed(worker, this));
+    const topic = this.#cluster.external.get(worker.spoke.name);
+    if (isRouted(worker)) return this.#cluster.relays.observed(observed(worker, this));
     if (topic === undefined) return observed(worker, this);
     const sent = externalWorker(worker.spoke as never, { topic });
     return {
@@ -170,19 +186,20 @@ export class Member implements AttemptsIn {
   // ---- stores ----
 
   #store(shard: number): Store {
-    const world = this.#world;
-    const number = world.owner();
+    const cluster = this.#cluster;
+    const { stage } = cluster;
+    const number = cluster.owner();
     const user: StoreUser = {
       number,
       process: this.process,
-      server: { clock: world.clock, delayMs: () => world.delay("store", world.plan.storeMs) },
-      see: (seen) => world.seeOfStore(this, shard, number, seen),
-      storeFault: (operation) => world.fault(operation, this) as StoreFault | undefined,
+      server: { clock: stage.clock, delayMs: () => stage.delay("store", stage.plan.storeMs) },
+      see: (seen) => cluster.owners.seeOfStore(this, shard, number, seen),
+      storeFault: (operation) => cluster.faults.at(operation, this) as StoreFault | undefined,
       reachStore: () => {
         if (this.storeGone) throw new Error("the store cannot be reached, as planned");
       },
       kill: () => this.kill(),
     };
-    return new SimulatedStore(world.open(shard), user);
+    return new SimulatedStore(stage.open(shard), user);
   }
 }

@@ -1,0 +1,186 @@
+import type { TraceEntry } from "../trace.ts";
+import type { Evidence } from "./evidence.ts";
+import type { CallModel, RunModel } from "./model.ts";
+import type { Ownership } from "./ownership.ts";
+
+/** What is committed as the outcome of an attempt. */
+type Committed = "ok" | { readonly kind: string; readonly code?: string };
+
+/**
+ * Holds what is committed of attempts against what was seen of them outside: each is made after its commit and before it is
+ * over (I9), under one key (I11), and an outcome is what its worker said of it (I4), or its deadline (I8).
+ */
+export class Attempts {
+  readonly #evidence: Evidence;
+  readonly #ownership: Ownership;
+  /** What workers have given: `request/call/attempt`. */
+  readonly #outcomes = new Map<string, string[]>();
+  /** When attempts were over, in simulated time: `request/call/attempt`. */
+  readonly #over = new Map<string, number>();
+  readonly #callOfKey = new Map<string, string>();
+  readonly #keyOfCall = new Map<string, string>();
+  /** Attempts of each spoke that were under way before the commit that is looked at. */
+  #underWay = new Map<string, number>();
+  /** The calls that time out in their first attempt in the commit that is looked at, by run. */
+  #timeouts = new Map<string, CallModel[]>();
+
+  constructor(evidence: Evidence, ownership: Ownership) {
+    this.#evidence = evidence;
+    this.#ownership = ownership;
+  }
+
+  // ---- what is seen outside ----
+
+  made({ node, request, call, attempt, idempotencyKey, spoke }: TraceEntry & { type: "attempt" }): void {
+    const { at, runs, system } = this.#evidence;
+    const name = `${request}/${call}`;
+    this.#checkKey(name, request, idempotencyKey);
+    // One that was fenced and does not know it yet may go on with what it had handed out.
+    if (node !== this.#ownership.owner) return;
+    const run = runs.get(request);
+    const open = run?.calls.get(call);
+    const over = this.#over.get(`${name}/${attempt}`);
+    if (over !== undefined && over + system.lagMs > at) return;
+    this.#evidence.demand(
+      "I9",
+      run?.status !== "ended" &&
+        open !== undefined &&
+        open.callee === spoke &&
+        open.attempt === attempt &&
+        !open.backoff,
+      () => `attempt ${attempt} of ${name} is made, which is not committed, or is over`,
+    );
+    if (open === undefined || open.attempt !== attempt) return;
+    const { claims } = this.#ownership;
+    open.begunAgain = open.begun || open.openedIn !== claims;
+    open.begun = true;
+    open.begunIn = claims;
+  }
+
+  #checkKey(name: string, request: string, idempotencyKey: string): void {
+    const key = this.#keyOfCall.get(name) ?? idempotencyKey;
+    this.#evidence.demand(
+      "I11",
+      key === idempotencyKey,
+      () => `${name} has two keys: ${key}, ${idempotencyKey}`,
+    );
+    const owner = this.#callOfKey.get(idempotencyKey) ?? name;
+    this.#evidence.demand(
+      "I11",
+      owner === name || owner.slice(0, owner.lastIndexOf("/")) === request,
+      () => `${name} and ${owner} share the key ${idempotencyKey}`,
+    );
+    this.#keyOfCall.set(name, key);
+    this.#callOfKey.set(idempotencyKey, owner);
+  }
+
+  /** What a worker has said. */
+  said({ node, request, call, attempt, outcome }: TraceEntry & { type: "outcome" }): void {
+    const { at, runs } = this.#evidence;
+    const { owner, healthySince } = this.#ownership;
+    const name = `${request}/${call}/${attempt}`;
+    const said = outcome?.kind === "error" ? `error ${outcome.code}` : String(outcome?.kind);
+    this.#outcomes.set(name, [...(this.#outcomes.get(name) ?? []), said]);
+    const open = runs.get(request)?.calls.get(call);
+    if (node !== owner || open === undefined || open.attempt !== attempt || said === "timeout") return;
+    if (healthySince <= at && !open.begunAgain) open.outcomeAt ??= at;
+  }
+
+  // ---- what is committed ----
+
+  /** A commit is looked at. */
+  begin(): void {
+    this.#timeouts = new Map();
+    this.#underWay = new Map();
+    for (const { calls } of this.#evidence.runs.values()) {
+      for (const { callee, begun, outcomeAt } of calls.values())
+        if (begun && outcomeAt === undefined)
+          this.#underWay.set(callee, (this.#underWay.get(callee) ?? 0) + 1);
+    }
+  }
+
+  /** All events of a commit are seen: callbacks fire in the order in which they are due. */
+  end(): void {
+    for (const calls of this.#timeouts.values()) {
+      const sorted = calls.toSorted((a, b) => (a.due ?? 0) - (b.due ?? 0));
+      this.#evidence.demand(
+        "I7",
+        calls.every((call, place) => call.due === sorted[place]?.due),
+        () => `callbacks fire in another order than they are due: ${calls.map(({ due }) => due).join(", ")}`,
+      );
+    }
+  }
+
+  /** An attempt is over. */
+  over({ key }: RunModel, { number, attempt }: CallModel): void {
+    this.#over.set(`${key}/${number}/${attempt}`, this.#evidence.at);
+  }
+
+  /** An outcome comes from the worker's attempt that is current, from the child's answer, or from the deadline. */
+  settled(run: RunModel, call: CallModel, outcome: Committed, at: number): void {
+    if (call.isHub) return this.#settledByChild(run, call, outcome);
+    const kind = outcome === "ok" ? "ok" : outcome.kind;
+    const { number, attempt } = call;
+    const given = this.#outcomes.get(`${run.key}/${number}/${attempt}`) ?? [];
+    if (kind === "timeout" && !given.includes("timeout")) return this.#timedOut(run, call, at);
+    const code = typeof outcome === "object" ? outcome.code : undefined;
+    const fits =
+      given.includes(kind === "error" ? `error ${code}` : kind) ||
+      (given.includes("broken") && kind !== "ok");
+    this.#evidence.demand(
+      "I4",
+      fits,
+      () => `${run.key}: call ${number} is ${kind} ${code ?? ""}, which no worker said of attempt ${attempt}`,
+    );
+  }
+
+  #settledByChild(run: RunModel, { number }: CallModel, outcome: Committed): void {
+    const kind = outcome === "ok" ? "ok" : outcome.kind;
+    this.#evidence.later(() => {
+      const answer = this.#evidence.runs.get(`${run.key}/${number}`)?.answer;
+      const given = answer?.kind === "result" ? "ok" : answer?.kind;
+      const tooDeep = typeof outcome === "object" && outcome.code === "WW_DEFECT";
+      this.#evidence.demand(
+        "I4",
+        given === kind || tooDeep,
+        () => `${run.key}: call ${number} is ${kind}, its child is ${given}`,
+      );
+    });
+  }
+
+  #timedOut(run: RunModel, call: CallModel, at: number): void {
+    const { number, attempt, due } = call;
+    this.#evidence.demand(
+      "I8",
+      due !== undefined && at >= due,
+      () => `${run.key}: call ${number} times out at ${at}, due ${due}`,
+    );
+    if (attempt === 1) this.#timeouts.set(run.key, [...(this.#timeouts.get(run.key) ?? []), { ...call }]);
+    this.#evidence.demand(
+      "I10",
+      call.outcomeAt === undefined || this.#evidence.system.lagMs > 0,
+      () => `${run.key}: call ${number} times out, though its outcome waited`,
+    );
+    this.#wasMade(run, call);
+  }
+
+  /** An attempt that timed out has been made, if the owner had the time for it, and a place. */
+  #wasMade(run: RunModel, call: CallModel): void {
+    const { at, now, system } = this.#evidence;
+    const { claims, healthySince, isDisturbed } = this.#ownership;
+    const { number, attempt, callee, due = 0, openedIn, openedAt, begun, begunIn } = call;
+    const { concurrency = 0 } = system.spokes.get(callee) ?? {};
+    if (run.everParked || isDisturbed) return;
+    if ((this.#underWay.get(callee) ?? 0) >= concurrency) return;
+    // Its time may be over when its owner hears that it is committed.
+    if (due <= openedAt + system.lagMs) return;
+    // One that was open when the owner began is made again, unless it was over when all had been read back.
+    const began = now - (at - healthySince);
+    if (openedIn !== claims && due <= began + system.catchUpMs) return;
+    this.#evidence.demand(
+      "I11",
+      begun && (openedIn === claims || begunIn === claims),
+      () => `${run.key}: attempt ${attempt} of call ${number} was never made`,
+    );
+  }
+}

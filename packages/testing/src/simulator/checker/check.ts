@@ -1,0 +1,144 @@
+import type { TraceEntry } from "../trace.ts";
+import type { Violation } from "../world.ts";
+import { Attempts } from "./attempts.ts";
+import { ClientChecks } from "./clients.ts";
+import { Evidence, type CheckedSystem } from "./evidence.ts";
+import { dueOf, type RunModel } from "./model.ts";
+import { Ownership } from "./ownership.ts";
+import { Transitions } from "./transitions.ts";
+
+/** What the checker found. */
+export interface Checked {
+  /** `place`: where in the trace it was found. */
+  readonly violations: readonly (Violation & { readonly place: number })[];
+  /** How often each invariant was held against something. */
+  readonly exercised: ReadonlyMap<string, number>;
+  /** Edges that runs have taken: `hub: State --Event--> State`. */
+  readonly edges: ReadonlySet<string>;
+}
+
+/**
+ * Holds a trace against the invariants. It shares no code with the engine: it has a model of its own of what a run is,
+ * made only of the events that were committed, and looks at everything else from outside.
+ */
+export function checkTrace(trace: readonly TraceEntry[], system: CheckedSystem): Checked {
+  const evidence = new Evidence(system);
+  const checker = new Checker(evidence);
+  for (const [place, entry] of trace.entries()) {
+    evidence.place = place;
+    evidence.at = entry.at;
+    checker.take(entry);
+  }
+  const { violations, exercised, edges } = evidence;
+  return { violations, exercised, edges };
+}
+
+/** What is committed: batch by batch, in time (I6, I7), and by the owner alone (I21). The rest it gives to the others. */
+class Checker {
+  readonly #evidence: Evidence;
+  readonly #ownership: Ownership;
+  readonly #attempts: Attempts;
+  readonly #transitions: Transitions;
+  readonly #clients: ClientChecks;
+  #seq = 0;
+
+  constructor(evidence: Evidence) {
+    this.#evidence = evidence;
+    this.#ownership = new Ownership(evidence);
+    this.#attempts = new Attempts(evidence, this.#ownership);
+    this.#transitions = new Transitions(evidence, this.#ownership, this.#attempts);
+    this.#clients = new ClientChecks(evidence, this.#ownership);
+  }
+
+  take(entry: TraceEntry): void {
+    switch (entry.type) {
+      case "committed":
+        return this.#commit(entry);
+      case "purged":
+        return this.#purge(entry.endedBefore);
+      case "attempt":
+        return this.#attempts.made(entry);
+      case "outcome":
+        return this.#attempts.said(entry);
+      case "passed":
+        return this.#transitions.passed(entry);
+      case "ended":
+        return this.#clients.end(entry.problem);
+      default:
+        this.#ownership.take(entry);
+        this.#clients.take(entry);
+    }
+  }
+
+  #demand(invariant: string, holds: boolean, message: () => string): void {
+    this.#evidence.demand(invariant, holds, message);
+  }
+
+  #commit({ epoch, node, seq, now, journal }: TraceEntry & { type: "committed" }): void {
+    const evidence = this.#evidence;
+    const { runs } = evidence;
+    this.#demand(
+      "I21",
+      epoch === this.#ownership.epoch && node === this.#ownership.owner,
+      () => `the epoch ${epoch} commits, when ${this.#ownership.epoch} is the owner's`,
+    );
+    this.#demand("I9", seq === this.#seq + 1, () => `batch ${seq} follows batch ${this.#seq}`);
+    this.#demand("Time", now >= evidence.now, () => `engine time goes back from ${evidence.now} to ${now}`);
+    this.#seq = seq;
+    evidence.now = now;
+    this.#transitions.begin();
+    this.#attempts.begin();
+    for (const run of runs.values()) this.#onTime(run, now);
+    for (const { key, events } of journal) {
+      for (const event of events) {
+        this.#demand("Time", event.at <= now, () => `an event of ${key} is later than its batch`);
+        if (event.type === "started") this.#clients.started(key);
+        this.#transitions.take(key, event);
+      }
+    }
+    this.#attempts.end();
+    evidence.judge();
+    for (const { key } of journal) {
+      const run = runs.get(key);
+      // One that is parked waits for an operator; only its caller must not.
+      if (run === undefined || run.status === "ended") continue;
+      if (run.status === "incident" && run.answer !== undefined) continue;
+      this.#demand("I6", dueOf(run) !== undefined, () => `${key} waits in ${run.state} without a deadline`);
+    }
+  }
+
+  /** Whatever is overdue should have been done, if there was time for it; results should have counted. */
+  #onTime(run: RunModel, now: number): void {
+    if (run.status === "ended") return;
+    const { graceMs } = this.#evidence.system;
+    const healthy = this.#ownership.hadTime(run.changedAt);
+    const due = dueOf(run);
+    this.#demand(
+      "I7",
+      due === undefined || !healthy || due + graceMs >= now,
+      () => `${run.key} in ${run.state} was due at ${due}; it is ${now}, and it was not called back`,
+    );
+    for (const call of run.calls.values()) {
+      if (call.outcomeAt === undefined || call.backoff) continue;
+      this.#demand(
+        "I9",
+        !this.#ownership.hadTime(call.outcomeAt),
+        () => `the outcome of call ${call.number} of ${run.key} did not count, though nothing was lost`,
+      );
+    }
+  }
+
+  /** What ended before a time, in engine time, may be unknown from now on. */
+  #purge(endedBefore: number): void {
+    const { runs, system, at } = this.#evidence;
+    for (const run of runs.values()) {
+      if (run.purged || run.status !== "ended" || (run.events.at(-1)?.at ?? 0) >= endedBefore) continue;
+      run.purged = true;
+      this.#demand(
+        "I5",
+        this.#ownership.hasJumped || run.changedAt + system.retentionMs <= at + system.lagMs,
+        () => `${run.key} is purged ${at - run.changedAt} ms after its end`,
+      );
+    }
+  }
+}

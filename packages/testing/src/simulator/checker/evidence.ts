@@ -1,0 +1,64 @@
+import type { Violation } from "../world.ts";
+import type { RunModel } from "./model.ts";
+
+/** What the checker knows of a system besides the trace: plain data. */
+export interface CheckedSystem {
+  /** The chart of each hub: state × event → state; a text for an end. */
+  readonly charts: ReadonlyMap<
+    string,
+    { readonly [state: string]: string | { readonly [event: string]: string } }
+  >;
+  /** Attempts that a call of a spoke may have, and how many may be under way at once. */
+  readonly spokes: ReadonlyMap<string, { readonly attempts: number; readonly concurrency: number }>;
+  /** What states do, by `hub: State`: whether their rounds drain, and the event of their deadline. */
+  readonly states: ReadonlyMap<string, { readonly drains: boolean; readonly deadline: string | undefined }>;
+  /** So long is what has ended known at least, in milliseconds. */
+  readonly retentionMs: number;
+  /** A callback may be so late without anybody to blame, in milliseconds. */
+  readonly graceMs: number;
+  /** So long may the owner not know yet what its store has done, in milliseconds. */
+  readonly lagMs: number;
+  /** So long may an owner that has its store's content read what waits for it in logs, in milliseconds. */
+  readonly catchUpMs: number;
+}
+
+/** What all parts of the checker share while they go through a trace: what they know so far, and what they have found. */
+export class Evidence {
+  readonly system: CheckedSystem;
+  readonly violations: (Violation & { readonly place: number })[] = [];
+  readonly exercised = new Map<string, number>();
+  readonly edges = new Set<string>();
+  readonly runs = new Map<string, RunModel>();
+  /** Keys that were purged, and came again. */
+  readonly startedAgain = new Set<string>();
+  /** The place in the trace that is looked at, and when that was seen, in simulated time. */
+  place = 0;
+  at = 0;
+  /** Engine time of the last commit. */
+  now = 0;
+  #later: (() => void)[] = [];
+
+  constructor(system: CheckedSystem) {
+    this.system = system;
+  }
+
+  demand(invariant: string, holds: boolean, message: () => string): void {
+    this.exercised.set(invariant, (this.exercised.get(invariant) ?? 0) + 1);
+    if (!holds) this.violations.push({ invariant, message: message(), place: this.place });
+  }
+
+  /** What can be judged only when a commit is seen whole. */
+  later(judge: () => void): void {
+    this.#later.push(judge);
+  }
+
+  /** The commit is seen whole. */
+  judge(): void {
+    for (const judge of this.#later.splice(0)) judge();
+  }
+
+  /** Whether a request may be unknown by now. */
+  isPurged(key: string): boolean {
+    return this.runs.get(key)?.purged === true;
+  }
+}

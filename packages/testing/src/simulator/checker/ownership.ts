@@ -1,0 +1,102 @@
+import type { TraceEntry } from "../trace.ts";
+import type { Evidence } from "./evidence.ts";
+
+/** Who owns the shard, and since when it has worked undisturbed: one epoch follows another (I21). */
+export class Ownership {
+  /** The process that has claimed last, and its epoch. */
+  owner = 0;
+  epoch = 0;
+  /** How many claims there were. */
+  claims = 0;
+  /** When the owner claimed, in simulated time. */
+  claimedAt = 0;
+  /** Since when the owner has worked undisturbed, in simulated time. */
+  healthySince = Number.POSITIVE_INFINITY;
+  /** The wall clock has jumped, so that engine time may have run ahead. */
+  hasJumped = false;
+  readonly #evidence: Evidence;
+  readonly #owners = new Set<number>();
+  /** The versions of the hubs of each process. */
+  readonly #versions = new Map<number, { readonly [hub: string]: number }>();
+  /** The process that was told to stop last: it hands out nothing more. */
+  #stopping: number | undefined = undefined;
+  /** The store has failed the owner, which has not claimed again yet. */
+  #lost = false;
+
+  constructor(evidence: Evidence) {
+    this.#evidence = evidence;
+  }
+
+  /** Whether the owner has had the time since then, undisturbed. */
+  hadTime(since: number): boolean {
+    const { at, system } = this.#evidence;
+    return Math.max(since, this.healthySince) + system.graceMs < at;
+  }
+
+  get isDisturbed(): boolean {
+    return this.healthySince === Number.POSITIVE_INFINITY;
+  }
+
+  /** The version of a hub that the owner has. */
+  versionOf(hub: string): number | undefined {
+    return this.#versions.get(this.owner)?.[hub];
+  }
+
+  take(entry: TraceEntry): void {
+    switch (entry.type) {
+      case "claimed":
+        return this.#claim(entry);
+      case "ready":
+      case "thawed":
+        // One that wakes up without its store is well again when it has claimed it.
+        if (entry.node !== this.owner || entry.node === this.#stopping || this.#lost) return;
+        this.healthySince = entry.at;
+        return;
+      case "behind":
+      case "died":
+      case "frozen":
+      case "stopped":
+      case "store-failed":
+        if (entry.node !== this.owner) return;
+        this.#lost ||= entry.type === "store-failed";
+        return this.#disturbed();
+      case "fault":
+        if (entry.kind === "freeze") this.#disturbed();
+        this.hasJumped ||= entry.kind === "clock-jump";
+        return;
+      case "stopping":
+        this.#disturbed();
+        this.#stopping = entry.node;
+        return;
+      case "started":
+        this.#versions.set(entry.node, entry.versions);
+        return;
+      default:
+    }
+  }
+
+  #claim({ node, epoch, at }: TraceEntry & { type: "claimed" }): void {
+    const evidence = this.#evidence;
+    evidence.demand("I21", epoch > this.epoch, () => `epoch ${epoch} is not new`);
+    evidence.demand(
+      "I21",
+      this.owner === node || !this.#owners.has(node),
+      () => `process ${node} was fenced, and takes the shard back`,
+    );
+    this.#owners.add(node);
+    this.claimedAt = at;
+    this.claims++;
+    this.#lost = false;
+    if (this.owner !== node) this.#disturbed();
+    else if (this.isDisturbed && node !== this.#stopping) this.healthySince = at;
+    this.epoch = epoch;
+    this.owner = node;
+  }
+
+  #disturbed(): void {
+    this.healthySince = Number.POSITIVE_INFINITY;
+    // What was on its way may be lost.
+    for (const { calls } of this.#evidence.runs.values())
+      for (const call of calls.values()) call.outcomeAt = undefined;
+  }
+}

@@ -1,0 +1,388 @@
+import type { Answer, RunEvent } from "@wheelwork/core";
+import type { TraceEntry } from "../trace.ts";
+import type { Attempts } from "./attempts.ts";
+import type { Evidence } from "./evidence.ts";
+import { openedCall, plain, startedRun, type CallModel, type RunModel } from "./model.ts";
+import type { Ownership } from "./ownership.ts";
+
+type EventOf<Type extends RunEvent["type"]> = RunEvent & { type: Type };
+
+/** Applies events to the model of runs, and looks whether each may follow what was before. */
+export class Transitions {
+  readonly #evidence: Evidence;
+  readonly #ownership: Ownership;
+  readonly #attempts: Attempts;
+  /** When the owner claimed, in engine time as its commits tell. */
+  #claimedNow = 0;
+
+  constructor(evidence: Evidence, ownership: Ownership, attempts: Attempts) {
+    this.#evidence = evidence;
+    this.#ownership = ownership;
+    this.#attempts = attempts;
+  }
+
+  /** A commit is looked at. */
+  begin(): void {
+    const { at, now } = this.#evidence;
+    this.#claimedNow = now - (at - this.#ownership.claimedAt);
+  }
+
+  take(key: string, event: RunEvent): void {
+    const run = this.#evidence.runs.get(key);
+    if (run === undefined || (event.type === "started" && this.#mayStartAgain(run))) {
+      this.#demand("I5", event.type === "started", () => `${key} does ${event.type} before it has started`);
+      if (run !== undefined) this.#evidence.startedAgain.add(key);
+      if (event.type === "started") this.#start(key, event);
+      return;
+    }
+    this.#demand("I5", event.type !== "started", () => `${key} starts twice`);
+    this.#demand("I12", run.status !== "ended", () => `${key} does ${event.type} after its end`);
+    const last = run.events.at(-1);
+    this.#demand("Time", last === undefined || last.at <= event.at, () => `${key}: time goes back`);
+    run.events.push(plain(event));
+    run.changedAt = this.#evidence.at;
+    this.#version(run, event);
+    this.#apply(run, event);
+  }
+
+  #demand(invariant: string, holds: boolean, message: () => string): void {
+    this.#evidence.demand(invariant, holds, message);
+  }
+
+  #apply(run: RunModel, event: RunEvent): void {
+    const { key } = run;
+    switch (event.type) {
+      case "entered":
+        return this.#enter(run, event);
+      case "settled":
+        return this.#settle(run, event);
+      case "failed":
+        return this.#fail(run, event);
+      case "attempt":
+        return this.#retry(run, event);
+      case "told":
+        return this.#number(run, event.call);
+      case "signalled":
+        this.#command(run, `signal ${event.id}`);
+        return this.#openCalls(run, event.calls);
+      case "received":
+        return this.#openCalls(run, event.calls);
+      case "cancelling":
+        this.#command(run, `cancel ${event.id}`);
+        if (event.held !== undefined) this.#hold(run);
+        return;
+      case "answered":
+        this.#demand(
+          "I8",
+          event.answer.kind !== "timeout" || event.at >= run.answerBy,
+          () => `${key} is answered with a timeout at ${event.at}, before ${run.answerBy}`,
+        );
+        return this.#answer(run, event.answer);
+      case "ended":
+        if (event.answer !== undefined) this.#answer(run, event.answer);
+        this.#demand("I5", run.answer !== undefined, () => `${key} ends without an answer`);
+        this.#leaveChildren(run);
+        run.status = "ended";
+        return this.#close(run, run.calls.values());
+      case "rearmed":
+        this.#demand(
+          "I6",
+          run.due !== undefined && run.due < event.at && event.due >= event.at,
+          () => `${key}: the deadline of ${run.state} begins anew, and had not passed`,
+        );
+        run.due = event.due;
+        run.answerBy = event.answerBy ?? run.answerBy;
+        return;
+      case "incident":
+        this.#demand("I16", run.status === "running", () => `${key} is parked twice`);
+        run.status = "incident";
+        run.everParked = true;
+        return this.#park(run, event.input);
+      case "parked":
+        this.#demand(
+          "I16",
+          run.status === "incident",
+          () => `${key} keeps an input for later and is not parked`,
+        );
+        return this.#park(run, event.input);
+      case "resumed":
+        this.#demand("I16", run.status === "incident", () => `${key} is resumed and was not parked`);
+        run.status = "running";
+        for (const call of run.calls.values()) call.begun = call.begunAgain = true;
+        return;
+      default:
+    }
+  }
+
+  // ---- runs ----
+
+  /** A key that was purged is a new request; what the former one had begun last may still be known. */
+  #mayStartAgain(run: RunModel): boolean {
+    const root = run.key.slice(0, (run.key + "/").indexOf("/"));
+    return (
+      run.status === "ended" && (this.#evidence.isPurged(run.key) || this.#evidence.startedAgain.has(root))
+    );
+  }
+
+  #start(key: string, event: EventOf<"started">): void {
+    const run = startedRun(key, event, this.#evidence.at);
+    this.#evidence.runs.set(key, run);
+    const version = this.#ownership.versionOf(run.hub);
+    this.#demand(
+      "I20",
+      version === undefined || version === run.version,
+      () => `${key} starts with version ${run.version}, its owner has ${version}`,
+    );
+    const { parent } = event;
+    this.#demand(
+      "I6",
+      Number.isFinite(event.deadline) && Number.isFinite(event.answerBy) && event.answerBy >= event.deadline,
+      () => `${key} has no finite deadline`,
+    );
+    if (parent === undefined) return;
+    this.#evidence.later(() => {
+      const numbers = this.#evidence.runs.get(parent.key)?.numbers;
+      this.#demand(
+        "I9",
+        numbers?.has(parent.call) === true,
+        () => `${key} is the child of a call that is not there`,
+      );
+    });
+  }
+
+  /** A run moves on in the present version of its hub only. */
+  #version(run: RunModel, event: RunEvent): void {
+    const version = this.#ownership.versionOf(run.hub);
+    if (version === undefined) return;
+    if (event.type === "migrated") {
+      this.#demand(
+        "I20",
+        event.version === version && version >= run.version,
+        () => `${run.key} goes from version ${run.version} to ${event.version}; its owner has ${version}`,
+      );
+      run.version = event.version;
+    } else if (event.type === "entered" || event.type === "settled" || event.type === "received") {
+      this.#demand(
+        "I20",
+        run.version === version,
+        () => `${run.key} of version ${run.version} is moved on by version ${version}`,
+      );
+    }
+  }
+
+  /** What a parked run keeps, and takes when it goes on: an outcome has counted, and a command. */
+  #park(
+    run: RunModel,
+    { kind, call, id }: { readonly kind: string; readonly call?: unknown; readonly id?: unknown },
+  ): void {
+    const counted = kind === "outcome" ? run.calls.get(Number(call)) : undefined;
+    if (counted !== undefined) counted.outcomeAt = undefined;
+    if (typeof id !== "string") return;
+    this.#command(run, `${kind} ${id}`);
+    run.parked.add(`${kind} ${id}`);
+  }
+
+  #command(run: RunModel, command: string): void {
+    const again = run.parked.delete(command);
+    this.#demand("I5", again || !run.commands.has(command), () => `${run.key}: the ${command} counts twice`);
+    run.commands.add(command);
+  }
+
+  #answer(run: RunModel, answer: Answer): void {
+    this.#demand("I5", run.answer === undefined, () => `${run.key} is answered twice`);
+    run.answer = plain(answer);
+    run.answeredAt = this.#evidence.at;
+    const { parent } = run.events[0] as EventOf<"started">;
+    if (parent === undefined) return;
+    this.#evidence.later(() => {
+      const caller = this.#evidence.runs.get(parent.key);
+      this.#demand(
+        "I9",
+        caller?.status !== "running" || !caller.calls.has(parent.call),
+        () => `${run.key} has its answer, and its caller waits on`,
+      );
+    });
+  }
+
+  /** A command has been taken from the inbox: it has counted, or the run has no use for it any more. */
+  passed({ key, kind, id }: TraceEntry & { type: "passed" }): void {
+    const run = this.#evidence.runs.get(key);
+    if (run === undefined || run.status === "ended" || this.#evidence.startedAgain.has(key)) return;
+    if (kind === "signal")
+      this.#demand("I5", run.commands.has(`signal ${id}`), () => `the signal ${id} to ${key} is lost`);
+    if (kind === "cancel") {
+      const counts = run.late || run.everParked || [...run.commands].some((one) => one.startsWith("cancel "));
+      this.#demand("I5", counts, () => `the cancel ${id} of ${key} is lost`);
+    }
+  }
+
+  // ---- states ----
+
+  #enter(run: RunModel, event: EventOf<"entered">): void {
+    const chart = this.#evidence.system.charts.get(run.hub);
+    if (chart !== undefined) {
+      const row = chart[run.state];
+      const target =
+        run.state === "" ? Object.keys(chart)[0] : typeof row === "object" ? row[event.by ?? ""] : undefined;
+      this.#demand(
+        "I14",
+        target === event.state,
+        () => `${run.key} goes from ${run.state} by ${event.by} to ${event.state}, which is no edge`,
+      );
+      this.#evidence.edges.add(`${run.hub}: ${run.state} --${event.by ?? ""}--> ${event.state}`);
+    }
+    this.#leave(run, event);
+    run.state = event.state;
+    run.late ||= event.late === true;
+    run.due = event.due;
+    if (event.answerBy !== undefined) {
+      this.#demand("I6", event.answerBy >= run.answerBy, () => `${run.key}: answerBy goes back`);
+      run.answerBy = event.answerBy;
+    }
+    this.#close(run, run.calls.values());
+    this.#openCalls(run, event.calls);
+  }
+
+  /** How a state may be left, besides by its edges. */
+  #leave(run: RunModel, event: EventOf<"entered">): void {
+    const { states, lagMs } = this.#evidence.system;
+    const { drains = false, deadline } = states.get(`${run.hub}: ${run.state}`) ?? {};
+    const before = run.events.at(-2);
+    if (drains && before?.type === "settled" && run.due !== undefined && run.due > event.at) {
+      const others = [...run.calls.values()].filter(({ attempt, backoff }) => attempt > 0 && !backoff);
+      this.#demand(
+        "I12",
+        others.length === 0,
+        () => `${run.key} leaves ${run.state}, which drains, with ${others.length} attempts under way`,
+      );
+    }
+    // An outcome may raise the same event.
+    const byDeadline = event.by !== undefined && event.by === deadline && before?.type !== "settled";
+    if (run.late && byDeadline && run.due !== undefined) {
+      const { due, state } = run;
+      this.#demand(
+        "I6",
+        due + lagMs >= this.#claimedNow,
+        () => `${run.key}: the time of the clean-up in ${state} passed while nobody worked`,
+      );
+    }
+    this.#leaveChildren(run);
+  }
+
+  /** What another run calls for it is told to end. */
+  #leaveChildren(run: RunModel): void {
+    for (const { number, isHub, attempt } of run.calls.values()) {
+      if (!isHub || attempt === 0) continue;
+      this.#evidence.later(() => {
+        const child = this.#evidence.runs.get(`${run.key}/${number}`);
+        const told =
+          child === undefined ||
+          child.status === "ended" ||
+          child.late ||
+          child.commands.has("cancel parent");
+        this.#demand("I12", told, () => `${run.key} has left its call ${number}, and the child goes on`);
+      });
+    }
+  }
+
+  // ---- calls ----
+
+  #settle(run: RunModel, event: EventOf<"settled">): void {
+    const call = this.#open(run, event.call, event.type);
+    if (call === undefined) return;
+    this.#attempts.settled(run, call, event.outcome, event.at);
+    this.#close(run, [call]);
+    if (event.held !== undefined) this.#hold(run);
+    this.#openCalls(run, event.calls);
+  }
+
+  /** An attempt has failed, and there will be another one. */
+  #fail(run: RunModel, event: EventOf<"failed">): void {
+    const { key } = run;
+    const call = this.#open(run, event.call, event.type);
+    if (call === undefined) return;
+    this.#attempts.settled(run, call, event.failure, event.at);
+    this.#demand(
+      "I4",
+      event.attempt === call.attempt,
+      () => `${key}: attempt ${event.attempt} is not the current one`,
+    );
+    const { attempts = 1 } = this.#evidence.system.spokes.get(call.callee) ?? {};
+    this.#demand("I17", call.attempt < attempts, () => `${key}: call ${call.number} has no attempt left`);
+    this.#demand(
+      "I6",
+      event.due >= event.at && Number.isFinite(event.due),
+      () => `${key}: a pause without end`,
+    );
+    this.#attempts.over(run, call);
+    call.backoff = true;
+    call.due = event.due;
+  }
+
+  /** The next attempt begins. */
+  #retry(run: RunModel, event: EventOf<"attempt">): void {
+    const { key } = run;
+    const call = this.#open(run, event.call, event.type);
+    if (call === undefined) return;
+    this.#demand(
+      "I8",
+      call.attempt === 0 || (call.backoff && (call.due ?? 0) <= event.at),
+      () => `${key}: attempt ${event.attempt} of call ${call.number} begins too early`,
+    );
+    this.#demand(
+      "I3",
+      event.attempt === call.attempt + 1,
+      () => `${key}: attempt ${event.attempt} follows ${call.attempt}`,
+    );
+    this.#begin(call, event.attempt, event.due);
+  }
+
+  /** Calls that wait for a place or for another attempt are given up when a round is lost. */
+  #hold(run: RunModel): void {
+    this.#close(
+      run,
+      [...run.calls.values()].filter(({ attempt, backoff }) => attempt === 0 || backoff),
+    );
+  }
+
+  #close(run: RunModel, calls: Iterable<CallModel>): void {
+    for (const call of calls) {
+      run.calls.delete(call.number);
+      this.#attempts.over(run, call);
+    }
+  }
+
+  #open(run: RunModel, number: number, what: string): CallModel | undefined {
+    const call = run.calls.get(number);
+    this.#demand("I3", call !== undefined, () => `${run.key}: ${what} of call ${number}, which is not open`);
+    return call;
+  }
+
+  #number(run: RunModel, number: number): void {
+    this.#demand("I3", !run.numbers.has(number), () => `${run.key}: the call number ${number} is used again`);
+    run.numbers.add(number);
+  }
+
+  #openCalls(run: RunModel, groups: EventOf<"entered">["calls"]): void {
+    for (const { first, callee, hub, inputs, started = inputs.length, due } of groups ?? []) {
+      for (let position = 0; position < inputs.length; position++) {
+        const number = first + position;
+        this.#number(run, number);
+        const { claims } = this.#ownership;
+        const call = openedCall({ number, callee, isHub: hub === true }, claims, this.#evidence.now);
+        run.calls.set(number, call);
+        if (position < started) this.#begin(call, 1, due);
+      }
+    }
+  }
+
+  #begin(call: CallModel, attempt: number, due: number | undefined): void {
+    this.#demand(
+      "I6",
+      call.isHub || (due !== undefined && Number.isFinite(due)),
+      () => `an attempt of call ${call.number} has no deadline`,
+    );
+    const begun = openedCall(call, this.#ownership.claims, this.#evidence.now);
+    Object.assign(call, begun, { attempt, due });
+  }
+}

@@ -1,0 +1,123 @@
+import { WheelworkError, type Answer, type AnyHub } from "@wheelwork/core";
+import { seededRandom } from "../../random.ts";
+import { giveCommand } from "../commands.ts";
+import type { PlannedCommand } from "../plans.ts";
+import type { Machine } from "./machine.ts";
+import type { EngineRequest } from "./plan.ts";
+import type { EngineProcess } from "./process.ts";
+
+/** A request of the plan, with what it asks for. */
+interface Wanted {
+  readonly key: string;
+  readonly hub: AnyHub;
+  readonly request: unknown;
+}
+
+/** Those who send the requests and commands of a plan to whatever process there is. */
+export class Clients {
+  readonly wanted: readonly Wanted[];
+  /** The answers that they have got, by key. */
+  readonly told = new Map<string, Answer>();
+  readonly #machine: Machine;
+  /** Requests whose answer nobody will be told: they are unknown by now. */
+  readonly #unknown = new Set<string>();
+
+  constructor(machine: Machine) {
+    const { plan, opened } = machine;
+    this.#machine = machine;
+    this.wanted = plan.requests.map(({ key, seed }) => ({ key, ...opened.request(seededRandom(seed)) }));
+  }
+
+  /** Whether nobody waits for an answer any more. */
+  get done(): boolean {
+    return this.wanted.every(({ key }) => this.told.has(key) || this.#unknown.has(key));
+  }
+
+  /** All that is planned will be sent at its time. */
+  begin(): void {
+    const { plan, clock } = this.#machine;
+    for (const [place, request] of plan.requests.entries()) {
+      clock.after(request.at, () => {
+        this.#watch(this.#client(place, request));
+        if (request.twice) this.#watch(this.#client(place, request));
+      });
+    }
+    for (const command of plan.commands) clock.after(command.at, () => this.#watch(this.#command(command)));
+  }
+
+  #watch(task: Promise<void>): void {
+    task.catch((error: unknown) => this.#machine.surprise(error));
+  }
+
+  /** Sends its request under its key until it is accepted, and asks for the answer until it has it. */
+  async #client(place: number, { key }: EngineRequest): Promise<void> {
+    const { hub, request } = this.wanted[place] as Wanted;
+    this.#machine.see({ type: "submitted", key, hub: hub.name });
+    for (let accepted = false; !this.told.has(key);) {
+      const node = this.#machine.current;
+      if (node !== undefined && node.ready && node.alive) {
+        try {
+          if (!accepted) {
+            await this.#ask(node, node.engine.submit(hub, request as never, { key }), ({ known }) => {
+              accepted = true;
+              this.#machine.see({ type: "accepted", key, known });
+            });
+          } else {
+            await this.#ask(node, node.engine.answer(key), (answer) => {
+              if (answer === undefined) return;
+              this.told.set(key, answer);
+              this.#machine.see({ type: "told", key, answer });
+            });
+            if (!this.told.has(key)) this.#machine.see({ type: "gave-up", key, node: node.number });
+          }
+          continue;
+        } catch (error) {
+          if (error instanceof WheelworkError && !error.retryable) {
+            this.#machine.see({ type: "refused", key, code: error.code, retryable: false });
+            this.#unknown.add(key);
+            return;
+          }
+          if (error instanceof WheelworkError)
+            this.#machine.see({ type: "refused", key, code: error.code, retryable: true });
+        }
+      }
+      await this.#wait(Math.max(10, this.#machine.scaleMs / 20));
+    }
+  }
+
+  /**
+   * Asks a process; what it says comes even if nobody waits any more.
+   * @throws Error when the process dies, or does not answer for long.
+   */
+  async #ask<T>(node: EngineProcess, question: Promise<T>, said: (answer: T) => void): Promise<void> {
+    const answered = question.then((answer) => {
+      if (node.acts()) said(answer);
+      else throw new Error("the process has died");
+    });
+    const given = node.death.then(() => {
+      throw new Error("the process has died");
+    });
+    await Promise.race([answered, given, this.#wait(this.#machine.scaleMs * 2 + 6_000)]);
+    // Whoever waits no longer asks again.
+    answered.catch(() => {});
+    given.catch(() => {});
+  }
+
+  async #command(command: PlannedCommand): Promise<void> {
+    const node = this.#machine.current;
+    const { id, kind, request } = command;
+    const { key } = this.wanted[request] as Wanted;
+    if (node === undefined || !node.ready || !node.alive) return;
+    const commanded = (result: string): void =>
+      this.#machine.see({ type: "commanded", key, id, kind, result });
+    await this.#ask(node, giveCommand(node.engine, command, key, this.#machine.opened), commanded).catch(
+      (error: unknown) => {
+        if (error instanceof WheelworkError) commanded(error.code);
+      },
+    );
+  }
+
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve) => void this.#machine.clock.after(ms, resolve));
+  }
+}

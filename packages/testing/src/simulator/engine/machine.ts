@@ -1,0 +1,319 @@
+import { WheelworkError, type AnyHub, type RunEvent } from "@wheelwork/core";
+import type { EngineEvent } from "@wheelwork/engine";
+import { SimulatedClock } from "../../clock.ts";
+import { fileDisk, memoryDisk, type Disk } from "../disk.ts";
+import { SimulatedNetwork } from "../network.ts";
+import { drawFor, PlannedOperations } from "../plans.ts";
+import type { EndedRequest, OpenedSystem, SimulatedSystem } from "../systems.ts";
+import type { Seen, TraceEntry } from "../trace.ts";
+import { Clients } from "./clients.ts";
+import {
+  engineOperationOf,
+  type EngineFault,
+  type EngineFaultKind,
+  type EngineOperation,
+  type EnginePlan,
+} from "./plan.ts";
+import { EngineProcess } from "./process.ts";
+
+/** What is committed of runs, as far as it matters whether all has come to rest. */
+class Runs {
+  /** Those that have not ended. */
+  readonly live = new Set<string>();
+  /** Requests that were sent again after they had been purged, and have been worked again. */
+  readonly again = new Set<string>();
+  readonly #started = new Set<string>();
+
+  committed(journal: (Seen & { type: "committed" })["journal"]): void {
+    for (const { key, events } of journal) {
+      if (events[0]?.type === "started") {
+        if (this.#started.has(key)) this.again.add(key);
+        this.#started.add(key);
+      }
+      if (events.at(-1)?.type === "ended") this.live.delete(key);
+      else this.live.add(key);
+    }
+  }
+}
+
+/** A machine with one embedded engine: its processes, their store, and the network. */
+export class Machine {
+  readonly clock = new SimulatedClock();
+  readonly plan: EnginePlan;
+  readonly scaleMs: number;
+  readonly disk: Disk;
+  readonly network: SimulatedNetwork;
+  readonly opened: OpenedSystem;
+  readonly clients: Clients;
+  readonly trace: TraceEntry[] = [];
+  readonly signals: EngineEvent[] = [];
+  diskFull = false;
+  storeGone = false;
+  /** Errors that spokes declare come from their workers only. */
+  readonly honest: boolean;
+  /** Those of the version that is deployed. */
+  hubs: readonly AnyHub[];
+  /** The process that runs at the moment, or has died last. */
+  current: EngineProcess | undefined = undefined;
+  #version = 1;
+  readonly #operations: PlannedOperations<EngineFault>;
+  #defective = false;
+  #calm = false;
+  #started = 0;
+  #failedStarts = 0;
+  #delays = 0;
+  readonly #frozen = new Set<EngineProcess>();
+  readonly #runs = new Runs();
+
+  constructor(system: SimulatedSystem, plan: EnginePlan) {
+    this.plan = plan;
+    this.scaleMs = system.scaleMs;
+    this.honest = system.honest ?? false;
+    this.disk = plan.file ? fileDisk() : memoryDisk();
+    this.network = new SimulatedNetwork(this.clock, plan);
+    this.opened = system.open({
+      clock: this.clock,
+      bus: this.network.end(
+        () => true,
+        (task) => this.clock.soon(task),
+      ),
+      random: drawFor(plan.seed, "system"),
+      defective: () => this.#defective,
+    });
+    this.hubs = this.opened.hubs;
+    this.#operations = new PlannedOperations(plan.faults, engineOperationOf);
+    this.clients = new Clients(this);
+  }
+
+  see(seen: Seen): void {
+    if (seen.type === "committed") this.#runs.committed(seen.journal);
+    this.trace.push({ ...seen, at: this.clock.monotonicMs() });
+  }
+
+  signal(signal: EngineEvent): void {
+    this.signals.push(signal);
+  }
+
+  /** The fault that the plan has for this operation, which is the next of its kind. */
+  faultAt(operation: EngineOperation): EngineFaultKind | undefined {
+    if (this.#calm) return undefined;
+    const kind = this.#operations.next(operation)?.kind;
+    if (kind !== undefined) this.see({ type: "fault", kind, node: this.current?.number });
+    return kind;
+  }
+
+  /** How long something is under way. */
+  delay(what: string): number {
+    return drawFor(this.plan.seed, what, ++this.#delays).int(Math.min(this.plan.latencyMs, 20) + 1);
+  }
+
+  async play(): Promise<void> {
+    const { plan, clock } = this;
+    this.#boot();
+    this.clients.begin();
+    for (const fault of plan.faults)
+      if (engineOperationOf(fault.kind) === undefined) clock.after(fault.at, () => this.#strike(fault));
+    this.#watch();
+    try {
+      await clock.advance(plan.forMs);
+      await this.#rest();
+      this.see({ type: "ended", problem: undefined });
+      await this.#look();
+    } catch (error) {
+      this.see({ type: "ended", problem: error instanceof Error ? error.message : String(error) });
+    } finally {
+      this.current?.kill();
+      this.disk.remove();
+    }
+  }
+
+  /** From here on nothing fails: all that was accepted must come to its end by itself. */
+  async #rest(): Promise<void> {
+    const { clock } = this;
+    this.#calm = true;
+    this.#defective = false;
+    this.diskFull = false;
+    this.storeGone = false;
+    for (const node of this.#frozen) this.#thaw(node);
+    this.see({ type: "calm" });
+    // Parked runs need somebody who looks after them.
+    const operator = (): void => {
+      this.#lookAfter().catch((error: unknown) => this.surprise(error));
+      clock.after(this.scaleMs, operator);
+    };
+    operator();
+    await clock.runUntil(() => this.#isAtRest(), this.scaleMs * 500);
+    await clock.advance(this.scaleMs);
+  }
+
+  #isAtRest(): boolean {
+    const node = this.current;
+    if (node === undefined || !node.alive || !node.ready || node.engine.health().status !== "running")
+      return false;
+    const { liveRuns, openAttempts, queued } = node.engine.health();
+    if (liveRuns > 0 || openAttempts > 0 || queued > 0 || this.#runs.live.size > 0) return false;
+    return this.clients.done;
+  }
+
+  async #lookAfter(): Promise<void> {
+    const node = this.current;
+    if (node === undefined || !node.ready || node.engine.health().status !== "running") return;
+    const { items } = await node.engine.requests({ status: "incident", limit: 1000 });
+    for (const { id } of items)
+      await node.engine.retry(id, { commandId: `operator ${this.clock.monotonicMs()}` }).catch(() => {});
+  }
+
+  /** What an observer finds in the end, from this process and from another one. */
+  async #look(): Promise<void> {
+    const histories = new Map<string, readonly RunEvent[]>();
+    for (let round = 0; round < 2; round++) {
+      if (round === 1) {
+        this.current?.kill();
+        this.#boot();
+        await this.clock.settle();
+        // A store over a network takes its time.
+        await this.clock.advance(this.scaleMs);
+      }
+      const { engine } = this.current as EngineProcess;
+      const keys: string[] = [];
+      await this.#within(async () => {
+        for (const { id, status } of (await engine.requests({ limit: 1000 })).items) {
+          keys.push(id);
+          try {
+            const { answer } = await engine.request(id);
+            const history = await engine.history(id);
+            histories.set(id, history);
+            this.see({ type: "view", key: id, status, answer, history });
+          } catch (error) {
+            if (!(error instanceof WheelworkError)) throw error;
+            this.see({ type: "refused", key: id, code: error.code, retryable: error.retryable });
+          }
+        }
+      });
+      const { liveRuns, openAttempts } = engine.health();
+      this.see({ type: "listed", keys, liveRuns, openAttempts });
+    }
+    const ended = this.clients.wanted.flatMap(({ key, hub, request }): EndedRequest[] => {
+      const answer = this.clients.told.get(key);
+      const history = histories.get(key);
+      if (answer === undefined || history === undefined || this.#runs.again.has(key)) return [];
+      return [{ key, hub: hub.name, request, answer, history }];
+    });
+    for (const problem of this.opened.check?.(ended) ?? []) this.see({ type: "outside", problem });
+  }
+
+  async #within(task: () => Promise<void>): Promise<void> {
+    const done = task();
+    await this.clock.runUntil(done, this.scaleMs * 100);
+    await done;
+  }
+
+  // ---- processes ----
+
+  #boot(): void {
+    const node = new EngineProcess(this, ++this.#started);
+    this.current = node;
+    const versions = Object.fromEntries(this.hubs.map(({ name, definition }) => [name, definition.version]));
+    this.see({ type: "started", node: node.number, versions });
+    node.death.then(() => this.#restart(node)).catch((error: unknown) => this.surprise(error));
+    node.engine.start().then(
+      () => {
+        if (!node.alive) return;
+        node.ready = true;
+        this.see({ type: "ready", node: node.number });
+      },
+      // Somebody else has claimed the store, or it cannot be read: whoever watches over processes starts it again.
+      () => node.kill(),
+    );
+  }
+
+  #restart(dead: EngineProcess): void {
+    if (this.current !== dead) return;
+    const down = drawFor(this.plan.seed, "down", dead.number).int(this.plan.downMs + 1);
+    // One that could not even start waits, longer each time, or it would try again for ever without time passing.
+    this.#failedStarts = dead.ready ? 0 : this.#failedStarts + 1;
+    const pause = dead.ready ? 0 : Math.min(5 * 2 ** this.#failedStarts, this.scaleMs);
+    this.clock.after(pause + (this.#calm ? 0 : down), () => {
+      if (this.current === dead) this.#boot();
+    });
+  }
+
+  #strike({ kind, forMs, at }: EngineFault): void {
+    if (this.#calm) return;
+    const node = this.current;
+    this.see({ type: "fault", kind, node: node?.number });
+    const { clock } = this;
+    switch (kind) {
+      case "kill":
+        return node?.kill();
+      case "stop":
+        return this.#stop(node);
+      case "upgrade":
+        this.hubs = this.opened.upgraded?.(++this.#version) ?? this.hubs;
+        return at % 2 === 0 ? node?.kill() : this.#stop(node);
+      case "freeze":
+        return this.#freeze(node, forMs);
+      case "take-over":
+        // The former owner does not know; it may be asleep, too.
+        if (at % 2 === 0) this.#freeze(node, forMs);
+        return this.#boot();
+      case "disk-full":
+        this.diskFull = true;
+        clock.after(forMs, () => (this.diskFull = false));
+        return;
+      case "store-gone":
+        this.storeGone = true;
+        clock.after(forMs, () => (this.storeGone = false));
+        return;
+      case "clock-jump":
+        return clock.jumpWall(forMs);
+      case "defect":
+        this.#defective = true;
+        clock.after(forMs, () => (this.#defective = false));
+        return;
+      default:
+    }
+  }
+
+  /** Whoever watches over the processes ends one whose engine has ended, as after it was fenced, so that it starts again. */
+  #watch(): void {
+    const node = this.current;
+    if (node !== undefined && node.ready && !node.process.frozen && node.engine.health().status === "stopped")
+      node.kill();
+    this.clock.after(this.scaleMs, () => this.#watch());
+  }
+
+  #stop(node: EngineProcess | undefined): void {
+    if (node === undefined || !node.ready || !node.alive) return;
+    this.see({ type: "stopping", node: node.number });
+    node.engine.stop().then(
+      () => {
+        if (node.alive) this.see({ type: "stopped", node: node.number });
+        node.kill();
+      },
+      (error: unknown) => this.surprise(error),
+    );
+  }
+
+  #freeze(node: EngineProcess | undefined, forMs: number): void {
+    if (node === undefined || !node.alive || node.process.frozen) return;
+    node.process.freeze();
+    this.#frozen.add(node);
+    this.see({ type: "frozen", node: node.number });
+    this.clock.after(forMs, () => this.#thaw(node));
+  }
+
+  #thaw(node: EngineProcess): void {
+    if (!this.#frozen.delete(node)) return;
+    if (node.alive) this.see({ type: "thawed", node: node.number });
+    node.process.thaw();
+  }
+
+  /** An error that no client should ever see. */
+  surprise(error: unknown): void {
+    this.see({
+      type: "outside",
+      problem: `unexpected: ${error instanceof Error ? (error.stack ?? "") : String(error)}`,
+    });
+  }
+}

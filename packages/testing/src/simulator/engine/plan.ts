@@ -1,0 +1,191 @@
+import { seededRandom, type SeededRandom } from "../../random.ts";
+import {
+  calmRates,
+  drawCommands,
+  drawRates,
+  withLessTrouble,
+  withoutLimits,
+  withoutOneRequest,
+  withoutSome,
+  withZero,
+  type PlannedCommand,
+  type PlannedFault,
+  type PlannedLimits,
+  type PlannedTrouble,
+} from "../plans.ts";
+
+/** Everything that can go wrong in the simulation of an embedded engine, by name. */
+export const engineFaultKinds = [
+  "crash-before-commit",
+  "crash-after-commit",
+  "commit-fails",
+  "commit-unseen",
+  "crash-before-effect",
+  "crash-in-recovery",
+  "read-fails",
+  "kill",
+  "stop",
+  "upgrade",
+  "freeze",
+  "take-over",
+  "disk-full",
+  "store-gone",
+  "clock-jump",
+  "defect",
+] as const;
+/** The name of a fault. */
+export type EngineFaultKind = (typeof engineFaultKinds)[number];
+
+/** One thing that goes wrong: at the n-th commit, effect, claim or read, or at a time. */
+export type EngineFault = PlannedFault<EngineFaultKind>;
+
+/** A request that a client sends, under a key, until it has its answer. */
+export interface EngineRequest {
+  readonly at: number;
+  readonly key: string;
+  /** Draws the hub and the request. */
+  readonly seed: number;
+  /** It is sent twice at once. */
+  readonly twice: boolean;
+}
+
+/** All that a simulation of an embedded engine does: made from a seed, and made smaller when it fails. Nothing else is drawn while it runs. */
+export interface EnginePlan extends PlannedTrouble {
+  readonly requests: readonly EngineRequest[];
+  readonly commands: readonly PlannedCommand[];
+  readonly faults: readonly EngineFault[];
+  /** Time from a death to the next start, in milliseconds, at most. */
+  readonly downMs: number;
+  /** How long things go wrong, in milliseconds: afterwards all must come to rest by itself. */
+  readonly forMs: number;
+  /** The store reads and commits as over a network. */
+  readonly remote: boolean;
+  /** The store is a SQLite file in the same process, and no process takes over from a live one. */
+  readonly file: boolean;
+  /** How long answers and histories are kept, in milliseconds; undefined: for longer than the simulation lasts. */
+  readonly retentionMs: number | undefined;
+  /** It is played again without its faults, which cost no time: the answers must be the same (I10). */
+  readonly compares: boolean;
+  readonly limits: PlannedLimits;
+}
+
+/** What a process does at which a fault can happen. */
+export type EngineOperation = "commit" | "effect" | "read" | "recovery";
+
+/** Faults that happen at an operation instead of a time, and about how many operations of that kind there are. */
+const operations: Partial<Record<EngineFaultKind, readonly [operation: EngineOperation, count: number]>> = {
+  "crash-before-commit": ["commit", 120],
+  "crash-after-commit": ["commit", 120],
+  "commit-fails": ["commit", 120],
+  "commit-unseen": ["commit", 120],
+  "crash-before-effect": ["effect", 150],
+  "crash-in-recovery": ["recovery", 60],
+  "read-fails": ["read", 60],
+};
+
+/** The operation at which faults of a kind happen; undefined: they happen at a time. */
+export const engineOperationOf = (kind: EngineFaultKind): EngineOperation | undefined =>
+  operations[kind]?.[0];
+
+/** Faults that cost no time, and lose nothing that does not come again at once. */
+const timeless: readonly EngineFaultKind[] = [
+  "crash-before-commit",
+  "crash-after-commit",
+  "crash-before-effect",
+  "kill",
+  "upgrade",
+];
+
+/**
+ * Draws a plan.
+ * @param scaleMs The time in which the system's hubs do their work, in milliseconds: the plan's times follow it.
+ */
+export function enginePlanOf(seed: number, scaleMs: number): EnginePlan {
+  const random = seededRandom(seed);
+  const hostile = random.pick([0, 0, 1, 1, 1, 3]);
+  const forMs = Math.ceil(scaleMs * (0.5 + random() * 4));
+  const requests = Array.from({ length: 1 + random.int(8) }, (_, place): EngineRequest => {
+    const key = `${seed.toString(16)}-${place}`;
+    return { at: random.int(forMs), key, seed: random.int(2 ** 31), twice: random.chance(0.15) };
+  });
+  const commands = drawCommands(random, requests, {
+    scaleMs,
+    withinMs: () => scaleMs,
+    again: 0.3,
+    anotherWay: false,
+  });
+  // A few kinds at a time: what happens together in one run should differ from run to run.
+  const kinds = engineFaultKinds.filter(() => random.chance(0.35));
+  const faults = Array.from(
+    { length: kinds.length === 0 ? 0 : random.int(10) * hostile },
+    (): EngineFault => {
+      const kind = random.pick(kinds);
+      const [, most] = operations[kind] ?? [];
+      const longest = random.pick([scaleMs / 20, scaleMs / 2, scaleMs * 3]);
+      return {
+        kind,
+        at: most === undefined ? random.int(forMs) : 1 + random.int(random.pick([most / 8, most])),
+        forMs: kind === "clock-jump" ? (random() - 0.5) * 7_200_000 : random.int(longest),
+      };
+    },
+  );
+  const plan: EnginePlan = {
+    seed,
+    requests,
+    commands,
+    faults: faults.toSorted((a, b) => a.at - b.at),
+    rates: hostile === 0 && random.chance(0.5) ? calmRates : drawRates(random, { slow: 0.2 }),
+    latencyMs: Math.ceil(scaleMs * random.pick([0, 0.01, 0.05])),
+    downMs: Math.ceil(scaleMs * random.pick([0, 0, 0.1, 3])),
+    forMs,
+    remote: random.chance(0.3),
+    file: false,
+    retentionMs: random.chance(0.2) ? Math.ceil(scaleMs * random.pick([0.1, 1, 3])) : undefined,
+    compares: false,
+    limits: {
+      checkpointEvents: random.pick([1, 5, 40, 50_000]),
+      horizonMs: Math.ceil(random.pick([1, scaleMs / 5, 60_000])),
+      batchInputs: random.pick([1, 3, 5_000]),
+    },
+  };
+  const kept = random.chance(0.1) ? onFile(plan) : plan;
+  return seed % 8 === 0 ? withoutLosses(kept, random) : kept;
+}
+
+/** The same on a file, which is locked by the process that has it. */
+function onFile(plan: EnginePlan): EnginePlan {
+  const faults = plan.faults.filter(({ kind }) => kind !== "take-over");
+  return { ...plan, faults, remote: false, file: true };
+}
+
+/** What is left of a plan in which nothing costs time. */
+function withoutLosses(plan: EnginePlan, random: SeededRandom): EnginePlan {
+  const faults = plan.faults.map((fault) => ({ ...fault, kind: random.pick(timeless) }));
+  // Requests may compete for what there is outside: which one gets it, time decides.
+  const requests = plan.requests.slice(0, 1);
+  const local = {
+    requests,
+    commands: [],
+    rates: calmRates,
+    latencyMs: 0,
+    downMs: 0,
+    remote: false,
+    retentionMs: undefined,
+  };
+  return { ...plan, ...local, faults, compares: true };
+}
+
+/** Smaller plans, the smallest first: one of them may fail as well. */
+export function* smallerEnginePlans(plan: EnginePlan): Iterable<EnginePlan> {
+  yield* withoutSome(plan, "faults");
+  yield* withoutOneRequest(plan, ["commands"]);
+  for (const [place, request] of plan.requests.entries())
+    if (request.twice) yield { ...plan, requests: plan.requests.with(place, { ...request, twice: false }) };
+  yield* withoutSome(plan, "commands");
+  yield* withLessTrouble(plan);
+  if (plan.remote) yield { ...plan, remote: false };
+  if (plan.file) yield { ...plan, file: false };
+  if (plan.retentionMs !== undefined) yield { ...plan, retentionMs: undefined };
+  yield* withZero(plan, ["latencyMs", "downMs"]);
+  yield* withoutLimits(plan);
+}

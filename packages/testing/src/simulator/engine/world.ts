@@ -1,0 +1,106 @@
+import { chartsOf } from "../charts.ts";
+import { checkTrace, type Checked } from "../checker/check.ts";
+import type { SimulatedSystem } from "../systems.ts";
+import { lineOf, type TraceEntry } from "../trace.ts";
+import { addCounts, count, type Play, type World } from "../world.ts";
+import { Machine } from "./machine.ts";
+import { engineFaultKinds, enginePlanOf, smallerEnginePlans, type EnginePlan } from "./plan.ts";
+
+/** The world of one embedded engine: one process at a time, its store, and the network of its workers. */
+export const engineWorld: World<EnginePlan> = {
+  name: "engine",
+  faultKinds: engineFaultKinds,
+  plan: enginePlanOf,
+  play,
+  smaller: smallerEnginePlans,
+  describe: ({ requests, commands, faults, seed: _seed, ...settings }) => [
+    ...requests.map(({ at, key, twice }) => `at ${at}: request ${key}${twice ? ", twice" : ""}`),
+    ...commands.map(({ at, kind, id, request }) => `at ${at}: ${kind} ${id} to ${requests[request]?.key}`),
+    ...faults.map(({ kind, at, forMs }) => `${kind} at ${at}, ${forMs} ms`),
+    JSON.stringify(settings),
+  ],
+};
+
+async function play(system: SimulatedSystem, plan: EnginePlan): Promise<Play> {
+  const machine = await run(system, plan);
+  const { trace, signals, opened, clock } = machine;
+  const { violations, exercised, edges } = plan.compares
+    ? await compare(system, plan, trace, check(machine))
+    : check(machine);
+  const totals = { requests: 0, attempts: 0, commits: 0 };
+  const faults = new Map<string, number>();
+  const happened = new Map<string, number>();
+  const told = new Map<string, number>();
+  for (const entry of trace) {
+    if (entry.type === "fault") count(faults, entry.kind);
+    else if (entry.type === "told") count(happened, `answer ${entry.answer.kind}`);
+    else if (entry.type === "accepted") totals.requests++;
+    else if (entry.type === "attempt") totals.attempts++;
+    else if (entry.type === "committed") totals.commits++;
+  }
+  count(happened, `store ${plan.file ? "file" : plan.remote ? "network" : "memory"}`);
+  for (const signal of signals) {
+    count(told, signal.name);
+    if (signal.name === "ignored") count(happened, `ignored ${signal.reason}`);
+  }
+  const until = violations[0]?.place ?? trace.length;
+  return {
+    ...totals,
+    violations,
+    simulatedMs: clock.monotonicMs(),
+    faults,
+    happened,
+    signals: told,
+    exercised,
+    edges,
+    hubs: opened.hubs,
+    lines: () => trace.slice(0, until + 1).map(lineOf),
+  };
+}
+
+async function run(system: SimulatedSystem, plan: EnginePlan): Promise<Machine> {
+  const machine = new Machine(system, plan);
+  await machine.play();
+  return machine;
+}
+
+function check({ trace, opened, plan }: Machine): Checked {
+  return checkTrace(trace, {
+    ...chartsOf(opened.hubs),
+    retentionMs: plan.retentionMs ?? Number.POSITIVE_INFINITY,
+    // A store over a network takes its time for each batch, and batches may be small.
+    graceMs: plan.remote ? 5_000 : 1_500,
+    lagMs: plan.remote ? 100 : 0,
+    catchUpMs: plan.remote ? 500 : 0,
+  });
+}
+
+/** Plays the plan again without its faults: answers and ways must be the same (I10). */
+async function compare(
+  system: SimulatedSystem,
+  plan: EnginePlan,
+  trace: readonly TraceEntry[],
+  checked: Checked,
+): Promise<Checked> {
+  const calm = outlines((await run(system, { ...plan, faults: [] })).trace);
+  const violations = [...checked.violations];
+  for (const [key, outline] of outlines(trace)) {
+    if (outline === calm.get(key)) continue;
+    const message = `${key} has another answer or way than without faults: ${outline}; ${calm.get(key)}`;
+    violations.push({ invariant: "I10", message, place: trace.length - 1 });
+  }
+  const exercised = new Map(checked.exercised);
+  addCounts(exercised, new Map([["I10", calm.size]]));
+  return { ...checked, violations, exercised };
+}
+
+/** Of each request, the states that it went through, and its answer. */
+function outlines(trace: readonly TraceEntry[]): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const entry of trace) {
+    if (entry.type !== "view") continue;
+    const states = entry.history.flatMap((event) => (event.type === "entered" ? [event.state] : []));
+    found.set(entry.key, `${states.join(" ")} ${JSON.stringify(entry.answer)}`);
+  }
+  return found;
+}

@@ -1,0 +1,187 @@
+import { seededRandom, type SeededRandom } from "../random.ts";
+
+/** One thing that goes wrong: at the n-th operation of its kind, or at a time. */
+export interface PlannedFault<Kind extends string = string> {
+  readonly kind: Kind;
+  /** Which operation it is, from 1, counted over all processes; for the others: when, in milliseconds. */
+  readonly at: number;
+  /** How long it lasts, or how far the clock jumps, in milliseconds. */
+  readonly forMs: number;
+}
+
+/** A command that an operator sends to the request of this place in the list. */
+export interface PlannedCommand {
+  readonly at: number;
+  readonly id: string;
+  readonly kind: "cancel" | "signal" | "retry" | "resolve";
+  readonly request: number;
+  readonly seed: number;
+}
+
+/** Shares of what workers and messages suffer, each from 0 to 1. */
+export interface PlannedRates {
+  /** Attempts that never answer. */
+  readonly silent: number;
+  /** Attempts that take longer than they may. */
+  readonly slow: number;
+  /** Attempts that fail with an error that their spoke declares. */
+  readonly fails: number;
+  /** Attempts that throw, or give what is no output. */
+  readonly broken: number;
+  /** Attempts that answer although they were told to stop. */
+  readonly deaf: number;
+  /** Messages that are lost, come twice, or are overtaken. */
+  readonly lost: number;
+  readonly doubled: number;
+  readonly delayed: number;
+}
+
+/** What a shard may hold, in a plan. */
+export interface PlannedLimits {
+  readonly checkpointEvents: number;
+  readonly horizonMs: number;
+  readonly batchInputs: number;
+}
+
+/** What workers and messages need to know of a plan. */
+export interface PlannedTrouble {
+  readonly seed: number;
+  readonly rates: PlannedRates;
+  /** Longest honest time of an attempt or a message, in milliseconds. */
+  readonly latencyMs: number;
+}
+
+/** Nothing happens to workers and messages. */
+export const calmRates: PlannedRates = {
+  silent: 0,
+  slow: 0,
+  fails: 0,
+  broken: 0,
+  deaf: 0,
+  lost: 0,
+  doubled: 0,
+  delayed: 0,
+};
+
+/** Draws rates, of which about half are 0. `slow`: the highest share of slow attempts. */
+export function drawRates(random: SeededRandom, { slow }: { readonly slow: number }): PlannedRates {
+  const rate = (most: number): number => (random.chance(0.5) ? 0 : random() * most);
+  return {
+    silent: rate(0.2),
+    slow: rate(slow),
+    fails: rate(0.2),
+    broken: rate(0.1),
+    deaf: rate(0.5),
+    lost: rate(0.2),
+    doubled: rate(0.3),
+    delayed: rate(0.3),
+  };
+}
+
+/** How commands are drawn. */
+export interface CommandDraw {
+  readonly scaleMs: number;
+  /** How long after its request a command may come, in milliseconds. */
+  readonly withinMs: () => number;
+  /** The share of commands that are sent once more. */
+  readonly again: number;
+  /** Whether those come another way: what is drawn of their seed is drawn anew. */
+  readonly anotherWay: boolean;
+}
+
+/** Draws commands to requests. */
+export function drawCommands(
+  random: SeededRandom,
+  requests: readonly { readonly at: number }[],
+  { scaleMs, withinMs, again, anotherWay }: CommandDraw,
+): PlannedCommand[] {
+  const commands = Array.from({ length: random.int(10) }, (_, place): PlannedCommand => {
+    const kind = random.pick(["cancel", "signal", "signal", "signal", "retry", "resolve"] as const);
+    const request = random.int(requests.length);
+    const at = (requests[request]?.at ?? 0) + random.int(withinMs());
+    // Some commands are sent again under the id of another one.
+    const id = `c${random.chance(0.2) ? random.int(place + 1) : place}`;
+    return { at, id, kind, request, seed: random.int(2 ** 31) };
+  });
+  // Some are sent again as they are: they must count once.
+  for (const command of commands.filter(() => random.chance(again))) {
+    const at = command.at + random.int(scaleMs);
+    commands.push({ ...command, at, ...(anotherWay ? { seed: random.int(2 ** 31) } : {}) });
+  }
+  return commands;
+}
+
+/** The faults of a plan that happen at operations, in the order in which the operations come. */
+export class PlannedOperations<Fault extends PlannedFault> {
+  readonly #faults = new Map<string, Fault>();
+  readonly #counts = new Map<string, number>();
+
+  /** Of two faults at one operation, the last one counts. `operationOf`: undefined for what happens at a time. */
+  constructor(faults: readonly Fault[], operationOf: (kind: Fault["kind"]) => string | undefined) {
+    for (const fault of faults) {
+      const operation = operationOf(fault.kind);
+      if (operation !== undefined) this.#faults.set(`${operation} ${fault.at}`, fault);
+    }
+  }
+
+  /** The fault that the plan has for the next operation of this kind. */
+  next(operation: string): Fault | undefined {
+    const count = (this.#counts.get(operation) ?? 0) + 1;
+    this.#counts.set(operation, count);
+    return this.#faults.get(`${operation} ${count}`);
+  }
+}
+
+/** Plans with a list that lacks half of its items, a quarter, …, and at last one. */
+export function* withoutSome<P, Name extends keyof P>(plan: P, name: Name): Iterable<P> {
+  const list = plan[name] as readonly unknown[];
+  for (let size = list.length; size >= 1; size = Math.floor(size / 2)) {
+    for (let from = 0; from < list.length; from += size)
+      yield { ...plan, [name]: list.toSpliced(from, size) };
+  }
+}
+
+/** Plans without one of their requests, and without what is for it in other lists. */
+export function* withoutOneRequest<P extends { readonly requests: readonly unknown[] }>(
+  plan: P,
+  others: readonly (keyof P)[],
+): Iterable<P> {
+  for (let left = 0; plan.requests.length > 1 && left < plan.requests.length; left++) {
+    const moved = others.map((name) => [
+      name,
+      (plan[name] as readonly { readonly request: number }[])
+        .filter(({ request }) => request !== left)
+        .map((one) => (one.request > left ? { ...one, request: one.request - 1 } : one)),
+    ]);
+    yield { ...plan, requests: plan.requests.toSpliced(left, 1), ...Object.fromEntries(moved) };
+  }
+}
+
+/** Plans in which less happens to workers and messages. */
+export function* withLessTrouble<P extends { readonly rates: PlannedRates }>(plan: P): Iterable<P> {
+  for (const name of Object.keys(plan.rates) as (keyof PlannedRates)[])
+    if (plan.rates[name] > 0) yield { ...plan, rates: { ...plan.rates, [name]: 0 } };
+}
+
+/** Plans with ordinary limits. */
+export function* withoutLimits<P extends { readonly limits: PlannedLimits }>(plan: P): Iterable<P> {
+  const { limits } = plan;
+  for (const [name, ordinary] of [
+    ["checkpointEvents", 50_000],
+    ["horizonMs", 60_000],
+    ["batchInputs", 5_000],
+  ] as const)
+    if (limits[name] < ordinary) yield { ...plan, limits: { ...limits, [name]: ordinary } };
+}
+
+/** Plans in which one of these numbers is 0. */
+export function* withZero<P, Name extends keyof P>(plan: P, names: readonly Name[]): Iterable<P> {
+  for (const name of names) if ((plan[name] as number) > 0) yield { ...plan, [name]: 0 };
+}
+
+/** Numbers that depend on a seed and on what they are for, not on when they are drawn. */
+export function drawFor(seed: number, ...what: readonly (string | number)[]): SeededRandom {
+  let hash = 0x811c9dc5 ^ seed;
+  for (const part of what.join("\n")) hash = Math.imul(hash ^ (part.codePointAt(0) ?? 0), 0x01000193);
+  return seededRandom(hash);
+}

@@ -1,0 +1,41 @@
+import { chartsOf } from "../charts.ts";
+import { checkTrace } from "../checker/check.ts";
+import type { CheckedSystem } from "../checker/evidence.ts";
+import { addCounts, type Play } from "../world.ts";
+import type { Ledger } from "./ledger.ts";
+import type { Stage } from "./stage.ts";
+
+/** Holds what was seen of each shard against the invariants, and adds what the ledger has found of all together. */
+export function checkShards(
+  { plan, opened, chronicle, clock }: Stage,
+  ledger: Ledger,
+  patience: Pick<CheckedSystem, "graceMs" | "lagMs" | "catchUpMs">,
+): Play {
+  const { retentionMs = Number.POSITIVE_INFINITY } = plan;
+  const system = { ...chartsOf(opened.hubs), retentionMs, ...patience };
+  const violations = [...ledger.violations];
+  const exercised = new Map(ledger.exercised);
+  const edges = new Set<string>();
+  for (const [shard, trace] of chronicle.traces.entries()) {
+    const checked = checkTrace(trace, system);
+    addCounts(exercised, checked.exercised);
+    for (const edge of checked.edges) edges.add(edge);
+    for (const { invariant, message, place } of checked.violations)
+      violations.push({ invariant, message: `shard ${shard} at ${trace[place]?.at} ms: ${message}` });
+  }
+  const { commits, attempts, faults, happened, signals } = chronicle;
+  return {
+    violations,
+    simulatedMs: clock.monotonicMs(),
+    requests: plan.requests.length,
+    attempts,
+    commits,
+    faults,
+    happened,
+    signals,
+    exercised,
+    edges,
+    hubs: opened.hubs,
+    lines: () => chronicle.lines(),
+  };
+}

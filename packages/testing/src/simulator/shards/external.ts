@@ -1,0 +1,101 @@
+import type { Outcome } from "@wheelwork/core";
+import type { AttemptContext, LogRecord, Message, Worker, WorkerPorts } from "@wheelwork/engine";
+import { observed, type AttemptsIn } from "../attempts.ts";
+import { drawFor } from "../plans.ts";
+import { attemptOf } from "./ledger.ts";
+import { inbox, type Stage } from "./stage.ts";
+
+/** How an external worker writes down what it says of an attempt. */
+export type ResponseWriter = (correlation: string, response: string) => Omit<Message, "key">;
+
+/** With headers, as all do who can read them. */
+export const responseInHeaders: ResponseWriter = (correlation, value) => ({
+  value,
+  headers: { "correlation-id": correlation, ce_type: "wheelwork.response" },
+});
+
+/**
+ * Has some of the spokes served by workers that outlive all processes of the engine, and answer through the inboxes.
+ * @param watch Sees to it that what fails is noticed.
+ * @returns The topics of these spokes.
+ */
+export function serveExternally(
+  stage: Stage,
+  write: ResponseWriter,
+  watch: (task: () => Promise<void>) => void,
+): ReadonlyMap<string, string> {
+  const { plan, opened, broker, outside, clock, chronicle } = stage;
+  const where: AttemptsIn = {
+    plan,
+    honest: stage.honest,
+    process: clock.process(),
+    acts: () => true,
+    numberFor: () => 0,
+    see: (seen) => chronicle.see(stage.shardOf(seen.request), seen),
+  };
+  const topics = new Map<string, string>();
+  for (const worker of opened.workers()) {
+    const { name } = worker.spoke;
+    // Relays hear their answers at the nodes.
+    if (worker.attach !== undefined) continue;
+    if (!drawFor(plan.seed, "elsewhere", name).chance(plan.external)) continue;
+    const topic = `work-${name}`;
+    broker.createTopic(topic);
+    const made = observed(worker, where);
+    void outside.read(topic, 0, undefined, {
+      records: (records) => {
+        for (const record of records) watch(() => work(stage, made, record, write));
+      },
+      lost: () => {},
+    });
+    topics.set(name, topic);
+  }
+  return topics;
+}
+
+async function work(
+  stage: Stage,
+  worker: Worker,
+  { key, value, headers }: LogRecord,
+  write: ResponseWriter,
+): Promise<void> {
+  const correlation = headers["correlation-id"] ?? "";
+  const { run, call, attempt, epoch } = attemptOf(key, correlation);
+  const context = {
+    requestId: run,
+    call,
+    attempt,
+    epoch,
+    key: undefined,
+    idempotencyKey: headers["idempotency-key"] ?? "",
+    signal: new AbortController().signal,
+    deadline: Number(headers["deadline"]),
+    fail: () => {
+      throw new Error("the workers of simulations give their outcomes");
+    },
+    onAbort: () => {},
+  } as unknown as AttemptContext;
+  const ports: WorkerPorts = { bus: stage.relays(), replies: { kind: "process" } };
+  const outcome = await Promise.resolve()
+    .then(() => worker.attempt(JSON.parse(value), context, ports))
+    .catch((): Outcome | undefined => undefined);
+  if (outcome?.kind === "timeout") return;
+  const partition = Number(headers["reply-partition"]);
+  await stage.outside.append(inbox, { key, ...write(correlation, responseOf(outcome)) }, partition);
+  stage.chronicle.count("response elsewhere");
+}
+
+/** What an external worker says; undefined: it broke down. */
+function responseOf(outcome: Outcome | null | undefined): string {
+  if (outcome === undefined)
+    return JSON.stringify({ error: { code: "WW_WORKER_FAILED", message: "it broke down" } });
+  try {
+    if (outcome !== null && outcome.kind === "error") {
+      const { code, message } = outcome;
+      return JSON.stringify({ error: { code, message } });
+    }
+    return JSON.stringify(outcome === null ? null : { output: (outcome as { output?: unknown }).output });
+  } catch {
+    return "what is no JSON";
+  }
+}
