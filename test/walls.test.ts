@@ -1,11 +1,22 @@
 // The walls between the layers bite: each offending file is written to a folder of its own outside the
 // repository, beside copies of the real configuration, and the linter or the compiler must refuse it.
 import { execFile } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, matchesGlob } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { configuration, layers, otherThan, rooms, type Layer } from "../scripts/layers.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), "wheelwork-walls-"));
@@ -48,13 +59,19 @@ function run(cwd: string, tool: string, ...args: string[]): Promise<{ code: unkn
   });
 }
 
-const lint = (files: Record<string, string>) =>
-  run(repository(files), "oxlint", "--deny-warnings", "--format=unix", "packages", "examples");
+function lint(files: Record<string, string>) {
+  const folders = new Set([
+    "packages",
+    ...Object.keys(files).map((path) => path.slice(0, path.indexOf("/"))),
+  ]);
+  return run(repository(files), "oxlint", "--deny-warnings", "--format=unix", ...folders);
+}
 const compile = (files: Record<string, string>) =>
   run(repository(files), "tsc", "-p", "packages/core", "--noEmit", "--pretty", "false");
 
 const core = (text: string) => ({ "packages/core/src/offender.ts": text, "examples/keep.ts": "export {};" });
 const other = (path: string, text: string) => ({ "examples/keep.ts": "export {};", [path]: text });
+const engine = (path: string, text: string) => other(`packages/engine/src/${path}`, text);
 
 describe("the linter refuses", () => {
   it.each([
@@ -119,12 +136,201 @@ describe("the linter refuses", () => {
       },
       "no-cycle",
     ],
+    [
+      "a room above in the engine",
+      engine("attempts/offender.ts", `export * from "../delivery/inbox.ts";`),
+      "no-restricted-imports",
+    ],
+    [
+      "a type of a room above",
+      engine("shard/offender.ts", `import type { A } from "../requests/api.ts";\nexport type B = A;`),
+      "no-restricted-imports",
+    ],
+    [
+      "the embedded engine in the cluster",
+      engine("cluster/offender.ts", `export * from "../embedded/local-bus.ts";`),
+      "no-restricted-imports",
+    ],
+    [
+      "the cluster in the embedded engine",
+      engine("embedded/offender.ts", `export * from "../cluster/node.ts";`),
+      "no-restricted-imports",
+    ],
+    [
+      "SQLite in another file of the embedded engine",
+      engine("embedded/offender.ts", `export * from "../stores/sqlite.ts";`),
+      "no-restricted-imports",
+    ],
+    [
+      "a store in the shard",
+      engine("shard/offender.ts", `export * from "../stores/journal.ts";`),
+      "no-restricted-imports",
+    ],
+    [
+      "the engine's entry in a room",
+      engine("delivery/offender.ts", `export * from "../index.ts";`),
+      "no-restricted-imports",
+    ],
+    [
+      "a way around the rooms",
+      engine("attempts/offender.ts", `export * from "./../delivery/inbox.ts";`),
+      "no-restricted-imports",
+    ],
+    [
+      "a store among the parts of engines",
+      engine("parts.ts", `export * from "./stores/journal.ts";`),
+      "no-restricted-imports",
+    ],
+    [
+      "the port of stores in what decides",
+      engine("shard/decider.ts", `import type { Store } from "../ports/ports.ts";\nexport type S = Store;`),
+      "'Store'",
+    ],
+    ["a timer in what decides", engine("shard/decider.ts", `setTimeout(() => {}, 1);`), "'setTimeout'"],
+    ["the time in what decides", engine("shard/records.ts", `export const now = Date.now();`), "'Date'"],
+    [
+      "Node in what decides",
+      engine("shard/decider.ts", `export * from "node:timers/promises";`),
+      "no-restricted-imports",
+    ],
+    [
+      "workers in what decides",
+      engine("shard/decider.ts", `export * from "../attempts/host.ts";`),
+      "no-restricted-imports",
+    ],
+    [
+      "the pipeline in what decides",
+      engine("shard/decider.ts", `export * from "./pipeline.ts";`),
+      "no-restricted-imports",
+    ],
+    [
+      "the parts of engines in a store",
+      other("packages/postgres/src/offender.ts", `export * from "@wheelwork/engine/parts";`),
+      "no-restricted-imports",
+    ],
+    [
+      "the test kit in Storm",
+      other("packages/storm/src/parts/offender.ts", `export * from "@wheelwork/testing";`),
+      "no-restricted-imports",
+    ],
+    [
+      "Wheelwork in the client of Storm's protocol",
+      other("packages/storm/src/multilang/offender.ts", `export * from "@wheelwork/core";`),
+      "no-restricted-imports",
+    ],
+    [
+      "an adapter in what is simulated",
+      other("simulation/src/offender.ts", `export * from "@wheelwork/kafka";`),
+      "no-restricted-imports",
+    ],
+    [
+      "the engine in the services",
+      other("services/src/offender.ts", `export * from "@wheelwork/engine";`),
+      "no-restricted-imports",
+    ],
+    [
+      "an example in a benchmark",
+      other("bench/src/offender.ts", `export * from "@wheelwork/example-flow-crud/simulation";`),
+      "no-restricted-imports",
+    ],
+    [
+      "the engine's package in an example",
+      other("examples/shop/src/offender.ts", `export * from "@wheelwork/engine";`),
+      "no-restricted-imports",
+    ],
   ])("%s", async (_name, files, message) => {
     const { code, output } = await lint(files);
     expect(output).toContain(message);
     expect(code).toBe(1);
   });
 });
+
+describe("the table of layers", () => {
+  it("is what the linter goes by: run `npm run layers` after a change", async () => {
+    const { fresh, present } = await configuration();
+    expect(present).toBe(fresh);
+  });
+
+  it("has every room of the engine, every package, and no file that is not there", () => {
+    const folders = readdirSync(join(root, "packages/engine/src"), { withFileTypes: true });
+    const names = folders.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+    expect(Object.keys(rooms).toSorted()).toEqual(names.toSorted());
+    const globs = layers.flatMap(({ files }) => files);
+    expect(globs.filter((glob) => globSync(glob, { cwd: root }).length === 0)).toEqual([]);
+    const sources = globSync("{packages/*,simulation,services,bench}/src/index.ts", { cwd: root });
+    expect(sources.filter((source) => !globs.some((glob) => matchesGlob(source, glob)))).toEqual([]);
+  });
+
+  // Each layer is given all names and all rooms, and the linter must refuse those that the table does not have.
+  it("lets every layer import what it may, and nothing else", async () => {
+    const tried = [...ourNames(), "wheelwork-tools", "fastify", "pino", "pinot", "node:fs", "node:sqlite"];
+    for (const name of [...Object.keys(rooms), "parts", "multilang"]) tried.push(`../${name}/some.ts`);
+    tried.push("../index.ts", "./some.ts", "./records.ts");
+    const offenders = layers.flatMap(({ files }) => files.map((glob) => glob.replace("**", "some-file.ts")));
+    const text = tried.map((name, index) => `export * as n${index} from "${name}";`).join("\n");
+    const { output } = await lint(Object.fromEntries(offenders.map((path) => [path, text])));
+    const refused = new Set(
+      Array.from(output.matchAll(/^(\S+):(\d+):\d+: .*no-restricted-imports/gm), ([, path, line]) => {
+        return `${path}: ${tried[Number(line) - 1]}`;
+      }),
+    );
+    const wanted = new Set<string>();
+    for (const path of offenders) {
+      const layer = layers.findLast(({ files }) => files.some((glob) => matchesGlob(path, glob))) as Layer;
+      for (const name of tried) if (!isAllowed(layer, name)) wanted.add(`${path}: ${name}`);
+    }
+    expect([...refused].toSorted()).toEqual([...wanted].toSorted());
+    expect(wanted.size).toBeGreaterThan(300);
+  });
+
+  it.each([
+    [[], ["", "a", "."], []],
+    [["a"], ["", "b", "ab", "/a"], ["a"]],
+    [
+      ["ab", "ac/*"],
+      ["", "a", "abc", "ac", "ad", "b"],
+      ["ab", "ac/", "ac/d/e"],
+    ],
+    [
+      ["", "-*"],
+      ["a", "/"],
+      ["", "-", "-a"],
+    ],
+  ])("turns what may be imported into a pattern of what may not: %j", (may, refused, allowed) => {
+    const pattern = new RegExp(`^${otherThan(may)}`);
+    for (const text of refused) expect(text, text).toMatch(pattern);
+    for (const text of allowed) expect(text, text).not.toMatch(pattern);
+  });
+});
+
+/** All that the packages of this repository export. */
+function ourNames(): string[] {
+  const files = globSync("{packages/*,examples/*,bench,simulation,services}/package.json", { cwd: root });
+  return files.flatMap((file) => {
+    const { name, exports = {} } = JSON.parse(readFileSync(join(root, file), "utf8")) as {
+      name: string;
+      exports?: Record<string, unknown>;
+    };
+    const subpaths = Object.keys(exports).filter((path) => !path.endsWith(".json"));
+    return [name, ...subpaths.map((path) => name + path.slice(1))];
+  });
+}
+
+const isOneOf = (name: string, texts: readonly string[]): boolean =>
+  texts.some((text) => (text.endsWith("*") ? name.startsWith(text.slice(0, -1)) : name === text));
+
+/** What the table says in words. */
+function isAllowed({ only, ours, types = [], above, beside, withoutPorts }: Layer, name: string): boolean {
+  if (name.startsWith("../"))
+    return (
+      (above === undefined || isOneOf(name.slice(3), above)) && !(withoutPorts && name.includes("/ports/"))
+    );
+  if (name.startsWith("./")) return beside === undefined || isOneOf(name.slice(2), beside);
+  if (types.includes(name)) return false;
+  if (only !== undefined) return isOneOf(name, only);
+  const isOurs = /^@wheelwork\/|^wheelwork(?:\/|$)/.test(name);
+  return !isOurs || isOneOf(name, ours ?? []);
+}
 
 describe("the compiler refuses", () => {
   it.each([
