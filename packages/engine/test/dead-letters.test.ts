@@ -92,7 +92,7 @@ test("the origin of a dead letter is the place of the record that it holds", asy
 test("a dead letter tells the whole reason; where a request of the inbox was sent to is told with it", async () => {
   const { system, fromChannel, fromInbox } = await twoBodies();
   const reason = (key: string): string =>
-    `WW_KEY_REUSED: the request key ${key} belongs to a request with another body (I5)\n` +
+    `WW_KEY_REUSED: the request key ${key} belongs to a request with another body\n` +
     "  Use a new key for a new request.";
   expect(readDeadLetter(fromChannel).reason).toBe(reason(fromChannel.key));
   const sent = system.broker.records("in").findLast(({ key }) => key === fromInbox.key);

@@ -353,7 +353,7 @@ suite("an engine of many nodes", () => {
     for (const letter of letters.slice(0, shards.length)) {
       const { key, reason, origin } = readDeadLetter(letter);
       expect(reason).toBe(
-        `WW_KEY_REUSED: the request key ${key} belongs to a request with another body (I5)\n` +
+        `WW_KEY_REUSED: the request key ${key} belongs to a request with another body\n` +
           "  Use a new key for a new request.",
       );
       expect(origin).toMatchObject({ topic: system.inbox, partition: shardOf(key, 4) });

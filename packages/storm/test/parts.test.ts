@@ -242,7 +242,7 @@ describe.skipIf(!canRun)("the hub's bolt", () => {
     expect(other).toMatchObject({ key, value });
     expect(other?.headers).toEqual({
       "dlt-reason":
-        "WW_KEY_REUSED: the request key known belongs to a request with another body (I5)\n" +
+        "WW_KEY_REUSED: the request key known belongs to a request with another body\n" +
         "  Use a new key for a new request.\n" +
         "  It was sent to requests, partition 0, offset 77.",
       "dlt-topic": "inbox",
