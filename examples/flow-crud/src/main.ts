@@ -24,7 +24,7 @@ What goes wrong between the workers and the simulated switches:
   --seed N         of the random faults                    (1)
 `;
 
-/** How long the process may take to stop. */
+/** How long the process may take to stop, in milliseconds. */
 const stopWithinMs = 15_000;
 
 const text = { type: "string" } as const;
@@ -98,7 +98,7 @@ function main(): Promise<void> {
   return runForeground(program, { script: "start", stopWithinMs, fail });
 }
 
-/** Opens the application, and takes requests. */
+/** Opens the application and takes requests. */
 async function start(options: ReturnType<typeof readOptions>): Promise<{ close(): Promise<void> }> {
   const { style, port, host, dataDir, level, floodlight } = options;
   const logger = consoleLogger({ level, name: "flow-crud" });

@@ -1,27 +1,29 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { runForeground, type Program } from "@wheelwork/services";
+import { localKafka, localPostgres, runForeground, type Program } from "@wheelwork/services";
 import { consoleLogger, type LoggerOptions } from "wheelwork";
 import { explain } from "../explain.ts";
+import { flowTopics } from "../topics.ts";
 import { Children } from "./children.ts";
 import { startNorthbound } from "./northbound.ts";
 import { startFloodlight, startNode, type ClusterPlace, type Part } from "./parts.ts";
 
 const usage = `Usage: npm run cluster -- [options]
 
-Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each a process of its own.
+Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each in its own process.
 
   --nodes N          how many nodes                            (2)
-  --without PARTS    leave these to others: northbound, floodlight, with commas between them
-  --only PART        run one part in this process: node, northbound or floodlight
+  --without PARTS    does not start these: northbound, floodlight, with commas between them
+  --only PART        runs one part, in this process: node, northbound or floodlight
   --name NAME        the name of the node, with --only node    (host and process)
   --shards N         fixed when the store is created           (SHARDS, 8)
   --brokers LIST     host:port, with commas                    (KAFKA_BROKERS, 127.0.0.1:9092)
   --database URL     of PostgreSQL                             (DATABASE_URL)
+  --topic-prefix TEXT   the names of the topics begin with it  (none: the names of the original proof of concept)
   --port N, --host H where Northbound listens                  (8088, 127.0.0.1)
-  --data DIR         of the switches, which only Floodlight has  (WHEELWORK_DATA, .wheelwork/cluster)
-  --session-timeout MS  how long a node may say nothing       (6000)
+  --data DIR         of the switches, for Floodlight           (WHEELWORK_DATA, .wheelwork/cluster)
+  --session-timeout MS  after this silence a node counts as dead  (6000)
   --stop-within MS   how long a part may take to stop          (15000)
   --deadline MS, --worker-timeout MS  of flow-create           (500, 100)
   --log LEVEL        debug, info, warn, error or silent        (warn)
@@ -50,6 +52,7 @@ function readOptions() {
       log: text,
       "session-timeout": text,
       "stop-within": text,
+      "topic-prefix": text,
       deadline: text,
       "worker-timeout": text,
       help: { type: "boolean", short: "h" },
@@ -80,8 +83,7 @@ function readOptions() {
   const { only } = values;
   if (only !== undefined && !parts.includes(only as never))
     problems.push(`--only must be ${parts.join(", ")}, not ${only}`);
-  const databaseUrl =
-    values.database ?? env["DATABASE_URL"] ?? "postgres://wheelwork@127.0.0.1:5432/wheelwork";
+  const databaseUrl = values.database ?? env["DATABASE_URL"] ?? localPostgres().url;
   const options = {
     help: values.help === true,
     nodes: integer("--nodes", values.nodes, 2, 0, 100),
@@ -89,7 +91,8 @@ function readOptions() {
     only: only as PartName | undefined,
     name: values.name,
     shards: integer("--shards", values.shards ?? env["SHARDS"], 8, 1, 1024),
-    brokers: values.brokers ?? env["KAFKA_BROKERS"] ?? "127.0.0.1:9092",
+    brokers: values.brokers ?? env["KAFKA_BROKERS"] ?? localKafka().brokers,
+    topicPrefix: values["topic-prefix"] ?? "",
     databaseUrl,
     port: integer("--port", values.port ?? env["PORT"], 8088, 0, 65_535),
     host: values.host ?? env["HOST"] ?? "127.0.0.1",
@@ -135,7 +138,8 @@ async function startOne(options: Options, only: PartName): Promise<Part> {
   const { brokers, databaseUrl, shards, dataDir, level, port, host } = options;
   const name = options.name ?? `${only}-${process.pid}`;
   const logger = consoleLogger({ level, name });
-  const place: ClusterPlace = { brokers, databaseUrl, shards, logger };
+  const topics = flowTopics(options.topicPrefix);
+  const place: ClusterPlace = { brokers, databaseUrl, shards, topics, logger };
   switch (only) {
     case "node": {
       const { sessionTimeoutMs, deadlineMs, workerTimeoutMs } = options;
@@ -159,7 +163,7 @@ async function startOne(options: Options, only: PartName): Promise<Part> {
 
 const ready = (what: string): void => void process.stdout.write(`ready: ${what}\n`);
 
-/** Each part in a process of its own, which is started again when it dies. */
+/** Each part in its own process, which is started again when it dies. */
 function allParts(options: Options): Program {
   const children = new Children({
     stopWithinMs: options.stopWithinMs + killMs,
@@ -180,6 +184,7 @@ function allParts(options: Options): Program {
     deadline: options.deadlineMs,
     "worker-timeout": options.workerTimeoutMs,
     "stop-within": options.stopWithinMs,
+    "topic-prefix": options.topicPrefix,
   };
   const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, `${value}`]);
   const program = [process.execPath, ...process.execArgv, fileURLToPath(import.meta.url)] as const;

@@ -9,10 +9,12 @@ import { postgresStore } from "@wheelwork/postgres";
 import { Client } from "pg";
 import { deadLetterTopic, readDeadLetter, shardOf, type DeadLetter, type LogRecord } from "wheelwork";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { replyTopic, requestTopic } from "../../src/cluster/channel.ts";
+import { originalTopics } from "../../src/topics.ts";
 import { seedCommands } from "./client.ts";
 import { breakCluster } from "./faults.ts";
 import { Cluster, Process } from "./processes.ts";
+
+const { requests: requestTopic, answers: replyTopic } = originalTopics;
 
 /** These need a broker and a database server: `npm run services -- install` gets them. */
 const suite = kafkaIsInstalled(defaultCache) && postgresIsInstalled() ? describe : describe.skip;

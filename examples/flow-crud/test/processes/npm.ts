@@ -34,15 +34,37 @@ export class Npm {
       stream?.on("data", (chunk) => (this.#output += String(chunk)));
   }
 
-  /** Starts a script, and waits until it prints a text. @throws Error with what it has printed if it ends before. */
-  static async run(script: string, args: readonly string[], ready: string): Promise<Npm> {
-    const npm = new Npm(
+  static #spawn(script: string, args: readonly string[], env: Readonly<Record<string, string>>): Npm {
+    return new Npm(
       spawn("npm", ["run", script, "--", ...args], {
         cwd: root,
         detached: true,
         stdio: ["ignore", "pipe", "pipe"],
+        env: { ...process.env, ...env },
       }),
     );
+  }
+
+  /** Runs a script to its end; gives what it has printed. @throws Error with that if it fails. */
+  static async output(
+    script: string,
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<string> {
+    const npm = Npm.#spawn(script, args, env);
+    const [code] = (await once(npm.#child, "close")) as [number | null];
+    if (code !== 0) throw new Error(`npm run ${script} has ended with ${code}: ${npm.#output}`);
+    return npm.#output;
+  }
+
+  /** Starts a script, and waits until it prints a text. @throws Error with what it has printed if it ends before. */
+  static async run(
+    script: string,
+    args: readonly string[],
+    ready: string,
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<Npm> {
+    const npm = Npm.#spawn(script, args, env);
     const child = npm.#child;
     await new Promise<void>((begun, failed) => {
       child.once("exit", () => failed(new Error(`npm run ${script} has ended: ${npm.#output}`)));

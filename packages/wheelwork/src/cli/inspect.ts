@@ -2,10 +2,10 @@ import { deadLetterTopic, type LogReading, type ShardState } from "@wheelwork/en
 import { unpublishedAnswers } from "@wheelwork/engine/parts";
 import type { Place } from "./place.ts";
 
-/** Each batch with answers is a question to the store: an outage may have left more than anybody wants to wait for. */
+/** Each batch with answers costs a query, and an outage may leave very many of them. */
 const maxCounted = 1000;
 
-/** A shard as its store and its inbox show it. */
+/** What the store and the inbox of a shard say. */
 interface Inspected {
   readonly shard: number;
   readonly state: ShardState | undefined;
@@ -91,7 +91,7 @@ export async function listShards(place: Place): Promise<boolean> {
   return all.every(({ problem }) => problem === undefined);
 }
 
-/** Checks what a node needs, and says what is wrong with it. */
+/** Checks what a node needs, and prints what is wrong. Whether all is well. */
 export async function check(place: Place): Promise<boolean> {
   const problems: string[] = [];
   const ok = (line: string): void => void process.stdout.write(`ok       ${line}\n`);
@@ -121,7 +121,7 @@ export async function check(place: Place): Promise<boolean> {
   return problems.length === 0;
 }
 
-/** Prints rows under one another. */
+/** Prints rows as a table. */
 export function print(rows: readonly (readonly string[])[]): void {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   for (const row of rows)
