@@ -1,9 +1,9 @@
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 
-const root = join(import.meta.dirname, "..", "..");
+const ownFolder = join(import.meta.dirname, "..", "..", ".services");
 
-/** Where the services keep their data: in the checkout, out of git. */
-export const defaultFolder = join(root, ".services");
+/** Where the services keep their data: in the checkout, outside of git, unless WHEELWORK_SERVICES names another folder. */
+export const defaultFolder = resolve(process.env["WHEELWORK_SERVICES"] ?? ownFolder);
 
-/** What was downloaded; wiping the data leaves it. */
-export const defaultCache = join(defaultFolder, "cache");
+/** What was downloaded. All folders share it, and wiping the data leaves it. */
+export const defaultCache = join(ownFolder, "cache");

@@ -2,9 +2,11 @@ import { WheelworkError } from "@wheelwork/core";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { defaultCache, defaultFolder } from "./folder.ts";
-import { installKafka, KafkaBroker, kafkaIsInstalled } from "./kafka.ts";
+import { whenParentEnds } from "./foreground.ts";
+import { installKafka, kafkaIsInstalled } from "./kafka.ts";
+import { localKafka, localPostgres } from "./local.ts";
+import { installPostgres, postgresIsInstalled } from "./postgres.ts";
 import { installStorm } from "./storm.ts";
-import { installPostgres, postgresIsInstalled, PostgresServer } from "./postgres.ts";
 
 const usage = `Usage: npm run services -- COMMAND [kafka] [postgres] [storm]
 
@@ -14,8 +16,9 @@ const usage = `Usage: npm run services -- COMMAND [kafka] [postgres] [storm]
   status    says what runs
   wipe      stops them and deletes their data; with --all the downloads, too
 
-Ports: KAFKA_PORT (9092) and POSTGRES_PORT (5432). Where KAFKA_BROKERS or DATABASE_URL is set, that one is used instead,
-and nothing is started.
+They stay up when this program has ended. Their data are in .services, or in the folder that WHEELWORK_SERVICES names.
+Ports: KAFKA_PORT (9092) and POSTGRES_PORT (5432). If KAFKA_BROKERS or DATABASE_URL is set, that server is used, and none is
+started in its place.
 `;
 
 const commands = ["install", "start", "stop", "status", "wipe"] as const;
@@ -23,17 +26,10 @@ type Command = (typeof commands)[number];
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
-const portOf = (name: string, otherwise: number): number => {
-  const given = process.env[name];
-  const port = given === undefined ? otherwise : Number(given);
-  if (Number.isInteger(port) && port > 0 && port < 65_535) return port;
-  throw new WheelworkError("WW_CONFIG", `${name} is not a port: ${given}`);
-};
-
 async function kafka(command: Command): Promise<void> {
   const { KAFKA_BROKERS: given } = process.env;
   if (given !== undefined) return say(`Kafka: KAFKA_BROKERS is set, so ${given} is used`);
-  const broker = new KafkaBroker(join(defaultFolder, "kafka"), portOf("KAFKA_PORT", 9092), defaultCache);
+  const broker = localKafka();
   switch (command) {
     case "install":
       installKafka(defaultCache);
@@ -58,7 +54,7 @@ async function kafka(command: Command): Promise<void> {
 async function postgres(command: Command): Promise<void> {
   const { DATABASE_URL: given } = process.env;
   if (given !== undefined) return say("PostgreSQL: DATABASE_URL is set, so that server is used");
-  const server = new PostgresServer(join(defaultFolder, "postgres"), portOf("POSTGRES_PORT", 5432));
+  const server = localPostgres();
   switch (command) {
     case "install":
       installPostgres();
@@ -81,14 +77,16 @@ async function postgres(command: Command): Promise<void> {
 }
 
 async function main(): Promise<void> {
+  // The servers are meant to outlive it. This program itself is not.
+  whenParentEnds("services", () => process.exit(1));
   const [given, ...names] = process.argv.slice(2);
   const all = names.includes("--all");
   const wanted = names.filter((name) => name !== "--all");
   const command = commands.find((name) => name === given);
   const unknown = wanted.filter((name) => !["kafka", "postgres", "storm"].includes(name));
   if (wanted.includes("storm") && command !== "install")
-    throw new WheelworkError("WW_CONFIG", "this only installs Storm", {
-      next: "npm run storm starts it, with flow-crud on it.",
+    throw new WheelworkError("WW_CONFIG", "npm run services can only install Storm", {
+      next: "Start it with npm run storm -- start, which also submits flow-crud.",
     });
   if (command === undefined || unknown.length > 0) {
     process.stderr.write(usage);

@@ -9,7 +9,7 @@ const kafkaVersion = "4.2.1";
 
 const homeIn = (cache: string): string => join(cache, `storm-${stormVersion}`);
 
-/** The jars that a topology brings along. */
+/** The jars that a topology needs and Storm does not have. */
 const stormJars = (cache: string): string => join(homeIn(cache), "topology");
 
 /** Whether Storm can be started here: Java is there, and the jars are in the cache. */
@@ -32,8 +32,8 @@ const storm = (artifact: string, exclude?: readonly string[]): Dependency => ({
 });
 
 /**
- * Gets Storm's jars through Maven, laid out as in its distribution.
- * @throws WheelworkError WW_CONFIG when Java or Maven are missing, or the jars cannot be had.
+ * Gets Storm's jars through Maven, in the folders of its distribution.
+ * @throws WheelworkError WW_CONFIG when Java or Maven is missing, or Maven cannot get the jars.
  */
 export function installStorm(cache: string): void {
   if (stormIsInstalled(cache)) return;
@@ -49,7 +49,7 @@ export function installStorm(cache: string): void {
   const home = homeIn(cache);
   const project = `${home}.new`;
   rmSync(project, { recursive: true, force: true });
-  // The parent pom of Flux cannot be had everywhere, and says nothing that is needed.
+  // Some mirrors do not have the parent pom of Flux. Nothing in it is needed.
   const stub = join(project, "stub", "org/apache/storm/flux", stormVersion);
   mkdirSync(stub, { recursive: true });
   writeFileSync(
@@ -129,7 +129,7 @@ const signs = {
   supervisor: { sign: "Found leader nimbus" },
 } as const;
 
-/** ZooKeeper, Nimbus and a supervisor with its files in a folder of its own: for development. They listen on all interfaces. */
+/** ZooKeeper, Nimbus and a supervisor for development, with all files in one folder. They listen on all interfaces. */
 export class StormCluster {
   readonly ports: StormPorts;
   readonly #folder: string;
@@ -141,12 +141,12 @@ export class StormCluster {
     this.#cache = cache;
   }
 
-  /** Laid out as Storm's distribution is: the jars are those of the cache. */
+  /** A folder like Storm's distribution, with the jars of the cache. */
   get home(): string {
     return join(this.#folder, "home");
   }
 
-  /** The jars that topologies bring along. */
+  /** The folder of the jars that topologies need and Storm does not have. */
   get jars(): string {
     return stormJars(this.#cache);
   }
@@ -160,7 +160,7 @@ export class StormCluster {
     return pidOf(this.#daemon(part));
   }
 
-  /** The processes that the supervisor looks after: the workers' Java, and their components. */
+  /** The processes under the supervisor: the Java of the workers, and their components. */
   workerPids(): { readonly pid: number; readonly command: string }[] {
     const folder = join(this.#folder, "data", "local", "workers");
     const found = new Map<number, string>();
@@ -181,6 +181,9 @@ export class StormCluster {
   async start(): Promise<void> {
     if (this.pid("nimbus") === undefined && this.pid("supervisor") === undefined) this.#prepare();
     for (const part of parts) await this.startPart(part);
+    // `wheelwork storm` looks here for the Nimbus of this machine.
+    const state = { nimbus: `127.0.0.1:${this.ports.nimbus}`, home: this.home, jars: this.jars };
+    writeFileSync(this.#stateFile, `${JSON.stringify(state, undefined, 2)}\n`);
   }
 
   async startPart(part: Part): Promise<void> {
@@ -205,9 +208,10 @@ export class StormCluster {
     await startDaemon(this.#daemon(part), ["java", ...java], { withinMs: 90_000 });
   }
 
-  /** Stops all of it, the workers included, which a supervisor leaves running. */
+  /** Stops everything, also the workers, which a supervisor leaves running. Whether anything ran. */
   async stop(): Promise<boolean> {
     let ran = false;
+    rmSync(this.#stateFile, { force: true });
     for (const part of parts.toReversed()) {
       ran = (await stopDaemon(this.#daemon(part))) || ran;
       if (part !== "supervisor") continue;
@@ -229,6 +233,11 @@ export class StormCluster {
     await waitUntil(() => this.pid(part) === undefined, 10_000);
   }
 
+  /** This file says where Nimbus is, as long as it runs. */
+  get #stateFile(): string {
+    return join(this.#folder, "nimbus.json");
+  }
+
   #daemon(part: Part): Daemon {
     const logs = join(this.home, "logs");
     return {
@@ -241,7 +250,7 @@ export class StormCluster {
     };
   }
 
-  /** The development ZooKeeper forgets everything when it starts, so that the rest begins anew, too. */
+  /** The development ZooKeeper forgets everything when it starts. So the other data are deleted, too. */
   #prepare(): void {
     const { home, ports } = this;
     rmSync(this.#folder, { recursive: true, force: true });
@@ -268,7 +277,7 @@ export class StormCluster {
       "nimbus.monitor.freq.secs": 1,
       "supervisor.monitor.frequency.secs": 1,
       "worker.profiler.enabled": false,
-      // How often Nimbus hears how many tuples there were.
+      // How often Nimbus gets the numbers of tuples.
       "executor.metrics.frequency.secs": 3,
     };
     const lines = Object.entries(settings).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);

@@ -339,6 +339,13 @@ export const mutants: readonly Mutant[] = [
     world: "cluster",
   },
   {
+    name: "a batch counts as published although it gives answers",
+    file: decider,
+    from: "if (logProgress?.published === seq - 1 && answers.length === 0)",
+    to: "if (logProgress?.published === seq - 1)",
+    world: "cluster",
+  },
+  {
     name: "answers count as published before they are",
     file: outbox,
     from: "return first === undefined ? seq : first - 1;",

@@ -1,9 +1,9 @@
 import { WheelworkError } from "wheelwork";
 
-/** What an error of a command says: a sentence for what the user has to set right, and a stack for what we have. */
+/** The text for an error of a command: a sentence if the user can correct it, and a stack if only we can. */
 export function explain(error: unknown): string {
   if (error instanceof WheelworkError && error.code === "WW_CONFIG" && error.message.includes("partitions"))
-    return `${error.message}\n  After a try with another number, or with Storm: npm run services -- wipe forgets what it left.`;
+    return `${error.message}\n  If you have tried another number of shards: npm run services -- wipe deletes what it left.`;
   if (error instanceof WheelworkError || error instanceof RangeError) return error.message;
   if (!(error instanceof Error)) return String(error);
   const code = "code" in error ? String(error.code) : "";

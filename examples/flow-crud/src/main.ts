@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { runForeground, type Program } from "@wheelwork/services";
 import { consoleLogger, type LoggerOptions } from "wheelwork";
 import { openFlowCrud } from "./application.ts";
 import { explain } from "./explain.ts";
@@ -23,7 +24,7 @@ What goes wrong between the workers and the simulated switches:
   --seed N         of the random faults                    (1)
 `;
 
-/** How long the process may take to stop. */
+/** How long the process may take to stop, in milliseconds. */
 const stopWithinMs = 15_000;
 
 const text = { type: "string" } as const;
@@ -78,28 +79,31 @@ function readOptions() {
   };
 }
 
-async function main(): Promise<void> {
-  const { help, style, port, host, dataDir, level, floodlight } = readOptions();
-  if (help) return void process.stdout.write(usage);
+function main(): Promise<void> {
+  const options = readOptions();
+  if (options.help) {
+    process.stdout.write(usage);
+    return Promise.resolve();
+  }
+  let running: { close(): Promise<void> } | undefined;
+  const program: Program = {
+    start: async () => {
+      running = await start(options);
+    },
+    close: async (why) => {
+      process.stdout.write(`${why}: stopping; runs that have not ended go on at the next start\n`);
+      await running?.close();
+    },
+  };
+  return runForeground(program, { script: "start", stopWithinMs, fail });
+}
+
+/** Opens the application and takes requests. */
+async function start(options: ReturnType<typeof readOptions>): Promise<{ close(): Promise<void> }> {
+  const { style, port, host, dataDir, level, floodlight } = options;
   const logger = consoleLogger({ level, name: "flow-crud" });
   const system = await openFlowCrud({ dataDir, style, floodlight, engine: { logger } });
   const server = await serveFlowCrud(system, logger);
-  let stopping = false;
-  const stop = async (signal: string): Promise<void> => {
-    // Who asks twice does not want to wait.
-    if (stopping) process.exit(1);
-    stopping = true;
-    process.stdout.write(`${signal}: stopping; runs that have not ended go on at the next start\n`);
-    setTimeout(() => process.exit(1), stopWithinMs).unref();
-    await server.close();
-    await system.close();
-    process.exit(0);
-  };
-  for (const signal of ["SIGTERM", "SIGINT"]) {
-    process.on(signal, () => {
-      stop(signal).catch((error: unknown) => fail(error));
-    });
-  }
   let url: string;
   try {
     url = await server.listen({ port, host });
@@ -122,6 +126,12 @@ async function main(): Promise<void> {
       "",
     ].join("\n"),
   );
+  return {
+    close: async () => {
+      await server.close();
+      await system.close();
+    },
+  };
 }
 
 function fail(error: unknown): never {
@@ -129,4 +139,8 @@ function fail(error: unknown): never {
   process.exit(1);
 }
 
-main().catch((error: unknown) => fail(error));
+try {
+  await main();
+} catch (error) {
+  fail(error);
+}

@@ -5,14 +5,14 @@ import { defaults, type PoolOptions, type ResourcePool, type Resources, type Wan
 /** How long a statement, or an attempt to connect, may take, in milliseconds. */
 const timeoutMs = 5_000;
 
-// Each function takes the pool's lock first: what it reads is the truth until its transaction ends. `released` is what
-// it is in the file: requests that may not allocate again. Plans are made when the tables are empty: no scans.
-const lock = "pg_advisory_xact_lock(hashtext('flow_crud'))";
-const schema = `
+// Each function takes the lock of the pool first, so that nothing changes until its transaction ends. `released` has the
+// requests that may not allocate again, as in the file of SQLite. Plans are made when the tables are empty: no scans.
+const lockOf = (schema: string): string => `pg_advisory_xact_lock(hashtext('${schema}'))`;
+const tablesOf = (schema: string, lock = lockOf(schema)): string => `
 BEGIN;
 SELECT ${lock};
-CREATE SCHEMA IF NOT EXISTS flow_crud;
-SET LOCAL search_path = flow_crud;
+CREATE SCHEMA IF NOT EXISTS ${schema};
+SET LOCAL search_path = ${schema};
 CREATE TABLE IF NOT EXISTS allocation (
   cookie bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   idempotency_key text NOT NULL UNIQUE,
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS released (
 CREATE INDEX IF NOT EXISTS released_at ON released (at);
 
 CREATE OR REPLACE FUNCTION allocate(wanted jsonb, meters bigint) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = flow_crud SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET search_path = ${schema} SET enable_seqscan = off AS $$
 DECLARE
   wanted_key text := wanted->>'key';
   wanted_request text := wanted->>'request';
@@ -62,7 +62,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION release(given_by jsonb, remember interval) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = flow_crud SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET search_path = ${schema} SET enable_seqscan = off AS $$
 DECLARE
   had boolean;
 BEGIN
@@ -77,12 +77,12 @@ BEGIN
 END $$;
 COMMIT`;
 
-const work = `
-SELECT CASE WHEN wish ? 'key' THEN flow_crud.allocate(wish, $2)
-  ELSE flow_crud.release(wish, make_interval(secs => $3)) END AS result
+const workOf = (schema: string): string => `
+SELECT CASE WHEN wish ? 'key' THEN ${schema}.allocate(wish, $2)
+  ELSE ${schema}.release(wish, make_interval(secs => $3)) END AS result
 FROM jsonb_array_elements($1) WITH ORDINALITY AS wishes (wish, place) ORDER BY place`;
 
-/** A flow's name as the server can store it, for people only; any other would spoil the whole batch. */
+/** The name of a flow as the server can store it. It is for people only, and an invalid name would fail the whole batch. */
 const textOf = (flowid: string): string => flowid.toWellFormed().replaceAll("\0", "\ufffd");
 
 interface Wish {
@@ -91,20 +91,28 @@ interface Wish {
   readonly reject: (error: unknown) => void;
 }
 
+/** What the pool on PostgreSQL can be set to. */
+export interface PostgresPoolOptions extends PoolOptions {
+  /** The schema of its tables, in lower case. Default `flow_crud`. */
+  readonly schema?: string;
+}
+
 /**
- * The pool of many processes, in PostgreSQL: a schema of its own, `flow_crud`. One of them has the pool at a time, so
- * what is asked while a statement is under way goes with the next one: a batch is one round trip and one commit.
+ * The pool of many processes, in PostgreSQL. One process has the pool at a time. What is asked while a statement is under way
+ * goes with the next one, so that a batch is one round trip and one commit.
  */
 export class PostgresResourcePool implements ResourcePool {
   readonly #server: Pool;
+  readonly #schema: string;
   readonly #meters: number;
   readonly #rememberMs: number;
   #prepared = false;
   #wishes: Wish[] = [];
   #working = false;
 
-  /** Connects, and creates what is missing, when it is first asked. */
-  constructor(connectionString: string, options: PoolOptions = {}) {
+  /** Connects and creates missing tables at the first use. */
+  constructor(connectionString: string, options: PostgresPoolOptions = {}) {
+    this.#schema = options.schema ?? "flow_crud";
     this.#meters = options.meters ?? defaults.meters;
     this.#rememberMs = options.rememberMs ?? defaults.rememberMs;
     this.#server = new Pool({
@@ -116,7 +124,7 @@ export class PostgresResourcePool implements ResourcePool {
       // The server keeps the bound itself, unless it is frozen, or cut off.
       query_timeout: timeoutMs + 1000,
     });
-    // A connection that is lost tells whoever uses it; in between, nobody listens, and the next statement makes a new one.
+    // A statement that loses its connection fails by itself. Between statements nobody needs to know: the next one connects anew.
     this.#server.on("error", () => {});
   }
 
@@ -147,14 +155,14 @@ export class PostgresResourcePool implements ResourcePool {
       const batch = this.#wishes;
       this.#wishes = [];
       try {
-        if (!this.#prepared) await this.#server.query(schema);
+        if (!this.#prepared) await this.#server.query(tablesOf(this.#schema));
         this.#prepared = true;
         const wishes = JSON.stringify(batch.map(({ wish }) => wish));
         const values = [wishes, this.#meters, this.#rememberMs / 1000];
-        const { rows } = await this.#server.query<{ result: unknown }>(work, values);
+        const { rows } = await this.#server.query<{ result: unknown }>(workOf(this.#schema), values);
         for (const [index, { resolve }] of batch.entries()) resolve(rows[index]?.result as never);
       } catch (cause) {
-        // It may have been done or not: whoever asks again under its key gets the same.
+        // It may have been done or not. The same request under the same key gets the same resources.
         const error = new WheelworkError("WW_STORE_UNAVAILABLE", "the pool of resources cannot be reached", {
           next: "Check that the PostgreSQL server runs and can be reached.",
           retryable: true,

@@ -8,15 +8,14 @@ import {
   type WorkerTypes,
 } from "wheelwork";
 import {
-  answerTopic,
   commandMessage,
-  commandTopic,
   readAnswer,
   requestOf,
   type CommandName,
   type WireError,
 } from "./floodlight/wire.ts";
 import type { FlowSpokes } from "./spokes.ts";
+import { originalTopics, type FlowTopics } from "./topics.ts";
 
 interface RuleInput {
   readonly flowid: string;
@@ -24,9 +23,10 @@ interface RuleInput {
   readonly error?: "IN_WORKER" | "IN_FL" | null;
 }
 
-/** FlWorker: the workers whose operation is a message to the switch controller and its answer, one for each command. */
-export function floodlightWorkers(spokes: FlowSpokes): Worker[] {
+/** The workers that send a command to the switch controller and wait for its answer, one for each kind of command. */
+export function floodlightWorkers(spokes: FlowSpokes, topics: FlowTopics = originalTopics): Worker[] {
   const install = ruleWorker(
+    topics,
     spokes.installRule,
     "install",
     "installed",
@@ -37,6 +37,7 @@ export function floodlightWorkers(spokes: FlowSpokes): Worker[] {
     },
   );
   const validate = ruleWorker(
+    topics,
     spokes.validateRule,
     "validate",
     "validated",
@@ -45,18 +46,27 @@ export function floodlightWorkers(spokes: FlowSpokes): Worker[] {
       missing: "the rule is not on its switch",
     },
   );
-  const remove = ruleWorker(spokes.removeRule, "remove", "removed", (ruleid) => ({ removed: ruleid }), {});
+  const remove = ruleWorker(
+    topics,
+    spokes.removeRule,
+    "remove",
+    "removed",
+    (ruleid) => ({ removed: ruleid }),
+    {},
+  );
   const validateRemoved = ruleWorker(
+    topics,
     spokes.validateRemovedRule,
     "validate-removed",
     "absent",
     (ruleid) => ({ absent: ruleid }),
     { unremoved: "the rule has not been removed" },
   );
-  return [silentOnError(install), validate, remove, removingAgain(validateRemoved)];
+  return [silentOnError(install), validate, remove, removingAgain(topics, validateRemoved)];
 }
 
 function ruleWorker<I extends RuleInput, O, E extends string>(
+  topics: FlowTopics,
   spoke: Spoke<never, unknown, E | "unsupported"> & WorkerTypes<I, O>,
   command: CommandName,
   done: string,
@@ -65,13 +75,13 @@ function ruleWorker<I extends RuleInput, O, E extends string>(
 ): Worker {
   const texts: { readonly [word: string]: string | undefined } = refusals;
   return relay(spoke, {
-    to: commandTopic,
-    from: answerTopic,
+    to: topics.commands,
+    from: topics.commandReplies,
     send: ({ flowid, ruleid, error }, { requestId }) => {
       const wireError: WireError = error === "IN_FL" ? "IN_FL" : null;
       return commandMessage(ruleKey(requestId, ruleid), { flowid, ruleid, error: wireError, command });
     },
-    // All commands for a rule have one key, as in the seed: whose answer it is, its word tells.
+    // All commands for a rule have the same key, as in the original proof of concept. The word tells which one it answers.
     receive: (message): RelayResponse<O, E | "unsupported"> | undefined => {
       const word = readAnswer(message);
       if (word === undefined) return undefined;
@@ -89,7 +99,7 @@ function ruleWorker<I extends RuleInput, O, E extends string>(
   });
 }
 
-/** The seed's second error switch: the worker does nothing, and its time runs out. */
+/** The second error switch of the original proof of concept: the worker does nothing until its time runs out. */
 function silentOnError(made: Worker): Worker {
   return {
     ...made,
@@ -103,10 +113,10 @@ function silentOnError(made: Worker): Worker {
 }
 
 /**
- * A rule of which it was not heard that it is removed, is removed once more before the next attempt looks again. Its removal
- * may have been given up while the controller, or this very process, was down.
+ * Every attempt but the first removes the rule once more before it asks whether the rule is gone. The removal may have been
+ * given up while the controller or this process was down.
  */
-function removingAgain(made: Worker): Worker {
+function removingAgain(topics: FlowTopics, made: Worker): Worker {
   return {
     ...made,
     attempt: async (input, context, ports) => {
@@ -114,7 +124,7 @@ function removingAgain(made: Worker): Worker {
         const { flowid, ruleid } = input as RuleInput;
         const key = ruleKey(context.requestId, ruleid);
         await ports.bus.publish(
-          commandTopic,
+          topics.commands,
           commandMessage(key, { flowid, ruleid, error: null, command: "remove" }),
         );
       }
@@ -126,8 +136,8 @@ function removingAgain(made: Worker): Worker {
 const wireRequest = /^[0-9a-f]{32}$/;
 
 /**
- * The key of a rule on the wire: `<request id>-<rule>`. The controller takes the first 32 characters for the request; an
- * id that has another form, which only callers without Northbound can choose, is hashed to that length.
+ * The key of a rule on the wire: `<request id>-<rule>`. For the controller, the first 32 characters are the request. Callers
+ * that do not use Northbound may choose an id of another form, which is hashed to that length.
  */
 const ruleKey = (requestId: string, ruleid: number): string => `${cookieOf(requestId)}-${ruleid}`;
 

@@ -7,7 +7,8 @@ import { expect, onTestFinished, test } from "vitest";
 import { LocalBus, systemClock, type Message } from "wheelwork";
 import { passagesOf, seeded, type Faults } from "../src/floodlight/faults.ts";
 import { Floodlight, type FloodlightOptions } from "../src/floodlight/floodlight.ts";
-import { answerTopic, commandMessage, commandTopic, type CommandName } from "../src/floodlight/wire.ts";
+import { commandMessage, type CommandName } from "../src/floodlight/wire.ts";
+import { originalTopics } from "../src/topics.ts";
 
 const floodlightModule = resolve(import.meta.dirname, "../src/floodlight/floodlight.ts");
 const requestA = "a".repeat(32);
@@ -26,7 +27,7 @@ class Bench {
     const folder = mkdtempSync(join(tmpdir(), "floodlight-"));
     this.path = join(folder, "floodlight.db");
     this.#options = { onProblem: (problem) => void this.problems.push(problem), ...options };
-    this.bus.subscribe(answerTopic, (message) => void this.answers.push(message));
+    this.bus.subscribe(originalTopics.commandReplies, (message) => void this.answers.push(message));
     this.floodlight = this.#open();
     onTestFinished(() => {
       this.floodlight.close();
@@ -36,7 +37,7 @@ class Bench {
 
   send(command: CommandName, request: string, ruleid: number, error: "IN_FL" | null = null): void {
     const body = { flowid: "test-01", ruleid, error, command };
-    this.bus.publish(commandTopic, commandMessage(`${request}-${ruleid}`, body));
+    this.bus.publish(originalTopics.commands, commandMessage(`${request}-${ruleid}`, body));
   }
 
   /** Sends commands one after the other, and gives the answers. */
@@ -222,7 +223,7 @@ test("messages that are no commands do no harm; unknown commands get the seed's 
     { key, value: '{"flowid":1,"ruleid":1,"error":null,"command":"install"}' },
     { key, value: '{"flowid":"f","ruleid":8,"error":null,"command":"dance"}' },
   ]) {
-    bench.bus.publish(commandTopic, message);
+    bench.bus.publish(originalTopics.commands, message);
   }
   await bench.quiet();
   expect(bench.problems).toHaveLength(6);

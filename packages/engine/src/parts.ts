@@ -12,5 +12,6 @@ export { offer } from "./delivery/offer.ts";
 export type { Routed } from "./delivery/router.ts";
 export type { Reply } from "./shard/outbox.ts";
 export type { Feed } from "./shard/shard.ts";
+export { unpublishedAnswers } from "./shard/unpublished.ts";
 export { rootOf } from "./ports/keys.ts";
 export { pause, retrying, type RetryPolicy } from "./ports/retry.ts";

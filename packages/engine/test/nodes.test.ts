@@ -9,6 +9,7 @@ import {
   type NodeOptions,
   type Store,
 } from "@wheelwork/engine";
+import { unpublishedAnswers } from "@wheelwork/engine/parts";
 import { MemoryBroker, MemoryLog, MemoryStore, SimulatedClock } from "@wheelwork/testing";
 import { expect, test } from "vitest";
 import { z } from "zod";
@@ -220,4 +221,40 @@ test("a node that runs while its inbox is made anew reads nothing of it from the
   for (const message of lost) expect(message).toContain("WW_LOG_LOST");
   expect(lost.length).toBeGreaterThan(1);
   expect(new Set(broker.records("answers").map(({ key }) => key))).toEqual(new Set(["a", "b", "c"]));
+});
+
+test("a shard at rest notes that its answers are published and its dead letters durable, then it is silent", async () => {
+  const { clock, broker, disks, log, start, soon } = setUp(1);
+  const disk = (disks[0] as MemoryStore).reopen();
+  await start();
+  const key = keyOf(0, 1);
+  await soon(log.append("orders", { key, value: '{"pieces":1}' }));
+  await clock.runUntil(() => broker.records("answers").length === 1, 60_000);
+  await clock.advance(5_000);
+  expect(await unpublishedAnswers(disk, disk.peek(), 100)).toBe(0);
+  await soon(log.append("wheelwork-inbox", { key, value: "nonsense" }));
+  await clock.runUntil(() => broker.records("wheelwork-inbox-dlt").length === 1, 60_000);
+  await clock.advance(5_000);
+  const rested = disk.peek();
+  expect(rested.logProgress?.position).toBe(broker.records("wheelwork-inbox").length);
+  await clock.advance(600_000);
+  expect(disk.peek().seq).toBe(rested.seq);
+});
+
+test("an answer that is committed counts as unpublished until the next owner has published it", async () => {
+  const { clock, broker, disks, log, start, soon } = setUp(1);
+  const disk = (disks[0] as MemoryStore).reopen();
+  const first = await start();
+  const key = keyOf(0, 1);
+  await soon(log.append("orders", { key, value: '{"pieces":1}' }));
+  await clock.advance(20);
+  first.cutOff();
+  await clock.advance(100);
+  first.kill();
+  await clock.advance(5_000);
+  expect(broker.records("answers")).toHaveLength(0);
+  expect(await unpublishedAnswers(disk, disk.peek(), 100)).toBe(1);
+  await start();
+  expect(broker.records("answers").length).toBeGreaterThan(0);
+  expect(await unpublishedAnswers(disk, disk.peek(), 100)).toBe(0);
 });

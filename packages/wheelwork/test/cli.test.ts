@@ -1,4 +1,7 @@
 import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 
@@ -6,8 +9,19 @@ const program = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
 const module = fileURLToPath(new URL("node-module.mjs", import.meta.url));
 
 function cli(...args: readonly string[]): { status: number | null; stdout: string; stderr: string } {
+  return cliIn(undefined, {}, ...args);
+}
+
+/** What a developer has set for other runs must not decide here. */
+const { STORM_NIMBUS: _nimbus, WHEELWORK_SERVICES: _services, ...outerEnv } = process.env;
+
+function cliIn(cwd: string | undefined, env: Readonly<Record<string, string>>, ...args: readonly string[]) {
   const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
-  return spawnSync(process.execPath, [...flags, program, ...args], { encoding: "utf8" });
+  return spawnSync(process.execPath, [...flags, program, ...args], {
+    encoding: "utf8",
+    cwd,
+    env: { ...outerEnv, ...env },
+  });
 }
 
 test("says what it can do, and refuses what it cannot with that", () => {
@@ -41,5 +55,31 @@ test("a module that is none, and brokers that are away, are errors with a next s
     expect(status, args.join(" ")).toBe(1);
     expect(stdout + stderr).toMatch(/WW_(CONFIG|BUS_UNAVAILABLE)/);
     expect(stderr).not.toMatch(/^\s+at /m);
+  }
+});
+
+test("storm says where it has looked for Nimbus: options, then the environment, then what npm run storm left", () => {
+  const folder = mkdtempSync(join(tmpdir(), "wheelwork-cli-"));
+  try {
+    const file = join(folder, ".services", "storm", "nimbus.json");
+    const list = (env: Readonly<Record<string, string>>, ...args: readonly string[]): string => {
+      const { status, stderr } = cliIn(folder, env, "storm", "list", ...args);
+      expect(status).toBe(1);
+      return stderr;
+    };
+    expect(list({})).toMatch(
+      /WW_BUS_UNAVAILABLE: Nimbus cannot be reached at 127\.0\.0\.1:6627: .*\n.*--nimbus is not given, STORM_NIMBUS is not set, and there is no \S*\.services\/storm\/nimbus\.json/,
+    );
+    mkdirSync(join(folder, ".services", "storm"), { recursive: true });
+    writeFileSync(file, JSON.stringify({ nimbus: "127.0.0.1:1", home: "/none", jars: "/none" }));
+    expect(list({})).toMatch(/at 127\.0\.0\.1:1: .*\n.*nimbus\.json says so; --nimbus is not given/);
+    const env = { STORM_NIMBUS: "127.0.0.1:2" };
+    expect(list(env)).toMatch(/at 127\.0\.0\.1:2: .*\n.*STORM_NIMBUS says so/);
+    expect(list(env, "--nimbus", "127.0.0.1:3")).toMatch(/at 127\.0\.0\.1:3: .*\n.*--nimbus says so/);
+    expect(list({ STORM_NIMBUS: "nimbus:0" })).toContain("STORM_NIMBUS must be HOST or HOST:PORT");
+    writeFileSync(file, "{}");
+    expect(list({})).toMatch(/WW_CONFIG: \S*nimbus\.json cannot be read/);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
   }
 });

@@ -1,23 +1,17 @@
 import { WheelworkError, type Answer, type Channel, type LogRecord } from "wheelwork";
 import { flowCreateHub } from "../hub.ts";
-
-/** The seed's topic of the requests, which its Northbound writes. */
-export const requestTopic = "nb-to-hub";
-/** The seed's topic of the answers, which its Northbound reads: partition 0 only. */
-export const replyTopic = "hub-to-nb";
-
-/** What Northbound asks Floodlight, which the seed's does not know: the rules of a flow; of all if the value is empty. */
-export const rulesQuestionTopic = "nb-to-fl";
-/** What Floodlight says to that, under the same key: `{count, rules}` as JSON. */
-export const rulesTopic = "fl-to-nb";
+import { originalTopics, type FlowTopics } from "../topics.ts";
 
 const keyPattern = /^[0-9a-f]{32}$/;
 
-/** The seed's Northbound: requests as JSON, answers as plain texts, both under the request's key, and no headers needed. */
-export const northboundChannel: Channel = {
+/**
+ * The channel of Northbound: requests as JSON and answers as plain texts, both under the request's key. The messages are those
+ * of the original proof of concept.
+ */
+export const northboundChannel = (topics: FlowTopics = originalTopics): Channel => ({
   name: "nb",
-  from: requestTopic,
-  to: replyTopic,
+  from: topics.requests,
+  to: topics.answers,
   hub: flowCreateHub().name,
   request: ({ key, value }: LogRecord): unknown => {
     if (!keyPattern.test(key)) throw invalid("the key must be 32 hexadecimal digits");
@@ -28,10 +22,10 @@ export const northboundChannel: Channel = {
     }
   },
   answer: (answer) => ({ value: textOf(answer) }),
-};
+});
 
-/** The seed's words for an answer. */
-function textOf(answer: Answer): string {
+/** An answer in the words of the original proof of concept. */
+export function textOf(answer: Answer): string {
   switch (answer.kind) {
     case "result":
       return (answer.value as { readonly message: string }).message;

@@ -1,26 +1,30 @@
-import { spawn, type ChildProcess } from "node:child_process";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { localKafka, localPostgres, runForeground, type Program } from "@wheelwork/services";
 import { consoleLogger, type LoggerOptions } from "wheelwork";
 import { explain } from "../explain.ts";
+import { flowTopics } from "../topics.ts";
+import { Children } from "./children.ts";
 import { startNorthbound } from "./northbound.ts";
 import { startFloodlight, startNode, type ClusterPlace, type Part } from "./parts.ts";
 
 const usage = `Usage: npm run cluster -- [options]
 
-Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each a process of its own.
+Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each in its own process.
 
   --nodes N          how many nodes                            (2)
-  --without PARTS    leave these to others: northbound, floodlight, with commas between them
-  --only PART        run one part in this process: node, northbound or floodlight
+  --without PARTS    does not start these: northbound, floodlight, with commas between them
+  --only PART        runs one part, in this process: node, northbound or floodlight
   --name NAME        the name of the node, with --only node    (host and process)
   --shards N         fixed when the store is created           (SHARDS, 8)
   --brokers LIST     host:port, with commas                    (KAFKA_BROKERS, 127.0.0.1:9092)
   --database URL     of PostgreSQL                             (DATABASE_URL)
+  --topic-prefix TEXT   the names of the topics begin with it  (none: the names of the original proof of concept)
   --port N, --host H where Northbound listens                  (8088, 127.0.0.1)
-  --data DIR         of the switches, which only Floodlight has  (WHEELWORK_DATA, .wheelwork/cluster)
-  --session-timeout MS  how long a node may say nothing       (6000)
+  --data DIR         of the switches, for Floodlight           (WHEELWORK_DATA, .wheelwork/cluster)
+  --session-timeout MS  after this silence a node counts as dead  (6000)
+  --stop-within MS   how long a part may take to stop          (15000)
   --deadline MS, --worker-timeout MS  of flow-create           (500, 100)
   --log LEVEL        debug, info, warn, error or silent        (warn)
 
@@ -30,6 +34,7 @@ Kafka and PostgreSQL: npm run services -- start
 
 const text = { type: "string" } as const;
 const parts = ["node", "northbound", "floodlight"] as const;
+type PartName = (typeof parts)[number];
 
 function readOptions() {
   const { values } = parseArgs({
@@ -46,6 +51,8 @@ function readOptions() {
       data: text,
       log: text,
       "session-timeout": text,
+      "stop-within": text,
+      "topic-prefix": text,
       deadline: text,
       "worker-timeout": text,
       help: { type: "boolean", short: "h" },
@@ -76,21 +83,22 @@ function readOptions() {
   const { only } = values;
   if (only !== undefined && !parts.includes(only as never))
     problems.push(`--only must be ${parts.join(", ")}, not ${only}`);
-  const databaseUrl =
-    values.database ?? env["DATABASE_URL"] ?? "postgres://wheelwork@127.0.0.1:5432/wheelwork";
+  const databaseUrl = values.database ?? env["DATABASE_URL"] ?? localPostgres().url;
   const options = {
     help: values.help === true,
     nodes: integer("--nodes", values.nodes, 2, 0, 100),
     without,
-    only: only as (typeof parts)[number] | undefined,
+    only: only as PartName | undefined,
     name: values.name,
     shards: integer("--shards", values.shards ?? env["SHARDS"], 8, 1, 1024),
-    brokers: values.brokers ?? env["KAFKA_BROKERS"] ?? "127.0.0.1:9092",
+    brokers: values.brokers ?? env["KAFKA_BROKERS"] ?? localKafka().brokers,
+    topicPrefix: values["topic-prefix"] ?? "",
     databaseUrl,
     port: integer("--port", values.port ?? env["PORT"], 8088, 0, 65_535),
     host: values.host ?? env["HOST"] ?? "127.0.0.1",
     dataDir: resolve(values.data ?? env["WHEELWORK_DATA"] ?? ".wheelwork/cluster"),
     sessionTimeoutMs: integer("--session-timeout", values["session-timeout"], 6000, 1000, 300_000),
+    stopWithinMs: integer("--stop-within", values["stop-within"], 15_000, 1, 3_600_000),
     deadlineMs: integer("--deadline", values.deadline, 500, 1, 86_400_000),
     workerTimeoutMs: integer("--worker-timeout", values["worker-timeout"], 100, 1, 3_600_000),
     level: level as NonNullable<LoggerOptions["level"]>,
@@ -101,29 +109,37 @@ function readOptions() {
 
 type Options = ReturnType<typeof readOptions>;
 
-/** How long a part may take to stop, in milliseconds. */
-const stopWithinMs = 15_000;
+/** How much longer than its parts the process that looks after them may take to stop, in milliseconds. */
+const killMs = 2_000;
 
 async function main(): Promise<void> {
   const options = readOptions();
   if (options.help) return void process.stdout.write(usage);
-  const part = options.only === undefined ? await startAll(options) : await startOne(options, options.only);
-  let stopping = false;
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.on(signal, () => {
-      if (stopping) process.exit(1);
-      stopping = true;
-      setTimeout(() => process.exit(1), stopWithinMs).unref();
-      part.close().then(() => process.exit(0), fail);
-    });
-  }
+  const { only, stopWithinMs } = options;
+  if (only !== undefined)
+    return runForeground(onePart(options, only), { script: "cluster", stopWithinMs, fail });
+  // The parts give up before they are killed, and are killed before this process gives up.
+  const withinMs = stopWithinMs + 2 * killMs;
+  return runForeground(allParts(options), { script: "cluster", stopWithinMs: withinMs, fail });
 }
 
-async function startOne(options: Options, only: (typeof parts)[number]): Promise<Part> {
+/** A part in this process. */
+function onePart(options: Options, only: PartName): Program {
+  let part: Part | undefined;
+  return {
+    start: async () => {
+      part = await startOne(options, only);
+    },
+    close: async () => part?.close(),
+  };
+}
+
+async function startOne(options: Options, only: PartName): Promise<Part> {
   const { brokers, databaseUrl, shards, dataDir, level, port, host } = options;
   const name = options.name ?? `${only}-${process.pid}`;
   const logger = consoleLogger({ level, name });
-  const place: ClusterPlace = { brokers, databaseUrl, shards, logger };
+  const topics = flowTopics(options.topicPrefix);
+  const place: ClusterPlace = { brokers, databaseUrl, shards, topics, logger };
   switch (only) {
     case "node": {
       const { sessionTimeoutMs, deadlineMs, workerTimeoutMs } = options;
@@ -147,78 +163,57 @@ async function startOne(options: Options, only: (typeof parts)[number]): Promise
 
 const ready = (what: string): void => void process.stdout.write(`ready: ${what}\n`);
 
-/** Starts each part as a process of its own, and starts a node again when it dies. */
-async function startAll(options: Options): Promise<Part> {
-  const children = new Set<ChildProcess>();
-  let closing = false;
-  const close = async (): Promise<void> => {
-    closing = true;
-    const ended = Array.from(
-      children,
-      (child) => new Promise<void>((gone) => void child.once("exit", () => gone())),
-    );
-    for (const child of children) child.kill("SIGTERM");
-    await Promise.all(ended);
+/** Each part in its own process, which is started again when it dies. */
+function allParts(options: Options): Program {
+  const children = new Children({
+    stopWithinMs: options.stopWithinMs + killMs,
+    onFailure: (name, code) => {
+      process.stderr.write(`${name} has ended with the code ${code}; the others are stopped\n`);
+      children.close().then(() => process.exit(1), fail);
+    },
+  });
+  const flags = {
+    brokers: options.brokers,
+    database: options.databaseUrl,
+    shards: options.shards,
+    data: options.dataDir,
+    log: options.level,
+    port: options.port,
+    host: options.host,
+    "session-timeout": options.sessionTimeoutMs,
+    deadline: options.deadlineMs,
+    "worker-timeout": options.workerTimeoutMs,
+    "stop-within": options.stopWithinMs,
+    "topic-prefix": options.topicPrefix,
   };
-  const start = (only: string, name: string): Promise<string> =>
-    new Promise((begun) => {
-      const flags = {
-        brokers: options.brokers,
-        database: options.databaseUrl,
-        shards: options.shards,
-        data: options.dataDir,
-        log: options.level,
-        port: options.port,
-        host: options.host,
-        "session-timeout": options.sessionTimeoutMs,
-        deadline: options.deadlineMs,
-        "worker-timeout": options.workerTimeoutMs,
-      };
-      const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, `${value}`]);
-      const child = spawn(
-        process.execPath,
-        [...process.execArgv, fileURLToPath(import.meta.url), "--only", only, "--name", name, ...args],
-        { stdio: ["ignore", "pipe", "inherit"] },
-      );
-      children.add(child);
-      child.stdout?.on("data", (chunk: Buffer) => {
-        const line = /^ready: (.*)$/m.exec(chunk.toString());
-        if (line?.[1] !== undefined) begun(line[1]);
-      });
-      child.on("exit", (code) => {
-        children.delete(child);
-        if (closing) return;
-        if (code !== null && code !== 0) {
-          process.stderr.write(`${name} has ended with the code ${code}; the others are stopped\n`);
-          return void close().then(() => process.exit(1));
-        }
-        process.stdout.write(`  ${name} has died, and is started again\n`);
-        void start(only, name);
-      });
-    });
+  const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, `${value}`]);
+  const program = [process.execPath, ...process.execArgv, fileURLToPath(import.meta.url)] as const;
   const wanted = [
     ...Array.from({ length: options.nodes }, (_, index) => ["node", `node-${index + 1}`] as const),
     ...(["floodlight", "northbound"] as const)
       .filter((part) => !options.without.includes(part))
       .map((part) => [part, part] as const),
   ];
-  // The first creates topics and tables; the others find them.
-  const lines: string[] = [];
-  for (const [only, name] of wanted) lines.push(await start(only, name));
-  process.stdout.write(
-    [
-      "",
-      "  Wheelwork: flow-crud is running on Kafka and PostgreSQL",
-      "",
-      ...lines.map((line) => `  ${line}`),
-      `  brokers ${options.brokers}, ${options.shards} shards`,
-      "",
-      '  Try: curl -d \'{"flowid": "test-01", "length": 10}\' http://127.0.0.1:8088/flow     Stop: Ctrl+C',
-      "",
-      "",
-    ].join("\n"),
-  );
-  return { close };
+  const start = async (): Promise<void> => {
+    // The first creates topics and tables; the others find them.
+    const lines: string[] = [];
+    for (const [only, name] of wanted)
+      lines.push(await children.start(name, [...program, "--only", only, "--name", name, ...args]));
+    process.stdout.write(
+      [
+        "",
+        "  Wheelwork: flow-crud is running on Kafka and PostgreSQL",
+        "",
+        ...lines.map((line) => `  ${line}`),
+        `  brokers ${options.brokers}, ${options.shards} shards`,
+        "",
+        `  Try: curl -d '{"flowid": "test-01", "length": 10}' http://127.0.0.1:${options.port}/flow     Stop: Ctrl+C`,
+        "",
+        "",
+      ].join("\n"),
+    );
+  };
+  return { start, close: () => children.close(), kill: () => children.kill() };
 }
 
 function fail(error: unknown): never {
@@ -226,4 +221,8 @@ function fail(error: unknown): never {
   process.exit(1);
 }
 
-main().catch(fail);
+try {
+  await main();
+} catch (error) {
+  fail(error);
+}

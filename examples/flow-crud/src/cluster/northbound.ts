@@ -1,12 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { kafka, kafkaSecurity } from "@wheelwork/kafka";
 import Fastify, { type FastifyInstance } from "fastify";
-import { replyTopic, requestTopic, rulesQuestionTopic, rulesTopic } from "./channel.ts";
-import { ensureClusterTopics, type ClusterPlace, type Part } from "./parts.ts";
+import { ensureFlowTopics, type KafkaPlace, type Part } from "./parts.ts";
 
-/** How long a caller waits for its answer, as in the seed, in milliseconds. */
+/** How long a caller waits for its answer, as in the original proof of concept, in milliseconds. */
 const callerWaitMs = 10_000;
-/** How long it waits for what the switches hold, in milliseconds. */
+/** How long a caller waits for what the switches hold, in milliseconds. */
 const rulesWaitMs = 2_000;
 
 interface Waiting {
@@ -14,28 +13,29 @@ interface Waiting {
 }
 
 /**
- * The seed's Northbound: `POST /flow` becomes a message, and the message that comes back under its key is the answer, with
- * status 200 whatever it says. A caller that sends an `idempotency-key` of 32 hexadecimal digits may ask again: the
- * request is done once, and has one answer. `GET /switches/rules` asks Floodlight, wherever it runs.
+ * Northbound, as in the original proof of concept: `POST /flow` becomes a message, and the message that comes back under its
+ * key is the answer. The status is always 200. A caller that sends an `idempotency-key` of 32 hexadecimal digits may ask
+ * again: the request is done once, and has one answer. `GET /switches/rules` asks Floodlight over Kafka.
  */
 export async function startNorthbound(
-  place: ClusterPlace,
+  place: KafkaPlace,
   listen: { readonly port: number; readonly host: string },
 ): Promise<
   Part & { readonly url: string; readonly counts: { readonly answers: number; readonly repeated: number } }
 > {
   const bus = kafka({ brokers: place.brokers, clientId: "northbound", ...kafkaSecurity() });
-  await ensureClusterTopics(bus, place.shards);
+  const { topics } = place;
+  await ensureFlowTopics(bus, topics);
   const waiting = new Map<string, Set<Waiting>>();
   const seen = new Set<string>();
   const counts = { answers: 0, repeated: 0 };
   const tell = (key: string, value: string): void => {
     for (const { answer } of waiting.get(key) ?? []) answer(value);
   };
-  const endRules = bus.subscribe(rulesTopic, ({ key, value }) => tell(key, value));
-  const endReplies = bus.subscribe(replyTopic, ({ key, value, headers }) => {
+  const endRules = bus.subscribe(topics.rules, ({ key, value }) => tell(key, value));
+  const endReplies = bus.subscribe(topics.answers, ({ key, value, headers }) => {
     counts.answers++;
-    // After a crash the same answer may come again: whoever waited has it.
+    // After a crash the same answer may come again. The caller has it already.
     const id = headers?.["ce_id"];
     if (id !== undefined) {
       if (seen.has(id)) counts.repeated++;
@@ -49,13 +49,13 @@ export async function startNorthbound(
   });
   await bus.ready();
   const app: FastifyInstance = Fastify({ bodyLimit: 1_000_000 });
-  // The body goes to the hub as it is: whether it is a request, the hub decides.
+  // The body goes to the hub as it is. The hub decides whether it is a request.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => done(null, body));
   app.post("/flow", async (request, reply) => {
     const given = request.headers["idempotency-key"];
     const key = typeof given === "string" ? given : newKey();
-    const text = await ask(requestTopic, key, String(request.body ?? ""), callerWaitMs);
+    const text = await ask(topics.requests, key, String(request.body ?? ""), callerWaitMs);
     reply.header("request-id", key);
     if (text === undefined)
       return reply.type("application/json").send('{"error":"client operation timeout"}');
@@ -65,11 +65,11 @@ export async function startNorthbound(
     "/switches/rules",
     { schema: { querystring: { type: "object", properties: { flowid: { type: "string" } } } } },
     async ({ query: { flowid = "" } }, reply) => {
-      const rules = await ask(rulesQuestionTopic, newKey(), flowid, rulesWaitMs);
+      const rules = await ask(topics.rulesQuestions, newKey(), flowid, rulesWaitMs);
       reply.type("application/json");
       if (rules !== undefined) return reply.send(rules);
       const error =
-        "Floodlight does not say what is on its switches: it is away, or it is one that cannot, as the seed's";
+        "Floodlight has not answered. It is away, or it is the one of the original proof of concept, which does not know this question";
       return reply.code(504).send(JSON.stringify({ error }));
     },
   );

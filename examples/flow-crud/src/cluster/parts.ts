@@ -2,50 +2,74 @@ import { join } from "node:path";
 import { mkdirSync } from "node:fs";
 import { kafka, kafkaSecurity, type Kafka } from "@wheelwork/kafka";
 import { postgresPool, postgresStore } from "@wheelwork/postgres";
-import { clusterTopics, createNode, type EngineEvent, type Logger } from "wheelwork";
+import { createNode, deadLetterTopic, WheelworkError, type EngineEvent, type Logger } from "wheelwork";
 import { Floodlight, type FloodlightOptions } from "../floodlight/floodlight.ts";
-import { answerTopic, commandTopic } from "../floodlight/wire.ts";
 import { flowCreateHub, type FlowCreateOptions } from "../hub.ts";
 import { defaultSwitches } from "../network.ts";
 import { PostgresResourcePool } from "../resources-postgres.ts";
 import { resourceWorkers } from "../resources.ts";
 import { flowCreateService } from "../service.ts";
 import { flowSpokes } from "../spokes.ts";
+import type { FlowTopics } from "../topics.ts";
 import { floodlightWorkers } from "../workers.ts";
-import { northboundChannel, replyTopic, requestTopic, rulesQuestionTopic, rulesTopic } from "./channel.ts";
+import { northboundChannel } from "./channel.ts";
 
-/** Where the parts of the cluster meet. */
-export interface ClusterPlace {
+/** What all parts share. */
+export interface KafkaPlace {
   readonly brokers: string;
+  readonly topics: FlowTopics;
+  readonly logger: Logger;
+}
+
+/** What the nodes share. */
+export interface ClusterPlace extends KafkaPlace {
   readonly databaseUrl: string;
   /** How many shards: fixed when the store and the inbox are created. */
   readonly shards: number;
-  readonly logger: Logger;
 }
+
+/** The inbox of the cluster. */
+const clusterInbox = "wheelwork-inbox";
 
 /** A running part. */
 export interface Part {
   close(): Promise<void>;
 }
 
-const partitions = 4;
-
-/** Creates the topics, or checks those that are there: hub-to-nb has one partition, since the seed's Northbound reads one. */
-export async function ensureClusterTopics(bus: Kafka, shards: number): Promise<void> {
-  const named = new Map([
-    [replyTopic, 1],
-    [requestTopic, partitions],
-    [commandTopic, partitions],
-    [answerTopic, partitions],
-    [rulesQuestionTopic, 1],
-    [rulesTopic, 1],
-  ]);
-  for (const { name, partitions: needed } of clusterTopics({ shards, channels: [northboundChannel] }))
-    if (!named.has(name)) named.set(name, needed ?? 1);
-  await bus.ensureTopics(Array.from(named, ([name, needed]) => ({ name, partitions: needed })));
+/**
+ * Creates the topics that are missing, except the inbox. Topics that are there may have any number of partitions: the programs
+ * of the original proof of concept may have created them. Only the answers need a single partition, since its Northbound reads
+ * no other.
+ * @throws WheelworkError WW_CONFIG when the topic of the answers has several partitions.
+ */
+export async function ensureFlowTopics(bus: Kafka, topics: FlowTopics): Promise<void> {
+  const { requests, answers, commands, commandReplies, rulesQuestions, rules } = topics;
+  for (const name of [requests, commands, commandReplies]) await ensureTopic(bus, name, 4);
+  for (const name of [rulesQuestions, rules, deadLetterTopic(requests)]) await ensureTopic(bus, name, 1);
+  await bus.ensureTopics([{ name: answers, partitions: 1 }]);
 }
 
-/** A node: the hub, its workers, and the shards that the group gives it. */
+/** Creates the topics of the shards, too. @throws WheelworkError WW_CONFIG when the inbox has another number of partitions. */
+export async function ensureClusterTopics(
+  bus: Kafka,
+  topics: FlowTopics,
+  { shards, inbox }: { readonly shards: number; readonly inbox: string },
+): Promise<void> {
+  await ensureFlowTopics(bus, topics);
+  await ensureTopic(bus, deadLetterTopic(inbox), 1);
+  await bus.ensureTopics([{ name: inbox, partitions: shards }]);
+}
+
+async function ensureTopic(bus: Kafka, name: string, partitions: number): Promise<void> {
+  try {
+    await bus.topic(name);
+  } catch (error) {
+    if (!(error instanceof WheelworkError) || error.code !== "WW_CONFIG") throw error;
+    await bus.ensureTopics([{ name, partitions }]);
+  }
+}
+
+/** A node: the hub, its workers, and the shards that the group assigns to it. */
 export async function startNode(
   place: ClusterPlace,
   options: {
@@ -56,7 +80,7 @@ export async function startNode(
     readonly onFailure: (error: Error) => void;
   },
 ): Promise<Part & { readonly shards: () => readonly object[] }> {
-  const { brokers, databaseUrl, shards, logger } = place;
+  const { brokers, databaseUrl, shards, topics, logger } = place;
   const { name, sessionTimeoutMs } = options;
   const bus = kafka({
     brokers,
@@ -70,11 +94,12 @@ export async function startNode(
   const node = createNode({
     name,
     hubs: [flowCreateHub(options.flow, spokes), flowCreateService(options.flow, spokes)],
-    workers: [...resourceWorkers(spokes, resources, defaultSwitches), ...floodlightWorkers(spokes)],
+    workers: [...resourceWorkers(spokes, resources, defaultSwitches), ...floodlightWorkers(spokes, topics)],
     shards,
+    inbox: clusterInbox,
     store: (shard) => postgresStore({ pool: database, shard, shards }),
     log: bus,
-    channels: [northboundChannel],
+    channels: [northboundChannel(topics)],
     logger,
     ...(options.observe === undefined ? {} : { observe: options.observe }),
     onFailure: options.onFailure,
@@ -85,7 +110,7 @@ export async function startNode(
     await Promise.all([database.close(), resources.close()]);
   };
   try {
-    await ensureClusterTopics(bus, shards);
+    await ensureClusterTopics(bus, topics, { shards, inbox: clusterInbox });
     await node.start();
   } catch (error) {
     await close();
@@ -94,24 +119,25 @@ export async function startNode(
   return { close, shards: () => node.shards };
 }
 
-/** A message holds a megabyte. */
+/** More would not fit into a message, which may have one megabyte. */
 const maxRulesTold = 1000;
 
-/** The switches, behind the seed's two topics. It alone has their file, in the folder `dataDir`. */
+/** The switches, which take commands over Kafka. Only this part may open their file, in the folder `dataDir`. */
 export async function startFloodlight(
-  place: ClusterPlace,
+  place: KafkaPlace,
   dataDir: string,
   options: FloodlightOptions = {},
 ): Promise<Part & { readonly floodlight: Floodlight }> {
   mkdirSync(dataDir, { recursive: true });
   const bus = kafka({ brokers: place.brokers, clientId: "floodlight", ...kafkaSecurity() });
-  await ensureClusterTopics(bus, place.shards);
+  const { topics } = place;
+  await ensureFlowTopics(bus, topics);
   const onProblem = (problem: string): void => place.logger.warn({ part: "floodlight" }, problem);
-  const floodlight = new Floodlight(join(dataDir, "floodlight.db"), bus, { onProblem, ...options });
-  const end = bus.subscribe(rulesQuestionTopic, ({ key, value: flowid }) => {
+  const floodlight = new Floodlight(join(dataDir, "floodlight.db"), bus, { onProblem, topics, ...options });
+  const end = bus.subscribe(topics.rulesQuestions, ({ key, value: flowid }) => {
     const rules = floodlight.rules(flowid === "" ? undefined : flowid);
     const value = JSON.stringify({ count: rules.length, rules: rules.slice(0, maxRulesTold) });
-    Promise.resolve(bus.publish(rulesTopic, { key, value })).catch((error: unknown) =>
+    Promise.resolve(bus.publish(topics.rules, { key, value })).catch((error: unknown) =>
       onProblem(`what is on the switches could not be sent: ${String(error)}`),
     );
   });

@@ -1,9 +1,10 @@
 import { systemClock, type Bus, type Clock } from "wheelwork";
 import type { DatabaseDurability } from "../database.ts";
 import { defaultSwitches } from "../network.ts";
+import { originalTopics, type FlowTopics } from "../topics.ts";
 import { passagesOf, seeded, type Faults, type Passage } from "./faults.ts";
 import { Switches, type InstalledRule } from "./switches.ts";
-import { answerMessage, answerTopic, commandTopic, readCommand, type Command } from "./wire.ts";
+import { answerMessage, readCommand, type Command } from "./wire.ts";
 
 /** What the simulated controller can be set to. */
 export interface FloodlightOptions {
@@ -18,25 +19,28 @@ export interface FloodlightOptions {
   /** Whether an answer waits until what it says is on the disk. Default `full`. */
   readonly durability?: DatabaseDurability;
   /**
-   * How long a removed rule stays fenced against installs that come late, in milliseconds. Longer than any message can
-   * be under way, and than the application can be down in the middle of a clean-up. Default 7 days.
+   * How long an install that comes late cannot bring a removed rule back, in milliseconds. It must be longer than a message
+   * may be under way, and longer than the application may be down in the middle of a clean-up. Default 7 days.
    */
   readonly fenceMs?: number;
+  /** Where it gets commands, and where it says what came of them. Default: the topics of the original proof of concept. */
+  readonly topics?: Pick<FlowTopics, "commands" | "commandReplies">;
   /** For tests: the clock. */
   readonly clock?: Pick<Clock, "after" | "soon" | "wallMs">;
-  /** Is told of messages that are no commands, and of commands that could not be stored. */
+  /** Called for messages that are no commands, and for commands that could not be stored. */
   readonly onProblem?: (problem: string) => void;
 }
 
 const day = 86_400_000;
 
 /**
- * A simulated switch controller (the seed's fl): takes commands from the bus, keeps the rule tables of its switches in a
- * file, and answers. It stands for the outside world: it knows nothing of hubs, and loses, doubles and reorders
- * messages when told to.
+ * A simulated switch controller, as the Floodlight of the original proof of concept. It takes commands from the bus, keeps the
+ * rule tables of its switches in a file, and answers. It plays the outside world: it knows nothing of hubs. It can lose,
+ * double and reorder messages.
  */
 export class Floodlight {
   readonly #bus: Bus;
+  readonly #topics: Pick<FlowTopics, "commands" | "commandReplies">;
   readonly #switches: Switches;
   readonly #faults: Faults;
   readonly #random: () => number;
@@ -50,6 +54,7 @@ export class Floodlight {
   /** Opens the rule tables in the file `path`, and listens. */
   constructor(path: string, bus: Bus, options: FloodlightOptions = {}) {
     this.#bus = bus;
+    this.#topics = options.topics ?? originalTopics;
     this.#clock = options.clock ?? systemClock;
     this.#faults = options.faults ?? {};
     this.#random = options.random ?? seeded(1);
@@ -63,7 +68,7 @@ export class Floodlight {
       soon: (task) => this.#clock.soon(() => void (this.#closed || task())),
       wallMs: () => this.#clock.wallMs(),
     });
-    this.#unsubscribe = bus.subscribe(commandTopic, (message) => {
+    this.#unsubscribe = bus.subscribe(this.#topics.commands, (message) => {
       const command = readCommand(message);
       if (command === undefined)
         this.#onProblem(`not a command: ${message.key} ${message.value}`.slice(0, 300));
@@ -87,7 +92,7 @@ export class Floodlight {
 
   #take(command: Command): void {
     for (const passage of passagesOf(this.#faults, this.#random)) {
-      // The seed's third error switch: the controller is silent, and does nothing.
+      // The third error switch of the original proof of concept: the controller does nothing, and does not answer.
       if (command.error === "IN_FL" || passage.there === undefined) continue;
       this.#after(passage.there, () => void this.#execute(command, passage));
     }
@@ -104,13 +109,15 @@ export class Floodlight {
     }
     if (back === undefined) return;
     this.#after(back, () => {
-      Promise.resolve(this.#bus.publish(answerTopic, answerMessage(command, word))).catch((error: unknown) =>
-        this.#onProblem(`the answer to ${command.key} could not be sent: ${String(error)}`),
+      const { commandReplies } = this.#topics;
+      Promise.resolve(this.#bus.publish(commandReplies, answerMessage(command, word))).catch(
+        (error: unknown) =>
+          this.#onProblem(`the answer to ${command.key} could not be sent: ${String(error)}`),
       );
     });
   }
 
-  /** Runs a task after a delay, at once if there is none; never after `close`. */
+  /** Runs a task after a delay, or at once if there is none. After `close` it runs nothing. */
   #after(delayMs: number, task: () => void): void {
     if (this.#closed) return;
     if (delayMs === 0) return task();

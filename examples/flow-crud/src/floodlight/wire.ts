@@ -1,14 +1,9 @@
 import type { Message } from "wheelwork";
 
-/** Topic of the commands to the controller. */
-export const commandTopic = "worker-to-fl";
-/** Topic of its answers. */
-export const answerTopic = "fl-to-worker";
-
-/** What the controller is told to do. The first two are the seed's. */
+/** What the controller is told to do. The original proof of concept has only the first two. */
 export type CommandName = "install" | "validate" | "remove" | "validate-removed";
 
-/** The seed's mark on a command that the controller is to leave without an answer. */
+/** In the original proof of concept, the controller does not answer a command with this mark. */
 export type WireError = "IN_FL" | null;
 
 /** The value of a command. */
@@ -36,7 +31,7 @@ export const requestOf = ({ key }: Message): string => key.slice(0, cookieLength
 
 const keyPattern = /^[^\s]{32}-\d{1,9}$/;
 
-/** The message of a command: exactly the seed's bytes, in the seed's order of fields. */
+/** The message of a command, byte for byte as in the original proof of concept. */
 export function commandMessage(key: string, body: CommandBody): Message {
   const { flowid, ruleid, error, command } = body;
   return { key, value: JSON.stringify({ flowid, ruleid, error, command }) };
@@ -60,7 +55,7 @@ export function readCommand(message: Message): Command | undefined {
   return { key, cookie: requestOf(message), flowid, ruleid, error, command };
 }
 
-/** The words with which the controller answers. The empty one: it does not know the command, as in the seed. */
+/** The words with which the controller answers. The empty word means that it does not know the command. */
 export type AnswerWord =
   "installed" | "validated" | "removed" | "absent" | "table-full" | "fenced" | "missing" | "unremoved" | "";
 

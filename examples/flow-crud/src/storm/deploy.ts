@@ -6,7 +6,19 @@ import { bundleApp, Nimbus, submit, topologyJar, type StormHome } from "@wheelwo
 import { stormSecurity, stormTopology, type StormConfig } from "@wheelwork/storm/parts";
 import { ensureClusterTopics } from "../cluster/parts.ts";
 import type { FlowCreateOptions } from "../hub.ts";
+import { flowTopics } from "../topics.ts";
 import flowApp, { type FlowStormOptions } from "./app.ts";
+
+/**
+ * The names that flow-crud on Storm has on its broker and in its database. None of them is the cluster's, so that both can use
+ * the same servers. A request must reach one of the two only: each would answer it.
+ */
+export const stormNames = {
+  topicPrefix: "storm-",
+  inbox: "wheelwork-storm-inbox",
+  schema: "wheelwork_storm",
+  resourceSchema: "flow_crud_storm",
+} as const;
 
 /** What a deployment is made of. */
 export interface FlowStorm {
@@ -14,6 +26,8 @@ export interface FlowStorm {
   readonly brokers: string;
   readonly databaseUrl: string;
   readonly shards: number;
+  /** The names of the topics begin with this. Default `storm-`. */
+  readonly topicPrefix?: string;
   readonly flow?: FlowCreateOptions;
   readonly workerTasks?: number;
   readonly workers?: number;
@@ -23,14 +37,17 @@ export interface FlowStorm {
 /** The topology of flow-crud. */
 export function flowTopology(options: FlowStorm): ReturnType<typeof stormTopology> {
   const { name, brokers, databaseUrl, shards, flow, workerTasks, workers, settings } = options;
-  const app: FlowStormOptions = flow === undefined ? {} : { flow };
+  const { topicPrefix = stormNames.topicPrefix } = options;
+  const { inbox, schema, resourceSchema } = stormNames;
+  const app: FlowStormOptions = { topicPrefix, resourceSchema, ...(flow === undefined ? {} : { flow }) };
   const security = stormSecurity();
   const config: StormConfig = {
     brokers,
     ...(security === undefined ? {} : { security }),
     databaseUrl,
+    schema,
     shards,
-    inbox: "wheelwork-inbox",
+    inbox,
     app,
   };
   const made = flowApp(config);
@@ -49,7 +66,7 @@ export function flowTopology(options: FlowStorm): ReturnType<typeof stormTopolog
   }
 }
 
-/** Makes the topics, submits the topology, and waits until each shard has its owner. */
+/** Creates the topics, submits the topology, and waits until each shard has its owner. */
 export async function deploy(
   options: FlowStorm,
   storm: StormHome,
@@ -59,7 +76,8 @@ export async function deploy(
   const { brokers, databaseUrl, shards } = options;
   const log = kafka({ brokers, clientId: "deploy", ...kafkaSecurity() });
   try {
-    await ensureClusterTopics(log, shards);
+    const topics = flowTopics(options.topicPrefix ?? stormNames.topicPrefix);
+    await ensureClusterTopics(log, topics, { shards, inbox: stormNames.inbox });
   } finally {
     await log.close();
   }
@@ -67,7 +85,7 @@ export async function deploy(
   const main = await bundleApp(fileURLToPath(new URL("app.ts", import.meta.url)));
   say("submitting the topology");
   submit(storm, { flux: flowTopology(options).flux(), jar: topologyJar({ "main.mjs": main }) });
-  say("waiting for the shards");
+  say("waiting until the shards have their owners");
   for (const end = performance.now() + withinMs; performance.now() < end;) {
     const now = await epochs(databaseUrl, shards);
     if (now.every((epoch, shard) => epoch > (before[shard] ?? 0))) return;
@@ -80,7 +98,12 @@ export async function deploy(
 async function epochs(databaseUrl: string, shards: number): Promise<number[]> {
   const found: number[] = [];
   for (let shard = 0; shard < shards; shard++) {
-    const store = postgresStore({ connectionString: databaseUrl, shard, shards });
+    const store = postgresStore({
+      connectionString: databaseUrl,
+      schema: stormNames.schema,
+      shard,
+      shards,
+    });
     try {
       found.push((await store.peek()).epoch);
     } catch {
@@ -92,7 +115,7 @@ async function epochs(databaseUrl: string, shards: number): Promise<number[]> {
   return found;
 }
 
-/** Ends the topology, and waits until Storm knows it no more. */
+/** Ends the topology, and waits until Storm has forgotten it. Whether it ran. */
 export async function undeploy(nimbus: Nimbus, name: string, withinMs: number): Promise<boolean> {
   const runs = async (): Promise<boolean> => (await nimbus.topologies()).some((one) => one.name === name);
   if (!(await runs())) return false;

@@ -1,3 +1,4 @@
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -7,17 +8,18 @@ import {
   installKafka,
   installPostgres,
   installStorm,
-  KafkaBroker,
+  localKafka,
+  localPostgres,
+  localStorm,
   pidOf,
-  PostgresServer,
   startDaemon,
   stopDaemon,
-  StormCluster,
+  whenParentEnds,
   type Daemon,
 } from "@wheelwork/services";
 import { Nimbus } from "@wheelwork/storm";
 import { explain } from "../explain.ts";
-import { deploy, flowTopology, undeploy, type FlowStorm } from "./deploy.ts";
+import { deploy, flowTopology, stormNames, undeploy, type FlowStorm } from "./deploy.ts";
 
 const usage = `Usage: npm run storm -- COMMAND [options]
 
@@ -26,18 +28,21 @@ on loopback.
 
   start      installs and starts what does not run, submits the topology, and waits until it is ready
   stop       ends the topology, and stops what start has started
-  status     says what runs, with the executors and errors of the topology
+  status     says what runs
   topology   prints the topology for Storm's Flux; with --dot, its picture for Graphviz
 
-  --without PARTS    leave these to others: northbound, floodlight, with commas between them
-  --simple           the seed's simple case: the hub makes the attempts itself, without worker bolts
-  --shards N         tasks of bolt-hub, fixed when the store is created   (2)
-  --workers N        processes of Java                                   (1)
-  --port N           where Northbound listens                            (8088)
-  --deadline MS, --worker-timeout MS  of flow-create                     (5000, 1000; the seed: 500, 100)
-  --data DIR         of the switches, which only Floodlight has          (.wheelwork/storm)
+  --without PARTS      does not start these: northbound, floodlight, with commas between them
+  --topic-prefix TEXT  the names of the topics begin with it               (storm-)
+                       --topic-prefix= gives the names of the original proof of concept, which npm run cluster uses, too
+  --simple             the simple case: the hub makes the attempts itself, without worker bolts
+  --shards N           tasks of bolt-hub, fixed when the store is created  (2)
+  --workers N          processes of Java                                   (1)
+  --port N             where Northbound listens                            (8088)
+  --deadline MS, --worker-timeout MS  of flow-create                       (5000, 1000)
+  --data DIR           of the switches, for Floodlight                     (.wheelwork/storm)
 
-Kafka and PostgreSQL of your own: KAFKA_BROKERS and DATABASE_URL. Storm's version: STORM_VERSION (2.8.3).
+Your own Kafka and PostgreSQL: KAFKA_BROKERS and DATABASE_URL. Ports: KAFKA_PORT, POSTGRES_PORT, and STORM_PORTS for ZooKeeper,
+Nimbus, the supervisor and the workers, with commas between them. The version of Storm: STORM_VERSION (2.8.3).
 `;
 
 const text = { type: "string" } as const;
@@ -53,6 +58,7 @@ function readOptions() {
         data: text,
         deadline: text,
         "worker-timeout": text,
+        "topic-prefix": text,
         simple: flag,
         dot: flag,
         help: { ...flag, short: "h" },
@@ -74,26 +80,24 @@ const { values, positionals } = readOptions();
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 const folder = join(defaultFolder, "storm");
-const storm = new StormCluster(
-  folder,
-  { zookeeper: 22_181, nimbus: 26_627, supervisor: 26_628, slots: [26_700, 26_701, 26_702, 26_703] },
-  defaultCache,
-);
+const storm = localStorm();
 const nimbus = new Nimbus({ port: storm.ports.nimbus });
-const broker = new KafkaBroker(join(defaultFolder, "kafka"), 9092, defaultCache);
-const database = new PostgresServer(join(defaultFolder, "postgres"), 5432);
+const broker = localKafka();
+const database = localPostgres();
 const { KAFKA_BROKERS: brokers = broker.brokers, DATABASE_URL: databaseUrl = database.url } = process.env;
 const dataDir = resolve(values.data ?? ".wheelwork/storm");
 const port = values.port ?? "8088";
 const shards = integer("--shards", values.shards, 2);
+const topicPrefix = values["topic-prefix"] ?? stormNames.topicPrefix;
 
 const flowStorm: FlowStorm = {
   name: "flow-crud",
   brokers,
   databaseUrl,
   shards,
+  topicPrefix,
   workers: integer("--workers", values.workers, 1),
-  // A Java that has just started takes longer for its first tuples than the seed gives its workers.
+  // A Java that has just started needs longer for its first tuples than the original proof of concept gives its workers.
   flow: {
     deadlineMs: integer("--deadline", values.deadline, 5000, 86_400_000),
     workerTimeoutMs: integer("--worker-timeout", values["worker-timeout"], 1000, 3_600_000),
@@ -118,18 +122,44 @@ function integer(name: string, given: string | undefined, otherwise: number, mos
 
 const startWithinMs = 180_000;
 
+interface Server {
+  readonly pid: number | undefined;
+  start(): Promise<void>;
+  stop(): Promise<boolean>;
+}
+
+/** The processes of the servers that `start` has started: `stop` leaves those of `npm run services` alone. */
+const startedFile = join(defaultFolder, "storm-started.json");
+const startedServers = (): Readonly<Record<string, number | undefined>> =>
+  existsSync(startedFile)
+    ? (JSON.parse(readFileSync(startedFile, "utf8")) as Readonly<Record<string, number>>)
+    : {};
+
+async function startServer(name: string, server: Server): Promise<void> {
+  if (server.pid !== undefined) return;
+  say(`starting ${name}`);
+  await server.start();
+  writeFileSync(startedFile, JSON.stringify({ ...startedServers(), [name]: server.pid }));
+}
+
+async function stopServer(name: string, server: Server): Promise<void> {
+  const { pid } = server;
+  if (pid === undefined) return say(`${name}: does not run`);
+  if (pid !== startedServers()[name]) return say(`${name}: runs on, since this did not start it`);
+  await server.stop();
+  say(`${name}: stopped`);
+}
+
 async function start(): Promise<void> {
   const without = (values.without ?? "").split(",");
   installStorm(defaultCache);
   if (process.env["KAFKA_BROKERS"] === undefined) {
     installKafka(defaultCache);
-    say("starting Kafka");
-    await broker.start();
+    await startServer("Kafka", broker);
   }
   if (process.env["DATABASE_URL"] === undefined) {
     installPostgres();
-    say("starting PostgreSQL");
-    await database.start();
+    await startServer("PostgreSQL", database);
   }
   say("starting Storm");
   await storm.start();
@@ -141,7 +171,14 @@ async function start(): Promise<void> {
     const daemon = partOf(name);
     if (pidOf(daemon) !== undefined) continue;
     const main = fileURLToPath(new URL("../cluster/main.ts", import.meta.url));
-    const options = { brokers, database: databaseUrl, shards, data: dataDir, port };
+    const options = {
+      brokers,
+      database: databaseUrl,
+      shards,
+      data: dataDir,
+      port,
+      "topic-prefix": topicPrefix,
+    };
     const args = Object.entries(options).flatMap(([option, value]) => [`--${option}`, `${value}`]);
     await startDaemon(daemon, [process.execPath, ...process.execArgv, main, "--only", name, ...args], {
       withinMs: 30_000,
@@ -164,10 +201,9 @@ async function stop(): Promise<void> {
   if (storm.pid("nimbus") !== undefined && (await undeploy(nimbus, flowStorm.name, 60_000)))
     say("the topology has ended");
   say(`Storm: ${(await storm.stop()) ? "stopped" : "does not run"}`);
-  if (process.env["KAFKA_BROKERS"] === undefined)
-    say(`Kafka: ${(await broker.stop()) ? "stopped" : "does not run"}`);
-  if (process.env["DATABASE_URL"] === undefined)
-    say(`PostgreSQL: ${(await database.stop()) ? "stopped" : "does not run"}`);
+  if (process.env["KAFKA_BROKERS"] === undefined) await stopServer("Kafka", broker);
+  if (process.env["DATABASE_URL"] === undefined) await stopServer("PostgreSQL", database);
+  rmSync(startedFile, { force: true });
 }
 
 async function status(): Promise<void> {
@@ -182,6 +218,8 @@ async function status(): Promise<void> {
 
 async function main(): Promise<void> {
   const [command] = positionals;
+  // What `start` starts is meant to outlive it. This program itself is not.
+  whenParentEnds("storm", () => process.exit(1));
   if (values.help === true) return say(usage);
   switch (command) {
     case "start":

@@ -4,9 +4,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { postgresStore } from "@wheelwork/postgres";
 import { Client } from "pg";
 import { shardOf, type StoredAnswer } from "wheelwork";
-import { northboundChannel } from "../../src/cluster/channel.ts";
+import { textOf } from "../../src/cluster/channel.ts";
 import { seeded } from "../../src/floodlight/faults.ts";
 import { checkMeters, readRules } from "../crash/checks.ts";
+import type { FlowTopics } from "../../src/topics.ts";
 import { TopicClient, type Asked } from "./client.ts";
 
 /** What is to be done to a cluster. */
@@ -46,6 +47,9 @@ export interface Breakable {
   /** The folder of the switches. */
   readonly data: string;
   readonly shards: number;
+  readonly topics: FlowTopics;
+  /** Of the shards, and of the pool of resources. */
+  readonly schemas: { readonly shards: string; readonly resources: string };
   readonly faults: Readonly<Record<string, (random: () => number) => Promise<void>>>;
   /** How long it may take to answer again after a fault, in milliseconds. */
   readonly backWithinMs: number;
@@ -64,12 +68,12 @@ export interface Breakable {
  */
 export async function breakSystem(system: Breakable, plan: FaultPlan): Promise<FaultReport> {
   const { faults: most, forMs = Number.POSITIVE_INFINITY, seed, clients, requests, progress } = plan;
-  const { brokers, databaseUrl, data, shards, backWithinMs } = system;
+  const { brokers, databaseUrl, data, schemas, topics, backWithinMs } = system;
   const random = seeded(seed);
   const names = Object.keys(system.faults).filter((name) => plan.only?.includes(name) ?? true);
   if (names.length === 0)
     throw new Error(`there is no such fault; there are: ${Object.keys(system.faults).join(", ")}`);
-  const client = new TopicClient(brokers, seed);
+  const client = new TopicClient(brokers, seed, topics);
   const done: Record<string, number> = {};
   const backMs: number[] = [];
   const problems: string[] = [];
@@ -141,8 +145,8 @@ export async function breakSystem(system: Breakable, plan: FaultPlan): Promise<F
         problems.push(`${key} gets no answer when it is asked again`);
     problems.push(...(await system.end()));
     problems.push(...client.strange.map((line) => `nobody asked for ${line}`), ...checkAnswers(asked));
-    const stored = await readAnswers(databaseUrl, shards, asked);
-    const files = checkOutside(data, await readResources(databaseUrl), asked, stored);
+    const stored = await readAnswers(system, asked);
+    const files = checkOutside(data, await readResources(databaseUrl, schemas.resources), asked, stored);
     problems.push(...files.problems);
     const texts: Record<string, number> = {};
     for (const { answers } of asked)
@@ -190,14 +194,13 @@ function checkAnswers(asked: readonly Asked[]): string[] {
 
 /** The answers as the store has them. */
 async function readAnswers(
-  databaseUrl: string,
-  shards: number,
+  { databaseUrl: connectionString, shards, schemas: { shards: schema } }: Breakable,
   asked: readonly Asked[],
 ): Promise<Map<string, StoredAnswer>> {
   const stored = new Map<string, StoredAnswer>();
   const byShard = Map.groupBy(asked, ({ key }) => shardOf(key, shards));
   for (const [shard, list] of byShard) {
-    const store = postgresStore({ connectionString: databaseUrl, shard, shards });
+    const store = postgresStore({ connectionString, schema, shard, shards });
     for (const { answer } of await store.find(list.map(({ key }) => key)))
       if (answer !== undefined) stored.set(answer.key, answer);
     await store.close();
@@ -211,16 +214,16 @@ interface ResourcesHeld {
   readonly allocations: ReadonlyMap<string, number>;
 }
 
-async function readResources(databaseUrl: string): Promise<ResourcesHeld> {
+async function readResources(databaseUrl: string, schema: string): Promise<ResourcesHeld> {
   const client = new Client(databaseUrl);
   await client.connect();
   try {
     const rows = async (sql: string): Promise<Record<string, string>[]> =>
       (await client.query<Record<string, string>>(sql)).rows;
     const meters = await rows(
-      "SELECT meter FROM flow_crud.allocation UNION ALL SELECT meter FROM flow_crud.free_meter",
+      `SELECT meter FROM ${schema}.allocation UNION ALL SELECT meter FROM ${schema}.free_meter`,
     );
-    const held = await rows("SELECT request, count(*) AS count FROM flow_crud.allocation GROUP BY request");
+    const held = await rows(`SELECT request, count(*) AS count FROM ${schema}.allocation GROUP BY request`);
     return {
       problems: checkMeters(meters.map(({ meter }) => Number(meter))),
       allocations: new Map(held.map(({ request = "", count }) => [request, Number(count)])),
@@ -247,8 +250,7 @@ function checkOutside(
     const allocations = resources.allocations.get(key) ?? 0;
     const answer = stored.get(key);
     if (answer?.endedAt === undefined) say("has not ended in the store");
-    else if (northboundChannel.answer(answer.answer).value !== answers[0]?.text)
-      say("has another answer in the store");
+    else if (textOf(answer.answer) !== answers[0]?.text) say("has another answer in the store");
     if (answer?.answer.kind === "result") {
       if (rules.size !== length) say(`is up with ${rules.size} of its ${length} rules`);
       if (allocations !== 1) say(`is up with ${allocations} allocations`);

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { kafka, type Kafka } from "@wheelwork/kafka";
 import type { LogReading } from "wheelwork";
-import { replyTopic, requestTopic } from "../../src/cluster/channel.ts";
+import { originalTopics, type FlowTopics } from "../../src/topics.ts";
 
 /** A request, and all that its sender could read of its answers. */
 export interface Asked {
@@ -19,18 +19,20 @@ export interface Asked {
 /** How long a client waits before it sends its request once more, in milliseconds. */
 const insistMs = 5000;
 
-/** Sends requests as the seed's Northbound does, and reads every answer that there ever was. */
+/** Sends requests as Northbound does, and reads every answer that there ever was. */
 export class TopicClient {
   readonly asked = new Map<string, Asked>();
   /** Answers under keys that nobody has sent. */
   readonly strange: string[] = [];
   readonly #bus: Kafka;
+  readonly #topics: FlowTopics;
   readonly #seed: number;
   readonly #waiting = new Map<string, () => void>();
   #reading: LogReading | undefined = undefined;
   #read = 0;
 
-  constructor(brokers: string, seed: number) {
+  constructor(brokers: string, seed: number, topics: FlowTopics = originalTopics) {
+    this.#topics = topics;
     this.#bus = kafka({ brokers, clientId: "client" });
     this.#seed = seed;
   }
@@ -42,7 +44,7 @@ export class TopicClient {
 
   /** Reads the answers from the topic's beginning on. */
   async listen(): Promise<void> {
-    this.#reading = await this.#bus.read(replyTopic, 0, this.#read, {
+    this.#reading = await this.#bus.read(this.#topics.answers, 0, this.#read, {
       records: (records) => {
         for (const { key, value, headers, offset } of records) {
           this.#read = offset + 1;
@@ -79,7 +81,7 @@ export class TopicClient {
   async send(asked: Asked): Promise<void> {
     for (;;) {
       try {
-        await this.#bus.publish(requestTopic, { key: asked.key, value: asked.body });
+        await this.#bus.publish(this.#topics.requests, { key: asked.key, value: asked.body });
         asked.sent++;
         return;
       } catch {

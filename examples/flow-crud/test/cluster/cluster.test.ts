@@ -5,12 +5,16 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { defaultCache, kafkaIsInstalled, postgresIsInstalled } from "@wheelwork/services";
 import { kafka, type Kafka } from "@wheelwork/kafka";
-import { deadLetterTopic, readDeadLetter, type DeadLetter, type LogRecord } from "wheelwork";
+import { postgresStore } from "@wheelwork/postgres";
+import { Client } from "pg";
+import { deadLetterTopic, readDeadLetter, shardOf, type DeadLetter, type LogRecord } from "wheelwork";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { replyTopic, requestTopic } from "../../src/cluster/channel.ts";
+import { originalTopics } from "../../src/topics.ts";
 import { seedCommands } from "./client.ts";
 import { breakCluster } from "./faults.ts";
 import { Cluster, Process } from "./processes.ts";
+
+const { requests: requestTopic, answers: replyTopic } = originalTopics;
 
 /** These need a broker and a database server: `npm run services -- install` gets them. */
 const suite = kafkaIsInstalled(defaultCache) && postgresIsInstalled() ? describe : describe.skip;
@@ -176,15 +180,20 @@ suite("the seed's wire", () => {
       ]);
   });
 
+  const cli = (...args: string[]): { status: number | null; stdout: string } => {
+    const program = fileURLToPath(new URL("../../../../packages/wheelwork/src/cli/main.ts", import.meta.url));
+    const place = ["--brokers", cluster.kafka.brokers, "--database", cluster.postgres.url, "--shards", "4"];
+    const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+    return spawnSync(process.execPath, [...flags, program, ...args, ...place], { encoding: "utf8" });
+  };
+  /** The column of `wheelwork shards` that says what is unpublished, without empty shards. */
+  const unpublished = (): string[] =>
+    cli("shards")
+      .stdout.split("\n")
+      .flatMap((row) => / (\d+ answers?) /.exec(row)?.[1] ?? [])
+      .filter((column) => column !== "0 answers");
+
   test("the command line checks the set-up, lists shards, and replays dead letters", async () => {
-    const cli = (...args: string[]): { status: number | null; stdout: string } => {
-      const program = fileURLToPath(
-        new URL("../../../../packages/wheelwork/src/cli/main.ts", import.meta.url),
-      );
-      const place = ["--brokers", cluster.kafka.brokers, "--database", cluster.postgres.url, "--shards", "4"];
-      const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
-      return spawnSync(process.execPath, [...flags, program, ...args, ...place], { encoding: "utf8" });
-    };
     const checked = cli("check");
     expect([checked.status, checked.stdout]).toEqual([0, expect.stringContaining("4 shards")]);
     expect(cli("check", "--inbox", "none")).toMatchObject({
@@ -211,6 +220,37 @@ suite("the seed's wire", () => {
       .toBe(2);
     expect(cli("dead-letters", "replay", "0:999", "--topic", requestTopic).status).toBe(1);
   }, 60_000);
+
+  test("an answer is unpublished from its commit until it is known to be published", async () => {
+    const atRest = { timeout: 20_000, interval: 500 };
+    await ask(newKey(), '{"flowid": "f", "length": 1}');
+    await expect.poll(unpublished, atRest).toEqual([]);
+    const key = newKey();
+    const answered = async (): Promise<boolean> => {
+      const connectionString = cluster.postgres.url;
+      const store = postgresStore({ connectionString, shard: shardOf(key, 4), shards: 4 });
+      const [found] = await store.find([key]);
+      await store.close();
+      return found?.answer !== undefined;
+    };
+    const value = JSON.stringify({ flowid: "f", length: 1, error: 0 });
+    await bus.publish(requestTopic, { key, value });
+    // It has begun when its resources are allocated; its answer comes with its deadline, which is seconds away.
+    const database = new Client(cluster.postgres.url);
+    await database.connect();
+    const begun = "SELECT FROM flow_crud.allocation WHERE request = $1";
+    await expect.poll(async () => (await database.query(begun, [key])).rowCount, eventually).toBe(1);
+    await database.end();
+    await cluster.kafka.signal("SIGKILL");
+    await expect.poll(answered, eventually).toBe(true);
+    await Promise.all(cluster.nodes.map((node) => node.end("SIGKILL")));
+    await cluster.kafka.start();
+    expect(unpublished()).toEqual(["1 answer"]);
+    expect(of(replyTopic, key)).toEqual([]);
+    await Promise.all(cluster.nodes.map((node) => node.start()));
+    await expect.poll(() => of(replyTopic, key).length, eventually).toBeGreaterThan(0);
+    await expect.poll(unpublished, atRest).toEqual([]);
+  }, 120_000);
 });
 
 suite("a cluster of real processes", () => {

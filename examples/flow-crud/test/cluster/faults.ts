@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { originalTopics } from "../../src/topics.ts";
 import { breakSystem, type FaultPlan, type FaultReport } from "./break.ts";
 import { Cluster, type Process } from "./processes.ts";
 
@@ -114,6 +115,8 @@ export async function breakCluster(plan: FaultPlan): Promise<FaultReport> {
       databaseUrl: postgres.url,
       data,
       shards,
+      topics: originalTopics,
+      schemas: { shards: "wheelwork", resources: "flow_crud" },
       backWithinMs: 60_000,
       faults: Object.fromEntries(
         Object.entries(allFaults).map(([name, fault]) => [name, (random) => fault(cluster, random)]),

@@ -46,7 +46,8 @@ export class Process {
     this.#output = "";
     const [command = "", ...args] = this.#args;
     const child = spawn(command, args, {
-      stdio: ["ignore", "pipe", "pipe"],
+      // With a channel, so that it ends when the tests do, in whatever way.
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
       env: { ...process.env, ...this.#env },
     });
     this.#child = child;
@@ -64,8 +65,8 @@ export class Process {
         clearTimeout(late);
         resolve();
       };
-      child.stdout.on("data", hear);
-      child.stderr.on("data", hear);
+      child.stdout?.on("data", hear);
+      child.stderr?.on("data", hear);
       child.on("exit", (code, signal) => {
         if (this.#child === child) this.#child = undefined;
         clearTimeout(late);

@@ -26,7 +26,10 @@ export class System {
   /** Starts the process without waiting for it. */
   launch(): void {
     const node = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
-    const child = spawn(process.execPath, [...node, main, ...this.#args]);
+    // With a channel, so that it ends when the tests do, in whatever way.
+    const child = spawn(process.execPath, [...node, main, ...this.#args], {
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
+    });
     this.#child = child;
     this.#output = "";
     for (const stream of [child.stdout, child.stderr])

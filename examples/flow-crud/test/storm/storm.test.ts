@@ -16,9 +16,9 @@ import { kafka, type Kafka } from "@wheelwork/kafka";
 import { postgresStore } from "@wheelwork/postgres";
 import { createClient, deadLetterTopic, readDeadLetter, type Engine, type LogRecord } from "wheelwork";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { replyTopic, requestTopic } from "../../src/cluster/channel.ts";
 import { flowCreateHub } from "../../src/hub.ts";
-import { deploy } from "../../src/storm/deploy.ts";
+import { deploy, stormNames } from "../../src/storm/deploy.ts";
+import { flowTopics } from "../../src/topics.ts";
 import { seedCommands, TopicClient } from "../cluster/client.ts";
 import { readRules } from "../crash/checks.ts";
 import { doubling } from "./doubling.ts";
@@ -30,6 +30,7 @@ const canRun =
   kafkaIsInstalled(defaultCache) &&
   postgresIsInstalled() &&
   opensslIsInstalled();
+const topics = flowTopics(stormNames.topicPrefix);
 const suite = canRun ? describe : describe.skip;
 const eventually = { timeout: 60_000, interval: 50 };
 
@@ -83,7 +84,7 @@ suite("flow-crud on a real Storm", () => {
     system = await StormSystem.prepare(folder, { flow }, secured(folder));
     await system.start();
     bus = kafka({ brokers: system.kafka.brokers });
-    for (const topic of ["worker-to-fl", replyTopic, deadLetterTopic(requestTopic)]) {
+    for (const topic of [topics.commands, topics.answers, deadLetterTopic(topics.requests)]) {
       const { partitions } = await bus.topic(topic);
       for (let partition = 0; partition < partitions; partition++)
         await bus.read(topic, partition, undefined, {
@@ -92,8 +93,9 @@ suite("flow-crud on a real Storm", () => {
         });
     }
     const { databaseUrl: connectionString, shards } = system;
-    const store = (shard: number) => postgresStore({ connectionString, shard, shards });
-    engine = createClient({ hubs: [flowCreateHub(system.flow.flow)], shards, store, log: bus });
+    const { schema, inbox } = stormNames;
+    const store = (shard: number) => postgresStore({ connectionString, schema, shard, shards });
+    engine = createClient({ hubs: [flowCreateHub(system.flow.flow)], shards, inbox, store, log: bus });
     await engine.start();
   }, 180_000);
 
@@ -110,11 +112,11 @@ suite("flow-crud on a real Storm", () => {
   let keys = 0;
   const newKey = (): string => (++keys).toString(16).padStart(32, "0");
   const send = (key: string, value: string): Promise<void> | void =>
-    bus.publish(requestTopic, { key, value });
+    bus.publish(topics.requests, { key, value });
   /** What was answered, `count` times at least: an answer that may not have arrived is sent again. */
   const answerTo = async (key: string, count = 1): Promise<string> => {
-    await expect.poll(() => of(replyTopic, key).length, eventually).toBeGreaterThanOrEqual(count);
-    return of(replyTopic, key).at(-1)?.value ?? "";
+    await expect.poll(() => of(topics.answers, key).length, eventually).toBeGreaterThanOrEqual(count);
+    return of(topics.answers, key).at(-1)?.value ?? "";
   };
   const ask = async (value: string): Promise<[key: string, text: string]> => {
     const key = newKey();
@@ -131,6 +133,8 @@ suite("flow-crud on a real Storm", () => {
       "--brokers": brokers,
       "--database": databaseUrl,
       "--shards": `${shards}`,
+      "--schema": stormNames.schema,
+      "--inbox": stormNames.inbox,
     };
     const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
     return spawnSync(
@@ -156,7 +160,7 @@ suite("flow-crud on a real Storm", () => {
     expect(text).toBe("all operation is successful");
     expect(rules(happy)).toBe(10);
     // Byte for byte as in the seed: all installs, then all validates. An attempt that is made again sends the same again.
-    const commands = new Set(of("worker-to-fl", happy).map(({ value }) => value));
+    const commands = new Set(of(topics.commands, happy).map(({ value }) => value));
     expect([...commands].slice(0, 10).toSorted()).toEqual(seedCommands("install"));
     expect([...commands].slice(10).toSorted()).toEqual(seedCommands("validate"));
     const texts = await Promise.all(
@@ -178,10 +182,10 @@ suite("flow-crud on a real Storm", () => {
     expect(await answerTo(key, 2)).toBe(text);
     await send(key, '{"flowid": "test-01", "length": 1}');
     expect(await answerTo(key, 3)).toBe(text);
-    expect(new Set(of(replyTopic, key).map(({ headers }) => headers["ce_id"])).size).toBe(1);
+    expect(new Set(of(topics.answers, key).map(({ headers }) => headers["ce_id"])).size).toBe(1);
     await send("", '{"flowid": "test-01", "length": 1}');
     const reasons = (): string[] => {
-      const letters = of(deadLetterTopic(requestTopic), "").map((record) => readDeadLetter(record));
+      const letters = of(deadLetterTopic(topics.requests), "").map((record) => readDeadLetter(record));
       return [...new Set(letters.map(({ reason }) => reason))].toSorted();
     };
     await expect
@@ -203,7 +207,7 @@ suite("flow-crud on a real Storm", () => {
   });
 
   test("is looked after from the command line", { timeout: 60_000 }, async () => {
-    expect(cli("list").stdout).toMatch(/^flow-crud {2}ACTIVE {2}1 workers/m);
+    expect(cli("list").stdout).toMatch(/^flow-crud {2}ACTIVE {2}1 worker, /m);
     const { stdout } = cli("status");
     expect(stdout).toMatch(/bolt-hub {2}task \d+ {2}127\.0\.0\.1:\d+ {2}up/);
     expect(stdout).toMatch(/shard 1 {2}owner \S+ {2}epoch 1/);
@@ -272,7 +276,7 @@ suite("flow-crud on a real Storm", () => {
   );
 
   test("gives each request one answer though Java and a hub are killed", { timeout: 150_000 }, async () => {
-    const client = new TopicClient(system.kafka.brokers, 7);
+    const client = new TopicClient(system.kafka.brokers, 7, topics);
     await client.listen();
     const asked = Promise.all(
       Array.from({ length: 150 }, (_, number) =>

@@ -10,7 +10,8 @@ import {
   type SecureListener,
 } from "@wheelwork/services";
 import { Nimbus } from "@wheelwork/storm";
-import { deploy, undeploy, type FlowStorm } from "../../src/storm/deploy.ts";
+import { deploy, stormNames, undeploy, type FlowStorm } from "../../src/storm/deploy.ts";
+import { flowTopics } from "../../src/topics.ts";
 import type { Breakable } from "../cluster/break.ts";
 import { Process } from "../cluster/processes.ts";
 
@@ -26,6 +27,8 @@ export class StormSystem implements Breakable {
   readonly floodlight: Process;
   readonly flow: FlowStorm;
   readonly data: string;
+  readonly topics = flowTopics(stormNames.topicPrefix);
+  readonly schemas = { shards: stormNames.schema, resources: stormNames.resourceSchema };
   readonly backWithinMs = 120_000;
   readonly #kafkaController: number;
 
@@ -84,10 +87,14 @@ export class StormSystem implements Breakable {
   /** A part of the cluster's, in a process of its own. */
   part(only: "northbound" | "floodlight", ...flags: readonly string[]): Process {
     const { brokers, databaseUrl: database, shards } = this.flow;
-    const places = Object.entries({ brokers, database, shards, data: this.data }).flatMap(([flag, value]) => [
-      `--${flag}`,
-      `${value}`,
-    ]);
+    const { topicPrefix } = stormNames;
+    const places = Object.entries({
+      brokers,
+      database,
+      shards,
+      data: this.data,
+      "topic-prefix": topicPrefix,
+    }).flatMap(([flag, value]) => [`--${flag}`, `${value}`]);
     return new Process(only, ["--only", only, ...places, ...flags]);
   }
 

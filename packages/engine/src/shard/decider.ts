@@ -121,9 +121,9 @@ export class Decider {
    */
   seal(batch: Batch, actedSeq: number): Commit | undefined {
     const { log, residency, epoch } = this.#options;
-    const logProgress = log?.next(actedSeq);
-    const moves = logProgress !== undefined && log?.hasMoved(logProgress).position === true;
-    if (batch.touched.length === 0 && !moves) return (batch.commit = undefined);
+    let logProgress = log?.next(actedSeq);
+    const isDue = logProgress !== undefined && log?.isDue(logProgress) === true;
+    if (batch.touched.length === 0 && !isDue) return (batch.commit = undefined);
     const journal = batch.touched.map(({ run, history, batchFrom }) => ({
       key: run.key,
       events: history.slice(batchFrom),
@@ -131,6 +131,9 @@ export class Decider {
     const seq = ++this.#seq;
     const answers: StoredAnswer[] = [];
     for (const { run, firstSeq } of new Set(batch.answers)) answers.push(storedAnswer(run, firstSeq, seq));
+    // A batch without answers has nothing to publish. Otherwise it would be news itself, and lead to another batch.
+    if (logProgress?.published === seq - 1 && answers.length === 0)
+      logProgress = { ...logProgress, published: seq };
     if (logProgress !== undefined) log?.stage(logProgress);
     const checkpoint = residency.checkpointAfter(batch.events);
     return (batch.commit = {

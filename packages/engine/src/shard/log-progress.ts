@@ -5,6 +5,16 @@ import { Outbox } from "./outbox.ts";
 
 /** How long callbacks wait at most for what was in the log at the claim, in milliseconds. */
 const maxCatchUpMs = 10_000;
+/** How long a shard is at rest before it notes how far it has come, in milliseconds: long enough to cost nothing. */
+const restMs = 1000;
+
+/** What the tracker asks of the loop. */
+export interface RestingLoop {
+  /** Something is being read or committed. */
+  readonly isWorking: () => boolean;
+  /** Has a batch decided and committed, even if there is no input for it. */
+  readonly wake: () => void;
+}
 
 /**
  * How far one claim has come with the log that feeds its shard, and with the answers that it publishes.
@@ -14,6 +24,9 @@ const maxCatchUpMs = 10_000;
  * - Pinned offsets hold the committed position back: the effect of such a record (a dead letter) is not durable yet.
  * - The catch-up: what was in the log at the claim goes before callbacks that are overdue. An outcome may wait there, and the
  *   outage of the owner must not turn it into a timeout.
+ * - Rest: that an answer is published, or a dead letter durable, is committed with the next batch. If none comes within a
+ *   second, a batch is committed for it. Otherwise the last answers of a shard would count as unpublished until it works
+ *   again, and its next owner would publish them again.
  */
 export class LogTracker {
   readonly feed: Feed;
@@ -25,11 +38,23 @@ export class LogTracker {
   #committed: LogProgress | undefined = undefined;
   /** The end of the log at the claim, and until when callbacks wait for it to be read. */
   #catchUp = { offset: 0, before: 0 };
+  readonly #clock: Clock;
+  readonly #loop: RestingLoop;
+  #cancelRest: (() => void) | undefined = undefined;
+  /** The shard is at rest: what is published is worth a batch. */
+  #isResting = false;
 
-  constructor(feed: Feed, clock: Clock, time: EngineTime, logger: Logger) {
+  constructor(feed: Feed, clock: Clock, time: EngineTime, logger: Logger, loop: RestingLoop) {
     this.feed = feed;
+    this.#clock = clock;
     this.#time = time;
-    this.outbox = new Outbox((reply) => feed.publish(reply), clock, logger);
+    this.#loop = loop;
+    this.outbox = new Outbox(
+      (reply) => feed.publish(reply),
+      clock,
+      logger,
+      () => this.#rest(),
+    );
   }
 
   /** All records before this offset are decided. */
@@ -45,7 +70,22 @@ export class LogTracker {
   /** The committed position does not pass this record before the result is called. */
   pin(offset: number): () => void {
     this.#pinned.add(offset);
-    return () => void this.#pinned.delete(offset);
+    return () => {
+      this.#pinned.delete(offset);
+      this.#rest();
+    };
+  }
+
+  /** Something is durable that no commit has said yet. However much there is of it, one timer waits for the rest. */
+  #rest(): void {
+    this.#cancelRest ??= this.#clock.after(restMs, () => {
+      this.#cancelRest = undefined;
+      // The last of the answers that are under way comes back here.
+      if (this.outbox.size > 0) return;
+      if (this.#loop.isWorking()) return this.#rest();
+      this.#isResting = true;
+      this.#loop.wake();
+    });
   }
 
   /** Begins to read where the last commit left the log. `wake` is called when everything from before the claim has come. */
@@ -88,13 +128,21 @@ export class LogTracker {
     };
   }
 
+  /** Whether `next` is worth a batch of its own. */
+  isDue(next: LogProgress): boolean {
+    const { position, published } = this.hasMoved(next);
+    return position || (this.#isResting && published);
+  }
+
   /** The commit that is being made says so. */
   stage(next: LogProgress): void {
     this.#committed = next;
+    this.#isResting = false;
   }
 
   /** Reads and publishes no more. The next owner goes on from what is committed. */
   end(): void {
+    this.#cancelRest?.();
     this.feed.end();
     this.outbox.end();
   }

@@ -18,7 +18,7 @@ const publishing: RetryPolicy = { minMs: 20, maxMs: 5000 };
  * Publishes the answers of committed batches, each again and again until the broker has it.
  *
  * An answer is in the store before it is sent, so it cannot be lost; but only the outbox knows that it is not published
- * yet. `published` tells up to which batch everything is. The shard commits that number with its next batch, and the next
+ * yet. `published` tells up to which batch everything is. The shard commits that number with its next batch, or when it comes to rest, and the next
  * owner publishes what the journal holds after it once more. So an answer is published at least once, and its readers
  * drop what they have seen by its id.
  *
@@ -32,12 +32,15 @@ export class Outbox {
   /** How many answers of a batch are not published, in the order of the batches. */
   readonly #pending = new Map<number, number>();
   readonly #waiting = new Set<() => void>();
+  readonly #onDrained: () => void;
   readonly #ended = new AbortController();
 
-  constructor(publish: (reply: Reply) => Promise<void>, clock: Clock, logger: Logger) {
+  /** `onDrained` is called whenever all answers are published. */
+  constructor(publish: (reply: Reply) => Promise<void>, clock: Clock, logger: Logger, onDrained: () => void) {
     this.#publish = publish;
     this.#clock = clock;
     this.#logger = logger;
+    this.#onDrained = onDrained;
   }
 
   /** Answers that are not published yet. */
@@ -95,6 +98,8 @@ export class Outbox {
     const left = (this.#pending.get(seq) ?? 0) - 1;
     if (left > 0) this.#pending.set(seq, left);
     else this.#pending.delete(seq);
-    if (this.#pending.size === 0) for (const done of this.#waiting) done();
+    if (this.#pending.size > 0) return;
+    for (const done of this.#waiting) done();
+    this.#onDrained();
   }
 }

@@ -9,8 +9,8 @@ import type { Intake } from "./intake.ts";
 import type { Item } from "./items.ts";
 import { LogTracker } from "./log-progress.ts";
 import { Pipeline, type Loop } from "./pipeline.ts";
-import { gaveAnswer, replyOf } from "./records.ts";
 import { Residency, type ResidencyLimits } from "./residency.ts";
+import { repliesOf } from "./unpublished.ts";
 
 /** What a tenure is made of. All of it outlives the tenure. */
 export interface TenureOptions {
@@ -56,7 +56,13 @@ export class Tenure {
       if (!this.#isOver) loop.wake();
     });
     this.residency = new Residency(store, this.deadlines, time, limits);
-    this.log = feed === undefined ? undefined : new LogTracker(feed, clock, time, logger);
+    this.log =
+      feed === undefined
+        ? undefined
+        : new LogTracker(feed, clock, time, logger, {
+            isWorking: () => this.pipeline.pending !== undefined,
+            wake: () => loop.wake(),
+          });
     const shared = {
       epoch: claim.epoch,
       residency: this.residency,
@@ -98,16 +104,8 @@ export class Tenure {
     const { store, loop } = this.#options;
     const { logProgress, seq } = this.claim;
     checkLog(this.claim, log.feed);
-    for await (const batch of store.journal(logProgress?.published ?? seq)) {
-      const keys = batch.entries.filter(({ events }) => events.some(gaveAnswer)).map(({ key }) => key);
-      const found = keys.length === 0 ? [] : await store.find(keys);
-      log.outbox.send(
-        batch.seq,
-        found.flatMap(({ answer }) =>
-          answer?.replyTo === undefined ? [] : [replyOf(answer, answer.replyTo, answer.answer)],
-        ),
-      );
-    }
+    for await (const batch of store.journal(logProgress?.published ?? seq))
+      log.outbox.send(batch.seq, await repliesOf(store, batch));
     await log.begin(
       logProgress,
       () => this.#isOver,

@@ -22,10 +22,11 @@ function opened(end: number, later?: Promise<number>) {
     end: () => {},
     publish: async () => {},
   };
-  const tracker = new LogTracker(feed, clock, time, silent);
+  const loop = { working: false, woken: 0, isWorking: () => loop.working, wake: () => void loop.woken++ };
+  const tracker = new LogTracker(feed, clock, time, silent, loop);
   const begin = (position: number, log = "inbox/1", wake = () => {}) =>
     tracker.begin({ log, position, published: 0 }, () => false, wake);
-  return { tracker, begin, begun, time };
+  return { tracker, begin, begun, time, clock, loop };
 }
 
 test("the position is what is decided, and pinned records hold it back", async () => {
@@ -47,6 +48,28 @@ test("whether there is something to commit is told by what was staged last", asy
   expect(tracker.hasMoved(tracker.next(3))).toEqual({ position: true, published: true });
   tracker.stage(tracker.next(3));
   expect(tracker.hasMoved(tracker.next(3))).toEqual({ position: false, published: false });
+});
+
+test("what is published is worth a batch of its own only when the shard is at rest", async () => {
+  const { tracker, begin, clock, loop } = opened(10);
+  await begin(4);
+  const answer = { kind: "result", value: 1 } as const;
+  for (const key of ["a", "b"]) tracker.outbox.send(3, [{ key, replyTo: "nb", id: key, answer }]);
+  await Promise.resolve();
+  expect(tracker.next(3).published).toBe(3);
+  expect(tracker.isDue(tracker.next(3))).toBe(false);
+  // One timer, however many answers there were. While the loop works, it is asked again later.
+  const later = (): void => clock.timers.splice(0).forEach(({ task }) => task());
+  expect(clock.timers).toHaveLength(1);
+  loop.working = true;
+  later();
+  expect([loop.woken, clock.timers.length]).toEqual([0, 1]);
+  loop.working = false;
+  later();
+  expect([loop.woken, clock.timers.length]).toEqual([1, 0]);
+  expect(tracker.isDue(tracker.next(3))).toBe(true);
+  tracker.stage(tracker.next(3));
+  expect(tracker.isDue(tracker.next(4))).toBe(false);
 });
 
 test("callbacks wait until what was in the log at the claim is decided, but not for ever", async () => {

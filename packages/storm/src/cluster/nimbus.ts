@@ -90,6 +90,14 @@ export class Nimbus {
     return { ...summary, executorViews, errors };
   }
 
+  /** The configuration that a topology was submitted with. @throws WheelworkError WW_NOT_FOUND when no topology has that name. */
+  async configuration(name: string): Promise<Readonly<Record<string, unknown>>> {
+    const summary = (await this.topologies()).find((one) => one.name === name);
+    if (summary === undefined) throw noTopology(name);
+    const text = String(await this.#call("getTopologyConf", { 1: summary.id }));
+    return JSON.parse(text) as Readonly<Record<string, unknown>>;
+  }
+
   /** Ends a topology; for `waitMs` its spouts are silent and what is under way goes on. */
   kill(name: string, waitMs = 0): Promise<void> {
     return this.#change("killTopologyWithOpts", { 1: name, 2: { 1: Math.round(waitMs / second) } }, name);

@@ -1,4 +1,4 @@
-export type { StormApp, StormConfig } from "./app.ts";
+export { configKey, type StormApp, type StormConfig } from "./app.ts";
 export { runPart } from "./run.ts";
 export { stormSecurity, type StormSecurity } from "./security.ts";
 export { stormTopology, type StormTopologyOptions } from "./topology.ts";

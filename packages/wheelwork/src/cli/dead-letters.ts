@@ -41,7 +41,7 @@ export async function listDeadLetters(log: Log, topic: string): Promise<void> {
   else print([["place", "at", "key", "origin", "reason", "value"], ...rows]);
 }
 
-/** Sends dead letters to where they came from, all or those at the given places. */
+/** Sends dead letters back to the topics that they came from: all, or those at the given places. */
 export async function replay(log: Log, topic: string, places: readonly string[]): Promise<void> {
   const records = await read(log, topic);
   const placeOf = ({ partition, offset }: LogRecord): string => `${partition}:${offset}`;

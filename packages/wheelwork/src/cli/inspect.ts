@@ -1,10 +1,17 @@
 import { deadLetterTopic, type LogReading, type ShardState } from "@wheelwork/engine";
+import { unpublishedAnswers } from "@wheelwork/engine/parts";
 import type { Place } from "./place.ts";
 
-/** A shard as its store and its inbox show it. */
+/** Each batch with answers costs a query, and an outage may leave very many of them. */
+const maxCounted = 1000;
+
+/** What the store and the inbox of a shard say. */
 interface Inspected {
   readonly shard: number;
   readonly state: ShardState | undefined;
+  /** Answers that are not known to be published, counted up to `maxCounted`. */
+  readonly unpublished: number | undefined;
+  /** Where its inbox ends. */
   readonly end: number | undefined;
   readonly problem: string | undefined;
 }
@@ -16,9 +23,11 @@ async function inspect(place: Place, shard: number): Promise<Inspected> {
   const problems: string[] = [];
   const store = place.store(shard);
   let state: ShardState | undefined;
+  let unpublished: number | undefined;
   let end: number | undefined;
   try {
     state = await store.peek();
+    unpublished = await unpublishedAnswers(store, state, maxCounted);
   } catch (error) {
     problems.push(messageOf(error));
   } finally {
@@ -46,21 +55,25 @@ async function inspect(place: Place, shard: number): Promise<Inspected> {
   } catch (error) {
     problems.push(messageOf(error));
   }
-  return { shard, state, end, problem: problems.length === 0 ? undefined : problems.join("; ") };
+  return { shard, state, unpublished, end, problem: problems.length === 0 ? undefined : problems.join("; ") };
+}
+
+function answers(count: number | undefined): string {
+  if (count === undefined) return "?";
+  if (count >= maxCounted) return `${maxCounted} answers or more`;
+  return count === 1 ? "1 answer" : `${count} answers`;
 }
 
 const inspectAll = (place: Place): Promise<Inspected[]> =>
   Promise.all(Array.from({ length: place.shards }, (_, shard) => inspect(place, shard)));
 
-/** Prints a table of the shards: who owns them, how far they are, and how far behind. */
+/** Prints a table of the shards: who owns each, how far it has come, and how far it is behind. */
 export async function listShards(place: Place): Promise<boolean> {
   const rows = [["shard", "epoch", "batches", "position", "lag", "unpublished", "last commit", "owner"]];
   const all = await inspectAll(place);
-  for (const { shard, state, end, problem } of all) {
+  for (const { shard, state, unpublished, end, problem } of all) {
     const { logProgress } = state ?? {};
     const lag = end === undefined || state === undefined ? "?" : `${end - (logProgress?.position ?? 0)}`;
-    const unpublished =
-      logProgress === undefined ? "" : `${(state?.seq ?? 0) - logProgress.published} batches`;
     const at = state === undefined || state.engineTime === 0 ? "" : new Date(state.engineTime).toISOString();
     const owner = problem ?? (state?.owner === "" ? "(never claimed)" : (state?.owner ?? "?"));
     rows.push([
@@ -69,7 +82,7 @@ export async function listShards(place: Place): Promise<boolean> {
       `${state?.seq ?? "?"}`,
       `${logProgress?.position ?? 0}`,
       lag,
-      unpublished,
+      answers(unpublished),
       at,
       owner,
     ]);
@@ -78,7 +91,7 @@ export async function listShards(place: Place): Promise<boolean> {
   return all.every(({ problem }) => problem === undefined);
 }
 
-/** Checks what a node needs, and says what is wrong with it. */
+/** Checks what a node needs, and prints what is wrong. Whether all is well. */
 export async function check(place: Place): Promise<boolean> {
   const problems: string[] = [];
   const ok = (line: string): void => void process.stdout.write(`ok       ${line}\n`);
@@ -108,7 +121,7 @@ export async function check(place: Place): Promise<boolean> {
   return problems.length === 0;
 }
 
-/** Prints rows under one another. */
+/** Prints rows as a table. */
 export function print(rows: readonly (readonly string[])[]): void {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   for (const row of rows)

@@ -33,7 +33,7 @@ TLS and SASL of Kafka: KAFKA_TLS=true, KAFKA_CA, KAFKA_CERT and KAFKA_KEY (files
 
 type Values = { readonly [Name in keyof typeof placeOptions]?: string | undefined };
 
-/** Connects to the cluster that options and environment name. */
+/** Connects to the cluster that the options and the environment name. */
 export async function openPlace(values: Values): Promise<Place> {
   const { env } = process;
   const brokers = values.brokers ?? env["KAFKA_BROKERS"] ?? "127.0.0.1:9092";
@@ -63,7 +63,7 @@ export async function openPlace(values: Values): Promise<Place> {
   };
 }
 
-/** These two are only installed by who runs a cluster. */
+/** Loads an optional package. @throws WheelworkError WW_CONFIG when it is not installed. */
 export async function needed<T>(name: string, load: () => Promise<T>): Promise<T> {
   try {
     return await load();
@@ -75,6 +75,6 @@ export async function needed<T>(name: string, load: () => Promise<T>): Promise<T
   }
 }
 
-/** The arguments of a command. @throws TypeError for what it does not know. */
+/** The arguments of a command. @throws TypeError for unknown options. */
 export const readPlace = (args: readonly string[]) =>
   parseArgs({ args: [...args], options: placeOptions, allowPositionals: false }).values;

@@ -4,27 +4,30 @@ import type { StormApp, StormConfig } from "@wheelwork/storm/parts";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
+import { findNimbus, reached } from "./nimbus.ts";
 import { needed, placeOptions } from "./place.ts";
 
 export const stormUsage = `On Apache Storm:
 
   storm topology MODULE   prints the topology for Storm's Flux; with --dot, its picture for Graphviz
-  storm submit MODULE     submits it: the module's default export is the application, or makes it of its configuration;
-                          topics of the shards and of its channels that are not there are made
+  storm submit MODULE     submits it. The module's default export is the application, or makes it from its configuration.
+                          Creates missing topics of the shards and of the channels
   storm list              lists the topologies
   storm status            shows the topology: executors, errors, and the owners of the shards
   storm activate, storm deactivate, storm rebalance, storm kill
 
   --name NAME         of the topology                      (wheelwork)
-  --nimbus HOST:PORT  of Nimbus                            (127.0.0.1:6627)
-  --storm-home DIR    a Storm distribution, for submit     (STORM_HOME)
-  --jars DIR          the jars of Flux and of Storm's Kafka client, for submit
+  --nimbus HOST:PORT  of Nimbus     (STORM_NIMBUS; the one that npm run storm has started here; 127.0.0.1:6627)
+  --storm-home DIR    a Storm distribution, for submit     (STORM_HOME; as above)
+  --jars DIR          the jars of Flux and of Storm's Kafka client, for submit     (as above)
   --worker-tasks N    tasks of bolt-worker; 0: the hub makes the attempts itself  (2)
   --workers N         processes of Java                    (1)
-  --heap MB           what each process of Node may keep   (512)
+  --heap MB           heap of each process of Node         (512)
   --node-folder DIR   where Node's program is on the supervisors, if not on their PATH
-  --app JSON          what the application is told besides
-  --wait SECONDS      for kill and rebalance: the spouts are silent meanwhile     (0)
+  --app JSON          the application's own part of its configuration
+  --wait SECONDS      for kill and rebalance: the spouts are silent for so long   (0)
+
+\`status\` asks Nimbus where the topology has its database, and how many shards there are, unless options say so.
 `;
 
 const text = { type: "string" } as const;
@@ -52,8 +55,8 @@ export async function runStorm(args: readonly string[]): Promise<boolean> {
   if (more.length > 0) throw refusal(`storm ${command} takes one module`);
   const storm = await needed("@wheelwork/storm", () => import("@wheelwork/storm"));
   const name = values.name ?? "wheelwork";
-  const [host = "127.0.0.1", port = "6627"] = (values.nimbus ?? "127.0.0.1:6627").split(":");
-  const nimbus = new storm.Nimbus({ host, port: integer("the port of --nimbus", port, 6627, 1) });
+  const place = findNimbus(values.nimbus);
+  const nimbus = new storm.Nimbus(place);
   const waitMs = integer("--wait", values.wait, 0, 0) * 1000;
   switch (command) {
     case "topology":
@@ -65,37 +68,41 @@ export async function runStorm(args: readonly string[]): Promise<boolean> {
         process.stdout.write(values.dot === true ? topology.dot() : topology.flux());
         return true;
       }
-      const home = values["storm-home"] ?? process.env["STORM_HOME"];
-      if (home === undefined || values.jars === undefined)
+      const home = values["storm-home"] ?? process.env["STORM_HOME"] ?? place.local?.home;
+      const jars = values.jars ?? place.local?.jars;
+      if (home === undefined || jars === undefined)
         throw refusal("storm submit needs --storm-home (or STORM_HOME) and --jars");
       const jar = storm.topologyJar({ "main.mjs": await storm.bundleApp(file) });
       await makeTopics(config, channels);
-      storm.submit({ home, jars: values.jars }, { flux: topology.flux(), jar });
+      storm.submit({ home, jars }, { flux: topology.flux(), jar });
       say(`submitted ${name}`);
       return true;
     }
     case "list":
-      for (const one of await nimbus.topologies())
+      for (const one of await reached(place, nimbus.topologies()))
         say(
-          `${one.name}  ${one.status}  ${one.workers} workers, ${one.executors} executors, ${one.tasks} tasks`,
+          `${one.name}  ${one.status}  ${count(one.workers, "worker")}, ${count(one.executors, "executor")}, ${count(one.tasks, "task")}`,
         );
       return true;
     case "status":
-      return status(await nimbus.topology(name), values);
+      return status(
+        await reached(place, nimbus.topology(name)),
+        await configOfTopology(await reached(place, nimbus.configuration(name)), values),
+      );
     case "activate":
     case "deactivate":
-      await nimbus[command](name);
+      await reached(place, nimbus[command](name));
       say(`${name}: ${command}d`);
       return true;
     case "rebalance": {
       const workers =
         values.workers === undefined ? {} : { workers: integer("--workers", values.workers, 1, 1) };
-      await nimbus.rebalance(name, { waitMs, ...workers });
+      await reached(place, nimbus.rebalance(name, { waitMs, ...workers }));
       say(`${name}: is rebalanced`);
       return true;
     }
     case "kill":
-      await nimbus.kill(name, waitMs);
+      await reached(place, nimbus.kill(name, waitMs));
       say(`${name}: is killed`);
       return true;
     default:
@@ -107,7 +114,7 @@ type Values = { readonly [Name in Exclude<keyof typeof options, "dot">]?: string
 
 async function status(
   view: Awaited<ReturnType<InstanceType<(typeof import("@wheelwork/storm"))["Nimbus"]>["topology"]>>,
-  values: Values,
+  { databaseUrl, shards, schema }: StormConfig,
 ): Promise<boolean> {
   say(`${view.name}  ${view.status}  up ${Math.round(view.uptimeMs / 1000)} s`);
   for (const { component, tasks, host, port, uptimeMs } of view.executorViews) {
@@ -116,7 +123,6 @@ async function status(
     const of = first === last ? `task ${first}` : `tasks ${first} to ${last}`;
     say(`  ${component}  ${of}  ${host}:${port}  up ${Math.round(uptimeMs / 1000)} s`);
   }
-  const { databaseUrl, shards, schema } = configOf(values);
   const { postgresStore } = await needed("@wheelwork/postgres", () => import("@wheelwork/postgres"));
   for (let shard = 0; shard < shards; shard++) {
     const place = { connectionString: databaseUrl, shard, shards };
@@ -130,7 +136,7 @@ async function status(
       await store.close();
     }
   }
-  // Only what is recent tells of the present: Storm keeps errors for long.
+  // Storm keeps errors for long. Only recent ones say something about the present.
   for (const { component, message, at, host } of view.errors)
     say(`  error of ${component} on ${host} at ${new Date(at).toISOString()}: ${message.split("\n")[0]}`);
   return true;
@@ -176,8 +182,19 @@ async function makeTopics({ brokers, shards, inbox }: StormConfig, channels: rea
   }
 }
 
-function configOf(values: Values): StormConfig {
+/** The configuration of a topology that runs, except where options or the environment say otherwise. */
+async function configOfTopology(
+  submitted: Readonly<Record<string, unknown>>,
+  values: Values,
+): Promise<StormConfig> {
+  const { configKey } = await needed("@wheelwork/storm", () => import("@wheelwork/storm/parts"));
+  const text = submitted[configKey];
+  return configOf(values, typeof text === "string" ? (JSON.parse(text) as StormConfig) : {});
+}
+
+function configOf(values: Values, otherwise: Partial<StormConfig> = {}): StormConfig {
   const { env } = process;
+  const schema = values.schema ?? otherwise.schema;
   let app: unknown;
   try {
     app = values.app === undefined ? undefined : JSON.parse(values.app);
@@ -185,11 +202,15 @@ function configOf(values: Values): StormConfig {
     throw refusal("--app must be JSON");
   }
   return {
-    brokers: values.brokers ?? env["KAFKA_BROKERS"] ?? "127.0.0.1:9092",
-    databaseUrl: values.database ?? env["DATABASE_URL"] ?? "postgres://wheelwork@127.0.0.1:5432/wheelwork",
-    shards: integer("--shards", values.shards ?? env["SHARDS"], 8, 1),
-    inbox: values.inbox ?? "wheelwork-inbox",
-    ...(values.schema === undefined ? {} : { schema: values.schema }),
+    brokers: values.brokers ?? env["KAFKA_BROKERS"] ?? otherwise.brokers ?? "127.0.0.1:9092",
+    databaseUrl:
+      values.database ??
+      env["DATABASE_URL"] ??
+      otherwise.databaseUrl ??
+      "postgres://wheelwork@127.0.0.1:5432/wheelwork",
+    shards: integer("--shards", values.shards ?? env["SHARDS"], otherwise.shards ?? 8, 1),
+    inbox: values.inbox ?? otherwise.inbox ?? "wheelwork-inbox",
+    ...(schema === undefined ? {} : { schema }),
     ...(app === undefined ? {} : { app }),
   };
 }
@@ -204,6 +225,8 @@ function integer(name: string, given: string | undefined, otherwise: number, lea
   if (Number.isInteger(value) && value >= least) return value;
   throw refusal(`${name} must be an integer of at least ${least}, not ${given}`);
 }
+
+const count = (many: number, what: string): string => `${many} ${what}${many === 1 ? "" : "s"}`;
 
 const refusal = (message: string): WheelworkError =>
   new WheelworkError("WW_CONFIG", message, { next: "See wheelwork --help." });

@@ -1,0 +1,109 @@
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  defaultCache,
+  freePort,
+  kafkaIsInstalled,
+  postgresIsInstalled,
+  stormIsInstalled,
+} from "@wheelwork/services";
+import { kafka } from "@wheelwork/kafka";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { originalTopics } from "../../src/topics.ts";
+import { listsProcesses, Npm, processesWith } from "./npm.ts";
+
+const canRun =
+  listsProcesses && kafkaIsInstalled(defaultCache) && postgresIsInstalled() && stormIsInstalled(defaultCache);
+const happy = "all operation is successful";
+const key = "0123456789abcdef".repeat(2);
+
+describe.skipIf(!canRun)("npm run cluster and npm run storm, on the servers of npm run services", () => {
+  let folder: string;
+  let port: string;
+  let brokers: string;
+  let env: Record<string, string>;
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), "wheelwork-npm-storm-"));
+    chmodSync(folder, 0o755);
+    const ports: number[] = [];
+    while (ports.length < 7) ports.push(await freePort());
+    const [kafkaPort, postgresPort, northbound, ...storm] = ports;
+    port = `${northbound}`;
+    brokers = `127.0.0.1:${kafkaPort}`;
+    env = {
+      WHEELWORK_SERVICES: join(folder, "services"),
+      KAFKA_PORT: `${kafkaPort}`,
+      POSTGRES_PORT: `${postgresPort}`,
+      STORM_PORTS: storm.join(),
+    };
+  });
+
+  afterAll(async () => {
+    await Npm.output("storm", ["stop"], env).catch(() => {});
+    await Npm.output("services", ["wipe"], env);
+    for (const pid of processesWith(folder).keys()) process.kill(pid, "SIGKILL");
+    rmSync(folder, { recursive: true, force: true });
+  }, 120_000);
+
+  const patient = ["--deadline", "8000", "--worker-timeout", "3000"];
+  const cluster = (): Promise<Npm> =>
+    Npm.run(
+      "cluster",
+      ["--port", port, "--data", join(folder, "cluster"), "--shards", "4", ...patient],
+      "flow-crud is running on Kafka",
+      env,
+    );
+  const storm = (): Promise<string> =>
+    Npm.output("storm", ["start", "--port", port, "--data", join(folder, "storm"), ...patient], env);
+  const post = async (): Promise<string> => {
+    const headers = { "idempotency-key": key };
+    const body = '{"flowid": "f", "length": 3}';
+    return (await fetch(`http://127.0.0.1:${port}/flow`, { method: "POST", headers, body })).text();
+  };
+  /** How many messages there are in the topics of the original proof of concept. */
+  const messages = async (): Promise<number> => {
+    const log = kafka({ brokers });
+    try {
+      const { requests, answers, commands, commandReplies } = originalTopics;
+      let count = 0;
+      for (const topic of [requests, answers, commands, commandReplies]) {
+        const { partitions } = await log.topic(topic);
+        for (let partition = 0; partition < partitions; partition++) count += await log.end(topic, partition);
+      }
+      return count;
+    } finally {
+      await log.close();
+    }
+  };
+
+  test("work one after the other, in both orders, and do not answer each other's requests", async () => {
+    await Npm.output("services", ["start"], env);
+    const first = await cluster();
+    expect(await post()).toBe(happy);
+    await first.end("SIGTERM");
+    const before = await messages();
+    await storm();
+    // The key is new to Storm, which has a store of its own.
+    expect(await post()).toBe(happy);
+    expect(await messages()).toBe(before);
+    expect(await Npm.output("storm", ["stop"], env)).toContain("Kafka: runs on");
+    const second = await cluster();
+    expect(await post()).toBe(happy);
+    await second.end("SIGTERM");
+    expect(await Npm.output("services", ["status"], env)).toContain("Kafka: runs at");
+  }, 600_000);
+
+  test("wheelwork storm finds the Nimbus that npm run storm has started, and the topology its own store", async () => {
+    await storm();
+    const cli = (...args: string[]): Promise<string> => Npm.output("wheelwork", ["storm", ...args], env);
+    expect(await cli("list")).toMatch(/^flow-crud {2}ACTIVE/m);
+    const status = await cli("status", "--name", "flow-crud");
+    expect(status).toMatch(/shard 0 {2}owner \S+ {2}epoch 2/);
+    expect(status).toMatch(/shard 1 {2}owner \S+ {2}epoch 2/);
+    expect(status).not.toContain("shard 2");
+    await Npm.output("storm", ["stop"], env);
+    await expect(cli("list")).rejects.toThrow(/Nimbus cannot be reached at 127\.0\.0\.1:6627/);
+  }, 600_000);
+});
