@@ -43,4 +43,3 @@ export { relay, type RelayResponse, type RelaySpec } from "./attempts/relay.ts";
 export { worker, type RelayedOutcomes, type Worker, type WorkerPorts } from "./attempts/worker.ts";
 export type { ReplyPath } from "./ports/reply-path.ts";
 export { externalWorker } from "./delivery/external-worker.ts";
-export * from "./cluster/index.ts";

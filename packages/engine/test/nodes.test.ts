@@ -1,14 +1,13 @@
 import { end, hub, spoke } from "@wheelwork/core";
+import { worker, type Store } from "@wheelwork/engine";
 import {
   clusterTopics,
   createNode,
   replayDeadLetter,
   shardOf,
-  worker,
   type Channel,
   type NodeOptions,
-  type Store,
-} from "@wheelwork/engine";
+} from "@wheelwork/engine/cluster";
 import { MemoryBroker, MemoryLog, MemoryStore, SimulatedClock } from "@wheelwork/testing";
 import { expect, test } from "vitest";
 import { z } from "zod";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { defaultCache, kafkaIsInstalled, postgresIsInstalled } from "@wheelwork/services";
 import { kafka, type Kafka } from "@wheelwork/kafka";
-import { deadLetterTopic, readDeadLetter, type DeadLetter, type LogRecord } from "wheelwork";
+import { deadLetterTopic, readDeadLetter, type DeadLetter, type LogRecord } from "wheelwork/cluster";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { replyTopic, requestTopic } from "../../src/cluster/channel.ts";
 import { seedCommands } from "./client.ts";

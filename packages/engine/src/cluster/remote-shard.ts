@@ -135,11 +135,9 @@ export class RemoteShards {
 
 function demandSameBody(key: string, theirs: string, mine: string): void {
   if (theirs === mine) return;
-  throw new WheelworkError(
-    "WW_KEY_REUSED",
-    `the request key ${key} belongs to a request with another body (I5)`,
-    { next: "Use a new key for a new request." },
-  );
+  throw new WheelworkError("WW_KEY_REUSED", `the request key ${key} belongs to a request with another body`, {
+    next: "Use a new key for a new request.",
+  });
 }
 
 const undecided = (key: string): WheelworkError =>

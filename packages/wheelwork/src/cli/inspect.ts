@@ -1,4 +1,5 @@
-import { deadLetterTopic, type LogReading, type ShardState } from "@wheelwork/engine";
+import type { ShardState } from "@wheelwork/engine";
+import { deadLetterTopic, type LogReading } from "@wheelwork/engine/cluster";
 import type { Place } from "./place.ts";
 
 /** A shard as its store and its inbox show it. */
