@@ -237,7 +237,7 @@ export interface AssignmentEffects<Owned> {
   /** Asks the group to share its partitions out anew. */
   rejoin(): void;
   /** Tells whoever looks after the node. */
-  report(what: "refused" | "failed" | "taken-over" | "not-claimed", error: Error): void;
+  report(what: "refused" | "failed" | "taken-over" | "not-claimed" | "not-released", error: Error): void;
 }
 
 /** How long a shard stays fenced before the group is asked who may have it, in milliseconds. */
@@ -339,7 +339,7 @@ export class ShardAssignment<Owned> {
     try {
       this.#owned = await this.#effects.claim();
     } catch (thrown) {
-      const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+      const error = errorOf(thrown);
       this.#effects.report("not-claimed", error);
       const cause = claimFailureOf(error);
       return this.#handle({ type: "claim-failed", cause, now: this.#effects.clock.monotonicMs() }, error);
@@ -348,7 +348,12 @@ export class ShardAssignment<Owned> {
   }
 
   async #release(): Promise<void> {
-    if (this.#owned !== undefined) await this.#effects.release(this.#owned);
+    try {
+      if (this.#owned !== undefined) await this.#effects.release(this.#owned);
+    } catch (thrown) {
+      // The next claim is of another epoch, so that nothing of this one can be committed any more.
+      this.#effects.report("not-released", errorOf(thrown));
+    }
     this.#owned = undefined;
     this.#handle({ type: "released" });
   }
@@ -367,3 +372,5 @@ export class ShardAssignment<Owned> {
     await retrying(this.#effects.clock, claiming, confirm);
   }
 }
+
+const errorOf = (thrown: unknown): Error => (thrown instanceof Error ? thrown : new Error(String(thrown)));

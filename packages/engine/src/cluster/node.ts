@@ -166,11 +166,16 @@ class Node implements Shards {
   }
 
   of(key: string): ShardAccess {
-    return this.#access(shardOf(rootOf(key), this.#options.shards));
+    return this.#access(this.#shardOf(key));
   }
 
   all(): Iterable<ShardAccess> {
     return this.#assignments.map((_, shard) => this.#access(shard));
+  }
+
+  /** The call of a hub, and a tell, live in the shard of their root. */
+  #shardOf(key: string): number {
+    return shardOf(rootOf(key), this.#options.shards);
   }
 
   #access(shard: number): ShardAccess {
@@ -222,7 +227,7 @@ class Node implements Shards {
 
   /** The short way: what is for a shard of this node need not go through its inbox. */
   #offer(key: string, entry: InboxEntry): MaybePromise<OfferResult> {
-    const owned = this.#assignments[shardOf(rootOf(key), this.#options.shards)]?.owned;
+    const owned = this.#assignments[this.#shardOf(key)]?.owned;
     return owned === undefined ? "refused" : offer({ shard: owned.shard, hubs: this.hubs }, key, entry);
   }
 
@@ -252,6 +257,8 @@ class Node implements Shards {
         switch (what) {
           case "not-claimed":
             return logger.warn({ shard, error: error.message }, "a shard could not be claimed");
+          case "not-released":
+            return logger.warn({ shard, error: error.message }, "a shard was not let go in good order");
           case "refused":
             logger.error({ shard, error: error.message }, "this node lacks hubs of a shard, and refuses it");
             return observe?.({ name: "shard-refused", shard });
