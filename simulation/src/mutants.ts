@@ -26,11 +26,12 @@ const residency = "packages/engine/src/shard/residency.ts";
 const tenure = "packages/engine/src/shard/tenure.ts";
 const host = "packages/engine/src/attempts/host.ts";
 const lane = "packages/engine/src/attempts/lane.ts";
-const engine = "packages/engine/src/embedded/engine.ts";
+const localShard = "packages/engine/src/requests/local-shard.ts";
+const shardHost = "packages/engine/src/requests/shard-host.ts";
 const store = "packages/testing/src/memory-store.ts";
 const router = "packages/engine/src/delivery/router.ts";
 const offer = "packages/engine/src/delivery/offer.ts";
-const cluster = "packages/engine/src/cluster/node.ts";
+const ownedShard = "packages/engine/src/cluster/owned-shard.ts";
 const outbox = "packages/engine/src/shard/outbox.ts";
 
 /** Each must be found by the simulator. Its checker has no check for any one of them, but for some of clusters (see the page). */
@@ -283,15 +284,15 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "show an answer that is not committed",
-    file: engine,
-    from: "known instanceof Run && !this.shard.isCommitted(known.key) ? undefined : known.answer",
+    file: localShard,
+    from: "known instanceof Run && !this.#shard.isCommitted(known.key) ? undefined : known.answer",
     to: "known.answer",
   },
   {
     name: "purge answers before their time",
-    file: engine,
-    from: "this.#store.purge(this.shard.now() - this.#retentionMs, most)",
-    to: "this.#store.purge(this.shard.now(), most)",
+    file: shardHost,
+    from: "this.#store.purge(this.shard.now() - this.#retentionMs, purgeLimit)",
+    to: "this.#store.purge(this.shard.now(), purgeLimit)",
   },
   {
     name: "a journal that is cut before its histories",
@@ -410,9 +411,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a node that stood still keeps a shard that another has had meanwhile",
-    file: cluster,
-    from: "        if (epoch <= owned.engine.shard.epoch) return;\n",
-    to: "        if (epoch > 0) return;\n",
+    file: ownedShard,
+    from: "    return epoch <= this.shard.epoch;\n",
+    to: "    return epoch > 0;\n",
     world: "cluster",
   },
   {
@@ -431,8 +432,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a shard whose inbox was cut goes on without it",
-    file: cluster,
-    from: '    this.#wanted.delete(shard);\n    this.#logger.error({ shard, error: error.message }, "the shard cannot be worked on");\n    this.#change(shard);\n    this.#options.onFailure?.(error);\n',
+    file: ownedShard,
+    from: "          onEnded(error);\n",
     to: "",
     world: "cluster",
   },
@@ -452,9 +453,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a command for another node is accepted before it is in the inbox",
-    file: cluster,
-    from: '    await this.#append(id, { type: "command", input });',
-    to: '    this.#append(id, { type: "command", input }).catch(() => {});',
+    file: "packages/engine/src/cluster/remote-shard.ts",
+    from: '    await this.#append(key, { type: "command", input });',
+    to: '    this.#append(key, { type: "command", input }).catch(() => {});',
     world: "cluster",
   },
   {
@@ -480,9 +481,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a list at another node has what has moved on twice",
-    file: "packages/engine/src/cluster/remote-shard-reader.ts",
-    from: "!(moved.has(row.key) || ended.has(row.key))",
-    to: "!ended.has(row.key)",
+    file: "packages/engine/src/requests/list.ts",
+    from: "rows.has(row.key) || moved.has(row.key)) continue;\n      else if (!overlay.isCurrent(row)) {",
+    to: "rows.has(row.key)) continue;\n      else if (!(moved.has(row.key) || overlay.isCurrent(row))) {",
     world: "cluster",
   },
   {
@@ -515,8 +516,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "one that was taken over says that there is no such request",
-    file: engine,
-    from: " || !(await this.shard.isOwned())) return unavailable();",
+    file: localShard,
+    from: " || !(await this.#shard.isOwned())) return unavailable();",
     to: ") return unavailable();",
     world: "cluster",
   },
@@ -536,9 +537,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "answers are purged a minute too early",
-    file: engine,
-    from: "this.#store.purge(this.shard.now() - this.#retentionMs, most)",
-    to: "this.#store.purge(this.shard.now() - this.#retentionMs + 60_000, most)",
+    file: shardHost,
+    from: "this.#store.purge(this.shard.now() - this.#retentionMs, purgeLimit)",
+    to: "this.#store.purge(this.shard.now() - this.#retentionMs + 60_000, purgeLimit)",
     world: "cluster",
   },
   {

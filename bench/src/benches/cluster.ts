@@ -1,4 +1,4 @@
-import { clusterTopics, createNode, type Channel, type LogRecord } from "@wheelwork/engine";
+import { clusterTopics, createNode, type Channel, type LogRecord } from "@wheelwork/engine/cluster";
 import { kafka, type Kafka } from "@wheelwork/kafka";
 import { postgresStore } from "@wheelwork/postgres";
 import {

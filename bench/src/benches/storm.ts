@@ -23,7 +23,7 @@ import {
   type AnyTopology,
 } from "@wheelwork/storm";
 import { stormTopology, type StormConfig } from "@wheelwork/storm/parts";
-import { clusterTopics } from "@wheelwork/engine";
+import { clusterTopics } from "@wheelwork/engine/cluster";
 import type { ChildProcess } from "node:child_process";
 import { chmodSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";

@@ -1,6 +1,6 @@
 import { end, hub, spoke } from "@wheelwork/core";
-import { createEngine, worker, type Engine, type EngineOptions } from "@wheelwork/engine";
-import { ShardEngine, type Reply } from "@wheelwork/engine/parts";
+import { createEngine, LocalBus, worker, type Engine } from "@wheelwork/engine";
+import { collectHubs, ShardHost, type Reply } from "@wheelwork/engine/parts";
 import { expect, onTestFinished, test, vi } from "vitest";
 import * as z from "zod";
 import type { RequestItem } from "../src/shard/shard.ts";
@@ -172,25 +172,20 @@ class Feed {
   }
 }
 
-/** An engine over a log, on the machine's store. */
-function fed(
-  { clock, store, signals }: Machine,
-  feed: Feed,
-  options: Partial<EngineOptions> = {},
-): ShardEngine {
-  const engine = new ShardEngine(
-    {
-      hubs: [approved],
-      workers: workersOf(outside())((ms) => clock.process().sleep(ms)),
-      store,
-      clock,
-      observe: (signal) => void signals.push(signal),
-      ...options,
-    },
-    { feed, replies: { kind: "process" }, onEnded: () => {}, builtIn: [] },
-  );
-  onTestFinished(() => engine.stop());
-  return engine;
+/** A shard over a log, on the machine's store. */
+function fed({ clock, store, signals }: Machine, feed: Feed): ShardHost {
+  const host = new ShardHost({
+    hubs: collectHubs([approved]),
+    workers: workersOf(outside())((ms) => clock.process().sleep(ms)),
+    store,
+    bus: new LocalBus(),
+    replies: { kind: "process" },
+    clock,
+    observe: (signal) => void signals.push(signal),
+    feed,
+  });
+  onTestFinished(() => host.stop());
+  return host;
 }
 
 /** A request that came with a record of the log. */
@@ -213,18 +208,18 @@ test.each(["dueRuns", "begin"] as const)(
     const machine = new Machine();
     const { clock, store } = machine;
     const feed = new Feed();
-    const engine = fed(machine, feed);
-    await engine.start();
-    engine.shard.feed(record("a", 0));
+    const host = fed(machine, feed);
+    await host.start();
+    host.shard.feed(record("a", 0));
     await clock.advance(200);
     expect(feed.published.map(({ key }) => key)).toEqual(["a"]);
     const gate = Promise.withResolvers<void>();
     if (asked === "begin") feed.begins = gate.promise;
     else store.slow.set("dueRuns", gate.promise);
-    engine.shard.reloadFromStore(new Error("thrown by a timer"));
+    host.shard.reloadFromStore(new Error("thrown by a timer"));
     await clock.advance(20);
     const published = feed.published.length;
-    await engine.stop();
+    await host.stop();
     gate.resolve();
     await clock.advance(1000);
     expect(feed.reading).toBe(false);

@@ -1,12 +1,6 @@
 import { end, hub, spoke } from "@wheelwork/core";
-import {
-  readDeadLetter,
-  replayDeadLetter,
-  shardOf,
-  worker,
-  type EngineEvent,
-  type LogRecord,
-} from "@wheelwork/engine";
+import { worker, type EngineEvent } from "@wheelwork/engine";
+import { readDeadLetter, replayDeadLetter, shardOf, type LogRecord } from "@wheelwork/engine/cluster";
 import { DeadLetters } from "@wheelwork/engine/parts";
 import { MemoryBroker, MemoryLog, SimulatedClock } from "@wheelwork/testing";
 import { expect, test } from "vitest";

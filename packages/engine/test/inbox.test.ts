@@ -1,5 +1,5 @@
 import type { Outcome } from "@wheelwork/core";
-import type { LogRecord } from "@wheelwork/engine";
+import type { LogRecord } from "@wheelwork/engine/cluster";
 import { inboxMessage, readInbox, type InboxEntry } from "@wheelwork/engine/parts";
 import { expect, test } from "vitest";
 import { approved, outside, workersOf } from "./hubs.ts";

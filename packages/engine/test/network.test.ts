@@ -1,6 +1,5 @@
 import { end, hub, spoke } from "@wheelwork/core";
 import { createEngine, worker, type Commit } from "@wheelwork/engine";
-import type { ShardEngine } from "@wheelwork/engine/parts";
 import { SimulatedClock } from "@wheelwork/testing";
 import { expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
@@ -30,7 +29,7 @@ test.each(["lands", "is lost", "comes when the shard is claimed anew"])(
   async (commit) => {
     const machine = new Machine();
     const { clock, store } = machine;
-    const engine = (await machine.start()) as ShardEngine;
+    const engine = await machine.start();
     await engine.submit(approved, { n: 1, withinMs: 10_000 }, { key: "before" });
     const gate = Promise.withResolvers<void>();
     store.slow.set("commit", gate.promise);
@@ -42,8 +41,8 @@ test.each(["lands", "is lost", "comes when the shard is claimed anew"])(
       );
     const submitted = submit();
     await clock.settle();
-    engine.shard.reloadFromStore(new Error("thrown by a timer"));
-    engine.shard.reloadFromStore(new Error("and again"));
+    machine.reloadFromStore(new Error("thrown by a timer"));
+    machine.reloadFromStore(new Error("and again"));
     store.slow.clear();
     if (commit === "lands") gate.resolve();
     if (commit === "is lost") gate.reject(new Error("the connection was lost"));
@@ -62,7 +61,7 @@ test.each(["lands", "is lost", "comes when the shard is claimed anew"])(
       expect((await engine.history(key)).filter(({ type }) => type === "ended")).toHaveLength(1);
     }
     // The same with nothing under way.
-    engine.shard.reloadFromStore(new Error("thrown by a timer"));
+    machine.reloadFromStore(new Error("thrown by a timer"));
     expect(engine.health().status).toBe("store-lost");
     await clock.advance(100);
     expect(engine.health().status).toBe("running");

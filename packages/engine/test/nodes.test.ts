@@ -1,15 +1,15 @@
 import { end, hub, spoke } from "@wheelwork/core";
+import { worker, type Store } from "@wheelwork/engine";
 import {
   clusterTopics,
+  createClient,
   createNode,
   replayDeadLetter,
+  unpublishedAnswers,
   shardOf,
-  worker,
   type Channel,
   type NodeOptions,
-  type Store,
-} from "@wheelwork/engine";
-import { unpublishedAnswers } from "@wheelwork/engine/parts";
+} from "@wheelwork/engine/cluster";
 import { MemoryBroker, MemoryLog, MemoryStore, SimulatedClock } from "@wheelwork/testing";
 import { expect, test } from "vitest";
 import { z } from "zod";
@@ -257,4 +257,75 @@ test("an answer that is committed counts as unpublished until the next owner has
   await start();
   expect(broker.records("answers").length).toBeGreaterThan(0);
   expect(await unpublishedAnswers(disk, disk.peek(), 100)).toBe(0);
+});
+
+test("a node that may not go on with a shard stays in its group: it does not take that for a store that is away", async () => {
+  const { clock, broker, start, soon } = setUp(1);
+  const reported: string[] = [];
+  const { node } = await start();
+  await soon(node.submit(order, { pieces: 1 }, { key: "k" }));
+  await soon(node.stop());
+  // Only people can say whether what the old inbox held may be forgotten.
+  broker.deleteTopic("wheelwork-inbox");
+  broker.createTopic("wheelwork-inbox", 1);
+  const next = await start({ onFailure: ({ message }) => void reported.push(message) });
+  await clock.advance(60_000);
+  expect(reported).toEqual([expect.stringContaining("WW_LOG_LOST")]);
+  expect(next.node.health().status).toBe("running");
+  // What is stored can be read all the same.
+  expect((await soon(next.node.request("k"))).id).toBe("k");
+});
+
+test("who waits for an answer has it from the next owner, also at a node that has let go of the shard", async () => {
+  const { clock, start, soon } = setUp(1);
+  const first = await start({ workers: [worker(work, () => new Promise<Record<string, never>>(() => {}))] });
+  await soon(first.node.submit(order, { pieces: 1 }, { key: "k" }));
+  const answers = [first.node.answer("k"), first.node.answer("k", { waitMs: 60_000 })];
+  const second = await start();
+  expect([first.node.shards.length, second.node.shards.length]).toEqual([1, 0]);
+  // The group does not know of it, but the store does.
+  first.cutOff();
+  await clock.advance(30_000);
+  for (const answer of answers) expect(await soon(answer)).toMatchObject({ kind: "result" });
+});
+
+test("who waits at a node that stops is told so at once", async () => {
+  const { start, soon } = setUp(1);
+  const { node } = await start({
+    workers: [worker(work, () => new Promise<Record<string, never>>(() => {}))],
+  });
+  await soon(node.submit(order, { pieces: 1 }, { key: "k" }));
+  const refused = node.answer("k").catch((error: unknown) => error);
+  await soon(node.stop());
+  expect(await refused).toMatchObject({ code: "WW_STOPPING", retryable: true });
+  await expect(node.request("k")).rejects.toMatchObject({ code: "WW_STOPPING", retryable: true });
+});
+
+test("a client asks for what the nodes have, and works on nothing", async () => {
+  const { broker, clock, disks, start, soon } = setUp(2);
+  const client = createClient({
+    hubs: [order],
+    shards: 2,
+    store: (shard) => (disks[shard] as MemoryStore).reopen(),
+    log: new MemoryLog(broker, { clock }),
+    clock,
+  });
+  await expect(soon(client.submit(order, { pieces: 1 }))).rejects.toMatchObject({ code: "WW_STOPPING" });
+  await soon(client.start());
+  const keys = [keyOf(0), keyOf(1)];
+  const sent = keys.map((key) => client.submit(order, { pieces: 3 }, { key }));
+  await start();
+  for (const [index, key] of keys.entries()) {
+    expect(await soon(sent[index] as (typeof sent)[number])).toEqual({ id: key, known: false });
+    expect(await soon(client.submit(order, { pieces: 3 }, { key }))).toEqual({ id: key, known: true });
+    expect(await soon(client.answer(key))).toEqual({ kind: "result", value: { pieces: 3 } });
+  }
+  const { id } = await soon(client.submit(order, { pieces: 4 }));
+  expect(await soon(client.answer(id))).toEqual({ kind: "result", value: { pieces: 4 } });
+  await clock.advance(1_000);
+  const { items } = await soon(client.requests());
+  expect(new Set(items.map((item) => item.id))).toEqual(new Set([...keys, id]));
+  expect(client.health()).toMatchObject({ ready: true, liveRuns: 0 });
+  await soon(client.stop());
+  expect(client.health()).toMatchObject({ ready: false, status: "stopped" });
 });

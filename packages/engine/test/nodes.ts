@@ -1,13 +1,12 @@
 import type { AnyHub } from "@wheelwork/core";
+import type { EngineEvent, Worker } from "@wheelwork/engine";
 import {
   clusterTopics,
   createNode,
   type Channel,
   type ClusterNode,
-  type EngineEvent,
   type NodeOptions,
-  type Worker,
-} from "@wheelwork/engine";
+} from "@wheelwork/engine/cluster";
 import {
   FaultyStore,
   MemoryBroker,

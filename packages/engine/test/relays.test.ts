@@ -1,5 +1,6 @@
 import { end, hub, spoke } from "@wheelwork/core";
-import { relay, type LogRecord, type Message, type RelaySpec } from "@wheelwork/engine";
+import { relay, type Message, type RelaySpec } from "@wheelwork/engine";
+import type { LogRecord } from "@wheelwork/engine/cluster";
 import type { FaultPlan } from "@wheelwork/testing";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";

@@ -1,14 +1,9 @@
 import { strictEqual } from "node:assert/strict";
-import {
-  createEngine,
-  type Commit,
-  type Engine,
-  type EngineOptions,
-  type EngineEvent,
-  type Found,
-} from "@wheelwork/engine";
+import type { Commit, Engine, EngineOptions, EngineEvent, Found } from "@wheelwork/engine";
 import { MemoryStore, SimulatedClock } from "@wheelwork/testing";
 import { onTestFinished } from "vitest";
+import { EmbeddedShard } from "../src/embedded/engine.ts";
+import { RequestService } from "../src/requests/service.ts";
 import { approved, outside, rounds, workersOf } from "./hubs.ts";
 
 /** A store whose answers come when the test says so: each is as of the time when it was asked. */
@@ -48,10 +43,11 @@ export class Machine {
   readonly clock = new SimulatedClock();
   readonly store = new SlowStore();
   readonly signals: EngineEvent[] = [];
+  #shard: EmbeddedShard | undefined = undefined;
 
   async start(limits: EngineOptions["limits"] = {}): Promise<Engine> {
     const { clock, store, signals } = this;
-    const engine = createEngine({
+    const shard = (this.#shard = new EmbeddedShard({
       hubs: [approved, rounds],
       workers: workersOf(outside())((ms) => new Promise((resolve) => void clock.after(ms, resolve))),
       store,
@@ -59,10 +55,16 @@ export class Machine {
       strict: true,
       observe: (signal) => void signals.push(signal),
       limits: { horizonMs: 10, ...limits },
-    });
+    }));
+    const engine = new RequestService(shard);
     await engine.start();
     onTestFinished(() => engine.stop());
     return engine;
+  }
+
+  /** What is thrown where nobody catches it makes the last engine read its shard back. */
+  reloadFromStore(error: Error): void {
+    this.#shard?.host.shard.reloadFromStore(error);
   }
 
   /** An engine whose store holds a request that waits, and whose memory does not. */

@@ -2,12 +2,11 @@ import { Consumer, type GroupAssignment, type GroupPartitionsAssignments } from 
 import { WheelworkError } from "@wheelwork/core";
 import {
   assignPartitions,
-  systemClock,
   type MemberOptions,
   type MemberState,
   type Membership,
-} from "@wheelwork/engine";
-import { retrying, type RetryPolicy } from "@wheelwork/engine/parts";
+} from "@wheelwork/engine/cluster";
+import { retrying, systemClock, type RetryPolicy } from "@wheelwork/engine/parts";
 import type { clientOptions } from "./connection.ts";
 import { kafkaErrors, messageOf, unavailable } from "./errors.ts";
 

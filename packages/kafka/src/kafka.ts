@@ -1,16 +1,15 @@
 import { Admin } from "@platformatic/kafka";
-import {
-  systemClock,
-  type Log,
-  type LogReader,
-  type LogReading,
-  type LogRecord,
-  type LogTopic,
-  type MemberOptions,
-  type Membership,
-  type Message,
-} from "@wheelwork/engine";
-import { retrying, type RetryPolicy } from "@wheelwork/engine/parts";
+import type { Message } from "@wheelwork/engine";
+import type {
+  Log,
+  LogReader,
+  LogReading,
+  LogRecord,
+  LogTopic,
+  MemberOptions,
+  Membership,
+} from "@wheelwork/engine/cluster";
+import { retrying, systemClock, type RetryPolicy } from "@wheelwork/engine/parts";
 import { clientOptions, type KafkaOptions } from "./connection.ts";
 import { broken, isUnknownTopic, unavailable } from "./errors.ts";
 import { GroupMembership } from "./group.ts";

@@ -1,6 +1,6 @@
 import { Consumer, ListOffsetTimestamps } from "@platformatic/kafka";
-import { systemClock, type LogReader, type LogReading, type LogRecord } from "@wheelwork/engine";
-import { pause, retrying, type RetryPolicy } from "@wheelwork/engine/parts";
+import type { LogReader, LogReading, LogRecord } from "@wheelwork/engine/cluster";
+import { pause, retrying, systemClock, type RetryPolicy } from "@wheelwork/engine/parts";
 import type { clientOptions } from "./connection.ts";
 import { broken, kafkaErrors, unavailable } from "./errors.ts";
 

@@ -1,22 +1,19 @@
 import { randomUUID } from "node:crypto";
 import { end, hub, spoke, WheelworkError } from "@wheelwork/core";
+import { relay, externalWorker, worker, type EngineEvent } from "@wheelwork/engine";
 import {
   clusterTopics,
   createClient,
   createNode,
-  relay,
-  externalWorker,
   readDeadLetter,
   replayDeadLetter,
   shardOf,
-  worker,
   type Channel,
   type ClusterNode,
-  type EngineEvent,
   type Log,
   type LogRecord,
   type NodeOptions,
-} from "@wheelwork/engine";
+} from "@wheelwork/engine/cluster";
 import type { KafkaBroker } from "@wheelwork/services";
 import { MemoryStore } from "@wheelwork/testing";
 import { Admin } from "@platformatic/kafka";

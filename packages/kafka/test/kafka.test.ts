@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { LogRecord, Partitions } from "@wheelwork/engine";
+import type { LogRecord, Partitions } from "@wheelwork/engine/cluster";
 import { busConformance } from "@wheelwork/testing";
 import type { KafkaBroker } from "@wheelwork/services";
 import { Admin } from "@platformatic/kafka";

@@ -1,11 +1,5 @@
-import {
-  clusterTopics,
-  createEngine,
-  createNode,
-  shardOf,
-  systemClock,
-  type Engine,
-} from "@wheelwork/engine";
+import { createEngine, systemClock, type Engine } from "@wheelwork/engine";
+import { clusterTopics, createNode, shardOf } from "@wheelwork/engine/cluster";
 import { postgresPool, postgresStore } from "@wheelwork/postgres";
 import { MemoryBroker, MemoryLog } from "@wheelwork/testing";
 import { fork, type ChildProcess } from "node:child_process";

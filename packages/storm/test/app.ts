@@ -1,5 +1,6 @@
 import { end, hub, spoke, stay } from "@wheelwork/core";
-import { externalWorker, worker, type Channel } from "@wheelwork/engine";
+import { externalWorker, worker } from "@wheelwork/engine";
+import type { Channel } from "@wheelwork/engine/cluster";
 import { runPart } from "@wheelwork/storm/parts";
 import * as z from "zod";
 

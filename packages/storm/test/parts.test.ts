@@ -13,7 +13,7 @@ import {
   postgresIsInstalled,
   PostgresServer,
 } from "@wheelwork/services";
-import { shardOf } from "@wheelwork/engine";
+import { shardOf } from "@wheelwork/engine/cluster";
 import { inboxMessage } from "@wheelwork/engine/parts";
 import { FrameReader } from "@wheelwork/storm/multilang";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";

@@ -1,19 +1,17 @@
 import { WheelworkError } from "@wheelwork/core";
+import type { Clock, MaybePromise, Message } from "@wheelwork/engine";
 import {
   assignPartitions,
-  type Clock,
   type Log,
   type LogReader,
   type LogReading,
   type LogRecord,
   type LogTopic,
-  type MaybePromise,
   type MemberOptions,
   type MemberState,
   type Membership,
-  type Message,
   type Partitions,
-} from "@wheelwork/engine";
+} from "@wheelwork/engine/cluster";
 
 /**
  * What happens to a record on its way to the broker.

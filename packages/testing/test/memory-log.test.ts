@@ -1,4 +1,5 @@
-import { systemClock, type LogRecord, type Partitions } from "@wheelwork/engine";
+import { systemClock } from "@wheelwork/engine";
+import type { LogRecord, Partitions } from "@wheelwork/engine/cluster";
 import { describe, expect, test } from "vitest";
 import {
   busConformance,

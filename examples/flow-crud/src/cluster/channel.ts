@@ -1,4 +1,5 @@
-import { WheelworkError, type Answer, type Channel, type LogRecord } from "wheelwork";
+import { WheelworkError, type Answer } from "wheelwork";
+import type { Channel, LogRecord } from "wheelwork/cluster";
 import { flowCreateHub } from "../hub.ts";
 import { originalTopics, type FlowTopics } from "../topics.ts";
 

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { kafka, type Kafka } from "@wheelwork/kafka";
-import type { LogReading } from "wheelwork";
+import type { LogReading } from "wheelwork/cluster";
 import { originalTopics, type FlowTopics } from "../../src/topics.ts";
 
 /** A request, and all that its sender could read of its answers. */

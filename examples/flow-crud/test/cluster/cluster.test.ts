@@ -7,7 +7,7 @@ import { defaultCache, kafkaIsInstalled, postgresIsInstalled } from "@wheelwork/
 import { kafka, type Kafka } from "@wheelwork/kafka";
 import { postgresStore } from "@wheelwork/postgres";
 import { Client } from "pg";
-import { deadLetterTopic, readDeadLetter, shardOf, type DeadLetter, type LogRecord } from "wheelwork";
+import { deadLetterTopic, readDeadLetter, shardOf, type DeadLetter, type LogRecord } from "wheelwork/cluster";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { originalTopics } from "../../src/topics.ts";
 import { seedCommands } from "./client.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { defaultCache, kafkaIsInstalled, postgresIsInstalled } from "@wheelwork/services";
 import { postgresStore } from "@wheelwork/postgres";
-import { shardOf } from "wheelwork";
+import { shardOf } from "wheelwork/cluster";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Cluster, Process } from "./processes.ts";
 

@@ -14,7 +14,8 @@ import {
 } from "@wheelwork/services";
 import { kafka, type Kafka } from "@wheelwork/kafka";
 import { postgresStore } from "@wheelwork/postgres";
-import { createClient, deadLetterTopic, readDeadLetter, type Engine, type LogRecord } from "wheelwork";
+import type { Engine } from "wheelwork";
+import { createClient, deadLetterTopic, readDeadLetter, type LogRecord } from "wheelwork/cluster";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { flowCreateHub } from "../../src/hub.ts";
 import { deploy, stormNames } from "../../src/storm/deploy.ts";

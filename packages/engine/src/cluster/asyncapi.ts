@@ -1,6 +1,6 @@
-import { clusterTopics } from "./node.ts";
-import type { NodeOptions } from "./node.ts";
 import { deadLetterTopic } from "../delivery/dead-letters.ts";
+import type { NodeOptions } from "./options.ts";
+import { clusterTopics, defaultInbox } from "./topics.ts";
 
 interface Described {
   readonly topic: string;
@@ -31,8 +31,7 @@ export function asyncApi(
     readonly version?: string;
   },
 ): object {
-  const { channels = [], title = "Wheelwork", version = "1" } = options;
-  const inbox = options.inbox ?? "wheelwork-inbox";
+  const { channels = [], inbox = defaultInbox, title = "Wheelwork", version = "1" } = options;
   const letters = (topic: string): Described => ({
     topic: deadLetterTopic(topic),
     about: `What came through ${topic} and could not be processed.`,

@@ -1,8 +1,8 @@
 import type { Answer, RunEvent } from "@wheelwork/core";
 import { apply, restore, Run } from "@wheelwork/core/kernel";
-import { isRoot } from "../ports/keys.ts";
 import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
+import { listOverlaid } from "../requests/list.ts";
 
 /** What somebody waits for in a shard of another node: `request` when it is accepted, `answer` when it is answered. */
 interface Awaited {
@@ -57,27 +57,16 @@ export class RemoteShardReader {
     });
   }
 
-  /** Requests as the store lists them, with those that have moved on since the last checkpoint as they are now. */
+  /** The newest requests of the store, with those that have moved on since the last checkpoint as they are now. */
   list(filter: RequestFilter): Promise<readonly RequestRow[]> {
     return this.#stable(async (checkpoint) => {
       const moved = await this.#replayed(checkpoint);
-      const rows = await this.#store.list({ ...filter, limit: filter.limit + moved.size });
-      const { status, hub, before } = filter;
-      const isWanted = (run: Run): boolean =>
-        run.status !== "ended" &&
-        (isRoot(run) || status === "incident") &&
-        (status === undefined || run.status === status) &&
-        (hub === undefined || run.hub === hub) &&
-        (before === undefined ||
-          run.createdAt < before.createdAt ||
-          (run.createdAt === before.createdAt && run.key < before.key));
-      // One that has ended since the journal was read, is in the rows as it is now.
-      const ended = new Set(rows.filter((row) => row.status === "ended").map(({ key }) => key));
-      const rest = rows.filter(
-        (row) => row.status === "ended" || !(moved.has(row.key) || ended.has(row.key)),
-      );
-      for (const key of ended) moved.delete(key);
-      return [...rest, ...[...moved.values()].filter(isWanted)];
+      return listOverlaid(this.#store, filter, {
+        // Those that have ended have rows of their own.
+        runs: () => [...moved.values()].filter(({ status }) => status !== "ended"),
+        isCurrent: ({ key }) => !moved.has(key),
+        find: () => undefined,
+      });
     });
   }
 
@@ -105,7 +94,7 @@ export class RemoteShardReader {
 
   /**
    * Begins to watch for what happens to a request from now on; `accepted` resolves with the event that began it, `answered`
-   * with its answer. What was there before, `look` tells.
+   * with its answer. `lookUp` tells what was there before.
    */
   async watch(key: string): Promise<{
     readonly accepted: Promise<Extract<RunEvent, { type: "started" }>>;

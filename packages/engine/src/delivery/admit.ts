@@ -1,7 +1,6 @@
-import { createHash } from "node:crypto";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
-import { keyPattern } from "../requests/validate.ts";
+import { hashedKey, isStorable } from "../requests/validate.ts";
 import type { Reply } from "../shard/outbox.ts";
 import { refusedHub, understand, type Channel } from "./channel.ts";
 import type { RequestEntry } from "./inbox.ts";
@@ -25,12 +24,6 @@ export function admit(channel: Channel, record: LogRecord, oldestMs = 0): Admitt
       : { hub: understood.hub, request: understood.request };
   return { key, entry: { type: "request", ...asked, replyTo, origin: { topic, partition, offset } } };
 }
-
-/** Whether a request can be stored under the key that its sender gave. The runs that it begins have a '/' in their keys. */
-export const isStorable = (given: string): boolean => keyPattern.test(given) && !given.includes("/");
-
-/** The key that replaces one that cannot be stored. */
-export const hashedKey = (given: string): string => `~${createHash("sha256").update(given).digest("hex")}`;
 
 /** The key that a request is stored under, and where its answer goes: always under the key that the sender gave. */
 function keyOf(channel: Channel, given: string): { key: string; replyTo: string; problem?: string } {

@@ -3,7 +3,7 @@ import type { Input } from "@wheelwork/core/kernel";
 import { rootOf } from "../ports/keys.ts";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
-import { isStorable } from "./admit.ts";
+import { isStorable } from "../requests/validate.ts";
 
 /** A place in a log. */
 export interface Origin {

@@ -49,12 +49,18 @@ function notJson(code: "WW_INVALID_INPUT" | "WW_INVALID_REQUEST", what: string):
   });
 }
 
-/** What a request key may be. */
-export const keyPattern = /^[\x21-\x7e]{1,200}$/;
+/** What a key may be, of a request or of a run. */
+const keyPattern = /^[\x21-\x7e]{1,200}$/;
+
+/** Whether a request can be stored under a key. Runs that a request has begun have a '/' in theirs. */
+export const isStorable = (key: string): boolean => keyPattern.test(key) && !key.includes("/");
+
+/** What a request is stored under if its sender's key cannot be stored. */
+export const hashedKey = (given: string): string => `~${hash("sha256", given, "hex")}`;
 
 function checkSubmit(key: string | undefined, deadlineMs: number | undefined): void {
   const problems = [];
-  if (key !== undefined && (!keyPattern.test(key) || key.includes("/"))) {
+  if (key !== undefined && !isStorable(key)) {
     problems.push({
       path: "key",
       message: "must be 1 to 200 printable ASCII characters without blanks and '/'",

@@ -1,6 +1,7 @@
 import { WheelworkError } from "@wheelwork/core";
-import type { Run } from "@wheelwork/core/kernel";
-import type { RequestRow, StoredAnswer } from "../ports/ports.ts";
+import { Run } from "@wheelwork/core/kernel";
+import type { RequestRow } from "../ports/ports.ts";
+import type { RequestRecord } from "./access.ts";
 import type { RequestPage, RequestView } from "./api.ts";
 
 interface Place {
@@ -54,41 +55,29 @@ function readCursor(cursor: string): Place {
   return { createdAt: Number(createdAt), key };
 }
 
-export function viewOfRun(run: Run, committed: boolean): RequestView {
-  return {
-    id: run.key,
-    hub: run.hub,
-    version: run.version,
-    status: run.status,
-    state: run.state,
-    createdAt: run.createdAt,
-    answeredAt: run.answeredAt,
-    endedAt: run.endedAt,
-    request: run.request,
-    answer: committed ? run.answer : undefined,
-    data: run.data,
-    openCalls: Array.from(run.calls.values(), ({ number, callee, attempt, due, input }) => ({
-      call: number,
-      callee,
-      attempt,
-      due,
-      input,
-    })),
-    ...(run.incident === undefined ? {} : { incident: run.incident }),
+/** A request as callers see it. */
+export function viewOf({ known, answer }: RequestRecord): RequestView {
+  const { hub, version, status, state, createdAt, answeredAt, endedAt, request } = known;
+  const view = {
+    id: known.key,
+    hub,
+    version,
+    status,
+    state,
+    createdAt,
+    answeredAt,
+    endedAt,
+    request,
+    answer,
   };
-}
-
-export function viewOfAnswer(stored: StoredAnswer): RequestView {
-  return {
-    id: stored.key,
-    hub: stored.hub,
-    version: stored.version,
-    status: stored.status,
-    state: stored.state,
-    createdAt: stored.createdAt,
-    answeredAt: stored.answeredAt,
-    endedAt: stored.endedAt,
-    request: stored.request,
-    answer: stored.answer,
-  };
+  if (!(known instanceof Run)) return view;
+  const openCalls = Array.from(known.calls.values(), ({ number, callee, attempt, due, input }) => ({
+    call: number,
+    callee,
+    attempt,
+    due,
+    input,
+  }));
+  const { data, incident } = known;
+  return { ...view, data, openCalls, ...(incident === undefined ? {} : { incident }) };
 }

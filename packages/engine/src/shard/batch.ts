@@ -25,7 +25,7 @@ export interface LiveRun {
 }
 
 /** A run that was parked by an exception. */
-export interface ParkedRun {
+interface ParkedRun {
   readonly hub: string;
   readonly key: string;
   readonly state: string;
@@ -33,7 +33,7 @@ export interface ParkedRun {
 }
 
 /** What a batch does once it is committed, and never before (I9). */
-export interface BatchEffects {
+interface BatchEffects {
   /** Attempts to make. The number says which: a later attempt may be decided by then, in a batch that is not committed. */
   readonly attempts: { readonly call: Call; readonly attempt: number }[];
   readonly closed: Call[];

@@ -640,7 +640,6 @@ function refuse(item: Item, error: WheelworkError): void {
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-export { unavailable } from "./options.ts";
-export type { ShardLimits, ShardOptions } from "./options.ts";
+export type { ShardOptions } from "./options.ts";
 export type { Feed } from "./feed.ts";
 export type { RequestItem } from "./items.ts";

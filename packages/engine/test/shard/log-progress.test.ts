@@ -55,7 +55,7 @@ test("what is published is worth a batch of its own only when the shard is at re
   await begin(4);
   const answer = { kind: "result", value: 1 } as const;
   for (const key of ["a", "b"]) tracker.outbox.send(3, [{ key, replyTo: "nb", id: key, answer }]);
-  await Promise.resolve();
+  await expect.poll(() => tracker.outbox.size).toBe(0);
   expect(tracker.next(3).published).toBe(3);
   expect(tracker.isDue(tracker.next(3))).toBe(false);
   // One timer, however many answers there were. While the loop works, it is asked again later.

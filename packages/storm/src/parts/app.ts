@@ -1,6 +1,6 @@
 import type { AnyHub } from "@wheelwork/core";
-import type { Channel, EngineEvent, Worker } from "@wheelwork/engine";
-import type { ShardLimits } from "@wheelwork/engine";
+import type { EngineEvent, ShardLimits, Worker } from "@wheelwork/engine";
+import type { Channel } from "@wheelwork/engine/cluster";
 import type { StormSecurity } from "./security.ts";
 
 /** What runs on Storm: the same hubs, workers and channels as in every other engine. */

@@ -1,5 +1,6 @@
 import { Callback, Coordinator } from "@wheelwork/core/kernel";
-import { systemClock, type Clock } from "@wheelwork/engine";
+import type { Clock } from "@wheelwork/engine";
+import { systemClock } from "@wheelwork/engine/parts";
 import type { Bolt, Output, Spout, Tuple } from "../multilang/component.ts";
 import { coordinatorStreams, tickStreams, type CallbackOrder } from "./streams.ts";
 

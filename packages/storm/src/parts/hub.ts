@@ -1,16 +1,10 @@
 import { WheelworkError } from "@wheelwork/core";
-import {
-  shardOf,
-  systemClock,
-  type Bus,
-  type Channel,
-  type LogRecord,
-  type Message,
-  type Store,
-  type Worker,
-} from "@wheelwork/engine";
+import type { Bus, Message, Store, Worker } from "@wheelwork/engine";
+import type { Channel, LogRecord } from "@wheelwork/engine/cluster";
 import {
   admit,
+  checkWorkers,
+  collectHubs,
   DeadLetters,
   inboxMessage,
   offer,
@@ -18,7 +12,9 @@ import {
   refusedHub,
   replyMessage,
   retrying,
-  ShardEngine,
+  ShardHost,
+  shardOf,
+  systemClock,
   tooOld,
   type Feed,
   type InboxEntry,
@@ -105,7 +101,7 @@ export class HubBolt implements Bolt<Streams> {
   /** The key that leads to this task, and its shard. */
   #key = "";
   #index = -1;
-  #engine: ShardEngine | undefined = undefined;
+  #host: ShardHost | undefined = undefined;
   readonly #claimed = Promise.withResolvers<void>();
   readonly #end = new AbortController();
 
@@ -171,12 +167,12 @@ export class HubBolt implements Bolt<Streams> {
     this.#log.close().catch(() => {});
     this.#log = this.#connect();
     this.#young.clear();
-    this.#engine?.shard.reloadFromStore(thrown);
+    this.#host?.shard.reloadFromStore(thrown);
   }
 
   async close(): Promise<void> {
     this.#end.abort();
-    await this.#engine?.stop();
+    await this.#host?.stop();
     await this.#log.close();
     await this.#app.close?.();
   }
@@ -201,7 +197,9 @@ export class HubBolt implements Bolt<Streams> {
   }
 
   async #begin(context: Context, output: Output<Streams>): Promise<void> {
-    const { hubs, workers, observe, limits, retentionMs } = this.#app;
+    const { workers, observe, limits, retentionMs } = this.#app;
+    const hubs = collectHubs(this.#app.hubs);
+    checkWorkers(hubs, workers);
     const { databaseUrl, schema, shards } = this.#config;
     const hasWorkers = context.tasksOf("bolt-worker").length > 0;
     const store = postgresStore({
@@ -216,33 +214,29 @@ export class HubBolt implements Bolt<Streams> {
       end: () => {},
       publish: (reply) => this.#publish(reply),
     };
-    const engine: ShardEngine = new ShardEngine(
-      {
-        hubs,
-        workers: hasWorkers ? this.#elsewhere(workers, context, output, () => engine.shard.now()) : workers,
-        store,
-        bus: this.#bus(output),
-        clock: this.#clock,
-        logger: stormLogger(output),
-        ...(observe === undefined ? {} : { observe }),
-        limits: { liveRuns: runsThatFit(), ...limits },
-        ...(retentionMs === undefined ? {} : { retentionMs }),
-      },
-      {
-        feed,
-        replies: { kind: "log", inbox: { topic: this.#config.inbox, partition: this.#index }, relays: false },
-        onEnded: (why) => this.#over(output, store, why),
-        builtIn: [refusedHub],
-      },
-    );
+    const host: ShardHost = new ShardHost({
+      hubs,
+      workers: hasWorkers ? this.#elsewhere(workers, context, output, () => host.shard.now()) : workers,
+      store,
+      bus: this.#bus(output),
+      replies: { kind: "log", inbox: { topic: this.#config.inbox, partition: this.#index }, relays: false },
+      clock: this.#clock,
+      logger: stormLogger(output),
+      ...(observe === undefined ? {} : { observe }),
+      limits: { liveRuns: runsThatFit(), ...limits },
+      ...(retentionMs === undefined ? {} : { retentionMs }),
+      feed,
+      onEnded: (why) => this.#over(output, store, why),
+      builtIn: [refusedHub],
+    });
     try {
-      await engine.start();
+      await host.start();
     } catch (error) {
-      await engine.stop();
+      await host.stop();
       await store.close();
       throw error;
     }
-    this.#engine = engine;
+    this.#host = host;
   }
 
   /**
@@ -251,7 +245,7 @@ export class HubBolt implements Bolt<Streams> {
    */
   #over(output: Output<Streams>, store: Store, { message }: Error): void {
     output.error(`this process does no more: ${message}`);
-    this.#engine = undefined;
+    this.#host = undefined;
     store.close()?.catch(() => {});
   }
 
@@ -305,9 +299,9 @@ export class HubBolt implements Bolt<Streams> {
     }
   }
 
-  #working(): ShardEngine {
-    if (this.#engine === undefined) throw new FailTuple("another process has the shard");
-    return this.#engine;
+  #working(): ShardHost {
+    if (this.#host === undefined) throw new FailTuple("another process has the shard");
+    return this.#host;
   }
 
   /** The tuple that caused it is done when the broker has it: it is anchored. */

@@ -1,6 +1,6 @@
 import type { Failed, Outcome } from "@wheelwork/core";
 import type { Message } from "@wheelwork/engine";
-import { shardOf } from "@wheelwork/engine";
+import { shardOf } from "@wheelwork/engine/parts";
 
 /** The streams between the parts: the seed's names. Each body is JSON for any number of requests of one shard. */
 export const hubStreams = {

@@ -1,5 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
-import { readDeadLetter, replayDeadLetter, type Log, type LogRecord } from "@wheelwork/engine";
+import { readDeadLetter, replayDeadLetter, type Log, type LogRecord } from "@wheelwork/engine/cluster";
 import { print } from "./inspect.ts";
 
 /** All dead letters of a topic that are there now. */

@@ -1,5 +1,5 @@
-import { deadLetterTopic, type LogReading, type ShardState } from "@wheelwork/engine";
-import { unpublishedAnswers } from "@wheelwork/engine/parts";
+import type { ShardState } from "@wheelwork/engine";
+import { deadLetterTopic, unpublishedAnswers, type LogReading } from "@wheelwork/engine/cluster";
 import type { Place } from "./place.ts";
 
 /** Each batch with answers costs a query, and an outage may leave very many of them. */

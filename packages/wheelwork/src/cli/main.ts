@@ -1,13 +1,13 @@
 #!/usr/bin/env node
 import { WheelworkError } from "@wheelwork/core";
+import { consoleLogger } from "@wheelwork/engine";
 import {
   clusterTopics,
   asyncApi,
-  consoleLogger,
   createNode,
   deadLetterTopic,
   type NodeOptions,
-} from "@wheelwork/engine";
+} from "@wheelwork/engine/cluster";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";

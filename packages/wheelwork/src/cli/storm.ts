@@ -1,5 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
-import { clusterTopics, type Channel } from "@wheelwork/engine";
+import { clusterTopics, type Channel } from "@wheelwork/engine/cluster";
 import type { StormApp, StormConfig } from "@wheelwork/storm/parts";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";

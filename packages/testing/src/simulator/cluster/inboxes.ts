@@ -1,5 +1,6 @@
 import type { RunEvent } from "@wheelwork/core";
-import { deadLetterTopic, readDeadLetter, type LogProgress, type LogRecord } from "@wheelwork/engine";
+import type { LogProgress } from "@wheelwork/engine";
+import { deadLetterTopic, readDeadLetter, type LogRecord } from "@wheelwork/engine/cluster";
 import { count } from "../world.ts";
 import { commandOf, saidOf, type Body, type Ledger, type Story } from "../shards/ledger.ts";
 

@@ -1,15 +1,12 @@
 import type { AnyHub } from "@wheelwork/core";
+import { externalWorker, type Message, type Store, type Worker } from "@wheelwork/engine";
 import {
   createNode,
-  externalWorker,
   type ClusterNode,
   type MemberOptions,
   type Membership,
-  type Message,
   type Partitions,
-  type Store,
-  type Worker,
-} from "@wheelwork/engine";
+} from "@wheelwork/engine/cluster";
 import type { SimulatedProcess } from "../../clock.ts";
 import { MemoryLog } from "../../memory-log.ts";
 import { isRouted, observed, seeAttempt, type AttemptsIn } from "../attempts.ts";

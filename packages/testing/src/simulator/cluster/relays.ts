@@ -1,5 +1,6 @@
 import type { Outcome } from "@wheelwork/core";
-import type { LogRecord, Worker } from "@wheelwork/engine";
+import type { Worker } from "@wheelwork/engine";
+import type { LogRecord } from "@wheelwork/engine/cluster";
 import { isRouted, type RoutedWorker } from "../attempts.ts";
 import type { Stage } from "../shards/stage.ts";
 import type { Inboxes } from "./inboxes.ts";

@@ -1,5 +1,6 @@
 import type { Outcome } from "@wheelwork/core";
-import type { AttemptContext, LogRecord, Message, Worker, WorkerPorts } from "@wheelwork/engine";
+import type { AttemptContext, Message, Worker, WorkerPorts } from "@wheelwork/engine";
+import type { LogRecord } from "@wheelwork/engine/cluster";
 import { observed, type AttemptsIn } from "../attempts.ts";
 import { drawFor } from "../plans.ts";
 import { attemptOf } from "./ledger.ts";

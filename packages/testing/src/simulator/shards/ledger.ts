@@ -1,5 +1,6 @@
 import type { Answer, RunEvent } from "@wheelwork/core";
-import { deadLetterTopic, readDeadLetter, type LogRecord, type Message } from "@wheelwork/engine";
+import type { Message } from "@wheelwork/engine";
+import { deadLetterTopic, readDeadLetter, type LogRecord } from "@wheelwork/engine/cluster";
 import { isDeepStrictEqual } from "node:util";
 import { count, type Violation } from "../world.ts";
 

@@ -1,4 +1,4 @@
-import { replayDeadLetter } from "@wheelwork/engine";
+import { replayDeadLetter } from "@wheelwork/engine/cluster";
 import { isDeepStrictEqual } from "node:util";
 import { giveCommand } from "../commands.ts";
 import type { PlannedCommand } from "../plans.ts";

@@ -1,5 +1,5 @@
 import type { AnyHub } from "@wheelwork/core";
-import type { LogRecord } from "@wheelwork/engine";
+import type { LogRecord } from "@wheelwork/engine/cluster";
 import { createHash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { seededRandom } from "../../random.ts";

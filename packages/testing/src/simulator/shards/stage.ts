@@ -1,5 +1,6 @@
 import { WheelworkError, type AnyHub } from "@wheelwork/core";
-import { clusterTopics, shardOf, type Bus, type Channel, type LogRecord } from "@wheelwork/engine";
+import type { Bus } from "@wheelwork/engine";
+import { clusterTopics, shardOf, type Channel, type LogRecord } from "@wheelwork/engine/cluster";
 import { SimulatedClock } from "../../clock.ts";
 import { MemoryBroker, MemoryLog } from "../../memory-log.ts";
 import { MemoryStore } from "../../memory-store.ts";

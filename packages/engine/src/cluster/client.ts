@@ -1,0 +1,65 @@
+import type { AnyHub } from "@wheelwork/core";
+import { systemClock } from "../ports/clock.ts";
+import { rootOf, shardOf } from "../ports/keys.ts";
+import type { Clock } from "../ports/ports.ts";
+import type { ShardAccess, Shards } from "../requests/access.ts";
+import type { Engine, EngineHealth } from "../requests/api.ts";
+import { collectHubs } from "../requests/hubs.ts";
+import { RequestService } from "../requests/service.ts";
+import type { ClientOptions } from "./options.ts";
+import { RemoteShards } from "./remote-shard.ts";
+import { checkInbox, checkShards, defaultInbox } from "./topics.ts";
+
+/**
+ * Makes an engine that leaves all work to others: what is asked of it goes through the inboxes of the shards, and what it
+ * tells is read from their stores. Call `start` next. @throws WheelworkError WW_CONFIG with every problem.
+ */
+export function createClient(options: ClientOptions): Engine {
+  return new RequestService(new Client(options));
+}
+
+/** All shards of a cluster are remote ones. */
+class Client implements Shards {
+  readonly hubs: ReadonlyMap<string, AnyHub>;
+  readonly clock: Clock;
+  readonly #options: ClientOptions;
+  readonly #remotes: RemoteShards;
+  #status: "starting" | "running" | "stopped" = "starting";
+
+  constructor(options: ClientOptions) {
+    checkShards(options.shards);
+    this.#options = options;
+    this.hubs = collectHubs(options.hubs);
+    this.clock = options.clock ?? systemClock;
+    this.#remotes = new RemoteShards(options, this.clock);
+  }
+
+  get status(): EngineHealth["status"] {
+    return this.#status;
+  }
+
+  health(): EngineHealth {
+    const { status } = this;
+    return { ready: status === "running", status, liveRuns: 0, openAttempts: 0, queued: 0 };
+  }
+
+  async start(): Promise<void> {
+    const { log, inbox = defaultInbox, shards } = this.#options;
+    await checkInbox(log, inbox, shards);
+    this.#status = "running";
+  }
+
+  async stop(): Promise<void> {
+    if (this.#status === "stopped") return;
+    this.#status = "stopped";
+    await this.#remotes.close();
+  }
+
+  of(key: string): ShardAccess {
+    return this.#remotes.of(shardOf(rootOf(key), this.#options.shards));
+  }
+
+  all(): Iterable<ShardAccess> {
+    return Array.from({ length: this.#options.shards }, (_, shard) => this.#remotes.of(shard));
+  }
+}

@@ -1,0 +1,139 @@
+import type { Answer, AnyHub, WheelworkError } from "@wheelwork/core";
+import type { Worker } from "../attempts/worker.ts";
+import { refusedHub, type Channel } from "../delivery/channel.ts";
+import { silent } from "../ports/logger.ts";
+import type { Clock, Store } from "../ports/ports.ts";
+import { pause } from "../ports/retry.ts";
+import { askAgain, isRetryable } from "../requests/access.ts";
+import { LocalShard } from "../requests/local-shard.ts";
+import { ShardHost } from "../requests/shard-host.ts";
+import type { Shard } from "../shard/shard.ts";
+import type { NodeOptions, ShardView } from "./options.ts";
+import { logIdOf, ShardFeed } from "./shard-feed.ts";
+
+/** What a shard needs of its node. */
+export interface OwnedShardOptions {
+  readonly node: NodeOptions;
+  readonly hubs: ReadonlyMap<string, AnyHub>;
+  readonly workers: readonly Worker[];
+  readonly channels: ReadonlyMap<string, Channel>;
+  readonly inbox: string;
+  readonly clock: Clock;
+  /** See `ShardFeed`. Absent if there are no relays. */
+  readonly passRelays?: (isWanted: () => boolean) => Promise<void>;
+  /** The shard cannot go on under this claim: see `ShardOptions.onEnded`, and `LogReader.lost`. */
+  readonly onEnded: (why: Error) => void;
+  /** Whether the node still answers questions. */
+  readonly isOpen: () => boolean;
+}
+
+/** How long after a shard has let go its new owner is looked up, in milliseconds. */
+const movedMs = 100;
+
+/** While somebody waits for an answer, the shard may go to another node: then that one is asked. */
+class MovableShard extends LocalShard {
+  readonly #options: OwnedShardOptions;
+
+  constructor(shard: Shard, store: Store, options: OwnedShardOptions) {
+    super(shard, store, options.clock);
+    this.#options = options;
+  }
+
+  override async answer(key: string, waitMs: number): Promise<Answer | typeof askAgain | undefined> {
+    try {
+      return await super.answer(key, waitMs);
+    } catch (error) {
+      const { clock, isOpen } = this.#options;
+      if (!isRetryable(error) || !isOpen() || waitMs <= 0) throw error;
+      await pause(clock, movedMs);
+      return askAgain;
+    }
+  }
+}
+
+/** A shard that this node has claimed: its store, its loop, and what the loop reads. */
+export class OwnedShard {
+  readonly access: LocalShard;
+  readonly shard: Shard;
+  readonly #host: ShardHost;
+  readonly #store: Store;
+
+  private constructor(host: ShardHost, store: Store, options: OwnedShardOptions) {
+    this.#host = host;
+    this.#store = store;
+    this.shard = host.shard;
+    this.access = new MovableShard(host.shard, store, options);
+  }
+
+  /** Claims the shard, and begins to work on it. If that fails, nothing stays behind. */
+  static async claim(number: number, options: OwnedShardOptions): Promise<OwnedShard> {
+    const { node, hubs, workers, channels, inbox, clock, passRelays, onEnded } = options;
+    const { log, observe } = node;
+    const store = node.store(number);
+    let feed: ShardFeed | undefined;
+    let host: ShardHost | undefined;
+    try {
+      feed = new ShardFeed({
+        log,
+        inbox,
+        logId: logIdOf(inbox, await log.topic(inbox)),
+        shard: number,
+        hubs,
+        channels,
+        observe,
+        logger: node.logger ?? silent,
+        clock,
+        ...(passRelays === undefined ? {} : { passRelays }),
+        owner: () => host?.shard,
+        onLost: (error) => {
+          observe?.({ name: "log-lost", topic: inbox, message: error.message });
+          onEnded(error);
+        },
+      });
+      host = new ShardHost({
+        ...node,
+        hubs,
+        workers,
+        store,
+        bus: log,
+        replies: { kind: "log", inbox: { topic: inbox, partition: number }, relays: true },
+        clock,
+        feed,
+        onEnded: (why: WheelworkError) => onEnded(why),
+        builtIn: [refusedHub],
+      });
+      await host.start();
+      return new OwnedShard(host, store, options);
+    } catch (error) {
+      feed?.end();
+      await host?.stop();
+      await store.close();
+      throw error;
+    }
+  }
+
+  async release(): Promise<void> {
+    await this.#host.stop();
+    await this.#store.close();
+  }
+
+  get isLost(): boolean {
+    return this.shard.status === "store-lost";
+  }
+
+  /** Whether nobody has claimed the shard since. */
+  async isLatest(): Promise<boolean> {
+    const { epoch } = await this.#store.peek();
+    return epoch <= this.shard.epoch;
+  }
+
+  get health(): ReturnType<ShardHost["health"]> {
+    return this.#host.health();
+  }
+
+  view(shard: number): ShardView {
+    const { status, position, sizes } = this.shard;
+    const { liveRuns, queued, unpublished } = sizes;
+    return { shard, status, position, liveRuns, queued, unpublished };
+  }
+}

@@ -1,0 +1,147 @@
+import { WheelworkError, type Answer, type RunEvent } from "@wheelwork/core";
+import { Run, type Ignored, type Input } from "@wheelwork/core/kernel";
+import { inboxMessage, type InboxEntry } from "../delivery/inbox.ts";
+import type { Log } from "../ports/log.ts";
+import type { Clock, RequestFilter, RequestRow } from "../ports/ports.ts";
+import { askAgain, type NewRequest, type RequestRecord, type ShardAccess } from "../requests/access.ts";
+import { notFound } from "../requests/commands.ts";
+import { defaultInbox } from "./topics.ts";
+import type { ClusterOptions } from "./options.ts";
+import { RemoteShardReader } from "./remote-shard-reader.ts";
+
+/** How long a submit waits for the owner to accept it, in milliseconds. */
+const maxAcceptMs = 5000;
+/** For how long an answer is watched for before it is looked up again, in milliseconds: this process may own the shard by then. */
+const maxWatchMs = 2000;
+
+/**
+ * A shard that another process may work on. What is asked of it goes through its inbox, and what it knows is read from its
+ * store: no owner has to be reached, and none has to be there.
+ */
+class RemoteShard implements ShardAccess {
+  readonly #shard: number;
+  readonly #log: Log;
+  readonly #inbox: string;
+  readonly #reader: RemoteShardReader;
+  readonly #clock: Clock;
+
+  constructor(shard: number, { log, store, inbox = defaultInbox }: ClusterOptions, clock: Clock) {
+    this.#shard = shard;
+    this.#log = log;
+    this.#inbox = inbox;
+    this.#reader = new RemoteShardReader(store(shard), clock);
+    this.#clock = clock;
+  }
+
+  async submit({ key, fresh, hub, given, hash, deadlineMs }: NewRequest): Promise<boolean> {
+    const watched = await this.#reader.watch(key);
+    try {
+      const known = fresh ? undefined : await this.#reader.lookUp(key);
+      if (known !== undefined) {
+        demandSameBody(key, known.hash, hash);
+        return true;
+      }
+      const deadline = deadlineMs === undefined ? {} : { deadlineMs };
+      await this.#append(key, { type: "request", hub, request: given, ...deadline });
+      const started = await this.#within(watched.accepted, maxAcceptMs);
+      // Nobody else can have used a fresh key. It is durable, and will be answered.
+      if (fresh) return false;
+      // Nobody has come to it yet, and what else was sent under its key may go first.
+      if (started === undefined) throw undecided(key);
+      demandSameBody(key, started.hash, hash);
+      return false;
+    } finally {
+      watched.end();
+    }
+  }
+
+  async answer(key: string, waitMs: number): Promise<Answer | typeof askAgain | undefined> {
+    const watched = await this.#reader.watch(key);
+    try {
+      const { answer } = await this.lookUp(key);
+      if (answer !== undefined || waitMs <= 0) return answer;
+      return (await this.#within(watched.answered, Math.min(waitMs, maxWatchMs))) ?? askAgain;
+    } finally {
+      watched.end();
+    }
+  }
+
+  async lookUp(key: string): Promise<RequestRecord> {
+    const known = await this.#reader.lookUp(key);
+    if (known === undefined) throw notFound(key);
+    // The store has nothing that is not committed.
+    return { known, answer: known.answer };
+  }
+
+  async history(key: string): Promise<readonly RunEvent[]> {
+    const events = await this.#reader.history(key);
+    if (events.length === 0) throw notFound(key);
+    return events;
+  }
+
+  list(filter: RequestFilter): Promise<readonly RequestRow[]> {
+    return this.#reader.list(filter);
+  }
+
+  async command(key: string, input: Input): Promise<Ignored | undefined> {
+    const { known } = await this.lookUp(key);
+    if (!(known instanceof Run)) return "ended";
+    const needsIncident = input.kind === "retry" || input.kind === "resolve";
+    if (needsIncident && known.status !== "incident") return "not-incident";
+    await this.#append(key, { type: "command", input });
+    return undefined;
+  }
+
+  close(): Promise<void> {
+    return this.#reader.close();
+  }
+
+  #append(key: string, entry: InboxEntry): Promise<void> {
+    return this.#log.append(this.#inbox, inboxMessage(key, entry), this.#shard);
+  }
+
+  /** What a promise gives within some time; undefined: nothing. */
+  #within<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
+    return new Promise((resolve, reject) => {
+      const cancel = this.#clock.after(ms, () => resolve(undefined));
+      promise.then(resolve, reject).finally(cancel);
+    });
+  }
+}
+
+/** The shards of a cluster, as processes see them that do not work on them. A store is opened when it is first needed. */
+export class RemoteShards {
+  readonly #options: ClusterOptions;
+  readonly #clock: Clock;
+  readonly #opened = new Map<number, RemoteShard>();
+
+  constructor(options: ClusterOptions, clock: Clock) {
+    this.#options = options;
+    this.#clock = clock;
+  }
+
+  of(shard: number): ShardAccess {
+    let opened = this.#opened.get(shard);
+    if (opened === undefined)
+      this.#opened.set(shard, (opened = new RemoteShard(shard, this.#options, this.#clock)));
+    return opened;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(Array.from(this.#opened.values(), (opened) => opened.close()));
+    this.#opened.clear();
+  }
+}
+
+function demandSameBody(key: string, theirs: string, mine: string): void {
+  if (theirs === mine) return;
+  throw new WheelworkError("WW_KEY_REUSED", `the request key ${key} belongs to a request with another body`, {
+    next: "Use a new key for a new request.",
+  });
+}
+
+const undecided = (key: string): WheelworkError =>
+  new WheelworkError("WW_STORE_UNAVAILABLE", `nobody has accepted the request ${key} yet`, {
+    next: "Send it again, with the same key: its shard is on its way to another node, or its store is away.",
+    retryable: true,
+  });

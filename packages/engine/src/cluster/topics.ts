@@ -1,0 +1,38 @@
+import { WheelworkError } from "@wheelwork/core";
+import { deadLetterTopic } from "../delivery/dead-letters.ts";
+import type { Log } from "../ports/log.ts";
+import type { NodeOptions } from "./options.ts";
+
+export const defaultInbox = "wheelwork-inbox";
+
+/** The topics that a cluster needs besides those of its channels' partners, with the partitions that they must have. */
+export function clusterTopics({
+  shards,
+  inbox = defaultInbox,
+  channels = [],
+}: Pick<NodeOptions, "shards" | "inbox" | "channels">): { name: string; partitions?: number }[] {
+  return [
+    { name: inbox, partitions: shards },
+    { name: deadLetterTopic(inbox) },
+    ...channels.flatMap(({ from, to }) => [{ name: from }, { name: to }, { name: deadLetterTopic(from) }]),
+  ];
+}
+
+/** @throws WheelworkError WW_CONFIG */
+export function checkShards(shards: number): void {
+  if (!Number.isInteger(shards) || shards < 1)
+    throw config(`shards is ${shards}`, "It is an integer of at least 1.");
+}
+
+/** The inbox has a partition for each shard. @throws WheelworkError WW_CONFIG. */
+export async function checkInbox(log: Log, inbox: string, shards: number): Promise<void> {
+  const { partitions } = await log.topic(inbox);
+  if (partitions === shards) return;
+  throw config(
+    `the topic ${inbox} has ${partitions} partitions, and the cluster ${shards} shards`,
+    "A request belongs to the shard that its key names, for good: start with that number, or with another topic and another store.",
+  );
+}
+
+export const config = (message: string, next: string): WheelworkError =>
+  new WheelworkError("WW_CONFIG", message, { next });

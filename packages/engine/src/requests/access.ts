@@ -1,0 +1,68 @@
+import { WheelworkError, type Answer, type AnyHub, type RunEvent } from "@wheelwork/core";
+import type { Ignored, Input, Run } from "@wheelwork/core/kernel";
+import type { Clock, RequestFilter, RequestRow, StoredAnswer } from "../ports/ports.ts";
+import type { EngineHealth } from "./api.ts";
+
+/** A new request, checked, on its way to its shard. */
+export interface NewRequest {
+  readonly key: string;
+  /** This engine made the key, so that nobody else can have used it. */
+  readonly fresh: boolean;
+  readonly hub: string;
+  /** The request as the caller gave it. The owner of a remote shard checks it again. */
+  readonly given: unknown;
+  /** The request as it is stored: what the hub's schema made of it. */
+  readonly valid: unknown;
+  /** What tells two bodies under one key apart. Empty if the key is fresh. */
+  readonly hash: string;
+  readonly deadlineMs: number | undefined;
+}
+
+/** What a shard knows of a request. */
+export interface RequestRecord {
+  /** Its run, as long as there is one; or else its stored answer. */
+  readonly known: Run | StoredAnswer;
+  /** Its answer, once that is committed. */
+  readonly answer: Answer | undefined;
+}
+
+/** The shard may have moved while somebody waited: look up who has it now, and ask once more. */
+export const askAgain = Symbol("ask again");
+
+/**
+ * One shard, as requests and questions reach it: `LocalShard` if this process works on it, `RemoteShard` if another one may.
+ * Each method rejects with WW_NOT_FOUND only if there is no such request for certain; a shard that cannot tell rejects with a
+ * retryable WheelworkError.
+ */
+export interface ShardAccess {
+  /**
+   * Takes a request. It is durable when this resolves, with whether its key was known before.
+   * @throws WheelworkError WW_KEY_REUSED, or a retryable one.
+   */
+  submit(request: NewRequest): Promise<boolean>;
+  /** Waits for an answer, for `waitMs` at most (Infinity: for ever); undefined: there is none yet. */
+  answer(key: string, waitMs: number): Promise<Answer | typeof askAgain | undefined>;
+  lookUp(key: string): Promise<RequestRecord>;
+  /** All that is committed of what happened to a request, oldest first. */
+  history(key: string): Promise<readonly RunEvent[]>;
+  /** The newest rows that the filter lets through: as many as its limit if there are so many, and in any order. */
+  list(filter: RequestFilter): Promise<readonly RequestRow[]>;
+  /** Gives a command to a run. It is durable when this resolves, or has changed nothing for the reason that is given. */
+  command(key: string, input: Input): Promise<Ignored | undefined>;
+}
+
+/** The shards behind an engine: one in an embedded engine, all of a cluster in a node or a client. */
+export interface Shards {
+  readonly hubs: ReadonlyMap<string, AnyHub>;
+  readonly clock: Clock;
+  readonly status: EngineHealth["status"];
+  health(): EngineHealth;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  /** The shard of a request, or of a run that it has begun. */
+  of(key: string): ShardAccess;
+  all(): Iterable<ShardAccess>;
+}
+
+/** Whether the caller may try again. */
+export const isRetryable = (error: unknown): boolean => error instanceof WheelworkError && error.retryable;

@@ -1,0 +1,128 @@
+import type { Answer, RunEvent, WheelworkError } from "@wheelwork/core";
+import { Run, type Ignored, type Input } from "@wheelwork/core/kernel";
+import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
+import { unavailable } from "../shard/options.ts";
+import type { Shard } from "../shard/shard.ts";
+import type { askAgain, NewRequest, RequestRecord, ShardAccess } from "./access.ts";
+import { notFound } from "./commands.ts";
+import { listOverlaid } from "./list.ts";
+
+/** The longest time that a timer can wait, in milliseconds. */
+const maxTimerMs = 2 ** 31 - 1;
+
+/** A shard that this process works on: its loop is asked, and its store for what is not in memory. */
+export class LocalShard implements ShardAccess {
+  readonly #shard: Shard;
+  readonly #store: Store;
+  readonly #clock: Clock;
+
+  constructor(shard: Shard, store: Store, clock: Clock) {
+    this.#shard = shard;
+    this.#store = store;
+    this.#clock = clock;
+  }
+
+  submit({ key, fresh, hub, valid, hash, deadlineMs }: NewRequest): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      this.#shard.request({
+        kind: "request",
+        key,
+        hub,
+        request: valid,
+        hash,
+        ...(deadlineMs === undefined ? {} : { deadlineMs }),
+        fresh,
+        accept: resolve,
+        refuse: reject,
+      });
+    });
+  }
+
+  async answer(key: string, waitMs: number): Promise<Answer | typeof askAgain | undefined> {
+    const run = this.#shard.find(key);
+    if (run !== undefined) {
+      const answer = this.#answerOf(run);
+      if (answer !== undefined || waitMs <= 0) return answer;
+      return this.#wait(key, waitMs).answer;
+    }
+    // The wait begins before the store is asked, or an answer that is given meanwhile would be missed.
+    const { answer, end } = this.#wait(key, waitMs);
+    answer.catch(() => {});
+    try {
+      const given = (await this.lookUp(key)).answer;
+      return given === undefined && waitMs > 0 ? await answer : given;
+    } finally {
+      end();
+    }
+  }
+
+  async lookUp(key: string): Promise<RequestRecord> {
+    const known = await this.#shard.lookUp(key);
+    if (known === undefined) throw await this.#missing(key);
+    return { known, answer: this.#answerOf(known) };
+  }
+
+  async history(key: string): Promise<readonly RunEvent[]> {
+    await this.lookUp(key);
+    const events = await this.#shard.history(key);
+    // It may have outlived its retention while the store was asked.
+    if (events.length === 0) throw notFound(key);
+    return events;
+  }
+
+  async list(filter: RequestFilter): Promise<readonly RequestRow[]> {
+    if (this.#shard.status === "store-lost") throw unavailable();
+    return listOverlaid(this.#store, filter, {
+      runs: () => this.#shard.liveRuns(),
+      isCurrent: (row) => this.#shard.isListed(row),
+      find: (key) => this.#shard.find(key),
+    });
+  }
+
+  async command(key: string, input: Input): Promise<Ignored | undefined> {
+    const ignored = await this.#shard.command(key, input);
+    if (ignored === "unknown") throw await this.#missing(key);
+    return ignored;
+  }
+
+  /** An answer that is committed. */
+  #answerOf(known: Run | StoredAnswer): Answer | undefined {
+    return known instanceof Run && !this.#shard.isCommitted(known.key) ? undefined : known.answer;
+  }
+
+  #wait(
+    key: string,
+    waitMs: number,
+  ): { readonly answer: Promise<Answer | undefined>; readonly end: () => void } {
+    let end = (): void => {};
+    const answer = new Promise<Answer | undefined>((resolve, reject) => {
+      let cancelTimer = (): void => {};
+      const forget = this.#shard.wait(key, {
+        resolve: (given) => {
+          cancelTimer();
+          resolve(given);
+        },
+        refuse: (error) => {
+          cancelTimer();
+          reject(error);
+        },
+      });
+      end = () => {
+        cancelTimer();
+        forget();
+      };
+      if (waitMs === Number.POSITIVE_INFINITY) return;
+      cancelTimer = this.#clock.after(Math.min(waitMs, maxTimerMs), () => {
+        forget();
+        resolve(undefined);
+      });
+    });
+    return { answer, end };
+  }
+
+  /** While the store is lost, or another owner's, nobody is told that a request that was accepted does not exist. */
+  async #missing(key: string): Promise<WheelworkError> {
+    if (this.#shard.status === "store-lost" || !(await this.#shard.isOwned())) return unavailable();
+    return notFound(key);
+  }
+}

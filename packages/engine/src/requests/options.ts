@@ -1,0 +1,30 @@
+import type { AnyHub } from "@wheelwork/core";
+import type { Worker } from "../attempts/worker.ts";
+import type { Clock, EngineEvent, Logger } from "../ports/ports.ts";
+import type { ShardLimits } from "../shard/options.ts";
+
+/** What every engine needs, wherever its shards are. */
+export interface CommonOptions {
+  /** The hubs that it serves, those that are only called by others included. */
+  readonly hubs: readonly AnyHub[];
+  /** One worker for each spoke that the hubs call. */
+  readonly workers: readonly Worker[];
+  /** Default: none. */
+  readonly logger?: Logger;
+  /** Is told what happens in the engine, for metrics and traces. It must not throw. */
+  readonly observe?: (signal: EngineEvent) => void;
+  /** How long answers and histories are kept after the end, in milliseconds. Default 7 days. */
+  readonly retentionMs?: number;
+  readonly limits?: Partial<ShardLimits>;
+  /** For tests: the clock. */
+  readonly clock?: Clock;
+  /** For tests: numbers in [0, 1) for the jitter of retries. */
+  readonly random?: () => number;
+  /** For tests: freeze what handlers get, and refuse data that is not plain JSON. */
+  readonly strict?: boolean;
+}
+
+const day = 86_400_000;
+
+/** How long answers and histories are kept if nobody says otherwise, in milliseconds. */
+export const defaultRetentionMs = 7 * day;

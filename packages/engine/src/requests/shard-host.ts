@@ -1,0 +1,127 @@
+import type { AnyHub, WheelworkError } from "@wheelwork/core";
+import type { HubDefinition } from "@wheelwork/core/kernel";
+import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
+import { systemClock } from "../ports/clock.ts";
+import { silent } from "../ports/logger.ts";
+import type { Bus, Clock, Store } from "../ports/ports.ts";
+import type { ReplyPath } from "../ports/reply-path.ts";
+import type { Feed } from "../shard/feed.ts";
+import type { ShardLimits } from "../shard/options.ts";
+import { Shard } from "../shard/shard.ts";
+import type { EngineHealth } from "./api.ts";
+import { tellHubs } from "./hubs.ts";
+import { defaultRetentionMs, type CommonOptions } from "./options.ts";
+
+/** What a shard needs of the engine that works on it. */
+export interface ShardHostOptions extends Omit<CommonOptions, "hubs"> {
+  /** See `collectHubs`. */
+  readonly hubs: ReadonlyMap<string, AnyHub>;
+  /** Whoever opened it closes it, once the host has stopped. */
+  readonly store: Store;
+  readonly bus: Bus;
+  readonly replies: ReplyPath;
+  /** Where inputs come from besides callers. Default: nowhere. */
+  readonly feed?: Feed;
+  /** The shard has ended by itself, and is not claimed again: see `ShardOptions.onEnded`. */
+  readonly onEnded?: (why: WheelworkError) => void;
+  /** Hubs that no user defines. */
+  readonly builtIn?: readonly HubDefinition[];
+}
+
+/** What the loop may hold where nobody says otherwise. */
+const defaultLimits: ShardLimits = {
+  queuedRequests: 10_000,
+  liveRuns: 200_000,
+  batchInputs: 5_000,
+  checkpointEvents: 50_000,
+  horizonMs: 60_000,
+};
+
+/** How many things one purge deletes at most. */
+const purgeLimit = 500;
+/** When the first purge comes after the start, the next one if there is more to delete, and if not; in milliseconds. */
+const [firstPurgeMs, nextPurgeMs, idlePurgeMs] = [1000, 50, 60_000];
+
+/** A shard with all that it works with, under one life: the loop, its hubs with the built-in ones, and its purges. */
+export class ShardHost {
+  readonly hubs: ReadonlyMap<string, AnyHub>;
+  readonly shard: Shard;
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #retentionMs: number;
+  readonly #options: ShardHostOptions;
+  #cancelPurge: () => void = () => {};
+  #stopped = false;
+
+  constructor(options: ShardHostOptions) {
+    const { hubs, workers, store, bus, replies, feed, onEnded, builtIn = [], observe } = options;
+    const { clock = systemClock, logger = silent, random = Math.random, strict = false } = options;
+    this.#options = options;
+    this.hubs = hubs;
+    this.#store = store;
+    this.#clock = clock;
+    this.#retentionMs = options.retentionMs ?? defaultRetentionMs;
+    const definitions = [...Array.from(hubs.values(), ({ definition }) => definition), ...tellHubs(workers)];
+    this.shard = new Shard({
+      store,
+      clock,
+      bus,
+      replies,
+      logger,
+      hubs: new Map([...definitions, ...builtIn].map((definition) => [definition.name, definition])),
+      workers,
+      random,
+      owner: `${hostname()}:${process.pid}:${randomUUID()}`,
+      observe,
+      strict,
+      limits: { ...defaultLimits, ...options.limits },
+      ...(feed === undefined ? {} : { feed }),
+      ...(onEnded === undefined ? {} : { onEnded }),
+    });
+  }
+
+  /** Claims the shard and begins to work. @throws WheelworkError what the store, the hubs or the log say. */
+  async start(): Promise<void> {
+    await this.shard.start();
+    this.#schedulePurge(firstPurgeMs);
+  }
+
+  /** Commits what is decided, and stops. */
+  stop(): Promise<void> {
+    this.#stopped = true;
+    this.#cancelPurge();
+    return this.shard.stop();
+  }
+
+  health(): EngineHealth {
+    const { status, sizes } = this.shard;
+    const { liveRuns, openAttempts, queued } = sizes;
+    return { ready: status === "running", status, liveRuns, openAttempts, queued };
+  }
+
+  /** Deletes what has outlived its retention, a little at a time, so that requests do not wait for it. */
+  #schedulePurge(delayMs: number): void {
+    if (this.#stopped) return;
+    this.#cancelPurge = this.#clock.after(delayMs, () => {
+      this.#purge().then(
+        (requests) => {
+          if (requests > 0) this.#options.observe?.({ name: "purged", requests });
+          this.#schedulePurge(requests === purgeLimit ? nextPurgeMs : idlePurgeMs);
+        },
+        (error: unknown) => {
+          this.#options.logger?.warn(
+            { error: String(error) },
+            "answers that have outlived their retention could not be deleted",
+          );
+          this.#schedulePurge(idlePurgeMs);
+        },
+      );
+    });
+  }
+
+  async #purge(): Promise<number> {
+    if (this.shard.status !== "running") return 0;
+    return this.#store.purge(this.shard.now() - this.#retentionMs, purgeLimit);
+  }
+}
