@@ -13,7 +13,7 @@ import { kafkaErrors, messageOf, unavailable } from "./errors.ts";
 const protocol = "wheelwork";
 const joining: RetryPolicy = { minMs: 100, maxMs: 2000 };
 
-/** A place in a consumer group that only shares partitions out; they are read elsewhere (see `PartitionReader`). */
+/** A place in a consumer group that only distributes partitions. `PartitionReader` reads them. */
 export class GroupMembership implements Membership {
   readonly #options: ReturnType<typeof clientOptions>;
   readonly #member: MemberOptions;
@@ -139,7 +139,7 @@ export class GroupMembership implements Membership {
       this.#discard();
       void this.join();
     };
-    // What the client gives up on, a new one tries anew.
+    // When the client gives up, a new one goes on.
     consumer.on("error", again);
     consumer.on("consumer:heartbeat:error", ({ error }) => {
       const errors = kafkaErrors(error);

@@ -35,7 +35,7 @@ export interface Kafka extends Log {
 
 /**
  * Connects to Kafka when it is first used. Messages are written by an idempotent producer to all replicas in sync; their
- * key chooses the partition as Java's clients do. Whoever made it closes it.
+ * key chooses the partition as Java's clients do. Close it yourself: engines do not.
  * @throws WheelworkError WW_CONFIG when the options are not valid.
  */
 export function kafka(options: KafkaOptions): Kafka {
@@ -142,7 +142,7 @@ class Subscription {
   /** What is published from here on is wanted, though it takes a moment until it can be read. */
   readonly #since: number;
   readonly #setReady: () => void;
-  /** Aborted when the subscription ends, or begins anew: the readings until then do not count any more. */
+  /** Aborted when the subscription ends or begins again: earlier readings no longer count. */
   #current = new AbortController();
 
   constructor(log: Log, reader: PartitionReader, topic: string) {
@@ -179,7 +179,7 @@ class Subscription {
         { since: this.#since },
         {
           records: (records) => this.#receive(records),
-          // The topic was made anew, or cut: what it holds from now on is what counts. Other partitions may say the same.
+          // The topic was created again, or cut: read what it holds now. Other partitions may report the same.
           lost: () => {
             if (!signal.aborted) this.#begin();
           },
@@ -202,7 +202,7 @@ class Subscription {
         try {
           receive(record);
         } catch {
-          // Whoever throws has missed a message; the others have not.
+          // A receiver that throws has missed a message. The others have not.
         }
       }
     }

@@ -26,7 +26,7 @@ const topicAuthorizationFailed = 29;
 class Reading implements LogReading {
   readonly topic: string;
   readonly partition: number;
-  /** The topic as it was when the reading began: one that is made anew is another one. */
+  /** The identity of the topic when the reading began. A topic that is deleted and created again has another one. */
   readonly topicId: string;
   readonly from: number;
   readonly end: number;
@@ -73,7 +73,7 @@ class Reading implements LogReading {
         const taken = this.reader.records(records);
         if (taken instanceof Promise) await taken;
       } catch {
-        // Whoever throws has lost these records: it is theirs to look after.
+        // A reader that throws has lost these records, and must handle that itself.
       }
     }
     this.#busy = false;
@@ -229,7 +229,12 @@ export class PartitionReader {
       if (known === undefined || known.id !== reading.topicId) {
         this.#lost(
           reading,
-          lost(reading.topic, reading.partition, reading.position, "the topic was deleted or made anew"),
+          lost(
+            reading.topic,
+            reading.partition,
+            reading.position,
+            "the topic was deleted, or deleted and created again",
+          ),
         );
         continue;
       }

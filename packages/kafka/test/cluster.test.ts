@@ -508,7 +508,7 @@ suite("an engine of many nodes", () => {
       .poll(() => system.failures[0], eventually)
       .toMatchObject({
         code: "WW_LOG_LOST",
-        message: expect.stringContaining("another one") as string,
+        message: expect.stringContaining("another log") as string,
       });
   });
 });

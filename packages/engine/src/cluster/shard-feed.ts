@@ -83,7 +83,7 @@ export class ShardFeed implements Feed {
   }
 }
 
-/** One reading of the inbox, from a claim to the next one or to the end. Whatever is under way stops when it ends. */
+/** One reading of the inbox, from a claim to the next one or to the end. All that is under way stops when it ends. */
 class InboxReading {
   readonly #options: FeedOptions;
   readonly #letters: DeadLetters;
@@ -114,12 +114,12 @@ class InboxReading {
     });
     this.#reading = reading;
     if (this.#isOver) reading.stop();
-    // The position is one of another topic, if this one was made anew meanwhile.
+    // If the topic was deleted and created again meanwhile, the position is one of the old topic.
     const present = logIdOf(inbox, await log.topic(inbox));
     if (present !== logId) {
       reading.stop();
       throw new WheelworkError("WW_LOG_LOST", `the log of the shard is ${present} by now, and was ${logId}`, {
-        next: "A topic that was deleted and made anew has lost requests. See the page on deploying: a recreated topic.",
+        next: "A topic that was deleted and created again has lost requests. See the page on deploying: a recreated topic.",
       });
     }
     const { from, end } = reading;
@@ -183,5 +183,5 @@ class InboxReading {
   }
 }
 
-/** The identity of an inbox: a topic that is made anew under the same name is another log. */
+/** The identity of an inbox: a topic that is deleted and created again is another log. */
 export const logIdOf = (inbox: string, { id }: LogTopic): string => `${inbox}/${id}`;

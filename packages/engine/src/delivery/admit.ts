@@ -11,7 +11,10 @@ export type Admitted = { readonly key: string; readonly entry: RequestEntry } | 
 /** Why an old record is not processed: its request may have been answered, and the answer may be gone (I5). */
 export const tooOld = "it is older than answers are kept, so that it may have been answered";
 
-/** Makes a request of a channel's record. A record that cannot be understood becomes a request that is refused: its sender gets an answer. */
+/**
+ * Makes a request of a record of a channel. A record that the channel cannot understand becomes a request that is refused, so
+ * that its sender gets an answer.
+ */
 export function admit(channel: Channel, record: LogRecord, oldestMs = 0): Admitted {
   const { topic, partition, offset } = record;
   if (record.key === "") return { reason: "it has no key, so that nobody could be answered" };

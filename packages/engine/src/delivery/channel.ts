@@ -3,9 +3,9 @@ import type { HubDefinition } from "@wheelwork/core/kernel";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
 
-/** A pair of topics through which others send requests, and get their answers: in words of their own. */
+/** A pair of topics through which other systems send requests and get answers, in formats of their own. */
 export interface Channel {
-  /** Stored with each request that comes through it: it must stay the same. */
+  /** Stored with each request that comes through the channel, so it must stay the same. */
   readonly name: string;
   /** The topic of the requests. */
   readonly from: string;
@@ -13,11 +13,11 @@ export interface Channel {
   readonly to: string;
   readonly hub: Hub<never> | string;
   /**
-   * What a message asks for; the hub's schema checks it. The message's key is the request's.
-   * @throws WheelworkError WW_INVALID_REQUEST for what cannot be understood: that is its answer then.
+   * The request that a message asks for. The hub's schema checks it. The key of the message is the key of the request.
+   * @throws WheelworkError WW_INVALID_REQUEST for a message that it cannot understand. The refusal is its answer.
    */
   request(message: LogRecord): unknown;
-  /** The answer in the channel's words. The key of its message is the request's. */
+  /** The answer in the channel's format. The key of its message is the key of the request. */
   answer(answer: Answer): Pick<Message, "value" | "headers">;
 }
 
@@ -25,7 +25,7 @@ const anything: Schema = {
   "~standard": { version: 1, vendor: "wheelwork", validate: (value) => ({ value }) },
 };
 
-/** Serves what could not be understood: a refusal is an answer, stored under its key as any other. */
+/** Serves requests that are not valid. A refusal is an answer like any other, stored under its key. */
 const refused = hub(
   "refused",
   {
@@ -42,10 +42,10 @@ const refused = hub(
   },
 );
 
-/** No hub of a user's can have this name. */
+/** The hub of refusals. No other hub can have its name. */
 export const refusedHub: HubDefinition = { ...refused.definition, name: "refused:invalid" };
 
-/** A request that a channel takes, or why it does not. */
+/** The request of a record, or why it is refused. */
 export type Understood = { readonly request: unknown; readonly hub: string } | { readonly refusal: string };
 
 /** What a record of a channel asks for. */

@@ -43,7 +43,7 @@ export class DeadLetters<R extends LogRecord = LogRecord> {
 
   /**
    * Keeps a record, with the whole reason up to 2,000 characters.
-   * @param sentTo Where the request of the record came in, if that was elsewhere. It is told with the reason, and the event
+   * @param sentTo Where the request of the record came in, if that is another topic. The reason says so, and the event
    * `dead-letter` names that topic.
    * @returns Whether the letter is durable.
    */
@@ -117,10 +117,14 @@ export async function replayDeadLetter(log: Log, record: LogRecord): Promise<voi
 }
 
 /**
- * The partition that takes a record back. That of an inbox is the shard of the key, with as many shards as there are now:
- * Kafka would choose another one, and a cluster that was made anew with another number of shards would work it where nobody
- * looks for it. The record of a channel goes to its partition, or to that of its key if the topic has fewer by now: any
- * node routes it from anywhere.
+ * The partition that takes a record back.
+ *
+ * In an inbox it is the shard of the key, with as many shards as there are now. Kafka would choose another partition by the
+ * key. The old partition is wrong, too, if the cluster was made again with another number of shards: the request would run
+ * in a shard where nobody looks for it.
+ *
+ * In other topics it is the old partition, or that of the key if the topic has fewer partitions by now. Nodes route records
+ * from any partition.
  */
 function partitionOf(record: LogRecord, origin: Origin, partitions: number): number | undefined {
   if (isInboxEntry(record)) return shardOf(rootOf(record.key), partitions);

@@ -23,24 +23,29 @@ export interface RouterOptions {
 /** What a record says to a shard, or why it is a dead letter. */
 export type Routed = { readonly key: string; readonly entry: InboxEntry } | { readonly reason: string };
 
-/** A topic that the group shares out to be read, and what its records say to the shards. */
+/** A topic whose partitions the group distributes, and what its records say to the shards. */
 export interface Source {
   readonly topic: string;
   readonly route: (record: LogRecord) => readonly Routed[];
-  /** Of a topic whose records soon mean nothing: where each partition is read from first, and that gaps do not matter. */
+  /**
+   * Only of a topic of relays: where each partition is read from first. Records that are gone do not matter there: a deadline
+   * finds each attempt whose reply was lost.
+   */
   readonly begins?: readonly number[];
 }
 
 const routing: RetryPolicy = { minMs: 50, maxMs: 2000 };
-/** Records that are read and not settled, before nothing more is read. */
+/** So many records may be read and not settled. Then nothing more is read. */
 const maxUnsettled = 5000;
-/** How long the group is not told how far a partition is settled, in milliseconds: what is in between may come twice. */
+/** How often the group is told how far a partition is settled, in milliseconds. What was settled since then may come twice. */
 const noteMs = 100;
 
 /**
- * Takes the records of one partition to their shards: at once to those of this node, and through their inboxes to others.
- * The group notes up to which record all are settled, which is when their effects are durable, in whatever order that
- * happens; so some come twice after a failure, and their keys are known by then.
+ * Takes the records of one partition to their shards: directly to those of this node, and through their inboxes to others.
+ *
+ * A record is settled once its effect is durable: its request is committed, its entry is in an inbox, or its dead letter is
+ * there. Records settle in any order. The group notes the position before the first one that is not settled. So after a
+ * failure some records come twice, and their keys are known by then (I5).
  */
 export class Router {
   readonly #options: RouterOptions;
@@ -56,9 +61,9 @@ export class Router {
   /** What the group knows of the position. */
   #noted = 0;
   #noting = false;
-  /** Goes on reading: not all places of the unsettled are taken any more. */
+  /** Goes on reading, when fewer records are unsettled. */
   #goOn: () => void = () => {};
-  /** The topic no longer has what was to be read: it is read from its beginning. */
+  /** The topic no longer has the records that were to be read next: it is read from its beginning. */
   #isCut = false;
   /** Something could not be written, and nothing has been since. */
   #isStuck = false;
@@ -81,7 +86,7 @@ export class Router {
     return first ?? this.#next;
   }
 
-  /** Reads no more; what is not settled is left to whoever reads the partition next. */
+  /** Reads no more. What is not settled is left to the next node that reads the partition. */
   end(): void {
     this.#end.abort();
     this.#reading?.stop();
@@ -100,7 +105,7 @@ export class Router {
       await this.#options.membership()?.commit(this.#source.topic, this.#partition, position);
       this.#noted = position;
     } catch (error) {
-      // They come once more, after the next failure.
+      // Without the note, records come once more after the next failure.
       this.#options.logger.warn({ error: String(error) }, "how far a topic is read could not be noted");
     }
   }
@@ -113,7 +118,7 @@ export class Router {
       const known = this.#isCut ? undefined : await membership.committed(topic, this.#partition);
       if (this.#ended) return;
       const from = known ?? (this.#isCut ? undefined : begins?.[this.#partition]);
-      // Whoever reads on after this node must not begin later.
+      // The next node that reads the partition must not begin later.
       if (known === undefined && from !== undefined) await membership.commit(topic, this.#partition, from);
       const reading = await this.#read(from);
       this.#reading = reading;
@@ -132,13 +137,13 @@ export class Router {
         lost: (error) => this.#lost(error),
       });
     } catch (error) {
-      // What it still has is read then: whatever waits for the rest has a deadline.
+      // The next try reads what the topic still has. Attempts that wait for the rest have a deadline.
       this.#isCut = begins !== undefined && error instanceof WheelworkError && error.code === "WW_LOG_LOST";
       throw error;
     }
   }
 
-  /** Records are gone before they were read, or the topic is another one: somebody must look after it. */
+  /** Records are gone before they were read, or the topic is another one. An operator must know of lost requests. */
   #lost(error: Error): void {
     if (this.#source.begins !== undefined) {
       this.#isCut = true;
@@ -170,7 +175,7 @@ export class Router {
     this.#noteSoon();
   }
 
-  /** Whether the effects of a record are durable; false: the partition is another node's by now. */
+  /** Whether the effect of a record is durable; false: the partition is another node's by now. */
   async #deliver(record: LogRecord, routed: Routed): Promise<boolean> {
     const { log, inbox, shards } = this.#options;
     if ("reason" in routed) return this.#letters.bury(record, routed.reason);
@@ -194,7 +199,7 @@ export class Router {
     });
   }
 
-  /** Tries until it succeeds, or this partition is another node's: then it is false. */
+  /** Tries until it succeeds; false: the partition is another node's by now. */
   async #persist(task: () => Promise<void>, what: string): Promise<boolean> {
     const { clock, logger } = this.#options;
     const onFailure = (error: unknown): void => {
