@@ -4,20 +4,23 @@ import { newKey } from "./flow.ts";
 import type { Measured } from "./harness.ts";
 
 /**
- * What a bound writes besides rows in the order in which they come.
- * - `keyed`: requests are unique by their key and calls by their number, as an engine needs them: it refuses a key that is
- *   known, and finds what it has written.
- * - `runs`: that, and each commit the state of the runs that it changed, as an engine that keeps rows must (DESIGN,
- *   section 5, whose bound of 17,400 workflows a second this is).
+ * How much a bound does.
+ * - `bare`: it only inserts rows.
+ * - `keyed`: also, requests are unique by their key, and calls by their number. An engine needs this to refuse a known
+ *   key and to find what it has written.
+ * - `runs`: also, each commit writes the state of the runs that it changed, as an engine must that keeps rows instead
+ *   of a journal (ARCHITECTURE.md, decisions that are not obvious).
  */
 export type BoundKind = "bare" | "keyed" | "runs";
 
 /**
- * The bare bound: what one loop over node:sqlite does that must have on disk what a durable engine must, and nothing else.
- * A row for each request, a row for each outcome of a call, a row for each answer, only inserted, without an index of
- * their own; the settings of the engine's store; as many commits as an engine needs: one that accepts the requests, one
- * that takes the outcomes of the first round, one that takes those of the second and the answer. All requests in flight
- * share each commit. No validation, no history, no key that is looked up, no deadline, no promise.
+ * The bound for an engine on SQLite: a loop over node:sqlite that writes what a durable engine must have on disk, and
+ * does nothing else.
+ *
+ * It inserts a row for each request, each outcome of a call, and each answer. It has the settings of the engine's
+ * store. It commits as often as an engine must: when it accepts the requests, when it takes the outcomes of the first
+ * round, and when it takes those of the second round and answers. All requests in flight share each commit. There is no
+ * validation, no history, no deadline, and, if it is `bare`, no lookup by a key.
  */
 export class Bound {
   readonly kind: BoundKind;
@@ -79,7 +82,7 @@ export class Bound {
     ];
   }
 
-  /** Works for so many milliseconds, and until what began has ended. */
+  /** Works for so many milliseconds, and until the last flows have ended. */
   run(inFlight: number, milliseconds: number, measured: Measured): void {
     const began = performance.now();
     for (let start = began; start < began + milliseconds;) {
@@ -96,10 +99,11 @@ export class Bound {
     measured.elapsed(performance.now() - began);
   }
 
-  /** Every row that should be there is there. */
+  /** @throws Error when rows are missing. */
   check(): void {
     const { calls } = this.#db.prepare("SELECT count(*) AS calls FROM call").get() as { calls: number };
-    if (calls !== this.#requests * 2 * this.#length) throw new Error("the bound has lost rows");
+    if (calls !== this.#requests * 2 * this.#length)
+      throw new Error("rows of the bound are missing: its figures are not valid");
   }
 
   close(): void {

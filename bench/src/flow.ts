@@ -3,13 +3,14 @@ import { relay, worker, type Message, type Worker } from "@wheelwork/engine";
 import { randomUUID } from "node:crypto";
 import * as z from "zod";
 
-// The workflow that is measured: the chart, the schemas, the retries and the deadlines of examples/flow-crud, without its
-// resource calls, so that a flow of ten rules is two rounds of ten calls; and workers that return at once.
+// The workflow that most benchmarks measure. It has the chart, the schemas, the retries and the deadlines of
+// examples/flow-crud, but no calls for resources. So a flow of ten rules is two rounds of ten calls. Its workers return
+// at once.
 
 const Rule = z.object({ flowid: z.string(), ruleid: z.int() });
 const retry = { attempts: 2, backoffMs: 10 };
 
-/** What can be set of the hub; each default is the example's. */
+/** The options of the hub, in milliseconds. The defaults are those of examples/flow-crud. */
 export interface FlowOptions {
   readonly timeoutMs?: number;
   readonly deadlineMs?: number;
@@ -180,7 +181,7 @@ export interface Flow {
   readonly workers: readonly Worker[];
 }
 
-/** Flow-create with workers that return at once; with `answering: false` they never do. */
+/** Flow-create with workers that return at once, or never (`answering: false`). */
 export function flow(options: FlowOptions & { readonly answering?: boolean } = {}): Flow {
   return flowOf(options, spokesOf(options));
 }
@@ -216,11 +217,14 @@ function flowOf(options: FlowOptions & { readonly answering?: boolean }, spokes:
   };
 }
 
-/** The topics between the relays and what stands for the switches. */
+/** The topics between the relays and the program that stands for the switches. */
 export const commandTopic = "bench-commands";
 export const resultTopic = "bench-results";
 
-/** The same flow, its rules installed and validated by another process behind two topics, as by the seed's Floodlight. */
+/**
+ * Flow-create whose rules another process installs and validates, behind two topics. In the original proof of concept
+ * this process is Floodlight.
+ */
 export function relayedFlow(options: FlowOptions = {}): Flow {
   const spokes = spokesOf(options);
   const { hub, workers } = flowOf(options, spokes);
@@ -247,8 +251,8 @@ export function relayedFlow(options: FlowOptions = {}): Flow {
   return { hub, workers: [...relays, ...workers.slice(2)] };
 }
 
-/** A request key as Northbound makes them: 32 hex digits without order. */
+/** A request key like those of Northbound: 32 random hex digits. */
 export const newKey = (): string => randomUUID().replaceAll("-", "");
 
-/** Durable calls of a flow of so many rules: each is installed and validated. */
+/** The durable calls of a flow with so many rules: each rule is installed and validated. */
 export const callsOf = (length: number): number => 2 * length;

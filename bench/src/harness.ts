@@ -4,24 +4,25 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** One line of the results: the name of the bench, and what was measured. */
+/** One line of the results: the name of the benchmark, and what it measured. */
 export interface Figure {
   readonly bench: string;
   readonly [name: string]: string | number | undefined;
 }
 
-/** What a bench gets. */
+/** What a benchmark gets. */
 interface BenchContext {
-  /** Measure the full size, however long it takes. */
+  /** Measure the full size, even if it takes hours. */
   readonly full: boolean;
-  /** Where stores are made; it must be on the disk that is to be measured. */
+  /** The folder for stores. It must be on the disk that you want to measure. */
   readonly dir: string;
+  /** Adds a line to the results. */
   report(figure: Figure): void;
-  /** Tells the person who waits what is going on. */
+  /** Shows progress on standard error. */
   note(text: string): void;
 }
 
-/** A benchmark: what `npm run bench -- <name>` runs. */
+/** A benchmark. `npm run bench -- <name>` runs it. */
 export interface Bench {
   readonly name: string;
   /** What it measures, for the help text. */
@@ -29,7 +30,7 @@ export interface Bench {
   run(context: BenchContext): Promise<void>;
 }
 
-/** A folder of its own for the time of `body`. */
+/** Gives `body` a folder, and removes it afterwards. */
 export async function withFolder<T>(parent: string, body: (folder: string) => Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(parent, "wheelwork-bench-"));
   try {
@@ -41,7 +42,7 @@ export async function withFolder<T>(parent: string, body: (folder: string) => Pr
 
 export const defaultFolder = tmpdir();
 
-/** What has been measured of some workflows: how long each took, and how long all together. */
+/** The times of some workflows: the latency of each, and the time of all together. */
 export class Measured {
   readonly #latencies: number[] = [];
   #seconds = 0;
@@ -50,25 +51,27 @@ export class Measured {
     return this.#latencies.length;
   }
 
-  /** Workflows a second. */
+  /** Workflows per second. */
   get rate(): number {
     return this.#latencies.length / this.#seconds;
   }
 
+  /** Adds the latency of one workflow. */
   add(milliseconds: number): void {
     this.#latencies.push(milliseconds);
   }
 
-  /** Adds the time in which the latencies that were added since were measured. */
+  /** Adds the time that a series of workflows took together. */
   elapsed(milliseconds: number): void {
     this.#seconds += milliseconds / 1000;
   }
 
+  /** The latency that this share of the workflows did not exceed, in milliseconds. */
   percentile(share: number): number {
     return percentile(this.#latencies, share);
   }
 
-  /** The figures that every bench of workflows has. */
+  /** The figures that every benchmark of workflows reports. `callsEach`: durable calls of one workflow. */
   figures(callsEach: number): { workflows_s: number; calls_s: number; p50_ms: number; p99_ms: number } {
     return {
       workflows_s: Math.round(this.rate),
@@ -84,12 +87,12 @@ export function percentile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 }
 
-/** Three digits are as much as a noisy machine gives. */
+/** A number with three digits: a noisy machine gives no more. */
 export function rounded(value: number): number {
   return Number(value.toPrecision(3));
 }
 
-/** Runs `work` again and again, `inFlight` at the same time, for so many milliseconds and until what began has ended. */
+/** Repeats `work` for so many milliseconds, `inFlight` at the same time, and waits for the last ones. */
 export async function drive(
   inFlight: number,
   milliseconds: number,
@@ -124,7 +127,9 @@ export async function repeat(
 
 export const memoryMb = (): number => Math.round(process.memoryUsage().rss / 1e6);
 
-/** What runs in a process of its own, so that neither memory nor garbage of another part is measured with it. */
+/**
+ * A part of a benchmark that runs in its own process. So it is measured without the memory and garbage of other parts.
+ */
 export interface Phase<A, R> {
   readonly module: string;
   readonly name: string;
@@ -133,16 +138,16 @@ export interface Phase<A, R> {
 
 const phases = new Map<string, (argument: never) => Promise<unknown>>();
 
-/** Declares a phase at the top level of a module. */
+/** Declares a phase. Call it at the top level of a module. */
 export function phase<A, R>(module: string, name: string, body: (argument: A) => Promise<R>): Phase<A, R> {
   phases.set(name, body);
   return { module, name };
 }
 
-/** How a phase ends: by itself, or, for benches of a restart after a crash, killed when its result is there. */
+/** How a phase ends: by itself, or killed as soon as it has its result, to measure a restart after a crash. */
 export type Ending = "exit" | "kill";
 
-/** Runs a phase in a process of its own. */
+/** Runs a phase in its own process. @throws Error when the process ends without a result. */
 export async function inChild<A, R>(what: Phase<A, R>, argument: A, ending: Ending = "exit"): Promise<R> {
   const child = fork(
     new URL("./child.ts", import.meta.url),
@@ -166,7 +171,7 @@ export async function inChild<A, R>(what: Phase<A, R>, argument: A, ending: Endi
   return result;
 }
 
-/** The other side of `inChild`. */
+/** Runs a phase in this process, which `inChild` has started. */
 export async function runPhase(module: string, name: string, argument: string): Promise<void> {
   await import(module);
   const body = phases.get(name);

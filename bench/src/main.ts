@@ -24,16 +24,16 @@ const benches: readonly Bench[] = [
   compareLayouts,
 ];
 
-const help = `The speed of the embedded engine.
+const help = `Measures the speed of Wheelwork, as ratios to a bound that is measured in the same run.
 
   npm run bench -- [names] [--json] [--full] [--dir FOLDER]
 
-  names         what to run; default: all
+  names         the benchmarks to run; default: all
   --json        one line of JSON for each figure on standard output, and nothing else
-                (use npm run --silent bench: npm prints a header of its own)
-  --full        the full sizes, however long they take
-  --dir FOLDER  where stores are made; default: ${defaultFolder}
-  --help        this text
+                (use npm run --silent bench: otherwise npm prints a header)
+  --full        the full sizes, which may take hours
+  --dir FOLDER  the folder for stores; default: ${defaultFolder}
+  --help        shows this text
 
 ${benches.map(({ name, about }) => `  ${name.padEnd(20)}  ${about}`).join("\n")}
 `;
@@ -70,7 +70,7 @@ async function run(): Promise<void> {
   const unknown = positionals.filter((name) => !benches.some((bench) => bench.name === name));
   if (unknown.length > 0) {
     refuse(
-      `there is no bench ${unknown.join(", ")}; there are: ${benches.map(({ name }) => name).join(", ")}`,
+      `there is no benchmark ${unknown.join(", ")}. These exist: ${benches.map(({ name }) => name).join(", ")}`,
     );
   }
   const { json, full, dir } = values;
@@ -91,7 +91,7 @@ async function run(): Promise<void> {
   }
 }
 
-/** Figures with the same columns stand in one table. */
+/** Tables of figures, one for each set of columns. */
 function tables(figures: readonly Figure[]): string {
   const families = Map.groupBy(figures, (figure) => Object.keys(figure).join());
   return [...families.values()].map(table).join("\n");

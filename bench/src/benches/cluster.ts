@@ -20,7 +20,7 @@ import { drive, Measured, phase, rounded, withFolder, type Bench, type Phase } f
 const length = 10;
 const shards = 4;
 const warmMs = 1000;
-/** The broker's machine code is made while it works: it takes a while until it is as fast as it gets. */
+/** The broker's JVM compiles its code while it works, so it needs some load to become fast. In milliseconds. */
 const brokerWarmMs = 12_000;
 const nodeWarmMs = 5000;
 const sliceMs = 2500;
@@ -33,7 +33,7 @@ export interface Place {
   readonly url: string;
 }
 
-/** The application's timeouts are raised: what is slow must not be counted as failed. */
+/** Longer timeouts than the application's: a slow flow must not count as a failed one. */
 export const patient = { deadlineMs: 60_000, timeoutMs: 30_000 };
 
 export const channel: Channel = {
@@ -53,7 +53,7 @@ const topics = [
   ...[commandTopic, resultTopic, boundTopic].map((name) => ({ name, partitions: shards })),
 ];
 
-/** A phase that goes on until its process is killed: it says when it has begun. */
+/** A phase that goes on until its process is killed. It tells its parent when it has begun. */
 const forever = (): Promise<never> => {
   process.send?.("begun");
   return new Promise<never>(() => {});
@@ -78,7 +78,7 @@ const node = phase(
   },
 );
 
-/** Stands for the switches: answers each command at once. */
+/** Stands for the switches. It answers each command at once. */
 export const switches = phase(import.meta.url, "switches", async ({ brokers }: Place): Promise<never> => {
   const log = kafka({ brokers });
   log.subscribe(commandTopic, ({ key, value }) => {
@@ -91,15 +91,15 @@ export const switches = phase(import.meta.url, "switches", async ({ brokers }: P
 
 /** What a bare bound does for each request. */
 interface Shape extends Place {
-  /** Transactions that each request goes through: the engine's are three, since a crash must not forget what was called. */
+  /** Transactions for each request. The engine needs three: after a crash it must know what it has called. */
   readonly transactions: 1 | 3;
-  /** Whether ten commands go to the switches, and ten results come back, between two transactions. */
+  /** Between two transactions, ten commands go to the switches, and ten results come back. */
   readonly relayed: boolean;
 }
 
 /**
- * The bare bounds: a consumer of the requests, one transaction for all that came meanwhile (a fence, one record of what
- * happened, a row for each answer), and a producer of the answers. They decide nothing, keep nothing, and recover nothing.
+ * The bounds: a consumer of the requests, transactions that all requests in flight share (a fence, one record of what
+ * happened, a row for each answer), and a producer of the answers. They make no decisions and recover nothing.
  */
 const bound = phase(
   import.meta.url,
@@ -189,7 +189,7 @@ const bound = phase(
   },
 );
 
-/** Starts a phase that goes on, and waits until it has begun. */
+/** Starts a phase that does not end, and waits until it has begun. */
 export async function begin<A>(what: Phase<A, never>, argument: A): Promise<ChildProcess> {
   const child = fork(
     new URL("../child.ts", import.meta.url),
@@ -201,7 +201,9 @@ export async function begin<A>(what: Phase<A, never>, argument: A): Promise<Chil
   );
   await new Promise<void>((resolve, reject) => {
     child.once("message", () => resolve());
-    child.once("exit", (code, signal) => reject(new Error(`${what.name} ended with ${signal ?? code}`)));
+    child.once("exit", (code, signal) =>
+      reject(new Error(`the phase ${what.name} ended early (${signal ?? code})`)),
+    );
   });
   return child;
 }
@@ -264,8 +266,8 @@ async function warm({ brokers }: Place, topic: string, milliseconds: number): Pr
 }
 
 /**
- * Workflows a second through Kafka and PostgreSQL, and their share of two bare bounds: one transaction a request (`ratio`),
- * and the engine's three, with the same messages to the switches (`ratio_same`).
+ * Workflows per second through Kafka and PostgreSQL, and their ratios to two bounds. `ratio`: one transaction for each
+ * request. `ratio_same`: three transactions, as the engine needs, and the same messages to the switches.
  */
 export const cluster: Bench = {
   name: "cluster",
@@ -273,7 +275,7 @@ export const cluster: Bench = {
     "flow-create of 10 rules through Kafka and PostgreSQL: one node and two, workers in process and over Kafka",
   run: async ({ report, note, dir }) => {
     if (!kafkaIsInstalled(defaultCache) || !postgresIsInstalled())
-      return note("left out: npm run services -- install gets Kafka and PostgreSQL");
+      return note("left out. Run npm run services -- install to get Kafka and PostgreSQL");
     await withFolder(dir, async (folder) => {
       chmodSync(folder, 0o755);
       const broker = new KafkaBroker(join(folder, "kafka"), await freePort(), defaultCache);

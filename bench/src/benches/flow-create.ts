@@ -17,7 +17,7 @@ interface Figures {
 
 const kinds: readonly BoundKind[] = ["bare", "keyed", "runs"];
 
-/** The bounds and the engine take turns, so that what else the machine does hits both. */
+/** The bounds and the engine take turns, so other load on the machine affects both. */
 const compare = phase(
   import.meta.url,
   "compare",
@@ -32,7 +32,7 @@ const compare = phase(
       const engine: Engine = createEngine({ hubs: [hub], workers, store: join(folder, "engine.db") });
       await engine.start();
       let flows = 0;
-      // With the deadline of npm start, 500 ms, a machine that stands still for that long fails flows.
+      // With the 500 ms of the example, flows would fail whenever the machine stands still for that long.
       let failed = 0;
       const work = async (): Promise<void> => {
         const answer = await engine.call(hub, { flowid: `flow-${flows++}`, length }, { key: newKey() });
@@ -70,10 +70,10 @@ const compare = phase(
     }),
 );
 
-/** (a) and (b): workflows a second of the engine through its public API, and their share of the bare bound. */
+/** Workflows per second of the engine through its public API, and their ratios to the bounds. */
 export const flowCreate: Bench = {
   name: "flow-create-10",
-  about: "flow-create of 10 rules (20 durable calls) at 1, 16 and 200 in flight, next to the bare bounds",
+  about: "flow-create of 10 rules (20 durable calls) at 1, 16 and 200 in flight, next to the bounds",
   run: async ({ dir, report, note }) => {
     for (const inFlight of [1, 16, 200]) {
       note(`${inFlight} in flight`);

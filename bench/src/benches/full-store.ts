@@ -17,7 +17,7 @@ interface Filled {
   readonly full: object;
 }
 
-/** Two engines of one process take turns: one with an empty store, one whose store holds finished requests. */
+/** Two engines in one process take turns: one with an empty store, and one with a store full of finished requests. */
 const compare = phase(import.meta.url, "compare", async ({ dir, requests }: Size): Promise<Filled> =>
   withFolder(dir, async (folder) => {
     let flows = 0;
@@ -67,11 +67,11 @@ const compare = phase(import.meta.url, "compare", async ({ dir, requests }: Size
   }),
 );
 
-/** (e) What finished requests in the store cost the new ones. */
+/** How much slower new requests are when the store holds many finished ones. */
 export const fullStore: Bench = {
   name: "full-store",
   about:
-    "flow-create of 10 at 200 in flight with 100,000 (--full: 1,000,000) finished requests in the store, against none",
+    "flow-create of 10 at 200 in flight with 100,000 (--full: 1,000,000) finished requests in the store, and with none",
   run: async ({ dir, full, report, note }) => {
     const requests = full ? 1_000_000 : 100_000;
     note(`running ${requests} flows first`);

@@ -14,7 +14,7 @@ interface Load {
   readonly milliseconds: number;
 }
 
-/** The clients: a process of their own, one kept connection for each request in flight. */
+/** The clients, in their own process, with one keep-alive connection for each request in flight. */
 const clients = phase(
   import.meta.url,
   "clients",
@@ -69,10 +69,10 @@ const serve = phase(
     }),
 );
 
-/** (b) once more over HTTP: Northbound in front, clients in another process, each request with an Idempotency-Key. */
+/** Flow-create over HTTP: with Northbound, clients in another process, and an Idempotency-Key for each request. */
 export const http: Bench = {
   name: "flow-create-10-http",
-  about: "the same over HTTP: Northbound, and clients in a process of their own (they share the two cores)",
+  about: "flow-create of 10 over HTTP: Northbound, and clients in their own process on the same cores",
   run: async ({ dir, report, note }) => {
     for (const inFlight of [1, 16, 200]) {
       note(`${inFlight} in flight`);

@@ -5,7 +5,7 @@ import { percentile, type Bench } from "../harness.ts";
 const { hub } = flow();
 const { definition } = hub;
 
-/** One flow from its request to its answer; how many turns it took besides the first. */
+/** One flow from its request to its answer. Returns how many turns followed the first one. */
 function runFlow(request: unknown): number {
   const env = { now: 1_000_000, random: 0.5 };
   const run = new Run("a-request");
@@ -27,7 +27,7 @@ function settle(run: Run, input: Input, env: { now: number; random: number }): v
   for (const event of decide(definition, run, input, env).events) apply(run, event);
 }
 
-/** Nanoseconds of a settled outcome in a round of `length` calls that goes on. */
+/** The time of one settled outcome in a round of `length` calls that goes on, in nanoseconds. */
 function turn(length: number): number {
   const env = { now: 1_000_000, random: 0.5 };
   const runs = Array.from({ length: Math.ceil(200_000 / length) }, () => {
@@ -48,11 +48,11 @@ function turn(length: number): number {
   return ((performance.now() - began) * 1e6) / turns;
 }
 
-/** (f) The kernel alone: no store, no workers, no engine. */
+/** The kernel alone, without a store, workers and an engine. */
 export const kernel: Bench = {
   name: "kernel",
   about:
-    "the kernel alone: ns a turn (decide and apply an outcome), and µs of a whole flow of 10 with its validation",
+    "the kernel alone: ns for a turn (decide and apply an outcome), and µs for a whole flow of 10 with validation",
   run: ({ report }) => {
     for (const length of [10, 1000]) {
       const samples = Array.from({ length: 12 }, () => turn(length)).slice(2);

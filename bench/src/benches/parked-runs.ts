@@ -7,7 +7,7 @@ import * as z from "zod";
 import { newKey } from "../flow.ts";
 import { inChild, memoryMb, percentile, phase, repeat, rounded, withFolder, type Bench } from "../harness.ts";
 
-/** A run that waits for a signal until the deadline that its request names. */
+/** A hub that waits for a signal, until a deadline that the request gives. */
 const parked = hub(
   "parked",
   {
@@ -26,7 +26,7 @@ const parked = hub(
 );
 
 const day = 86_400_000;
-/** Runs that fall due while the others wait: stored ones after the restart, and as many new ones. */
+/** How many stored runs become due after the restart while the others wait. As many new runs become due too. */
 const dueRuns = 1000;
 
 interface Place {
@@ -35,7 +35,7 @@ interface Place {
 }
 
 const open = (file: string): Engine => createEngine({ hubs: [parked], workers: [], store: file });
-/** The process as it is when it has nothing more to do. */
+/** The memory of the process once it has been idle for a moment. */
 async function restedMemoryMb(): Promise<number> {
   await sleep(500);
   return memoryMb();
@@ -49,7 +49,7 @@ const fill = phase(import.meta.url, "fill", async ({ file, runs }: Place) => {
     await engine.submit(parked, { name: `a request ${index}`, waitMs: 30 * day + index }, { key: newKey() });
   });
   const seconds = (performance.now() - began) / 1000;
-  // These wait on the disk too, and fall due after the restart.
+  // These are on the disk too, and become due after the restart.
   await repeat(dueRuns, dueRuns, async (index) => {
     await engine.submit(parked, { name: "soon", waitMs: 90_000 + 5 * index }, { key: `stored-${index}` });
   });
@@ -58,7 +58,7 @@ const fill = phase(import.meta.url, "fill", async ({ file, runs }: Place) => {
   return { runs_s: Math.round(runs / seconds), rss_mb: rss };
 });
 
-/** How late an answer was, in milliseconds after the deadline of its run. */
+/** How long after the deadline of its run an answer came, in milliseconds. */
 async function lateness(engine: Engine, id: string): Promise<number> {
   const deadline =
     (await engine.history(id)).find((event) => event.type === "started")?.deadline ?? Number.NaN;
@@ -96,7 +96,7 @@ const restart = phase(import.meta.url, "restart", async ({ file }: Place) => {
   };
 });
 
-/** (d) Runs that wait: what they take of memory, how long a restart takes, and how exact timers are meanwhile. */
+/** Waiting runs: how much memory they need, how long a restart takes, and how exact timers are meanwhile. */
 export const parkedRuns: Bench = {
   name: "parked-runs",
   about:
@@ -112,7 +112,7 @@ export const parkedRuns: Bench = {
         ...filled,
         file_mb: Math.round(statSync(place.file).size / 1e6),
       });
-      note("restarting; 2,000 of them and of new ones fall due within two minutes");
+      note("restarting: 1,000 of these runs and 1,000 new ones become due within two minutes");
       report({ bench: "parked-runs-restart", runs: place.runs, ...(await inChild(restart, place)) });
     }),
 };

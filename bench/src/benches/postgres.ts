@@ -12,8 +12,9 @@ const sliceMs = 1500;
 const fastest = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
 
 /**
- * The bare bound on a PostgreSQL server: a statement for each commit that an engine needs, with a fence, one record of what
- * happened and, in the third, a row for each answer, found by its key. All requests in flight share each commit.
+ * The bound on a PostgreSQL server: one statement for each commit that an engine needs. It has a fence, one record of
+ * what happened and, in the third commit, a row for each answer with an index on its key. All requests in flight share
+ * each commit.
  */
 class PostgresBound {
   readonly #client: Client;
@@ -149,14 +150,14 @@ const compare = phase(
   },
 );
 
-/** Workflows a second of the engine on PostgreSQL, and their share of the bare bound on the same server. */
+/** Workflows per second of the engine on PostgreSQL, and their ratio to the bound on the same server. */
 export const postgres: Bench = {
   name: "postgres",
   about:
-    "flow-create of 10 rules on PostgreSQL at 1, 16 and 200 in flight, next to the bare bound; needs DATABASE_URL",
+    "flow-create of 10 rules on PostgreSQL at 1, 16 and 200 in flight, next to the bound; needs DATABASE_URL",
   run: async ({ report, note }) => {
     const url = process.env["DATABASE_URL"];
-    if (url === undefined) return note("left out, since DATABASE_URL names no server");
+    if (url === undefined) return note("left out: DATABASE_URL is not set");
     for (const inFlight of [1, 16, 200]) {
       note(`${inFlight} in flight`);
       const { bound, engine } = await inChild(compare, { url, inFlight });

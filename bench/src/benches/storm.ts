@@ -41,11 +41,11 @@ const echoTopic = "bench-bound";
 const warmMs = 12_000;
 const sliceMs = 2500;
 const slices = 2;
-/** Storm counts tuples some seconds late. */
+/** After how long Storm's counters are up to date, in milliseconds. */
 const statsMs = 8000;
 const hertz = 100;
 
-/** What a process has used of the processors, in milliseconds. */
+/** The processor time that a process has used, in milliseconds. */
 function cpuMs(pid: number): number {
   try {
     const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
@@ -67,14 +67,14 @@ const childrenOf = (parent: number): number[] =>
       }
     });
 
-/** Flow-create through a real Storm, and its share of what a bolt can do that only answers. */
+/** Flow-create through a real Storm, and its ratio to a bolt that answers each request at once. */
 export const storm: Bench = {
   name: "storm",
   about:
-    "flow-create of 10 rules through Apache Storm, workers in the bolt and over Kafka, beside a bolt that echoes",
+    "flow-create of 10 rules through Apache Storm, workers in the bolt and over Kafka, next to a bolt that echoes",
   run: async ({ report, note, dir }) => {
     if (!stormIsInstalled(defaultCache) || !kafkaIsInstalled(defaultCache) || !postgresIsInstalled())
-      return note("left out: npm run services -- install kafka postgres storm gets what it needs");
+      return note("left out. Run npm run services -- install kafka postgres storm to get what it needs");
     await withFolder(dir, async (folder) => {
       chmodSync(folder, 0o755);
       const ports: number[] = [];
@@ -114,7 +114,7 @@ export const storm: Bench = {
           await drive(200, warmMs, new Measured(), () => asker.ask(topic));
           await warming.close();
         };
-        /** All tuples that the topology's own streams have carried. */
+        /** How many tuples the topology's own streams have carried. */
         const tuples = async (name: string): Promise<number> => {
           await sleep(statsMs);
           let sum = 0;
@@ -265,7 +265,7 @@ async function claimed(connectionString: string, schema: string): Promise<void> 
     try {
       if ((await store.peek()).epoch > 0) shard++;
     } catch {
-      // Nobody has made its tables yet.
+      // The tables do not exist yet.
     } finally {
       await store.close();
     }

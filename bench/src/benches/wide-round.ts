@@ -5,7 +5,7 @@ import { inChild, percentile, phase, repeat, rounded, withFolder, type Bench } f
 
 const open = 10_000;
 
-/** The same number of open calls in the same number of batches: in one run, and in a hundred. */
+/** The same number of open calls and of batches, in one run and in a hundred runs. */
 const compare = phase(
   import.meta.url,
   "compare",
@@ -36,10 +36,10 @@ const compare = phase(
     }),
 );
 
-/** (c) What an outcome costs must not depend on how many calls are open in its run (I18). */
+/** The time of an outcome must not depend on how many calls are open in its run (I18). */
 export const wideRound: Bench = {
   name: "wide-round",
-  about: "10,000 concurrent calls: µs an outcome when they are in one run, in 10 runs, in 100 runs",
+  about: "10,000 concurrent calls: µs for an outcome if they are in one run, in 10 runs, in 100 runs",
   run: async ({ dir, report }) => {
     const us = await inChild(compare, { dir });
     const narrow = us["100"] ?? Number.NaN;

@@ -19,7 +19,7 @@ interface Speed {
   readonly inFlight: number;
 }
 
-/** The layouts take turns in one process, each with an engine of its own. */
+/** The layouts take turns in one process, each with its own engine. */
 const speed = phase(import.meta.url, "speed", async ({ dir, inFlight }: Speed) =>
   withFolder(dir, async (folder) => {
     const sides: {
@@ -65,7 +65,9 @@ interface Restart {
   readonly runs: number;
 }
 
-/** Runs whose workers never answer: each has ten open calls. The process is killed then. */
+/**
+ * Fills a store with runs that have ten open calls each, since their workers never answer. Then the process is killed.
+ */
 const fill = phase(import.meta.url, "fill", async ({ layout, file, runs }: Restart) => {
   const { hub, workers } = flow({ deadlineMs: 600_000, timeoutMs: 600_000, answering: false });
   const engine = createEngine({ hubs: [hub], workers, store: open(layout, file) });
@@ -88,7 +90,9 @@ const restart = phase(import.meta.url, "restart", async ({ layout, file, runs }:
   return { ready_s: rounded(readyMs / 1000) };
 });
 
-/** The two layouts of the store, on the engine itself (DESIGN, section 5). */
+/**
+ * Two layouts of the store, on the real engine: a journal, and rows (ARCHITECTURE.md, decisions that are not obvious).
+ */
 export const compareLayouts: Bench = {
   name: "layouts",
   about:

@@ -13,7 +13,7 @@ import type {
 } from "@wheelwork/engine";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 
-/** What the rows layout does with histories: nothing (a bound for it), or a row for each run that a batch changed. */
+/** How the rows layout stores histories: not at all (its bound), or in a row for each run that a batch changed. */
 export type HistoryRows = "none" | "batch";
 
 interface Mirror {
@@ -24,9 +24,9 @@ interface Mirror {
 type Row = Record<string, SQLInputValue>;
 
 /**
- * A prototype of the layout "rows" (DESIGN, section 5), to be measured against the engine's own: a row for each live run
- * with its scalars as columns, a row for each open call, both changed by each event. Enough of the port to run flow-create
- * and to restart from; nothing is ever purged, and lists are empty.
+ * A prototype of the layout "rows", to compare with the journal of the engine's own store. It has a row for each live
+ * run, with a column for each scalar, and a row for each open call. Each batch changes the rows of its runs. It
+ * implements as much of the Store port as flow-create and a restart need: it never purges, and its lists are empty.
  */
 export class RowsStore implements Store {
   readonly #db: DatabaseSync;
@@ -169,14 +169,14 @@ export class RowsStore implements Store {
   }
 
   peek(): never {
-    throw new Error("nobody else looks at this store");
+    throw new Error("this prototype cannot be read by another process");
   }
 
   close(): void {
     this.#db.close();
   }
 
-  /** What a batch did to one run, as changes of its rows: calls that it opened and closed again leave no trace. */
+  /** Writes what a batch changed of one run. A call that the batch opened and closed again has no row. */
   #write({ key, events }: RunEvents, seq: number): void {
     const known = this.#live.get(key) ?? this.#mirrored(key);
     const { run, id } = known ?? { run: new Run(key), id: this.#nextId++ };
@@ -378,7 +378,7 @@ function addFrom(run: Run, first: number, changed: Set<Call>): void {
     changed.add(call);
 }
 
-/** What few runs have. */
+/** The fields that few runs have, as JSON. */
 function restOf(run: Run): string | null {
   const { held, late, answer, answeredAt, parent, cancelling, cancelled, signals, commands, incident } = run;
   const plain = held ?? answer ?? parent ?? incident;

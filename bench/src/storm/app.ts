@@ -2,7 +2,7 @@ import type { StormApp, StormConfig } from "@wheelwork/storm/parts";
 import { channel, patient } from "../benches/cluster.ts";
 import { flow, relayedFlow } from "../flow.ts";
 
-/** What is measured, as it runs on Storm. */
+/** The topology's parts, as they run on Storm. */
 export default function app({ app: given }: StormConfig): StormApp {
   const { relayed } = given as { readonly relayed: boolean };
   const { hub, workers } = relayed ? relayedFlow(patient) : flow(patient);

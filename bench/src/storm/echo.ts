@@ -1,7 +1,7 @@
 import { runBolt } from "@wheelwork/storm/multilang";
 import { answerTopic } from "../storm/topics.ts";
 
-// The ceiling: a bolt that answers each request at once.
+// The bound: a bolt that answers each request at once.
 const streams = { answers: ["key", "message", "topic"] } as const;
 runBolt({
   streams,

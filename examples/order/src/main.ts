@@ -1,4 +1,5 @@
-// Four orders, and what becomes of them. An argument names a folder for the engine's store; default: a temporary one.
+// Submits four orders, and shows their answers. An argument names the folder for the engine's store. Default: a
+// temporary folder.
 import { randomUUID } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -25,7 +26,7 @@ let placedOrders = 0;
 
 type Placed = v.InferInput<typeof Order>;
 
-/** Submits an order under its number: sent twice, it would still be one order. */
+/** Submits an order with its number as the key: if it were sent twice, it would still be one order. */
 async function place(
   what: string,
   placed: Partial<Placed>,

@@ -1,4 +1,4 @@
-// The order hub: what happens to an order, and how it is undone. See README.md.
+// The order hub: how the shop works on an order, and how it undoes one. See README.md.
 import * as v from "valibot";
 import { end, hub, spoke, stay } from "wheelwork";
 
@@ -9,6 +9,7 @@ const Done = v.strictObject({});
 
 const Line = v.strictObject({ sku: Sku, quantity: Count, priceCents: Cents });
 
+/** The request: an order of a customer. */
 export const Order = v.strictObject({
   number: v.pipe(v.string(), v.minLength(1)),
   email: v.pipe(v.string(), v.email()),
@@ -20,6 +21,7 @@ const Confirmation = v.strictObject({ number: v.string(), totalCents: Cents, par
 
 const retry = { attempts: 3, backoffMs: 20 };
 
+/** Reserves pieces of one article in the warehouse. */
 export const reserve = spoke("reserve", {
   input: v.strictObject({ sku: Sku, quantity: Count }),
   output: Done,
@@ -28,7 +30,10 @@ export const reserve = spoke("reserve", {
   retry: { ...retry, giveUpOn: ["out-of-stock"] },
 });
 
-/** Charging twice takes the money twice: the worker hands the idempotency key of its call to the payment provider. */
+/**
+ * Charges a card. A second charge would take the money again, so the worker gives the payment provider the idempotency
+ * key of its call.
+ */
 export const charge = spoke("charge", {
   input: v.strictObject({ card: v.string(), cents: Cents }),
   output: v.strictObject({ receipt: v.string() }),
@@ -37,6 +42,7 @@ export const charge = spoke("charge", {
   retry: { ...retry, giveUpOn: ["card-declined"] },
 });
 
+/** Packs what is reserved, and sends it. */
 export const ship = spoke("ship", {
   input: v.strictObject({ number: v.string() }),
   output: v.strictObject({ parcel: v.string() }),
@@ -44,6 +50,7 @@ export const ship = spoke("ship", {
   retry,
 });
 
+/** Sends a mail to the customer. */
 export const confirm = spoke("confirm", {
   input: v.strictObject({ email: v.string(), text: v.string() }),
   output: Done,
@@ -51,17 +58,21 @@ export const confirm = spoke("confirm", {
   retry: { attempts: 5, backoffMs: 1_000 },
 });
 
-// What undoes the work. Each also refuses what comes late: a charge that was under way must not land after its refund.
+// These spokes undo the work. After one of them, the shop refuses late work for the order: a charge that was on its way
+// must not arrive after the refund.
 const undo = { output: Done, timeoutMs: 1_000, retry: { attempts: 5, backoffMs: 20, maxBackoffMs: 500 } };
 
+/** Stops the parcel. */
 export const recall = spoke("recall", { input: v.strictObject({ number: v.string() }), ...undo });
+/** Gives the money back. */
 export const refund = spoke("refund", { input: v.strictObject({ card: v.string() }), ...undo });
+/** Puts the reserved pieces of one article back on the shelf. */
 export const release = spoke("release", { input: v.strictObject({ sku: Sku }), ...undo });
 
-/** Orders from this sum on are looked at by a person. */
+/** A person must approve orders from this sum on. */
 export const approvalFromCents = 100_000;
 const approvalMs = 60 * 60_000;
-/** Longer than an undoing spoke takes with all its attempts. */
+/** Longest time for one step of the undoing. It is more than a spoke above takes with all its attempts. */
 const undoMs = 8_000;
 
 type Order = v.InferOutput<typeof Order>;
@@ -74,9 +85,9 @@ interface Failure {
 interface OrderData extends Order {
   totalCents: number;
   parcel: string;
-  /** Why the order is being undone. */
+  /** Why the order is undone. */
   failure: Failure;
-  /** What could not be undone: a person has to. */
+  /** What could not be undone. A person must do it. */
   leftBehind: string[];
 }
 
@@ -85,6 +96,7 @@ const late = (waitedFor: string) => () => failed("too-late", `the order waited t
 const totalOf = (order: Order): number =>
   order.lines.reduce((sum, { quantity, priceCents }) => sum + quantity * priceCents, 0);
 
+/** The hub: reserves, charges, ships and confirms. If something fails, it undoes what it has done. */
 export const order = hub(
   "order",
   {
@@ -120,12 +132,12 @@ export const order = hub(
       Paying: {
         Paid: "Shipping",
         Declined: "ReleasingStock",
-        // The money may have been taken all the same: it goes back.
+        // The provider may have taken the money nevertheless, so it is refunded.
         PaymentUnclear: "Refunding",
         TimeRanOut: "Refunding",
         Cancelled: "Refunding",
       },
-      // No `Cancelled`: an order that is being packed is shipped, and the cancel comes too late.
+      // It has no `Cancelled`: once an order is being packed, a cancel comes too late.
       Shipping: { Shipped: "Confirming", NotShipped: "RecallingParcel", TimeRanOut: "RecallingParcel" },
       Confirming: { Next: "Completed" },
       Completed: end,
@@ -225,7 +237,7 @@ export const order = hub(
       }),
     ReleasingStock: (s) =>
       s.each(release, {
-        // Every line: one whose reservation has not been heard of may have been reserved.
+        // All articles are released: a reservation without a known outcome may have succeeded.
         inputs: ({ lines }) => [...new Set(lines.map(({ sku }) => sku))].map((sku) => ({ sku })),
         ok: "LineReleased",
         failed: ({ leftBehind }, _failure, { input }) =>

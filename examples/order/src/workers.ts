@@ -1,5 +1,5 @@
-// The workers of the shop, and the shop that they work in: warehouse, payment provider and parcel service in one small
-// class. It stands for systems of others: it knows nothing of hubs, and it keeps its own state.
+// The workers, and the shop that they work in. The shop is the warehouse, the payment provider and the parcel service
+// in one small class. It stands for systems of other companies: it knows nothing of hubs, and has its own state.
 import { worker, type Worker } from "wheelwork";
 import { charge, confirm, recall, refund, release, reserve, ship } from "./order.ts";
 
@@ -11,8 +11,8 @@ interface Charge {
 }
 
 /**
- * Everything is booked under the order that it belongs to, and what undoes an order also closes it: whatever comes late
- * for a closed order is refused, so that it cannot land after it was undone.
+ * The shop books all work under its order. What undoes a step of an order also closes that step. Late work for a closed
+ * step is refused, so it cannot arrive after it was undone.
  */
 export class Shop {
   readonly shelf: Map<string, number>;
@@ -30,7 +30,7 @@ export class Shop {
     this.cards = new Map(Object.entries(cards));
   }
 
-  /** Takes pieces from the shelf for an order; false: there are not enough. */
+  /** Takes pieces from the shelf for an order. Returns false if there are not enough. */
   reserve(order: string, sku: string, pieces: number, idempotencyKey: string): boolean {
     this.#refuseClosed(order, `stock of ${sku}`);
     if (this.#done.has(idempotencyKey)) return true;
@@ -42,6 +42,7 @@ export class Shop {
     return true;
   }
 
+  /** Puts the reserved pieces of an article back on the shelf. */
   release(order: string, sku: string): void {
     this.#closed.add(`${order} stock of ${sku}`);
     const book = bookOf(this.#reserved, order);
@@ -49,7 +50,10 @@ export class Shop {
     book.delete(sku);
   }
 
-  /** Takes money from a card. As real providers do, it knows a repetition by its idempotency key, and by nothing else. */
+  /**
+   * Takes money from a card, and returns a receipt, or undefined if the card has too little. Like real providers, it
+   * recognises a repeated charge only by its idempotency key.
+   */
   charge(order: string, card: string, cents: number, idempotencyKey: string): string | undefined {
     this.#refuseClosed(order, "money");
     const known = this.#charges.get(idempotencyKey);
@@ -63,7 +67,7 @@ export class Shop {
     return receipt;
   }
 
-  /** Gives back all that was taken for an order. */
+  /** Gives back all money that was taken for an order. */
   refund(order: string): void {
     this.#closed.add(`${order} money`);
     for (const [key, { order: of, card, cents }] of this.#charges) {
@@ -74,19 +78,20 @@ export class Shop {
     }
   }
 
-  /** Packs what is reserved for an order. */
+  /** Packs what is reserved for an order, and returns the number of the parcel. */
   ship(order: string): string {
     this.#refuseClosed(order, "parcel");
     move(bookOf(this.#reserved, order), bookOf(this.#shipped, order));
     return `parcel-of-${order}`;
   }
 
+  /** Stops the parcel of an order: its pieces are only reserved again. */
   recall(order: string): void {
     this.#closed.add(`${order} parcel`);
     move(bookOf(this.#shipped, order), bookOf(this.#reserved, order));
   }
 
-  /** Where the pieces of an article are. */
+  /** How many pieces of an article are where. */
   stockOf(sku: string): { readonly shelf: number; readonly reserved: number; readonly shipped: number } {
     const sum = (books: Iterable<Map<string, number>>): number => {
       let pieces = 0;
@@ -101,7 +106,7 @@ export class Shop {
   }
 
   #refuseClosed(order: string, what: string): void {
-    if (this.#closed.has(`${order} ${what}`)) throw new Error(`the order ${order} is closed: no ${what}`);
+    if (this.#closed.has(`${order} ${what}`)) throw new Error(`the order ${order} is closed for ${what}`);
   }
 }
 

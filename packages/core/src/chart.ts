@@ -4,23 +4,23 @@ import { isDuration, mustBeDuration } from "./spoke.ts";
 
 /*
  * What is known of a hub before any run. `checkChart` refuses charts that could not keep the promise, and computes the
- * time by which every request is answered. It works in stages. A stage that finds problems ends the check, since the next
- * one relies on it. Within a stage, all problems are listed.
+ * time by which every request is answered. It works in stages. A stage that finds problems ends the check, since the
+ * next one relies on it. Within a stage, all problems are listed.
  *
  *   1. Names. Each state has a logic, each edge leads to a state, each fixed event has an edge that leaves its state.
  *   2. Shape. Each state can be reached from the first one, and an end can be reached from each state. States that pass
- *      form no cycle: a run would never stop there. (Cycles of picks may end, since their events depend on the data. They
- *      are bounded when they run, I15.) Each late wait has `withinMs`.
+ *      form no cycle: a run would never stop there. (Cycles of picks may end, since their events depend on the data.
+ *      They are bounded when they run, I15.) Each late wait has `withinMs`.
  *   3. Time. No cycle leads through a late wait.
  *
  * Late states. The deadline of the hub may pass in any state that waits. The run then leaves that state by its deadline
- * event. So every state that can be reached from the target of a deadline event may be entered after the deadline. These
- * states are late: they are the clean-up. The set is closed: no edge leads from a late state to another one that is not.
- * The deadline event is a plain name, never computed, so the set is known here. In late states the hub's deadline no
- * longer counts, so each wait among them needs a bound of its own (`withinMs`).
+ * event. So every state that can be reached from the target of a deadline event may be entered after the deadline.
+ * These states are late: they are the clean-up. The set is closed: no edge leads from a late state to one that is
+ * not late. The deadline event is a plain name, never computed, so the set is known here. In late states the hub's
+ * deadline no longer counts, so each wait among them needs a bound of its own (`withinMs`).
  *
- * Cycles. A cycle through a late wait could repeat its bound without end, so it is refused. A cycle of late states that do
- * not wait takes no time.
+ * Cycles. A cycle through a late wait could repeat its bound without end, so it is refused. A cycle of late states that
+ * do not wait takes no time.
  *
  * Remaining time. So each path through the late states is finite. `remainingMs` of a late state is its own `withinMs`
  * plus the largest `remainingMs` of the states that follow it. The largest one of all targets of deadline events is
@@ -225,8 +225,8 @@ function cycleThrough(name: string, next: (name: string) => readonly string[]): 
 }
 
 /**
- * The longest time to an end, for each late state. It repeats until nothing changes. That happens, since no wait is in a
- * cycle: around a cycle, nothing is added.
+ * The longest time to an end, for each late state. It repeats until nothing changes. That happens, since no wait is in
+ * a cycle: around a cycle, nothing is added.
  */
 function longestPaths(
   late: ReadonlySet<string>,

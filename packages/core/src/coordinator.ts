@@ -1,8 +1,8 @@
 import { WheelworkError } from "./errors.ts";
 
 /*
- * The structure. Callbacks that share a millisecond form a doubly linked list, in the order of their registration. A map
- * finds the list of a millisecond, and a binary heap finds the earliest millisecond:
+ * The structure. Callbacks that share a millisecond form a doubly linked list, in the order of their registration. A
+ * map finds the list of a millisecond, and a binary heap finds the earliest millisecond:
  *
  *   #heap           1200  1350  2000  …      each millisecond once, also an empty one
  *   #milliseconds   1200 -> first <-> … <-> last      the list, linked through the callbacks themselves
@@ -22,8 +22,8 @@ import { WheelworkError } from "./errors.ts";
  */
 
 /**
- * Something that waits to be called back: a run, or a call of a run. It holds its own links in the coordinator's list, so
- * registering it makes no new object.
+ * Something that waits to be called back: a run, or a call of a run. It holds its own links in the coordinator's list,
+ * so registering it makes no new object.
  */
 export class Callback {
   /** When to call it back, in milliseconds of engine time. -1: it is not registered. */
@@ -63,8 +63,8 @@ export class Coordinator {
   }
 
   /**
-   * Registers a callback for the time `at`, in whole milliseconds of engine time. It replaces an earlier registration. If
-   * that is for the same time, the callback keeps its place in the order.
+   * Registers a callback for the time `at`, in whole milliseconds of engine time. It replaces an earlier registration.
+   * If that is for the same time, the callback keeps its place in the order.
    * @throws WheelworkError WW_DEFECT when `at` is not a whole number from 0.
    */
   register(callback: Callback, at: number): void {

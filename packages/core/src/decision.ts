@@ -41,7 +41,8 @@ export type Input =
 
 /**
  * Why an input changed nothing.
- * - `late`: the call is closed. `stale`: the input names an earlier attempt or epoch, or its time has not come (I3, I4).
+ * - `late`: the call is closed. `stale`: the input names an earlier attempt or epoch, or its time has not come (I3,
+ *   I4).
  * - `duplicate`: a command with this id has been accepted before, or the run is being cancelled already.
  * - `full`: the run keeps as many signals or parked inputs as it may.
  * - `cleaning-up`: the run is past its work, so there is nothing left to cancel.

@@ -27,8 +27,8 @@ import type { Callable, Outcome } from "./spoke.ts";
  * A handler gets an object, `s`, which collects what it asks for. When the handler returns, this becomes one `Turn`.
  *
  * Three things must outlive a turn, and a chart has no place for them: the number of open calls, why the run cleans up,
- * and the answer on the way to `Done`. They are stored in the run's data under the name `~handlers`. Handlers do not see
- * them there.
+ * and the answer on the way to `Done`. They are stored in the run's data under the name `~handlers`. Handlers do not
+ * see them there.
  */
 
 /** A call that has settled, as `response` gets it. */
@@ -67,8 +67,8 @@ export interface Handling<D, R, E extends string> {
 export type CleanUpCause = "deadline" | "cancel" | "request";
 
 /**
- * The handlers of a hub: plain functions with conditionals. They must be pure and synchronous, like those of a chart. A hub
- * that declares signals needs a handler for them.
+ * The handlers of a hub: plain functions with conditionals. They must be pure and synchronous, like those of a chart. A
+ * hub that declares signals needs a handler for them.
  */
 export type Handlers<D, R, E extends string, Sig extends SignalSchemas> = WorkHandlers<D, R, E> &
   (keyof Sig extends never ? { readonly signal?: never } : SignalHandler<D, R, E, Sig>);
@@ -148,8 +148,8 @@ const chart = {
 } as const;
 
 /**
- * Defines a hub by handlers, as FlowCrudService of the original proof of concept was. It makes the same promise as a hub
- * by chart, and runs on the same kernel. Its diagram shows only that it works, cleans up, or is done.
+ * Defines a hub by handlers, as FlowCrudService of the original proof of concept was. It makes the same promise as a
+ * hub by chart, and runs on the same kernel. Its diagram shows only that it works, cleans up, or is done.
  * @param name A letter, then letters, digits, `_`, `.` or `-`; 100 characters at most.
  * @throws WheelworkError WW_BAD_HUB with every problem.
  */
@@ -352,7 +352,9 @@ class HandlingTurn {
       });
   }
 
-  /** All that the handler asked for. Calls of a turn that leaves its state are dropped: they would be closed at once. */
+  /**
+   * All that the handler asked for. Calls of a turn that leaves its state are dropped: they would be closed at once.
+   */
   turn(): Turn {
     const change = this.#patch;
     if (this.#answer !== undefined)

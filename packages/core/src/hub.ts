@@ -97,9 +97,9 @@ export type OnOutcomes<OkEv extends string, FailEv extends string, D, I, O, E ex
     };
 
 /**
- * What the deadline of a wait raises: the name of an event, or the event and a function that gives the patch. `open` lists
- * the calls that have not settled. The event itself is never computed. So it is known before any run which states may come
- * after a deadline, and how long they take.
+ * What the deadline of a wait raises: the name of an event, or the event and a function that gives the patch. `open`
+ * lists the calls that have not settled. The event itself is never computed. So it is known before any run which states
+ * may come after a deadline, and how long they take.
  */
 export type OnDeadline<MoveEv extends string, D, I = unknown> =
   | MoveEv
@@ -136,15 +136,18 @@ export type EachOptions<Ev extends string, MoveEv extends string, D, I, O, E ext
   I
 > &
   OnOutcomes<Ev, Ev, D, I, O, E> & {
-    /** One call for each input, side by side. No inputs: `done` at once. `null`: start nothing and wait for the deadline. */
+    /**
+     * One call for each input, side by side. No inputs: `done` at once. `null`: start nothing and wait for the
+     * deadline.
+     */
     readonly inputs: (data: DeepReadonly<D>) => readonly I[] | null;
     /** What to raise when every call has settled and none has moved the run. */
     readonly done: MoveEv | ((data: DeepReadonly<D>) => Next<MoveEv>);
     /** How many calls run at the same time. The others are queued. Default: all run. */
     readonly limit?: number;
     /**
-     * Holds an event that leaves the state until the running attempts are over, or the deadline passes. So no work lands
-     * after the clean-up that follows. Calls that are queued or in backoff are given up. Default: false.
+     * Holds an event that leaves the state until the running attempts are over, or the deadline passes. So no work
+     * lands after the clean-up that follows. Calls that are queued or in backoff are given up. Default: false.
      */
     readonly drain?: boolean;
     /** Your own idempotency key for each call. */
@@ -157,7 +160,9 @@ export interface SequenceStep<D> {
   readonly "~data"?: (data: D) => void;
 }
 
-/** What `s` offers to one state. The compiler checks its events against the state's row, and its data against the hub's. */
+/**
+ * What `s` offers to one state. The compiler checks its events against the state's row, and its data against the hub's.
+ */
 export interface StateBuilder<R, D, Sig extends SignalSchemas> {
   /** Raises an event of this state's row and changes the data. A field set to undefined is removed. */
   raise<Ev extends EventsOf<R>>(event: Ev, patch?: Partial<D>): Raise<Ev>;
@@ -262,8 +267,8 @@ export interface HubSpec<
   /** Default: none. */
   readonly signals?: Sig;
   /**
-   * The event that a cancel raises, in the first state that has it. Default: none. Then a cancel closes the open calls and
-   * answers with the error WW_CANCELLED.
+   * The event that a cancel raises, in the first state that has it. Default: none. Then a cancel closes the open calls
+   * and answers with the error WW_CANCELLED.
    */
   readonly cancel?:
     | NoInfer<AnyEventOf<C>>
@@ -329,8 +334,8 @@ type MadeHub<Req extends Schema, Rep extends Schema, E extends string> = Hub<In<
  * Defines a hub by its chart, as FlowCrudServiceFsm of the original proof of concept was.
  * @param name A letter, then letters, digits, `_`, `.` or `-`; 100 characters at most.
  * @param behaviours What each state does, by its name.
- * @throws WheelworkError WW_BAD_HUB with every problem. Examples: edges to states that do not exist, unreachable states,
- * dead ends, endless cycles of states that pass, waits after the deadline without `withinMs` or in a cycle.
+ * @throws WheelworkError WW_BAD_HUB with every problem. Examples: edges to states that do not exist, unreachable
+ * states, dead ends, endless cycles of states that pass, waits after the deadline without `withinMs` or in a cycle.
  */
 export function hub<
   Req extends Schema,

@@ -20,8 +20,8 @@ export function deepFreeze<T>(value: T): T {
 }
 
 /**
- * JSON with sorted keys, and without properties that are undefined. Equal values give equal strings, in whichever order a
- * client wrote the properties. The hash of a request body is made of it.
+ * JSON with sorted keys, and without properties that are undefined. Equal values give equal strings, in whichever order
+ * a client wrote the properties. The hash of a request body is made of it.
  */
 export function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) =>

@@ -17,19 +17,20 @@ import { firstData, incidentOf, TurnBuilder } from "./turn.ts";
  *
  * So a crash before the commit is as if the input had not come, and a test can play any history without an engine.
  *
- * A handler is code of the user, and it may throw. Then the whole turn is dropped, and the only event is `incident`: the
- * run is parked with the input that it failed on (I16). Other runs do not notice. Until somebody retries or resolves it,
- * parked.ts decides what happens to it; turn.ts decides for a run that works.
+ * A handler is code of the user, and it may throw. Then the whole turn is dropped, and the only event is `incident`:
+ * the run is parked with the input that it failed on (I16). Other runs do not notice. Until somebody retries or
+ * resolves it, parked.ts decides what happens to it; turn.ts decides for a run that works.
  *
- * `start` commits `started` even if the first turn throws. The request is accepted by then, so it needs a deadline and an
- * answer. If the hub's own `deadlineMs` is at fault, the client's deadline stands in, or one minute.
+ * `start` commits `started` even if the first turn throws. The request is accepted by then, so it needs a deadline and
+ * an answer. If the hub's own `deadlineMs` is at fault, the client's deadline stands in, or one minute.
  */
 
 /** The deadline of a run whose hub could not give one, in milliseconds. */
 const fallbackDeadlineMs = 60_000;
 
 /**
- * Decides the first turn of a run. The result begins with `started`. If a handler throws, it ends with `incident` (I16).
+ * Decides the first turn of a run. The result begins with `started`. If a handler throws, it ends with `incident`
+ * (I16).
  */
 export function start(definition: HubDefinition, run: Run, options: StartOptions, env: Env): RunEvent[] {
   const { request, hash, parent, replyTo } = options;

@@ -4,8 +4,8 @@ import { WheelworkError } from "./errors.ts";
 import type { Callable, Outcome, Spoke } from "./spoke.ts";
 
 /*
- * A logic is what one state does. It is the one form that the kernel knows: `s.call`, `s.each` and the others of a chart
- * become logics (hub.ts), and so do the functions of a hub by handlers (handlers.ts).
+ * A logic is what one state does. It is the one form that the kernel knows: `s.call`, `s.each` and the others of a
+ * chart become logics (hub.ts), and so do the functions of a hub by handlers (handlers.ts).
  *
  *   kind        when the run enters the state       what then leaves the state
  *   pass        raises its fixed event              (left already)
@@ -20,8 +20,8 @@ import type { Callable, Outcome, Spoke } from "./spoke.ts";
  * Every kind that waits also leaves by its deadline event.
  *
  * A logic is split in two. What chart.ts checks and diagrams show before any run is plain data: the callees, the fixed
- * event, the event of the deadline, `withinMs`, the signals. The rest are functions of the run's data. They are pure, and
- * return a `Turn`: a request to the kernel, which validates it and makes events of it (turn.ts).
+ * event, the event of the deadline, `withinMs`, the signals. The rest are functions of the run's data. They are pure,
+ * and return a `Turn`: a request to the kernel, which validates it and makes events of it (turn.ts).
  */
 
 /** What a logic asks for in one turn. All of it is optional: a turn may just go on waiting. */

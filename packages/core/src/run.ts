@@ -3,22 +3,23 @@ import { WheelworkError } from "./errors.ts";
 import type { Failure } from "./spoke.ts";
 
 /*
- * Events are the store. A run is what `apply` makes of its events, and nothing else. The same list serves three readers:
+ * Events are the store. A run is what `apply` makes of its events, and nothing else. The same list serves three
+ * readers:
  *
  *   the journal    holds the events of each batch. A restart applies them again.
  *   the memory     holds the runs that the loop works on. `apply` is the only code that changes them.
  *   the history    is what users read of a request: its events, in their order.
  *
  * Rules for events, which hold for ever, since old journals must still replay:
- *   - An event carries the state after it, not the change that a handler meant: deadlines are points in time, calls have
- *     their numbers, retries have the time of the next attempt. So replay needs no code of a hub, no clock and no random
- *     number, and gives the same run under any version of the hub.
+ *   - An event carries the state after it, not the change that a handler meant: deadlines are points in time, calls
+ *     have their numbers, retries have the time of the next attempt. So replay needs no code of a hub, no clock and no
+ *     random number, and gives the same run under any version of the hub.
  *   - `apply` never decides and never refuses. It checks only what would show that the store is corrupt.
  *   - Events are plain JSON (I19). Where JSON has no undefined, `unset` names the fields of the data to remove.
  *   - All times (`at`, `due`, `deadline`, `answerBy`) are milliseconds of engine time.
  *
- * A checkpoint stores a whole run (`snapshot`), so that a restart need not begin at its first event. `restore` reads it.
- * What follows from an event for the outside world is in effects.ts.
+ * A checkpoint stores a whole run (`snapshot`), so that a restart need not begin at its first event. `restore` reads
+ * it. What follows from an event for the outside world is in effects.ts.
  */
 
 /** The answer to a request: the hub's result, an error (the hub's or the engine's), or a timeout. */
@@ -232,8 +233,8 @@ export class Call extends Callback {
   /** When the attempt times out, or, in backoff, when the next one begins. In milliseconds of engine time. */
   due: number | undefined;
   /**
-   * What the owner of the run has under way for the call. The core neither reads nor writes it, and it is not stored. It is
-   * a field of the call because a Map in the owner would cost more than 2 % of the throughput.
+   * What the owner of the run has under way for the call. The core neither reads nor writes it, and it is not stored.
+   * It is a field of the call because a Map in the owner would cost more than 2 % of the throughput.
    */
   work: unknown = undefined;
   readonly run: Run;
@@ -318,8 +319,8 @@ export class Run extends Callback {
   }
 
   /**
-   * When the run itself is due next: its wait gives up, or the engine answers. A parked run has only the second. undefined:
-   * it waits for nothing.
+   * When the run itself is due next: its wait gives up, or the engine answers. A parked run has only the second.
+   * undefined: it waits for nothing.
    */
   get nextDue(): number | undefined {
     const answerBy = this.answer === undefined && this.status !== "ended" ? this.answerBy : undefined;

@@ -1,7 +1,10 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { WheelworkError, type ErrorCode, type Problem } from "./errors.ts";
 
-/** A schema of any library with the Standard Schema interface (zod, valibot, arktype, …). It must validate synchronously. */
+/**
+ * A schema of any library with the Standard Schema interface (zod, valibot, arktype, …). It must validate
+ * synchronously.
+ */
 export type Schema<Input = unknown, Output = Input> = StandardSchemaV1<Input, Output>;
 /** The type that a schema accepts. */
 export type In<S extends Schema> = StandardSchemaV1.InferInput<S>;

@@ -41,7 +41,9 @@ export interface Failed<E extends string = string> {
 /** A call that did not succeed. */
 export type Failure<E extends string = string> = Failed<E> | { readonly kind: "timeout" };
 
-/** What a hub can call: a spoke, or another hub. `I`: what the caller passes. `O`: what it gets. `E`: codes of errors. */
+/**
+ * What a hub can call: a spoke, or another hub. `I`: what the caller passes. `O`: what it gets. `E`: codes of errors.
+ */
 export interface Callable<I = unknown, O = unknown, E extends string = string> {
   readonly kind: "spoke" | "hub";
   readonly name: string;

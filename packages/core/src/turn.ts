@@ -19,9 +19,9 @@ import { demand } from "./schema.ts";
 import { backoffOf, type Outcome, type Spoke } from "./spoke.ts";
 
 /*
- * How a turn works. A turn decides one input. It reads the run as it was before, and never changes it. What the turn has
- * changed so far (state, data, deadlines, the next call number) is in the fields of TurnBuilder. Its result is a list of
- * events.
+ * How a turn works. A turn decides one input. It reads the run as it was before, and never changes it. What the turn
+ * has changed so far (state, data, deadlines, the next call number) is in the fields of TurnBuilder. Its result is a
+ * list of events.
  *
  * Entering a state. `enter` merges the patch and asks the logic of the state. The logic
  *   - ends the run: the run gives its answer, unless it has one already; or
@@ -37,7 +37,7 @@ import { backoffOf, type Outcome, type Spoke } from "./spoke.ts";
  * Rounds. A failed attempt is repeated while its spoke allows another one. A settled call lets the next queued call
  * begin (`limit`). When the last one has settled, `done` raises the event that leaves the state. With `drain`, an event
  * that would leave the state is held (`run.held`) until the running attempts are over. A round that holds an event is
- * decided: it starts nothing any more, and keeps only the patches of calls that succeed.
+ * decided: it starts nothing more, and keeps only the patches of calls that succeed.
  *
  * Late states are the clean-up (chart.ts). The hub's deadline no longer counts there: each wait has its own `withinMs`.
  * Entering one moves `answerBy`, if need be, to leave time for the longest path from it to an end. If the deadline of a
@@ -557,8 +557,8 @@ function withPatch<Event extends object>(event: Event, patch: object | undefined
 }
 
 /**
- * Why the outcome of an attempt no longer counts, if it does not (I3, I4): its call is closed, or the input names another
- * attempt or epoch than the present one.
+ * Why the outcome of an attempt no longer counts, if it does not (I3, I4): its call is closed, or the input names
+ * another attempt or epoch than the present one.
  */
 export function staleness(run: Run, input: Extract<Input, { kind: "outcome" }>): Ignored | undefined {
   const call = run.calls.get(input.call);

@@ -7,8 +7,9 @@ export type { Words } from "./svg.ts";
 let graphviz: Promise<Viz> | undefined;
 
 /**
- * Draws the chart of a hub as an SVG image, and the path of a run in it if there is a `history`.
- * It needs no network and no fonts.
+ * Draws the chart of a hub as an SVG image. With a `history`, it also shows the path of that run. It needs neither
+ * network nor fonts.
+ * @throws Error if Graphviz cannot draw the chart.
  */
 export async function toSvg(hub: AnyHub, options: DiagramOptions = {}): Promise<string> {
   const dot = toDot(hub, options);

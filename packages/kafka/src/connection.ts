@@ -4,28 +4,33 @@ import { broken } from "./errors.ts";
 
 /** How to reach the brokers. */
 export interface KafkaOptions {
-  /** `host:port` of some brokers, as a list or as one text with commas; they name the others. */
+  /** `host:port` of one or more brokers, as a list or as one string with commas. They name the other brokers. */
   readonly brokers: string | readonly string[];
-  /** The name of this program in the brokers' logs. Default `wheelwork`. */
+  /** The name of this program in the brokers' logs. Default: `wheelwork`. */
   readonly clientId?: string;
-  /** Encrypts the connection; the options of `tls.connect`, `{}` for the defaults. Default: not encrypted. */
+  /**
+   * Encrypts the connections. The options are those of `tls.connect`; `{}` gives its defaults. Default: no encryption.
+   */
   readonly tls?: TlsOptions;
-  /** Default: none. */
+  /** How the program proves who it is. Default: it does not. */
   readonly sasl?: {
     readonly mechanism: "PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512" | "OAUTHBEARER";
     readonly username?: string;
     readonly password?: string;
-    /** Of OAUTHBEARER: gives a token that is valid now. */
+    /** For OAUTHBEARER: returns a token that is valid now. */
     readonly token?: () => string | Promise<string>;
   };
-  /** How long the group waits for a node that says nothing, in milliseconds. Default 6000. */
+  /** After how long without a sign of life a node has left its group, in milliseconds. Default: 6000. */
   readonly sessionTimeoutMs?: number;
 }
 
 const hasName = (broker: string): boolean =>
   isIP(broker.slice(0, broker.lastIndexOf(":")).replace(/^\[|\]$/g, "")) === 0;
 
-/** The options that all clients of one program share. */
+/**
+ * The options that all clients of one program share.
+ * @throws WheelworkError WW_CONFIG when a broker is not `host:port`.
+ */
 export function clientOptions({ brokers, clientId = "wheelwork", tls, sasl }: KafkaOptions) {
   const bootstrapBrokers = (typeof brokers === "string" ? brokers.split(",") : brokers).map((broker) =>
     broker.trim(),
@@ -36,8 +41,8 @@ export function clientOptions({ brokers, clientId = "wheelwork", tls, sasl }: Ka
   if (bootstrapBrokers.length === 0 || wrong.length > 0) {
     throw broken(
       "WW_CONFIG",
-      `the brokers are not valid: ${wrong.join(", ") || "there are none"}`,
-      "Give them as host:port, several with commas between them.",
+      wrong.length === 0 ? "no brokers are given" : `these brokers are not host:port: ${wrong.join(", ")}`,
+      "Give the brokers as host:port, with commas between them.",
     );
   }
   return {
@@ -46,11 +51,11 @@ export function clientOptions({ brokers, clientId = "wheelwork", tls, sasl }: Ka
     connectTimeout: 3000,
     timeout: 10_000,
     requestTimeout: 10_000,
-    // Whoever asks tries again: a client that retries inside hides for how long it has been doing so.
+    // Our callers retry. A client that retries by itself would hide how long it has done so.
     retries: 0,
     autocreateTopics: false,
     strict: false,
-    // Brokers behind a common address are told apart by their names, which an IP address is none of.
+    // Brokers behind one address are told apart by the server name (SNI), and an IP address is not a server name.
     ...(tls === undefined ? {} : { tls, tlsServerName: bootstrapBrokers.every(hasName) }),
     ...(sasl === undefined ? {} : { sasl }),
   };

@@ -1,7 +1,7 @@
 import { WheelworkError, type ErrorCode } from "@wheelwork/core";
 import { tlsFault, type TlsFault } from "@wheelwork/engine/tls";
 
-/** What the client says of an error, and of what is behind it, in one line. */
+/** The message of an error of the Kafka client, with the messages of its causes, in one line. */
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const behind = new Set(behindOf(error).map(messageOf));
@@ -15,7 +15,7 @@ const behindOf = (error: unknown): readonly unknown[] =>
       ? [error.cause]
       : [];
 
-/** Kafka's own names of errors, wherever the client keeps them in an error. */
+/** Kafka's names of errors, such as `TOPIC_ALREADY_EXISTS`, from anywhere in an error of the client. */
 export function kafkaErrors(error: unknown): readonly string[] {
   if (typeof error !== "object" || error === null) return [];
   const { apiId, errors, cause } = error as { apiId?: unknown; errors?: unknown; cause?: unknown };
@@ -27,16 +27,16 @@ export function kafkaErrors(error: unknown): readonly string[] {
 }
 
 const ofTls: Readonly<Record<TlsFault, string>> = {
-  authority: "Give the authority that has signed the brokers' certificates: tls.ca, or KAFKA_CA.",
-  name: "Reach the brokers under a name that their certificates have, also where they advertise themselves.",
-  expired: "Give the brokers certificates that are valid now, and look at the clocks.",
+  authority: "Set the authority that has signed the brokers' certificates: tls.ca, or KAFKA_CA.",
+  name: "Connect to the brokers under a name that their certificates have. Check also the names that they advertise.",
+  expired: "Give the brokers certificates that are valid now, and check the clocks.",
   client:
-    "Give a certificate that the brokers trust, and its key: tls.cert and tls.key, or KAFKA_CERT and KAFKA_KEY.",
-  protocol: "Connect with TLS to a listener that has it, and only to such.",
+    "Set a certificate that the brokers trust, and its key: tls.cert and tls.key, or KAFKA_CERT and KAFKA_KEY.",
+  protocol: "Use TLS if the brokers' listener has it, and only then.",
 };
 
 const account =
-  "Check the user and the password, at the brokers, too: sasl, or KAFKA_USERNAME and KAFKA_PASSWORD.";
+  "Check the user and the password, here and at the brokers: sasl, or KAFKA_USERNAME and KAFKA_PASSWORD.";
 
 const byName: readonly (readonly [RegExp, string])[] = [
   [/^SASL_AUTHENTICATION_FAILED$/, account],
@@ -44,10 +44,10 @@ const byName: readonly (readonly [RegExp, string])[] = [
     /^UNSUPPORTED_SASL_MECHANISM$/,
     "Choose a mechanism that the brokers offer: sasl.mechanism, or KAFKA_SASL.",
   ],
-  [/_AUTHORIZATION_FAILED$/, "Give the user the rights that it needs: see the page on deploying, rights."],
+  [/_AUTHORIZATION_FAILED$/, "Give the user the rights that it needs. The page on deploying lists them."],
 ];
 
-/** What somebody must set right, since no waiting mends it: who the brokers are, who we are, and what we may do. */
+/** What somebody must correct, if a retry cannot help: a wrong certificate, account or right. */
 function mistake(error: unknown): string | undefined {
   const names = kafkaErrors(error);
   const known = byName.find(([pattern]) => names.some((name) => pattern.test(name)));
@@ -56,31 +56,34 @@ function mistake(error: unknown): string | undefined {
   return fault === undefined ? undefined : ofTls[fault];
 }
 
-/** The code of what is at the bottom of an error. */
+/** The code of the innermost cause of an error. */
 function codeBehind(error: unknown): string {
   const [first] = behindOf(error);
   if (first !== undefined) return codeBehind(first);
   return error instanceof Error && "code" in error ? String(error.code) : "";
 }
 
-/** Whether the brokers know no such topic. */
+/** Whether the brokers do not know the topic. */
 export const isUnknownTopic = (error: unknown): boolean =>
   kafkaErrors(error).includes("UNKNOWN_TOPIC_OR_PARTITION") || /unknown topic/i.test(messageOf(error));
 
-/** The broker cannot be reached, or did not do what it was asked: it may be tried again, unless somebody must mend it. */
+/**
+ * The error for a request to the brokers that failed. It is WW_BUS_UNAVAILABLE and retryable, or WW_CONFIG if somebody
+ * must correct something.
+ */
 export function unavailable(what: string, cause: unknown): WheelworkError {
   if (cause instanceof WheelworkError) return cause;
   const next = mistake(cause);
   if (next !== undefined)
     return new WheelworkError("WW_CONFIG", `${what}: ${messageOf(cause)}`, { next, cause });
   return new WheelworkError("WW_BUS_UNAVAILABLE", `${what}: ${messageOf(cause)}`, {
-    next: "Check that the brokers run and can be reached at the addresses that they advertise; it is tried again.",
+    next: "The request is tried again. Check that the brokers run, and that the addresses that they advertise can be reached.",
     retryable: true,
     cause,
   });
 }
 
-/** What somebody must set right before it can work. */
+/** The error for something that somebody must correct: a retry cannot help. */
 export const broken = (
   code: Extract<ErrorCode, "WW_CONFIG" | "WW_LOG_LOST">,
   what: string,

@@ -11,12 +11,12 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-/** Records of one request to the brokers. */
+/** How many records one request to the brokers holds, at most. */
 const maxRecords = 2000;
 
 /**
- * Sends records in the order in which they are given, one request at a time: what comes meanwhile is the next request, so
- * that many small messages cost few requests.
+ * Sends records in their order, with one request to the brokers at a time. Records that come meanwhile go with the next
+ * request. So many small records need few requests.
  */
 export class BatchingProducer {
   readonly #options: ReturnType<typeof clientOptions>;
@@ -29,17 +29,20 @@ export class BatchingProducer {
     this.#options = options;
   }
 
-  /** Resolves once all replicas that must have it, have it. */
+  /**
+   * Sends a record. Resolves once all in-sync replicas have it.
+   * @throws WheelworkError WW_BUS_UNAVAILABLE or WW_CONFIG. The record may have been written nevertheless.
+   */
   send(topic: string, message: Message, partition?: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (this.#closed) return reject(unavailable("nothing can be sent", new Error("the bus is closed")));
+      if (this.#closed) return reject(unavailable("the record was not sent", new Error("the bus is closed")));
       this.#waiting.push({ topic, partition, message, resolve, reject });
-      // All that this turn of the event loop sends goes together.
+      // It waits for the end of this turn of the event loop: all records of the turn go in one request.
       this.#sending ??= new Promise<void>((begin) => void setImmediate(begin)).then(() => this.#run());
     });
   }
 
-  /** Waits for what is under way, and ends. */
+  /** Waits until all given records are sent, and ends. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.#sending;
@@ -62,7 +65,7 @@ export class BatchingProducer {
         });
         for (const { resolve } of batch) resolve();
       } catch (error) {
-        // Its sequence numbers may have a gap now, which the broker would refuse for ever.
+        // The sequence numbers of the producer may have a gap now. The broker would refuse all later records.
         this.#discard();
         const topics = [...new Set(batch.map(({ topic }) => topic))].join(", ");
         const failure = unavailable(`${batch.length} records could not be written to ${topics}`, error);
@@ -76,7 +79,7 @@ export class BatchingProducer {
     this.#producer ??= new Producer({
       ...this.#options,
       idempotent: true,
-      // An idempotent producer of this client tries for ever when it is told to try at most once.
+      // With 0 or 1, an idempotent producer of this client retries without end.
       retries: 3,
       retryDelay: 200,
       partitioner: compatibilityPartitioner,

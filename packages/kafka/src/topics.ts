@@ -2,18 +2,22 @@ import { Admin } from "@platformatic/kafka";
 import type { clientOptions } from "./connection.ts";
 import { broken, isUnknownTopic, kafkaErrors, unavailable } from "./errors.ts";
 
-/** A topic that must be there. */
+/** A topic that must exist. */
 export interface TopicSpec {
   readonly name: string;
-  /** Absent: as many as the broker gives, or as there are. */
+  /** How many partitions it must have. Default: any number; a new topic gets the broker's default. */
   readonly partitions?: number;
-  /** Copies of each partition, when it is created. Default: the broker's. */
+  /** Copies of each partition of a new topic. Default: the broker's. */
   readonly replicas?: number;
-  /** The topic's settings, when it is created, such as `retention.ms`. */
+  /** Settings of a new topic, such as `retention.ms`. */
   readonly configs?: Readonly<Record<string, string>>;
 }
 
-/** Creates the topics that are not there, and checks the partitions of those that are. */
+/**
+ * Creates the topics that do not exist, and checks the number of partitions of those that do.
+ * @throws WheelworkError WW_CONFIG when a topic has another number of partitions, or the account may not create it;
+ * WW_BUS_UNAVAILABLE when the brokers cannot be reached.
+ */
 export async function ensureTopics(
   options: ReturnType<typeof clientOptions>,
   specs: readonly TopicSpec[],
@@ -30,7 +34,7 @@ async function ensureTopic(
   admin: Admin,
   { name, partitions, replicas = -1, configs = {} }: TopicSpec,
 ): Promise<void> {
-  // Who may not create topics works with those that are there.
+  // It looks first, since an account that may not create topics can still use existing ones.
   let found = await partitionsOf(admin, name);
   if (found === undefined) {
     try {
@@ -45,7 +49,7 @@ async function ensureTopic(
         throw unavailable(`the topic ${name} could not be created`, error);
     }
   }
-  // A topic that was just created is known to all brokers a little later.
+  // Not all brokers know a new topic at once.
   for (let attempt = 0; attempt < 50 && found === undefined; attempt++) {
     await new Promise<void>((resolve) => void setTimeout(resolve, attempt === 0 ? 0 : 100));
     found = await partitionsOf(admin, name);
@@ -54,17 +58,17 @@ async function ensureTopic(
   throw broken(
     "WW_CONFIG",
     `the topic ${name} has ${found ?? 0} partitions, not ${partitions ?? 1}`,
-    "A request belongs to the partition that its key names, for good: start with that number, or with other topics and another store.",
+    "The key of a request decides its partition, for good. Start with the number that the topic has, or use other topics and another store.",
   );
 }
 
-/** undefined: there is no such topic, or not yet. */
+/** How many partitions a topic has. undefined: the topic does not exist, or not yet. */
 async function partitionsOf(admin: Admin, name: string): Promise<number | undefined> {
   try {
     return (await admin.metadata({ topics: [name], forceUpdate: true })).topics.get(name)?.partitionsCount;
   } catch (error) {
     if (isUnknownTopic(error) || kafkaErrors(error).some((known) => known.includes("LEADER")))
       return undefined;
-    throw unavailable(`the topic ${name} could not be looked at`, error);
+    throw unavailable(`the topic ${name} could not be read`, error);
   }
 }

@@ -17,8 +17,8 @@ export interface Rendered {
 }
 
 /**
- * Makes an HTTP response of an answer. It is a pure function, so a client that asks again, also after a restart, gets the
- * same status and body.
+ * Makes an HTTP response of an answer. It is a pure function, so a client that asks again, also after a restart, gets
+ * the same status and body.
  */
 export function render(id: string, answer: Answer, statusOf: StatusOf | undefined): Rendered {
   if (answer.kind === "result") {

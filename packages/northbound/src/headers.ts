@@ -3,9 +3,9 @@ import type { FastifyRequest } from "fastify";
 import { invalid } from "./problems.ts";
 
 /**
- * The id of a request that came with an `Idempotency-Key`. It is the first 32 hex digits, in lower case, of the SHA-256 of
- * these bytes: the hub's name, one line feed (0x0A), and the key. Both are ASCII without line feeds, so two pairs of hub
- * and key never give the same bytes. Every Northbound, before and after a restart, computes the same id.
+ * The id of a request that came with an `Idempotency-Key`. It is the first 32 hex digits, in lower case, of the SHA-256
+ * of these bytes: the hub's name, one line feed (0x0A), and the key. Both are ASCII without line feeds, so two pairs of
+ * hub and key never give the same bytes. Every Northbound, before and after a restart, computes the same id.
  */
 export function requestIdOf(hub: string, key: string): string {
   return createHash("sha256").update(`${hub}\n${key}`, "utf8").digest("hex").slice(0, 32);
@@ -35,7 +35,9 @@ export function preferredWait(header: string | readonly string[] | undefined): n
 
 const mediaTypes = ["application/json", "application/problem+json", "text/plain"];
 
-/** Whether the client prefers plain text to JSON. A client that accepts neither gets JSON, so it still gets its answer. */
+/**
+ * Whether the client prefers plain text to JSON. A client that accepts neither gets JSON, so it still gets its answer.
+ */
 export function prefersText(request: FastifyRequest): boolean {
   return request.accepts().type(mediaTypes) === "text/plain";
 }

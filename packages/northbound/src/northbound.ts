@@ -36,7 +36,10 @@ export interface NorthboundOptions {
   readonly defaultWaitMs?: number;
   /** The longest wait that a client is granted, in milliseconds. Default: 60,000. */
   readonly maxWaitMs?: number;
-  /** How long open connections may take to finish when the server closes, in milliseconds. Then they are cut. Default: 5000. */
+  /**
+   * How long open connections may take to finish when the server closes, in milliseconds. Then they are cut. Default:
+   * 5000.
+   */
   readonly closeWithinMs?: number;
   /** Default: no log. */
   readonly logger?: Logger;
@@ -45,8 +48,8 @@ export interface NorthboundOptions {
 const silent: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
 /**
- * Makes a REST server for an engine: requests in, one answer out. `listen({ port, host })` opens it. `close()` ends it, and
- * answers clients that still wait with 202. Close it before you stop the engine.
+ * Makes a REST server for an engine: requests in, one answer out. `listen({ port, host })` opens it. `close()` ends it,
+ * and answers clients that still wait with 202. Close it before you stop the engine.
  * @throws WheelworkError WW_CONFIG with every problem: a hub that the engine does not serve, or that has two routes.
  */
 export async function northbound(options: NorthboundOptions): Promise<FastifyInstance> {

@@ -351,7 +351,8 @@ function bodySchema(result: JsonSchema | undefined): JsonSchema {
         readonly properties?: object;
         readonly required?: readonly string[];
       };
-      // It is one schema, not two under `allOf`: a result schema without additional properties would forbid the request id.
+      // It is one schema, not two under `allOf`: a result schema without additional properties would forbid the request
+      // id.
       return { ...result, properties: { requestId, ...properties }, required: ["requestId", ...required] };
     }
     case undefined:

@@ -14,35 +14,38 @@ import { primaryOf, serversOf } from "./servers.ts";
 
 type Row = Record<string, unknown>;
 
+/** How often a read is tried when its connection is lost. */
 const readAttempts = 3;
 
-/** Connections to one server: those that write, so that a commit never waits behind reads, and some that read. */
+/** Connections to one server. Those that write are separate, so a commit never waits behind reads. */
 interface Place {
   readonly server: ClientConfig;
+  /** How often a standby was promoted before it. */
   readonly timeline: number;
   readonly writer: Pool;
   readonly readers: Pool;
 }
 
 /**
- * Connections to a server, or to whichever of several takes writes. One that fails is thrown away, and the next statement
- * makes a new one; of several servers it asks first which of them it is now. Once another one was found, nothing that the
- * server before says counts any more, though it may come back and take writes.
+ * Connections to the server that takes writes, of one server or several. A connection that fails is closed, and the
+ * next statement opens a new one. Of several servers, it first finds out again which one takes writes. Once it has left
+ * a server for another one, it ignores all results of the first one: that server may come back and take writes too.
  */
 export class Connections {
   readonly schema: string;
-  /** The last batch of each shard that was seen committed here: a server that lacks it has lost commits. */
+  /** The last batch of each shard that this process has seen committed. A server that lacks it has lost commits. */
   readonly committed = new Map<number, number>();
-  /** Whether losing the last commits is what was asked for. */
+  /** The user has chosen that the server may lose the last commits (`durability: "normal"`). */
   readonly toleratesLoss: boolean;
   readonly #servers: readonly ClientConfig[];
   readonly #open: (server: ClientConfig, timeline: number) => Place;
   #place: Place | undefined;
-  /** Something failed at its server: another one may take writes by now. */
+  /** Something failed at the present server, so another one may take writes by now. */
   #inDoubt = false;
   #finding: Promise<Place> | undefined = undefined;
   #closed = false;
 
+  /** @throws WheelworkError WW_CONFIG when the options are not valid. */
   constructor(options: ConnectionOptions) {
     const {
       schema = "wheelwork",
@@ -54,28 +57,29 @@ export class Connections {
     } = options;
     if (!/^[a-z_][a-z0-9_]{0,62}$/.test(schema)) {
       throw configError(
-        `the schema ${JSON.stringify(schema)} cannot be used`,
-        "Name it with small letters, digits and _.",
+        `the name of the schema, ${JSON.stringify(schema)}, is not valid`,
+        "Use small letters, digits and _, 63 characters at most. It must not begin with a digit.",
       );
     }
     const counts = [readers, writers].every((count) => Number.isInteger(count) && count >= 1);
     if (!Number.isFinite(timeoutMs) || timeoutMs < 1 || !counts)
       throw configError(
-        "timeoutMs, readers and writers must be at least 1",
-        "Leave them out for the defaults.",
+        "timeoutMs, readers and writers must be numbers from 1, and the last two must be whole",
+        "Correct them, or leave them out for the defaults.",
       );
     if (/[?&]options=/.test(options.connectionString ?? ""))
       throw configError(
-        "the connection string sets options, as the store itself does",
-        "Set them for the user on the server.",
+        "the connection string has the parameter options, which the store sets itself",
+        "Remove it. Set these options for the user on the server (ALTER ROLE … SET …).",
       );
     this.schema = schema;
     this.toleratesLoss = durability === "normal";
     const settings = [
       `search_path=${schema}`,
-      // A server that waits for the rest of a transaction must not hold its locks for ever, when the client has gone.
+      // If the client has gone, the server must not wait for the rest of a transaction, and hold its locks, for ever.
       `idle_in_transaction_session_timeout=${timeoutMs}`,
-      // Plans are made once, when the tables may be empty: one that reads a whole table is a disaster when it has grown.
+      // Plans are made once, perhaps while the tables are empty. A plan that scans a whole table would be kept, and be
+      // far too slow when the table has grown.
       "enable_seqscan=off",
       "tcp_keepalives_idle=10",
       "tcp_keepalives_interval=5",
@@ -86,7 +90,7 @@ export class Connections {
       options: settings.map((setting) => `-c ${setting}`).join(" "),
       connectionTimeoutMillis: timeoutMs,
       statement_timeout: timeoutMs,
-      // The server keeps the bound itself, unless it is frozen, or cut off.
+      // The server itself keeps statement_timeout, unless it is frozen or cut off. Then this one ends the statement.
       query_timeout: timeoutMs + 1000,
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000,
@@ -108,12 +112,12 @@ export class Connections {
     this.#place = only === undefined || more.length > 0 ? undefined : this.#open(only, 0);
   }
 
-  /** Runs one statement on a connection that writes; whatever fails may have happened or not. */
+  /** Runs one statement on a connection that writes. If it fails, it may have been carried out nevertheless. */
   write(statement: QueryConfig): Promise<Row[]> {
     return this.#at(async ({ writer }) => (await writer.query<Row>(statement)).rows);
   }
 
-  /** Asks, and asks again some times when the connection was lost. */
+  /** Runs one statement that only reads. If the connection is lost, it tries again, a few times. */
   async read(statement: QueryConfig): Promise<Row[]> {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -137,7 +141,7 @@ export class Connections {
         client.release();
         return result;
       } catch (error) {
-        // With its connection, the transaction ends.
+        // Closing the connection ends the transaction.
         client?.release(true);
         throw error;
       }
@@ -151,7 +155,10 @@ export class Connections {
     if (this.#place !== undefined) await end(this.#place);
   }
 
-  /** Does something at the server that takes writes. What another one has done meanwhile counts as not seen. */
+  /**
+   * Does something at the server that takes writes. If another server has replaced it meanwhile, the result is dropped,
+   * and the error says that the outcome is unknown.
+   */
   async #at<T>(body: (place: Place) => Promise<T>): Promise<T> {
     try {
       const place = this.#inDoubt || this.#place === undefined ? await this.#find() : this.#place;
@@ -166,7 +173,7 @@ export class Connections {
     } catch (error) {
       throw toError(error);
     }
-    throw unavailable("the server that was asked was left for another one meanwhile");
+    throw unavailable("another server takes writes now, so the outcome of the statement is not known");
   }
 
   #find(): Promise<Place> {
@@ -188,15 +195,17 @@ const end = ({ writer, readers }: Place): Promise<unknown> => Promise.all([write
 
 function pool(config: PoolConfig): Pool {
   const made = new Pool(config);
-  // A connection that is lost tells whoever uses it; in between, nobody listens, and the next statement makes a new one.
+  // A statement that runs gets the error of a lost connection. An idle connection has no statement, and an error
+  // without a listener would end the process. The next statement opens a new connection.
   made.on("error", () => {});
   made.on("connect", (client) => void client.on("error", () => {}));
   return made;
 }
 
+/** The type `int8` of PostgreSQL. */
 const int8 = 20;
 
-/** Numbers of 64 bits are times and counts here, which a JavaScript number holds. */
+/** The driver gives 64-bit numbers as strings. Ours are times and counts, and a JavaScript number is exact for them. */
 function parserOf(oid: number, format?: "text" | "binary"): (value: string) => unknown {
   return oid === int8 ? Number : (types.getTypeParser(oid, format as "text") as (value: string) => unknown);
 }

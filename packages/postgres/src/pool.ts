@@ -1,18 +1,20 @@
 import { Connections } from "./connections.ts";
 import type { ConnectionOptions } from "./options.ts";
 
-/** Connections that the shards of a process share. Whoever made it closes it, after the stores. */
+/** Connections that the shards of a process share. Close the pool after the stores that use it. */
 export interface PostgresPool {
+  /** Closes all connections. */
   close(): Promise<void>;
 }
 
 class SharedConnections extends Connections implements PostgresPool {}
 
+/** Default number of connections that commit, and of those that read. */
 const shared = 8;
 
 /**
- * Connections for all shards of a process: 8 that commit and 8 that read, unless told otherwise, however many shards there
- * are. More commits at once than that wait for each other.
+ * Makes connections that all shards of a process share: by default 8 that commit and 8 that read, for any number of
+ * shards. If more shards commit at the same time, their commits wait for a connection.
  * @throws WheelworkError WW_CONFIG when the options are not valid.
  */
 export function postgresPool(options: ConnectionOptions): PostgresPool {

@@ -4,25 +4,25 @@ import { parseIntoClientConfig } from "pg-connection-string";
 import type { ConnectionOptions } from "./options.ts";
 import { configError, toError, unavailable } from "./errors.ts";
 
-/** What names the server: the rest of the options is Wheelwork's own. */
+/** The options that name the server. All others are Wheelwork's own. */
 type ServerOptions = Pick<
   ConnectionOptions,
   "connectionString" | "host" | "port" | "database" | "user" | "password" | "ssl"
 >;
 
-/** The server that takes writes, among several. */
+/** The server that takes writes. */
 export interface Primary {
   readonly server: ClientConfig;
-  /** How often a standby was promoted before it: that of a server which was left behind is smaller. */
+  /** PostgreSQL's timeline: it grows with each promotion of a standby. An old primary has a smaller one. */
   readonly timeline: number;
 }
 
-/** How long the others may take to answer, once one has said that it takes writes, in milliseconds. */
+/** How long to wait for the other servers once one has said that it takes writes, in milliseconds. */
 const graceMs = 1000;
 
 /**
- * How to reach each of the servers that the options name. What is given beside the connection string goes before it.
- * @throws WheelworkError WW_CONFIG when they are not valid.
+ * The driver's options for each server that the options name. Fields take precedence over the connection string.
+ * @throws WheelworkError WW_CONFIG when the options are not valid.
  */
 export function serversOf({ connectionString, host, ...fields }: ServerOptions): ClientConfig[] {
   try {
@@ -31,7 +31,7 @@ export function serversOf({ connectionString, host, ...fields }: ServerOptions):
     const parsed =
       connectionString === undefined ? {} : parseIntoClientConfig(`${before}${named[0] ?? ""}${after}`);
     demandWrites(parsed);
-    // What the string does not say, it says with empty texts.
+    // The parser gives empty strings for parts that are missing.
     const said = Object.entries(parsed).filter(([, value]) => value !== "");
     const given = Object.entries(fields).filter(([, value]) => value !== undefined);
     const config = Object.fromEntries([...said, ...given]) as ClientConfig;
@@ -45,17 +45,17 @@ export function serversOf({ connectionString, host, ...fields }: ServerOptions):
           : host;
     const servers =
       hosts.length === 0 ? [config] : hosts.map((one) => ({ ...config, ...placeOf(one, config) }));
-    // Reads the options as each connection will.
+    // The driver checks the options when it makes a client.
     for (const server of servers) void new Client(server);
     return servers;
   } catch (error) {
-    // Without its cause, which may hold the password.
+    // The new error has no cause: the cause may hold the password.
     const { code, path } = error as { readonly code?: unknown; readonly path?: unknown };
     if (error instanceof Error && error.name === "WheelworkError") throw error;
     if (path !== undefined)
       throw configError(
         `the file ${String(path)} of the connection string cannot be read (${String(code)})`,
-        "Name one that is there.",
+        "Name a file that this program may read.",
       );
     throw configError(
       `the connection options are not valid${code === undefined ? "" : ` (${String(code)})`}`,
@@ -64,7 +64,7 @@ export function serversOf({ connectionString, host, ...fields }: ServerOptions):
   }
 }
 
-/** The hosts of a connection string, as it has them between the user and the database, and what is around them. */
+/** A connection string in three parts. `authority` is its hosts, which stand between the user and the database. */
 function partsOf(text: string): [before: string, authority: string, after: string] {
   const [, before, authority, after] = /^([a-z]+:\/\/(?:[^@/?#]*@)?)([^/?#]*)(.*)$/is.exec(text) ?? [];
   return [before ?? text, authority ?? "", after ?? ""];
@@ -82,17 +82,17 @@ function demandWrites(parsed: object): void {
   const wanted = (parsed as { readonly target_session_attrs?: string }).target_session_attrs;
   if (wanted === undefined || wanted === "read-write" || wanted === "primary") return;
   throw configError(
-    `the store cannot work on a server with target_session_attrs=${wanted}`,
-    "Leave it out: of several servers the one that takes writes is used.",
+    `the store must write, but the connection string has target_session_attrs=${wanted}`,
+    "Leave it out. Of several servers, the store uses the one that takes writes.",
   );
 }
 
 /**
- * Asks all servers at once, and gives the one that takes writes; of several, as after a failover whose old primary came
- * back, the one that was promoted last.
- * @param least The latest timeline that was seen: a server on an earlier one was left behind.
- * @throws WheelworkError WW_STORE_UNAVAILABLE when there is none now, with what each of them said; WW_CONFIG when none
- * of them lets us in.
+ * Asks all servers at once, and returns the one that takes writes. After a failover, an old primary may come back and
+ * take writes too. Then it returns the server that was promoted last.
+ * @param least The latest timeline that was seen. A server on an earlier one was left behind, and is refused.
+ * @throws WheelworkError WW_STORE_UNAVAILABLE when no server takes writes now, with what each server said; WW_CONFIG
+ * when all of them refuse the connection for a reason that somebody must correct.
  */
 export async function primaryOf(servers: readonly ClientConfig[], least: number): Promise<Primary> {
   const found: Primary[] = [];
@@ -122,14 +122,14 @@ export async function primaryOf(servers: readonly ClientConfig[], least: number)
   throw unavailable(message);
 }
 
-/** The sentence of an error alone. */
+/** The sentence of an error, without its code and its next step. */
 const saidBy = ({ message }: Error): string =>
   (message.split("\n")[0] ?? "").replace(/^WW_\w+: (?:PostgreSQL: )?/, "");
 
-/** The timeline of a server that takes writes. */
+/** The timeline of a server. @throws WheelworkError when it takes no writes, or was left behind. */
 async function timelineOf(server: ClientConfig, least: number): Promise<number> {
   const client = new Client(server);
-  // What ends it, the statement hears of.
+  // The statement gets the error of a lost connection. Without a listener, the error would also end the process.
   client.on("error", () => {});
   try {
     await client.connect();
@@ -142,7 +142,7 @@ async function timelineOf(server: ClientConfig, least: number): Promise<number> 
     if (timeline >= least) return timeline;
     throw unavailable(`it was left behind on timeline ${timeline}, since ${least} has been seen`);
   } finally {
-    // Nobody waits for a server that may be frozen.
+    // It does not wait for this: the server may be frozen.
     client.end().catch(() => {});
   }
 }

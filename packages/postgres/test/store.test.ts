@@ -247,7 +247,7 @@ describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
       const lost = {
         code: "WW_COMMITS_LOST",
         retryable: false,
-        next: expect.stringContaining("accepts") as string,
+        next: expect.stringContaining("until you accept the loss") as string,
       };
       await expect(store.claim("node", true)).rejects.toMatchObject(lost);
       const next = open({ schema });

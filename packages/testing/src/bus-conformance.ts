@@ -5,17 +5,17 @@ import type { TestRunner } from "./store-conformance.ts";
 /** A bus under test. */
 export interface OpenedBus {
   readonly bus: Bus;
-  /** Another end of the same bus, as another process has it; the bus itself if it has only one. */
+  /** The same bus as another process has it. If the bus lives in one process: the bus itself. */
   readonly other: Bus;
-  /** A topic that no other test uses. */
+  /** The name of a topic that no other test uses. */
   readonly topic: string;
   readonly close: () => void | Promise<void>;
 }
 
-/** Longest time that a message may be under way, in milliseconds. */
+/** How long the suite waits for a message, in milliseconds. */
 const maxMs = 15_000;
 
-/** Collects what a topic brings, and waits for it. */
+/** Collects the messages of a topic, and waits for them. */
 class Received {
   readonly messages: Message[] = [];
   readonly end: () => void;
@@ -47,15 +47,18 @@ class Received {
 const message = (key: string, value: string, headers?: Readonly<Record<string, string>>): Message =>
   headers === undefined ? { key, value } : { key, value, headers };
 
-/** Without what a durable bus may deliver twice. */
+/** The messages without repetitions: a durable bus may deliver a message twice. */
 function once(messages: readonly Message[]): Message[] {
   const seen = new Set<string>();
   return messages.filter(({ key, value }) => !seen.has(`${key}\n${value}`) && seen.add(`${key}\n${value}`));
 }
 
 /**
- * What every bus must do, in the process or over a network: one suite for all of them.
- * @param breakIt Makes publishing fail from now on, as when the broker is gone for good; absent: it cannot fail.
+ * The conformance suite of the Bus port. Every bus must pass it, in one process or over a network.
+ * @param runner Your test runner, such as vitest.
+ * @param name Names the bus in the titles of the tests.
+ * @param open Opens a bus for one test.
+ * @param breakIt Makes all later calls of `publish` fail, as if the broker were gone. Default: the bus cannot fail.
  */
 export function busConformance<B extends OpenedBus>(
   runner: TestRunner,
@@ -75,7 +78,7 @@ export function busConformance<B extends OpenedBus>(
     });
 
   describe(`${name} conforms to the Bus port`, () => {
-    test("brings each message of a topic to each of its subscribers, and to no other", async ({
+    test("delivers each message of a topic to each of its subscribers, and to no other", async ({
       bus,
       other,
       topic,
@@ -95,7 +98,7 @@ export function busConformance<B extends OpenedBus>(
       );
     });
 
-    test("keeps the messages of one key in their order", async ({ bus, other, topic }) => {
+    test("delivers the messages of one key in their order", async ({ bus, other, topic }) => {
       const received = new Received(other, topic);
       const count = 300;
       for (let number = 0; number < count; number++)
@@ -110,7 +113,7 @@ export function busConformance<B extends OpenedBus>(
       }
     });
 
-    test("takes messages from many at once", async ({ bus, other, topic }) => {
+    test("takes many messages at once", async ({ bus, other, topic }) => {
       const received = new Received(bus, topic);
       const values = Array.from({ length: 200 }, (_, number) => String(number));
       await Promise.all(
@@ -123,7 +126,7 @@ export function busConformance<B extends OpenedBus>(
       );
     });
 
-    test("changes nothing of a message: headers, empty and long values, any text", async ({
+    test("delivers messages unchanged: headers, empty and long values, any characters", async ({
       bus,
       other,
       topic,
@@ -144,7 +147,7 @@ export function busConformance<B extends OpenedBus>(
       }
     });
 
-    test("brings nothing to whoever has ended its subscription, and goes on with the others", async ({
+    test("delivers nothing after a subscription has ended, and goes on with the others", async ({
       bus,
       topic,
     }) => {
@@ -161,7 +164,7 @@ export function busConformance<B extends OpenedBus>(
       );
     });
 
-    test("brings messages to the others when a subscriber throws, and the next ones to all", async ({
+    test("goes on when a subscriber throws: the others get that message, and all get the next one", async ({
       bus,
       topic,
     }) => {
@@ -178,7 +181,7 @@ export function busConformance<B extends OpenedBus>(
       ok(thrown >= 2);
     });
 
-    test("does not call subscribers before publish has returned control", async ({ bus, topic }) => {
+    test("does not call subscribers before publish has returned", async ({ bus, topic }) => {
       const received = new Received(bus, topic);
       const published = bus.publish(topic, message("k", "one"));
       strictEqual(received.messages.length, 0);
@@ -187,7 +190,7 @@ export function busConformance<B extends OpenedBus>(
     });
 
     if (breakIt === undefined) return;
-    test("says so when a message cannot be published", async (opened) => {
+    test("rejects when a message cannot be published", async (opened) => {
       await breakIt(opened);
       await rejects(async () => opened.bus.publish(opened.topic, message("k", "lost")));
     });

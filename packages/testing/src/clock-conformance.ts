@@ -5,21 +5,29 @@ import type { TestRunner } from "./store-conformance.ts";
 /** A clock under test. */
 export interface OpenedClock {
   readonly clock: Clock;
-  /** Lets so much of the clock's time pass, in milliseconds, with all that becomes due in it. */
+  /** Lets time of the clock pass, in milliseconds, and waits until everything that becomes due has run. */
   readonly pass: (ms: number) => Promise<void>;
 }
 
-/** Longest delay that a clock must hold, in milliseconds. */
+/** Longest delay that a clock must support, in milliseconds. It is the longest of Node's timers. */
 const maxMs = 2 ** 31 - 1;
 
-/** What every clock must do, whether its time is real or simulated: one suite for all of them. */
+/**
+ * The conformance suite of the Clock port. Every clock must pass it, with real or simulated time.
+ * @param runner Your test runner, such as vitest.
+ * @param name Names the clock in the titles of the tests.
+ * @param open Opens a clock for one test.
+ */
 export function clockConformance(runner: TestRunner, name: string, open: () => OpenedClock): void {
   const { describe } = runner;
   const test = (title: string, body: (opened: OpenedClock) => Promise<void>): void =>
     runner.test(title, () => body(open()));
 
   describe(`clock conformance: ${name}`, () => {
-    test("tells the time in milliseconds, and the monotonic one never goes back", async ({ clock, pass }) => {
+    test("tells the time in milliseconds, and its monotonic time never goes back", async ({
+      clock,
+      pass,
+    }) => {
       ok(clock.wallMs() > Date.UTC(2020, 0, 1) && clock.wallMs() < Date.UTC(3000, 0, 1));
       const began = clock.monotonicMs();
       let last = began;
@@ -29,11 +37,11 @@ export function clockConformance(runner: TestRunner, name: string, open: () => O
         ok(now >= last, `${now} follows ${last}`);
         last = now;
       }
-      // Timers count in whole milliseconds, so that each step may be a fraction of one short.
+      // Timers count in whole milliseconds, so each step may be short by a fraction of one.
       ok(last - began > 20, `${last - began} ms have passed, of 25`);
     });
 
-    test("runs what is planned once, and less than a millisecond early at most", async ({ clock, pass }) => {
+    test("runs each task once, and less than a millisecond early at most", async ({ clock, pass }) => {
       const began = clock.monotonicMs();
       const after: number[] = [];
       for (const delay of [0, 1, 7, 30]) clock.after(delay, () => after.push(clock.monotonicMs() - began));
@@ -44,7 +52,7 @@ export function clockConformance(runner: TestRunner, name: string, open: () => O
         ok((after[place] ?? 0) > delay - 1, `${after[place]} ms after, of ${delay}`);
     });
 
-    test("runs what is planned in the order of the times, equal ones as they were planned", async ({
+    test("runs tasks in the order of their times, and those of one time in the order of planning", async ({
       clock,
       pass,
     }) => {
@@ -59,7 +67,7 @@ export function clockConformance(runner: TestRunner, name: string, open: () => O
       deepStrictEqual(ran, ["first", "second", "third", "fourth", "fifth"]);
     });
 
-    test("counts a delay from the time when it is planned", async ({ clock, pass }) => {
+    test("counts a delay from when the task is planned", async ({ clock, pass }) => {
       const began = clock.monotonicMs();
       const second = { at: 0 };
       clock.after(10, () => void clock.after(10, () => (second.at = clock.monotonicMs() - began)));
@@ -67,7 +75,10 @@ export function clockConformance(runner: TestRunner, name: string, open: () => O
       ok(second.at > 18, `${second.at} ms after, of 20`);
     });
 
-    test("does not run what is cancelled, be it by what is due at the same time", async ({ clock, pass }) => {
+    test("does not run a cancelled task, even if a task of the same time cancels it", async ({
+      clock,
+      pass,
+    }) => {
       const ran: string[] = [];
       const cancels: (() => void)[] = [];
       clock.after(5, () => {
@@ -83,7 +94,7 @@ export function clockConformance(runner: TestRunner, name: string, open: () => O
       deepStrictEqual(ran, ["first", "last"]);
     });
 
-    test("lets what has run be cancelled in vain, and harms nothing else", async ({ clock, pass }) => {
+    test("ignores the cancel of a task that has run, and harms no other task", async ({ clock, pass }) => {
       const ran: string[] = [];
       const cancel = clock.after(1, () => ran.push("one"));
       await pass(20);
@@ -93,7 +104,7 @@ export function clockConformance(runner: TestRunner, name: string, open: () => O
       deepStrictEqual(ran, ["one", "other"]);
     });
 
-    test("runs soon what should be: after promises that are ready, before time passes, in order", async ({
+    test("runs tasks of `soon` in order, after promises that are ready and before time passes", async ({
       clock,
       pass,
     }) => {
@@ -111,7 +122,7 @@ export function clockConformance(runner: TestRunner, name: string, open: () => O
       deepStrictEqual(ran, ["promise", "first", "second", "third", "timer"]);
     });
 
-    test(`holds delays up to ${maxMs} ms`, async ({ clock, pass }) => {
+    test(`supports delays up to ${maxMs} ms`, async ({ clock, pass }) => {
       let ran = 0;
       const cancels = [maxMs - 1, maxMs].map((delay) => clock.after(delay, () => ran++));
       await pass(20);

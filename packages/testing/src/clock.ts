@@ -7,23 +7,23 @@ interface Timer {
   readonly process: SimulatedProcess;
 }
 
-/** How many real turns of the event loop must pass without anything ready before simulated time may move. */
+/** How many turns of the real event loop must pass with nothing ready before simulated time may move. */
 const quietTurns = 2;
 
-/** So many turns without time passing: it will never end. */
+/** After so many turns without time passing, it takes something to keep itself busy for ever. */
 const maxTurns = 1_000_000;
 
-/** Lets everything run that is ready: promises, and what they make ready. */
+/** One turn of the real event loop: it runs promises that are ready, and all that they make ready. */
 const realTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
 /**
- * One process on a simulated machine: what it has planned dies with it. It is the clock that an engine gets, so that a
- * killed engine never acts again, as after `kill -9`.
+ * One process on a simulated machine. It is the clock that an engine gets. Its tasks die with it, so a killed engine
+ * never acts again, as after `kill -9`.
  */
 export class SimulatedProcess implements Clock {
   readonly #machine: SimulatedClock;
   #alive = true;
-  /** What became due while it was frozen; undefined: it is not. */
+  /** The tasks that became due while it was frozen. undefined: it is not frozen. */
   #held: (() => void)[] | undefined = undefined;
 
   /** @internal Use `SimulatedClock.process`. */
@@ -31,34 +31,34 @@ export class SimulatedProcess implements Clock {
     this.#machine = machine;
   }
 
-  /** Whether it has not been killed. */
+  /** Whether it has not been killed yet. */
   get alive(): boolean {
     return this.#alive;
   }
 
-  /** Ends the process at once: nothing that it has planned will run. */
+  /** Ends the process at once. None of its tasks will run. */
   kill(): void {
     this.#alive = false;
   }
 
-  /** Whether it stands still. */
+  /** Whether it is frozen. */
   get frozen(): boolean {
     return this.#held !== undefined;
   }
 
-  /** Lets it stand still, as SIGSTOP does: what becomes due is done when it is thawed, in its order. Clocks run on. */
+  /** Freezes the process, as SIGSTOP does. Tasks that become due run after `thaw`, in their order. Time goes on. */
   freeze(): void {
     this.#held ??= [];
   }
 
-  /** Lets it go on. */
+  /** Lets a frozen process go on. */
   thaw(): void {
     const held = this.#held ?? [];
     this.#held = undefined;
     for (const task of held) this.soon(task);
   }
 
-  /** @internal Does what is due, unless the process is dead, or frozen: then later. */
+  /** @internal Runs a task that is due: now, after `thaw` if the process is frozen, or never if it is dead. */
   run(task: () => void): void {
     if (!this.#alive) return;
     if (this.#held === undefined) task();
@@ -81,16 +81,16 @@ export class SimulatedProcess implements Clock {
     this.#machine.planSoon(this, task);
   }
 
-  /** Simulated work that takes so long. Never settles once the process is dead. */
+  /** Waits, in milliseconds of simulated time. Never settles if the process dies meanwhile. */
   sleep(delayMs: number): Promise<void> {
     return new Promise((resolve) => void this.after(delayMs, resolve));
   }
 }
 
 /**
- * A clock on which time moves only when nothing is ready (I22), and only when a test says so: `advance`, `runUntil`.
- * What is due soon (`soon`, promises) runs by itself and takes no time. The wall clock can jump; the monotonic one
- * cannot.
+ * A clock with simulated time, in milliseconds. Time moves only when a test says so (`advance`, `runUntil`), and only
+ * when nothing is ready (I22). Promises and tasks of `soon` run by themselves and take no time. The wall clock can
+ * jump. The monotonic one cannot.
  */
 export class SimulatedClock implements Clock {
   #now = 0;
@@ -100,12 +100,13 @@ export class SimulatedClock implements Clock {
   readonly #timers: Timer[] = [];
   readonly #own: SimulatedProcess;
 
+  /** @param options `wallMs`: what the wall clock shows first. Default: 1 January 2026, 00:00 UTC. */
   constructor(options: { readonly wallMs?: number } = {}) {
     this.#wallOffset = options.wallMs ?? Date.UTC(2026, 0, 1);
     this.#own = new SimulatedProcess(this);
   }
 
-  /** A process of its own on this machine, to be killed alone. */
+  /** Starts another process on this machine. It can be killed and frozen by itself. */
   process(): SimulatedProcess {
     return new SimulatedProcess(this);
   }
@@ -126,7 +127,7 @@ export class SimulatedClock implements Clock {
     this.planSoon(this.#own, task);
   }
 
-  /** Moves the wall clock alone, as an operator or a time server does. */
+  /** Moves the wall clock, and not the monotonic one, as an operator or a time server does. */
   jumpWall(byMs: number): void {
     this.#wallOffset += byMs;
   }
@@ -137,19 +138,22 @@ export class SimulatedClock implements Clock {
   }
 
   /**
-   * Runs what is ready, without letting time pass.
+   * Runs all that is ready, and lets no time pass.
    * @throws Error when it does not end: something keeps itself busy.
    */
   async settle(): Promise<void> {
     for (let quiet = 0, turns = 0; quiet < quietTurns; turns++) {
-      if (turns > maxTurns) throw new Error(`it does not come to rest at ${this.#now} ms of simulated time`);
+      if (turns > maxTurns)
+        throw new Error(
+          `something is always ready to run at ${this.#now} ms of simulated time: it keeps itself busy`,
+        );
       const before = this.#order;
       await realTurn();
       quiet = this.#ready === 0 && this.#order === before ? quiet + 1 : 0;
     }
   }
 
-  /** Lets so much time pass; each timer runs at its own time. */
+  /** Lets time pass, in milliseconds. Each timer runs at its own time. */
   async advance(byMs: number): Promise<void> {
     const target = this.#now + byMs;
     await this.settle();
@@ -160,8 +164,8 @@ export class SimulatedClock implements Clock {
   }
 
   /**
-   * Lets time pass until the predicate holds (it is asked after each step) or the promise has settled.
-   * @throws Error when nothing is left that could happen, or `withinMs` of simulated time have passed.
+   * Lets time pass until a promise has settled, or a predicate holds. It asks the predicate after each timer.
+   * @throws Error when no timer is left, or `withinMs` milliseconds of simulated time have passed.
    */
   async runUntil(
     done: (() => boolean | Promise<boolean>) | Promise<unknown>,
@@ -184,7 +188,7 @@ export class SimulatedClock implements Clock {
 
   /** @internal */
   plan(process: SimulatedProcess, delayMs: number, task: () => void): () => void {
-    // As Node's own timers: what does not fit into 31 bits would fire at once.
+    // Like Node's own timers, which fire at once if the delay does not fit into 31 bits.
     const delay = delayMs > 2 ** 31 - 1 ? 1 : Math.max(0, delayMs);
     const timer: Timer = { at: this.#now + delay, order: this.#order++, task, process };
     this.#insert(timer);

@@ -16,33 +16,35 @@ import type {
 
 /**
  * What happens at a commit.
- * `crash-before`, `crash-after`: the process dies before it, or right after it; `fail`: it fails, and nothing is written;
- * `unseen`: it is written, and reported as failed.
+ * - `crash-before`, `crash-after`: the process dies just before the commit, or just after it.
+ * - `fail`: the commit fails and writes nothing.
+ * - `unseen`: the commit is written and reported as failed.
  */
 export type Fault = "crash-before" | "crash-after" | "fail" | "unseen";
 
-/** Which fault the commits have. */
+/** The faults of a `FaultyStore`. Default: none. */
 export interface FaultPlan {
-  /** Asked at each commit, with its number from 1 (commits of this object, failed ones included). */
+  /** Chooses the fault of a commit. `number` counts the commits of this store from 1, failed ones included. */
   readonly faultAt?: (number: number, commit: Commit) => Fault | undefined;
-  /** Called at a crash: kill the process, then open the store again. */
+  /** Called at a crash. Kill the process, and open the store again. */
   readonly onCrash?: () => void;
-  /** Asked at each read. */
+  /** Chooses whether a read fails. */
   readonly readFails?: () => boolean;
-  /** How reads and commits are put off, as those over a network are; default: they are done at once. */
+  /** Delays reads and commits, as a network does: it runs each task later. Default: they happen at once. */
   readonly later?: (task: () => void) => void;
 }
 
-/** Stands before any store, and makes it fail as a seeded plan says. */
+/** Wraps a store, and makes it fail as a plan says. */
 export class FaultyStore implements Store {
+  /** The wrapped store. */
   readonly inner: Store;
-  /** Nothing can be written while it is true, as on a full disk. */
+  /** While it is true, writes fail, as on a full disk. */
   full = false;
-  /** Nothing can be read or written while it is true. */
+  /** While it is true, reads and writes fail. */
   gone = false;
-  /** Commits that were asked for. */
+  /** How many commits were attempted. */
   commits = 0;
-  /** The process has crashed: nothing is written any more. */
+  /** The process has crashed. No call settles any more. */
   crashed = false;
   readonly #plan: FaultPlan;
 
@@ -137,7 +139,7 @@ export class FaultyStore implements Store {
 
   #applied(commit: Commit): void {
     if (this.inner.commit(commit) instanceof Promise) {
-      throw new TypeError("faults after a commit need a store that commits at once");
+      throw new TypeError("the faults crash-after and unseen need a store that commits synchronously");
     }
   }
 
@@ -178,7 +180,7 @@ export class FaultyStore implements Store {
     if (later === undefined) return ask();
     return new Promise((resolve, reject) => {
       later(() => {
-        // The process may have died meanwhile.
+        // The process may have died while this was delayed.
         if (this.crashed) return;
         try {
           Promise.resolve(ask()).then(resolve, reject);
@@ -190,5 +192,5 @@ export class FaultyStore implements Store {
   }
 }
 
-/** What a process that has died would still wait for: a promise of its own, or what waits would be kept for ever. */
+/** What a dead process gets. A new promise each time: one that is shared would keep all that wait for it in memory. */
 const never = (): Promise<never> => new Promise(() => {});

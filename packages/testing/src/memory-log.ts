@@ -15,45 +15,48 @@ import {
 
 /**
  * What happens to a record on its way to the broker.
- * `fail`: it is not written, and its sender is told so; `unseen`: it is written, and reported as failed; `twice`: it is
- * written twice; `lost`: its sender has died before it was sent.
+ * - `fail`: it is not written, and its sender gets an error.
+ * - `unseen`: it is written, and its sender gets an error.
+ * - `twice`: it is written twice.
+ * - `lost`: it is not written, and its sender hears nothing. The sender died before it could send the record.
  */
 export type LogFault = "fail" | "unseen" | "twice" | "lost";
 
-/** How a broker behaves. */
+/** The options of a `MemoryBroker`. */
 export interface MemoryBrokerOptions {
   readonly clock: Clock;
-  /** A member that is not heard of for so long has left its group, in milliseconds. Default 6000. */
+  /** A member that is silent for so long is removed from its group, in milliseconds. Default: 6000. */
   readonly sessionTimeoutMs?: number;
-  /** Asked for each message to or from it: how long it is under way, in milliseconds. Default: no time. */
+  /** How long the next message to or from the broker takes, in milliseconds. Default: no time. */
   readonly delayMs?: () => number;
-  /** Told of each record that is written. */
+  /** Called with each record that is written. */
   readonly written?: (record: LogRecord) => void;
 }
 
-/** How one process is connected to its broker. */
+/** How one process is connected to the broker. */
 export interface MemoryLogOptions {
-  /** That of the process: what is planned on it dies with it. */
+  /** The clock of the process. Its tasks die with the process. */
   readonly clock: Clock;
-  /** Asked before each message: whether the process still lives to send it. */
+  /** Whether the process is still alive to send the next message. Default: it is. */
   readonly sends?: () => boolean;
-  /** Asked at each record that is to be written. */
+  /** Chooses the fault of a record. Default: none. */
   readonly faultAt?: (topic: string, message: Message) => LogFault | undefined;
-  /** Whether the broker can be reached at the moment. */
+  /** Whether the process can reach the broker now. Default: it can. */
   readonly reaches?: () => boolean;
 }
 
-/** How long it takes until one notices that the broker cannot be reached, in milliseconds. */
+/** After how long a process notices that it cannot reach the broker, in milliseconds. */
 const requestTimeoutMs = 500;
+/** The pause before the next try, in milliseconds. */
 const retryMs = 100;
-/** Records that a reader gets at once, at most. */
+/** How many records a reader gets at once, at most. */
 const maxRecords = 100;
 
 interface Partition {
-  /** The first offset that it still has. */
+  /** The offset of the first record that was not deleted. */
   first: number;
   readonly records: LogRecord[];
-  /** Readers that wait for more. */
+  /** Wakes the readers that wait for more. */
   waiting: (() => void)[];
 }
 
@@ -62,7 +65,7 @@ interface Topic {
   readonly partitions: readonly Partition[];
 }
 
-/** A broker in memory: topics, and groups that share their partitions out. It outlives the processes that use it. */
+/** A broker in memory: topics, and groups that distribute partitions. It outlives the processes that use it. */
 export class MemoryBroker {
   readonly clock: Clock;
   readonly sessionTimeoutMs: number;
@@ -85,7 +88,7 @@ export class MemoryBroker {
     this.#seen = written;
   }
 
-  /** One that is there is left as it is. */
+  /** Creates a topic. Without effect if it exists, also with another number of partitions. */
   createTopic(name: string, partitions = 1): void {
     if (this.#topics.has(name)) return;
     const made = Array.from({ length: partitions }, (): Partition => ({
@@ -96,13 +99,14 @@ export class MemoryBroker {
     this.#topics.set(name, { id: `${name}-${++this.#made}`, partitions: made });
   }
 
+  /** Deletes a topic with its records. Its readers are told that the log is lost. */
   deleteTopic(name: string): void {
     const topic = this.#topics.get(name);
     this.#topics.delete(name);
     for (const partition of topic?.partitions ?? []) wake(partition);
   }
 
-  /** Deletes what comes before an offset, as when it has been kept for long enough. */
+  /** Deletes the records before an offset, as a broker does when their retention is over. */
   trim(topic: string, partition: number, before: number): void {
     const kept = this.#topics.get(topic)?.partitions[partition];
     if (kept === undefined || before <= kept.first) return;
@@ -111,12 +115,12 @@ export class MemoryBroker {
     wake(kept);
   }
 
-  /** All that was ever written to a topic, in the order in which it was. */
+  /** All records that were ever written to a topic, in their order, deleted ones included. */
   records(topic: string): readonly LogRecord[] {
     return this.#written.filter((record) => record.topic === topic);
   }
 
-  /** How far a group has noted that it has read. */
+  /** The offset that a group has committed. undefined: none yet. */
   committed(group: string, topic: string, partition: number): number | undefined {
     return this.group(group).committed(topic, partition);
   }
@@ -134,7 +138,7 @@ export class MemoryBroker {
     return group;
   }
 
-  /** @internal The first offset that a partition still has, and its end. */
+  /** @internal The offset of the first record that a partition still has, and the offset after its last one. */
   bounds(topic: string, partition: number): { first: number; end: number } | undefined {
     const found = this.#topics.get(topic)?.partitions[partition];
     return found === undefined ? undefined : { first: found.first, end: endOf(found) };
@@ -143,10 +147,10 @@ export class MemoryBroker {
   /** @internal */
   write(topic: string, { key, value, headers = {} }: Message, number?: number): void {
     const partitions = this.#topics.get(topic)?.partitions;
-    const place = number ?? partitionOf(key, partitions?.length ?? 1);
-    const partition = partitions?.[place];
-    if (partition === undefined) throw unavailable(`there is no partition ${place} of ${topic}`);
-    const record = { topic, partition: place, offset: endOf(partition), key, value, headers: { ...headers } };
+    const index = number ?? partitionOf(key, partitions?.length ?? 1);
+    const partition = partitions?.[index];
+    if (partition === undefined) throw unavailable(`there is no partition ${index} of ${topic}`);
+    const record = { topic, partition: index, offset: endOf(partition), key, value, headers: { ...headers } };
     const written = { ...record, timestampMs: Math.floor(this.clock.wallMs()) };
     partition.records.push(written);
     this.#written.push(written);
@@ -154,7 +158,7 @@ export class MemoryBroker {
     wake(partition);
   }
 
-  /** @internal What a partition holds from an offset on; it is given when there is something. */
+  /** @internal The records of a partition from an offset on. It waits until there is one. */
   async fetch(topic: string, id: string, number: number, from: number): Promise<readonly LogRecord[]> {
     for (;;) {
       const found = this.#topics.get(topic);
@@ -176,8 +180,8 @@ function wake(partition: Partition): void {
   for (const resolve of waiting) resolve();
 }
 
-/** A place in a group, once it has shared its partitions out. */
-interface Place {
+/** What a member gets when the group has distributed the partitions. */
+interface Seat {
   readonly id: string;
   readonly generation: number;
   readonly assigned: readonly Partitions[];
@@ -187,27 +191,30 @@ interface Member {
   readonly id: string;
   state: MemberState;
   topics: readonly string[];
-  /** In the clock of the broker. */
+  /** When it last sent something, in the monotonic time of the broker. */
   seenAt: number;
-  /** It has asked for a place, and waits until all have. */
-  joins: ((place: Place) => void) | undefined;
+  /** It has joined, and waits until all others have joined too. */
+  joins: ((seat: Seat) => void) | undefined;
 }
 
-/** A group as Kafka's classic protocol has it: who wants in makes all ask for their places anew. */
+/**
+ * A group, as in Kafka's classic protocol. When a member joins or leaves, all members must join again (a rebalance).
+ * Then a new generation begins, and each member gets its partitions.
+ */
 class Group {
   readonly #broker: MemoryBroker;
   readonly #members = new Map<string, Member>();
   readonly #committed = new Map<string, number>();
   #generation = 0;
   #made = 0;
-  /** It waits until all have asked for their places. */
+  /** A rebalance is under way: it waits until all members have joined. */
   #joining = false;
 
   constructor(broker: MemoryBroker) {
     this.#broker = broker;
   }
 
-  join(id: string | undefined, topics: readonly string[], state: MemberState): Promise<Place> {
+  join(id: string | undefined, topics: readonly string[], state: MemberState): Promise<Seat> {
     return new Promise((resolve) => {
       let member = id === undefined ? undefined : this.#members.get(id);
       if (member === undefined) {
@@ -220,7 +227,7 @@ class Group {
     });
   }
 
-  /** What a member is told that says that it is there. */
+  /** A member says that it is alive. It gets back whether it stays, must join again, or is unknown. */
   heartbeat(id: string, generation: number): "stays" | "joins" | "unknown" {
     const member = this.#members.get(id);
     if (member === undefined) return "unknown";
@@ -236,7 +243,7 @@ class Group {
   commit(id: string | undefined, generation: number, topic: string, partition: number, offset: number): void {
     const member = id === undefined ? undefined : this.#members.get(id);
     if (member === undefined || generation !== this.#generation)
-      throw unavailable("the group has shared its partitions out without this member");
+      throw unavailable("the group has distributed the partitions without this member");
     member.seenAt = this.#now();
     this.#committed.set(`${topic}/${partition}`, offset);
   }
@@ -260,7 +267,7 @@ class Group {
     });
   }
 
-  /** All must ask for their places; who does not in time has none. */
+  /** Begins a rebalance. Members that do not join in time are removed. */
   #prepare(): void {
     if (!this.#joining) {
       this.#joining = true;
@@ -296,15 +303,17 @@ class Group {
 }
 
 /**
- * A log in memory, as one process has it: what it asks of the broker, and what it is told, takes as long as the broker says
- * and suffers the faults that a test wants. It uses no other time than that of its clocks.
+ * A log in memory, as one process has it. Messages to and from the broker take as long as the broker says, and suffer
+ * the faults that a test plans. It uses only the time of its clocks.
  */
 export class MemoryLog implements Log {
   readonly #broker: MemoryBroker;
   readonly #options: MemoryLogOptions;
   readonly #readings = new Set<MemoryReading>();
   readonly #members = new Set<MemoryMembership>();
-  /** When the last record that was sent arrives: one process writes in the order in which it sends. */
+  /**
+   * When the last sent record arrives. No later record arrives before it: one process writes in its order of sending.
+   */
   #arrival = 0;
   #closed = false;
 
@@ -316,14 +325,16 @@ export class MemoryLog implements Log {
   async topic(name: string): Promise<LogTopic> {
     const found = await this.#ask(() => this.#broker.topic(name));
     if (found !== undefined) return found;
-    throw new WheelworkError("WW_CONFIG", `there is no topic ${name}`, { next: "Create it." });
+    throw new WheelworkError("WW_CONFIG", `there is no topic ${name}`, {
+      next: "Create it with `createTopic` of the broker.",
+    });
   }
 
   async end(topic: string, partition: number): Promise<number> {
     const found = await this.#ask(() => this.#broker.bounds(topic, partition));
     if (found !== undefined) return found.end;
     throw new WheelworkError("WW_CONFIG", `there is no partition ${partition} of ${topic}`, {
-      next: "Create it.",
+      next: "Create the topic with enough partitions.",
     });
   }
 
@@ -358,7 +369,7 @@ export class MemoryLog implements Log {
           try {
             receive(record);
           } catch {
-            // Whoever throws has missed a message; the others have not.
+            // A subscriber that throws has missed this message. The others get it.
           }
         };
         readings.push(
@@ -415,7 +426,7 @@ export class MemoryLog implements Log {
     this.#closed = true;
   }
 
-  /** To the broker and back. What a process has sent arrives even if it dies meanwhile. */
+  /** A message to the broker, and its reply. What a process has sent arrives even if the process dies meanwhile. */
   #ask<T>(carryOut: () => MaybePromise<T>, delayMs = this.#broker.delayMs()): Promise<T> {
     const { clock, sends, reaches = () => true } = this.#options;
     if (this.#closed) return Promise.reject(unavailable("the log is closed"));
@@ -431,7 +442,7 @@ export class MemoryLog implements Log {
       if (!reaches()) return silence();
       this.#broker.clock.after(delayMs, () => {
         if (!reaches()) return silence();
-        // What throws at once, rejects.
+        // In a promise, so that an exception rejects.
         new Promise<T>((given) => given(carryOut())).then(
           (value) => back(() => resolve(value)),
           (error: unknown) => back(() => reject(error as Error)),
@@ -441,6 +452,7 @@ export class MemoryLog implements Log {
   }
 }
 
+/** Where a reader begins. `id` tells a recreated topic from the one before. */
 interface ReadPlace {
   readonly topic: string;
   readonly id: string;
@@ -483,7 +495,7 @@ class MemoryReading implements LogReading {
     while (!this.#stopped) {
       try {
         const records = await this.#fetch({ ...this.#place, from: this.#position });
-        // It may have been stopped meanwhile.
+        // It may have been stopped while it waited.
         if (this.#isStopped()) return;
         this.#position = (records.at(-1)?.offset ?? this.#position - 1) + 1;
         await this.#reader.records(records);
@@ -548,11 +560,11 @@ class MemoryMembership implements Membership {
     if (this.#left) return;
     this.#left = true;
     const id = this.#id;
-    // If it cannot say so, it went without a word.
+    // If the broker does not hear of it, the session times out.
     if (id !== undefined) await this.#ask(() => this.#group.leave(id)).catch(() => {});
   }
 
-  /** Asks for a place until there is one. */
+  /** Joins the group, and tries until it succeeds. */
   async #join(): Promise<void> {
     this.#again = true;
     if (this.#joining) return;
@@ -561,11 +573,11 @@ class MemoryMembership implements Membership {
       this.#again = false;
       const [id, state] = [this.#id, this.#options.state()];
       try {
-        const place = await this.#ask(() => this.#group.join(id, this.#options.topics, state));
+        const seat = await this.#ask(() => this.#group.join(id, this.#options.topics, state));
         if (this.#isLeft()) return;
-        this.#id = place.id;
-        this.#generation = place.generation;
-        this.#options.assigned(place.assigned);
+        this.#id = seat.id;
+        this.#generation = seat.generation;
+        this.#options.assigned(seat.assigned);
       } catch {
         this.#id = undefined;
         this.#again = true;
@@ -579,7 +591,7 @@ class MemoryMembership implements Membership {
     return this.#left;
   }
 
-  /** Says again and again that it is there. */
+  /** Sends heartbeats. */
   #beat(): void {
     this.#clock.after(this.#intervalMs, () => {
       if (this.#left) return;
@@ -587,13 +599,13 @@ class MemoryMembership implements Membership {
       const [id, generation] = [this.#id, this.#generation];
       if (id === undefined || this.#joining) return;
       this.#ask(() => this.#group.heartbeat(id, generation)).then(
-        (heard) => {
-          if (heard === "stays" || this.#id !== id || this.#generation !== generation) return;
-          if (heard === "unknown") this.#id = undefined;
+        (verdict) => {
+          if (verdict === "stays" || this.#id !== id || this.#generation !== generation) return;
+          if (verdict === "unknown") this.#id = undefined;
           this.rejoin();
         },
         () => {
-          // As a client that is made anew.
+          // A Kafka client would be closed and created again: it joins as a new member.
           if (this.#id === id) this.#id = undefined;
           this.rejoin();
         },
@@ -602,7 +614,7 @@ class MemoryMembership implements Membership {
   }
 }
 
-/** The partition of a key, as Java's clients choose it: murmur2 without its sign. */
+/** The partition of a key, as Kafka's Java client chooses it: murmur2 without its sign bit, modulo the partitions. */
 function partitionOf(key: string, partitions: number): number {
   const bytes = Buffer.from(key);
   const factor = 0x5bd1e995;
@@ -625,14 +637,14 @@ function partitionOf(key: string, partitions: number): number {
 
 const unavailable = (message: string): WheelworkError =>
   new WheelworkError("WW_BUS_UNAVAILABLE", message, {
-    next: "It is tried again.",
+    next: "Try again. An engine does so by itself.",
     retryable: true,
   });
 
 const lost = (topic: string, partition: number, offset: number, why: string): WheelworkError =>
   new WheelworkError("WW_LOG_LOST", `offset ${offset} of partition ${partition} of ${topic}: ${why}`, {
-    next: "Records were deleted before they were read, or the topic is another one.",
+    next: "Records were deleted before they were read, or the topic was recreated. Read the log from its beginning.",
   });
 
-/** What a process that has died would still wait for: a promise of its own, or what waits would be kept for ever. */
+/** What a dead process gets. A new promise each time: one that is shared would keep all that wait for it in memory. */
 const never = <T>(): Promise<T> => new Promise(() => {});

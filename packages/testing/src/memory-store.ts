@@ -15,7 +15,9 @@ import type {
   StoredRun,
 } from "@wheelwork/engine";
 
-/** What is durable: only texts and numbers, so that nothing of a dead engine's memory can hide in it (I19). */
+/**
+ * What is durable. It holds only strings and numbers, so it shares no object with the memory of a dead engine (I19).
+ */
 interface Disk {
   owner: string;
   epoch: number;
@@ -25,21 +27,24 @@ interface Disk {
   logProgress: LogProgress | undefined;
   readonly journal: Map<number, string>;
   readonly runs: Map<string, string>;
-  /** In the order of the answers. */
+  /** In the order in which the requests were answered. */
   readonly answers: Map<string, { readonly text: string; readonly checkpoint: number }>;
   readonly histories: Map<string, string[]>;
 }
 
-/** A store in memory, for tests. Everything goes through JSON on its way in and out. */
+/**
+ * A store in memory, for tests. Like a real store, it holds JSON: what you read is never the object that was written.
+ */
 export class MemoryStore implements Store {
   readonly #disk: Disk;
   #closed = false;
 
+  /** @param like A store whose durable content this one shares. Default: it is empty. */
   constructor(like?: MemoryStore) {
     this.#disk = like === undefined ? newDisk() : like.#disk;
   }
 
-  /** The same durable content, as the next process finds it. The present owner is fenced once that one claims (I21). */
+  /** Opens the same durable content as another process. Once that one claims it, the present owner is fenced (I21). */
   reopen(): MemoryStore {
     return new MemoryStore(this);
   }
@@ -49,7 +54,7 @@ export class MemoryStore implements Store {
     return this.#disk.journal.size;
   }
 
-  /** Forgets how far its log was read, as an operator does whose topic was cut or made anew. */
+  /** Forgets how far the log was read, as an operator does after a topic was cut or recreated. */
   forgetLog(): void {
     const { logProgress } = this.#disk;
     this.#disk.logProgress = logProgress === undefined ? undefined : { ...logProgress, log: "", position: 0 };
@@ -166,7 +171,7 @@ export class MemoryStore implements Store {
     const histories = (commit.checkpoint?.histories ?? []).map(
       ({ key, events }) => [key, JSON.stringify(events)] as const,
     );
-    // All texts are made: from here on nothing can fail.
+    // Everything is serialised. From here on nothing can fail, so the commit is written whole or not at all.
     disk.engineTime = commit.now;
     disk.lastSeq = commit.seq;
     if (commit.logProgress !== undefined) disk.logProgress = { ...commit.logProgress };
@@ -216,7 +221,9 @@ export class MemoryStore implements Store {
 }
 
 const fenced = (): WheelworkError =>
-  new WheelworkError("WW_STORE_LOCKED", "another owner has taken over the store (I21)");
+  new WheelworkError("WW_STORE_LOCKED", "another owner has taken over the store", {
+    next: "Stop this engine, or the other one.",
+  });
 
 const newDisk = (): Disk => ({
   owner: "",
@@ -231,11 +238,12 @@ const newDisk = (): Disk => ({
   histories: new Map(),
 });
 
-interface Place {
+/** What lists of requests are ordered by. */
+interface ListCursor {
   readonly createdAt: number;
   readonly key: string;
 }
 
-function isOlder(a: Place, b: Place): boolean {
+function isOlder(a: ListCursor, b: ListCursor): boolean {
   return a.createdAt < b.createdAt || (a.createdAt === b.createdAt && a.key < b.key);
 }

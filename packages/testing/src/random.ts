@@ -1,16 +1,19 @@
-/** A source of numbers that gives the same ones for the same seed, on every machine. */
+/** A source of random numbers. The same seed gives the same numbers, on every machine. */
 export interface SeededRandom {
-  /** In [0, 1). */
+  /** The next number in [0, 1). */
   (): number;
-  /** An integer from 0 to `below` - 1. */
+  /** A whole number from 0 to `below` - 1. */
   int(below: number): number;
-  /** One of the items. */
+  /** One of the items. @throws RangeError when there are none. */
   pick<T>(items: readonly T[]): T;
   /** True with this probability. */
   chance(probability: number): boolean;
 }
 
-/** Makes a source of numbers (mulberry32). Print the seed when a test fails: it is all that one needs to repeat it. */
+/**
+ * Makes a source of random numbers (the algorithm is mulberry32). Print the seed when a test fails: it repeats the
+ * test.
+ */
 export function seededRandom(seed: number): SeededRandom {
   let state = seed >>> 0;
   const next = (): number => {
@@ -23,7 +26,7 @@ export function seededRandom(seed: number): SeededRandom {
   return Object.assign(next, {
     int,
     pick: <T>(items: readonly T[]): T => {
-      if (items.length === 0) throw new RangeError("there is nothing to pick from");
+      if (items.length === 0) throw new RangeError("the list of items to pick from is empty");
       return items[int(items.length)] as T;
     },
     chance: (probability: number): boolean => next() < probability,

@@ -2,7 +2,7 @@ import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import type { RunEvent } from "@wheelwork/core";
 import type { Commit, Rows, Store, StoredAnswer, StoredRun } from "@wheelwork/engine";
 
-/** The two functions of a test runner that the suite needs: vitest's, node:test's, … */
+/** The two functions that a suite needs of a test runner, such as vitest or node:test. */
 export interface TestRunner {
   readonly describe: (name: string, body: () => void) => void;
   readonly test: (name: string, body: () => Promise<void>) => void;
@@ -11,12 +11,12 @@ export interface TestRunner {
 /** A store under test. */
 export interface OpenedStore {
   readonly store: Store;
-  /** Ends the present owner as a crash does, and opens the same durable content again. */
+  /** Ends the present owner, as a crash does, and opens the same durable content again. */
   readonly reopen: () => OpenedStore | Promise<OpenedStore>;
   readonly close: () => void | Promise<void>;
 }
 
-/** Where lists of due runs begin. */
+/** Where a list of due runs begins. */
 const beginning = { due: 0, key: "" };
 
 const at = 1_000;
@@ -48,7 +48,7 @@ function answer(key: string, part: Partial<StoredAnswer> = {}): StoredAnswer {
   };
 }
 
-/** Equal as JSON: a field that is undefined may lack. */
+/** Compares two values as JSON: a field that is undefined may be missing. */
 function same(actual: unknown, expected: unknown, message?: string): void {
   deepStrictEqual(JSON.parse(JSON.stringify(actual)), JSON.parse(JSON.stringify(expected)), message);
 }
@@ -72,7 +72,7 @@ const told = (call: number, input: unknown = { call }): RunEvent => ({
   spoke: "s",
   input,
 });
-/** The journal may store this event in a form of its own. */
+/** A store may have a compact form for this event. */
 const settled = (call: number, now: number): RunEvent => ({
   type: "settled",
   at: now,
@@ -110,7 +110,12 @@ class Owner {
   }
 }
 
-/** What every store must do, whatever it is made of: one suite for all of them. */
+/**
+ * The conformance suite of the Store port. Every store must pass it.
+ * @param runner Your test runner, such as vitest.
+ * @param name Names the store in the titles of the tests.
+ * @param open Opens an empty store for one test.
+ */
 export function storeConformance(
   runner: TestRunner,
   name: string,
@@ -128,7 +133,7 @@ export function storeConformance(
     });
 
   describe(`${name} conforms to the Store port`, () => {
-    test("begins empty, and counts its epochs", async ({ store, reopen }, owner) => {
+    test("begins empty, and raises the epoch with each claim", async ({ store, reopen }, owner) => {
       strictEqual(owner.epoch, 1);
       strictEqual(owner.seq, 0);
       same(await all(store.journal()), []);
@@ -142,7 +147,7 @@ export function storeConformance(
       return again;
     });
 
-    test("gives the journal since the last checkpoint back, in order", async ({ reopen }, owner) => {
+    test("returns the journal since the last checkpoint, in order", async ({ reopen }, owner) => {
       await owner.commit({ journal: [{ key: "a", events: [told(0)] }] });
       await owner.checkpoint({});
       const now = 5_000;
@@ -158,7 +163,7 @@ export function storeConformance(
       return again;
     });
 
-    test("gives a long batch back as it was, in the journal and as a history", async ({ reopen }, owner) => {
+    test("returns a long batch unchanged, in the journal and as a history", async ({ reopen }, owner) => {
       const events = Array.from({ length: 2000 }, (_, call) =>
         call % 2 === 0 ? settled(call, at) : told(call, `\u{1F600} ${call * 7919}`),
       );
@@ -172,7 +177,7 @@ export function storeConformance(
       return again;
     });
 
-    test("keeps engine time and the number of the last batch, also right after a checkpoint", async ({
+    test("keeps the engine time and the number of the last batch, also right after a checkpoint", async ({
       reopen,
     }, owner) => {
       await owner.commit({ now: 70 });
@@ -196,7 +201,7 @@ export function storeConformance(
       return again;
     });
 
-    test("tells which hub versions have runs", async ({ store }, owner) => {
+    test("lists the hub versions that have runs", async ({ store }, owner) => {
       await owner.checkpoint({
         runs: [run("a"), run("b", { version: 2 }), run("c"), run("d", { hub: "g" })],
       });
@@ -237,7 +242,7 @@ export function storeConformance(
       strictEqual((await store.dueRuns(beginning, 31, 9)).next, undefined);
     });
 
-    test("keeps the first answer, and what changes after it", async ({ store }, owner) => {
+    test("keeps the first answer, and later changes of its row", async ({ store }, owner) => {
       const first = answer("a", { endedAt: undefined, status: "running", state: "CleaningUp" });
       await owner.commit({ answers: [first] });
       same(await storedAnswer(store, "a"), first);
@@ -245,7 +250,7 @@ export function storeConformance(
       same(await storedAnswer(store, "a"), answer("a", { endedAt: 99, lastSeq: 2 }));
     });
 
-    test("tells a run's history once and in order: checkpoints first, then its batches", async ({
+    test("returns each event of a history once and in order: from checkpoints first, then from batches", async ({
       store,
       reopen,
     }, owner) => {
@@ -288,13 +293,16 @@ export function storeConformance(
       same(await keys({ limit: 2 }), ["d", "b"]);
       same(await keys({ before: { createdAt: 3, key: "b" } }), ["c", "a"]);
       same(await keys({ status: "ended" }), ["d", "c"]);
-      same(await keys({ status: "incident" }), [], "the row of the run counts, not that of its answer");
+      same(await keys({ status: "incident" }), [], "the row of the run counts, not the row of its answer");
       await owner.checkpoint({ runs: [run("child", { root: false, status: "incident" })] });
-      same(await keys({ status: "incident" }), ["child"], "incidents of children need to be seen, too");
+      same(await keys({ status: "incident" }), ["child"], "incidents of children are listed too");
       same(await keys({ hub: "none" }), []);
     });
 
-    test("writes nothing for an owner that has lost its epoch (I21)", async ({ store, reopen }, owner) => {
+    test("refuses the commits of an owner that has lost its epoch (I21)", async ({
+      store,
+      reopen,
+    }, owner) => {
       await owner.commit({ now: 5 });
       const again = await reopen();
       const next = await new Owner(again.store).claim();
@@ -307,7 +315,7 @@ export function storeConformance(
       return again;
     });
 
-    test("lets an owner claim again after a failure, unless another one has claimed meanwhile (I21)", async ({
+    test("lets an owner claim again after a failure, unless another owner has claimed since (I21)", async ({
       store,
       reopen,
     }, owner) => {
@@ -333,7 +341,7 @@ export function storeConformance(
       strictEqual((await storedAnswer(store, "b"))?.key, "b");
     });
 
-    test("purges what has ended long ago, and nothing that has not ended", async ({ store }, owner) => {
+    test("purges what ended before a time, and nothing that has not ended", async ({ store }, owner) => {
       const old = { answeredAt: 10, endedAt: 10 };
       await owner.commit({
         answers: [answer("old", old), answer("open", { answeredAt: 11, endedAt: undefined })],
@@ -353,7 +361,7 @@ export function storeConformance(
       strictEqual(await store.purge(100, 100), 1);
     });
 
-    test("comes back to answers whose runs end late, however many came after them", async ({
+    test("purges an answer whose run ended late, even if many answers came after it", async ({
       store,
     }, owner) => {
       await owner.commit({ answers: [answer("late", { answeredAt: 1, endedAt: undefined })] });
@@ -367,7 +375,7 @@ export function storeConformance(
       strictEqual(await store.purge(50, 2), 1);
     });
 
-    test("keeps how far the shard has come with its log, and where answers go", async (opened, owner) => {
+    test("keeps how far the shard has read its log, and where answers go", async (opened, owner) => {
       strictEqual((await opened.store.claim("owner")).logProgress, undefined);
       strictEqual((await opened.store.peek()).owner, "owner");
       await owner.claim();
@@ -375,7 +383,7 @@ export function storeConformance(
       await owner.commit({ logProgress, answers: [answer("r1", { replyTo: "nb" }), answer("r2")] });
       strictEqual((await storedAnswer(opened.store, "r1"))?.replyTo, "nb");
       strictEqual((await storedAnswer(opened.store, "r2"))?.replyTo, undefined);
-      // A batch without logProgress leaves them as they are.
+      // A batch without logProgress does not change it.
       await owner.commit({});
       await owner.commit({
         logProgress: { ...logProgress, position: 9, published: 2 },
@@ -396,7 +404,7 @@ export function storeConformance(
       return again;
     });
 
-    test("gives the journal after any batch, also from before the last checkpoint", async ({
+    test("returns the journal after any batch, also after one before the last checkpoint", async ({
       store,
     }, owner) => {
       for (let number = 1; number <= 4; number++) {
@@ -415,7 +423,7 @@ export function storeConformance(
       same(await keysAfter(4), []);
     });
 
-    test("purging never breaks a history that is still retained", async ({ store }, owner) => {
+    test("keeps each history whole until its retention is over", async ({ store }, owner) => {
       const seqs: number[] = [];
       for (let number = 0; number < 6; number++) {
         const key = `r${number}`;

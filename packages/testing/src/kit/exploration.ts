@@ -2,13 +2,13 @@ import { sequenceDiagram, type Step } from "./sequence-diagram.ts";
 
 /**
  * What can be wrong with a hub:
- * - `state-unreached`, `edge-untaken`: no explored run enters the state, or takes the edge;
- * - `stuck`: nothing is under way, and no signal is taken, so that only the deadline moves the run;
- * - `never-ends`: a run goes round for as long as its workers answer so; only the deadline ends it;
- * - `growing-data`: each round makes the run's data larger;
- * - `bad-reply`: the answer does not match the reply's schema, or the declared errors;
- * - `incident`: a handler threw, changed what it was given, or raised an event that its state does not have;
- * - `impure`: a handler gave two different results for the same arguments (I2);
+ * - `state-unreached`, `edge-untaken`: no explored run enters the state, or takes the edge.
+ * - `stuck`: no call is open and no signal is taken, so only the deadline moves the run.
+ * - `never-ends`: a run goes around a cycle while its workers give certain outcomes. Only the deadline ends it.
+ * - `growing-data`: each time around a cycle makes the run's data larger.
+ * - `bad-reply`: the answer does not match the reply's schema, or the declared errors.
+ * - `incident`: a handler threw, changed its arguments, or raised an event that its state does not have.
+ * - `impure`: a handler gave two different results for the same arguments (I2).
  * - `not-ignored`: a late, stale or repeated input changed the run (I3, I4).
  */
 export type FindingKind =
@@ -22,19 +22,20 @@ export type FindingKind =
   | "impure"
   | "not-ignored";
 
-/** One thing that is wrong, with the shortest way to it. */
+/** One thing that is wrong, and the shortest path to it. */
 export interface Finding {
   readonly kind: FindingKind;
   /** The state of the chart that it is about. */
   readonly state: string;
+  /** What is wrong, in one sentence. */
   readonly message: string;
-  /** What happens to the run, step by step, until it shows; empty where nothing leads there. */
+  /** What happens to the run, step by step, until it goes wrong. Empty if there is no path to it. */
   readonly path: readonly string[];
-  /** The same as a Mermaid sequence diagram; empty where nothing leads there. */
+  /** The path as a Mermaid sequence diagram. Empty if there is no path. */
   readonly diagram: string;
 }
 
-/** How much of a part has been seen. */
+/** How many states, or edges, were reached. */
 export interface Coverage {
   readonly reached: number;
   readonly total: number;
@@ -46,14 +47,14 @@ export class Exploration {
   readonly findings: readonly Finding[];
   readonly states: Coverage;
   readonly edges: Coverage;
-  /** Different situations of a run (state, data and open calls) that were looked at. */
+  /** How many different situations of a run (state, data and open calls) were explored. */
   readonly configurations: number;
-  /** Late, stale and repeated inputs that were tried, and changed nothing. */
+  /** How many late, stale and repeated inputs were tried and changed nothing. */
   readonly ignored: number;
-  /** Every situation was looked at; false: `maxConfigurations` was reached first. */
+  /** Whether every situation was explored. false: `maxConfigurations` was reached first. */
   readonly complete: boolean;
 
-  /** @internal Made by `explore`. */
+  /** @internal Use `explore`. */
   constructor(found: Omit<Exploration, "toString">) {
     this.hub = found.hub;
     this.findings = found.findings;
@@ -81,7 +82,7 @@ export class Exploration {
   }
 }
 
-/** Makes a finding of what happened up to it. */
+/** Makes a finding, from the steps that led to it. */
 export function findingOf(
   hub: string,
   about: Pick<Finding, "kind" | "state" | "message">,

@@ -20,57 +20,66 @@ import { samplesOf } from "./samples.ts";
 import type { Step } from "./sequence-diagram.ts";
 import { firstLine, jsonText } from "./words.ts";
 
-/** What `explore` takes. Samples that are not given are made from the schemas, where these can be read (zod, arktype). */
+/**
+ * The options of `explore`. Samples that you do not give are made from the schemas. This works with libraries that can
+ * express a schema as JSON Schema (zod, arktype).
+ */
 export interface ExploreOptions<I = unknown> {
-  /** Requests to begin with. Small ones: each item of a round multiplies what there is to explore. */
+  /** Requests to begin with. Give small ones: each item of a round multiplies what there is to explore. */
   readonly requests?: readonly I[];
-  /** Outputs of the spokes and hubs that it calls, by name. */
+  /** Outputs of the spokes and hubs that the hub calls, by name. */
   readonly outputs?: OutputSamples;
-  /** Payloads of the signals that it takes, by name. */
+  /** Payloads of the hub's signals, by name. */
   readonly signals?: { readonly [signal: string]: readonly unknown[] };
-  /** Situations to look at before it gives up. Default 10,000. */
+  /** How many situations to explore, at most. Default: 10,000. */
   readonly maxConfigurations?: number;
-  /** How often a run may come round to the same state and calls with other data before that is a finding. Default 8. */
+  /** How often a run may come back to the same state and calls with other data before this is a finding. Default: 8. */
   readonly maxRounds?: number;
 }
 
 /**
- * Walks every path of a hub, without workers and without time: each call succeeds, fails with each error, and runs into
- * its timeout; signals come when they are waited for, and before; the run is cancelled, and its deadline passes, in each
- * place; and what is late, stale or repeated is seen to change nothing. Equal situations are looked at once, shortest
- * paths first, so that the same hub gives the same report. Hubs that it calls are outcomes here; explore them, too.
+ * Explores every path of a hub, without workers and without waiting. In each situation:
+ * - each open call succeeds with each sample output, fails with each error, and times out;
+ * - each signal comes, also before the run waits for it;
+ * - the run is cancelled, and its deadline passes;
+ * - late, stale and repeated inputs come, and must change nothing.
  *
- * Of calls that are alike (one callee, one tag) in one round, the first and the last settle, in each order: handlers get
- * each call's own input, but what they can get wrong shows at the ends.
- * @throws WheelworkError WW_CONFIG when a sample is missing, or not valid.
+ * Equal situations are explored once. Shorter paths come first. So the same hub always gives the same report. A hub
+ * that this one calls is like a spoke here. Explore it by itself too.
+ *
+ * Of similar calls in one round (same callee, same tag), only the first and the last settle, in each order. That bounds
+ * the number of paths. Mistakes of handlers with the order of outcomes show at the ends.
+ * @throws WheelworkError WW_CONFIG when a sample is not valid, or none can be made.
  */
 export function explore<I>(hub: Hub<I>, options: ExploreOptions<NoInfer<I>> = {}): Exploration {
   return new Walk(hub.definition, options).report();
 }
 
-/** A situation of a run, and how it came about. */
+/** A run in a situation, and the step that led to it. */
 interface Place {
   readonly run: Run;
+  /** Equal situations have equal keys. */
   readonly key: string;
-  /** The situation without its data: what a run comes round to. */
+  /** The situation without its data. A run that goes around a cycle comes back to the same outline. */
   readonly outline: string;
   readonly now: number;
   readonly step: Step;
-  /** A worker did it, or the lack of one: it can happen again and again by itself. */
+  /** The step is an outcome of a call. Such steps can follow one another without end, and no client does anything. */
   readonly byItself: boolean;
   readonly before: Place | undefined;
 }
 
-/** All that is known of equal situations; the first place is the one with the shortest path. */
+/** What is known of all places with one key. */
 interface Known {
+  /** The first one found: it has the shortest path. */
   readonly place: Place;
-  /** The longest time that was left until the deadline, in any of them. */
+  /** The longest time until the deadline in any of them, in milliseconds. */
   slackMs: number;
-  /** Where steps that come by themselves lead. */
+  /** The places that steps with `byItself` lead to, by key. */
   readonly next: Map<string, Place>;
 }
 
-/** Something that can happen next. `play` gives false if it cannot: a deadline would come first. */
+/** Something that can happen next. `play` returns false if it cannot happen: a deadline would come first. */
 interface Move {
   readonly from: string;
   readonly text: (trial: Trial) => string;
@@ -78,6 +87,7 @@ interface Move {
   readonly play: (trial: Trial) => boolean;
 }
 
+/** A breadth-first search over the situations of a hub. */
 class Walk {
   readonly #definition: HubDefinition;
   readonly #options: ExploreOptions;
@@ -98,7 +108,7 @@ class Walk {
     this.#maxConfigurations = options.maxConfigurations ?? 10_000;
     this.#maxRounds = options.maxRounds ?? 8;
     this.#begin();
-    // The queue grows while it is worked off: what is nearer to the start comes first.
+    // The loop adds to the queue while it runs: that makes the search breadth-first.
     for (const place of this.#queue) this.#expand(place);
   }
 
@@ -141,7 +151,7 @@ class Walk {
     }
   }
 
-  /** Does everything that can happen in a place. */
+  /** Tries everything that can happen in a place. */
   #expand(place: Place): void {
     if (place.run.status !== "running") return;
     this.#probe(place);
@@ -153,7 +163,7 @@ class Walk {
     }
   }
 
-  /** Notes where something has led, and queues it if it is new. */
+  /** Records where a step has led, and queues the place if it is new. */
   #arrive(
     trial: Trial,
     { from, text, before, byItself }: Pick<Place, "before" | "byItself"> & Pick<Step, "from" | "text">,
@@ -178,7 +188,7 @@ class Walk {
     if (before !== undefined && byItself) this.#known.get(before.key)?.next.set(key, place);
     const known = this.#known.get(key);
     if (known !== undefined) {
-      // The same with more time left: calls may now time out that could not before.
+      // With more time left, calls may time out that could not before, so the place is explored again.
       if (slackMs <= known.slackMs) return;
       known.slackMs = slackMs;
       this.#queue.push(place);
@@ -192,7 +202,7 @@ class Walk {
     if (this.#judge(place)) this.#queue.push(place);
   }
 
-  /** Looks for what is wrong with a new place; whether it is worth going on from there. */
+  /** Looks for what is wrong with a new place. Returns whether to explore on from there. */
   #judge(place: Place): boolean {
     const { run, step } = place;
     if (run.status === "ended") return true;
@@ -213,7 +223,7 @@ class Walk {
     return this.#judgeRounds(place);
   }
 
-  /** A run that comes round again and again with other data, and perhaps with more of it. */
+  /** Finds a run that comes back to the same outline too often: its data grows, or the run may never end. */
   #judgeRounds(place: Place): boolean {
     const rounds: Place[] = [place];
     let byItself = true;
@@ -239,7 +249,7 @@ class Walk {
     return false;
   }
 
-  /** Rounds in which nothing changes at all: a run can stay in one for as long as its workers answer so. */
+  /** Finds cycles in which nothing changes, not even the data. A run can stay in one for as long as outcomes repeat. */
   #findCycles(): void {
     const reported = new Set<string>();
     for (const key of innerKeys(this.#known)) {
@@ -315,7 +325,7 @@ class Walk {
       for (const outcome of this.#outcomes(callee, call.input)) moves.push(settling(call, outcome));
     }
     for (const [signal, schema] of Object.entries(signals)) {
-      // Of signals that come too early, one is kept: more of them tell nothing new.
+      // One early signal is enough: more of them show nothing new.
       if (logic.signals?.includes(signal) !== true && run.signals.length > 0) continue;
       const given = this.#options.signals?.[signal];
       for (const sample of samplesOf(schema, `the signal ${signal}`, `signals["${signal}"]`, given)) {
@@ -349,7 +359,7 @@ class Walk {
     return moves;
   }
 
-  /** Every way in which a call can end. Those that do not depend on its input are made once. */
+  /** Every outcome that a call can have. Outcomes that do not depend on its input are made once. */
   #outcomes(callee: Callable, input: unknown): readonly Outcome[] {
     const known = this.#made.get(callee.name);
     if (known !== undefined) return known;
@@ -361,7 +371,7 @@ class Walk {
   #outcomesFor(callee: Callable, input: unknown): Outcome[] {
     const schema = callee.kind === "hub" ? (callee as Hub).definition.reply : (callee as Spoke).output;
     const outputs = outputsOf(callee, input, this.#options.outputs);
-    // Besides what it declares, a worker can always throw, and a hub can always be cancelled.
+    // Besides the declared errors, a worker can always throw, and a hub can always be cancelled.
     const codes = [...callee.errors, callee.kind === "hub" ? "WW_CANCELLED" : "WW_WORKER_FAILED"];
     return [
       ...outputs.map((output): Outcome => ({ kind: "ok", output: valueOf(schema, output) })),
@@ -375,14 +385,15 @@ class Walk {
   }
 }
 
+/** How many characters of a value a report shows. */
 const maxText = 60;
 
-/** A copy of a run to which something happens. */
+/** A copy of a run, to try an input on. */
 class Trial {
   readonly run: Run;
   readonly events: RunEvent[] = [];
   now: number;
-  /** A decision was not the same when it was made again (I2). */
+  /** A decision was made twice, and the results differ (I2). */
   impure = false;
   readonly #definition: HubDefinition;
 
@@ -398,12 +409,12 @@ class Trial {
     this.#apply(this.#twice(begin));
   }
 
-  /** What an input would do. */
+  /** The events of an input, without applying them. */
   decide(input: Input): readonly RunEvent[] {
     return decide(this.#definition, this.run, input, this.#env()).events;
   }
 
-  /** Whether the input changed something. */
+  /** Applies an input. Returns whether it changed anything. */
   take(input: Input): boolean {
     const events = this.#twice(() => this.decide(input));
     this.#apply(events);
@@ -414,17 +425,17 @@ class Trial {
     this.now = Math.max(this.now, time);
   }
 
-  /** Decides, and once more to see that it comes to the same. */
+  /** Decides twice, and compares. */
   #twice(decision: () => readonly RunEvent[]): readonly RunEvent[] {
     const events = decision();
-    // Stacks of errors tell where they were made, which is not the same twice.
+    // An incident holds the stack of its error, and two stacks differ.
     const again = events.at(-1)?.type === "incident" ? events : decision();
     if (JSON.stringify(again) !== JSON.stringify(events)) this.impure = true;
     return events;
   }
 
   #env() {
-    // The shortest pauses that the jitter of retries allows.
+    // `random` gives the shortest backoff that the jitter allows.
     return { now: this.now, random: 0.999_999, strict: true };
   }
 
@@ -436,7 +447,7 @@ class Trial {
   }
 }
 
-/** A call gets an outcome, in each of its attempts until there is none left. */
+/** A call settles: each of its attempts has the same outcome, until none is left. */
 function settling({ number, callee }: Call, outcome: Outcome): Move {
   const timesOut = outcome.kind === "timeout";
   return {
@@ -468,7 +479,7 @@ function settling({ number, callee }: Call, outcome: Outcome): Move {
   };
 }
 
-/** Of the calls that are under way and alike, the first and the last. */
+/** The running calls, but of similar ones only the first and the last. */
 function ends(run: Run): Call[] {
   const groups = new Map<string, Call[]>();
   for (const call of run.calls.values()) {
@@ -481,7 +492,7 @@ function ends(run: Run): Call[] {
   return [...groups.values()].flat();
 }
 
-/** Nothing is under way that could move the run, and its hub did not say so (`inputs: () => null` does). */
+/** Whether only the deadline can move the run, and its hub did not ask for this with `inputs: () => null`. */
 function isStuck(run: Run, { logic }: StateDefinition, { events }: Step): boolean {
   if (run.calls.size > 0 || (logic.signals ?? []).length > 0) return false;
   return logic.kind === "handlers" || logic.kind === "wait" || events.at(-1)?.type === "settled";
@@ -500,7 +511,7 @@ const valueOf = (schema: Schema, sample: unknown): unknown => {
   return checked.problems === undefined ? checked.value : sample;
 };
 
-/** What tells two situations apart: everything but times, and numbers that only grow. */
+/** Two situations are equal if this is equal: it leaves out times, and numbers that only grow. */
 function keyOf(run: Run): string {
   const { status, held, late, cancelling, cancelled, signals, answer, incident, calls, state } = run;
   const open = Array.from(calls.values(), ({ callee, tag, index, input, attempt }) => {
@@ -508,7 +519,7 @@ function keyOf(run: Run): string {
   });
   const error = incident?.error.message;
   const rest = [status, state, held, late, cancelling, cancelled, signals, answer, error, open];
-  // Only the data may hold the same in another order.
+  // Only the data is canonical JSON: everything else has a fixed order of its fields.
   return `${canonicalJson(run.data)} ${JSON.stringify(rest)}`;
 }
 
@@ -517,7 +528,7 @@ function outlineOf({ state, held, late, cancelling, signals, calls }: Run): stri
   return JSON.stringify([state, held, late, cancelling, signals.length, open]);
 }
 
-/** The situations that may be in a round: what is left once all that lead nowhere else are taken away, again and again. */
+/** The situations that may be on a cycle: those that are left after removing, repeatedly, all that lead nowhere. */
 function innerKeys(known: ReadonlyMap<string, Known>): string[] {
   const left = new Map<string, number>();
   const sources = new Map<string, string[]>();
@@ -537,7 +548,7 @@ function innerKeys(known: ReadonlyMap<string, Known>): string[] {
   return [...left.keys()];
 }
 
-/** The shortest way from a situation back to itself. */
+/** The shortest path from a situation back to itself. */
 function wayBack(known: ReadonlyMap<string, Known>, key: string): Place[] | undefined {
   const ways = new Map<string, Place[]>([[key, []]]);
   for (const [from, way] of ways) {

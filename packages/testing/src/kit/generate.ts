@@ -3,22 +3,25 @@ import type { SeededRandom } from "../random.ts";
 import { samplesOf } from "./samples.ts";
 import type { Script, ScriptedAnswer } from "./script.ts";
 
-/** Sample outputs by the name of the spoke or hub that gives them; a function gets the input of the call. */
+/** Sample outputs, by the name of the spoke or hub. A function gets the input of the call. */
 export interface OutputSamples {
   readonly [callee: string]: readonly unknown[] | ((input: never) => readonly unknown[]);
 }
 
-/** How spokes answer at random. */
+/** How spokes give random outcomes. */
 export interface GenerateOptions {
-  /** The same seed gives the same answers. Print it when a test fails. */
+  /** The same seed gives the same outcomes. Print it when a test fails. */
   readonly seed: number;
-  /** Sample outputs. Default: made from the schemas of the spokes, where they can be read (zod, arktype). */
+  /**
+   * Sample outputs. Default: made from the schemas of the spokes, if these can be expressed as JSON Schema (zod,
+   * arktype).
+   */
   readonly outputs?: OutputSamples;
-  /** Share of the attempts that fail with a declared code, and, as large again, of those that hang. Default 0.1. */
+  /** Share of the attempts that hang, and share of the others that fail with a declared code, 0 to 1. Default: 0.1. */
   readonly failures?: number;
 }
 
-/** A script of random answers: successes, declared errors and attempts that hang, some of them late. */
+/** A script with random outcomes: successes, declared errors, and attempts that hang. Some come after the timeout. */
 export function generated(
   spoke: Spoke,
   random: SeededRandom,

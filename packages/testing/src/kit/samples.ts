@@ -5,14 +5,16 @@ interface JsonSchema {
   readonly [keyword: string]: unknown;
 }
 
-/** As many as tell apart what a hub may tell apart, and few enough to try each at each call. */
+/** Samples of one schema, at most. `explore` tries each of them at each call. */
 const maxSamples = 16;
-const deepest = 8;
+/** Levels of nesting at which making samples stops: schemas may be recursive. */
+const maxDepth = 8;
 
 /**
- * Values that a schema accepts: the ones given, or a few made from its JSON schema, where it has one
- * (`~standard.jsonSchema`: zod, arktype). The first is plain; each other one differs from it in one place.
- * @param what Names the schema in errors, `option` what to set instead.
+ * Values that a schema accepts: the given ones, or a few that are made from its JSON Schema, if its library gives one
+ * (`~standard.jsonSchema`: zod, arktype). The first value is plain. Each other value differs from it in one place.
+ * @param what Names the value in errors.
+ * @param option The option in which the user gives samples, for errors.
  * @throws WheelworkError WW_CONFIG when a given value is not valid, or none can be made.
  */
 export function samplesOf(
@@ -54,15 +56,18 @@ function variantsOfSchema(schema: Schema): readonly unknown[] {
     const root = jsonSchema.input({ target: "draft-2020-12" });
     return variants(root, root, 0);
   } catch {
-    // The library cannot express this schema: samples must be given.
+    // The library cannot express this schema as JSON Schema.
     return [];
   }
 }
 
-/** Values for a JSON schema, the plain one first. What it leaves out (patterns, say), the schema itself refuses. */
+/**
+ * Values for a JSON Schema, the plain one first. It does not look at every keyword (patterns, for example): the schema
+ * refuses wrong values later.
+ */
 function variants(schema: unknown, root: JsonSchema, depth: number): unknown[] {
   if (typeof schema !== "object" || schema === null) return ["a"];
-  if (depth > deepest) return [];
+  if (depth > maxDepth) return [];
   const { $ref, const: only, enum: listed, anyOf, oneOf, allOf, type } = schema as JsonSchema;
   if (typeof $ref === "string") return variants(resolved($ref, root), root, depth + 1);
   if (only !== undefined) return [only];
@@ -140,7 +145,7 @@ function numbers(schema: JsonSchema): unknown[] {
   return [first, first + step];
 }
 
-/** A bound, if it says anything: integers come with those of exact numbers. */
+/** A bound. Libraries bound every integer by the safe integers: such a bound says nothing. */
 function numberIn(schema: JsonSchema, keyword: string): number | undefined {
   const value = schema[keyword];
   return typeof value === "number" && Math.abs(value) < Number.MAX_SAFE_INTEGER ? value : undefined;
@@ -174,7 +179,7 @@ function resolved(reference: string, root: JsonSchema): unknown {
   return found;
 }
 
-/** Schemas that all hold: their keywords together, properties and required ones joined. */
+/** The schemas of an `allOf` as one: their keywords together, with all properties and all required names. */
 function merged(all: readonly JsonSchema[]): JsonSchema {
   const properties = Object.assign({}, ...all.map((one) => one["properties"])) as object;
   const required = all.flatMap((one) => (one["required"] ?? []) as string[]);

@@ -1,59 +1,65 @@
 import type { Outcome, Spoke, WorkerTypes } from "@wheelwork/core";
 import type { AttemptContext, Clock, Worker } from "@wheelwork/engine";
 
-/** What a scripted spoke does with an attempt. `afterMs`: so much simulated time later; default at once. */
+/**
+ * What a scripted spoke does with an attempt. `afterMs`: after so many milliseconds of simulated time. Default: at
+ * once.
+ */
 export type ScriptedAnswer<O = unknown, E extends string = string> =
   | { readonly ok: O; readonly afterMs?: number }
   | { readonly fail: E; readonly message?: string; readonly details?: unknown; readonly afterMs?: number }
-  /** No answer: the attempt runs into its timeout, unless the test settles it by hand. */
+  /** No outcome: the attempt times out, unless the test settles it. */
   | "hang";
 
-/** The attempt that a script answers. */
+/** The attempt that a script gets. */
 export interface ScriptedAttempt {
-  /** The id of the request whose hub called. */
+  /** The id of the request whose hub made the call. */
   readonly request: string;
+  /** Number of the call in its run. */
   readonly call: number;
-  /** From 1; it grows with each retry. */
+  /** From 1. Each retry adds 1. */
   readonly attempt: number;
 }
 
 /**
- * How a spoke answers: always the same; one answer for each attempt, in order, the last one for all that follow; or what
- * a function says.
+ * What a scripted spoke does, in one of three forms:
+ * - one answer for all attempts;
+ * - a list, with one answer for each attempt in order. The last one is also for all later attempts;
+ * - a function that chooses.
  */
 export type Script<I = unknown, O = unknown, E extends string = string> =
   | ScriptedAnswer<O, E>
   | readonly [ScriptedAnswer<O, E>, ...ScriptedAnswer<O, E>[]]
   | ((input: I, attempt: ScriptedAttempt) => ScriptedAnswer<O, E>);
 
-/** A spoke with its types as a worker sees them: the input after validation, the output before it. */
+/** A spoke with its types as a worker sees them: the input after its validation, the output before it. */
 export type TypedSpoke<I, O, E extends string> = Spoke<never, unknown, E> & WorkerTypes<I, O>;
 
-/** An attempt that was made of a call, as a test sees it. */
+/** An attempt of a call, as a test sees it. */
 export interface TestCall<I = unknown, O = unknown, E extends string = string> extends ScriptedAttempt {
   readonly spoke: string;
   readonly input: I;
   readonly idempotencyKey: string;
-  /** Answers the attempt, and runs what follows from it. After its end it comes late, and changes nothing. */
+  /** The attempt succeeds. Waits for all that follows. Changes nothing if the attempt is over. */
   ok(output: O): Promise<void>;
-  /** Fails the attempt with a code that the spoke declares, and runs what follows from it. */
+  /** The attempt fails with a code that the spoke declares. Waits for all that follows. */
   fail(code: E, message?: string, details?: unknown): Promise<void>;
 }
 
-/** Stands in for the workers of all spokes that have none: answers by script, or leaves attempts to the test. */
+/** The workers of all spokes that have no other: they follow scripts, or leave their attempts to the test. */
 export class ScriptedWorkers {
-  /** Every attempt that was made, in order. */
+  /** Every attempt, in order. */
   readonly attempts: TestCall[] = [];
   readonly #open = new Set<TestCall>();
   readonly #scripts = new Map<string, (input: unknown, attempt: ScriptedAttempt) => ScriptedAnswer>();
   readonly #settled: () => Promise<void>;
 
-  /** @param settled Runs what is ready, once the test has settled an attempt. */
+  /** @param settled Waits for all that follows after the test has settled an attempt. */
   constructor(settled: () => Promise<void>) {
     this.#settled = settled;
   }
 
-  /** Attempts that wait for an answer. */
+  /** The attempts that wait for the test. */
   get open(): readonly TestCall[] {
     return [...this.#open];
   }
@@ -62,7 +68,7 @@ export class ScriptedWorkers {
     this.#scripts.set(spoke, answering(script as Script));
   }
 
-  /** The process has died: nobody waits for its attempts any more. */
+  /** The process has died, and its attempts with it. */
   forget(): void {
     this.#open.clear();
   }
@@ -121,12 +127,12 @@ function answering(script: Script): (input: unknown, attempt: ScriptedAttempt) =
 function outcomeOf(answer: Exclude<ScriptedAnswer, "hang">): Outcome {
   if ("ok" in answer) return { kind: "ok", output: answer.ok };
   const { fail, message = "as the test says", details } = answer;
-  // The engine holds it against the codes that the spoke declares.
+  // The engine checks that the spoke declares the code.
   const failed = { kind: "error" as const, code: fail as "WW_WORKER_FAILED", message };
   return details === undefined ? failed : { ...failed, details };
 }
 
-/** Options without those that are not given. */
+/** Options without those that are undefined. */
 function given<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as never;
 }

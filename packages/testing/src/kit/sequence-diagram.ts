@@ -1,19 +1,21 @@
 import type { RunEvent } from "@wheelwork/core";
 import { answerText, firstLine, jsonText } from "./words.ts";
 
-/** One thing that happens to a run from outside, and all that follows from it. */
+/** One thing that happens to a run from outside, and the events that follow. */
 export interface Step {
-  /** Who acts: `client`, `coordinator`, or the name of a spoke or a hub that was called. */
+  /** Who acts: `client`, `coordinator`, or the name of a called spoke or hub. */
   readonly from: string;
+  /** What it does. */
   readonly text: string;
   readonly events: readonly RunEvent[];
 }
 
+/** How many characters of a value the diagram shows. */
 const maxText = 60;
 
 /**
- * The steps of a run as a Mermaid sequence diagram: the client, the hub, whoever it calls, and the coordinator.
- * @param remark What there is to see at the end.
+ * The steps of a run as a Mermaid sequence diagram between the client, the hub, its callees and the coordinator.
+ * @param remark A note at the end of the diagram.
  */
 export function sequenceDiagram(hub: string, steps: readonly Step[], remark: string): string {
   const ids = new Map<string, string>();
@@ -72,7 +74,10 @@ function linesOf(event: RunEvent, me: string, idOf: (name: string) => string): s
   }
 }
 
-/** A number sign or a semicolon would end a text of Mermaid; angle brackets would be HTML. */
+/**
+ * A text that Mermaid shows as it is. It would end a text at a number sign or a semicolon, and read angle brackets as
+ * HTML.
+ */
 function plain(text: string): string {
   return text.replaceAll(/[#;<>]/g, (char) => `#${char.codePointAt(0)};`).replaceAll(/\s+/g, " ");
 }

@@ -23,24 +23,25 @@ import { ScriptedWorkers, type Script, type TestCall, type TypedSpoke } from "./
 import { transcriptOf } from "./transcript.ts";
 import { durationMs } from "./words.ts";
 
-/** What `testEngine` takes. */
+/** The options of `testEngine`. */
 export interface TestEngineOptions {
   readonly hubs: readonly AnyHub[];
-  /** Real workers. A spoke that has none answers by its script; without one, its calls wait for the test. */
+  /** Real workers. A spoke without one follows its script. Without a script, its calls wait for the test. */
   readonly workers?: readonly Worker[];
-  /** Lets spokes that have neither worker nor script answer at random, the same way for the same seed. */
+  /** Gives random outcomes to calls of spokes that have neither a worker nor a script. */
   readonly generate?: GenerateOptions;
-  /** Default: a bus within the process. */
+  /** Default: a bus in this process. */
   readonly bus?: Bus;
-  /** Default: a new one. Give one to share it with simulated surroundings of the workers. */
+  /** Default: a new one. Give one if your workers need the same simulated time. */
   readonly clock?: SimulatedClock;
   readonly limits?: EngineOptions["limits"];
   readonly observe?: EngineOptions["observe"];
 }
 
 /**
- * Starts a real engine on a store in memory and a simulated clock: time passes only when the test says so, and what is
- * ready takes none. There is nothing to close.
+ * Starts a real engine on a store in memory and a simulated clock. Time passes only when the test says so, and work
+ * takes no time. There is nothing to close.
+ * @throws WheelworkError as `createEngine` and `start` of the engine do.
  */
 export async function testEngine(options: TestEngineOptions): Promise<TestEngine> {
   const test = new TestEngine(options);
@@ -48,10 +49,11 @@ export async function testEngine(options: TestEngineOptions): Promise<TestEngine
   return test;
 }
 
-/** An engine under test. Made by `testEngine`. Every method that lets something happen waits for all that follows. */
+/** An engine under test. `testEngine` makes it. Each method waits until nothing is ready any more. */
 export class TestEngine {
+  /** The time of the engine and its workers. */
   readonly clock: SimulatedClock;
-  /** The engine itself, for what is not offered here. A crash replaces it. */
+  /** The engine itself, for everything that has no method here. A crash replaces it. */
   engine!: Engine;
   readonly #options: TestEngineOptions;
   readonly #scripted = new ScriptedWorkers(() => this.clock.settle());
@@ -69,7 +71,7 @@ export class TestEngine {
     for (const spoke of this.#spokes()) this.#scripted.script(spoke.name, generated(spoke, random, samples));
   }
 
-  /** @internal Starts an engine on what is durable. */
+  /** @internal Starts an engine on the durable content of the store. */
   async boot(): Promise<void> {
     const { hubs, workers = [], bus, limits, observe } = this.#options;
     const process = this.clock.process();
@@ -92,7 +94,7 @@ export class TestEngine {
     await this.clock.settle();
   }
 
-  /** Says how a spoke without a worker answers from now on. */
+  /** Sets what a spoke without a worker does from now on. */
   script<I, O, E extends string>(
     spoke: TypedSpoke<I, O, E>,
     script: Script<NoInfer<I>, NoInfer<O>, NoInfer<E>>,
@@ -101,7 +103,7 @@ export class TestEngine {
     return this;
   }
 
-  /** Submits a request, and gives its id: the key, by default `request-1` and so on. */
+  /** Submits a request, and returns its id. That is the key, by default `request-1`, `request-2`, … */
   async submit<I>(hub: Hub<I>, request: I, options: SubmitOptions = {}): Promise<string> {
     const key = options.key ?? `request-${++this.#submitted}`;
     const { id } = await this.engine.submit(hub, request, { ...options, key });
@@ -122,9 +124,9 @@ export class TestEngine {
   }
 
   /**
-   * Lets so much time pass: milliseconds, or a text such as "10 min". Deadlines, retries and scripted answers come at
-   * their own times.
-   * @throws WheelworkError WW_CONFIG when the text is not a duration.
+   * Lets time pass: a number of milliseconds, or a string such as "10 min". Deadlines, retries and scripted outcomes
+   * come at their own times.
+   * @throws WheelworkError WW_CONFIG when the string is not a duration.
    */
   async advance(duration: number | string): Promise<void> {
     await this.clock.advance(durationMs(duration));
@@ -137,14 +139,18 @@ export class TestEngine {
     return result;
   }
 
-  /** Asks a run to end early. */
+  /** Cancels a run. */
   async cancel(id: string): Promise<CommandResult> {
     const result = await this.engine.cancel(id);
     await this.clock.settle();
     return result;
   }
 
-  /** Kills the process as `kill -9` does, lets time pass without it, and starts another one on the same store. */
+  /**
+   * Kills the process, as `kill -9` does, lets time pass, and starts another one on the same store.
+   * @param downtime A number of milliseconds, or a string such as "10 min". Default: 0.
+   * @throws WheelworkError WW_CONFIG when the string is not a duration.
+   */
   async crash(downtime: number | string = 0): Promise<void> {
     const downMs = durationMs(downtime);
     this.#process.kill();
@@ -154,7 +160,7 @@ export class TestEngine {
     await this.boot();
   }
 
-  /** Attempts that wait for the test: of one spoke, or of all. */
+  /** The attempts that wait for the test, of one spoke or of all. */
   calls(): readonly TestCall[];
   calls<I, O, E extends string>(spoke: TypedSpoke<I, O, E>): readonly TestCall<I, O, E>[];
   calls(spoke?: { readonly name: string }): readonly TestCall[] {
@@ -163,18 +169,18 @@ export class TestEngine {
 
   /**
    * The oldest attempt of a spoke that waits for the test.
-   * @throws WheelworkError WW_NOT_FOUND when none does.
+   * @throws WheelworkError WW_NOT_FOUND when there is none.
    */
   openCall<I, O, E extends string>(spoke: TypedSpoke<I, O, E>): TestCall<I, O, E> {
     const [call] = this.calls(spoke);
     if (call !== undefined) return call;
     const open = this.calls().map((other) => `${other.spoke} #${other.call} of ${other.request}`);
     throw new WheelworkError("WW_NOT_FOUND", `no call of ${spoke.name} waits for the test`, {
-      next: `These wait: ${open.length === 0 ? "none" : open.join(", ")}.`,
+      next: open.length === 0 ? "No call of any spoke waits." : `These calls wait: ${open.join(", ")}.`,
     });
   }
 
-  /** Every attempt that a scripted spoke was given, in order: of one spoke, or of all. */
+  /** Every attempt of scripted spokes, in order, of one spoke or of all. */
   attempts(): readonly TestCall[];
   attempts<I, O, E extends string>(spoke: TypedSpoke<I, O, E>): readonly TestCall<I, O, E>[];
   attempts(spoke?: { readonly name: string }): readonly TestCall[] {
@@ -202,17 +208,17 @@ export class TestEngine {
     return this.engine.answer(id, { waitMs: 0 });
   }
 
-  /** All that happened to a request. */
+  /** The events of a request. */
   async history(id: string): Promise<readonly RunEvent[]> {
     return this.engine.history(id);
   }
 
-  /** All that happened to a request, as a text to compare with a golden one: a line each, with times from its start. */
+  /** The events of a request as text, to compare with a golden file: a line for each, with times from its start. */
   async transcript(id: string): Promise<string> {
     return transcriptOf(await this.history(id));
   }
 
-  /** The spokes that the hubs call, also those of hubs that are only called by others. */
+  /** The spokes of all hubs, also of hubs that only other hubs call. */
   #spokes(): Spoke[] {
     const spokes = new Map<string, Spoke>();
     const seen = new Set<AnyHub>();

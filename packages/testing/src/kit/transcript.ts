@@ -11,8 +11,8 @@ interface Changing {
 }
 
 /**
- * A history as a text that people can read and compare: a line for each thing that happened, with the milliseconds since
- * the request was accepted. It holds no id and no wall time, so it is the same each time the same things happen.
+ * A history as text, to read and to compare with a golden file: a line for each event, with the milliseconds since the
+ * request was accepted. It holds neither ids nor wall times, so equal histories give equal texts.
  */
 export function transcriptOf(history: readonly RunEvent[]): string {
   const begun = history[0]?.at ?? 0;
@@ -95,7 +95,7 @@ function signalText(event: Event<"signalled"> | Event<"received">): string {
   return `signal ${event.signal} ${jsonText(event.payload)}${early}`;
 }
 
-/** The event that stayed in its state, and what changed in the data. */
+/** The event that a handler raised, and what changed in the data. */
 function changeText({ by, patch, unset }: Changing): string {
   const event = by === undefined || by === "" ? "" : ` ${by}`;
   const changed = patch === undefined || Object.keys(patch).length === 0 ? "" : ` ${jsonText(patch)}`;

@@ -22,7 +22,7 @@ test("calls are settled by hand, and the run goes on at once", async () => {
   expect(await kit.data(id)).toMatchObject({ installed: 1 });
   expect(() => kit.openCall(remove)).toThrow(/WW_NOT_FOUND.*\n.*install-rule #1 of request-1/);
   await kit.openCall(install).ok({ installed: 1 });
-  expect(() => kit.openCall(install)).toThrow("These wait: none");
+  expect(() => kit.openCall(install)).toThrow("No call of any spoke waits.");
   expect(await kit.state(id)).toBe("Approving");
   expect(await kit.answer(id)).toBeUndefined();
   expect(await kit.signal(id, "approval", { by: "Ada" })).toBe("accepted");
