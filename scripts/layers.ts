@@ -145,19 +145,6 @@ const engineLayers: readonly Layer[] = [
   },
 ];
 
-/** Files that do not keep to the table yet. */
-const exceptions: readonly Layer[] = [
-  // A node has an embedded engine for each of its shards, until both have an engine of shards below them.
-  room(["cluster/node.ts"], [...(rooms["cluster"] ?? []), "embedded"], "Imports go down only."),
-  // So does Storm.
-  {
-    files: ["packages/engine/src/parts.ts"],
-    only: ofEngine,
-    beside: ["ports/*", "attempts/*", "shard/*", "requests/*", "delivery/*", "embedded/*"],
-    message: "The parts that other engines are made of bring no store along.",
-  },
-];
-
 // ---- the other packages ----
 
 const layersOfPackages: readonly Layer[] = [
@@ -266,7 +253,7 @@ const layersOfPackages: readonly Layer[] = [
   },
 ];
 
-export const layers: readonly Layer[] = [coreLayer, ...engineLayers, ...exceptions, ...layersOfPackages];
+export const layers: readonly Layer[] = [coreLayer, ...engineLayers, ...layersOfPackages];
 
 // ---- lint rules ----
 
