@@ -12,7 +12,7 @@ export interface Layer {
   readonly only?: readonly string[];
   /** The packages of this repository that they may import; those of third parties are the business of package.json. */
   readonly ours?: readonly string[];
-  /** Those of them that they may import for their types alone. */
+  /** Those of them that they may import for their types alone: the values of the engine bring SQLite along. */
   readonly types?: readonly string[];
   /** What they may import by a path that begins with `../`; absent: anything within their package. */
   readonly above?: readonly string[];
@@ -124,6 +124,7 @@ const engineLayers: readonly Layer[] = [
       "What decides is synchronous, and knows neither store, timer nor worker.",
     ),
     only: [core, kernel],
+    above: ["ports/keys.ts", "ports/ports.ts"],
     beside: [
       "batch.ts",
       "deadlines.ts",
@@ -151,16 +152,19 @@ const layersOfPackages: readonly Layer[] = [
   {
     files: ["packages/postgres/src/**"],
     ours: [core, engine, stores, tls],
+    types: [engine],
     message: "The PostgreSQL store knows the port and the stored form, and nothing else of the engine.",
   },
   {
     files: ["packages/kafka/src/**"],
     ours: [core, engine, cluster, parts, tls],
+    types: [engine],
     message: "The Kafka adapter knows only @wheelwork/core and @wheelwork/engine.",
   },
   {
     files: ["packages/storm/src/**"],
     ours: [core, kernel, engine, cluster, parts, "@wheelwork/kafka", "@wheelwork/postgres"],
+    types: [engine],
     message: "Storm knows the parts of an engine, Kafka and PostgreSQL; no other engine, and no tool.",
   },
   {

@@ -209,6 +209,16 @@ describe("the linter refuses", () => {
       "no-restricted-imports",
     ],
     [
+      "SQLite by way of the engine in Storm",
+      other("packages/storm/src/parts/offender.ts", `export { createEngine } from "@wheelwork/engine";`),
+      "no-restricted-imports",
+    ],
+    [
+      "the system's clock in what decides",
+      engine("shard/decider.ts", `export * from "../ports/clock.ts";`),
+      "no-restricted-imports",
+    ],
+    [
       "the test kit in Storm",
       other("packages/storm/src/parts/offender.ts", `export * from "@wheelwork/testing";`),
       "no-restricted-imports",
@@ -363,6 +373,15 @@ describe("what is allowed passes", () => {
       `import { kernel } from "@wheelwork/core/kernel";`,
       `export const fine = (logger: Logger) => [DatabaseSync, Date.now(), two, kernel, logger];`,
     ].join("\n"),
+    "packages/engine/src/delivery/fine.ts": `export { two } from "../shard/fine.ts";`,
+    "packages/engine/src/shard/fine.ts": `export { two } from "@wheelwork/core";`,
+    "packages/engine/src/shard/decider.ts": [
+      `import type { Commit } from "../ports/ports.ts";`,
+      `import type { Deadlines } from "./deadlines.ts";`,
+      `export type Fine = [Commit, Deadlines];`,
+    ].join("\n"),
+    "packages/engine/src/embedded/engine.ts": `export { SqliteStore } from "../stores/sqlite.ts";`,
+    "packages/storm/src/parts/fine.ts": `import type { Worker } from "@wheelwork/engine";\nexport type Fine = Worker;`,
     "packages/engine/test/fine.test.ts": `export { fine } from "../src/fine.ts";`,
     "examples/shop/src/fine.ts": `export { hub } from "wheelwork";`,
   };

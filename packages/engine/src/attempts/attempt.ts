@@ -3,9 +3,6 @@ import { abortContext, Context, type AttemptContext, type AttemptRequest } from 
 /** One attempt as its host keeps it. User code gets its `context` alone. */
 export class Attempt {
   readonly request: AttemptRequest;
-  /** As they were when it was made: the request is a call of a run, which goes on. */
-  readonly attempt: number;
-  readonly epoch: number;
   /** Where it is among those that are open. */
   index = -1;
   /** It has a place in its lane: it is neither queued nor over. */
@@ -18,8 +15,6 @@ export class Attempt {
 
   constructor(request: AttemptRequest) {
     this.request = request;
-    this.attempt = request.attempt;
-    this.epoch = request.run.epoch;
     this.#context = new Context(request);
   }
 
@@ -29,6 +24,16 @@ export class Attempt {
 
   get call(): number {
     return this.request.number;
+  }
+
+  /** Which attempt of the call it is: the call may be at a later one by now. */
+  get attempt(): number {
+    return this.#context.attempt;
+  }
+
+  /** The epoch of the run when it was made. */
+  get epoch(): number {
+    return this.#context.epoch;
   }
 
   get context(): AttemptContext {

@@ -48,27 +48,49 @@ export interface AttemptRequest {
 
 let abort: (context: Context) => void;
 
-/** The context of one attempt. It is user code's to keep: nothing of the host can be reached from it. */
+/**
+ * The context of one attempt, for the maker of its worker. Nothing of the host can be reached from it, and nothing can be
+ * changed by it: there is one for each attempt, so that it holds as little as it can, and makes the rest when it is asked.
+ */
 export class Context implements AttemptContext {
-  readonly requestId: string;
-  readonly call: number;
-  readonly attempt: number;
-  readonly deadline: number;
-  readonly epoch: number;
-  readonly key: string | undefined;
   readonly #request: AttemptRequest;
+  // As they were when the attempt was made: the request is a call of a run, which goes on.
+  readonly #attempt: number;
+  readonly #epoch: number;
+  readonly #deadline: number;
   #controller: AbortController | undefined = undefined;
   #onAbort: (() => void) | undefined = undefined;
   #aborted = false;
 
   constructor(request: AttemptRequest) {
-    this.requestId = request.run.key;
-    this.call = request.number;
-    this.attempt = request.attempt;
-    this.deadline = request.due ?? 0;
-    this.epoch = request.run.epoch;
-    this.key = request.key;
     this.#request = request;
+    this.#attempt = request.attempt;
+    this.#epoch = request.run.epoch;
+    this.#deadline = request.due ?? 0;
+  }
+
+  get requestId(): string {
+    return this.#request.run.key;
+  }
+
+  get call(): number {
+    return this.#request.number;
+  }
+
+  get attempt(): number {
+    return this.#attempt;
+  }
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  get deadline(): number {
+    return this.#deadline;
+  }
+
+  get key(): string | undefined {
+    return this.#request.key;
   }
 
   get idempotencyKey(): string {
@@ -108,18 +130,26 @@ export const abortContext = (context: Context): void => abort(context);
 
 /** What a worker function sees of an attempt: what `WorkerContext` documents, and nothing besides. */
 class FunctionContext implements WorkerContext {
-  readonly requestId: string;
-  readonly call: number;
-  readonly attempt: number;
-  readonly deadline: number;
   readonly #context: AttemptContext;
 
   constructor(context: AttemptContext) {
-    this.requestId = context.requestId;
-    this.call = context.call;
-    this.attempt = context.attempt;
-    this.deadline = context.deadline;
     this.#context = context;
+  }
+
+  get requestId(): string {
+    return this.#context.requestId;
+  }
+
+  get call(): number {
+    return this.#context.call;
+  }
+
+  get attempt(): number {
+    return this.#context.attempt;
+  }
+
+  get deadline(): number {
+    return this.#context.deadline;
   }
 
   get idempotencyKey(): string {
