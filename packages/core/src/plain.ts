@@ -1,129 +1,171 @@
-import type { Problem } from "./errors.ts";
-
-/**
- * What is kept is what was seen.
- *
- * Everything that a run keeps is written as JSON and may be read back at any moment, after a crash or when the run comes back
- * into memory. A `Date` would come back as a text, a `Map` as `{}`, and an object that its maker changes later would be one
- * thing in memory and another in the store. So a value that comes from outside (a request, an output, a payload, what a
- * handler returns) is copied where it enters. Code sees the copy, the store writes the copy, and nobody else holds it.
- *
- * The copy is exactly what `JSON.parse(JSON.stringify(value))` gives, and it is frozen to its depth. What JSON would change
- * silently is refused, with the path: dates, maps, sets, instances of classes, functions, symbols, bigints, NaN, Infinity,
- * `undefined` in arrays. Three things are dropped because JSON drops them and nobody misses them: properties that are
- * undefined, the sign of -0, and properties that only some code can see (symbols, not enumerable, inherited).
- */
-export function plain<T>(value: T): T {
-  const seen = { values: 0 };
-  return copy(value, 0, seen) as T;
-}
+import { WheelworkError, type ErrorCode, type Problem } from "./errors.ts";
 
 /** How deep a value may be nested. What writes and reads JSON is recursive, and so is user code that walks a value. */
 export const maxDepth = 500;
 
-/** How many numbers, texts, arrays and objects one value may hold. It bounds values that share parts of themselves. */
+/** How many numbers, texts, arrays and objects one value may hold. It also ends values that share parts of themselves. */
 export const maxValues = 2_000_000;
 
-/** Thrown by `plain`: where the value is not plain JSON, and why. */
-export class NotPlain extends Error {
-  override readonly name = "NotPlain";
-  /** From the inside out, while it is thrown through the levels of the value. */
-  readonly #path: string[] = [];
+/** A value as it is kept, or why it cannot be kept. */
+export type Plain<T> = { readonly value: T; readonly problem?: never } | { readonly problem: Problem };
 
-  /** The path, with dots, and what is wrong there. */
-  get problem(): Problem {
-    return { path: this.#path.toReversed().join("."), message: this.message };
-  }
-
-  /** @internal */
-  within(key: string): this {
-    this.#path.push(key);
-    return this;
-  }
+/** Counts what a value holds. */
+interface Seen {
+  values: number;
 }
 
-/** The problem of a value that is not plain JSON, or the value. A getter that throws is a problem, too. */
-export function tryPlain<T>(
-  value: T,
-): { readonly value: T; readonly problem?: never } | { readonly problem: Problem } {
+/**
+ * What is kept is what was seen.
+ *
+ * Everything that a run keeps is written as JSON, and may be read back at any moment: after a crash, or when the run comes
+ * back into memory. A `Date` would come back as a text, a `Map` as `{}`, and an object that its maker changes later would be
+ * one thing in memory and another in the store. So a value that comes from outside (a request, an output, a payload, what a
+ * handler returns) is copied where it enters. Code sees the copy, the store writes the copy, and nobody else holds it.
+ *
+ * The copy is exactly what `JSON.parse(JSON.stringify(value))` gives, and it is frozen to its depth. What JSON would change
+ * silently is refused, with the path: dates, maps, sets, instances of classes, functions, symbols, bigints, NaN, Infinity,
+ * and `undefined` in arrays. A getter that throws is refused, too. Three things are dropped because JSON drops them and
+ * nobody misses them: properties that are undefined, the sign of -0, and properties that only some code can see (symbols,
+ * not enumerable, inherited).
+ */
+export function tryPlain<T>(value: T): Plain<T> {
   try {
-    return { value: plain(value) };
+    return { value: copy(value, 0, { values: 0 }) as T };
   } catch (error) {
-    if (error instanceof NotPlain) return { problem: error.problem };
-    return { problem: { path: "", message: `cannot be read: ${textOf(error)}` } };
+    return { problem: error === refused ? tell(value) : unreadable(error) };
   }
 }
 
-/** The text of anything that was thrown, even if it throws when it is asked. */
+/** As `tryPlain`, but throws a WheelworkError of the code. `what` begins its message, and `path` the path of its problem. */
+export function plain<T>(value: T, code: ErrorCode, what: string): T {
+  try {
+    return copy(value, 0, { values: 0 }) as T;
+  } catch (error) {
+    const problem = error === refused ? tell(value) : unreadable(error);
+    throw new WheelworkError(code, `${what} is not plain JSON`, {
+      problems: [problem],
+      next: "Keep dates as numbers or texts, maps and sets as arrays, and leave out what JSON does not have.",
+    });
+  }
+}
+
+/** The text of anything that was thrown, even of something that throws when it is asked. */
 export function textOf(thrown: unknown): string {
   try {
-    return thrown instanceof Error ? thrown.message : String(thrown);
+    return thrown instanceof Error ? String(thrown.message) : String(thrown);
   } catch {
     return "something that cannot be shown";
   }
 }
 
-interface Seen {
-  values: number;
+function tell(value: unknown): Problem {
+  try {
+    return problemOf(value);
+  } catch (error) {
+    return unreadable(error);
+  }
 }
 
+const unreadable = (error: unknown): Problem => ({ path: "", message: `cannot be read: ${textOf(error)}` });
+
+/**
+ * The copy. It is on the hottest path of the loop, so it keeps no path and makes no message: `problemOf` finds both when a
+ * value is refused.
+ */
 function copy(value: unknown, depth: number, seen: Seen): unknown {
   switch (typeof value) {
     case "string":
     case "boolean":
       return value;
     case "number":
-      if (!Number.isFinite(value)) throw new NotPlain(`is ${value}, which JSON does not have`);
+      if (!Number.isFinite(value)) throw refused;
       // -0 becomes 0, as in JSON.
       return value + 0;
     case "object":
       if (value === null) return null;
-      if (depth >= maxDepth) throw new NotPlain(`is nested more than ${maxDepth} deep, or holds itself`);
-      if (++seen.values > maxValues) throw new NotPlain(`holds more than ${maxValues} values`);
+      if (depth >= maxDepth) throw refused;
       return Array.isArray(value) ? copyArray(value, depth, seen) : copyObject(value, depth, seen);
-    case "undefined":
-      throw new NotPlain("is undefined, which JSON does not have");
     default:
-      throw new NotPlain(`is a ${typeof value}, which JSON does not have`);
+      throw refused;
   }
 }
 
 function copyArray(array: readonly unknown[], depth: number, seen: Seen): readonly unknown[] {
   const { length } = array;
-  if ((seen.values += length) > maxValues) throw new NotPlain(`holds more than ${maxValues} values`);
+  if ((seen.values += length) > maxValues) throw refused;
   const copied: unknown[] = [];
-  for (let index = 0; index < length; index++) {
-    try {
-      copied.push(copy(array[index], depth + 1, seen));
-    } catch (error) {
-      throw error instanceof NotPlain ? error.within(String(index)) : error;
-    }
-  }
+  for (let index = 0; index < length; index++) copied.push(copy(array[index], depth + 1, seen));
   return Object.freeze(copied);
 }
 
 function copyObject(object: object, depth: number, seen: Seen): object {
-  const prototype: unknown = Object.getPrototypeOf(object);
-  if (prototype !== Object.prototype && prototype !== null && !isForeignPlain(prototype))
-    throw new NotPlain(`is ${nameOf(object)}, not a plain object`);
+  if (!hasPlainPrototype(object)) throw refused;
   const copied: Record<string, unknown> = {};
-  for (const key of Object.keys(object)) {
+  // Half as dear as Object.keys. The prototype is one that nothing enumerable is inherited from.
+  for (const key in object) {
     const inner: unknown = (object as Record<string, unknown>)[key];
     if (inner === undefined) continue;
-    seen.values++;
-    try {
-      const value = copy(inner, depth + 1, seen);
-      if (key === "__proto__") define(copied, key, value);
-      else copied[key] = value;
-    } catch (error) {
-      throw error instanceof NotPlain ? error.within(key) : error;
-    }
+    if (++seen.values > maxValues) throw refused;
+    const value = copy(inner, depth + 1, seen);
+    if (key === "__proto__") define(copied, key, value);
+    else copied[key] = value;
   }
   return Object.freeze(copied);
 }
 
-/** `Object.prototype` of another realm, such as a test runner's sandbox. */
-function isForeignPlain(prototype: unknown): boolean {
+/** Thrown within this file only, since to make an error is dear and most of what tries a value only asks whether. */
+const refused = new Error("not plain JSON");
+
+/** What is wrong with a value that `copy` has refused, and where. */
+function problemOf(value: unknown): Problem {
+  const path: string[] = [];
+  const message = find(value, path, { values: 0 });
+  return message === undefined
+    ? { path: "", message: `holds more than ${maxValues} values` }
+    : { path: path.join("."), message };
+}
+
+/** Looks for the first part that is refused. `path` leads to it. */
+function find(value: unknown, path: string[], seen: Seen): string | undefined {
+  const wrong = ++seen.values > maxValues ? undefined : wrongWith(value, path.length);
+  if (wrong !== undefined || typeof value !== "object" || value === null) return wrong;
+  for (const key of Array.isArray(value) ? value.keys() : Object.keys(value)) {
+    const inner = (value as Record<string | number, unknown>)[key];
+    if (inner === undefined && !Array.isArray(value)) continue;
+    path.push(String(key));
+    const found = find(inner, path, seen);
+    if (found !== undefined) return found;
+    path.pop();
+    if (seen.values > maxValues) return undefined;
+  }
+  return undefined;
+}
+
+/** What is wrong with a value itself, whatever it holds. */
+function wrongWith(value: unknown, depth: number): string | undefined {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+      return undefined;
+    case "number":
+      return Number.isFinite(value) ? undefined : `is ${value}, which JSON does not have`;
+    case "undefined":
+      return "is undefined, which JSON does not have";
+    case "object":
+      if (value === null) return undefined;
+      if (depth >= maxDepth) return `is nested more than ${maxDepth} deep, or holds itself`;
+      return Array.isArray(value) || hasPlainPrototype(value)
+        ? undefined
+        : `is ${nameOf(value)}, not a plain object`;
+    default:
+      return `is a ${typeof value}, which JSON does not have`;
+  }
+}
+
+function hasPlainPrototype(object: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(object);
+  if (prototype === Object.prototype || prototype === null) return true;
+  // `Object.prototype` of another realm, such as the sandbox of a test runner.
   return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype as object, "hasOwnProperty");
 }
 
