@@ -49,6 +49,20 @@ export function plain<T>(value: T, code: ErrorCode, what: string): T {
   }
 }
 
+/**
+ * A change of a run's data as it is kept. Its own fields may be undefined: those are removed from the data.
+ * @throws WheelworkError WW_DEFECT when it is not plain JSON otherwise.
+ */
+export function plainPatch(patch: object | undefined): object | undefined {
+  if (patch === undefined) return undefined;
+  const kept: Record<string, unknown> = {};
+  for (const key of Object.keys(patch)) {
+    const value: unknown = (patch as Record<string, unknown>)[key];
+    define(kept, key, value === undefined ? undefined : plain(value, "WW_DEFECT", `the field ${key} of the data`));
+  }
+  return kept;
+}
+
 /** The text of anything that was thrown, even of something that throws when it is asked. */
 export function textOf(thrown: unknown): string {
   try {
@@ -57,6 +71,38 @@ export function textOf(thrown: unknown): string {
     return "something that cannot be shown";
   }
 }
+
+/**
+ * What a function of the user returned, unless it is a promise. Decisions are synchronous (I1), so nobody waits for a promise:
+ * it is refused, and whatever it rejects with later ends nobody's process.
+ * @throws WheelworkError WW_DEFECT when it is a promise.
+ */
+export function synchronous<T>(returned: T, what: string): T {
+  if (!isThenable(returned)) return returned;
+  abandon(returned);
+  throw new WheelworkError("WW_DEFECT", `${what} is asynchronous`, {
+    next: "Make it a plain function, and do what takes time in a worker. Then retry the incident.",
+  });
+}
+
+/** Whether a value can be awaited. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    ((typeof value === "object" && value !== null) || typeof value === "function") &&
+    typeof (value as { then?: unknown }).then === "function"
+  );
+}
+
+/** Nobody waits for this promise: what it rejects with is dropped. */
+export function abandon(thenable: PromiseLike<unknown>): void {
+  try {
+    thenable.then(nothing, nothing);
+  } catch {
+    // It is not even a promise. Nobody waits for it all the same.
+  }
+}
+
+const nothing = (): void => {};
 
 function tell(value: unknown): Problem {
   try {
@@ -107,8 +153,7 @@ function copyObject(object: object, depth: number, seen: Seen): object {
     if (inner === undefined) continue;
     if (++seen.values > maxValues) throw refused;
     const value = copy(inner, depth + 1, seen);
-    if (key === "__proto__") define(copied, key, value);
-    else copied[key] = value;
+    define(copied, key, value);
   }
   return Object.freeze(copied);
 }
@@ -154,9 +199,9 @@ function wrongWith(value: unknown, depth: number): string | undefined {
     case "object":
       if (value === null) return undefined;
       if (depth >= maxDepth) return `is nested more than ${maxDepth} deep, or holds itself`;
-      return Array.isArray(value) || hasPlainPrototype(value)
-        ? undefined
-        : `is ${nameOf(value)}, not a plain object`;
+      if (Array.isArray(value) || hasPlainPrototype(value)) return undefined;
+      if (isThenable(value)) abandon(value);
+      return `is ${nameOf(value)}, not a plain object`;
     default:
       return `is a ${typeof value}, which JSON does not have`;
   }
@@ -169,8 +214,10 @@ function hasPlainPrototype(object: object): boolean {
   return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype as object, "hasOwnProperty");
 }
 
-function define(object: object, key: string, value: unknown): void {
-  Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
+/** Sets a field, whatever its name: `__proto__` is a key like any other. */
+function define(object: Record<string, unknown>, key: string, value: unknown): void {
+  if (key !== "__proto__") object[key] = value;
+  else Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
 }
 
 function nameOf(object: object): string {
