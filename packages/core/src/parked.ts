@@ -76,7 +76,7 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
         try {
           turn.migrate();
           turn.raiseDeadline();
-                return turn;
+          return turn;
         } catch (error) {
           return { events: [resumed, incidentOf(error, input, env)] };
         }

@@ -58,7 +58,11 @@ export function plainPatch(patch: object | undefined): object | undefined {
   const kept: Record<string, unknown> = {};
   for (const key of Object.keys(patch)) {
     const value: unknown = (patch as Record<string, unknown>)[key];
-    define(kept, key, value === undefined ? undefined : plain(value, "WW_DEFECT", `the field ${key} of the data`));
+    define(
+      kept,
+      key,
+      value === undefined ? undefined : plain(value, "WW_DEFECT", `the field ${key} of the data`),
+    );
   }
   return kept;
 }

@@ -398,7 +398,8 @@ export function apply(run: Run, event: RunEvent): void {
       return;
     case "signalled":
       remember(run, "signal", event.id);
-      if (event.taken !== true) run.signals.push({ signal: event.signal, payload: deepFreeze(event.payload) });
+      if (event.taken !== true)
+        run.signals.push({ signal: event.signal, payload: deepFreeze(event.payload) });
       patch(run, event);
       open(run, event.calls);
       return;
