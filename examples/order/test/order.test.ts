@@ -44,7 +44,6 @@ async function open(interruptions: Interruptions = {}): Promise<Engine> {
     hubs: [order],
     workers: workers(shop).map((made) => interrupted(made, interruptions[made.spoke.name] ?? {})),
     store: join(folder, "orders.db"),
-    strict: true,
   });
   engines.push(engine);
   await engine.start();

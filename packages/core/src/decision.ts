@@ -9,13 +9,6 @@ export interface Env {
   readonly since?: number;
   /** A number in [0, 1) for the jitter of retries. */
   readonly random: number;
-  /** For tests: freezes what handlers get, and refuses data and events that are not plain JSON (I19). */
-  readonly strict?: boolean;
-  /**
-   * Refuses data and events that `JSON.stringify` cannot write, such as a bigint or a cycle. The engine sets it after a
-   * commit has failed on such a value: the run at fault becomes an incident, and the others go on.
-   */
-  readonly verifyJson?: boolean;
 }
 
 /** What can happen to a run that has started. */

@@ -2,6 +2,7 @@ import { WheelworkError } from "./errors.ts";
 import type { Decision, Env, Input, StartOptions } from "./decision.ts";
 import type { HubDefinition } from "./hub.ts";
 import { decideParked } from "./parked.ts";
+import { synchronous } from "./plain.ts";
 import type { Run, RunEvent } from "./run.ts";
 import { isDuration } from "./spoke.ts";
 import { firstData, incidentOf, TurnBuilder } from "./turn.ts";
@@ -38,13 +39,13 @@ export function start(definition: HubDefinition, run: Run, options: StartOptions
   let data: unknown = null;
   let failure: unknown;
   try {
-    const given = definition.deadlineMs(request);
+    const given = synchronous(definition.deadlineMs(request), "deadlineMs");
     if (!isDuration(given))
       throw new WheelworkError("WW_DEFECT", `deadlineMs of the hub ${definition.name} returned ${given}`, {
         next: "Return a number of milliseconds above 0. Then retry the incident.",
       });
     deadlineMs = Math.min(given, options.deadlineMs ?? given);
-    data = firstData(definition, request, env);
+    data = firstData(definition, request);
   } catch (error) {
     failure = error;
   }
@@ -70,7 +71,6 @@ export function start(definition: HubDefinition, run: Run, options: StartOptions
   turn.answerBy = started.answerBy;
   try {
     turn.enter(definition.initial, undefined, undefined);
-    turn.check();
     return [started, ...turn.events];
   } catch (error) {
     return [started, incidentOf(error, { kind: "start" }, env)];
@@ -87,7 +87,6 @@ export function decide(definition: HubDefinition, run: Run, input: Input, env: E
   const turn = new TurnBuilder(definition, run, env);
   try {
     const ignored = turn.take(input);
-    turn.check();
     return ignored === undefined ? turn : { events: turn.events, ignored };
   } catch (error) {
     return { events: [incidentOf(error, input, env)] };
@@ -102,7 +101,6 @@ export function migrate(definition: HubDefinition, run: Run, input: Input, env: 
   const turn = new TurnBuilder(definition, run, env);
   try {
     turn.migrate();
-    turn.check();
     return turn.events;
   } catch (error) {
     return [incidentOf(error, input, env)];

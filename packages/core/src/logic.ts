@@ -1,4 +1,5 @@
 import type { Hub } from "./hub.ts";
+import { synchronous } from "./plain.ts";
 import { check } from "./schema.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Callable, Outcome, Spoke } from "./spoke.ts";
@@ -125,6 +126,7 @@ export interface Step {
   readonly ok?: (data: unknown, output: unknown) => object;
 }
 
+/** A handler that returned anything but a text is looked at by the kernel. */
 const toTurn = (next: string | Turn): Turn => (typeof next === "string" ? { raise: next } : next);
 
 /** The parts of a logic that concern its wait. */
@@ -164,7 +166,7 @@ export function eachLogic(callee: Callable, options: RoundOptions): StateLogic {
     ...(options.limit === undefined ? {} : { limit: options.limit }),
     ...(options.drain === undefined ? {} : { drain: options.drain }),
     enter: (data) => {
-      const inputs = options.inputs(data);
+      const inputs = synchronous(options.inputs(data), "the inputs of a round");
       // Start nothing, and wait for the deadline.
       if (inputs === null) return {};
       if (inputs.length === 0 && done !== undefined)
@@ -191,7 +193,7 @@ export function sequenceLogic(
   const finish = (data: unknown): Turn => (typeof done === "string" ? { raise: done } : toTurn(done(data)));
   const request = (index: number, data: unknown): CallRequest => {
     const { callee, input } = steps[index] as Step;
-    return { ...requestCalls(callee, [input(data)]), index };
+    return { ...requestCalls(callee, [synchronous(input(data), "the input of a step")]), index };
   };
   return {
     kind: "sequence",
@@ -202,7 +204,7 @@ export function sequenceLogic(
       if (outcome.kind !== "ok") {
         return typeof failed === "string" ? { raise: failed } : toTurn(failed(data, outcome, call));
       }
-      const patch = steps[call.index]?.ok?.(data, outcome.output) ?? {};
+      const patch = synchronous(steps[call.index]?.ok?.(data, outcome.output), "the ok of a step") ?? {};
       if (call.index + 1 >= steps.length) return { patch };
       return { patch, open: [request(call.index + 1, { ...(data as object), ...patch })] };
     },
@@ -239,7 +241,7 @@ export function tellLogic(
     callees: [callee],
     passes: options.next,
     enter: (data) => {
-      const input = options.input(data);
+      const input = synchronous(options.input(data), "the input of a tell");
       return input === null
         ? { raise: options.next }
         : { raise: options.next, tell: { callee, input: validInput(callee, input) } };

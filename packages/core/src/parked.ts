@@ -76,7 +76,6 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
         try {
           turn.migrate();
           turn.raiseDeadline();
-          turn.check();
           return turn;
         } catch (error) {
           return { events: [resumed, incidentOf(error, input, env)] };
@@ -102,10 +101,9 @@ function isParked(run: Run, is: (input: ParkedInput) => boolean): boolean {
 function restart(definition: HubDefinition, run: Run, env: Env): readonly RunEvent[] {
   const turn = new TurnBuilder(definition, run, env);
   try {
-    turn.data = firstData(definition, run.request, env);
+    turn.data = firstData(definition, run.request);
     turn.events.push({ type: "migrated", at: env.now, version: definition.version, data: turn.data });
     turn.enter(definition.initial, undefined, undefined);
-    turn.check();
     return turn.events;
   } catch (error) {
     return [incidentOf(error, { kind: "start" }, env)];

@@ -1,5 +1,6 @@
 import { Callback } from "./coordinator.ts";
 import { WheelworkError } from "./errors.ts";
+import { deepFreeze } from "./json.ts";
 import type { Failure } from "./spoke.ts";
 
 /*
@@ -247,7 +248,7 @@ export class Call extends Callback {
     this.isHub = opened.hub === true;
     this.index = (opened.index ?? 0) + position;
     this.tag = opened.tag;
-    this.input = opened.inputs[position];
+    this.input = deepFreeze(opened.inputs[position]);
     this.key = opened.keys?.[position];
     const started = position < (opened.started ?? opened.inputs.length);
     this.attempt = started ? 1 : 0;
@@ -353,7 +354,7 @@ export function apply(run: Run, event: RunEvent): void {
       run.version = event.version;
       run.request = event.request;
       run.hash = event.hash;
-      run.data = event.data;
+      run.data = deepFreeze(event.data);
       run.deadline = event.deadline;
       run.answerBy = event.answerBy;
       run.parent = event.parent;
@@ -397,7 +398,8 @@ export function apply(run: Run, event: RunEvent): void {
       return;
     case "signalled":
       remember(run, "signal", event.id);
-      if (event.taken !== true) run.signals.push({ signal: event.signal, payload: event.payload });
+      if (event.taken !== true)
+        run.signals.push({ signal: event.signal, payload: deepFreeze(event.payload) });
       patch(run, event);
       open(run, event.calls);
       return;
@@ -448,7 +450,7 @@ export function apply(run: Run, event: RunEvent): void {
       return;
     case "migrated":
       run.version = event.version;
-      if (event.data !== undefined) run.data = event.data;
+      if (event.data !== undefined) run.data = deepFreeze(event.data);
       return;
   }
 }
@@ -459,17 +461,16 @@ function clearCalls(run: Run): void {
 }
 
 function patch(run: Run, { patch: change, unset }: { patch?: object; unset?: readonly string[] }): void {
-  if (change === undefined) return;
-  const data = patched(run.data, change);
-  for (const key of unset ?? []) delete data[key];
-  run.data = data;
+  if (change !== undefined) run.data = patched(run.data, change, unset);
 }
 
 /** A copy of the data with a change. Fields that the change sets to undefined are removed. */
-export function patched(data: unknown, change: object): Record<string, unknown> {
+export function patched(data: unknown, change: object, unset: readonly string[] = []): object {
   const whole: Record<string, unknown> = { ...(data as object), ...change };
   for (const key of Object.keys(change)) if (whole[key] === undefined) delete whole[key];
-  return whole;
+  for (const key of unset) delete whole[key];
+  // A handler that changed the data in place would see what the store does not have.
+  return deepFreeze(whole);
 }
 
 /** The round now waits for its running attempts only. Calls that are queued or in backoff are given up. */
@@ -585,6 +586,8 @@ export function restore(key: string, stored: RunSnapshot): Run {
     readonly signals: readonly { readonly signal: string; readonly payload: unknown }[];
   };
   Object.assign(run, plain);
+  deepFreeze(run.data);
+  deepFreeze(run.request);
   for (const held of calls) {
     const call = new Call(run, held, 0);
     call.attempt = held.attempt;
@@ -593,6 +596,6 @@ export function restore(key: string, stored: RunSnapshot): Run {
     run.calls.set(call.number, call);
   }
   for (const id of commands) run.commands.add(id);
-  for (const signal of signals) run.signals.push(signal);
+  for (const signal of signals) run.signals.push(deepFreeze(signal));
   return run;
 }

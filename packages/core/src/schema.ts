@@ -1,5 +1,6 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { WheelworkError, type ErrorCode, type Problem } from "./errors.ts";
+import { abandon, isThenable, textOf } from "./plain.ts";
 
 /**
  * A schema of any library with the Standard Schema interface (zod, valibot, arktype, …). It must validate
@@ -16,23 +17,27 @@ export type Checked<T> =
   { readonly value: T; readonly problems?: never } | { readonly problems: readonly Problem[] };
 
 /**
- * Checks a value against a schema.
- * @throws WheelworkError WW_BAD_SPOKE when the schema validates asynchronously. Decisions are synchronous (I1).
+ * Checks a value against a schema. It never throws: a value that its schema cannot check is not valid, whatever the schema
+ * does. A promise is such a case, since decisions are synchronous (I1). zod gives one also when a refinement or a transform
+ * throws.
  */
 export function check<T>(schema: Schema<unknown, T>, value: unknown): Checked<T> {
-  const result = schema["~standard"].validate(value);
-  if (result instanceof Promise) {
-    throw new WheelworkError(
-      "WW_BAD_SPOKE",
-      `a schema of ${schema["~standard"].vendor} validates asynchronously`,
-      {
-        next: "Use a schema that validates synchronously. Do asynchronous checks in a worker.",
-      },
-    );
+  try {
+    const result = schema["~standard"].validate(value);
+    if (isThenable(result)) {
+      abandon(result);
+      return unchecked("its schema has thrown, or is asynchronous. Do asynchronous checks in a worker");
+    }
+    if (result.issues === undefined) return { value: result.value };
+    return { problems: result.issues.map((issue) => ({ path: pathOf(issue.path), message: issue.message })) };
+  } catch (error) {
+    return unchecked(`its schema has thrown: ${textOf(error)}`);
   }
-  if (result.issues === undefined) return { value: result.value };
-  return { problems: result.issues.map((issue) => ({ path: pathOf(issue.path), message: issue.message })) };
 }
+
+const unchecked = (why: string): Checked<never> => ({
+  problems: [{ path: "", message: `cannot be checked: ${why}` }],
+});
 
 /**
  * Like `check`, but returns the value.

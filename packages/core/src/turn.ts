@@ -2,7 +2,7 @@ import { stay } from "./chart.ts";
 import type { Decision, Env, Ignored, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
-import { deepFreeze } from "./json.ts";
+import { plain, plainPatch, synchronous, textOf } from "./plain.ts";
 import type { CallRequest, OpenCall, Turn } from "./logic.ts";
 import {
   hasCommand,
@@ -86,7 +86,6 @@ export class TurnBuilder implements Decision {
     // A cancel moves a run once.
     this.#cancelling = run.cancelling && !run.cancelled;
     this.#nextCall = run.nextCall;
-    if (env.strict === true) deepFreeze(this.data);
   }
 
   #emit(event: RunEvent): void {
@@ -118,19 +117,6 @@ export class TurnBuilder implements Decision {
   }
 
   /**
-   * Checks that the events can be stored, as `env` wants it.
-   * @throws WheelworkError WW_DEFECT, or the TypeError of `JSON.stringify`.
-   */
-  check(): void {
-    const { strict, verifyJson } = this.#env;
-    // It throws on what no store can hold: a bigint, a cycle.
-    if (verifyJson === true) JSON.stringify(this.events);
-    if (strict !== true) return;
-    for (const event of this.events) demandJson(event, event.type);
-    deepFreeze(this.events);
-  }
-
-  /**
    * Moves the run to the present version of the hub, one version at a time.
    * @throws WheelworkError WW_UNMAPPED_STATE when the run ends up in a state that the hub does not have.
    */
@@ -140,7 +126,8 @@ export class TurnBuilder implements Decision {
     if (run.version === definition.version) return;
     let moved = { state: run.state, data: run.data as Readonly<Record<string, unknown>> };
     for (let version = run.version; version < definition.version; version++) {
-      moved = definition.migrate[version]?.(moved) ?? moved;
+      const step = definition.migrate[version];
+      if (step !== undefined) moved = synchronous(step(moved), `migrate of version ${version}`) ?? moved;
     }
     if (run.version > definition.version || !definition.states.has(moved.state)) {
       throw new WheelworkError(
@@ -152,11 +139,11 @@ export class TurnBuilder implements Decision {
     }
     const at = this.#env.now;
     const { version } = definition;
-    const changed = moved.data !== run.data;
-    this.#emit(
-      changed ? { type: "migrated", at, version, data: moved.data } : { type: "migrated", at, version },
-    );
-    this.data = moved.data;
+    if (moved.data === run.data) this.#emit({ type: "migrated", at, version });
+    else {
+      this.data = plain(moved.data, "WW_DEFECT", `what migrate of ${definition.name} returned`);
+      this.#emit({ type: "migrated", at, version, data: this.data });
+    }
     if (moved.state !== run.state) this.enter(moved.state, undefined, undefined);
   }
 
@@ -213,7 +200,7 @@ export class TurnBuilder implements Decision {
     const { logic, row } = this.#current();
     const at = this.#env.now;
     const others = run.calls.size - 1;
-    const turn = logic.outcome?.(this.data, call as OpenCall, outcome, others) ?? {};
+    const turn = kept(logic.outcome?.(this.data, call as OpenCall, outcome, others));
     const { raise } = turn;
     const result = outcome.kind === "ok" ? ("ok" as const) : outcome;
     // Nearly every outcome stays in its round. This is the hottest path, so its event is made as one literal: V8 then
@@ -246,7 +233,7 @@ export class TurnBuilder implements Decision {
     const next = run.calls.get(run.nextQueued);
     if (next?.attempt === 0) this.#attempt(next, 1);
     if (others === 0 && calls === undefined && logic.done !== undefined) {
-      const { raise: done, patch } = logic.done(this.data);
+      const { raise: done, patch } = kept(logic.done(this.data));
       if (done !== undefined) this.#go(done, patch);
     }
   }
@@ -285,7 +272,7 @@ export class TurnBuilder implements Decision {
       });
     const open =
       deadline.patch === undefined ? [] : (Array.from(this.#run.calls.values()) as readonly OpenCall[]);
-    this.#go(deadline.raise, deadline.patch?.(this.data, open));
+    this.#go(deadline.raise, keptPatch(deadline.patch?.(this.data, open), "the patch of a deadline"));
   }
 
   #signal(input: Extract<Input, { kind: "signal" }>): Ignored | undefined {
@@ -296,7 +283,7 @@ export class TurnBuilder implements Decision {
     if (logic.signals?.includes(signal) !== true) {
       if (this.#run.signals.length >= maxSignals) return "full";
       this.#emit(event);
-    } else this.#signalled({ ...event, taken: true }, logic.signal?.(this.data, signal, payload) ?? {});
+    } else this.#signalled({ ...event, taken: true }, kept(logic.signal?.(this.data, signal, payload)));
     return undefined;
   }
 
@@ -330,7 +317,7 @@ export class TurnBuilder implements Decision {
       const event = { type: "cancelling" as const, at, id };
       // If the round holds another event already, it goes that way. The cancel waits for a state that has its event.
       if (run.held !== undefined && run.held !== cancel.raise) this.#emit(event);
-      else this.#emit(this.#patched({ ...event, held: cancel.raise }, cancel.patch?.(this.data)));
+      else this.#emit(this.#patched({ ...event, held: cancel.raise }, this.#cancelPatch()));
     } else {
       this.#emit({ type: "cancelling", at, id });
       this.#cancelling = true;
@@ -344,7 +331,11 @@ export class TurnBuilder implements Decision {
     const { cancel } = this.#definition;
     if (cancel === undefined) return;
     this.#cancelling = false;
-    this.#go(cancel.raise, cancel.patch?.(this.data), true);
+    this.#go(cancel.raise, this.#cancelPatch(), true);
+  }
+
+  #cancelPatch(): object | undefined {
+    return keptPatch(this.#definition.cancel?.patch?.(this.data), "the patch of a cancel");
   }
 
   /** Follows an event along its edge (I14). */
@@ -392,7 +383,7 @@ export class TurnBuilder implements Decision {
       this.#goCancelled();
       return;
     }
-    const turn = logic.enter(this.data);
+    const turn = kept(logic.enter(this.data));
     if (logic.kind === "end") {
       this.#emit(withPatch(entered, patch));
       this.#end(turn.answer);
@@ -424,7 +415,7 @@ export class TurnBuilder implements Decision {
     const [next] = position < 0 ? [] : this.#signals.splice(position, 1);
     if (next === undefined) return;
     const received = { type: "received" as const, at: this.#env.now, signal: next.signal };
-    const turn = handle(this.data, next.signal, next.payload);
+    const turn = kept(handle(this.data, next.signal, next.payload));
     if (turn.raise !== undefined && this.#target(state.row, turn.raise) !== stay) {
       this.#emit(received);
       this.#go(turn.raise, turn.patch);
@@ -442,7 +433,8 @@ export class TurnBuilder implements Decision {
   /** A tell has a call number, but no open call: its own run works on it. */
   #tell(turn: Turn): void {
     if (turn.tell === undefined) return;
-    const { callee, input } = turn.tell;
+    const { callee } = turn.tell;
+    const input = plain(turn.tell.input, "WW_DEFECT", `what ${callee.name} is told`);
     this.#emit({ type: "told", at: this.#env.now, call: this.#nextCall++, spoke: callee.name, input });
   }
 
@@ -460,7 +452,9 @@ export class TurnBuilder implements Decision {
   #open(requests: readonly CallRequest[] | undefined, limit: number | undefined): OpenedCalls[] | undefined {
     if (requests === undefined || requests.length === 0) return undefined;
     return requests.map((request) => {
-      const { callee, inputs, keys, index, tag } = request;
+      const { callee, keys, index, tag } = request;
+      const what = `the input of ${callee.name}`;
+      const inputs = request.inputs.map((input) => plain(input, "WW_DEFECT", what));
       const first = this.#nextCall;
       this.#nextCall += inputs.length;
       const opened: Writable<OpenedCalls> = { callee: callee.name, first, inputs };
@@ -468,7 +462,7 @@ export class TurnBuilder implements Decision {
       else opened.due = this.#env.now + (callee as Spoke).timeoutMs;
       if (index !== undefined) opened.index = index;
       if (tag !== undefined) opened.tag = tag;
-      if (keys !== undefined) opened.keys = keys;
+      if (keys !== undefined) opened.keys = keys.map((key) => plainKey(key, callee.name));
       if (limit !== undefined && limit < inputs.length) opened.started = limit;
       return opened;
     });
@@ -540,7 +534,6 @@ export class TurnBuilder implements Decision {
   #merge(patch: object | undefined): void {
     if (patch === undefined) return;
     this.data = patched(this.data, patch);
-    if (this.#env.strict === true) deepFreeze(this.data);
   }
 
   #patched<Event extends object>(event: Event, patch: object | undefined): Event {
@@ -585,12 +578,14 @@ function answerOf(definition: HubDefinition, reply: unknown): Answer {
         },
       );
     }
-    return { kind: "error", ...failing };
+    const { code, message, details } = failing;
+    const failed = { kind: "error" as const, code, message: textOf(message) };
+    if (details === undefined) return failed;
+    return { ...failed, details: plain(details, "WW_INVALID_REPLY", `the details of ${code}`) };
   }
-  return {
-    kind: "result",
-    value: demand(definition.reply, reply, "WW_INVALID_REPLY", `the reply of the hub ${definition.name}`),
-  };
+  const what = `the reply of the hub ${definition.name}`;
+  const value = demand(definition.reply, synchronous(reply, what), "WW_INVALID_REPLY", what);
+  return { kind: "result", value: plain(value, "WW_INVALID_REPLY", what) };
 }
 
 /** The engine's own answer. */
@@ -610,9 +605,9 @@ export function cancelled(run: Run, id: string, at: number): RunEvent[] {
 
 /** What a handler has thrown, as the event that parks the run with its input (I16). */
 export function incidentOf(error: unknown, input: Input | { readonly kind: "start" }, env: Env): RunEvent {
-  const known = error instanceof Error ? error : new Error(String(error));
-  const code = known instanceof WheelworkError ? known.code : "WW_DEFECT";
-  const { message, stack } = known;
+  const code = error instanceof WheelworkError ? error.code : "WW_DEFECT";
+  const message = textOf(error);
+  const stack = stackOf(error);
   return {
     type: "incident",
     at: env.now,
@@ -621,30 +616,46 @@ export function incidentOf(error: unknown, input: Input | { readonly kind: "star
   };
 }
 
-/** Demands plain JSON: what comes back from a store must equal what went in (I19). */
-function demandJson(value: unknown, path: string): void {
-  if (value === null || typeof value === "string" || typeof value === "boolean") return;
-  if (typeof value === "number" && Number.isFinite(value)) return;
-  if (Array.isArray(value)) {
-    for (const [index, inner] of value.entries()) demandJson(inner, `${path}[${index}]`);
-    return;
+/** Where an exception came from, if it tells. What users throw may be anything, and may throw when it is asked. */
+function stackOf(error: unknown): string | undefined {
+  try {
+    const stack: unknown = error instanceof Error ? error.stack : undefined;
+    return typeof stack === "string" ? stack : undefined;
+  } catch {
+    return undefined;
   }
-  const prototype: unknown = typeof value === "object" ? Object.getPrototypeOf(value) : undefined;
-  if (prototype === Object.prototype || prototype === null) {
-    for (const [key, inner] of Object.entries(value as object)) {
-      if (inner !== undefined) demandJson(inner, `${path}.${key}`);
-    }
-    return;
-  }
-  throw new WheelworkError("WW_DEFECT", `${path} is not plain JSON`, {
-    next: "Keep dates as numbers or strings. Leave out what JSON does not have, such as NaN, Map and functions.",
-  });
 }
 
+/** What a handler returned, as it is kept. Its calls are copied where they are opened. */
+function kept(turn: Turn | undefined): Turn {
+  if (turn === undefined) return {};
+  synchronous(turn, "a handler");
+  if (typeof turn !== "object" || turn === null)
+    throw new WheelworkError("WW_DEFECT", `a handler returned ${textOf(turn)}, which raises nothing`, {
+      next: "Return s.raise(event, patch), or the name of an event. Then retry the incident.",
+    });
+  return turn.patch === undefined ? turn : { ...turn, patch: keptPatch(turn.patch, "a patch") as object };
+}
+
+function keptPatch(patch: object | undefined, what: string): object | undefined {
+  return plainPatch(synchronous(patch, what));
+}
+
+/** The hub's own idempotency key of a call. */
+function plainKey(key: unknown, callee: string): string {
+  if (typeof key === "string" && key.length <= maxKeyLength) return key;
+  throw new WheelworkError(
+    "WW_DEFECT",
+    `the key of a call of ${callee} is not a text of ${maxKeyLength} characters at most`,
+    { next: "Correct the `key` function of the hub. Then retry the incident." },
+  );
+}
+
+/** Characters of the key that a hub gives to a call. */
+const maxKeyLength = 1000;
+
 /** The data of a new run. */
-export function firstData(definition: HubDefinition, request: unknown, env: Env): unknown {
-  const data = definition.data(request);
-  if (env.verifyJson === true) JSON.stringify(data);
-  if (env.strict === true) demandJson(data, "data");
-  return env.strict === true ? deepFreeze(data) : data;
+export function firstData(definition: HubDefinition, request: unknown): unknown {
+  const what = `data of the hub ${definition.name}`;
+  return plain(synchronous(definition.data(request), what), "WW_DEFECT", `what ${what} returned`);
 }

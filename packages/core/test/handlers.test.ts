@@ -186,7 +186,6 @@ async function open(hubs: readonly AnyHub[], served: Served = {}) {
       }),
     ],
     store: join(folder, "runs.db"),
-    strict: true,
   });
   const opened = { engine, calls, hubs };
   made.push(opened);

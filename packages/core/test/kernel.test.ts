@@ -508,7 +508,7 @@ describe("bounds", () => {
     expect(code.transcript.at(-1)).toMatch(/incident WW_INVALID_REPLY/);
   });
 
-  test("in strict mode, data that is not plain JSON and data that a handler mutates are incidents (I19, I1)", () => {
+  test("data that is not plain JSON and data that a handler mutates are incidents (I19, I1)", () => {
     const bad = (data: () => object, mutate = false) =>
       hub(
         "bad",

@@ -121,7 +121,7 @@ export class Player {
   }
 
   #env(): Env {
-    return { now: this.now, random: this.random, strict: true };
+    return { now: this.now, random: this.random };
   }
 
   #take(events: readonly RunEvent[]): void {

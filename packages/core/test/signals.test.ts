@@ -43,7 +43,7 @@ const collect = hub(
 async function engineWith(looked: Promise<void>): Promise<Engine> {
   const folder = mkdtempSync(join(tmpdir(), "wheelwork-signals-"));
   const workers = [worker(look, () => looked.then(() => ({})))];
-  const engine = createEngine({ store: join(folder, "w.db"), hubs: [collect], workers, strict: true });
+  const engine = createEngine({ store: join(folder, "w.db"), hubs: [collect], workers });
   onTestFinished(async () => {
     broken = false;
     await engine.stop();

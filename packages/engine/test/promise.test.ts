@@ -66,7 +66,7 @@ async function beginBare(
   options: Pick<EngineOptions, "hubs" | "workers"> & Partial<EngineOptions>,
 ): Promise<{ readonly engine: Engine; readonly clock: SimulatedClock }> {
   const clock = new SimulatedClock();
-  const engine = createEngine({ store: new MemoryStore(), clock, strict: true, ...options });
+  const engine = createEngine({ store: new MemoryStore(), clock, ...options });
   await engine.start();
   return { engine, clock };
 }
@@ -93,7 +93,6 @@ describe("what JSON cannot hold fails the call that gave it, and no other", () =
       hubs: [toBad, toGood],
       workers: (sleep) => [poison, worker(good, () => sleep(50).then(() => "fine"))],
       // As in operation: nobody looks at data before it is written.
-      strict: false,
     });
     await world.engine.submit(toGood, 1, { key: "before" });
     expect(await world.call(toBad, 1)).toEqual(result("WW_INVALID_OUTPUT"));
@@ -131,7 +130,6 @@ describe("what JSON cannot hold fails the call that gave it, and no other", () =
     const world = await begin({
       hubs: [dates, bigints],
       workers: (sleep) => [worker(good, () => sleep(10))],
-      strict: false,
     });
     // Both outcomes are in the batch that cannot be written.
     await Promise.all([

@@ -52,7 +52,6 @@ export class Machine {
       workers: workersOf(outside())((ms) => new Promise((resolve) => void clock.after(ms, resolve))),
       store,
       clock,
-      strict: true,
       observe: (signal) => void signals.push(signal),
       limits: { horizonMs: 10, ...limits },
     }));

@@ -42,7 +42,6 @@ export interface WorldOptions {
   readonly limits?: EngineOptions["limits"];
   readonly retentionMs?: number;
   /** Default true. */
-  readonly strict?: boolean;
   readonly random?: () => number;
   readonly faults?: Faults;
 }
@@ -68,7 +67,7 @@ export class World {
 
   /** Makes an engine on what is durable, without starting it. */
   boot(faults = this.#options.faults): Engine {
-    const { workers, limits, retentionMs, random, strict = true } = this.#options;
+    const { workers, limits, retentionMs, random } = this.#options;
     const process = this.clock.process();
     this.#process = process;
     this.#durable = this.#durable?.reopen() ?? new MemoryStore();
@@ -86,7 +85,6 @@ export class World {
       workers: workers((ms) => process.sleep(ms)),
       store: this.store,
       clock: process,
-      strict,
       random: random ?? (() => 0.5),
       observe: (signal) => void this.signals.push(signal),
       ...(limits === undefined ? {} : { limits }),

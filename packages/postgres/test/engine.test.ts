@@ -88,7 +88,7 @@ describe.skipIf(binaries === undefined)("an engine on a PostgreSQL server", () =
   async function start(schema: string): Promise<Engine> {
     const store = postgresStore({ connectionString: server.url, schema, timeoutMs: 1000 });
     const limits = { checkpointEvents: 500 };
-    const engine = createEngine({ hubs: [flowCreate], workers, store, limits, strict: true });
+    const engine = createEngine({ hubs: [flowCreate], workers, store, limits });
     await engine.start();
     onTestFinished(async () => {
       await engine.stop();

@@ -27,7 +27,6 @@ async function start(more: PostgresOptions = {}, observe?: (signal: EngineEvent)
     workers,
     store,
     limits: { checkpointEvents: 500 },
-    strict: true,
     ...(observe === undefined ? {} : { observe }),
   });
   onTestFinished(async () => {

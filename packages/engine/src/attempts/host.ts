@@ -1,4 +1,5 @@
 import { WheelworkError, type Outcome, type Spoke } from "@wheelwork/core";
+import { isThenable } from "@wheelwork/core/kernel";
 import type { Logger } from "../ports/ports.ts";
 import { Attempt } from "./attempt.ts";
 import type { AttemptRequest } from "./context.ts";
@@ -42,7 +43,6 @@ export class WorkerHost {
   readonly #report: Report;
   readonly #logger: Logger;
   readonly #detach: (() => void)[] = [];
-  #verifiesJson = false;
 
   /** @throws WheelworkError WW_CONFIG when two workers serve one spoke. */
   constructor({ workers, ports, report, logger }: WorkerHostOptions) {
@@ -68,21 +68,6 @@ export class WorkerHost {
 
   serves(spoke: string): boolean {
     return this.#lanes.has(spoke);
-  }
-
-  /** Whether each outcome is looked at for what cannot be written as JSON. */
-  get verifiesJson(): boolean {
-    return this.#verifiesJson;
-  }
-
-  /**
-   * Says whether each outcome must be looked at for what cannot be written as JSON, such as a BigInt. To look costs a
-   * JSON.stringify of every output that is then written once more, so a host does it only when told to. An owner tells it to
-   * when a commit has failed for what it was to write: the outcome that is to blame then fails its own attempt, and not one
-   * batch after the other. Where outcomes are written as JSON at once, it is told so at its beginning.
-   */
-  verifyJson(isOn: boolean): void {
-    this.#verifiesJson = isOn;
   }
 
   attach(): void {
@@ -195,15 +180,15 @@ export class WorkerHost {
   }
 
   #make(lane: Lane, attempt: Attempt): void {
-    let outcome: Promise<Outcome> | Outcome;
+    let outcome: PromiseLike<Outcome> | Outcome;
     try {
       this.#expect(lane.worker, attempt);
       outcome = lane.worker.attempt(attempt.request.input, attempt.context, this.#ports);
     } catch (error) {
       outcome = failureOf(error);
     }
-    if (outcome instanceof Promise) {
-      outcome.then(
+    if (isThenable(outcome)) {
+      Promise.resolve(outcome).then(
         (settled) => this.#settle(lane, attempt, settled),
         (error: unknown) => this.#settle(lane, attempt, failureOf(error)),
       );
@@ -223,6 +208,6 @@ export class WorkerHost {
   }
 
   #checked(spoke: Spoke, outcome: Outcome): Outcome {
-    return checkedOutcome(spoke, outcome, this.#verifiesJson, this.#logger);
+    return checkedOutcome(spoke, outcome, this.#logger);
   }
 }

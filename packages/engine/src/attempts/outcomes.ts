@@ -1,5 +1,5 @@
-import type { Failed, Outcome, Spoke } from "@wheelwork/core";
-import { check } from "@wheelwork/core/kernel";
+import type { Failed, Outcome, Problem, Spoke } from "@wheelwork/core";
+import { check, textOf, tryPlain } from "@wheelwork/core/kernel";
 import type { Logger } from "../ports/ports.ts";
 
 /** Thrown by `context.fail`. */
@@ -19,23 +19,13 @@ export function failureOf(error: unknown): Outcome {
   return {
     kind: "error",
     code: "WW_WORKER_FAILED",
-    message: error instanceof Error ? error.message : String(error),
+    message: textOf(error),
   };
 }
 
 /** The outcome of an attempt whose outcome is not one. */
 export function invalid(message: string): Failed {
   return { kind: "error", code: "WW_INVALID_OUTPUT", message };
-}
-
-/** Whether a value can be written as JSON at all. */
-export function isJson(value: unknown): boolean {
-  try {
-    JSON.stringify(value);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** What a worker gave, if it is an outcome: relays, external workers and makers of workers may give anything. */
@@ -49,28 +39,44 @@ function isOutcome(value: unknown): value is Outcome {
   return kind === "ok" || kind === "timeout";
 }
 
-/** An outcome as the contract of its spoke has it: the output that its schema made, or why it is not valid. */
-export function checkedOutcome(spoke: Spoke, outcome: Outcome, verifyJson: boolean, logger: Logger): Outcome {
-  // Details pass no schema. Outputs do, and are looked at only when something could not be written.
-  if ((verifyJson || outcome.kind === "error") && !isJson(outcome))
-    return invalid(`the worker of ${spoke.name} gave what is not JSON`);
-  if (outcome.kind === "timeout") return outcome;
-  if (outcome.kind === "error") {
-    if (spoke.errors.includes(outcome.code) || outcome.code.startsWith("WW_")) return outcome;
-    return invalid(
-      `the worker of ${spoke.name} failed with ${outcome.code}, which the spoke does not declare`,
-    );
+/**
+ * An outcome as the contract of its spoke has it: the output that its schema made, or why it is not valid. Outputs and details
+ * are copied as plain JSON, so what a hub sees is what the store gives back, and nothing that a worker does later changes it.
+ */
+export function checkedOutcome(spoke: Spoke, outcome: Outcome, logger: Logger): Outcome {
+  switch (outcome.kind) {
+    case "timeout":
+      return { kind: "timeout" };
+    case "error":
+      return checkedError(spoke, outcome);
+    case "ok": {
+      const checked = check(spoke.output, outcome.output);
+      if (checked.problems !== undefined) return invalidOutput(spoke, checked.problems, logger);
+      // A worker that has nothing to say returns nothing. Only its handler sees it, and that at once.
+      if (checked.value === undefined) return { kind: "ok", output: undefined };
+      const kept = tryPlain(checked.value);
+      return kept.problem === undefined
+        ? { kind: "ok", output: kept.value }
+        : invalidOutput(spoke, [kept.problem], logger);
+    }
   }
-  let checked;
-  try {
-    checked = check(spoke.output, outcome.output);
-  } catch (error) {
-    return failureOf(error);
-  }
-  if (checked.problems === undefined) return { kind: "ok", output: checked.value };
-  const list = checked.problems
-    .map(({ path, message }) => (path === "" ? message : `${path}: ${message}`))
-    .join("; ");
-  logger.error({ spoke: spoke.name, problems: checked.problems }, "a worker's output is not valid");
+}
+
+function checkedError(spoke: Spoke, { code, message, details }: Failed): Outcome {
+  if (!spoke.errors.includes(code) && !code.startsWith("WW_"))
+    return invalid(`the worker of ${spoke.name} failed with ${code}, which the spoke does not declare`);
+  if (details === undefined) return { kind: "error", code, message };
+  const kept = tryPlain(details);
+  if (kept.problem === undefined) return { kind: "error", code, message, details: kept.value };
+  return invalid(
+    `the details of ${code} of the worker of ${spoke.name} are not valid: ${lineOf(kept.problem)}`,
+  );
+}
+
+function invalidOutput(spoke: Spoke, problems: readonly Problem[], logger: Logger): Failed {
+  logger.error({ spoke: spoke.name, problems }, "a worker's output is not valid");
+  const list = problems.map(lineOf).join("; ");
   return invalid(`the output of the worker of ${spoke.name} is not valid: ${list}`);
 }
+
+const lineOf = ({ path, message }: Problem): string => (path === "" ? message : `${path}: ${message}`);

@@ -1,4 +1,5 @@
 import type { Outcome, Spoke, WorkerTypes } from "@wheelwork/core";
+import { isThenable } from "@wheelwork/core/kernel";
 import type { Bus, MaybePromise, Message } from "../ports/ports.ts";
 import type { ReplyPath } from "../ports/reply-path.ts";
 import { functionContext, type AttemptContext, type WorkerContext } from "./context.ts";
@@ -80,8 +81,9 @@ export function worker<I, O, E extends string>(
     attempt: (input, context) => {
       try {
         const output = run(input as I, functionContext(context));
-        if (!(output instanceof Promise)) return { kind: "ok", output };
-        return output.then((value): Outcome => ({ kind: "ok", output: value }), failureOf);
+        if (!isThenable(output)) return { kind: "ok", output };
+        // Query builders and the like are no promises, and do nothing until they are awaited.
+        return Promise.resolve(output).then((value): Outcome => ({ kind: "ok", output: value }), failureOf);
       } catch (error) {
         return failureOf(error);
       }

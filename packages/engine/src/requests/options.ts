@@ -20,8 +20,6 @@ export interface CommonOptions {
   readonly clock?: Clock;
   /** For tests: numbers in [0, 1) for the jitter of retries. */
   readonly random?: () => number;
-  /** For tests: freeze what handlers get, and refuse data that is not plain JSON. */
-  readonly strict?: boolean;
 }
 
 const day = 86_400_000;

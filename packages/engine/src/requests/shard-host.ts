@@ -56,7 +56,7 @@ export class ShardHost {
 
   constructor(options: ShardHostOptions) {
     const { hubs, workers, store, bus, replies, feed, onEnded, builtIn = [], observe } = options;
-    const { clock = systemClock, logger = silent, random = Math.random, strict = false } = options;
+    const { clock = systemClock, logger = silent, random = Math.random } = options;
     this.#options = options;
     this.hubs = hubs;
     this.#store = store;
@@ -74,7 +74,6 @@ export class ShardHost {
       random,
       owner: `${hostname()}:${process.pid}:${randomUUID()}`,
       observe,
-      strict,
       limits: { ...defaultLimits, ...options.limits },
       ...(feed === undefined ? {} : { feed }),
       ...(onEnded === undefined ? {} : { onEnded }),

@@ -1,5 +1,5 @@
 import { WheelworkError, type Schema } from "@wheelwork/core";
-import { canonicalJson, demand, type HubDefinition } from "@wheelwork/core/kernel";
+import { canonicalJson, demand, plain, type HubDefinition } from "@wheelwork/core/kernel";
 import { hash, randomBytes } from "node:crypto";
 import type { SubmitOptions } from "./api.ts";
 
@@ -18,8 +18,7 @@ export function validRequest(definition: HubDefinition, request: unknown, option
   checkSubmit(options.key, options.deadlineMs);
   const what = `the request to ${definition.name}`;
   const valid = demand(definition.request, request, "WW_INVALID_REQUEST", what);
-  if (!isJson(valid)) throw notJson("WW_INVALID_REQUEST", "request");
-  return valid;
+  return plain(valid, "WW_INVALID_REQUEST", what);
 }
 
 /** The payload of a signal as it is stored. @throws WheelworkError WW_SIGNAL_UNKNOWN, WW_INVALID_INPUT. */
@@ -37,16 +36,8 @@ export function validSignal(
       next: known === "" ? "It takes none." : `It takes: ${known}.`,
     });
   }
-  const valid = demand(schema, payload, "WW_INVALID_INPUT", `the payload of the signal ${name}`);
-  if (!isJson(valid)) throw notJson("WW_INVALID_INPUT", "payload");
-  return valid;
-}
-
-function notJson(code: "WW_INVALID_INPUT" | "WW_INVALID_REQUEST", what: string): WheelworkError {
-  return new WheelworkError(code, `the ${what} cannot be stored as JSON`, {
-    problems: [{ path: "", message: "is not JSON once its schema has transformed it (I19)" }],
-    next: "Let the schema yield JSON, and transform it further in the hub.",
-  });
+  const what = `the payload of the signal ${name}`;
+  return plain(demand(schema, payload, "WW_INVALID_INPUT", what), "WW_INVALID_INPUT", what);
 }
 
 /** What a key may be, of a request or of a run. */
@@ -71,13 +62,4 @@ function checkSubmit(key: string | undefined, deadlineMs: number | undefined): v
   }
   if (problems.length > 0)
     throw new WheelworkError("WW_INVALID_REQUEST", "the request cannot be accepted", { problems });
-}
-
-function isJson(value: unknown): boolean {
-  try {
-    JSON.stringify(value);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -30,12 +30,8 @@ const maxCallDepth = 32;
 export interface OutcomeRules {
   /** An outcome that another process reports, checked against the contract of its spoke. */
   check(spoke: string, outcome: Outcome): Outcome;
-  /** The same for an outcome of a worker in this process, which was checked before it came. */
-  verify(input: Extract<Input, { kind: "outcome" }>): Input;
   /** The open attempt of a spoke that has this correlation. */
   expected(spoke: string, correlation: string): (AttemptId & { readonly requestId: string }) | undefined;
-  /** Whether what is decided must be looked at before it is written: see `verify`. */
-  readonly verifyJson: boolean;
 }
 
 export interface DeciderOptions {
@@ -50,7 +46,6 @@ export interface DeciderOptions {
   readonly log: LogTracker | undefined;
   readonly outcomes: OutcomeRules;
   readonly random: () => number;
-  readonly strict: boolean;
 }
 
 /** What the loop decides on at once. */
@@ -94,7 +89,7 @@ export class Decider {
   constructor(options: DeciderOptions) {
     this.#options = options;
     this.#seq = options.seq;
-    this.#env = { now: 0, since: options.since, random: 0, strict: options.strict, verifyJson: false };
+    this.#env = { now: 0, since: options.since, random: 0 };
   }
 
   /** Number of the last sealed batch. */
@@ -240,15 +235,13 @@ export class Decider {
   }
 
   #takeInput(batch: Batch, item: InputItem, now: number): void {
-    const { residency, outcomes } = this.#options;
-    const live = residency.fetch(item.key, batch.found);
+    const live = this.#options.residency.fetch(item.key, batch.found);
     if (live === undefined) {
       const stored = batch.found.get(item.key);
       this.#ignored(batch, item, stored !== undefined && stored.answer === undefined ? "unknown" : "ended");
       return;
     }
-    const input = item.input.kind === "outcome" ? outcomes.verify(item.input) : item.input;
-    const ignored = this.#decide(batch, live, input, now);
+    const ignored = this.#decide(batch, live, item.input, now);
     if (ignored !== undefined && item.input.kind === "outcome") this.#ignored(batch, item, ignored);
     else if (item.done !== undefined) batch.effects.commanded.push({ item, ignored });
   }
@@ -291,7 +284,6 @@ export class Decider {
     const env = this.#env;
     env.now = now;
     env.random = this.#options.random();
-    env.verifyJson = this.#options.outcomes.verifyJson;
     return env;
   }
 

@@ -19,7 +19,6 @@ export interface ShardOptions {
   readonly random: () => number;
   readonly owner: string;
   readonly observe: ((event: EngineEvent) => void) | undefined;
-  readonly strict: boolean;
   readonly limits: ShardLimits;
   /** Absent: inputs come from callers alone. */
   readonly feed?: Feed;

@@ -2,7 +2,6 @@ import { WheelworkError, type Answer, type Outcome, type RunEvent } from "@wheel
 import { isRunning, restore, type Call, type Input, type Run } from "@wheelwork/core/kernel";
 import type { Attempt } from "../attempts/attempt.ts";
 import { WorkerHost } from "../attempts/host.ts";
-import { invalid, isJson } from "../attempts/outcomes.ts";
 import type { Found, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { Batch } from "./batch.ts";
 import { EngineTime } from "./engine-time.ts";
@@ -473,7 +472,7 @@ export class Shard {
   }
 
   #tenureOptions(): ConstructorParameters<typeof Tenure>[1] {
-    const { store, clock, logger, observe, hubs, random, strict, limits, feed } = this.#options;
+    const { store, clock, logger, observe, hubs, random, limits, feed } = this.#options;
     const host = this.#host;
     const isStopping = (): boolean => this.#status === "stopping";
     return {
@@ -483,7 +482,6 @@ export class Shard {
       observe,
       hubs,
       random,
-      strict,
       limits,
       feed,
       time: this.#time,
@@ -491,20 +489,12 @@ export class Shard {
       outcomes: {
         check: (spoke, outcome) => host.check(spoke, outcome),
         expected: (spoke, correlation) => host.expected(spoke, correlation),
-        verify: (input) =>
-          !host.verifiesJson || isJson(input)
-            ? input
-            : { ...input, outcome: invalid("the worker gave what cannot be written as JSON") },
-        get verifyJson() {
-          return host.verifiesJson;
-        },
       },
       loop: {
         get isStopping() {
           return isStopping();
         },
         committed: () => {
-          host.verifyJson(false);
           this.#recoveryMs = minRecoveryMs;
         },
         act: (batch) => {
@@ -575,9 +565,6 @@ export class Shard {
     observe?.({ name: "store-lost", message });
     const wasStopping = this.#status === "stopping";
     this.#status = "store-lost";
-    // The store could not write what it was given: the next decisions are looked at one by one, so that their runs are
-    // parked (I16).
-    if (error instanceof TypeError || error instanceof RangeError) this.#host.verifyJson(true);
     this.#host.endAll();
     const over = endsShard(error);
     const kept: Item[] = [];

@@ -20,7 +20,6 @@ export interface TenureOptions {
   readonly observe: ((event: EngineEvent) => void) | undefined;
   readonly hubs: ReadonlyMap<string, HubDefinition>;
   readonly random: () => number;
-  readonly strict: boolean;
   readonly limits: ResidencyLimits;
   readonly feed: Feed | undefined;
   readonly time: EngineTime;
@@ -69,7 +68,7 @@ export class Tenure {
       deadlines: this.deadlines,
       log: this.log,
     };
-    const { hubs, random, strict, intake, observe } = options;
+    const { hubs, random, intake, observe } = options;
     const decider = new Decider({
       ...shared,
       seq: claim.seq,
@@ -77,7 +76,6 @@ export class Tenure {
       hubs,
       outcomes,
       random,
-      strict,
     });
     this.pipeline = new Pipeline({ ...shared, store, clock, logger, observe, time, intake, decider, loop });
   }

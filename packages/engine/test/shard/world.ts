@@ -67,12 +67,9 @@ export class DecidingWorld {
       log: undefined,
       outcomes: {
         check: (_spoke, outcome) => outcome,
-        verify: (input) => input,
         expected: () => undefined,
-        verifyJson: false,
       },
       random: () => 0,
-      strict: true,
     });
   }
 

@@ -79,8 +79,6 @@ export class WorkerBolt implements Bolt<Streams> {
       report,
       logger: stormLogger(output),
     });
-    // What a worker gives is written as JSON at once.
-    this.#host.verifyJson(true);
     this.#host.attach();
     setInterval(() => this.#sweep(), sweepMs).unref();
   }

@@ -436,7 +436,7 @@ class Trial {
 
   #env() {
     // `random` gives the shortest backoff that the jitter allows.
-    return { now: this.now, random: 0.999_999, strict: true };
+    return { now: this.now, random: 0.999_999 };
   }
 
   #apply(events: readonly RunEvent[]): void {

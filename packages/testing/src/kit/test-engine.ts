@@ -83,7 +83,6 @@ export class TestEngine {
       workers: [...workers, ...scripted.map((spoke) => this.#scripted.worker(spoke, process))],
       store: this.#store,
       clock: process,
-      strict: true,
       // Without jitter, so that the same test gives the same times.
       random: () => 0,
       ...(bus === undefined ? {} : { bus }),

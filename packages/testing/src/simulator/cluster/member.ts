@@ -89,7 +89,6 @@ export class Member implements AttemptsIn, Askable {
       channels: stage.channels,
       name: `node ${number}`,
       clock: this.process,
-      strict: true,
       random: drawFor(plan.seed, "jitter", number),
       limits: plan.limits,
       ...(plan.retentionMs === undefined ? {} : { retentionMs: plan.retentionMs }),

@@ -36,7 +36,6 @@ export class EngineProcess implements AttemptsIn, StoreUser {
       store: new SimulatedStore(this.#store, this),
       bus,
       clock: this.process,
-      strict: true,
       random: drawFor(machine.plan.seed, "jitter", number),
       limits: machine.plan.limits,
       ...(machine.plan.retentionMs === undefined ? {} : { retentionMs: machine.plan.retentionMs }),

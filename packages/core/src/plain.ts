@@ -1,0 +1,236 @@
+import { WheelworkError, type ErrorCode, type Problem } from "./errors.ts";
+
+/** How deep a value may be nested. What writes and reads JSON is recursive, and so is user code that walks a value. */
+export const maxDepth = 500;
+
+/** How many numbers, texts, arrays and objects one value may hold. It also ends values that share parts of themselves. */
+const maxValues = 2_000_000;
+
+/** A value as it is kept, or why it cannot be kept. */
+export type Plain<T> = { readonly value: T; readonly problem?: never } | { readonly problem: Problem };
+
+/** Counts what a value holds. */
+interface Seen {
+  values: number;
+}
+
+/**
+ * What is kept is what was seen.
+ *
+ * Everything that a run keeps is written as JSON, and may be read back at any moment: after a crash, or when the run comes
+ * back into memory. A `Date` would come back as a text, a `Map` as `{}`, and an object that its maker changes later would be
+ * one thing in memory and another in the store. So a value that comes from outside (a request, an output, a payload, what a
+ * handler returns) is copied where it enters. Code sees the copy, the store writes the copy, and nobody else holds it.
+ *
+ * The copy is exactly what `JSON.parse(JSON.stringify(value))` gives, and it is frozen to its depth. What JSON would change
+ * silently is refused, with the path: dates, maps, sets, instances of classes, functions, symbols, bigints, NaN, Infinity,
+ * and `undefined` in arrays. A getter that throws is refused, too. Three things are dropped because JSON drops them and
+ * nobody misses them: properties that are undefined, the sign of -0, and properties that only some code can see (symbols,
+ * not enumerable, inherited).
+ */
+export function tryPlain<T>(value: T): Plain<T> {
+  try {
+    return { value: copy(value, 0, { values: 0 }) as T };
+  } catch (error) {
+    return { problem: error === refused ? tell(value) : unreadable(error) };
+  }
+}
+
+/** As `tryPlain`, but throws a WheelworkError of the code. `what` begins its message, and `path` the path of its problem. */
+export function plain<T>(value: T, code: ErrorCode, what: string): T {
+  try {
+    return copy(value, 0, { values: 0 }) as T;
+  } catch (error) {
+    const problem = error === refused ? tell(value) : unreadable(error);
+    throw new WheelworkError(code, `${what} is not plain JSON`, {
+      problems: [problem],
+      next: "Keep dates as numbers or texts, maps and sets as arrays, and leave out what JSON does not have.",
+    });
+  }
+}
+
+/**
+ * A change of a run's data as it is kept. Its own fields may be undefined: those are removed from the data.
+ * @throws WheelworkError WW_DEFECT when it is not plain JSON otherwise.
+ */
+export function plainPatch(patch: object | undefined): object | undefined {
+  if (patch === undefined) return undefined;
+  const kept: Record<string, unknown> = {};
+  for (const key of Object.keys(patch)) {
+    const value: unknown = (patch as Record<string, unknown>)[key];
+    define(
+      kept,
+      key,
+      value === undefined ? undefined : plain(value, "WW_DEFECT", `the field ${key} of the data`),
+    );
+  }
+  return kept;
+}
+
+/** The text of anything that was thrown, even of something that throws when it is asked. */
+export function textOf(thrown: unknown): string {
+  try {
+    return thrown instanceof Error ? String(thrown.message) : String(thrown);
+  } catch {
+    return "something that cannot be shown";
+  }
+}
+
+/**
+ * What a function of the user returned, unless it is a promise. Decisions are synchronous (I1), so nobody waits for a promise:
+ * it is refused, and whatever it rejects with later ends nobody's process.
+ * @throws WheelworkError WW_DEFECT when it is a promise.
+ */
+export function synchronous<T>(returned: T, what: string): T {
+  if (!isThenable(returned)) return returned;
+  abandon(returned);
+  throw new WheelworkError("WW_DEFECT", `${what} is asynchronous`, {
+    next: "Make it a plain function, and do what takes time in a worker. Then retry the incident.",
+  });
+}
+
+/** Whether a value can be awaited. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    ((typeof value === "object" && value !== null) || typeof value === "function") &&
+    typeof (value as { then?: unknown }).then === "function"
+  );
+}
+
+/** Nobody waits for this promise: what it rejects with is dropped. */
+export function abandon(thenable: PromiseLike<unknown>): void {
+  try {
+    thenable.then(nothing, nothing);
+  } catch {
+    // It is not even a promise. Nobody waits for it all the same.
+  }
+}
+
+const nothing = (): void => {};
+
+function tell(value: unknown): Problem {
+  try {
+    return problemOf(value);
+  } catch (error) {
+    return unreadable(error);
+  }
+}
+
+const unreadable = (error: unknown): Problem => ({ path: "", message: `cannot be read: ${textOf(error)}` });
+
+/**
+ * The copy. It is on the hottest path of the loop, so it keeps no path and makes no message: `problemOf` finds both when a
+ * value is refused.
+ */
+function copy(value: unknown, depth: number, seen: Seen): unknown {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+      return value;
+    case "number":
+      if (!Number.isFinite(value)) throw refused;
+      // -0 becomes 0, as in JSON.
+      return value + 0;
+    case "object":
+      if (value === null) return null;
+      if (depth >= maxDepth) throw refused;
+      return Array.isArray(value) ? copyArray(value, depth, seen) : copyObject(value, depth, seen);
+    default:
+      throw refused;
+  }
+}
+
+function copyArray(array: readonly unknown[], depth: number, seen: Seen): readonly unknown[] {
+  const { length } = array;
+  if ((seen.values += length) > maxValues) throw refused;
+  const copied: unknown[] = [];
+  for (let index = 0; index < length; index++) copied.push(copy(array[index], depth + 1, seen));
+  return Object.freeze(copied);
+}
+
+function copyObject(object: object, depth: number, seen: Seen): object {
+  if (!hasPlainPrototype(object)) throw refused;
+  const copied: Record<string, unknown> = {};
+  // Half as dear as Object.keys. The prototype is one that nothing enumerable is inherited from.
+  for (const key in object) {
+    const inner: unknown = (object as Record<string, unknown>)[key];
+    if (inner === undefined) continue;
+    if (++seen.values > maxValues) throw refused;
+    const value = copy(inner, depth + 1, seen);
+    define(copied, key, value);
+  }
+  return Object.freeze(copied);
+}
+
+/** Thrown within this file only, since to make an error is dear and most of what tries a value only asks whether. */
+const refused = new Error("not plain JSON");
+
+/** What is wrong with a value that `copy` has refused, and where. */
+function problemOf(value: unknown): Problem {
+  const path: string[] = [];
+  const message = find(value, path, { values: 0 });
+  return message === undefined
+    ? { path: "", message: `holds more than ${maxValues} values` }
+    : { path: path.join("."), message };
+}
+
+/** Looks for the first part that is refused. `path` leads to it. */
+function find(value: unknown, path: string[], seen: Seen): string | undefined {
+  const wrong = ++seen.values > maxValues ? undefined : wrongWith(value, path.length);
+  if (wrong !== undefined || typeof value !== "object" || value === null) return wrong;
+  for (const key of Array.isArray(value) ? value.keys() : Object.keys(value)) {
+    const inner = (value as Record<string | number, unknown>)[key];
+    if (inner === undefined && !Array.isArray(value)) continue;
+    path.push(String(key));
+    const found = find(inner, path, seen);
+    if (found !== undefined) return found;
+    path.pop();
+    if (seen.values > maxValues) return undefined;
+  }
+  return undefined;
+}
+
+/** What is wrong with a value itself, whatever it holds. */
+function wrongWith(value: unknown, depth: number): string | undefined {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+      return undefined;
+    case "number":
+      return Number.isFinite(value) ? undefined : `is ${value}, which JSON does not have`;
+    case "undefined":
+      return "is undefined, which JSON does not have";
+    case "object":
+      if (value === null) return undefined;
+      if (depth >= maxDepth) return `is nested more than ${maxDepth} deep, or holds itself`;
+      if (Array.isArray(value) || hasPlainPrototype(value)) return undefined;
+      if (isThenable(value)) abandon(value);
+      return `is ${nameOf(value)}, not a plain object`;
+    default:
+      return `is a ${typeof value}, which JSON does not have`;
+  }
+}
+
+function hasPlainPrototype(object: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(object);
+  if (prototype === Object.prototype || prototype === null) return true;
+  // `Object.prototype` of another realm, such as the sandbox of a test runner.
+  return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype as object, "hasOwnProperty");
+}
+
+/** Sets a field, whatever its name: `__proto__` is a key like any other. */
+function define(object: Record<string, unknown>, key: string, value: unknown): void {
+  if (key !== "__proto__") object[key] = value;
+  else Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
+}
+
+function nameOf(object: object): string {
+  try {
+    const { name } = (object as { constructor?: { name?: unknown } }).constructor ?? {};
+    return typeof name === "string" && name !== ""
+      ? `an instance of ${name.slice(0, 100)}`
+      : "an object of a class";
+  } catch {
+    return "an object of a class";
+  }
+}
