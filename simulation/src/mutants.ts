@@ -273,7 +273,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "clean-up that an outage uses up",
     file: turn,
-    from: "    if (overdue && late && due < since) return this.#rearm();\n",
+    from: "    if (overdue && late && due < since) return this.rearm();\n",
     to: "",
   },
   {

@@ -257,7 +257,7 @@ function edgesOf(definition: HubDefinition, run: RunView | undefined): Edge[] {
       const key = keyOf(from, event, to);
       const deadline = logic.deadline?.raise === event;
       // A cancel has no effect during clean-up.
-      const cancel = !late && definition.cancel?.raise === event;
+      const cancel = !late && typeof definition.cancel === "object" && definition.cancel.raise === event;
       edges.set(key, {
         from,
         event,

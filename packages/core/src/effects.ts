@@ -15,8 +15,8 @@ export type Effect =
   | { readonly type: "startChild"; readonly call: Call }
   /** The run that the call has begun is no longer wanted. */
   | { readonly type: "cancelChild"; readonly call: Call }
-  /** A spoke is told something, and nobody waits for its outcome. */
-  | { readonly type: "tell"; readonly call: number; readonly spoke: string; readonly input: unknown }
+  /** A spoke is told something, or a hub begins a run of its own, and nobody waits for its outcome. */
+  | { readonly type: "tell"; readonly told: Extract<RunEvent, { type: "told" }> }
   /** The run has its answer. */
   | { readonly type: "answer" }
   /** The run has ended. */
@@ -42,11 +42,11 @@ function closed(run: Run, event: RunEvent, effects: Effect[]): void {
     case "settled": {
       const call = run.calls.get(event.call);
       if (call !== undefined) effects.push({ type: "close", call });
-      if (event.held !== undefined) closeForDrain(run, event.call, effects);
+      if (event.held !== undefined) closeForDrain(run, event.call, false, effects);
       return;
     }
     case "cancelling":
-      if (event.held !== undefined) closeForDrain(run, undefined, effects);
+      if (event.held !== undefined) closeForDrain(run, undefined, true, effects);
       return;
     case "entered":
     case "ended":
@@ -65,12 +65,15 @@ function closed(run: Run, event: RunEvent, effects: Effect[]): void {
   }
 }
 
-/** A round that drains waits for its running attempts. Calls that are not under way are given up, children cancelled. */
-function closeForDrain(run: Run, settled: number | undefined, effects: Effect[]): void {
+/**
+ * A round that drains waits for its calls that are under way, those of hubs included: what they do counts. Calls that are not
+ * under way are given up. A cancel reaches the children, whose clean-up is waited for.
+ */
+function closeForDrain(run: Run, settled: number | undefined, cancels: boolean, effects: Effect[]): void {
   for (const call of run.calls.values()) {
     if (call.number === settled) continue;
-    if (isRunning(call)) cancelChild(call, effects);
-    else effects.push({ type: "close", call });
+    if (!isRunning(call)) effects.push({ type: "close", call });
+    else if (cancels) cancelChild(call, effects);
   }
 }
 
@@ -92,7 +95,7 @@ function opened(run: Run, event: RunEvent, effects: Effect[]): void {
       begin(run.calls.get(event.call), effects);
       return;
     case "told":
-      effects.push({ type: "tell", call: event.call, spoke: event.spoke, input: event.input });
+      effects.push({ type: "tell", told: event });
       return;
     case "answered":
       effects.push({ type: "answer" });

@@ -203,9 +203,12 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas> {
       };
     },
   ): Behaviour<R, D>;
-  /** Gives a spoke work, does not wait for the outcome, and goes on. `null`: gives it nothing. */
+  /**
+   * Gives a spoke work, or starts a run of a hub, does not wait for the outcome, and goes on. What it starts outlives this
+   * run. `null`: starts nothing.
+   */
   tell<I>(
-    spoke: Callable<I, unknown, string>,
+    callee: Callable<I, unknown, string>,
     options: { readonly input: (data: DeepReadonly<D>) => NoInfer<I> | null; readonly next: MovesOf<R> },
   ): Behaviour<R, D>;
 }
@@ -267,11 +270,13 @@ export interface HubSpec<
   /** Default: none. */
   readonly signals?: Sig;
   /**
-   * The event that a cancel raises, in the first state that has it. Default: none. Then a cancel closes the open calls
-   * and answers with the error WW_CANCELLED.
+   * The event that a cancel raises, in the first state that has it. Default: the deadline's event of the state, as if the
+   * time were over now: a hub that knows how to clean up after its deadline cleans up after a cancel, too. With `end`, a
+   * cancel closes the open calls and answers with the error WW_CANCELLED at once: nothing is cleaned up.
    */
   readonly cancel?:
     | NoInfer<AnyEventOf<C>>
+    | typeof end
     | {
         readonly raise: NoInfer<AnyEventOf<C>>;
         readonly patch: (data: DeepReadonly<D>) => Partial<D>;
@@ -306,7 +311,9 @@ export interface HubDefinition {
   readonly deadlineMs: (request: unknown) => number;
   readonly data: (request: unknown) => unknown;
   readonly signals: SignalSchemas;
-  readonly cancel: { readonly raise: string; readonly patch?: (data: unknown) => object } | undefined;
+  /** What a cancel raises. `end`: it ends the run at once. Undefined: the deadline's event of the state. */
+  readonly cancel:
+    { readonly raise: string; readonly patch?: (data: unknown) => object } | typeof end | undefined;
   readonly migrate: { readonly [fromVersion: number]: (run: MigratedRun) => MigratedRun };
   /** The hubs and spokes that it calls, by name. */
   readonly callees: ReadonlyMap<string, Callable>;
@@ -382,7 +389,7 @@ export function defineHub(
   if (!Number.isInteger(version) || version < 1) {
     problems.push({ path: "version", message: "must be a whole number from 1" });
   }
-  const event = typeof cancel === "object" ? cancel.raise : cancel;
+  const event = cancel === end ? undefined : typeof cancel === "object" ? cancel.raise : cancel;
   if (
     event !== undefined &&
     !Object.values(chart).some((row) => typeof row === "object" && Object.hasOwn(row, event))
@@ -436,7 +443,9 @@ export function defineHub(
     signals: spec.signals ?? {},
     cancel:
       event === undefined
-        ? undefined
+        ? cancel === end
+          ? end
+          : undefined
         : typeof cancel === "object"
           ? { raise: event, patch: cancel.patch as (data: unknown) => object }
           : { raise: event },

@@ -1,4 +1,5 @@
 import type { Decision, Env, Input } from "./decision.ts";
+import { end } from "./chart.ts";
 import type { HubDefinition } from "./hub.ts";
 import { hasCommand, type Answer, type ParkedInput, type Run, type RunEvent } from "./run.ts";
 import {
@@ -61,14 +62,14 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
       if (run.cancelling || isParked(run, ({ kind }) => kind === "cancel")) {
         return { events: [], ignored: "duplicate" };
       }
-      if (definition.cancel === undefined) return { events: cancelled(run, input.id, at) };
+      if (definition.cancel === end) return { events: cancelled(run, input.id, at) };
       return { events: [{ type: "parked", at, input }] };
     case "retry": {
       if (hasCommand(run, "retry", input.id)) return { events: [], ignored: "duplicate" };
       const resumed: RunEvent = { type: "resumed", at, id: input.id };
       const parked = (run.incident?.inputs ?? []) as readonly (Input | { readonly kind: "start" })[];
       const hasBegun = run.state !== "";
-      if (run.answer !== undefined) {
+      if (run.answer !== undefined && !run.late) {
         // The client has its answer, so more work would be in vain: only the clean-up is left.
         if (!hasBegun) return { events: [resumed, { type: "ended", at }] };
         const turn = new TurnBuilder(definition, run, env);
@@ -81,8 +82,10 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
           return { events: [resumed, incidentOf(error, input, env)] };
         }
       }
-      if (hasBegun)
-        return { events: [resumed], redeliver: [...(parked as readonly Input[]), { kind: "buffered" }] };
+      if (hasBegun) {
+        const events = [resumed, ...rearmed(definition, run, env)];
+        return { events, redeliver: [...(parked as readonly Input[]), { kind: "buffered" }] };
+      }
       const others = parked.filter((input): input is Input => input.kind !== "start");
       return { events: [resumed, ...restart(definition, run, env)], redeliver: others };
     }
@@ -95,6 +98,19 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
 
 function isParked(run: Run, is: (input: ParkedInput) => boolean): boolean {
   return run.incident?.inputs.some(is) === true;
+}
+
+/** The clean-up has the time that it was promised: what passed while the run was parked does not count. */
+function rearmed(definition: HubDefinition, run: Run, env: Env): readonly RunEvent[] {
+  if (!run.late || run.due === undefined || run.due > env.now) return [];
+  const turn = new TurnBuilder(definition, run, env);
+  try {
+    turn.rearm();
+    return turn.events;
+  } catch {
+    // The state is unknown until the run is migrated, which its next turn does.
+    return [];
+  }
 }
 
 /** Makes the first turn again, which threw when the request came. The hub may have a new version by now. */

@@ -29,6 +29,8 @@ interface Seen {
  * not enumerable, inherited).
  */
 export function tryPlain<T>(value: T): Plain<T> {
+  // A value that is not there is kept as such: only within arrays JSON has no word for it.
+  if (value === undefined) return { value };
   try {
     return { value: copy(value, 0, { values: 0 }) as T };
   } catch (error) {
@@ -38,6 +40,7 @@ export function tryPlain<T>(value: T): Plain<T> {
 
 /** As `tryPlain`, but throws a WheelworkError of the code. `what` begins its message, and `path` the path of its problem. */
 export function plain<T>(value: T, code: ErrorCode, what: string): T {
+  if (value === undefined) return value;
   try {
     return copy(value, 0, { values: 0 }) as T;
   } catch (error) {

@@ -151,6 +151,8 @@ export type RunEvent =
       readonly at: number;
       readonly call: number;
       readonly spoke: string;
+      /** What is told is a hub: it begins a run of its own. */
+      readonly hub?: true;
       readonly input: unknown;
     }
   /** A signal has come. */

@@ -1,9 +1,9 @@
-import { stay } from "./chart.ts";
+import { end, stay } from "./chart.ts";
 import type { Decision, Env, Ignored, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
 import { plain, plainPatch, synchronous, textOf } from "./plain.ts";
-import type { CallRequest, OpenCall, Turn } from "./logic.ts";
+import type { CallRequest, OpenCall, StateLogic, Turn } from "./logic.ts";
 import {
   hasCommand,
   isRunning,
@@ -210,10 +210,10 @@ export class TurnBuilder implements Decision {
       ? { type: "settled", at, call: call.number, outcome: result, by: raise }
       : { type: "settled", at, call: call.number, outcome: result };
     if (run.held !== undefined) {
-      // The round is decided already. What succeeded is noted, so that the clean-up knows of it.
-      this.#emit(outcome.kind === "ok" ? this.#patched(settled, turn.patch) : settled);
+      // The round is decided already. What has come of its calls is noted, so that the clean-up knows of it.
+      this.#emit(this.#patched(settled, turn.patch));
       if (others > 0) return;
-      const byCancel = this.#cancelling && run.held === this.#definition.cancel?.raise;
+      const byCancel = this.#cancelling && run.held === this.#cancelEvent(logic);
       if (byCancel) this.#cancelling = false;
       this.#go(run.held, undefined, byCancel);
       return;
@@ -242,7 +242,7 @@ export class TurnBuilder implements Decision {
     const { now, since = 0 } = this.#env;
     const { due, late } = this.#run;
     const overdue = due !== undefined && due <= now;
-    if (overdue && late && due < since) return this.#rearm();
+    if (overdue && late && due < since) return this.rearm();
     if (overdue) this.raiseDeadline();
     if (!this.#answered && this.answerBy <= now) {
       this.#emit(timeoutAnswer(this.#definition, now));
@@ -255,7 +255,7 @@ export class TurnBuilder implements Decision {
    * The deadline of a late state passed while nobody worked: it begins anew. The clean-up gets the time that it was
    * promised. If an outage used it up, things would be left undone.
    */
-  #rearm(): undefined {
+  rearm(): undefined {
     const state = this.#current();
     const due = this.#waitUntil(state);
     const answerBy = this.#moveAnswer(state);
@@ -265,14 +265,12 @@ export class TurnBuilder implements Decision {
 
   /** The deadline of the open wait has passed: the run leaves its state by its deadline event. */
   raiseDeadline(): void {
-    const { deadline } = this.#current().logic;
-    if (deadline === undefined)
+    const { logic } = this.#current();
+    if (logic.deadline === undefined)
       throw new WheelworkError("WW_DEFECT", `the state ${this.#state} does not wait, so it has no deadline`, {
         next: "Resolve the incident, and report this with the history of the run.",
       });
-    const open =
-      deadline.patch === undefined ? [] : (Array.from(this.#run.calls.values()) as readonly OpenCall[]);
-    this.#go(deadline.raise, keptPatch(deadline.patch?.(this.data, open), "the patch of a deadline"));
+    this.#go(logic.deadline.raise, this.#deadlinePatch(logic));
   }
 
   #signal(input: Extract<Input, { kind: "signal" }>): Ignored | undefined {
@@ -306,18 +304,18 @@ export class TurnBuilder implements Decision {
     if (run.cancelling) return "duplicate";
     const { late, row, logic } = this.#current();
     if (late) return "cleaning-up";
-    if (cancel === undefined) {
+    if (cancel === end) {
       for (const event of cancelled(run, id, at)) this.#emit(event);
       return undefined;
     }
-    const moves = row[cancel.raise] !== undefined && row[cancel.raise] !== stay;
-    if (!moves) {
+    const raise = this.#cancelEvent(logic);
+    if (raise === undefined || row[raise] === undefined || row[raise] === stay) {
       this.#emit({ type: "cancelling", at, id });
     } else if (run.held !== undefined || (logic.drain === true && this.#othersRun(undefined))) {
       const event = { type: "cancelling" as const, at, id };
       // If the round holds another event already, it goes that way. The cancel waits for a state that has its event.
-      if (run.held !== undefined && run.held !== cancel.raise) this.#emit(event);
-      else this.#emit(this.#patched({ ...event, held: cancel.raise }, this.#cancelPatch()));
+      if (run.held !== undefined && run.held !== raise) this.#emit(event);
+      else this.#emit(this.#patched({ ...event, held: raise }, this.#cancelPatch(logic)));
     } else {
       this.#emit({ type: "cancelling", at, id });
       this.#cancelling = true;
@@ -328,14 +326,31 @@ export class TurnBuilder implements Decision {
 
   /** Follows the event of the pending cancel. */
   #goCancelled(): void {
-    const { cancel } = this.#definition;
-    if (cancel === undefined) return;
+    const { logic } = this.#current();
+    const raise = this.#cancelEvent(logic);
+    if (raise === undefined) return;
     this.#cancelling = false;
-    this.#go(cancel.raise, this.#cancelPatch(), true);
+    this.#go(raise, this.#cancelPatch(logic), true);
   }
 
-  #cancelPatch(): object | undefined {
-    return keptPatch(this.#definition.cancel?.patch?.(this.data), "the patch of a cancel");
+  /** What a cancel raises in a state: the hub's own event for it, or the deadline's, as if the time were over now. */
+  #cancelEvent(logic: StateLogic): string | undefined {
+    const { cancel } = this.#definition;
+    return cancel === end ? undefined : (cancel ?? logic.deadline)?.raise;
+  }
+
+  #cancelPatch(logic: StateLogic): object | undefined {
+    const { cancel } = this.#definition;
+    if (cancel === end) return undefined;
+    if (cancel !== undefined) return keptPatch(cancel.patch?.(this.data), "the patch of a cancel");
+    return this.#deadlinePatch(logic);
+  }
+
+  /** The patch of a deadline's event. It is told which calls are open. */
+  #deadlinePatch({ deadline }: StateLogic): object | undefined {
+    if (deadline?.patch === undefined) return undefined;
+    const open = Array.from(this.#run.calls.values()) as readonly OpenCall[];
+    return keptPatch(deadline.patch(this.data, open), "the patch of a deadline");
   }
 
   /** Follows an event along its edge (I14). */
@@ -366,7 +381,7 @@ export class TurnBuilder implements Decision {
       throw new WheelworkError("WW_DEFECT", `the hub ${this.#definition.name} has no state ${target}`, {
         next: "Resolve the incident, and report this with the history of the run.",
       });
-    const { logic, row } = state;
+    const { logic } = state;
     this.#state = target;
     this.#merge(patch);
     const entered: Writable<Extract<RunEvent, { type: "entered" }>> = { type: "entered", at, state: target };
@@ -378,7 +393,7 @@ export class TurnBuilder implements Decision {
       const answerBy = this.#moveAnswer(state);
       if (answerBy !== undefined) entered.answerBy = answerBy;
     }
-    if (this.#cancelling && !state.late && this.#cancels(row)) {
+    if (this.#cancelling && !state.late && this.#cancels(state)) {
       this.#emit(withPatch(entered, patch));
       this.#goCancelled();
       return;
@@ -430,12 +445,19 @@ export class TurnBuilder implements Decision {
     this.#takeBuffered(state);
   }
 
-  /** A tell has a call number, but no open call: its own run works on it. */
+  /** A tell has a call number, but no open call: its own run works on it, which outlives this one. */
   #tell(turn: Turn): void {
     if (turn.tell === undefined) return;
     const { callee } = turn.tell;
     const input = plain(turn.tell.input, "WW_DEFECT", `what ${callee.name} is told`);
-    this.#emit({ type: "told", at: this.#env.now, call: this.#nextCall++, spoke: callee.name, input });
+    const told = {
+      type: "told" as const,
+      at: this.#env.now,
+      call: this.#nextCall++,
+      spoke: callee.name,
+      input,
+    };
+    this.#emit(callee.kind === "hub" ? { ...told, hub: true } : told);
   }
 
   #end(reply: unknown): void {
@@ -483,9 +505,9 @@ export class TurnBuilder implements Decision {
     return state.late ? within : Math.min(within, this.deadline);
   }
 
-  /** Whether the event of a cancel leaves a state with this row. */
-  #cancels(row: StateDefinition["row"]): boolean {
-    const target = row[this.#definition.cancel?.raise ?? ""];
+  /** Whether the event of a cancel leaves a state. */
+  #cancels({ logic, row }: StateDefinition): boolean {
+    const target = row[this.#cancelEvent(logic) ?? ""];
     return target !== undefined && target !== stay;
   }
 

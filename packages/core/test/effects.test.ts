@@ -12,8 +12,8 @@ beforeEach(() => {
 
 const brief = (effects: readonly Effect[]): string[] =>
   effects.map((effect) => {
-    if (!("call" in effect)) return effect.type;
-    return `${effect.type} ${typeof effect.call === "number" ? effect.call : effect.call.number}`;
+    if (effect.type === "tell") return `tell ${effect.told.call}`;
+    return "call" in effect ? `${effect.type} ${effect.call.number}` : effect.type;
   });
 
 const happens = (event: object): string[] => brief(step(run, { at: 1, ...event } as RunEvent));

@@ -277,10 +277,10 @@ describe("states", () => {
         "1 cancelling id=c0 held=Cancel patch={log:[cancelled]}",
         "1 ignored: duplicate",
         "1 settled call=0 outcome=ok patch={log:[cancelled,0=0]}",
-        "2 settled call=1 outcome={kind:error,code:refused,message:as told}",
+        "2 settled call=1 outcome={kind:error,code:refused,message:as told} patch={log:[cancelled,0=0,1: error]}",
         "2 entered state=Cleaning by=Cancel cancelled=true late=true",
         "2 entered state=Done by=Cleaned",
-        "2 ended answer={kind:result,value:{log:[cancelled,0=0]}}",
+        "2 ended answer={kind:result,value:{log:[cancelled,0=0,1: error]}}",
       ]
     `);
   });
@@ -657,16 +657,44 @@ describe("cancel", () => {
     expect(player.run.answer?.kind).toBe("result");
   });
 
-  test("closes the calls and answers, if the hub has no event for it", () => {
-    const plain = hub(
+  const unnamed = (cancel?: typeof end) =>
+    hub(
       "plain",
-      { ...base, chart: { A: { Ok: "Done", Late: "Done" }, Done: end }, data: log },
       {
-        A: (s) => s.call(work, { input: () => ({ n: 1 }), ok: "Ok", failed: "Late", deadline: "Late" }),
-        Done: () => ({ log: [] }),
+        ...base,
+        ...(cancel === undefined ? {} : { cancel }),
+        chart: { A: { Ok: "Done", Late: "Undoing" }, Undoing: { Undone: "Done", Late: "Done" }, Done: end },
+        data: log,
+      },
+      {
+        A: (s) =>
+          s.call(work, {
+            input: () => ({ n: 1 }),
+            ok: "Ok",
+            failed: "Late",
+            deadline: {
+              raise: "Late",
+              patch: (data, open) => ({ log: [...data.log, `${open.length} open`] }),
+            },
+          }),
+        Undoing: (s) =>
+          s.call(work, { input: () => ({ n: 2 }), settled: "Undone", deadline: "Late", withinMs: 100 }),
+        Done: ({ log }) => ({ log: [...log] }),
       },
     );
-    const player = new Player(plain, { n: 1 });
+
+  test("is as if the time were over now, if the hub has no event for it: it cleans up", () => {
+    const player = new Player(unnamed(), { n: 1 });
+    player.cancel();
+    expect(player.run).toMatchObject({ state: "Undoing", late: true, cancelled: true });
+    // In the clean-up, a cancel changes nothing.
+    expect(player.cancel("again")).toBe("duplicate");
+    player.outcome(1, { ok: { n: 2 } });
+    expect(player.run.answer).toMatchObject({ kind: "result", value: { log: ["1 open"] } });
+  });
+
+  test("ends the run at once where the hub says so by name", () => {
+    const player = new Player(unnamed(end), { n: 1 });
     player.cancel();
     expect(player.run.status).toBe("ended");
     expect(player.run.answer).toMatchObject({ kind: "error", code: "WW_CANCELLED" });

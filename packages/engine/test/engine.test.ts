@@ -477,10 +477,48 @@ describe("hubs call hubs", () => {
     expect((await world.engine.request("p/0")).answer).toEqual({
       kind: "error",
       code: "failed",
-      message: "cancelled",
+      message: "timeout",
     });
     expect(done.undone.size).toBe(2);
     expect((await world.engine.requests()).items.map(({ id }) => id)).toEqual(["p"]);
+  });
+
+  test("a hub that is told begins a run of its own, which outlives its teller", async () => {
+    const slow = spoke("slow", { input: z.object({}), output: z.object({}), timeoutMs: 1000 });
+    const after = hub(
+      "after",
+      {
+        request: z.object({ order: z.string() }),
+        reply: z.object({ order: z.string() }),
+        deadlineMs: 10_000,
+        chart: { Working: { Ok: "Done", Late: "Done" }, Done: end },
+        data: (request) => request,
+      },
+      {
+        Working: (s) => s.call(slow, { input: () => ({}), ok: "Ok", failed: "Late", deadline: "Late" }),
+        Done: ({ order }) => ({ order }),
+      },
+    );
+    const first = hub(
+      "first",
+      {
+        request: z.object({}),
+        reply: z.object({}),
+        deadlineMs: 1000,
+        chart: { Telling: { Next: "Done" }, Done: end },
+        data: () => ({}),
+      },
+      { Telling: (s) => s.tell(after, { input: () => ({ order: "o" }), next: "Next" }), Done: () => ({}) },
+    );
+    const world = await begin({
+      hubs: [first],
+      workers: (sleep) => [worker(slow, async () => (await sleep(500), {}))],
+    });
+    await world.engine.submit(first, {}, { key: "f" });
+    expect(await world.answer("f")).toEqual({ kind: "result", value: {} });
+    await world.restart();
+    expect(await world.answer("f/t0")).toEqual({ kind: "result", value: { order: "o" } });
+    expect(world.counted("store-lost")).toBe(0);
   });
 
   test("an incident of a child is listed, also when its parent has ended, and can be retried", async () => {
@@ -642,7 +680,7 @@ describe("commands", () => {
     ]);
     await world.clock.runUntil(async () => (await world.engine.request("k")).state === "Undoing");
     expect(await world.engine.cancel("k")).toBe("accepted");
-    expect(await world.answer("k")).toEqual({ kind: "error", code: "failed", message: "cancelled" });
+    expect(await world.answer("k")).toEqual({ kind: "error", code: "failed", message: "timeout" });
     expect(done.undone.size).toBe(2);
     expect(await world.engine.cancel("k")).toBe("ended");
     expect(await world.engine.signal("k", "x", 1).catch((error: WheelworkError) => error.code)).toBe(
@@ -932,7 +970,7 @@ describe("time", () => {
         world.close();
       }
     },
-    20_000,
+    240_000,
   );
 
   test("waits of callers end when they say", async () => {

@@ -87,6 +87,7 @@ const plain = hub(
     reply: z.string(),
     deadlineMs: 60_000,
     signals: { go: z.null() },
+    cancel: end,
     chart: { Waiting: { Go: "Gone", Late: "Gone" }, Gone: end },
     data: () => ({}),
   },

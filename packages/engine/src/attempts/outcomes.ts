@@ -52,8 +52,6 @@ export function checkedOutcome(spoke: Spoke, outcome: Outcome, logger: Logger): 
     case "ok": {
       const checked = check(spoke.output, outcome.output);
       if (checked.problems !== undefined) return invalidOutput(spoke, checked.problems, logger);
-      // A worker that has nothing to say returns nothing. Only its handler sees it, and that at once.
-      if (checked.value === undefined) return { kind: "ok", output: undefined };
       const kept = tryPlain(checked.value);
       return kept.problem === undefined
         ? { kind: "ok", output: kept.value }

@@ -334,9 +334,11 @@ export class Decider {
         return;
       }
       case "tell": {
-        const { call, spoke, input } = effect;
+        const { call, spoke, hub, input } = effect.told;
         const key = tellKey(run.key, call);
-        this.#internal.push({ kind: "spawn", key, hub: tellHubName(spoke), request: { input } });
+        const told =
+          hub === true ? { hub: spoke, request: input } : { hub: tellHubName(spoke), request: { input } };
+        this.#internal.push({ kind: "spawn", key, ...told });
         return;
       }
       case "answer":

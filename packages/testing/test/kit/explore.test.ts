@@ -258,7 +258,7 @@ test("a handler that throws, a reply that is not valid, and data that is changed
   expect(report.findings.map(({ path }) => path[1]).slice(0, 3)).toEqual([
     `ask: #0 ok {"ready":true}`,
     "ask: #0 WW_WORKER_FAILED",
-    "coordinator: deadline",
+    "client: cancel",
   ]);
   expect(report.findings[1]?.message).toBe("not thought of");
   expect(report.findings[2]?.message).toContain("WW_INVALID_REPLY");
