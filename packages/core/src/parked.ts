@@ -69,7 +69,7 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
       const parked = (run.incident?.inputs ?? []) as readonly (Input | { readonly kind: "start" })[];
       const hasBegun = run.state !== "";
       if (run.answer !== undefined) {
-        // The client has its answer, so more work would be in vain: only the clean-up is left.
+        // The client has its answer, so more work would be useless: only the clean-up is left.
         if (!hasBegun) return { events: [resumed, { type: "ended", at }] };
         const turn = new TurnBuilder(definition, run, env);
         turn.events.push(resumed);

@@ -621,7 +621,7 @@ export function incidentOf(error: unknown, input: Input | { readonly kind: "star
   };
 }
 
-/** Demands plain JSON: what comes back from a store must equal what went in (I19). */
+/** Refuses a value that would not be the same after it was stored and read back (I19). */
 function demandJson(value: unknown, path: string): void {
   if (value === null || typeof value === "string" || typeof value === "boolean") return;
   if (typeof value === "number" && Number.isFinite(value)) return;
