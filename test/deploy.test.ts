@@ -23,7 +23,10 @@ interface Compose {
 const read = (name: string): Compose =>
   parse(readFileSync(resolve(root, "deploy", name), "utf8"), { merge: true }) as Compose;
 
-/** What a file names is there, and what waits for something, waits for its health. */
+/**
+ * Checks that each file and volume that it names exists, and that each service waits until the ones it needs are
+ * healthy.
+ */
 function checkServices({ services, volumes }: Compose): void {
   for (const [name, service] of Object.entries(services)) {
     expect(service.image ?? service.build, name).toBeDefined();
@@ -46,7 +49,7 @@ function checkServices({ services, volumes }: Compose): void {
   }
 }
 
-test("docker-compose.storm.yml is sound, and its Storm is where its parts look for it", () => {
+test("docker-compose.storm.yml is valid, and its parts find its Storm", () => {
   const compose = read("docker-compose.storm.yml");
   checkServices(compose);
   const settings = parse(readFileSync(resolve(root, "deploy/storm.yaml"), "utf8")) as Record<
@@ -55,7 +58,7 @@ test("docker-compose.storm.yml is sound, and its Storm is where its parts look f
   >;
   for (const setting of ["storm.zookeeper.servers", "nimbus.seeds"])
     for (const host of settings[setting] ?? []) expect(compose.services).toHaveProperty(host);
-  // One Storm for all, and the one that the tests run.
+  // All parts and the tests use the same version of Storm.
   const images = [
     compose.services["nimbus"]?.image,
     readFileSync(resolve(root, "deploy/Dockerfile.supervisor"), "utf8"),
@@ -63,7 +66,7 @@ test("docker-compose.storm.yml is sound, and its Storm is where its parts look f
   for (const image of images) expect(image).toContain("storm:2.8.3");
 });
 
-test("docker-compose.yml is sound: what it names is there, and its parts are started with options that they have", () => {
+test("docker-compose.yml is valid: all that it names exists, and its commands have only options that the program takes", () => {
   const compose = read("docker-compose.yml");
   const { services } = compose;
   expect(Object.keys(services).toSorted()).toEqual([
@@ -77,7 +80,8 @@ test("docker-compose.yml is sound: what it names is there, and its parts are sta
   checkServices(compose);
   for (const [name, service] of Object.entries(services)) {
     if (service.build === undefined) continue;
-    // Its parts share no file, so that they may be on different machines: the switches are Floodlight's.
+    // The services share no files, so they may run on different machines. Only Floodlight has a volume, for the
+    // switches.
     expect(service.volumes, name).toEqual(name === "floodlight" ? ["switches:/data"] : undefined);
     const program = resolve(root, "examples/flow-crud/src/cluster/main.ts");
     const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
@@ -90,7 +94,7 @@ test("docker-compose.yml is sound: what it names is there, and its parts are sta
     );
     expect([status, stderr], name).toEqual([0, ""]);
   }
-  // The same program as `npm run cluster`.
+  // It is the program of `npm run cluster`.
   expect(readFileSync(resolve(root, "deploy/Dockerfile"), "utf8")).toContain(
     "examples/flow-crud/src/cluster/main.ts",
   );

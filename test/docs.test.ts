@@ -5,27 +5,27 @@ import { expect, onTestFinished, test } from "vitest";
 
 const root = resolve(import.meta.dirname, "..");
 
-/** What a page shows in blocks of one language. */
+/** The code blocks of a page in one language. */
 const blocks = (page: string, language: string): string[] =>
   Array.from(
     page.matchAll(new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``, "g")),
     ([, block]) => block ?? "",
   );
 
-/** The code of a page, as one program: compiles it, and gives what runs it and returns what it prints. */
+/** Compiles all code of a page as one program. The result runs it, and returns its output. */
 function programOf(page: string): () => string {
   return compiled(blocks(page, "ts").join(""));
 }
 
-/** Compiles a program, and gives what runs it and returns what it prints. */
+/** Compiles a program. The result runs it, and returns its output. */
 function compiled(example: string): () => string {
-  // Inside the checkout, so that the packages resolve; node_modules is ignored by all tools.
+  // It is inside the checkout, so that imports resolve, and inside node_modules, which all tools ignore.
   const parent = join(root, "node_modules", ".cache");
   mkdirSync(parent, { recursive: true });
   const folder = mkdtempSync(join(parent, "docs-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   writeFileSync(join(folder, "package.json"), `{"type":"module"}`);
-  // It has no type annotations, so it runs as JavaScript: Node strips no types under node_modules.
+  // It runs as JavaScript, so it must have no type annotations: Node does not strip types under node_modules.
   writeFileSync(join(folder, "example.mjs"), example);
   writeFileSync(join(folder, "example.ts"), example);
   const config = {

@@ -1,5 +1,5 @@
-// The walls between the layers bite: each offending file is written to a folder of its own outside the
-// repository, beside copies of the real configuration, and the linter or the compiler must refuse it.
+// Each wall between the layers holds. A test writes a file that breaks a rule to a folder outside the repository,
+// beside copies of the real configuration. The linter or the compiler must refuse it.
 import { execFile } from "node:child_process";
 import {
   copyFileSync,
@@ -32,7 +32,7 @@ function clean(): void {
   rmSync(scratch, { recursive: true, force: true });
 }
 
-/** A little repository with the real configuration and just these files. */
+/** Makes a small repository with the real configuration and these files. */
 function repository(files: Record<string, string>): string {
   const folder = join(scratch, String(++folders));
   mkdirSync(join(folder, "packages/core/src"), { recursive: true });
@@ -50,7 +50,7 @@ function repository(files: Record<string, string>): string {
 
 function run(cwd: string, tool: string, ...args: string[]): Promise<{ code: unknown; output: string }> {
   const command = join(root, "node_modules/.bin", tool);
-  // The tool's first line asks for `node`: the project's own comes first, whatever the machine has.
+  // The tool runs the first `node` of the path. It must be the project's own.
   const env = { ...process.env, PATH: `${join(root, "node_modules/.bin")}:${process.env["PATH"]}` };
   return new Promise((resolve) => {
     execFile(command, args, { cwd, env }, (error, stdout, stderr) =>
@@ -78,7 +78,7 @@ describe("the linter refuses", () => {
     ["node: in the core", core(`export { readFileSync } from "node:fs";`), "no-restricted-imports"],
     ["the engine in the core", core(`export * from "@wheelwork/engine";`), "no-restricted-imports"],
     [
-      "a late import in the core",
+      "a dynamic import in the core",
       core(`export const e = import("@wheelwork/engine");`),
       "no-restricted-imports",
     ],
@@ -256,12 +256,12 @@ describe("the linter refuses", () => {
 });
 
 describe("the table of layers", () => {
-  it("is what the linter goes by: run `npm run layers` after a change", async () => {
+  it("is what the linter checks: run `npm run layers` after you change it", async () => {
     const { fresh, present } = await configuration();
     expect(present).toBe(fresh);
   });
 
-  it("has every room of the engine, every package, and no file that is not there", () => {
+  it("has every room of the engine, every package, and no file that does not exist", () => {
     const folders = readdirSync(join(root, "packages/engine/src"), { withFileTypes: true });
     const names = folders.filter((entry) => entry.isDirectory()).map(({ name }) => name);
     expect(Object.keys(rooms).toSorted()).toEqual(names.toSorted());
@@ -271,7 +271,7 @@ describe("the table of layers", () => {
     expect(sources.filter((source) => !globs.some((glob) => matchesGlob(source, glob)))).toEqual([]);
   });
 
-  // Each layer is given all names and all rooms, and the linter must refuse those that the table does not have.
+  // Each layer imports all names and all rooms. The linter must refuse exactly those that the table does not allow.
   it("lets every layer import what it may, and nothing else", async () => {
     const tried = [...ourNames(), "wheelwork-tools", "fastify", "pino", "pinot", "node:fs", "node:sqlite"];
     for (const name of [...Object.keys(rooms), "parts", "multilang"]) tried.push(`../${name}/some.ts`);
@@ -313,7 +313,7 @@ describe("the table of layers", () => {
   });
 });
 
-/** All that the packages of this repository export. */
+/** All entry points of the packages of this repository. */
 function ourNames(): string[] {
   const files = globSync("{packages/*,examples/*,bench,simulation,services}/package.json", { cwd: root });
   return files.flatMap((file) => {

@@ -40,6 +40,7 @@ export async function withFolder<T>(parent: string, body: (folder: string) => Pr
   }
 }
 
+/** The folder for stores, if the user names no other. */
 export const defaultFolder = tmpdir();
 
 /** The times of some workflows: the latency of each, and the time of all together. */
@@ -47,6 +48,7 @@ export class Measured {
   readonly #latencies: number[] = [];
   #seconds = 0;
 
+  /** How many workflows were measured. */
   get count(): number {
     return this.#latencies.length;
   }
@@ -82,6 +84,7 @@ export class Measured {
   }
 }
 
+/** The value that this share of the values does not exceed. `share`: 0 to 1. */
 export function percentile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
@@ -125,6 +128,7 @@ export async function repeat(
   await Promise.all(Array.from({ length: Math.min(inFlight, count) }, client));
 }
 
+/** The resident memory of this process, in megabytes. */
 export const memoryMb = (): number => Math.round(process.memoryUsage().rss / 1e6);
 
 /**

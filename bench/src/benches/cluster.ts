@@ -28,6 +28,7 @@ const slices = 2;
 const boundTopic = "bench-bound";
 const inFlights = [1, 16, 200, 1000];
 
+/** Where the servers are. */
 export interface Place {
   readonly brokers: string;
   readonly url: string;
@@ -36,6 +37,7 @@ export interface Place {
 /** Longer timeouts than the application's: a slow flow must not count as a failed one. */
 export const patient = { deadlineMs: 60_000, timeoutMs: 30_000 };
 
+/** The channel of the requests and answers that are measured. */
 export const channel: Channel = {
   name: "bench",
   from: requestTopic,

@@ -17,7 +17,7 @@ import { isDuration, mustBeDuration } from "./spoke.ts";
  * event. So every state that can be reached from the target of a deadline event may be entered after the deadline.
  * These states are late: they are the clean-up. The set is closed: no edge leads from a late state to one that is
  * not late. The deadline event is a plain name, never computed, so the set is known here. In late states the hub's
- * deadline no longer counts, so each wait among them needs a bound of its own (`withinMs`).
+ * deadline no longer counts, so each wait among them needs its own bound (`withinMs`).
  *
  * Cycles. A cycle through a late wait could repeat its bound without end, so it is refused. A cycle of late states that
  * do not wait takes no time.

@@ -53,7 +53,7 @@ export interface ErrorDetails {
 
 /**
  * Every error that Wheelwork throws: a stable code, what happened, and what to do next. Its `message` holds all of it:
- * the code, the sentence, the problems and the next step, each problem and the step on a line of its own.
+ * the code, the sentence, the problems and the next step, each problem and the step on its own line.
  */
 export class WheelworkError extends Error {
   override readonly name = "WheelworkError";

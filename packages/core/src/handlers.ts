@@ -151,6 +151,7 @@ const chart = {
  * Defines a hub by handlers, as FlowCrudService of the original proof of concept was. It makes the same promise as a
  * hub by chart, and runs on the same kernel. Its diagram shows only that it works, cleans up, or is done.
  * @param name A letter, then letters, digits, `_`, `.` or `-`; 100 characters at most.
+ * @param spec The declaration. `calls` lists the hubs and spokes that handlers may call.
  * @throws WheelworkError WW_BAD_HUB with every problem.
  */
 export function hubByHandlers<

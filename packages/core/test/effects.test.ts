@@ -2,7 +2,7 @@ import { Run, step, type Effect, type OpenedCalls } from "@wheelwork/core/kernel
 import type { RunEvent } from "@wheelwork/core";
 import { beforeEach, describe, expect, test } from "vitest";
 
-// What follows from an event is data, so it can be looked at without an engine.
+// What follows from an event is data, so it can be tested without an engine.
 
 let run: Run;
 
@@ -43,7 +43,7 @@ describe("step says what follows from an event", () => {
     ]);
   });
 
-  test("a failed attempt is over, and its call waits for the next one", () => {
+  test("a failed attempt closes, and its call waits for the next one", () => {
     happens({ type: "entered", state: "A", calls: [calls(0, 1)] });
     const failed = { type: "failed", call: 0, attempt: 1, failure: { kind: "timeout" }, due: 50 };
     expect(happens(failed)).toEqual(["close 0", "callback 0"]);
@@ -62,7 +62,7 @@ describe("step says what follows from an event", () => {
     expect(run.calls.size).toBe(0);
   });
 
-  test("a round that drains gives up what is not under way, and keeps what is", () => {
+  test("a round that drains gives up calls that do not run, and keeps those that do", () => {
     happens({ type: "entered", state: "A", calls: [calls(0, 3, { started: 2 })] });
     expect(happens({ type: "settled", call: 0, outcome: "ok", held: "Failed" })).toEqual([
       "close 0",
@@ -71,7 +71,7 @@ describe("step says what follows from an event", () => {
     expect([...run.calls.keys()]).toEqual([1]);
   });
 
-  test("a call of a hub starts a child, and a tell is nobody's call", () => {
+  test("a call of a hub starts a child, and a tell opens no call", () => {
     expect(happens({ type: "entered", state: "A", calls: [calls(0, 1, { hub: true })] })).toEqual([
       "startChild 0",
     ]);
@@ -86,7 +86,7 @@ describe("step says what follows from an event", () => {
     expect(happens({ type: "ended", answer })).toEqual(["answer", "end"]);
   });
 
-  test("a parked run is called back by nobody, and its retry makes again what still has time", () => {
+  test("a parked run has no callbacks, and its retry repeats the attempts that still have time", () => {
     happens({ type: "entered", state: "A", calls: [calls(0, 1), calls(1, 1, { due: 10 })] });
     expect(
       happens({ type: "incident", error: { code: "WW_X", message: "" }, input: { kind: "due" } }),

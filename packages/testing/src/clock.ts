@@ -10,7 +10,7 @@ interface Timer {
 /** How many turns of the real event loop must pass with nothing ready before simulated time may move. */
 const quietTurns = 2;
 
-/** After so many turns without time passing, it takes something to keep itself busy for ever. */
+/** After so many turns without time passing, `settle` gives up: something keeps itself busy for ever. */
 const maxTurns = 1_000_000;
 
 /** One turn of the real event loop: it runs promises that are ready, and all that they make ready. */

@@ -27,7 +27,10 @@ interface Disk {
   logProgress: LogProgress | undefined;
   readonly journal: Map<number, string>;
   readonly runs: Map<string, string>;
-  /** In the order in which the requests were answered. */
+  /**
+   * In the order in which the requests were answered. `checkpoint` is the last one before the answer: the journal after
+   * it holds the rest of the history, so it is kept as long as the answer.
+   */
   readonly answers: Map<string, { readonly text: string; readonly checkpoint: number }>;
   readonly histories: Map<string, string[]>;
 }

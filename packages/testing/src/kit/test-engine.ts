@@ -49,7 +49,7 @@ export async function testEngine(options: TestEngineOptions): Promise<TestEngine
   return test;
 }
 
-/** An engine under test. `testEngine` makes it. Each method waits until nothing is ready any more. */
+/** An engine under test. `testEngine` makes it. Each method waits until nothing more is ready. */
 export class TestEngine {
   /** The time of the engine and its workers. */
   readonly clock: SimulatedClock;
