@@ -219,7 +219,7 @@ suite("the seed's wire", () => {
       .poll(() => letters().filter(({ value }) => value === "replay me").length, eventually)
       .toBe(2);
     expect(cli("dead-letters", "replay", "0:999", "--topic", requestTopic).status).toBe(1);
-  }, 60_000);
+  }, 180_000);
 
   test("an answer is unpublished from its commit until it is known to be published", async () => {
     const atRest = { timeout: 20_000, interval: 500 };
@@ -250,7 +250,7 @@ suite("the seed's wire", () => {
     await Promise.all(cluster.nodes.map((node) => node.start()));
     await expect.poll(() => of(replyTopic, key).length, eventually).toBeGreaterThan(0);
     await expect.poll(unpublished, atRest).toEqual([]);
-  }, 120_000);
+  }, 180_000);
 });
 
 suite("a cluster of real processes", () => {

@@ -135,7 +135,7 @@ describe.skipIf(!canRun)("programs that speak as those of the proof of concept d
     const rules = await fetch(`${urlOf(ourNorthbound)}/switches/rules`);
     expect([rules.status, await rules.text()]).toEqual([
       504,
-      expect.stringContaining("the seed's") as string,
+      expect.stringContaining("original proof of concept") as string,
     ]);
     await floodlight?.end("SIGKILL");
     await cluster.floodlight.start();
