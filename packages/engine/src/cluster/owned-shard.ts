@@ -4,7 +4,7 @@ import { refusedHub, type Channel } from "../delivery/channel.ts";
 import { silent } from "../ports/logger.ts";
 import type { Clock, Store } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
-import { askAgain, isRetryable } from "../requests/access.ts";
+import { askAgain, isRetryable, type NewRequest } from "../requests/access.ts";
 import { LocalShard } from "../requests/local-shard.ts";
 import { ShardHost } from "../requests/shard-host.ts";
 import type { Shard } from "../shard/shard.ts";
@@ -37,6 +37,11 @@ class MovableShard extends LocalShard {
   constructor(shard: Shard, store: Store, options: OwnedShardOptions) {
     super(shard, store, options.clock);
     this.#options = options;
+  }
+
+  /** As of a request that comes through the inbox, where nobody knows who made the key. */
+  protected override hashOf({ hash }: NewRequest): string {
+    return hash();
   }
 
   override async answer(key: string, waitMs: number): Promise<Answer | typeof askAgain | undefined> {

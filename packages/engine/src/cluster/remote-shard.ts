@@ -1,6 +1,7 @@
 import { WheelworkError, type Answer, type RunEvent } from "@wheelwork/core";
 import { Run, type Ignored, type Input } from "@wheelwork/core/kernel";
 import { inboxMessage, type InboxEntry } from "../delivery/inbox.ts";
+import { keyReused } from "../ports/keys.ts";
 import type { Log } from "../ports/log.ts";
 import type { Clock, RequestFilter, RequestRow } from "../ports/ports.ts";
 import { askAgain, type NewRequest, type RequestRecord, type ShardAccess } from "../requests/access.ts";
@@ -38,7 +39,7 @@ class RemoteShard implements ShardAccess {
     try {
       const known = fresh ? undefined : await this.#reader.lookUp(key);
       if (known !== undefined) {
-        demandSameBody(key, known.hash, hash);
+        demandSameBody(key, known.hash, hash());
         return true;
       }
       const deadline = deadlineMs === undefined ? {} : { deadlineMs };
@@ -48,7 +49,7 @@ class RemoteShard implements ShardAccess {
       if (fresh) return false;
       // Nobody has come to it yet, and what else was sent under its key may go first.
       if (started === undefined) throw undecided(key);
-      demandSameBody(key, started.hash, hash);
+      demandSameBody(key, started.hash, hash());
       return false;
     } finally {
       watched.end();
@@ -134,10 +135,7 @@ export class RemoteShards {
 }
 
 function demandSameBody(key: string, theirs: string, mine: string): void {
-  if (theirs === mine) return;
-  throw new WheelworkError("WW_KEY_REUSED", `the request key ${key} belongs to a request with another body`, {
-    next: "Use a new key for a new request.",
-  });
+  if (theirs !== mine) throw keyReused(key);
 }
 
 const undecided = (key: string): WheelworkError =>

@@ -1,3 +1,5 @@
+import { WheelworkError } from "@wheelwork/core";
+
 /**
  * The shard of a request: floorMod(31 + hash, shards), with Java's hash of a text. It is what the fields grouping of Storm
  * computes for one string, so that a bolt with that many tasks has one shard in each.
@@ -14,6 +16,12 @@ export function rootOf(run: string): string {
   const slash = run.indexOf("/");
   return slash < 0 ? run : run.slice(0, slash);
 }
+
+/** Another request has the key. */
+export const keyReused = (key: string): WheelworkError =>
+  new WheelworkError("WW_KEY_REUSED", `the request key ${key} belongs to a request with another body`, {
+    next: "Use a new key for a new request.",
+  });
 
 /** The key of the run that a call of a hub starts. */
 export const childKey = (parent: string, call: number): string => `${parent}/${call}`;

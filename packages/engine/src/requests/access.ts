@@ -13,8 +13,8 @@ export interface NewRequest {
   readonly given: unknown;
   /** The request as it is stored: what the hub's schema made of it. */
   readonly valid: unknown;
-  /** What tells two bodies under one key apart. Empty if the key is fresh. */
-  readonly hash: string;
+  /** What tells two bodies under one key apart. It takes time. */
+  readonly hash: () => string;
   readonly deadlineMs: number | undefined;
 }
 

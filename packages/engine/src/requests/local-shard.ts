@@ -22,20 +22,26 @@ export class LocalShard implements ShardAccess {
     this.#clock = clock;
   }
 
-  submit({ key, fresh, hub, valid, hash, deadlineMs }: NewRequest): Promise<boolean> {
+  submit(request: NewRequest): Promise<boolean> {
+    const { key, fresh, hub, valid, deadlineMs } = request;
     return new Promise((resolve, reject) => {
       this.#shard.request({
         kind: "request",
         key,
         hub,
         request: valid,
-        hash,
+        hash: this.hashOf(request),
         ...(deadlineMs === undefined ? {} : { deadlineMs }),
         fresh,
         accept: resolve,
         refuse: reject,
       });
     });
+  }
+
+  /** A fresh key is not sent again, so that its hash is not compared: making it is spared. */
+  protected hashOf({ fresh, hash }: NewRequest): string {
+    return fresh ? "" : hash();
   }
 
   async answer(key: string, waitMs: number): Promise<Answer | typeof askAgain | undefined> {

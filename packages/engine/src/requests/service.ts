@@ -15,7 +15,7 @@ import type {
 import { commandResult } from "./commands.ts";
 import { servedBy } from "./hubs.ts";
 import { hashedKey, hashOf, isStorable, newKey, validRequest, validSignal } from "./validate.ts";
-import { pageOf, placeOf, viewOf } from "./views.ts";
+import { pageOf, pageBounds, viewOf } from "./views.ts";
 
 type CommandOptions = Parameters<Engine["cancel"]>[1];
 
@@ -58,8 +58,7 @@ export class RequestService implements Engine {
       hub: definition.name,
       given: request,
       valid,
-      // Nobody else knows a fresh key, so that its hash is never compared.
-      hash: fresh ? "" : hashOf(definition.name, valid),
+      hash: () => hashOf(definition.name, valid),
       deadlineMs: options.deadlineMs,
     });
     return { id: key, known };
@@ -96,7 +95,7 @@ export class RequestService implements Engine {
 
   async requests(filter: Parameters<Engine["requests"]>[0] = {}): Promise<RequestPage> {
     const { status, hub } = filter;
-    const { limit, before } = placeOf(filter);
+    const { limit, before } = pageBounds(filter);
     this.#demandOpen();
     const rows: RequestRow[] = [];
     for (const shard of this.#shards.all()) {

@@ -4,20 +4,21 @@ import type { RequestRow } from "../ports/ports.ts";
 import type { RequestRecord } from "./access.ts";
 import type { RequestPage, RequestView } from "./api.ts";
 
-interface Place {
+/** Where a page begins: after the request of this time and key. */
+interface Cursor {
   readonly createdAt: number;
   readonly key: string;
 }
 
 /** Whether `a` comes after `b` in a list that begins with the newest. */
-export function isBefore(a: Place, b: Place): boolean {
+export function isBefore(a: Cursor, b: Cursor): boolean {
   return a.createdAt < b.createdAt || (a.createdAt === b.createdAt && a.key < b.key);
 }
 
 /** Where a page begins, and how long it is. @throws WheelworkError WW_INVALID_REQUEST. */
-export function placeOf({ cursor, limit = 50 }: { readonly cursor?: string; readonly limit?: number }): {
+export function pageBounds({ cursor, limit = 50 }: { readonly cursor?: string; readonly limit?: number }): {
   readonly limit: number;
-  readonly before: Place | undefined;
+  readonly before: Cursor | undefined;
 } {
   if (!Number.isInteger(limit) || limit < 1 || limit > 1000) {
     throw new WheelworkError("WW_INVALID_REQUEST", "limit is not valid", {
@@ -45,7 +46,7 @@ export function pageOf(rows: Iterable<RequestRow>, limit: number): RequestPage {
     : { items: page };
 }
 
-function readCursor(cursor: string): Place {
+function readCursor(cursor: string): Cursor {
   const [, createdAt, key] = /^(\d{1,16})\.(.+)$/.exec(cursor) ?? [];
   if (createdAt === undefined || key === undefined) {
     throw new WheelworkError("WW_INVALID_REQUEST", "cursor is not valid", {

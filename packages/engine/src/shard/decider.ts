@@ -14,7 +14,7 @@ import {
   type Input,
   type Run,
 } from "@wheelwork/core/kernel";
-import { childKey, tellHubName, tellKey } from "../ports/keys.ts";
+import { childKey, keyReused, tellHubName, tellKey } from "../ports/keys.ts";
 import type { Commit, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
 import type { Batch, LiveRun } from "./batch.ts";
 import type { Deadlines } from "./deadlines.ts";
@@ -189,11 +189,7 @@ export class Decider {
     if (hash !== undefined) {
       if (item.replyTo !== undefined) this.#repeat(batch, key, item.replyTo);
       if (hash === item.hash) return void batch.effects.accepted.push({ item, known: true });
-      const error = new WheelworkError(
-        "WW_KEY_REUSED",
-        `the request key ${key} belongs to a request with another body`,
-        { next: "Use a new key for a new request." },
-      );
+      const error = keyReused(key);
       // The refusal of a record becomes a dead letter, which must not be lost: it is unpinned once that is durable.
       if (item.offset !== undefined) this.#options.log?.pin(item.offset);
       return void batch.effects.refused.push({ item, error });
