@@ -415,7 +415,7 @@ test("loss, duplicates and reordering on the way to the switches: one answer eac
 
 test("a flow of ten thousand rules", { timeout: 60_000 }, async () => {
   expect(defaultDeadlineMs({ length: 10_000 })).toBe(20_300);
-  const bench = await Bench.open({ engine: { } });
+  const bench = await Bench.open({ engine: {} });
   const { id, answer } = await bench.create({ flowid: "long", length: 10_000 });
   expect(answer.kind).toBe("result");
   expect(bench.rulesOf(id)).toHaveLength(10_000);
