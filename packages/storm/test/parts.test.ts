@@ -267,7 +267,7 @@ describe.skipIf(!canRun)("the hub's bolt", () => {
       call: number;
     }[];
     expect(orders.map(({ call }) => call)).toEqual([0, 1, 2]);
-    for (const { withinMs } of orders) expect(withinMs).toBeGreaterThan(1000);
+    for (const { withinMs } of orders) expect(withinMs).toBeGreaterThan(0);
   });
 
   test("takes commands for runs that a request has begun, under the key of the request", async () => {
