@@ -156,10 +156,10 @@ function copyObject(object: object, depth: number, seen: Seen): object {
   const copied: Record<string, unknown> = {};
   // Half as dear as Object.keys. The prototype is one that nothing enumerable is inherited from.
   for (const key in object) {
-    const inner: unknown = (object as Record<string, unknown>)[key];
-    if (inner === undefined) continue;
+    let value: unknown = (object as Record<string, unknown>)[key];
+    if (value === undefined) continue;
+    if (typeof value !== "string") value = copy(value, depth + 1, seen);
     if (++seen.values > maxValues) throw refused;
-    const value = copy(inner, depth + 1, seen);
     define(copied, key, value);
   }
   return Object.freeze(copied);

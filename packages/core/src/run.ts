@@ -463,7 +463,8 @@ function clearCalls(run: Run): void {
 }
 
 function patch(run: Run, { patch: change, unset }: { patch?: object; unset?: readonly string[] }): void {
-  if (change !== undefined) run.data = patched(run.data, change, unset);
+  // A handler that changed the data in place would see what the store does not have. What is in the data is frozen already.
+  if (change !== undefined) run.data = Object.freeze(patched(run.data, change, unset));
 }
 
 /** A copy of the data with a change. Fields that the change sets to undefined are removed. */
@@ -471,8 +472,7 @@ export function patched(data: unknown, change: object, unset: readonly string[] 
   const whole: Record<string, unknown> = { ...(data as object), ...change };
   for (const key of Object.keys(change)) if (whole[key] === undefined) delete whole[key];
   for (const key of unset) delete whole[key];
-  // A handler that changed the data in place would see what the store does not have.
-  return deepFreeze(whole);
+  return whole;
 }
 
 /** The round now waits for its running attempts only. Calls that are queued or in backoff are given up. */

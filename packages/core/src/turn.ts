@@ -233,7 +233,7 @@ export class TurnBuilder implements Decision {
     const next = run.calls.get(run.nextQueued);
     if (next?.attempt === 0) this.#attempt(next, 1);
     if (others === 0 && calls === undefined && logic.done !== undefined) {
-      const { raise: done, patch } = kept(logic.done(this.data));
+      const { raise: done, patch } = kept(logic.done(Object.freeze(this.data)));
       if (done !== undefined) this.#go(done, patch);
     }
   }
@@ -398,7 +398,7 @@ export class TurnBuilder implements Decision {
       this.#goCancelled();
       return;
     }
-    const turn = kept(logic.enter(this.data));
+    const turn = kept(logic.enter(Object.freeze(this.data)));
     if (logic.kind === "end") {
       this.#emit(withPatch(entered, patch));
       this.#end(turn.answer);
@@ -430,7 +430,7 @@ export class TurnBuilder implements Decision {
     const [next] = position < 0 ? [] : this.#signals.splice(position, 1);
     if (next === undefined) return;
     const received = { type: "received" as const, at: this.#env.now, signal: next.signal };
-    const turn = kept(handle(this.data, next.signal, next.payload));
+    const turn = kept(handle(Object.freeze(this.data), next.signal, next.payload));
     if (turn.raise !== undefined && this.#target(state.row, turn.raise) !== stay) {
       this.#emit(received);
       this.#go(turn.raise, turn.patch);
@@ -567,8 +567,10 @@ export class TurnBuilder implements Decision {
 /** Gives an event its patch. JSON has no undefined, so `unset` names the fields to remove. */
 function withPatch<Event extends object>(event: Event, patch: object | undefined): Event {
   if (patch === undefined) return event;
-  const unset = Object.entries(patch).flatMap(([key, value]) => (value === undefined ? [key] : []));
-  return Object.assign(event, unset.length === 0 ? { patch } : { patch, unset });
+  let unset: string[] | undefined;
+  for (const key in patch)
+    if ((patch as Record<string, unknown>)[key] === undefined) (unset ??= []).push(key);
+  return Object.assign(event, unset === undefined ? { patch } : { patch, unset });
 }
 
 /**

@@ -1,5 +1,5 @@
 import { WheelworkError, type RunEvent } from "@wheelwork/core";
-import { apply, restore, Run, type HubDefinition } from "@wheelwork/core/kernel";
+import { apply, deepFreeze, restore, Run, type HubDefinition } from "@wheelwork/core/kernel";
 import type {
   Batch as JournalBatch,
   Checkpoint,
@@ -158,7 +158,8 @@ export class Residency {
       this.#live.set(key, (live = newLive(new Run(key), live?.stored ?? false)));
     if (live.history.length === 0) live.firstSeq = seq;
     for (const event of events) {
-      apply(live.run, event);
+      // What handlers get is frozen, also when it comes from the journal.
+      apply(live.run, deepFreeze(event));
       live.history.push(event);
     }
     live.dirty = true;
