@@ -151,7 +151,7 @@ export type RunEvent =
       readonly at: number;
       readonly call: number;
       readonly spoke: string;
-      /** What is told is a hub: it begins a run of its own. */
+      /** The callee is a hub: it starts a run. */
       readonly hub?: true;
       readonly input: unknown;
     }
@@ -471,7 +471,7 @@ export function patched(data: unknown, change: object, unset: readonly string[] 
   const whole: Record<string, unknown> = { ...(data as object), ...change };
   for (const key of Object.keys(change)) if (whole[key] === undefined) delete whole[key];
   for (const key of unset) delete whole[key];
-  // A handler that changed the data in place would see what the store does not have.
+  // Frozen, so that no handler can change the data in place: the store would not get the change.
   return deepFreeze(whole);
 }
 
