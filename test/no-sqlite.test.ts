@@ -1,12 +1,12 @@
-// Only `createEngine` and its store need SQLite: nodes of a cluster and bolts on Storm keep nothing in files, and run where
-// `node:sqlite` is missing or refused.
+// Only `createEngine` and its store need SQLite. Nodes of a cluster and bolts on Storm keep nothing in files, so they
+// must run where `node:sqlite` is missing or not allowed.
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 
 const root = join(import.meta.dirname, "..");
 
-/** What a program prints, which runs in a process of its own. */
+/** Runs a program in its own process, and returns the JSON that it prints. */
 function printed(program: string): unknown {
   const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
   const args = [...flags, "--input-type=module", "--eval", program];
@@ -15,7 +15,7 @@ function printed(program: string): unknown {
   return JSON.parse(stdout);
 }
 
-/** The modules of Node that have to do with SQLite, where one module is imported and nothing else. */
+/** The SQLite modules of Node that the import of one module loads. */
 const sqliteIn = (module: string): unknown =>
   printed(`
     await import(${JSON.stringify(module)});
@@ -33,7 +33,7 @@ test.each([
   expect(sqliteIn(module)).toEqual([]);
 });
 
-test("what is sent to Storm has none either, though its hubs come from the main entry", () => {
+test("the program that is sent to Storm has none either, although its hubs import the main entry", () => {
   const app = join(root, "examples/flow-crud/src/storm/app.ts");
   expect(
     printed(`
@@ -42,6 +42,6 @@ test("what is sent to Storm has none either, though its hubs come from the main 
   ).toBe(false);
 });
 
-test("the test would notice: the main entry loads it, for createEngine", () => {
+test("this test would notice SQLite: the main entry loads it for createEngine", () => {
   expect(sqliteIn("wheelwork")).toContain("NativeModule sqlite");
 });

@@ -126,7 +126,7 @@ export interface Step {
   readonly ok?: (data: unknown, output: unknown) => object;
 }
 
-/** A handler that returned anything but a text is looked at by the kernel. */
+/** A string is the event to raise. The kernel validates everything else (turn.ts). */
 const toTurn = (next: string | Turn): Turn => (typeof next === "string" ? { raise: next } : next);
 
 /** The parts of a logic that concern its wait. */

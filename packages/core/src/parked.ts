@@ -18,14 +18,16 @@ import {
  *
  *   outcome          kept with the incident, once for each call
  *   signal           kept by the run, as in any other state that does not take it
- *   cancel           kept with the incident; at once, if the hub has no event for a cancel
+ *   cancel           kept with the incident; if the hub's cancel is `end`, the run ends at once
  *   callback         dropped: `resumed` registers the callbacks of open calls again
  *   answerBy passes  the engine answers with a timeout; the run stays parked
  *   resolve          the run ends, with the error WW_INCIDENT if it had no answer
- *   retry            the run resumes, in one of three ways:
- *     it has no answer, and had begun     the input that failed and all kept inputs are decided, in their order
- *     it has no answer, and had not begun the first turn is made again, then the kept inputs are decided
- *     it has its answer                   nothing is left to do but clean up: it raises its deadline event, or ends
+ *   retry            the run resumes. What comes next depends on the run:
+ *     it had not begun        its first turn is made again, then the kept inputs are decided; if the request has its
+ *                             answer by now, the run ends
+ *     it worked               the input that failed and all kept inputs are decided, in their order; if the request has
+ *                             its answer by now, the run raises its deadline event instead: only the clean-up is left
+ *     it cleaned up (late)    a deadline that passed meanwhile begins anew, then the inputs are decided
  */
 
 /** Decides what an input does to a parked run. */
@@ -100,7 +102,7 @@ function isParked(run: Run, is: (input: ParkedInput) => boolean): boolean {
   return run.incident?.inputs.some(is) === true;
 }
 
-/** The clean-up has the time that it was promised: what passed while the run was parked does not count. */
+/** The clean-up gets the time that it was promised: time that passed while the run was parked does not count. */
 function rearmed(definition: HubDefinition, run: Run, env: Env): readonly RunEvent[] {
   if (!run.late || run.due === undefined || run.due > env.now) return [];
   const turn = new TurnBuilder(definition, run, env);
@@ -108,7 +110,7 @@ function rearmed(definition: HubDefinition, run: Run, env: Env): readonly RunEve
     turn.rearm();
     return turn.events;
   } catch {
-    // The state is unknown until the run is migrated, which its next turn does.
+    // The hub does not have the state. The next turn migrates the run.
     return [];
   }
 }

@@ -1,35 +1,38 @@
 import { WheelworkError, type ErrorCode, type Problem } from "./errors.ts";
 
-/** How deep a value may be nested. What writes and reads JSON is recursive, and so is user code that walks a value. */
+/** How deep a value may be nested. Writing and reading JSON is recursive, and so is user code that walks a value. */
 export const maxDepth = 500;
 
-/** How many numbers, texts, arrays and objects one value may hold. It also ends values that share parts of themselves. */
+/**
+ * How many numbers, strings, arrays and objects one value may hold. It bounds values that contain the same parts often.
+ */
 const maxValues = 2_000_000;
 
 /** A value as it is kept, or why it cannot be kept. */
 export type Plain<T> = { readonly value: T; readonly problem?: never } | { readonly problem: Problem };
 
-/** Counts what a value holds. */
+/** Counts the parts of a value. */
 interface Seen {
   values: number;
 }
 
 /**
- * What is kept is what was seen.
+ * Copies a value as plain JSON, so that memory and store hold the same.
  *
- * Everything that a run keeps is written as JSON, and may be read back at any moment: after a crash, or when the run comes
- * back into memory. A `Date` would come back as a text, a `Map` as `{}`, and an object that its maker changes later would be
- * one thing in memory and another in the store. So a value that comes from outside (a request, an output, a payload, what a
- * handler returns) is copied where it enters. Code sees the copy, the store writes the copy, and nobody else holds it.
+ * Everything that a run keeps is written as JSON, and may be read back at any moment: after a crash, or when the run
+ * comes back into memory. A `Date` would come back as a string, and a `Map` as `{}`. An object that its maker changes
+ * later would differ between memory and store. So each value that comes from outside (a request, an output, a payload,
+ * the result of a handler) is copied where it enters. Code sees the copy, the store writes the copy, and nobody else
+ * holds it.
  *
- * The copy is exactly what `JSON.parse(JSON.stringify(value))` gives, and it is frozen to its depth. What JSON would change
- * silently is refused, with the path: dates, maps, sets, instances of classes, functions, symbols, bigints, NaN, Infinity,
- * and `undefined` in arrays. A getter that throws is refused, too. Three things are dropped because JSON drops them and
- * nobody misses them: properties that are undefined, the sign of -0, and properties that only some code can see (symbols,
- * not enumerable, inherited).
+ * The copy is exactly what `JSON.parse(JSON.stringify(value))` gives, and it is frozen at every depth. Values that JSON
+ * would change silently are refused, with their path: dates, maps, sets, instances of classes, functions, symbols,
+ * bigints, NaN, Infinity, and `undefined` in arrays. A value whose getter throws is refused too. Three things are
+ * dropped, as JSON does: properties that are undefined, the sign of -0, and properties that are symbols, not
+ * enumerable, or inherited.
  */
 export function tryPlain<T>(value: T): Plain<T> {
-  // A value that is not there is kept as such: only within arrays JSON has no word for it.
+  // undefined stays undefined. JSON lacks it only inside a value.
   if (value === undefined) return { value };
   try {
     return { value: copy(value, 0, { values: 0 }) as T };
@@ -38,7 +41,11 @@ export function tryPlain<T>(value: T): Plain<T> {
   }
 }
 
-/** As `tryPlain`, but throws a WheelworkError of the code. `what` begins its message, and `path` the path of its problem. */
+/**
+ * Like `tryPlain`, but returns the copy.
+ * @param what Names the value in the error.
+ * @throws WheelworkError with the given code when the value is not plain JSON.
+ */
 export function plain<T>(value: T, code: ErrorCode, what: string): T {
   if (value === undefined) return value;
   try {
@@ -47,14 +54,14 @@ export function plain<T>(value: T, code: ErrorCode, what: string): T {
     const problem = error === refused ? tell(value) : unreadable(error);
     throw new WheelworkError(code, `${what} is not plain JSON`, {
       problems: [problem],
-      next: "Keep dates as numbers or texts, maps and sets as arrays, and leave out what JSON does not have.",
+      next: "Store dates as numbers or strings, and maps and sets as arrays. Leave out everything that JSON does not have.",
     });
   }
 }
 
 /**
- * A change of a run's data as it is kept. Its own fields may be undefined: those are removed from the data.
- * @throws WheelworkError WW_DEFECT when it is not plain JSON otherwise.
+ * Copies a change of a run's data. A field may be undefined: it is removed from the data.
+ * @throws WheelworkError WW_DEFECT when another field is not plain JSON.
  */
 export function plainPatch(patch: object | undefined): object | undefined {
   if (patch === undefined) return undefined;
@@ -70,7 +77,7 @@ export function plainPatch(patch: object | undefined): object | undefined {
   return kept;
 }
 
-/** The text of anything that was thrown, even of something that throws when it is asked. */
+/** The message of anything that was thrown. It never throws, even if reading the message does. */
 export function textOf(thrown: unknown): string {
   try {
     return thrown instanceof Error ? String(thrown.message) : String(thrown);
@@ -80,8 +87,9 @@ export function textOf(thrown: unknown): string {
 }
 
 /**
- * What a function of the user returned, unless it is a promise. Decisions are synchronous (I1), so nobody waits for a promise:
- * it is refused, and whatever it rejects with later ends nobody's process.
+ * What a function of the user returned, unless it is a promise. Decisions are synchronous (I1), so nobody waits for a
+ * promise. Its later rejection is ignored: it would end the process.
+ * @param what Names the function in the error.
  * @throws WheelworkError WW_DEFECT when it is a promise.
  */
 export function synchronous<T>(returned: T, what: string): T {
@@ -100,12 +108,12 @@ export function isThenable(value: unknown): value is PromiseLike<unknown> {
   );
 }
 
-/** Nobody waits for this promise: what it rejects with is dropped. */
+/** Ignores the rejection of a promise that nobody waits for. Without a handler, it would end the process. */
 export function abandon(thenable: PromiseLike<unknown>): void {
   try {
     thenable.then(nothing, nothing);
   } catch {
-    // It is not even a promise. Nobody waits for it all the same.
+    // Its `then` throws, so it is not a promise. There is nothing to ignore.
   }
 }
 
@@ -122,8 +130,8 @@ function tell(value: unknown): Problem {
 const unreadable = (error: unknown): Problem => ({ path: "", message: `cannot be read: ${textOf(error)}` });
 
 /**
- * The copy. It is on the hottest path of the loop, so it keeps no path and makes no message: `problemOf` finds both when a
- * value is refused.
+ * Makes the copy, or throws `refused`. It is on the hottest path of the loop, so it keeps no path and makes no message.
+ * For a refused value, `problemOf` finds both.
  */
 function copy(value: unknown, depth: number, seen: Seen): unknown {
   switch (typeof value) {
@@ -154,7 +162,7 @@ function copyArray(array: readonly unknown[], depth: number, seen: Seen): readon
 function copyObject(object: object, depth: number, seen: Seen): object {
   if (!hasPlainPrototype(object)) throw refused;
   const copied: Record<string, unknown> = {};
-  // Half as dear as Object.keys. The prototype is one that nothing enumerable is inherited from.
+  // This takes half the time of Object.keys. A plain object inherits nothing enumerable.
   for (const key in object) {
     let value: unknown = (object as Record<string, unknown>)[key];
     if (value === undefined) continue;
@@ -165,10 +173,12 @@ function copyObject(object: object, depth: number, seen: Seen): object {
   return Object.freeze(copied);
 }
 
-/** Thrown within this file only, since to make an error is dear and most of what tries a value only asks whether. */
+/**
+ * Thrown inside this file only. It is made once, since making an error is slow and most callers need only a yes or no.
+ */
 const refused = new Error("not plain JSON");
 
-/** What is wrong with a value that `copy` has refused, and where. */
+/** What is wrong with a value that `copy` refuses, and where. */
 function problemOf(value: unknown): Problem {
   const path: string[] = [];
   const message = find(value, path, { values: 0 });
@@ -177,7 +187,7 @@ function problemOf(value: unknown): Problem {
     : { path: path.join("."), message };
 }
 
-/** Looks for the first part that is refused. `path` leads to it. */
+/** Finds the first part that is refused, and says what is wrong with it. `path` then leads to it. */
 function find(value: unknown, path: string[], seen: Seen): string | undefined {
   const wrong = ++seen.values > maxValues ? undefined : wrongWith(value, path.length);
   if (wrong !== undefined || typeof value !== "object" || value === null) return wrong;
@@ -193,7 +203,7 @@ function find(value: unknown, path: string[], seen: Seen): string | undefined {
   return undefined;
 }
 
-/** What is wrong with a value itself, whatever it holds. */
+/** What is wrong with a value itself, apart from the values inside it. */
 function wrongWith(value: unknown, depth: number): string | undefined {
   switch (typeof value) {
     case "string":
@@ -221,7 +231,7 @@ function hasPlainPrototype(object: object): boolean {
   return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype as object, "hasOwnProperty");
 }
 
-/** Sets a field, whatever its name: `__proto__` is a key like any other. */
+/** Sets a field, also one with the name `__proto__`, which a plain assignment would take for the prototype. */
 function define(object: Record<string, unknown>, key: string, value: unknown): void {
   if (key !== "__proto__") object[key] = value;
   else Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });

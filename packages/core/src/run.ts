@@ -151,7 +151,7 @@ export type RunEvent =
       readonly at: number;
       readonly call: number;
       readonly spoke: string;
-      /** What is told is a hub: it begins a run of its own. */
+      /** The callee is a hub: it starts a run. */
       readonly hub?: true;
       readonly input: unknown;
     }

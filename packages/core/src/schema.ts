@@ -17,9 +17,8 @@ export type Checked<T> =
   { readonly value: T; readonly problems?: never } | { readonly problems: readonly Problem[] };
 
 /**
- * Checks a value against a schema. It never throws: a value that its schema cannot check is not valid, whatever the schema
- * does. A promise is such a case, since decisions are synchronous (I1). zod gives one also when a refinement or a transform
- * throws.
+ * Checks a value against a schema. It never throws. If the schema throws or returns a promise, the value is not valid:
+ * decisions are synchronous (I1). zod also returns a promise when a refinement or a transform throws.
  */
 export function check<T>(schema: Schema<unknown, T>, value: unknown): Checked<T> {
   try {

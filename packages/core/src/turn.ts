@@ -36,12 +36,17 @@ import { backoffOf, type Outcome, type Spoke } from "./spoke.ts";
  *
  * Rounds. A failed attempt is repeated while its spoke allows another one. A settled call lets the next queued call
  * begin (`limit`). When the last one has settled, `done` raises the event that leaves the state. With `drain`, an event
- * that would leave the state is held (`run.held`) until the running attempts are over. A round that holds an event is
- * decided: it starts nothing more, and keeps only the patches of calls that succeed.
+ * that would leave the state is held (`run.held`) until the running calls are over, calls of hubs included. A round
+ * that holds an event is decided: it starts nothing more. The patches of its outcomes still count, since the clean-up
+ * must know what was done.
+ *
+ * Cancels. A cancel raises the hub's own event for it, or else the deadline event of the present state. If no edge for
+ * the event leaves the state, the cancel stays pending, and moves the run in the first state that has such an edge. It
+ * moves the run once, and never out of a late state. If the hub's cancel is `end`, the run ends at once.
  *
  * Late states are the clean-up (chart.ts). The hub's deadline no longer counts there: each wait has its own `withinMs`.
  * Entering one moves `answerBy`, if need be, to leave time for the longest path from it to an end. If the deadline of a
- * late state passed while nobody worked, it begins anew (`env.since`).
+ * late state passed while nobody worked (`env.since`), or while the run was parked, it begins anew.
  *
  * Answers. A run gives one answer, at its end (I5). If `answerBy` passes before, the engine answers with a timeout. The
  * run then goes on with its clean-up, and ends without another answer.
@@ -210,7 +215,7 @@ export class TurnBuilder implements Decision {
       ? { type: "settled", at, call: call.number, outcome: result, by: raise }
       : { type: "settled", at, call: call.number, outcome: result };
     if (run.held !== undefined) {
-      // The round is decided already. What has come of its calls is noted, so that the clean-up knows of it.
+      // The round is decided already. The patches still count, so that the clean-up knows what was done.
       this.#emit(this.#patched(settled, turn.patch));
       if (others > 0) return;
       const byCancel = this.#cancelling && run.held === this.#cancelEvent(logic);
@@ -445,7 +450,7 @@ export class TurnBuilder implements Decision {
     this.#takeBuffered(state);
   }
 
-  /** A tell has a call number, but no open call: its own run works on it, which outlives this one. */
+  /** A tell has a call number, but no open call. Its own run works on it, and may outlive this one. */
   #tell(turn: Turn): void {
     if (turn.tell === undefined) return;
     const { callee } = turn.tell;
@@ -618,7 +623,7 @@ export function timeoutAnswer(definition: HubDefinition, at: number): RunEvent {
   return { type: "answered", at, answer: { kind: "timeout", code: "WW_TIMEOUT", message } };
 }
 
-/** A cancel of a hub that has no event for it: the run ends at once. */
+/** A cancel of a hub whose `cancel` is `end`: the run ends at once, without a clean-up. */
 export function cancelled(run: Run, id: string, at: number): RunEvent[] {
   const answer: Answer = { kind: "error", code: "WW_CANCELLED", message: "the request was cancelled" };
   return [
