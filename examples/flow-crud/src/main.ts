@@ -102,7 +102,7 @@ function main(): Promise<void> {
 async function start(options: ReturnType<typeof readOptions>): Promise<{ close(): Promise<void> }> {
   const { style, port, host, dataDir, level, floodlight } = options;
   const logger = consoleLogger({ level, name: "flow-crud" });
-  const system = await openFlowCrud({ dataDir, style, floodlight, engine: { logger } });
+  const system = await openFlowCrud({ dataDir, style, floodlight, engine: { logger, onFailure: fail } });
   const server = await serveFlowCrud(system, logger);
   let url: string;
   try {

@@ -127,6 +127,19 @@ class PostgresStore implements Store {
     throw unavailable(`others claim shard ${this.#shard} all the time`);
   }
 
+  async check(): Promise<void> {
+    const [epoch, owner] = [this.#epoch, this.#owner];
+    let shard: Row | undefined;
+    try {
+      [shard] = await this.#read("shard", [this.#shard]);
+    } catch {
+      // A server that cannot be reached now may be back before the next commit, which says so if not.
+      return;
+    }
+    const isOwner = Number(shard?.["epoch"]) === epoch && shard?.["owner"] === owner;
+    if (!isOwner && epoch === this.#epoch) throw fenced(this.#shard);
+  }
+
   async peek(): Promise<ShardState> {
     const [shard] = await this.#read("peek", [this.#shard]);
     if (shard === undefined) throw unavailable(`shard ${this.#shard} has no row`);

@@ -315,6 +315,15 @@ export function storeConformance(
       return again;
     });
 
+    test("finds nothing wrong with what an owner has claimed", async ({ store, reopen }, owner) => {
+      await owner.commit({ now: 5 });
+      await store.check?.();
+      const again = await reopen();
+      await new Owner(again.store).claim();
+      await again.store.check?.();
+      return again;
+    });
+
     test("lets an owner claim again after a failure, unless another owner has claimed since (I21)", async ({
       store,
       reopen,

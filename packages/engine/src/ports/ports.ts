@@ -196,6 +196,12 @@ export interface Store {
    * @throws WheelworkError WW_COMMITS_LOST when the store has lost what was committed, and nobody has accepted that.
    */
   claim(owner: string, again?: boolean): MaybePromise<Claim>;
+  /**
+   * Whether the store is still what was claimed. Asked every few seconds, so that an engine without work notices it, too.
+   * @throws WheelworkError WW_STORE_LOCKED when another owner has claimed the shard; WW_STORE_UNAVAILABLE when what is open
+   * was deleted or replaced.
+   */
+  check?(): MaybePromise<void>;
   /** How the shard stands now: anybody may ask. */
   peek(): MaybePromise<ShardState>;
   /** The journal after a batch, by default the one of the last checkpoint, batch by batch. */

@@ -94,9 +94,10 @@ export class ShardHost {
   }
 
   health(): EngineHealth {
-    const { status, sizes } = this.shard;
+    const { status, sizes, reason } = this.shard;
     const { liveRuns, openAttempts, queued } = sizes;
-    return { ready: status === "running", status, liveRuns, openAttempts, queued };
+    const ready = status === "running";
+    return { ready, status, ...(reason === undefined ? {} : { reason }), liveRuns, openAttempts, queued };
   }
 
   /** Deletes what has outlived its retention, a little at a time, so that requests do not wait for it. */

@@ -55,6 +55,8 @@ export class Shard {
   #idle: (() => void)[] = [];
   #recoveryMs = minRecoveryMs;
   #cancelRecovery: (() => void) | undefined = undefined;
+  /** Why it does not run. */
+  #failure: unknown = undefined;
 
   constructor(options: ShardOptions) {
     this.#options = options;
@@ -71,6 +73,12 @@ export class Shard {
 
   get status(): Status {
     return this.#status;
+  }
+
+  /** Why the shard does not take requests, if it should: what the store says. */
+  get reason(): string | undefined {
+    const lost = this.#status === "store-lost" || this.#status === "stopped";
+    return lost && this.#failure !== undefined ? messageOf(this.#failure) : undefined;
   }
 
   get sizes(): {
@@ -554,11 +562,17 @@ export class Shard {
     if (this.#status === "running") this.#lose(error, [], "an exception was caught by nobody");
   }
 
+  /** What was claimed is no longer there, or no longer this owner's: found by looking, and not by a commit. */
+  storeFailed(error: unknown): void {
+    if (this.#status === "running") this.#lose(error, []);
+  }
+
   /** A commit failed, or its outcome is unknown: nothing in memory counts any more. */
   #lose(error: unknown, given: readonly Item[], why = "the store failed"): void {
     if (this.#status === "stopped") return;
     const { logger, observe } = this.#options;
     const message = messageOf(error);
+    this.#failure = error;
     const items = [...(this.#tenure?.end() ?? []), ...given];
     this.#intake.shrink(items.length);
     logger.error({ error: message }, `${why}; the shard is read back from its store`);
@@ -584,6 +598,7 @@ export class Shard {
   #end(why: WheelworkError | undefined): void {
     const { feed, logger, observe, onEnded } = this.#options;
     this.#status = "stopped";
+    this.#failure = why;
     if (why !== undefined) logger.error({ error: why.message }, "the shard has ended");
     if (why?.code === "WW_COMMITS_LOST") observe?.({ name: "commits-lost", message: why.message });
     this.#tenure?.end();
@@ -612,6 +627,7 @@ export class Shard {
         (error: unknown) => {
           if (this.#status !== "store-lost") return;
           if (endsShard(error)) return this.#end(error);
+          this.#failure = error;
           logger.warn({ error: messageOf(error) }, "the store is not back yet");
           this.#recover();
         },
