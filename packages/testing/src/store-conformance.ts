@@ -413,6 +413,17 @@ export function storeConformance(
       return again;
     });
 
+    test("keeps the downtimes that were last written", async ({ store, reopen }, owner) => {
+      const downtimes = [{ from: 1, to: 1_700_000_000_000 }];
+      await owner.commit({ downtimes: [] });
+      await owner.commit({ downtimes });
+      await owner.commit({});
+      same((await store.claim("again")).downtimes, downtimes);
+      const again = await reopen();
+      same((await again.store.claim("next")).downtimes, downtimes);
+      return again;
+    });
+
     test("returns the journal after any batch, also after one before the last checkpoint", async ({
       store,
     }, owner) => {

@@ -7,7 +7,7 @@ import type { Batch } from "./batch.ts";
 import { EngineTime } from "./engine-time.ts";
 import { Intake } from "./intake.ts";
 import type { AttemptId, IgnoredReason, Item, RelayReplyItem, RequestItem } from "./items.ts";
-import { endsShard, overloaded, stopping, unavailable, type ShardOptions } from "./options.ts";
+import { checkDowntime, endsShard, overloaded, stopping, unavailable, type ShardOptions } from "./options.ts";
 import { replyOf } from "./records.ts";
 import { committedHistory } from "./residency.ts";
 import { Tenure } from "./tenure.ts";
@@ -22,6 +22,8 @@ type Status = "starting" | "running" | "store-lost" | "stopping" | "stopped";
 
 /** How long a shard that stops waits for the broker to take its answers, in milliseconds. */
 const maxDrainMs = 500;
+/** A clock that is behind the last commit by more than this is worth a warning, in milliseconds. */
+const maxAheadMs = 60_000;
 const minRecoveryMs = 10;
 const maxRecoveryMs = 2000;
 
@@ -104,6 +106,17 @@ export class Shard {
   /** Engine time, in milliseconds since 1970. It never runs backward. */
   now(): number {
     return this.#time.now();
+  }
+
+  /** The engine time before which a run must have ended, so that its retention is over; undefined: not now. */
+  endedBefore(retentionMs: number): number | undefined {
+    if (this.#status !== "running") return undefined;
+    return this.#tenure?.retention.endedBefore(this.now(), retentionMs);
+  }
+
+  /** Looks whether there is anything to do, or to commit. */
+  wake(): void {
+    this.#schedule();
   }
 
   /** Which claim this is. */
@@ -463,9 +476,19 @@ export class Shard {
 
   /** Claims the shard, and reads everything back. */
   async #claim(): Promise<void> {
-    const { store, owner, logger, observe } = this.#options;
+    const { store, owner, clock, logger, observe, maxDowntimeMs } = this.#options;
     this.#tenure?.end();
     const claim = await store.claim(owner, this.#hasClaimed);
+    if (!this.#hasClaimed) {
+      const wallMs = clock.wallMs();
+      checkDowntime(claim.engineTime, wallMs, maxDowntimeMs);
+      const aheadMs = claim.engineTime - wallMs;
+      if (aheadMs > maxAheadMs)
+        logger.warn(
+          { aheadMs },
+          "the last commit is later than the clock says: the engine's time stays ahead",
+        );
+    }
     this.#hasClaimed = true;
     if (claim.lost !== undefined) {
       const message = `the store has lost ${claim.lost} batches that were committed: it goes on without them`;

@@ -1,7 +1,14 @@
 import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 import { decodeBatch, encodeBatch } from "./journal.ts";
-import { logProgressOf, optionalNumber, requestRowOf, storedAnswerOf, storedRunOf } from "./rows.ts";
+import {
+  downtimesOf,
+  logProgressOf,
+  optionalNumber,
+  requestRowOf,
+  storedAnswerOf,
+  storedRunOf,
+} from "./rows.ts";
 import type {
   Batch,
   Checkpoint,
@@ -82,6 +89,7 @@ export class SqliteStore implements Store {
         epoch: this.#epoch,
         engineTime: Number(shard["engine_time"]),
         seq: Math.max(this.#checkpoint, Number(last ?? 0)),
+        ...downtimesOf(shard),
         ...logProgressOf(shard),
       };
     });
@@ -248,6 +256,8 @@ export class SqliteStore implements Store {
           published,
         );
       }
+      if (commit.downtimes !== undefined)
+        this.#run("UPDATE shard SET downtimes = ? WHERE id = 0", JSON.stringify(commit.downtimes));
       if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit.seq);
     });
     if (commit.checkpoint !== undefined) this.#checkpoint = commit.seq;
