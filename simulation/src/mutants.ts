@@ -270,8 +270,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "let engine time follow the wall clock back",
     file: engineTime,
-    from: "    this.#began = Math.max(lastCommit, Math.floor(this.#clock.wallMs()), this.#last);\n    this.#last = this.#began;\n",
-    to: "    this.#began = Math.floor(this.#clock.wallMs());\n    void lastCommit;\n    this.#last = this.#began;\n",
+    from: "    this.#began = Math.max(lastCommit, here, this.#last);\n    this.#last = this.#began;\n",
+    to: "    this.#began = Math.floor(this.#clock.wallMs());\n    void [lastCommit, here];\n    this.#last = this.#began;\n",
   },
   {
     name: "let an outage use up the time of the clean-up",
@@ -294,7 +294,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "purge answers before their retention is over",
     file: shardHost,
-    from: "this.#store.purge(this.shard.now() - this.#retentionMs, purgeLimit)",
+    from: "this.#store.purge(endedBefore, purgeLimit)",
     to: "this.#store.purge(this.shard.now(), purgeLimit)",
   },
   {
@@ -541,8 +541,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "purge answers a minute too early",
     file: shardHost,
-    from: "this.#store.purge(this.shard.now() - this.#retentionMs, purgeLimit)",
-    to: "this.#store.purge(this.shard.now() - this.#retentionMs + 60_000, purgeLimit)",
+    from: "this.#store.purge(endedBefore, purgeLimit)",
+    to: "this.#store.purge(endedBefore + 60_000, purgeLimit)",
     world: "cluster",
   },
   {

@@ -13,6 +13,7 @@ const usage = `Usage: npm start -- [options]
   --host NAME      address to listen on                    (HOST, 127.0.0.1)
   --data DIR       folder of the durable files             (WHEELWORK_DATA, .wheelwork)
   --handlers       new requests go to the hub by handlers, not to the chart
+  --max-downtime D how many days the clock may be ahead of the last commit at a start (30)
   --log LEVEL      debug, info, warn, error or silent      (warn)
 
 What goes wrong between the workers and the simulated switches:
@@ -36,6 +37,7 @@ function readOptions() {
       host: text,
       data: text,
       log: text,
+      "max-downtime": text,
       latency: text,
       loss: text,
       duplicates: text,
@@ -66,6 +68,7 @@ function readOptions() {
     host: values.host ?? env["HOST"] ?? "127.0.0.1",
     dataDir: resolve(values.data ?? env["WHEELWORK_DATA"] ?? ".wheelwork"),
     level: level as NonNullable<LoggerOptions["level"]>,
+    maxDowntimeMs: 86_400_000 * number("--max-downtime", values["max-downtime"], 1e6, 30),
     floodlight: {
       faults: {
         latencyMs: number("--latency", values.latency, 60_000, 0),
@@ -100,9 +103,14 @@ function main(): Promise<void> {
 
 /** Opens the application and takes requests. */
 async function start(options: ReturnType<typeof readOptions>): Promise<{ close(): Promise<void> }> {
-  const { style, port, host, dataDir, level, floodlight } = options;
+  const { style, port, host, dataDir, level, floodlight, maxDowntimeMs } = options;
   const logger = consoleLogger({ level, name: "flow-crud" });
-  const system = await openFlowCrud({ dataDir, style, floodlight, engine: { logger } });
+  const system = await openFlowCrud({
+    dataDir,
+    style,
+    floodlight,
+    engine: { logger, maxDowntimeMs, onFailure: fail },
+  });
   const server = await serveFlowCrud(system, logger);
   let url: string;
   try {

@@ -20,6 +20,7 @@ export type {
   Bus,
   Checkpoint,
   Claim,
+  Downtime,
   Clock,
   Commit,
   DueRuns,

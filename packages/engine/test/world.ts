@@ -41,6 +41,7 @@ export interface WorldOptions {
   readonly store?: "memory" | "sqlite";
   readonly limits?: EngineOptions["limits"];
   readonly retentionMs?: number;
+  readonly maxDowntimeMs?: number;
   /** Default true. */
   readonly random?: () => number;
   readonly faults?: Faults;
@@ -67,7 +68,7 @@ export class World {
 
   /** Makes an engine on what is durable, without starting it. */
   boot(faults = this.#options.faults): Engine {
-    const { workers, limits, retentionMs, random } = this.#options;
+    const { workers, limits, retentionMs, maxDowntimeMs, random } = this.#options;
     const process = this.clock.process();
     this.#process = process;
     this.#durable = this.#durable?.reopen() ?? new MemoryStore();
@@ -89,6 +90,7 @@ export class World {
       observe: (signal) => void this.signals.push(signal),
       ...(limits === undefined ? {} : { limits }),
       ...(retentionMs === undefined ? {} : { retentionMs }),
+      ...(maxDowntimeMs === undefined ? {} : { maxDowntimeMs }),
     });
     return this.engine;
   }

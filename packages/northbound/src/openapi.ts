@@ -131,13 +131,17 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
   },
   {
     $id: "Health",
-    ...object({
-      ready: { type: "boolean" },
-      status: { type: "string", enum: ["starting", "running", "store-lost", "stopping", "stopped"] },
-      liveRuns: count,
-      openAttempts: count,
-      queued: count,
-    }),
+    ...object(
+      {
+        ready: { type: "boolean" },
+        status: { type: "string", enum: ["starting", "running", "store-lost", "stopping", "stopped"] },
+        reason: { ...text, description: "Why it takes no requests, if nobody has stopped it." },
+        liveRuns: count,
+        openAttempts: count,
+        queued: count,
+      },
+      ["reason"],
+    ),
   },
 ];
 

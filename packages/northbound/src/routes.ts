@@ -301,10 +301,14 @@ export function routeHealth(app: FastifyInstance, engine: Engine): void {
     () => {
       const health = engine.health();
       if (health.ready) return health;
+      const because = health.reason === undefined ? "" : `. ${health.reason}`;
       const code = health.status === "store-lost" ? "WW_STORE_UNAVAILABLE" : "WW_STOPPING";
-      throw new HttpProblem(problemDetails(503, code, `the engine is not ready: it is ${health.status}`), {
-        "retry-after": retryAfter,
-      });
+      throw new HttpProblem(
+        problemDetails(503, code, `the engine is not ready: it is ${health.status}${because}`),
+        {
+          "retry-after": retryAfter,
+        },
+      );
     },
   );
 }

@@ -81,6 +81,10 @@ const migrations: readonly string[] = [
   -- A batch that an owner has seen committed, and that the server had no longer: nobody works on the shard until it is null.
   ALTER TABLE shard ADD COLUMN lost bigint;
   `,
+  `
+  -- Long downtimes, as JSON: retention counts a part of them only.
+  ALTER TABLE shard ADD COLUMN downtimes text;
+  `,
 ];
 
 /**

@@ -16,6 +16,7 @@ import type {
 import {
   decodeBatch,
   encodeBatch,
+  downtimesOf,
   logProgressOf,
   optionalNumber,
   requestRowOf,
@@ -120,11 +121,25 @@ class PostgresStore implements Store {
         epoch: this.#epoch,
         engineTime: Number(claimed["engine_time"]),
         seq,
+        ...downtimesOf(claimed),
         ...(lost > 0 ? { lost } : {}),
         ...logProgressOf(claimed),
       };
     }
     throw unavailable(`others claim shard ${this.#shard} all the time`);
+  }
+
+  async check(): Promise<void> {
+    const [epoch, owner] = [this.#epoch, this.#owner];
+    let shard: Row | undefined;
+    try {
+      [shard] = await this.#read("shard", [this.#shard]);
+    } catch {
+      // A server that cannot be reached now may be back before the next commit, which says so if not.
+      return;
+    }
+    const isOwner = Number(shard?.["epoch"]) === epoch && shard?.["owner"] === owner;
+    if (!isOwner && epoch === this.#epoch) throw fenced(this.#shard);
   }
 
   async peek(): Promise<ShardState> {
@@ -205,7 +220,7 @@ class PostgresStore implements Store {
   }
 
   async commit(commit: Commit): Promise<void> {
-    const { checkpoint, seq, now, epoch, logProgress } = commit;
+    const { checkpoint, downtimes, seq, now, epoch, logProgress } = commit;
     const period = Math.floor(now / journalPeriodMs);
     // All texts are made before anything is sent.
     const record = Buffer.from(encodeBatch(now, commit.journal));
@@ -219,7 +234,7 @@ class PostgresStore implements Store {
     }
     const name = answers === undefined ? "commit" : "commitAnswers";
     const batch = answers === undefined ? values : [...values, ...answers];
-    if (chunks === undefined) {
+    if (chunks === undefined && downtimes === undefined) {
       if ((await this.#write(name, batch)).length !== 1) await this.#refuse(epoch);
       this.#connections.committed.set(this.#shard, seq);
       return;
@@ -227,13 +242,16 @@ class PostgresStore implements Store {
     const done = await this.#connections.transaction(async (client) => {
       const fence = await client.query(this.#statement(name, batch));
       if (fence.rowCount !== 1) return false;
+      if (downtimes !== undefined)
+        await client.query(this.#statement("downtimes", [this.#shard, JSON.stringify(downtimes)]));
+      if (chunks === undefined) return true;
       for (const chunk of chunks) await client.query(this.#statement(...chunk(this.#shard)));
       await client.query(this.#statement("checkpointed", [this.#shard, seq]));
       return true;
     });
     if (!done) await this.#refuse(epoch);
     this.#connections.committed.set(this.#shard, seq);
-    this.#checkpoint = seq;
+    if (chunks !== undefined) this.#checkpoint = seq;
   }
 
   async purge(endedBefore: number, limit: number): Promise<number> {
@@ -437,6 +455,7 @@ function statements(journal: string) {
         SELECT live.ctid FROM unnest($2::text[]) AS gone (key), LATERAL ${withKey("ctid", "run", "gone.key")} AS live))`,
     histories: `INSERT INTO history (shard, key, events)
       SELECT $1, t.key, t.events FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS t (key, events, place) ORDER BY place`,
+    downtimes: "UPDATE shard SET downtimes = $2 WHERE id = $1",
     checkpointed: "UPDATE shard SET checkpoint = $2 WHERE id = $1",
     journal: `SELECT seq, record FROM ${journal} WHERE seq > $1 ORDER BY seq LIMIT 32`,
     // Walks the index from one (hub, version) to the next, however many runs have it.

@@ -222,6 +222,7 @@ describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
     const checkpoint = { runs: [], ended: [], histories: [{ key: "a", events: [] }] };
     for (const part of [{}, { checkpoint }])
       await expect(zombie.commit(commitOf(epoch, 1, part))).rejects.toThrow(/WW_STORE_LOCKED/);
+    await expect(zombie.check?.()).rejects.toThrow(/WW_STORE_LOCKED/);
     await expect(zombie.claim("zombie", true)).rejects.toThrow(/WW_STORE_LOCKED/);
     expect(await server.query(`SELECT * FROM ${schema}.history`)).toEqual([]);
     expect(await server.query(`SELECT * FROM ${schema}.journal_0`)).toEqual([]);

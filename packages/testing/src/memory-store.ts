@@ -3,6 +3,7 @@ import type {
   Batch,
   Claim,
   Commit,
+  Downtime,
   DueRuns,
   Found,
   LogProgress,
@@ -25,6 +26,7 @@ interface Disk {
   checkpoint: number;
   lastSeq: number;
   logProgress: LogProgress | undefined;
+  downtimes: string | undefined;
   readonly journal: Map<number, string>;
   readonly runs: Map<string, string>;
   /**
@@ -69,8 +71,14 @@ export class MemoryStore implements Store {
     if (again && disk.owner !== owner) throw fenced();
     disk.owner = owner;
     disk.epoch++;
-    const { epoch, engineTime, lastSeq: seq, logProgress } = disk;
-    return { epoch, engineTime, seq, ...(logProgress === undefined ? {} : { logProgress }) };
+    const { epoch, engineTime, lastSeq: seq, logProgress, downtimes } = disk;
+    return {
+      epoch,
+      engineTime,
+      seq,
+      ...(downtimes === undefined ? {} : { downtimes: JSON.parse(downtimes) as Downtime[] }),
+      ...(logProgress === undefined ? {} : { logProgress }),
+    };
   }
 
   peek(): ShardState {
@@ -178,6 +186,7 @@ export class MemoryStore implements Store {
     disk.engineTime = commit.now;
     disk.lastSeq = commit.seq;
     if (commit.logProgress !== undefined) disk.logProgress = { ...commit.logProgress };
+    if (commit.downtimes !== undefined) disk.downtimes = JSON.stringify(commit.downtimes);
     disk.journal.set(commit.seq, record);
     for (const [key, text] of answers) {
       disk.answers.set(key, { text, checkpoint: disk.answers.get(key)?.checkpoint ?? disk.checkpoint });
@@ -235,6 +244,7 @@ const newDisk = (): Disk => ({
   checkpoint: 0,
   lastSeq: 0,
   logProgress: undefined,
+  downtimes: undefined,
   journal: new Map(),
   runs: new Map(),
   answers: new Map(),

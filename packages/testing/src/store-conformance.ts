@@ -315,6 +315,15 @@ export function storeConformance(
       return again;
     });
 
+    test("finds nothing wrong with what an owner has claimed", async ({ store, reopen }, owner) => {
+      await owner.commit({ now: 5 });
+      await store.check?.();
+      const again = await reopen();
+      await new Owner(again.store).claim();
+      await again.store.check?.();
+      return again;
+    });
+
     test("lets an owner claim again after a failure, unless another owner has claimed since (I21)", async ({
       store,
       reopen,
@@ -401,6 +410,17 @@ export function storeConformance(
       };
       same(state, now);
       same((await again.store.claim("next")).logProgress, { log: "inbox/1", position: 9, published: 2 });
+      return again;
+    });
+
+    test("keeps the downtimes that were last written", async ({ store, reopen }, owner) => {
+      const downtimes = [{ from: 1, to: 1_700_000_000_000 }];
+      await owner.commit({ downtimes: [] });
+      await owner.commit({ downtimes });
+      await owner.commit({});
+      same((await store.claim("again")).downtimes, downtimes);
+      const again = await reopen();
+      same((await again.store.claim("next")).downtimes, downtimes);
       return again;
     });
 

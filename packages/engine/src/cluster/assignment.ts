@@ -216,6 +216,7 @@ export function claimFailureOf(error: unknown): ClaimFailure {
       return "lacks-hubs";
     case "WW_LOG_LOST":
     case "WW_COMMITS_LOST":
+    case "WW_CLOCK":
     case "WW_CONFIG":
     case "WW_STORE_NEWER":
     case "WW_STORE_CORRUPT":

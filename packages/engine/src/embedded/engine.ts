@@ -1,4 +1,4 @@
-import type { AnyHub } from "@wheelwork/core";
+import { WheelworkError, type AnyHub } from "@wheelwork/core";
 import { systemClock } from "../ports/clock.ts";
 import type { Bus, Clock, Store } from "../ports/ports.ts";
 import type { ShardAccess, Shards } from "../requests/access.ts";
@@ -8,6 +8,7 @@ import { LocalShard } from "../requests/local-shard.ts";
 import type { CommonOptions } from "../requests/options.ts";
 import { RequestService } from "../requests/service.ts";
 import { ShardHost } from "../requests/shard-host.ts";
+import { stopping } from "../shard/options.ts";
 import { SqliteStore, type Durability } from "../stores/sqlite.ts";
 import { LocalBus } from "./local-bus.ts";
 
@@ -19,11 +20,19 @@ export interface EngineOptions extends CommonOptions {
   readonly durability?: Durability;
   /** Default: a bus within the process. */
   readonly bus?: Bus;
+  /**
+   * The engine has ended by itself, and takes nothing any more: another engine has taken its store over (WW_STORE_LOCKED), or
+   * the store has lost commits (WW_COMMITS_LOST). `health` says so, too. Most programs end their process here.
+   */
+  readonly onFailure?: (error: WheelworkError) => void;
 }
+
+/** How often an engine looks whether its store is still its own, in milliseconds. */
+const watchMs = 2000;
 
 /**
  * Makes an embedded engine: one process, one SQLite file, workers in the process. Call `start` next.
- * @throws WheelworkError WW_CONFIG with every problem (a spoke without a worker, two hubs of one name), and those of the
+ * @throws WheelworkError WW_CONFIG with every problem (a spoke without a worker, two hubs of one name, a store that is no file), and those of the
  * store: WW_STORE_LOCKED, WW_COMMITS_LOST, WW_STORE_CORRUPT, WW_STORE_NEWER, WW_STORE_UNAVAILABLE.
  */
 export function createEngine(options: EngineOptions): Engine {
@@ -39,9 +48,11 @@ export class EmbeddedShard implements Shards {
   readonly #store: Store;
   readonly #access: ShardAccess;
   #stopping: Promise<void> | undefined = undefined;
+  #hasClosed = false;
+  #cancelWatch: () => void = () => {};
 
   constructor(options: EngineOptions) {
-    const { workers, store, durability, bus = new LocalBus(), clock = systemClock } = options;
+    const { workers, store, durability, bus = new LocalBus(), clock = systemClock, onFailure } = options;
     this.#options = options;
     this.hubs = collectHubs(options.hubs);
     checkWorkers(this.hubs, workers);
@@ -57,6 +68,7 @@ export class EmbeddedShard implements Shards {
       bus,
       replies: { kind: "process" },
       clock,
+      onEnded: (why) => onFailure?.(why),
     });
     this.#access = new LocalShard(this.host.shard, this.#store, clock);
   }
@@ -73,17 +85,42 @@ export class EmbeddedShard implements Shards {
     const { logger } = this.#options;
     for (const { definition } of this.hubs.values())
       logger?.info({ version: definition.version }, definition.answerBy);
+    if (this.#hasClosed)
+      throw new WheelworkError("WW_STARTED", "the engine has closed its store after a start that failed", {
+        next: "Make another one with createEngine, and start that.",
+      });
     try {
       await this.host.start();
     } catch (error) {
       await this.#closeStore();
-      throw error;
+      throw this.#stopping === undefined ? error : stopping();
     }
+    if (this.#stopping !== undefined) throw stopping();
+    this.#watch();
   }
 
   stop(): Promise<void> {
+    this.#cancelWatch();
     this.#stopping ??= this.host.stop().then(() => this.#closeStore());
     return this.#stopping;
+  }
+
+  /** A store that was taken away is noticed without a commit, too. */
+  #watch(): void {
+    const store = this.#store;
+    if (store.check === undefined || this.#stopping !== undefined) return;
+    this.#cancelWatch = this.clock.after(watchMs, () => {
+      void this.#check(store).finally(() => this.#watch());
+    });
+  }
+
+  async #check(store: Store): Promise<void> {
+    if (this.status !== "running") return;
+    try {
+      await store.check?.();
+    } catch (error) {
+      if (this.#stopping === undefined) this.host.shard.storeFailed(error);
+    }
   }
 
   of(): ShardAccess {
@@ -96,6 +133,8 @@ export class EmbeddedShard implements Shards {
 
   /** A store that the caller opened is closed by the caller. */
   async #closeStore(): Promise<void> {
-    if (typeof this.#options.store === "string") await this.#store.close();
+    if (typeof this.#options.store !== "string") return;
+    this.#hasClosed = true;
+    await this.#store.close();
   }
 }

@@ -1,12 +1,61 @@
+import { uptime } from "node:os";
 import type { Clock } from "./ports.ts";
 
-/** Node's own clock. */
-export const systemClock: Clock = {
+/** What a host says of the time, in milliseconds. */
+export interface HostTime {
+  /** Wall clock, since 1970. */
+  wallMs(): number;
+  /** Goes on while the host runs. On Linux and macOS it stands still while the host is suspended. */
+  monotonicMs(): number;
+  /** Since the host was started, suspended or not. */
+  uptimeMs(): number;
+}
+
+/** How often the clock looks whether the host was suspended, in milliseconds. */
+const lookMs = 1000;
+/** A timer looks at the time this often at least, in milliseconds: so late does it fire after the host has woken. */
+const stepMs = 5000;
+/** What the two clocks of the host may differ by without a reason, in milliseconds: the uptime counts in whole seconds on some. */
+const slackMs = 3000;
+
+/**
+ * A clock that goes on while the host is suspended: a laptop that sleeps, a host that hibernates. Node's monotonic clock and its
+ * timers stand still then, so that a deadline would fire as much too late as the host slept. The host's uptime goes on, and
+ * does not follow the wall clock, which somebody may set while the engine runs.
+ */
+export function clockOf(host: HostTime): Clock {
+  let sleptMs = 0;
+  let lookedAt = Number.NEGATIVE_INFINITY;
+  const awakeSince = host.uptimeMs() - host.monotonicMs();
+  const monotonicMs = (): number => {
+    const awakeMs = host.monotonicMs();
+    if (awakeMs - lookedAt >= lookMs) {
+      lookedAt = awakeMs;
+      const slept = host.uptimeMs() - awakeMs - awakeSince;
+      if (slept > sleptMs + slackMs) sleptMs = slept;
+    }
+    return awakeMs + sleptMs;
+  };
+  const after = (delayMs: number, task: () => void): (() => void) => {
+    if (delayMs <= stepMs) {
+      const timer = setTimeout(task, delayMs);
+      return () => clearTimeout(timer);
+    }
+    const at = monotonicMs() + delayMs;
+    let cancel: () => void = () => {};
+    const step = (): void => {
+      const leftMs = at - monotonicMs();
+      cancel = after(Math.max(0, Math.min(leftMs, stepMs)), leftMs <= stepMs ? task : step);
+    };
+    step();
+    return () => cancel();
+  };
+  return { wallMs: () => host.wallMs(), monotonicMs, after, soon: (task) => void setImmediate(task) };
+}
+
+/** The clock of this host. */
+export const systemClock: Clock = clockOf({
   wallMs: () => Date.now(),
   monotonicMs: () => performance.now(),
-  after: (delayMs, task) => {
-    const timer = setTimeout(task, delayMs);
-    return () => clearTimeout(timer);
-  },
-  soon: (task) => void setImmediate(task),
-};
+  uptimeMs: () => uptime() * 1000,
+});

@@ -6,9 +6,9 @@ export type MaybePromise<T> = T | Promise<T>;
 
 /** The time, and what runs later. Simulated in tests; the engine asks nothing else for the time. */
 export interface Clock {
-  /** Wall clock, in milliseconds since 1970. Read once, at claim. */
+  /** Wall clock, in milliseconds since 1970. Read at the first claim. */
   wallMs(): number;
-  /** Monotonic time in milliseconds, from any origin. */
+  /** Monotonic time in milliseconds, from any origin. It goes on while the host is suspended. */
   monotonicMs(): number;
   /**
    * Runs `task` after at least `delayMs`, which is 2^31 - 1 at most: a fraction of a millisecond early it may be, since
@@ -91,6 +91,14 @@ export interface LogProgress {
   readonly published: number;
 }
 
+/** A time in which nobody worked on the shard, in engine time. */
+export interface Downtime {
+  /** The last commit before it. */
+  readonly from: number;
+  /** The claim after it. */
+  readonly to: number;
+}
+
 /** Everything that one batch writes, in one transaction (I9). */
 export interface Commit {
   readonly epoch: number;
@@ -103,6 +111,8 @@ export interface Commit {
   /** Requests that were answered, or whose run ended after its answer: written as they are now. */
   readonly answers: readonly StoredAnswer[];
   readonly checkpoint?: Checkpoint;
+  /** The downtimes that retention must know, in place of those before. */
+  readonly downtimes?: readonly Downtime[];
   /** Only of a shard that reads a log. */
   readonly logProgress?: LogProgress;
 }
@@ -126,7 +136,9 @@ export interface Claim {
   readonly seq: number;
   /** Batches that this owner has seen committed, and that the store no longer has: it goes on without them. */
   readonly lost?: number;
-  /** Those of the last commit that had some. */
+  /** Those of the last commit that had some, oldest first. */
+  readonly downtimes?: readonly Downtime[];
+  /** That of the last commit that had some. */
   readonly logProgress?: LogProgress;
 }
 
@@ -196,6 +208,12 @@ export interface Store {
    * @throws WheelworkError WW_COMMITS_LOST when the store has lost what was committed, and nobody has accepted that.
    */
   claim(owner: string, again?: boolean): MaybePromise<Claim>;
+  /**
+   * Whether the store is still what was claimed. Asked every few seconds, so that an engine without work notices it, too.
+   * @throws WheelworkError WW_STORE_LOCKED when another owner has claimed the shard; WW_STORE_UNAVAILABLE when what is open
+   * was deleted or replaced.
+   */
+  check?(): MaybePromise<void>;
   /** How the shard stands now: anybody may ask. */
   peek(): MaybePromise<ShardState>;
   /** The journal after a batch, by default the one of the last checkpoint, batch by batch. */

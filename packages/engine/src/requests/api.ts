@@ -65,6 +65,8 @@ export interface EngineHealth {
   /** It takes requests. */
   readonly ready: boolean;
   readonly status: "starting" | "running" | "store-lost" | "stopping" | "stopped";
+  /** Why it does not take requests, if nobody has stopped it: the message of an error. */
+  readonly reason?: string;
   readonly liveRuns: number;
   readonly openAttempts: number;
   readonly queued: number;
@@ -72,7 +74,11 @@ export interface EngineHealth {
 
 /** The engine as callers see it: where requests go in, and answers come out. */
 export interface Engine {
-  /** Claims the store and begins to work. */
+  /**
+   * Claims the store and begins to work. An engine starts once.
+   * @throws WheelworkError WW_STARTED when it has been started or stopped before; WW_CLOCK when the clock is far ahead of
+   * the last commit; what the store says.
+   */
   start(): Promise<void>;
   /**
    * Takes no new requests, commits what is open, and stops. Runs that have not ended go on at the next start.

@@ -13,8 +13,16 @@ export interface CommonOptions {
   readonly logger?: Logger;
   /** Is told what happens in the engine, for metrics and traces. It must not throw. */
   readonly observe?: (signal: EngineEvent) => void;
-  /** How long answers and histories are kept after the end, in milliseconds. Default 7 days. */
+  /**
+   * How long answers and histories are kept after the end, in milliseconds. Default 7 days. The time that an engine runs counts,
+   * and a day at most of each downtime. Nothing is deleted in the first hour after a start.
+   */
   readonly retentionMs?: number;
+  /**
+   * How far the clock may be ahead of the last commit at a start, in milliseconds. Beyond it the start is refused (WW_CLOCK): a
+   * clock that is wrong for one start would let all deadlines pass. Default 30 days.
+   */
+  readonly maxDowntimeMs?: number;
   readonly limits?: Partial<ShardLimits>;
   /** For tests: the clock. */
   readonly clock?: Clock;
@@ -23,6 +31,9 @@ export interface CommonOptions {
 }
 
 const day = 86_400_000;
+
+/** How far the clock may be ahead of the last commit if nobody says otherwise, in milliseconds. */
+export const defaultMaxDowntimeMs = 30 * day;
 
 /** How long answers and histories are kept if nobody says otherwise, in milliseconds. */
 export const defaultRetentionMs = 7 * day;

@@ -25,6 +25,7 @@ type CommandOptions = Parameters<Engine["cancel"]>[1];
  */
 export class RequestService implements Engine {
   readonly #shards: Shards;
+  #life: "new" | "started" | "stopped" = "new";
 
   constructor(shards: Shards) {
     this.#shards = shards;
@@ -34,11 +35,20 @@ export class RequestService implements Engine {
     return this.#shards.hubs;
   }
 
-  start(): Promise<void> {
-    return this.#shards.start();
+  async start(): Promise<void> {
+    if (this.#life !== "new") throw startedBefore(this.#life);
+    this.#life = "started";
+    try {
+      await this.#shards.start();
+    } catch (error) {
+      // Nothing stays behind of a start that failed: it may be tried again.
+      if (this.#life === "started") this.#life = "new";
+      throw error;
+    }
   }
 
   stop(): Promise<void> {
+    this.#life = "stopped";
     return this.#shards.stop();
   }
 
@@ -168,6 +178,20 @@ export class RequestService implements Engine {
     throw new WheelworkError("WW_STOPPING", message, { next: "Ask again when it runs.", retryable: true });
   }
 }
+
+const startedBefore = (life: "started" | "stopped"): WheelworkError =>
+  new WheelworkError(
+    "WW_STARTED",
+    life === "started"
+      ? "the engine has been started already"
+      : "the engine was stopped, and starts once only",
+    {
+      next:
+        life === "started"
+          ? "Call start once, and share the engine."
+          : "Make another one (createEngine, createNode, createClient), and start that.",
+    },
+  );
 
 const commandId = (options: CommandOptions): string => options?.commandId ?? randomUUID();
 

@@ -11,7 +11,7 @@ import type { ShardLimits } from "../shard/options.ts";
 import { Shard } from "../shard/shard.ts";
 import type { EngineHealth } from "./api.ts";
 import { tellHubs } from "./hubs.ts";
-import { defaultRetentionMs, type CommonOptions } from "./options.ts";
+import { defaultMaxDowntimeMs, defaultRetentionMs, type CommonOptions } from "./options.ts";
 
 /** What a shard needs of the engine that works on it. */
 export interface ShardHostOptions extends Omit<CommonOptions, "hubs"> {
@@ -40,8 +40,11 @@ const defaultLimits: ShardLimits = {
 
 /** How many things one purge deletes at most. */
 const purgeLimit = 500;
-/** When the first purge comes after the start, the next one if there is more to delete, and if not; in milliseconds. */
-const [firstPurgeMs, nextPurgeMs, idlePurgeMs] = [1000, 50, 60_000];
+/**
+ * When the first purge comes after the start, the next one if there is more to delete, and if not; in milliseconds. The first
+ * one leaves time to notice a wrong clock: an hour, or the retention if that is shorter.
+ */
+const [firstPurgeMs, minPurgeMs, nextPurgeMs, idlePurgeMs] = [3_600_000, 1000, 50, 60_000];
 
 /** A shard with all that it works with, under one life: the loop, its hubs with the built-in ones, and its purges. */
 export class ShardHost {
@@ -75,6 +78,7 @@ export class ShardHost {
       owner: `${hostname()}:${process.pid}:${randomUUID()}`,
       observe,
       limits: { ...defaultLimits, ...options.limits },
+      maxDowntimeMs: options.maxDowntimeMs ?? defaultMaxDowntimeMs,
       ...(feed === undefined ? {} : { feed }),
       ...(onEnded === undefined ? {} : { onEnded }),
     });
@@ -83,7 +87,7 @@ export class ShardHost {
   /** Claims the shard and begins to work. @throws WheelworkError what the store, the hubs or the log say. */
   async start(): Promise<void> {
     await this.shard.start();
-    this.#schedulePurge(firstPurgeMs);
+    this.#schedulePurge(Math.min(firstPurgeMs, Math.max(minPurgeMs, this.#retentionMs)));
   }
 
   /** Commits what is decided, and stops. */
@@ -94,9 +98,10 @@ export class ShardHost {
   }
 
   health(): EngineHealth {
-    const { status, sizes } = this.shard;
+    const { status, sizes, reason } = this.shard;
     const { liveRuns, openAttempts, queued } = sizes;
-    return { ready: status === "running", status, liveRuns, openAttempts, queued };
+    const ready = status === "running";
+    return { ready, status, ...(reason === undefined ? {} : { reason }), liveRuns, openAttempts, queued };
   }
 
   /** Deletes what has outlived its retention, a little at a time, so that requests do not wait for it. */
@@ -105,6 +110,7 @@ export class ShardHost {
     this.#cancelPurge = this.#clock.after(delayMs, () => {
       this.#purge().then(
         (requests) => {
+          this.shard.wake();
           if (requests > 0) this.#options.observe?.({ name: "purged", requests });
           this.#schedulePurge(requests === purgeLimit ? nextPurgeMs : idlePurgeMs);
         },
@@ -120,7 +126,8 @@ export class ShardHost {
   }
 
   async #purge(): Promise<number> {
-    if (this.shard.status !== "running") return 0;
-    return this.#store.purge(this.shard.now() - this.#retentionMs, purgeLimit);
+    const endedBefore = this.shard.endedBefore(this.#retentionMs);
+    if (endedBefore === undefined) return 0;
+    return this.#store.purge(endedBefore, purgeLimit);
   }
 }

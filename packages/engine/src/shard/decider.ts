@@ -22,6 +22,7 @@ import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, Request
 import type { LogTracker } from "./log-progress.ts";
 import { outcomeOf, replyOf, storedAnswer } from "./records.ts";
 import { stage, type Residency } from "./residency.ts";
+import type { Retention } from "./retention.ts";
 
 /** How deep hubs may call one another. */
 const maxCallDepth = 32;
@@ -36,6 +37,7 @@ export interface OutcomeRules {
 
 export interface DeciderOptions {
   readonly epoch: number;
+  readonly retention: Retention;
   /** Number of the last committed batch. */
   readonly seq: number;
   /** Engine time of the claim. */
@@ -67,6 +69,9 @@ interface SpawnItem {
   readonly parent?: { readonly key: string; readonly call: number };
 }
 
+/** A batch without news is written if none was for so long, in milliseconds: an hour. */
+const maxPauseMs = 3_600_000;
+
 /**
  * The deciding part of the loop: it turns inputs and the time into a batch, synchronously. It changes memory only. It knows
  * neither store, timer, worker nor promise, so a test can drive it by itself.
@@ -85,10 +90,13 @@ export class Decider {
   readonly #effects: Effect[] = [];
   /** Number of the last sealed batch. */
   #seq: number;
+  /** Engine time of that batch. */
+  #committedAt: number;
 
   constructor(options: DeciderOptions) {
     this.#options = options;
     this.#seq = options.seq;
+    this.#committedAt = options.since;
     this.#env = { now: 0, since: options.since, random: 0 };
   }
 
@@ -115,10 +123,14 @@ export class Decider {
    * happened.
    */
   seal(batch: Batch, actedSeq: number): Commit | undefined {
-    const { log, residency, epoch } = this.#options;
+    const { log, residency, retention, epoch } = this.#options;
     let logProgress = log?.next(actedSeq);
     const isDue = logProgress !== undefined && log?.isDue(logProgress) === true;
-    if (batch.touched.length === 0 && !isDue) return (batch.commit = undefined);
+    // The time of the last commit says how long nobody worked.
+    const isOld = batch.now - this.#committedAt >= maxPauseMs;
+    if (batch.touched.length === 0 && !isDue && !isOld) return (batch.commit = undefined);
+    this.#committedAt = batch.now;
+    const downtimes = retention.unsaved();
     const journal = batch.touched.map(({ run, history, batchFrom }) => ({
       key: run.key,
       events: history.slice(batchFrom),
@@ -139,6 +151,7 @@ export class Decider {
       answers,
       ...(logProgress === undefined ? {} : { logProgress }),
       ...(checkpoint === undefined ? {} : { checkpoint }),
+      ...(downtimes === undefined ? {} : { downtimes }),
     });
   }
 

@@ -1,14 +1,16 @@
 import type { Clock } from "../ports/ports.ts";
 
 /**
- * The time of a shard, in milliseconds since 1970. It begins at a claim with the later of the last commit and the wall
- * clock, and from there it follows the monotonic clock. So it never runs backward, whatever happens to the wall clock.
+ * The time of a shard, in milliseconds since 1970. It begins at the first claim with the later of the last commit and the
+ * wall clock, and from there it follows the monotonic clock. So it never runs backward, and does not jump while the engine
+ * runs, whatever happens to the wall clock: a claim after a loss of the store goes on where the time was.
  */
 export class EngineTime {
   readonly #clock: Clock;
   #began = 0;
   #monotonicBase = 0;
   #last = 0;
+  #hasBegun = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -16,8 +18,10 @@ export class EngineTime {
 
   /** Begins anew at a claim. `lastCommit` is the engine time of the last commit. */
   begin(lastCommit: number): void {
+    const here = this.#hasBegun ? this.now() : Math.floor(this.#clock.wallMs());
+    this.#hasBegun = true;
     this.#monotonicBase = this.#clock.monotonicMs();
-    this.#began = Math.max(lastCommit, Math.floor(this.#clock.wallMs()), this.#last);
+    this.#began = Math.max(lastCommit, here, this.#last);
     this.#last = this.#began;
   }
 

@@ -20,6 +20,8 @@ export interface ShardOptions {
   readonly owner: string;
   readonly observe: ((event: EngineEvent) => void) | undefined;
   readonly limits: ShardLimits;
+  /** See `CommonOptions.maxDowntimeMs`. */
+  readonly maxDowntimeMs: number;
   /** Absent: inputs come from callers alone. */
   readonly feed?: Feed;
   /**
@@ -41,6 +43,20 @@ export interface ShardLimits extends ResidencyLimits {
   readonly checkpointEvents: number;
   /** Runs that are due later than this leave the memory, in milliseconds. */
   readonly horizonMs: number;
+}
+
+/** The wall clock is far ahead of what the store has seen. */
+export function checkDowntime(engineTime: number, wallMs: number, maxDowntimeMs: number): void {
+  const downMs = Math.floor(wallMs) - engineTime;
+  if (engineTime === 0 || downMs <= maxDowntimeMs) return;
+  const [last, now] = [engineTime, wallMs].map((ms) => new Date(ms).toISOString());
+  throw new WheelworkError(
+    "WW_CLOCK",
+    `the last commit was at ${last}, and the clock says ${now}: ${Math.floor(downMs / 86_400_000)} days later`,
+    {
+      next: `If the clock is wrong, set it right. If nobody has worked for so long, start with maxDowntimeMs: ${downMs + 86_400_000}. Deadlines that have passed meanwhile fire then.`,
+    },
+  );
 }
 
 /** Nobody can commit now. It may be sent again. */

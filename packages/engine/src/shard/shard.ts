@@ -7,7 +7,7 @@ import type { Batch } from "./batch.ts";
 import { EngineTime } from "./engine-time.ts";
 import { Intake } from "./intake.ts";
 import type { AttemptId, IgnoredReason, Item, RelayReplyItem, RequestItem } from "./items.ts";
-import { endsShard, overloaded, stopping, unavailable, type ShardOptions } from "./options.ts";
+import { checkDowntime, endsShard, overloaded, stopping, unavailable, type ShardOptions } from "./options.ts";
 import { replyOf } from "./records.ts";
 import { committedHistory } from "./residency.ts";
 import { Tenure } from "./tenure.ts";
@@ -22,6 +22,8 @@ type Status = "starting" | "running" | "store-lost" | "stopping" | "stopped";
 
 /** How long a shard that stops waits for the broker to take its answers, in milliseconds. */
 const maxDrainMs = 500;
+/** A clock that is behind the last commit by more than this is worth a warning, in milliseconds. */
+const maxAheadMs = 60_000;
 const minRecoveryMs = 10;
 const maxRecoveryMs = 2000;
 
@@ -55,6 +57,8 @@ export class Shard {
   #idle: (() => void)[] = [];
   #recoveryMs = minRecoveryMs;
   #cancelRecovery: (() => void) | undefined = undefined;
+  /** Why it does not run. */
+  #failure: unknown = undefined;
 
   constructor(options: ShardOptions) {
     this.#options = options;
@@ -71,6 +75,12 @@ export class Shard {
 
   get status(): Status {
     return this.#status;
+  }
+
+  /** Why the shard does not take requests, if it should: what the store says. */
+  get reason(): string | undefined {
+    const lost = this.#status === "store-lost" || this.#status === "stopped";
+    return lost && this.#failure !== undefined ? messageOf(this.#failure) : undefined;
   }
 
   get sizes(): {
@@ -96,6 +106,17 @@ export class Shard {
   /** Engine time, in milliseconds since 1970. It never runs backward. */
   now(): number {
     return this.#time.now();
+  }
+
+  /** The engine time before which a run must have ended, so that its retention is over; undefined: not now. */
+  endedBefore(retentionMs: number): number | undefined {
+    if (this.#status !== "running") return undefined;
+    return this.#tenure?.retention.endedBefore(this.now(), retentionMs);
+  }
+
+  /** Looks whether there is anything to do, or to commit. */
+  wake(): void {
+    this.#schedule();
   }
 
   /** Which claim this is. */
@@ -455,9 +476,19 @@ export class Shard {
 
   /** Claims the shard, and reads everything back. */
   async #claim(): Promise<void> {
-    const { store, owner, logger, observe } = this.#options;
+    const { store, owner, clock, logger, observe, maxDowntimeMs } = this.#options;
     this.#tenure?.end();
     const claim = await store.claim(owner, this.#hasClaimed);
+    if (!this.#hasClaimed) {
+      const wallMs = clock.wallMs();
+      checkDowntime(claim.engineTime, wallMs, maxDowntimeMs);
+      const aheadMs = claim.engineTime - wallMs;
+      if (aheadMs > maxAheadMs)
+        logger.warn(
+          { aheadMs },
+          "the last commit is later than the clock says: the engine's time stays ahead",
+        );
+    }
     this.#hasClaimed = true;
     if (claim.lost !== undefined) {
       const message = `the store has lost ${claim.lost} batches that were committed: it goes on without them`;
@@ -554,11 +585,17 @@ export class Shard {
     if (this.#status === "running") this.#lose(error, [], "an exception was caught by nobody");
   }
 
+  /** What was claimed is no longer there, or no longer this owner's: found by looking, and not by a commit. */
+  storeFailed(error: unknown): void {
+    if (this.#status === "running") this.#lose(error, []);
+  }
+
   /** A commit failed, or its outcome is unknown: nothing in memory counts any more. */
   #lose(error: unknown, given: readonly Item[], why = "the store failed"): void {
     if (this.#status === "stopped") return;
     const { logger, observe } = this.#options;
     const message = messageOf(error);
+    this.#failure = error;
     const items = [...(this.#tenure?.end() ?? []), ...given];
     this.#intake.shrink(items.length);
     logger.error({ error: message }, `${why}; the shard is read back from its store`);
@@ -584,6 +621,7 @@ export class Shard {
   #end(why: WheelworkError | undefined): void {
     const { feed, logger, observe, onEnded } = this.#options;
     this.#status = "stopped";
+    this.#failure = why;
     if (why !== undefined) logger.error({ error: why.message }, "the shard has ended");
     if (why?.code === "WW_COMMITS_LOST") observe?.({ name: "commits-lost", message: why.message });
     this.#tenure?.end();
@@ -612,6 +650,7 @@ export class Shard {
         (error: unknown) => {
           if (this.#status !== "store-lost") return;
           if (endsShard(error)) return this.#end(error);
+          this.#failure = error;
           logger.warn({ error: messageOf(error) }, "the store is not back yet");
           this.#recover();
         },

@@ -9,6 +9,7 @@ import type { Intake } from "./intake.ts";
 import type { Item } from "./items.ts";
 import { LogTracker } from "./log-progress.ts";
 import { Pipeline, type Loop } from "./pipeline.ts";
+import { Retention } from "./retention.ts";
 import { Residency, type ResidencyLimits } from "./residency.ts";
 import { repliesOf } from "./unpublished.ts";
 
@@ -41,6 +42,7 @@ export class Tenure {
   readonly claim: Claim;
   readonly residency: Residency;
   readonly deadlines: Deadlines;
+  readonly retention: Retention;
   readonly log: LogTracker | undefined;
   readonly pipeline: Pipeline;
   readonly #options: TenureOptions;
@@ -51,6 +53,7 @@ export class Tenure {
     this.claim = claim;
     this.#options = options;
     time.begin(claim.engineTime);
+    this.retention = new Retention(claim, time.began);
     this.deadlines = new Deadlines(time, clock, () => {
       if (!this.#isOver) loop.wake();
     });
@@ -66,6 +69,7 @@ export class Tenure {
       epoch: claim.epoch,
       residency: this.residency,
       deadlines: this.deadlines,
+      retention: this.retention,
       log: this.log,
     };
     const { hubs, random, intake, observe } = options;

@@ -1,5 +1,5 @@
 import type { Answer, RunStatus } from "@wheelwork/core";
-import type { LogProgress, RequestRow, StoredAnswer, StoredRun } from "../ports/ports.ts";
+import type { Downtime, LogProgress, RequestRow, StoredAnswer, StoredRun } from "../ports/ports.ts";
 
 // Stores on SQL name their columns alike, so that one place knows what a row says. Drivers differ in what they make of a
 // number (PostgreSQL's bigint is a text) and of a truth value (SQLite has 1 and 0).
@@ -51,6 +51,11 @@ export function storedAnswerOf(row: Row): StoredAnswer {
     answer: JSON.parse(String(row["answer"])) as Answer,
     request: JSON.parse(String(row["request"])) as unknown,
   };
+}
+
+/** The downtimes of a shard, by its row. @throws SyntaxError when they are not JSON. */
+export function downtimesOf({ downtimes }: Row): { downtimes?: readonly Downtime[] } {
+  return typeof downtimes === "string" ? { downtimes: JSON.parse(downtimes) as Downtime[] } : {};
 }
 
 /** How far a shard has come with its log, by its row; empty for a shard that reads none. */

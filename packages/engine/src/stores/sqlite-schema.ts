@@ -101,6 +101,10 @@ const migrations: readonly string[] = [
   ALTER TABLE shard ADD COLUMN keyed INTEGER NOT NULL DEFAULT 0;
   UPDATE shard SET keyed = (SELECT coalesce(max(id), 0) FROM request);
   `,
+  `
+  -- Long downtimes, as JSON: retention counts a part of them only.
+  ALTER TABLE shard ADD COLUMN downtimes TEXT;
+  `,
 ];
 
 /** Brings the file up to the present schema, each migration in a transaction of its own. */

@@ -1,7 +1,14 @@
 import { WheelworkError, type RunEvent } from "@wheelwork/core";
-import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 import { decodeBatch, encodeBatch } from "./journal.ts";
-import { logProgressOf, optionalNumber, requestRowOf, storedAnswerOf, storedRunOf } from "./rows.ts";
+import {
+  downtimesOf,
+  logProgressOf,
+  optionalNumber,
+  requestRowOf,
+  storedAnswerOf,
+  storedRunOf,
+} from "./rows.ts";
 import type {
   Batch,
   Checkpoint,
@@ -16,6 +23,7 @@ import type {
   StoredAnswer,
   StoredRun,
 } from "../ports/ports.ts";
+import { isDamage, openError, SqliteFile } from "./sqlite-file.ts";
 import { KeyIndex } from "./sqlite-keys.ts";
 import { migrateSchema } from "./sqlite-schema.ts";
 
@@ -32,36 +40,37 @@ type Row = Record<string, SQLInputValue>;
 
 /** The store of the embedded engine: one SQLite file, one owner at a time, any number of readers. */
 export class SqliteStore implements Store {
+  readonly #file: SqliteFile;
   readonly #db: DatabaseSync;
-  readonly #lock: DatabaseSync;
   readonly #path: string;
   readonly #statements = new Map<string, StatementSync>();
   /** Read when it is needed, and once more after a transaction that failed. */
   #keys: KeyIndex | undefined = undefined;
+  #epoch = 0;
   #checkpoint = 0;
   #purgedTo = 0;
 
   /**
    * Opens the file, creates it if there is none, and locks it against other owners.
-   * @throws WheelworkError WW_STORE_LOCKED, WW_STORE_CORRUPT, WW_STORE_NEWER, WW_STORE_UNAVAILABLE.
+   * @throws WheelworkError WW_CONFIG when the path names no file of one name, WW_STORE_LOCKED, WW_STORE_CORRUPT,
+   * WW_STORE_NEWER, WW_STORE_UNAVAILABLE.
    */
   constructor(path: string, options: SqliteOptions = {}) {
     this.#path = path;
-    this.#lock = lockFile(path);
-    let db: DatabaseSync | undefined;
+    this.#file = new SqliteFile(path);
+    this.#db = this.#file.db;
     try {
-      db = new DatabaseSync(path);
+      const db = this.#db;
       db.exec("PRAGMA journal_mode = WAL");
       db.exec(`PRAGMA synchronous = ${options.durability === "normal" ? "NORMAL" : "FULL"}`);
       db.exec("PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY");
       db.exec("PRAGMA busy_timeout = 5000");
       migrateSchema(db, path);
     } catch (error) {
-      db?.close();
-      this.#lock.close();
+      this.#file.close();
       throw openError(error, path);
     }
-    this.#db = db;
+    this.#file.verify();
   }
 
   claim(owner: string, again = false): Claim {
@@ -75,13 +84,22 @@ export class SqliteStore implements Store {
       const shard = this.#get("SELECT * FROM shard WHERE id = 0") as Row;
       const last = this.#get("SELECT max(seq) AS seq FROM journal")?.["seq"];
       this.#checkpoint = Number(shard["checkpoint"]);
+      this.#epoch = Number(shard["epoch"]);
       return {
-        epoch: Number(shard["epoch"]),
+        epoch: this.#epoch,
         engineTime: Number(shard["engine_time"]),
         seq: Math.max(this.#checkpoint, Number(last ?? 0)),
+        ...downtimesOf(shard),
         ...logProgressOf(shard),
       };
     });
+  }
+
+  check(): void {
+    this.#file.verify();
+    this.#file.verifyLock();
+    if (Number(this.#get("SELECT epoch FROM shard WHERE id = 0")?.["epoch"] ?? 0) !== this.#epoch)
+      throw fenced();
   }
 
   peek(): ShardState {
@@ -238,6 +256,8 @@ export class SqliteStore implements Store {
           published,
         );
       }
+      if (commit.downtimes !== undefined)
+        this.#run("UPDATE shard SET downtimes = ? WHERE id = 0", JSON.stringify(commit.downtimes));
       if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit.seq);
     });
     if (commit.checkpoint !== undefined) this.#checkpoint = commit.seq;
@@ -287,8 +307,7 @@ export class SqliteStore implements Store {
   close(): void {
     if (!this.#db.isOpen) return;
     this.#statements.clear();
-    this.#db.close();
-    this.#lock.close();
+    this.#file.close();
   }
 
   #keyIndex(): KeyIndex {
@@ -380,6 +399,8 @@ export class SqliteStore implements Store {
     try {
       const result = body();
       this.#db.exec("COMMIT");
+      // Nobody is told of what nobody finds again: it counts as a commit whose outcome is unknown.
+      this.#file.verify();
       return result;
     } catch (error) {
       this.#keys = undefined;
@@ -416,52 +437,12 @@ export class SqliteStore implements Store {
   }
 }
 
-/**
- * Locks the file for one owner: an exclusive transaction that stays open on a sibling database. The kernel frees it when
- * the process dies, which a pid file does not; readers of the store itself, and backups, are not kept out.
- */
-function lockFile(path: string): DatabaseSync {
-  const file = `${path}.lock`;
-  let lock: DatabaseSync | undefined;
-  try {
-    lock = new DatabaseSync(file);
-    lock.exec("PRAGMA busy_timeout = 0; PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
-    return lock;
-  } catch (error) {
-    lock?.close();
-    if (!/locked|busy/i.test(String(error))) throw openError(error, path);
-    throw new WheelworkError("WW_STORE_LOCKED", `${path} is in use by another process`, {
-      next: "Stop the process that owns it, or give this one another data folder.",
-      cause: error,
-    });
-  }
-}
-
 const fenced = (): WheelworkError =>
-  new WheelworkError("WW_STORE_LOCKED", "another owner has taken over the store (I21)", {
+  new WheelworkError("WW_STORE_LOCKED", "another owner has taken over the store", {
     next: "Stop this process, or the other one.",
   });
 
-const isDamage = (error: unknown): boolean =>
-  error instanceof SyntaxError || /malformed|not a database|corrupt/i.test(String(error));
-
 const isReadOnly = (error: unknown): boolean => /readonly/i.test(String(error));
-
-function openError(error: unknown, path: string): WheelworkError {
-  if (error instanceof WheelworkError) return error;
-  const message = error instanceof Error ? error.message : String(error);
-  if (isDamage(error)) {
-    return new WheelworkError("WW_STORE_CORRUPT", `${path} is not a sound database: ${message}`, {
-      next: "Restore it from a backup, or move it away to begin with an empty store.",
-      cause: error,
-    });
-  }
-  return new WheelworkError("WW_STORE_UNAVAILABLE", `${path} cannot be opened for writing: ${message}`, {
-    next: "Check that its folder exists, that it may be written to, and that the disk is not full.",
-    retryable: true,
-    cause: error,
-  });
-}
 
 const runsUnder = "SELECT run.* FROM json_each(?) AS asked CROSS JOIN run ON run.key = asked.value";
 const requestsUnder = `SELECT request.* FROM json_each(?) AS asked CROSS JOIN request_key ON request_key.key = asked.value

@@ -9,6 +9,7 @@ import { Deadlines } from "../../src/shard/deadlines.ts";
 import { EngineTime } from "../../src/shard/engine-time.ts";
 import type { Item, RequestItem } from "../../src/shard/items.ts";
 import { Residency } from "../../src/shard/residency.ts";
+import { Retention } from "../../src/shard/retention.ts";
 import { outside, workersOf } from "../hubs.ts";
 
 /** A clock that a test moves by hand. Nothing runs by itself. */
@@ -60,6 +61,7 @@ export class DecidingWorld {
     this.decider = new Decider({
       epoch: 1,
       seq: 0,
+      retention: new Retention({ epoch: 1, engineTime: 0, seq: 0 }, this.time.began),
       since: this.time.began,
       hubs: definitions,
       residency: this.residency,
