@@ -2,6 +2,15 @@ import { flowCrudSimulation } from "@wheelwork/example-flow-crud/simulation";
 import { clusterWorld, engineWorld, type SimulatedSystem, type World } from "@wheelwork/testing";
 import { orders } from "./orders.ts";
 import { randomHubs } from "./random-hubs.ts";
+import { stormWorld } from "./storm/world.ts";
+
+/** It takes seconds until others go on with the work of a process that has died. */
+const patient: readonly SimulatedSystem[] = [
+  orders,
+  randomHubs("quick", 3_000),
+  flowCrudSimulation,
+  randomHubs("slow", 40_000),
+];
 
 /** A world, and what is simulated in it, in turns. */
 export interface Simulated {
@@ -15,11 +24,8 @@ export const simulated = {
     world: engineWorld,
     systems: [randomHubs("quick", 500), randomHubs("slow", 600_000), flowCrudSimulation],
   },
-  /** It takes seconds until others go on with the work of a node that has died. */
-  cluster: {
-    world: clusterWorld,
-    systems: [orders, randomHubs("quick", 3_000), flowCrudSimulation, randomHubs("slow", 40_000)],
-  },
+  cluster: { world: clusterWorld, systems: patient },
+  storm: { world: stormWorld, systems: patient },
 } as const satisfies Record<string, Simulated>;
 
 /** The name of a world. */

@@ -3,8 +3,8 @@ export { observed, seeAttempt, type AttemptsIn } from "./attempts.ts";
 export { drawFor, PlannedOperations, type PlannedFault } from "./plans.ts";
 export type { Askable, Processes } from "./shards/asking.ts";
 export { checkShards } from "./shards/check.ts";
-export { serveExternally } from "./shards/external.ts";
-export type { Ledger } from "./shards/ledger.ts";
+export { responseInValue, serveExternally } from "./shards/external.ts";
+export { commandOf, typeOf, type Ledger } from "./shards/ledger.ts";
 export {
   describeShardsPlan,
   drawShardsPlan,

@@ -1,3 +1,4 @@
+import type { LogRecord } from "@wheelwork/engine";
 import type { SimulatedSystem } from "../systems.ts";
 import { Asking, type Processes } from "./asking.ts";
 import { Ledger } from "./ledger.ts";
@@ -14,8 +15,12 @@ export interface Actors {
   schedule(): void;
   /** From here on nothing goes wrong any more. */
   becalm(): void;
+  /** What is not done yet, besides requests; empty: nothing. */
+  unrest?(): string;
   /** All has come to rest: holds what is there against what must never be. */
   check(): void;
+  /** Whether a dead letter need not be looked at. Default: none. */
+  excuses?(letter: LogRecord): boolean;
   /** Ends all processes. */
   end(): void;
 }
@@ -70,14 +75,14 @@ export class Scene {
     try {
       await clock.advance(plan.forMs);
       this.#becalm(actors);
-      await clock.runUntil(() => this.#unrest() === "", 240_000 + scaleMs * 100);
+      await clock.runUntil(() => this.#unrest(actors) === "", 240_000 + scaleMs * 100);
       await clock.advance(restMs);
       await this.#operators.look();
       for (const shard of chronicle.traces.keys())
         chronicle.see(shard, { type: "ended", problem: undefined });
       this.#check(actors);
     } catch (error) {
-      const text = `it never comes to rest: ${problemOf(error)}; ${this.#unrest()}`;
+      const text = `it never comes to rest: ${problemOf(error)}; ${this.#unrest(actors)}`;
       this.ledger.demand("I6", false, () => text);
     } finally {
       actors.end();
@@ -109,9 +114,9 @@ export class Scene {
   }
 
   /** What is not done yet; empty: nothing. */
-  #unrest(): string {
+  #unrest(actors: Actors): string {
     if (this.stage.clock.monotonicMs() < this.#lastAt + restMs) return "not all has been sent";
-    return this.requests.unrest();
+    return this.requests.unrest() || (actors.unrest?.() ?? "");
   }
 
   #check(actors: Actors): void {
@@ -119,7 +124,10 @@ export class Scene {
     requests.check();
     ledger.checkPublished();
     actors.check();
-    ledger.checkLetters((letter) => letter.value === "" || requests.isOther(letter));
+    ledger.checkLetters(
+      (letter) => letter.value === "" || requests.isOther(letter),
+      (letter) => actors.excuses?.(letter) ?? false,
+    );
     const problems = stage.opened.check?.(requests.ended()) ?? [];
     for (const problem of problems) ledger.demand("outside", false, () => problem);
   }
