@@ -1,6 +1,6 @@
 import { describeFailure, simulate, type Counts, type SimulationReport } from "@wheelwork/testing";
 import { parseArgs } from "node:util";
-import { simulated, type WorldName } from "./worlds.ts";
+import { simulatedIn, type WorldName } from "./worlds.ts";
 
 const usage = `Simulates whole systems under faults, and looks for what must never be.
 
@@ -23,7 +23,7 @@ const seed = number("seed");
 const withinMinutes = number("minutes");
 
 const report = await simulate({
-  ...simulated[world],
+  ...(await simulatedIn(world)),
   from: seed ?? number("from") ?? 1,
   seeds: seed === undefined ? (number("seeds") ?? 2000) : 1,
   failures: number("failures") ?? 1,

@@ -1,6 +1,6 @@
 import { describeFailure, requestBodies, requestWays, simulate } from "@wheelwork/testing";
 import { expect, test } from "vitest";
-import { simulated } from "../src/worlds.ts";
+import { simulatedIn } from "../src/worlds.ts";
 
 const seeds = Number(process.env["WHEELWORK_STORM_SEEDS"] ?? 200);
 const from = Number(process.env["WHEELWORK_SEED"] ?? 1);
@@ -9,7 +9,7 @@ test(
   "no fault of tasks, workers, tuples, log or stores breaks the promise on Storm",
   { timeout: 600_000 },
   async () => {
-    const report = await simulate({ ...simulated.storm, seeds, from });
+    const report = await simulate({ ...(await simulatedIn("storm")), seeds, from });
     const told = report.failures.map(
       (failure) =>
         `${describeFailure(failure)}\nnpm run simulate -- --storm --seed ${failure.seed} repeats it`,
@@ -49,8 +49,8 @@ test(
 
 test("the same seed plays the same", async () => {
   const [one, two] = [
-    await simulate({ ...simulated.storm, seeds: 8 }),
-    await simulate({ ...simulated.storm, seeds: 8 }),
+    await simulate({ ...(await simulatedIn("storm")), seeds: 8 }),
+    await simulate({ ...(await simulatedIn("storm")), seeds: 8 }),
   ];
   expect(two).toEqual(one);
 });

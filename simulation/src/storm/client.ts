@@ -1,4 +1,5 @@
-import { createClient, type Engine } from "@wheelwork/engine";
+import type { Engine } from "@wheelwork/engine";
+import { createClient } from "@wheelwork/engine/cluster";
 import { MemoryLog, type SimulatedProcess } from "@wheelwork/testing";
 import { inbox, SimulatedStore, type Askable, type Stage } from "@wheelwork/testing/simulator";
 
@@ -30,7 +31,6 @@ export class Client implements Askable {
           kill: () => {},
         }),
       log: new MemoryLog(broker, { clock: this.process }),
-      name: `client ${number}`,
       clock: this.process,
     });
     void this.engine.start().then(() => (this.able = true));

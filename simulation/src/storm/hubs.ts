@@ -1,4 +1,5 @@
-import { shardOf, type LogRecord, type Store } from "@wheelwork/engine";
+import type { Store } from "@wheelwork/engine";
+import { shardOf, type LogRecord } from "@wheelwork/engine/cluster";
 import {
   commandOf,
   inbox,

@@ -1,4 +1,4 @@
-import type { LogRecord } from "@wheelwork/engine";
+import type { LogRecord } from "@wheelwork/engine/cluster";
 import { MemoryLog } from "@wheelwork/testing";
 import { Tree, type TreeOwner } from "./acker.ts";
 import type { Jvm } from "./jvm.ts";

@@ -131,7 +131,6 @@ export class Parts {
     return {
       clock: process,
       random: drawFor(this.#plan.seed, "jitter", ++this.#made),
-      strict: true,
       connect: log,
       openStore: (_config, shard) => this.#hubs.openStore(child, shard, this.#faults),
     };

@@ -1,4 +1,4 @@
-import { readDeadLetter, type LogRecord } from "@wheelwork/engine";
+import { readDeadLetter, type LogRecord } from "@wheelwork/engine/cluster";
 import type { SimulatedSystem } from "@wheelwork/testing";
 import {
   checkShards,

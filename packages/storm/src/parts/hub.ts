@@ -200,7 +200,7 @@ export class HubBolt implements Bolt<Streams> {
     const { workers, observe, limits, retentionMs } = this.#app;
     const hubs = collectHubs(this.#app.hubs);
     checkWorkers(hubs, workers);
-    const { random, strict } = this.#ports;
+    const { random } = this.#ports;
     const hasWorkers = context.tasksOf("bolt-worker").length > 0;
     const store = this.#ports.openStore(this.#config, context.index);
     const feed: Feed = {
@@ -218,7 +218,6 @@ export class HubBolt implements Bolt<Streams> {
       clock: this.#clock,
       logger: stormLogger(output),
       random,
-      strict,
       ...(observe === undefined ? {} : { observe }),
       limits: { liveRuns: runsThatFit(), ...limits },
       ...(retentionMs === undefined ? {} : { retentionMs }),

@@ -14,8 +14,6 @@ export interface StormPorts {
   readonly clock: Clock;
   /** Numbers in [0, 1) for the jitter of retries. */
   readonly random: () => number;
-  /** Freezes what handlers get, and refuses data that is not plain JSON. */
-  readonly strict: boolean;
   /** Connects to the brokers. */
   connect(config: Pick<StormConfig, "brokers" | "security">, clientId: string): StormLog;
   /** Opens the store of a shard. */
@@ -26,7 +24,6 @@ export interface StormPorts {
 export const realPorts: StormPorts = {
   clock: systemClock,
   random: Math.random,
-  strict: false,
   connect: ({ brokers, security }, clientId) => kafka({ brokers, clientId, ...clientSecurity(security) }),
   openStore: ({ databaseUrl, schema, shards }, shard) =>
     postgresStore({

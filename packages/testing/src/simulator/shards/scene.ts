@@ -1,4 +1,4 @@
-import type { LogRecord } from "@wheelwork/engine";
+import type { LogRecord } from "@wheelwork/engine/cluster";
 import type { SimulatedSystem } from "../systems.ts";
 import { Asking, type Processes } from "./asking.ts";
 import { Ledger } from "./ledger.ts";
