@@ -235,6 +235,20 @@ const layersOfPackages: readonly Layer[] = [
     message: "What is simulated knows the library, the simulator and the example; no adapter.",
   },
   {
+    files: ["simulation/src/storm/**"],
+    ours: [
+      core,
+      engine,
+      cluster,
+      "@wheelwork/storm",
+      "@wheelwork/storm/*",
+      "@wheelwork/testing",
+      "@wheelwork/testing/simulator",
+    ],
+    types: ["@wheelwork/storm"],
+    message: "The simulated Storm knows its parts, and what worlds are made of; no other adapter.",
+  },
+  {
     files: ["services/src/**"],
     ours: [core],
     message: "The services are below all that uses them: of Wheelwork they know its errors alone.",

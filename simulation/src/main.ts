@@ -1,6 +1,6 @@
 import { describeFailure, simulate, type Counts, type SimulationReport } from "@wheelwork/testing";
 import { parseArgs } from "node:util";
-import { simulated, type WorldName } from "./worlds.ts";
+import { simulatedIn, type WorldName } from "./worlds.ts";
 
 const usage = `Simulates whole systems under faults, and looks for what must never be.
 
@@ -12,17 +12,18 @@ const usage = `Simulates whole systems under faults, and looks for what must nev
   --minutes M    ends earlier, after so much time
   --failures N   ends after so many failures                   (1)
   --cluster      clusters: several nodes over one log and the stores of their shards
+  --storm        Storm: the bolts and spouts of the topology, and the tuples between them
   --no-shrink    shows failures as they are
   --json         prints seeds and failures as JSON
 `;
 
 const options = readOptions();
-const world: WorldName = options.cluster ? "cluster" : "engine";
+const world: WorldName = options.storm ? "storm" : options.cluster ? "cluster" : "engine";
 const seed = number("seed");
 const withinMinutes = number("minutes");
 
 const report = await simulate({
-  ...simulated[world],
+  ...(await simulatedIn(world)),
   from: seed ?? number("from") ?? 1,
   seeds: seed === undefined ? (number("seeds") ?? 2000) : 1,
   failures: number("failures") ?? 1,
@@ -78,7 +79,9 @@ function readOptions() {
   const known = { seeds: text, from: text, seed: text, minutes: text, failures: text, json: flag };
   try {
     const help = { ...flag, short: "h" } as const;
-    const { values } = parseArgs({ options: { ...known, cluster: flag, "no-shrink": flag, help } });
+    const { values } = parseArgs({
+      options: { ...known, cluster: flag, storm: flag, "no-shrink": flag, help },
+    });
     if (!values.help) return values;
     process.stdout.write(usage);
     return process.exit(0);

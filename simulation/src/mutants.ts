@@ -34,6 +34,12 @@ const offer = "packages/engine/src/delivery/offer.ts";
 const ownedShard = "packages/engine/src/cluster/owned-shard.ts";
 const outbox = "packages/engine/src/shard/outbox.ts";
 
+const stormHub = "packages/storm/src/parts/hub.ts";
+const stormWorker = "packages/storm/src/parts/worker.ts";
+const stormCoordinator = "packages/storm/src/parts/coordinator.ts";
+const stormNb = "packages/storm/src/parts/nb.ts";
+const stormStreams = "packages/storm/src/parts/streams.ts";
+
 /**
  * The simulator must find each of these mutants. No check of its checker is written for one mutant, except for some of
  * clusters (docs/simulation.md).
@@ -572,5 +578,110 @@ export const mutants: readonly Mutant[] = [
     from: "return commit?.checkpoint === undefined && this.#readers === 0 && ",
     to: "return commit !== undefined && this.#readers === 0 && ",
     world: "cluster",
+  },
+  {
+    name: "a tuple is acked before its request is committed",
+    file: stormHub,
+    from: "const result = await offer(this.#working(), key, entry);",
+    to: 'const offered = offer(this.#working(), key, entry);\n    const result = entry.type === "request" ? "durable" : await offered;',
+    world: "storm",
+  },
+  {
+    name: "a hub that was taken over acks what comes",
+    file: stormHub,
+    from: "    const result = await offer(",
+    to: "    if (this.#engine === undefined) return;\n    const result = await offer(",
+    world: "storm",
+  },
+  {
+    name: "a request whose key cannot be stored is worked where it came in",
+    file: stormHub,
+    from: "if (shardOf(key, this.#config.shards) !== this.#index)",
+    to: "if (shardOf(record.key, this.#config.shards) !== this.#index)",
+    world: "storm",
+  },
+  {
+    name: "a record is acked before its dead letter is there",
+    file: stormHub,
+    from: "[this.#key, JSON.stringify([publication])], [tuple]);",
+    to: '[this.#key, JSON.stringify([publication])], tuple.id === "" ? [tuple] : []);',
+    world: "storm",
+  },
+  {
+    name: "records that are older than answers are kept are taken",
+    file: stormHub,
+    from: "return offset < (await this.#log.since(topic, partition, now - retentionMs));",
+    to: "return offset < 0;",
+    world: "storm",
+  },
+  {
+    name: "an answer counts as published when its tuple is sent",
+    file: stormHub,
+    from: "    this.#publications?.add(this.#key, { ...published, id: reply.id });\n",
+    to: "    this.#publications?.add(this.#key, { ...published, id: reply.id });\n    resolve();\n",
+    world: "storm",
+  },
+  {
+    name: "an answer of which nothing is heard is not sent again",
+    file: stormHub,
+    from: "if ((waiting[0]?.since ?? before) >= before) continue;",
+    to: "if ((waiting[0]?.since ?? before) >= 0) continue;",
+    world: "storm",
+  },
+  {
+    name: "a hub counts an answer as published of another request",
+    file: stormHub,
+    from: "const waiting = this.#unpublished.get(id) ?? [];\n    this.#unpublished.delete(id);",
+    to: "const waiting = [...this.#unpublished.values()].flat();\n    this.#unpublished.clear();",
+    world: "storm",
+  },
+  {
+    name: "callbacks wait for the coordinator alone",
+    file: stormCoordinator,
+    from: "Math.min(delayMs + sweepMs, 2 ** 31 - 1)",
+    to: "Math.min(delayMs + 100 * sweepMs, 2 ** 31 - 1)",
+    world: "storm",
+  },
+  {
+    name: "the bolt to Northbound acks what no broker has",
+    file: stormNb,
+    from: "    if (failed === undefined) return;\n",
+    to: "    if (failed === undefined || ids.length === 0) return;\n",
+    world: "storm",
+  },
+  {
+    name: "the bolt to Northbound reports what no broker has",
+    file: stormNb,
+    from: 'id !== undefined && results[place]?.status === "fulfilled" ? [id] : [],',
+    to: "id !== undefined && results[place]?.status !== undefined ? [id] : [],",
+    world: "storm",
+  },
+  {
+    name: "attempts of a call share a name",
+    file: stormStreams,
+    from: "  `${request}#${call}#${attempt}`;",
+    to: "  `${request}#${call}#${attempt > 0 ? 1 : 0}`;",
+    world: "storm",
+  },
+  {
+    name: "outcomes of the runs that a request begins go to the task of another key",
+    file: stormWorker,
+    from: "outcomes.add(rootOf(order.run.key), ",
+    to: "outcomes.add(order.run.key, ",
+    world: "storm",
+  },
+  {
+    name: "what is for several tasks goes to one of them",
+    file: stormStreams,
+    from: "const task = shardOf(key, this.#tasks);",
+    to: "const task = shardOf(key, 1);",
+    world: "storm",
+  },
+  {
+    name: "a tuple of a turn is forgotten when there are two",
+    file: stormStreams,
+    from: "else waiting.items.push(item);",
+    to: "else waiting.items[waiting.items.length - 1] = item;",
+    world: "storm",
   },
 ];

@@ -28,7 +28,11 @@ interface Printed {
 }
 
 /** How long 2000 seeds may take, in milliseconds: what takes longer hangs. */
-const patienceMs: Readonly<Record<WorldName, number>> = { engine: 120_000, cluster: 300_000 };
+const patienceMs: Readonly<Record<WorldName, number>> = {
+  engine: 120_000,
+  cluster: 300_000,
+  storm: 600_000,
+};
 
 const root = join(import.meta.dirname, "../..");
 const copied = ["packages", "examples/flow-crud", "simulation", "package.json"];
@@ -98,7 +102,7 @@ function link(installed: string, target: string, copy: string): void {
       symlinkSync(join(installed, name), join(target, name));
   symlinkSync(join(copy, "packages/wheelwork"), join(target, "wheelwork"));
   symlinkSync(join(copy, "examples/flow-crud"), join(target, "@wheelwork/example-flow-crud"));
-  for (const name of ["core", "engine", "testing", "diagram", "northbound"])
+  for (const name of ["core", "engine", "testing", "diagram", "northbound", "kafka", "postgres", "storm"])
     symlinkSync(join(copy, "packages", name), join(target, "@wheelwork", name));
 }
 

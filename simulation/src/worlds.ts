@@ -3,24 +3,32 @@ import { clusterWorld, engineWorld, type SimulatedSystem, type World } from "@wh
 import { orders } from "./orders.ts";
 import { randomHubs } from "./random-hubs.ts";
 
+/** It takes seconds until others go on with the work of a process that has died. */
+const patient: readonly SimulatedSystem[] = [
+  orders,
+  randomHubs("quick", 3_000),
+  flowCrudSimulation,
+  randomHubs("slow", 40_000),
+];
+
 /** A world, and what is simulated in it, in turns. */
 export interface Simulated {
   readonly world: World;
   readonly systems: readonly SimulatedSystem[];
 }
 
-/** All that is simulated, by the names of the worlds. */
-export const simulated = {
-  engine: {
+/** What is simulated in each of the worlds. That of Storm is loaded when it is asked for: it brings its adapters along. */
+const simulated = {
+  engine: async () => ({
     world: engineWorld,
     systems: [randomHubs("quick", 500), randomHubs("slow", 600_000), flowCrudSimulation],
-  },
-  /** It takes seconds until others go on with the work of a node that has died. */
-  cluster: {
-    world: clusterWorld,
-    systems: [orders, randomHubs("quick", 3_000), flowCrudSimulation, randomHubs("slow", 40_000)],
-  },
-} as const satisfies Record<string, Simulated>;
+  }),
+  cluster: async () => ({ world: clusterWorld, systems: patient }),
+  storm: async () => ({ world: (await import("./storm/world.ts")).stormWorld, systems: patient }),
+} as const satisfies Record<string, () => Promise<Simulated>>;
 
 /** The name of a world. */
 export type WorldName = keyof typeof simulated;
+
+/** A world, and what is simulated in it. */
+export const simulatedIn = (name: WorldName): Promise<Simulated> => simulated[name]();

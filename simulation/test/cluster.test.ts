@@ -1,12 +1,12 @@
 import { describeFailure, requestBodies, requestWays, simulate } from "@wheelwork/testing";
 import { expect, test } from "vitest";
-import { simulated } from "../src/worlds.ts";
+import { simulatedIn } from "../src/worlds.ts";
 
 const seeds = Number(process.env["WHEELWORK_CLUSTER_SEEDS"] ?? 600);
 const from = Number(process.env["WHEELWORK_SEED"] ?? 1);
 
 test("no fault of nodes, log or stores breaks the promise of a cluster", { timeout: 600_000 }, async () => {
-  const report = await simulate({ ...simulated.cluster, seeds, from });
+  const report = await simulate({ ...(await simulatedIn("cluster")), seeds, from });
   const told = report.failures.map(
     (failure) =>
       `${describeFailure(failure)}\nnpm run simulate -- --cluster --seed ${failure.seed} repeats it`,
@@ -68,8 +68,8 @@ test("no fault of nodes, log or stores breaks the promise of a cluster", { timeo
 
 test("the same seed plays the same", async () => {
   const [one, two] = [
-    await simulate({ ...simulated.cluster, seeds: 10 }),
-    await simulate({ ...simulated.cluster, seeds: 10 }),
+    await simulate({ ...(await simulatedIn("cluster")), seeds: 10 }),
+    await simulate({ ...(await simulatedIn("cluster")), seeds: 10 }),
   ];
   expect(two).toEqual(one);
 });

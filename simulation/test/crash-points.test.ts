@@ -1,8 +1,8 @@
 import { engineWorld, type EngineFaultKind, type EnginePlan, type SimulatedSystem } from "@wheelwork/testing";
 import { describe, expect, test } from "vitest";
-import { simulated } from "../src/worlds.ts";
+import { simulatedIn } from "../src/worlds.ts";
 
-const { systems } = simulated.engine;
+const { systems } = await simulatedIn("engine");
 
 /** Lets a fault happen at each operation of its kind, one play each, and gives back how often it did. */
 async function atEach(

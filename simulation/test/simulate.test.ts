@@ -1,6 +1,6 @@
 import { describeFailure, simulate } from "@wheelwork/testing";
 import { expect, test } from "vitest";
-import { simulated } from "../src/worlds.ts";
+import { simulatedIn } from "../src/worlds.ts";
 
 const seeds = Number(process.env["WHEELWORK_SEEDS"] ?? 2000);
 const from = Number(process.env["WHEELWORK_SEED"] ?? 1);
@@ -9,7 +9,7 @@ test(
   "no fault breaks the promise, and the simulation reaches all that it should",
   { timeout: 600_000 },
   async () => {
-    const report = await simulate({ ...simulated.engine, seeds, from });
+    const report = await simulate({ ...(await simulatedIn("engine")), seeds, from });
     const told = report.failures.map(
       (failure) => `${describeFailure(failure)}\nnpm run simulate -- --seed ${failure.seed} repeats it`,
     );

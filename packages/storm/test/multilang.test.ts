@@ -59,6 +59,9 @@ class Storm implements Wire {
     if (this.held === undefined) taken();
     else this.held.push(taken);
   }
+  after(ms: number, task: () => void): void {
+    setTimeout(task, ms).unref();
+  }
   exit(code: number): void {
     this.exited ??= code;
   }

@@ -226,11 +226,11 @@ abstract class Host {
   async #end(code: number): Promise<void> {
     if (this.#ending) return;
     this.#ending = true;
-    const late = new Promise<void>((resolve) => void setTimeout(resolve, maxCloseMs).unref());
+    const late = new Promise<void>((resolve) => void this.#wire.after(maxCloseMs, resolve));
     const closed = async (): Promise<void> => this.#component.close?.();
     await Promise.race([closed().catch(() => {}), late]);
     const sent = (): void => (this.backlog > 0 ? void setImmediate(sent) : this.#wire.exit(code));
-    setTimeout(() => this.#wire.exit(code), maxCloseMs).unref();
+    this.#wire.after(maxCloseMs, () => this.#wire.exit(code));
     sent();
   }
 }

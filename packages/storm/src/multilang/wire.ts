@@ -11,6 +11,8 @@ export interface Wire {
   write(data: Buffer, done: (error?: Error) => void): void;
   /** Calls back with what is thrown where nobody catches it, promises included. */
   uncaught(take: (error: unknown) => void): void;
+  /** Calls back after a time, in milliseconds, if the process is still there; it does not keep the process there. */
+  after(ms: number, task: () => void): void;
   /** Ends the process. */
   exit(code: number): void;
 }
@@ -34,6 +36,7 @@ export function processWire(): Wire {
     resume: () => void process.stdin.resume(),
     write: writeAll,
     uncaught: (take) => void process.on("uncaughtException", take),
+    after: (ms, task) => void setTimeout(task, ms).unref(),
     exit: (code) => process.exit(code),
   };
 }

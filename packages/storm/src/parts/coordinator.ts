@@ -1,21 +1,23 @@
 import { Callback, Coordinator } from "@wheelwork/core/kernel";
 import type { Clock } from "@wheelwork/engine";
-import { systemClock } from "@wheelwork/engine/parts";
 import type { Bolt, Output, Spout, Tuple } from "../multilang/component.ts";
+import { realPorts, type StormPorts } from "./ports.ts";
 import { coordinatorStreams, tickStreams, type CallbackOrder } from "./streams.ts";
 
 const tickMs = 50;
 
 /** The seed's CoordinatorSpout: it ticks. Tick tuples of Storm come once a second at most. */
-export function coordinatorSpout(): Spout<typeof tickStreams> {
+export function coordinatorSpout({ clock }: Pick<StormPorts, "clock"> = realPorts): Spout<
+  typeof tickStreams
+> {
   let last = 0;
   let ticks = 0;
   return {
     streams: tickStreams,
     next: async (output) => {
-      const wait = last + tickMs - performance.now();
-      if (wait > 0) await new Promise((resolve) => void setTimeout(resolve, wait));
-      last = performance.now();
+      const wait = last + tickMs - clock.monotonicMs();
+      if (wait > 0) await new Promise<void>((resolve) => void clock.after(wait, resolve));
+      last = clock.monotonicMs();
       output.emit("default", [++ticks]);
     },
   };
@@ -41,9 +43,14 @@ export class CoordinatorBolt implements Bolt<typeof coordinatorStreams> {
   #index = new Coordinator();
   /** The callbacks of a hub, of its last claim. */
   readonly #hubs = new Map<string, { readonly claim: string; readonly wanted: Map<number, Wanted> }>();
-  #timer: NodeJS.Timeout | undefined = undefined;
+  readonly #clock: Clock;
+  #cancelTimer = (): void => {};
   #timerAt = Number.POSITIVE_INFINITY;
   #begin = (): void => {};
+
+  constructor({ clock }: Pick<StormPorts, "clock"> = realPorts) {
+    this.#clock = clock;
+  }
 
   open(context: { readonly task: number }, output: Output<typeof coordinatorStreams>): void {
     this.#begin = () => output.emit("stream-bolt-coordinator-begun", [`coordinator ${context.task}`]);
@@ -54,7 +61,7 @@ export class CoordinatorBolt implements Bolt<typeof coordinatorStreams> {
   uncaught(): void {
     this.#index = new Coordinator();
     this.#hubs.clear();
-    clearTimeout(this.#timer);
+    this.#cancelTimer();
     this.#timerAt = Number.POSITIVE_INFINITY;
     this.#begin();
   }
@@ -73,7 +80,7 @@ export class CoordinatorBolt implements Bolt<typeof coordinatorStreams> {
       for (const wanted of hub?.wanted.values() ?? []) this.#index.cancel(wanted);
       this.#hubs.set(key, (hub = { claim, wanted: new Map() }));
     }
-    const now = Math.floor(performance.now());
+    const now = Math.floor(this.#clock.monotonicMs());
     for (const id of cancel) {
       const wanted = hub.wanted.get(id);
       if (wanted !== undefined) this.#index.cancel(wanted);
@@ -88,7 +95,7 @@ export class CoordinatorBolt implements Bolt<typeof coordinatorStreams> {
 
   #fire(output: Output<typeof coordinatorStreams>): void {
     this.#timerAt = Number.POSITIVE_INFINITY;
-    const due = this.#index.take(Math.floor(performance.now())) as Wanted[];
+    const due = this.#index.take(Math.floor(this.#clock.monotonicMs())) as Wanted[];
     for (const [key, callbacks] of Map.groupBy(due, ({ key }) => key)) {
       for (const { id } of callbacks) this.#hubs.get(key)?.wanted.delete(id);
       const body = callbacks.map(({ claim, id }) => ({ claim, id }));
@@ -101,10 +108,10 @@ export class CoordinatorBolt implements Bolt<typeof coordinatorStreams> {
   #arm(output: Output<typeof coordinatorStreams>): void {
     const at = this.#index.nextAt();
     if (at === undefined || at >= this.#timerAt) return;
-    clearTimeout(this.#timer);
+    this.#cancelTimer();
     this.#timerAt = at;
-    const inMs = Math.min(Math.max(at - performance.now(), 0), 2 ** 31 - 1);
-    this.#timer = setTimeout(() => this.#fire(output), inMs);
+    const inMs = Math.min(Math.max(at - this.#clock.monotonicMs(), 0), 2 ** 31 - 1);
+    this.#cancelTimer = this.#clock.after(inMs, () => this.#fire(output));
   }
 }
 
@@ -114,32 +121,43 @@ const sweepMs = 1000;
 interface Waiting {
   readonly at: number;
   readonly task: () => void;
-  readonly fallback: NodeJS.Timeout;
+  readonly cancelFallback: () => void;
 }
 
 /** The clock of a hub on Storm: what is to run later, the coordinator calls back; its loss delays that by a second at most. */
 export class CoordinatedClock implements Clock {
-  readonly wallMs = systemClock.wallMs;
-  readonly monotonicMs = systemClock.monotonicMs;
-  readonly soon = systemClock.soon;
+  readonly #clock: Clock;
   readonly #claim: string;
   readonly #send: (order: CallbackOrder) => void;
   readonly #waiting = new Map<number, Waiting>();
   #ids = 0;
 
-  constructor(claim: string, send: (order: CallbackOrder) => void) {
+  constructor(clock: Clock, claim: string, send: (order: CallbackOrder) => void) {
+    this.#clock = clock;
     this.#claim = claim;
     this.#send = send;
   }
 
+  wallMs(): number {
+    return this.#clock.wallMs();
+  }
+
+  monotonicMs(): number {
+    return this.#clock.monotonicMs();
+  }
+
+  soon(task: () => void): void {
+    this.#clock.soon(task);
+  }
+
   after(delayMs: number, task: () => void): () => void {
     const id = ++this.#ids;
-    const fallback = setTimeout(() => this.#fire(id), Math.min(delayMs + sweepMs, 2 ** 31 - 1));
-    this.#waiting.set(id, { at: performance.now() + delayMs, task, fallback });
+    const cancelFallback = this.#clock.after(Math.min(delayMs + sweepMs, 2 ** 31 - 1), () => this.#fire(id));
+    this.#waiting.set(id, { at: this.monotonicMs() + delayMs, task, cancelFallback });
     this.#tell([{ id, inMs: delayMs }], []);
     return () => {
       if (!this.#waiting.delete(id)) return;
-      clearTimeout(fallback);
+      cancelFallback();
       this.#tell([], [id]);
     };
   }
@@ -151,7 +169,7 @@ export class CoordinatedClock implements Clock {
 
   /** The coordinator has begun anew: it is told everything again. */
   tellAgain(): void {
-    const now = performance.now();
+    const now = this.monotonicMs();
     this.#tell(
       Array.from(this.#waiting, ([id, { at }]) => ({ id, inMs: Math.max(0, at - now) })),
       [],
@@ -161,7 +179,7 @@ export class CoordinatedClock implements Clock {
   #fire(id: number): void {
     const waiting = this.#waiting.get(id);
     if (waiting === undefined) return;
-    clearTimeout(waiting.fallback);
+    waiting.cancelFallback();
     this.#waiting.delete(id);
     waiting.task();
   }

@@ -14,7 +14,6 @@ import {
   retrying,
   ShardHost,
   shardOf,
-  systemClock,
   tooOld,
   type Feed,
   type InboxEntry,
@@ -22,15 +21,13 @@ import {
   type RetryPolicy,
   type Routed,
 } from "@wheelwork/engine/parts";
-import { kafka, type Kafka } from "@wheelwork/kafka";
-import { postgresStore } from "@wheelwork/postgres";
 import { randomUUID } from "node:crypto";
 import { getHeapStatistics } from "node:v8";
 import { FailTuple, type Bolt, type Context, type Output, type Tuple } from "../multilang/component.ts";
 import type { StormApp, StormConfig } from "./app.ts";
-import { clientSecurity } from "./security.ts";
 import { CoordinatedClock } from "./coordinator.ts";
 import { stormLogger } from "./logger.ts";
+import { every, realPorts, type StormLog, type StormPorts } from "./ports.ts";
 import {
   attemptId,
   hubStreams,
@@ -84,18 +81,19 @@ export class HubBolt implements Bolt<Streams> {
   readonly streams = hubStreams;
   readonly #app: StormApp;
   readonly #config: StormConfig;
+  readonly #ports: StormPorts;
   readonly #channels: ReadonlyMap<string, Channel>;
   readonly #topics: ReadonlyMap<string, Channel>;
   readonly #claim = randomUUID();
   /** Attempts that worker bolts make. */
   readonly #attempts = new Map<string, (outcome: AttemptOutcome["outcome"]) => void>();
-  #log: Kafka;
+  #log: StormLog;
   /** From which record on those of a partition are young enough, and until when that holds. */
   readonly #young = new Map<string, { readonly from: Promise<number>; readonly until: number }>();
   readonly #letters: DeadLetters<SpoutRecord>;
   readonly #unpublished = new Map<string, Unpublished[]>();
   readonly #receivers = new Map<string, Set<(message: Message) => void>>();
-  #clock: CoordinatedClock = new CoordinatedClock(this.#claim, () => {});
+  #clock: CoordinatedClock;
   #publications: TupleBatcher<Publication> | undefined = undefined;
   #output: Output<Streams> | undefined = undefined;
   /** The key that leads to this task, and its shard. */
@@ -105,9 +103,11 @@ export class HubBolt implements Bolt<Streams> {
   readonly #claimed = Promise.withResolvers<void>();
   readonly #end = new AbortController();
 
-  constructor(app: StormApp, config: StormConfig) {
+  constructor(app: StormApp, config: StormConfig, ports: StormPorts = realPorts) {
     this.#app = app;
     this.#config = config;
+    this.#ports = ports;
+    this.#clock = new CoordinatedClock(ports.clock, this.#claim, () => {});
     this.#log = this.#connect();
     this.#channels = new Map((app.channels ?? []).map((channel) => [channel.name, channel]));
     this.#topics = new Map((app.channels ?? []).map((channel) => [channel.from, channel]));
@@ -117,24 +117,24 @@ export class HubBolt implements Bolt<Streams> {
     }, app.observe);
   }
 
-  #connect(): Kafka {
-    const { brokers, security } = this.#config;
-    return kafka({ brokers, clientId: "bolt-hub", ...clientSecurity(security) });
+  #connect(): StormLog {
+    return this.#ports.connect(this.#config, "bolt-hub");
   }
 
   open(context: Context, output: Output<Streams>): void {
+    const { clock } = this.#ports;
     const shards = context.tasksOf(context.component).length;
     this.#output = output;
     this.#index = context.index;
     this.#key = keyOfShard(context.index, shards);
-    const callbacks = new TupleBatcher<CallbackOrder>(1, (key, orders) =>
+    const callbacks = new TupleBatcher<CallbackOrder>(clock, 1, (key, orders) =>
       output.emit("stream-to-bolt-coordinator", [key, JSON.stringify(orders)]),
     );
-    this.#clock = new CoordinatedClock(this.#claim, (order) => callbacks.add(this.#key, order));
-    this.#publications = new TupleBatcher<Publication>(1, (key, items) =>
+    this.#clock = new CoordinatedClock(clock, this.#claim, (order) => callbacks.add(this.#key, order));
+    this.#publications = new TupleBatcher<Publication>(clock, 1, (key, items) =>
       output.emit("stream-hub-bolt-to-nb", [key, JSON.stringify(items)]),
     );
-    setInterval(() => this.#sweep(), publishWithinMs / 5).unref();
+    every(clock, publishWithinMs / 5, () => this.#sweep());
     // Tuples wait for it one by one, since Storm must hear from this process meanwhile.
     void this.#claimUntilDone(context, shards, output);
   }
@@ -157,7 +157,7 @@ export class HubBolt implements Bolt<Streams> {
       case "spout-worker":
         return receive(this.#receivers, values);
       default:
-        return this.#take(recordOf(tuple));
+        return this.#take(recordOf(tuple, this.#ports.clock.wallMs()));
     }
   }
 
@@ -193,21 +193,16 @@ export class HubBolt implements Bolt<Streams> {
     };
     const onFailure = (error: unknown): void =>
       output.error(`the shard ${index} cannot be claimed yet: ${messageOf(error)}`);
-    await retrying(systemClock, claiming, claim, { signal: this.#end.signal, onFailure });
+    await retrying(this.#ports.clock, claiming, claim, { signal: this.#end.signal, onFailure });
   }
 
   async #begin(context: Context, output: Output<Streams>): Promise<void> {
     const { workers, observe, limits, retentionMs } = this.#app;
     const hubs = collectHubs(this.#app.hubs);
     checkWorkers(hubs, workers);
-    const { databaseUrl, schema, shards } = this.#config;
+    const { random } = this.#ports;
     const hasWorkers = context.tasksOf("bolt-worker").length > 0;
-    const store = postgresStore({
-      connectionString: databaseUrl,
-      shard: context.index,
-      shards,
-      ...(schema === undefined ? {} : { schema }),
-    });
+    const store = this.#ports.openStore(this.#config, context.index);
     const feed: Feed = {
       log: noLog,
       begin: async () => ({ from: 0, end: 0 }),
@@ -222,6 +217,7 @@ export class HubBolt implements Bolt<Streams> {
       replies: { kind: "log", inbox: { topic: this.#config.inbox, partition: this.#index }, relays: false },
       clock: this.#clock,
       logger: stormLogger(output),
+      random,
       ...(observe === undefined ? {} : { observe }),
       limits: { liveRuns: runsThatFit(), ...limits },
       ...(retentionMs === undefined ? {} : { retentionMs }),
@@ -281,7 +277,7 @@ export class HubBolt implements Bolt<Streams> {
   /** Whether a record is older than answers are kept. Storm's spout hands on no times: its place tells. */
   async #isTooOld({ topic, partition, offset }: LogRecord): Promise<boolean> {
     const { retentionMs = 7 * day } = this.#app;
-    const now = systemClock.wallMs();
+    const now = this.#ports.clock.wallMs();
     const place = `${topic}/${partition}`;
     try {
       let young = this.#young.get(place);
@@ -319,6 +315,7 @@ export class HubBolt implements Bolt<Streams> {
     now: () => number,
   ): Worker[] {
     const post = new TupleBatcher<AttemptOrder | AttemptEnd>(
+      this.#ports.clock,
       context.tasksOf("bolt-worker").length,
       (key, items) => output.emit("stream-hub-bolt-to-worker-bolt", [key, JSON.stringify(items)]),
     );
@@ -381,7 +378,7 @@ export class HubBolt implements Bolt<Streams> {
     // Nobody knows that channel any more: the answer stays where it is stored.
     if (published === undefined) return Promise.resolve();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const waiting = { since: systemClock.monotonicMs(), done: resolve, failed: reject };
+    const waiting = { since: this.#ports.clock.monotonicMs(), done: resolve, failed: reject };
     const others = this.#unpublished.get(reply.id);
     if (others === undefined) this.#unpublished.set(reply.id, [waiting]);
     else others.push(waiting);
@@ -397,7 +394,7 @@ export class HubBolt implements Bolt<Streams> {
 
   /** An answer of which nothing was heard is sent once more: its tuple may be lost, or the word that it is there. */
   #sweep(): void {
-    const before = systemClock.monotonicMs() - publishWithinMs;
+    const before = this.#ports.clock.monotonicMs() - publishWithinMs;
     for (const [id, waiting] of this.#unpublished) {
       if ((waiting[0]?.since ?? before) >= before) continue;
       this.#unpublished.delete(id);
@@ -410,8 +407,8 @@ const parse = <T>(values: Tuple["values"]): readonly T[] => JSON.parse(String(va
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** A record as Storm's Kafka spout hands it on: without headers and time. */
-function recordOf(tuple: Tuple): SpoutRecord {
+/** A record as Storm's Kafka spout hands it on: without headers and time, as if it were written just now. */
+function recordOf(tuple: Tuple, timestampMs: number): SpoutRecord {
   const [topic, partition, offset, key, value] = tuple.values;
   return {
     topic: String(topic),
@@ -420,7 +417,7 @@ function recordOf(tuple: Tuple): SpoutRecord {
     key: String(key ?? ""),
     value: String(value ?? ""),
     headers: {},
-    timestampMs: Date.now(),
+    timestampMs,
     tuple,
   };
 }

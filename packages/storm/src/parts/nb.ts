@@ -1,23 +1,23 @@
-import { kafka, type Kafka } from "@wheelwork/kafka";
 import { FailTuple, type Bolt, type Output, type Tuple } from "../multilang/component.ts";
 import type { StormConfig } from "./app.ts";
-import { clientSecurity } from "./security.ts";
+import { realPorts, type StormLog, type StormPorts } from "./ports.ts";
 import { nbStreams, type Publication } from "./streams.ts";
 
 /** The seed's bolt to Northbound: publishes answers, and tells their hub when the brokers have them. */
 export class NbBolt implements Bolt<typeof nbStreams> {
   readonly streams = nbStreams;
   readonly #config: Pick<StormConfig, "brokers" | "security">;
-  #log: Kafka;
+  readonly #ports: StormPorts;
+  #log: StormLog;
 
-  constructor(config: Pick<StormConfig, "brokers" | "security">) {
+  constructor(config: Pick<StormConfig, "brokers" | "security">, ports: StormPorts = realPorts) {
     this.#config = config;
+    this.#ports = ports;
     this.#log = this.#connect();
   }
 
-  #connect(): Kafka {
-    const { brokers, security } = this.#config;
-    return kafka({ brokers, clientId: "bolt-to-nb", ...clientSecurity(security) });
+  #connect(): StormLog {
+    return this.#ports.connect(this.#config, "bolt-to-nb");
   }
 
   async execute({ values }: Tuple, output: Output<typeof nbStreams>): Promise<void> {

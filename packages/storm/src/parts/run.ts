@@ -1,11 +1,12 @@
 import { WheelworkError } from "@wheelwork/core";
 import type { Bolt, Context, Output, Streams, Tuple } from "../multilang/component.ts";
 import { runBolt, runSpout } from "../multilang/component.ts";
-import { processWire } from "../multilang/wire.ts";
+import { processWire, type Wire } from "../multilang/wire.ts";
 import { configKey, type StormApp, type StormConfig } from "./app.ts";
 import { CoordinatorBolt, coordinatorSpout } from "./coordinator.ts";
 import { HubBolt } from "./hub.ts";
 import { NbBolt } from "./nb.ts";
+import { realPorts, type StormPorts } from "./ports.ts";
 import { coordinatorStreams, hubStreams, nbStreams, workerStreams } from "./streams.ts";
 import { WorkerBolt } from "./worker.ts";
 
@@ -29,31 +30,40 @@ function later<S extends Streams>(streams: S, make: (config: StormConfig) => Bol
  * file of the topology's resources does. `open` gets the configuration that the topology was submitted with.
  */
 export function runPart(open: (config: StormConfig) => StormApp): void {
-  const wire = processWire();
-  switch (process.argv[2]) {
+  startPart(process.argv[2] ?? "(none)", open, processWire(), realPorts);
+}
+
+/** Makes what is at the other end of a wire a part of the topology. @throws WheelworkError WW_CONFIG for an unknown one. */
+export function startPart(
+  part: string,
+  open: (config: StormConfig) => StormApp,
+  wire: Wire,
+  ports: StormPorts,
+): void {
+  switch (part) {
     case "hub":
       return runBolt(
-        later(hubStreams, (config) => new HubBolt(open(config), config)),
+        later(hubStreams, (config) => new HubBolt(open(config), config, ports)),
         wire,
       );
     case "worker":
       return runBolt(
-        later(workerStreams, (config) => new WorkerBolt(open(config))),
+        later(workerStreams, (config) => new WorkerBolt(open(config), ports)),
         wire,
       );
     case "nb":
       return runBolt(
-        later(nbStreams, (config) => new NbBolt(config)),
+        later(nbStreams, (config) => new NbBolt(config, ports)),
         wire,
       );
     case "coordinator":
       return runBolt(
-        later(coordinatorStreams, () => new CoordinatorBolt()),
+        later(coordinatorStreams, () => new CoordinatorBolt(ports)),
         wire,
       );
     case "tick":
-      return runSpout(coordinatorSpout(), wire);
+      return runSpout(coordinatorSpout(ports), wire);
     default:
-      throw new WheelworkError("WW_CONFIG", `there is no part ${process.argv[2]}`);
+      throw new WheelworkError("WW_CONFIG", `there is no part ${part}`);
   }
 }

@@ -1,5 +1,5 @@
 import type { Failed, Outcome } from "@wheelwork/core";
-import type { Message } from "@wheelwork/engine";
+import type { Clock, Message } from "@wheelwork/engine";
 import { shardOf } from "@wheelwork/engine/parts";
 
 /** The streams between the parts: the seed's names. Each body is JSON for any number of requests of one shard. */
@@ -80,11 +80,13 @@ export function keyOfShard(shard: number, shards: number): string {
 
 /** Items that are posted in one turn of the event loop, sent together: one tuple for each task that takes some. */
 export class TupleBatcher<Item> {
+  readonly #clock: Clock;
   readonly #tasks: number;
   readonly #send: (key: string, items: readonly Item[]) => void;
   #waiting = new Map<number, { readonly key: string; readonly items: Item[] }>();
 
-  constructor(tasks: number, send: (key: string, items: readonly Item[]) => void) {
+  constructor(clock: Clock, tasks: number, send: (key: string, items: readonly Item[]) => void) {
+    this.#clock = clock;
     this.#tasks = tasks;
     this.#send = send;
   }
@@ -92,7 +94,7 @@ export class TupleBatcher<Item> {
   /** `key`: what the grouping sends to the right task. */
   add(key: string, item: Item): void {
     const task = shardOf(key, this.#tasks);
-    if (this.#waiting.size === 0) setImmediate(() => this.#flush());
+    if (this.#waiting.size === 0) this.#clock.soon(() => this.#flush());
     const waiting = this.#waiting.get(task);
     if (waiting === undefined) this.#waiting.set(task, { key, items: [item] });
     else waiting.items.push(item);

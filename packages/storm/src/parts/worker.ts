@@ -13,6 +13,7 @@ import {
   type AttemptOutcome,
 } from "./streams.ts";
 import { stormLogger } from "./logger.ts";
+import { every, realPorts, type StormPorts } from "./ports.ts";
 
 type Streams = typeof workerStreams;
 
@@ -50,18 +51,23 @@ const sweepMs = 100;
 export class WorkerBolt implements Bolt<Streams> {
   readonly streams = workerStreams;
   readonly #app: StormApp;
+  readonly #ports: StormPorts;
   readonly #receivers = new Map<string, Set<(message: Message) => void>>();
   readonly #open = new Map<string, Ordered>();
   readonly #late = new Coordinator();
   #host: WorkerHost | undefined = undefined;
 
-  constructor(app: StormApp) {
+  constructor(app: StormApp, ports: StormPorts = realPorts) {
     this.#app = app;
+    this.#ports = ports;
   }
 
   open(context: Context, output: Output<Streams>): void {
-    const outcomes = new TupleBatcher<AttemptOutcome>(context.tasksOf("bolt-hub").length, (key, items) =>
-      output.emit("stream-worker-bolt-to-hub-bolt", [key, JSON.stringify(items)]),
+    const { clock } = this.#ports;
+    const outcomes = new TupleBatcher<AttemptOutcome>(
+      clock,
+      context.tasksOf("bolt-hub").length,
+      (key, items) => output.emit("stream-worker-bolt-to-hub-bolt", [key, JSON.stringify(items)]),
     );
     const bus: Bus = {
       publish: (topic, { key, value }) => output.emit("stream-worker-bolt-to-fl", [key, value, topic]),
@@ -80,7 +86,7 @@ export class WorkerBolt implements Bolt<Streams> {
       logger: stormLogger(output),
     });
     this.#host.attach();
-    setInterval(() => this.#sweep(), sweepMs).unref();
+    every(clock, sweepMs, () => this.#sweep());
   }
 
   execute({ component, values }: Tuple): void {
@@ -96,12 +102,13 @@ export class WorkerBolt implements Bolt<Streams> {
     // A hub that was started anew asks for what it had asked for: it is under way.
     if (this.#open.has(ordered.id)) return;
     this.#open.set(ordered.id, ordered);
-    this.#late.register(ordered, Math.ceil(performance.now() + order.withinMs));
+    this.#late.register(ordered, Math.ceil(this.#ports.clock.monotonicMs() + order.withinMs));
     this.#host?.begin(ordered);
   }
 
   #sweep(): void {
-    for (const late of this.#late.take(Math.floor(performance.now())) as Ordered[]) this.#end(late);
+    for (const late of this.#late.take(Math.floor(this.#ports.clock.monotonicMs())) as Ordered[])
+      this.#end(late);
   }
 
   #end(ordered: Ordered | undefined): void {

@@ -39,6 +39,15 @@ export type Seen =
       readonly attempt: number;
       readonly idempotencyKey: string;
     }
+  /** An owner has handed an attempt out to another process, which makes it if it hears of it. */
+  | {
+      readonly type: "ordered";
+      readonly node: number;
+      readonly spoke: string;
+      readonly request: string;
+      readonly call: number;
+      readonly attempt: number;
+    }
   | {
       readonly type: "outcome";
       readonly node: number;

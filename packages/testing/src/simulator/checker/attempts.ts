@@ -15,6 +15,8 @@ export class Attempts {
   readonly #ownership: Ownership;
   /** What workers have given: `request/call/attempt`. */
   readonly #outcomes = new Map<string, string[]>();
+  /** The last attempt of each call that was ever committed: `request/call`. */
+  readonly #committed = new Map<string, number>();
   /** When attempts were over, in simulated time: `request/call/attempt`. */
   readonly #over = new Map<string, number>();
   readonly #callOfKey = new Map<string, string>();
@@ -31,10 +33,29 @@ export class Attempts {
 
   // ---- what is seen outside ----
 
-  made({ node, request, call, attempt, idempotencyKey, spoke }: TraceEntry & { type: "attempt" }): void {
-    const { at, runs, system } = this.#evidence;
+  /** A worker makes an attempt: in the process that has handed it out, or in another one. */
+  made(entry: TraceEntry & { type: "attempt" }): void {
+    const { request, call, attempt, idempotencyKey } = entry;
     const name = `${request}/${call}`;
     this.#checkKey(name, request, idempotencyKey);
+    this.#evidence.demand(
+      "I9",
+      attempt <= (this.#committed.get(name) ?? 0),
+      () => `attempt ${attempt} of ${name} is made, which was never committed`,
+    );
+    this.handedOut(entry);
+  }
+
+  /** An owner hands an attempt out. */
+  handedOut({
+    node,
+    request,
+    call,
+    attempt,
+    spoke,
+  }: Pick<TraceEntry & { type: "attempt" }, "node" | "request" | "call" | "attempt" | "spoke">): void {
+    const { at, runs, system } = this.#evidence;
+    const name = `${request}/${call}`;
     // One that was fenced and does not know it yet may go on with what it had handed out.
     if (node !== this.#ownership.owner) return;
     const run = runs.get(request);
@@ -109,6 +130,12 @@ export class Attempts {
         () => `callbacks fire in another order than they are due: ${calls.map(({ due }) => due).join(", ")}`,
       );
     }
+  }
+
+  /** An attempt is committed: from now on it may be made. */
+  begun({ key }: Pick<RunModel, "key">, { number, attempt }: Pick<CallModel, "number" | "attempt">): void {
+    const name = `${key}/${number}`;
+    this.#committed.set(name, Math.max(attempt, this.#committed.get(name) ?? 0));
   }
 
   /** An attempt is over. */

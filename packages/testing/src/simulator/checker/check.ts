@@ -58,6 +58,8 @@ class Checker {
         return this.#purge(entry.endedBefore);
       case "attempt":
         return this.#attempts.made(entry);
+      case "ordered":
+        return this.#attempts.handedOut(entry);
       case "outcome":
         return this.#attempts.said(entry);
       case "passed":

@@ -334,7 +334,7 @@ export class Transitions {
       event.attempt === call.attempt + 1,
       () => `${key}: attempt ${event.attempt} follows ${call.attempt}`,
     );
-    this.#begin(call, event.attempt, event.due);
+    this.#begin(run, call, event.attempt, event.due);
   }
 
   /** Calls that wait for a place or for another attempt are given up when a round is lost. */
@@ -371,12 +371,12 @@ export class Transitions {
         const { claims } = this.#ownership;
         const call = openedCall({ number, callee, isHub: hub === true }, claims, this.#evidence.now);
         run.calls.set(number, call);
-        if (position < started) this.#begin(call, 1, due);
+        if (position < started) this.#begin(run, call, 1, due);
       }
     }
   }
 
-  #begin(call: CallModel, attempt: number, due: number | undefined): void {
+  #begin(run: RunModel, call: CallModel, attempt: number, due: number | undefined): void {
     this.#demand(
       "I6",
       call.isHub || (due !== undefined && Number.isFinite(due)),
@@ -384,5 +384,6 @@ export class Transitions {
     );
     const begun = openedCall(call, this.#ownership.claims, this.#evidence.now);
     Object.assign(call, begun, { attempt, due });
+    this.#attempts.begun(run, call);
   }
 }

@@ -44,7 +44,6 @@ export class Faults {
   /** From here on nothing fails. */
   becalm(): void {
     this.#calm = true;
-    this.#cluster.stage.defective = false;
   }
 
   /** The fault that the plan has for this operation, which is the next of its kind. */

@@ -2,7 +2,7 @@ import type { RunEvent } from "@wheelwork/core";
 import type { LogProgress } from "@wheelwork/engine";
 import { deadLetterTopic, readDeadLetter, type LogRecord } from "@wheelwork/engine/cluster";
 import { count } from "../world.ts";
-import { commandOf, saidOf, type Body, type Ledger, type Story } from "../shards/ledger.ts";
+import { commandOf, saidOf, typeOf, type Body, type Ledger, type Story } from "../shards/ledger.ts";
 
 interface Claimed {
   readonly shard: number;
@@ -229,12 +229,13 @@ export class Inboxes {
   }
 
   #pass(shard: number, record: LogRecord): { key: string; kind: string; id: string }[] {
-    const { key, headers } = record;
-    if (headers["ce_type"] === "wheelwork.command") {
+    const { key } = record;
+    const type = typeOf(record);
+    if (type === "command") {
       const { id, kind, run } = commandOf(record) ?? {};
       return id === undefined || kind === undefined ? [] : [{ key: run ?? key, kind, id }];
     }
-    if (headers["ce_type"] !== "wheelwork.request") return [];
+    if (type !== "request") return [];
     const story = this.#ledger.stories.get(key);
     this.#ledger.demand(
       "position",

@@ -11,7 +11,7 @@ export const clusterWorld: World<ClusterPlan> = {
   plan: clusterPlanOf,
   play: async (system, plan) => {
     const cluster = new Cluster(system, plan);
-    await cluster.play();
+    await cluster.scene.play(cluster);
     const { storeMs, logMs } = plan;
     return checkShards(cluster.stage, cluster.ledger, {
       // Each batch goes over the network, and batches may be small.

@@ -9,10 +9,17 @@ import { inbox, type Stage } from "./stage.ts";
 /** How an external worker writes down what it says of an attempt. */
 export type ResponseWriter = (correlation: string, response: string) => Omit<Message, "key">;
 
-/** With headers, as all do who can read them. */
+/** With headers. */
 export const responseInHeaders: ResponseWriter = (correlation, value) => ({
   value,
   headers: { "correlation-id": correlation, ce_type: "wheelwork.response" },
+});
+
+/** In the value alone, for readers that get no headers. What is no object stays as it is. */
+export const responseInValue: ResponseWriter = (correlation, value) => ({
+  value: value.startsWith("{")
+    ? JSON.stringify({ type: "response", "correlation-id": correlation, ...(JSON.parse(value) as object) })
+    : value,
 });
 
 /**

@@ -78,8 +78,9 @@ export class Ledger {
   wrote(record: LogRecord): void {
     const { topic, key, headers } = record;
     if (topic === this.#options.inbox) {
-      if (headers["ce_type"] === "wheelwork.request") this.inboxed.add(key);
-      if (headers["ce_type"] === "wheelwork.command") this.#commands.add(`${key} ${commandOf(record)?.id}`);
+      const type = typeOf(record);
+      if (type === "request") this.inboxed.add(key);
+      if (type === "command") this.#commands.add(`${key} ${commandOf(record)?.id}`);
     } else if (topic.endsWith(deadLetterTopic(""))) {
       this.letters.push(record);
     } else if (headers["ce_id"] !== undefined && topic.startsWith("from-")) {
@@ -181,18 +182,21 @@ export class Ledger {
     }
   }
 
-  /** Dead letters are what nobody could be answered for, and what came under the key of another request. */
-  checkLetters(isKnown: (letter: LogRecord) => boolean): void {
+  /**
+   * Dead letters are what nobody could be answered for, and what came under the key of another request. `isKnown` looks at
+   * those of channels, `isExcused` at all.
+   */
+  checkLetters(isKnown: (letter: LogRecord) => boolean, isExcused: (letter: LogRecord) => boolean): void {
     for (const letter of this.letters) {
-      const { key, value, headers } = letter;
+      const { key, value } = letter;
       const { origin, reason } = readDeadLetter(letter);
+      if (isExcused(letter)) continue;
       if (origin.topic !== this.#options.inbox) {
         this.demand("dead-letter", key === "" || isKnown(letter), () => `${key} is a dead letter: ${reason}`);
         continue;
       }
       const story = this.stories.get(key);
-      const isRequest = headers["ce_type"] === "wheelwork.request";
-      if (isRequest) {
+      if (typeOf(letter) === "request") {
         const { hub, request } = JSON.parse(value) as Body;
         this.demand(
           "dead-letter",
@@ -203,11 +207,26 @@ export class Ledger {
       } else {
         this.demand(
           "dead-letter",
-          headers["ce_type"] === "wheelwork.response" && saidOf(letter) === undefined,
+          // A response without its headers may be anything.
+          ["response", undefined].includes(typeOf(letter)) && saidOf(letter) === undefined,
           () => `${key} is a dead letter: ${reason}`,
         );
       }
     }
+  }
+}
+
+/** What a record of an inbox is, as its header says, or its value where headers are lost. */
+export function typeOf({ headers, value }: LogRecord): string | undefined {
+  const type = headers["ce_type"]?.slice("wheelwork.".length);
+  return type ?? (parsed(value)?.["type"] as string | undefined);
+}
+
+function parsed(value: string): Record<string, unknown> | undefined {
+  try {
+    return (JSON.parse(value) as Record<string, unknown> | null) ?? undefined;
+  } catch {
+    return undefined;
   }
 }
 
@@ -223,9 +242,11 @@ export function commandOf({
 }
 
 /** The attempt that a record of an inbox says something of that makes sense: `request/call/attempt`. */
-export function saidOf({ key, value, headers }: LogRecord): string | undefined {
-  if (headers["ce_type"] !== "wheelwork.response" || !value.startsWith("{")) return undefined;
-  const { run, call, attempt } = attemptOf(key, headers["correlation-id"] ?? "");
+export function saidOf(record: LogRecord): string | undefined {
+  const { key, value, headers } = record;
+  if (typeOf(record) !== "response" || !value.startsWith("{")) return undefined;
+  const correlation = headers["correlation-id"] ?? parsed(value)?.["correlation-id"];
+  const { run, call, attempt } = attemptOf(key, String(correlation ?? ""));
   return `${run}/${call}/${attempt}`;
 }
 

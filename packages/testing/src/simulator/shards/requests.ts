@@ -241,6 +241,15 @@ export class Requests {
 
   /** Each that was accepted is worked as it was sent, and each other body under its key is a dead letter. */
   check(): void {
+    for (const { key } of this.wanted) {
+      const { starts = 0 } = this.#ledger.stories.get(key) ?? {};
+      const sent = this.#sendings.filter(({ wanted }) => wanted.key === key).length;
+      this.#ledger.demand(
+        "I5",
+        starts <= sent,
+        () => `${key} is begun ${starts} times, and was sent ${sent} times`,
+      );
+    }
     for (const sending of this.#sendings) {
       const { wanted } = sending;
       const story = this.#ledger.stories.get(wanted.key);

@@ -1,0 +1,56 @@
+import { describeFailure, requestBodies, requestWays, simulate } from "@wheelwork/testing";
+import { expect, test } from "vitest";
+import { simulatedIn } from "../src/worlds.ts";
+
+const seeds = Number(process.env["WHEELWORK_STORM_SEEDS"] ?? 200);
+const from = Number(process.env["WHEELWORK_SEED"] ?? 1);
+
+test(
+  "no fault of tasks, workers, tuples, log or stores breaks the promise on Storm",
+  { timeout: 600_000 },
+  async () => {
+    const report = await simulate({ ...(await simulatedIn("storm")), seeds, from });
+    const told = report.failures.map(
+      (failure) =>
+        `${describeFailure(failure)}\nnpm run simulate -- --storm --seed ${failure.seed} repeats it`,
+    );
+    expect(told.join("\n")).toBe("");
+    // A simulator that has fallen silent shows here.
+    if (report.seeds < 200) return;
+    const { happened, exercised, signals } = report;
+    for (const [kind, times] of report.faults) {
+      // A roll-back needs an upgrade before it.
+      expect(times, kind).toBeGreaterThan(kind === "roll-back" ? 2 : 8);
+    }
+    for (const what of [
+      "tuple lost",
+      "tuple doubled",
+      "tuple delayed",
+      "tuple timed out",
+      "tuple sent again",
+    ])
+      expect(happened.get(what), what).toBeGreaterThan(100);
+    for (const what of ["ack lost", "zombie"]) expect(happened.get(what), what).toBeGreaterThan(30);
+    for (const way of requestWays) expect(happened.get(`request by ${way}`), way).toBeGreaterThan(100);
+    for (const body of requestBodies) expect(happened.get(`request ${body}`), body).toBeGreaterThan(10);
+    for (const what of ["request of another body", "accepted elsewhere", "answer elsewhere"])
+      expect(happened.get(what), what).toBeGreaterThan(50);
+    for (const what of ["cancel accepted elsewhere", "signal accepted elsewhere", "list", "replay"])
+      expect(happened.get(what), what).toBeGreaterThan(10);
+    const numbered = ["I3", "I4", "I5", "I6", "I7", "I8", "I9", "I11", "I12", "I14", "I17", "I20", "I21"];
+    for (const invariant of [...numbered, "acked", "tuples", "replies", "reads", "dead-letter"])
+      expect(exercised.get(invariant), invariant).toBeGreaterThan(50);
+    for (const signal of ["known", "store-lost", "dead-letter"])
+      expect(signals.get(signal), signal).toBeGreaterThan(20);
+    for (const signal of ["migrated", "incident", "purged"])
+      expect(signals.get(signal), signal).toBeGreaterThan(4);
+  },
+);
+
+test("the same seed plays the same", async () => {
+  const [one, two] = [
+    await simulate({ ...(await simulatedIn("storm")), seeds: 8 }),
+    await simulate({ ...(await simulatedIn("storm")), seeds: 8 }),
+  ];
+  expect(two).toEqual(one);
+});
