@@ -119,7 +119,7 @@ const engineLayers: readonly Layer[] = [
   ),
   {
     ...room(
-      ["batch", "decider", "intake", "items", "records"].map((name) => `shard/${name}.ts`),
+      ["batch", "decider", "intake", "items", "records", "retention"].map((name) => `shard/${name}.ts`),
       ["ports"],
       "What decides is synchronous, and knows neither store, timer nor worker.",
     ),
@@ -132,6 +132,7 @@ const engineLayers: readonly Layer[] = [
       "log-progress.ts",
       "outbox.ts",
       "records.ts",
+      "retention.ts",
       "residency.ts",
     ],
     withoutPorts: ["Bus", "Clock", "MaybePromise", "Store"],

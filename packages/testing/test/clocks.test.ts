@@ -1,6 +1,6 @@
 import { systemClock, type Clock } from "@wheelwork/engine";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { clockOf } from "../../engine/src/ports/clock.ts";
+import { clockOf } from "@wheelwork/engine/parts";
 import { clockConformance, SimulatedClock, type OpenedClock } from "../src/index.ts";
 
 const simulated = (machine: SimulatedClock, clock: Clock): OpenedClock => ({
