@@ -461,7 +461,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "the position passes another body before its dead letter is there",
     file: decider,
-    from: "      if (item.offset !== undefined) this.#options.log?.pin(item.offset);\n",
+    from: "    if (item.offset !== undefined) this.#options.log?.pin(item.offset);\n",
     to: "",
     world: "cluster",
   },
