@@ -470,7 +470,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "move the position past another body before its dead letter is durable",
     file: decider,
-    from: "      if (item.offset !== undefined) this.#options.log?.pin(item.offset);\n",
+    from: "    if (item.offset !== undefined) this.#options.log?.pin(item.offset);\n",
     to: "",
     world: "cluster",
   },

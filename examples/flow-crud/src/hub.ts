@@ -5,7 +5,7 @@ import { flowSpokes, type FlowSpokes, type SpokeOptions } from "./spokes.ts";
 
 const errorSwitches = ["IN_HUB", "IN_WORKER", "IN_FL"] as const;
 
-/** Where the seed's request makes something go wrong: by number or by name; null: nowhere. */
+/** Where the proof of concept's request makes something go wrong: by number or by name; null: nowhere. */
 const ErrorSwitch = z
   .literal([0, 1, 2, ...errorSwitches])
   .nullish()
@@ -26,7 +26,7 @@ export const FlowReply = z.object({ flowid: z.string(), message: z.string() });
 /** Codes with which a flow create fails. */
 export type FlowErrorCode = "hub-timeout" | "worker-error" | "resource-error" | "cancelled";
 
-/** What can be set of flow-create; every figure has the seed's value as its default. */
+/** What can be set of flow-create; every figure has the proof of concept's value as its default. */
 export interface FlowCreateOptions extends SpokeOptions {
   /** Bounds the work, in milliseconds. Default: `defaultDeadlineMs`. */
   readonly deadlineMs?: number | ((request: FlowRequest) => number);
@@ -42,7 +42,7 @@ export interface FlowCreateOptions extends SpokeOptions {
 }
 
 /**
- * The seed's 500 ms, and 2 ms for each rule beyond a hundred: every rule is installed and validated, and an honest long
+ * The proof of concept's 500 ms, and 2 ms for each rule beyond a hundred: every rule is installed and validated, and an honest long
  * flow must not fail only because it is long. A flow of 10,000 rules has 20.3 s.
  */
 export function defaultDeadlineMs({ length }: { readonly length: number }): number {
@@ -81,8 +81,8 @@ const touched = (data: Data) => (data.error === "IN_HUB" ? [] : rulesOf(data));
 const rulesOf = ({ flowid, rules }: Data) => rules.map((ruleid) => ({ flowid, ruleid }));
 
 /**
- * Flow create, by its chart (the seed's FlowCrudServiceFsm): the seed's twelve states and eight events, with one edge
- * more, from ValidatingRules by WorkerError, where the seed could only wait for the hub's timeout.
+ * Flow create, by its chart (the proof of concept's FlowCrudServiceFsm): the proof of concept's twelve states and eight events, with one edge
+ * more, from ValidatingRules by WorkerError, where the proof of concept could only wait for the hub's timeout.
  * @param spokes The operations that it calls; its workers must serve these same ones.
  */
 export function flowCreateHub(options: FlowCreateOptions = {}, spokes: FlowSpokes = flowSpokes(options)) {
@@ -183,7 +183,7 @@ export function flowCreateHub(options: FlowCreateOptions = {}, spokes: FlowSpoke
         s.each(spokes.installRule, {
           inputs: (data) => {
             const { error } = data;
-            // The seed's first error switch: the hub does nothing, and waits for its own deadline.
+            // The proof of concept's first error switch: the hub does nothing, and waits for its own deadline.
             return error === "IN_HUB" ? null : rulesOf(data).map((rule) => ({ ...rule, error }));
           },
           limit,

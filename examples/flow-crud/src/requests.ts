@@ -1,5 +1,5 @@
 // Sends the four requests of rest-api.http to a running system, one after the other, and prints the answers: those of the
-// Northbound of npm start, or the bare texts of the seed's, which a cluster and Storm have.
+// Northbound of npm start, or the bare texts of the proof of concept's, which a cluster and Storm have.
 import { randomUUID } from "node:crypto";
 import { parseArgs } from "node:util";
 

@@ -32,7 +32,7 @@ type Service = Handling<ServiceData, { flowid: string; message: string }, FlowEr
 type Data = DeepReadonly<ServiceData>;
 
 /**
- * Flow create by handlers (the seed's FlowCrudService): the same requests, answers and workers as the chart, with the
+ * Flow create by handlers (the proof of concept's FlowCrudService): the same requests, answers and workers as the chart, with the
  * conditionals that a chart saves its author. It is here to be compared with it.
  */
 export function flowCreateService(options: FlowCreateOptions = {}, spokes: FlowSpokes = flowSpokes(options)) {
@@ -41,7 +41,7 @@ export function flowCreateService(options: FlowCreateOptions = {}, spokes: FlowS
   const install = (s: Service): void => {
     s.patch({ phase: "install" });
     const { error, flowid, rules } = s.data;
-    // The seed's first error switch: the hub does nothing, and waits for its own deadline.
+    // The proof of concept's first error switch: the hub does nothing, and waits for its own deadline.
     if (error === "IN_HUB") return;
     for (const ruleid of rules) s.call(spokes.installRule, { flowid, ruleid, error });
   };

@@ -1,7 +1,7 @@
 import { spoke } from "wheelwork";
 import * as z from "zod";
 
-/** How long and how often the workers try. Every figure can be changed; the defaults are the seed's. */
+/** How long and how often the workers try. Every figure can be changed; the defaults are the proof of concept's. */
 export interface SpokeOptions {
   /** Longest time of one attempt, in milliseconds. Default 100. */
   readonly workerTimeoutMs?: number;

@@ -70,7 +70,7 @@ class Bench {
   }
 }
 
-test("the messages are the seed's, byte for byte", () => {
+test("the messages are the proof of concept's, byte for byte", () => {
   const message = commandMessage(`${requestA}-8`, {
     command: "install",
     error: null,
@@ -205,13 +205,13 @@ test("a full table refuses, and takes again what it has", async () => {
   ).toEqual(["table-full 3", "removed 1", "installed 3"]);
 });
 
-test("the seed's error switch: a command marked IN_FL is neither done nor answered", async () => {
+test("the proof of concept's error switch: a command marked IN_FL is neither done nor answered", async () => {
   const bench = new Bench();
   expect(await bench.ask(["install", requestA, 1, "IN_FL"])).toEqual([]);
   expect(bench.held()).toEqual([]);
 });
 
-test("messages that are no commands do no harm; unknown commands get the seed's empty word", async () => {
+test("messages that are no commands do no harm; unknown commands get the proof of concept's empty word", async () => {
   const bench = new Bench();
   const key = `${requestA}-8`;
   for (const message of [

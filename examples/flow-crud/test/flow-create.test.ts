@@ -92,7 +92,7 @@ const cleanUp = [
 ];
 const clean = { zombies: [], resourcesReleased: true };
 
-test("the seed's four requests, in its order and with one flowid, leave exactly the happy one's ten rules", async () => {
+test("the proof of concept's four requests, in its order and with one flowid, leave exactly the happy one's ten rules", async () => {
   const bench = await Bench.open({ flow: patient });
   const flow = { flowid: "test-01", length: 10 };
   const happy = await bench.create(flow);
@@ -355,7 +355,7 @@ test("an install that lands after its removal is not done", async () => {
   expect(bench.rulesOf(id)).toEqual([]);
 });
 
-test("the messages to the switches are the seed's", async () => {
+test("the messages to the switches are the proof of concept's", async () => {
   const bus = new TestBus();
   // Without jitter the second attempts come in order too.
   const bench = await Bench.open({ bus, engine: { random: () => 0 } });

@@ -24,7 +24,7 @@ async function serve() {
   return { server, post, get };
 }
 
-test("the seed's four requests over HTTP, as JSON and as the seed's text", async () => {
+test("the proof of concept's four requests over HTTP, as JSON and as the proof of concept's text", async () => {
   const { post, get } = await serve();
   const flow = { flowid: "test-01", length: 10 };
   const expected = [

@@ -20,7 +20,7 @@ test("every path of the chart is explored: all states, all edges, and nothing is
   });
 });
 
-test("every path of the hub by handlers is explored: only the seed's first error switch waits for the deadline", () => {
+test("every path of the hub by handlers is explored: only the proof of concept's first error switch waits for the deadline", () => {
   const requests = [null, 1, 2].map((error) => ({ flowid: "f", length: 2, error: error as 1 | 2 | null }));
   const outputs = { "compute-rules": [{ rules: [0, 1] }] };
   const report = explore(flowCreateService(), { requests, outputs });
@@ -48,7 +48,7 @@ function planted(change: (validating: State) => Partial<State>) {
   return explore({ ...hub, definition: { ...hub.definition, states } }, { requests });
 }
 
-test("the seed's dead end is found: a worker's error that ValidatingRules takes no notice of", () => {
+test("the proof of concept's dead end is found: a worker's error that ValidatingRules takes no notice of", () => {
   const { findings } = planted(({ logic }) => ({
     logic: {
       ...logic,
@@ -82,7 +82,7 @@ test("an edge that was forgotten is found", () => {
 });
 
 test.each(["chart", "handlers"] as const)(
-  "the seed's four requests have golden transcripts (%s)",
+  "the proof of concept's four requests have golden transcripts (%s)",
   async (style) => {
     const clock = new SimulatedClock();
     const bus = new LocalBus();

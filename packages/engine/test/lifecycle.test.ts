@@ -1,6 +1,15 @@
 import { createEngine, SqliteStore, type Engine } from "@wheelwork/engine";
 import { MemoryStore } from "@wheelwork/testing";
-import { copyFileSync, existsSync, linkSync, mkdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+} from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { outside, rounds, workersOf } from "./hubs.ts";
@@ -109,6 +118,17 @@ test("an engine without work notices that its database is gone, and goes on when
   expect(engine.health().reason).toBeUndefined();
   expect((await engine.call(rounds, { steps: [2] })).kind).toBe("result");
   expect(await engine.answer("before")).toMatchObject({ kind: "result" });
+});
+
+test("a log of the database that does not stop growing is warned of, once in a while", () => {
+  const path = join(folder(), "store.db");
+  const store = new SqliteStore(path);
+  store.claim("me");
+  expect(store.check()).toBeUndefined();
+  // A file with a hole: SQLite reads no further than its own last frame.
+  truncateSync(`${path}-wal`, 300_000_000);
+  expect(store.check()).toMatch(/300 MB/);
+  store.close();
 });
 
 test("a lock that somebody has deleted is taken again", async () => {

@@ -29,13 +29,6 @@ export const unavailable = (message: string, cause?: unknown): WheelworkError =>
     cause,
   });
 
-/** The error for a record that cannot be decoded. */
-export const corrupt = (cause: unknown): WheelworkError =>
-  new WheelworkError("WW_STORE_CORRUPT", `a record of the store cannot be read: ${messageOf(cause)}`, {
-    next: "Restore the database from a backup, or begin with an empty database.",
-    cause,
-  });
-
 const codeOf = (error: unknown): string =>
   typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
 

@@ -84,6 +84,8 @@ const migrations: readonly string[] = [
   `
   -- Long downtimes, as JSON: retention counts a part of them only.
   ALTER TABLE shard ADD COLUMN downtimes text;
+  -- Of what does not change in the row. Rows of earlier versions have none.
+  ALTER TABLE request ADD COLUMN checksum bigint;
   `,
 ];
 

@@ -14,13 +14,17 @@ import type {
   StoredRun,
 } from "@wheelwork/engine";
 import {
+  answerTexts,
   decodeBatch,
   encodeBatch,
+  historyOf,
+  historyText,
   downtimesOf,
+  foundOf,
   logProgressOf,
   optionalNumber,
   requestRowOf,
-  storedAnswerOf,
+  snapshotText,
   storedRunOf,
   type Row,
 } from "@wheelwork/engine/stores";
@@ -28,7 +32,7 @@ import type { ClientBase } from "pg";
 import { Connections } from "./connections.ts";
 import type { ConnectionOptions } from "./options.ts";
 import { connectionsOf, type PostgresPool } from "./pool.ts";
-import { commitsLost, configError, corrupt, fenced, isLockTimeout, unavailable } from "./errors.ts";
+import { commitsLost, configError, fenced, isLockTimeout, unavailable } from "./errors.ts";
 import {
   createPeriod,
   dropPeriods,
@@ -129,17 +133,18 @@ class PostgresStore implements Store {
     throw unavailable(`others claim shard ${this.#shard} all the time`);
   }
 
-  async check(): Promise<void> {
+  async check(): Promise<undefined> {
     const [epoch, owner] = [this.#epoch, this.#owner];
     let shard: Row | undefined;
     try {
       [shard] = await this.#read("shard", [this.#shard]);
     } catch {
       // A server that cannot be reached now may be back before the next commit, which says so if not.
-      return;
+      return undefined;
     }
     const isOwner = Number(shard?.["epoch"]) === epoch && shard?.["owner"] === owner;
     if (!isOwner && epoch === this.#epoch) throw fenced(this.#shard);
+    return undefined;
   }
 
   async peek(): Promise<ShardState> {
@@ -160,7 +165,7 @@ class PostgresStore implements Store {
     for (let last = after; ;) {
       const rows = await this.#read("journal", [last]);
       for (const { seq, record } of rows)
-        yield { seq: Number(seq), entries: readable(() => decodeBatch(record)) };
+        yield { seq: Number(seq), entries: decodeBatch(Number(seq), record) };
       const end = rows.at(-1);
       if (end === undefined) return;
       last = Number(end["seq"]);
@@ -196,20 +201,20 @@ class PostgresStore implements Store {
 
   async find(keys: readonly string[]): Promise<Found[]> {
     const rows = await this.#read("find", [this.#shard, keys]);
-    return rows.map((row) => ({
-      run: row["run"] === null ? undefined : storedRunOf(row["run"] as Row),
-      answer: row["answered"] === null ? undefined : storedAnswerOf(row["answered"] as Row),
-    }));
+    return rows.map(({ run, answered }) =>
+      foundOf(
+        run === null ? undefined : storedRunOf(run as Row),
+        answered === null ? undefined : (answered as Row),
+      ),
+    );
   }
 
   async history(key: string): Promise<RunEvent[]> {
     const rows = await this.#read("history", [this.#shard, key]);
-    return rows.flatMap(({ events, record }) =>
-      readable(() =>
-        record === null
-          ? (JSON.parse(String(events)) as RunEvent[])
-          : decodeBatch(record, key).flatMap((entry) => entry.events),
-      ),
+    return rows.flatMap(({ place, events, record }) =>
+      record === null
+        ? historyOf(key, events)
+        : decodeBatch(Number(place), record, key).flatMap((entry) => entry.events),
     );
   }
 
@@ -226,7 +231,8 @@ class PostgresStore implements Store {
     const record = Buffer.from(encodeBatch(now, commit.journal));
     const come = [logProgress?.log ?? null, logProgress?.position ?? null, logProgress?.published ?? null];
     const values = [this.#shard, epoch, this.#owner, now, seq, period, record, ...come];
-    const answers = commit.answers.length === 0 ? undefined : columnsOf(answerColumns, commit.answers);
+    const answers =
+      commit.answers.length === 0 ? undefined : columnsOf(answerColumns, commit.answers.map(withTexts));
     const chunks = checkpoint === undefined ? undefined : chunksOf(checkpoint);
     if (!this.#periods.has(period)) {
       await this.#connections.transaction(async (client) => createPeriod(client, this.#shard, period));
@@ -334,22 +340,26 @@ class PostgresStore implements Store {
 /** A column that is written from many things at once: its SQL type, and what it holds of each. */
 type Columns<T> = readonly (readonly [name: string, type: string, of: (thing: T) => unknown])[];
 
-const answerColumns: Columns<StoredAnswer> = [
-  ["key", "text", ({ key }) => key],
-  ["hub", "text", ({ hub }) => hub],
-  ["version", "integer", ({ version }) => version],
-  ["hash", "text", ({ hash }) => hash],
-  ["state", "text", ({ state }) => state],
-  ["status", "text", ({ status }) => status],
-  ["created_at", "bigint", ({ createdAt }) => createdAt],
-  ["answered_at", "bigint", ({ answeredAt }) => answeredAt],
-  ["ended_at", "bigint", ({ endedAt }) => endedAt ?? null],
-  ["root", "boolean", ({ root }) => root],
-  ["answer", "text", ({ answer }) => JSON.stringify(answer)],
-  ["request", "text", ({ request }) => JSON.stringify(request) ?? "null"],
-  ["first_seq", "bigint", ({ firstSeq }) => firstSeq],
-  ["last_seq", "bigint", ({ lastSeq }) => lastSeq],
-  ["reply_to", "text", ({ replyTo }) => replyTo ?? null],
+/** An answer with its long texts, each made once. */
+const withTexts = (stored: StoredAnswer) => ({ stored, texts: answerTexts(stored) });
+
+const answerColumns: Columns<ReturnType<typeof withTexts>> = [
+  ["key", "text", ({ stored }) => stored.key],
+  ["hub", "text", ({ stored }) => stored.hub],
+  ["version", "integer", ({ stored }) => stored.version],
+  ["hash", "text", ({ stored }) => stored.hash],
+  ["state", "text", ({ stored }) => stored.state],
+  ["status", "text", ({ stored }) => stored.status],
+  ["created_at", "bigint", ({ stored }) => stored.createdAt],
+  ["answered_at", "bigint", ({ stored }) => stored.answeredAt],
+  ["ended_at", "bigint", ({ stored }) => stored.endedAt ?? null],
+  ["root", "boolean", ({ stored }) => stored.root],
+  ["answer", "text", ({ texts }) => texts.answer],
+  ["request", "text", ({ texts }) => texts.request],
+  ["checksum", "bigint", ({ texts }) => texts.checksum],
+  ["first_seq", "bigint", ({ stored }) => stored.firstSeq],
+  ["last_seq", "bigint", ({ stored }) => stored.lastSeq],
+  ["reply_to", "text", ({ stored }) => stored.replyTo ?? null],
 ];
 
 const runColumns: Columns<StoredRun> = [
@@ -363,7 +373,7 @@ const runColumns: Columns<StoredRun> = [
   ["hot", "boolean", ({ hot }) => hot],
   ["due", "bigint", ({ due }) => due ?? null],
   ["root", "boolean", ({ root }) => root],
-  ["snapshot", "text", ({ snapshot }) => JSON.stringify(snapshot)],
+  ["snapshot", "text", snapshotText],
 ];
 
 const columnsOf = <T>(columns: Columns<T>, things: readonly T[]): unknown[][] =>
@@ -383,7 +393,7 @@ type Chunk = (shard: number) => [StatementName, readonly unknown[]];
 /** A checkpoint as statements, none of them with more than it may hold. */
 function chunksOf({ runs, ended, histories }: Checkpoint): Chunk[] {
   const written = runs.map((run) => runColumns.map(([, , of]) => of(run)));
-  const parts = histories.map(({ key, events }) => [key, JSON.stringify(events)]);
+  const parts = histories.map((part) => [part.key, historyText(part)]);
   const chunks: Chunk[] = [];
   for (const rows of pages(written)) chunks.push((shard) => ["runs", [shard, ...transposed(rows)]]);
   for (const rows of pages(parts)) chunks.push((shard) => ["histories", [shard, ...transposed(rows)]]);
@@ -503,13 +513,4 @@ function statements(journal: string) {
           AND ended_at = (SELECT min(ended_at) FROM request WHERE shard = $1)),
         checkpoint) AS needed FROM shard WHERE id = $1`,
   };
-}
-
-/** Tells damage from other errors. */
-function readable<T>(read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    throw corrupt(error);
-  }
 }

@@ -96,7 +96,7 @@ export class TopicClient {
   }
 }
 
-/** What the seed sends to the switches for the flow `test-01` of ten rules, byte for byte. */
+/** What the proof of concept sends to the switches for the flow `test-01` of ten rules, byte for byte. */
 export const seedCommands = (command: "install" | "validate"): string[] =>
   Array.from(
     { length: 10 },

@@ -25,7 +25,7 @@ const newFolder = (): string => {
   return folder;
 };
 
-suite("the seed's wire", () => {
+suite("the proof of concept's wire", () => {
   let folder: string;
   let cluster: Cluster;
   let bus: Kafka;
@@ -67,7 +67,7 @@ suite("the seed's wire", () => {
   const eventually = { timeout: 20_000, interval: 20 };
   let keys = 0;
   const newKey = (): string => (++keys).toString(16).padStart(32, "0");
-  /** Sends a request as the seed's Northbound does, and waits for its answer. */
+  /** Sends a request as the proof of concept's Northbound does, and waits for its answer. */
   const ask = async (key: string, value: string): Promise<string> => {
     const before = of(replyTopic, key).length;
     await bus.publish(requestTopic, { key, value });
@@ -75,7 +75,7 @@ suite("the seed's wire", () => {
     return of(replyTopic, key).at(-1)?.value ?? "";
   };
 
-  test("the happy request: the seed's messages, byte for byte, and its text", async () => {
+  test("the happy request: the proof of concept's messages, byte for byte, and its text", async () => {
     const key = newKey();
     expect(await ask(key, '{"flowid": "test-01", "length": 10, "error": null}')).toBe(
       "all operation is successful",
@@ -96,7 +96,7 @@ suite("the seed's wire", () => {
     [1, "error in worker on rule install"],
     [2, "error in worker on rule install"],
     ["IN_FL", "error in worker on rule install"],
-  ])("the request with error %j: the seed's text", async (error, text) => {
+  ])("the request with error %j: the proof of concept's text", async (error, text) => {
     expect(await ask(newKey(), JSON.stringify({ flowid: "test-01", length: 10, error }))).toBe(text);
   });
 
@@ -110,7 +110,7 @@ suite("the seed's wire", () => {
     expect(stdout).toContain("The switches hold 10 rules of the first request, 0 of the others.");
   });
 
-  test("ours in place of the seed's Northbound: POST /flow", async () => {
+  test("ours in place of the proof of concept's Northbound: POST /flow", async () => {
     const key = newKey();
     const post = (body: string): Promise<Response> =>
       fetch(`${url}/flow`, { method: "POST", body, headers: { "idempotency-key": key } });
@@ -154,7 +154,7 @@ suite("the seed's wire", () => {
     expect(new Set(ids).size).toBe(1);
   });
 
-  test("keys that are none of the seed's are answered under the same key; no key is a dead letter", async () => {
+  test("keys that are none of the proof of concept's are answered under the same key; no key is a dead letter", async () => {
     for (const key of ["abc", "a key with blanks", "a/b", "ü".repeat(300)])
       expect(await ask(key, '{"flowid": "f", "length": 1}')).toMatch(/^invalid request: the key must be /);
     await bus.publish(requestTopic, { key: "", value: "whose?" });

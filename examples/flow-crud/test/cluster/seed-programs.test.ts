@@ -24,7 +24,7 @@ const shards = 4;
 const happy = "all operation is successful";
 const byTimeout = "error in hub by timeout";
 const inWorker = "error in worker on rule install";
-/** What the seed's rest-api.http sends, and the answers. */
+/** What the proof of concept's rest-api.http sends, and the answers. */
 const requests = [
   { error: undefined, text: happy },
   { error: 0, text: byTimeout },
@@ -47,7 +47,7 @@ async function begin(part: Process): Promise<void> {
 describe.skipIf(!canRun)("programs that speak as those of the proof of concept do", () => {
   let folder: string;
   let cluster: Cluster;
-  /** Ours, and those that speak as the seed's do. */
+  /** Ours, and those that speak as the proof of concept's do. */
   let [ourNorthbound, northbound, floodlight]: Process[] = [];
 
   beforeAll(async () => {

@@ -5,7 +5,7 @@ export interface Wish {
   readonly key: string;
   readonly flowid: string;
   readonly length: number;
-  /** The seed's error switch. */
+  /** The proof of concept's error switch. */
   readonly error: 0 | 1 | 2 | null;
   /** It is to be cancelled, so many milliseconds after it was accepted. */
   readonly cancelAfterMs: number | undefined;

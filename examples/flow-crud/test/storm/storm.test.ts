@@ -156,11 +156,11 @@ suite("flow-crud on a real Storm", () => {
     }
   };
 
-  test("gives the seed's four texts, and the switches agree", { timeout: 60_000 }, async () => {
+  test("gives the proof of concept's four texts, and the switches agree", { timeout: 60_000 }, async () => {
     const [happy, text] = await ask('{"flowid": "test-01", "length": 10}');
     expect(text).toBe("all operation is successful");
     expect(rules(happy)).toBe(10);
-    // Byte for byte as in the seed: all installs, then all validates. An attempt that is made again sends the same again.
+    // Byte for byte as in the proof of concept: all installs, then all validates. An attempt that is made again sends the same again.
     const commands = new Set(of(topics.commands, happy).map(({ value }) => value));
     expect([...commands].slice(0, 10).toSorted()).toEqual(seedCommands("install"));
     expect([...commands].slice(10).toSorted()).toEqual(seedCommands("validate"));

@@ -73,6 +73,7 @@ export class RemoteShardReader {
   async #lookUp(key: string, checkpoint: number): Promise<Run | StoredAnswer | undefined> {
     const run = (await this.#replayed(checkpoint, [key])).get(key);
     const [found] = await this.#store.find([key]);
+    if (found?.damage !== undefined) throw found.damage;
     if (run !== undefined) return run.status === "ended" ? found?.answer : run;
     if (found?.run === undefined) return found?.answer;
     return restore(key, found.run.snapshot);

@@ -29,6 +29,8 @@ export interface EngineOptions extends CommonOptions {
 
 /** How often an engine looks whether its store is still its own, in milliseconds. */
 const watchMs = 2000;
+/** How often a warning of the store is repeated, in milliseconds. */
+const warningMs = 600_000;
 
 /**
  * Makes an embedded engine: one process, one SQLite file, workers in the process. Call `start` next.
@@ -49,6 +51,7 @@ export class EmbeddedShard implements Shards {
   readonly #access: ShardAccess;
   #stopping: Promise<void> | undefined = undefined;
   #hasClosed = false;
+  #nextWarningAt = 0;
   #cancelWatch: () => void = () => {};
 
   constructor(options: EngineOptions) {
@@ -117,7 +120,11 @@ export class EmbeddedShard implements Shards {
   async #check(store: Store): Promise<void> {
     if (this.status !== "running") return;
     try {
-      await store.check?.();
+      const warning = await store.check?.();
+      const now = this.clock.monotonicMs();
+      if (warning === undefined || now < this.#nextWarningAt) return;
+      this.#nextWarningAt = now + warningMs;
+      this.#options.logger?.warn({}, warning);
     } catch (error) {
       if (this.#stopping === undefined) this.host.shard.storeFailed(error);
     }

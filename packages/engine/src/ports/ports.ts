@@ -1,4 +1,4 @@
-import type { Answer, Outcome, RunEvent, RunStatus } from "@wheelwork/core";
+import type { Answer, Outcome, RunEvent, RunStatus, WheelworkError } from "@wheelwork/core";
 import type { RunSnapshot } from "@wheelwork/core/kernel";
 
 /** A value now, or later: a store in the same process commits at once, one over a network does not. */
@@ -176,6 +176,8 @@ export interface Found {
   /** The run as of the last checkpoint that wrote it; it may have moved on, or ended, since. */
   readonly run: StoredRun | undefined;
   readonly answer: StoredAnswer | undefined;
+  /** Its answer is there and cannot be read (WW_STORE_CORRUPT): whoever asks for it is told so, and nobody else. */
+  readonly damage?: WheelworkError;
 }
 
 /** Stored runs that are due. */
@@ -210,10 +212,11 @@ export interface Store {
   claim(owner: string, again?: boolean): MaybePromise<Claim>;
   /**
    * Whether the store is still what was claimed. Asked every few seconds, so that an engine without work notices it, too.
+   * The result is a warning for operators, if there is something to warn of.
    * @throws WheelworkError WW_STORE_LOCKED when another owner has claimed the shard; WW_STORE_UNAVAILABLE when what is open
    * was deleted or replaced.
    */
-  check?(): MaybePromise<void>;
+  check?(): MaybePromise<string | undefined>;
   /** How the shard stands now: anybody may ask. */
   peek(): MaybePromise<ShardState>;
   /** The journal after a batch, by default the one of the last checkpoint, batch by batch. */

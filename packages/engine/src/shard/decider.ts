@@ -15,14 +15,13 @@ import {
   type Run,
 } from "@wheelwork/core/kernel";
 import { childKey, keyReused, tellHubName, tellKey } from "../ports/keys.ts";
-import type { Commit, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
+import type { Commit, Downtime, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
 import type { Batch, LiveRun } from "./batch.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
 import type { LogTracker } from "./log-progress.ts";
 import { outcomeOf, replyOf, storedAnswer } from "./records.ts";
 import { stage, type Residency } from "./residency.ts";
-import type { Retention } from "./retention.ts";
 
 /** How deep hubs may call one another. */
 const maxCallDepth = 32;
@@ -37,7 +36,8 @@ export interface OutcomeRules {
 
 export interface DeciderOptions {
   readonly epoch: number;
-  readonly retention: Retention;
+  /** The downtimes that the next commit must say, once. */
+  readonly retention: { unsaved(): readonly Downtime[] | undefined };
   /** Number of the last committed batch. */
   readonly seq: number;
   /** Engine time of the claim. */
@@ -198,14 +198,13 @@ export class Decider {
 
   #takeRequest(batch: Batch, item: RequestItem, now: number): void {
     const { key } = item;
+    const damage = item.fresh ? undefined : batch.found.get(key)?.damage;
+    if (damage !== undefined) return this.#refuse(batch, item, damage);
     const hash = item.fresh ? undefined : this.#hashOf(batch, key);
     if (hash !== undefined) {
       if (item.replyTo !== undefined) this.#repeat(batch, key, item.replyTo);
       if (hash === item.hash) return void batch.effects.accepted.push({ item, known: true });
-      const error = keyReused(key);
-      // The refusal of a record becomes a dead letter, which must not be lost: it is unpinned once that is durable.
-      if (item.offset !== undefined) this.#options.log?.pin(item.offset);
-      return void batch.effects.refused.push({ item, error });
+      return this.#refuse(batch, item, keyReused(key));
     }
     const options = {
       request: item.request,
@@ -215,6 +214,12 @@ export class Decider {
     };
     this.#begin(batch, key, item.hub, options, now);
     batch.effects.accepted.push({ item, known: false });
+  }
+
+  /** The refusal of a record becomes a dead letter, which must not be lost: it is unpinned once that is durable. */
+  #refuse(batch: Batch, item: RequestItem, error: WheelworkError): void {
+    if (item.offset !== undefined) this.#options.log?.pin(item.offset);
+    batch.effects.refused.push({ item, error });
   }
 
   /** The request has come once more: its answer is published again, if it is there. */

@@ -10,6 +10,8 @@ import type { Residency } from "./residency.ts";
 
 /** Inputs that two batches share, if the store commits beside the loop. */
 const minShared = 256;
+/** A commit that takes this long is worth a warning, and how often one is given, in milliseconds. */
+const [slowMs, warningMs] = [2000, 60_000];
 
 /** What a pipeline works with. */
 export interface PipelineOptions {
@@ -73,6 +75,7 @@ export class Pipeline {
   #overlaps = false;
   /** The store reads for these items, or writes the last checkpoint: nothing is decided meanwhile. */
   #busy: { readonly items: readonly Item[]; readonly done: Promise<void> } | undefined = undefined;
+  #nextWarningAt = 0;
   /** Those who read what is committed: nothing is decided ahead meanwhile. */
   #readers = 0;
 
@@ -321,9 +324,19 @@ export class Pipeline {
     loop.committed();
     intake.grow();
     residency.committed(batch);
+    if (commitMs >= slowMs) this.#warn(commitMs);
     if (checkpoint !== undefined) observe?.({ name: "checkpoint", runs: checkpoint.runs.length });
     const { inputs, events, decideMs } = batch;
     observe?.({ name: "batch", inputs, events, decideMs, commitMs });
+  }
+
+  /** Everybody waits for a slow store: that is worth a line now and then. */
+  #warn(commitMs: number): void {
+    const { clock, logger } = this.#options;
+    const now = clock.monotonicMs();
+    if (now < this.#nextWarningAt) return;
+    this.#nextWarningAt = now + warningMs;
+    logger.warn({ commitMs: Math.round(commitMs) }, "the store is slow: a commit has taken long");
   }
 
   #act(batch: Batch): void {

@@ -290,6 +290,7 @@ export class Shard {
     if (found?.answer === undefined && this.#hasEndedRow(key)) [found] = await this.#read(key);
     // While the store was asked, the run may have come into memory, and moved on.
     if (this.find(key) !== undefined) return this.lookUp(key);
+    if (found?.damage !== undefined) throw found.damage;
     const { run: stored, answer } = found ?? { run: undefined, answer: undefined };
     if (stored === undefined || this.#status === "store-lost" || this.#hasEndedRow(key)) return answer;
     return restore(key, stored.snapshot);
@@ -562,7 +563,7 @@ export class Shard {
     const found = absent.length === 0 ? [] : await this.#options.store.find(absent);
     const stored = new Map(absent.map((key, index) => [key, found[index]]));
     for (const key of keys) {
-      const { answer, run } = stored.get(key) ?? {};
+      const { answer, run, damage } = stored.get(key) ?? {};
       const live = residency.get(key);
       const given = answer?.answer ?? live?.run.answer;
       const goesOn = live !== undefined || (run !== undefined && !residency.hasEndedRow(key));
@@ -573,7 +574,7 @@ export class Shard {
       }
       const waiters = this.#waiters.get(key) ?? [];
       this.#waiters.delete(key);
-      for (const waiter of waiters) waiter.refuse(unavailable());
+      for (const waiter of waiters) waiter.refuse(damage ?? unavailable());
     }
   }
 

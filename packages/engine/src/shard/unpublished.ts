@@ -2,13 +2,17 @@ import type { Batch, ShardState, Store } from "../ports/ports.ts";
 import type { Reply } from "./outbox.ts";
 import { gaveAnswer, replyOf } from "./records.ts";
 
-/** The answers of a batch of the journal that are to be published. */
+/**
+ * The answers of a batch of the journal that are to be published.
+ * @throws WheelworkError WW_STORE_CORRUPT when one of them is damaged: it must not be left out in silence.
+ */
 export async function repliesOf(store: Store, { entries }: Batch): Promise<Reply[]> {
   const keys = entries.filter(({ events }) => events.some(gaveAnswer)).map(({ key }) => key);
   const found = keys.length === 0 ? [] : await store.find(keys);
-  return found.flatMap(({ answer }) =>
-    answer?.replyTo === undefined ? [] : [replyOf(answer, answer.replyTo, answer.answer)],
-  );
+  return found.flatMap(({ answer, damage }) => {
+    if (damage !== undefined) throw damage;
+    return answer?.replyTo === undefined ? [] : [replyOf(answer, answer.replyTo, answer.answer)];
+  });
 }
 
 /**

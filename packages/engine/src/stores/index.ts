@@ -1,11 +1,15 @@
 /** How stores keep runs, answers and the journal: for stores on other databases than SQLite. */
 export { decodeBatch, encodeBatch } from "./journal.ts";
 export {
+  answerTexts,
   downtimesOf,
+  foundOf,
+  historyOf,
+  historyText,
   logProgressOf,
   optionalNumber,
   requestRowOf,
-  storedAnswerOf,
+  snapshotText,
   storedRunOf,
   type Row,
 } from "./rows.ts";

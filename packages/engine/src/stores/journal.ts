@@ -1,11 +1,12 @@
 import type { RunEvent } from "@wheelwork/core";
 import * as zlib from "node:zlib";
 import type { RunEvents } from "../ports/ports.ts";
+import { readPart, sealed, unsealed } from "./checksums.ts";
 
 // A record of the journal is JSON: [now, [key, event, …], …]. Most events by far are calls that settled well in a round;
 // they are written as [call, event] alone, or [call, event, at] if they happened before `now`, which makes the journal of
 // a flow a third of its size. A long record is compressed: what is written to the disk, and once more by SQLite's own
-// checkpoint, costs more than to compress it.
+// checkpoint, costs more than to compress it. Each record has a checksum: a text before it, a compressed one within.
 
 type Settled = readonly [call: number, by: string, at?: number];
 type Stored = RunEvent | Settled;
@@ -23,9 +24,13 @@ function quoted(name: string): string {
   return text;
 }
 
+/** The first byte of what is compressed. */
+const zstdMagic = 0x28;
 /** Records that fill fewer pages gain nothing. */
 const compressFrom = 8192;
-const fastest = { params: { [zlib.constants.ZSTD_c_compressionLevel]: 1 } };
+const fastest = {
+  params: { [zlib.constants.ZSTD_c_compressionLevel]: 1, [zlib.constants.ZSTD_c_checksumFlag]: 1 },
+};
 
 /** The events of a batch as one record: a text, or a compressed text. Most of them happened at `now`, none later. */
 export function encodeBatch(now: number, batch: readonly RunEvents[]): string | Uint8Array {
@@ -36,7 +41,7 @@ export function encodeBatch(now: number, batch: readonly RunEvents[]): string | 
     text += "]";
   }
   text += "]";
-  return text.length < compressFrom ? text : zlib.zstdCompressSync(text, fastest);
+  return text.length < compressFrom ? sealed(text) : zlib.zstdCompressSync(text, fastest);
 }
 
 function encodeEvent(event: RunEvent, now: number): string {
@@ -48,9 +53,16 @@ function encodeEvent(event: RunEvent, now: number): string {
   return JSON.stringify(event);
 }
 
-/** What `encodeBatch` wrote, its text as bytes or not; with `only`, the events of that run alone. */
-export function decodeBatch(record: unknown, only?: string): RunEvents[] {
-  const text = record instanceof Uint8Array ? textOf(record) : String(record);
+/**
+ * What `encodeBatch` wrote as a batch, its text as bytes or not; with `only`, the events of that run alone.
+ * @throws WheelworkError WW_STORE_CORRUPT when it is damaged.
+ */
+export function decodeBatch(seq: number, record: unknown, only?: string): RunEvents[] {
+  return readPart(`batch ${seq} of the journal`, () => decode(record, only));
+}
+
+function decode(record: unknown, only?: string): RunEvents[] {
+  const text = unsealed(record instanceof Uint8Array ? textOf(record) : String(record));
   const [now, ...entries] = JSON.parse(text) as [number, ...StoredRunEvents[]];
   const batch: RunEvents[] = [];
   for (const [key, ...events] of entries) {
@@ -60,9 +72,9 @@ export function decodeBatch(record: unknown, only?: string): RunEvents[] {
   return batch;
 }
 
-/** A text begins with its bracket, and a compressed one never does. */
+/** A compressed record begins with the magic number of its format, and no text does. */
 function textOf(bytes: Uint8Array): string {
-  const text = bytes[0] === "[".charCodeAt(0) ? Buffer.from(bytes) : zlib.zstdDecompressSync(bytes);
+  const text = bytes[0] === zstdMagic ? zlib.zstdDecompressSync(bytes) : Buffer.from(bytes);
   return text.toString();
 }
 

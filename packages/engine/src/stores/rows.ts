@@ -1,5 +1,14 @@
-import type { Answer, RunStatus } from "@wheelwork/core";
-import type { Downtime, LogProgress, RequestRow, StoredAnswer, StoredRun } from "../ports/ports.ts";
+import type { Answer, RunEvent, RunStatus, WheelworkError } from "@wheelwork/core";
+import type {
+  Downtime,
+  Found,
+  LogProgress,
+  RequestRow,
+  RunEvents,
+  StoredAnswer,
+  StoredRun,
+} from "../ports/ports.ts";
+import { answerChecksum, readPart, sealed, unsealed, wrongChecksum, type AnswerTexts } from "./checksums.ts";
 
 // Stores on SQL name their columns alike, so that one place knows what a row says. Drivers differ in what they make of a
 // number (PostgreSQL's bigint is a text) and of a truth value (SQLite has 1 and 0).
@@ -26,30 +35,79 @@ export function requestRowOf(row: Row): RequestRow {
   };
 }
 
-/** A row of the table `run`. @throws SyntaxError when its snapshot is not JSON. */
+/** A row of the table `run`. @throws WheelworkError WW_STORE_CORRUPT when its snapshot is damaged. */
 export function storedRunOf(row: Row): StoredRun {
+  const summary = requestRowOf(row);
   return {
-    ...requestRowOf(row),
+    ...summary,
     hot: isTrue(row["hot"]),
     due: optionalNumber(row["due"]),
     root: isTrue(row["root"]),
-    snapshot: JSON.parse(String(row["snapshot"])) as StoredRun["snapshot"],
+    snapshot: readPart(
+      `the run ${summary.key}`,
+      () => JSON.parse(unsealed(String(row["snapshot"]), summary.key)) as StoredRun["snapshot"],
+    ),
   };
 }
 
-/** A row of the table `request`. @throws SyntaxError when its answer or its request is not JSON. */
-export function storedAnswerOf(row: Row): StoredAnswer {
+/** The snapshot of a run, for its row. */
+export const snapshotText = ({ key, snapshot }: StoredRun): string => sealed(JSON.stringify(snapshot), key);
+
+/** A part of a history, for its row. */
+export const historyText = ({ key, events }: RunEvents): string => sealed(JSON.stringify(events), key);
+
+/** A row of the table `history`. @throws WheelworkError WW_STORE_CORRUPT when it is damaged. */
+export const historyOf = (key: string, text: unknown): RunEvent[] =>
+  readPart(`the history of ${key}`, () => JSON.parse(unsealed(String(text), key)) as RunEvent[]);
+
+/** The long texts of an answer, for its row, and their checksum. */
+export function answerTexts(stored: StoredAnswer): AnswerTexts & { readonly checksum: number } {
+  const { key, hub, hash, createdAt, answeredAt } = stored;
+  const answer = JSON.stringify(stored.answer);
+  const request = JSON.stringify(stored.request) ?? "null";
+  const texts = { key, hub, hash, createdAt, answeredAt, answer, request };
+  return { ...texts, checksum: answerChecksum(texts) };
+}
+
+/** A row of the table `request`. @throws WheelworkError WW_STORE_CORRUPT when it is damaged. */
+const storedAnswerOf = (row: Row): StoredAnswer =>
+  readPart(`the answer to ${String(row["key"])}`, () => readAnswer(row));
+
+/** What is stored under a key, by its rows. A damaged answer harms nobody who asks for others. */
+export function foundOf(run: StoredRun | undefined, answer: Row | undefined): Found {
+  if (answer === undefined) return { run, answer: undefined };
+  try {
+    return { run, answer: storedAnswerOf(answer) };
+  } catch (error) {
+    return { run, answer: undefined, damage: error as WheelworkError };
+  }
+}
+
+function readAnswer(row: Row): StoredAnswer {
+  const summary = requestRowOf(row);
+  const [answer, request, hash] = [row["answer"], row["request"], row["hash"]].map(String) as [
+    string,
+    string,
+    string,
+  ];
+  const answeredAt = Number(row["answered_at"]);
+  const checksum = optionalNumber(row["checksum"]);
+  if (
+    checksum !== undefined &&
+    checksum !== answerChecksum({ ...summary, answeredAt, hash, answer, request })
+  )
+    throw wrongChecksum();
   return {
-    ...requestRowOf(row),
-    answeredAt: Number(row["answered_at"]),
+    ...summary,
+    answeredAt,
     endedAt: optionalNumber(row["ended_at"]),
-    hash: String(row["hash"]),
+    hash,
     root: isTrue(row["root"]),
     firstSeq: Number(row["first_seq"]),
     lastSeq: Number(row["last_seq"]),
     ...(row["reply_to"] === null ? {} : { replyTo: String(row["reply_to"]) }),
-    answer: JSON.parse(String(row["answer"])) as Answer,
-    request: JSON.parse(String(row["request"])) as unknown,
+    answer: JSON.parse(answer) as Answer,
+    request: JSON.parse(request) as unknown,
   };
 }
 

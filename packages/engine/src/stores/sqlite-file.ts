@@ -83,6 +83,11 @@ export class SqliteFile {
     former.close();
   }
 
+  /** How long the log beside the database is. */
+  logBytes(): number {
+    return statSync(`${this.path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+  }
+
   close(): void {
     if (this.db.isOpen) this.db.close();
     if (this.#lock.isOpen) this.#lock.close();

@@ -104,6 +104,8 @@ const migrations: readonly string[] = [
   `
   -- Long downtimes, as JSON: retention counts a part of them only.
   ALTER TABLE shard ADD COLUMN downtimes TEXT;
+  -- Of what does not change in the row (checksums.ts). Rows of earlier versions have none.
+  ALTER TABLE request ADD COLUMN checksum INTEGER;
   `,
 ];
 

@@ -2,11 +2,15 @@ import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 import { decodeBatch, encodeBatch } from "./journal.ts";
 import {
+  answerTexts,
   downtimesOf,
+  foundOf,
+  historyOf,
+  historyText,
   logProgressOf,
   optionalNumber,
   requestRowOf,
-  storedAnswerOf,
+  snapshotText,
   storedRunOf,
 } from "./rows.ts";
 import type {
@@ -35,6 +39,9 @@ export interface SqliteOptions {
   /** Default `full`. */
   readonly durability?: Durability;
 }
+
+/** A log beside the database that is longer than this is worth a warning, in bytes. It has 16 MB, as a rule. */
+const maxLogBytes = 256_000_000;
 
 type Row = Record<string, SQLInputValue>;
 
@@ -95,11 +102,14 @@ export class SqliteStore implements Store {
     });
   }
 
-  check(): void {
+  check(): string | undefined {
     this.#file.verify();
     this.#file.verifyLock();
     if (Number(this.#get("SELECT epoch FROM shard WHERE id = 0")?.["epoch"] ?? 0) !== this.#epoch)
       throw fenced();
+    const logBytes = this.#file.logBytes();
+    if (logBytes < maxLogBytes) return undefined;
+    return `${this.#file.path}-wal has ${Math.round(logBytes / 1e6)} MB, and grows while somebody reads the database in one transaction: end that, or make the disk larger`;
   }
 
   peek(): ShardState {
@@ -120,8 +130,8 @@ export class SqliteStore implements Store {
     // Not an open iterator: whoever replays reads rows in between.
     const sql = "SELECT seq, record FROM journal WHERE seq > ? ORDER BY seq LIMIT 1";
     for (let row = this.#get(sql, after); row !== undefined; row = this.#get(sql, row["seq"] as number)) {
-      const { record } = row;
-      yield { seq: Number(row["seq"]), entries: this.#guard(() => decodeBatch(record)) };
+      const seq = Number(row["seq"]);
+      yield { seq, entries: decodeBatch(seq, row["record"]) };
     }
   }
 
@@ -151,7 +161,7 @@ export class SqliteStore implements Store {
     const sql = "SELECT * FROM run WHERE hot = 1 AND id > ? ORDER BY id LIMIT 1000";
     for (let last = 0; ;) {
       const rows = this.#all(sql, last);
-      for (const row of rows) yield this.#guard(() => storedRunOf(row));
+      for (const row of rows) yield storedRunOf(row);
       const id = rows.at(-1)?.["id"];
       if (id === undefined) return;
       last = Number(id);
@@ -162,7 +172,7 @@ export class SqliteStore implements Store {
     const sql =
       "SELECT * FROM run WHERE hot = 0 AND due < ? AND (due, key) > (?, ?) ORDER BY due, key LIMIT ?";
     const rows = this.#all(sql, before, after.due, after.key, limit);
-    const runs = rows.map((row) => this.#guard(() => storedRunOf(row)));
+    const runs = rows.map(storedRunOf);
     if (runs.length === limit) return { runs, next: undefined };
     const next = this.#get("SELECT due FROM run WHERE hot = 0 AND due >= ? ORDER BY due LIMIT 1", before);
     return { runs, next: optionalNumber(next?.["due"]) };
@@ -170,21 +180,20 @@ export class SqliteStore implements Store {
 
   find(keys: readonly string[]): Found[] {
     // One statement for all keys: nearly all of them are new.
-    const runs = this.#all(runsUnder, JSON.stringify(keys)).map((row) => this.#guard(() => storedRunOf(row)));
+    const runs = this.#all(runsUnder, JSON.stringify(keys)).map(storedRunOf);
     const index = this.#keyIndex();
     const recent = keys.flatMap((key) => index.recent(key) ?? []);
     const others = recent.length === 0 ? keys : keys.filter((key) => index.recent(key) === undefined);
     const rows = this.#all(requestsUnder, JSON.stringify(others));
     if (recent.length > 0) rows.push(...this.#all(requestsOf, JSON.stringify(recent)));
-    const answers = rows.map((row) => this.#guard(() => storedAnswerOf(row)));
     const runOf = new Map(runs.map((run) => [run.key, run]));
-    const answerOf = new Map(answers.map((answer) => [answer.key, answer]));
-    return keys.map((key) => ({ run: runOf.get(key), answer: answerOf.get(key) }));
+    const answerOf = new Map(rows.map((row) => [String(row["key"]), row]));
+    return keys.map((key) => foundOf(runOf.get(key), answerOf.get(key)));
   }
 
   history(key: string): RunEvent[] {
     const parts = this.#all("SELECT events FROM history WHERE key = ? ORDER BY id", key);
-    const events = parts.flatMap((part) => JSON.parse(String(part["events"])) as RunEvent[]);
+    const events = parts.flatMap((part) => historyOf(key, part["events"]));
     const ended = this.#get(
       "SELECT first_seq, last_seq FROM request WHERE id = ? AND key = ? AND ended_at IS NOT NULL",
       this.#keyIndex().find(key) ?? 0,
@@ -192,12 +201,12 @@ export class SqliteStore implements Store {
     );
     if (ended === undefined) return events;
     const records = this.#all(
-      "SELECT record FROM journal WHERE seq BETWEEN ? AND ? ORDER BY seq",
+      "SELECT seq, record FROM journal WHERE seq BETWEEN ? AND ? ORDER BY seq",
       ended["first_seq"] as number,
       ended["last_seq"] as number,
     );
-    for (const { record } of records) {
-      for (const entry of decodeBatch(record, key)) events.push(...entry.events);
+    for (const { seq, record } of records) {
+      for (const entry of decodeBatch(Number(seq), record, key)) events.push(...entry.events);
     }
     return events;
   }
@@ -339,10 +348,11 @@ export class SqliteStore implements Store {
       );
       if (changes === 1) return;
     }
+    const texts = answerTexts(answer);
     this.#run(
       `INSERT INTO request (id, key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer,
-         request, first_seq, last_seq, checkpoint, reply_to)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         request, first_seq, last_seq, checkpoint, reply_to, checksum)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       keys.add(key),
       key,
       answer.hub,
@@ -354,12 +364,13 @@ export class SqliteStore implements Store {
       answer.answeredAt,
       endedAt,
       answer.root ? 1 : 0,
-      JSON.stringify(answer.answer),
-      JSON.stringify(answer.request) ?? "null",
+      texts.answer,
+      texts.request,
       firstSeq,
       lastSeq,
       this.#checkpoint,
       answer.replyTo ?? null,
+      texts.checksum,
     );
   }
 
@@ -380,13 +391,12 @@ export class SqliteStore implements Store {
         run.hot ? 1 : 0,
         run.due ?? null,
         run.root ? 1 : 0,
-        JSON.stringify(run.snapshot),
+        snapshotText(run),
       );
     }
     for (const key of ended) this.#run("DELETE FROM run WHERE key = ?", key);
-    for (const { key, events } of histories) {
-      this.#run("INSERT INTO history (key, events) VALUES (?, ?)", key, JSON.stringify(events));
-    }
+    for (const part of histories)
+      this.#run("INSERT INTO history (key, events) VALUES (?, ?)", part.key, historyText(part));
     this.#run("UPDATE shard SET checkpoint = ? WHERE id = 0", seq);
   }
 

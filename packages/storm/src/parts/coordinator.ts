@@ -6,7 +6,7 @@ import { coordinatorStreams, tickStreams, type CallbackOrder } from "./streams.t
 
 const tickMs = 50;
 
-/** The seed's CoordinatorSpout: it ticks. Tick tuples of Storm come once a second at most. */
+/** The proof of concept's CoordinatorSpout: it ticks. Tick tuples of Storm come once a second at most. */
 export function coordinatorSpout({ clock }: Pick<StormPorts, "clock"> = realPorts): Spout<
   typeof tickStreams
 > {
@@ -37,7 +37,7 @@ class Wanted extends Callback {
   }
 }
 
-/** The seed's CoordinatorBolt: an index of callbacks. It keeps nothing that matters: hubs tell it again when it begins. */
+/** The proof of concept's CoordinatorBolt: an index of callbacks. It keeps nothing that matters: hubs tell it again when it begins. */
 export class CoordinatorBolt implements Bolt<typeof coordinatorStreams> {
   readonly streams = coordinatorStreams;
   #index = new Coordinator();

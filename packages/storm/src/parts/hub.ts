@@ -74,7 +74,7 @@ interface Unpublished {
 }
 
 /**
- * The seed's HubBolt: one shard of the runs, and the only durable part. A tuple of a spout is acked when what it asks for is
+ * The proof of concept's HubBolt: one shard of the runs, and the only durable part. A tuple of a spout is acked when what it asks for is
  * committed; what goes out after a commit may be lost, and is sent again when a deadline, a sweep or a claim finds it missing.
  */
 export class HubBolt implements Bolt<Streams> {

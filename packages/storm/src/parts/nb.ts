@@ -3,7 +3,7 @@ import type { StormConfig } from "./app.ts";
 import { realPorts, type StormLog, type StormPorts } from "./ports.ts";
 import { nbStreams, type Publication } from "./streams.ts";
 
-/** The seed's bolt to Northbound: publishes answers, and tells their hub when the brokers have them. */
+/** The proof of concept's bolt to Northbound: publishes answers, and tells their hub when the brokers have them. */
 export class NbBolt implements Bolt<typeof nbStreams> {
   readonly streams = nbStreams;
   readonly #config: Pick<StormConfig, "brokers" | "security">;

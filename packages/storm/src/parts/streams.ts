@@ -2,7 +2,7 @@ import type { Failed, Outcome } from "@wheelwork/core";
 import type { Clock, Message } from "@wheelwork/engine";
 import { shardOf } from "@wheelwork/engine/parts";
 
-/** The streams between the parts: the seed's names. Each body is JSON for any number of requests of one shard. */
+/** The streams between the parts: the proof of concept's names. Each body is JSON for any number of requests of one shard. */
 export const hubStreams = {
   /** Attempts to make, and those to give up. */
   "stream-hub-bolt-to-worker-bolt": ["key", "body"],

@@ -13,7 +13,7 @@ export interface StormTopologyOptions {
   readonly main?: string;
   /** The folder of Node's program on the supervisors. Default: where their PATH finds it. */
   readonly nodeFolder?: string;
-  /** Tasks of bolt-worker. Default 2. With 0, the hub makes the attempts itself: the seed's simple case. */
+  /** Tasks of bolt-worker. Default 2. With 0, the hub makes the attempts itself: the proof of concept's simple case. */
   readonly workerTasks?: number;
   /** Processes of Java. Default 1. */
   readonly workers?: number;
@@ -42,7 +42,7 @@ function heard(workers: readonly Worker[]): string[] {
 }
 
 /**
- * The seed's topology: hubs, workers and the coordinator as bolts and spouts, with the seed's streams. Where it grouped
+ * The proof of concept's topology: hubs, workers and the coordinator as bolts and spouts, with the proof of concept's streams. Where it grouped
  * directly, it groups by the request's key: whoever computes the same hash finds the task.
  */
 export function stormTopology(options: StormTopologyOptions): AnyTopology {

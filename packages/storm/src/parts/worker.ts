@@ -47,7 +47,7 @@ class Ordered extends Callback implements AttemptRequest {
 /** Attempts that are over for long are looked for this often, in milliseconds. */
 const sweepMs = 100;
 
-/** The seed's WorkerBolt: makes the attempts that hubs want, and tells them what came of it. It holds nothing that matters. */
+/** The proof of concept's WorkerBolt: makes the attempts that hubs want, and tells them what came of it. It holds nothing that matters. */
 export class WorkerBolt implements Bolt<Streams> {
   readonly streams = workerStreams;
   readonly #app: StormApp;

@@ -81,7 +81,7 @@ test("a timeout that the deadline always overtakes is an edge that none takes", 
   });
 });
 
-test("the seed's dead end: an error that nobody handles, so that only the deadline moves the run", () => {
+test("the proof of concept's dead end: an error that nobody handles, so that only the deadline moves the run", () => {
   const forgetful = hubByHandlers(
     "forgetful",
     { ...spec, cleanUpMs: 10, calls: [install], data: () => ({}) },

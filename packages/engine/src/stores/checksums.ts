@@ -1,0 +1,59 @@
+import { WheelworkError } from "@wheelwork/core";
+import { crc32 } from "node:zlib";
+
+// A database notices a page that it cannot make sense of. A bit that flips within a text it does not notice: the text may still
+// be JSON, and say something else. So what is written has a checksum, which is verified whenever it is read. It includes the
+// key, so that a text that has come to another row is found as well. What earlier versions have written has none, and is
+// taken as it is.
+
+/** No JSON begins with it. */
+const mark = "~";
+const digits = 8;
+
+const hex = (sum: number): string => sum.toString(16).padStart(digits, "0");
+
+/** A text with its checksum before it. `owner` is whose text it is. */
+export function sealed(text: string, owner = ""): string {
+  return `${mark}${hex(crc32(text, crc32(owner)))}${text}`;
+}
+
+/** What was sealed, or a text that has no checksum. @throws SyntaxError when the checksum is wrong. */
+export function unsealed(text: string, owner = ""): string {
+  if (!text.startsWith(mark)) return text;
+  const body = text.slice(1 + digits);
+  if (text.slice(1, 1 + digits) !== hex(crc32(body, crc32(owner)))) throw wrongChecksum();
+  return body;
+}
+
+/** What never changes of an answer's row: the checksum is over all of it. */
+export interface AnswerTexts {
+  readonly key: string;
+  readonly hub: string;
+  readonly hash: string;
+  readonly createdAt: number;
+  readonly answeredAt: number;
+  /** As they are stored. */
+  readonly answer: string;
+  readonly request: string;
+}
+
+/** The checksum of an answer's row. It has a column of its own, so that people can read the answer with SQL. */
+export function answerChecksum({ key, hub, hash, createdAt, answeredAt, ...texts }: AnswerTexts): number {
+  const head = JSON.stringify([key, hub, hash, createdAt, answeredAt]);
+  return crc32(texts.answer, crc32(texts.request, crc32(head)));
+}
+
+export const wrongChecksum = (): SyntaxError => new SyntaxError("its checksum is wrong");
+
+/** Reads a part of a store. @throws WheelworkError WW_STORE_CORRUPT, with the place. */
+export function readPart<T>(place: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    throw new WheelworkError("WW_STORE_CORRUPT", `${place} is damaged in the store: ${message}`, {
+      next: "Restore the store from a backup. Check the disk and the memory of the host.",
+      cause: error,
+    });
+  }
+}
