@@ -66,6 +66,9 @@ export function postgresStore(options: PostgresOptions): Store {
 /** Columns of a text that one statement takes at most; a longer checkpoint is written with several statements. */
 const maxBytes = 8_000_000;
 
+/** What a recovery reads at once, in bytes. */
+const maxPageBytes = 4_000_000;
+
 const claimAttempts = 10;
 
 class PostgresStore implements Store {
@@ -467,7 +470,11 @@ function statements(journal: string) {
       SELECT $1, t.key, t.events FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS t (key, events, place) ORDER BY place`,
     downtimes: "UPDATE shard SET downtimes = $2 WHERE id = $1",
     checkpointed: "UPDATE shard SET checkpoint = $2 WHERE id = $1",
-    journal: `SELECT seq, record FROM ${journal} WHERE seq > $1 ORDER BY seq LIMIT 32`,
+    // A page has so many bytes at most, or one row: runs and batches may be large.
+    journal: `SELECT seq, record FROM (
+        SELECT seq, record, sum(octet_length(record)) OVER before AS bytes FROM ${journal} WHERE seq > $1
+        WINDOW before AS (ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) ORDER BY seq LIMIT 32
+      ) AS page WHERE coalesce(bytes, 0) < ${maxPageBytes} ORDER BY seq`,
     // Walks the index from one (hub, version) to the next, however many runs have it.
     hubVersions: `WITH RECURSIVE known AS (
         (SELECT hub, version FROM run WHERE shard = $1 ORDER BY hub, version LIMIT 1)
@@ -479,7 +486,10 @@ function statements(journal: string) {
       SELECT hub, version FROM known WHERE EXISTS (
         SELECT 1 FROM run WHERE shard = $1 AND run.hub = known.hub AND run.version = known.version
           AND key <> ALL ($2::text[]))`,
-    hotRuns: "SELECT * FROM run WHERE shard = $1 AND hot AND key > $2 ORDER BY key LIMIT 1000",
+    hotRuns: `SELECT * FROM (
+        SELECT *, sum(octet_length(snapshot)) OVER before AS bytes FROM run WHERE shard = $1 AND hot AND key > $2
+        WINDOW before AS (ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) ORDER BY key LIMIT 1000
+      ) AS page WHERE coalesce(bytes, 0) < ${maxPageBytes} ORDER BY key`,
     dueRuns: `SELECT * FROM run WHERE shard = $1 AND NOT hot AND due < $4 AND (due, key) > ($2, $3)
       ORDER BY due, key LIMIT $5`,
     nextDue: "SELECT due FROM run WHERE shard = $1 AND NOT hot AND due >= $2 ORDER BY due LIMIT 1",

@@ -201,6 +201,28 @@ export function storeConformance(
       return again;
     });
 
+    test("returns all hot runs and batches, however large they are", async ({ store }, owner) => {
+      const text = "x".repeat(1_500_000);
+      const runs = ["a", "b", "c", "d", "e", "f"].map((key) => ({
+        ...run(key),
+        hot: true,
+        snapshot: { ...run(key).snapshot, data: text },
+      }));
+      await owner.commit({ checkpoint: { runs, ended: [], histories: [] } });
+      const keys = [];
+      for await (const { key, snapshot } of store.hotRuns())
+        keys.push(`${key} ${String(snapshot.data).length}`);
+      deepStrictEqual(
+        keys,
+        ["a", "b", "c", "d", "e", "f"].map((key) => `${key} ${text.length}`),
+      );
+      for (let number = 0; number < 5; number++)
+        await owner.commit({ journal: [{ key: "a", events: [told(number), told(number)] }] });
+      let batches = 0;
+      for await (const { entries } of store.journal()) batches += entries.length;
+      strictEqual(batches, 5);
+    });
+
     test("lists the hub versions that have runs", async ({ store }, owner) => {
       await owner.checkpoint({
         runs: [run("a"), run("b", { version: 2 }), run("c"), run("d", { hub: "g" })],

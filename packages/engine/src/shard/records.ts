@@ -34,7 +34,10 @@ export function outcomeOf(answer: Answer): Outcome {
   }
 }
 
-/** The row of a live run. */
+/**
+ * The row of a live run. Its snapshot is made when the store reads it, run by run: those of all runs at once would need as
+ * much memory as the runs. Nothing is decided while a checkpoint is written, so that it says what the run is now.
+ */
 export function storedRun(run: Run): StoredRun {
   return {
     key: run.key,
@@ -47,7 +50,9 @@ export function storedRun(run: Run): StoredRun {
     hot: isHot(run),
     due: run.nextDue,
     root: isRoot(run),
-    snapshot: snapshot(run),
+    get snapshot() {
+      return snapshot(run);
+    },
   };
 }
 

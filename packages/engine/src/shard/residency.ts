@@ -19,7 +19,7 @@ import { isHot, storedRun } from "./records.ts";
 /** Runs that come into memory before a checkpoint lets those go that wait for long. */
 const maxNewRuns = 10_000;
 /** Runs that one scan for due runs brings into memory. */
-const maxDueRuns = 5000;
+const maxDueRuns = 1000;
 
 export interface ResidencyLimits {
   /** Runs in memory. */

@@ -157,15 +157,10 @@ export class SqliteStore implements Store {
   }
 
   *hotRuns(): Iterable<StoredRun> {
-    // Page by page, as the journal: an error of an open iterator cannot be told from others.
-    const sql = "SELECT * FROM run WHERE hot = 1 AND id > ? ORDER BY id LIMIT 1000";
-    for (let last = 0; ;) {
-      const rows = this.#all(sql, last);
-      for (const row of rows) yield storedRunOf(row);
-      const id = rows.at(-1)?.["id"];
-      if (id === undefined) return;
-      last = Number(id);
-    }
+    // One by one, as the journal: runs may be large, and a page of them would not fit into a memory that all of them fit into.
+    const sql = "SELECT * FROM run WHERE hot = 1 AND id > ? ORDER BY id LIMIT 1";
+    for (let row = this.#get(sql, 0); row !== undefined; row = this.#get(sql, row["id"] as number))
+      yield storedRunOf(row);
   }
 
   dueRuns(after: { readonly due: number; readonly key: string }, before: number, limit: number): DueRuns {

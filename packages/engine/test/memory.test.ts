@@ -1,0 +1,49 @@
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { folder } from "./world.ts";
+
+const flags = [
+  "--disable-warning=ExperimentalWarning",
+  "--conditions=wheelwork-source",
+  "--input-type=module",
+];
+
+/** Runs a program with so little memory that it must not hold two things at once that are large together. */
+function inLittleMemory(program: string): string {
+  const { stdout, stderr } = spawnSync(
+    process.execPath,
+    ["--max-old-space-size=80", ...flags, "-e", program],
+    {
+      encoding: "utf8",
+      cwd: import.meta.dirname,
+    },
+  );
+  return stdout.trim() || stderr;
+}
+
+test("runs are written at a checkpoint, and read at a start, one by one", () => {
+  const path = join(folder(), "store.db");
+  const program = `
+    import { SqliteStore } from "@wheelwork/engine";
+    import { storedRun } from "../src/shard/records.ts";
+    import { Run, start } from "@wheelwork/core/kernel";
+    const store = new SqliteStore(${JSON.stringify(path)}, { durability: "normal" });
+    const { epoch } = store.claim("owner");
+    // What all runs have in common is large, so that the runs themselves fit into the memory, and their texts do not.
+    const data = Array.from({ length: 20_000 }, (_, id) => ({ id, name: "a rule" }));
+    const runs = Array.from({ length: 200 }, (_, number) => {
+      const run = Object.assign(new Run("k" + number), { hub: "h", version: 1, state: "S", data, hash: "" });
+      run.calls.set(1, { number: 1, callee: "c", input: 1, attempt: 1 });
+      return storedRun(run);
+    });
+    const checkpoint = { runs, ended: [], histories: [] };
+    store.commit({ epoch, seq: 1, now: 1, journal: [], answers: [], checkpoint });
+    store.close();
+    const again = new SqliteStore(${JSON.stringify(path)});
+    again.claim("next");
+    let count = 0;
+    for (const { snapshot } of again.hotRuns()) if (snapshot.data.length === 20_000) count++;
+    console.log(count + " runs");`;
+  expect(inLittleMemory(program)).toBe("200 runs");
+}, 60_000);
