@@ -77,6 +77,15 @@ export function plainPatch(patch: object | undefined): object | undefined {
   return kept;
 }
 
+/** About how many bytes a plain value takes as JSON. Only what is large must be right. */
+export function weightOf(value: unknown): number {
+  if (typeof value === "string") return value.length;
+  if (typeof value !== "object" || value === null) return 8;
+  let weight = 8;
+  for (const key in value) weight += key.length + weightOf((value as Record<string, unknown>)[key]);
+  return weight;
+}
+
 /** The message of anything that was thrown. It never throws, even if reading the message does. */
 export function textOf(thrown: unknown): string {
   try {

@@ -1,4 +1,4 @@
-import type { Item } from "./items.ts";
+import { weightOfItem, type Item } from "./items.ts";
 
 /**
  * The queue of a shard's inputs. It outlives a loss of memory: outcomes and commands that wait are decided once the store is
@@ -41,9 +41,21 @@ export class Intake {
     this.#pushed++;
   }
 
-  /** Takes the first `count` items out. Requests still count as waiting until `decided` is told of them. */
-  take(count: number): readonly Item[] {
+  /**
+   * Takes the first items out, `maxCount` at most and so many that they weigh `maxBytes` at most, but one at least: what they
+   * bring is written in one transaction, which no store takes in any size. Requests still count as waiting until
+   * `requestDone` is told of them.
+   */
+  take(maxCount: number, maxBytes = Number.POSITIVE_INFINITY): readonly Item[] {
     const all = this.#items;
+    let count = Math.min(maxCount, all.length);
+    let bytes = 0;
+    if (maxBytes !== Number.POSITIVE_INFINITY) {
+      for (let index = 0; index < count; index++) {
+        bytes += weightOfItem(all[index] as Item);
+        if (bytes > maxBytes) count = Math.max(1, index);
+      }
+    }
     if (all.length <= count) {
       this.#items = [];
       return all;

@@ -1,5 +1,5 @@
 import type { Outcome, WheelworkError } from "@wheelwork/core";
-import type { Ignored, Input } from "@wheelwork/core/kernel";
+import { weightOf, type Ignored, type Input } from "@wheelwork/core/kernel";
 
 /** A request that waits to be decided. */
 export interface RequestItem {
@@ -51,6 +51,20 @@ interface MarkItem {
 
 /** What the loop decides on. */
 export type Item = RequestItem | InputItem | RelayReplyItem | MarkItem;
+
+/** About how many bytes an item brings into its batch. */
+export function weightOfItem(item: Item): number {
+  switch (item.kind) {
+    case "request":
+      return weightOf(item.request);
+    case "input":
+      return item.input.kind === "outcome" ? weightOf(item.input.outcome) : weightOf(item.input);
+    case "relayReply":
+      return weightOf(item.outcome);
+    case "mark":
+      return 0;
+  }
+}
 
 /** Names an attempt of a run (I3, I4). */
 export interface AttemptId {

@@ -13,6 +13,9 @@ const minShared = 256;
 /** A commit that takes this long is worth a warning, and how often one is given, in milliseconds. */
 const [slowMs, warningMs] = [2000, 60_000];
 
+/** What the inputs of one batch may weigh, in bytes. Their events hold it several times: as request, data and input. */
+const maxBatchBytes = 16 * 1024 * 1024;
+
 /** What a pipeline works with. */
 export interface PipelineOptions {
   readonly store: Store;
@@ -164,7 +167,7 @@ export class Pipeline {
     // All that waits in one batch would leave nothing to decide while it is written.
     const shares = this.#overlaps && this.#committing === undefined && length >= minShared;
     if (shares) count = Math.min(count, Math.ceil(length / 2));
-    return intake.take(count);
+    return intake.take(count, maxBatchBytes);
   }
 
   // ---- reading ----
