@@ -24,6 +24,16 @@ export function idempotencyKey(request: FastifyRequest): string | undefined {
   ]);
 }
 
+/** Whether a request has a header more than once. Node shows only the first one of some, and joins others. */
+export function isDoubled({ raw: { rawHeaders } }: FastifyRequest, name: string): boolean {
+  let count = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const header = rawHeaders[at];
+    if (header?.length === name.length && header.toLowerCase() === name) count++;
+  }
+  return count > 1;
+}
+
 /** The `wait` of a `Prefer` header (RFC 7240), in seconds. undefined: there is none, or it is not a whole number. */
 export function preferredWait(header: string | readonly string[] | undefined): number | undefined {
   if (header === undefined) return undefined;

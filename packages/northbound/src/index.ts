@@ -10,3 +10,4 @@ export {
   type ProblemExtras,
 } from "./problems.ts";
 export { type HubRoute } from "./routes.ts";
+export { refuseWebPages, type WebPageOptions } from "./web-pages.ts";

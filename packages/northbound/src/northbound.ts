@@ -14,16 +14,18 @@ import { serveDocument, type DocumentInfo } from "./openapi.ts";
 import { HttpProblem, invalid, problemDetails, problemOf, retryAfter, textOfProblem } from "./problems.ts";
 import { routeHealth, routeHub, routeRequests, type HubRoute, type Surroundings } from "./routes.ts";
 import { Waits } from "./waits.ts";
+import { refuseFormPosts, refuseWebPages, type WebPageOptions } from "./web-pages.ts";
 
 /** The options of `northbound`. */
-export interface NorthboundOptions {
+export interface NorthboundOptions extends WebPageOptions {
   /** A started engine, or a node or client of a cluster. */
   readonly engine: Engine;
   /** The hubs that clients reach over HTTP, one route for each. */
   readonly routes: readonly HubRoute[];
   /**
    * Adds your own routes. They may throw WheelworkError and HttpProblem, and their schemas may refer to `Problem#`. An
-   * input that does not match a schema is refused with every problem.
+   * input that does not match a schema is refused with every problem. A POST needs a JSON content type or an
+   * `Idempotency-Key`, like all others.
    */
   readonly extra?: (app: FastifyInstance) => void | Promise<void>;
   /** Draws the path of a run. Default: none, so that `/requests/{id}/diagram.svg` is 501. */
@@ -84,7 +86,9 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   await app.register(accepts);
   acceptOnlyJson(app);
   answerErrors(app, logger);
+  refuseWebPages(app, options);
   refuseUnknownPaths(app);
+  refuseFormPosts(app);
   closeGently(app, waits, closeWithinMs);
   app.addHook("onResponse", (request, reply, done) => {
     const { method, url } = request;

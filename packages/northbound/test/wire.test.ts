@@ -40,7 +40,7 @@ async function raw(port: number, bytes: string): Promise<string> {
 }
 
 const post = (body: string, headers = ""): string =>
-  `POST /approvals HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${headers}Content-Length: ${body.length}\r\n\r\n${body}`;
+  `POST /approvals HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n${headers}Content-Length: ${body.length}\r\n\r\n${body}`;
 
 test("a client that closes its connection cancels nothing", async () => {
   const { app, engine } = await system();
@@ -68,8 +68,8 @@ test("bytes that are not HTTP get an error, and the server goes on", async () =>
   for (const [bytes, status] of [
     ["this is not HTTP\r\n\r\n", 400],
     ["\0\x01\x02\xff\r\n\r\n", 400],
-    [`GET /health HTTP/1.1\r\nHost: x\r\nX: ${"x".repeat(20_000)}\r\n\r\n`, 431],
-    ["POST /greetings HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400],
+    [`GET /health HTTP/1.1\r\nHost: localhost\r\nX: ${"x".repeat(20_000)}\r\n\r\n`, 431],
+    ["POST /greetings HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", 400],
   ] as const) {
     const answer = await raw(port, bytes);
     expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
@@ -113,7 +113,7 @@ test("closing cuts connections that do not finish within the limit", async () =>
   const cut = once(socket, "close");
   socket.on("error", () => {});
   const unfinished =
-    "POST /approvals HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{";
+    "POST /approvals HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{";
   socket.write(unfinished);
   await hasRead(unfinished.length);
   await app.close();
