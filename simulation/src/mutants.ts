@@ -477,7 +477,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "take another body under a known key for the same request",
     file: decider,
-    from: "      if (hash === item.hash) return",
+    from: "      if (item.isSame(hash)) return",
     to: "      if (hash !== undefined) return",
     world: "cluster",
   },

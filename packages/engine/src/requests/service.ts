@@ -14,7 +14,7 @@ import type {
 } from "./api.ts";
 import { commandResult } from "./commands.ts";
 import { servedBy } from "./hubs.ts";
-import { hashedKey, hashOf, isStorable, newKey, validRequest, validSignal } from "./validate.ts";
+import { checkBody, checkSubmit, hashedKey, isStorable, newKey, validSignal } from "./validate.ts";
 import { pageOf, pageBounds, viewOf } from "./views.ts";
 
 type CommandOptions = Parameters<Engine["cancel"]>[1];
@@ -58,17 +58,18 @@ export class RequestService implements Engine {
 
   async submit<I>(hub: Hub<I> | string, request: I, options: SubmitOptions = {}): Promise<Submitted> {
     const definition = servedBy(this.hubs, hub as Hub<never> | string);
-    const valid = validRequest(definition, request, options);
+    checkSubmit(options);
     this.#demandOpen();
     const fresh = options.key === undefined;
+    const body = checkBody(definition, request);
+    if (fresh && body.invalid !== undefined) throw body.invalid;
     const key = options.key ?? newKey(Math.floor(this.#shards.clock.wallMs()));
     const known = await this.#shards.of(key).submit({
       key,
       fresh,
       hub: definition.name,
       given: request,
-      valid,
-      hash: () => hashOf(definition.name, valid),
+      body,
       deadlineMs: options.deadlineMs,
     });
     return { id: key, known };

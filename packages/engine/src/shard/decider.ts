@@ -203,9 +203,10 @@ export class Decider {
     const hash = item.fresh ? undefined : this.#hashOf(batch, key);
     if (hash !== undefined) {
       if (item.replyTo !== undefined) this.#repeat(batch, key, item.replyTo);
-      if (hash === item.hash) return void batch.effects.accepted.push({ item, known: true });
+      if (item.isSame(hash)) return void batch.effects.accepted.push({ item, known: true });
       return this.#refuse(batch, item, keyReused(key));
     }
+    if (item.invalid !== undefined) return this.#refuse(batch, item, item.invalid);
     const options = {
       request: item.request,
       hash: item.hash,
