@@ -234,7 +234,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "apply a command twice",
     file: turn,
-    from: '    if (hasCommand(this.#run, "signal", input.id)) return "duplicate";',
+    from: "    if (refused !== undefined) return refused;",
     to: "",
   },
   {

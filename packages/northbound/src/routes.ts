@@ -241,7 +241,10 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     summary: "Send a signal to a request",
     params: { name: { type: "string", pattern: "^[!-~]+$", maxLength: 200 } },
     body: { description: "The payload of the signal." },
-    responses: { 404: problem("There is no such request, or its hub has no such signal.") },
+    responses: {
+      404: problem("There is no such request, or its hub has no such signal."),
+      422: problem("The key belongs to a signal with another body."),
+    },
     run: (requestId, commandId, { params, body }) =>
       // Without a body there is no payload. JSON has no undefined, so it is null.
       engine.signal(requestId, params["name"] as string, body ?? null, commandId),
@@ -409,7 +412,12 @@ function command(app: FastifyInstance, around: Surroundings, spec: Command): voi
     async (request, reply) => {
       const { params, body } = request;
       const key = idempotencyKey(request);
-      const given = key === undefined ? {} : { commandId: requestIdOf(request.url, key) };
+      // However the client has written the path.
+      const path = Object.entries(params).reduce(
+        (url, [name, value]) => url.replace(`:${name}`, () => encodeURIComponent(value)),
+        `/requests/:id/${spec.path}`,
+      );
+      const given = key === undefined ? {} : { commandId: requestIdOf(path, key) };
       const result = await spec.run(params.id, given, { params, body });
       const view = await engine.request(params.id);
       if (result === "ended") throw ended(view.id, view.answer);

@@ -220,6 +220,25 @@ describe("signals", () => {
     expect(await engine.request(id)).toMatchObject({ status: "running", state: "Second" });
     expect([await go("two"), await go("two")]).toEqual([202, 409]);
   });
+
+  test("with the same idempotency key and another body are 422, however the path is written", async () => {
+    const { app, engine } = await system();
+    const { id } = await engine.submit("sum", {});
+    const add = async (amount: number, name = "add"): Promise<unknown[]> => {
+      const request = {
+        method: "POST",
+        url: `/requests/${id}/signals/${name}`,
+        payload: { amount },
+      } as const;
+      const response = await app.inject({ ...request, headers: { "idempotency-key": "one" } });
+      return [response.statusCode, response.json().code];
+    };
+    expect(await add(5)).toEqual([202, undefined]);
+    expect(await add(5)).toEqual([202, undefined]);
+    expect(await add(5, "%61dd")).toEqual([202, undefined]);
+    expect(await add(7)).toEqual([422, "WW_KEY_REUSED"]);
+    expect(await engine.request(id)).toMatchObject({ data: { total: 5 } });
+  });
 });
 
 describe("incidents", () => {

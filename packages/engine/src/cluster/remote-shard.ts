@@ -1,5 +1,5 @@
 import { WheelworkError, type Answer, type RunEvent } from "@wheelwork/core";
-import { Run, type Ignored, type Input } from "@wheelwork/core/kernel";
+import { refusedSignal, Run, type Ignored, type Input } from "@wheelwork/core/kernel";
 import { inboxMessage, type InboxEntry } from "../delivery/inbox.ts";
 import { keyReused } from "../ports/keys.ts";
 import type { Log } from "../ports/log.ts";
@@ -91,6 +91,9 @@ class RemoteShard implements ShardAccess {
     if (!(known instanceof Run)) return "ended";
     const needsIncident = input.kind === "retry" || input.kind === "resolve";
     if (needsIncident && known.status !== "incident") return "not-incident";
+    // What the store knows of need not go to the owner.
+    const refused = input.kind === "signal" ? refusedSignal(known, input) : undefined;
+    if (refused !== undefined) return refused;
     await this.#append(key, { type: "command", input });
     return undefined;
   }

@@ -155,10 +155,11 @@ const isOrigin = (value: unknown): value is Origin =>
 const commands: ReadonlySet<unknown> = new Set(["signal", "cancel", "retry", "resolve"]);
 
 function readCommand({ input, run }: Fields): CommandEntry {
-  const { kind, id, signal, message } = (input ?? {}) as Fields;
+  const { kind, id, hash, signal, message } = (input ?? {}) as Fields;
   const isSound =
     commands.has(kind) &&
     typeof id === "string" &&
+    (hash === undefined || typeof hash === "string") &&
     (kind !== "signal" || typeof signal === "string") &&
     (kind !== "resolve" || typeof message === "string");
   if (!isSound) throw broken("a command lacks what it asks for");

@@ -11,6 +11,16 @@ export function commandResult(id: string, ignored: Ignored | undefined): Command
         next: "Send the signal again when the run has taken some.",
         retryable: true,
       });
+    case "reused":
+      throw commandReused(id);
+    case "spent":
+      throw new WheelworkError(
+        "WW_OVERLOADED",
+        `the run of request ${id} has taken as many named signals as it can`,
+        {
+          next: "Send signals without a commandId. Or end the run and send a new request.",
+        },
+      );
     case "not-incident":
       throw new WheelworkError("WW_NOT_INCIDENT", `the run of request ${id} is not parked by an incident`, {
         next: "Only a run whose status is incident can be retried or resolved.",
@@ -19,6 +29,11 @@ export function commandResult(id: string, ignored: Ignored | undefined): Command
       return "accepted";
   }
 }
+
+const commandReused = (id: string): WheelworkError =>
+  new WheelworkError("WW_KEY_REUSED", `request ${id} has had another signal under this command id`, {
+    next: "Use a new command id for a new signal.",
+  });
 
 export function notFound(id: string): WheelworkError {
   return new WheelworkError("WW_NOT_FOUND", `there is no request ${id}`, {

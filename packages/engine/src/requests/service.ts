@@ -1,6 +1,5 @@
 import { WheelworkError, type Answer, type AnyHub, type Hub, type RunEvent } from "@wheelwork/core";
-import type { Input } from "@wheelwork/core/kernel";
-import { randomUUID } from "node:crypto";
+import { knownCommand, Run, type Input } from "@wheelwork/core/kernel";
 import type { RequestRow } from "../ports/ports.ts";
 import { askAgain, type ShardAccess, type Shards } from "./access.ts";
 import type {
@@ -14,7 +13,16 @@ import type {
 } from "./api.ts";
 import { commandResult } from "./commands.ts";
 import { servedBy } from "./hubs.ts";
-import { checkBody, checkSubmit, hashedKey, isStorable, newKey, validSignal } from "./validate.ts";
+import {
+  checkBody,
+  checkSubmit,
+  commandIdOf,
+  hashedKey,
+  isStorable,
+  newKey,
+  signalHash,
+  validSignal,
+} from "./validate.ts";
 import { pageOf, pageBounds, viewOf } from "./views.ts";
 
 type CommandOptions = Parameters<Engine["cancel"]>[1];
@@ -127,26 +135,46 @@ export class RequestService implements Engine {
     return this.#ask(id, (shard, key) => shard.history(key));
   }
 
-  cancel(id: string, options?: CommandOptions): Promise<CommandResult> {
-    return this.#command(id, { kind: "cancel", id: commandId(options) });
+  async cancel(id: string, options?: CommandOptions): Promise<CommandResult> {
+    return this.#command(id, { kind: "cancel", id: commandIdOf(options) });
   }
 
-  signal(id: string, name: string, payload: unknown, options?: CommandOptions): Promise<CommandResult> {
+  async signal(id: string, name: string, payload: unknown, options?: CommandOptions): Promise<CommandResult> {
+    const command = { kind: "signal", id: commandIdOf(options), signal: name } as const;
+    const isNamed = options?.commandId !== undefined;
     return this.#ask(id, async (shard, key) => {
-      const { hub } = (await shard.lookUp(key)).known;
-      const valid = validSignal(hub, this.hubs.get(hub)?.definition, name, payload);
-      const input: Input = { kind: "signal", id: commandId(options), signal: name, payload: valid };
+      const { known } = await shard.lookUp(key);
+      let valid: unknown;
+      try {
+        valid = validSignal(known.hub, this.hubs.get(known.hub)?.definition, name, payload);
+      } catch (error) {
+        // The schema may have changed since the same signal came first.
+        const hash = signalHash(name, payload);
+        const before =
+          isNamed && known instanceof Run
+            ? knownCommand(known, "signal", { id: command.id, hash })
+            : undefined;
+        if (before === undefined) throw error;
+        return commandResult(key, before);
+      }
+      const input: Input = {
+        ...command,
+        payload: valid,
+        ...(isNamed ? { hash: signalHash(name, payload, valid) } : {}),
+      };
       // The shard may have moved meanwhile.
       return commandResult(key, await this.#accessOf(key).command(key, input));
     });
   }
 
-  retry(id: string, options?: CommandOptions): Promise<CommandResult> {
-    return this.#command(id, { kind: "retry", id: commandId(options) });
+  async retry(id: string, options?: CommandOptions): Promise<CommandResult> {
+    const isNamed = options?.commandId !== undefined;
+    // A retry has no body, so that all under one id are the same.
+    return this.#command(id, { kind: "retry", id: commandIdOf(options), ...(isNamed ? { hash: "" } : {}) });
   }
 
-  resolve(id: string, message: string, options?: CommandOptions): Promise<CommandResult> {
-    return this.#command(id, { kind: "resolve", id: commandId(options), message });
+  async resolve(id: string, message: string, options?: CommandOptions): Promise<CommandResult> {
+    return this.#command(id, { kind: "resolve", id: commandIdOf(options), message });
   }
 
   #command(id: string, input: Input): Promise<CommandResult> {
@@ -193,8 +221,6 @@ const startedBefore = (life: "started" | "stopped"): WheelworkError =>
           : "Make another one (createEngine, createNode, createClient), and start that.",
     },
   );
-
-const commandId = (options: CommandOptions): string => options?.commandId ?? randomUUID();
 
 const isNotFound = (error: unknown): boolean =>
   error instanceof WheelworkError && error.code === "WW_NOT_FOUND";

@@ -1,6 +1,6 @@
 import { WheelworkError, type Schema } from "@wheelwork/core";
 import { canonicalJson, demand, plain, tryPlain, type HubDefinition } from "@wheelwork/core/kernel";
-import { hash, randomBytes } from "node:crypto";
+import { hash, randomBytes, randomUUID } from "node:crypto";
 import type { SubmitOptions } from "./api.ts";
 
 /** A key that nobody else has. The time comes first: a store adds such keys at the end of its index, which is cheap. */
@@ -60,7 +60,10 @@ function validBody(definition: HubDefinition, body: unknown): Pick<CheckedBody, 
   }
 }
 
-/** The payload of a signal as it is stored. @throws WheelworkError WW_SIGNAL_UNKNOWN, WW_INVALID_INPUT. */
+/**
+ * A signal, held against the schema of its hub.
+ * @throws WheelworkError WW_SIGNAL_UNKNOWN, WW_INVALID_INPUT with every problem.
+ */
 export function validSignal(
   hub: string,
   definition: HubDefinition | undefined,
@@ -77,6 +80,21 @@ export function validSignal(
   }
   const what = `the payload of the signal ${name}`;
   return plain(demand(schema, payload, "WW_INVALID_INPUT", what), "WW_INVALID_INPUT", what);
+}
+
+/** The hash of a signal as it was sent. A payload that is no JSON has none: what the schema made of it counts. */
+export function signalHash(name: string, payload: unknown, valid?: unknown): string {
+  const sent = tryPlain(payload);
+  return hashOf(name, sent.problem === undefined ? sent.value : valid);
+}
+
+/** The id of a command: the caller's, or one made up. @throws WheelworkError WW_INVALID_INPUT. */
+export function commandIdOf({ commandId }: { readonly commandId?: string } = {}): string {
+  if (commandId === undefined) return randomUUID();
+  if (typeof commandId === "string" && commandId !== "" && commandId.length <= 200) return commandId;
+  throw new WheelworkError("WW_INVALID_INPUT", "the command cannot be accepted", {
+    problems: [{ path: "commandId", message: "must be a text of 1 to 200 characters" }],
+  });
 }
 
 /** What a key may be, of a request or of a run. */
