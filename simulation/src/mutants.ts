@@ -240,7 +240,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "forget commands in a restart",
     file: run,
-    from: "  for (const id of commands) run.commands.add(id);",
+    from: "  if (named !== undefined) run.named = new Map(Object.entries(named));",
     to: "  void commands;",
   },
   {

@@ -1,5 +1,4 @@
 export { type FailedAnswer, type StatusOf } from "./answers.ts";
-export { requestIdOf } from "./headers.ts";
 export { northbound, type NorthboundOptions } from "./northbound.ts";
 export { type DocumentInfo, type JsonSchema } from "./openapi.ts";
 export {

@@ -28,6 +28,11 @@ export interface NorthboundOptions extends WebPageOptions {
    * `Idempotency-Key`, like all others.
    */
   readonly extra?: (app: FastifyInstance) => void | Promise<void>;
+  /**
+   * Whether a request whose `Idempotency-Key` came to a version before 0.1.0 is found, when it comes again. This costs a
+   * look-up for each request with a key. Set it to false once the retention of those requests is over. Default: true.
+   */
+  readonly acceptFormerKeys?: boolean;
   /** Draws the path of a run. Default: none, so that `/requests/{id}/diagram.svg` is 501. */
   readonly diagram?: (hub: AnyHub, history: readonly RunEvent[]) => Promise<string>;
   /** Title and version of the document at `/openapi.json`. */
@@ -64,6 +69,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
     routes: new Map(routes.map((route) => [route.hub.name, route])),
     defaultWaitMs: options.defaultWaitMs ?? 10_000,
     maxWaitMs: options.maxWaitMs ?? 60_000,
+    acceptFormerKeys: options.acceptFormerKeys ?? true,
     diagram: options.diagram,
   };
   const app = fastify({
@@ -72,7 +78,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
     requestTimeout: 30_000,
     return503OnClosing: false,
     forceCloseConnections: "idle",
-    routerOptions: { maxParamLength: 1024 },
+    routerOptions: { maxParamLength: 10_000 },
     // Unknown fields are refused, not removed. Strings become numbers, since a query has only strings.
     ajv: { customOptions: { allErrors: true, removeAdditional: false, coerceTypes: true } },
     schemaErrorFormatter: (errors, part) =>

@@ -140,3 +140,18 @@ test("while the server closes, a new request is 503, and one whose body is still
   expect(accepted).toMatch(/^HTTP\/1.1 202 [^]*connection: close/);
   expect((await engine.requests({ hub: "approval" })).items).toHaveLength(1);
 });
+
+test("a request with two idempotency keys, or two hosts, is refused", async () => {
+  const { app, engine } = await system();
+  const { port } = await listening(app);
+  const close = "Connection: close\r\n";
+  const keys = await raw(
+    port,
+    post('{"subject":"a"}', `${close}Idempotency-Key: one\r\nidempotency-key: two\r\n`),
+  );
+  expect(keys).toContain("HTTP/1.1 400 ");
+  expect(keys).toContain("must come once only");
+  const hosts = await raw(port, post('{"subject":"a"}', `${close}Host: localhost\r\n`));
+  expect(hosts).toMatch(/^HTTP\/1.1 4\d\d /);
+  expect((await engine.requests()).items).toEqual([]);
+});

@@ -1,7 +1,7 @@
 import { WheelworkError, type Answer, type RunEvent } from "@wheelwork/core";
 import { refusedSignal, Run, type Ignored, type Input } from "@wheelwork/core/kernel";
 import { inboxMessage, type InboxEntry } from "../delivery/inbox.ts";
-import { keyReused } from "../ports/keys.ts";
+import { givenKey, keyReused } from "../ports/keys.ts";
 import type { Log } from "../ports/log.ts";
 import type { Clock, RequestFilter, RequestRow } from "../ports/ports.ts";
 import { askAgain, type NewRequest, type RequestRecord, type ShardAccess } from "../requests/access.ts";
@@ -144,7 +144,7 @@ function demandSameBody(key: string, stored: string, { isSame }: CheckedBody): v
 }
 
 const undecided = (key: string): WheelworkError =>
-  new WheelworkError("WW_STORE_UNAVAILABLE", `nobody has accepted the request ${key} yet`, {
+  new WheelworkError("WW_STORE_UNAVAILABLE", `nobody has accepted the request ${givenKey(key)} yet`, {
     next: "Send it again, with the same key: its shard is on its way to another node, or its store is away.",
     retryable: true,
   });

@@ -1,8 +1,10 @@
 import { WheelworkError } from "@wheelwork/core";
 import type { Ignored } from "@wheelwork/core/kernel";
+import { givenKey } from "../ports/keys.ts";
 import type { CommandResult } from "./api.ts";
 
-export function commandResult(id: string, ignored: Ignored | undefined): CommandResult {
+export function commandResult(key: string, ignored: Ignored | undefined): CommandResult {
+  const id = givenKey(key);
   switch (ignored) {
     case "ended":
       return "ended";
@@ -35,8 +37,8 @@ const commandReused = (id: string): WheelworkError =>
     next: "Use a new command id for a new signal.",
   });
 
-export function notFound(id: string): WheelworkError {
-  return new WheelworkError("WW_NOT_FOUND", `there is no request ${id}`, {
+export function notFound(key: string): WheelworkError {
+  return new WheelworkError("WW_NOT_FOUND", `there is no request ${givenKey(key)}`, {
     next: "Check the id; answers are kept for the retention time only.",
   });
 }

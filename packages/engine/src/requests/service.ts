@@ -1,5 +1,6 @@
 import { WheelworkError, type Answer, type AnyHub, type Hub, type RunEvent } from "@wheelwork/core";
 import { knownCommand, Run, type Input } from "@wheelwork/core/kernel";
+import { isStoredKey, keyProblem, rootOf, storedKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import { askAgain, type ShardAccess, type Shards } from "./access.ts";
 import type {
@@ -18,7 +19,6 @@ import {
   checkSubmit,
   commandIdOf,
   hashedKey,
-  isStorable,
   newKey,
   signalHash,
   validSignal,
@@ -71,7 +71,8 @@ export class RequestService implements Engine {
     const fresh = options.key === undefined;
     const body = checkBody(definition, request);
     if (fresh && body.invalid !== undefined) throw body.invalid;
-    const key = options.key ?? newKey(Math.floor(this.#shards.clock.wallMs()));
+    const id = options.key ?? newKey(Math.floor(this.#shards.clock.wallMs()));
+    const key = storedKey(id);
     const known = await this.#shards.of(key).submit({
       key,
       fresh,
@@ -80,7 +81,7 @@ export class RequestService implements Engine {
       body,
       deadlineMs: options.deadlineMs,
     });
-    return { id: key, known };
+    return { id, known };
   }
 
   answer(
@@ -181,16 +182,20 @@ export class RequestService implements Engine {
     return this.#ask(id, async (shard, key) => commandResult(key, await shard.command(key, input)));
   }
 
-  /** Asks the shard of a request. One whose sender's key could not be stored is found under the hash of that key. */
+  /** Asks the shard of a request for what is stored under its id. */
   async #ask<T>(id: string, ask: (shard: ShardAccess, key: string) => Promise<T>): Promise<T> {
+    const [first = "", ...others] = keysOf(id);
     try {
-      return await ask(this.#accessOf(id), id);
+      return await ask(this.#accessOf(first), first);
     } catch (error) {
-      if (isStorable(id) || !isNotFound(error)) throw error;
-      const key = hashedKey(id);
-      return ask(this.#accessOf(key), key).catch((other: unknown) => {
-        throw isNotFound(other) ? error : other;
-      });
+      for (const key of isNotFound(error) ? others : []) {
+        try {
+          return await ask(this.#accessOf(key), key);
+        } catch (other) {
+          if (!isNotFound(other)) throw other;
+        }
+      }
+      throw error;
     }
   }
 
@@ -221,6 +226,17 @@ const startedBefore = (life: "started" | "stopped"): WheelworkError =>
           : "Make another one (createEngine, createNode, createClient), and start that.",
     },
   );
+
+/**
+ * What an id may be stored under, the likeliest first: a request under its key, a run that a request has begun under its
+ * own, and the refusal of a request whose key could not be stored under a hash of that.
+ */
+function keysOf(id: string): readonly string[] {
+  const keys = keyProblem(id) === undefined ? [storedKey(id)] : [];
+  if (keys[0] === id) return keys;
+  if (isStoredKey(rootOf(id))) keys.push(id);
+  return [...keys, hashedKey(id)];
+}
 
 const isNotFound = (error: unknown): boolean =>
   error instanceof WheelworkError && error.code === "WW_NOT_FOUND";

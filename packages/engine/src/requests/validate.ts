@@ -1,6 +1,7 @@
 import { WheelworkError, type Schema } from "@wheelwork/core";
 import { canonicalJson, demand, plain, tryPlain, type HubDefinition } from "@wheelwork/core/kernel";
 import { hash, randomBytes, randomUUID } from "node:crypto";
+import { keyProblem } from "../ports/keys.ts";
 import type { SubmitOptions } from "./api.ts";
 
 /** A key that nobody else has. The time comes first: a store adds such keys at the end of its index, which is cheap. */
@@ -97,24 +98,14 @@ export function commandIdOf({ commandId }: { readonly commandId?: string } = {})
   });
 }
 
-/** What a key may be, of a request or of a run. */
-const keyPattern = /^[\x21-\x7e]{1,200}$/;
-
-/** Whether a request can be stored under a key. Runs that a request has begun have a '/' in theirs. */
-export const isStorable = (key: string): boolean => keyPattern.test(key) && !key.includes("/");
-
-/** What a request is stored under if its sender's key cannot be stored. */
+/** What the refusal of a request is stored under if its sender's key cannot be one. */
 export const hashedKey = (given: string): string => `~${hash("sha256", given, "hex")}`;
 
 /** @throws WheelworkError WW_INVALID_REQUEST with every problem. */
 export function checkSubmit({ key, deadlineMs }: SubmitOptions): void {
   const problems = [];
-  if (key !== undefined && !isStorable(key)) {
-    problems.push({
-      path: "key",
-      message: "must be 1 to 200 printable ASCII characters without blanks and '/'",
-    });
-  }
+  const problem = key === undefined ? undefined : keyProblem(key);
+  if (problem !== undefined) problems.push({ path: "key", message: problem });
   if (deadlineMs !== undefined && !(Number.isFinite(deadlineMs) && deadlineMs > 0)) {
     problems.push({ path: "deadlineMs", message: "must be a finite number above 0" });
   }

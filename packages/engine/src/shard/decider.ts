@@ -14,7 +14,7 @@ import {
   type Input,
   type Run,
 } from "@wheelwork/core/kernel";
-import { childKey, keyReused, tellHubName, tellKey } from "../ports/keys.ts";
+import { childKey, keyReused, rootOf, tellHubName, tellKey } from "../ports/keys.ts";
 import type { Commit, Downtime, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
 import type { Batch, LiveRun } from "./batch.ts";
 import type { Deadlines } from "./deadlines.ts";
@@ -374,7 +374,8 @@ export class Decider {
   }
 
   #spawnChild(run: Run, call: Call): void {
-    if (run.key.split("/").length > maxCallDepth) return this.#refuseChild(run, call);
+    if (run.key.slice(rootOf(run.key).length).split("/").length > maxCallDepth)
+      return this.#refuseChild(run, call);
     const parent = { key: run.key, call: call.number };
     const key = childKey(run.key, call.number);
     this.#internal.push({ kind: "spawn", key, hub: call.callee, request: call.input, parent });
