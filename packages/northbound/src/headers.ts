@@ -30,8 +30,8 @@ export function idempotencyKey(request: FastifyRequest): IdempotencyKey | undefi
   if (sent === undefined) return undefined;
   if (typeof sent !== "string" || isDoubled(request, "idempotency-key")) throw badKey("must come once only");
   const key = decoded(sent);
-  if (key === "") throw badKey("must not be empty");
-  if (Array.from(key).length > maxKeyLength) throw badKey(`must have ${maxKeyLength} characters at most`);
+  if (key === "" || Array.from(key).length > maxKeyLength)
+    throw badKey(`must be 1 to ${maxKeyLength} characters`);
   return { sent, key };
 }
 

@@ -198,9 +198,9 @@ describe("an idempotency key", () => {
   });
 
   test.each([
-    ["", "must not be empty"],
-    ["x".repeat(201), "must have 200 characters at most"],
-    ["%F0%9F%9A%80".repeat(201), "must have 200 characters at most"],
+    ["", "must be 1 to 200 characters"],
+    ["x".repeat(201), "must be 1 to 200 characters"],
+    ["%F0%9F%9A%80".repeat(201), "must be 1 to 200 characters"],
     ["50% off", "has a '%' without two hexadecimal digits. Send a percent sign as %25"],
     [
       "flow %ED%A0%BD",

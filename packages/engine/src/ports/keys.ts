@@ -28,10 +28,9 @@ const maxKeyLength = 200;
 /** Why a text cannot be the key of a request; undefined: it can. */
 export function keyProblem(given: unknown): string | undefined {
   if (typeof given !== "string") return "must be a text";
-  if (given === "") return "must not be empty";
   if (!given.isWellFormed()) return "has half of a surrogate pair: it was cut in the middle of a character";
   const isLong = given.length > maxKeyLength && Array.from(given).length > maxKeyLength;
-  return isLong ? `must have ${maxKeyLength} characters at most` : undefined;
+  return given === "" || isLong ? `must be 1 to ${maxKeyLength} characters` : undefined;
 }
 
 /** What a key without a problem is stored as. */

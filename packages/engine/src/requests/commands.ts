@@ -37,8 +37,11 @@ const commandReused = (id: string): WheelworkError =>
     next: "Use a new command id for a new signal.",
   });
 
-export function notFound(key: string): WheelworkError {
-  return new WheelworkError("WW_NOT_FOUND", `there is no request ${givenKey(key)}`, {
+export const notFound = (key: string): WheelworkError => noRequest(givenKey(key));
+
+/** There is no request under an id, as the caller gave it. */
+export function noRequest(id: string): WheelworkError {
+  return new WheelworkError("WW_NOT_FOUND", `there is no request ${id}`, {
     next: "Check the id; answers are kept for the retention time only.",
   });
 }

@@ -12,7 +12,7 @@ import type {
   Submitted,
   SubmitOptions,
 } from "./api.ts";
-import { commandResult } from "./commands.ts";
+import { commandResult, noRequest } from "./commands.ts";
 import { servedBy } from "./hubs.ts";
 import {
   checkBody,
@@ -184,19 +184,14 @@ export class RequestService implements Engine {
 
   /** Asks the shard of a request for what is stored under its id. */
   async #ask<T>(id: string, ask: (shard: ShardAccess, key: string) => Promise<T>): Promise<T> {
-    const [first = "", ...others] = keysOf(id);
-    try {
-      return await ask(this.#accessOf(first), first);
-    } catch (error) {
-      for (const key of isNotFound(error) ? others : []) {
-        try {
-          return await ask(this.#accessOf(key), key);
-        } catch (other) {
-          if (!isNotFound(other)) throw other;
-        }
+    for (const key of keysOf(id)) {
+      try {
+        return await ask(this.#accessOf(key), key);
+      } catch (error) {
+        if (!isNotFound(error)) throw error;
       }
-      throw error;
     }
+    throw noRequest(id);
   }
 
   #accessOf(key: string): ShardAccess {
