@@ -234,13 +234,13 @@ export const mutants: readonly Mutant[] = [
   {
     name: "apply a command twice",
     file: turn,
-    from: '    if (hasCommand(this.#run, "signal", input.id)) return "duplicate";',
+    from: "    if (refused !== undefined) return refused;",
     to: "",
   },
   {
     name: "forget commands in a restart",
     file: run,
-    from: "  for (const id of commands) run.commands.add(id);",
+    from: "  if (named !== undefined) run.named = new Map(Object.entries(named));",
     to: "  void commands;",
   },
   {
@@ -477,7 +477,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "take another body under a known key for the same request",
     file: decider,
-    from: "      if (hash === item.hash) return",
+    from: "      if (item.isSame(hash)) return",
     to: "      if (hash !== undefined) return",
     world: "cluster",
   },

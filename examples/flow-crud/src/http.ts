@@ -1,6 +1,5 @@
 import { toSvg } from "@wheelwork/diagram";
 import { HttpProblem, northbound, problemDetails, type NorthboundOptions } from "@wheelwork/northbound";
-import type { Logger } from "wheelwork";
 import * as z from "zod";
 import type { FlowCrud } from "./application.ts";
 import { FlowReply, FlowRequest, type FlowErrorCode } from "./hub.ts";
@@ -12,8 +11,14 @@ const statuses: Readonly<Record<FlowErrorCode, number>> = {
   cancelled: 409,
 };
 
+/** The names in a list with commas between them, as `allowedHosts` takes them. */
+export const namesIn = (list = ""): readonly string[] => list.split(",").filter((name) => name !== "");
+
 /** Makes the REST side of the application: `POST /flow`, what the library offers, and two looks at flows and switches. */
-export function serveFlowCrud(system: FlowCrud, logger?: Logger): ReturnType<typeof northbound> {
+export function serveFlowCrud(
+  system: FlowCrud,
+  options: Pick<NorthboundOptions, "allowedHosts" | "logger"> = {},
+): ReturnType<typeof northbound> {
   const { engine, hub, flows, floodlight } = system;
   const extra: NonNullable<NorthboundOptions["extra"]> = (app) => {
     app.get<{ Params: { flowid: string } }>(
@@ -73,6 +78,6 @@ export function serveFlowCrud(system: FlowCrud, logger?: Logger): ReturnType<typ
     extra,
     diagram: (ofHub, history) => toSvg(ofHub, { history }),
     info: { title: "Wheelwork: flow-crud", version: "1" },
-    ...(logger === undefined ? {} : { logger }),
+    ...options,
   });
 }

@@ -5,12 +5,13 @@ import { consoleLogger, type LoggerOptions } from "wheelwork";
 import { openFlowCrud } from "./application.ts";
 import { explain } from "./explain.ts";
 import { seeded } from "./floodlight/faults.ts";
-import { serveFlowCrud } from "./http.ts";
+import { namesIn, serveFlowCrud } from "./http.ts";
 
 const usage = `Usage: npm start -- [options]
 
   --port N         port to listen on                       (PORT, 8088)
   --host NAME      address to listen on                    (HOST, 127.0.0.1)
+  --allowed-hosts LIST  names of the server besides loopback, with commas  (ALLOWED_HOSTS)
   --data DIR       folder of the durable files             (WHEELWORK_DATA, .wheelwork)
   --handlers       new requests go to the hub by handlers, not to the chart
   --max-downtime D how many days the clock may be ahead of the last commit at a start (30)
@@ -35,6 +36,7 @@ function readOptions() {
     options: {
       port: text,
       host: text,
+      "allowed-hosts": text,
       data: text,
       log: text,
       "max-downtime": text,
@@ -66,6 +68,7 @@ function readOptions() {
     style: values.handlers === true ? ("handlers" as const) : ("chart" as const),
     port,
     host: values.host ?? env["HOST"] ?? "127.0.0.1",
+    allowedHosts: namesIn(values["allowed-hosts"] ?? env["ALLOWED_HOSTS"]),
     dataDir: resolve(values.data ?? env["WHEELWORK_DATA"] ?? ".wheelwork"),
     level: level as NonNullable<LoggerOptions["level"]>,
     maxDowntimeMs: 86_400_000 * number("--max-downtime", values["max-downtime"], 1e6, 30),
@@ -103,7 +106,7 @@ function main(): Promise<void> {
 
 /** Opens the application and takes requests. */
 async function start(options: ReturnType<typeof readOptions>): Promise<{ close(): Promise<void> }> {
-  const { style, port, host, dataDir, level, floodlight, maxDowntimeMs } = options;
+  const { style, port, host, allowedHosts, dataDir, level, floodlight, maxDowntimeMs } = options;
   const logger = consoleLogger({ level, name: "flow-crud" });
   const system = await openFlowCrud({
     dataDir,
@@ -111,7 +114,7 @@ async function start(options: ReturnType<typeof readOptions>): Promise<{ close()
     floodlight,
     engine: { logger, maxDowntimeMs, onFailure: fail },
   });
-  const server = await serveFlowCrud(system, logger);
+  const server = await serveFlowCrud(system, { logger, allowedHosts });
   let url: string;
   try {
     url = await server.listen({ port, host });

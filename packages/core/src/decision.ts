@@ -25,23 +25,33 @@ export type Input =
   | { readonly kind: "callDue"; readonly call: number }
   /** The deadline of the open wait, or `answerBy`, has passed. */
   | { readonly kind: "due" }
-  | { readonly kind: "signal"; readonly id: string; readonly signal: string; readonly payload: unknown }
+  | (CommandInput & { readonly kind: "signal"; readonly signal: string; readonly payload: unknown })
   /** The run is no longer parked. It takes the signals that came meanwhile, if it waits for them. */
   | { readonly kind: "buffered" }
   | { readonly kind: "cancel"; readonly id: string }
-  | { readonly kind: "retry"; readonly id: string }
+  | (CommandInput & { readonly kind: "retry" })
   | { readonly kind: "resolve"; readonly id: string; readonly message: string };
+
+/** A command that may come once more. */
+interface CommandInput {
+  readonly id: string;
+  /** Of what the sender sent, if it gave the id: another body under the id is refused. */
+  readonly hash?: string;
+}
 
 /**
  * Why an input changed nothing.
  * - `late`: the call is closed. `stale`: the input names an earlier attempt or epoch, or its time has not come (I3,
  *   I4).
  * - `duplicate`: a command with this id has been accepted before, or the run is being cancelled already.
+ * - `reused`: a command with this id, but with another body, has been accepted before.
+ * - `spent`: the run has taken as many named signals as it can remember.
  * - `full`: the run keeps as many signals or parked inputs as it may.
  * - `cleaning-up`: the run is past its work, so there is nothing left to cancel.
  * - `ended`, `not-incident`: the status of the run does not allow the command.
  */
-export type Ignored = "full" | "late" | "stale" | "duplicate" | "ended" | "cleaning-up" | "not-incident";
+export type Ignored =
+  "full" | "late" | "stale" | "duplicate" | "reused" | "spent" | "ended" | "cleaning-up" | "not-incident";
 
 /** What follows from an input: events to persist and apply, in order. Nothing has happened yet. */
 export interface Decision {

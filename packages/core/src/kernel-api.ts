@@ -11,6 +11,8 @@ export {
   Call,
   idempotencyKey,
   isRunning,
+  knownCommand,
+  refusedSignal,
   restore,
   Run,
   snapshot,

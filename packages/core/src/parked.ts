@@ -1,12 +1,20 @@
 import type { Decision, Env, Input } from "./decision.ts";
 import { end } from "./chart.ts";
 import type { HubDefinition } from "./hub.ts";
-import { hasCommand, type Answer, type ParkedInput, type Run, type RunEvent } from "./run.ts";
+import {
+  knownCommand,
+  refusedSignal,
+  type Answer,
+  type ParkedInput,
+  type Run,
+  type RunEvent,
+} from "./run.ts";
 import {
   cancelled,
   firstData,
   incidentOf,
   maxSignals,
+  signalled,
   staleness,
   timeoutAnswer,
   TurnBuilder,
@@ -50,16 +58,16 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
       return {
         events: run.answer === undefined && run.answerBy <= at ? [timeoutAnswer(definition, at)] : [],
       };
-    case "signal":
-      if (
-        hasCommand(run, "signal", input.id) ||
-        isParked(run, (parked) => parked.kind === "signal" && parked["id"] === input.id)
-      ) {
-        return { events: [], ignored: "duplicate" };
-      }
-      return {
-        events: [{ type: "signalled", at, id: input.id, signal: input.signal, payload: input.payload }],
-      };
+    case "signal": {
+      const known =
+        refusedSignal(run, input) ??
+        (isParked(run, (parked) => parked.kind === "signal" && parked["id"] === input.id)
+          ? "duplicate"
+          : run.signals.length >= maxSignals
+            ? "full"
+            : undefined);
+      return known === undefined ? { events: [signalled(input, at)] } : { events: [], ignored: known };
+    }
     case "cancel":
       if (run.cancelling || isParked(run, ({ kind }) => kind === "cancel")) {
         return { events: [], ignored: "duplicate" };
@@ -67,8 +75,9 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
       if (definition.cancel === end) return { events: cancelled(run, input.id, at) };
       return { events: [{ type: "parked", at, input }] };
     case "retry": {
-      if (hasCommand(run, "retry", input.id)) return { events: [], ignored: "duplicate" };
-      const resumed: RunEvent = { type: "resumed", at, id: input.id };
+      if (knownCommand(run, "retry", input) !== undefined) return { events: [], ignored: "duplicate" };
+      const { id, hash } = input;
+      const resumed: RunEvent = { type: "resumed", at, id, ...(hash === undefined ? {} : { hash }) };
       const parked = (run.incident?.inputs ?? []) as readonly (Input | { readonly kind: "start" })[];
       const hasBegun = run.state !== "";
       if (run.answer !== undefined && !run.late) {

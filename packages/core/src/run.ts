@@ -161,6 +161,8 @@ export type RunEvent =
       readonly at: number;
       /** Id of the command. */
       readonly id: string;
+      /** Of what the sender sent, if it gave the id. */
+      readonly hash?: string;
       readonly signal: string;
       readonly payload: unknown;
       /** The state has taken it. Otherwise the run keeps it until a state takes it (`received`). */
@@ -212,7 +214,7 @@ export type RunEvent =
   /** An input came while the run was parked. It is kept for the retry. */
   | { readonly type: "parked"; readonly at: number; readonly input: ParkedInput }
   /** A retry has been accepted: the run is no longer parked. */
-  | { readonly type: "resumed"; readonly at: number; readonly id: string }
+  | { readonly type: "resumed"; readonly at: number; readonly id: string; readonly hash?: string }
   /** The run has moved to another version of its hub. `data` is absent if it stayed as it was. */
   | { readonly type: "migrated"; readonly at: number; readonly version: number; readonly data?: unknown };
 
@@ -301,7 +303,9 @@ export class Run extends Callback {
   cancelled = false;
   /** Signals that no state has taken yet, the oldest first. */
   readonly signals: { readonly signal: string; readonly payload: unknown }[] = [];
-  /** The last accepted commands, as `<kind> <id>`: a repeated command counts once. */
+  /** The accepted commands whose sender gave an id, as `<kind> <id>`, with their hashes: each counts once, for good. */
+  named: Map<string, string> | undefined = undefined;
+  /** The last accepted commands whose id the engine made, in the same form. Only a log brings such a command twice, soon. */
   readonly commands = new Set<string>();
   /** Why the run is parked, and the inputs that are kept for its retry. */
   incident:
@@ -399,7 +403,7 @@ export function apply(run: Run, event: RunEvent): void {
       run.nextCall = event.call + 1;
       return;
     case "signalled":
-      remember(run, "signal", event.id);
+      remember(run, "signal", event);
       if (event.taken !== true)
         run.signals.push({ signal: event.signal, payload: deepFreeze(event.payload) });
       patch(run, event);
@@ -413,7 +417,7 @@ export function apply(run: Run, event: RunEvent): void {
       return;
     }
     case "cancelling":
-      remember(run, "cancel", event.id);
+      remember(run, "cancel", event);
       run.cancelling = true;
       if (event.held !== undefined) hold(run, event.held);
       patch(run, event);
@@ -442,7 +446,7 @@ export function apply(run: Run, event: RunEvent): void {
       run.incident?.inputs.push(event.input);
       return;
     case "resumed":
-      remember(run, "retry", event.id);
+      remember(run, "retry", event);
       run.status = "running";
       run.incident = undefined;
       return;
@@ -488,15 +492,45 @@ export function isRunning(call: Call): boolean {
 
 type CommandKind = "signal" | "cancel" | "retry";
 
-/** Whether a command of this kind came under this id before. One id may be used once for each kind. */
-export function hasCommand(run: Run, kind: CommandKind, id: string): boolean {
-  return run.commands.has(`${kind} ${id}`);
+/** Names a command. `hash` is there if its sender gave the id. */
+interface CommandName {
+  readonly id: string;
+  readonly hash?: string;
 }
 
-/** Remembers a command, so that it counts once if it is sent twice. The last thousand of a run suffice. */
-function remember(run: Run, kind: CommandKind, id: string): void {
-  run.commands.add(`${kind} ${id}`);
-  if (run.commands.size > 1000) run.commands.delete(run.commands.values().next().value as string);
+/** Commands whose id the engine made: as many are remembered. */
+const maxUnnamed = 1000;
+/** Commands whose sender gave the id: a run takes no more signals of that kind, since it could not tell them apart. */
+const maxNamed = 100_000;
+
+/**
+ * Whether a command of this kind came under this id before. One id may be used once for each kind. `reused`: what came
+ * under it was another body.
+ */
+export function knownCommand(
+  run: Run,
+  kind: CommandKind,
+  { id, hash }: CommandName,
+): "duplicate" | "reused" | undefined {
+  const name = `${kind} ${id}`;
+  const known = run.named?.get(name);
+  if (known === undefined) return run.commands.has(name) ? "duplicate" : undefined;
+  return hash === undefined || known === hash ? "duplicate" : "reused";
+}
+
+/** Why a run does not take a signal, whatever its state. */
+export function refusedSignal(run: Run, signal: CommandName): "duplicate" | "reused" | "spent" | undefined {
+  const known = knownCommand(run, "signal", signal);
+  if (known !== undefined) return known;
+  return signal.hash !== undefined && (run.named?.size ?? 0) >= maxNamed ? "spent" : undefined;
+}
+
+/** Remembers a command, so that it counts once if it is sent twice. */
+function remember(run: Run, kind: CommandKind, { id, hash }: CommandName): void {
+  const name = `${kind} ${id}`;
+  if (hash !== undefined) return void (run.named ??= new Map()).set(name, hash);
+  run.commands.add(name);
+  if (run.commands.size > maxUnnamed) run.commands.delete(run.commands.values().next().value as string);
 }
 
 function open(run: Run, groups: readonly OpenedCalls[] | undefined): void {
@@ -566,6 +600,7 @@ export function snapshot(run: Run): RunSnapshot {
     cancelled: run.cancelled,
     signals: run.signals,
     commands: [...run.commands],
+    named: run.named === undefined ? undefined : Object.fromEntries(run.named),
     incident: run.incident,
     createdAt: run.createdAt,
     updatedAt: run.updatedAt,
@@ -582,9 +617,10 @@ interface StoredCall extends OpenedCalls {
 /** Makes the run again that `snapshot` wrote. */
 export function restore(key: string, stored: RunSnapshot): Run {
   const run = new Run(key);
-  const { calls, commands, signals, ...plain } = stored as RunSnapshot & {
+  const { calls, commands, named, signals, ...plain } = stored as RunSnapshot & {
     readonly calls: readonly StoredCall[];
     readonly commands: readonly string[];
+    readonly named?: Readonly<Record<string, string>>;
     readonly signals: readonly { readonly signal: string; readonly payload: unknown }[];
   };
   Object.assign(run, plain);
@@ -598,6 +634,7 @@ export function restore(key: string, stored: RunSnapshot): Run {
     run.calls.set(call.number, call);
   }
   for (const id of commands) run.commands.add(id);
+  if (named !== undefined) run.named = new Map(Object.entries(named));
   for (const signal of signals) run.signals.push(deepFreeze(signal));
   return run;
 }

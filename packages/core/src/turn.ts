@@ -5,9 +5,10 @@ import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
 import { plain, plainPatch, synchronous, textOf } from "./plain.ts";
 import type { CallRequest, OpenCall, StateLogic, Turn } from "./logic.ts";
 import {
-  hasCommand,
   isRunning,
+  knownCommand,
   patched,
+  refusedSignal,
   type Answer,
   type Call,
   type OpenedCalls,
@@ -117,7 +118,7 @@ export class TurnBuilder implements Decision {
         return this.#cancel(input.id);
       case "retry":
       case "resolve":
-        return hasCommand(this.#run, "retry", input.id) ? "duplicate" : "not-incident";
+        return knownCommand(this.#run, "retry", input) === undefined ? "not-incident" : "duplicate";
     }
   }
 
@@ -279,10 +280,11 @@ export class TurnBuilder implements Decision {
   }
 
   #signal(input: Extract<Input, { kind: "signal" }>): Ignored | undefined {
-    if (hasCommand(this.#run, "signal", input.id)) return "duplicate";
+    const refused = refusedSignal(this.#run, input);
+    if (refused !== undefined) return refused;
     const { logic } = this.#current();
-    const { id, signal, payload } = input;
-    const event = { type: "signalled" as const, at: this.#env.now, id, signal, payload };
+    const { signal, payload } = input;
+    const event = signalled(input, this.#env.now);
     if (logic.signals?.includes(signal) !== true) {
       if (this.#run.signals.length >= maxSignals) return "full";
       this.#emit(event);
@@ -621,6 +623,15 @@ function answerOf(definition: HubDefinition, reply: unknown): Answer {
 export function timeoutAnswer(definition: HubDefinition, at: number): RunEvent {
   const message = `the hub ${definition.name} reached no end within its time`;
   return { type: "answered", at, answer: { kind: "timeout", code: "WW_TIMEOUT", message } };
+}
+
+/** A signal that the run takes, or keeps until a state takes it. */
+export function signalled(
+  { id, hash, signal, payload }: Extract<Input, { kind: "signal" }>,
+  at: number,
+): Extract<RunEvent, { type: "signalled" }> {
+  const event = { type: "signalled", at, id, signal, payload } as const;
+  return hash === undefined ? event : { ...event, hash };
 }
 
 /** A cancel of a hub whose `cancel` is `end`: the run ends at once, without a clean-up. */

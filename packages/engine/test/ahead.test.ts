@@ -195,6 +195,7 @@ const record = (key: string, offset: number): RequestItem & { readonly offset: n
   hub: approved.name,
   request: { n: 1, withinMs: 100 },
   hash: "hash",
+  isSame: (stored) => stored === "hash",
   fresh: false,
   replyTo: "answers",
   offset,

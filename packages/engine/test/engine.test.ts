@@ -67,7 +67,7 @@ describe("requests (I5)", () => {
       problems: [{ path: "steps.0" }, { path: "steps.2" }],
     });
     expect((await refusal(world, engine.submit("nothing", {}))).code).toBe("WW_HUB_UNKNOWN");
-    for (const key of ["", "a b", "a/b", "ü", "x".repeat(201)]) {
+    for (const key of ["", "\ud800", "x".repeat(201)]) {
       expect((await refusal(world, engine.submit(rounds, steps(), { key }))).code, key).toBe(
         "WW_INVALID_REQUEST",
       );

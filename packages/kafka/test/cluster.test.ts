@@ -437,12 +437,13 @@ suite("an engine of many nodes", () => {
       inbox: system.inbox,
     });
     await client.start();
-    const refused = { kind: "error", code: "invalid-request" };
-    for (const key of ["a key with blanks", "a/slash", "ключ", "x".repeat(300)]) {
+    for (const key of ["a key with blanks", "a/slash", "ключ", "\0", "x".repeat(300)]) {
       await log.publish(from, { key, value: '{"n": 4}' });
       for (const engine of [client, node]) {
         await vi.waitUntil(() => engine.request(key).catch(() => undefined), eventually);
-        expect(await engine.answer(key)).toMatchObject(refused);
+        expect(await engine.answer(key)).toMatchObject(
+          key.length > 200 ? { kind: "error", code: "invalid-request" } : { kind: "result" },
+        );
         expect((await engine.history(key)).at(-1)?.type).toBe("ended");
         expect(await engine.cancel(key)).toBe("ended");
       }

@@ -3,25 +3,61 @@ import type { FastifyRequest } from "fastify";
 import { invalid } from "./problems.ts";
 
 /**
- * The id of a request that came with an `Idempotency-Key`. It is the first 32 hex digits, in lower case, of the SHA-256
- * of these bytes: the hub's name, one line feed (0x0A), and the key. Both are ASCII without line feeds, so two pairs of
- * hub and key never give the same bytes. Every Northbound, before and after a restart, computes the same id.
+ * The id that earlier versions gave a request with an `Idempotency-Key`, and that a command has: the first 32 hex digits of
+ * the SHA-256 of the hub's name (of a command: its path), one line feed, and the header as it was sent.
  */
-export function requestIdOf(hub: string, key: string): string {
-  return createHash("sha256").update(`${hub}\n${key}`, "utf8").digest("hex").slice(0, 32);
+export function hashedId(scope: string, sent: string): string {
+  return createHash("sha256").update(`${scope}\n${sent}`, "utf8").digest("hex").slice(0, 32);
 }
 
+/** An `Idempotency-Key`. */
+export interface IdempotencyKey {
+  /** The header as it was sent. */
+  readonly sent: string;
+  /** The key that it says. */
+  readonly key: string;
+}
+
+const maxKeyLength = 200;
+
 /**
- * The `Idempotency-Key` of a request, as it was sent. undefined: there is none.
- * @throws WheelworkError WW_INVALID_REQUEST when it is not 1 to 255 printable ASCII characters.
+ * The `Idempotency-Key` of a request. The key is percent-encoded UTF-8, since a header cannot hold every text; bytes that
+ * are not ASCII are taken for UTF-8. undefined: there is none.
+ * @throws WheelworkError WW_INVALID_REQUEST when it is doubled or is not 1 to 200 characters, with the reason.
  */
-export function idempotencyKey(request: FastifyRequest): string | undefined {
-  const key = request.headers["idempotency-key"];
-  if (key === undefined) return undefined;
-  if (typeof key === "string" && /^[\x20-\x7e]{1,255}$/.test(key)) return key;
-  throw invalid("the request", [
-    { path: "Idempotency-Key", message: "must be 1 to 255 printable ASCII characters" },
-  ]);
+export function idempotencyKey(request: FastifyRequest): IdempotencyKey | undefined {
+  const sent = request.headers["idempotency-key"];
+  if (sent === undefined) return undefined;
+  if (typeof sent !== "string" || isDoubled(request, "idempotency-key")) throw badKey("must come once only");
+  const key = decoded(sent);
+  if (key === "" || Array.from(key).length > maxKeyLength)
+    throw badKey(`must be 1 to ${maxKeyLength} characters`);
+  return { sent, key };
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function decoded(sent: string): string {
+  if (/%(?![\da-f]{2})/i.test(sent))
+    throw badKey("has a '%' without two hexadecimal digits. Send a percent sign as %25");
+  try {
+    // Node gives each byte of a header as one character.
+    return decodeURIComponent(utf8.decode(Buffer.from(sent, "latin1")));
+  } catch {
+    throw badKey("is not UTF-8, or has half of a surrogate pair. Send what is not ASCII percent-encoded");
+  }
+}
+
+const badKey = (message: string): Error => invalid("the request", [{ path: "Idempotency-Key", message }]);
+
+/** Whether a request has a header more than once. Node shows only the first one of some, and joins others. */
+export function isDoubled({ raw: { rawHeaders } }: FastifyRequest, name: string): boolean {
+  let count = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const header = rawHeaders[at];
+    if (header?.length === name.length && header.toLowerCase() === name) count++;
+  }
+  return count > 1;
 }
 
 /** The `wait` of a `Prefer` header (RFC 7240), in seconds. undefined: there is none, or it is not a whole number. */

@@ -1,5 +1,4 @@
 export { type FailedAnswer, type StatusOf } from "./answers.ts";
-export { requestIdOf } from "./headers.ts";
 export { northbound, type NorthboundOptions } from "./northbound.ts";
 export { type DocumentInfo, type JsonSchema } from "./openapi.ts";
 export {
@@ -10,3 +9,4 @@ export {
   type ProblemExtras,
 } from "./problems.ts";
 export { type HubRoute } from "./routes.ts";
+export { refuseWebPages, type WebPageOptions } from "./web-pages.ts";

@@ -14,18 +14,25 @@ import { serveDocument, type DocumentInfo } from "./openapi.ts";
 import { HttpProblem, invalid, problemDetails, problemOf, retryAfter, textOfProblem } from "./problems.ts";
 import { routeHealth, routeHub, routeRequests, type HubRoute, type Surroundings } from "./routes.ts";
 import { Waits } from "./waits.ts";
+import { refuseFormPosts, refuseWebPages, type WebPageOptions } from "./web-pages.ts";
 
 /** The options of `northbound`. */
-export interface NorthboundOptions {
+export interface NorthboundOptions extends WebPageOptions {
   /** A started engine, or a node or client of a cluster. */
   readonly engine: Engine;
   /** The hubs that clients reach over HTTP, one route for each. */
   readonly routes: readonly HubRoute[];
   /**
    * Adds your own routes. They may throw WheelworkError and HttpProblem, and their schemas may refer to `Problem#`. An
-   * input that does not match a schema is refused with every problem.
+   * input that does not match a schema is refused with every problem. A POST needs a JSON content type or an
+   * `Idempotency-Key`, like all others.
    */
   readonly extra?: (app: FastifyInstance) => void | Promise<void>;
+  /**
+   * Whether a request whose `Idempotency-Key` came to a version before 0.1.0 is found, when it comes again. This costs a
+   * look-up for each request with a key. Set it to false once the retention of those requests is over. Default: true.
+   */
+  readonly acceptFormerKeys?: boolean;
   /** Draws the path of a run. Default: none, so that `/requests/{id}/diagram.svg` is 501. */
   readonly diagram?: (hub: AnyHub, history: readonly RunEvent[]) => Promise<string>;
   /** Title and version of the document at `/openapi.json`. */
@@ -62,6 +69,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
     routes: new Map(routes.map((route) => [route.hub.name, route])),
     defaultWaitMs: options.defaultWaitMs ?? 10_000,
     maxWaitMs: options.maxWaitMs ?? 60_000,
+    acceptFormerKeys: options.acceptFormerKeys ?? true,
     diagram: options.diagram,
   };
   const app = fastify({
@@ -70,7 +78,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
     requestTimeout: 30_000,
     return503OnClosing: false,
     forceCloseConnections: "idle",
-    routerOptions: { maxParamLength: 1024 },
+    routerOptions: { maxParamLength: 10_000 },
     // Unknown fields are refused, not removed. Strings become numbers, since a query has only strings.
     ajv: { customOptions: { allErrors: true, removeAdditional: false, coerceTypes: true } },
     schemaErrorFormatter: (errors, part) =>
@@ -84,7 +92,9 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   await app.register(accepts);
   acceptOnlyJson(app);
   answerErrors(app, logger);
+  refuseWebPages(app, options);
   refuseUnknownPaths(app);
+  refuseFormPosts(app);
   closeGently(app, waits, closeWithinMs);
   app.addHook("onResponse", (request, reply, done) => {
     const { method, url } = request;

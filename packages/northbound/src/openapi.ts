@@ -183,8 +183,8 @@ export const idempotencyHeader = {
   "Idempotency-Key": {
     type: "string",
     description:
-      "1 to 255 printable ASCII characters, taken as they are. The same key is the same request and gets the same " +
-      "answer. With another body it is refused (422).",
+      "Any text of 1 to 200 characters, percent-encoded. It is the id of the request. The same key is the same request " +
+      "and gets the same answer. With another body it is refused (422).",
   },
 } as const;
 

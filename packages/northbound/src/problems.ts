@@ -5,8 +5,10 @@ import { STATUS_CODES } from "node:http";
 export type HttpCode =
   | "WW_BODY_TOO_LARGE"
   | "WW_ENDED"
+  | "WW_HOST_REFUSED"
   | "WW_METHOD_NOT_ALLOWED"
   | "WW_NOT_SUPPORTED"
+  | "WW_ORIGIN_REFUSED"
   | "WW_UNSUPPORTED_MEDIA_TYPE";
 
 /** Problem details (RFC 9457). Programs match on `code`, which is stable. People read `detail`. */
@@ -55,6 +57,11 @@ export class HttpProblem extends Error {
     super(`${details.code}: ${details.detail}`);
     this.details = details;
     this.headers = headers;
+  }
+
+  /** For a Fastify server of your own, whose error handler knows nothing of problem details. */
+  get statusCode(): number {
+    return this.details.status;
   }
 }
 

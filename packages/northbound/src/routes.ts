@@ -2,7 +2,7 @@ import { WheelworkError, type Answer, type AnyHub, type Problem, type RunEvent }
 import type { Engine } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { render, type StatusOf } from "./answers.ts";
-import { idempotencyKey, preferredWait, prefersText, requestIdOf } from "./headers.ts";
+import { hashedId, idempotencyKey, preferredWait, prefersText, type IdempotencyKey } from "./headers.ts";
 import {
   documented,
   idempotencyHeader,
@@ -45,6 +45,7 @@ export interface Surroundings {
   readonly routes: ReadonlyMap<string, HubRoute>;
   readonly defaultWaitMs: number;
   readonly maxWaitMs: number;
+  readonly acceptFormerKeys: boolean;
   readonly diagram: ((hub: AnyHub, history: readonly RunEvent[]) => Promise<string>) | undefined;
 }
 
@@ -53,7 +54,12 @@ interface OfRequest {
 }
 
 const noQuery = { type: "object", properties: {}, additionalProperties: false } as const;
-const id = { type: "string", pattern: "^[!-~]+$", maxLength: 256, description: "The request id." } as const;
+const id = {
+  type: "string",
+  minLength: 1,
+  maxLength: 4000,
+  description: "The request id: its key, percent-encoded, or the id that the server made.",
+} as const;
 const idParams = { type: "object", properties: { id }, required: ["id"] } as const;
 
 const unavailable = problem(
@@ -93,12 +99,32 @@ export function routeHub(app: FastifyInstance, route: HubRoute, around: Surround
       const began = performance.now();
       const key = idempotencyKey(request);
       const body = objectBody(request);
-      const known = key === undefined ? {} : { key: requestIdOf(hub, key) };
+      const known = key === undefined ? {} : { key: await requestKey(around, hub, key) };
       const { id: requestId } = await engine.submit(hub, body, known);
       const waitMs = grantWait(request, reply, around, defaultWaitMs) - (performance.now() - began);
       return answerOrPending(request, reply, around, { id: requestId, hub }, waitMs);
     },
   });
+}
+
+/**
+ * The key of a request with an `Idempotency-Key`. Earlier versions made another one of the header: such a request is known
+ * under that.
+ */
+async function requestKey(
+  { engine, acceptFormerKeys }: Surroundings,
+  hub: string,
+  { sent, key }: IdempotencyKey,
+): Promise<string> {
+  if (!acceptFormerKeys) return key;
+  const former = hashedId(hub, sent);
+  try {
+    await engine.request(former);
+    return former;
+  } catch (error) {
+    if (error instanceof WheelworkError && error.code === "WW_NOT_FOUND") return key;
+    throw error;
+  }
 }
 
 /** `/requests`: reads requests, and sends them commands. */
@@ -119,7 +145,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
             status: { type: "string", enum: ["running", "incident", "ended"] },
             hub: { type: "string", minLength: 1, maxLength: 200 },
             limit: { type: "integer", minimum: 1, maximum: 1000, default: 50 },
-            cursor: { type: "string", minLength: 1, maxLength: 300, description: "From the previous page." },
+            cursor: { type: "string", minLength: 1, maxLength: 4000, description: "From the previous page." },
           },
           additionalProperties: false,
         },
@@ -241,7 +267,10 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     summary: "Send a signal to a request",
     params: { name: { type: "string", pattern: "^[!-~]+$", maxLength: 200 } },
     body: { description: "The payload of the signal." },
-    responses: { 404: problem("There is no such request, or its hub has no such signal.") },
+    responses: {
+      404: problem("There is no such request, or its hub has no such signal."),
+      422: problem("The key belongs to a signal with another body."),
+    },
     run: (requestId, commandId, { params, body }) =>
       // Without a body there is no payload. JSON has no undefined, so it is null.
       engine.signal(requestId, params["name"] as string, body ?? null, commandId),
@@ -409,7 +438,12 @@ function command(app: FastifyInstance, around: Surroundings, spec: Command): voi
     async (request, reply) => {
       const { params, body } = request;
       const key = idempotencyKey(request);
-      const given = key === undefined ? {} : { commandId: requestIdOf(request.url, key) };
+      // However the client has written the path.
+      const path = Object.entries(params).reduce(
+        (url, [name, value]) => url.replace(`:${name}`, () => encodeURIComponent(value)),
+        `/requests/:id/${spec.path}`,
+      );
+      const given = key === undefined ? {} : { commandId: hashedId(path, key.sent) };
       const result = await spec.run(params.id, given, { params, body });
       const view = await engine.request(params.id);
       if (result === "ended") throw ended(view.id, view.answer);

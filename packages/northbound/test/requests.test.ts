@@ -6,6 +6,9 @@ import { directory, engineOn, faults, greet, routes, system } from "./system.ts"
 
 const iso = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
+/** Of a POST without a body. */
+const json = { "content-type": "application/json" };
+
 describe("GET /requests/{id}", () => {
   test("shows a request that waits, and one that has ended", async () => {
     const { app, engine } = await system();
@@ -51,9 +54,17 @@ describe("GET /requests/{id}", () => {
     expect(response.json()).toMatchObject({ status: 404, code: "WW_NOT_FOUND" });
   });
 
-  test.each(["a%20b", "%C3%BC", "x".repeat(300), "%00"])("a malformed id is 400 (%#)", async (id) => {
+  test.each(["a%20b", "%C3%BC", "x".repeat(300), "%00", "a%2Fb"])(
+    "any text may be an id: %s is 404",
+    async (id) => {
+      const { app } = await system();
+      expect((await app.inject({ url: `/requests/${id}/history` })).statusCode).toBe(404);
+    },
+  );
+
+  test("an id that is too long is 400", async () => {
     const { app } = await system();
-    const response = await app.inject({ url: `/requests/${id}/history` });
+    const response = await app.inject({ url: `/requests/${"x".repeat(4001)}/history` });
     expect(response.statusCode).toBe(400);
     expect(response.json().problems[0].path).toBe("id");
   });
@@ -136,7 +147,7 @@ describe("cancel", () => {
   test("is 202 and idempotent; then the hub answers with the route's status, and after the end it is 409 with the answer", async () => {
     const { app, engine } = await system();
     const { id } = await engine.submit("approval", { subject: "leave" });
-    const cancel = { method: "POST", url: `/requests/${id}/cancel` } as const;
+    const cancel = { method: "POST", url: `/requests/${id}/cancel`, headers: json } as const;
     const [first, second] = await Promise.all([app.inject(cancel), app.inject(cancel)]);
     expect(first.statusCode).toBe(202);
     expect(first.headers["location"]).toBe(`/requests/${id}`);
@@ -157,7 +168,7 @@ describe("cancel", () => {
     const { app } = await system();
     const headers = { prefer: "wait=0" };
     const { requestId } = (await app.inject({ method: "POST", url: "/plain", payload: {}, headers })).json();
-    await app.inject({ method: "POST", url: `/requests/${requestId}/cancel` });
+    await app.inject({ method: "POST", url: `/requests/${requestId}/cancel`, headers: json });
     const answer = await app.inject({ url: `/requests/${requestId}/answer`, headers: { prefer: "wait=5" } });
     expect([answer.statusCode, answer.json().code]).toEqual([409, "WW_CANCELLED"]);
   });
@@ -188,7 +199,9 @@ describe("signals", () => {
   test("need no body if they have no payload", async () => {
     const { app, engine } = await system();
     const { id } = await engine.submit("plain", {});
-    expect((await app.inject({ method: "POST", url: `/requests/${id}/signals/go` })).statusCode).toBe(202);
+    expect(
+      (await app.inject({ method: "POST", url: `/requests/${id}/signals/go`, headers: json })).statusCode,
+    ).toBe(202);
     expect(await engine.answer(id, { waitMs: 5000 })).toEqual({ kind: "result", value: "gone" });
   });
 
@@ -215,6 +228,25 @@ describe("signals", () => {
     expect(await engine.request(id)).toMatchObject({ status: "running", state: "Second" });
     expect([await go("two"), await go("two")]).toEqual([202, 409]);
   });
+
+  test("with the same idempotency key and another body are 422, however the path is written", async () => {
+    const { app, engine } = await system();
+    const { id } = await engine.submit("sum", {});
+    const add = async (amount: number, name = "add"): Promise<unknown[]> => {
+      const request = {
+        method: "POST",
+        url: `/requests/${id}/signals/${name}`,
+        payload: { amount },
+      } as const;
+      const response = await app.inject({ ...request, headers: { "idempotency-key": "one" } });
+      return [response.statusCode, response.json().code];
+    };
+    expect(await add(5)).toEqual([202, undefined]);
+    expect(await add(5)).toEqual([202, undefined]);
+    expect(await add(5, "%61dd")).toEqual([202, undefined]);
+    expect(await add(7)).toEqual([422, "WW_KEY_REUSED"]);
+    expect(await engine.request(id)).toMatchObject({ data: { total: 5 } });
+  });
 });
 
 describe("incidents", () => {
@@ -224,10 +256,10 @@ describe("incidents", () => {
     expect([post.statusCode, post.json().status]).toEqual([202, "incident"]);
     const { requestId } = post.json();
     faults.broken = false;
-    const retry = await app.inject({ method: "POST", url: `/requests/${requestId}/retry` });
+    const retry = await app.inject({ method: "POST", url: `/requests/${requestId}/retry`, headers: json });
     expect(retry.statusCode).toBe(202);
     expect(await engine.answer(requestId, { waitMs: 5000 })).toMatchObject({ kind: "result" });
-    const late = await app.inject({ method: "POST", url: `/requests/${requestId}/retry` });
+    const late = await app.inject({ method: "POST", url: `/requests/${requestId}/retry`, headers: json });
     expect([late.statusCode, late.json().code]).toEqual([409, "WW_ENDED"]);
   });
 
@@ -236,7 +268,12 @@ describe("incidents", () => {
     const { id } = await engine.submit("faulty", {});
     const url = `/requests/${id}/resolve`;
     for (const payload of [undefined, [], {}, { message: "" }, { message: 1, why: 2 }]) {
-      const bad = await app.inject({ method: "POST", url, ...(payload === undefined ? {} : { payload }) });
+      const bad = await app.inject({
+        method: "POST",
+        url,
+        headers: json,
+        ...(payload === undefined ? {} : { payload }),
+      });
       expect([bad.statusCode, bad.json().code]).toEqual([400, "WW_INVALID_REQUEST"]);
     }
     const resolve = await app.inject({ method: "POST", url, payload: { message: "given up" } });

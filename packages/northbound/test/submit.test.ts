@@ -1,8 +1,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { requestIdOf } from "../src/index.ts";
-import { directory, engineOn, system } from "./system.ts";
+import { directory, engineOn, greet, system } from "./system.ts";
 
 const hex32 = /^[0-9a-f]{32}$/;
 
@@ -102,15 +101,61 @@ describe("plain text", () => {
 describe("an idempotency key", () => {
   const post = { method: "POST", url: "/greetings", headers: { "idempotency-key": "order 17" } } as const;
 
-  test("gives the id that the documentation describes", async () => {
+  test("is the id of the request", async () => {
     const { app } = await system();
-    const id = createHash("sha256")
-      .update(Buffer.from("greet\norder 17", "ascii"))
-      .digest("hex")
-      .slice(0, 32);
-    expect(requestIdOf("greet", "order 17")).toBe(id);
     const response = await app.inject({ ...post, payload: { name: "Ada" } });
-    expect(response.json()).toMatchObject({ requestId: id });
+    expect(response.json()).toMatchObject({ requestId: "order 17" });
+    expect(response.headers["content-location"]).toBe("/requests/order%2017/answer");
+  });
+
+  test("finds a request that an earlier version stored under a hash of the hub and the key", async () => {
+    const { app, engine } = await system();
+    const id = createHash("sha256").update("greet\norder 17").digest("hex").slice(0, 32);
+    await engine.call(greet, { name: "Ada" }, { key: id });
+    expect((await app.inject({ ...post, payload: { name: "Ada" } })).json()).toMatchObject({ requestId: id });
+    const other = await app.inject({ ...post, payload: { name: "Bob" } });
+    expect(other.json()).toMatchObject({ code: "WW_KEY_REUSED" });
+    const { app: later } = await system({ engine, acceptFormerKeys: false });
+    const anew = await later.inject({ ...post, payload: { name: "Ada" } });
+    expect(anew.json()).toMatchObject({ requestId: "order 17" });
+  });
+
+  test.each([
+    "order/42",
+    "..",
+    "commande-été",
+    "注文-42",
+    "🚀".repeat(200),
+    "a\u0000b",
+    " ",
+    "50% off",
+    "o%2F42",
+    "//x",
+  ])("is any text, and names the same request in the path and for the engine: %s", async (key) => {
+    const { app, engine } = await system();
+    const sent = key === ".." ? ".." : encodeURIComponent(key);
+    const request = { ...post, url: "/approvals", payload: { subject: "a" } };
+    const headers = { "idempotency-key": sent, prefer: "wait=0" };
+    const first = await app.inject({ ...request, headers });
+    expect([first.statusCode, first.json().requestId]).toEqual([202, key]);
+    expect(await engine.submit("approval", { subject: "a" }, { key })).toEqual({ id: key, known: true });
+    const path = first.headers["location"] as string;
+    if (key === "..") return;
+    expect(path).toBe(`/requests/${encodeURIComponent(key)}`);
+    expect((await app.inject(path)).json()).toMatchObject({ id: key, hub: "approval" });
+    expect((await app.inject(`${path}/history`)).json()).toMatchObject({ requestId: key });
+    expect((await app.inject("/requests")).json().requests).toMatchObject([{ id: key }]);
+    const signal = { method: "POST", url: `${path}/signals/approve`, payload: { by: "Ada" } } as const;
+    expect((await app.inject(signal)).statusCode).toBe(202);
+    expect(await engine.answer(key)).toMatchObject({ kind: "result" });
+    expect((await app.inject(`${path}/answer`)).json()).toMatchObject({ requestId: key, by: "Ada" });
+  });
+
+  test("may be UTF-8 as it is", async () => {
+    const { app, engine } = await system();
+    const headers = { "idempotency-key": Buffer.from("注文-42").toString("latin1") };
+    await app.inject({ ...post, payload: { name: "Ada" }, headers });
+    expect(await engine.request("注文-42")).toMatchObject({ hub: "greet" });
   });
 
   test("gives the same answer again, also after a restart, and with the fields in another order", async () => {
@@ -145,32 +190,41 @@ describe("an idempotency key", () => {
     expect((await app.inject({ ...post, payload: { name: "Ada" } })).body).toBe(once.body);
   });
 
-  test("sent to two hubs is two requests", async () => {
+  test("belongs to one hub", async () => {
     const { app } = await system();
-    const greeting = await app.inject({ ...post, payload: { name: "Ada" } });
-    const approval = await app.inject({
-      ...post,
-      url: "/approvals",
-      payload: { subject: "a" },
-      headers: { ...post.headers, prefer: "wait=0" },
-    });
-    expect(greeting.statusCode).toBe(200);
-    expect(approval.statusCode).toBe(202);
-    expect(approval.json().requestId).not.toBe(greeting.json().requestId);
+    await app.inject({ ...post, payload: { name: "Ada" } });
+    const approval = await app.inject({ ...post, url: "/approvals", payload: { subject: "a" } });
+    expect([approval.statusCode, approval.json().code]).toEqual([422, "WW_KEY_REUSED"]);
   });
 
-  test.each([[""], ["x".repeat(256)], ["tab\there"], ["umlaut ü"]])(
-    "that is not a valid key is 400 (%#)",
-    async (key) => {
+  test.each([
+    ["", "must be 1 to 200 characters"],
+    ["x".repeat(201), "must be 1 to 200 characters"],
+    ["%F0%9F%9A%80".repeat(201), "must be 1 to 200 characters"],
+    ["50% off", "has a '%' without two hexadecimal digits. Send a percent sign as %25"],
+    [
+      "flow %ED%A0%BD",
+      "is not UTF-8, or has half of a surrogate pair. Send what is not ASCII percent-encoded",
+    ],
+    ["umlaut ü", "is not UTF-8, or has half of a surrogate pair. Send what is not ASCII percent-encoded"],
+  ])(
+    "that is not a valid key is 400 with the reason, for requests and commands: %s",
+    async (key, message) => {
       const { app, engine } = await system();
+      const { id } = await engine.submit("approval", { subject: "leave" });
       const headers = { "idempotency-key": key };
-      const response = await app.inject({ ...post, payload: { name: "Ada" }, headers });
-      expect(response.statusCode).toBe(400);
-      expect(response.json()).toMatchObject({
-        code: "WW_INVALID_REQUEST",
-        problems: [{ path: "Idempotency-Key", message: "must be 1 to 255 printable ASCII characters" }],
-      });
-      expect((await engine.requests()).items).toEqual([]);
+      for (const request of [
+        { ...post, payload: { name: "Ada" }, headers },
+        { method: "POST", url: `/requests/${id}/cancel`, headers } as const,
+      ]) {
+        const response = await app.inject(request);
+        expect(response.statusCode).toBe(400);
+        expect(response.json()).toMatchObject({
+          code: "WW_INVALID_REQUEST",
+          problems: [{ path: "Idempotency-Key", message }],
+        });
+      }
+      expect((await engine.requests()).items).toHaveLength(1);
     },
   );
 });

@@ -94,6 +94,27 @@ const plain = hub(
   { Waiting: (s) => s.wait({ on: { go: "Go" }, deadline: "Late" }), Gone: () => "gone" },
 );
 
+/** Adds up what it is sent. */
+const sum = hub(
+  "sum",
+  {
+    request: z.strictObject({}),
+    reply: z.number(),
+    deadlineMs: 60_000,
+    signals: { add: z.strictObject({ amount: z.number() }) },
+    chart: { Adding: { Added: "(stay)", Late: "Done" }, Done: end },
+    data: () => ({ total: 0 }),
+  },
+  {
+    Adding: (s) =>
+      s.wait({
+        on: { add: ({ total }, { amount }) => s.raise("Added", { total: total + amount }) },
+        deadline: "Late",
+      }),
+    Done: ({ total }) => total,
+  },
+);
+
 /** Ends after two signals. */
 const pair = hub(
   "pair",
@@ -192,7 +213,7 @@ export function directory(): string {
 
 /** A started engine on a file. It stops at the end of the test. */
 export async function engineOn(file: string): Promise<Engine> {
-  const hubs = [greet, approval, plain, pair, faulty, brief];
+  const hubs = [greet, approval, plain, pair, sum, faulty, brief];
   const engine = createEngine({ hubs, workers: [greeter], store: file, durability: "normal" });
   await engine.start();
   onTestFinished(() => engine.stop());

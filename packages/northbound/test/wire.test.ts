@@ -40,7 +40,7 @@ async function raw(port: number, bytes: string): Promise<string> {
 }
 
 const post = (body: string, headers = ""): string =>
-  `POST /approvals HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${headers}Content-Length: ${body.length}\r\n\r\n${body}`;
+  `POST /approvals HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n${headers}Content-Length: ${body.length}\r\n\r\n${body}`;
 
 test("a client that closes its connection cancels nothing", async () => {
   const { app, engine } = await system();
@@ -68,8 +68,8 @@ test("bytes that are not HTTP get an error, and the server goes on", async () =>
   for (const [bytes, status] of [
     ["this is not HTTP\r\n\r\n", 400],
     ["\0\x01\x02\xff\r\n\r\n", 400],
-    [`GET /health HTTP/1.1\r\nHost: x\r\nX: ${"x".repeat(20_000)}\r\n\r\n`, 431],
-    ["POST /greetings HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400],
+    [`GET /health HTTP/1.1\r\nHost: localhost\r\nX: ${"x".repeat(20_000)}\r\n\r\n`, 431],
+    ["POST /greetings HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", 400],
   ] as const) {
     const answer = await raw(port, bytes);
     expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
@@ -113,7 +113,7 @@ test("closing cuts connections that do not finish within the limit", async () =>
   const cut = once(socket, "close");
   socket.on("error", () => {});
   const unfinished =
-    "POST /approvals HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{";
+    "POST /approvals HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{";
   socket.write(unfinished);
   await hasRead(unfinished.length);
   await app.close();
@@ -139,4 +139,19 @@ test("while the server closes, a new request is 503, and one whose body is still
   expect(refused).toMatch(/^HTTP\/1.1 503 [^]*connection: close[^]*"WW_STOPPING"/);
   expect(accepted).toMatch(/^HTTP\/1.1 202 [^]*connection: close/);
   expect((await engine.requests({ hub: "approval" })).items).toHaveLength(1);
+});
+
+test("a request with two idempotency keys, or two hosts, is refused", async () => {
+  const { app, engine } = await system();
+  const { port } = await listening(app);
+  const close = "Connection: close\r\n";
+  const keys = await raw(
+    port,
+    post('{"subject":"a"}', `${close}Idempotency-Key: one\r\nidempotency-key: two\r\n`),
+  );
+  expect(keys).toContain("HTTP/1.1 400 ");
+  expect(keys).toContain("must come once only");
+  const hosts = await raw(port, post('{"subject":"a"}', `${close}Host: localhost\r\n`));
+  expect(hosts).toMatch(/^HTTP\/1.1 4\d\d /);
+  expect((await engine.requests()).items).toEqual([]);
 });

@@ -483,7 +483,10 @@ describe.skipIf(!canRun)("the hub's bolt", () => {
     const hub = new Part("hub", newSchema(), two);
     const hashed = (key: string): string => `~${createHash("sha256").update(key).digest("hex")}`;
     const keyFor = (shard: number): string => {
-      for (let key = 0; ; key++) if (shardOf(hashed(`a key ${key}`), 2) === shard) return `a key ${key}`;
+      for (let number = 0; ; number++) {
+        const key = `${"a".repeat(200)} ${number}`;
+        if (shardOf(hashed(key), 2) === shard) return key;
+      }
     };
     const own = keyFor(0);
     await hub.settled(hub.request(own, { n: 1 }), "ack");

@@ -1,6 +1,7 @@
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import type { RunEvent } from "@wheelwork/core";
 import type { Commit, Rows, Store, StoredAnswer, StoredRun } from "@wheelwork/engine";
+import { seededRandom } from "./random.ts";
 
 /** The two functions that a suite needs of a test runner, such as vitest or node:test. */
 export interface TestRunner {
@@ -221,6 +222,25 @@ export function storeConformance(
       let batches = 0;
       for await (const { entries } of store.journal()) batches += entries.length;
       strictEqual(batches, 5);
+    });
+
+    test("keeps the longest keys", async ({ store }, owner) => {
+      const random = seededRandom(1);
+      const escapes = Array.from({ length: 800 }, () => `%${(256 + random.int(256)).toString(16).slice(1)}`);
+      const key = `//${escapes.join("").toUpperCase()}`;
+      const keys = [key, `${key}${"/1234".repeat(32)}`];
+      await owner.checkpoint({ runs: keys.map((one) => run(one, { due: 5 })) });
+      await owner.commit({ answers: keys.map((one) => answer(one)) });
+      const found = await store.find(keys);
+      same(
+        found.map((one) => [one.run?.key, one.answer?.key]),
+        keys.map((one) => [one, one]),
+      );
+      const { runs } = await store.dueRuns(beginning, 10, 10);
+      same(
+        runs.map((one) => one.key),
+        keys,
+      );
     });
 
     test("lists the hub versions that have runs", async ({ store }, owner) => {

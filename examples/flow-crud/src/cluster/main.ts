@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { localKafka, localPostgres, runForeground, type Program } from "@wheelwork/services";
 import { consoleLogger, type LoggerOptions } from "wheelwork";
 import { explain } from "../explain.ts";
+import { namesIn } from "../http.ts";
 import { flowTopics } from "../topics.ts";
 import { Children } from "./children.ts";
 import { startNorthbound } from "./northbound.ts";
@@ -22,6 +23,7 @@ Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each i
   --database URL     of PostgreSQL                             (DATABASE_URL)
   --topic-prefix TEXT   the names of the topics begin with it  (none: the names of the original proof of concept)
   --port N, --host H where Northbound listens                  (8088, 127.0.0.1)
+  --allowed-hosts LIST  names of Northbound besides loopback, with commas  (ALLOWED_HOSTS)
   --data DIR         of the switches, for Floodlight           (WHEELWORK_DATA, .wheelwork/cluster)
   --session-timeout MS  after this silence a node counts as dead  (6000)
   --stop-within MS   how long a part may take to stop          (15000)
@@ -48,6 +50,7 @@ function readOptions() {
       database: text,
       port: text,
       host: text,
+      "allowed-hosts": text,
       data: text,
       log: text,
       "session-timeout": text,
@@ -96,6 +99,7 @@ function readOptions() {
     databaseUrl,
     port: integer("--port", values.port ?? env["PORT"], 8088, 0, 65_535),
     host: values.host ?? env["HOST"] ?? "127.0.0.1",
+    allowedHosts: values["allowed-hosts"] ?? env["ALLOWED_HOSTS"] ?? "",
     dataDir: resolve(values.data ?? env["WHEELWORK_DATA"] ?? ".wheelwork/cluster"),
     sessionTimeoutMs: integer("--session-timeout", values["session-timeout"], 6000, 1000, 300_000),
     stopWithinMs: integer("--stop-within", values["stop-within"], 15_000, 1, 3_600_000),
@@ -149,7 +153,11 @@ async function startOne(options: Options, only: PartName): Promise<Part> {
       return node;
     }
     case "northbound": {
-      const northbound = await startNorthbound(place, { port, host });
+      const northbound = await startNorthbound(place, {
+        port,
+        host,
+        allowedHosts: namesIn(options.allowedHosts),
+      });
       ready(`northbound ${northbound.url}`);
       return northbound;
     }
@@ -180,6 +188,7 @@ function allParts(options: Options): Program {
     log: options.level,
     port: options.port,
     host: options.host,
+    "allowed-hosts": options.allowedHosts,
     "session-timeout": options.sessionTimeoutMs,
     deadline: options.deadlineMs,
     "worker-timeout": options.workerTimeoutMs,

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { kafka, kafkaSecurity } from "@wheelwork/kafka";
+import { refuseWebPages } from "@wheelwork/northbound";
 import Fastify, { type FastifyInstance } from "fastify";
 import { ensureFlowTopics, type KafkaPlace, type Part } from "./parts.ts";
 
@@ -19,7 +20,7 @@ interface Waiting {
  */
 export async function startNorthbound(
   place: KafkaPlace,
-  listen: { readonly port: number; readonly host: string },
+  listen: { readonly port: number; readonly host: string; readonly allowedHosts?: readonly string[] },
 ): Promise<
   Part & { readonly url: string; readonly counts: { readonly answers: number; readonly repeated: number } }
 > {
@@ -49,6 +50,7 @@ export async function startNorthbound(
   });
   await bus.ready();
   const app: FastifyInstance = Fastify({ bodyLimit: 1_000_000 });
+  refuseWebPages(app, { allowedHosts: listen.allowedHosts ?? [] });
   // The body goes to the hub as it is. The hub decides whether it is a request.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => done(null, body));

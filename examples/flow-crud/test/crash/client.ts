@@ -77,7 +77,10 @@ export class Client {
   }
 
   async #cancel(told: Told): Promise<true> {
-    const response = await this.#fetch(`/requests/${told.requestId}/cancel`, { method: "POST" });
+    const response = await this.#fetch(`/requests/${told.requestId}/cancel`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+    });
     const text = await response.text();
     // 409: it has ended meanwhile.
     if (response.status === 202) told.cancelled = true;

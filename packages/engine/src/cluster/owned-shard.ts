@@ -40,8 +40,8 @@ class MovableShard extends LocalShard {
   }
 
   /** As of a request that comes through the inbox, where nobody knows who made the key. */
-  protected override hashOf({ hash }: NewRequest): string {
-    return hash();
+  protected override hashOf({ body }: NewRequest): string {
+    return body.hash();
   }
 
   override async answer(key: string, waitMs: number): Promise<Answer | typeof askAgain | undefined> {

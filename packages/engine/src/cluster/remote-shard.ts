@@ -1,11 +1,12 @@
 import { WheelworkError, type Answer, type RunEvent } from "@wheelwork/core";
-import { Run, type Ignored, type Input } from "@wheelwork/core/kernel";
+import { refusedSignal, Run, type Ignored, type Input } from "@wheelwork/core/kernel";
 import { inboxMessage, type InboxEntry } from "../delivery/inbox.ts";
-import { keyReused } from "../ports/keys.ts";
+import { givenKey, keyReused } from "../ports/keys.ts";
 import type { Log } from "../ports/log.ts";
 import type { Clock, RequestFilter, RequestRow } from "../ports/ports.ts";
 import { askAgain, type NewRequest, type RequestRecord, type ShardAccess } from "../requests/access.ts";
 import { notFound } from "../requests/commands.ts";
+import type { CheckedBody } from "../requests/validate.ts";
 import { defaultInbox } from "./topics.ts";
 import type { ClusterOptions } from "./options.ts";
 import { RemoteShardReader } from "./remote-shard-reader.ts";
@@ -34,14 +35,15 @@ class RemoteShard implements ShardAccess {
     this.#clock = clock;
   }
 
-  async submit({ key, fresh, hub, given, hash, deadlineMs }: NewRequest): Promise<boolean> {
+  async submit({ key, fresh, hub, given, body, deadlineMs }: NewRequest): Promise<boolean> {
     const watched = await this.#reader.watch(key);
     try {
       const known = fresh ? undefined : await this.#reader.lookUp(key);
       if (known !== undefined) {
-        demandSameBody(key, known.hash, hash());
+        demandSameBody(key, known.hash, body);
         return true;
       }
+      if (body.invalid !== undefined) throw body.invalid;
       const deadline = deadlineMs === undefined ? {} : { deadlineMs };
       await this.#append(key, { type: "request", hub, request: given, ...deadline });
       const started = await this.#within(watched.accepted, maxAcceptMs);
@@ -49,7 +51,7 @@ class RemoteShard implements ShardAccess {
       if (fresh) return false;
       // Nobody has come to it yet, and what else was sent under its key may go first.
       if (started === undefined) throw undecided(key);
-      demandSameBody(key, started.hash, hash());
+      demandSameBody(key, started.hash, body);
       return false;
     } finally {
       watched.end();
@@ -89,6 +91,9 @@ class RemoteShard implements ShardAccess {
     if (!(known instanceof Run)) return "ended";
     const needsIncident = input.kind === "retry" || input.kind === "resolve";
     if (needsIncident && known.status !== "incident") return "not-incident";
+    // What the store knows of need not go to the owner.
+    const refused = input.kind === "signal" ? refusedSignal(known, input) : undefined;
+    if (refused !== undefined) return refused;
     await this.#append(key, { type: "command", input });
     return undefined;
   }
@@ -134,12 +139,12 @@ export class RemoteShards {
   }
 }
 
-function demandSameBody(key: string, theirs: string, mine: string): void {
-  if (theirs !== mine) throw keyReused(key);
+function demandSameBody(key: string, stored: string, { isSame }: CheckedBody): void {
+  if (!isSame(stored)) throw keyReused(key);
 }
 
 const undecided = (key: string): WheelworkError =>
-  new WheelworkError("WW_STORE_UNAVAILABLE", `nobody has accepted the request ${key} yet`, {
+  new WheelworkError("WW_STORE_UNAVAILABLE", `nobody has accepted the request ${givenKey(key)} yet`, {
     next: "Send it again, with the same key: its shard is on its way to another node, or its store is away.",
     retryable: true,
   });

@@ -1,6 +1,7 @@
+import { givenKey, keyProblem, storedKey } from "../ports/keys.ts";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
-import { hashedKey, isStorable } from "../requests/validate.ts";
+import { hashedKey } from "../requests/validate.ts";
 import type { Reply } from "../shard/outbox.ts";
 import { refusedHub, understand, type Channel } from "./channel.ts";
 import type { RequestEntry } from "./inbox.ts";
@@ -28,13 +29,14 @@ export function admit(channel: Channel, record: LogRecord, oldestMs = 0): Admitt
   return { key, entry: { type: "request", ...asked, replyTo, origin: { topic, partition, offset } } };
 }
 
-/** The key that a request is stored under, and where its answer goes: always under the key that the sender gave. */
+/** The key that a request is stored under. Where it cannot be that of its sender, the answer goes to the sender's all the same. */
 function keyOf(channel: Channel, given: string): { key: string; replyTo: string; problem?: string } {
-  if (isStorable(given)) return { key: given, replyTo: channel.name };
+  const problem = keyProblem(given);
+  if (problem === undefined) return { key: storedKey(given), replyTo: channel.name };
   return {
     key: hashedKey(given),
     replyTo: `${channel.name} ${given}`,
-    problem: "invalid request: the key must be 1 to 200 printable ASCII characters without blanks and '/'",
+    problem: `invalid request: the key ${problem}`,
   };
 }
 
@@ -47,6 +49,6 @@ export function replyMessage(
   const channel = channels.get(space < 0 ? replyTo : replyTo.slice(0, space));
   if (channel === undefined) return undefined;
   const { value, headers } = channel.answer(answer);
-  const to = space < 0 ? key : replyTo.slice(space + 1);
+  const to = space < 0 ? givenKey(key) : replyTo.slice(space + 1);
   return { topic: channel.to, message: { key: to, value, headers: { ...headers, ce_id: id } } };
 }

@@ -1,4 +1,4 @@
-import { rootOf, shardOf } from "../ports/keys.ts";
+import { givenKey, isStoredKey, rootOf, shardOf } from "../ports/keys.ts";
 import type { Log, LogRecord } from "../ports/log.ts";
 import type { EngineEvent, Message } from "../ports/ports.ts";
 import { isInboxEntry, type Origin } from "./inbox.ts";
@@ -78,6 +78,7 @@ function reasonOf(why: string, sentTo: Origin | undefined): string {
 export interface DeadLetter {
   readonly offset: number;
   readonly partition: number;
+  /** The key as the sender of the request gave it. */
   readonly key: string;
   readonly value: string;
   /** Why it could not be processed: an error with all its lines, up to 2,000 characters. */
@@ -94,7 +95,7 @@ export function readDeadLetter(record: LogRecord): DeadLetter {
   return {
     offset: record.offset,
     partition: record.partition,
-    key: record.key,
+    key: isInboxEntry(record) && isStoredKey(record.key) ? givenKey(record.key) : record.key,
     value: record.value,
     reason: record.headers[reasonHeader] ?? "",
     origin: { topic: topic ?? "", partition: Number(partition), offset: Number(offset) },

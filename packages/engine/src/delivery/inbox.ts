@@ -1,9 +1,8 @@
 import { WheelworkError, type Outcome } from "@wheelwork/core";
 import type { Input } from "@wheelwork/core/kernel";
-import { rootOf } from "../ports/keys.ts";
+import { isStoredKey, rootOf } from "../ports/keys.ts";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
-import { isStorable } from "../requests/validate.ts";
 
 /** A place in a log. */
 export interface Origin {
@@ -132,7 +131,7 @@ export const correlationOf = (
 type Fields = Readonly<Record<string, unknown>>;
 
 function readRequest(key: string, { hub, request, deadlineMs, replyTo, origin }: Fields): RequestEntry {
-  if (!isStorable(key)) throw broken("the key of a request cannot be stored");
+  if (!isStoredKey(key)) throw broken("the key of a request cannot be stored");
   if (typeof hub !== "string") throw broken("a request lacks the name of its hub");
   if (deadlineMs !== undefined && !(Number.isFinite(deadlineMs) && (deadlineMs as number) > 0))
     throw broken("the deadlineMs of a request must be a finite number above 0");
@@ -155,10 +154,11 @@ const isOrigin = (value: unknown): value is Origin =>
 const commands: ReadonlySet<unknown> = new Set(["signal", "cancel", "retry", "resolve"]);
 
 function readCommand({ input, run }: Fields): CommandEntry {
-  const { kind, id, signal, message } = (input ?? {}) as Fields;
+  const { kind, id, hash, signal, message } = (input ?? {}) as Fields;
   const isSound =
     commands.has(kind) &&
     typeof id === "string" &&
+    (hash === undefined || typeof hash === "string") &&
     (kind !== "signal" || typeof signal === "string") &&
     (kind !== "resolve" || typeof message === "string");
   if (!isSound) throw broken("a command lacks what it asks for");

@@ -1,7 +1,7 @@
 import type { AnyHub } from "@wheelwork/core";
 import type { MaybePromise } from "../ports/ports.ts";
 import { servedBy } from "../requests/hubs.ts";
-import { hashOf, validRequest } from "../requests/validate.ts";
+import { checkBody, type CheckedBody } from "../requests/validate.ts";
 import type { RequestItem, Shard } from "../shard/shard.ts";
 import { refusalOf, refusedHub } from "./channel.ts";
 import type { InboxEntry, RequestEntry } from "./inbox.ts";
@@ -91,34 +91,48 @@ const committed = (done: Promise<unknown>): Promise<OfferResult> =>
     () => "refused" as const,
   );
 
-/** What a shard is asked for by a request. A request that the hub's schema refuses goes to the hub of refusals. */
+/**
+ * What a shard is asked for by a request. One that the hub's schema refuses goes to the hub of refusals, but keeps the hash
+ * of its body: it may be known, and have its answer from an earlier version of the schema.
+ */
 function requestItem(
   hubs: ReadonlyMap<string, AnyHub>,
   key: string,
-  { hub: name, request: given, deadlineMs, replyTo }: RequestEntry,
+  { hub, request: given, deadlineMs, replyTo }: RequestEntry,
 ): Omit<RequestItem, "accept" | "refuse"> {
-  const { hub, request } = checked(hubs, name, given);
   return {
     kind: "request",
     key,
-    hub,
-    request,
-    hash: hashOf(hub, request),
+    ...asked(hubs, hub, given),
     fresh: false,
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
     ...(replyTo === undefined ? {} : { replyTo }),
   };
 }
 
-function checked(
-  hubs: ReadonlyMap<string, AnyHub>,
-  hub: string,
-  request: unknown,
-): { readonly hub: string; readonly request: unknown } {
-  if (hub === refusedHub.name) return { hub, request };
+type Asked = Pick<RequestItem, "hub" | "request" | "hash" | "isSame">;
+
+function asked(hubs: ReadonlyMap<string, AnyHub>, name: string, given: unknown): Asked {
+  // The hub of refusals takes any body.
+  let body = checkBody({ ...refusedHub, name }, given);
+  if (name === refusedHub.name)
+    return { hub: name, request: body.valid, hash: body.hash(), isSame: body.isSame };
   try {
-    return { hub, request: validRequest(servedBy(hubs, hub), request, {}) };
+    body = checkBody(servedBy(hubs, name), given);
+    if (body.invalid !== undefined) throw body.invalid;
+    return { hub: name, request: body.valid, hash: body.hash(), isSame: body.isSame };
   } catch (error) {
-    return { hub: refusedHub.name, request: { message: refusalOf(error) } };
+    return refusal(error, body);
   }
+}
+
+function refusal(error: unknown, { hash, isSame }: CheckedBody): Asked {
+  const refused = checkBody(refusedHub, { message: refusalOf(error) });
+  return {
+    hub: refusedHub.name,
+    request: refused.valid,
+    hash: hash(),
+    // Earlier versions stored the hash of the refusal.
+    isSame: (stored) => isSame(stored) || refused.isSame(stored),
+  };
 }

@@ -11,17 +11,63 @@ export function shardOf(key: string, shards: number): number {
   return ((sum % shards) + shards) % shards;
 }
 
+/*
+ * The key of a request is any text of 200 characters. It is stored like this:
+ *
+ *   printable ASCII without blanks and '/'   as it is
+ *   any other text                           '//', and then the text percent-encoded
+ *
+ * So stored keys are ASCII, every store and broker takes them, they have the same order everywhere, and two keys are never
+ * stored as the same. A run that a request has begun has the stored key of its request, '/', and its number. No part of
+ * that is empty, so it is no stored key of a request either.
+ */
+const plainKey = /^[\x21-\x2e\x30-\x7e]{1,200}$/;
+const encoded = "//";
+const maxKeyLength = 200;
+
+/** Why a text cannot be the key of a request; undefined: it can. */
+export function keyProblem(given: unknown): string | undefined {
+  if (typeof given !== "string") return "must be a text";
+  if (!given.isWellFormed()) return "has half of a surrogate pair: it was cut in the middle of a character";
+  const isLong = given.length > maxKeyLength && Array.from(given).length > maxKeyLength;
+  return given === "" || isLong ? `must be 1 to ${maxKeyLength} characters` : undefined;
+}
+
+/** What a key without a problem is stored as. */
+export const storedKey = (given: string): string =>
+  plainKey.test(given) ? given : encoded + encodeURIComponent(given);
+
+/** The key of a request as its sender gave it. A run that a request has begun is named by its stored key. */
+export const givenKey = (stored: string): string =>
+  stored.startsWith(encoded) && rootOf(stored) === stored
+    ? decodeURIComponent(stored.slice(encoded.length))
+    : stored;
+
+/** Whether something may be the stored key of a request. */
+export function isStoredKey(key: string): boolean {
+  try {
+    const given = givenKey(key);
+    return keyProblem(given) === undefined && storedKey(given) === key;
+  } catch {
+    return false;
+  }
+}
+
 /** The request whose shard has a run: what it has begun lives there, too. */
 export function rootOf(run: string): string {
-  const slash = run.indexOf("/");
+  const slash = run.indexOf("/", run.startsWith(encoded) ? encoded.length : 0);
   return slash < 0 ? run : run.slice(0, slash);
 }
 
 /** Another request has the key. */
 export const keyReused = (key: string): WheelworkError =>
-  new WheelworkError("WW_KEY_REUSED", `the request key ${key} belongs to a request with another body`, {
-    next: "Use a new key for a new request.",
-  });
+  new WheelworkError(
+    "WW_KEY_REUSED",
+    `the request key ${givenKey(key)} belongs to a request with another body`,
+    {
+      next: "Use a new key for a new request.",
+    },
+  );
 
 /** The key of the run that a call of a hub starts. */
 export const childKey = (parent: string, call: number): string => `${parent}/${call}`;

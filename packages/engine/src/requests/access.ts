@@ -2,6 +2,7 @@ import { WheelworkError, type Answer, type AnyHub, type RunEvent } from "@wheelw
 import type { Ignored, Input, Run } from "@wheelwork/core/kernel";
 import type { Clock, RequestFilter, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { EngineHealth } from "./api.ts";
+import type { CheckedBody } from "./validate.ts";
 
 /** A new request, checked, on its way to its shard. */
 export interface NewRequest {
@@ -11,10 +12,7 @@ export interface NewRequest {
   readonly hub: string;
   /** The request as the caller gave it. The owner of a remote shard checks it again. */
   readonly given: unknown;
-  /** The request as it is stored: what the hub's schema made of it. */
-  readonly valid: unknown;
-  /** What tells two bodies under one key apart. It takes time. */
-  readonly hash: () => string;
+  readonly body: CheckedBody;
   readonly deadlineMs: number | undefined;
 }
 
@@ -37,7 +35,7 @@ export const askAgain = Symbol("ask again");
 export interface ShardAccess {
   /**
    * Takes a request. It is durable when this resolves, with whether its key was known before.
-   * @throws WheelworkError WW_KEY_REUSED, or a retryable one.
+   * @throws WheelworkError WW_KEY_REUSED, WW_INVALID_REQUEST if the key is new and the body is not valid, or a retryable one.
    */
   submit(request: NewRequest): Promise<boolean>;
   /** Waits for an answer, for `waitMs` at most (Infinity: for ever); undefined: there is none yet. */

@@ -107,7 +107,11 @@ export interface Engine {
   history(id: string): Promise<readonly RunEvent[]>;
   /** Asks a run to end early. @throws WheelworkError WW_NOT_FOUND. */
   cancel(id: string, options?: { readonly commandId?: string }): Promise<CommandResult>;
-  /** Sends a signal to a run. @throws WheelworkError WW_NOT_FOUND, WW_SIGNAL_UNKNOWN, WW_INVALID_INPUT. */
+  /**
+   * Sends a signal to a run. Under a `commandId` it counts once, as long as the run lives.
+   * @throws WheelworkError WW_NOT_FOUND, WW_SIGNAL_UNKNOWN, WW_INVALID_INPUT, WW_KEY_REUSED (another signal has this
+   * `commandId`), WW_OVERLOADED.
+   */
   signal(
     id: string,
     name: string,

@@ -23,14 +23,16 @@ export class LocalShard implements ShardAccess {
   }
 
   submit(request: NewRequest): Promise<boolean> {
-    const { key, fresh, hub, valid, deadlineMs } = request;
+    const { key, fresh, hub, body, deadlineMs } = request;
     return new Promise((resolve, reject) => {
       this.#shard.request({
         kind: "request",
         key,
         hub,
-        request: valid,
+        request: body.valid,
         hash: this.hashOf(request),
+        isSame: body.isSame,
+        ...(body.invalid === undefined ? {} : { invalid: body.invalid }),
         ...(deadlineMs === undefined ? {} : { deadlineMs }),
         fresh,
         accept: resolve,
@@ -40,8 +42,8 @@ export class LocalShard implements ShardAccess {
   }
 
   /** A fresh key is not sent again, so that its hash is not compared: making it is spared. */
-  protected hashOf({ fresh, hash }: NewRequest): string {
-    return fresh ? "" : hash();
+  protected hashOf({ fresh, body }: NewRequest): string {
+    return fresh ? "" : body.hash();
   }
 
   async answer(key: string, waitMs: number): Promise<Answer | typeof askAgain | undefined> {

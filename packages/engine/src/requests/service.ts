@@ -1,6 +1,6 @@
 import { WheelworkError, type Answer, type AnyHub, type Hub, type RunEvent } from "@wheelwork/core";
-import type { Input } from "@wheelwork/core/kernel";
-import { randomUUID } from "node:crypto";
+import { knownCommand, Run, type Input } from "@wheelwork/core/kernel";
+import { isStoredKey, keyProblem, rootOf, storedKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import { askAgain, type ShardAccess, type Shards } from "./access.ts";
 import type {
@@ -12,9 +12,17 @@ import type {
   Submitted,
   SubmitOptions,
 } from "./api.ts";
-import { commandResult } from "./commands.ts";
+import { commandResult, noRequest } from "./commands.ts";
 import { servedBy } from "./hubs.ts";
-import { hashedKey, hashOf, isStorable, newKey, validRequest, validSignal } from "./validate.ts";
+import {
+  checkBody,
+  checkSubmit,
+  commandIdOf,
+  hashedKey,
+  newKey,
+  signalHash,
+  validSignal,
+} from "./validate.ts";
 import { pageOf, pageBounds, viewOf } from "./views.ts";
 
 type CommandOptions = Parameters<Engine["cancel"]>[1];
@@ -58,20 +66,22 @@ export class RequestService implements Engine {
 
   async submit<I>(hub: Hub<I> | string, request: I, options: SubmitOptions = {}): Promise<Submitted> {
     const definition = servedBy(this.hubs, hub as Hub<never> | string);
-    const valid = validRequest(definition, request, options);
+    checkSubmit(options);
     this.#demandOpen();
     const fresh = options.key === undefined;
-    const key = options.key ?? newKey(Math.floor(this.#shards.clock.wallMs()));
+    const body = checkBody(definition, request);
+    if (fresh && body.invalid !== undefined) throw body.invalid;
+    const id = options.key ?? newKey(Math.floor(this.#shards.clock.wallMs()));
+    const key = storedKey(id);
     const known = await this.#shards.of(key).submit({
       key,
       fresh,
       hub: definition.name,
       given: request,
-      valid,
-      hash: () => hashOf(definition.name, valid),
+      body,
       deadlineMs: options.deadlineMs,
     });
-    return { id: key, known };
+    return { id, known };
   }
 
   answer(
@@ -126,43 +136,62 @@ export class RequestService implements Engine {
     return this.#ask(id, (shard, key) => shard.history(key));
   }
 
-  cancel(id: string, options?: CommandOptions): Promise<CommandResult> {
-    return this.#command(id, { kind: "cancel", id: commandId(options) });
+  async cancel(id: string, options?: CommandOptions): Promise<CommandResult> {
+    return this.#command(id, { kind: "cancel", id: commandIdOf(options) });
   }
 
-  signal(id: string, name: string, payload: unknown, options?: CommandOptions): Promise<CommandResult> {
+  async signal(id: string, name: string, payload: unknown, options?: CommandOptions): Promise<CommandResult> {
+    const command = { kind: "signal", id: commandIdOf(options), signal: name } as const;
+    const isNamed = options?.commandId !== undefined;
     return this.#ask(id, async (shard, key) => {
-      const { hub } = (await shard.lookUp(key)).known;
-      const valid = validSignal(hub, this.hubs.get(hub)?.definition, name, payload);
-      const input: Input = { kind: "signal", id: commandId(options), signal: name, payload: valid };
+      const { known } = await shard.lookUp(key);
+      let valid: unknown;
+      try {
+        valid = validSignal(known.hub, this.hubs.get(known.hub)?.definition, name, payload);
+      } catch (error) {
+        // The schema may have changed since the same signal came first.
+        const hash = signalHash(name, payload);
+        const before =
+          isNamed && known instanceof Run
+            ? knownCommand(known, "signal", { id: command.id, hash })
+            : undefined;
+        if (before === undefined) throw error;
+        return commandResult(key, before);
+      }
+      const input: Input = {
+        ...command,
+        payload: valid,
+        ...(isNamed ? { hash: signalHash(name, payload, valid) } : {}),
+      };
       // The shard may have moved meanwhile.
       return commandResult(key, await this.#accessOf(key).command(key, input));
     });
   }
 
-  retry(id: string, options?: CommandOptions): Promise<CommandResult> {
-    return this.#command(id, { kind: "retry", id: commandId(options) });
+  async retry(id: string, options?: CommandOptions): Promise<CommandResult> {
+    const isNamed = options?.commandId !== undefined;
+    // A retry has no body, so that all under one id are the same.
+    return this.#command(id, { kind: "retry", id: commandIdOf(options), ...(isNamed ? { hash: "" } : {}) });
   }
 
-  resolve(id: string, message: string, options?: CommandOptions): Promise<CommandResult> {
-    return this.#command(id, { kind: "resolve", id: commandId(options), message });
+  async resolve(id: string, message: string, options?: CommandOptions): Promise<CommandResult> {
+    return this.#command(id, { kind: "resolve", id: commandIdOf(options), message });
   }
 
   #command(id: string, input: Input): Promise<CommandResult> {
     return this.#ask(id, async (shard, key) => commandResult(key, await shard.command(key, input)));
   }
 
-  /** Asks the shard of a request. One whose sender's key could not be stored is found under the hash of that key. */
+  /** Asks the shard of a request for what is stored under its id. */
   async #ask<T>(id: string, ask: (shard: ShardAccess, key: string) => Promise<T>): Promise<T> {
-    try {
-      return await ask(this.#accessOf(id), id);
-    } catch (error) {
-      if (isStorable(id) || !isNotFound(error)) throw error;
-      const key = hashedKey(id);
-      return ask(this.#accessOf(key), key).catch((other: unknown) => {
-        throw isNotFound(other) ? error : other;
-      });
+    for (const key of keysOf(id)) {
+      try {
+        return await ask(this.#accessOf(key), key);
+      } catch (error) {
+        if (!isNotFound(error)) throw error;
+      }
     }
+    throw noRequest(id);
   }
 
   #accessOf(key: string): ShardAccess {
@@ -193,7 +222,16 @@ const startedBefore = (life: "started" | "stopped"): WheelworkError =>
     },
   );
 
-const commandId = (options: CommandOptions): string => options?.commandId ?? randomUUID();
+/**
+ * What an id may be stored under, the likeliest first: a request under its key, a run that a request has begun under its
+ * own, and the refusal of a request whose key could not be stored under a hash of that.
+ */
+function keysOf(id: string): readonly string[] {
+  const keys = keyProblem(id) === undefined ? [storedKey(id)] : [];
+  if (keys[0] === id) return keys;
+  if (isStoredKey(rootOf(id))) keys.push(id);
+  return [...keys, hashedKey(id)];
+}
 
 const isNotFound = (error: unknown): boolean =>
   error instanceof WheelworkError && error.code === "WW_NOT_FOUND";

@@ -4,7 +4,8 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { systemClock } from "../ports/clock.ts";
 import { silent } from "../ports/logger.ts";
-import type { Bus, Clock, Store } from "../ports/ports.ts";
+import { givenKey } from "../ports/keys.ts";
+import type { Bus, Clock, EngineEvent, Store } from "../ports/ports.ts";
 import type { ReplyPath } from "../ports/reply-path.ts";
 import type { Feed } from "../shard/feed.ts";
 import type { ShardLimits } from "../shard/options.ts";
@@ -37,6 +38,10 @@ const defaultLimits: ShardLimits = {
   checkpointEvents: 50_000,
   horizonMs: 60_000,
 };
+
+/** An event with the key that its sender gave. */
+const asGiven = (event: EngineEvent): EngineEvent =>
+  "key" in event && givenKey(event.key) !== event.key ? { ...event, key: givenKey(event.key) } : event;
 
 /** How many things one purge deletes at most. */
 const purgeLimit = 500;
@@ -76,7 +81,7 @@ export class ShardHost {
       workers,
       random,
       owner: `${hostname()}:${process.pid}:${randomUUID()}`,
-      observe,
+      observe: observe === undefined ? undefined : (event) => observe(asGiven(event)),
       limits: { ...defaultLimits, ...options.limits },
       maxDowntimeMs: options.maxDowntimeMs ?? defaultMaxDowntimeMs,
       ...(feed === undefined ? {} : { feed }),

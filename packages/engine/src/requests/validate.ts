@@ -1,6 +1,7 @@
 import { WheelworkError, type Schema } from "@wheelwork/core";
-import { canonicalJson, demand, plain, type HubDefinition } from "@wheelwork/core/kernel";
-import { hash, randomBytes } from "node:crypto";
+import { canonicalJson, demand, plain, tryPlain, type HubDefinition } from "@wheelwork/core/kernel";
+import { hash, randomBytes, randomUUID } from "node:crypto";
+import { keyProblem } from "../ports/keys.ts";
 import type { SubmitOptions } from "./api.ts";
 
 /** A key that nobody else has. The time comes first: a store adds such keys at the end of its index, which is cheap. */
@@ -9,19 +10,61 @@ export function newKey(now: number): string {
 }
 
 /** 32 hex digits of SHA-256 over the hub and the canonical body: equal requests, equal hashes. */
-export function hashOf(hub: string, request: unknown): string {
+function hashOf(hub: string, request: unknown): string {
   return hash("sha256", `${hub}\n${canonicalJson(request)}`, "hex").slice(0, 32);
 }
 
-/** The request as it is stored. @throws WheelworkError WW_INVALID_REQUEST with every problem. */
-export function validRequest(definition: HubDefinition, request: unknown, options: SubmitOptions): unknown {
-  checkSubmit(options.key, options.deadlineMs);
-  const what = `the request to ${definition.name}`;
-  const valid = demand(definition.request, request, "WW_INVALID_REQUEST", what);
-  return plain(valid, "WW_INVALID_REQUEST", what);
+/** A body, held against the schema of its hub, and what tells it from another body under the same key. */
+export interface CheckedBody {
+  /** The request as it is stored: what the schema made of the body. undefined if there is `invalid`. */
+  readonly valid: unknown;
+  /** Why the schema refuses it: WW_INVALID_REQUEST with every problem. Under a known key it has its answer all the same. */
+  readonly invalid?: WheelworkError;
+  /** The hash of what the sender sent. It is stored with the request. It takes time. */
+  readonly hash: () => string;
+  /** Whether the request with this stored hash has the same body. */
+  readonly isSame: (stored: string) => boolean;
 }
 
-/** The payload of a signal as it is stored. @throws WheelworkError WW_SIGNAL_UNKNOWN, WW_INVALID_INPUT. */
+/**
+ * Holds a body against the schema of its hub. It never throws.
+ *
+ * Two bodies under one key are the same if the sender sent the same. What a schema makes of them says nothing: it may have
+ * changed between the two, and it may fill in the time or a random id. But earlier versions of the engine stored the hash of
+ * what the schema had made. So a body is also taken for the same if today's schema makes of it what has that hash.
+ */
+export function checkBody(definition: HubDefinition, body: unknown): CheckedBody {
+  const { name } = definition;
+  const { invalid, valid } = validBody(definition, body);
+  const hash = (): string => {
+    const sent = tryPlain(body);
+    if (sent.problem === undefined) return hashOf(name, sent.value);
+    // An embedder may hand over what is no JSON, such as a date, and the schema makes JSON of it.
+    return invalid === undefined ? hashOf(name, valid) : "";
+  };
+  return {
+    valid,
+    ...(invalid === undefined ? {} : { invalid }),
+    hash,
+    isSame: (stored) =>
+      stored !== "" && (stored === hash() || (invalid === undefined && stored === hashOf(name, valid))),
+  };
+}
+
+function validBody(definition: HubDefinition, body: unknown): Pick<CheckedBody, "valid" | "invalid"> {
+  const what = `the request to ${definition.name}`;
+  try {
+    const valid = demand(definition.request, body, "WW_INVALID_REQUEST", what);
+    return { valid: plain(valid, "WW_INVALID_REQUEST", what) };
+  } catch (error) {
+    return { valid: undefined, invalid: error as WheelworkError };
+  }
+}
+
+/**
+ * A signal, held against the schema of its hub.
+ * @throws WheelworkError WW_SIGNAL_UNKNOWN, WW_INVALID_INPUT with every problem.
+ */
 export function validSignal(
   hub: string,
   definition: HubDefinition | undefined,
@@ -40,23 +83,29 @@ export function validSignal(
   return plain(demand(schema, payload, "WW_INVALID_INPUT", what), "WW_INVALID_INPUT", what);
 }
 
-/** What a key may be, of a request or of a run. */
-const keyPattern = /^[\x21-\x7e]{1,200}$/;
+/** The hash of a signal as it was sent. A payload that is no JSON has none: what the schema made of it counts. */
+export function signalHash(name: string, payload: unknown, valid?: unknown): string {
+  const sent = tryPlain(payload);
+  return hashOf(name, sent.problem === undefined ? sent.value : valid);
+}
 
-/** Whether a request can be stored under a key. Runs that a request has begun have a '/' in theirs. */
-export const isStorable = (key: string): boolean => keyPattern.test(key) && !key.includes("/");
+/** The id of a command: the caller's, or one made up. @throws WheelworkError WW_INVALID_INPUT. */
+export function commandIdOf({ commandId }: { readonly commandId?: string } = {}): string {
+  if (commandId === undefined) return randomUUID();
+  if (typeof commandId === "string" && commandId !== "" && commandId.length <= 200) return commandId;
+  throw new WheelworkError("WW_INVALID_INPUT", "the command cannot be accepted", {
+    problems: [{ path: "commandId", message: "must be a text of 1 to 200 characters" }],
+  });
+}
 
-/** What a request is stored under if its sender's key cannot be stored. */
+/** What the refusal of a request is stored under if its sender's key cannot be one. */
 export const hashedKey = (given: string): string => `~${hash("sha256", given, "hex")}`;
 
-function checkSubmit(key: string | undefined, deadlineMs: number | undefined): void {
+/** @throws WheelworkError WW_INVALID_REQUEST with every problem. */
+export function checkSubmit({ key, deadlineMs }: SubmitOptions): void {
   const problems = [];
-  if (key !== undefined && !isStorable(key)) {
-    problems.push({
-      path: "key",
-      message: "must be 1 to 200 printable ASCII characters without blanks and '/'",
-    });
-  }
+  const problem = key === undefined ? undefined : keyProblem(key);
+  if (problem !== undefined) problems.push({ path: "key", message: problem });
   if (deadlineMs !== undefined && !(Number.isFinite(deadlineMs) && deadlineMs > 0)) {
     problems.push({ path: "deadlineMs", message: "must be a finite number above 0" });
   }

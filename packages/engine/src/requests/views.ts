@@ -1,5 +1,6 @@
 import { WheelworkError } from "@wheelwork/core";
 import { Run } from "@wheelwork/core/kernel";
+import { givenKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import type { RequestRecord } from "./access.ts";
 import type { RequestPage, RequestView } from "./api.ts";
@@ -32,7 +33,7 @@ export function pageBounds({ cursor, limit = 50 }: { readonly cursor?: string; r
 export function pageOf(rows: Iterable<RequestRow>, limit: number): RequestPage {
   const items = [...rows].toSorted((a, b) => (isBefore(a, b) ? 1 : -1)).slice(0, limit + 1);
   const page = items.slice(0, limit).map((row) => ({
-    id: row.key,
+    id: givenKey(row.key),
     hub: row.hub,
     version: row.version,
     status: row.status,
@@ -40,9 +41,9 @@ export function pageOf(rows: Iterable<RequestRow>, limit: number): RequestPage {
     createdAt: row.createdAt,
     answeredAt: row.answeredAt,
   }));
-  const last = page.at(-1);
+  const last = items[page.length - 1];
   return items.length > limit && last !== undefined
-    ? { items: page, cursor: `${last.createdAt}.${last.id}` }
+    ? { items: page, cursor: `${last.createdAt}.${last.key}` }
     : { items: page };
 }
 
@@ -60,7 +61,7 @@ function readCursor(cursor: string): Cursor {
 export function viewOf({ known, answer }: RequestRecord): RequestView {
   const { hub, version, status, state, createdAt, answeredAt, endedAt, request } = known;
   const view = {
-    id: known.key,
+    id: givenKey(known.key),
     hub,
     version,
     status,

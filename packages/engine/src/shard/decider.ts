@@ -14,7 +14,7 @@ import {
   type Input,
   type Run,
 } from "@wheelwork/core/kernel";
-import { childKey, keyReused, tellHubName, tellKey } from "../ports/keys.ts";
+import { childKey, keyReused, rootOf, tellHubName, tellKey } from "../ports/keys.ts";
 import type { Commit, Downtime, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
 import type { Batch, LiveRun } from "./batch.ts";
 import type { Deadlines } from "./deadlines.ts";
@@ -203,9 +203,10 @@ export class Decider {
     const hash = item.fresh ? undefined : this.#hashOf(batch, key);
     if (hash !== undefined) {
       if (item.replyTo !== undefined) this.#repeat(batch, key, item.replyTo);
-      if (hash === item.hash) return void batch.effects.accepted.push({ item, known: true });
+      if (item.isSame(hash)) return void batch.effects.accepted.push({ item, known: true });
       return this.#refuse(batch, item, keyReused(key));
     }
+    if (item.invalid !== undefined) return this.#refuse(batch, item, item.invalid);
     const options = {
       request: item.request,
       hash: item.hash,
@@ -373,7 +374,8 @@ export class Decider {
   }
 
   #spawnChild(run: Run, call: Call): void {
-    if (run.key.split("/").length > maxCallDepth) return this.#refuseChild(run, call);
+    if (run.key.slice(rootOf(run.key).length).split("/").length > maxCallDepth)
+      return this.#refuseChild(run, call);
     const parent = { key: run.key, call: call.number };
     const key = childKey(run.key, call.number);
     this.#internal.push({ kind: "spawn", key, hub: call.callee, request: call.input, parent });

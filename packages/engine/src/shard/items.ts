@@ -7,7 +7,12 @@ export interface RequestItem {
   readonly key: string;
   readonly hub: string;
   readonly request: unknown;
+  /** Of the body. It is stored with the request. */
   readonly hash: string;
+  /** Whether the request with this stored hash has the same body. */
+  readonly isSame: (stored: string) => boolean;
+  /** The body is not valid: it is refused, unless it has come under its key before. */
+  readonly invalid?: WheelworkError;
   /** The caller's own deadline, in milliseconds from the decision. */
   readonly deadlineMs?: number;
   /** This engine made the key, so it cannot be stored already. */

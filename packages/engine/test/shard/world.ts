@@ -97,6 +97,7 @@ export function requestOf(key: string, hub: string, request: unknown): RequestIt
     hub,
     request,
     hash: JSON.stringify(request),
+    isSame: (stored) => stored === JSON.stringify(request),
     fresh: false,
     accept: () => {},
     refuse: () => {},

@@ -62,7 +62,8 @@ export class Requests {
     const { opened } = this.#stage;
     const { hub, request: body } = opened.request(seededRandom(plan.seed));
     const sound = opened.key?.(plan.key) ?? plan.key;
-    const given = plan.body === "keyless" ? "" : plan.body === "odd-key" ? `a/${plan.key}` : sound;
+    const given =
+      plan.body === "keyless" ? "" : plan.body === "odd-key" ? `${"a".repeat(200)}${plan.key}` : sound;
     const key = plan.body === "odd-key" ? `~${createHash("sha256").update(given).digest("hex")}` : given;
     let other: unknown;
     for (let more = 1; more < 10 && other === undefined; more++) {
