@@ -252,7 +252,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "do not answer the request of a parked run in time",
     file: parked,
-    from: "        events: run.answer === undefined && run.answerBy <= at ? [timeoutAnswer(definition, at)] : [],",
+    from: "        events: run.answer === undefined && run.answerBy <= at ? [timeoutAnswer(definition, run, at)] : [],",
     to: "        events: [],",
   },
   {
@@ -264,8 +264,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "drop an outcome when its slot is needed",
     file: host,
-    from: '    if (open || outcome.kind === "ok") this.#report(',
-    to: "    if (open && lane.running < 2) this.#report(",
+    from: '    if (open || outcome.kind === "ok")',
+    to: "    if (open && lane.running < 2)",
   },
   {
     name: "forget an attempt in the queue",

@@ -32,7 +32,21 @@ export type Answer<R = unknown, E extends string = string> =
       readonly message: string;
       readonly details?: unknown;
     }
-  | { readonly kind: "timeout"; readonly code: "WW_TIMEOUT"; readonly message: string };
+  | {
+      readonly kind: "timeout";
+      readonly code: "WW_TIMEOUT";
+      readonly message: string;
+      /** Why there was no answer in time, if the engine knows: the run was parked by an exception. */
+      readonly details?: { readonly incident: IncidentSummary };
+    };
+
+/** What those who asked may know of an incident. The stack is for operators. */
+export interface IncidentSummary {
+  readonly code: string;
+  readonly message: string;
+  /** The state that the run is parked in. Empty: it could not begin. */
+  readonly state: string;
+}
 
 /** Where a run stands. `incident`: it is parked, after an exception in a handler (I16). */
 export type RunStatus = "running" | "incident" | "ended";

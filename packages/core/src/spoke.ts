@@ -36,6 +36,8 @@ export interface Failed<E extends string = string> {
   readonly code: E | EngineFailure;
   readonly message: string;
   readonly details?: unknown;
+  /** Where the exception of a worker came from, with its causes. The history and the log have it, and no handler gets it. */
+  readonly stack?: string;
 }
 
 /** A call that did not succeed. */
@@ -130,12 +132,24 @@ export function backoffOf(retry: Required<RetryPolicy>, attempt: number, random:
   return Math.round(full * (1 - retry.jitter * random));
 }
 
-/** The longest time that a call can take over all its attempts, in milliseconds (I17: it is finite). */
-export function maxCallMs(called: Spoke): number {
-  let total = called.timeoutMs * called.retry.attempts;
-  for (let attempt = 1; attempt < called.retry.attempts; attempt++)
-    total += backoffOf(called.retry, attempt, 0);
-  return total;
+/**
+ * A time within which a call ends over all its attempts, in milliseconds (I17: it is finite). There may be any number of
+ * attempts, so nothing counts them one by one.
+ */
+export function maxCallMs({ timeoutMs, retry }: Pick<Spoke, "timeoutMs" | "retry">): number {
+  return Math.min(maxMs / 2, timeoutMs * retry.attempts + maxBackoffsMs(retry));
+}
+
+/** A bound of the sum of all backoffs: a geometric series up to `maxBackoffMs`, and that for each one after it. */
+function maxBackoffsMs({ attempts, backoffMs, factor, maxBackoffMs }: Required<RetryPolicy>): number {
+  const count = attempts - 1;
+  if (backoffMs === 0) return 0;
+  if (factor === 1 || backoffMs >= maxBackoffMs) return count * Math.min(backoffMs, maxBackoffMs);
+  const growth = Math.log(factor);
+  const growing = Math.min(count, Math.ceil(Math.log(maxBackoffMs / backoffMs) / growth));
+  const series = (backoffMs * Math.expm1(growing * growth)) / (factor - 1);
+  // Each backoff is rounded to a whole millisecond.
+  return Math.ceil(series + growing / 2 + (count - growing) * maxBackoffMs);
 }
 
 /** Some three hundred years, in milliseconds. Sums of a few such times are still exact. */

@@ -2,7 +2,7 @@ import { end, stay } from "./chart.ts";
 import type { Decision, Env, Ignored, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
-import { plain, plainPatch, synchronous, textOf } from "./plain.ts";
+import { plain, plainPatch, stackOf, synchronous, textOf } from "./plain.ts";
 import type { CallRequest, OpenCall, StateLogic, Turn } from "./logic.ts";
 import {
   hasCommand,
@@ -205,7 +205,7 @@ export class TurnBuilder implements Decision {
     const { logic, row } = this.#current();
     const at = this.#env.now;
     const others = run.calls.size - 1;
-    const turn = kept(logic.outcome?.(this.data, call as OpenCall, outcome, others));
+    const turn = kept(logic.outcome?.(this.data, call as OpenCall, shown(outcome), others));
     const { raise } = turn;
     const result = outcome.kind === "ok" ? ("ok" as const) : outcome;
     // Nearly every outcome stays in its round. This is the hottest path, so its event is made as one literal: V8 then
@@ -250,7 +250,7 @@ export class TurnBuilder implements Decision {
     if (overdue && late && due < since) return this.rearm();
     if (overdue) this.raiseDeadline();
     if (!this.#answered && this.answerBy <= now) {
-      this.#emit(timeoutAnswer(this.#definition, now));
+      this.#emit(timeoutAnswer(this.#definition, this.#run, now));
       return undefined;
     }
     return overdue ? undefined : "stale";
@@ -617,10 +617,18 @@ function answerOf(definition: HubDefinition, reply: unknown): Answer {
   return { kind: "result", value: plain(value, "WW_INVALID_REPLY", what) };
 }
 
-/** The engine's own answer. */
-export function timeoutAnswer(definition: HubDefinition, at: number): RunEvent {
+/** The engine's own answer. It names the incident that has kept the run from an answer. */
+export function timeoutAnswer(definition: HubDefinition, run: Run, at: number): RunEvent {
+  const late = { kind: "timeout", code: "WW_TIMEOUT" } as const;
   const message = `the hub ${definition.name} reached no end within its time`;
-  return { type: "answered", at, answer: { kind: "timeout", code: "WW_TIMEOUT", message } };
+  if (run.incident === undefined) return { type: "answered", at, answer: { ...late, message } };
+  const { code, message: why } = run.incident.error;
+  const details = { incident: { code, message: why, state: run.state } };
+  return {
+    type: "answered",
+    at,
+    answer: { ...late, message: `${message}: an incident has parked it`, details },
+  };
 }
 
 /** A cancel of a hub whose `cancel` is `end`: the run ends at once, without a clean-up. */
@@ -645,14 +653,11 @@ export function incidentOf(error: unknown, input: Input | { readonly kind: "star
   };
 }
 
-/** Where an exception came from, if it tells. What users throw may be anything, and may throw when it is asked. */
-function stackOf(error: unknown): string | undefined {
-  try {
-    const stack: unknown = error instanceof Error ? error.stack : undefined;
-    return typeof stack === "string" ? stack : undefined;
-  } catch {
-    return undefined;
-  }
+/** An outcome as handlers see it. The stack of an exception is for those who read the log and the history. */
+function shown(outcome: Outcome): Outcome {
+  if (outcome.kind !== "error" || outcome.stack === undefined) return outcome;
+  const { stack: _, ...rest } = outcome;
+  return rest;
 }
 
 /** What a handler returned, as it is kept. Its calls are copied where they are opened. */

@@ -116,7 +116,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
         querystring: {
           type: "object",
           properties: {
-            status: { type: "string", enum: ["running", "incident", "ended"] },
+            status: { type: "string", enum: ["running", "incident", "ended", "lost"] },
             hub: { type: "string", minLength: 1, maxLength: 200 },
             limit: { type: "integer", minimum: 1, maximum: 1000, default: 50 },
             cursor: { type: "string", minLength: 1, maxLength: 300, description: "From the previous page." },

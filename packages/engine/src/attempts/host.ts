@@ -5,7 +5,7 @@ import { Attempt } from "./attempt.ts";
 import type { AttemptRequest } from "./context.ts";
 import { Lane } from "./lane.ts";
 import { OpenAttempts } from "./open-attempts.ts";
-import { asOutcome, checkedOutcome, failureOf, invalid } from "./outcomes.ts";
+import { asOutcome, checkedOutcome, failureOf, invalid, type OutcomeCheck, type Redact } from "./outcomes.ts";
 import { comesThroughLog, isRouted, type Worker, type WorkerPorts } from "./worker.ts";
 
 /** Takes the outcome of an attempt. */
@@ -17,6 +17,8 @@ export interface WorkerHostOptions {
   readonly ports: WorkerPorts;
   readonly report: Report;
   readonly logger: Logger;
+  /** See `CommonOptions.redact`. */
+  readonly redact?: Redact | undefined;
 }
 
 /**
@@ -41,14 +43,14 @@ export class WorkerHost {
   #adopted: Attempt[] = [];
   readonly #ports: WorkerPorts;
   readonly #report: Report;
-  readonly #logger: Logger;
+  readonly #check: OutcomeCheck;
   readonly #detach: (() => void)[] = [];
 
   /** @throws WheelworkError WW_CONFIG when two workers serve one spoke. */
-  constructor({ workers, ports, report, logger }: WorkerHostOptions) {
+  constructor({ workers, ports, report, logger, redact }: WorkerHostOptions) {
     this.#ports = ports;
     this.#report = report;
-    this.#logger = logger;
+    this.#check = { logger, redact };
     for (const worker of workers) {
       const { name } = worker.spoke;
       if (this.#lanes.has(name)) {
@@ -203,11 +205,22 @@ export class WorkerHost {
     const open = this.#open.has(attempt);
     if (open) this.#forget(attempt);
     // How a worker fails because it was told to stop says nothing; a success still counts if it is not late (I4).
-    if (open || outcome.kind === "ok") this.#report(attempt, this.#checked(spoke, outcome));
+    if (open || outcome.kind === "ok")
+      this.#report(attempt, this.#warned(attempt, this.#checked(spoke, outcome)));
     lane.leave(attempt);
   }
 
+  /** Logs an exception that the worker should not have thrown. */
+  #warned({ request, attempt }: Attempt, outcome: Outcome): Outcome {
+    if (outcome.kind !== "error" || outcome.code !== "WW_WORKER_FAILED") return outcome;
+    const { callee, number: call, run } = request;
+    const { message, stack } = outcome;
+    const fields = { spoke: callee, request: run.key, call, attempt, error: message, stack };
+    this.#check.logger.warn(fields, "a worker has thrown an exception");
+    return outcome;
+  }
+
   #checked(spoke: Spoke, outcome: Outcome): Outcome {
-    return checkedOutcome(spoke, outcome, this.#logger);
+    return checkedOutcome(spoke, outcome, this.#check);
   }
 }

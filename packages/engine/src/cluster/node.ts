@@ -6,7 +6,7 @@ import { offer, type OfferResult } from "../delivery/offer.ts";
 import { systemClock } from "../ports/clock.ts";
 import { rootOf, shardOf } from "../ports/keys.ts";
 import type { Membership, Partitions } from "../ports/log.ts";
-import { silent } from "../ports/logger.ts";
+import { defaultLogger } from "../ports/logger.ts";
 import type { Clock, Logger, MaybePromise } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
 import type { ShardAccess, Shards } from "../requests/access.ts";
@@ -67,7 +67,7 @@ class Node implements Shards {
     checkShards(shards);
     for (const { hub } of channels) servedBy(this.hubs, hub);
     this.clock = options.clock ?? systemClock;
-    this.#logger = options.logger ?? silent;
+    this.#logger = options.logger ?? defaultLogger();
     this.#inbox = options.inbox ?? defaultInbox;
     this.#name = options.name ?? `${hostname()}:${process.pid}`;
     this.#remotes = new RemoteShards(options, this.clock);

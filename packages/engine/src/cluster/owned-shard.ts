@@ -1,7 +1,7 @@
 import type { Answer, AnyHub, WheelworkError } from "@wheelwork/core";
 import type { Worker } from "../attempts/worker.ts";
 import { refusedHub, type Channel } from "../delivery/channel.ts";
-import { silent } from "../ports/logger.ts";
+import { defaultLogger } from "../ports/logger.ts";
 import type { Clock, Store } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
 import { askAgain, isRetryable, type NewRequest } from "../requests/access.ts";
@@ -86,7 +86,7 @@ export class OwnedShard {
         hubs,
         channels,
         observe,
-        logger: node.logger ?? silent,
+        logger: node.logger ?? defaultLogger(),
         clock,
         ...(passRelays === undefined ? {} : { passRelays }),
         owner: () => host?.shard,

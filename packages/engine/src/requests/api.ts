@@ -1,4 +1,5 @@
-import type { Answer, AnyHub, Hub, RunEvent, RunStatus } from "@wheelwork/core";
+import type { Answer, AnyHub, Hub, RunEvent } from "@wheelwork/core";
+import type { RequestStatus } from "../ports/ports.ts";
 
 /** How a request came in: a new one, or one whose key is known already. */
 export interface Submitted {
@@ -20,7 +21,7 @@ export interface RequestView {
   readonly id: string;
   readonly hub: string;
   readonly version: number;
-  readonly status: RunStatus;
+  readonly status: RequestStatus;
   readonly state: string;
   readonly createdAt: number;
   readonly answeredAt: number | undefined;
@@ -48,7 +49,7 @@ export interface RequestPage {
     readonly id: string;
     readonly hub: string;
     readonly version: number;
-    readonly status: RunStatus;
+    readonly status: RequestStatus;
     readonly state: string;
     readonly createdAt: number;
     readonly answeredAt: number | undefined;
@@ -96,9 +97,12 @@ export interface Engine {
   call<I, O, E extends string>(hub: Hub<I, O, E>, request: I, options?: SubmitOptions): Promise<Answer<O, E>>;
   /** @throws WheelworkError WW_NOT_FOUND. */
   request(id: string): Promise<RequestView>;
-  /** A page of requests, newest first; of incidents, those of calls of hubs and of tells are listed too. */
+  /**
+   * A page of requests, newest first. Of incidents, those of calls of hubs and of tells are listed too. The status `lost`
+   * lists the tells that have failed for good; the answer of each says why.
+   */
   requests(filter?: {
-    readonly status?: RunStatus;
+    readonly status?: RequestStatus;
     readonly hub?: string;
     readonly limit?: number;
     readonly cursor?: string;

@@ -1,7 +1,10 @@
 import type { AnyHub } from "@wheelwork/core";
 import type { Worker } from "../attempts/worker.ts";
 import type { Clock, EngineEvent, Logger } from "../ports/ports.ts";
+import type { Redact } from "../attempts/outcomes.ts";
 import type { ShardLimits } from "../shard/options.ts";
+
+export type { Redactable } from "../attempts/outcomes.ts";
 
 /** What every engine needs, wherever its shards are. */
 export interface CommonOptions {
@@ -9,8 +12,16 @@ export interface CommonOptions {
   readonly hubs: readonly AnyHub[];
   /** One worker for each spoke that the hubs call. */
   readonly workers: readonly Worker[];
-  /** Default: none. */
+  /**
+   * Default: warnings and errors go to standard error, a line of JSON each. `silentLogger` logs nothing. The environment
+   * variable WHEELWORK_LOG_LEVEL sets the level of the default logger: debug, info, warn, error or silent.
+   */
   readonly logger?: Logger;
+  /**
+   * Removes what must not be kept from a failure before anything logs or stores it: failures of attempts, and exceptions that
+   * park a run. The code stays as it is. If it throws, only the code is kept. Default: all is kept.
+   */
+  readonly redact?: Redact;
   /** Is told what happens in the engine, for metrics and traces. It must not throw. */
   readonly observe?: (signal: EngineEvent) => void;
   /**

@@ -3,8 +3,8 @@ import type { HubDefinition } from "@wheelwork/core/kernel";
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { systemClock } from "../ports/clock.ts";
-import { silent } from "../ports/logger.ts";
-import type { Bus, Clock, Store } from "../ports/ports.ts";
+import { defaultLogger } from "../ports/logger.ts";
+import type { Bus, Clock, Logger, Store } from "../ports/ports.ts";
 import type { ReplyPath } from "../ports/reply-path.ts";
 import type { Feed } from "../shard/feed.ts";
 import type { ShardLimits } from "../shard/options.ts";
@@ -52,6 +52,7 @@ export class ShardHost {
   readonly shard: Shard;
   readonly #store: Store;
   readonly #clock: Clock;
+  readonly #logger: Logger;
   readonly #retentionMs: number;
   readonly #options: ShardHostOptions;
   #cancelPurge: () => void = () => {};
@@ -59,11 +60,12 @@ export class ShardHost {
 
   constructor(options: ShardHostOptions) {
     const { hubs, workers, store, bus, replies, feed, onEnded, builtIn = [], observe } = options;
-    const { clock = systemClock, logger = silent, random = Math.random } = options;
+    const { clock = systemClock, logger = defaultLogger(), random = Math.random } = options;
     this.#options = options;
     this.hubs = hubs;
     this.#store = store;
     this.#clock = clock;
+    this.#logger = logger;
     this.#retentionMs = options.retentionMs ?? defaultRetentionMs;
     const definitions = [...Array.from(hubs.values(), ({ definition }) => definition), ...tellHubs(workers)];
     this.shard = new Shard({
@@ -77,6 +79,7 @@ export class ShardHost {
       random,
       owner: `${hostname()}:${process.pid}:${randomUUID()}`,
       observe,
+      redact: options.redact,
       limits: { ...defaultLimits, ...options.limits },
       maxDowntimeMs: options.maxDowntimeMs ?? defaultMaxDowntimeMs,
       ...(feed === undefined ? {} : { feed }),
@@ -115,7 +118,7 @@ export class ShardHost {
           this.#schedulePurge(requests === purgeLimit ? nextPurgeMs : idlePurgeMs);
         },
         (error: unknown) => {
-          this.#options.logger?.warn(
+          this.#logger.warn(
             { error: String(error) },
             "answers that have outlived their retention could not be deleted",
           );

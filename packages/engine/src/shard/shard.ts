@@ -2,6 +2,7 @@ import { WheelworkError, type Answer, type Outcome, type RunEvent } from "@wheel
 import { isRunning, restore, type Call, type Input, type Run } from "@wheelwork/core/kernel";
 import type { Attempt } from "../attempts/attempt.ts";
 import { WorkerHost } from "../attempts/host.ts";
+import { redacted } from "../attempts/outcomes.ts";
 import type { Found, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { Batch } from "./batch.ts";
 import { EngineTime } from "./engine-time.ts";
@@ -64,12 +65,13 @@ export class Shard {
     this.#options = options;
     this.#time = new EngineTime(options.clock);
     this.#intake = new Intake(options.limits.batchInputs);
-    const { workers, bus, replies, logger } = options;
+    const { workers, bus, replies, logger, redact } = options;
     this.#host = new WorkerHost({
       workers,
       ports: { bus, replies },
       report: (attempt, outcome) => this.#reported(attempt, outcome),
       logger,
+      redact,
     });
   }
 
@@ -410,7 +412,11 @@ export class Shard {
 
   #report({ observed, parked }: Batch["effects"]): void {
     const { logger, observe } = this.#options;
-    if (observe !== undefined) for (const event of observed) observe(event);
+    for (const event of observed) {
+      observe?.(event);
+      if (event.name === "retry" || event.name === "attempt-timeout") logger.debug(event, event.name);
+      if (event.name === "tell-lost") logger.error(event, "a tell has failed for good");
+    }
     for (const { hub, key, state, error } of parked) {
       logger.error({ hub, request: key, state, error }, "incident");
       observe?.({ name: "incident", hub, key, code: error.code });
@@ -446,7 +452,10 @@ export class Shard {
     if (this.#status === "stopping") return;
     if (run.calls.get(call.number) !== call || !isRunning(call) || run.status !== "running") return;
     const { callee, number, attempt } = call;
-    this.#options.observe?.({ name: "attempt", callee, key: run.key, call: number, attempt });
+    const { logger, observe } = this.#options;
+    const event = { name: "attempt", callee, key: run.key, call: number, attempt } as const;
+    logger.debug(event, "attempt");
+    observe?.(event);
     this.#host.begin(call);
   }
 
@@ -519,6 +528,7 @@ export class Shard {
       time: this.#time,
       intake: this.#intake,
       outcomes: {
+        redact: (error) => redacted(this.#options.redact, error),
         check: (spoke, outcome) => host.check(spoke, outcome),
         expected: (spoke, correlation) => host.expected(spoke, correlation),
       },

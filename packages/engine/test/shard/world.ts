@@ -68,6 +68,7 @@ export class DecidingWorld {
       deadlines: this.deadlines,
       log: undefined,
       outcomes: {
+        redact: (error) => error,
         check: (_spoke, outcome) => outcome,
         expected: () => undefined,
       },
