@@ -5,6 +5,7 @@ export type {
   OpenCallView,
   RequestPage,
   RequestView,
+  StopOptions,
   Submitted,
   SubmitOptions,
 } from "./requests/api.ts";

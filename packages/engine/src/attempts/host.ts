@@ -41,6 +41,8 @@ export class WorkerHost {
   readonly #expected = new Map<string, Attempt>();
   /** Attempts that an earlier owner may have made. */
   #adopted: Attempt[] = [];
+  /** While the engine stops: the attempts that it waits for. */
+  #draining: { readonly left: Set<Attempt>; readonly resolve: () => void } | undefined = undefined;
   readonly #ports: WorkerPorts;
   readonly #report: Report;
   readonly #check: OutcomeCheck;
@@ -161,6 +163,25 @@ export class WorkerHost {
     this.end(this.#open.requests());
   }
 
+  /**
+   * Begins nothing more that waits for a place. Resolves when the attempts that are under way in this process are over. One
+   * whose outcome comes through a log is not waited for: the next owner of the shard reads it there.
+   */
+  drain(): Promise<void> {
+    for (const lane of this.#lanes.values()) lane.clear();
+    const draining = new Set(this.#open.list().filter((attempt) => this.#isOurs(attempt)));
+    if (draining.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#draining = { left: draining, resolve };
+    });
+  }
+
+  /** Whether an attempt is under way, and its outcome is lost with this process. */
+  #isOurs({ hasPlace, request }: Attempt): boolean {
+    const lane = this.#lanes.get(request.callee);
+    return hasPlace && lane !== undefined && !comesThroughLog(lane.worker, this.#ports.replies);
+  }
+
   /** An outcome that an external worker or a relay gave, held against the contract of its spoke. */
   check(spoke: string, given: Outcome): Outcome {
     const lane = this.#lanes.get(spoke);
@@ -179,6 +200,8 @@ export class WorkerHost {
   #forget(attempt: Attempt): void {
     this.#open.delete(attempt);
     if (this.#expected.get(attempt.name) === attempt) this.#expected.delete(attempt.name);
+    const draining = this.#draining;
+    if (draining?.left.delete(attempt) === true && draining.left.size === 0) draining.resolve();
   }
 
   #make(lane: Lane, attempt: Attempt): void {

@@ -48,6 +48,8 @@ class Node implements Shards {
   readonly clock: Clock;
   readonly #options: NodeOptions;
   readonly #logger: Logger;
+  /** How long attempts may go on while the node stops. */
+  #drainMs: number | undefined = undefined;
   readonly #inbox: string;
   readonly #name: string;
   readonly #routing: Routing;
@@ -123,9 +125,10 @@ class Node implements Shards {
     this.#watch();
   }
 
-  async stop(): Promise<void> {
+  async stop(drainMs?: number): Promise<void> {
     if (this.#state === "stopped") return;
     this.#state = "stopped";
+    this.#drainMs = drainMs;
     this.#cancelWatch();
     const noteAll = this.#routing.end();
     this.#assign([]);
@@ -246,7 +249,8 @@ class Node implements Shards {
         return owned;
       },
       release: async (owned) => {
-        await owned.release();
+        // Another node waits for a shard that moves, so only a node that stops lets its attempts end.
+        await owned.release(this.#state === "stopped" ? this.#drainMs : 0);
         logger.info({ shard, node }, "a shard is let go");
         observe?.({ name: "shard-released", shard });
       },

@@ -111,14 +111,15 @@ export class OwnedShard {
       return new OwnedShard(host, store, options);
     } catch (error) {
       feed?.end();
-      await host?.stop();
+      await host?.stop(0);
       await store.close();
       throw error;
     }
   }
 
-  async release(): Promise<void> {
-    await this.#host.stop();
+  /** Lets the shard go. `drainMs`: how long its attempts may go on; undefined: as the options of the node say. */
+  async release(drainMs: number | undefined): Promise<void> {
+    await this.#host.stop(drainMs);
     await this.#store.close();
   }
 

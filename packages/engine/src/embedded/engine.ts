@@ -103,9 +103,9 @@ export class EmbeddedShard implements Shards {
     this.#watch();
   }
 
-  stop(): Promise<void> {
+  stop(drainMs?: number): Promise<void> {
     this.#cancelWatch();
-    this.#stopping ??= this.host.stop().then(() => this.#closeStore());
+    this.#stopping ??= this.host.stop(drainMs).then(() => this.#closeStore());
     return this.#stopping;
   }
 

@@ -73,6 +73,12 @@ export interface EngineHealth {
   readonly queued: number;
 }
 
+/** Options of `stop`. */
+export interface StopOptions {
+  /** How long attempts that are under way may go on, in milliseconds. 0: they are aborted at once. */
+  readonly drainMs?: number;
+}
+
 /** The engine as callers see it: where requests go in, and answers come out. */
 export interface Engine {
   /**
@@ -82,9 +88,11 @@ export interface Engine {
    */
   start(): Promise<void>;
   /**
-   * Takes no new requests, commits what is open, and stops. Runs that have not ended go on at the next start.
+   * Takes no new requests and begins no attempts. Lets those that are under way in this process end within `drainMs`
+   * milliseconds (default: the option of the engine, 5000), and then aborts them. Commits what is open, and stops. Runs that
+   * have not ended go on at the next start.
    */
-  stop(): Promise<void>;
+  stop(options?: StopOptions): Promise<void>;
   /**
    * Accepts a request: when it returns, the request is durable and will get exactly one answer.
    * @throws WheelworkError WW_INVALID_REQUEST (all problems listed), WW_KEY_REUSED (the key has another body),

@@ -34,12 +34,20 @@ export interface CommonOptions {
    * clock that is wrong for one start would let all deadlines pass. Default 30 days.
    */
   readonly maxDowntimeMs?: number;
+  /**
+   * How long the attempts that are under way may go on when the engine stops, in milliseconds. What has not ended by then is
+   * aborted, and made again at the next start. 0: everything is aborted at once. Default 5000.
+   */
+  readonly drainMs?: number;
   readonly limits?: Partial<ShardLimits>;
   /** For tests: the clock. */
   readonly clock?: Clock;
   /** For tests: numbers in [0, 1) for the jitter of retries. */
   readonly random?: () => number;
 }
+
+/** How long attempts may go on when the engine stops, if nobody says otherwise, in milliseconds. */
+export const defaultDrainMs = 5000;
 
 const day = 86_400_000;
 

@@ -11,7 +11,7 @@ import type { ShardLimits } from "../shard/options.ts";
 import { Shard } from "../shard/shard.ts";
 import type { EngineHealth } from "./api.ts";
 import { tellHubs } from "./hubs.ts";
-import { defaultMaxDowntimeMs, defaultRetentionMs, type CommonOptions } from "./options.ts";
+import { defaultDrainMs, defaultMaxDowntimeMs, defaultRetentionMs, type CommonOptions } from "./options.ts";
 
 /** What a shard needs of the engine that works on it. */
 export interface ShardHostOptions extends Omit<CommonOptions, "hubs"> {
@@ -93,11 +93,11 @@ export class ShardHost {
     this.#schedulePurge(Math.min(firstPurgeMs, Math.max(minPurgeMs, this.#retentionMs)));
   }
 
-  /** Commits what is decided, and stops. */
-  stop(): Promise<void> {
+  /** Lets the attempts under way end within `drainMs` milliseconds, commits what is decided, and stops. */
+  stop(drainMs = this.#options.drainMs ?? defaultDrainMs): Promise<void> {
     this.#stopped = true;
     this.#cancelPurge();
-    return this.shard.stop();
+    return this.shard.stop(drainMs);
   }
 
   health(): EngineHealth {

@@ -25,6 +25,8 @@ type Status = "starting" | "running" | "store-lost" | "stopping" | "stopped";
 const maxDrainMs = 500;
 /** A clock that is behind the last commit by more than this is worth a warning, in milliseconds. */
 const maxAheadMs = 60_000;
+/** The longest time that a timer can wait, in milliseconds. */
+const maxTimerMs = 2 ** 31 - 1;
 const minRecoveryMs = 10;
 const maxRecoveryMs = 2000;
 
@@ -140,16 +142,20 @@ export class Shard {
     this.#resume();
   }
 
-  /** Takes no more requests, commits what is decided, and stops. */
-  async stop(): Promise<void> {
+  /**
+   * Takes no more requests and begins no more attempts. Those that are under way here may end within `drainMs` milliseconds;
+   * the others are aborted, and made again at the next start. Then it commits what is decided, and stops.
+   */
+  async stop(drainMs: number): Promise<void> {
     if (this.#status === "stopped") return;
     const working = this.#status === "running" ? this.#tenure : undefined;
     this.#status = "stopping";
     this.#options.feed?.end();
     if (working !== undefined) {
       await this.#settleQueue();
+      if (drainMs > 0) await this.#drain(drainMs);
       await working.log?.outbox.drained(maxDrainMs);
-      // Callbacks may have come due meanwhile.
+      // Outcomes may have come, and callbacks may have come due meanwhile.
       await this.#settleQueue();
       if (this.status === "stopping") await working.pipeline.lastCheckpoint();
     }
@@ -466,6 +472,19 @@ export class Shard {
       // A later attempt may be decided, and not be committed.
       if (call.attempt === attempt && (call.due ?? 0) > this.#time.last) this.#dispatch(call);
     }
+  }
+
+  async #drain(drainMs: number): Promise<void> {
+    const { clock, logger } = this.#options;
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const cancel = clock.after(Math.min(drainMs, maxTimerMs), () => {
+      logger.warn({ attempts: this.#host.size, drainMs }, "attempts are aborted, since the engine stops");
+      resolve();
+    });
+    await Promise.race([this.#host.drain(), late]);
+    cancel();
+    // What the last ones reported is committed before the log is left.
+    await this.#settleQueue();
   }
 
   async #settleQueue(): Promise<void> {

@@ -87,6 +87,7 @@ export class TestEngine {
       // Without jitter, so that the same test gives the same times.
       random: () => 0,
       logger: silentLogger,
+      drainMs: 0,
       ...(bus === undefined ? {} : { bus }),
       ...(limits === undefined ? {} : { limits }),
       ...(observe === undefined ? {} : { observe }),

@@ -87,6 +87,7 @@ export class Member implements AttemptsIn, Askable {
       store: (shard) => this.#store(shard),
       log,
       logger: silentLogger,
+      drainMs: number % 3 === 2 ? 1000 : 0,
       channels: stage.channels,
       name: `node ${number}`,
       clock: this.process,

@@ -36,6 +36,8 @@ export class EngineProcess implements AttemptsIn, StoreUser {
       store: new SimulatedStore(this.#store, this),
       bus,
       logger: silentLogger,
+      // Some let their attempts end when they stop.
+      drainMs: number % 3 === 2 ? 1000 : 0,
       clock: this.process,
       random: drawFor(machine.plan.seed, "jitter", number),
       limits: machine.plan.limits,
