@@ -159,6 +159,15 @@ export type RunEvent =
       /** When it times out. Absent for a call of a hub. */
       readonly due?: number;
     }
+  /** The attempt has waited for a place at its worker, or still waits. That is not its time, so it times out later. */
+  | {
+      readonly type: "waited";
+      readonly at: number;
+      readonly call: number;
+      readonly attempt: number;
+      /** When it times out. */
+      readonly due: number;
+    }
   /** The run tells a spoke something. It does not wait for the outcome. */
   | {
       readonly type: "told";
@@ -409,6 +418,9 @@ export function apply(run: Run, event: RunEvent): void {
       call.due = event.due;
       return;
     }
+    case "waited":
+      openCall(run, event.call).due = event.due;
+      return;
     case "told":
       run.nextCall = event.call + 1;
       return;

@@ -60,7 +60,7 @@ export interface Spoke<I = unknown, O = unknown, E extends string = string> exte
   readonly kind: "spoke";
   readonly input: Schema<unknown, unknown>;
   readonly output: Schema<unknown, unknown>;
-  /** Longest time that one attempt may take, in milliseconds from when it is decided. Time in a queue counts. */
+  /** Longest time that one attempt may take, in milliseconds from when its worker begins. To wait for a place is no part of it. */
   readonly timeoutMs: number;
   readonly retry: Required<RetryPolicy>;
   /** How many attempts of this spoke one engine runs at the same time. The others are queued. */
@@ -75,7 +75,10 @@ export interface SpokeSpec<IS extends Schema, OS extends Schema, E extends strin
   readonly output: OS;
   /** Codes of the errors that a worker may fail an attempt with. Default: none. */
   readonly errors?: readonly E[];
-  /** Longest time that one attempt may take, in milliseconds. */
+  /**
+   * Longest time that one attempt may take, in milliseconds. It begins when a worker of this process begins, or when the message
+   * to another process is sent. An attempt that waits for a place (`concurrency`) is bounded by the state that has called.
+   */
   readonly timeoutMs: number;
   /** Default: no retry. */
   readonly retry?: RetryPolicy<NoInfer<E>>;

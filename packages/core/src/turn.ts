@@ -105,7 +105,7 @@ export class TurnBuilder implements Decision {
       case "outcome":
         return this.#outcome(input);
       case "callDue":
-        return this.#callDue(input.call);
+        return this.#callDue(input);
       case "due":
         return this.#due();
       case "signal":
@@ -159,12 +159,13 @@ export class TurnBuilder implements Decision {
     return undefined;
   }
 
-  #callDue(number: number): Ignored | undefined {
+  #callDue({ call: number, due = 0 }: Extract<Input, { kind: "callDue" }>): Ignored | undefined {
     const { now } = this.#env;
     const call = this.#run.calls.get(number);
     if (call === undefined) return "late";
     if (call.due === undefined || call.due > now) return "stale";
     if (call.backoff) this.#attempt(call, call.attempt + 1);
+    else if (due > now) this.#emit({ type: "waited", at: now, call: number, attempt: call.attempt, due });
     else this.#conclude(call, { kind: "timeout" });
     return undefined;
   }

@@ -3,6 +3,7 @@ import {
   externalWorker,
   LocalBus,
   relay,
+  systemClock,
   worker,
   type AttemptContext,
   type Message,
@@ -52,6 +53,7 @@ class Bench {
         this.reports.push(`${call}.${attempt} ${said(outcome)}`);
         this.outcomes.push(outcome);
       },
+      clock: systemClock,
       logger: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
     });
     this.host.attach();

@@ -1,6 +1,6 @@
 import { WheelworkError, type Outcome, type Spoke } from "@wheelwork/core";
 import { isThenable } from "@wheelwork/core/kernel";
-import type { Logger } from "../ports/ports.ts";
+import type { Clock, Logger } from "../ports/ports.ts";
 import { Attempt } from "./attempt.ts";
 import type { AttemptRequest } from "./context.ts";
 import { Lane } from "./lane.ts";
@@ -16,6 +16,7 @@ export interface WorkerHostOptions {
   readonly workers: readonly Worker[];
   readonly ports: WorkerPorts;
   readonly report: Report;
+  readonly clock: Clock;
   readonly logger: Logger;
   /** See `CommonOptions.redact`. */
   readonly redact?: Redact | undefined;
@@ -49,7 +50,7 @@ export class WorkerHost {
   readonly #detach: (() => void)[] = [];
 
   /** @throws WheelworkError WW_CONFIG when two workers serve one spoke. */
-  constructor({ workers, ports, report, logger, redact }: WorkerHostOptions) {
+  constructor({ workers, ports, report, clock, logger, redact }: WorkerHostOptions) {
     this.#ports = ports;
     this.#report = report;
     this.#check = { logger, redact };
@@ -61,7 +62,7 @@ export class WorkerHost {
         });
       }
       const make = (lane: Lane, attempt: Attempt): void => this.#make(lane, attempt);
-      this.#lanes.set(name, new Lane(worker, make, (attempt) => this.#open.has(attempt)));
+      this.#lanes.set(name, new Lane(worker, make, (attempt) => this.#open.has(attempt), clock));
     }
   }
 
@@ -86,8 +87,11 @@ export class WorkerHost {
     for (const detach of this.#detach.splice(0)) detach();
   }
 
-  /** Makes an attempt, or queues it behind the limit of its spoke. */
-  begin(request: AttemptRequest): void {
+  /**
+   * Makes an attempt, or queues it behind the limit of its spoke. `anewAt`: an earlier process may have begun it, so that its
+   * time begins anew, at this engine time.
+   */
+  begin(request: AttemptRequest, anewAt?: number): void {
     const lane = this.#lanes.get(request.callee);
     if (lane === undefined) return;
     const open = this.#open.of(request);
@@ -99,6 +103,7 @@ export class WorkerHost {
     }
     if (open !== undefined) this.end([request]);
     const attempt = new Attempt(request);
+    if (anewAt !== undefined) attempt.beginAnew(anewAt + lane.worker.spoke.timeoutMs);
     this.#open.add(attempt);
     lane.enter(attempt);
   }
@@ -132,6 +137,19 @@ export class WorkerHost {
     const adopted = this.#adopted;
     this.#adopted = [];
     return adopted.filter((attempt) => this.#open.has(attempt));
+  }
+
+  /**
+   * When the present attempt of a call times out, if it has waited for a place. One that still waits has all its time left.
+   * `now` and the result are engine time. undefined: it did not wait, so its time began when it was decided.
+   */
+  dueAfterWait(request: AttemptRequest, now: number): number | undefined {
+    const attempt = this.#open.of(request);
+    if (attempt === undefined || attempt.attempt !== request.attempt) return undefined;
+    if (attempt.waitsSince === undefined)
+      return attempt.hasWaited ? Math.ceil(attempt.context.deadline) : undefined;
+    const lane = this.#lanes.get(request.callee);
+    return lane === undefined ? undefined : now + lane.worker.spoke.timeoutMs;
   }
 
   /** The open attempt of a spoke that messages call so. */

@@ -32,6 +32,8 @@ type Incident = Extract<RunEvent, { type: "incident" }>;
 export interface OutcomeRules {
   /** An outcome that another process reports, checked against the contract of its spoke. */
   check(spoke: string, outcome: Outcome): Outcome;
+  /** When an attempt times out, if it has waited for a place at its worker; `now`: engine time. */
+  dueAfterWait(call: Call, now: number): number | undefined;
   /** An exception of a handler without what nobody should keep. */
   redact(error: Incident["error"]): Incident["error"];
   /** The open attempt of a spoke that has this correlation. */
@@ -274,11 +276,17 @@ export class Decider {
     const run = callback instanceof Call ? callback.run : (callback as Run);
     const live = residency.get(run.key);
     if (live?.run !== run) return;
-    const input: Input =
-      callback instanceof Call ? { kind: "callDue", call: callback.number } : { kind: "due" };
+    const input: Input = callback instanceof Call ? this.#callDue(callback, now) : { kind: "due" };
     this.#decide(batch, live, input, now);
     if (live.run.status !== "ended") deadlines.registerRun(live.run);
     this.#takeInternal(batch, now);
+  }
+
+  #callDue(call: Call, now: number): Input {
+    const due = call.backoff || call.isHub ? undefined : this.#options.outcomes.dueAfterWait(call, now);
+    return due === undefined
+      ? { kind: "callDue", call: call.number }
+      : { kind: "callDue", call: call.number, due };
   }
 
   #decide(batch: Batch, live: LiveRun, input: Input, now: number): Ignored | undefined {

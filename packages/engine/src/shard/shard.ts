@@ -67,11 +67,12 @@ export class Shard {
     this.#options = options;
     this.#time = new EngineTime(options.clock);
     this.#intake = new Intake(options.limits.batchInputs);
-    const { workers, bus, replies, logger, redact } = options;
+    const { workers, bus, replies, clock, logger, redact } = options;
     this.#host = new WorkerHost({
       workers,
       ports: { bus, replies },
       report: (attempt, outcome) => this.#reported(attempt, outcome),
+      clock,
       logger,
       redact,
     });
@@ -403,7 +404,8 @@ export class Shard {
     const { observe } = this.#options;
     this.#report(effects);
     this.#host.end(closed);
-    for (const { call, attempt } of attempts) if (call.attempt === attempt) this.#dispatch(call);
+    for (const { call, attempt, anew } of attempts)
+      if (call.attempt === attempt) this.#dispatch(call, anew === true ? this.#time.last : undefined);
     if (this.#host.hasAdopted && tenure.log?.catchesUp(this.now()) !== true) this.#readopt();
     for (const { item, known } of accepted) {
       observe?.({ name: known ? "known" : "accepted", hub: item.hub, key: item.key });
@@ -452,7 +454,7 @@ export class Shard {
     for (const { resolve } of waiters) resolve(answer);
   }
 
-  #dispatch(call: Call): void {
+  #dispatch(call: Call, anewAt?: number): void {
     const { run } = call;
     // What is handed out while stopping would be lost at once; it is made at the next start.
     if (this.#status === "stopping") return;
@@ -462,7 +464,7 @@ export class Shard {
     const event = { name: "attempt", callee, key: run.key, call: number, attempt } as const;
     logger.debug(event, "attempt");
     observe?.(event);
-    this.#host.begin(call);
+    this.#host.begin(call, anewAt);
   }
 
   /** The outcomes of an earlier owner's attempts would have come by now: those that are not overdue are made again. */
@@ -550,6 +552,7 @@ export class Shard {
         redact: (error) => redacted(this.#options.redact, error),
         check: (spoke, outcome) => host.check(spoke, outcome),
         expected: (spoke, correlation) => host.expected(spoke, correlation),
+        dueAfterWait: (call, now) => host.dueAfterWait(call, now),
       },
       loop: {
         get isStopping() {
@@ -568,7 +571,7 @@ export class Shard {
     };
   }
 
-  /** Goes on with what was open: callbacks are registered again, and attempts that are not overdue are made again. */
+  /** Goes on with what was open: callbacks are registered again, and attempts are made again. */
   #resume(): void {
     const { deadlines, pipeline, residency } = this.#tenure as Tenure;
     for (const { run } of residency.values()) {
@@ -576,8 +579,8 @@ export class Shard {
       for (const call of run.calls.values()) {
         if (run.status === "running") deadlines.registerCall(call);
         if (!isRunning(call) || call.isHub || this.#host.adopt(call)) continue;
-        if (run.status === "running" && (call.due ?? 0) > this.#time.last)
-          pipeline.open.effects.attempts.push({ call, attempt: call.attempt });
+        if (run.status === "running")
+          pipeline.open.effects.attempts.push({ call, attempt: call.attempt, anew: true });
       }
     }
     // What came in meanwhile may have settled some of them: it goes first.

@@ -69,6 +69,7 @@ export class DecidingWorld {
       log: undefined,
       outcomes: {
         redact: (error) => error,
+        dueAfterWait: () => undefined,
         check: (_spoke, outcome) => outcome,
         expected: () => undefined,
       },
