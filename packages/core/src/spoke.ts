@@ -63,7 +63,10 @@ export interface Spoke<I = unknown, O = unknown, E extends string = string> exte
   /** Longest time that one attempt may take, in milliseconds from when its worker begins. To wait for a place is no part of it. */
   readonly timeoutMs: number;
   readonly retry: Required<RetryPolicy>;
-  /** How many attempts of this spoke one engine runs at the same time. The others are queued. */
+  /**
+   * How many attempts of this spoke one engine (in a cluster: one shard) runs at the same time. The others are queued. A place is
+   * free when the work of its attempt has ended, or has gone on for ten timeouts.
+   */
   readonly concurrency: number;
 }
 

@@ -8,6 +8,11 @@ import { OpenAttempts } from "./open-attempts.ts";
 import { asOutcome, checkedOutcome, failureOf, invalid, type OutcomeCheck, type Redact } from "./outcomes.ts";
 import { comesThroughLog, isRouted, type Worker, type WorkerPorts } from "./worker.ts";
 
+/** After how many of its timeouts an attempt that does not end loses its place. */
+const abandonAfter = 10;
+/** The longest time that a timer can wait, in milliseconds. */
+const maxTimerMs = 2 ** 31 - 1;
+
 /** Takes the outcome of an attempt. */
 export type Report = (attempt: Attempt, outcome: Outcome) => void;
 
@@ -44,6 +49,9 @@ export class WorkerHost {
   #adopted: Attempt[] = [];
   /** While the engine stops: the attempts that it waits for. */
   #draining: { readonly left: Set<Attempt>; readonly resolve: () => void } | undefined = undefined;
+  /** Attempts that are over, whose work still holds a place; with what cancels their timer. */
+  readonly #lingering = new Map<Attempt, () => void>();
+  readonly #clock: Clock;
   readonly #ports: WorkerPorts;
   readonly #report: Report;
   readonly #check: OutcomeCheck;
@@ -53,6 +61,7 @@ export class WorkerHost {
   constructor({ workers, ports, report, clock, logger, redact }: WorkerHostOptions) {
     this.#ports = ports;
     this.#report = report;
+    this.#clock = clock;
     this.#check = { logger, redact };
     for (const worker of workers) {
       const { name } = worker.spoke;
@@ -83,8 +92,11 @@ export class WorkerHost {
     }
   }
 
+  /** The engine has stopped. */
   detach(): void {
     for (const detach of this.#detach.splice(0)) detach();
+    for (const cancel of this.#lingering.values()) cancel();
+    this.#lingering.clear();
   }
 
   /**
@@ -158,8 +170,9 @@ export class WorkerHost {
   }
 
   /**
-   * The calls are closed, or their attempts over: the workers are told to stop, and their places are free. Calls that
-   * are closed together are given together: none of them may take the place of another.
+   * The calls are closed, or their attempts over: the workers are told to stop. A place is free when the work has ended, and
+   * not before: a worker that pays no heed still talks to what its spoke protects. Calls that are closed together are given
+   * together: none of them may take the place of another.
    */
   end(requests: Iterable<AttemptRequest>): void {
     const ended: Attempt[] = [];
@@ -170,8 +183,26 @@ export class WorkerHost {
       attempt.abort();
       ended.push(attempt);
     }
-    // A worker that never settles must not block its spoke for ever.
-    for (const attempt of ended) this.#lanes.get(attempt.request.callee)?.leave(attempt);
+    for (const attempt of ended) {
+      const lane = this.#lanes.get(attempt.request.callee);
+      if (lane !== undefined && attempt.hasPlace) this.#linger(lane, attempt);
+    }
+  }
+
+  /** Waits for the work of an attempt that is over. One that never ends must not block its spoke for ever. */
+  #linger(lane: Lane, attempt: Attempt): void {
+    const { name: spoke, timeoutMs, concurrency } = lane.worker.spoke;
+    if (concurrency === Number.MAX_SAFE_INTEGER) return lane.leave(attempt);
+    // It has had its timeout once.
+    const delayMs = Math.min((abandonAfter - 1) * timeoutMs, maxTimerMs);
+    const abandon = (): void => {
+      this.#lingering.delete(attempt);
+      const { requestId: request, call, attempt: number } = attempt;
+      const message = `an attempt has not ended after ${abandonAfter} times its timeout: it goes on beside others`;
+      this.#check.logger.error({ spoke, request, call, attempt: number, timeoutMs }, message);
+      lane.leave(attempt);
+    };
+    this.#lingering.set(attempt, this.#clock.after(delayMs, abandon));
   }
 
   /** Ends everything: the engine stops, or has lost its memory. */
@@ -248,6 +279,10 @@ export class WorkerHost {
     // How a worker fails because it was told to stop says nothing; a success still counts if it is not late (I4).
     if (open || outcome.kind === "ok")
       this.#report(attempt, this.#warned(attempt, this.#checked(spoke, outcome)));
+    if (this.#lingering.size > 0) {
+      this.#lingering.get(attempt)?.();
+      this.#lingering.delete(attempt);
+    }
     lane.leave(attempt);
   }
 

@@ -161,8 +161,8 @@ export class Shard {
       if (this.status === "stopping") await working.pipeline.lastCheckpoint();
     }
     this.#status = "stopped";
-    this.#host.detach();
     this.#host.endAll();
+    this.#host.detach();
     this.#cancelRecovery?.();
     this.#tenure?.end();
     this.#refuseAll();

@@ -125,6 +125,7 @@ export class WorkerBolt implements Bolt<Streams> {
 
   async close(): Promise<void> {
     this.#host?.endAll();
+    this.#host?.detach();
     await this.#app.close?.();
   }
 }
