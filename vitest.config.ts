@@ -14,6 +14,8 @@ export default defineConfig({
       "simulation/test/**/*.test.ts",
       "services/test/**/*.test.ts",
     ],
+    // Tests make many engines, and many failures on purpose.
+    env: { WHEELWORK_LOG_LEVEL: "silent" },
     pool: "forks",
     maxWorkers: 2,
     // Whoever waits for something waits long: a machine that stands still for seconds fails no test, and what hangs does.

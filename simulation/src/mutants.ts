@@ -90,7 +90,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "do not repeat open attempts at the claim",
     file: shard,
-    from: '        if (run.status === "running" && (call.due ?? 0) > this.#time.last)\n          pipeline.open.effects.attempts.push({ call, attempt: call.attempt });\n',
+    from: '        if (run.status === "running")\n          pipeline.open.effects.attempts.push({ call, attempt: call.attempt, anew: true });\n',
     to: "",
   },
   {
@@ -252,7 +252,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "do not answer the request of a parked run in time",
     file: parked,
-    from: "        events: run.answer === undefined && run.answerBy <= at ? [timeoutAnswer(definition, at)] : [],",
+    from: "        events: run.answer === undefined && run.answerBy <= at ? [timeoutAnswer(definition, run, at)] : [],",
     to: "        events: [],",
   },
   {
@@ -262,10 +262,16 @@ export const mutants: readonly Mutant[] = [
     to: '      const mayBeStored = item.kind === "request" ? false : item.done !== undefined;',
   },
   {
+    name: "let the time of an attempt run while it waits for a slot",
+    file: host,
+    from: "    if (attempt === undefined || attempt.attempt !== request.attempt) return undefined;",
+    to: "    if (attempt === undefined || attempt.attempt !== request.attempt || !attempt.hasPlace) return undefined;",
+  },
+  {
     name: "drop an outcome when its slot is needed",
     file: host,
-    from: '    if (open || outcome.kind === "ok") this.#report(',
-    to: "    if (open && lane.running < 2) this.#report(",
+    from: '    if (open || outcome.kind === "ok")',
+    to: "    if (open && lane.running < 2)",
   },
   {
     name: "forget an attempt in the queue",
@@ -512,8 +518,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "hand out decisions of the next batch with those of this one",
     file: shard,
-    from: "if (call.attempt === attempt) this.#dispatch(call);",
-    to: "if (call.attempt >= attempt) this.#dispatch(call);",
+    from: "if (call.attempt === attempt) this.#dispatch(call, ",
+    to: "if (call.attempt >= attempt) this.#dispatch(call, ",
     world: "cluster",
   },
   {

@@ -21,8 +21,11 @@ export type Input =
       readonly epoch: number;
       readonly outcome: Outcome;
     }
-  /** The time of a call has come: its attempt times out, or its next attempt begins. */
-  | { readonly kind: "callDue"; readonly call: number }
+  /**
+   * The time of a call has come: its attempt times out, or its next attempt begins. `due`: the attempt has waited for a place
+   * at its worker, or still waits, so that it has time until then.
+   */
+  | { readonly kind: "callDue"; readonly call: number; readonly due?: number }
   /** The deadline of the open wait, or `answerBy`, has passed. */
   | { readonly kind: "due" }
   | (CommandInput & { readonly kind: "signal"; readonly signal: string; readonly payload: unknown })

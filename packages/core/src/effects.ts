@@ -9,7 +9,7 @@ export type Effect =
   | { readonly type: "close"; readonly call: Call }
   /** An attempt begins. The call is called back when `call.due` passes. */
   | { readonly type: "attempt"; readonly call: Call; readonly attempt: number }
-  /** No attempt is under way. The call is called back at `call.due`, for its next attempt. */
+  /** The call is called back at `call.due`: for its next attempt, or since its attempt has more time. */
   | { readonly type: "callback"; readonly call: Call }
   /** The hub that is called begins a run of its own. */
   | { readonly type: "startChild"; readonly call: Call }
@@ -94,6 +94,11 @@ function opened(run: Run, event: RunEvent, effects: Effect[]): void {
     case "attempt":
       begin(run.calls.get(event.call), effects);
       return;
+    case "waited": {
+      const call = run.calls.get(event.call);
+      if (call !== undefined) effects.push({ type: "callback", call });
+      return;
+    }
     case "told":
       effects.push({ type: "tell", told: event });
       return;

@@ -54,7 +54,7 @@ export {
   type StateBuilder,
   type WaitOptions,
 } from "./hub.ts";
-export { type Answer, type RunEvent, type RunStatus } from "./run.ts";
+export { type Answer, type IncidentSummary, type RunEvent, type RunStatus } from "./run.ts";
 export {
   captionOf,
   pathOf,

@@ -56,7 +56,7 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
       return { events: [] };
     case "due":
       return {
-        events: run.answer === undefined && run.answerBy <= at ? [timeoutAnswer(definition, at)] : [],
+        events: run.answer === undefined && run.answerBy <= at ? [timeoutAnswer(definition, run, at)] : [],
       };
     case "signal": {
       const known =

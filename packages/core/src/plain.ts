@@ -95,6 +95,29 @@ export function textOf(thrown: unknown): string {
   }
 }
 
+/** Characters of a stack that are kept, and how many causes. */
+const [maxStack, maxCauses] = [8000, 5];
+
+/**
+ * Where an exception came from, and its causes, if it tells: 8,000 characters at most. What users throw may be anything, and
+ * may throw when it is asked.
+ */
+export function stackOf(thrown: unknown): string | undefined {
+  try {
+    if (!(thrown instanceof Error)) return undefined;
+    const stacks: string[] = [];
+    let cause: unknown = thrown;
+    while (cause !== undefined && cause !== null && stacks.length <= maxCauses) {
+      const { stack } = cause instanceof Error ? cause : { stack: undefined };
+      stacks.push(typeof stack === "string" ? stack : textOf(cause));
+      cause = cause instanceof Error ? cause.cause : undefined;
+    }
+    return stacks.join("\nCaused by: ").slice(0, maxStack);
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * What a function of the user returned, unless it is a promise. Decisions are synchronous (I1), so nobody waits for a
  * promise. Its later rejection is ignored: it would end the process.

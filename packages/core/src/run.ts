@@ -32,7 +32,21 @@ export type Answer<R = unknown, E extends string = string> =
       readonly message: string;
       readonly details?: unknown;
     }
-  | { readonly kind: "timeout"; readonly code: "WW_TIMEOUT"; readonly message: string };
+  | {
+      readonly kind: "timeout";
+      readonly code: "WW_TIMEOUT";
+      readonly message: string;
+      /** Why there was no answer in time, if the engine knows: the run was parked by an exception. */
+      readonly details?: { readonly incident: IncidentSummary };
+    };
+
+/** What those who asked may know of an incident. The stack is for operators. */
+export interface IncidentSummary {
+  readonly code: string;
+  readonly message: string;
+  /** The state that the run is parked in. Empty: it could not begin. */
+  readonly state: string;
+}
 
 /** Where a run stands. `incident`: it is parked, after an exception in a handler (I16). */
 export type RunStatus = "running" | "incident" | "ended";
@@ -144,6 +158,15 @@ export type RunEvent =
       readonly attempt: number;
       /** When it times out. Absent for a call of a hub. */
       readonly due?: number;
+    }
+  /** The attempt has waited for a place at its worker, or still waits. That is not its time, so it times out later. */
+  | {
+      readonly type: "waited";
+      readonly at: number;
+      readonly call: number;
+      readonly attempt: number;
+      /** When it times out. */
+      readonly due: number;
     }
   /** The run tells a spoke something. It does not wait for the outcome. */
   | {
@@ -399,6 +422,9 @@ export function apply(run: Run, event: RunEvent): void {
       call.due = event.due;
       return;
     }
+    case "waited":
+      openCall(run, event.call).due = event.due;
+      return;
     case "told":
       run.nextCall = event.call + 1;
       return;

@@ -36,6 +36,8 @@ export interface Failed<E extends string = string> {
   readonly code: E | EngineFailure;
   readonly message: string;
   readonly details?: unknown;
+  /** Where the exception of a worker came from, with its causes. The history and the log have it, and no handler gets it. */
+  readonly stack?: string;
 }
 
 /** A call that did not succeed. */
@@ -58,10 +60,13 @@ export interface Spoke<I = unknown, O = unknown, E extends string = string> exte
   readonly kind: "spoke";
   readonly input: Schema<unknown, unknown>;
   readonly output: Schema<unknown, unknown>;
-  /** Longest time that one attempt may take, in milliseconds from when it is decided. Time in a queue counts. */
+  /** Longest time that one attempt may take, in milliseconds from when its worker begins. To wait for a place is no part of it. */
   readonly timeoutMs: number;
   readonly retry: Required<RetryPolicy>;
-  /** How many attempts of this spoke one engine runs at the same time. The others are queued. */
+  /**
+   * How many attempts of this spoke one engine (in a cluster: one shard) runs at the same time. The others are queued. A place is
+   * free when the work of its attempt has ended, or has gone on for ten timeouts.
+   */
   readonly concurrency: number;
 }
 
@@ -73,7 +78,10 @@ export interface SpokeSpec<IS extends Schema, OS extends Schema, E extends strin
   readonly output: OS;
   /** Codes of the errors that a worker may fail an attempt with. Default: none. */
   readonly errors?: readonly E[];
-  /** Longest time that one attempt may take, in milliseconds. */
+  /**
+   * Longest time that one attempt may take, in milliseconds. It begins when a worker of this process begins, or when the message
+   * to another process is sent. An attempt that waits for a place (`concurrency`) is bounded by the state that has called.
+   */
   readonly timeoutMs: number;
   /** Default: no retry. */
   readonly retry?: RetryPolicy<NoInfer<E>>;
@@ -130,12 +138,24 @@ export function backoffOf(retry: Required<RetryPolicy>, attempt: number, random:
   return Math.round(full * (1 - retry.jitter * random));
 }
 
-/** The longest time that a call can take over all its attempts, in milliseconds (I17: it is finite). */
-export function maxCallMs(called: Spoke): number {
-  let total = called.timeoutMs * called.retry.attempts;
-  for (let attempt = 1; attempt < called.retry.attempts; attempt++)
-    total += backoffOf(called.retry, attempt, 0);
-  return total;
+/**
+ * A time within which a call ends over all its attempts, in milliseconds (I17: it is finite). There may be any number of
+ * attempts, so nothing counts them one by one.
+ */
+export function maxCallMs({ timeoutMs, retry }: Pick<Spoke, "timeoutMs" | "retry">): number {
+  return Math.min(maxMs / 2, timeoutMs * retry.attempts + maxBackoffsMs(retry));
+}
+
+/** A bound of the sum of all backoffs: a geometric series up to `maxBackoffMs`, and that for each one after it. */
+function maxBackoffsMs({ attempts, backoffMs, factor, maxBackoffMs }: Required<RetryPolicy>): number {
+  const count = attempts - 1;
+  if (backoffMs === 0) return 0;
+  if (factor === 1 || backoffMs >= maxBackoffMs) return count * Math.min(backoffMs, maxBackoffMs);
+  const growth = Math.log(factor);
+  const growing = Math.min(count, Math.ceil(Math.log(maxBackoffMs / backoffMs) / growth));
+  const series = (backoffMs * Math.expm1(growing * growth)) / (factor - 1);
+  // Each backoff is rounded to a whole millisecond.
+  return Math.ceil(series + growing / 2 + (count - growing) * maxBackoffMs);
 }
 
 /** Some three hundred years, in milliseconds. Sums of a few such times are still exact. */

@@ -2,7 +2,7 @@ import { end, stay } from "./chart.ts";
 import type { Decision, Env, Ignored, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
-import { plain, plainPatch, synchronous, textOf } from "./plain.ts";
+import { plain, plainPatch, stackOf, synchronous, textOf } from "./plain.ts";
 import type { CallRequest, OpenCall, StateLogic, Turn } from "./logic.ts";
 import {
   isRunning,
@@ -106,7 +106,7 @@ export class TurnBuilder implements Decision {
       case "outcome":
         return this.#outcome(input);
       case "callDue":
-        return this.#callDue(input.call);
+        return this.#callDue(input);
       case "due":
         return this.#due();
       case "signal":
@@ -160,12 +160,13 @@ export class TurnBuilder implements Decision {
     return undefined;
   }
 
-  #callDue(number: number): Ignored | undefined {
+  #callDue({ call: number, due = 0 }: Extract<Input, { kind: "callDue" }>): Ignored | undefined {
     const { now } = this.#env;
     const call = this.#run.calls.get(number);
     if (call === undefined) return "late";
     if (call.due === undefined || call.due > now) return "stale";
     if (call.backoff) this.#attempt(call, call.attempt + 1);
+    else if (due > now) this.#emit({ type: "waited", at: now, call: number, attempt: call.attempt, due });
     else this.#conclude(call, { kind: "timeout" });
     return undefined;
   }
@@ -206,7 +207,7 @@ export class TurnBuilder implements Decision {
     const { logic, row } = this.#current();
     const at = this.#env.now;
     const others = run.calls.size - 1;
-    const turn = kept(logic.outcome?.(this.data, call as OpenCall, outcome, others));
+    const turn = kept(logic.outcome?.(this.data, call as OpenCall, shown(outcome), others));
     const { raise } = turn;
     const result = outcome.kind === "ok" ? ("ok" as const) : outcome;
     // Nearly every outcome stays in its round. This is the hottest path, so its event is made as one literal: V8 then
@@ -251,7 +252,7 @@ export class TurnBuilder implements Decision {
     if (overdue && late && due < since) return this.rearm();
     if (overdue) this.raiseDeadline();
     if (!this.#answered && this.answerBy <= now) {
-      this.#emit(timeoutAnswer(this.#definition, now));
+      this.#emit(timeoutAnswer(this.#definition, this.#run, now));
       return undefined;
     }
     return overdue ? undefined : "stale";
@@ -619,10 +620,18 @@ function answerOf(definition: HubDefinition, reply: unknown): Answer {
   return { kind: "result", value: plain(value, "WW_INVALID_REPLY", what) };
 }
 
-/** The engine's own answer. */
-export function timeoutAnswer(definition: HubDefinition, at: number): RunEvent {
+/** The engine's own answer. It names the incident that has kept the run from an answer. */
+export function timeoutAnswer(definition: HubDefinition, run: Run, at: number): RunEvent {
+  const late = { kind: "timeout", code: "WW_TIMEOUT" } as const;
   const message = `the hub ${definition.name} reached no end within its time`;
-  return { type: "answered", at, answer: { kind: "timeout", code: "WW_TIMEOUT", message } };
+  if (run.incident === undefined) return { type: "answered", at, answer: { ...late, message } };
+  const { code, message: why } = run.incident.error;
+  const details = { incident: { code, message: why, state: run.state } };
+  return {
+    type: "answered",
+    at,
+    answer: { ...late, message: `${message}: an incident has parked it`, details },
+  };
 }
 
 /** A signal that the run takes, or keeps until a state takes it. */
@@ -656,14 +665,11 @@ export function incidentOf(error: unknown, input: Input | { readonly kind: "star
   };
 }
 
-/** Where an exception came from, if it tells. What users throw may be anything, and may throw when it is asked. */
-function stackOf(error: unknown): string | undefined {
-  try {
-    const stack: unknown = error instanceof Error ? error.stack : undefined;
-    return typeof stack === "string" ? stack : undefined;
-  } catch {
-    return undefined;
-  }
+/** An outcome as handlers see it. The stack of an exception is for those who read the log and the history. */
+function shown(outcome: Outcome): Outcome {
+  if (outcome.kind !== "error" || outcome.stack === undefined) return outcome;
+  const { stack: _, ...rest } = outcome;
+  return rest;
 }
 
 /** What a handler returned, as it is kept. Its calls are copied where they are opened. */

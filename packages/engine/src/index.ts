@@ -5,14 +5,15 @@ export type {
   OpenCallView,
   RequestPage,
   RequestView,
+  StopOptions,
   Submitted,
   SubmitOptions,
 } from "./requests/api.ts";
 export { createEngine, type EngineOptions } from "./embedded/engine.ts";
-export type { CommonOptions } from "./requests/options.ts";
+export type { CommonOptions, Redactable } from "./requests/options.ts";
 export type { ShardLimits } from "./shard/options.ts";
 export { LocalBus } from "./embedded/local-bus.ts";
-export { consoleLogger, type LoggerOptions } from "./ports/logger.ts";
+export { consoleLogger, defaultLogger, silentLogger, type LoggerOptions } from "./ports/logger.ts";
 export { systemClock } from "./ports/clock.ts";
 export { SqliteStore, type Durability, type SqliteOptions } from "./stores/sqlite.ts";
 export type {
@@ -32,6 +33,7 @@ export type {
   Message,
   RequestFilter,
   RequestRow,
+  RequestStatus,
   Rows,
   RunEvents,
   ShardState,

@@ -10,6 +10,7 @@ import {
   type Worker,
 } from "@wheelwork/engine";
 import { WorkerHost, type AttemptRequest } from "@wheelwork/engine/parts";
+import { SimulatedClock } from "@wheelwork/testing";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 
@@ -40,6 +41,8 @@ const request = (number: number, attempt = 1): AttemptRequest => ({
 
 class Bench {
   readonly bus = new LocalBus();
+  readonly clock = new SimulatedClock();
+  readonly errors: string[] = [];
   readonly reports: string[] = [];
   readonly outcomes: Outcome[] = [];
   readonly host: WorkerHost;
@@ -52,7 +55,13 @@ class Bench {
         this.reports.push(`${call}.${attempt} ${said(outcome)}`);
         this.outcomes.push(outcome);
       },
-      logger: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
+      clock: this.clock,
+      logger: {
+        debug: () => {},
+        info: () => {},
+        warn: () => {},
+        error: (_fields, message) => void this.errors.push(message),
+      },
     });
     this.host.attach();
   }
@@ -162,12 +171,41 @@ describe("a worker host", () => {
     expect([reports, host.size]).toEqual([["2.1 ok 2", "1.1 ok 1", "3.1 ok 3"], 2]);
   });
 
-  test("passes over what was closed while it waited, and gives the places of what is closed to others", () => {
-    const { made, host } = byHand();
+  test("passes over what was closed while it waited, and gives the places of what is closed to others once its work has ended", async () => {
+    const { made, ok, host } = byHand();
     const calls = [1, 2, 3, 4].map((call) => request(call));
     for (const call of calls) host.begin(call);
     host.end([calls[0], calls[2]] as AttemptRequest[]);
+    expect([made, host.size]).toEqual([[1, 2], 2]);
+    await ok(1);
     expect([made, host.size]).toEqual([[1, 2, 4], 2]);
+  });
+
+  test("an attempt that outlives its timeout ten times loses its place, once, and the log says so", async () => {
+    const { made, ok, host, clock, errors } = byHand();
+    const calls = [1, 2, 3, 4, 5].map((call) => request(call));
+    for (const call of calls) host.begin(call);
+    host.end([calls[0]] as AttemptRequest[]);
+    await clock.advance(8999);
+    expect([made, errors]).toEqual([[1, 2], []]);
+    await clock.advance(1);
+    expect(made).toEqual([1, 2, 3]);
+    expect(errors).toEqual(["an attempt has not ended after 10 times its timeout: it goes on beside others"]);
+    // Its place is gone already.
+    await ok(1);
+    expect(made).toEqual([1, 2, 3]);
+    await ok(2);
+    expect(made).toEqual([1, 2, 3, 4]);
+  });
+
+  test("places outlive the memory of the engine, as their work does", async () => {
+    const { made, ok, host } = byHand();
+    for (const call of [1, 2]) host.begin(request(call));
+    host.endAll();
+    for (const call of [3, 4]) host.begin(request(call));
+    expect(made).toEqual([1, 2]);
+    await ok(1);
+    expect(made).toEqual([1, 2, 3]);
   });
 
   test("reports a success that comes after the end, and no failure (I4)", async () => {
@@ -194,12 +232,11 @@ describe("a worker host", () => {
   });
 
   test("forgets all when its engine stops", () => {
-    const { made, host } = byHand();
+    const { made, host, clock } = byHand();
     for (let call = 1; call <= 4; call++) host.begin(request(call));
     host.endAll();
-    expect([made, host.size]).toEqual([[1, 2], 0]);
-    host.begin(request(5));
-    expect(made).toEqual([1, 2, 5]);
+    host.detach();
+    expect([made, host.size, clock.armed]).toEqual([[1, 2], 0, 0]);
   });
 
   test("an output that is not plain JSON fails its attempt, and names the place", () => {

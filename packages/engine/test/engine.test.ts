@@ -887,7 +887,7 @@ describe("workers", () => {
     ]);
   });
 
-  test("those that hang do not block their spoke; they are told to stop at their deadline", async () => {
+  test("those that hang are told to stop at their deadline, and block their spoke for ten timeouts at most", async () => {
     const { one, calls } = many(2);
     let aborted = 0;
     const world = await begin({
@@ -905,6 +905,8 @@ describe("workers", () => {
     expect(aborted).toBe(2);
     await world.engine.submit(calls, { n: 4 }, { key: "b" });
     await world.clock.advance(200);
+    expect(await world.engine.answer("b", { waitMs: 0 })).toBeUndefined();
+    await world.clock.advance(1000);
     expect(await world.engine.answer("b", { waitMs: 0 })).toMatchObject({ kind: "result" });
   });
 

@@ -296,7 +296,7 @@ test("who waits at a node that stops is told so at once", async () => {
   });
   await soon(node.submit(order, { pieces: 1 }, { key: "k" }));
   const refused = node.answer("k").catch((error: unknown) => error);
-  await soon(node.stop());
+  await soon(node.stop({ drainMs: 0 }));
   expect(await refused).toMatchObject({ code: "WW_STOPPING", retryable: true });
   await expect(node.request("k")).rejects.toMatchObject({ code: "WW_STOPPING", retryable: true });
 });

@@ -70,6 +70,7 @@ export class Nodes {
     const { shards, hub, workers, options } = this.#options;
     const node = createNode({
       hubs: [hub],
+      drainMs: 0,
       workers: workers(process),
       shards,
       store: (shard) => {

@@ -53,6 +53,7 @@ export class Machine {
       store,
       clock,
       observe: (signal) => void signals.push(signal),
+      drainMs: 0,
       limits: { horizonMs: 10, ...limits },
     }));
     const engine = new RequestService(shard);

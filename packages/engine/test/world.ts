@@ -45,6 +45,8 @@ export interface WorldOptions {
   /** Default true. */
   readonly random?: () => number;
   readonly faults?: Faults;
+  /** Default 0. */
+  readonly drainMs?: number;
 }
 
 /** One simulated machine with one engine on it, which can be killed and started again. */
@@ -68,7 +70,7 @@ export class World {
 
   /** Makes an engine on what is durable, without starting it. */
   boot(faults = this.#options.faults): Engine {
-    const { workers, limits, retentionMs, maxDowntimeMs, random } = this.#options;
+    const { workers, limits, retentionMs, maxDowntimeMs, random, drainMs } = this.#options;
     const process = this.clock.process();
     this.#process = process;
     this.#durable = this.#durable?.reopen() ?? new MemoryStore();
@@ -87,6 +89,7 @@ export class World {
       store: this.store,
       clock: process,
       random: random ?? (() => 0.5),
+      drainMs: drainMs ?? 0,
       observe: (signal) => void this.signals.push(signal),
       ...(limits === undefined ? {} : { limits }),
       ...(retentionMs === undefined ? {} : { retentionMs }),

@@ -26,7 +26,7 @@ export function render(id: string, answer: Answer, statusOf: StatusOf | undefine
   }
   const { code, message } = answer;
   const status = statusOf?.(answer) ?? defaultStatus(answer);
-  const details = answer.kind === "error" && answer.details !== undefined ? { details: answer.details } : {};
+  const details = answer.details !== undefined ? { details: answer.details } : {};
   const body = problemDetails(status, code, message, { requestId: id, ...details });
   return { status, type: "application/problem+json", body, text: message };
 }

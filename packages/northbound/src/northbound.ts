@@ -1,6 +1,6 @@
 import accepts from "@fastify/accepts";
 import { WheelworkError, type AnyHub, type Problem, type RunEvent } from "@wheelwork/core";
-import type { Engine, Logger } from "@wheelwork/engine";
+import { defaultLogger, type Engine, type Logger } from "@wheelwork/engine";
 import fastify, {
   type FastifyInstance,
   type FastifyReply,
@@ -48,11 +48,9 @@ export interface NorthboundOptions extends WebPageOptions {
    * 5000.
    */
   readonly closeWithinMs?: number;
-  /** Default: no log. */
+  /** Default: as for an engine. */
   readonly logger?: Logger;
 }
-
-const silent: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
 /**
  * Makes a REST server for an engine: requests in, one answer out. `listen({ port, host })` opens it. `close()` ends it,
@@ -60,7 +58,7 @@ const silent: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error:
  * @throws WheelworkError WW_CONFIG with every problem: a hub that the engine does not serve, or that has two routes.
  */
 export async function northbound(options: NorthboundOptions): Promise<FastifyInstance> {
-  const { engine, routes, logger = silent, closeWithinMs = 5000 } = options;
+  const { engine, routes, logger = defaultLogger(), closeWithinMs = 5000 } = options;
   checkRoutes(engine, routes);
   const waits = new Waits();
   const around: Surroundings = {

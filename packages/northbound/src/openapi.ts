@@ -26,7 +26,7 @@ const text = { type: "string" } as const;
 const time = { type: "string", format: "date-time" } as const;
 const count = { type: "integer", minimum: 0 } as const;
 const anything = {} as const;
-const runStatus = { type: "string", enum: ["running", "incident", "ended"] } as const;
+const runStatus = { type: "string", enum: ["running", "incident", "ended", "lost"] } as const;
 
 const object = (properties: Record<string, object>, optional: readonly string[] = []): JsonSchema => ({
   type: "object",
@@ -39,7 +39,9 @@ const answer = {
   oneOf: [
     object({ kind: { const: "result" }, value: anything }),
     object({ kind: { const: "error" }, code: text, message: text, details: anything }, ["details"]),
-    object({ kind: { const: "timeout" }, code: { const: "WW_TIMEOUT" }, message: text }),
+    object({ kind: { const: "timeout" }, code: { const: "WW_TIMEOUT" }, message: text, details: anything }, [
+      "details",
+    ]),
   ],
 };
 

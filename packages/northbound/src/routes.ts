@@ -102,7 +102,7 @@ export function routeHub(app: FastifyInstance, route: HubRoute, around: Surround
       const known = key === undefined ? {} : { key: await requestKey(around, hub, key) };
       const { id: requestId } = await engine.submit(hub, body, known);
       const waitMs = grantWait(request, reply, around, defaultWaitMs) - (performance.now() - began);
-      return answerOrPending(request, reply, around, { id: requestId, hub }, waitMs);
+      return answerOrPending(request, reply, around, { id: requestId, hub, accepted: true }, waitMs);
     },
   });
 }
@@ -142,7 +142,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
         querystring: {
           type: "object",
           properties: {
-            status: { type: "string", enum: ["running", "incident", "ended"] },
+            status: { type: "string", enum: ["running", "incident", "ended", "lost"] },
             hub: { type: "string", minLength: 1, maxLength: 200 },
             limit: { type: "integer", minimum: 1, maximum: 1000, default: 50 },
             cursor: { type: "string", minLength: 1, maxLength: 4000, description: "From the previous page." },
@@ -462,21 +462,32 @@ async function answerOrPending(
   request: FastifyRequest,
   reply: FastifyReply,
   around: Surroundings,
-  of: { readonly id: string; readonly hub: string },
+  of: { readonly id: string; readonly hub: string; readonly accepted?: true },
   waitMs: number,
 ): Promise<FastifyReply> {
   const { engine, waits, routes } = around;
-  const answer = await waits.answer(engine, of.id, waitMs);
+  const answer = await waits.answer(engine, of.id, waitMs).catch(isAwayFor(of));
   reply.header("vary", "Accept, Prefer");
   if (answer === undefined) {
     reply.header("retry-after", retryAfter);
-    return pendingReply(reply, of.id, (await engine.request(of.id)).status);
+    const { status } = await engine.request(of.id).catch((error: unknown) => {
+      isAwayFor(of)(error);
+      return { status: "running" };
+    });
+    return pendingReply(reply, of.id, status);
   }
   const { status, type, body, text } = render(of.id, answer, routes.get(of.hub)?.statusOf);
   reply.code(status).header("content-location", `${locationOf(of.id)}/answer`);
   if (text !== undefined && prefersText(request)) return reply.type("text/plain; charset=utf-8").send(text);
   return reply.type(type).send(body);
 }
+
+/** A request that was accepted goes on, though the engine stops or its store is away: its client is told where to ask. */
+const isAwayFor =
+  ({ accepted }: { readonly accepted?: true }) =>
+  (error: unknown): undefined => {
+    if (accepted !== true || !(error instanceof WheelworkError) || !error.retryable) throw error;
+  };
 
 function pendingReply(reply: FastifyReply, requestId: string, status: string): FastifyReply {
   return reply.code(202).header("location", locationOf(requestId)).send({ requestId, status });

@@ -122,7 +122,10 @@ describe("GET /requests", () => {
       "page",
       "status",
     ]);
-    expect(problems).toContainEqual({ path: "status", message: "must be one of running, incident, ended" });
+    expect(problems).toContainEqual({
+      path: "status",
+      message: "must be one of running, incident, ended, lost",
+    });
     expect(problems).toContainEqual({ path: "page", message: "is not known" });
   });
 

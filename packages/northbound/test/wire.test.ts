@@ -106,6 +106,20 @@ test("closing answers waiting clients with 202 at once, and ends their connectio
   await expect(fetch(`http://127.0.0.1:${port}/health`)).rejects.toThrow(/fetch failed/);
 });
 
+test("a client whose request was accepted is told where to ask if the engine stops before the server", async () => {
+  const { app, engine } = await system({ defaultWaitMs: 600_000 });
+  const sent = app.inject({ method: "POST", url: "/approvals", payload: { subject: "leave" } });
+  await expect.poll(async () => (await engine.requests()).items.length).toBe(1);
+  const [{ id } = { id: "" }] = (await engine.requests()).items;
+  await engine.stop();
+  const response = await sent;
+  expect(response.statusCode).toBe(202);
+  expect(response.headers["location"]).toBe(`/requests/${id}`);
+  // Nobody has accepted this one.
+  const refused = await app.inject({ method: "POST", url: "/approvals", payload: { subject: "leave" } });
+  expect(refused.statusCode).toBe(503);
+});
+
 test("closing cuts connections that do not finish within the limit", async () => {
   const { app } = await system({ closeWithinMs: 100 });
   const { port, hasRead } = await listening(app);

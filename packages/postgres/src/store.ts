@@ -443,7 +443,7 @@ function statements(journal: string) {
     )`;
   const listed = "key, hub, version, status, state, created_at, answered_at";
   const page = (table: string, more: string): string => `
-    (SELECT ${listed} FROM ${table} WHERE shard = $1 AND (root OR $2 = 'incident') AND ${more}
+    (SELECT ${listed} FROM ${table} WHERE shard = $1 AND (root OR $2 IN ('incident', 'lost')) AND ${more}
        AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR hub = $3)
        AND ($4::bigint IS NULL OR (created_at, key) < ($4, $5))
      ORDER BY created_at DESC, key DESC LIMIT $6)`;

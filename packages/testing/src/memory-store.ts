@@ -161,7 +161,7 @@ export class MemoryStore implements Store {
       ({ text }) => JSON.parse(text) as StoredAnswer,
     ).filter(({ endedAt }) => endedAt !== undefined);
     return [...this.#runs(), ...ended]
-      .filter((row) => row.root || status === "incident")
+      .filter((row) => row.root || status === "incident" || status === "lost")
       .filter(
         (row) => (status === undefined || row.status === status) && (hub === undefined || row.hub === hub),
       )

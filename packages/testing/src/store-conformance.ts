@@ -339,6 +339,13 @@ export function storeConformance(
       await owner.checkpoint({ runs: [run("child", { root: false, status: "incident" })] });
       same(await keys({ status: "incident" }), ["child"], "incidents of children are listed too");
       same(await keys({ hub: "none" }), []);
+      await owner.commit({ answers: [answer("told", { root: false, status: "lost" })] });
+      same(
+        await keys({ status: "lost" }),
+        ["told"],
+        "tells that have failed for good are listed under their status",
+      );
+      same(await keys({ status: "ended" }), ["d", "c"]);
     });
 
     test("refuses the commits of an owner that has lost its epoch (I21)", async ({

@@ -10,7 +10,7 @@ const system: CheckedSystem = {
     ],
     ["wait", { Waiting: { Go: "Calling", Late: "Failed" }, Calling: { Next: "Done" }, Done: "", Failed: "" }],
   ]),
-  spokes: new Map([["step", { attempts: 2, concurrency: 10 }]]),
+  spokes: new Map([["step", { attempts: 2 }]]),
   states: new Map([
     ["work: Working", { drains: true, deadline: "Late" }],
     ["wait: Waiting", { drains: false, deadline: "Late" }],

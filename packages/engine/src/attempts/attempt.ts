@@ -1,10 +1,14 @@
-import { abortContext, Context, type AttemptContext, type AttemptRequest } from "./context.ts";
+import { abortContext, Context, extendContext, type AttemptContext, type AttemptRequest } from "./context.ts";
 
 /** One attempt as its host keeps it. User code gets its `context` alone. */
 export class Attempt {
   readonly request: AttemptRequest;
   /** Where it is among those that are open. */
   index = -1;
+  /** When it began to wait for a place, in monotonic time; undefined: it does not wait. */
+  waitsSince: number | undefined = undefined;
+  /** It has waited for a place, or its process has ended: it times out later than was committed. */
+  hasWaited = false;
   /** It has a place in its lane: it is neither queued nor over. */
   hasPlace = false;
   /** An earlier owner may have made it, and it is not made again yet. */
@@ -38,6 +42,20 @@ export class Attempt {
 
   get context(): AttemptContext {
     return this.#context;
+  }
+
+  /** An earlier process may have begun it: its time begins anew, and ends at `due` if it need not wait for a place. */
+  beginAnew(due: number): void {
+    extendContext(this.#context, due - this.#context.deadline);
+    this.hasWaited = true;
+  }
+
+  /** It has a place at last: the time that it has waited is not its own. */
+  endWait(now: number): void {
+    if (this.waitsSince === undefined) return;
+    extendContext(this.#context, now - this.waitsSince);
+    this.waitsSince = undefined;
+    this.hasWaited = true;
   }
 
   abort(): void {

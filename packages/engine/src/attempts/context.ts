@@ -47,6 +47,7 @@ export interface AttemptRequest {
 }
 
 let abort: (context: Context) => void;
+let extend: (context: Context, byMs: number) => void;
 
 /**
  * The context of one attempt, for the maker of its worker. Nothing of the host can be reached from it, and nothing can be
@@ -57,7 +58,7 @@ export class Context implements AttemptContext {
   // As they were when the attempt was made: the request is a call of a run, which goes on.
   readonly #attempt: number;
   readonly #epoch: number;
-  readonly #deadline: number;
+  #deadline: number;
   #controller: AbortController | undefined = undefined;
   #onAbort: (() => void) | undefined = undefined;
   #aborted = false;
@@ -122,11 +123,17 @@ export class Context implements AttemptContext {
       context.#onAbort?.();
       context.#controller?.abort();
     };
+    extend = (context, byMs) => {
+      context.#deadline += byMs;
+    };
   }
 }
 
 /** Tells the worker that its attempt is over. */
 export const abortContext = (context: Context): void => abort(context);
+
+/** Gives an attempt more time: it has waited for a place. */
+export const extendContext = (context: Context, byMs: number): void => extend(context, byMs);
 
 /** What a worker function sees of an attempt: what `WorkerContext` documents, and nothing besides. */
 class FunctionContext implements WorkerContext {

@@ -1,12 +1,17 @@
 import { WheelworkError, type Outcome, type Spoke } from "@wheelwork/core";
 import { isThenable } from "@wheelwork/core/kernel";
-import type { Logger } from "../ports/ports.ts";
+import type { Clock, Logger } from "../ports/ports.ts";
 import { Attempt } from "./attempt.ts";
 import type { AttemptRequest } from "./context.ts";
 import { Lane } from "./lane.ts";
 import { OpenAttempts } from "./open-attempts.ts";
-import { asOutcome, checkedOutcome, failureOf, invalid } from "./outcomes.ts";
+import { asOutcome, checkedOutcome, failureOf, invalid, type OutcomeCheck, type Redact } from "./outcomes.ts";
 import { comesThroughLog, isRouted, type Worker, type WorkerPorts } from "./worker.ts";
+
+/** After how many of its timeouts an attempt that does not end loses its place. */
+const abandonAfter = 10;
+/** The longest time that a timer can wait, in milliseconds. */
+const maxTimerMs = 2 ** 31 - 1;
 
 /** Takes the outcome of an attempt. */
 export type Report = (attempt: Attempt, outcome: Outcome) => void;
@@ -16,7 +21,10 @@ export interface WorkerHostOptions {
   readonly workers: readonly Worker[];
   readonly ports: WorkerPorts;
   readonly report: Report;
+  readonly clock: Clock;
   readonly logger: Logger;
+  /** See `CommonOptions.redact`. */
+  readonly redact?: Redact | undefined;
 }
 
 /**
@@ -39,16 +47,22 @@ export class WorkerHost {
   readonly #expected = new Map<string, Attempt>();
   /** Attempts that an earlier owner may have made. */
   #adopted: Attempt[] = [];
+  /** While the engine stops: the attempts that it waits for. */
+  #draining: { readonly left: Set<Attempt>; readonly resolve: () => void } | undefined = undefined;
+  /** Attempts that are over, whose work still holds a place; with what cancels their timer. */
+  readonly #lingering = new Map<Attempt, () => void>();
+  readonly #clock: Clock;
   readonly #ports: WorkerPorts;
   readonly #report: Report;
-  readonly #logger: Logger;
+  readonly #check: OutcomeCheck;
   readonly #detach: (() => void)[] = [];
 
   /** @throws WheelworkError WW_CONFIG when two workers serve one spoke. */
-  constructor({ workers, ports, report, logger }: WorkerHostOptions) {
+  constructor({ workers, ports, report, clock, logger, redact }: WorkerHostOptions) {
     this.#ports = ports;
     this.#report = report;
-    this.#logger = logger;
+    this.#clock = clock;
+    this.#check = { logger, redact };
     for (const worker of workers) {
       const { name } = worker.spoke;
       if (this.#lanes.has(name)) {
@@ -57,7 +71,7 @@ export class WorkerHost {
         });
       }
       const make = (lane: Lane, attempt: Attempt): void => this.#make(lane, attempt);
-      this.#lanes.set(name, new Lane(worker, make, (attempt) => this.#open.has(attempt)));
+      this.#lanes.set(name, new Lane(worker, make, (attempt) => this.#open.has(attempt), clock));
     }
   }
 
@@ -78,12 +92,18 @@ export class WorkerHost {
     }
   }
 
+  /** The engine has stopped. */
   detach(): void {
     for (const detach of this.#detach.splice(0)) detach();
+    for (const cancel of this.#lingering.values()) cancel();
+    this.#lingering.clear();
   }
 
-  /** Makes an attempt, or queues it behind the limit of its spoke. */
-  begin(request: AttemptRequest): void {
+  /**
+   * Makes an attempt, or queues it behind the limit of its spoke. `anewAt`: an earlier process may have begun it, so that its
+   * time begins anew, at this engine time.
+   */
+  begin(request: AttemptRequest, anewAt?: number): void {
     const lane = this.#lanes.get(request.callee);
     if (lane === undefined) return;
     const open = this.#open.of(request);
@@ -95,6 +115,7 @@ export class WorkerHost {
     }
     if (open !== undefined) this.end([request]);
     const attempt = new Attempt(request);
+    if (anewAt !== undefined) attempt.beginAnew(anewAt + lane.worker.spoke.timeoutMs);
     this.#open.add(attempt);
     lane.enter(attempt);
   }
@@ -130,14 +151,28 @@ export class WorkerHost {
     return adopted.filter((attempt) => this.#open.has(attempt));
   }
 
+  /**
+   * When the present attempt of a call times out, if it has waited for a place. One that still waits has all its time left.
+   * `now` and the result are engine time. undefined: it did not wait, so its time began when it was decided.
+   */
+  dueAfterWait(request: AttemptRequest, now: number): number | undefined {
+    const attempt = this.#open.of(request);
+    if (attempt === undefined || attempt.attempt !== request.attempt) return undefined;
+    if (attempt.waitsSince === undefined)
+      return attempt.hasWaited ? Math.ceil(attempt.context.deadline) : undefined;
+    const lane = this.#lanes.get(request.callee);
+    return lane === undefined ? undefined : now + lane.worker.spoke.timeoutMs;
+  }
+
   /** The open attempt of a spoke that messages call so. */
   expected(spoke: string, correlation: string): Attempt | undefined {
     return this.#expected.get(`${spoke} ${correlation}`);
   }
 
   /**
-   * The calls are closed, or their attempts over: the workers are told to stop, and their places are free. Calls that
-   * are closed together are given together: none of them may take the place of another.
+   * The calls are closed, or their attempts over: the workers are told to stop. A place is free when the work has ended, and
+   * not before: a worker that pays no heed still talks to what its spoke protects. Calls that are closed together are given
+   * together: none of them may take the place of another.
    */
   end(requests: Iterable<AttemptRequest>): void {
     const ended: Attempt[] = [];
@@ -148,8 +183,26 @@ export class WorkerHost {
       attempt.abort();
       ended.push(attempt);
     }
-    // A worker that never settles must not block its spoke for ever.
-    for (const attempt of ended) this.#lanes.get(attempt.request.callee)?.leave(attempt);
+    for (const attempt of ended) {
+      const lane = this.#lanes.get(attempt.request.callee);
+      if (lane !== undefined && attempt.hasPlace) this.#linger(lane, attempt);
+    }
+  }
+
+  /** Waits for the work of an attempt that is over. One that never ends must not block its spoke for ever. */
+  #linger(lane: Lane, attempt: Attempt): void {
+    const { name: spoke, timeoutMs, concurrency } = lane.worker.spoke;
+    if (concurrency === Number.MAX_SAFE_INTEGER) return lane.leave(attempt);
+    // It has had its timeout once.
+    const delayMs = Math.min((abandonAfter - 1) * timeoutMs, maxTimerMs);
+    const abandon = (): void => {
+      this.#lingering.delete(attempt);
+      const { requestId: request, call, attempt: number } = attempt;
+      const message = `an attempt has not ended after ${abandonAfter} times its timeout: it goes on beside others`;
+      this.#check.logger.error({ spoke, request, call, attempt: number, timeoutMs }, message);
+      lane.leave(attempt);
+    };
+    this.#lingering.set(attempt, this.#clock.after(delayMs, abandon));
   }
 
   /** Ends everything: the engine stops, or has lost its memory. */
@@ -157,6 +210,25 @@ export class WorkerHost {
     for (const lane of this.#lanes.values()) lane.clear();
     this.#adopted = [];
     this.end(this.#open.requests());
+  }
+
+  /**
+   * Begins nothing more that waits for a place. Resolves when the attempts that are under way in this process are over. One
+   * whose outcome comes through a log is not waited for: the next owner of the shard reads it there.
+   */
+  drain(): Promise<void> {
+    for (const lane of this.#lanes.values()) lane.clear();
+    const draining = new Set(this.#open.list().filter((attempt) => this.#isOurs(attempt)));
+    if (draining.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#draining = { left: draining, resolve };
+    });
+  }
+
+  /** Whether an attempt is under way, and its outcome is lost with this process. */
+  #isOurs({ hasPlace, request }: Attempt): boolean {
+    const lane = this.#lanes.get(request.callee);
+    return hasPlace && lane !== undefined && !comesThroughLog(lane.worker, this.#ports.replies);
   }
 
   /** An outcome that an external worker or a relay gave, held against the contract of its spoke. */
@@ -177,6 +249,8 @@ export class WorkerHost {
   #forget(attempt: Attempt): void {
     this.#open.delete(attempt);
     if (this.#expected.get(attempt.name) === attempt) this.#expected.delete(attempt.name);
+    const draining = this.#draining;
+    if (draining?.left.delete(attempt) === true && draining.left.size === 0) draining.resolve();
   }
 
   #make(lane: Lane, attempt: Attempt): void {
@@ -203,11 +277,26 @@ export class WorkerHost {
     const open = this.#open.has(attempt);
     if (open) this.#forget(attempt);
     // How a worker fails because it was told to stop says nothing; a success still counts if it is not late (I4).
-    if (open || outcome.kind === "ok") this.#report(attempt, this.#checked(spoke, outcome));
+    if (open || outcome.kind === "ok")
+      this.#report(attempt, this.#warned(attempt, this.#checked(spoke, outcome)));
+    if (this.#lingering.size > 0) {
+      this.#lingering.get(attempt)?.();
+      this.#lingering.delete(attempt);
+    }
     lane.leave(attempt);
   }
 
+  /** Logs an exception that the worker should not have thrown. */
+  #warned({ request, attempt }: Attempt, outcome: Outcome): Outcome {
+    if (outcome.kind !== "error" || outcome.code !== "WW_WORKER_FAILED") return outcome;
+    const { callee, number: call, run } = request;
+    const { message, stack } = outcome;
+    const fields = { spoke: callee, request: run.key, call, attempt, error: message, stack };
+    this.#check.logger.warn(fields, "a worker has thrown an exception");
+    return outcome;
+  }
+
   #checked(spoke: Spoke, outcome: Outcome): Outcome {
-    return checkedOutcome(spoke, outcome, this.#logger);
+    return checkedOutcome(spoke, outcome, this.#check);
   }
 }

@@ -1,4 +1,5 @@
 import type { Attempt } from "./attempt.ts";
+import type { Clock } from "../ports/ports.ts";
 import type { Worker } from "./worker.ts";
 
 /** The places of one spoke. It has as many as the spoke's `concurrency`; further attempts wait in their order. */
@@ -8,6 +9,7 @@ export class Lane {
   running = 0;
   readonly #make: (lane: Lane, attempt: Attempt) => void;
   readonly #isOpen: (attempt: Attempt) => boolean;
+  readonly #clock: Clock;
   readonly #queue: Attempt[] = [];
   /** Attempts of the queue before this index have been served: to shift each off would move all others. */
   #served = 0;
@@ -17,16 +19,19 @@ export class Lane {
     worker: Worker,
     make: (lane: Lane, attempt: Attempt) => void,
     isOpen: (attempt: Attempt) => boolean,
+    clock: Clock,
   ) {
     this.worker = worker;
     this.#make = make;
     this.#isOpen = isOpen;
+    this.#clock = clock;
   }
 
   /** Makes an attempt, or queues it. */
   enter(attempt: Attempt): void {
-    if (this.running < this.worker.spoke.concurrency) this.#begin(attempt);
-    else this.#queue.push(attempt);
+    if (this.running < this.worker.spoke.concurrency) return this.#begin(attempt);
+    attempt.waitsSince = this.#clock.monotonicMs();
+    this.#queue.push(attempt);
   }
 
   /** Gives the attempt's place to the next in the queue; nothing if it has none any more. */
@@ -58,6 +63,7 @@ export class Lane {
   #begin(attempt: Attempt): void {
     this.running++;
     attempt.hasPlace = true;
+    if (attempt.waitsSince !== undefined) attempt.endWait(this.#clock.monotonicMs());
     this.#make(this, attempt);
   }
 }

@@ -36,6 +36,10 @@ export class OpenAttempts {
     attempt.request.work = undefined;
   }
 
+  list(): readonly Attempt[] {
+    return this.#list;
+  }
+
   requests(): AttemptRequest[] {
     return this.#list.map(({ request }) => request);
   }

@@ -1,6 +1,9 @@
 import type { Failed, Outcome, Problem, Spoke } from "@wheelwork/core";
-import { check, textOf, tryPlain } from "@wheelwork/core/kernel";
+import { check, stackOf, textOf, tryPlain } from "@wheelwork/core/kernel";
 import type { Logger } from "../ports/ports.ts";
+
+/** Characters that are kept of a stack: other processes may send any. */
+const maxStack = 8000;
 
 /** Thrown by `context.fail`. */
 export class WorkerFailure extends Error {
@@ -16,16 +19,40 @@ export class WorkerFailure extends Error {
 /** The outcome of an attempt that threw. */
 export function failureOf(error: unknown): Outcome {
   if (error instanceof WorkerFailure) return error.failed;
-  return {
-    kind: "error",
-    code: "WW_WORKER_FAILED",
-    message: textOf(error),
-  };
+  const failed = { kind: "error" as const, code: "WW_WORKER_FAILED" as const, message: textOf(error) };
+  const stack = stackOf(error);
+  return stack === undefined ? failed : { ...failed, stack };
 }
 
 /** The outcome of an attempt whose outcome is not one. */
 export function invalid(message: string): Failed {
   return { kind: "error", code: "WW_INVALID_OUTPUT", message };
+}
+
+/** What of a failure may hold what nobody should keep. */
+export interface Redactable {
+  readonly code: string;
+  readonly message: string;
+  readonly details?: unknown;
+  readonly stack?: string;
+}
+
+/** Gives a failure without what nobody should keep. */
+export type Redact = (failure: Redactable) => Redactable;
+
+/** A failure as it is kept. One that cannot be redacted keeps nothing but its code: the safe side. */
+export function redacted<F extends Redactable>(redact: Redact | undefined, failure: F): F {
+  if (redact === undefined) return failure;
+  try {
+    const { message, details, stack } = redact(failure);
+    const { message: _message, details: _details, stack: _stack, ...rest } = failure;
+    const kept: Redactable = { ...rest, message: textOf(message) };
+    const given = details === undefined ? kept : { ...kept, details };
+    return (typeof stack === "string" ? { ...given, stack } : given) as F;
+  } catch {
+    const { message: _message, details: _details, stack: _stack, ...rest } = failure;
+    return { ...rest, message: "not shown, since `redact` threw" } as unknown as F;
+  }
 }
 
 /** What a worker gave, if it is an outcome: relays, external workers and makers of workers may give anything. */
@@ -39,16 +66,22 @@ function isOutcome(value: unknown): value is Outcome {
   return kind === "ok" || kind === "timeout";
 }
 
+/** What outcomes are checked with. */
+export interface OutcomeCheck {
+  readonly logger: Logger;
+  readonly redact: Redact | undefined;
+}
+
 /**
  * An outcome as the contract of its spoke has it: the output that its schema made, or why it is not valid. Outputs and details
  * are copied as plain JSON, so what a hub sees is what the store gives back, and nothing that a worker does later changes it.
  */
-export function checkedOutcome(spoke: Spoke, outcome: Outcome, logger: Logger): Outcome {
+export function checkedOutcome(spoke: Spoke, outcome: Outcome, { logger, redact }: OutcomeCheck): Outcome {
   switch (outcome.kind) {
     case "timeout":
       return { kind: "timeout" };
     case "error":
-      return checkedError(spoke, outcome);
+      return checkedError(spoke, redacted(redact, outcome));
     case "ok": {
       const checked = check(spoke.output, outcome.output);
       if (checked.problems !== undefined) return invalidOutput(spoke, checked.problems, logger);
@@ -60,12 +93,16 @@ export function checkedOutcome(spoke: Spoke, outcome: Outcome, logger: Logger): 
   }
 }
 
-function checkedError(spoke: Spoke, { code, message, details }: Failed): Outcome {
+function checkedError(spoke: Spoke, { code, message, details, stack }: Failed): Outcome {
   if (!spoke.errors.includes(code) && !code.startsWith("WW_"))
     return invalid(`the worker of ${spoke.name} failed with ${code}, which the spoke does not declare`);
-  if (details === undefined) return { kind: "error", code, message };
+  const failed: Failed =
+    typeof stack === "string"
+      ? { kind: "error", code, message, stack: stack.slice(0, maxStack) }
+      : { kind: "error", code, message };
+  if (details === undefined) return failed;
   const kept = tryPlain(details);
-  if (kept.problem === undefined) return { kind: "error", code, message, details: kept.value };
+  if (kept.problem === undefined) return { ...failed, details: kept.value };
   return invalid(
     `the details of ${code} of the worker of ${spoke.name} are not valid: ${lineOf(kept.problem)}`,
   );

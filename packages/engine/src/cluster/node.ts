@@ -6,7 +6,7 @@ import { offer, type OfferResult } from "../delivery/offer.ts";
 import { systemClock } from "../ports/clock.ts";
 import { rootOf, shardOf } from "../ports/keys.ts";
 import type { Membership, Partitions } from "../ports/log.ts";
-import { silent } from "../ports/logger.ts";
+import { defaultLogger } from "../ports/logger.ts";
 import type { Clock, Logger, MaybePromise } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
 import type { ShardAccess, Shards } from "../requests/access.ts";
@@ -48,6 +48,8 @@ class Node implements Shards {
   readonly clock: Clock;
   readonly #options: NodeOptions;
   readonly #logger: Logger;
+  /** How long attempts may go on while the node stops. */
+  #drainMs: number | undefined = undefined;
   readonly #inbox: string;
   readonly #name: string;
   readonly #routing: Routing;
@@ -67,7 +69,7 @@ class Node implements Shards {
     checkShards(shards);
     for (const { hub } of channels) servedBy(this.hubs, hub);
     this.clock = options.clock ?? systemClock;
-    this.#logger = options.logger ?? silent;
+    this.#logger = options.logger ?? defaultLogger();
     this.#inbox = options.inbox ?? defaultInbox;
     this.#name = options.name ?? `${hostname()}:${process.pid}`;
     this.#remotes = new RemoteShards(options, this.clock);
@@ -123,9 +125,10 @@ class Node implements Shards {
     this.#watch();
   }
 
-  async stop(): Promise<void> {
+  async stop(drainMs?: number): Promise<void> {
     if (this.#state === "stopped") return;
     this.#state = "stopped";
+    this.#drainMs = drainMs;
     this.#cancelWatch();
     const noteAll = this.#routing.end();
     this.#assign([]);
@@ -246,7 +249,8 @@ class Node implements Shards {
         return owned;
       },
       release: async (owned) => {
-        await owned.release();
+        // Another node waits for a shard that moves, so only a node that stops lets its attempts end.
+        await owned.release(this.#state === "stopped" ? this.#drainMs : 0);
         logger.info({ shard, node }, "a shard is let go");
         observe?.({ name: "shard-released", shard });
       },

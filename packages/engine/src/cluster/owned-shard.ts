@@ -1,7 +1,7 @@
 import type { Answer, AnyHub, WheelworkError } from "@wheelwork/core";
 import type { Worker } from "../attempts/worker.ts";
 import { refusedHub, type Channel } from "../delivery/channel.ts";
-import { silent } from "../ports/logger.ts";
+import { defaultLogger } from "../ports/logger.ts";
 import type { Clock, Store } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
 import { askAgain, isRetryable, type NewRequest } from "../requests/access.ts";
@@ -86,7 +86,7 @@ export class OwnedShard {
         hubs,
         channels,
         observe,
-        logger: node.logger ?? silent,
+        logger: node.logger ?? defaultLogger(),
         clock,
         ...(passRelays === undefined ? {} : { passRelays }),
         owner: () => host?.shard,
@@ -111,14 +111,15 @@ export class OwnedShard {
       return new OwnedShard(host, store, options);
     } catch (error) {
       feed?.end();
-      await host?.stop();
+      await host?.stop(0);
       await store.close();
       throw error;
     }
   }
 
-  async release(): Promise<void> {
-    await this.#host.stop();
+  /** Lets the shard go. `drainMs`: how long its attempts may go on; undefined: as the options of the node say. */
+  async release(drainMs: number | undefined): Promise<void> {
+    await this.#host.stop(drainMs);
     await this.#store.close();
   }
 

@@ -1,5 +1,6 @@
 import { WheelworkError, type AnyHub } from "@wheelwork/core";
 import { systemClock } from "../ports/clock.ts";
+import { defaultLogger } from "../ports/logger.ts";
 import type { Bus, Clock, Store } from "../ports/ports.ts";
 import type { ShardAccess, Shards } from "../requests/access.ts";
 import type { Engine, EngineHealth } from "../requests/api.ts";
@@ -85,9 +86,9 @@ export class EmbeddedShard implements Shards {
   }
 
   async start(): Promise<void> {
-    const { logger } = this.#options;
+    const { logger = defaultLogger() } = this.#options;
     for (const { definition } of this.hubs.values())
-      logger?.info({ version: definition.version }, definition.answerBy);
+      logger.info({ version: definition.version }, definition.answerBy);
     if (this.#hasClosed)
       throw new WheelworkError("WW_STARTED", "the engine has closed its store after a start that failed", {
         next: "Make another one with createEngine, and start that.",
@@ -102,9 +103,9 @@ export class EmbeddedShard implements Shards {
     this.#watch();
   }
 
-  stop(): Promise<void> {
+  stop(drainMs?: number): Promise<void> {
     this.#cancelWatch();
-    this.#stopping ??= this.host.stop().then(() => this.#closeStore());
+    this.#stopping ??= this.host.stop(drainMs).then(() => this.#closeStore());
     return this.#stopping;
   }
 

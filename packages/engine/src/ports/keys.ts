@@ -80,6 +80,10 @@ const tellPrefix = "tell:";
 /** The built-in hub that carries out a tell: a run of its own, so that it may outlive the run that told it. */
 export const tellHubName = (spoke: string): string => `${tellPrefix}${spoke}`;
 
+/** The spoke that a run carries out a tell to; undefined: it is no tell. */
+export const toldSpoke = ({ hub }: { readonly hub: string }): string | undefined =>
+  hub.startsWith(tellPrefix) ? hub.slice(tellPrefix.length) : undefined;
+
 /** Whether a run serves a request of a caller: it is neither the call of another hub nor a tell. */
 export const isRoot = (run: { readonly parent: unknown; readonly hub: string }): boolean =>
   run.parent === undefined && !run.hub.startsWith(tellPrefix);

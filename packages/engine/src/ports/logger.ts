@@ -16,5 +16,18 @@ export function consoleLogger(options: LoggerOptions = {}): Logger {
   );
 }
 
-/** Logs nothing. */
-export const silent: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+const levels: readonly unknown[] = ["debug", "info", "warn", "error", "silent"];
+let given: Logger | undefined = undefined;
+
+/**
+ * The logger of engines that are given none: warnings and errors go to standard error. The environment variable
+ * WHEELWORK_LOG_LEVEL sets another level.
+ */
+export function defaultLogger(): Logger {
+  const level = process.env["WHEELWORK_LOG_LEVEL"];
+  given ??= consoleLogger({ level: levels.includes(level) ? (level as "warn") : "warn" });
+  return given;
+}
+
+/** A logger that logs nothing. */
+export const silentLogger: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };

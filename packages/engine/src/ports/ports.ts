@@ -34,6 +34,9 @@ export interface Bus {
   subscribe(topic: string, receive: (message: Message) => void): () => void;
 }
 
+/** Where a request stands. `lost`: a tell that has failed for good. Its run has ended. */
+export type RequestStatus = RunStatus | "lost";
+
 /** What is stored of a live run at a checkpoint. */
 export interface StoredRun {
   readonly key: string;
@@ -58,7 +61,7 @@ export interface StoredAnswer {
   readonly version: number;
   readonly hash: string;
   readonly state: string;
-  readonly status: RunStatus;
+  readonly status: RequestStatus;
   readonly createdAt: number;
   readonly answeredAt: number;
   readonly endedAt: number | undefined;
@@ -152,8 +155,8 @@ export interface ShardState extends Claim {
 
 /** Which requests to list, newest first. */
 export interface RequestFilter {
-  /** Of incidents, those of calls of hubs and of tells are listed too: somebody must look after them. */
-  readonly status?: RunStatus;
+  /** Of incidents, those of calls of hubs and of tells are listed too: somebody must look after them. Only tells are lost. */
+  readonly status?: RequestStatus;
   readonly hub?: string;
   readonly limit: number;
   /** List only requests that were created before this place. */
@@ -165,7 +168,7 @@ export interface RequestRow {
   readonly key: string;
   readonly hub: string;
   readonly version: number;
-  readonly status: RunStatus;
+  readonly status: RequestStatus;
   readonly state: string;
   readonly createdAt: number;
   readonly answeredAt: number | undefined;
@@ -287,6 +290,27 @@ export type EngineEvent =
       readonly call: number;
       readonly outcome: Outcome["kind"];
     }
+  /** An attempt has ended without success, and another one follows in `inMs` milliseconds. */
+  | {
+      readonly name: "retry";
+      readonly callee: string;
+      readonly key: string;
+      readonly call: number;
+      /** The attempt that has failed, and how. */
+      readonly attempt: number;
+      readonly failure: string;
+      readonly inMs: number;
+    }
+  /** The time of an attempt has passed. */
+  | {
+      readonly name: "attempt-timeout";
+      readonly callee: string;
+      readonly key: string;
+      readonly call: number;
+      readonly attempt: number;
+    }
+  /** A tell has failed for good. `key` names its run: see its history. */
+  | { readonly name: "tell-lost"; readonly spoke: string; readonly key: string; readonly reason: string }
   | { readonly name: "ignored"; readonly key: string; readonly reason: string }
   | { readonly name: "incident"; readonly hub: string; readonly key: string; readonly code: string }
   | {

@@ -56,7 +56,7 @@ export interface Shards {
   readonly status: EngineHealth["status"];
   health(): EngineHealth;
   start(): Promise<void>;
-  stop(): Promise<void>;
+  stop(drainMs: number | undefined): Promise<void>;
   /** The shard of a request, or of a run that it has begun. */
   of(key: string): ShardAccess;
   all(): Iterable<ShardAccess>;

@@ -1,4 +1,5 @@
-import type { Answer, AnyHub, Hub, RunEvent, RunStatus } from "@wheelwork/core";
+import type { Answer, AnyHub, Hub, RunEvent } from "@wheelwork/core";
+import type { RequestStatus } from "../ports/ports.ts";
 
 /** How a request came in: a new one, or one whose key is known already. */
 export interface Submitted {
@@ -20,7 +21,7 @@ export interface RequestView {
   readonly id: string;
   readonly hub: string;
   readonly version: number;
-  readonly status: RunStatus;
+  readonly status: RequestStatus;
   readonly state: string;
   readonly createdAt: number;
   readonly answeredAt: number | undefined;
@@ -48,7 +49,7 @@ export interface RequestPage {
     readonly id: string;
     readonly hub: string;
     readonly version: number;
-    readonly status: RunStatus;
+    readonly status: RequestStatus;
     readonly state: string;
     readonly createdAt: number;
     readonly answeredAt: number | undefined;
@@ -72,6 +73,12 @@ export interface EngineHealth {
   readonly queued: number;
 }
 
+/** Options of `stop`. */
+export interface StopOptions {
+  /** How long attempts that are under way may go on, in milliseconds. 0: they are aborted at once. */
+  readonly drainMs?: number;
+}
+
 /** The engine as callers see it: where requests go in, and answers come out. */
 export interface Engine {
   /**
@@ -81,9 +88,11 @@ export interface Engine {
    */
   start(): Promise<void>;
   /**
-   * Takes no new requests, commits what is open, and stops. Runs that have not ended go on at the next start.
+   * Takes no new requests and begins no attempts. Lets those that are under way in this process end within `drainMs`
+   * milliseconds (default: the option of the engine, 5000), and then aborts them. Commits what is open, and stops. Runs that
+   * have not ended go on at the next start.
    */
-  stop(): Promise<void>;
+  stop(options?: StopOptions): Promise<void>;
   /**
    * Accepts a request: when it returns, the request is durable and will get exactly one answer.
    * @throws WheelworkError WW_INVALID_REQUEST (all problems listed), WW_KEY_REUSED (the key has another body),
@@ -96,9 +105,12 @@ export interface Engine {
   call<I, O, E extends string>(hub: Hub<I, O, E>, request: I, options?: SubmitOptions): Promise<Answer<O, E>>;
   /** @throws WheelworkError WW_NOT_FOUND. */
   request(id: string): Promise<RequestView>;
-  /** A page of requests, newest first; of incidents, those of calls of hubs and of tells are listed too. */
+  /**
+   * A page of requests, newest first. Of incidents, those of calls of hubs and of tells are listed too. The status `lost`
+   * lists the tells that have failed for good; the answer of each says why.
+   */
   requests(filter?: {
-    readonly status?: RunStatus;
+    readonly status?: RequestStatus;
     readonly hub?: string;
     readonly limit?: number;
     readonly cursor?: string;

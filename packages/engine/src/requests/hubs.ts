@@ -1,4 +1,13 @@
-import { end, hub, WheelworkError, type AnyHub, type Hub, type Schema, type Spoke } from "@wheelwork/core";
+import {
+  end,
+  hub,
+  WheelworkError,
+  type AnyHub,
+  type Failure,
+  type Hub,
+  type Schema,
+  type Spoke,
+} from "@wheelwork/core";
 import { maxCallMs, type HubDefinition } from "@wheelwork/core/kernel";
 import { tellHubName } from "../ports/keys.ts";
 import type { Worker } from "../attempts/worker.ts";
@@ -45,6 +54,16 @@ const anything: Schema = {
   "~standard": { version: 1, vendor: "wheelwork", validate: (value) => ({ value }) },
 };
 
+/** What a tell knows. */
+interface Told {
+  readonly input: unknown;
+  /** Why its last attempt has failed. */
+  readonly why?: string;
+}
+
+const reasonOf = (failure: Failure): string =>
+  failure.kind === "timeout" ? "timeout" : `${failure.code}: ${failure.message}`.slice(0, 1000);
+
 /** A tell is a run of its own, of a hub that makes one call: retried as its spoke says, recorded, and independent. */
 export function tellHubs(workers: readonly Worker[]): HubDefinition[] {
   return workers.map(({ spoke }) => {
@@ -56,18 +75,19 @@ export function tellHubs(workers: readonly Worker[]): HubDefinition[] {
         errors: ["not-delivered"],
         deadlineMs: maxCallMs(spoke) + 1000,
         chart: { Telling: { Delivered: "Told", Failed: "Lost" }, Told: end, Lost: end },
-        data: (request) => request as { readonly input: unknown },
+        data: (request): Told => request as Told,
       },
       {
         Telling: (s) =>
           s.call(spoke as Spoke, {
             input: ({ input }) => input,
             ok: "Delivered",
-            failed: "Failed",
+            failed: (_told, failure) => s.raise("Failed", { why: reasonOf(failure) }),
             deadline: "Failed",
           }),
         Told: () => ({}),
-        Lost: (_data, s) => s.fail("not-delivered", `the spoke ${spoke.name} did not take what it was told`),
+        Lost: ({ why = "its time is over" }, s) =>
+          s.fail("not-delivered", `the spoke ${spoke.name} did not take what it was told: ${why}`),
       },
     );
     return { ...told.definition, name: tellHubName(spoke.name) };

@@ -36,7 +36,7 @@ export async function listOverlaid(
     const rows = new Map<string, RequestRow>();
     for (const row of stored) {
       // It may have ended while the store was asked.
-      if (row.status === "ended") moved.delete(row.key);
+      if (row.status === "ended" || row.status === "lost") moved.delete(row.key);
       else if (rows.has(row.key) || moved.has(row.key)) continue;
       else if (!overlay.isCurrent(row)) {
         const run = overlay.find(row.key);

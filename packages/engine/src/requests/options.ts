@@ -1,7 +1,10 @@
 import type { AnyHub } from "@wheelwork/core";
 import type { Worker } from "../attempts/worker.ts";
 import type { Clock, EngineEvent, Logger } from "../ports/ports.ts";
+import type { Redact } from "../attempts/outcomes.ts";
 import type { ShardLimits } from "../shard/options.ts";
+
+export type { Redactable } from "../attempts/outcomes.ts";
 
 /** What every engine needs, wherever its shards are. */
 export interface CommonOptions {
@@ -9,8 +12,16 @@ export interface CommonOptions {
   readonly hubs: readonly AnyHub[];
   /** One worker for each spoke that the hubs call. */
   readonly workers: readonly Worker[];
-  /** Default: none. */
+  /**
+   * Default: warnings and errors go to standard error, a line of JSON each. `silentLogger` logs nothing. The environment
+   * variable WHEELWORK_LOG_LEVEL sets the level of the default logger: debug, info, warn, error or silent.
+   */
   readonly logger?: Logger;
+  /**
+   * Removes what must not be kept from a failure before anything logs or stores it: failures of attempts, and exceptions that
+   * park a run. The code stays as it is. If it throws, only the code is kept. Default: all is kept.
+   */
+  readonly redact?: Redact;
   /** Is told what happens in the engine, for metrics and traces. It must not throw. */
   readonly observe?: (signal: EngineEvent) => void;
   /**
@@ -23,12 +34,20 @@ export interface CommonOptions {
    * clock that is wrong for one start would let all deadlines pass. Default 30 days.
    */
   readonly maxDowntimeMs?: number;
+  /**
+   * How long the attempts that are under way may go on when the engine stops, in milliseconds. What has not ended by then is
+   * aborted, and made again at the next start. 0: everything is aborted at once. Default 5000.
+   */
+  readonly drainMs?: number;
   readonly limits?: Partial<ShardLimits>;
   /** For tests: the clock. */
   readonly clock?: Clock;
   /** For tests: numbers in [0, 1) for the jitter of retries. */
   readonly random?: () => number;
 }
+
+/** How long attempts may go on when the engine stops, if nobody says otherwise, in milliseconds. */
+export const defaultDrainMs = 5000;
 
 const day = 86_400_000;
 

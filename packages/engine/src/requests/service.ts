@@ -9,6 +9,7 @@ import type {
   EngineHealth,
   RequestPage,
   RequestView,
+  StopOptions,
   Submitted,
   SubmitOptions,
 } from "./api.ts";
@@ -55,9 +56,9 @@ export class RequestService implements Engine {
     }
   }
 
-  stop(): Promise<void> {
+  stop({ drainMs }: StopOptions = {}): Promise<void> {
     this.#life = "stopped";
-    return this.#shards.stop();
+    return this.#shards.stop(drainMs);
   }
 
   health(): EngineHealth {

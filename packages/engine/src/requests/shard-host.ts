@@ -3,16 +3,16 @@ import type { HubDefinition } from "@wheelwork/core/kernel";
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { systemClock } from "../ports/clock.ts";
-import { silent } from "../ports/logger.ts";
 import { givenKey } from "../ports/keys.ts";
-import type { Bus, Clock, EngineEvent, Store } from "../ports/ports.ts";
+import { defaultLogger } from "../ports/logger.ts";
+import type { Bus, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
 import type { ReplyPath } from "../ports/reply-path.ts";
 import type { Feed } from "../shard/feed.ts";
 import type { ShardLimits } from "../shard/options.ts";
 import { Shard } from "../shard/shard.ts";
 import type { EngineHealth } from "./api.ts";
 import { tellHubs } from "./hubs.ts";
-import { defaultMaxDowntimeMs, defaultRetentionMs, type CommonOptions } from "./options.ts";
+import { defaultDrainMs, defaultMaxDowntimeMs, defaultRetentionMs, type CommonOptions } from "./options.ts";
 
 /** What a shard needs of the engine that works on it. */
 export interface ShardHostOptions extends Omit<CommonOptions, "hubs"> {
@@ -57,6 +57,7 @@ export class ShardHost {
   readonly shard: Shard;
   readonly #store: Store;
   readonly #clock: Clock;
+  readonly #logger: Logger;
   readonly #retentionMs: number;
   readonly #options: ShardHostOptions;
   #cancelPurge: () => void = () => {};
@@ -64,11 +65,12 @@ export class ShardHost {
 
   constructor(options: ShardHostOptions) {
     const { hubs, workers, store, bus, replies, feed, onEnded, builtIn = [], observe } = options;
-    const { clock = systemClock, logger = silent, random = Math.random } = options;
+    const { clock = systemClock, logger = defaultLogger(), random = Math.random } = options;
     this.#options = options;
     this.hubs = hubs;
     this.#store = store;
     this.#clock = clock;
+    this.#logger = logger;
     this.#retentionMs = options.retentionMs ?? defaultRetentionMs;
     const definitions = [...Array.from(hubs.values(), ({ definition }) => definition), ...tellHubs(workers)];
     this.shard = new Shard({
@@ -82,6 +84,7 @@ export class ShardHost {
       random,
       owner: `${hostname()}:${process.pid}:${randomUUID()}`,
       observe: observe === undefined ? undefined : (event) => observe(asGiven(event)),
+      redact: options.redact,
       limits: { ...defaultLimits, ...options.limits },
       maxDowntimeMs: options.maxDowntimeMs ?? defaultMaxDowntimeMs,
       ...(feed === undefined ? {} : { feed }),
@@ -95,11 +98,11 @@ export class ShardHost {
     this.#schedulePurge(Math.min(firstPurgeMs, Math.max(minPurgeMs, this.#retentionMs)));
   }
 
-  /** Commits what is decided, and stops. */
-  stop(): Promise<void> {
+  /** Lets the attempts under way end within `drainMs` milliseconds, commits what is decided, and stops. */
+  stop(drainMs = this.#options.drainMs ?? defaultDrainMs): Promise<void> {
     this.#stopped = true;
     this.#cancelPurge();
-    return this.shard.stop();
+    return this.shard.stop(drainMs);
   }
 
   health(): EngineHealth {
@@ -120,7 +123,7 @@ export class ShardHost {
           this.#schedulePurge(requests === purgeLimit ? nextPurgeMs : idlePurgeMs);
         },
         (error: unknown) => {
-          this.#options.logger?.warn(
+          this.#logger.warn(
             { error: String(error) },
             "answers that have outlived their retention could not be deleted",
           );

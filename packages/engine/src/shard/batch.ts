@@ -35,7 +35,12 @@ interface ParkedRun {
 /** What a batch does once it is committed, and never before (I9). */
 interface BatchEffects {
   /** Attempts to make. The number says which: a later attempt may be decided by then, in a batch that is not committed. */
-  readonly attempts: { readonly call: Call; readonly attempt: number }[];
+  readonly attempts: {
+    readonly call: Call;
+    readonly attempt: number;
+    /** The process that made it has ended, or lost its memory: it is made again, and its time begins anew. */
+    readonly anew?: true;
+  }[];
   readonly closed: Call[];
   readonly answered: LiveRun[];
   readonly accepted: { readonly item: RequestItem; readonly known: boolean }[];

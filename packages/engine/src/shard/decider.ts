@@ -14,7 +14,7 @@ import {
   type Input,
   type Run,
 } from "@wheelwork/core/kernel";
-import { childKey, keyReused, rootOf, tellHubName, tellKey } from "../ports/keys.ts";
+import { childKey, keyReused, rootOf, tellHubName, tellKey, toldSpoke } from "../ports/keys.ts";
 import type { Commit, Downtime, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
 import type { Batch, LiveRun } from "./batch.ts";
 import type { Deadlines } from "./deadlines.ts";
@@ -26,10 +26,16 @@ import { stage, type Residency } from "./residency.ts";
 /** How deep hubs may call one another. */
 const maxCallDepth = 32;
 
-/** What deciding must know of workers. */
+type Incident = Extract<RunEvent, { type: "incident" }>;
+
+/** What deciding must know of workers, and of what they and handlers throw. */
 export interface OutcomeRules {
   /** An outcome that another process reports, checked against the contract of its spoke. */
   check(spoke: string, outcome: Outcome): Outcome;
+  /** When an attempt times out, if it has waited for a place at its worker; `now`: engine time. */
+  dueAfterWait(call: Call, now: number): number | undefined;
+  /** An exception of a handler without what nobody should keep. */
+  redact(error: Incident["error"]): Incident["error"];
   /** The open attempt of a spoke that has this correlation. */
   expected(spoke: string, correlation: string): (AttemptId & { readonly requestId: string }) | undefined;
 }
@@ -271,11 +277,17 @@ export class Decider {
     const run = callback instanceof Call ? callback.run : (callback as Run);
     const live = residency.get(run.key);
     if (live?.run !== run) return;
-    const input: Input =
-      callback instanceof Call ? { kind: "callDue", call: callback.number } : { kind: "due" };
+    const input: Input = callback instanceof Call ? this.#callDue(callback, now) : { kind: "due" };
     this.#decide(batch, live, input, now);
     if (live.run.status !== "ended") deadlines.registerRun(live.run);
     this.#takeInternal(batch, now);
+  }
+
+  #callDue(call: Call, now: number): Input {
+    const due = call.backoff || call.isHub ? undefined : this.#options.outcomes.dueAfterWait(call, now);
+    return due === undefined
+      ? { kind: "callDue", call: call.number }
+      : { kind: "callDue", call: call.number, due };
   }
 
   #decide(batch: Batch, live: LiveRun, input: Input, now: number): Ignored | undefined {
@@ -315,7 +327,10 @@ export class Decider {
     const { history, run } = live;
     stage(batch, live, events.length, this.#seq + 1);
     const effects = this.#effects;
-    for (const event of events) {
+    for (const made of events) {
+      const event =
+        made.type === "incident" ? { ...made, error: this.#options.outcomes.redact(made.error) } : made;
+      if (event.type === "failed" || event.type === "settled") failed(batch, run, event);
       step(run, event, effects);
       history.push(event);
       for (const effect of effects) this.#follow(batch, live, effect);
@@ -396,6 +411,11 @@ export class Decider {
     batch.answers.push(live);
     batch.effects.answered.push(live);
     const { parent, answer } = run;
+    const spoke = toldSpoke(run);
+    if (spoke !== undefined && answer !== undefined && answer.kind !== "result") {
+      const { key } = run;
+      batch.effects.observed.push({ name: "tell-lost", spoke, key, reason: answer.message });
+    }
     if (parent === undefined || answer === undefined) return;
     const outcome = outcomeOf(answer);
     const caller = this.#options.residency.fetch(parent.key, batch.found);
@@ -410,4 +430,19 @@ export class Decider {
     };
     this.#internal.push({ kind: "input", key: parent.key, input });
   }
+}
+
+/** Notes an attempt that has not succeeded. */
+function failed(batch: Batch, run: Run, event: Extract<RunEvent, { type: "failed" | "settled" }>): void {
+  const failure = event.type === "failed" ? event.failure : event.outcome;
+  if (failure === "ok") return;
+  const call = run.calls.get(event.call);
+  if (call === undefined || call.isHub) return;
+  const { callee, number, attempt } = call;
+  const { observed } = batch.effects;
+  const of = { callee, key: run.key, call: number, attempt };
+  if (failure.kind === "timeout") observed.push({ name: "attempt-timeout", ...of });
+  if (event.type === "settled") return;
+  const why = failure.kind === "timeout" ? "timeout" : failure.code;
+  observed.push({ name: "retry", ...of, failure: why, inMs: event.due - event.at });
 }

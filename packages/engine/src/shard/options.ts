@@ -1,5 +1,6 @@
 import { WheelworkError } from "@wheelwork/core";
 import type { HubDefinition } from "@wheelwork/core/kernel";
+import type { Redact } from "../attempts/outcomes.ts";
 import type { Worker } from "../attempts/worker.ts";
 import type { Bus, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
 import type { ReplyPath } from "../ports/reply-path.ts";
@@ -19,6 +20,7 @@ export interface ShardOptions {
   readonly random: () => number;
   readonly owner: string;
   readonly observe: ((event: EngineEvent) => void) | undefined;
+  readonly redact: Redact | undefined;
   readonly limits: ShardLimits;
   /** See `CommonOptions.maxDowntimeMs`. */
   readonly maxDowntimeMs: number;

@@ -1,6 +1,6 @@
 import type { Answer, Outcome, RunEvent } from "@wheelwork/core";
 import { snapshot, type Run } from "@wheelwork/core/kernel";
-import { isRoot } from "../ports/keys.ts";
+import { isRoot, toldSpoke } from "../ports/keys.ts";
 import type { StoredAnswer, StoredRun } from "../ports/ports.ts";
 import type { Reply } from "./outbox.ts";
 
@@ -56,6 +56,10 @@ export function storedRun(run: Run): StoredRun {
   };
 }
 
+/** Whether a run was a tell that has failed for good. */
+const isLost = (run: Run): boolean =>
+  run.status === "ended" && run.answer?.kind !== "result" && toldSpoke(run) !== undefined;
+
 /** The row of an answer. */
 export function storedAnswer(run: Run, firstSeq: number, lastSeq: number): StoredAnswer {
   return {
@@ -65,7 +69,7 @@ export function storedAnswer(run: Run, firstSeq: number, lastSeq: number): Store
     hash: run.hash,
     ...(run.replyTo === undefined ? {} : { replyTo: run.replyTo }),
     state: run.state,
-    status: run.status,
+    status: isLost(run) ? "lost" : run.status,
     createdAt: run.createdAt,
     answeredAt: run.answeredAt ?? run.updatedAt,
     endedAt: run.endedAt,

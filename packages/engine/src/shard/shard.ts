@@ -2,6 +2,7 @@ import { WheelworkError, type Answer, type Outcome, type RunEvent } from "@wheel
 import { isRunning, restore, type Call, type Input, type Run } from "@wheelwork/core/kernel";
 import type { Attempt } from "../attempts/attempt.ts";
 import { WorkerHost } from "../attempts/host.ts";
+import { redacted } from "../attempts/outcomes.ts";
 import type { Found, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { Batch } from "./batch.ts";
 import { EngineTime } from "./engine-time.ts";
@@ -24,6 +25,8 @@ type Status = "starting" | "running" | "store-lost" | "stopping" | "stopped";
 const maxDrainMs = 500;
 /** A clock that is behind the last commit by more than this is worth a warning, in milliseconds. */
 const maxAheadMs = 60_000;
+/** The longest time that a timer can wait, in milliseconds. */
+const maxTimerMs = 2 ** 31 - 1;
 const minRecoveryMs = 10;
 const maxRecoveryMs = 2000;
 
@@ -64,12 +67,14 @@ export class Shard {
     this.#options = options;
     this.#time = new EngineTime(options.clock);
     this.#intake = new Intake(options.limits.batchInputs);
-    const { workers, bus, replies, logger } = options;
+    const { workers, bus, replies, clock, logger, redact } = options;
     this.#host = new WorkerHost({
       workers,
       ports: { bus, replies },
       report: (attempt, outcome) => this.#reported(attempt, outcome),
+      clock,
       logger,
+      redact,
     });
   }
 
@@ -138,22 +143,26 @@ export class Shard {
     this.#resume();
   }
 
-  /** Takes no more requests, commits what is decided, and stops. */
-  async stop(): Promise<void> {
+  /**
+   * Takes no more requests and begins no more attempts. Those that are under way here may end within `drainMs` milliseconds;
+   * the others are aborted, and made again at the next start. Then it commits what is decided, and stops.
+   */
+  async stop(drainMs: number): Promise<void> {
     if (this.#status === "stopped") return;
     const working = this.#status === "running" ? this.#tenure : undefined;
     this.#status = "stopping";
     this.#options.feed?.end();
     if (working !== undefined) {
       await this.#settleQueue();
+      if (drainMs > 0) await this.#drain(drainMs);
       await working.log?.outbox.drained(maxDrainMs);
-      // Callbacks may have come due meanwhile.
+      // Outcomes may have come, and callbacks may have come due meanwhile.
       await this.#settleQueue();
       if (this.status === "stopping") await working.pipeline.lastCheckpoint();
     }
     this.#status = "stopped";
-    this.#host.detach();
     this.#host.endAll();
+    this.#host.detach();
     this.#cancelRecovery?.();
     this.#tenure?.end();
     this.#refuseAll();
@@ -395,7 +404,8 @@ export class Shard {
     const { observe } = this.#options;
     this.#report(effects);
     this.#host.end(closed);
-    for (const { call, attempt } of attempts) if (call.attempt === attempt) this.#dispatch(call);
+    for (const { call, attempt, anew } of attempts)
+      if (call.attempt === attempt) this.#dispatch(call, anew === true ? this.#time.last : undefined);
     if (this.#host.hasAdopted && tenure.log?.catchesUp(this.now()) !== true) this.#readopt();
     for (const { item, known } of accepted) {
       observe?.({ name: known ? "known" : "accepted", hub: item.hub, key: item.key });
@@ -410,7 +420,11 @@ export class Shard {
 
   #report({ observed, parked }: Batch["effects"]): void {
     const { logger, observe } = this.#options;
-    if (observe !== undefined) for (const event of observed) observe(event);
+    for (const event of observed) {
+      observe?.(event);
+      if (event.name === "retry" || event.name === "attempt-timeout") logger.debug(event, event.name);
+      if (event.name === "tell-lost") logger.error(event, "a tell has failed for good");
+    }
     for (const { hub, key, state, error } of parked) {
       logger.error({ hub, request: key, state, error }, "incident");
       observe?.({ name: "incident", hub, key, code: error.code });
@@ -440,14 +454,17 @@ export class Shard {
     for (const { resolve } of waiters) resolve(answer);
   }
 
-  #dispatch(call: Call): void {
+  #dispatch(call: Call, anewAt?: number): void {
     const { run } = call;
     // What is handed out while stopping would be lost at once; it is made at the next start.
     if (this.#status === "stopping") return;
     if (run.calls.get(call.number) !== call || !isRunning(call) || run.status !== "running") return;
     const { callee, number, attempt } = call;
-    this.#options.observe?.({ name: "attempt", callee, key: run.key, call: number, attempt });
-    this.#host.begin(call);
+    const { logger, observe } = this.#options;
+    const event = { name: "attempt", callee, key: run.key, call: number, attempt } as const;
+    logger.debug(event, "attempt");
+    observe?.(event);
+    this.#host.begin(call, anewAt);
   }
 
   /** The outcomes of an earlier owner's attempts would have come by now: those that are not overdue are made again. */
@@ -457,6 +474,19 @@ export class Shard {
       // A later attempt may be decided, and not be committed.
       if (call.attempt === attempt && (call.due ?? 0) > this.#time.last) this.#dispatch(call);
     }
+  }
+
+  async #drain(drainMs: number): Promise<void> {
+    const { clock, logger } = this.#options;
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const cancel = clock.after(Math.min(drainMs, maxTimerMs), () => {
+      logger.warn({ attempts: this.#host.size, drainMs }, "attempts are aborted, since the engine stops");
+      resolve();
+    });
+    await Promise.race([this.#host.drain(), late]);
+    cancel();
+    // What the last ones reported is committed before the log is left.
+    await this.#settleQueue();
   }
 
   async #settleQueue(): Promise<void> {
@@ -519,8 +549,10 @@ export class Shard {
       time: this.#time,
       intake: this.#intake,
       outcomes: {
+        redact: (error) => redacted(this.#options.redact, error),
         check: (spoke, outcome) => host.check(spoke, outcome),
         expected: (spoke, correlation) => host.expected(spoke, correlation),
+        dueAfterWait: (call, now) => host.dueAfterWait(call, now),
       },
       loop: {
         get isStopping() {
@@ -539,7 +571,7 @@ export class Shard {
     };
   }
 
-  /** Goes on with what was open: callbacks are registered again, and attempts that are not overdue are made again. */
+  /** Goes on with what was open: callbacks are registered again, and attempts are made again. */
   #resume(): void {
     const { deadlines, pipeline, residency } = this.#tenure as Tenure;
     for (const { run } of residency.values()) {
@@ -547,8 +579,8 @@ export class Shard {
       for (const call of run.calls.values()) {
         if (run.status === "running") deadlines.registerCall(call);
         if (!isRunning(call) || call.isHub || this.#host.adopt(call)) continue;
-        if (run.status === "running" && (call.due ?? 0) > this.#time.last)
-          pipeline.open.effects.attempts.push({ call, attempt: call.attempt });
+        if (run.status === "running")
+          pipeline.open.effects.attempts.push({ call, attempt: call.attempt, anew: true });
       }
     }
     // What came in meanwhile may have settled some of them: it goes first.

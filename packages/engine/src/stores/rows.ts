@@ -1,9 +1,10 @@
-import type { Answer, RunEvent, RunStatus, WheelworkError } from "@wheelwork/core";
+import type { Answer, RunEvent, WheelworkError } from "@wheelwork/core";
 import type {
   Downtime,
   Found,
   LogProgress,
   RequestRow,
+  RequestStatus,
   RunEvents,
   StoredAnswer,
   StoredRun,
@@ -28,7 +29,7 @@ export function requestRowOf(row: Row): RequestRow {
     key: String(row["key"]),
     hub: String(row["hub"]),
     version: Number(row["version"]),
-    status: row["status"] as RunStatus,
+    status: row["status"] as RequestStatus,
     state: String(row["state"]),
     createdAt: Number(row["created_at"]),
     answeredAt: optionalNumber(row["answered_at"]),
@@ -40,6 +41,7 @@ export function storedRunOf(row: Row): StoredRun {
   const summary = requestRowOf(row);
   return {
     ...summary,
+    status: row["status"] as StoredRun["status"],
     hot: isTrue(row["hot"]),
     due: optionalNumber(row["due"]),
     root: isTrue(row["root"]),

@@ -209,7 +209,7 @@ export class SqliteStore implements Store {
   list(filter: RequestFilter): RequestRow[] {
     const columns = "key, hub, version, status, state, created_at, answered_at";
     const { before } = filter;
-    const conditions = filter.status === "incident" ? [] : ["root = 1"];
+    const conditions = filter.status === "incident" || filter.status === "lost" ? [] : ["root = 1"];
     const values: SQLInputValue[] = [];
     const where = (condition: string, ...bound: SQLInputValue[]): void => {
       conditions.push(condition);

@@ -68,6 +68,8 @@ export class DecidingWorld {
       deadlines: this.deadlines,
       log: undefined,
       outcomes: {
+        redact: (error) => error,
+        dueAfterWait: () => undefined,
         check: (_spoke, outcome) => outcome,
         expected: () => undefined,
       },

@@ -172,7 +172,8 @@ export class HubBolt implements Bolt<Streams> {
 
   async close(): Promise<void> {
     this.#end.abort();
-    await this.#host?.stop();
+    // Outcomes are tuples, and none comes any more.
+    await this.#host?.stop(0);
     await this.#log.close();
     await this.#app.close?.();
   }
@@ -228,7 +229,7 @@ export class HubBolt implements Bolt<Streams> {
     try {
       await host.start();
     } catch (error) {
-      await host.stop();
+      await host.stop(0);
       await store.close();
       throw error;
     }

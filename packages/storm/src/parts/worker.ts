@@ -1,7 +1,7 @@
 import type { Outcome } from "@wheelwork/core";
 import { Callback, Coordinator } from "@wheelwork/core/kernel";
 import type { Bus, Message } from "@wheelwork/engine";
-import { rootOf, WorkerHost, type Attempt, type AttemptRequest } from "@wheelwork/engine/parts";
+import { rootOf, systemClock, WorkerHost, type Attempt, type AttemptRequest } from "@wheelwork/engine/parts";
 import type { Bolt, Context, Output, Tuple } from "../multilang/component.ts";
 import type { StormApp } from "./app.ts";
 import {
@@ -83,6 +83,7 @@ export class WorkerBolt implements Bolt<Streams> {
       // Outcomes go to the hub as tuples. External workers are asked by the hub itself.
       ports: { bus, replies: { kind: "process" } },
       report,
+      clock: systemClock,
       logger: stormLogger(output),
     });
     this.#host.attach();
@@ -124,6 +125,7 @@ export class WorkerBolt implements Bolt<Streams> {
 
   async close(): Promise<void> {
     this.#host?.endAll();
+    this.#host?.detach();
     await this.#app.close?.();
   }
 }

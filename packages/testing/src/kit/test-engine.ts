@@ -8,6 +8,7 @@ import {
 } from "@wheelwork/core";
 import {
   createEngine,
+  silentLogger,
   type Bus,
   type CommandResult,
   type Engine,
@@ -85,6 +86,8 @@ export class TestEngine {
       clock: process,
       // Without jitter, so that the same test gives the same times.
       random: () => 0,
+      logger: silentLogger,
+      drainMs: 0,
       ...(bus === undefined ? {} : { bus }),
       ...(limits === undefined ? {} : { limits }),
       ...(observe === undefined ? {} : { observe }),

@@ -66,6 +66,8 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
       return [`parked: ${event.input.kind}`];
     case "resumed":
       return ["resumed"];
+    case "waited":
+      return [`call ${event.call} has waited for a place, attempt ${event.attempt}${until(event.due)}`];
     case "rearmed":
       return [`the deadline begins anew${until(event.due)}`];
     case "migrated":

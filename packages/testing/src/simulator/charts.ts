@@ -4,7 +4,7 @@ import type { CheckedSystem } from "./checker/evidence.ts";
 /** What the checker knows of hubs: their charts, their states, and the spokes that they call. */
 export function chartsOf(hubs: readonly AnyHub[]): Pick<CheckedSystem, "charts" | "spokes" | "states"> {
   const charts = new Map<string, CheckedSystem["charts"] extends ReadonlyMap<string, infer C> ? C : never>();
-  const spokes = new Map<string, { attempts: number; concurrency: number }>();
+  const spokes = new Map<string, { attempts: number }>();
   const states = new Map<string, { drains: boolean; deadline: string | undefined }>();
   const add = ({ name, definition }: AnyHub): void => {
     if (charts.has(name)) return;
@@ -14,8 +14,8 @@ export function chartsOf(hubs: readonly AnyHub[]): Pick<CheckedSystem, "charts" 
     for (const callee of definition.callees.values()) {
       if (callee.kind === "hub") add(callee as unknown as AnyHub);
       else {
-        const { retry, concurrency } = callee as unknown as Spoke;
-        spokes.set(callee.name, { attempts: retry.attempts, concurrency });
+        const { retry } = callee as unknown as Spoke;
+        spokes.set(callee.name, { attempts: retry.attempts });
       }
     }
   };

@@ -21,8 +21,6 @@ export class Attempts {
   readonly #over = new Map<string, number>();
   readonly #callOfKey = new Map<string, string>();
   readonly #keyOfCall = new Map<string, string>();
-  /** Attempts of each spoke that were under way before the commit that is looked at. */
-  #underWay = new Map<string, number>();
   /** The calls that time out in their first attempt in the commit that is looked at, by run. */
   #timeouts = new Map<string, CallModel[]>();
 
@@ -112,12 +110,6 @@ export class Attempts {
   /** A commit is looked at. */
   begin(): void {
     this.#timeouts = new Map();
-    this.#underWay = new Map();
-    for (const { calls } of this.#evidence.runs.values()) {
-      for (const { callee, begun, outcomeAt } of calls.values())
-        if (begun && outcomeAt === undefined)
-          this.#underWay.set(callee, (this.#underWay.get(callee) ?? 0) + 1);
-    }
   }
 
   /** All events of a commit are seen: callbacks fire in the order in which they are due. */
@@ -191,14 +183,12 @@ export class Attempts {
     this.#wasMade(run, call);
   }
 
-  /** An attempt that timed out has been made, if the owner had the time for it, and a place. */
+  /** An attempt that timed out has been made, if the owner had the time for it: to wait for a place is not its time. */
   #wasMade(run: RunModel, call: CallModel): void {
     const { at, now, system } = this.#evidence;
     const { claims, healthySince, isDisturbed } = this.#ownership;
-    const { number, attempt, callee, due = 0, openedIn, openedAt, begun, begunIn } = call;
-    const { concurrency = 0 } = system.spokes.get(callee) ?? {};
+    const { number, attempt, due = 0, openedIn, openedAt, begun, begunIn } = call;
     if (run.everParked || isDisturbed) return;
-    if ((this.#underWay.get(callee) ?? 0) >= concurrency) return;
     // Its time may be over when its owner hears that it is committed.
     if (due <= openedAt + system.lagMs) return;
     // One that was open when the owner began is made again, unless it was over when all had been read back.

@@ -9,7 +9,7 @@ export interface CheckedSystem {
     { readonly [state: string]: string | { readonly [event: string]: string } }
   >;
   /** Attempts that a call of a spoke may have, and how many may be under way at once. */
-  readonly spokes: ReadonlyMap<string, { readonly attempts: number; readonly concurrency: number }>;
+  readonly spokes: ReadonlyMap<string, { readonly attempts: number }>;
   /** What states do, by `hub: State`: whether their rounds drain, and the event of their deadline. */
   readonly states: ReadonlyMap<string, { readonly drains: boolean; readonly deadline: string | undefined }>;
   /** So long is what has ended known at least, in milliseconds. */

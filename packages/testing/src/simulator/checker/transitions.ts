@@ -60,6 +60,8 @@ export class Transitions {
         return this.#fail(run, event);
       case "attempt":
         return this.#retry(run, event);
+      case "waited":
+        return this.#wait(run, event);
       case "told":
         return this.#number(run, event.call);
       case "signalled":
@@ -112,6 +114,17 @@ export class Transitions {
         return;
       default:
     }
+  }
+
+  /** Only an attempt whose time has passed, and that another one of its spoke has kept waiting, gets more. */
+  #wait({ key, calls }: RunModel, { call: number, attempt, due, at }: EventOf<"waited">): void {
+    const call = calls.get(number);
+    this.#demand(
+      "I6",
+      call !== undefined && call.attempt === attempt && (call.due ?? at) <= at && due > at,
+      () => `${key}: call ${number} gets time until ${due}, and had until ${call?.due}`,
+    );
+    if (call !== undefined) call.due = due;
   }
 
   // ---- runs ----

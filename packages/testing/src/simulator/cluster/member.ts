@@ -1,5 +1,5 @@
 import type { AnyHub } from "@wheelwork/core";
-import { externalWorker, type Message, type Store, type Worker } from "@wheelwork/engine";
+import { externalWorker, silentLogger, type Message, type Store, type Worker } from "@wheelwork/engine";
 import {
   createNode,
   type ClusterNode,
@@ -86,6 +86,8 @@ export class Member implements AttemptsIn, Askable {
       shards: plan.shards,
       store: (shard) => this.#store(shard),
       log,
+      logger: silentLogger,
+      drainMs: number % 3 === 2 ? 1000 : 0,
       channels: stage.channels,
       name: `node ${number}`,
       clock: this.process,

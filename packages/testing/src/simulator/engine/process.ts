@@ -1,4 +1,4 @@
-import { createEngine, type Engine, type EngineEvent } from "@wheelwork/engine";
+import { createEngine, silentLogger, type Engine, type EngineEvent } from "@wheelwork/engine";
 import type { SimulatedProcess } from "../../clock.ts";
 import { observed, type AttemptsIn } from "../attempts.ts";
 import type { LocalStore } from "../disk.ts";
@@ -35,6 +35,9 @@ export class EngineProcess implements AttemptsIn, StoreUser {
       workers: machine.opened.workers().map((worker) => observed(worker, this)),
       store: new SimulatedStore(this.#store, this),
       bus,
+      logger: silentLogger,
+      // Some let their attempts end when they stop.
+      drainMs: number % 3 === 2 ? 1000 : 0,
       clock: this.process,
       random: drawFor(machine.plan.seed, "jitter", number),
       limits: machine.plan.limits,
