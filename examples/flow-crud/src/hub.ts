@@ -64,9 +64,10 @@ interface FlowData extends FlowRequest {
 
 type Data = DeepReadonly<FlowData>;
 
+/** Several calls may fail in the same way before the round is over: it is said once. */
 const because = (data: Data, code: FlowErrorCode, text: string) => ({
   code: data.code ?? code,
-  errors: [...data.errors, text],
+  errors: data.errors.includes(text) ? data.errors : [...data.errors, text],
 });
 
 const hubTimeout = (data: Data) => because(data, "hub-timeout", "error in hub by timeout");
