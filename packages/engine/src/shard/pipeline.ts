@@ -253,7 +253,8 @@ export class Pipeline {
   }
 
   #callableTo(now: number): number {
-    const { log, deadlines, intake } = this.#options;
+    const { log, deadlines, intake, loop } = this.#options;
+    if (loop.isStopping) return 0;
     if (log?.catchesUp(now) === true) return 0;
     const committing = this.#committing;
     const commit =

@@ -156,7 +156,7 @@ export class Shard {
       await this.#settleQueue();
       if (drainMs > 0) await this.#drain(drainMs);
       await working.log?.outbox.drained(maxDrainMs);
-      // Outcomes may have come, and callbacks may have come due meanwhile.
+      // Outcomes may have come meanwhile.
       await this.#settleQueue();
       if (this.status === "stopping") await working.pipeline.lastCheckpoint();
     }
@@ -384,6 +384,8 @@ export class Shard {
       return;
     }
     if (!this.#scheduled) for (const resolve of this.#idle.splice(0)) resolve();
+    // Timers that come due again and again would keep a shard from ever stopping. They fire at the next start.
+    if (this.#status === "stopping") return;
     const { deadlines, log, pipeline, residency } = tenure;
     const next = Math.min(deadlines.nextAt, residency.scanAt);
     // Records that come wake the shard by themselves.
