@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { Client, type Told } from "./client.ts";
 import { until } from "./system.ts";
+import { cookieOf } from "../../src/workers.ts";
 
 /** Asks for each answer twice more, by its id and by its key: there is one, and it is one that can be true. */
 export async function checkAnswers(url: string, told: readonly Told[]): Promise<string[]> {
@@ -110,9 +111,11 @@ export function checkFiles(
 
   let zombies = 0;
   for (const { requestId: id = "", status, length, answers } of told) {
-    const rules = rulesOf.get(id) ?? new Set();
+    // A switch knows the request by its cookie.
+    const cookie = cookieOf(id);
+    const rules = rulesOf.get(cookie) ?? new Set();
     const allocations = allocationsOf.get(id)?.length ?? 0;
-    rulesOf.delete(id);
+    rulesOf.delete(cookie);
     allocationsOf.delete(id);
     if (status === 200) {
       if (rules.size !== length) problems.push(`${id} is up with ${rules.size} of its ${length} rules`);
