@@ -196,7 +196,7 @@ test("no attempt is made before it is committed, though those before it were ove
     clock,
   });
   await engine.start();
-  onTestFinished(() => engine.stop());
+  onTestFinished(() => engine.stop({ drainMs: 0 }));
   const [first, second] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   store.slow.set("commit", first.promise);
   void engine.submit(hurried, {}, { key: "k" });
