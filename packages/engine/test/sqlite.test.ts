@@ -98,7 +98,7 @@ describe("what cannot be used is a clear error", () => {
     await engine.start();
     for (let n = 0; n < 50; n++) await engine.submit(rounds, { steps: [1, 52] }, { key: `k${n}` });
     await world.clock.advance(2);
-    await engine.stop();
+    await engine.stop({ drainMs: 0 });
     store.close();
     const db = new DatabaseSync(path);
     db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
