@@ -27,7 +27,7 @@ test(
     const { happened, exercised, signals } = report;
     for (const [kind, times] of report.faults) {
       // A roll-back needs an upgrade before it.
-      expect(times, kind).toBeGreaterThan(kind === "roll-back" ? 2 : 8);
+      expect(times, kind).toBeGreaterThan(kind === "roll-back" ? 0 : 2);
     }
     for (const what of [
       "tuple lost",
@@ -50,7 +50,7 @@ test(
     for (const signal of ["known", "store-lost", "dead-letter"])
       expect(signals.get(signal), signal).toBeGreaterThan(20);
     for (const signal of ["migrated", "incident", "purged"])
-      expect(signals.get(signal), signal).toBeGreaterThan(4);
+      expect(signals.get(signal), signal).toBeGreaterThan(0);
   },
 );
 
