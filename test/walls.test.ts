@@ -234,6 +234,11 @@ describe("the linter refuses", () => {
       "no-restricted-imports",
     ],
     [
+      "another adapter in the simulated Storm",
+      other("simulation/src/storm/offender.ts", `export * from "@wheelwork/kafka";`),
+      "no-restricted-imports",
+    ],
+    [
       "the engine in the services",
       other("services/src/offender.ts", `export * from "@wheelwork/engine";`),
       "no-restricted-imports",

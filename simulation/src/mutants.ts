@@ -596,7 +596,14 @@ export const mutants: readonly Mutant[] = [
     name: "a hub that was taken over acks what comes",
     file: stormHub,
     from: "    const result = await offer(",
-    to: "    if (this.#engine === undefined) return;\n    const result = await offer(",
+    to: "    if (this.#host === undefined) return;\n    const result = await offer(",
+    world: "storm",
+  },
+  {
+    name: "a hub that was taken over never claims again",
+    file: stormHub,
+    from: "    this.#reclaim?.begin();\n",
+    to: "",
     world: "storm",
   },
   {

@@ -1,5 +1,12 @@
-import { describeFailure, requestBodies, requestWays, simulate } from "@wheelwork/testing";
+import {
+  describeFailure,
+  requestBodies,
+  requestWays,
+  simulate,
+  type SimulatedSystem,
+} from "@wheelwork/testing";
 import { expect, test } from "vitest";
+import { calmTuples, type StormPlan } from "../src/storm/plan.ts";
 import { simulatedIn } from "../src/worlds.ts";
 
 const seeds = Number(process.env["WHEELWORK_STORM_SEEDS"] ?? 200);
@@ -46,6 +53,38 @@ test(
       expect(signals.get(signal), signal).toBeGreaterThan(4);
   },
 );
+
+test("a hub that an older process has taken over claims again when that one is ended", async () => {
+  const { stormWorld } = await import("../src/storm/world.ts");
+  const { systems } = await simulatedIn("storm");
+  const slow = systems.find(({ name }) => name === "slow") as SimulatedSystem;
+  // The older process waits for its store while Storm starts another one, claims last, and is ended then.
+  const plan: StormPlan = {
+    ...stormWorld.plan(107, slow.scaleMs),
+    workers: 3,
+    workerTasks: 0,
+    shards: 1,
+    netMs: 0,
+    storeMs: 100,
+    tuples: calmTuples,
+    requests: [{ at: 39_204, key: "6b-3", seed: 120_867_139, by: "client", body: "sound", again: [] }],
+    commands: [],
+    reads: [],
+    replays: [],
+    rates: { silent: 0, slow: 0, fails: 0, broken: 0, deaf: 0, lost: 0, doubled: 0, delayed: 0 },
+    faults: [
+      { kind: "rebalance", at: 36_882, forMs: 0, task: 35 },
+      { kind: "store-gone", at: 37_346, forMs: 3_242, task: 48 },
+      { kind: "rebalance", at: 39_356, forMs: 0, task: 36 },
+    ],
+  };
+  const play = await stormWorld.play(slow, plan);
+  expect(play.violations).toEqual([]);
+  const lines = play.lines();
+  const lost = lines.findIndex((line) => line.includes("node=7") && line.includes("has lost its shard"));
+  expect(lost).toBeGreaterThan(0);
+  expect(lines.slice(lost).some((line) => line.includes("node=7") && line.includes("is claimed"))).toBe(true);
+});
 
 test("the same seed plays the same", async () => {
   const [one, two] = [

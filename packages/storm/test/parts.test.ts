@@ -103,11 +103,16 @@ class Part {
     return this.tuple("spout-hub", "default", "requests", 0, this.#ids, key, JSON.stringify(value));
   }
 
-  /** The bodies of the tuples of a stream. */
-  bodies(stream: string): unknown[][] {
+  /** The tuples of a stream. */
+  emitted(stream: string): { readonly tuple: readonly unknown[] }[] {
     return this.said
       .filter((message) => message["command"] === "emit" && message["stream"] === stream)
-      .map(({ tuple }) => JSON.parse(String((tuple as unknown[])[1])) as unknown[]);
+      .map(({ tuple }) => ({ tuple: tuple as unknown[] }));
+  }
+
+  /** The bodies of the tuples of a stream. */
+  bodies(stream: string): unknown[][] {
+    return this.emitted(stream).map(({ tuple }) => JSON.parse(String(tuple[1])) as unknown[]);
   }
 
   settled(id: string, command: "ack" | "fail"): Promise<unknown> {
@@ -364,6 +369,38 @@ describe.skipIf(!canRun)("the hub's bolt", () => {
         .map(({ message }) => message.key)
         .toSorted(),
     ).toEqual(["a", "b", "c"]);
+  });
+
+  test("that was taken over claims again if Storm means it: callbacks come to it", async () => {
+    const schema = newSchema();
+    const hub = new Part("hub", schema);
+    await hub.settled(hub.request("a", { n: 1, wait: true }), "ack");
+    const other = new Part("hub", schema);
+    await other.settled(other.request("b", { n: 1, wait: true }), "ack");
+    await hub.settled(hub.request("c", { n: 1, wait: true }), "fail");
+    await other.kill();
+    // It asks for a callback under another key than that of its timers.
+    const [first] = hub.emitted("stream-to-bolt-coordinator");
+    const asked = await waitFor(() =>
+      hub.emitted("stream-to-bolt-coordinator").find(({ tuple: [key] }) => key !== first?.tuple[0]),
+    );
+    const [key, body] = asked.tuple as [string, string];
+    const [{ claim }] = JSON.parse(body) as [{ claim: string }];
+    const callBack = (name: string): string =>
+      hub.tuple(
+        "bolt-coordinator",
+        "stream-bolt-coordinator-to-hub",
+        key,
+        JSON.stringify([{ claim: name, id: 0 }]),
+      );
+    // What another process of the task has asked for says nothing.
+    await hub.settled(callBack("another"), "ack");
+    await hub.settled(hub.request("d", { n: 1, wait: true }), "fail");
+    await hub.settled(callBack(claim), "ack");
+    await hub.settled(hub.request("d", { n: 1, wait: true }), "ack");
+    // The answer of what the other one had begun.
+    const found = await waitFor(() => published(hub).find(({ message }) => message.key === "b"));
+    expect(found.message.value).toBe("error");
   });
 
   test("goes on when a worker throws from a timer: the shard is read back, and attempts are made again", async () => {

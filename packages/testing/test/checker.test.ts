@@ -425,6 +425,26 @@ const forgeries: readonly [
   ],
   [
     "I9",
+    "an attempt that is handed out to another process before it is committed",
+    "attempt 2 of a/0 is made, which is not committed, or is over",
+    (t) =>
+      t.behind(t.entry("committed"), {
+        type: "ordered",
+        node: 1,
+        spoke: "step",
+        request: "a",
+        call: 0,
+        attempt: 2,
+      }),
+  ],
+  [
+    "I9",
+    "an attempt that another process makes, and nobody has committed",
+    "attempt 3 of a/0 is made, which was never committed",
+    (t) => t.behind(t.entry("told"), { ...t.entry("attempt"), node: 2, attempt: 3 }),
+  ],
+  [
+    "I9",
     "an attempt of a call that is over",
     "attempt 1 of a/0 is made, which is not committed, or is over",
     (t) => t.behind(t.entry("told"), { ...t.entry("attempt") }),

@@ -102,11 +102,11 @@ export const stormWorld: World<StormPlan> = {
     const storm = new StormScene(system, plan);
     const { scene } = storm;
     await scene.play(storm);
-    const { storeMs } = plan;
+    const { storeMs, netMs } = plan;
     return checkShards(scene.stage, scene.ledger, {
       // Without the coordinator, a callback comes a second later. Each batch goes over the network, and may be small.
       graceMs: 4_000 + 200 * storeMs,
-      lagMs: 5 + 10 * storeMs,
+      lagMs: 5 + 10 * storeMs + 2 * netMs,
       catchUpMs: 25 + 50 * storeMs,
     });
   },

@@ -28,6 +28,7 @@ import type { StormApp, StormConfig } from "./app.ts";
 import { CoordinatedClock } from "./coordinator.ts";
 import { stormLogger } from "./logger.ts";
 import { every, realPorts, type StormLog, type StormPorts } from "./ports.ts";
+import { Reclaim } from "./reclaim.ts";
 import {
   attemptId,
   hubStreams,
@@ -100,7 +101,8 @@ export class HubBolt implements Bolt<Streams> {
   #key = "";
   #index = -1;
   #host: ShardHost | undefined = undefined;
-  readonly #claimed = Promise.withResolvers<void>();
+  #claimed = Promise.withResolvers<void>();
+  #reclaim: Reclaim | undefined = undefined;
   readonly #end = new AbortController();
 
   constructor(app: StormApp, config: StormConfig, ports: StormPorts = realPorts) {
@@ -135,6 +137,13 @@ export class HubBolt implements Bolt<Streams> {
       output.emit("stream-hub-bolt-to-nb", [key, JSON.stringify(items)]),
     );
     every(clock, publishWithinMs / 5, () => this.#sweep());
+    this.#reclaim = new Reclaim(clock, this.#claim, keyOfShard(context.index, shards, this.#key), {
+      ask: (key, order) => output.emit("stream-to-bolt-coordinator", [key, JSON.stringify([order])]),
+      claimAgain: () => {
+        this.#claimed = Promise.withResolvers<void>();
+        void this.#claimUntilDone(context, shards, output);
+      },
+    });
     // Tuples wait for it one by one, since Storm must hear from this process meanwhile.
     void this.#claimUntilDone(context, shards, output);
   }
@@ -147,9 +156,7 @@ export class HubBolt implements Bolt<Streams> {
         return undefined;
       case "bolt-coordinator":
         if (stream === "stream-bolt-coordinator-begun") this.#clock.tellAgain();
-        else
-          for (const callback of parse<{ claim: string; id: number }>(values))
-            this.#clock.calledBack(callback);
+        else this.#calledBack(values[0], parse<{ claim: string; id: number }>(values));
         return undefined;
       case "bolt-to-nb":
         for (const id of parse<string>(values)) this.#published(id);
@@ -159,6 +166,11 @@ export class HubBolt implements Bolt<Streams> {
       default:
         return this.#take(recordOf(tuple, this.#ports.clock.wallMs()));
     }
+  }
+
+  #calledBack(key: unknown, callbacks: readonly { readonly claim: string; readonly id: number }[]): void {
+    if (this.#reclaim?.heard(key, callbacks) === true) return;
+    for (const callback of callbacks) this.#clock.calledBack(callback);
   }
 
   /** What is not committed is not told: the shard is read back, and what is under way made again. */
@@ -172,6 +184,7 @@ export class HubBolt implements Bolt<Streams> {
 
   async close(): Promise<void> {
     this.#end.abort();
+    this.#reclaim?.end();
     // Outcomes are tuples, and none comes any more.
     await this.#host?.stop(0);
     await this.#log.close();
@@ -223,7 +236,7 @@ export class HubBolt implements Bolt<Streams> {
       limits: { liveRuns: runsThatFit(), ...limits },
       ...(retentionMs === undefined ? {} : { retentionMs }),
       feed,
-      onEnded: (why) => this.#over(output, store, why),
+      onEnded: (why) => this.#over(output, host, store, why),
       builtIn: [refusedHub],
     });
     try {
@@ -236,14 +249,15 @@ export class HubBolt implements Bolt<Streams> {
     this.#host = host;
   }
 
-  /**
-   * Another process has the shard, or its store has lost commits: its tuples are failed from now on, and only a new start
-   * claims again (I21).
-   */
-  #over(output: Output<Streams>, store: Store, { message }: Error): void {
-    output.error(`this process does no more: ${message}`);
+  /** Another process has the shard, or its store has lost commits: tuples are failed until it may be claimed again (I21). */
+  #over(output: Output<Streams>, host: ShardHost, store: Store, { message }: Error): void {
+    output.error(`this process has lost its shard: ${message}`);
     this.#host = undefined;
-    store.close()?.catch(() => {});
+    host
+      .stop()
+      .then(() => store.close())
+      .catch(() => {});
+    this.#reclaim?.begin();
   }
 
   // ---- what comes in ----

@@ -73,9 +73,9 @@ export interface CallbackOrder {
   readonly cancel: readonly number[];
 }
 
-/** A text that fields grouping sends to the task of a shard. */
-export function keyOfShard(shard: number, shards: number): string {
-  for (let key = 0; ; key++) if (shardOf(String(key), shards) === shard) return String(key);
+/** A text that fields grouping sends to the task of a shard: the first one, or the first one after another. */
+export function keyOfShard(shard: number, shards: number, after = "-1"): string {
+  for (let key = Number(after) + 1; ; key++) if (shardOf(String(key), shards) === shard) return String(key);
 }
 
 /** Items that are posted in one turn of the event loop, sent together: one tuple for each task that takes some. */
