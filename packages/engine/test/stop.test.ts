@@ -14,6 +14,30 @@ const work = spoke("work", {
   concurrency: 2,
 });
 
+/** Its attempts are over long before they end. */
+const brief = spoke("brief", {
+  input: z.object({}),
+  output: z.object({}),
+  timeoutMs: 100,
+  retry: { attempts: 2, backoffMs: 10 },
+});
+
+const patient = hub(
+  "patient",
+  {
+    request: z.object({}),
+    reply: z.string(),
+    deadlineMs: 100_000,
+    chart: { Work: { Done: "Done", Failed: "Failed", Late: "Failed" }, Done: end, Failed: end },
+    data: () => ({}),
+  },
+  {
+    Work: (s) => s.call(brief, { input: () => ({}), ok: "Done", failed: "Failed", deadline: "Late" }),
+    Done: () => "done",
+    Failed: () => "failed",
+  },
+);
+
 const job = hub(
   "job",
   {
@@ -134,4 +158,37 @@ test.each([
   await clock.advance(100);
   await engine.stop(options);
   expect(aborted).toEqual([300]);
+});
+
+test("an attempt whose own time ends meanwhile has timed out: nobody waits for it, and it counts", async () => {
+  const made = new World({
+    hubs: [patient],
+    drainMs: 5000,
+    workers: (sleep) => [worker(brief, () => sleep(60_000).then(() => ({})))],
+  });
+  await made.start();
+  onTestFinished(() => made.close());
+  const { clock, engine } = made;
+  await engine.submit(patient, {}, { key: "a" });
+  await clock.advance(50);
+  const stopsAt = clock.monotonicMs();
+  await clock.runUntil(engine.stop());
+  expect(clock.monotonicMs() - stopsAt).toBeLessThan(100);
+  await made.restart();
+  expect(await made.answer("a")).toEqual({ kind: "result", value: "failed" });
+  const failed = (await made.engine.history("a")).filter(({ type }) => type === "failed");
+  expect(failed).toHaveLength(1);
+});
+
+test("a second stop may leave them less time", async () => {
+  const {
+    world: { clock, engine },
+    aborted,
+  } = await world();
+  await engine.submit(job, { ms: [900] }, { key: "a" });
+  await clock.advance(100);
+  const stopped = engine.stop();
+  await clock.advance(100);
+  await Promise.all([engine.stop({ drainMs: 0 }), clock.advance(1), stopped]);
+  expect(aborted).toEqual([900]);
 });

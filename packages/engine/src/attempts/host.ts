@@ -47,8 +47,9 @@ export class WorkerHost {
   readonly #expected = new Map<string, Attempt>();
   /** Attempts that an earlier owner may have made. */
   #adopted: Attempt[] = [];
-  /** While the engine stops: the attempts that it waits for. */
-  #draining: { readonly left: Set<Attempt>; readonly resolve: () => void } | undefined = undefined;
+  /** While the engine stops: the attempts that it waits for, with what cancels the timer of each. */
+  #draining: { readonly left: Map<Attempt, () => void>; readonly resolve: () => void } | undefined =
+    undefined;
   /** Attempts that are over, whose work still holds a place; with what cancels their timer. */
   readonly #lingering = new Map<Attempt, () => void>();
   readonly #clock: Clock;
@@ -213,15 +214,26 @@ export class WorkerHost {
   }
 
   /**
-   * Begins nothing more that waits for a place. Resolves when the attempts that are under way in this process are over. One
-   * whose outcome comes through a log is not waited for: the next owner of the shard reads it there.
+   * Begins nothing more that waits for a place. Resolves when the attempts that are under way in this process are over: they
+   * have ended, or their own time has. One whose outcome comes through a log is not waited for: the next owner of the shard
+   * reads it there. `now`: engine time.
    */
-  drain(): Promise<void> {
+  drain(now: number): Promise<void> {
     for (const lane of this.#lanes.values()) lane.clear();
-    const draining = new Set(this.#open.list().filter((attempt) => this.#isOurs(attempt)));
-    if (draining.size === 0) return Promise.resolve();
+    const left = new Map<Attempt, () => void>();
+    for (const attempt of this.#open.list()) {
+      if (!this.#isOurs(attempt)) continue;
+      const delayMs = Math.min(Math.max(0, attempt.context.deadline - now), maxTimerMs);
+      // The callbacks of the shard do not come any more.
+      const timeOut = (): void => {
+        this.end([attempt.request]);
+        this.#report(attempt, { kind: "timeout" });
+      };
+      left.set(attempt, this.#clock.after(delayMs, timeOut));
+    }
+    if (left.size === 0) return Promise.resolve();
     return new Promise((resolve) => {
-      this.#draining = { left: draining, resolve };
+      this.#draining = { left, resolve };
     });
   }
 
@@ -250,7 +262,9 @@ export class WorkerHost {
     this.#open.delete(attempt);
     if (this.#expected.get(attempt.name) === attempt) this.#expected.delete(attempt.name);
     const draining = this.#draining;
-    if (draining?.left.delete(attempt) === true && draining.left.size === 0) draining.resolve();
+    if (draining === undefined) return;
+    draining.left.get(attempt)?.();
+    if (draining.left.delete(attempt) && draining.left.size === 0) draining.resolve();
   }
 
   #make(lane: Lane, attempt: Attempt): void {

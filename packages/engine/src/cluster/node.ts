@@ -50,6 +50,7 @@ class Node implements Shards {
   readonly #logger: Logger;
   /** How long attempts may go on while the node stops. */
   #drainMs: number | undefined = undefined;
+  #stopping: Promise<void> | undefined = undefined;
   readonly #inbox: string;
   readonly #name: string;
   readonly #routing: Routing;
@@ -125,8 +126,15 @@ class Node implements Shards {
     this.#watch();
   }
 
-  async stop(drainMs?: number): Promise<void> {
-    if (this.#state === "stopped") return;
+  stop(drainMs?: number): Promise<void> {
+    // A later call may leave the attempts less time.
+    if (this.#stopping !== undefined && drainMs !== undefined)
+      for (const { owned } of this.#assignments) void owned?.shard.stop(drainMs);
+    this.#stopping ??= this.#stop(drainMs);
+    return this.#stopping;
+  }
+
+  async #stop(drainMs: number | undefined): Promise<void> {
     this.#state = "stopped";
     this.#drainMs = drainMs;
     this.#cancelWatch();

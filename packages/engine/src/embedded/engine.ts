@@ -105,7 +105,8 @@ export class EmbeddedShard implements Shards {
 
   stop(drainMs?: number): Promise<void> {
     this.#cancelWatch();
-    this.#stopping ??= this.host.stop(drainMs).then(() => this.#closeStore());
+    const stopped = this.host.stop(drainMs);
+    this.#stopping ??= stopped.then(() => this.#closeStore());
     return this.#stopping;
   }
 

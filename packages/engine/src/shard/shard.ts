@@ -62,6 +62,9 @@ export class Shard {
   #cancelRecovery: (() => void) | undefined = undefined;
   /** Why it does not run. */
   #failure: unknown = undefined;
+  #stopping: Promise<void> | undefined = undefined;
+  /** While it drains: leaves the attempts so many milliseconds at most. */
+  #limitDrain: ((drainMs: number) => void) | undefined = undefined;
 
   constructor(options: ShardOptions) {
     this.#options = options;
@@ -145,9 +148,16 @@ export class Shard {
 
   /**
    * Takes no more requests and begins no more attempts. Those that are under way here may end within `drainMs` milliseconds;
-   * the others are aborted, and made again at the next start. Then it commits what is decided, and stops.
+   * the others are aborted, and made again at the next start. Then it commits what is decided, and stops. A later call may
+   * leave them less time.
    */
-  async stop(drainMs: number): Promise<void> {
+  stop(drainMs: number): Promise<void> {
+    this.#limitDrain?.(drainMs);
+    this.#stopping ??= this.#stop(drainMs);
+    return this.#stopping;
+  }
+
+  async #stop(drainMs: number): Promise<void> {
     if (this.#status === "stopped") return;
     const working = this.#status === "running" ? this.#tenure : undefined;
     this.#status = "stopping";
@@ -481,12 +491,21 @@ export class Shard {
   async #drain(drainMs: number): Promise<void> {
     const { clock, logger } = this.#options;
     const { promise: late, resolve } = Promise.withResolvers<void>();
-    const cancel = clock.after(Math.min(drainMs, maxTimerMs), () => {
-      logger.warn({ attempts: this.#host.size, drainMs }, "attempts are aborted, since the engine stops");
-      resolve();
-    });
-    await Promise.race([this.#host.drain(), late]);
-    cancel();
+    const timers: (() => void)[] = [];
+    this.#limitDrain = (ms) => {
+      const abort = (): void => {
+        logger.warn(
+          { attempts: this.#host.size, drainMs: ms },
+          "attempts are aborted, since the engine stops",
+        );
+        resolve();
+      };
+      timers.push(clock.after(Math.min(ms, maxTimerMs), abort));
+    };
+    this.#limitDrain(drainMs);
+    await Promise.race([this.#host.drain(this.now()), late]);
+    this.#limitDrain = undefined;
+    for (const cancel of timers) cancel();
     // What the last ones reported is committed before the log is left.
     await this.#settleQueue();
   }

@@ -175,15 +175,19 @@ export class Attempts {
       () => `${run.key}: call ${number} times out at ${at}, due ${due}`,
     );
     if (attempt === 1) this.#timeouts.set(run.key, [...(this.#timeouts.get(run.key) ?? []), { ...call }]);
-    const { system, at: now } = this.#evidence;
-    // What came while the timeout was being committed, came too late.
-    const cameLate = system.lagMs > 0 && (call.outcomeAt ?? 0) + system.lagMs >= now;
     this.#evidence.demand(
       "I10",
-      call.outcomeAt === undefined || cameLate,
+      call.outcomeAt === undefined || this.#isLate(call.outcomeAt, due),
       () => `${run.key}: call ${number} times out, though its outcome waited`,
     );
     this.#wasMade(run, call);
+  }
+
+  /** Whether an outcome came when its time was over, or while the timeout was being committed. */
+  #isLate(outcomeAt: number, due = 0): boolean {
+    const { at, now, system } = this.#evidence;
+    if (system.lagMs === 0) return false;
+    return outcomeAt + system.lagMs >= at || now - (at - outcomeAt) >= due;
   }
 
   /** An attempt that timed out has been made, if the owner had the time for it: to wait for a place is not its time. */
