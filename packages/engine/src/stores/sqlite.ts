@@ -400,12 +400,13 @@ export class SqliteStore implements Store {
   }
 
   #inTransaction<T>(body: () => T): T {
-    this.#db.exec("BEGIN IMMEDIATE");
+    // As statements, they are not parsed again for each commit.
+    this.#run("BEGIN IMMEDIATE");
     try {
       const result = body();
-      this.#db.exec("COMMIT");
+      this.#run("COMMIT");
       // Nobody is told of what nobody finds again: it counts as a commit whose outcome is unknown.
-      this.#file.verify();
+      this.#file.verifyOften();
       return result;
     } catch (error) {
       this.#keys = undefined;
