@@ -1,7 +1,7 @@
 import type { RunEvent } from "@wheelwork/core";
 import * as zlib from "node:zlib";
 import type { RunEvents } from "../ports/ports.ts";
-import { readPart, sealed, unsealed } from "./checksums.ts";
+import { readPart, sealedBytes, unsealed } from "./checksums.ts";
 
 // A record of the journal is JSON: [now, [key, event, …], …]. Most events by far are calls that settled well in a round;
 // they are written as [call, event] alone, or [call, event, at] if they happened before `now`, which makes the journal of
@@ -32,8 +32,8 @@ const fastest = {
   params: { [zlib.constants.ZSTD_c_compressionLevel]: 1, [zlib.constants.ZSTD_c_checksumFlag]: 1 },
 };
 
-/** The events of a batch as one record: a text, or a compressed text. Most of them happened at `now`, none later. */
-export function encodeBatch(now: number, batch: readonly RunEvents[]): string | Uint8Array {
+/** The events of a batch as one record: a text in UTF-8, or a compressed one. Most of them happened at `now`, none later. */
+export function encodeBatch(now: number, batch: readonly RunEvents[]): Uint8Array {
   let text = `[${now}`;
   for (const { key, events } of batch) {
     text += `,[${JSON.stringify(key)}`;
@@ -41,7 +41,7 @@ export function encodeBatch(now: number, batch: readonly RunEvents[]): string | 
     text += "]";
   }
   text += "]";
-  return text.length < compressFrom ? sealed(text) : zlib.zstdCompressSync(text, fastest);
+  return text.length < compressFrom ? sealedBytes(text) : zlib.zstdCompressSync(text, fastest);
 }
 
 function encodeEvent(event: RunEvent, now: number): string {
