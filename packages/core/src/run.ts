@@ -368,7 +368,18 @@ export class Run extends Callback {
 export function idempotencyKey(run: Pick<Run, "key">, call: Pick<Call, "key" | "number" | "callee">): string {
   return call.key === undefined
     ? `${run.key}/${call.number}`
-    : `/${call.callee}/${run.key}/k:${encodeURIComponent(call.key)}`;
+    : `/${call.callee}/${run.key}/k:${encodedKey(call.key)}`;
+}
+
+/**
+ * A text that was cut in the middle of a character ends with half of a surrogate pair, which encodeURIComponent refuses. Such
+ * halves are written as `%uXXXX`, which it never writes: so two texts are never encoded as the same.
+ */
+function encodedKey(key: string): string {
+  if (key.isWellFormed()) return encodeURIComponent(key);
+  return key.replace(/(\p{Surrogate})|[^]/gu, (one, half?: string) =>
+    half === undefined ? encodeURIComponent(one) : `%u${half.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
 }
 
 /**
