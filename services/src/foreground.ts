@@ -25,7 +25,7 @@ const sameRequestMs = 500;
 const lookEachMs = 500;
 
 /**
- * Runs a program that never outlives the one that started it. SIGTERM, SIGINT, SIGHUP and the end of its parent make it
+ * Runs a program that never outlives its parent. SIGTERM, SIGINT, SIGHUP and the end of its parent make it
  * stop in good order; it exits with the code 0 then. A second signal, and `stopWithinMs`, end it at once.
  */
 export async function runForeground(program: Program, options: ForegroundOptions): Promise<void> {

@@ -95,7 +95,7 @@ export interface SecureListener {
   readonly clientCa?: string;
 }
 
-/** A broker with its files in a folder of its own: one process, KRaft, on loopback. */
+/** A broker with its own folder: one process, KRaft, on loopback. */
 export class KafkaBroker {
   readonly port: number;
   readonly #folder: string;

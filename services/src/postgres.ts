@@ -51,7 +51,7 @@ export function installPostgres(): void {
   });
 }
 
-/** A PostgreSQL server with its files in a folder of its own, on loopback, open to this machine's users. */
+/** A PostgreSQL server with its own folder, on loopback, open to the users of this machine. */
 export class PostgresServer {
   readonly port: number;
   readonly #data: string;
@@ -90,7 +90,7 @@ export class PostgresServer {
     chmodSync(this.#data, 0o700);
     if (!existsSync(join(this.#data, "PG_VERSION"))) {
       const flags = ["--username=wheelwork", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"];
-      // A user of its own may not look into the folder that this was started from.
+      // The server runs as another user, who may not look into the present folder.
       const made = spawnSync(join(bin, "initdb"), ["-D", this.#data, ...flags], {
         encoding: "utf8",
         cwd: "/",

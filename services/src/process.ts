@@ -6,7 +6,7 @@ import { tmpdir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** A program that goes on when the one that started it has ended. */
+/** A program that keeps running after its parent has ended. */
 export interface Daemon {
   /** What errors call it. */
   readonly name: string;

@@ -55,7 +55,7 @@ const sql = {
   lastReleased: "SELECT request FROM released WHERE flowid = ? ORDER BY at DESC LIMIT 1",
 };
 
-/** The pool of one process: kept with the flows in a small database of its own. */
+/** The pool of one process. It keeps the flows too, in its own small database. */
 export class SqliteResourcePool implements ResourcePool {
   readonly #db: DatabaseSync;
   readonly #group: GroupCommit;

@@ -51,7 +51,7 @@ export function flowSpokes(options: SpokeOptions = {}) {
       timeoutMs,
       retry: { ...retry, giveUpOn: ["exhausted", "released"] },
     }),
-    /** ResourcePool: gives back whatever the request has allocated, and whatever it may still allocate. */
+    /** ResourcePool: gives back all that the request has allocated, and all that it may still allocate. */
     release: spoke("release-resources", {
       input: z.object({ flowid: z.string() }),
       output: z.object({ released: z.boolean() }),

@@ -1,4 +1,4 @@
-/** The topics of one flow-crud on Kafka. Each flow-crud needs topics of its own, since it answers every request there. */
+/** The topics of one flow-crud on Kafka. Each flow-crud needs its own topics, since it answers every request there. */
 export interface FlowTopics {
   /** From Northbound: requests, under their keys. */
   readonly requests: string;

@@ -196,7 +196,7 @@ export async function createPeriod(client: ClientBase, shard: number, period: nu
 
 /**
  * Drops the periods before one, from the oldest on, as far as none of their batches is later than `oldest`, within a
- * transaction. It waits a moment at most for whoever reads the journal, since commits would wait behind it.
+ * transaction. It waits a moment at most for readers of the journal, since commits would wait behind it.
  */
 export async function dropPeriods(
   client: ClientBase,

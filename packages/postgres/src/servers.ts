@@ -88,7 +88,7 @@ function demandWrites(parsed: object): void {
 }
 
 /**
- * Asks all servers at once, and returns the one that takes writes. After a failover, an old primary may come back and
+ * Asks all servers at once, and returns the primary: it takes writes. After a failover, an old primary may come back and
  * take writes too. Then it returns the server that was promoted last.
  * @param least The latest timeline that was seen. A server on an earlier one was left behind, and is refused.
  * @throws WheelworkError WW_STORE_UNAVAILABLE when no server takes writes now, with what each server said; WW_CONFIG

@@ -300,7 +300,7 @@ class PostgresStore implements Store {
     this.#prepared = true;
   }
 
-  /** Marks the shards that the server has lost commits of: whoever works on them by now must hear of it, too. */
+  /** Marks the shards whose commits the server has lost. Their present owner must hear of it, too. */
   async #markLost(): Promise<void> {
     const { committed, toleratesLoss } = this.#connections;
     if (toleratesLoss || committed.size === 0) return;

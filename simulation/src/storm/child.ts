@@ -19,7 +19,7 @@ interface Said {
 /** What is left of a process whose pipes are closed is ended after so long, in milliseconds. */
 const maxOrphanMs = 1_100;
 
-/** A program that runs a task: a process of its own, which speaks with its Java through two pipes. */
+/** A child process that runs a task. It speaks with its Java process through two pipes. */
 export class Child implements Runner {
   readonly jvm: Jvm;
   readonly task: Task;
@@ -62,7 +62,7 @@ export class Child implements Runner {
     if (!this.process.alive) return;
     this.jvm.storm.hubs.see(this, "stopping");
     this.process.soon(() => this.#take(undefined));
-    // On a clock of its own: one that stands still is ended, too.
+    // Java uses its own clock, so it also ends a child that stands still.
     this.jvm.storm.stage.clock.after(maxOrphanMs, () => this.kill());
   }
 

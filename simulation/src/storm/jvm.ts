@@ -7,7 +7,7 @@ import type { Task } from "./layout.ts";
 import type { Runner } from "./runner.ts";
 import type { Storm } from "./storm.ts";
 
-/** One of Storm's workers: a process of Java that runs tasks, some of them in processes of their own. */
+/** One of Storm's workers: a Java process that runs tasks. Some tasks run in child processes. */
 export class Jvm {
   readonly number: number;
   readonly storm: Storm;

@@ -123,7 +123,7 @@ export class KafkaSpout implements Runner, TreeOwner {
     process.after(retryMs, () => this.#emit(id));
   }
 
-  /** Notes how far it has come: whoever begins next begins there. */
+  /** Notes how far it has come. The next reader begins there. */
   #commit(): void {
     const { process, storm, logGone } = this.#jvm;
     if (!logGone)

@@ -236,7 +236,7 @@ export class Storm {
     this.#arriveAfter(at - now, from, target, delivery, false);
   }
 
-  /** `finds`: it comes to whoever has the task by then. */
+  /** `finds`: it comes to the process that has the task by then. */
   #arriveAfter(ms: number, from: Jvm, target: number, delivery: Delivery, finds: boolean): void {
     const { clock } = this.stage;
     const meant = this.#jvmOf(from, target);

@@ -16,7 +16,7 @@ export interface CommandBody {
 
 /** A command as the controller understands it. */
 export interface Command extends Omit<CommandBody, "command" | "error"> {
-  /** `<request id>-<i>`: names the rule, whatever is done to it. */
+  /** `<request id>-<i>`: names the rule in every command. */
   readonly key: string;
   /** The request that the rule belongs to: the first 32 characters of the key. */
   readonly cookie: string;

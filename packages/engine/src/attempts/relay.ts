@@ -122,7 +122,7 @@ function received<O, E extends string>(
   message: Message,
 ): RelayResponse<O, E> | undefined {
   try {
-    // What a message holds may be anything, whatever the types say; null is a common nothing.
+    // A message may hold anything, in spite of the types. null often means nothing.
     return receive(message) ?? undefined;
   } catch {
     // A message that makes no sense answers nobody. Its attempt runs into its deadline.

@@ -237,7 +237,7 @@ export interface AssignmentEffects<Owned> {
   isLost(owned: Owned): boolean;
   /** Asks the group to share its partitions out anew. */
   rejoin(): void;
-  /** Tells whoever looks after the node. */
+  /** Tells the operator of the node. */
   report(what: "refused" | "failed" | "taken-over" | "not-claimed" | "not-released", error: Error): void;
 }
 

@@ -62,7 +62,7 @@ export class RemoteShardReader {
     return this.#stable(async (checkpoint) => {
       const moved = await this.#replayed(checkpoint);
       return listOverlaid(this.#store, filter, {
-        // Those that have ended have rows of their own.
+        // Ended runs have other rows.
         runs: () => [...moved.values()].filter(({ status }) => status !== "ended"),
         isCurrent: ({ key }) => !moved.has(key),
         find: () => undefined,
@@ -128,7 +128,7 @@ export class RemoteShardReader {
   async #follow(): Promise<void> {
     const { signal } = this.#closed;
     while (this.#waiting.size > 0 && !signal.aborted) {
-      // The store may be away for now: those who wait have limits of their own.
+      // The store may be away for now. Each waiter has its own time limit.
       await retrying(this.#clock, following, () => this.#readOn(), { signal });
       await pause(this.#clock, followMs, signal);
     }

@@ -25,7 +25,7 @@ const passMs = 50;
 
 /**
  * The topics besides the inbox that the nodes of a cluster share out: those of channels and of relays. This node reads its
- * partitions, each through a router of its own.
+ * partitions, each through its own router.
  */
 export class Routing {
   readonly #options: RoutingOptions;
@@ -46,7 +46,7 @@ export class Routing {
     this.#relays = Map.groupBy(relays, ({ topic }) => topic);
     for (const { from } of this.#channels) {
       if (this.#relays.has(from))
-        throw config(`a channel and a relay both read ${from}`, "Give each a topic of its own.");
+        throw config(`a channel and a relay both read ${from}`, "Give each its own topic.");
     }
   }
 

@@ -3,7 +3,7 @@ import type { HubDefinition } from "@wheelwork/core/kernel";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
 
-/** A pair of topics through which other systems send requests and get answers, in formats of their own. */
+/** A pair of topics through which other systems send requests and get answers, in their own formats. */
 export interface Channel {
   /** Stored with each request that comes through the channel, so it must stay the same. */
   readonly name: string;

@@ -4,7 +4,7 @@ import type { EngineEvent, Message } from "../ports/ports.ts";
 import { isInboxEntry, type Origin } from "./inbox.ts";
 
 /*
- * A dead letter is a record that cannot be processed, as it was, in the topic of the dead letters of its own topic. Headers
+ * A dead letter is a record that cannot be processed. It is kept as it was, in the dead-letter topic of its topic. Headers
  * say why it is there, and where the record was: its origin.
  *
  * The origin is always the place of that very record, since a replay sends these bytes back, and only the readers of that
@@ -21,7 +21,7 @@ const ownPrefix = "dlt-";
 const reasonHeader = `${ownPrefix}reason`;
 const placeHeaders = [`${ownPrefix}topic`, `${ownPrefix}partition`, `${ownPrefix}offset`] as const;
 
-/** The most characters of a reason. Headers of Kafka take any text, but a record has a bound of its own. */
+/** The most characters of a reason. Kafka headers take any text, but the size of a record is bounded. */
 const maxReason = 2000;
 
 /** Keeps the records that cannot be processed. */

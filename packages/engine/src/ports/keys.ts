@@ -77,7 +77,7 @@ export const tellKey = (teller: string, call: number): string => `${teller}/t${c
 
 const tellPrefix = "tell:";
 
-/** The built-in hub that carries out a tell: a run of its own, so that it may outlive the run that told it. */
+/** The built-in hub that carries out a tell. It is a separate run, so that it may outlive the run that told it. */
 export const tellHubName = (spoke: string): string => `${tellPrefix}${spoke}`;
 
 /** The spoke that a run carries out a tell to; undefined: it is no tell. */

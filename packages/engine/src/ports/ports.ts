@@ -145,7 +145,7 @@ export interface Claim {
   readonly logProgress?: LogProgress;
 }
 
-/** How a shard stands, for whoever does not own it. */
+/** How a shard stands. For processes that do not own it. */
 export interface ShardState extends Claim {
   /** Who claimed it last. */
   readonly owner: string;
@@ -179,7 +179,7 @@ export interface Found {
   /** The run as of the last checkpoint that wrote it; it may have moved on, or ended, since. */
   readonly run: StoredRun | undefined;
   readonly answer: StoredAnswer | undefined;
-  /** Its answer is there and cannot be read (WW_STORE_CORRUPT): whoever asks for it is told so, and nobody else. */
+  /** The answer is there and cannot be read (WW_STORE_CORRUPT). Only those who ask for it are told so. */
   readonly damage?: WheelworkError;
 }
 
@@ -209,7 +209,7 @@ export interface Store {
    * Takes the shard over: no earlier owner can commit from now on (I21).
    * @param owner A name that no other engine ever has.
    * @param again This owner claims again after a failure: if another one has claimed since, it gets WW_STORE_LOCKED, since
-   * whoever has been fenced never takes the shard back by itself.
+   * an owner that was fenced never takes the shard back by itself.
    * @throws WheelworkError WW_COMMITS_LOST when the store has lost what was committed, and nobody has accepted that.
    */
   claim(owner: string, again?: boolean): MaybePromise<Claim>;

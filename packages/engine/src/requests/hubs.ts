@@ -64,7 +64,7 @@ interface Told {
 const reasonOf = (failure: Failure): string =>
   failure.kind === "timeout" ? "timeout" : `${failure.code}: ${failure.message}`.slice(0, 1000);
 
-/** A tell is a run of its own, of a hub that makes one call: retried as its spoke says, recorded, and independent. */
+/** A tell is a separate run of a built-in hub that makes one call. It is retried as its spoke says, recorded, and independent. */
 export function tellHubs(workers: readonly Worker[]): HubDefinition[] {
   return workers.map(({ spoke }) => {
     const told = hub(

@@ -107,7 +107,7 @@ export class SqliteFile {
   }
 }
 
-/** What a path leads to: the file itself, whatever its name. */
+/** The file that a path leads to, by its device and inode. */
 function identityOf(path: string): string | undefined {
   const stat = statSync(path, { throwIfNoEntry: false });
   return stat === undefined ? undefined : `${stat.dev}:${stat.ino}`;

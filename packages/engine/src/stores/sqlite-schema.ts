@@ -109,7 +109,7 @@ const migrations: readonly string[] = [
   `,
 ];
 
-/** Brings the file up to the present schema, each migration in a transaction of its own. */
+/** Brings the file up to the present schema. Each migration is one transaction. */
 export function migrateSchema(db: DatabaseSync, path: string): void {
   const { user_version: version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
   if (version > migrations.length) {

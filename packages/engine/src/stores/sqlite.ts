@@ -127,7 +127,7 @@ export class SqliteStore implements Store {
   }
 
   *journal(after = this.#checkpoint): Iterable<Batch> {
-    // Not an open iterator: whoever replays reads rows in between.
+    // Not an open iterator: a replay reads other rows in between.
     const sql = "SELECT seq, record FROM journal WHERE seq > ? ORDER BY seq LIMIT 1";
     for (let row = this.#get(sql, after); row !== undefined; row = this.#get(sql, row["seq"] as number)) {
       const seq = Number(row["seq"]);
@@ -293,7 +293,7 @@ export class SqliteStore implements Store {
         this.#purgedTo = 0;
         break;
       }
-      // A run that has not ended has its history up to the last checkpoint in a table of its own.
+      // The history of a run that has not ended, up to the last checkpoint, is in a separate table.
       const oldest =
         this.#get("SELECT checkpoint FROM request WHERE ended_at IS NOT NULL ORDER BY id LIMIT 1")?.[
           "checkpoint"

@@ -108,7 +108,7 @@ export class Thrown extends Error {
 const maxMs = 10_000;
 
 /**
- * Calls a method over the framed transport of Thrift's binary protocol, with a connection of its own.
+ * Calls a method over the framed transport of Thrift's binary protocol. Each call opens its own connection.
  * @throws WheelworkError WW_UNAVAILABLE when the service cannot be reached; Thrown for what it throws.
  */
 export function thriftCall(

@@ -29,7 +29,10 @@ export interface Context {
   readonly conf: Readonly<Record<string, unknown>>;
   readonly component: string;
   readonly task: number;
-  /** The place of this task among those of its component, from 0: the one that fields grouping gives a hash modulo their number. */
+  /**
+   * The index of this task among the tasks of its component, from 0. Fields grouping sends a hash to the task at
+   * `hash % tasks`.
+   */
   readonly index: number;
   /** The tasks of a component, in ascending order; empty if there is none of that name. */
   tasksOf(component: string): readonly number[];

@@ -17,7 +17,10 @@ export interface StormApp {
   readonly close?: () => void | Promise<void>;
 }
 
-/** Where the parts meet, as the topology's configuration carries it: whoever may look at the topology sees it. */
+/**
+ * The addresses where the parts meet. The topology's configuration carries them, so everybody who may look at the topology
+ * sees them.
+ */
 export interface StormConfig {
   readonly brokers: string;
   /** How the brokers are reached, if not openly: see `stormSecurity`. */

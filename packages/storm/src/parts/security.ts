@@ -11,7 +11,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 export type StormSecurity = Readonly<Record<string, string>>;
 
 /**
- * The security that the environment of whoever submits asks for; undefined for none.
+ * The security that the environment of the submitting process asks for. undefined: none.
  * @throws WheelworkError WW_CONFIG when it cannot be right, as `kafkaSecurity` says.
  */
 export function stormSecurity(env: Env = process.env): StormSecurity | undefined {

@@ -43,7 +43,7 @@ function heard(workers: readonly Worker[]): string[] {
 
 /**
  * The proof of concept's topology: hubs, workers and the coordinator as bolts and spouts, with the proof of concept's streams. Where it grouped
- * directly, it groups by the request's key: whoever computes the same hash finds the task.
+ * directly, it groups by the request's key: any part that computes the same hash finds the task.
  */
 export function stormTopology(options: StormTopologyOptions): AnyTopology {
   const {

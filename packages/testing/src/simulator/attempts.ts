@@ -17,7 +17,7 @@ export interface AttemptsIn {
   see(seen: Seen & { readonly request: string }): void;
 }
 
-/** What a process that has died would still wait for: a promise of its own, or what waits would be kept for ever. */
+/** A dead process waits for this promise, which is made anew for each wait. A shared one would keep all its waiters for ever. */
 const never = (): Promise<never> => new Promise(() => {});
 
 /** A relay whose messages back name their requests: a cluster routes them. */

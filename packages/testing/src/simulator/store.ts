@@ -43,7 +43,7 @@ export interface StoreUser {
   kill(): void;
 }
 
-/** What a process that has died would still wait for: a promise of its own, or what waits would be kept for ever. */
+/** A dead process waits for this promise, which is made anew for each wait. A shared one would keep all its waiters for ever. */
 const never = (): Promise<never> => new Promise(() => {});
 
 /** How much later a commit comes that was reported as failed, in milliseconds. */
@@ -123,7 +123,7 @@ export class SimulatedStore implements Store {
     const user = this.#user;
     if (!user.process.alive) return never();
     const fault = user.storeFault("commit");
-    // What is written is what it is now, whatever becomes of it in memory.
+    // A copy is written: the value in memory may change later.
     const written = JSON.parse(JSON.stringify(commit)) as Commit;
     const carryOut = (): void => {
       if (fault === "crash-before-commit") return user.kill();

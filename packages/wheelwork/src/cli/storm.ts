@@ -17,7 +17,7 @@ export const stormUsage = `On Apache Storm:
   storm activate, storm deactivate, storm rebalance, storm kill
 
   --name NAME         of the topology                      (wheelwork)
-  --nimbus HOST:PORT  of Nimbus     (STORM_NIMBUS; the one that npm run storm has started here; 127.0.0.1:6627)
+  --nimbus HOST:PORT  of Nimbus     (STORM_NIMBUS, else the Nimbus that npm run storm started here, else 127.0.0.1:6627)
   --storm-home DIR    a Storm distribution, for submit     (STORM_HOME; as above)
   --jars DIR          the jars of Flux and of Storm's Kafka client, for submit     (as above)
   --worker-tasks N    tasks of bolt-worker; 0: the hub makes the attempts itself  (2)

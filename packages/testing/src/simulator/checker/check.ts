@@ -18,7 +18,7 @@ export interface Checked {
 }
 
 /**
- * Holds a trace against the invariants. It shares no code with the engine: it has a model of its own of what a run is,
+ * Holds a trace against the invariants. It shares no code with the engine: it has its own model of what a run is,
  * made only of the events that were committed, and looks at everything else from outside.
  */
 export function checkTrace(trace: readonly TraceEntry[], system: CheckedSystem): Checked {

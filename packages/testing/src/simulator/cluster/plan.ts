@@ -76,7 +76,7 @@ function drawFaults(
     .filter(() => random.chance(0.35))
     // Where answers are forgotten, the wall clock must not say that all is old.
     .filter((kind) => kind !== "clock-jump" || !forgets)
-    // A log that was cut is a disaster of its own, and stops a shard.
+    // A log that was cut is a separate disaster: it stops a shard.
     .filter((kind) => (kind !== "cut" && kind !== "recreate") || random.chance(0.4));
   const operations = random.pick([10, 40, 120]);
   const faults = Array.from({ length: kinds.length === 0 ? 0 : random.int(10) }, (): ClusterFault => {

@@ -62,7 +62,7 @@ export class RoutedRelays {
           for (const attempt of asked.values()) see(attempt, heard.outcome);
           return heard;
         },
-        // Asked for when an owner begins to wait for an attempt, of its own or of an earlier one.
+        // Asked for when an owner begins to wait for an attempt, its own or that of an earlier owner.
         correlation: (input, context) => {
           const correlation = outcomes.correlation(input, context);
           const { asked, said } = this.#relayOf(worker, correlation);

@@ -13,7 +13,7 @@ interface Wanted {
   readonly request: unknown;
 }
 
-/** Those who send the requests and commands of a plan to whatever process there is. */
+/** The clients. They send the requests and commands of a plan to the process that runs now. */
 export class Clients {
   readonly wanted: readonly Wanted[];
   /** The answers that they have got, by key. */

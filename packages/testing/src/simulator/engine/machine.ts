@@ -222,7 +222,7 @@ export class Machine {
         node.ready = true;
         this.see({ type: "ready", node: node.number });
       },
-      // Somebody else has claimed the store, or it cannot be read: whoever watches over processes starts it again.
+      // Somebody else has claimed the store, or it cannot be read. The supervisor starts it again.
       () => node.kill(),
     );
   }

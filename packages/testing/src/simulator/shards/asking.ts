@@ -24,7 +24,7 @@ export interface Askable {
 export interface Processes {
   /** In the order in which they were started. */
   readonly askable: readonly Askable[];
-  /** Whether it is the one that has claimed a shard last. */
+  /** Whether it has claimed the shard last. */
   isOwner(shard: number, process: Askable): boolean;
 }
 
@@ -34,7 +34,7 @@ export type Said<T> = { readonly value: T } | { readonly code: string; readonly 
 /** For how long one waits for what one has asked, in milliseconds. */
 const patienceMs = 12_000;
 
-/** Asks whatever process there is. */
+/** Asks the process that runs now. */
 export class Asking {
   readonly #stage: Stage;
   readonly #processes: Processes;

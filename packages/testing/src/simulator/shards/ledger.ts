@@ -160,7 +160,7 @@ export class Ledger {
 
   // ---- in the end ----
 
-  /** Answers that are published: each is the one that is stored, and under one id. */
+  /** Published answers. Each equals the stored answer, and has one id. */
   checkPublished(): void {
     const values = new Map<string, string>();
     const ids = new Map<string, Set<string>>();

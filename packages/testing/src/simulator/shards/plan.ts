@@ -46,7 +46,7 @@ export interface ShardsRead {
   readonly seed: number;
 }
 
-/** What a plan has for several shards, whatever their processes are. */
+/** The parts of a plan that concern several shards, in a cluster and on Storm alike. */
 export interface ShardsPlan extends PlannedTrouble {
   readonly shards: number;
   readonly requests: readonly ShardsRequest[];

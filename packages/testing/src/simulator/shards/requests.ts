@@ -12,7 +12,7 @@ import type { Stage } from "./stage.ts";
 /** A request of the plan, with what it asks for. */
 export interface Wanted {
   readonly plan: ShardsRequest;
-  /** The key that its sender gives, and the one that it is stored under. */
+  /** The key as its sender gives it, and as it is stored. */
   readonly given: string;
   readonly key: string;
   readonly hub: AnyHub;
