@@ -60,21 +60,48 @@ export function plain<T>(value: T, code: ErrorCode, what: string): T {
 }
 
 /**
- * Copies a change of a run's data. A field may be undefined: it is removed from the data.
+ * Copies a change of a run's data. A field may be undefined: it is removed from the data. What is the very same value as in
+ * `data`, at the same place of a list or a map, is plain already: to copy it again would take ever longer as the list grows.
  * @throws WheelworkError WW_DEFECT when another field is not plain JSON.
  */
-export function plainPatch(patch: object | undefined): object | undefined {
+export function plainPatch(patch: object | undefined, data: unknown): object | undefined {
   if (patch === undefined) return undefined;
   const kept: Record<string, unknown> = {};
   for (const key of Object.keys(patch)) {
     const value: unknown = (patch as Record<string, unknown>)[key];
-    define(
-      kept,
-      key,
-      value === undefined ? undefined : plain(value, "WW_DEFECT", `the field ${key} of the data`),
-    );
+    setField(kept, key, value === undefined ? undefined : plainField(value, key, data));
   }
   return kept;
+}
+
+function plainField(value: unknown, key: string, data: unknown): unknown {
+  const known: unknown = (data as Record<string, unknown> | undefined)?.[key];
+  if (value === known) return known;
+  const what = `the field ${key} of the data`;
+  if (typeof value !== "object" || value === null || typeof known !== "object" || known === null)
+    return plain(value, "WW_DEFECT", what);
+  if (Array.isArray(value) !== Array.isArray(known)) return plain(value, "WW_DEFECT", what);
+  try {
+    return copyOver(value, known);
+  } catch {
+    // It says what is wrong, and where.
+    return plain(value, "WW_DEFECT", what);
+  }
+}
+
+/** Copies a value over an earlier plain one of its kind, which lends the parts that are the same. */
+function copyOver(value: object, known: object): object {
+  const seen: Seen = { values: 0 };
+  const lent = known as Record<string, unknown>;
+  if (!Array.isArray(value)) return copyObject(value, 0, seen, lent);
+  const copied: unknown[] = [];
+  if ((seen.values += value.length) > maxValues) throw refused;
+  for (let index = 0; index < value.length; index++) {
+    const one: unknown = value[index];
+    const isLent = one !== undefined && one === lent[index];
+    copied.push(isLent ? one : copy(one, 1, seen));
+  }
+  return Object.freeze(copied);
 }
 
 /** About how many bytes a plain value takes as JSON. Only what is large must be right. */
@@ -191,19 +218,27 @@ function copyArray(array: readonly unknown[], depth: number, seen: Seen): readon
   return Object.freeze(copied);
 }
 
-function copyObject(object: object, depth: number, seen: Seen): object {
+function copyObject(
+  object: object,
+  depth: number,
+  seen: Seen,
+  lent: Record<string, unknown> = nothingLent,
+): object {
   if (!hasPlainPrototype(object)) throw refused;
   const copied: Record<string, unknown> = {};
   // This takes half the time of Object.keys. A plain object inherits nothing enumerable.
   for (const key in object) {
     let value: unknown = (object as Record<string, unknown>)[key];
     if (value === undefined) continue;
-    if (typeof value !== "string") value = copy(value, depth + 1, seen);
+    if (typeof value !== "string" && (lent === nothingLent || value !== lent[key]))
+      value = copy(value, depth + 1, seen);
     if (++seen.values > maxValues) throw refused;
-    define(copied, key, value);
+    setField(copied, key, value);
   }
   return Object.freeze(copied);
 }
+
+const nothingLent: Record<string, unknown> = Object.freeze({});
 
 /**
  * Thrown inside this file only. It is made once, since making an error is slow and most callers need only a yes or no.
@@ -264,7 +299,7 @@ function hasPlainPrototype(object: object): boolean {
 }
 
 /** Sets a field, also one with the name `__proto__`, which a plain assignment would take for the prototype. */
-function define(object: Record<string, unknown>, key: string, value: unknown): void {
+export function setField(object: Record<string, unknown>, key: string, value: unknown): void {
   if (key !== "__proto__") object[key] = value;
   else Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
 }

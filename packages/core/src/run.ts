@@ -1,6 +1,8 @@
 import { Callback } from "./coordinator.ts";
 import { WheelworkError } from "./errors.ts";
+import { grown } from "./growth.ts";
 import { deepFreeze } from "./json.ts";
+import { setField } from "./plain.ts";
 import type { Failure } from "./spoke.ts";
 
 /*
@@ -84,7 +86,8 @@ export interface ParkedInput {
  * engine time. In every event:
  * - `at`: when it was decided;
  * - `by`: the event of the chart that a handler raised;
- * - `patch`, `unset`: what changes in the run's data: fields with new values, and fields to remove;
+ * - `patch`, `unset`, `grown`: what changes in the run's data: fields with new values, fields to remove, and fields that hold
+ *   a long list or map, with the items or entries that are added to it;
  * - `calls`: calls that it opens;
  * - `held`: the event that the round holds from now on, until its running attempts are over.
  */
@@ -118,6 +121,7 @@ export type RunEvent =
       readonly by?: string;
       readonly patch?: object;
       readonly unset?: readonly string[];
+      readonly grown?: Readonly<Record<string, object>>;
       /** The deadline of the wait that begins here. Absent if the run does not wait. */
       readonly due?: number;
       /** The new `answerBy`, if it moves. */
@@ -137,6 +141,7 @@ export type RunEvent =
       readonly by?: string;
       readonly patch?: object;
       readonly unset?: readonly string[];
+      readonly grown?: Readonly<Record<string, object>>;
       readonly held?: string;
       readonly calls?: readonly OpenedCalls[];
     }
@@ -192,6 +197,7 @@ export type RunEvent =
       readonly taken?: true;
       readonly patch?: object;
       readonly unset?: readonly string[];
+      readonly grown?: Readonly<Record<string, object>>;
       readonly by?: string;
       readonly calls?: readonly OpenedCalls[];
     }
@@ -203,6 +209,7 @@ export type RunEvent =
       readonly by?: string;
       readonly patch?: object;
       readonly unset?: readonly string[];
+      readonly grown?: Readonly<Record<string, object>>;
       readonly calls?: readonly OpenedCalls[];
     }
   /** A cancel is accepted. It moves the run in the first state that has its event. */
@@ -214,6 +221,7 @@ export type RunEvent =
       readonly held?: string;
       readonly patch?: object;
       readonly unset?: readonly string[];
+      readonly grown?: Readonly<Record<string, object>>;
     }
   /** The engine has answered the request, since `answerBy` has passed. The run goes on with its clean-up. */
   | { readonly type: "answered"; readonly at: number; readonly answer: Answer }
@@ -503,13 +511,29 @@ function clearCalls(run: Run): void {
   if (run.calls.size > 0) run.calls.clear();
 }
 
-function patch(run: Run, { patch: change, unset }: { patch?: object; unset?: readonly string[] }): void {
+type Fields = Readonly<Record<string, unknown>>;
+
+/** What an event changes in the data. */
+interface Change {
+  readonly patch?: object;
+  readonly unset?: readonly string[];
+  readonly grown?: Readonly<Record<string, object>>;
+}
+
+function patch(run: Run, { patch: change, unset, grown: added }: Change): void {
+  if (change === undefined) return;
+  const whole = patched(run.data, change, unset);
+  for (const key in added) setField(whole, key, grown((run.data as Fields)[key], added[key] as object));
   // A handler that changed the data in place would see what the store does not have. What is in the data is frozen already.
-  if (change !== undefined) run.data = Object.freeze(patched(run.data, change, unset));
+  run.data = Object.freeze(whole);
 }
 
 /** A copy of the data with a change. Fields that the change sets to undefined are removed. */
-export function patched(data: unknown, change: object, unset: readonly string[] = []): object {
+export function patched(
+  data: unknown,
+  change: object,
+  unset: readonly string[] = [],
+): Record<string, unknown> {
   const whole: Record<string, unknown> = { ...(data as object), ...change };
   for (const key of Object.keys(change)) if (whole[key] === undefined) delete whole[key];
   for (const key of unset) delete whole[key];

@@ -2,7 +2,8 @@ import { end, stay } from "./chart.ts";
 import type { Decision, Env, Ignored, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
-import { plain, plainPatch, stackOf, synchronous, textOf } from "./plain.ts";
+import { growth } from "./growth.ts";
+import { plain, plainPatch, setField, stackOf, synchronous, textOf } from "./plain.ts";
 import type { CallRequest, OpenCall, StateLogic, Turn } from "./logic.ts";
 import {
   isRunning,
@@ -65,6 +66,8 @@ export const maxSignals = 1000;
 export class TurnBuilder implements Decision {
   events: RunEvent[] = [];
   data: unknown;
+  /** The data after the events so far. */
+  #recorded: unknown;
   deadline: number;
   answerBy: number;
   #state: string;
@@ -84,6 +87,7 @@ export class TurnBuilder implements Decision {
     this.#run = run;
     this.#env = env;
     this.data = run.data;
+    this.#recorded = run.data;
     this.deadline = run.deadline;
     this.answerBy = run.answerBy;
     this.#state = run.state;
@@ -207,7 +211,7 @@ export class TurnBuilder implements Decision {
     const { logic, row } = this.#current();
     const at = this.#env.now;
     const others = run.calls.size - 1;
-    const turn = kept(logic.outcome?.(this.data, call as OpenCall, shown(outcome), others));
+    const turn = this.#kept(logic.outcome?.(this.data, call as OpenCall, shown(outcome), others));
     const { raise } = turn;
     const result = outcome.kind === "ok" ? ("ok" as const) : outcome;
     // Nearly every outcome stays in its round. This is the hottest path, so its event is made as one literal: V8 then
@@ -240,7 +244,7 @@ export class TurnBuilder implements Decision {
     const next = run.calls.get(run.nextQueued);
     if (next?.attempt === 0) this.#attempt(next, 1);
     if (others === 0 && calls === undefined && logic.done !== undefined) {
-      const { raise: done, patch } = kept(logic.done(Object.freeze(this.data)));
+      const { raise: done, patch } = this.#kept(logic.done(Object.freeze(this.data)));
       if (done !== undefined) this.#go(done, patch);
     }
   }
@@ -289,7 +293,7 @@ export class TurnBuilder implements Decision {
     if (logic.signals?.includes(signal) !== true) {
       if (this.#run.signals.length >= maxSignals) return "full";
       this.#emit(event);
-    } else this.#signalled({ ...event, taken: true }, kept(logic.signal?.(this.data, signal, payload)));
+    } else this.#signalled({ ...event, taken: true }, this.#kept(logic.signal?.(this.data, signal, payload)));
     return undefined;
   }
 
@@ -350,7 +354,7 @@ export class TurnBuilder implements Decision {
   #cancelPatch(logic: StateLogic): object | undefined {
     const { cancel } = this.#definition;
     if (cancel === end) return undefined;
-    if (cancel !== undefined) return keptPatch(cancel.patch?.(this.data), "the patch of a cancel");
+    if (cancel !== undefined) return this.#keptPatch(cancel.patch?.(this.data), "the patch of a cancel");
     return this.#deadlinePatch(logic);
   }
 
@@ -358,7 +362,7 @@ export class TurnBuilder implements Decision {
   #deadlinePatch({ deadline }: StateLogic): object | undefined {
     if (deadline?.patch === undefined) return undefined;
     const open = Array.from(this.#run.calls.values()) as readonly OpenCall[];
-    return keptPatch(deadline.patch(this.data, open), "the patch of a deadline");
+    return this.#keptPatch(deadline.patch(this.data, open), "the patch of a deadline");
   }
 
   /** Follows an event along its edge (I14). */
@@ -402,18 +406,18 @@ export class TurnBuilder implements Decision {
       if (answerBy !== undefined) entered.answerBy = answerBy;
     }
     if (this.#cancelling && !state.late && this.#cancels(state)) {
-      this.#emit(withPatch(entered, patch));
+      this.#emit(this.#withPatch(entered, patch));
       this.#goCancelled();
       return;
     }
-    const turn = kept(logic.enter(Object.freeze(this.data)));
+    const turn = this.#kept(logic.enter(Object.freeze(this.data)));
     if (logic.kind === "end") {
-      this.#emit(withPatch(entered, patch));
+      this.#emit(this.#withPatch(entered, patch));
       this.#end(turn.answer);
       return;
     }
     if (turn.raise !== undefined) {
-      this.#emit(withPatch(entered, patch));
+      this.#emit(this.#withPatch(entered, patch));
       this.#tell(turn);
       this.#go(turn.raise, turn.patch);
       return;
@@ -421,7 +425,7 @@ export class TurnBuilder implements Decision {
     const whole = turn.patch === undefined ? patch : { ...patch, ...turn.patch };
     this.#merge(turn.patch);
     const calls = this.#open(turn.open, logic.limit);
-    withPatch(entered, whole);
+    this.#withPatch(entered, whole);
     entered.due = this.#waitUntil(state);
     if (calls !== undefined) entered.calls = calls;
     this.#emit(entered);
@@ -438,7 +442,7 @@ export class TurnBuilder implements Decision {
     const [next] = position < 0 ? [] : this.#signals.splice(position, 1);
     if (next === undefined) return;
     const received = { type: "received" as const, at: this.#env.now, signal: next.signal };
-    const turn = kept(handle(Object.freeze(this.data), next.signal, next.payload));
+    const turn = this.#kept(handle(Object.freeze(this.data), next.signal, next.payload));
     if (turn.raise !== undefined && this.#target(state.row, turn.raise) !== stay) {
       this.#emit(received);
       this.#go(turn.raise, turn.patch);
@@ -568,17 +572,52 @@ export class TurnBuilder implements Decision {
 
   #patched<Event extends object>(event: Event, patch: object | undefined): Event {
     this.#merge(patch);
-    return withPatch(event, patch);
+    return this.#withPatch(event, patch);
   }
-}
 
-/** Gives an event its patch. JSON has no undefined, so `unset` names the fields to remove. */
-function withPatch<Event extends object>(event: Event, patch: object | undefined): Event {
-  if (patch === undefined) return event;
-  let unset: string[] | undefined;
-  for (const key in patch)
-    if ((patch as Record<string, unknown>)[key] === undefined) (unset ??= []).push(key);
-  return Object.assign(event, unset === undefined ? { patch } : { patch, unset });
+  /**
+   * Gives an event its patch, which is merged already. JSON has no undefined, so `unset` names the fields to remove. Of a list
+   * or a map that has grown, `grown` holds what is new.
+   */
+  #withPatch<Event extends object>(event: Event, patch: object | undefined): Event {
+    if (patch === undefined) return event;
+    const fields = patch as Record<string, unknown>;
+    const recorded = this.#recorded as Record<string, unknown> | undefined;
+    this.#recorded = this.data;
+    let unset: string[] | undefined;
+    let added: Record<string, object> | undefined;
+    for (const key in fields) {
+      const value = fields[key];
+      if (value === undefined) (unset ??= []).push(key);
+      else if (typeof value === "object") {
+        const more = growth(recorded?.[key], value);
+        if (more !== undefined) setField((added ??= {}), key, more);
+      }
+    }
+    if (added === undefined) return Object.assign(event, unset === undefined ? { patch } : { patch, unset });
+    const rest: Record<string, unknown> = {};
+    for (const key in fields) if (!Object.hasOwn(added, key)) setField(rest, key, fields[key]);
+    return Object.assign(event, unset === undefined ? { patch: rest } : { patch: rest, unset }, {
+      grown: added,
+    });
+  }
+
+  /** What a handler returned, as it is kept. Its calls are copied where they are opened. */
+  #kept(turn: Turn | undefined): Turn {
+    if (turn === undefined) return {};
+    synchronous(turn, "a handler");
+    if (typeof turn !== "object" || turn === null)
+      throw new WheelworkError("WW_DEFECT", `a handler returned ${textOf(turn)}, which raises nothing`, {
+        next: "Return s.raise(event, patch), or the name of an event. Then retry the incident.",
+      });
+    return turn.patch === undefined
+      ? turn
+      : { ...turn, patch: this.#keptPatch(turn.patch, "a patch") as object };
+  }
+
+  #keptPatch(patch: object | undefined, what: string): object | undefined {
+    return plainPatch(synchronous(patch, what), this.data);
+  }
 }
 
 /**
@@ -670,21 +709,6 @@ function shown(outcome: Outcome): Outcome {
   if (outcome.kind !== "error" || outcome.stack === undefined) return outcome;
   const { stack: _, ...rest } = outcome;
   return rest;
-}
-
-/** What a handler returned, as it is kept. Its calls are copied where they are opened. */
-function kept(turn: Turn | undefined): Turn {
-  if (turn === undefined) return {};
-  synchronous(turn, "a handler");
-  if (typeof turn !== "object" || turn === null)
-    throw new WheelworkError("WW_DEFECT", `a handler returned ${textOf(turn)}, which raises nothing`, {
-      next: "Return s.raise(event, patch), or the name of an event. Then retry the incident.",
-    });
-  return turn.patch === undefined ? turn : { ...turn, patch: keptPatch(turn.patch, "a patch") as object };
-}
-
-function keptPatch(patch: object | undefined, what: string): object | undefined {
-  return plainPatch(synchronous(patch, what));
 }
 
 /** The hub's own idempotency key of a call. */

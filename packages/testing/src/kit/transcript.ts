@@ -7,6 +7,7 @@ interface Changing {
   readonly by?: string;
   readonly patch?: object;
   readonly unset?: readonly string[];
+  readonly grown?: object;
   readonly calls?: readonly OpenedCalls[];
 }
 
@@ -98,8 +99,9 @@ function signalText(event: Event<"signalled"> | Event<"received">): string {
 }
 
 /** The event that a handler raised, and what changed in the data. */
-function changeText({ by, patch, unset }: Changing): string {
+function changeText({ by, patch, unset, grown }: Changing): string {
   const event = by === undefined || by === "" ? "" : ` ${by}`;
   const changed = patch === undefined || Object.keys(patch).length === 0 ? "" : ` ${jsonText(patch)}`;
-  return `${event}${changed}${unset === undefined ? "" : ` without ${unset.join(", ")}`}`;
+  const more = grown === undefined ? "" : ` more ${jsonText(grown)}`;
+  return `${event}${changed}${more}${unset === undefined ? "" : ` without ${unset.join(", ")}`}`;
 }
