@@ -148,7 +148,7 @@ export function soundValue(seed: number, n: number): unknown {
 export const unsoundValue = (n: number): unknown => (unsound[n % unsound.length] as () => unknown)();
 
 /** Where a value enters. */
-export const places = ["request", "data", "input", "output", "details", "signal", "told", "reply"] as const;
+const places = ["request", "data", "input", "output", "details", "signal", "told", "reply"] as const;
 export type Place = (typeof places)[number];
 
 /** Each ninth run gets a value that must be refused, at one of the places. */
