@@ -75,17 +75,15 @@ export function plainPatch(patch: object | undefined, data: unknown): object | u
 }
 
 function plainField(value: unknown, key: string, data: unknown): unknown {
-  const known: unknown = (data as Record<string, unknown> | undefined)?.[key];
-  if (value === known) return known;
-  const what = `the field ${key} of the data`;
-  if (typeof value !== "object" || value === null || typeof known !== "object" || known === null)
-    return plain(value, "WW_DEFECT", what);
-  if (Array.isArray(value) !== Array.isArray(known)) return plain(value, "WW_DEFECT", what);
   try {
-    return copyOver(value, known);
+    if (typeof value !== "object" || value === null) return copy(value, 0, { values: 0 });
+    const known: unknown = (data as Record<string, unknown> | undefined)?.[key];
+    if (value === known) return known;
+    const isKin = typeof known === "object" && known !== null && Array.isArray(value) === Array.isArray(known);
+    return isKin ? copyOver(value, known) : copy(value, 0, { values: 0 });
   } catch {
     // It says what is wrong, and where.
-    return plain(value, "WW_DEFECT", what);
+    return plain(value, "WW_DEFECT", `the field ${key} of the data`);
   }
 }
 

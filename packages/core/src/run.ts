@@ -283,7 +283,7 @@ export class Call extends Callback {
     this.isHub = opened.hub === true;
     this.index = (opened.index ?? 0) + position;
     this.tag = opened.tag;
-    this.input = deepFreeze(opened.inputs[position]);
+    this.input = opened.inputs[position];
     this.key = opened.keys?.[position];
     const started = position < (opened.started ?? opened.inputs.length);
     this.attempt = started ? 1 : 0;
@@ -688,7 +688,7 @@ export function restore(key: string, stored: RunSnapshot): Run {
   deepFreeze(run.data);
   deepFreeze(run.request);
   for (const held of calls) {
-    const call = new Call(run, held, 0);
+    const call = new Call(run, deepFreeze(held), 0);
     call.attempt = held.attempt;
     call.backoff = held.backoff === true;
     call.due = held.due;
