@@ -40,3 +40,35 @@ test.each(Object.entries(orders))(
     expect(second.cursor).toBeUndefined();
   },
 );
+
+test("requests that have moved on since the last checkpoint hide no older one, however many they are", async () => {
+  const machine = new Machine();
+  const { clock, store } = machine;
+  const asked: number[] = [];
+  const list = store.list.bind(store);
+  store.list = (filter: RequestFilter) => {
+    asked.push(filter.limit);
+    return list(filter);
+  };
+  const before = await machine.start();
+  await before.submit(approved, { n: 1, withinMs: 1_000_000 }, { key: "oldest" });
+  await clock.advance(10);
+  const keys = Array.from({ length: 100 }, (_, index) => `k${index}`);
+  for (const key of keys) await before.submit(approved, { n: 1, withinMs: 1_000_000 }, { key });
+  await before.stop();
+  const engine = await machine.start();
+  for (const key of keys) await engine.cancel(key);
+  for (const key of keys) await engine.answer(key);
+  const { items, cursor } = await engine.requests({ status: "running", limit: 2 });
+  expect(items.map(({ id }) => id)).toEqual(["oldest"]);
+  expect(cursor).toBeUndefined();
+  // What was read is not read again.
+  expect(asked.reduce((sum, limit) => sum + limit, 0)).toBeLessThan(250);
+});
+
+test("a list of a status that there is not is refused", async () => {
+  const engine = await new Machine().start();
+  await expect(engine.requests({ status: "done" as "ended" })).rejects.toThrow(
+    /WW_INVALID_REQUEST[\s\S]*status/,
+  );
+});

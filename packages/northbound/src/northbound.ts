@@ -8,6 +8,7 @@ import fastify, {
   type FastifySchemaValidationError,
 } from "fastify";
 import type { Socket } from "node:net";
+import { boundBuffers } from "./buffers.ts";
 import { prefersText } from "./headers.ts";
 import { acceptOnlyJson } from "./json.ts";
 import { serveDocument, type DocumentInfo } from "./openapi.ts";
@@ -39,6 +40,11 @@ export interface NorthboundOptions extends WebPageOptions {
   readonly info?: DocumentInfo;
   /** Largest body, in bytes. Default: 1 MiB. */
   readonly bodyLimit?: number;
+  /**
+   * How many bytes the bodies that are coming in may have together, and how many the replies that clients have not read yet.
+   * Beyond it, bodies are refused with 503, and the connections of the oldest replies are cut. Default: 64 MiB.
+   */
+  readonly maxBufferedBytes?: number;
   /** How long a POST waits for its answer if the client asks for no other time, in milliseconds. Default: 10,000. */
   readonly defaultWaitMs?: number;
   /** The longest wait that a client is granted, in milliseconds. Default: 60,000. */
@@ -70,9 +76,10 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
     acceptFormerKeys: options.acceptFormerKeys ?? true,
     diagram: options.diagram,
   };
+  const { bodyLimit = 1_048_576, maxBufferedBytes: maxBytes = 67_108_864 } = options;
   const app = fastify({
     logger: false,
-    bodyLimit: options.bodyLimit ?? 1_048_576,
+    bodyLimit,
     requestTimeout: 30_000,
     return503OnClosing: false,
     forceCloseConnections: "idle",
@@ -93,6 +100,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   refuseWebPages(app, options);
   refuseUnknownPaths(app);
   refuseFormPosts(app);
+  boundBuffers(app, logger, { maxBytes, bodyLimit });
   closeGently(app, waits, closeWithinMs);
   app.addHook("onResponse", (request, reply, done) => {
     const { method, url } = request;

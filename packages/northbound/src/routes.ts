@@ -101,6 +101,8 @@ export function routeHub(app: FastifyInstance, route: HubRoute, around: Surround
       const body = objectBody(request);
       const known = key === undefined ? {} : { key: await requestKey(around, hub, key) };
       const { id: requestId } = await engine.submit(hub, body, known);
+      // The engine has a copy. While the client waits, perhaps for long, nobody needs another one.
+      request.body = undefined;
       const waitMs = grantWait(request, reply, around, defaultWaitMs) - (performance.now() - began);
       return answerOrPending(request, reply, around, { id: requestId, hub, accepted: true }, waitMs);
     },

@@ -87,6 +87,19 @@ const migrations: readonly string[] = [
   -- Of what does not change in the row. Rows of earlier versions have none.
   ALTER TABLE request ADD COLUMN checksum bigint;
   `,
+  `
+  -- Each list of requests has an index with its rows and no others, in its order (lists.ts).
+  DROP INDEX run_created;
+  DROP INDEX request_created;
+  CREATE INDEX run_listed ON run (shard, status, created_at, key) WHERE root;
+  CREATE INDEX run_listed_hub ON run (shard, hub, status, created_at, key) WHERE root;
+  CREATE INDEX run_incident ON run (shard, created_at, key) WHERE NOT root AND status = 'incident';
+  CREATE INDEX run_incident_hub ON run (shard, hub, created_at, key) WHERE NOT root AND status = 'incident';
+  CREATE INDEX request_listed ON request (shard, created_at, key) WHERE root AND ended_at IS NOT NULL;
+  CREATE INDEX request_listed_hub ON request (shard, hub, created_at, key) WHERE root AND ended_at IS NOT NULL;
+  CREATE INDEX request_lost ON request (shard, created_at, key) WHERE status = 'lost';
+  CREATE INDEX request_lost_hub ON request (shard, hub, created_at, key) WHERE status = 'lost';
+  `,
 ];
 
 /**

@@ -30,6 +30,7 @@ import {
 } from "@wheelwork/engine/stores";
 import type { ClientBase } from "pg";
 import { Connections } from "./connections.ts";
+import { listStatement } from "./lists.ts";
 import type { ConnectionOptions } from "./options.ts";
 import { connectionsOf, type PostgresPool } from "./pool.ts";
 import { commitsLost, configError, fenced, isLockTimeout, unavailable } from "./errors.ts";
@@ -221,10 +222,8 @@ class PostgresStore implements Store {
     );
   }
 
-  async list({ status, hub, before, limit }: RequestFilter): Promise<RequestRow[]> {
-    const place = [before?.createdAt ?? null, before?.key ?? null];
-    const rows = await this.#read("list", [this.#shard, status ?? null, hub ?? null, ...place, limit]);
-    return rows.map(requestRowOf);
+  async list(filter: RequestFilter): Promise<RequestRow[]> {
+    return (await this.#connections.read(listStatement(this.#shard, filter))).map(requestRowOf);
   }
 
   async commit(commit: Commit): Promise<void> {
@@ -441,12 +440,6 @@ function statements(journal: string) {
     ), record AS (
       INSERT INTO ${journal} (era, seq, record) SELECT $6, $5, $7 FROM fence
     )`;
-  const listed = "key, hub, version, status, state, created_at, answered_at";
-  const page = (table: string, more: string): string => `
-    (SELECT ${listed} FROM ${table} WHERE shard = $1 AND (root OR $2 IN ('incident', 'lost')) AND ${more}
-       AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR hub = $3)
-       AND ($4::bigint IS NULL OR (created_at, key) < ($4, $5))
-     ORDER BY created_at DESC, key DESC LIMIT $6)`;
   return {
     peek: "SELECT * FROM shard WHERE id = $1",
     shard: "SELECT epoch, owner, seq, lost FROM shard WHERE id = $1",
@@ -505,9 +498,6 @@ function statements(journal: string) {
       SELECT 2, seq, NULL, record FROM ${withKey("*", "request", "$2")} AS done
       JOIN ${journal} ON seq BETWEEN first_seq AND last_seq WHERE ended_at IS NOT NULL
       ORDER BY part, place`,
-    // A request whose run goes on after its answer is listed by the row of its run.
-    list: `SELECT * FROM (${page("run", "true")} UNION ALL ${page("request", "ended_at IS NOT NULL")}) AS listed
-      ORDER BY created_at DESC, key DESC LIMIT $6`,
     purge: `WITH old AS (
         DELETE FROM request WHERE ctid = ANY (ARRAY(
           SELECT ctid FROM request WHERE shard = $1 AND ended_at < $4

@@ -61,7 +61,7 @@ export class RemoteShardReader {
   list(filter: RequestFilter): Promise<readonly RequestRow[]> {
     return this.#stable(async (checkpoint) => {
       const moved = await this.#replayed(checkpoint);
-      return listOverlaid(this.#store, filter, {
+      return listOverlaid(this.#store, filter, this.#clock, {
         // Ended runs have other rows.
         runs: () => [...moved.values()].filter(({ status }) => status !== "ended"),
         isCurrent: ({ key }) => !moved.has(key),

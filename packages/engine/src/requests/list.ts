@@ -1,6 +1,6 @@
 import type { Run } from "@wheelwork/core/kernel";
 import { isRoot } from "../ports/keys.ts";
-import type { RequestFilter, RequestRow, Store } from "../ports/ports.ts";
+import type { Clock, RequestFilter, RequestRow, Store } from "../ports/ports.ts";
 import { isBefore } from "./views.ts";
 
 /** What has happened to the runs of a shard since its rows were written. */
@@ -13,10 +13,13 @@ export interface Overlay {
   find(key: string): Run | undefined;
 }
 
+/** Rows that are read at once at most, so that a list never holds the loop for long. */
+const maxRows = 1000;
+
 /**
  * The newest requests of a shard: its stored rows, overlaid with the runs that have moved on since. Rows that have moved on
- * take places in what the store gives. So the store is asked for twice as many until nothing that it has not given can be
- * among the newest.
+ * take places in what the store gives. So the store is asked for more, page by page, until nothing that it has not given can
+ * be among the newest.
  *
  * A store may hold two rows of one request: that of its run, which stays until the next checkpoint, and that of its end. The
  * end is final, and counts.
@@ -24,16 +27,19 @@ export interface Overlay {
 export async function listOverlaid(
   store: Store,
   filter: RequestFilter,
+  clock: Clock,
   overlay: Overlay,
 ): Promise<readonly RequestRow[]> {
-  for (let limit = filter.limit; ; limit *= 2) {
-    const moved = new Map<string, RequestRow>();
-    const add = (run: Run): void => {
-      if (isListed(run, filter)) moved.set(run.key, run);
-    };
-    for (const run of overlay.runs()) add(run);
-    const stored = await store.list({ ...filter, limit });
-    const rows = new Map<string, RequestRow>();
+  const moved = new Map<string, RequestRow>();
+  const rows = new Map<string, RequestRow>();
+  const add = (run: Run): void => {
+    if (isListed(run, filter)) moved.set(run.key, run);
+  };
+  for (const run of overlay.runs()) add(run);
+  let page = filter;
+  // A page that begins with the two rows of one request has another one.
+  for (let limit = Math.max(filter.limit, 3); ; limit = Math.min(2 * limit, maxRows)) {
+    const stored = await store.list({ ...page, limit });
     for (const row of stored) {
       // It may have ended while the store was asked.
       if (row.status === "ended" || row.status === "lost") moved.delete(row.key);
@@ -49,6 +55,9 @@ export async function listOverlaid(
     const last = stored.at(-1);
     if (last === undefined || stored.length < limit) return listed;
     if (listed.filter((row) => !isBefore(row, last)).length >= filter.limit) return listed;
+    // The last row comes again, with the other one of its request. No key has a blank, so that this place is behind it alone.
+    page = { ...filter, before: { createdAt: last.createdAt, key: `${last.key} ` } };
+    await new Promise<void>((resolve) => clock.soon(resolve));
   }
 }
 

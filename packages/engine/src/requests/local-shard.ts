@@ -80,7 +80,7 @@ export class LocalShard implements ShardAccess {
 
   async list(filter: RequestFilter): Promise<readonly RequestRow[]> {
     if (this.#shard.status === "store-lost") throw unavailable();
-    return listOverlaid(this.#store, filter, {
+    return listOverlaid(this.#store, filter, this.#clock, {
       runs: () => this.#shard.liveRuns(),
       isCurrent: (row) => this.#shard.isListed(row),
       find: (key) => this.#shard.find(key),

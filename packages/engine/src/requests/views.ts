@@ -1,7 +1,7 @@
 import { WheelworkError } from "@wheelwork/core";
 import { Run } from "@wheelwork/core/kernel";
 import { givenKey } from "../ports/keys.ts";
-import type { RequestRow } from "../ports/ports.ts";
+import type { RequestRow, RequestStatus } from "../ports/ports.ts";
 import type { RequestRecord } from "./access.ts";
 import type { RequestPage, RequestView } from "./api.ts";
 
@@ -16,11 +16,26 @@ export function isBefore(a: Cursor, b: Cursor): boolean {
   return a.createdAt < b.createdAt || (a.createdAt === b.createdAt && a.key < b.key);
 }
 
+const statuses: ReadonlySet<RequestStatus> = new Set(["running", "incident", "ended", "lost"]);
+
 /** Where a page begins, and how long it is. @throws WheelworkError WW_INVALID_REQUEST. */
-export function pageBounds({ cursor, limit = 50 }: { readonly cursor?: string; readonly limit?: number }): {
+export function pageBounds({
+  status,
+  cursor,
+  limit = 50,
+}: {
+  readonly status?: RequestStatus;
+  readonly cursor?: string;
+  readonly limit?: number;
+}): {
   readonly limit: number;
   readonly before: Cursor | undefined;
 } {
+  if (status !== undefined && !statuses.has(status)) {
+    throw new WheelworkError("WW_INVALID_REQUEST", "status is not valid", {
+      problems: [{ path: "status", message: `must be one of ${[...statuses].join(", ")}` }],
+    });
+  }
   if (!Number.isInteger(limit) || limit < 1 || limit > 1000) {
     throw new WheelworkError("WW_INVALID_REQUEST", "limit is not valid", {
       problems: [{ path: "limit", message: "must be an integer from 1 to 1000" }],

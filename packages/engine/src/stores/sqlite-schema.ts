@@ -107,6 +107,19 @@ const migrations: readonly string[] = [
   -- Of what does not change in the row (checksums.ts). Rows of earlier versions have none.
   ALTER TABLE request ADD COLUMN checksum INTEGER;
   `,
+  `
+  -- Each list of requests has an index with its rows and no others, in its order (sqlite-list.ts).
+  DROP INDEX run_created;
+  DROP INDEX request_created;
+  CREATE INDEX run_listed ON run (status, created_at, key) WHERE root = 1;
+  CREATE INDEX run_listed_hub ON run (hub, status, created_at, key) WHERE root = 1;
+  CREATE INDEX run_incident ON run (created_at, key) WHERE root = 0 AND status = 'incident';
+  CREATE INDEX run_incident_hub ON run (hub, created_at, key) WHERE root = 0 AND status = 'incident';
+  CREATE INDEX request_listed ON request (created_at, key) WHERE root = 1 AND ended_at IS NOT NULL;
+  CREATE INDEX request_listed_hub ON request (hub, created_at, key) WHERE root = 1 AND ended_at IS NOT NULL;
+  CREATE INDEX request_lost ON request (created_at, key) WHERE status = 'lost';
+  CREATE INDEX request_lost_hub ON request (hub, created_at, key) WHERE status = 'lost';
+  `,
 ];
 
 /** Brings the file up to the present schema. Each migration is one transaction. */

@@ -29,6 +29,7 @@ import type {
 } from "../ports/ports.ts";
 import { isDamage, openError, SqliteFile } from "./sqlite-file.ts";
 import { KeyIndex } from "./sqlite-keys.ts";
+import { listStatements } from "./sqlite-list.ts";
 import { migrateSchema } from "./sqlite-schema.ts";
 
 /** How much a commit waits for the disk: `full`: until it is on it; `normal`: a power failure may undo the last ones. */
@@ -207,27 +208,9 @@ export class SqliteStore implements Store {
   }
 
   list(filter: RequestFilter): RequestRow[] {
-    const columns = "key, hub, version, status, state, created_at, answered_at";
-    const { before } = filter;
-    const conditions = filter.status === "incident" || filter.status === "lost" ? [] : ["root = 1"];
-    const values: SQLInputValue[] = [];
-    const where = (condition: string, ...bound: SQLInputValue[]): void => {
-      conditions.push(condition);
-      values.push(...bound);
-    };
-    if (filter.status !== undefined) where("status = ?", filter.status);
-    if (filter.hub !== undefined) where("hub = ?", filter.hub);
-    if (before !== undefined) where("(created_at, key) < (?, ?)", before.createdAt, before.key);
-    const tail = (more: string): string =>
-      `WHERE ${[...conditions, more].join(" AND ")} ORDER BY created_at DESC, key DESC LIMIT ?`;
-    const live = this.#all(`SELECT ${columns} FROM run ${tail("1")}`, ...values, filter.limit);
-    // A request whose run goes on after its answer is listed by the row of its run.
-    const done = this.#all(
-      `SELECT ${columns} FROM request ${tail("ended_at IS NOT NULL")}`,
-      ...values,
-      filter.limit,
+    const rows = listStatements(filter).flatMap(({ sql, values }) =>
+      this.#all(sql, ...values).map(requestRowOf),
     );
-    const rows = [...live, ...done].map((row) => requestRowOf(row));
     return rows
       .toSorted((a, b) => b.createdAt - a.createdAt || (a.key < b.key ? 1 : -1))
       .slice(0, filter.limit);
