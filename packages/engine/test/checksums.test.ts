@@ -82,7 +82,10 @@ test("what earlier versions wrote has no checksums, and is read", async () => {
   change(path, "UPDATE request SET checksum = NULL");
   change(path, "UPDATE run SET snapshot = substr(snapshot, 10)");
   change(path, "UPDATE history SET events = substr(events, 10)");
-  change(path, "UPDATE journal SET record = CAST(substr(record, 10) AS TEXT) WHERE substr(record, 1, 1) = x'7e'");
+  change(
+    path,
+    "UPDATE journal SET record = CAST(substr(record, 10) AS TEXT) WHERE substr(record, 1, 1) = x'7e'",
+  );
   const engine = await startedOn(path);
   expect(await engine.answer("hurt")).toEqual({ kind: "result", value: { log: ["1", "3"] } });
   expect((await engine.history("waits")).filter(({ type }) => type === "signalled")).toHaveLength(2);

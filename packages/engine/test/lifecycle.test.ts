@@ -93,25 +93,28 @@ const losses: Record<string, (home: string) => void> = {
   },
 };
 
-test.each(Object.keys(losses))("nothing is accepted any more when somebody has taken away %s", async (what) => {
-  const home = join(folder(), "data");
-  mkdirSync(home);
-  const engine = await started(join(home, "store.db"));
-  await engine.call(rounds, { steps: [1] }, { key: "before" });
-  losses[what]?.(home);
-  // A busy store looks once in a millisecond.
-  let refusal: unknown = undefined;
-  for (let n = 0; refusal === undefined; n++) {
-    expect(n, "requests that were accepted").toBeLessThan(50);
-    refusal = await engine.submit(rounds, { steps: [1] }, { key: `after-${n}` }).then(
-      () => undefined,
-      (error: unknown) => error,
-    );
-  }
-  expect(refusal).toMatchObject({ code: "WW_STORE_UNAVAILABLE" });
-  expect(engine.health()).toMatchObject({ ready: false, status: "store-lost" });
-  expect(engine.health().reason).toMatch(/deleted|replaced/);
-});
+test.each(Object.keys(losses))(
+  "nothing is accepted any more when somebody has taken away %s",
+  async (what) => {
+    const home = join(folder(), "data");
+    mkdirSync(home);
+    const engine = await started(join(home, "store.db"));
+    await engine.call(rounds, { steps: [1] }, { key: "before" });
+    losses[what]?.(home);
+    // A busy store looks once in a millisecond.
+    let refusal: unknown = undefined;
+    for (let n = 0; refusal === undefined; n++) {
+      expect(n, "requests that were accepted").toBeLessThan(50);
+      refusal = await engine.submit(rounds, { steps: [1] }, { key: `after-${n}` }).then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+    }
+    expect(refusal).toMatchObject({ code: "WW_STORE_UNAVAILABLE" });
+    expect(engine.health()).toMatchObject({ ready: false, status: "store-lost" });
+    expect(engine.health().reason).toMatch(/deleted|replaced/);
+  },
+);
 
 test("an engine without work notices that its database is gone, and goes on when it is back", async () => {
   const home = folder();

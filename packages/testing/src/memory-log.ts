@@ -29,6 +29,8 @@ export interface MemoryBrokerOptions {
   readonly sessionTimeoutMs?: number;
   /** How long the next message to or from the broker takes, in milliseconds. Default: no time. */
   readonly delayMs?: () => number;
+  /** The most bytes of a record: larger ones are refused with WW_TOO_LARGE. Default: no bound. */
+  readonly maxBytes?: number;
   /** Called with each record that is written. */
   readonly written?: (record: LogRecord) => void;
 }
@@ -74,17 +76,20 @@ export class MemoryBroker {
   readonly #groups = new Map<string, Group>();
   readonly #written: LogRecord[] = [];
   readonly #seen: (record: LogRecord) => void;
+  readonly #maxBytes: number;
   #made = 0;
 
   constructor({
     clock,
     sessionTimeoutMs = 6000,
     delayMs = () => 0,
+    maxBytes = Number.POSITIVE_INFINITY,
     written = () => {},
   }: MemoryBrokerOptions) {
     this.clock = clock;
     this.sessionTimeoutMs = sessionTimeoutMs;
     this.delayMs = delayMs;
+    this.#maxBytes = maxBytes;
     this.#seen = written;
   }
 
@@ -150,6 +155,9 @@ export class MemoryBroker {
     const index = number ?? partitionOf(key, partitions?.length ?? 1);
     const partition = partitions?.[index];
     if (partition === undefined) throw unavailable(`there is no partition ${index} of ${topic}`);
+    const bytes = Buffer.byteLength(JSON.stringify([key, value, headers]));
+    if (bytes > this.#maxBytes)
+      throw new WheelworkError("WW_TOO_LARGE", `a record of ${bytes} bytes is more than ${topic} takes`);
     const record = { topic, partition: index, offset: endOf(partition), key, value, headers: { ...headers } };
     const written = { ...record, timestampMs: Math.floor(this.clock.wallMs()) };
     partition.records.push(written);

@@ -1,11 +1,11 @@
 import { WheelworkError, type AnyHub } from "@wheelwork/core";
-import { replyMessage } from "../delivery/admit.ts";
 import type { Channel } from "../delivery/channel.ts";
-import { DeadLetters } from "../delivery/dead-letters.ts";
+import { appendLetter, DeadLetters } from "../delivery/dead-letters.ts";
 import { readInbox, type InboxEntry, type Origin } from "../delivery/inbox.ts";
 import { offer } from "../delivery/offer.ts";
+import { publishReply } from "../delivery/replies.ts";
 import type { Log, LogReading, LogRecord, LogTopic } from "../ports/log.ts";
-import type { Clock, EngineEvent, Logger } from "../ports/ports.ts";
+import type { Clock, EngineEvent, Logger, Message } from "../ports/ports.ts";
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
 import type { Reply } from "../shard/outbox.ts";
 import type { Feed, Shard } from "../shard/shard.ts";
@@ -75,11 +75,12 @@ export class ShardFeed implements Feed {
     this.#reading = undefined;
   }
 
-  async publish(reply: Reply): Promise<void> {
-    const published = replyMessage(this.#options.channels, reply);
-    // This node has no such channel any more: the answer stays where it is stored.
-    if (published === undefined) return;
-    await this.#options.log.publish(published.topic, published.message);
+  publish(reply: Reply): Promise<void> {
+    const { log } = this.#options;
+    return publishReply(reply, {
+      ...this.#options,
+      send: async (topic, message) => log.publish(topic, message),
+    });
   }
 }
 
@@ -92,14 +93,15 @@ class InboxReading {
 
   constructor(options: FeedOptions) {
     this.#options = options;
-    const { log, clock, logger, observe } = options;
+    const { clock, logger, observe } = options;
     const onFailure = (error: unknown, failures: number): void => {
       const fields = { shard: options.shard, error: String(error) };
       if (failures === 1) logger.warn(fields, "a dead letter cannot be written yet: its shard waits for it");
     };
     const { signal } = this.#end;
     this.#letters = new DeadLetters(
-      (topic, letter) => retrying(clock, burying, () => log.append(topic, letter), { signal, onFailure }),
+      (topic, letter) =>
+        retrying(clock, burying, () => this.#writeLetter(topic, letter), { signal, onFailure }),
       observe,
     );
   }
@@ -130,6 +132,11 @@ class InboxReading {
   end(): void {
     this.#end.abort();
     this.#reading?.stop();
+  }
+
+  #writeLetter(topic: string, letter: Message): Promise<void> {
+    const { log, logger } = this.#options;
+    return appendLetter((tried) => log.append(topic, tried), letter, logger);
   }
 
   get #isOver(): boolean {

@@ -1,11 +1,13 @@
 import { WheelworkError } from "@wheelwork/core";
 import { shardOf } from "../ports/keys.ts";
 import type { Log, LogReading, LogRecord, Membership } from "../ports/log.ts";
-import type { Clock, EngineEvent, Logger, MaybePromise } from "../ports/ports.ts";
+import type { Clock, EngineEvent, Logger, MaybePromise, Message } from "../ports/ports.ts";
 import { retrying, type RetryPolicy } from "../ports/retry.ts";
-import { DeadLetters } from "./dead-letters.ts";
+import { refusalOf, refusedHub } from "./channel.ts";
+import { appendLetter, DeadLetters } from "./dead-letters.ts";
 import { inboxMessage, type InboxEntry } from "./inbox.ts";
 import type { OfferResult } from "./offer.ts";
+import { isTooLarge } from "./replies.ts";
 
 /** What a router needs of its node. */
 export interface RouterOptions {
@@ -72,9 +74,11 @@ export class Router {
     this.#options = options;
     this.#source = source;
     this.#partition = partition;
-    const { log, observe } = options;
+    const { log, logger, observe } = options;
+    const write = (topic: string, letter: Message): Promise<void> =>
+      appendLetter((tried) => log.append(topic, tried), letter, logger);
     this.#letters = new DeadLetters(
-      (topic, letter) => this.#persist(() => log.append(topic, letter), "the topic of dead letters"),
+      (topic, letter) => this.#persist(() => write(topic, letter), "the topic of dead letters"),
       observe,
     );
     void this.#begin();
@@ -177,14 +181,25 @@ export class Router {
 
   /** Whether the effect of a record is durable; false: the partition is another node's by now. */
   async #deliver(record: LogRecord, routed: Routed): Promise<boolean> {
-    const { log, inbox, shards } = this.#options;
     if ("reason" in routed) return this.#letters.bury(record, routed.reason);
     const { key, entry } = routed;
     const result = await this.#options.offer(key, entry);
     if (result === "durable") return true;
     if (result !== "refused") return this.#letters.bury(record, result.reason);
+    return this.#persist(async () => {
+      try {
+        await this.#append(key, entry);
+      } catch (error) {
+        if (!isTooLarge(error)) throw error;
+        await this.#append(key, shortEntry(entry, error));
+      }
+    }, "the inbox");
+  }
+
+  #append(key: string, entry: InboxEntry): Promise<void> {
+    const { log, inbox, shards } = this.#options;
     const message = inboxMessage(key, entry);
-    return this.#persist(() => log.append(inbox, message, shardOf(message.key, shards)), "the inbox");
+    return log.append(inbox, message, shardOf(message.key, shards));
   }
 
   #noteSoon(): void {
@@ -210,5 +225,20 @@ export class Router {
     const isDone = await retrying(clock, routing, task, { signal: this.#end.signal, onFailure });
     if (isDone) this.#isStuck = false;
     return isDone;
+  }
+}
+
+/** What goes through the inbox instead of an entry that the inbox will never take: its sender is refused, its attempt fails. */
+function shortEntry(entry: InboxEntry, error: WheelworkError): InboxEntry {
+  switch (entry.type) {
+    case "request": {
+      const { request: _, ...rest } = entry;
+      return { ...rest, hub: refusedHub.name, request: { message: refusalOf(error) } };
+    }
+    case "response":
+    case "relayReply":
+      return { ...entry, outcome: { kind: "error", code: error.code, message: error.message } };
+    case "command":
+      throw error;
   }
 }

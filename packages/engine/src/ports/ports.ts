@@ -323,6 +323,13 @@ export type EngineEvent =
   | { readonly name: "checkpoint"; readonly runs: number }
   | { readonly name: "purged"; readonly requests: number }
   | { readonly name: "dead-letter"; readonly topic: string; readonly reason: string }
+  /** The topic of a channel will never take an answer. A short error was published in its place, if it takes that. */
+  | {
+      readonly name: "answer-unpublishable";
+      readonly key: string;
+      readonly topic: string;
+      readonly reason: string;
+    }
   | { readonly name: "log-lost"; readonly topic: string; readonly message: string }
   | {
       readonly name: "shard-claimed" | "shard-released" | "shard-fenced" | "shard-refused";

@@ -13,7 +13,8 @@ const digits = 8;
 const hex = (sum: number): string => sum.toString(16).padStart(digits, "0");
 
 /** A call of crc32 costs more than these short texts are long. */
-const sumOf = (text: string, owner: string): string => hex(owner === "" ? crc32(text) : crc32(text, crc32(owner)));
+const sumOf = (text: string, owner: string): string =>
+  hex(owner === "" ? crc32(text) : crc32(text, crc32(owner)));
 
 /** A text with its checksum before it. `owner` is whose text it is. */
 export function sealed(text: string, owner = ""): string {

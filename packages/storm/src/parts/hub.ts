@@ -10,14 +10,13 @@ import {
   offer,
   readInbox,
   refusedHub,
-  replyMessage,
+  publishReply,
   retrying,
   ShardHost,
   shardOf,
   tooOld,
   type Feed,
   type InboxEntry,
-  type Reply,
   type RetryPolicy,
   type Routed,
 } from "@wheelwork/engine/parts";
@@ -39,6 +38,7 @@ import {
   type AttemptOutcome,
   type CallbackOrder,
   type Publication,
+  type Published,
 } from "./streams.ts";
 import { receive, subscribe } from "./worker.ts";
 
@@ -159,7 +159,7 @@ export class HubBolt implements Bolt<Streams> {
         else this.#calledBack(values[0], parse<{ claim: string; id: number }>(values));
         return undefined;
       case "bolt-to-nb":
-        for (const id of parse<string>(values)) this.#published(id);
+        for (const published of parse<Published>(values)) this.#published(published);
         return undefined;
       case "spout-worker":
         return receive(this.#receivers, values);
@@ -221,7 +221,13 @@ export class HubBolt implements Bolt<Streams> {
       log: noLog,
       begin: async () => ({ from: 0, end: 0 }),
       end: () => {},
-      publish: (reply) => this.#publish(reply),
+      publish: (reply) =>
+        publishReply(reply, {
+          channels: this.#channels,
+          send: (topic, message, id) => this.#publish({ topic, message, id }),
+          observe,
+          logger: stormLogger(output),
+        }),
     };
     const host: ShardHost = new ShardHost({
       hubs,
@@ -388,23 +394,25 @@ export class HubBolt implements Bolt<Streams> {
     };
   }
 
-  #publish(reply: Reply): Promise<void> {
-    const published = replyMessage(this.#channels, reply);
-    // Nobody knows that channel any more: the answer stays where it is stored.
-    if (published === undefined) return Promise.resolve();
+  #publish(publication: Publication & { readonly id: string }): Promise<void> {
+    const { id } = publication;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const waiting = { since: this.#ports.clock.monotonicMs(), done: resolve, failed: reject };
-    const others = this.#unpublished.get(reply.id);
-    if (others === undefined) this.#unpublished.set(reply.id, [waiting]);
+    const others = this.#unpublished.get(id);
+    if (others === undefined) this.#unpublished.set(id, [waiting]);
     else others.push(waiting);
-    this.#publications?.add(this.#key, { ...published, id: reply.id });
+    this.#publications?.add(this.#key, publication);
     return promise;
   }
 
-  #published(id: string): void {
+  #published(published: Published): void {
+    const id = typeof published === "string" ? published : published.id;
     const waiting = this.#unpublished.get(id) ?? [];
     this.#unpublished.delete(id);
-    for (const { done } of waiting) done();
+    for (const { done, failed } of waiting) {
+      if (typeof published === "string") done();
+      else failed(new WheelworkError("WW_TOO_LARGE", published.refused));
+    }
   }
 
   /** An answer of which nothing was heard is sent once more: its tuple may be lost, or the word that it is there. */
