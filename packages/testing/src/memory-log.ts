@@ -64,8 +64,10 @@ interface Partition {
 
 interface Topic {
   readonly id: string;
-  readonly partitions: readonly Partition[];
+  readonly partitions: Partition[];
 }
+
+const emptyPartition = (): Partition => ({ first: 0, records: [], waiting: [] });
 
 /** A broker in memory: topics, and groups that distribute partitions. It outlives the processes that use it. */
 export class MemoryBroker {
@@ -96,12 +98,14 @@ export class MemoryBroker {
   /** Creates a topic. Without effect if it exists, also with another number of partitions. */
   createTopic(name: string, partitions = 1): void {
     if (this.#topics.has(name)) return;
-    const made = Array.from({ length: partitions }, (): Partition => ({
-      first: 0,
-      records: [],
-      waiting: [],
-    }));
+    const made = Array.from({ length: partitions }, emptyPartition);
     this.#topics.set(name, { id: `${name}-${++this.#made}`, partitions: made });
+  }
+
+  /** Adds partitions to a topic until it has so many. */
+  addPartitions(name: string, partitions: number): void {
+    const found = this.#topics.get(name)?.partitions ?? [];
+    while (found.length < partitions) found.push(emptyPartition());
   }
 
   /** Deletes a topic with its records. Its readers are told that the log is lost. */

@@ -163,9 +163,14 @@ class Node implements Shards {
     const shards = this.#assignments.flatMap(({ owned }) => (owned === undefined ? [] : [owned.health]));
     const sum = (of: (health: EngineHealth) => number): number =>
       shards.reduce((all, one) => all + of(one), 0);
+    const broken = this.#assignments.flatMap(({ failure }, shard) =>
+      failure === undefined ? [] : [`shard ${shard}: ${failure}`],
+    );
+    const warnings = [...broken, ...this.#routing.losses];
     return {
       ready: this.#state === "running",
       status: this.status,
+      ...(warnings.length === 0 ? {} : { warnings }),
       liveRuns: sum(({ liveRuns }) => liveRuns),
       openAttempts: sum(({ openAttempts }) => openAttempts),
       queued: sum(({ queued }) => queued),

@@ -104,6 +104,8 @@ export function readInbox({ key, headers, value }: LogRecord): InboxEntry {
     const what = type === "response" ? "the value of a response" : "the value";
     throw broken(`${what} is not a JSON object`);
   }
+  if (key === "" && type !== "request")
+    throw broken("it has no key, so that nobody knows which request it is for");
   switch (type) {
     case "request":
       return readRequest(key, entry);
