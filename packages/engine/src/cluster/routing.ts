@@ -19,6 +19,8 @@ export interface RoutingOptions extends Omit<RouterOptions, "lost"> {
   readonly channels: Iterable<Channel>;
   readonly workers: readonly Worker[];
   readonly retentionMs: number | undefined;
+  /** Wall clock, in milliseconds since 1970, without what this host's is known to be ahead. */
+  readonly wallMs: () => number;
 }
 
 /** How often is looked whether a topic has more partitions than before, in milliseconds. */
@@ -172,10 +174,10 @@ export class Routing {
   }
 
   #sources(): Source[] {
-    const { clock, inbox, shards, retentionMs = defaultRetentionMs } = this.#options;
+    const { inbox, shards, wallMs, retentionMs = defaultRetentionMs } = this.#options;
     const channels = this.#channels.map((channel): Source => ({
       topic: channel.from,
-      route: (record) => [admit(channel, record, clock.wallMs() - retentionMs)],
+      route: (record) => [admit(channel, record, wallMs() - retentionMs)],
     }));
     const relays = Array.from(this.#relays, ([topic, list]): Source => ({
       topic,

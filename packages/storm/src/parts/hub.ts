@@ -298,7 +298,8 @@ export class HubBolt implements Bolt<Streams> {
   /** Whether a record is older than answers are kept. Storm's spout hands on no times: its place tells. */
   async #isTooOld({ topic, partition, offset }: LogRecord): Promise<boolean> {
     const { retentionMs = 7 * day } = this.#app;
-    const now = this.#ports.clock.wallMs();
+    // A wall clock may be wrong. That of the shard has been compared with the database.
+    const now = this.#working().shard.now();
     const place = `${topic}/${partition}`;
     try {
       let young = this.#young.get(place);
