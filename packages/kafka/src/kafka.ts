@@ -219,7 +219,8 @@ class Subscription {
   }
 
   #receive(records: readonly LogRecord[]): void {
-    for (const record of records) {
+    for (const given of records) {
+      const record = { ...given, value: given.value.toWellFormed() };
       for (const receive of this.receivers) {
         try {
           receive(record);

@@ -1,5 +1,6 @@
-import { compatibilityPartitioner, Producer, ProduceAcks, stringSerializers } from "@platformatic/kafka";
+import { compatibilityPartitioner, Producer, ProduceAcks, serializersFrom } from "@platformatic/kafka";
 import type { Message } from "@wheelwork/engine";
+import { bytesOf } from "./bytes.ts";
 import type { clientOptions } from "./connection.ts";
 import { isTooLarge, tooLarge, unavailable } from "./errors.ts";
 
@@ -21,7 +22,7 @@ const maxBytes = 500_000;
 /** A broker closes the connection of a larger request, which looks like a network that fails: such a record is not sent. */
 const maxRecordBytes = 64 * 1024 * 1024;
 
-function bytesOf({ key, value, headers = {} }: Message): number {
+function sizeOf({ key, value, headers = {} }: Message): number {
   let bytes = Buffer.byteLength(key) + Buffer.byteLength(value);
   for (const name in headers) bytes += Buffer.byteLength(name) + Buffer.byteLength(headers[name] ?? "");
   return bytes;
@@ -50,7 +51,7 @@ export class BatchingProducer {
   send(topic: string, message: Message, partition?: number): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(unavailable("the record was not sent", new Error("the bus is closed")));
-      const bytes = bytesOf(message);
+      const bytes = sizeOf(message);
       if (bytes > maxRecordBytes) return reject(tooLarge(topic, bytes));
       this.#waiting.push({ topic, partition, message, bytes, resolve, reject });
       // It waits for the end of this turn of the event loop: all records of the turn go in one request.
@@ -127,7 +128,7 @@ export class BatchingProducer {
       retries: 3,
       retryDelay: 200,
       partitioner: compatibilityPartitioner,
-      serializers: stringSerializers,
+      serializers: serializersFrom((text: string | undefined) => (text === undefined ? text : bytesOf(text))),
     });
     return this.#producer;
   }

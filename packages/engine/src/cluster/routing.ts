@@ -201,7 +201,7 @@ function strayOf(record: LogRecord): Routed {
 
 /** What a message back says to a shard, if the relay understands it. */
 function repliesIn(relay: Relay, record: LogRecord): Routed[] {
-  const reply = relay.read(record);
+  const reply = relay.read({ ...record, value: record.value.toWellFormed() });
   if (reply === undefined) return [];
   const { request: key, correlation, outcome } = reply;
   return [{ key, entry: { type: "relayReply", spoke: relay.spoke, correlation, outcome } }];

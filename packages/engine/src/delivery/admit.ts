@@ -3,6 +3,7 @@ import type { LogRecord } from "../ports/log.ts";
 import { hashedKey } from "../requests/validate.ts";
 import { refusedHub, understand, type Channel } from "./channel.ts";
 import type { RequestEntry } from "./inbox.ts";
+import { replyToKey } from "./replies.ts";
 
 /** A record of a channel as the inbox of its shard takes it, or why it is a dead letter. */
 export type Admitted = { readonly key: string; readonly entry: RequestEntry } | { readonly reason: string };
@@ -33,7 +34,7 @@ function keyOf(channel: Channel, given: string): { key: string; replyTo: string;
   if (problem === undefined) return { key: storedKey(given), replyTo: channel.name };
   return {
     key: hashedKey(given),
-    replyTo: `${channel.name} ${given}`,
-    problem: `invalid request: the key ${problem}`,
+    replyTo: replyToKey(channel, given),
+    problem: `invalid request: the key ${given.isWellFormed() ? problem : "is not UTF-8"}`,
   };
 }

@@ -1,4 +1,5 @@
 import { WheelworkError, type Answer } from "@wheelwork/core";
+import { textOf } from "@wheelwork/core/kernel";
 import { givenKey } from "../ports/keys.ts";
 import type { EngineEvent, Logger, Message } from "../ports/ports.ts";
 import type { Reply } from "../shard/outbox.ts";
@@ -34,7 +35,7 @@ export async function publishReply(reply: Reply, { channels, send, ...told }: Pu
         throw new TypeError("its value or a header is not a text");
       message = { key, value, headers: { ...headers, ce_id: reply.id } };
     } catch (error) {
-      return `the channel ${channel.name} cannot write it: ${String(error)}`;
+      return `the channel ${channel.name} cannot write it: ${textOf(error)}`;
     }
     try {
       await send(channel.to, message, reply.id);
@@ -75,6 +76,25 @@ function addresseeOf(
   { key, replyTo }: Reply,
 ): { readonly channel: Channel | undefined; readonly key: string } {
   const space = replyTo.indexOf(" ");
-  const channel = channels.get(space < 0 ? replyTo : replyTo.slice(0, space));
-  return { channel, key: space < 0 ? givenKey(key) : replyTo.slice(space + 1) };
+  if (space < 0) return { channel: channels.get(replyTo), key: givenKey(key) };
+  return { channel: channels.get(replyTo.slice(0, space)), key: writtenKey(replyTo.slice(space + 1)) };
+}
+
+/**
+ * Where an answer goes whose request has another key than its sender gave: the channel, a blank, and the sender's key. A store takes
+ * any such text, so a key that some stores would refuse is written as JSON.
+ */
+export function replyToKey({ name }: Channel, given: string): string {
+  const isPlain = given.isWellFormed() && !given.includes("\0") && !given.startsWith('"');
+  return `${name} ${isPlain ? given : JSON.stringify(given)}`;
+}
+
+function writtenKey(written: string): string {
+  if (!written.startsWith('"')) return written;
+  try {
+    return String(JSON.parse(written));
+  } catch {
+    // An earlier version has written the key as it was.
+    return written;
+  }
 }

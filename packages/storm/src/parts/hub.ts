@@ -59,6 +59,12 @@ const claiming: RetryPolicy = { minMs: 200, maxMs: 5000 };
 const excluded: Readonly<Partial<Record<InboxEntry["type"], string>>> = {
   relayReply: "on Storm, replies to relays do not come through the inbox",
 };
+/**
+ * What Storm's own spout reads where a key is not UTF-8. Other keys are read as the same, so nobody could be answered, and one request
+ * would have the answer of another.
+ */
+const replacement = "\ufffd";
+const notUtf8 = "its key is not UTF-8, so that nobody could be answered";
 /** How long an answer may take to the broker and back before it is sent once more, in milliseconds. */
 const publishWithinMs = 5000;
 
@@ -285,7 +291,8 @@ export class HubBolt implements Bolt<Streams> {
   /** What a record says to its shard, or why it is a dead letter. */
   #read(record: LogRecord): Routed {
     const channel = this.#topics.get(record.topic);
-    if (channel !== undefined) return admit(channel, record);
+    if (channel !== undefined)
+      return record.key.includes(replacement) ? { reason: notUtf8 } : admit(channel, record);
     try {
       const entry = readInbox(record);
       const reason = excluded[entry.type];
