@@ -28,6 +28,7 @@ export type ErrorCode =
   | "WW_STORE_NEWER"
   | "WW_STORE_UNAVAILABLE"
   | "WW_TIMEOUT"
+  | "WW_TOO_LARGE"
   | "WW_UNDECLARED_EDGE"
   | "WW_UNMAPPED_STATE"
   | "WW_WORKER_FAILED"

@@ -3,7 +3,7 @@ export { Callback, Coordinator } from "./coordinator.ts";
 export { canonicalJson, deepFreeze } from "./json.ts";
 export { isThenable, maxDepth, plain, stackOf, textOf, tryPlain, weightOf } from "./plain.ts";
 export { check, demand, type Checked } from "./schema.ts";
-export { maxCallMs } from "./spoke.ts";
+export { isDuration, maxCallMs, mustBeDuration } from "./spoke.ts";
 export type { Decision, Env, Ignored, Input, StartOptions } from "./decision.ts";
 export { decide, migrate, start } from "./kernel.ts";
 export {

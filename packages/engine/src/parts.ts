@@ -1,7 +1,7 @@
 /** What other engines are made of: the loop over one shard, and what comes to it and goes from it. */
-export { admit, replyMessage, tooOld, type Admitted } from "./delivery/admit.ts";
+export { admit, tooOld, type Admitted } from "./delivery/admit.ts";
 export { refusedHub } from "./delivery/channel.ts";
-export { DeadLetters } from "./delivery/dead-letters.ts";
+export { DeadLetters, isDeadLetter, shortLetter } from "./delivery/dead-letters.ts";
 export { ShardHost } from "./requests/shard-host.ts";
 export { checkWorkers, collectHubs } from "./requests/hubs.ts";
 export type { Attempt } from "./attempts/attempt.ts";
@@ -9,6 +9,7 @@ export type { AttemptRequest } from "./attempts/context.ts";
 export { WorkerHost } from "./attempts/host.ts";
 export { inboxMessage, readInbox, type InboxEntry } from "./delivery/inbox.ts";
 export { offer } from "./delivery/offer.ts";
+export { isTooLarge, publishReply } from "./delivery/replies.ts";
 export type { Routed } from "./delivery/router.ts";
 export type { Reply } from "./shard/outbox.ts";
 export type { Feed } from "./shard/feed.ts";

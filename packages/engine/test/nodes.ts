@@ -32,6 +32,10 @@ export interface NodesOptions {
   readonly workers: (process: SimulatedProcess) => readonly Worker[];
   /** Topics besides those of the channel, with their partitions. */
   readonly topics?: Readonly<Record<string, number>>;
+  /** What the channel does otherwise. */
+  readonly channel?: Partial<Channel>;
+  /** The most bytes of a record. Default: no bound. */
+  readonly maxBytes?: number;
   /** Options of the nodes that are to differ. */
   readonly options?: Partial<NodeOptions>;
 }
@@ -39,14 +43,16 @@ export interface NodesOptions {
 /** Nodes over one log and one store for each shard, all in memory; requests are JSON on `in`, answers on `out`. */
 export class Nodes {
   readonly clock = new SimulatedClock();
-  readonly broker = new MemoryBroker({ clock: this.clock });
-  readonly outside = new MemoryLog(this.broker, { clock: this.clock });
+  readonly broker: MemoryBroker;
+  readonly outside: MemoryLog;
   readonly disks: readonly MemoryStore[];
   readonly #options: NodesOptions;
   readonly #channel: Channel;
 
   constructor(options: NodesOptions) {
-    const { shards, hub, topics = {} } = options;
+    const { shards, hub, topics = {}, maxBytes = Number.POSITIVE_INFINITY } = options;
+    this.broker = new MemoryBroker({ clock: this.clock, maxBytes });
+    this.outside = new MemoryLog(this.broker, { clock: this.clock });
     this.#options = options;
     this.#channel = {
       name: "test",
@@ -55,6 +61,7 @@ export class Nodes {
       hub: hub as never,
       request: ({ value }) => JSON.parse(value) as unknown,
       answer: (answer) => ({ value: JSON.stringify(answer) }),
+      ...options.channel,
     };
     this.disks = Array.from({ length: shards }, () => new MemoryStore());
     for (const { name, partitions = 1 } of clusterTopics({ shards, channels: [this.#channel] }))

@@ -67,6 +67,17 @@ function codeBehind(error: unknown): string {
 export const isUnknownTopic = (error: unknown): boolean =>
   kafkaErrors(error).includes("UNKNOWN_TOPIC_OR_PARTITION") || /unknown topic/i.test(messageOf(error));
 
+/** Whether a record, or several together, are more than the brokers take at once. */
+export const isTooLarge = (error: unknown): boolean =>
+  kafkaErrors(error).some((name) => name === "MESSAGE_TOO_LARGE" || name === "RECORD_LIST_TOO_LARGE");
+
+/** The error for a record that its topic will never take: a retry cannot help. */
+export const tooLarge = (topic: string, bytes: number, cause?: unknown): WheelworkError =>
+  new WheelworkError("WW_TOO_LARGE", `a record of ${bytes} bytes is more than the topic ${topic} takes`, {
+    next: "Send less, or raise max.message.bytes of the topic.",
+    cause,
+  });
+
 /**
  * The error for a request to the brokers that failed. It is WW_BUS_UNAVAILABLE and retryable, or WW_CONFIG if somebody
  * must correct something.

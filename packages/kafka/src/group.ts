@@ -113,6 +113,8 @@ export class GroupMembership implements Membership {
       autocommit: false,
       sessionTimeout: this.#sessionTimeoutMs,
       rebalanceTimeout: this.#sessionTimeoutMs,
+      // The member that shares out must know of partitions that were added just now.
+      metadataMaxAge: 0,
       heartbeatInterval: Math.min(300, Math.floor(this.#sessionTimeoutMs / 4)),
       protocols: [{ name: protocol, version: 1 }],
       protocolsMetadata: () => Buffer.from(JSON.stringify(state())),

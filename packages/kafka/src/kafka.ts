@@ -130,6 +130,8 @@ class KafkaLog implements Kafka {
 }
 
 const subscribing: RetryPolicy = { minMs: 50, maxMs: 2000 };
+/** How often a subscription looks whether its topic has more partitions than before, in milliseconds. */
+const refreshMs = 5000;
 
 /** All partitions of a topic, from now on, for any number of receivers. */
 class Subscription {
@@ -171,8 +173,15 @@ class Subscription {
   async #read(signal: AbortSignal): Promise<void> {
     // A try that failed half-way has left some.
     this.#stopReading();
+    await this.#readFrom(0, signal);
+    this.#setReady();
+    this.#refreshLater(signal);
+  }
+
+  /** Reads the partitions from one on. */
+  async #readFrom(first: number, signal: AbortSignal): Promise<void> {
     const { partitions } = await this.#log.topic(this.#topic);
-    for (let partition = 0; partition < partitions; partition++) {
+    for (let partition = first; partition < partitions; partition++) {
       const reading = await this.#reader.read(
         this.#topic,
         partition,
@@ -188,7 +197,20 @@ class Subscription {
       if (signal.aborted) return reading.stop();
       this.#readings.add(reading);
     }
-    this.#setReady();
+  }
+
+  /** Somebody may add partitions to the topic. */
+  #refreshLater(signal: AbortSignal): void {
+    const cancel = systemClock.after(refreshMs, () => {
+      signal.removeEventListener("abort", cancel);
+      if (signal.aborted) return;
+      this.#readFrom(this.#readings.size, signal).then(
+        () => this.#refreshLater(signal),
+        // What was read of the new ones is in the set. The rest is looked up again.
+        () => this.#refreshLater(signal),
+      );
+    });
+    signal.addEventListener("abort", cancel);
   }
 
   #stopReading(): void {
@@ -197,7 +219,8 @@ class Subscription {
   }
 
   #receive(records: readonly LogRecord[]): void {
-    for (const record of records) {
+    for (const given of records) {
+      const record = { ...given, value: given.value.toWellFormed() };
       for (const receive of this.receivers) {
         try {
           receive(record);

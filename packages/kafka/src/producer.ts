@@ -1,18 +1,32 @@
-import { compatibilityPartitioner, Producer, ProduceAcks, stringSerializers } from "@platformatic/kafka";
+import { compatibilityPartitioner, Producer, ProduceAcks, serializersFrom } from "@platformatic/kafka";
 import type { Message } from "@wheelwork/engine";
+import { bytesOf } from "./bytes.ts";
 import type { clientOptions } from "./connection.ts";
-import { unavailable } from "./errors.ts";
+import { isTooLarge, tooLarge, unavailable } from "./errors.ts";
 
 interface Waiting {
   readonly topic: string;
   readonly partition: number | undefined;
   readonly message: Message;
+  readonly bytes: number;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
 
-/** How many records one request to the brokers holds, at most. */
+/**
+ * How many records one request to the brokers holds, at most, and how many bytes of them; or one record that has more. A broker
+ * takes about 1 MB for a partition at once (`max.message.bytes`), unless it is set otherwise.
+ */
 const maxRecords = 2000;
+const maxBytes = 500_000;
+/** A broker closes the connection of a larger request, which looks like a network that fails: such a record is not sent. */
+const maxRecordBytes = 64 * 1024 * 1024;
+
+function sizeOf({ key, value, headers = {} }: Message): number {
+  let bytes = Buffer.byteLength(key) + Buffer.byteLength(value);
+  for (const name in headers) bytes += Buffer.byteLength(name) + Buffer.byteLength(headers[name] ?? "");
+  return bytes;
+}
 
 /**
  * Sends records in their order, with one request to the brokers at a time. Records that come meanwhile go with the next
@@ -31,12 +45,15 @@ export class BatchingProducer {
 
   /**
    * Sends a record. Resolves once all in-sync replicas have it.
-   * @throws WheelworkError WW_BUS_UNAVAILABLE or WW_CONFIG. The record may have been written nevertheless.
+   * @throws WheelworkError WW_BUS_UNAVAILABLE or WW_CONFIG: the record may have been written nevertheless. WW_TOO_LARGE: the
+   * topic will never take it.
    */
   send(topic: string, message: Message, partition?: number): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(unavailable("the record was not sent", new Error("the bus is closed")));
-      this.#waiting.push({ topic, partition, message, resolve, reject });
+      const bytes = sizeOf(message);
+      if (bytes > maxRecordBytes) return reject(tooLarge(topic, bytes));
+      this.#waiting.push({ topic, partition, message, bytes, resolve, reject });
       // It waits for the end of this turn of the event loop: all records of the turn go in one request.
       this.#sending ??= new Promise<void>((begin) => void setImmediate(begin)).then(() => this.#run());
     });
@@ -50,29 +67,57 @@ export class BatchingProducer {
   }
 
   async #run(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      const batch = this.#waiting.splice(0, maxRecords);
-      try {
-        await this.#open().send({
-          acks: ProduceAcks.ALL,
-          messages: batch.map(({ topic, partition, message: { key, value, headers } }) => ({
-            topic,
-            key,
-            value,
-            ...(partition === undefined ? {} : { partition }),
-            ...(headers === undefined ? {} : { headers }),
-          })),
-        });
-        for (const { resolve } of batch) resolve();
-      } catch (error) {
-        // The sequence numbers of the producer may have a gap now. The broker would refuse all later records.
-        this.#discard();
-        const topics = [...new Set(batch.map(({ topic }) => topic))].join(", ");
-        const failure = unavailable(`${batch.length} records could not be written to ${topics}`, error);
-        for (const { reject } of batch) reject(failure);
-      }
-    }
+    while (this.#waiting.length > 0) await this.#write(this.#take());
     this.#sending = undefined;
+  }
+
+  /** What goes with the next request. */
+  #take(): Waiting[] {
+    let count = 0;
+    for (let bytes = 0; count < this.#waiting.length && count < maxRecords; count++) {
+      bytes += this.#waiting[count]?.bytes ?? 0;
+      if (bytes > maxBytes && count > 0) break;
+    }
+    return this.#waiting.splice(0, count);
+  }
+
+  async #write(batch: readonly Waiting[]): Promise<void> {
+    try {
+      await this.#open().send({
+        acks: ProduceAcks.ALL,
+        messages: batch.map(({ topic, partition, message: { key, value, headers } }) => ({
+          topic,
+          key,
+          value,
+          ...(partition === undefined ? {} : { partition }),
+          ...(headers === undefined ? {} : { headers }),
+        })),
+      });
+      for (const { resolve } of batch) resolve();
+    } catch (error) {
+      // The sequence numbers of the producer may have a gap now. The broker would refuse all later records.
+      this.#discard();
+      await this.#refused(batch, error);
+    }
+  }
+
+  /**
+   * Records that are together too large are sent in halves, until it is known which one is too large alone: it must not hold back
+   * the others. Some of them may be written twice by that, as after any other failure.
+   */
+  async #refused(batch: readonly Waiting[], error: unknown): Promise<void> {
+    if (!isTooLarge(error)) {
+      const topics = [...new Set(batch.map(({ topic }) => topic))].join(", ");
+      const failure = unavailable(`${batch.length} records could not be written to ${topics}`, error);
+      for (const { reject } of batch) reject(failure);
+      return;
+    }
+    const [first] = batch;
+    if (batch.length === 1 && first !== undefined)
+      return first.reject(tooLarge(first.topic, first.bytes, error));
+    const half = Math.ceil(batch.length / 2);
+    await this.#write(batch.slice(0, half));
+    await this.#write(batch.slice(half));
   }
 
   #open(): Producer<string, string, string, string> {
@@ -83,7 +128,7 @@ export class BatchingProducer {
       retries: 3,
       retryDelay: 200,
       partitioner: compatibilityPartitioner,
-      serializers: stringSerializers,
+      serializers: serializersFrom((text: string | undefined) => (text === undefined ? text : bytesOf(text))),
     });
     return this.#producer;
   }

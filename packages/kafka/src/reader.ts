@@ -2,6 +2,7 @@ import { Consumer, ListOffsetTimestamps } from "@platformatic/kafka";
 import type { LogReader, LogReading, LogRecord } from "@wheelwork/engine/cluster";
 import { pause, retrying, systemClock, type RetryPolicy } from "@wheelwork/engine/parts";
 import type { clientOptions } from "./connection.ts";
+import { textOf } from "./bytes.ts";
 import { broken, kafkaErrors, unavailable } from "./errors.ts";
 
 type FetchResponse = Awaited<ReturnType<Consumer["fetch"]>>;
@@ -317,11 +318,9 @@ export class PartitionReader {
             topic: reading.topic,
             partition: reading.partition,
             offset,
-            key: record.key?.toString() ?? "",
-            value: record.value?.toString() ?? "",
-            headers: Object.fromEntries(
-              record.headers.map(([name, value]) => [String(name ?? ""), String(value ?? "")]),
-            ),
+            key: textIn(record.key),
+            value: textIn(record.value),
+            headers: Object.fromEntries(record.headers.map(([name, value]) => [textIn(name), textIn(value)])),
             timestampMs: Number(batch.firstTimestamp + record.timestampDelta),
           });
         }
@@ -336,6 +335,8 @@ export class PartitionReader {
     reading.reader.lost(error);
   }
 }
+
+const textIn = (bytes: Buffer | null | undefined): string => (bytes ? textOf(bytes) : "");
 
 const lost = (topic: string, partition: number, offset: number, why: string): Error =>
   broken(

@@ -80,6 +80,7 @@ const statusOfCode: { readonly [code in ErrorCode]?: number } = {
   WW_SIGNAL_UNKNOWN: 404,
   WW_NOT_INCIDENT: 409,
   WW_ALREADY_ANSWERED: 409,
+  WW_TOO_LARGE: 413,
   WW_KEY_REUSED: 422,
   WW_OVERLOADED: 503,
   WW_STOPPING: 503,

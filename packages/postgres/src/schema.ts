@@ -128,8 +128,21 @@ async function setting(client: ClientBase, name: string): Promise<number | undef
 }
 
 /**
+ * Texts may have any characters. UTF-8 holds them all, and so does SQL_ASCII, with which the server takes and gives the bytes of the
+ * client as they are. In another encoding, the first character that it lacks would stop its shard.
+ * @throws WheelworkError WW_CONFIG
+ */
+export function checkEncoding(encoding: unknown): void {
+  if (encoding === "UTF8" || encoding === "SQL_ASCII") return;
+  throw configError(
+    `the database has the encoding ${String(encoding)}, which cannot hold all texts`,
+    "Create a database with the encoding UTF8: CREATE DATABASE name TEMPLATE template0 ENCODING 'UTF8'.",
+  );
+}
+
+/**
  * Brings the schema up to date, within a transaction, and makes the shard's own tables.
- * @throws WheelworkError WW_STORE_NEWER, WW_CONFIG when the store has another number of shards.
+ * @throws WheelworkError WW_STORE_NEWER, WW_CONFIG when the store has another number of shards, or an encoding that cannot hold all texts.
  */
 export async function prepareSchema(
   client: ClientBase,
@@ -137,6 +150,8 @@ export async function prepareSchema(
   shard: number,
   shards: number,
 ): Promise<void> {
+  const [server] = (await rowsOf(client, "SHOW server_encoding")) as { server_encoding: string }[];
+  checkEncoding(server?.server_encoding);
   // Whoever may lose the last commits may not lose the tables: those who run would not make them again.
   await client.query(
     "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'",

@@ -35,6 +35,7 @@ import type { ConnectionOptions } from "./options.ts";
 import { connectionsOf, type PostgresPool } from "./pool.ts";
 import { commitsLost, configError, fenced, isLockTimeout, unavailable } from "./errors.ts";
 import {
+  checkEncoding,
   createPeriod,
   dropPeriods,
   journalPeriodMs,
@@ -105,6 +106,12 @@ class PostgresStore implements Store {
     this.#connections = pool === undefined ? new Connections(connection) : connectionsOf(pool);
   }
 
+  async probe(): Promise<number> {
+    const [server] = await this.#read("probe", []);
+    checkEncoding(server?.["encoding"]);
+    return Number(server?.["server_ms"]);
+  }
+
   async claim(owner: string, again = false): Promise<Claim> {
     await this.#prepare();
     // Compared and swapped: a claim that was given up, and that the server carries out late, must not fence a later one.
@@ -129,6 +136,7 @@ class PostgresStore implements Store {
         epoch: this.#epoch,
         engineTime: Number(claimed["engine_time"]),
         seq,
+        serverMs: Number(claimed["server_ms"]),
         ...downtimesOf(claimed),
         ...(lost > 0 ? { lost } : {}),
         ...logProgressOf(claimed),
@@ -430,6 +438,9 @@ type StatementName = keyof ReturnType<typeof statements>;
 const withKey = (columns: string, table: string, key: string): string =>
   `(SELECT ${columns} FROM ${table} WHERE shard = $1 AND key BETWEEN ${key} AND ${key} ORDER BY key LIMIT 1)`;
 
+/** The wall clock of the server. */
+const serverMs = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS server_ms";
+
 function statements(journal: string) {
   // One statement is one round trip and one transaction: whatever the client dies of, it holds no lock afterwards.
   const fence = `
@@ -443,8 +454,9 @@ function statements(journal: string) {
   return {
     peek: "SELECT * FROM shard WHERE id = $1",
     shard: "SELECT epoch, owner, seq, lost FROM shard WHERE id = $1",
+    probe: `SELECT current_setting('server_encoding') AS encoding, ${serverMs}`,
     claim: `UPDATE shard SET epoch = epoch + 1, owner = $2 WHERE id = $1 AND epoch = $3 AND lost IS NULL
-      RETURNING *`,
+      RETURNING *, ${serverMs}`,
     markLost: `UPDATE shard SET lost = seen.seq FROM unnest($1::integer[], $2::bigint[]) AS seen (id, seq)
       WHERE shard.id = seen.id AND shard.seq < seen.seq RETURNING shard.id`,
     commit: `${fence} SELECT 1 FROM fence`,

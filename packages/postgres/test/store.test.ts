@@ -1,10 +1,19 @@
-import type { Claim, Commit, RequestFilter, Store, StoredAnswer } from "@wheelwork/engine";
+import {
+  systemClock,
+  type Claim,
+  type Commit,
+  type RequestFilter,
+  type Store,
+  type StoredAnswer,
+} from "@wheelwork/engine";
+import { clusterTopics, createNode } from "@wheelwork/engine/cluster";
 import { postgresPool, postgresStore, type PostgresOptions, type PostgresPool } from "@wheelwork/postgres";
-import { storeConformance, type OpenedStore } from "@wheelwork/testing";
+import { MemoryBroker, MemoryLog, storeConformance, type OpenedStore } from "@wheelwork/testing";
 import { inspect } from "node:util";
 import { Client } from "pg";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { listStatement } from "../src/lists.ts";
+import { flowCreate, workers } from "./flow.ts";
 import { binaries, Server } from "./server.ts";
 
 let server: Server;
@@ -28,6 +37,23 @@ const commitOf = (epoch: number, seq: number, part: Partial<Commit> = {}): Commi
 });
 
 const hour = 3_600_000;
+
+const answerOf = (key: string, value: unknown = 1): StoredAnswer => ({
+  key,
+  hub: "h",
+  version: 1,
+  hash: "x",
+  state: "Done",
+  status: "ended",
+  createdAt: 1,
+  answeredAt: 2,
+  endedAt: 2,
+  root: true,
+  answer: { kind: "result", value },
+  request: { value },
+  firstSeq: 1,
+  lastSeq: 1,
+});
 
 describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
   beforeAll(async () => {
@@ -135,22 +161,6 @@ describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
     const schema = server.schema();
     const store = open({ schema, readers: 1 });
     const { epoch } = await store.claim("node");
-    const answerOf = (key: string): StoredAnswer => ({
-      key,
-      hub: "h",
-      version: 1,
-      hash: "x",
-      state: "Done",
-      status: "ended",
-      createdAt: 1,
-      answeredAt: 2,
-      endedAt: 2,
-      root: true,
-      answer: { kind: "result", value: 1 },
-      request: {},
-      firstSeq: 1,
-      lastSeq: 1,
-    });
     const client = new Client({ connectionString: server.url });
     await client.connect();
     await client.query(`ALTER TABLE ${schema}.request SET (autovacuum_enabled = off)`);
@@ -230,6 +240,52 @@ describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
     await server.query(`UPDATE ${schema}.settings SET value = 99 WHERE name = 'schema'`);
     await expect(open({ schema, shards: 4 }).claim("node")).rejects.toThrow(/WW_STORE_NEWER/);
   });
+
+  /** A database with an encoding of its own. */
+  const encoded = async (encoding: string): Promise<string> => {
+    const database = encoding.toLowerCase();
+    const how = `TEMPLATE template0 ENCODING '${encoding}' LC_COLLATE 'C' LC_CTYPE 'C'`;
+    await server.query(`CREATE DATABASE ${database} ${how}`);
+    return server.url.replace(/[^/]*$/, database);
+  };
+
+  test("a database that takes bytes as they are (SQL_ASCII) holds any text", async () => {
+    const connectionString = await encoded("SQL_ASCII");
+    const { epoch, seq } = await open({ connectionString }).claim("node");
+    expect([epoch, seq]).toEqual([1, 0]);
+    const store = open({ connectionString });
+    const owned = await store.claim("another");
+    const text = "Ωmega 漢字 İı 🦉 \u0000 \ud800";
+    const answer = answerOf("k", text);
+    await store.commit(commitOf(owned.epoch, 1, { answers: [answer] }));
+    expect((await store.find(["k"]))[0]?.answer).toEqual(answer);
+  });
+
+  test.each(["LATIN1", "EUC_JP"])(
+    "a database with the encoding %s is refused at the start",
+    async (encoding) => {
+      const connectionString = await encoded(encoding);
+      const refused = {
+        code: "WW_CONFIG",
+        message: expect.stringMatching(new RegExp(`${encoding}.*\n.*UTF8`)),
+      };
+      const store = open({ connectionString });
+      await expect(store.claim("node")).rejects.toMatchObject(refused);
+      const clock = systemClock;
+      const broker = new MemoryBroker({ clock });
+      for (const { name, partitions = 1 } of clusterTopics({ shards: 1 }))
+        broker.createTopic(name, partitions);
+      const node = createNode({
+        hubs: [flowCreate],
+        workers,
+        log: new MemoryLog(broker, { clock }),
+        shards: 1,
+        store: () => open({ connectionString }),
+      });
+      await expect(node.start()).rejects.toMatchObject(refused);
+      await node.stop();
+    },
+  );
 
   test("errors say what to do, and never hold the password", async () => {
     const refusals = [

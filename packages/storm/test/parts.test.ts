@@ -610,6 +610,57 @@ test("the worker's bolt goes on when a worker throws from a timer", async () => 
   expect(worker.child.exitCode).toBeNull();
 });
 
+describe.skipIf(!canRun)("what a topic will never take", () => {
+  const more = {
+    headers: { "dlt-reason": "why", "dlt-topic": "requests", "dlt-partition": "0", "dlt-offset": "3" },
+  };
+
+  test("is told to the hub, or becomes a short dead letter, and does not come again with its tuple", async () => {
+    await log.ensureTopics([{ name: "sized" }, { name: "sized-dlt" }]);
+    const nb = new Part("nb", "none");
+    const items = [
+      { topic: "sized", message: { key: "huge", value: "v".repeat(2_000_000) }, id: "huge@1" },
+      { topic: "sized", message: { key: "small", value: "v" }, id: "small@1" },
+      { topic: "sized-dlt", message: { key: "dead", value: "v".repeat(2_000_000), ...more } },
+    ];
+    await nb.settled(nb.tuple("bolt-hub", "answers", "0", JSON.stringify(items)), "ack");
+    expect(nb.bodies("stream-nb-bolt-to-hub-bolt").flat()).toEqual([
+      { id: "huge@1", refused: expect.stringContaining("WW_TOO_LARGE") as string },
+      "small@1",
+    ]);
+    const letters: unknown[] = [];
+    await log.read("sized-dlt", 0, undefined, {
+      records: (records) => void letters.push(...records),
+      lost: () => {},
+    });
+    await waitFor(() => letters.length > 0);
+    expect(letters).toMatchObject([
+      { key: "dead", value: "", headers: { ...more.headers, "dlt-short": "true" } },
+    ]);
+  });
+
+  test("is replaced by a short error under the same id", async () => {
+    const hub = new Part("hub", newSchema());
+    await hub.settled(hub.request("k", { n: 0 }), "ack");
+    const answers = (): Publication[] => published(hub).filter(({ topic }) => topic === "answers");
+    const whole = await waitFor(() => answers()[0]);
+    const told = [{ id: whole.id, refused: "WW_TOO_LARGE: too large" }];
+    await hub.settled(hub.tuple("bolt-to-nb", "published", "0", JSON.stringify(told)), "ack");
+    const short = await waitFor(() => answers()[1]);
+    expect(short).toMatchObject({ id: whole.id, message: { key: "k", value: "error" } });
+    // The broker has it: it is not sent again.
+    await hub.settled(hub.tuple("bolt-to-nb", "published", "0", JSON.stringify([whole.id])), "ack");
+    expect(answers()).toHaveLength(2);
+  });
+
+  test("a key that is not UTF-8 is a dead letter: Storm's spout reads all of them alike", async () => {
+    const hub = new Part("hub", newSchema());
+    await hub.settled(hub.request("\ufffd\ufffd", { n: 1 }), "ack");
+    const [letter] = published(hub).filter(({ topic }) => topic === "requests-dlt");
+    expect(letter?.message.headers["dlt-reason"]).toContain("not UTF-8");
+  });
+});
+
 test("the bolt to Northbound gives up what was under way when something is thrown", async () => {
   const nb = new Part("nb", "none");
   const letter = { topic: "answers", message: { key: "k", value: "v" }, id: "k@1" };

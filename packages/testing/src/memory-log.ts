@@ -29,6 +29,8 @@ export interface MemoryBrokerOptions {
   readonly sessionTimeoutMs?: number;
   /** How long the next message to or from the broker takes, in milliseconds. Default: no time. */
   readonly delayMs?: () => number;
+  /** The most bytes of a record: larger ones are refused with WW_TOO_LARGE. Default: no bound. */
+  readonly maxBytes?: number;
   /** Called with each record that is written. */
   readonly written?: (record: LogRecord) => void;
 }
@@ -62,8 +64,10 @@ interface Partition {
 
 interface Topic {
   readonly id: string;
-  readonly partitions: readonly Partition[];
+  readonly partitions: Partition[];
 }
+
+const emptyPartition = (): Partition => ({ first: 0, records: [], waiting: [] });
 
 /** A broker in memory: topics, and groups that distribute partitions. It outlives the processes that use it. */
 export class MemoryBroker {
@@ -74,29 +78,34 @@ export class MemoryBroker {
   readonly #groups = new Map<string, Group>();
   readonly #written: LogRecord[] = [];
   readonly #seen: (record: LogRecord) => void;
+  readonly #maxBytes: number;
   #made = 0;
 
   constructor({
     clock,
     sessionTimeoutMs = 6000,
     delayMs = () => 0,
+    maxBytes = Number.POSITIVE_INFINITY,
     written = () => {},
   }: MemoryBrokerOptions) {
     this.clock = clock;
     this.sessionTimeoutMs = sessionTimeoutMs;
     this.delayMs = delayMs;
+    this.#maxBytes = maxBytes;
     this.#seen = written;
   }
 
   /** Creates a topic. Without effect if it exists, also with another number of partitions. */
   createTopic(name: string, partitions = 1): void {
     if (this.#topics.has(name)) return;
-    const made = Array.from({ length: partitions }, (): Partition => ({
-      first: 0,
-      records: [],
-      waiting: [],
-    }));
+    const made = Array.from({ length: partitions }, emptyPartition);
     this.#topics.set(name, { id: `${name}-${++this.#made}`, partitions: made });
+  }
+
+  /** Adds partitions to a topic until it has so many. */
+  addPartitions(name: string, partitions: number): void {
+    const found = this.#topics.get(name)?.partitions ?? [];
+    while (found.length < partitions) found.push(emptyPartition());
   }
 
   /** Deletes a topic with its records. Its readers are told that the log is lost. */
@@ -150,6 +159,9 @@ export class MemoryBroker {
     const index = number ?? partitionOf(key, partitions?.length ?? 1);
     const partition = partitions?.[index];
     if (partition === undefined) throw unavailable(`there is no partition ${index} of ${topic}`);
+    const bytes = Buffer.byteLength(JSON.stringify([key, value, headers]));
+    if (bytes > this.#maxBytes)
+      throw new WheelworkError("WW_TOO_LARGE", `a record of ${bytes} bytes is more than ${topic} takes`);
     const record = { topic, partition: index, offset: endOf(partition), key, value, headers: { ...headers } };
     const written = { ...record, timestampMs: Math.floor(this.clock.wallMs()) };
     partition.records.push(written);

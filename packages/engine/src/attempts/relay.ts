@@ -1,4 +1,5 @@
 import type { Outcome, Spoke, WorkerTypes } from "@wheelwork/core";
+import { isRunKey } from "../ports/keys.ts";
 import type { Bus, Message } from "../ports/ports.ts";
 import { functionContext, type AttemptContext, type WorkerContext } from "./context.ts";
 import { comesThroughLog, sendOnly, type RelayedOutcomes, type Worker } from "./worker.ts";
@@ -133,7 +134,7 @@ function received<O, E extends string>(
 function requestNamed(requestOf: (message: Message) => unknown, message: Message): string | undefined {
   try {
     const request = requestOf(message);
-    return typeof request === "string" && request !== "" ? request : undefined;
+    return typeof request === "string" && isRunKey(request) ? request : undefined;
   } catch {
     return undefined;
   }

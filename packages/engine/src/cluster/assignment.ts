@@ -249,6 +249,8 @@ export class ShardAssignment<Owned> {
   readonly #effects: AssignmentEffects<Owned>;
   #state: AssignmentState = { name: "unassigned" };
   #owned: Owned | undefined = undefined;
+  /** What was reported last. */
+  #reported = "";
   /** The claim or release that is under way, or the last one. */
   #running: Promise<void> = Promise.resolve();
   #cancelRetry: () => void = () => {};
@@ -264,6 +266,11 @@ export class ShardAssignment<Owned> {
 
   get isWanted(): boolean {
     return isWanted(this.#state);
+  }
+
+  /** Why the node has let go of the shard although the group says that it may have it; undefined: it has not. */
+  get failure(): string | undefined {
+    return this.#state.name === "failed" || this.#state.name === "refused" ? this.#reported : undefined;
   }
 
   get isRefused(): boolean {
@@ -328,8 +335,10 @@ export class ShardAssignment<Owned> {
       case "rejoin":
         return rejoin();
       case "report-refused":
+        this.#reported = error.message;
         return report("refused", error);
       case "report-failed":
+        this.#reported = error.message;
         return report("failed", error);
       case "report-taken-over":
         return report("taken-over", error);

@@ -1,4 +1,4 @@
-import type { AnyHub } from "@wheelwork/core";
+import { WheelworkError, type AnyHub } from "@wheelwork/core";
 import { hostname } from "node:os";
 import { isRouted } from "../attempts/worker.ts";
 import type { InboxEntry } from "../delivery/inbox.ts";
@@ -23,6 +23,8 @@ import { checkInbox, checkShards, defaultInbox } from "./topics.ts";
 /** For how long a shard may be without its store before the node lets others try, in milliseconds. */
 const patienceMs = 5000;
 const probeMs = 1000;
+/** How often a node compares its clock with that of the store's server, in milliseconds. */
+const compareMs = 60_000;
 
 /** Makes a node. Call `start` next. @throws WheelworkError WW_CONFIG with every problem. */
 export function createNode(options: NodeOptions): ClusterNode {
@@ -61,6 +63,8 @@ class Node implements Shards {
   #membership: Membership | undefined = undefined;
   #state: "new" | "running" | "suspended" | "stopped" = "new";
   #cancelWatch: () => void = () => {};
+  /** So much is this host's clock ahead of the store's server, in milliseconds, and when that was looked up (monotonic). */
+  #ahead = { ms: 0, at: Number.NEGATIVE_INFINITY };
 
   constructor(options: NodeOptions) {
     const { log, shards, workers, channels = [], observe, retentionMs } = options;
@@ -80,6 +84,7 @@ class Node implements Shards {
       inbox: this.#inbox,
       shards,
       clock: this.clock,
+      wallMs: () => this.clock.wallMs() - this.#ahead.ms,
       logger: this.#logger,
       observe,
       offer: (key, entry) => this.#offer(key, entry),
@@ -115,6 +120,7 @@ class Node implements Shards {
   async start(): Promise<void> {
     const { log, shards, workers } = this.#options;
     await checkInbox(log, this.#inbox, shards);
+    await this.#compareClocks();
     await this.#routing.begin();
     for (const worker of workers) {
       if (worker.outcomes === "inbox" || isRouted(worker.outcomes)) continue;
@@ -163,9 +169,14 @@ class Node implements Shards {
     const shards = this.#assignments.flatMap(({ owned }) => (owned === undefined ? [] : [owned.health]));
     const sum = (of: (health: EngineHealth) => number): number =>
       shards.reduce((all, one) => all + of(one), 0);
+    const broken = this.#assignments.flatMap(({ failure }, shard) =>
+      failure === undefined ? [] : [`shard ${shard}: ${failure}`],
+    );
+    const warnings = [...broken, ...this.#routing.losses];
     return {
       ready: this.#state === "running",
       status: this.status,
+      ...(warnings.length === 0 ? {} : { warnings }),
       liveRuns: sum(({ liveRuns }) => liveRuns),
       openAttempts: sum(({ openAttempts }) => openAttempts),
       queued: sum(({ queued }) => queued),
@@ -294,6 +305,9 @@ class Node implements Shards {
       const before = this.clock.monotonicMs() - patienceMs;
       const isLost = this.#assignments.some(({ lostSince }) => lostSince !== undefined && lostSince < before);
       if (this.#state === "running" && isLost) void this.#suspend();
+      if (this.#state === "running" && this.#ahead.at < this.clock.monotonicMs() - compareMs)
+        // What is wrong with the store its shards tell.
+        this.#compareClocks().catch(() => {});
       if (this.#state !== "stopped") this.#watch();
     });
   }
@@ -311,6 +325,26 @@ class Node implements Shards {
     this.#state = "running";
     this.#logger.info({ node: this.#name }, "the store is back: the node joins its group again");
     await this.#join();
+  }
+
+  /**
+   * A clock that is ahead must not make records of channels too old to be processed: the earlier one of two clocks counts, as for
+   * the time of a shard.
+   * @throws WheelworkError WW_CONFIG when nobody can work with the store.
+   */
+  async #compareClocks(): Promise<void> {
+    this.#ahead = { ...this.#ahead, at: this.clock.monotonicMs() };
+    const store = this.#options.store(0);
+    try {
+      const serverMs = await store.probe?.();
+      const ms = serverMs === undefined ? 0 : Math.max(0, this.clock.wallMs() - serverMs);
+      this.#ahead = { ...this.#ahead, ms };
+    } catch (error) {
+      // A store that is away is asked again.
+      if (error instanceof WheelworkError && error.code === "WW_CONFIG") throw error;
+    } finally {
+      await store.close();
+    }
   }
 
   async #reachesStore(): Promise<boolean> {

@@ -83,6 +83,7 @@ export class OwnedShard {
         inbox,
         logId: logIdOf(inbox, await log.topic(inbox)),
         shard: number,
+        shards: node.shards,
         hubs,
         channels,
         observe,

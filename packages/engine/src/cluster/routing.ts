@@ -1,5 +1,6 @@
 import { isRouted, type RoutedOutcomes, type Worker } from "../attempts/worker.ts";
 import { admit } from "../delivery/admit.ts";
+import { readInbox } from "../delivery/inbox.ts";
 import { Router, type Routed, type RouterOptions, type Source } from "../delivery/router.ts";
 import type { LogRecord, Partitions } from "../ports/log.ts";
 import { pause } from "../ports/retry.ts";
@@ -14,12 +15,16 @@ interface Relay extends RoutedOutcomes {
 }
 
 /** What the routing of a node needs. */
-export interface RoutingOptions extends RouterOptions {
+export interface RoutingOptions extends Omit<RouterOptions, "lost"> {
   readonly channels: Iterable<Channel>;
   readonly workers: readonly Worker[];
   readonly retentionMs: number | undefined;
+  /** Wall clock, in milliseconds since 1970, without what this host's is known to be ahead. */
+  readonly wallMs: () => number;
 }
 
+/** How often is looked whether a topic has more partitions than before, in milliseconds. */
+const refreshMs = 5000;
 /** How often is looked whether what waited in the topics of relays has been handed on, in milliseconds. */
 const passMs = 50;
 
@@ -35,6 +40,11 @@ export class Routing {
   /** Where the partitions of these topics ended when the node began. */
   readonly #begins = new Map<string, readonly number[]>();
   readonly #routers = new PartitionMap<Router>();
+  /** How many partitions each topic has, as far as this node has noticed. */
+  readonly #counts = new Map<string, number>();
+  /** What was lost last of each partition. */
+  readonly #losses = new PartitionMap<string>();
+  #cancelRefresh: () => void = () => {};
 
   /** @throws WheelworkError WW_CONFIG. */
   constructor(options: RoutingOptions) {
@@ -60,13 +70,51 @@ export class Routing {
 
   /** Checks that the topics are there, and notes where those of relays end. @throws WheelworkError WW_CONFIG. */
   async begin(): Promise<void> {
-    const { log } = this.#options;
-    for (const { from } of this.#channels) await log.topic(from);
+    const { log, inbox, shards } = this.#options;
+    this.#counts.set(inbox, shards);
+    for (const { from } of this.#channels) this.#counts.set(from, (await log.topic(from)).partitions);
     for (const topic of this.#relays.keys()) {
       const { partitions: count } = await log.topic(topic);
+      this.#counts.set(topic, count);
       const ends = Array.from({ length: count }, (_, partition) => log.end(topic, partition));
       this.#begins.set(topic, await Promise.all(ends));
     }
+    this.#refreshLater();
+  }
+
+  #refreshLater(): void {
+    const { clock } = this.#options;
+    this.#cancelRefresh = clock.after(refreshMs, () => {
+      this.#refresh().then(
+        () => this.#refreshLater(),
+        // A broker that is away now is asked again.
+        () => this.#refreshLater(),
+      );
+    });
+  }
+
+  /** The group shares out the partitions that it knows of: those that were added are nobody's before it does so anew. */
+  async #refresh(): Promise<void> {
+    const { log, logger, membership } = this.#options;
+    for (const [topic, count] of this.#counts) {
+      const { partitions } = await log.topic(topic);
+      if (partitions === count) continue;
+      this.#counts.set(topic, partitions);
+      logger.warn({ topic, partitions, before: count }, "a topic has another number of partitions");
+      membership()?.rejoin();
+    }
+  }
+
+  /** What was deleted before it was read, since this node has begun. */
+  get losses(): readonly string[] {
+    return this.#losses.entries().map(({ value }) => value);
+  }
+
+  #lost(topic: string, partition: number, { message }: Error): void {
+    const { logger, observe } = this.#options;
+    this.#losses.set(topic, partition, message);
+    logger.error({ topic, partition, error: message }, "records were deleted before they were read");
+    observe?.({ name: "log-lost", topic, message });
   }
 
   /** The partitions that this node reads. */
@@ -79,21 +127,25 @@ export class Routing {
     const sources = new PartitionMap<Source>();
     for (const source of this.#sources()) {
       for (const partition of assigned.find(({ topic }) => topic === source.topic)?.partitions ?? [])
-        sources.set(source.topic, partition, source);
+        if (partition >= (source.firstPartition ?? 0)) sources.set(source.topic, partition, source);
     }
     for (const { topic, partition, value: router } of this.#routers.entries()) {
       if (sources.has(topic, partition)) continue;
       router.end();
       this.#routers.delete(topic, partition);
     }
+    const lost = (topic: string, partition: number, error: Error): void =>
+      this.#lost(topic, partition, error);
+    const options: RouterOptions = { ...this.#options, lost };
     for (const { topic, partition, value: source } of sources.entries()) {
       if (!this.#routers.has(topic, partition))
-        this.#routers.set(topic, partition, new Router(this.#options, source, partition));
+        this.#routers.set(topic, partition, new Router(options, source, partition));
     }
   }
 
   /** Reads nothing any more. The result tells the group how far all is settled by then. */
   end(): () => Promise<void> {
+    this.#cancelRefresh();
     const routers = this.#routers.entries();
     this.assign([]);
     return async () => {
@@ -122,23 +174,34 @@ export class Routing {
   }
 
   #sources(): Source[] {
-    const { clock, retentionMs = defaultRetentionMs } = this.#options;
+    const { inbox, shards, wallMs, retentionMs = defaultRetentionMs } = this.#options;
     const channels = this.#channels.map((channel): Source => ({
       topic: channel.from,
-      route: (record) => [admit(channel, record, clock.wallMs() - retentionMs)],
+      route: (record) => [admit(channel, record, wallMs() - retentionMs)],
     }));
     const relays = Array.from(this.#relays, ([topic, list]): Source => ({
       topic,
       route: (record) => list.flatMap((relay) => repliesIn(relay, record)),
       begins: this.#begins.get(topic) ?? [],
     }));
-    return [...channels, ...relays];
+    // No shard has these partitions. Somebody has added them, and a producer that chooses partitions by itself writes into them.
+    const strays: Source = { topic: inbox, firstPartition: shards, route: (record) => [strayOf(record)] };
+    return [...channels, ...relays, strays];
+  }
+}
+
+/** What a record of an inbox that belongs to no shard says to its own. */
+function strayOf(record: LogRecord): Routed {
+  try {
+    return { key: record.key, entry: readInbox(record) };
+  } catch (error) {
+    return { reason: error instanceof Error ? error.message : String(error) };
   }
 }
 
 /** What a message back says to a shard, if the relay understands it. */
 function repliesIn(relay: Relay, record: LogRecord): Routed[] {
-  const reply = relay.read(record);
+  const reply = relay.read({ ...record, value: record.value.toWellFormed() });
   if (reply === undefined) return [];
   const { request: key, correlation, outcome } = reply;
   return [{ key, entry: { type: "relayReply", spoke: relay.spoke, correlation, outcome } }];

@@ -1,16 +1,18 @@
 import { WheelworkError, type AnyHub } from "@wheelwork/core";
-import { replyMessage } from "../delivery/admit.ts";
 import type { Channel } from "../delivery/channel.ts";
-import { DeadLetters } from "../delivery/dead-letters.ts";
+import { appendLetter, DeadLetters } from "../delivery/dead-letters.ts";
 import { readInbox, type InboxEntry, type Origin } from "../delivery/inbox.ts";
 import { offer } from "../delivery/offer.ts";
+import { isTooLarge, publishReply } from "../delivery/replies.ts";
+import { rootOf, shardOf } from "../ports/keys.ts";
 import type { Log, LogReading, LogRecord, LogTopic } from "../ports/log.ts";
-import type { Clock, EngineEvent, Logger } from "../ports/ports.ts";
+import type { Clock, EngineEvent, Logger, Message } from "../ports/ports.ts";
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
 import type { Reply } from "../shard/outbox.ts";
 import type { Feed, Shard } from "../shard/shard.ts";
 
 const burying: RetryPolicy = { minMs: 100, maxMs: 5000 };
+const moving: RetryPolicy = { minMs: 50, maxMs: 2000 };
 const passing: RetryPolicy = { minMs: 50, maxMs: 1000 };
 
 /** Inputs that a shard may have queued before its log waits, and how often is looked whether it still has, in milliseconds. */
@@ -22,6 +24,7 @@ interface FeedOptions {
   readonly inbox: string;
   readonly logId: string;
   readonly shard: number;
+  readonly shards: number;
   readonly hubs: ReadonlyMap<string, AnyHub>;
   readonly channels: ReadonlyMap<string, Channel>;
   readonly observe: ((signal: EngineEvent) => void) | undefined;
@@ -44,6 +47,9 @@ interface FeedOptions {
  * before the letter is durable, or a crash in between would lose the record. So its offset is pinned: the shard goes on
  * deciding later records, but commits no position beyond the pinned record. If the shard fails meanwhile, the record is
  * read again and gets a second letter; it is never without one.
+ *
+ * **Wrong partitions.** A record whose key belongs to another shard is appended to the partition of that shard, and its offset is
+ * pinned until then. So it may be moved twice, and counts once, as any other record that comes twice.
  *
  * **Catch-up.** When a shard is claimed, its inbox may hold outcomes that arrived while nobody worked on it. They go
  * before overdue callbacks, so that an outage does not turn work that is done into timeouts. `begin` therefore tells where
@@ -75,11 +81,12 @@ export class ShardFeed implements Feed {
     this.#reading = undefined;
   }
 
-  async publish(reply: Reply): Promise<void> {
-    const published = replyMessage(this.#options.channels, reply);
-    // This node has no such channel any more: the answer stays where it is stored.
-    if (published === undefined) return;
-    await this.#options.log.publish(published.topic, published.message);
+  publish(reply: Reply): Promise<void> {
+    const { log } = this.#options;
+    return publishReply(reply, {
+      ...this.#options,
+      send: async (topic, message) => log.publish(topic, message),
+    });
   }
 }
 
@@ -89,17 +96,19 @@ class InboxReading {
   readonly #letters: DeadLetters;
   readonly #end = new AbortController();
   #reading: LogReading | undefined = undefined;
+  #hasMoved = false;
 
   constructor(options: FeedOptions) {
     this.#options = options;
-    const { log, clock, logger, observe } = options;
+    const { clock, logger, observe } = options;
     const onFailure = (error: unknown, failures: number): void => {
       const fields = { shard: options.shard, error: String(error) };
       if (failures === 1) logger.warn(fields, "a dead letter cannot be written yet: its shard waits for it");
     };
     const { signal } = this.#end;
     this.#letters = new DeadLetters(
-      (topic, letter) => retrying(clock, burying, () => log.append(topic, letter), { signal, onFailure }),
+      (topic, letter) =>
+        retrying(clock, burying, () => this.#writeLetter(topic, letter), { signal, onFailure }),
       observe,
     );
   }
@@ -130,6 +139,11 @@ class InboxReading {
   end(): void {
     this.#end.abort();
     this.#reading?.stop();
+  }
+
+  #writeLetter(topic: string, letter: Message): Promise<void> {
+    const { log, logger } = this.#options;
+    return appendLetter((tried) => log.append(topic, tried), letter, logger);
   }
 
   get #isOver(): boolean {
@@ -166,6 +180,10 @@ class InboxReading {
       this.#bury(shard, record, error instanceof Error ? error.message : String(error));
       return shard.feed({ kind: "mark", offset });
     }
+    if (shardOf(rootOf(key), this.#options.shards) !== this.#options.shard) {
+      this.#move(shard, record);
+      return shard.feed({ kind: "mark", offset });
+    }
     const result = offer({ shard, hubs: this.#options.hubs }, key, entry, offset);
     // Only a request waits for a decision.
     if (!(result instanceof Promise)) return;
@@ -173,6 +191,28 @@ class InboxReading {
       if (typeof decided !== "object") return;
       this.#bury(shard, record, decided.reason, entry.type === "request" ? entry.origin : undefined);
     });
+  }
+
+  /** Its producer has chosen the partition by itself, and wrongly: nobody would look for the request in this shard. */
+  #move(shard: Shard, record: LogRecord): void {
+    const { log, inbox, shards, clock, logger } = this.#options;
+    const { key, value, headers, offset } = record;
+    const to = shardOf(rootOf(key), shards);
+    if (!this.#hasMoved)
+      logger.warn({ inbox, from: record.partition, to }, "a record is moved to the partition of its shard");
+    this.#hasMoved = true;
+    const release = shard.pinOffset(offset);
+    const move = async (): Promise<void> => {
+      try {
+        await log.append(inbox, { key, value, headers }, to);
+        release();
+      } catch (error) {
+        if (!isTooLarge(error)) throw error;
+        this.#bury(shard, record, error.message);
+        release();
+      }
+    };
+    void retrying(clock, moving, move, { signal: this.#end.signal });
   }
 
   #bury(shard: Shard, record: LogRecord, reason: string, sentTo?: Origin): void {

@@ -1,10 +1,9 @@
-import { givenKey, keyProblem, storedKey } from "../ports/keys.ts";
+import { keyProblem, storedKey } from "../ports/keys.ts";
 import type { LogRecord } from "../ports/log.ts";
-import type { Message } from "../ports/ports.ts";
 import { hashedKey } from "../requests/validate.ts";
-import type { Reply } from "../shard/outbox.ts";
 import { refusedHub, understand, type Channel } from "./channel.ts";
 import type { RequestEntry } from "./inbox.ts";
+import { replyToKey } from "./replies.ts";
 
 /** A record of a channel as the inbox of its shard takes it, or why it is a dead letter. */
 export type Admitted = { readonly key: string; readonly entry: RequestEntry } | { readonly reason: string };
@@ -35,20 +34,7 @@ function keyOf(channel: Channel, given: string): { key: string; replyTo: string;
   if (problem === undefined) return { key: storedKey(given), replyTo: channel.name };
   return {
     key: hashedKey(given),
-    replyTo: `${channel.name} ${given}`,
-    problem: `invalid request: the key ${problem}`,
+    replyTo: replyToKey(channel, given),
+    problem: `invalid request: the key ${given.isWellFormed() ? problem : "is not UTF-8"}`,
   };
-}
-
-/** The message that publishes an answer through its channel; undefined: this engine has no such channel any more. */
-export function replyMessage(
-  channels: ReadonlyMap<string, Channel>,
-  { key, replyTo, id, answer }: Reply,
-): { readonly topic: string; readonly message: Message } | undefined {
-  const space = replyTo.indexOf(" ");
-  const channel = channels.get(space < 0 ? replyTo : replyTo.slice(0, space));
-  if (channel === undefined) return undefined;
-  const { value, headers } = channel.answer(answer);
-  const to = space < 0 ? givenKey(key) : replyTo.slice(space + 1);
-  return { topic: channel.to, message: { key: to, value, headers: { ...headers, ce_id: id } } };
 }

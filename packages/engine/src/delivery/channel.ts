@@ -1,5 +1,5 @@
 import { end, hub, WheelworkError, type Answer, type Hub, type Schema } from "@wheelwork/core";
-import type { HubDefinition } from "@wheelwork/core/kernel";
+import { textOf, type HubDefinition } from "@wheelwork/core/kernel";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
 
@@ -52,7 +52,10 @@ export type Understood = { readonly request: unknown; readonly hub: string } | {
 export function understand(channel: Channel, record: LogRecord): Understood {
   try {
     const { hub } = channel;
-    return { hub: typeof hub === "string" ? hub : hub.name, request: channel.request(record) };
+    return {
+      hub: typeof hub === "string" ? hub : hub.name,
+      request: channel.request({ ...record, value: record.value.toWellFormed() }),
+    };
   } catch (error) {
     return { refusal: refusalOf(error) };
   }
@@ -60,7 +63,7 @@ export function understand(channel: Channel, record: LogRecord): Understood {
 
 /** Why a request is refused, in one sentence. */
 export function refusalOf(error: unknown): string {
-  if (!(error instanceof WheelworkError)) return `invalid request: ${String(error)}`;
+  if (!(error instanceof WheelworkError)) return `invalid request: ${textOf(error)}`;
   const problems = (error.problems ?? []).map(({ path, message }) =>
     path === "" ? message : `${path} ${message}`,
   );

@@ -1,7 +1,9 @@
+import { WheelworkError } from "@wheelwork/core";
 import { givenKey, isStoredKey, rootOf, shardOf } from "../ports/keys.ts";
 import type { Log, LogRecord } from "../ports/log.ts";
-import type { EngineEvent, Message } from "../ports/ports.ts";
+import type { EngineEvent, Logger, Message } from "../ports/ports.ts";
 import { isInboxEntry, type Origin } from "./inbox.ts";
+import { isTooLarge } from "./replies.ts";
 
 /*
  * A dead letter is a record that cannot be processed. It is kept as it was, in the dead-letter topic of its topic. Headers
@@ -19,10 +21,50 @@ export const deadLetterTopic = (topic: string): string => `${topic}-dlt`;
 
 const ownPrefix = "dlt-";
 const reasonHeader = `${ownPrefix}reason`;
+const shortHeader = `${ownPrefix}short`;
 const placeHeaders = [`${ownPrefix}topic`, `${ownPrefix}partition`, `${ownPrefix}offset`] as const;
 
 /** The most characters of a reason. Kafka headers take any text, but the size of a record is bounded. */
 const maxReason = 2000;
+
+/** Of the key of a record, a short letter has so many characters. */
+const maxShortKey = 200;
+
+/** Whether a message is a dead letter. */
+export const isDeadLetter = ({ headers }: Message): boolean => headers?.[reasonHeader] !== undefined;
+
+/** A dead letter without the record: where it was, and why it is dead. The record itself stays in its topic. */
+export function shortLetter({ key, headers = {} }: Message): Message {
+  const own = Object.entries(headers).filter(([name]) => name.startsWith(ownPrefix));
+  return {
+    key: key.slice(0, maxShortKey).toWellFormed(),
+    value: "",
+    headers: { ...Object.fromEntries(own), [shortHeader]: "true" },
+  };
+}
+
+/**
+ * Writes a dead letter. The letter has more headers than its record, so that it may be too large where the record was not: then a
+ * short one is written. A topic that takes not even that never gets a letter; the log says so.
+ * @throws WheelworkError of the broker, if it may succeed later.
+ */
+export async function appendLetter(
+  append: (letter: Message) => Promise<unknown>,
+  letter: Message,
+  logger: Logger,
+): Promise<void> {
+  for (const tried of [letter, shortLetter(letter)]) {
+    try {
+      return void (await append(tried));
+    } catch (error) {
+      if (!isTooLarge(error)) throw error;
+    }
+  }
+  logger.error(
+    { ...shortLetter(letter).headers },
+    "a dead letter is too large for its topic, and was not written",
+  );
+}
 
 /** Keeps the records that cannot be processed. */
 export class DeadLetters<R extends LogRecord = LogRecord> {
@@ -87,6 +129,8 @@ export interface DeadLetter {
   readonly origin: Origin;
   /** When it became a dead letter, in milliseconds since 1970. */
   readonly at: number;
+  /** The record was too large for this topic. Its value and headers are only at `origin`, as long as that topic keeps them. */
+  readonly isShort: boolean;
 }
 
 /** Reads a dead letter. */
@@ -100,21 +144,42 @@ export function readDeadLetter(record: LogRecord): DeadLetter {
     reason: record.headers[reasonHeader] ?? "",
     origin: { topic: topic ?? "", partition: Number(partition), offset: Number(offset) },
     at: record.timestampMs,
+    isShort: record.headers[shortHeader] !== undefined,
   };
 }
 
 /**
  * Sends a dead letter to the topic that it came from, as it was: what was wrong has been set right meanwhile.
- * @throws WheelworkError WW_CONFIG when there is no such topic any more; WW_BUS_UNAVAILABLE.
+ * @throws WheelworkError WW_CONFIG when there is no such topic any more; WW_LOG_LOST when the record of a short letter is gone;
+ * WW_BUS_UNAVAILABLE.
  */
-export async function replayDeadLetter(log: Log, record: LogRecord): Promise<void> {
-  const { origin } = readDeadLetter(record);
+export async function replayDeadLetter(log: Log, letter: LogRecord): Promise<void> {
+  const { origin, isShort } = readDeadLetter(letter);
+  const record = isShort ? await recordAt(log, origin) : letter;
   const headers = Object.fromEntries(
     Object.entries(record.headers).filter(([name]) => !name.startsWith(ownPrefix)),
   );
   const { partitions } = await log.topic(origin.topic);
   const partition = partitionOf(record, origin, partitions);
   await log.append(origin.topic, { key: record.key, value: record.value, headers }, partition);
+}
+
+/** Reads one record. */
+async function recordAt(log: Log, { topic, partition, offset }: Origin): Promise<LogRecord> {
+  const { promise, resolve, reject } = Promise.withResolvers<LogRecord | undefined>();
+  const reading = await log.read(topic, partition, offset, {
+    records: ([first]) => resolve(first),
+    lost: reject,
+  });
+  try {
+    const record = offset < reading.end ? await promise : undefined;
+    if (record?.offset === offset) return record;
+  } finally {
+    reading.stop();
+  }
+  throw new WheelworkError("WW_LOG_LOST", `the topic ${topic} no longer has the record of this dead letter`, {
+    next: "Its sender must send it again.",
+  });
 }
 
 /**

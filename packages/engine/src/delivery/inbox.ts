@@ -1,6 +1,6 @@
 import { WheelworkError, type Outcome } from "@wheelwork/core";
-import type { Input } from "@wheelwork/core/kernel";
-import { isStoredKey, rootOf } from "../ports/keys.ts";
+import { isDuration, mustBeDuration, type Input } from "@wheelwork/core/kernel";
+import { isRunKey, isStoredKey, rootOf } from "../ports/keys.ts";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
 
@@ -104,11 +104,12 @@ export function readInbox({ key, headers, value }: LogRecord): InboxEntry {
     const what = type === "response" ? "the value of a response" : "the value";
     throw broken(`${what} is not a JSON object`);
   }
+  if (!isStoredKey(key)) throw broken("the key of a request cannot be stored");
   switch (type) {
     case "request":
-      return readRequest(key, entry);
+      return readRequest(entry);
     case "command":
-      return readCommand(entry);
+      return readCommand(key, entry);
     case "response":
       return readResponse(key, headers, entry);
     case "relayReply":
@@ -130,40 +131,54 @@ export const correlationOf = (
 
 type Fields = Readonly<Record<string, unknown>>;
 
-function readRequest(key: string, { hub, request, deadlineMs, replyTo, origin }: Fields): RequestEntry {
-  if (!isStoredKey(key)) throw broken("the key of a request cannot be stored");
+function readRequest({ hub, request, deadlineMs, replyTo, origin }: Fields): RequestEntry {
   if (typeof hub !== "string") throw broken("a request lacks the name of its hub");
-  if (deadlineMs !== undefined && !(Number.isFinite(deadlineMs) && (deadlineMs as number) > 0))
-    throw broken("the deadlineMs of a request must be a finite number above 0");
-  if (replyTo !== undefined && typeof replyTo !== "string")
-    throw broken("the replyTo of a request must be a text");
+  if (deadlineMs !== undefined && !(typeof deadlineMs === "number" && isDuration(deadlineMs)))
+    throw broken(`the deadlineMs of a request ${mustBeDuration}`);
+  // Stores keep it as a text, and some take neither NUL nor half of a surrogate pair.
+  if (replyTo !== undefined && !(isText(replyTo) && !replyTo.includes("\0")))
+    throw broken("the replyTo of a request must be a text without NUL");
   return {
     type: "request",
     hub,
     request,
-    ...(deadlineMs === undefined ? {} : { deadlineMs: deadlineMs as number }),
+    ...(deadlineMs === undefined ? {} : { deadlineMs }),
     ...(replyTo === undefined ? {} : { replyTo }),
     ...(isOrigin(origin) ? { origin } : {}),
   };
 }
 
-const isOrigin = (value: unknown): value is Origin =>
-  typeof value === "object" && value !== null && typeof (value as Origin).topic === "string";
+const isText = (value: unknown): value is string => typeof value === "string" && value.isWellFormed();
 
-/** The inputs of runs that are commands; the others are the loop's own. */
-const commands: ReadonlySet<unknown> = new Set(["signal", "cancel", "retry", "resolve"]);
+function isOrigin(value: unknown): value is Origin {
+  const { topic, partition, offset } = (value ?? {}) as Partial<Record<keyof Origin, unknown>>;
+  return isText(topic) && Number.isInteger(partition) && Number.isInteger(offset);
+}
 
-function readCommand({ input, run }: Fields): CommandEntry {
-  const { kind, id, hash, signal, message } = (input ?? {}) as Fields;
-  const isSound =
-    commands.has(kind) &&
-    typeof id === "string" &&
-    (hash === undefined || typeof hash === "string") &&
-    (kind !== "signal" || typeof signal === "string") &&
-    (kind !== "resolve" || typeof message === "string");
-  if (!isSound) throw broken("a command lacks what it asks for");
-  if (run !== undefined && typeof run !== "string") throw broken("the run of a command must be a text");
-  return { type: "command", input: input as Input, ...(run === undefined ? {} : { run }) };
+/** Of the id and the hash of a command, so many characters: a run remembers them as long as it lives. */
+const maxIdLength = 1000;
+
+const isId = (value: unknown): value is string => isText(value) && value.length <= maxIdLength;
+
+/** A command with what the loop knows of, and nothing else. */
+function readCommand(key: string, { input, run }: Fields): CommandEntry {
+  if (run !== undefined && !(typeof run === "string" && isRunKey(run) && rootOf(run) === key))
+    throw broken("the run of a command must be one of its request");
+  return {
+    type: "command",
+    input: commandOf((input ?? {}) as Fields),
+    ...(run === undefined ? {} : { run }),
+  };
+}
+
+function commandOf({ kind, id, hash, signal, payload, message }: Fields): Input {
+  const isSound = isId(id) && (hash === undefined || isId(hash));
+  const given = hash === undefined ? {} : { hash: hash as string };
+  if (isSound && kind === "signal" && isText(signal)) return { kind, id, ...given, signal, payload };
+  if (isSound && kind === "retry") return { kind, id, ...given };
+  if (isSound && kind === "cancel") return { kind, id };
+  if (isSound && kind === "resolve" && typeof message === "string") return { kind, id, message };
+  throw broken("a command lacks what it asks for");
 }
 
 function readRelayReply({ spoke, correlation, outcome }: Fields): RelayReplyEntry {
@@ -176,7 +191,9 @@ function readRelayReply({ spoke, correlation, outcome }: Fields): RelayReplyEntr
 function readResponse(key: string, headers: Readonly<Record<string, string>>, entry: Fields): ResponseEntry {
   const correlation = headers[correlationHeader] ?? entry[correlationHeader];
   const [, path, call, attempt, epoch, spoke] =
-    /^(?:([\dt/]+)\/)?(\d+)\.(\d+)\.(\d+)\.(.+)$/.exec(String(correlation ?? "")) ?? [];
+    /^(?:((?:t?\d{1,15})(?:\/t?\d{1,15})*)\/)?(\d{1,15})\.(\d{1,15})\.(\d{1,15})\.(.+)$/.exec(
+      typeof correlation === "string" ? correlation : "",
+    ) ?? [];
   if (spoke === undefined) throw broken("a response lacks the correlation-id of its request");
   const { output, error } = entry as {
     output?: unknown;
@@ -194,7 +211,7 @@ function readResponse(key: string, headers: Readonly<Record<string, string>>, en
 
 function parse(value: string): Fields | undefined {
   try {
-    const parsed: unknown = JSON.parse(value);
+    const parsed: unknown = JSON.parse(value.toWellFormed());
     return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)
       ? (parsed as Fields)
       : undefined;
@@ -208,8 +225,9 @@ function wireType(headers: LogRecord["headers"], entry: Fields | undefined): str
   const named = headers[typeHeader];
   if (named !== undefined) return named;
   const type = entry?.["type"];
-  const name = typePrefix + String(type);
-  return typeof type === "string" && typeOf.has(name) ? name : undefined;
+  if (typeof type !== "string") return undefined;
+  const name = typePrefix + type;
+  return typeOf.has(name) ? name : undefined;
 }
 
 const broken = (message: string): WheelworkError => new WheelworkError("WW_INVALID_REQUEST", message);

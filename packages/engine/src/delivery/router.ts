@@ -1,11 +1,13 @@
 import { WheelworkError } from "@wheelwork/core";
 import { shardOf } from "../ports/keys.ts";
 import type { Log, LogReading, LogRecord, Membership } from "../ports/log.ts";
-import type { Clock, EngineEvent, Logger, MaybePromise } from "../ports/ports.ts";
+import type { Clock, EngineEvent, Logger, MaybePromise, Message } from "../ports/ports.ts";
 import { retrying, type RetryPolicy } from "../ports/retry.ts";
-import { DeadLetters } from "./dead-letters.ts";
+import { refusalOf, refusedHub } from "./channel.ts";
+import { appendLetter, DeadLetters } from "./dead-letters.ts";
 import { inboxMessage, type InboxEntry } from "./inbox.ts";
 import type { OfferResult } from "./offer.ts";
+import { isTooLarge } from "./replies.ts";
 
 /** What a router needs of its node. */
 export interface RouterOptions {
@@ -16,6 +18,8 @@ export interface RouterOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly observe: ((signal: EngineEvent) => void) | undefined;
+  /** Called when records were deleted before they were read. */
+  readonly lost: (topic: string, partition: number, error: Error) => void;
   /** The short way: offers an entry to its shard, if this node works on it, and refuses it otherwise. */
   readonly offer: (key: string, entry: InboxEntry) => MaybePromise<OfferResult>;
 }
@@ -26,6 +30,8 @@ export type Routed = { readonly key: string; readonly entry: InboxEntry } | { re
 /** A topic whose partitions the group distributes, and what its records say to the shards. */
 export interface Source {
   readonly topic: string;
+  /** Partitions before this one are not for routers. Default: 0. */
+  readonly firstPartition?: number;
   readonly route: (record: LogRecord) => readonly Routed[];
   /**
    * Only of a topic of relays: where each partition is read from first. Records that are gone do not matter there: a deadline
@@ -56,8 +62,8 @@ export class Router {
   #reading: LogReading | undefined = undefined;
   /** All records before this offset have been read. */
   #next = 0;
-  /** Records that are read and not settled, in their order. */
-  readonly #unsettled = new Set<number>();
+  /** Records that are read and not settled, in their order. Another set after a cut. */
+  #unsettled = new Set<number>();
   /** What the group knows of the position. */
   #noted = 0;
   #noting = false;
@@ -72,9 +78,11 @@ export class Router {
     this.#options = options;
     this.#source = source;
     this.#partition = partition;
-    const { log, observe } = options;
+    const { log, logger, observe } = options;
+    const write = (topic: string, letter: Message): Promise<void> =>
+      appendLetter((tried) => log.append(topic, tried), letter, logger);
     this.#letters = new DeadLetters(
-      (topic, letter) => this.#persist(() => log.append(topic, letter), "the topic of dead letters"),
+      (topic, letter) => this.#persist(() => write(topic, letter), "the topic of dead letters"),
       observe,
     );
     void this.#begin();
@@ -130,61 +138,72 @@ export class Router {
   }
 
   async #read(from: number | undefined): Promise<LogReading> {
-    const { topic, begins } = this.#source;
+    const { topic } = this.#source;
     try {
       return await this.#options.log.read(topic, this.#partition, from, {
         records: (records) => this.#route(records),
         lost: (error) => this.#lost(error),
       });
     } catch (error) {
-      // The next try reads what the topic still has. Attempts that wait for the rest have a deadline.
-      this.#isCut = begins !== undefined && error instanceof WheelworkError && error.code === "WW_LOG_LOST";
+      if (isLogLost(error)) this.#cut(error);
       throw error;
     }
   }
 
-  /** Records are gone before they were read, or the topic is another one. An operator must know of lost requests. */
+  /** Records were deleted before they were read, or the topic is another one; or it may not be read (WW_CONFIG). */
   #lost(error: Error): void {
-    if (this.#source.begins !== undefined) {
-      this.#isCut = true;
-      this.#next = 0;
-      this.#unsettled.clear();
-      return void this.#begin();
-    }
-    this.#options.logger.error(
-      { topic: this.#source.topic, partition: this.#partition, error: error.message },
-      "requests are lost",
-    );
-    this.#options.observe?.({ name: "log-lost", topic: this.#source.topic, message: error.message });
+    if (isLogLost(error)) this.#cut(error);
+    void this.#begin();
+  }
+
+  /** What the topic still has is read from its beginning. Senders of the rest are not answered: somebody must know of them. */
+  #cut(error: Error): void {
+    this.#isCut = true;
+    this.#next = 0;
+    this.#unsettled = new Set();
+    const { topic, begins } = this.#source;
+    // Attempts whose replies were lost have a deadline.
+    if (begins === undefined) this.#options.lost(topic, this.#partition, error);
   }
 
   #route(records: readonly LogRecord[]): MaybePromise<void> {
     for (const record of records) {
       this.#unsettled.add(record.offset);
       this.#next = record.offset + 1;
-      void this.#settle(record);
+      void this.#settle(record, this.#unsettled);
     }
     if (this.#unsettled.size < maxUnsettled || this.#ended) return undefined;
     return new Promise<void>((resolve) => void (this.#goOn = resolve));
   }
 
-  async #settle(record: LogRecord): Promise<void> {
+  async #settle(record: LogRecord, unsettled: Set<number>): Promise<void> {
     for (const routed of this.#source.route(record)) if (!(await this.#deliver(record, routed))) return;
-    this.#unsettled.delete(record.offset);
+    unsettled.delete(record.offset);
     if (this.#unsettled.size < maxUnsettled) this.#goOn();
     this.#noteSoon();
   }
 
   /** Whether the effect of a record is durable; false: the partition is another node's by now. */
   async #deliver(record: LogRecord, routed: Routed): Promise<boolean> {
-    const { log, inbox, shards } = this.#options;
     if ("reason" in routed) return this.#letters.bury(record, routed.reason);
     const { key, entry } = routed;
     const result = await this.#options.offer(key, entry);
     if (result === "durable") return true;
     if (result !== "refused") return this.#letters.bury(record, result.reason);
+    return this.#persist(async () => {
+      try {
+        await this.#append(key, entry);
+      } catch (error) {
+        if (!isTooLarge(error)) throw error;
+        await this.#append(key, shortEntry(entry, error));
+      }
+    }, "the inbox");
+  }
+
+  #append(key: string, entry: InboxEntry): Promise<void> {
+    const { log, inbox, shards } = this.#options;
     const message = inboxMessage(key, entry);
-    return this.#persist(() => log.append(inbox, message, shardOf(message.key, shards)), "the inbox");
+    return log.append(inbox, message, shardOf(message.key, shards));
   }
 
   #noteSoon(): void {
@@ -203,6 +222,7 @@ export class Router {
   async #persist(task: () => Promise<void>, what: string): Promise<boolean> {
     const { clock, logger } = this.#options;
     const onFailure = (error: unknown): void => {
+      if (isLogLost(error)) return;
       // Many records wait for the same broker: one line says so.
       if (!this.#isStuck) logger.warn({ error: String(error) }, `${what} cannot be reached yet`);
       this.#isStuck = true;
@@ -210,5 +230,23 @@ export class Router {
     const isDone = await retrying(clock, routing, task, { signal: this.#end.signal, onFailure });
     if (isDone) this.#isStuck = false;
     return isDone;
+  }
+}
+
+const isLogLost = (error: unknown): error is WheelworkError =>
+  error instanceof WheelworkError && error.code === "WW_LOG_LOST";
+
+/** What goes through the inbox instead of an entry that the inbox will never take: its sender is refused, its attempt fails. */
+function shortEntry(entry: InboxEntry, error: WheelworkError): InboxEntry {
+  switch (entry.type) {
+    case "request": {
+      const { request: _, ...rest } = entry;
+      return { ...rest, hub: refusedHub.name, request: { message: refusalOf(error) } };
+    }
+    case "response":
+    case "relayReply":
+      return { ...entry, outcome: { kind: "error", code: error.code, message: error.message } };
+    case "command":
+      throw error;
   }
 }

@@ -53,6 +53,15 @@ export function isStoredKey(key: string): boolean {
   }
 }
 
+/**
+ * Whether something may be the key of a run: that of a request, or of what a request has begun. Other texts must reach no store: some
+ * fail for them, such as PostgreSQL for NUL.
+ */
+export function isRunKey(key: string): boolean {
+  const root = rootOf(key);
+  return isStoredKey(root) && /^(?:\/t?\d{1,15})*$/.test(key.slice(root.length));
+}
+
 /** The request whose shard has a run: what it has begun lives there, too. */
 export function rootOf(run: string): string {
   const slash = run.indexOf("/", run.startsWith(encoded) ? encoded.length : 0);

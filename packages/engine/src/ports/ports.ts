@@ -143,6 +143,8 @@ export interface Claim {
   readonly downtimes?: readonly Downtime[];
   /** That of the last commit that had some. */
   readonly logProgress?: LogProgress;
+  /** The wall clock of the store's server, in milliseconds since 1970. Absent: the store has no clock but the engine's. */
+  readonly serverMs?: number;
 }
 
 /** How a shard stands. For processes that do not own it. */
@@ -205,6 +207,11 @@ export type Rows<T> = Iterable<T> | AsyncIterable<T>;
  * Any error means that the outcome is unknown: the owner drops its memory and claims anew.
  */
 export interface Store {
+  /**
+   * Looks at the store before anything is claimed. The result is the wall clock of its server, in milliseconds since 1970.
+   * @throws WheelworkError WW_CONFIG when nobody can work with the store until somebody has corrected something.
+   */
+  probe?(): MaybePromise<number>;
   /**
    * Takes the shard over: no earlier owner can commit from now on (I21).
    * @param owner A name that no other engine ever has.
@@ -323,6 +330,13 @@ export type EngineEvent =
   | { readonly name: "checkpoint"; readonly runs: number }
   | { readonly name: "purged"; readonly requests: number }
   | { readonly name: "dead-letter"; readonly topic: string; readonly reason: string }
+  /** The topic of a channel will never take an answer. A short error was published in its place, if it takes that. */
+  | {
+      readonly name: "answer-unpublishable";
+      readonly key: string;
+      readonly topic: string;
+      readonly reason: string;
+    }
   | { readonly name: "log-lost"; readonly topic: string; readonly message: string }
   | {
       readonly name: "shard-claimed" | "shard-released" | "shard-fenced" | "shard-refused";

@@ -68,6 +68,11 @@ export interface EngineHealth {
   readonly status: "starting" | "running" | "store-lost" | "stopping" | "stopped";
   /** Why it does not take requests, if nobody has stopped it: the message of an error. */
   readonly reason?: string;
+  /**
+   * What somebody must look after although it takes requests: shards of a cluster that this node cannot work on, and records of
+   * channels that were deleted before they were read.
+   */
+  readonly warnings?: readonly string[];
   readonly liveRuns: number;
   readonly openAttempts: number;
   readonly queued: number;

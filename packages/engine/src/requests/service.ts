@@ -1,6 +1,6 @@
 import { WheelworkError, type Answer, type AnyHub, type Hub, type RunEvent } from "@wheelwork/core";
 import { knownCommand, Run, type Input } from "@wheelwork/core/kernel";
-import { isStoredKey, keyProblem, rootOf, storedKey } from "../ports/keys.ts";
+import { isRunKey, keyProblem, storedKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import { askAgain, type ShardAccess, type Shards } from "./access.ts";
 import type {
@@ -230,7 +230,7 @@ const startedBefore = (life: "started" | "stopped"): WheelworkError =>
 function keysOf(id: string): readonly string[] {
   const keys = keyProblem(id) === undefined ? [storedKey(id)] : [];
   if (keys[0] === id) return keys;
-  if (isStoredKey(rootOf(id))) keys.push(id);
+  if (isRunKey(id)) keys.push(id);
   return [...keys, hashedKey(id)];
 }
 

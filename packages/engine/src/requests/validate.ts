@@ -1,5 +1,13 @@
 import { WheelworkError, type Schema } from "@wheelwork/core";
-import { canonicalJson, demand, plain, tryPlain, type HubDefinition } from "@wheelwork/core/kernel";
+import {
+  canonicalJson,
+  demand,
+  isDuration,
+  mustBeDuration,
+  plain,
+  tryPlain,
+  type HubDefinition,
+} from "@wheelwork/core/kernel";
 import { hash, randomBytes, randomUUID } from "node:crypto";
 import { keyProblem } from "../ports/keys.ts";
 import type { SubmitOptions } from "./api.ts";
@@ -99,16 +107,17 @@ export function commandIdOf({ commandId }: { readonly commandId?: string } = {})
 }
 
 /** What the refusal of a request is stored under if its sender's key cannot be one. */
-export const hashedKey = (given: string): string => `~${hash("sha256", given, "hex")}`;
+export const hashedKey = (given: string): string =>
+  // A hash is one of UTF-8, which has no halves of surrogate pairs: all of them would be the same.
+  `~${hash("sha256", given.isWellFormed() ? given : JSON.stringify(given), "hex")}`;
 
 /** @throws WheelworkError WW_INVALID_REQUEST with every problem. */
 export function checkSubmit({ key, deadlineMs }: SubmitOptions): void {
   const problems = [];
   const problem = key === undefined ? undefined : keyProblem(key);
   if (problem !== undefined) problems.push({ path: "key", message: problem });
-  if (deadlineMs !== undefined && !(Number.isFinite(deadlineMs) && deadlineMs > 0)) {
-    problems.push({ path: "deadlineMs", message: "must be a finite number above 0" });
-  }
+  if (deadlineMs !== undefined && !isDuration(deadlineMs))
+    problems.push({ path: "deadlineMs", message: mustBeDuration });
   if (problems.length > 0)
     throw new WheelworkError("WW_INVALID_REQUEST", "the request cannot be accepted", { problems });
 }

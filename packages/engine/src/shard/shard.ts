@@ -3,9 +3,9 @@ import { isRunning, restore, type Call, type Input, type Run } from "@wheelwork/
 import type { Attempt } from "../attempts/attempt.ts";
 import { WorkerHost } from "../attempts/host.ts";
 import { redacted } from "../attempts/outcomes.ts";
-import type { Found, RequestRow, StoredAnswer } from "../ports/ports.ts";
+import type { Claim, Found, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { Batch } from "./batch.ts";
-import { EngineTime } from "./engine-time.ts";
+import { earlierOf, EngineTime } from "./engine-time.ts";
 import { Intake } from "./intake.ts";
 import type { AttemptId, IgnoredReason, Item, RelayReplyItem, RequestItem } from "./items.ts";
 import { checkDowntime, endsShard, overloaded, stopping, unavailable, type ShardOptions } from "./options.ts";
@@ -528,19 +528,10 @@ export class Shard {
 
   /** Claims the shard, and reads everything back. */
   async #claim(): Promise<void> {
-    const { store, owner, clock, logger, observe, maxDowntimeMs } = this.#options;
+    const { store, owner, clock, logger, observe } = this.#options;
     this.#tenure?.end();
     const claim = await store.claim(owner, this.#hasClaimed);
-    if (!this.#hasClaimed) {
-      const wallMs = clock.wallMs();
-      checkDowntime(claim.engineTime, wallMs, maxDowntimeMs);
-      const aheadMs = claim.engineTime - wallMs;
-      if (aheadMs > maxAheadMs)
-        logger.warn(
-          { aheadMs },
-          "the last commit is later than the clock says: the engine's time stays ahead",
-        );
-    }
+    if (!this.#hasClaimed) this.#checkClocks(claim, clock.wallMs());
     this.#hasClaimed = true;
     if (claim.lost !== undefined) {
       const message = `the store has lost ${claim.lost} batches that were committed: it goes on without them`;
@@ -552,6 +543,21 @@ export class Shard {
     await tenure.load();
     await this.#answerWaiters(tenure);
     if (this.#status !== "stopped") await tenure.readLog();
+  }
+
+  /** @throws WheelworkError WW_CLOCK. */
+  #checkClocks({ engineTime, serverMs = Number.POSITIVE_INFINITY }: Claim, ownMs: number): void {
+    const { logger, maxDowntimeMs } = this.#options;
+    const wallMs = earlierOf(ownMs, serverMs);
+    checkDowntime(engineTime, wallMs, maxDowntimeMs);
+    const aheadMs = engineTime - wallMs;
+    if (aheadMs > maxAheadMs)
+      logger.warn({ aheadMs }, "the last commit is later than the clock says: the engine's time stays ahead");
+    if (Number.isFinite(serverMs) && Math.abs(ownMs - serverMs) > maxAheadMs)
+      logger.warn(
+        { aheadMs: Math.round(ownMs - serverMs) },
+        "the clocks of this host and of the store's server differ: the earlier one counts",
+      );
   }
 
   #tenureOptions(): ConstructorParameters<typeof Tenure>[1] {

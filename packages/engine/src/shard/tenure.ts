@@ -52,7 +52,7 @@ export class Tenure {
     const { clock, feed, limits, logger, loop, outcomes, store, time } = options;
     this.claim = claim;
     this.#options = options;
-    time.begin(claim.engineTime);
+    time.begin(claim.engineTime, claim.serverMs);
     this.retention = new Retention(claim, time.began);
     this.deadlines = new Deadlines(time, clock, () => {
       if (!this.#isOver) loop.wake();

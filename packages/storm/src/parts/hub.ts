@@ -10,14 +10,13 @@ import {
   offer,
   readInbox,
   refusedHub,
-  replyMessage,
+  publishReply,
   retrying,
   ShardHost,
   shardOf,
   tooOld,
   type Feed,
   type InboxEntry,
-  type Reply,
   type RetryPolicy,
   type Routed,
 } from "@wheelwork/engine/parts";
@@ -39,6 +38,7 @@ import {
   type AttemptOutcome,
   type CallbackOrder,
   type Publication,
+  type Published,
 } from "./streams.ts";
 import { receive, subscribe } from "./worker.ts";
 
@@ -59,6 +59,12 @@ const claiming: RetryPolicy = { minMs: 200, maxMs: 5000 };
 const excluded: Readonly<Partial<Record<InboxEntry["type"], string>>> = {
   relayReply: "on Storm, replies to relays do not come through the inbox",
 };
+/**
+ * What Storm's own spout reads where a key is not UTF-8. Other keys are read as the same, so nobody could be answered, and one request
+ * would have the answer of another.
+ */
+const replacement = "\ufffd";
+const notUtf8 = "its key is not UTF-8, so that nobody could be answered";
 /** How long an answer may take to the broker and back before it is sent once more, in milliseconds. */
 const publishWithinMs = 5000;
 
@@ -159,7 +165,7 @@ export class HubBolt implements Bolt<Streams> {
         else this.#calledBack(values[0], parse<{ claim: string; id: number }>(values));
         return undefined;
       case "bolt-to-nb":
-        for (const id of parse<string>(values)) this.#published(id);
+        for (const published of parse<Published>(values)) this.#published(published);
         return undefined;
       case "spout-worker":
         return receive(this.#receivers, values);
@@ -221,7 +227,13 @@ export class HubBolt implements Bolt<Streams> {
       log: noLog,
       begin: async () => ({ from: 0, end: 0 }),
       end: () => {},
-      publish: (reply) => this.#publish(reply),
+      publish: (reply) =>
+        publishReply(reply, {
+          channels: this.#channels,
+          send: (topic, message, id) => this.#publish({ topic, message, id }),
+          observe,
+          logger: stormLogger(output),
+        }),
     };
     const host: ShardHost = new ShardHost({
       hubs,
@@ -279,7 +291,8 @@ export class HubBolt implements Bolt<Streams> {
   /** What a record says to its shard, or why it is a dead letter. */
   #read(record: LogRecord): Routed {
     const channel = this.#topics.get(record.topic);
-    if (channel !== undefined) return admit(channel, record);
+    if (channel !== undefined)
+      return record.key.includes(replacement) ? { reason: notUtf8 } : admit(channel, record);
     try {
       const entry = readInbox(record);
       const reason = excluded[entry.type];
@@ -292,7 +305,8 @@ export class HubBolt implements Bolt<Streams> {
   /** Whether a record is older than answers are kept. Storm's spout hands on no times: its place tells. */
   async #isTooOld({ topic, partition, offset }: LogRecord): Promise<boolean> {
     const { retentionMs = 7 * day } = this.#app;
-    const now = this.#ports.clock.wallMs();
+    // A wall clock may be wrong. That of the shard has been compared with the database.
+    const now = this.#working().shard.now();
     const place = `${topic}/${partition}`;
     try {
       let young = this.#young.get(place);
@@ -388,23 +402,25 @@ export class HubBolt implements Bolt<Streams> {
     };
   }
 
-  #publish(reply: Reply): Promise<void> {
-    const published = replyMessage(this.#channels, reply);
-    // Nobody knows that channel any more: the answer stays where it is stored.
-    if (published === undefined) return Promise.resolve();
+  #publish(publication: Publication & { readonly id: string }): Promise<void> {
+    const { id } = publication;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const waiting = { since: this.#ports.clock.monotonicMs(), done: resolve, failed: reject };
-    const others = this.#unpublished.get(reply.id);
-    if (others === undefined) this.#unpublished.set(reply.id, [waiting]);
+    const others = this.#unpublished.get(id);
+    if (others === undefined) this.#unpublished.set(id, [waiting]);
     else others.push(waiting);
-    this.#publications?.add(this.#key, { ...published, id: reply.id });
+    this.#publications?.add(this.#key, publication);
     return promise;
   }
 
-  #published(id: string): void {
+  #published(published: Published): void {
+    const id = typeof published === "string" ? published : published.id;
     const waiting = this.#unpublished.get(id) ?? [];
     this.#unpublished.delete(id);
-    for (const { done } of waiting) done();
+    for (const { done, failed } of waiting) {
+      if (typeof published === "string") done();
+      else failed(new WheelworkError("WW_TOO_LARGE", published.refused));
+    }
   }
 
   /** An answer of which nothing was heard is sent once more: its tuple may be lost, or the word that it is there. */

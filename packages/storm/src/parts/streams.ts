@@ -66,6 +66,9 @@ export interface Publication {
   readonly id?: string;
 }
 
+/** What came of a publication with an id: the broker has it, or will never take it. */
+export type Published = string | { readonly id: string; readonly refused: string };
+
 /** What a hub tells the coordinator. `claim` is another one after each start of the hub. */
 export interface CallbackOrder {
   readonly claim: string;

@@ -1,0 +1,147 @@
+import { randomUUID } from "node:crypto";
+import { end, hub } from "@wheelwork/core";
+import type { EngineEvent } from "@wheelwork/engine";
+import { clusterTopics, createNode, type Channel, type ClusterNode } from "@wheelwork/engine/cluster";
+import type { KafkaBroker } from "@wheelwork/services";
+import { MemoryStore } from "@wheelwork/testing";
+import { Admin } from "@platformatic/kafka";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import * as z from "zod";
+import { kafka, type Kafka } from "../src/index.ts";
+import { canRun, startBroker } from "./broker.ts";
+
+const suite = canRun ? describe : describe.skip;
+const eventually = { timeout: 30_000, interval: 20 };
+
+let broker: KafkaBroker;
+let stop: () => Promise<void>;
+let admin: Admin;
+const open: Kafka[] = [];
+beforeAll(async () => {
+  if (!canRun) return;
+  ({ broker, stop } = await startBroker());
+  admin = new Admin({ clientId: "test", bootstrapBrokers: [broker.brokers] });
+}, 60_000);
+afterAll(async () => {
+  if (!canRun) return;
+  await admin.close();
+  await Promise.all(open.map((log) => log.close()));
+  await stop();
+});
+
+function connect(): Kafka {
+  const log = kafka({ brokers: broker.brokers });
+  open.push(log);
+  return log;
+}
+
+async function addPartitions(name: string, from: number, count: number): Promise<void> {
+  const [brokerId = 0] = (await admin.metadata({ topics: [] })).brokers.keys();
+  const assignments = Array.from({ length: count - from }, () => ({ brokerIds: [Number(brokerId)] }));
+  await admin.createPartitions({ topics: [{ name, count, assignments }], validateOnly: false });
+  const log = connect();
+  await expect.poll(async () => (await log.topic(name)).partitions, eventually).toBe(count);
+}
+
+const echo = hub(
+  "echo",
+  {
+    request: z.object({ n: z.number() }),
+    reply: z.number(),
+    deadlineMs: 10_000,
+    chart: { Asked: { Next: "Done" }, Done: end },
+    data: ({ n }) => ({ n }),
+  },
+  { Asked: "Next", Done: ({ n }) => n },
+);
+
+/** A cluster with one shard and one channel, whose nodes begin when a test wants them. */
+async function cluster() {
+  const inbox = `inbox-${randomUUID()}`;
+  const channel: Channel = {
+    name: "test",
+    from: `${inbox}-in`,
+    to: `${inbox}-out`,
+    hub: echo,
+    request: ({ value }) => JSON.parse(value) as unknown,
+    answer: (answer) => ({ value: JSON.stringify(answer) }),
+  };
+  const log = connect();
+  await log.ensureTopics(
+    clusterTopics({ shards: 1, inbox, channels: [channel] }).map(({ name }) => ({ name, partitions: 1 })),
+  );
+  const disk = new MemoryStore();
+  const events: EngineEvent[] = [];
+  const answers = new Map<string, string[]>();
+  log.subscribe(channel.to, ({ key, value }) => {
+    answers.set(key, [...(answers.get(key) ?? []), value]);
+  });
+  await log.ready();
+  const node = async (): Promise<ClusterNode> => {
+    const begun = createNode({
+      hubs: [echo],
+      workers: [],
+      shards: 1,
+      store: () => disk.reopen(),
+      log: connect(),
+      inbox,
+      group: inbox,
+      channels: [channel],
+      observe: (event) => void events.push(event),
+    });
+    await begun.start();
+    await expect.poll(() => begun.shards.map(({ status }) => status), eventually).toEqual(["running"]);
+    return begun;
+  };
+  const ask = (key: string, n: number, partition = 0): Promise<void> =>
+    log.append(channel.from, { key, value: JSON.stringify({ n }) }, partition);
+  const lost = (): EngineEvent[] => events.filter(({ name }) => name === "log-lost");
+  return { channel, node, ask, answers, lost };
+}
+
+const result = (n: number): string[] => [`{"kind":"result","value":${n}}`];
+
+suite("topics that change under their readers", () => {
+  test("partitions that are added to a channel are read without a restart", async () => {
+    const { channel, node, ask, answers } = await cluster();
+    const first = await node();
+    await addPartitions(channel.from, 1, 4);
+    for (const n of [0, 1, 2, 3]) await ask(`k${n}`, n, n);
+    for (const n of [0, 1, 2, 3])
+      await expect.poll(() => answers.get(`k${n}`), eventually).toEqual(result(n));
+    await first.stop();
+  });
+
+  test("requests that were deleted before they were read are told, and the rest goes on", async () => {
+    const { channel, node, ask, answers, lost } = await cluster();
+    const first = await node();
+    await ask("before", 1);
+    await expect.poll(() => answers.get("before"), eventually).toEqual(result(1));
+    await first.stop();
+    for (const n of [2, 3, 4]) await ask(`k${n}`, n);
+    await admin.deleteRecords({
+      topics: [{ name: channel.from, partitions: [{ partition: 0, offset: 3n }] }],
+    });
+    const second = await node();
+    await expect.poll(() => answers.get("k4"), eventually).toEqual(result(4));
+    expect(lost()).toMatchObject([{ topic: channel.from }]);
+    expect(second.health()).toMatchObject({
+      ready: true,
+      warnings: [expect.stringContaining("WW_LOG_LOST") as string],
+    });
+    await second.stop();
+  });
+
+  test("a subscription hears the partitions that are added to its topic", async () => {
+    const log = connect();
+    const topic = `t-${randomUUID()}`;
+    await log.ensureTopics([{ name: topic, partitions: 1 }]);
+    const heard: string[] = [];
+    log.subscribe(topic, ({ value }) => void heard.push(value));
+    await log.ready();
+    await addPartitions(topic, 1, 3);
+    for (const partition of [0, 1, 2])
+      await log.append(topic, { key: "k", value: `v${partition}` }, partition);
+    await expect.poll(() => heard.toSorted(), eventually).toEqual(["v0", "v1", "v2"]);
+  });
+});
