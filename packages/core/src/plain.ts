@@ -79,7 +79,8 @@ function plainField(value: unknown, key: string, data: unknown): unknown {
     if (typeof value !== "object" || value === null) return copy(value, 0, { values: 0 });
     const known: unknown = (data as Record<string, unknown> | undefined)?.[key];
     if (value === known) return known;
-    const isKin = typeof known === "object" && known !== null && Array.isArray(value) === Array.isArray(known);
+    const isKin =
+      typeof known === "object" && known !== null && Array.isArray(value) === Array.isArray(known);
     return isKin ? copyOver(value, known) : copy(value, 0, { values: 0 });
   } catch {
     // It says what is wrong, and where.
