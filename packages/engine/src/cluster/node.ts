@@ -337,8 +337,9 @@ class Node implements Shards {
     const store = this.#options.store(0);
     try {
       const serverMs = await store.probe?.();
-      const ms = serverMs === undefined ? 0 : Math.max(0, this.clock.wallMs() - serverMs);
-      this.#ahead = { ...this.#ahead, ms };
+      // A store without a clock is not asked again.
+      if (serverMs === undefined) this.#ahead = { ms: 0, at: Number.POSITIVE_INFINITY };
+      else this.#ahead = { ...this.#ahead, ms: Math.max(0, this.clock.wallMs() - serverMs) };
     } catch (error) {
       // A store that is away is asked again.
       if (error instanceof WheelworkError && error.code === "WW_CONFIG") throw error;
