@@ -120,7 +120,13 @@ class Node implements Shards {
   async start(): Promise<void> {
     const { log, shards, workers } = this.#options;
     await checkInbox(log, this.#inbox, shards);
-    await this.#compareClocks();
+    const compared = this.#compareClocks();
+    // A store that is slow, or away, does not hold up the start. Its shards tell what is wrong with it.
+    compared.catch(() => {});
+    const isCompared = new AbortController();
+    await Promise.race([compared, pause(this.clock, patienceMs, isCompared.signal)]).finally(() =>
+      isCompared.abort(),
+    );
     await this.#routing.begin();
     for (const worker of workers) {
       if (worker.outcomes === "inbox" || isRouted(worker.outcomes)) continue;
