@@ -378,8 +378,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "commit the router's position before the inbox has the record",
     file: router,
-    from: "      void this.#settle(record);\n",
-    to: "      void this.#settle(record);\n      this.#unsettled.delete(record.offset);\n      this.#noteSoon();\n",
+    from: "      void this.#settle(record, this.#unsettled);\n",
+    to: "      void this.#settle(record, this.#unsettled);\n      this.#unsettled.delete(record.offset);\n      this.#noteSoon();\n",
     world: "cluster",
   },
   {
@@ -630,8 +630,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "an answer counts as published when its tuple is sent",
     file: stormHub,
-    from: "    this.#publications?.add(this.#key, { ...published, id: reply.id });\n",
-    to: "    this.#publications?.add(this.#key, { ...published, id: reply.id });\n    resolve();\n",
+    from: "    this.#publications?.add(this.#key, publication);\n",
+    to: "    this.#publications?.add(this.#key, publication);\n    resolve();\n",
     world: "storm",
   },
   {
@@ -665,8 +665,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "the bolt to Northbound reports what no broker has",
     file: stormNb,
-    from: 'id !== undefined && results[place]?.status === "fulfilled" ? [id] : [],',
-    to: "id !== undefined && results[place]?.status !== undefined ? [id] : [],",
+    from: "if (!isTooLarge(error)) throw error;",
+    to: "if (!isTooLarge(error)) return id === undefined ? [] : [id];",
     world: "storm",
   },
   {

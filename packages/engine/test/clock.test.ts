@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { EngineTime } from "../src/shard/engine-time.ts";
 import { Retention } from "../src/shard/retention.ts";
 import { approved, outside, rounds, workersOf } from "./hubs.ts";
 import { World, type WorldOptions } from "./world.ts";
@@ -93,6 +94,29 @@ test("nothing is purged in the first hour after a start", async () => {
   expect(await knows(world, "k")).toBe(true);
   await world.clock.advance(2000);
   expect(await knows(world, "k")).toBe(false);
+});
+
+describe("where the store has a server with a clock", () => {
+  const at = 1000 * day;
+  /** The time at a claim after a downtime of a minute, by the clocks of this host and of the server. */
+  const claimed = (ownMs: number, serverMs: number | undefined): number => {
+    const clock = { wallMs: () => ownMs, monotonicMs: () => 5, after: () => () => {}, soon: () => {} };
+    const time = new EngineTime(clock);
+    time.begin(at, serverMs);
+    return time.now() - at;
+  };
+  const later = at + 60_000;
+
+  test.each([
+    ["both are right", later, later, 60_000],
+    ["this host is three days ahead", later + 3 * day, later, 60_000],
+    ["the server is three days ahead", later, later + 3 * day, 60_000],
+    ["this host is behind the last commit", at - day, later, 0],
+    ["the server is behind the last commit", later, at - day, 0],
+    ["there is no server", later, undefined, 60_000],
+  ])("the earlier one counts: %s", (_what, ownMs, serverMs, passedMs) => {
+    expect(claimed(ownMs, serverMs)).toBe(passedMs);
+  });
 });
 
 describe("retention", () => {

@@ -138,11 +138,16 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
         ready: { type: "boolean" },
         status: { type: "string", enum: ["starting", "running", "store-lost", "stopping", "stopped"] },
         reason: { ...text, description: "Why it takes no requests, if nobody has stopped it." },
+        warnings: {
+          type: "array",
+          items: text,
+          description: "What somebody must look after although it takes requests.",
+        },
         liveRuns: count,
         openAttempts: count,
         queued: count,
       },
-      ["reason"],
+      ["reason", "warnings"],
     ),
   },
 ];

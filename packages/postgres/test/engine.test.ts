@@ -220,6 +220,10 @@ describe.skipIf(binaries === undefined)("an engine on a PostgreSQL server", () =
       await until("the failure", () => failures.length > 0);
       expect(failures).toMatchObject([{ code: "WW_COMMITS_LOST" }]);
       await until("the end of the shard", () => node.shards.length === 1);
+      expect(node.health()).toMatchObject({
+        ready: true,
+        warnings: [expect.stringMatching(/^shard 1: WW_COMMITS_LOST/) as string],
+      });
       expect(await call(kept[1])).toMatchObject({ kind: "result" });
     },
   );

@@ -30,6 +30,11 @@ export interface AttemptContext extends WorkerContext {
    * replaces an earlier one. It costs less than an AbortSignal.
    */
   onAbort(callback: () => void): void;
+  /**
+   * The attempt waits for a place in another process, which is no time of its own: it is given up at `until` at the earliest, in
+   * milliseconds of engine time. The deadline of its state bounds it all the same.
+   */
+  postpone(until: number): void;
 }
 
 /** What an attempt is made for: a call of a run, or what another process says of one. */
@@ -110,6 +115,10 @@ export class Context implements AttemptContext {
   onAbort(callback: () => void): void {
     if (this.#aborted) callback();
     else this.#onAbort = callback;
+  }
+
+  postpone(until: number): void {
+    this.#deadline = Math.max(this.#deadline, until);
   }
 
   fail(code: string, message: string, details?: unknown): never {

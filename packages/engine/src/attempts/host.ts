@@ -159,10 +159,18 @@ export class WorkerHost {
   dueAfterWait(request: AttemptRequest, now: number): number | undefined {
     const attempt = this.#open.of(request);
     if (attempt === undefined || attempt.attempt !== request.attempt) return undefined;
-    if (attempt.waitsSince === undefined)
-      return attempt.hasWaited ? Math.ceil(attempt.context.deadline) : undefined;
+    if (attempt.waitsSince === undefined) {
+      const { deadline } = attempt.context;
+      const isLater = attempt.hasWaited || deadline > (request.due ?? deadline);
+      return isLater ? Math.ceil(deadline) : undefined;
+    }
     const lane = this.#lanes.get(request.callee);
     return lane === undefined ? undefined : now + lane.worker.spoke.timeoutMs;
+  }
+
+  /** Whether an attempt waits for a place. */
+  waits(request: AttemptRequest): boolean {
+    return this.#open.of(request)?.waitsSince !== undefined;
   }
 
   /** The open attempt of a spoke that messages call so. */

@@ -120,7 +120,13 @@ class Node implements Shards {
   async start(): Promise<void> {
     const { log, shards, workers } = this.#options;
     await checkInbox(log, this.#inbox, shards);
-    await this.#compareClocks();
+    const compared = this.#compareClocks();
+    // A store that is slow, or away, does not hold up the start. Its shards tell what is wrong with it.
+    compared.catch(() => {});
+    const isCompared = new AbortController();
+    await Promise.race([compared, pause(this.clock, patienceMs, isCompared.signal)]).finally(() =>
+      isCompared.abort(),
+    );
     await this.#routing.begin();
     for (const worker of workers) {
       if (worker.outcomes === "inbox" || isRouted(worker.outcomes)) continue;
@@ -337,8 +343,9 @@ class Node implements Shards {
     const store = this.#options.store(0);
     try {
       const serverMs = await store.probe?.();
-      const ms = serverMs === undefined ? 0 : Math.max(0, this.clock.wallMs() - serverMs);
-      this.#ahead = { ...this.#ahead, ms };
+      // A store without a clock is not asked again.
+      if (serverMs === undefined) this.#ahead = { ms: 0, at: Number.POSITIVE_INFINITY };
+      else this.#ahead = { ...this.#ahead, ms: Math.max(0, this.clock.wallMs() - serverMs) };
     } catch (error) {
       // A store that is away is asked again.
       if (error instanceof WheelworkError && error.code === "WW_CONFIG") throw error;

@@ -160,8 +160,9 @@ export class Routing {
   async passRelays(isWanted: () => boolean): Promise<void> {
     const { log, membership, clock } = this.#options;
     const ends = new PartitionMap<number>();
-    for (const [topic, begins] of this.#begins)
-      for (const partition of begins.keys()) ends.set(topic, partition, await log.end(topic, partition));
+    for (const topic of this.#begins.keys())
+      for (let partition = 0; partition < (this.#counts.get(topic) ?? 0); partition++)
+        ends.set(topic, partition, await log.end(topic, partition));
     while (isWanted()) {
       for (const { topic, partition, value: end } of ends.entries()) {
         const router = this.#routers.get(topic, partition);

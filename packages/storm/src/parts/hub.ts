@@ -36,6 +36,7 @@ import {
   type AttemptEnd,
   type AttemptOrder,
   type AttemptOutcome,
+  type AttemptWait,
   type CallbackOrder,
   type Publication,
   type Published,
@@ -74,6 +75,12 @@ const runBytes = 15_000;
 /** Half of the heap may be runs; what comes beyond it is failed, and comes again. */
 const runsThatFit = (): number => Math.floor(getHeapStatistics().heap_size_limit / 2 / runBytes);
 
+/** An attempt that a worker bolt makes. */
+interface Elsewhere {
+  readonly resolve: (outcome: AttemptOutcome["outcome"]) => void;
+  readonly waits: () => void;
+}
+
 interface Unpublished {
   readonly since: number;
   readonly done: () => void;
@@ -93,7 +100,7 @@ export class HubBolt implements Bolt<Streams> {
   readonly #topics: ReadonlyMap<string, Channel>;
   readonly #claim = randomUUID();
   /** Attempts that worker bolts make. */
-  readonly #attempts = new Map<string, (outcome: AttemptOutcome["outcome"]) => void>();
+  readonly #attempts = new Map<string, Elsewhere>();
   #log: StormLog;
   /** From which record on those of a partition are young enough, and until when that holds. */
   readonly #young = new Map<string, { readonly from: Promise<number>; readonly until: number }>();
@@ -158,7 +165,11 @@ export class HubBolt implements Bolt<Streams> {
     const { component, stream, values } = tuple;
     switch (component) {
       case "bolt-worker":
-        for (const { id, outcome } of parse<AttemptOutcome>(values)) this.#attempts.get(id)?.(outcome);
+        for (const told of parse<AttemptOutcome | AttemptWait>(values)) {
+          const attempt = this.#attempts.get(told.id);
+          if ("waits" in told) attempt?.waits();
+          else attempt?.resolve(told.outcome);
+        }
         return undefined;
       case "bolt-coordinator":
         if (stream === "stream-bolt-coordinator-begun") this.#clock.tellAgain();
@@ -367,9 +378,12 @@ export class HubBolt implements Bolt<Streams> {
           // The messages back of a relay come to one task: the attempt is made there.
           const to = typeof outcomes === "object" ? outcomes.key(input, attempt) : request;
           const id = attemptId(request, call, attempt.attempt);
-          this.#attempts.set(id, (outcome) => {
-            this.#attempts.delete(id);
-            resolve(outcome);
+          this.#attempts.set(id, {
+            resolve: (outcome) => {
+              this.#attempts.delete(id);
+              resolve(outcome);
+            },
+            waits: () => attempt.postpone(now() + spoke.timeoutMs),
           });
           attempt.onAbort(() => {
             if (!this.#attempts.delete(id)) return;

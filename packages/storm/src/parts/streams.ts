@@ -59,6 +59,13 @@ export interface AttemptOutcome {
   readonly outcome: Outcome | Failed;
 }
 
+/** An attempt waits for a place at its worker until now: its time begins anew. It is said again while it waits, and at its end. */
+export interface AttemptWait {
+  readonly id: string;
+  readonly request: string;
+  readonly waits: true;
+}
+
 /** A message for Kafka; with an id, its hub waits to hear that it is there. */
 export interface Publication {
   readonly topic: string;

@@ -11,6 +11,7 @@ import {
   type AttemptEnd,
   type AttemptOrder,
   type AttemptOutcome,
+  type AttemptWait,
 } from "./streams.ts";
 import { stormLogger } from "./logger.ts";
 import { every, realPorts, type StormPorts } from "./ports.ts";
@@ -27,6 +28,8 @@ class Ordered extends Callback implements AttemptRequest {
   readonly key: string | undefined;
   readonly due: number;
   work: unknown = undefined;
+  /** When its hub was told that it waits, in monotonic time. */
+  toldAt = 0;
 
   constructor({ spoke, request, call, attempt, epoch, key, deadline, input }: AttemptOrder) {
     super();
@@ -46,6 +49,8 @@ class Ordered extends Callback implements AttemptRequest {
 
 /** Attempts that are over for long are looked for this often, in milliseconds. */
 const sweepMs = 100;
+/** How often a hub is told that an attempt still waits for a place, in milliseconds. */
+const waitingMs = 1000;
 
 /** The proof of concept's WorkerBolt: makes the attempts that hubs want, and tells them what came of it. It holds nothing that matters. */
 export class WorkerBolt implements Bolt<Streams> {
@@ -55,20 +60,26 @@ export class WorkerBolt implements Bolt<Streams> {
   readonly #receivers = new Map<string, Set<(message: Message) => void>>();
   readonly #open = new Map<string, Ordered>();
   readonly #late = new Coordinator();
+  /** Those that wait for a place. */
+  readonly #waiting = new Set<Ordered>();
+  readonly #timeouts: ReadonlyMap<string, number>;
+  #tell: (wait: AttemptWait) => void = () => {};
   #host: WorkerHost | undefined = undefined;
 
   constructor(app: StormApp, ports: StormPorts = realPorts) {
     this.#app = app;
     this.#ports = ports;
+    this.#timeouts = new Map(app.workers.map(({ spoke }) => [spoke.name, spoke.timeoutMs]));
   }
 
   open(context: Context, output: Output<Streams>): void {
     const { clock } = this.#ports;
-    const outcomes = new TupleBatcher<AttemptOutcome>(
+    const outcomes = new TupleBatcher<AttemptOutcome | AttemptWait>(
       clock,
       context.tasksOf("bolt-hub").length,
       (key, items) => output.emit("stream-worker-bolt-to-hub-bolt", [key, JSON.stringify(items)]),
     );
+    this.#tell = (wait) => outcomes.add(rootOf(wait.request), wait);
     const bus: Bus = {
       publish: (topic, { key, value }) => output.emit("stream-worker-bolt-to-fl", [key, value, topic]),
       subscribe: (topic, receive) => subscribe(this.#receivers, topic, receive),
@@ -105,9 +116,26 @@ export class WorkerBolt implements Bolt<Streams> {
     this.#open.set(ordered.id, ordered);
     this.#late.register(ordered, Math.ceil(this.#ports.clock.monotonicMs() + order.withinMs));
     this.#host?.begin(ordered);
+    // The hub does not know that others have all places here.
+    if (this.#host?.waits(ordered) === true) this.#wait(ordered);
+  }
+
+  /** The time of an attempt begins when it has its place. */
+  #wait(ordered: Ordered): void {
+    const now = this.#ports.clock.monotonicMs();
+    ordered.toldAt = now;
+    this.#waiting.add(ordered);
+    this.#late.register(ordered, Math.ceil(now + (this.#timeouts.get(ordered.callee) ?? 0)));
+    this.#tell({ id: ordered.id, request: ordered.run.key, waits: true });
   }
 
   #sweep(): void {
+    const before = this.#ports.clock.monotonicMs() - waitingMs;
+    for (const ordered of this.#waiting) {
+      const isWaiting = this.#host?.waits(ordered) === true;
+      if (!isWaiting || ordered.toldAt <= before) this.#wait(ordered);
+      if (!isWaiting) this.#waiting.delete(ordered);
+    }
     for (const late of this.#late.take(Math.floor(this.#ports.clock.monotonicMs())) as Ordered[])
       this.#end(late);
   }
@@ -120,6 +148,7 @@ export class WorkerBolt implements Bolt<Streams> {
 
   #forget(ordered: Ordered): void {
     this.#late.cancel(ordered);
+    this.#waiting.delete(ordered);
     if (this.#open.get(ordered.id) === ordered) this.#open.delete(ordered.id);
   }
 

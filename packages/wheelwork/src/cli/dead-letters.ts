@@ -29,13 +29,15 @@ const inOneLine = (text: string): string => text.replaceAll(/\s*\n\s*/g, " ");
 /** Prints the dead letters of a topic, oldest first. */
 export async function listDeadLetters(log: Log, topic: string): Promise<void> {
   const letters = (await read(log, topic)).map(readDeadLetter);
-  const rows = letters.map(({ partition, offset, at, key, reason, origin, value }) => [
+  const rows = letters.map(({ partition, offset, at, key, reason, origin, value, isShort }) => [
     `${partition}:${offset}`,
     new Date(at).toISOString(),
     key === "" ? "(no key)" : key,
     `${origin.topic}:${origin.partition}:${origin.offset}`,
     inOneLine(reason),
-    inOneLine(value.length > 60 ? `${value.slice(0, 57)}...` : value),
+    isShort
+      ? "(too large: it is at its origin)"
+      : inOneLine(value.length > 60 ? `${value.slice(0, 57)}...` : value),
   ]);
   if (rows.length === 0) process.stdout.write(`there are no dead letters in ${topic}\n`);
   else print([["place", "at", "key", "origin", "reason", "value"], ...rows]);
