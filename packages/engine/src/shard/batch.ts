@@ -69,6 +69,8 @@ export interface Batch {
   /** How many items and callbacks it has decided, and how many events it has made. */
   inputs: number;
   events: number;
+  /** How many items of earlier batches, or of its own, it has decided besides. */
+  carried: number;
   /** Engine time of its first decision, and of its last. */
   since: number;
   now: number;
@@ -98,6 +100,7 @@ export const emptyBatch = (): Batch => ({
   },
   inputs: 0,
   events: 0,
+  carried: 0,
   since: Number.POSITIVE_INFINITY,
   now: 0,
   decideMs: 0,

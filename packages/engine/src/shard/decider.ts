@@ -1,7 +1,12 @@
 import { WheelworkError, type Outcome, type RunEvent } from "@wheelwork/core";
 import {
+  accept,
+  begin,
   Call,
+  cancelsRound,
   decide,
+  isRunning,
+  isUnbegun,
   migrate,
   restore,
   start,
@@ -17,6 +22,7 @@ import {
 import { childKey, keyReused, rootOf, tellHubName, tellKey, toldSpoke } from "../ports/keys.ts";
 import type { Commit, Downtime, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
 import type { Batch, LiveRun } from "./batch.ts";
+import { Carried, type CarriedItem } from "./carried.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
 import type { LogTracker } from "./log-progress.ts";
@@ -65,14 +71,17 @@ export interface Inputs {
   readonly callableTo: (now: number) => number;
   /** How many callbacks may fire. */
   readonly maxCallbacks: number;
+  /** How many carried items may be decided, and whether there is time for one more. */
+  readonly maxCarried: number;
+  readonly hasTime: () => boolean;
 }
 
-interface SpawnItem {
-  readonly kind: "spawn";
+/** A run that carries out a tell: it is accepted in the batch of the tell. */
+interface TellItem {
+  readonly kind: "tell";
   readonly key: string;
   readonly hub: string;
   readonly request: unknown;
-  readonly parent?: { readonly key: string; readonly call: number };
 }
 
 /** A batch without news is written if none was for so long, in milliseconds: an hour. */
@@ -85,12 +94,19 @@ const maxPauseMs = 3_600_000;
  * `decide` may be called several times for one batch; `seal` says what the batch writes. What the batch does in the outside
  * world is data in `batch.effects`, and happens once the batch is committed.
  *
- * Runs share nothing (I13). What they have for one another within a batch (a call of a hub, its outcome, a cancel) goes
- * through a queue of internal items, each decided as soon as the item that caused it is.
+ * Runs share nothing (I13). What they have for one another is of two kinds:
+ *
+ * - **At once**, in the same batch: the answer of a run is the outcome of its caller's call, and a tell is accepted as a run.
+ *   Nothing else would say after a crash that they are owed. They are few: calls are `maxCallDepth` deep at most, and one
+ *   turn takes a bounded number of steps (I15).
+ * - **Carried**: the first turn of a child or of a tell, and the cancel of a child. Each may cause more of its kind, without
+ *   end, so a batch decides only so many, and the next ones the rest. After a crash they follow from what is stored: see
+ *   `resume`.
  */
 export class Decider {
   readonly #options: DeciderOptions;
-  readonly #internal: (InputItem | SpawnItem)[] = [];
+  readonly #atOnce: (InputItem | TellItem)[] = [];
+  readonly #carried = new Carried();
   /** One object for all decisions, since they keep nothing of it. */
   readonly #env: { -readonly [Field in keyof Env]: Env[Field] };
   readonly #effects: Effect[] = [];
@@ -111,8 +127,14 @@ export class Decider {
     return this.#seq;
   }
 
-  /** Decides the items, and then the callbacks that are due, into a batch. */
-  decide(batch: Batch, { items, found, callableTo, maxCallbacks }: Inputs, now: number): void {
+  /** How many items wait for a batch that follows. */
+  get carried(): number {
+    return this.#carried.size;
+  }
+
+  /** Decides the items, then the callbacks that are due, and then what is carried, into a batch. */
+  decide(batch: Batch, inputs: Inputs, now: number): void {
+    const { items, found, callableTo, maxCallbacks } = inputs;
     batch.since = Math.min(batch.since, now);
     batch.now = now;
     batch.items = batch.items.length === 0 ? items : [...batch.items, ...items];
@@ -122,6 +144,36 @@ export class Decider {
     const due = this.#options.deadlines.take(callableTo(now), maxCallbacks);
     for (const callback of due) this.#callBack(batch, callback, now);
     batch.inputs += items.length + due.length;
+    batch.carried += this.#takeCarried(batch, inputs, now);
+  }
+
+  /**
+   * Takes up what is owed to a run that was read back: what earlier batches had carried over when their owner was lost.
+   *
+   * ```
+   *   what is stored                                                  what is owed
+   *   a run that was accepted, and is in no state                     its first turn
+   *   an open call of a hub, no child, no outcome that is kept        the child begins
+   *   a child without an answer whose caller has closed the call      the cancel of the child
+   *   a round that a cancel has reached, and a child that works       the cancel of the child
+   * ```
+   */
+  resume({ run }: LiveRun): void {
+    const { residency } = this.#options;
+    const { key, parent } = run;
+    if (isUnbegun(run)) this.#carried.push({ kind: "begin", key });
+    if (parent !== undefined && run.answer === undefined) {
+      const caller = residency.get(parent.key)?.run;
+      const isWanted = caller?.calls.has(parent.call) === true;
+      if (!isWanted || cancelsRound(this.#definition(caller.hub), caller))
+        this.#carried.push({ kind: "cancel", key });
+    }
+    const kept = keptOutcomes(run);
+    for (const call of run.calls.values()) {
+      if (!call.isHub || !isRunning(call) || kept?.has(call.number) === true) continue;
+      const child = childKey(key, call.number);
+      if (residency.get(child) === undefined) this.#carried.push({ kind: "child", key: child, call });
+    }
   }
 
   /**
@@ -169,7 +221,7 @@ export class Decider {
     if (item.kind === "request") this.#takeRequest(batch, item, now);
     else if (item.kind === "relayReply") this.#takeRelayReply(batch, item, now);
     else this.#takeInput(batch, item, now);
-    this.#takeInternal(batch, now);
+    this.#takeAtOnce(batch, now);
   }
 
   /** The message names no attempt: it counts for the one that is open now (the exception to I4). */
@@ -190,16 +242,54 @@ export class Decider {
     observed.push({ name: "outcome", callee: spoke, key: requestId, call, outcome: checked.kind });
   }
 
-  #takeInternal(batch: Batch, now: number): void {
-    for (let next = this.#internal.shift(); next !== undefined; next = this.#internal.shift()) {
-      if (next.kind === "input") {
-        this.#takeInput(batch, next, now);
-        continue;
-      }
-      const { key, hub, request, parent } = next;
-      const options = { request, hash: "", ...(parent === undefined ? {} : { parent }) };
-      this.#begin(batch, key, hub, options, now);
+  #takeAtOnce(batch: Batch, now: number): void {
+    for (let next = this.#atOnce.shift(); next !== undefined; next = this.#atOnce.shift()) {
+      if (next.kind === "input") this.#takeInput(batch, next, now);
+      else this.#acceptTell(batch, next, now);
     }
+  }
+
+  /** A run of its own carries out a tell: it may outlive the teller, so that nothing else would say that it is owed. */
+  #acceptTell(batch: Batch, { key, hub, request }: TellItem, now: number): void {
+    const live = this.#options.residency.begin(key);
+    this.#record(batch, live, accept(this.#definition(hub), { request, hash: "" }, this.#envAt(now)));
+    this.#carried.push({ kind: "begin", key });
+  }
+
+  /** Decides carried items, as far as there is room and time for them. The result is how many. */
+  #takeCarried(batch: Batch, { maxCarried, hasTime }: Inputs, now: number): number {
+    let count = 0;
+    while (count < maxCarried && this.#carried.size > 0 && hasTime()) {
+      count++;
+      this.#takeOne(batch, this.#carried.shift() as CarriedItem, now);
+      this.#takeAtOnce(batch, now);
+    }
+    return count;
+  }
+
+  #takeOne(batch: Batch, item: CarriedItem, now: number): void {
+    const { key } = item;
+    if (item.kind === "child") return this.#beginChild(batch, item.call, key, now);
+    const live = this.#options.residency.get(key);
+    // It has ended meanwhile, or its call was closed before it began.
+    if (live === undefined) return;
+    if (item.kind === "begin") this.#beginLive(batch, live, now);
+    else this.#decide(batch, live, { kind: "cancel", id: "parent" }, now);
+  }
+
+  #beginLive(batch: Batch, live: LiveRun, now: number): void {
+    const { run } = live;
+    if (isUnbegun(run)) this.#record(batch, live, begin(this.#definition(run.hub), run, this.#envAt(now)));
+  }
+
+  #beginChild(batch: Batch, call: Call, key: string, now: number): void {
+    const { run, number, callee } = call;
+    // Nobody waits for it any more.
+    if (run.calls.get(number) !== call) return;
+    if (run.key.slice(rootOf(run.key).length).split("/").length > maxCallDepth)
+      return this.#refuseChild(run, call);
+    const parent = { key: run.key, call: number };
+    this.#begin(batch, key, callee, { request: call.input, hash: "", parent }, now);
   }
 
   #takeRequest(batch: Batch, item: RequestItem, now: number): void {
@@ -280,7 +370,7 @@ export class Decider {
     const input: Input = callback instanceof Call ? this.#callDue(callback, now) : { kind: "due" };
     this.#decide(batch, live, input, now);
     if (live.run.status !== "ended") deadlines.registerRun(live.run);
-    this.#takeInternal(batch, now);
+    this.#takeAtOnce(batch, now);
   }
 
   #callDue(call: Call, now: number): Input {
@@ -293,6 +383,8 @@ export class Decider {
   #decide(batch: Batch, live: LiveRun, input: Input, now: number): Ignored | undefined {
     const { run } = live;
     const definition = this.#definition(run.hub);
+    // What comes first for a run that was accepted is its first turn.
+    this.#beginLive(batch, live, now);
     const env = this.#envAt(now);
     if (run.version !== definition.version && run.status === "running") {
       const from = run.version;
@@ -356,19 +448,21 @@ export class Decider {
         return;
       case "startChild":
         deadlines.registerCall(effect.call);
-        this.#spawnChild(run, effect.call);
+        this.#carried.push({
+          kind: "child",
+          key: childKey(run.key, effect.call.number),
+          call: effect.call,
+        });
         return;
-      case "cancelChild": {
-        const key = childKey(run.key, effect.call.number);
-        this.#internal.push({ kind: "input", key, input: { kind: "cancel", id: "parent" } });
+      case "cancelChild":
+        this.#carried.push({ kind: "cancel", key: childKey(run.key, effect.call.number) });
         return;
-      }
       case "tell": {
         const { call, spoke, hub, input } = effect.told;
         const key = tellKey(run.key, call);
         const told =
           hub === true ? { hub: spoke, request: input } : { hub: tellHubName(spoke), request: { input } };
-        this.#internal.push({ kind: "spawn", key, ...told });
+        this.#atOnce.push({ kind: "tell", key, ...told });
         return;
       }
       case "answer":
@@ -388,20 +482,12 @@ export class Decider {
     }
   }
 
-  #spawnChild(run: Run, call: Call): void {
-    if (run.key.slice(rootOf(run.key).length).split("/").length > maxCallDepth)
-      return this.#refuseChild(run, call);
-    const parent = { key: run.key, call: call.number };
-    const key = childKey(run.key, call.number);
-    this.#internal.push({ kind: "spawn", key, hub: call.callee, request: call.input, parent });
-  }
-
   /** Hubs that call one another without end stop here, with an error of their own. */
   #refuseChild(run: Run, call: Call): void {
     const message = `hubs call one another more than ${maxCallDepth} deep`;
     const outcome = { kind: "error" as const, code: "WW_DEFECT" as const, message };
     const input = { kind: "outcome" as const, call: call.number, attempt: 1, epoch: run.epoch, outcome };
-    this.#internal.push({ kind: "input", key: run.key, input });
+    this.#atOnce.push({ kind: "input", key: run.key, input });
   }
 
   /** The answer is written and told with the batch. A hub that waits for it gets it as the outcome of its call. */
@@ -428,9 +514,13 @@ export class Decider {
       epoch: caller.run.epoch,
       outcome,
     };
-    this.#internal.push({ kind: "input", key: parent.key, input });
+    this.#atOnce.push({ kind: "input", key: parent.key, input });
   }
 }
+
+/** The calls whose outcome a parked run keeps: they stay open until the run goes on. */
+const keptOutcomes = ({ incident }: Run): ReadonlySet<unknown> | undefined =>
+  incident && new Set(incident.inputs.filter(({ kind }) => kind === "outcome").map(({ call }) => call));
 
 /** Notes an attempt that has not succeeded. */
 function failed(batch: Batch, run: Run, event: Extract<RunEvent, { type: "failed" | "settled" }>): void {

@@ -13,6 +13,8 @@ const minShared = 256;
 /** A commit that takes this long is worth a warning, and how often one is given, in milliseconds. */
 const [slowMs, warningMs] = [2000, 60_000];
 
+/** How long a batch decides what is carried over, unless its inputs have taken longer, in milliseconds. */
+const maxCarriedMs = 10;
 /** What the inputs of one batch may weigh, in bytes. Their events hold it several times: as request, data and input. */
 const maxBatchBytes = 16 * 1024 * 1024;
 
@@ -100,6 +102,11 @@ export class Pipeline {
   /** What the pipeline waits for; undefined if it is idle. */
   get pending(): Promise<void> | undefined {
     return (this.#busy ?? this.#committing)?.done;
+  }
+
+  /** Whether something waits for a batch that follows. */
+  get carries(): boolean {
+    return this.#options.decider.carried > 0;
   }
 
   /** Whether the commit under way takes long. Callbacks that are due wait for it, and its end wakes the loop. */
@@ -238,11 +245,16 @@ export class Pipeline {
     let sealed: Batch | undefined;
     try {
       const callableTo = (now: number): number => this.#callableTo(now);
-      decider.decide(batch, { items, found, callableTo, maxCallbacks: intake.batchInputs }, time.now());
+      const { batchInputs } = intake;
+      const inputs = { items, found, callableTo, maxCallbacks: batchInputs };
+      // What a shard that stops carries is left to its next owner: it may have no end.
+      const maxCarried = loop.isStopping ? 0 : batchInputs;
+      decider.decide(batch, { ...inputs, maxCarried, hasTime: this.#carriedTime() }, time.now());
       batch.decideMs += clock.monotonicMs() - began;
       // As much as is being written is enough to go on with; less takes what comes meanwhile, too.
-      const enough = Math.min(this.#committing?.batch.inputs ?? 0, intake.batchInputs);
-      if (batch.inputs >= enough) sealed = this.#seal();
+      const writing = this.#committing?.batch;
+      const enough = Math.min(writing === undefined ? 0 : sizeOf(writing), intake.batchInputs);
+      if (sizeOf(batch) >= enough) sealed = this.#seal();
     } catch (error) {
       return loop.lose(error, []);
     }
@@ -250,6 +262,18 @@ export class Pipeline {
       this.#sealed = sealed;
       loop.goOn();
     } else if (sealed !== undefined) this.#commit(sealed);
+  }
+
+  /** Whether there is time for one more carried item: as much as the inputs have taken, and some at least. */
+  #carriedTime(): () => boolean {
+    const { clock } = this.#options;
+    const began = clock.monotonicMs();
+    let until: number | undefined;
+    return () => {
+      const now = clock.monotonicMs();
+      until ??= now + Math.max(maxCarriedMs, now - began);
+      return now < until;
+    };
   }
 
   #callableTo(now: number): number {
@@ -313,7 +337,7 @@ export class Pipeline {
     this.#committed(batch, batch.commit as Commit, commitMs);
     let next: Batch | undefined;
     try {
-      next = this.#sealed ?? (this.#open.inputs === 0 ? undefined : this.#seal());
+      next = this.#sealed ?? (sizeOf(this.#open) === 0 ? undefined : this.#seal());
     } catch (error) {
       this.#act(batch);
       return loop.lose(error, []);
@@ -380,3 +404,6 @@ export class Pipeline {
     }
   }
 }
+
+/** How much a batch has decided. */
+const sizeOf = ({ inputs, carried }: Batch): number => inputs + carried;

@@ -397,6 +397,7 @@ export class Shard {
     // Timers that come due again and again would keep a shard from ever stopping. They fire at the next start.
     if (this.#status === "stopping") return;
     const { deadlines, log, pipeline, residency } = tenure;
+    if (pipeline.carries) return this.#schedule();
     const next = Math.min(deadlines.nextAt, residency.scanAt);
     // Records that come wake the shard by themselves.
     const before = log?.catchesUpBefore ?? 0;
@@ -600,8 +601,10 @@ export class Shard {
 
   /** Goes on with what was open: callbacks are registered again, and attempts are made again. */
   #resume(): void {
-    const { deadlines, pipeline, residency } = this.#tenure as Tenure;
-    for (const { run } of residency.values()) {
+    const { deadlines, decider, pipeline, residency } = this.#tenure as Tenure;
+    for (const live of residency.values()) {
+      const { run } = live;
+      decider.resume(live);
       deadlines.registerRun(run);
       for (const call of run.calls.values()) {
         if (run.status === "running") deadlines.registerCall(call);

@@ -44,6 +44,7 @@ export class Tenure {
   readonly deadlines: Deadlines;
   readonly retention: Retention;
   readonly log: LogTracker | undefined;
+  readonly decider: Decider;
   readonly pipeline: Pipeline;
   readonly #options: TenureOptions;
   #isOver = false;
@@ -73,7 +74,7 @@ export class Tenure {
       log: this.log,
     };
     const { hubs, random, intake, observe } = options;
-    const decider = new Decider({
+    this.decider = new Decider({
       ...shared,
       seq: claim.seq,
       since: time.began,
@@ -81,6 +82,7 @@ export class Tenure {
       outcomes,
       random,
     });
+    const { decider } = this;
     this.pipeline = new Pipeline({ ...shared, store, clock, logger, observe, time, intake, decider, loop });
   }
 
