@@ -12,7 +12,7 @@ const numbers = z.object({ n: z.number() });
 export const fanOuts: SimulatedSystem = {
   name: "fan-outs",
   scaleMs: 40_000,
-  open: () => {
+  open: ({ defective }) => {
     const work = spoke("work", {
       input: numbers,
       output: z.object({}),
@@ -51,7 +51,7 @@ export const fanOuts: SimulatedSystem = {
       },
     );
 
-    /** Works for a while, and undoes it if it may not end. */
+    /** Works, rests for long, unless it is the first of its round, and undoes what it did if it may not end. */
     const piece = hub(
       "piece",
       {
@@ -60,16 +60,21 @@ export const fanOuts: SimulatedSystem = {
         errors: ["undone"],
         deadlineMs: 40_000,
         chart: {
-          Working: { Worked: "Done", Lost: "Undoing" },
+          Working: { Worked: "Choosing", Lost: "Undoing" },
+          Choosing: { Rest: "Resting", Go: "Done" },
+          Resting: { Rested: "Done", Lost: "Undoing" },
           Undoing: { Undone: "Failed" },
           Done: end,
           Failed: end,
         },
+        signals: { go: z.object({}) },
         data: (given) => given,
       },
       {
         Working: (s) =>
           s.call(work, { input: ({ n }) => ({ n }), ok: "Worked", failed: "Lost", deadline: "Lost" }),
+        Choosing: (s) => s.pick(({ n }) => (n === 1 ? "Go" : "Rest")),
+        Resting: (s) => s.wait({ on: { go: "Rested" }, deadline: "Lost" }),
         Undoing: (s) =>
           s.call(note, {
             input: ({ n }) => ({ n }),
@@ -83,8 +88,8 @@ export const fanOuts: SimulatedSystem = {
       },
     );
 
-    /** A round of hubs. It is left when one of them fails, or waits for all of them. */
-    const round = (name: string, callee: AnyHub, drain: boolean): AnyHub =>
+    /** A round of hubs. It waits for all of them, drains when one is lost, or is left when one has answered. */
+    const round = (name: string, callee: AnyHub, kind: "all" | "drain" | "race"): AnyHub =>
       hub(
         name,
         {
@@ -105,12 +110,15 @@ export const fanOuts: SimulatedSystem = {
         {
           Working: (s) =>
             s.each(callee as typeof piece, {
-              inputs: ({ count }) => Array.from({ length: count }, (_, n) => ({ n: n % 4 })),
-              ok: ({ n }) => s.raise("One", { n: n + 1 }),
-              failed: "Lost",
+              inputs: ({ count }) => Array.from({ length: count }, (_, n) => ({ n: 1 + (n % 4) })),
+              ok: ({ n }) => {
+                if (defective()) throw new Error("the handler is defective, as planned");
+                return s.raise(kind === "race" ? "All" : "One", { n: n + 1 });
+              },
+              failed: kind === "drain" ? "Lost" : "One",
               done: "All",
               deadline: "Lost",
-              ...(drain ? { drain: true } : {}),
+              ...(kind === "drain" ? { drain: true } : {}),
             }),
           Telling: (s) => s.tell(note, { input: ({ told }) => ({ n: told }), next: "Told" }),
           Choosing: (s) => s.pick(({ told }) => s.raise(told < 3 ? "More" : "Enough", { told: told + 1 })),
@@ -118,13 +126,17 @@ export const fanOuts: SimulatedSystem = {
           Failed: (_data, s) => s.fail("lost", "one of them has failed"),
         },
       );
+    const drained = round("drained", piece, "drain");
+    const pieces = round("pieces", piece, "race");
     const hubs = [
       pong,
       ping,
       piece,
-      round("pieces", piece, false),
-      round("drained", piece, true),
-      round("pings", ping, false),
+      pieces,
+      drained,
+      round("pings", ping, "all"),
+      round("race", drained, "race"),
+      round("both", pieces, "drain"),
     ];
     const called = hubs.filter(({ name }) => name !== "pong" && name !== "piece");
     return {

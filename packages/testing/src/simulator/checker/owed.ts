@@ -36,15 +36,21 @@ export class Owed {
     this.#owe(`${key} child`, isOpen, `${run.key} waits for call ${call.number}, whose run never began`);
   }
 
-  /** A run has left a call of a hub. */
-  cancel(run: RunModel, { number }: CallModel): void {
+  /** A run has left its calls of hubs, or waits for them since it was cancelled: the children are told to end. */
+  cancels(run: RunModel): void {
+    for (const call of run.calls.values()) if (call.isHub && call.attempt > 0) this.#cancel(run, call);
+  }
+
+  #cancel(run: RunModel, call: CallModel): void {
+    const { number } = call;
     const key = `${run.key}/${number}`;
     const isOpen = (): boolean => {
       const child = this.#evidence.runs.get(key);
-      if (child === undefined || child.status === "ended" || child.late) return false;
-      return !child.commands.has("cancel parent");
+      // It begins first, if its call is still open.
+      if (child === undefined) return run.calls.get(number) === call;
+      return child.status !== "ended" && !child.late && !child.commands.has("cancel parent");
     };
-    this.#owe(`${key} cancel`, isOpen, `${run.key} has left its call ${number}, and the child goes on`);
+    this.#owe(`${key} cancel`, isOpen, `${run.key} has given up its call ${number}, and the child goes on`);
   }
 
   /** A commit is looked at: what was owed before has been done, if there was time for it. */

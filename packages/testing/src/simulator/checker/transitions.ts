@@ -74,7 +74,10 @@ export class Transitions {
         return this.#openCalls(run, event.calls);
       case "cancelling":
         this.#command(run, `cancel ${event.id}`);
-        if (event.held !== undefined) this.#hold(run);
+        if (event.held !== undefined) {
+          this.#hold(run);
+          this.#owed.cancels(run);
+        }
         return;
       case "answered":
         this.#demand(
@@ -86,7 +89,7 @@ export class Transitions {
       case "ended":
         if (event.answer !== undefined) this.#answer(run, event.answer);
         this.#demand("I5", run.answer !== undefined, () => `${key} ends without an answer`);
-        this.#leaveChildren(run);
+        this.#owed.cancels(run);
         run.status = "ended";
         return this.#close(run, run.calls.values());
       case "rearmed":
@@ -283,15 +286,7 @@ export class Transitions {
         () => `${run.key}: the time of the clean-up in ${state} passed while nobody worked`,
       );
     }
-    this.#leaveChildren(run);
-  }
-
-  /** What another run calls for it is told to end. */
-  #leaveChildren(run: RunModel): void {
-    for (const call of run.calls.values()) {
-      if (!call.isHub || call.attempt === 0) continue;
-      this.#owed.cancel(run, call);
-    }
+    this.#owed.cancels(run);
   }
 
   // ---- calls ----
