@@ -71,7 +71,7 @@ export interface Inputs {
   readonly callableTo: (now: number) => number;
   /** How many callbacks may fire. */
   readonly maxCallbacks: number;
-  /** How many carried items may be decided, and whether there is time for one more. */
+  /** How many carried items are decided, if there is time for one more; 0: none. */
   readonly maxCarried: number;
   readonly hasTime: () => boolean;
 }
@@ -143,8 +143,9 @@ export class Decider {
     for (const item of items) this.#take(batch, item, now);
     const due = this.#options.deadlines.take(callableTo(now), maxCallbacks);
     for (const callback of due) this.#callBack(batch, callback, now);
-    batch.inputs += items.length + due.length;
-    batch.carried += this.#takeCarried(batch, inputs, now);
+    const count = items.length + due.length;
+    batch.inputs += count;
+    batch.carried += this.#takeCarried(batch, inputs, count, now);
   }
 
   /**
@@ -256,10 +257,14 @@ export class Decider {
     this.#carried.push({ kind: "begin", key });
   }
 
-  /** Decides carried items, as far as there is room and time for them. The result is how many. */
-  #takeCarried(batch: Batch, { maxCarried, hasTime }: Inputs, now: number): number {
+  /**
+   * Decides carried items, as far as there is room and time for them, and as many as the batch has decided inputs in any
+   * case: otherwise more would come than is ever done. The result is how many.
+   */
+  #takeCarried(batch: Batch, { maxCarried, hasTime }: Inputs, inputs: number, now: number): number {
     let count = 0;
-    while (count < maxCarried && this.#carried.size > 0 && hasTime()) {
+    if (maxCarried === 0) return 0;
+    while (this.#carried.size > 0 && (count < inputs || (count < maxCarried && hasTime()))) {
       count++;
       this.#takeOne(batch, this.#carried.shift() as CarriedItem, now);
       this.#takeAtOnce(batch, now);

@@ -13,8 +13,8 @@ const minShared = 256;
 /** A commit that takes this long is worth a warning, and how often one is given, in milliseconds. */
 const [slowMs, warningMs] = [2000, 60_000];
 
-/** How long a batch decides what is carried over, unless its inputs have taken longer, in milliseconds. */
-const maxCarriedMs = 10;
+/** How much a batch decides of what is carried over, in items and in milliseconds: the loop stands still meanwhile. */
+const [maxCarriedItems, maxCarriedMs] = [500, 10];
 /** What the inputs of one batch may weigh, in bytes. Their events hold it several times: as request, data and input. */
 const maxBatchBytes = 16 * 1024 * 1024;
 
@@ -248,7 +248,7 @@ export class Pipeline {
       const { batchInputs } = intake;
       const inputs = { items, found, callableTo, maxCallbacks: batchInputs };
       // What a shard that stops carries is left to its next owner: it may have no end.
-      const maxCarried = loop.isStopping ? 0 : batchInputs;
+      const maxCarried = loop.isStopping ? 0 : Math.min(maxCarriedItems, batchInputs);
       decider.decide(batch, { ...inputs, maxCarried, hasTime: this.#carriedTime() }, time.now());
       batch.decideMs += clock.monotonicMs() - began;
       // As much as is being written is enough to go on with; less takes what comes meanwhile, too.
@@ -264,14 +264,13 @@ export class Pipeline {
     } else if (sealed !== undefined) this.#commit(sealed);
   }
 
-  /** Whether there is time for one more carried item: as much as the inputs have taken, and some at least. */
+  /** Whether there is time for one more carried item: it is counted from the first one on. */
   #carriedTime(): () => boolean {
     const { clock } = this.#options;
-    const began = clock.monotonicMs();
     let until: number | undefined;
     return () => {
       const now = clock.monotonicMs();
-      until ??= now + Math.max(maxCarriedMs, now - began);
+      until ??= now + maxCarriedMs;
       return now < until;
     };
   }
