@@ -21,4 +21,5 @@ export {
   type RunSnapshot,
 } from "./run.ts";
 export { step, type Effect } from "./effects.ts";
+export { incidentOf } from "./turn.ts";
 export type { HubDefinition, StateDefinition } from "./hub.ts";

@@ -198,6 +198,10 @@ export class MemoryStore implements Store {
     disk.checkpoint = commit.seq;
   }
 
+  takes(): boolean {
+    return true;
+  }
+
   purge(endedBefore: number, limit: number): number {
     this.#check();
     const { answers, histories, journal, checkpoint } = this.#disk;

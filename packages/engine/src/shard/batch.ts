@@ -44,7 +44,7 @@ interface BatchEffects {
   readonly closed: Call[];
   readonly answered: LiveRun[];
   readonly accepted: { readonly item: RequestItem; readonly known: boolean }[];
-  readonly refused: { readonly item: RequestItem; readonly error: WheelworkError }[];
+  readonly refused: { readonly item: RequestItem | InputItem; readonly error: WheelworkError }[];
   readonly commanded: { readonly item: InputItem; readonly ignored: IgnoredReason | undefined }[];
   /** Replies to relays that came without the inbox: who handed them over is told. */
   readonly relayReplies: (() => void)[];

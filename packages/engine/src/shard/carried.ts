@@ -8,7 +8,9 @@ export type CarriedItem =
   /** A run that is stored makes its first turn. */
   | { readonly kind: "begin"; readonly key: string }
   /** The caller of a run no longer wants it. */
-  | { readonly kind: "cancel"; readonly key: string };
+  | { readonly kind: "cancel"; readonly key: string }
+  /** The store does not take the row of a run, which nothing but its end can change. */
+  | { readonly kind: "endRefused"; readonly key: string };
 
 /** A queue whose ends cost the same, however long it is. */
 class Fifo<T> {

@@ -5,6 +5,7 @@ import {
   Call,
   cancelsRound,
   decide,
+  incidentOf,
   isRunning,
   isUnbegun,
   migrate,
@@ -23,6 +24,7 @@ import { childKey, keyReused, rootOf, tellHubName, tellKey, toldSpoke } from "..
 import type { Commit, Downtime, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
 import type { Batch, LiveRun } from "./batch.ts";
 import { Carried, type CarriedItem } from "./carried.ts";
+import type { Culprit } from "./culprits.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
 import type { LogTracker } from "./log-progress.ts";
@@ -59,6 +61,8 @@ export interface DeciderOptions {
   readonly deadlines: Deadlines;
   readonly log: LogTracker | undefined;
   readonly outcomes: OutcomeRules;
+  /** The runs that the store has refused, by key: each is dealt with at its next decision, once. */
+  readonly culprits: Map<string, Culprit>;
   readonly random: () => number;
 }
 
@@ -160,8 +164,9 @@ export class Decider {
    * ```
    */
   resume({ run }: LiveRun): void {
-    const { residency } = this.#options;
+    const { culprits, residency } = this.#options;
     const { key, parent } = run;
+    if (culprits.get(key)?.isRow === true) this.#carried.push({ kind: "endRefused", key });
     if (isUnbegun(run)) this.#carried.push({ kind: "begin", key });
     if (parent !== undefined && run.answer === undefined) {
       const caller = residency.get(parent.key)?.run;
@@ -279,20 +284,52 @@ export class Decider {
     // It has ended meanwhile, or its call was closed before it began.
     if (live === undefined) return;
     if (item.kind === "begin") this.#beginLive(batch, live, now);
+    else if (item.kind === "endRefused") this.#endRefused(batch, live, now);
     else this.#decide(batch, live, { kind: "cancel", id: "parent" }, now);
   }
 
   #beginLive(batch: Batch, live: LiveRun, now: number): void {
     const { run } = live;
-    if (isUnbegun(run)) this.#record(batch, live, begin(this.#definition(run.hub), run, this.#envAt(now)));
+    if (!isUnbegun(run)) return;
+    const culprit = this.#culprit(run.key);
+    if (culprit !== undefined) this.#park(batch, live, culprit, { kind: "start" }, now);
+    else this.#record(batch, live, begin(this.#definition(run.hub), run, this.#envAt(now)));
+  }
+
+  /**
+   * Parks a run that the store refuses, instead of the turn that it refused. The outcome of an attempt may be at fault, so that
+   * it is not kept: after a retry the attempt is made again.
+   */
+  #park(
+    batch: Batch,
+    live: LiveRun,
+    { error }: Culprit,
+    input: Input | { readonly kind: "start" },
+    now: number,
+  ): undefined {
+    const { run } = live;
+    if (run.status !== "running") return;
+    const isOurs = input.kind === "outcome" && run.calls.get(input.call)?.isHub !== true;
+    const kept = isOurs ? ({ kind: "buffered" } as const) : input;
+    this.#record(batch, live, [incidentOf(error, kept, this.#envAt(now))]);
+  }
+
+  #endRefused(batch: Batch, live: LiveRun, now: number): void {
+    const culprit = this.#culprit(live.run.key);
+    if (culprit === undefined) return;
+    const { message } = culprit.error;
+    this.#park(batch, live, culprit, { kind: "buffered" }, now);
+    this.#decide(batch, live, { kind: "resolve", id: "store", message }, now);
   }
 
   #beginChild(batch: Batch, call: Call, key: string, now: number): void {
     const { run, number, callee } = call;
     // Nobody waits for it any more.
     if (run.calls.get(number) !== call) return;
+    const refused = this.#culprit(key)?.error.message;
+    if (refused !== undefined) return this.#refuseChild(run, call, refused);
     if (run.key.slice(rootOf(run.key).length).split("/").length > maxCallDepth)
-      return this.#refuseChild(run, call);
+      return this.#refuseChild(run, call, `hubs call one another more than ${maxCallDepth} deep`);
     const parent = { key: run.key, call: number };
     this.#begin(batch, key, callee, { request: call.input, hash: "", parent }, now);
   }
@@ -307,7 +344,8 @@ export class Decider {
       if (item.isSame(hash)) return void batch.effects.accepted.push({ item, known: true });
       return this.#refuse(batch, item, keyReused(key));
     }
-    if (item.invalid !== undefined) return this.#refuse(batch, item, item.invalid);
+    const invalid = item.invalid ?? this.#culprit(key)?.error;
+    if (invalid !== undefined) return this.#refuse(batch, item, invalid);
     const options = {
       request: item.request,
       hash: item.hash,
@@ -350,8 +388,22 @@ export class Decider {
     this.#record(batch, live, start(definition, live.run, options, this.#envAt(now)));
   }
 
+  /** What the store has said of a run: it is asked once, and what comes then is decided anew. */
+  #culprit(key: string): Culprit | undefined {
+    const { culprits } = this.#options;
+    if (culprits.size === 0) return undefined;
+    const culprit = culprits.get(key);
+    culprits.delete(key);
+    return culprit;
+  }
+
   #takeInput(batch: Batch, item: InputItem, now: number): void {
     const live = this.#options.residency.fetch(item.key, batch.found);
+    // A command that the store does not take is refused to its sender, and its run goes on.
+    if (live !== undefined && item.done !== undefined) {
+      const culprit = this.#culprit(item.key);
+      if (culprit !== undefined) return void batch.effects.refused.push({ item, error: culprit.error });
+    }
     if (live === undefined) {
       const stored = batch.found.get(item.key);
       this.#ignored(batch, item, stored !== undefined && stored.answer === undefined ? "unknown" : "ended");
@@ -388,6 +440,8 @@ export class Decider {
   #decide(batch: Batch, live: LiveRun, input: Input, now: number): Ignored | undefined {
     const { run } = live;
     const definition = this.#definition(run.hub);
+    const culprit = this.#culprit(run.key);
+    if (culprit !== undefined) return this.#park(batch, live, culprit, input, now);
     // What comes first for a run that was accepted is its first turn.
     this.#beginLive(batch, live, now);
     const env = this.#envAt(now);
@@ -487,9 +541,8 @@ export class Decider {
     }
   }
 
-  /** Hubs that call one another without end stop here, with an error of their own. */
-  #refuseChild(run: Run, call: Call): void {
-    const message = `hubs call one another more than ${maxCallDepth} deep`;
+  /** The call ends with an error of the engine. */
+  #refuseChild(run: Run, call: Call, message: string): void {
     const outcome = { kind: "error" as const, code: "WW_DEFECT" as const, message };
     const input = { kind: "outcome" as const, call: call.number, attempt: 1, epoch: run.epoch, outcome };
     this.#atOnce.push({ kind: "input", key: run.key, input });

@@ -1,5 +1,7 @@
+import { WheelworkError } from "@wheelwork/core";
 import type { Clock, Commit, EngineEvent, Found, Logger, MaybePromise, Store } from "../ports/ports.ts";
 import { emptyBatch, type Batch } from "./batch.ts";
+import { culpritsOf, type Culprit } from "./culprits.ts";
 import type { Decider } from "./decider.ts";
 import { lateMs, type Deadlines } from "./deadlines.ts";
 import type { EngineTime } from "./engine-time.ts";
@@ -46,6 +48,8 @@ export interface Loop {
   goOn(): void;
   /** A commit failed, its outcome is unknown, or what it needs cannot be read. `items` belong to no batch. */
   lose(error: unknown, items: readonly Item[]): void;
+  /** The store never takes what these runs bring, and has written nothing. None: the batch is too much as a whole. */
+  refused(error: WheelworkError, culprits: readonly Culprit[]): void;
 }
 
 /**
@@ -308,6 +312,7 @@ export class Pipeline {
       given = store.commit(batch.commit);
     } catch (error) {
       before?.();
+      if (isRefused(error) && store.takes !== undefined) return this.#findCulprits(batch, error);
       return loop.lose(error, batch.items);
     }
     this.#overlaps = given instanceof Promise;
@@ -321,12 +326,28 @@ export class Pipeline {
         if (!this.#isOver) this.#landed(batch, clock.monotonicMs() - began);
       },
       (error: unknown) => {
-        if (!this.#isOver) loop.lose(error, []);
+        if (this.#isOver) return;
+        if (isRefused(error) && store.takes !== undefined) this.#findCulprits(batch, error);
+        else loop.lose(error, []);
       },
     );
     this.#committing = { batch, began, done };
     before?.();
     loop.goOn();
+  }
+
+  /** Nothing is written, and nothing that was decided counts: the batch is still the one that commits until this is over. */
+  #findCulprits(batch: Batch, error: WheelworkError): void {
+    const { clock, loop, store } = this.#options;
+    const done = culpritsOf(batch.commit as Commit, error, (commit) => store.takes?.(commit) ?? true).then(
+      (culprits) => {
+        if (!this.#isOver) loop.refused(error, culprits);
+      },
+      (problem: unknown) => {
+        if (!this.#isOver) loop.lose(problem, []);
+      },
+    );
+    this.#committing = { batch, began: clock.monotonicMs(), done };
   }
 
   /** A commit beside the loop has ended well: the store gets the next batch before this one's effects happen. */
@@ -403,6 +424,9 @@ export class Pipeline {
     }
   }
 }
+
+const isRefused = (error: unknown): error is WheelworkError =>
+  error instanceof WheelworkError && error.code === "WW_STORE_REFUSED";
 
 /** How much a batch has decided. */
 const sizeOf = ({ inputs, carried }: Batch): number => inputs + carried;

@@ -1,6 +1,7 @@
 import { WheelworkError } from "@wheelwork/core";
 import type { HubDefinition } from "@wheelwork/core/kernel";
 import type { Claim, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
+import type { Culprit } from "./culprits.ts";
 import { Decider, type OutcomeRules } from "./decider.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { EngineTime } from "./engine-time.ts";
@@ -26,6 +27,8 @@ export interface TenureOptions {
   readonly time: EngineTime;
   readonly intake: Intake;
   readonly outcomes: OutcomeRules;
+  /** The runs that the store has refused, by key. */
+  readonly culprits: Map<string, Culprit>;
   readonly loop: Loop & { wake(): void };
 }
 
@@ -73,13 +76,14 @@ export class Tenure {
       retention: this.retention,
       log: this.log,
     };
-    const { hubs, random, intake, observe } = options;
+    const { hubs, random, intake, observe, culprits } = options;
     this.decider = new Decider({
       ...shared,
       seq: claim.seq,
       since: time.began,
       hubs,
       outcomes,
+      culprits,
       random,
     });
     const { decider } = this;

@@ -75,6 +75,7 @@ export class DecidingWorld {
         check: (_spoke, outcome) => outcome,
         expected: () => undefined,
       },
+      culprits: new Map(),
       random: () => 0,
     });
   }
