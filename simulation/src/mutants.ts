@@ -108,8 +108,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "treat a failed commit as done",
     file: pipeline,
-    from: "        if (!this.#isOver) loop.lose(error, []);\n      },\n    );\n    this.#committing =",
-    to: "        if (!this.#isOver) this.#landed(batch, 0);\n        void error;\n      },\n    );\n    this.#committing =",
+    from: "        else loop.lose(error, []);\n",
+    to: "        else this.#landed(batch, 0);\n",
   },
   {
     name: "keep decisions when their commit fails",

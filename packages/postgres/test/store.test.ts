@@ -165,7 +165,13 @@ describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
       const common = { version: 1, createdAt: 1, answeredAt: 2, endedAt: 2, firstSeq: 1, lastSeq: 1 };
       const answerOf = (key: string, state: string): StoredAnswer => ({
         ...common,
-        ...{ key, hub: "h", hash: "x", state, status: "ended", root: true, request: {} },
+        key,
+        state,
+        hub: "h",
+        hash: "x",
+        status: "ended",
+        root: true,
+        request: {},
         answer: { kind: "result", value: 1 },
       });
       const checkpoint = { runs: [], ended: [], histories: [] };

@@ -32,6 +32,15 @@ interface ParkedRun {
   readonly error: Extract<RunEvent, { type: "incident" }>["error"];
 }
 
+/** A run whose part of a batch the store never takes. */
+export interface Culprit {
+  readonly key: string;
+  /** Its row is at fault, or what it has kept so far: that stays as it is until the run ends. Otherwise its last events are. */
+  readonly isRow: boolean;
+  /** What the store said. */
+  readonly error: WheelworkError;
+}
+
 /** What a batch does once it is committed, and never before (I9). */
 interface BatchEffects {
   /** Attempts to make. The number says which: a later attempt may be decided by then, in a batch that is not committed. */

@@ -1,14 +1,6 @@
 import type { WheelworkError } from "@wheelwork/core";
 import type { Checkpoint, Commit, MaybePromise } from "../ports/ports.ts";
-
-/** A run whose part of a batch the store never takes. */
-export interface Culprit {
-  readonly key: string;
-  /** Its row is at fault, or what it has kept so far: that stays as it is until the run ends. Otherwise its last events are. */
-  readonly isRow: boolean;
-  /** What the store said. */
-  readonly error: WheelworkError;
-}
+import type { Culprit } from "./batch.ts";
 
 /**
  * Finds the runs that are at fault when a store refuses a batch for its content: it is asked for halves of the batch until

@@ -22,9 +22,8 @@ import {
 } from "@wheelwork/core/kernel";
 import { childKey, keyReused, rootOf, tellHubName, tellKey, toldSpoke } from "../ports/keys.ts";
 import type { Commit, Downtime, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
-import type { Batch, LiveRun } from "./batch.ts";
+import type { Batch, Culprit, LiveRun } from "./batch.ts";
 import { Carried, type CarriedItem } from "./carried.ts";
-import type { Culprit } from "./culprits.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
 import type { LogTracker } from "./log-progress.ts";

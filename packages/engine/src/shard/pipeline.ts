@@ -1,7 +1,7 @@
 import { WheelworkError } from "@wheelwork/core";
 import type { Clock, Commit, EngineEvent, Found, Logger, MaybePromise, Store } from "../ports/ports.ts";
-import { emptyBatch, type Batch } from "./batch.ts";
-import { culpritsOf, type Culprit } from "./culprits.ts";
+import { emptyBatch, type Batch, type Culprit } from "./batch.ts";
+import { culpritsOf } from "./culprits.ts";
 import type { Decider } from "./decider.ts";
 import { lateMs, type Deadlines } from "./deadlines.ts";
 import type { EngineTime } from "./engine-time.ts";

@@ -1,7 +1,7 @@
 import { WheelworkError } from "@wheelwork/core";
 import type { HubDefinition } from "@wheelwork/core/kernel";
 import type { Claim, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
-import type { Culprit } from "./culprits.ts";
+import type { Culprit } from "./batch.ts";
 import { Decider, type OutcomeRules } from "./decider.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { EngineTime } from "./engine-time.ts";
