@@ -256,6 +256,16 @@ export class Decider {
 
   /** A run of its own carries out a tell: it may outlive the teller, so that nothing else would say that it is owed. */
   #acceptTell(batch: Batch, { key, hub, request }: TellItem, now: number): void {
+    const refused = this.#culprit(key);
+    if (refused !== undefined) {
+      const spoke = toldSpoke({ hub }) ?? hub;
+      return void batch.effects.observed.push({
+        name: "tell-lost",
+        spoke,
+        key,
+        reason: refused.error.message,
+      });
+    }
     const live = this.#options.residency.begin(key);
     this.#record(batch, live, accept(this.#definition(hub), { request, hash: "" }, this.#envAt(now)));
     this.#carried.push({ kind: "begin", key });
@@ -307,7 +317,6 @@ export class Decider {
     now: number,
   ): undefined {
     const { run } = live;
-    if (run.status !== "running") return;
     const isOurs = input.kind === "outcome" && run.calls.get(input.call)?.isHub !== true;
     const kept = isOurs ? ({ kind: "buffered" } as const) : input;
     this.#record(batch, live, [incidentOf(error, kept, this.#envAt(now))]);
@@ -317,7 +326,7 @@ export class Decider {
     const culprit = this.#culprit(live.run.key);
     if (culprit === undefined) return;
     const { message } = culprit.error;
-    this.#park(batch, live, culprit, { kind: "buffered" }, now);
+    if (live.run.status === "running") this.#park(batch, live, culprit, { kind: "buffered" }, now);
     this.#decide(batch, live, { kind: "resolve", id: "store", message }, now);
   }
 
@@ -440,7 +449,8 @@ export class Decider {
     const { run } = live;
     const definition = this.#definition(run.hub);
     const culprit = this.#culprit(run.key);
-    if (culprit !== undefined) return this.#park(batch, live, culprit, input, now);
+    if (culprit !== undefined && run.status === "running")
+      return this.#park(batch, live, culprit, input, now);
     // What comes first for a run that was accepted is its first turn.
     this.#beginLive(batch, live, now);
     const env = this.#envAt(now);
