@@ -180,7 +180,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "forget at the claim the children that have not begun",
     file: decider,
-    from: '      if (residency.get(child) === undefined) this.#carried.push({ kind: "child", key: child, call });\n',
+    from: '      this.#carried.push({ kind: "child", call });\n',
     to: "",
   },
   {

@@ -4,7 +4,7 @@ import { rootOf } from "../ports/keys.ts";
 /** What one run has for another, and what need not be in the batch that causes it, since it follows from what is stored. */
 export type CarriedItem =
   /** The hub of an open call begins a run. */
-  | { readonly kind: "child"; readonly key: string; readonly call: Call }
+  | { readonly kind: "child"; readonly call: Call }
   /** A run that is stored makes its first turn. */
   | { readonly kind: "begin"; readonly key: string }
   /** The caller of a run no longer wants it. */
@@ -54,13 +54,15 @@ export class Carried {
   readonly #roots = new Map<string, Root>();
   readonly #turns = new Fifo<Root>();
   #size = 0;
+  /** The run of the last item, and its request: nearly always the next one has the same. */
+  #last = { key: "", root: "" };
 
   get size(): number {
     return this.#size;
   }
 
   push(item: CarriedItem): void {
-    const name = rootOf(item.key);
+    const name = this.#rootOf(item.kind === "child" ? item.call.run.key : item.key);
     let root = this.#roots.get(name);
     if (root === undefined) {
       root = { name, items: new Fifo() };
@@ -69,6 +71,11 @@ export class Carried {
     }
     root.items.push(item);
     this.#size++;
+  }
+
+  #rootOf(key: string): string {
+    if (this.#last.key !== key) this.#last = { key, root: rootOf(key) };
+    return this.#last.root;
   }
 
   shift(): CarriedItem | undefined {

@@ -176,8 +176,8 @@ export class Decider {
     const kept = keptOutcomes(run);
     for (const call of run.calls.values()) {
       if (!call.isHub || !isRunning(call) || kept?.has(call.number) === true) continue;
-      const child = childKey(key, call.number);
-      if (residency.get(child) === undefined) this.#carried.push({ kind: "child", key: child, call });
+      if (residency.get(childKey(key, call.number)) !== undefined) continue;
+      this.#carried.push({ kind: "child", call });
     }
   }
 
@@ -287,9 +287,8 @@ export class Decider {
   }
 
   #takeOne(batch: Batch, item: CarriedItem, now: number): void {
-    const { key } = item;
-    if (item.kind === "child") return this.#beginChild(batch, item.call, key, now);
-    const live = this.#options.residency.get(key);
+    if (item.kind === "child") return this.#beginChild(batch, item.call, now);
+    const live = this.#options.residency.get(item.key);
     // It has ended meanwhile, or its call was closed before it began.
     if (live === undefined) return;
     if (item.kind === "begin") this.#beginLive(batch, live, now);
@@ -330,10 +329,11 @@ export class Decider {
     this.#decide(batch, live, { kind: "resolve", id: "store", message }, now);
   }
 
-  #beginChild(batch: Batch, call: Call, key: string, now: number): void {
+  #beginChild(batch: Batch, call: Call, now: number): void {
     const { run, number, callee } = call;
     // Nobody waits for it any more.
     if (run.calls.get(number) !== call) return;
+    const key = childKey(run.key, number);
     const refused = this.#culprit(key)?.error.message;
     if (refused !== undefined) return this.#refuseChild(run, call, refused);
     if (run.key.slice(rootOf(run.key).length).split("/").length > maxCallDepth)
@@ -516,11 +516,7 @@ export class Decider {
         return;
       case "startChild":
         deadlines.registerCall(effect.call);
-        this.#carried.push({
-          kind: "child",
-          key: childKey(run.key, effect.call.number),
-          call: effect.call,
-        });
+        this.#carried.push({ kind: "child", call: effect.call });
         return;
       case "cancelChild":
         this.#carried.push({ kind: "cancel", key: childKey(run.key, effect.call.number) });
