@@ -119,7 +119,9 @@ const engineLayers: readonly Layer[] = [
   ),
   {
     ...room(
-      ["batch", "decider", "intake", "items", "records", "retention"].map((name) => `shard/${name}.ts`),
+      ["batch", "carried", "decider", "intake", "items", "records", "retention"].map(
+        (name) => `shard/${name}.ts`,
+      ),
       ["ports"],
       "What decides is synchronous, and knows neither store, timer nor worker.",
     ),
@@ -127,6 +129,7 @@ const engineLayers: readonly Layer[] = [
     above: ["ports/keys.ts", "ports/ports.ts"],
     beside: [
       "batch.ts",
+      "carried.ts",
       "deadlines.ts",
       "items.ts",
       "log-progress.ts",

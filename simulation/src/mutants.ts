@@ -108,8 +108,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "treat a failed commit as done",
     file: pipeline,
-    from: "        if (!this.#isOver) loop.lose(error, []);\n      },\n    );\n    this.#committing =",
-    to: "        if (!this.#isOver) this.#landed(batch, 0);\n        void error;\n      },\n    );\n    this.#committing =",
+    from: "        else loop.lose(error, []);\n",
+    to: "        else this.#landed(batch, 0);\n",
   },
   {
     name: "keep decisions when their commit fails",
@@ -174,8 +174,50 @@ export const mutants: readonly Mutant[] = [
   {
     name: "do not tell a hub that its child run has answered",
     file: decider,
-    from: '    this.#internal.push({ kind: "input", key: parent.key, input });',
-    to: '    if (run.createdAt % 3 > 0) this.#internal.push({ kind: "input", key: parent.key, input });',
+    from: '    this.#atOnce.push({ kind: "input", key: parent.key, input });',
+    to: '    if (run.createdAt % 3 > 0) this.#atOnce.push({ kind: "input", key: parent.key, input });',
+  },
+  {
+    name: "forget at the claim the children that have not begun",
+    file: decider,
+    from: '      this.#carried.push({ kind: "child", call });\n',
+    to: "",
+  },
+  {
+    name: "begin a child again whose outcome a parked run keeps",
+    file: decider,
+    from: " || kept?.has(call.number) === true) continue;",
+    to: ") continue;",
+  },
+  {
+    name: "forget at the claim the first turn of runs that were told something",
+    file: decider,
+    from: '    if (isUnbegun(run)) this.#carried.push({ kind: "begin", key });\n',
+    to: "",
+  },
+  {
+    name: "forget at the claim to end the children that nobody waits for",
+    file: decider,
+    from: "      if (!isWanted || cancelsRound(",
+    to: "      if (isWanted && cancelsRound(",
+  },
+  {
+    name: "forget at the claim to cancel the children of a round that drains",
+    file: decider,
+    from: "      if (!isWanted || cancelsRound(this.#definition(caller.hub), caller))",
+    to: "      if (!isWanted)",
+  },
+  {
+    name: "let runs leave the memory that have not begun",
+    file: records,
+    from: " || isUnbegun(run);",
+    to: ";",
+  },
+  {
+    name: "decide what is carried over with the next input only",
+    file: shard,
+    from: "    if (pipeline.carries) return this.#schedule();\n",
+    to: "",
   },
   {
     name: "make one attempt too many",

@@ -1,5 +1,6 @@
 import { flowCrudSimulation } from "@wheelwork/example-flow-crud/simulation";
 import { clusterWorld, engineWorld, type SimulatedSystem, type World } from "@wheelwork/testing";
+import { fanOuts } from "./fan-outs.ts";
 import { orders } from "./orders.ts";
 import { randomHubs } from "./random-hubs.ts";
 
@@ -9,6 +10,7 @@ const patient: readonly SimulatedSystem[] = [
   randomHubs("quick", 3_000),
   flowCrudSimulation,
   randomHubs("slow", 40_000),
+  fanOuts,
 ];
 
 /** A world, and what is simulated in it, in turns. */
@@ -21,7 +23,7 @@ export interface Simulated {
 const simulated = {
   engine: async () => ({
     world: engineWorld,
-    systems: [randomHubs("quick", 500), randomHubs("slow", 600_000), flowCrudSimulation],
+    systems: [randomHubs("quick", 500), randomHubs("slow", 600_000), flowCrudSimulation, fanOuts],
   }),
   cluster: async () => ({ world: clusterWorld, systems: patient }),
   storm: async () => ({ world: (await import("./storm/world.ts")).stormWorld, systems: patient }),

@@ -38,6 +38,7 @@ test(
       "I17",
       "I20",
       "I21",
+      "I23",
     ])
       expect(report.exercised.get(invariant), invariant).toBeGreaterThan(100);
     for (const store of ["memory", "network", "file"])

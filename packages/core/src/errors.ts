@@ -26,6 +26,7 @@ export type ErrorCode =
   | "WW_STORE_CORRUPT"
   | "WW_STORE_LOCKED"
   | "WW_STORE_NEWER"
+  | "WW_STORE_REFUSED"
   | "WW_STORE_UNAVAILABLE"
   | "WW_TIMEOUT"
   | "WW_TOO_LARGE"

@@ -5,7 +5,7 @@ export { isThenable, maxDepth, plain, stackOf, textOf, tryPlain, weightOf } from
 export { check, demand, type Checked } from "./schema.ts";
 export { isDuration, maxCallMs, mustBeDuration } from "./spoke.ts";
 export type { Decision, Env, Ignored, Input, StartOptions } from "./decision.ts";
-export { decide, migrate, start } from "./kernel.ts";
+export { accept, begin, cancelsRound, decide, isUnbegun, migrate, start } from "./kernel.ts";
 export {
   apply,
   Call,
@@ -21,4 +21,5 @@ export {
   type RunSnapshot,
 } from "./run.ts";
 export { step, type Effect } from "./effects.ts";
+export { incidentOf } from "./turn.ts";
 export type { HubDefinition, StateDefinition } from "./hub.ts";

@@ -1,15 +1,16 @@
 import { WheelworkError } from "./errors.ts";
 import type { Decision, Env, Input, StartOptions } from "./decision.ts";
 import type { HubDefinition } from "./hub.ts";
-import { decideParked } from "./parked.ts";
+import { decideParked, restart } from "./parked.ts";
 import { synchronous } from "./plain.ts";
 import type { Run, RunEvent } from "./run.ts";
 import { isDuration } from "./spoke.ts";
-import { firstData, incidentOf, TurnBuilder } from "./turn.ts";
+import { cancelEvent, firstData, incidentOf, TurnBuilder } from "./turn.ts";
 
 /*
- * The kernel decides what an input does to a run. It is three functions: `start` for the first turn, `decide` for every
- * other one, and `migrate` before the first turn under a new version of the hub. All three are synchronous. They read
+ * The kernel decides what an input does to a run. It is three functions: `start` for the first turn (`accept` and `begin`
+ * are its halves), `decide` for every other one, and `migrate` before the first turn under a new version of the hub. All
+ * are synchronous. They read
  * the run and change nothing (I1, I2). What they return is a list of events. The owner of the run then
  *
  *   1. applies the events to the run in memory (`step`, effects.ts),
@@ -34,6 +35,25 @@ const fallbackDeadlineMs = 60_000;
  * (I16).
  */
 export function start(definition: HubDefinition, run: Run, options: StartOptions, env: Env): RunEvent[] {
+  const accepted = accept(definition, options, env);
+  const [started] = accepted;
+  if (accepted.length > 1) return accepted;
+  const turn = new TurnBuilder(definition, run, env);
+  turn.data = started.data;
+  turn.deadline = started.deadline;
+  turn.answerBy = started.answerBy;
+  try {
+    turn.enter(definition.initial, undefined, undefined);
+    return [started, ...turn.events];
+  } catch (error) {
+    return [started, incidentOf(error, { kind: "start" }, env)];
+  }
+}
+
+type Started = Extract<RunEvent, { type: "started" }>;
+
+/** The first half of `start`: the run is known, and has not begun. `begin` is the other half, then or later. */
+export function accept(definition: HubDefinition, options: StartOptions, env: Env): [Started, ...RunEvent[]] {
   const { request, hash, parent, replyTo } = options;
   let deadlineMs = options.deadlineMs ?? fallbackDeadlineMs;
   let data: unknown = null;
@@ -51,7 +71,7 @@ export function start(definition: HubDefinition, run: Run, options: StartOptions
   }
   deadlineMs = Math.ceil(deadlineMs);
   const deadline = env.now + deadlineMs;
-  const started: RunEvent = {
+  const started: Started = {
     type: "started",
     at: env.now,
     hub: definition.name,
@@ -64,17 +84,29 @@ export function start(definition: HubDefinition, run: Run, options: StartOptions
     ...(parent === undefined ? {} : { parent }),
     ...(replyTo === undefined ? {} : { replyTo }),
   };
-  if (failure !== undefined) return [started, incidentOf(failure, { kind: "start" }, env)];
+  return failure === undefined ? [started] : [started, incidentOf(failure, { kind: "start" }, env)];
+}
+
+/** Whether a run was accepted, and has not begun: its first turn is due. */
+export const isUnbegun = (run: Run): boolean => run.state === "" && run.status === "running";
+
+/** The first turn of a run that was accepted. The hub may have another version by now. */
+export function begin(definition: HubDefinition, run: Run, env: Env): readonly RunEvent[] {
+  if (run.version !== definition.version) return restart(definition, run, env);
   const turn = new TurnBuilder(definition, run, env);
-  turn.data = data;
-  turn.deadline = deadline;
-  turn.answerBy = started.answerBy;
   try {
     turn.enter(definition.initial, undefined, undefined);
-    return [started, ...turn.events];
+    return turn.events;
   } catch (error) {
-    return [started, incidentOf(error, { kind: "start" }, env)];
+    return [incidentOf(error, { kind: "start" }, env)];
   }
+}
+
+/** Whether a cancel has reached the calls that the run's round waits for: those of hubs are told to end. */
+export function cancelsRound(definition: HubDefinition, run: Run): boolean {
+  if (run.held === undefined || !run.cancelling || run.cancelled) return false;
+  const state = definition.states.get(run.state);
+  return state !== undefined && cancelEvent(definition, state.logic) === run.held;
 }
 
 /**

@@ -48,7 +48,9 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
       if (isParked(run, (parked) => parked.kind === "outcome" && parked["call"] === input.call)) {
         return { events: [], ignored: "duplicate" };
       }
-      if (run.signals.length >= maxSignals) return { events: [], ignored: "full" };
+      // The answer of a hub comes once only.
+      const isHub = run.calls.get(input.call)?.isHub === true;
+      if (!isHub && run.signals.length >= maxSignals) return { events: [], ignored: "full" };
       return { events: [{ type: "parked", at, input }] };
     }
     case "callDue":
@@ -125,7 +127,7 @@ function rearmed(definition: HubDefinition, run: Run, env: Env): readonly RunEve
 }
 
 /** Makes the first turn again, which threw when the request came. The hub may have a new version by now. */
-function restart(definition: HubDefinition, run: Run, env: Env): readonly RunEvent[] {
+export function restart(definition: HubDefinition, run: Run, env: Env): readonly RunEvent[] {
   const turn = new TurnBuilder(definition, run, env);
   try {
     turn.data = firstData(definition, run.request);

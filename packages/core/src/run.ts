@@ -77,7 +77,7 @@ export interface OpenedCalls {
 
 /** An input that is kept while a run is parked: the one that failed, and those that came later. */
 export interface ParkedInput {
-  readonly kind: "start" | "outcome" | "due" | "callDue" | "signal" | "cancel";
+  readonly kind: "start" | "outcome" | "due" | "callDue" | "signal" | "buffered" | "cancel";
   readonly [field: string]: unknown;
 }
 

@@ -345,10 +345,8 @@ export class TurnBuilder implements Decision {
     this.#go(raise, this.#cancelPatch(logic), true);
   }
 
-  /** What a cancel raises in a state: the hub's own event for it, or the deadline's, as if the time were over now. */
   #cancelEvent(logic: StateLogic): string | undefined {
-    const { cancel } = this.#definition;
-    return cancel === end ? undefined : (cancel ?? logic.deadline)?.raise;
+    return cancelEvent(this.#definition, logic);
   }
 
   #cancelPatch(logic: StateLogic): object | undefined {
@@ -710,6 +708,10 @@ function shown(outcome: Outcome): Outcome {
   const { stack: _, ...rest } = outcome;
   return rest;
 }
+
+/** What a cancel raises in a state: the hub's own event for it, or the deadline's, as if the time were over now. */
+export const cancelEvent = ({ cancel }: HubDefinition, logic: StateLogic): string | undefined =>
+  cancel === end ? undefined : (cancel ?? logic.deadline)?.raise;
 
 /** The hub's own idempotency key of a call. */
 function plainKey(key: unknown, callee: string): string {

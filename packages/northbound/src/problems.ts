@@ -82,6 +82,7 @@ const statusOfCode: { readonly [code in ErrorCode]?: number } = {
   WW_ALREADY_ANSWERED: 409,
   WW_TOO_LARGE: 413,
   WW_KEY_REUSED: 422,
+  WW_STORE_REFUSED: 422,
   WW_OVERLOADED: 503,
   WW_STOPPING: 503,
   WW_STORE_UNAVAILABLE: 503,

@@ -1,4 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
+import { isUnstorable } from "@wheelwork/engine/stores";
 import { tlsFault, type TlsFault } from "@wheelwork/engine/tls";
 
 /** The error of an owner that has lost its shard to another one: it can write nothing more (I21). */
@@ -68,6 +69,15 @@ export function isLost(error: unknown): boolean {
 /** Whether another server may take writes by now: this one did not answer, or takes no writes (SQLSTATE 25006). */
 export const isDoubtful = (error: unknown): boolean =>
   isLost(error) || codeOf(error) === "25006" || codeOf(error) === "";
+
+/**
+ * Whether PostgreSQL never takes what it was given: SQLSTATEs of class 22 (a value that it cannot hold) and 54 (too large), or
+ * what could not even be made into texts.
+ */
+export function isContent(error: unknown): boolean {
+  if (error instanceof WheelworkError) return error.cause !== undefined && isContent(error.cause);
+  return isUnstorable(error) || /^(?:22|54)...$/.test(codeOf(error));
+}
 
 /** Whether a statement gave up because another one held a lock for too long. */
 export const isLockTimeout = (error: unknown): boolean =>

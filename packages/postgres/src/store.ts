@@ -19,6 +19,8 @@ import {
   encodeBatch,
   historyOf,
   historyText,
+  isTaken,
+  refusedContent,
   downtimesOf,
   foundOf,
   logProgressOf,
@@ -33,7 +35,7 @@ import { Connections } from "./connections.ts";
 import { listStatement } from "./lists.ts";
 import type { ConnectionOptions } from "./options.ts";
 import { connectionsOf, type PostgresPool } from "./pool.ts";
-import { commitsLost, configError, fenced, isLockTimeout, unavailable } from "./errors.ts";
+import { commitsLost, configError, fenced, isContent, isLockTimeout, unavailable } from "./errors.ts";
 import {
   checkEncoding,
   createPeriod,
@@ -235,6 +237,25 @@ class PostgresStore implements Store {
   }
 
   async commit(commit: Commit): Promise<void> {
+    try {
+      await this.#commit(commit);
+    } catch (error) {
+      throw isContent(error) ? refusedContent(error) : error;
+    }
+  }
+
+  takes(commit: Commit): Promise<boolean> {
+    return isTaken(async (undo) => {
+      try {
+        await this.#commit(commit, undo);
+      } catch (error) {
+        throw isContent(error) ? refusedContent(error) : error;
+      }
+    });
+  }
+
+  /** `undo`: the commit is tried out in a transaction, which this ends. */
+  async #commit(commit: Commit, undo?: () => never): Promise<void> {
     const { checkpoint, downtimes, seq, now, epoch, logProgress } = commit;
     const period = Math.floor(now / journalPeriodMs);
     // All texts are made before anything is sent.
@@ -250,7 +271,7 @@ class PostgresStore implements Store {
     }
     const name = answers === undefined ? "commit" : "commitAnswers";
     const batch = answers === undefined ? values : [...values, ...answers];
-    if (chunks === undefined && downtimes === undefined) {
+    if (chunks === undefined && downtimes === undefined && undo === undefined) {
       if ((await this.#write(name, batch)).length !== 1) await this.#refuse(epoch);
       this.#connections.committed.set(this.#shard, seq);
       return;
@@ -260,9 +281,11 @@ class PostgresStore implements Store {
       if (fence.rowCount !== 1) return false;
       if (downtimes !== undefined)
         await client.query(this.#statement("downtimes", [this.#shard, JSON.stringify(downtimes)]));
-      if (chunks === undefined) return true;
-      for (const chunk of chunks) await client.query(this.#statement(...chunk(this.#shard)));
-      await client.query(this.#statement("checkpointed", [this.#shard, seq]));
+      if (chunks !== undefined) {
+        for (const chunk of chunks) await client.query(this.#statement(...chunk(this.#shard)));
+        await client.query(this.#statement("checkpointed", [this.#shard, seq]));
+      }
+      undo?.();
       return true;
     });
     if (!done) await this.#refuse(epoch);

@@ -157,6 +157,37 @@ describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
     expect(claims.map(({ epoch }) => epoch)).toEqual([1, 1, 1, 1, 1, 1]);
   });
 
+  test.each(["alone", "with a checkpoint"])(
+    "refuses a text that it cannot hold, and says whose it is, %s",
+    async (how) => {
+      const store = open({ schema: server.schema() });
+      const { epoch } = await store.claim("node");
+      const common = { version: 1, createdAt: 1, answeredAt: 2, endedAt: 2, firstSeq: 1, lastSeq: 1 };
+      const answerOf = (key: string, state: string): StoredAnswer => ({
+        ...common,
+        key,
+        state,
+        hub: "h",
+        hash: "x",
+        status: "ended",
+        root: true,
+        request: {},
+        answer: { kind: "result", value: 1 },
+      });
+      const checkpoint = { runs: [], ended: [], histories: [] };
+      const part = how === "alone" ? {} : { checkpoint };
+      const [sound, bad] = [answerOf("a", "Done"), answerOf("b", "Done\u0000")];
+      const mixed = commitOf(epoch, 1, { answers: [sound, bad], ...part });
+      await expect(store.commit(mixed)).rejects.toMatchObject({ code: "WW_STORE_REFUSED", retryable: false });
+      expect(await store.takes?.(mixed)).toBe(false);
+      expect(await store.takes?.({ ...mixed, answers: [bad] })).toBe(false);
+      expect(await store.takes?.({ ...mixed, answers: [sound] })).toBe(true);
+      expect((await store.find(["a"]))[0]?.answer).toBeUndefined();
+      await store.commit({ ...mixed, answers: [sound] });
+      expect((await store.find(["a"]))[0]?.answer).toMatchObject({ key: "a" });
+    },
+  );
+
   test("never reads a whole table, though its plans were made when it was empty", async () => {
     const schema = server.schema();
     const store = open({ schema, readers: 1 });

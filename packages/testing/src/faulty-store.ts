@@ -1,4 +1,4 @@
-import type { RunEvent } from "@wheelwork/core";
+import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import type {
   Batch,
   Claim,
@@ -28,6 +28,8 @@ export interface FaultPlan {
   readonly faultAt?: (number: number, commit: Commit) => Fault | undefined;
   /** Called at a crash. Kill the process, and open the store again. */
   readonly onCrash?: () => void;
+  /** Chooses whether the store never takes a text: an entry of the journal, or the row of an answer or a run. */
+  readonly refuses?: (text: string) => boolean;
   /** Chooses whether a read fails. */
   readonly readFails?: () => boolean;
   /** Delays reads and commits, as a network does: it runs each task later. Default: they happen at once. */
@@ -118,8 +120,23 @@ export class FaultyStore implements Store {
     return this.inner.close();
   }
 
+  takes(commit: Commit): MaybePromise<boolean> {
+    return this.#read((store) => !this.#refuses(commit) && (store.takes?.(commit) ?? true));
+  }
+
+  #refuses({ journal, answers, checkpoint }: Commit): boolean {
+    const { refuses } = this.#plan;
+    const { runs = [], histories = [] } = checkpoint ?? {};
+    return (
+      refuses !== undefined &&
+      [...journal, ...answers, ...runs, ...histories].some((part) => refuses(JSON.stringify(part)))
+    );
+  }
+
   #commit(number: number, commit: Commit): MaybePromise<void> {
     this.#writes();
+    if (this.#refuses(commit))
+      throw new WheelworkError("WW_STORE_REFUSED", "the store never takes this, as planned");
     const fault = this.#plan.faultAt?.(number, commit);
     switch (fault) {
       case undefined:

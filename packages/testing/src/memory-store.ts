@@ -176,12 +176,7 @@ export class MemoryStore implements Store {
     if (commit.epoch !== disk.epoch) throw fenced();
     if (commit.seq !== disk.lastSeq + 1)
       throw new Error(`batch ${commit.seq} does not follow batch ${disk.lastSeq}`);
-    const record = JSON.stringify(commit.journal);
-    const answers = commit.answers.map((answer) => [answer.key, JSON.stringify(answer)] as const);
-    const runs = (commit.checkpoint?.runs ?? []).map((run) => [run.key, JSON.stringify(run)] as const);
-    const histories = (commit.checkpoint?.histories ?? []).map(
-      ({ key, events }) => [key, JSON.stringify(events)] as const,
-    );
+    const { record, answers, runs, histories } = textsOf(commit);
     // Everything is serialised. From here on nothing can fail, so the commit is written whole or not at all.
     disk.engineTime = commit.now;
     disk.lastSeq = commit.seq;
@@ -196,6 +191,16 @@ export class MemoryStore implements Store {
     for (const key of commit.checkpoint.ended) disk.runs.delete(key);
     for (const [key, text] of histories) disk.histories.set(key, [...(disk.histories.get(key) ?? []), text]);
     disk.checkpoint = commit.seq;
+  }
+
+  takes(commit: Commit): boolean {
+    this.#check();
+    try {
+      textsOf(commit);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   purge(endedBefore: number, limit: number): number {
@@ -229,6 +234,22 @@ export class MemoryStore implements Store {
 
   #check(): void {
     if (this.#closed) throw new Error("the store is closed");
+  }
+}
+
+/** What is written of a commit. @throws WheelworkError WW_STORE_REFUSED when it is no JSON. */
+function textsOf({ journal, answers, checkpoint }: Commit) {
+  const { runs = [], histories = [] } = checkpoint ?? {};
+  try {
+    return {
+      record: JSON.stringify(journal),
+      answers: answers.map((answer) => [answer.key, JSON.stringify(answer)] as const),
+      runs: runs.map((run) => [run.key, JSON.stringify(run)] as const),
+      histories: histories.map(({ key, events }) => [key, JSON.stringify(events)] as const),
+    };
+  } catch (error) {
+    const message = `the store does not take what it is given: ${String(error)}`;
+    throw new WheelworkError("WW_STORE_REFUSED", message, { cause: error });
   }
 }
 

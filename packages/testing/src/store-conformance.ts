@@ -178,6 +178,31 @@ export function storeConformance(
       return again;
     });
 
+    test("refuses what it can never hold, writes nothing of it, and says which part it is", async ({
+      store,
+      reopen,
+    }, owner) => {
+      const endless: Record<string, unknown> = {};
+      endless["itself"] = endless;
+      const sound = { key: "a", events: [told(0)] };
+      const bad = { key: "b", events: [told(0, endless)] };
+      const journal = [sound, bad];
+      await rejects(owner.commit({ journal }), { code: "WW_STORE_REFUSED" });
+      const seq = owner.seq + 1;
+      const tried = { epoch: owner.epoch, seq, now: at + seq, journal, answers: [answer("a")] };
+      const row = { runs: [run("b", { snapshot: endless })], ended: [], histories: [] };
+      strictEqual(await store.takes?.(tried), store.takes && false);
+      strictEqual(await store.takes?.({ ...tried, journal: [sound], checkpoint: row }), store.takes && false);
+      strictEqual(await store.takes?.({ ...tried, journal: [sound] }), store.takes && true);
+      same(await all(store.journal()), []);
+      same(await store.find(["a"]), [{}]);
+      await owner.commit({ journal: [sound] });
+      const again = await reopen();
+      await again.store.claim("another");
+      same(await all(again.store.journal()), [{ seq, entries: [sound] }]);
+      return again;
+    });
+
     test("keeps the engine time and the number of the last batch, also right after a checkpoint", async ({
       reopen,
     }, owner) => {

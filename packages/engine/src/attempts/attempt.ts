@@ -2,7 +2,7 @@ import { abortContext, Context, extendContext, type AttemptContext, type Attempt
 
 /** One attempt as its host keeps it. User code gets its `context` alone. */
 export class Attempt {
-  readonly request: AttemptRequest;
+  request: AttemptRequest;
   /** Where it is among those that are open. */
   index = -1;
   /** When it began to wait for a place, in monotonic time; undefined: it does not wait. */

@@ -140,6 +140,27 @@ export class WorkerHost {
     return true;
   }
 
+  /**
+   * The runs were read back while their attempts went on. The result gives a call the attempt that is under way for it, and
+   * says whether there is one; without a call, it ends those that nobody has asked for.
+   */
+  handOver(): (request?: AttemptRequest) => boolean {
+    const left = new Map(this.#open.list().map((attempt) => [nameOf(attempt, attempt.epoch), attempt]));
+    return (request) => {
+      if (request === undefined) {
+        this.end(Array.from(left.values(), (attempt) => attempt.request));
+        return false;
+      }
+      const { run, number: call, attempt } = request;
+      const name = nameOf({ requestId: run.key, call, attempt }, run.epoch);
+      const open = left.get(name);
+      if (open === undefined) return false;
+      left.delete(name);
+      this.#open.move(open, request);
+      return true;
+    };
+  }
+
   /** Whether attempts are adopted that `readopt` has not given. */
   get hasAdopted(): boolean {
     return this.#adopted.length > 0;
@@ -322,3 +343,8 @@ export class WorkerHost {
     return checkedOutcome(spoke, outcome, this.#check);
   }
 }
+
+const nameOf = (
+  { requestId, call, attempt }: Pick<Attempt, "requestId" | "call" | "attempt">,
+  epoch: number,
+): string => `${requestId} ${call} ${attempt} ${epoch}`;

@@ -36,6 +36,13 @@ export class OpenAttempts {
     attempt.request.work = undefined;
   }
 
+  /** Its call is another object now: its run was read back. */
+  move(attempt: Attempt, request: AttemptRequest): void {
+    attempt.request.work = undefined;
+    attempt.request = request;
+    request.work = attempt;
+  }
+
   list(): readonly Attempt[] {
     return this.#list;
   }

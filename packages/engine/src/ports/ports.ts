@@ -204,7 +204,7 @@ export type Rows<T> = Iterable<T> | AsyncIterable<T>;
 /**
  * A durable home for the runs of one shard. All that the engine knows must be rebuilt from it. What it gives at once, the
  * loop goes on with at once; what it promises, the loop waits for.
- * Any error means that the outcome is unknown: the owner drops its memory and claims anew.
+ * Any error means that the outcome is unknown: the owner drops its memory and claims anew. WW_STORE_REFUSED alone means more.
  */
 export interface Store {
   /**
@@ -249,7 +249,16 @@ export interface Store {
   history(key: string): MaybePromise<readonly RunEvent[]>;
   /** Requests whose run is in the store, live or ended. */
   list(filter: RequestFilter): MaybePromise<readonly RequestRow[]>;
+  /**
+   * @throws WheelworkError WW_STORE_REFUSED when the store never takes such content (a text that is too long, a value that it
+   * cannot hold). Nothing was written then.
+   */
   commit(commit: Commit): MaybePromise<void>;
+  /**
+   * Whether a commit would fail with WW_STORE_REFUSED. Nothing is written. With it, the owner finds the run that is at fault;
+   * without it, a batch that is refused fails again and again.
+   */
+  takes?(commit: Commit): MaybePromise<boolean>;
   /**
    * Deletes answers and histories of runs that ended before a time; how many things it deleted, `limit` at most: as many
    * as that, and there is more to delete.

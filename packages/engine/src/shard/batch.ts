@@ -32,6 +32,15 @@ interface ParkedRun {
   readonly error: Extract<RunEvent, { type: "incident" }>["error"];
 }
 
+/** A run whose part of a batch the store never takes. */
+export interface Culprit {
+  readonly key: string;
+  /** Its row is at fault, or what it has kept so far: that stays as it is until the run ends. Otherwise its last events are. */
+  readonly isRow: boolean;
+  /** What the store said. */
+  readonly error: WheelworkError;
+}
+
 /** What a batch does once it is committed, and never before (I9). */
 interface BatchEffects {
   /** Attempts to make. The number says which: a later attempt may be decided by then, in a batch that is not committed. */
@@ -44,7 +53,7 @@ interface BatchEffects {
   readonly closed: Call[];
   readonly answered: LiveRun[];
   readonly accepted: { readonly item: RequestItem; readonly known: boolean }[];
-  readonly refused: { readonly item: RequestItem; readonly error: WheelworkError }[];
+  readonly refused: { readonly item: RequestItem | InputItem; readonly error: WheelworkError }[];
   readonly commanded: { readonly item: InputItem; readonly ignored: IgnoredReason | undefined }[];
   /** Replies to relays that came without the inbox: who handed them over is told. */
   readonly relayReplies: (() => void)[];
@@ -69,6 +78,8 @@ export interface Batch {
   /** How many items and callbacks it has decided, and how many events it has made. */
   inputs: number;
   events: number;
+  /** How many items of earlier batches, or of its own, it has decided besides. */
+  carried: number;
   /** Engine time of its first decision, and of its last. */
   since: number;
   now: number;
@@ -98,6 +109,7 @@ export const emptyBatch = (): Batch => ({
   },
   inputs: 0,
   events: 0,
+  carried: 0,
   since: Number.POSITIVE_INFINITY,
   now: 0,
   decideMs: 0,

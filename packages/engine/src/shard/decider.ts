@@ -1,7 +1,13 @@
 import { WheelworkError, type Outcome, type RunEvent } from "@wheelwork/core";
 import {
+  accept,
+  begin,
   Call,
+  cancelsRound,
   decide,
+  incidentOf,
+  isRunning,
+  isUnbegun,
   migrate,
   restore,
   start,
@@ -16,7 +22,8 @@ import {
 } from "@wheelwork/core/kernel";
 import { childKey, keyReused, rootOf, tellHubName, tellKey, toldSpoke } from "../ports/keys.ts";
 import type { Commit, Downtime, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
-import type { Batch, LiveRun } from "./batch.ts";
+import type { Batch, Culprit, LiveRun } from "./batch.ts";
+import { Carried, type CarriedItem } from "./carried.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
 import type { LogTracker } from "./log-progress.ts";
@@ -53,6 +60,8 @@ export interface DeciderOptions {
   readonly deadlines: Deadlines;
   readonly log: LogTracker | undefined;
   readonly outcomes: OutcomeRules;
+  /** The runs that the store has refused, by key: each is dealt with at its next decision, once. */
+  readonly culprits: Map<string, Culprit>;
   readonly random: () => number;
 }
 
@@ -65,14 +74,17 @@ export interface Inputs {
   readonly callableTo: (now: number) => number;
   /** How many callbacks may fire. */
   readonly maxCallbacks: number;
+  /** How many carried items are decided, if there is time for one more; 0: none. */
+  readonly maxCarried: number;
+  readonly hasTime: () => boolean;
 }
 
-interface SpawnItem {
-  readonly kind: "spawn";
+/** A run that carries out a tell: it is accepted in the batch of the tell. */
+interface TellItem {
+  readonly kind: "tell";
   readonly key: string;
   readonly hub: string;
   readonly request: unknown;
-  readonly parent?: { readonly key: string; readonly call: number };
 }
 
 /** A batch without news is written if none was for so long, in milliseconds: an hour. */
@@ -85,12 +97,19 @@ const maxPauseMs = 3_600_000;
  * `decide` may be called several times for one batch; `seal` says what the batch writes. What the batch does in the outside
  * world is data in `batch.effects`, and happens once the batch is committed.
  *
- * Runs share nothing (I13). What they have for one another within a batch (a call of a hub, its outcome, a cancel) goes
- * through a queue of internal items, each decided as soon as the item that caused it is.
+ * Runs share nothing (I13). What they have for one another is of two kinds:
+ *
+ * - **At once**, in the same batch: the answer of a run is the outcome of its caller's call, and a tell is accepted as a run.
+ *   Nothing else would say after a crash that they are owed. They are few: calls are `maxCallDepth` deep at most, and one
+ *   turn takes a bounded number of steps (I15).
+ * - **Carried**: the first turn of a child or of a tell, and the cancel of a child. Each may cause more of its kind, without
+ *   end, so a batch decides only so many, and the next ones the rest. After a crash they follow from what is stored: see
+ *   `resume`.
  */
 export class Decider {
   readonly #options: DeciderOptions;
-  readonly #internal: (InputItem | SpawnItem)[] = [];
+  readonly #atOnce: (InputItem | TellItem)[] = [];
+  readonly #carried = new Carried();
   /** One object for all decisions, since they keep nothing of it. */
   readonly #env: { -readonly [Field in keyof Env]: Env[Field] };
   readonly #effects: Effect[] = [];
@@ -111,8 +130,14 @@ export class Decider {
     return this.#seq;
   }
 
-  /** Decides the items, and then the callbacks that are due, into a batch. */
-  decide(batch: Batch, { items, found, callableTo, maxCallbacks }: Inputs, now: number): void {
+  /** How many items wait for a batch that follows. */
+  get carried(): number {
+    return this.#carried.size;
+  }
+
+  /** Decides the items, then the callbacks that are due, and then what is carried, into a batch. */
+  decide(batch: Batch, inputs: Inputs, now: number): void {
+    const { items, found, callableTo, maxCallbacks } = inputs;
     batch.since = Math.min(batch.since, now);
     batch.now = now;
     batch.items = batch.items.length === 0 ? items : [...batch.items, ...items];
@@ -121,7 +146,39 @@ export class Decider {
     for (const item of items) this.#take(batch, item, now);
     const due = this.#options.deadlines.take(callableTo(now), maxCallbacks);
     for (const callback of due) this.#callBack(batch, callback, now);
-    batch.inputs += items.length + due.length;
+    const count = items.length + due.length;
+    batch.inputs += count;
+    batch.carried += this.#takeCarried(batch, inputs, count, now);
+  }
+
+  /**
+   * Takes up what is owed to a run that was read back: what earlier batches had carried over when their owner was lost.
+   *
+   * ```
+   *   what is stored                                                  what is owed
+   *   a run that was accepted, and is in no state                     its first turn
+   *   an open call of a hub, no child, no outcome that is kept        the child begins
+   *   a child without an answer whose caller has closed the call      the cancel of the child
+   *   a round that a cancel has reached, and a child that works       the cancel of the child
+   * ```
+   */
+  resume({ run }: LiveRun): void {
+    const { culprits, residency } = this.#options;
+    const { key, parent } = run;
+    if (culprits.get(key)?.isRow === true) this.#carried.push({ kind: "endRefused", key });
+    if (isUnbegun(run)) this.#carried.push({ kind: "begin", key });
+    if (parent !== undefined && run.answer === undefined) {
+      const caller = residency.get(parent.key)?.run;
+      const isWanted = caller?.calls.has(parent.call) === true;
+      if (!isWanted || cancelsRound(this.#definition(caller.hub), caller))
+        this.#carried.push({ kind: "cancel", key });
+    }
+    const kept = keptOutcomes(run);
+    for (const call of run.calls.values()) {
+      if (!call.isHub || !isRunning(call) || kept?.has(call.number) === true) continue;
+      if (residency.get(childKey(key, call.number)) !== undefined) continue;
+      this.#carried.push({ kind: "child", call });
+    }
   }
 
   /**
@@ -169,7 +226,7 @@ export class Decider {
     if (item.kind === "request") this.#takeRequest(batch, item, now);
     else if (item.kind === "relayReply") this.#takeRelayReply(batch, item, now);
     else this.#takeInput(batch, item, now);
-    this.#takeInternal(batch, now);
+    this.#takeAtOnce(batch, now);
   }
 
   /** The message names no attempt: it counts for the one that is open now (the exception to I4). */
@@ -190,16 +247,99 @@ export class Decider {
     observed.push({ name: "outcome", callee: spoke, key: requestId, call, outcome: checked.kind });
   }
 
-  #takeInternal(batch: Batch, now: number): void {
-    for (let next = this.#internal.shift(); next !== undefined; next = this.#internal.shift()) {
-      if (next.kind === "input") {
-        this.#takeInput(batch, next, now);
-        continue;
-      }
-      const { key, hub, request, parent } = next;
-      const options = { request, hash: "", ...(parent === undefined ? {} : { parent }) };
-      this.#begin(batch, key, hub, options, now);
+  #takeAtOnce(batch: Batch, now: number): void {
+    for (let next = this.#atOnce.shift(); next !== undefined; next = this.#atOnce.shift()) {
+      if (next.kind === "input") this.#takeInput(batch, next, now);
+      else this.#acceptTell(batch, next, now);
     }
+  }
+
+  /** A run of its own carries out a tell: it may outlive the teller, so that nothing else would say that it is owed. */
+  #acceptTell(batch: Batch, { key, hub, request }: TellItem, now: number): void {
+    const refused = this.#culprit(key);
+    if (refused !== undefined) {
+      const spoke = toldSpoke({ hub }) ?? hub;
+      return void batch.effects.observed.push({
+        name: "tell-lost",
+        spoke,
+        key,
+        reason: refused.error.message,
+      });
+    }
+    const live = this.#options.residency.begin(key);
+    this.#record(batch, live, accept(this.#definition(hub), { request, hash: "" }, this.#envAt(now)));
+    this.#carried.push({ kind: "begin", key });
+  }
+
+  /**
+   * Decides carried items, as far as there is room and time for them, and as many as the batch has decided inputs in any
+   * case: otherwise more would come than is ever done. The result is how many.
+   */
+  #takeCarried(batch: Batch, { maxCarried, hasTime }: Inputs, inputs: number, now: number): number {
+    let count = 0;
+    if (maxCarried === 0) return 0;
+    while (this.#carried.size > 0 && (count < inputs || (count < maxCarried && hasTime()))) {
+      count++;
+      this.#takeOne(batch, this.#carried.shift() as CarriedItem, now);
+      this.#takeAtOnce(batch, now);
+    }
+    return count;
+  }
+
+  #takeOne(batch: Batch, item: CarriedItem, now: number): void {
+    if (item.kind === "child") return this.#beginChild(batch, item.call, now);
+    const live = this.#options.residency.get(item.key);
+    // It has ended meanwhile, or its call was closed before it began.
+    if (live === undefined) return;
+    if (item.kind === "begin") this.#beginLive(batch, live, now);
+    else if (item.kind === "endRefused") this.#endRefused(batch, live, now);
+    else this.#decide(batch, live, { kind: "cancel", id: "parent" }, now);
+  }
+
+  #beginLive(batch: Batch, live: LiveRun, now: number): void {
+    const { run } = live;
+    if (!isUnbegun(run)) return;
+    const culprit = this.#culprit(run.key);
+    if (culprit !== undefined) this.#park(batch, live, culprit, { kind: "start" }, now);
+    else this.#record(batch, live, begin(this.#definition(run.hub), run, this.#envAt(now)));
+  }
+
+  /**
+   * Parks a run that the store refuses, instead of the turn that it refused. The outcome of an attempt may be at fault, so that
+   * it is not kept: after a retry the attempt is made again.
+   */
+  #park(
+    batch: Batch,
+    live: LiveRun,
+    { error }: Culprit,
+    input: Input | { readonly kind: "start" },
+    now: number,
+  ): undefined {
+    const { run } = live;
+    const isOurs = input.kind === "outcome" && run.calls.get(input.call)?.isHub !== true;
+    const kept = isOurs ? ({ kind: "buffered" } as const) : input;
+    this.#record(batch, live, [incidentOf(error, kept, this.#envAt(now))]);
+  }
+
+  #endRefused(batch: Batch, live: LiveRun, now: number): void {
+    const culprit = this.#culprit(live.run.key);
+    if (culprit === undefined) return;
+    const { message } = culprit.error;
+    if (live.run.status === "running") this.#park(batch, live, culprit, { kind: "buffered" }, now);
+    this.#decide(batch, live, { kind: "resolve", id: "store", message }, now);
+  }
+
+  #beginChild(batch: Batch, call: Call, now: number): void {
+    const { run, number, callee } = call;
+    // Nobody waits for it any more.
+    if (run.calls.get(number) !== call) return;
+    const key = childKey(run.key, number);
+    const refused = this.#culprit(key)?.error.message;
+    if (refused !== undefined) return this.#refuseChild(run, call, refused);
+    if (run.key.slice(rootOf(run.key).length).split("/").length > maxCallDepth)
+      return this.#refuseChild(run, call, `hubs call one another more than ${maxCallDepth} deep`);
+    const parent = { key: run.key, call: number };
+    this.#begin(batch, key, callee, { request: call.input, hash: "", parent }, now);
   }
 
   #takeRequest(batch: Batch, item: RequestItem, now: number): void {
@@ -212,7 +352,8 @@ export class Decider {
       if (item.isSame(hash)) return void batch.effects.accepted.push({ item, known: true });
       return this.#refuse(batch, item, keyReused(key));
     }
-    if (item.invalid !== undefined) return this.#refuse(batch, item, item.invalid);
+    const invalid = item.invalid ?? this.#culprit(key)?.error;
+    if (invalid !== undefined) return this.#refuse(batch, item, invalid);
     const options = {
       request: item.request,
       hash: item.hash,
@@ -255,8 +396,22 @@ export class Decider {
     this.#record(batch, live, start(definition, live.run, options, this.#envAt(now)));
   }
 
+  /** What the store has said of a run: it is asked once, and what comes then is decided anew. */
+  #culprit(key: string): Culprit | undefined {
+    const { culprits } = this.#options;
+    if (culprits.size === 0) return undefined;
+    const culprit = culprits.get(key);
+    culprits.delete(key);
+    return culprit;
+  }
+
   #takeInput(batch: Batch, item: InputItem, now: number): void {
     const live = this.#options.residency.fetch(item.key, batch.found);
+    // A command that the store does not take is refused to its sender, and its run goes on.
+    if (live !== undefined && item.done !== undefined) {
+      const culprit = this.#culprit(item.key);
+      if (culprit !== undefined) return void batch.effects.refused.push({ item, error: culprit.error });
+    }
     if (live === undefined) {
       const stored = batch.found.get(item.key);
       this.#ignored(batch, item, stored !== undefined && stored.answer === undefined ? "unknown" : "ended");
@@ -280,7 +435,7 @@ export class Decider {
     const input: Input = callback instanceof Call ? this.#callDue(callback, now) : { kind: "due" };
     this.#decide(batch, live, input, now);
     if (live.run.status !== "ended") deadlines.registerRun(live.run);
-    this.#takeInternal(batch, now);
+    this.#takeAtOnce(batch, now);
   }
 
   #callDue(call: Call, now: number): Input {
@@ -293,6 +448,11 @@ export class Decider {
   #decide(batch: Batch, live: LiveRun, input: Input, now: number): Ignored | undefined {
     const { run } = live;
     const definition = this.#definition(run.hub);
+    const culprit = this.#culprit(run.key);
+    if (culprit !== undefined && run.status === "running")
+      return this.#park(batch, live, culprit, input, now);
+    // What comes first for a run that was accepted is its first turn.
+    this.#beginLive(batch, live, now);
     const env = this.#envAt(now);
     if (run.version !== definition.version && run.status === "running") {
       const from = run.version;
@@ -356,19 +516,17 @@ export class Decider {
         return;
       case "startChild":
         deadlines.registerCall(effect.call);
-        this.#spawnChild(run, effect.call);
+        this.#carried.push({ kind: "child", call: effect.call });
         return;
-      case "cancelChild": {
-        const key = childKey(run.key, effect.call.number);
-        this.#internal.push({ kind: "input", key, input: { kind: "cancel", id: "parent" } });
+      case "cancelChild":
+        this.#carried.push({ kind: "cancel", key: childKey(run.key, effect.call.number) });
         return;
-      }
       case "tell": {
         const { call, spoke, hub, input } = effect.told;
         const key = tellKey(run.key, call);
         const told =
           hub === true ? { hub: spoke, request: input } : { hub: tellHubName(spoke), request: { input } };
-        this.#internal.push({ kind: "spawn", key, ...told });
+        this.#atOnce.push({ kind: "tell", key, ...told });
         return;
       }
       case "answer":
@@ -388,20 +546,11 @@ export class Decider {
     }
   }
 
-  #spawnChild(run: Run, call: Call): void {
-    if (run.key.slice(rootOf(run.key).length).split("/").length > maxCallDepth)
-      return this.#refuseChild(run, call);
-    const parent = { key: run.key, call: call.number };
-    const key = childKey(run.key, call.number);
-    this.#internal.push({ kind: "spawn", key, hub: call.callee, request: call.input, parent });
-  }
-
-  /** Hubs that call one another without end stop here, with an error of their own. */
-  #refuseChild(run: Run, call: Call): void {
-    const message = `hubs call one another more than ${maxCallDepth} deep`;
+  /** The call ends with an error of the engine. */
+  #refuseChild(run: Run, call: Call, message: string): void {
     const outcome = { kind: "error" as const, code: "WW_DEFECT" as const, message };
     const input = { kind: "outcome" as const, call: call.number, attempt: 1, epoch: run.epoch, outcome };
-    this.#internal.push({ kind: "input", key: run.key, input });
+    this.#atOnce.push({ kind: "input", key: run.key, input });
   }
 
   /** The answer is written and told with the batch. A hub that waits for it gets it as the outcome of its call. */
@@ -428,9 +577,13 @@ export class Decider {
       epoch: caller.run.epoch,
       outcome,
     };
-    this.#internal.push({ kind: "input", key: parent.key, input });
+    this.#atOnce.push({ kind: "input", key: parent.key, input });
   }
 }
+
+/** The calls whose outcome a parked run keeps: they stay open until the run goes on. */
+const keptOutcomes = ({ incident }: Run): ReadonlySet<unknown> | undefined =>
+  incident && new Set(incident.inputs.filter(({ kind }) => kind === "outcome").map(({ call }) => call));
 
 /** Notes an attempt that has not succeeded. */
 function failed(batch: Batch, run: Run, event: Extract<RunEvent, { type: "failed" | "settled" }>): void {

@@ -77,7 +77,15 @@ export class Intake {
 
   /** Queues again what a lost memory had taken. */
   restore(items: readonly Item[]): void {
-    this.#items.push(...items);
+    for (const item of items) {
+      if (item.kind === "request") this.#requests++;
+      this.#items.push(item);
+    }
+  }
+
+  /** What waits. */
+  values(): Iterable<Item> {
+    return this.#items;
   }
 
   /** A batch of so many inputs has failed. */

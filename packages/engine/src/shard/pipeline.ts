@@ -1,5 +1,7 @@
+import { WheelworkError } from "@wheelwork/core";
 import type { Clock, Commit, EngineEvent, Found, Logger, MaybePromise, Store } from "../ports/ports.ts";
-import { emptyBatch, type Batch } from "./batch.ts";
+import { emptyBatch, type Batch, type Culprit } from "./batch.ts";
+import { culpritsOf } from "./culprits.ts";
 import type { Decider } from "./decider.ts";
 import { lateMs, type Deadlines } from "./deadlines.ts";
 import type { EngineTime } from "./engine-time.ts";
@@ -13,6 +15,8 @@ const minShared = 256;
 /** A commit that takes this long is worth a warning, and how often one is given, in milliseconds. */
 const [slowMs, warningMs] = [2000, 60_000];
 
+/** How much a batch decides of what is carried over, in items and in milliseconds: the loop stands still meanwhile. */
+const [maxCarriedItems, maxCarriedMs] = [500, 10];
 /** What the inputs of one batch may weigh, in bytes. Their events hold it several times: as request, data and input. */
 const maxBatchBytes = 16 * 1024 * 1024;
 
@@ -44,6 +48,8 @@ export interface Loop {
   goOn(): void;
   /** A commit failed, its outcome is unknown, or what it needs cannot be read. `items` belong to no batch. */
   lose(error: unknown, items: readonly Item[]): void;
+  /** The store never takes what these runs bring, and has written nothing. None: the batch is too much as a whole. */
+  refused(error: WheelworkError, culprits: readonly Culprit[]): void;
 }
 
 /**
@@ -100,6 +106,11 @@ export class Pipeline {
   /** What the pipeline waits for; undefined if it is idle. */
   get pending(): Promise<void> | undefined {
     return (this.#busy ?? this.#committing)?.done;
+  }
+
+  /** Whether something waits for a batch that follows. */
+  get carries(): boolean {
+    return this.#options.decider.carried > 0;
   }
 
   /** Whether the commit under way takes long. Callbacks that are due wait for it, and its end wakes the loop. */
@@ -238,11 +249,16 @@ export class Pipeline {
     let sealed: Batch | undefined;
     try {
       const callableTo = (now: number): number => this.#callableTo(now);
-      decider.decide(batch, { items, found, callableTo, maxCallbacks: intake.batchInputs }, time.now());
+      const { batchInputs } = intake;
+      const inputs = { items, found, callableTo, maxCallbacks: batchInputs };
+      // What a shard that stops carries is left to its next owner: it may have no end.
+      const maxCarried = loop.isStopping ? 0 : Math.min(maxCarriedItems, batchInputs);
+      decider.decide(batch, { ...inputs, maxCarried, hasTime: this.#carriedTime() }, time.now());
       batch.decideMs += clock.monotonicMs() - began;
       // As much as is being written is enough to go on with; less takes what comes meanwhile, too.
-      const enough = Math.min(this.#committing?.batch.inputs ?? 0, intake.batchInputs);
-      if (batch.inputs >= enough) sealed = this.#seal();
+      const writing = this.#committing?.batch;
+      const enough = Math.min(writing === undefined ? 0 : sizeOf(writing), intake.batchInputs);
+      if (sizeOf(batch) >= enough) sealed = this.#seal();
     } catch (error) {
       return loop.lose(error, []);
     }
@@ -250,6 +266,17 @@ export class Pipeline {
       this.#sealed = sealed;
       loop.goOn();
     } else if (sealed !== undefined) this.#commit(sealed);
+  }
+
+  /** Whether there is time for one more carried item: it is counted from the first one on. */
+  #carriedTime(): () => boolean {
+    const { clock } = this.#options;
+    let until: number | undefined;
+    return () => {
+      const now = clock.monotonicMs();
+      until ??= now + maxCarriedMs;
+      return now < until;
+    };
   }
 
   #callableTo(now: number): number {
@@ -285,6 +312,7 @@ export class Pipeline {
       given = store.commit(batch.commit);
     } catch (error) {
       before?.();
+      if (isRefused(error) && store.takes !== undefined) return this.#findCulprits(batch, error);
       return loop.lose(error, batch.items);
     }
     this.#overlaps = given instanceof Promise;
@@ -298,12 +326,28 @@ export class Pipeline {
         if (!this.#isOver) this.#landed(batch, clock.monotonicMs() - began);
       },
       (error: unknown) => {
-        if (!this.#isOver) loop.lose(error, []);
+        if (this.#isOver) return;
+        if (isRefused(error) && store.takes !== undefined) this.#findCulprits(batch, error);
+        else loop.lose(error, []);
       },
     );
     this.#committing = { batch, began, done };
     before?.();
     loop.goOn();
+  }
+
+  /** Nothing is written, and nothing that was decided counts: the batch is still the one that commits until this is over. */
+  #findCulprits(batch: Batch, error: WheelworkError): void {
+    const { clock, loop, store } = this.#options;
+    const done = culpritsOf(batch.commit as Commit, error, (commit) => store.takes?.(commit) ?? true).then(
+      (culprits) => {
+        if (!this.#isOver) loop.refused(error, culprits);
+      },
+      (problem: unknown) => {
+        if (!this.#isOver) loop.lose(problem, []);
+      },
+    );
+    this.#committing = { batch, began: clock.monotonicMs(), done };
   }
 
   /** A commit beside the loop has ended well: the store gets the next batch before this one's effects happen. */
@@ -313,7 +357,7 @@ export class Pipeline {
     this.#committed(batch, batch.commit as Commit, commitMs);
     let next: Batch | undefined;
     try {
-      next = this.#sealed ?? (this.#open.inputs === 0 ? undefined : this.#seal());
+      next = this.#sealed ?? (sizeOf(this.#open) === 0 ? undefined : this.#seal());
     } catch (error) {
       this.#act(batch);
       return loop.lose(error, []);
@@ -380,3 +424,9 @@ export class Pipeline {
     }
   }
 }
+
+const isRefused = (error: unknown): error is WheelworkError =>
+  error instanceof WheelworkError && error.code === "WW_STORE_REFUSED";
+
+/** How much a batch has decided. */
+const sizeOf = ({ inputs, carried }: Batch): number => inputs + carried;

@@ -1,11 +1,11 @@
 import type { Answer, Outcome, RunEvent } from "@wheelwork/core";
-import { snapshot, type Run } from "@wheelwork/core/kernel";
+import { isUnbegun, snapshot, type Run } from "@wheelwork/core/kernel";
 import { isRoot, toldSpoke } from "../ports/keys.ts";
 import type { StoredAnswer, StoredRun } from "../ports/ports.ts";
 import type { Reply } from "./outbox.ts";
 
-/** Whether a run must be in memory: it has open calls, or another run calls it. */
-export const isHot = (run: Run): boolean => run.calls.size > 0 || run.parent !== undefined;
+/** Whether a run must be in memory: it has open calls, another run calls it, or its first turn is due. */
+export const isHot = (run: Run): boolean => run.calls.size > 0 || run.parent !== undefined || isUnbegun(run);
 
 /** Whether an event gave the answer of its request. */
 export const gaveAnswer = (event: RunEvent): boolean =>

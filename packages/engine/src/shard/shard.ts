@@ -4,7 +4,7 @@ import type { Attempt } from "../attempts/attempt.ts";
 import { WorkerHost } from "../attempts/host.ts";
 import { redacted } from "../attempts/outcomes.ts";
 import type { Claim, Found, RequestRow, StoredAnswer } from "../ports/ports.ts";
-import type { Batch } from "./batch.ts";
+import type { Batch, Culprit } from "./batch.ts";
 import { earlierOf, EngineTime } from "./engine-time.ts";
 import { Intake } from "./intake.ts";
 import type { AttemptId, IgnoredReason, Item, RelayReplyItem, RequestItem } from "./items.ts";
@@ -27,6 +27,8 @@ const maxDrainMs = 500;
 const maxAheadMs = 60_000;
 /** The longest time that a timer can wait, in milliseconds. */
 const maxTimerMs = 2 ** 31 - 1;
+/** How often a run may be refused by the store before it counts as lost. */
+const maxRefusals = 2;
 const minRecoveryMs = 10;
 const maxRecoveryMs = 2000;
 
@@ -59,6 +61,11 @@ export class Shard {
   #scheduled = false;
   #idle: (() => void)[] = [];
   #recoveryMs = minRecoveryMs;
+  /** The runs that the store has refused: how often, and those that are not dealt with yet. */
+  readonly #refusals = new Map<string, number>();
+  readonly #culprits = new Map<string, Culprit>();
+  /** What was decided is read back, and nothing else is lost: requests wait, and attempts go on. */
+  #isReloading = false;
   #cancelRecovery: (() => void) | undefined = undefined;
   /** Why it does not run. */
   #failure: unknown = undefined;
@@ -258,7 +265,7 @@ export class Shard {
       case "running":
         return undefined;
       case "store-lost":
-        return unavailable();
+        return this.#isReloading ? undefined : unavailable();
       default:
         return stopping();
     }
@@ -397,6 +404,7 @@ export class Shard {
     // Timers that come due again and again would keep a shard from ever stopping. They fire at the next start.
     if (this.#status === "stopping") return;
     const { deadlines, log, pipeline, residency } = tenure;
+    if (pipeline.carries) return this.#schedule();
     const next = Math.min(deadlines.nextAt, residency.scanAt);
     // Records that come wake the shard by themselves.
     const before = log?.catchesUpBefore ?? 0;
@@ -423,7 +431,7 @@ export class Shard {
       observe?.({ name: known ? "known" : "accepted", hub: item.hub, key: item.key });
       item.accept(known);
     }
-    for (const { item, error } of refused) item.refuse(error);
+    for (const { item, error } of refused) refuse(item, error);
     this.#tell(tenure, effects);
     for (const { item, ignored } of commanded) item.done?.resolve(ignored);
     for (const durable of relayReplies) durable();
@@ -581,6 +589,7 @@ export class Shard {
         expected: (spoke, correlation) => host.expected(spoke, correlation),
         dueAfterWait: (call, now) => host.dueAfterWait(call, now),
       },
+      culprits: this.#culprits,
       loop: {
         get isStopping() {
           return isStopping();
@@ -593,6 +602,7 @@ export class Shard {
         },
         goOn: () => this.#goOn(),
         lose: (error, items) => this.#lose(error, items),
+        refused: (error, culprits) => this.#refused(error, culprits),
         wake: () => this.#schedule(),
       },
     };
@@ -600,16 +610,24 @@ export class Shard {
 
   /** Goes on with what was open: callbacks are registered again, and attempts are made again. */
   #resume(): void {
-    const { deadlines, pipeline, residency } = this.#tenure as Tenure;
-    for (const { run } of residency.values()) {
+    const { deadlines, decider, pipeline, residency } = this.#tenure as Tenure;
+    const handOver = this.#isReloading ? this.#host.handOver() : undefined;
+    const reported = this.#isReloading ? outcomesIn(this.#intake.values()) : undefined;
+    this.#isReloading = false;
+    for (const live of residency.values()) {
+      const { run } = live;
+      decider.resume(live);
       deadlines.registerRun(run);
       for (const call of run.calls.values()) {
         if (run.status === "running") deadlines.registerCall(call);
-        if (!isRunning(call) || call.isHub || this.#host.adopt(call)) continue;
+        if (!isRunning(call) || call.isHub || handOver?.(call) === true) continue;
+        if (reported?.has(`${run.key} ${call.number} ${call.attempt}`) === true || this.#host.adopt(call))
+          continue;
         if (run.status === "running")
           pipeline.open.effects.attempts.push({ call, attempt: call.attempt, anew: true });
       }
     }
+    handOver?.();
     // What came in meanwhile may have settled some of them: it goes first.
     if (this.#intake.length > 0) return this.#schedule();
     pipeline.resume();
@@ -650,6 +668,37 @@ export class Shard {
     if (this.#status === "running") this.#lose(error, []);
   }
 
+  /**
+   * The store never takes what some runs bring, and has written nothing. What was decided is dropped, read back, and decided
+   * again without them; nobody else notices: requests wait, and attempts go on.
+   */
+  #refused(error: WheelworkError, culprits: readonly Culprit[]): void {
+    // What parks or ends a run may be refused, too.
+    const isHopeless = culprits.some(({ key }) => (this.#refusals.get(key) ?? 0) >= maxRefusals);
+    const isWhole = culprits.length === 0;
+    if (this.#status !== "running" || isHopeless || (isWhole && this.#intake.batchInputs === 1))
+      return this.#lose(error, []);
+    const items = this.#tenure?.end() ?? [];
+    if (isWhole) this.#intake.shrink(items.length);
+    for (const culprit of culprits) {
+      this.#culprits.set(culprit.key, culprit);
+      this.#refusals.set(culprit.key, (this.#refusals.get(culprit.key) ?? 0) + 1);
+    }
+    const runs = culprits.map(({ key }) => key);
+    this.#options.logger.error(
+      { error: error.message, runs },
+      "the store does not take what these runs bring: they are refused or parked, and their batch is decided again",
+    );
+    // What a record said is read again after the claim.
+    const kept = [...items, ...this.#intake.drain()].filter(
+      ({ kind, offset }) => kind !== "mark" && offset === undefined,
+    );
+    this.#intake.restore(kept);
+    this.#status = "store-lost";
+    this.#isReloading = true;
+    this.#recover(0);
+  }
+
   /** A commit failed, or its outcome is unknown: nothing in memory counts any more. */
   #lose(error: unknown, given: readonly Item[], why = "the store failed"): void {
     if (this.#status === "stopped") return;
@@ -661,6 +710,7 @@ export class Shard {
     logger.error({ error: message }, `${why}; the shard is read back from its store`);
     observe?.({ name: "store-lost", message });
     const wasStopping = this.#status === "stopping";
+    this.#isReloading = false;
     this.#status = "store-lost";
     this.#host.endAll();
     const over = endsShard(error);
@@ -693,23 +743,25 @@ export class Shard {
   }
 
   /** Reads everything back, later and later until a commit succeeds again. */
-  #recover(): void {
+  #recover(delay = this.#recoveryMs): void {
     const { clock, logger, observe } = this.#options;
-    const delay = this.#recoveryMs;
-    this.#recoveryMs = Math.min(delay * 2, maxRecoveryMs);
+    this.#recoveryMs = Math.min(this.#recoveryMs * 2, maxRecoveryMs);
     this.#cancelRecovery = clock.after(delay, () => {
       if (this.#status !== "store-lost") return;
       this.#claim().then(
         () => {
           if (this.#status !== "store-lost") return;
           this.#status = "running";
-          observe?.({ name: "store-back" });
-          logger.info({}, "the store is back");
+          if (!this.#isReloading) {
+            observe?.({ name: "store-back" });
+            logger.info({}, "the store is back");
+          }
           this.#resume();
         },
         (error: unknown) => {
           if (this.#status !== "store-lost") return;
-          if (endsShard(error)) return this.#end(error);
+          // The store is lost now, and not only what it refused.
+          if (endsShard(error) || this.#isReloading) return this.#lose(error, []);
           this.#failure = error;
           logger.warn({ error: messageOf(error) }, "the store is not back yet");
           this.#recover();
@@ -717,6 +769,16 @@ export class Shard {
       );
     });
   }
+}
+
+/** The attempts whose outcomes wait. */
+function outcomesIn(items: Iterable<Item>): ReadonlySet<string> {
+  const names = new Set<string>();
+  for (const item of items) {
+    if (item.kind !== "input" || item.input.kind !== "outcome") continue;
+    names.add(`${item.key} ${item.input.call} ${item.input.attempt}`);
+  }
+  return names;
 }
 
 function refuse(item: Item, error: WheelworkError): void {

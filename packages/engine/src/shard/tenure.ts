@@ -1,6 +1,7 @@
 import { WheelworkError } from "@wheelwork/core";
 import type { HubDefinition } from "@wheelwork/core/kernel";
 import type { Claim, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
+import type { Culprit } from "./batch.ts";
 import { Decider, type OutcomeRules } from "./decider.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { EngineTime } from "./engine-time.ts";
@@ -26,6 +27,8 @@ export interface TenureOptions {
   readonly time: EngineTime;
   readonly intake: Intake;
   readonly outcomes: OutcomeRules;
+  /** The runs that the store has refused, by key. */
+  readonly culprits: Map<string, Culprit>;
   readonly loop: Loop & { wake(): void };
 }
 
@@ -44,6 +47,7 @@ export class Tenure {
   readonly deadlines: Deadlines;
   readonly retention: Retention;
   readonly log: LogTracker | undefined;
+  readonly decider: Decider;
   readonly pipeline: Pipeline;
   readonly #options: TenureOptions;
   #isOver = false;
@@ -72,15 +76,17 @@ export class Tenure {
       retention: this.retention,
       log: this.log,
     };
-    const { hubs, random, intake, observe } = options;
-    const decider = new Decider({
+    const { hubs, random, intake, observe, culprits } = options;
+    this.decider = new Decider({
       ...shared,
       seq: claim.seq,
       since: time.began,
       hubs,
       outcomes,
+      culprits,
       random,
     });
+    const { decider } = this;
     this.pipeline = new Pipeline({ ...shared, store, clock, logger, observe, time, intake, decider, loop });
   }
 

@@ -1,5 +1,6 @@
 /** How stores keep runs, answers and the journal: for stores on other databases than SQLite. */
 export { decodeBatch, encodeBatch } from "./journal.ts";
+export { isTaken, isUnstorable, refusedContent } from "./refused.ts";
 export {
   answerTexts,
   downtimesOf,

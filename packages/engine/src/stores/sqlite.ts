@@ -27,6 +27,7 @@ import type {
   StoredAnswer,
   StoredRun,
 } from "../ports/ports.ts";
+import { isTaken, isUnstorable, refusedContent } from "./refused.ts";
 import { isDamage, openError, SqliteFile } from "./sqlite-file.ts";
 import { KeyIndex } from "./sqlite-keys.ts";
 import { listStatements } from "./sqlite-list.ts";
@@ -43,6 +44,9 @@ export interface SqliteOptions {
 
 /** A log beside the database that is longer than this is worth a warning, in bytes. It has 16 MB, as a rule. */
 const maxLogBytes = 256_000_000;
+
+/** What SQLite says of values that it never takes: SQLITE_TOOBIG, SQLITE_MISMATCH. */
+const contentErrors = new Set([18, 20]);
 
 type Row = Record<string, SQLInputValue>;
 
@@ -217,6 +221,26 @@ export class SqliteStore implements Store {
   }
 
   commit(commit: Commit): void {
+    this.#write(commit);
+    if (commit.checkpoint !== undefined) this.#checkpoint = commit.seq;
+  }
+
+  takes(commit: Commit): Promise<boolean> {
+    return isTaken((undo) => this.#write(commit, undo));
+  }
+
+  /** @throws WheelworkError WW_STORE_REFUSED when SQLite never takes this. */
+  #write(commit: Commit, undo?: () => never): void {
+    try {
+      this.#writeAll(commit, undo);
+    } catch (error) {
+      throw isUnstorable(error) || contentErrors.has((error as { errcode?: number }).errcode ?? 0)
+        ? refusedContent(error)
+        : error;
+    }
+  }
+
+  #writeAll(commit: Commit, undo: (() => never) | undefined): void {
     this.#transaction(() => {
       const fence = this.#run(
         "UPDATE shard SET engine_time = ? WHERE id = 0 AND epoch = ?",
@@ -246,8 +270,8 @@ export class SqliteStore implements Store {
       if (commit.downtimes !== undefined)
         this.#run("UPDATE shard SET downtimes = ? WHERE id = 0", JSON.stringify(commit.downtimes));
       if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit.seq);
+      undo?.();
     });
-    if (commit.checkpoint !== undefined) this.#checkpoint = commit.seq;
   }
 
   purge(endedBefore: number, limit: number): number {

@@ -50,6 +50,8 @@ export class DecidingWorld {
     horizonMs: 60_000,
   });
   readonly decider: Decider;
+  /** How many carried items a batch decides. */
+  maxCarried = 100;
 
   constructor(hubs: readonly AnyHub[]) {
     this.time.begin(0);
@@ -73,14 +75,16 @@ export class DecidingWorld {
         check: (_spoke, outcome) => outcome,
         expected: () => undefined,
       },
+      culprits: new Map(),
       random: () => 0,
     });
   }
 
   /** Decides items, and the callbacks that are due by now, into a batch. */
   decide(items: readonly Item[], batch: Batch = emptyBatch()): Batch {
-    const inputs = { items, found: new Map(), callableTo: (now: number) => now, maxCallbacks: 100 };
-    this.decider.decide(batch, inputs, this.time.now());
+    const callableTo = (now: number): number => now;
+    const most = { maxCallbacks: 100, maxCarried: this.maxCarried, hasTime: () => true };
+    this.decider.decide(batch, { items, found: new Map(), callableTo, ...most }, this.time.now());
     return batch;
   }
 

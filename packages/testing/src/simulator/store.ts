@@ -1,4 +1,4 @@
-import type { RunEvent } from "@wheelwork/core";
+import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import type {
   Batch,
   Claim,
@@ -23,6 +23,8 @@ export type StoreFault =
   | "crash-after-commit"
   | "commit-fails"
   | "commit-unseen"
+  /** The store never takes what one of its runs brings. */
+  | "commit-refused"
   /** It is reported as failed, and comes to the server later all the same. */
   | "commit-late"
   | "crash-in-recovery"
@@ -53,6 +55,8 @@ const lateMs = 300;
 export class SimulatedStore implements Store {
   readonly #inner: LocalStore;
   readonly #user: StoreUser;
+  /** The run whose part of a batch it does not take. */
+  #refused: string | undefined = undefined;
   /** When the last commit that was sent arrives: one connection carries them in their order. */
   #arrival = 0;
 
@@ -65,6 +69,7 @@ export class SimulatedStore implements Store {
     return this.#read(() => {
       this.#user.reachStore(true);
       const claim = this.#inner.claim(owner, again);
+      this.#refused = undefined;
       this.#user.see({ type: "claimed", node: this.#user.number, epoch: claim.epoch });
       return claim;
     });
@@ -127,6 +132,7 @@ export class SimulatedStore implements Store {
     const written = JSON.parse(JSON.stringify(commit)) as Commit;
     const carryOut = (): void => {
       if (fault === "crash-before-commit") return user.kill();
+      if (fault === "commit-refused" && commit.journal.length > 0) this.#refuse(written);
       if (fault === "commit-fails") throw new Error("the commit fails, as planned");
       if (fault === "commit-late") {
         // Its owner may have claimed again by then, or another one.
@@ -149,6 +155,17 @@ export class SimulatedStore implements Store {
       throw error;
     }
     return user.process.alive ? undefined : never();
+  }
+
+  takes({ journal }: Commit): MaybePromise<boolean> {
+    return this.#read(() => journal.every(({ key }) => key !== this.#refused));
+  }
+
+  #refuse({ journal, seq }: Commit): never {
+    const { key } = journal[seq % journal.length] as Commit["journal"][number];
+    this.#refused = key;
+    this.#user.see({ type: "refuses", node: this.#user.number, key });
+    throw new WheelworkError("WW_STORE_REFUSED", "the store does not take it, as planned");
   }
 
   #apply(commit: Commit): void {

@@ -28,6 +28,8 @@ export type Seen =
   /** The position of a shard has passed a command in its inbox. */
   | { readonly type: "passed"; readonly key: string; readonly kind: string; readonly id: string }
   | { readonly type: "store-failed"; readonly node: number }
+  /** The store does not take what a run brings: it is told so before "store-failed". */
+  | { readonly type: "refuses"; readonly node: number; readonly key: string }
   /** What ended before a time, in engine time, has been purged, or a part of it. */
   | { readonly type: "purged"; readonly node: number; readonly endedBefore: number }
   | {

@@ -4,6 +4,7 @@ import { Attempts } from "./attempts.ts";
 import { ClientChecks } from "./clients.ts";
 import { Evidence, type CheckedSystem } from "./evidence.ts";
 import { dueOf, type RunModel } from "./model.ts";
+import { Owed } from "./owed.ts";
 import { Ownership } from "./ownership.ts";
 import { Transitions } from "./transitions.ts";
 
@@ -38,6 +39,7 @@ class Checker {
   readonly #evidence: Evidence;
   readonly #ownership: Ownership;
   readonly #attempts: Attempts;
+  readonly #owed: Owed;
   readonly #transitions: Transitions;
   readonly #clients: ClientChecks;
   #seq = 0;
@@ -46,7 +48,8 @@ class Checker {
     this.#evidence = evidence;
     this.#ownership = new Ownership(evidence);
     this.#attempts = new Attempts(evidence, this.#ownership);
-    this.#transitions = new Transitions(evidence, this.#ownership, this.#attempts);
+    this.#owed = new Owed(evidence, this.#ownership);
+    this.#transitions = new Transitions(evidence, this.#ownership, this.#attempts, this.#owed);
     this.#clients = new ClientChecks(evidence, this.#ownership);
   }
 
@@ -91,6 +94,7 @@ class Checker {
     this.#transitions.begin();
     this.#attempts.begin();
     for (const run of runs.values()) this.#onTime(run, now);
+    this.#owed.look();
     for (const { key, events } of journal) {
       for (const event of events) {
         this.#demand("Time", event.at <= now, () => `an event of ${key} is later than its batch`);

@@ -37,7 +37,9 @@ export class ClientChecks {
       case "refused":
         return this.#demand(
           "I5",
-          entry.retryable || (entry.code === "WW_NOT_FOUND" && this.#evidence.isPurged(entry.key)),
+          entry.retryable ||
+            (entry.code === "WW_STORE_REFUSED" && this.#evidence.refused.has(entry.key)) ||
+            (entry.code === "WW_NOT_FOUND" && this.#evidence.isPurged(entry.key)),
           () => `${entry.key} is refused with ${entry.code}, though it was sent as it should be`,
         );
       case "gave-up": {

@@ -31,6 +31,8 @@ export class Evidence {
   readonly runs = new Map<string, RunModel>();
   /** Keys that were purged, and came again. */
   readonly startedAgain = new Set<string>();
+  /** Runs of which the store has not taken something. */
+  readonly refused = new Set<string>();
   /** The place in the trace that is looked at, and when that was seen, in simulated time. */
   place = 0;
   at = 0;

@@ -20,6 +20,8 @@ export class Ownership {
   readonly #versions = new Map<number, { readonly [hub: string]: number }>();
   /** The process that was told to stop last: it hands out nothing more. */
   #stopping: number | undefined = undefined;
+  /** The owner claims again since its store has refused something. Its attempts go on. */
+  #reloads = false;
   /** The store has failed the owner, which has not claimed again yet. */
   #lost = false;
 
@@ -60,6 +62,10 @@ export class Ownership {
         if (entry.node !== this.owner) return;
         this.#lost ||= entry.type === "store-failed";
         return this.#disturbed();
+      case "refuses":
+        this.#evidence.refused.add(entry.key);
+        this.#reloads = true;
+        return;
       case "fault":
         if (entry.kind === "freeze") this.#disturbed();
         this.hasJumped ||= entry.kind === "clock-jump";
@@ -86,11 +92,22 @@ export class Ownership {
     this.#owners.add(node);
     this.claimedAt = at;
     this.claims++;
+    if (this.#reloads && this.owner === node) this.#handOver();
+    this.#reloads = false;
     this.#lost = false;
     if (this.owner !== node) this.#disturbed();
     else if (this.isDisturbed && node !== this.#stopping) this.healthySince = at;
     this.epoch = epoch;
     this.owner = node;
+  }
+
+  /** What was under way is as if it had begun after the claim. */
+  #handOver(): void {
+    for (const { calls } of this.#evidence.runs.values())
+      for (const call of calls.values()) {
+        if (call.openedIn === this.claims - 1) call.openedIn = this.claims;
+        if (call.begunIn === this.claims - 1) call.begunIn = this.claims;
+      }
   }
 
   #disturbed(): void {

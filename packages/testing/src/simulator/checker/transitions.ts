@@ -3,6 +3,7 @@ import type { TraceEntry } from "../trace.ts";
 import type { Attempts } from "./attempts.ts";
 import type { Evidence } from "./evidence.ts";
 import { openedCall, plain, startedRun, type CallModel, type RunModel } from "./model.ts";
+import type { Owed } from "./owed.ts";
 import type { Ownership } from "./ownership.ts";
 
 type EventOf<Type extends RunEvent["type"]> = RunEvent & { type: Type };
@@ -12,13 +13,15 @@ export class Transitions {
   readonly #evidence: Evidence;
   readonly #ownership: Ownership;
   readonly #attempts: Attempts;
+  readonly #owed: Owed;
   /** When the owner claimed, in engine time as its commits tell. */
   #claimedNow = 0;
 
-  constructor(evidence: Evidence, ownership: Ownership, attempts: Attempts) {
+  constructor(evidence: Evidence, ownership: Ownership, attempts: Attempts, owed: Owed) {
     this.#evidence = evidence;
     this.#ownership = ownership;
     this.#attempts = attempts;
+    this.#owed = owed;
   }
 
   /** A commit is looked at. */
@@ -71,7 +74,10 @@ export class Transitions {
         return this.#openCalls(run, event.calls);
       case "cancelling":
         this.#command(run, `cancel ${event.id}`);
-        if (event.held !== undefined) this.#hold(run);
+        if (event.held !== undefined) {
+          this.#hold(run);
+          this.#owed.cancels(run);
+        }
         return;
       case "answered":
         this.#demand(
@@ -83,7 +89,7 @@ export class Transitions {
       case "ended":
         if (event.answer !== undefined) this.#answer(run, event.answer);
         this.#demand("I5", run.answer !== undefined, () => `${key} ends without an answer`);
-        this.#leaveChildren(run);
+        this.#owed.cancels(run);
         run.status = "ended";
         return this.#close(run, run.calls.values());
       case "rearmed":
@@ -140,6 +146,7 @@ export class Transitions {
   #start(key: string, event: EventOf<"started">): void {
     const run = startedRun(key, event, this.#evidence.at);
     this.#evidence.runs.set(key, run);
+    this.#owed.firstTurn(run);
     const version = this.#ownership.versionOf(run.hub);
     this.#demand(
       "I20",
@@ -279,23 +286,7 @@ export class Transitions {
         () => `${run.key}: the time of the clean-up in ${state} passed while nobody worked`,
       );
     }
-    this.#leaveChildren(run);
-  }
-
-  /** What another run calls for it is told to end. */
-  #leaveChildren(run: RunModel): void {
-    for (const { number, isHub, attempt } of run.calls.values()) {
-      if (!isHub || attempt === 0) continue;
-      this.#evidence.later(() => {
-        const child = this.#evidence.runs.get(`${run.key}/${number}`);
-        const told =
-          child === undefined ||
-          child.status === "ended" ||
-          child.late ||
-          child.commands.has("cancel parent");
-        this.#demand("I12", told, () => `${run.key} has left its call ${number}, and the child goes on`);
-      });
-    }
+    this.#owed.cancels(run);
   }
 
   // ---- calls ----
@@ -398,5 +389,6 @@ export class Transitions {
     const begun = openedCall(call, this.#ownership.claims, this.#evidence.now);
     Object.assign(call, begun, { attempt, due });
     this.#attempts.begun(run, call);
+    if (call.isHub) this.#owed.child(run, call);
   }
 }

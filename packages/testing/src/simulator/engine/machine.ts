@@ -197,6 +197,9 @@ export class Machine {
       const answer = this.clients.told.get(key);
       const history = histories.get(key);
       if (answer === undefined || history === undefined || this.#runs.again.has(key)) return [];
+      // An operator who ends a run that the store has refused leaves its work undone.
+      if (history.some((event) => event.type === "incident" && event.error.code === "WW_STORE_REFUSED"))
+        return [];
       return [{ key, hub: hub.name, request, answer, history }];
     });
     for (const problem of this.opened.check?.(ended) ?? []) this.see({ type: "outside", problem });

@@ -1,0 +1,90 @@
+import type { Call } from "@wheelwork/core/kernel";
+import { rootOf } from "../ports/keys.ts";
+
+/** What one run has for another, and what need not be in the batch that causes it, since it follows from what is stored. */
+export type CarriedItem =
+  /** The hub of an open call begins a run. */
+  | { readonly kind: "child"; readonly call: Call }
+  /** A run that is stored makes its first turn. */
+  | { readonly kind: "begin"; readonly key: string }
+  /** The caller of a run no longer wants it. */
+  | { readonly kind: "cancel"; readonly key: string }
+  /** The store does not take the row of a run, which nothing but its end can change. */
+  | { readonly kind: "endRefused"; readonly key: string };
+
+/** A queue whose ends cost the same, however long it is. */
+class Fifo<T> {
+  #items: (T | undefined)[] = [];
+  #first = 0;
+
+  get length(): number {
+    return this.#items.length - this.#first;
+  }
+
+  push(item: T): void {
+    this.#items.push(item);
+  }
+
+  shift(): T | undefined {
+    const item = this.#items[this.#first];
+    if (item === undefined) return undefined;
+    this.#items[this.#first++] = undefined;
+    if (this.#first === this.#items.length) {
+      this.#items = [];
+      this.#first = 0;
+    } else if (this.#first >= 1024 && this.#first * 2 >= this.#items.length) {
+      this.#items = this.#items.slice(this.#first);
+      this.#first = 0;
+    }
+    return item;
+  }
+}
+
+interface Root {
+  readonly name: string;
+  readonly items: Fifo<CarriedItem>;
+}
+
+/**
+ * Items that wait for a batch. Those of one request keep their order. Requests take turns, item by item, so that one with
+ * 100,000 items does not hold up the others.
+ */
+export class Carried {
+  /** The requests that have items. */
+  readonly #roots = new Map<string, Root>();
+  readonly #turns = new Fifo<Root>();
+  #size = 0;
+  /** The run of the last item, and its request: nearly always the next one has the same. */
+  #last = { key: "", root: "" };
+
+  get size(): number {
+    return this.#size;
+  }
+
+  push(item: CarriedItem): void {
+    const name = this.#rootOf(item.kind === "child" ? item.call.run.key : item.key);
+    let root = this.#roots.get(name);
+    if (root === undefined) {
+      root = { name, items: new Fifo() };
+      this.#roots.set(name, root);
+      this.#turns.push(root);
+    }
+    root.items.push(item);
+    this.#size++;
+  }
+
+  #rootOf(key: string): string {
+    if (this.#last.key !== key) this.#last = { key, root: rootOf(key) };
+    return this.#last.root;
+  }
+
+  shift(): CarriedItem | undefined {
+    const root = this.#turns.shift();
+    if (root === undefined) return undefined;
+    const item = root.items.shift();
+    if (root.items.length > 0) this.#turns.push(root);
+    else this.#roots.delete(root.name);
+    this.#size--;
+    return item;
+  }
+}
