@@ -1,5 +1,6 @@
-import type { Answer, RunEvent, WheelworkError } from "@wheelwork/core";
+import { WheelworkError, type Answer, type RunEvent } from "@wheelwork/core";
 import { Run, type Ignored, type Input } from "@wheelwork/core/kernel";
+import { keyReused } from "../ports/keys.ts";
 import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
 import { unavailable } from "../shard/options.ts";
 import type { Shard } from "../shard/shard.ts";
@@ -22,7 +23,20 @@ export class LocalShard implements ShardAccess {
     this.#clock = clock;
   }
 
-  submit(request: NewRequest): Promise<boolean> {
+  async submit(request: NewRequest): Promise<boolean> {
+    try {
+      return await this.#submit(request);
+    } catch (error) {
+      if (request.fresh || !(error instanceof WheelworkError) || error.code !== "WW_OVERLOADED") throw error;
+      // A shard that takes no new requests goes on answering those that it has taken.
+      const known = await this.#shard.lookUp(request.key);
+      if (known === undefined) throw error;
+      if (request.body.isSame(known.hash)) return true;
+      throw keyReused(request.key);
+    }
+  }
+
+  #submit(request: NewRequest): Promise<boolean> {
     const { key, fresh, hub, body, deadlineMs } = request;
     return new Promise((resolve, reject) => {
       this.#shard.request({

@@ -36,8 +36,8 @@ export interface PipelineOptions {
 export interface Loop {
   /** No batch is decided ahead any more. */
   readonly isStopping: boolean;
-  /** A batch is committed, and nothing of it has been handed out yet. */
-  committed(): void;
+  /** A batch is committed, which took so long, and nothing of it has been handed out yet. */
+  committed(commitMs: number): void;
   /** Carries out the effects of a batch, and goes on. */
   act(batch: Batch): void;
   /** Looks for what to do next. */
@@ -100,6 +100,11 @@ export class Pipeline {
   /** What the pipeline waits for; undefined if it is idle. */
   get pending(): Promise<void> | undefined {
     return (this.#busy ?? this.#committing)?.done;
+  }
+
+  /** How long the commit under way has taken so far, in milliseconds; 0: there is none. */
+  committingMs(now: number): number {
+    return this.#committing === undefined ? 0 : now - this.#committing.began;
   }
 
   /** Whether the commit under way takes long. Callbacks that are due wait for it, and its end wakes the loop. */
@@ -234,7 +239,7 @@ export class Pipeline {
   #decide(items: readonly Item[], found: ReadonlyMap<string, Found>, began: number): void {
     const { clock, decider, intake, loop, time } = this.#options;
     const batch = this.#open;
-    for (const item of items) if (item.kind === "request") intake.requestDone();
+    for (const item of items) if (item.kind === "request") intake.requestDone(item);
     let sealed: Batch | undefined;
     try {
       const callableTo = (now: number): number => this.#callableTo(now);
@@ -325,7 +330,7 @@ export class Pipeline {
 
   #committed(batch: Batch, { checkpoint }: Commit, commitMs: number): void {
     const { intake, loop, observe, residency } = this.#options;
-    loop.committed();
+    loop.committed(commitMs);
     intake.grow();
     residency.committed(batch);
     if (commitMs >= slowMs) this.#warn(commitMs);
