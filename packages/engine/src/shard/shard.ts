@@ -39,7 +39,7 @@ const maxAheadMs = 60_000;
 /** The longest time that a timer can wait, in milliseconds. */
 const maxTimerMs = 2 ** 31 - 1;
 /** How long a turn waits at most for connections that come one after the other, in milliseconds. */
-const maxYieldMs = 10;
+const maxYieldMs = 50;
 const minRecoveryMs = 10;
 const maxRecoveryMs = 2000;
 
