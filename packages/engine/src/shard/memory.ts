@@ -6,8 +6,17 @@ const [callBytes, eventBytes] = [1500, 200];
 /** About what somebody who waits for an answer takes, with a connection over HTTP, in bytes. */
 export const waiterBytes = 16_000;
 
-/** How much the shards of this process may hold together if nobody says otherwise. Objects take several times their JSON. */
-export const defaultMemoryBytes = (): number => Math.floor(getHeapStatistics().heap_size_limit / 4);
+/** What the heap's limit counts for young objects, in bytes; runs are old ones. */
+const youngBytes = 192 * 1024 * 1024;
+
+/**
+ * How much the shards of this process may hold together if nobody says otherwise: a quarter of the heap. Objects take several times
+ * their JSON, and a start needs room beside the runs that it reads back.
+ */
+export function defaultMemoryBytes(): number {
+  const { heap_size_limit: limit } = getHeapStatistics();
+  return Math.floor(Math.max(limit / 2, limit - youngBytes) / 4);
+}
 
 /** About how many bytes the values of a run take: what its checkpoint writes. */
 export function valuesOf(run: Run): number {
