@@ -6,6 +6,7 @@ import { unavailable } from "../shard/options.ts";
 import type { Shard } from "../shard/shard.ts";
 import type { askAgain, NewRequest, RequestRecord, ShardAccess } from "./access.ts";
 import { notFound } from "./commands.ts";
+import type { HistoryRange } from "../ports/history.ts";
 import { listOverlaid } from "./list.ts";
 
 /** The longest time that a timer can wait, in milliseconds. */
@@ -84,11 +85,11 @@ export class LocalShard implements ShardAccess {
     return { known, answer: this.#answerOf(known) };
   }
 
-  async history(key: string): Promise<readonly RunEvent[]> {
+  async history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {
     await this.lookUp(key);
-    const events = await this.#shard.history(key);
+    const events = await this.#shard.history(key, range);
     // It may have outlived its retention while the store was asked.
-    if (events.length === 0) throw notFound(key);
+    if (events.length === 0 && range.after === 0) throw notFound(key);
     return events;
   }
 

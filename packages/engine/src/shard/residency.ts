@@ -22,6 +22,9 @@ const maxNewRuns = 10_000;
 /** Runs that one scan for due runs brings into memory. */
 const maxDueRuns = 1000;
 
+/** Events of a history that one row holds. */
+const maxPartEvents = 1000;
+
 export interface ResidencyLimits {
   /** Runs in memory. */
   readonly liveRuns: number;
@@ -274,7 +277,9 @@ export class Residency {
         if (live.stored) ended.push(run.key);
       } else if (live.dirty) {
         runs.push(storedRun(run));
-        if (history.length > 0) histories.push({ key: run.key, events: history });
+        // In parts, so that each is written and read in a short time.
+        for (let from = 0; from < history.length; from += maxPartEvents)
+          histories.push({ key: run.key, events: history.slice(from, from + maxPartEvents) });
       }
     }
     return { runs, ended, histories };

@@ -4,6 +4,7 @@ import type { Attempt } from "../attempts/attempt.ts";
 import { WorkerHost } from "../attempts/host.ts";
 import { redacted } from "../attempts/outcomes.ts";
 import { acceptedConnections } from "../ports/arrivals.ts";
+import { collect, withRest, type HistoryRange } from "../ports/history.ts";
 import type { Claim, Found, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import { Admission } from "./admission.ts";
 import type { Batch } from "./batch.ts";
@@ -386,14 +387,16 @@ export class Shard {
   }
 
   /** All that is committed of what happened to a run. */
-  async history(key: string): Promise<readonly RunEvent[]> {
+  async history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {
+    const { store, clock } = this.#options;
     for (;;) {
       const before = this.#tenure?.residency.get(key)?.history;
-      const stored = await this.#options.store.history(key);
+      const stored = await collect(store.history(key), range, clock);
+      if (stored.isWhole) return stored.events;
       const live = this.#tenure?.residency.get(key);
       // What was only in memory has been written while the store was asked: it is asked again.
       if (live?.history !== before) continue;
-      if (live === undefined || stored.at(-1)?.type === "ended") return stored;
+      if (live === undefined) return stored.events;
       const writing = this.#tenure?.pipeline.checkpointing();
       if (writing !== undefined) {
         await writing;
@@ -401,7 +404,7 @@ export class Shard {
       }
       if (this.#status === "store-lost") throw unavailable();
       if (this.#status === "stopped") throw stopping();
-      return [...stored, ...committedHistory(live)];
+      return withRest(stored, committedHistory(live), range);
     }
   }
 
