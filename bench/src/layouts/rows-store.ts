@@ -142,7 +142,7 @@ export class RowsStore implements Store {
     };
   }
 
-  history(): RunEvent[] {
+  history(): RunEvent[][] {
     return [];
   }
 

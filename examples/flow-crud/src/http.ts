@@ -2,6 +2,7 @@ import { toSvg } from "@wheelwork/diagram";
 import { HttpProblem, northbound, problemDetails, type NorthboundOptions } from "@wheelwork/northbound";
 import * as z from "zod";
 import type { FlowCrud } from "./application.ts";
+import type { RulesFilter } from "./floodlight/switches.ts";
 import { FlowReply, FlowRequest, type FlowErrorCode } from "./hub.ts";
 
 const statuses: Readonly<Record<FlowErrorCode, number>> = {
@@ -37,7 +38,7 @@ export function serveFlowCrud(
         throw new HttpProblem(problemDetails(404, "flow-unknown", `there is no flow ${params.flowid}`));
       },
     );
-    app.get<{ Querystring: { flowid?: string } }>(
+    app.get<{ Querystring: RulesFilter }>(
       "/switches/rules",
       {
         schema: {
@@ -46,15 +47,21 @@ export function serveFlowCrud(
           tags: ["flows"],
           querystring: {
             type: "object",
-            properties: { flowid: { type: "string" } },
+            properties: {
+              flowid: { type: "string" },
+              limit: { type: "integer", minimum: 1, maximum: 1000, default: 1000 },
+              cursor: {
+                type: "string",
+                minLength: 1,
+                maxLength: 200,
+                description: "From the previous page.",
+              },
+            },
             additionalProperties: false,
           },
         },
       },
-      ({ query }) => {
-        const rules = floodlight.rules(query.flowid);
-        return { count: rules.length, rules };
-      },
+      ({ query }) => floodlight.rulesPage(query),
     );
   };
   return northbound({

@@ -48,6 +48,19 @@ test("the proof of concept's four requests over HTTP, as JSON and as the proof o
   expect((await get("/switches/rules?flowid=test-01")).json<object>()).toMatchObject({ count: 20 });
   expect((await get("/switches/rules")).json<object>()).toMatchObject({ count: 20 });
   expect((await get("/switches/rules?flowid=test-02")).json<object>()).toEqual({ count: 0, rules: [] });
+  type Page = { count: number; rules: { cookie: string; ruleid: number }[]; cursor?: string };
+  const seen: string[] = [];
+  for (let cursor = ""; ;) {
+    const page: Page = (await get(`/switches/rules?limit=7${cursor}`)).json();
+    expect(page.count).toBe(20);
+    expect(page.rules.length).toBeLessThanOrEqual(7);
+    seen.push(...page.rules.map(({ cookie, ruleid }) => `${cookie}-${ruleid}`));
+    if (page.cursor === undefined) break;
+    cursor = `&cursor=${page.cursor}`;
+  }
+  expect(seen).toHaveLength(20);
+  expect(new Set(seen).size).toBe(20);
+  expect((await get("/switches/rules?flowid=test-01&limit=3")).json<Page>().rules).toHaveLength(3);
   expect((await get("/flow/test-01")).json<object>()).toMatchObject({
     flowid: "test-01",
     state: "UP",

@@ -14,6 +14,7 @@ export type { CommonOptions, Redactable } from "./requests/options.ts";
 export type { ShardLimits } from "./shard/options.ts";
 export { LocalBus } from "./embedded/local-bus.ts";
 export { consoleLogger, defaultLogger, silentLogger, type LoggerOptions } from "./ports/logger.ts";
+export { connectionAccepted } from "./ports/arrivals.ts";
 export { systemClock } from "./ports/clock.ts";
 export { SqliteStore, type Durability, type SqliteOptions } from "./stores/sqlite.ts";
 export type {

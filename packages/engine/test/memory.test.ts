@@ -47,3 +47,48 @@ test("runs are written at a checkpoint, and read at a start, one by one", () => 
     console.log(count + " runs");`;
   expect(inLittleMemory(program)).toBe("200 runs");
 }, 60_000);
+
+test.each([
+  ["large requests", { text: "x".repeat(100_000), calls: 1 }],
+  ["small requests that make many calls", { text: "", calls: 2000 }],
+])(
+  "what an engine takes under a limit of memory, it starts with under the same limit: %s",
+  (_name, request) => {
+    const path = join(folder(), "store.db");
+    const engine = `
+    import { createEngine, worker } from "@wheelwork/engine";
+    import { end, hub, spoke, stay } from "@wheelwork/core";
+    import * as z from "zod";
+    const never = spoke("never", { input: z.number(), output: z.null(), timeoutMs: 86_400_000 });
+    const asking = hub("asking", {
+      request: z.object({ text: z.string(), calls: z.number() }), reply: z.string(), deadlineMs: 86_400_000, cancel: end,
+      chart: { Asking: { Settled: stay, Done: "Gone", Late: "Gone" }, Gone: end },
+      data: ({ calls }) => ({ calls }),
+    }, {
+      Asking: (s) => s.each(never, {
+        inputs: ({ calls }) => Array.from({ length: calls }, (_, number) => number),
+        settled: "Settled", done: "Done", deadline: "Late",
+      }),
+      Gone: () => "gone",
+    });
+    const hangs = worker(never, () => new Promise(() => {}));
+    const engine = createEngine({ hubs: [asking], workers: [hangs], store: ${JSON.stringify(path)}, durability: "normal",
+      limits: { lateMs: 1e9 } });
+    await engine.start();`;
+    const taken = inLittleMemory(`${engine}
+    const request = ${JSON.stringify(request)};
+    let refused = 0;
+    for (let number = 0; refused < 3 && number < 2000; number++)
+      await engine.submit("asking", request, { key: "k" + number }).catch(() => refused++);
+    console.log(refused + " refused, " + engine.health().liveRuns + " taken");
+    process.exit();`);
+    expect(taken).toMatch(/^3 refused, \d+ taken$/);
+    for (let start = 0; start < 2; start++) {
+      const started = inLittleMemory(`${engine}
+      console.log("3 refused, " + engine.health().liveRuns + " taken");
+      process.exit();`);
+      expect(started).toBe(taken);
+    }
+  },
+  60_000,
+);

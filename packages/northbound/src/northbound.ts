@@ -1,6 +1,6 @@
 import accepts from "@fastify/accepts";
 import { WheelworkError, type AnyHub, type Problem, type RunEvent } from "@wheelwork/core";
-import { defaultLogger, type Engine, type Logger } from "@wheelwork/engine";
+import { connectionAccepted, defaultLogger, type Engine, type Logger } from "@wheelwork/engine";
 import fastify, {
   type FastifyInstance,
   type FastifyReply,
@@ -115,8 +115,23 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   routeRequests(app, around);
   routeHealth(app, engine);
   if (options.extra !== undefined) await options.extra(app);
+  acceptMany(app);
   await app.ready();
   return app;
+}
+
+/** How many connections may wait to be accepted. The system may allow less: on Linux, see net.core.somaxconn. */
+const backlog = 4096;
+
+/** Lets many connections come at once: the system keeps them for longer, and engines leave the loop time to accept them. */
+function acceptMany(app: FastifyInstance): void {
+  app.server.on("connection", connectionAccepted);
+  const listen = app.listen.bind(app) as (options: unknown, ...more: unknown[]) => unknown;
+  app.listen = ((options: unknown = {}, ...more: unknown[]) =>
+    listen(
+      typeof options === "object" ? { backlog, ...options } : options,
+      ...more,
+    )) as FastifyInstance["listen"];
 }
 
 function checkRoutes(engine: Engine, routes: readonly HubRoute[]): void {

@@ -122,14 +122,18 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
   },
   {
     $id: "History",
-    description: "All that happened to a request, oldest first.",
-    ...object({
-      requestId: text,
-      events: {
-        type: "array",
-        items: { ...object({ type: text, at: time }), additionalProperties: true },
+    description: "What happened to a request, oldest first.",
+    ...object(
+      {
+        requestId: text,
+        events: {
+          type: "array",
+          items: { ...object({ type: text, at: time }), additionalProperties: true },
+        },
+        cursor: { type: "string", description: "Send it with the next call to get the next page." },
       },
-    }),
+      ["cursor"],
+    ),
   },
   {
     $id: "Health",

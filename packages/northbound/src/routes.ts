@@ -203,22 +203,38 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     },
   );
 
-  app.get<OfRequest>(
+  app.get<OfRequest & { Querystring: { readonly limit: number; readonly cursor: string } }>(
     "/requests/:id/history",
     {
       schema: {
-        summary: "Get all events of a request",
+        summary: "Get the events of a request, oldest first",
         operationId: "getHistory",
         tags,
-        querystring: noQuery,
+        querystring: {
+          type: "object",
+          properties: {
+            limit: { type: "integer", minimum: 1, maximum: 10_000, default: 1000 },
+            cursor: {
+              type: "string",
+              pattern: "^\\d{1,15}$",
+              default: "0",
+              description: "From the previous page.",
+            },
+          },
+          additionalProperties: false,
+        },
         params: idParams,
       },
       config: documented({ response: { 200: json("The history.", "History"), ...refusals } }),
     },
-    async ({ params }) => ({
-      requestId: params.id,
-      events: (await engine.history(params.id)).map(eventView),
-    }),
+    async ({ params, query }) => {
+      const after = Number(query.cursor);
+      // One more than the page holds says that there is another page.
+      const events = await engine.history(params.id, { after, limit: query.limit + 1 });
+      const page = events.slice(0, query.limit);
+      const cursor = events.length > page.length ? { cursor: String(after + page.length) } : {};
+      return { requestId: params.id, events: page.map(eventView), ...cursor };
+    },
   );
 
   app.get<OfRequest>(

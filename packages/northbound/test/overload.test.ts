@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { request } from "node:http";
 import { connect, type AddressInfo, type Socket } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
-import { system } from "./system.ts";
+import { join } from "node:path";
+import { directory, engineOn, system } from "./system.ts";
 
 /** What clients can do to the memory and the time of the server. */
 
@@ -87,4 +88,26 @@ test("bodies of unknown length take as much room as they may have", async () => 
       return response.statusCode;
     })
     .toBe(503);
+});
+
+test("an engine that takes no more is 503 with Retry-After, and answers those whose requests it has", async () => {
+  const file = join(directory(), "wheelwork.db");
+  const before = await engineOn(file);
+  await before.submit("greet", { name: "Ann" }, { key: "known" });
+  await before.answer("known");
+  await before.stop();
+  const { app } = await system({ engine: await engineOn(file, { memoryBytes: 0 }) });
+  const post = (key: string) =>
+    app.inject({
+      method: "POST",
+      url: "/greetings",
+      payload: { name: "Ann" },
+      headers: { "idempotency-key": key },
+    });
+  const refused = await post("new");
+  expect([refused.statusCode, refused.headers["retry-after"]]).toEqual([503, "1"]);
+  expect(refused.json()).toMatchObject({ code: "WW_OVERLOADED" });
+  expect((await post("known")).json()).toMatchObject({ message: "hello, Ann" });
+  expect((await app.inject("/requests/known/answer")).statusCode).toBe(200);
+  expect((await app.inject("/requests")).statusCode).toBe(200);
 });

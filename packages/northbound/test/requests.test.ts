@@ -299,6 +299,27 @@ describe("incidents", () => {
 });
 
 describe("histories and diagrams", () => {
+  test("a history comes in pages", async () => {
+    const { app, engine } = await system();
+    await engine.submit("approval", { subject: "leave" }, { key: "k" });
+    await engine.signal("k", "approve", { by: "Eve" });
+    await engine.answer("k");
+    const get = async (query: string) => app.inject(`/requests/k/history${query}`);
+    const whole = (await get("")).json<{ events: object[]; cursor?: string }>();
+    expect(whole.cursor).toBeUndefined();
+    const events: object[] = [];
+    for (let query = "?limit=2"; ;) {
+      const page: { events: object[]; cursor?: string } = (await get(query)).json();
+      expect(page.events.length).toBeLessThanOrEqual(2);
+      events.push(...page.events);
+      if (page.cursor === undefined) break;
+      query = `?limit=2&cursor=${page.cursor}`;
+    }
+    expect(events).toEqual(whole.events);
+    for (const query of ["?limit=0", "?limit=10001", "?cursor=x", "?after=1"])
+      expect((await get(query)).statusCode, query).toBe(400);
+  });
+
   test("a history has every event with its time as text", async () => {
     const { app } = await system();
     const { requestId } = (

@@ -1,5 +1,5 @@
 import { end, hub, spoke } from "@wheelwork/core";
-import { createEngine, worker, type Engine } from "@wheelwork/engine";
+import { createEngine, type EngineOptions, worker, type Engine } from "@wheelwork/engine";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -212,9 +212,9 @@ export function directory(): string {
 }
 
 /** A started engine on a file. It stops at the end of the test. */
-export async function engineOn(file: string): Promise<Engine> {
+export async function engineOn(file: string, limits: EngineOptions["limits"] = {}): Promise<Engine> {
   const hubs = [greet, approval, plain, pair, sum, faulty, brief];
-  const engine = createEngine({ hubs, workers: [greeter], store: file, durability: "normal" });
+  const engine = createEngine({ hubs, workers: [greeter], store: file, durability: "normal", limits });
   await engine.start();
   onTestFinished(() => engine.stop());
   return engine;

@@ -223,13 +223,21 @@ class PostgresStore implements Store {
     );
   }
 
-  async history(key: string): Promise<RunEvent[]> {
-    const rows = await this.#read("history", [this.#shard, key]);
-    return rows.flatMap(({ place, events, record }) =>
-      record === null
-        ? historyOf(key, events)
-        : decodeBatch(Number(place), record, key).flatMap((entry) => entry.events),
-    );
+  async *history(key: string): AsyncIterable<readonly RunEvent[]> {
+    let [part, batch] = [0, 0];
+    for (;;) {
+      const rows = await this.#read("history", [this.#shard, key, part, batch]);
+      if (rows.length === 0) return;
+      for (const { place, events, record } of rows) {
+        if (record === null) {
+          part = Number(place);
+          yield historyOf(key, events);
+        } else {
+          batch = Number(place);
+          yield decodeBatch(batch, record, key).flatMap((entry) => entry.events);
+        }
+      }
+    }
   }
 
   async list(filter: RequestFilter): Promise<RequestRow[]> {
@@ -527,12 +535,20 @@ function statements(journal: string) {
       LEFT JOIN LATERAL ${withKey("*", "run", "asked.key")} AS live ON true
       LEFT JOIN LATERAL ${withKey("*", "request", "asked.key")} AS done ON true
       ORDER BY place`,
-    // One snapshot here, too: what a run did moves from the journal to its history.
-    history: `SELECT 1 AS part, id AS place, events, NULL::bytea AS record FROM history WHERE shard = $1 AND key = $2
-      UNION ALL
-      SELECT 2, seq, NULL, record FROM ${withKey("*", "request", "$2")} AS done
-      JOIN ${journal} ON seq BETWEEN first_seq AND last_seq WHERE ended_at IS NOT NULL
-      ORDER BY part, place`,
+    // A page sees one snapshot, in which the parts of the history come before the journal: what a run did moves from there to here
+    // until it ends, and nothing moves afterwards.
+    history: `SELECT place, events, record FROM (
+        SELECT *, sum(coalesce(octet_length(events), octet_length(record))) OVER before AS bytes FROM (
+          (SELECT 1 AS part, id AS place, events, NULL::bytea AS record FROM history
+            WHERE shard = $1 AND key = $2 AND id > $3 ORDER BY id LIMIT 256)
+          UNION ALL
+          (SELECT 2, seq, NULL, record FROM ${withKey("*", "request", "$2")} AS done
+            JOIN ${journal} ON seq BETWEEN first_seq AND last_seq AND seq > $4
+            WHERE ended_at IS NOT NULL ORDER BY seq LIMIT 256)
+        ) AS stored
+        WINDOW before AS (ORDER BY part, place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+        ORDER BY part, place LIMIT 256
+      ) AS page WHERE coalesce(bytes, 0) < ${maxPageBytes} ORDER BY part, place`,
     purge: `WITH old AS (
         DELETE FROM request WHERE ctid = ANY (ARRAY(
           SELECT ctid FROM request WHERE shard = $1 AND ended_at < $4

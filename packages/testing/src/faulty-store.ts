@@ -100,8 +100,8 @@ export class FaultyStore implements Store {
     return this.#read((store) => store.find(keys));
   }
 
-  history(key: string): MaybePromise<readonly RunEvent[]> {
-    return this.#read((store) => store.history(key));
+  history(key: string): Rows<readonly RunEvent[]> {
+    return this.#rows((store) => store.history(key));
   }
 
   list(filter: RequestFilter): MaybePromise<readonly RequestRow[]> {

@@ -140,18 +140,17 @@ export class MemoryStore implements Store {
     return text === undefined ? undefined : (JSON.parse(text) as StoredAnswer);
   }
 
-  history(key: string): RunEvent[] {
+  *history(key: string): Iterable<readonly RunEvent[]> {
     this.#check();
     const { histories, journal } = this.#disk;
-    const events = (histories.get(key) ?? []).flatMap((part) => JSON.parse(part) as RunEvent[]);
+    for (let part = 0; part < (histories.get(key)?.length ?? 0); part++)
+      yield JSON.parse(histories.get(key)?.[part] ?? "[]") as RunEvent[];
     const answer = this.#answer(this.#disk.answers.get(key)?.text);
-    if (answer?.endedAt === undefined) return events;
+    if (answer?.endedAt === undefined) return;
     for (const [seq, text] of journal) {
       if (seq < answer.firstSeq || seq > answer.lastSeq) continue;
-      for (const entry of JSON.parse(text) as RunEvents[])
-        if (entry.key === key) events.push(...entry.events);
+      for (const entry of JSON.parse(text) as RunEvents[]) if (entry.key === key) yield entry.events;
     }
-    return events;
   }
 
   list({ status, hub, before, limit }: RequestFilter): RequestRow[] {

@@ -136,8 +136,11 @@ export async function startFloodlight(
   const onProblem = (problem: string): void => place.logger.warn({ part: "floodlight" }, problem);
   const floodlight = new Floodlight(join(dataDir, "floodlight.db"), bus, { onProblem, topics, ...options });
   const end = bus.subscribe(topics.rulesQuestions, ({ key, value: flowid }) => {
-    const rules = floodlight.rules(flowid === "" ? undefined : flowid);
-    const value = JSON.stringify({ count: rules.length, rules: rules.slice(0, maxRulesTold) });
+    const { count, rules } = floodlight.rulesPage({
+      limit: maxRulesTold,
+      ...(flowid === "" ? {} : { flowid }),
+    });
+    const value = JSON.stringify({ count, rules });
     Promise.resolve(bus.publish(topics.rules, { key, value })).catch((error: unknown) =>
       onProblem(`what is on the switches could not be sent: ${String(error)}`),
     );

@@ -3,7 +3,7 @@ import type { DatabaseDurability } from "../database.ts";
 import { defaultSwitches } from "../network.ts";
 import { originalTopics, type FlowTopics } from "../topics.ts";
 import { passagesOf, seeded, type Faults, type Passage } from "./faults.ts";
-import { Switches, type InstalledRule } from "./switches.ts";
+import { Switches, type InstalledRule, type RulesFilter, type RulesPage } from "./switches.ts";
 import { answerMessage, readCommand, type Command } from "./wire.ts";
 
 /** What the simulated controller can be set to. */
@@ -79,6 +79,11 @@ export class Floodlight {
   /** The rules that the switches hold, of one flow or of all. */
   rules(flowid?: string): InstalledRule[] {
     return this.#switches.rules(flowid);
+  }
+
+  /** Some of these rules, and how many there are. */
+  rulesPage(filter: RulesFilter): RulesPage {
+    return this.#switches.page(filter);
   }
 
   /** Stops listening. Commands that were not stored yet are lost, as they are when the process dies. */

@@ -12,6 +12,22 @@ export interface InstalledRule {
   readonly cookie: string;
 }
 
+/** Some of the rules that switches hold. */
+export interface RulesPage {
+  /** How many there are in all. */
+  readonly count: number;
+  readonly rules: readonly InstalledRule[];
+  /** Where the next page begins; absent on the last one. */
+  readonly cursor?: string;
+}
+
+/** Which rules to list: those of one flow or of all, after a cursor. */
+export interface RulesFilter {
+  readonly flowid?: string;
+  readonly cursor?: string;
+  readonly limit: number;
+}
+
 /** What switches can be set to. */
 export interface SwitchesOptions {
   /** The file of the rule tables. */
@@ -40,6 +56,8 @@ CREATE TABLE IF NOT EXISTS fence (key TEXT PRIMARY KEY, at INTEGER NOT NULL) WIT
 CREATE INDEX IF NOT EXISTS fence_at ON fence (at);
 `;
 
+const columns = "key, switch, flowid, ruleid, substr(key, 1, 32) AS cookie";
+
 const fencesPerPurge = 1000;
 const purgeEveryMs = 60_000;
 
@@ -53,7 +71,10 @@ export class Switches {
   readonly #db: DatabaseSync;
   readonly #group: GroupCommit;
   readonly #statements: Readonly<
-    Record<"install" | "has" | "remove" | "fence" | "fenced" | "purge", StatementSync>
+    Record<
+      "install" | "has" | "remove" | "fence" | "fenced" | "purge" | "ofAll" | "ofFlow" | "countFlow",
+      StatementSync
+    >
   >;
   /** Rules of each switch; undefined: to be counted. */
   #sizes: Map<string, number> | undefined = undefined;
@@ -69,6 +90,11 @@ export class Switches {
       ),
       has: this.#db.prepare("SELECT 1 FROM rule WHERE key = ?"),
       remove: this.#db.prepare("DELETE FROM rule WHERE key = ? RETURNING switch"),
+      ofAll: this.#db.prepare(`SELECT ${columns} FROM rule WHERE key > ? ORDER BY key LIMIT ?`),
+      ofFlow: this.#db.prepare(
+        `SELECT ${columns} FROM rule WHERE flowid = ? AND key > ? ORDER BY key LIMIT ?`,
+      ),
+      countFlow: this.#db.prepare("SELECT count(*) AS count FROM rule WHERE flowid = ?"),
       fence: this.#db.prepare("INSERT OR IGNORE INTO fence (key, at) VALUES (?, ?)"),
       fenced: this.#db.prepare("SELECT 1 FROM fence WHERE key = ?"),
       purge: this.#db.prepare(
@@ -90,18 +116,28 @@ export class Switches {
 
   /** The rules that the switches hold, of one flow or of all, in the order of request and rule. */
   rules(flowid?: string): InstalledRule[] {
-    const columns = `switch, flowid, ruleid, substr(key, 1, 32) AS cookie`;
     const order = "ORDER BY cookie, ruleid";
     const rows =
       flowid === undefined
         ? this.#db.prepare(`SELECT ${columns} FROM rule ${order}`).all()
         : this.#db.prepare(`SELECT ${columns} FROM rule WHERE flowid = ? ${order}`).all(flowid);
-    return rows.map((row) => ({
-      switch: String(row["switch"]),
-      flowid: String(row["flowid"]),
-      ruleid: Number(row["ruleid"]),
-      cookie: String(row["cookie"]),
-    }));
+    return rows.map(toRule);
+  }
+
+  /**
+   * Some of these rules, in the order of their keys. It costs as much as its page, however many rules there are: they are
+   * counted while they come and go, and only those of one flow when somebody asks.
+   */
+  page({ flowid, cursor = "", limit }: RulesFilter): RulesPage {
+    const { ofAll, ofFlow, countFlow } = this.#statements;
+    const rows = flowid === undefined ? ofAll.all(cursor, limit + 1) : ofFlow.all(flowid, cursor, limit + 1);
+    const count =
+      flowid === undefined
+        ? [...this.#counted().values()].reduce((sum, size) => sum + size, 0)
+        : Number(countFlow.get(flowid)?.["count"]);
+    const page = rows.slice(0, limit);
+    const last = rows.length > limit ? page.at(-1) : undefined;
+    return { count, rules: page.map(toRule), ...(last === undefined ? {} : { cursor: String(last["key"]) }) };
   }
 
   close(): void {
@@ -165,3 +201,10 @@ export class Switches {
     return this.#sizes;
   }
 }
+
+const toRule = (row: Readonly<Record<string, unknown>>): InstalledRule => ({
+  switch: String(row["switch"]),
+  flowid: String(row["flowid"]),
+  ruleid: Number(row["ruleid"]),
+  cookie: String(row["cookie"]),
+});

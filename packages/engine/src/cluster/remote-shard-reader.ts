@@ -2,6 +2,7 @@ import type { Answer, RunEvent } from "@wheelwork/core";
 import { apply, restore, Run } from "@wheelwork/core/kernel";
 import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
+import { collect, withRest, type HistoryRange } from "../ports/history.ts";
 import { listOverlaid } from "../requests/list.ts";
 
 /** What somebody waits for in a shard of another node: `request` when it is accepted, `answer` when it is answered. */
@@ -44,16 +45,16 @@ export class RemoteShardReader {
   }
 
   /** All that happened to a request. */
-  history(key: string): Promise<readonly RunEvent[]> {
+  history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {
     return this.#stable(async (checkpoint) => {
       const events: RunEvent[] = [];
       if ((await this.#lookUp(key, checkpoint)) instanceof Run) {
         for await (const { entries } of this.#store.journal(checkpoint))
           for (const entry of entries) if (entry.key === key) events.push(...entry.events);
       }
-      const stored = await this.#store.history(key);
+      const stored = await collect(this.#store.history(key), range, this.#clock);
       // A run that has ended meanwhile has all of its history there.
-      return stored.at(-1)?.type === "ended" ? stored : [...stored, ...events];
+      return stored.isWhole ? stored.events : withRest(stored, events, range);
     });
   }
 

@@ -5,6 +5,7 @@ import { givenKey, keyReused } from "../ports/keys.ts";
 import type { Log } from "../ports/log.ts";
 import type { Clock, RequestFilter, RequestRow } from "../ports/ports.ts";
 import { askAgain, type NewRequest, type RequestRecord, type ShardAccess } from "../requests/access.ts";
+import type { HistoryRange } from "../ports/history.ts";
 import { notFound } from "../requests/commands.ts";
 import type { CheckedBody } from "../requests/validate.ts";
 import { defaultInbox } from "./topics.ts";
@@ -76,9 +77,9 @@ class RemoteShard implements ShardAccess {
     return { known, answer: known.answer };
   }
 
-  async history(key: string): Promise<readonly RunEvent[]> {
-    const events = await this.#reader.history(key);
-    if (events.length === 0) throw notFound(key);
+  async history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {
+    const events = await this.#reader.history(key, range);
+    if (events.length === 0 && range.after === 0) throw notFound(key);
     return events;
   }
 

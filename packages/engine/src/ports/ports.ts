@@ -245,8 +245,11 @@ export interface Store {
   ): MaybePromise<DueRuns>;
   /** What is stored under each key, in the order of the keys. */
   find(keys: readonly string[]): MaybePromise<readonly Found[]>;
-  /** A run's history as far as it is stored: what a live run did since a checkpoint is not in it. */
-  history(key: string): MaybePromise<readonly RunEvent[]>;
+  /**
+   * A run's history as far as it is stored, part by part: what a live run did since a checkpoint is not in it. A part may be empty.
+   * The shard may go on between two parts; what is given is the beginning of the history nevertheless.
+   */
+  history(key: string): Rows<readonly RunEvent[]>;
   /** Requests whose run is in the store, live or ended. */
   list(filter: RequestFilter): MaybePromise<readonly RequestRow[]>;
   /**

@@ -2,6 +2,7 @@ import { WheelworkError, type Answer, type AnyHub, type RunEvent } from "@wheelw
 import type { Ignored, Input, Run } from "@wheelwork/core/kernel";
 import type { Clock, RequestFilter, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { EngineHealth } from "./api.ts";
+import type { HistoryRange } from "../ports/history.ts";
 import type { CheckedBody } from "./validate.ts";
 
 /** A new request, checked, on its way to its shard. */
@@ -41,8 +42,8 @@ export interface ShardAccess {
   /** Waits for an answer, for `waitMs` at most (Infinity: for ever); undefined: there is none yet. */
   answer(key: string, waitMs: number): Promise<Answer | typeof askAgain | undefined>;
   lookUp(key: string): Promise<RequestRecord>;
-  /** All that is committed of what happened to a request, oldest first. */
-  history(key: string): Promise<readonly RunEvent[]>;
+  /** What is committed of what happened to a request, oldest first. */
+  history(key: string, range: HistoryRange): Promise<readonly RunEvent[]>;
   /** The newest rows that the filter lets through: as many as its limit if there are so many, and in any order. */
   list(filter: RequestFilter): Promise<readonly RequestRow[]>;
   /** Gives a command to a run. It is durable when this resolves, or has changed nothing for the reason that is given. */

@@ -120,8 +120,15 @@ export interface Engine {
     readonly limit?: number;
     readonly cursor?: string;
   }): Promise<RequestPage>;
-  /** All that happened to a request, oldest first. @throws WheelworkError WW_NOT_FOUND. */
-  history(id: string): Promise<readonly RunEvent[]>;
+  /**
+   * What happened to a request, oldest first: all of it, or `limit` events at most after so many others. A history only grows, so
+   * that these numbers name the same events for ever.
+   * @throws WheelworkError WW_NOT_FOUND, WW_INVALID_REQUEST.
+   */
+  history(
+    id: string,
+    part?: { readonly after?: number; readonly limit?: number },
+  ): Promise<readonly RunEvent[]>;
   /** Asks a run to end early. @throws WheelworkError WW_NOT_FOUND. */
   cancel(id: string, options?: { readonly commandId?: string }): Promise<CommandResult>;
   /**

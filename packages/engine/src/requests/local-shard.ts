@@ -1,10 +1,12 @@
-import type { Answer, RunEvent, WheelworkError } from "@wheelwork/core";
+import { WheelworkError, type Answer, type RunEvent } from "@wheelwork/core";
 import { Run, type Ignored, type Input } from "@wheelwork/core/kernel";
+import { keyReused } from "../ports/keys.ts";
 import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
 import { unavailable } from "../shard/options.ts";
 import type { Shard } from "../shard/shard.ts";
 import type { askAgain, NewRequest, RequestRecord, ShardAccess } from "./access.ts";
 import { notFound } from "./commands.ts";
+import type { HistoryRange } from "../ports/history.ts";
 import { listOverlaid } from "./list.ts";
 
 /** The longest time that a timer can wait, in milliseconds. */
@@ -22,7 +24,20 @@ export class LocalShard implements ShardAccess {
     this.#clock = clock;
   }
 
-  submit(request: NewRequest): Promise<boolean> {
+  async submit(request: NewRequest): Promise<boolean> {
+    try {
+      return await this.#submit(request);
+    } catch (error) {
+      if (request.fresh || !(error instanceof WheelworkError) || error.code !== "WW_OVERLOADED") throw error;
+      // A shard that takes no new requests goes on answering those that it has taken.
+      const known = await this.#shard.lookUp(request.key);
+      if (known === undefined) throw error;
+      if (request.body.isSame(known.hash)) return true;
+      throw keyReused(request.key);
+    }
+  }
+
+  #submit(request: NewRequest): Promise<boolean> {
     const { key, fresh, hub, body, deadlineMs } = request;
     return new Promise((resolve, reject) => {
       this.#shard.request({
@@ -70,11 +85,11 @@ export class LocalShard implements ShardAccess {
     return { known, answer: this.#answerOf(known) };
   }
 
-  async history(key: string): Promise<readonly RunEvent[]> {
+  async history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {
     await this.lookUp(key);
-    const events = await this.#shard.history(key);
+    const events = await this.#shard.history(key, range);
     // It may have outlived its retention while the store was asked.
-    if (events.length === 0) throw notFound(key);
+    if (events.length === 0 && range.after === 0) throw notFound(key);
     return events;
   }
 

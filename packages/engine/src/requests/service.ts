@@ -14,6 +14,7 @@ import type {
   SubmitOptions,
 } from "./api.ts";
 import { commandResult, noRequest } from "./commands.ts";
+import { rangeOf } from "../ports/history.ts";
 import { servedBy } from "./hubs.ts";
 import {
   checkBody,
@@ -133,8 +134,12 @@ export class RequestService implements Engine {
     return pageOf(rows, limit);
   }
 
-  history(id: string): Promise<readonly RunEvent[]> {
-    return this.#ask(id, (shard, key) => shard.history(key));
+  async history(
+    id: string,
+    part: { readonly after?: number; readonly limit?: number } = {},
+  ): Promise<readonly RunEvent[]> {
+    const range = rangeOf(part);
+    return this.#ask(id, (shard, key) => shard.history(key, range));
   }
 
   async cancel(id: string, options?: CommandOptions): Promise<CommandResult> {

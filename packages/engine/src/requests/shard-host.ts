@@ -9,6 +9,7 @@ import type { Bus, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
 import type { ReplyPath } from "../ports/reply-path.ts";
 import type { Feed } from "../shard/feed.ts";
 import type { ShardLimits } from "../shard/options.ts";
+import { defaultMemoryBytes } from "../shard/memory.ts";
 import { Shard } from "../shard/shard.ts";
 import type { EngineHealth } from "./api.ts";
 import { tellHubs } from "./hubs.ts";
@@ -34,6 +35,8 @@ export interface ShardHostOptions extends Omit<CommonOptions, "hubs"> {
 const defaultLimits: ShardLimits = {
   queuedRequests: 10_000,
   liveRuns: 200_000,
+  memoryBytes: defaultMemoryBytes(),
+  lateMs: 50,
   batchInputs: 5_000,
   checkpointEvents: 50_000,
   horizonMs: 60_000,

@@ -22,6 +22,9 @@ export interface LiveRun {
   dirty: boolean;
   /** The run has a row. */
   stored: boolean;
+  /** About how many bytes its values had when they were last weighed, and the run with them. */
+  values: number;
+  weight: number;
 }
 
 /** A run that was parked by an exception. */

@@ -1,5 +1,8 @@
 import { weightOfItem, type Item } from "./items.ts";
 
+/** Times that are closer to each other count as one, in milliseconds. */
+const markMs = 10;
+
 /**
  * The queue of a shard's inputs. It outlives a loss of memory: outcomes and commands that wait are decided once the store is
  * back. It also holds how much one batch may take, which a failed commit halves, in case the batch was too big.
@@ -8,6 +11,10 @@ export class Intake {
   #items: Item[] = [];
   #requests = 0;
   #pushed = 0;
+  /** About how many bytes the requests weigh that wait to be decided. */
+  #requestBytes = 0;
+  /** When items came that are not taken yet, and how many had come before. */
+  readonly #marks: { readonly first: number; readonly at: number }[] = [];
   readonly #maxInputs: number;
   #batchInputs: number;
 
@@ -30,13 +37,37 @@ export class Intake {
     return this.#requests;
   }
 
+  /** About how many bytes these requests weigh. */
+  get requestBytes(): number {
+    return this.#requestBytes;
+  }
+
   /** How many inputs one batch may have. */
   get batchInputs(): number {
     return this.#batchInputs;
   }
 
+  /** Notes the time: what is pushed from now on waits since then. */
+  mark(now: number): void {
+    const last = this.#marks.at(-1);
+    if (last === undefined || now - last.at >= markMs) this.#marks.push({ first: this.#pushed, at: now });
+  }
+
+  /** How long the first item has waited since it was marked, in milliseconds; 0 if there is none. */
+  waitMs(now: number): number {
+    const marks = this.#marks;
+    const taken = this.#pushed - this.#items.length;
+    let passed = this.#items.length === 0 ? marks.length : 0;
+    while (marks.length > passed + 1 && (marks[passed + 1]?.first ?? 0) <= taken) passed++;
+    if (passed > 0) marks.splice(0, passed);
+    return Math.max(0, now - (marks[0]?.at ?? now));
+  }
+
   push(item: Item): void {
-    if (item.kind === "request") this.#requests++;
+    if (item.kind === "request") {
+      this.#requests++;
+      this.#requestBytes += weightOfItem(item);
+    }
     this.#items.push(item);
     this.#pushed++;
   }
@@ -65,13 +96,15 @@ export class Intake {
   }
 
   /** A request was decided, or refused. */
-  requestDone(): void {
+  requestDone(item: Item): void {
     this.#requests--;
+    this.#requestBytes -= weightOfItem(item);
   }
 
   /** Takes everything out, and counts anew. */
   drain(): readonly Item[] {
     this.#requests = 0;
+    this.#requestBytes = 0;
     return this.take(this.#items.length);
   }
 

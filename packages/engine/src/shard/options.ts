@@ -39,6 +39,13 @@ export interface ShardLimits extends ResidencyLimits {
   readonly queuedRequests: number;
   /** Runs in memory; beyond it new requests are refused. */
   readonly liveRuns: number;
+  /**
+   * About how many bytes the shards of this process may hold in memory: runs, requests that wait, and those who wait for answers.
+   * Beyond it new requests are refused.
+   */
+  readonly memoryBytes: number;
+  /** How long inputs may wait to be decided, in milliseconds; beyond it a part of the new requests is refused. */
+  readonly lateMs: number;
   /** Inputs of one batch. */
   readonly batchInputs: number;
   /** Events between two checkpoints. */
@@ -75,12 +82,29 @@ export const stopping = (): WheelworkError =>
     retryable: true,
   });
 
-/** The shard holds as many requests as it may. */
-export const overloaded = (): WheelworkError =>
-  new WheelworkError("WW_OVERLOADED", "the engine has more requests than it may hold", {
-    next: "Send the request again later, with the same key.",
-    retryable: true,
-  });
+/** Why a shard takes no new request. */
+export type Overload = "count" | "memory" | "lateness";
+
+const overloads: Readonly<Record<Overload, string>> = {
+  count: "the engine has as many requests as it may hold",
+  memory: "the requests that the engine has take as much memory as they may",
+  lateness: "the engine is late with the requests that it has",
+};
+
+const refusals = new Map<Overload, WheelworkError>();
+
+/** The shard takes no new requests now. It is one error for all of them: an overloaded engine has no time to make others. */
+export function overloaded(why: Overload): WheelworkError {
+  let error = refusals.get(why);
+  if (error === undefined) {
+    error = new WheelworkError("WW_OVERLOADED", overloads[why], {
+      next: "Send the request again later, with the same key.",
+      retryable: true,
+    });
+    refusals.set(why, error);
+  }
+  return error;
+}
 
 /** Whether the owner may not claim again by itself. */
 export const endsShard = (error: unknown): error is WheelworkError =>

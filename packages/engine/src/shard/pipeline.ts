@@ -40,8 +40,8 @@ export interface PipelineOptions {
 export interface Loop {
   /** No batch is decided ahead any more. */
   readonly isStopping: boolean;
-  /** A batch is committed, and nothing of it has been handed out yet. */
-  committed(): void;
+  /** A batch is committed, which took so long, and nothing of it has been handed out yet. */
+  committed(commitMs: number): void;
   /** Carries out the effects of a batch, and goes on. */
   act(batch: Batch): void;
   /** Looks for what to do next. */
@@ -111,6 +111,11 @@ export class Pipeline {
   /** Whether something waits for a batch that follows. */
   get carries(): boolean {
     return this.#options.decider.carried > 0;
+  }
+
+  /** How long the commit under way has taken so far, in milliseconds; 0: there is none. */
+  committingMs(now: number): number {
+    return this.#committing === undefined ? 0 : now - this.#committing.began;
   }
 
   /** Whether the commit under way takes long. Callbacks that are due wait for it, and its end wakes the loop. */
@@ -245,7 +250,7 @@ export class Pipeline {
   #decide(items: readonly Item[], found: ReadonlyMap<string, Found>, began: number): void {
     const { clock, decider, intake, loop, time } = this.#options;
     const batch = this.#open;
-    for (const item of items) if (item.kind === "request") intake.requestDone();
+    for (const item of items) if (item.kind === "request") intake.requestDone(item);
     let sealed: Batch | undefined;
     try {
       const callableTo = (now: number): number => this.#callableTo(now);
@@ -369,7 +374,7 @@ export class Pipeline {
 
   #committed(batch: Batch, { checkpoint }: Commit, commitMs: number): void {
     const { intake, loop, observe, residency } = this.#options;
-    loop.committed();
+    loop.committed(commitMs);
     intake.grow();
     residency.committed(batch);
     if (commitMs >= slowMs) this.#warn(commitMs);

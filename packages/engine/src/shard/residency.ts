@@ -14,12 +14,16 @@ import type {
 import type { Batch, LiveRun } from "./batch.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { EngineTime } from "./engine-time.ts";
+import { valuesOf, weightOfRun } from "./memory.ts";
 import { isHot, storedRun } from "./records.ts";
 
 /** Runs that come into memory before a checkpoint lets those go that wait for long. */
 const maxNewRuns = 10_000;
 /** Runs that one scan for due runs brings into memory. */
 const maxDueRuns = 1000;
+
+/** Events of a history that one row holds. */
+const maxPartEvents = 1000;
 
 export interface ResidencyLimits {
   /** Runs in memory. */
@@ -54,6 +58,8 @@ export class Residency {
   readonly #live = new Map<string, LiveRun>();
   /** Ended runs whose row the next checkpoint deletes. */
   readonly #endedStored = new Set<string>();
+  /** About how many bytes the runs in memory take. */
+  #weight = 0;
   #eventsSinceCheckpoint = 0;
   /** How many checkpoints were committed: they write rows, and let runs leave the memory. */
   #checkpoints = 0;
@@ -72,6 +78,11 @@ export class Residency {
 
   get size(): number {
     return this.#live.size;
+  }
+
+  /** About how many bytes the runs in memory take. What a batch has changed counts once it is committed. */
+  get weight(): number {
+    return this.#weight;
   }
 
   /** When to look in the store for runs that are due. */
@@ -127,7 +138,22 @@ export class Residency {
   #restore(stored: StoredRun): LiveRun {
     const live = newLive(restore(stored.key, stored.snapshot), true);
     this.#live.set(stored.key, live);
+    live.values = valuesOf(live.run);
+    this.#weigh(live);
     return live;
+  }
+
+  #weigh(live: LiveRun): void {
+    const weight = weightOfRun(live.run, live.values, live.history.length);
+    this.#weight += weight - live.weight;
+    live.weight = weight;
+  }
+
+  /** A run leaves the memory. */
+  #remove(live: LiveRun): void {
+    this.#live.delete(live.run.key);
+    this.#weight -= live.weight;
+    live.weight = 0;
   }
 
   /** Reads back all that must be in memory: runs that are hot, and what the journal says since the last checkpoint. */
@@ -135,8 +161,12 @@ export class Residency {
     for await (const stored of this.#store.hotRuns()) this.#restore(stored);
     for await (const batch of this.#store.journal()) await this.#replay(batch);
     for (const [key, live] of this.#live) {
-      if (live.run.status !== "ended") continue;
-      this.#live.delete(key);
+      if (live.run.status !== "ended") {
+        live.values = valuesOf(live.run);
+        this.#weigh(live);
+        continue;
+      }
+      this.#remove(live);
       if (live.stored) this.#endedStored.add(key);
     }
   }
@@ -154,8 +184,10 @@ export class Residency {
   #replayRun({ key, events }: RunEvents, seq: number): void {
     let live = this.#live.get(key);
     // A key that is free again begins another run.
-    if (live === undefined || events[0]?.type === "started")
+    if (live === undefined || events[0]?.type === "started") {
+      if (live !== undefined) this.#remove(live);
       this.#live.set(key, (live = newLive(new Run(key), live?.stored ?? false)));
+    }
     if (live.history.length === 0) live.firstSeq = seq;
     for (const event of events) {
       // What handlers get is frozen, also when it comes from the journal.
@@ -245,7 +277,9 @@ export class Residency {
         if (live.stored) ended.push(run.key);
       } else if (live.dirty) {
         runs.push(storedRun(run));
-        if (history.length > 0) histories.push({ key: run.key, events: history });
+        // In parts, so that each is written and read in a short time.
+        for (let from = 0; from < history.length; from += maxPartEvents)
+          histories.push({ key: run.key, events: history.slice(from, from + maxPartEvents) });
       }
     }
     return { runs, ended, histories };
@@ -259,9 +293,14 @@ export class Residency {
       const again = live.batch !== batch;
       live.stagedFrom = again ? live.batchFrom : -1;
       if (!again) live.batch = undefined;
+      // The checkpoint may have let it go.
+      if (live.run.status === "ended" || this.#live.get(live.run.key) !== live) continue;
+      if (live.values === 0) live.values = valuesOf(live.run);
+      this.#weigh(live);
     }
-    for (const { run, stored } of batch.ended) {
-      this.#live.delete(run.key);
+    for (const live of batch.ended) {
+      const { run, stored } = live;
+      this.#remove(live);
       this.#deadlines.cancel(run);
       if (stored && checkpoint === undefined) this.#endedStored.add(run.key);
     }
@@ -275,6 +314,8 @@ export class Residency {
       live.dirty = false;
       live.stored = true;
       live.history = [];
+      live.values = valuesOf(live.run);
+      this.#weigh(live);
       this.#evict(live);
     }
     this.#kept = this.#live.size;
@@ -289,11 +330,12 @@ export class Residency {
   }
 
   /** A run that waits for long leaves the memory; its row says when it is due. */
-  #evict({ run }: LiveRun): void {
+  #evict(live: LiveRun): void {
+    const { run } = live;
     const due = run.nextDue;
     // As of now, whenever its batch was decided: what is due until the horizon may have been looked for since.
     if (isHot(run) || (due !== undefined && due <= this.#time.last + this.#limits.horizonMs)) return;
-    this.#live.delete(run.key);
+    this.#remove(live);
     this.#deadlines.cancel(run);
     if (due !== undefined) this.#scanBefore(due);
   }
@@ -328,5 +370,7 @@ function newLive(run: Run, stored: boolean): LiveRun {
     firstSeq: 0,
     dirty: !stored,
     stored,
+    values: 0,
+    weight: 0,
   };
 }

@@ -3,12 +3,24 @@ import { isRunning, restore, type Call, type Input, type Run } from "@wheelwork/
 import type { Attempt } from "../attempts/attempt.ts";
 import { WorkerHost } from "../attempts/host.ts";
 import { redacted } from "../attempts/outcomes.ts";
+import { acceptedConnections } from "../ports/arrivals.ts";
+import { collect, withRest, type HistoryRange } from "../ports/history.ts";
 import type { Claim, Found, RequestRow, StoredAnswer } from "../ports/ports.ts";
+import { Admission } from "./admission.ts";
 import type { Batch, Culprit } from "./batch.ts";
 import { earlierOf, EngineTime } from "./engine-time.ts";
 import { Intake } from "./intake.ts";
 import type { AttemptId, IgnoredReason, Item, RelayReplyItem, RequestItem } from "./items.ts";
-import { checkDowntime, endsShard, overloaded, stopping, unavailable, type ShardOptions } from "./options.ts";
+import { countMemory, memoryInUse, waiterBytes } from "./memory.ts";
+import {
+  checkDowntime,
+  endsShard,
+  overloaded,
+  stopping,
+  unavailable,
+  type Overload,
+  type ShardOptions,
+} from "./options.ts";
 import { replyOf } from "./records.ts";
 import { committedHistory } from "./residency.ts";
 import { Tenure } from "./tenure.ts";
@@ -29,6 +41,8 @@ const maxAheadMs = 60_000;
 const maxTimerMs = 2 ** 31 - 1;
 /** How often a run may be refused by the store before it counts as lost. */
 const maxRefusals = 2;
+/** How long a turn waits at most for connections that come one after the other, in milliseconds. */
+const maxYieldMs = 50;
 const minRecoveryMs = 10;
 const maxRecoveryMs = 2000;
 
@@ -53,12 +67,19 @@ export class Shard {
   readonly #host: WorkerHost;
   readonly #time: EngineTime;
   readonly #intake: Intake;
+  readonly #admission: Admission;
+  #forgetMemory: () => void = () => {};
   readonly #waiters = new Map<string, Set<Waiter>>();
   #status: Status = "starting";
   /** What the last claim knows; undefined before the first, and while the store is lost. */
   #tenure: Tenure | undefined = undefined;
   #hasClaimed = false;
   #scheduled = false;
+  /** How long the first item of the queue had waited at the last turn, in milliseconds. */
+  #waitedMs = 0;
+  /** The connections that were accepted by the last look, and until when the turn waits for others. */
+  #accepted = 0;
+  #yieldsUntil: number | undefined = undefined;
   #idle: (() => void)[] = [];
   #recoveryMs = minRecoveryMs;
   /** The runs that the store has refused: how often, and those that are not dealt with yet. */
@@ -77,6 +98,7 @@ export class Shard {
     this.#options = options;
     this.#time = new EngineTime(options.clock);
     this.#intake = new Intake(options.limits.batchInputs);
+    this.#admission = new Admission(options.limits.lateMs);
     const { workers, bus, replies, clock, logger, redact } = options;
     this.#host = new WorkerHost({
       workers,
@@ -149,6 +171,7 @@ export class Shard {
     await this.#claim();
     if (this.#status !== "starting") return;
     this.#host.attach();
+    this.#forgetMemory = countMemory(this);
     this.#status = "running";
     this.#resume();
   }
@@ -189,15 +212,32 @@ export class Shard {
 
   /** Queues a request, or refuses it at once. */
   request(item: RequestItem): void {
-    const { limits, observe } = this.#options;
     const refusal = this.#refusal();
     if (refusal !== undefined) return item.refuse(refusal);
-    const liveRuns = this.#tenure?.residency.size ?? 0;
-    if (this.#intake.requests >= limits.queuedRequests || liveRuns >= limits.liveRuns) {
-      observe?.({ name: "refused", hub: item.hub, key: item.key });
-      return item.refuse(overloaded());
-    }
-    this.#push(item);
+    // One whose run is in memory takes no room, and is answered whatever comes.
+    const overload = this.find(item.key) === undefined ? this.#overload() : undefined;
+    if (overload === undefined) return this.#push(item);
+    this.#options.observe?.({ name: "refused", hub: item.hub, key: item.key });
+    item.refuse(overloaded(overload));
+  }
+
+  #overload(): Overload | undefined {
+    const { limits, clock } = this.#options;
+    if (this.#intake.requests >= limits.queuedRequests || this.sizes.liveRuns >= limits.liveRuns)
+      return "count";
+    if (memoryInUse() >= limits.memoryBytes) return "memory";
+    const isIdle =
+      !this.#scheduled && this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
+    const now = clock.monotonicMs();
+    const waitMs = isIdle ? 0 : Math.max(this.#intake.waitMs(now), this.#waitedMs);
+    this.#admission.look(waitMs, this.#tenure?.pipeline.committingMs(now) ?? 0, now);
+    return this.#admission.admits(waitMs) ? undefined : "lateness";
+  }
+
+  /** About how many bytes the shard holds in memory. */
+  get heldBytes(): number {
+    const runs = this.#tenure?.residency.weight ?? 0;
+    return runs + this.#intake.requestBytes + waiterBytes * this.#waiters.size;
   }
 
   /** Takes what a record of the log says. Records come in their order. */
@@ -256,6 +296,7 @@ export class Shard {
   }
 
   #push(item: Item): void {
+    if (!this.#scheduled) this.#intake.mark(this.#options.clock.monotonicMs());
     this.#intake.push(item);
     this.#schedule();
   }
@@ -284,6 +325,7 @@ export class Shard {
 
   /** The engine has ended: those who wait are told so. */
   #refuseAll(): void {
+    this.#forgetMemory();
     for (const item of this.#intake.drain()) {
       // The next owner reads again what a record said.
       if (item.offset === undefined) refuse(item, stopping());
@@ -352,14 +394,16 @@ export class Shard {
   }
 
   /** All that is committed of what happened to a run. */
-  async history(key: string): Promise<readonly RunEvent[]> {
+  async history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {
+    const { store, clock } = this.#options;
     for (;;) {
       const before = this.#tenure?.residency.get(key)?.history;
-      const stored = await this.#options.store.history(key);
+      const stored = await collect(store.history(key), range, clock);
+      if (stored.isWhole) return stored.events;
       const live = this.#tenure?.residency.get(key);
       // What was only in memory has been written while the store was asked: it is asked again.
       if (live?.history !== before) continue;
-      if (live === undefined || stored.at(-1)?.type === "ended") return stored;
+      if (live === undefined) return stored.events;
       const writing = this.#tenure?.pipeline.checkpointing();
       if (writing !== undefined) {
         await writing;
@@ -367,7 +411,7 @@ export class Shard {
       }
       if (this.#status === "store-lost") throw unavailable();
       if (this.#status === "stopped") throw stopping();
-      return [...stored, ...committedHistory(live)];
+      return withRest(stored, committedHistory(live), range);
     }
   }
 
@@ -386,10 +430,27 @@ export class Shard {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    this.#options.clock.soon(() => {
-      this.#scheduled = false;
-      if (this.#status === "running" || this.#status === "stopping") this.#tenure?.pipeline.turn();
-    });
+    this.#options.clock.soon(() => this.#turn());
+  }
+
+  /**
+   * Takes a turn, once the connections that wait are accepted: Node accepts one in each iteration of the event loop, however many
+   * wait. If each iteration took a whole turn, they would wait for seconds, and the system would drop others.
+   */
+  #turn(): void {
+    const { clock } = this.#options;
+    const now = clock.monotonicMs();
+    const accepted = acceptedConnections();
+    this.#yieldsUntil ??= now + maxYieldMs;
+    if (accepted !== this.#accepted && now < this.#yieldsUntil) {
+      this.#accepted = accepted;
+      return clock.soon(() => this.#turn());
+    }
+    this.#yieldsUntil = undefined;
+    this.#scheduled = false;
+    this.#waitedMs = this.#intake.waitMs(now);
+    this.#admission.look(this.#waitedMs, this.#tenure?.pipeline.committingMs(now) ?? 0, now);
+    if (this.#status === "running" || this.#status === "stopping") this.#tenure?.pipeline.turn();
   }
 
   /** Goes on: at once if there is work, else when the next callback is due. */
@@ -594,8 +655,9 @@ export class Shard {
         get isStopping() {
           return isStopping();
         },
-        committed: () => {
+        committed: (commitMs) => {
           this.#recoveryMs = minRecoveryMs;
+          this.#admission.committed(commitMs);
         },
         act: (batch) => {
           if (this.#tenure !== undefined) this.#act(this.#tenure, batch);

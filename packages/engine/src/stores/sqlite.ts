@@ -191,24 +191,28 @@ export class SqliteStore implements Store {
     return keys.map((key) => foundOf(runOf.get(key), answerOf.get(key)));
   }
 
-  history(key: string): RunEvent[] {
-    const parts = this.#all("SELECT events FROM history WHERE key = ? ORDER BY id", key);
-    const events = parts.flatMap((part) => historyOf(key, part["events"]));
+  *history(key: string): Iterable<readonly RunEvent[]> {
+    const part = "SELECT id, events FROM history WHERE key = ? AND id > ? ORDER BY id LIMIT 1";
+    for (
+      let row = this.#get(part, key, 0);
+      row !== undefined;
+      row = this.#get(part, key, row["id"] as number)
+    )
+      yield historyOf(key, row["events"]);
+    // Nothing can happen between the look that has found no further part and this one.
     const ended = this.#get(
       "SELECT first_seq, last_seq FROM request WHERE id = ? AND key = ? AND ended_at IS NOT NULL",
       this.#keyIndex().find(key) ?? 0,
       key,
     );
-    if (ended === undefined) return events;
-    const records = this.#all(
-      "SELECT seq, record FROM journal WHERE seq BETWEEN ? AND ? ORDER BY seq",
-      ended["first_seq"] as number,
-      ended["last_seq"] as number,
-    );
-    for (const { seq, record } of records) {
-      for (const entry of decodeBatch(Number(seq), record, key)) events.push(...entry.events);
+    if (ended === undefined) return;
+    const [first, last] = [Number(ended["first_seq"]), Number(ended["last_seq"])];
+    const batch = "SELECT seq, record FROM journal WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1";
+    for (let row = this.#get(batch, first - 1, last); row !== undefined;) {
+      const seq = Number(row["seq"]);
+      yield decodeBatch(seq, row["record"], key).flatMap(({ events }) => events);
+      row = this.#get(batch, seq, last);
     }
-    return events;
   }
 
   list(filter: RequestFilter): RequestRow[] {

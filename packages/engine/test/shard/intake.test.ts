@@ -29,3 +29,35 @@ test("a failed batch halves the next ones, and each that is committed doubles th
   for (let batch = 0; batch < 5; batch++) intake.grow();
   expect(intake.batchInputs).toBe(64);
 });
+
+test("says how long the first item has waited", () => {
+  const intake = new Intake(100);
+  const push = (at: number): void => {
+    intake.mark(at);
+    intake.push(requestOf(`k${at}`, "h", {}));
+  };
+  expect(intake.waitMs(1000)).toBe(0);
+  push(1000);
+  push(1003);
+  push(1100);
+  expect(intake.waitMs(1150)).toBe(150);
+  intake.take(1);
+  // Times that are close to each other count as one.
+  expect(intake.waitMs(1150)).toBe(150);
+  intake.take(1);
+  expect(intake.waitMs(1150)).toBe(50);
+  intake.take(1);
+  expect(intake.waitMs(1150)).toBe(0);
+  push(2000);
+  expect(intake.waitMs(2010)).toBe(10);
+});
+
+test("counts what the requests weigh that wait, and forgets what is decided", () => {
+  const intake = filled(1000, 2000);
+  expect(intake.requestBytes).toBeGreaterThan(3000);
+  for (const item of intake.take(1)) intake.requestDone(item);
+  expect(intake.requestBytes).toBeGreaterThan(2000);
+  expect(intake.requestBytes).toBeLessThan(3000);
+  intake.drain();
+  expect(intake.requestBytes).toBe(0);
+});

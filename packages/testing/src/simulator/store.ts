@@ -105,8 +105,8 @@ export class SimulatedStore implements Store {
     return this.#read(() => this.#inner.find(keys));
   }
 
-  history(key: string): MaybePromise<readonly RunEvent[]> {
-    return this.#read(() => this.#inner.history(key));
+  history(key: string): Rows<readonly RunEvent[]> {
+    return this.#rows(() => this.#inner.history(key));
   }
 
   list(filter: RequestFilter): MaybePromise<readonly RequestRow[]> {

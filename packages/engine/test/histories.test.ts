@@ -1,0 +1,68 @@
+import { SqliteStore } from "@wheelwork/engine";
+import { expect, test, vi } from "vitest";
+import { approved } from "./hubs.ts";
+import { Machine } from "./slow.ts";
+import { outside, workersOf } from "./hubs.ts";
+import { World, type WorldOptions } from "./world.ts";
+
+/** Histories, whole and in parts. */
+
+const day = 86_400_000;
+
+async function begin(options: Partial<WorldOptions>): Promise<World> {
+  const world = new World({ hubs: [approved], workers: workersOf(outside()), ...options });
+  await world.start();
+  return world;
+}
+
+test.each(["memory", "sqlite"] as const)(
+  "a part of a history is the same part of the whole, wherever its events are (%s)",
+  async (store) => {
+    const world = await begin({ store, limits: { checkpointEvents: 25 } });
+    await world.engine.submit(approved, { n: 1, withinMs: day }, { key: "k" });
+    const compare = async (): Promise<void> => {
+      const whole = await world.engine.history("k");
+      for (const after of [0, 1, 24, 25, 26, whole.length - 1, whole.length, whole.length + 5]) {
+        for (const limit of [1, 2, 25, 1000])
+          expect(await world.engine.history("k", { after, limit })).toEqual(
+            whole.slice(after, after + limit),
+          );
+        expect(await world.engine.history("k", { after })).toEqual(whole.slice(after));
+      }
+    };
+    for (let round = 0; round < 40; round++) await world.engine.signal("k", "note", `note ${round}`);
+    // A part is in rows of its own, and the rest in memory.
+    await compare();
+    await world.restart();
+    await world.engine.signal("k", "note", "after the restart");
+    await compare();
+    await world.engine.signal("k", "approve", { by: "Eve" });
+    await world.answer("k");
+    await compare();
+    expect((await world.engine.history("k")).at(-1)?.type).toBe("ended");
+  },
+);
+
+test("what is no part is refused", async () => {
+  const engine = await new Machine().start();
+  for (const part of [{ after: -1 }, { after: 0.5 }, { limit: 0 }, { limit: Number.NaN }])
+    await expect(engine.history("k", part)).rejects.toThrow(/WW_INVALID_REQUEST/);
+  await expect(engine.history("k", { after: 3 })).rejects.toThrow(/WW_NOT_FOUND/);
+});
+
+test("a long history is stored in parts that are read in a short time each", async () => {
+  const commit = vi.spyOn(SqliteStore.prototype, "commit");
+  const world = await begin({ store: "sqlite", limits: { checkpointEvents: 2400 } });
+  await world.engine.submit(approved, { n: 1, withinMs: day }, { key: "k" });
+  await Promise.all(
+    Array.from({ length: 2500 }, (_, number) => world.engine.signal("k", "note", String(number))),
+  );
+  const whole = await world.engine.history("k");
+  await world.restart();
+  const sizes = commit.mock.calls.flatMap(
+    ([{ checkpoint }]) => checkpoint?.histories.map(({ events }) => events.length) ?? [],
+  );
+  expect(Math.max(...sizes)).toBeLessThanOrEqual(1000);
+  expect(sizes.length).toBeGreaterThanOrEqual(3);
+  expect(await world.engine.history("k")).toEqual(whole);
+});
