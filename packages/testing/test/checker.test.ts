@@ -524,9 +524,9 @@ const forgeries: readonly [
     (t) => drop(t, "a", t.event("a", "settled")),
   ],
   [
-    "I12",
+    "I23",
     "a child that goes on",
-    "b has left its call 0, and the child goes on",
+    "b has given up its call 0, and the child goes on",
     (t) => {
       drop(t, "b/0", t.event("b/0", "ended"));
       drop(t, "b", t.event("b", "settled"));

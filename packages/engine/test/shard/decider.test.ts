@@ -1,3 +1,4 @@
+import { apply } from "@wheelwork/core/kernel";
 import { describe, expect, test } from "vitest";
 import type { Batch } from "../../src/shard/batch.ts";
 import type { InputItem } from "../../src/shard/items.ts";
@@ -110,6 +111,48 @@ describe("the decider", () => {
     expect(journal.filter((line) => line === "p settled")).toHaveLength(2);
     expect(begun.effects.answered.map(({ run }) => run.key)).toContain("p");
     expect(begun.commit?.answers.map(({ key }) => key)).toContain("p");
+  });
+
+  test("a batch carries over what is too much for it, and requests take turns", () => {
+    const world = new DecidingWorld([parent, rounds]);
+    world.maxCarried = 2;
+    const children = (count: number) => ({ children: Array.from({ length: count }, () => [1]) });
+    const first = world.decide([requestOf("many", "parent", children(5))]);
+    world.commit(first);
+    expect(journalOf(first).filter((line) => line.endsWith("started"))).toEqual([
+      "many started",
+      "many/0 started",
+      "many/1 started",
+    ]);
+    expect(world.decider.carried).toBe(3);
+    const second = world.decide([requestOf("few", "parent", children(1))]);
+    world.commit(second);
+    expect(journalOf(second).filter((line) => line.endsWith("started"))).toEqual([
+      "few started",
+      "many/2 started",
+      "few/0 started",
+    ]);
+    const rest = world.decide([]);
+    expect([rest.inputs, rest.carried, world.decider.carried]).toEqual([0, 2, 0]);
+  });
+
+  test("what is carried over follows from the runs that are read back", () => {
+    const world = new DecidingWorld([parent, rounds]);
+    world.maxCarried = 1;
+    world.commit(world.decide([requestOf("p", "parent", { children: [[1], [2], [3]] })]));
+    const again = new DecidingWorld([parent, rounds]);
+    for (const { run, history } of world.residency.values()) {
+      const live = again.residency.begin(run.key);
+      for (const event of history) apply(live.run, event);
+    }
+    for (const live of again.residency.values()) again.decider.resume(live);
+    expect(again.decider.carried).toBe(2);
+    const batch = again.decide([]);
+    again.decider.seal(batch, 0);
+    expect(journalOf(batch).filter((line) => line.endsWith("started"))).toEqual([
+      "p/1 started",
+      "p/2 started",
+    ]);
   });
 
   test("several decisions make one batch, decided on top of what is not committed", () => {
