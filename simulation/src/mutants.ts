@@ -156,8 +156,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "leave calls open when the run leaves their state",
     file: run,
-    from: '    case "entered":\n      clearCalls(run);',
-    to: '    case "entered":',
+    from: "      if (event.kept === true) return;\n      clearCalls(run);",
+    to: "      if (event.kept === true) return;",
   },
   {
     name: "go on with attempts of closed calls",

@@ -4,7 +4,7 @@ import { WheelworkError } from "./errors.ts";
 import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
 import { growth } from "./growth.ts";
 import { plain, plainPatch, setField, stackOf, synchronous, textOf } from "./plain.ts";
-import type { CallRequest, OpenCall, StateLogic, Turn } from "./logic.ts";
+import { inputSchema, type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
 import {
   isRunning,
   knownCommand,
@@ -12,13 +12,15 @@ import {
   refusedSignal,
   type Answer,
   type Call,
+  type KeptSignal,
   type OpenedCalls,
   type ParkedInput,
   type Run,
   type RunEvent,
 } from "./run.ts";
-import { demand } from "./schema.ts";
+import { check, demand } from "./schema.ts";
 import { backoffOf, type Outcome, type Spoke } from "./spoke.ts";
+import { checkStored, extendsStored } from "./stored.ts";
 
 /*
  * How a turn works. A turn decides one input. It reads the run as it was before, and never changes it. What the turn
@@ -77,7 +79,7 @@ export class TurnBuilder implements Decision {
   #nextCall: number;
   #steps = 0;
   /** The kept signals that this turn has not taken yet. A copy of `run.signals`, made when the turn takes the first. */
-  #signals: { readonly signal: string; readonly payload: unknown }[] | undefined = undefined;
+  #signals: KeptSignal[] | undefined = undefined;
   readonly #definition: HubDefinition;
   readonly #run: Run;
   readonly #env: Env;
@@ -115,6 +117,8 @@ export class TurnBuilder implements Decision {
         return this.#due();
       case "signal":
         return this.#signal(input);
+      case "recheck":
+        return this.#recheck();
       case "buffered":
         this.#takeBuffered(this.#current());
         return undefined;
@@ -154,7 +158,53 @@ export class TurnBuilder implements Decision {
       this.data = plain(moved.data, "WW_DEFECT", `what migrate of ${definition.name} returned`);
       this.#emit({ type: "migrated", at, version, data: this.data });
     }
-    if (moved.state !== run.state) this.enter(moved.state, undefined, undefined);
+    if (moved.state === run.state) return;
+    const state = definition.states.get(moved.state) as StateDefinition;
+    if (this.#leavesAlone(state)) this.#rename(state);
+    else this.enter(moved.state, undefined, undefined);
+  }
+
+  /**
+   * Whether each open call is one that the state would open, too. Then a migration to it has only renamed the state: the
+   * work goes on, under the same idempotency keys.
+   */
+  #leavesAlone({ late, logic, row }: StateDefinition): boolean {
+    const { calls, held, late: wasLate } = this.#run;
+    if (calls.size === 0 || late !== wasLate) return false;
+    if (held !== undefined && (row[held] ?? stay) === stay) return false;
+    for (const call of calls.values()) {
+      const request = logic.callAt?.(this.data, call.index);
+      if (request?.callee.name !== call.callee || request.keys?.[0] !== call.key) return false;
+      // Today's schema may fill in what the stored input lacks.
+      if (!extendsStored(request.inputs[0], call.input)) return false;
+    }
+    return true;
+  }
+
+  #rename(state: StateDefinition): void {
+    const { due } = this.#run;
+    this.#state = state.name;
+    const entered = { type: "entered", at: this.#env.now, state: state.name, kept: true } as const;
+    this.#emit(due === undefined ? entered : { ...entered, due });
+    this.#takeBuffered(state);
+  }
+
+  /** What workers and hubs are still to be given is held against the schemas of today. */
+  #recheck(): undefined {
+    for (const call of this.#run.calls.values()) {
+      const callee = this.#definition.callees.get(call.callee);
+      // A hub that is called has its request already, unless the call is queued.
+      if (callee === undefined || call.transformed || (call.isHub && call.attempt > 0)) continue;
+      const what = `the input of the call ${call.number} of ${call.callee}`;
+      const input = checkStored(inputSchema(callee), call.input, what);
+      if (input !== call.input)
+        this.#emit({
+          type: "filled",
+          at: this.#env.now,
+          call: call.number,
+          input: plain(input, "WW_DEFECT", what),
+        });
+    }
   }
 
   #outcome(input: Extract<Input, { kind: "outcome" }>): Ignored | undefined {
@@ -288,12 +338,15 @@ export class TurnBuilder implements Decision {
     const refused = refusedSignal(this.#run, input);
     if (refused !== undefined) return refused;
     const { logic } = this.#current();
-    const { signal, payload } = input;
-    const event = signalled(input, this.#env.now);
+    const { signal } = input;
     if (logic.signals?.includes(signal) !== true) {
       if (this.#run.signals.length >= maxSignals) return "full";
-      this.#emit(event);
-    } else this.#signalled({ ...event, taken: true }, this.#kept(logic.signal?.(this.data, signal, payload)));
+      this.#emit(keptSignal(this.#definition, input, this.#env.now));
+      return undefined;
+    }
+    const payload = input.stored === true ? payloadOf(this.#definition, input) : input.payload;
+    const event = signalled(input, this.#env.now, payload);
+    this.#signalled({ ...event, taken: true }, this.#kept(logic.signal?.(this.data, signal, payload)));
     return undefined;
   }
 
@@ -440,7 +493,7 @@ export class TurnBuilder implements Decision {
     const [next] = position < 0 ? [] : this.#signals.splice(position, 1);
     if (next === undefined) return;
     const received = { type: "received" as const, at: this.#env.now, signal: next.signal };
-    const turn = this.#kept(handle(Object.freeze(this.data), next.signal, next.payload));
+    const turn = this.#kept(handle(Object.freeze(this.data), next.signal, payloadOf(this.#definition, next)));
     if (turn.raise !== undefined && this.#target(state.row, turn.raise) !== stay) {
       this.#emit(received);
       this.#go(turn.raise, turn.patch);
@@ -484,7 +537,7 @@ export class TurnBuilder implements Decision {
   #open(requests: readonly CallRequest[] | undefined, limit: number | undefined): OpenedCalls[] | undefined {
     if (requests === undefined || requests.length === 0) return undefined;
     return requests.map((request) => {
-      const { callee, keys, index, tag } = request;
+      const { callee, keys, index, tag, transformed } = request;
       const what = `the input of ${callee.name}`;
       const inputs = request.inputs.map((input) => plain(input, "WW_DEFECT", what));
       const first = this.#nextCall;
@@ -495,6 +548,7 @@ export class TurnBuilder implements Decision {
       if (index !== undefined) opened.index = index;
       if (tag !== undefined) opened.tag = tag;
       if (keys !== undefined) opened.keys = keys.map((key) => plainKey(key, callee.name));
+      if (transformed === true) opened.transformed = true;
       if (limit !== undefined && limit < inputs.length) opened.started = limit;
       return opened;
     });
@@ -671,13 +725,43 @@ export function timeoutAnswer(definition: HubDefinition, run: Run, at: number): 
   };
 }
 
+type SignalInput = Extract<Input, { kind: "signal" }>;
+type SignalEvent = Extract<RunEvent, { type: "signalled" }>;
+
 /** A signal that the run takes, or keeps until a state takes it. */
-export function signalled(
-  { id, hash, signal, payload }: Extract<Input, { kind: "signal" }>,
-  at: number,
-): Extract<RunEvent, { type: "signalled" }> {
+function signalled({ id, hash, signal }: SignalInput, at: number, payload: unknown): SignalEvent {
   const event = { type: "signalled", at, id, signal, payload } as const;
   return hash === undefined ? event : { ...event, hash };
+}
+
+/** A signal that the run keeps until a state takes it. */
+export function keptSignal(definition: HubDefinition, input: SignalInput, at: number): SignalEvent {
+  const event = signalled(input, at, input.payload);
+  return isTransformed(definition, input) ? { ...event, transformed: true } : event;
+}
+
+/** Whether a signal cannot be checked again. Known only while the schema is the one that has made the payload. */
+function isTransformed(
+  { signals }: HubDefinition,
+  { signal, payload, stored, transformed }: SignalInput,
+): boolean {
+  const schema = signals[signal];
+  if (stored === true || schema === undefined) return transformed === true;
+  return check(schema, payload).problems !== undefined;
+}
+
+/** The payload of a signal that was kept, as today's schema has it. */
+function payloadOf({ name, signals }: HubDefinition, { signal, payload, transformed }: KeptSignal): unknown {
+  const schema = signals[signal];
+  if (schema === undefined || transformed === true) return payload;
+  const what = `the payload of the signal ${signal} to ${name}`;
+  return plain(checkStored(schema, payload, what), "WW_DEFECT", what);
+}
+
+/** An input as it is kept with an incident: with a note if it cannot be checked again. */
+export function parkedInput(definition: HubDefinition, input: Input): Input {
+  if (input.kind !== "signal" || input.stored === true || !isTransformed(definition, input)) return input;
+  return { ...input, transformed: true };
 }
 
 /** A cancel of a hub whose `cancel` is `end`: the run ends at once, without a clean-up. */
@@ -690,7 +774,7 @@ export function cancelled(run: Run, id: string, at: number): RunEvent[] {
 }
 
 /** What a handler has thrown, as the event that parks the run with its input (I16). */
-export function incidentOf(error: unknown, input: Input | { readonly kind: "start" }, env: Env): RunEvent {
+export function incidentOf(error: unknown, input: Input | ParkedInput, env: Env): RunEvent {
   const code = error instanceof WheelworkError ? error.code : "WW_DEFECT";
   const message = textOf(error);
   const stack = stackOf(error);

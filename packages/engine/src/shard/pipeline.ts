@@ -161,8 +161,13 @@ export class Pipeline {
     this.#load(this.#next(), new Map(), began, residency.scanAt <= time.now());
   }
 
-  /** Carries out the effects of the open batch, which has nothing to commit: what a claim finds open is made again. */
-  resume(): void {
+  /**
+   * Carries out the effects of the open batch: what a claim finds open is made again. `items`: what is to be decided before,
+   * however much it is.
+   */
+  resume(items: readonly Item[]): void {
+    if (items.length > 0)
+      return this.#load([...items, ...this.#next()], new Map(), this.#options.clock.monotonicMs(), false);
     const batch = this.#open;
     this.#open = emptyBatch();
     this.#act(batch);

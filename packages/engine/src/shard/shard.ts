@@ -1,5 +1,5 @@
 import { WheelworkError, type Answer, type Outcome, type RunEvent } from "@wheelwork/core";
-import { isRunning, restore, type Call, type Input, type Run } from "@wheelwork/core/kernel";
+import { decide, isRunning, restore, type Call, type Input, type Run } from "@wheelwork/core/kernel";
 import type { Attempt } from "../attempts/attempt.ts";
 import { WorkerHost } from "../attempts/host.ts";
 import { redacted } from "../attempts/outcomes.ts";
@@ -10,7 +10,7 @@ import { Admission } from "./admission.ts";
 import type { Batch, Culprit } from "./batch.ts";
 import { earlierOf, EngineTime } from "./engine-time.ts";
 import { Intake } from "./intake.ts";
-import type { AttemptId, IgnoredReason, Item, RelayReplyItem, RequestItem } from "./items.ts";
+import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
 import { countMemory, memoryInUse, waiterBytes } from "./memory.ts";
 import {
   checkDowntime,
@@ -173,7 +173,7 @@ export class Shard {
     this.#host.attach();
     this.#forgetMemory = countMemory(this);
     this.#status = "running";
-    this.#resume();
+    this.#resume(this.#outdated());
   }
 
   /**
@@ -670,8 +670,26 @@ export class Shard {
     };
   }
 
-  /** Goes on with what was open: callbacks are registered again, and attempts are made again. */
-  #resume(): void {
+  /** Runs with open calls whose inputs are not as today's schemas want them: another version may have stored them. */
+  #outdated(): InputItem[] {
+    const { hubs, random } = this.#options;
+    const env = { now: this.now(), random: random() };
+    const items: InputItem[] = [];
+    for (const { run } of this.#working?.residency.values() ?? []) {
+      const definition = run.calls.size === 0 ? undefined : hubs.get(run.hub);
+      if (definition === undefined) continue;
+      const input: Input = { kind: "recheck" };
+      if (decide(definition, run, input, env).events.length > 0)
+        items.push({ kind: "input", key: run.key, input });
+    }
+    return items;
+  }
+
+  /**
+   * Goes on with what was open: callbacks are registered again, and attempts are made again. `items`: what is to be decided
+   * first.
+   */
+  #resume(items: readonly InputItem[]): void {
     const { deadlines, decider, pipeline, residency } = this.#tenure as Tenure;
     const handOver = this.#isReloading ? this.#host.handOver() : undefined;
     const reported = this.#isReloading ? outcomesIn(this.#intake.values()) : undefined;
@@ -691,8 +709,8 @@ export class Shard {
     }
     handOver?.();
     // What came in meanwhile may have settled some of them: it goes first.
-    if (this.#intake.length > 0) return this.#schedule();
-    pipeline.resume();
+    if (items.length === 0 && this.#intake.length > 0) return this.#schedule();
+    pipeline.resume(items);
   }
 
   /** A commit whose success was not seen may have held an answer that somebody waits for. */
@@ -818,7 +836,7 @@ export class Shard {
             observe?.({ name: "store-back" });
             logger.info({}, "the store is back");
           }
-          this.#resume();
+          this.#resume([]);
         },
         (error: unknown) => {
           if (this.#status !== "store-lost") return;

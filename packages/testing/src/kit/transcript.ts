@@ -34,7 +34,11 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
       return [`request to ${event.hub} ${jsonText(event.request)}${until(event.deadline)}`];
     case "entered": {
       const why = event.by === undefined ? "" : `${event.by} `;
-      return [`${why}→ ${event.state}${until(event.due)}${changeText({ ...event, by: "" })}`, ...opened];
+      const kept = event.kept === true ? ", its calls go on" : "";
+      return [
+        `${why}→ ${event.state}${until(event.due)}${changeText({ ...event, by: "" })}${kept}`,
+        ...opened,
+      ];
     }
     case "settled": {
       const outcome = event.outcome === "ok" ? "ok" : failureText(event.outcome);
@@ -75,6 +79,8 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
       return [
         `migrated to version ${event.version}${event.data === undefined ? "" : ` ${jsonText(event.data)}`}`,
       ];
+    case "filled":
+      return [`${call(event.call)} has its input filled in ${jsonText(event.input)}`];
   }
 
   function at(due: number): string {

@@ -239,6 +239,8 @@ export class Transitions {
   // ---- states ----
 
   #enter(run: RunModel, event: EventOf<"entered">): void {
+    // A migration has renamed the state.
+    if (event.kept === true) return void (run.state = event.state);
     const chart = this.#evidence.system.charts.get(run.hub);
     if (chart !== undefined) {
       const row = chart[run.state];
