@@ -39,6 +39,21 @@ export type Input =
     })
   /** The run goes on in another process, or was parked. What it has stored is held against the schemas of today. */
   | { readonly kind: "recheck" }
+  /**
+   * A process has ended with these attempts under way. `deaths`: how often that is now. `lone`: the call that was the only
+   * suspect among all attempts under way.
+   */
+  | {
+      readonly kind: "died";
+      readonly attempts: readonly {
+        readonly call: number;
+        readonly attempt: number;
+        readonly deaths: number;
+      }[];
+      readonly lone?: number;
+    }
+  /** A suspect may begin (deaths.ts). */
+  | { readonly kind: "begin"; readonly call: number; readonly attempt: number }
   /** The run is no longer parked. It takes the signals that came meanwhile, if it waits for them. */
   | { readonly kind: "buffered" }
   | { readonly kind: "cancel"; readonly id: string }

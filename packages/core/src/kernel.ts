@@ -5,9 +5,10 @@ import { decideParked, restart } from "./parked.ts";
 import { plain, synchronous } from "./plain.ts";
 import type { ParkedInput, Run, RunEvent } from "./run.ts";
 import { check } from "./schema.ts";
+import { parkedInput } from "./signals.ts";
 import { isDuration } from "./spoke.ts";
 import { checkStored } from "./stored.ts";
-import { cancelEvent, firstData, incidentOf, parkedInput, TurnBuilder } from "./turn.ts";
+import { cancelEvent, firstData, incidentOf, TurnBuilder } from "./turn.ts";
 
 /*
  * The kernel decides what an input does to a run. It is three functions: `start` for the first turn (`accept` and `begin`

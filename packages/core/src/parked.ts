@@ -9,12 +9,12 @@ import {
   type Run,
   type RunEvent,
 } from "./run.ts";
+import { keptSignal } from "./signals.ts";
 import { checkStored } from "./stored.ts";
 import {
   cancelled,
   firstData,
   incidentOf,
-  keptSignal,
   maxSignals,
   staleness,
   timeoutAnswer,
@@ -59,6 +59,10 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
     case "buffered":
     case "recheck":
       return { events: [] };
+    case "died":
+    case "begin":
+      // Its attempts are made again once it goes on.
+      return { events: [], ignored: "stale" };
     case "due":
       return {
         events: run.answer === undefined && run.answerBy <= at ? [timeoutAnswer(definition, run, at)] : [],

@@ -1,4 +1,5 @@
 import { Callback } from "./coordinator.ts";
+import { suspectDeaths } from "./deaths.ts";
 import { WheelworkError } from "./errors.ts";
 import { grown } from "./growth.ts";
 import { deepFreeze } from "./json.ts";
@@ -167,6 +168,18 @@ export type RunEvent =
       readonly attempt: number;
       /** When it times out. Absent for a call of a hub. */
       readonly due?: number;
+      /** The process has died while it ran, more than once: it is made again, and no other suspect beside it (deaths.ts). */
+      readonly alone?: true;
+    }
+  /** The process has ended while attempts were under way, and another one makes them again. */
+  | {
+      readonly type: "died";
+      readonly at: number;
+      readonly attempts: readonly {
+        readonly call: number;
+        /** How often that has happened to its present attempt. */
+        readonly deaths: number;
+      }[];
     }
   /** The attempt has waited for a place at its worker, or still waits. That is not its time, so it times out later. */
   | {
@@ -277,6 +290,10 @@ export class Call extends Callback {
   attempt: number;
   /** The attempt has failed, and the next one begins at `due`. */
   backoff = false;
+  /** How often a process has ended with the present attempt under way (deaths.ts). */
+  deaths = 0;
+  /** The present attempt was begun as a suspect. */
+  alone = false;
   /** When the attempt times out, or, in backoff, when the next one begins. In milliseconds of engine time. */
   due: number | undefined;
   /**
@@ -451,6 +468,8 @@ export function apply(run: Run, event: RunEvent): void {
       const call = openCall(run, event.call);
       call.backoff = true;
       call.due = event.due;
+      call.deaths = 0;
+      call.alone = false;
       return;
     }
     case "attempt": {
@@ -459,8 +478,16 @@ export function apply(run: Run, event: RunEvent): void {
       call.backoff = false;
       call.attempt = event.attempt;
       call.due = event.due;
+      call.alone = event.alone === true;
       return;
     }
+    case "died":
+      for (const { call: number, deaths } of event.attempts) {
+        const call = openCall(run, number);
+        call.deaths = deaths;
+        call.alone = false;
+      }
+      return;
     case "waited":
       openCall(run, event.call).due = event.due;
       return;
@@ -513,6 +540,11 @@ export function apply(run: Run, event: RunEvent): void {
       remember(run, "retry", event);
       run.status = "running";
       run.incident = undefined;
+      // A suspect gets as many tries again, each alone.
+      for (const call of run.calls.values()) {
+        call.deaths = Math.min(call.deaths, suspectDeaths);
+        call.alone = false;
+      }
       return;
     case "rearmed":
       run.due = event.due;
@@ -676,6 +708,8 @@ export function snapshot(run: Run): RunSnapshot {
       due: call.due,
       attempt: call.attempt,
       backoff: call.backoff ? true : undefined,
+      deaths: call.deaths === 0 ? undefined : call.deaths,
+      alone: call.alone ? true : undefined,
     })),
     held: run.held,
     deadline: run.deadline,
@@ -701,6 +735,8 @@ export function snapshot(run: Run): RunSnapshot {
 interface StoredCall extends OpenedCalls {
   readonly attempt: number;
   readonly backoff?: boolean;
+  readonly deaths?: number;
+  readonly alone?: boolean;
 }
 
 /** Makes the run again that `snapshot` wrote. */
@@ -719,6 +755,8 @@ export function restore(key: string, stored: RunSnapshot): Run {
     const call = new Call(run, deepFreeze(held), 0);
     call.attempt = held.attempt;
     call.backoff = held.backoff === true;
+    call.deaths = held.deaths ?? 0;
+    call.alone = held.alone === true;
     call.due = held.due;
     run.calls.set(call.number, call);
   }

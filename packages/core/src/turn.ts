@@ -1,4 +1,5 @@
 import { end, stay } from "./chart.ts";
+import { isSuspect, maxDeaths, workerDied } from "./deaths.ts";
 import type { Decision, Env, Ignored, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
@@ -18,7 +19,8 @@ import {
   type Run,
   type RunEvent,
 } from "./run.ts";
-import { check, demand } from "./schema.ts";
+import { demand } from "./schema.ts";
+import { payloadOf, keptSignal, signalled } from "./signals.ts";
 import { backoffOf, type Outcome, type Spoke } from "./spoke.ts";
 import { checkStored, extendsStored } from "./stored.ts";
 
@@ -119,6 +121,10 @@ export class TurnBuilder implements Decision {
         return this.#signal(input);
       case "recheck":
         return this.#recheck();
+      case "died":
+        return this.#died(input);
+      case "begin":
+        return this.#beginSuspect(input);
       case "buffered":
         this.#takeBuffered(this.#current());
         return undefined;
@@ -205,6 +211,33 @@ export class TurnBuilder implements Decision {
           input: plain(input, "WW_DEFECT", what),
         });
     }
+  }
+
+  /** Counts a death of the process for attempts that were under way. A lone suspect is parked, and not begun once more. */
+  #died({ attempts, lone }: Extract<Input, { kind: "died" }>): Ignored | undefined {
+    // A claim that follows a commit whose outcome was unknown says it again.
+    const counted = attempts.filter(({ call: number, attempt, deaths }) => {
+      const call = this.#run.calls.get(number);
+      return call?.attempt === attempt && isRunning(call) && call.deaths < deaths;
+    });
+    if (counted.length === 0) return "stale";
+    const at = this.#env.now;
+    this.#emit({ type: "died", at, attempts: counted.map(({ call, deaths }) => ({ call, deaths })) });
+    const suspect = counted.find(({ call, deaths }) => call === lone && deaths >= maxDeaths);
+    if (suspect === undefined) return undefined;
+    const error = workerDied(this.#run.calls.get(suspect.call) as Call, suspect.deaths);
+    this.#emit(incidentOf(error, { kind: "recheck" }, this.#env));
+    return undefined;
+  }
+
+  #beginSuspect({ call: number, attempt }: Extract<Input, { kind: "begin" }>): Ignored | undefined {
+    const call = this.#run.calls.get(number);
+    if (call === undefined) return "late";
+    if (call.attempt !== attempt || !isRunning(call) || !isSuspect(call)) return "stale";
+    const at = this.#env.now;
+    const due = at + (this.#callee(call.callee) as Spoke).timeoutMs;
+    this.#emit({ type: "attempt", at, call: number, attempt, due, alone: true });
+    return undefined;
   }
 
   #outcome(input: Extract<Input, { kind: "outcome" }>): Ignored | undefined {
@@ -723,45 +756,6 @@ export function timeoutAnswer(definition: HubDefinition, run: Run, at: number): 
     at,
     answer: { ...late, message: `${message}: an incident has parked it`, details },
   };
-}
-
-type SignalInput = Extract<Input, { kind: "signal" }>;
-type SignalEvent = Extract<RunEvent, { type: "signalled" }>;
-
-/** A signal that the run takes, or keeps until a state takes it. */
-function signalled({ id, hash, signal }: SignalInput, at: number, payload: unknown): SignalEvent {
-  const event = { type: "signalled", at, id, signal, payload } as const;
-  return hash === undefined ? event : { ...event, hash };
-}
-
-/** A signal that the run keeps until a state takes it. */
-export function keptSignal(definition: HubDefinition, input: SignalInput, at: number): SignalEvent {
-  const event = signalled(input, at, input.payload);
-  return isTransformed(definition, input) ? { ...event, transformed: true } : event;
-}
-
-/** Whether a signal cannot be checked again. Known only while the schema is the one that has made the payload. */
-function isTransformed(
-  { signals }: HubDefinition,
-  { signal, payload, stored, transformed }: SignalInput,
-): boolean {
-  const schema = signals[signal];
-  if (stored === true || schema === undefined) return transformed === true;
-  return check(schema, payload).problems !== undefined;
-}
-
-/** The payload of a signal that was kept, as today's schema has it. */
-function payloadOf({ name, signals }: HubDefinition, { signal, payload, transformed }: KeptSignal): unknown {
-  const schema = signals[signal];
-  if (schema === undefined || transformed === true) return payload;
-  const what = `the payload of the signal ${signal} to ${name}`;
-  return plain(checkStored(schema, payload, what), "WW_DEFECT", what);
-}
-
-/** An input as it is kept with an incident: with a note if it cannot be checked again. */
-export function parkedInput(definition: HubDefinition, input: Input): Input {
-  if (input.kind !== "signal" || input.stored === true || !isTransformed(definition, input)) return input;
-  return { ...input, transformed: true };
 }
 
 /** A cancel of a hub whose `cancel` is `end`: the run ends at once, without a clean-up. */

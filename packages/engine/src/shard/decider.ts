@@ -495,6 +495,7 @@ export class Decider {
         made.type === "incident" ? { ...made, error: this.#options.outcomes.redact(made.error) } : made;
       if (event.type === "failed" || event.type === "settled") failed(batch, run, event);
       step(run, event, effects);
+      if (event.type === "died") died(batch, run, event);
       history.push(event);
       for (const effect of effects) this.#follow(batch, live, effect);
       effects.length = 0;
@@ -587,6 +588,21 @@ export class Decider {
 /** The calls whose outcome a parked run keeps: they stay open until the run goes on. */
 const keptOutcomes = ({ incident }: Run): ReadonlySet<unknown> | undefined =>
   incident && new Set(incident.inputs.filter(({ kind }) => kind === "outcome").map(({ call }) => call));
+
+/** Notes attempts that a process has died with. */
+function died(batch: Batch, run: Run, { attempts }: Extract<RunEvent, { type: "died" }>): void {
+  for (const { call: number, deaths } of attempts) {
+    const { callee = "", attempt = 0 } = run.calls.get(number) ?? {};
+    batch.effects.observed.push({
+      name: "attempt-died",
+      callee,
+      key: run.key,
+      call: number,
+      attempt,
+      deaths,
+    });
+  }
+}
 
 /** Notes an attempt that has not succeeded. */
 function failed(batch: Batch, run: Run, event: Extract<RunEvent, { type: "failed" | "settled" }>): void {

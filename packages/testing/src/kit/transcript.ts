@@ -50,7 +50,13 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
         `${call(event.call)} attempt ${event.attempt}: ${failureText(event.failure)}, next${at(event.due)}`,
       ];
     case "attempt":
-      return [`${call(event.call)} attempt ${event.attempt}${until(event.due)}`];
+      return [
+        `${call(event.call)} attempt ${event.attempt}${event.alone === true ? ", alone" : ""}${until(event.due)}`,
+      ];
+    case "died":
+      return event.attempts.map(
+        ({ call: number, deaths }) => `the process died during ${call(number)} (${deaths})`,
+      );
     case "told":
       return [`tells ${event.spoke} #${event.call} ${jsonText(event.input)}`];
     case "signalled":
