@@ -182,7 +182,8 @@ export class TurnBuilder implements Decision {
       const request = logic.callAt?.(this.data, call.index);
       if (request?.callee.name !== call.callee || request.keys?.[0] !== call.key) return false;
       // Today's schema may fill in what the stored input lacks.
-      if (!extendsStored(request.inputs[0], call.input)) return false;
+      const input = plain(request.inputs[0], "WW_DEFECT", `the input of ${call.callee}`);
+      if (!extendsStored(input, call.input)) return false;
     }
     return true;
   }
