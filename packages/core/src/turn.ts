@@ -4,7 +4,7 @@ import type { Decision, Env, Ignored, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
 import { growth } from "./growth.ts";
-import { plain, plainPatch, setField, stackOf, synchronous, textOf } from "./plain.ts";
+import { plain, plainKey, plainPatch, setField, stackOf, synchronous, textOf } from "./plain.ts";
 import { inputSchema, type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
 import {
   isRunning,
@@ -791,19 +791,6 @@ function shown(outcome: Outcome): Outcome {
 /** What a cancel raises in a state: the hub's own event for it, or the deadline's, as if the time were over now. */
 export const cancelEvent = ({ cancel }: HubDefinition, logic: StateLogic): string | undefined =>
   cancel === end ? undefined : (cancel ?? logic.deadline)?.raise;
-
-/** The hub's own idempotency key of a call. */
-function plainKey(key: unknown, callee: string): string {
-  if (typeof key === "string" && key.length <= maxKeyLength) return key;
-  throw new WheelworkError(
-    "WW_DEFECT",
-    `the key of a call of ${callee} is not a text of ${maxKeyLength} characters at most`,
-    { next: "Correct the `key` function of the hub. Then retry the incident." },
-  );
-}
-
-/** Characters of the key that a hub gives to a call. */
-const maxKeyLength = 1000;
 
 /** The data of a new run. */
 export function firstData(definition: HubDefinition, request: unknown): unknown {
