@@ -156,8 +156,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "leave calls open when the run leaves their state",
     file: run,
-    from: '    case "entered":\n      clearCalls(run);',
-    to: '    case "entered":',
+    from: "      if (event.kept === true) return;\n      clearCalls(run);",
+    to: "      if (event.kept === true) return;",
   },
   {
     name: "go on with attempts of closed calls",
@@ -180,7 +180,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "forget at the claim the children that have not begun",
     file: decider,
-    from: '      this.#carried.push({ kind: "child", call });\n',
+    from: '      this.#carried.push({ kind: "child", call, isStored: true });\n',
     to: "",
   },
   {

@@ -28,7 +28,32 @@ export type Input =
   | { readonly kind: "callDue"; readonly call: number; readonly due?: number }
   /** The deadline of the open wait, or `answerBy`, has passed. */
   | { readonly kind: "due" }
-  | (CommandInput & { readonly kind: "signal"; readonly signal: string; readonly payload: unknown })
+  | (CommandInput & {
+      readonly kind: "signal";
+      readonly signal: string;
+      readonly payload: unknown;
+      /** It was kept with an incident, so that its schema may have changed since. */
+      readonly stored?: true;
+      /** See the event `signalled`. */
+      readonly transformed?: true;
+    })
+  /** The run goes on in another process, or was parked. What it has stored is held against the schemas of today. */
+  | { readonly kind: "recheck" }
+  /**
+   * A process has ended with these attempts under way. `deaths`: how often that is now. `lone`: the call that was the only
+   * suspect among all attempts under way.
+   */
+  | {
+      readonly kind: "died";
+      readonly attempts: readonly {
+        readonly call: number;
+        readonly attempt: number;
+        readonly deaths: number;
+      }[];
+      readonly lone?: number;
+    }
+  /** A suspect may begin (deaths.ts). */
+  | { readonly kind: "begin"; readonly call: number; readonly attempt: number }
   /** The run is no longer parked. It takes the signals that came meanwhile, if it waits for them. */
   | { readonly kind: "buffered" }
   | { readonly kind: "cancel"; readonly id: string }
@@ -67,6 +92,8 @@ export interface Decision {
 /** What a new run is made from. The hub's schema has validated the request. */
 export interface StartOptions {
   readonly request: unknown;
+  /** An earlier process has stored it, so that it is held against the schema of today (stored.ts). */
+  readonly isStored?: true;
   /** Hash of the canonical request body. It tells a repetition from another request under the same key. */
   readonly hash: string;
   /** The client's own deadline, in milliseconds from now. It can only shorten the hub's. */

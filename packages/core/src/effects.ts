@@ -50,7 +50,7 @@ function closed(run: Run, event: RunEvent, effects: Effect[]): void {
       return;
     case "entered":
     case "ended":
-      if (run.calls.size === 0) return;
+      if (run.calls.size === 0 || (event.type === "entered" && event.kept === true)) return;
       for (const call of run.calls.values()) {
         effects.push({ type: "close", call });
         cancelChild(call, effects);

@@ -32,6 +32,7 @@ export type ErrorCode =
   | "WW_TOO_LARGE"
   | "WW_UNDECLARED_EDGE"
   | "WW_UNMAPPED_STATE"
+  | "WW_WORKER_DIED"
   | "WW_WORKER_FAILED"
   | "WW_WORKER_MISSING";
 

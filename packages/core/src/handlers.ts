@@ -11,6 +11,7 @@ import {
 } from "./hub.ts";
 import type { DeepReadonly } from "./json.ts";
 import { requestCalls, type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
+import type { StoredData, StoredSchema, StoredSchemas } from "./json-types.ts";
 import type { In, Out, Schema } from "./schema.ts";
 import type { Callable, Outcome } from "./spoke.ts";
 
@@ -60,7 +61,7 @@ export interface Handling<D, R, E extends string> {
   /** Closes all open calls and ends the run with a result. */
   reply(value: R): void;
   /** Closes all open calls and ends the run with an error that the hub declares. */
-  fail(code: E, message: string, details?: unknown): void;
+  fail<T>(code: E, message: string, details?: T & StoredData<T>): void;
 }
 
 /** Why a run goes to its clean-up: its deadline, a cancel, or a call of `cleanUp`. */
@@ -101,10 +102,10 @@ export interface HandlersSpec<
   E extends string,
   Sig extends SignalSchemas,
 > {
-  /** The schema of requests. */
-  readonly request: Req;
-  /** The schema of results. */
-  readonly reply: Rep;
+  /** The schema of requests. What it makes of them is stored, so it must be JSON. */
+  readonly request: Req & StoredSchema<Req>;
+  /** The schema of results. What it makes of them is stored, so it must be JSON. */
+  readonly reply: Rep & StoredSchema<Rep>;
   /** Codes of the errors that the hub may answer with. Default: none. */
   readonly errors?: readonly E[];
   /** Bounds the work, in milliseconds from when the request is accepted. */
@@ -112,9 +113,9 @@ export interface HandlersSpec<
   /** Bounds the clean-up, in milliseconds. If it does not answer by then, the answer is a timeout. */
   readonly cleanUpMs: number;
   /** The data of a new run. It must be plain JSON. */
-  readonly data: (request: Out<Req>) => D;
+  readonly data: (request: Out<Req>) => D & StoredData<D>;
   /** Default: none. */
-  readonly signals?: Sig;
+  readonly signals?: Sig & StoredSchemas<Sig>;
   /** Raise it when you change the data. Default: 1. */
   readonly version?: number;
   /** For each older version: what the data of a live run becomes in the next version. */

@@ -14,6 +14,7 @@ import {
   type StateLogic,
   type Step,
 } from "./logic.ts";
+import type { StoredData, StoredSchema, StoredSchemas } from "./json-types.ts";
 import type { In, Out, Schema } from "./schema.ts";
 import {
   isDuration,
@@ -228,7 +229,7 @@ export interface Failing<E extends string> {
 /** What an end state gets besides the data. */
 export interface EndBuilder<E extends string> {
   /** Answers the request with an error that the hub declares. Return what it returns. */
-  fail(code: E, message: string, details?: unknown): Failing<E>;
+  fail<T>(code: E, message: string, details?: T & StoredData<T>): Failing<E>;
 }
 
 /** What each state does: the name of an event (the state passes), a behaviour, or, in an end state, the answer. */
@@ -256,19 +257,19 @@ export interface HubSpec<
   E extends string,
   Sig extends SignalSchemas,
 > {
-  /** The schema of requests. */
-  readonly request: Req;
-  /** The schema of results. */
-  readonly reply: Rep;
+  /** The schema of requests. What it makes of them is stored, so it must be JSON. */
+  readonly request: Req & StoredSchema<Req>;
+  /** The schema of results. What it makes of them is stored, so it must be JSON. */
+  readonly reply: Rep & StoredSchema<Rep>;
   /** Codes of the errors that the hub may answer with. Default: none. */
   readonly errors?: readonly E[];
   /** Bounds the work, in milliseconds from when the request is accepted. */
   readonly deadlineMs: number | ((request: Out<Req>) => number);
   readonly chart: C & CheckedChart<C>;
   /** The data of a new run. It must be plain JSON. */
-  readonly data: (request: Out<Req>) => D;
+  readonly data: (request: Out<Req>) => D & StoredData<D>;
   /** Default: none. */
-  readonly signals?: Sig;
+  readonly signals?: Sig & StoredSchemas<Sig>;
   /**
    * The event that a cancel raises, in the first state that has it. Default: the deadline's event of the state, as if the
    * time were over now: a hub that knows how to clean up after its deadline cleans up after a cancel, too. With `end`, a

@@ -2,6 +2,7 @@
 export { Callback, Coordinator } from "./coordinator.ts";
 export { canonicalJson, deepFreeze } from "./json.ts";
 export { isThenable, maxDepth, plain, stackOf, textOf, tryPlain, weightOf } from "./plain.ts";
+export { isSuspect, suspectDeaths } from "./deaths.ts";
 export { check, demand, type Checked } from "./schema.ts";
 export { isDuration, maxCallMs, mustBeDuration } from "./spoke.ts";
 export type { Decision, Env, Ignored, Input, StartOptions } from "./decision.ts";

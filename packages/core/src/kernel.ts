@@ -2,9 +2,12 @@ import { WheelworkError } from "./errors.ts";
 import type { Decision, Env, Input, StartOptions } from "./decision.ts";
 import type { HubDefinition } from "./hub.ts";
 import { decideParked, restart } from "./parked.ts";
-import { synchronous } from "./plain.ts";
-import type { Run, RunEvent } from "./run.ts";
+import { plain, synchronous } from "./plain.ts";
+import type { ParkedInput, Run, RunEvent } from "./run.ts";
+import { check } from "./schema.ts";
+import { parkedInput } from "./signals.ts";
 import { isDuration } from "./spoke.ts";
+import { checkStored } from "./stored.ts";
 import { cancelEvent, firstData, incidentOf, TurnBuilder } from "./turn.ts";
 
 /*
@@ -46,7 +49,7 @@ export function start(definition: HubDefinition, run: Run, options: StartOptions
     turn.enter(definition.initial, undefined, undefined);
     return [started, ...turn.events];
   } catch (error) {
-    return [started, incidentOf(error, { kind: "start" }, env)];
+    return [started, incidentOf(error, unbegun(definition, options.request), env)];
   }
 }
 
@@ -54,11 +57,16 @@ type Started = Extract<RunEvent, { type: "started" }>;
 
 /** The first half of `start`: the run is known, and has not begun. `begin` is the other half, then or later. */
 export function accept(definition: HubDefinition, options: StartOptions, env: Env): [Started, ...RunEvent[]] {
-  const { request, hash, parent, replyTo } = options;
+  const { hash, parent, replyTo } = options;
+  let { request } = options;
   let deadlineMs = options.deadlineMs ?? fallbackDeadlineMs;
   let data: unknown = null;
   let failure: unknown;
   try {
+    if (options.isStored === true) {
+      const what = `the request to ${definition.name}`;
+      request = plain(checkStored(definition.request, request, what), "WW_DEFECT", what);
+    }
     const given = synchronous(definition.deadlineMs(request), "deadlineMs");
     if (!isDuration(given))
       throw new WheelworkError("WW_DEFECT", `deadlineMs of the hub ${definition.name} returned ${given}`, {
@@ -84,7 +92,9 @@ export function accept(definition: HubDefinition, options: StartOptions, env: En
     ...(parent === undefined ? {} : { parent }),
     ...(replyTo === undefined ? {} : { replyTo }),
   };
-  return failure === undefined ? [started] : [started, incidentOf(failure, { kind: "start" }, env)];
+  if (failure === undefined) return [started];
+  const input = options.isStored === true ? { kind: "start" as const } : unbegun(definition, request);
+  return [started, incidentOf(failure, input, env)];
 }
 
 /** Whether a run was accepted, and has not begun: its first turn is due. */
@@ -98,7 +108,7 @@ export function begin(definition: HubDefinition, run: Run, env: Env): readonly R
     turn.enter(definition.initial, undefined, undefined);
     return turn.events;
   } catch (error) {
-    return [incidentOf(error, { kind: "start" }, env)];
+    return [incidentOf(error, unbegun(definition, run.request), env)];
   }
 }
 
@@ -107,6 +117,12 @@ export function cancelsRound(definition: HubDefinition, run: Run): boolean {
   if (run.held === undefined || !run.cancelling || run.cancelled) return false;
   const state = definition.states.get(run.state);
   return state !== undefined && cancelEvent(definition, state.logic) === run.held;
+}
+
+/** A first turn that is to be made again. The schema of the request may be another one by then (stored.ts). */
+function unbegun({ request: schema }: HubDefinition, request: unknown): ParkedInput {
+  const isTransformed = check(schema, request).problems !== undefined;
+  return isTransformed ? { kind: "start", transformed: true } : { kind: "start" };
 }
 
 /**
@@ -121,7 +137,7 @@ export function decide(definition: HubDefinition, run: Run, input: Input, env: E
     const ignored = turn.take(input);
     return ignored === undefined ? turn : { events: turn.events, ignored };
   } catch (error) {
-    return { events: [incidentOf(error, input, env)] };
+    return { events: [incidentOf(error, parkedInput(definition, input), env)] };
   }
 }
 
@@ -135,6 +151,6 @@ export function migrate(definition: HubDefinition, run: Run, input: Input, env: 
     turn.migrate();
     return turn.events;
   } catch (error) {
-    return [incidentOf(error, input, env)];
+    return [incidentOf(error, parkedInput(definition, input), env)];
   }
 }

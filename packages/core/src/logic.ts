@@ -1,8 +1,9 @@
 import type { Hub } from "./hub.ts";
 import { synchronous } from "./plain.ts";
-import { check } from "./schema.ts";
+import { check, type Schema } from "./schema.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Callable, Outcome, Spoke } from "./spoke.ts";
+import { acceptsAgain } from "./stored.ts";
 
 /*
  * A logic is what one state does. It is the one form that the kernel knows: `s.call`, `s.each` and the others of a
@@ -50,6 +51,8 @@ export interface CallRequest {
   readonly index?: number;
   /** What a hub by handlers gave the call, to recognise it. */
   readonly tag?: string;
+  /** The callee's schema does not accept what it has made of the inputs (stored.ts). */
+  readonly transformed?: true;
 }
 
 /** A call as the kernel shows it to a logic. */
@@ -88,6 +91,8 @@ export interface StateLogic {
   outcome?(data: unknown, call: OpenCall, outcome: Outcome, remaining: number): Turn;
   /** Every call of the round has settled. */
   done?(data: unknown): Turn;
+  /** The call that it opens at a position of its round, if it opens one there. */
+  callAt?(data: unknown, index: number): CallRequest | undefined;
   /** One of its signals has come. */
   signal?(data: unknown, name: string, payload: unknown): Turn;
 }
@@ -173,6 +178,15 @@ export function eachLogic(callee: Callable, options: RoundOptions): StateLogic {
         return typeof done === "string" ? { raise: done } : toTurn(done(data));
       return { open: [requestCalls(callee, inputs, key)] };
     },
+    callAt: (data, index) => {
+      const inputs = synchronous(options.inputs(data), "the inputs of a round");
+      if (inputs === null || index >= inputs.length) return undefined;
+      return requestCalls(
+        callee,
+        [inputs[index]],
+        key === undefined ? undefined : (input) => key(input, index),
+      );
+    },
     outcome: (data, call, outcome) => {
       if (settled !== undefined) return handle(settled, data, outcome, call);
       if (outcome.kind === "ok") return handle(ok as Handler, data, outcome.output, call);
@@ -200,6 +214,7 @@ export function sequenceLogic(
     callees: steps.map((step) => step.callee),
     ...waiting(options),
     enter: (data) => (steps.length === 0 ? finish(data) : { open: [request(0, data)] }),
+    callAt: (data, index) => (index < steps.length ? request(index, data) : undefined),
     outcome: (data, call, outcome) => {
       if (outcome.kind !== "ok") {
         return typeof failed === "string" ? { raise: failed } : toTurn(failed(data, outcome, call));
@@ -242,9 +257,10 @@ export function tellLogic(
     passes: options.next,
     enter: (data) => {
       const input = synchronous(options.input(data), "the input of a tell");
-      return input === null
-        ? { raise: options.next }
-        : { raise: options.next, tell: { callee, input: validInput(callee, input) } };
+      if (input === null) return { raise: options.next };
+      const { value } = validInput(callee, input);
+      // The run of a tell calls the spoke, and makes of the input then what the schema makes of it.
+      return { raise: options.next, tell: { callee, input: callee.kind === "hub" ? value : input } };
     },
   };
 }
@@ -267,16 +283,28 @@ export function requestCalls(
   inputs: readonly unknown[],
   key?: (input: unknown, index: number) => string,
 ): CallRequest {
-  const checked = inputs.map((input) => validInput(callee, input));
-  return key === undefined
-    ? { callee, inputs: checked }
-    : { callee, inputs: checked, keys: checked.map(key) };
+  let transformed = false;
+  const checked = inputs.map((input) => {
+    const valid = validInput(callee, input);
+    transformed ||= valid.transformed;
+    return valid.value;
+  });
+  const request: CallRequest =
+    key === undefined
+      ? { callee, inputs: checked }
+      : { callee, inputs: checked, keys: checked.map((input, index) => key(input, index)) };
+  return transformed ? { ...request, transformed } : request;
 }
 
-function validInput(callee: Callable, input: unknown): unknown {
-  const schema = callee.kind === "hub" ? (callee as Hub).definition.request : (callee as Spoke).input;
+/** The schema of what a callee is given. */
+export const inputSchema = (callee: Callable): Schema =>
+  callee.kind === "hub" ? (callee as Hub).definition.request : (callee as Spoke).input;
+
+function validInput(callee: Callable, input: unknown): { value: unknown; transformed: boolean } {
+  const schema = inputSchema(callee);
   const checked = check(schema, input);
-  if (checked.problems === undefined) return checked.value;
+  if (checked.problems === undefined)
+    return { value: checked.value, transformed: !acceptsAgain(schema, input, checked.value) };
   throw new WheelworkError(
     "WW_INVALID_INPUT",
     `the hub called the ${callee.kind} ${callee.name} with an input that is not valid`,

@@ -9,12 +9,13 @@ import {
   type Run,
   type RunEvent,
 } from "./run.ts";
+import { keptSignal } from "./signals.ts";
+import { checkStored } from "./stored.ts";
 import {
   cancelled,
   firstData,
   incidentOf,
   maxSignals,
-  signalled,
   staleness,
   timeoutAnswer,
   TurnBuilder,
@@ -33,7 +34,8 @@ import {
  *   retry            the run resumes. What comes next depends on the run:
  *     it had not begun        its first turn is made again, then the kept inputs are decided; if the request has its
  *                             answer by now, the run ends
- *     it worked               the input that failed and all kept inputs are decided, in their order; if the request has
+ *     it worked               what it has stored is checked again (stored.ts). The input that failed and all kept
+ *                             inputs are decided, in their order; if the request has
  *                             its answer by now, the run raises its deadline event instead: only the clean-up is left
  *     it cleaned up (late)    a deadline that passed meanwhile begins anew, then the inputs are decided
  */
@@ -55,7 +57,12 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
     }
     case "callDue":
     case "buffered":
+    case "recheck":
       return { events: [] };
+    case "died":
+    case "begin":
+      // Its attempts are made again once it goes on.
+      return { events: [], ignored: "stale" };
     case "due":
       return {
         events: run.answer === undefined && run.answerBy <= at ? [timeoutAnswer(definition, run, at)] : [],
@@ -68,7 +75,8 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
           : run.signals.length >= maxSignals
             ? "full"
             : undefined);
-      return known === undefined ? { events: [signalled(input, at)] } : { events: [], ignored: known };
+      if (known !== undefined) return { events: [], ignored: known };
+      return { events: [keptSignal(definition, input, at)] };
     }
     case "cancel":
       if (run.cancelling || isParked(run, ({ kind }) => kind === "cancel")) {
@@ -80,7 +88,7 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
       if (knownCommand(run, "retry", input) !== undefined) return { events: [], ignored: "duplicate" };
       const { id, hash } = input;
       const resumed: RunEvent = { type: "resumed", at, id, ...(hash === undefined ? {} : { hash }) };
-      const parked = (run.incident?.inputs ?? []) as readonly (Input | { readonly kind: "start" })[];
+      const parked = (run.incident?.inputs ?? []).map(stored);
       const hasBegun = run.state !== "";
       if (run.answer !== undefined && !run.late) {
         // The client has its answer, so more work would be in vain: only the clean-up is left.
@@ -97,7 +105,8 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
       }
       if (hasBegun) {
         const events = [resumed, ...rearmed(definition, run, env)];
-        return { events, redeliver: [...(parked as readonly Input[]), { kind: "buffered" }] };
+        const first: Input = { kind: "recheck" };
+        return { events, redeliver: [first, ...(parked as readonly Input[]), { kind: "buffered" }] };
       }
       const others = parked.filter((input): input is Input => input.kind !== "start");
       return { events: [resumed, ...restart(definition, run, env)], redeliver: others };
@@ -107,6 +116,11 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
       return { events: [run.answer === undefined ? { type: "ended", at, answer } : { type: "ended", at }] };
     }
   }
+}
+
+/** An input that was kept. Its schema may have changed since. */
+function stored(input: ParkedInput): Input | { readonly kind: "start" } {
+  return (input.kind === "signal" ? { ...input, stored: true } : input) as Input | { readonly kind: "start" };
 }
 
 function isParked(run: Run, is: (input: ParkedInput) => boolean): boolean {
@@ -129,12 +143,17 @@ function rearmed(definition: HubDefinition, run: Run, env: Env): readonly RunEve
 /** Makes the first turn again, which threw when the request came. The hub may have a new version by now. */
 export function restart(definition: HubDefinition, run: Run, env: Env): readonly RunEvent[] {
   const turn = new TurnBuilder(definition, run, env);
+  // A run that was never parked is not checked: nothing says whether it can be.
+  const start = run.incident?.inputs.find(({ kind }) => kind === "start");
   try {
-    turn.data = firstData(definition, run.request);
+    const what = `the request to ${definition.name}`;
+    const isChecked = start !== undefined && start["transformed"] !== true;
+    const request = isChecked ? checkStored(definition.request, run.request, what) : run.request;
+    turn.data = firstData(definition, request);
     turn.events.push({ type: "migrated", at: env.now, version: definition.version, data: turn.data });
     turn.enter(definition.initial, undefined, undefined);
     return turn.events;
   } catch (error) {
-    return [incidentOf(error, { kind: "start" }, env)];
+    return [incidentOf(error, start ?? { kind: "start", transformed: true }, env)];
   }
 }

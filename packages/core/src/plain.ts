@@ -103,6 +103,19 @@ function copyOver(value: object, known: object): object {
   return Object.freeze(copied);
 }
 
+/** The hub's own idempotency key of a call. */
+export function plainKey(key: unknown, callee: string): string {
+  if (typeof key === "string" && key.length <= maxKeyLength) return key;
+  throw new WheelworkError(
+    "WW_DEFECT",
+    `the key of a call of ${callee} is not a text of ${maxKeyLength} characters at most`,
+    { next: "Correct the `key` function of the hub. Then retry the incident." },
+  );
+}
+
+/** Characters of the key that a hub gives to a call. */
+const maxKeyLength = 1000;
+
 /** About how many bytes a plain value takes as JSON. Only what is large must be right. */
 export function weightOf(value: unknown): number {
   if (typeof value === "string") return value.length;

@@ -1,4 +1,5 @@
 import { Callback } from "./coordinator.ts";
+import { suspectDeaths } from "./deaths.ts";
 import { WheelworkError } from "./errors.ts";
 import { grown } from "./growth.ts";
 import { deepFreeze } from "./json.ts";
@@ -69,6 +70,8 @@ export interface OpenedCalls {
   readonly inputs: readonly unknown[];
   /** The idempotency key of each call, where the hub gives its own. */
   readonly keys?: readonly string[];
+  /** The callee's schema does not accept what it has made of the inputs, so they cannot be checked again (stored.ts). */
+  readonly transformed?: true;
   /** How many start at once. Default: all. The others are queued: the round has a limit. */
   readonly started?: number;
   /** Deadline of the first attempt, in milliseconds of engine time. Absent for a call of a hub: its run has its own. */
@@ -77,7 +80,7 @@ export interface OpenedCalls {
 
 /** An input that is kept while a run is parked: the one that failed, and those that came later. */
 export interface ParkedInput {
-  readonly kind: "start" | "outcome" | "due" | "callDue" | "signal" | "buffered" | "cancel";
+  readonly kind: "start" | "outcome" | "due" | "callDue" | "signal" | "buffered" | "cancel" | "recheck";
   readonly [field: string]: unknown;
 }
 
@@ -112,7 +115,7 @@ export type RunEvent =
       /** Where to publish the answer, besides storing it. */
       readonly replyTo?: string;
     }
-  /** The run enters a state. All its open calls are closed first (I12). */
+  /** The run enters a state. All its open calls are closed first (I12), unless a migration has `kept` them. */
   | {
       readonly type: "entered";
       readonly at: number;
@@ -130,6 +133,8 @@ export type RunEvent =
       readonly late?: true;
       /** A cancel led here. */
       readonly cancelled?: true;
+      /** A migration has renamed the state: its open calls go on, with their numbers, attempts and keys. */
+      readonly kept?: true;
       readonly calls?: readonly OpenedCalls[];
     }
   /** A call is over, and its outcome has been handled. */
@@ -163,6 +168,18 @@ export type RunEvent =
       readonly attempt: number;
       /** When it times out. Absent for a call of a hub. */
       readonly due?: number;
+      /** The process has died while it ran, more than once: it is made again, and no other suspect beside it (deaths.ts). */
+      readonly alone?: true;
+    }
+  /** The process has ended while attempts were under way, and another one makes them again. */
+  | {
+      readonly type: "died";
+      readonly at: number;
+      readonly attempts: readonly {
+        readonly call: number;
+        /** How often that has happened to its present attempt. */
+        readonly deaths: number;
+      }[];
     }
   /** The attempt has waited for a place at its worker, or still waits. That is not its time, so it times out later. */
   | {
@@ -193,6 +210,8 @@ export type RunEvent =
       readonly hash?: string;
       readonly signal: string;
       readonly payload: unknown;
+      /** Its schema does not accept what it has made of the payload, so that it cannot be checked again (stored.ts). */
+      readonly transformed?: true;
       /** The state has taken it. Otherwise the run keeps it until a state takes it (`received`). */
       readonly taken?: true;
       readonly patch?: object;
@@ -247,7 +266,9 @@ export type RunEvent =
   /** A retry has been accepted: the run is no longer parked. */
   | { readonly type: "resumed"; readonly at: number; readonly id: string; readonly hash?: string }
   /** The run has moved to another version of its hub. `data` is absent if it stayed as it was. */
-  | { readonly type: "migrated"; readonly at: number; readonly version: number; readonly data?: unknown };
+  | { readonly type: "migrated"; readonly at: number; readonly version: number; readonly data?: unknown }
+  /** The input of an open call lacked fields that today's schema of the callee fills in. */
+  | { readonly type: "filled"; readonly at: number; readonly call: number; readonly input: unknown };
 
 /** An open call of a run. As a callback, it is due when its attempt times out, or when its next attempt begins. */
 export class Call extends Callback {
@@ -259,13 +280,20 @@ export class Call extends Callback {
   /** Position in its round, from 0. */
   readonly index: number;
   readonly tag: string | undefined;
-  readonly input: unknown;
+  /** Only an upgrade changes it: it may fill in fields. */
+  input: unknown;
+  /** See `OpenedCalls`. */
+  readonly transformed: boolean;
   /** The hub's own idempotency key, if it gave one. */
   readonly key: string | undefined;
   /** The present attempt, from 1. 0: the call is queued, since its round has a limit. */
   attempt: number;
   /** The attempt has failed, and the next one begins at `due`. */
   backoff = false;
+  /** How often a process has ended with the present attempt under way (deaths.ts). */
+  deaths = 0;
+  /** The present attempt was begun as a suspect. */
+  alone = false;
   /** When the attempt times out, or, in backoff, when the next one begins. In milliseconds of engine time. */
   due: number | undefined;
   /**
@@ -284,11 +312,19 @@ export class Call extends Callback {
     this.index = (opened.index ?? 0) + position;
     this.tag = opened.tag;
     this.input = opened.inputs[position];
+    this.transformed = opened.transformed === true;
     this.key = opened.keys?.[position];
     const started = position < (opened.started ?? opened.inputs.length);
     this.attempt = started ? 1 : 0;
     this.due = started ? opened.due : undefined;
   }
+}
+
+/** A signal that no state has taken yet. */
+export interface KeptSignal {
+  readonly signal: string;
+  readonly payload: unknown;
+  readonly transformed?: true;
 }
 
 /** One run of a hub, and all that the engine knows of it. Only `apply` changes it. All times are engine time. */
@@ -333,7 +369,7 @@ export class Run extends Callback {
   /** The cancel has moved the run to another state. */
   cancelled = false;
   /** Signals that no state has taken yet, the oldest first. */
-  readonly signals: { readonly signal: string; readonly payload: unknown }[] = [];
+  readonly signals: KeptSignal[] = [];
   /** The accepted commands whose sender gave an id, as `<kind> <id>`, with their hashes: each counts once, for good. */
   named: Map<string, string> | undefined = undefined;
   /** The last accepted commands whose id the engine made, in the same form. Only a log brings such a command twice, soon. */
@@ -410,9 +446,10 @@ export function apply(run: Run, event: RunEvent): void {
       run.createdAt = event.at;
       return;
     case "entered":
+      run.state = event.state;
+      if (event.kept === true) return;
       clearCalls(run);
       run.held = undefined;
-      run.state = event.state;
       run.epoch++;
       run.due = event.due;
       if (event.answerBy !== undefined) run.answerBy = event.answerBy;
@@ -431,6 +468,8 @@ export function apply(run: Run, event: RunEvent): void {
       const call = openCall(run, event.call);
       call.backoff = true;
       call.due = event.due;
+      call.deaths = 0;
+      call.alone = false;
       return;
     }
     case "attempt": {
@@ -439,8 +478,16 @@ export function apply(run: Run, event: RunEvent): void {
       call.backoff = false;
       call.attempt = event.attempt;
       call.due = event.due;
+      call.alone = event.alone === true;
       return;
     }
+    case "died":
+      for (const { call: number, deaths } of event.attempts) {
+        const call = openCall(run, number);
+        call.deaths = deaths;
+        call.alone = false;
+      }
+      return;
     case "waited":
       openCall(run, event.call).due = event.due;
       return;
@@ -449,8 +496,7 @@ export function apply(run: Run, event: RunEvent): void {
       return;
     case "signalled":
       remember(run, "signal", event);
-      if (event.taken !== true)
-        run.signals.push({ signal: event.signal, payload: deepFreeze(event.payload) });
+      if (event.taken !== true) run.signals.push(keptSignal(event));
       patch(run, event);
       open(run, event.calls);
       return;
@@ -494,6 +540,11 @@ export function apply(run: Run, event: RunEvent): void {
       remember(run, "retry", event);
       run.status = "running";
       run.incident = undefined;
+      // A suspect gets as many tries again, each alone.
+      for (const call of run.calls.values()) {
+        call.deaths = Math.min(call.deaths, suspectDeaths);
+        call.alone = false;
+      }
       return;
     case "rearmed":
       run.due = event.due;
@@ -503,7 +554,15 @@ export function apply(run: Run, event: RunEvent): void {
       run.version = event.version;
       if (event.data !== undefined) run.data = deepFreeze(event.data);
       return;
+    case "filled":
+      openCall(run, event.call).input = event.input;
+      return;
   }
+}
+
+function keptSignal({ signal, payload, transformed }: KeptSignal): KeptSignal {
+  const kept = { signal, payload };
+  return transformed === true ? { ...kept, transformed } : kept;
 }
 
 function clearCalls(run: Run): void {
@@ -645,9 +704,12 @@ export function snapshot(run: Run): RunSnapshot {
       tag: call.tag,
       inputs: [call.input],
       keys: call.key === undefined ? undefined : [call.key],
+      transformed: call.transformed ? true : undefined,
       due: call.due,
       attempt: call.attempt,
       backoff: call.backoff ? true : undefined,
+      deaths: call.deaths === 0 ? undefined : call.deaths,
+      alone: call.alone ? true : undefined,
     })),
     held: run.held,
     deadline: run.deadline,
@@ -673,6 +735,8 @@ export function snapshot(run: Run): RunSnapshot {
 interface StoredCall extends OpenedCalls {
   readonly attempt: number;
   readonly backoff?: boolean;
+  readonly deaths?: number;
+  readonly alone?: boolean;
 }
 
 /** Makes the run again that `snapshot` wrote. */
@@ -682,7 +746,7 @@ export function restore(key: string, stored: RunSnapshot): Run {
     readonly calls: readonly StoredCall[];
     readonly commands: readonly string[];
     readonly named?: Readonly<Record<string, string>>;
-    readonly signals: readonly { readonly signal: string; readonly payload: unknown }[];
+    readonly signals: readonly KeptSignal[];
   };
   Object.assign(run, plain);
   deepFreeze(run.data);
@@ -691,6 +755,8 @@ export function restore(key: string, stored: RunSnapshot): Run {
     const call = new Call(run, deepFreeze(held), 0);
     call.attempt = held.attempt;
     call.backoff = held.backoff === true;
+    call.deaths = held.deaths ?? 0;
+    call.alone = held.alone === true;
     call.due = held.due;
     run.calls.set(call.number, call);
   }

@@ -1,4 +1,5 @@
 import { WheelworkError, type ErrorCode, type Problem } from "./errors.ts";
+import type { StoredSchema } from "./json-types.ts";
 import type { In, Out, Schema } from "./schema.ts";
 
 /** How often, and when, a failed attempt of a call is retried. */
@@ -72,10 +73,10 @@ export interface Spoke<I = unknown, O = unknown, E extends string = string> exte
 
 /** The declaration of a spoke. */
 export interface SpokeSpec<IS extends Schema, OS extends Schema, E extends string> {
-  /** The schema of inputs. */
-  readonly input: IS;
-  /** The schema of outputs. */
-  readonly output: OS;
+  /** The schema of inputs. What it makes of them is stored, so it must be JSON. */
+  readonly input: IS & StoredSchema<IS>;
+  /** The schema of outputs. What it makes of them is stored, so it must be JSON. */
+  readonly output: OS & StoredSchema<OS>;
   /** Codes of the errors that a worker may fail an attempt with. Default: none. */
   readonly errors?: readonly E[];
   /**

@@ -1,10 +1,11 @@
 import { end, stay } from "./chart.ts";
+import { isSuspect, maxDeaths, workerDied } from "./deaths.ts";
 import type { Decision, Env, Ignored, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
 import { growth } from "./growth.ts";
-import { plain, plainPatch, setField, stackOf, synchronous, textOf } from "./plain.ts";
-import type { CallRequest, OpenCall, StateLogic, Turn } from "./logic.ts";
+import { plain, plainKey, plainPatch, setField, stackOf, synchronous, textOf } from "./plain.ts";
+import { inputSchema, type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
 import {
   isRunning,
   knownCommand,
@@ -12,13 +13,16 @@ import {
   refusedSignal,
   type Answer,
   type Call,
+  type KeptSignal,
   type OpenedCalls,
   type ParkedInput,
   type Run,
   type RunEvent,
 } from "./run.ts";
 import { demand } from "./schema.ts";
+import { payloadOf, keptSignal, signalled } from "./signals.ts";
 import { backoffOf, type Outcome, type Spoke } from "./spoke.ts";
+import { checkStored, extendsStored } from "./stored.ts";
 
 /*
  * How a turn works. A turn decides one input. It reads the run as it was before, and never changes it. What the turn
@@ -77,7 +81,7 @@ export class TurnBuilder implements Decision {
   #nextCall: number;
   #steps = 0;
   /** The kept signals that this turn has not taken yet. A copy of `run.signals`, made when the turn takes the first. */
-  #signals: { readonly signal: string; readonly payload: unknown }[] | undefined = undefined;
+  #signals: KeptSignal[] | undefined = undefined;
   readonly #definition: HubDefinition;
   readonly #run: Run;
   readonly #env: Env;
@@ -115,6 +119,12 @@ export class TurnBuilder implements Decision {
         return this.#due();
       case "signal":
         return this.#signal(input);
+      case "recheck":
+        return this.#recheck();
+      case "died":
+        return this.#died(input);
+      case "begin":
+        return this.#beginSuspect(input);
       case "buffered":
         this.#takeBuffered(this.#current());
         return undefined;
@@ -154,7 +164,81 @@ export class TurnBuilder implements Decision {
       this.data = plain(moved.data, "WW_DEFECT", `what migrate of ${definition.name} returned`);
       this.#emit({ type: "migrated", at, version, data: this.data });
     }
-    if (moved.state !== run.state) this.enter(moved.state, undefined, undefined);
+    if (moved.state === run.state) return;
+    const state = definition.states.get(moved.state) as StateDefinition;
+    if (this.#leavesAlone(state)) this.#rename(state);
+    else this.enter(moved.state, undefined, undefined);
+  }
+
+  /**
+   * Whether each open call is one that the state would open, too. Then a migration to it has only renamed the state: the
+   * work goes on, under the same idempotency keys.
+   */
+  #leavesAlone({ late, logic, row }: StateDefinition): boolean {
+    const { calls, held, late: wasLate } = this.#run;
+    if (calls.size === 0 || late !== wasLate) return false;
+    if (held !== undefined && (row[held] ?? stay) === stay) return false;
+    for (const call of calls.values()) {
+      const request = logic.callAt?.(this.data, call.index);
+      if (request?.callee.name !== call.callee || request.keys?.[0] !== call.key) return false;
+      // Today's schema may fill in what the stored input lacks.
+      const input = plain(request.inputs[0], "WW_DEFECT", `the input of ${call.callee}`);
+      if (!extendsStored(input, call.input)) return false;
+    }
+    return true;
+  }
+
+  #rename(state: StateDefinition): void {
+    const { due } = this.#run;
+    this.#state = state.name;
+    const entered = { type: "entered", at: this.#env.now, state: state.name, kept: true } as const;
+    this.#emit(due === undefined ? entered : { ...entered, due });
+    this.#takeBuffered(state);
+  }
+
+  /** What workers and hubs are still to be given is held against the schemas of today. */
+  #recheck(): undefined {
+    for (const call of this.#run.calls.values()) {
+      const callee = this.#definition.callees.get(call.callee);
+      // A hub that is called has its request already, unless the call is queued.
+      if (callee === undefined || call.transformed || (call.isHub && call.attempt > 0)) continue;
+      const what = `the input of the call ${call.number} of ${call.callee}`;
+      const input = checkStored(inputSchema(callee), call.input, what);
+      if (input !== call.input)
+        this.#emit({
+          type: "filled",
+          at: this.#env.now,
+          call: call.number,
+          input: plain(input, "WW_DEFECT", what),
+        });
+    }
+  }
+
+  /** Counts a death of the process for attempts that were under way. A lone suspect is parked, and not begun once more. */
+  #died({ attempts, lone }: Extract<Input, { kind: "died" }>): Ignored | undefined {
+    // A claim that follows a commit whose outcome was unknown says it again.
+    const counted = attempts.filter(({ call: number, attempt, deaths }) => {
+      const call = this.#run.calls.get(number);
+      return call?.attempt === attempt && isRunning(call) && call.deaths < deaths;
+    });
+    if (counted.length === 0) return "stale";
+    const at = this.#env.now;
+    this.#emit({ type: "died", at, attempts: counted.map(({ call, deaths }) => ({ call, deaths })) });
+    const suspect = counted.find(({ call, deaths }) => call === lone && deaths >= maxDeaths);
+    if (suspect === undefined) return undefined;
+    const error = workerDied(this.#run.calls.get(suspect.call) as Call, suspect.deaths);
+    this.#emit(incidentOf(error, { kind: "recheck" }, this.#env));
+    return undefined;
+  }
+
+  #beginSuspect({ call: number, attempt }: Extract<Input, { kind: "begin" }>): Ignored | undefined {
+    const call = this.#run.calls.get(number);
+    if (call === undefined) return "late";
+    if (call.attempt !== attempt || !isRunning(call) || !isSuspect(call)) return "stale";
+    const at = this.#env.now;
+    const due = at + (this.#callee(call.callee) as Spoke).timeoutMs;
+    this.#emit({ type: "attempt", at, call: number, attempt, due, alone: true });
+    return undefined;
   }
 
   #outcome(input: Extract<Input, { kind: "outcome" }>): Ignored | undefined {
@@ -288,12 +372,15 @@ export class TurnBuilder implements Decision {
     const refused = refusedSignal(this.#run, input);
     if (refused !== undefined) return refused;
     const { logic } = this.#current();
-    const { signal, payload } = input;
-    const event = signalled(input, this.#env.now);
+    const { signal } = input;
     if (logic.signals?.includes(signal) !== true) {
       if (this.#run.signals.length >= maxSignals) return "full";
-      this.#emit(event);
-    } else this.#signalled({ ...event, taken: true }, this.#kept(logic.signal?.(this.data, signal, payload)));
+      this.#emit(keptSignal(this.#definition, input, this.#env.now));
+      return undefined;
+    }
+    const payload = input.stored === true ? payloadOf(this.#definition, input) : input.payload;
+    const event = signalled(input, this.#env.now, payload);
+    this.#signalled({ ...event, taken: true }, this.#kept(logic.signal?.(this.data, signal, payload)));
     return undefined;
   }
 
@@ -440,7 +527,7 @@ export class TurnBuilder implements Decision {
     const [next] = position < 0 ? [] : this.#signals.splice(position, 1);
     if (next === undefined) return;
     const received = { type: "received" as const, at: this.#env.now, signal: next.signal };
-    const turn = this.#kept(handle(Object.freeze(this.data), next.signal, next.payload));
+    const turn = this.#kept(handle(Object.freeze(this.data), next.signal, payloadOf(this.#definition, next)));
     if (turn.raise !== undefined && this.#target(state.row, turn.raise) !== stay) {
       this.#emit(received);
       this.#go(turn.raise, turn.patch);
@@ -484,7 +571,7 @@ export class TurnBuilder implements Decision {
   #open(requests: readonly CallRequest[] | undefined, limit: number | undefined): OpenedCalls[] | undefined {
     if (requests === undefined || requests.length === 0) return undefined;
     return requests.map((request) => {
-      const { callee, keys, index, tag } = request;
+      const { callee, keys, index, tag, transformed } = request;
       const what = `the input of ${callee.name}`;
       const inputs = request.inputs.map((input) => plain(input, "WW_DEFECT", what));
       const first = this.#nextCall;
@@ -495,6 +582,7 @@ export class TurnBuilder implements Decision {
       if (index !== undefined) opened.index = index;
       if (tag !== undefined) opened.tag = tag;
       if (keys !== undefined) opened.keys = keys.map((key) => plainKey(key, callee.name));
+      if (transformed === true) opened.transformed = true;
       if (limit !== undefined && limit < inputs.length) opened.started = limit;
       return opened;
     });
@@ -671,15 +759,6 @@ export function timeoutAnswer(definition: HubDefinition, run: Run, at: number): 
   };
 }
 
-/** A signal that the run takes, or keeps until a state takes it. */
-export function signalled(
-  { id, hash, signal, payload }: Extract<Input, { kind: "signal" }>,
-  at: number,
-): Extract<RunEvent, { type: "signalled" }> {
-  const event = { type: "signalled", at, id, signal, payload } as const;
-  return hash === undefined ? event : { ...event, hash };
-}
-
 /** A cancel of a hub whose `cancel` is `end`: the run ends at once, without a clean-up. */
 export function cancelled(run: Run, id: string, at: number): RunEvent[] {
   const answer: Answer = { kind: "error", code: "WW_CANCELLED", message: "the request was cancelled" };
@@ -690,7 +769,7 @@ export function cancelled(run: Run, id: string, at: number): RunEvent[] {
 }
 
 /** What a handler has thrown, as the event that parks the run with its input (I16). */
-export function incidentOf(error: unknown, input: Input | { readonly kind: "start" }, env: Env): RunEvent {
+export function incidentOf(error: unknown, input: Input | ParkedInput, env: Env): RunEvent {
   const code = error instanceof WheelworkError ? error.code : "WW_DEFECT";
   const message = textOf(error);
   const stack = stackOf(error);
@@ -712,19 +791,6 @@ function shown(outcome: Outcome): Outcome {
 /** What a cancel raises in a state: the hub's own event for it, or the deadline's, as if the time were over now. */
 export const cancelEvent = ({ cancel }: HubDefinition, logic: StateLogic): string | undefined =>
   cancel === end ? undefined : (cancel ?? logic.deadline)?.raise;
-
-/** The hub's own idempotency key of a call. */
-function plainKey(key: unknown, callee: string): string {
-  if (typeof key === "string" && key.length <= maxKeyLength) return key;
-  throw new WheelworkError(
-    "WW_DEFECT",
-    `the key of a call of ${callee} is not a text of ${maxKeyLength} characters at most`,
-    { next: "Correct the `key` function of the hub. Then retry the incident." },
-  );
-}
-
-/** Characters of the key that a hub gives to a call. */
-const maxKeyLength = 1000;
 
 /** The data of a new run. */
 export function firstData(definition: HubDefinition, request: unknown): unknown {

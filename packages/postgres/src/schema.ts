@@ -100,6 +100,10 @@ const migrations: readonly string[] = [
   CREATE INDEX request_lost ON request (shard, created_at, key) WHERE status = 'lost';
   CREATE INDEX request_lost_hub ON request (shard, hub, created_at, key) WHERE status = 'lost';
   `,
+  `
+  -- The last epoch whose owner has stopped in order.
+  ALTER TABLE shard ADD COLUMN stopped bigint;
+  `,
 ];
 
 /**

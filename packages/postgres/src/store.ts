@@ -21,6 +21,7 @@ import {
   historyText,
   isTaken,
   refusedContent,
+  afterStopOf,
   downtimesOf,
   foundOf,
   logProgressOf,
@@ -139,6 +140,7 @@ class PostgresStore implements Store {
         engineTime: Number(claimed["engine_time"]),
         seq,
         serverMs: Number(claimed["server_ms"]),
+        ...afterStopOf(claimed),
         ...downtimesOf(claimed),
         ...(lost > 0 ? { lost } : {}),
         ...logProgressOf(claimed),
@@ -264,7 +266,7 @@ class PostgresStore implements Store {
 
   /** `undo`: the commit is tried out in a transaction, which this ends. */
   async #commit(commit: Commit, undo?: () => never): Promise<void> {
-    const { checkpoint, downtimes, seq, now, epoch, logProgress } = commit;
+    const { checkpoint, downtimes, seq, now, epoch, logProgress, stops } = commit;
     const period = Math.floor(now / journalPeriodMs);
     // All texts are made before anything is sent.
     const record = Buffer.from(encodeBatch(now, commit.journal));
@@ -279,7 +281,8 @@ class PostgresStore implements Store {
     }
     const name = answers === undefined ? "commit" : "commitAnswers";
     const batch = answers === undefined ? values : [...values, ...answers];
-    if (chunks === undefined && downtimes === undefined && undo === undefined) {
+    const isPlain = chunks === undefined && downtimes === undefined && stops === undefined;
+    if (isPlain && undo === undefined) {
       if ((await this.#write(name, batch)).length !== 1) await this.#refuse(epoch);
       this.#connections.committed.set(this.#shard, seq);
       return;
@@ -289,6 +292,7 @@ class PostgresStore implements Store {
       if (fence.rowCount !== 1) return false;
       if (downtimes !== undefined)
         await client.query(this.#statement("downtimes", [this.#shard, JSON.stringify(downtimes)]));
+      if (stops === true) await client.query(this.#statement("stopped", [this.#shard]));
       if (chunks !== undefined) {
         for (const chunk of chunks) await client.query(this.#statement(...chunk(this.#shard)));
         await client.query(this.#statement("checkpointed", [this.#shard, seq]));
@@ -505,6 +509,7 @@ function statements(journal: string) {
     histories: `INSERT INTO history (shard, key, events)
       SELECT $1, t.key, t.events FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS t (key, events, place) ORDER BY place`,
     downtimes: "UPDATE shard SET downtimes = $2 WHERE id = $1",
+    stopped: "UPDATE shard SET stopped = epoch WHERE id = $1",
     checkpointed: "UPDATE shard SET checkpoint = $2 WHERE id = $1",
     // A page has so many bytes at most, or one row: runs and batches may be large.
     journal: `SELECT seq, record FROM (

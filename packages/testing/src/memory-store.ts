@@ -27,6 +27,8 @@ interface Disk {
   lastSeq: number;
   logProgress: LogProgress | undefined;
   downtimes: string | undefined;
+  /** The last epoch whose owner has stopped in order. */
+  stopped: number;
   readonly journal: Map<number, string>;
   readonly runs: Map<string, string>;
   /**
@@ -71,11 +73,12 @@ export class MemoryStore implements Store {
     if (again && disk.owner !== owner) throw fenced();
     disk.owner = owner;
     disk.epoch++;
-    const { epoch, engineTime, lastSeq: seq, logProgress, downtimes } = disk;
+    const { epoch, engineTime, lastSeq: seq, logProgress, downtimes, stopped } = disk;
     return {
       epoch,
       engineTime,
       seq,
+      ...(stopped === epoch - 1 ? { afterStop: true as const } : {}),
       ...(downtimes === undefined ? {} : { downtimes: JSON.parse(downtimes) as Downtime[] }),
       ...(logProgress === undefined ? {} : { logProgress }),
     };
@@ -181,6 +184,7 @@ export class MemoryStore implements Store {
     disk.lastSeq = commit.seq;
     if (commit.logProgress !== undefined) disk.logProgress = { ...commit.logProgress };
     if (commit.downtimes !== undefined) disk.downtimes = JSON.stringify(commit.downtimes);
+    if (commit.stops === true) disk.stopped = commit.epoch;
     disk.journal.set(commit.seq, record);
     for (const [key, text] of answers) {
       disk.answers.set(key, { text, checkpoint: disk.answers.get(key)?.checkpoint ?? disk.checkpoint });
@@ -265,6 +269,7 @@ const newDisk = (): Disk => ({
   lastSeq: 0,
   logProgress: undefined,
   downtimes: undefined,
+  stopped: -1,
   journal: new Map(),
   runs: new Map(),
   answers: new Map(),

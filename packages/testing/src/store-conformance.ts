@@ -501,6 +501,24 @@ export function storeConformance(
       return again;
     });
 
+    test("says at a claim whether the owner before has stopped in order", async ({ store, reopen }) => {
+      strictEqual((await store.claim("after a death")).afterStop, undefined);
+      const { epoch, seq, engineTime } = await store.claim("that stops");
+      const last = {
+        epoch,
+        seq: seq + 1,
+        now: engineTime + 1,
+        journal: [],
+        answers: [],
+        stops: true,
+      } as const;
+      await store.commit(last);
+      const again = await reopen();
+      strictEqual((await again.store.claim("after a stop")).afterStop, true);
+      strictEqual((await again.store.claim("after a death")).afterStop, undefined);
+      return again;
+    });
+
     test("returns the journal after any batch, also after one before the last checkpoint", async ({
       store,
     }, owner) => {

@@ -1,4 +1,4 @@
-import type { Failed } from "@wheelwork/core";
+import type { Failed, StoredData } from "@wheelwork/core";
 import { idempotencyKey } from "@wheelwork/core/kernel";
 import { WorkerFailure } from "./outcomes.ts";
 
@@ -16,7 +16,7 @@ export interface WorkerContext<E extends string = string> {
   /** When the attempt is given up, in milliseconds of engine time. */
   readonly deadline: number;
   /** Fails the attempt with a code that the spoke declares. */
-  fail(code: E, message: string, details?: unknown): never;
+  fail<T>(code: E, message: string, details?: T & StoredData<T>): never;
 }
 
 /** What the maker of a `Worker` gets besides. */

@@ -1,5 +1,5 @@
 import { WheelworkError, type Outcome, type Spoke } from "@wheelwork/core";
-import { isThenable } from "@wheelwork/core/kernel";
+import { isSuspect, isThenable } from "@wheelwork/core/kernel";
 import type { Clock, Logger } from "../ports/ports.ts";
 import { Attempt } from "./attempt.ts";
 import type { AttemptRequest } from "./context.ts";
@@ -15,6 +15,12 @@ const maxTimerMs = 2 ** 31 - 1;
 
 /** Takes the outcome of an attempt. */
 export type Report = (attempt: Attempt, outcome: Outcome) => void;
+
+/** An attempt of a former process. */
+type SuspectRequest = AttemptRequest & Parameters<typeof isSuspect>[0];
+
+/** The order in which attempts were begun. */
+export const byDue = (a: AttemptRequest, b: AttemptRequest): number => (a.due ?? 0) - (b.due ?? 0);
 
 /** What a worker host needs. */
 export interface WorkerHostOptions {
@@ -192,6 +198,45 @@ export class WorkerHost {
   /** Whether an attempt waits for a place. */
   waits(request: AttemptRequest): boolean {
     return this.#open.of(request)?.waitsSince !== undefined;
+  }
+
+  /** Whether the present attempt of a call is under way or queued here. */
+  isOpen(request: AttemptRequest): boolean {
+    return this.#open.of(request)?.attempt === request.attempt;
+  }
+
+  /** How long an attempt of a spoke may take, in milliseconds. */
+  timeoutMs(spoke: string): number {
+    return this.#lanes.get(spoke)?.worker.spoke.timeoutMs ?? 0;
+  }
+
+  /**
+   * Those of a former process's open attempts that were under way there, as far as is known: their workers are of the process
+   * itself, and they had a place. Places are given in the order in which attempts are begun, which their deadlines tell. So of
+   * a spoke with a limit, it is as many as the limit allows that are due first. A suspect is among them only if it was begun.
+   */
+  underWay<Request extends SuspectRequest>(requests: readonly Request[]): Request[] {
+    const found: Request[] = [];
+    const limited = new Map<Lane, Request[]>();
+    for (const request of requests) {
+      const lane = this.#lanes.get(request.callee);
+      if (lane === undefined || !this.#isDoneHere(lane.worker) || isSuspect(request)) continue;
+      if (lane.worker.spoke.concurrency === Number.MAX_SAFE_INTEGER) {
+        found.push(request);
+        continue;
+      }
+      const ofLane = limited.get(lane);
+      if (ofLane === undefined) limited.set(lane, [request]);
+      else ofLane.push(request);
+    }
+    for (const [{ worker }, ofLane] of limited)
+      found.push(...ofLane.toSorted(byDue).slice(0, worker.spoke.concurrency));
+    return found;
+  }
+
+  /** Whether the work of a spoke is done in this process, which it may end. */
+  #isDoneHere(worker: Worker): boolean {
+    return worker.otherProcess !== true && !comesThroughLog(worker, this.#ports.replies);
   }
 
   /** The open attempt of a spoke that messages call so. */

@@ -51,6 +51,8 @@ export interface Worker {
    * shard reads that log before it makes the attempt again.
    */
   readonly outcomes?: "inbox" | RelayedOutcomes;
+  /** The work is done in another process: its death says nothing of the attempts that this one has under way. */
+  readonly otherProcess?: true;
   /**
    * Subscribes to what the worker needs of the bus; the result ends that. It is called once in each process, and not where
    * the outcomes come through a log.

@@ -1,5 +1,6 @@
 import { WheelworkError, type AnyHub } from "@wheelwork/core";
 import { hostname } from "node:os";
+import { Suspects } from "../attempts/suspects.ts";
 import { isRouted } from "../attempts/worker.ts";
 import type { InboxEntry } from "../delivery/inbox.ts";
 import { offer, type OfferResult } from "../delivery/offer.ts";
@@ -106,9 +107,13 @@ class Node implements Shards {
       node: this.#options,
       hubs: this.hubs,
       // Workers without their subscriptions: these are the node's, not a shard's.
-      workers: workers.map(({ spoke, attempt, outcomes }) =>
-        outcomes === undefined ? { spoke, attempt } : { spoke, attempt, outcomes },
-      ),
+      workers: workers.map(({ spoke, attempt, outcomes, otherProcess }) => ({
+        spoke,
+        attempt,
+        ...(outcomes === undefined ? {} : { outcomes }),
+        ...(otherProcess === undefined ? {} : { otherProcess }),
+      })),
+      suspects: new Suspects(),
       channels: new Map(channels.map((channel) => [channel.name, channel])),
       inbox: this.#inbox,
       clock: this.clock,

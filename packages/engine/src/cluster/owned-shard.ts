@@ -1,4 +1,5 @@
 import type { Answer, AnyHub, WheelworkError } from "@wheelwork/core";
+import type { Suspects } from "../attempts/suspects.ts";
 import type { Worker } from "../attempts/worker.ts";
 import { refusedHub, type Channel } from "../delivery/channel.ts";
 import { defaultLogger } from "../ports/logger.ts";
@@ -19,6 +20,8 @@ export interface OwnedShardOptions {
   readonly channels: ReadonlyMap<string, Channel>;
   readonly inbox: string;
   readonly clock: Clock;
+  /** Those of all shards of the node. */
+  readonly suspects: Suspects;
   /** See `ShardFeed`. Absent if there are no relays. */
   readonly passRelays?: (isWanted: () => boolean) => Promise<void>;
   /** The shard cannot go on under this claim: see `ShardOptions.onEnded`, and `LogReader.lost`. */
@@ -72,7 +75,7 @@ export class OwnedShard {
 
   /** Claims the shard, and begins to work on it. If that fails, nothing stays behind. */
   static async claim(number: number, options: OwnedShardOptions): Promise<OwnedShard> {
-    const { node, hubs, workers, channels, inbox, clock, passRelays, onEnded } = options;
+    const { node, hubs, workers, channels, inbox, clock, suspects, passRelays, onEnded } = options;
     const { log, observe } = node;
     const store = node.store(number);
     let feed: ShardFeed | undefined;
@@ -105,6 +108,7 @@ export class OwnedShard {
         replies: { kind: "log", inbox: { topic: inbox, partition: number }, relays: true },
         clock,
         feed,
+        suspects,
         onEnded: (why: WheelworkError) => onEnded(why),
         builtIn: [refusedHub],
       });

@@ -116,6 +116,8 @@ export interface Commit {
   readonly checkpoint?: Checkpoint;
   /** The downtimes that retention must know, in place of those before. */
   readonly downtimes?: readonly Downtime[];
+  /** The owner stops in order: this is its last batch. */
+  readonly stops?: true;
   /** Only of a shard that reads a log. */
   readonly logProgress?: LogProgress;
 }
@@ -139,6 +141,8 @@ export interface Claim {
   readonly seq: number;
   /** Batches that this owner has seen committed, and that the store no longer has: it goes on without them. */
   readonly lost?: number;
+  /** The owner before this one has stopped in order (`Commit.stops`). Absent: it may have died at work. */
+  readonly afterStop?: true;
   /** Those of the last commit that had some, oldest first. */
   readonly downtimes?: readonly Downtime[];
   /** That of the last commit that had some. */
@@ -327,6 +331,15 @@ export type EngineEvent =
       readonly key: string;
       readonly call: number;
       readonly attempt: number;
+    }
+  /** The process before this one has ended while the attempt was under way: so often by now. */
+  | {
+      readonly name: "attempt-died";
+      readonly callee: string;
+      readonly key: string;
+      readonly call: number;
+      readonly attempt: number;
+      readonly deaths: number;
     }
   /** A tell has failed for good. `key` names its run: see its history. */
   | { readonly name: "tell-lost"; readonly spoke: string; readonly key: string; readonly reason: string }

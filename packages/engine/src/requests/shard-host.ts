@@ -2,6 +2,7 @@ import type { AnyHub, WheelworkError } from "@wheelwork/core";
 import type { HubDefinition } from "@wheelwork/core/kernel";
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
+import type { Suspects } from "../attempts/suspects.ts";
 import { systemClock } from "../ports/clock.ts";
 import { givenKey } from "../ports/keys.ts";
 import { defaultLogger } from "../ports/logger.ts";
@@ -27,6 +28,8 @@ export interface ShardHostOptions extends Omit<CommonOptions, "hubs"> {
   readonly feed?: Feed;
   /** The shard has ended by itself, and is not claimed again: see `ShardOptions.onEnded`. */
   readonly onEnded?: (why: WheelworkError) => void;
+  /** See `ShardOptions.suspects`. */
+  readonly suspects?: Suspects;
   /** Hubs that no user defines. */
   readonly builtIn?: readonly HubDefinition[];
 }
@@ -67,7 +70,7 @@ export class ShardHost {
   #stopped = false;
 
   constructor(options: ShardHostOptions) {
-    const { hubs, workers, store, bus, replies, feed, onEnded, builtIn = [], observe } = options;
+    const { hubs, workers, store, bus, replies, feed, suspects, onEnded, builtIn = [], observe } = options;
     const { clock = systemClock, logger = defaultLogger(), random = Math.random } = options;
     this.#options = options;
     this.hubs = hubs;
@@ -91,6 +94,7 @@ export class ShardHost {
       limits: { ...defaultLimits, ...options.limits },
       maxDowntimeMs: options.maxDowntimeMs ?? defaultMaxDowntimeMs,
       ...(feed === undefined ? {} : { feed }),
+      ...(suspects === undefined ? {} : { suspects }),
       ...(onEnded === undefined ? {} : { onEnded }),
     });
   }

@@ -4,7 +4,12 @@ import { rootOf } from "../ports/keys.ts";
 /** What one run has for another, and what need not be in the batch that causes it, since it follows from what is stored. */
 export type CarriedItem =
   /** The hub of an open call begins a run. */
-  | { readonly kind: "child"; readonly call: Call }
+  | {
+      readonly kind: "child";
+      readonly call: Call;
+      /** An earlier owner has stored the call. */
+      readonly isStored?: true;
+    }
   /** A run that is stored makes its first turn. */
   | { readonly kind: "begin"; readonly key: string }
   /** The caller of a run no longer wants it. */

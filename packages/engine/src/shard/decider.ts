@@ -177,7 +177,7 @@ export class Decider {
     for (const call of run.calls.values()) {
       if (!call.isHub || !isRunning(call) || kept?.has(call.number) === true) continue;
       if (residency.get(childKey(key, call.number)) !== undefined) continue;
-      this.#carried.push({ kind: "child", call });
+      this.#carried.push({ kind: "child", call, isStored: true });
     }
   }
 
@@ -287,7 +287,7 @@ export class Decider {
   }
 
   #takeOne(batch: Batch, item: CarriedItem, now: number): void {
-    if (item.kind === "child") return this.#beginChild(batch, item.call, now);
+    if (item.kind === "child") return this.#beginChild(batch, item, now);
     const live = this.#options.residency.get(item.key);
     // It has ended meanwhile, or its call was closed before it began.
     if (live === undefined) return;
@@ -300,7 +300,8 @@ export class Decider {
     const { run } = live;
     if (!isUnbegun(run)) return;
     const culprit = this.#culprit(run.key);
-    if (culprit !== undefined) this.#park(batch, live, culprit, { kind: "start" }, now);
+    const start = { kind: "start", transformed: true } as const;
+    if (culprit !== undefined) this.#park(batch, live, culprit, start, now);
     else this.#record(batch, live, begin(this.#definition(run.hub), run, this.#envAt(now)));
   }
 
@@ -312,7 +313,7 @@ export class Decider {
     batch: Batch,
     live: LiveRun,
     { error }: Culprit,
-    input: Input | { readonly kind: "start" },
+    input: Input | { readonly kind: "start"; readonly transformed: true },
     now: number,
   ): undefined {
     const { run } = live;
@@ -329,8 +330,8 @@ export class Decider {
     this.#decide(batch, live, { kind: "resolve", id: "store", message }, now);
   }
 
-  #beginChild(batch: Batch, call: Call, now: number): void {
-    const { run, number, callee } = call;
+  #beginChild(batch: Batch, { call, isStored }: CarriedItem & { kind: "child" }, now: number): void {
+    const { run, number, callee, input: request, transformed } = call;
     // Nobody waits for it any more.
     if (run.calls.get(number) !== call) return;
     const key = childKey(run.key, number);
@@ -339,7 +340,9 @@ export class Decider {
     if (run.key.slice(rootOf(run.key).length).split("/").length > maxCallDepth)
       return this.#refuseChild(run, call, `hubs call one another more than ${maxCallDepth} deep`);
     const parent = { key: run.key, call: number };
-    this.#begin(batch, key, callee, { request: call.input, hash: "", parent }, now);
+    const options = { request, hash: "", parent };
+    const isChecked = isStored === true && !transformed;
+    this.#begin(batch, key, callee, isChecked ? { ...options, isStored } : options, now);
   }
 
   #takeRequest(batch: Batch, item: RequestItem, now: number): void {
@@ -492,6 +495,7 @@ export class Decider {
         made.type === "incident" ? { ...made, error: this.#options.outcomes.redact(made.error) } : made;
       if (event.type === "failed" || event.type === "settled") failed(batch, run, event);
       step(run, event, effects);
+      if (event.type === "died") died(batch, run, event);
       history.push(event);
       for (const effect of effects) this.#follow(batch, live, effect);
       effects.length = 0;
@@ -584,6 +588,21 @@ export class Decider {
 /** The calls whose outcome a parked run keeps: they stay open until the run goes on. */
 const keptOutcomes = ({ incident }: Run): ReadonlySet<unknown> | undefined =>
   incident && new Set(incident.inputs.filter(({ kind }) => kind === "outcome").map(({ call }) => call));
+
+/** Notes attempts that a process has died with. */
+function died(batch: Batch, run: Run, { attempts }: Extract<RunEvent, { type: "died" }>): void {
+  for (const { call: number, deaths } of attempts) {
+    const { callee = "", attempt = 0 } = run.calls.get(number) ?? {};
+    batch.effects.observed.push({
+      name: "attempt-died",
+      callee,
+      key: run.key,
+      call: number,
+      attempt,
+      deaths,
+    });
+  }
+}
 
 /** Notes an attempt that has not succeeded. */
 function failed(batch: Batch, run: Run, event: Extract<RunEvent, { type: "failed" | "settled" }>): void {

@@ -1,6 +1,7 @@
 import { WheelworkError } from "@wheelwork/core";
 import type { HubDefinition } from "@wheelwork/core/kernel";
 import type { Redact } from "../attempts/outcomes.ts";
+import type { Suspects } from "../attempts/suspects.ts";
 import type { Worker } from "../attempts/worker.ts";
 import type { Bus, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
 import type { ReplyPath } from "../ports/reply-path.ts";
@@ -26,6 +27,8 @@ export interface ShardOptions {
   readonly maxDowntimeMs: number;
   /** Absent: inputs come from callers alone. */
   readonly feed?: Feed;
+  /** Those of all shards of the process. Default: the shard is the only one. */
+  readonly suspects?: Suspects;
   /**
    * The shard has ended by itself, and is not claimed again: it is another owner's (WW_STORE_LOCKED), or its store has lost
    * commits (WW_COMMITS_LOST).

@@ -77,6 +77,8 @@ export class Pipeline {
   /** The last batch whose effects have happened. */
   #actedSeq: number;
   #open = emptyBatch();
+  /** The batch that makes again what a claim has found open, until that has happened. */
+  #resuming: Batch | undefined = undefined;
   #sealed: Batch | undefined = undefined;
   #committing: { readonly batch: Batch; readonly began: number; readonly done: Promise<void> } | undefined =
     undefined;
@@ -125,6 +127,11 @@ export class Pipeline {
     );
   }
 
+  /** Whether callbacks wait for what a claim has found open. The end of that wakes the loop. */
+  get isResuming(): boolean {
+    return this.#resuming !== undefined;
+  }
+
   /** Drops everything. The result is what the batches had consumed, in its order. */
   end(): readonly Item[] {
     const batches = [this.#committing?.batch, this.#sealed, this.#open];
@@ -161,8 +168,15 @@ export class Pipeline {
     this.#load(this.#next(), new Map(), began, residency.scanAt <= time.now());
   }
 
-  /** Carries out the effects of the open batch, which has nothing to commit: what a claim finds open is made again. */
-  resume(): void {
+  /**
+   * Carries out the effects of the open batch: what a claim finds open is made again. `items`, however many, and what has come
+   * in meanwhile are decided before. No callback fires until then: an attempt that is made again has its time anew.
+   */
+  resume(items: readonly Item[]): void {
+    const { clock, intake } = this.#options;
+    this.#resuming = this.#open;
+    if (items.length > 0 || intake.length > 0)
+      return this.#load([...items, ...this.#next()], new Map(), clock.monotonicMs(), false);
     const batch = this.#open;
     this.#open = emptyBatch();
     this.#act(batch);
@@ -286,7 +300,7 @@ export class Pipeline {
 
   #callableTo(now: number): number {
     const { log, deadlines, intake, loop } = this.#options;
-    if (loop.isStopping) return 0;
+    if (loop.isStopping || this.#resuming !== undefined) return 0;
     if (log?.catchesUp(now) === true) return 0;
     const committing = this.#committing;
     const commit =
@@ -393,18 +407,23 @@ export class Pipeline {
   }
 
   #act(batch: Batch): void {
+    if (batch === this.#resuming) this.#resuming = undefined;
     if (batch.commit !== undefined) this.#actedSeq = batch.commit.seq;
     this.#options.loop.act(batch);
   }
 
   // ---- the end ----
 
-  /** Writes all that has changed, so that the next start has nothing to replay. */
-  async lastCheckpoint(): Promise<void> {
+  /**
+   * Writes all that has changed, so that the next start has nothing to replay, and that the owner stops in order. `isWorking`:
+   * attempts are under way, so that the next owner must know.
+   */
+  async lastCheckpoint(isWorking: boolean): Promise<void> {
     const { decider, epoch, log, residency, time } = this.#options;
     const logProgress = log?.next(this.#actedSeq);
     const moved = logProgress === undefined ? undefined : log?.hasMoved(logProgress);
-    if (residency.isCheckpointed && moved?.position !== true && moved?.published !== true) return;
+    const isNews = isWorking || moved?.position === true || moved?.published === true;
+    if (residency.isCheckpointed && !isNews) return;
     const commit: Commit = {
       epoch,
       seq: decider.seq + 1,
@@ -412,6 +431,7 @@ export class Pipeline {
       journal: [],
       answers: [],
       checkpoint: residency.checkpoint(),
+      stops: true,
       ...(logProgress === undefined ? {} : { logProgress }),
     };
     // A callback that comes due now finds the store taken, and then the shard stopped.

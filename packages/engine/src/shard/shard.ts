@@ -1,16 +1,25 @@
 import { WheelworkError, type Answer, type Outcome, type RunEvent } from "@wheelwork/core";
-import { isRunning, restore, type Call, type Input, type Run } from "@wheelwork/core/kernel";
+import {
+  isRunning,
+  isSuspect,
+  restore,
+  suspectDeaths,
+  type Call,
+  type Input,
+  type Run,
+} from "@wheelwork/core/kernel";
 import type { Attempt } from "../attempts/attempt.ts";
-import { WorkerHost } from "../attempts/host.ts";
+import { byDue, WorkerHost } from "../attempts/host.ts";
 import { redacted } from "../attempts/outcomes.ts";
 import { acceptedConnections } from "../ports/arrivals.ts";
 import { collect, withRest, type HistoryRange } from "../ports/history.ts";
+import { Suspects } from "../attempts/suspects.ts";
 import type { Claim, Found, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import { Admission } from "./admission.ts";
 import type { Batch, Culprit } from "./batch.ts";
 import { earlierOf, EngineTime } from "./engine-time.ts";
 import { Intake } from "./intake.ts";
-import type { AttemptId, IgnoredReason, Item, RelayReplyItem, RequestItem } from "./items.ts";
+import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
 import { countMemory, memoryInUse, waiterBytes } from "./memory.ts";
 import {
   checkDowntime,
@@ -23,6 +32,7 @@ import {
 } from "./options.ts";
 import { replyOf } from "./records.ts";
 import { committedHistory } from "./residency.ts";
+import { died, outdated } from "./takeover.ts";
 import { Tenure } from "./tenure.ts";
 
 /** Who waits for an answer. `refuse`: the engine ends before there is one. */
@@ -69,6 +79,7 @@ export class Shard {
   readonly #intake: Intake;
   readonly #admission: Admission;
   #forgetMemory: () => void = () => {};
+  readonly #suspects: Suspects;
   readonly #waiters = new Map<string, Set<Waiter>>();
   #status: Status = "starting";
   /** What the last claim knows; undefined before the first, and while the store is lost. */
@@ -99,6 +110,7 @@ export class Shard {
     this.#time = new EngineTime(options.clock);
     this.#intake = new Intake(options.limits.batchInputs);
     this.#admission = new Admission(options.limits.lateMs);
+    this.#suspects = options.suspects ?? new Suspects();
     const { workers, bus, replies, clock, logger, redact } = options;
     this.#host = new WorkerHost({
       workers,
@@ -173,7 +185,7 @@ export class Shard {
     this.#host.attach();
     this.#forgetMemory = countMemory(this);
     this.#status = "running";
-    this.#resume();
+    this.#resume(this.#findings());
   }
 
   /**
@@ -198,9 +210,10 @@ export class Shard {
       await working.log?.outbox.drained(maxDrainMs);
       // Outcomes may have come meanwhile.
       await this.#settleQueue();
-      if (this.status === "stopping") await working.pipeline.lastCheckpoint();
+      if (this.status === "stopping") await working.pipeline.lastCheckpoint(this.#host.size > 0);
     }
     this.#status = "stopped";
+    this.#suspects.deleteAll(this);
     this.#host.endAll();
     this.#host.detach();
     this.#cancelRecovery?.();
@@ -290,6 +303,7 @@ export class Shard {
   #reported(attempt: Attempt, outcome: Outcome): void {
     if (this.#status === "stopped") return;
     const { request, attempt: number, epoch, requestId: key } = attempt;
+    if (this.#suspects.size > 0) this.#suspects.delete(request as Call);
     const call = request.number;
     this.#push({ kind: "input", key, input: { kind: "outcome", call, attempt: number, epoch, outcome } });
     this.#options.observe?.({ name: "outcome", callee: request.callee, key, call, outcome: outcome.kind });
@@ -472,7 +486,7 @@ export class Shard {
     const until = this.#host.hasAdopted ? before : Math.max(next, before);
     const at = log?.catchesUp(this.#time.last) === true ? until : next;
     // What is due waits for a commit that takes long, whose end wakes the shard, too.
-    if (at === Number.POSITIVE_INFINITY || pipeline.isStalled) return;
+    if (at === Number.POSITIVE_INFINITY || pipeline.isStalled || pipeline.isResuming) return;
     if (at <= this.now()) this.#schedule();
     else deadlines.arm(at);
   }
@@ -485,6 +499,7 @@ export class Shard {
     const { observe } = this.#options;
     this.#report(effects);
     this.#host.end(closed);
+    if (this.#suspects.size > 0) this.#letGo(tenure, effects);
     for (const { call, attempt, anew } of attempts)
       if (call.attempt === attempt) this.#dispatch(call, anew === true ? this.#time.last : undefined);
     if (this.#host.hasAdopted && tenure.log?.catchesUp(this.now()) !== true) this.#readopt();
@@ -496,7 +511,15 @@ export class Shard {
     this.#tell(tenure, effects);
     for (const { item, ignored } of commanded) item.done?.resolve(ignored);
     for (const durable of relayReplies) durable();
+    if (this.#suspects.size > 0 && this.#status === "running") this.#suspects.next();
     this.#goOn();
+  }
+
+  /** Suspects whose attempt is over, or whose run is parked, need no turn, or no longer have it. */
+  #letGo({ residency }: Tenure, { closed, parked }: Batch["effects"]): void {
+    for (const call of closed) this.#suspects.delete(call);
+    for (const { key } of parked)
+      for (const call of residency.get(key)?.run.calls.values() ?? []) this.#suspects.delete(call);
   }
 
   #report({ observed, parked }: Batch["effects"]): void {
@@ -504,6 +527,8 @@ export class Shard {
     for (const event of observed) {
       observe?.(event);
       if (event.name === "retry" || event.name === "attempt-timeout") logger.debug(event, event.name);
+      if (event.name === "attempt-died" && event.deaths >= suspectDeaths)
+        logger.warn(event, "the process has ended again while this attempt was under way: it is made alone");
       if (event.name === "tell-lost") logger.error(event, "a tell has failed for good");
     }
     for (const { hub, key, state, error } of parked) {
@@ -541,11 +566,34 @@ export class Shard {
     if (this.#status === "stopping") return;
     if (run.calls.get(call.number) !== call || !isRunning(call) || run.status !== "running") return;
     const { callee, number, attempt } = call;
+    if (call.deaths >= suspectDeaths) {
+      if (isSuspect(call)) return this.#suspects.add(call, this, () => this.#beginSuspect(call));
+      this.#suspects.begun(call, this);
+    }
     const { logger, observe } = this.#options;
     const event = { name: "attempt", callee, key: run.key, call: number, attempt } as const;
     logger.debug(event, "attempt");
     observe?.(event);
     this.#host.begin(call, anewAt);
+  }
+
+  /** It is the turn of a suspect: that is committed before it begins, so that the next owner knows. */
+  #beginSuspect(call: Call): void {
+    const { number, attempt, run } = call;
+    const done = {
+      resolve: (ignored: IgnoredReason | undefined): void => {
+        if (ignored !== undefined) this.#suspects.delete(call);
+      },
+      reject: (): void => this.#suspects.delete(call),
+    };
+    this.#push({ kind: "input", key: run.key, input: { kind: "begin", call: number, attempt }, done });
+  }
+
+  /** A suspect that waits for its turn has all its time left, as one that waits for a place. */
+  #dueAfterWait(call: Call, now: number): number | undefined {
+    if (call.deaths >= suspectDeaths && this.#suspects.has(call) && !this.#host.isOpen(call))
+      return now + this.#host.timeoutMs(call.callee);
+    return this.#host.dueAfterWait(call, now);
   }
 
   /** The outcomes of an earlier owner's attempts would have come by now: those that are not overdue are made again. */
@@ -648,7 +696,7 @@ export class Shard {
         redact: (error) => redacted(this.#options.redact, error),
         check: (spoke, outcome) => host.check(spoke, outcome),
         expected: (spoke, correlation) => host.expected(spoke, correlation),
-        dueAfterWait: (call, now) => host.dueAfterWait(call, now),
+        dueAfterWait: (call, now) => this.#dueAfterWait(call, now),
       },
       culprits: this.#culprits,
       loop: {
@@ -670,8 +718,20 @@ export class Shard {
     };
   }
 
-  /** Goes on with what was open: callbacks are registered again, and attempts are made again. */
-  #resume(): void {
+  /** What the first claim of a process has to tell the runs: another version may have stored them, or the process have died. */
+  #findings(): InputItem[] {
+    const { claim, residency } = this.#tenure as Tenure;
+    const runs = Array.from(residency.values(), ({ run }) => run);
+    const items = outdated(runs, this.#options.hubs, this.now());
+    if (claim.afterStop === true) return items;
+    return [...items, ...died(runs, (calls) => this.#host.underWay(calls))];
+  }
+
+  /**
+   * Goes on with what was open: callbacks are registered again, and attempts are made again. `items`: what is to be decided
+   * first.
+   */
+  #resume(items: readonly InputItem[]): void {
     const { deadlines, decider, pipeline, residency } = this.#tenure as Tenure;
     const handOver = this.#isReloading ? this.#host.handOver() : undefined;
     const reported = this.#isReloading ? outcomesIn(this.#intake.values()) : undefined;
@@ -682,7 +742,11 @@ export class Shard {
       deadlines.registerRun(run);
       for (const call of run.calls.values()) {
         if (run.status === "running") deadlines.registerCall(call);
-        if (!isRunning(call) || call.isHub || handOver?.(call) === true) continue;
+        if (!isRunning(call) || call.isHub) continue;
+        if (handOver?.(call) === true) {
+          if (call.alone) this.#suspects.begun(call, this);
+          continue;
+        }
         if (reported?.has(`${run.key} ${call.number} ${call.attempt}`) === true || this.#host.adopt(call))
           continue;
         if (run.status === "running")
@@ -690,9 +754,8 @@ export class Shard {
       }
     }
     handOver?.();
-    // What came in meanwhile may have settled some of them: it goes first.
-    if (this.#intake.length > 0) return this.#schedule();
-    pipeline.resume();
+    pipeline.open.effects.attempts.sort((a, b) => byDue(a.call, b.call));
+    pipeline.resume(items);
   }
 
   /** A commit whose success was not seen may have held an answer that somebody waits for. */
@@ -753,9 +816,10 @@ export class Shard {
     );
     // What a record said is read again after the claim.
     const kept = [...items, ...this.#intake.drain()].filter(
-      ({ kind, offset }) => kind !== "mark" && offset === undefined,
+      (item) => item.kind !== "mark" && item.offset === undefined && !isTurn(item),
     );
     this.#intake.restore(kept);
+    this.#suspects.deleteAll(this);
     this.#status = "store-lost";
     this.#isReloading = true;
     this.#recover(0);
@@ -775,11 +839,13 @@ export class Shard {
     this.#isReloading = false;
     this.#status = "store-lost";
     this.#host.endAll();
+    this.#suspects.deleteAll(this);
     const over = endsShard(error);
     const kept: Item[] = [];
     for (const item of [...items, ...this.#intake.drain()]) {
       // What a record said is read again after the claim.
       if (item.offset !== undefined || item.kind === "mark") continue;
+      if (isTurn(item)) continue;
       // A request may be sent again under its key; outcomes and commands are decided once the store is back.
       if (item.kind === "request" || over) refuse(item, unavailable());
       else kept.push(item);
@@ -818,7 +884,7 @@ export class Shard {
             observe?.({ name: "store-back" });
             logger.info({}, "the store is back");
           }
-          this.#resume();
+          this.#resume([]);
         },
         (error: unknown) => {
           if (this.#status !== "store-lost") return;
@@ -832,6 +898,9 @@ export class Shard {
     });
   }
 }
+
+/** It says that it is a suspect's turn. After a loss of memory it may be that of another one. */
+const isTurn = (item: Item): boolean => item.kind === "input" && item.input.kind === "begin";
 
 /** The attempts whose outcomes wait. */
 function outcomesIn(items: Iterable<Item>): ReadonlySet<string> {

@@ -3,6 +3,7 @@ export { decodeBatch, encodeBatch } from "./journal.ts";
 export { isTaken, isUnstorable, refusedContent } from "./refused.ts";
 export {
   answerTexts,
+  afterStopOf,
   downtimesOf,
   foundOf,
   historyOf,

@@ -118,6 +118,11 @@ export function downtimesOf({ downtimes }: Row): { downtimes?: readonly Downtime
   return typeof downtimes === "string" ? { downtimes: JSON.parse(downtimes) as Downtime[] } : {};
 }
 
+/** Whether the owner before the one that has just claimed the shard has stopped in order, by its row. */
+export function afterStopOf({ epoch, stopped }: Row): { afterStop?: true } {
+  return stopped !== null && Number(stopped) === Number(epoch) - 1 ? { afterStop: true } : {};
+}
+
 /** How far a shard has come with its log, by its row; empty for a shard that reads none. */
 export function logProgressOf({ log, position, published }: Row): { logProgress?: LogProgress } {
   if (published === null) return {};

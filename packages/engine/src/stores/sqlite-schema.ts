@@ -120,6 +120,10 @@ const migrations: readonly string[] = [
   CREATE INDEX request_lost ON request (created_at, key) WHERE status = 'lost';
   CREATE INDEX request_lost_hub ON request (hub, created_at, key) WHERE status = 'lost';
   `,
+  `
+  -- The last epoch whose owner has stopped in order.
+  ALTER TABLE shard ADD COLUMN stopped INTEGER;
+  `,
 ];
 
 /** Brings the file up to the present schema. Each migration is one transaction. */

@@ -3,6 +3,7 @@ import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 import { decodeBatch, encodeBatch } from "./journal.ts";
 import {
   answerTexts,
+  afterStopOf,
   downtimesOf,
   foundOf,
   historyOf,
@@ -101,6 +102,7 @@ export class SqliteStore implements Store {
         epoch: this.#epoch,
         engineTime: Number(shard["engine_time"]),
         seq: Math.max(this.#checkpoint, Number(last ?? 0)),
+        ...afterStopOf(shard),
         ...downtimesOf(shard),
         ...logProgressOf(shard),
       };
@@ -273,6 +275,7 @@ export class SqliteStore implements Store {
       }
       if (commit.downtimes !== undefined)
         this.#run("UPDATE shard SET downtimes = ? WHERE id = 0", JSON.stringify(commit.downtimes));
+      if (commit.stops === true) this.#run("UPDATE shard SET stopped = epoch WHERE id = 0");
       if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit.seq);
       undo?.();
     });

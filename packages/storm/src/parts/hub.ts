@@ -372,6 +372,7 @@ export class HubBolt implements Bolt<Streams> {
   ): Worker {
     return {
       spoke,
+      otherProcess: true,
       attempt: (input, attempt) =>
         new Promise((resolve) => {
           const { requestId: request, call, epoch, deadline, key } = attempt;

@@ -34,7 +34,11 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
       return [`request to ${event.hub} ${jsonText(event.request)}${until(event.deadline)}`];
     case "entered": {
       const why = event.by === undefined ? "" : `${event.by} `;
-      return [`${why}→ ${event.state}${until(event.due)}${changeText({ ...event, by: "" })}`, ...opened];
+      const kept = event.kept === true ? ", its calls go on" : "";
+      return [
+        `${why}→ ${event.state}${until(event.due)}${changeText({ ...event, by: "" })}${kept}`,
+        ...opened,
+      ];
     }
     case "settled": {
       const outcome = event.outcome === "ok" ? "ok" : failureText(event.outcome);
@@ -46,7 +50,13 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
         `${call(event.call)} attempt ${event.attempt}: ${failureText(event.failure)}, next${at(event.due)}`,
       ];
     case "attempt":
-      return [`${call(event.call)} attempt ${event.attempt}${until(event.due)}`];
+      return [
+        `${call(event.call)} attempt ${event.attempt}${event.alone === true ? ", alone" : ""}${until(event.due)}`,
+      ];
+    case "died":
+      return event.attempts.map(
+        ({ call: number, deaths }) => `the process died during ${call(number)} (${deaths})`,
+      );
     case "told":
       return [`tells ${event.spoke} #${event.call} ${jsonText(event.input)}`];
     case "signalled":
@@ -75,6 +85,8 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
       return [
         `migrated to version ${event.version}${event.data === undefined ? "" : ` ${jsonText(event.data)}`}`,
       ];
+    case "filled":
+      return [`${call(event.call)} has its input filled in ${jsonText(event.input)}`];
   }
 
   function at(due: number): string {

@@ -174,7 +174,7 @@ const counting = <D extends object>(first: D, next: (data: D) => D | undefined) 
         Looking: { Go: "Asking", Stop: "Done" },
         Done: end,
       },
-      data: () => first,
+      data: (): object => first,
     },
     {
       Asking: (s) => s.call(ask, { input: () => ({}), ok: "Again", failed: "Yes", deadline: "Yes" }),
@@ -211,7 +211,7 @@ test("signals that come without end are their senders' affair, unless they make 
         ...spec,
         signals: { vote: z.object({}) },
         chart: { Voting: { Counted: stay, Closed: "Done" }, Done: end },
-        data: () => first,
+        data: (): object => first,
       },
       {
         Voting: (s) =>

@@ -239,6 +239,8 @@ export class Transitions {
   // ---- states ----
 
   #enter(run: RunModel, event: EventOf<"entered">): void {
+    // A migration has renamed the state.
+    if (event.kept === true) return void (run.state = event.state);
     const chart = this.#evidence.system.charts.get(run.hub);
     if (chart !== undefined) {
       const row = chart[run.state];
@@ -328,6 +330,9 @@ export class Transitions {
     const { key } = run;
     const call = this.#open(run, event.call, event.type);
     if (call === undefined) return;
+    // A suspect is begun once more.
+    if (event.alone === true && event.attempt === call.attempt && !call.backoff)
+      return this.#begin(run, call, event.attempt, event.due);
     this.#demand(
       "I8",
       call.attempt === 0 || (call.backoff && (call.due ?? 0) <= event.at),

@@ -1,0 +1,53 @@
+import type { Input } from "./decision.ts";
+import type { HubDefinition } from "./hub.ts";
+import { plain } from "./plain.ts";
+import type { KeptSignal, RunEvent } from "./run.ts";
+import { check } from "./schema.ts";
+import { checkStored } from "./stored.ts";
+
+/*
+ * A signal that no state takes yet is kept, with the run or with its incident. Its schema may be another one by the time
+ * that it is taken (stored.ts).
+ */
+
+type SignalInput = Extract<Input, { kind: "signal" }>;
+type SignalEvent = Extract<RunEvent, { type: "signalled" }>;
+
+/** A signal that the run takes, or keeps until a state takes it. */
+export function signalled({ id, hash, signal }: SignalInput, at: number, payload: unknown): SignalEvent {
+  const event = { type: "signalled", at, id, signal, payload } as const;
+  return hash === undefined ? event : { ...event, hash };
+}
+
+/** A signal that the run keeps until a state takes it. */
+export function keptSignal(definition: HubDefinition, input: SignalInput, at: number): SignalEvent {
+  const event = signalled(input, at, input.payload);
+  return isTransformed(definition, input) ? { ...event, transformed: true } : event;
+}
+
+/** Whether a signal cannot be checked again. Known only while the schema is the one that has made the payload. */
+function isTransformed(
+  { signals }: HubDefinition,
+  { signal, payload, stored, transformed }: SignalInput,
+): boolean {
+  const schema = signals[signal];
+  if (stored === true || schema === undefined) return transformed === true;
+  return check(schema, payload).problems !== undefined;
+}
+
+/** The payload of a signal that was kept, as today's schema has it. */
+export function payloadOf(
+  { name, signals }: HubDefinition,
+  { signal, payload, transformed }: KeptSignal,
+): unknown {
+  const schema = signals[signal];
+  if (schema === undefined || transformed === true) return payload;
+  const what = `the payload of the signal ${signal} to ${name}`;
+  return plain(checkStored(schema, payload, what), "WW_DEFECT", what);
+}
+
+/** An input as it is kept with an incident: with a note if it cannot be checked again. */
+export function parkedInput(definition: HubDefinition, input: Input): Input {
+  if (input.kind !== "signal" || input.stored === true || !isTransformed(definition, input)) return input;
+  return { ...input, transformed: true };
+}
