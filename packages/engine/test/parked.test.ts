@@ -108,6 +108,8 @@ describe.each(stores)("the list of requests (%s)", (store) => {
         if (keys.length > 0 && random.chance(0.3)) await world.engine.cancel(random.pick(keys));
         await world.clock.advance(random.int(100));
         if (random.chance(0.1)) await world.restart(random.int(50));
+        // What is overdue fires a turn later (see `Deadlines`).
+        await world.clock.advance(0);
         const views = await Promise.all(keys.map((key) => world.engine.request(key)));
         for (const status of [undefined, "running", "ended"] as const) {
           for (const hub of [undefined, "approved"]) {
