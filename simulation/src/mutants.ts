@@ -102,7 +102,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "never answer clients that waited during a failure",
     file: shard,
-    from: "    await this.#answerWaiters(tenure);\n",
+    from: "    await this.#waiters.answerKnown(tenure.residency, store);\n",
     to: "",
   },
   {
@@ -216,7 +216,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "decide what is carried over with the next input only",
     file: shard,
-    from: "    if (pipeline.carries) return this.#schedule();\n",
+    from: "    if (pipeline.carries) return this.#turns.schedule();\n",
     to: "",
   },
   {

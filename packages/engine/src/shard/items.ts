@@ -80,3 +80,22 @@ export interface AttemptId {
 
 /** Why an input changed nothing. `unknown`: there is no such run, and never was one. */
 export type IgnoredReason = Ignored | "unknown";
+
+/** It says that it is a suspect's turn. After a loss of memory it may be that of another one. */
+export const isTurn = (item: Item): boolean => item.kind === "input" && item.input.kind === "begin";
+
+/** The attempts whose outcomes wait. */
+export function outcomesIn(items: Iterable<Item>): ReadonlySet<string> {
+  const names = new Set<string>();
+  for (const item of items) {
+    if (item.kind !== "input" || item.input.kind !== "outcome") continue;
+    names.add(`${item.key} ${item.input.call} ${item.input.attempt}`);
+  }
+  return names;
+}
+
+/** Refuses what waits to be decided to its sender. */
+export function refuse(item: Item, error: WheelworkError): void {
+  if (item.kind === "request") item.refuse(error);
+  else if (item.kind !== "mark") item.done?.reject(error);
+}

@@ -3,8 +3,9 @@ import type { HubDefinition } from "@wheelwork/core/kernel";
 import type { Redact } from "../attempts/outcomes.ts";
 import type { Suspects } from "../attempts/suspects.ts";
 import type { Worker } from "../attempts/worker.ts";
-import type { Bus, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
+import type { Bus, Claim, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
 import type { ReplyPath } from "../ports/reply-path.ts";
+import { earlierOf } from "./engine-time.ts";
 import type { Feed } from "./feed.ts";
 import type { ResidencyLimits } from "./residency.ts";
 
@@ -57,8 +58,31 @@ export interface ShardLimits extends ResidencyLimits {
   readonly horizonMs: number;
 }
 
-/** The wall clock is far ahead of what the store has seen. */
-export function checkDowntime(engineTime: number, wallMs: number, maxDowntimeMs: number): void {
+/** A clock that is behind the last commit by more than this is worth a warning, in milliseconds. */
+const maxAheadMs = 60_000;
+
+/**
+ * Holds the clocks of the host and of the store's server against each other and against the last commit.
+ * @throws WheelworkError WW_CLOCK when the earlier one is far ahead of what the store has seen.
+ */
+export function checkClocks(
+  { engineTime, serverMs = Number.POSITIVE_INFINITY }: Claim,
+  ownMs: number,
+  { logger, maxDowntimeMs }: Pick<ShardOptions, "logger" | "maxDowntimeMs">,
+): void {
+  const wallMs = earlierOf(ownMs, serverMs);
+  checkDowntime(engineTime, wallMs, maxDowntimeMs);
+  const aheadMs = engineTime - wallMs;
+  if (aheadMs > maxAheadMs)
+    logger.warn({ aheadMs }, "the last commit is later than the clock says: the engine's time stays ahead");
+  if (Number.isFinite(serverMs) && Math.abs(ownMs - serverMs) > maxAheadMs)
+    logger.warn(
+      { aheadMs: Math.round(ownMs - serverMs) },
+      "the clocks of this host and of the store's server differ: the earlier one counts",
+    );
+}
+
+function checkDowntime(engineTime: number, wallMs: number, maxDowntimeMs: number): void {
   const downMs = Math.floor(wallMs) - engineTime;
   if (engineTime === 0 || downMs <= maxDowntimeMs) return;
   const [last, now] = [engineTime, wallMs].map((ms) => new Date(ms).toISOString());

@@ -1,4 +1,4 @@
-import { WheelworkError, type Answer, type Outcome, type RunEvent } from "@wheelwork/core";
+import { WheelworkError, type Outcome, type RunEvent } from "@wheelwork/core";
 import {
   isRunning,
   isSuspect,
@@ -11,18 +11,19 @@ import {
 import type { Attempt } from "../attempts/attempt.ts";
 import { byDue, WorkerHost } from "../attempts/host.ts";
 import { redacted } from "../attempts/outcomes.ts";
-import { acceptedConnections } from "../ports/arrivals.ts";
 import { collect, withRest, type HistoryRange } from "../ports/history.ts";
 import { Suspects } from "../attempts/suspects.ts";
-import type { Claim, Found, RequestRow, StoredAnswer } from "../ports/ports.ts";
+import type { Found, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import { Admission } from "./admission.ts";
 import type { Batch, Culprit } from "./batch.ts";
-import { earlierOf, EngineTime } from "./engine-time.ts";
+import { Drain } from "./drain.ts";
+import { EngineTime } from "./engine-time.ts";
 import { Intake } from "./intake.ts";
+import { isTurn, outcomesIn, refuse } from "./items.ts";
 import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
 import { countMemory, memoryInUse, waiterBytes } from "./memory.ts";
 import {
-  checkDowntime,
+  checkClocks,
   endsShard,
   overloaded,
   stopping,
@@ -33,26 +34,17 @@ import {
 import { replyOf } from "./records.ts";
 import { committedHistory } from "./residency.ts";
 import { died, outdated } from "./takeover.ts";
+import { report } from "./report.ts";
 import { Tenure } from "./tenure.ts";
-
-/** Who waits for an answer. `refuse`: the engine ends before there is one. */
-export interface Waiter {
-  readonly resolve: (answer: Answer) => void;
-  readonly refuse: (error: WheelworkError) => void;
-}
+import { TurnSchedule } from "./turn-schedule.ts";
+import { Waiters, type Waiter } from "./waiters.ts";
 
 type Status = "starting" | "running" | "store-lost" | "stopping" | "stopped";
 
 /** How long a shard that stops waits for the broker to take its answers, in milliseconds. */
 const maxDrainMs = 500;
-/** A clock that is behind the last commit by more than this is worth a warning, in milliseconds. */
-const maxAheadMs = 60_000;
-/** The longest time that a timer can wait, in milliseconds. */
-const maxTimerMs = 2 ** 31 - 1;
 /** How often a run may be refused by the store before it counts as lost. */
 const maxRefusals = 2;
-/** How long a turn waits at most for connections that come one after the other, in milliseconds. */
-const maxYieldMs = 50;
 const minRecoveryMs = 10;
 const maxRecoveryMs = 2000;
 
@@ -80,17 +72,14 @@ export class Shard {
   readonly #admission: Admission;
   #forgetMemory: () => void = () => {};
   readonly #suspects: Suspects;
-  readonly #waiters = new Map<string, Set<Waiter>>();
+  readonly #waiters = new Waiters();
   #status: Status = "starting";
   /** What the last claim knows; undefined before the first, and while the store is lost. */
   #tenure: Tenure | undefined = undefined;
   #hasClaimed = false;
-  #scheduled = false;
+  readonly #turns: TurnSchedule;
   /** How long the first item of the queue had waited at the last turn, in milliseconds. */
   #waitedMs = 0;
-  /** The connections that were accepted by the last look, and until when the turn waits for others. */
-  #accepted = 0;
-  #yieldsUntil: number | undefined = undefined;
   #idle: (() => void)[] = [];
   #recoveryMs = minRecoveryMs;
   /** The runs that the store has refused: how often, and those that are not dealt with yet. */
@@ -102,14 +91,14 @@ export class Shard {
   /** Why it does not run. */
   #failure: unknown = undefined;
   #stopping: Promise<void> | undefined = undefined;
-  /** While it drains: leaves the attempts so many milliseconds at most. */
-  #limitDrain: ((drainMs: number) => void) | undefined = undefined;
+  #drainUnderWay: Drain | undefined = undefined;
 
   constructor(options: ShardOptions) {
     this.#options = options;
     this.#time = new EngineTime(options.clock);
     this.#intake = new Intake(options.limits.batchInputs);
     this.#admission = new Admission(options.limits.lateMs);
+    this.#turns = new TurnSchedule(options.clock, (now) => this.#turn(now));
     this.#suspects = options.suspects ?? new Suspects();
     const { workers, bus, replies, clock, logger, redact } = options;
     this.#host = new WorkerHost({
@@ -165,7 +154,7 @@ export class Shard {
 
   /** Looks whether there is anything to do, or to commit. */
   wake(): void {
-    this.#schedule();
+    this.#turns.schedule();
   }
 
   /** Which claim this is. */
@@ -194,7 +183,7 @@ export class Shard {
    * leave them less time.
    */
   stop(drainMs: number): Promise<void> {
-    this.#limitDrain?.(drainMs);
+    this.#drainUnderWay?.limit(drainMs);
     this.#stopping ??= this.#stop(drainMs);
     return this.#stopping;
   }
@@ -240,7 +229,7 @@ export class Shard {
       return "count";
     if (memoryInUse() >= limits.memoryBytes) return "memory";
     const isIdle =
-      !this.#scheduled && this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
+      !this.#turns.isScheduled && this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
     const now = clock.monotonicMs();
     const waitMs = isIdle ? 0 : Math.max(this.#intake.waitMs(now), this.#waitedMs);
     this.#admission.look(waitMs, this.#tenure?.pipeline.committingMs(now) ?? 0, now);
@@ -310,9 +299,9 @@ export class Shard {
   }
 
   #push(item: Item): void {
-    if (!this.#scheduled) this.#intake.mark(this.#options.clock.monotonicMs());
+    if (!this.#turns.isScheduled) this.#intake.mark(this.#options.clock.monotonicMs());
     this.#intake.push(item);
-    this.#schedule();
+    this.#turns.schedule();
   }
 
   #refusal(): WheelworkError | undefined {
@@ -328,13 +317,7 @@ export class Shard {
 
   /** Calls back when the request has its answer. The result takes that back. */
   wait(key: string, waiter: Waiter): () => void {
-    let waiters = this.#waiters.get(key);
-    if (waiters === undefined) this.#waiters.set(key, (waiters = new Set()));
-    waiters.add(waiter);
-    return () => {
-      waiters.delete(waiter);
-      if (waiters.size === 0 && this.#waiters.get(key) === waiters) this.#waiters.delete(key);
-    };
+    return this.#waiters.add(key, waiter);
   }
 
   /** The engine has ended: those who wait are told so. */
@@ -344,8 +327,7 @@ export class Shard {
       // The next owner reads again what a record said.
       if (item.offset === undefined) refuse(item, stopping());
     }
-    for (const waiters of this.#waiters.values()) for (const waiter of waiters) waiter.refuse(stopping());
-    this.#waiters.clear();
+    this.#waiters.refuseAll(stopping());
   }
 
   // ---- what is read ----
@@ -441,27 +423,7 @@ export class Shard {
 
   // ---- one turn ----
 
-  #schedule(): void {
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    this.#options.clock.soon(() => this.#turn());
-  }
-
-  /**
-   * Takes a turn, once the connections that wait are accepted: Node accepts one in each iteration of the event loop, however many
-   * wait. If each iteration took a whole turn, they would wait for seconds, and the system would drop others.
-   */
-  #turn(): void {
-    const { clock } = this.#options;
-    const now = clock.monotonicMs();
-    const accepted = acceptedConnections();
-    this.#yieldsUntil ??= now + maxYieldMs;
-    if (accepted !== this.#accepted && now < this.#yieldsUntil) {
-      this.#accepted = accepted;
-      return clock.soon(() => this.#turn());
-    }
-    this.#yieldsUntil = undefined;
-    this.#scheduled = false;
+  #turn(now: number): void {
     this.#waitedMs = this.#intake.waitMs(now);
     this.#admission.look(this.#waitedMs, this.#tenure?.pipeline.committingMs(now) ?? 0, now);
     if (this.#status === "running" || this.#status === "stopping") this.#tenure?.pipeline.turn();
@@ -472,14 +434,14 @@ export class Shard {
     const tenure = this.#tenure;
     if (tenure === undefined || (this.#status !== "running" && this.#status !== "stopping")) return;
     if (this.#intake.length > 0) {
-      this.#schedule();
+      this.#turns.schedule();
       return;
     }
-    if (!this.#scheduled) for (const resolve of this.#idle.splice(0)) resolve();
+    if (!this.#turns.isScheduled) for (const resolve of this.#idle.splice(0)) resolve();
     // Timers that come due again and again would keep a shard from ever stopping. They fire at the next start.
     if (this.#status === "stopping") return;
     const { deadlines, log, pipeline, residency } = tenure;
-    if (pipeline.carries) return this.#schedule();
+    if (pipeline.carries) return this.#turns.schedule();
     const next = Math.min(deadlines.nextAt, residency.scanAt);
     // Records that come wake the shard by themselves.
     const before = log?.catchesUpBefore ?? 0;
@@ -487,7 +449,7 @@ export class Shard {
     const at = log?.catchesUp(this.#time.last) === true ? until : next;
     // What is due waits for a commit that takes long, whose end wakes the shard, too.
     if (at === Number.POSITIVE_INFINITY || pipeline.isStalled || pipeline.isResuming) return;
-    if (at <= this.now()) this.#schedule();
+    if (at <= this.now()) this.#turns.schedule();
     else deadlines.arm(at);
   }
 
@@ -497,7 +459,7 @@ export class Shard {
     tenure.residency.forget(found);
     const { accepted, refused, attempts, closed, commanded, relayReplies } = effects;
     const { observe } = this.#options;
-    this.#report(effects);
+    report(effects, this.#options);
     this.#host.end(closed);
     if (this.#suspects.size > 0) this.#letGo(tenure, effects);
     for (const { call, attempt, anew } of attempts)
@@ -522,21 +484,6 @@ export class Shard {
       for (const call of residency.get(key)?.run.calls.values() ?? []) this.#suspects.delete(call);
   }
 
-  #report({ observed, parked }: Batch["effects"]): void {
-    const { logger, observe } = this.#options;
-    for (const event of observed) {
-      observe?.(event);
-      if (event.name === "retry" || event.name === "attempt-timeout") logger.debug(event, event.name);
-      if (event.name === "attempt-died" && event.deaths >= suspectDeaths)
-        logger.warn(event, "the process has ended again while this attempt was under way: it is made alone");
-      if (event.name === "tell-lost") logger.error(event, "a tell has failed for good");
-    }
-    for (const { hub, key, state, error } of parked) {
-      logger.error({ hub, request: key, state, error }, "incident");
-      observe?.({ name: "incident", hub, key, code: error.code });
-    }
-  }
-
   /** Tells those who wait of the answers that are committed, and publishes them. */
   #tell(tenure: Tenure, { answered, repeated }: Batch["effects"]): void {
     const { observe } = this.#options;
@@ -548,16 +495,9 @@ export class Shard {
       if (replyTo !== undefined) repeated.push(replyOf(run, replyTo, answer));
       const durationMs = this.#time.last - run.createdAt;
       observe?.({ name: "answered", hub, key, answer: answer.kind, durationMs });
-      this.#answer(key, answer);
+      this.#waiters.answer(key, answer);
     }
     tenure.log?.outbox.send(tenure.pipeline.actedSeq, repeated);
-  }
-
-  #answer(key: string, answer: Answer): void {
-    const waiters = this.#waiters.get(key);
-    if (waiters === undefined) return;
-    this.#waiters.delete(key);
-    for (const { resolve } of waiters) resolve(answer);
   }
 
   #dispatch(call: Call, anewAt?: number): void {
@@ -607,22 +547,9 @@ export class Shard {
 
   async #drain(drainMs: number): Promise<void> {
     const { clock, logger } = this.#options;
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const timers: (() => void)[] = [];
-    this.#limitDrain = (ms) => {
-      const abort = (): void => {
-        logger.warn(
-          { attempts: this.#host.size, drainMs: ms },
-          "attempts are aborted, since the engine stops",
-        );
-        resolve();
-      };
-      timers.push(clock.after(Math.min(ms, maxTimerMs), abort));
-    };
-    this.#limitDrain(drainMs);
-    await Promise.race([this.#host.drain(this.now()), late]);
-    this.#limitDrain = undefined;
-    for (const cancel of timers) cancel();
+    this.#drainUnderWay = new Drain(this.#host, clock, logger);
+    await this.#drainUnderWay.end(drainMs, this.now());
+    this.#drainUnderWay = undefined;
     // What the last ones reported is committed before the log is left.
     await this.#settleQueue();
   }
@@ -631,11 +558,11 @@ export class Shard {
     // A store that fails meanwhile ends it, too.
     while (
       this.status === "stopping" &&
-      (this.#intake.length > 0 || this.#tenure?.pipeline.pending !== undefined || this.#scheduled)
+      (this.#intake.length > 0 || this.#tenure?.pipeline.pending !== undefined || this.#turns.isScheduled)
     ) {
       await new Promise<void>((resolve) => {
         this.#idle.push(resolve);
-        this.#schedule();
+        this.#turns.schedule();
       });
       await this.#tenure?.pipeline.pending;
     }
@@ -648,7 +575,7 @@ export class Shard {
     const { store, owner, clock, logger, observe } = this.#options;
     this.#tenure?.end();
     const claim = await store.claim(owner, this.#hasClaimed);
-    if (!this.#hasClaimed) this.#checkClocks(claim, clock.wallMs());
+    if (!this.#hasClaimed) checkClocks(claim, clock.wallMs(), this.#options);
     this.#hasClaimed = true;
     if (claim.lost !== undefined) {
       const message = `the store has lost ${claim.lost} batches that were committed: it goes on without them`;
@@ -658,23 +585,8 @@ export class Shard {
     const tenure = new Tenure(claim, this.#tenureOptions());
     this.#tenure = tenure;
     await tenure.load();
-    await this.#answerWaiters(tenure);
+    await this.#waiters.answerKnown(tenure.residency, store);
     if (this.#status !== "stopped") await tenure.readLog();
-  }
-
-  /** @throws WheelworkError WW_CLOCK. */
-  #checkClocks({ engineTime, serverMs = Number.POSITIVE_INFINITY }: Claim, ownMs: number): void {
-    const { logger, maxDowntimeMs } = this.#options;
-    const wallMs = earlierOf(ownMs, serverMs);
-    checkDowntime(engineTime, wallMs, maxDowntimeMs);
-    const aheadMs = engineTime - wallMs;
-    if (aheadMs > maxAheadMs)
-      logger.warn({ aheadMs }, "the last commit is later than the clock says: the engine's time stays ahead");
-    if (Number.isFinite(serverMs) && Math.abs(ownMs - serverMs) > maxAheadMs)
-      logger.warn(
-        { aheadMs: Math.round(ownMs - serverMs) },
-        "the clocks of this host and of the store's server differ: the earlier one counts",
-      );
   }
 
   #tenureOptions(): ConstructorParameters<typeof Tenure>[1] {
@@ -713,7 +625,7 @@ export class Shard {
         goOn: () => this.#goOn(),
         lose: (error, items) => this.#lose(error, items),
         refused: (error, culprits) => this.#refused(error, culprits),
-        wake: () => this.#schedule(),
+        wake: () => this.#turns.schedule(),
       },
     };
   }
@@ -756,28 +668,6 @@ export class Shard {
     handOver?.();
     pipeline.open.effects.attempts.sort((a, b) => byDue(a.call, b.call));
     pipeline.resume(items);
-  }
-
-  /** A commit whose success was not seen may have held an answer that somebody waits for. */
-  async #answerWaiters({ residency }: Tenure): Promise<void> {
-    const keys = [...this.#waiters.keys()];
-    const absent = keys.filter((key) => residency.get(key) === undefined);
-    const found = absent.length === 0 ? [] : await this.#options.store.find(absent);
-    const stored = new Map(absent.map((key, index) => [key, found[index]]));
-    for (const key of keys) {
-      const { answer, run, damage } = stored.get(key) ?? {};
-      const live = residency.get(key);
-      const given = answer?.answer ?? live?.run.answer;
-      const goesOn = live !== undefined || (run !== undefined && !residency.hasEndedRow(key));
-      if (given === undefined && goesOn) continue;
-      if (given !== undefined) {
-        this.#answer(key, given);
-        continue;
-      }
-      const waiters = this.#waiters.get(key) ?? [];
-      this.#waiters.delete(key);
-      for (const waiter of waiters) waiter.refuse(damage ?? unavailable());
-    }
   }
 
   /**
@@ -899,26 +789,9 @@ export class Shard {
   }
 }
 
-/** It says that it is a suspect's turn. After a loss of memory it may be that of another one. */
-const isTurn = (item: Item): boolean => item.kind === "input" && item.input.kind === "begin";
-
-/** The attempts whose outcomes wait. */
-function outcomesIn(items: Iterable<Item>): ReadonlySet<string> {
-  const names = new Set<string>();
-  for (const item of items) {
-    if (item.kind !== "input" || item.input.kind !== "outcome") continue;
-    names.add(`${item.key} ${item.input.call} ${item.input.attempt}`);
-  }
-  return names;
-}
-
-function refuse(item: Item, error: WheelworkError): void {
-  if (item.kind === "request") item.refuse(error);
-  else if (item.kind !== "mark") item.done?.reject(error);
-}
-
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 export type { ShardOptions } from "./options.ts";
+export type { Waiter } from "./waiters.ts";
 export type { Feed } from "./feed.ts";
 export type { RequestItem } from "./items.ts";

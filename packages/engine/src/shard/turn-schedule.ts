@@ -1,0 +1,49 @@
+import { acceptedConnections } from "../ports/arrivals.ts";
+import type { Clock } from "../ports/ports.ts";
+
+/** How long a turn waits at most for connections that come one after the other, in milliseconds. */
+const maxYieldMs = 50;
+
+/**
+ * Says when the loop takes its next turn: in the next iteration of the event loop, once the connections that wait are accepted.
+ *
+ * Node accepts one connection in each iteration, however many wait. If each iteration took a whole turn, they would wait for
+ * seconds, and the system would drop others.
+ */
+export class TurnSchedule {
+  readonly #clock: Clock;
+  readonly #turn: (now: number) => void;
+  #isScheduled = false;
+  /** The connections that were accepted by the last look, and until when the turn waits for others. */
+  #accepted = 0;
+  #yieldsUntil: number | undefined = undefined;
+
+  /** `turn` is told the monotonic time. */
+  constructor(clock: Clock, turn: (now: number) => void) {
+    this.#clock = clock;
+    this.#turn = turn;
+  }
+
+  get isScheduled(): boolean {
+    return this.#isScheduled;
+  }
+
+  schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    this.#clock.soon(() => this.#look());
+  }
+
+  #look(): void {
+    const now = this.#clock.monotonicMs();
+    const accepted = acceptedConnections();
+    this.#yieldsUntil ??= now + maxYieldMs;
+    if (accepted !== this.#accepted && now < this.#yieldsUntil) {
+      this.#accepted = accepted;
+      return this.#clock.soon(() => this.#look());
+    }
+    this.#yieldsUntil = undefined;
+    this.#isScheduled = false;
+    this.#turn(now);
+  }
+}
