@@ -53,6 +53,8 @@ const maxTimerMs = 2 ** 31 - 1;
 const maxRefusals = 2;
 /** How long a turn waits at most for connections that come one after the other, in milliseconds. */
 const maxYieldMs = 50;
+/** A loop without work for so long is idle, in milliseconds. */
+const idleMs = 25;
 const minRecoveryMs = 10;
 const maxRecoveryMs = 2000;
 
@@ -88,6 +90,8 @@ export class Shard {
   #scheduled = false;
   /** How long the first item of the queue had waited at the last turn, in milliseconds. */
   #waitedMs = 0;
+  /** When that turn ended. */
+  #turnedAt = 0;
   /** The connections that were accepted by the last look, and until when the turn waits for others. */
   #accepted = 0;
   #yieldsUntil: number | undefined = undefined;
@@ -239,9 +243,11 @@ export class Shard {
     if (this.#intake.requests >= limits.queuedRequests || this.sizes.liveRuns >= limits.liveRuns)
       return "count";
     if (memoryInUse() >= limits.memoryBytes) return "memory";
-    const isIdle =
-      !this.#scheduled && this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
     const now = clock.monotonicMs();
+    const isDone =
+      !this.#scheduled && this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
+    // Between two turns there may be nothing to do for a moment, though workers are busy.
+    const isIdle = isDone && now - this.#turnedAt >= idleMs;
     const waitMs = isIdle ? 0 : Math.max(this.#intake.waitMs(now), this.#waitedMs);
     this.#admission.look(waitMs, this.#tenure?.pipeline.committingMs(now) ?? 0, now);
     return this.#admission.admits(waitMs) ? undefined : "lateness";
@@ -465,6 +471,7 @@ export class Shard {
     this.#waitedMs = this.#intake.waitMs(now);
     this.#admission.look(this.#waitedMs, this.#tenure?.pipeline.committingMs(now) ?? 0, now);
     if (this.#status === "running" || this.#status === "stopping") this.#tenure?.pipeline.turn();
+    this.#turnedAt = clock.monotonicMs();
   }
 
   /** Goes on: at once if there is work, else when the next callback is due. */
