@@ -39,7 +39,7 @@ const defaultLimits: ShardLimits = {
   queuedRequests: 10_000,
   liveRuns: 200_000,
   memoryBytes: defaultMemoryBytes(),
-  lateMs: 50,
+  lateMs: 100,
   batchInputs: 5_000,
   checkpointEvents: 50_000,
   horizonMs: 60_000,

@@ -45,6 +45,8 @@ type Status = "starting" | "running" | "store-lost" | "stopping" | "stopped";
 const maxDrainMs = 500;
 /** How often a run may be refused by the store before it counts as lost. */
 const maxRefusals = 2;
+/** A loop without work for so long is idle, in milliseconds. */
+const idleMs = 25;
 const minRecoveryMs = 10;
 const maxRecoveryMs = 2000;
 
@@ -228,9 +230,11 @@ export class Shard {
     if (this.#intake.requests >= limits.queuedRequests || this.sizes.liveRuns >= limits.liveRuns)
       return "count";
     if (memoryInUse() >= limits.memoryBytes) return "memory";
-    const isIdle =
-      !this.#turns.isScheduled && this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
     const now = clock.monotonicMs();
+    const isDone =
+      !this.#turns.isScheduled && this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
+    // Between two turns there may be nothing to do for a moment, though workers are busy.
+    const isIdle = isDone && now - this.#turns.turnedAt >= idleMs;
     const waitMs = isIdle ? 0 : Math.max(this.#intake.waitMs(now), this.#waitedMs);
     this.#admission.look(waitMs, this.#tenure?.pipeline.committingMs(now) ?? 0, now);
     return this.#admission.admits(waitMs) ? undefined : "lateness";

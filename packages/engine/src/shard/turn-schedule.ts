@@ -14,6 +14,7 @@ export class TurnSchedule {
   readonly #clock: Clock;
   readonly #turn: (now: number) => void;
   #isScheduled = false;
+  #turnedAt = 0;
   /** The connections that were accepted by the last look, and until when the turn waits for others. */
   #accepted = 0;
   #yieldsUntil: number | undefined = undefined;
@@ -26,6 +27,11 @@ export class TurnSchedule {
 
   get isScheduled(): boolean {
     return this.#isScheduled;
+  }
+
+  /** When the last turn ended, in monotonic time. */
+  get turnedAt(): number {
+    return this.#turnedAt;
   }
 
   schedule(): void {
@@ -45,5 +51,6 @@ export class TurnSchedule {
     this.#yieldsUntil = undefined;
     this.#isScheduled = false;
     this.#turn(now);
+    this.#turnedAt = this.#clock.monotonicMs();
   }
 }
