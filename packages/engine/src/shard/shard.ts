@@ -47,8 +47,7 @@ const maxDrainMs = 500;
 const maxRefusals = 2;
 /** A loop without work for so long is idle, in milliseconds. */
 const idleMs = 25;
-const minRecoveryMs = 10;
-const maxRecoveryMs = 2000;
+const [minRecoveryMs, maxRecoveryMs] = [10, 2000];
 
 /**
  * The durable loop over one shard: it takes all inputs that are ready, decides them one after the other in memory, writes
