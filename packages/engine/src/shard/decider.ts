@@ -318,7 +318,7 @@ export class Decider {
   ): undefined {
     const { run } = live;
     const isOurs = input.kind === "outcome" && run.calls.get(input.call)?.isHub !== true;
-    const kept = isOurs ? ({ kind: "buffered" } as const) : input;
+    const kept = isOurs || input.kind === "begin" ? ({ kind: "buffered" } as const) : input;
     this.#record(batch, live, [incidentOf(error, kept, this.#envAt(now))]);
   }
 
@@ -411,7 +411,7 @@ export class Decider {
   #takeInput(batch: Batch, item: InputItem, now: number): void {
     const live = this.#options.residency.fetch(item.key, batch.found);
     // A command that the store does not take is refused to its sender, and its run goes on.
-    if (live !== undefined && item.done !== undefined) {
+    if (live !== undefined && item.done !== undefined && item.input.kind !== "begin") {
       const culprit = this.#culprit(item.key);
       if (culprit !== undefined) return void batch.effects.refused.push({ item, error: culprit.error });
     }
