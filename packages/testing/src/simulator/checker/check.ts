@@ -124,6 +124,8 @@ class Checker {
       due === undefined || !healthy || due + graceMs >= now,
       () => `${run.key} in ${run.state} was due at ${due}; it is ${now}, and it was not called back`,
     );
+    // The store may have refused an outcome: that is not kept, and its attempt is made again after a retry.
+    if (run.status === "incident" && this.#evidence.refused.has(run.key)) return;
     for (const call of run.calls.values()) {
       if (call.outcomeAt === undefined || call.backoff) continue;
       this.#demand(
