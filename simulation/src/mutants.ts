@@ -178,6 +178,24 @@ export const mutants: readonly Mutant[] = [
     to: '    if (run.createdAt % 3 > 0) this.#atOnce.push({ kind: "input", key: parent.key, input });',
   },
   {
+    name: "begin suspects together with all others",
+    file: shard,
+    from: "      if (isSuspect(call)) return this.#suspects.add(call, this, () => this.#beginSuspect(call));\n",
+    to: "",
+  },
+  {
+    name: "count a death for suspects that waited for their turn",
+    file: host,
+    from: "|| isSuspect(request)) continue;",
+    to: ") continue;",
+  },
+  {
+    name: "go on with a lone suspect after its fifth death",
+    file: turn,
+    from: "call === lone && deaths >= maxDeaths",
+    to: "call === lone && deaths >= maxDeaths + 1",
+  },
+  {
     name: "forget at the claim the children that have not begun",
     file: decider,
     from: '      this.#carried.push({ kind: "child", call, isStored: true });\n',

@@ -1,4 +1,5 @@
 import { end, hub, spoke, stay, type AnyHub } from "@wheelwork/core";
+import { Run, start } from "@wheelwork/core/kernel";
 import { worker, type Worker } from "@wheelwork/engine";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
@@ -438,4 +439,26 @@ describe("a migration that only renames a state", () => {
     expect(await world.answer("a")).toEqual({ kind: "result", value: [9] });
     expect(asked.map(({ key }) => key)).toEqual(["a/0/0", "a/0/0"]);
   });
+});
+
+test("the request of a child that was stored, and has not begun, is checked when it begins", () => {
+  const version = (fields: object): AnyHub =>
+    hub(
+      "child",
+      {
+        request: z.object({ n: z.number(), ...fields }),
+        reply: z.any(),
+        deadlineMs: 100,
+        chart: { Go: { On: "Done" }, Done: end },
+        data: (request): object => request,
+      },
+      { Go: "On", Done: (data) => data },
+    );
+  const begun = (child: AnyHub) => {
+    const options = { request: { n: 1 }, hash: "", parent: { key: "a", call: 0 }, isStored: true } as const;
+    return start(child.definition, new Run("a/0"), options, { now: 0, random: 0 });
+  };
+  expect(begun(version({ m: z.number() })).map(({ type }) => type)).toEqual(["started", "incident"]);
+  const [started] = begun(version({ m: z.number().default(2) }));
+  expect(started).toMatchObject({ request: { n: 1, m: 2 }, data: { n: 1, m: 2 } });
 });

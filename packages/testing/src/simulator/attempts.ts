@@ -15,6 +15,8 @@ export interface AttemptsIn {
   /** The number of the process, where the request belongs. */
   numberFor(request: string): number;
   see(seen: Seen & { readonly request: string }): void;
+  /** Ends the process if the work of this key does that. */
+  endedBy?(idempotencyKey: string): boolean;
 }
 
 /** A dead process waits for this promise, which is made anew for each wait. A shared one would keep all its waiters for ever. */
@@ -67,6 +69,7 @@ function attemptOf(
     !where.honest && spoke.errors.length > 0 && random.chance(fails) ? random.pick(spoke.errors) : undefined;
   const breaking = random.chance(broken);
   const act = (): Promise<Outcome> | Outcome => {
+    if (where.endedBy?.(idempotencyKey) === true) return never();
     if (breaking) return breakDown(where, context, node, random.int(3));
     if (!isDeaf && context.signal.aborted) return { kind: "timeout" };
     if (failing !== undefined) return { kind: "error", code: failing, message: "as it happens" };

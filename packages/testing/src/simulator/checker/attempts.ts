@@ -70,6 +70,11 @@ export class Attempts {
       () => `attempt ${attempt} of ${name} is made, which is not committed, or is over`,
     );
     if (open === undefined || open.attempt !== attempt) return;
+    this.#evidence.demand(
+      "I24",
+      open.deaths < 2 || open.alone,
+      () => `attempt ${attempt} of ${name} is made with others, after ${open.deaths} deaths`,
+    );
     const { claims } = this.#ownership;
     open.begunAgain = open.begun || open.openedIn !== claims;
     open.begun = true;

@@ -8,6 +8,9 @@ export interface CallModel {
   attempt: number;
   due: number | undefined;
   backoff: boolean;
+  /** Deaths of the process with the current attempt under way, and whether it was begun as a suspect. */
+  deaths: number;
+  alone: boolean;
   /** How many claims there had been when the current attempt was opened, and when it was begun. */
   openedIn: number;
   /** In engine time. */
@@ -81,6 +84,8 @@ export const openedCall = (
   attempt: 0,
   due: undefined,
   backoff: false,
+  deaths: 0,
+  alone: false,
   openedIn,
   openedAt,
   begun: false,

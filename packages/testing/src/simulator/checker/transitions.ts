@@ -92,6 +92,8 @@ export class Transitions {
         this.#owed.cancels(run);
         run.status = "ended";
         return this.#close(run, run.calls.values());
+      case "died":
+        return this.#died(run, event);
       case "rearmed":
         this.#demand(
           "I6",
@@ -105,6 +107,11 @@ export class Transitions {
         this.#demand("I16", run.status === "running", () => `${key} is parked twice`);
         run.status = "incident";
         run.everParked = true;
+        this.#demand(
+          "I24",
+          event.error.code !== "WW_WORKER_DIED" || [...run.calls.values()].some(({ deaths }) => deaths >= 5),
+          () => `${key} is parked for deaths, and no attempt of it has five`,
+        );
         return this.#park(run, event.input);
       case "parked":
         this.#demand(
@@ -116,9 +123,27 @@ export class Transitions {
       case "resumed":
         this.#demand("I16", run.status === "incident", () => `${key} is resumed and was not parked`);
         run.status = "running";
-        for (const call of run.calls.values()) call.begun = call.begunAgain = true;
+        for (const call of run.calls.values()) {
+          call.begun = call.begunAgain = true;
+          call.deaths = Math.min(call.deaths, 2);
+          call.alone = false;
+        }
         return;
       default:
+    }
+  }
+
+  /** A death counts once for each attempt that was under way: a suspect was only if it had its turn. */
+  #died(run: RunModel, { attempts }: EventOf<"died">): void {
+    for (const { call: number, deaths } of attempts) {
+      const call = this.#open(run, number, "a death");
+      if (call === undefined) continue;
+      this.#demand(
+        "I24",
+        deaths === call.deaths + 1 && (call.deaths < 2 || call.alone) && deaths <= 5,
+        () => `${run.key}: call ${number} has ${deaths} deaths, and had ${call.deaths}`,
+      );
+      Object.assign(call, { deaths, alone: false });
     }
   }
 
@@ -331,8 +356,13 @@ export class Transitions {
     const call = this.#open(run, event.call, event.type);
     if (call === undefined) return;
     // A suspect is begun once more.
-    if (event.alone === true && event.attempt === call.attempt && !call.backoff)
-      return this.#begin(run, call, event.attempt, event.due);
+    if (event.alone === true && event.attempt === call.attempt && !call.backoff) {
+      const { deaths } = call;
+      this.#demand("I24", deaths >= 2, () => `${key}: call ${call.number} is no suspect, and begins alone`);
+      this.#begin(run, call, event.attempt, event.due);
+      Object.assign(call, { deaths, alone: true });
+      return;
+    }
     this.#demand(
       "I8",
       call.attempt === 0 || (call.backoff && (call.due ?? 0) <= event.at),

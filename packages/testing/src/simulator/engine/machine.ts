@@ -58,6 +58,7 @@ export class Machine {
   #version = 1;
   readonly #operations: PlannedOperations<EngineFault>;
   #defective = false;
+  #lethal = false;
   #calm = false;
   #started = 0;
   #failedStarts = 0;
@@ -102,6 +103,11 @@ export class Machine {
     return kind;
   }
 
+  /** Whether the work of this key ends its process, now: some always does while the fault lasts. */
+  isLethal(idempotencyKey: string): boolean {
+    return this.#lethal && drawFor(this.plan.seed, "lethal", idempotencyKey).chance(0.2);
+  }
+
   /** How long something is under way. */
   delay(what: string): number {
     return drawFor(this.plan.seed, what, ++this.#delays).int(Math.min(this.plan.latencyMs, 20) + 1);
@@ -132,6 +138,7 @@ export class Machine {
     const { clock } = this;
     this.#calm = true;
     this.#defective = false;
+    this.#lethal = false;
     this.diskFull = false;
     this.storeGone = false;
     for (const node of this.#frozen) this.#thaw(node);
@@ -270,6 +277,10 @@ export class Machine {
         return;
       case "clock-jump":
         return clock.jumpWall(forMs);
+      case "lethal":
+        this.#lethal = true;
+        clock.after(forMs, () => (this.#lethal = false));
+        return;
       case "defect":
         this.#defective = true;
         clock.after(forMs, () => (this.#defective = false));

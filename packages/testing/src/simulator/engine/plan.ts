@@ -2,6 +2,7 @@ import { seededRandom, type SeededRandom } from "../../random.ts";
 import {
   calmRates,
   drawCommands,
+  drawFor,
   drawRates,
   withLessTrouble,
   withoutLimits,
@@ -33,7 +34,10 @@ export const engineFaultKinds = [
   "store-gone",
   "clock-jump",
   "defect",
+  "lethal",
 ] as const;
+/** Those that are drawn together. */
+const drawnKinds = engineFaultKinds.filter((kind) => kind !== "lethal");
 /** The name of a fault. */
 export type EngineFaultKind = (typeof engineFaultKinds)[number];
 
@@ -117,7 +121,7 @@ export function enginePlanOf(seed: number, scaleMs: number): EnginePlan {
     anotherWay: false,
   });
   // A few kinds at a time: what happens together in one run should differ from run to run.
-  const kinds = engineFaultKinds.filter(() => random.chance(0.35));
+  const kinds = drawnKinds.filter(() => random.chance(0.35));
   const faults = Array.from(
     { length: kinds.length === 0 ? 0 : random.int(10) * hostile },
     (): EngineFault => {
@@ -150,8 +154,20 @@ export function enginePlanOf(seed: number, scaleMs: number): EnginePlan {
       batchInputs: random.pick([1, 3, 5_000]),
     },
   };
-  const kept = random.chance(0.1) ? onFile(plan) : plan;
+  const kept = random.chance(0.1) ? onFile(withLethal(plan, scaleMs)) : withLethal(plan, scaleMs);
   return seed % 8 === 0 ? withoutLosses(kept, random) : kept;
+}
+
+/** In some plans, workers end their process for a time. */
+function withLethal(plan: EnginePlan, scaleMs: number): EnginePlan {
+  const random = drawFor(plan.seed, "lethal");
+  if (!random.chance(0.15)) return plan;
+  const fault: EngineFault = {
+    kind: "lethal",
+    at: random.int(plan.forMs),
+    forMs: random.int(random.pick([scaleMs / 2, scaleMs * 3])),
+  };
+  return { ...plan, faults: [...plan.faults, fault].toSorted((a, b) => a.at - b.at) };
 }
 
 /** The same on a file, which is locked by the process that has it. */

@@ -82,6 +82,13 @@ export class EngineProcess implements AttemptsIn, StoreUser {
     if (writes && this.machine.diskFull) throw new Error("database or disk is full, as planned");
   }
 
+  endedBy(idempotencyKey: string): boolean {
+    if (!this.machine.isLethal(idempotencyKey)) return false;
+    // What is ready is done, as where a worker has begun to end its process.
+    this.process.after(1, () => this.kill());
+    return true;
+  }
+
   /** As `kill -9`. */
   kill(): void {
     if (!this.alive) return;
