@@ -59,7 +59,12 @@ export async function checkRequests(url: string, told: readonly Told[]): Promise
     const { answer } = await get<{ answer?: { kind: string } }>(`/requests/${id}`);
     if ((answer?.kind === "result") !== (status === 200))
       problems.push(`${id} was answered with ${status}, and is a ${answer?.kind}`);
-    const { events } = await get<{ events: HistoryEvent[] }>(`/requests/${id}/history`);
+    const events: HistoryEvent[] = [];
+    for (let page: string | undefined = ""; page !== undefined;) {
+      const part: { events: HistoryEvent[]; cursor?: string } = await get(`/requests/${id}/history${page}`);
+      events.push(...part.events);
+      page = part.cursor === undefined ? undefined : `?cursor=${part.cursor}`;
+    }
     for (const problem of faultsOf(events, answer)) problems.push(`the history of ${id} ${problem}`);
   });
   return problems;
