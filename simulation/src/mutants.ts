@@ -202,6 +202,12 @@ export const mutants: readonly Mutant[] = [
     to: "",
   },
   {
+    name: "forget at the claim to cancel a child that has not begun",
+    file: decider,
+    from: "      if (cancelsRound(this.#definition(run.hub), run))\n",
+    to: "      if (key.length < 0)\n",
+  },
+  {
     name: "begin a child again whose outcome a parked run keeps",
     file: decider,
     from: " || kept?.has(call.number) === true) continue;",

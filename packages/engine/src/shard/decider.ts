@@ -159,7 +159,8 @@ export class Decider {
    *   a run that was accepted, and is in no state                     its first turn
    *   an open call of a hub, no child, no outcome that is kept        the child begins
    *   a child without an answer whose caller has closed the call      the cancel of the child
-   *   a round that a cancel has reached, and a child that works       the cancel of the child
+   *   a round that a cancel has reached, and a child that works,      the cancel of the child
+   *   or has not begun
    * ```
    */
   resume({ run }: LiveRun): void {
@@ -178,6 +179,9 @@ export class Decider {
       if (!call.isHub || !isRunning(call) || kept?.has(call.number) === true) continue;
       if (residency.get(childKey(key, call.number)) !== undefined) continue;
       this.#carried.push({ kind: "child", call, isStored: true });
+      // Its cancel would have come right after it.
+      if (cancelsRound(this.#definition(run.hub), run))
+        this.#carried.push({ kind: "cancel", key: childKey(key, call.number) });
     }
   }
 

@@ -47,6 +47,8 @@ const maxDrainMs = 500;
 const maxRefusals = 2;
 /** A loop without work for so long is idle, in milliseconds. */
 const idleMs = 25;
+/** So few runs are never too many, however late the loop is: something else holds it up. */
+const fewRuns = 50;
 const [minRecoveryMs, maxRecoveryMs] = [10, 2000];
 
 /**
@@ -229,6 +231,7 @@ export class Shard {
     if (this.#intake.requests >= limits.queuedRequests || this.sizes.liveRuns >= limits.liveRuns)
       return "count";
     if (memoryInUse() >= limits.memoryBytes) return "memory";
+    if (this.sizes.liveRuns < fewRuns) return undefined;
     const now = clock.monotonicMs();
     const isDone =
       !this.#turns.isScheduled && this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
