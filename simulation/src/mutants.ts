@@ -27,7 +27,6 @@ const tenure = "packages/engine/src/shard/tenure.ts";
 const host = "packages/engine/src/attempts/host.ts";
 const lane = "packages/engine/src/attempts/lane.ts";
 const localShard = "packages/engine/src/requests/local-shard.ts";
-const shardHost = "packages/engine/src/requests/shard-host.ts";
 const store = "packages/testing/src/memory-store.ts";
 const router = "packages/engine/src/delivery/router.ts";
 const offer = "packages/engine/src/delivery/offer.ts";
@@ -371,9 +370,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "purge answers before their retention is over",
-    file: shardHost,
-    from: "this.#store.purge(endedBefore, purgeLimit)",
-    to: "this.#store.purge(this.shard.now(), purgeLimit)",
+    file: tenure,
+    from: "return store.purge(endedBefore, limit,",
+    to: "return store.purge(time.now(), limit,",
   },
   {
     name: "cut the journal while histories need it",
@@ -618,9 +617,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "purge answers a minute too early",
-    file: shardHost,
-    from: "this.#store.purge(endedBefore, purgeLimit)",
-    to: "this.#store.purge(endedBefore + 60_000, purgeLimit)",
+    file: tenure,
+    from: "return store.purge(endedBefore, limit,",
+    to: "return store.purge(endedBefore + 60_000, limit,",
     world: "cluster",
   },
   {

@@ -19,6 +19,7 @@ export { systemClock } from "./ports/clock.ts";
 export { SqliteStore, type Durability, type SqliteOptions } from "./stores/sqlite.ts";
 export type {
   Batch,
+  BegunRuns,
   Bus,
   Checkpoint,
   Claim,

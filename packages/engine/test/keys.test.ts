@@ -7,6 +7,8 @@ import { expect, test } from "vitest";
 import { outside, rounds, workersOf } from "./hubs.ts";
 import { folder } from "./world.ts";
 
+const nothingBegun = { living: new Set<string>(), ended: new Set<string>() };
+
 const keyOf = (number: number): string => createHash("md5").update(String(number)).digest("hex");
 
 const answer = (key: string, seq: number, part: Partial<StoredAnswer> = {}): StoredAnswer => ({
@@ -118,7 +120,7 @@ test("a key keeps its first answer, whether it is filed or not", () => {
 test("what is purged is found no more, and its key may come again", () => {
   const written = new Written();
   written.writeMany(0, 40_000);
-  while (written.store.purge(1_000_000, 5000) > 0);
+  while (written.store.purge(1_000_000, 5000, nothingBegun) > 0);
   expect(written.found(0, 40_000)).toBe(0);
   written.writeMany(0, 10);
   expect(written.found(0, 20)).toBe(10);
@@ -138,7 +140,9 @@ test("a commit that fails leaves no key behind", () => {
   written.writeMany(0, 10);
   const cyclic: { self?: unknown } = {};
   cyclic.self = cyclic;
-  expect(() => written.write([{ key: keyOf(10) }, { key: keyOf(11), request: cyclic }])).toThrow(TypeError);
+  expect(() => written.write([{ key: keyOf(10) }, { key: keyOf(11), request: cyclic }])).toThrow(
+    /WW_STORE_REFUSED/,
+  );
   expect(written.found(0, 20)).toBe(10);
   written.reopen();
   written.writeMany(10, 12);

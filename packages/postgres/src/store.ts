@@ -1,6 +1,7 @@
 import type { RunEvent } from "@wheelwork/core";
 import type {
   Batch,
+  BegunRuns,
   Checkpoint,
   Claim,
   Commit,
@@ -305,8 +306,8 @@ class PostgresStore implements Store {
     if (chunks !== undefined) this.#checkpoint = seq;
   }
 
-  async purge(endedBefore: number, limit: number): Promise<number> {
-    const values = [this.#shard, this.#epoch, this.#owner, endedBefore, limit];
+  async purge(endedBefore: number, limit: number, { living, ended }: BegunRuns): Promise<number> {
+    const values = [this.#shard, this.#epoch, this.#owner, endedBefore, limit, [...living], [...ended]];
     const [purged] = await this.#connections.read(this.#statement("purge", values));
     const count = Number(purged?.["count"]);
     if (count < limit) await this.#dropPeriods();
@@ -473,6 +474,14 @@ type StatementName = keyof ReturnType<typeof statements>;
 const withKey = (columns: string, table: string, key: string): string =>
   `(SELECT ${columns} FROM ${table} WHERE shard = $1 AND key BETWEEN ${key} AND ${key} ORDER BY key LIMIT 1)`;
 
+/**
+ * A run that a request has begun, and that has not ended. Such keys begin with that of the request and '/', which '0' follows. As
+ * above, the order of the keys makes the plan use the index on them.
+ */
+const begunRun = (root: string): string =>
+  `(SELECT key FROM run WHERE shard = $1 AND key > ${root} || '/' AND key < ${root} || '0' AND key <> ALL ($7::text[])
+    ORDER BY key LIMIT 1)`;
+
 /** The wall clock of the server. */
 const serverMs = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS server_ms";
 
@@ -558,6 +567,7 @@ function statements(journal: string) {
         DELETE FROM request WHERE ctid = ANY (ARRAY(
           SELECT ctid FROM request WHERE shard = $1 AND ended_at < $4
             AND EXISTS (SELECT 1 FROM shard WHERE id = $1 AND epoch = $2 AND owner = $3)
+            AND NOT (root AND (key = ANY ($6::text[]) OR ${begunRun("request.key")} IS NOT NULL))
           ORDER BY ended_at LIMIT $5))
         RETURNING key
       ), parts AS (

@@ -1,6 +1,7 @@
 import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import type {
   Batch,
+  BegunRuns,
   Claim,
   Commit,
   DueRuns,
@@ -108,11 +109,11 @@ export class FaultyStore implements Store {
     return this.#read((store) => store.list(filter));
   }
 
-  purge(endedBefore: number, limit: number): MaybePromise<number> {
+  purge(endedBefore: number, limit: number, begun: BegunRuns): MaybePromise<number> {
     if (this.crashed) return never();
     return this.#soon(() => {
       this.#writes();
-      return this.inner.purge(endedBefore, limit);
+      return this.inner.purge(endedBefore, limit, begun);
     });
   }
 

@@ -1,6 +1,7 @@
 import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import type {
   Batch,
+  BegunRuns,
   Claim,
   Commit,
   Downtime,
@@ -44,6 +45,8 @@ interface Disk {
  */
 export class MemoryStore implements Store {
   readonly #disk: Disk;
+  /** The epoch of the last claim through this object: others may have claimed since. */
+  #epoch = 0;
   #closed = false;
 
   /** @param like A store whose durable content this one shares. Default: it is empty. */
@@ -73,6 +76,7 @@ export class MemoryStore implements Store {
     if (again && disk.owner !== owner) throw fenced();
     disk.owner = owner;
     disk.epoch++;
+    this.#epoch = disk.epoch;
     const { epoch, engineTime, lastSeq: seq, logProgress, downtimes, stopped } = disk;
     return {
       epoch,
@@ -206,14 +210,16 @@ export class MemoryStore implements Store {
     }
   }
 
-  purge(endedBefore: number, limit: number): number {
+  purge(endedBefore: number, limit: number, begun: BegunRuns): number {
     this.#check();
-    const { answers, histories, journal, checkpoint } = this.#disk;
+    const { answers, histories, journal, checkpoint, epoch } = this.#disk;
+    if (this.#epoch !== epoch) return 0;
     let purged = 0;
     for (const [key, { text }] of answers) {
       if (purged === limit) break;
-      const { endedAt } = JSON.parse(text) as StoredAnswer;
+      const { endedAt, root } = JSON.parse(text) as StoredAnswer;
       if (endedAt === undefined || endedAt >= endedBefore) continue;
+      if (root && this.#hasLivingRun(key, begun)) continue;
       answers.delete(key);
       histories.delete(key);
       purged++;
@@ -224,6 +230,11 @@ export class MemoryStore implements Store {
     }
     for (const seq of journal.keys()) if (seq <= oldest) journal.delete(seq);
     return purged;
+  }
+
+  #hasLivingRun(root: string, { living, ended }: BegunRuns): boolean {
+    if (living.has(root)) return true;
+    return [...this.#disk.runs.keys()].some((key) => key.startsWith(`${root}/`) && !ended.has(key));
   }
 
   close(): void {

@@ -17,6 +17,9 @@ export interface OpenedStore {
   readonly close: () => void | Promise<void>;
 }
 
+const none: ReadonlySet<string> = new Set();
+const nothingBegun = { living: none, ended: none };
+
 /** Where a list of due runs begins. */
 const beginning = { due: 0, key: "" };
 
@@ -436,15 +439,15 @@ export function storeConformance(
       await owner.commit({
         answers: [answer("young", { answeredAt: 60, endedAt: 60, firstSeq: 3, lastSeq: 3 })],
       });
-      strictEqual(await store.purge(50, 100), 1);
+      strictEqual(await store.purge(50, 100, nothingBegun), 1);
       strictEqual(await storedAnswer(store, "old"), undefined);
       for (const key of ["open", "late", "young"]) strictEqual((await storedAnswer(store, key))?.key, key);
-      strictEqual(await store.purge(61, 1), 1);
-      strictEqual(await store.purge(61, 100), 1);
-      strictEqual(await store.purge(61, 100), 0);
+      strictEqual(await store.purge(61, 1, nothingBegun), 1);
+      strictEqual(await store.purge(61, 100, nothingBegun), 1);
+      strictEqual(await store.purge(61, 100, nothingBegun), 0);
       strictEqual((await storedAnswer(store, "open"))?.key, "open");
       await owner.commit({ answers: [answer("open", { answeredAt: 11, endedAt: 70 })] });
-      strictEqual(await store.purge(100, 100), 1);
+      strictEqual(await store.purge(100, 100, nothingBegun), 1);
     });
 
     test("purges an answer whose run ended late, even if many answers came after it", async ({
@@ -456,9 +459,36 @@ export function storeConformance(
           answers: [answer(`young${batch}`, { answeredAt: 100 + batch, endedAt: 100 + batch })],
         });
       }
-      strictEqual(await store.purge(50, 2), 0);
+      strictEqual(await store.purge(50, 2, nothingBegun), 0);
       await owner.commit({ answers: [answer("late", { answeredAt: 1, endedAt: 20 })] });
-      strictEqual(await store.purge(50, 2), 1);
+      strictEqual(await store.purge(50, 2, nothingBegun), 1);
+    });
+
+    test("keeps a request while a run that it has begun lives", async ({ store }, owner) => {
+      // Such keys lie close together: "//a%20b" is the stored key of a request, and "a-" and "a0" are others than "a".
+      const keys = ["a", "//a%20b", "b", "c", "a-", "a0", "//a%20b0"];
+      const old = { answeredAt: 10, endedAt: 10 };
+      await owner.commit({ answers: keys.map((key) => answer(key, old)) });
+      const begun = ["a/t0", "//a%20b/1/2", "c/0"];
+      await owner.checkpoint({ runs: begun.map((key) => run(key, { root: false })) });
+      const kept = async (): Promise<string[]> => {
+        const found = await store.find([...keys, ...begun]);
+        return found.flatMap(({ answer: one }) => one?.key ?? []);
+      };
+      const living = new Set(["b"]);
+      await store.purge(50, 100, { living, ended: new Set(["c/0"]) });
+      same(await kept(), ["a", "//a%20b", "b"]);
+      // Its run ends later than it.
+      await owner.commit({ answers: [answer("a/t0", { root: false, answeredAt: 40, endedAt: 40 })] });
+      await owner.checkpoint({ ended: ["a/t0", "c/0"] });
+      await store.purge(30, 1, { living, ended: none });
+      same(await kept(), ["//a%20b", "b", "a/t0"]);
+      // What is no request goes in its time, whatever lives.
+      await store.purge(50, 100, { living: new Set(["a", "b"]), ended: none });
+      same(await kept(), ["//a%20b", "b"]);
+      await owner.checkpoint({ ended: ["//a%20b/1/2"] });
+      await store.purge(50, 100, { living: none, ended: none });
+      same(await kept(), []);
     });
 
     test("keeps how far the shard has read its log, and where answers go", async (opened, owner) => {
@@ -553,7 +583,7 @@ export function storeConformance(
         seqs.push(seq);
       }
       for (let before = 0; before <= 6; before++) {
-        await store.purge(before, 100);
+        await store.purge(before, 100, nothingBegun);
         for (let number = 0; number < 6; number++) {
           const kept = number >= before;
           same((await all(store.history(`r${number}`))).flat(), kept ? [told(number)] : []);

@@ -268,10 +268,20 @@ export interface Store {
   takes?(commit: Commit): MaybePromise<boolean>;
   /**
    * Deletes answers and histories of runs that ended before a time; how many things it deleted, `limit` at most: as many
-   * as that, and there is more to delete.
+   * as that, and there is more to delete. It keeps a request while a run that the request has begun lives: its key must not
+   * be free before those of its runs are. Such a run is in memory, or its row is stored. An owner that another one has
+   * replaced deletes nothing, because it does not know which runs live.
    */
-  purge(endedBefore: number, limit: number): MaybePromise<number>;
+  purge(endedBefore: number, limit: number, begun: BegunRuns): MaybePromise<number>;
   close(): MaybePromise<void>;
+}
+
+/** What the owner knows of the runs that requests have begun, and the rows of its store do not say yet. */
+export interface BegunRuns {
+  /** The stored keys of the requests that have begun a run that is in memory. */
+  readonly living: ReadonlySet<string>;
+  /** The keys of runs that have ended, and whose rows the next checkpoint deletes. */
+  readonly ended: ReadonlySet<string>;
 }
 
 /** A logger: what the engine needs of pino. */

@@ -61,7 +61,6 @@ const [firstPurgeMs, minPurgeMs, nextPurgeMs, idlePurgeMs] = [3_600_000, 1000, 5
 export class ShardHost {
   readonly hubs: ReadonlyMap<string, AnyHub>;
   readonly shard: Shard;
-  readonly #store: Store;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #retentionMs: number;
@@ -74,7 +73,6 @@ export class ShardHost {
     const { clock = systemClock, logger = defaultLogger(), random = Math.random } = options;
     this.#options = options;
     this.hubs = hubs;
-    this.#store = store;
     this.#clock = clock;
     this.#logger = logger;
     this.#retentionMs = options.retentionMs ?? defaultRetentionMs;
@@ -123,7 +121,7 @@ export class ShardHost {
   #schedulePurge(delayMs: number): void {
     if (this.#stopped) return;
     this.#cancelPurge = this.#clock.after(delayMs, () => {
-      this.#purge().then(
+      this.shard.purge(this.#retentionMs, purgeLimit).then(
         (requests) => {
           this.shard.wake();
           if (requests > 0) this.#options.observe?.({ name: "purged", requests });
@@ -138,11 +136,5 @@ export class ShardHost {
         },
       );
     });
-  }
-
-  async #purge(): Promise<number> {
-    const endedBefore = this.shard.endedBefore(this.#retentionMs);
-    if (endedBefore === undefined) return 0;
-    return this.#store.purge(endedBefore, purgeLimit);
   }
 }

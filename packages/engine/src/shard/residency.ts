@@ -1,7 +1,9 @@
 import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import { apply, deepFreeze, restore, Run, type HubDefinition } from "@wheelwork/core/kernel";
+import { rootOf } from "../ports/keys.ts";
 import type {
   Batch as JournalBatch,
+  BegunRuns,
   Checkpoint,
   DueRuns,
   Found,
@@ -112,6 +114,17 @@ export class Residency {
   /** Runs in memory, without those that only uncommitted batches know: they may never be. */
   *committedRuns(): Iterable<Run> {
     for (const { run, stored, stagedFrom } of this.#live.values()) if (stored || stagedFrom !== 0) yield run;
+  }
+
+  /** What a purge must know of the runs that requests have begun. All runs in memory count, also those that end with a batch under way. */
+  begunRuns(): BegunRuns {
+    const living = new Set<string>();
+    for (const key of this.#live.keys()) {
+      const root = rootOf(key);
+      if (root !== key) living.add(root);
+    }
+    // A copy: the store may use it when a checkpoint has deleted those rows, and written others.
+    return { living, ended: new Set(this.#endedStored) };
   }
 
   // ---- coming in ----

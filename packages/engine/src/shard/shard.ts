@@ -149,10 +149,10 @@ export class Shard {
     return this.#time.now();
   }
 
-  /** The engine time before which a run must have ended, so that its retention is over; undefined: not now. */
-  endedBefore(retentionMs: number): number | undefined {
-    if (this.#status !== "running") return undefined;
-    return this.#tenure?.retention.endedBefore(this.now(), retentionMs);
+  /** Deletes some of what ended so many milliseconds ago: see `Store.purge`. */
+  async purge(retentionMs: number, limit: number): Promise<number> {
+    if (this.#status !== "running") return 0;
+    return this.#tenure?.purge(retentionMs, limit) ?? 0;
   }
 
   /** Looks whether there is anything to do, or to commit. */

@@ -1,6 +1,6 @@
 import { WheelworkError } from "@wheelwork/core";
 import type { HubDefinition } from "@wheelwork/core/kernel";
-import type { Claim, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
+import type { Claim, Clock, EngineEvent, Logger, MaybePromise, Store } from "../ports/ports.ts";
 import type { Culprit } from "./batch.ts";
 import { Decider, type OutcomeRules } from "./decider.ts";
 import { Deadlines } from "./deadlines.ts";
@@ -121,6 +121,13 @@ export class Tenure {
         if (!this.#isOver) loop.wake();
       },
     );
+  }
+
+  /** Deletes what has outlived its retention, `limit` things at most; how many: see `Store.purge`. */
+  purge(retentionMs: number, limit: number): MaybePromise<number> {
+    const { store, time } = this.#options;
+    const endedBefore = this.retention.endedBefore(time.now(), retentionMs);
+    return store.purge(endedBefore, limit, this.residency.begunRuns());
   }
 
   /** Throws everything away. The result is what had been taken from the queue and is not committed. */

@@ -16,6 +16,7 @@ import {
 } from "./rows.ts";
 import type {
   Batch,
+  BegunRuns,
   Checkpoint,
   Claim,
   Commit,
@@ -281,23 +282,25 @@ export class SqliteStore implements Store {
     });
   }
 
-  purge(endedBefore: number, limit: number): number {
+  purge(endedBefore: number, limit: number, begun: BegunRuns): number {
     return this.#transaction(() => {
+      if (Number(this.#get("SELECT epoch FROM shard WHERE id = 0")?.["epoch"] ?? 0) !== this.#epoch) return 0;
       const keys = this.#keyIndex();
       let purged = 0;
-      // Rows are in the order of their answers. Those that ended late, or have not, are passed over and come again when
-      // the young rows are reached; there may be many of them, so that one purge looks at so many pages at most.
+      // Rows are in the order of their answers. Those that ended late, or have not, or whose runs live, are passed over and
+      // come again when the young rows are reached; there may be many of them, so that one purge looks at so many pages at most.
       for (let page = 0; page < 20 && purged < limit; page++) {
         const most = limit - purged;
         const rows = this.#all(
-          "SELECT id, key, answered_at, ended_at FROM request WHERE id > ? ORDER BY id LIMIT ?",
+          "SELECT id, key, answered_at, ended_at, root FROM request WHERE id > ? ORDER BY id LIMIT ?",
           this.#purgedTo,
           most,
         );
         const old = rows.filter(({ answered_at: answeredAt }) => Number(answeredAt) < endedBefore);
-        for (const { id, key, ended_at: endedAt } of old) {
+        for (const { id, key, ended_at: endedAt, root } of old) {
           this.#purgedTo = Number(id);
           if (endedAt === null || Number(endedAt) >= endedBefore) continue;
+          if (root === 1 && this.#hasLivingRun(key as string, begun)) continue;
           this.#run("DELETE FROM request WHERE id = ?", id as number);
           keys.remove(key as string);
           this.#run("DELETE FROM history WHERE key = ?", key as string);
@@ -320,6 +323,16 @@ export class SqliteStore implements Store {
       // As many as the limit: there is more to delete, be it requests or what they had in the journal.
       return Math.max(purged, Number(changes));
     });
+  }
+
+  /** Whether a run lives that a request has begun. The keys of such runs begin with that of the request and '/', which '0' follows. */
+  #hasLivingRun(root: string, { living, ended }: BegunRuns): boolean {
+    if (living.has(root)) return true;
+    const next = "SELECT key FROM run WHERE key > ? AND key < ? ORDER BY key LIMIT 1";
+    let row = this.#get(next, `${root}/`, `${root}0`);
+    while (row !== undefined && ended.has(String(row["key"])))
+      row = this.#get(next, row["key"] as string, `${root}0`);
+    return row !== undefined;
   }
 
   close(): void {

@@ -1,6 +1,7 @@
 import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import type {
   Batch,
+  BegunRuns,
   Claim,
   Commit,
   DueRuns,
@@ -113,10 +114,10 @@ export class SimulatedStore implements Store {
     return this.#read(() => this.#inner.list(filter));
   }
 
-  purge(endedBefore: number, limit: number): MaybePromise<number> {
+  purge(endedBefore: number, limit: number, begun: BegunRuns): MaybePromise<number> {
     return this.#read(() => {
       this.#user.reachStore(true);
-      const purged = this.#inner.purge(endedBefore, limit);
+      const purged = this.#inner.purge(endedBefore, limit, begun);
       if (purged > 0) this.#user.see({ type: "purged", node: this.#user.number, endedBefore });
       return purged;
     });

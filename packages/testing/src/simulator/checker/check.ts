@@ -1,3 +1,4 @@
+import { rootOf } from "../root.ts";
 import type { TraceEntry } from "../trace.ts";
 import type { Violation } from "../world.ts";
 import { Attempts } from "./attempts.ts";
@@ -136,11 +137,14 @@ class Checker {
     }
   }
 
-  /** What ended before a time, in engine time, may be unknown from now on. */
+  /** What ended before a time, in engine time, may be unknown from now on, but no request while a run that it has begun lives. */
   #purge(endedBefore: number): void {
     const { runs, system, at } = this.#evidence;
+    const living = new Set<string>();
+    for (const { key, status } of runs.values()) if (status !== "ended") living.add(rootOf(key));
     for (const run of runs.values()) {
       if (run.purged || run.status !== "ended" || (run.events.at(-1)?.at ?? 0) >= endedBefore) continue;
+      if (living.has(run.key)) continue;
       run.purged = true;
       this.#demand(
         "I5",

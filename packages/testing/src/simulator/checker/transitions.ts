@@ -1,4 +1,5 @@
 import type { Answer, RunEvent } from "@wheelwork/core";
+import { rootOf } from "../root.ts";
 import type { TraceEntry } from "../trace.ts";
 import type { Attempts } from "./attempts.ts";
 import type { Evidence } from "./evidence.ts";
@@ -162,10 +163,8 @@ export class Transitions {
 
   /** A key that was purged is a new request; what the former one had begun last may still be known. */
   #mayStartAgain(run: RunModel): boolean {
-    const root = run.key.slice(0, (run.key + "/").indexOf("/"));
-    return (
-      run.status === "ended" && (this.#evidence.isPurged(run.key) || this.#evidence.startedAgain.has(root))
-    );
+    const { startedAgain } = this.#evidence;
+    return run.status === "ended" && (this.#evidence.isPurged(run.key) || startedAgain.has(rootOf(run.key)));
   }
 
   #start(key: string, event: EventOf<"started">): void {

@@ -2,6 +2,7 @@ import type { Answer, RunEvent } from "@wheelwork/core";
 import type { Message } from "@wheelwork/engine";
 import { deadLetterTopic, readDeadLetter, type LogRecord } from "@wheelwork/engine/cluster";
 import { isDeepStrictEqual } from "node:util";
+import { rootOf } from "../root.ts";
 import { count, type Violation } from "../world.ts";
 
 /** What a request was when it was accepted: the same for equal requests. */
@@ -150,10 +151,11 @@ export class Ledger {
     return hub === refusedHubName || isDeepStrictEqual(started.request, plain(request));
   }
 
-  /** What ended before a time, in engine time, may be unknown from now on. */
+  /** What ended before a time, in engine time, may be unknown from now on, but no request while a run that it has begun lives. */
   purged(shard: number, endedBefore: number): void {
+    const living = new Set(Array.from(this.live, rootOf));
     for (const story of this.stories.values()) {
-      if (story.shard !== shard || !story.ended) continue;
+      if (story.shard !== shard || !story.ended || living.has(story.key)) continue;
       if ((story.events.at(-1)?.at ?? 0) < endedBefore) story.purged = true;
     }
   }
