@@ -45,8 +45,6 @@ type Status = "starting" | "running" | "store-lost" | "stopping" | "stopped";
 const maxDrainMs = 500;
 /** How often a run may be refused by the store before it counts as lost. */
 const maxRefusals = 2;
-/** A loop without work for so long is idle, in milliseconds. */
-const idleMs = 25;
 /** So few runs are never too many, however late the loop is: something else holds it up. */
 const fewRuns = 50;
 const [minRecoveryMs, maxRecoveryMs] = [10, 2000];
@@ -233,10 +231,8 @@ export class Shard {
     if (memoryInUse() >= limits.memoryBytes) return "memory";
     if (this.sizes.liveRuns < fewRuns) return undefined;
     const now = clock.monotonicMs();
-    const isDone =
-      !this.#turns.isScheduled && this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
-    // Between two turns there may be nothing to do for a moment, though workers are busy.
-    const isIdle = isDone && now - this.#turns.turnedAt >= idleMs;
+    const isDone = this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
+    const isIdle = isDone && this.#turns.isIdle(now);
     const waitMs = isIdle ? 0 : Math.max(this.#intake.waitMs(now), this.#waitedMs);
     this.#admission.look(waitMs, this.#tenure?.pipeline.committingMs(now) ?? 0, now);
     return this.#admission.admits(waitMs) ? undefined : "lateness";

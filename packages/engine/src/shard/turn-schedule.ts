@@ -3,6 +3,8 @@ import type { Clock } from "../ports/ports.ts";
 
 /** How long a turn waits at most for connections that come one after the other, in milliseconds. */
 const maxYieldMs = 50;
+/** A loop that takes no turn for so long is idle, in milliseconds. */
+const idleMs = 25;
 
 /**
  * Says when the loop takes its next turn: in the next iteration of the event loop, once the connections that wait are accepted.
@@ -29,9 +31,9 @@ export class TurnSchedule {
     return this.#isScheduled;
   }
 
-  /** When the last turn ended, in monotonic time. */
-  get turnedAt(): number {
-    return this.#turnedAt;
+  /** Between two turns there may be nothing to do for a moment, though workers are busy. */
+  isIdle(now: number): boolean {
+    return !this.#isScheduled && now - this.#turnedAt >= idleMs;
   }
 
   schedule(): void {
