@@ -45,7 +45,7 @@ type Status = "starting" | "running" | "store-lost" | "stopping" | "stopped";
 const maxDrainMs = 500;
 /** How often a run may be refused by the store before it counts as lost. */
 const maxRefusals = 2;
-/** So few runs are never too many, however late the loop is: something else holds it up. */
+/** So few runs and requests are never too many, however late the loop is: something else holds it up. */
 const fewRuns = 50;
 const [minRecoveryMs, maxRecoveryMs] = [10, 2000];
 
@@ -229,7 +229,7 @@ export class Shard {
     if (this.#intake.requests >= limits.queuedRequests || this.sizes.liveRuns >= limits.liveRuns)
       return "count";
     if (memoryInUse() >= limits.memoryBytes) return "memory";
-    if (this.sizes.liveRuns < fewRuns) return undefined;
+    if (this.sizes.liveRuns + this.#intake.requests < fewRuns) return undefined;
     const now = clock.monotonicMs();
     const isDone = this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
     const isIdle = isDone && this.#turns.isIdle(now);
