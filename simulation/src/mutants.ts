@@ -203,8 +203,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "forget at the claim to cancel a child that has not begun",
     file: decider,
-    from: "      if (cancelsRound(this.#definition(run.hub), run))\n",
-    to: "      if (key.length < 0)\n",
+    from: '      if (isCancelled) this.#carried.push({ kind: "cancel", key: childKey(key, call.number) });\n',
+    to: "",
   },
   {
     name: "begin a child again whose outcome a parked run keeps",

@@ -1,5 +1,6 @@
 import { WheelworkError, type Outcome, type Spoke } from "@wheelwork/core";
 import { isSuspect, isThenable } from "@wheelwork/core/kernel";
+import { maxTimerMs } from "../ports/clock.ts";
 import type { Clock, Logger } from "../ports/ports.ts";
 import { Attempt } from "./attempt.ts";
 import type { AttemptRequest } from "./context.ts";
@@ -10,8 +11,6 @@ import { comesThroughLog, isRouted, type Worker, type WorkerPorts } from "./work
 
 /** After how many of its timeouts an attempt that does not end loses its place. */
 const abandonAfter = 10;
-/** The longest time that a timer can wait, in milliseconds. */
-const maxTimerMs = 2 ** 31 - 1;
 
 /** Takes the outcome of an attempt. */
 export type Report = (attempt: Attempt, outcome: Outcome) => void;

@@ -11,6 +11,9 @@ export interface HostTime {
   uptimeMs(): number;
 }
 
+/** The longest delay that `Clock.after` takes: timers hold 31 bits of milliseconds. */
+export const maxTimerMs = 2 ** 31 - 1;
+
 /** How often the clock looks whether the host was suspended, in milliseconds. */
 const lookMs = 1000;
 /** A timer looks at the time this often at least, in milliseconds: so late does it fire after the host has woken. */

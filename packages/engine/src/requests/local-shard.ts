@@ -6,11 +6,9 @@ import { unavailable } from "../shard/options.ts";
 import type { Shard } from "../shard/shard.ts";
 import type { askAgain, NewRequest, RequestRecord, ShardAccess } from "./access.ts";
 import { notFound } from "./commands.ts";
+import { maxTimerMs } from "../ports/clock.ts";
 import type { HistoryRange } from "../ports/history.ts";
 import { listOverlaid } from "./list.ts";
-
-/** The longest time that a timer can wait, in milliseconds. */
-const maxTimerMs = 2 ** 31 - 1;
 
 /** A shard that this process works on: its loop is asked, and its store for what is not in memory. */
 export class LocalShard implements ShardAccess {

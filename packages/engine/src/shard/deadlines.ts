@@ -1,4 +1,5 @@
 import { Coordinator, type Call, type Callback, type Run } from "@wheelwork/core/kernel";
+import { maxTimerMs } from "../ports/clock.ts";
 import type { Clock } from "../ports/ports.ts";
 import type { EngineTime } from "./engine-time.ts";
 
@@ -100,7 +101,7 @@ export class Deadlines {
     this.#cancelTimer?.();
     this.#timerAt = at;
     // Node's timers hold 31 bits of milliseconds: longer ones are armed in steps.
-    const delay = Math.min(at - this.#time.now(), 2 ** 31 - 1);
+    const delay = Math.min(at - this.#time.now(), maxTimerMs);
     this.#cancelTimer = this.#clock.after(Math.max(0, delay), () => {
       this.#timerAt = Number.POSITIVE_INFINITY;
       this.#cancelTimer = undefined;

@@ -175,13 +175,13 @@ export class Decider {
         this.#carried.push({ kind: "cancel", key });
     }
     const kept = keptOutcomes(run);
+    const isCancelled = run.held !== undefined && cancelsRound(this.#definition(run.hub), run);
     for (const call of run.calls.values()) {
       if (!call.isHub || !isRunning(call) || kept?.has(call.number) === true) continue;
       if (residency.get(childKey(key, call.number)) !== undefined) continue;
       this.#carried.push({ kind: "child", call, isStored: true });
       // Its cancel would have come right after it.
-      if (cancelsRound(this.#definition(run.hub), run))
-        this.#carried.push({ kind: "cancel", key: childKey(key, call.number) });
+      if (isCancelled) this.#carried.push({ kind: "cancel", key: childKey(key, call.number) });
     }
   }
 

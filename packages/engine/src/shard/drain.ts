@@ -1,8 +1,6 @@
 import type { WorkerHost } from "../attempts/host.ts";
+import { maxTimerMs } from "../ports/clock.ts";
 import type { Clock, Logger } from "../ports/ports.ts";
-
-/** The longest time that a timer can wait, in milliseconds. */
-const maxTimerMs = 2 ** 31 - 1;
 
 /** Lets the attempts under way end before a shard stops. */
 export class Drain {

@@ -226,10 +226,10 @@ export class Shard {
 
   #overload(): Overload | undefined {
     const { limits, clock } = this.#options;
-    if (this.#intake.requests >= limits.queuedRequests || this.sizes.liveRuns >= limits.liveRuns)
-      return "count";
+    const liveRuns = this.#tenure?.residency.size ?? 0;
+    if (this.#intake.requests >= limits.queuedRequests || liveRuns >= limits.liveRuns) return "count";
     if (memoryInUse() >= limits.memoryBytes) return "memory";
-    if (this.sizes.liveRuns + this.#intake.requests < fewRuns) return undefined;
+    if (liveRuns + this.#intake.requests < fewRuns) return undefined;
     const now = clock.monotonicMs();
     const isDone = this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
     const isIdle = isDone && this.#turns.isIdle(now);
