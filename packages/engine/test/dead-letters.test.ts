@@ -1,33 +1,10 @@
-import { end, hub, spoke } from "@wheelwork/core";
 import { worker, type EngineEvent } from "@wheelwork/engine";
 import { readDeadLetter, replayDeadLetter, shardOf, type LogRecord } from "@wheelwork/engine/cluster";
 import { DeadLetters } from "@wheelwork/engine/parts";
 import { MemoryBroker, MemoryLog, SimulatedClock } from "@wheelwork/testing";
 import { expect, test } from "vitest";
-import { z } from "zod";
+import { doubling, work } from "./doubling.ts";
 import { Nodes } from "./nodes.ts";
-
-const work = spoke("work", { input: z.number(), output: z.number(), timeoutMs: 1000 });
-const doubling = hub(
-  "doubling",
-  {
-    request: z.object({ n: z.number() }),
-    reply: z.number(),
-    deadlineMs: 10_000,
-    chart: { Working: { Next: "Done", Late: "Done" }, Done: end },
-    data: ({ n }) => ({ n }),
-  },
-  {
-    Working: (s) =>
-      s.call(work, {
-        input: ({ n }) => n,
-        ok: (_data, n) => s.raise("Next", { n }),
-        failed: "Late",
-        deadline: "Late",
-      }),
-    Done: ({ n }) => n,
-  },
-);
 
 const retentionMs = 60_000;
 const inbox = "wheelwork-inbox";

@@ -1,33 +1,10 @@
-import { end, hub, spoke } from "@wheelwork/core";
 import { worker } from "@wheelwork/engine";
 import type { MemoryStore } from "@wheelwork/testing";
 import { expect, test } from "vitest";
-import { z } from "zod";
+import { doubling, work } from "./doubling.ts";
 import { Nodes } from "./nodes.ts";
 
 /** The short way: what the router of a node has for a shard of that node. */
-
-const work = spoke("work", { input: z.number(), output: z.number(), timeoutMs: 1000 });
-const doubling = hub(
-  "doubling",
-  {
-    request: z.object({ n: z.number() }),
-    reply: z.number(),
-    deadlineMs: 10_000,
-    chart: { Working: { Next: "Done", Late: "Done" }, Done: end },
-    data: ({ n }) => ({ n }),
-  },
-  {
-    Working: (s) =>
-      s.call(work, {
-        input: ({ n }) => n,
-        ok: (_data, n) => s.raise("Next", { n }),
-        failed: "Late",
-        deadline: "Late",
-      }),
-    Done: ({ n }) => n,
-  },
-);
 
 const nodes = (shards: number): Nodes =>
   new Nodes({ shards, hub: doubling, workers: () => [worker(work, (n) => n * 2)] });

@@ -1,34 +1,11 @@
-import { end, hub, spoke } from "@wheelwork/core";
 import { worker } from "@wheelwork/engine";
 import { shardOf } from "@wheelwork/engine/cluster";
 import { inboxMessage } from "@wheelwork/engine/parts";
 import { expect, test } from "vitest";
-import { z } from "zod";
+import { doubling, work } from "./doubling.ts";
 import { Nodes } from "./nodes.ts";
 
 /** Topics that change under nodes that run, and records where nobody looks for them. */
-
-const work = spoke("work", { input: z.number(), output: z.number(), timeoutMs: 1000 });
-const doubling = hub(
-  "doubling",
-  {
-    request: z.object({ n: z.number() }),
-    reply: z.number(),
-    deadlineMs: 10_000,
-    chart: { Working: { Next: "Done", Late: "Done" }, Done: end },
-    data: ({ n }) => ({ n }),
-  },
-  {
-    Working: (s) =>
-      s.call(work, {
-        input: ({ n }) => n,
-        ok: (_data, n) => s.raise("Next", { n }),
-        failed: "Late",
-        deadline: "Late",
-      }),
-    Done: ({ n }) => n,
-  },
-);
 
 const inbox = "wheelwork-inbox";
 const nodes = (shards: number): Nodes =>
