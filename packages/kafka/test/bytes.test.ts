@@ -1,15 +1,14 @@
 import { randomUUID } from "node:crypto";
-import { end, hub } from "@wheelwork/core";
 import { clusterTopics, createNode, replayDeadLetter, type Channel } from "@wheelwork/engine/cluster";
 import type { KafkaBroker } from "@wheelwork/services";
 import { MemoryStore } from "@wheelwork/testing";
 import { Consumer, ProduceAcks, Producer } from "@platformatic/kafka";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import * as z from "zod";
 import { bytesOf, textOf } from "../src/bytes.ts";
 import { kafka } from "../src/index.ts";
 import { canRun, startBroker } from "./broker.ts";
+import { echo } from "./echo.ts";
 
 const suite = canRun ? describe : describe.skip;
 const eventually = { timeout: 30_000, interval: 20 };
@@ -46,17 +45,6 @@ suite("records whose keys and values are no texts", () => {
 
   test("each sender is answered under the bytes of its own key, and dead letters are what their records were", async () => {
     const inbox = `inbox-${randomUUID()}`;
-    const echo = hub(
-      "echo",
-      {
-        request: z.object({ n: z.number() }),
-        reply: z.number(),
-        deadlineMs: 10_000,
-        chart: { Asked: { Next: "Done" }, Done: end },
-        data: ({ n }) => ({ n }),
-      },
-      { Asked: "Next", Done: ({ n }) => n },
-    );
     const channel: Channel = {
       name: "test",
       from: `${inbox}-in`,

@@ -1,14 +1,13 @@
 import { randomUUID } from "node:crypto";
-import { end, hub } from "@wheelwork/core";
 import type { EngineEvent } from "@wheelwork/engine";
 import { clusterTopics, createNode, type Channel, type ClusterNode } from "@wheelwork/engine/cluster";
 import type { KafkaBroker } from "@wheelwork/services";
 import { MemoryStore } from "@wheelwork/testing";
 import { Admin } from "@platformatic/kafka";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import * as z from "zod";
 import { kafka, type Kafka } from "../src/index.ts";
 import { canRun, startBroker } from "./broker.ts";
+import { echo } from "./echo.ts";
 
 const suite = canRun ? describe : describe.skip;
 const eventually = { timeout: 30_000, interval: 20 };
@@ -42,18 +41,6 @@ async function addPartitions(name: string, from: number, count: number): Promise
   const log = connect();
   await expect.poll(async () => (await log.topic(name)).partitions, eventually).toBe(count);
 }
-
-const echo = hub(
-  "echo",
-  {
-    request: z.object({ n: z.number() }),
-    reply: z.number(),
-    deadlineMs: 10_000,
-    chart: { Asked: { Next: "Done" }, Done: end },
-    data: ({ n }) => ({ n }),
-  },
-  { Asked: "Next", Done: ({ n }) => n },
-);
 
 /** A cluster with one shard and one channel, whose nodes begin when a test wants them. */
 async function cluster() {
