@@ -323,14 +323,16 @@ export class TurnBuilder implements Decision {
       return;
     }
     const calls = this.#open(turn.open, undefined);
-    const event = this.#patched(settled, turn.patch);
+    const event = this.#withPatch(settled, turn.patch);
     this.#emit(calls === undefined ? event : { ...event, calls });
     const next = run.calls.get(run.nextQueued);
     if (next?.attempt === 0) this.#attempt(next, 1);
-    if (others === 0 && calls === undefined && logic.done !== undefined) {
-      const { raise: done, patch } = this.#kept(logic.done(Object.freeze(this.data)));
-      if (done !== undefined) this.#go(done, patch);
-    }
+    if (others > 0 || calls !== undefined || logic.done === undefined) return;
+    // Only now somebody looks at the data: `apply` merges the patch once more.
+    this.#merge(turn.patch);
+    this.#recorded = this.data;
+    const { raise: done, patch } = this.#kept(logic.done(Object.freeze(this.data)));
+    if (done !== undefined) this.#go(done, patch);
   }
 
   #due(): Ignored | undefined {
@@ -680,7 +682,12 @@ export class TurnBuilder implements Decision {
         if (more !== undefined) setField((added ??= {}), key, more);
       }
     }
-    if (added === undefined) return Object.assign(event, unset === undefined ? { patch } : { patch, unset });
+    if (added === undefined) {
+      const changed: Event & { patch?: object; unset?: readonly string[] } = event;
+      changed.patch = patch;
+      if (unset !== undefined) changed.unset = unset;
+      return changed;
+    }
     const rest: Record<string, unknown> = {};
     for (const key in fields) if (!Object.hasOwn(added, key)) setField(rest, key, fields[key]);
     return Object.assign(event, unset === undefined ? { patch: rest } : { patch: rest, unset }, {

@@ -3,7 +3,7 @@ import { realpathSync, statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 
 /** How often `verifyOften` looks, in milliseconds. */
-const verifyEveryMs = 1;
+const verifyEveryMs = 5;
 
 /**
  * The database file of a store, as the one owner has it open. It belongs to the owner as long as three things hold, and
@@ -51,8 +51,8 @@ export class SqliteFile {
   }
 
   /**
-   * What is committed must be found again under the path. A busy store looks once in a millisecond: two calls of `stat` for
-   * each commit took a twentieth of the time of a request.
+   * What is committed must be found again under the path. A busy store looks once in five milliseconds: two calls of `stat`
+   * for each commit took a twentieth of the time of a request.
    * @throws WheelworkError WW_STORE_UNAVAILABLE when the file, or its log, was deleted or replaced.
    */
   verifyOften(): void {

@@ -124,6 +124,11 @@ const migrations: readonly string[] = [
   -- The last epoch whose owner has stopped in order.
   ALTER TABLE shard ADD COLUMN stopped INTEGER;
   `,
+  `
+  -- From here on shard.engine_time is that of the last checkpoint; the journal has the times of later commits. A list of all
+  -- hubs is made of the lists of each: an index fewer that every answer is written to.
+  DROP INDEX request_listed;
+  `,
 ];
 
 /** Brings the file up to the present schema. Each migration is one transaction. */

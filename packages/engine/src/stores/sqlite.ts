@@ -1,6 +1,6 @@
 import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
-import { decodeBatch, encodeBatch } from "./journal.ts";
+import { decodeBatch, encodeBatch, timeOf } from "./journal.ts";
 import {
   answerTexts,
   afterStopOf,
@@ -32,7 +32,7 @@ import type {
 import { isTaken, isUnstorable, refusedContent } from "./refused.ts";
 import { isDamage, openError, SqliteFile } from "./sqlite-file.ts";
 import { KeyIndex } from "./sqlite-keys.ts";
-import { listStatements } from "./sqlite-list.ts";
+import { listStatements, nextAnsweredHub } from "./sqlite-list.ts";
 import { migrateSchema } from "./sqlite-schema.ts";
 
 /** How much a commit waits for the disk: `full`: until it is on it; `normal`: a power failure may undo the last ones. */
@@ -96,13 +96,11 @@ export class SqliteStore implements Store {
         owner,
       );
       const shard = this.#get("SELECT * FROM shard WHERE id = 0") as Row;
-      const last = this.#get("SELECT max(seq) AS seq FROM journal")?.["seq"];
       this.#checkpoint = Number(shard["checkpoint"]);
       this.#epoch = Number(shard["epoch"]);
       return {
         epoch: this.#epoch,
-        engineTime: Number(shard["engine_time"]),
-        seq: Math.max(this.#checkpoint, Number(last ?? 0)),
+        ...this.#lastCommit(shard),
         ...afterStopOf(shard),
         ...downtimesOf(shard),
         ...logProgressOf(shard),
@@ -122,16 +120,27 @@ export class SqliteStore implements Store {
 
   peek(): ShardState {
     const shard = this.#get("SELECT * FROM shard WHERE id = 0");
-    const last = Number(this.#get("SELECT max(seq) AS seq FROM journal")?.["seq"] ?? 0);
-    const checkpoint = Number(shard?.["checkpoint"] ?? 0);
+    if (shard === undefined) return { owner: "", epoch: 0, engineTime: 0, seq: 0, checkpoint: 0 };
     return {
-      owner: String(shard?.["owner"] ?? ""),
-      epoch: Number(shard?.["epoch"] ?? 0),
-      engineTime: Number(shard?.["engine_time"] ?? 0),
-      seq: Math.max(checkpoint, last),
-      checkpoint,
-      ...(shard === undefined ? {} : logProgressOf(shard)),
+      owner: String(shard["owner"]),
+      epoch: Number(shard["epoch"]),
+      ...this.#lastCommit(shard),
+      checkpoint: Number(shard["checkpoint"]),
+      ...logProgressOf(shard),
     };
+  }
+
+  /** The number and the time of the last commit: those of the last record after the checkpoint, or of the checkpoint. */
+  #lastCommit(shard: Row): { readonly seq: number; readonly engineTime: number } {
+    const checkpoint = Number(shard["checkpoint"]);
+    const engineTime = Number(shard["engine_time"]);
+    const last = this.#get(
+      "SELECT seq, record FROM journal WHERE seq > ? ORDER BY seq DESC LIMIT 1",
+      checkpoint,
+    );
+    if (last === undefined) return { seq: checkpoint, engineTime };
+    const seq = Number(last["seq"]);
+    return { seq, engineTime: Math.max(engineTime, timeOf(seq, last["record"])) };
   }
 
   *journal(after = this.#checkpoint): Iterable<Batch> {
@@ -182,6 +191,7 @@ export class SqliteStore implements Store {
   }
 
   find(keys: readonly string[]): Found[] {
+    if (keys.length === 1) return [this.#findOne(keys[0] as string)];
     // One statement for all keys: nearly all of them are new.
     const runs = this.#all(runsUnder, JSON.stringify(keys)).map(storedRunOf);
     const index = this.#keyIndex();
@@ -192,6 +202,15 @@ export class SqliteStore implements Store {
     const runOf = new Map(runs.map((run) => [run.key, run]));
     const answerOf = new Map(rows.map((row) => [String(row["key"]), row]));
     return keys.map((key) => foundOf(runOf.get(key), answerOf.get(key)));
+  }
+
+  /** A lone request finds its key at half the cost of a list of keys. */
+  #findOne(key: string): Found {
+    const run = this.#get("SELECT * FROM run WHERE key = ?", key);
+    const id = this.#keyIndex().find(key);
+    const row =
+      id === undefined ? undefined : this.#get("SELECT * FROM request WHERE id = ? AND key = ?", id, key);
+    return foundOf(run === undefined ? undefined : storedRunOf(run), row);
   }
 
   *history(key: string): Iterable<readonly RunEvent[]> {
@@ -219,12 +238,20 @@ export class SqliteStore implements Store {
   }
 
   list(filter: RequestFilter): RequestRow[] {
-    const rows = listStatements(filter).flatMap(({ sql, values }) =>
+    const rows = listStatements(filter, () => this.#answeredHubs()).flatMap(({ sql, values }) =>
       this.#all(sql, ...values).map(requestRowOf),
     );
     return rows
       .toSorted((a, b) => b.createdAt - a.createdAt || (a.key < b.key ? 1 : -1))
       .slice(0, filter.limit);
+  }
+
+  #answeredHubs(): readonly string[] {
+    const hubs: string[] = [];
+    let row = this.#get(nextAnsweredHub, "");
+    for (; row !== undefined; row = this.#get(nextAnsweredHub, row["hub"] as string))
+      hubs.push(String(row["hub"]));
+    return hubs;
   }
 
   commit(commit: Commit): void {
@@ -249,19 +276,14 @@ export class SqliteStore implements Store {
 
   #writeAll(commit: Commit, undo: (() => never) | undefined): void {
     this.#transaction(() => {
-      const fence = this.#run(
-        "UPDATE shard SET engine_time = ? WHERE id = 0 AND epoch = ?",
-        commit.now,
-        commit.epoch,
-      );
-      if (fence.changes !== 1) {
-        throw fenced();
-      }
-      this.#run(
-        "INSERT INTO journal (seq, record) VALUES (?, ?)",
+      // One statement fences and writes. The shard's row is read only: a page that is dirty in each commit is written in each.
+      const { changes } = this.#run(
+        "INSERT INTO journal (seq, record) SELECT ?, ? FROM shard WHERE id = 0 AND epoch = ?",
         commit.seq,
         encodeBatch(commit.now, commit.journal),
+        commit.epoch,
       );
+      if (changes !== 1) throw fenced();
       const keys = this.#keyIndex();
       for (const answer of commit.answers) this.#writeAnswer(answer, keys);
       if (commit.answers.length > 0) keys.file(commit.answers.length);
@@ -277,7 +299,7 @@ export class SqliteStore implements Store {
       if (commit.downtimes !== undefined)
         this.#run("UPDATE shard SET downtimes = ? WHERE id = 0", JSON.stringify(commit.downtimes));
       if (commit.stops === true) this.#run("UPDATE shard SET stopped = epoch WHERE id = 0");
-      if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit.seq);
+      if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit);
       undo?.();
     });
   }
@@ -396,7 +418,7 @@ export class SqliteStore implements Store {
     );
   }
 
-  #writeCheckpoint({ runs, ended, histories }: Checkpoint, seq: number): void {
+  #writeCheckpoint({ runs, ended, histories }: Checkpoint, { seq, now }: Commit): void {
     for (const run of runs) {
       this.#run(
         `INSERT INTO run (key, hub, version, status, state, created_at, answered_at, hot, due, root, snapshot)
@@ -419,7 +441,7 @@ export class SqliteStore implements Store {
     for (const key of ended) this.#run("DELETE FROM run WHERE key = ?", key);
     for (const part of histories)
       this.#run("INSERT INTO history (key, events) VALUES (?, ?)", part.key, historyText(part));
-    this.#run("UPDATE shard SET checkpoint = ? WHERE id = 0", seq);
+    this.#run("UPDATE shard SET checkpoint = ?, engine_time = ? WHERE id = 0", seq, now);
   }
 
   #transaction<T>(body: () => T): T {
