@@ -275,15 +275,15 @@ export class SqliteStore implements Store {
   }
 
   #writeAll(commit: Commit, undo: (() => never) | undefined): void {
+    // One statement is a transaction by itself, without the cost of BEGIN and COMMIT.
+    if (undo === undefined && isJournalOnly(commit)) {
+      return this.#guard(() => {
+        this.#append(commit);
+        this.#file.verifyOften();
+      });
+    }
     this.#transaction(() => {
-      // One statement fences and writes. The shard's row is read only: a page that is dirty in each commit is written in each.
-      const { changes } = this.#run(
-        "INSERT INTO journal (seq, record) SELECT ?, ? FROM shard WHERE id = 0 AND epoch = ?",
-        commit.seq,
-        encodeBatch(commit.now, commit.journal),
-        commit.epoch,
-      );
-      if (changes !== 1) throw fenced();
+      this.#append(commit);
       const keys = this.#keyIndex();
       for (const answer of commit.answers) this.#writeAnswer(answer, keys);
       if (commit.answers.length > 0) keys.file(commit.answers.length);
@@ -302,6 +302,17 @@ export class SqliteStore implements Store {
       if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit);
       undo?.();
     });
+  }
+
+  /** One statement fences and writes. The shard's row is only read: a page that each commit changes is written by each. */
+  #append({ seq, now, journal, epoch }: Commit): void {
+    const { changes } = this.#run(
+      "INSERT INTO journal (seq, record) SELECT ?, ? FROM shard WHERE id = 0 AND epoch = ?",
+      seq,
+      encodeBatch(now, journal),
+      epoch,
+    );
+    if (changes !== 1) throw fenced();
   }
 
   purge(endedBefore: number, limit: number, begun: BegunRuns): number {
@@ -491,6 +502,14 @@ export class SqliteStore implements Store {
     }
   }
 }
+
+/** Whether a commit writes nothing but its record of the journal. */
+const isJournalOnly = ({ answers, logProgress, downtimes, stops, checkpoint }: Commit): boolean =>
+  answers.length === 0 &&
+  logProgress === undefined &&
+  downtimes === undefined &&
+  stops !== true &&
+  checkpoint === undefined;
 
 const fenced = (): WheelworkError =>
   new WheelworkError("WW_STORE_LOCKED", "another owner has taken over the store", {
