@@ -116,6 +116,8 @@ export interface HandlersSpec<
   readonly data: (request: Out<Req>) => D & StoredData<D>;
   /** Default: none. */
   readonly signals?: Sig & StoredSchemas<Sig>;
+  /** What is shown of the data, as in a hub by chart. Default: none. */
+  readonly view?: (data: DeepReadonly<D>) => unknown;
   /** Raise it when you change the data. Default: 1. */
   readonly version?: number;
   /** For each older version: what the data of a live run becomes in the next version. */
@@ -190,6 +192,7 @@ export function hubByHandlers<
     ...spec,
     cancel: { raise: "CleanUp", patch: () => keep({ open: 0, cause: "cancel" }) },
     data: (request: unknown) => ({ ...spec.data(request as Out<Req>), ...keep({ open: 0 }) }),
+    ...(spec.view === undefined ? {} : { view: viewing(spec.view as (data: object) => unknown) }),
     migrate: Object.fromEntries(
       Object.entries(spec.migrate ?? {}).map(([from, move]) => [from, migrating(move)]),
     ),
@@ -202,6 +205,14 @@ function migrating(
   move: (data: Readonly<Record<string, unknown>>) => object,
 ): (run: MigratedRun) => MigratedRun {
   return ({ state, data: { [kept]: own, ...data } }) => ({ state, data: { ...move(data), [kept]: own } });
+}
+
+/** The author's view sees only the author's data. */
+function viewing(view: (data: object) => unknown): (data: unknown) => unknown {
+  return (stored) => {
+    const { [kept]: _, ...data } = stored as Stored;
+    return view(Object.freeze(data));
+  };
 }
 
 /** What the author has declared, without its types. */

@@ -282,6 +282,12 @@ export interface HubSpec<
         readonly raise: NoInfer<AnyEventOf<C>>;
         readonly patch: (data: DeepReadonly<D>) => Partial<D>;
       };
+  /**
+   * What `request(id)` and `GET /requests/{id}` show of the data, as `view`: progress, for example. It is called whenever somebody
+   * asks, while the run lives and after. It must be a pure function that returns plain JSON. If it throws, the view says
+   * so, and the run does not notice. Default: none.
+   */
+  readonly view?: (data: DeepReadonly<D>) => unknown;
   /** Raise it when you change the chart or the data. Default: 1. */
   readonly version?: number;
   /** For each older version: what a live run becomes in the next version. */
@@ -312,6 +318,8 @@ export interface HubDefinition {
   readonly deadlineMs: (request: unknown) => number;
   readonly data: (request: unknown) => unknown;
   readonly signals: SignalSchemas;
+  /** What is shown of the data. */
+  readonly view: ((data: unknown) => unknown) | undefined;
   /** What a cancel raises. `end`: it ends the run at once. Undefined: the deadline's event of the state. */
   readonly cancel:
     { readonly raise: string; readonly patch?: (data: unknown) => object } | typeof end | undefined;
@@ -442,6 +450,7 @@ export function defineHub(
       typeof deadlineMs === "number" ? () => deadlineMs : (deadlineMs as (request: unknown) => number),
     data: spec.data as (request: unknown) => unknown,
     signals: spec.signals ?? {},
+    view: spec.view as ((data: unknown) => unknown) | undefined,
     cancel:
       event === undefined
         ? cancel === end

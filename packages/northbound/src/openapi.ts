@@ -96,6 +96,8 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
         endedAt: time,
         request: anything,
         answer,
+        view: anything,
+        viewProblem: text,
         openCalls: {
           type: "array",
           items: object({ call: count, callee: text, attempt: count, due: time, input: anything }, ["due"]),
@@ -106,7 +108,7 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
           inputs: { type: "array", items: { type: "object" } },
         }),
       },
-      ["answeredAt", "endedAt", "answer", "openCalls", "incident"],
+      ["answeredAt", "endedAt", "answer", "view", "viewProblem", "openCalls", "incident"],
     ),
   },
   {

@@ -11,12 +11,14 @@ const isoIf = <K extends string>(name: K, ms: number | undefined): { readonly [n
 
 /** A request as `GET /requests/{id}` shows it. */
 export function requestView(view: RequestView): object {
-  const { answer, openCalls, incident } = view;
+  const { answer, openCalls, incident, viewProblem } = view;
   return {
     ...rowView(view),
     ...isoIf("endedAt", view.endedAt),
     request: view.request,
     ...(answer === undefined ? {} : { answer }),
+    ...(view.view === undefined ? {} : { view: view.view }),
+    ...(viewProblem === undefined ? {} : { viewProblem }),
     ...(openCalls === undefined ? {} : { openCalls: openCalls.map(callView) }),
     ...(incident === undefined
       ? {}

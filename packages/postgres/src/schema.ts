@@ -104,6 +104,10 @@ const migrations: readonly string[] = [
   -- The last epoch whose owner has stopped in order.
   ALTER TABLE shard ADD COLUMN stopped bigint;
   `,
+  `
+  -- The last data of a run whose hub has a view, once it has ended.
+  ALTER TABLE request ADD COLUMN data text;
+  `,
 ];
 
 /**

@@ -406,6 +406,7 @@ const answerColumns: Columns<ReturnType<typeof withTexts>> = [
   ["first_seq", "bigint", ({ stored }) => stored.firstSeq],
   ["last_seq", "bigint", ({ stored }) => stored.lastSeq],
   ["reply_to", "text", ({ stored }) => stored.replyTo ?? null],
+  ["data", "text", ({ texts }) => texts.data],
 ];
 
 const runColumns: Columns<StoredRun> = [
@@ -508,7 +509,7 @@ function statements(journal: string) {
         INSERT INTO request (shard, ${namesOf(answerColumns)}, checkpoint)
         SELECT $1, t.*, fence.checkpoint FROM fence, ${unnestOf(answerColumns, 11)}
         ON CONFLICT (shard, key) DO UPDATE SET
-          ${replaced(["state", "status", "version", "ended_at", "first_seq", "last_seq", "checkpoint"])}
+          ${replaced(["state", "status", "version", "ended_at", "first_seq", "last_seq", "checkpoint", "data"])}
       ) SELECT 1 FROM fence`,
     runs: `INSERT INTO run (shard, ${namesOf(runColumns)}) SELECT $1, t.* FROM ${unnestOf(runColumns, 2)}
       ON CONFLICT (shard, key) DO UPDATE SET

@@ -323,6 +323,17 @@ export function storeConformance(
       same(await storedAnswer(store, "a"), answer("a", { endedAt: 99, lastSeq: 2 }));
     });
 
+    test("keeps the last data of a run, if it is given with its end", async ({ store }, owner) => {
+      const data = { text: 'a "quoted" text\u0000 – \u{1F600}', none: null };
+      await owner.commit({
+        answers: [answer("a", { endedAt: undefined }), answer("b", { data }), answer("c")],
+      });
+      strictEqual((await storedAnswer(store, "a"))?.data, undefined);
+      await owner.commit({ answers: [answer("a", { data })] });
+      for (const key of ["a", "b"]) same((await storedAnswer(store, key))?.data, data);
+      strictEqual((await storedAnswer(store, "c"))?.data, undefined);
+    });
+
     test("returns each event of a history once and in order: from checkpoints first, then from batches", async ({
       store,
       reopen,

@@ -70,6 +70,8 @@ export interface StoredAnswer {
   readonly request: unknown;
   /** Where the answer is published, besides being stored. */
   readonly replyTo?: string;
+  /** The last data of a run that has ended, if its hub has a view: the view is made of it whenever somebody asks. */
+  readonly data?: unknown;
   /** The batches of the journal that hold the run's events since a checkpoint last wrote a part of its history. */
   readonly firstSeq: number;
   readonly lastSeq: number;

@@ -28,6 +28,10 @@ export interface RequestView {
   readonly endedAt: number | undefined;
   readonly request: unknown;
   readonly answer: Answer | undefined;
+  /** What the view of the hub makes of the data, while the run lives and after. Only hubs with a `view` have one. */
+  readonly view?: unknown;
+  /** Why there is no view: the function threw, or did not return plain JSON. */
+  readonly viewProblem?: string;
   /** Only while the run lives. */
   readonly data?: unknown;
   readonly openCalls?: readonly OpenCallView[];

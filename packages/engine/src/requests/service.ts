@@ -2,7 +2,7 @@ import { WheelworkError, type Answer, type AnyHub, type Hub, type RunEvent } fro
 import { knownCommand, Run, type Input } from "@wheelwork/core/kernel";
 import { isRunKey, keyProblem, storedKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
-import { askAgain, type ShardAccess, type Shards } from "./access.ts";
+import { askAgain, type RequestRecord, type ShardAccess, type Shards } from "./access.ts";
 import type {
   CommandResult,
   Engine,
@@ -112,7 +112,7 @@ export class RequestService implements Engine {
   }
 
   request(id: string): Promise<RequestView> {
-    return this.#ask(id, async (shard, key) => viewOf(await shard.lookUp(key)));
+    return this.#ask(id, async (shard, key) => this.#viewOf(await shard.lookUp(key)));
   }
 
   async requests(filter: Parameters<Engine["requests"]>[0] = {}): Promise<RequestPage> {
@@ -186,6 +186,10 @@ export class RequestService implements Engine {
 
   #command(id: string, input: Input): Promise<CommandResult> {
     return this.#ask(id, async (shard, key) => commandResult(key, await shard.command(key, input)));
+  }
+
+  #viewOf(record: RequestRecord): RequestView {
+    return viewOf(record, this.hubs.get(record.known.hub)?.definition);
   }
 
   /** Asks the shard of a request for what is stored under its id. */

@@ -1,5 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
-import { Run } from "@wheelwork/core/kernel";
+import { plain, Run, synchronous, textOf, type HubDefinition } from "@wheelwork/core/kernel";
 import { givenKey } from "../ports/keys.ts";
 import type { RequestRow, RequestStatus } from "../ports/ports.ts";
 import type { RequestRecord } from "./access.ts";
@@ -72,8 +72,23 @@ function readCursor(cursor: string): Cursor {
   return { createdAt: Number(createdAt), key };
 }
 
-/** A request as callers see it. */
-export function viewOf({ known, answer }: RequestRecord): RequestView {
+/** What the hub's own view makes of the data. It never fails: a view that throws says why instead. */
+function ownView(
+  definition: HubDefinition | undefined,
+  data: unknown,
+): Pick<RequestView, "view" | "viewProblem"> {
+  if (definition?.view === undefined || data === undefined) return {};
+  const what = `the view of ${definition.name}`;
+  try {
+    return { view: plain(synchronous(definition.view(data), what), "WW_DEFECT", what) };
+  } catch (error) {
+    const problem = error instanceof WheelworkError ? error.message : `${what} threw: ${textOf(error)}`;
+    return { viewProblem: problem };
+  }
+}
+
+/** A request as callers see it. `definition`: that of its hub. */
+export function viewOf({ known, answer }: RequestRecord, definition: HubDefinition | undefined): RequestView {
   const { hub, version, status, state, createdAt, answeredAt, endedAt, request } = known;
   const view = {
     id: givenKey(known.key),
@@ -86,6 +101,7 @@ export function viewOf({ known, answer }: RequestRecord): RequestView {
     endedAt,
     request,
     answer,
+    ...ownView(definition, known.data),
   };
   if (!(known instanceof Run)) return view;
   const openCalls = Array.from(known.calls.values(), ({ number, callee, attempt, due, input }) => ({

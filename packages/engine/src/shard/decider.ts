@@ -204,7 +204,10 @@ export class Decider {
     }));
     const seq = ++this.#seq;
     const answers: StoredAnswer[] = [];
-    for (const { run, firstSeq } of new Set(batch.answers)) answers.push(storedAnswer(run, firstSeq, seq));
+    for (const { run, firstSeq } of new Set(batch.answers)) {
+      const isViewed = this.#options.hubs.get(run.hub)?.view !== undefined;
+      answers.push(storedAnswer(run, firstSeq, seq, isViewed));
+    }
     // A batch without answers has nothing to publish. Otherwise it would be news itself, and lead to another batch.
     if (logProgress?.published === seq - 1 && answers.length === 0)
       logProgress = { ...logProgress, published: seq };

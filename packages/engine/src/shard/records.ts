@@ -60,8 +60,8 @@ export function storedRun(run: Run): StoredRun {
 const isLost = (run: Run): boolean =>
   run.status === "ended" && run.answer?.kind !== "result" && toldSpoke(run) !== undefined;
 
-/** The row of an answer. */
-export function storedAnswer(run: Run, firstSeq: number, lastSeq: number): StoredAnswer {
+/** The row of an answer. `isViewed`: the hub of the run has a view. */
+export function storedAnswer(run: Run, firstSeq: number, lastSeq: number, isViewed: boolean): StoredAnswer {
   return {
     key: run.key,
     hub: run.hub,
@@ -76,6 +76,7 @@ export function storedAnswer(run: Run, firstSeq: number, lastSeq: number): Store
     root: isRoot(run),
     answer: run.answer as Answer,
     request: run.request,
+    ...(isViewed && run.status === "ended" ? { data: run.data } : {}),
     firstSeq,
     lastSeq,
   };

@@ -3,6 +3,7 @@ export { decodeBatch, encodeBatch } from "./journal.ts";
 export { isTaken, isUnstorable, refusedContent } from "./refused.ts";
 export {
   answerTexts,
+  dataText,
   afterStopOf,
   downtimesOf,
   foundOf,

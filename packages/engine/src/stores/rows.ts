@@ -62,14 +62,20 @@ export const historyText = ({ key, events }: RunEvents): string => sealed(JSON.s
 export const historyOf = (key: string, text: unknown): RunEvent[] =>
   readPart(`the history of ${key}`, () => JSON.parse(unsealed(String(text), key)) as RunEvent[]);
 
-/** The long texts of an answer, for its row, and their checksum. */
-export function answerTexts(stored: StoredAnswer): AnswerTexts & { readonly checksum: number } {
+/** The long texts of an answer, for its row, and their checksum. The data comes with the end, and has a checksum of its own. */
+export function answerTexts(
+  stored: StoredAnswer,
+): AnswerTexts & { readonly checksum: number; readonly data: string | null } {
   const { key, hub, hash, createdAt, answeredAt } = stored;
   const answer = JSON.stringify(stored.answer);
   const request = JSON.stringify(stored.request) ?? "null";
   const texts = { key, hub, hash, createdAt, answeredAt, answer, request };
-  return { ...texts, checksum: answerChecksum(texts) };
+  return { ...texts, checksum: answerChecksum(texts), data: dataText(stored) };
 }
+
+/** The data of a run that has ended, for the row of its answer, if its hub has a view. */
+export const dataText = ({ key, data }: StoredAnswer): string | null =>
+  data === undefined ? null : sealed(JSON.stringify(data), key);
 
 /** A row of the table `request`. @throws WheelworkError WW_STORE_CORRUPT when it is damaged. */
 const storedAnswerOf = (row: Row): StoredAnswer =>
@@ -108,6 +114,9 @@ function readAnswer(row: Row): StoredAnswer {
     firstSeq: Number(row["first_seq"]),
     lastSeq: Number(row["last_seq"]),
     ...(row["reply_to"] === null ? {} : { replyTo: String(row["reply_to"]) }),
+    ...(typeof row["data"] === "string"
+      ? { data: JSON.parse(unsealed(row["data"], summary.key)) as unknown }
+      : {}),
     answer: JSON.parse(answer) as Answer,
     request: JSON.parse(request) as unknown,
   };

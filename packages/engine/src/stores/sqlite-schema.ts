@@ -129,6 +129,10 @@ const migrations: readonly string[] = [
   -- hubs is made of the lists of each: an index fewer that every answer is written to.
   DROP INDEX request_listed;
   `,
+  `
+  -- The last data of a run whose hub has a view, once it has ended.
+  ALTER TABLE request ADD COLUMN data TEXT;
+  `,
 ];
 
 /** Brings the file up to the present schema. Each migration is one transaction. */

@@ -4,6 +4,7 @@ import { decodeBatch, encodeBatch, timeOf } from "./journal.ts";
 import {
   answerTexts,
   afterStopOf,
+  dataText,
   downtimesOf,
   foundOf,
   historyOf,
@@ -390,7 +391,7 @@ export class SqliteStore implements Store {
     if (known !== undefined) {
       // The first answer stays; what its run did after it is told.
       const { changes } = this.#run(
-        `UPDATE request SET state = ?, status = ?, version = ?, ended_at = ?, first_seq = ?, last_seq = ?
+        `UPDATE request SET state = ?, status = ?, version = ?, ended_at = ?, first_seq = ?, last_seq = ?, data = ?
          WHERE id = ? AND key = ?`,
         state,
         status,
@@ -398,6 +399,7 @@ export class SqliteStore implements Store {
         endedAt,
         firstSeq,
         lastSeq,
+        dataText(answer),
         known,
         key,
       );
@@ -406,8 +408,8 @@ export class SqliteStore implements Store {
     const texts = answerTexts(answer);
     this.#run(
       `INSERT INTO request (id, key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer,
-         request, first_seq, last_seq, checkpoint, reply_to, checksum)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         request, first_seq, last_seq, checkpoint, reply_to, checksum, data)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       keys.add(key),
       key,
       answer.hub,
@@ -426,6 +428,7 @@ export class SqliteStore implements Store {
       this.#checkpoint,
       answer.replyTo ?? null,
       texts.checksum,
+      texts.data,
     );
   }
 
