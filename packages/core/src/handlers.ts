@@ -2,6 +2,7 @@ import { WheelworkError } from "./errors.ts";
 import {
   defineHub,
   end,
+  type AnySchema,
   type CallView,
   type ErasedSpec,
   type Failing,
@@ -9,6 +10,7 @@ import {
   type MigratedRun,
   type SignalSchemas,
 } from "./hub.ts";
+import type { Before, DataUnknown, Declared, Once, OnceElse, Seen, Synchronous } from "./inference.ts";
 import type { DeepReadonly } from "./json.ts";
 import { requestCalls, type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
 import type { StoredData, StoredSchema, StoredSchemas } from "./json-types.ts";
@@ -77,11 +79,11 @@ export type Handlers<D, R, E extends string, Sig extends SignalSchemas> = WorkHa
 /** The handlers that every hub has. */
 export interface WorkHandlers<D, R, E extends string> {
   /** The request has come. */
-  readonly request: (s: Handling<D, R, E>) => void;
+  readonly request: (s: Handling<D, R, E>) => Synchronous;
   /** A call has settled. */
-  readonly response: (s: Handling<D, R, E>, call: SettledCall, outcome: Outcome) => void;
+  readonly response: (s: Handling<D, R, E>, call: SettledCall, outcome: Outcome) => Synchronous;
   /** The work is over without an answer. Clean up what it left behind, within `cleanUpMs`. */
-  readonly timeout: (s: Handling<D, R, E>, cause: CleanUpCause) => void;
+  readonly timeout: (s: Handling<D, R, E>, cause: CleanUpCause) => Synchronous;
 }
 
 /** The handler of a hub's signals. */
@@ -91,8 +93,15 @@ export interface SignalHandler<D, R, E extends string, Sig extends SignalSchemas
     signal: {
       [N in keyof Sig]: { readonly name: N; readonly payload: DeepReadonly<Out<Sig[N]>> };
     }[keyof Sig],
-  ) => void;
+  ) => Synchronous;
 }
+
+/** The handlers, once the data is known. Until then, anything: see inference.ts. */
+export type HandlersOnce<D, R, E extends string, Sig extends SignalSchemas> = OnceElse<
+  D,
+  Handlers<Awaited<D>, R, E, Sig>,
+  Partial<Handlers<any, R, E, Sig>> & { readonly [other: string]: unknown }
+>;
 
 /** The declaration of a hub by handlers. */
 export interface HandlersSpec<
@@ -101,29 +110,33 @@ export interface HandlersSpec<
   D extends object,
   E extends string,
   Sig extends SignalSchemas,
+  V,
 > {
   /** The schema of requests. What it makes of them is stored, so it must be JSON. */
-  readonly request: Req & StoredSchema<Req>;
+  readonly request: Once<D, Req & StoredSchema<Req>>;
   /** The schema of results. What it makes of them is stored, so it must be JSON. */
-  readonly reply: Rep & StoredSchema<Rep>;
+  readonly reply: Once<D, Rep & StoredSchema<Rep>>;
   /** Codes of the errors that the hub may answer with. Default: none. */
-  readonly errors?: readonly E[];
+  readonly errors?: Once<D, readonly E[]>;
   /** Bounds the work, in milliseconds from when the request is accepted. */
-  readonly deadlineMs: number | ((request: Out<Req>) => number);
+  readonly deadlineMs: Once<D, number | ((request: Out<Req>) => number)>;
   /** Bounds the clean-up, in milliseconds. If it does not answer by then, the answer is a timeout. */
-  readonly cleanUpMs: number;
-  /** The data of a new run. It must be plain JSON. */
+  readonly cleanUpMs: Once<D, number>;
+  /** The hubs and spokes that the handlers may call. */
+  readonly calls: Once<D, readonly Callable<never, unknown, string>[]>;
+  /** The data of a new run. It must be plain JSON. Write it before `view`, which uses its type. */
   readonly data: (request: Out<Req>) => D & StoredData<D>;
   /** Default: none. */
-  readonly signals?: Sig & StoredSchemas<Sig>;
+  readonly signals?: Once<D, Sig & StoredSchemas<Sig>>;
   /** What is shown of the data, as in a hub by chart. Default: none. */
-  readonly view?: (data: DeepReadonly<D>) => unknown;
+  readonly view?: ((data: Seen<D>) => V & StoredData<V>) | Before<D>;
   /** Raise it when you change the data. Default: 1. */
-  readonly version?: number;
+  readonly version?: Once<D, number>;
   /** For each older version: what the data of a live run becomes in the next version. */
-  readonly migrate?: {
-    readonly [fromVersion: number]: (data: Readonly<Record<string, unknown>>) => object;
-  };
+  readonly migrate?: Once<
+    D,
+    { readonly [fromVersion: number]: (data: Readonly<Record<string, unknown>>) => object }
+  >;
 }
 
 /** What is kept for the handlers, beside the author's data. */
@@ -158,24 +171,30 @@ const chart = {
  * @throws WheelworkError WW_BAD_HUB with every problem.
  */
 export function hubByHandlers<
-  Req extends Schema,
-  Rep extends Schema,
-  D extends object,
+  Req extends Schema = AnySchema,
+  Rep extends Schema = AnySchema,
+  D extends object = DataUnknown,
   const E extends string = never,
   Sig extends SignalSchemas = Record<never, never>,
+  V = unknown,
 >(
   name: string,
-  spec: HandlersSpec<Req, Rep, D, E, Sig> & { readonly calls: readonly Callable<never, unknown, string>[] },
-  handlers: Handlers<NoInfer<D>, In<NoInfer<Rep>>, NoInfer<E>, NoInfer<Sig>>,
+  spec: Declared<
+    HandlersSpec<Req, Rep, D, E, Sig, V>,
+    D,
+    "request" | "reply" | "deadlineMs" | "cleanUpMs" | "calls"
+  >,
+  handlers: HandlersOnce<NoInfer<D>, In<NoInfer<Rep>>, NoInfer<E>, NoInfer<Sig>>,
 ): Hub<In<Req>, Out<Rep>, E> {
+  const declared = spec as unknown as HandlersSpec<Schema, Schema, object, string, SignalSchemas, unknown>;
   const own: Own = {
     handlers: handlers as unknown as Own["handlers"],
-    callees: spec.calls as unknown as readonly Callable[],
-    signals: Object.keys(spec.signals ?? {}),
+    callees: declared.calls as readonly Callable[],
+    signals: Object.keys(declared.signals ?? {}),
   };
   const logics = new Map<string, StateLogic>([
     ["Working", working(own)],
-    ["CleaningUp", cleaningUp(own, spec.cleanUpMs)],
+    ["CleaningUp", cleaningUp(own, declared.cleanUpMs)],
     [
       "GivenUp",
       {
@@ -189,12 +208,12 @@ export function hubByHandlers<
     ["Done", { kind: "end", callees: [], enter: (data) => ({ answer: (data as Stored)[kept].answer }) }],
   ]);
   const erased = {
-    ...spec,
+    ...declared,
     cancel: { raise: "CleanUp", patch: () => keep({ open: 0, cause: "cancel" }) },
-    data: (request: unknown) => ({ ...spec.data(request as Out<Req>), ...keep({ open: 0 }) }),
-    ...(spec.view === undefined ? {} : { view: viewing(spec.view as (data: object) => unknown) }),
+    data: (request: unknown) => ({ ...declared.data(request), ...keep({ open: 0 }) }),
+    ...(declared.view === undefined ? {} : { view: viewing(declared.view as (data: object) => unknown) }),
     migrate: Object.fromEntries(
-      Object.entries(spec.migrate ?? {}).map(([from, move]) => [from, migrating(move)]),
+      Object.entries(declared.migrate ?? {}).map(([from, move]) => [from, migrating(move)]),
     ),
   };
   return defineHub(name, erased as unknown as ErasedSpec, chart, logics) as Hub<In<Req>, Out<Rep>, E>;

@@ -3,6 +3,7 @@ import { checkChart, end, stay, type ChartFacts } from "./chart.ts";
 export { end, stay };
 import { durationText } from "./duration.ts";
 import { WheelworkError } from "./errors.ts";
+import type { Before, Change, DataUnknown, Declared, NoOthers, Once, OnceElse, Seen } from "./inference.ts";
 import type { DeepReadonly } from "./json.ts";
 import {
   eachLogic,
@@ -36,7 +37,12 @@ export type Chart = { readonly [state: string]: typeof end | Row };
 export type CheckedChart<C> = {
   readonly [S in keyof C]: C[S] extends string
     ? typeof end
-    : { readonly [Ev in keyof C[S]]: C[S][Ev] extends typeof stay ? typeof stay : Extract<keyof C, string> };
+    : { readonly [Ev in keyof C[S]]: Extract<keyof C, string> | typeof stay };
+};
+
+/** A chart whose targets are not checked yet. It has the names of the states, for completion. */
+type Sketch<C> = {
+  readonly [S in keyof C]: typeof end | { readonly [event: string]: Extract<keyof C, string> | typeof stay };
 };
 
 /** All events of a row. */
@@ -73,24 +79,27 @@ export type OnOutcome<Ev extends string, D, V, I> =
  * - `ok`, `error` and `timeout`;
  * - `ok` and `failed`, which is for errors and timeouts;
  * - `settled`, for all outcomes alike.
+ *
+ * The order of the fields counts. Where some are missing, the compiler drops forms in this order until one is left, and
+ * says what that one lacks.
  */
-export type OnOutcomes<OkEv extends string, FailEv extends string, D, I, O, E extends string> =
+export type OnOutcomes<Ev extends string, D, I, O, E extends string> =
   | {
-      readonly ok: OnOutcome<OkEv, D, O, I>;
-      readonly error: OnOutcome<FailEv, D, Failed<E>, I>;
-      readonly timeout: OnOutcome<FailEv, D, { readonly kind: "timeout" }, I>;
-      readonly failed?: never;
       readonly settled?: never;
+      readonly failed?: never;
+      readonly ok: OnOutcome<Ev, D, O, I>;
+      readonly error: OnOutcome<Ev, D, Failed<E>, I>;
+      readonly timeout: OnOutcome<Ev, D, { readonly kind: "timeout" }, I>;
     }
   | {
-      readonly ok: OnOutcome<OkEv, D, O, I>;
-      readonly failed: OnOutcome<FailEv, D, Failure<E>, I>;
+      readonly ok: OnOutcome<Ev, D, O, I>;
+      readonly failed: OnOutcome<Ev, D, Failure<E>, I>;
       readonly error?: never;
       readonly timeout?: never;
       readonly settled?: never;
     }
   | {
-      readonly settled: OnOutcome<FailEv, D, Outcome<O, E>, I>;
+      readonly settled: OnOutcome<Ev, D, Outcome<O, E>, I>;
       readonly ok?: never;
       readonly error?: never;
       readonly timeout?: never;
@@ -102,48 +111,39 @@ export type OnOutcomes<OkEv extends string, FailEv extends string, D, I, O, E ex
  * lists the calls that have not settled. The event itself is never computed. So it is known before any run which states
  * may come after a deadline, and how long they take.
  */
-export type OnDeadline<MoveEv extends string, D, I = unknown> =
+export type OnDeadline<MoveEv extends string, D, I, K extends PropertyKey> =
   | MoveEv
   | {
       readonly raise: MoveEv;
-      readonly patch: (data: DeepReadonly<D>, open: readonly CallView<I>[]) => Partial<D>;
+      readonly patch: (data: DeepReadonly<D>, open: readonly CallView<I>[]) => Partial<D> & NoOthers<K, D>;
     };
 
-/** The options of every state that waits. */
-export interface WaitOptions<MoveEv extends string, D, I = unknown> {
+/** The options of every state that waits. `R` is its row. `K` is the names of the fields in its patches, for `NoOthers`. */
+export interface WaitOptions<R, D, I, K extends PropertyKey> {
   /** What to raise when the hub's deadline, or `withinMs`, has passed. */
-  readonly deadline: OnDeadline<MoveEv, D, I>;
+  readonly deadline: OnDeadline<MovesOf<R>, D, I, K>;
   /** Longest stay in this state, in milliseconds. Required if a run may enter the state after the hub's deadline. */
   readonly withinMs?: number;
 }
 
 /** Options of `s.call`. */
-export type CallOptions<Ev extends string, MoveEv extends string, D, I, O, E extends string> = WaitOptions<
-  MoveEv,
-  D,
-  I
-> &
-  OnOutcomes<MoveEv, MoveEv, D, I, O, E> & {
+export type CallOptions<R, D, I, O, E extends string, K extends PropertyKey> = WaitOptions<R, D, I, K> &
+  OnOutcomes<MovesOf<R>, D, I, O, E> & {
     readonly input: (data: DeepReadonly<D>) => I;
     /** Your own idempotency key for the call. The worker gets it with the spoke's name and the request before it. */
     readonly key?: (input: DeepReadonly<I>) => string;
-    readonly "~row"?: Ev;
   };
 
 /** Options of `s.each`. */
-export type EachOptions<Ev extends string, MoveEv extends string, D, I, O, E extends string> = WaitOptions<
-  MoveEv,
-  D,
-  I
-> &
-  OnOutcomes<Ev, Ev, D, I, O, E> & {
+export type EachOptions<R, D, I, O, E extends string, K extends PropertyKey> = WaitOptions<R, D, I, K> &
+  OnOutcomes<EventsOf<R>, D, I, O, E> & {
     /**
      * One call for each input, side by side. No inputs: `done` at once. `null`: start nothing and wait for the
      * deadline.
      */
     readonly inputs: (data: DeepReadonly<D>) => readonly I[] | null;
     /** What to raise when every call has settled and none has moved the run. */
-    readonly done: MoveEv | ((data: DeepReadonly<D>) => Next<MoveEv>);
+    readonly done: MovesOf<R> | ((data: DeepReadonly<D>) => Next<MovesOf<R>>);
     /** How many calls run at the same time. The others are queued. Default: all run. */
     readonly limit?: number;
     /**
@@ -170,34 +170,34 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas> {
   /** Does not wait: chooses an event from the data. */
   pick(choose: (data: DeepReadonly<D>) => Next<MovesOf<R>>): Behaviour<R, D>;
   /** Calls a spoke or a hub once. */
-  call<I, O, E extends string>(
+  call<I, O, E extends string, K extends PropertyKey = never>(
     callee: Callable<I, O, E>,
-    options: CallOptions<EventsOf<R>, MovesOf<R>, D, NoInfer<I>, NoInfer<O>, NoInfer<E>>,
+    options: CallOptions<R, D, NoInfer<I>, NoInfer<O>, NoInfer<E>, K>,
   ): Behaviour<R, D>;
   /** Calls a spoke or a hub once for each input, side by side. */
-  each<I, O, E extends string>(
+  each<I, O, E extends string, K extends PropertyKey = never>(
     callee: Callable<I, O, E>,
-    options: EachOptions<EventsOf<R>, MovesOf<R>, D, NoInfer<I>, NoInfer<O>, NoInfer<E>>,
+    options: EachOptions<R, D, NoInfer<I>, NoInfer<O>, NoInfer<E>, K>,
   ): Behaviour<R, D>;
   /** One step of a `sequence`. `ok` returns what to change in the data. */
-  step<I, O, E extends string>(
+  step<I, O, E extends string, K extends PropertyKey = never>(
     callee: Callable<I, O, E>,
     options: {
       readonly input: (data: DeepReadonly<D>) => NoInfer<I>;
-      readonly ok?: (data: DeepReadonly<D>, output: DeepReadonly<NoInfer<O>>) => Partial<D>;
+      readonly ok?: (data: DeepReadonly<D>, output: DeepReadonly<NoInfer<O>>) => Partial<D> & NoOthers<K, D>;
     },
   ): SequenceStep<D>;
   /** Makes calls one after another. The first one that fails ends it. */
-  sequence(
+  sequence<K extends PropertyKey = never>(
     steps: readonly SequenceStep<D>[],
-    options: WaitOptions<MovesOf<R>, D> & {
+    options: WaitOptions<R, D, unknown, K> & {
       readonly failed: OnOutcome<MovesOf<R>, D, Failure, unknown>;
       readonly done: MovesOf<R> | ((data: DeepReadonly<D>) => Next<MovesOf<R>>);
     },
   ): Behaviour<R, D>;
   /** Waits for a signal from outside. A signal that came before is taken at once. */
-  wait(
-    options: WaitOptions<MovesOf<R>, D> & {
+  wait<K extends PropertyKey = never>(
+    options: WaitOptions<R, D, unknown, K> & {
       readonly on: {
         readonly [S in keyof Sig]?:
           MovesOf<R> | ((data: DeepReadonly<D>, payload: DeepReadonly<Out<Sig[S]>>) => Next<EventsOf<R>>);
@@ -239,6 +239,15 @@ export type Behaviours<C, D, R, E extends string, Sig extends SignalSchemas> = {
     : MovesOf<C[S]> | ((s: StateBuilder<C[S], D, Sig>) => Behaviour<C[S], D>);
 };
 
+/** What each state does, once the data is known. Until then, anything: see inference.ts. */
+export type StatesOnce<C, D, R, E extends string, Sig extends SignalSchemas> = OnceElse<
+  D,
+  Behaviours<C, Awaited<D>, R, E, Sig>,
+  { readonly [S in keyof C]?: string | Behaviours<C, any, R, E, Sig>[S] } & {
+    readonly [state: string]: unknown;
+  }
+>;
+
 /** The signals that a hub takes: for each name, the schema of its payload. */
 export type SignalSchemas = { readonly [name: string]: Schema };
 
@@ -256,42 +265,45 @@ export interface HubSpec<
   D extends object,
   E extends string,
   Sig extends SignalSchemas,
+  K extends PropertyKey,
+  V,
 > {
   /** The schema of requests. What it makes of them is stored, so it must be JSON. */
-  readonly request: Req & StoredSchema<Req>;
+  readonly request: Once<D, Req & StoredSchema<Req>>;
   /** The schema of results. What it makes of them is stored, so it must be JSON. */
-  readonly reply: Rep & StoredSchema<Rep>;
+  readonly reply: Once<D, Rep & StoredSchema<Rep>>;
   /** Codes of the errors that the hub may answer with. Default: none. */
-  readonly errors?: readonly E[];
+  readonly errors?: Once<D, readonly E[]>;
   /** Bounds the work, in milliseconds from when the request is accepted. */
-  readonly deadlineMs: number | ((request: Out<Req>) => number);
-  readonly chart: C & CheckedChart<C>;
-  /** The data of a new run. It must be plain JSON. */
+  readonly deadlineMs: Once<D, number | ((request: Out<Req>) => number)>;
+  /** State × event → state, or `stay`. Runs begin in the first state. */
+  readonly chart: OnceElse<D, CheckedChart<C>, C | Sketch<C>>;
+  /** The data of a new run. It must be plain JSON. Write it before `cancel` and `view`, which use its type. */
   readonly data: (request: Out<Req>) => D & StoredData<D>;
   /** Default: none. */
-  readonly signals?: Sig & StoredSchemas<Sig>;
+  readonly signals?: Once<D, Sig & StoredSchemas<Sig>>;
   /**
    * The event that a cancel raises, in the first state that has it. Default: the deadline's event of the state, as if the
    * time were over now: a hub that knows how to clean up after its deadline cleans up after a cancel, too. With `end`, a
    * cancel closes the open calls and answers with the error WW_CANCELLED at once: nothing is cleaned up.
    */
   readonly cancel?:
-    | NoInfer<AnyEventOf<C>>
+    | Once<D, NoInfer<AnyEventOf<C>>>
     | typeof end
     | {
-        readonly raise: NoInfer<AnyEventOf<C>>;
-        readonly patch: (data: DeepReadonly<D>) => Partial<D>;
+        readonly raise: Once<D, NoInfer<AnyEventOf<C>>>;
+        readonly patch: ((data: Seen<D>) => NoInfer<Change<D>> & NoOthers<K, NoInfer<D>>) | Before<D>;
       };
   /**
    * What `request(id)` and `GET /requests/{id}` show of the data, as `view`: progress, for example. It is called whenever somebody
    * asks, while the run lives and after. It must be a pure function that returns plain JSON. If it throws, the view says
    * so, and the run does not notice. Default: none.
    */
-  readonly view?: (data: DeepReadonly<D>) => unknown;
+  readonly view?: ((data: Seen<D>) => V & StoredData<V>) | Before<D>;
   /** Raise it when you change the chart or the data. Default: 1. */
-  readonly version?: number;
+  readonly version?: Once<D, number>;
   /** For each older version: what a live run becomes in the next version. */
-  readonly migrate?: { readonly [fromVersion: number]: (run: MigratedRun) => MigratedRun };
+  readonly migrate?: Once<D, { readonly [fromVersion: number]: (run: MigratedRun) => MigratedRun }>;
 }
 
 /** A hub: how one kind of request is worked on and answered. Other hubs can call it. */
@@ -343,6 +355,8 @@ export interface StateDefinition {
   readonly remainingMs: number;
 }
 
+export type AnySchema = Schema<any, any>;
+
 /** The hub of a chart, without the types that its callers do not need. */
 type MadeHub<Req extends Schema, Rep extends Schema, E extends string> = Hub<In<Req>, Out<Rep>, E>;
 
@@ -354,27 +368,30 @@ type MadeHub<Req extends Schema, Rep extends Schema, E extends string> = Hub<In<
  * states, dead ends, endless cycles of states that pass, waits after the deadline without `withinMs` or in a cycle.
  */
 export function hub<
-  Req extends Schema,
-  Rep extends Schema,
   const C extends object,
-  D extends object,
+  Req extends Schema = AnySchema,
+  Rep extends Schema = AnySchema,
+  D extends object = DataUnknown,
   const E extends string = never,
   Sig extends SignalSchemas = Record<never, never>,
+  K extends PropertyKey = never,
+  V = unknown,
 >(
   name: string,
-  spec: HubSpec<Req, Rep, C, D, E, Sig>,
-  behaviours: Behaviours<NoInfer<C>, NoInfer<D>, In<NoInfer<Rep>>, NoInfer<E>, NoInfer<Sig>>,
+  spec: Declared<HubSpec<Req, Rep, C, D, E, Sig, K, V>, D, "request" | "reply" | "deadlineMs" | "chart">,
+  behaviours: StatesOnce<NoInfer<C>, NoInfer<D>, In<NoInfer<Rep>>, NoInfer<E>, NoInfer<Sig>>,
 ): MadeHub<Req, Rep, E> {
-  const chart = spec.chart as unknown as Chart;
+  const erased = spec as unknown as ErasedSpec;
+  const { chart } = erased;
   const logics = new Map<string, StateLogic>();
   for (const [state, behaviour] of Object.entries(behaviours as Record<string, unknown>)) {
     logics.set(state, logicOf(chart[state], behaviour));
   }
-  return defineHub(name, spec as unknown as ErasedSpec, chart, logics) as MadeHub<Req, Rep, E>;
+  return defineHub(name, erased, chart, logics) as MadeHub<Req, Rep, E>;
 }
 
 /** A specification without its types. */
-export type ErasedSpec = HubSpec<Schema, Schema, Chart, object, string, SignalSchemas>;
+export type ErasedSpec = HubSpec<Schema, Schema, Chart, object, string, SignalSchemas, never, unknown>;
 
 /**
  * Checks a chart with its logics, and makes the hub. Hubs by chart and hubs by handlers both come through here.

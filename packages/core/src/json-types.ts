@@ -54,8 +54,23 @@ export type StoredSchemas<Schemas> = {
   readonly [N in keyof Schemas]: Schemas[N] extends Schema ? StoredSchema<Schemas[N]> : unknown;
 };
 
-/** Goes beside a type: nothing if its values may be stored. */
-export type StoredData<T> = IsJson<T> extends true ? unknown : NotJson<NoJson<T>>;
+/** Goes beside a type: nothing if its values may be stored. Each field that may not has its own error. */
+export type StoredData<T> =
+  IsJson<T> extends true
+    ? unknown
+    : IsOneOf<T> extends true
+      ? NotJson<NoJson<T>>
+      : T extends Instance | readonly unknown[]
+        ? NotJson<NoJson<T>>
+        : { readonly [K in keyof T]: K extends string ? StoredField<T[K], K> : unknown };
+
+/** Whether a type is a union. A value could have the fields of one member, and a wrong one of another. */
+type IsOneOf<T, All = T> = T extends unknown ? ([All] extends [T] ? false : true) : false;
+
+type StoredField<T, Name extends string> = IsJson<T> extends true ? unknown : NotJson<NoJson<T, Name>>;
+
+/** What is told from plain objects, for the message. */
+type Instance = Callable | Date | ReadonlyMap<unknown, unknown> | ReadonlySet<unknown> | PromiseLike<unknown>;
 
 /** Levels that are searched for the reason. */
 type Levels = [1, 1, 1, 1, 1, 1];
@@ -73,20 +88,22 @@ type NoJson<T, Path extends string = "it", Left extends unknown[] = Levels> = un
           ? `${Path} is a function`
           : T extends Date
             ? `${Path} is a Date`
-            : T extends ReadonlyMap<unknown, unknown>
-              ? `${Path} is a Map`
-              : T extends ReadonlySet<unknown>
-                ? `${Path} is a Set`
-                : Left extends [unknown, ...infer Less]
-                  ? T extends readonly (infer E)[]
-                    ? undefined extends E
-                      ? `${Path} holds undefined`
-                      : NoJson<E, `${Path}[]`, Less>
-                    : {
-                        [K in keyof T & (string | number)]-?: NoJson<
-                          T[K],
-                          Path extends "it" ? `${K}` : `${Path}.${K}`,
-                          Less
-                        >;
-                      }[keyof T & (string | number)]
-                  : `${Path} is not JSON`;
+            : T extends PromiseLike<unknown>
+              ? `${Path} is a promise`
+              : T extends ReadonlyMap<unknown, unknown>
+                ? `${Path} is a Map`
+                : T extends ReadonlySet<unknown>
+                  ? `${Path} is a Set`
+                  : Left extends [unknown, ...infer Less]
+                    ? T extends readonly (infer E)[]
+                      ? undefined extends E
+                        ? `${Path} holds undefined`
+                        : NoJson<E, `${Path}[]`, Less>
+                      : {
+                          [K in keyof T & (string | number)]-?: NoJson<
+                            T[K],
+                            Path extends "it" ? `${K}` : `${Path}.${K}`,
+                            Less
+                          >;
+                        }[keyof T & (string | number)]
+                    : `${Path} is not JSON`;

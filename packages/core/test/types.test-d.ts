@@ -271,6 +271,28 @@ hub(
 );
 hub("m16b", { ...spec, cancel: "Go" }, { A: "Next", B: "Go", C: () => ({ ok: true }) });
 
+// Functions that have the types of their parameters themselves are right, too.
+const stopped = ({ list }: { readonly list: readonly string[] }) => ({ list: [...list, "stopped"] });
+const counting = ({ count }: { readonly count: number }) => ({ count });
+hub(
+  "named",
+  { ...spec, cancel: { raise: "Go", patch: stopped }, view: counting },
+  { A: "Next", B: "Go", C: () => ({ ok: true }) },
+);
+hub(
+  "named-and-written",
+  {
+    request: spec.request,
+    reply: spec.reply,
+    deadlineMs: 1,
+    chart: { A: { Go: "C" }, C: end },
+    cancel: { raise: "Go", patch: stopped },
+    view: counting,
+    data: ({ id }) => ({ id, count: 0, list: [] as string[] }),
+  },
+  { A: "Go", C: ({ count }) => ({ ok: count > 0 }) },
+);
+
 // 17. An error after which no attempt helps that the spoke does not declare.
 spoke("m17", {
   input: z.string(),

@@ -1,0 +1,188 @@
+// What is right. The test makes each mistake in this text, one at a time, and compiles it.
+import { end, hub, hubByHandlers, spoke, stay } from "@wheelwork/core";
+import { createEngine, worker, type Engine } from "@wheelwork/engine";
+import { z } from "zod";
+
+// ---- spokes and workers ----
+
+export const reserve = spoke("reserve", {
+  input: z.object({ sku: z.string(), quantity: z.number() }),
+  output: z.object({ shelf: z.string() }),
+  errors: ["out-of-stock", "closed"],
+  timeoutMs: 1_000,
+  retry: { attempts: 3, backoffMs: 20, giveUpOn: ["out-of-stock"] },
+  concurrency: 10,
+});
+const charge = spoke("charge", {
+  input: z.object({ card: z.string(), cents: z.number() }),
+  output: z.object({ receipt: z.string() }),
+  errors: ["card-declined"],
+  timeoutMs: 2_000,
+});
+const pack = spoke("pack", {
+  input: z.object({ number: z.string() }),
+  output: z.object({ parcel: z.string() }),
+  timeoutMs: 2_000,
+});
+const mail = spoke("mail", {
+  input: z.object({ text: z.string() }),
+  output: z.object({}),
+  timeoutMs: 5_000,
+});
+const release = spoke("release", {
+  input: z.object({ sku: z.string() }),
+  output: z.object({}),
+  timeoutMs: 1_000,
+});
+
+export const workers = [
+  worker(reserve, ({ sku, quantity }, ctx) => {
+    if (quantity > 100) ctx.fail("out-of-stock", `there is too little of ${sku}`);
+    return { shelf: "A1" };
+  }),
+  worker(charge, async ({ cents }, { idempotencyKey, signal }) => {
+    signal.throwIfAborted();
+    return { receipt: `${idempotencyKey}: ${cents}` };
+  }),
+];
+
+// ---- a hub by chart ----
+
+export const order = hub(
+  "order",
+  {
+    request: z.object({ number: z.string(), card: z.string(), skus: z.array(z.string()) }),
+    reply: z.object({ number: z.string(), cents: z.number() }),
+    errors: ["refused", "unavailable"],
+    deadlineMs: ({ skus }) => 10_000 + skus.length,
+    signals: { decision: z.object({ approved: z.boolean(), by: z.string() }) },
+    chart: {
+      Reserving: {
+        LineReserved: stay,
+        AllReserved: "Choosing",
+        NotReserved: "Releasing",
+        TimeRanOut: "Releasing",
+        Cancelled: "Releasing",
+      },
+      Choosing: { Small: "Paying", Large: "Approving" },
+      Approving: { Approved: "Paying", Refused: "Releasing", TimeRanOut: "Releasing" },
+      Paying: { Paid: "Packing", NotPaid: "Releasing", TimeRanOut: "Releasing" },
+      Packing: { Packed: "Telling", NotPacked: "Releasing", TimeRanOut: "Releasing" },
+      Telling: { Told: "Completed" },
+      Completed: end,
+
+      Releasing: { LineReleased: stay, AllReleased: "Noting", GivenUp: "Noting" },
+      Noting: { Noted: "Undone" },
+      Undone: end,
+    },
+    data: ({ number, card, skus }) => ({
+      number,
+      card,
+      skus,
+      cents: 0,
+      reason: "unavailable" as "refused" | "unavailable" | "cancelled",
+      log: [] as string[],
+    }),
+    cancel: { raise: "Cancelled", patch: ({ log }) => ({ reason: "cancelled", log: [...log, "cancelled"] }) },
+    view: ({ cents, log }) => ({ cents, last: log.at(-1) ?? null }),
+    version: 2,
+    migrate: { 1: ({ state, data }) => ({ state, data: { ...data, log: [] } }) },
+  },
+  {
+    Reserving: (s) =>
+      s.each(reserve, {
+        inputs: ({ skus }) => skus.map((sku) => ({ sku, quantity: 1 })),
+        limit: 4,
+        drain: true,
+        key: ({ sku }) => sku,
+        ok: ({ cents }, { shelf }, { input }) =>
+          s.raise("LineReserved", { cents: cents + shelf.length + input.quantity }),
+        error: (_data, { code }) =>
+          s.raise("NotReserved", { reason: code === "out-of-stock" ? "refused" : "unavailable" }),
+        timeout: "NotReserved",
+        done: "AllReserved",
+        deadline: "TimeRanOut",
+      }),
+    Choosing: (s) => s.pick(({ cents }) => (cents < 1_000 ? "Small" : "Large")),
+    Approving: (s) =>
+      s.wait({
+        on: {
+          decision: ({ log }, { approved, by }) =>
+            approved ? "Approved" : s.raise("Refused", { reason: "refused", log: [...log, by] }),
+        },
+        withinMs: 60_000,
+        deadline: { raise: "TimeRanOut", patch: ({ log }) => ({ log: [...log, "nobody approved it"] }) },
+      }),
+    Paying: (s) =>
+      s.call(charge, {
+        input: ({ card, cents }) => ({ card, cents }),
+        ok: ({ log }, { receipt }) => s.raise("Paid", { log: [...log, receipt] }),
+        failed: (_data, failure) =>
+          failure.kind === "error" && failure.code === "card-declined"
+            ? s.raise("NotPaid", { reason: "refused" })
+            : "NotPaid",
+        deadline: "TimeRanOut",
+      }),
+    Packing: (s) =>
+      s.sequence(
+        [
+          s.step(pack, {
+            input: ({ number }) => ({ number }),
+            ok: ({ log }, { parcel }) => ({ log: [...log, parcel] }),
+          }),
+          s.step(mail, { input: ({ number }) => ({ text: number }) }),
+        ],
+        { done: "Packed", failed: "NotPacked", deadline: "TimeRanOut" },
+      ),
+    Telling: (s) => s.tell(mail, { input: ({ number }) => ({ text: number }), next: "Told" }),
+    Completed: ({ number, cents }) => ({ number, cents }),
+
+    Releasing: (s) =>
+      s.each(release, {
+        inputs: ({ skus }) => skus.map((sku) => ({ sku })),
+        settled: "LineReleased",
+        done: "AllReleased",
+        withinMs: 1_000,
+        deadline: "GivenUp",
+      }),
+    Noting: "Noted",
+    Undone: ({ log }, s) => s.fail("refused", "the order is undone", { log: [...log] }),
+  },
+);
+
+// ---- a hub by handlers ----
+
+export const errand = hubByHandlers(
+  "errand",
+  {
+    request: z.object({ text: z.string() }),
+    reply: z.object({ sent: z.number() }),
+    errors: ["unsent"],
+    deadlineMs: 1_000,
+    cleanUpMs: 500,
+    calls: [mail],
+    signals: { more: z.object({ text: z.string() }) },
+    data: ({ text }) => ({ text, sent: 0 }),
+    view: ({ sent }) => ({ sent }),
+  },
+  {
+    request: (s) => s.call(mail, { text: s.data.text }, { tag: "first" }),
+    response: (s, call, outcome) => {
+      if (outcome.kind === "ok") s.patch({ sent: s.data.sent + 1 });
+      if (s.open === 0 && call.tag !== "none") s.reply({ sent: s.data.sent });
+    },
+    signal: (s, { payload }) => s.call(mail, { text: payload.text }),
+    timeout: (s, cause) => s.fail("unsent", `the time is over: ${cause}`),
+  },
+);
+
+// ---- callers ----
+
+export async function callers(engine: Engine): Promise<number> {
+  const answer = await engine.call(order, { number: "1", card: "2", skus: ["3"] }, { key: "order 1" });
+  if (answer.kind === "error" && answer.code === "refused") return 0;
+  await engine.submit(errand, { text: "hello" });
+  return answer.kind === "result" ? answer.value.cents : 0;
+}
+
+export const engine = (path: string) => createEngine({ store: path, hubs: [order, errand], workers });
