@@ -54,6 +54,15 @@ test("the code of packages/storm/README.md compiles, and its topology prints wha
   expect(blocks(page, "text")).toEqual([topology?.()]);
 });
 
+test("the code of docs/time-and-signals.md is that of the patterns", () => {
+  const shown = blocks(readFileSync(join(root, "docs/time-and-signals.md"), "utf8"), "ts");
+  expect(shown.length).toBeGreaterThan(4);
+  for (const block of shown) {
+    const [first = "", ...rest] = block.split("\n");
+    expect(rest.join("\n"), first).toBe(readFileSync(join(root, first.replace("// ", "")), "utf8"));
+  }
+});
+
 test.each(["docs/testing.md", "docs/simulation.md"])(
   "the code of %s compiles, its tests pass, and it prints what the page shows",
   (file) => {

@@ -149,8 +149,7 @@ function flowHub({ deadlineMs }: FlowOptions, spokes: Spokes) {
           inputs: rulesOf,
           settled: "RuleRemoved",
           done: "Next",
-          deadline: "TimeoutRaised",
-          withinMs: 500,
+          after: { TimeoutRaised: 500 },
         }),
       AllRulesRemoved: "Next",
       ValidatingRemovedRules: (s) =>
@@ -158,16 +157,14 @@ function flowHub({ deadlineMs }: FlowOptions, spokes: Spokes) {
           inputs: rulesOf,
           settled: "RuleRemoveValidated",
           done: "Next",
-          deadline: "TimeoutRaised",
-          withinMs: 500,
+          after: { TimeoutRaised: 500 },
         }),
       AllRulesRemoveValidated: "Next",
       DeallocateResources: (s) =>
         s.call(spokes.release, {
           input: ({ flowid }) => ({ flowid }),
           settled: "Next",
-          deadline: "Next",
-          withinMs: 1000,
+          after: { Next: 1000 },
         }),
       Finished: ({ flowid }) => ({ flowid, message: "all operation is successful" }),
       FinishedWithError: ({ errors }, s) => s.fail("failed", errors.join(";\n")),

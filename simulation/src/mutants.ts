@@ -14,6 +14,7 @@ export interface Mutant {
 const turn = "packages/core/src/turn.ts";
 const parked = "packages/core/src/parked.ts";
 const run = "packages/core/src/run.ts";
+const timers = "packages/core/src/timers.ts";
 const coordinator = "packages/core/src/coordinator.ts";
 const effects = "packages/core/src/effects.ts";
 const shard = "packages/engine/src/shard/shard.ts";
@@ -45,6 +46,78 @@ const stormStreams = "packages/storm/src/parts/streams.ts";
  */
 export const mutants: readonly Mutant[] = [
   {
+    name: "arm timers for the millisecond that it is",
+    file: timers,
+    from: "due: Math.max(clock.enteredAt + ms, clock.now + 1) }",
+    to: "due: Math.max(clock.enteredAt + ms, clock.now) }",
+  },
+  {
+    name: "do not disarm a timer",
+    file: timers,
+    from: "    if (ms === null) continue;\n    const known = before.find((timer) => timer.event === event && timer.set !== true);",
+    to: "    const known = before.find((timer) => timer.event === event && timer.set !== true);\n    if (ms === null && known !== undefined) armed.push(known);\n    if (ms === null) continue;",
+  },
+  {
+    name: "forget that a timer has fired when another one changes",
+    file: timers,
+    from: "known?.ms === ms ? known",
+    to: "known?.ms === ms && known.fired !== true ? known",
+  },
+  {
+    name: "fire the timer that is written first, and not the earliest",
+    file: timers,
+    from: "(next === undefined || timer.due < next.due)",
+    to: "next === undefined",
+  },
+  {
+    name: "forget the timers in a checkpoint",
+    file: "packages/core/src/snapshot.ts",
+    from: "    timers: run.timers,\n",
+    to: "",
+  },
+  {
+    name: "let a timer go before the hub's deadline of the same instant",
+    file: turn,
+    from: "(!late && deadline <= timer.due)",
+    to: "(!late && deadline < timer.due)",
+  },
+  {
+    name: "let a timer cut a round that drains",
+    file: turn,
+    from: "logic.drain === true && !late && this.#run.held === undefined && this.#othersRun(undefined)",
+    to: "logic.drain === true && late && this.#run.held === undefined && this.#othersRun(undefined)",
+  },
+  {
+    name: "let a signal cut a round that drains",
+    file: turn,
+    from: "if (logic.drain === true && this.#steps === 0 && this.#othersRun(undefined))",
+    to: "if (logic.drain === true && this.#steps > 0 && this.#othersRun(undefined))",
+  },
+  {
+    name: "call a round back for its timers although it holds an event",
+    file: run,
+    from: "  if (run.timers !== undefined && !run.late) run.due = run.deadline;\n",
+    to: "",
+  },
+  {
+    name: "forget when a run is due after its timers have changed",
+    file: run,
+    from: "  run.due = run.late ? next : Math.min(next ?? run.deadline, run.deadline);",
+    to: "  if (run.late) run.due = next;",
+  },
+  {
+    name: "keep signals that nobody takes any more",
+    file: turn,
+    from: "      if (drops.length > 0) entered.drops = drops;\n",
+    to: "",
+  },
+  {
+    name: "take signals into a round that holds an event",
+    file: turn,
+    from: "if (held !== undefined || logic.signals?.includes(signal) !== true) {",
+    to: "if (logic.signals?.includes(signal) !== true) {",
+  },
+  {
     name: "do not check the epoch in the store",
     file: store,
     from: "    if (commit.epoch !== disk.epoch) throw fenced();\n",
@@ -58,7 +131,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "accept an outcome of a stale attempt",
-    file: turn,
+    file: run,
     from: "input.attempt !== call.attempt || call.backoff",
     to: "call.backoff",
   },
@@ -155,8 +228,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "leave calls open when the run leaves their state",
     file: run,
-    from: "      if (event.kept === true) return;\n      clearCalls(run);",
-    to: "      if (event.kept === true) return;",
+    from: "      clearCalls(run);\n      run.held = undefined;\n      run.epoch++;",
+    to: "      run.held = undefined;\n      run.epoch++;",
   },
   {
     name: "go on with attempts of closed calls",
@@ -190,7 +263,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "go on with a lone suspect after its fifth death",
-    file: turn,
+    file: "packages/core/src/claim.ts",
     from: "call === lone && deaths >= maxDeaths",
     to: "call === lone && deaths >= maxDeaths + 1",
   },
@@ -304,7 +377,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "forget commands in a restart",
-    file: run,
+    file: "packages/core/src/snapshot.ts",
     from: "  if (named !== undefined) run.named = new Map(Object.entries(named));",
     to: "  void commands;",
   },

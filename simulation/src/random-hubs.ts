@@ -44,17 +44,19 @@ function openRandom(outside: Outside, factor: number): OpenedSystem {
   const narrow = spoke("narrow", { input: anything, output: anything, timeoutMs: ms(40), concurrency: 2 });
   const spokes = { work, narrow } as unknown as Spokes;
   const seed = random.int(2 ** 31);
+  const undone: string[] = [];
   const made = (version: number): readonly AnyHub[] => {
     // The same charts in each version.
     const draw = seededRandom(seed);
     const make = (name: string, children: readonly AnyHub[]): AnyHub =>
-      randomHub({ ...outside, random: draw }, { name, version }, spokes, children, ms);
+      randomHub({ ...outside, random: draw }, { name, version }, spokes, children, ms, (what) => {
+        if (!undone.includes(what)) undone.push(what);
+      });
     const inner = make("inner", []);
     return [inner, make("one", [inner]), make("two", [inner])];
   };
   const hubs = made(1);
   const done = new Set<string>();
-  const undone: string[] = [];
   return {
     hubs,
     upgraded: made,
@@ -81,6 +83,7 @@ function randomHub(
   spokes: Spokes,
   children: readonly AnyHub[],
   ms: (given: number) => number,
+  wrong: (what: string) => void,
 ): AnyHub {
   const migrates = random.chance(0.5);
   const since = migrates ? { since: version } : {};
@@ -98,6 +101,7 @@ function randomHub(
   };
   const works = 1 + random.int(4);
   const cleanups = random.int(3);
+  const timing = { ms, deadlineMs: ms(100 + random.int(500)), wrong };
   const chart: Record<string, string | Record<string, string>> = {};
   const behaviours: Record<string, unknown> = {};
   const cleanUp = (index: number): string => (index < cleanups ? `Clean${index}` : "Failed");
@@ -114,7 +118,7 @@ function randomHub(
       Late: cleanUp(0),
       ...(random.chance(0.5) ? { Cancel: cleanUp(0) } : {}),
     };
-    behaviours[`Work${index}`] = workState(random, index, spokes, children, ms, flaw);
+    behaviours[`Work${index}`] = workState(random, index, spokes, children, timing, flaw);
   }
   for (let index = 0; index < cleanups; index++) {
     chart[cleanUp(index)] = { Stay: "(stay)", Next: cleanUp(index + 1), Late: cleanUp(index + 1) };
@@ -124,8 +128,7 @@ function randomHub(
         inputs: () => Array.from({ length: inputs }, () => ({})),
         settled: "Stay",
         done: "Next",
-        deadline: "Late",
-        withinMs: ms(100),
+        after: { Late: ms(100) },
       });
     behaviours[cleanUp(index)] = state;
   }
@@ -148,8 +151,11 @@ function randomHub(
       request: anything,
       reply: anything,
       errors: ["failed"],
-      deadlineMs: ms(100 + random.int(500)),
+      deadlineMs: timing.deadlineMs,
+      deadline: "Late",
+      ...(cleanups > 0 ? { cleanUp: [cleanUp(0)] } : {}),
       signals: { go: z.number(), hold: z.number() },
+      ...(random.chance(0.3) ? { dropSignals: ["hold"] } : {}),
       chart,
       version,
       migrate,
@@ -160,12 +166,55 @@ function randomHub(
   );
 }
 
+/** What the timers of a hub need to know. */
+interface Timing {
+  readonly ms: (given: number) => number;
+  readonly deadlineMs: number;
+  /** Tells that a timer did what it must not. */
+  readonly wrong: (what: string) => void;
+}
+
+/** Random timers: constant ones, some that are due with the hub's deadline, and some that the data moves or disarms. */
+function timers(
+  random: SeededRandom,
+  { ms, deadlineMs, wrong }: Timing,
+  patience: number,
+  flaw: <T>(value: T) => T,
+): object {
+  const step = ms(10 + random.int(60));
+  const moving = ({ seen }: HubData): number | null => flaw(seen % 3 === 2 ? null : step * (seen + 1));
+  const idle = (_data: HubData, { enteredAt, now }: { enteredAt: number; now: number }): number =>
+    now - enteredAt + step;
+  const all: [string, unknown][] = [
+    ["Failed", random.chance(0.3) ? deadlineMs : ms(20 + random.int(200))],
+    ["Next", random.chance(0.5) ? idle : step],
+    [
+      "Stay",
+      {
+        ms: moving,
+        patch: (data: HubData) => {
+          if (moving(data) === null) wrong("a timer fires that is disarmed");
+          return flaw({ seen: data.seen + 1 });
+        },
+      },
+    ],
+    [
+      "Back",
+      {
+        ms: ({ rounds }: HubData) => (rounds < patience ? step : null),
+        patch: ({ rounds }: HubData) => ({ rounds: rounds + 1 }),
+      },
+    ],
+  ];
+  return Object.fromEntries(all.filter(() => random.chance(0.5)));
+}
+
 function workState(
   random: SeededRandom,
   index: number,
   { work, narrow }: Spokes,
   children: readonly AnyHub[],
-  ms: (given: number) => number,
+  { ms, deadlineMs, wrong }: Timing,
   flaw: <T>(value: T) => T,
 ): Behaviour {
   const kind = random.int(7);
@@ -176,12 +225,20 @@ function workState(
     flaw(rounds < patience ? { raise: "Back", patch: { rounds: rounds + 1 } } : { raise: "Next" });
   const callee = random.pick<unknown>([work, work, narrow, ...children]);
   const inputOf = (n: number): object => (callee === work ? { n } : {});
+  const hold = ({ seen }: HubData): object => flaw({ raise: "Stay", patch: { seen: seen + 1 } });
   const wait = {
-    deadline: random.chance(0.5)
-      ? "Late"
-      : { raise: "Late", patch: (_data: HubData, open: readonly object[]) => ({ open: open.length }) },
-    ...(random.chance(0.3) ? { withinMs: ms(20 + random.int(200)) } : {}),
+    ...(random.chance(0.5)
+      ? {}
+      : {
+          deadline: {
+            raise: "Late",
+            patch: (_data: HubData, open: readonly object[]) => ({ open: open.length }),
+          },
+        }),
+    ...(random.chance(0.5) ? { after: timers(random, { ms, deadlineMs, wrong }, patience, flaw) } : {}),
+    ...(random.chance(0.4) ? { on: { go: "Next", hold } } : {}),
   };
+  const pauses = random.int(4);
   const each = {
     ...wait,
     inputs: ({ rounds }: HubData) => flaw(Array.from({ length: inputs }, (_, n) => inputOf(n + rounds))),
@@ -189,7 +246,9 @@ function workState(
       ? { settled: ({ seen }: HubData) => flaw({ raise: "Stay", patch: { seen: seen + 1 } }) }
       : { ok: "Stay", failed: "Failed" }),
     done,
-    ...(random.chance(0.5) ? { limit: 1 + random.int(3) } : {}),
+    ...(random.chance(0.5)
+      ? { limit: random.chance(0.5) ? 1 + random.int(3) : ({ seen }: HubData) => flaw((seen + pauses) % 4) }
+      : {}),
     ...(random.chance(0.5) ? { drain: true } : {}),
   };
   const steps = 1 + random.int(3);
@@ -207,7 +266,7 @@ function workState(
       case 2:
         return s["wait"]?.({
           ...wait,
-          on: { go: "Next", hold: ({ seen }: HubData) => ({ raise: "Stay", patch: { seen: seen + 1 } }) },
+          on: { go: "Next", hold },
         });
       case 3:
         return s["tell"]?.(work, { input: () => ({ n: index }), next: "Next" });

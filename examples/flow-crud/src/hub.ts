@@ -217,8 +217,7 @@ export function flowCreateHub(options: FlowCreateOptions = {}, spokes: FlowSpoke
           // A removal that fails is not the end of it: the validation that follows says which rules are left.
           settled: "RuleRemoved",
           done: "Next",
-          deadline: "TimeoutRaised",
-          withinMs: cleanUpMs,
+          after: { TimeoutRaised: cleanUpMs },
         }),
 
       AllRulesRemoved: "Next",
@@ -231,13 +230,17 @@ export function flowCreateHub(options: FlowCreateOptions = {}, spokes: FlowSpoke
           failed: (data, _failure, { input }) =>
             s.raise("RuleRemoveValidated", { zombies: withNumber(data.zombies, input.ruleid) }),
           done: "Next",
-          deadline: {
-            raise: "TimeoutRaised",
-            patch: ({ zombies }, open) => ({
-              zombies: open.reduce<Ranges>((found, { input }) => withNumber(found, ruleidOf(input)), zombies),
-            }),
+          after: {
+            TimeoutRaised: {
+              ms: cleanUpMs,
+              patch: ({ zombies }, open) => ({
+                zombies: open.reduce<Ranges>(
+                  (found, { input }) => withNumber(found, ruleidOf(input)),
+                  zombies,
+                ),
+              }),
+            },
           },
-          withinMs: cleanUpMs,
         }),
 
       AllRulesRemoveValidated: "Next",
@@ -247,8 +250,7 @@ export function flowCreateHub(options: FlowCreateOptions = {}, spokes: FlowSpoke
           input: ({ flowid }) => ({ flowid }),
           ok: "Next",
           failed: () => s.raise("Next", { leaked: true }),
-          deadline: { raise: "Next", patch: () => ({ leaked: true }) },
-          withinMs: releaseMs,
+          after: { Next: { ms: releaseMs, patch: () => ({ leaked: true }) } },
         }),
 
       Finished: ({ flowid }) => ({ flowid, message: "all operation is successful" }),

@@ -181,7 +181,7 @@ export const order = hub(
           decision: (_data, { approved, by }) =>
             approved ? "Approved" : s.raise("Refused", failed("refused", `${by} refused the order`)),
         },
-        withinMs: approvalMs,
+        after: { TimeRanOut: { ms: approvalMs, patch: late("its approval") } },
         deadline: { raise: "TimeRanOut", patch: late("its approval") },
       }),
     Paying: (s) =>
@@ -218,22 +218,24 @@ export const order = hub(
         input: ({ number }) => ({ number }),
         ok: "Recalled",
         failed: ({ leftBehind }) => s.raise("LeftBehind", { leftBehind: [...leftBehind, "the parcel"] }),
-        deadline: {
-          raise: "LeftBehind",
-          patch: ({ leftBehind }) => ({ leftBehind: [...leftBehind, "the parcel"] }),
+        after: {
+          LeftBehind: {
+            ms: undoMs,
+            patch: ({ leftBehind }) => ({ leftBehind: [...leftBehind, "the parcel"] }),
+          },
         },
-        withinMs: undoMs,
       }),
     Refunding: (s) =>
       s.call(refund, {
         input: ({ card }) => ({ card }),
         ok: "Refunded",
         failed: ({ leftBehind }) => s.raise("LeftBehind", { leftBehind: [...leftBehind, "the money"] }),
-        deadline: {
-          raise: "LeftBehind",
-          patch: ({ leftBehind }) => ({ leftBehind: [...leftBehind, "the money"] }),
+        after: {
+          LeftBehind: {
+            ms: undoMs,
+            patch: ({ leftBehind }) => ({ leftBehind: [...leftBehind, "the money"] }),
+          },
         },
-        withinMs: undoMs,
       }),
     ReleasingStock: (s) =>
       s.each(release, {
@@ -243,13 +245,14 @@ export const order = hub(
         failed: ({ leftBehind }, _failure, { input }) =>
           s.raise("LineLeftBehind", { leftBehind: [...leftBehind, `the stock of ${input.sku}`] }),
         done: "AllReleased",
-        deadline: {
-          raise: "LeftBehind",
-          patch: ({ leftBehind }, open) => ({
-            leftBehind: [...leftBehind, `the stock of ${open.length} articles`],
-          }),
+        after: {
+          LeftBehind: {
+            ms: undoMs,
+            patch: ({ leftBehind }, open) => ({
+              leftBehind: [...leftBehind, `the stock of ${open.length} articles`],
+            }),
+          },
         },
-        withinMs: undoMs,
       }),
     Undone: ({ failure, leftBehind }, s) =>
       leftBehind.length === 0

@@ -1,5 +1,5 @@
 import type { Problem } from "./errors.ts";
-import type { StateLogic } from "./logic.ts";
+import { isWaiting, type DeadlineEvent, type StateLogic } from "./logic.ts";
 import { isDuration, mustBeDuration } from "./spoke.ts";
 
 /*
@@ -10,20 +10,24 @@ import { isDuration, mustBeDuration } from "./spoke.ts";
  *   1. Names. Each state has a logic, each edge leads to a state, each fixed event has an edge that leaves its state.
  *   2. Shape. Each state can be reached from the first one, and an end can be reached from each state. States that pass
  *      form no cycle: a run would never stop there. (Cycles of picks may end, since their events depend on the data.
- *      They are bounded when they run, I15.) Each late wait has `withinMs`.
+ *      They are bounded when they run, I15.) Each wait has an event of the hub's deadline or, if it is late, a timer
+ *      with a constant time.
  *   3. Time. No cycle leads through a late wait.
  *
  * Late states. The deadline of the hub may pass in any state that waits. The run then leaves that state by its deadline
  * event. So every state that can be reached from the target of a deadline event may be entered after the deadline.
- * These states are late: they are the clean-up. The set is closed: no edge leads from a late state to one that is
- * not late. The deadline event is a plain name, never computed, so the set is known here. In late states the hub's
- * deadline no longer counts, so each wait among them needs its own bound (`withinMs`).
+ * These states are late: they are the clean-up. So are the states that the hub names in `cleanUp`, and those that follow
+ * them: compensation that an error reaches. The set is closed: no edge leads from a late state to one that is not late.
+ * The deadline event is a plain name, never computed, so the set is known here. In late states the hub's deadline no
+ * longer counts, so each wait among them needs its own bound: a timer with a constant time, whose event leaves the state.
+ *
+ * The edge of a timer is an ordinary edge. It makes nothing late, so before the clean-up timers may form loops.
  *
  * Cycles. A cycle through a late wait could repeat its bound without end, so it is refused. A cycle of late states that
  * do not wait takes no time.
  *
- * Remaining time. So each path through the late states is finite. `remainingMs` of a late state is its own `withinMs`
- * plus the largest `remainingMs` of the states that follow it. The largest one of all targets of deadline events is
+ * Remaining time. So each path through the late states is finite. `remainingMs` of a late state is its own bound
+ * plus the largest `remainingMs` of the states that follow it. The largest one of all states that begin the clean-up is
  * `afterDeadlineMs`: a run reaches its end by its deadline plus this time, and `answerBy` is set there.
  */
 
@@ -38,6 +42,14 @@ export interface ChartFacts {
   readonly afterDeadlineMs: number;
 }
 
+/** What checks of a chart need to know of its hub. */
+export interface ChartOptions {
+  /** The event that the hub's deadline raises in a state that names no other. */
+  readonly deadline?: DeadlineEvent | undefined;
+  /** States that begin a clean-up, besides those that a deadline event leads to. */
+  readonly cleanUp?: readonly string[] | undefined;
+}
+
 type Chart = { readonly [state: string]: string | { readonly [event: string]: string } };
 
 /** Marks a state in which a run ends. */
@@ -47,7 +59,11 @@ export const stay = "(stay)" as const;
 const isInteger = /^\d+$/;
 
 /** Checks a chart with its logics, and computes the times that follow from it. */
-export function checkChart(chart: Chart, logics: ReadonlyMap<string, StateLogic>): ChartFacts {
+export function checkChart(
+  chart: Chart,
+  logics: ReadonlyMap<string, StateLogic>,
+  { deadline, cleanUp = [] }: ChartOptions = {},
+): ChartFacts {
   const problems: Problem[] = [];
   const problem = (path: string, message: string): void => void problems.push({ path, message });
   const names = Object.keys(chart);
@@ -69,6 +85,8 @@ export function checkChart(chart: Chart, logics: ReadonlyMap<string, StateLogic>
     }
     checkLogic(chart, name, logics.get(name), problem);
   }
+  for (const name of cleanUp)
+    if (!Object.hasOwn(chart, name)) problem("cleanUp", `names ${name}, which is not a state of the chart`);
   const none: ChartFacts = { problems, late: new Set(), remainingMs: new Map(), afterDeadlineMs: 0 };
   if (problems.length > 0) return none;
 
@@ -88,32 +106,28 @@ export function checkChart(chart: Chart, logics: ReadonlyMap<string, StateLogic>
   for (const cycle of cycles(names, (name) => passTarget(chart, name, logics))) {
     problem(`chart.${cycle[0]}`, `an endless cycle of states that pass: ${cycle.join(" → ")}`);
   }
-  const lateRoots = names.flatMap((name) => {
-    const target = deadlineTarget(chart, name, logics);
-    return target === undefined ? [] : [target];
-  });
-  const late = reach(lateRoots, (name) => targets(chart, name));
-  for (const name of late) {
-    const logic = logics.get(name);
-    if (logic?.deadline !== undefined && logic.withinMs === undefined) {
-      problem(
-        `behaviours.${name}.withinMs`,
-        "is missing: a run may enter this state after the hub's deadline",
-      );
-    }
-  }
+  const roots = lateRoots(chart, logics, deadline?.raise, cleanUp);
+  const late = reach(
+    roots.map(({ name }) => name),
+    (name) => targets(chart, name),
+  );
+  for (const [name, logic] of logics)
+    if (isWaiting(logic)) checkBound(chart, name, logic, late.has(name), deadline?.raise, problem);
   if (problems.length > 0) return none;
   const inCycle = new Set<string>();
   for (const name of late) {
-    if (logics.get(name)?.deadline === undefined || inCycle.has(name)) continue;
-    const cycle = cycleThrough(name, (from) => targets(chart, from));
+    if (!isWaiting(logics.get(name) as StateLogic) || inCycle.has(name)) continue;
+    const cycle = pathTo(name, name, (from) => targets(chart, from));
     if (cycle === undefined) continue;
     for (const member of cycle) inCycle.add(member);
-    problem(`chart.${name}`, `an unbounded cycle of waits after the hub's deadline: ${cycle.join(" → ")}`);
+    // In a late state the deadline no longer passes.
+    const causes = roots.filter(({ from }) => from === undefined || !late.has(from));
+    const why = whyLate(name, causes, (from) => targets(chart, from));
+    problem(`chart.${name}`, `an unbounded cycle of waits in the clean-up: ${cycle.join(" → ")}. ${why}`);
   }
   if (problems.length > 0) return none;
   const remainingMs = longestPaths(late, chart, logics);
-  const afterDeadlineMs = Math.max(0, ...lateRoots.map((name) => remainingMs.get(name) ?? 0));
+  const afterDeadlineMs = Math.max(0, ...roots.map(({ name }) => remainingMs.get(name) ?? 0));
   return { problems, late, remainingMs, afterDeadlineMs };
 }
 
@@ -144,12 +158,102 @@ function checkLogic(
       problem(`behaviours.${name}.${what}`, `raises ${event}, but no edge for it leaves ${name}`);
     }
   }
-  if (logic.withinMs !== undefined && !isDuration(logic.withinMs)) {
-    problem(`behaviours.${name}.withinMs`, mustBeDuration);
+  const events = rowOf(chart, name).map(([event]) => event);
+  for (const { event, ms } of logic.timers ?? []) {
+    if (!events.includes(event))
+      problem(`behaviours.${name}.after`, `raises ${event}, but ${name} has no such event`);
+    if (typeof ms === "number" && !isDuration(ms))
+      problem(`behaviours.${name}.after.${event}`, mustBeDuration);
   }
-  if (logic.limit !== undefined && !(Number.isInteger(logic.limit) && logic.limit >= 1)) {
-    problem(`behaviours.${name}.limit`, "must be an integer from 1");
+  const { limit } = logic;
+  if (typeof limit === "number" && !(Number.isInteger(limit) && limit >= 1)) {
+    problem(`behaviours.${name}.limit`, "must be an integer from 1, or a function of the data");
   }
+}
+
+/** A wait is bounded by the hub's deadline, and in the clean-up by a timer of its own. */
+function checkBound(
+  chart: Chart,
+  name: string,
+  logic: StateLogic,
+  isLate: boolean,
+  deadline: string | undefined,
+  problem: (path: string, message: string) => void,
+): void {
+  if (isLate) {
+    if (boundOf(chart, name, logic) === undefined)
+      problem(
+        `behaviours.${name}.after`,
+        "needs a constant time for an event that leaves the state: it belongs to the clean-up, where the hub's deadline no longer counts",
+      );
+    if (logic.deadline !== undefined)
+      problem(`behaviours.${name}.deadline`, "never comes: the state belongs to the clean-up. Use `after`");
+    return;
+  }
+  if (logic.deadline !== undefined) return;
+  if (deadline === undefined)
+    problem(
+      `behaviours.${name}.deadline`,
+      "is missing: say what the hub's deadline raises, here or once for the hub (`deadline`)",
+    );
+  else if (!leaves(chart, name, deadline))
+    problem(
+      `chart.${name}.${deadline}`,
+      `is missing: it is the event of the hub's deadline, which may pass in ${name}. Or give the state a \`deadline\` of its own`,
+    );
+}
+
+/** The longest stay in a state, if it has a bound of its own: the shortest constant time after which an event leaves it. */
+function boundOf(chart: Chart, name: string, { timers = [] }: StateLogic): number | undefined {
+  const bounds = timers.flatMap(({ event, ms }) =>
+    typeof ms === "number" && leaves(chart, name, event) ? [Math.ceil(ms)] : [],
+  );
+  return bounds.length === 0 ? undefined : Math.min(...bounds);
+}
+
+/** A state that begins the clean-up. */
+interface LateRoot {
+  readonly name: string;
+  /** The state in which the deadline may pass, and what it raises there. Absent: the hub's `cleanUp` names the state. */
+  readonly from?: string;
+  readonly event?: string;
+}
+
+function lateRoots(
+  chart: Chart,
+  logics: ReadonlyMap<string, StateLogic>,
+  deadline: string | undefined,
+  cleanUp: readonly string[],
+): LateRoot[] {
+  const roots: LateRoot[] = cleanUp.map((name) => ({ name }));
+  for (const [from, logic] of logics) {
+    const event = isWaiting(logic) ? (logic.deadline?.raise ?? deadline) : undefined;
+    const name = targetOf(chart, from, event);
+    if (event !== undefined && name !== undefined && name !== stay) roots.push({ name, from, event });
+  }
+  return roots;
+}
+
+/** Why a state belongs to the clean-up: it names the edge by which runs come there. */
+function whyLate(
+  name: string,
+  roots: readonly LateRoot[],
+  next: (name: string) => readonly string[],
+): string {
+  let shortest: { readonly root: LateRoot; readonly path: readonly string[] } | undefined;
+  for (const root of roots) {
+    const path = root.name === name ? [name] : pathTo(root.name, name, next);
+    if (path !== undefined && (shortest === undefined || path.length < shortest.path.length))
+      shortest = { root, path };
+  }
+  if (shortest === undefined) return "";
+  const { root, path } = shortest;
+  const why =
+    root.from === undefined
+      ? `\`cleanUp\` names ${root.name}`
+      : `the deadline's event ${root.event} leads from ${root.from} to ${root.name}`;
+  const way = path.length > 1 ? `, and from there: ${path.join(" → ")}` : "";
+  return `${name} belongs to the clean-up, since ${why}${way}`;
 }
 
 function rowOf(chart: Chart, name: string): [string, string][] {
@@ -166,12 +270,8 @@ function targetOf(chart: Chart, name: string, event: string | undefined): string
   return typeof row === "object" && event !== undefined ? row[event] : undefined;
 }
 
-function deadlineTarget(
-  chart: Chart,
-  name: string,
-  logics: ReadonlyMap<string, StateLogic>,
-): string | undefined {
-  return targetOf(chart, name, logics.get(name)?.deadline?.raise);
+function leaves(chart: Chart, name: string, event: string): boolean {
+  return rowOf(chart, name).some(([one, target]) => one === event && target !== stay);
 }
 
 function passTarget(chart: Chart, name: string, logics: ReadonlyMap<string, StateLogic>): string[] {
@@ -209,13 +309,13 @@ function cycles(names: readonly string[], next: (name: string) => readonly strin
   return found;
 }
 
-/** The shortest way from a state back to itself, by breadth-first search. */
-function cycleThrough(name: string, next: (name: string) => readonly string[]): string[] | undefined {
-  const paths: string[][] = [[name]];
+/** The shortest way from a state to another one, or back to itself, by breadth-first search. */
+function pathTo(from: string, to: string, next: (name: string) => readonly string[]): string[] | undefined {
+  const paths: string[][] = [[from]];
   const seen = new Set<string>();
   for (const path of paths) {
     for (const target of next(path.at(-1) as string)) {
-      if (target === name) return [...path, name];
+      if (target === to) return [...path, to];
       if (seen.has(target)) continue;
       seen.add(target);
       paths.push([...path, target]);
@@ -237,7 +337,7 @@ function longestPaths(
   for (let changed = true; changed;) {
     changed = false;
     for (const name of late) {
-      const own = Math.ceil(logics.get(name)?.withinMs ?? 0);
+      const own = boundOf(chart, name, logics.get(name) as StateLogic) ?? 0;
       const length = own + Math.max(0, ...targets(chart, name).map((target) => lengths.get(target) ?? 0));
       if (length === lengths.get(name)) continue;
       lengths.set(name, length);
@@ -245,4 +345,19 @@ function longestPaths(
     }
   }
   return lengths;
+}
+
+/**
+ * For each state: the signals that it takes, or a state that can be reached from it. A run that comes there drops all others.
+ */
+export function takenSignals(
+  chart: Chart,
+  logics: ReadonlyMap<string, StateLogic>,
+): ReadonlyMap<string, ReadonlySet<string>> {
+  const taken = new Map<string, Set<string>>();
+  for (const name of Object.keys(chart)) {
+    const reached = reach([name], (from) => targets(chart, from));
+    taken.set(name, new Set(Array.from(reached, (state) => logics.get(state)?.signals ?? []).flat()));
+  }
+  return taken;
 }

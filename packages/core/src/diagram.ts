@@ -125,6 +125,8 @@ interface Edge extends Transition {
   readonly also: readonly string[];
   /** The deadline of the state raises the event. */
   readonly deadline: boolean;
+  /** A timer raises the event. */
+  readonly timer: boolean;
   /** A cancel raises the event. */
   readonly cancel: boolean;
   readonly foreign: boolean;
@@ -185,13 +187,22 @@ function viewOf(history: readonly RunEvent[]): RunView {
     if (event.type === "entered") {
       state = event.state;
       visited.add(state);
-    } else if ((event.type === "settled" || event.type === "signalled") && event.by !== undefined) {
+    } else if (isStay(event) && event.by !== undefined) {
       const key = keyOf(state, event.by);
       stays.set(key, (stays.get(key) ?? 0) + 1);
     }
   }
   return { path, steps, stays, visited, state, ...statusOf(history) };
 }
+
+type Stay = Extract<RunEvent, { type: "settled" | "fired" | "signalled" | "received" }>;
+
+/** Whether an event may leave the run in its state. */
+const isStay = (event: RunEvent): event is Stay =>
+  event.type === "settled" ||
+  event.type === "fired" ||
+  event.type === "signalled" ||
+  event.type === "received";
 
 function statusOf(history: readonly RunEvent[]): { present: Present; note: string } {
   let present: Present = "running";
@@ -256,6 +267,7 @@ function edgesOf(definition: HubDefinition, run: RunView | undefined): Edge[] {
     for (const [index, [event, to]] of moves.entries()) {
       const key = keyOf(from, event, to);
       const deadline = logic.deadline?.raise === event;
+      const timer = logic.timers?.some((one) => one.event === event) === true;
       // A cancel has no effect during clean-up.
       const cancel = !late && typeof definition.cancel === "object" && definition.cancel.raise === event;
       edges.set(key, {
@@ -265,9 +277,11 @@ function edgesOf(definition: HubDefinition, run: RunView | undefined): Edge[] {
         main: index === 0,
         also: [
           ...(deadline && index === 0 && logic.kind !== "wait" ? ["deadline"] : []),
-          ...(deadline && cancel ? ["cancel"] : []),
+          ...(timer && index === 0 && logic.kind !== "wait" ? ["timer"] : []),
+          ...((deadline || timer) && cancel ? ["cancel"] : []),
         ],
         deadline,
+        timer,
         cancel,
         foreign: false,
         steps: run?.steps.get(key) ?? [],
@@ -282,6 +296,7 @@ function edgesOf(definition: HubDefinition, run: RunView | undefined): Edge[] {
       main: false,
       also: [],
       deadline: false,
+      timer: false,
       cancel: false,
       foreign: true,
       steps: run?.steps.get(key) ?? [],
@@ -296,14 +311,19 @@ function keyOf(...parts: readonly (string | undefined)[]): string {
 
 /** What a state does, one line for each thing. */
 function doesOf({ name, row, logic }: StateDefinition, run: RunView | undefined): string[] {
-  const does = wrap(workOf(logic));
-  if (logic.withinMs !== undefined) does.push(`within ${durationText(logic.withinMs)}`);
+  const does = [...wrap(workOf(logic)), ...timersOf(logic)];
   for (const [event, target] of Object.entries(row)) {
     if (target !== stay) continue;
     const times = run?.stays.get(keyOf(name, event)) ?? 0;
     does.push(`${event} ${staySign}${times > 1 ? ` ${times}×` : ""}`);
   }
   return does;
+}
+
+function timersOf({ timers = [] }: StateLogic): string[] {
+  return timers.map(({ event, ms }) =>
+    typeof ms === "number" ? `after ${durationText(Math.ceil(ms))}: ${event}` : `after a time: ${event}`,
+  );
 }
 
 /** What a state does, in pieces: a line may break between any two of them. */
@@ -315,22 +335,33 @@ function workOf(logic: StateLogic): string[] {
       return [];
     case "pick":
       return ["pick"];
-    case "call":
     case "tell":
-      return [`${logic.kind} ${names.join(", ")}`];
+      return [`tell ${names.join(", ")}`];
+    case "call":
+      return [`call ${names.join(", ")}`, ...signalsOf(logic, "take")];
     case "each":
-      return [`each ${names.join(", ")}`, ...roundOf(logic)];
+      return [`each ${names.join(", ")}`, ...roundOf(logic), ...signalsOf(logic, "take")];
     case "sequence":
-      return names.map((name, index) => `${index === 0 ? "sequence" : "→"} ${name}`);
+      return [
+        ...names.map((name, index) => `${index === 0 ? "sequence" : "→"} ${name}`),
+        ...signalsOf(logic, "take"),
+      ];
     case "wait":
-      return (logic.signals ?? []).map((signal, index) => `${index === 0 ? "wait for" : "or"} ${signal}`);
+      return signalsOf(logic, "wait for");
     case "handlers":
       return ["handlers", ...names.map((name, index) => `${index === 0 ? "call" : "or"} ${name}`)];
   }
 }
 
+function signalsOf({ signals = [] }: StateLogic, verb: string): string[] {
+  return signals.map((signal, index) => `${index === 0 ? verb : "or"} ${signal}`);
+}
+
 function roundOf({ limit, drain }: StateLogic): string[] {
-  const options = [...(limit === undefined ? [] : [`limit ${limit}`]), ...(drain === true ? ["drain"] : [])];
+  const options = [
+    ...(limit === undefined ? [] : [typeof limit === "number" ? `limit ${limit}` : "a limit"]),
+    ...(drain === true ? ["drain"] : []),
+  ];
   return options.length === 0 ? [] : [`(${options.join(", ")})`];
 }
 
@@ -375,9 +406,15 @@ function visible(text: string): string {
 const unseen = /[\p{Cc}\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]/gu;
 
 /** How an edge is drawn. */
-function kindOf({ deadline, cancel, foreign }: Edge): "event" | "deadline" | "cancel" | "foreign" {
+type EdgeKind = "event" | "deadline" | "timer" | "cancel" | "foreign";
+
+/** Whether time leads along the edge. */
+const isTimed = (kind: EdgeKind): boolean => kind === "deadline" || kind === "timer";
+
+function kindOf({ deadline, timer, cancel, foreign }: Edge): EdgeKind {
   if (foreign) return "foreign";
   if (deadline) return "deadline";
+  if (timer) return "timer";
   return cancel ? "cancel" : "event";
 }
 
@@ -406,10 +443,11 @@ interface LegendEntry {
 
 function legendOf({ nodes, edges, run }: Picture): LegendEntry[] {
   const kinds = new Set(edges.map(kindOf));
+  const timed = ["deadline", "timer"].filter((kind) => kinds.has(kind as "timer"));
   const stays = nodes.some((node) => node.does.some((does) => does.includes(staySign)));
   const entries: [shown: boolean, entry: LegendEntry][] = [
     [run !== undefined, { mark: "━━", color: ink.path, text: "path of the run" }],
-    [kinds.has("deadline"), { mark: "– – –", color: ink.line, text: "deadline" }],
+    [timed.length > 0, { mark: "– – –", color: ink.line, text: timed.join(" or ") }],
     [kinds.has("cancel"), { mark: "· · ·", color: ink.line, text: "cancel" }],
     [
       nodes.some((node) => node.late),
@@ -545,7 +583,7 @@ function dotEdge(edge: Edge, marked: boolean): string {
   return [
     `label=<${taken ? `<B>${label}</B>` : label}>`,
     `class="${taken ? `${kind} taken` : kind}"`,
-    ...(kind === "event" ? [] : [`style=${kind === "deadline" ? "dashed" : "dotted"}`]),
+    ...(kind === "event" ? [] : [`style=${isTimed(kind) ? "dashed" : "dotted"}`]),
     `color="${color}"`,
     `fontcolor="${fontColor}"`,
     // Graphviz draws heavy edges straight.
@@ -613,7 +651,7 @@ function mermaidLinks(edges: readonly Edge[], marked: boolean): string[] {
 
 function mermaidLink(edge: Edge, marked: boolean): string[] {
   const kind = kindOf(edge);
-  const dashes = kind === "event" ? [] : [`stroke-dasharray:${kind === "deadline" ? "7 4" : "2 4"}`];
+  const dashes = kind === "event" ? [] : [`stroke-dasharray:${isTimed(kind) ? "7 4" : "2 4"}`];
   if (!marked) return dashes;
   const taken = edge.steps.length > 0;
   return [

@@ -48,6 +48,11 @@ function closed(run: Run, event: RunEvent, effects: Effect[]): void {
     case "cancelling":
       if (event.held !== undefined) closeForDrain(run, undefined, true, effects);
       return;
+    case "fired":
+    case "signalled":
+    case "received":
+      if (event.held !== undefined) closeForDrain(run, undefined, false, effects);
+      return;
     case "entered":
     case "ended":
       if (run.calls.size === 0 || (event.type === "entered" && event.kept === true)) return;
@@ -86,6 +91,7 @@ function opened(run: Run, event: RunEvent, effects: Effect[]): void {
   switch (event.type) {
     case "entered":
     case "settled":
+    case "fired":
     case "signalled":
     case "received":
       if (event.calls !== undefined) open(run, event.calls, effects);

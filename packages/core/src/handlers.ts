@@ -9,20 +9,22 @@ import {
   type Hub,
   type MigratedRun,
   type SignalSchemas,
+  type SignalTypes,
 } from "./hub.ts";
 import type { Before, DataUnknown, Declared, Once, OnceElse, Seen, Synchronous } from "./inference.ts";
 import type { DeepReadonly } from "./json.ts";
 import { requestCalls, type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
 import type { StoredData, StoredSchema, StoredSchemas } from "./json-types.ts";
+import { setField } from "./plain.ts";
 import type { In, Out, Schema } from "./schema.ts";
 import type { Callable, Outcome } from "./spoke.ts";
 
 /*
  * A hub by handlers runs on the same kernel as a hub by chart. It has one fixed chart of four states:
  *
- *   Working     `request` on entering, `response` and `signal` while it waits
+ *   Working     `request` on entering, `response`, `signal` and `timer` while it waits
  *                 Answered -> Done        CleanUp (cleanUp(), a cancel, the deadline) -> CleaningUp
- *   CleaningUp  `timeout` on entering, `response` and `signal` while it waits, `cleanUpMs` at most
+ *   CleaningUp  `timeout` on entering, then the same while it waits, `cleanUpMs` at most
  *                 Answered -> Done        TimeoutRaised -> GivenUp
  *   Done        gives the answer of the handler
  *   GivenUp     answers with a timeout
@@ -52,6 +54,11 @@ export interface Handling<D, R, E extends string> {
   readonly cleaningUp: boolean;
   /** Changes the data. A field set to undefined is removed. */
   patch(change: Partial<D>): void;
+  /**
+   * Sets a timer, which fires so many milliseconds from now: `timer` is called with its name. A timer of this name that was set
+   * before is replaced. `null` takes it back. The timers of the work end with it, and those of the clean-up with the run.
+   */
+  after(timer: string, ms: number | null): void;
   /** Calls a hub or a spoke of the declaration's `calls`. Its outcome comes to `response`. */
   call<I, O, F extends string>(
     callee: Callable<I, O, F>,
@@ -84,6 +91,8 @@ export interface WorkHandlers<D, R, E extends string> {
   readonly response: (s: Handling<D, R, E>, call: SettledCall, outcome: Outcome) => Synchronous;
   /** The work is over without an answer. Clean up what it left behind, within `cleanUpMs`. */
   readonly timeout: (s: Handling<D, R, E>, cause: CleanUpCause) => Synchronous;
+  /** A timer that `after` has set has fired. Hubs that set timers need it. */
+  readonly timer?: (s: Handling<D, R, E>, timer: string) => Synchronous;
 }
 
 /** The handler of a hub's signals. */
@@ -185,7 +194,7 @@ export function hubByHandlers<
     "request" | "reply" | "deadlineMs" | "cleanUpMs" | "calls"
   >,
   handlers: HandlersOnce<NoInfer<D>, In<NoInfer<Rep>>, NoInfer<E>, NoInfer<Sig>>,
-): Hub<In<Req>, Out<Rep>, E> {
+): Hub<In<Req>, Out<Rep>, E> & SignalTypes<{ readonly [N in keyof Sig]: In<Sig[N]> }> {
   const declared = spec as unknown as HandlersSpec<Schema, Schema, object, string, SignalSchemas, unknown>;
   const own: Own = {
     handlers: handlers as unknown as Own["handlers"],
@@ -253,14 +262,13 @@ function working(own: Own): StateLogic {
   };
 }
 
-function cleaningUp(own: Own, withinMs: number): StateLogic {
+function cleaningUp(own: Own, cleanUpMs: number): StateLogic {
   const { handlers, callees, signals } = own;
   return {
     kind: "handlers",
     callees,
     signals,
-    withinMs,
-    deadline: { raise: "TimeoutRaised" },
+    timers: [{ event: "TimeoutRaised", ms: cleanUpMs }],
     // Entering this state has closed the calls of the work.
     enter: (data) =>
       take(own, data, true, 0, (s) => handlers.timeout(s, (data as Stored)[kept].cause ?? "request")),
@@ -268,13 +276,15 @@ function cleaningUp(own: Own, withinMs: number): StateLogic {
   };
 }
 
-function common(own: Own, cleanUp: boolean): Pick<StateLogic, "outcome" | "signal"> {
+function common(own: Own, cleanUp: boolean): Pick<StateLogic, "outcome" | "signal" | "fired" | "setFired"> {
   const { handlers } = own;
   return {
     outcome: (data, call, outcome) =>
       take(own, data, cleanUp, 1, (s) => handlers.response(s, settledCall(call), outcome)),
     signal: (data, name, payload) =>
       take(own, data, cleanUp, 0, (s) => handlers.signal(s, { name, payload } as never)),
+    fired: (_data, event) => ({ raise: event }),
+    setFired: (data, timer) => take(own, data, cleanUp, 0, (s) => handlers.timer?.(s, timer)),
   };
 }
 
@@ -290,7 +300,7 @@ function take(
   settled: number,
   run: (s: Handling<object, unknown, string>) => unknown,
 ): Turn {
-  const turn = new HandlingTurn(own.callees, data as Stored, cleanUp, settled);
+  const turn = new HandlingTurn(own, data as Stored, cleanUp, settled);
   const result = run(turn as Handling<object, unknown, string>);
   if (result instanceof Promise) {
     // Nobody will see what it throws after its first await.
@@ -307,17 +317,20 @@ class HandlingTurn {
   data: DeepReadonly<object>;
   readonly cleaningUp: boolean;
   readonly #callees: readonly Callable[];
+  readonly #handlers: Own["handlers"];
   readonly #calls: CallRequest[] = [];
   #patch: object = {};
   #open: number;
   #answer: { readonly value: unknown } | undefined = undefined;
   #cleanUp = false;
+  #after: Record<string, number | null> | undefined = undefined;
 
-  constructor(callees: readonly Callable[], stored: Stored, cleanUp: boolean, settled: number) {
+  constructor({ callees, handlers }: Own, stored: Stored, cleanUp: boolean, settled: number) {
     const { [kept]: own, ...data } = stored;
     this.data = Object.freeze(data);
     this.cleaningUp = cleanUp;
     this.#callees = callees;
+    this.#handlers = handlers;
     this.#open = own.open - settled;
   }
 
@@ -328,6 +341,18 @@ class HandlingTurn {
   patch(change: object): void {
     this.data = Object.freeze({ ...this.data, ...change });
     this.#patch = { ...this.#patch, ...change };
+  }
+
+  after(timer: string, ms: number | null): void {
+    if (this.#handlers.timer === undefined)
+      throw new WheelworkError(
+        "WW_DEFECT",
+        `a handler set the timer ${timer}, and its hub has no handler for it`,
+        {
+          next: "Give the hub a handler `timer`. Then retry the incident.",
+        },
+      );
+    setField((this.#after ??= {}), timer, ms);
   }
 
   call(
@@ -393,7 +418,8 @@ class HandlingTurn {
       return { raise: "Answered", patch: { ...change, ...keep({ open: 0, answer: this.#answer.value }) } };
     if (this.#cleanUp)
       return { raise: "CleanUp", patch: { ...change, ...keep({ open: 0, cause: "request" }) } };
-    return { patch: { ...change, ...keep({ open: this.#open }) }, open: this.#calls };
+    const turn = { patch: { ...change, ...keep({ open: this.#open }) }, open: this.#calls };
+    return this.#after === undefined ? turn : { ...turn, after: this.#after };
   }
 }
 

@@ -1,4 +1,4 @@
-import { checkChart, end, stay, type ChartFacts } from "./chart.ts";
+import { checkChart, end, stay, takenSignals, type ChartFacts } from "./chart.ts";
 
 export { end, stay };
 import { durationText } from "./duration.ts";
@@ -6,12 +6,15 @@ import { WheelworkError } from "./errors.ts";
 import type { Before, Change, DataUnknown, Declared, NoOthers, Once, OnceElse, Seen } from "./inference.ts";
 import type { DeepReadonly } from "./json.ts";
 import {
+  deadlineEvent,
   eachLogic,
   endLogic,
+  isWaiting,
   pickLogic,
   sequenceLogic,
   tellLogic,
   waitLogic,
+  type DeadlineEvent,
   type StateLogic,
   type Step,
 } from "./logic.ts";
@@ -27,6 +30,7 @@ import {
   type Failure,
   type Outcome,
 } from "./spoke.ts";
+import type { TimerClock } from "./timers.ts";
 
 /** The row of one state: for each event, the state that it leads to, or `stay`. */
 export type Row = { readonly [event: string]: string };
@@ -118,16 +122,48 @@ export type OnDeadline<MoveEv extends string, D, I, K extends PropertyKey> =
       readonly patch: (data: DeepReadonly<D>, open: readonly CallView<I>[]) => Partial<D> & NoOthers<K, D>;
     };
 
-/** The options of every state that waits. `R` is its row. `K` is the names of the fields in its patches, for `NoOthers`. */
-export interface WaitOptions<R, D, I, K extends PropertyKey> {
-  /** What to raise when the hub's deadline, or `withinMs`, has passed. */
-  readonly deadline: OnDeadline<MovesOf<R>, D, I, K>;
-  /** Longest stay in this state, in milliseconds. Required if a run may enter the state after the hub's deadline. */
-  readonly withinMs?: number;
+/**
+ * When a timer fires, in milliseconds since the run entered the state: a constant, or a pure function of the data. It is
+ * evaluated when the run enters the state, after each outcome, signal and timer that stays, and after a migration. Another
+ * value arms the timer anew, also if it has fired. `null` disarms it.
+ */
+export type TimerMs<D> = number | ((data: DeepReadonly<D>, clock: TimerClock) => number | null);
+
+/** When a timer fires, and what it changes in the data then. `open` lists the calls that have not settled. */
+export type OnTimer<D, I, K extends PropertyKey = never> =
+  | TimerMs<D>
+  | {
+      readonly ms: TimerMs<D>;
+      readonly patch?: (data: DeepReadonly<D>, open: readonly CallView<I>[]) => Partial<D> & NoOthers<K, D>;
+    };
+
+/** The options of every state that waits. `R` is its row. `K` is the names of the fields in its patches, for
+ * `NoOthers`. */
+export interface WaitOptions<R, D, I, Sig extends SignalSchemas, K extends PropertyKey> {
+  /** What to raise when the hub's deadline has passed. Default: the hub's `deadline`. Not in the clean-up. */
+  readonly deadline?: OnDeadline<MovesOf<R>, D, I, K>;
+  /**
+   * Timers of the state, each by the event that it raises. In the clean-up, one that leaves the state must have a constant
+   * time. Of timers that are due at the same time, the one that is written first fires first, after the hub's deadline.
+   */
+  readonly after?: { readonly [Ev in EventsOf<R>]?: OnTimer<D, I, K> };
+  /** Signals that the state takes, in the order in which they have come. One that came before the run entered it is taken at once. */
+  readonly on?: {
+    readonly [S in keyof Sig]?:
+      EventsOf<R> | ((data: DeepReadonly<D>, payload: DeepReadonly<Out<Sig[S]>>) => Next<EventsOf<R>>);
+  };
 }
 
 /** Options of `s.call`. */
-export type CallOptions<R, D, I, O, E extends string, K extends PropertyKey> = WaitOptions<R, D, I, K> &
+export type CallOptions<
+  R,
+  D,
+  I,
+  O,
+  E extends string,
+  Sig extends SignalSchemas,
+  K extends PropertyKey,
+> = WaitOptions<R, D, I, Sig, K> &
   OnOutcomes<MovesOf<R>, D, I, O, E> & {
     readonly input: (data: DeepReadonly<D>) => I;
     /** Your own idempotency key for the call. The worker gets it with the spoke's name and the request before it. */
@@ -135,7 +171,15 @@ export type CallOptions<R, D, I, O, E extends string, K extends PropertyKey> = W
   };
 
 /** Options of `s.each`. */
-export type EachOptions<R, D, I, O, E extends string, K extends PropertyKey> = WaitOptions<R, D, I, K> &
+export type EachOptions<
+  R,
+  D,
+  I,
+  O,
+  E extends string,
+  Sig extends SignalSchemas,
+  K extends PropertyKey,
+> = WaitOptions<R, D, I, Sig, K> &
   OnOutcomes<EventsOf<R>, D, I, O, E> & {
     /**
      * One call for each input, side by side. No inputs: `done` at once. `null`: start nothing and wait for the
@@ -144,11 +188,15 @@ export type EachOptions<R, D, I, O, E extends string, K extends PropertyKey> = W
     readonly inputs: (data: DeepReadonly<D>) => readonly I[] | null;
     /** What to raise when every call has settled and none has moved the run. */
     readonly done: MovesOf<R> | ((data: DeepReadonly<D>) => Next<MovesOf<R>>);
-    /** How many calls run at the same time. The others are queued. Default: all run. */
-    readonly limit?: number;
     /**
-     * Holds an event that leaves the state until the running attempts are over, or the deadline passes. So no work
-     * lands after the clean-up that follows. Calls that are queued or in backoff are given up. Default: false.
+     * How many calls run at the same time. The others are queued. Default: all run. A pure function of the data is evaluated
+     * after each outcome, signal and timer that stays. 0 starts no more calls: those that run go on.
+     */
+    readonly limit?: number | ((data: DeepReadonly<D>) => number);
+    /**
+     * Holds an event that leaves the state until the running attempts are over, or the deadline passes (in the clean-up: a
+     * timer fires). So no work lands after the clean-up that follows. Calls that are queued or in backoff are given up, and
+     * the state takes no signal any more. Default: false.
      */
     readonly drain?: boolean;
     /** Your own idempotency key for each call. */
@@ -172,12 +220,12 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas> {
   /** Calls a spoke or a hub once. */
   call<I, O, E extends string, K extends PropertyKey = never>(
     callee: Callable<I, O, E>,
-    options: CallOptions<R, D, NoInfer<I>, NoInfer<O>, NoInfer<E>, K>,
+    options: CallOptions<R, D, NoInfer<I>, NoInfer<O>, NoInfer<E>, Sig, K>,
   ): Behaviour<R, D>;
   /** Calls a spoke or a hub once for each input, side by side. */
   each<I, O, E extends string, K extends PropertyKey = never>(
     callee: Callable<I, O, E>,
-    options: EachOptions<R, D, NoInfer<I>, NoInfer<O>, NoInfer<E>, K>,
+    options: EachOptions<R, D, NoInfer<I>, NoInfer<O>, NoInfer<E>, Sig, K>,
   ): Behaviour<R, D>;
   /** One step of a `sequence`. `ok` returns what to change in the data. */
   step<I, O, E extends string, K extends PropertyKey = never>(
@@ -190,20 +238,13 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas> {
   /** Makes calls one after another. The first one that fails ends it. */
   sequence<K extends PropertyKey = never>(
     steps: readonly SequenceStep<D>[],
-    options: WaitOptions<R, D, unknown, K> & {
+    options: WaitOptions<R, D, unknown, Sig, K> & {
       readonly failed: OnOutcome<MovesOf<R>, D, Failure, unknown>;
       readonly done: MovesOf<R> | ((data: DeepReadonly<D>) => Next<MovesOf<R>>);
     },
   ): Behaviour<R, D>;
-  /** Waits for a signal from outside. A signal that came before is taken at once. */
-  wait<K extends PropertyKey = never>(
-    options: WaitOptions<R, D, unknown, K> & {
-      readonly on: {
-        readonly [S in keyof Sig]?:
-          MovesOf<R> | ((data: DeepReadonly<D>, payload: DeepReadonly<Out<Sig[S]>>) => Next<EventsOf<R>>);
-      };
-    },
-  ): Behaviour<R, D>;
+  /** Waits for a signal from outside, or for a timer. */
+  wait<K extends PropertyKey = never>(options: WaitOptions<R, D, unknown, Sig, K>): Behaviour<R, D>;
   /**
    * Gives a spoke work, or starts a run of a hub, does not wait for the outcome, and goes on. What it starts outlives this
    * run. `null`: starts nothing.
@@ -278,7 +319,7 @@ export interface HubSpec<
   readonly deadlineMs: Once<D, number | ((request: Out<Req>) => number)>;
   /** State × event → state, or `stay`. Runs begin in the first state. */
   readonly chart: OnceElse<D, CheckedChart<C>, C | Sketch<C>>;
-  /** The data of a new run. It must be plain JSON. Write it before `cancel` and `view`, which use its type. */
+  /** The data of a new run. It must be plain JSON. Write it before `cancel`, `deadline` and `view`, which use its type. */
   readonly data: (request: Out<Req>) => D & StoredData<D>;
   /** Default: none. */
   readonly signals?: Once<D, Sig & StoredSchemas<Sig>>;
@@ -300,6 +341,28 @@ export interface HubSpec<
    * so, and the run does not notice. Default: none.
    */
   readonly view?: ((data: Seen<D>) => V & StoredData<V>) | Before<D>;
+  /**
+   * The event that the hub's deadline raises, in each state that waits and names no other. States that it leads to are the
+   * clean-up, and all that follow them.
+   */
+  readonly deadline?:
+    | Once<D, NoInfer<AnyEventOf<C>>>
+    | {
+        readonly raise: Once<D, NoInfer<AnyEventOf<C>>>;
+        readonly patch:
+          | ((
+              data: Seen<D>,
+              open: readonly CallView<unknown>[],
+            ) => NoInfer<Change<D>> & NoOthers<K, NoInfer<D>>)
+          | Before<D>;
+      };
+  /**
+   * States that are clean-up besides those that the deadline's event leads to, such as the compensation that an error reaches.
+   * The hub's deadline does not count in them, nor in all that follow them, and a cancel changes nothing.
+   */
+  readonly cleanUp?: Once<D, readonly NoInfer<Extract<keyof C, string>>[]>;
+  /** Signals that are dropped if they come while no state takes them. Default: a signal is kept until a state takes it. */
+  readonly dropSignals?: Once<D, readonly NoInfer<Extract<keyof Sig, string>>[]>;
   /** Raise it when you change the chart or the data. Default: 1. */
   readonly version?: Once<D, number>;
   /** For each older version: what a live run becomes in the next version. */
@@ -311,6 +374,12 @@ export interface Hub<I = unknown, O = unknown, E extends string = string> extend
   readonly kind: "hub";
   /** For engines and tools. */
   readonly definition: HubDefinition;
+}
+
+/** The signals of a hub: for each name, the payload as its sender gives it. */
+export interface SignalTypes<S> {
+  /** For the compiler only. Never set. */
+  readonly "~signals"?: (signals: S) => void;
 }
 
 /** Any hub. `Hub<I>` is contravariant in its input `I`, so `Hub<never>` is what all hubs have in common. */
@@ -332,6 +401,7 @@ export interface HubDefinition {
   readonly signals: SignalSchemas;
   /** What is shown of the data. */
   readonly view: ((data: unknown) => unknown) | undefined;
+  readonly dropSignals: ReadonlySet<string>;
   /** What a cancel raises. `end`: it ends the run at once. Undefined: the deadline's event of the state. */
   readonly cancel:
     { readonly raise: string; readonly patch?: (data: unknown) => object } | typeof end | undefined;
@@ -353,19 +423,26 @@ export interface StateDefinition {
   readonly late: boolean;
   /** For a late state: the longest time from entering it to an end, in milliseconds. 0 for the others. */
   readonly remainingMs: number;
+  /** The signals that it takes, or a state that can be reached from it. */
+  readonly takes: ReadonlySet<string>;
 }
 
 export type AnySchema = Schema<any, any>;
 
 /** The hub of a chart, without the types that its callers do not need. */
-type MadeHub<Req extends Schema, Rep extends Schema, E extends string> = Hub<In<Req>, Out<Rep>, E>;
+type MadeHub<Req extends Schema, Rep extends Schema, E extends string, Sig extends SignalSchemas> = Hub<
+  In<Req>,
+  Out<Rep>,
+  E
+> &
+  SignalTypes<{ readonly [N in keyof Sig]: In<Sig[N]> }>;
 
 /**
  * Defines a hub by its chart, as FlowCrudServiceFsm of the original proof of concept was.
  * @param name A letter, then letters, digits, `_`, `.` or `-`; 100 characters at most.
  * @param behaviours What each state does, by its name.
  * @throws WheelworkError WW_BAD_HUB with every problem. Examples: edges to states that do not exist, unreachable
- * states, dead ends, endless cycles of states that pass, waits after the deadline without `withinMs` or in a cycle.
+ * states, dead ends, endless cycles of states that pass, waits in the clean-up without a constant timer or in a cycle.
  */
 export function hub<
   const C extends object,
@@ -380,14 +457,14 @@ export function hub<
   name: string,
   spec: Declared<HubSpec<Req, Rep, C, D, E, Sig, K, V>, D, "request" | "reply" | "deadlineMs" | "chart">,
   behaviours: StatesOnce<NoInfer<C>, NoInfer<D>, In<NoInfer<Rep>>, NoInfer<E>, NoInfer<Sig>>,
-): MadeHub<Req, Rep, E> {
+): MadeHub<Req, Rep, E, Sig> {
   const erased = spec as unknown as ErasedSpec;
   const { chart } = erased;
   const logics = new Map<string, StateLogic>();
   for (const [state, behaviour] of Object.entries(behaviours as Record<string, unknown>)) {
     logics.set(state, logicOf(chart[state], behaviour));
   }
-  return defineHub(name, erased, chart, logics) as MadeHub<Req, Rep, E>;
+  return defineHub(name, erased, chart, logics) as MadeHub<Req, Rep, E, Sig>;
 }
 
 /** A specification without its types. */
@@ -427,7 +504,11 @@ export function defineHub(
     for (const signal of unknown)
       problems.push({ path: `behaviours.${state}.on`, message: `the hub declares no signal ${signal}` });
   }
-  const facts: ChartFacts = checkChart(chart, logics);
+  for (const signal of spec.dropSignals ?? [])
+    if (!Object.hasOwn(spec.signals ?? {}, signal))
+      problems.push({ path: "dropSignals", message: `the hub declares no signal ${signal}` });
+  const deadline = spec.deadline === undefined ? undefined : deadlineEvent(spec.deadline as DeadlineEvent);
+  const facts: ChartFacts = checkChart(chart, logics, { deadline, cleanUp: spec.cleanUp });
   problems.push(...facts.problems);
   if (problems.length > 0) {
     throw new WheelworkError("WW_BAD_HUB", `the hub ${JSON.stringify(name)} cannot be used`, {
@@ -437,16 +518,21 @@ export function defineHub(
   }
   const callees = new Map<string, Callable>();
   const states = new Map<string, StateDefinition>();
+  const taken = takenSignals(chart, logics);
   for (const [state, row] of Object.entries(chart)) {
-    const logic = logics.get(state) as StateLogic;
+    const late = facts.late.has(state);
+    const given = logics.get(state) as StateLogic;
+    const takesDeadline = deadline !== undefined && !late && given.deadline === undefined && isWaiting(given);
+    const logic = takesDeadline ? { ...given, deadline } : given;
     for (const callee of logic.callees) callees.set(callee.name, callee);
     states.set(state, {
       name: state,
       // It has no prototype: an event named "toString" must not find anything.
       row: Object.assign(Object.create(null) as Row, row === end ? {} : row),
       logic,
-      late: facts.late.has(state),
+      late,
       remainingMs: facts.remainingMs.get(state) ?? 0,
+      takes: taken.get(state) as ReadonlySet<string>,
     });
   }
   const { afterDeadlineMs } = facts;
@@ -468,6 +554,7 @@ export function defineHub(
     data: spec.data as (request: unknown) => unknown,
     signals: spec.signals ?? {},
     view: spec.view as ((data: unknown) => unknown) | undefined,
+    dropSignals: new Set(spec.dropSignals),
     cancel:
       event === undefined
         ? cancel === end

@@ -48,13 +48,17 @@ export {
   type OnDeadline,
   type OnOutcome,
   type OnOutcomes,
+  type OnTimer,
   type Raise,
   type Row,
   type SequenceStep,
   type SignalSchemas,
+  type SignalTypes,
   type StateBuilder,
+  type TimerMs,
   type WaitOptions,
 } from "./hub.ts";
+export { type TimerClock } from "./timers.ts";
 export { type Answer, type IncidentSummary, type RunEvent, type RunStatus } from "./run.ts";
 export {
   captionOf,

@@ -14,13 +14,13 @@ export {
   isRunning,
   knownCommand,
   refusedSignal,
-  restore,
   Run,
-  snapshot,
   type OpenedCalls,
   type ParkedInput,
-  type RunSnapshot,
+  type Timer,
 } from "./run.ts";
+export { nextTimer } from "./timers.ts";
+export { restore, snapshot, type RunSnapshot } from "./snapshot.ts";
 export { step, type Effect } from "./effects.ts";
-export { incidentOf } from "./turn.ts";
+export { incidentOf } from "./answers.ts";
 export type { HubDefinition, StateDefinition } from "./hub.ts";

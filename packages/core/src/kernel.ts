@@ -1,4 +1,5 @@
 import { WheelworkError } from "./errors.ts";
+import { firstData, incidentOf } from "./answers.ts";
 import type { Decision, Env, Input, StartOptions } from "./decision.ts";
 import type { HubDefinition } from "./hub.ts";
 import { decideParked, restart } from "./parked.ts";
@@ -8,7 +9,7 @@ import { check } from "./schema.ts";
 import { parkedInput } from "./signals.ts";
 import { isDuration } from "./spoke.ts";
 import { checkStored } from "./stored.ts";
-import { cancelEvent, firstData, incidentOf, TurnBuilder } from "./turn.ts";
+import { cancelEvent, TurnBuilder } from "./turn.ts";
 
 /*
  * The kernel decides what an input does to a run. It is three functions: `start` for the first turn (`accept` and `begin`

@@ -4,6 +4,7 @@ import { check, type Schema } from "./schema.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Callable, Outcome, Spoke } from "./spoke.ts";
 import { acceptsAgain } from "./stored.ts";
+import type { TimerLogic } from "./timers.ts";
 
 /*
  * A logic is what one state does. It is the one form that the kernel knows: `s.call`, `s.each` and the others of a
@@ -19,10 +20,10 @@ import { acceptsAgain } from "./stored.ts";
  *   handlers    what the handler asks for           the handler answers, or goes to the clean-up
  *   end         gives the answer                    the run has ended
  *
- * Every kind that waits also leaves by its deadline event.
+ * Every kind that waits takes signals, has timers (timers.ts), and also leaves by its deadline event, except in the clean-up.
  *
  * A logic is split in two. What chart.ts checks and diagrams show before any run is plain data: the callees, the fixed
- * event, the event of the deadline, `withinMs`, the signals. The rest are functions of the run's data. They are pure,
+ * event, the event of the deadline, the timers, the signals. The rest are functions of the run's data. They are pure,
  * and return a `Turn`: a request to the kernel, which validates it and makes events of it (turn.ts).
  */
 
@@ -38,6 +39,8 @@ export interface Turn {
   readonly tell?: { readonly callee: Callable; readonly input: unknown };
   /** The answer, in an end state. */
   readonly answer?: unknown;
+  /** Timers to set, in milliseconds from now, or to take back (null), by name. Only hubs by handlers ask for this. */
+  readonly after?: { readonly [timer: string]: number | null };
 }
 
 /** Calls to open, all of one callee. */
@@ -72,15 +75,12 @@ export interface StateLogic {
   readonly callees: readonly Callable[];
   /** The event that it raises at once, where that is fixed (pass, tell). */
   readonly passes?: string;
-  /** What its deadline raises. Present in every state that waits, and only there. */
-  readonly deadline?: {
-    readonly raise: string;
-    readonly patch?: (data: unknown, open: readonly OpenCall[]) => object;
-  };
-  /** Longest stay, in milliseconds. */
-  readonly withinMs?: number;
-  /** How many calls of a round run at the same time. */
-  readonly limit?: number;
+  /** What the hub's deadline raises. Present in every state that waits before the clean-up, and only there. */
+  readonly deadline?: DeadlineEvent;
+  /** Its timers, in the order in which they are written. */
+  readonly timers?: readonly TimerLogic[];
+  /** How many calls of a round run at the same time. A function is evaluated after each turn; 0 pauses the round. */
+  readonly limit?: number | ((data: unknown) => number);
   /** An event that leaves the state waits for the running attempts. */
   readonly drain?: boolean;
   /** The signals that it takes. */
@@ -95,16 +95,32 @@ export interface StateLogic {
   callAt?(data: unknown, index: number): CallRequest | undefined;
   /** One of its signals has come. */
   signal?(data: unknown, name: string, payload: unknown): Turn;
+  /** One of its timers has fired. */
+  fired?(data: unknown, timer: string, open: readonly OpenCall[]): Turn;
+  /** A timer that a hub by handlers has set has fired. */
+  setFired?(data: unknown, timer: string): Turn;
 }
+
+/** What the hub's deadline raises. The patch is told which calls are open. */
+export interface DeadlineEvent {
+  readonly raise: string;
+  readonly patch?: (data: unknown, open: readonly OpenCall[]) => object;
+}
+
+/** Whether a run may stay in the state. */
+export const isWaiting = ({ kind }: StateLogic): boolean =>
+  kind === "call" || kind === "each" || kind === "sequence" || kind === "wait" || kind === "handlers";
 
 /** Handles an outcome: the name of the event that it raises, or a function that chooses it. */
 type Handler = string | ((data: unknown, value: unknown, call: OpenCall) => string | Turn);
-type Deadline =
-  string | { readonly raise: string; readonly patch: (data: unknown, open: readonly OpenCall[]) => object };
+type SignalHandler = string | ((data: unknown, payload: unknown) => string | Turn);
+type TimeOf = TimerLogic["ms"];
 
+/** The options of every state that waits. */
 interface Waiting {
-  readonly deadline: Deadline;
-  readonly withinMs?: number;
+  readonly deadline?: string | DeadlineEvent;
+  readonly after?: { readonly [event: string]: TimeOf | Omit<TimerLogic, "event"> };
+  readonly on?: { readonly [signal: string]: SignalHandler };
 }
 
 /** The options of `s.call` and `s.each`, without their types. */
@@ -116,7 +132,7 @@ interface RoundOptions extends Waiting {
   readonly failed?: Handler;
   readonly settled?: Handler;
   readonly done?: string | ((data: unknown) => string | Turn);
-  readonly limit?: number;
+  readonly limit?: StateLogic["limit"];
   readonly drain?: boolean;
   readonly key?: (input: unknown, index: number) => string;
   /** It is `s.call`: one call, and no `done`. */
@@ -135,9 +151,33 @@ export interface Step {
 const toTurn = (next: string | Turn): Turn => (typeof next === "string" ? { raise: next } : next);
 
 /** The parts of a logic that concern its wait. */
-function waiting(options: Waiting): Pick<StateLogic, "deadline" | "withinMs"> {
-  const deadline = typeof options.deadline === "string" ? { raise: options.deadline } : options.deadline;
-  return options.withinMs === undefined ? { deadline } : { deadline, withinMs: options.withinMs };
+function waiting({ deadline, after = {}, on }: Waiting): Partial<StateLogic> {
+  const timers = Object.entries(after).map(([event, timer]) =>
+    typeof timer === "object" ? { event, ...timer } : { event, ms: timer },
+  );
+  return {
+    ...(deadline === undefined ? {} : { deadline: deadlineEvent(deadline) }),
+    ...(timers.length === 0 ? {} : { timers, fired: firing(timers) }),
+    ...(on === undefined ? {} : { signals: Object.keys(on), signal: taking(on) }),
+  };
+}
+
+/** What a deadline raises, from how authors say it. */
+export const deadlineEvent = (deadline: string | DeadlineEvent): DeadlineEvent =>
+  typeof deadline === "string" ? { raise: deadline } : deadline;
+
+function firing(timers: readonly TimerLogic[]): NonNullable<StateLogic["fired"]> {
+  return (data, event, open) => {
+    const patch = timers.find((timer) => timer.event === event)?.patch;
+    return patch === undefined ? { raise: event } : { raise: event, patch: patch(data, open) };
+  };
+}
+
+function taking(on: { readonly [signal: string]: SignalHandler }): NonNullable<StateLogic["signal"]> {
+  return (data, name, payload) => {
+    const handler = on[name] as SignalHandler;
+    return toTurn(typeof handler === "string" ? handler : handler(data, payload));
+  };
 }
 
 /** Chooses an event from the data. `fixed`: the event is always this one, so the state passes. */
@@ -227,23 +267,9 @@ export function sequenceLogic(
   };
 }
 
-/** Waits for a signal. */
-export function waitLogic(
-  options: Waiting & {
-    readonly on: { readonly [signal: string]: string | ((data: unknown, payload: unknown) => string | Turn) };
-  },
-): StateLogic {
-  return {
-    kind: "wait",
-    callees: [],
-    ...waiting(options),
-    signals: Object.keys(options.on),
-    enter: () => ({}),
-    signal: (data, name, payload) => {
-      const handler = options.on[name] as string | ((data: unknown, payload: unknown) => string | Turn);
-      return toTurn(typeof handler === "string" ? handler : handler(data, payload));
-    },
-  };
+/** Waits for a signal, or for a timer. */
+export function waitLogic(options: Waiting): StateLogic {
+  return { kind: "wait", callees: [], ...waiting(options), enter: () => ({}) };
 }
 
 /** Gives a spoke work and goes on. An input of `null` gives it nothing. */

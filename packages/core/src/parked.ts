@@ -1,9 +1,11 @@
+import { cancelled, firstData, incidentOf, timeoutAnswer } from "./answers.ts";
 import type { Decision, Env, Input } from "./decision.ts";
 import { end } from "./chart.ts";
 import type { HubDefinition } from "./hub.ts";
 import {
   knownCommand,
   refusedSignal,
+  staleness,
   type Answer,
   type ParkedInput,
   type Run,
@@ -11,15 +13,7 @@ import {
 } from "./run.ts";
 import { keptSignal } from "./signals.ts";
 import { checkStored } from "./stored.ts";
-import {
-  cancelled,
-  firstData,
-  incidentOf,
-  maxSignals,
-  staleness,
-  timeoutAnswer,
-  TurnBuilder,
-} from "./turn.ts";
+import { maxSignals, TurnBuilder } from "./turn.ts";
 
 /*
  * A run is parked when one of its handlers has thrown (I16). Its state, its calls and its attempts stay as they are. It

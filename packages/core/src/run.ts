@@ -2,9 +2,11 @@ import { Callback } from "./coordinator.ts";
 import { suspectDeaths } from "./deaths.ts";
 import { WheelworkError } from "./errors.ts";
 import { grown } from "./growth.ts";
+import type { Ignored, Input } from "./decision.ts";
 import { deepFreeze } from "./json.ts";
 import { setField } from "./plain.ts";
 import type { Failure } from "./spoke.ts";
+import { nextTimer } from "./timers.ts";
 
 /*
  * Events are the store. A run is what `apply` makes of its events, and nothing else. The same list serves three
@@ -22,8 +24,7 @@ import type { Failure } from "./spoke.ts";
  *   - Events are plain JSON (I19). Where JSON has no undefined, `unset` names the fields of the data to remove.
  *   - All times (`at`, `due`, `deadline`, `answerBy`) are milliseconds of engine time.
  *
- * A checkpoint stores a whole run (`snapshot`), so that a restart need not begin at its first event. `restore` reads
- * it. What follows from an event for the outside world is in effects.ts.
+ * A checkpoint stores a whole run (snapshot.ts), so that a restart need not begin at its first event. What follows from an event for the outside world is in effects.ts.
  */
 
 /** The answer to a request: the hub's result, an error (the hub's or the engine's), or a timeout. */
@@ -78,6 +79,20 @@ export interface OpenedCalls {
   readonly due?: number;
 }
 
+/** A timer of the state that the run waits in. */
+export interface Timer {
+  /** What it raises: an event of the chart. For a hub by handlers that has set it: its name. */
+  readonly event: string;
+  /** When it fires, in milliseconds since the run entered the state. It is armed anew if this changes. */
+  readonly ms: number;
+  /** When it fires, in milliseconds of engine time. */
+  readonly due: number;
+  /** It has fired, and the run has stayed. */
+  readonly fired?: true;
+  /** A hub by handlers has set it: it is not written in the chart. */
+  readonly set?: true;
+}
+
 /** An input that is kept while a run is parked: the one that failed, and those that came later. */
 export interface ParkedInput {
   readonly kind: "start" | "outcome" | "due" | "callDue" | "signal" | "buffered" | "cancel" | "recheck";
@@ -92,7 +107,8 @@ export interface ParkedInput {
  * - `patch`, `unset`, `grown`: what changes in the run's data: fields with new values, fields to remove, and fields that hold
  *   a long list or map, with the items or entries that are added to it;
  * - `calls`: calls that it opens;
- * - `held`: the event that the round holds from now on, until its running attempts are over.
+ * - `held`: the event that the round holds from now on, until its running attempts are over;
+ * - `timers`: all timers of the state, if they are not the same as before.
  */
 export type RunEvent =
   /** The request is accepted. */
@@ -125,8 +141,11 @@ export type RunEvent =
       readonly patch?: object;
       readonly unset?: readonly string[];
       readonly grown?: Readonly<Record<string, object>>;
-      /** The deadline of the wait that begins here. Absent if the run does not wait. */
+      /** When the wait that begins here is due: by the hub's deadline or a timer. Absent if the run does not wait. */
       readonly due?: number;
+      readonly timers?: readonly Timer[];
+      /** Names of kept signals that are dropped: no state that takes them can be reached any more. */
+      readonly drops?: readonly string[];
       /** The new `answerBy`, if it moves. */
       readonly answerBy?: number;
       /** From here on the run cleans up: the hub's deadline no longer counts. Only in the first such state. */
@@ -148,6 +167,20 @@ export type RunEvent =
       readonly unset?: readonly string[];
       readonly grown?: Readonly<Record<string, object>>;
       readonly held?: string;
+      readonly timers?: readonly Timer[];
+      readonly calls?: readonly OpenedCalls[];
+    }
+  /** A timer has fired, and the run stays in its state, or holds the event until its running attempts are over. */
+  | {
+      readonly type: "fired";
+      readonly at: number;
+      readonly timer: string;
+      readonly by?: string;
+      readonly patch?: object;
+      readonly unset?: readonly string[];
+      readonly grown?: Readonly<Record<string, object>>;
+      readonly held?: string;
+      readonly timers?: readonly Timer[];
       readonly calls?: readonly OpenedCalls[];
     }
   /** An attempt has failed, and another one follows. */
@@ -214,10 +247,14 @@ export type RunEvent =
       readonly transformed?: true;
       /** The state has taken it. Otherwise the run keeps it until a state takes it (`received`). */
       readonly taken?: true;
+      /** Nobody takes it, now or later. */
+      readonly dropped?: true;
       readonly patch?: object;
       readonly unset?: readonly string[];
       readonly grown?: Readonly<Record<string, object>>;
       readonly by?: string;
+      readonly held?: string;
+      readonly timers?: readonly Timer[];
       readonly calls?: readonly OpenedCalls[];
     }
   /** A state has taken a kept signal, the oldest of this name. */
@@ -229,6 +266,8 @@ export type RunEvent =
       readonly patch?: object;
       readonly unset?: readonly string[];
       readonly grown?: Readonly<Record<string, object>>;
+      readonly held?: string;
+      readonly timers?: readonly Timer[];
       readonly calls?: readonly OpenedCalls[];
     }
   /** A cancel is accepted. It moves the run in the first state that has its event. */
@@ -253,11 +292,12 @@ export type RunEvent =
       readonly error: { readonly code: string; readonly message: string; readonly stack?: string };
       readonly input: ParkedInput;
     }
-  /** The deadline of a clean-up passed while nobody worked: it begins anew. */
+  /** The time of a clean-up passed while nobody worked: it begins anew. */
   | {
       readonly type: "rearmed";
       readonly at: number;
       readonly due: number;
+      readonly timers?: readonly Timer[];
       /** The new `answerBy`, if it moves. */
       readonly answerBy?: number;
     }
@@ -266,7 +306,13 @@ export type RunEvent =
   /** A retry has been accepted: the run is no longer parked. */
   | { readonly type: "resumed"; readonly at: number; readonly id: string; readonly hash?: string }
   /** The run has moved to another version of its hub. `data` is absent if it stayed as it was. */
-  | { readonly type: "migrated"; readonly at: number; readonly version: number; readonly data?: unknown }
+  | {
+      readonly type: "migrated";
+      readonly at: number;
+      readonly version: number;
+      readonly data?: unknown;
+      readonly timers?: readonly Timer[];
+    }
   /** The input of an open call lacked fields that today's schema of the callee fills in. */
   | { readonly type: "filled"; readonly at: number; readonly call: number; readonly input: unknown };
 
@@ -340,6 +386,8 @@ export class Run extends Callback {
   status: RunStatus = "running";
   /** Empty until the first state is entered. */
   state = "";
+  /** When the run has entered its state. */
+  enteredAt = 0;
   /** How many states the run has entered. An outcome counts only in the epoch that made its attempt (I3). */
   epoch = 0;
   data: unknown = null;
@@ -355,8 +403,10 @@ export class Run extends Callback {
   deadline = 0;
   /** The run cleans up: it has entered a late state (chart.ts). */
   late = false;
-  /** The deadline of the open wait. */
+  /** When the open wait is due: by the hub's deadline, or by a timer. */
   due: number | undefined = undefined;
+  /** The timers of the state, if it has any, in the order in which they are written. */
+  timers: readonly Timer[] | undefined = undefined;
   /** If the hub gives no answer by then, the engine does. */
   answerBy = 0;
   answer: Answer | undefined = undefined;
@@ -393,7 +443,7 @@ export class Run extends Callback {
   }
 
   /**
-   * When the run itself is due next: its wait gives up, or the engine answers. A parked run has only the second.
+   * When the run itself is due next: a timer fires, its wait gives up, or the engine answers. A parked run has only the second.
    * undefined: it waits for nothing.
    */
   get nextDue(): number | undefined {
@@ -447,14 +497,17 @@ export function apply(run: Run, event: RunEvent): void {
       return;
     case "entered":
       run.state = event.state;
-      if (event.kept === true) return;
+      if (event.kept === true) return arm(run, event.timers);
       clearCalls(run);
       run.held = undefined;
       run.epoch++;
+      run.enteredAt = event.at;
       run.due = event.due;
+      run.timers = event.timers;
       if (event.answerBy !== undefined) run.answerBy = event.answerBy;
       if (event.late === true) run.late = true;
       if (event.cancelled === true) run.cancelled = true;
+      if (event.drops !== undefined) drop(run, event.drops);
       patch(run, event);
       open(run, event.calls);
       return;
@@ -463,6 +516,13 @@ export function apply(run: Run, event: RunEvent): void {
       if (event.held !== undefined) hold(run, event.held);
       patch(run, event);
       open(run, event.calls);
+      arm(run, event.timers);
+      return;
+    case "fired":
+      patch(run, event);
+      open(run, event.calls);
+      arm(run, event.timers);
+      if (event.held !== undefined) hold(run, event.held);
       return;
     case "failed": {
       const call = openCall(run, event.call);
@@ -496,15 +556,19 @@ export function apply(run: Run, event: RunEvent): void {
       return;
     case "signalled":
       remember(run, "signal", event);
-      if (event.taken !== true) run.signals.push(keptSignal(event));
+      if (event.taken !== true && event.dropped !== true) run.signals.push(keptSignal(event));
       patch(run, event);
       open(run, event.calls);
+      arm(run, event.timers);
+      if (event.held !== undefined) hold(run, event.held);
       return;
     case "received": {
       const position = run.signals.findIndex(({ signal }) => signal === event.signal);
       if (position >= 0) run.signals.splice(position, 1);
       patch(run, event);
       open(run, event.calls);
+      arm(run, event.timers);
+      if (event.held !== undefined) hold(run, event.held);
       return;
     }
     case "cancelling":
@@ -521,6 +585,7 @@ export function apply(run: Run, event: RunEvent): void {
       clearCalls(run);
       run.held = undefined;
       run.due = undefined;
+      run.timers = undefined;
       run.status = "ended";
       run.incident = undefined;
       run.endedAt = event.at;
@@ -548,11 +613,16 @@ export function apply(run: Run, event: RunEvent): void {
       return;
     case "rearmed":
       run.due = event.due;
+      if (event.timers !== undefined) {
+        run.enteredAt = event.at;
+        run.timers = event.timers;
+      }
       if (event.answerBy !== undefined) run.answerBy = event.answerBy;
       return;
     case "migrated":
       run.version = event.version;
       if (event.data !== undefined) run.data = deepFreeze(event.data);
+      arm(run, event.timers);
       return;
     case "filled":
       openCall(run, event.call).input = event.input;
@@ -563,6 +633,20 @@ export function apply(run: Run, event: RunEvent): void {
 function keptSignal({ signal, payload, transformed }: KeptSignal): KeptSignal {
   const kept = { signal, payload };
   return transformed === true ? { ...kept, transformed } : kept;
+}
+
+/** No state takes these signals any more. */
+function drop(run: Run, names: readonly string[]): void {
+  const kept = run.signals.filter(({ signal }) => !names.includes(signal));
+  run.signals.splice(0, run.signals.length, ...kept);
+}
+
+/** The timers of the state have changed, and with them when the run is due. */
+function arm(run: Run, timers: readonly Timer[] | undefined): void {
+  if (timers === undefined) return;
+  run.timers = timers;
+  const next = nextTimer(timers)?.due;
+  run.due = run.late ? next : Math.min(next ?? run.deadline, run.deadline);
 }
 
 function clearCalls(run: Run): void {
@@ -599,9 +683,13 @@ export function patched(
   return whole;
 }
 
-/** The round now waits for its running attempts only. Calls that are queued or in backoff are given up. */
+/**
+ * The round now waits for its running attempts only. Calls that are queued or in backoff are given up. Timers do not fire
+ * any more, but for those that bound the clean-up.
+ */
 function hold(run: Run, event: string): void {
   run.held = event;
+  if (run.timers !== undefined && !run.late) run.due = run.deadline;
   for (const call of run.calls.values()) if (!isRunning(call)) run.calls.delete(call.number);
 }
 
@@ -636,6 +724,16 @@ export function knownCommand(
   const known = run.named?.get(name);
   if (known === undefined) return run.commands.has(name) ? "duplicate" : undefined;
   return hash === undefined || known === hash ? "duplicate" : "reused";
+}
+
+/**
+ * Why the outcome of an attempt no longer counts, if it does not (I3, I4): its call is closed, or the input names
+ * another attempt or epoch than the present one.
+ */
+export function staleness(run: Run, input: Extract<Input, { kind: "outcome" }>): Ignored | undefined {
+  const call = run.calls.get(input.call);
+  if (call === undefined) return "late";
+  return input.epoch !== run.epoch || input.attempt !== call.attempt || call.backoff ? "stale" : undefined;
 }
 
 /** Why a run does not take a signal, whatever its state. */
@@ -676,92 +774,4 @@ function openCall(run: Run, number: number): Call {
     );
   }
   return call;
-}
-
-/** The stored form of a run: plain JSON, without its history. The key is stored beside it. */
-export interface RunSnapshot {
-  readonly [field: string]: unknown;
-}
-
-/** A run as plain JSON. `restore` makes the run of it again. */
-export function snapshot(run: Run): RunSnapshot {
-  return {
-    hub: run.hub,
-    version: run.version,
-    request: run.request,
-    hash: run.hash,
-    status: run.status,
-    state: run.state,
-    epoch: run.epoch,
-    data: run.data,
-    nextCall: run.nextCall,
-    nextQueued: run.nextQueued,
-    calls: Array.from(run.calls.values(), (call) => ({
-      first: call.number,
-      callee: call.callee,
-      hub: call.isHub ? true : undefined,
-      index: call.index,
-      tag: call.tag,
-      inputs: [call.input],
-      keys: call.key === undefined ? undefined : [call.key],
-      transformed: call.transformed ? true : undefined,
-      due: call.due,
-      attempt: call.attempt,
-      backoff: call.backoff ? true : undefined,
-      deaths: call.deaths === 0 ? undefined : call.deaths,
-      alone: call.alone ? true : undefined,
-    })),
-    held: run.held,
-    deadline: run.deadline,
-    late: run.late,
-    due: run.due,
-    answerBy: run.answerBy,
-    answer: run.answer,
-    parent: run.parent,
-    replyTo: run.replyTo,
-    cancelling: run.cancelling,
-    cancelled: run.cancelled,
-    signals: run.signals,
-    commands: [...run.commands],
-    named: run.named === undefined ? undefined : Object.fromEntries(run.named),
-    incident: run.incident,
-    createdAt: run.createdAt,
-    updatedAt: run.updatedAt,
-    answeredAt: run.answeredAt,
-    endedAt: run.endedAt,
-  };
-}
-
-interface StoredCall extends OpenedCalls {
-  readonly attempt: number;
-  readonly backoff?: boolean;
-  readonly deaths?: number;
-  readonly alone?: boolean;
-}
-
-/** Makes the run again that `snapshot` wrote. */
-export function restore(key: string, stored: RunSnapshot): Run {
-  const run = new Run(key);
-  const { calls, commands, named, signals, ...plain } = stored as RunSnapshot & {
-    readonly calls: readonly StoredCall[];
-    readonly commands: readonly string[];
-    readonly named?: Readonly<Record<string, string>>;
-    readonly signals: readonly KeptSignal[];
-  };
-  Object.assign(run, plain);
-  deepFreeze(run.data);
-  deepFreeze(run.request);
-  for (const held of calls) {
-    const call = new Call(run, deepFreeze(held), 0);
-    call.attempt = held.attempt;
-    call.backoff = held.backoff === true;
-    call.deaths = held.deaths ?? 0;
-    call.alone = held.alone === true;
-    call.due = held.due;
-    run.calls.set(call.number, call);
-  }
-  for (const id of commands) run.commands.add(id);
-  if (named !== undefined) run.named = new Map(Object.entries(named));
-  for (const signal of signals) run.signals.push(deepFreeze(signal));
-  return run;
 }

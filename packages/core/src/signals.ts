@@ -51,3 +51,8 @@ export function parkedInput(definition: HubDefinition, input: Input): Input {
   if (input.kind !== "signal" || input.stored === true || !isTransformed(definition, input)) return input;
   return { ...input, transformed: true };
 }
+
+/** The names of kept signals that no state takes any more. */
+export function untaken(kept: readonly KeptSignal[], takes: ReadonlySet<string>): readonly string[] {
+  return [...new Set(kept.map(({ signal }) => signal))].filter((signal) => !takes.has(signal));
+}

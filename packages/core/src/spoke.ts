@@ -160,7 +160,7 @@ function maxBackoffsMs({ attempts, backoffMs, factor, maxBackoffMs }: Required<R
 }
 
 /** Some three hundred years, in milliseconds. Sums of a few such times are still exact. */
-const maxMs = 10_000_000_000_000;
+export const maxMs = 10_000_000_000_000;
 
 /** What is wrong with a time that is not a duration, for lists of problems. */
 export const mustBeDuration = `must be a number of milliseconds above 0, ${maxMs} at most`;

@@ -1,28 +1,31 @@
+import { answerOf, cancelled, shown, timeoutAnswer } from "./answers.ts";
 import { end, stay } from "./chart.ts";
-import { isSuspect, maxDeaths, workerDied } from "./deaths.ts";
+import { countDeaths, recheck } from "./claim.ts";
+import { isSuspect } from "./deaths.ts";
 import type { Decision, Env, Ignored, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
-import type { Failing, HubDefinition, StateDefinition } from "./hub.ts";
+import type { HubDefinition, StateDefinition } from "./hub.ts";
 import { growth } from "./growth.ts";
-import { plain, plainKey, plainPatch, setField, stackOf, synchronous, textOf } from "./plain.ts";
-import { inputSchema, type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
+import { plain, plainKey, plainPatch, setField, synchronous, textOf } from "./plain.ts";
+import { type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
 import {
   isRunning,
   knownCommand,
   patched,
   refusedSignal,
-  type Answer,
+  staleness,
   type Call,
   type KeptSignal,
   type OpenedCalls,
-  type ParkedInput,
   type Run,
   type RunEvent,
+  type Timer,
 } from "./run.ts";
-import { demand } from "./schema.ts";
-import { payloadOf, keptSignal, signalled } from "./signals.ts";
-import { backoffOf, type Outcome, type Spoke } from "./spoke.ts";
-import { checkStored, extendsStored } from "./stored.ts";
+import { payloadOf, keptSignal, signalled, untaken } from "./signals.ts";
+import { backoffOf, type Callable, type Outcome, type Spoke } from "./spoke.ts";
+import { extendsStored } from "./stored.ts";
+import { formerTimers, nextTimer, withFired, without } from "./timers.ts";
+import { dueOf, limitOf, Wait } from "./wait.ts";
 
 /*
  * How a turn works. A turn decides one input. It reads the run as it was before, and never changes it. What the turn
@@ -35,22 +38,26 @@ import { checkStored, extendsStored } from "./stored.ts";
  *     and enters the next state. No wait separates these steps, so they are counted and bounded (maxSteps, I15); or
  *   - waits: the turn opens its calls, sets its deadline, and takes signals that came before.
  *
- * While a state waits. A settled call, a signal or a deadline makes a handler raise an event. Where the chart says
- * `stay`, the wait goes on: one event holds the patch and the calls to open. Otherwise the turn follows the edge. The
- * event `entered` closes all open calls (I12) and raises the epoch of the run, so that no outcome of an earlier state
+ * While a state waits. A settled call, a signal, a timer or the deadline makes a handler raise an event. Where the chart
+ * says `stay`, the wait goes on: one event holds the patch and the calls to open, and its timers if they change (timers.ts).
+ * Otherwise the turn follows the edge. The event `entered` closes all open calls (I12) and raises the epoch of the run, so that no outcome of an earlier state
  * counts later (I3).
  *
  * Rounds. A failed attempt is repeated while its spoke allows another one. A settled call lets the next queued call
- * begin (`limit`). When the last one has settled, `done` raises the event that leaves the state. With `drain`, an event
+ * begin (`limit`, which is asked anew after each turn if it is a function). When the last one has settled, `done` raises the event that leaves the state. With `drain`, an event
  * that would leave the state is held (`run.held`) until the running calls are over, calls of hubs included. A round
  * that holds an event is decided: it starts nothing more. The patches of its outcomes still count, since the clean-up
- * must know what was done.
+ * must know what was done. It takes no signal, and no timer fires, but for those that bound the clean-up: these cut it, as
+ * the deadline does.
+ *
+ * Signals. A state takes them in the order in which they have come. One that comes while the state does not take it is kept
+ * until a state does, and dropped as soon as none can be reached that would (`takes`).
  *
  * Cancels. A cancel raises the hub's own event for it, or else the deadline event of the present state. If no edge for
  * the event leaves the state, the cancel stays pending, and moves the run in the first state that has such an edge. It
  * moves the run once, and never out of a late state. If the hub's cancel is `end`, the run ends at once.
  *
- * Late states are the clean-up (chart.ts). The hub's deadline no longer counts there: each wait has its own `withinMs`.
+ * Late states are the clean-up (chart.ts). The hub's deadline no longer counts there: each wait has a timer that bounds it.
  * Entering one moves `answerBy`, if need be, to leave time for the longest path from it to an end. If the deadline of a
  * late state passed while nobody worked (`env.since`), or while the run was parked, it begins anew.
  *
@@ -82,6 +89,8 @@ export class TurnBuilder implements Decision {
   #steps = 0;
   /** The kept signals that this turn has not taken yet. A copy of `run.signals`, made when the turn takes the first. */
   #signals: KeptSignal[] | undefined = undefined;
+  /** The timers of the state, and its round if the limit is a function. Made when this turn needs it. */
+  #wait: Wait | undefined = undefined;
   readonly #definition: HubDefinition;
   readonly #run: Run;
   readonly #env: Env;
@@ -120,9 +129,11 @@ export class TurnBuilder implements Decision {
       case "signal":
         return this.#signal(input);
       case "recheck":
-        return this.#recheck();
+        for (const event of recheck(this.#definition, this.#run, this.#env.now)) this.#emit(event);
+        return undefined;
       case "died":
-        return this.#died(input);
+        this.events = countDeaths(this.#run, input, this.#env);
+        return this.events.length === 0 ? "stale" : undefined;
       case "begin":
         return this.#beginSuspect(input);
       case "buffered":
@@ -159,13 +170,16 @@ export class TurnBuilder implements Decision {
     }
     const at = this.#env.now;
     const { version } = definition;
-    if (moved.data === run.data) this.#emit({ type: "migrated", at, version });
-    else {
-      this.data = plain(moved.data, "WW_DEFECT", `what migrate of ${definition.name} returned`);
-      this.#emit({ type: "migrated", at, version, data: this.data });
-    }
-    if (moved.state === run.state) return;
     const state = definition.states.get(moved.state) as StateDefinition;
+    const migrated = { type: "migrated" as const, at, version };
+    const isSame = moved.data === run.data;
+    if (!isSame) this.data = plain(moved.data, "WW_DEFECT", `what migrate of ${definition.name} returned`);
+    const event = isSame ? migrated : { ...migrated, data: this.data };
+    if (moved.state === run.state) {
+      this.#emit(this.#timed(event, state.logic));
+      return this.#fillRound(state.logic, 0);
+    }
+    this.#emit(event);
     if (this.#leavesAlone(state)) this.#rename(state);
     else this.enter(moved.state, undefined, undefined);
   }
@@ -192,43 +206,9 @@ export class TurnBuilder implements Decision {
     const { due } = this.#run;
     this.#state = state.name;
     const entered = { type: "entered", at: this.#env.now, state: state.name, kept: true } as const;
-    this.#emit(due === undefined ? entered : { ...entered, due });
+    this.#emit(this.#timed(due === undefined ? entered : { ...entered, due }, state.logic));
+    this.#fillRound(state.logic, 0);
     this.#takeBuffered(state);
-  }
-
-  /** What workers and hubs are still to be given is held against the schemas of today. */
-  #recheck(): undefined {
-    for (const call of this.#run.calls.values()) {
-      const callee = this.#definition.callees.get(call.callee);
-      // A hub that is called has its request already, unless the call is queued.
-      if (callee === undefined || call.transformed || (call.isHub && call.attempt > 0)) continue;
-      const what = `the input of the call ${call.number} of ${call.callee}`;
-      const input = checkStored(inputSchema(callee), call.input, what);
-      if (input !== call.input)
-        this.#emit({
-          type: "filled",
-          at: this.#env.now,
-          call: call.number,
-          input: plain(input, "WW_DEFECT", what),
-        });
-    }
-  }
-
-  /** Counts a death of the process for attempts that were under way. A lone suspect is parked, and not begun once more. */
-  #died({ attempts, lone }: Extract<Input, { kind: "died" }>): Ignored | undefined {
-    // A claim that follows a commit whose outcome was unknown says it again.
-    const counted = attempts.filter(({ call: number, attempt, deaths }) => {
-      const call = this.#run.calls.get(number);
-      return call?.attempt === attempt && isRunning(call) && call.deaths < deaths;
-    });
-    if (counted.length === 0) return "stale";
-    const at = this.#env.now;
-    this.#emit({ type: "died", at, attempts: counted.map(({ call, deaths }) => ({ call, deaths })) });
-    const suspect = counted.find(({ call, deaths }) => call === lone && deaths >= maxDeaths);
-    if (suspect === undefined) return undefined;
-    const error = workerDied(this.#run.calls.get(suspect.call) as Call, suspect.deaths);
-    this.#emit(incidentOf(error, { kind: "recheck" }, this.#env));
-    return undefined;
   }
 
   #beginSuspect({ call: number, attempt }: Extract<Input, { kind: "begin" }>): Ignored | undefined {
@@ -279,7 +259,7 @@ export class TurnBuilder implements Decision {
     if (pause === 0) this.#attempt(call, call.attempt + 1);
   }
 
-  #attempt(call: Call, attempt: number): void {
+  #attempt(call: Pick<Call, "number" | "callee" | "isHub">, attempt: number): void {
     const at = this.#env.now;
     if (call.isHub) {
       this.#emit({ type: "attempt", at, call: call.number, attempt });
@@ -324,14 +304,22 @@ export class TurnBuilder implements Decision {
     }
     const calls = this.#open(turn.open, undefined);
     const event = this.#withPatch(settled, turn.patch);
-    this.#emit(calls === undefined ? event : { ...event, calls });
-    const next = run.calls.get(run.nextQueued);
-    if (next?.attempt === 0) this.#attempt(next, 1);
-    if (others > 0 || calls !== undefined || logic.done === undefined) return;
-    // Only now somebody looks at the data: `apply` merges the patch once more.
-    this.#merge(turn.patch);
-    this.#recorded = this.data;
-    const { raise: done, patch } = this.#kept(logic.done(Object.freeze(this.data)));
+    const asksRound = typeof logic.limit === "function";
+    const isLast = others === 0 && calls === undefined && logic.done !== undefined;
+    if (isLast || asksRound || logic.timers !== undefined || turn.after !== undefined) {
+      // Somebody looks at the data in this turn: `apply` merges the patch once more.
+      this.#merge(turn.patch);
+      this.#recorded = this.data;
+    }
+    const timed = this.#timed(event, logic, turn.after);
+    this.#emit(calls === undefined ? timed : { ...timed, calls });
+    if (asksRound) this.#fillRound(logic, 1);
+    else {
+      const next = run.calls.get(run.nextQueued);
+      if (next?.attempt === 0) this.#attempt(next, 1);
+    }
+    if (!isLast) return;
+    const { raise: done, patch } = this.#kept(logic.done?.(Object.freeze(this.data)));
     if (done !== undefined) this.#go(done, patch);
   }
 
@@ -340,7 +328,7 @@ export class TurnBuilder implements Decision {
     const { due, late } = this.#run;
     const overdue = due !== undefined && due <= now;
     if (overdue && late && due < since) return this.rearm();
-    if (overdue) this.raiseDeadline();
+    if (overdue) this.#timePassed();
     if (!this.#answered && this.answerBy <= now) {
       this.#emit(timeoutAnswer(this.#definition, this.#run, now));
       return undefined;
@@ -348,54 +336,152 @@ export class TurnBuilder implements Decision {
     return overdue ? undefined : "stale";
   }
 
+  /** What the open wait is due for: the hub's deadline or a timer, whichever comes first. Of one instant, the deadline does. */
+  #timePassed(): void {
+    const { deadline, late, held, timers } = this.#run;
+    const state = this.#current();
+    const timer = nextTimer(timers ?? formerTimers(this.#run, state.logic));
+    // A round that holds an event has no timers any more.
+    const isHeld = held !== undefined && timers !== undefined && !late;
+    if (timer === undefined || isHeld || (!late && deadline <= timer.due)) this.raiseDeadline();
+    else this.#fire(state, timer);
+  }
+
+  #fire(state: StateDefinition, timer: Timer): void {
+    const { logic, row, late } = state;
+    const fired = { type: "fired" as const, at: this.#env.now, timer: timer.event };
+    const known = this.#waitNow().timers(logic);
+    const isKnown = timer.set === true || logic.timers?.some(({ event }) => event === timer.event) === true;
+    // The hub no longer has it. Whoever changes a chart should raise its version.
+    if (!isKnown) return this.#emit(this.#timed(fired, logic, undefined, without(known, timer)));
+    const turn = this.#kept(
+      timer.set === true
+        ? logic.setFired?.(this.data, timer.event)
+        : logic.fired?.(this.data, timer.event, this.#openCalls()),
+    );
+    const { raise } = turn;
+    if (raise !== undefined && this.#target(row, raise) !== stay) {
+      const holds =
+        logic.drain === true && !late && this.#run.held === undefined && this.#othersRun(undefined);
+      if (holds) this.#emit(this.#patched({ ...fired, held: raise }, turn.patch));
+      else this.#go(raise, turn.patch);
+      return;
+    }
+    const after = timer.set === true ? without(known, timer) : withFired(known, timer);
+    this.#stay(raise === undefined ? fired : { ...fired, by: raise }, logic, turn, after);
+  }
+
   /**
-   * The deadline of a late state passed while nobody worked: it begins anew. The clean-up gets the time that it was
-   * promised. If an outage used it up, things would be left undone.
+   * A turn that stays, other than that of an outcome. `timers`: those that are left of the state's, if one has fired.
+   */
+  #stay(
+    event: Extract<RunEvent, { type: "fired" | "signalled" | "received" }>,
+    logic: StateLogic,
+    turn: Turn,
+    timers?: readonly Timer[],
+  ): void {
+    const calls = this.#open(turn.open, undefined);
+    const timed = this.#timed(this.#patched(event, turn.patch), logic, turn.after, timers);
+    this.#emit(calls === undefined ? timed : { ...timed, calls });
+    this.#fillRound(logic, 0);
+  }
+
+  /** Gives an event the timers of the state, if its turn changes them. `left`: those that are left of them, if one has fired. */
+  #timed<Event extends object>(
+    event: Event,
+    logic: StateLogic,
+    after?: Turn["after"],
+    left?: readonly Timer[],
+  ): Event {
+    // Most states have no timers.
+    if (logic.timers === undefined && after === undefined && this.#run.timers === undefined) return event;
+    // A round that holds an event has none any more.
+    if (this.#steps === 0 && this.#run.held !== undefined && !this.#late) return event;
+    const timers = this.#waitNow().change(logic, this.data, after, left);
+    return timers === undefined ? event : { ...event, timers };
+  }
+
+  /** After a turn that stays: a limit that is a function may let more calls begin. `settled`: calls that the turn has settled. */
+  #fillRound(logic: StateLogic, settled: number): void {
+    if (typeof logic.limit !== "function") return;
+    const { name, kind } = logic.callees[0] as Callable;
+    const limit = limitOf(logic, Object.freeze(this.data)) ?? 0;
+    for (const number of this.#waitNow().begin(limit, settled))
+      this.#attempt({ number, callee: name, isHub: kind === "hub" }, 1);
+  }
+
+  #waitNow(): Wait {
+    return (this.#wait ??= new Wait(this.#run, this.#env.now, this.#steps > 0 ? null : undefined));
+  }
+
+  /**
+   * The time of a late state passed while nobody worked: it begins anew. The clean-up gets the time that it was promised. If an
+   * outage used it up, things would be left undone.
    */
   rearm(): undefined {
     const state = this.#current();
-    const due = this.#waitUntil(state);
+    const at = this.#env.now;
+    const timers = this.#waitNow().rearm(state.logic, this.data);
+    const due = dueOf(state.late, this.deadline, timers);
     const answerBy = this.#moveAnswer(state);
-    const rearmed = { type: "rearmed" as const, at: this.#env.now, due };
+    const rearmed = { type: "rearmed" as const, at, due, timers };
     this.#emit(answerBy === undefined ? rearmed : { ...rearmed, answerBy });
   }
 
-  /** The deadline of the open wait has passed: the run leaves its state by its deadline event. */
+  /** The hub's deadline has passed, or a cancel stands for it: the run leaves its state by its deadline event. */
   raiseDeadline(): void {
     const { logic } = this.#current();
-    if (logic.deadline === undefined)
+    // The state has become clean-up since the run entered it. The timer that bounds it stands for the deadline.
+    const raise = logic.deadline?.raise ?? logic.timers?.find(({ ms }) => typeof ms === "number")?.event;
+    if (raise === undefined)
       throw new WheelworkError("WW_DEFECT", `the state ${this.#state} does not wait, so it has no deadline`, {
         next: "Resolve the incident, and report this with the history of the run.",
       });
-    this.#go(logic.deadline.raise, this.#deadlinePatch(logic));
+    this.#go(raise, this.#deadlinePatch(logic));
   }
 
   #signal(input: Extract<Input, { kind: "signal" }>): Ignored | undefined {
     const refused = refusedSignal(this.#run, input);
     if (refused !== undefined) return refused;
-    const { logic } = this.#current();
+    const { logic, takes, row } = this.#current();
+    const { held } = this.#run;
     const { signal } = input;
-    if (logic.signals?.includes(signal) !== true) {
+    if (held !== undefined || logic.signals?.includes(signal) !== true) {
+      const event = keptSignal(this.#definition, input, this.#env.now);
+      if (!takes.has(signal) || this.#definition.dropSignals.has(signal)) {
+        this.#emit({ ...event, dropped: true });
+        return undefined;
+      }
       if (this.#run.signals.length >= maxSignals) return "full";
-      this.#emit(keptSignal(this.#definition, input, this.#env.now));
+      this.#emit(event);
       return undefined;
     }
     const payload = input.stored === true ? payloadOf(this.#definition, input) : input.payload;
-    const event = signalled(input, this.#env.now, payload);
-    this.#signalled({ ...event, taken: true }, this.#kept(logic.signal?.(this.data, signal, payload)));
+    const event = { ...signalled(input, this.#env.now, payload), taken: true as const };
+    this.#takeSignal(event, logic, row, this.#kept(logic.signal?.(this.data, signal, payload)));
     return undefined;
   }
 
-  #signalled(event: Extract<RunEvent, { type: "signalled" }>, turn: Turn): void {
+  /** A signal moves the run, or stays. Returns whether it stays. */
+  #takeSignal(
+    event: Extract<RunEvent, { type: "signalled" | "received" }>,
+    logic: StateLogic,
+    row: StateDefinition["row"],
+    turn: Turn,
+  ): boolean {
     const { raise } = turn;
-    if (raise !== undefined && this.#target(this.#current().row, raise) !== stay) {
+    if (raise === undefined || this.#target(row, raise) === stay) {
+      this.#stay(raise === undefined ? event : { ...event, by: raise }, logic, turn);
+      return true;
+    }
+    // Calls that this turn has opened have not begun.
+    if (logic.drain === true && this.#steps === 0 && this.#othersRun(undefined))
+      this.#emit(this.#patched({ ...event, held: raise }, turn.patch));
+    else {
       this.#emit(event);
       this.#go(raise, turn.patch);
-      return;
     }
-    const calls = this.#open(turn.open, undefined);
-    const patched = this.#patched(raise === undefined ? event : { ...event, by: raise }, turn.patch);
-    this.#emit(calls === undefined ? patched : { ...patched, calls });
+    return false;
   }
 
   #cancel(id: string): Ignored | undefined {
@@ -448,8 +534,11 @@ export class TurnBuilder implements Decision {
   /** The patch of a deadline's event. It is told which calls are open. */
   #deadlinePatch({ deadline }: StateLogic): object | undefined {
     if (deadline?.patch === undefined) return undefined;
-    const open = Array.from(this.#run.calls.values()) as readonly OpenCall[];
-    return this.#keptPatch(deadline.patch(this.data, open), "the patch of a deadline");
+    return this.#keptPatch(deadline.patch(this.data, this.#openCalls()), "the patch of a deadline");
+  }
+
+  #openCalls(): readonly OpenCall[] {
+    return Array.from(this.#run.calls.values()) as readonly OpenCall[];
   }
 
   /** Follows an event along its edge (I14). */
@@ -482,6 +571,7 @@ export class TurnBuilder implements Decision {
       });
     const { logic } = state;
     this.#state = target;
+    this.#wait = undefined;
     this.#merge(patch);
     const entered: Writable<Extract<RunEvent, { type: "entered" }>> = { type: "entered", at, state: target };
     if (by !== undefined) entered.by = by;
@@ -511,37 +601,41 @@ export class TurnBuilder implements Decision {
     }
     const whole = turn.patch === undefined ? patch : { ...patch, ...turn.patch };
     this.#merge(turn.patch);
-    const calls = this.#open(turn.open, logic.limit);
+    const calls = this.#open(turn.open, limitOf(logic, this.data));
     this.#withPatch(entered, whole);
-    entered.due = this.#waitUntil(state);
+    let timers: readonly Timer[] | undefined;
+    if (logic.timers !== undefined || turn.after !== undefined || typeof logic.limit === "function") {
+      this.#wait = new Wait(this.#run, at, calls?.[0] ?? null);
+      timers = this.#wait.enter(logic, this.data, turn.after);
+    }
+    entered.due = dueOf(state.late, this.deadline, timers);
+    if (timers !== undefined) entered.timers = timers;
     if (calls !== undefined) entered.calls = calls;
+    if (this.#run.signals.length > 0) {
+      const drops = untaken((this.#signals ??= [...this.#run.signals]), state.takes);
+      if (drops.length > 0) entered.drops = drops;
+      this.#signals = this.#signals.filter(({ signal }) => !drops.includes(signal));
+    }
     this.#emit(entered);
     this.#takeBuffered(state);
   }
 
   /** Takes the signals that came before the wait for them began, in their order, until one leaves the state. */
-  #takeBuffered(state: StateDefinition): void {
-    const { signals, signal: handle } = state.logic;
-    if (signals === undefined || handle === undefined) return;
-    if (this.#run.signals.length === 0) return;
+  #takeBuffered({ logic, row }: StateDefinition): void {
+    const { signals, signal: handle } = logic;
+    if (signals === undefined || handle === undefined || this.#run.signals.length === 0) return;
+    if (this.#steps === 0 && this.#run.held !== undefined) return;
     this.#signals ??= [...this.#run.signals];
-    const position = this.#signals.findIndex(({ signal }) => signals.includes(signal));
-    const [next] = position < 0 ? [] : this.#signals.splice(position, 1);
-    if (next === undefined) return;
-    const received = { type: "received" as const, at: this.#env.now, signal: next.signal };
-    const turn = this.#kept(handle(Object.freeze(this.data), next.signal, payloadOf(this.#definition, next)));
-    if (turn.raise !== undefined && this.#target(state.row, turn.raise) !== stay) {
-      this.#emit(received);
-      this.#go(turn.raise, turn.patch);
-      return;
+    for (let stays = true; stays;) {
+      const position = this.#signals.findIndex(({ signal }) => signals.includes(signal));
+      const [next] = position < 0 ? [] : this.#signals.splice(position, 1);
+      if (next === undefined) return;
+      const received = { type: "received" as const, at: this.#env.now, signal: next.signal };
+      const turn = this.#kept(
+        handle(Object.freeze(this.data), next.signal, payloadOf(this.#definition, next)),
+      );
+      stays = this.#takeSignal(received, logic, row, turn);
     }
-    const calls = this.#open(turn.open, undefined);
-    const event = this.#patched(
-      turn.raise === undefined ? received : { ...received, by: turn.raise },
-      turn.patch,
-    );
-    this.#emit(calls === undefined ? event : { ...event, calls });
-    this.#takeBuffered(state);
   }
 
   /** A tell has a call number, but no open call. Its own run works on it, and may outlive this one. */
@@ -595,14 +689,6 @@ export class TurnBuilder implements Decision {
     const answerBy = this.#env.now + state.remainingMs;
     if (!state.late || answerBy <= this.answerBy) return undefined;
     return (this.answerBy = answerBy);
-  }
-
-  /** When the wait of a state gives up: by `withinMs`, and before the late states also by the hub's deadline. */
-  #waitUntil(state: StateDefinition): number {
-    const within =
-      state.logic.withinMs === undefined ? undefined : this.#env.now + Math.ceil(state.logic.withinMs);
-    if (within === undefined) return this.deadline;
-    return state.late ? within : Math.min(within, this.deadline);
   }
 
   /** Whether the event of a cancel leaves a state. */
@@ -713,94 +799,6 @@ export class TurnBuilder implements Decision {
   }
 }
 
-/**
- * Why the outcome of an attempt no longer counts, if it does not (I3, I4): its call is closed, or the input names
- * another attempt or epoch than the present one.
- */
-export function staleness(run: Run, input: Extract<Input, { kind: "outcome" }>): Ignored | undefined {
-  const call = run.calls.get(input.call);
-  if (call === undefined) return "late";
-  return input.epoch !== run.epoch || input.attempt !== call.attempt || call.backoff ? "stale" : undefined;
-}
-
-/**
- * The answer that the reply of an end state stands for.
- * @throws WheelworkError WW_INVALID_REPLY when the hub does not declare the reply or its error.
- */
-function answerOf(definition: HubDefinition, reply: unknown): Answer {
-  const failing = (reply as Partial<Failing<string>> | null | undefined)?.["~fail"];
-  if (failing !== undefined) {
-    // Only hubs by handlers end like this: their clean-up has run out of time.
-    if (failing.code === "WW_TIMEOUT")
-      return { kind: "timeout", code: "WW_TIMEOUT", message: failing.message };
-    if (!definition.errors.includes(failing.code)) {
-      throw new WheelworkError(
-        "WW_INVALID_REPLY",
-        `the hub ${definition.name} fails with the code ${failing.code}, which it does not declare`,
-        {
-          next: "Add the code to the hub's errors. Then retry the incident.",
-        },
-      );
-    }
-    const { code, message, details } = failing;
-    const failed = { kind: "error" as const, code, message: textOf(message) };
-    if (details === undefined) return failed;
-    return { ...failed, details: plain(details, "WW_INVALID_REPLY", `the details of ${code}`) };
-  }
-  const what = `the reply of the hub ${definition.name}`;
-  const value = demand(definition.reply, synchronous(reply, what), "WW_INVALID_REPLY", what);
-  return { kind: "result", value: plain(value, "WW_INVALID_REPLY", what) };
-}
-
-/** The engine's own answer. It names the incident that has kept the run from an answer. */
-export function timeoutAnswer(definition: HubDefinition, run: Run, at: number): RunEvent {
-  const late = { kind: "timeout", code: "WW_TIMEOUT" } as const;
-  const message = `the hub ${definition.name} reached no end within its time`;
-  if (run.incident === undefined) return { type: "answered", at, answer: { ...late, message } };
-  const { code, message: why } = run.incident.error;
-  const details = { incident: { code, message: why, state: run.state } };
-  return {
-    type: "answered",
-    at,
-    answer: { ...late, message: `${message}: an incident has parked it`, details },
-  };
-}
-
-/** A cancel of a hub whose `cancel` is `end`: the run ends at once, without a clean-up. */
-export function cancelled(run: Run, id: string, at: number): RunEvent[] {
-  const answer: Answer = { kind: "error", code: "WW_CANCELLED", message: "the request was cancelled" };
-  return [
-    { type: "cancelling", at, id },
-    run.answer === undefined ? { type: "ended", at, answer } : { type: "ended", at },
-  ];
-}
-
-/** What a handler has thrown, as the event that parks the run with its input (I16). */
-export function incidentOf(error: unknown, input: Input | ParkedInput, env: Env): RunEvent {
-  const code = error instanceof WheelworkError ? error.code : "WW_DEFECT";
-  const message = textOf(error);
-  const stack = stackOf(error);
-  return {
-    type: "incident",
-    at: env.now,
-    error: stack === undefined ? { code, message } : { code, message, stack },
-    input: input as ParkedInput,
-  };
-}
-
-/** An outcome as handlers see it. The stack of an exception is for those who read the log and the history. */
-function shown(outcome: Outcome): Outcome {
-  if (outcome.kind !== "error" || outcome.stack === undefined) return outcome;
-  const { stack: _, ...rest } = outcome;
-  return rest;
-}
-
 /** What a cancel raises in a state: the hub's own event for it, or the deadline's, as if the time were over now. */
 export const cancelEvent = ({ cancel }: HubDefinition, logic: StateLogic): string | undefined =>
   cancel === end ? undefined : (cancel ?? logic.deadline)?.raise;
-
-/** The data of a new run. */
-export function firstData(definition: HubDefinition, request: unknown): unknown {
-  const what = `data of the hub ${definition.name}`;
-  return plain(synchronous(definition.data(request), what), "WW_DEFECT", `what ${what} returned`);
-}

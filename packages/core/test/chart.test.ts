@@ -23,7 +23,7 @@ function problems(declare: () => unknown): string[] {
 /** A hub by its chart. States whose names begin with W wait, and those with P pick. */
 function shape(
   chart: Record<string, string | Record<string, string>>,
-  withinMs = 10,
+  boundMs = 10,
   deadlineMs: number | (() => number) = base.deadlineMs,
 ): unknown {
   const behaviours: Record<string, unknown> = {};
@@ -34,7 +34,7 @@ function shape(
       behaviours[state] = (s: { pick(choose: () => string): unknown }) => s.pick(() => events[0] as string);
     } else {
       behaviours[state] = (s: { wait(options: object): unknown }) =>
-        s.wait({ on: {}, deadline: events[0], ...(state === "W" ? {} : { withinMs }) });
+        s.wait(state === "W" ? { deadline: events[0] } : { after: { [events[0] as string]: boundMs } });
     }
   }
   return (hub as (...args: unknown[]) => unknown)("shape", { ...base, deadlineMs, chart }, behaviours);
@@ -89,13 +89,14 @@ test("refuses a wait after the deadline that has no bound of its own", () => {
       "late",
       { ...base, chart: { A: { Late: "B" }, B: { Late: "Done" }, Done: end } },
       {
-        A: (s) => s.wait({ on: {}, deadline: "Late" }),
-        B: (s) => s.wait({ on: {}, deadline: "Late" }),
+        A: (s) => s.wait({ deadline: "Late" }),
+        B: (s) => s.wait({ deadline: "Late", after: { Late: () => 5 } }),
         Done: () => ({}),
       },
     );
   expect(problems(declare)).toEqual([
-    "behaviours.B.withinMs: is missing: a run may enter this state after the hub's deadline",
+    "behaviours.B.after: needs a constant time for an event that leaves the state: it belongs to the clean-up, where the hub's deadline no longer counts",
+    "behaviours.B.deadline: never comes: the state belongs to the clean-up. Use `after`",
   ]);
 });
 
@@ -104,7 +105,9 @@ test("refuses a cycle of waits after the deadline, wherever the search for it be
     problems(() =>
       shape({ W: { Late: "W1" }, W1: { Late: "W2" }, W2: { Late: "W1", Out: "Done" }, Done: end }),
     ),
-  ).toEqual(["chart.W1: an unbounded cycle of waits after the hub's deadline: W1 → W2 → W1"]);
+  ).toEqual([
+    "chart.W1: an unbounded cycle of waits in the clean-up: W1 → W2 → W1. W1 belongs to the clean-up, since the deadline's event Late leads from W to W1",
+  ]);
   // The wait is on the longer of two cycles that share their way back.
   const chart = {
     W: { Late: "PA" },
@@ -114,7 +117,7 @@ test("refuses a cycle of waits after the deadline, wherever the search for it be
     Done: end,
   };
   expect(problems(() => shape(chart))).toEqual([
-    "chart.W1: an unbounded cycle of waits after the hub's deadline: W1 → PB → PA → W1",
+    "chart.W1: an unbounded cycle of waits in the clean-up: W1 → PB → PA → W1. W1 belongs to the clean-up, since the deadline's event Late leads from W to PA, and from there: PA → W1",
   ]);
 });
 
@@ -136,10 +139,10 @@ test("the time after the deadline is that of the longest path, also with cycles 
 });
 
 test("a hub says by when it answers, also if each request has its own deadline", () => {
-  const promise = (deadlineMs: number | (() => number), withinMs?: number): string => {
+  const promise = (deadlineMs: number | (() => number), boundMs?: number): string => {
     const chart =
-      withinMs === undefined ? { W: { Late: "Done" } } : { W: { Late: "W1" }, W1: { Late: "Done" } };
-    const made = shape({ ...chart, Done: end }, withinMs, deadlineMs) as ReturnType<typeof hub>;
+      boundMs === undefined ? { W: { Late: "Done" } } : { W: { Late: "W1" }, W1: { Late: "Done" } };
+    const made = shape({ ...chart, Done: end }, boundMs, deadlineMs) as ReturnType<typeof hub>;
     return made.definition.answerBy;
   };
   expect(promise(5000)).toBe("shape answers each request within 5 s");

@@ -46,8 +46,7 @@ const approval = hub(
         inputs: () => [],
         settled: "Next",
         done: "Next",
-        deadline: "TimeoutRaised",
-        withinMs: 500,
+        after: { TimeoutRaised: 500 },
         limit: 2,
         drain: true,
       }),
@@ -143,6 +142,7 @@ describe("a chart", () => {
         request: any<null>(),
         reply: any<null>(),
         deadlineMs: 5000,
+        deadline: "Late",
         chart: {
           Steps: { Next: "Child", Late: "Done" },
           Child: { Next: "Choice", Late: "Done" },
@@ -156,9 +156,9 @@ describe("a chart", () => {
         Steps: (s) =>
           s.sequence(
             [ask, undo, ask, undo, ask, undo].map((callee) => s.step(callee, { input: () => null })),
-            { failed: "Next", done: "Next", deadline: "Late", withinMs: 3_600_000 },
+            { failed: "Next", done: "Next", after: { Late: 3_600_000 } },
           ),
-        Child: (s) => s.call(child, { input: () => null, settled: "Next", deadline: "Late", withinMs: 1500 }),
+        Child: (s) => s.call(child, { input: () => null, settled: "Next", after: { Late: 1500 } }),
         Choice: (s) => s.pick(() => "Next"),
         Told: (s) => s.tell(ask, { input: () => null, next: "Next" }),
         Done: () => null,
@@ -169,8 +169,8 @@ describe("a chart", () => {
       [...statement(dot, `"${state}" [`).matchAll(/<FONT POINT-SIZE="10">(.*?)<\/FONT>/g)].map(
         ([, text]) => text ?? "",
       );
-    expect(saysOf("Steps")).toEqual(["sequence ask → undo → ask → undo → ask", "→ undo", "within 1 h"]);
-    expect(saysOf("Child")).toEqual(["call hub child", "within 1.5 s"]);
+    expect(saysOf("Steps")).toEqual(["sequence ask → undo → ask → undo → ask", "→ undo", "after 1 h: Late"]);
+    expect(saysOf("Child")).toEqual(["call hub child", "after 1.5 s: Late"]);
     expect(saysOf("Choice")).toEqual(["pick"]);
     expect(saysOf("Told")).toEqual(["tell ask"]);
     expect(saysOf("Done")).toEqual([]);
@@ -187,12 +187,12 @@ describe("a chart", () => {
     } as const;
     const stopped = hub("stopped", spec, {
       Working: (s) => s.wait({ on: {}, deadline: "Stop" }),
-      Late: (s) => s.call(undo, { input: () => null, settled: "Stop", deadline: "Stop", withinMs: 5 }),
+      Late: (s) => s.call(undo, { input: () => null, settled: "Stop", after: { Stop: 5 } }),
       Done: () => null,
     });
     const dot = toDot(stopped);
     expect(statement(dot, '"Working" -> "Late"')).toContain("Stop (or cancel)");
-    expect(statement(dot, '"Late" -> "Done"')).toContain("Stop (or deadline)");
+    expect(statement(dot, '"Late" -> "Done"')).toContain("Stop (or timer)");
   });
 });
 
@@ -286,9 +286,10 @@ function chain(names: readonly string[]): AnyHub {
     name,
     { [name]: names[index + 1] ?? "the end", [`${name}!`]: stay },
   ]);
-  const behaviours = names.map((name) => [
+  const behaviours = names.map((name, index) => [
     name,
-    (s: { wait(options: unknown): unknown }) => s.wait({ deadline: name, withinMs: 5, on: { [name]: name } }),
+    (s: { wait(options: unknown): unknown }) =>
+      s.wait({ ...(index === 0 ? { deadline: name } : {}), after: { [name]: 5 }, on: { [name]: name } }),
   ]);
   const spec = {
     request: any<null>(),
@@ -384,7 +385,7 @@ function expectPlainLabel(line: string): void {
 }
 
 const DOT = `digraph "approval" {
-  graph [bgcolor="#ffffff", pad=0.2, nodesep=0.5, ranksep=0.45, labelloc=b, fontname="Verdana", fontsize=10, fontcolor="#475569", label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><FONT COLOR="#475569">– – –</FONT></TD><TD>deadline</TD><TD WIDTH="16"></TD><TD><FONT COLOR="#475569">· · ·</FONT></TD><TD>cancel</TD><TD WIDTH="16"></TD><TD><FONT COLOR="#b45309">■</FONT></TD><TD>clean-up after the deadline</TD><TD WIDTH="16"></TD><TD><FONT COLOR="#475569">↺</FONT></TD><TD>stays in its state</TD></TR></TABLE>>];
+  graph [bgcolor="#ffffff", pad=0.2, nodesep=0.5, ranksep=0.45, labelloc=b, fontname="Verdana", fontsize=10, fontcolor="#475569", label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><FONT COLOR="#475569">– – –</FONT></TD><TD>deadline or timer</TD><TD WIDTH="16"></TD><TD><FONT COLOR="#475569">· · ·</FONT></TD><TD>cancel</TD><TD WIDTH="16"></TD><TD><FONT COLOR="#b45309">■</FONT></TD><TD>clean-up after the deadline</TD><TD WIDTH="16"></TD><TD><FONT COLOR="#475569">↺</FONT></TD><TD>stays in its state</TD></TR></TABLE>>];
   node [shape=box, style="rounded,filled", margin="0.2,0.1", fontname="Verdana", fontsize=12, fontcolor="#0f172a"];
   edge [arrowsize=0.7, fontname="Verdana", fontsize=10, fontcolor="#475569"];
   subgraph cluster_hub {
@@ -392,7 +393,7 @@ const DOT = `digraph "approval" {
     "#start" [shape=circle, style=filled, class="start", label="", width=0.16, fillcolor="#0f172a", color="#0f172a"];
     "Asking" [label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><B>Asking</B></TD></TR><TR><TD><FONT POINT-SIZE="10">call ask</FONT></TD></TR></TABLE>>, class="state plain", group=work, fillcolor="#f8fafc", color="#475569", fontcolor="#0f172a"];
     "Waiting" [label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><B>Waiting</B></TD></TR><TR><TD><FONT POINT-SIZE="10">wait for approve or remind</FONT></TD></TR><TR><TD><FONT POINT-SIZE="10">Reminded ↺</FONT></TD></TR></TABLE>>, class="state plain", group=work, fillcolor="#f8fafc", color="#475569", fontcolor="#0f172a"];
-    "Undoing" [label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><B>Undoing</B></TD></TR><TR><TD><FONT POINT-SIZE="10">each undo (limit 2, drain)</FONT></TD></TR><TR><TD><FONT POINT-SIZE="10">within 500 ms</FONT></TD></TR></TABLE>>, class="state late", group=late, fillcolor="#fef3c7", color="#b45309", fontcolor="#0f172a"];
+    "Undoing" [label=<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD><B>Undoing</B></TD></TR><TR><TD><FONT POINT-SIZE="10">each undo (limit 2, drain)</FONT></TD></TR><TR><TD><FONT POINT-SIZE="10">after 500 ms: TimeoutRaised</FONT></TD></TR></TABLE>>, class="state late", group=late, fillcolor="#fef3c7", color="#b45309", fontcolor="#0f172a"];
     "Done" [label=<<B>Done</B>>, class="state plain", group=work, peripheries=2, fillcolor="#f8fafc", color="#475569", fontcolor="#0f172a"];
     "Refused" [label=<<B>Refused</B>>, class="state late", group=late, peripheries=2, fillcolor="#fef3c7", color="#b45309", fontcolor="#0f172a"];
     "#start" -> "Asking" [class="start", color="#475569"];
@@ -403,7 +404,7 @@ const DOT = `digraph "approval" {
     "Waiting" -> "Undoing" [label=<&#160;TimeoutRaised&#160;>, class="deadline", style=dashed, color="#475569", fontcolor="#475569"];
     "Waiting" -> "Undoing" [label=<&#160;Cancelled&#160;>, class="cancel", style=dotted, color="#475569", fontcolor="#475569"];
     "Undoing" -> "Refused" [label=<&#160;Next&#160;>, class="event", color="#475569", fontcolor="#475569", weight=4];
-    "Undoing" -> "Refused" [label=<&#160;TimeoutRaised&#160;>, class="deadline", style=dashed, color="#475569", fontcolor="#475569"];
+    "Undoing" -> "Refused" [label=<&#160;TimeoutRaised&#160;>, class="timer", style=dashed, color="#475569", fontcolor="#475569"];
   }
 }
 `;
@@ -417,7 +418,7 @@ flowchart TD
   start(( ))
   s_Asking("<b>Asking</b><br/>call ask")
   s_Waiting("<b>Waiting</b><br/>wait for approve or remind<br/>Reminded ↺")
-  s_Undoing("<b>Undoing</b><br/>each undo (limit 2, drain)<br/>within 500 ms")
+  s_Undoing("<b>Undoing</b><br/>each undo (limit 2, drain)<br/>after 500 ms#58; TimeoutRaised")
   s_Done[["<b>Done</b>"]]
   s_Refused[["<b>Refused</b>"]]
   start --> s_Asking
@@ -429,7 +430,7 @@ flowchart TD
   s_Waiting -.->|"Cancelled"| s_Undoing
   s_Undoing -->|"Next"| s_Refused
   s_Undoing -.->|"TimeoutRaised"| s_Refused
-  legend["– – – deadline<br/>· · · cancel<br/>■ clean-up after the deadline<br/>↺ stays in its state"]
+  legend["– – – deadline or timer<br/>· · · cancel<br/>■ clean-up after the deadline<br/>↺ stays in its state"]
   classDef plain fill:#f8fafc,stroke:#475569,color:#0f172a
   class s_Asking,s_Waiting,s_Done plain
   classDef late fill:#fef3c7,stroke:#b45309,color:#0f172a

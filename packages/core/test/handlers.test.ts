@@ -139,8 +139,7 @@ const tripByChart = hub(
         failed: ({ notDropped }, _failure, { input }) =>
           s.raise("Dropped", { notDropped: [...notDropped, input.stop] }),
         done: "AllDropped",
-        deadline: "TooLate",
-        withinMs: 10_000,
+        after: { TooLate: 10_000 },
       }),
     Booked: ({ tickets }) => ({ tickets }),
     NotBooked: ({ failure, notDropped }, s) => s.fail(failure as "full", "no trip", { notDropped }),
@@ -750,8 +749,8 @@ describe("a declaration", () => {
 
   it.each([
     ["deadlineMs", { deadlineMs: 0, cleanUpMs: 1 }],
-    ["withinMs", { deadlineMs: 1, cleanUpMs: 0 }],
-    ["withinMs", { deadlineMs: 1, cleanUpMs: Number.POSITIVE_INFINITY }],
+    ["after.TimeoutRaised", { deadlineMs: 1, cleanUpMs: 0 }],
+    ["after.TimeoutRaised", { deadlineMs: 1, cleanUpMs: Number.POSITIVE_INFINITY }],
   ])("without a finite %s is refused", (path, times) => {
     expect(() => hubByHandlers("refused", { ...tripSpec, ...times, calls: [] }, handlers)).toThrow(path);
   });

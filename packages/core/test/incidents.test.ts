@@ -60,8 +60,7 @@ describe("incidents (I16)", () => {
           },
           deadline: "Late",
         }),
-      Cleaning: (s) =>
-        s.call(work, { input: () => ({ n: 99 }), settled: "Cleaned", deadline: "Late", withinMs: 100 }),
+      Cleaning: (s) => s.call(work, { input: () => ({ n: 99 }), settled: "Cleaned", after: { Late: 100 } }),
       Done: ({ log }) => ({ log: [...log] }),
     },
   );
@@ -171,7 +170,7 @@ describe("incidents (I16)", () => {
         "1 incident WW_DEFECT broken ok (outcome)",
         "1100 answered answer={kind:timeout,code:WW_TIMEOUT,message:the hub fragile reached no end within its time: an incident has parked it,details:{incident:{code:WW_DEFECT,message:broken ok,state:Round}}}",
         "5000 resumed id=c0",
-        "5000 entered state=Cleaning by=Late late=true answerBy=5100 patch={log:[late]} due=5100 calls=[{callee:work,first:2,inputs:[{n:99}],due:5050}]",
+        "5000 entered state=Cleaning by=Late late=true answerBy=5100 patch={log:[late]} due=5100 timers=[{event:Late,ms:100,due:5100}] calls=[{callee:work,first:2,inputs:[{n:99}],due:5050}]",
         "5000 settled call=2 outcome=ok",
         "5000 entered state=Done by=Cleaned",
         "5000 ended",

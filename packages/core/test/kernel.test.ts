@@ -331,6 +331,7 @@ describe("states", () => {
     {
       ...base,
       signals: { approve: z.string(), note: z.string(), other: z.string() },
+      deadline: "Late",
       chart: {
         Working: { Ok: "Waiting", Late: "TimedOut" },
         Waiting: { Approved: "Second", Noted: stay, Late: "TimedOut" },
@@ -341,21 +342,19 @@ describe("states", () => {
       data: log,
     },
     {
-      Working: (s) => s.call(work, { input: () => ({ n: 0 }), ok: "Ok", failed: "Late", deadline: "Late" }),
+      Working: (s) => s.call(work, { input: () => ({ n: 0 }), ok: "Ok", failed: "Late" }),
       Waiting: (s) =>
         s.wait({
           on: {
             approve: ({ log }, by) => s.raise("Approved", { log: [...log, `approved by ${by}`] }),
             note: ({ log }, text) => s.raise("Noted", { log: [...log, `note ${text}`] }),
           },
-          deadline: "Late",
-          withinMs: 100,
+          after: { Late: 100 },
         }),
       Second: (s) =>
         s.wait({
           on: { other: ({ log }, text) => s.raise("Again", { log: [...log, `other ${text}`] }) },
-          deadline: "Late",
-          withinMs: 100,
+          after: { Late: 100 },
         }),
       Done: ({ log }) => ({ log: [...log] }),
       TimedOut: ({ log }) => ({ log: [...log, "timed out"] }),
@@ -372,11 +371,11 @@ describe("states", () => {
     expect(player.signal("note", "b")).toBe("ended");
     expect(player.transcript.slice(3)).toMatchInlineSnapshot(`
       [
-        "0 entered state=Waiting by=Ok due=100",
+        "0 entered state=Waiting by=Ok due=100 timers=[{event:Late,ms:100,due:100}]",
         "10 signalled id=one signal=note payload=a taken=true by=Noted patch={log:[note a]}",
         "10 ignored: duplicate",
         "11 signalled id=c0 signal=approve payload=me taken=true",
-        "11 entered state=Second by=Approved patch={log:[note a,approved by me]} due=111",
+        "11 entered state=Second by=Approved patch={log:[note a,approved by me]} due=111 timers=[{event:Late,ms:100,due:111}]",
         "12 signalled id=c1 signal=other payload=x taken=true",
         "12 entered state=Done by=Again patch={log:[note a,approved by me,other x]}",
         "12 ended answer={kind:result,value:{log:[note a,approved by me,other x]}}",
@@ -385,7 +384,7 @@ describe("states", () => {
     `);
   });
 
-  test("wait: withinMs", () => {
+  test("wait: a timer", () => {
     const player = new Player(waiting, { n: 0 });
     player.outcome(0, { ok: { n: 0 } });
     player.runTo(100);
@@ -414,11 +413,11 @@ describe("states", () => {
         "0 signalled id=c3 signal=approve payload=nobody needs it",
         "0 signalled id=c4 signal=other payload=buffered for the second wait",
         "5 settled call=0 outcome=ok",
-        "5 entered state=Waiting by=Ok due=105",
+        "5 entered state=Waiting by=Ok due=105 timers=[{event:Late,ms:100,due:105}]",
         "5 received signal=note by=Noted patch={log:[note early]}",
         "5 received signal=note by=Noted patch={log:[note early,note early, too]}",
         "5 received signal=approve",
-        "5 entered state=Second by=Approved patch={log:[note early,note early, too,approved by you]} due=105",
+        "5 entered state=Second by=Approved patch={log:[note early,note early, too,approved by you]} due=105 timers=[{event:Late,ms:100,due:105}] drops=[approve]",
         "5 received signal=other",
         "5 entered state=Done by=Again patch={log:[note early,note early, too,approved by you,other buffered for the second wait]}",
         "5 ended answer={kind:result,value:{log:[note early,note early, too,approved by you,other buffered for the second wait]}}",
@@ -565,7 +564,7 @@ describe("bounds", () => {
       },
       {
         A: (s) => s.call(slow, { input: () => ({ n: 1 }), ok: "Ok", failed: "Bad", deadline: "Bad" }),
-        B: (s) => s.wait({ on: {}, deadline: "Late", withinMs: 7.3 }),
+        B: (s) => s.wait({ on: {}, after: { Late: 7.3 } }),
         Done: () => ({ log: [] }),
       },
     );
@@ -614,8 +613,7 @@ describe("cancel", () => {
         }),
       Fourth: (s) => s.call(work, { input: () => ({ n: 4 }), ok: "Ok", failed: "Late", deadline: "Late" }),
       Third: (s) => s.call(work, { input: () => ({ n: 3 }), ok: "Ok", failed: "Late", deadline: "Late" }),
-      Cleaning: (s) =>
-        s.call(work, { input: () => ({ n: 9 }), settled: "Ok", deadline: "Late", withinMs: 100 }),
+      Cleaning: (s) => s.call(work, { input: () => ({ n: 9 }), settled: "Ok", after: { Late: 100 } }),
       Done: () => ({ log: [] }),
     },
   );
@@ -677,8 +675,7 @@ describe("cancel", () => {
               patch: (data, open) => ({ log: [...data.log, `${open.length} open`] }),
             },
           }),
-        Undoing: (s) =>
-          s.call(work, { input: () => ({ n: 2 }), settled: "Undone", deadline: "Late", withinMs: 100 }),
+        Undoing: (s) => s.call(work, { input: () => ({ n: 2 }), settled: "Undone", after: { Late: 100 } }),
         Done: ({ log }) => ({ log: [...log] }),
       },
     );

@@ -102,10 +102,17 @@ hub("m3b", spec, {
   C: () => ({ ok: true }),
 });
 
-// 4. A wait without a deadline.
+// 4. A timer with an event that its state does not have.
 hub("m4", spec, {
-  // @ts-expect-error deadline is missing
-  A: (s) => s.each(install, { inputs: () => [], settled: "Installed", done: "Next" }),
+  A: (s) =>
+    s.each(install, {
+      inputs: () => [],
+      settled: "Installed",
+      done: "Next",
+      deadline: "TimeoutRaised",
+      // @ts-expect-error no such event
+      after: { Tired: 5 },
+    }),
   B: "Go",
   C: () => ({ ok: true }),
 });
@@ -407,8 +414,7 @@ export const mixed = hub(
           same<typeof total, number>();
           return "Next";
         },
-        deadline: "Next",
-        withinMs: 10,
+        after: { Next: 10 },
       }),
     Done: ({ total }) => ({ total }),
   },

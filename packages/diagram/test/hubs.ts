@@ -95,8 +95,7 @@ export const flowCreate = hub(
         inputs: (data) => data.rules,
         settled: "RuleRemoved",
         done: "Next",
-        deadline: "TimeoutRaised",
-        withinMs: 500,
+        after: { TimeoutRaised: 500 },
       }),
     AllRulesRemoved: "Next",
     ValidatingRemovedRules: (s) =>
@@ -104,16 +103,14 @@ export const flowCreate = hub(
         inputs: (data) => data.rules,
         settled: "RuleRemoveValidated",
         done: "Next",
-        deadline: "TimeoutRaised",
-        withinMs: 500,
+        after: { TimeoutRaised: 500 },
       }),
     AllRulesRemoveValidated: "Next",
     DeallocateResources: (s) =>
       s.call(release, {
         input: (data) => data.length,
         settled: "Next",
-        deadline: "TimeoutRaised",
-        withinMs: 1000,
+        after: { TimeoutRaised: 1000 },
       }),
     Finished: () => "all operation is successful",
     FinishedWithError: (_, s) => s.fail("failed", "error in hub by timeout"),
@@ -144,14 +141,14 @@ export const approval = hub(
   },
   {
     Asking: (s) =>
-      s.call(allocate, { input: () => 1, settled: "Asked", deadline: "TimeoutRaised", withinMs: 5_400_000 }),
+      s.call(allocate, { input: () => 1, settled: "Asked", after: { TimeoutRaised: 5_400_000 } }),
     Waiting: (s) =>
       s.wait({
         on: { approve: "Approved", remind: () => "Reminded", repeat: "Repeated", "ask-again": "Again" },
         deadline: "TimeoutRaised",
       }),
     Undoing: (s) =>
-      s.call(release, { input: () => 1, settled: "Undone", deadline: "TimeoutRaised", withinMs: 3_600_000 }),
+      s.call(release, { input: () => 1, settled: "Undone", after: { TimeoutRaised: 3_600_000 } }),
     Done: () => "approved",
   },
 );

@@ -9,6 +9,7 @@ export type {
   Submitted,
   SubmitOptions,
 } from "./requests/api.ts";
+export type { RunHandle, RunUpdate } from "./requests/run-handle.ts";
 export { createEngine, type EngineOptions } from "./embedded/engine.ts";
 export type { CommonOptions, Redactable } from "./requests/options.ts";
 export type { ShardLimits } from "./shard/options.ts";

@@ -95,8 +95,7 @@ describe("what one run does must not touch the others (I13, I16)", () => {
             failed: "Late",
             deadline: "Late",
           }),
-        Cleaning: (s) =>
-          s.call(step, { input: () => ({ n: 9 }), settled: "Ok", deadline: "Late", withinMs: 100 }),
+        Cleaning: (s) => s.call(step, { input: () => ({ n: 9 }), settled: "Ok", after: { Late: 100 } }),
         Done: ({ n }) => ({ n }),
       },
     );

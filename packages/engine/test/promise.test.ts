@@ -285,8 +285,7 @@ test("a run keeps 1,000 signals that it does not wait for, and no more; a restar
     },
     {
       Working: (s) => s.call(slow, { input: () => 1, ok: "Next", failed: "Next", deadline: "Next" }),
-      Waiting: (s) =>
-        s.wait({ on: { note: (_data, n) => s.raise("Noted", { n }) }, deadline: "Late", withinMs: 100 }),
+      Waiting: (s) => s.wait({ on: { note: (_data, n) => s.raise("Noted", { n }) }, after: { Late: 100 } }),
       Done: ({ n }) => n,
     },
   );
@@ -484,8 +483,7 @@ test("calls with keys of their own never share an idempotency key with those of 
           key: () => "0/x",
           ok: "Next",
           failed: "Next",
-          deadline: "Next",
-          withinMs: 100,
+          after: { Next: 100 },
         }),
       Done: () => 1,
     },

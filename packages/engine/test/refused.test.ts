@@ -22,6 +22,7 @@ const speaker = hub(
       Waiting: { Heard: "Done", Late: "Done" },
       Done: end,
     },
+    deadline: "Late",
     data: ({ waitMs }) => ({ waitMs, said: [] as string[] }),
   },
   {
@@ -30,13 +31,11 @@ const speaker = hub(
         input: () => ({ text: "something" }),
         ok: ({ said }, { text }) => s.raise("Said", { said: [...said, text] }),
         failed: "Late",
-        deadline: "Late",
       }),
     Waiting: (s) =>
       s.wait({
         on: { go: ({ said }, { text }) => s.raise("Heard", { said: [...said, text] }) },
-        deadline: { raise: "Late", patch: ({ said }) => ({ said: [...said, "late"] }) },
-        withinMs: 1000,
+        after: { Late: { ms: 1000, patch: ({ said }) => ({ said: [...said, "late"] }) } },
       }),
     Done: ({ said }) => ({ said: [...said] }),
   },

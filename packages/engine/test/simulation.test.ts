@@ -55,7 +55,7 @@ function randomHub(random: SeededRandom, name: string, children: readonly AnyHub
       deadline: random.chance(0.5)
         ? "Late"
         : { raise: "Late", patch: (_data: object, open: readonly object[]) => ({ open: open.length }) },
-      ...(random.chance(0.3) ? { withinMs: 20 + random.int(200) } : {}),
+      ...(random.chance(0.3) ? { after: { Failed: 20 + random.int(200) } } : {}),
     };
     const each = {
       ...wait,
@@ -93,8 +93,7 @@ function randomHub(random: SeededRandom, name: string, children: readonly AnyHub
         inputs: () => Array.from({ length: inputs }, () => ({})),
         settled: "Stay",
         done: "Next",
-        deadline: "Late",
-        withinMs: 100,
+        after: { Late: 100 },
       });
   }
   Object.assign(chart, { Done: end, Failed: end });

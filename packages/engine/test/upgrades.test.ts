@@ -218,8 +218,7 @@ describe.each(variants)("a signal that no state has taken before an upgrade (%o)
         Late: (s) =>
           s.wait({
             on: { approve: (_data, by) => s.raise("Ok", { by }) },
-            deadline: "Late",
-            withinMs: 1000,
+            after: { Late: 1000 },
           }),
         Done: ({ by }) => ({ by }),
       },

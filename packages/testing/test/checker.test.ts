@@ -2,6 +2,10 @@ import type { Answer, RunEvent } from "@wheelwork/core";
 import { describe, expect, test } from "vitest";
 import { checkTrace, type CheckedSystem, type Seen, type TraceEntry } from "../src/index.ts";
 
+/** A state that takes no signal. */
+const silent = { signals: new Set<string>(), takes: new Set<string>(), drops: new Set<string>() };
+const taking = (signal: string): object => ({ signals: new Set([signal]), takes: new Set([signal]) });
+
 const system: CheckedSystem = {
   charts: new Map([
     [
@@ -12,8 +16,8 @@ const system: CheckedSystem = {
   ]),
   spokes: new Map([["step", { attempts: 2 }]]),
   states: new Map([
-    ["work: Working", { drains: true, deadline: "Late" }],
-    ["wait: Waiting", { drains: false, deadline: "Late" }],
+    ["work: Working", { ...silent, drains: true, deadline: "Late" }],
+    ["wait: Waiting", { ...silent, ...taking("go"), drains: false, deadline: "Late" }],
   ]),
   retentionMs: 1_000,
   graceMs: 1_000,
@@ -131,7 +135,7 @@ function soundTrace(): TraceEntry[] {
     ],
     [
       "b/0",
-      started("wait", { parent: { key: "b", call: 0 } }),
+      started("wait", { parent: { key: "b", call: 0 }, deadline: epoch + 1_300 }),
       { type: "entered", state: "Waiting", due: epoch + 1_300 },
     ],
   );

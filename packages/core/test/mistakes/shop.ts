@@ -110,7 +110,7 @@ export const order = hub(
           decision: ({ log }, { approved, by }) =>
             approved ? "Approved" : s.raise("Refused", { reason: "refused", log: [...log, by] }),
         },
-        withinMs: 60_000,
+        after: { Refused: { ms: 60_000, patch: () => ({ reason: "refused" }) } },
         deadline: { raise: "TimeRanOut", patch: ({ log }) => ({ log: [...log, "nobody approved it"] }) },
       }),
     Paying: (s) =>
@@ -142,8 +142,7 @@ export const order = hub(
         inputs: ({ skus }) => skus.map((sku) => ({ sku })),
         settled: "LineReleased",
         done: "AllReleased",
-        withinMs: 1_000,
-        deadline: "GivenUp",
+        after: { GivenUp: 1_000 },
       }),
     Noting: "Noted",
     Undone: ({ log }, s) => s.fail("refused", "the order is undone", { log: [...log] }),

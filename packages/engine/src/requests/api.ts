@@ -1,5 +1,6 @@
-import type { Answer, AnyHub, Hub, RunEvent } from "@wheelwork/core";
+import type { Answer, AnyHub, Hub, RunEvent, SignalTypes } from "@wheelwork/core";
 import type { RequestStatus } from "../ports/ports.ts";
+import type { RunHandle } from "./run-handle.ts";
 
 /** How a request came in: a new one, or one whose key is known already. */
 export interface Submitted {
@@ -112,6 +113,14 @@ export interface Engine {
   answer(id: string, options?: { readonly waitMs?: number }): Promise<Answer | undefined>;
   /** Submits and waits for the answer. */
   call<I, O, E extends string>(hub: Hub<I, O, E>, request: I, options?: SubmitOptions): Promise<Answer<O, E>>;
+  /**
+   * One request with the types of its hub: its signals, its answer, and its state and view as they change. It asks nothing yet.
+   * @throws WheelworkError WW_HUB_UNKNOWN.
+   */
+  run<I, O, E extends string, S = unknown>(
+    hub: Hub<I, O, E> & SignalTypes<S>,
+    id: string,
+  ): RunHandle<O, E, S>;
   /** @throws WheelworkError WW_NOT_FOUND. */
   request(id: string): Promise<RequestView>;
   /**

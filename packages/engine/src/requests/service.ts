@@ -1,4 +1,11 @@
-import { WheelworkError, type Answer, type AnyHub, type Hub, type RunEvent } from "@wheelwork/core";
+import {
+  WheelworkError,
+  type Answer,
+  type AnyHub,
+  type Hub,
+  type RunEvent,
+  type SignalTypes,
+} from "@wheelwork/core";
 import { knownCommand, Run, type Input } from "@wheelwork/core/kernel";
 import { isRunKey, keyProblem, storedKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
@@ -16,6 +23,7 @@ import type {
 import { commandResult, noRequest } from "./commands.ts";
 import { rangeOf } from "../ports/history.ts";
 import { servedBy } from "./hubs.ts";
+import { EngineRun, type RunHandle } from "./run-handle.ts";
 import {
   checkBody,
   checkSubmit,
@@ -109,6 +117,10 @@ export class RequestService implements Engine {
   ): Promise<Answer<O, E>> {
     const { id } = await this.submit(hub as Hub<I>, request, options);
     return (await this.answer(id)) as Answer<O, E>;
+  }
+
+  run<I, O, E extends string, S>(hub: Hub<I, O, E> & SignalTypes<S>, id: string): RunHandle<O, E, S> {
+    return new EngineRun(this, servedBy(this.hubs, hub as Hub<never>).name, id);
   }
 
   request(id: string): Promise<RequestView> {

@@ -54,11 +54,12 @@ function encodeEvent(event: RunEvent, now: number): string {
 }
 
 function isShort(event: RunEvent & { readonly type: "settled" }): boolean {
-  const { outcome, calls, held, unset, grown } = event;
+  const { outcome, calls, held, timers, unset, grown } = event;
   return (
     outcome === "ok" &&
     calls === undefined &&
     held === undefined &&
+    timers === undefined &&
     unset === undefined &&
     grown === undefined
   );

@@ -3,7 +3,7 @@ import { sequenceDiagram, type Step } from "./sequence-diagram.ts";
 /**
  * What can be wrong with a hub:
  * - `state-unreached`, `edge-untaken`: no explored run enters the state, or takes the edge.
- * - `stuck`: no call is open and no signal is taken, so only the deadline moves the run.
+ * - `stuck`: no call is open and no signal is taken, and no timer is armed, so only the deadline moves the run.
  * - `never-ends`: a run goes around a cycle while its workers give certain outcomes. Only the deadline ends it.
  * - `growing-data`: each time around a cycle makes the run's data larger.
  * - `bad-reply`: the answer does not match the reply's schema, or the declared errors.

@@ -5,6 +5,7 @@ import {
   check,
   decide,
   isRunning,
+  nextTimer,
   restore,
   Run,
   snapshot,
@@ -41,7 +42,7 @@ export interface ExploreOptions<I = unknown> {
  * Explores every path of a hub, without workers and without waiting. In each situation:
  * - each open call succeeds with each sample output, fails with each error, and times out;
  * - each signal comes, also before the run waits for it;
- * - the run is cancelled, and its deadline passes;
+ * - the run is cancelled, its timers fire, and its deadline passes;
  * - late, stale and repeated inputs come, and must change nothing.
  *
  * Equal situations are explored once. Shorter paths come first. So the same hub always gives the same report. A hub
@@ -326,7 +327,8 @@ class Walk {
     }
     for (const [signal, schema] of Object.entries(signals)) {
       // One early signal is enough: more of them show nothing new.
-      if (logic.signals?.includes(signal) !== true && run.signals.length > 0) continue;
+      const isTaken = run.held === undefined && logic.signals?.includes(signal) === true;
+      if (!isTaken && run.signals.length > 0) continue;
       const given = this.#options.signals?.[signal];
       for (const sample of samplesOf(schema, `the signal ${signal}`, `signals["${signal}"]`, given)) {
         const payload = valueOf(schema, sample);
@@ -346,17 +348,7 @@ class Walk {
         byItself: false,
         play: (trial) => trial.take({ kind: "cancel", id: "cancel" }),
       });
-    // After an outage, any deadline may be the first to pass.
-    moves.push({
-      from: "coordinator",
-      text: () => "deadline",
-      byItself: false,
-      play: (trial) => {
-        trial.waitUntil(run.due ?? run.answerBy);
-        return trial.take({ kind: "due" });
-      },
-    });
-    return moves;
+    return [...moves, ...timeMoves(run)];
   }
 
   /** Every outcome that a call can have. Outcomes that do not depend on its input are made once. */
@@ -425,6 +417,12 @@ class Trial {
     this.now = Math.max(this.now, time);
   }
 
+  /** The deadline of the client passes now. */
+  endTime(): void {
+    this.now++;
+    this.run.deadline = this.run.due = this.now;
+  }
+
   /** Decides twice, and compares. */
   #twice(decision: () => readonly RunEvent[]): readonly RunEvent[] {
     const events = decision();
@@ -445,6 +443,26 @@ class Trial {
       this.events.push(event);
     }
   }
+}
+
+/** Time passes: until the next timer fires, or until the deadline has passed, which a client may set to any time. */
+function timeMoves({ timers = [], late, deadline }: Run): Move[] {
+  const next = nextTimer(timers);
+  const moves: Move[] = [];
+  const due = (text: string, play: (trial: Trial) => void): void =>
+    void moves.push({
+      from: "coordinator",
+      text: () => text,
+      byItself: false,
+      play: (trial) => {
+        play(trial);
+        return trial.take({ kind: "due" });
+      },
+    });
+  if (next !== undefined && (late || next.due < deadline))
+    due(`timer ${next.event}`, (trial) => trial.waitUntil(next.due));
+  if (!late) due("deadline", (trial) => trial.endTime());
+  return moves;
 }
 
 /** A call settles: each of its attempts has the same outcome, until none is left. */
@@ -495,6 +513,7 @@ function ends(run: Run): Call[] {
 /** Whether only the deadline can move the run, and its hub did not ask for this with `inputs: () => null`. */
 function isStuck(run: Run, { logic }: StateDefinition, { events }: Step): boolean {
   if (run.calls.size > 0 || (logic.signals ?? []).length > 0) return false;
+  if (!run.late && nextTimer(run.timers ?? []) !== undefined) return false;
   return logic.kind === "handlers" || logic.kind === "wait" || events.at(-1)?.type === "settled";
 }
 
@@ -514,11 +533,12 @@ const valueOf = (schema: Schema, sample: unknown): unknown => {
 /** Two situations are equal if this is equal: it leaves out times, and numbers that only grow. */
 function keyOf(run: Run): string {
   const { status, held, late, cancelling, cancelled, signals, answer, incident, calls, state } = run;
+  const timers = run.timers?.map(({ event, fired }) => [event, fired]);
   const open = Array.from(calls.values(), ({ callee, tag, index, input, attempt }) => {
     return [callee, tag, index, input, attempt > 0];
   });
   const error = incident?.error.message;
-  const rest = [status, state, held, late, cancelling, cancelled, signals, answer, error, open];
+  const rest = [status, state, held, late, cancelling, cancelled, signals, answer, error, open, timers];
   // Only the data is canonical JSON: everything else has a fixed order of its fields.
   return `${canonicalJson(run.data)} ${JSON.stringify(rest)}`;
 }

@@ -41,6 +41,8 @@ export function sequenceDiagram(hub: string, steps: readonly Step[], remark: str
 
 function linesOf(event: RunEvent, me: string, idOf: (name: string) => string): string[] {
   const note = (text: string): string => `  Note over ${me}: ${plain(text)}`;
+  const holds = (held: string | undefined): string[] =>
+    held === undefined ? [] : [note(`holds ${held} until the attempts under way are over`)];
   const calls = "calls" in event ? (event.calls ?? []) : [];
   const opened = calls.flatMap(({ callee, first, inputs }) =>
     inputs.map(
@@ -52,14 +54,14 @@ function linesOf(event: RunEvent, me: string, idOf: (name: string) => string): s
     case "entered":
       return [note(event.by === undefined ? event.state : `${event.by} → ${event.state}`), ...opened];
     case "settled":
+    case "fired":
     case "cancelling":
-      return event.held === undefined
-        ? opened
-        : [note(`holds ${event.held} until the attempts under way are over`)];
+      return [...holds(event.held), ...opened];
     case "signalled":
-      return event.taken === true ? opened : [note(`keeps the signal ${event.signal}`)];
+      if (event.taken === true) return [...holds(event.held), ...opened];
+      return [note(`${event.dropped === true ? "drops" : "keeps"} the signal ${event.signal}`)];
     case "received":
-      return [note(`takes the signal ${event.signal}`), ...opened];
+      return [note(`takes the signal ${event.signal}`), ...holds(event.held), ...opened];
     case "told":
       return [`  ${me}-)${idOf(event.spoke)}: ${plain(`#${event.call} ${jsonText(event.input, maxText)}`)}`];
     case "answered":

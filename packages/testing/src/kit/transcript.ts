@@ -1,5 +1,5 @@
 import type { RunEvent } from "@wheelwork/core";
-import type { OpenedCalls } from "@wheelwork/core/kernel";
+import type { OpenedCalls, Timer } from "@wheelwork/core/kernel";
 import { answerText, failureText, firstLine, jsonText } from "./words.ts";
 
 type Event<T extends RunEvent["type"]> = Extract<RunEvent, { type: T }>;
@@ -28,7 +28,10 @@ export function transcriptOf(history: readonly RunEvent[]): string {
 function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): string[] {
   const call = (number: number): string => `${callees.get(number) ?? "call"} #${number}`;
   const until = (due: number | undefined): string => (due === undefined ? "" : ` until ${due - begun} ms`);
-  const opened = "calls" in event ? openedLines(event.calls ?? [], callees) : [];
+  const opened = [
+    ...("timers" in event ? timerLines(event.timers ?? [], begun) : []),
+    ...("calls" in event ? openedLines(event.calls ?? [], callees) : []),
+  ];
   switch (event.type) {
     case "started":
       return [`request to ${event.hub} ${jsonText(event.request)}${until(event.deadline)}`];
@@ -37,14 +40,16 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
       const kept = event.kept === true ? ", its calls go on" : "";
       return [
         `${why}→ ${event.state}${until(event.due)}${changeText({ ...event, by: "" })}${kept}`,
+        ...(event.drops ?? []).map((signal) => `  drops the signal ${signal}`),
         ...opened,
       ];
     }
     case "settled": {
       const outcome = event.outcome === "ok" ? "ok" : failureText(event.outcome);
-      const held = event.held === undefined ? "" : `, holds ${event.held}`;
-      return [`${call(event.call)} ${outcome}${held}${changeText(event)}`, ...opened];
+      return [`${call(event.call)} ${outcome}${heldText(event.held)}${changeText(event)}`, ...opened];
     }
+    case "fired":
+      return [`timer ${event.timer}${heldText(event.held)}${changeText(event)}`, ...opened];
     case "failed":
       return [
         `${call(event.call)} attempt ${event.attempt}: ${failureText(event.failure)}, next${at(event.due)}`,
@@ -61,9 +66,9 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
       return [`tells ${event.spoke} #${event.call} ${jsonText(event.input)}`];
     case "signalled":
     case "received":
-      return [`${signalText(event)}${changeText(event)}`, ...opened];
+      return [`${signalText(event)}${heldText(event.held)}${changeText(event)}`, ...opened];
     case "cancelling":
-      return [`cancel${event.held === undefined ? "" : `, holds ${event.held}`}${changeText(event)}`];
+      return [`cancel${heldText(event.held)}${changeText(event)}`];
     case "answered":
       return [`answer: ${answerText(event.answer)}`];
     case "ended":
@@ -80,10 +85,11 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
     case "waited":
       return [`call ${event.call} has waited for a place, attempt ${event.attempt}${until(event.due)}`];
     case "rearmed":
-      return [`the deadline begins anew${until(event.due)}`];
+      return [`the time of the clean-up begins anew${until(event.due)}`, ...opened];
     case "migrated":
       return [
         `migrated to version ${event.version}${event.data === undefined ? "" : ` ${jsonText(event.data)}`}`,
+        ...opened,
       ];
     case "filled":
       return [`${call(event.call)} has its input filled in ${jsonText(event.input)}`];
@@ -92,6 +98,14 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
   function at(due: number): string {
     return ` at ${due - begun} ms`;
   }
+}
+
+const heldText = (held: string | undefined): string => (held === undefined ? "" : `, holds ${held}`);
+
+function timerLines(timers: readonly Timer[], begun: number): string[] {
+  return timers.map(
+    ({ event, due, fired }) => `  timer ${event} ${fired === true ? "has fired" : `at ${due - begun} ms`}`,
+  );
 }
 
 function openedLines(groups: readonly OpenedCalls[], callees: Map<number, string>): string[] {
@@ -106,7 +120,7 @@ function openedLines(groups: readonly OpenedCalls[], callees: Map<number, string
 
 function signalText(event: Event<"signalled"> | Event<"received">): string {
   if (event.type === "received") return `takes the signal ${event.signal}`;
-  const early = event.taken === true ? "" : ", kept for later";
+  const early = event.dropped === true ? ", dropped" : event.taken === true ? "" : ", kept for later";
   return `signal ${event.signal} ${jsonText(event.payload)}${early}`;
 }
 

@@ -1,16 +1,22 @@
 import type { AnyHub, Spoke } from "@wheelwork/core";
-import type { CheckedSystem } from "./checker/evidence.ts";
+import type { CheckedState, CheckedSystem } from "./checker/evidence.ts";
 
 /** What the checker knows of hubs: their charts, their states, and the spokes that they call. */
 export function chartsOf(hubs: readonly AnyHub[]): Pick<CheckedSystem, "charts" | "spokes" | "states"> {
   const charts = new Map<string, CheckedSystem["charts"] extends ReadonlyMap<string, infer C> ? C : never>();
   const spokes = new Map<string, { attempts: number }>();
-  const states = new Map<string, { drains: boolean; deadline: string | undefined }>();
+  const states = new Map<string, CheckedState>();
   const add = ({ name, definition }: AnyHub): void => {
     if (charts.has(name)) return;
     charts.set(name, definition.chart);
-    for (const [state, { logic }] of definition.states)
-      states.set(`${name}: ${state}`, { drains: logic.drain === true, deadline: logic.deadline?.raise });
+    for (const [state, { logic, takes }] of definition.states)
+      states.set(`${name}: ${state}`, {
+        drains: logic.drain === true,
+        deadline: logic.deadline?.raise,
+        signals: new Set(logic.signals),
+        takes,
+        drops: definition.dropSignals,
+      });
     for (const callee of definition.callees.values()) {
       if (callee.kind === "hub") add(callee as unknown as AnyHub);
       else {

@@ -345,8 +345,7 @@ test("signals are sent when they are waited for, and before; a cancel comes in e
               throw new Error("go");
             },
           },
-          deadline: "Stop",
-          withinMs: 10,
+          after: { Stop: 10 },
         }),
       C: () => ({}),
     },

@@ -55,7 +55,7 @@ export const createFlow = hub(
     Approving: (s) => s.wait({ on: { approval: "Approved" }, deadline: "Stop" }),
     Telling: (s) => s.tell(notify, { input: () => ({ text: "up" }), next: "Next" }),
     Removing: (s) =>
-      s.each(remove, { inputs: rules, settled: "Removed", done: "Next", deadline: "Next", withinMs: 1000 }),
+      s.each(remove, { inputs: rules, settled: "Removed", done: "Next", after: { Next: 1000 } }),
     Up: ({ installed }) => ({ installed }),
     Down: ({ why }, s) => s.fail("not-installed", why),
   },

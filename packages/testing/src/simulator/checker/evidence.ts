@@ -1,6 +1,28 @@
 import type { Violation } from "../world.ts";
 import type { RunModel } from "./model.ts";
 
+/** What the checker knows of a state. */
+export interface CheckedState {
+  /** Its round drains. */
+  readonly drains: boolean;
+  /** The event of its deadline. */
+  readonly deadline: string | undefined;
+  /** The signals that it takes. */
+  readonly signals: ReadonlySet<string>;
+  /** The signals that it takes, or a state that can be reached from it. */
+  readonly takes: ReadonlySet<string>;
+  /** The signals that its hub does not keep. */
+  readonly drops: ReadonlySet<string>;
+}
+
+const none: CheckedState = {
+  drains: false,
+  deadline: undefined,
+  signals: new Set(),
+  takes: new Set(),
+  drops: new Set(),
+};
+
 /** What the checker knows of a system besides the trace: plain data. */
 export interface CheckedSystem {
   /** The chart of each hub: state × event → state; a text for an end. */
@@ -10,8 +32,8 @@ export interface CheckedSystem {
   >;
   /** Attempts that a call of a spoke may have, and how many may be under way at once. */
   readonly spokes: ReadonlyMap<string, { readonly attempts: number }>;
-  /** What states do, by `hub: State`: whether their rounds drain, and the event of their deadline. */
-  readonly states: ReadonlyMap<string, { readonly drains: boolean; readonly deadline: string | undefined }>;
+  /** What states do, by `hub: State`. */
+  readonly states: ReadonlyMap<string, CheckedState>;
   /** So long is what has ended known at least, in milliseconds. */
   readonly retentionMs: number;
   /** A callback may be so late without anybody to blame, in milliseconds. */
@@ -42,6 +64,13 @@ export class Evidence {
 
   constructor(system: CheckedSystem) {
     this.system = system;
+  }
+
+  /** The state that a run is in. */
+  stateOf({ hub, state }: RunModel): CheckedState & { readonly isKnown: boolean } {
+    const known = this.system.states.get(`${hub}: ${state}`);
+    // The hubs of tells are the engine's own.
+    return { ...(known ?? none), isKnown: known !== undefined };
   }
 
   demand(invariant: string, holds: boolean, message: () => string): void {

@@ -1,4 +1,5 @@
 import type { Answer, RunEvent } from "@wheelwork/core";
+import type { Timer } from "@wheelwork/core/kernel";
 
 /** What the checker knows of a call that is open. */
 export interface CallModel {
@@ -40,7 +41,15 @@ export interface RunModel {
   state: string;
   /** It cleans up. */
   late: boolean;
+  /** The hub's deadline. */
+  readonly deadline: number;
   due: number | undefined;
+  enteredAt: number;
+  timers: readonly Timer[];
+  /** The event that its round holds. */
+  held: string | undefined;
+  /** The names of signals that it keeps, the oldest first. */
+  kept: string[];
   answerBy: number;
   answer: Answer | undefined;
   /** It may be unknown by now. */
@@ -64,7 +73,12 @@ export const startedRun = (key: string, event: RunEvent & { type: "started" }, a
   everParked: false,
   state: "",
   late: false,
+  deadline: event.deadline,
   due: undefined,
+  enteredAt: event.at,
+  timers: [],
+  held: undefined,
+  kept: [],
   answerBy: event.answerBy,
   answer: undefined,
   purged: false,

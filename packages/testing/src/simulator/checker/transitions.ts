@@ -6,6 +6,7 @@ import type { Evidence } from "./evidence.ts";
 import { openedCall, plain, startedRun, type CallModel, type RunModel } from "./model.ts";
 import type { Owed } from "./owed.ts";
 import type { Ownership } from "./ownership.ts";
+import { Waits } from "./waits.ts";
 
 type EventOf<Type extends RunEvent["type"]> = RunEvent & { type: Type };
 
@@ -15,6 +16,7 @@ export class Transitions {
   readonly #ownership: Ownership;
   readonly #attempts: Attempts;
   readonly #owed: Owed;
+  readonly #waits: Waits;
   /** When the owner claimed, in engine time as its commits tell. */
   #claimedNow = 0;
 
@@ -23,6 +25,7 @@ export class Transitions {
     this.#ownership = ownership;
     this.#attempts = attempts;
     this.#owed = owed;
+    this.#waits = new Waits(evidence);
   }
 
   /** A commit is looked at. */
@@ -70,15 +73,19 @@ export class Transitions {
         return this.#number(run, event.call);
       case "signalled":
         this.#command(run, `signal ${event.id}`);
-        return this.#openCalls(run, event.calls);
+        this.#waits.signalled(run, event);
+        return this.#stay(run, event);
       case "received":
-        return this.#openCalls(run, event.calls);
+        this.#waits.received(run, event);
+        return this.#stay(run, event);
+      case "fired":
+        return this.#stay(run, event);
+      case "migrated":
+        return this.#waits.stays(run, event);
       case "cancelling":
         this.#command(run, `cancel ${event.id}`);
-        if (event.held !== undefined) {
-          this.#hold(run);
-          this.#owed.cancels(run);
-        }
+        this.#stay(run, event);
+        if (event.held !== undefined) this.#owed.cancels(run);
         return;
       case "answered":
         this.#demand(
@@ -101,6 +108,7 @@ export class Transitions {
           run.due !== undefined && run.due < event.at && event.due >= event.at,
           () => `${key}: the deadline of ${run.state} begins anew, and had not passed`,
         );
+        this.#waits.rearmed(run, event);
         run.due = event.due;
         run.answerBy = event.answerBy ?? run.answerBy;
         return;
@@ -124,6 +132,7 @@ export class Transitions {
       case "resumed":
         this.#demand("I16", run.status === "incident", () => `${key} is resumed and was not parked`);
         run.status = "running";
+        this.#waits.resumed(run);
         for (const call of run.calls.values()) {
           call.begun = call.begunAgain = true;
           call.deaths = Math.min(call.deaths, 2);
@@ -222,6 +231,8 @@ export class Transitions {
     const counted = kind === "outcome" ? run.calls.get(Number(call)) : undefined;
     if (counted !== undefined) counted.outcomeAt = undefined;
     if (typeof id !== "string") return;
+    // Each claim cancels again the children that nobody waits for, and one may be parked with that.
+    if (kind === "cancel" && id === "parent" && run.commands.has("cancel parent")) return;
     this.#command(run, `${kind} ${id}`);
     run.parked.add(`${kind} ${id}`);
   }
@@ -264,7 +275,10 @@ export class Transitions {
 
   #enter(run: RunModel, event: EventOf<"entered">): void {
     // A migration has renamed the state.
-    if (event.kept === true) return void (run.state = event.state);
+    if (event.kept === true) {
+      run.state = event.state;
+      return this.#waits.stays(run, event);
+    }
     const chart = this.#evidence.system.charts.get(run.hub);
     if (chart !== undefined) {
       const row = chart[run.state];
@@ -285,26 +299,31 @@ export class Transitions {
       this.#demand("I6", event.answerBy >= run.answerBy, () => `${run.key}: answerBy goes back`);
       run.answerBy = event.answerBy;
     }
+    this.#waits.entered(run, event);
     this.#close(run, run.calls.values());
     this.#openCalls(run, event.calls);
   }
 
   /** How a state may be left, besides by its edges. */
   #leave(run: RunModel, event: EventOf<"entered">): void {
-    const { states, lagMs } = this.#evidence.system;
-    const { drains = false, deadline } = states.get(`${run.hub}: ${run.state}`) ?? {};
+    const { lagMs } = this.#evidence.system;
+    const { drains } = this.#evidence.stateOf(run);
     const before = run.events.at(-2);
-    if (drains && before?.type === "settled" && run.due !== undefined && run.due > event.at) {
+    const time = this.#waits.timeOf(run, event);
+    const byInput =
+      before?.at === event.at &&
+      (before.type === "settled" || before.type === "received" || before.type === "signalled");
+    const cutAt = run.late ? run.due : run.deadline;
+    if (drains && (byInput || time === "timer") && cutAt !== undefined && cutAt > event.at) {
       const others = [...run.calls.values()].filter(({ attempt, backoff }) => attempt > 0 && !backoff);
       this.#demand(
         "I12",
-        others.length === 0,
+        // Calls of the turn that leaves have not begun.
+        others.length === 0 || run.enteredAt === event.at,
         () => `${run.key} leaves ${run.state}, which drains, with ${others.length} attempts under way`,
       );
     }
-    // An outcome may raise the same event.
-    const byDeadline = event.by !== undefined && event.by === deadline && before?.type !== "settled";
-    if (run.late && byDeadline && run.due !== undefined) {
+    if (run.late && time === "timer" && run.due !== undefined) {
       const { due, state } = run;
       this.#demand(
         "I6",
@@ -322,8 +341,14 @@ export class Transitions {
     if (call === undefined) return;
     this.#attempts.settled(run, call, event.outcome, event.at);
     this.#close(run, [call]);
+    this.#stay(run, event);
+  }
+
+  /** A turn stays in its state, or its round holds an event. */
+  #stay(run: RunModel, event: EventOf<"settled" | "fired" | "signalled" | "received" | "cancelling">): void {
+    this.#waits.stays(run, event);
     if (event.held !== undefined) this.#hold(run);
-    this.#openCalls(run, event.calls);
+    if ("calls" in event) this.#openCalls(run, event.calls);
   }
 
   /** An attempt has failed, and there will be another one. */

@@ -1,0 +1,94 @@
+import { deepFreeze } from "./json.ts";
+import { Call, Run, type KeptSignal, type OpenedCalls } from "./run.ts";
+
+/** The stored form of a run: plain JSON, without its history. The key is stored beside it. */
+export interface RunSnapshot {
+  readonly [field: string]: unknown;
+}
+
+/** A run as plain JSON. `restore` makes the run of it again. */
+export function snapshot(run: Run): RunSnapshot {
+  return {
+    hub: run.hub,
+    version: run.version,
+    request: run.request,
+    hash: run.hash,
+    status: run.status,
+    state: run.state,
+    enteredAt: run.enteredAt,
+    epoch: run.epoch,
+    data: run.data,
+    nextCall: run.nextCall,
+    nextQueued: run.nextQueued,
+    calls: Array.from(run.calls.values(), (call) => ({
+      first: call.number,
+      callee: call.callee,
+      hub: call.isHub ? true : undefined,
+      index: call.index,
+      tag: call.tag,
+      inputs: [call.input],
+      keys: call.key === undefined ? undefined : [call.key],
+      transformed: call.transformed ? true : undefined,
+      due: call.due,
+      attempt: call.attempt,
+      backoff: call.backoff ? true : undefined,
+      deaths: call.deaths === 0 ? undefined : call.deaths,
+      alone: call.alone ? true : undefined,
+    })),
+    held: run.held,
+    deadline: run.deadline,
+    late: run.late,
+    due: run.due,
+    timers: run.timers,
+    answerBy: run.answerBy,
+    answer: run.answer,
+    parent: run.parent,
+    replyTo: run.replyTo,
+    cancelling: run.cancelling,
+    cancelled: run.cancelled,
+    signals: run.signals,
+    commands: [...run.commands],
+    named: run.named === undefined ? undefined : Object.fromEntries(run.named),
+    incident: run.incident,
+    createdAt: run.createdAt,
+    updatedAt: run.updatedAt,
+    answeredAt: run.answeredAt,
+    endedAt: run.endedAt,
+  };
+}
+
+interface StoredCall extends OpenedCalls {
+  readonly attempt: number;
+  readonly backoff?: boolean;
+  readonly deaths?: number;
+  readonly alone?: boolean;
+}
+
+/** Makes the run again that `snapshot` wrote. */
+export function restore(key: string, stored: RunSnapshot): Run {
+  const run = new Run(key);
+  const { calls, commands, named, signals, ...plain } = stored as RunSnapshot & {
+    readonly calls: readonly StoredCall[];
+    readonly commands: readonly string[];
+    readonly named?: Readonly<Record<string, string>>;
+    readonly signals: readonly KeptSignal[];
+  };
+  Object.assign(run, plain);
+  // Earlier versions did not store it.
+  if (stored["enteredAt"] === undefined) run.enteredAt = run.updatedAt;
+  deepFreeze(run.data);
+  deepFreeze(run.request);
+  for (const held of calls) {
+    const call = new Call(run, deepFreeze(held), 0);
+    call.attempt = held.attempt;
+    call.backoff = held.backoff === true;
+    call.deaths = held.deaths ?? 0;
+    call.alone = held.alone === true;
+    call.due = held.due;
+    run.calls.set(call.number, call);
+  }
+  for (const id of commands) run.commands.add(id);
+  if (named !== undefined) run.named = new Map(Object.entries(named));
+  for (const signal of signals) run.signals.push(deepFreeze(signal));
+  return run;
+}

@@ -1,0 +1,100 @@
+import { WheelworkError } from "./errors.ts";
+import type { StateLogic, Turn } from "./logic.ts";
+import { synchronous, textOf } from "./plain.ts";
+import type { OpenedCalls, Run, Timer } from "./run.ts";
+import { areSame, armedTimers, formerTimers, nextTimer } from "./timers.ts";
+
+/**
+ * What one turn knows of the wait that it finds or begins: the timers of the state, and its round. The run does not change
+ * during a turn, so what the turn has changed so far is here.
+ */
+export class Wait {
+  readonly #run: Run;
+  readonly #now: number;
+  /** The turn has entered the state. */
+  readonly #isNew: boolean;
+  #timers: readonly Timer[] | undefined = undefined;
+  #next: number;
+  readonly #end: number;
+  #running: number;
+
+  /** @param opened The round, if this turn has entered the state; null if the state has none. */
+  constructor(run: Run, now: number, opened?: OpenedCalls | null) {
+    this.#run = run;
+    this.#now = now;
+    this.#isNew = opened !== undefined;
+    if (opened === undefined) {
+      const { calls, nextQueued, nextCall } = run;
+      this.#next = nextQueued;
+      this.#end = nextCall;
+      this.#running = calls.size - (nextCall - nextQueued);
+    } else {
+      const { first, inputs, started = inputs.length } = opened ?? { first: 0, inputs: [] };
+      this.#next = first + started;
+      this.#end = first + inputs.length;
+      this.#running = started;
+    }
+  }
+
+  /** The timers of the state as they are known so far. */
+  timers(logic: StateLogic): readonly Timer[] {
+    if (this.#isNew) return this.#timers ?? [];
+    return this.#timers ?? this.#run.timers ?? formerTimers(this.#run, logic);
+  }
+
+  /** Arms the timers of a state that the run enters. undefined: it has none. */
+  enter({ timers }: StateLogic, data: unknown, after: Turn["after"]): readonly Timer[] | undefined {
+    if (timers === undefined && after === undefined) return undefined;
+    const clock = { enteredAt: this.#now, now: this.#now };
+    this.#timers = armedTimers(timers, [], data, clock, after);
+    return this.#timers.length === 0 ? undefined : this.#timers;
+  }
+
+  /**
+   * The timers after a turn that stays; undefined if they are the same as before.
+   * @param left Those that are left of them, if one has fired.
+   */
+  change(
+    logic: StateLogic,
+    data: unknown,
+    after: Turn["after"],
+    left?: readonly Timer[],
+  ): readonly Timer[] | undefined {
+    const known = this.timers(logic);
+    const enteredAt = this.#isNew ? this.#now : this.#run.enteredAt;
+    const timers = armedTimers(logic.timers, left ?? known, data, { enteredAt, now: this.#now }, after);
+    if (areSame(timers, known)) return undefined;
+    return (this.#timers = timers);
+  }
+
+  /** All timers anew, as if the run had entered its state now. Those that have fired stay fired. */
+  rearm(logic: StateLogic, data: unknown): readonly Timer[] {
+    const fired = this.timers(logic).filter((timer) => timer.fired === true);
+    const set = this.timers(logic).filter((timer) => timer.set === true && timer.fired !== true);
+    const clock = { enteredAt: this.#now, now: this.#now };
+    const again = set.map((timer) => ({ ...timer, due: Math.max(timer.due, this.#now + timer.ms) }));
+    return (this.#timers = armedTimers(logic.timers, [...fired, ...again], data, clock));
+  }
+
+  /** The numbers of the queued calls that may begin now. `settled`: how many calls this turn has settled. */
+  *begin(limit: number, settled: number): Iterable<number> {
+    this.#running -= settled;
+    for (; this.#running < limit && this.#next < this.#end; this.#running++) yield this.#next++;
+  }
+}
+
+/** How many calls of a round may run now, as far as the hub limits it. */
+export function limitOf({ limit }: StateLogic, data: unknown): number | undefined {
+  if (typeof limit !== "function") return limit;
+  const given = synchronous(limit(data), "the limit of a round");
+  if (given === Number.POSITIVE_INFINITY || (Number.isInteger(given) && given >= 0)) return given;
+  throw new WheelworkError("WW_DEFECT", `the limit of a round is ${textOf(given)}`, {
+    next: "Return a whole number from 0. Then retry the incident.",
+  });
+}
+
+/** When a wait is due: by a timer, and before the late states also by the hub's deadline. */
+export function dueOf(late: boolean, deadline: number, timers: readonly Timer[] = []): number {
+  const next = nextTimer(timers)?.due ?? deadline;
+  return late ? next : Math.min(next, deadline);
+}
