@@ -2,6 +2,7 @@ import { end, hub, stay } from "@wheelwork/core";
 import { afterEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { outside, step, workersOf } from "./hubs.ts";
+import { Nodes } from "./nodes.ts";
 import { World } from "./world.ts";
 
 const worlds: World[] = [];
@@ -82,4 +83,20 @@ describe.each(["memory", "sqlite"] as const)("timers (%s)", (store) => {
     await world.engine.signal(id, "go", null);
     expect(await world.answer(id)).toMatchObject({ value: { reminded: 1 } });
   });
+});
+
+test("the node that takes a shard over fires the timers of its runs", async () => {
+  const nodes = new Nodes({
+    shards: 1,
+    hub: reminding,
+    workers: () => workersOf(outside())(() => Promise.resolve()),
+  });
+  const first = await nodes.node(1);
+  await nodes.ask("k", {});
+  await nodes.clock.advance(1.5 * hour);
+  expect(await first.node.request("k")).toMatchObject({ data: { reminded: 1 } });
+  first.process.kill();
+  await nodes.node(1);
+  await nodes.clock.advance(3 * hour);
+  expect(await nodes.answered("k")).toEqual([expect.stringContaining('"reminded":3')]);
 });

@@ -596,6 +596,61 @@ const forgeries: readonly [
       ),
   ],
   [
+    "I25",
+    "a deadline that passes too early",
+    "b/0 leaves Waiting by Late at 1001300; its deadline: 1010000",
+    (t) => {
+      t.event("b/0", "started")["deadline"] = epoch + 10_000;
+      t.event("b/0", "entered")["due"] = epoch + 10_000;
+    },
+  ],
+  [
+    "I25",
+    "a wait that is due at another time than its deadline and its timers say",
+    "b/0: Waiting is due at 1001200, and not at 1001300",
+    (t) => (t.event("b/0", "entered")["due"] = epoch + 1_200),
+  ],
+  [
+    "I25",
+    "a timer that is armed for another instant than its value says",
+    'b/0: [{"event":"Late","ms":150,"due":1001300}] at 1001100 in Waiting, entered at 1001100',
+    (t) => (t.event("b/0", "entered")["timers"] = [{ event: "Late", ms: 150, due: epoch + 1_300 }]),
+  ],
+  [
+    "I25",
+    "a timer that fires too early",
+    'b/0: Late fires at 1001100; the timers are [{"event":"Late","ms":150,"due":1001250}]',
+    (t) => {
+      const entered = t.event("b/0", "entered");
+      Object.assign(entered, {
+        due: epoch + 1_250,
+        timers: [{ event: "Late", ms: 150, due: epoch + 1_250 }],
+      });
+      t.follow("b/0", entered, { type: "fired", timer: "Late" });
+    },
+  ],
+  [
+    "I26",
+    "a signal that is kept although the state takes it",
+    "b keeps the signal go in Waiting, which takes it",
+    (t) => delete t.event("b", "signalled")["taken"],
+  ],
+  [
+    "I26",
+    "a signal that is dropped although a state may take it",
+    "b drops the signal go in Waiting, which may be taken yet",
+    (t) => {
+      delete t.event("b", "signalled")["taken"];
+      t.event("b", "signalled")["dropped"] = true;
+    },
+  ],
+  [
+    "I26",
+    "a kept signal that was never kept",
+    "b takes the kept signal go in Waiting, and has ",
+    (t) => t.follow("b", t.event("b", "signalled"), { type: "received", signal: "go" }),
+  ],
+  [
     "Time",
     "engine time that goes back",
     "engine time goes back from 1000200 to 1000000",
