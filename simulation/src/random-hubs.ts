@@ -217,7 +217,7 @@ function workState(
   { ms, deadlineMs, wrong }: Timing,
   flaw: <T>(value: T) => T,
 ): Behaviour {
-  const kind = random.int(7);
+  const kind = random.int(8);
   const inputs = random.int(6);
   // Which way a state goes depends on the data only, so that it goes the same way when it is decided again.
   const patience = random.int(3);
@@ -239,6 +239,7 @@ function workState(
     ...(random.chance(0.4) ? { on: { go: "Next", hold } } : {}),
   };
   const pauses = random.int(4);
+  const drains = random.chance(0.5) ? { drain: true } : {};
   const each = {
     ...wait,
     inputs: ({ rounds }: HubData) => flaw(Array.from({ length: inputs }, (_, n) => inputOf(n + rounds))),
@@ -249,9 +250,10 @@ function workState(
     ...(random.chance(0.5)
       ? { limit: random.chance(0.5) ? 1 + random.int(3) : ({ seen }: HubData) => flaw((seen + pauses) % 4) }
       : {}),
-    ...(random.chance(0.5) ? { drain: true } : {}),
+    ...drains,
   };
   const steps = 1 + random.int(3);
+  const races = random.chance(0.3);
   return (s) => {
     switch (kind) {
       case 0:
@@ -278,6 +280,17 @@ function workState(
         return s["sequence"]?.(
           Array.from({ length: steps }, () => step),
           { ...wait, failed: "Failed", done: "Next" },
+        );
+      }
+      case 5: {
+        const part = (other: unknown, moves: boolean): unknown =>
+          s["part"]?.(other, {
+            input: ({ seen }: HubData) => flaw(seen % 4 === 3 ? null : other === work ? { n: index } : {}),
+            ok: moves ? "Next" : hold,
+          });
+        return s["all"]?.(
+          { one: part(callee, races), two: part(work, false), three: part(narrow, races) },
+          { ...wait, ...drains, failed: "Failed", done },
         );
       }
       default:

@@ -341,6 +341,12 @@ function workOf(logic: StateLogic): string[] {
       return [`call ${names.join(", ")}`, ...signalsOf(logic, "take")];
     case "each":
       return [`each ${names.join(", ")}`, ...roundOf(logic), ...signalsOf(logic, "take")];
+    case "all":
+      return [
+        ...names.map((name, index) => `${index === 0 ? "all of" : "and"} ${name}`),
+        ...roundOf(logic),
+        ...signalsOf(logic, "take"),
+      ];
     case "sequence":
       return [
         ...names.map((name, index) => `${index === 0 ? "sequence" : "→"} ${name}`),

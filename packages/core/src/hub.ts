@@ -1,3 +1,4 @@
+import { allLogic, type AllOptions as ErasedAllOptions, type Part as ErasedPart } from "./all.ts";
 import { checkChart, end, stay, takenSignals, type ChartFacts } from "./chart.ts";
 
 export { end, stay };
@@ -203,6 +204,56 @@ export type EachOptions<
     readonly key?: (input: DeepReadonly<I>, index: number) => string;
   };
 
+/** One call of `s.all`, as handlers of outcomes see it. */
+export interface PartView<I> extends CallView<I> {
+  /** The name of its part. */
+  readonly tag: string;
+}
+
+/** Handles an outcome of a part. */
+export type OnPart<R, D, V, I> =
+  EventsOf<R> | ((data: DeepReadonly<D>, value: DeepReadonly<V>, call: PartView<I>) => Next<EventsOf<R>>);
+
+/** How failures are handled: `failed` is for errors and timeouts that have no handler of their own. */
+export interface OnFailures<R, D, I, E extends string> {
+  readonly error?: OnPart<R, D, Failed<E>, I>;
+  readonly timeout?: OnPart<R, D, { readonly kind: "timeout" }, I>;
+  readonly failed?: OnPart<R, D, Failure<E>, I>;
+}
+
+/** Options of `s.part`. */
+export interface PartOptions<R, D, I, O, E extends string> extends OnFailures<R, D, I, E> {
+  /** `null`: the part calls nothing. */
+  readonly input: (data: DeepReadonly<D>) => I | null;
+  /** Default: a success changes nothing. An event that leaves the state closes the calls of the other parts: a race. */
+  readonly ok?: OnPart<R, D, O, I>;
+  /** Your own idempotency key for the call. */
+  readonly key?: (input: DeepReadonly<I>) => string;
+}
+
+/** Options of `s.all`. Its `error`, `timeout` and `failed` are for the failures that a part does not handle. */
+export type AllOptions<R, D, Sig extends SignalSchemas, K extends PropertyKey> = WaitOptions<
+  R,
+  D,
+  unknown,
+  Sig,
+  K
+> &
+  OnFailures<R, D, unknown, string> & {
+    /** For failures that nobody else handles. */
+    readonly failed: OnPart<R, D, Failure, unknown>;
+    /** What to raise when every call has settled and none has moved the run. If no part calls anything: at once. */
+    readonly done: MovesOf<R> | ((data: DeepReadonly<D>) => Next<MovesOf<R>>);
+    /** As in `s.each`. Default: false. */
+    readonly drain?: boolean;
+  };
+
+/** One part of `s.all`. `s.part` makes it. */
+export interface Part<R, D> {
+  readonly part: ErasedPart;
+  readonly "~part"?: (row: R, data: D) => void;
+}
+
 /** One step of `s.sequence`. `s.step` makes it. */
 export interface SequenceStep<D> {
   readonly step: Step;
@@ -226,6 +277,16 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas> {
   each<I, O, E extends string, K extends PropertyKey = never>(
     callee: Callable<I, O, E>,
     options: EachOptions<R, D, NoInfer<I>, NoInfer<O>, NoInfer<E>, Sig, K>,
+  ): Behaviour<R, D>;
+  /** One call of `all`. */
+  part<I, O, E extends string>(
+    callee: Callable<I, O, E>,
+    options: PartOptions<R, D, NoInfer<I>, NoInfer<O>, NoInfer<E>>,
+  ): Part<R, D>;
+  /** Calls several spokes and hubs once each, side by side. The name of a part is the `tag` of its call. */
+  all<K extends PropertyKey = never>(
+    parts: { readonly [name: string]: Part<R, D> },
+    options: AllOptions<R, D, Sig, K>,
   ): Behaviour<R, D>;
   /** One step of a `sequence`. `ok` returns what to change in the data. */
   step<I, O, E extends string, K extends PropertyKey = never>(
@@ -597,6 +658,13 @@ const builder = {
   }),
   each: (callee: Callable, options: Parameters<typeof eachLogic>[1]) => ({
     logic: eachLogic(callee, options),
+  }),
+  part: (callee: Callable, options: Omit<ErasedPart, "callee">) => ({ part: { callee, ...options } }),
+  all: (parts: Readonly<Record<string, { readonly part: ErasedPart }>>, options: ErasedAllOptions) => ({
+    logic: allLogic(
+      Object.fromEntries(Object.entries(parts).map(([name, { part }]) => [name, part])),
+      options,
+    ),
   }),
   step,
   sequence: (steps: readonly { step: Step }[], options: Parameters<typeof sequenceLogic>[1]) => ({

@@ -15,6 +15,7 @@ import type { TimerLogic } from "./timers.ts";
  *   pick        raises an event that it chooses     (left already)
  *   tell        gives a spoke work, raises `next`   (left already)
  *   call, each  opens one call for each input       an event of an outcome that moves, or `done` after the last one
+ *   all         opens the call of each part             the same (all.ts)
  *   sequence    opens the first call                `failed`, or `done`; each success opens the next call
  *   wait        nothing                             an event of a signal that moves
  *   handlers    what the handler asks for           the handler answers, or goes to the clean-up
@@ -70,7 +71,8 @@ export interface OpenCall {
 
 /** What a state does, in the one form that the kernel knows. */
 export interface StateLogic {
-  readonly kind: "pass" | "pick" | "call" | "each" | "sequence" | "wait" | "tell" | "end" | "handlers";
+  readonly kind:
+    "pass" | "pick" | "call" | "each" | "all" | "sequence" | "wait" | "tell" | "end" | "handlers";
   /** The hubs and spokes that it may call. */
   readonly callees: readonly Callable[];
   /** The event that it raises at once, where that is fixed (pass, tell). */
@@ -109,15 +111,20 @@ export interface DeadlineEvent {
 
 /** Whether a run may stay in the state. */
 export const isWaiting = ({ kind }: StateLogic): boolean =>
-  kind === "call" || kind === "each" || kind === "sequence" || kind === "wait" || kind === "handlers";
+  kind === "call" ||
+  kind === "each" ||
+  kind === "all" ||
+  kind === "sequence" ||
+  kind === "wait" ||
+  kind === "handlers";
 
 /** Handles an outcome: the name of the event that it raises, or a function that chooses it. */
-type Handler = string | ((data: unknown, value: unknown, call: OpenCall) => string | Turn);
+export type Handler = string | ((data: unknown, value: unknown, call: OpenCall) => string | Turn);
 type SignalHandler = string | ((data: unknown, payload: unknown) => string | Turn);
 type TimeOf = TimerLogic["ms"];
 
 /** The options of every state that waits. */
-interface Waiting {
+export interface Waiting {
   readonly deadline?: string | DeadlineEvent;
   readonly after?: { readonly [event: string]: TimeOf | Omit<TimerLogic, "event"> };
   readonly on?: { readonly [signal: string]: SignalHandler };
@@ -148,10 +155,10 @@ export interface Step {
 }
 
 /** A string is the event to raise. The kernel validates everything else (turn.ts). */
-const toTurn = (next: string | Turn): Turn => (typeof next === "string" ? { raise: next } : next);
+export const toTurn = (next: string | Turn): Turn => (typeof next === "string" ? { raise: next } : next);
 
 /** The parts of a logic that concern its wait. */
-function waiting({ deadline, after = {}, on }: Waiting): Partial<StateLogic> {
+export function waiting({ deadline, after = {}, on }: Waiting): Partial<StateLogic> {
   const timers = Object.entries(after).map(([event, timer]) =>
     typeof timer === "object" ? { event, ...timer } : { event, ms: timer },
   );
