@@ -55,6 +55,7 @@ test("the code of packages/storm/README.md compiles, and its topology prints wha
 });
 
 test.each([
+  ["docs/answer-first.md", 2],
   ["docs/calls.md", 2],
   ["docs/time-and-signals.md", 5],
 ])("the code of %s is that of the patterns", (page, least) => {

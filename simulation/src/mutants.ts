@@ -96,13 +96,13 @@ export const mutants: readonly Mutant[] = [
   {
     name: "call a round back for its timers although it holds an event",
     file: run,
-    from: "  if (run.timers !== undefined && !run.late) run.due = run.deadline;\n",
+    from: "  if (run.timers !== undefined && !run.late) run.due = dueBy(run.deadline);\n",
     to: "",
   },
   {
     name: "forget when a run is due after its timers have changed",
     file: run,
-    from: "  run.due = run.late ? next : Math.min(next ?? run.deadline, run.deadline);",
+    from: "  run.due = run.late ? next : dueBy(Math.min(next ?? run.deadline, run.deadline));",
     to: "  if (run.late) run.due = next;",
   },
   {
@@ -778,6 +778,24 @@ export const mutants: readonly Mutant[] = [
     from: "if ((waiting[0]?.since ?? before) >= before) continue;",
     to: "if ((waiting[0]?.since ?? before) >= 0) continue;",
     world: "storm",
+  },
+  {
+    name: "the hub's deadline counts after its answer",
+    file: "packages/core/src/run.ts",
+    from: "if (event.own === true) run.deadline = noDeadline;",
+    to: "",
+  },
+  {
+    name: "a hub answers though the engine has answered",
+    file: "packages/core/src/turn.ts",
+    from: "  #answer(reply: unknown): void {\n    if (this.#answered) return;",
+    to: "  #answer(reply: unknown): void {",
+  },
+  {
+    name: "a child that has answered is cancelled with its caller",
+    file: "packages/engine/src/shard/decider.ts",
+    from: "if (parent !== undefined && run.answer === undefined) {",
+    to: "if (parent !== undefined) {",
   },
   {
     name: "a hub counts an answer as published of another request",

@@ -1,4 +1,4 @@
-import { end, hub, spoke, type AnyHub, type Spoke } from "@wheelwork/core";
+import { answered, end, hub, spoke, type AnyHub, type Spoke } from "@wheelwork/core";
 import { worker } from "@wheelwork/engine";
 import {
   seededRandom,
@@ -109,10 +109,13 @@ function randomHub(
     if (defective()) throw new Error("the handler is defective, as planned");
     return value;
   };
+  // Some answer when their work is done, and go on.
+  const answersFirst = random.chance(0.3);
+  const last = answersFirst ? "Answering" : "Done";
   for (let index = 0; index < works; index++) {
     chart[`Work${index}`] = {
       Stay: "(stay)",
-      Next: index + 1 < works ? `Work${index + 1}` : "Done",
+      Next: index + 1 < works ? `Work${index + 1}` : last,
       Back: `Work${random.int(index + 1)}`,
       Failed: cleanUp(0),
       Late: cleanUp(0),
@@ -132,12 +135,15 @@ function randomHub(
       });
     behaviours[cleanUp(index)] = state;
   }
-  Object.assign(chart, { Done: end, Failed: end });
+  const reply = (data: HubData): object => {
+    migrated(data);
+    return { seen: data.seen };
+  };
+  if (answersFirst) afterAnswer(random, chart, behaviours, spokes, ms, reply);
+  else Object.assign(chart, { Done: end });
+  Object.assign(chart, { Failed: end });
   Object.assign(behaviours, {
-    Done: (data: HubData) => {
-      migrated(data);
-      return { seen: data.seen };
-    },
+    ...(answersFirst ? {} : { Done: reply }),
     Failed: (data: HubData, s: { fail(code: string, message: string): unknown }) => {
       migrated(data);
       return s.fail("failed", "as it happens");
@@ -164,6 +170,41 @@ function randomHub(
     },
     behaviours,
   );
+}
+
+/** What a hub does after its answer: it works on, waits for a signal, perhaps again and again, and ends. */
+function afterAnswer(
+  random: SeededRandom,
+  chart: Record<string, unknown>,
+  behaviours: Record<string, unknown>,
+  { work }: Spokes,
+  ms: (given: number) => number,
+  reply: (data: HubData) => object,
+): void {
+  const again = random.chance(0.5);
+  Object.assign(chart, {
+    Answering: { Next: "Serving" },
+    Serving: { Next: "Idle" },
+    Idle: { Stay: "(stay)", Next: again ? "Serving" : "Served", Late: "Served" },
+    Served: end,
+  });
+  const bound = { after: { Next: ms(200) } };
+  Object.assign(behaviours, {
+    Answering: ((s) => s["answer"]?.(reply, { next: "Next" })) satisfies Behaviour,
+    Serving: ((s) =>
+      s["call"]?.(work, {
+        input: ({ seen }: HubData) => ({ n: seen }),
+        ok: "Next",
+        failed: "Next",
+        ...bound,
+      })) satisfies Behaviour,
+    Idle: ((s) =>
+      s["wait"]?.({
+        on: { go: "Next", hold: ({ seen }: HubData) => ({ raise: "Stay", patch: { seen: seen + 1 } }) },
+        after: { Late: ms(500) },
+      })) satisfies Behaviour,
+    Served: answered,
+  });
 }
 
 /** What the timers of a hub need to know. */

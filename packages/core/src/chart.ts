@@ -12,7 +12,8 @@ import { isDuration, mustBeDuration } from "./spoke.ts";
  *      form no cycle: a run would never stop there. (Cycles of picks may end, since their events depend on the data.
  *      They are bounded when they run, I15.) Each wait has an event of the hub's deadline or, if it is late, a timer
  *      with a constant time.
- *   3. Time. No cycle leads through a late wait.
+ *   3. Answers. Each path answers exactly once: at its end, or in a state that answers and goes on.
+ *   4. Time. No cycle leads through a late wait.
  *
  * Late states. The deadline of the hub may pass in any state that waits. The run then leaves that state by its deadline
  * event. So every state that can be reached from the target of a deadline event may be entered after the deadline.
@@ -20,6 +21,11 @@ import { isDuration, mustBeDuration } from "./spoke.ts";
  * them: compensation that an error reaches. The set is closed: no edge leads from a late state to one that is not late.
  * The deadline event is a plain name, never computed, so the set is known here. In late states the hub's deadline no
  * longer counts, so each wait among them needs its own bound: a timer with a constant time, whose event leaves the state.
+ *
+ * Answers. A state is reached before the hub has answered, after it, or both. Before, the hub's deadline bounds a wait. After,
+ * no deadline runs, and the deadline's event makes nothing late, so that each wait needs a timer with a constant time, or is
+ * idle: it waits for signals, for ever, and a cancel ends it. A state that answers, and an end that does, are reached only
+ * before; an end that does not, only after. What follows an answer that the clean-up gives is clean-up, too.
  *
  * The edge of a timer is an ordinary edge. It makes nothing late, so before the clean-up timers may form loops.
  *
@@ -48,6 +54,8 @@ export interface ChartOptions {
   readonly deadline?: DeadlineEvent | undefined;
   /** States that begin a clean-up, besides those that a deadline event leads to. */
   readonly cleanUp?: readonly string[] | undefined;
+  /** The hub's own event of a cancel, or `end`: a cancel ends the run at once. */
+  readonly cancel?: string | undefined;
 }
 
 type Chart = { readonly [state: string]: string | { readonly [event: string]: string } };
@@ -62,7 +70,7 @@ const isInteger = /^\d+$/;
 export function checkChart(
   chart: Chart,
   logics: ReadonlyMap<string, StateLogic>,
-  { deadline, cleanUp = [] }: ChartOptions = {},
+  { deadline, cleanUp = [], cancel }: ChartOptions = {},
 ): ChartFacts {
   const problems: Problem[] = [];
   const problem = (path: string, message: string): void => void problems.push({ path, message });
@@ -97,8 +105,9 @@ export function checkChart(
   for (const name of names) {
     for (const target of targets(chart, name)) sources.set(target, [...(sources.get(target) ?? []), name]);
   }
+  const mayEndByCancel = (name: string): boolean => cancel === end && logics.get(name)?.idle === true;
   const ending = reach(
-    names.filter((name) => typeof chart[name] === "string"),
+    names.filter((name) => typeof chart[name] === "string" || mayEndByCancel(name)),
     (name) => sources.get(name) ?? [],
   );
   for (const name of names)
@@ -106,13 +115,20 @@ export function checkChart(
   for (const cycle of cycles(names, (name) => passTarget(chart, name, logics))) {
     problem(`chart.${cycle[0]}`, `an endless cycle of states that pass: ${cycle.join(" → ")}`);
   }
-  const roots = lateRoots(chart, logics, deadline?.raise, cleanUp);
+  const phases = phasesOf(chart, names, logics);
+  const roots = lateRoots(chart, logics, phases.before, deadline?.raise, cleanUp);
   const late = reach(
     roots.map(({ name }) => name),
     (name) => targets(chart, name),
   );
-  for (const [name, logic] of logics)
-    if (isWaiting(logic)) checkBound(chart, name, logic, late.has(name), deadline?.raise, problem);
+  for (const [name, logic] of logics) {
+    checkAnswer(name, logic, phases, problem);
+    if (!isWaiting(logic)) continue;
+    if (phases.before.has(name) || late.has(name))
+      checkBound(chart, name, logic, late.has(name), deadline?.raise, problem);
+    if (phases.after.has(name) && !late.has(name))
+      checkAfterAnswer(chart, name, logic, cancel ?? logic.deadline?.raise ?? deadline?.raise, problem);
+  }
   if (problems.length > 0) return none;
   const inCycle = new Set<string>();
   for (const name of late) {
@@ -171,6 +187,72 @@ function checkLogic(
   }
 }
 
+/** The states that are reached before the hub has answered, and after it. Some may be reached both ways. */
+interface Phases {
+  readonly before: ReadonlySet<string>;
+  readonly after: ReadonlySet<string>;
+}
+
+function phasesOf(chart: Chart, names: readonly string[], logics: ReadonlyMap<string, StateLogic>): Phases {
+  const answers = (name: string): boolean => logics.get(name)?.kind === "answer";
+  const before = reach(names.slice(0, 1), (name) => (answers(name) ? [] : targets(chart, name)));
+  const after = reach(
+    [...before].filter(answers).flatMap((name) => targets(chart, name)),
+    (name) => targets(chart, name),
+  );
+  return { before, after };
+}
+
+/** Each path answers exactly once. */
+function checkAnswer(
+  name: string,
+  { kind, isAnswered, idle }: StateLogic,
+  { before, after }: Phases,
+  problem: (path: string, message: string) => void,
+): void {
+  if (kind === "answer" && after.has(name))
+    problem(
+      `chart.${name}`,
+      "answers, and can be reached after the hub has answered: each path answers once",
+    );
+  if (idle === true && before.has(name))
+    problem(
+      `behaviours.${name}.idle`,
+      "is only for states after the answer: the client would wait until the hub's deadline",
+    );
+  if (kind !== "end") return;
+  if (before.has(name) && after.has(name))
+    problem(
+      `chart.${name}`,
+      "is reached both before and after the hub has answered: give each way an end of its own",
+    );
+  else if (before.has(name) && isAnswered === true)
+    problem(`behaviours.${name}`, "must return the reply: no state before it has answered");
+  else if (after.has(name) && isAnswered !== true)
+    problem(`behaviours.${name}`, "must be `answered`: a state before it has given the answer");
+}
+
+/** After the answer no deadline runs: a wait is bounded by a timer, or it is idle, and a cancel can end it. */
+function checkAfterAnswer(
+  chart: Chart,
+  name: string,
+  logic: StateLogic,
+  cancel: string | undefined,
+  problem: (path: string, message: string) => void,
+): void {
+  if (logic.idle === true) {
+    if (cancel !== end && (cancel === undefined || !leaves(chart, name, cancel)))
+      problem(
+        `behaviours.${name}.idle`,
+        "needs an edge for the event of a cancel (`cancel` of the hub), which is the only way to end it from outside",
+      );
+  } else if (boundOf(chart, name, logic) === undefined)
+    problem(
+      `behaviours.${name}.after`,
+      "needs a constant time for an event that leaves the state, since no deadline runs after the answer. Or let it be idle: `s.wait({ on, idle: true })`",
+    );
+}
+
 /** A wait is bounded by the hub's deadline, and in the clean-up by a timer of its own. */
 function checkBound(
   chart: Chart,
@@ -222,12 +304,13 @@ interface LateRoot {
 function lateRoots(
   chart: Chart,
   logics: ReadonlyMap<string, StateLogic>,
+  before: ReadonlySet<string>,
   deadline: string | undefined,
   cleanUp: readonly string[],
 ): LateRoot[] {
   const roots: LateRoot[] = cleanUp.map((name) => ({ name }));
   for (const [from, logic] of logics) {
-    const event = isWaiting(logic) ? (logic.deadline?.raise ?? deadline) : undefined;
+    const event = isWaiting(logic) && before.has(from) ? (logic.deadline?.raise ?? deadline) : undefined;
     const name = targetOf(chart, from, event);
     if (event !== undefined && name !== undefined && name !== stay) roots.push({ name, from, event });
   }

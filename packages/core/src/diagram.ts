@@ -335,6 +335,8 @@ function workOf(logic: StateLogic): string[] {
       return [];
     case "pick":
       return ["pick"];
+    case "answer":
+      return ["answers"];
     case "tell":
       return [`tell ${names.join(", ")}`];
     case "call":

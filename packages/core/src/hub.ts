@@ -9,6 +9,8 @@ import type { DeepReadonly } from "./json.ts";
 import {
   deadlineEvent,
   eachLogic,
+  answeredEnd,
+  answerLogic,
   endLogic,
   isWaiting,
   pickLogic,
@@ -263,7 +265,7 @@ export interface SequenceStep<D> {
 /**
  * What `s` offers to one state. The compiler checks its events against the state's row, and its data against the hub's.
  */
-export interface StateBuilder<R, D, Sig extends SignalSchemas> {
+export interface StateBuilder<R, D, Sig extends SignalSchemas, Rep, E extends string> {
   /** Raises an event of this state's row and changes the data. A field set to undefined is removed. */
   raise<Ev extends EventsOf<R>>(event: Ev, patch?: Partial<D>): Raise<Ev>;
   /** Does not wait: chooses an event from the data. */
@@ -304,8 +306,21 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas> {
       readonly done: MovesOf<R> | ((data: DeepReadonly<D>) => Next<MovesOf<R>>);
     },
   ): Behaviour<R, D>;
-  /** Waits for a signal from outside, or for a timer. */
-  wait<K extends PropertyKey = never>(options: WaitOptions<R, D, unknown, Sig, K>): Behaviour<R, D>;
+  /**
+   * Waits for a signal from outside, or for a timer. `idle`: for ever, if need be. That is for states after the hub's answer:
+   * something that lives as long as it gets signals, and that a cancel ends.
+   */
+  wait<K extends PropertyKey = never>(
+    options: WaitOptions<R, D, unknown, Sig, K> & { readonly idle?: boolean },
+  ): Behaviour<R, D>;
+  /**
+   * Answers the request, as an end does, and goes on by `next`. After that no deadline runs: each wait needs a timer with a
+   * constant time, or is idle. The behaviour of an end that follows is `answered`.
+   */
+  answer(
+    reply: (data: DeepReadonly<D>, s: EndBuilder<E>) => Rep | Failing<E>,
+    options: { readonly next: MovesOf<R> },
+  ): Behaviour<R, D>;
   /**
    * Gives a spoke work, or starts a run of a hub, does not wait for the outcome, and goes on. What it starts outlives this
    * run. `null`: starts nothing.
@@ -328,17 +343,31 @@ export interface Failing<E extends string> {
   readonly "~fail": { readonly code: E; readonly message: string; readonly details?: unknown };
 }
 
+declare const noReply: unique symbol;
+/** The reply of an end whose request was answered before: none. */
+export interface Answered {
+  readonly [noReply]: true;
+}
+
+/** The behaviour of an end that is reached after a state that answers (`s.answer`). */
+export const answered = (): Answered => answeredAlready;
+
+const answeredAlready = {} as Answered;
+
 /** What an end state gets besides the data. */
 export interface EndBuilder<E extends string> {
   /** Answers the request with an error that the hub declares. Return what it returns. */
   fail<T>(code: E, message: string, details?: T & StoredData<T>): Failing<E>;
 }
 
-/** What each state does: the name of an event (the state passes), a behaviour, or, in an end state, the answer. */
+/**
+ * What each state does: the name of an event (the state passes), a behaviour, or, in an end state, the answer: `answered` if a
+ * state before it has given it.
+ */
 export type Behaviours<C, D, R, E extends string, Sig extends SignalSchemas> = {
   readonly [S in keyof C]: C[S] extends string
-    ? (data: DeepReadonly<D>, s: EndBuilder<E>) => R | Failing<E>
-    : MovesOf<C[S]> | ((s: StateBuilder<C[S], D, Sig>) => Behaviour<C[S], D>);
+    ? (data: DeepReadonly<D>, s: EndBuilder<E>) => R | Failing<E> | Answered
+    : MovesOf<C[S]> | ((s: StateBuilder<C[S], D, Sig, R, E>) => Behaviour<C[S], D>);
 };
 
 /** What each state does, once the data is known. Until then, anything: see inference.ts. */
@@ -569,7 +598,11 @@ export function defineHub(
     if (!Object.hasOwn(spec.signals ?? {}, signal))
       problems.push({ path: "dropSignals", message: `the hub declares no signal ${signal}` });
   const deadline = spec.deadline === undefined ? undefined : deadlineEvent(spec.deadline as DeadlineEvent);
-  const facts: ChartFacts = checkChart(chart, logics, { deadline, cleanUp: spec.cleanUp });
+  const facts: ChartFacts = checkChart(chart, logics, {
+    deadline,
+    cleanUp: spec.cleanUp,
+    cancel: cancel === end ? end : event,
+  });
   problems.push(...facts.problems);
   if (problems.length > 0) {
     throw new WheelworkError("WW_BAD_HUB", `the hub ${JSON.stringify(name)} cannot be used`, {
@@ -634,6 +667,7 @@ export function defineHub(
 
 /** A string passes. The behaviour of an end state is its reply, and all others are made by `s`. */
 function logicOf(row: string | Row | undefined, behaviour: unknown): StateLogic {
+  if (behaviour === answered) return answeredEnd;
   if (typeof behaviour === "string") return pickLogic(() => behaviour, behaviour);
   if (typeof row !== "object")
     return endLogic(behaviour as (data: unknown, s: EndBuilder<string>) => unknown);
@@ -674,6 +708,9 @@ const builder = {
     ),
   }),
   wait: (options: Parameters<typeof waitLogic>[0]) => ({ logic: waitLogic(options) }),
+  answer: (reply: Parameters<typeof answerLogic>[0], options: { readonly next: string }) => ({
+    logic: answerLogic(reply, options),
+  }),
   tell: (callee: Callable, options: Parameters<typeof tellLogic>[1]) => ({
     logic: tellLogic(callee, options),
   }),

@@ -25,11 +25,13 @@ export {
   type WorkHandlers,
 } from "./handlers.ts";
 export {
+  answered,
   end,
   hub,
   stay,
   type AllOptions,
   type AnyEventOf,
+  type Answered,
   type AnyHub,
   type Behaviour,
   type Behaviours,

@@ -13,6 +13,7 @@ export {
   idempotencyKey,
   isRunning,
   knownCommand,
+  noDeadline,
   refusedSignal,
   Run,
   type OpenedCalls,

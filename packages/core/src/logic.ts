@@ -19,6 +19,7 @@ import type { TimerLogic } from "./timers.ts";
  *   sequence    opens the first call                `failed`, or `done`; each success opens the next call
  *   wait        nothing                             an event of a signal that moves
  *   handlers    what the handler asks for           the handler answers, or goes to the clean-up
+ *   answer      gives the answer, raises `next`     (left already)
  *   end         gives the answer                    the run has ended
  *
  * Every kind that waits takes signals, has timers (timers.ts), and also leaves by its deadline event, except in the clean-up.
@@ -72,7 +73,7 @@ export interface OpenCall {
 /** What a state does, in the one form that the kernel knows. */
 export interface StateLogic {
   readonly kind:
-    "pass" | "pick" | "call" | "each" | "all" | "sequence" | "wait" | "tell" | "end" | "handlers";
+    "pass" | "pick" | "call" | "each" | "all" | "sequence" | "wait" | "tell" | "answer" | "end" | "handlers";
   /** The hubs and spokes that it may call. */
   readonly callees: readonly Callable[];
   /** The event that it raises at once, where that is fixed (pass, tell). */
@@ -81,6 +82,10 @@ export interface StateLogic {
   readonly deadline?: DeadlineEvent;
   /** Its timers, in the order in which they are written. */
   readonly timers?: readonly TimerLogic[];
+  /** A wait for signals that no time bounds. Only after the hub's answer. */
+  readonly idle?: boolean;
+  /** An end without a reply: the hub has answered before. */
+  readonly isAnswered?: boolean;
   /** How many calls of a round run at the same time. A function is evaluated after each turn; 0 pauses the round. */
   readonly limit?: number | ((data: unknown) => number);
   /** An event that leaves the state waits for the running attempts. */
@@ -275,8 +280,9 @@ export function sequenceLogic(
 }
 
 /** Waits for a signal, or for a timer. */
-export function waitLogic(options: Waiting): StateLogic {
-  return { kind: "wait", callees: [], ...waiting(options), enter: () => ({}) };
+export function waitLogic(options: Waiting & { readonly idle?: boolean }): StateLogic {
+  const logic: StateLogic = { kind: "wait", callees: [], ...waiting(options), enter: () => ({}) };
+  return options.idle === true ? { ...logic, idle: true } : logic;
 }
 
 /** Gives a spoke work and goes on. An input of `null` gives it nothing. */
@@ -298,13 +304,28 @@ export function tellLogic(
   };
 }
 
-/** Ends the run with an answer. `s.fail` marks an error, so that a reply may be any value. */
-export function endLogic(
-  reply: (data: unknown, s: { fail(code: string, message: string, details?: unknown): never }) => unknown,
-): StateLogic {
-  const fail = (code: string, message: string, details?: unknown): never =>
-    ({ "~fail": details === undefined ? { code, message } : { code, message, details } }) as never;
+/** Makes an answer of the data. `s.fail` marks an error, so that a reply may be any value. */
+type Reply = (data: unknown, s: { fail(code: string, message: string, details?: unknown): never }) => unknown;
+
+const fail = (code: string, message: string, details?: unknown): never =>
+  ({ "~fail": details === undefined ? { code, message } : { code, message, details } }) as never;
+
+/** Ends the run with an answer. */
+export function endLogic(reply: Reply): StateLogic {
   return { kind: "end", callees: [], enter: (data) => ({ answer: reply(data, { fail }) }) };
+}
+
+/** Ends a run that has given its answer before. */
+export const answeredEnd: StateLogic = { kind: "end", callees: [], isAnswered: true, enter: () => ({}) };
+
+/** Gives the answer, and goes on. */
+export function answerLogic(reply: Reply, { next }: { readonly next: string }): StateLogic {
+  return {
+    kind: "answer",
+    callees: [],
+    passes: next,
+    enter: (data) => ({ raise: next, answer: reply(data, { fail }) }),
+  };
 }
 
 /**

@@ -10,6 +10,7 @@ import {
   type ParkedInput,
   type Run,
   type RunEvent,
+  noDeadline,
 } from "./run.ts";
 import { keptSignal } from "./signals.ts";
 import { checkStored } from "./stored.ts";
@@ -84,8 +85,8 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
       const resumed: RunEvent = { type: "resumed", at, id, ...(hash === undefined ? {} : { hash }) };
       const parked = (run.incident?.inputs ?? []).map(stored);
       const hasBegun = run.state !== "";
-      if (run.answer !== undefined && !run.late) {
-        // The client has its answer, so more work would be in vain: only the clean-up is left.
+      if (run.answer !== undefined && !run.late && run.deadline !== noDeadline) {
+        // The engine has answered, so more work would be in vain: only the clean-up is left.
         if (!hasBegun) return { events: [resumed, { type: "ended", at }] };
         const turn = new TurnBuilder(definition, run, env);
         turn.events.push(resumed);

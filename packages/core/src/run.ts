@@ -281,8 +281,11 @@ export type RunEvent =
       readonly unset?: readonly string[];
       readonly grown?: Readonly<Record<string, object>>;
     }
-  /** The engine has answered the request, since `answerBy` has passed. The run goes on with its clean-up. */
-  | { readonly type: "answered"; readonly at: number; readonly answer: Answer }
+  /**
+   * The request has its answer, and the run goes on: with its clean-up, if the engine has answered since `answerBy` has passed,
+   * or with what the hub does after its own answer (`own`). After that no deadline runs.
+   */
+  | { readonly type: "answered"; readonly at: number; readonly answer: Answer; readonly own?: true }
   /** The run has ended. `answer` is absent if the request had its answer before. */
   | { readonly type: "ended"; readonly at: number; readonly answer?: Answer }
   /** A handler has thrown: the run is parked, with the input that it failed on (I16). */
@@ -454,6 +457,9 @@ export class Run extends Callback {
   }
 }
 
+/** The deadline of a run whose hub has given its answer: none. */
+export const noDeadline = Number.MAX_SAFE_INTEGER;
+
 /**
  * The idempotency key of a call. It is the same in every attempt and after every restart, and no two requests share one
  * (I11). A key that the hub gave is prefixed with the callee and the run. Its leading "/" keeps it apart from the other
@@ -580,6 +586,7 @@ export function apply(run: Run, event: RunEvent): void {
     case "answered":
       run.answer = event.answer;
       run.answeredAt = event.at;
+      if (event.own === true) run.deadline = noDeadline;
       return;
     case "ended":
       clearCalls(run);
@@ -646,8 +653,11 @@ function arm(run: Run, timers: readonly Timer[] | undefined): void {
   if (timers === undefined) return;
   run.timers = timers;
   const next = nextTimer(timers)?.due;
-  run.due = run.late ? next : Math.min(next ?? run.deadline, run.deadline);
+  run.due = run.late ? next : dueBy(Math.min(next ?? run.deadline, run.deadline));
 }
+
+/** When a wait is due. undefined: never. */
+export const dueBy = (due: number): number | undefined => (due < noDeadline ? due : undefined);
 
 function clearCalls(run: Run): void {
   // Most states have no open call when a run leaves them, and `clear` allocates a new table.
@@ -689,7 +699,7 @@ export function patched(
  */
 function hold(run: Run, event: string): void {
   run.held = event;
-  if (run.timers !== undefined && !run.late) run.due = run.deadline;
+  if (run.timers !== undefined && !run.late) run.due = dueBy(run.deadline);
   for (const call of run.calls.values()) if (!isRunning(call)) run.calls.delete(call.number);
 }
 

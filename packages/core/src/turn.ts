@@ -11,6 +11,7 @@ import { type CallRequest, type OpenCall, type StateLogic, type Turn } from "./l
 import {
   isRunning,
   knownCommand,
+  noDeadline,
   patched,
   refusedSignal,
   staleness,
@@ -61,7 +62,8 @@ import { dueOf, limitOf, Wait } from "./wait.ts";
  * Entering one moves `answerBy`, if need be, to leave time for the longest path from it to an end. If the deadline of a
  * late state passed while nobody worked (`env.since`), or while the run was parked, it begins anew.
  *
- * Answers. A run gives one answer, at its end (I5). If `answerBy` passes before, the engine answers with a timeout. The
+ * Answers. A run gives one answer (I5): at its end, or in a state that answers and goes on (`s.answer`). After that its deadline
+ * never passes. If `answerBy` passes before, the engine answers with a timeout. The
  * run then goes on with its clean-up, and ends without another answer.
  */
 
@@ -422,7 +424,7 @@ export class TurnBuilder implements Decision {
     const state = this.#current();
     const at = this.#env.now;
     const timers = this.#waitNow().rearm(state.logic, this.data);
-    const due = dueOf(state.late, this.deadline, timers);
+    const due = dueOf(state.late, this.deadline, timers) ?? at;
     const answerBy = this.#moveAnswer(state);
     const rearmed = { type: "rearmed" as const, at, due, timers };
     this.#emit(answerBy === undefined ? rearmed : { ...rearmed, answerBy });
@@ -595,6 +597,7 @@ export class TurnBuilder implements Decision {
     }
     if (turn.raise !== undefined) {
       this.#emit(this.#withPatch(entered, patch));
+      if (logic.kind === "answer") this.#answer(turn.answer);
       this.#tell(turn);
       this.#go(turn.raise, turn.patch);
       return;
@@ -608,7 +611,8 @@ export class TurnBuilder implements Decision {
       this.#wait = new Wait(this.#run, at, calls?.[0] ?? null);
       timers = this.#wait.enter(logic, this.data, turn.after);
     }
-    entered.due = dueOf(state.late, this.deadline, timers);
+    const due = dueOf(state.late, this.deadline, timers);
+    if (due !== undefined) entered.due = due;
     if (timers !== undefined) entered.timers = timers;
     if (calls !== undefined) entered.calls = calls;
     if (this.#run.signals.length > 0) {
@@ -651,6 +655,14 @@ export class TurnBuilder implements Decision {
       input,
     };
     this.#emit(callee.kind === "hub" ? { ...told, hub: true } : told);
+  }
+
+  /** The hub answers, and goes on. If the engine has answered before, only the clean-up is left, and this answer counts no more. */
+  #answer(reply: unknown): void {
+    if (this.#answered) return;
+    this.#answered = true;
+    this.deadline = noDeadline;
+    this.#emit({ type: "answered", at: this.#env.now, answer: answerOf(this.#definition, reply), own: true });
   }
 
   #end(reply: unknown): void {

@@ -1,7 +1,7 @@
 import { WheelworkError } from "./errors.ts";
 import type { StateLogic, Turn } from "./logic.ts";
 import { synchronous, textOf } from "./plain.ts";
-import type { OpenedCalls, Run, Timer } from "./run.ts";
+import { dueBy, type OpenedCalls, type Run, type Timer } from "./run.ts";
 import { areSame, armedTimers, formerTimers, nextTimer } from "./timers.ts";
 
 /**
@@ -93,8 +93,8 @@ export function limitOf({ limit }: StateLogic, data: unknown): number | undefine
   });
 }
 
-/** When a wait is due: by a timer, and before the late states also by the hub's deadline. */
-export function dueOf(late: boolean, deadline: number, timers: readonly Timer[] = []): number {
+/** When a wait is due: by a timer, and before the late states also by the hub's deadline. undefined: never. */
+export function dueOf(late: boolean, deadline: number, timers: readonly Timer[] = []): number | undefined {
   const next = nextTimer(timers)?.due ?? deadline;
-  return late ? next : Math.min(next, deadline);
+  return dueBy(late ? next : Math.min(next, deadline));
 }

@@ -4,8 +4,9 @@ import { isRoot, toldSpoke } from "../ports/keys.ts";
 import type { StoredAnswer, StoredRun } from "../ports/ports.ts";
 import type { Reply } from "./outbox.ts";
 
-/** Whether a run must be in memory: it has open calls, another run calls it, or its first turn is due. */
-export const isHot = (run: Run): boolean => run.calls.size > 0 || run.parent !== undefined || isUnbegun(run);
+/** Whether a run must be in memory: it has open calls, another run waits for its answer, or its first turn is due. */
+export const isHot = (run: Run): boolean =>
+  run.calls.size > 0 || (run.parent !== undefined && run.answer === undefined) || isUnbegun(run);
 
 /** Whether an event gave the answer of its request. */
 export const gaveAnswer = (event: RunEvent): boolean =>

@@ -5,6 +5,7 @@ import {
   check,
   decide,
   isRunning,
+  noDeadline,
   nextTimer,
   restore,
   Run,
@@ -461,7 +462,7 @@ function timeMoves({ timers = [], late, deadline }: Run): Move[] {
     });
   if (next !== undefined && (late || next.due < deadline))
     due(`timer ${next.event}`, (trial) => trial.waitUntil(next.due));
-  if (!late) due("deadline", (trial) => trial.endTime());
+  if (!late && deadline < noDeadline) due("deadline", (trial) => trial.endTime());
   return moves;
 }
 

@@ -4,6 +4,7 @@ import type { Violation } from "../world.ts";
 import { Attempts } from "./attempts.ts";
 import { ClientChecks } from "./clients.ts";
 import { Evidence, type CheckedSystem } from "./evidence.ts";
+import { noDeadline } from "@wheelwork/core/kernel";
 import { dueOf, type RunModel } from "./model.ts";
 import { Owed } from "./owed.ts";
 import { Ownership } from "./ownership.ts";
@@ -110,6 +111,8 @@ class Checker {
       // One that is parked waits for an operator; only its caller must not.
       if (run === undefined || run.status === "ended") continue;
       if (run.status === "incident" && run.answer !== undefined) continue;
+      // After its own answer a hub may wait for ever.
+      if (run.deadline >= noDeadline) continue;
       this.#demand("I6", dueOf(run) !== undefined, () => `${key} waits in ${run.state} without a deadline`);
     }
   }

@@ -42,7 +42,7 @@ export interface RunModel {
   /** It cleans up. */
   late: boolean;
   /** The hub's deadline. */
-  readonly deadline: number;
+  deadline: number;
   due: number | undefined;
   enteredAt: number;
   timers: readonly Timer[];

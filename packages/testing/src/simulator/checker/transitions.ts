@@ -1,4 +1,5 @@
 import type { Answer, RunEvent } from "@wheelwork/core";
+import { noDeadline } from "@wheelwork/core/kernel";
 import { rootOf } from "../root.ts";
 import type { TraceEntry } from "../trace.ts";
 import type { Attempts } from "./attempts.ts";
@@ -93,6 +94,7 @@ export class Transitions {
           event.answer.kind !== "timeout" || event.at >= run.answerBy,
           () => `${key} is answered with a timeout at ${event.at}, before ${run.answerBy}`,
         );
+        if (event.own === true) run.deadline = noDeadline;
         return this.#answer(run, event.answer);
       case "ended":
         if (event.answer !== undefined) this.#answer(run, event.answer);

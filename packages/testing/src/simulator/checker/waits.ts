@@ -1,5 +1,5 @@
 import type { RunEvent } from "@wheelwork/core";
-import type { Timer } from "@wheelwork/core/kernel";
+import { noDeadline, type Timer } from "@wheelwork/core/kernel";
 import type { Evidence } from "./evidence.ts";
 import type { RunModel } from "./model.ts";
 
@@ -183,9 +183,11 @@ function nextOf({ timers, held, late }: RunModel): Timer | undefined {
   return timers.filter(({ fired }) => fired !== true).toSorted((a, b) => a.due - b.due)[0];
 }
 
-function dueOf(run: RunModel): number {
+/** undefined: never, after the hub's answer. */
+function dueOf(run: RunModel): number | undefined {
   const next = nextOf(run)?.due ?? Number.POSITIVE_INFINITY;
-  return run.late ? next : Math.min(next, run.deadline);
+  const due = run.late ? next : Math.min(next, run.deadline);
+  return due < noDeadline ? due : undefined;
 }
 
 const textOf = (timers: readonly Timer[]): string => JSON.stringify(timers);
