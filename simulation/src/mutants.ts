@@ -794,8 +794,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a child that has answered is cancelled with its caller",
     file: "packages/engine/src/shard/decider.ts",
-    from: "if (parent !== undefined && run.answer === undefined) {",
-    to: "if (parent !== undefined) {",
+    from: "else if (live.run.deadline < noDeadline) this.#decide(",
+    to: "else this.#decide(",
   },
   {
     name: "a hub counts an answer as published of another request",

@@ -104,13 +104,14 @@ function randomHub(
   const timing = { ms, deadlineMs: ms(100 + random.int(500)), wrong };
   const chart: Record<string, string | Record<string, string>> = {};
   const behaviours: Record<string, unknown> = {};
-  const cleanUp = (index: number): string => (index < cleanups ? `Clean${index}` : "Failed");
+  // Some answer when their work is done, or when it has failed, and go on.
+  const answersFirst = random.chance(0.3);
+  const failed = answersFirst ? "Refusing" : "Failed";
+  const cleanUp = (index: number): string => (index < cleanups ? `Clean${index}` : failed);
   const flaw = <T>(value: T): T => {
     if (defective()) throw new Error("the handler is defective, as planned");
     return value;
   };
-  // Some answer when their work is done, and go on.
-  const answersFirst = random.chance(0.3);
   const last = answersFirst ? "Answering" : "Done";
   for (let index = 0; index < works; index++) {
     chart[`Work${index}`] = {
@@ -139,16 +140,18 @@ function randomHub(
     migrated(data);
     return { seen: data.seen };
   };
-  if (answersFirst) afterAnswer(random, chart, behaviours, spokes, ms, reply);
-  else Object.assign(chart, { Done: end });
-  Object.assign(chart, { Failed: end });
-  Object.assign(behaviours, {
-    ...(answersFirst ? {} : { Done: reply }),
+  const ends = {
+    Done: reply,
     Failed: (data: HubData, s: { fail(code: string, message: string): unknown }) => {
       migrated(data);
       return s.fail("failed", "as it happens");
     },
-  });
+  };
+  if (answersFirst) afterAnswer(random, chart, behaviours, spokes, ms, reply);
+  else {
+    Object.assign(chart, { Done: end, Failed: end });
+    Object.assign(behaviours, ends);
+  }
   const cancels = Object.values(chart).some((row) => typeof row === "object" && "Cancel" in row);
   const declare = hub as unknown as (...args: unknown[]) => AnyHub;
   return declare(
@@ -187,6 +190,10 @@ function afterAnswer(
     Serving: { Next: "Idle" },
     Idle: { Stay: "(stay)", Next: again ? "Serving" : "Served", Late: "Served" },
     Served: end,
+    // The clean-up may answer, too, and go on.
+    Refusing: { Next: "Undoing" },
+    Undoing: { Next: "Undone" },
+    Undone: end,
   });
   const bound = { after: { Next: ms(200) } };
   Object.assign(behaviours, {
@@ -204,6 +211,21 @@ function afterAnswer(
         after: { Late: ms(500) },
       })) satisfies Behaviour,
     Served: answered,
+    Refusing: ((s) =>
+      s["answer"]?.(
+        (_data: HubData, e: { fail(code: string, message: string): unknown }) => e.fail("failed", "first"),
+        {
+          next: "Next",
+        },
+      )) satisfies Behaviour,
+    Undoing: ((s) =>
+      s["call"]?.(work, {
+        input: ({ seen }: HubData) => ({ n: seen }),
+        ok: "Next",
+        failed: "Next",
+        ...bound,
+      })) satisfies Behaviour,
+    Undone: answered,
   });
 }
 

@@ -9,6 +9,7 @@ import {
   isRunning,
   isUnbegun,
   migrate,
+  noDeadline,
   restore,
   start,
   step,
@@ -300,7 +301,8 @@ export class Decider {
     if (live === undefined) return;
     if (item.kind === "begin") this.#beginLive(batch, live, now);
     else if (item.kind === "endRefused") this.#endRefused(batch, live, now);
-    else this.#decide(batch, live, { kind: "cancel", id: "parent" }, now);
+    // A hub that has answered goes on without its caller (I32).
+    else if (live.run.deadline < noDeadline) this.#decide(batch, live, { kind: "cancel", id: "parent" }, now);
   }
 
   #beginLive(batch: Batch, live: LiveRun, now: number): void {

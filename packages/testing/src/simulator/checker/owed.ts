@@ -1,3 +1,4 @@
+import { noDeadline } from "@wheelwork/core/kernel";
 import type { Evidence } from "./evidence.ts";
 import type { CallModel, RunModel } from "./model.ts";
 import type { Ownership } from "./ownership.ts";
@@ -48,6 +49,8 @@ export class Owed {
       const child = this.#evidence.runs.get(key);
       // It begins first, if its call is still open.
       if (child === undefined) return run.calls.get(number) === call;
+      // What has answered first goes on without its caller.
+      if (child.deadline >= noDeadline) return false;
       return child.status !== "ended" && !child.late && !child.commands.has("cancel parent");
     };
     this.#owe(`${key} cancel`, isOpen, `${run.key} has given up its call ${number}, and the child goes on`);

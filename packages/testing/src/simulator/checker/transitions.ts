@@ -85,6 +85,11 @@ export class Transitions {
         return this.#waits.stays(run, event);
       case "cancelling":
         this.#command(run, `cancel ${event.id}`);
+        this.#demand(
+          "I32",
+          event.id !== "parent" || run.deadline < noDeadline,
+          () => `${key} has answered, and its caller cancels it`,
+        );
         this.#stay(run, event);
         if (event.held !== undefined) this.#owed.cancels(run);
         return;
