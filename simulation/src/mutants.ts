@@ -792,12 +792,6 @@ export const mutants: readonly Mutant[] = [
     to: "  #answer(reply: unknown): void {",
   },
   {
-    name: "a child that has answered is cancelled with its caller",
-    file: "packages/engine/src/shard/decider.ts",
-    from: "else if (live.run.deadline < noDeadline) this.#decide(",
-    to: "else this.#decide(",
-  },
-  {
     name: "a hub counts an answer as published of another request",
     file: stormHub,
     from: "const waiting = this.#unpublished.get(id) ?? [];\n    this.#unpublished.delete(id);",
