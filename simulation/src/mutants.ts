@@ -32,6 +32,7 @@ const store = "packages/testing/src/memory-store.ts";
 const router = "packages/engine/src/delivery/router.ts";
 const offer = "packages/engine/src/delivery/offer.ts";
 const ownedShard = "packages/engine/src/cluster/owned-shard.ts";
+const shardFeed = "packages/engine/src/cluster/shard-feed.ts";
 const outbox = "packages/engine/src/shard/outbox.ts";
 
 const stormHub = "packages/storm/src/parts/hub.ts";
@@ -578,16 +579,16 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "read a recreated inbox from the old position",
-    file: tenure,
-    from: "logProgress !== undefined && !isAnew && logProgress.log !== feed.log",
-    to: "logProgress !== undefined && logProgress.position < 0",
+    file: logProgress,
+    from: "isAnew || isReplaced ? undefined",
+    to: "isAnew ? undefined",
     world: "cluster",
   },
   {
-    name: "go on although the inbox was cut",
-    file: ownedShard,
-    from: "          onEnded(error);\n",
-    to: "",
+    name: "read no more of an inbox that was cut",
+    file: shardFeed,
+    from: "    if (!isLogLost(error)) return onEnded(error);\n",
+    to: "    if (isLogLost(error)) return;\n",
     world: "cluster",
   },
   {
