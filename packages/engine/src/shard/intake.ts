@@ -1,7 +1,10 @@
+import type { Clock } from "../ports/ports.ts";
 import { weightOfItem, type Item } from "./items.ts";
 
 /** Times that are closer to each other count as one, in milliseconds. */
 const markMs = 10;
+/** An item that brings so many bytes is heavy: its batch takes long although nobody has too much to do. */
+const heavyBytes = 256 * 1024;
 
 /**
  * The queue of a shard's inputs. It outlives a loss of memory: outcomes and commands that wait are decided once the store is
@@ -14,7 +17,13 @@ export class Intake {
   /** About how many bytes the requests weigh that wait to be decided. */
   #requestBytes = 0;
   /** When items came that are not taken yet, and how many had come before. */
-  readonly #marks: { readonly first: number; readonly at: number }[] = [];
+  readonly #marks: { readonly first: number; readonly at: number; readonly excusedMs: number }[] = [];
+  /** How much of all waiting says nothing of how much there is to do, in milliseconds. */
+  #excusedMs = 0;
+  /** When the last turn began, and the part of the bytes taken then that heavy items have brought: 0 to 1. */
+  #turnedAt = 0;
+  #handOverAt: number | undefined = undefined;
+  #heavyShare = 0;
   readonly #maxInputs: number;
   #batchInputs: number;
 
@@ -47,20 +56,51 @@ export class Intake {
     return this.#batchInputs;
   }
 
+  /**
+   * When the caller that hands over a request has begun to hand over requests. One that hands over many in one go, or large ones,
+   * lets nobody else run meanwhile, and the loop neither: how long that takes says nothing of how much there is to do.
+   */
+  handOverAt(clock: Pick<Clock, "monotonicMs">): number {
+    if (this.#handOverAt !== undefined) return this.#handOverAt;
+    const began = (this.#handOverAt = clock.monotonicMs());
+    queueMicrotask(() => {
+      this.#handOverAt = undefined;
+      this.#excusedMs += clock.monotonicMs() - began;
+    });
+    return began;
+  }
+
+  /**
+   * A turn begins: how long the first item has waited. Large values take their time, which is no sign of too many requests: the memory that they take bounds them. So
+   * what waits is excused for the last turn, as far as such values have filled it.
+   */
+  turn(now: number): number {
+    this.#excusedMs += this.#heavyMs(now);
+    this.#turnedAt = now;
+    return this.waitMs(now);
+  }
+
+  #heavyMs(now: number): number {
+    return (now - this.#turnedAt) * this.#heavyShare;
+  }
+
   /** Notes the time: what is pushed from now on waits since then. */
   mark(now: number): void {
     const last = this.#marks.at(-1);
-    if (last === undefined || now - last.at >= markMs) this.#marks.push({ first: this.#pushed, at: now });
+    if (last === undefined || now - last.at >= markMs)
+      this.#marks.push({ first: this.#pushed, at: now, excusedMs: this.#excusedMs });
   }
 
-  /** How long the first item has waited since it was marked, in milliseconds; 0 if there is none. */
+  /** How long the first item has waited since it was marked, without what is excused, in milliseconds; 0 if there is none. */
   waitMs(now: number): number {
     const marks = this.#marks;
     const taken = this.#pushed - this.#items.length;
     let passed = this.#items.length === 0 ? marks.length : 0;
     while (marks.length > passed + 1 && (marks[passed + 1]?.first ?? 0) <= taken) passed++;
     if (passed > 0) marks.splice(0, passed);
-    return Math.max(0, now - (marks[0]?.at ?? now));
+    const [first] = marks;
+    if (first === undefined) return 0;
+    return Math.max(0, now - first.at - (this.#excusedMs - first.excusedMs) - this.#heavyMs(now));
   }
 
   push(item: Item): void {
@@ -80,13 +120,19 @@ export class Intake {
   take(maxCount: number, maxBytes = Number.POSITIVE_INFINITY): readonly Item[] {
     const all = this.#items;
     let count = Math.min(maxCount, all.length);
-    let bytes = 0;
+    let [bytes, heavy] = [0, 0];
     if (maxBytes !== Number.POSITIVE_INFINITY) {
       for (let index = 0; index < count; index++) {
-        bytes += weightOfItem(all[index] as Item);
-        if (bytes > maxBytes) count = Math.max(1, index);
+        const weight = weightOfItem(all[index] as Item);
+        if (index > 0 && bytes + weight > maxBytes) {
+          count = index;
+          break;
+        }
+        bytes += weight;
+        if (weight >= heavyBytes) heavy += weight;
       }
     }
+    this.#heavyShare = heavy === 0 ? 0 : heavy / bytes;
     if (all.length <= count) {
       this.#items = [];
       return all;

@@ -17,8 +17,11 @@ const [slowMs, warningMs] = [2000, 60_000];
 
 /** How much a batch decides of what is carried over, in items and in milliseconds: the loop stands still meanwhile. */
 const [maxCarriedItems, maxCarriedMs] = [500, 10];
-/** What the inputs of one batch may weigh, in bytes. Their events hold it several times: as request, data and input. */
-const maxBatchBytes = 16 * 1024 * 1024;
+/**
+ * What the inputs of one batch may weigh, in bytes. Their events hold it several times: as request, data and input. To write them takes
+ * some ten milliseconds for each megabyte, in which the loop stands still.
+ */
+const maxBatchBytes = 2 * 1024 * 1024;
 
 /** What a pipeline works with. */
 export interface PipelineOptions {

@@ -217,6 +217,7 @@ export class Shard {
   request(item: RequestItem): void {
     const refusal = this.#refusal();
     if (refusal !== undefined) return item.refuse(refusal);
+    this.#intake.handOverAt(this.#options.clock);
     // One whose run is in memory takes no room, and is answered whatever comes.
     const overload = this.find(item.key) === undefined ? this.#overload() : undefined;
     if (overload === undefined) return this.#push(item);
@@ -230,7 +231,7 @@ export class Shard {
     if (this.#intake.requests >= limits.queuedRequests || liveRuns >= limits.liveRuns) return "count";
     if (memoryInUse() >= limits.memoryBytes) return "memory";
     if (liveRuns + this.#intake.requests < fewRuns) return undefined;
-    const now = clock.monotonicMs();
+    const now = this.#intake.handOverAt(clock);
     const isDone = this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
     const isIdle = isDone && this.#turns.isIdle(now);
     const waitMs = isIdle ? 0 : Math.max(this.#intake.waitMs(now), this.#waitedMs);
@@ -426,7 +427,7 @@ export class Shard {
   // ---- one turn ----
 
   #turn(now: number): void {
-    this.#waitedMs = this.#intake.waitMs(now);
+    this.#waitedMs = this.#intake.turn(now);
     this.#admission.look(this.#waitedMs, this.#tenure?.pipeline.committingMs(now) ?? 0, now);
     if (this.#status === "running" || this.#status === "stopping") this.#tenure?.pipeline.turn();
   }

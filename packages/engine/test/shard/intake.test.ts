@@ -61,3 +61,34 @@ test("counts what the requests weigh that wait, and forgets what is decided", ()
   intake.drain();
   expect(intake.requestBytes).toBe(0);
 });
+
+test("what waits for large values, or for its own caller, is not late", async () => {
+  const intake = new Intake(100);
+  let at = 1000;
+  const clock = { monotonicMs: () => at };
+  const push = (size: number): void => {
+    intake.mark(at);
+    intake.push(requestOf("k", "h", { doc: "x".repeat(size) }));
+  };
+  expect(intake.handOverAt(clock)).toBe(1000);
+  push(1_000_000);
+  push(1_000_000);
+  push(10);
+  at += 5000;
+  expect(intake.handOverAt(clock)).toBe(1000);
+  await Promise.resolve();
+  expect(intake.turn(at)).toBe(0);
+  // Somebody else begins to hand over.
+  expect(intake.handOverAt(clock)).toBe(at);
+  for (let turn = 0; turn < 2; turn++) {
+    intake.take(100, 1_000_000);
+    at += 2000;
+    expect(intake.waitMs(at)).toBe(0);
+    expect(intake.turn(at)).toBe(0);
+  }
+  // What waits for small ones is.
+  push(10);
+  intake.take(1, 1_000_000);
+  at += 300;
+  expect(intake.turn(at)).toBe(300);
+});
