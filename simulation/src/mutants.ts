@@ -349,14 +349,32 @@ export const mutants: readonly Mutant[] = [
   {
     name: "leave runs out of a checkpoint",
     file: residency,
-    from: "      } else if (live.dirty) {\n        runs.push(storedRun(run));",
-    to: "      } else if (live.dirty) {\n        if (run.calls.size !== 2) runs.push(storedRun(run));",
+    from: "      } else if (live.dirty) {\n        swept.push(live);",
+    to: "      } else if (live.dirty && live.run.calls.size !== 2) {\n        swept.push(live);",
   },
   {
     name: "keep ended runs in a checkpoint",
     file: residency,
-    from: "    const ended = [...this.#endedStored];",
-    to: "    const ended: string[] = [];",
+    from: "      if (!isOver && ended.length >= most) break;\n",
+    to: "      if (ended.length >= 0) break;\n",
+  },
+  {
+    name: "replay what the row of a run has already",
+    file: residency,
+    from: "seq <= live.rowSeq) return;",
+    to: "seq < 0) return;",
+  },
+  {
+    name: "drop the journal when a part of a checkpoint is written",
+    file: residency,
+    from: "covers: isOver ? sweep.from : 0 };",
+    to: "covers: sweep.from };",
+  },
+  {
+    name: "keep rows of runs that end while a checkpoint is written",
+    file: residency,
+    from: "        if (live.stored) ended.push(live.run.key);\n",
+    to: "",
   },
   {
     name: "never bring runs back into memory",

@@ -195,7 +195,8 @@ export class Decider {
     const isDue = logProgress !== undefined && log?.isDue(logProgress) === true;
     // The time of the last commit says how long nobody worked.
     const isOld = batch.now - this.#committedAt >= maxPauseMs;
-    if (batch.touched.length === 0 && !isDue && !isOld) return (batch.commit = undefined);
+    const isNews = batch.touched.length > 0 || isDue || isOld || residency.isSweeping;
+    if (!isNews) return (batch.commit = undefined);
     this.#committedAt = batch.now;
     const downtimes = retention.unsaved();
     const journal = batch.touched.map(({ run, history, batchFrom }) => ({
@@ -212,7 +213,7 @@ export class Decider {
     if (logProgress?.published === seq - 1 && answers.length === 0)
       logProgress = { ...logProgress, published: seq };
     if (logProgress !== undefined) log?.stage(logProgress);
-    const checkpoint = residency.checkpointAfter(batch.events);
+    const checkpoint = residency.checkpointAfter(batch, seq);
     return (batch.commit = {
       epoch,
       seq,

@@ -115,7 +115,7 @@ export class Pipeline {
 
   /** Whether something waits for a batch that follows. */
   get carries(): boolean {
-    return this.#options.decider.carried > 0;
+    return this.#options.decider.carried > 0 || this.#options.residency.isSweeping;
   }
 
   /** How long the commit under way has taken so far, in milliseconds; 0: there is none. */
@@ -427,25 +427,30 @@ export class Pipeline {
     const moved = logProgress === undefined ? undefined : log?.hasMoved(logProgress);
     const isNews = isWorking || moved?.position === true || moved?.published === true;
     if (residency.isCheckpointed && !isNews) return;
-    const commit: Commit = {
-      epoch,
-      seq: decider.seq + 1,
-      now: time.now(),
-      journal: [],
-      answers: [],
-      checkpoint: residency.checkpoint(),
-      stops: true,
-      ...(logProgress === undefined ? {} : { logProgress }),
+    const commit = { epoch, now: time.now(), journal: [], answers: [] };
+    const write = async (): Promise<void> => {
+      residency.beginAnew();
+      for (let seq = decider.seq + 1; ; seq++) {
+        const checkpoint = residency.lastSweep(seq);
+        const isLast = !residency.isSweeping;
+        const last = isLast
+          ? { stops: true as const, ...(logProgress === undefined ? {} : { logProgress }) }
+          : {};
+        await this.#options.store.commit({ ...commit, ...last, seq, checkpoint });
+        residency.swept();
+        if (isLast) return;
+        await new Promise<void>((resolve) => this.#options.clock.soon(resolve));
+      }
     };
     // A callback that comes due now finds the store taken, and then the shard stopped.
-    this.#busy = { items: [], done: this.#write(commit) };
+    this.#busy = { items: [], done: this.#write(write) };
     await this.#busy.done;
   }
 
-  async #write(commit: Commit): Promise<void> {
-    const { logger, store } = this.#options;
+  async #write(write: () => Promise<void>): Promise<void> {
+    const { logger } = this.#options;
     try {
-      await store.commit(commit);
+      await write();
     } catch (error) {
       // Nothing is lost: the journal has it all.
       logger.warn({ error: String(error) }, "the last checkpoint could not be written");

@@ -47,6 +47,7 @@ export class DecidingWorld {
   readonly residency = new Residency(new MemoryStore(), this.deadlines, this.time, {
     liveRuns: 1000,
     checkpointEvents: 1000,
+    checkpointRuns: 500,
     horizonMs: 60_000,
   });
   readonly decider: Decider;

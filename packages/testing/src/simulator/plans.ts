@@ -39,6 +39,7 @@ export interface PlannedRates {
 /** What a shard may hold, in a plan. */
 export interface PlannedLimits {
   readonly checkpointEvents: number;
+  readonly checkpointRuns: number;
   readonly horizonMs: number;
   readonly batchInputs: number;
 }
@@ -168,6 +169,7 @@ export function* withoutLimits<P extends { readonly limits: PlannedLimits }>(pla
   const { limits } = plan;
   for (const [name, ordinary] of [
     ["checkpointEvents", 50_000],
+    ["checkpointRuns", 500],
     ["horizonMs", 60_000],
     ["batchInputs", 5_000],
   ] as const)
