@@ -1,4 +1,3 @@
-import type { Clock } from "../ports/ports.ts";
 import { weightOfItem, type Item } from "./items.ts";
 
 /** Times that are closer to each other count as one, in milliseconds. */
@@ -22,7 +21,6 @@ export class Intake {
   #excusedMs = 0;
   /** When the last turn began, and the part of the bytes taken then that heavy items have brought: 0 to 1. */
   #turnedAt = 0;
-  #handOverAt: number | undefined = undefined;
   #heavyShare = 0;
   readonly #maxInputs: number;
   #batchInputs: number;
@@ -56,18 +54,9 @@ export class Intake {
     return this.#batchInputs;
   }
 
-  /**
-   * When the caller that hands over a request has begun to hand over requests. One that hands over many in one go, or large ones,
-   * lets nobody else run meanwhile, and the loop neither: how long that takes says nothing of how much there is to do.
-   */
-  handOverAt(clock: Pick<Clock, "monotonicMs">): number {
-    if (this.#handOverAt !== undefined) return this.#handOverAt;
-    const began = (this.#handOverAt = clock.monotonicMs());
-    queueMicrotask(() => {
-      this.#handOverAt = undefined;
-      this.#excusedMs += clock.monotonicMs() - began;
-    });
-    return began;
+  /** What waits now has waited so long for what is no sign of overload. */
+  excuse(ms: number): void {
+    this.#excusedMs += ms;
   }
 
   /**
