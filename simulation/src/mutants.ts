@@ -169,8 +169,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "fire callbacks before outcomes that are waiting",
     file: decider,
-    from: "    for (const item of items) this.#take(batch, item, now);\n",
-    to: "    for (const early of this.#options.deadlines.take(now, Infinity)) this.#callBack(batch, early, now);\n    for (const item of items) this.#take(batch, item, now);\n",
+    from: "    let decided = 0;\n    for (const item of items) {\n",
+    to: "    let decided = 0;\n    for (const early of this.#options.deadlines.take(now, Infinity)) this.#callBack(batch, early, now);\n    for (const item of items) {\n",
   },
   {
     name: "never answer clients that waited during a failure",

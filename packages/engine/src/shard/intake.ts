@@ -145,9 +145,21 @@ export class Intake {
 
   /** Queues again what a lost memory had taken. */
   restore(items: readonly Item[]): void {
+    this.#count(items);
+    for (const item of items) this.#items.push(item);
+  }
+
+  /** Queues again, before all others, what was taken and could not be decided in time. */
+  putBack(items: readonly Item[]): void {
+    this.#count(items);
+    this.#items = [...items, ...this.#items];
+  }
+
+  #count(items: readonly Item[]): void {
     for (const item of items) {
-      if (item.kind === "request") this.#requests++;
-      this.#items.push(item);
+      if (item.kind !== "request") continue;
+      this.#requests++;
+      this.#requestBytes += weightOfItem(item);
     }
   }
 

@@ -17,6 +17,8 @@ const [slowMs, warningMs] = [2000, 60_000];
 
 /** How much a batch decides of what is carried over, in items and in milliseconds: the loop stands still meanwhile. */
 const [maxCarriedItems, maxCarriedMs] = [500, 10];
+/** How long a batch decides inputs and callbacks, in milliseconds. To write what they come to takes about as long. */
+const maxDecidingMs = 10;
 /**
  * What the inputs of one batch may weigh, in bytes. Their events hold it several times: as request, data and input. To write them takes
  * some ten milliseconds for each megabyte, in which the loop stands still.
@@ -275,7 +277,9 @@ export class Pipeline {
       const inputs = { items, found, callableTo, maxCallbacks: batchInputs };
       // What a shard that stops carries is left to its next owner: it may have no end.
       const maxCarried = loop.isStopping ? 0 : Math.min(maxCarriedItems, batchInputs);
-      decider.decide(batch, { ...inputs, maxCarried, hasTime: this.#carriedTime() }, time.now());
+      const timing = { hasTime: this.#carriedTime(), isTimeUp: this.#decidingTime() };
+      const putBack = (left: readonly Item[]): void => intake.putBack(left);
+      decider.decide(batch, { ...inputs, maxCarried, ...timing, putBack }, time.now());
       batch.decideMs += clock.monotonicMs() - began;
       // As much as is being written is enough to go on with; less takes what comes meanwhile, too.
       const writing = this.#committing?.batch;
@@ -288,6 +292,14 @@ export class Pipeline {
       this.#sealed = sealed;
       loop.goOn();
     } else if (sealed !== undefined) this.#commit(sealed);
+  }
+
+  /** What a claim has to tell the runs is decided before anything else, however long that takes. */
+  #decidingTime(): () => boolean {
+    const { clock } = this.#options;
+    if (this.#resuming !== undefined) return () => false;
+    const until = clock.monotonicMs() + maxDecidingMs;
+    return () => clock.monotonicMs() >= until;
   }
 
   /** Whether there is time for one more carried item: it is counted from the first one on. */

@@ -88,3 +88,13 @@ test("what waits for large values, or for what is excused, is not late", () => {
   at += 300;
   expect(intake.turn(at)).toBe(300);
 });
+
+test("what was taken and put back is the first, and counts again", () => {
+  const intake = filled(1000, 2000, 3000);
+  const taken = intake.take(2);
+  for (const item of taken) intake.requestDone(item);
+  intake.putBack(taken.slice(1));
+  expect([intake.length, intake.requests]).toEqual([2, 2]);
+  expect(intake.requestBytes).toBeGreaterThan(5000);
+  expect(intake.take(5).map((item) => ("key" in item ? item.key : ""))).toEqual(["k1", "k2"]);
+});
