@@ -808,8 +808,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "callbacks wait for the coordinator alone",
     file: stormCoordinator,
-    from: "Math.min(delayMs + sweepMs, 2 ** 31 - 1)",
-    to: "Math.min(delayMs + 100 * sweepMs, 2 ** 31 - 1)",
+    from: "timerMs(delayMs + sweepMs)",
+    to: "timerMs(delayMs + 100 * sweepMs)",
     world: "storm",
   },
   {
