@@ -160,6 +160,28 @@ suite("topics that change under their readers", () => {
     await third.stop();
   }, 60_000);
 
+  test("how far a group has come is told for each partition, with where it begins", async () => {
+    const log = connect();
+    const topic = `t-${randomUUID()}`;
+    await log.ensureTopics([{ name: topic, partitions: 2 }]);
+    for (const n of [0, 1, 2]) await log.append(topic, { key: "k", value: `${n}` }, 1);
+    await admin.deleteRecords({ topics: [{ name: topic, partitions: [{ partition: 1, offset: 2n }] }] });
+    // A broker that was just started has no place for the notes of groups yet.
+    const before = (): Promise<unknown> => log.progress("nobody", topic).catch(() => undefined);
+    await expect.poll(before, eventually).toEqual([{ first: 0 }, { first: 2 }]);
+    const assigned = Promise.withResolvers<void>();
+    const group = `g-${randomUUID()}`;
+    const member = await log.join({
+      group,
+      topics: [topic],
+      state: () => ({ owns: [], refuses: [] }),
+      assigned: () => assigned.resolve(),
+    });
+    await assigned.promise;
+    await member.commit(topic, 1, 1);
+    expect(await log.progress(group, topic)).toEqual([{ first: 0 }, { first: 2, committed: 1 }]);
+  });
+
   test("a subscription hears the partitions that are added to its topic", async () => {
     const log = connect();
     const topic = `t-${randomUUID()}`;
