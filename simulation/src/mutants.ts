@@ -359,6 +359,18 @@ export const mutants: readonly Mutant[] = [
     to: "      if (ended.length >= 0) break;\n",
   },
   {
+    name: "queue a request that is refused as too much",
+    file: shard,
+    from: "    item.refuse(overloaded(overload));\n",
+    to: "    item.refuse(overloaded(overload));\n    this.#push({ ...item, accept: () => {}, refuse: () => {} });\n",
+  },
+  {
+    name: "refuse a request as too much whose run has left the memory",
+    file: localShard,
+    from: "      if (known === undefined) throw error;\n",
+    to: "      if (known === undefined || !request.fresh) throw error;\n",
+  },
+  {
     name: "replay what the row of a run has already",
     file: residency,
     from: "seq <= live.rowSeq) return;",

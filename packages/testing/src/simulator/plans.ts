@@ -42,6 +42,8 @@ export interface PlannedLimits {
   readonly checkpointRuns: number;
   readonly horizonMs: number;
   readonly batchInputs: number;
+  /** Runs in memory: with few, clients are refused and come again. */
+  readonly liveRuns: number;
 }
 
 /** What workers and messages need to know of a plan. */
@@ -172,6 +174,7 @@ export function* withoutLimits<P extends { readonly limits: PlannedLimits }>(pla
     ["checkpointRuns", 500],
     ["horizonMs", 60_000],
     ["batchInputs", 5_000],
+    ["liveRuns", 200_000],
   ] as const)
     if (limits[name] < ordinary) yield { ...plan, limits: { ...limits, [name]: ordinary } };
 }
