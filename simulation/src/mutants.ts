@@ -615,6 +615,13 @@ export const mutants: readonly Mutant[] = [
     world: "cluster",
   },
   {
+    name: "pass over records of an inbox that are no entries",
+    file: shardFeed,
+    from: "      this.#bury(shard, record, error instanceof Error ? error.message : String(error));\n",
+    to: "",
+    world: "cluster",
+  },
+  {
     name: "read no more of an inbox that was cut",
     file: shardFeed,
     from: "    if (!isLogLost(error)) return onEnded(error);\n",

@@ -1,9 +1,10 @@
 import type { Message } from "@wheelwork/engine";
 import type { LogFault } from "../../memory-log.ts";
-import { PlannedOperations } from "../plans.ts";
+import { drawFor, PlannedOperations } from "../plans.ts";
 import { inbox } from "../shards/stage.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Member } from "./member.ts";
+import { strayMessage } from "./strays.ts";
 import {
   clusterOperations,
   type ClusterFault,
@@ -25,6 +26,7 @@ export class Faults {
   readonly #cluster: Cluster;
   readonly #operations: PlannedOperations<ClusterFault>;
   #calm = false;
+  #strays = 0;
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
@@ -99,6 +101,8 @@ export class Faults {
       case "cut":
       case "recreate":
         return this.#cut(fault);
+      case "stray":
+        return this.#stray(fault);
       case "clock-jump":
         this.#struck(fault);
         for (const shard of stage.chronicle.traces.keys())
@@ -181,6 +185,18 @@ export class Faults {
     stage.chronicle.say("(cut)", undefined, `shard ${shard} before ${end}`);
     stage.broker.trim(inbox, shard, end);
     this.#mayRepair(fault);
+  }
+
+  /** Another program writes into an inbox. */
+  #stray(fault: ClusterFault): void {
+    const { stage } = this.#cluster;
+    const { seed, shards } = stage.plan;
+    this.#struck(fault);
+    const random = drawFor(seed, "stray", fault.at, fault.node);
+    for (let count = 1 + random.int(4); count > 0; count--) {
+      const message = strayMessage(random, ++this.#strays);
+      void stage.outside.append(inbox, message, random.int(shards)).catch(() => {});
+    }
   }
 
   /** Nodes go on by themselves. An operator may be faster, and let the shards begin their logs anew. */

@@ -2,6 +2,7 @@ import type { RunEvent } from "@wheelwork/core";
 import type { LogProgress } from "@wheelwork/engine";
 import { deadLetterTopic, readDeadLetter, type LogRecord } from "@wheelwork/engine/cluster";
 import { count } from "../world.ts";
+import { isStray } from "./strays.ts";
 import { commandOf, saidOf, typeOf, type Body, type Ledger, type Story } from "../shards/ledger.ts";
 
 interface Claimed {
@@ -225,6 +226,11 @@ export class Inboxes {
 
   #pass(shard: number, record: LogRecord): { key: string; kind: string; id: string }[] {
     const { key } = record;
+    if (isStray(record)) {
+      const isBuried = this.#buried.has(`${shard}/${record.offset}`);
+      this.#ledger.demand("dead-letter", isBuried, () => `${key} is no entry, and is no dead letter`);
+      return [];
+    }
     const type = typeOf(record);
     if (type === "command") {
       const { id, kind, run } = commandOf(record) ?? {};
