@@ -145,7 +145,9 @@ export async function hostile({ kills, seed, data, progress }: HostilePlan): Pro
     while (load.on) {
       const n = ++honest;
       const answer = await take("/honest", `honest-${n}`, { n });
-      if (answer !== "" && answer !== `200 {"n":${4 * n}}`) problems.push(`honest-${n} is told ${answer}`);
+      const isRight =
+        answer.startsWith("200 ") && (JSON.parse(answer.slice(4)) as { n?: number }).n === 4 * n;
+      if (answer !== "" && !isRight) problems.push(`honest-${n} is told ${answer}`);
     }
   };
   const left = attacks.map((attack) => ({ attack, draw: random() })).toSorted((a, b) => a.draw - b.draw);
