@@ -10,7 +10,7 @@ const program = resolve(import.meta.dirname, "program.ts");
 /** A worker has ended the process, as it was asked to. */
 const byWorker = 86;
 
-const values = "bigint date nan cyclic deep toJSON getter proxy then surrogate symbol".split(" ");
+const values = "bigint date nan cyclic deep toJSON getter proxy thenable surrogate symbol".split(" ");
 const thrown = "undefined text message revoked".split(" ");
 const behaviours = [...values.map((one) => `give ${one}`), ...thrown.map((one) => `throw ${one}`)];
 const places = ["worker", "handler", "input", "reply"];

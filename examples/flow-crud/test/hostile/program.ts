@@ -64,7 +64,8 @@ const values: Readonly<Record<string, () => unknown>> = {
   toJSON: () => ({ toJSON: snare }),
   getter: () => Object.defineProperty({}, "x", { get: snare, enumerable: true }),
   proxy: () => new Proxy({}, { get: snare, ownKeys: snare, getPrototypeOf: snare }),
-  then: () => ({ then: snare }),
+  // oxlint-disable-next-line no-thenable -- what is awaited here is such an object
+  thenable: () => ({ then: snare }),
   surrogate: () => "\ud800",
   symbol: () => Symbol("s"),
 };
