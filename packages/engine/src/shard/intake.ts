@@ -10,7 +10,9 @@ const heavyBytes = 256 * 1024;
  * back. It also holds how much one batch may take, which a failed commit halves, in case the batch was too big.
  */
 export class Intake {
+  /** What waits, from the place `#first` on. What was taken last stays before it for a while, so that it can be put back. */
   #items: Item[] = [];
+  #first = 0;
   #requests = 0;
   #pushed = 0;
   /** About how many bytes the requests weigh that wait to be decided. */
@@ -31,7 +33,7 @@ export class Intake {
   }
 
   get length(): number {
-    return this.#items.length;
+    return this.#items.length - this.#first;
   }
 
   /** How many items have ever been queued. */
@@ -83,8 +85,8 @@ export class Intake {
   /** How long the first item has waited since it was marked, without what is excused, in milliseconds; 0 if there is none. */
   waitMs(now: number): number {
     const marks = this.#marks;
-    const taken = this.#pushed - this.#items.length;
-    let passed = this.#items.length === 0 ? marks.length : 0;
+    const taken = this.#pushed - this.length;
+    let passed = this.length === 0 ? marks.length : 0;
     while (marks.length > passed + 1 && (marks[passed + 1]?.first ?? 0) <= taken) passed++;
     if (passed > 0) marks.splice(0, passed);
     const [first] = marks;
@@ -107,12 +109,12 @@ export class Intake {
    * `requestDone` is told of them.
    */
   take(maxCount: number, maxBytes = Number.POSITIVE_INFINITY): readonly Item[] {
-    const all = this.#items;
-    let count = Math.min(maxCount, all.length);
+    const [all, first] = [this.#items, this.#first];
+    let count = Math.min(maxCount, all.length - first);
     let [bytes, heavy] = [0, 0];
     if (maxBytes !== Number.POSITIVE_INFINITY) {
       for (let index = 0; index < count; index++) {
-        const weight = weightOfItem(all[index] as Item);
+        const weight = weightOfItem(all[first + index] as Item);
         if (index > 0 && bytes + weight > maxBytes) {
           count = index;
           break;
@@ -122,12 +124,15 @@ export class Intake {
       }
     }
     this.#heavyShare = heavy === 0 ? 0 : heavy / bytes;
-    if (all.length <= count) {
-      this.#items = [];
-      return all;
-    }
-    this.#items = all.slice(count);
-    return all.slice(0, count);
+    this.#first += count;
+    return all.slice(first, first + count);
+  }
+
+  /** Nothing more is put back: forgets what was taken, if that is more than what waits. */
+  compact(): void {
+    if (this.#first * 2 < this.#items.length) return;
+    this.#items = this.#items.slice(this.#first);
+    this.#first = 0;
   }
 
   /** A request was decided, or refused. */
@@ -140,7 +145,9 @@ export class Intake {
   drain(): readonly Item[] {
     this.#requests = 0;
     this.#requestBytes = 0;
-    return this.take(this.#items.length);
+    const all = this.take(this.length);
+    this.compact();
+    return all;
   }
 
   /** Queues again what a lost memory had taken. */
@@ -152,7 +159,10 @@ export class Intake {
   /** Queues again, before all others, what was taken and could not be decided in time. */
   putBack(items: readonly Item[]): void {
     this.#count(items);
-    this.#items = [...items, ...this.#items];
+    const first = this.#first - items.length;
+    const isThere = first >= 0 && items.every((item, index) => this.#items[first + index] === item);
+    if (!isThere) this.#items = items.concat(this.#items.slice(this.#first));
+    this.#first = isThere ? first : 0;
   }
 
   #count(items: readonly Item[]): void {
@@ -165,7 +175,7 @@ export class Intake {
 
   /** What waits. */
   values(): Iterable<Item> {
-    return this.#items;
+    return this.#items.slice(this.#first);
   }
 
   /** A batch of so many inputs has failed. */

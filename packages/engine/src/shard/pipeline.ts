@@ -280,6 +280,7 @@ export class Pipeline {
       const timing = { hasTime: this.#carriedTime(), isTimeUp: this.#decidingTime() };
       const putBack = (left: readonly Item[]): void => intake.putBack(left);
       decider.decide(batch, { ...inputs, maxCarried, ...timing, putBack }, time.now());
+      intake.compact();
       batch.decideMs += clock.monotonicMs() - began;
       // As much as is being written is enough to go on with; less takes what comes meanwhile, too.
       const writing = this.#committing?.batch;
