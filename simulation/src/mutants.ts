@@ -32,6 +32,7 @@ const store = "packages/testing/src/memory-store.ts";
 const router = "packages/engine/src/delivery/router.ts";
 const offer = "packages/engine/src/delivery/offer.ts";
 const ownedShard = "packages/engine/src/cluster/owned-shard.ts";
+const shardFeed = "packages/engine/src/cluster/shard-feed.ts";
 const outbox = "packages/engine/src/shard/outbox.ts";
 
 const stormHub = "packages/storm/src/parts/hub.ts";
@@ -168,8 +169,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "fire callbacks before outcomes that are waiting",
     file: decider,
-    from: "    for (const item of items) this.#take(batch, item, now);\n",
-    to: "    for (const early of this.#options.deadlines.take(now, Infinity)) this.#callBack(batch, early, now);\n    for (const item of items) this.#take(batch, item, now);\n",
+    from: "    let decided = 0;\n    for (const item of items) {\n",
+    to: "    let decided = 0;\n    for (const early of this.#options.deadlines.take(now, Infinity)) this.#callBack(batch, early, now);\n    for (const item of items) {\n",
   },
   {
     name: "never answer clients that waited during a failure",
@@ -348,14 +349,44 @@ export const mutants: readonly Mutant[] = [
   {
     name: "leave runs out of a checkpoint",
     file: residency,
-    from: "      } else if (live.dirty) {\n        runs.push(storedRun(run));",
-    to: "      } else if (live.dirty) {\n        if (run.calls.size !== 2) runs.push(storedRun(run));",
+    from: "      } else if (live.dirty) {\n        swept.push(live);",
+    to: "      } else if (live.dirty && live.run.calls.size !== 2) {\n        swept.push(live);",
   },
   {
     name: "keep ended runs in a checkpoint",
     file: residency,
-    from: "    const ended = [...this.#endedStored];",
-    to: "    const ended: string[] = [];",
+    from: "      if (!isOver && ended.length >= most) break;\n",
+    to: "      if (ended.length >= 0) break;\n",
+  },
+  {
+    name: "queue a request that is refused as too much",
+    file: shard,
+    from: "    item.refuse(overloaded(overload));\n",
+    to: "    item.refuse(overloaded(overload));\n    this.#push({ ...item, accept: () => {}, refuse: () => {} });\n",
+  },
+  {
+    name: "refuse a request as too much whose run has left the memory",
+    file: localShard,
+    from: "      if (known === undefined) throw error;\n",
+    to: "      if (known === undefined || !request.fresh) throw error;\n",
+  },
+  {
+    name: "replay what the row of a run has already",
+    file: residency,
+    from: "seq <= live.rowSeq) return;",
+    to: "seq < 0) return;",
+  },
+  {
+    name: "drop the journal when a part of a checkpoint is written",
+    file: residency,
+    from: "covers: isOver ? sweep.from : 0 };",
+    to: "covers: sweep.from };",
+  },
+  {
+    name: "keep rows of runs that end while a checkpoint is written",
+    file: residency,
+    from: "        if (live.stored) ended.push(live.run.key);\n",
+    to: "",
   },
   {
     name: "never bring runs back into memory",
@@ -578,16 +609,23 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "read a recreated inbox from the old position",
-    file: tenure,
-    from: "logProgress !== undefined && !isAnew && logProgress.log !== feed.log",
-    to: "logProgress !== undefined && logProgress.position < 0",
+    file: logProgress,
+    from: "isAnew || isReplaced ? undefined",
+    to: "isAnew ? undefined",
     world: "cluster",
   },
   {
-    name: "go on although the inbox was cut",
-    file: ownedShard,
-    from: "          onEnded(error);\n",
+    name: "pass over records of an inbox that are no entries",
+    file: shardFeed,
+    from: "      this.#bury(shard, record, error instanceof Error ? error.message : String(error));\n",
     to: "",
+    world: "cluster",
+  },
+  {
+    name: "read no more of an inbox that was cut",
+    file: shardFeed,
+    from: "    if (!isLogLost(error)) return onEnded(error);\n",
+    to: "    if (isLogLost(error)) return;\n",
     world: "cluster",
   },
   {
@@ -801,8 +839,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "callbacks wait for the coordinator alone",
     file: stormCoordinator,
-    from: "Math.min(delayMs + sweepMs, 2 ** 31 - 1)",
-    to: "Math.min(delayMs + 100 * sweepMs, 2 ** 31 - 1)",
+    from: "timerMs(delayMs + sweepMs)",
+    to: "timerMs(delayMs + 100 * sweepMs)",
     world: "storm",
   },
   {

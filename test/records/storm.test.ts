@@ -48,7 +48,12 @@ class Hub {
         clock: systemClock,
         random: Math.random,
         // Nothing here is too old, and what is published comes as a tuple.
-        connect: () => ({ publish: async () => {}, since: async () => 0, close: async () => {} }),
+        connect: () => ({
+          publish: async () => {},
+          since: async () => 0,
+          progress: async () => [],
+          close: async () => {},
+        }),
         openStore: () => postgresStore({ connectionString: databaseUrl }),
       },
     );

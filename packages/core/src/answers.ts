@@ -1,7 +1,7 @@
 import type { Env, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Failing, HubDefinition } from "./hub.ts";
-import { plain, stackOf, synchronous, textOf } from "./plain.ts";
+import { isError, plain, stackOf, synchronous, textOf } from "./plain.ts";
 import type { Answer, ParkedInput, Run, RunEvent } from "./run.ts";
 import { demand } from "./schema.ts";
 import type { Outcome } from "./spoke.ts";
@@ -64,7 +64,7 @@ export function cancelled(run: Run, id: string, at: number): RunEvent[] {
 
 /** What a handler has thrown, as the event that parks the run with its input (I16). */
 export function incidentOf(error: unknown, input: Input | ParkedInput, env: Env): RunEvent {
-  const code = error instanceof WheelworkError ? error.code : "WW_DEFECT";
+  const code = isError(error, WheelworkError) ? error.code : "WW_DEFECT";
   const message = textOf(error);
   const stack = stackOf(error);
   return {

@@ -1,7 +1,17 @@
 // @wheelwork/core/kernel: what engines, stores and test kits need of the core. Authors of hubs need none of it.
 export { Callback, Coordinator } from "./coordinator.ts";
 export { canonicalJson, deepFreeze } from "./json.ts";
-export { isThenable, maxDepth, plain, stackOf, synchronous, textOf, tryPlain, weightOf } from "./plain.ts";
+export {
+  isError,
+  isThenable,
+  maxDepth,
+  plain,
+  stackOf,
+  synchronous,
+  textOf,
+  tryPlain,
+  weightOf,
+} from "./plain.ts";
 export { isSuspect, suspectDeaths } from "./deaths.ts";
 export { check, demand, type Checked } from "./schema.ts";
 export { isDuration, maxCallMs, mustBeDuration } from "./spoke.ts";

@@ -125,6 +125,15 @@ export function weightOf(value: unknown): number {
   return weight;
 }
 
+/** Whether something that was thrown is such an error. A proxy that was revoked cannot even be asked. */
+export function isError<T>(thrown: unknown, kind: abstract new (...args: never[]) => T): thrown is T {
+  try {
+    return thrown instanceof kind;
+  } catch {
+    return false;
+  }
+}
+
 /** The message of anything that was thrown. It never throws, even if reading the message does. */
 export function textOf(thrown: unknown): string {
   try {

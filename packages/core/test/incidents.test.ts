@@ -261,3 +261,31 @@ describe("versions (I20)", () => {
     `);
   });
 });
+
+test("a handler may throw anything, also what cannot even be looked at: it parks its run", () => {
+  const snare = (): never => {
+    throw new Error("it cannot be looked at");
+  };
+  const revoked = Proxy.revocable(new Error("x"), {});
+  revoked.revoke();
+  const thrown: readonly unknown[] = [
+    undefined,
+    revoked.proxy,
+    new Proxy({}, { get: snare, getPrototypeOf: snare }),
+    Object.defineProperty(new Error("x"), "message", { get: snare }),
+  ];
+  for (const one of thrown) {
+    const throwing = hub(
+      "throwing",
+      { ...base, chart: { Asked: { Next: "Done" }, Done: end }, data: log },
+      {
+        Asked: "Next",
+        Done: () => {
+          throw one;
+        },
+      },
+    );
+    const player = new Player(throwing, { n: 1 });
+    expect(player.run).toMatchObject({ status: "incident", incident: { error: { code: "WW_DEFECT" } } });
+  }
+});

@@ -14,5 +14,5 @@ export type { Routed } from "./delivery/router.ts";
 export type { Reply } from "./shard/outbox.ts";
 export type { Feed } from "./shard/feed.ts";
 export { rootOf, shardOf } from "./ports/keys.ts";
-export { clockOf, systemClock } from "./ports/clock.ts";
+export { clockOf, systemClock, timerMs } from "./ports/clock.ts";
 export { pause, retrying, type RetryPolicy } from "./ports/retry.ts";

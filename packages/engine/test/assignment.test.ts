@@ -108,7 +108,7 @@ test("a shard that another owner has had meanwhile is claimed anew", () => {
   expect(after(assigned, claimed, outdated, takenOver, released).state).toEqual({ name: "fenced" });
 });
 
-test("what only people can set right is reported, and tried again with the next assignment", () => {
+test("what only people can set right is reported, and tried again after a while or with the next assignment", () => {
   for (const events of [
     [assigned, failed("broken")],
     [assigned, broken],
@@ -116,7 +116,9 @@ test("what only people can set right is reported, and tried again with the next 
   ])
     expect(after(...events).actions).toContain("report-failed");
   const stopped = [assigned, claimed, broken, released];
-  expect(after(...stopped).state).toEqual({ name: "failed" });
+  expect(after(...stopped)).toEqual({ state: { name: "failed" }, actions: ["start-retry-timer"] });
+  expect(after(...stopped, retry)).toMatchObject({ actions: ["claim"] });
+  expect(after(...stopped, takenAway)).toEqual({ state: unassigned, actions: ["cancel-retry-timer"] });
   expect(isWanted(after(...stopped).state)).toBe(false);
   expect(after(...stopped, assigned)).toMatchObject({ actions: ["claim"] });
 });
@@ -171,7 +173,7 @@ function possible({ state, runs }: World): AssignmentEvent[] {
   ];
   if (runs === "claim") return [...always, claimed, ...causes.map(failed)];
   if (runs === "release") return [...always, released];
-  return state.name === "waiting" ? [...always, retry] : always;
+  return state.name === "waiting" || state.name === "failed" ? [...always, retry] : always;
 }
 
 function step(world: World, event: AssignmentEvent): { readonly world: World; readonly problem?: string } {
@@ -304,5 +306,29 @@ test("a shard that was taken over asks the group after a while, with its reason 
     expect.stringContaining("taken-over: WW_STORE_LOCKED"),
     "release 7",
     "rejoin",
+  ]);
+});
+
+test("a shard that failed is claimed again until it is set right; its reason is reported once, and again if it changes", async () => {
+  const { clock, did, claims, shard } = assignment();
+  const fails = async (number: number, message: string): Promise<void> => {
+    claims[number]?.reject(new WheelworkError("WW_COMMITS_LOST", message));
+    await clock.advance(0);
+  };
+  shard.assign(true);
+  await fails(0, "the first");
+  expect(shard.failure).toContain("the first");
+  await clock.advance(10_000);
+  await fails(1, "the first");
+  await clock.advance(10_000);
+  expect(shard.failure).toContain("the first");
+  await fails(2, "the second");
+  await clock.advance(10_000);
+  claims[3]?.resolve(1);
+  await clock.settle();
+  expect([shard.owned, shard.failure]).toEqual([1, undefined]);
+  expect(did.filter((one) => one.startsWith("failed"))).toEqual([
+    "failed: WW_COMMITS_LOST: the first",
+    "failed: WW_COMMITS_LOST: the second",
   ]);
 });

@@ -161,3 +161,16 @@ test("a small request that makes many calls weighs what they do", async () => {
   expect(outcomes.filter((outcome) => outcome === "accepted").length).toBeLessThan(5);
   expect(outcomes.at(-1)).toBe(full);
 });
+
+test("large requests that are handed over at once are taken as long as they fit, and so is the next one", async () => {
+  const engine = await sqlite({
+    hubs: [keeping],
+    limits: { memoryBytes: 1_000_000_000, horizonMs: 2 * day },
+  });
+  const text = "ü".repeat(1_500_000);
+  const send = (number: number): Promise<string> =>
+    refusal(engine.submit(keeping, { text }, { key: `k${number}` }));
+  const outcomes = await Promise.all(Array.from({ length: 120 }, (_, number) => send(number)));
+  expect(new Set(outcomes)).toEqual(new Set(["accepted"]));
+  expect(await send(120)).toBe("accepted");
+});

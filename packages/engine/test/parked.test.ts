@@ -28,9 +28,9 @@ describe.each(stores)("parked runs (%s)", (store) => {
       ),
     );
     await world.clock.advance(1);
-    // A checkpoint is due with the next batch.
+    // A checkpoint begins with the next batch, and those after it write the rest.
     await world.engine.submit(approved, { n: 0, withinMs: 1_000_000 }, { key: "last" });
-    expect(world.engine.health().liveRuns).toBeLessThan(500);
+    await world.clock.runUntil(() => world.engine.health().liveRuns < 500, 1_000);
     await world.clock.advance(5_000);
     await world.restart();
     expect(world.engine.health().liveRuns).toBeLessThan(500);
@@ -44,6 +44,32 @@ describe.each(stores)("parked runs (%s)", (store) => {
     }
     expect(late).toBe(0);
     expect((await world.engine.request("last")).status).toBe("running");
+  });
+
+  test("a checkpoint is written in parts, and what has moved on between them is read back as it was", async () => {
+    const limits = { checkpointEvents: 150, checkpointRuns: 7, horizonMs: 10 };
+    const world = await begin({ store, limits });
+    const keys = Array.from({ length: 60 }, (_, n) => `k${n}`);
+    for (const key of keys) await world.engine.submit(approved, { n: 1, withinMs: 10_000 }, { key });
+    for (const round of [0, 1, 2]) {
+      // Some are written by then, some not; others end, and their rows are deleted.
+      for (const key of keys.slice(round)) await world.engine.signal(key, "note", `${key} ${round}`);
+      await world.engine.cancel(`k${round}`);
+      await world.restart();
+    }
+    await world.clock.advance(1_000);
+    const parts = world.signals.flatMap((signal) => (signal.name === "checkpoint" ? [signal.runs] : []));
+    expect(Math.max(...parts)).toBe(7);
+    expect(parts.length).toBeGreaterThan(5);
+    for (const [n, key] of keys.entries()) {
+      const events = await world.engine.history(key);
+      const heard = events.filter(({ type }) => type === "signalled");
+      expect(events.filter(({ type }) => type === "started")).toHaveLength(1);
+      expect([key, heard.length]).toEqual([key, n < 3 ? n + 1 : 3]);
+      expect((await world.engine.request(key)).status).toBe(n < 3 ? "ended" : "running");
+    }
+    await world.clock.advance(10_000);
+    for (const key of keys) expect((await world.engine.request(key)).status).toBe("ended");
   });
 
   test("a command that changes nothing, or something, brings a run back without losing its timer", async () => {

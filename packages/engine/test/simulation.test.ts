@@ -153,6 +153,8 @@ async function simulate(seed: number): Promise<void> {
   const faults = { faultAt, later: random.chance(0.3) };
   const limits = {
     checkpointEvents: random.pick([1, 5, 40, 50_000]),
+    // Each part is a commit more in which the process may die, and too many deaths are blamed on a worker.
+    checkpointRuns: rate === 0.1 ? 500 : random.pick([1, 2, 500]),
     horizonMs: random.pick([1, 60, 60_000]),
     batchInputs: random.pick([1, 3, 5_000]),
   };

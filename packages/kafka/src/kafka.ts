@@ -1,4 +1,4 @@
-import { Admin } from "@platformatic/kafka";
+import { Admin, ListOffsetTimestamps } from "@platformatic/kafka";
 import type { Message } from "@wheelwork/engine";
 import type {
   Log,
@@ -17,6 +17,14 @@ import { BatchingProducer } from "./producer.ts";
 import { PartitionReader } from "./reader.ts";
 import { ensureTopics, type TopicSpec } from "./topics.ts";
 
+/** How far a consumer group has come with a partition. */
+export interface GroupProgress {
+  /** The first record that the partition still has. */
+  readonly first: number;
+  /** The group's note of what it reads next; undefined: none. */
+  readonly committed: number | undefined;
+}
+
 /** Kafka as the bus of relays, and as the logs of a cluster. */
 export interface Kafka extends Log {
   /**
@@ -29,6 +37,8 @@ export interface Kafka extends Log {
    * when there is none.
    */
   since(topic: string, partition: number, timeMs: number): Promise<number>;
+  /** How far a group has come with each partition of a topic, in their order. */
+  progress(group: string, topic: string): Promise<readonly GroupProgress[]>;
   /** Resolves when every subscription that there is has begun: it gets what is published from then on. */
   ready(): Promise<void>;
 }
@@ -111,6 +121,39 @@ class KafkaLog implements Kafka {
 
   since(topic: string, partition: number, timeMs: number): Promise<number> {
     return this.#reader.since(topic, partition, Math.floor(timeMs));
+  }
+
+  async progress(group: string, topic: string): Promise<readonly GroupProgress[]> {
+    const { partitions: count } = await this.topic(topic);
+    const admin = (this.#admin ??= new Admin(this.#options));
+    const all = Array.from({ length: count }, (_, partitionIndex) => partitionIndex);
+    try {
+      const [listed] = await admin.listOffsets({
+        topics: [
+          {
+            name: topic,
+            partitions: all.map((partitionIndex) => ({
+              partitionIndex,
+              timestamp: ListOffsetTimestamps.EARLIEST,
+            })),
+          },
+        ],
+      });
+      const groups = await admin.listConsumerGroupOffsets({
+        groups: [{ groupId: group, topics: [{ name: topic, partitionIndexes: all }] }],
+      });
+      const firsts = new Map(listed?.partitions.map((one) => [one.partitionIndex, Number(one.offset)]));
+      const noted = groups.flatMap(({ topics }) => topics).find(({ name }) => name === topic);
+      const committed = new Map(
+        noted?.partitions.map((one) => [one.partitionIndex, Number(one.committedOffset)]),
+      );
+      return all.map((partition) => {
+        const offset = committed.get(partition) ?? -1;
+        return { first: firsts.get(partition) ?? 0, committed: offset < 0 ? undefined : offset };
+      });
+    } catch (error) {
+      throw unavailable(`how far ${group} has read ${topic} could not be asked`, error);
+    }
   }
 
   async join(member: MemberOptions): Promise<Membership> {

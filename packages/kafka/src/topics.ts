@@ -7,6 +7,8 @@ export interface TopicSpec {
   readonly name: string;
   /** How many partitions it must have. Default: any number; a new topic gets the broker's default. */
   readonly partitions?: number;
+  /** It may have more partitions than that, which somebody has added. */
+  readonly mayHaveMore?: boolean;
   /** Copies of each partition of a new topic. Default: the broker's. */
   readonly replicas?: number;
   /** Settings of a new topic, such as `retention.ms`. */
@@ -32,7 +34,7 @@ export async function ensureTopics(
 
 async function ensureTopic(
   admin: Admin,
-  { name, partitions, replicas = -1, configs = {} }: TopicSpec,
+  { name, partitions, mayHaveMore = false, replicas = -1, configs = {} }: TopicSpec,
 ): Promise<void> {
   // It looks first, since an account that may not create topics can still use existing ones.
   let found = await partitionsOf(admin, name);
@@ -54,7 +56,8 @@ async function ensureTopic(
     await new Promise<void>((resolve) => void setTimeout(resolve, attempt === 0 ? 0 : 100));
     found = await partitionsOf(admin, name);
   }
-  if (found !== undefined && found === (partitions ?? found)) return;
+  const wanted = partitions ?? found;
+  if (found !== undefined && (found === wanted || (mayHaveMore && found > (wanted ?? 0)))) return;
   throw broken(
     "WW_CONFIG",
     `the topic ${name} has ${found ?? 0} partitions, not ${partitions ?? 1}`,

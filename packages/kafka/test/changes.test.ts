@@ -4,6 +4,7 @@ import { clusterTopics, createNode, type Channel, type ClusterNode } from "@whee
 import type { KafkaBroker } from "@wheelwork/services";
 import { MemoryStore } from "@wheelwork/testing";
 import { Admin } from "@platformatic/kafka";
+import { inboxMessage } from "@wheelwork/engine/parts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { kafka, type Kafka } from "../src/index.ts";
 import { canRun, startBroker } from "./broker.ts";
@@ -83,7 +84,7 @@ async function cluster() {
   const ask = (key: string, n: number, partition = 0): Promise<void> =>
     log.append(channel.from, { key, value: JSON.stringify({ n }) }, partition);
   const lost = (): EngineEvent[] => events.filter(({ name }) => name === "log-lost");
-  return { channel, node, ask, answers, lost };
+  return { inbox, channel, node, ask, answers, lost };
 }
 
 const result = (n: number): string[] => [`{"kind":"result","value":${n}}`];
@@ -117,6 +118,68 @@ suite("topics that change under their readers", () => {
       warnings: [expect.stringContaining("WW_LOG_LOST") as string],
     });
     await second.stop();
+  });
+
+  test("an inbox that was cut, was created again or has more partitions stops no shard and no node", async () => {
+    const { inbox, channel, node, answers, lost } = await cluster();
+    const log = connect();
+    const append = async (key: string, n: number): Promise<void> => {
+      const entry = { type: "request", hub: "echo", request: { n }, replyTo: channel.name } as const;
+      await log.append(inbox, inboxMessage(key, entry), 0);
+    };
+    const done = async (n: number): Promise<void> => {
+      await expect.poll(() => answers.get(`k${n}`), eventually).toEqual(result(n));
+      // How far the shard has come is committed when it has rested.
+      await new Promise((resolve) => void setTimeout(resolve, 1500));
+    };
+    const first = await node();
+    await append("k1", 1);
+    await done(1);
+    await first.stop();
+    for (const n of [2, 3]) await append(`k${n}`, n);
+    await admin.deleteRecords({ topics: [{ name: inbox, partitions: [{ partition: 0, offset: 2n }] }] });
+    const second = await node();
+    await done(3);
+    expect(lost()).toMatchObject([{ topic: inbox }]);
+    await admin.deleteTopics({ topics: [inbox] });
+    await expect.poll(() => admin.listTopics(), eventually).not.toContain(inbox);
+    await log.ensureTopics([{ name: inbox, partitions: 1 }]);
+    await append("k4", 4);
+    await done(4);
+    expect(lost()).toMatchObject([{ topic: inbox }, { topic: inbox }]);
+    await addPartitions(inbox, 1, 2);
+    await second.stop();
+    await expect(log.ensureTopics([{ name: inbox, partitions: 1 }])).rejects.toMatchObject({
+      code: "WW_CONFIG",
+    });
+    await log.ensureTopics([{ name: inbox, partitions: 1, mayHaveMore: true }]);
+    const third = await node();
+    await append("k5", 5);
+    await done(5);
+    expect(lost()).toHaveLength(2);
+    await third.stop();
+  }, 60_000);
+
+  test("how far a group has come is told for each partition, with where it begins", async () => {
+    const log = connect();
+    const topic = `t-${randomUUID()}`;
+    await log.ensureTopics([{ name: topic, partitions: 2 }]);
+    for (const n of [0, 1, 2]) await log.append(topic, { key: "k", value: `${n}` }, 1);
+    await admin.deleteRecords({ topics: [{ name: topic, partitions: [{ partition: 1, offset: 2n }] }] });
+    // A broker that was just started has no place for the notes of groups yet.
+    const before = (): Promise<unknown> => log.progress("nobody", topic).catch(() => undefined);
+    await expect.poll(before, eventually).toEqual([{ first: 0 }, { first: 2 }]);
+    const assigned = Promise.withResolvers<void>();
+    const group = `g-${randomUUID()}`;
+    const member = await log.join({
+      group,
+      topics: [topic],
+      state: () => ({ owns: [], refuses: [] }),
+      assigned: () => assigned.resolve(),
+    });
+    await assigned.promise;
+    await member.commit(topic, 1, 1);
+    expect(await log.progress(group, topic)).toEqual([{ first: 0 }, { first: 2, committed: 1 }]);
   });
 
   test("a subscription hears the partitions that are added to its topic", async () => {

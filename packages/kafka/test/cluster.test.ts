@@ -16,7 +16,6 @@ import {
 } from "@wheelwork/engine/cluster";
 import type { KafkaBroker } from "@wheelwork/services";
 import { MemoryStore } from "@wheelwork/testing";
-import { Admin } from "@platformatic/kafka";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import * as z from "zod";
 import { kafka, type Kafka } from "../src/index.ts";
@@ -492,19 +491,18 @@ suite("an engine of many nodes", () => {
     expect(await old.answer(key)).toEqual({ kind: "result", value: { doubled: 4 } });
   });
 
-  test("refuses an inbox of another size, and one that was made anew", async () => {
+  test("refuses an inbox that is too small, and another one than before", async () => {
     const system = await cluster(2);
     await expect(system.node({ shards: 3 })).rejects.toMatchObject({ code: "WW_CONFIG" });
     const a = await system.node();
     await system.settled([a, 2]);
     await a.call(jobHub(), { n: 1 });
     await a.stop();
-    const admin = new Admin({ clientId: "test", bootstrapBrokers: [broker.brokers] });
-    await admin.deleteTopics({ topics: [system.inbox] });
-    await expect.poll(() => admin.listTopics(), eventually).not.toContain(system.inbox);
-    await admin.close();
-    await system.prepare();
-    await system.node();
+    const other = `${system.inbox}-other`;
+    const log = kafka({ brokers: broker.brokers });
+    await log.ensureTopics([{ name: other, partitions: 2 }, { name: `${other}-dlt` }]);
+    await log.close();
+    await system.node({ inbox: other });
     await expect
       .poll(() => system.failures[0], eventually)
       .toMatchObject({

@@ -268,6 +268,7 @@ class PostgresStore implements Store {
   /** `undo`: the commit is tried out in a transaction, which this ends. */
   async #commit(commit: Commit, undo?: () => never): Promise<void> {
     const { checkpoint, downtimes, seq, now, epoch, logProgress, stops } = commit;
+    const covers = checkpoint?.covers ?? seq;
     const period = Math.floor(now / journalPeriodMs);
     // All texts are made before anything is sent.
     const record = Buffer.from(encodeBatch(now, commit.journal));
@@ -296,14 +297,14 @@ class PostgresStore implements Store {
       if (stops === true) await client.query(this.#statement("stopped", [this.#shard]));
       if (chunks !== undefined) {
         for (const chunk of chunks) await client.query(this.#statement(...chunk(this.#shard)));
-        await client.query(this.#statement("checkpointed", [this.#shard, seq]));
+        await client.query(this.#statement("checkpointed", [this.#shard, covers]));
       }
       undo?.();
       return true;
     });
     if (!done) await this.#refuse(epoch);
     this.#connections.committed.set(this.#shard, seq);
-    if (chunks !== undefined) this.#checkpoint = seq;
+    if (chunks !== undefined) this.#checkpoint = Math.max(this.#checkpoint, covers);
   }
 
   async purge(endedBefore: number, limit: number, { living, ended }: BegunRuns): Promise<number> {
@@ -520,7 +521,7 @@ function statements(journal: string) {
       SELECT $1, t.key, t.events FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS t (key, events, place) ORDER BY place`,
     downtimes: "UPDATE shard SET downtimes = $2 WHERE id = $1",
     stopped: "UPDATE shard SET stopped = epoch WHERE id = $1",
-    checkpointed: "UPDATE shard SET checkpoint = $2 WHERE id = $1",
+    checkpointed: "UPDATE shard SET checkpoint = greatest(checkpoint, $2) WHERE id = $1",
     // A page has so many bytes at most, or one row: runs and batches may be large.
     journal: `SELECT seq, record FROM (
         SELECT seq, record, sum(octet_length(record)) OVER before AS bytes FROM ${journal} WHERE seq > $1

@@ -104,7 +104,12 @@ class Topology {
       after: (ms: number, then: () => void) => void systemClock.after(ms, then),
       exit: () => {},
     };
-    const connect = () => ({ publish: async () => {}, since: async () => 0, close: async () => {} });
+    const connect = () => ({
+      publish: async () => {},
+      since: async () => 0,
+      progress: async () => [],
+      close: async () => {},
+    });
     startPart(part, () => app, wire, { ...realPorts, connect });
     const { shards } = this.#config;
     const hubs = Array.from({ length: shards }, (_, index) => [String(index + 1), "bolt-hub"]);

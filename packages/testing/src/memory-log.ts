@@ -124,6 +124,14 @@ export class MemoryBroker {
     wake(kept);
   }
 
+  /** Loses the records from an offset on, as brokers do that were not in sync when one of them came to lead. */
+  loseEnd(topic: string, partition: number, from: number): void {
+    const kept = this.#topics.get(topic)?.partitions[partition];
+    if (kept === undefined) return;
+    kept.records.splice(Math.max(0, from - kept.first));
+    wake(kept);
+  }
+
   /** All records that were ever written to a topic, in their order, deleted ones included. */
   records(topic: string): readonly LogRecord[] {
     return this.#written.filter((record) => record.topic === topic);
@@ -177,6 +185,7 @@ export class MemoryBroker {
       const partition = found?.id === id ? found.partitions[number] : undefined;
       if (partition === undefined) throw lost(topic, number, from, "the topic was deleted or made anew");
       if (from < partition.first) throw lost(topic, number, from, `it begins at ${partition.first}`);
+      if (from > endOf(partition)) throw lost(topic, number, from, `it ends at ${endOf(partition)}`);
       const records = partition.records.slice(from - partition.first, from - partition.first + maxRecords);
       if (records.length > 0) return records;
       await new Promise<void>((resolve) => void partition.waiting.push(resolve));

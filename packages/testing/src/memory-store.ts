@@ -197,7 +197,7 @@ export class MemoryStore implements Store {
     for (const [key, text] of runs) disk.runs.set(key, text);
     for (const key of commit.checkpoint.ended) disk.runs.delete(key);
     for (const [key, text] of histories) disk.histories.set(key, [...(disk.histories.get(key) ?? []), text]);
-    disk.checkpoint = commit.seq;
+    disk.checkpoint = Math.max(disk.checkpoint, commit.checkpoint.covers ?? commit.seq);
   }
 
   takes(commit: Commit): boolean {

@@ -167,6 +167,33 @@ export function storeConformance(
       return again;
     });
 
+    test("keeps the journal until all parts of a checkpoint are written, and what each row knows", async ({
+      reopen,
+    }, owner) => {
+      const entry = { key: "a", events: [told(0)] };
+      await owner.commit({ journal: [entry] });
+      const first = await owner.checkpoint({ covers: 0, runs: [run("a", { hot: true, seq: 2 })] });
+      same(
+        (await all(owner.store.journal())).map(({ seq }) => seq),
+        [1, 2],
+      );
+      await owner.checkpoint({ covers: first - 1 });
+      await owner.checkpoint({ covers: 0 });
+      const again = await reopen();
+      strictEqual((await again.store.peek()).checkpoint, 1);
+      strictEqual((await again.store.claim("another")).seq, 4);
+      same(
+        (await all(again.store.journal())).map(({ seq }) => seq),
+        [2, 3, 4],
+      );
+      same(
+        (await all(again.store.hotRuns())).map(({ key, seq }) => [key, seq]),
+        [["a", 2]],
+      );
+      same((await again.store.find(["a"]))[0]?.run?.snapshot, run("a").snapshot);
+      return again;
+    });
+
     test("returns a long batch unchanged, in the journal and as a history", async ({ reopen }, owner) => {
       const events = Array.from({ length: 2000 }, (_, call) =>
         call % 2 === 0 ? settled(call, at) : told(call, `\u{1F600} ${call * 7919}`),

@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { localKafka, localPostgres, runForeground, type Program } from "@wheelwork/services";
-import { consoleLogger, type LoggerOptions } from "wheelwork";
+import { consoleLogger, WheelworkError, type LoggerOptions } from "wheelwork";
 import { explain } from "../explain.ts";
 import { namesIn } from "../http.ts";
 import { flowTopics } from "../topics.ts";
@@ -148,7 +148,11 @@ async function startOne(options: Options, only: PartName): Promise<Part> {
     case "node": {
       const { sessionTimeoutMs, deadlineMs, workerTimeoutMs } = options;
       const flow = { workerTimeoutMs, ...(deadlineMs === 500 ? {} : { deadlineMs }) };
-      const node = await startNode(place, { name, sessionTimeoutMs, flow, onFailure: fail });
+      // What was deleted before it was read is logged, and the node goes on.
+      const onFailure = (error: Error): void => {
+        if (!(error instanceof WheelworkError && error.code === "WW_LOG_LOST")) fail(error);
+      };
+      const node = await startNode(place, { name, sessionTimeoutMs, flow, onFailure });
       ready(`node ${name}`);
       return node;
     }

@@ -58,7 +58,7 @@ export async function ensureClusterTopics(
 ): Promise<void> {
   await ensureFlowTopics(bus, topics);
   await ensureTopic(bus, deadLetterTopic(inbox), 1);
-  await bus.ensureTopics([{ name: inbox, partitions: shards }]);
+  await bus.ensureTopics([{ name: inbox, partitions: shards, mayHaveMore: true }]);
 }
 
 async function ensureTopic(bus: Kafka, name: string, partitions: number): Promise<void> {

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { explain } from "../../src/explain.ts";
+import { hostile } from "../hostile/hostile.ts";
 import { StormSystem } from "../storm/system.ts";
 import { breakSystem } from "./break.ts";
 import { breakCluster } from "./faults.ts";
@@ -17,6 +18,7 @@ const usage = `Breaks a cluster of real processes under load, and compares all t
   --requests N    each fault comes somewhere among so many   (within two seconds)
   --only A,B      only these faults, by their names
   --storm         flow-crud on Apache Storm instead of a cluster
+  --hostile       instead: programs that misbehave in every way beside honest ones, in one process that is killed so often
 `;
 
 function readOptions() {
@@ -30,6 +32,7 @@ function readOptions() {
         requests: text,
         only: text,
         storm: { type: "boolean", default: false },
+        hostile: { type: "boolean", default: false },
         help: { type: "boolean", short: "h", default: false },
       },
     });
@@ -63,8 +66,10 @@ const plan = {
   ...(values.only === undefined ? {} : { only: values.only.split(",") }),
   progress: (line: string) => void process.stdout.write(`${line}\n`),
 };
-const report = values.storm
-  ? await breakSystem(await StormSystem.prepare(folder), plan)
-  : await breakCluster(plan);
+const report = values.hostile
+  ? await hostile({ ...plan, kills: plan.faults, data: folder })
+  : values.storm
+    ? await breakSystem(await StormSystem.prepare(folder), plan)
+    : await breakCluster(plan);
 process.stdout.write(`seed ${values.seed}: ${JSON.stringify(report, undefined, 2)}\n`);
 process.exit(report.problems.length === 0 ? 0 : 1);

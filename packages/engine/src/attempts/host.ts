@@ -1,6 +1,6 @@
 import { WheelworkError, type Outcome, type Spoke } from "@wheelwork/core";
 import { isSuspect, isThenable } from "@wheelwork/core/kernel";
-import { maxTimerMs } from "../ports/clock.ts";
+import { timerMs } from "../ports/clock.ts";
 import type { Clock, Logger } from "../ports/ports.ts";
 import { Attempt } from "./attempt.ts";
 import type { AttemptRequest } from "./context.ts";
@@ -268,7 +268,7 @@ export class WorkerHost {
     const { name: spoke, timeoutMs, concurrency } = lane.worker.spoke;
     if (concurrency === Number.MAX_SAFE_INTEGER) return lane.leave(attempt);
     // It has had its timeout once.
-    const delayMs = Math.min((abandonAfter - 1) * timeoutMs, maxTimerMs);
+    const delayMs = timerMs((abandonAfter - 1) * timeoutMs);
     const abandon = (): void => {
       this.#lingering.delete(attempt);
       const { requestId: request, call, attempt: number } = attempt;
@@ -296,7 +296,7 @@ export class WorkerHost {
     const left = new Map<Attempt, () => void>();
     for (const attempt of this.#open.list()) {
       if (!this.#isOurs(attempt)) continue;
-      const delayMs = Math.min(Math.max(0, attempt.context.deadline - now), maxTimerMs);
+      const delayMs = timerMs(attempt.context.deadline - now);
       // The callbacks of the shard do not come any more.
       const timeOut = (): void => {
         this.end([attempt.request]);

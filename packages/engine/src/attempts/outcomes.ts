@@ -1,5 +1,5 @@
 import type { Failed, Outcome, Problem, Spoke } from "@wheelwork/core";
-import { check, stackOf, textOf, tryPlain } from "@wheelwork/core/kernel";
+import { check, isError, stackOf, textOf, tryPlain } from "@wheelwork/core/kernel";
 import type { Logger } from "../ports/ports.ts";
 
 /** Characters that are kept of a stack: other processes may send any. */
@@ -18,7 +18,7 @@ export class WorkerFailure extends Error {
 
 /** The outcome of an attempt that threw. */
 export function failureOf(error: unknown): Outcome {
-  if (error instanceof WorkerFailure) return error.failed;
+  if (isError(error, WorkerFailure)) return error.failed;
   const failed = { kind: "error" as const, code: "WW_WORKER_FAILED" as const, message: textOf(error) };
   const stack = stackOf(error);
   return stack === undefined ? failed : { ...failed, stack };

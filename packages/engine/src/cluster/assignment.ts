@@ -20,8 +20,8 @@ import { retrying, type RetryPolicy } from "../ports/retry.ts";
  *
  *   fenced   Another owner has taken the shard over, and the group has not said who may have it. It is asked to share out anew,
  *            instead of claiming again: two owners would take the shard from each other for ever.
- *   failed   Only people can set right what is wrong: the log of the shard has lost records, its store has lost commits.
- *            A new assignment tries again.
+ *   failed   Only people can set right what is wrong: its store has lost commits, or the topic of its inbox is missing. It is
+ *            claimed again now and then, since nobody tells the node that they have.
  *   refused  The shard has runs of hubs that this node lacks (I20). For good: the group gives it to a node that has them.
  *
  * Only one claim or release runs at a time, and neither can be taken back. What happens meanwhile changes the aim: the state
@@ -49,7 +49,7 @@ export type AssignmentEvent =
   | { readonly type: "assigned" | "unassigned" }
   | { readonly type: "claimed" | "released" }
   | { readonly type: "claim-failed"; readonly cause: ClaimFailure; readonly now: number }
-  /** The pause after a failed claim is over. */
+  /** The pause after a failed claim, or after a failure that only people can set right, is over. */
   | { readonly type: "retry" }
   /** Another owner has claimed the shard, and the loop has noticed; or has claimed it at some time, says its store. */
   | { readonly type: "taken-over" | "outdated" }
@@ -97,11 +97,12 @@ export function transition(state: AssignmentState, event: AssignmentEvent): Tran
     case "claim-failed":
       return state.name === "claiming" ? claimFailed(state, event) : stay(state);
     case "retry":
+      if (state.name === "failed") return claim();
       if (state.name !== "waiting") return stay(state);
       return claim(Math.min(state.retryMs * 2, claiming.maxMs), state.lostSince);
     case "released":
       if (state.name !== "releasing") return stay(state);
-      return state.aim === "owned" ? claim() : to({ name: state.aim });
+      return state.aim === "owned" ? claim() : state.aim === "failed" ? failed() : to({ name: state.aim });
     case "outdated":
       return state.name === "owned" ? to({ name: "releasing", aim: "owned" }, "release") : stay(state);
     case "taken-over":
@@ -143,9 +144,9 @@ function unassigned(state: AssignmentState): Transition {
     case "owned":
       return to({ name: "releasing", aim: "unassigned" }, "release");
     case "waiting":
+    case "failed":
       return to({ name: "unassigned" }, "cancel-retry-timer");
     case "fenced":
-    case "failed":
       return to({ name: "unassigned" });
     case "unassigned":
     case "refused":
@@ -159,7 +160,7 @@ function claimFailed(
 ): Transition {
   if (cause === "lacks-hubs") return to({ name: "refused" }, "report-refused", "rejoin");
   if (cause === "broken")
-    return to({ name: aim === "unassigned" ? "unassigned" : "failed" }, "report-failed");
+    return aim === "unassigned" ? to({ name: aim }, "report-failed") : failed("report-failed");
   if (aim !== "owned") return to({ name: aim });
   return to({ name: "waiting", retryMs, lostSince: lostSince ?? now }, "start-retry-timer");
 }
@@ -203,6 +204,9 @@ const stay = (state: AssignmentState): Transition => ({ state, actions: [] });
 const claim = (retryMs = claiming.minMs, lostSince?: number): Transition =>
   to({ name: "claiming", aim: "owned", isVoid: false, retryMs, lostSince }, "claim");
 
+const failed = (...actions: readonly AssignmentAction[]): Transition =>
+  to({ name: "failed" }, ...actions, "start-retry-timer");
+
 /** Whether the node works on the shard, or is about to: its group lets it keep the shard then. */
 export function isWanted(state: AssignmentState): boolean {
   if ("aim" in state) return state.aim === "owned" || state.aim === "fenced";
@@ -243,14 +247,16 @@ export interface AssignmentEffects<Owned> {
 
 /** How long a shard stays fenced before the group is asked who may have it, in milliseconds. */
 const fenceMs = 1000;
+/** How long after a failure that only people can set right the shard is claimed again, in milliseconds. */
+const failedMs = 10_000;
 
 /** One shard of a node: does what the states above say. */
 export class ShardAssignment<Owned> {
   readonly #effects: AssignmentEffects<Owned>;
   #state: AssignmentState = { name: "unassigned" };
   #owned: Owned | undefined = undefined;
-  /** What was reported last. */
-  #reported = "";
+  /** Why the shard could not be worked on when that was tried last. */
+  #failure: string | undefined = undefined;
   /** The claim or release that is under way, or the last one. */
   #running: Promise<void> = Promise.resolve();
   #cancelRetry: () => void = () => {};
@@ -268,9 +274,9 @@ export class ShardAssignment<Owned> {
     return isWanted(this.#state);
   }
 
-  /** Why the node has let go of the shard although the group says that it may have it; undefined: it has not. */
+  /** Why the node does not work on the shard although the group says that it may have it; undefined: it does. */
   get failure(): string | undefined {
-    return this.#state.name === "failed" || this.#state.name === "refused" ? this.#reported : undefined;
+    return this.#failure;
   }
 
   get isRefused(): boolean {
@@ -284,6 +290,8 @@ export class ShardAssignment<Owned> {
 
   /** The group says who may have the shard: each time that it shares out, also if nothing changes. */
   assign(isAssigned: boolean): void {
+    // What is still wrong is reported again.
+    if (this.#state.name !== "refused") this.#failure = undefined;
     this.#handle({ type: isAssigned ? "assigned" : "unassigned" });
   }
 
@@ -291,6 +299,11 @@ export class ShardAssignment<Owned> {
   ended(why: Error): void {
     const isTakenOver = why instanceof WheelworkError && why.code === "WW_STORE_LOCKED";
     this.#handle({ type: isTakenOver ? "taken-over" : "broken" }, why);
+  }
+
+  /** What was claimed is of no use: the inbox was deleted and created again, so that it is read anew. */
+  outdated(): void {
+    this.#handle({ type: "outdated" });
   }
 
   /** Looks whether the loop has its store. */
@@ -316,6 +329,7 @@ export class ShardAssignment<Owned> {
     const { clock, rejoin, report } = this.#effects;
     switch (action) {
       case "claim":
+        this.#cancelRetry();
         this.#running = this.#claim();
         return;
       case "release":
@@ -324,10 +338,12 @@ export class ShardAssignment<Owned> {
       case "confirm":
         void this.#confirm();
         return;
-      case "start-retry-timer":
-        if (this.#state.name !== "waiting") return;
-        this.#cancelRetry = clock.after(this.#state.retryMs, () => this.#handle({ type: "retry" }));
+      case "start-retry-timer": {
+        if (this.#state.name !== "waiting" && this.#state.name !== "failed") return;
+        const pauseMs = this.#state.name === "waiting" ? this.#state.retryMs : failedMs;
+        this.#cancelRetry = clock.after(pauseMs, () => this.#handle({ type: "retry" }));
         return;
+      }
       case "cancel-retry-timer":
         return this.#cancelRetry();
       case "start-fence-timer":
@@ -335,11 +351,13 @@ export class ShardAssignment<Owned> {
       case "rejoin":
         return rejoin();
       case "report-refused":
-        this.#reported = error.message;
+        this.#failure = error.message;
         return report("refused", error);
-      case "report-failed":
-        this.#reported = error.message;
-        return report("failed", error);
+      case "report-failed": {
+        const isNews = this.#failure !== error.message;
+        this.#failure = error.message;
+        return isNews ? report("failed", error) : undefined;
+      }
       case "report-taken-over":
         return report("taken-over", error);
     }
@@ -350,10 +368,11 @@ export class ShardAssignment<Owned> {
       this.#owned = await this.#effects.claim();
     } catch (thrown) {
       const error = errorOf(thrown);
-      this.#effects.report("not-claimed", error);
       const cause = claimFailureOf(error);
+      if (cause === "for-now") this.#effects.report("not-claimed", error);
       return this.#handle({ type: "claim-failed", cause, now: this.#effects.clock.monotonicMs() }, error);
     }
+    this.#failure = undefined;
     this.#handle({ type: "claimed" });
   }
 

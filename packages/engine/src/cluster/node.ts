@@ -27,6 +27,9 @@ const probeMs = 1000;
 /** How often a node compares its clock with that of the store's server, in milliseconds. */
 const compareMs = 60_000;
 
+/** What the shards of a node have in common. */
+type CommonOwnedOptions = Omit<OwnedShardOptions, "onEnded" | "onReplaced" | "onLost">;
+
 /** Makes a node. Call `start` next. @throws WheelworkError WW_CONFIG with every problem. */
 export function createNode(options: NodeOptions): ClusterNode {
   return new NodeService(new Node(options));
@@ -92,6 +95,7 @@ class Node implements Shards {
       channels,
       workers,
       retentionMs,
+      onLost: (error) => this.#options.onFailure?.(error),
     });
     const common = this.#ownedOptions();
     this.#assignments = Array.from(
@@ -101,7 +105,7 @@ class Node implements Shards {
   }
 
   /** What all shards of this node need. */
-  #ownedOptions(): Omit<OwnedShardOptions, "onEnded"> {
+  #ownedOptions(): CommonOwnedOptions {
     const { workers, channels = [] } = this.#options;
     return {
       node: this.#options,
@@ -266,14 +270,18 @@ class Node implements Shards {
 
   // ---- shards: claimed and let go, as their assignments say ----
 
-  #effects(shard: number, options: Omit<OwnedShardOptions, "onEnded">): AssignmentEffects<OwnedShard> {
+  #effects(shard: number, options: CommonOwnedOptions): AssignmentEffects<OwnedShard> {
     const { observe, onFailure } = this.#options;
     const [logger, node] = [this.#logger, this.#name];
     return {
       clock: this.clock,
       claim: async () => {
-        const onEnded = (why: Error): void => this.#assignments[shard]?.ended(why);
-        const owned = await OwnedShard.claim(shard, { ...options, onEnded });
+        const owned = await OwnedShard.claim(shard, {
+          ...options,
+          onEnded: (why) => this.#assignments[shard]?.ended(why),
+          onReplaced: () => this.#assignments[shard]?.outdated(),
+          onLost: (why) => this.#routing.lost(this.#inbox, shard, why),
+        });
         logger.info({ shard, node }, "a shard is claimed");
         observe?.({ name: "shard-claimed", shard });
         return owned;

@@ -24,7 +24,10 @@ export interface NodeOptions extends ClusterOptions, CommonOptions {
   readonly channels?: readonly Channel[];
   /** The name of this node in logs. Default: host and process. */
   readonly name?: string;
-  /** Something that only people can set right: the node has let go of a shard, or may not join its group. */
+  /**
+   * Something that only people can set right. The node has let go of a shard, or may not join its group. Or records of the inbox or
+   * of a channel were deleted before they were read (WW_LOG_LOST): the node goes on, and the senders get no answer.
+   */
   readonly onFailure?: (error: Error) => void;
 }
 

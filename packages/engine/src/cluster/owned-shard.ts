@@ -7,6 +7,7 @@ import type { Clock, Store } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
 import { askAgain, isRetryable, type NewRequest } from "../requests/access.ts";
 import { LocalShard } from "../requests/local-shard.ts";
+import { defaultRetentionMs } from "../requests/options.ts";
 import { ShardHost } from "../requests/shard-host.ts";
 import type { Shard } from "../shard/shard.ts";
 import type { NodeOptions, ShardView } from "./options.ts";
@@ -26,6 +27,9 @@ export interface OwnedShardOptions {
   readonly passRelays?: (isWanted: () => boolean) => Promise<void>;
   /** The shard cannot go on under this claim: see `ShardOptions.onEnded`, and `LogReader.lost`. */
   readonly onEnded: (why: Error) => void;
+  /** See `ShardFeed`. */
+  readonly onReplaced: () => void;
+  readonly onLost: (why: Error) => void;
   /** Whether the node still answers questions. */
   readonly isOpen: () => boolean;
 }
@@ -76,7 +80,8 @@ export class OwnedShard {
   /** Claims the shard, and begins to work on it. If that fails, nothing stays behind. */
   static async claim(number: number, options: OwnedShardOptions): Promise<OwnedShard> {
     const { node, hubs, workers, channels, inbox, clock, suspects, passRelays, onEnded } = options;
-    const { log, observe } = node;
+    const { onLost, onReplaced } = options;
+    const { log, observe, retentionMs = defaultRetentionMs } = node;
     const store = node.store(number);
     let feed: ShardFeed | undefined;
     let host: ShardHost | undefined;
@@ -94,10 +99,10 @@ export class OwnedShard {
         clock,
         ...(passRelays === undefined ? {} : { passRelays }),
         owner: () => host?.shard,
-        onLost: (error) => {
-          observe?.({ name: "log-lost", topic: inbox, message: error.message });
-          onEnded(error);
-        },
+        retentionMs,
+        onEnded,
+        onLost,
+        onReplaced,
       });
       host = new ShardHost({
         ...node,

@@ -146,16 +146,25 @@ export class RemoteShardReader {
   /** Runs that have changed since a checkpoint, as they are now: all of them, or some. */
   async #replayed(checkpoint: number, keys?: readonly string[]): Promise<Map<string, Run>> {
     const runs = new Map<string, Run>();
-    for await (const { entries } of this.#store.journal(checkpoint)) {
+    /** The last batch that the row of a run knows. */
+    const known = new Map<string, number>();
+    for await (const { seq, entries } of this.#store.journal(checkpoint)) {
       const wanted = keys === undefined ? entries : entries.filter(({ key }) => keys.includes(key));
       const absent = wanted.filter(({ key, events }) => !runs.has(key) && events[0]?.type !== "started");
       const found = absent.length === 0 ? [] : await this.#store.find(absent.map(({ key }) => key));
-      for (const { run } of found) if (run !== undefined) runs.set(run.key, restore(run.key, run.snapshot));
+      for (const { run } of found) {
+        if (run === undefined) continue;
+        runs.set(run.key, restore(run.key, run.snapshot));
+        known.set(run.key, run.seq ?? 0);
+      }
       for (const { key, events } of wanted) {
         // A key that is free again begins another run.
-        if (events[0]?.type === "started") runs.set(key, new Run(key));
+        if (events[0]?.type === "started") {
+          runs.set(key, new Run(key));
+          known.delete(key);
+        }
         const run = runs.get(key);
-        if (run === undefined) continue;
+        if (run === undefined || seq <= (known.get(key) ?? 0)) continue;
         for (const event of events) apply(run, event);
       }
     }

@@ -19,6 +19,8 @@ export interface RoutingOptions extends Omit<RouterOptions, "lost"> {
   readonly channels: Iterable<Channel>;
   readonly workers: readonly Worker[];
   readonly retentionMs: number | undefined;
+  /** Records were deleted before they were read. */
+  readonly onLost: (error: Error) => void;
   /** Wall clock, in milliseconds since 1970, without what this host's is known to be ahead. */
   readonly wallMs: () => number;
 }
@@ -110,11 +112,14 @@ export class Routing {
     return this.#losses.entries().map(({ value }) => value);
   }
 
-  #lost(topic: string, partition: number, { message }: Error): void {
-    const { logger, observe } = this.#options;
+  /** Records of a channel or of the inbox were deleted before they were read: somebody must know of it. */
+  lost(topic: string, partition: number, error: Error): void {
+    const { logger, observe, onLost } = this.#options;
+    const { message } = error;
     this.#losses.set(topic, partition, message);
     logger.error({ topic, partition, error: message }, "records were deleted before they were read");
     observe?.({ name: "log-lost", topic, message });
+    onLost(error);
   }
 
   /** The partitions that this node reads. */
@@ -134,8 +139,7 @@ export class Routing {
       router.end();
       this.#routers.delete(topic, partition);
     }
-    const lost = (topic: string, partition: number, error: Error): void =>
-      this.#lost(topic, partition, error);
+    const lost = (topic: string, partition: number, error: Error): void => this.lost(topic, partition, error);
     const options: RouterOptions = { ...this.#options, lost };
     for (const { topic, partition, value: source } of sources.entries()) {
       if (!this.#routers.has(topic, partition))

@@ -2,6 +2,7 @@ import { WheelworkError, type AnyHub } from "@wheelwork/core";
 import type { Channel } from "../delivery/channel.ts";
 import { appendLetter, DeadLetters } from "../delivery/dead-letters.ts";
 import { readInbox, type InboxEntry, type Origin } from "../delivery/inbox.ts";
+import { tooOld } from "../delivery/admit.ts";
 import { offer } from "../delivery/offer.ts";
 import { isTooLarge, publishReply } from "../delivery/replies.ts";
 import { rootOf, shardOf } from "../ports/keys.ts";
@@ -14,6 +15,8 @@ import type { Feed, Shard } from "../shard/shard.ts";
 const burying: RetryPolicy = { minMs: 100, maxMs: 5000 };
 const moving: RetryPolicy = { minMs: 50, maxMs: 2000 };
 const passing: RetryPolicy = { minMs: 50, maxMs: 1000 };
+/** How often is looked for an inbox that was cut, deleted or created again. */
+const returning: RetryPolicy = { minMs: 50, maxMs: 2000 };
 
 /** Inputs that a shard may have queued before its log waits, and how often is looked whether it still has, in milliseconds. */
 const maxQueued = 20_000;
@@ -33,7 +36,14 @@ interface FeedOptions {
   /** Resolves when what waits in the topics of relays now has gone to its shard or into its inbox. */
   readonly passRelays?: (isWanted: () => boolean) => Promise<void>;
   readonly owner: () => Shard | undefined;
+  /** How long answers are kept, in milliseconds. */
+  readonly retentionMs: number;
+  /** The inbox may no longer be read: the shard cannot go on under this claim. */
+  readonly onEnded: (error: Error) => void;
+  /** Records were deleted before they were read. The reading goes on. */
   readonly onLost: (error: Error) => void;
+  /** The inbox is another one by now, and its positions mean nothing: the shard is to be claimed anew. */
+  readonly onReplaced: () => void;
 }
 
 /**
@@ -56,6 +66,12 @@ interface FeedOptions {
  * the inbox ends, and the shard reads up to there first. Replies to relays may not even be in the inbox yet, but in topics
  * that any node routes: then `later` tells the end of the inbox once all of them have been routed.
  *
+ * **Lost records.** If the inbox no longer has what was to be read next, somebody must know, since nobody answers the senders. But
+ * nothing can bring the records back, so the shard goes on with what the inbox still has. A topic that was deleted and created
+ * again has other positions: the shard is claimed anew, and reads it from its beginning. A broker may also have lost the end of a
+ * partition. Then what is there is read once more from its beginning: keys that are known count once, and what is so old that
+ * its answer may be gone becomes a dead letter (I5).
+ *
  * **Readings.** All that belongs to one claim is in one `InboxReading`. A new claim, or the end, discards it as a whole.
  */
 export class ShardFeed implements Feed {
@@ -70,10 +86,15 @@ export class ShardFeed implements Feed {
     return this.#options.logId;
   }
 
-  begin(position: number | undefined): ReturnType<Feed["begin"]> {
+  /** Topics of the same name, one after the other. */
+  replaces(log: string): boolean {
+    return log.slice(0, log.lastIndexOf("/")) === this.#options.inbox;
+  }
+
+  begin(position: number | undefined, isReplaced = false): ReturnType<Feed["begin"]> {
     this.end();
     this.#reading = new InboxReading(this.#options);
-    return this.#reading.begin(position);
+    return this.#reading.begin(position, isReplaced);
   }
 
   end(): void {
@@ -97,6 +118,10 @@ class InboxReading {
   readonly #end = new AbortController();
   #reading: LogReading | undefined = undefined;
   #hasMoved = false;
+  /** All records before this offset have been read. */
+  #next = 0;
+  /** Where the next record was to be read when the inbox had lost its end: those before it come once more. */
+  #readBefore = 0;
 
   constructor(options: FeedOptions) {
     this.#options = options;
@@ -113,27 +138,71 @@ class InboxReading {
     );
   }
 
-  async begin(position: number | undefined): ReturnType<Feed["begin"]> {
-    const { log, inbox, shard, logId, onLost, passRelays } = this.#options;
-    const reading = await log.read(inbox, shard, position, {
-      records: (records) => this.#take(records),
-      lost: (error) => {
-        if (!this.#isOver) onLost(error);
-      },
-    });
-    this.#reading = reading;
-    if (this.#isOver) reading.stop();
+  async begin(position: number | undefined, isReplaced: boolean): ReturnType<Feed["begin"]> {
+    const { log, inbox, logId, onLost, passRelays } = this.#options;
+    let lost = isReplaced ? createdAgain(inbox) : undefined;
+    let reading: LogReading;
+    try {
+      reading = await this.#read(position);
+    } catch (error) {
+      if (!isLogLost(error)) throw error;
+      lost = error;
+      reading = await this.#read(undefined);
+    }
     // If the topic was deleted and created again meanwhile, the position is one of the old topic.
     const present = logIdOf(inbox, await log.topic(inbox));
     if (present !== logId) {
       reading.stop();
-      throw new WheelworkError("WW_LOG_LOST", `the log of the shard is ${present} by now, and was ${logId}`, {
-        next: "A topic that was deleted and created again has lost requests. See the page on deploying: a recreated topic.",
+      throw new WheelworkError("WW_BUS_UNAVAILABLE", `the topic ${inbox} was created again just now`, {
+        retryable: true,
       });
     }
+    if (lost !== undefined && !this.#isOver) onLost(lost);
+    if (position !== undefined && position > reading.end) this.#readBefore = reading.end;
     const { from, end } = reading;
+    this.#next = Math.max(this.#next, from);
     if (passRelays === undefined) return { from, end };
     return { from, end, later: this.#endAfter(passRelays, end) };
+  }
+
+  async #read(position: number | undefined): Promise<LogReading> {
+    const { log, inbox, shard } = this.#options;
+    const reading = await log.read(inbox, shard, position, {
+      records: (records) => this.#take(records),
+      lost: (error) => this.#lost(error),
+    });
+    this.#reading = reading;
+    if (this.#isOver) reading.stop();
+    return reading;
+  }
+
+  /** The reading has ended. */
+  #lost(error: Error): void {
+    const { clock, inbox, logger, onEnded } = this.#options;
+    if (this.#isOver) return;
+    if (!isLogLost(error)) return onEnded(error);
+    const onFailure = (problem: unknown, failures: number): void => {
+      if (failures === 1) logger.error({ inbox, error: String(problem) }, "the inbox cannot be read");
+    };
+    const { signal } = this.#end;
+    void retrying(clock, returning, () => this.#goOn(error), { signal, onFailure });
+  }
+
+  /** Reads what the inbox still has. While there is none, the shard works on what it has, and this is tried again. */
+  async #goOn(error: Error): Promise<void> {
+    const { log, inbox, logId, onLost, onReplaced, owner } = this.#options;
+    if (logIdOf(inbox, await log.topic(inbox)) !== logId) {
+      if (!this.#isOver) onReplaced();
+      // The next claim ends this reading. If there is none now, it is asked for again.
+      throw createdAgain(inbox);
+    }
+    const next = this.#next;
+    const { from, end } = await this.#read(undefined);
+    if (this.#isOver) return;
+    onLost(error);
+    if (next > end) this.#readBefore = end;
+    // Nothing may come for a long time, and what is lost is not told twice.
+    else owner()?.feed({ kind: "mark", offset: from - 1 });
   }
 
   end(): void {
@@ -166,6 +235,7 @@ class InboxReading {
     const { owner, clock } = this.#options;
     if (this.#isOver) return;
     const shard = owner();
+    this.#next = (records.at(-1)?.offset ?? this.#next - 1) + 1;
     if (shard !== undefined) for (const record of records) this.#offer(shard, record);
     while (!this.#isOver && (owner()?.sizes.queued ?? 0) > maxQueued)
       await pause(clock, queuedMs, this.#end.signal);
@@ -184,6 +254,10 @@ class InboxReading {
       this.#move(shard, record);
       return shard.feed({ kind: "mark", offset });
     }
+    if (entry.type === "request" && offset < this.#readBefore && this.#isOld(record)) {
+      this.#bury(shard, record, tooOld, entry.origin);
+      return shard.feed({ kind: "mark", offset });
+    }
     const result = offer({ shard, hubs: this.#options.hubs }, key, entry, offset);
     // Only a request waits for a decision.
     if (!(result instanceof Promise)) return;
@@ -191,6 +265,11 @@ class InboxReading {
       if (typeof decided !== "object") return;
       this.#bury(shard, record, decided.reason, entry.type === "request" ? entry.origin : undefined);
     });
+  }
+
+  #isOld({ timestampMs }: LogRecord): boolean {
+    const { clock, retentionMs } = this.#options;
+    return timestampMs < clock.wallMs() - retentionMs;
   }
 
   /** Its producer has chosen the partition by itself, and wrongly: nobody would look for the request in this shard. */
@@ -222,6 +301,14 @@ class InboxReading {
     });
   }
 }
+
+const isLogLost = (error: unknown): error is WheelworkError =>
+  error instanceof WheelworkError && error.code === "WW_LOG_LOST";
+
+const createdAgain = (inbox: string): WheelworkError =>
+  new WheelworkError("WW_LOG_LOST", `the topic ${inbox} was deleted and created again`, {
+    next: "What it held and no shard had read is lost: its senders get no answer. The shards go on with the new topic.",
+  });
 
 /** The identity of an inbox: a topic that is deleted and created again is another log. */
 export const logIdOf = (inbox: string, { id }: LogTopic): string => `${inbox}/${id}`;

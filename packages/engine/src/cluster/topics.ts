@@ -10,9 +10,13 @@ export function clusterTopics({
   shards,
   inbox = defaultInbox,
   channels = [],
-}: Pick<NodeOptions, "shards" | "inbox" | "channels">): { name: string; partitions?: number }[] {
+}: Pick<NodeOptions, "shards" | "inbox" | "channels">): {
+  name: string;
+  partitions?: number;
+  mayHaveMore?: true;
+}[] {
   return [
-    { name: inbox, partitions: shards },
+    { name: inbox, partitions: shards, mayHaveMore: true },
     { name: deadLetterTopic(inbox) },
     ...channels.flatMap(({ from, to }) => [{ name: from }, { name: to }, { name: deadLetterTopic(from) }]),
   ];
@@ -24,10 +28,14 @@ export function checkShards(shards: number): void {
     throw config(`shards is ${shards}`, "It is an integer of at least 1.");
 }
 
-/** The inbox has a partition for each shard. @throws WheelworkError WW_CONFIG. */
-export async function checkInbox(log: Log, inbox: string, shards: number): Promise<void> {
+/**
+ * The inbox has a partition for each shard. More do no harm: somebody has added them, no shard has them, and the store knows how many
+ * shards there are. The result is how many it has.
+ * @throws WheelworkError WW_CONFIG.
+ */
+export async function checkInbox(log: Log, inbox: string, shards: number): Promise<number> {
   const { partitions } = await log.topic(inbox);
-  if (partitions === shards) return;
+  if (partitions >= shards) return partitions;
   throw config(
     `the topic ${inbox} has ${partitions} partitions, and the cluster ${shards} shards`,
     "A request belongs to the shard that its key names, for good: start with that number, or with another topic and another store.",

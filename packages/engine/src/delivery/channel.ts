@@ -1,5 +1,5 @@
 import { end, hub, WheelworkError, type Answer, type Hub, type Schema } from "@wheelwork/core";
-import { textOf, type HubDefinition } from "@wheelwork/core/kernel";
+import { isError, textOf, type HubDefinition } from "@wheelwork/core/kernel";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
 
@@ -63,7 +63,7 @@ export function understand(channel: Channel, record: LogRecord): Understood {
 
 /** Why a request is refused, in one sentence. */
 export function refusalOf(error: unknown): string {
-  if (!(error instanceof WheelworkError)) return `invalid request: ${textOf(error)}`;
+  if (!isError(error, WheelworkError)) return `invalid request: ${textOf(error)}`;
   const problems = (error.problems ?? []).map(({ path, message }) =>
     path === "" ? message : `${path} ${message}`,
   );

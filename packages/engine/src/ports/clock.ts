@@ -12,7 +12,10 @@ export interface HostTime {
 }
 
 /** The longest delay that `Clock.after` takes: timers hold 31 bits of milliseconds. */
-export const maxTimerMs = 2 ** 31 - 1;
+const maxTimerMs = 2 ** 31 - 1;
+
+/** A delay as `Clock.after` takes it: what is past is due now, and what is too long is armed in steps. */
+export const timerMs = (delayMs: number): number => Math.max(0, Math.min(delayMs, maxTimerMs));
 
 /** How often the clock looks whether the host was suspended, in milliseconds. */
 const lookMs = 1000;

@@ -52,6 +52,8 @@ export interface StoredRun {
   readonly due: number | undefined;
   readonly root: boolean;
   readonly snapshot: RunSnapshot;
+  /** The last batch whose events the snapshot has; absent: that of the checkpoint that wrote it. */
+  readonly seq?: number;
 }
 
 /** What is stored of a request that has its answer. */
@@ -124,9 +126,17 @@ export interface Commit {
   readonly logProgress?: LogProgress;
 }
 
-/** Live runs as they are after a batch: a restart replays the journal from here on. */
+/**
+ * Live runs as they are after a batch. Several commits may write the runs that have changed, a part each. Once all are written, a
+ * restart needs the journal only after the batch that wrote the first part.
+ */
 export interface Checkpoint {
-  /** Runs that have changed since the last checkpoint. */
+  /**
+   * The last batch that a restart need not replay. Absent: the batch of this commit. It never makes the store forget that of an
+   * earlier commit: 0 changes nothing.
+   */
+  readonly covers?: number;
+  /** Runs that have changed since they were last written. */
   readonly runs: readonly StoredRun[];
   /** Runs that have a row and have ended. */
   readonly ended: readonly string[];

@@ -6,7 +6,7 @@ import { unavailable } from "../shard/options.ts";
 import type { Shard } from "../shard/shard.ts";
 import type { askAgain, NewRequest, RequestRecord, ShardAccess } from "./access.ts";
 import { notFound } from "./commands.ts";
-import { maxTimerMs } from "../ports/clock.ts";
+import { timerMs } from "../ports/clock.ts";
 import type { HistoryRange } from "../ports/history.ts";
 import { listOverlaid } from "./list.ts";
 
@@ -133,7 +133,7 @@ export class LocalShard implements ShardAccess {
         forget();
       };
       if (waitMs === Number.POSITIVE_INFINITY) return;
-      cancelTimer = this.#clock.after(Math.min(waitMs, maxTimerMs), () => {
+      cancelTimer = this.#clock.after(timerMs(waitMs), () => {
         forget();
         resolve(undefined);
       });

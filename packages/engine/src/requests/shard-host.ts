@@ -42,6 +42,7 @@ const defaultLimits: ShardLimits = {
   lateMs: 100,
   batchInputs: 5_000,
   checkpointEvents: 50_000,
+  checkpointRuns: 500,
   horizonMs: 60_000,
 };
 

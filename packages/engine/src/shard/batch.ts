@@ -22,6 +22,8 @@ export interface LiveRun {
   dirty: boolean;
   /** The run has a row. */
   stored: boolean;
+  /** The last batch that the row knows, if the run was read back from it. */
+  rowSeq: number;
   /** About how many bytes its values had when they were last weighed, and the run with them. */
   values: number;
   weight: number;

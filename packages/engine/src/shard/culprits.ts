@@ -45,4 +45,5 @@ const partOf = ({ runs, histories }: Checkpoint, keys: ReadonlySet<string>): Che
   runs: only(runs, keys),
   histories: only(histories, keys),
   ended: [],
+  covers: 0,
 });

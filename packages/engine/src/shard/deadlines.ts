@@ -1,5 +1,5 @@
 import { Coordinator, type Call, type Callback, type Run } from "@wheelwork/core/kernel";
-import { maxTimerMs } from "../ports/clock.ts";
+import { timerMs } from "../ports/clock.ts";
 import type { Clock } from "../ports/ports.ts";
 import type { EngineTime } from "./engine-time.ts";
 
@@ -101,8 +101,7 @@ export class Deadlines {
     this.#cancelTimer?.();
     this.#timerAt = at;
     // Node's timers hold 31 bits of milliseconds: longer ones are armed in steps.
-    const delay = Math.min(at - this.#time.now(), maxTimerMs);
-    this.#cancelTimer = this.#clock.after(Math.max(0, delay), () => {
+    this.#cancelTimer = this.#clock.after(timerMs(at - this.#time.now()), () => {
       this.#timerAt = Number.POSITIVE_INFINITY;
       this.#cancelTimer = undefined;
       this.#wake();

@@ -78,6 +78,10 @@ export interface Inputs {
   /** How many carried items are decided, if there is time for one more; 0: none. */
   readonly maxCarried: number;
   readonly hasTime: () => boolean;
+  /** Whether the batch has decided inputs and callbacks for long enough: the others wait for the next one. */
+  readonly isTimeUp: () => boolean;
+  /** Takes back items that are left for the next batch. */
+  readonly putBack: (items: readonly Item[]) => void;
 }
 
 /** A run that carries out a tell: it is accepted in the batch of the tell. */
@@ -88,6 +92,8 @@ interface TellItem {
   readonly request: unknown;
 }
 
+/** So many inputs, and so many callbacks, are decided before it is asked whether the time is up. */
+const minInputs = 16;
 /** A batch without news is written if none was for so long, in milliseconds: an hour. */
 const maxPauseMs = 3_600_000;
 
@@ -136,20 +142,43 @@ export class Decider {
     return this.#carried.size;
   }
 
-  /** Decides the items, then the callbacks that are due, and then what is carried, into a batch. */
+  /**
+   * Decides the items, then the callbacks that are due, and then what is carried, into a batch. If the time is up, the last items
+   * are left for the next batch.
+   */
   decide(batch: Batch, inputs: Inputs, now: number): void {
-    const { items, found, callableTo, maxCallbacks } = inputs;
+    const { items, found } = inputs;
     batch.since = Math.min(batch.since, now);
     batch.now = now;
     batch.items = batch.items.length === 0 ? items : [...batch.items, ...items];
     batch.found = batch.found.size === 0 ? found : new Map([...batch.found, ...found]);
     // What waits in the queue goes before what is overdue: an outage must not undo work that is done.
-    for (const item of items) this.#take(batch, item, now);
-    const due = this.#options.deadlines.take(callableTo(now), maxCallbacks);
-    for (const callback of due) this.#callBack(batch, callback, now);
-    const count = items.length + due.length;
+    let decided = 0;
+    for (const item of items) {
+      if (decided > 0 && decided % minInputs === 0 && inputs.isTimeUp()) break;
+      this.#take(batch, item, now);
+      decided++;
+    }
+    if (decided < items.length) {
+      batch.items = batch.items.slice(0, decided - items.length);
+      // They count as queued for the callbacks, which do not go before them.
+      inputs.putBack(items.slice(decided));
+    }
+    const count = decided + this.#callAllBack(batch, inputs, now);
     batch.inputs += count;
     batch.carried += this.#takeCarried(batch, inputs, count, now);
+  }
+
+  /** The callbacks that are due, as far as there is time for them: some in any case. The result is how many. */
+  #callAllBack(batch: Batch, { callableTo, maxCallbacks, isTimeUp }: Inputs, now: number): number {
+    const to = callableTo(now);
+    for (let count = 0; ;) {
+      const most = Math.min(minInputs, maxCallbacks - count);
+      const due = this.#options.deadlines.take(to, most);
+      for (const callback of due) this.#callBack(batch, callback, now);
+      count += due.length;
+      if (due.length < most || count >= maxCallbacks || isTimeUp()) return count;
+    }
   }
 
   /**
@@ -196,7 +225,8 @@ export class Decider {
     const isDue = logProgress !== undefined && log?.isDue(logProgress) === true;
     // The time of the last commit says how long nobody worked.
     const isOld = batch.now - this.#committedAt >= maxPauseMs;
-    if (batch.touched.length === 0 && !isDue && !isOld) return (batch.commit = undefined);
+    const isNews = batch.touched.length > 0 || isDue || isOld || residency.isSweeping;
+    if (!isNews) return (batch.commit = undefined);
     this.#committedAt = batch.now;
     const downtimes = retention.unsaved();
     const journal = batch.touched.map(({ run, history, batchFrom }) => ({
@@ -213,7 +243,7 @@ export class Decider {
     if (logProgress?.published === seq - 1 && answers.length === 0)
       logProgress = { ...logProgress, published: seq };
     if (logProgress !== undefined) log?.stage(logProgress);
-    const checkpoint = residency.checkpointAfter(batch.events);
+    const checkpoint = residency.checkpointAfter(batch, seq);
     return (batch.commit = {
       epoch,
       seq,

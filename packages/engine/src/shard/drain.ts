@@ -1,5 +1,5 @@
 import type { WorkerHost } from "../attempts/host.ts";
-import { maxTimerMs } from "../ports/clock.ts";
+import { timerMs } from "../ports/clock.ts";
 import type { Clock, Logger } from "../ports/ports.ts";
 
 /** Lets the attempts under way end before a shard stops. */
@@ -23,7 +23,7 @@ export class Drain {
       this.#logger.warn({ attempts, drainMs }, "attempts are aborted, since the engine stops");
       this.#late.resolve();
     };
-    this.#timers.push(this.#clock.after(Math.min(drainMs, maxTimerMs), giveUp));
+    this.#timers.push(this.#clock.after(timerMs(drainMs), giveUp));
   }
 
   /** Resolves when they have ended, or their time is over. `now`: engine time. */

@@ -92,9 +92,13 @@ export class LogTracker {
   async begin(committed: LogProgress | undefined, isOver: () => boolean, wake: () => void): Promise<void> {
     this.#committed = committed;
     const isAnew = committed?.log === "";
-    const { from, end, later } = await this.feed.begin(isAnew ? undefined : committed?.position);
+    const isReplaced = committed !== undefined && !isAnew && committed.log !== this.feed.log;
+    const position = isAnew || isReplaced ? undefined : committed?.position;
+    const { from, end, later } = await this.feed.begin(position, isReplaced);
     if (isOver()) return this.feed.end();
     this.#position = from;
+    // What is lost is told once, and not by each owner that follows.
+    if (committed !== undefined && (isReplaced || from !== position)) this.#rest();
     const before = this.#time.now() + maxCatchUpMs;
     this.#catchUp = { offset: later === undefined ? end : Number.POSITIVE_INFINITY, before };
     void later?.then((offset) => {
@@ -123,7 +127,7 @@ export class LogTracker {
   /** Whether `next` would move the position, or also what is published. */
   hasMoved(next: LogProgress): { readonly position: boolean; readonly published: boolean } {
     return {
-      position: next.position !== this.#committed?.position,
+      position: next.position !== this.#committed?.position || next.log !== this.#committed.log,
       published: next.published !== this.#committed?.published,
     };
   }

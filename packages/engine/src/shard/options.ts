@@ -54,6 +54,8 @@ export interface ShardLimits extends ResidencyLimits {
   readonly batchInputs: number;
   /** Events between two checkpoints. */
   readonly checkpointEvents: number;
+  /** Runs that one batch writes at most of a checkpoint. */
+  readonly checkpointRuns: number;
   /** Runs that are due later than this leave the memory, in milliseconds. */
   readonly horizonMs: number;
 }

@@ -17,8 +17,13 @@ const [slowMs, warningMs] = [2000, 60_000];
 
 /** How much a batch decides of what is carried over, in items and in milliseconds: the loop stands still meanwhile. */
 const [maxCarriedItems, maxCarriedMs] = [500, 10];
-/** What the inputs of one batch may weigh, in bytes. Their events hold it several times: as request, data and input. */
-const maxBatchBytes = 16 * 1024 * 1024;
+/** How long a batch decides inputs and callbacks, in milliseconds. To write what they come to takes about as long. */
+const maxDecidingMs = 10;
+/**
+ * What the inputs of one batch may weigh, in bytes. Their events hold it several times: as request, data and input. To write them takes
+ * some ten milliseconds for each megabyte, in which the loop stands still.
+ */
+const maxBatchBytes = 2 * 1024 * 1024;
 
 /** What a pipeline works with. */
 export interface PipelineOptions {
@@ -112,7 +117,7 @@ export class Pipeline {
 
   /** Whether something waits for a batch that follows. */
   get carries(): boolean {
-    return this.#options.decider.carried > 0;
+    return this.#options.decider.carried > 0 || this.#options.residency.isSweeping;
   }
 
   /** How long the commit under way has taken so far, in milliseconds; 0: there is none. */
@@ -272,7 +277,10 @@ export class Pipeline {
       const inputs = { items, found, callableTo, maxCallbacks: batchInputs };
       // What a shard that stops carries is left to its next owner: it may have no end.
       const maxCarried = loop.isStopping ? 0 : Math.min(maxCarriedItems, batchInputs);
-      decider.decide(batch, { ...inputs, maxCarried, hasTime: this.#carriedTime() }, time.now());
+      const timing = { hasTime: this.#carriedTime(), isTimeUp: this.#decidingTime() };
+      const putBack = (left: readonly Item[]): void => intake.putBack(left);
+      decider.decide(batch, { ...inputs, maxCarried, ...timing, putBack }, time.now());
+      intake.compact();
       batch.decideMs += clock.monotonicMs() - began;
       // As much as is being written is enough to go on with; less takes what comes meanwhile, too.
       const writing = this.#committing?.batch;
@@ -285,6 +293,14 @@ export class Pipeline {
       this.#sealed = sealed;
       loop.goOn();
     } else if (sealed !== undefined) this.#commit(sealed);
+  }
+
+  /** What a claim has to tell the runs is decided before anything else, however long that takes. */
+  #decidingTime(): () => boolean {
+    const { clock } = this.#options;
+    if (this.#resuming !== undefined) return () => false;
+    const until = clock.monotonicMs() + maxDecidingMs;
+    return () => clock.monotonicMs() >= until;
   }
 
   /** Whether there is time for one more carried item: it is counted from the first one on. */
@@ -424,25 +440,30 @@ export class Pipeline {
     const moved = logProgress === undefined ? undefined : log?.hasMoved(logProgress);
     const isNews = isWorking || moved?.position === true || moved?.published === true;
     if (residency.isCheckpointed && !isNews) return;
-    const commit: Commit = {
-      epoch,
-      seq: decider.seq + 1,
-      now: time.now(),
-      journal: [],
-      answers: [],
-      checkpoint: residency.checkpoint(),
-      stops: true,
-      ...(logProgress === undefined ? {} : { logProgress }),
+    const commit = { epoch, now: time.now(), journal: [], answers: [] };
+    const write = async (): Promise<void> => {
+      residency.beginAnew();
+      for (let seq = decider.seq + 1; ; seq++) {
+        const checkpoint = residency.lastSweep(seq);
+        const isLast = !residency.isSweeping;
+        const last = isLast
+          ? { stops: true as const, ...(logProgress === undefined ? {} : { logProgress }) }
+          : {};
+        await this.#options.store.commit({ ...commit, ...last, seq, checkpoint });
+        residency.swept();
+        if (isLast) return;
+        await new Promise<void>((resolve) => this.#options.clock.soon(resolve));
+      }
     };
     // A callback that comes due now finds the store taken, and then the shard stopped.
-    this.#busy = { items: [], done: this.#write(commit) };
+    this.#busy = { items: [], done: this.#write(write) };
     await this.#busy.done;
   }
 
-  async #write(commit: Commit): Promise<void> {
-    const { logger, store } = this.#options;
+  async #write(write: () => Promise<void>): Promise<void> {
+    const { logger } = this.#options;
     try {
-      await store.commit(commit);
+      await write();
     } catch (error) {
       // Nothing is lost: the journal has it all.
       logger.warn({ error: String(error) }, "the last checkpoint could not be written");

@@ -37,10 +37,12 @@ export function outcomeOf(answer: Answer): Outcome {
 
 /**
  * The row of a live run. Its snapshot is made when the store reads it, run by run: those of all runs at once would need as
- * much memory as the runs. Nothing is decided while a checkpoint is written, so that it says what the run is now.
+ * much memory as the runs. Nothing is decided while a checkpoint is written, so that it says what the run is now: after the batch
+ * `seq`.
  */
-export function storedRun(run: Run): StoredRun {
+export function storedRun(run: Run, seq: number): StoredRun {
   return {
+    seq,
     key: run.key,
     hub: run.hub,
     version: run.version,

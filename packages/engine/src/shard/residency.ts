@@ -24,6 +24,16 @@ const maxNewRuns = 10_000;
 /** Runs that one scan for due runs brings into memory. */
 const maxDueRuns = 1000;
 
+/**
+ * Runs that one batch looks at for a checkpoint, and about how many bytes it writes for each that it may write: the loop stands still
+ * meanwhile.
+ */
+const [maxLookedAt, maxSweptBytes] = [20_000, 8 * 1024];
+/** A batch that has changed so many runs writes so many times as many of a checkpoint, or it would never come to its end. */
+const sweepFactor = 1.25;
+/** A shard that stops does nothing else meanwhile: it writes so many times as many at once. */
+const lastSweepFactor = 10;
+
 /** Events of a history that one row holds. */
 const maxPartEvents = 1000;
 
@@ -32,6 +42,8 @@ export interface ResidencyLimits {
   readonly liveRuns: number;
   /** Events between two checkpoints. */
   readonly checkpointEvents: number;
+  /** Runs that one batch writes at most of a checkpoint. */
+  readonly checkpointRuns: number;
   /** Runs that are due later than this leave the memory, in milliseconds. */
   readonly horizonMs: number;
 }
@@ -49,6 +61,11 @@ export interface ResidencyLimits {
  *      +------------------------------------------------------------------------------------------------------
  * ```
  *
+ * **A checkpoint is a sweep.** To write all runs that have changed at once would hold up the loop for seconds, so each batch writes
+ * some of them, until all that were in memory at the beginning are looked at. Meanwhile runs move on. So each row says which batch it
+ * knows, and a replay leaves out for each run what its row has. When the sweep is over, every event up to its first batch is in some
+ * row, and the journal is needed only from there on.
+ *
  * A run stays while it is hot: it has open calls, or another run calls it. So what calls have for each other always finds it.
  * Others come back when they are due: `scan` loads them some time ahead, and `scanAt` says when to look next.
  */
@@ -63,6 +80,12 @@ export class Residency {
   /** About how many bytes the runs in memory take. */
   #weight = 0;
   #eventsSinceCheckpoint = 0;
+  #sweep: Sweep | undefined = undefined;
+  /** What the last part of a sweep writes: it is being committed. */
+  #sweeping: { readonly runs: readonly LiveRun[]; readonly ended: readonly string[] } = {
+    runs: [],
+    ended: [],
+  };
   /** How many checkpoints were committed: they write rows, and let runs leave the memory. */
   #checkpoints = 0;
   /** Runs that the last checkpoint left in memory. */
@@ -131,7 +154,7 @@ export class Residency {
 
   /** A new run. A key that is free again may have a row of its former run, which no longer counts. */
   begin(key: string): LiveRun {
-    const live = newLive(new Run(key), this.#endedStored.delete(key));
+    const live = newLive(new Run(key), this.#endedStored.delete(key), 0);
     this.#live.set(key, live);
     return live;
   }
@@ -149,7 +172,7 @@ export class Residency {
   }
 
   #restore(stored: StoredRun): LiveRun {
-    const live = newLive(restore(stored.key, stored.snapshot), true);
+    const live = newLive(restore(stored.key, stored.snapshot), true, stored.seq ?? 0);
     this.#live.set(stored.key, live);
     live.values = valuesOf(live.run);
     this.#weigh(live);
@@ -177,6 +200,8 @@ export class Residency {
       if (live.run.status !== "ended") {
         live.values = valuesOf(live.run);
         this.#weigh(live);
+        // A sweep has written it after the batches that were replayed.
+        if (!live.dirty) this.#evict(live);
         continue;
       }
       this.#remove(live);
@@ -185,9 +210,8 @@ export class Residency {
   }
 
   async #replay({ seq, entries }: JournalBatch): Promise<void> {
-    const stored = entries
-      .filter(({ key, events }) => events[0]?.type !== "started" && !this.#live.has(key))
-      .map(({ key }) => key);
+    // A sweep may have written also those that have begun since the last checkpoint.
+    const stored = entries.filter(({ key }) => !this.#live.has(key)).map(({ key }) => key);
     if (stored.length > 0) {
       for (const { run } of await this.#store.find(stored)) if (run !== undefined) this.#restore(run);
     }
@@ -196,10 +220,13 @@ export class Residency {
 
   #replayRun({ key, events }: RunEvents, seq: number): void {
     let live = this.#live.get(key);
+    const begins = events[0]?.type === "started";
+    // A sweep has written the run after this batch, or has deleted its row since it has ended.
+    if (live === undefined ? !begins : seq <= live.rowSeq) return;
     // A key that is free again begins another run.
-    if (live === undefined || events[0]?.type === "started") {
+    if (live === undefined || begins) {
       if (live !== undefined) this.#remove(live);
-      this.#live.set(key, (live = newLive(new Run(key), live?.stored ?? false)));
+      this.#live.set(key, (live = newLive(new Run(key), live?.stored ?? false, 0)));
     }
     if (live.history.length === 0) live.firstSeq = seq;
     for (const event of events) {
@@ -263,45 +290,76 @@ export class Residency {
 
   // ---- going out ----
 
-  /** Counts the events of a batch that is sealed; its checkpoint, if it is time for one. */
-  checkpointAfter(events: number): Checkpoint | undefined {
+  /** Counts the events of a batch that is sealed; its part of a checkpoint, if it is time for one, or one is under way. */
+  checkpointAfter({ events, touched }: Batch, seq: number): Checkpoint | undefined {
     this.#eventsSinceCheckpoint += events;
+    const most = Math.max(this.#limits.checkpointRuns, sweepFactor * touched.length);
+    if (this.#sweep !== undefined) return this.#sweepOn(seq, most);
     // Runs leave the memory at checkpoints only, so one comes when many have come, and before the memory is full.
     const hasRoom = this.#live.size < Math.max(maxNewRuns, 2 * this.#kept);
     const { checkpointEvents, liveRuns } = this.#limits;
     if (hasRoom && this.#eventsSinceCheckpoint < Math.min(checkpointEvents, liveRuns)) return undefined;
-    this.#eventsSinceCheckpoint = 0;
-    return this.checkpoint();
+    return this.#sweepOn(seq, most);
   }
 
-  /** Whether anything has happened since the last checkpoint. */
+  /** Whether nothing has happened since the last checkpoint. */
   get isCheckpointed(): boolean {
-    return this.#eventsSinceCheckpoint === 0;
+    return this.#eventsSinceCheckpoint === 0 && this.#sweep === undefined;
   }
 
-  /** The rows of all runs that have changed since the last checkpoint. */
-  checkpoint(): Checkpoint {
-    const histories: RunEvents[] = [];
-    const runs: StoredRun[] = [];
-    const ended = [...this.#endedStored];
-    for (const live of this.#live.values()) {
-      const { run, history } = live;
-      if (run.status === "ended") {
-        if (live.stored) ended.push(run.key);
+  /** Whether a checkpoint is under way: the next batches write the rest of it. */
+  get isSweeping(): boolean {
+    return this.#sweep !== undefined;
+  }
+
+  /** The next part of the last checkpoint. */
+  lastSweep(seq: number): Checkpoint {
+    return this.#sweepOn(seq, lastSweepFactor * this.#limits.checkpointRuns);
+  }
+
+  /** The next part of a checkpoint, or the first one of another; `seq`: the batch that writes it, with so many runs at most. */
+  #sweepOn(seq: number, most: number): Checkpoint {
+    this.#sweep ??= this.#beginSweep(seq);
+    const sweep = this.#sweep;
+    const swept: LiveRun[] = [];
+    const ended: string[] = [];
+    let bytes = 0;
+    const hasRoom = (): boolean => swept.length < most && bytes < most * maxSweptBytes;
+    for (let looked = 0; looked < maxLookedAt && hasRoom() && sweep.left > 0; looked++) {
+      const { value: live } = sweep.runs.next();
+      sweep.left = live === undefined ? 0 : sweep.left - 1;
+      if (live === undefined) break;
+      if (live.run.status === "ended") {
+        if (live.stored) ended.push(live.run.key);
       } else if (live.dirty) {
-        runs.push(storedRun(run));
-        // In parts, so that each is written and read in a short time.
-        for (let from = 0; from < history.length; from += maxPartEvents)
-          histories.push({ key: run.key, events: history.slice(from, from + maxPartEvents) });
+        swept.push(live);
+        bytes += live.weight;
       }
     }
-    return { runs, ended, histories };
+    const isOver = sweep.left === 0;
+    for (const key of this.#endedStored) {
+      // A row that lacks what the journal had of its run may not outlive the sweep.
+      if (!isOver && ended.length >= most) break;
+      ended.push(key);
+    }
+    if (isOver) this.#sweep = undefined;
+    this.#sweeping = { runs: swept, ended };
+    return { ...partOf(swept, seq), ended, covers: isOver ? sweep.from : 0 };
+  }
+
+  /** The next part is the first one of another checkpoint, which writes everything. */
+  beginAnew(): void {
+    this.#sweep = undefined;
+  }
+
+  #beginSweep(from: number): Sweep {
+    this.#eventsSinceCheckpoint = 0;
+    return { from, runs: this.#live.values(), left: this.#live.size };
   }
 
   /** A batch is committed: its runs are as the store has them, and those that have ended leave. */
   committed(batch: Batch): void {
-    const checkpoint = batch.commit?.checkpoint;
-    if (checkpoint !== undefined) this.#checkpointed();
+    if (batch.commit?.checkpoint !== undefined) this.swept();
     for (const live of batch.touched) {
       const again = live.batch !== batch;
       live.stagedFrom = again ? live.batchFrom : -1;
@@ -315,15 +373,15 @@ export class Residency {
       const { run, stored } = live;
       this.#remove(live);
       this.#deadlines.cancel(run);
-      if (stored && checkpoint === undefined) this.#endedStored.add(run.key);
+      if (stored) this.#endedStored.add(run.key);
     }
   }
 
-  #checkpointed(): void {
+  /** The part of a checkpoint that was made last is committed. */
+  swept(): void {
     this.#checkpoints++;
-    this.#endedStored.clear();
-    for (const live of this.#live.values()) {
-      if (!live.dirty || live.run.status === "ended") continue;
+    for (const key of this.#sweeping.ended) this.#endedStored.delete(key);
+    for (const live of this.#sweeping.runs) {
       live.dirty = false;
       live.stored = true;
       live.history = [];
@@ -331,6 +389,7 @@ export class Residency {
       this.#weigh(live);
       this.#evict(live);
     }
+    this.#sweeping = { runs: [], ended: [] };
     this.#kept = this.#live.size;
   }
 
@@ -354,6 +413,26 @@ export class Residency {
   }
 }
 
+/** A checkpoint under way. */
+interface Sweep {
+  /** The batch that writes its first part. */
+  readonly from: number;
+  /** The runs that are not looked at yet: `left` of them were there when it began. */
+  readonly runs: Iterator<LiveRun, undefined>;
+  left: number;
+}
+
+/** Rows of runs, and what they did since a part of their history was last written. */
+function partOf(swept: readonly LiveRun[], seq: number): { runs: StoredRun[]; histories: RunEvents[] } {
+  const histories: RunEvents[] = [];
+  for (const { run, history } of swept) {
+    // In parts, so that each is written and read in a short time.
+    for (let from = 0; from < history.length; from += maxPartEvents)
+      histories.push({ key: run.key, events: history.slice(from, from + maxPartEvents) });
+  }
+  return { runs: swept.map(({ run }) => storedRun(run, seq)), histories };
+}
+
 /** Adds an event to what the batch makes of a run. */
 export function stage(batch: Batch, live: LiveRun, events: number, nextSeq: number): void {
   const { history } = live;
@@ -372,8 +451,9 @@ export function stage(batch: Batch, live: LiveRun, events: number, nextSeq: numb
 export const committedHistory = ({ history, stagedFrom }: LiveRun): readonly RunEvent[] =>
   stagedFrom < 0 ? history : history.slice(0, stagedFrom);
 
-function newLive(run: Run, stored: boolean): LiveRun {
+function newLive(run: Run, stored: boolean, rowSeq: number): LiveRun {
   return {
+    rowSeq,
     run,
     stagedFrom: -1,
     batch: undefined,

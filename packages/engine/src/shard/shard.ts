@@ -99,7 +99,7 @@ export class Shard {
     this.#time = new EngineTime(options.clock);
     this.#intake = new Intake(options.limits.batchInputs);
     this.#admission = new Admission(options.limits.lateMs);
-    this.#turns = new TurnSchedule(options.clock, (now) => this.#turn(now));
+    this.#turns = new TurnSchedule(options.clock, (now) => this.#turn(now), this.#intake);
     this.#suspects = options.suspects ?? new Suspects();
     const { workers, bus, replies, clock, logger, redact } = options;
     this.#host = new WorkerHost({
@@ -217,6 +217,7 @@ export class Shard {
   request(item: RequestItem): void {
     const refusal = this.#refusal();
     if (refusal !== undefined) return item.refuse(refusal);
+    this.#turns.handOverAt();
     // One whose run is in memory takes no room, and is answered whatever comes.
     const overload = this.find(item.key) === undefined ? this.#overload() : undefined;
     if (overload === undefined) return this.#push(item);
@@ -225,12 +226,12 @@ export class Shard {
   }
 
   #overload(): Overload | undefined {
-    const { limits, clock } = this.#options;
+    const { limits } = this.#options;
     const liveRuns = this.#tenure?.residency.size ?? 0;
     if (this.#intake.requests >= limits.queuedRequests || liveRuns >= limits.liveRuns) return "count";
     if (memoryInUse() >= limits.memoryBytes) return "memory";
     if (liveRuns + this.#intake.requests < fewRuns) return undefined;
-    const now = clock.monotonicMs();
+    const now = this.#turns.handOverAt();
     const isDone = this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
     const isIdle = isDone && this.#turns.isIdle(now);
     const waitMs = isIdle ? 0 : Math.max(this.#intake.waitMs(now), this.#waitedMs);
@@ -426,7 +427,7 @@ export class Shard {
   // ---- one turn ----
 
   #turn(now: number): void {
-    this.#waitedMs = this.#intake.waitMs(now);
+    this.#waitedMs = this.#intake.turn(now);
     this.#admission.look(this.#waitedMs, this.#tenure?.pipeline.committingMs(now) ?? 0, now);
     if (this.#status === "running" || this.#status === "stopping") this.#tenure?.pipeline.turn();
   }

@@ -139,15 +139,19 @@ export class Tenure {
   }
 }
 
-/** The log must be the one that the store has read, unless an operator lets the shard begin anew (an empty name). */
+/**
+ * The log must be the one that the store has read, or have taken its place, unless an operator lets the shard begin anew (an
+ * empty name).
+ */
 function checkLog({ logProgress }: Claim, feed: Feed): void {
   const isAnew = logProgress?.log === "";
-  if (logProgress !== undefined && !isAnew && logProgress.log !== feed.log) {
+  if (logProgress === undefined || isAnew || logProgress.log === feed.log) return;
+  if (feed.replaces?.(logProgress.log) !== true) {
     throw new WheelworkError(
       "WW_LOG_LOST",
       `the log of this shard is ${feed.log}, but its store has read ${logProgress.position} records of another log, ${logProgress.log}`,
       {
-        next: "A topic that was deleted and created again has lost requests. See the page on deploying: a recreated topic.",
+        next: "Start with the inbox that the cluster had before. See the page on deploying: another inbox.",
       },
     );
   }

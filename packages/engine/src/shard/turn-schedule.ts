@@ -15,16 +15,33 @@ const idleMs = 25;
 export class TurnSchedule {
   readonly #clock: Clock;
   readonly #turn: (now: number) => void;
+  readonly #queue: { excuse(ms: number): void };
+  #handOverAt: number | undefined = undefined;
   #isScheduled = false;
   #turnedAt = 0;
   /** The connections that were accepted by the last look, and until when the turn waits for others. */
   #accepted = 0;
   #yieldsUntil: number | undefined = undefined;
 
-  /** `turn` is told the monotonic time. */
-  constructor(clock: Clock, turn: (now: number) => void) {
+  /** `turn` is told the monotonic time, and `queue` how long a caller has handed over requests. */
+  constructor(clock: Clock, turn: (now: number) => void, queue: { excuse(ms: number): void }) {
     this.#clock = clock;
     this.#turn = turn;
+    this.#queue = queue;
+  }
+
+  /**
+   * When the caller that hands over a request has begun to hand over requests. One that hands over many in one go, or large ones,
+   * lets nobody else run meanwhile, and the loop neither: how long that takes says nothing of how much there is to do.
+   */
+  handOverAt(): number {
+    if (this.#handOverAt !== undefined) return this.#handOverAt;
+    const began = (this.#handOverAt = this.#clock.monotonicMs());
+    queueMicrotask(() => {
+      this.#handOverAt = undefined;
+      this.#queue.excuse(this.#clock.monotonicMs() - began);
+    });
+    return began;
   }
 
   get isScheduled(): boolean {

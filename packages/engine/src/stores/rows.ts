@@ -39,21 +39,27 @@ export function requestRowOf(row: Row): RequestRow {
 /** A row of the table `run`. @throws WheelworkError WW_STORE_CORRUPT when its snapshot is damaged. */
 export function storedRunOf(row: Row): StoredRun {
   const summary = requestRowOf(row);
+  const { seq, ...snapshot } = readPart(
+    `the run ${summary.key}`,
+    () => JSON.parse(unsealed(String(row["snapshot"]), summary.key)) as WrittenSnapshot,
+  );
   return {
     ...summary,
+    ...(seq === undefined ? {} : { seq }),
     status: row["status"] as StoredRun["status"],
     hot: isTrue(row["hot"]),
     due: optionalNumber(row["due"]),
     root: isTrue(row["root"]),
-    snapshot: readPart(
-      `the run ${summary.key}`,
-      () => JSON.parse(unsealed(String(row["snapshot"]), summary.key)) as StoredRun["snapshot"],
-    ),
+    snapshot,
   };
 }
 
+/** A snapshot as its row has it, with the last batch that it knows. */
+type WrittenSnapshot = StoredRun["snapshot"] & Pick<StoredRun, "seq">;
+
 /** The snapshot of a run, for its row. */
-export const snapshotText = ({ key, snapshot }: StoredRun): string => sealed(JSON.stringify(snapshot), key);
+export const snapshotText = ({ key, snapshot, seq }: StoredRun): string =>
+  sealed(JSON.stringify(seq === undefined ? snapshot : { ...snapshot, seq }), key);
 
 /** A part of a history, for its row. */
 export const historyText = ({ key, events }: RunEvents): string => sealed(JSON.stringify(events), key);

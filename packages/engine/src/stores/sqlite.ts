@@ -257,7 +257,8 @@ export class SqliteStore implements Store {
 
   commit(commit: Commit): void {
     this.#write(commit);
-    if (commit.checkpoint !== undefined) this.#checkpoint = commit.seq;
+    const { checkpoint, seq } = commit;
+    if (checkpoint !== undefined) this.#checkpoint = Math.max(this.#checkpoint, checkpoint.covers ?? seq);
   }
 
   takes(commit: Commit): Promise<boolean> {
@@ -432,7 +433,7 @@ export class SqliteStore implements Store {
     );
   }
 
-  #writeCheckpoint({ runs, ended, histories }: Checkpoint, { seq, now }: Commit): void {
+  #writeCheckpoint({ runs, ended, histories, covers }: Checkpoint, { seq, now }: Commit): void {
     for (const run of runs) {
       this.#run(
         `INSERT INTO run (key, hub, version, status, state, created_at, answered_at, hot, due, root, snapshot)
@@ -455,7 +456,11 @@ export class SqliteStore implements Store {
     for (const key of ended) this.#run("DELETE FROM run WHERE key = ?", key);
     for (const part of histories)
       this.#run("INSERT INTO history (key, events) VALUES (?, ?)", part.key, historyText(part));
-    this.#run("UPDATE shard SET checkpoint = ?, engine_time = ? WHERE id = 0", seq, now);
+    this.#run(
+      "UPDATE shard SET checkpoint = max(checkpoint, ?), engine_time = ? WHERE id = 0",
+      covers ?? seq,
+      now,
+    );
   }
 
   #transaction<T>(body: () => T): T {

@@ -1,7 +1,7 @@
 import { apply } from "@wheelwork/core/kernel";
 import { describe, expect, test } from "vitest";
 import type { Batch } from "../../src/shard/batch.ts";
-import type { InputItem } from "../../src/shard/items.ts";
+import type { InputItem, Item } from "../../src/shard/items.ts";
 import { parent, rounds } from "../hubs.ts";
 import { DecidingWorld, requestOf } from "./world.ts";
 
@@ -39,6 +39,25 @@ describe("the decider", () => {
     const commit = world.decider.seal(batch, 0);
     expect(commit).toMatchObject({ epoch: 1, seq: 1, now: 1000, answers: [] });
     expect(journalOf(batch)).toEqual(["r started", "r entered", "r entered"]);
+  });
+
+  test("a batch whose time is up leaves the other items to the next one, in their order", () => {
+    const world = new DecidingWorld([rounds]);
+    world.isTimeUp = () => true;
+    const items = Array.from({ length: 40 }, (_, n) => requestOf(`r${n}`, "rounds", { steps: [n] }));
+    const counts: number[] = [];
+    for (let left: readonly Item[] = items; left.length > 0; left = world.left) {
+      world.left = [];
+      const batch = world.decide(left);
+      expect(batch.items).toEqual(left.slice(0, batch.items.length));
+      expect(batch.effects.accepted).toHaveLength(batch.items.length);
+      counts.push(batch.items.length);
+      world.commit(batch);
+    }
+    expect(counts).toEqual([16, 16, 8]);
+    expect(Array.from({ length: 40 }, (_, n) => world.residency.get(`r${n}`)?.run.status)).not.toContain(
+      undefined,
+    );
   });
 
   test("a batch that changes nothing commits nothing", () => {

@@ -61,3 +61,40 @@ test("counts what the requests weigh that wait, and forgets what is decided", ()
   intake.drain();
   expect(intake.requestBytes).toBe(0);
 });
+
+test("what waits for large values, or for what is excused, is not late", () => {
+  const intake = new Intake(100);
+  let at = 1000;
+  const push = (size: number): void => {
+    intake.mark(at);
+    intake.push(requestOf("k", "h", { doc: "x".repeat(size) }));
+  };
+  push(1_000_000);
+  push(1_000_000);
+  push(10);
+  at += 5000;
+  expect(intake.waitMs(at)).toBe(5000);
+  intake.excuse(5000);
+  expect(intake.turn(at)).toBe(0);
+  for (let turn = 0; turn < 2; turn++) {
+    intake.take(100, 1_000_000);
+    at += 2000;
+    expect(intake.waitMs(at)).toBe(0);
+    expect(intake.turn(at)).toBe(0);
+  }
+  // What waits for small ones is.
+  push(10);
+  intake.take(1, 1_000_000);
+  at += 300;
+  expect(intake.turn(at)).toBe(300);
+});
+
+test("what was taken and put back is the first, and counts again", () => {
+  const intake = filled(1000, 2000, 3000);
+  const taken = intake.take(2);
+  for (const item of taken) intake.requestDone(item);
+  intake.putBack(taken.slice(1));
+  expect([intake.length, intake.requests]).toEqual([2, 2]);
+  expect(intake.requestBytes).toBeGreaterThan(5000);
+  expect(intake.take(5).map((item) => ("key" in item ? item.key : ""))).toEqual(["k1", "k2"]);
+});

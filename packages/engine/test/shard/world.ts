@@ -47,11 +47,15 @@ export class DecidingWorld {
   readonly residency = new Residency(new MemoryStore(), this.deadlines, this.time, {
     liveRuns: 1000,
     checkpointEvents: 1000,
+    checkpointRuns: 500,
     horizonMs: 60_000,
   });
   readonly decider: Decider;
   /** How many carried items a batch decides. */
   maxCarried = 100;
+  isTimeUp: () => boolean = () => false;
+  /** What the last batch has left for the next one. */
+  left: readonly Item[] = [];
 
   constructor(hubs: readonly AnyHub[]) {
     this.time.begin(0);
@@ -83,8 +87,11 @@ export class DecidingWorld {
   /** Decides items, and the callbacks that are due by now, into a batch. */
   decide(items: readonly Item[], batch: Batch = emptyBatch()): Batch {
     const callableTo = (now: number): number => now;
-    const most = { maxCallbacks: 100, maxCarried: this.maxCarried, hasTime: () => true };
-    this.decider.decide(batch, { items, found: new Map(), callableTo, ...most }, this.time.now());
+    const { maxCarried, isTimeUp } = this;
+    const most = { maxCallbacks: 100, maxCarried, hasTime: () => true };
+    const putBack = (left: readonly Item[]): void => void (this.left = left);
+    const inputs = { items, found: new Map(), callableTo, ...most, isTimeUp, putBack };
+    this.decider.decide(batch, inputs, this.time.now());
     return batch;
   }
 

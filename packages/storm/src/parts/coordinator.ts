@@ -1,5 +1,6 @@
 import { Callback, Coordinator } from "@wheelwork/core/kernel";
 import type { Clock } from "@wheelwork/engine";
+import { timerMs } from "@wheelwork/engine/parts";
 import type { Bolt, Output, Spout, Tuple } from "../multilang/component.ts";
 import { realPorts, type StormPorts } from "./ports.ts";
 import { coordinatorStreams, tickStreams, type CallbackOrder } from "./streams.ts";
@@ -110,7 +111,7 @@ export class CoordinatorBolt implements Bolt<typeof coordinatorStreams> {
     if (at === undefined || at >= this.#timerAt) return;
     this.#cancelTimer();
     this.#timerAt = at;
-    const inMs = Math.min(Math.max(at - this.#clock.monotonicMs(), 0), 2 ** 31 - 1);
+    const inMs = timerMs(at - this.#clock.monotonicMs());
     this.#cancelTimer = this.#clock.after(inMs, () => this.#fire(output));
   }
 }
@@ -152,7 +153,7 @@ export class CoordinatedClock implements Clock {
 
   after(delayMs: number, task: () => void): () => void {
     const id = ++this.#ids;
-    const cancelFallback = this.#clock.after(Math.min(delayMs + sweepMs, 2 ** 31 - 1), () => this.#fire(id));
+    const cancelFallback = this.#clock.after(timerMs(delayMs + sweepMs), () => this.#fire(id));
     this.#waiting.set(id, { at: this.monotonicMs() + delayMs, task, cancelFallback });
     this.#tell([{ id, inMs: delayMs }], []);
     return () => {

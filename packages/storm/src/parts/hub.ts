@@ -27,11 +27,13 @@ import type { StormApp, StormConfig } from "./app.ts";
 import { CoordinatedClock } from "./coordinator.ts";
 import { stormLogger } from "./logger.ts";
 import { every, realPorts, type StormLog, type StormPorts } from "./ports.ts";
+import { Losses } from "./losses.ts";
 import { Reclaim } from "./reclaim.ts";
 import {
   attemptId,
   hubStreams,
   keyOfShard,
+  spoutGroup,
   TupleBatcher,
   type AttemptEnd,
   type AttemptOrder,
@@ -68,6 +70,8 @@ const replacement = "\ufffd";
 const notUtf8 = "its key is not UTF-8, so that nobody could be answered";
 /** How long an answer may take to the broker and back before it is sent once more, in milliseconds. */
 const publishWithinMs = 5000;
+/** How often is looked whether records were deleted before they were read, in milliseconds. */
+const watchMs = 2000;
 
 /** What a run with ten open calls takes in memory, in bytes; larger requests take more. */
 const runBytes = 15_000;
@@ -150,6 +154,7 @@ export class HubBolt implements Bolt<Streams> {
       output.emit("stream-hub-bolt-to-nb", [key, JSON.stringify(items)]),
     );
     every(clock, publishWithinMs / 5, () => this.#sweep());
+    if (context.index === 0) this.#watchTopics(String(context.conf["topology.name"]), output);
     this.#reclaim = new Reclaim(clock, this.#claim, keyOfShard(context.index, shards, this.#key), {
       ask: (key, order) => output.emit("stream-to-bolt-coordinator", [key, JSON.stringify([order])]),
       claimAgain: () => {
@@ -159,6 +164,26 @@ export class HubBolt implements Bolt<Streams> {
     });
     // Tuples wait for it one by one, since Storm must hear from this process meanwhile.
     void this.#claimUntilDone(context, shards, output);
+  }
+
+  /** One hub looks after the topics of the spout for all. */
+  #watchTopics(topology: string, output: Output<Streams>): void {
+    const losses = new Losses();
+    const { observe } = this.#app;
+    const look = async (topic: string): Promise<void> => {
+      for (const message of losses.found(topic, await this.#log.progress(spoutGroup(topology), topic))) {
+        output.error(`WW_LOG_LOST: ${message}; their senders get no answer`);
+        observe?.({ name: "log-lost", topic, message });
+      }
+    };
+    const lookAtAll = (): void => {
+      for (const topic of [...this.#topics.keys(), this.#config.inbox])
+        // A broker that is away now is asked again.
+        look(topic).catch(() => {});
+    };
+    // Before the spout has gone on with what is left.
+    lookAtAll();
+    every(this.#ports.clock, watchMs, lookAtAll);
   }
 
   execute(tuple: Tuple): void | Promise<void> {

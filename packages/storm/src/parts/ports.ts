@@ -6,7 +6,7 @@ import type { StormConfig } from "./app.ts";
 import { clientSecurity } from "./security.ts";
 
 /** What the parts use of Kafka. */
-export type StormLog = Pick<Kafka, "publish" | "since" | "close">;
+export type StormLog = Pick<Kafka, "publish" | "since" | "progress" | "close">;
 
 /** How the parts reach what is outside of them. A simulation has others than the real ones. */
 export interface StormPorts {

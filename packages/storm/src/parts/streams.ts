@@ -121,3 +121,6 @@ export class TupleBatcher<Item> {
 
 /** One tuple must not hold back all others. */
 const maxItems = 500;
+
+/** The consumer group of the spout that brings requests, by the name of its topology. */
+export const spoutGroup = (topology: string): string => `${topology}-spout-hub`;

@@ -2,7 +2,14 @@ import type { Worker } from "@wheelwork/engine";
 import { kafkaBolt, kafkaSpout, shellBolt, shellSpout, Topology, type AnyTopology } from "../topology.ts";
 import { configKey, type StormApp, type StormConfig } from "./app.ts";
 import { javaSecurity } from "./security.ts";
-import { coordinatorStreams, hubStreams, nbStreams, tickStreams, workerStreams } from "./streams.ts";
+import {
+  coordinatorStreams,
+  hubStreams,
+  nbStreams,
+  spoutGroup,
+  tickStreams,
+  workerStreams,
+} from "./streams.ts";
 
 /** How a topology is laid out. */
 export interface StormTopologyOptions {
@@ -83,7 +90,7 @@ export function stormTopology(options: StormTopologyOptions): AnyTopology {
     "spout-hub": kafkaSpout("spout-hub", {
       ...client,
       topics: [...requests, inbox],
-      group: `${name}-spout-hub`,
+      group: spoutGroup(name),
     }),
     "spout-coordinator": shellSpout({ command: command("tick"), streams: tickStreams }),
     "bolt-coordinator": shellBolt({ command: command("coordinator"), streams: coordinatorStreams }),

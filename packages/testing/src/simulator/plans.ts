@@ -39,8 +39,11 @@ export interface PlannedRates {
 /** What a shard may hold, in a plan. */
 export interface PlannedLimits {
   readonly checkpointEvents: number;
+  readonly checkpointRuns: number;
   readonly horizonMs: number;
   readonly batchInputs: number;
+  /** Runs in memory: with few, clients are refused and come again. */
+  readonly liveRuns: number;
 }
 
 /** What workers and messages need to know of a plan. */
@@ -168,8 +171,10 @@ export function* withoutLimits<P extends { readonly limits: PlannedLimits }>(pla
   const { limits } = plan;
   for (const [name, ordinary] of [
     ["checkpointEvents", 50_000],
+    ["checkpointRuns", 500],
     ["horizonMs", 60_000],
     ["batchInputs", 5_000],
+    ["liveRuns", 200_000],
   ] as const)
     if (limits[name] < ordinary) yield { ...plan, limits: { ...limits, [name]: ordinary } };
 }

@@ -97,7 +97,8 @@ export async function check(place: Place): Promise<boolean> {
   const ok = (line: string): void => void process.stdout.write(`ok       ${line}\n`);
   try {
     const { partitions } = await place.log.topic(place.inbox);
-    if (partitions === place.shards) ok(`the topic ${place.inbox} has ${partitions} partitions`);
+    const added = partitions > place.shards ? `, ${partitions - place.shards} of them without a shard` : "";
+    if (partitions >= place.shards) ok(`the topic ${place.inbox} has ${partitions} partitions${added}`);
     else
       problems.push(
         `the topic ${place.inbox} has ${partitions} partitions, and the cluster ${place.shards} shards`,

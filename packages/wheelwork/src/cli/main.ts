@@ -153,7 +153,10 @@ async function runNode(): Promise<boolean> {
   failed.catch(() => {});
   const node = createNode({
     logger,
-    onFailure: reject,
+    // What was deleted before it was read is logged, and the node goes on.
+    onFailure: (error) => {
+      if (!(error instanceof WheelworkError && error.code === "WW_LOG_LOST")) reject(error);
+    },
     ...module,
     shards: place.shards,
     inbox: place.inbox,

@@ -11,6 +11,8 @@ export class ClientChecks {
   readonly #ownership: Ownership;
   readonly #accepted = new Set<string>();
   readonly #told = new Map<string, Answer>();
+  /** How often each request was sent, without what was refused for good at that moment: nothing of it is left. */
+  readonly #sent = new Map<string, number>();
 
   constructor(evidence: Evidence, ownership: Ownership) {
     this.#evidence = evidence;
@@ -20,11 +22,16 @@ export class ClientChecks {
   /** A key is a new request: it may have been purged, and sent again. */
   started(key: string): void {
     this.#told.delete(key);
+    const sent = this.#sent.get(key);
+    if (sent === undefined) return;
+    this.#demand("admission", sent > 0, () => `${key} begins, though it was refused and not sent again`);
   }
 
   take(entry: TraceEntry): void {
     const { runs } = this.#evidence;
     switch (entry.type) {
+      case "submitted":
+        return void this.#sent.set(entry.key, (this.#sent.get(entry.key) ?? 0) + 1);
       case "accepted":
         this.#accepted.add(entry.key);
         return this.#demand(
@@ -35,6 +42,7 @@ export class ClientChecks {
       case "told":
         return this.#tell(entry.key, entry.answer);
       case "refused":
+        if (entry.code === "WW_OVERLOADED") this.#overloaded(entry.key);
         return this.#demand(
           "I5",
           entry.retryable ||
@@ -86,6 +94,17 @@ export class ClientChecks {
 
   #demand(invariant: string, holds: boolean, message: () => string): void {
     this.#evidence.demand(invariant, holds, message);
+  }
+
+  /** An engine that takes no new requests goes on with those that it has. */
+  #overloaded(key: string): void {
+    this.#sent.set(key, (this.#sent.get(key) ?? 0) - 1);
+    const run = this.#evidence.runs.get(key);
+    this.#demand(
+      "admission",
+      run === undefined || run.status === "ended",
+      () => `${key} is refused as too much, though it is under way`,
+    );
   }
 
   #tell(key: string, answer: Answer): void {

@@ -1,9 +1,10 @@
 import type { Message } from "@wheelwork/engine";
 import type { LogFault } from "../../memory-log.ts";
-import { PlannedOperations } from "../plans.ts";
+import { drawFor, PlannedOperations } from "../plans.ts";
 import { inbox } from "../shards/stage.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Member } from "./member.ts";
+import { strayMessage } from "./strays.ts";
 import {
   clusterOperations,
   type ClusterFault,
@@ -25,6 +26,7 @@ export class Faults {
   readonly #cluster: Cluster;
   readonly #operations: PlannedOperations<ClusterFault>;
   #calm = false;
+  #strays = 0;
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
@@ -38,7 +40,6 @@ export class Faults {
     const { plan, stage } = this.#cluster;
     for (const fault of plan.faults)
       if (clusterOperations[fault.kind] === undefined) stage.clock.after(fault.at, () => this.#strike(fault));
-    this.#watch();
   }
 
   /** From here on nothing fails. */
@@ -100,6 +101,8 @@ export class Faults {
       case "cut":
       case "recreate":
         return this.#cut(fault);
+      case "stray":
+        return this.#stray(fault);
       case "clock-jump":
         this.#struck(fault);
         for (const shard of stage.chronicle.traces.keys())
@@ -173,7 +176,7 @@ export class Faults {
       inboxes.recreated();
       stage.broker.deleteTopic(inbox);
       stage.broker.createTopic(inbox, shards);
-      return;
+      return this.#mayRepair(fault);
     }
     // What has been read may go.
     if (!inboxes.cut(shard)) return;
@@ -181,15 +184,24 @@ export class Faults {
     const end = stage.broker.bounds(inbox, shard)?.end ?? 0;
     stage.chronicle.say("(cut)", undefined, `shard ${shard} before ${end}`);
     stage.broker.trim(inbox, shard, end);
+    this.#mayRepair(fault);
   }
 
-  /** Somebody looks after shards that were stopped since their log is not what it was: lets them begin anew. */
-  #watch(): void {
-    const { stage, members } = this.#cluster;
-    stage.clock.after(3_000, () => {
-      if (members.living.some(({ hasLostLog }) => hasLostLog)) this.#repair();
-      this.#watch();
-    });
+  /** Another program writes into an inbox. */
+  #stray(fault: ClusterFault): void {
+    const { stage } = this.#cluster;
+    const { seed, shards } = stage.plan;
+    this.#struck(fault);
+    const random = drawFor(seed, "stray", fault.at, fault.node);
+    for (let count = 1 + random.int(4); count > 0; count--) {
+      const message = strayMessage(random, ++this.#strays);
+      void stage.outside.append(inbox, message, random.int(shards)).catch(() => {});
+    }
+  }
+
+  /** Nodes go on by themselves. An operator may be faster, and let the shards begin their logs anew. */
+  #mayRepair({ at }: ClusterFault): void {
+    if (at % 3 === 0) this.#repair();
   }
 
   #repair(): void {

@@ -2,6 +2,7 @@ import type { RunEvent } from "@wheelwork/core";
 import type { LogProgress } from "@wheelwork/engine";
 import { deadLetterTopic, readDeadLetter, type LogRecord } from "@wheelwork/engine/cluster";
 import { count } from "../world.ts";
+import { isStray } from "./strays.ts";
 import { commandOf, saidOf, typeOf, type Body, type Ledger, type Story } from "../shards/ledger.ts";
 
 interface Claimed {
@@ -46,8 +47,6 @@ export class Inboxes {
   readonly #committedTo: number[] = [];
   /** Up to which record each shard's inbox was looked at: what was cut is no longer to come. */
   readonly #positions: number[];
-  /** Shards whose store knows how far they have come with their inbox. */
-  readonly #begun = new Set<number>();
   readonly #claims = new Map<number, Claimed>();
   /** What workers elsewhere have said, by request, call and attempt: where it is in the inbox. */
   readonly #said = new Map<string, number>();
@@ -93,8 +92,7 @@ export class Inboxes {
   cut(shard: number): boolean {
     const left = (this.#inboxes[shard] ?? []).slice(this.#positions[shard]);
     for (const { key } of left) this.#ledger.lost.add(key);
-    // One that has never committed begins where its log does by then.
-    if (!this.#begun.has(shard)) this.#positions[shard] = this.#inboxes[shard]?.length ?? 0;
+    this.#positions[shard] = this.#inboxes[shard]?.length ?? 0;
     return left.length > 0;
   }
 
@@ -115,7 +113,6 @@ export class Inboxes {
   reset(shard: number, first: number): void {
     this.#positions[shard] = first;
     this.#committedTo[shard] = first;
-    this.#begun.delete(shard);
   }
 
   #positionOf(shard: number): number {
@@ -217,7 +214,6 @@ export class Inboxes {
     const from = this.#positionOf(shard);
     const before = this.#committedTo[shard] ?? 0;
     const records = this.#inboxes[shard] ?? [];
-    this.#begun.add(shard);
     this.#ledger.demand(
       "position",
       position <= records.length && position >= before,
@@ -230,6 +226,11 @@ export class Inboxes {
 
   #pass(shard: number, record: LogRecord): { key: string; kind: string; id: string }[] {
     const { key } = record;
+    if (isStray(record)) {
+      const isBuried = this.#buried.has(`${shard}/${record.offset}`);
+      this.#ledger.demand("dead-letter", isBuried, () => `${key} is no entry, and is no dead letter`);
+      return [];
+    }
     const type = typeOf(record);
     if (type === "command") {
       const { id, kind, run } = commandOf(record) ?? {};

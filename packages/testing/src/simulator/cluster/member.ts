@@ -57,8 +57,6 @@ export class Member implements AttemptsIn, Askable {
   storeGone = false;
   ready = false;
   stopping = false;
-  /** A shard of its was stopped, since its inbox is not what it was. */
-  hasLostLog = false;
   /** Since when nothing was in its way, in simulated time. */
   wellSince = 0;
   readonly #cluster: Cluster;
@@ -98,9 +96,7 @@ export class Member implements AttemptsIn, Askable {
         if (this.process.alive) cluster.signal(this, signal);
       },
       onFailure: (error) => {
-        if (!this.process.alive) return;
-        this.hasLostLog = true;
-        chronicle.say("failure", this, error.message);
+        if (this.process.alive) chronicle.say("failure", this, error.message);
       },
     });
   }

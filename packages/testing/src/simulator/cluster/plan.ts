@@ -25,6 +25,7 @@ export const clusterFaultKinds = [
   "roll-back",
   "cut",
   "recreate",
+  "stray",
   "clock-jump",
   "defect",
 ] as const;

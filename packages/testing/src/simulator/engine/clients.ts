@@ -52,12 +52,12 @@ export class Clients {
   /** Sends its request under its key until it is accepted, and asks for the answer until it has it. */
   async #client(place: number, { key }: EngineRequest): Promise<void> {
     const { hub, request } = this.wanted[place] as Wanted;
-    this.#machine.see({ type: "submitted", key, hub: hub.name });
     for (let accepted = false; !this.told.has(key);) {
       const node = this.#machine.current;
       if (node !== undefined && node.ready && node.alive) {
         try {
           if (!accepted) {
+            this.#machine.see({ type: "submitted", key, hub: hub.name });
             await this.#ask(node, node.engine.submit(hub, request as never, { key }), ({ known }) => {
               accepted = true;
               this.#machine.see({ type: "accepted", key, known });

@@ -150,8 +150,10 @@ export function enginePlanOf(seed: number, scaleMs: number): EnginePlan {
     compares: false,
     limits: {
       checkpointEvents: random.pick([1, 5, 40, 50_000]),
+      checkpointRuns: drawFor(seed, "sweep").pick([1, 2, 500]),
       horizonMs: Math.ceil(random.pick([1, scaleMs / 5, 60_000])),
       batchInputs: random.pick([1, 3, 5_000]),
+      liveRuns: drawFor(seed, "room").pick([1, 3, 200_000, 200_000, 200_000, 200_000]),
     },
   };
   const kept = random.chance(0.1) ? onFile(withLethal(plan, scaleMs)) : withLethal(plan, scaleMs);

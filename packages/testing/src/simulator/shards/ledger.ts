@@ -2,6 +2,7 @@ import type { Answer, RunEvent } from "@wheelwork/core";
 import type { Message } from "@wheelwork/engine";
 import { deadLetterTopic, readDeadLetter, type LogRecord } from "@wheelwork/engine/cluster";
 import { isDeepStrictEqual } from "node:util";
+import { isStray } from "../cluster/strays.ts";
 import { rootOf } from "../root.ts";
 import { count, type Violation } from "../world.ts";
 
@@ -192,7 +193,7 @@ export class Ledger {
     for (const letter of this.letters) {
       const { key, value } = letter;
       const { origin, reason } = readDeadLetter(letter);
-      if (isExcused(letter)) continue;
+      if (isExcused(letter) || isStray(letter)) continue;
       if (origin.topic !== this.#options.inbox) {
         this.demand("dead-letter", key === "" || isKnown(letter), () => `${key} is a dead letter: ${reason}`);
         continue;

@@ -3,6 +3,7 @@ import {
   calmRates,
   drawCommands,
   drawRates,
+  drawFor,
   withLessTrouble,
   withoutLimits,
   withoutOneRequest,
@@ -125,8 +126,10 @@ export function drawShardsPlan<Own, Fault extends PlannedFault>(
     forMs,
     limits: {
       checkpointEvents: random.pick([1, 10, 50_000]),
+      checkpointRuns: drawFor(seed, "sweep").pick([1, 2, 500]),
       horizonMs: Math.ceil(random.pick([1, scaleMs / 5, 60_000])),
       batchInputs: random.pick([1, 3, 5_000]),
+      liveRuns: 200_000,
     },
   };
 }

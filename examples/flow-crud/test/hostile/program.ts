@@ -1,0 +1,152 @@
+import { northbound } from "@wheelwork/northbound";
+import { createEngine, end, hub, silentLogger, spoke, worker } from "wheelwork";
+import * as z from "zod";
+
+/** Programs that do what they must not, beside an honest one, in one engine: `program.ts PORT DATABASE`. */
+
+const [port = "0", store = ""] = process.argv.slice(2);
+
+/** The exit code of a worker that ends its process. */
+const exitCode = 86;
+
+const numbers = z.object({ n: z.number() });
+const double = spoke("double", { input: numbers, output: numbers, timeoutMs: 1000, retry: { attempts: 50 } });
+
+const honest = hub(
+  "honest",
+  {
+    request: numbers,
+    reply: numbers,
+    deadlineMs: 120_000,
+    chart: {
+      First: { Next: "Second", Late: "Gone" },
+      Second: { Next: "Done", Late: "Gone" },
+      Done: end,
+      Gone: end,
+    },
+    data: ({ n }) => ({ n }),
+  },
+  {
+    First: (s) =>
+      s.call(double, {
+        input: ({ n }) => ({ n }),
+        ok: (_data, { n }) => s.raise("Next", { n }),
+        failed: "Late",
+        deadline: "Late",
+      }),
+    Second: (s) =>
+      s.call(double, {
+        input: ({ n }) => ({ n }),
+        ok: (_data, { n }) => s.raise("Next", { n }),
+        failed: "Late",
+        deadline: "Late",
+      }),
+    Done: ({ n }) => ({ n }),
+    Gone: ({ n }) => ({ n: -n }),
+  },
+);
+
+const cyclic: Record<string, unknown> = {};
+cyclic["self"] = cyclic;
+let deep: unknown = 1;
+for (let depth = 0; depth < 5000; depth++) deep = { deep };
+const snare = (): never => {
+  throw new Error("a value that cannot be read");
+};
+
+/** What no store takes, or what cannot even be looked at. */
+const values: Readonly<Record<string, () => unknown>> = {
+  bigint: () => 1n,
+  date: () => new Date(),
+  nan: () => Number.NaN,
+  cyclic: () => cyclic,
+  deep: () => deep,
+  toJSON: () => ({ toJSON: snare }),
+  getter: () => Object.defineProperty({}, "x", { get: snare, enumerable: true }),
+  proxy: () => new Proxy({}, { get: snare, ownKeys: snare, getPrototypeOf: snare }),
+  // oxlint-disable-next-line no-thenable -- what is awaited here is such an object
+  thenable: () => ({ then: snare }),
+  surrogate: () => "\ud800",
+  symbol: () => Symbol("s"),
+};
+
+/** What is thrown where an error is expected. */
+const thrown: Readonly<Record<string, () => unknown>> = {
+  undefined: () => undefined,
+  text: () => "text",
+  message: () => Object.defineProperty(new Error("x"), "message", { get: snare }),
+  revoked: () => {
+    const { proxy, revoke } = Proxy.revocable(new Error("x"), {});
+    revoke();
+    return proxy;
+  },
+};
+
+/** Does what its name says: gives such a value, or throws. */
+function behave(how: string): unknown {
+  const [what = "", which = ""] = how.split(" ");
+  if (what === "give") return values[which]?.();
+  throw thrown[which]?.();
+}
+
+const unruly = z
+  .any()
+  .refine((value) => (String((value as { how?: unknown })?.how) === "schema" ? snare() : true));
+const vicious = spoke("vicious", {
+  input: z.object({ how: z.string() }),
+  output: unruly,
+  timeoutMs: 300,
+  retry: { attempts: 2 },
+});
+
+/** Misbehaves at the place that its request names: `worker give bigint`, `handler throw text`, and so on. */
+const hostile = hub(
+  "hostile",
+  {
+    request: z.object({ where: z.string(), how: z.string() }),
+    reply: z.any(),
+    deadlineMs: 1500,
+    chart: { Working: { Worked: "Gone", Lost: "Gone" }, Gone: end },
+    data: (request): { where: string; how: string; got?: unknown } => request,
+  },
+  {
+    Working: (s) =>
+      s.call(vicious, {
+        input: ({ where, how }) =>
+          where === "input"
+            ? (behave(how) as { how: string })
+            : { how: where === "worker" ? how : "nothing" },
+        ok: ({ where, how }, got) => s.raise("Worked", { got: where === "handler" ? behave(how) : got }),
+        failed: "Lost",
+        deadline: "Lost",
+      }),
+    Gone: ({ where, how }) => (where === "reply" ? behave(how) : null),
+  },
+);
+
+const engine = createEngine({
+  store,
+  durability: "normal",
+  logger: silentLogger,
+  hubs: [honest, hostile],
+  workers: [
+    worker(double, async ({ n }) => ({ n: 2 * n })),
+    worker(vicious, async ({ how }) => {
+      if (how === "exit") process.exit(exitCode);
+      if (how === "schema") return { how };
+      return how === "nothing" ? null : behave(how);
+    }),
+  ],
+});
+await engine.start();
+const app = await northbound({
+  engine,
+  routes: [
+    { method: "POST", path: "/honest", hub: honest },
+    { method: "POST", path: "/hostile", hub: hostile },
+  ],
+});
+await app.listen({ port: Number(port), host: "127.0.0.1" });
+process.stdout.write("ready\n");
+// Without the one who has started it, it is of no use.
+process.on("disconnect", () => process.exit());
