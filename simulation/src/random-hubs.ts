@@ -182,7 +182,9 @@ function timers(
   flaw: <T>(value: T) => T,
 ): object {
   const step = ms(10 + random.int(60));
-  const moving = ({ seen }: HubData): number | null => flaw(seen % 3 === 2 ? null : step * (seen + 1));
+  const moves = random.chance(0.5);
+  const moving = ({ seen }: HubData): number | null =>
+    flaw(moves ? (seen % 3 === 2 ? null : step * (seen + 1)) : step);
   const idle = (_data: HubData, { enteredAt, now }: { enteredAt: number; now: number }): number =>
     now - enteredAt + step;
   const all: [string, unknown][] = [
