@@ -461,7 +461,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "migrate from the last version only",
-    file: turn,
+    file: "packages/core/src/migrations.ts",
     from: "for (let version = run.version; version < definition.version; version++) {",
     to: "for (let version = definition.version - 1; version < definition.version; version++) {",
   },

@@ -6,6 +6,7 @@ import type { Decision, Env, Ignored, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { HubDefinition, StateDefinition } from "./hub.ts";
 import { growth } from "./growth.ts";
+import { movedRun } from "./migrations.ts";
 import { plain, plainKey, plainPatch, setField, synchronous, textOf } from "./plain.ts";
 import { type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
 import {
@@ -155,19 +156,7 @@ export class TurnBuilder implements Decision {
     const definition = this.#definition;
     const run = this.#run;
     if (run.version === definition.version) return;
-    let moved = { state: run.state, data: run.data as Readonly<Record<string, unknown>> };
-    for (let version = run.version; version < definition.version; version++) {
-      const step = definition.migrate[version];
-      if (step !== undefined) moved = synchronous(step(moved), `migrate of version ${version}`) ?? moved;
-    }
-    if (run.version > definition.version || !definition.states.has(moved.state)) {
-      throw new WheelworkError(
-        "WW_UNMAPPED_STATE",
-        `the run ${run.key} is in the state ${run.state} of ${definition.name} version ${run.version}. ` +
-          `Version ${definition.version} of the hub does not have this state`,
-        { next: `Give the hub a migrate function for version ${run.version}. Then retry the incident.` },
-      );
-    }
+    const moved = movedRun(definition, run);
     const at = this.#env.now;
     const { version } = definition;
     const state = definition.states.get(moved.state) as StateDefinition;
@@ -396,18 +385,23 @@ export class TurnBuilder implements Decision {
     // Most states have no timers.
     if (logic.timers === undefined && after === undefined && this.#run.timers === undefined) return event;
     // A round that holds an event has none any more.
-    if (this.#steps === 0 && this.#run.held !== undefined && !this.#late) return event;
+    if (this.#isHeld() && !this.#late) return event;
     const timers = this.#waitNow().change(logic, this.data, after, left);
     return timers === undefined ? event : { ...event, timers };
   }
 
   /** After a turn that stays: a limit that is a function may let more calls begin. `settled`: calls that the turn has settled. */
   #fillRound(logic: StateLogic, settled: number): void {
-    if (typeof logic.limit !== "function") return;
+    if (typeof logic.limit !== "function" || this.#isHeld()) return;
     const { name, kind } = logic.callees[0] as Callable;
     const limit = limitOf(logic, Object.freeze(this.data)) ?? 0;
     for (const number of this.#waitNow().begin(limit, settled))
       this.#attempt({ number, callee: name, isHub: kind === "hub" }, 1);
+  }
+
+  /** Whether the round of the state holds an event: it is decided, and starts nothing more. */
+  #isHeld(): boolean {
+    return this.#steps === 0 && this.#run.held !== undefined;
   }
 
   #waitNow(): Wait {
@@ -624,7 +618,7 @@ export class TurnBuilder implements Decision {
   #takeBuffered({ logic, row }: StateDefinition): void {
     const { signals, signal: handle } = logic;
     if (signals === undefined || handle === undefined || this.#run.signals.length === 0) return;
-    if (this.#steps === 0 && this.#run.held !== undefined) return;
+    if (this.#isHeld()) return;
     this.#signals ??= [...this.#run.signals];
     for (let stays = true; stays;) {
       const position = this.#signals.findIndex(({ signal }) => signals.includes(signal));
