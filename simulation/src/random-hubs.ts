@@ -227,6 +227,7 @@ function workState(
     flaw(rounds < patience ? { raise: "Back", patch: { rounds: rounds + 1 } } : { raise: "Next" });
   const callee = random.pick<unknown>([work, work, narrow, ...children]);
   const inputOf = (n: number): object => (callee === work ? { n } : {});
+  const closes = random.chance(0.4);
   const hold = ({ seen }: HubData): object => flaw({ raise: "Stay", patch: { seen: seen + 1 } });
   const wait = {
     ...(random.chance(0.5)
@@ -285,10 +286,11 @@ function workState(
         );
       }
       case 5: {
+        const closing = (data: HubData): object => ({ ...hold(data), close: ["one", "three"] });
         const part = (other: unknown, moves: boolean): unknown =>
           s["part"]?.(other, {
             input: ({ seen }: HubData) => flaw(seen % 4 === 3 ? null : other === work ? { n: index } : {}),
-            ok: moves ? "Next" : hold,
+            ok: moves ? "Next" : closes ? closing : hold,
           });
         return s["all"]?.(
           { one: part(callee, races), two: part(work, false), three: part(narrow, races) },
