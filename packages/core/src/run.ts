@@ -518,11 +518,11 @@ export function apply(run: Run, event: RunEvent): void {
       return;
     case "settled":
       run.calls.delete(event.call);
-      close(run, event.closes);
+      if (event.closes !== undefined) close(run, event.closes);
       if (event.held !== undefined) hold(run, event.held);
       patch(run, event);
       open(run, event.calls);
-      arm(run, event.timers);
+      if (event.timers !== undefined) arm(run, event.timers);
       return;
     case "fired":
       close(run, event.closes);
