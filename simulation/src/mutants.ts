@@ -119,6 +119,18 @@ export const mutants: readonly Mutant[] = [
     to: "if (logic.signals?.includes(signal) !== true) {",
   },
   {
+    name: "let the children of closed parts go on",
+    file: effects,
+    from: '    effects.push({ type: "close", call });\n    cancelChild(call, effects);\n  }\n}',
+    to: '    effects.push({ type: "close", call });\n  }\n}',
+  },
+  {
+    name: "do not close the parts that a handler closes",
+    file: run,
+    from: "for (const number of calls) run.calls.delete(number);",
+    to: "for (const number of calls) run.calls.get(number);",
+  },
+  {
     name: "do not check the epoch in the store",
     file: store,
     from: "    if (commit.epoch !== disk.epoch) throw fenced();\n",
@@ -492,7 +504,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "migrate from the last version only",
-    file: turn,
+    file: "packages/core/src/migrations.ts",
     from: "for (let version = run.version; version < definition.version; version++) {",
     to: "for (let version = definition.version - 1; version < definition.version; version++) {",
   },

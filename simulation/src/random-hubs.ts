@@ -245,7 +245,9 @@ function timers(
   flaw: <T>(value: T) => T,
 ): object {
   const step = ms(10 + random.int(60));
-  const moving = ({ seen }: HubData): number | null => flaw(seen % 3 === 2 ? null : step * (seen + 1));
+  const moves = random.chance(0.5);
+  const moving = ({ seen }: HubData): number | null =>
+    flaw(moves ? (seen % 3 === 2 ? null : step * (seen + 1)) : step);
   const idle = (_data: HubData, { enteredAt, now }: { enteredAt: number; now: number }): number =>
     now - enteredAt + step;
   const all: [string, unknown][] = [
@@ -288,6 +290,7 @@ function workState(
     flaw(rounds < patience ? { raise: "Back", patch: { rounds: rounds + 1 } } : { raise: "Next" });
   const callee = random.pick<unknown>([work, work, narrow, ...children]);
   const inputOf = (n: number): object => (callee === work ? { n } : {});
+  const closes = random.chance(0.4);
   const hold = ({ seen }: HubData): object => flaw({ raise: "Stay", patch: { seen: seen + 1 } });
   const wait = {
     ...(random.chance(0.5)
@@ -346,10 +349,11 @@ function workState(
         );
       }
       case 5: {
+        const closing = (data: HubData): object => ({ ...hold(data), close: ["one", "three"] });
         const part = (other: unknown, moves: boolean): unknown =>
           s["part"]?.(other, {
             input: ({ seen }: HubData) => flaw(seen % 4 === 3 ? null : other === work ? { n: index } : {}),
-            ok: moves ? "Next" : hold,
+            ok: moves ? "Next" : closes ? closing : hold,
           });
         return s["all"]?.(
           { one: part(callee, races), two: part(work, false), three: part(narrow, races) },

@@ -136,6 +136,7 @@ export function flowCreateHub(options: FlowCreateOptions = {}, spokes: FlowSpoke
         zombies: [],
         leaked: false,
       }),
+      deadline: { raise: "TimeoutRaised", patch: hubTimeout },
       // A cancel compensates: it takes the way of the timeout.
       cancel: {
         raise: "TimeoutRaised",
@@ -176,7 +177,6 @@ export function flowCreateHub(options: FlowCreateOptions = {}, spokes: FlowSpoke
                 because(data, "resource-error", `error on resource allocation${what}`),
               );
             },
-            deadline: { raise: "TimeoutRaised", patch: hubTimeout },
           },
         ),
 
@@ -194,7 +194,6 @@ export function flowCreateHub(options: FlowCreateOptions = {}, spokes: FlowSpoke
           failed: (data) =>
             s.raise("WorkerError", because(data, "worker-error", "error in worker on rule install")),
           done: "Next",
-          deadline: { raise: "TimeoutRaised", patch: hubTimeout },
         }),
 
       AllRulesInstalled: "Next",
@@ -207,7 +206,6 @@ export function flowCreateHub(options: FlowCreateOptions = {}, spokes: FlowSpoke
           failed: (data) =>
             s.raise("WorkerError", because(data, "worker-error", "error in worker on rule validation")),
           done: "Next",
-          deadline: { raise: "TimeoutRaised", patch: hubTimeout },
         }),
 
       RemovingRules: (s) =>

@@ -1,10 +1,12 @@
 import { incidentOf } from "./answers.ts";
-import { maxDeaths, workerDied } from "./deaths.ts";
-import type { Env, Input } from "./decision.ts";
+import { isSuspect, maxDeaths, workerDied } from "./deaths.ts";
+import type { Env, Ignored, Input } from "./decision.ts";
+import { WheelworkError } from "./errors.ts";
 import type { HubDefinition } from "./hub.ts";
 import { inputSchema } from "./logic.ts";
 import { plain } from "./plain.ts";
 import { isRunning, type Call, type Run, type RunEvent } from "./run.ts";
+import type { Spoke } from "./spoke.ts";
 import { checkStored } from "./stored.ts";
 
 /* What a claim asks of the runs that it finds. */
@@ -46,4 +48,30 @@ export function countDeaths(
   if (suspect === undefined) return [died];
   const error = workerDied(run.calls.get(suspect.call) as Call, suspect.deaths);
   return [died, incidentOf(error, { kind: "recheck" }, env)];
+}
+
+/** A suspect begins, alone. A text: why it does not. */
+export function beginSuspect(
+  run: Run,
+  { call: number, attempt }: Extract<Input, { kind: "begin" }>,
+  definition: HubDefinition,
+  at: number,
+): RunEvent | Ignored {
+  const call = run.calls.get(number);
+  if (call === undefined) return "late";
+  if (call.attempt !== attempt || !isRunning(call) || !isSuspect(call)) return "stale";
+  const due = at + spokeOf(definition, call.callee).timeoutMs;
+  return { type: "attempt", at, call: number, attempt, due, alone: true };
+}
+
+/**
+ * A spoke that the hub calls.
+ * @throws WheelworkError WW_UNMAPPED_STATE when it no longer does.
+ */
+export function spokeOf(definition: HubDefinition, name: string): Spoke {
+  const callee = definition.callees.get(name);
+  if (callee !== undefined) return callee as Spoke;
+  throw new WheelworkError("WW_UNMAPPED_STATE", `the hub ${definition.name} no longer calls ${name}`, {
+    next: "Keep the spoke in the hub until its calls have ended, or migrate the runs. Then retry the incident.",
+  });
 }

@@ -42,6 +42,7 @@ function closed(run: Run, event: RunEvent, effects: Effect[]): void {
     case "settled": {
       const call = run.calls.get(event.call);
       if (call !== undefined) effects.push({ type: "close", call });
+      if (event.closes !== undefined) closeCalls(run, event.closes, effects);
       if (event.held !== undefined) closeForDrain(run, event.call, false, effects);
       return;
     }
@@ -51,6 +52,7 @@ function closed(run: Run, event: RunEvent, effects: Effect[]): void {
     case "fired":
     case "signalled":
     case "received":
+      if (event.closes !== undefined) closeCalls(run, event.closes, effects);
       if (event.held !== undefined) closeForDrain(run, undefined, false, effects);
       return;
     case "entered":
@@ -67,6 +69,15 @@ function closed(run: Run, event: RunEvent, effects: Effect[]): void {
       return;
     }
     default:
+  }
+}
+
+function closeCalls(run: Run, numbers: readonly number[], effects: Effect[]): void {
+  for (const number of numbers) {
+    const call = run.calls.get(number);
+    if (call === undefined) continue;
+    effects.push({ type: "close", call });
+    cancelChild(call, effects);
   }
 }
 

@@ -64,6 +64,7 @@ declare const raised: unique symbol;
 export interface Raise<Ev extends string> {
   readonly raise: Ev;
   readonly patch?: object;
+  readonly close?: readonly string[];
   readonly [raised]?: Ev;
 }
 
@@ -266,8 +267,15 @@ export interface SequenceStep<D> {
  * What `s` offers to one state. The compiler checks its events against the state's row, and its data against the hub's.
  */
 export interface StateBuilder<R, D, Sig extends SignalSchemas, Rep, E extends string> {
-  /** Raises an event of this state's row and changes the data. A field set to undefined is removed. */
-  raise<Ev extends EventsOf<R>>(event: Ev, patch?: Partial<D>): Raise<Ev>;
+  /**
+   * Raises an event of this state's row and changes the data. A field set to undefined is removed. `close` names parts of
+   * `s.all` whose calls are closed, if the event stays: what they may still bring is ignored.
+   */
+  raise<Ev extends EventsOf<R>>(
+    event: Ev,
+    patch?: Partial<D>,
+    options?: { readonly close?: readonly string[] },
+  ): Raise<Ev>;
   /** Does not wait: chooses an event from the data. */
   pick(choose: (data: DeepReadonly<D>) => Next<MovesOf<R>>): Behaviour<R, D>;
   /** Calls a spoke or a hub once. */
@@ -680,8 +688,10 @@ const step = (callee: Callable, options: Omit<Step, "callee">): { step: Step } =
 
 /** `s` without its types. One object serves all states: only the types depend on the state. */
 const builder = {
-  raise: (event: string, patch?: object) =>
-    patch === undefined ? { raise: event } : { raise: event, patch },
+  raise: (event: string, patch?: object, { close }: { readonly close?: readonly string[] } = {}) => {
+    const raised = patch === undefined ? { raise: event } : { raise: event, patch };
+    return close === undefined ? raised : { ...raised, close };
+  },
   pick: (choose: Parameters<typeof pickLogic>[0]) => ({ logic: pickLogic(choose) }),
   call: (callee: Callable, options: Parameters<typeof eachLogic>[1]) => ({
     logic: eachLogic(callee, {

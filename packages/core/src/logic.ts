@@ -37,6 +37,8 @@ export interface Turn {
   readonly patch?: object;
   /** The calls to open. */
   readonly open?: readonly CallRequest[];
+  /** Tags of open calls to close, if the turn stays. */
+  readonly close?: readonly string[];
   /** A spoke to tell something, without waiting for the outcome. */
   readonly tell?: { readonly callee: Callable; readonly input: unknown };
   /** The answer, in an end state. */

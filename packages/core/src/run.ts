@@ -107,6 +107,7 @@ export interface ParkedInput {
  * - `patch`, `unset`, `grown`: what changes in the run's data: fields with new values, fields to remove, and fields that hold
  *   a long list or map, with the items or entries that are added to it;
  * - `calls`: calls that it opens;
+ * - `closes`: the numbers of open calls that it closes by their tags;
  * - `held`: the event that the round holds from now on, until its running attempts are over;
  * - `timers`: all timers of the state, if they are not the same as before.
  */
@@ -168,6 +169,7 @@ export type RunEvent =
       readonly grown?: Readonly<Record<string, object>>;
       readonly held?: string;
       readonly timers?: readonly Timer[];
+      readonly closes?: readonly number[];
       readonly calls?: readonly OpenedCalls[];
     }
   /** A timer has fired, and the run stays in its state, or holds the event until its running attempts are over. */
@@ -181,6 +183,7 @@ export type RunEvent =
       readonly grown?: Readonly<Record<string, object>>;
       readonly held?: string;
       readonly timers?: readonly Timer[];
+      readonly closes?: readonly number[];
       readonly calls?: readonly OpenedCalls[];
     }
   /** An attempt has failed, and another one follows. */
@@ -255,6 +258,7 @@ export type RunEvent =
       readonly by?: string;
       readonly held?: string;
       readonly timers?: readonly Timer[];
+      readonly closes?: readonly number[];
       readonly calls?: readonly OpenedCalls[];
     }
   /** A state has taken a kept signal, the oldest of this name. */
@@ -268,6 +272,7 @@ export type RunEvent =
       readonly grown?: Readonly<Record<string, object>>;
       readonly held?: string;
       readonly timers?: readonly Timer[];
+      readonly closes?: readonly number[];
       readonly calls?: readonly OpenedCalls[];
     }
   /** A cancel is accepted. It moves the run in the first state that has its event. */
@@ -519,12 +524,14 @@ export function apply(run: Run, event: RunEvent): void {
       return;
     case "settled":
       run.calls.delete(event.call);
+      if (event.closes !== undefined) close(run, event.closes);
       if (event.held !== undefined) hold(run, event.held);
       patch(run, event);
       open(run, event.calls);
-      arm(run, event.timers);
+      if (event.timers !== undefined) arm(run, event.timers);
       return;
     case "fired":
+      close(run, event.closes);
       patch(run, event);
       open(run, event.calls);
       arm(run, event.timers);
@@ -563,6 +570,7 @@ export function apply(run: Run, event: RunEvent): void {
     case "signalled":
       remember(run, "signal", event);
       if (event.taken !== true && event.dropped !== true) run.signals.push(keptSignal(event));
+      close(run, event.closes);
       patch(run, event);
       open(run, event.calls);
       arm(run, event.timers);
@@ -571,6 +579,7 @@ export function apply(run: Run, event: RunEvent): void {
     case "received": {
       const position = run.signals.findIndex(({ signal }) => signal === event.signal);
       if (position >= 0) run.signals.splice(position, 1);
+      close(run, event.closes);
       patch(run, event);
       open(run, event.calls);
       arm(run, event.timers);
@@ -640,6 +649,11 @@ export function apply(run: Run, event: RunEvent): void {
 function keptSignal({ signal, payload, transformed }: KeptSignal): KeptSignal {
   const kept = { signal, payload };
   return transformed === true ? { ...kept, transformed } : kept;
+}
+
+/** A turn has closed calls by their tags. */
+function close(run: Run, calls: readonly number[] | undefined): void {
+  if (calls !== undefined) for (const number of calls) run.calls.delete(number);
 }
 
 /** No state takes these signals any more. */

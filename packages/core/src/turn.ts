@@ -1,11 +1,11 @@
 import { answerOf, cancelled, shown, timeoutAnswer } from "./answers.ts";
 import { end, stay } from "./chart.ts";
-import { countDeaths, recheck } from "./claim.ts";
-import { isSuspect } from "./deaths.ts";
+import { beginSuspect, countDeaths, recheck, spokeOf } from "./claim.ts";
 import type { Decision, Env, Ignored, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { HubDefinition, StateDefinition } from "./hub.ts";
 import { growth } from "./growth.ts";
+import { movedRun } from "./migrations.ts";
 import { plain, plainKey, plainPatch, setField, synchronous, textOf } from "./plain.ts";
 import { type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
 import {
@@ -137,7 +137,7 @@ export class TurnBuilder implements Decision {
         this.events = countDeaths(this.#run, input, this.#env);
         return this.events.length === 0 ? "stale" : undefined;
       case "begin":
-        return this.#beginSuspect(input);
+        return this.#begin(beginSuspect(this.#run, input, this.#definition, this.#env.now));
       case "buffered":
         this.#takeBuffered(this.#current());
         return undefined;
@@ -157,19 +157,7 @@ export class TurnBuilder implements Decision {
     const definition = this.#definition;
     const run = this.#run;
     if (run.version === definition.version) return;
-    let moved = { state: run.state, data: run.data as Readonly<Record<string, unknown>> };
-    for (let version = run.version; version < definition.version; version++) {
-      const step = definition.migrate[version];
-      if (step !== undefined) moved = synchronous(step(moved), `migrate of version ${version}`) ?? moved;
-    }
-    if (run.version > definition.version || !definition.states.has(moved.state)) {
-      throw new WheelworkError(
-        "WW_UNMAPPED_STATE",
-        `the run ${run.key} is in the state ${run.state} of ${definition.name} version ${run.version}. ` +
-          `Version ${definition.version} of the hub does not have this state`,
-        { next: `Give the hub a migrate function for version ${run.version}. Then retry the incident.` },
-      );
-    }
+    const moved = movedRun(definition, run);
     const at = this.#env.now;
     const { version } = definition;
     const state = definition.states.get(moved.state) as StateDefinition;
@@ -213,13 +201,9 @@ export class TurnBuilder implements Decision {
     this.#takeBuffered(state);
   }
 
-  #beginSuspect({ call: number, attempt }: Extract<Input, { kind: "begin" }>): Ignored | undefined {
-    const call = this.#run.calls.get(number);
-    if (call === undefined) return "late";
-    if (call.attempt !== attempt || !isRunning(call) || !isSuspect(call)) return "stale";
-    const at = this.#env.now;
-    const due = at + (this.#callee(call.callee) as Spoke).timeoutMs;
-    this.#emit({ type: "attempt", at, call: number, attempt, due, alone: true });
+  #begin(begun: RunEvent | Ignored): Ignored | undefined {
+    if (typeof begun === "string") return begun;
+    this.#emit(begun);
     return undefined;
   }
 
@@ -245,7 +229,7 @@ export class TurnBuilder implements Decision {
   #conclude(call: Call, outcome: Outcome): void {
     if (outcome.kind === "ok" || call.isHub || this.#run.held !== undefined)
       return this.#settle(call, outcome);
-    const { retry } = this.#callee(call.callee) as Spoke;
+    const { retry } = spokeOf(this.#definition, call.callee);
     const hopeless = outcome.kind === "error" && retry.giveUpOn.includes(outcome.code);
     if (hopeless || call.attempt >= retry.attempts) return this.#settle(call, outcome);
     const at = this.#env.now;
@@ -267,7 +251,7 @@ export class TurnBuilder implements Decision {
       this.#emit({ type: "attempt", at, call: call.number, attempt });
       return;
     }
-    const due = at + (this.#callee(call.callee) as Spoke).timeoutMs;
+    const due = at + spokeOf(this.#definition, call.callee).timeoutMs;
     this.#emit({ type: "attempt", at, call: call.number, attempt, due });
   }
 
@@ -290,7 +274,7 @@ export class TurnBuilder implements Decision {
       // The round is decided already. The patches still count, so that the clean-up knows what was done.
       this.#emit(this.#patched(settled, turn.patch));
       if (others > 0) return;
-      const byCancel = this.#cancelling && run.held === this.#cancelEvent(logic);
+      const byCancel = this.#cancelling && run.held === cancelEvent(this.#definition, logic);
       if (byCancel) this.#cancelling = false;
       this.#go(run.held, undefined, byCancel);
       return;
@@ -305,9 +289,11 @@ export class TurnBuilder implements Decision {
       return;
     }
     const calls = this.#open(turn.open, undefined);
-    const event = this.#withPatch(settled, turn.patch);
+    const closes = this.#closing(turn, call);
+    const event = this.#withPatch(closes === undefined ? settled : { ...settled, closes }, turn.patch);
     const asksRound = typeof logic.limit === "function";
-    const isLast = others === 0 && calls === undefined && logic.done !== undefined;
+    const left = closes === undefined ? others : others - closes.length;
+    const isLast = left === 0 && calls === undefined && logic.done !== undefined;
     if (isLast || asksRound || logic.timers !== undefined || turn.after !== undefined) {
       // Somebody looks at the data in this turn: `apply` merges the patch once more.
       this.#merge(turn.patch);
@@ -320,9 +306,18 @@ export class TurnBuilder implements Decision {
       const next = run.calls.get(run.nextQueued);
       if (next?.attempt === 0) this.#attempt(next, 1);
     }
-    if (!isLast) return;
-    const { raise: done, patch } = this.#kept(logic.done?.(Object.freeze(this.data)));
-    if (done !== undefined) this.#go(done, patch);
+    if (isLast) this.#finish(logic);
+  }
+
+  /** Every call of the round has settled, or was closed. */
+  #finish(logic: StateLogic): void {
+    const { raise, patch } = this.#kept(logic.done?.(Object.freeze(this.data)));
+    if (raise !== undefined) this.#go(raise, patch);
+  }
+
+  /** The numbers of the open calls that a turn closes by their tags. */
+  #closing({ close }: Turn, settling?: Call): readonly number[] | undefined {
+    return close === undefined ? undefined : this.#waitNow().close(close, settling);
   }
 
   #due(): Ignored | undefined {
@@ -383,9 +378,12 @@ export class TurnBuilder implements Decision {
     timers?: readonly Timer[],
   ): void {
     const calls = this.#open(turn.open, undefined);
-    const timed = this.#timed(this.#patched(event, turn.patch), logic, turn.after, timers);
+    const closes = this.#closing(turn);
+    const patched = this.#patched(closes === undefined ? event : { ...event, closes }, turn.patch);
+    const timed = this.#timed(patched, logic, turn.after, timers);
     this.#emit(calls === undefined ? timed : { ...timed, calls });
     this.#fillRound(logic, 0);
+    if (closes !== undefined && calls === undefined && this.#waitNow().open === 0) this.#finish(logic);
   }
 
   /** Gives an event the timers of the state, if its turn changes them. `left`: those that are left of them, if one has fired. */
@@ -398,18 +396,23 @@ export class TurnBuilder implements Decision {
     // Most states have no timers.
     if (logic.timers === undefined && after === undefined && this.#run.timers === undefined) return event;
     // A round that holds an event has none any more.
-    if (this.#steps === 0 && this.#run.held !== undefined && !this.#late) return event;
+    if (this.#isHeld() && !this.#late) return event;
     const timers = this.#waitNow().change(logic, this.data, after, left);
     return timers === undefined ? event : { ...event, timers };
   }
 
   /** After a turn that stays: a limit that is a function may let more calls begin. `settled`: calls that the turn has settled. */
   #fillRound(logic: StateLogic, settled: number): void {
-    if (typeof logic.limit !== "function") return;
+    if (typeof logic.limit !== "function" || this.#isHeld()) return;
     const { name, kind } = logic.callees[0] as Callable;
     const limit = limitOf(logic, Object.freeze(this.data)) ?? 0;
     for (const number of this.#waitNow().begin(limit, settled))
       this.#attempt({ number, callee: name, isHub: kind === "hub" }, 1);
+  }
+
+  /** Whether the round of the state holds an event: it is decided, and starts nothing more. */
+  #isHeld(): boolean {
+    return this.#steps === 0 && this.#run.held !== undefined;
   }
 
   #waitNow(): Wait {
@@ -497,7 +500,7 @@ export class TurnBuilder implements Decision {
       for (const event of cancelled(run, id, at)) this.#emit(event);
       return undefined;
     }
-    const raise = this.#cancelEvent(logic);
+    const raise = cancelEvent(this.#definition, logic);
     if (raise === undefined || row[raise] === undefined || row[raise] === stay) {
       this.#emit({ type: "cancelling", at, id });
     } else if (run.held !== undefined || (logic.drain === true && this.#othersRun(undefined))) {
@@ -516,14 +519,10 @@ export class TurnBuilder implements Decision {
   /** Follows the event of the pending cancel. */
   #goCancelled(): void {
     const { logic } = this.#current();
-    const raise = this.#cancelEvent(logic);
+    const raise = cancelEvent(this.#definition, logic);
     if (raise === undefined) return;
     this.#cancelling = false;
     this.#go(raise, this.#cancelPatch(logic), true);
-  }
-
-  #cancelEvent(logic: StateLogic): string | undefined {
-    return cancelEvent(this.#definition, logic);
   }
 
   #cancelPatch(logic: StateLogic): object | undefined {
@@ -607,8 +606,14 @@ export class TurnBuilder implements Decision {
     const calls = this.#open(turn.open, limitOf(logic, this.data));
     this.#withPatch(entered, whole);
     let timers: readonly Timer[] | undefined;
-    if (logic.timers !== undefined || turn.after !== undefined || typeof logic.limit === "function") {
-      this.#wait = new Wait(this.#run, at, calls?.[0] ?? null);
+    const hasTags = calls?.[0]?.tag !== undefined;
+    if (
+      logic.timers !== undefined ||
+      turn.after !== undefined ||
+      typeof logic.limit === "function" ||
+      hasTags
+    ) {
+      this.#wait = new Wait(this.#run, at, calls ?? null);
       timers = this.#wait.enter(logic, this.data, turn.after);
     }
     const due = dueOf(state.late, this.deadline, timers);
@@ -628,7 +633,7 @@ export class TurnBuilder implements Decision {
   #takeBuffered({ logic, row }: StateDefinition): void {
     const { signals, signal: handle } = logic;
     if (signals === undefined || handle === undefined || this.#run.signals.length === 0) return;
-    if (this.#steps === 0 && this.#run.held !== undefined) return;
+    if (this.#isHeld()) return;
     this.#signals ??= [...this.#run.signals];
     for (let stays = true; stays;) {
       const position = this.#signals.findIndex(({ signal }) => signals.includes(signal));
@@ -705,7 +710,7 @@ export class TurnBuilder implements Decision {
 
   /** Whether the event of a cancel leaves a state. */
   #cancels({ logic, row }: StateDefinition): boolean {
-    const target = row[this.#cancelEvent(logic) ?? ""];
+    const target = row[cancelEvent(this.#definition, logic) ?? ""];
     return target !== undefined && target !== stay;
   }
 
@@ -735,18 +740,6 @@ export class TurnBuilder implements Decision {
       `the state ${this.#state} has no edge for the event ${event}`,
       {
         next: "Declare the edge in the chart, or raise another event. Then retry the incident.",
-      },
-    );
-  }
-
-  #callee(name: string): Spoke {
-    const callee = this.#definition.callees.get(name);
-    if (callee !== undefined) return callee as Spoke;
-    throw new WheelworkError(
-      "WW_UNMAPPED_STATE",
-      `the hub ${this.#definition.name} no longer calls ${name}`,
-      {
-        next: "Keep the spoke in the hub until its calls have ended, or migrate the runs. Then retry the incident.",
       },
     );
   }

@@ -1,7 +1,7 @@
 import { WheelworkError } from "./errors.ts";
 import type { StateLogic, Turn } from "./logic.ts";
 import { synchronous, textOf } from "./plain.ts";
-import { dueBy, type OpenedCalls, type Run, type Timer } from "./run.ts";
+import { dueBy, type Call, type OpenedCalls, type Run, type Timer } from "./run.ts";
 import { areSame, armedTimers, formerTimers, nextTimer } from "./timers.ts";
 
 /**
@@ -14,22 +14,26 @@ export class Wait {
   /** The turn has entered the state. */
   readonly #isNew: boolean;
   #timers: readonly Timer[] | undefined = undefined;
+  /** What this turn has opened, if it has entered the state. */
+  readonly #opened: readonly OpenedCalls[];
+  readonly #closed = new Set<number>();
   #next: number;
   readonly #end: number;
   #running: number;
 
-  /** @param opened The round, if this turn has entered the state; null if the state has none. */
-  constructor(run: Run, now: number, opened?: OpenedCalls | null) {
+  /** @param opened The calls, if this turn has entered the state; null if it has opened none. */
+  constructor(run: Run, now: number, opened?: readonly OpenedCalls[] | null) {
     this.#run = run;
     this.#now = now;
     this.#isNew = opened !== undefined;
+    this.#opened = opened ?? [];
     if (opened === undefined) {
       const { calls, nextQueued, nextCall } = run;
       this.#next = nextQueued;
       this.#end = nextCall;
       this.#running = calls.size - (nextCall - nextQueued);
     } else {
-      const { first, inputs, started = inputs.length } = opened ?? { first: 0, inputs: [] };
+      const { first, inputs, started = inputs.length } = opened?.[0] ?? { first: 0, inputs: [] };
       this.#next = first + started;
       this.#end = first + inputs.length;
       this.#running = started;
@@ -74,6 +78,28 @@ export class Wait {
     const clock = { enteredAt: this.#now, now: this.#now };
     const again = set.map((timer) => ({ ...timer, due: Math.max(timer.due, this.#now + timer.ms) }));
     return (this.#timers = armedTimers(logic.timers, [...fired, ...again], data, clock));
+  }
+
+  /** Closes the open calls that have one of these tags, but for the one that settles. undefined: there is none. */
+  close(tags: readonly string[], settling?: Call): readonly number[] | undefined {
+    const closes = Array.from(this.#calls(), ({ number, tag }) =>
+      tag !== undefined && tags.includes(tag) && number !== settling?.number && !this.#closed.has(number)
+        ? [number]
+        : [],
+    ).flat();
+    for (const number of closes) this.#closed.add(number);
+    return closes.length === 0 ? undefined : closes;
+  }
+
+  /** How many calls are open. */
+  get open(): number {
+    return [...this.#calls()].length - this.#closed.size;
+  }
+
+  *#calls(): Iterable<Pick<Call, "number" | "tag">> {
+    if (!this.#isNew) return yield* this.#run.calls.values();
+    for (const { first, inputs, tag } of this.#opened)
+      for (const position of inputs.keys()) yield { number: first + position, tag };
   }
 
   /** The numbers of the queued calls that may begin now. `settled`: how many calls this turn has settled. */

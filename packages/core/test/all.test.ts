@@ -1,4 +1,5 @@
-import { end, hub, spoke, stay, type AnyHub } from "@wheelwork/core";
+import { end, hub, spoke, stay, type AnyHub, type RunEvent } from "@wheelwork/core";
+import { decide, step } from "@wheelwork/core/kernel";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { Player } from "./player.ts";
@@ -171,5 +172,93 @@ describe("all parts", () => {
     player.outcome(callOf(player, "left"), { ok: { n: 4 } });
     expect(player.run.state).toBe("Up");
     expect(value(player)).toEqual({ noted: 40 });
+  });
+});
+
+describe("parts that a handler closes", () => {
+  const child = hub(
+    "child",
+    { ...base, request: anything, chart: { On: { Late: "Out" }, Out: end }, data: () => ({}) },
+    { On: (s) => s.wait({}), Out: () => ({}) },
+  );
+  const closing = hub(
+    "closing",
+    {
+      ...base,
+      signals: { without: z.array(z.string()) },
+      chart: {
+        Begin: { Wait: "First", Go: "Working" },
+        First: { Next: "Working", Late: "Out" },
+        Working: { Enough: stay, Done: "Out", Late: "Out" },
+        Out: end,
+      },
+      data: ({ n }) => ({ n, closed: [] as string[] }),
+    },
+    {
+      Begin: (s) => s.pick(({ n }) => (n === null ? "Go" : "Wait")),
+      First: (s) => s.call(right, { input: () => ({}), settled: "Next" }),
+      Working: (s) =>
+        s.all(
+          {
+            fast: s.part(left, {
+              input: () => ({ n: 1 }),
+              ok: () => s.raise("Enough", { closed: ["slow"] }, { close: ["slow", "fast", "nobody"] }),
+            }),
+            slow: s.part(right, { input: () => ({}) }),
+            child: s.part(child, { input: () => ({}) }),
+          },
+          {
+            failed: "Done",
+            done: "Done",
+            on: { without: (_data, tags) => s.raise("Enough", { closed: [...tags] }, { close: [...tags] }) },
+            after: { Enough: { ms: 40, patch: () => ({ closed: ["by time"] }) } },
+          },
+        ),
+      Out: ({ closed }) => ({ closed: [...closed] }),
+    },
+  );
+
+  test("bring nothing any more; the others go on", () => {
+    const player = new Player(closing, { n: null });
+    const slow = callOf(player, "slow");
+    player.outcome(callOf(player, "fast"), { ok: { n: 1 } });
+    expect(Array.from(player.run.calls.values(), ({ tag }) => tag)).toEqual(["child"]);
+    expect(player.outcome(slow, { ok: {} })).toBe("late");
+    player.outcome(callOf(player, "child"), { ok: {} });
+    expect(value(player)).toEqual({ closed: ["slow"] });
+  });
+
+  test("end the round, if no other is open", () => {
+    const player = new Player(closing, { n: null });
+    player.outcome(callOf(player, "child"), { ok: {} });
+    player.signal("without", ["fast", "slow"]);
+    expect(value(player)).toEqual({ closed: ["fast", "slow"] });
+    const last = new Player(closing, { n: null });
+    last.signal("without", ["child"]);
+    last.outcome(callOf(last, "fast"), { ok: { n: 1 } });
+    expect(value(last)).toEqual({ closed: ["slow"] });
+  });
+
+  test("may be those that the same turn has opened, for a signal that came before", () => {
+    const player = new Player(closing, { n: 1 });
+    player.signal("without", ["slow"]);
+    player.signal("without", ["child", "slow"]);
+    player.outcome(0, { ok: {} });
+    expect(Array.from(player.run.calls.values(), ({ tag }) => tag)).toEqual(["fast"]);
+    player.outcome(callOf(player, "fast"), { ok: { n: 1 } });
+    expect(value(player)).toEqual({ closed: ["slow"] });
+    const none = new Player(closing, { n: 1 });
+    none.signal("without", ["slow", "child", "fast"]);
+    none.outcome(0, { ok: {} });
+    expect(value(none)).toEqual({ closed: ["slow", "child", "fast"] });
+  });
+
+  test("tell the runs of hubs to end", () => {
+    const player = new Player(closing, { n: null });
+    const { definition } = closing;
+    const input = { kind: "signal", id: "s", signal: "without", payload: ["child", "slow"] } as const;
+    const [event] = decide(definition, player.run, input, { now: 1, random: 0 }).events;
+    const effects = step(player.run, event as RunEvent).map(({ type }) => type);
+    expect(effects).toEqual(["close", "close", "cancelChild"]);
   });
 });

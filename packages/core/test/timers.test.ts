@@ -431,6 +431,41 @@ describe("a limit that depends on the data", () => {
     `);
   });
 
+  test("starts nothing in a round that holds an event, whatever a migration makes of its limit", () => {
+    const version = (number: number, limit: number) =>
+      hub(
+        "draining",
+        {
+          ...base,
+          version: number,
+          deadlineMs: 1000,
+          chart: { Round: { Done: stay, Stop: "Out", TimeoutRaised: "Out" }, Out: end },
+          data: () => ({}),
+        },
+        {
+          Round: (s) =>
+            s.each(work, {
+              inputs: () => Array.from({ length: 4 }, (_, n) => ({ n })),
+              limit: () => limit,
+              drain: true,
+              ok: "Stop",
+              failed: "Stop",
+              done: "Stop",
+            }),
+          Out: () => ({}),
+        },
+      );
+    const player = new Player(version(1, 2), {});
+    player.outcome(0, { ok: {} });
+    expect(running(player)).toEqual([1]);
+    player.hub = version(2, 4);
+    expect(player.callDue(1)).toBe("stale");
+    expect(player.run.version).toBe(2);
+    expect(running(player)).toEqual([1]);
+    player.outcome(1, { ok: {} });
+    expect(player.run.status).toBe("ended");
+  });
+
   test("that is no limit makes an incident", () => {
     const player = new Player(batch, {});
     player.signal("limit", 1.5);

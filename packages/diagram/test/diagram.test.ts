@@ -21,7 +21,7 @@ describe("flow-create", () => {
       }
     }
     expect(texts).toContain("each install-rule (limit 10, drain)");
-    expect(texts).toContain("within 500 ms");
+    expect(texts).toContain("after 500 ms: TimeoutRaised");
     expect(texts).toContain("version 1 · flow-create answers each request within 2.5 s");
   });
 
@@ -32,7 +32,7 @@ describe("flow-create", () => {
       typeof row === "string" ? [] : Object.values(row).filter((target) => target !== stay),
     );
     expect(svg.match(/<g class="node state /g)).toHaveLength(Object.keys(chart).length);
-    expect(svg.match(/<g class="edge (?:event|deadline|cancel)"/g)).toHaveLength(moves.length);
+    expect(svg.match(/<g class="edge (?:event|deadline|timer|cancel)"/g)).toHaveLength(moves.length);
   });
 
   it("tells those who do not see it what it shows", async () => {

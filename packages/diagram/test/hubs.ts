@@ -124,6 +124,7 @@ export const approval = hub(
     request: any<null>(),
     reply: any<string>(),
     deadlineMs: 259_440_000,
+    deadline: "TimeoutRaised",
     chart: {
       Asking: { Asked: "Waiting", TimeoutRaised: "Undoing" },
       Waiting: {
@@ -145,7 +146,6 @@ export const approval = hub(
     Waiting: (s) =>
       s.wait({
         on: { approve: "Approved", remind: () => "Reminded", repeat: "Repeated", "ask-again": "Again" },
-        deadline: "TimeoutRaised",
       }),
     Undoing: (s) =>
       s.call(release, { input: () => 1, settled: "Undone", after: { TimeoutRaised: 3_600_000 } }),

@@ -56,6 +56,27 @@ test("a command that its sender has named counts once, however many come between
   expect((await engine.history("k")).filter(({ type }) => type === "signalled")).toHaveLength(5002);
 });
 
+test("a command that came once is known as long as its request is, also when the run is over", async () => {
+  const disk = new MemoryStore();
+  let engine = await start(disk);
+  await engine.submit("sum", {}, { key: "k" });
+  await engine.signal("k", "add", 5, { commandId: "one" });
+  await engine.signal("k", "stop", null, { commandId: "two" });
+  expect(await engine.answer("k")).toEqual({ kind: "result", value: 5 });
+  for (let restarts = 0; restarts < 2; restarts++) {
+    expect(await engine.signal("k", "add", 5, { commandId: "one" })).toBe("accepted");
+    expect(await engine.signal("k", "stop", null, { commandId: "two" })).toBe("accepted");
+    await expect(engine.signal("k", "add", 6, { commandId: "one" })).rejects.toMatchObject({
+      code: "WW_KEY_REUSED",
+    });
+    expect(await engine.signal("k", "add", 5, { commandId: "three" })).toBe("ended");
+    expect(await engine.signal("k", "add", 5)).toBe("ended");
+    expect(await engine.cancel("k", { commandId: "one" })).toBe("ended");
+    await engine.stop();
+    engine = await start(disk.reopen());
+  }
+});
+
 test("another signal under a known command id is refused, and the first one stands", async () => {
   const engine = await start(new MemoryStore());
   await engine.submit("sum", {}, { key: "k" });

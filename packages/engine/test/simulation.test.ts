@@ -113,6 +113,8 @@ function randomHub(random: SeededRandom, name: string, children: readonly AnyHub
       reply: anything,
       errors: ["failed"],
       deadlineMs: 100 + random.int(500),
+      deadline: "Late",
+      ...("Clean0" in chart ? { cleanUp: ["Clean0"] } : {}),
       signals: { go: z.number(), hold: z.number() },
       chart,
       data: () => ({ seen: 0, rounds: 0, open: 0 }),

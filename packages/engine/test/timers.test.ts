@@ -85,6 +85,19 @@ describe.each(["memory", "sqlite"] as const)("timers (%s)", (store) => {
   });
 });
 
+test("a signal that has come goes before a timer that is due", async () => {
+  const world = new World({ hubs: [reminding], workers: workersOf(outside()) });
+  worlds.push(world);
+  await world.start();
+  const { id } = await world.engine.submit(reminding, {}, { key: "k" });
+  world.freeze();
+  await world.clock.advance(2 * hour);
+  const sent = world.engine.signal(id, "go", null);
+  world.thaw();
+  await world.clock.runUntil(sent);
+  expect(await world.answer(id)).toMatchObject({ value: { reminded: 0 } });
+});
+
 test("the node that takes a shard over fires the timers of its runs", async () => {
   const nodes = new Nodes({
     shards: 1,

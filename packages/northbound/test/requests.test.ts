@@ -229,7 +229,7 @@ describe("signals", () => {
     };
     expect([await go("one"), await go("one")]).toEqual([202, 202]);
     expect(await engine.request(id)).toMatchObject({ status: "running", state: "Second" });
-    expect([await go("two"), await go("two")]).toEqual([202, 409]);
+    expect([await go("two"), await go("two"), await go("three")]).toEqual([202, 202, 409]);
   });
 
   test("with the same idempotency key and another body are 422, however the path is written", async () => {

@@ -325,6 +325,14 @@ const asynchronous: Row[] = [
 
 const declarations: Row[] = [
   ["a version as a text", `version: 2`, `«version»: "2"`],
+  [
+    "a misspelt event of the hub's deadline",
+    `deadline: "TimeRanOut",
+    cleanUp`,
+    `deadline: «"TimeRunOut"»,
+    cleanUp`,
+  ],
+  ["a misspelt state of the clean-up", `cleanUp: ["Releasing"]`, `cleanUp: [«"Relesing"»]`],
   ["a misspelt deadline", `deadlineMs: ({ skus }) =>`, `«deadlineMS»: ({ skus }) =>`, { errors: 2 }],
   [
     "no deadline of the hub",

@@ -83,6 +83,8 @@ export const order = hub(
       reason: "unavailable" as "refused" | "unavailable" | "cancelled",
       log: [] as string[],
     }),
+    deadline: "TimeRanOut",
+    cleanUp: ["Releasing"],
     cancel: { raise: "Cancelled", patch: ({ log }) => ({ reason: "cancelled", log: [...log, "cancelled"] }) },
     view: ({ cents, log }) => ({ cents, last: log.at(-1) ?? null }),
     version: 2,

@@ -1,5 +1,5 @@
-import { WheelworkError } from "@wheelwork/core";
-import type { Ignored } from "@wheelwork/core/kernel";
+import { WheelworkError, type RunEvent } from "@wheelwork/core";
+import type { Ignored, Input } from "@wheelwork/core/kernel";
 import { givenKey } from "../ports/keys.ts";
 import type { CommandResult } from "./api.ts";
 
@@ -30,6 +30,23 @@ export function commandResult(key: string, ignored: Ignored | undefined): Comman
     default:
       return "accepted";
   }
+}
+
+/** A command, as it is given to a run. */
+export type CommandInput = Extract<Input, { kind: "signal" | "cancel" | "retry" | "resolve" }>;
+
+const eventOf = { signal: "signalled", cancel: "cancelling", retry: "resumed", resolve: undefined } as const;
+
+/** Whether a run that is over has taken a command under this id: with the same body, or with another one. */
+export function commandIn(
+  history: readonly RunEvent[],
+  input: CommandInput,
+): "duplicate" | "reused" | undefined {
+  const type = eventOf[input.kind];
+  const taken = history.find((event) => event.type === type && "id" in event && event.id === input.id);
+  if (taken === undefined) return undefined;
+  const [was, is] = [taken, input].map((one) => ("hash" in one ? one.hash : undefined));
+  return was === is || is === undefined ? "duplicate" : "reused";
 }
 
 const commandReused = (id: string): WheelworkError =>

@@ -6,7 +6,7 @@ import {
   type RunEvent,
   type SignalTypes,
 } from "@wheelwork/core";
-import { knownCommand, Run, type Input } from "@wheelwork/core/kernel";
+import { knownCommand, Run } from "@wheelwork/core/kernel";
 import { isRunKey, keyProblem, storedKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import { askAgain, type RequestRecord, type ShardAccess, type Shards } from "./access.ts";
@@ -20,7 +20,7 @@ import type {
   Submitted,
   SubmitOptions,
 } from "./api.ts";
-import { commandResult, noRequest } from "./commands.ts";
+import { commandIn, commandResult, noRequest, type CommandInput } from "./commands.ts";
 import { rangeOf } from "../ports/history.ts";
 import { servedBy } from "./hubs.ts";
 import { EngineRun, type RunHandle } from "./run-handle.ts";
@@ -155,7 +155,8 @@ export class RequestService implements Engine {
   }
 
   async cancel(id: string, options?: CommandOptions): Promise<CommandResult> {
-    return this.#command(id, { kind: "cancel", id: commandIdOf(options) });
+    const isNamed = options?.commandId !== undefined;
+    return this.#command(id, { kind: "cancel", id: commandIdOf(options) }, isNamed);
   }
 
   async signal(id: string, name: string, payload: unknown, options?: CommandOptions): Promise<CommandResult> {
@@ -176,28 +177,39 @@ export class RequestService implements Engine {
         if (before === undefined) throw error;
         return commandResult(key, before);
       }
-      const input: Input = {
+      const input: CommandInput = {
         ...command,
         payload: valid,
         ...(isNamed ? { hash: signalHash(name, payload, valid) } : {}),
       };
-      // The shard may have moved meanwhile.
-      return commandResult(key, await this.#accessOf(key).command(key, input));
+      return this.#give(key, input, isNamed);
     });
   }
 
   async retry(id: string, options?: CommandOptions): Promise<CommandResult> {
     const isNamed = options?.commandId !== undefined;
     // A retry has no body, so that all under one id are the same.
-    return this.#command(id, { kind: "retry", id: commandIdOf(options), ...(isNamed ? { hash: "" } : {}) });
+    const retry = { kind: "retry", id: commandIdOf(options), ...(isNamed ? { hash: "" } : {}) } as const;
+    return this.#command(id, retry, isNamed);
   }
 
   async resolve(id: string, message: string, options?: CommandOptions): Promise<CommandResult> {
-    return this.#command(id, { kind: "resolve", id: commandIdOf(options), message });
+    // What a resolve has done is an end as any other: the history does not name it.
+    return this.#command(id, { kind: "resolve", id: commandIdOf(options), message }, false);
   }
 
-  #command(id: string, input: Input): Promise<CommandResult> {
-    return this.#ask(id, async (shard, key) => commandResult(key, await shard.command(key, input)));
+  #command(id: string, input: CommandInput, isNamed: boolean): Promise<CommandResult> {
+    return this.#ask(id, (_shard, key) => this.#give(key, input, isNamed));
+  }
+
+  /** Gives a command to a run. One that is over may have taken it before: its history tells, as long as the request is known. */
+  async #give(key: string, input: CommandInput, isNamed: boolean): Promise<CommandResult> {
+    // The shard may have moved meanwhile.
+    const shard = this.#accessOf(key);
+    const ignored = await shard.command(key, input);
+    if (ignored !== "ended" || !isNamed) return commandResult(key, ignored);
+    const range = { after: 0, limit: Number.POSITIVE_INFINITY };
+    return commandResult(key, commandIn(await shard.history(key, range), input) ?? ignored);
   }
 
   #viewOf(record: RequestRecord): RequestView {

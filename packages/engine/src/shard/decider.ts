@@ -357,7 +357,9 @@ export class Decider {
   ): undefined {
     const { run } = live;
     const isOurs = input.kind === "outcome" && run.calls.get(input.call)?.isHub !== true;
-    const kept = isOurs || input.kind === "begin" ? ({ kind: "buffered" } as const) : input;
+    // A death counts for a suspect, and a retry gives it all its tries again.
+    const isDropped = isOurs || input.kind === "begin" || input.kind === "died";
+    const kept = isDropped ? ({ kind: "buffered" } as const) : input;
     this.#record(batch, live, [incidentOf(error, kept, this.#envAt(now))]);
   }
 

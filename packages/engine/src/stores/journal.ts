@@ -54,10 +54,11 @@ function encodeEvent(event: RunEvent, now: number): string {
 }
 
 function isShort(event: RunEvent & { readonly type: "settled" }): boolean {
-  const { outcome, calls, held, timers, unset, grown } = event;
+  const { outcome, calls, closes, held, timers, unset, grown } = event;
   return (
     outcome === "ok" &&
     calls === undefined &&
+    closes === undefined &&
     held === undefined &&
     timers === undefined &&
     unset === undefined &&

@@ -30,6 +30,7 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
   const until = (due: number | undefined): string => (due === undefined ? "" : ` until ${due - begun} ms`);
   const opened = [
     ...("timers" in event ? timerLines(event.timers ?? [], begun) : []),
+    ...("closes" in event ? (event.closes ?? []).map((number) => `  closes ${call(number)}`) : []),
     ...("calls" in event ? openedLines(event.calls ?? [], callees) : []),
   ];
   switch (event.type) {

@@ -39,7 +39,12 @@ export class Owed {
 
   /** A run has left its calls of hubs, or waits for them since it was cancelled: the children are told to end. */
   cancels(run: RunModel): void {
-    for (const call of run.calls.values()) if (call.isHub && call.attempt > 0) this.#cancel(run, call);
+    for (const call of run.calls.values()) this.cancelled(run, call);
+  }
+
+  /** One call of a run is given up. */
+  cancelled(run: RunModel, call: CallModel): void {
+    if (call.isHub && call.attempt > 0) this.#cancel(run, call);
   }
 
   #cancel(run: RunModel, call: CallModel): void {

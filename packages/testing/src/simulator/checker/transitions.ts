@@ -354,6 +354,7 @@ export class Transitions {
   /** A turn stays in its state, or its round holds an event. */
   #stay(run: RunModel, event: EventOf<"settled" | "fired" | "signalled" | "received" | "cancelling">): void {
     this.#waits.stays(run, event);
+    if ("closes" in event) this.#closeTagged(run, event.closes ?? []);
     if (event.held !== undefined) this.#hold(run);
     if ("calls" in event) this.#openCalls(run, event.calls);
   }
@@ -413,6 +414,16 @@ export class Transitions {
       run,
       [...run.calls.values()].filter(({ attempt, backoff }) => attempt === 0 || backoff),
     );
+  }
+
+  /** A handler has closed calls by their tags: they were open, and their children are told to end. */
+  #closeTagged(run: RunModel, numbers: readonly number[]): void {
+    for (const number of numbers) {
+      const call = this.#open(run, number, "a close");
+      if (call === undefined) continue;
+      this.#owed.cancelled(run, call);
+      this.#close(run, [call]);
+    }
   }
 
   #close(run: RunModel, calls: Iterable<CallModel>): void {

@@ -44,8 +44,10 @@ export class Operators {
     if (result === "accepted" && !isOwner && !this.#ledger.lost.has(key))
       this.#ledger.demand(
         "I9",
-        // It may have become the owner meanwhile.
-        this.#ledger.hasCommand(key, id) || asked.hasOwned(shard),
+        // It may have become the owner meanwhile. A run that is over may have taken the command before.
+        this.#ledger.hasCommand(key, id) ||
+          asked.hasOwned(shard) ||
+          this.#ledger.stories.get(key)?.events.some((event) => "id" in event && event.id === id) === true,
         () => `${kind} ${id} to ${key} is accepted, and is nowhere`,
       );
   }
