@@ -331,8 +331,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "make one attempt too many",
     file: turn,
-    from: "    if (hopeless || call.attempt >= retry.attempts)",
-    to: "    if (hopeless || call.attempt > retry.attempts)",
+    from: "    if (call.attempt >= rule.attempts)",
+    to: "    if (call.attempt > rule.attempts)",
   },
   {
     name: "begin the next attempt without the backoff",

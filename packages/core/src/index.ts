@@ -5,15 +5,14 @@ export { type In, type Out, type Schema } from "./schema.ts";
 export {
   spoke,
   type Callable,
-  type EngineFailure,
   type Failed,
   type Failure,
   type Outcome,
-  type RetryPolicy,
   type Spoke,
   type SpokeSpec,
   type WorkerTypes,
 } from "./spoke.ts";
+export { type EngineFailure, type FailureCode, type RetryPolicy, type RetryRule } from "./retry.ts";
 export {
   hubByHandlers,
   type CleanUpCause,

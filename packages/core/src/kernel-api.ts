@@ -14,7 +14,8 @@ export {
 } from "./plain.ts";
 export { isSuspect, suspectDeaths } from "./deaths.ts";
 export { check, demand, type Checked } from "./schema.ts";
-export { isDuration, maxCallMs, mustBeDuration } from "./spoke.ts";
+export { hasNoEnd, isRetriedForever, maxCallMs } from "./retry.ts";
+export { isDuration, mustBeDuration } from "./spoke.ts";
 export type { Decision, Env, Ignored, Input, StartOptions } from "./decision.ts";
 export { accept, begin, cancelsRound, decide, isUnbegun, migrate, start } from "./kernel.ts";
 export {

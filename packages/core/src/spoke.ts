@@ -1,31 +1,14 @@
-import { WheelworkError, type ErrorCode, type Problem } from "./errors.ts";
+import { WheelworkError, type Problem } from "./errors.ts";
 import type { StoredSchema } from "./json-types.ts";
+import {
+  maxMs,
+  problemsOfRetries,
+  retriesOf,
+  type EngineFailure,
+  type Retries,
+  type RetryPolicy,
+} from "./retry.ts";
 import type { In, Out, Schema } from "./schema.ts";
-
-/** How often, and when, a failed attempt of a call is retried. */
-export interface RetryPolicy<E extends string = string> {
-  /** Number of attempts, the first one included. Default: 1, so no retry. */
-  readonly attempts?: number;
-  /** Backoff before the second attempt, in milliseconds. Default: 0. */
-  readonly backoffMs?: number;
-  /** The backoff grows by this factor from attempt to attempt. Default: 2. */
-  readonly factor?: number;
-  /** Longest backoff, in milliseconds. Default: 60,000. */
-  readonly maxBackoffMs?: number;
-  /** Largest share of the backoff that is left out at random, 0 to 1. It spreads retries over time. Default: 0.2. */
-  readonly jitter?: number;
-  /** Error codes after which there is no retry. Default: none. */
-  readonly giveUpOn?: readonly (E | EngineFailure)[];
-}
-
-/**
- * Errors that a call may come to besides those that its spoke or hub declares: the worker threw, or its output does not
- * match the schema; the child run was cancelled, or was resolved as an incident; the hubs call one another too deep.
- */
-export type EngineFailure = Extract<
-  ErrorCode,
-  "WW_WORKER_FAILED" | "WW_INVALID_OUTPUT" | "WW_CANCELLED" | "WW_INCIDENT" | "WW_DEFECT"
->;
 
 /** What an attempt, or a call, came to. */
 export type Outcome<O = unknown, E extends string = string> =
@@ -63,7 +46,7 @@ export interface Spoke<I = unknown, O = unknown, E extends string = string> exte
   readonly output: Schema<unknown, unknown>;
   /** Longest time that one attempt may take, in milliseconds from when its worker begins. To wait for a place is no part of it. */
   readonly timeoutMs: number;
-  readonly retry: Required<RetryPolicy>;
+  readonly retry: Retries;
   /**
    * How many attempts of this spoke one engine (in a cluster: one shard) runs at the same time. The others are queued. A place is
    * free when the work of its attempt has ended, or has gone on for ten timeouts.
@@ -112,14 +95,7 @@ export function spoke<IS extends Schema, OS extends Schema, const E extends stri
     output: spec.output as Schema<unknown, unknown>,
     errors,
     timeoutMs: Math.ceil(spec.timeoutMs),
-    retry: {
-      attempts: retry.attempts ?? 1,
-      backoffMs: retry.backoffMs ?? 0,
-      factor: retry.factor ?? 2,
-      maxBackoffMs: retry.maxBackoffMs ?? 60_000,
-      jitter: retry.jitter ?? 0.2,
-      giveUpOn: retry.giveUpOn ?? [],
-    },
+    retry: retriesOf(retry as RetryPolicy),
     concurrency: spec.concurrency ?? Number.MAX_SAFE_INTEGER,
   };
   const problems = problemsOf(made);
@@ -131,36 +107,6 @@ export function spoke<IS extends Schema, OS extends Schema, const E extends stri
   }
   return Object.freeze(made);
 }
-
-/** The backoff after attempt number `attempt`, in milliseconds. `random`, in [0, 1), draws the jitter. */
-export function backoffOf(retry: Required<RetryPolicy>, attempt: number, random: number): number {
-  if (retry.backoffMs === 0) return 0;
-  const full = Math.min(retry.maxBackoffMs, retry.backoffMs * retry.factor ** (attempt - 1));
-  return Math.round(full * (1 - retry.jitter * random));
-}
-
-/**
- * A time within which a call ends over all its attempts, in milliseconds (I17: it is finite). There may be any number of
- * attempts, so nothing counts them one by one.
- */
-export function maxCallMs({ timeoutMs, retry }: Pick<Spoke, "timeoutMs" | "retry">): number {
-  return Math.min(maxMs / 2, timeoutMs * retry.attempts + maxBackoffsMs(retry));
-}
-
-/** A bound of the sum of all backoffs: a geometric series up to `maxBackoffMs`, and that for each one after it. */
-function maxBackoffsMs({ attempts, backoffMs, factor, maxBackoffMs }: Required<RetryPolicy>): number {
-  const count = attempts - 1;
-  if (backoffMs === 0) return 0;
-  if (factor === 1 || backoffMs >= maxBackoffMs) return count * Math.min(backoffMs, maxBackoffMs);
-  const growth = Math.log(factor);
-  const growing = Math.min(count, Math.ceil(Math.log(maxBackoffMs / backoffMs) / growth));
-  const series = (backoffMs * Math.expm1(growing * growth)) / (factor - 1);
-  // Each backoff is rounded to a whole millisecond.
-  return Math.ceil(series + growing / 2 + (count - growing) * maxBackoffMs);
-}
-
-/** Some three hundred years, in milliseconds. Sums of a few such times are still exact. */
-export const maxMs = 10_000_000_000_000;
 
 /** What is wrong with a time that is not a duration, for lists of problems. */
 export const mustBeDuration = `must be a number of milliseconds above 0, ${maxMs} at most`;
@@ -181,17 +127,9 @@ function problemsOf(made: Omit<Spoke, "~types">): Problem[] {
   const require = (holds: boolean, path: string, message: string): void => {
     if (!holds) problems.push({ path, message });
   };
-  const { retry } = made;
   require(namePattern.test(made.name), "name", mustBeName);
   require(isDuration(made.timeoutMs), "timeoutMs", mustBeDuration);
-  require(Number.isInteger(retry.attempts) &&
-    retry.attempts >= 1, "retry.attempts", "must be a whole number from 1");
-  require(retry.backoffMs >= 0 &&
-    Number.isFinite(retry.backoffMs), "retry.backoffMs", "must be a number of milliseconds from 0");
-  require(retry.factor >= 1 && Number.isFinite(retry.factor), "retry.factor", "must be a number from 1");
-  require(retry.maxBackoffMs >= 0 &&
-    retry.maxBackoffMs <= maxMs, "retry.maxBackoffMs", `must be a number of milliseconds from 0 to ${maxMs}`);
-  require(retry.jitter >= 0 && retry.jitter <= 1, "retry.jitter", "must be a number from 0 to 1");
+  problems.push(...problemsOfRetries(made.retry, made.errors));
   require(Number.isInteger(made.concurrency) &&
     made.concurrency >= 1, "concurrency", "must be a whole number from 1");
   const reserved = made.errors.filter((code) => code.startsWith("WW_"));

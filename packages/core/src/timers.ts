@@ -2,7 +2,8 @@ import { WheelworkError } from "./errors.ts";
 import type { OpenCall, StateLogic, Turn } from "./logic.ts";
 import { synchronous, textOf } from "./plain.ts";
 import type { Run, Timer } from "./run.ts";
-import { isDuration, maxMs } from "./spoke.ts";
+import { maxMs } from "./retry.ts";
+import { isDuration } from "./spoke.ts";
 
 /*
  * A state that waits may have timers, each with an event of its row. `after` says when: so many milliseconds after the

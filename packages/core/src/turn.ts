@@ -23,7 +23,8 @@ import {
   type Timer,
 } from "./run.ts";
 import { payloadOf, keptSignal, signalled, untaken } from "./signals.ts";
-import { backoffOf, type Callable, type Outcome, type Spoke } from "./spoke.ts";
+import { backoffOf, ruleFor } from "./retry.ts";
+import type { Callable, Outcome, Spoke } from "./spoke.ts";
 import { extendsStored } from "./stored.ts";
 import { formerTimers, nextTimer, withFired, without } from "./timers.ts";
 import { dueOf, limitOf, Wait } from "./wait.ts";
@@ -229,11 +230,10 @@ export class TurnBuilder implements Decision {
   #conclude(call: Call, outcome: Outcome): void {
     if (outcome.kind === "ok" || call.isHub || this.#run.held !== undefined)
       return this.#settle(call, outcome);
-    const { retry } = spokeOf(this.#definition, call.callee);
-    const hopeless = outcome.kind === "error" && retry.giveUpOn.includes(outcome.code);
-    if (hopeless || call.attempt >= retry.attempts) return this.#settle(call, outcome);
+    const rule = ruleFor(spokeOf(this.#definition, call.callee).retry, outcome);
+    if (call.attempt >= rule.attempts) return this.#settle(call, outcome);
     const at = this.#env.now;
-    const pause = backoffOf(retry, call.attempt, this.#env.random);
+    const pause = backoffOf(rule, call.attempt, this.#env.random);
     this.#emit({
       type: "failed",
       at,

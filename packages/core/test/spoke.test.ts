@@ -2,7 +2,7 @@ import { spoke, WheelworkError, type RetryPolicy } from "@wheelwork/core";
 import { maxCallMs } from "@wheelwork/core/kernel";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
-import { backoffOf } from "../src/spoke.ts";
+import { backoffOf } from "../src/retry.ts";
 
 /** Spokes, and the arithmetic of their retries. */
 

@@ -8,7 +8,7 @@ import {
   type Schema,
   type Spoke,
 } from "@wheelwork/core";
-import { maxCallMs, type HubDefinition } from "@wheelwork/core/kernel";
+import { hasNoEnd, maxCallMs, type HubDefinition } from "@wheelwork/core/kernel";
 import { tellHubName } from "../ports/keys.ts";
 import type { Worker } from "../attempts/worker.ts";
 
@@ -64,6 +64,9 @@ interface Told {
 const reasonOf = (failure: Failure): string =>
   failure.kind === "timeout" ? "timeout" : `${failure.code}: ${failure.message}`.slice(0, 1000);
 
+/** How long a tell may take: all its attempts. If they have no end, a day. */
+const tellMs = (spoke: Spoke): number => (hasNoEnd(spoke) ? 86_400_000 : maxCallMs(spoke) + 1000);
+
 /** A tell is a separate run of a built-in hub that makes one call. It is retried as its spoke says, recorded, and independent. */
 export function tellHubs(workers: readonly Worker[]): HubDefinition[] {
   return workers.map(({ spoke }) => {
@@ -73,7 +76,7 @@ export function tellHubs(workers: readonly Worker[]): HubDefinition[] {
         request: anything,
         reply: anything,
         errors: ["not-delivered"],
-        deadlineMs: maxCallMs(spoke) + 1000,
+        deadlineMs: tellMs(spoke),
         chart: { Telling: { Delivered: "Told", Failed: "Lost" }, Told: end, Lost: end },
         data: (request): Told => request as Told,
       },

@@ -4,6 +4,7 @@ import {
   canonicalJson,
   check,
   decide,
+  isRetriedForever,
   isRunning,
   noDeadline,
   nextTimer,
@@ -324,7 +325,11 @@ class Walk {
     const moves: Move[] = [];
     for (const call of ends(run)) {
       const callee = callees.get(call.callee) as Callable;
-      for (const outcome of this.#outcomes(callee, call.input)) moves.push(settling(call, outcome));
+      for (const outcome of this.#outcomes(callee, call.input)) {
+        // No call comes to a failure that is retried until the state gives up: that is the move of the deadline.
+        if (callee.kind === "spoke" && isRetriedForever((callee as Spoke).retry, outcome)) continue;
+        moves.push(settling(call, outcome));
+      }
     }
     for (const [signal, schema] of Object.entries(signals)) {
       // One early signal is enough: more of them show nothing new.
