@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { backlog } from "./benches/backlog.ts";
 import { cluster } from "./benches/cluster.ts";
 import { flowCreate } from "./benches/flow-create.ts";
 import { fullStore } from "./benches/full-store.ts";
@@ -16,6 +17,7 @@ const benches: readonly Bench[] = [
   http,
   kernel,
   wideRound,
+  backlog,
   parkedRuns,
   fullStore,
   postgres,

@@ -26,7 +26,9 @@ const records = "packages/engine/src/shard/records.ts";
 const residency = "packages/engine/src/shard/residency.ts";
 const tenure = "packages/engine/src/shard/tenure.ts";
 const host = "packages/engine/src/attempts/host.ts";
-const lane = "packages/engine/src/attempts/lane.ts";
+const limiter = "packages/engine/src/attempts/limiter.ts";
+const turns = "packages/engine/src/attempts/turns.ts";
+const underWay = "packages/engine/src/attempts/under-way.ts";
 const localShard = "packages/engine/src/requests/local-shard.ts";
 const store = "packages/testing/src/memory-store.ts";
 const router = "packages/engine/src/delivery/router.ts";
@@ -265,14 +267,14 @@ export const mutants: readonly Mutant[] = [
   {
     name: "begin suspects together with all others",
     file: shard,
-    from: "      if (isSuspect(call)) return this.#suspects.add(call, this, () => this.#beginSuspect(call));\n",
-    to: "",
+    from: "    if (!isSuspect(call)) return false;\n",
+    to: "    if (call.deaths >= 0) return false;\n",
   },
   {
     name: "count a death for suspects that waited for their turn",
-    file: host,
-    from: "|| isSuspect(request)) continue;",
-    to: ") continue;",
+    file: underWay,
+    from: "requests.filter((request) => !isSuspect(request))",
+    to: "requests.slice()",
   },
   {
     name: "go on with a lone suspect after its fifth death",
@@ -446,19 +448,49 @@ export const mutants: readonly Mutant[] = [
     name: "let the time of an attempt run while it waits for a slot",
     file: host,
     from: "    if (attempt === undefined || attempt.attempt !== request.attempt) return undefined;",
-    to: "    if (attempt === undefined || attempt.attempt !== request.attempt || !attempt.hasPlace) return undefined;",
+    to: "    if (attempt === undefined || attempt.attempt !== request.attempt || !attempt.isMade) return undefined;",
   },
   {
     name: "drop an outcome when its slot is needed",
     file: host,
     from: '    if (open || outcome.kind === "ok")',
-    to: "    if (open && lane.running < 2)",
+    to: "    if (open && (limiter?.running ?? 0) < 2)",
   },
   {
     name: "forget an attempt in the queue",
-    file: lane,
-    from: "      const next = this.#queue[this.#served++] as Attempt;",
-    to: "      const next = this.#queue[this.#served++] as Attempt;\n      if (next.call % 5 === 4) continue;",
+    file: turns,
+    from: "    const waiting = queue?.waiting.first;",
+    to: "    const waiting = queue?.waiting.first;\n    if (queue !== undefined && waiting !== undefined && waiting.attempt.call % 5 === 4) {\n      this.remove(waiting);\n      return this.take();\n    }",
+  },
+  {
+    name: "give a place away before its work has ended",
+    file: host,
+    from: "    if (!attempt.isMade) return limiter.leave(attempt);",
+    to: "    return limiter.leave(attempt);",
+  },
+  {
+    name: "let one more be under way than a limit allows",
+    file: limiter,
+    from: "    while (this.#running < this.limits.concurrency) {",
+    to: "    while (this.#running <= this.limits.concurrency) {",
+  },
+  {
+    name: "let one more be under way than the limit of a key allows",
+    file: limiter,
+    from: "key.waiting > 0 && key.running < this.limits.concurrent;",
+    to: "key.waiting > 0 && key.running <= this.limits.concurrent;",
+  },
+  {
+    name: "begin with full buckets",
+    file: limiter,
+    from: "clock.monotonicMs() + limits.burst * this.#tokenMs",
+    to: "clock.monotonicMs()",
+  },
+  {
+    name: "take no token for what has waited",
+    file: limiter,
+    from: "      this.#take(key, attempt);\n      this.#update(key);",
+    to: "      const { fullAt } = key;\n      this.#take(key, attempt);\n      key.fullAt = fullAt;\n      this.#update(key);",
   },
   {
     name: "let engine time follow the wall clock back",

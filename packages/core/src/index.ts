@@ -12,6 +12,7 @@ export {
   type SpokeSpec,
   type WorkerTypes,
 } from "./spoke.ts";
+export { type SpokeLimit } from "./limit.ts";
 export { type EngineFailure, type FailureCode, type RetryPolicy, type RetryRule } from "./retry.ts";
 export {
   hubByHandlers,

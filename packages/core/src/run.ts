@@ -350,6 +350,8 @@ export class Call extends Callback {
   alone = false;
   /** When the attempt times out, or, in backoff, when the next one begins. In milliseconds of engine time. */
   due: number | undefined;
+  /** When its present attempt would have timed out if it had not waited for its turn; undefined: it has not, or not so long. */
+  firstDue: number | undefined = undefined;
   /**
    * What the owner of the run has under way for the call. The core neither reads nor writes it, and it is not stored.
    * It is a field of the call because a Map in the owner would cost more than 2 % of the throughput.
@@ -543,6 +545,7 @@ export function apply(run: Run, event: RunEvent): void {
       call.due = event.due;
       call.deaths = 0;
       call.alone = false;
+      call.firstDue = undefined;
       return;
     }
     case "attempt": {
@@ -552,6 +555,7 @@ export function apply(run: Run, event: RunEvent): void {
       call.attempt = event.attempt;
       call.due = event.due;
       call.alone = event.alone === true;
+      call.firstDue = undefined;
       return;
     }
     case "died":
@@ -561,9 +565,12 @@ export function apply(run: Run, event: RunEvent): void {
         call.alone = false;
       }
       return;
-    case "waited":
-      openCall(run, event.call).due = event.due;
+    case "waited": {
+      const call = openCall(run, event.call);
+      call.firstDue ??= call.due;
+      call.due = event.due;
       return;
+    }
     case "told":
       run.nextCall = event.call + 1;
       return;

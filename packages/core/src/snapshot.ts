@@ -30,6 +30,7 @@ export function snapshot(run: Run): RunSnapshot {
       keys: call.key === undefined ? undefined : [call.key],
       transformed: call.transformed ? true : undefined,
       due: call.due,
+      firstDue: call.firstDue,
       attempt: call.attempt,
       backoff: call.backoff ? true : undefined,
       deaths: call.deaths === 0 ? undefined : call.deaths,
@@ -59,6 +60,7 @@ export function snapshot(run: Run): RunSnapshot {
 
 interface StoredCall extends OpenedCalls {
   readonly attempt: number;
+  readonly firstDue?: number;
   readonly backoff?: boolean;
   readonly deaths?: number;
   readonly alone?: boolean;
@@ -85,6 +87,7 @@ export function restore(key: string, stored: RunSnapshot): Run {
     call.deaths = held.deaths ?? 0;
     call.alone = held.alone === true;
     call.due = held.due;
+    call.firstDue = held.firstDue;
     run.calls.set(call.number, call);
   }
   for (const id of commands) run.commands.add(id);

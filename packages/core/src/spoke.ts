@@ -9,6 +9,7 @@ import {
   type RetryPolicy,
 } from "./retry.ts";
 import type { In, Out, Schema } from "./schema.ts";
+import { limitOf, problemsOfLimit, type SpokeLimit, type WholeLimit } from "./limit.ts";
 
 /** What an attempt, or a call, came to. */
 export type Outcome<O = unknown, E extends string = string> =
@@ -47,11 +48,10 @@ export interface Spoke<I = unknown, O = unknown, E extends string = string> exte
   /** Longest time that one attempt may take, in milliseconds from when its worker begins. To wait for a place is no part of it. */
   readonly timeoutMs: number;
   readonly retry: Retries;
-  /**
-   * How many attempts of this spoke one engine (in a cluster: one shard) runs at the same time. The others are queued. A place is
-   * free when the work of its attempt has ended, or has gone on for ten timeouts.
-   */
-  readonly concurrency: number;
+  /** How much may be under way in one process; undefined: as much as there is. */
+  readonly limit: WholeLimit | undefined;
+  /** After how long the work of an attempt loses its place under a limit though it has not ended, in milliseconds. */
+  readonly abandonAfterMs: number;
 }
 
 /** The declaration of a spoke. */
@@ -64,13 +64,23 @@ export interface SpokeSpec<IS extends Schema, OS extends Schema, E extends strin
   readonly errors?: readonly E[];
   /**
    * Longest time that one attempt may take, in milliseconds. It begins when a worker of this process begins, or when the message
-   * to another process is sent. An attempt that waits for a place (`concurrency`) is bounded by the state that has called.
+   * to another process is sent. An attempt that waits for its turn (`concurrency`, `limit`) is bounded by the state that has called.
    */
   readonly timeoutMs: number;
   /** Default: no retry. */
   readonly retry?: RetryPolicy<NoInfer<E>>;
-  /** How many attempts one engine runs at the same time. Default: no limit. */
+  /**
+   * How many attempts one process makes at the same time. The others wait, and that is not their time. A place is free when the
+   * work of its attempt has ended. Default: no limit.
+   */
   readonly concurrency?: number;
+  /** Limits of one process: in a second, at the same time, and for each key. Besides `concurrency`, or instead. Default: none. */
+  readonly limit?: SpokeLimit<Out<IS>>;
+  /**
+   * Work that outlives its attempt keeps its place under a limit, until this long after its begin. Then it is abandoned: the
+   * place is given to another attempt, and an error is logged. In milliseconds. Default: ten times `timeoutMs`.
+   */
+  readonly abandonAfterMs?: number;
 }
 
 /** The types of a spoke as its worker sees them: the input after its validation, the output before it. */
@@ -96,9 +106,10 @@ export function spoke<IS extends Schema, OS extends Schema, const E extends stri
     errors,
     timeoutMs: Math.ceil(spec.timeoutMs),
     retry: retriesOf(retry as RetryPolicy),
-    concurrency: spec.concurrency ?? Number.MAX_SAFE_INTEGER,
+    limit: limitOf(spec.concurrency, spec.limit),
+    abandonAfterMs: spec.abandonAfterMs ?? 10 * spec.timeoutMs,
   };
-  const problems = problemsOf(made);
+  const problems = [...problemsOf(made), ...problemsOfLimit(spec.concurrency, spec.limit)];
   if (problems.length > 0) {
     throw new WheelworkError("WW_BAD_SPOKE", `the spoke ${JSON.stringify(name)} cannot be used`, {
       problems,
@@ -130,8 +141,8 @@ function problemsOf(made: Omit<Spoke, "~types">): Problem[] {
   require(namePattern.test(made.name), "name", mustBeName);
   require(isDuration(made.timeoutMs), "timeoutMs", mustBeDuration);
   problems.push(...problemsOfRetries(made.retry, made.errors));
-  require(Number.isInteger(made.concurrency) &&
-    made.concurrency >= 1, "concurrency", "must be a whole number from 1");
+  require(made.abandonAfterMs >=
+    made.timeoutMs, "abandonAfterMs", "must be a number of milliseconds, timeoutMs at least");
   const reserved = made.errors.filter((code) => code.startsWith("WW_"));
   require(reserved.length ===
     0, "errors", `codes that begin with WW_ belong to the engine: ${reserved.join(", ")}`);

@@ -82,7 +82,7 @@ function members(object: object): string[] {
 }
 
 const documented = ["attempt", "call", "deadline", "fail", "idempotencyKey", "requestId", "signal"];
-const internal = ["request", "index", "hasPlace", "awaitingLog", "name", "abort", "context", "host"];
+const internal = ["request", "index", "isMade", "place", "waits", "awaitingLog", "name", "abort", "context", "host"];
 
 /** What a context has by name; and what it has of the host, as a name or as a value. */
 function seenOf(context: object | undefined) {
@@ -118,7 +118,7 @@ describe("what user code sees of an attempt is what is documented, and nothing o
     const seen: AttemptContext[] = [];
     const attempt: Worker["attempt"] = (_input, context) => (seen.push(context), { kind: "ok", output: 1 });
     new Bench({ spoke: work as unknown as Worker["spoke"], attempt }).host.begin(request(7));
-    const more = [...documented, "epoch", "key", "onAbort", "postpone"].toSorted();
+    const more = [...documented, "epoch", "key", "late", "onAbort", "postpone"].toSorted();
     expect(seenOf(seen[0])).toEqual({ members: more, leaks: [] });
     expect(seen[0]).toMatchObject({ requestId: "r1", call: 7, attempt: 1, deadline: 1000, epoch: 4 });
   });
@@ -186,11 +186,11 @@ describe("a worker host", () => {
     const calls = [1, 2, 3, 4, 5].map((call) => request(call));
     for (const call of calls) host.begin(call);
     host.end([calls[0]] as AttemptRequest[]);
-    await clock.advance(8999);
+    await clock.advance(9999);
     expect([made, errors]).toEqual([[1, 2], []]);
     await clock.advance(1);
     expect(made).toEqual([1, 2, 3]);
-    expect(errors).toEqual(["an attempt has not ended after 10 times its timeout: it goes on beside others"]);
+    expect(errors).toEqual(["the work of an attempt has not ended long after its timeout: it is abandoned, and goes on beside others"]);
     // Its place is gone already.
     await ok(1);
     expect(made).toEqual([1, 2, 3]);

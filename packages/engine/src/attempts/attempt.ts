@@ -1,3 +1,4 @@
+import type { Place, Waiting } from "./turns.ts";
 import { abortContext, Context, extendContext, type AttemptContext, type AttemptRequest } from "./context.ts";
 
 /** One attempt as its host keeps it. User code gets its `context` alone. */
@@ -5,12 +6,14 @@ export class Attempt {
   request: AttemptRequest;
   /** Where it is among those that are open. */
   index = -1;
-  /** When it began to wait for a place, in monotonic time; undefined: it does not wait. */
-  waitsSince: number | undefined = undefined;
+  /** How it waits for its turn under the limit of its spoke; undefined: it does not wait. */
+  waits: Waiting | undefined = undefined;
   /** It has waited for a place, or its process has ended: it times out later than was committed. */
   hasWaited = false;
-  /** It has a place in its lane: it is neither queued nor over. */
-  hasPlace = false;
+  /** Its worker has begun, and its work has not ended. */
+  isMade = false;
+  /** The place that it has under the limit of its spoke, until its work has ended. */
+  place: Place | undefined = undefined;
   /** An earlier owner may have made it, and it is not made again yet. */
   awaitingLog = false;
   /** Its spoke and its correlation, where its outcome comes through a topic. */
@@ -44,6 +47,11 @@ export class Attempt {
     return this.#context;
   }
 
+  /** It has its place, and is not to be made yet: it is a suspect. */
+  get isHeld(): boolean {
+    return !this.isMade && this.waits === undefined && !this.awaitingLog;
+  }
+
   /** An earlier process may have begun it: its time begins anew, and ends at `due` if it need not wait for a place. */
   beginAnew(due: number): void {
     extendContext(this.#context, due - this.#context.deadline);
@@ -52,9 +60,9 @@ export class Attempt {
 
   /** It has a place at last: the time that it has waited is not its own. */
   endWait(now: number): void {
-    if (this.waitsSince === undefined) return;
-    extendContext(this.#context, now - this.waitsSince);
-    this.waitsSince = undefined;
+    if (this.waits === undefined) return;
+    extendContext(this.#context, now - this.waits.since);
+    this.waits = undefined;
     this.hasWaited = true;
   }
 

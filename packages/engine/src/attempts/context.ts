@@ -23,6 +23,8 @@ export interface WorkerContext<E extends string = string> {
 export interface AttemptContext extends WorkerContext {
   /** The epoch of the run when the attempt was made (I3). */
   readonly epoch: number;
+  /** The run cleans up: its attempts go before others that wait. */
+  readonly late: boolean;
   /** The key that the hub gave the call itself; undefined: none. `idempotencyKey` is made of it. */
   readonly key: string | undefined;
   /**
@@ -39,7 +41,8 @@ export interface AttemptContext extends WorkerContext {
 
 /** What an attempt is made for: a call of a run, or what another process says of one. */
 export interface AttemptRequest {
-  readonly run: { readonly key: string; readonly epoch: number };
+  /** `late`: it cleans up. */
+  readonly run: { readonly key: string; readonly epoch: number; readonly late?: boolean };
   readonly number: number;
   readonly callee: string;
   readonly attempt: number;
@@ -47,6 +50,8 @@ export interface AttemptRequest {
   /** The author's own idempotency key. */
   readonly key: string | undefined;
   readonly due: number | undefined;
+  /** When it would have timed out if it had not waited, if that is another time. */
+  readonly firstDue?: number | undefined;
   /** The host's: what it has under way for the request. */
   work: unknown;
 }
@@ -93,6 +98,10 @@ export class Context implements AttemptContext {
 
   get deadline(): number {
     return this.#deadline;
+  }
+
+  get late(): boolean {
+    return this.#request.run.late === true;
   }
 
   get key(): string | undefined {

@@ -1,25 +1,24 @@
 import { WheelworkError, type Outcome, type Spoke } from "@wheelwork/core";
-import { isSuspect, isThenable } from "@wheelwork/core/kernel";
+import { isThenable } from "@wheelwork/core/kernel";
 import { timerMs } from "../ports/clock.ts";
 import type { Clock, Logger } from "../ports/ports.ts";
 import { Attempt } from "./attempt.ts";
+import { underWay, type FormerRequest } from "./under-way.ts";
 import type { AttemptRequest } from "./context.ts";
-import { Lane } from "./lane.ts";
+import { limiterOf, type Limiter } from "./limiter.ts";
 import { OpenAttempts } from "./open-attempts.ts";
 import { asOutcome, checkedOutcome, failureOf, invalid, type OutcomeCheck, type Redact } from "./outcomes.ts";
 import { comesThroughLog, isRouted, type Worker, type WorkerPorts } from "./worker.ts";
 
-/** After how many of its timeouts an attempt that does not end loses its place. */
-const abandonAfter = 10;
-
 /** Takes the outcome of an attempt. */
 export type Report = (attempt: Attempt, outcome: Outcome) => void;
 
-/** An attempt of a former process. */
-type SuspectRequest = AttemptRequest & Parameters<typeof isSuspect>[0];
-
-/** The order in which attempts were begun. */
-export const byDue = (a: AttemptRequest, b: AttemptRequest): number => (a.due ?? 0) - (b.due ?? 0);
+/** A worker, and what limits it. */
+interface Served {
+  readonly worker: Worker;
+  readonly limiter: Limiter | undefined;
+  readonly make: (attempt: Attempt) => void;
+}
 
 /** What a worker host needs. */
 export interface WorkerHostOptions {
@@ -30,6 +29,8 @@ export interface WorkerHostOptions {
   readonly logger: Logger;
   /** See `CommonOptions.redact`. */
   readonly redact?: Redact | undefined;
+  /** Whether an attempt that has its place must not be made yet. It is made when it is begun once more. */
+  readonly holds?: (request: AttemptRequest) => boolean;
 }
 
 /**
@@ -38,15 +39,15 @@ export interface WorkerHostOptions {
  *
  * An attempt goes through these states:
  *
- *     begin ──▶ queued ──▶ made ──▶ settled: its outcome is reported
- *                  ▲  │       │
- *     adopt ──▶ awaiting log  └───▶ ended: its call is closed, or its time is over
+ *     begin ──▶ queued ──▶ (held) ──▶ made ──▶ settled: its outcome is reported
+ *                  ▲                    │
+ *     adopt ──▶ awaiting log            └────▶ ended: its call is closed, or its time is over
  *
  * One that is adopted may have been made by an earlier owner of the shard. Its outcome may be in the log that is being read,
  * so that it is made again only after that.
  */
 export class WorkerHost {
-  readonly #lanes = new Map<string, Lane>();
+  readonly #served = new Map<string, Served>();
   readonly #open = new OpenAttempts();
   /** Attempts whose outcomes come through a topic, by spoke and correlation. */
   readonly #expected = new Map<string, Attempt>();
@@ -55,29 +56,35 @@ export class WorkerHost {
   /** While the engine stops: the attempts that it waits for, with what cancels the timer of each. */
   #draining: { readonly left: Map<Attempt, () => void>; readonly resolve: () => void } | undefined =
     undefined;
-  /** Attempts that are over, whose work still holds a place; with what cancels their timer. */
-  readonly #lingering = new Map<Attempt, () => void>();
+  /** Attempts that are over, whose work still holds a place. */
+  readonly #lingering = new Map<Attempt, Limiter>();
   readonly #clock: Clock;
   readonly #ports: WorkerPorts;
   readonly #report: Report;
   readonly #check: OutcomeCheck;
+  readonly #holds: ((request: AttemptRequest) => boolean) | undefined;
   readonly #detach: (() => void)[] = [];
 
   /** @throws WheelworkError WW_CONFIG when two workers serve one spoke. */
-  constructor({ workers, ports, report, clock, logger, redact }: WorkerHostOptions) {
+  constructor({ workers, ports, report, clock, logger, redact, holds }: WorkerHostOptions) {
     this.#ports = ports;
     this.#report = report;
     this.#clock = clock;
     this.#check = { logger, redact };
+    this.#holds = holds;
     for (const worker of workers) {
       const { name } = worker.spoke;
-      if (this.#lanes.has(name)) {
+      if (this.#served.has(name)) {
         throw new WheelworkError("WW_CONFIG", `two workers serve the spoke ${name}`, {
           next: "Give the engine one worker for each spoke.",
         });
       }
-      const make = (lane: Lane, attempt: Attempt): void => this.#make(lane, attempt);
-      this.#lanes.set(name, new Lane(worker, make, (attempt) => this.#open.has(attempt), clock));
+      const served: Served = {
+        worker,
+        limiter: limiterOf(worker.spoke, clock),
+        make: (attempt) => this.#make(served, attempt),
+      };
+      this.#served.set(name, served);
     }
   }
 
@@ -87,11 +94,11 @@ export class WorkerHost {
   }
 
   serves(spoke: string): boolean {
-    return this.#lanes.has(spoke);
+    return this.#served.has(spoke);
   }
 
   attach(): void {
-    for (const { worker } of this.#lanes.values()) {
+    for (const { worker } of this.#served.values()) {
       if (comesThroughLog(worker, this.#ports.replies)) continue;
       const detach = worker.attach?.(this.#ports.bus);
       if (detach !== undefined) this.#detach.push(detach);
@@ -101,7 +108,7 @@ export class WorkerHost {
   /** The engine has stopped. */
   detach(): void {
     for (const detach of this.#detach.splice(0)) detach();
-    for (const cancel of this.#lingering.values()) cancel();
+    for (const [attempt, limiter] of this.#lingering) limiter.orphan(attempt);
     this.#lingering.clear();
   }
 
@@ -110,20 +117,35 @@ export class WorkerHost {
    * time begins anew, at this engine time.
    */
   begin(request: AttemptRequest, anewAt?: number): void {
-    const lane = this.#lanes.get(request.callee);
-    if (lane === undefined) return;
+    const served = this.#served.get(request.callee);
+    if (served === undefined) return;
     const open = this.#open.of(request);
     if (open?.attempt === request.attempt) {
-      // It is under way already: a retry of a parked run asks for all that is open.
-      if (!open.awaitingLog) return;
-      open.awaitingLog = false;
-      return lane.enter(open);
+      if (open.awaitingLog) {
+        open.awaitingLog = false;
+        return this.#enter(served, open);
+      }
+      // It is under way already, or waits: a retry of a parked run asks for all that is open.
+      if (!open.isHeld) return;
+      open.beginAnew(request.due ?? 0);
+      return this.#make(served, open);
     }
     if (open !== undefined) this.end([request]);
     const attempt = new Attempt(request);
-    if (anewAt !== undefined) attempt.beginAnew(anewAt + lane.worker.spoke.timeoutMs);
+    if (anewAt !== undefined) attempt.beginAnew(anewAt + served.worker.spoke.timeoutMs);
     this.#open.add(attempt);
-    lane.enter(attempt);
+    this.#enter(served, attempt);
+  }
+
+  #enter({ limiter, make }: Served, attempt: Attempt): void {
+    if (limiter === undefined) return make(attempt);
+    try {
+      limiter.enter(attempt, make);
+    } catch (error) {
+      // The author's function has no key for it.
+      this.#forget(attempt);
+      this.#report(attempt, this.#warned(attempt, failureOf(error)));
+    }
   }
 
   /**
@@ -131,14 +153,14 @@ export class WorkerHost {
    * be lost, so that the attempt is made again at once.
    */
   adopt(request: AttemptRequest): boolean {
-    const lane = this.#lanes.get(request.callee);
-    if (lane === undefined || !comesThroughLog(lane.worker, this.#ports.replies)) return false;
+    const served = this.#served.get(request.callee);
+    if (served === undefined || !comesThroughLog(served.worker, this.#ports.replies)) return false;
     const attempt = new Attempt(request);
     attempt.awaitingLog = true;
     this.#open.add(attempt);
     this.#adopted.push(attempt);
     try {
-      this.#expect(lane.worker, attempt);
+      this.#expect(served.worker, attempt);
     } catch {
       // It fails with it when it is made.
     }
@@ -185,51 +207,34 @@ export class WorkerHost {
   dueAfterWait(request: AttemptRequest, now: number): number | undefined {
     const attempt = this.#open.of(request);
     if (attempt === undefined || attempt.attempt !== request.attempt) return undefined;
-    if (attempt.waitsSince === undefined) {
+    const hasBegun = attempt.isMade || attempt.awaitingLog;
+    if (hasBegun) {
       const { deadline } = attempt.context;
       const isLater = attempt.hasWaited || deadline > (request.due ?? deadline);
       return isLater ? Math.ceil(deadline) : undefined;
     }
-    const lane = this.#lanes.get(request.callee);
-    return lane === undefined ? undefined : now + lane.worker.spoke.timeoutMs;
+    const served = this.#served.get(request.callee);
+    return served === undefined ? undefined : now + served.worker.spoke.timeoutMs;
   }
 
   /** Whether an attempt waits for a place. */
   waits(request: AttemptRequest): boolean {
-    return this.#open.of(request)?.waitsSince !== undefined;
+    return this.#open.of(request)?.waits !== undefined;
   }
 
-  /** Whether the present attempt of a call is under way or queued here. */
-  isOpen(request: AttemptRequest): boolean {
-    return this.#open.of(request)?.attempt === request.attempt;
+  /** Whether the present attempt of a call has its place, and is not to be made yet. */
+  isHeld(request: AttemptRequest): boolean {
+    return this.#open.of(request)?.isHeld === true;
   }
 
-  /** How long an attempt of a spoke may take, in milliseconds. */
-  timeoutMs(spoke: string): number {
-    return this.#lanes.get(spoke)?.worker.spoke.timeoutMs ?? 0;
-  }
-
-  /**
-   * Those of a former process's open attempts that were under way there, as far as is known: their workers are of the process
-   * itself, and they had a place. Places are given in the order in which attempts are begun, which their deadlines tell. So of
-   * a spoke with a limit, it is as many as the limit allows that are due first. A suspect is among them only if it was begun.
-   */
-  underWay<Request extends SuspectRequest>(requests: readonly Request[]): Request[] {
+  /** Those of a former process's open attempts that may have been under way there: see under-way.ts. */
+  underWay<Request extends FormerRequest>(requests: readonly Request[]): Request[] {
     const found: Request[] = [];
-    const limited = new Map<Lane, Request[]>();
-    for (const request of requests) {
-      const lane = this.#lanes.get(request.callee);
-      if (lane === undefined || !this.#isDoneHere(lane.worker) || isSuspect(request)) continue;
-      if (lane.worker.spoke.concurrency === Number.MAX_SAFE_INTEGER) {
-        found.push(request);
-        continue;
-      }
-      const ofLane = limited.get(lane);
-      if (ofLane === undefined) limited.set(lane, [request]);
-      else ofLane.push(request);
+    for (const [callee, ofSpoke] of Map.groupBy(requests, (request) => request.callee)) {
+      const served = this.#served.get(callee);
+      if (served !== undefined && this.#isDoneHere(served.worker))
+        found.push(...underWay(ofSpoke, served.limiter, served.worker.spoke.timeoutMs));
     }
-    for (const [{ worker }, ofLane] of limited)
-      found.push(...ofLane.toSorted(byDue).slice(0, worker.spoke.concurrency));
     return found;
   }
 
@@ -257,31 +262,29 @@ export class WorkerHost {
       attempt.abort();
       ended.push(attempt);
     }
-    for (const attempt of ended) {
-      const lane = this.#lanes.get(attempt.request.callee);
-      if (lane !== undefined && attempt.hasPlace) this.#linger(lane, attempt);
-    }
+    for (const attempt of ended) if (attempt.place !== undefined) this.#linger(attempt);
   }
 
-  /** Waits for the work of an attempt that is over. One that never ends must not block its spoke for ever. */
-  #linger(lane: Lane, attempt: Attempt): void {
-    const { name: spoke, timeoutMs, concurrency } = lane.worker.spoke;
-    if (concurrency === Number.MAX_SAFE_INTEGER) return lane.leave(attempt);
-    // It has had its timeout once.
-    const delayMs = timerMs((abandonAfter - 1) * timeoutMs);
-    const abandon = (): void => {
+  /** Waits for the work of an attempt that is over: it keeps its place. */
+  #linger(attempt: Attempt): void {
+    const served = this.#served.get(attempt.request.callee);
+    if (served?.limiter === undefined) return;
+    const { limiter, worker } = served;
+    if (!attempt.isMade) return limiter.leave(attempt);
+    const { name: spoke, timeoutMs, abandonAfterMs } = worker.spoke;
+    const { requestId: request, call, attempt: number } = attempt;
+    this.#lingering.set(attempt, limiter);
+    limiter.linger(attempt, () => {
       this.#lingering.delete(attempt);
-      const { requestId: request, call, attempt: number } = attempt;
-      const message = `an attempt has not ended after ${abandonAfter} times its timeout: it goes on beside others`;
-      this.#check.logger.error({ spoke, request, call, attempt: number, timeoutMs }, message);
-      lane.leave(attempt);
-    };
-    this.#lingering.set(attempt, this.#clock.after(delayMs, abandon));
+      this.#check.logger.error(
+        { spoke, request, call, attempt: number, timeoutMs, abandonAfterMs },
+        "the work of an attempt has not ended long after its timeout: it is abandoned, and goes on beside others",
+      );
+    });
   }
 
   /** Ends everything: the engine stops, or has lost its memory. */
   endAll(): void {
-    for (const lane of this.#lanes.values()) lane.clear();
     this.#adopted = [];
     this.end(this.#open.requests());
   }
@@ -292,7 +295,7 @@ export class WorkerHost {
    * reads it there. `now`: engine time.
    */
   drain(now: number): Promise<void> {
-    for (const lane of this.#lanes.values()) lane.clear();
+    for (const attempt of this.#open.list()) this.#stopWaiting(attempt);
     const left = new Map<Attempt, () => void>();
     for (const attempt of this.#open.list()) {
       if (!this.#isOurs(attempt)) continue;
@@ -311,16 +314,16 @@ export class WorkerHost {
   }
 
   /** Whether an attempt is under way, and its outcome is lost with this process. */
-  #isOurs({ hasPlace, request }: Attempt): boolean {
-    const lane = this.#lanes.get(request.callee);
-    return hasPlace && lane !== undefined && !comesThroughLog(lane.worker, this.#ports.replies);
+  #isOurs({ isMade, request }: Attempt): boolean {
+    const served = this.#served.get(request.callee);
+    return isMade && served !== undefined && !comesThroughLog(served.worker, this.#ports.replies);
   }
 
   /** An outcome that an external worker or a relay gave, held against the contract of its spoke. */
   check(spoke: string, given: Outcome): Outcome {
-    const lane = this.#lanes.get(spoke);
-    if (lane === undefined) return invalid(`this engine has no spoke ${spoke}`);
-    return this.#checked(lane.worker.spoke, asOutcome(spoke, given));
+    const served = this.#served.get(spoke);
+    if (served === undefined) return invalid(`this engine has no spoke ${spoke}`);
+    return this.#checked(served.worker.spoke, asOutcome(spoke, given));
   }
 
   /** Takes down what messages call the attempt, if its outcome comes by such a message. */
@@ -331,7 +334,14 @@ export class WorkerHost {
     this.#expected.set(attempt.name, attempt);
   }
 
+  /** It gives up its place in the queue. */
+  #stopWaiting(attempt: Attempt): void {
+    const { waits } = attempt;
+    if (waits !== undefined) this.#served.get(attempt.request.callee)?.limiter?.remove(attempt, waits);
+  }
+
   #forget(attempt: Attempt): void {
+    this.#stopWaiting(attempt);
     this.#open.delete(attempt);
     if (this.#expected.get(attempt.name) === attempt) this.#expected.delete(attempt.name);
     const draining = this.#draining;
@@ -340,37 +350,37 @@ export class WorkerHost {
     if (draining.left.delete(attempt) && draining.left.size === 0) draining.resolve();
   }
 
-  #make(lane: Lane, attempt: Attempt): void {
+  #make(served: Served, attempt: Attempt): void {
+    if (this.#holds?.(attempt.request) === true) return;
     let outcome: PromiseLike<Outcome> | Outcome;
+    attempt.isMade = true;
     try {
-      this.#expect(lane.worker, attempt);
-      outcome = lane.worker.attempt(attempt.request.input, attempt.context, this.#ports);
+      this.#expect(served.worker, attempt);
+      outcome = served.worker.attempt(attempt.request.input, attempt.context, this.#ports);
     } catch (error) {
       outcome = failureOf(error);
     }
     if (isThenable(outcome)) {
       Promise.resolve(outcome).then(
-        (settled) => this.#settle(lane, attempt, settled),
-        (error: unknown) => this.#settle(lane, attempt, failureOf(error)),
+        (settled) => this.#settle(served, attempt, settled),
+        (error: unknown) => this.#settle(served, attempt, failureOf(error)),
       );
     } else {
-      this.#settle(lane, attempt, outcome);
+      this.#settle(served, attempt, outcome);
     }
   }
 
-  #settle(lane: Lane, attempt: Attempt, given: Outcome): void {
-    const { spoke } = lane.worker;
+  #settle({ worker, limiter }: Served, attempt: Attempt, given: Outcome): void {
+    const { spoke } = worker;
     const outcome = asOutcome(spoke.name, given);
     const open = this.#open.has(attempt);
     if (open) this.#forget(attempt);
     // How a worker fails because it was told to stop says nothing; a success still counts if it is not late (I4).
     if (open || outcome.kind === "ok")
       this.#report(attempt, this.#warned(attempt, this.#checked(spoke, outcome)));
-    if (this.#lingering.size > 0) {
-      this.#lingering.get(attempt)?.();
-      this.#lingering.delete(attempt);
-    }
-    lane.leave(attempt);
+    if (limiter === undefined) return;
+    this.#lingering.delete(attempt);
+    limiter.leave(attempt);
   }
 
   /** Logs an exception that the worker should not have thrown. */

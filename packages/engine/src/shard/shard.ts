@@ -9,7 +9,8 @@ import {
   type Run,
 } from "@wheelwork/core/kernel";
 import type { Attempt } from "../attempts/attempt.ts";
-import { byDue, WorkerHost } from "../attempts/host.ts";
+import { WorkerHost } from "../attempts/host.ts";
+import { byBegin } from "../attempts/under-way.ts";
 import { redacted } from "../attempts/outcomes.ts";
 import { collect, withRest, type HistoryRange } from "../ports/history.ts";
 import { Suspects } from "../attempts/suspects.ts";
@@ -109,6 +110,7 @@ export class Shard {
       clock,
       logger,
       redact,
+      holds: (request) => this.#holds(request as Call),
     });
   }
 
@@ -509,15 +511,24 @@ export class Shard {
     if (this.#status === "stopping") return;
     if (run.calls.get(call.number) !== call || !isRunning(call) || run.status !== "running") return;
     const { callee, number, attempt } = call;
-    if (call.deaths >= suspectDeaths) {
-      if (isSuspect(call)) return this.#suspects.add(call, this, () => this.#beginSuspect(call));
-      this.#suspects.begun(call, this);
-    }
+    // It is begun when it has its place, and its turn.
+    if (isSuspect(call)) return this.#host.begin(call, anewAt);
+    if (call.deaths >= suspectDeaths) this.#suspects.begun(call, this);
     const { logger, observe } = this.#options;
     const event = { name: "attempt", callee, key: run.key, call: number, attempt } as const;
     logger.debug(event, "attempt");
     observe?.(event);
     this.#host.begin(call, anewAt);
+  }
+
+  /** A suspect waits for its turn as soon as it has its place. Otherwise a death while it waits would be blamed on it. */
+  #holds(call: Call): boolean {
+    if (!isSuspect(call)) return false;
+    this.#suspects.add(call, this, () => this.#beginSuspect(call));
+    this.#options.clock.soon(() => {
+      if (this.#status === "running") this.#suspects.next();
+    });
+    return true;
   }
 
   /** It is the turn of a suspect: that is committed before it begins, so that the next owner knows. */
@@ -530,13 +541,6 @@ export class Shard {
       reject: (): void => this.#suspects.delete(call),
     };
     this.#push({ kind: "input", key: run.key, input: { kind: "begin", call: number, attempt }, done });
-  }
-
-  /** A suspect that waits for its turn has all its time left, as one that waits for a place. */
-  #dueAfterWait(call: Call, now: number): number | undefined {
-    if (call.deaths >= suspectDeaths && this.#suspects.has(call) && !this.#host.isOpen(call))
-      return now + this.#host.timeoutMs(call.callee);
-    return this.#host.dueAfterWait(call, now);
   }
 
   /** The outcomes of an earlier owner's attempts would have come by now: those that are not overdue are made again. */
@@ -611,7 +615,7 @@ export class Shard {
         redact: (error) => redacted(this.#options.redact, error),
         check: (spoke, outcome) => host.check(spoke, outcome),
         expected: (spoke, correlation) => host.expected(spoke, correlation),
-        dueAfterWait: (call, now) => this.#dueAfterWait(call, now),
+        dueAfterWait: (call, now) => host.dueAfterWait(call, now),
       },
       culprits: this.#culprits,
       loop: {
@@ -660,6 +664,7 @@ export class Shard {
         if (!isRunning(call) || call.isHub) continue;
         if (handOver?.(call) === true) {
           if (call.alone) this.#suspects.begun(call, this);
+          else if (this.#host.isHeld(call)) this.#holds(call);
           continue;
         }
         if (reported?.has(`${run.key} ${call.number} ${call.attempt}`) === true || this.#host.adopt(call))
@@ -669,7 +674,7 @@ export class Shard {
       }
     }
     handOver?.();
-    pipeline.open.effects.attempts.sort((a, b) => byDue(a.call, b.call));
+    pipeline.open.effects.attempts.sort((a, b) => byBegin(a.call, b.call));
     pipeline.resume(items);
   }
 

@@ -1,4 +1,4 @@
-import { WheelworkError } from "@wheelwork/core";
+import { WheelworkError, type Spoke } from "@wheelwork/core";
 import type { Bus, Message, Store, Worker } from "@wheelwork/engine";
 import type { Channel, LogRecord } from "@wheelwork/engine/cluster";
 import {
@@ -396,11 +396,11 @@ export class HubBolt implements Bolt<Streams> {
     now: () => number,
   ): Worker {
     return {
-      spoke,
+      spoke: withoutTokens(spoke),
       otherProcess: true,
       attempt: (input, attempt) =>
         new Promise((resolve) => {
-          const { requestId: request, call, epoch, deadline, key } = attempt;
+          const { requestId: request, call, epoch, deadline, key, late } = attempt;
           // The messages back of a relay come to one task: the attempt is made there.
           const to = typeof outcomes === "object" ? outcomes.key(input, attempt) : request;
           const id = attemptId(request, call, attempt.attempt);
@@ -426,7 +426,8 @@ export class HubBolt implements Bolt<Streams> {
             input,
           };
           const withinMs = Math.max(0, deadline - now());
-          post.add(to, key === undefined ? { ...order, withinMs } : { ...order, withinMs, key });
+          const more = { ...(key === undefined ? {} : { key }), ...(late ? { late } : {}) };
+          post.add(to, { ...order, withinMs, ...more });
         }),
     };
   }
@@ -473,6 +474,12 @@ export class HubBolt implements Bolt<Streams> {
     }
   }
 }
+
+/** The worker bolts have the tokens of a rate: the hub would count each attempt twice. It only holds back what they cannot begin. */
+const withoutTokens = (spoke: Spoke): Spoke =>
+  spoke.limit === undefined
+    ? spoke
+    : { ...spoke, limit: { ...spoke.limit, perSecond: Number.POSITIVE_INFINITY } };
 
 const parse = <T>(values: Tuple["values"]): readonly T[] => JSON.parse(String(values[1])) as readonly T[];
 

@@ -37,6 +37,8 @@ export interface AttemptOrder {
   readonly attempt: number;
   readonly epoch: number;
   readonly key?: string;
+  /** The run cleans up. */
+  readonly late?: true;
   /** When it is given up, in milliseconds of the hub's engine time, and how long that is from now. */
   readonly deadline: number;
   readonly withinMs: number;

@@ -1,7 +1,7 @@
 import type { Outcome } from "@wheelwork/core";
 import { Callback, Coordinator } from "@wheelwork/core/kernel";
 import type { Bus, Message } from "@wheelwork/engine";
-import { rootOf, systemClock, WorkerHost, type Attempt, type AttemptRequest } from "@wheelwork/engine/parts";
+import { rootOf, WorkerHost, type Attempt, type AttemptRequest } from "@wheelwork/engine/parts";
 import type { Bolt, Context, Output, Tuple } from "../multilang/component.ts";
 import type { StormApp } from "./app.ts";
 import {
@@ -31,9 +31,9 @@ class Ordered extends Callback implements AttemptRequest {
   /** When its hub was told that it waits, in monotonic time. */
   toldAt = 0;
 
-  constructor({ spoke, request, call, attempt, epoch, key, deadline, input }: AttemptOrder) {
+  constructor({ spoke, request, call, attempt, epoch, key, late, deadline, input }: AttemptOrder) {
     super();
-    this.run = { key: request, epoch };
+    this.run = { key: request, epoch, late: late === true };
     this.number = call;
     this.callee = spoke;
     this.attempt = attempt;
@@ -94,7 +94,7 @@ export class WorkerBolt implements Bolt<Streams> {
       // Outcomes go to the hub as tuples. External workers are asked by the hub itself.
       ports: { bus, replies: { kind: "process" } },
       report,
-      clock: systemClock,
+      clock,
       logger: stormLogger(output),
     });
     this.#host.attach();
