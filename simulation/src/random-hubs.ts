@@ -1,4 +1,4 @@
-import { answered, end, hub, spoke, type AnyHub, type Spoke } from "@wheelwork/core";
+import { answered, end, hub, spoke, type AnyHub, type Spoke, type SpokeSpec } from "@wheelwork/core";
 import { worker } from "@wheelwork/engine";
 import {
   seededRandom,
@@ -13,7 +13,7 @@ const anything = z.looseObject({});
 
 interface Spokes {
   readonly work: Spoke<{ n: number }, object, "bad" | "worse">;
-  readonly narrow: Spoke<object, object>;
+  readonly narrow: Spoke<{ n: number }, object>;
 }
 
 interface HubData {
@@ -39,9 +39,25 @@ function openRandom(outside: Outside, factor: number): OpenedSystem {
     output: z.object({}),
     errors: ["bad", "worse"],
     timeoutMs: ms(60),
-    retry: { attempts: 3, backoffMs: ms(15), giveUpOn: ["worse"] },
+    retry: random.pick([
+      { attempts: 3, backoffMs: ms(15), giveUpOn: ["worse"] },
+      {
+        attempts: 2,
+        backoffMs: ms(5),
+        giveUpOn: ["worse", "WW_TIMEOUT"],
+        on: {
+          bad: { attempts: 4, backoffMs: ms(2) },
+          WW_WORKER_FAILED: { attempts: "unlimited", factor: 1.5 },
+        },
+      },
+    ]),
   });
-  const narrow = spoke("narrow", { input: anything, output: anything, timeoutMs: ms(40), concurrency: 2 });
+  const narrow = spoke("narrow", {
+    input: anything,
+    output: anything,
+    timeoutMs: ms(40),
+    ...random.pick(narrowness(ms)),
+  });
   const spokes = { work, narrow } as unknown as Spokes;
   const seed = random.int(2 ** 31);
   const undone: string[] = [];
@@ -71,6 +87,21 @@ function openRandom(outside: Outside, factor: number): OpenedSystem {
     signal: (draw) => ({ name: draw.pick(["go", "hold"]), payload: draw.int(10) }),
     check: () => undone,
   };
+}
+
+type Limits = Pick<SpokeSpec<typeof anything, typeof anything, never>, "concurrency" | "limit">;
+
+/** How little of a spoke may be under way at once, or in a time. */
+function narrowness(ms: (given: number) => number): readonly Limits[] {
+  const by = ({ n }: { readonly n?: unknown }): string => `${Number(n) % 2}`;
+  const perSecond = 1000 / ms(1);
+  return [
+    { concurrency: 2 },
+    { limit: { concurrent: 1, by } },
+    { concurrency: 3, limit: { concurrent: 2, by } },
+    { limit: { perSecond, burst: 2 } },
+    { concurrency: 2, limit: { perSecond, burst: 1, by } },
+  ];
 }
 
 /**
@@ -129,7 +160,7 @@ function randomHub(
     const inputs = random.int(4);
     const state: Behaviour = (s) =>
       s["each"]?.(spokes.narrow, {
-        inputs: () => Array.from({ length: inputs }, () => ({})),
+        inputs: () => Array.from({ length: inputs }, (_, n) => ({ n })),
         settled: "Stay",
         done: "Next",
         after: { Late: ms(100) },
@@ -289,7 +320,7 @@ function workState(
   const done = ({ rounds }: HubData): object =>
     flaw(rounds < patience ? { raise: "Back", patch: { rounds: rounds + 1 } } : { raise: "Next" });
   const callee = random.pick<unknown>([work, work, narrow, ...children]);
-  const inputOf = (n: number): object => (callee === work ? { n } : {});
+  const inputOf = (n: number): object => (callee === work || callee === narrow ? { n } : {});
   const closes = random.chance(0.4);
   const hold = ({ seen }: HubData): object => flaw({ raise: "Stay", patch: { seen: seen + 1 } });
   const wait = {

@@ -1,6 +1,7 @@
 import type { Outcome } from "@wheelwork/core";
 import type { AttemptContext, RelayedOutcomes, Worker, WorkerPorts } from "@wheelwork/engine";
 import type { SimulatedProcess } from "../clock.ts";
+import { watchLimits } from "./limits.ts";
 import { drawFor, type PlannedTrouble } from "./plans.ts";
 import type { Seen } from "./trace.ts";
 
@@ -32,6 +33,7 @@ export const isRouted = (worker: Worker): worker is RoutedWorker =>
 
 /** A worker that is seen, and that suffers what the plan has for it. */
 export function observed<W extends Worker>(worker: W, where: AttemptsIn): W {
+  watchLimits(where.process);
   return {
     ...worker,
     attempt: (input, context, ports) =>
@@ -58,6 +60,8 @@ function attemptOf(
   const { requestId: request, call, attempt, idempotencyKey } = context;
   const node = where.numberFor(request);
   seeAttempt(worker, where, context);
+  const { problem, end } = watchLimits(where.process).begin(spoke, input);
+  if (spoke.limit !== undefined) where.see({ type: "limited", request, node, problem });
   const random = drawFor(plan.seed, "attempt", spoke.name, idempotencyKey, attempt);
   const { silent, slow, fails, broken, deaf } = plan.rates;
   if (random.chance(silent)) return never();
@@ -76,18 +80,25 @@ function attemptOf(
     return worker.attempt(input, context, ports);
   };
   const told = (outcome: Outcome): Outcome => {
+    end();
     if (process.alive) where.see({ type: "outcome", node, request, call, attempt, outcome });
     return outcome;
   };
   // A message that cannot be sent fails the attempt of a relay.
   const failed = (error: unknown): never => {
+    end();
     if (process.alive)
       where.see({ type: "outcome", node, request, call, attempt, outcome: { kind: "broken" } });
     throw error;
   };
   if (delay === 0) {
-    const outcome = act();
-    return outcome instanceof Promise ? outcome.then(told, failed) : told(outcome);
+    try {
+      const outcome = act();
+      return outcome instanceof Promise ? outcome.then(told, failed) : told(outcome);
+    } catch (error) {
+      end();
+      throw error;
+    }
   }
   return process.sleep(delay).then(act).then(told, failed);
 }

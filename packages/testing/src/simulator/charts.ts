@@ -21,7 +21,8 @@ export function chartsOf(hubs: readonly AnyHub[]): Pick<CheckedSystem, "charts" 
       if (callee.kind === "hub") add(callee as unknown as AnyHub);
       else {
         const { retry } = callee as unknown as Spoke;
-        spokes.set(callee.name, { attempts: retry.attempts });
+        const rules = [retry, ...retry.on.values()];
+        spokes.set(callee.name, { attempts: Math.max(...rules.map(({ attempts }) => attempts)) });
       }
     }
   };

@@ -41,6 +41,13 @@ export type Seen =
       readonly attempt: number;
       readonly idempotencyKey: string;
     }
+  /** An attempt of a spoke with limits has begun: what is wrong with that. */
+  | {
+      readonly type: "limited";
+      readonly node: number;
+      readonly request: string;
+      readonly problem: string | undefined;
+    }
   /** An owner has handed an attempt out to another process, which makes it if it hears of it. */
   | {
       readonly type: "ordered";

@@ -67,6 +67,8 @@ class Checker {
         return this.#attempts.handedOut(entry);
       case "outcome":
         return this.#attempts.said(entry);
+      case "limited":
+        return this.#demand("I25", entry.problem === undefined, () => `${entry.request}: ${entry.problem}`);
       case "passed":
         return this.#transitions.passed(entry);
       case "ended":
