@@ -26,6 +26,14 @@ export type Input =
    * at its worker, or still waits, so that it has time until then.
    */
   | { readonly kind: "callDue"; readonly call: number; readonly due?: number }
+  /** The worker of an attempt has said how far it is. */
+  | {
+      readonly kind: "progress";
+      readonly call: number;
+      readonly attempt: number;
+      readonly epoch: number;
+      readonly value: unknown;
+    }
   /** The deadline of the open wait, or `answerBy`, has passed. */
   | { readonly kind: "due" }
   | (CommandInput & {

@@ -18,6 +18,7 @@ export type ErrorCode =
   | "WW_KEY_REUSED"
   | "WW_LOG_LOST"
   | "WW_NOT_FOUND"
+  | "WW_NO_HEARTBEAT"
   | "WW_NOT_INCIDENT"
   | "WW_OVERLOADED"
   | "WW_SIGNAL_UNKNOWN"

@@ -54,6 +54,11 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
     case "buffered":
     case "recheck":
       return { events: [] };
+    case "progress": {
+      const { call, attempt, value } = input;
+      if (staleness(run, input) !== undefined) return { events: [] };
+      return { events: [{ type: "progressed", at, call, attempt, value }] };
+    }
     case "died":
     case "begin":
       // Its attempts are made again once it goes on.

@@ -36,12 +36,12 @@ export interface RetryPolicy<E extends string = string> extends RetryRule {
 }
 
 /**
- * Errors that a call may come to besides those that its spoke or hub declares: the worker threw, or its output does not
- * match the schema; the child run was cancelled, or was resolved as an incident; the hubs call one another too deep.
+ * Errors that a call may come to besides those that its spoke or hub declares: the worker threw, its output does not
+ * match the schema, or it was silent for `heartbeatMs`; the child run was cancelled, or was resolved as an incident; the hubs call one another too deep.
  */
 export type EngineFailure = Extract<
   ErrorCode,
-  "WW_WORKER_FAILED" | "WW_INVALID_OUTPUT" | "WW_CANCELLED" | "WW_INCIDENT" | "WW_DEFECT"
+  "WW_WORKER_FAILED" | "WW_INVALID_OUTPUT" | "WW_NO_HEARTBEAT" | "WW_CANCELLED" | "WW_INCIDENT" | "WW_DEFECT"
 >;
 
 /** How an attempt may fail, for its retry policy: by an error, or by its timeout (`WW_TIMEOUT`). */
@@ -168,6 +168,7 @@ export function problemsOfRetries({ on, ...rule }: Retries, errors: readonly str
 const engineFailures: readonly FailureCode<never>[] = [
   "WW_WORKER_FAILED",
   "WW_INVALID_OUTPUT",
+  "WW_NO_HEARTBEAT",
   "WW_CANCELLED",
   "WW_INCIDENT",
   "WW_DEFECT",

@@ -226,6 +226,14 @@ export type RunEvent =
       /** When it times out. */
       readonly due: number;
     }
+  /** The worker of an attempt has said how far it is. Its next attempt goes on from there. */
+  | {
+      readonly type: "progressed";
+      readonly at: number;
+      readonly call: number;
+      readonly attempt: number;
+      readonly value: unknown;
+    }
   /** The run tells a spoke something. It does not wait for the outcome. */
   | {
       readonly type: "told";
@@ -352,6 +360,8 @@ export class Call extends Callback {
   due: number | undefined;
   /** When its present attempt would have timed out if it had not waited for its turn; undefined: it has not, or not so long. */
   firstDue: number | undefined = undefined;
+  /** What its attempts have said last of how far they are; undefined: nothing. */
+  progress: unknown = undefined;
   /**
    * What the owner of the run has under way for the call. The core neither reads nor writes it, and it is not stored.
    * It is a field of the call because a Map in the owner would cost more than 2 % of the throughput.
@@ -571,6 +581,9 @@ export function apply(run: Run, event: RunEvent): void {
       call.due = event.due;
       return;
     }
+    case "progressed":
+      openCall(run, event.call).progress = event.value;
+      return;
     case "told":
       run.nextCall = event.call + 1;
       return;
@@ -761,7 +774,10 @@ export function knownCommand(
  * Why the outcome of an attempt no longer counts, if it does not (I3, I4): its call is closed, or the input names
  * another attempt or epoch than the present one.
  */
-export function staleness(run: Run, input: Extract<Input, { kind: "outcome" }>): Ignored | undefined {
+export function staleness(
+  run: Run,
+  input: Pick<Extract<Input, { kind: "outcome" }>, "call" | "attempt" | "epoch">,
+): Ignored | undefined {
   const call = run.calls.get(input.call);
   if (call === undefined) return "late";
   return input.epoch !== run.epoch || input.attempt !== call.attempt || call.backoff ? "stale" : undefined;

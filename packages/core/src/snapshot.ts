@@ -31,6 +31,7 @@ export function snapshot(run: Run): RunSnapshot {
       transformed: call.transformed ? true : undefined,
       due: call.due,
       firstDue: call.firstDue,
+      progress: call.progress,
       attempt: call.attempt,
       backoff: call.backoff ? true : undefined,
       deaths: call.deaths === 0 ? undefined : call.deaths,
@@ -61,6 +62,7 @@ export function snapshot(run: Run): RunSnapshot {
 interface StoredCall extends OpenedCalls {
   readonly attempt: number;
   readonly firstDue?: number;
+  readonly progress?: unknown;
   readonly backoff?: boolean;
   readonly deaths?: number;
   readonly alone?: boolean;
@@ -88,6 +90,7 @@ export function restore(key: string, stored: RunSnapshot): Run {
     call.alone = held.alone === true;
     call.due = held.due;
     call.firstDue = held.firstDue;
+    call.progress = held.progress;
     run.calls.set(call.number, call);
   }
   for (const id of commands) run.commands.add(id);

@@ -47,6 +47,8 @@ export interface Spoke<I = unknown, O = unknown, E extends string = string> exte
   readonly output: Schema<unknown, unknown>;
   /** Longest time that one attempt may take, in milliseconds from when its worker begins. To wait for a place is no part of it. */
   readonly timeoutMs: number;
+  /** How long the worker of an attempt may be silent, in milliseconds; undefined: as long as it likes. */
+  readonly heartbeatMs: number | undefined;
   readonly retry: Retries;
   /** How much may be under way in one process; undefined: as much as there is. */
   readonly limit: WholeLimit | undefined;
@@ -67,6 +69,11 @@ export interface SpokeSpec<IS extends Schema, OS extends Schema, E extends strin
    * to another process is sent. An attempt that waits for its turn (`concurrency`, `limit`) is bounded by the state that has called.
    */
   readonly timeoutMs: number;
+  /**
+   * For long attempts: the worker calls `ctx.progress` at least this often, in milliseconds. One that is silent for longer fails
+   * with WW_NO_HEARTBEAT, long before its timeout. Default: it need not.
+   */
+  readonly heartbeatMs?: number;
   /** Default: no retry. */
   readonly retry?: RetryPolicy<NoInfer<E>>;
   /**
@@ -105,6 +112,7 @@ export function spoke<IS extends Schema, OS extends Schema, const E extends stri
     output: spec.output as Schema<unknown, unknown>,
     errors,
     timeoutMs: Math.ceil(spec.timeoutMs),
+    heartbeatMs: spec.heartbeatMs,
     retry: retriesOf(retry as RetryPolicy),
     limit: limitOf(spec.concurrency, spec.limit),
     abandonAfterMs: spec.abandonAfterMs ?? 10 * spec.timeoutMs,
@@ -141,6 +149,10 @@ function problemsOf(made: Omit<Spoke, "~types">): Problem[] {
   require(namePattern.test(made.name), "name", mustBeName);
   require(isDuration(made.timeoutMs), "timeoutMs", mustBeDuration);
   problems.push(...problemsOfRetries(made.retry, made.errors));
+  require(made.heartbeatMs === undefined ||
+    (made.heartbeatMs > 0 &&
+      made.heartbeatMs <=
+        made.timeoutMs), "heartbeatMs", "must be a number of milliseconds above 0, timeoutMs at most");
   require(made.abandonAfterMs >=
     made.timeoutMs, "abandonAfterMs", "must be a number of milliseconds, timeoutMs at least");
   const reserved = made.errors.filter((code) => code.startsWith("WW_"));

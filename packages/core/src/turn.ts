@@ -127,6 +127,8 @@ export class TurnBuilder implements Decision {
         return this.#outcome(input);
       case "callDue":
         return this.#callDue(input);
+      case "progress":
+        return this.#progress(input);
       case "due":
         return this.#due();
       case "signal":
@@ -212,6 +214,14 @@ export class TurnBuilder implements Decision {
     const ignored = staleness(this.#run, input);
     if (ignored !== undefined) return ignored;
     this.#conclude(this.#run.calls.get(input.call) as Call, input.outcome);
+    return undefined;
+  }
+
+  #progress(input: Extract<Input, { kind: "progress" }>): Ignored | undefined {
+    const ignored = staleness(this.#run, input);
+    if (ignored !== undefined) return ignored;
+    const { call, attempt, value } = input;
+    this.#emit({ type: "progressed", at: this.#env.now, call, attempt, value });
     return undefined;
   }
 

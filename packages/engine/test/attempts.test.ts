@@ -81,7 +81,17 @@ function members(object: object): string[] {
   return [...names].toSorted();
 }
 
-const documented = ["attempt", "call", "deadline", "fail", "idempotencyKey", "requestId", "signal"];
+const documented = [
+  "attempt",
+  "call",
+  "deadline",
+  "fail",
+  "idempotencyKey",
+  "lastProgress",
+  "progress",
+  "requestId",
+  "signal",
+];
 const internal = ["request", "index", "isMade", "place", "waits", "awaitingLog", "name", "abort", "context", "host"];
 
 /** What a context has by name; and what it has of the host, as a name or as a value. */

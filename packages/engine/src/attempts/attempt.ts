@@ -1,5 +1,13 @@
+import type { Heart } from "./heart.ts";
 import type { Place, Waiting } from "./turns.ts";
-import { abortContext, Context, extendContext, type AttemptContext, type AttemptRequest } from "./context.ts";
+import {
+  abortContext,
+  Context,
+  extendContext,
+  listenTo,
+  type AttemptContext,
+  type AttemptRequest,
+} from "./context.ts";
 
 /** One attempt as its host keeps it. User code gets its `context` alone. */
 export class Attempt {
@@ -64,6 +72,11 @@ export class Attempt {
     extendContext(this.#context, now - this.waits.since);
     this.waits = undefined;
     this.hasWaited = true;
+  }
+
+  /** Hears what its worker says of its progress. */
+  listen(heart: Heart): void {
+    listenTo(this.#context, heart);
   }
 
   abort(): void {

@@ -1,5 +1,6 @@
 import type { Failed, StoredData } from "@wheelwork/core";
 import { idempotencyKey } from "@wheelwork/core/kernel";
+import type { Heart } from "./heart.ts";
 import { WorkerFailure } from "./outcomes.ts";
 
 /** What a worker knows of the attempt that it makes. */
@@ -15,6 +16,16 @@ export interface WorkerContext<E extends string = string> {
   readonly signal: AbortSignal;
   /** When the attempt is given up, in milliseconds of engine time. */
   readonly deadline: number;
+  /** What an earlier attempt of the call has said last with `progress`; undefined: nothing. */
+  readonly lastProgress: unknown;
+  /**
+   * Says that the work goes on, and how far it is. A spoke with `heartbeatMs` wants that; for others it does nothing. The value is
+   * JSON of 16,384 characters at most. The next attempt gets it as `lastProgress`: the last one if this attempt fails or times
+   * out. If the process dies, it gets one that is stored: values are stored once in `heartbeatMs`, and once in a second at
+   * most. Without a value, only the work goes on.
+   * @throws WheelworkError WW_INVALID_OUTPUT, WW_TOO_LARGE.
+   */
+  progress<T>(value?: T & StoredData<T>): void;
   /** Fails the attempt with a code that the spoke declares. */
   fail<T>(code: E, message: string, details?: T & StoredData<T>): never;
 }
@@ -52,12 +63,15 @@ export interface AttemptRequest {
   readonly due: number | undefined;
   /** When it would have timed out if it had not waited, if that is another time. */
   readonly firstDue?: number | undefined;
+  /** What its attempts have said of how far they are. */
+  readonly progress?: unknown;
   /** The host's: what it has under way for the request. */
   work: unknown;
 }
 
 let abort: (context: Context) => void;
 let extend: (context: Context, byMs: number) => void;
+let listen: (context: Context, heart: Heart) => void;
 
 /**
  * The context of one attempt, for the maker of its worker. Nothing of the host can be reached from it, and nothing can be
@@ -72,6 +86,8 @@ export class Context implements AttemptContext {
   #controller: AbortController | undefined = undefined;
   #onAbort: (() => void) | undefined = undefined;
   #aborted = false;
+  /** Only for a spoke with heartbeats. */
+  #heart: { readonly heart: Heart; readonly before: unknown } | undefined = undefined;
 
   constructor(request: AttemptRequest) {
     this.#request = request;
@@ -128,6 +144,15 @@ export class Context implements AttemptContext {
 
   postpone(until: number): void {
     this.#deadline = Math.max(this.#deadline, until);
+    this.#heart?.heart.beat();
+  }
+
+  get lastProgress(): unknown {
+    return this.#heart?.before;
+  }
+
+  progress(value?: unknown): void {
+    this.#heart?.heart.progress(value);
   }
 
   fail(code: string, message: string, details?: unknown): never {
@@ -144,6 +169,9 @@ export class Context implements AttemptContext {
     extend = (context, byMs) => {
       context.#deadline += byMs;
     };
+    listen = (context, heart) => {
+      context.#heart = { heart, before: context.#request.progress };
+    };
   }
 }
 
@@ -152,6 +180,9 @@ export const abortContext = (context: Context): void => abort(context);
 
 /** Gives an attempt more time: it has waited for a place. */
 export const extendContext = (context: Context, byMs: number): void => extend(context, byMs);
+
+/** Hears what the worker of an attempt says of its progress. */
+export const listenTo = (context: Context, heart: Heart): void => listen(context, heart);
 
 /** What a worker function sees of an attempt: what `WorkerContext` documents, and nothing besides. */
 class FunctionContext implements WorkerContext {
@@ -183,6 +214,14 @@ class FunctionContext implements WorkerContext {
 
   get signal(): AbortSignal {
     return this.#context.signal;
+  }
+
+  get lastProgress(): unknown {
+    return this.#context.lastProgress;
+  }
+
+  progress(value?: unknown): void {
+    this.#context.progress(value as never);
   }
 
   fail(code: string, message: string, details?: unknown): never {

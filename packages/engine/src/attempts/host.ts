@@ -5,6 +5,7 @@ import type { Clock, Logger } from "../ports/ports.ts";
 import { Attempt } from "./attempt.ts";
 import { underWay, type FormerRequest } from "./under-way.ts";
 import type { AttemptRequest } from "./context.ts";
+import { Heart } from "./heart.ts";
 import { limiterOf, type Limiter } from "./limiter.ts";
 import { OpenAttempts } from "./open-attempts.ts";
 import { asOutcome, checkedOutcome, failureOf, invalid, type OutcomeCheck, type Redact } from "./outcomes.ts";
@@ -25,6 +26,8 @@ export interface WorkerHostOptions {
   readonly workers: readonly Worker[];
   readonly ports: WorkerPorts;
   readonly report: Report;
+  /** Takes what the worker of an attempt says of its progress, to be stored; undefined: only that it lives. */
+  readonly progress?: (attempt: Attempt, value: unknown) => void;
   readonly clock: Clock;
   readonly logger: Logger;
   /** See `CommonOptions.redact`. */
@@ -58,17 +61,21 @@ export class WorkerHost {
     undefined;
   /** Attempts that are over, whose work still holds a place. */
   readonly #lingering = new Map<Attempt, Limiter>();
+  /** Those of the attempts whose spokes want heartbeats. */
+  readonly #hearts = new Map<Attempt, Heart>();
   readonly #clock: Clock;
   readonly #ports: WorkerPorts;
   readonly #report: Report;
+  readonly #progress: NonNullable<WorkerHostOptions["progress"]>;
   readonly #check: OutcomeCheck;
   readonly #holds: ((request: AttemptRequest) => boolean) | undefined;
   readonly #detach: (() => void)[] = [];
 
   /** @throws WheelworkError WW_CONFIG when two workers serve one spoke. */
-  constructor({ workers, ports, report, clock, logger, redact, holds }: WorkerHostOptions) {
+  constructor({ workers, ports, report, progress, clock, logger, redact, holds }: WorkerHostOptions) {
     this.#ports = ports;
     this.#report = report;
+    this.#progress = progress ?? (() => {});
     this.#clock = clock;
     this.#check = { logger, redact };
     this.#holds = holds;
@@ -217,6 +224,26 @@ export class WorkerHost {
     return served === undefined ? undefined : now + served.worker.spoke.timeoutMs;
   }
 
+  /** What the worker of the present attempt of a call has said last of its progress, if it is not stored. */
+  unsavedProgress(request: AttemptRequest): unknown {
+    const attempt = this.#open.of(request);
+    return attempt === undefined ? undefined : this.#hearts.get(attempt)?.unsaved;
+  }
+
+  /** The worker of the present attempt of a call, which is in another process, has said how far it is. False: it is not made. */
+  heard(request: AttemptRequest, value: unknown): boolean {
+    const attempt = this.#open.of(request);
+    const heart = attempt === undefined ? undefined : this.#hearts.get(attempt);
+    if (heart === undefined || attempt?.attempt !== request.attempt) return false;
+    try {
+      heart.progress(value);
+    } catch {
+      // That it lives is what counts.
+      heart.beat();
+    }
+    return true;
+  }
+
   /** Whether an attempt waits for a place. */
   waits(request: AttemptRequest): boolean {
     return this.#open.of(request)?.waits !== undefined;
@@ -343,6 +370,10 @@ export class WorkerHost {
   #forget(attempt: Attempt): void {
     this.#stopWaiting(attempt);
     this.#open.delete(attempt);
+    if (this.#hearts.size > 0) {
+      this.#hearts.get(attempt)?.stop();
+      this.#hearts.delete(attempt);
+    }
     if (this.#expected.get(attempt.name) === attempt) this.#expected.delete(attempt.name);
     const draining = this.#draining;
     if (draining === undefined) return;
@@ -354,6 +385,7 @@ export class WorkerHost {
     if (this.#holds?.(attempt.request) === true) return;
     let outcome: PromiseLike<Outcome> | Outcome;
     attempt.isMade = true;
+    if (served.worker.spoke.heartbeatMs !== undefined) this.#listen(attempt, served.worker.spoke);
     try {
       this.#expect(served.worker, attempt);
       outcome = served.worker.attempt(attempt.request.input, attempt.context, this.#ports);
@@ -370,10 +402,29 @@ export class WorkerHost {
     }
   }
 
+  /** Fails an attempt early if its worker falls silent. */
+  #listen(attempt: Attempt, { name, heartbeatMs = 0 }: Spoke): void {
+    const heart = new Heart(heartbeatMs, this.#clock, {
+      save: (value) => this.#progress(attempt, value),
+      beat: () => this.#progress(attempt, undefined),
+      silent: () => {
+        heart.save();
+        this.#forget(attempt);
+        attempt.abort();
+        const message = `the worker of ${name} has said nothing for ${heartbeatMs} ms`;
+        this.#report(attempt, { kind: "error", code: "WW_NO_HEARTBEAT", message });
+        if (attempt.place !== undefined) this.#linger(attempt);
+      },
+    });
+    this.#hearts.set(attempt, heart);
+    attempt.listen(heart);
+  }
+
   #settle({ worker, limiter }: Served, attempt: Attempt, given: Outcome): void {
     const { spoke } = worker;
     const outcome = asOutcome(spoke.name, given);
     const open = this.#open.has(attempt);
+    if (open && outcome.kind !== "ok") this.#hearts.get(attempt)?.save();
     if (open) this.#forget(attempt);
     // How a worker fails because it was told to stop says nothing; a success still counts if it is not late (I4).
     if (open || outcome.kind === "ok")

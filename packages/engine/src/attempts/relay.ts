@@ -1,4 +1,4 @@
-import type { Outcome, Spoke, WorkerTypes } from "@wheelwork/core";
+import { WheelworkError, type Outcome, type Spoke, type WorkerTypes } from "@wheelwork/core";
 import { isRunKey } from "../ports/keys.ts";
 import type { Bus, Message } from "../ports/ports.ts";
 import { functionContext, type AttemptContext, type WorkerContext } from "./context.ts";
@@ -30,11 +30,18 @@ export interface RelaySpec<I, O, E extends string> {
   readonly request?: (message: Message) => string | undefined;
 }
 
-/** A worker whose operation is a message out and a message back (the FlWorkerBolt of the original proof of concept). */
+/**
+ * A worker whose operation is a message out and a message back (the FlWorkerBolt of the original proof of concept).
+ * @throws WheelworkError WW_CONFIG when the spoke has `heartbeatMs`: messages back are outcomes.
+ */
 export function relay<I, O, E extends string>(
   spoke: Spoke<never, unknown, E> & WorkerTypes<I, O>,
   spec: RelaySpec<I, O, E>,
 ): Worker {
+  if (spoke.heartbeatMs !== undefined)
+    throw new WheelworkError("WW_CONFIG", `the relay of ${spoke.name} cannot say that its work goes on`, {
+      next: "Leave out heartbeatMs of the spoke, or serve it by a worker.",
+    });
   const waiting = new Waiting();
   const outcomes = relayedOutcomes(spec);
   return {

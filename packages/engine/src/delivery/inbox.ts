@@ -43,6 +43,13 @@ interface ResponseEntry {
   readonly outcome: Outcome;
 }
 
+/** What an external worker says of how far it is. */
+interface ProgressEntry extends Omit<ResponseEntry, "type" | "outcome"> {
+  readonly type: "progress";
+  /** undefined: only that it lives. */
+  readonly value: unknown;
+}
+
 /** What a message to a relay says. It names no attempt: it is for the open one that has this correlation, if there is one. */
 interface RelayReplyEntry {
   readonly type: "relayReply";
@@ -52,7 +59,7 @@ interface RelayReplyEntry {
 }
 
 /** What the inbox of a shard holds. The key of each message is that of its request. */
-export type InboxEntry = RequestEntry | CommandEntry | ResponseEntry | RelayReplyEntry;
+export type InboxEntry = RequestEntry | CommandEntry | ResponseEntry | ProgressEntry | RelayReplyEntry;
 
 /**
  * The names on the wire. They never change, since records of earlier versions may wait in an inbox; that is why a reply to a
@@ -62,6 +69,7 @@ const wireNames: Readonly<Record<InboxEntry["type"], string>> = {
   request: "request",
   command: "command",
   response: "response",
+  progress: "progress",
   relayReply: "heard",
 };
 
@@ -112,6 +120,8 @@ export function readInbox({ key, headers, value }: LogRecord): InboxEntry {
       return readCommand(key, entry);
     case "response":
       return readResponse(key, headers, entry);
+    case "progress":
+      return readProgress(key, headers, entry);
     case "relayReply":
       return readRelayReply(entry);
   }
@@ -188,13 +198,33 @@ function readRelayReply({ spoke, correlation, outcome }: Fields): RelayReplyEntr
   return { type: "relayReply", spoke, correlation, outcome: outcome as Outcome };
 }
 
-function readResponse(key: string, headers: Readonly<Record<string, string>>, entry: Fields): ResponseEntry {
+function readProgress(key: string, headers: LogRecord["headers"], entry: Fields): ProgressEntry {
+  return {
+    type: "progress",
+    ...readPlace(key, headers, entry, "a word of progress"),
+    value: entry["progress"],
+  };
+}
+
+/** Which attempt a record is of. */
+function readPlace(
+  key: string,
+  headers: LogRecord["headers"],
+  entry: Fields,
+  what: string,
+): Omit<ProgressEntry, "type" | "value"> {
   const correlation = headers[correlationHeader] ?? entry[correlationHeader];
   const [, path, call, attempt, epoch, spoke] =
     /^(?:((?:t?\d{1,15})(?:\/t?\d{1,15})*)\/)?(\d{1,15})\.(\d{1,15})\.(\d{1,15})\.(.+)$/.exec(
       typeof correlation === "string" ? correlation : "",
     ) ?? [];
-  if (spoke === undefined) throw broken("a response lacks the correlation-id of its request");
+  if (spoke === undefined) throw broken(`${what} lacks the correlation-id of its request`);
+  const place = { call: Number(call), attempt: Number(attempt), epoch: Number(epoch) };
+  return { ...(path === undefined ? {} : { run: `${key}/${path}` }), spoke, ...place };
+}
+
+function readResponse(key: string, headers: LogRecord["headers"], entry: Fields): ResponseEntry {
+  const place = readPlace(key, headers, entry, "a response");
   const { output, error } = entry as {
     output?: unknown;
     error?: { code?: unknown; message?: unknown; details?: unknown } | null;
@@ -203,10 +233,8 @@ function readResponse(key: string, headers: Readonly<Record<string, string>>, en
     error === undefined || error === null
       ? { kind: "ok", output }
       : { kind: "error", code: error.code, message: error.message ?? "", details: error.details };
-  const place = { call: Number(call), attempt: Number(attempt), epoch: Number(epoch) };
-  const run = path === undefined ? {} : { run: `${key}/${path}` };
   // The worker host checks the outcome against the contract of the spoke.
-  return { type: "response", ...run, spoke, ...place, outcome: outcome as Outcome };
+  return { type: "response", ...place, outcome: outcome as Outcome };
 }
 
 function parse(value: string): Fields | undefined {

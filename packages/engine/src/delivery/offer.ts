@@ -57,6 +57,11 @@ export function offer(
       shard.outcome(spoke, run, place, outcome, position);
       return "durable";
     }
+    case "progress": {
+      const { run = key, call, attempt, epoch, value } = entry;
+      shard.progress(run, { call, attempt, epoch }, value, position);
+      return "durable";
+    }
     case "relayReply": {
       const { spoke, correlation, outcome } = entry;
       const item = { key, spoke, correlation, outcome };

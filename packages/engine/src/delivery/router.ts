@@ -246,6 +246,8 @@ function shortEntry(entry: InboxEntry, error: WheelworkError): InboxEntry {
     case "response":
     case "relayReply":
       return { ...entry, outcome: { kind: "error", code: error.code, message: error.message } };
+    case "progress":
+      return { ...entry, value: undefined };
     case "command":
       throw error;
   }

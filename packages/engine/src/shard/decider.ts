@@ -42,6 +42,8 @@ export interface OutcomeRules {
   check(spoke: string, outcome: Outcome): Outcome;
   /** When an attempt times out, if it has waited for a place at its worker; `now`: engine time. */
   dueAfterWait(call: Call, now: number): number | undefined;
+  /** What the worker of a call has said last of its progress, if it is not stored. */
+  unsavedProgress(call: Call): unknown;
   /** An exception of a handler without what nobody should keep. */
   redact(error: Incident["error"]): Incident["error"];
   /** The open attempt of a spoke that has this correlation. */
@@ -477,9 +479,19 @@ export class Decider {
     const live = residency.get(run.key);
     if (live?.run !== run) return;
     const input: Input = callback instanceof Call ? this.#callDue(callback, now) : { kind: "due" };
+    if (callback instanceof Call) this.#keepProgress(batch, live, callback, now);
     this.#decide(batch, live, input, now);
     if (live.run.status !== "ended") deadlines.registerRun(live.run);
     this.#takeAtOnce(batch, now);
+  }
+
+  /** The attempt may time out now: the next one goes on from where this one was. */
+  #keepProgress(batch: Batch, live: LiveRun, due: Call, now: number): void {
+    const value = due.work === undefined ? undefined : this.#options.outcomes.unsavedProgress(due);
+    if (value === undefined) return;
+    const { number: call, attempt } = due;
+    const { epoch } = live.run;
+    this.#decide(batch, live, { kind: "progress", call, attempt, epoch, value }, now);
   }
 
   #callDue(call: Call, now: number): Input {

@@ -107,6 +107,7 @@ export class Shard {
       workers,
       ports: { bus, replies },
       report: (attempt, outcome) => this.#reported(attempt, outcome),
+      progress: (attempt, value) => this.#progressed(attempt, value),
       clock,
       logger,
       redact,
@@ -301,6 +302,25 @@ export class Shard {
     const call = request.number;
     this.#push({ kind: "input", key, input: { kind: "outcome", call, attempt: number, epoch, outcome } });
     this.#options.observe?.({ name: "outcome", callee: request.callee, key, call, outcome: outcome.kind });
+  }
+
+  #progressed({ requestId: key, call, attempt, epoch }: Attempt, value: unknown): void {
+    if (value === undefined || this.#status === "stopped") return;
+    this.#push({ kind: "input", key, input: { kind: "progress", call, attempt, epoch, value } });
+  }
+
+  /** What an external worker says of its progress. `offset`: that of its record, which is read once more after a failure. */
+  progress(key: string, { call: number, attempt, epoch }: AttemptId, value: unknown, offset?: number): void {
+    const call = this.find(key)?.calls.get(number);
+    const isPresent = call !== undefined && call.attempt === attempt && call.run.epoch === epoch;
+    const isHeard = isPresent && this.#host.heard(call, value);
+    // It is not made again yet: what is said of it is stored at once.
+    if (isPresent && !isHeard && value !== undefined) {
+      const input: Input = { kind: "progress", call: number, attempt, epoch, value };
+      this.#push(
+        offset === undefined ? { kind: "input", key, input } : { kind: "input", key, input, offset },
+      );
+    } else if (offset !== undefined) this.#push({ kind: "mark", offset });
   }
 
   #push(item: Item): void {
@@ -616,6 +636,7 @@ export class Shard {
         check: (spoke, outcome) => host.check(spoke, outcome),
         expected: (spoke, correlation) => host.expected(spoke, correlation),
         dueAfterWait: (call, now) => host.dueAfterWait(call, now),
+        unsavedProgress: (call) => host.unsavedProgress(call),
       },
       culprits: this.#culprits,
       loop: {

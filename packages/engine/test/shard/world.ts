@@ -76,6 +76,7 @@ export class DecidingWorld {
       outcomes: {
         redact: (error) => error,
         dueAfterWait: () => undefined,
+        unsavedProgress: () => undefined,
         check: (_spoke, outcome) => outcome,
         expected: () => undefined,
       },

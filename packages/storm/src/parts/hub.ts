@@ -38,6 +38,7 @@ import {
   type AttemptEnd,
   type AttemptOrder,
   type AttemptOutcome,
+  type AttemptProgress,
   type AttemptWait,
   type CallbackOrder,
   type Publication,
@@ -83,6 +84,7 @@ const runsThatFit = (): number => Math.floor(getHeapStatistics().heap_size_limit
 interface Elsewhere {
   readonly resolve: (outcome: AttemptOutcome["outcome"]) => void;
   readonly waits: () => void;
+  readonly progress: (value: unknown) => void;
 }
 
 interface Unpublished {
@@ -190,9 +192,10 @@ export class HubBolt implements Bolt<Streams> {
     const { component, stream, values } = tuple;
     switch (component) {
       case "bolt-worker":
-        for (const told of parse<AttemptOutcome | AttemptWait>(values)) {
+        for (const told of parse<AttemptOutcome | AttemptWait | AttemptProgress>(values)) {
           const attempt = this.#attempts.get(told.id);
           if ("waits" in told) attempt?.waits();
+          else if ("lives" in told) attempt?.progress(told.progress);
           else attempt?.resolve(told.outcome);
         }
         return undefined;
@@ -396,11 +399,11 @@ export class HubBolt implements Bolt<Streams> {
     now: () => number,
   ): Worker {
     return {
-      spoke: withoutTokens(spoke),
+      spoke: asTheHubHasIt(spoke),
       otherProcess: true,
       attempt: (input, attempt) =>
         new Promise((resolve) => {
-          const { requestId: request, call, epoch, deadline, key, late } = attempt;
+          const { requestId: request, call, epoch, deadline, key, late, lastProgress } = attempt;
           // The messages back of a relay come to one task: the attempt is made there.
           const to = typeof outcomes === "object" ? outcomes.key(input, attempt) : request;
           const id = attemptId(request, call, attempt.attempt);
@@ -410,6 +413,7 @@ export class HubBolt implements Bolt<Streams> {
               resolve(outcome);
             },
             waits: () => attempt.postpone(now() + spoke.timeoutMs),
+            progress: (value) => attempt.progress(value as never),
           });
           attempt.onAbort(() => {
             if (!this.#attempts.delete(id)) return;
@@ -426,7 +430,11 @@ export class HubBolt implements Bolt<Streams> {
             input,
           };
           const withinMs = Math.max(0, deadline - now());
-          const more = { ...(key === undefined ? {} : { key }), ...(late ? { late } : {}) };
+          const more = {
+            ...(key === undefined ? {} : { key }),
+            ...(late ? { late } : {}),
+            ...(lastProgress === undefined ? {} : { progress: lastProgress }),
+          };
           post.add(to, { ...order, withinMs, ...more });
         }),
     };
@@ -475,11 +483,21 @@ export class HubBolt implements Bolt<Streams> {
   }
 }
 
-/** The worker bolts have the tokens of a rate: the hub would count each attempt twice. It only holds back what they cannot begin. */
-const withoutTokens = (spoke: Spoke): Spoke =>
-  spoke.limit === undefined
-    ? spoke
-    : { ...spoke, limit: { ...spoke.limit, perSecond: Number.POSITIVE_INFINITY } };
+/** Heartbeats come as tuples: so much later may the hub hear of one, in milliseconds, besides the time of a heartbeat. */
+const heartbeatDelayMs = 3000;
+
+/**
+ * A spoke whose attempts the worker bolts make. They have the tokens of a rate: the hub would count each attempt twice. It only
+ * holds back what they cannot begin. They notice a worker that is silent, and the hub a bolt that is.
+ */
+function asTheHubHasIt(spoke: Spoke): Spoke {
+  const { limit, heartbeatMs } = spoke;
+  return {
+    ...spoke,
+    limit: limit === undefined ? undefined : { ...limit, perSecond: Number.POSITIVE_INFINITY },
+    heartbeatMs: heartbeatMs === undefined ? undefined : 2 * heartbeatMs + heartbeatDelayMs,
+  };
+}
 
 const parse = <T>(values: Tuple["values"]): readonly T[] => JSON.parse(String(values[1])) as readonly T[];
 

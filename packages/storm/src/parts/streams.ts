@@ -39,6 +39,8 @@ export interface AttemptOrder {
   readonly key?: string;
   /** The run cleans up. */
   readonly late?: true;
+  /** What an earlier attempt has said of its progress. */
+  readonly progress?: unknown;
   /** When it is given up, in milliseconds of the hub's engine time, and how long that is from now. */
   readonly deadline: number;
   readonly withinMs: number;
@@ -66,6 +68,14 @@ export interface AttemptWait {
   readonly id: string;
   readonly request: string;
   readonly waits: true;
+}
+
+/** The worker of an attempt has said how far it is; without a value, only that it lives. */
+export interface AttemptProgress {
+  readonly id: string;
+  readonly request: string;
+  readonly lives: true;
+  readonly progress?: unknown;
 }
 
 /** A message for Kafka; with an id, its hub waits to hear that it is there. */

@@ -11,6 +11,7 @@ import {
   type AttemptEnd,
   type AttemptOrder,
   type AttemptOutcome,
+  type AttemptProgress,
   type AttemptWait,
 } from "./streams.ts";
 import { stormLogger } from "./logger.ts";
@@ -27,11 +28,12 @@ class Ordered extends Callback implements AttemptRequest {
   readonly input: unknown;
   readonly key: string | undefined;
   readonly due: number;
+  readonly progress: unknown;
   work: unknown = undefined;
   /** When its hub was told that it waits, in monotonic time. */
   toldAt = 0;
 
-  constructor({ spoke, request, call, attempt, epoch, key, late, deadline, input }: AttemptOrder) {
+  constructor({ spoke, request, call, attempt, epoch, key, late, deadline, input, progress }: AttemptOrder) {
     super();
     this.run = { key: request, epoch, late: late === true };
     this.number = call;
@@ -40,6 +42,7 @@ class Ordered extends Callback implements AttemptRequest {
     this.input = input;
     this.key = key;
     this.due = deadline;
+    this.progress = progress;
   }
 
   get id(): string {
@@ -74,7 +77,7 @@ export class WorkerBolt implements Bolt<Streams> {
 
   open(context: Context, output: Output<Streams>): void {
     const { clock } = this.#ports;
-    const outcomes = new TupleBatcher<AttemptOutcome | AttemptWait>(
+    const outcomes = new TupleBatcher<AttemptOutcome | AttemptWait | AttemptProgress>(
       clock,
       context.tasksOf("bolt-hub").length,
       (key, items) => output.emit("stream-worker-bolt-to-hub-bolt", [key, JSON.stringify(items)]),
@@ -89,11 +92,17 @@ export class WorkerBolt implements Bolt<Streams> {
       this.#forget(order);
       outcomes.add(rootOf(order.run.key), { id: order.id, request: order.run.key, outcome });
     };
+    const progress = ({ request: { run, number, attempt } }: Attempt, value: unknown): void => {
+      const [request, id] = [run.key, attemptId(run.key, number, attempt)];
+      const said = { id, request, lives: true } as const;
+      outcomes.add(rootOf(request), value === undefined ? said : { ...said, progress: value });
+    };
     this.#host = new WorkerHost({
       workers: this.#app.workers,
       // Outcomes go to the hub as tuples. External workers are asked by the hub itself.
       ports: { bus, replies: { kind: "process" } },
       report,
+      progress,
       clock,
       logger: stormLogger(output),
     });

@@ -370,7 +370,8 @@ class Walk {
     const schema = callee.kind === "hub" ? (callee as Hub).definition.reply : (callee as Spoke).output;
     const outputs = outputsOf(callee, input, this.#options.outputs);
     // Besides the declared errors, a worker can always throw, and a hub can always be cancelled.
-    const codes = [...callee.errors, callee.kind === "hub" ? "WW_CANCELLED" : "WW_WORKER_FAILED"];
+    const codes: string[] = [...callee.errors, callee.kind === "hub" ? "WW_CANCELLED" : "WW_WORKER_FAILED"];
+    if (callee.kind === "spoke" && (callee as Spoke).heartbeatMs !== undefined) codes.push("WW_NO_HEARTBEAT");
     return [
       ...outputs.map((output): Outcome => ({ kind: "ok", output: valueOf(schema, output) })),
       ...codes.map((code): Outcome => ({

@@ -85,6 +85,8 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
       return ["resumed"];
     case "waited":
       return [`call ${event.call} has waited for a place, attempt ${event.attempt}${until(event.due)}`];
+    case "progressed":
+      return [`${call(event.call)} attempt ${event.attempt} progresses ${jsonText(event.value)}`];
     case "rearmed":
       return [`the time of the clean-up begins anew${until(event.due)}`, ...opened];
     case "migrated":

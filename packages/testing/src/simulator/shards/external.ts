@@ -49,7 +49,8 @@ export function serveExternally(
     if (!drawFor(plan.seed, "elsewhere", name).chance(plan.external)) continue;
     const topic = `work-${name}`;
     broker.createTopic(topic);
-    const made = observed(worker, where);
+    // A limit is one of the process that asks.
+    const made = observed({ ...worker, spoke: { ...worker.spoke, limit: undefined } }, where);
     void outside.read(topic, 0, undefined, {
       records: (records) => {
         for (const record of records) watch(() => work(stage, made, record, write));
