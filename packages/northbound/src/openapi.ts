@@ -100,7 +100,10 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
         viewProblem: text,
         openCalls: {
           type: "array",
-          items: object({ call: count, callee: text, attempt: count, due: time, input: anything }, ["due"]),
+          items: object(
+            { call: count, callee: text, attempt: count, due: time, input: anything, progress: anything },
+            ["due", "progress"],
+          ),
         },
         incident: object({
           at: time,

@@ -39,8 +39,9 @@ export function rowView(row: RequestPage["items"][number]): object {
   };
 }
 
-function callView({ call, callee, attempt, due, input }: OpenCallView): object {
-  return { call, callee, attempt, ...isoIf("due", due), input };
+function callView({ call, callee, attempt, due, input, progress }: OpenCallView): object {
+  const shown = { call, callee, attempt, ...isoIf("due", due), input };
+  return progress === undefined ? shown : { ...shown, progress };
 }
 
 const times: ReadonlySet<string> = new Set(["at", "due", "deadline", "answerBy"]);

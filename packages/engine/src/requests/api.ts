@@ -46,6 +46,8 @@ export interface OpenCallView {
   readonly attempt: number;
   readonly due: number | undefined;
   readonly input: unknown;
+  /** What its worker has said of its progress, as far as it is stored. */
+  readonly progress?: unknown;
 }
 
 /** One page of the list of requests, newest first. */

@@ -104,13 +104,11 @@ export function viewOf({ known, answer }: RequestRecord, definition: HubDefiniti
     ...ownView(definition, known.data),
   };
   if (!(known instanceof Run)) return view;
-  const openCalls = Array.from(known.calls.values(), ({ number, callee, attempt, due, input }) => ({
-    call: number,
-    callee,
-    attempt,
-    due,
-    input,
-  }));
+  const openCalls = Array.from(known.calls.values(), (call) => {
+    const { number, callee, attempt, due, input, progress } = call;
+    const shown = { call: number, callee, attempt, due, input };
+    return progress === undefined ? shown : { ...shown, progress };
+  });
   const { data, incident } = known;
   return { ...view, data, openCalls, ...(incident === undefined ? {} : { incident }) };
 }

@@ -1,14 +1,14 @@
-import type { Outcome, Spoke, WorkerTypes } from "@wheelwork/core";
+import type { Outcome, Spoke, StoredData, WorkerTypes } from "@wheelwork/core";
 import type { AttemptContext, Clock, Worker } from "@wheelwork/engine";
 
 /**
  * What a scripted spoke does with an attempt. `afterMs`: after so many milliseconds of simulated time. Default: at
- * once.
+ * once. Until then the attempt says that it goes on, if the spoke wants heartbeats.
  */
 export type ScriptedAnswer<O = unknown, E extends string = string> =
   | { readonly ok: O; readonly afterMs?: number }
   | { readonly fail: E; readonly message?: string; readonly details?: unknown; readonly afterMs?: number }
-  /** No outcome: the attempt times out, unless the test settles it. */
+  /** No outcome and no heartbeat: the attempt times out, unless the test settles it. */
   | "hang";
 
 /** The attempt that a script gets. */
@@ -19,6 +19,8 @@ export interface ScriptedAttempt {
   readonly call: number;
   /** From 1. Each retry adds 1. */
   readonly attempt: number;
+  /** What an earlier attempt has said of its progress. */
+  readonly lastProgress: unknown;
 }
 
 /**
@@ -40,6 +42,8 @@ export interface TestCall<I = unknown, O = unknown, E extends string = string> e
   readonly spoke: string;
   readonly input: I;
   readonly idempotencyKey: string;
+  /** The worker says that it goes on, and how far it is. Waits for all that follows. */
+  progress<T>(value?: T & StoredData<T>): Promise<void>;
   /** The attempt succeeds. Waits for all that follows. Changes nothing if the attempt is over. */
   ok(output: O): Promise<void>;
   /** The attempt fails with a code that the spoke declares. Waits for all that follows. */
@@ -88,7 +92,7 @@ export class ScriptedWorkers {
     clock: Clock,
     resolve: (outcome: Outcome) => void,
   ): void {
-    const { requestId: request, call, attempt, idempotencyKey } = context;
+    const { requestId: request, call, attempt, idempotencyKey, lastProgress } = context;
     const settle = (outcome: Outcome): Promise<void> => {
       this.#open.delete(made);
       resolve(outcome);
@@ -100,7 +104,12 @@ export class ScriptedWorkers {
       call,
       attempt,
       idempotencyKey,
+      lastProgress,
       input,
+      progress: (value) => {
+        context.progress(value as never);
+        return this.#settled();
+      },
       ok: (output) => settle({ kind: "ok", output }),
       fail: (code, message, details) => settle(outcomeOf({ fail: code, ...given({ message, details }) })),
     };
@@ -112,9 +121,25 @@ export class ScriptedWorkers {
     } else if (answer.afterMs === undefined) {
       resolve(outcomeOf(answer));
     } else {
-      clock.after(answer.afterMs, () => resolve(outcomeOf(answer)));
+      goOn(answer.afterMs, spoke.heartbeatMs, context, clock, () => resolve(outcomeOf(answer)));
     }
   }
+}
+
+/** Lets time pass, in which an attempt says that it goes on. */
+function goOn(
+  forMs: number,
+  heartbeatMs: number | undefined,
+  context: AttemptContext,
+  clock: Clock,
+  then: () => void,
+): void {
+  const stepMs = Math.min(forMs, heartbeatMs === undefined ? forMs : heartbeatMs / 2);
+  clock.after(stepMs, () => {
+    if (stepMs === forMs) return then();
+    context.progress();
+    goOn(forMs - stepMs, heartbeatMs, context, clock, then);
+  });
 }
 
 function answering(script: Script): (input: unknown, attempt: ScriptedAttempt) => ScriptedAnswer {
