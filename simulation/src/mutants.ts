@@ -25,6 +25,8 @@ const pipeline = "packages/engine/src/shard/pipeline.ts";
 const records = "packages/engine/src/shard/records.ts";
 const residency = "packages/engine/src/shard/residency.ts";
 const tenure = "packages/engine/src/shard/tenure.ts";
+const heart = "packages/engine/src/attempts/heart.ts";
+const retry = "packages/core/src/retry.ts";
 const host = "packages/engine/src/attempts/host.ts";
 const limiter = "packages/engine/src/attempts/limiter.ts";
 const turns = "packages/engine/src/attempts/turns.ts";
@@ -491,6 +493,36 @@ export const mutants: readonly Mutant[] = [
     file: limiter,
     from: "      this.#take(key, attempt);\n      this.#update(key);",
     to: "      const { fullAt } = key;\n      this.#take(key, attempt);\n      key.fullAt = fullAt;\n      this.#update(key);",
+  },
+  {
+    name: "fail an attempt for silence that has just said something",
+    file: heart,
+    from: "if (now - this.#beatAt >= this.#heartbeatMs) return",
+    to: "if (now >= this.#beatAt) return",
+  },
+  {
+    name: "forget what an attempt has said last when it fails",
+    file: host,
+    from: '      if (open && checked.kind !== "ok") this.#hearts.get(attempt)?.save();\n',
+    to: "",
+  },
+  {
+    name: "forget what an attempt has said last when it times out",
+    file: decider,
+    from: "    if (callback instanceof Call) this.#keepProgress(batch, live, callback, now);\n",
+    to: "",
+  },
+  {
+    name: "leave the progress of a call out of its checkpoint",
+    file: run,
+    from: "      progress: call.progress,\n",
+    to: "",
+  },
+  {
+    name: "follow the rule of all failures for each of them",
+    file: retry,
+    from: "  if (retries.on.size === 0) return retries;\n",
+    to: "  if (retries.on.size >= 0) return retries;\n",
   },
   {
     name: "let engine time follow the wall clock back",

@@ -39,6 +39,7 @@ function openRandom(outside: Outside, factor: number): OpenedSystem {
     output: z.object({}),
     errors: ["bad", "worse"],
     timeoutMs: ms(60),
+    ...(random.chance(0.5) ? { heartbeatMs: ms(15) } : {}),
     retry: random.pick([
       { attempts: 3, backoffMs: ms(15), giveUpOn: ["worse"] },
       {

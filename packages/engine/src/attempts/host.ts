@@ -424,11 +424,13 @@ export class WorkerHost {
     const { spoke } = worker;
     const outcome = asOutcome(spoke.name, given);
     const open = this.#open.has(attempt);
-    if (open && outcome.kind !== "ok") this.#hearts.get(attempt)?.save();
-    if (open) this.#forget(attempt);
     // How a worker fails because it was told to stop says nothing; a success still counts if it is not late (I4).
-    if (open || outcome.kind === "ok")
-      this.#report(attempt, this.#warned(attempt, this.#checked(spoke, outcome)));
+    if (open || outcome.kind === "ok") {
+      const checked = this.#checked(spoke, outcome);
+      if (open && checked.kind !== "ok") this.#hearts.get(attempt)?.save();
+      if (open) this.#forget(attempt);
+      this.#report(attempt, this.#warned(attempt, checked));
+    }
     if (limiter === undefined) return;
     this.#lingering.delete(attempt);
     limiter.leave(attempt);

@@ -45,7 +45,8 @@ export function observed<W extends Worker>(worker: W, where: AttemptsIn): W {
 export function seeAttempt({ spoke }: Worker, where: AttemptsIn, context: AttemptContext): void {
   const { requestId: request, call, attempt, idempotencyKey } = context;
   const node = where.numberFor(request);
-  where.see({ type: "attempt", node, spoke: spoke.name, request, call, attempt, idempotencyKey });
+  const seen = { type: "attempt", node, spoke: spoke.name, request, call, attempt, idempotencyKey } as const;
+  where.see(spoke.heartbeatMs === undefined ? seen : { ...seen, lastProgress: context.lastProgress });
 }
 
 function attemptOf(
@@ -100,7 +101,28 @@ function attemptOf(
       throw error;
     }
   }
-  return process.sleep(delay).then(act).then(told, failed);
+  const { heartbeatMs } = spoke;
+  const isMute = heartbeatMs === undefined || random.chance(0.3);
+  const slept = isMute ? process.sleep(delay) : beating(where, context, node, heartbeatMs, delay);
+  return slept.then(act).then(told, failed);
+}
+
+/** Waits, and says meanwhile how far it is. */
+async function beating(
+  where: AttemptsIn,
+  context: AttemptContext,
+  node: number,
+  heartbeatMs: number,
+  delayMs: number,
+): Promise<void> {
+  const { requestId: request, call, attempt } = context;
+  const step = Math.max(1, Math.floor(heartbeatMs / 3));
+  for (let leftMs = delayMs, value = attempt * 1000; leftMs > 0; leftMs -= step) {
+    await where.process.sleep(Math.min(step, leftMs));
+    if (!where.process.alive || context.signal.aborted) continue;
+    where.see({ type: "beat", node, request, call, attempt, value: ++value });
+    context.progress(value);
+  }
 }
 
 function breakDown(where: AttemptsIn, context: AttemptContext, node: number, way: number): Outcome {

@@ -4,7 +4,7 @@ import type { CheckedState, CheckedSystem } from "./checker/evidence.ts";
 /** What the checker knows of hubs: their charts, their states, and the spokes that they call. */
 export function chartsOf(hubs: readonly AnyHub[]): Pick<CheckedSystem, "charts" | "spokes" | "states"> {
   const charts = new Map<string, CheckedSystem["charts"] extends ReadonlyMap<string, infer C> ? C : never>();
-  const spokes = new Map<string, { attempts: number }>();
+  const spokes = new Map<string, CheckedSystem["spokes"] extends ReadonlyMap<string, infer S> ? S : never>();
   const states = new Map<string, CheckedState>();
   const add = ({ name, definition }: AnyHub): void => {
     if (charts.has(name)) return;
@@ -20,9 +20,9 @@ export function chartsOf(hubs: readonly AnyHub[]): Pick<CheckedSystem, "charts" 
     for (const callee of definition.callees.values()) {
       if (callee.kind === "hub") add(callee as unknown as AnyHub);
       else {
-        const { retry } = callee as unknown as Spoke;
-        const rules = [retry, ...retry.on.values()];
-        spokes.set(callee.name, { attempts: Math.max(...rules.map(({ attempts }) => attempts)) });
+        const { retry, heartbeatMs } = callee as unknown as Spoke;
+        const on = new Map(Array.from(retry.on, ([code, { attempts }]) => [code, attempts]));
+        spokes.set(callee.name, { attempts: retry.attempts, on, heartbeatMs });
       }
     }
   };

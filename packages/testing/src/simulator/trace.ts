@@ -40,6 +40,17 @@ export type Seen =
       readonly call: number;
       readonly attempt: number;
       readonly idempotencyKey: string;
+      /** Where an earlier attempt was. */
+      readonly lastProgress?: unknown;
+    }
+  /** The worker of an attempt has said how far it is. */
+  | {
+      readonly type: "beat";
+      readonly node: number;
+      readonly request: string;
+      readonly call: number;
+      readonly attempt: number;
+      readonly value: unknown;
     }
   /** An attempt of a spoke with limits has begun: what is wrong with that. */
   | {

@@ -1,12 +1,4 @@
-import {
-  end,
-  hub,
-  spoke,
-  type RetryPolicy,
-  type RunEvent,
-  type Spoke,
-  type SpokeSpec,
-} from "@wheelwork/core";
+import { end, hub, spoke, type RetryPolicy, type RunEvent, type SpokeSpec } from "@wheelwork/core";
 import { explore, testEngine } from "@wheelwork/testing";
 import { describe, expect, test } from "vitest";
 import * as z from "zod";

@@ -150,6 +150,8 @@ export class Attempts {
     const code = typeof outcome === "object" ? outcome.code : undefined;
     const fits =
       given.includes(kind === "error" ? `error ${code}` : kind) ||
+      // The engine says that: see Heartbeats.
+      code === "WW_NO_HEARTBEAT" ||
       (given.includes("broken") && kind !== "ok");
     this.#evidence.demand(
       "I4",

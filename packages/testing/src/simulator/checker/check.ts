@@ -5,6 +5,7 @@ import { Attempts } from "./attempts.ts";
 import { ClientChecks } from "./clients.ts";
 import { Evidence, type CheckedSystem } from "./evidence.ts";
 import { noDeadline } from "@wheelwork/core/kernel";
+import { Heartbeats } from "./heartbeats.ts";
 import { dueOf, type RunModel } from "./model.ts";
 import { Owed } from "./owed.ts";
 import { Ownership } from "./ownership.ts";
@@ -41,6 +42,7 @@ class Checker {
   readonly #evidence: Evidence;
   readonly #ownership: Ownership;
   readonly #attempts: Attempts;
+  readonly #heartbeats: Heartbeats;
   readonly #owed: Owed;
   readonly #transitions: Transitions;
   readonly #clients: ClientChecks;
@@ -51,7 +53,9 @@ class Checker {
     this.#ownership = new Ownership(evidence);
     this.#attempts = new Attempts(evidence, this.#ownership);
     this.#owed = new Owed(evidence, this.#ownership);
-    this.#transitions = new Transitions(evidence, this.#ownership, this.#attempts, this.#owed);
+    this.#heartbeats = new Heartbeats(evidence, this.#ownership);
+    const [attempts, heartbeats] = [this.#attempts, this.#heartbeats];
+    this.#transitions = new Transitions(evidence, this.#ownership, attempts, heartbeats, this.#owed);
     this.#clients = new ClientChecks(evidence, this.#ownership);
   }
 
@@ -62,7 +66,10 @@ class Checker {
       case "purged":
         return this.#purge(entry.endedBefore);
       case "attempt":
+        this.#heartbeats.made(entry);
         return this.#attempts.made(entry);
+      case "beat":
+        return this.#heartbeats.beat(entry);
       case "ordered":
         return this.#attempts.handedOut(entry);
       case "outcome":

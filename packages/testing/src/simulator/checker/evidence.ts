@@ -30,8 +30,18 @@ export interface CheckedSystem {
     string,
     { readonly [state: string]: string | { readonly [event: string]: string } }
   >;
-  /** Attempts that a call of a spoke may have, and how many may be under way at once. */
-  readonly spokes: ReadonlyMap<string, { readonly attempts: number }>;
+  /**
+   * Attempts that a call of a spoke may have, also by the code of a failure, and how long its worker may be silent, in
+   * milliseconds.
+   */
+  readonly spokes: ReadonlyMap<
+    string,
+    {
+      readonly attempts: number;
+      readonly on?: ReadonlyMap<string, number>;
+      readonly heartbeatMs?: number | undefined;
+    }
+  >;
   /** What states do, by `hub: State`. */
   readonly states: ReadonlyMap<string, CheckedState>;
   /** So long is what has ended known at least, in milliseconds. */

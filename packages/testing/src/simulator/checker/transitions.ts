@@ -6,6 +6,7 @@ import type { Attempts } from "./attempts.ts";
 import type { Evidence } from "./evidence.ts";
 import { openedCall, plain, startedRun, type CallModel, type RunModel } from "./model.ts";
 import type { Owed } from "./owed.ts";
+import type { Heartbeats } from "./heartbeats.ts";
 import type { Ownership } from "./ownership.ts";
 import { Waits } from "./waits.ts";
 
@@ -16,15 +17,23 @@ export class Transitions {
   readonly #evidence: Evidence;
   readonly #ownership: Ownership;
   readonly #attempts: Attempts;
+  readonly #heartbeats: Heartbeats;
   readonly #owed: Owed;
   readonly #waits: Waits;
   /** When the owner claimed, in engine time as its commits tell. */
   #claimedNow = 0;
 
-  constructor(evidence: Evidence, ownership: Ownership, attempts: Attempts, owed: Owed) {
+  constructor(
+    evidence: Evidence,
+    ownership: Ownership,
+    attempts: Attempts,
+    heartbeats: Heartbeats,
+    owed: Owed,
+  ) {
     this.#evidence = evidence;
     this.#ownership = ownership;
     this.#attempts = attempts;
+    this.#heartbeats = heartbeats;
     this.#owed = owed;
     this.#waits = new Waits(evidence);
   }
@@ -119,6 +128,8 @@ export class Transitions {
         run.due = event.due;
         run.answerBy = event.answerBy ?? run.answerBy;
         return;
+      case "progressed":
+        return this.#heartbeats.progressed(run, event.call, event.value);
       case "incident":
         this.#demand("I16", run.status === "running", () => `${key} is parked twice`);
         run.status = "incident";
@@ -365,13 +376,19 @@ export class Transitions {
     const call = this.#open(run, event.call, event.type);
     if (call === undefined) return;
     this.#attempts.settled(run, call, event.failure, event.at);
+    this.#heartbeats.failed(run, call, event.failure);
     this.#demand(
       "I4",
       event.attempt === call.attempt,
       () => `${key}: attempt ${event.attempt} is not the current one`,
     );
-    const { attempts = 1 } = this.#evidence.system.spokes.get(call.callee) ?? {};
-    this.#demand("I17", call.attempt < attempts, () => `${key}: call ${call.number} has no attempt left`);
+    const { attempts = 1, on } = this.#evidence.system.spokes.get(call.callee) ?? {};
+    const code = event.failure.kind === "error" ? event.failure.code : "WW_TIMEOUT";
+    this.#demand(
+      "I17",
+      call.attempt < (on?.get(code) ?? attempts),
+      () => `${key}: call ${call.number} has no attempt left`,
+    );
     this.#demand(
       "I6",
       event.due >= event.at && Number.isFinite(event.due),

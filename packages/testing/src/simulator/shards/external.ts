@@ -83,6 +83,7 @@ async function work(
       throw new Error("the workers of simulations give their outcomes");
     },
     onAbort: () => {},
+    progress: () => {},
   } as unknown as AttemptContext;
   const ports: WorkerPorts = { bus: stage.relays(), replies: { kind: "process" } };
   const outcome = await Promise.resolve()
