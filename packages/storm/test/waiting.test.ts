@@ -21,6 +21,15 @@ const work = spoke("work", {
   retry: { attempts: 1, backoffMs: 10 },
   concurrency: 1,
 });
+/** Long work, which says how far it is. */
+const long = spoke("long", {
+  input: z.number(),
+  output: z.number(),
+  timeoutMs: 60_000,
+  heartbeatMs: 400,
+  retry: { attempts: 2, backoffMs: 10 },
+  limit: { perSecond: 20, by: (n) => n },
+});
 const job = hub(
   "job",
   {
@@ -28,10 +37,24 @@ const job = hub(
     reply: z.number(),
     errors: ["failed"],
     deadlineMs: 30_000,
-    chart: { Working: { Done: "Up", Failed: "Down" }, Up: end, Down: end },
+    chart: {
+      Choosing: { Short: "Working", Long: "LongWorking" },
+      Working: { Done: "Up", Failed: "Down" },
+      LongWorking: { Done: "Up", Failed: "Down" },
+      Up: end,
+      Down: end,
+    },
     data: (n) => ({ n }),
   },
   {
+    Choosing: (s) => s.pick(({ n }) => (n < 100 ? "Short" : "Long")),
+    LongWorking: (s) =>
+      s.call(long, {
+        input: ({ n }) => n,
+        ok: (_data, n) => s.raise("Done", { n }),
+        failed: "Failed",
+        deadline: "Failed",
+      }),
     Working: (s) =>
       s.call(work, {
         input: ({ n }) => n,
@@ -173,6 +196,7 @@ describe.skipIf(!postgresIsInstalled())("an attempt that waits for a place at a 
           running--;
           return n;
         }),
+        worker(long, (n) => n),
       ],
     });
     // One for each hub: each has a place in its own process, and they share that of the worker bolt.
@@ -187,6 +211,41 @@ describe.skipIf(!postgresIsInstalled())("an attempt that waits for a place at a 
     expect(most).toBe(1);
     expect(topology.events.filter(({ name }) => name === "attempt")).toHaveLength(shards);
     expect(topology.events.filter(({ name }) => name === "attempt-timeout")).toEqual([]);
+    topology.end();
+  });
+
+  test("keeps to a rate in the bolt, and goes on from what an attempt before it has said", async () => {
+    const begun: { readonly at: number; readonly n: number; readonly from: unknown }[] = [];
+    const topology = new Topology(server.url, folder, 4, {
+      hubs: [job],
+      channels: [channel],
+      workers: [
+        worker(work, (n) => n),
+        worker(long, async (n, context) => {
+          begun.push({ at: performance.now(), n, from: context.lastProgress });
+          for (let page = 1; page <= 6; page++) {
+            await sleep(150);
+            context.progress({ page });
+          }
+          // The first attempt falls silent.
+          if (context.attempt === 1) await sleep(100_000, undefined, { ref: false });
+          return n;
+        }),
+      ],
+    });
+    const keys = Array.from({ length: 10 }, (_, n) => `long${n}`);
+    for (const key of keys) topology.request(key, 100);
+    await expect.poll(() => topology.answers.length).toBe(keys.length);
+    expect(new Set(topology.answers)).toEqual(new Set([JSON.stringify({ kind: "result", value: 100 })]));
+    expect(begun.filter(({ from }) => from === undefined)).toHaveLength(keys.length);
+    expect(begun.filter(({ from }) => (from as { page: number } | undefined)?.page === 6)).toHaveLength(
+      keys.length,
+    );
+    // In each time, no more have begun than there were tokens: one in 50 ms, and one that was saved.
+    const times = begun.map(({ at }) => at);
+    for (const [place, at] of times.entries())
+      for (const [later, end] of times.slice(place).entries())
+        expect(later + 1).toBeLessThanOrEqual(1 + (end - at + 1) / 50);
     topology.end();
   });
 });
