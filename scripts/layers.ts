@@ -264,6 +264,7 @@ const layersOfPackages: readonly Layer[] = [
       kernel,
       engine,
       cluster,
+      parts,
       "@wheelwork/kafka",
       "@wheelwork/northbound",
       "@wheelwork/postgres",

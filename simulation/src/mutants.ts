@@ -18,6 +18,7 @@ const timers = "packages/core/src/timers.ts";
 const coordinator = "packages/core/src/coordinator.ts";
 const effects = "packages/core/src/effects.ts";
 const shard = "packages/engine/src/shard/shard.ts";
+const suspectTurns = "packages/engine/src/shard/suspect-turns.ts";
 const decider = "packages/engine/src/shard/decider.ts";
 const engineTime = "packages/engine/src/shard/engine-time.ts";
 const logProgress = "packages/engine/src/shard/log-progress.ts";
@@ -268,7 +269,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "begin suspects together with all others",
-    file: shard,
+    file: suspectTurns,
     from: "    if (!isSuspect(call)) return false;\n",
     to: "    if (call.deaths >= 0) return false;\n",
   },

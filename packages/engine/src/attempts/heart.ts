@@ -92,7 +92,17 @@ export class Heart {
   }
 }
 
+/** What another process says of its progress, if it can be kept; undefined: only that it lives. */
+export function tolerated(value: unknown): unknown {
+  try {
+    return checked(value);
+  } catch {
+    return undefined;
+  }
+}
+
 function checked(value: unknown): unknown {
+  if (value === undefined) return undefined;
   const kept = plain(value, "WW_INVALID_OUTPUT", "what a worker says of its progress");
   const { length } = JSON.stringify(kept);
   if (length <= maxLength) return kept;

@@ -5,7 +5,7 @@ import type { Clock, Logger } from "../ports/ports.ts";
 import { Attempt } from "./attempt.ts";
 import { underWay, type FormerRequest } from "./under-way.ts";
 import type { AttemptRequest } from "./context.ts";
-import { Heart } from "./heart.ts";
+import { Heart, tolerated } from "./heart.ts";
 import { limiterOf, type Limiter } from "./limiter.ts";
 import { OpenAttempts } from "./open-attempts.ts";
 import { asOutcome, checkedOutcome, failureOf, invalid, type OutcomeCheck, type Redact } from "./outcomes.ts";
@@ -230,18 +230,17 @@ export class WorkerHost {
     return attempt === undefined ? undefined : this.#hearts.get(attempt)?.unsaved;
   }
 
-  /** The worker of the present attempt of a call, which is in another process, has said how far it is. False: it is not made. */
-  heard(request: AttemptRequest, value: unknown): boolean {
+  /**
+   * The worker of the present attempt of a call, which is in another process, has said how far it is. The result is to be stored at
+   * once: that of an attempt of an earlier owner, which is not made again yet.
+   */
+  heard(request: AttemptRequest, value: unknown): unknown {
+    const kept = tolerated(value);
     const attempt = this.#open.of(request);
     const heart = attempt === undefined ? undefined : this.#hearts.get(attempt);
-    if (heart === undefined || attempt?.attempt !== request.attempt) return false;
-    try {
-      heart.progress(value);
-    } catch {
-      // That it lives is what counts.
-      heart.beat();
-    }
-    return true;
+    if (heart === undefined) return kept;
+    heart.progress(kept);
+    return undefined;
   }
 
   /** Whether an attempt waits for a place. */

@@ -36,6 +36,7 @@ import { replyOf } from "./records.ts";
 import { committedHistory } from "./residency.ts";
 import { died, outdated } from "./takeover.ts";
 import { report } from "./report.ts";
+import { SuspectTurns } from "./suspect-turns.ts";
 import { Tenure } from "./tenure.ts";
 import { TurnSchedule } from "./turn-schedule.ts";
 import { Waiters, type Waiter } from "./waiters.ts";
@@ -73,7 +74,7 @@ export class Shard {
   readonly #intake: Intake;
   readonly #admission: Admission;
   #forgetMemory: () => void = () => {};
-  readonly #suspects: Suspects;
+  readonly #suspects: SuspectTurns;
   readonly #waiters = new Waiters();
   #status: Status = "starting";
   /** What the last claim knows; undefined before the first, and while the store is lost. */
@@ -101,7 +102,13 @@ export class Shard {
     this.#intake = new Intake(options.limits.batchInputs);
     this.#admission = new Admission(options.limits.lateMs);
     this.#turns = new TurnSchedule(options.clock, (now) => this.#turn(now), this.#intake);
-    this.#suspects = options.suspects ?? new Suspects();
+    this.#suspects = new SuspectTurns({
+      suspects: options.suspects ?? new Suspects(),
+      clock: options.clock,
+      owner: this,
+      isRunning: () => this.#status === "running",
+      push: (item) => this.#push(item),
+    });
     const { workers, bus, replies, clock, logger, redact } = options;
     this.#host = new WorkerHost({
       workers,
@@ -111,7 +118,7 @@ export class Shard {
       clock,
       logger,
       redact,
-      holds: (request) => this.#holds(request as Call),
+      holds: (request) => this.#suspects.holds(request as Call),
     });
   }
 
@@ -206,7 +213,7 @@ export class Shard {
       if (this.status === "stopping") await working.pipeline.lastCheckpoint(this.#host.size > 0);
     }
     this.#status = "stopped";
-    this.#suspects.deleteAll(this);
+    this.#suspects.forget();
     this.#host.endAll();
     this.#host.detach();
     this.#cancelRecovery?.();
@@ -298,7 +305,7 @@ export class Shard {
   #reported(attempt: Attempt, outcome: Outcome): void {
     if (this.#status === "stopped") return;
     const { request, attempt: number, epoch, requestId: key } = attempt;
-    if (this.#suspects.size > 0) this.#suspects.delete(request as Call);
+    this.#suspects.ended(request as Call);
     const call = request.number;
     this.#push({ kind: "input", key, input: { kind: "outcome", call, attempt: number, epoch, outcome } });
     this.#options.observe?.({ name: "outcome", callee: request.callee, key, call, outcome: outcome.kind });
@@ -312,14 +319,11 @@ export class Shard {
   /** What an external worker says of its progress. `offset`: that of its record, which is read once more after a failure. */
   progress(key: string, { call: number, attempt, epoch }: AttemptId, value: unknown, offset?: number): void {
     const call = this.find(key)?.calls.get(number);
-    const isPresent = call !== undefined && call.attempt === attempt && call.run.epoch === epoch;
-    const isHeard = isPresent && this.#host.heard(call, value);
-    // It is not made again yet: what is said of it is stored at once.
-    if (isPresent && !isHeard && value !== undefined) {
-      const input: Input = { kind: "progress", call: number, attempt, epoch, value };
-      this.#push(
-        offset === undefined ? { kind: "input", key, input } : { kind: "input", key, input, offset },
-      );
+    const isPresent = call?.attempt === attempt && call.run.epoch === epoch;
+    const unsaved = isPresent ? this.#host.heard(call, value) : undefined;
+    if (unsaved !== undefined) {
+      const input: Input = { kind: "progress", call: number, attempt, epoch, value: unsaved };
+      this.#push({ kind: "input", key, input, ...(offset === undefined ? {} : { offset }) });
     } else if (offset !== undefined) this.#push({ kind: "mark", offset });
   }
 
@@ -486,7 +490,7 @@ export class Shard {
     const { observe } = this.#options;
     report(effects, this.#options);
     this.#host.end(closed);
-    if (this.#suspects.size > 0) this.#letGo(tenure, effects);
+    this.#suspects.letGo(effects, tenure.residency);
     for (const { call, attempt, anew } of attempts)
       if (call.attempt === attempt) this.#dispatch(call, anew === true ? this.#time.last : undefined);
     if (this.#host.hasAdopted && tenure.log?.catchesUp(this.now()) !== true) this.#readopt();
@@ -498,15 +502,8 @@ export class Shard {
     this.#tell(tenure, effects);
     for (const { item, ignored } of commanded) item.done?.resolve(ignored);
     for (const durable of relayReplies) durable();
-    if (this.#suspects.size > 0 && this.#status === "running") this.#suspects.next();
+    this.#suspects.next();
     this.#goOn();
-  }
-
-  /** Suspects whose attempt is over, or whose run is parked, need no turn, or no longer have it. */
-  #letGo({ residency }: Tenure, { closed, parked }: Batch["effects"]): void {
-    for (const call of closed) this.#suspects.delete(call);
-    for (const { key } of parked)
-      for (const call of residency.get(key)?.run.calls.values() ?? []) this.#suspects.delete(call);
   }
 
   /** Tells those who wait of the answers that are committed, and publishes them. */
@@ -533,34 +530,12 @@ export class Shard {
     const { callee, number, attempt } = call;
     // It is begun when it has its place, and its turn.
     if (isSuspect(call)) return this.#host.begin(call, anewAt);
-    if (call.deaths >= suspectDeaths) this.#suspects.begun(call, this);
+    if (call.deaths >= suspectDeaths) this.#suspects.begun(call);
     const { logger, observe } = this.#options;
     const event = { name: "attempt", callee, key: run.key, call: number, attempt } as const;
     logger.debug(event, "attempt");
     observe?.(event);
     this.#host.begin(call, anewAt);
-  }
-
-  /** A suspect waits for its turn as soon as it has its place. Otherwise a death while it waits would be blamed on it. */
-  #holds(call: Call): boolean {
-    if (!isSuspect(call)) return false;
-    this.#suspects.add(call, this, () => this.#beginSuspect(call));
-    this.#options.clock.soon(() => {
-      if (this.#status === "running") this.#suspects.next();
-    });
-    return true;
-  }
-
-  /** It is the turn of a suspect: that is committed before it begins, so that the next owner knows. */
-  #beginSuspect(call: Call): void {
-    const { number, attempt, run } = call;
-    const done = {
-      resolve: (ignored: IgnoredReason | undefined): void => {
-        if (ignored !== undefined) this.#suspects.delete(call);
-      },
-      reject: (): void => this.#suspects.delete(call),
-    };
-    this.#push({ kind: "input", key: run.key, input: { kind: "begin", call: number, attempt }, done });
   }
 
   /** The outcomes of an earlier owner's attempts would have come by now: those that are not overdue are made again. */
@@ -684,8 +659,8 @@ export class Shard {
         if (run.status === "running") deadlines.registerCall(call);
         if (!isRunning(call) || call.isHub) continue;
         if (handOver?.(call) === true) {
-          if (call.alone) this.#suspects.begun(call, this);
-          else if (this.#host.isHeld(call)) this.#holds(call);
+          if (call.alone) this.#suspects.begun(call);
+          else if (this.#host.isHeld(call)) this.#suspects.holds(call);
           continue;
         }
         if (reported?.has(`${run.key} ${call.number} ${call.attempt}`) === true || this.#host.adopt(call))
@@ -738,7 +713,7 @@ export class Shard {
       (item) => item.kind !== "mark" && item.offset === undefined && !isTurn(item),
     );
     this.#intake.restore(kept);
-    this.#suspects.deleteAll(this);
+    this.#suspects.forget();
     this.#status = "store-lost";
     this.#isReloading = true;
     this.#recover(0);
@@ -758,7 +733,7 @@ export class Shard {
     this.#isReloading = false;
     this.#status = "store-lost";
     this.#host.endAll();
-    this.#suspects.deleteAll(this);
+    this.#suspects.forget();
     const over = endsShard(error);
     const kept: Item[] = [];
     for (const item of [...items, ...this.#intake.drain()]) {

@@ -75,7 +75,7 @@ class Checker {
       case "outcome":
         return this.#attempts.said(entry);
       case "limited":
-        return this.#demand("I25", entry.problem === undefined, () => `${entry.request}: ${entry.problem}`);
+        return this.#demand("I27", entry.problem === undefined, () => `${entry.request}: ${entry.problem}`);
       case "passed":
         return this.#transitions.passed(entry);
       case "ended":

@@ -14,7 +14,7 @@ interface Heard {
 
 /**
  * Holds what is committed of progress against what workers have said: an attempt fails for silence only after it was silent for so
- * long, what is stored was said, and the next attempt gets what is stored (I26).
+ * long, what is stored was said, and the next attempt gets what is stored (I28).
  *
  * Who hears of a commit later than it is made may have begun an attempt before: only those who hear at once are judged.
  */
@@ -44,7 +44,7 @@ export class Heartbeats {
     if (!this.#hearsAtOnce || node !== this.#ownership.owner) return;
     const stored = this.#stored.get(`${request}/${call}`);
     this.#evidence.demand(
-      "I26",
+      "I28",
       lastProgress === stored,
       () => `attempt ${attempt} of ${request}/${call} goes on from ${lastProgress}, and ${stored} is stored`,
     );
@@ -62,7 +62,7 @@ export class Heartbeats {
   progressed({ key }: RunModel, call: number, value: unknown): void {
     this.#stored.set(`${key}/${call}`, value);
     this.#evidence.demand(
-      "I26",
+      "I28",
       this.#said.get(`${key}/${call}`)?.has(value) === true,
       () => `${key}/${call}: ${value} is stored as progress, which no worker said`,
     );
@@ -81,14 +81,14 @@ export class Heartbeats {
     if (heartbeatMs === undefined || heard?.node !== owner || !this.#hearsAtOnce) return;
     if (failure.code === "WW_NO_HEARTBEAT")
       this.#evidence.demand(
-        "I26",
+        "I28",
         heard.at + heartbeatMs <= at,
         () => `${key}/${call.number} fails for silence ${at - heard.at} ms after it has said something`,
       );
     if (isDisturbed || call.begunIn !== claims || call.begunAgain || heard.value === undefined) return;
     const stored = this.#stored.get(`${key}/${call.number}`);
     this.#evidence.demand(
-      "I26",
+      "I28",
       stored === heard.value,
       () => `${key}/${call.number} has failed at ${heard.value}, and ${stored} is stored`,
     );
