@@ -515,7 +515,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "leave the progress of a call out of its checkpoint",
-    file: run,
+    file: "packages/core/src/snapshot.ts",
     from: "      progress: call.progress,\n",
     to: "",
   },
