@@ -30,6 +30,7 @@ export const nightlyExport = hub(
     reply: z.object({ pages: z.number() }),
     errors: ["not-exported"],
     deadlineMs: 20 * hour,
+    deadline: "TimeRanOut",
     chart: {
       Exporting: { Exported: "Done", Failed: "Failed", TimeRanOut: "Failed" },
       Done: end,
@@ -44,7 +45,6 @@ export const nightlyExport = hub(
         ok: "Exported",
         failed: (_data, failure) =>
           s.raise("Failed", { why: failure.kind === "error" ? failure.message : "it was late" }),
-        deadline: "TimeRanOut",
       }),
     Done: ({ pages }) => ({ pages }),
     Failed: ({ why }, s) => s.fail("not-exported", why),

@@ -19,6 +19,7 @@ export const campaign = hub(
     reply: z.object({ sent: z.number(), failed: z.number() }),
     errors: ["not-sent-in-time"],
     deadlineMs: 3_600_000,
+    deadline: "TimeRanOut",
     chart: {
       Sending: { Sent: stay, NotSent: stay, All: "Done", TimeRanOut: "Unfinished" },
       Done: end,
@@ -33,7 +34,6 @@ export const campaign = hub(
         ok: ({ sent }) => s.raise("Sent", { sent: sent + 1 }),
         failed: ({ failed }) => s.raise("NotSent", { failed: failed + 1 }),
         done: "All",
-        deadline: "TimeRanOut",
       }),
     Done: ({ sent, failed }) => ({ sent, failed }),
     Unfinished: ({ sent }, s) => s.fail("not-sent-in-time", `${sent} messages are sent`),

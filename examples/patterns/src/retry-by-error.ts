@@ -34,6 +34,7 @@ export const pay = hub(
     reply: z.object({ receipt: z.string() }),
     errors: ["not-paid", "unknown"],
     deadlineMs: 24 * 3_600_000,
+    deadline: "TimeRanOut",
     chart: {
       Charging: { Charged: "Paid", Failed: "NotPaid", Late: "Looking", TimeRanOut: "NotPaid" },
       Looking: { Found: "Paid", NotFound: "NotPaid", TimeRanOut: "Unknown" },
@@ -50,7 +51,6 @@ export const pay = hub(
         ok: (_data, { receipt }) => s.raise("Charged", { receipt }),
         failed: (_data, failure) =>
           failure.kind === "timeout" ? s.raise("Late") : s.raise("Failed", { why: failure.message }),
-        deadline: "TimeRanOut",
       }),
     Looking: (s) =>
       s.call(lookUpCharge, {
@@ -61,7 +61,6 @@ export const pay = hub(
             : s.raise("Found", { receipt }),
         // It is asked until there is no time left.
         failed: "TimeRanOut",
-        deadline: "TimeRanOut",
       }),
     Paid: ({ receipt }) => ({ receipt }),
     NotPaid: ({ why }, s) => s.fail("not-paid", why),
