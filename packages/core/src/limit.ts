@@ -7,7 +7,7 @@ export interface SpokeLimit<I = unknown> {
   /** How many attempts may begin in a second, on average. A number above 0, at most a million. Default: no limit. */
   readonly perSecond?: number;
   /**
-   * How many attempts may begin at once after a pause. Default: as many as come in 10 ms, and at least 1. With `perSecond` only.
+   * How many attempts may begin at once after a pause. Default: as many as come in 20 ms, and at least 1. With `perSecond` only.
    * Nothing is saved up when the process starts, so that a process that is started again and again keeps to the limit, too.
    */
   readonly burst?: number;
@@ -42,7 +42,7 @@ export function limitOf(
     concurrency: concurrency ?? (by === undefined ? concurrent : undefined) ?? none,
     concurrent: by === undefined ? none : (concurrent ?? none),
     perSecond,
-    burst: limit.burst ?? Math.max(1, Math.ceil(perSecond / 100)),
+    burst: limit.burst ?? Math.max(1, Math.ceil(perSecond / 50)),
     by: by as WholeLimit["by"],
   };
 }
