@@ -92,7 +92,18 @@ const documented = [
   "requestId",
   "signal",
 ];
-const internal = ["request", "index", "isMade", "place", "waits", "awaitingLog", "name", "abort", "context", "host"];
+const internal = [
+  "request",
+  "index",
+  "isMade",
+  "place",
+  "waits",
+  "awaitingLog",
+  "name",
+  "abort",
+  "context",
+  "host",
+];
 
 /** What a context has by name; and what it has of the host, as a name or as a value. */
 function seenOf(context: object | undefined) {
@@ -200,7 +211,9 @@ describe("a worker host", () => {
     expect([made, errors]).toEqual([[1, 2], []]);
     await clock.advance(1);
     expect(made).toEqual([1, 2, 3]);
-    expect(errors).toEqual(["the work of an attempt has not ended long after its timeout: it is abandoned, and goes on beside others"]);
+    expect(errors).toEqual([
+      "the work of an attempt has not ended long after its timeout: it is abandoned, and goes on beside others",
+    ]);
     // Its place is gone already.
     await ok(1);
     expect(made).toEqual([1, 2, 3]);

@@ -12,10 +12,6 @@ const orderOf = ({ due = 0, firstDue }: AttemptRequest): number => firstDue ?? d
 /** The order in which attempts were begun. */
 export const byBegin = (a: AttemptRequest, b: AttemptRequest): number => orderOf(a) - orderOf(b);
 
-/** Within one run, attempts that were begun together were begun in the order of their numbers. */
-const byBeginAndNumber = (a: AttemptRequest, b: AttemptRequest): number =>
-  byBegin(a, b) || (a.run === b.run ? a.number - b.number : 0);
-
 /**
  * Which open attempts of a spoke may have been under way in a process that has died. All that were are among them, or else the
  * one that the process dies of might never be found. The others are few: what waited under a limit was not under way. The
@@ -26,7 +22,7 @@ const byBeginAndNumber = (a: AttemptRequest, b: AttemptRequest): number =>
  * - Requests take turns, in the order in which their first attempts came. So of requests that have had no turn before, the
  *   first few were under way.
  *
- * A suspect is among them only if it was begun.
+ * A suspect is among them only if it was begun. `requests`: run by run, those of a run by their numbers.
  */
 export function underWay<Request extends FormerRequest>(
   requests: readonly Request[],
@@ -38,7 +34,7 @@ export function underWay<Request extends FormerRequest>(
   const found = begun.filter(({ alone }) => alone);
   // A suspect is begun after that is committed, so it has a place that no other one had.
   const most = maxUnderWay(limiter.limits, found.length, timeoutMs);
-  const others = begun.filter(({ alone }) => !alone).toSorted(byBeginAndNumber);
+  const others = begun.filter(({ alone }) => !alone).toSorted(byBegin);
   for (const ofKey of Map.groupBy(others, (request) => groupOf(limiter, request)).values()) {
     let fresh = 0;
     for (const ofRequest of Map.groupBy(ofKey, ({ run }) => rootOf(run.key)).values()) {
@@ -77,15 +73,23 @@ const isFresh = ([first, ...others]: readonly AttemptRequest[]): boolean =>
   first.run.key === rootOf(first.run.key) &&
   others.every(({ run }) => run === first.run);
 
-/** The first ones, and those of other runs of the request that were begun at the same time as the last of these. */
-function firstOf<Request extends AttemptRequest>(
-  sorted: readonly Request[],
-  most: number,
-): readonly Request[] {
-  if (most <= 0) return [];
-  const last = sorted[most - 1];
-  if (last === undefined) return sorted;
-  return sorted.filter(
-    (request, place) => place < most || (request.run !== last.run && orderOf(request) === orderOf(last)),
-  );
+/**
+ * Those that may be among the first ones: fewer than that are known to have begun before. Of those that were begun in the same
+ * millisecond that is known of the first attempts of one run only, which are begun in the order of their numbers.
+ */
+function firstOf<Request extends AttemptRequest>(sorted: readonly Request[], most: number): Request[] {
+  const found: Request[] = [];
+  let from = 0;
+  let ofRuns = new Map<unknown, number>();
+  for (const [place, request] of sorted.entries()) {
+    if (orderOf(request) !== orderOf(sorted[from] as Request)) {
+      from = place;
+      ofRuns = new Map();
+    }
+    const before = request.attempt === 1 ? (ofRuns.get(request.run) ?? 0) : 0;
+    if (from + before < most) found.push(request);
+    else if (from >= most) break;
+    if (request.attempt === 1) ofRuns.set(request.run, before + 1);
+  }
+  return found;
 }
