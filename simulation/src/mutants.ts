@@ -149,7 +149,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "accept an outcome of a stale attempt",
-    file: run,
+    file: "packages/core/src/attempt.ts",
     from: "input.attempt !== call.attempt || call.backoff",
     to: "call.backoff",
   },
@@ -342,8 +342,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "begin the next attempt without the backoff",
     file: turn,
-    from: "    if (pause === 0) this.#attempt(call, call.attempt + 1);",
-    to: "    this.#attempt(call, call.attempt + 1);",
+    from: "    if (pause === 0) this.#attempt(call, attempt + 1);",
+    to: "    this.#attempt(call, attempt + 1);",
   },
   {
     name: "change the idempotency key with each attempt",

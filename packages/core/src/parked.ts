@@ -1,3 +1,4 @@
+import { progressed, staleness } from "./attempt.ts";
 import { cancelled, firstData, incidentOf, timeoutAnswer } from "./answers.ts";
 import type { Decision, Env, Input } from "./decision.ts";
 import { end } from "./chart.ts";
@@ -5,7 +6,6 @@ import type { HubDefinition } from "./hub.ts";
 import {
   knownCommand,
   refusedSignal,
-  staleness,
   type Answer,
   type ParkedInput,
   type Run,
@@ -54,11 +54,8 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
     case "buffered":
     case "recheck":
       return { events: [] };
-    case "progress": {
-      const { call, attempt, value } = input;
-      if (staleness(run, input) !== undefined) return { events: [] };
-      return { events: [{ type: "progressed", at, call, attempt, value }] };
-    }
+    case "progress":
+      return { events: staleness(run, input) === undefined ? [progressed(input, at)] : [] };
     case "died":
     case "begin":
       // Its attempts are made again once it goes on.

@@ -2,7 +2,6 @@ import { Callback } from "./coordinator.ts";
 import { suspectDeaths } from "./deaths.ts";
 import { WheelworkError } from "./errors.ts";
 import { grown } from "./growth.ts";
-import type { Ignored, Input } from "./decision.ts";
 import { deepFreeze } from "./json.ts";
 import { setField } from "./plain.ts";
 import type { Failure } from "./spoke.ts";
@@ -768,19 +767,6 @@ export function knownCommand(
   const known = run.named?.get(name);
   if (known === undefined) return run.commands.has(name) ? "duplicate" : undefined;
   return hash === undefined || known === hash ? "duplicate" : "reused";
-}
-
-/**
- * Why the outcome of an attempt no longer counts, if it does not (I3, I4): its call is closed, or the input names
- * another attempt or epoch than the present one.
- */
-export function staleness(
-  run: Run,
-  input: Pick<Extract<Input, { kind: "outcome" }>, "call" | "attempt" | "epoch">,
-): Ignored | undefined {
-  const call = run.calls.get(input.call);
-  if (call === undefined) return "late";
-  return input.epoch !== run.epoch || input.attempt !== call.attempt || call.backoff ? "stale" : undefined;
 }
 
 /** Why a run does not take a signal, whatever its state. */

@@ -1,3 +1,4 @@
+import { progressed, staleness } from "./attempt.ts";
 import { answerOf, cancelled, shown, timeoutAnswer } from "./answers.ts";
 import { end, stay } from "./chart.ts";
 import { beginSuspect, countDeaths, recheck, spokeOf } from "./claim.ts";
@@ -14,7 +15,6 @@ import {
   noDeadline,
   patched,
   refusedSignal,
-  staleness,
   type Call,
   type KeptSignal,
   type OpenedCalls,
@@ -124,11 +124,10 @@ export class TurnBuilder implements Decision {
   take(input: Input): Ignored | undefined {
     switch (input.kind) {
       case "outcome":
-        return this.#outcome(input);
+      case "progress":
+        return this.#ofAttempt(input);
       case "callDue":
         return this.#callDue(input);
-      case "progress":
-        return this.#progress(input);
       case "due":
         return this.#due();
       case "signal":
@@ -210,18 +209,12 @@ export class TurnBuilder implements Decision {
     return undefined;
   }
 
-  #outcome(input: Extract<Input, { kind: "outcome" }>): Ignored | undefined {
+  /** What comes of an attempt: its outcome, or how far it is. */
+  #ofAttempt(input: Extract<Input, { kind: "outcome" | "progress" }>): Ignored | undefined {
     const ignored = staleness(this.#run, input);
     if (ignored !== undefined) return ignored;
-    this.#conclude(this.#run.calls.get(input.call) as Call, input.outcome);
-    return undefined;
-  }
-
-  #progress(input: Extract<Input, { kind: "progress" }>): Ignored | undefined {
-    const ignored = staleness(this.#run, input);
-    if (ignored !== undefined) return ignored;
-    const { call, attempt, value } = input;
-    this.#emit({ type: "progressed", at: this.#env.now, call, attempt, value });
+    if (input.kind === "progress") this.#emit(progressed(input, this.#env.now));
+    else this.#conclude(this.#run.calls.get(input.call) as Call, input.outcome);
     return undefined;
   }
 
@@ -242,17 +235,10 @@ export class TurnBuilder implements Decision {
       return this.#settle(call, outcome);
     const rule = ruleFor(spokeOf(this.#definition, call.callee).retry, outcome);
     if (call.attempt >= rule.attempts) return this.#settle(call, outcome);
-    const at = this.#env.now;
-    const pause = backoffOf(rule, call.attempt, this.#env.random);
-    this.#emit({
-      type: "failed",
-      at,
-      call: call.number,
-      attempt: call.attempt,
-      failure: outcome,
-      due: at + pause,
-    });
-    if (pause === 0) this.#attempt(call, call.attempt + 1);
+    const [at, { number, attempt }] = [this.#env.now, call];
+    const pause = backoffOf(rule, attempt, this.#env.random);
+    this.#emit({ type: "failed", at, call: number, attempt, failure: outcome, due: at + pause });
+    if (pause === 0) this.#attempt(call, attempt + 1);
   }
 
   #attempt(call: Pick<Call, "number" | "callee" | "isHub">, attempt: number): void {
