@@ -255,13 +255,12 @@ export class WorkerHost {
 
   /** Those of a former process's open attempts that may have been under way there: see under-way.ts. */
   underWay<Request extends FormerRequest>(requests: readonly Request[]): Request[] {
-    const found: Request[] = [];
-    for (const [callee, ofSpoke] of Map.groupBy(requests, (request) => request.callee)) {
+    return [...Map.groupBy(requests, ({ callee }) => callee)].flatMap(([callee, ofSpoke]) => {
       const served = this.#served.get(callee);
-      if (served !== undefined && this.#isDoneHere(served.worker))
-        found.push(...underWay(ofSpoke, served.limiter, served.worker.spoke.timeoutMs));
-    }
-    return found;
+      return served !== undefined && this.#isDoneHere(served.worker)
+        ? underWay(ofSpoke, served.limiter, served.worker.spoke.timeoutMs)
+        : [];
+    });
   }
 
   /** Whether the work of a spoke is done in this process, which it may end. */

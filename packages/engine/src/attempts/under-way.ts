@@ -39,7 +39,8 @@ export function underWay<Request extends FormerRequest>(
     let fresh = 0;
     for (const ofRequest of Map.groupBy(ofKey, ({ run }) => rootOf(run.key)).values()) {
       if (isFresh(ofRequest) && ++fresh > most) continue;
-      found.push(...firstOf(ofRequest, most));
+      // There may be more of them than a call takes arguments.
+      for (const request of firstOf(ofRequest, most)) found.push(request);
     }
   }
   return found;
