@@ -1,6 +1,6 @@
 import { WheelworkError } from "@wheelwork/core";
 import { plain } from "@wheelwork/core/kernel";
-import { maxTimerMs } from "../ports/clock.ts";
+import { timerMs } from "../ports/clock.ts";
 import type { Clock } from "../ports/ports.ts";
 
 /** How large a value of progress may be, as JSON, in characters. It is stored with the run, again and again. */
@@ -80,7 +80,7 @@ export class Heart {
 
   #look(inMs: number): void {
     const at = this.#clock.monotonicMs() + inMs;
-    this.#cancel = this.#clock.after(Math.min(Math.ceil(inMs), maxTimerMs), () => {
+    this.#cancel = this.#clock.after(timerMs(Math.ceil(inMs)), () => {
       const now = this.#clock.monotonicMs();
       // If the process stood still, the worker could not say anything either.
       if (now - at > this.#heartbeatMs / 2) this.#beatAt = now;

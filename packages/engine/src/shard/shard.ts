@@ -312,8 +312,8 @@ export class Shard {
   }
 
   #progressed({ requestId: key, call, attempt, epoch }: Attempt, value: unknown): void {
-    if (value === undefined || this.#status === "stopped") return;
-    this.#push({ kind: "input", key, input: { kind: "progress", call, attempt, epoch, value } });
+    const input: Input = { kind: "progress", call, attempt, epoch, value };
+    if (value !== undefined && this.#status !== "stopped") this.#push({ kind: "input", key, input });
   }
 
   /** What an external worker says of its progress. `offset`: that of its record, which is read once more after a failure. */
