@@ -48,7 +48,7 @@ const maxDrainMs = 500;
 /** How often a run may be refused by the store before it counts as lost. */
 const maxRefusals = 2;
 /** So few runs and requests are never too many, however late the loop is: something else holds it up. */
-const fewRuns = 50;
+const fewRuns = 256;
 const [minRecoveryMs, maxRecoveryMs] = [10, 2000];
 
 /**
