@@ -28,6 +28,9 @@ const residency = "packages/engine/src/shard/residency.ts";
 const tenure = "packages/engine/src/shard/tenure.ts";
 const heart = "packages/engine/src/attempts/heart.ts";
 const retry = "packages/core/src/retry.ts";
+const lanes = "packages/engine/src/shard/lanes.ts";
+const laneKeeper = "packages/engine/src/shard/lane-keeper.ts";
+const pending = "packages/core/src/pending.ts";
 const host = "packages/engine/src/attempts/host.ts";
 const limiter = "packages/engine/src/attempts/limiter.ts";
 const turns = "packages/engine/src/attempts/turns.ts";
@@ -324,8 +327,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "let runs leave the memory that have not begun",
     file: records,
-    from: " || isUnbegun(run);",
-    to: ";",
+    from: " || isUnbegun(run)",
+    to: "",
   },
   {
     name: "decide what is carried over with the next input only",
@@ -961,5 +964,65 @@ export const mutants: readonly Mutant[] = [
     from: "else waiting.items.push(item);",
     to: "else waiting.items[waiting.items.length - 1] = item;",
     world: "storm",
+  },
+  {
+    name: "do not give a place on when its run has ended",
+    file: decider,
+    from: '    if (lane?.canGrant === true) this.#atOnce.push({ kind: "free", lane });\n',
+    to: "",
+  },
+  {
+    name: "forget at a claim the runs of lanes that are not in memory",
+    file: residency,
+    from: "lanes.add(stored);",
+    to: "void stored;",
+  },
+  {
+    name: "forget at a claim whose place a run shares",
+    file: lanes,
+    from: "    else this.#open(lane).hold(lane.shares ?? key);",
+    to: "    else this.#open(lane).hold(key);",
+  },
+  {
+    name: "let a call free the place that it shares",
+    file: lanes,
+    from: "    const left = (this.#places.get(place) ?? 0) - 1;",
+    to: "    const left = 0;",
+  },
+  {
+    name: "grant the last one first",
+    file: lanes,
+    from: "  a.rank < b.rank || (a.rank === b.rank && a.key < b.key);",
+    to: "  a.rank > b.rank;",
+  },
+  {
+    name: "let those who come go before those who wait",
+    file: lanes,
+    from: "    return this.#places.size < this.slots && this.queued === 0;",
+    to: "    return this.#places.size <= this.slots && this.queued === 0;",
+  },
+  {
+    name: "let a call take a place of its own",
+    file: laneKeeper,
+    from: "shares === undefined ? { ...of, ...stays } : { ...of, shares };",
+    to: "{ ...of, ...stays };",
+  },
+  {
+    name: "grant a place to a run whose time is over",
+    file: laneKeeper,
+    from: "      if (run.due !== undefined && run.due <= now) {",
+    to: "      if (now < 0) {",
+  },
+  {
+    name: "leave those who wait for an answer without it",
+    file: laneKeeper,
+    from: "    for (const joined of this.#residency.lanes.get(lane)?.joinedTo(key) ?? [])\n      this.#end(batch, joined, answer, now);\n",
+    to: "",
+  },
+  {
+    name: "wait for a turn without a bound",
+    file: pending,
+    from: "    due: lane.joins === undefined ? queueBy : Math.min(answerBy, callerBy),",
+    to: "    due: at + 1e12,",
   },
 ];

@@ -1,6 +1,7 @@
 import { flowCrudSimulation } from "@wheelwork/example-flow-crud/simulation";
 import { clusterWorld, engineWorld, type SimulatedSystem, type World } from "@wheelwork/testing";
 import { fanOuts } from "./fan-outs.ts";
+import { lanes } from "./lanes.ts";
 import { orders } from "./orders.ts";
 import { randomHubs } from "./random-hubs.ts";
 
@@ -23,9 +24,15 @@ export interface Simulated {
 const simulated = {
   engine: async () => ({
     world: engineWorld,
-    systems: [randomHubs("quick", 500), randomHubs("slow", 600_000), flowCrudSimulation, fanOuts],
+    systems: [
+      randomHubs("quick", 500),
+      randomHubs("slow", 600_000),
+      flowCrudSimulation,
+      fanOuts,
+      lanes("lanes", 5_000),
+    ],
   }),
-  cluster: async () => ({ world: clusterWorld, systems: patient }),
+  cluster: async () => ({ world: clusterWorld, systems: [...patient, lanes("lanes", 10_000)] }),
   storm: async () => ({ world: (await import("./storm/world.ts")).stormWorld, systems: patient }),
 } as const satisfies Record<string, () => Promise<Simulated>>;
 

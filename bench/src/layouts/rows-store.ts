@@ -83,6 +83,10 @@ export class RowsStore implements Store {
     }[];
   }
 
+  laneRuns(): [] {
+    return [];
+  }
+
   *hotRuns(): Iterable<StoredRun> {
     const calls = this.#statement("SELECT * FROM call ORDER BY run, number").iterate();
     let call = calls.next();

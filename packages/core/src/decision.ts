@@ -1,4 +1,4 @@
-import type { RunEvent } from "./run.ts";
+import type { RunEvent, RunLane } from "./run.ts";
 import type { Outcome } from "./spoke.ts";
 
 /** What a decision may know besides the run and the input (I1). */
@@ -110,4 +110,6 @@ export interface StartOptions {
   readonly parent?: { readonly key: string; readonly call: number };
   /** Where to publish the answer, besides storing it. */
   readonly replyTo?: string;
+  /** The place in its lane that it begins with. */
+  readonly lane?: RunLane;
 }

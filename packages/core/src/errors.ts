@@ -3,6 +3,7 @@ export type ErrorCode =
   | "WW_ALREADY_ANSWERED"
   | "WW_BAD_HUB"
   | "WW_BAD_SPOKE"
+  | "WW_BUSY"
   | "WW_CANCELLED"
   | "WW_CLOCK"
   | "WW_COMMITS_LOST"
@@ -21,6 +22,7 @@ export type ErrorCode =
   | "WW_NO_HEARTBEAT"
   | "WW_NOT_INCIDENT"
   | "WW_OVERLOADED"
+  | "WW_REPLACED"
   | "WW_SIGNAL_UNKNOWN"
   | "WW_STARTED"
   | "WW_STOPPING"
@@ -53,6 +55,8 @@ export interface ErrorDetails {
   readonly problems?: readonly Problem[];
   /** The same call, unchanged, may succeed later. Default: false. */
   readonly retryable?: boolean;
+  /** More about it, for programs: plain JSON. */
+  readonly details?: unknown;
   /** The error behind this one. */
   readonly cause?: unknown;
 }
@@ -70,6 +74,8 @@ export class WheelworkError extends Error {
   readonly problems: readonly Problem[];
   /** The same call, unchanged, may succeed later. */
   readonly retryable: boolean;
+  /** More about it, for programs: plain JSON. WW_BUSY has `{ holders }`, the ids of the requests that are in the way. */
+  readonly details: unknown;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     const problems = details.problems ?? [];
@@ -82,5 +88,6 @@ export class WheelworkError extends Error {
     this.next = details.next;
     this.problems = problems;
     this.retryable = details.retryable ?? false;
+    this.details = details.details;
   }
 }

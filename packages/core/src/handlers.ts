@@ -1,4 +1,5 @@
 import { WheelworkError } from "./errors.ts";
+import type { Exclusive } from "./exclusive.ts";
 import {
   defineHub,
   end,
@@ -127,8 +128,10 @@ export interface HandlersSpec<
   readonly reply: Once<D, Rep & StoredSchema<Rep>>;
   /** Codes of the errors that the hub may answer with. Default: none. */
   readonly errors?: Once<D, readonly E[]>;
-  /** Bounds the work, in milliseconds from when the request is accepted. */
+  /** Bounds the work, in milliseconds from when the request is accepted, or from when its turn comes (`exclusive`). */
   readonly deadlineMs: Once<D, number | ((request: Out<Req>) => number)>;
+  /** Which requests exclude one another, and what one does that comes while others work. Default: all run side by side. */
+  readonly exclusive?: Once<D, Exclusive<Out<Req>>>;
   /** Bounds the clean-up, in milliseconds. If it does not answer by then, the answer is a timeout. */
   readonly cleanUpMs: Once<D, number>;
   /** The hubs and spokes that the handlers may call. */

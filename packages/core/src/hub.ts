@@ -4,6 +4,7 @@ import { checkChart, end, stay, takenSignals, type ChartFacts } from "./chart.ts
 export { end, stay };
 import { durationText } from "./duration.ts";
 import { WheelworkError } from "./errors.ts";
+import { exclusiveOf, queueMsOf, type Exclusive, type ExclusiveDefinition } from "./exclusive.ts";
 import type { Before, Change, DataUnknown, Declared, NoOthers, Once, OnceElse, Seen } from "./inference.ts";
 import type { DeepReadonly } from "./json.ts";
 import {
@@ -413,8 +414,10 @@ export interface HubSpec<
   readonly reply: Once<D, Rep & StoredSchema<Rep>>;
   /** Codes of the errors that the hub may answer with. Default: none. */
   readonly errors?: Once<D, readonly E[]>;
-  /** Bounds the work, in milliseconds from when the request is accepted. */
+  /** Bounds the work, in milliseconds from when the request is accepted, or from when its turn comes (`exclusive`). */
   readonly deadlineMs: Once<D, number | ((request: Out<Req>) => number)>;
+  /** Which requests exclude one another, and what one does that comes while others work. Default: all run side by side. */
+  readonly exclusive?: Once<D, Exclusive<Out<Req>>>;
   /** State × event → state, or `stay`. Runs begin in the first state. */
   readonly chart: OnceElse<D, CheckedChart<C>, C | Sketch<C>>;
   /** The data of a new run. It must be plain JSON. Write it before `cancel`, `deadline` and `view`, which use its type. */
@@ -495,6 +498,8 @@ export interface HubDefinition {
   readonly initial: string;
   readonly states: ReadonlyMap<string, StateDefinition>;
   readonly deadlineMs: (request: unknown) => number;
+  /** Its lane. undefined: its requests run side by side. */
+  readonly exclusive: ExclusiveDefinition | undefined;
   readonly data: (request: unknown) => unknown;
   readonly signals: SignalSchemas;
   /** What is shown of the data. */
@@ -602,6 +607,7 @@ export function defineHub(
     for (const signal of unknown)
       problems.push({ path: `behaviours.${state}.on`, message: `the hub declares no signal ${signal}` });
   }
+  const exclusive = exclusiveOf(spec.exclusive as Exclusive<unknown> | undefined, problems);
   for (const signal of spec.dropSignals ?? [])
     if (!Object.hasOwn(spec.signals ?? {}, signal))
       problems.push({ path: "dropSignals", message: `the hub declares no signal ${signal}` });
@@ -640,8 +646,8 @@ export function defineHub(
   const { afterDeadlineMs } = facts;
   const bound =
     typeof deadlineMs === "number"
-      ? durationText(deadlineMs + afterDeadlineMs)
-      : `its deadline${afterDeadlineMs === 0 ? "" : ` + ${durationText(afterDeadlineMs)}`}`;
+      ? durationText(queueMsOf(exclusive, deadlineMs) + deadlineMs + afterDeadlineMs)
+      : `its deadline${waitText(exclusive)}${afterDeadlineMs === 0 ? "" : ` + ${durationText(afterDeadlineMs)}`}`;
   const definition: HubDefinition = {
     name,
     version,
@@ -653,6 +659,7 @@ export function defineHub(
     states,
     deadlineMs:
       typeof deadlineMs === "number" ? () => deadlineMs : (deadlineMs as (request: unknown) => number),
+    exclusive,
     data: spec.data as (request: unknown) => unknown,
     signals: spec.signals ?? {},
     view: spec.view as ((data: unknown) => unknown) | undefined,
@@ -672,6 +679,14 @@ export function defineHub(
   };
   return Object.freeze({ kind: "hub" as const, name, errors: definition.errors, definition });
 }
+
+/** How long a request may wait for its turn, for people. */
+const waitText = (exclusive: ExclusiveDefinition | undefined): string =>
+  exclusive === undefined
+    ? ""
+    : exclusive.queueMs === undefined
+      ? ", and as long for its turn,"
+      : ` + ${durationText(exclusive.queueMs)}`;
 
 /** A string passes. The behaviour of an end state is its reply, and all others are made by `s`. */
 function logicOf(row: string | Row | undefined, behaviour: unknown): StateLogic {

@@ -1,4 +1,5 @@
 export { WheelworkError, type ErrorCode, type ErrorDetails, type Problem } from "./errors.ts";
+export { type Exclusive, type WhenBusy } from "./exclusive.ts";
 export { type DeepReadonly, type Json } from "./json.ts";
 export { type StoredData } from "./json-types.ts";
 export { type In, type Out, type Schema } from "./schema.ts";
@@ -67,7 +68,7 @@ export {
   type WaitOptions,
 } from "./hub.ts";
 export { type TimerClock } from "./timers.ts";
-export { type Answer, type IncidentSummary, type RunEvent, type RunStatus } from "./run.ts";
+export { type Answer, type IncidentSummary, type RunEvent, type RunLane, type RunStatus } from "./run.ts";
 export {
   captionOf,
   pathOf,

@@ -34,5 +34,7 @@ export {
 export { nextTimer } from "./timers.ts";
 export { restore, snapshot, type RunSnapshot } from "./snapshot.ts";
 export { step, type Effect } from "./effects.ts";
+export { laneKeyOf, type ExclusiveDefinition } from "./exclusive.ts";
+export { grant, laneError, pend, type PendingOptions } from "./pending.ts";
 export { incidentOf } from "./answers.ts";
 export type { HubDefinition, StateDefinition } from "./hub.ts";

@@ -3,6 +3,7 @@ import { firstData, incidentOf } from "./answers.ts";
 import type { Decision, Env, Input, StartOptions } from "./decision.ts";
 import type { HubDefinition } from "./hub.ts";
 import { decideParked, restart } from "./parked.ts";
+import { decidePending } from "./pending.ts";
 import { plain, synchronous } from "./plain.ts";
 import type { ParkedInput, Run, RunEvent } from "./run.ts";
 import { check } from "./schema.ts";
@@ -25,7 +26,8 @@ import { cancelEvent, TurnBuilder } from "./turn.ts";
  *
  * A handler is code of the user, and it may throw. Then the whole turn is dropped, and the only event is `incident`:
  * the run is parked with the input that it failed on (I16). Other runs do not notice. Until somebody retries or
- * resolves it, parked.ts decides what happens to it; turn.ts decides for a run that works.
+ * resolves it, parked.ts decides what happens to it; turn.ts decides for a run that works, and pending.ts for one that waits for
+ * its turn.
  *
  * `start` commits `started` even if the first turn throws. The request is accepted by then, so it needs a deadline and
  * an answer. If the hub's own `deadlineMs` is at fault, the client's deadline stands in, or one minute.
@@ -58,7 +60,7 @@ type Started = Extract<RunEvent, { type: "started" }>;
 
 /** The first half of `start`: the run is known, and has not begun. `begin` is the other half, then or later. */
 export function accept(definition: HubDefinition, options: StartOptions, env: Env): [Started, ...RunEvent[]] {
-  const { hash, parent, replyTo } = options;
+  const { hash, parent, replyTo, lane } = options;
   let { request } = options;
   let deadlineMs = options.deadlineMs ?? fallbackDeadlineMs;
   let data: unknown = null;
@@ -92,6 +94,7 @@ export function accept(definition: HubDefinition, options: StartOptions, env: En
     answerBy: deadline + definition.afterDeadlineMs,
     ...(parent === undefined ? {} : { parent }),
     ...(replyTo === undefined ? {} : { replyTo }),
+    ...(lane === undefined ? {} : { lane }),
   };
   if (failure === undefined) return [started];
   const input = options.isStored === true ? { kind: "start" as const } : unbegun(definition, request);
@@ -133,6 +136,7 @@ function unbegun({ request: schema }: HubDefinition, request: unknown): ParkedIn
 export function decide(definition: HubDefinition, run: Run, input: Input, env: Env): Decision {
   if (run.status === "ended") return { events: [], ignored: "ended" };
   if (run.status === "incident") return decideParked(definition, run, input, env);
+  if (run.status === "pending") return decidePending(definition, run, input, env);
   const turn = new TurnBuilder(definition, run, env);
   try {
     const ignored = turn.take(input);

@@ -37,11 +37,19 @@ export interface RetryPolicy<E extends string = string> extends RetryRule {
 
 /**
  * Errors that a call may come to besides those that its spoke or hub declares: the worker threw, its output does not
- * match the schema, or it was silent for `heartbeatMs`; the child run was cancelled, or was resolved as an incident; the hubs call one another too deep.
+ * match the schema, or it was silent for `heartbeatMs`; the child run was cancelled, or was resolved as an incident;
+ * another run was in its way (`exclusive`); the hubs call one another too deep.
  */
 export type EngineFailure = Extract<
   ErrorCode,
-  "WW_WORKER_FAILED" | "WW_INVALID_OUTPUT" | "WW_NO_HEARTBEAT" | "WW_CANCELLED" | "WW_INCIDENT" | "WW_DEFECT"
+  | "WW_WORKER_FAILED"
+  | "WW_INVALID_OUTPUT"
+  | "WW_NO_HEARTBEAT"
+  | "WW_BUSY"
+  | "WW_REPLACED"
+  | "WW_CANCELLED"
+  | "WW_INCIDENT"
+  | "WW_DEFECT"
 >;
 
 /** How an attempt may fail, for its retry policy: by an error, or by its timeout (`WW_TIMEOUT`). */

@@ -31,7 +31,7 @@ export type Answer<R = unknown, E extends string = string> =
   | { readonly kind: "result"; readonly value: R }
   | {
       readonly kind: "error";
-      readonly code: E | "WW_CANCELLED" | "WW_INCIDENT";
+      readonly code: E | "WW_CANCELLED" | "WW_INCIDENT" | "WW_BUSY" | "WW_REPLACED";
       readonly message: string;
       readonly details?: unknown;
     }
@@ -51,8 +51,22 @@ export interface IncidentSummary {
   readonly state: string;
 }
 
-/** Where a run stands. `incident`: it is parked, after an exception in a handler (I16). */
-export type RunStatus = "running" | "incident" | "ended";
+/** Where a run stands. `pending`: it waits for its turn. `incident`: it is parked, after an exception in a handler (I16). */
+export type RunStatus = "pending" | "running" | "incident" | "ended";
+
+/** The lane of a run (pending.ts). A run that works, or is parked, holds a place there until it has ended. */
+export interface RunLane {
+  readonly name: string;
+  readonly key: string;
+  /** The run whose place it shares: it belongs to the calls of that run. Absent: it holds one itself. */
+  readonly shares?: string;
+  /** Only while it is pending: those with a lower rank go first. A time, in milliseconds. */
+  readonly rank?: number;
+  /** Only while it is pending: it waits for the answer of this run, and for no place. */
+  readonly joins?: string;
+  /** It stays in memory: requests that come later look at it. */
+  readonly stays?: true;
+}
 
 /** Calls that one turn opens together. They have the same callee and the same deadline, and differ in their inputs. */
 export interface OpenedCalls {
@@ -130,6 +144,33 @@ export type RunEvent =
       readonly parent?: { readonly key: string; readonly call: number };
       /** Where to publish the answer, besides storing it. */
       readonly replyTo?: string;
+      /** Only of a hub with a lane. */
+      readonly lane?: RunLane;
+    }
+  /** The request is accepted, and is pending: all places of its lane are taken. */
+  | {
+      readonly type: "accepted";
+      readonly at: number;
+      readonly hub: string;
+      readonly version: number;
+      readonly request: unknown;
+      readonly hash: string;
+      readonly lane: RunLane;
+      /** Until when it waits. */
+      readonly due: number;
+      /** If it has no answer by then, the engine gives one. */
+      readonly answerBy: number;
+      readonly parent?: { readonly key: string; readonly call: number };
+      readonly replyTo?: string;
+    }
+  /** It has a place in its lane. Its deadline counts from here. */
+  | {
+      readonly type: "granted";
+      readonly at: number;
+      readonly version: number;
+      readonly data: unknown;
+      readonly deadline: number;
+      readonly answerBy: number;
     }
   /** The run enters a state. All its open calls are closed first (I12), unless a migration has `kept` them. */
   | {
@@ -433,6 +474,8 @@ export class Run extends Callback {
   parent: { readonly key: string; readonly call: number } | undefined = undefined;
   /** Where to publish the answer, besides storing it. */
   replyTo: string | undefined = undefined;
+  /** Only of a hub with a lane (pending.ts). */
+  lane: RunLane | undefined = undefined;
   /** A cancel was accepted. It stays set for good. */
   cancelling = false;
   /** The cancel has moved the run to another state. */
@@ -462,12 +505,13 @@ export class Run extends Callback {
   }
 
   /**
-   * When the run itself is due next: a timer fires, its wait gives up, or the engine answers. A parked run has only the second.
+   * When the run itself is due next: a timer fires, its wait gives up, or the engine answers. A parked run has only the second. A pending run
+   * waits for its turn.
    * undefined: it waits for nothing.
    */
   get nextDue(): number | undefined {
     const answerBy = this.answer === undefined && this.status !== "ended" ? this.answerBy : undefined;
-    const due = this.status === "running" ? this.due : undefined;
+    const due = this.status === "running" || this.status === "pending" ? this.due : undefined;
     if (due === undefined) return answerBy;
     return answerBy === undefined || due <= answerBy ? due : answerBy;
   }
@@ -515,7 +559,33 @@ export function apply(run: Run, event: RunEvent): void {
       run.answerBy = event.answerBy;
       run.parent = event.parent;
       run.replyTo = event.replyTo;
+      run.lane = event.lane;
       run.createdAt = event.at;
+      return;
+    case "accepted":
+      run.hub = event.hub;
+      run.version = event.version;
+      run.request = event.request;
+      run.hash = event.hash;
+      run.status = "pending";
+      run.due = event.due;
+      run.answerBy = event.answerBy;
+      run.parent = event.parent;
+      run.replyTo = event.replyTo;
+      run.lane = event.lane;
+      run.createdAt = event.at;
+      return;
+    case "granted":
+      run.status = "running";
+      run.version = event.version;
+      run.data = deepFreeze(event.data);
+      run.due = undefined;
+      run.deadline = event.deadline;
+      run.answerBy = event.answerBy;
+      if (run.lane !== undefined) {
+        const { name, key, stays } = run.lane;
+        run.lane = stays === true ? { name, key, stays } : { name, key };
+      }
       return;
     case "entered":
       run.state = event.state;

@@ -46,6 +46,7 @@ export function snapshot(run: Run): RunSnapshot {
     answer: run.answer,
     parent: run.parent,
     replyTo: run.replyTo,
+    lane: run.lane,
     cancelling: run.cancelling,
     cancelled: run.cancelled,
     signals: run.signals,

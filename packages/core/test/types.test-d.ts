@@ -431,7 +431,8 @@ export async function callers(engine: Engine): Promise<void> {
   const other = await engine.call(right, { id: "x" });
   // @ts-expect-error right declares gone
   if (other.kind === "error" && other.code === "lost") return;
-  if (other.kind === "error") same<typeof other.code, "gone" | "WW_CANCELLED" | "WW_INCIDENT">();
+  if (other.kind === "error")
+    same<typeof other.code, "gone" | "WW_CANCELLED" | "WW_INCIDENT" | "WW_BUSY" | "WW_REPLACED">();
   // @ts-expect-error names are texts
   await engine.submit(mixed, { names: [1] });
 }

@@ -42,7 +42,10 @@ function resultBody(id: string, value: unknown): Pick<Rendered, "body" | "text">
   return { body, text: typeof message === "string" ? message : undefined };
 }
 
+/** Errors of the engine that are no failures: what the client wants, or another one, is in the way. */
+const conflicts: ReadonlySet<string> = new Set(["WW_CANCELLED", "WW_BUSY", "WW_REPLACED"]);
+
 function defaultStatus(answer: FailedAnswer): number {
   if (answer.kind === "timeout") return 504;
-  return answer.code === "WW_CANCELLED" ? 409 : 500;
+  return conflicts.has(answer.code) ? 409 : 500;
 }

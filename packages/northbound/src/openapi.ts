@@ -26,7 +26,7 @@ const text = { type: "string" } as const;
 const time = { type: "string", format: "date-time" } as const;
 const count = { type: "integer", minimum: 0 } as const;
 const anything = {} as const;
-const runStatus = { type: "string", enum: ["running", "incident", "ended", "lost"] } as const;
+const runStatus = { type: "string", enum: ["pending", "running", "incident", "ended", "lost"] } as const;
 
 const object = (properties: Record<string, object>, optional: readonly string[] = []): JsonSchema => ({
   type: "object",
@@ -53,6 +53,22 @@ const row = {
   state: { type: "string", description: "The state of the hub's chart that the run is in." },
   createdAt: time,
   answeredAt: time,
+  lane: object({ name: text, key: text }),
+};
+
+const lane = {
+  description: "Of a request to a hub with lanes, while its run lives.",
+  ...object(
+    {
+      name: text,
+      key: text,
+      position: { type: "integer", minimum: 1, description: "Its place in the queue." },
+      waitsUntil: time,
+      joins: { type: "string", description: "The request whose answer it waits for." },
+      holders: { type: "array", items: text, description: "The requests that hold the places." },
+    },
+    ["position", "waitsUntil", "joins", "holders"],
+  ),
 };
 
 const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
@@ -76,7 +92,7 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
           description: "Everything that is wrong with the input.",
           items: object({ path: text, message: text }),
         },
-        details: { description: "The details of the hub's error." },
+        details: { description: "The details of the error." },
         answer,
       },
       ["next", "requestId", "problems", "details", "answer"],
@@ -110,8 +126,9 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
           error: object({ code: text, message: text }),
           inputs: { type: "array", items: { type: "object" } },
         }),
+        lane,
       },
-      ["answeredAt", "endedAt", "answer", "view", "viewProblem", "openCalls", "incident"],
+      ["answeredAt", "endedAt", "answer", "view", "viewProblem", "openCalls", "incident", "lane"],
     ),
   },
   {
@@ -119,7 +136,7 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
     description: "Requests, newest first.",
     ...object(
       {
-        requests: { type: "array", items: object(row, ["answeredAt"]) },
+        requests: { type: "array", items: object(row, ["answeredAt", "lane"]) },
         cursor: { type: "string", description: "Send it with the next call to get the next page." },
       },
       ["cursor"],

@@ -28,7 +28,7 @@ export interface ProblemDetails {
   readonly requestId?: string;
   /** Everything that is wrong with the input, not only the first problem. */
   readonly problems?: readonly Problem[];
-  /** The details of the hub's error. */
+  /** The details of the error. WW_BUSY has `{ holders }`: the requests that are in the way. */
   readonly details?: unknown;
   /** The answer of the request, if a command came after its end. */
   readonly answer?: unknown;
@@ -79,6 +79,7 @@ const statusOfCode: { readonly [code in ErrorCode]?: number } = {
   WW_NOT_FOUND: 404,
   WW_SIGNAL_UNKNOWN: 404,
   WW_NOT_INCIDENT: 409,
+  WW_BUSY: 409,
   WW_ALREADY_ANSWERED: 409,
   WW_TOO_LARGE: 413,
   WW_KEY_REUSED: 422,
@@ -117,11 +118,12 @@ export function problemOf(error: unknown): ProblemAnswer {
 }
 
 function ofWheelwork(error: WheelworkError): ProblemAnswer {
-  const { code, next, problems } = error;
+  const { code, next, problems, details: more } = error;
   const status = statusOfCode[code] ?? 500;
   const details = problemDetails(status, code, sentenceOf(error), {
     ...(next === undefined ? {} : { next }),
     ...(problems.length === 0 ? {} : { problems }),
+    ...(more === undefined ? {} : { details: more }),
   });
   return { details, headers: status === 503 ? { "retry-after": retryAfter } : {}, defect: status === 500 };
 }

@@ -29,7 +29,7 @@ export interface HubRoute {
   /** The hub's result as a JSON schema, without the request id, for the document. */
   readonly resultSchema?: JsonSchema;
   /**
-   * The HTTP status of errors and timeouts. If it returns undefined: 504 for a timeout, 409 for WW_CANCELLED, 500 for
+   * The HTTP status of errors and timeouts. If it returns undefined: 504 for a timeout, 409 for WW_CANCELLED, WW_BUSY and WW_REPLACED, 500 for
    * everything else. It must be a pure function, since clients may ask for the same answer again after a restart.
    */
   readonly statusOf?: StatusOf;
@@ -144,7 +144,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
         querystring: {
           type: "object",
           properties: {
-            status: { type: "string", enum: ["running", "incident", "ended", "lost"] },
+            status: { type: "string", enum: ["pending", "running", "incident", "ended", "lost"] },
             hub: { type: "string", minLength: 1, maxLength: 200 },
             limit: { type: "integer", minimum: 1, maximum: 1000, default: 50 },
             cursor: { type: "string", minLength: 1, maxLength: 4000, description: "From the previous page." },

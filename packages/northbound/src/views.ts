@@ -1,5 +1,5 @@
 import type { RunEvent } from "@wheelwork/core";
-import type { OpenCallView, RequestPage, RequestView } from "@wheelwork/engine";
+import type { LaneView, OpenCallView, RequestPage, RequestView } from "@wheelwork/engine";
 
 const latest = 8.64e15;
 
@@ -23,8 +23,14 @@ export function requestView(view: RequestView): object {
     ...(incident === undefined
       ? {}
       : { incident: { at: iso(incident.at), error: withoutStack(incident.error), inputs: incident.inputs } }),
+    ...(view.lane === undefined ? {} : { lane: laneView(view.lane) }),
   };
 }
+
+const laneView = ({ waitsUntil, ...lane }: LaneView): object => ({
+  ...lane,
+  ...isoIf("waitsUntil", waitsUntil),
+});
 
 /** A request as `GET /requests` lists it. */
 export function rowView(row: RequestPage["items"][number]): object {
@@ -36,6 +42,7 @@ export function rowView(row: RequestPage["items"][number]): object {
     state: row.state,
     createdAt: iso(row.createdAt),
     ...isoIf("answeredAt", row.answeredAt),
+    ...(row.lane === undefined ? {} : { lane: row.lane }),
   };
 }
 

@@ -108,6 +108,11 @@ const migrations: readonly string[] = [
   -- The last data of a run whose hub has a view, once it has ended.
   ALTER TABLE request ADD COLUMN data text;
   `,
+  `
+  -- The lane of a run, as JSON: a claim reads who waits in which one, without the rest of these runs.
+  ALTER TABLE run ADD COLUMN lane text;
+  CREATE INDEX run_lane ON run (shard, key) WHERE lane IS NOT NULL;
+  `,
 ];
 
 /**

@@ -7,6 +7,7 @@ import type {
   Commit,
   DueRuns,
   Found,
+  LaneRun,
   RequestFilter,
   RequestRow,
   ShardState,
@@ -20,6 +21,8 @@ import {
   encodeBatch,
   historyOf,
   historyText,
+  laneRunOf,
+  laneText,
   isTaken,
   refusedContent,
   afterStopOf,
@@ -198,6 +201,16 @@ class PostgresStore implements Store {
     for (let last = ""; ;) {
       const rows = await this.#read("hotRuns", [this.#shard, last]);
       for (const row of rows) yield storedRunOf(row);
+      const end = rows.at(-1);
+      if (end === undefined) return;
+      last = String(end["key"]);
+    }
+  }
+
+  async *laneRuns(): AsyncIterable<LaneRun> {
+    for (let last = ""; ;) {
+      const rows = await this.#read("laneRuns", [this.#shard, last]);
+      yield* rows.map(laneRunOf);
       const end = rows.at(-1);
       if (end === undefined) return;
       last = String(end["key"]);
@@ -421,6 +434,7 @@ const runColumns: Columns<StoredRun> = [
   ["hot", "boolean", ({ hot }) => hot],
   ["due", "bigint", ({ due }) => due ?? null],
   ["root", "boolean", ({ root }) => root],
+  ["lane", "text", laneText],
   ["snapshot", "text", snapshotText],
 ];
 
@@ -514,7 +528,7 @@ function statements(journal: string) {
       ) SELECT 1 FROM fence`,
     runs: `INSERT INTO run (shard, ${namesOf(runColumns)}) SELECT $1, t.* FROM ${unnestOf(runColumns, 2)}
       ON CONFLICT (shard, key) DO UPDATE SET
-        ${replaced(["version", "status", "state", "answered_at", "hot", "due", "snapshot"])}`,
+        ${replaced(["version", "status", "state", "answered_at", "hot", "due", "lane", "snapshot"])}`,
     ended: `DELETE FROM run WHERE ctid = ANY (ARRAY(
         SELECT live.ctid FROM unnest($2::text[]) AS gone (key), LATERAL ${withKey("ctid", "run", "gone.key")} AS live))`,
     histories: `INSERT INTO history (shard, key, events)
@@ -542,6 +556,8 @@ function statements(journal: string) {
         SELECT *, sum(octet_length(snapshot)) OVER before AS bytes FROM run WHERE shard = $1 AND hot AND key > $2
         WINDOW before AS (ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) ORDER BY key LIMIT 1000
       ) AS page WHERE coalesce(bytes, 0) < ${maxPageBytes} ORDER BY key`,
+    laneRuns: `SELECT key, hub, status, lane FROM run WHERE shard = $1 AND lane IS NOT NULL AND key > $2
+      ORDER BY key LIMIT 1000`,
     dueRuns: `SELECT * FROM run WHERE shard = $1 AND NOT hot AND due < $4 AND (due, key) > ($2, $3)
       ORDER BY due, key LIMIT $5`,
     nextDue: "SELECT due FROM run WHERE shard = $1 AND NOT hot AND due >= $2 ORDER BY due LIMIT 1",

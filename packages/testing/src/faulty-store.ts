@@ -6,6 +6,7 @@ import type {
   Commit,
   DueRuns,
   Found,
+  LaneRun,
   MaybePromise,
   RequestFilter,
   RequestRow,
@@ -87,6 +88,10 @@ export class FaultyStore implements Store {
 
   hotRuns(): Rows<StoredRun> {
     return this.#rows((store) => store.hotRuns());
+  }
+
+  laneRuns(): Rows<LaneRun> {
+    return this.#rows((store) => store.laneRuns());
   }
 
   dueRuns(

@@ -7,6 +7,7 @@ import type {
   Downtime,
   DueRuns,
   Found,
+  LaneRun,
   LogProgress,
   RequestFilter,
   RequestRow,
@@ -116,6 +117,12 @@ export class MemoryStore implements Store {
 
   hotRuns(): StoredRun[] {
     return this.#runs().filter(({ hot }) => hot);
+  }
+
+  laneRuns(): LaneRun[] {
+    return this.#runs().flatMap(({ key, hub, status, lane }) =>
+      lane === undefined ? [] : [{ key, hub, status, lane }],
+    );
   }
 
   dueRuns(after: { due: number; key: string }, before: number, limit: number): DueRuns {

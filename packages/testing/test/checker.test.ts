@@ -15,6 +15,7 @@ const system: CheckedSystem = {
     ["wait", { Waiting: { Go: "Calling", Late: "Failed" }, Calling: { Next: "Done" }, Done: "", Failed: "" }],
   ]),
   spokes: new Map([["step", { attempts: 2 }]]),
+  slots: new Map(),
   states: new Map([
     ["work: Working", { ...silent, drains: true, deadline: "Late" }],
     ["wait: Waiting", { ...silent, ...taking("go"), drains: false, deadline: "Late" }],

@@ -92,6 +92,7 @@ class Node implements Shards {
       logger: this.#logger,
       observe,
       offer: (key, entry) => this.#offer(key, entry),
+      hubs: this.hubs,
       channels,
       workers,
       retentionMs,

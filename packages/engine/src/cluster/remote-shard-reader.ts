@@ -3,6 +3,7 @@ import { apply, restore, Run } from "@wheelwork/core/kernel";
 import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
 import { collect, withRest, type HistoryRange } from "../ports/history.ts";
+import { isBeginning, type Beginning } from "../shard/records.ts";
 import { listOverlaid } from "../requests/list.ts";
 
 /** What somebody waits for in a shard of another node: `request` when it is accepted, `answer` when it is answered. */
@@ -99,19 +100,19 @@ export class RemoteShardReader {
    * with its answer. `lookUp` tells what was there before.
    */
   async watch(key: string): Promise<{
-    readonly accepted: Promise<Extract<RunEvent, { type: "started" }>>;
+    readonly accepted: Promise<Beginning>;
     readonly answered: Promise<Answer>;
     readonly end: () => void;
   }> {
     const { seq } = await this.#store.peek();
     if (this.#following === undefined) this.#seq = seq;
-    const accepted = Promise.withResolvers<Extract<RunEvent, { type: "started" }>>();
+    const accepted = Promise.withResolvers<Beginning>();
     const answered = Promise.withResolvers<Answer>();
     const awaited: Awaited = {
       key,
       resolve: (events) => {
         for (const event of events) {
-          if (event.type === "started") accepted.resolve(event);
+          if (isBeginning(event)) accepted.resolve(event);
           if ((event.type === "answered" || event.type === "ended") && event.answer !== undefined)
             answered.resolve(event.answer);
         }
@@ -150,7 +151,7 @@ export class RemoteShardReader {
     const known = new Map<string, number>();
     for await (const { seq, entries } of this.#store.journal(checkpoint)) {
       const wanted = keys === undefined ? entries : entries.filter(({ key }) => keys.includes(key));
-      const absent = wanted.filter(({ key, events }) => !runs.has(key) && events[0]?.type !== "started");
+      const absent = wanted.filter(({ key, events }) => !runs.has(key) && !isBeginning(events[0]));
       const found = absent.length === 0 ? [] : await this.#store.find(absent.map(({ key }) => key));
       for (const { run } of found) {
         if (run === undefined) continue;
@@ -159,7 +160,7 @@ export class RemoteShardReader {
       }
       for (const { key, events } of wanted) {
         // A key that is free again begins another run.
-        if (events[0]?.type === "started") {
+        if (isBeginning(events[0])) {
           runs.set(key, new Run(key));
           known.delete(key);
         }

@@ -36,7 +36,7 @@ class RemoteShard implements ShardAccess {
     this.#clock = clock;
   }
 
-  async submit({ key, fresh, hub, given, body, deadlineMs }: NewRequest): Promise<boolean> {
+  async submit({ key, fresh, hub, given, body, deadlineMs, priority }: NewRequest): Promise<boolean> {
     const watched = await this.#reader.watch(key);
     try {
       const known = fresh ? undefined : await this.#reader.lookUp(key);
@@ -45,8 +45,11 @@ class RemoteShard implements ShardAccess {
         return true;
       }
       if (body.invalid !== undefined) throw body.invalid;
-      const deadline = deadlineMs === undefined ? {} : { deadlineMs };
-      await this.#append(key, { type: "request", hub, request: given, ...deadline });
+      const bounds = {
+        ...(deadlineMs === undefined ? {} : { deadlineMs }),
+        ...(priority === undefined ? {} : { priority }),
+      };
+      await this.#append(key, { type: "request", hub, request: given, ...bounds });
       const started = await this.#within(watched.accepted, maxAcceptMs);
       // Nobody else can have used a fresh key. It is durable, and will be answered.
       if (fresh) return false;

@@ -1,6 +1,8 @@
+import type { AnyHub } from "@wheelwork/core";
 import { isRouted, type RoutedOutcomes, type Worker } from "../attempts/worker.ts";
 import { admit } from "../delivery/admit.ts";
 import { readInbox } from "../delivery/inbox.ts";
+import { place } from "../delivery/place.ts";
 import { Router, type Routed, type RouterOptions, type Source } from "../delivery/router.ts";
 import type { LogRecord, Partitions } from "../ports/log.ts";
 import { pause } from "../ports/retry.ts";
@@ -16,6 +18,7 @@ interface Relay extends RoutedOutcomes {
 
 /** What the routing of a node needs. */
 export interface RoutingOptions extends Omit<RouterOptions, "lost"> {
+  readonly hubs: ReadonlyMap<string, AnyHub>;
   readonly channels: Iterable<Channel>;
   readonly workers: readonly Worker[];
   readonly retentionMs: number | undefined;
@@ -179,10 +182,13 @@ export class Routing {
   }
 
   #sources(): Source[] {
-    const { inbox, shards, wallMs, retentionMs = defaultRetentionMs } = this.#options;
+    const { hubs, inbox, shards, wallMs, retentionMs = defaultRetentionMs } = this.#options;
     const channels = this.#channels.map((channel): Source => ({
       topic: channel.from,
-      route: (record) => [admit(channel, record, wallMs() - retentionMs)],
+      route: (record) => {
+        const admitted = admit(channel, record, wallMs() - retentionMs);
+        return ["reason" in admitted ? admitted : place(hubs, admitted.key, admitted.entry)];
+      },
     }));
     const relays = Array.from(this.#relays, ([topic, list]): Source => ({
       topic,
@@ -190,15 +196,19 @@ export class Routing {
       begins: this.#begins.get(topic) ?? [],
     }));
     // No shard has these partitions. Somebody has added them, and a producer that chooses partitions by itself writes into them.
-    const strays: Source = { topic: inbox, firstPartition: shards, route: (record) => [strayOf(record)] };
+    const strays: Source = {
+      topic: inbox,
+      firstPartition: shards,
+      route: (record) => [strayOf(hubs, record)],
+    };
     return [...channels, ...relays, strays];
   }
 }
 
 /** What a record of an inbox that belongs to no shard says to its own. */
-function strayOf(record: LogRecord): Routed {
+function strayOf(hubs: ReadonlyMap<string, AnyHub>, record: LogRecord): Routed {
   try {
-    return { key: record.key, entry: readInbox(record) };
+    return place(hubs, record.key, readInbox(record));
   } catch (error) {
     return { reason: error instanceof Error ? error.message : String(error) };
   }

@@ -1,9 +1,10 @@
 import { WheelworkError, type AnyHub } from "@wheelwork/core";
 import type { Channel } from "../delivery/channel.ts";
 import { appendLetter, DeadLetters } from "../delivery/dead-letters.ts";
-import { readInbox, type InboxEntry, type Origin } from "../delivery/inbox.ts";
+import { inboxMessage, readInbox, type InboxEntry, type Origin } from "../delivery/inbox.ts";
 import { tooOld } from "../delivery/admit.ts";
 import { offer } from "../delivery/offer.ts";
+import { place, type Placed } from "../delivery/place.ts";
 import { isTooLarge, publishReply } from "../delivery/replies.ts";
 import { rootOf, shardOf } from "../ports/keys.ts";
 import type { Log, LogReading, LogRecord, LogTopic } from "../ports/log.ts";
@@ -58,7 +59,7 @@ interface FeedOptions {
  * deciding later records, but commits no position beyond the pinned record. If the shard fails meanwhile, the record is
  * read again and gets a second letter; it is never without one.
  *
- * **Wrong partitions.** A record whose key belongs to another shard is appended to the partition of that shard, and its offset is
+ * **Wrong partitions.** A record whose key belongs to another shard, or a request without the mark of its lane, is appended to the partition of that shard, and its offset is
  * pinned until then. So it may be moved twice, and counts once, as any other record that comes twice.
  *
  * **Catch-up.** When a shard is claimed, its inbox may hold outcomes that arrived while nobody worked on it. They go
@@ -250,8 +251,9 @@ class InboxReading {
       this.#bury(shard, record, error instanceof Error ? error.message : String(error));
       return shard.feed({ kind: "mark", offset });
     }
-    if (shardOf(rootOf(key), this.#options.shards) !== this.#options.shard) {
-      this.#move(shard, record);
+    const placed = place(this.#options.hubs, key, entry);
+    if (placed.key !== key || shardOf(rootOf(key), this.#options.shards) !== this.#options.shard) {
+      this.#move(shard, record, placed);
       return shard.feed({ kind: "mark", offset });
     }
     if (entry.type === "request" && offset < this.#readBefore && this.#isOld(record)) {
@@ -273,17 +275,22 @@ class InboxReading {
   }
 
   /** Its producer has chosen the partition by itself, and wrongly: nobody would look for the request in this shard. */
-  #move(shard: Shard, record: LogRecord): void {
+  #move(shard: Shard, record: LogRecord, placed: Placed): void {
     const { log, inbox, shards, clock, logger } = this.#options;
-    const { key, value, headers, offset } = record;
-    const to = shardOf(rootOf(key), shards);
+    const { offset } = record;
+    // What its producer has written stays as it is, unless the request belongs under another key.
+    const message =
+      placed.key === record.key
+        ? { key: record.key, value: record.value, headers: record.headers }
+        : inboxMessage(placed.key, placed.entry);
+    const to = shardOf(message.key, shards);
     if (!this.#hasMoved)
       logger.warn({ inbox, from: record.partition, to }, "a record is moved to the partition of its shard");
     this.#hasMoved = true;
     const release = shard.pinOffset(offset);
     const move = async (): Promise<void> => {
       try {
-        await log.append(inbox, { key, value, headers }, to);
+        await log.append(inbox, message, to);
         release();
       } catch (error) {
         if (!isTooLarge(error)) throw error;

@@ -34,7 +34,7 @@ function keyOf(channel: Channel, given: string): { key: string; replyTo: string;
   if (problem === undefined) return { key: storedKey(given), replyTo: channel.name };
   return {
     key: hashedKey(given),
-    replyTo: replyToKey(channel, given),
+    replyTo: replyToKey(channel.name, given),
     problem: `invalid request: the key ${given.isWellFormed() ? problem : "is not UTF-8"}`,
   };
 }

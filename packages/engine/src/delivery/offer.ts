@@ -1,4 +1,5 @@
 import type { AnyHub } from "@wheelwork/core";
+import { laneKeyOf } from "@wheelwork/core/kernel";
 import type { MaybePromise } from "../ports/ports.ts";
 import { servedBy } from "../requests/hubs.ts";
 import { checkBody, type CheckedBody } from "../requests/validate.ts";
@@ -103,7 +104,7 @@ const committed = (done: Promise<unknown>): Promise<OfferResult> =>
 function requestItem(
   hubs: ReadonlyMap<string, AnyHub>,
   key: string,
-  { hub, request: given, deadlineMs, replyTo }: RequestEntry,
+  { hub, request: given, deadlineMs, priority, replyTo }: RequestEntry,
 ): Omit<RequestItem, "accept" | "refuse"> {
   return {
     kind: "request",
@@ -111,6 +112,7 @@ function requestItem(
     ...asked(hubs, hub, given),
     fresh: false,
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
+    ...(priority === undefined ? {} : { priority }),
     ...(replyTo === undefined ? {} : { replyTo }),
   };
 }
@@ -123,8 +125,10 @@ function asked(hubs: ReadonlyMap<string, AnyHub>, name: string, given: unknown):
   if (name === refusedHub.name)
     return { hub: name, request: body.valid, hash: body.hash(), isSame: body.isSame };
   try {
-    body = checkBody(servedBy(hubs, name), given);
+    const definition = servedBy(hubs, name);
+    body = checkBody(definition, given);
     if (body.invalid !== undefined) throw body.invalid;
+    if (definition.exclusive !== undefined) laneKeyOf(definition, body.valid);
     return { hub: name, request: body.valid, hash: body.hash(), isSame: body.isSame };
   } catch (error) {
     return refusal(error, body);

@@ -84,9 +84,9 @@ function addresseeOf(
  * Where an answer goes whose request has another key than its sender gave: the channel, a blank, and the sender's key. A store takes
  * any such text, so a key that some stores would refuse is written as JSON.
  */
-export function replyToKey({ name }: Channel, given: string): string {
+export function replyToKey(channel: string, given: string): string {
   const isPlain = given.isWellFormed() && !given.includes("\0") && !given.startsWith('"');
-  return `${name} ${isPlain ? given : JSON.stringify(given)}`;
+  return `${channel} ${isPlain ? given : JSON.stringify(given)}`;
 }
 
 function writtenKey(written: string): string {

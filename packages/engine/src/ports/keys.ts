@@ -1,12 +1,15 @@
 import { WheelworkError } from "@wheelwork/core";
+import { hash as digest } from "node:crypto";
 
 /**
  * The shard of a request: floorMod(31 + hash, shards), with Java's hash of a text. It is what the fields grouping of Storm
- * computes for one string, so that a bolt with that many tasks has one shard in each.
+ * computes for one string, so that a bolt with that many tasks has one shard in each. Of a key with a tag, only the tag counts:
+ * all runs of a lane live in one shard.
  */
 export function shardOf(key: string, shards: number): number {
   let hash = 0;
-  for (let index = 0; index < key.length; index++) hash = (Math.imul(31, hash) + key.charCodeAt(index)) | 0;
+  for (let index = startOfTag(key); index < key.length; index++)
+    hash = (Math.imul(31, hash) + key.charCodeAt(index)) | 0;
   const sum = (31 + hash) | 0;
   return ((sum % shards) + shards) % shards;
 }
@@ -20,6 +23,9 @@ export function shardOf(key: string, shards: number): number {
  * So stored keys are ASCII, every store and broker takes them, they have the same order everywhere, and two keys are never
  * stored as the same. A run that a request has begun has the stored key of its request, '/', and its number. No part of
  * that is empty, so it is no stored key of a request either.
+ *
+ * A request to a hub with a lane has a tag behind its key: '@~' and 16 hex digits, a hash of the lane's name and key. So the id
+ * says in which shard the lane is, and whoever has it finds the request.
  */
 const plainKey = /^[\x21-\x2e\x30-\x7e]{1,200}$/;
 const encoded = "//";
@@ -29,13 +35,34 @@ const maxKeyLength = 200;
 export function keyProblem(given: unknown): string | undefined {
   if (typeof given !== "string") return "must be a text";
   if (!given.isWellFormed()) return "has half of a surrogate pair: it was cut in the middle of a character";
+  const start = startOfTag(given);
+  if (start > 0) return keyProblem(given.slice(0, start));
   const isLong = given.length > maxKeyLength && Array.from(given).length > maxKeyLength;
   return given === "" || isLong ? `must be 1 to ${maxKeyLength} characters` : undefined;
 }
 
+const tagMark = "@~";
+const tagLength = tagMark.length + 16;
+const tagPattern = /^@~[0-9a-f]{16}$/;
+
+/** Where the tag of a key begins; 0: it has none. */
+function startOfTag(key: string): number {
+  const start = key.length - tagLength;
+  return start > 0 && key.startsWith(tagMark, start) && tagPattern.test(key.slice(start)) ? start : 0;
+}
+
+/** The stored key of a request in a lane. A key that has the tag of the lane stays as it is: the id of a request is its key, too. */
+export function keyInLane(stored: string, lane: string, laneKey: string): string {
+  const tag = tagMark + digest("sha256", `${lane}\n${laneKey}`, "hex").slice(0, tagLength - tagMark.length);
+  return stored.endsWith(tag) && stored !== tag ? stored : stored + tag;
+}
+
 /** What a key without a problem is stored as. */
-export const storedKey = (given: string): string =>
-  plainKey.test(given) ? given : encoded + encodeURIComponent(given);
+export function storedKey(given: string): string {
+  const start = startOfTag(given);
+  if (start > 0) return storedKey(given.slice(0, start)) + given.slice(start);
+  return plainKey.test(given) ? given : encoded + encodeURIComponent(given);
+}
 
 /** The key of a request as its sender gave it. A run that a request has begun is named by its stored key. */
 export const givenKey = (stored: string): string =>

@@ -1,4 +1,4 @@
-import type { Answer, Outcome, RunEvent, RunStatus, WheelworkError } from "@wheelwork/core";
+import type { Answer, Outcome, RunEvent, RunLane, RunStatus, WheelworkError } from "@wheelwork/core";
 import type { RunSnapshot } from "@wheelwork/core/kernel";
 
 /** A value now, or later: a store in the same process commits at once, one over a network does not. */
@@ -51,9 +51,16 @@ export interface StoredRun {
   /** When the run is due next, at the earliest; undefined: never. */
   readonly due: number | undefined;
   readonly root: boolean;
+  /** Only of a hub with a lane: the same as in the snapshot. */
+  readonly lane?: RunLane | undefined;
   readonly snapshot: RunSnapshot;
   /** The last batch whose events the snapshot has; absent: that of the checkpoint that wrote it. */
   readonly seq?: number;
+}
+
+/** A run that waits in a lane, or that has a place there. */
+export interface LaneRun extends Pick<StoredRun, "key" | "hub" | "status"> {
+  readonly lane: RunLane;
 }
 
 /** What is stored of a request that has its answer. */
@@ -190,6 +197,8 @@ export interface RequestRow {
   readonly state: string;
   readonly createdAt: number;
   readonly answeredAt: number | undefined;
+  /** Only of a run that lives, of a hub with a lane. */
+  readonly lane?: RunLane | undefined;
 }
 
 /** What is stored under a key. */
@@ -253,6 +262,8 @@ export interface Store {
   ): MaybePromise<readonly { readonly hub: string; readonly version: number }[]>;
   /** Runs that must be in memory, at the last checkpoint. */
   hotRuns(): Rows<StoredRun>;
+  /** Runs that wait in a lane, or that have a place there, at the last checkpoint. There may be very many. */
+  laneRuns(): Rows<LaneRun>;
   /** Runs that are not hot and are due after a place and before a time, in the order (due, key), `limit` at most. */
   dueRuns(
     after: { readonly due: number; readonly key: string },

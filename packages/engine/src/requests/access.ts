@@ -15,6 +15,7 @@ export interface NewRequest {
   readonly given: unknown;
   readonly body: CheckedBody;
   readonly deadlineMs: number | undefined;
+  readonly priority: number | undefined;
 }
 
 /** What a shard knows of a request. */
@@ -23,6 +24,8 @@ export interface RequestRecord {
   readonly known: Run | StoredAnswer;
   /** Its answer, once that is committed. */
   readonly answer: Answer | undefined;
+  /** Who holds the places of its lane, by their keys, and its place in the queue; absent where only the store is asked. */
+  readonly lane?: { readonly holders: readonly string[]; readonly position: number | undefined } | undefined;
 }
 
 /** The shard may have moved while somebody waited: look up who has it now, and ask once more. */

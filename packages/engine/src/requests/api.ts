@@ -4,7 +4,10 @@ import type { RunHandle } from "./run-handle.ts";
 
 /** How a request came in: a new one, or one whose key is known already. */
 export interface Submitted {
-  /** The request id: the key that was given, or one made up (32 hex digits: 12 of the time, 20 at random). */
+  /**
+   * The request id: the key that was given, or one made up (32 hex digits: 12 of the time, 20 at random). For a hub with `exclusive`,
+   * a mark of the lane follows it: `my-key@~0123456789abcdef`. Ask for the request by this id.
+   */
   readonly id: string;
   readonly known: boolean;
 }
@@ -13,8 +16,13 @@ export interface Submitted {
 export interface SubmitOptions {
   /** The request key: the same key is the same run and gets the same answer (I5). Default: a new one. */
   readonly key?: string;
-  /** The caller's own deadline, in milliseconds; it can only shorten the hub's. */
+  /** The caller's own deadline, in milliseconds; it can only shorten the hub's. It counts from now, also where the request waits. */
   readonly deadlineMs?: number;
+  /**
+   * Only of a hub with `exclusive`: how urgent it is, a whole number from -1000 to 1000. It goes before those that came up to so many
+   * minutes earlier. Default: 0.
+   */
+  readonly priority?: number;
 }
 
 /** A request as `request(id)` shows it. */
@@ -37,6 +45,22 @@ export interface RequestView {
   readonly data?: unknown;
   readonly openCalls?: readonly OpenCallView[];
   readonly incident?: { readonly at: number; readonly error: object; readonly inputs: readonly object[] };
+  /** Only while the run lives, of a hub with `exclusive`. */
+  readonly lane?: LaneView;
+}
+
+/** The lane of a request: who is in its way, and when its turn is. */
+export interface LaneView {
+  readonly name: string;
+  readonly key: string;
+  /** How many go first, itself included, from 1. Absent: it does not wait for its turn. */
+  readonly position?: number;
+  /** Until when it waits, in milliseconds of engine time. Absent: it does not wait. */
+  readonly waitsUntil?: number;
+  /** The request whose answer it waits for (`join`). */
+  readonly joins?: string;
+  /** The requests that hold the places. Absent where another node works on the request. */
+  readonly holders?: readonly string[];
 }
 
 /** A call that has not settled. */
@@ -60,6 +84,8 @@ export interface RequestPage {
     readonly state: string;
     readonly createdAt: number;
     readonly answeredAt: number | undefined;
+    /** Only while the run lives, of a hub with `exclusive`. */
+    readonly lane?: { readonly name: string; readonly key: string };
   }[];
   /** Give it to the next call to get the next page; absent on the last one. */
   readonly cursor?: string;
@@ -107,7 +133,8 @@ export interface Engine {
   stop(options?: StopOptions): Promise<void>;
   /**
    * Accepts a request: when it returns, the request is durable and will get exactly one answer.
-   * @throws WheelworkError WW_INVALID_REQUEST (all problems listed), WW_KEY_REUSED (the key has another body),
+   * @throws WheelworkError WW_INVALID_REQUEST (all problems listed), WW_KEY_REUSED (the key has another body), WW_BUSY (another request
+   * is in the way, and its hub does not let this one wait; retryable, and `details.holders` says which),
    * WW_OVERLOADED, WW_STOPPING, WW_STORE_UNAVAILABLE (retryable), WW_HUB_UNKNOWN.
    */
   submit<I>(hub: Hub<I> | string, request: I, options?: SubmitOptions): Promise<Submitted>;

@@ -27,7 +27,30 @@ export function collectHubs(hubs: readonly AnyHub[]): Map<string, AnyHub> {
       if (callee.kind === "hub") add(callee as unknown as AnyHub);
   };
   for (const hub of hubs) add(hub);
+  checkLanes(collected.values());
   return collected;
+}
+
+/** The hubs of a lane share its places, so that they must agree how many there are. */
+function checkLanes(hubs: Iterable<AnyHub>): void {
+  const first = new Map<string, HubDefinition>();
+  const problems: { path: string; message: string }[] = [];
+  for (const { definition } of hubs) {
+    const { exclusive, name } = definition;
+    if (exclusive === undefined) continue;
+    const { lane, slots } = exclusive;
+    const other = first.get(lane);
+    if (other === undefined) first.set(lane, definition);
+    else if (other.exclusive?.slots !== slots) {
+      const message = `the hub ${other.name} gives the lane ${lane} ${other.exclusive?.slots} slots, and the hub ${name} ${slots}`;
+      problems.push({ path: "hubs", message });
+    }
+  }
+  if (problems.length === 0) return;
+  throw new WheelworkError("WW_CONFIG", "the hubs of a lane do not agree", {
+    problems,
+    next: "Give all hubs of a lane the same number of slots.",
+  });
 }
 
 export function checkWorkers(hubs: ReadonlyMap<string, AnyHub>, workers: readonly Worker[]): void {

@@ -36,7 +36,7 @@ export class LocalShard implements ShardAccess {
   }
 
   #submit(request: NewRequest): Promise<boolean> {
-    const { key, fresh, hub, body, deadlineMs } = request;
+    const { key, fresh, hub, body, deadlineMs, priority } = request;
     return new Promise((resolve, reject) => {
       this.#shard.request({
         kind: "request",
@@ -47,6 +47,7 @@ export class LocalShard implements ShardAccess {
         isSame: body.isSame,
         ...(body.invalid === undefined ? {} : { invalid: body.invalid }),
         ...(deadlineMs === undefined ? {} : { deadlineMs }),
+        ...(priority === undefined ? {} : { priority }),
         fresh,
         accept: resolve,
         refuse: reject,
@@ -80,7 +81,10 @@ export class LocalShard implements ShardAccess {
   async lookUp(key: string): Promise<RequestRecord> {
     const known = await this.#shard.lookUp(key);
     if (known === undefined) throw await this.#missing(key);
-    return { known, answer: this.#answerOf(known) };
+    const record = { known, answer: this.#answerOf(known) };
+    return known instanceof Run && known.lane !== undefined
+      ? { ...record, lane: this.#shard.lane(known) }
+      : record;
   }
 
   async history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {

@@ -6,8 +6,8 @@ import {
   type RunEvent,
   type SignalTypes,
 } from "@wheelwork/core";
-import { knownCommand, Run } from "@wheelwork/core/kernel";
-import { isRunKey, keyProblem, storedKey } from "../ports/keys.ts";
+import { knownCommand, Run, type HubDefinition } from "@wheelwork/core/kernel";
+import { givenKey, isRunKey, keyProblem, storedKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import { askAgain, type RequestRecord, type ShardAccess, type Shards } from "./access.ts";
 import type {
@@ -29,9 +29,11 @@ import {
   checkSubmit,
   commandIdOf,
   hashedKey,
+  keyOf,
   newKey,
   signalHash,
   validSignal,
+  type CheckedBody,
 } from "./validate.ts";
 import { pageOf, pageBounds, viewOf } from "./views.ts";
 
@@ -76,13 +78,13 @@ export class RequestService implements Engine {
 
   async submit<I>(hub: Hub<I> | string, request: I, options: SubmitOptions = {}): Promise<Submitted> {
     const definition = servedBy(this.hubs, hub as Hub<never> | string);
-    checkSubmit(options);
+    checkSubmit(definition, options);
     this.#demandOpen();
     const fresh = options.key === undefined;
     const body = checkBody(definition, request);
     if (fresh && body.invalid !== undefined) throw body.invalid;
-    const id = options.key ?? newKey(Math.floor(this.#shards.clock.wallMs()));
-    const key = storedKey(id);
+    const given = options.key ?? newKey(Math.floor(this.#shards.clock.wallMs()));
+    const key = placeOf(definition, storedKey(given), body, request);
     const known = await this.#shards.of(key).submit({
       key,
       fresh,
@@ -90,8 +92,9 @@ export class RequestService implements Engine {
       given: request,
       body,
       deadlineMs: options.deadlineMs,
+      priority: options.priority,
     });
-    return { id, known };
+    return { id: givenKey(key), known };
   }
 
   answer(
@@ -265,6 +268,29 @@ function keysOf(id: string): readonly string[] {
   if (keys[0] === id) return keys;
   if (isRunKey(id)) keys.push(id);
   return [...keys, hashedKey(id)];
+}
+
+/**
+ * What a request is stored under. A body that the schema refuses may have been accepted under its key before, by another version:
+ * its lane is looked for as well as can be.
+ */
+function placeOf(
+  definition: HubDefinition,
+  key: string,
+  { valid, invalid }: CheckedBody,
+  request: unknown,
+): string {
+  let place: string;
+  try {
+    place = keyOf(definition, key, invalid === undefined ? valid : request);
+  } catch (error) {
+    throw invalid ?? error;
+  }
+  const problem = keyProblem(givenKey(place));
+  if (problem === undefined) return place;
+  throw new WheelworkError("WW_INVALID_REQUEST", "the request cannot be accepted", {
+    problems: [{ path: "key", message: `${problem}, without the mark of its lane` }],
+  });
 }
 
 const isNotFound = (error: unknown): boolean =>

@@ -3,13 +3,14 @@ import {
   canonicalJson,
   demand,
   isDuration,
+  laneKeyOf,
   mustBeDuration,
   plain,
   tryPlain,
   type HubDefinition,
 } from "@wheelwork/core/kernel";
 import { hash, randomBytes, randomUUID } from "node:crypto";
-import { keyProblem } from "../ports/keys.ts";
+import { keyInLane, keyProblem } from "../ports/keys.ts";
 import type { SubmitOptions } from "./api.ts";
 
 /** A key that nobody else has. The time comes first: a store adds such keys at the end of its index, which is cheap. */
@@ -111,13 +112,33 @@ export const hashedKey = (given: string): string =>
   // A hash is one of UTF-8, which has no halves of surrogate pairs: all of them would be the same.
   `~${hash("sha256", given.isWellFormed() ? given : JSON.stringify(given), "hex")}`;
 
+const maxPriority = 1000;
+export const mustBePriority = `must be a whole number from -${maxPriority} to ${maxPriority}`;
+export const isPriority = (value: unknown): value is number =>
+  Number.isInteger(value) && Math.abs(value as number) <= maxPriority;
+
+/**
+ * What a request is stored under: its key, and for a hub with a lane the tag of that.
+ * @param body What the hub's schema made of the request. If that has refused it, it may be known nevertheless: as it was sent.
+ * @throws WheelworkError WW_DEFECT when the hub cannot say the key of its lane.
+ */
+export function keyOf(definition: HubDefinition, key: string, body: unknown): string {
+  const { exclusive } = definition;
+  return exclusive === undefined ? key : keyInLane(key, exclusive.lane, laneKeyOf(definition, body));
+}
+
 /** @throws WheelworkError WW_INVALID_REQUEST with every problem. */
-export function checkSubmit({ key, deadlineMs }: SubmitOptions): void {
+export function checkSubmit({ exclusive, name }: HubDefinition, options: SubmitOptions): void {
+  const { key, deadlineMs, priority } = options;
   const problems = [];
   const problem = key === undefined ? undefined : keyProblem(key);
   if (problem !== undefined) problems.push({ path: "key", message: problem });
   if (deadlineMs !== undefined && !isDuration(deadlineMs))
     problems.push({ path: "deadlineMs", message: mustBeDuration });
+  if (priority !== undefined && !isPriority(priority))
+    problems.push({ path: "priority", message: mustBePriority });
+  if (priority !== undefined && exclusive === undefined)
+    problems.push({ path: "priority", message: `the hub ${name} has no lane in which requests wait` });
   if (problems.length > 0)
     throw new WheelworkError("WW_INVALID_REQUEST", "the request cannot be accepted", { problems });
 }

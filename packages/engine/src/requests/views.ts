@@ -1,9 +1,9 @@
-import { WheelworkError } from "@wheelwork/core";
+import { WheelworkError, type RunLane } from "@wheelwork/core";
 import { plain, Run, synchronous, textOf, type HubDefinition } from "@wheelwork/core/kernel";
 import { givenKey } from "../ports/keys.ts";
 import type { RequestRow, RequestStatus } from "../ports/ports.ts";
 import type { RequestRecord } from "./access.ts";
-import type { RequestPage, RequestView } from "./api.ts";
+import type { LaneView, RequestPage, RequestView } from "./api.ts";
 
 /** Where a page begins: after the request of this time and key. */
 interface Cursor {
@@ -16,7 +16,7 @@ export function isBefore(a: Cursor, b: Cursor): boolean {
   return a.createdAt < b.createdAt || (a.createdAt === b.createdAt && a.key < b.key);
 }
 
-const statuses: ReadonlySet<RequestStatus> = new Set(["running", "incident", "ended", "lost"]);
+const statuses: ReadonlySet<RequestStatus> = new Set(["pending", "running", "incident", "ended", "lost"]);
 
 /** Where a page begins, and how long it is. @throws WheelworkError WW_INVALID_REQUEST. */
 export function pageBounds({
@@ -55,6 +55,7 @@ export function pageOf(rows: Iterable<RequestRow>, limit: number): RequestPage {
     state: row.state,
     createdAt: row.createdAt,
     answeredAt: row.answeredAt,
+    ...(row.lane === undefined ? {} : { lane: { name: row.lane.name, key: row.lane.key } }),
   }));
   const last = items[page.length - 1];
   return items.length > limit && last !== undefined
@@ -88,7 +89,8 @@ function ownView(
 }
 
 /** A request as callers see it. `definition`: that of its hub. */
-export function viewOf({ known, answer }: RequestRecord, definition: HubDefinition | undefined): RequestView {
+export function viewOf(record: RequestRecord, definition: HubDefinition | undefined): RequestView {
+  const { known, answer } = record;
   const { hub, version, status, state, createdAt, answeredAt, endedAt, request } = known;
   const view = {
     id: givenKey(known.key),
@@ -110,5 +112,25 @@ export function viewOf({ known, answer }: RequestRecord, definition: HubDefiniti
     return progress === undefined ? shown : { ...shown, progress };
   });
   const { data, incident } = known;
-  return { ...view, data, openCalls, ...(incident === undefined ? {} : { incident }) };
+  return {
+    ...view,
+    data,
+    openCalls,
+    ...(incident === undefined ? {} : { incident }),
+    ...(known.lane === undefined || known.status === "ended"
+      ? {}
+      : { lane: laneView(known, known.lane, record) }),
+  };
+}
+
+function laneView({ status, due }: Run, of: RunLane, { lane }: RequestRecord): LaneView {
+  const { name, key, joins } = of;
+  return {
+    name,
+    key,
+    ...(lane?.position === undefined ? {} : { position: lane.position }),
+    ...(status !== "pending" || due === undefined ? {} : { waitsUntil: due }),
+    ...(joins === undefined ? {} : { joins: givenKey(joins) }),
+    ...(lane === undefined ? {} : { holders: lane.holders.map(givenKey) }),
+  };
 }

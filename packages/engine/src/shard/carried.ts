@@ -1,5 +1,6 @@
 import type { Call } from "@wheelwork/core/kernel";
 import { rootOf } from "../ports/keys.ts";
+import type { Lane } from "./lanes.ts";
 
 /** What one run has for another, and what need not be in the batch that causes it, since it follows from what is stored. */
 export type CarriedItem =
@@ -15,7 +16,9 @@ export type CarriedItem =
   /** The caller of a run no longer wants it. */
   | { readonly kind: "cancel"; readonly key: string }
   /** The store does not take the row of a run, which nothing but its end can change. */
-  | { readonly kind: "endRefused"; readonly key: string };
+  | { readonly kind: "endRefused"; readonly key: string }
+  /** A place of a lane is free, and who is next is not in memory yet. */
+  | { readonly kind: "grant"; readonly lane: Lane };
 
 /** A queue whose ends cost the same, however long it is. */
 class Fifo<T> {
@@ -45,6 +48,9 @@ class Fifo<T> {
   }
 }
 
+/** Grants take turns with requests as if they were one. No key has a blank. */
+const grants = "the lanes";
+
 interface Root {
   readonly name: string;
   readonly items: Fifo<CarriedItem>;
@@ -67,7 +73,8 @@ export class Carried {
   }
 
   push(item: CarriedItem): void {
-    const name = this.#rootOf(item.kind === "child" ? item.call.run.key : item.key);
+    const name =
+      item.kind === "grant" ? grants : this.#rootOf(item.kind === "child" ? item.call.run.key : item.key);
     let root = this.#roots.get(name);
     if (root === undefined) {
       root = { name, items: new Fifo() };

@@ -1,4 +1,4 @@
-import { WheelworkError, type Outcome, type RunEvent } from "@wheelwork/core";
+import { WheelworkError, type Outcome, type RunEvent, type RunLane } from "@wheelwork/core";
 import {
   accept,
   begin,
@@ -8,6 +8,7 @@ import {
   incidentOf,
   isRunning,
   isUnbegun,
+  laneKeyOf,
   migrate,
   noDeadline,
   restore,
@@ -21,13 +22,15 @@ import {
   type Input,
   type Run,
 } from "@wheelwork/core/kernel";
-import { childKey, keyReused, rootOf, tellHubName, tellKey, toldSpoke } from "../ports/keys.ts";
+import { childKey, keyInLane, keyReused, rootOf, tellHubName, tellKey, toldSpoke } from "../ports/keys.ts";
 import type { Commit, Downtime, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
 import type { Batch, Culprit, LiveRun } from "./batch.ts";
 import { Carried, type CarriedItem } from "./carried.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
 import type { LogTracker } from "./log-progress.ts";
+import type { Lane } from "./lanes.ts";
+import { LaneKeeper, refusalOf, type ArrivalOptions } from "./lane-keeper.ts";
 import { outcomeOf, replyOf, storedAnswer } from "./records.ts";
 import { stage, type Residency } from "./residency.ts";
 
@@ -96,6 +99,18 @@ interface TellItem {
 
 /** So many inputs, and so many callbacks, are decided before it is asked whether the time is up. */
 const minInputs = 16;
+/** A place of a lane is free. */
+interface FreeItem {
+  readonly kind: "free";
+  readonly lane: Lane;
+}
+
+/** A run has its answer, and others of its lane wait for it. */
+interface JoinedItem {
+  readonly kind: "joined";
+  readonly run: Run;
+}
+
 /** A batch without news is written if none was for so long, in milliseconds: an hour. */
 const maxPauseMs = 3_600_000;
 
@@ -110,15 +125,16 @@ const maxPauseMs = 3_600_000;
  *
  * - **At once**, in the same batch: the answer of a run is the outcome of its caller's call, and a tell is accepted as a run.
  *   Nothing else would say after a crash that they are owed. They are few: calls are `maxCallDepth` deep at most, and one
- *   turn takes a bounded number of steps (I15).
+ *   turn takes a bounded number of steps (I15). A run that ends gives its place in a lane to the next one (lane-keeper.ts).
  * - **Carried**: the first turn of a child or of a tell, and the cancel of a child. Each may cause more of its kind, without
  *   end, so a batch decides only so many, and the next ones the rest. After a crash they follow from what is stored: see
  *   `resume`.
  */
 export class Decider {
   readonly #options: DeciderOptions;
-  readonly #atOnce: (InputItem | TellItem)[] = [];
+  readonly #atOnce: (InputItem | TellItem | FreeItem | JoinedItem)[] = [];
   readonly #carried = new Carried();
+  readonly #lanes: LaneKeeper;
   /** One object for all decisions, since they keep nothing of it. */
   readonly #env: { -readonly [Field in keyof Env]: Env[Field] };
   readonly #effects: Effect[] = [];
@@ -132,6 +148,19 @@ export class Decider {
     this.#seq = options.seq;
     this.#committedAt = options.since;
     this.#env = { now: 0, since: options.since, random: 0 };
+    this.#lanes = new LaneKeeper(
+      options.residency,
+      {
+        record: (batch, live, events) => this.#record(batch, live, events),
+        decide: (batch, live, input, now) => void this.#decide(batch, live, input, now),
+        envAt: (now) => this.#envAt(now),
+        definition: (hub) => this.#definition(hub),
+        culprit: (key) => this.#culprit(key),
+        carry: (item) => this.#carried.push(item),
+        atOnce: (key, input) => void this.#atOnce.push({ kind: "input", key, input }),
+      },
+      options.log === undefined,
+    );
   }
 
   /** Number of the last sealed batch. */
@@ -154,6 +183,7 @@ export class Decider {
     batch.now = now;
     batch.items = batch.items.length === 0 ? items : [...batch.items, ...items];
     batch.found = batch.found.size === 0 ? found : new Map([...batch.found, ...found]);
+    this.#options.residency.bring(found);
     // What waits in the queue goes before what is overdue: an outage must not undo work that is done.
     let decided = 0;
     for (const item of items) {
@@ -215,6 +245,11 @@ export class Decider {
       // Its cancel would have come right after it.
       if (isCancelled) this.#carried.push({ kind: "cancel", key: childKey(key, call.number) });
     }
+  }
+
+  /** Takes up what is owed to those who wait in lanes. */
+  resumeLanes(): void {
+    this.#lanes.resume();
   }
 
   /**
@@ -290,7 +325,9 @@ export class Decider {
   #takeAtOnce(batch: Batch, now: number): void {
     for (let next = this.#atOnce.shift(); next !== undefined; next = this.#atOnce.shift()) {
       if (next.kind === "input") this.#takeInput(batch, next, now);
-      else this.#acceptTell(batch, next, now);
+      else if (next.kind === "tell") this.#acceptTell(batch, next, now);
+      else if (next.kind === "free") this.#lanes.grant(batch, next.lane, now);
+      else this.#lanes.answered(batch, next.run, now);
     }
   }
 
@@ -306,9 +343,25 @@ export class Decider {
         reason: refused.error.message,
       });
     }
-    const live = this.#options.residency.begin(key);
-    this.#record(batch, live, accept(this.#definition(hub), { request, hash: "" }, this.#envAt(now)));
-    this.#carried.push({ kind: "begin", key });
+    const definition = this.#definition(hub);
+    const begin = (options: ArrivalOptions): void => {
+      const live = this.#options.residency.begin(key);
+      this.#record(batch, live, accept(definition, options, this.#envAt(now)));
+      this.#carried.push({ kind: "begin", key });
+    };
+    const options = { request, hash: "" };
+    if (definition.exclusive === undefined) return begin(options);
+    const arrival = { key, definition, options, begin };
+    try {
+      const refused = this.#lanes.arrive(batch, arrival, now);
+      if (refused !== undefined) this.#lanes.answer(batch, arrival, refused, now);
+    } catch (error) {
+      // Its lane is not known, or in another shard.
+      begin(options);
+      const live = this.#options.residency.get(key);
+      const answer = { kind: "error", code: "WW_INCIDENT", message: (error as Error).message } as const;
+      if (live !== undefined) this.#record(batch, live, [{ type: "ended", at: now, answer }]);
+    }
   }
 
   /**
@@ -328,6 +381,7 @@ export class Decider {
 
   #takeOne(batch: Batch, item: CarriedItem, now: number): void {
     if (item.kind === "child") return this.#beginChild(batch, item, now);
+    if (item.kind === "grant") return this.#lanes.grant(batch, item.lane, now);
     const live = this.#options.residency.get(item.key);
     // It has ended meanwhile, or its call was closed before it began.
     if (live === undefined) return;
@@ -341,8 +395,7 @@ export class Decider {
     const { run } = live;
     if (!isUnbegun(run)) return;
     const culprit = this.#culprit(run.key);
-    const start = { kind: "start", transformed: true } as const;
-    if (culprit !== undefined) this.#park(batch, live, culprit, start, now);
+    if (culprit !== undefined) this.#park(batch, live, culprit, unbegun, now);
     else this.#record(batch, live, begin(this.#definition(run.hub), run, this.#envAt(now)));
   }
 
@@ -354,7 +407,7 @@ export class Decider {
     batch: Batch,
     live: LiveRun,
     { error }: Culprit,
-    input: Input | { readonly kind: "start"; readonly transformed: true },
+    input: Input | typeof unbegun,
     now: number,
   ): undefined {
     const { run } = live;
@@ -369,6 +422,10 @@ export class Decider {
     const culprit = this.#culprit(live.run.key);
     if (culprit === undefined) return;
     const { message } = culprit.error;
+    if (live.run.status === "pending") {
+      const answer = { kind: "error", code: "WW_INCIDENT", message } as const;
+      return this.#record(batch, live, [{ type: "ended", at: now, answer }]);
+    }
     if (live.run.status === "running") this.#park(batch, live, culprit, { kind: "buffered" }, now);
     this.#decide(batch, live, { kind: "resolve", id: "store", message }, now);
   }
@@ -385,7 +442,16 @@ export class Decider {
     const parent = { key: run.key, call: number };
     const options = { request, hash: "", parent };
     const isChecked = isStored === true && !transformed;
-    this.#begin(batch, key, callee, isChecked ? { ...options, isStored } : options, now);
+    const all: ArrivalOptions = isChecked ? { ...options, isStored } : options;
+    const definition = this.#definition(callee);
+    if (definition.exclusive === undefined) return this.#begin(batch, key, definition, all, now);
+    const begin = (placed: ArrivalOptions): void => this.#begin(batch, key, definition, placed, now);
+    try {
+      const busy = this.#lanes.arrive(batch, { key, definition, options: all, begin }, now);
+      if (busy?.kind === "error") this.#refuseChild(run, call, busy.message, "WW_BUSY");
+    } catch (error) {
+      this.#refuseChild(run, call, (error as Error).message);
+    }
   }
 
   #takeRequest(batch: Batch, item: RequestItem, now: number): void {
@@ -406,8 +472,35 @@ export class Decider {
       ...(item.deadlineMs === undefined ? {} : { deadlineMs: item.deadlineMs }),
       ...(item.replyTo === undefined ? {} : { replyTo: item.replyTo }),
     };
-    this.#begin(batch, key, item.hub, options, now);
+    const definition = this.#definition(item.hub);
+    if (definition.exclusive === undefined) this.#begin(batch, key, definition, options, now);
+    else if (!this.#arrive(batch, item, definition, options, now)) return;
     batch.effects.accepted.push({ item, known: false });
+  }
+
+  /** Takes a request to a hub with a lane. The result is whether it is accepted. */
+  #arrive(
+    batch: Batch,
+    item: RequestItem,
+    definition: HubDefinition,
+    given: ArrivalOptions,
+    now: number,
+  ): boolean {
+    const { key, priority } = item;
+    const options = priority === undefined ? given : { ...given, priority };
+    const begin = (placed: ArrivalOptions): void => this.#begin(batch, key, definition, placed, now);
+    const arrival = { key, definition, options, begin };
+    try {
+      demandLane(key, definition, item.request);
+      const busy = this.#lanes.arrive(batch, arrival, now);
+      if (busy === undefined) return true;
+      if (item.offset === undefined && item.replyTo === undefined) throw refusalOf(busy);
+      this.#lanes.answer(batch, arrival, busy, now);
+      return true;
+    } catch (error) {
+      this.#refuse(batch, item, error as WheelworkError);
+      return false;
+    }
   }
 
   /** The refusal of a record becomes a dead letter, which must not be lost: it is unpinned once that is durable. */
@@ -436,9 +529,14 @@ export class Decider {
     return residency.hasEndedRow(key) ? undefined : restore(key, run.snapshot).hash;
   }
 
-  #begin(batch: Batch, key: string, hub: string, options: Parameters<typeof start>[2], now: number): void {
+  #begin(
+    batch: Batch,
+    key: string,
+    definition: HubDefinition,
+    options: Parameters<typeof start>[2],
+    now: number,
+  ): void {
     const live = this.#options.residency.begin(key);
-    const definition = this.#definition(hub);
     this.#record(batch, live, start(definition, live.run, options, this.#envAt(now)));
   }
 
@@ -549,6 +647,7 @@ export class Decider {
       if (event.type === "failed" || event.type === "settled") failed(batch, run, event);
       step(run, event, effects);
       if (event.type === "died") died(batch, run, event);
+      if (run.lane !== undefined) this.#options.residency.laneChanged(run, event);
       history.push(event);
       for (const effect of effects) this.#follow(batch, live, effect);
       effects.length = 0;
@@ -593,6 +692,7 @@ export class Decider {
         // The row of an answer says when its run has ended, also if an earlier batch gave the answer.
         batch.answers.push(live);
         batch.ended.push(live);
+        if (run.lane !== undefined) this.#freed(run.lane);
         return;
       case "park": {
         for (const call of run.calls.values()) deadlines.cancel(call);
@@ -603,9 +703,14 @@ export class Decider {
     }
   }
 
+  #freed(of: RunLane): void {
+    const lane = this.#options.residency.lanes.get(of);
+    if (lane?.canGrant === true) this.#atOnce.push({ kind: "free", lane });
+  }
+
   /** The call ends with an error of the engine. */
-  #refuseChild(run: Run, call: Call, message: string): void {
-    const outcome = { kind: "error" as const, code: "WW_DEFECT" as const, message };
+  #refuseChild(run: Run, call: Call, message: string, code: "WW_DEFECT" | "WW_BUSY" = "WW_DEFECT"): void {
+    const outcome = { kind: "error" as const, code, message };
     const input = { kind: "outcome" as const, call: call.number, attempt: 1, epoch: run.epoch, outcome };
     this.#atOnce.push({ kind: "input", key: run.key, input });
   }
@@ -616,7 +721,8 @@ export class Decider {
     live.answering = true;
     batch.answers.push(live);
     batch.effects.answered.push(live);
-    const { parent, answer } = run;
+    const { parent, answer, lane } = run;
+    if (lane?.stays === true) this.#atOnce.push({ kind: "joined", run });
     const spoke = toldSpoke(run);
     if (spoke !== undefined && answer !== undefined && answer.kind !== "result") {
       const { key } = run;
@@ -636,6 +742,19 @@ export class Decider {
     };
     this.#atOnce.push({ kind: "input", key: parent.key, input });
   }
+}
+
+/** The first turn of a run, as what it is parked with. */
+const unbegun = { kind: "start", transformed: true } as const;
+
+/** A request must be in the shard of its lane. @throws WheelworkError WW_DEFECT when it is not. */
+function demandLane(key: string, definition: HubDefinition, request: unknown): void {
+  const { exclusive, name } = definition;
+  if (exclusive === undefined) return;
+  if (keyInLane(key, exclusive.lane, laneKeyOf(definition, request)) === key) return;
+  throw new WheelworkError("WW_DEFECT", `exclusive.by of the hub ${name} gave another key than before`, {
+    next: "Make it a pure function of the request.",
+  });
 }
 
 /** The calls whose outcome a parked run keeps: they stay open until the run goes on. */

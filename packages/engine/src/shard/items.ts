@@ -15,6 +15,8 @@ export interface RequestItem {
   readonly invalid?: WheelworkError;
   /** The caller's own deadline, in milliseconds from the decision. */
   readonly deadlineMs?: number;
+  /** Of a hub with a lane. */
+  readonly priority?: number;
   /** This engine made the key, so it cannot be stored already. */
   readonly fresh: boolean;
   /** Where the answer is published. */

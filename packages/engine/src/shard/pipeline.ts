@@ -261,6 +261,8 @@ export class Pipeline {
       const mayBeStored = item.kind === "request" ? !item.fresh : item.done !== undefined;
       if (mayBeStored && residency.get(item.key) === undefined && !found.has(item.key)) keys.add(item.key);
     }
+    // Who is next in a lane. A run that is granted a place has a store to read from, and must be read before.
+    for (const key of residency.wanted) if (!found.has(key)) keys.add(key);
     return keys;
   }
 

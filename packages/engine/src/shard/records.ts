@@ -4,9 +4,21 @@ import { isRoot, toldSpoke } from "../ports/keys.ts";
 import type { StoredAnswer, StoredRun } from "../ports/ports.ts";
 import type { Reply } from "./outbox.ts";
 
-/** Whether a run must be in memory: it has open calls, another run waits for its answer, or its first turn is due. */
+/**
+ * Whether a run must be in memory: it has open calls, another run waits for its answer, its first turn is due, or its lane needs it
+ * there.
+ */
 export const isHot = (run: Run): boolean =>
-  run.calls.size > 0 || (run.parent !== undefined && run.answer === undefined) || isUnbegun(run);
+  run.calls.size > 0 ||
+  (run.parent !== undefined && run.answer === undefined) ||
+  isUnbegun(run) ||
+  run.lane?.stays === true;
+
+/** The first event of a run. */
+export type Beginning = Extract<RunEvent, { type: "started" | "accepted" }>;
+
+export const isBeginning = (event: RunEvent | undefined): event is Beginning =>
+  event?.type === "started" || event?.type === "accepted";
 
 /** Whether an event gave the answer of its request. */
 export const gaveAnswer = (event: RunEvent): boolean =>
@@ -53,6 +65,7 @@ export function storedRun(run: Run, seq: number): StoredRun {
     hot: isHot(run),
     due: run.nextDue,
     root: isRoot(run),
+    ...(run.lane === undefined ? {} : { lane: run.lane }),
     get snapshot() {
       return snapshot(run);
     },

@@ -17,7 +17,8 @@ import type { Batch, LiveRun } from "./batch.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { EngineTime } from "./engine-time.ts";
 import { valuesOf, weightOfRun } from "./memory.ts";
-import { isHot, storedRun } from "./records.ts";
+import type { Lane, Lanes } from "./lanes.ts";
+import { isBeginning, isHot, storedRun } from "./records.ts";
 
 /** Runs that come into memory before a checkpoint lets those go that wait for long. */
 const maxNewRuns = 10_000;
@@ -75,6 +76,10 @@ export class Residency {
   readonly #time: EngineTime;
   readonly #limits: ResidencyLimits;
   readonly #live = new Map<string, LiveRun>();
+  /** Who holds the places of lanes, and who waits for them, in memory or not. */
+  readonly lanes: Lanes;
+  /** Runs that are soon to be granted a place. They are read with the next batch. */
+  readonly #wanted = new Set<string>();
   /** Ended runs whose row the next checkpoint deletes. */
   readonly #endedStored = new Set<string>();
   /** About how many bytes the runs in memory take. */
@@ -94,7 +99,8 @@ export class Residency {
   #loadedTo = { due: 0, key: "" };
   #scanAt = Number.POSITIVE_INFINITY;
 
-  constructor(store: Store, deadlines: Deadlines, time: EngineTime, limits: ResidencyLimits) {
+  constructor(store: Store, deadlines: Deadlines, time: EngineTime, limits: ResidencyLimits, lanes: Lanes) {
+    this.lanes = lanes;
     this.#store = store;
     this.#deadlines = deadlines;
     this.#time = time;
@@ -176,6 +182,9 @@ export class Residency {
     this.#live.set(stored.key, live);
     live.values = valuesOf(live.run);
     this.#weigh(live);
+    const { lane, status } = live.run;
+    const open = lane === undefined || status === "pending" ? undefined : this.lanes.get(lane);
+    if (open !== undefined) this.prepare(open);
     return live;
   }
 
@@ -207,6 +216,57 @@ export class Residency {
       this.#remove(live);
       if (live.stored) this.#endedStored.add(key);
     }
+    await this.#loadLanes();
+  }
+
+  async #loadLanes(): Promise<void> {
+    const { lanes } = this;
+    for await (const stored of this.#store.laneRuns())
+      if (!this.#live.has(stored.key) && !this.#endedStored.has(stored.key)) lanes.add(stored);
+    for (const { run } of this.#live.values()) {
+      const { key, hub, status, lane } = run;
+      if (lane !== undefined) lanes.add({ key, hub, status, lane });
+    }
+    for (const lane of lanes.values()) this.prepare(lane);
+  }
+
+  // ---- lanes ----
+
+  /** An event was applied to a run that has a lane. */
+  laneChanged(run: Run, event: RunEvent): void {
+    if (!this.lanes.applied(run, event)) return;
+    const lane = run.lane === undefined ? undefined : this.lanes.get(run.lane);
+    if (lane !== undefined) this.prepare(lane);
+  }
+
+  /**
+   * While a run is in memory that holds a place, the one that is next must be there, too: the end of the one and the grant of the
+   * other are one commit.
+   */
+  prepare(lane: Lane): void {
+    const next = lane.next();
+    if (next !== undefined && !this.#live.has(next.key) && this.#holds(lane)) this.#wanted.add(next.key);
+  }
+
+  #holds(lane: Lane): boolean {
+    for (const holder of lane.holders) if (this.#live.has(holder)) return true;
+    return false;
+  }
+
+  /** A run must be in memory soon. */
+  want(key: string): void {
+    this.#wanted.add(key);
+  }
+
+  /** The runs that are to be read with the next batch. */
+  get wanted(): ReadonlySet<string> {
+    return this.#wanted;
+  }
+
+  /** Takes those of them that were read. */
+  bring(found: ReadonlyMap<string, Found>): void {
+    for (const key of this.#wanted)
+      if (this.fetch(key, found) !== undefined || found.has(key)) this.#wanted.delete(key);
   }
 
   async #replay({ seq, entries }: JournalBatch): Promise<void> {
@@ -220,7 +280,7 @@ export class Residency {
 
   #replayRun({ key, events }: RunEvents, seq: number): void {
     let live = this.#live.get(key);
-    const begins = events[0]?.type === "started";
+    const begins = isBeginning(events[0]);
     // A sweep has written the run after this batch, or has deleted its row since it has ended.
     if (live === undefined ? !begins : seq <= live.rowSeq) return;
     // A key that is free again begins another run.
@@ -407,6 +467,8 @@ export class Residency {
     const due = run.nextDue;
     // As of now, whenever its batch was decided: what is due until the horizon may have been looked for since.
     if (isHot(run) || (due !== undefined && due <= this.#time.last + this.#limits.horizonMs)) return;
+    const lane = run.status === "pending" && run.lane !== undefined ? this.lanes.get(run.lane) : undefined;
+    if (lane?.next()?.key === run.key && this.#holds(lane)) return;
     this.#remove(live);
     this.#deadlines.cancel(run);
     if (due !== undefined) this.#scanBefore(due);

@@ -389,6 +389,15 @@ export class Shard {
     return restore(key, stored.snapshot);
   }
 
+  /** Who holds the places of a run's lane, and which place it has in the queue. */
+  lane({ key, lane: of }: Run): {
+    readonly holders: readonly string[];
+    readonly position: number | undefined;
+  } {
+    const lane = of === undefined ? undefined : this.#working?.residency.lanes.get(of);
+    return { holders: [...(lane?.holders ?? [])], position: lane?.positionOf(key) };
+  }
+
   #hasEndedRow(key: string): boolean {
     return this.#tenure?.residency.hasEndedRow(key) === true;
   }
@@ -670,6 +679,7 @@ export class Shard {
       }
     }
     handOver?.();
+    decider.resumeLanes();
     pipeline.open.effects.attempts.sort((a, b) => byBegin(a.call, b.call));
     pipeline.resume(items);
   }

@@ -8,6 +8,7 @@ import type { EngineTime } from "./engine-time.ts";
 import type { Feed } from "./feed.ts";
 import type { Intake } from "./intake.ts";
 import type { Item } from "./items.ts";
+import { Lanes } from "./lanes.ts";
 import { LogTracker } from "./log-progress.ts";
 import { Pipeline, type Loop } from "./pipeline.ts";
 import { Retention } from "./retention.ts";
@@ -61,7 +62,7 @@ export class Tenure {
     this.deadlines = new Deadlines(time, clock, () => {
       if (!this.#isOver) loop.wake();
     });
-    this.residency = new Residency(store, this.deadlines, time, limits);
+    this.residency = new Residency(store, this.deadlines, time, limits, new Lanes(options.hubs));
     this.log =
       feed === undefined
         ? undefined

@@ -9,6 +9,8 @@ export {
   foundOf,
   historyOf,
   historyText,
+  laneRunOf,
+  laneText,
   logProgressOf,
   optionalNumber,
   requestRowOf,

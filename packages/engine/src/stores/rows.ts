@@ -1,7 +1,8 @@
-import type { Answer, RunEvent, WheelworkError } from "@wheelwork/core";
+import type { Answer, RunEvent, RunLane, WheelworkError } from "@wheelwork/core";
 import type {
   Downtime,
   Found,
+  LaneRun,
   LogProgress,
   RequestRow,
   RequestStatus,
@@ -33,7 +34,21 @@ export function requestRowOf(row: Row): RequestRow {
     state: String(row["state"]),
     createdAt: Number(row["created_at"]),
     answeredAt: optionalNumber(row["answered_at"]),
+    ...laneOf(row),
   };
+}
+
+/** The lane of a run, for its row. */
+export const laneText = ({ lane }: StoredRun): string | null =>
+  lane === undefined ? null : JSON.stringify(lane);
+
+const laneOf = ({ lane }: Row): { readonly lane?: RunLane } =>
+  typeof lane === "string" ? { lane: JSON.parse(lane) as RunLane } : {};
+
+/** A row of the table `run` that has a lane. */
+export function laneRunOf(row: Row): LaneRun {
+  const { key, hub, status } = row as { key: string; hub: string; status: LaneRun["status"] };
+  return { key, hub, status, lane: JSON.parse(String(row["lane"])) as RunLane };
 }
 
 /** A row of the table `run`. @throws WheelworkError WW_STORE_CORRUPT when its snapshot is damaged. */

@@ -19,6 +19,7 @@ interface Part {
 const part = (table: Part["table"], index: string, where: string): Part => ({ table, index, where });
 
 const running = part("run", "run_listed", "root = 1 AND status = 'running'");
+const pending = part("run", "run_listed", "root = 1 AND status = 'pending'");
 const parked = part("run", "run_listed", "root = 1 AND status = 'incident'");
 // A request whose run goes on after its answer is listed by the row of its run.
 const answered: Part = {
@@ -27,7 +28,8 @@ const answered: Part = {
 };
 
 const partsOf: Readonly<Record<RequestStatus | "any", readonly Part[]>> = {
-  any: [running, parked, answered],
+  any: [pending, running, parked, answered],
+  pending: [pending],
   running: [running],
   // Those of calls of hubs and of tells, too.
   incident: [parked, part("run", "run_incident", "root = 0 AND status = 'incident'")],
@@ -69,7 +71,9 @@ function statementOf({ table, index, where }: Part, { hub, before, limit }: Requ
   }
   const suffix = hub === undefined ? "" : "_hub";
   return {
-    sql: `SELECT key, hub, version, status, state, created_at, answered_at FROM ${table} INDEXED BY ${index}${suffix}
+    sql: `SELECT key, hub, version, status, state, created_at, answered_at, ${
+      table === "run" ? "lane" : "NULL AS lane"
+    } FROM ${table} INDEXED BY ${index}${suffix}
       WHERE ${where}${more} ORDER BY created_at DESC, key DESC LIMIT ?`,
     values: [...values, limit],
   };

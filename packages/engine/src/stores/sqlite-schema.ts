@@ -133,6 +133,11 @@ const migrations: readonly string[] = [
   -- The last data of a run whose hub has a view, once it has ended.
   ALTER TABLE request ADD COLUMN data TEXT;
   `,
+  `
+  -- The lane of a run, as JSON: a claim reads who waits in which one, without the rest of these runs.
+  ALTER TABLE run ADD COLUMN lane TEXT;
+  CREATE INDEX run_lane ON run (id) WHERE lane IS NOT NULL;
+  `,
 ];
 
 /** Brings the file up to the present schema. Each migration is one transaction. */

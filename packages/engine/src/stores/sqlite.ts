@@ -9,6 +9,8 @@ import {
   foundOf,
   historyOf,
   historyText,
+  laneRunOf,
+  laneText,
   logProgressOf,
   optionalNumber,
   requestRowOf,
@@ -23,6 +25,7 @@ import type {
   Commit,
   DueRuns,
   Found,
+  LaneRun,
   RequestFilter,
   RequestRow,
   ShardState,
@@ -47,6 +50,9 @@ export interface SqliteOptions {
 
 /** A log beside the database that is longer than this is worth a warning, in bytes. It has 16 MB, as a rule. */
 const maxLogBytes = 256_000_000;
+
+/** Rows of runs in lanes that are read at once. */
+const maxLaneRows = 1000;
 
 /** What SQLite says of values that it never takes: SQLITE_TOOBIG, SQLITE_MISMATCH. */
 const contentErrors = new Set([18, 20]);
@@ -179,6 +185,17 @@ export class SqliteStore implements Store {
     const sql = "SELECT * FROM run WHERE hot = 1 AND id > ? ORDER BY id LIMIT 1";
     for (let row = this.#get(sql, 0); row !== undefined; row = this.#get(sql, row["id"] as number))
       yield storedRunOf(row);
+  }
+
+  *laneRuns(): Iterable<LaneRun> {
+    const sql =
+      "SELECT id, key, hub, status, lane FROM run WHERE lane IS NOT NULL AND id > ? ORDER BY id LIMIT ?";
+    for (let after = 0; ;) {
+      const rows = this.#all(sql, after, maxLaneRows);
+      yield* rows.map(laneRunOf);
+      if (rows.length < maxLaneRows) return;
+      after = rows.at(-1)?.["id"] as number;
+    }
   }
 
   dueRuns(after: { readonly due: number; readonly key: string }, before: number, limit: number): DueRuns {
@@ -436,10 +453,11 @@ export class SqliteStore implements Store {
   #writeCheckpoint({ runs, ended, histories, covers }: Checkpoint, { seq, now }: Commit): void {
     for (const run of runs) {
       this.#run(
-        `INSERT INTO run (key, hub, version, status, state, created_at, answered_at, hot, due, root, snapshot)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        `INSERT INTO run (key, hub, version, status, state, created_at, answered_at, hot, due, root, lane, snapshot)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (key) DO UPDATE SET version = excluded.version, status = excluded.status, state = excluded.state,
-           answered_at = excluded.answered_at, hot = excluded.hot, due = excluded.due, snapshot = excluded.snapshot`,
+           answered_at = excluded.answered_at, hot = excluded.hot, lane = excluded.lane,
+           due = excluded.due, snapshot = excluded.snapshot`,
         run.key,
         run.hub,
         run.version,
@@ -450,6 +468,7 @@ export class SqliteStore implements Store {
         run.hot ? 1 : 0,
         run.due ?? null,
         run.root ? 1 : 0,
+        laneText(run),
         snapshotText(run),
       );
     }

@@ -8,6 +8,7 @@ import { Decider } from "../../src/shard/decider.ts";
 import { Deadlines } from "../../src/shard/deadlines.ts";
 import { EngineTime } from "../../src/shard/engine-time.ts";
 import type { Item, RequestItem } from "../../src/shard/items.ts";
+import { Lanes } from "../../src/shard/lanes.ts";
 import { Residency } from "../../src/shard/residency.ts";
 import { Retention } from "../../src/shard/retention.ts";
 import { outside, workersOf } from "../hubs.ts";
@@ -44,12 +45,7 @@ export class DecidingWorld {
   readonly clock = new HandClock();
   readonly time = new EngineTime(this.clock);
   readonly deadlines = new Deadlines(this.time, this.clock, () => {});
-  readonly residency = new Residency(new MemoryStore(), this.deadlines, this.time, {
-    liveRuns: 1000,
-    checkpointEvents: 1000,
-    checkpointRuns: 500,
-    horizonMs: 60_000,
-  });
+  readonly residency: Residency;
   readonly decider: Decider;
   /** How many carried items a batch decides. */
   maxCarried = 100;
@@ -63,6 +59,14 @@ export class DecidingWorld {
     const all = [...hubs.map(({ definition }) => definition), ...told];
     const definitions = new Map<string, HubDefinition>(
       all.map((definition) => [definition.name, definition]),
+    );
+    const limits = { liveRuns: 1000, checkpointEvents: 1000, checkpointRuns: 500, horizonMs: 60_000 };
+    this.residency = new Residency(
+      new MemoryStore(),
+      this.deadlines,
+      this.time,
+      limits,
+      new Lanes(definitions),
     );
     this.decider = new Decider({
       epoch: 1,

@@ -36,6 +36,13 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
   switch (event.type) {
     case "started":
       return [`request to ${event.hub} ${jsonText(event.request)}${until(event.deadline)}`];
+    case "accepted": {
+      const { name, key, joins } = event.lane;
+      const what = joins === undefined ? `its turn in the lane ${name} ${key}` : `the answer of ${joins}`;
+      return [`request to ${event.hub} ${jsonText(event.request)}, waits for ${what}${until(event.due)}`];
+    }
+    case "granted":
+      return [`its turn${until(event.deadline)}`];
     case "entered": {
       const why = event.by === undefined ? "" : `${event.by} `;
       const kept = event.kept === true ? ", its calls go on" : "";

@@ -2,13 +2,18 @@ import type { AnyHub, Spoke } from "@wheelwork/core";
 import type { CheckedState, CheckedSystem } from "./checker/evidence.ts";
 
 /** What the checker knows of hubs: their charts, their states, and the spokes that they call. */
-export function chartsOf(hubs: readonly AnyHub[]): Pick<CheckedSystem, "charts" | "spokes" | "states"> {
+export function chartsOf(
+  hubs: readonly AnyHub[],
+): Pick<CheckedSystem, "charts" | "spokes" | "states" | "slots"> {
   const charts = new Map<string, CheckedSystem["charts"] extends ReadonlyMap<string, infer C> ? C : never>();
   const spokes = new Map<string, CheckedSystem["spokes"] extends ReadonlyMap<string, infer S> ? S : never>();
+  const slots = new Map<string, number>();
   const states = new Map<string, CheckedState>();
   const add = ({ name, definition }: AnyHub): void => {
     if (charts.has(name)) return;
     charts.set(name, definition.chart);
+    const { exclusive } = definition;
+    if (exclusive !== undefined) slots.set(exclusive.lane, exclusive.slots);
     for (const [state, { logic, takes }] of definition.states)
       states.set(`${name}: ${state}`, {
         drains: logic.drain === true,
@@ -27,5 +32,5 @@ export function chartsOf(hubs: readonly AnyHub[]): Pick<CheckedSystem, "charts" 
     }
   };
   for (const hub of hubs) add(hub);
-  return { charts, spokes, states };
+  return { charts, spokes, states, slots };
 }

@@ -6,6 +6,7 @@ import type {
   Commit,
   DueRuns,
   Found,
+  LaneRun,
   MaybePromise,
   RequestFilter,
   RequestRow,
@@ -92,6 +93,10 @@ export class SimulatedStore implements Store {
 
   hotRuns(): Rows<StoredRun> {
     return this.#rows(() => this.#inner.hotRuns());
+  }
+
+  laneRuns(): Rows<LaneRun> {
+    return this.#rows(() => this.#inner.laneRuns());
   }
 
   dueRuns(

@@ -6,6 +6,7 @@ import { ClientChecks } from "./clients.ts";
 import { Evidence, type CheckedSystem } from "./evidence.ts";
 import { noDeadline } from "@wheelwork/core/kernel";
 import { Heartbeats } from "./heartbeats.ts";
+import { LaneChecks } from "./lanes.ts";
 import { dueOf, type RunModel } from "./model.ts";
 import { Owed } from "./owed.ts";
 import { Ownership } from "./ownership.ts";
@@ -44,6 +45,7 @@ class Checker {
   readonly #attempts: Attempts;
   readonly #heartbeats: Heartbeats;
   readonly #owed: Owed;
+  readonly #lanes: LaneChecks;
   readonly #transitions: Transitions;
   readonly #clients: ClientChecks;
   #seq = 0;
@@ -55,7 +57,15 @@ class Checker {
     this.#owed = new Owed(evidence, this.#ownership);
     this.#heartbeats = new Heartbeats(evidence, this.#ownership);
     const [attempts, heartbeats] = [this.#attempts, this.#heartbeats];
-    this.#transitions = new Transitions(evidence, this.#ownership, attempts, heartbeats, this.#owed);
+    this.#lanes = new LaneChecks(evidence, this.#ownership);
+    this.#transitions = new Transitions(
+      evidence,
+      this.#ownership,
+      attempts,
+      heartbeats,
+      this.#owed,
+      this.#lanes,
+    );
     this.#clients = new ClientChecks(evidence, this.#ownership);
   }
 
@@ -106,14 +116,16 @@ class Checker {
     this.#attempts.begin();
     for (const run of runs.values()) this.#onTime(run, now);
     this.#owed.look();
+    this.#lanes.look();
     for (const { key, events } of journal) {
       for (const event of events) {
         this.#demand("Time", event.at <= now, () => `an event of ${key} is later than its batch`);
-        if (event.type === "started") this.#clients.started(key);
+        if (event.type === "started" || event.type === "accepted") this.#clients.started(key);
         this.#transitions.take(key, event);
       }
     }
     this.#attempts.end();
+    this.#lanes.end();
     evidence.judge();
     for (const { key } of journal) {
       const run = runs.get(key);

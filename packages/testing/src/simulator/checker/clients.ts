@@ -1,9 +1,12 @@
-import type { Answer } from "@wheelwork/core";
+import type { Answer, RunEvent } from "@wheelwork/core";
 import { isDeepStrictEqual } from "node:util";
 import type { TraceEntry } from "../trace.ts";
 import type { Evidence } from "./evidence.ts";
 import { plain } from "./model.ts";
 import type { Ownership } from "./ownership.ts";
+
+/** The first event of a run. */
+type Begun = RunEvent & { readonly type: "started" | "accepted" };
 
 /** What clients, operators and observers are told: one answer each (I5), and only what is committed (I9). */
 export class ClientChecks {
@@ -134,7 +137,10 @@ export class ClientChecks {
   }
 
   #list({ keys, liveRuns, openAttempts }: TraceEntry & { type: "listed" }): void {
-    const roots = [...this.#evidence.runs.keys()].filter((key) => !key.includes("/"));
+    // A run of a hub that was told something is listed, too.
+    const roots = [...this.#evidence.runs.values()]
+      .filter(({ events, hub }) => !hub.startsWith("tell:") && (events[0] as Begun).parent === undefined)
+      .map(({ key }) => key);
     const listed = new Set(keys);
     this.#demand(
       "I5",

@@ -44,6 +44,8 @@ export interface CheckedSystem {
   >;
   /** What states do, by `hub: State`. */
   readonly states: ReadonlyMap<string, CheckedState>;
+  /** How many places the lanes have, by their names. */
+  readonly slots: ReadonlyMap<string, number>;
   /** So long is what has ended known at least, in milliseconds. */
   readonly retentionMs: number;
   /** A callback may be so late without anybody to blame, in milliseconds. */

@@ -36,7 +36,7 @@ export interface RunModel {
   readonly commands: Set<string>;
   /** Commands that came while it was parked, and count when it goes on. */
   readonly parked: Set<string>;
-  status: "running" | "incident" | "ended";
+  status: "pending" | "running" | "incident" | "ended";
   everParked: boolean;
   state: string;
   /** It cleans up. */
@@ -59,8 +59,12 @@ export interface RunModel {
   changedAt: number;
 }
 
-/** A run that has just started. */
-export const startedRun = (key: string, event: RunEvent & { type: "started" }, at: number): RunModel => ({
+/** A run that has just started, or waits for its turn. */
+export const startedRun = (
+  key: string,
+  event: RunEvent & { type: "started" | "accepted" },
+  at: number,
+): RunModel => ({
   key,
   hub: event.hub,
   version: event.version,
@@ -69,12 +73,12 @@ export const startedRun = (key: string, event: RunEvent & { type: "started" }, a
   numbers: new Set(),
   commands: new Set(),
   parked: new Set(),
-  status: "running",
+  status: event.type === "started" ? "running" : "pending",
   everParked: false,
   state: "",
   late: false,
-  deadline: event.deadline,
-  due: undefined,
+  deadline: event.type === "started" ? event.deadline : event.answerBy,
+  due: event.type === "started" ? undefined : event.due,
   enteredAt: event.at,
   timers: [],
   held: undefined,
@@ -112,7 +116,7 @@ export const openedCall = (
 export function dueOf(run: RunModel): number | undefined {
   const times: number[] = [];
   if (run.answer === undefined) times.push(run.answerBy);
-  if (run.status === "running") {
+  if (run.status === "running" || run.status === "pending") {
     if (run.due !== undefined) times.push(run.due);
     for (const { due } of run.calls.values()) if (due !== undefined) times.push(due);
   }

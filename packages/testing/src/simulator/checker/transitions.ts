@@ -4,6 +4,7 @@ import { rootOf } from "../root.ts";
 import type { TraceEntry } from "../trace.ts";
 import type { Attempts } from "./attempts.ts";
 import type { Evidence } from "./evidence.ts";
+import type { LaneChecks } from "./lanes.ts";
 import { openedCall, plain, startedRun, type CallModel, type RunModel } from "./model.ts";
 import type { Owed } from "./owed.ts";
 import type { Heartbeats } from "./heartbeats.ts";
@@ -20,6 +21,7 @@ export class Transitions {
   readonly #heartbeats: Heartbeats;
   readonly #owed: Owed;
   readonly #waits: Waits;
+  readonly #lanes: LaneChecks;
   /** When the owner claimed, in engine time as its commits tell. */
   #claimedNow = 0;
 
@@ -29,7 +31,9 @@ export class Transitions {
     attempts: Attempts,
     heartbeats: Heartbeats,
     owed: Owed,
+    lanes: LaneChecks,
   ) {
+    this.#lanes = lanes;
     this.#evidence = evidence;
     this.#ownership = ownership;
     this.#attempts = attempts;
@@ -46,19 +50,21 @@ export class Transitions {
 
   take(key: string, event: RunEvent): void {
     const run = this.#evidence.runs.get(key);
-    if (run === undefined || (event.type === "started" && this.#mayStartAgain(run))) {
-      this.#demand("I5", event.type === "started", () => `${key} does ${event.type} before it has started`);
+    const begins = event.type === "started" || event.type === "accepted";
+    if (run === undefined || (begins && this.#mayStartAgain(run))) {
+      this.#demand("I5", begins, () => `${key} does ${event.type} before it has started`);
       if (run !== undefined) this.#evidence.startedAgain.add(key);
-      if (event.type === "started") this.#start(key, event);
+      if (begins) this.#start(key, event);
       return;
     }
-    this.#demand("I5", event.type !== "started", () => `${key} starts twice`);
+    this.#demand("I5", !begins, () => `${key} starts twice`);
     this.#demand("I12", run.status !== "ended", () => `${key} does ${event.type} after its end`);
     const last = run.events.at(-1);
     this.#demand("Time", last === undefined || last.at <= event.at, () => `${key}: time goes back`);
     run.events.push(plain(event));
     run.changedAt = this.#evidence.at;
     this.#version(run, event);
+    this.#lanes.take(run, event);
     this.#apply(run, event);
   }
 
@@ -69,6 +75,8 @@ export class Transitions {
   #apply(run: RunModel, event: RunEvent): void {
     const { key } = run;
     switch (event.type) {
+      case "granted":
+        return this.#grant(run, event);
       case "entered":
         return this.#enter(run, event);
       case "settled":
@@ -194,10 +202,28 @@ export class Transitions {
     return run.status === "ended" && (this.#evidence.isPurged(run.key) || startedAgain.has(rootOf(run.key)));
   }
 
-  #start(key: string, event: EventOf<"started">): void {
+  /** The turn of a run has come: it begins, within the time that was promised when it was accepted. */
+  #grant(run: RunModel, { deadline, answerBy, version }: EventOf<"granted">): void {
+    const { key } = run;
+    this.#demand("I31", run.status === "pending", () => `${key} is granted a place, and did not wait`);
+    this.#demand(
+      "I6",
+      answerBy >= deadline && answerBy <= run.answerBy,
+      () => `${key} is answered by ${answerBy}, and ${run.answerBy} was promised`,
+    );
+    run.status = "running";
+    run.version = version;
+    run.due = undefined;
+    run.deadline = deadline;
+    run.answerBy = answerBy;
+    this.#owed.firstTurn(run);
+  }
+
+  #start(key: string, event: EventOf<"started" | "accepted">): void {
     const run = startedRun(key, event, this.#evidence.at);
     this.#evidence.runs.set(key, run);
-    this.#owed.firstTurn(run);
+    this.#lanes.take(run, event);
+    if (event.type === "started") this.#owed.firstTurn(run);
     const version = this.#ownership.versionOf(run.hub);
     this.#demand(
       "I20",
@@ -207,7 +233,8 @@ export class Transitions {
     const { parent } = event;
     this.#demand(
       "I6",
-      Number.isFinite(event.deadline) && Number.isFinite(event.answerBy) && event.answerBy >= event.deadline,
+      Number.isFinite(event.answerBy) &&
+        (event.type === "accepted" || (Number.isFinite(event.deadline) && event.answerBy >= event.deadline)),
       () => `${key} has no finite deadline`,
     );
     if (parent === undefined) return;
@@ -265,7 +292,7 @@ export class Transitions {
     this.#demand("I5", run.answer === undefined, () => `${run.key} is answered twice`);
     run.answer = plain(answer);
     run.answeredAt = this.#evidence.at;
-    const { parent } = run.events[0] as EventOf<"started">;
+    const { parent } = run.events[0] as EventOf<"started" | "accepted">;
     if (parent === undefined) return;
     this.#evidence.later(() => {
       const caller = this.#evidence.runs.get(parent.key);

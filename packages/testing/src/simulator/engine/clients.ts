@@ -1,9 +1,9 @@
 import { WheelworkError, type Answer, type AnyHub } from "@wheelwork/core";
+import { keyOf } from "@wheelwork/engine/parts";
 import { seededRandom } from "../../random.ts";
 import { giveCommand } from "../commands.ts";
 import type { PlannedCommand } from "../plans.ts";
 import type { Machine } from "./machine.ts";
-import type { EngineRequest } from "./plan.ts";
 import type { EngineProcess } from "./process.ts";
 
 /** A request of the plan, with what it asks for. */
@@ -25,7 +25,11 @@ export class Clients {
   constructor(machine: Machine) {
     const { plan, opened } = machine;
     this.#machine = machine;
-    this.wanted = plan.requests.map(({ key, seed }) => ({ key, ...opened.request(seededRandom(seed)) }));
+    this.wanted = plan.requests.map(({ key, seed }) => {
+      const { hub, request } = opened.request(seededRandom(seed));
+      // The id of a request is its key, too.
+      return { key: keyOf(hub.definition, key, request), hub, request };
+    });
   }
 
   /** Whether nobody waits for an answer any more. */
@@ -38,8 +42,8 @@ export class Clients {
     const { plan, clock } = this.#machine;
     for (const [place, request] of plan.requests.entries()) {
       clock.after(request.at, () => {
-        this.#watch(this.#client(place, request));
-        if (request.twice) this.#watch(this.#client(place, request));
+        this.#watch(this.#client(place));
+        if (request.twice) this.#watch(this.#client(place));
       });
     }
     for (const command of plan.commands) clock.after(command.at, () => this.#watch(this.#command(command)));
@@ -50,8 +54,8 @@ export class Clients {
   }
 
   /** Sends its request under its key until it is accepted, and asks for the answer until it has it. */
-  async #client(place: number, { key }: EngineRequest): Promise<void> {
-    const { hub, request } = this.wanted[place] as Wanted;
+  async #client(place: number): Promise<void> {
+    const { key, hub, request } = this.wanted[place] as Wanted;
     for (let accepted = false; !this.told.has(key);) {
       const node = this.#machine.current;
       if (node !== undefined && node.ready && node.alive) {

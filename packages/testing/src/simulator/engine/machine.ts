@@ -26,7 +26,7 @@ class Runs {
 
   committed(journal: (Seen & { type: "committed" })["journal"]): void {
     for (const { key, events } of journal) {
-      if (events[0]?.type === "started") {
+      if (events[0]?.type === "started" || events[0]?.type === "accepted") {
         if (this.#started.has(key)) this.again.add(key);
         this.#started.add(key);
       }

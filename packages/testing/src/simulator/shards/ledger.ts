@@ -130,7 +130,7 @@ export class Ledger {
       const none = { events: [], starts: 0, answer: undefined, startedAt: now, answeredAt: 0, answerSeq: 0 };
       this.stories.set(key, (story = { key, shard, ...none, ended: false, purged: false }));
     }
-    if (event.type === "started") {
+    if (event.type === "started" || event.type === "accepted") {
       this.demand("I5", story.starts === 0 || story.purged, () => `${key} is begun twice`);
       count(this.exercised, this.inboxed.has(key) ? "inbox way" : "short way");
       const begun = { events: [], starts: story.starts + 1, answer: undefined, startedAt: now };
@@ -148,7 +148,7 @@ export class Ledger {
   /** Whether a run was begun by such a request; what was refused, was not understood, and all such requests are equal. */
   isBegunBy({ events }: Story, { hub, request }: Body): boolean {
     const [started] = events;
-    if (started?.type !== "started" || started.hub !== hub) return false;
+    if ((started?.type !== "started" && started?.type !== "accepted") || started.hub !== hub) return false;
     return hub === refusedHubName || isDeepStrictEqual(started.request, plain(request));
   }
 

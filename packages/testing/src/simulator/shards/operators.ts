@@ -1,3 +1,4 @@
+import type { RunEvent } from "@wheelwork/core";
 import { replayDeadLetter } from "@wheelwork/engine/cluster";
 import { isDeepStrictEqual } from "node:util";
 import { giveCommand } from "../commands.ts";
@@ -110,7 +111,7 @@ export class Operators {
     const { shards } = this.#stage.plan;
     const roots = (): string[] =>
       [...stories.values()]
-        .filter(({ key, events }) => !key.includes("/") && events[0]?.type === "started")
+        .filter(({ events: [first] }) => first !== undefined && isListed(first))
         .map(({ key }) => key);
     const before = roots();
     const owned = Array.from({ length: shards }, (_, shard) => asked.owns(shard));
@@ -185,3 +186,9 @@ export class Operators {
     }
   }
 }
+
+/** Whether a run is in the lists of requests, by its first event: calls of hubs and tells to spokes are not. */
+const isListed = (first: RunEvent): boolean =>
+  (first.type === "started" || first.type === "accepted") &&
+  first.parent === undefined &&
+  !first.hub.startsWith("tell:");

@@ -1,5 +1,6 @@
 import type { AnyHub } from "@wheelwork/core";
 import type { LogRecord } from "@wheelwork/engine/cluster";
+import { keyOf } from "@wheelwork/engine/parts";
 import { createHash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { seededRandom } from "../../random.ts";
@@ -61,15 +62,30 @@ export class Requests {
   #want(plan: ShardsRequest): Wanted {
     const { opened } = this.#stage;
     const { hub, request: body } = opened.request(seededRandom(plan.seed));
-    const sound = opened.key?.(plan.key) ?? plan.key;
+    const sent = opened.key?.(plan.key) ?? plan.key;
+    const sound = keyOf(hub.definition, sent, body);
     const given =
-      plan.body === "keyless" ? "" : plan.body === "odd-key" ? `${"a".repeat(200)}${plan.key}` : sound;
-    const key = plan.body === "odd-key" ? `~${createHash("sha256").update(given).digest("hex")}` : given;
+      plan.body === "keyless"
+        ? ""
+        : plan.body === "odd-key"
+          ? `${"a".repeat(200)}${plan.key}`
+          : // The id of a request is its key, too. Who sends through a channel does not know of it.
+            plan.by === "channel" && plan.body === "sound"
+            ? sent
+            : sound;
+    const key =
+      plan.body === "odd-key"
+        ? `~${createHash("sha256").update(given).digest("hex")}`
+        : given === sent
+          ? sound
+          : given;
     let other: unknown;
     for (let more = 1; more < 10 && other === undefined; more++) {
       const drawn = opened.request(seededRandom(plan.seed + more));
       const isOther =
-        drawn.hub === hub && !isDeepStrictEqual(bodyOf(this.#stage, hub.name, drawn.request).request, body);
+        drawn.hub === hub &&
+        keyOf(hub.definition, sound, drawn.request) === sound &&
+        !isDeepStrictEqual(bodyOf(this.#stage, hub.name, drawn.request).request, body);
       if (isOther) other = drawn.request;
     }
     return { plan, given, key, hub, body: plan.body === "refused" ? 17 : body, other };
@@ -284,7 +300,8 @@ export class Requests {
     return this.wanted.flatMap(({ key, hub }): EndedRequest[] => {
       const story = this.#ledger.stories.get(key);
       const [started] = story?.events ?? [];
-      if (story?.answer === undefined || started?.type !== "started" || story.starts > 1) return [];
+      if (story?.answer === undefined || story.starts > 1) return [];
+      if (started?.type !== "started" && started?.type !== "accepted") return [];
       if (started.hub !== hub.name) return [];
       return [{ key, hub: hub.name, request: started.request, answer: story.answer, history: story.events }];
     });

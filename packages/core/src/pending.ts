@@ -1,0 +1,135 @@
+import { cancelled, firstData, incidentOf } from "./answers.ts";
+import type { Decision, Env, Input, StartOptions } from "./decision.ts";
+import { WheelworkError } from "./errors.ts";
+import { queueMsOf } from "./exclusive.ts";
+import type { HubDefinition } from "./hub.ts";
+import { synchronous } from "./plain.ts";
+import { refusedSignal, type Answer, type Run, type RunEvent, type RunLane } from "./run.ts";
+import { keptSignal } from "./signals.ts";
+import { isDuration } from "./spoke.ts";
+import { maxSignals } from "./turn.ts";
+
+/*
+ * Lanes: who may run when. A hub with `exclusive` puts each of its requests into a lane: the lane's name, and a key that is made of
+ * the request. A lane has so many places. A run holds its place from its grant to its end.
+ *
+ *   place free      `started`, with the lane: the run begins at once
+ *   all taken       `accepted`: the run is pending. It has a rank, and a time until which it waits
+ *   its turn        `granted`: its deadline counts from here, and its first turn follows
+ *   time is up      `ended`, with a timeout
+ *
+ * The kernel knows one run. Which places are free, and who is next, is known by the owner of the runs: they all live in one
+ * shard, and its batches are serial.
+ */
+
+/** What a request that waits is made from. */
+export interface PendingOptions extends StartOptions {
+  readonly lane: RunLane;
+}
+
+/** The deadline of a request whose hub could not give one, in milliseconds. The failure shows when its turn has come. */
+const fallbackDeadlineMs = 60_000;
+
+/** Accepts a request that waits for its turn, or for the answer of another one. */
+export function pend(definition: HubDefinition, options: PendingOptions, env: Env): RunEvent {
+  const { exclusive, afterDeadlineMs } = definition;
+  const { request, hash, lane, parent, replyTo } = options;
+  const at = env.now;
+  const deadlineMs = tryDeadline(definition, request) ?? options.deadlineMs ?? fallbackDeadlineMs;
+  // The caller's own deadline bounds all: the wait, and then the work.
+  const callerBy = at + Math.ceil(options.deadlineMs ?? Number.POSITIVE_INFINITY);
+  const queueBy = Math.min(at + Math.ceil(queueMsOf(exclusive, deadlineMs)), callerBy);
+  const answerBy = Math.min(queueBy + Math.ceil(deadlineMs), callerBy) + afterDeadlineMs;
+  return {
+    type: "accepted",
+    at,
+    hub: definition.name,
+    version: definition.version,
+    request,
+    hash,
+    lane,
+    // The answer that it waits for may come as late as its own would.
+    due: lane.joins === undefined ? queueBy : Math.min(answerBy, callerBy),
+    answerBy,
+    ...(parent === undefined ? {} : { parent }),
+    ...(replyTo === undefined ? {} : { replyTo }),
+  };
+}
+
+function tryDeadline({ deadlineMs }: HubDefinition, request: unknown): number | undefined {
+  try {
+    const given = deadlineMs(request);
+    return isDuration(given) ? given : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** It is the turn of a pending run. Its first turn follows with `begin`, unless its hub could not give its deadline or its data. */
+export function grant(definition: HubDefinition, run: Run, env: Env): RunEvent[] {
+  const { afterDeadlineMs, name, version } = definition;
+  const at = env.now;
+  let deadlineMs = fallbackDeadlineMs;
+  let data: unknown = null;
+  let failure: { readonly error: unknown } | undefined;
+  try {
+    deadlineMs = synchronous(definition.deadlineMs(run.request), "deadlineMs");
+    if (!isDuration(deadlineMs))
+      throw new WheelworkError("WW_DEFECT", `deadlineMs of the hub ${name} returned ${deadlineMs}`, {
+        next: "Return a number of milliseconds above 0. Then retry the incident.",
+      });
+    data = firstData(definition, run.request);
+  } catch (error) {
+    failure = { error };
+    if (!isDuration(deadlineMs)) deadlineMs = fallbackDeadlineMs;
+  }
+  // What was promised when the request was accepted holds, whatever the hub's present version says.
+  const deadline = Math.max(at, Math.min(at + Math.ceil(deadlineMs), run.answerBy - afterDeadlineMs));
+  const granted: RunEvent = {
+    type: "granted",
+    at,
+    version,
+    data,
+    deadline,
+    answerBy: deadline + afterDeadlineMs,
+  };
+  if (failure === undefined) return [granted];
+  return [granted, incidentOf(failure.error, { kind: "start", transformed: true }, env)];
+}
+
+/** The error that a request is answered with, which another one of its lane is in the way of. */
+export const laneError = (code: "WW_BUSY" | "WW_REPLACED", message: string, details: unknown): Answer => ({
+  kind: "error",
+  code,
+  message,
+  details,
+});
+
+/** Decides what an input does to a run that waits for its turn. */
+export function decidePending(definition: HubDefinition, run: Run, input: Input, env: Env): Decision {
+  const at = env.now;
+  switch (input.kind) {
+    case "due":
+      return run.due === undefined || run.due > at
+        ? { events: [], ignored: "stale" }
+        : { events: [{ type: "ended", at, answer: waitedInVain(run) }] };
+    case "signal": {
+      const refused = refusedSignal(run, input) ?? (run.signals.length >= maxSignals ? "full" : undefined);
+      if (refused !== undefined) return { events: [], ignored: refused };
+      return { events: [keptSignal(definition, input, at)] };
+    }
+    case "cancel":
+      return { events: cancelled(run, input.id, at) };
+    case "retry":
+    case "resolve":
+      return { events: [], ignored: "not-incident" };
+    default:
+      return { events: [], ignored: "stale" };
+  }
+}
+
+function waitedInVain({ lane, hub }: Run): Answer {
+  const what = lane?.joins === undefined ? "its turn" : "the answer of another request";
+  const message = `the request to ${hub} has waited too long for ${what} in the lane ${lane?.name} ${lane?.key}`;
+  return { kind: "timeout", code: "WW_TIMEOUT", message };
+}

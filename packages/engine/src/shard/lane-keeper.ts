@@ -1,0 +1,277 @@
+import { WheelworkError, type Answer, type RunEvent, type RunLane } from "@wheelwork/core";
+import {
+  canonicalJson,
+  grant,
+  incidentOf,
+  laneError,
+  laneKeyOf,
+  pend,
+  type Env,
+  type HubDefinition,
+  type Input,
+  type Run,
+  type StartOptions,
+} from "@wheelwork/core/kernel";
+import { givenKey, keyInLane, rootOf } from "../ports/keys.ts";
+import type { Batch, Culprit, LiveRun } from "./batch.ts";
+import type { CarriedItem } from "./carried.ts";
+import type { Lane } from "./lanes.ts";
+import type { Residency } from "./residency.ts";
+
+/** Rank is the time of acceptance, less so much for each step of priority: nothing waits for ever behind what is urgent. */
+const priorityMs = 60_000;
+/** Ids of runs that are in the way which an error names. */
+const maxNamed = 20;
+
+/** What a new run is made from, and how urgent it is. */
+export interface ArrivalOptions extends StartOptions {
+  readonly priority?: number;
+}
+
+/** Somebody comes to a lane. */
+export interface Arrival {
+  readonly key: string;
+  readonly definition: HubDefinition;
+  readonly options: ArrivalOptions;
+  /** Begins the run, with its place. */
+  readonly begin: (options: StartOptions) => void;
+}
+
+/** What the keeper of lanes asks of the decider. */
+export interface Deciding {
+  record(batch: Batch, live: LiveRun, events: readonly RunEvent[]): void;
+  decide(batch: Batch, live: LiveRun, input: Input, now: number): void;
+  envAt(now: number): Env;
+  definition(hub: string): HubDefinition;
+  /** What the store has said of a run that it has refused. */
+  culprit(key: string): Culprit | undefined;
+  carry(item: CarriedItem): void;
+  /** Decides an input in the same batch, once the present decision is recorded. */
+  atOnce(key: string, input: Input): void;
+}
+
+/**
+ * Gives the places of lanes to runs, as a part of the decider: what comes and what ends is decided together with who begins, in one
+ * commit. There is no message for it, and no commit more.
+ *
+ * ```
+ *   a request comes    a place is free, and nobody waits     it begins
+ *                      otherwise                             what the hub says: it waits, joins, replaces or is refused
+ *   a run has ended    its place is free                     the next one is granted it, in the same batch
+ *   a claim            a place is free, somebody waits       the next one is granted it
+ * ```
+ *
+ * The next one may not be in memory, if the place became free in the very batch that made it the next one. Then its grant is carried
+ * over to the batch that has read it. That follows from what is stored, as all that is carried does (I23).
+ */
+export class LaneKeeper {
+  readonly #residency: Residency;
+  readonly #deciding: Deciding;
+  readonly #isOnly: boolean;
+
+  /** @param isOnly There is no other shard in which a lane could be. */
+  constructor(residency: Residency, deciding: Deciding, isOnly: boolean) {
+    this.#isOnly = isOnly;
+    this.#residency = residency;
+    this.#deciding = deciding;
+  }
+
+  /**
+   * Begins a run of a hub with a lane, or lets it wait. The result is why it does neither, as an answer.
+   * @throws WheelworkError WW_DEFECT when the hub cannot say the key of its lane.
+   */
+  arrive(batch: Batch, arrival: Arrival, now: number): Answer | undefined {
+    const { definition, options, begin, key } = arrival;
+    const { exclusive } = definition;
+    if (exclusive === undefined) return void begin(options);
+    const { whenBusy } = exclusive;
+    const of = { name: exclusive.lane, key: laneKeyOf(definition, options.request) };
+    const lane = this.#residency.lanes.get(of);
+    const shares = lane === undefined ? undefined : this.#placeAbove(options, lane);
+    if (shares === undefined) this.#demandHere(rootOf(key), of, definition);
+    if (lane === undefined || lane.isOpen || shares !== undefined) {
+      const stays = whenBusy === "join" || whenBusy === "replace" ? ({ stays: true } as const) : {};
+      const held: RunLane = shares === undefined ? { ...of, ...stays } : { ...of, shares };
+      return void begin({ ...options, lane: held });
+    }
+    const rank = lane.rankAt(now - (options.priority ?? 0) * priorityMs);
+    switch (whenBusy) {
+      case "refuse":
+        return busy(lane);
+      case "queue":
+        if (lane.queued >= exclusive.queueLimit) return full(lane);
+        return this.#wait(batch, arrival, { ...of, rank }, now);
+      case "join":
+        return this.#join(batch, arrival, lane, now);
+      case "latest":
+      case "replace": {
+        const before = lane.newestOf(definition.name);
+        if (before === undefined && lane.queued >= exclusive.queueLimit) return full(lane);
+        if (before !== undefined) this.#end(batch, before, replaced(lane, key), now);
+        this.#wait(batch, arrival, { ...of, rank, stays: true }, now);
+        if (whenBusy === "replace") this.#cancelHolders(lane, definition, key);
+        return undefined;
+      }
+    }
+  }
+
+  /** Accepts a request, and answers it in the same batch: its sender can be told in no other way. */
+  answer(batch: Batch, arrival: Arrival, answer: Answer, now: number): void {
+    const { definition, options } = arrival;
+    const name = definition.exclusive?.lane ?? "";
+    this.#wait(batch, arrival, { name, key: laneKeyOf(definition, options.request) }, now);
+    this.#end(batch, arrival.key, answer, now);
+  }
+
+  /** Gives the free places of a lane to those who are next. */
+  grant(batch: Batch, lane: Lane, now: number): void {
+    lane.isCarried = false;
+    while (lane.canGrant) {
+      const next = lane.next();
+      if (next === undefined) return;
+      const live = this.#residency.fetch(next.key, batch.found);
+      if (live === undefined && !batch.found.has(next.key)) return this.#carry(lane, next.key);
+      if (live === undefined) {
+        // The store has no such run any more.
+        lane.leave(next.key, next.hub);
+        continue;
+      }
+      const { run } = live;
+      if (run.due !== undefined && run.due <= now) {
+        // Its time was over before its turn came.
+        this.#deciding.decide(batch, live, { kind: "due" }, now);
+        continue;
+      }
+      this.#begin(batch, live, now);
+    }
+    this.#residency.prepare(lane);
+  }
+
+  /** A run with a lane has its answer: so have those that wait for it. */
+  answered(batch: Batch, run: Run, now: number): void {
+    const { answer, key, lane } = run;
+    if (lane === undefined || answer === undefined) return;
+    for (const joined of this.#residency.lanes.get(lane)?.joinedTo(key) ?? [])
+      this.#end(batch, joined, answer, now);
+  }
+
+  /** What is owed at a claim: places that are free, and that somebody waits for. */
+  resume(): void {
+    for (const lane of this.#residency.lanes.values()) {
+      if (!lane.canGrant) continue;
+      const next = lane.next();
+      if (next !== undefined) this.#carry(lane, next.key);
+    }
+  }
+
+  /** A run is in the shard of its request. It can wait for no place of another one. */
+  #demandHere(root: string, { name, key }: RunLane, { name: hub }: HubDefinition): void {
+    if (this.#isOnly || keyInLane(root, name, key) === root) return;
+    const what = `a call of the hub ${hub} needs the lane ${name} ${key}`;
+    throw new WheelworkError("WW_DEFECT", `${what}, which may be in another shard than its caller`, {
+      next: "In a cluster, a hub calls hubs of its own lane and key only. Send a request instead, from a worker.",
+    });
+  }
+
+  #begin(batch: Batch, live: LiveRun, now: number): void {
+    const { run } = live;
+    const deciding = this.#deciding;
+    const refused = deciding.culprit(run.key);
+    const events = grant(deciding.definition(run.hub), run, deciding.envAt(now));
+    const [granted] = events;
+    if (refused !== undefined && granted?.type === "granted") {
+      // It holds its place, as each run that is parked, and begins with its retry.
+      const parked = incidentOf(refused.error, { kind: "start", transformed: true }, deciding.envAt(now));
+      deciding.record(batch, live, [{ ...granted, data: null }, parked]);
+      return;
+    }
+    deciding.record(batch, live, events);
+    if (events.length === 1) deciding.carry({ kind: "begin", key: run.key });
+  }
+
+  #carry(lane: Lane, next: string): void {
+    this.#residency.want(next);
+    if (lane.isCarried) return;
+    lane.isCarried = true;
+    this.#deciding.carry({ kind: "grant", lane });
+  }
+
+  /** The place that a run shares: it belongs to the calls of a run that has one. */
+  #placeAbove({ parent }: StartOptions, { name, key }: Lane): string | undefined {
+    for (let above = parent?.key; above !== undefined;) {
+      const caller: Run | undefined = this.#residency.get(above)?.run;
+      if (caller === undefined) return undefined;
+      const { lane } = caller;
+      if (lane?.name === name && lane.key === key) return lane.shares ?? caller.key;
+      above = caller.parent?.key;
+    }
+    return undefined;
+  }
+
+  #wait(batch: Batch, { key, definition, options }: Arrival, lane: RunLane, now: number): undefined {
+    const event = pend(definition, { ...options, lane }, this.#deciding.envAt(now));
+    this.#deciding.record(batch, this.#residency.begin(key), [event]);
+  }
+
+  /** An equal request gets the answer of a run that holds a place. */
+  #join(batch: Batch, arrival: Arrival, lane: Lane, now: number): Answer | undefined {
+    const { definition, options } = arrival;
+    const body = canonicalJson(options.request);
+    for (const holder of lane.holders) {
+      const run = this.#residency.get(holder)?.run;
+      if (run?.hub !== definition.name || canonicalJson(run.request) !== body) continue;
+      if (run.answer === undefined && lane.joined >= (definition.exclusive?.queueLimit ?? 0))
+        return full(lane);
+      const joining: RunLane = { name: lane.name, key: lane.key, joins: holder, stays: true };
+      this.#wait(batch, arrival, joining, now);
+      // It cleans up by now.
+      if (run.answer !== undefined) this.#end(batch, arrival.key, run.answer, now);
+      return undefined;
+    }
+    return busy(lane);
+  }
+
+  #cancelHolders(lane: Lane, { name }: HubDefinition, key: string): void {
+    for (const holder of lane.holders) {
+      if (this.#residency.get(holder)?.run.hub !== name) continue;
+      this.#deciding.atOnce(holder, { kind: "cancel", id: `replaced by ${key}` });
+    }
+  }
+
+  /** Ends a run that waits. */
+  #end(batch: Batch, key: string, answer: Answer, now: number): void {
+    const live = this.#residency.get(key);
+    if (live?.run.status !== "pending") return;
+    this.#deciding.record(batch, live, [{ type: "ended", at: now, answer }]);
+  }
+}
+
+/** A refusal as its sender gets it who waits for the acceptance. */
+export const refusalOf = (answer: Answer): WheelworkError => {
+  const { message, details } = answer as Extract<Answer, { kind: "error" }>;
+  return new WheelworkError("WW_BUSY", message, {
+    next: "Send the request again when these have ended, with the same key.",
+    details,
+    retryable: true,
+  });
+};
+
+const busy = (lane: Lane): Answer => {
+  const holders = Array.from(lane.holders, givenKey).slice(0, maxNamed);
+  return laneError("WW_BUSY", `the lane ${lane.name} ${lane.key} is taken by ${holders.join(", ")}`, {
+    holders,
+  });
+};
+
+const full = (lane: Lane): Answer => {
+  const holders = Array.from(lane.holders, givenKey).slice(0, maxNamed);
+  const message = `in the lane ${lane.name} ${lane.key} as many requests wait as may`;
+  return laneError("WW_BUSY", message, { holders });
+};
+
+const replaced = (lane: Lane, key: string): Answer => {
+  const by = givenKey(key);
+  return laneError("WW_REPLACED", `a later request of the lane ${lane.name} ${lane.key} goes first: ${by}`, {
+    by,
+  });
+};

@@ -1,0 +1,277 @@
+import type { RunEvent, RunLane } from "@wheelwork/core";
+import type { HubDefinition, Run } from "@wheelwork/core/kernel";
+import type { LaneRun } from "../ports/ports.ts";
+
+/** A run that waits for its turn. It need not be in memory. */
+interface Waiting {
+  readonly key: string;
+  readonly hub: string;
+  readonly rank: number;
+}
+
+const goesBefore = (a: Waiting, b: Waiting): boolean =>
+  a.rank < b.rank || (a.rank === b.rank && a.key < b.key);
+
+/** The least step between two ranks: engine time has 41 bits, which leaves 12 for parts of a millisecond. */
+const rankStep = 2 ** -10;
+
+/** A lane: its places, and those who wait. It holds keys only, since most of those who wait are not in memory. */
+export class Lane {
+  readonly name: string;
+  readonly key: string;
+  readonly slots: number;
+  /** How many runs work under each place. A place is named by the run that was granted it. */
+  readonly #places = new Map<string, number>();
+  /** A heap: the first one is next. */
+  readonly #heap: Waiting[] = [];
+  /** Those of the heap that no longer wait. */
+  readonly #gone = new Set<string>();
+  /** Those that wait for the answer of a run. */
+  readonly #joined = new Map<string, Set<string>>();
+  /** Who waits of the hubs of which only the newest does, by hub. */
+  readonly #newest = new Map<string, string>();
+  /** The last rank that was given, and the time that it was made of. */
+  #last = { base: 0, rank: 0 };
+  /** Its next grant is carried over to a later batch. */
+  isCarried = false;
+
+  constructor(name: string, key: string, slots: number) {
+    this.name = name;
+    this.key = key;
+    this.slots = slots;
+  }
+
+  /** The runs that were granted a place which is not free yet. */
+  get holders(): Iterable<string> {
+    return this.#places.keys();
+  }
+
+  /** How many wait for their turn. */
+  get queued(): number {
+    return this.#heap.length - this.#gone.size;
+  }
+
+  /** A place is free, and nobody waits for it. */
+  get isOpen(): boolean {
+    return this.#places.size < this.slots && this.queued === 0;
+  }
+
+  /** A place is free, and somebody waits for it. */
+  get canGrant(): boolean {
+    return this.#places.size < this.slots && this.queued > 0;
+  }
+
+  get isEmpty(): boolean {
+    return this.#places.size === 0 && this.queued === 0 && this.#joined.size === 0;
+  }
+
+  /** Whose turn is next. */
+  next(): Waiting | undefined {
+    for (let first = this.#heap[0]; first !== undefined; first = this.#heap[0]) {
+      if (!this.#gone.has(first.key)) return first;
+      this.#gone.delete(first.key);
+      this.#pop();
+    }
+    return undefined;
+  }
+
+  /** How many go before a run, from 1; undefined: it does not wait. It looks at all who wait. */
+  positionOf(key: string): number | undefined {
+    const waiting = this.#heap.find((one) => one.key === key && !this.#gone.has(key));
+    if (waiting === undefined) return undefined;
+    let position = 1;
+    for (const other of this.#heap) if (!this.#gone.has(other.key) && goesBefore(other, waiting)) position++;
+    return position;
+  }
+
+  /** Who waits of a hub of which only the newest does. */
+  newestOf(hub: string): string | undefined {
+    return this.#newest.get(hub);
+  }
+
+  /** A rank for a run that comes now: in the order of their coming, also within a millisecond. */
+  rankAt(base: number): number {
+    const { base: before, rank: last } = this.#last;
+    const rank = base >= before && base <= last ? last + rankStep : base;
+    this.#last = { base, rank };
+    return rank;
+  }
+
+  hold(place: string): void {
+    this.#places.set(place, (this.#places.get(place) ?? 0) + 1);
+  }
+
+  free(place: string): void {
+    const left = (this.#places.get(place) ?? 0) - 1;
+    if (left > 0) this.#places.set(place, left);
+    else this.#places.delete(place);
+  }
+
+  wait(waiting: Waiting, isNewest: boolean): void {
+    // The key of a run that no longer waits is free again.
+    if (this.#gone.has(waiting.key)) this.#compact();
+    this.#push(waiting);
+    if (isNewest) this.#newest.set(waiting.hub, waiting.key);
+  }
+
+  /** A run no longer waits for its turn. */
+  leave(key: string, hub: string): void {
+    if (this.#newest.get(hub) === key) this.#newest.delete(hub);
+    if (this.#heap[0]?.key === key) return this.#pop();
+    this.#gone.add(key);
+    if (this.#gone.size > 100 && this.#gone.size * 2 > this.#heap.length) this.#compact();
+  }
+
+  join(holder: string, key: string): void {
+    const joined = this.#joined.get(holder);
+    if (joined === undefined) this.#joined.set(holder, new Set([key]));
+    else joined.add(key);
+  }
+
+  /** A run no longer waits for an answer. */
+  part(holder: string, key: string): void {
+    const joined = this.#joined.get(holder);
+    joined?.delete(key);
+    if (joined?.size === 0) this.#joined.delete(holder);
+  }
+
+  /** Those that wait for the answer of a run. */
+  joinedTo(holder: string): readonly string[] {
+    return [...(this.#joined.get(holder) ?? [])];
+  }
+
+  /** How many wait for an answer. */
+  get joined(): number {
+    let count = 0;
+    for (const keys of this.#joined.values()) count += keys.size;
+    return count;
+  }
+
+  #compact(): void {
+    const left = this.#heap.filter(({ key }) => !this.#gone.has(key));
+    this.#gone.clear();
+    this.#heap.length = 0;
+    for (const waiting of left) this.#push(waiting);
+  }
+
+  #push(waiting: Waiting): void {
+    const heap = this.#heap;
+    let hole = heap.length;
+    heap.push(waiting);
+    while (hole > 0) {
+      const parent = (hole - 1) >> 1;
+      const above = heap[parent] as Waiting;
+      if (!goesBefore(waiting, above)) break;
+      heap[hole] = above;
+      hole = parent;
+    }
+    heap[hole] = waiting;
+  }
+
+  #pop(): void {
+    const heap = this.#heap;
+    const last = heap.pop();
+    if (last === undefined || heap.length === 0) return;
+    let hole = 0;
+    for (;;) {
+      let child = 2 * hole + 1;
+      if (child >= heap.length) break;
+      if (child + 1 < heap.length && goesBefore(heap[child + 1] as Waiting, heap[child] as Waiting)) child++;
+      if (!goesBefore(heap[child] as Waiting, last)) break;
+      heap[hole] = heap[child] as Waiting;
+      hole = child;
+    }
+    heap[hole] = last;
+  }
+}
+
+/**
+ * Who holds the places of the lanes of a shard, and who waits for them (core/src/pending.ts). It is an index over the runs, and
+ * nothing more: a claim makes it anew of what is stored, and each event of a run changes it. So a place cannot be lost: no
+ * record of it outlives its run. Nor is it doubled: one owner decides, batch by batch (I13, I21).
+ *
+ * Only lanes with somebody in them are here.
+ */
+export class Lanes {
+  readonly #lanes = new Map<string, Lane>();
+  /** How many places each lane has, by its name. */
+  readonly #slots = new Map<string, number>();
+  /** The hubs of which only the newest request waits. */
+  readonly #replacing = new Set<string>();
+
+  constructor(hubs: ReadonlyMap<string, HubDefinition>) {
+    for (const { name, exclusive } of hubs.values()) {
+      if (exclusive === undefined) continue;
+      this.#slots.set(exclusive.lane, exclusive.slots);
+      if (exclusive.whenBusy === "latest" || exclusive.whenBusy === "replace") this.#replacing.add(name);
+    }
+  }
+
+  get size(): number {
+    return this.#lanes.size;
+  }
+
+  values(): Iterable<Lane> {
+    return this.#lanes.values();
+  }
+
+  /** The lane, if anybody is in it. */
+  get({ name, key }: Pick<RunLane, "name" | "key">): Lane | undefined {
+    return this.#lanes.get(`${name} ${key}`);
+  }
+
+  /** Takes up a run that is stored and has not ended. */
+  add({ key, hub, status, lane }: LaneRun): void {
+    if (status === "pending") this.#wait(key, hub, lane);
+    else this.#open(lane).hold(lane.shares ?? key);
+  }
+
+  /** An event was applied to a run that has a lane. The result is whether it has changed the lane. */
+  applied(run: Run, { type }: RunEvent): boolean {
+    const { hub, key, lane } = run;
+    if (lane === undefined) return false;
+    switch (type) {
+      case "started":
+        this.#open(lane).hold(lane.shares ?? key);
+        return true;
+      case "accepted":
+        this.#wait(key, hub, lane);
+        return true;
+      case "granted": {
+        const open = this.#open(lane);
+        open.leave(key, hub);
+        open.hold(key);
+        return true;
+      }
+      case "ended":
+        this.#leave(key, hub, lane);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  #wait(key: string, hub: string, lane: RunLane): void {
+    if (lane.joins !== undefined) this.#open(lane).join(lane.joins, key);
+    else if (lane.rank !== undefined)
+      this.#open(lane).wait({ key, hub, rank: lane.rank }, this.#replacing.has(hub));
+  }
+
+  #leave(key: string, hub: string, lane: RunLane): void {
+    const open = this.get(lane);
+    if (open === undefined) return;
+    if (lane.joins !== undefined) open.part(lane.joins, key);
+    else if (lane.rank === undefined) open.free(lane.shares ?? key);
+    else open.leave(key, hub);
+    if (open.isEmpty) this.#lanes.delete(`${lane.name} ${lane.key}`);
+  }
+
+  #open({ name, key }: RunLane): Lane {
+    const id = `${name} ${key}`;
+    let lane = this.#lanes.get(id);
+    // A lane that no hub names any more excludes nobody: who still waits there begins.
+    if (lane === undefined)
+      this.#lanes.set(id, (lane = new Lane(name, key, this.#slots.get(name) ?? Number.POSITIVE_INFINITY)));
+    return lane;
+  }
+}
