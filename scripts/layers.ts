@@ -119,7 +119,7 @@ const engineLayers: readonly Layer[] = [
   ),
   {
     ...room(
-      ["batch", "carried", "decider", "intake", "items", "records", "retention"].map(
+      ["batch", "carried", "decider", "intake", "items", "lane-keeper", "lanes", "records", "retention"].map(
         (name) => `shard/${name}.ts`,
       ),
       ["ports"],
@@ -132,6 +132,8 @@ const engineLayers: readonly Layer[] = [
       "carried.ts",
       "deadlines.ts",
       "items.ts",
+      "lane-keeper.ts",
+      "lanes.ts",
       "log-progress.ts",
       "outbox.ts",
       "records.ts",

@@ -12,6 +12,7 @@ export type {
 } from "./requests/api.ts";
 export type { RunHandle, RunUpdate } from "./requests/run-handle.ts";
 export { createEngine, type EngineOptions } from "./embedded/engine.ts";
+export { placedKey } from "./requests/validate.ts";
 export type { CommonOptions, Redactable } from "./requests/options.ts";
 export type { ShardLimits } from "./shard/options.ts";
 export { LocalBus } from "./embedded/local-bus.ts";

@@ -8,7 +8,6 @@ export type { Attempt } from "./attempts/attempt.ts";
 export type { AttemptRequest } from "./attempts/context.ts";
 export { WorkerHost } from "./attempts/host.ts";
 export { inboxMessage, readInbox, type InboxEntry } from "./delivery/inbox.ts";
-export { keyOf } from "./requests/validate.ts";
 export { offer } from "./delivery/offer.ts";
 export { isTooLarge, publishReply } from "./delivery/replies.ts";
 export type { Routed } from "./delivery/router.ts";

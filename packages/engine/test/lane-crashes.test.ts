@@ -1,6 +1,7 @@
 import type { RunEvent } from "@wheelwork/core";
 import { apply, Run } from "@wheelwork/core/kernel";
 import type { Fault } from "@wheelwork/testing";
+import { ok, strictEqual } from "node:assert/strict";
 import { expect, onTestFinished, test } from "vitest";
 import { laneWorld, operation, type LaneOptions } from "./lane-hubs.ts";
 import type { World } from "./world.ts";
@@ -15,7 +16,7 @@ async function checkLanes(world: World, slots: number): Promise<void> {
     for (const { key, events } of entries) {
       const [first] = events as [RunEvent];
       if (first.type === "started" || first.type === "accepted") {
-        expect(runs.get(key)?.status ?? "ended").toBe("ended");
+        strictEqual(runs.get(key)?.status ?? "ended", "ended");
         runs.set(key, new Run(key));
       }
       for (const event of events) {
@@ -25,7 +26,7 @@ async function checkLanes(world: World, slots: number): Promise<void> {
           const others = [...runs.values()].filter(
             ({ lane, status }) => status === "pending" && lane?.name === name && lane?.key === of,
           );
-          expect(others.every(({ lane }) => (lane?.rank ?? Infinity) >= rank)).toBe(true);
+          ok(others.every(({ lane }) => (lane?.rank ?? Infinity) >= rank));
         }
         apply(run, event);
       }

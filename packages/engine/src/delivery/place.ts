@@ -1,6 +1,6 @@
 import type { AnyHub } from "@wheelwork/core";
 import { givenKey } from "../ports/keys.ts";
-import { checkBody, keyOf } from "../requests/validate.ts";
+import { checkBody, placedKey } from "../requests/validate.ts";
 import type { InboxEntry } from "./inbox.ts";
 import { replyToKey } from "./replies.ts";
 
@@ -20,7 +20,7 @@ export function place(hubs: ReadonlyMap<string, AnyHub>, key: string, entry: Inb
   let placed: string;
   try {
     const { valid, invalid } = checkBody(definition, entry.request);
-    placed = keyOf(definition, key, invalid === undefined ? valid : entry.request);
+    placed = placedKey(definition, key, invalid === undefined ? valid : entry.request);
   } catch {
     return { key, entry };
   }

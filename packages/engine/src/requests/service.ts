@@ -29,7 +29,7 @@ import {
   checkSubmit,
   commandIdOf,
   hashedKey,
-  keyOf,
+  placedKey,
   newKey,
   signalHash,
   validSignal,
@@ -282,7 +282,7 @@ function placeOf(
 ): string {
   let place: string;
   try {
-    place = keyOf(definition, key, invalid === undefined ? valid : request);
+    place = placedKey(definition, key, invalid === undefined ? valid : request);
   } catch (error) {
     throw invalid ?? error;
   }

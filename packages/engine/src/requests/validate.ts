@@ -118,11 +118,11 @@ export const isPriority = (value: unknown): value is number =>
   Number.isInteger(value) && Math.abs(value as number) <= maxPriority;
 
 /**
- * What a request is stored under: its key, and for a hub with a lane the tag of that.
+ * What a request is stored under, which is its id where the key is plain ASCII: its key, and for a hub with a lane the tag of that.
  * @param body What the hub's schema made of the request. If that has refused it, it may be known nevertheless: as it was sent.
  * @throws WheelworkError WW_DEFECT when the hub cannot say the key of its lane.
  */
-export function keyOf(definition: HubDefinition, key: string, body: unknown): string {
+export function placedKey(definition: HubDefinition, key: string, body: unknown): string {
   const { exclusive } = definition;
   return exclusive === undefined ? key : keyInLane(key, exclusive.lane, laneKeyOf(definition, body));
 }

@@ -1,5 +1,5 @@
 import { WheelworkError, type Answer, type AnyHub } from "@wheelwork/core";
-import { keyOf } from "@wheelwork/engine/parts";
+import { placedKey } from "@wheelwork/engine";
 import { seededRandom } from "../../random.ts";
 import { giveCommand } from "../commands.ts";
 import type { PlannedCommand } from "../plans.ts";
@@ -28,7 +28,7 @@ export class Clients {
     this.wanted = plan.requests.map(({ key, seed }) => {
       const { hub, request } = opened.request(seededRandom(seed));
       // The id of a request is its key, too.
-      return { key: keyOf(hub.definition, key, request), hub, request };
+      return { key: placedKey(hub.definition, key, request), hub, request };
     });
   }
 

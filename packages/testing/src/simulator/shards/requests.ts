@@ -1,6 +1,6 @@
 import type { AnyHub } from "@wheelwork/core";
 import type { LogRecord } from "@wheelwork/engine/cluster";
-import { keyOf } from "@wheelwork/engine/parts";
+import { placedKey } from "@wheelwork/engine";
 import { createHash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { seededRandom } from "../../random.ts";
@@ -63,7 +63,7 @@ export class Requests {
     const { opened } = this.#stage;
     const { hub, request: body } = opened.request(seededRandom(plan.seed));
     const sent = opened.key?.(plan.key) ?? plan.key;
-    const sound = keyOf(hub.definition, sent, body);
+    const sound = placedKey(hub.definition, sent, body);
     const given =
       plan.body === "keyless"
         ? ""
@@ -84,7 +84,7 @@ export class Requests {
       const drawn = opened.request(seededRandom(plan.seed + more));
       const isOther =
         drawn.hub === hub &&
-        keyOf(hub.definition, sound, drawn.request) === sound &&
+        placedKey(hub.definition, sound, drawn.request) === sound &&
         !isDeepStrictEqual(bodyOf(this.#stage, hub.name, drawn.request).request, body);
       if (isOther) other = drawn.request;
     }
