@@ -124,7 +124,7 @@ describe("GET /requests", () => {
     ]);
     expect(problems).toContainEqual({
       path: "status",
-      message: "must be one of running, incident, ended, lost",
+      message: "must be one of pending, running, incident, ended, lost",
     });
     expect(problems).toContainEqual({ path: "page", message: "is not known" });
   });

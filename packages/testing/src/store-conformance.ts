@@ -142,6 +142,7 @@ export function storeConformance(
       strictEqual(owner.seq, 0);
       same(await all(store.journal()), []);
       same(await all(store.hotRuns()), []);
+      same(await all(store.laneRuns()), []);
       same(await store.hubVersions(new Set()), []);
       same(await store.find(["none"]), [{}]);
       same(await store.dueRuns(beginning, 10, 10), { runs: [] });
@@ -245,6 +246,28 @@ export function storeConformance(
       same(claim, { epoch: 2, engineTime: 77, seq });
       same(await all(again.store.journal()), []);
       return again;
+    });
+
+    test("tells the runs of lanes, however many, and lists those that wait", async ({ store }, owner) => {
+      const lane = (rank: number) => ({ name: "flow", key: "a/\u0000\u00e9", rank });
+      const waiting = Array.from({ length: 2500 }, (_, n) => {
+        const key = `w${String(n).padStart(4, "0")}`;
+        return run(key, { status: "pending", lane: lane(n + 0.5), createdAt: n });
+      });
+      await owner.checkpoint({ runs: [...waiting, run("plain")] });
+      const stored = (await all(store.laneRuns())).toSorted((a, b) => (a.key < b.key ? -1 : 1));
+      strictEqual(stored.length, 2500);
+      same(stored.at(-1), { key: "w2499", hub: "h", status: "pending", lane: lane(2499.5) });
+      const listed = await store.list({ status: "pending", limit: 2 });
+      same(listed.map(({ key, lane: of }) => [key, of?.rank]), [
+        ["w2499", 2499.5],
+        ["w2498", 2498.5],
+      ]);
+      const begun = run("w0000", { status: "running", lane: { name: "flow", key: "a" } });
+      await owner.checkpoint({ runs: [begun], ended: waiting.slice(1).map(({ key }) => key) });
+      same(await all(store.laneRuns()), [
+        { key: "w0000", hub: "h", status: "running", lane: { name: "flow", key: "a" } },
+      ]);
     });
 
     test("keeps runs as plain JSON, replaces them, and deletes them", async ({ store, reopen }, owner) => {
