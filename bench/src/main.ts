@@ -5,6 +5,7 @@ import { flowCreate } from "./benches/flow-create.ts";
 import { fullStore } from "./benches/full-store.ts";
 import { http } from "./benches/http.ts";
 import { kernel } from "./benches/kernel.ts";
+import { lanes } from "./benches/lanes.ts";
 import { parkedRuns } from "./benches/parked-runs.ts";
 import { postgres } from "./benches/postgres.ts";
 import { storm } from "./benches/storm.ts";
@@ -19,6 +20,7 @@ const benches: readonly Bench[] = [
   wideRound,
   backlog,
   parkedRuns,
+  lanes,
   fullStore,
   postgres,
   cluster,
