@@ -12,6 +12,7 @@ const patient: readonly SimulatedSystem[] = [
   flowCrudSimulation,
   randomHubs("slow", 40_000),
   fanOuts,
+  lanes("lanes", 10_000),
 ];
 
 /** A world, and what is simulated in it, in turns. */
@@ -32,7 +33,7 @@ const simulated = {
       lanes("lanes", 5_000),
     ],
   }),
-  cluster: async () => ({ world: clusterWorld, systems: [...patient, lanes("lanes", 10_000)] }),
+  cluster: async () => ({ world: clusterWorld, systems: patient }),
   storm: async () => ({ world: (await import("./storm/world.ts")).stormWorld, systems: patient }),
 } as const satisfies Record<string, () => Promise<Simulated>>;
 

@@ -259,10 +259,13 @@ export function storeConformance(
       strictEqual(stored.length, 2500);
       same(stored.at(-1), { key: "w2499", hub: "h", status: "pending", lane: lane(2499.5) });
       const listed = await store.list({ status: "pending", limit: 2 });
-      same(listed.map(({ key, lane: of }) => [key, of?.rank]), [
-        ["w2499", 2499.5],
-        ["w2498", 2498.5],
-      ]);
+      same(
+        listed.map(({ key, lane: of }) => [key, of?.rank]),
+        [
+          ["w2499", 2499.5],
+          ["w2498", 2498.5],
+        ],
+      );
       const begun = run("w0000", { status: "running", lane: { name: "flow", key: "a" } });
       await owner.checkpoint({ runs: [begun], ended: waiting.slice(1).map(({ key }) => key) });
       same(await all(store.laneRuns()), [

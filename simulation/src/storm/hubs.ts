@@ -3,6 +3,7 @@ import { shardOf, type LogRecord } from "@wheelwork/engine/cluster";
 import {
   commandOf,
   inbox,
+  requestOf,
   SimulatedStore,
   typeOf,
   type Ledger,
@@ -13,6 +14,7 @@ import {
 } from "@wheelwork/testing/simulator";
 import type { Child } from "./child.ts";
 import type { Faults } from "./faults.ts";
+import { taskOf } from "./layout.ts";
 
 /** An owner of a shard. */
 interface Owner {
@@ -107,14 +109,18 @@ export class Hubs {
     const { topic, key: given, partition, offset } = record;
     const { stories, inboxed, letters } = this.#ledger;
     const type = topic === inbox ? typeOf(record) : topic.startsWith("to-") ? "request" : undefined;
+    const { shards } = this.#stage.plan;
+    // What Storm gives to another task than that of its lane is handed on, and done with once it has come there.
+    const root = topic === inbox ? requestOf(record) : given;
+    if (topic === inbox && taskOf(given, shards) !== shardOf(root, shards)) return;
     if (type === "command") {
       const { id, kind, run } = commandOf(record) ?? {};
       if (id === undefined || kind === undefined) return;
-      const shard = shardOf(given, this.#stage.plan.shards);
-      return this.#stage.chronicle.see(shard, { type: "passed", key: run ?? given, kind, id });
+      const shard = shardOf(root, shards);
+      return this.#stage.chronicle.see(shard, { type: "passed", key: run ?? root, kind, id });
     }
     if (type !== "request") return;
-    const key = this.#requests.storedUnder(given);
+    const key = this.#requests.storedUnder(root);
     const isBuried = letters.some(
       ({ headers }) =>
         headers["dlt-topic"] === topic &&

@@ -106,6 +106,9 @@ const one = (place: number): [number, number] => [place, place + 1];
 
 const floorMod = (value: number, by: number): number => ((value % by) + by) % by;
 
+/** The task, of so many, to which Storm gives what is grouped by a text. */
+export const taskOf = (text: string, tasks: number): number => floorMod(31 + hashOf(text), tasks);
+
 /** As Java hashes a text. */
 function hashOf(text: string): number {
   let hash = 0;

@@ -51,6 +51,9 @@ function startOfTag(key: string): number {
   return start > 0 && key.startsWith(tagMark, start) && tagPattern.test(key.slice(start)) ? start : 0;
 }
 
+/** The part of a key that decides the shard: for a text without a tag, `shardOf` is the hash of the whole. */
+export const routeOf = (key: string): string => key.slice(startOfTag(key));
+
 /** The stored key of a request in a lane. A key that has the tag of the lane stays as it is: the id of a request is its key, too. */
 export function keyInLane(stored: string, lane: string, laneKey: string): string {
   const tag = tagMark + digest("sha256", `${lane}\n${laneKey}`, "hex").slice(0, tagLength - tagMark.length);

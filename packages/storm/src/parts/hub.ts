@@ -1,4 +1,4 @@
-import { WheelworkError, type Spoke } from "@wheelwork/core";
+import { WheelworkError, type AnyHub, type Spoke } from "@wheelwork/core";
 import type { Bus, Message, Store, Worker } from "@wheelwork/engine";
 import type { Channel, LogRecord } from "@wheelwork/engine/cluster";
 import {
@@ -6,8 +6,8 @@ import {
   checkWorkers,
   collectHubs,
   DeadLetters,
-  inboxMessage,
   offer,
+  place,
   readInbox,
   refusedHub,
   publishReply,
@@ -25,6 +25,7 @@ import { getHeapStatistics } from "node:v8";
 import { FailTuple, type Bolt, type Context, type Output, type Tuple } from "../multilang/component.ts";
 import type { StormApp, StormConfig } from "./app.ts";
 import { CoordinatedClock } from "./coordinator.ts";
+import { forwarded, unwrapped } from "./lane-records.ts";
 import { stormLogger } from "./logger.ts";
 import { every, realPorts, type StormLog, type StormPorts } from "./ports.ts";
 import { Losses } from "./losses.ts";
@@ -102,6 +103,7 @@ export class HubBolt implements Bolt<Streams> {
   readonly #app: StormApp;
   readonly #config: StormConfig;
   readonly #ports: StormPorts;
+  #hubs: ReadonlyMap<string, AnyHub> = new Map();
   readonly #channels: ReadonlyMap<string, Channel>;
   readonly #topics: ReadonlyMap<string, Channel>;
   readonly #claim = randomUUID();
@@ -259,6 +261,7 @@ export class HubBolt implements Bolt<Streams> {
     const { workers, observe, limits, retentionMs } = this.#app;
     const hubs = collectHubs(this.#app.hubs);
     checkWorkers(hubs, workers);
+    this.#hubs = hubs;
     const { random } = this.#ports;
     const hasWorkers = context.tasksOf("bolt-worker").length > 0;
     const store = this.#ports.openStore(this.#config, context.index);
@@ -318,9 +321,10 @@ export class HubBolt implements Bolt<Streams> {
     const routed = (await this.#isTooOld(record)) ? { reason: tooOld } : this.#read(record);
     if ("reason" in routed) return void (await this.#letters.bury(record, routed.reason));
     const { key, entry } = routed;
-    // One whose key cannot be stored is found in the shard of its hash, and goes there through the inbox.
+    // One whose key cannot be stored is found in the shard of its hash, one to a hub with a lane in that of the lane. It goes there
+    // through the inbox.
     if (shardOf(key, this.#config.shards) !== this.#index)
-      return this.#say({ topic: this.#config.inbox, message: inboxMessage(key, entry) }, record.tuple);
+      return this.#say({ topic: this.#config.inbox, message: forwarded(key, entry, record) }, record.tuple);
     const result = await offer(this.#working(), key, entry);
     if (result === "refused") throw new FailTuple("the shard cannot take it now");
     if (result === "durable") return;
@@ -330,12 +334,16 @@ export class HubBolt implements Bolt<Streams> {
   /** What a record says to its shard, or why it is a dead letter. */
   #read(record: LogRecord): Routed {
     const channel = this.#topics.get(record.topic);
-    if (channel !== undefined)
-      return record.key.includes(replacement) ? { reason: notUtf8 } : admit(channel, record);
+    if (channel !== undefined) {
+      if (record.key.includes(replacement)) return { reason: notUtf8 };
+      const admitted = admit(channel, record);
+      return "reason" in admitted ? admitted : place(this.#hubs, admitted.key, admitted.entry);
+    }
     try {
-      const entry = readInbox(record);
+      const given = unwrapped(record);
+      const entry = readInbox(given);
       const reason = excluded[entry.type];
-      return reason === undefined ? { key: record.key, entry } : { reason };
+      return reason === undefined ? place(this.#hubs, given.key, entry) : { reason };
     } catch (error) {
       return { reason: messageOf(error) };
     }

@@ -1,6 +1,6 @@
 import type { Failed, Outcome } from "@wheelwork/core";
 import type { Clock, Message } from "@wheelwork/engine";
-import { shardOf } from "@wheelwork/engine/parts";
+import { routeOf, shardOf } from "@wheelwork/engine/parts";
 
 /** The streams between the parts: the proof of concept's names. Each body is JSON for any number of requests of one shard. */
 export const hubStreams = {
@@ -118,7 +118,8 @@ export class TupleBatcher<Item> {
     const task = shardOf(key, this.#tasks);
     if (this.#waiting.size === 0) this.#clock.soon(() => this.#flush());
     const waiting = this.#waiting.get(task);
-    if (waiting === undefined) this.#waiting.set(task, { key, items: [item] });
+    // Storm groups by the whole text, and a lane is found by its tag alone.
+    if (waiting === undefined) this.#waiting.set(task, { key: routeOf(key), items: [item] });
     else waiting.items.push(item);
   }
 

@@ -4,7 +4,7 @@ export { drawFor, PlannedOperations, type PlannedFault } from "./plans.ts";
 export type { Askable, Processes } from "./shards/asking.ts";
 export { checkShards } from "./shards/check.ts";
 export { responseInValue, serveExternally } from "./shards/external.ts";
-export { commandOf, typeOf, type Ledger } from "./shards/ledger.ts";
+export { commandOf, requestOf, typeOf, type Ledger } from "./shards/ledger.ts";
 export {
   describeShardsPlan,
   drawShardsPlan,

@@ -78,8 +78,9 @@ export class Ledger {
 
   /** A record that the broker has written. */
   wrote(record: LogRecord): void {
-    const { topic, key, headers } = record;
+    const { topic, headers } = record;
     if (topic === this.#options.inbox) {
+      const key = requestOf(record);
       const type = typeOf(record);
       if (type === "request") this.inboxed.add(key);
       if (type === "command") this.#commands.add(`${key} ${commandOf(record)?.id}`);
@@ -191,7 +192,8 @@ export class Ledger {
    */
   checkLetters(isKnown: (letter: LogRecord) => boolean, isExcused: (letter: LogRecord) => boolean): void {
     for (const letter of this.letters) {
-      const { key, value } = letter;
+      const { value } = letter;
+      const key = requestOf(letter);
       const { origin, reason } = readDeadLetter(letter);
       if (isExcused(letter) || isStray(letter)) continue;
       if (origin.topic !== this.#options.inbox) {
@@ -217,6 +219,12 @@ export class Ledger {
       }
     }
   }
+}
+
+/** The request that a record of an inbox is for. One that a task of Storm has handed on has the tag of a lane as its key. */
+export function requestOf({ key, value }: LogRecord): string {
+  const handedOn = parsed(value)?.["wheelwork-key"];
+  return key.startsWith("@~") && typeof handedOn === "string" ? handedOn : key;
 }
 
 /** What a record of an inbox is, as its header says, or its value where headers are lost. */

@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from "node:util";
 import { seededRandom } from "../../random.ts";
 import type { EndedRequest } from "../systems.ts";
 import type { Askable, Asking } from "./asking.ts";
-import { refusedHubName, type Body, type Ledger, type Story } from "./ledger.ts";
+import { refusedHubName, requestOf, type Body, type Ledger, type Story } from "./ledger.ts";
 import type { ShardsRequest } from "./plan.ts";
 import type { Stage } from "./stage.ts";
 
@@ -284,7 +284,7 @@ export class Requests {
     if (wanted.plan.by === "channel" && accepted && !isBegun && !ledger.lost.has(wanted.key))
       ledger.demand(
         "dead-letter",
-        ledger.letters.some(({ key }) => key === wanted.key || key === wanted.given),
+        ledger.letters.some((letter) => [wanted.key, wanted.given].includes(requestOf(letter))),
         () => `another body came for ${wanted.key}, and is no dead letter`,
       );
     if (refused === "WW_KEY_REUSED")
