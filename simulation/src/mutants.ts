@@ -1025,4 +1025,18 @@ export const mutants: readonly Mutant[] = [
     from: "    due: lane.joins === undefined ? queueBy : Math.min(answerBy, callerBy),",
     to: "    due: at + 1e12,",
   },
+  {
+    name: "leave requests of channels in the shard of their own key",
+    file: "packages/engine/src/delivery/place.ts",
+    from: "    placed = placedKey(definition, key, invalid === undefined ? valid : entry.request);",
+    to: "    placed = key;",
+    world: "cluster",
+  },
+  {
+    name: "group the tuples of lanes by the whole keys of their requests",
+    file: stormStreams,
+    from: "{ key: routeOf(key), items: [item] }",
+    to: "{ key, items: [item] }",
+    world: "storm",
+  },
 ];
