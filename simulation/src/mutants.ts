@@ -327,7 +327,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "let runs leave the memory that have not begun",
     file: records,
-    from: " || isUnbegun(run)",
+    from: "  isUnbegun(run) ||\n",
     to: "",
   },
   {

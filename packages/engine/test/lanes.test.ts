@@ -212,6 +212,20 @@ describe.each(stores)("queue (%o)", (options) => {
     expect(world.clock.monotonicMs()).toBe(0);
   });
 
+  test("who watches a request that waits sees its turn come", async () => {
+    const op = operation("op", {}, 10_000);
+    const { world, submit } = await open([op], options);
+    await submit("op", { flow: "a" });
+    const id = await submit("op", { flow: "a" });
+    const states: string[] = [];
+    const watching = (async () => {
+      for await (const { status } of world.engine.run(op, id).watch({ everyMs: 10 })) states.push(status);
+    })();
+    await world.answer(id);
+    await world.clock.runUntil(watching);
+    expect(states).toEqual(["pending", "running", "ended"]);
+  });
+
   test("a queue is as long as its limit", async () => {
     const { world, submit } = await open([operation("op", { queueLimit: 2 })], options);
     for (let n = 0; n < 3; n++) await submit("op", { flow: "a" });

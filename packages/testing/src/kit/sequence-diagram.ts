@@ -51,6 +51,10 @@ function linesOf(event: RunEvent, me: string, idOf: (name: string) => string): s
     ),
   );
   switch (event.type) {
+    case "accepted":
+      return [note(`waits in the lane ${event.lane.name} ${event.lane.key}`)];
+    case "granted":
+      return [note("its turn")];
     case "entered":
       return [note(event.by === undefined ? event.state : `${event.by} → ${event.state}`), ...opened];
     case "settled":
