@@ -111,6 +111,7 @@ function requestItem(
     key,
     ...asked(hubs, hub, given),
     fresh: false,
+    isRecord: true,
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
     ...(priority === undefined ? {} : { priority }),
     ...(replyTo === undefined ? {} : { replyTo }),

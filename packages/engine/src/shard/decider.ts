@@ -494,7 +494,7 @@ export class Decider {
       demandLane(key, definition, item.request);
       const busy = this.#lanes.arrive(batch, arrival, now);
       if (busy === undefined) return true;
-      if (item.offset === undefined && item.replyTo === undefined) throw refusalOf(busy);
+      if (item.isRecord !== true) throw refusalOf(busy);
       this.#lanes.answer(batch, arrival, busy, now);
       return true;
     } catch (error) {

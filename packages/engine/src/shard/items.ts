@@ -17,6 +17,8 @@ export interface RequestItem {
   readonly deadlineMs?: number;
   /** Of a hub with a lane. */
   readonly priority?: number;
+  /** It came through a log: its sender can be told by an answer only. */
+  readonly isRecord?: true;
   /** This engine made the key, so it cannot be stored already. */
   readonly fresh: boolean;
   /** Where the answer is published. */
