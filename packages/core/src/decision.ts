@@ -11,6 +11,9 @@ export interface Env {
   readonly random: number;
 }
 
+/** See the input `cancel`. */
+export const callersCancel = "parent";
+
 /** What can happen to a run that has started. */
 export type Input =
   /** An attempt has ended. `epoch` is the run's epoch when the attempt began. */
@@ -64,6 +67,7 @@ export type Input =
   | { readonly kind: "begin"; readonly call: number; readonly attempt: number }
   /** The run is no longer parked. It takes the signals that came meanwhile, if it waits for them. */
   | { readonly kind: "buffered" }
+  /** `callersCancel` is the id of the cancel by which a caller gives its call up. */
   | { readonly kind: "cancel"; readonly id: string }
   | (CommandInput & { readonly kind: "retry" })
   | { readonly kind: "resolve"; readonly id: string; readonly message: string };

@@ -16,6 +16,7 @@ export { isSuspect, suspectDeaths } from "./deaths.ts";
 export { check, demand, type Checked } from "./schema.ts";
 export { hasNoEnd, isRetriedForever, maxCallMs } from "./retry.ts";
 export { isDuration, mustBeDuration } from "./spoke.ts";
+export { callersCancel } from "./decision.ts";
 export type { Decision, Env, Ignored, Input, StartOptions } from "./decision.ts";
 export { accept, begin, cancelsRound, decide, isUnbegun, migrate, start } from "./kernel.ts";
 export {

@@ -2,7 +2,7 @@ import { progressed, staleness } from "./attempt.ts";
 import { answerOf, cancelled, shown, timeoutAnswer } from "./answers.ts";
 import { end, stay } from "./chart.ts";
 import { beginSuspect, countDeaths, recheck, spokeOf } from "./claim.ts";
-import type { Decision, Env, Ignored, Input } from "./decision.ts";
+import { callersCancel, type Decision, type Env, type Ignored, type Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { HubDefinition, StateDefinition } from "./hub.ts";
 import { growth } from "./growth.ts";
@@ -490,6 +490,8 @@ export class TurnBuilder implements Decision {
     const { cancel } = this.#definition;
     const at = this.#env.now;
     if (run.cancelling) return "duplicate";
+    // A hub that has answered goes on without its caller (I32).
+    if (id === callersCancel && run.deadline >= noDeadline) return "late";
     const { late, row, logic } = this.#current();
     if (late) return "cleaning-up";
     if (cancel === end) {

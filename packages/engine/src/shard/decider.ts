@@ -10,7 +10,7 @@ import {
   isUnbegun,
   laneKeyOf,
   migrate,
-  noDeadline,
+  callersCancel,
   restore,
   start,
   step,
@@ -387,8 +387,7 @@ export class Decider {
     if (live === undefined) return;
     if (item.kind === "begin") this.#beginLive(batch, live, now);
     else if (item.kind === "endRefused") this.#endRefused(batch, live, now);
-    // A hub that has answered goes on without its caller (I32).
-    else if (live.run.deadline < noDeadline) this.#decide(batch, live, { kind: "cancel", id: "parent" }, now);
+    else this.#decide(batch, live, { kind: "cancel", id: callersCancel }, now);
   }
 
   #beginLive(batch: Batch, live: LiveRun, now: number): void {
