@@ -1,8 +1,11 @@
+import { end } from "./chart.ts";
 import type { Env, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Failing, HubDefinition } from "./hub.ts";
+import type { StateLogic } from "./logic.ts";
 import { isError, plain, stackOf, synchronous, textOf } from "./plain.ts";
-import type { Answer, ParkedInput, Run, RunEvent } from "./run.ts";
+import type { Answer, ParkedInput, RunEvent } from "./events.ts";
+import type { Run } from "./run.ts";
 import { demand } from "./schema.ts";
 import type { Outcome } from "./spoke.ts";
 
@@ -87,3 +90,7 @@ export function firstData(definition: HubDefinition, request: unknown): unknown 
   const what = `data of the hub ${definition.name}`;
   return plain(synchronous(definition.data(request), what), "WW_DEFECT", `what ${what} returned`);
 }
+
+/** What a cancel raises in a state: the hub's own event for it, or the deadline's, as if the time were over now. */
+export const cancelEvent = ({ cancel }: HubDefinition, logic: StateLogic): string | undefined =>
+  cancel === end ? undefined : (cancel ?? logic.deadline)?.raise;

@@ -1,5 +1,6 @@
 import type { Ignored, Input } from "./decision.ts";
-import type { Run, RunEvent } from "./run.ts";
+import type { RunEvent } from "./events.ts";
+import type { Run } from "./run.ts";
 
 type OfAttempt = Extract<Input, { kind: "outcome" | "progress" }>;
 

@@ -5,7 +5,8 @@ import { WheelworkError } from "./errors.ts";
 import type { HubDefinition } from "./hub.ts";
 import { inputSchema } from "./logic.ts";
 import { plain } from "./plain.ts";
-import { isRunning, type Call, type Run, type RunEvent } from "./run.ts";
+import type { RunEvent } from "./events.ts";
+import { isRunning, type Call, type Run } from "./run.ts";
 import type { Spoke } from "./spoke.ts";
 import { checkStored } from "./stored.ts";
 

@@ -1,4 +1,4 @@
-import type { RunEvent, RunLane } from "./run.ts";
+import type { RunEvent, RunLane } from "./events.ts";
 import type { Outcome } from "./spoke.ts";
 
 /** What a decision may know besides the run and the input (I1). */

@@ -1,7 +1,7 @@
 import { durationText } from "./duration.ts";
 import { end, stay, type AnyHub, type HubDefinition, type StateDefinition } from "./hub.ts";
 import type { StateLogic } from "./logic.ts";
-import type { Answer, RunEvent } from "./run.ts";
+import type { Answer, RunEvent } from "./events.ts";
 
 /** What a diagram shows besides the chart. */
 export interface DiagramOptions {

@@ -1,4 +1,5 @@
-import { apply, isRunning, type Call, type OpenedCalls, type Run, type RunEvent } from "./run.ts";
+import type { OpenedCalls, RunEvent } from "./events.ts";
+import { apply, isRunning, type Call, type Run } from "./run.ts";
 
 /**
  * What follows from an event for the owner of the run. Effects are data: the core names them, and the owner carries them

@@ -68,7 +68,7 @@ export {
   type WaitOptions,
 } from "./hub.ts";
 export { type TimerClock } from "./timers.ts";
-export { type Answer, type IncidentSummary, type RunEvent, type RunLane, type RunStatus } from "./run.ts";
+export type { Answer, IncidentSummary, RunEvent, RunLane, RunStatus } from "./events.ts";
 export {
   captionOf,
   pathOf,

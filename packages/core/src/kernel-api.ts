@@ -19,6 +19,7 @@ export { isDuration, mustBeDuration } from "./spoke.ts";
 export { callersCancel } from "./decision.ts";
 export type { Decision, Env, Ignored, Input, StartOptions } from "./decision.ts";
 export { accept, begin, cancelsRound, decide, isUnbegun, migrate, start } from "./kernel.ts";
+export type { OpenedCalls, ParkedInput, Timer } from "./events.ts";
 export {
   apply,
   Call,
@@ -28,9 +29,6 @@ export {
   noDeadline,
   refusedSignal,
   Run,
-  type OpenedCalls,
-  type ParkedInput,
-  type Timer,
 } from "./run.ts";
 export { nextTimer } from "./timers.ts";
 export { restore, snapshot, type RunSnapshot } from "./snapshot.ts";

@@ -1,16 +1,17 @@
 import { WheelworkError } from "./errors.ts";
-import { firstData, incidentOf } from "./answers.ts";
+import { cancelEvent, firstData, incidentOf } from "./answers.ts";
 import type { Decision, Env, Input, StartOptions } from "./decision.ts";
 import type { HubDefinition } from "./hub.ts";
 import { decideParked, restart } from "./parked.ts";
 import { decidePending } from "./pending.ts";
 import { plain, synchronous } from "./plain.ts";
-import type { ParkedInput, Run, RunEvent } from "./run.ts";
+import type { ParkedInput, RunEvent } from "./events.ts";
+import type { Run } from "./run.ts";
 import { check } from "./schema.ts";
 import { parkedInput } from "./signals.ts";
 import { isDuration } from "./spoke.ts";
 import { checkStored } from "./stored.ts";
-import { cancelEvent, TurnBuilder } from "./turn.ts";
+import { TurnBuilder } from "./turn.ts";
 
 /*
  * The kernel decides what an input does to a run. It is three functions: `start` for the first turn (`accept` and `begin`

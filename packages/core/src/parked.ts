@@ -3,15 +3,8 @@ import { cancelled, firstData, incidentOf, timeoutAnswer } from "./answers.ts";
 import type { Decision, Env, Input } from "./decision.ts";
 import { end } from "./chart.ts";
 import type { HubDefinition } from "./hub.ts";
-import {
-  knownCommand,
-  refusedSignal,
-  type Answer,
-  type ParkedInput,
-  type Run,
-  type RunEvent,
-  noDeadline,
-} from "./run.ts";
+import type { Answer, ParkedInput, RunEvent } from "./events.ts";
+import { knownCommand, refusedSignal, type Run, noDeadline } from "./run.ts";
 import { keptSignal } from "./signals.ts";
 import { checkStored } from "./stored.ts";
 import { maxSignals, TurnBuilder } from "./turn.ts";

@@ -1,7 +1,7 @@
 import type { Input } from "./decision.ts";
 import type { HubDefinition } from "./hub.ts";
 import { plain } from "./plain.ts";
-import type { KeptSignal, RunEvent } from "./run.ts";
+import type { KeptSignal, RunEvent } from "./events.ts";
 import { check } from "./schema.ts";
 import { checkStored } from "./stored.ts";
 

@@ -1,5 +1,6 @@
 import { deepFreeze } from "./json.ts";
-import { Call, Run, type KeptSignal, type OpenedCalls } from "./run.ts";
+import type { KeptSignal, OpenedCalls } from "./events.ts";
+import { Call, Run } from "./run.ts";
 
 /** The stored form of a run: plain JSON, without its history. The key is stored beside it. */
 export interface RunSnapshot {

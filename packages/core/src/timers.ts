@@ -1,7 +1,8 @@
 import { WheelworkError } from "./errors.ts";
 import type { OpenCall, StateLogic, Turn } from "./logic.ts";
 import { synchronous, textOf } from "./plain.ts";
-import type { Run, Timer } from "./run.ts";
+import type { Timer } from "./events.ts";
+import type { Run } from "./run.ts";
 import { maxMs } from "./retry.ts";
 import { isDuration } from "./spoke.ts";
 

@@ -1,5 +1,5 @@
 import { progressed, staleness } from "./attempt.ts";
-import { answerOf, cancelled, shown, timeoutAnswer } from "./answers.ts";
+import { answerOf, cancelEvent, cancelled, shown, timeoutAnswer } from "./answers.ts";
 import { end, stay } from "./chart.ts";
 import { beginSuspect, countDeaths, recheck, spokeOf } from "./claim.ts";
 import { callersCancel, type Decision, type Env, type Ignored, type Input } from "./decision.ts";
@@ -9,19 +9,8 @@ import { growth } from "./growth.ts";
 import { movedRun } from "./migrations.ts";
 import { plain, plainKey, plainPatch, setField, synchronous, textOf } from "./plain.ts";
 import { type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
-import {
-  isRunning,
-  knownCommand,
-  noDeadline,
-  patched,
-  refusedSignal,
-  type Call,
-  type KeptSignal,
-  type OpenedCalls,
-  type Run,
-  type RunEvent,
-  type Timer,
-} from "./run.ts";
+import type { KeptSignal, OpenedCalls, RunEvent, Timer } from "./events.ts";
+import { isRunning, knownCommand, noDeadline, patched, refusedSignal, type Call, type Run } from "./run.ts";
 import { payloadOf, keptSignal, signalled, untaken } from "./signals.ts";
 import { backoffOf, ruleFor } from "./retry.ts";
 import type { Callable, Outcome, Spoke } from "./spoke.ts";
@@ -64,8 +53,7 @@ import { dueOf, limitOf, Wait } from "./wait.ts";
  * late state passed while nobody worked (`env.since`), or while the run was parked, it begins anew.
  *
  * Answers. A run gives one answer (I5): at its end, or in a state that answers and goes on (`s.answer`). After that its deadline
- * never passes. If `answerBy` passes before, the engine answers with a timeout. The
- * run then goes on with its clean-up, and ends without another answer.
+ * never passes. If `answerBy` passes before, the engine answers with a timeout. The run then cleans up, and gives no answer.
  */
 
 type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
@@ -801,7 +789,3 @@ export class TurnBuilder implements Decision {
     return plainPatch(synchronous(patch, what), this.data);
   }
 }
-
-/** What a cancel raises in a state: the hub's own event for it, or the deadline's, as if the time were over now. */
-export const cancelEvent = ({ cancel }: HubDefinition, logic: StateLogic): string | undefined =>
-  cancel === end ? undefined : (cancel ?? logic.deadline)?.raise;

@@ -1,7 +1,8 @@
 import { WheelworkError } from "./errors.ts";
 import type { StateLogic, Turn } from "./logic.ts";
 import { synchronous, textOf } from "./plain.ts";
-import { dueBy, type Call, type OpenedCalls, type Run, type Timer } from "./run.ts";
+import type { OpenedCalls, Timer } from "./events.ts";
+import { dueBy, type Call, type Run } from "./run.ts";
 import { areSame, armedTimers, formerTimers, nextTimer } from "./timers.ts";
 
 /**

@@ -3,7 +3,7 @@ import { createEngine, LocalBus, worker, type Engine } from "@wheelwork/engine";
 import { collectHubs, ShardHost, type Reply } from "@wheelwork/engine/parts";
 import { expect, onTestFinished, test, vi } from "vitest";
 import * as z from "zod";
-import type { RequestItem } from "../src/shard/shard.ts";
+import type { RequestItem } from "../src/shard/items.ts";
 import { approved, outside, workersOf } from "./hubs.ts";
 import { Machine } from "./slow.ts";
 

@@ -11,7 +11,8 @@ import type { Log, LogReading, LogRecord, LogTopic } from "../ports/log.ts";
 import type { Clock, EngineEvent, Logger, Message } from "../ports/ports.ts";
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
 import type { Reply } from "../shard/outbox.ts";
-import type { Feed, Shard } from "../shard/shard.ts";
+import type { Feed } from "../shard/feed.ts";
+import type { Shard } from "../shard/shard.ts";
 
 const burying: RetryPolicy = { minMs: 100, maxMs: 5000 };
 const moving: RetryPolicy = { minMs: 50, maxMs: 2000 };

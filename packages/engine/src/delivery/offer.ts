@@ -3,7 +3,8 @@ import { laneKeyOf } from "@wheelwork/core/kernel";
 import type { MaybePromise } from "../ports/ports.ts";
 import { servedBy } from "../requests/hubs.ts";
 import { checkBody, type CheckedBody } from "../requests/validate.ts";
-import type { RequestItem, Shard } from "../shard/shard.ts";
+import type { RequestItem } from "../shard/items.ts";
+import type { Shard } from "../shard/shard.ts";
 import { refusalOf, refusedHub } from "./channel.ts";
 import type { InboxEntry, RequestEntry } from "./inbox.ts";
 

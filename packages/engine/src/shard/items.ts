@@ -85,8 +85,13 @@ export interface AttemptId {
 /** Why an input changed nothing. `unknown`: there is no such run, and never was one. */
 export type IgnoredReason = Ignored | "unknown";
 
-/** It says that it is a suspect's turn. After a loss of memory it may be that of another one. */
-export const isTurn = (item: Item): boolean => item.kind === "input" && item.input.kind === "begin";
+/**
+ * Whether an item counts after a loss of memory. What a record said is read again. A suspect's turn may be that of another one.
+ */
+export const outlives = (item: Item): boolean =>
+  item.kind !== "mark" &&
+  item.offset === undefined &&
+  !(item.kind === "input" && item.input.kind === "begin");
 
 /** The attempts whose outcomes wait. */
 export function outcomesIn(items: Iterable<Item>): ReadonlySet<string> {

@@ -4,6 +4,7 @@ import {
   isSuspect,
   restore,
   suspectDeaths,
+  textOf,
   type Call,
   type Input,
   type Run,
@@ -20,7 +21,7 @@ import type { Batch, Culprit } from "./batch.ts";
 import { Drain } from "./drain.ts";
 import { EngineTime } from "./engine-time.ts";
 import { Intake } from "./intake.ts";
-import { isTurn, outcomesIn, refuse } from "./items.ts";
+import { outcomesIn, outlives, refuse } from "./items.ts";
 import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
 import { countMemory, memoryInUse, waiterBytes } from "./memory.ts";
 import {
@@ -129,7 +130,7 @@ export class Shard {
   /** Why the shard does not take requests, if it should: what the store says. */
   get reason(): string | undefined {
     const lost = this.#status === "store-lost" || this.#status === "stopped";
-    return lost && this.#failure !== undefined ? messageOf(this.#failure) : undefined;
+    return lost && this.#failure !== undefined ? textOf(this.#failure) : undefined;
   }
 
   get sizes(): {
@@ -718,11 +719,7 @@ export class Shard {
       { error: error.message, runs },
       "the store does not take what these runs bring: they are refused or parked, and their batch is decided again",
     );
-    // What a record said is read again after the claim.
-    const kept = [...items, ...this.#intake.drain()].filter(
-      (item) => item.kind !== "mark" && item.offset === undefined && !isTurn(item),
-    );
-    this.#intake.restore(kept);
+    this.#intake.restore([...items, ...this.#intake.drain()].filter(outlives));
     this.#suspects.forget();
     this.#status = "store-lost";
     this.#isReloading = true;
@@ -733,7 +730,7 @@ export class Shard {
   #lose(error: unknown, given: readonly Item[], why = "the store failed"): void {
     if (this.#status === "stopped") return;
     const { logger, observe } = this.#options;
-    const message = messageOf(error);
+    const message = textOf(error);
     this.#failure = error;
     const items = [...(this.#tenure?.end() ?? []), ...given];
     this.#intake.shrink(items.length);
@@ -746,10 +743,7 @@ export class Shard {
     this.#suspects.forget();
     const over = endsShard(error);
     const kept: Item[] = [];
-    for (const item of [...items, ...this.#intake.drain()]) {
-      // What a record said is read again after the claim.
-      if (item.offset !== undefined || item.kind === "mark") continue;
-      if (isTurn(item)) continue;
+    for (const item of [...items, ...this.#intake.drain()].filter(outlives)) {
       // A request may be sent again under its key; outcomes and commands are decided once the store is back.
       if (item.kind === "request" || over) refuse(item, unavailable());
       else kept.push(item);
@@ -795,17 +789,10 @@ export class Shard {
           // The store is lost now, and not only what it refused.
           if (endsShard(error) || this.#isReloading) return this.#lose(error, []);
           this.#failure = error;
-          logger.warn({ error: messageOf(error) }, "the store is not back yet");
+          logger.warn({ error: textOf(error) }, "the store is not back yet");
           this.#recover();
         },
       );
     });
   }
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-export type { ShardOptions } from "./options.ts";
-export type { Waiter } from "./waiters.ts";
-export type { Feed } from "./feed.ts";
-export type { RequestItem } from "./items.ts";
