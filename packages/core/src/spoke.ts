@@ -149,12 +149,14 @@ function problemsOf(made: Omit<Spoke, "~types">): Problem[] {
   require(namePattern.test(made.name), "name", mustBeName);
   require(isDuration(made.timeoutMs), "timeoutMs", mustBeDuration);
   problems.push(...problemsOfRetries(made.retry, made.errors));
-  require(made.heartbeatMs === undefined ||
-    (made.heartbeatMs > 0 &&
-      made.heartbeatMs <=
-        made.timeoutMs), "heartbeatMs", "must be a number of milliseconds above 0, timeoutMs at most");
-  require(made.abandonAfterMs >=
-    made.timeoutMs, "abandonAfterMs", "must be a number of milliseconds, timeoutMs at least");
+  // What is wrong with the timeout is not said once more of what follows from it.
+  if (isDuration(made.timeoutMs)) {
+    const { abandonAfterMs, heartbeatMs = made.timeoutMs, timeoutMs } = made;
+    const isFrequent = heartbeatMs > 0 && heartbeatMs <= timeoutMs;
+    require(isFrequent, "heartbeatMs", "must be a number of milliseconds above 0, timeoutMs at most");
+    const isPatient = abandonAfterMs >= timeoutMs;
+    require(isPatient, "abandonAfterMs", "must be a number of milliseconds, timeoutMs at least");
+  }
   const reserved = made.errors.filter((code) => code.startsWith("WW_"));
   require(reserved.length ===
     0, "errors", `codes that begin with WW_ belong to the engine: ${reserved.join(", ")}`);
