@@ -65,8 +65,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "let a timer go before the hub's deadline of the same instant",
     file: turn,
-    from: "(!late && deadline <= timer.due)",
-    to: "(!late && deadline < timer.due)",
+    from: "(isOver || deadline <= timer.due)",
+    to: "(isOver || deadline < timer.due)",
   },
   {
     name: "let a timer cut a round that drains",

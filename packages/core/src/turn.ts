@@ -317,14 +317,18 @@ export class TurnBuilder implements Decision {
     return overdue ? undefined : "stale";
   }
 
-  /** What the open wait is due for: the hub's deadline or a timer, whichever comes first. Of one instant, the deadline does. */
+  /**
+   * What the open wait is due for: the hub's deadline or a timer, whichever comes first. Of one instant, the deadline does. After
+   * an outage the engine's own answer may be due, too. Then only the clean-up is left, and no timer goes before it.
+   */
   #timePassed(): void {
     const { deadline, late, held, timers } = this.#run;
     const state = this.#current();
     const timer = nextTimer(timers ?? formerTimers(this.#run, state.logic));
     // A round that holds an event has no timers any more.
     const isHeld = held !== undefined && timers !== undefined && !late;
-    if (timer === undefined || isHeld || (!late && deadline <= timer.due)) this.raiseDeadline();
+    const isOver = !this.#answered && Math.max(deadline, this.answerBy) <= this.#env.now;
+    if (timer === undefined || isHeld || (!late && (isOver || deadline <= timer.due))) this.raiseDeadline();
     else this.#fire(state, timer);
   }
 

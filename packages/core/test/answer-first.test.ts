@@ -94,6 +94,34 @@ describe("a hub that answers first", () => {
     expect(player.run).toMatchObject({ state: "Refused", late: true, answer: { code: "refused" } });
   });
 
+  test("cleans up after an outage, though a timer that leads to its answer came due before the deadline", () => {
+    const made = hub(
+      "outage",
+      {
+        ...base,
+        deadline: "Late",
+        chart: {
+          Waiting: { Go: "Answering", Late: "Refused" },
+          Answering: { Next: "Serving" },
+          Serving: { Served: "Served" },
+          Served: end,
+          Refused: end,
+        },
+      },
+      {
+        Waiting: (s) => s.wait({ after: { Go: 100 } }),
+        Answering: (s) => s.answer(() => ({}), { next: "Next" }),
+        Serving: (s) => s.wait({ after: { Served: day } }),
+        Served: answered,
+        Refused: (_data, s) => s.fail("refused", "late"),
+      },
+    );
+    const player = new Player(made, {});
+    // Nobody worked until the engine's own answer was due.
+    player.at(5000).due();
+    expect(player.run).toMatchObject({ state: "Refused", answer: { code: "refused" } });
+  });
+
   test("waits for ever, through snapshots, and ends with a cancel", () => {
     const player = new Player(entity, {});
     expect(player.run.answer).toEqual({ kind: "result", value: { open: true } });

@@ -64,7 +64,9 @@ export class Waits {
     if (!waits || before === undefined || before.at === event.at) return undefined;
     const { at, by } = event;
     const next = nextOf(run);
-    if (!run.late && (next === undefined || run.deadline <= next.due)) {
+    // Once the engine's own answer is due, only the clean-up is left.
+    const isOver = run.answer === undefined && Math.max(run.deadline, run.answerBy) <= at;
+    if (!run.late && (isOver || next === undefined || run.deadline <= next.due)) {
       const why = (): string =>
         `${run.key} leaves ${run.state} by ${by} at ${at}; its deadline: ${run.deadline}`;
       this.#timer(by === deadline && run.deadline <= at, why);
