@@ -1,5 +1,6 @@
 import { chartsOf } from "../charts.ts";
 import { checkTrace, type Checked } from "../checker/check.ts";
+import { rootOf } from "../root.ts";
 import type { SimulatedSystem } from "../systems.ts";
 import { lineOf, type TraceEntry } from "../trace.ts";
 import { addCounts, count, type Play, type World } from "../world.ts";
@@ -99,8 +100,9 @@ async function compare(
 function suspected(trace: readonly TraceEntry[]): Set<string> {
   const found = new Set<string>();
   for (const entry of trace) {
-    if (entry.type !== "view") continue;
-    if (entry.history.some((event) => event.type === "attempt" && event.alone === true)) found.add(entry.key);
+    if (entry.type !== "committed") continue;
+    for (const { key, events } of entry.journal)
+      if (events.some((event) => event.type === "attempt" && event.alone === true)) found.add(rootOf(key));
   }
   return found;
 }
