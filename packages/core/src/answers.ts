@@ -7,7 +7,7 @@ import { isError, plain, stackOf, synchronous, textOf } from "./plain.ts";
 import type { Answer, ParkedInput, RunEvent } from "./events.ts";
 import type { Run } from "./run.ts";
 import { demand } from "./schema.ts";
-import type { Outcome } from "./spoke.ts";
+import { isDuration, type Outcome } from "./spoke.ts";
 
 /*
  * What is made of what goes into handlers and comes out of them: the first data, outcomes, answers, and exceptions.
@@ -83,6 +83,18 @@ export function shown(outcome: Outcome): Outcome {
   if (outcome.kind !== "error" || outcome.stack === undefined) return outcome;
   const { stack: _, ...rest } = outcome;
   return rest;
+}
+
+/** The deadline of a run whose hub could not give one, in milliseconds. */
+export const fallbackDeadlineMs = 60_000;
+
+/** The deadline that a hub gives a request, in milliseconds from now. @throws WheelworkError WW_DEFECT when it gives none. */
+export function deadlineMsOf({ deadlineMs, name }: HubDefinition, request: unknown): number {
+  const given = synchronous(deadlineMs(request), "deadlineMs");
+  if (isDuration(given)) return given;
+  throw new WheelworkError("WW_DEFECT", `deadlineMs of the hub ${name} returned ${given}`, {
+    next: "Return a number of milliseconds above 0. Then retry the incident.",
+  });
 }
 
 /** The data of a new run. */

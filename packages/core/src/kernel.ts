@@ -1,15 +1,13 @@
-import { WheelworkError } from "./errors.ts";
-import { cancelEvent, firstData, incidentOf } from "./answers.ts";
+import { cancelEvent, deadlineMsOf, fallbackDeadlineMs, firstData, incidentOf } from "./answers.ts";
 import type { Decision, Env, Input, StartOptions } from "./decision.ts";
 import type { HubDefinition } from "./hub.ts";
 import { decideParked, restart } from "./parked.ts";
 import { decidePending } from "./pending.ts";
-import { plain, synchronous } from "./plain.ts";
+import { plain } from "./plain.ts";
 import type { ParkedInput, RunEvent } from "./events.ts";
 import type { Run } from "./run.ts";
 import { check } from "./schema.ts";
 import { parkedInput } from "./signals.ts";
-import { isDuration } from "./spoke.ts";
 import { checkStored } from "./stored.ts";
 import { TurnBuilder } from "./turn.ts";
 
@@ -33,9 +31,6 @@ import { TurnBuilder } from "./turn.ts";
  * `start` commits `started` even if the first turn throws. The request is accepted by then, so it needs a deadline and
  * an answer. If the hub's own `deadlineMs` is at fault, the client's deadline stands in, or one minute.
  */
-
-/** The deadline of a run whose hub could not give one, in milliseconds. */
-const fallbackDeadlineMs = 60_000;
 
 /**
  * Decides the first turn of a run. The result begins with `started`. If a handler throws, it ends with `incident`
@@ -71,11 +66,7 @@ export function accept(definition: HubDefinition, options: StartOptions, env: En
       const what = `the request to ${definition.name}`;
       request = plain(checkStored(definition.request, request, what), "WW_DEFECT", what);
     }
-    const given = synchronous(definition.deadlineMs(request), "deadlineMs");
-    if (!isDuration(given))
-      throw new WheelworkError("WW_DEFECT", `deadlineMs of the hub ${definition.name} returned ${given}`, {
-        next: "Return a number of milliseconds above 0. Then retry the incident.",
-      });
+    const given = deadlineMsOf(definition, request);
     deadlineMs = Math.min(given, options.deadlineMs ?? given);
     data = firstData(definition, request);
   } catch (error) {

@@ -1,13 +1,10 @@
-import { cancelled, firstData, incidentOf } from "./answers.ts";
+import { cancelled, deadlineMsOf, fallbackDeadlineMs, firstData, incidentOf } from "./answers.ts";
 import type { Decision, Env, Input, StartOptions } from "./decision.ts";
-import { WheelworkError } from "./errors.ts";
 import { queueMsOf } from "./exclusive.ts";
 import type { HubDefinition } from "./hub.ts";
-import { synchronous } from "./plain.ts";
 import type { Answer, RunEvent, RunLane } from "./events.ts";
 import { refusedSignal, type Run } from "./run.ts";
 import { keptSignal } from "./signals.ts";
-import { isDuration } from "./spoke.ts";
 import { maxSignals } from "./turn.ts";
 
 /*
@@ -27,9 +24,6 @@ import { maxSignals } from "./turn.ts";
 export interface PendingOptions extends StartOptions {
   readonly lane: RunLane;
 }
-
-/** The deadline of a request whose hub could not give one, in milliseconds. The failure shows when its turn has come. */
-const fallbackDeadlineMs = 60_000;
 
 /** Accepts a request that waits for its turn, or for the answer of another one. */
 export function pend(definition: HubDefinition, options: PendingOptions, env: Env): RunEvent {
@@ -57,10 +51,10 @@ export function pend(definition: HubDefinition, options: PendingOptions, env: En
   };
 }
 
-function tryDeadline({ deadlineMs }: HubDefinition, request: unknown): number | undefined {
+/** undefined: the hub could not give it. The failure shows when its turn has come. */
+function tryDeadline(definition: HubDefinition, request: unknown): number | undefined {
   try {
-    const given = deadlineMs(request);
-    return isDuration(given) ? given : undefined;
+    return deadlineMsOf(definition, request);
   } catch {
     return undefined;
   }
@@ -68,21 +62,16 @@ function tryDeadline({ deadlineMs }: HubDefinition, request: unknown): number | 
 
 /** It is the turn of a pending run. Its first turn follows with `begin`, unless its hub could not give its deadline or its data. */
 export function grant(definition: HubDefinition, run: Run, env: Env): RunEvent[] {
-  const { afterDeadlineMs, name, version } = definition;
+  const { afterDeadlineMs, version } = definition;
   const at = env.now;
   let deadlineMs = fallbackDeadlineMs;
   let data: unknown = null;
   let failure: { readonly error: unknown } | undefined;
   try {
-    deadlineMs = synchronous(definition.deadlineMs(run.request), "deadlineMs");
-    if (!isDuration(deadlineMs))
-      throw new WheelworkError("WW_DEFECT", `deadlineMs of the hub ${name} returned ${deadlineMs}`, {
-        next: "Return a number of milliseconds above 0. Then retry the incident.",
-      });
+    deadlineMs = deadlineMsOf(definition, run.request);
     data = firstData(definition, run.request);
   } catch (error) {
     failure = { error };
-    if (!isDuration(deadlineMs)) deadlineMs = fallbackDeadlineMs;
   }
   // What was promised when the request was accepted holds, whatever the hub's present version says.
   const deadline = Math.max(at, Math.min(at + Math.ceil(deadlineMs), run.answerBy - afterDeadlineMs));
