@@ -1,4 +1,5 @@
 import { WheelworkError } from "./errors.ts";
+import { Heap } from "./heap.ts";
 
 /*
  * The structure. Callbacks that share a millisecond form a doubly linked list, in the order of their registration. A
@@ -47,7 +48,7 @@ interface Millisecond {
  */
 export class Coordinator {
   readonly #milliseconds = new Map<number, Millisecond>();
-  #heap: number[] = [];
+  readonly #heap = new Heap<number>((a, b) => a < b);
   #size = 0;
   /** How many milliseconds in the heap are empty. */
   #empty = 0;
@@ -83,7 +84,7 @@ export class Coordinator {
     if (millisecond === undefined) {
       millisecond = { first: undefined, last: undefined };
       this.#milliseconds.set(at, millisecond);
-      this.#push(at);
+      this.#heap.push(at);
     } else if (millisecond.first === undefined) {
       this.#empty--;
     }
@@ -114,19 +115,19 @@ export class Coordinator {
     callback.following = undefined;
     callback.callbackAt = -1;
     this.#size--;
-    if (millisecond.first === undefined && ++this.#empty > 1000 && this.#empty * 2 > this.#heap.length)
+    if (millisecond.first === undefined && ++this.#empty > 1000 && this.#empty * 2 > this.#heap.size)
       this.#compact();
   }
 
   /** The earliest time at which a callback is due, in milliseconds of engine time. undefined: there is no callback. */
   nextAt(): number | undefined {
     for (;;) {
-      const at = this.#heap[0];
+      const at = this.#heap.first;
       if (at === undefined) return undefined;
       if (this.#milliseconds.get(at)?.first !== undefined) return at;
       this.#milliseconds.delete(at);
       this.#empty--;
-      this.#pop();
+      this.#heap.pop();
     }
   }
 
@@ -147,38 +148,7 @@ export class Coordinator {
   /** Builds the heap anew without the empty milliseconds. */
   #compact(): void {
     for (const [at, { first }] of this.#milliseconds) if (first === undefined) this.#milliseconds.delete(at);
-    // A sorted array is a heap.
-    this.#heap = [...this.#milliseconds.keys()].toSorted((a, b) => a - b);
+    this.#heap.replace(this.#milliseconds.keys());
     this.#empty = 0;
-  }
-
-  #push(at: number): void {
-    const heap = this.#heap;
-    let hole = heap.length;
-    heap.push(at);
-    while (hole > 0) {
-      const parent = (hole - 1) >> 1;
-      const above = heap[parent] as number;
-      if (above <= at) break;
-      heap[hole] = above;
-      hole = parent;
-    }
-    heap[hole] = at;
-  }
-
-  #pop(): void {
-    const heap = this.#heap;
-    const last = heap.pop();
-    if (last === undefined || heap.length === 0) return;
-    let hole = 0;
-    for (;;) {
-      let child = 2 * hole + 1;
-      if (child >= heap.length) break;
-      if (child + 1 < heap.length && (heap[child + 1] as number) < (heap[child] as number)) child++;
-      if ((heap[child] as number) >= last) break;
-      heap[hole] = heap[child] as number;
-      hole = child;
-    }
-    heap[hole] = last;
   }
 }

@@ -1,5 +1,6 @@
 // @wheelwork/core/kernel: what engines, stores and test kits need of the core. Authors of hubs need none of it.
 export { Callback, Coordinator } from "./coordinator.ts";
+export { Heap } from "./heap.ts";
 export { canonicalJson, deepFreeze } from "./json.ts";
 export {
   isError,

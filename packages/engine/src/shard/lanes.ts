@@ -1,5 +1,5 @@
 import type { RunEvent, RunLane } from "@wheelwork/core";
-import type { HubDefinition, Run } from "@wheelwork/core/kernel";
+import { Heap, type HubDefinition, type Run } from "@wheelwork/core/kernel";
 import type { LaneRun } from "../ports/ports.ts";
 
 /** A run that waits for its turn. It need not be in memory. */
@@ -22,8 +22,8 @@ export class Lane {
   readonly slots: number;
   /** How many runs work under each place. A place is named by the run that was granted it. */
   readonly #places = new Map<string, number>();
-  /** A heap: the first one is next. */
-  readonly #heap: Waiting[] = [];
+  /** The first one is next. */
+  readonly #heap = new Heap<Waiting>(goesBefore);
   /** Those of the heap that no longer wait. */
   readonly #gone = new Set<string>();
   /** Those that wait for the answer of a run. */
@@ -48,7 +48,7 @@ export class Lane {
 
   /** How many wait for their turn. */
   get queued(): number {
-    return this.#heap.length - this.#gone.size;
+    return this.#heap.size - this.#gone.size;
   }
 
   /** A place is free, and nobody waits for it. */
@@ -67,20 +67,21 @@ export class Lane {
 
   /** Whose turn is next. */
   next(): Waiting | undefined {
-    for (let first = this.#heap[0]; first !== undefined; first = this.#heap[0]) {
+    for (let first = this.#heap.first; first !== undefined; first = this.#heap.first) {
       if (!this.#gone.has(first.key)) return first;
       this.#gone.delete(first.key);
-      this.#pop();
+      this.#heap.pop();
     }
     return undefined;
   }
 
   /** How many go before a run, from 1; undefined: it does not wait. It looks at all who wait. */
   positionOf(key: string): number | undefined {
-    const waiting = this.#heap.find((one) => one.key === key && !this.#gone.has(key));
+    const waiting = this.#heap.values().find((one) => one.key === key && !this.#gone.has(key));
     if (waiting === undefined) return undefined;
     let position = 1;
-    for (const other of this.#heap) if (!this.#gone.has(other.key) && goesBefore(other, waiting)) position++;
+    for (const other of this.#heap.values())
+      if (!this.#gone.has(other.key) && goesBefore(other, waiting)) position++;
     return position;
   }
 
@@ -110,16 +111,16 @@ export class Lane {
   wait(waiting: Waiting, isNewest: boolean): void {
     // The key of a run that no longer waits is free again.
     if (this.#gone.has(waiting.key)) this.#compact();
-    this.#push(waiting);
+    this.#heap.push(waiting);
     if (isNewest) this.#newest.set(waiting.hub, waiting.key);
   }
 
   /** A run no longer waits for its turn. */
   leave(key: string, hub: string): void {
     if (this.#newest.get(hub) === key) this.#newest.delete(hub);
-    if (this.#heap[0]?.key === key) return this.#pop();
+    if (this.#heap.first?.key === key) return this.#heap.pop();
     this.#gone.add(key);
-    if (this.#gone.size > 100 && this.#gone.size * 2 > this.#heap.length) this.#compact();
+    if (this.#gone.size > 100 && this.#gone.size * 2 > this.#heap.size) this.#compact();
   }
 
   join(holder: string, key: string): void {
@@ -148,40 +149,8 @@ export class Lane {
   }
 
   #compact(): void {
-    const left = this.#heap.filter(({ key }) => !this.#gone.has(key));
+    this.#heap.replace(this.#heap.values().filter(({ key }) => !this.#gone.has(key)));
     this.#gone.clear();
-    this.#heap.length = 0;
-    for (const waiting of left) this.#push(waiting);
-  }
-
-  #push(waiting: Waiting): void {
-    const heap = this.#heap;
-    let hole = heap.length;
-    heap.push(waiting);
-    while (hole > 0) {
-      const parent = (hole - 1) >> 1;
-      const above = heap[parent] as Waiting;
-      if (!goesBefore(waiting, above)) break;
-      heap[hole] = above;
-      hole = parent;
-    }
-    heap[hole] = waiting;
-  }
-
-  #pop(): void {
-    const heap = this.#heap;
-    const last = heap.pop();
-    if (last === undefined || heap.length === 0) return;
-    let hole = 0;
-    for (;;) {
-      let child = 2 * hole + 1;
-      if (child >= heap.length) break;
-      if (child + 1 < heap.length && goesBefore(heap[child + 1] as Waiting, heap[child] as Waiting)) child++;
-      if (!goesBefore(heap[child] as Waiting, last)) break;
-      heap[hole] = heap[child] as Waiting;
-      hole = child;
-    }
-    heap[hole] = last;
   }
 }
 
