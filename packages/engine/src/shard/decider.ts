@@ -8,7 +8,6 @@ import {
   incidentOf,
   isRunning,
   isUnbegun,
-  laneKeyOf,
   migrate,
   callersCancel,
   restore,
@@ -17,6 +16,7 @@ import {
   type Callback,
   type Effect,
   type Env,
+  type ExclusiveDefinition,
   type HubDefinition,
   type Ignored,
   type Input,
@@ -30,7 +30,7 @@ import type { Deadlines } from "./deadlines.ts";
 import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
 import type { LogTracker } from "./log-progress.ts";
 import type { Lane } from "./lanes.ts";
-import { LaneKeeper, refusalOf, type ArrivalOptions } from "./lane-keeper.ts";
+import { arrivalOf, LaneKeeper, refusalOf, type Arrival, type ArrivalOptions } from "./lane-keeper.ts";
 import { outcomeOf, replyOf, storedAnswer } from "./records.ts";
 import { stage, type Residency } from "./residency.ts";
 
@@ -350,9 +350,10 @@ export class Decider {
       this.#carried.push({ kind: "begin", key });
     };
     const options = { request, hash: "" };
-    if (definition.exclusive === undefined) return begin(options);
-    const arrival = { key, definition, options, begin };
+    const { exclusive } = definition;
+    if (exclusive === undefined) return begin(options);
     try {
+      const arrival = arrivalOf(key, definition, exclusive, options, begin);
       const refused = this.#lanes.arrive(batch, arrival, now);
       if (refused !== undefined) this.#lanes.answer(batch, arrival, refused, now);
     } catch (error) {
@@ -443,10 +444,11 @@ export class Decider {
     const isChecked = isStored === true && !transformed;
     const all: ArrivalOptions = isChecked ? { ...options, isStored } : options;
     const definition = this.#definition(callee);
-    if (definition.exclusive === undefined) return this.#begin(batch, key, definition, all, now);
+    const { exclusive } = definition;
+    if (exclusive === undefined) return this.#begin(batch, key, definition, all, now);
     const begin = (placed: ArrivalOptions): void => this.#begin(batch, key, definition, placed, now);
     try {
-      const busy = this.#lanes.arrive(batch, { key, definition, options: all, begin }, now);
+      const busy = this.#lanes.arrive(batch, arrivalOf(key, definition, exclusive, all, begin), now);
       if (busy?.kind === "error") this.#refuseChild(run, call, busy.message, "WW_BUSY");
     } catch (error) {
       this.#refuseChild(run, call, (error as Error).message);
@@ -472,8 +474,9 @@ export class Decider {
       ...(item.replyTo === undefined ? {} : { replyTo: item.replyTo }),
     };
     const definition = this.#definition(item.hub);
-    if (definition.exclusive === undefined) this.#begin(batch, key, definition, options, now);
-    else if (!this.#arrive(batch, item, definition, options, now)) return;
+    const { exclusive } = definition;
+    if (exclusive === undefined) this.#begin(batch, key, definition, options, now);
+    else if (!this.#arrive(batch, item, definition, exclusive, options, now)) return;
     batch.effects.accepted.push({ item, known: false });
   }
 
@@ -482,15 +485,16 @@ export class Decider {
     batch: Batch,
     item: RequestItem,
     definition: HubDefinition,
+    exclusive: ExclusiveDefinition,
     given: ArrivalOptions,
     now: number,
   ): boolean {
     const { key, priority } = item;
     const options = priority === undefined ? given : { ...given, priority };
     const begin = (placed: ArrivalOptions): void => this.#begin(batch, key, definition, placed, now);
-    const arrival = { key, definition, options, begin };
     try {
-      demandLane(key, definition, item.request);
+      const arrival = arrivalOf(key, definition, exclusive, options, begin);
+      demandLane(arrival);
       const busy = this.#lanes.arrive(batch, arrival, now);
       if (busy === undefined) return true;
       if (item.isRecord !== true) throw refusalOf(busy);
@@ -747,13 +751,15 @@ export class Decider {
 const unbegun = { kind: "start", transformed: true } as const;
 
 /** A request must be in the shard of its lane. @throws WheelworkError WW_DEFECT when it is not. */
-function demandLane(key: string, definition: HubDefinition, request: unknown): void {
-  const { exclusive, name } = definition;
-  if (exclusive === undefined) return;
-  if (keyInLane(key, exclusive.lane, laneKeyOf(definition, request)) === key) return;
-  throw new WheelworkError("WW_DEFECT", `exclusive.by of the hub ${name} gave another key than before`, {
-    next: "Make it a pure function of the request.",
-  });
+function demandLane({ key, definition, lane }: Arrival): void {
+  if (keyInLane(key, lane.name, lane.key) === key) return;
+  throw new WheelworkError(
+    "WW_DEFECT",
+    `exclusive.by of the hub ${definition.name} gave another key than before`,
+    {
+      next: "Make it a pure function of the request.",
+    },
+  );
 }
 
 /** The calls whose outcome a parked run keeps: they stay open until the run goes on. */

@@ -7,6 +7,7 @@ import {
   laneKeyOf,
   pend,
   type Env,
+  type ExclusiveDefinition,
   type HubDefinition,
   type Input,
   type Run,
@@ -32,9 +33,26 @@ export interface ArrivalOptions extends StartOptions {
 export interface Arrival {
   readonly key: string;
   readonly definition: HubDefinition;
+  readonly exclusive: ExclusiveDefinition;
+  readonly lane: Pick<RunLane, "name" | "key">;
   readonly options: ArrivalOptions;
   /** Begins the run, with its place. */
   readonly begin: (options: StartOptions) => void;
+}
+
+/**
+ * Somebody comes to a lane, whose key is made here, once.
+ * @throws WheelworkError WW_DEFECT when the hub cannot say the key of its lane.
+ */
+export function arrivalOf(
+  key: string,
+  definition: HubDefinition,
+  exclusive: ExclusiveDefinition,
+  options: ArrivalOptions,
+  begin: Arrival["begin"],
+): Arrival {
+  const lane = { name: exclusive.lane, key: laneKeyOf(definition, options.request) };
+  return { key, definition, exclusive, lane, options, begin };
 }
 
 /** What the keeper of lanes asks of the decider. */
@@ -78,14 +96,11 @@ export class LaneKeeper {
 
   /**
    * Begins a run of a hub with a lane, or lets it wait. The result is why it does neither, as an answer.
-   * @throws WheelworkError WW_DEFECT when the hub cannot say the key of its lane.
+   * @throws WheelworkError WW_DEFECT when the lane may be in another shard.
    */
   arrive(batch: Batch, arrival: Arrival, now: number): Answer | undefined {
-    const { definition, options, begin, key } = arrival;
-    const { exclusive } = definition;
-    if (exclusive === undefined) return void begin(options);
+    const { definition, exclusive, lane: of, options, begin, key } = arrival;
     const { whenBusy } = exclusive;
-    const of = { name: exclusive.lane, key: laneKeyOf(definition, options.request) };
     const lane = this.#residency.lanes.get(of);
     const shares = lane === undefined ? undefined : this.#placeAbove(options, lane);
     if (shares === undefined) this.#demandHere(rootOf(key), of, definition);
@@ -117,9 +132,7 @@ export class LaneKeeper {
 
   /** Accepts a request, and answers it in the same batch: its sender can be told in no other way. */
   answer(batch: Batch, arrival: Arrival, answer: Answer, now: number): void {
-    const { definition, options } = arrival;
-    const name = definition.exclusive?.lane ?? "";
-    this.#wait(batch, arrival, { name, key: laneKeyOf(definition, options.request) }, now);
+    this.#wait(batch, arrival, arrival.lane, now);
     this.#end(batch, arrival.key, answer, now);
   }
 
@@ -215,13 +228,12 @@ export class LaneKeeper {
 
   /** An equal request gets the answer of a run that holds a place. */
   #join(batch: Batch, arrival: Arrival, lane: Lane, now: number): Answer | undefined {
-    const { definition, options } = arrival;
+    const { definition, exclusive, options } = arrival;
     const body = canonicalJson(options.request);
     for (const holder of lane.holders) {
       const run = this.#residency.get(holder)?.run;
       if (run?.hub !== definition.name || canonicalJson(run.request) !== body) continue;
-      if (run.answer === undefined && lane.joined >= (definition.exclusive?.queueLimit ?? 0))
-        return full(lane);
+      if (run.answer === undefined && lane.joined >= exclusive.queueLimit) return full(lane);
       const joining: RunLane = { name: lane.name, key: lane.key, joins: holder, stays: true };
       this.#wait(batch, arrival, joining, now);
       // It cleans up by now.
