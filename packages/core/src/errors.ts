@@ -47,6 +47,13 @@ export interface Problem {
   readonly message: string;
 }
 
+/** Collects problems: adds one where something does not hold. `at` goes before each path. */
+export const demandsOf =
+  (problems: Problem[], at = "") =>
+  (holds: boolean, path: string, message: string): void => {
+    if (!holds) problems.push({ path: `${at}${path}`, message });
+  };
+
 /** What an error may have besides its code and message. */
 export interface ErrorDetails {
   /** What to do next. */

@@ -1,4 +1,4 @@
-import { WheelworkError, type Problem } from "./errors.ts";
+import { demandsOf, WheelworkError, type Problem } from "./errors.ts";
 import type { HubDefinition } from "./hub.ts";
 import { synchronous, textOf } from "./plain.ts";
 import { isDuration, mustBeDuration, mustBeName, namePattern } from "./spoke.ts";
@@ -59,18 +59,19 @@ export function exclusiveOf(
 ): ExclusiveDefinition | undefined {
   if (given === undefined) return undefined;
   const { lane, by, slots = 1, whenBusy, queueMs, queueLimit = defaultQueueLimit } = given;
-  const require = (holds: boolean, path: string, message: string): void => {
-    if (!holds) problems.push({ path: `exclusive.${path}`, message });
-  };
+  const demand = demandsOf(problems, "exclusive.");
   const counted = `must be a whole number from 1 to ${maxCount}`;
-  require(typeof lane === "string" && namePattern.test(lane), "lane", mustBeName);
-  require(typeof by === "function", "by", "must be a function that makes the key of a request");
-  require(isCount(slots), "slots", counted);
-  require(modes.has(whenBusy), "whenBusy", `must be one of ${[...modes].join(", ")}`);
-  require(whenBusy !== "replace" ||
-    slots === 1, "slots", "must be 1 if a new request replaces the one before");
-  require(queueMs === undefined || isDuration(queueMs), "queueMs", mustBeDuration);
-  require(isCount(queueLimit), "queueLimit", counted);
+  demand(typeof lane === "string" && namePattern.test(lane), "lane", mustBeName);
+  demand(typeof by === "function", "by", "must be a function that makes the key of a request");
+  demand(isCount(slots), "slots", counted);
+  demand(modes.has(whenBusy), "whenBusy", `must be one of ${[...modes].join(", ")}`);
+  demand(
+    whenBusy !== "replace" || slots === 1,
+    "slots",
+    "must be 1 if a new request replaces the one before",
+  );
+  demand(queueMs === undefined || isDuration(queueMs), "queueMs", mustBeDuration);
+  demand(isCount(queueLimit), "queueLimit", counted);
   return { lane, by, slots, whenBusy, queueMs, queueLimit };
 }
 

@@ -1,4 +1,4 @@
-import type { Problem } from "./errors.ts";
+import { demandsOf, type Problem } from "./errors.ts";
 
 /** How much of a spoke may be under way in one process, for all calls together or for each key. */
 export interface SpokeLimit<I = unknown> {
@@ -53,25 +53,30 @@ export function problemsOfLimit(
   limit: SpokeLimit<never> | undefined,
 ): Problem[] {
   const problems: Problem[] = [];
-  const require = (holds: boolean, path: string, message: string): void => {
-    if (!holds) problems.push({ path, message });
-  };
+  const demand = demandsOf(problems);
   const isCount = (count: number | undefined): boolean =>
     count === undefined || (Number.isInteger(count) && count >= 1);
-  require(isCount(concurrency), "concurrency", "must be a whole number from 1");
+  demand(isCount(concurrency), "concurrency", "must be a whole number from 1");
   if (limit === undefined) return problems;
   const { concurrent, perSecond, burst, by } = limit;
-  require(isCount(concurrent), "limit.concurrent", "must be a whole number from 1");
-  require(perSecond === undefined ||
-    (perSecond > 0 &&
-      perSecond <= 1_000_000), "limit.perSecond", "must be a number above 0, a million at most");
-  require(isCount(burst), "limit.burst", "must be a whole number from 1");
-  require(burst === undefined || perSecond !== undefined, "limit.burst", "needs limit.perSecond");
-  require(by === undefined || typeof by === "function", "limit.by", "must be a function of the input");
-  require(concurrent !== undefined ||
-    perSecond !== undefined, "limit", "must have concurrent, perSecond, or both");
-  require(concurrency === undefined ||
-    concurrent === undefined ||
-    by !== undefined, "concurrency", "is the same as limit.concurrent without limit.by: give one of them");
+  demand(isCount(concurrent), "limit.concurrent", "must be a whole number from 1");
+  demand(
+    perSecond === undefined || (perSecond > 0 && perSecond <= 1_000_000),
+    "limit.perSecond",
+    "must be a number above 0, a million at most",
+  );
+  demand(isCount(burst), "limit.burst", "must be a whole number from 1");
+  demand(burst === undefined || perSecond !== undefined, "limit.burst", "needs limit.perSecond");
+  demand(by === undefined || typeof by === "function", "limit.by", "must be a function of the input");
+  demand(
+    concurrent !== undefined || perSecond !== undefined,
+    "limit",
+    "must have concurrent, perSecond, or both",
+  );
+  demand(
+    concurrency === undefined || concurrent === undefined || by !== undefined,
+    "concurrency",
+    "is the same as limit.concurrent without limit.by: give one of them",
+  );
   return problems;
 }

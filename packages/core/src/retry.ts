@@ -1,4 +1,4 @@
-import type { ErrorCode, Problem } from "./errors.ts";
+import { demandsOf, type ErrorCode, type Problem } from "./errors.ts";
 import type { Failure, Outcome } from "./spoke.ts";
 
 /*
@@ -185,20 +185,26 @@ const engineFailures: readonly FailureCode<never>[] = [
 
 function problemsOfRule(rule: WholeRule, path: string): Problem[] {
   const problems: Problem[] = [];
-  const require = (holds: boolean, field: keyof WholeRule, message: string): void => {
-    if (!holds) problems.push({ path: `${path}.${field}`, message });
-  };
+  const demand = demandsOf(problems, `${path}.`);
   const { attempts, backoffMs, factor, maxBackoffMs, jitter } = rule;
   const isUnlimited = attempts === Number.POSITIVE_INFINITY;
-  require(isUnlimited ||
-    (Number.isInteger(attempts) &&
-      attempts >= 1), "attempts", 'must be a whole number from 1, or "unlimited"');
-  require(backoffMs >= 0 &&
-    Number.isFinite(backoffMs), "backoffMs", "must be a number of milliseconds from 0");
-  require(!isUnlimited || backoffMs > 0, "backoffMs", "must be above 0 where attempts are unlimited");
-  require(factor >= 1 && Number.isFinite(factor), "factor", "must be a number from 1");
-  require(maxBackoffMs >= 0 &&
-    maxBackoffMs <= maxMs, "maxBackoffMs", `must be a number of milliseconds from 0 to ${maxMs}`);
-  require(jitter >= 0 && jitter <= 1, "jitter", "must be a number from 0 to 1");
+  demand(
+    isUnlimited || (Number.isInteger(attempts) && attempts >= 1),
+    "attempts",
+    'must be a whole number from 1, or "unlimited"',
+  );
+  demand(
+    backoffMs >= 0 && Number.isFinite(backoffMs),
+    "backoffMs",
+    "must be a number of milliseconds from 0",
+  );
+  demand(!isUnlimited || backoffMs > 0, "backoffMs", "must be above 0 where attempts are unlimited");
+  demand(factor >= 1 && Number.isFinite(factor), "factor", "must be a number from 1");
+  demand(
+    maxBackoffMs >= 0 && maxBackoffMs <= maxMs,
+    "maxBackoffMs",
+    `must be a number of milliseconds from 0 to ${maxMs}`,
+  );
+  demand(jitter >= 0 && jitter <= 1, "jitter", "must be a number from 0 to 1");
   return problems;
 }

@@ -1,4 +1,4 @@
-import { WheelworkError, type Problem } from "./errors.ts";
+import { demandsOf, WheelworkError, type Problem } from "./errors.ts";
 import type { StoredSchema } from "./json-types.ts";
 import {
   maxMs,
@@ -143,22 +143,23 @@ export const mustBeName = "must be a letter, then letters, digits, '_', '.' or '
 
 function problemsOf(made: Omit<Spoke, "~types">): Problem[] {
   const problems: Problem[] = [];
-  const require = (holds: boolean, path: string, message: string): void => {
-    if (!holds) problems.push({ path, message });
-  };
-  require(namePattern.test(made.name), "name", mustBeName);
-  require(isDuration(made.timeoutMs), "timeoutMs", mustBeDuration);
+  const demand = demandsOf(problems);
+  demand(namePattern.test(made.name), "name", mustBeName);
+  demand(isDuration(made.timeoutMs), "timeoutMs", mustBeDuration);
   problems.push(...problemsOfRetries(made.retry, made.errors));
   // What is wrong with the timeout is not said once more of what follows from it.
   if (isDuration(made.timeoutMs)) {
     const { abandonAfterMs, heartbeatMs = made.timeoutMs, timeoutMs } = made;
     const isFrequent = heartbeatMs > 0 && heartbeatMs <= timeoutMs;
-    require(isFrequent, "heartbeatMs", "must be a number of milliseconds above 0, timeoutMs at most");
+    demand(isFrequent, "heartbeatMs", "must be a number of milliseconds above 0, timeoutMs at most");
     const isPatient = abandonAfterMs >= timeoutMs;
-    require(isPatient, "abandonAfterMs", "must be a number of milliseconds, timeoutMs at least");
+    demand(isPatient, "abandonAfterMs", "must be a number of milliseconds, timeoutMs at least");
   }
   const reserved = made.errors.filter((code) => code.startsWith("WW_"));
-  require(reserved.length ===
-    0, "errors", `codes that begin with WW_ belong to the engine: ${reserved.join(", ")}`);
+  demand(
+    reserved.length === 0,
+    "errors",
+    `codes that begin with WW_ belong to the engine: ${reserved.join(", ")}`,
+  );
   return problems;
 }
