@@ -105,6 +105,22 @@ export interface ParkedInput {
   readonly [field: string]: unknown;
 }
 
+/** What an event changes in the data. See `RunEvent`. */
+export interface Change {
+  readonly patch?: object;
+  readonly unset?: readonly string[];
+  readonly grown?: Readonly<Record<string, object>>;
+}
+
+/** What an event brings after which the run is in the same state. See `RunEvent`. */
+export interface Stay extends Change {
+  readonly by?: string;
+  readonly held?: string;
+  readonly timers?: readonly Timer[];
+  readonly closes?: readonly number[];
+  readonly calls?: readonly OpenedCalls[];
+}
+
 /**
  * Something that happened to a run. The events of a run, in their order, are its history. All times are milliseconds of
  * engine time. In every event:
@@ -166,15 +182,12 @@ export type RunEvent =
       readonly answerBy: number;
     }
   /** The run enters a state. All its open calls are closed first (I12), unless a migration has `kept` them. */
-  | {
+  | (Change & {
       readonly type: "entered";
       readonly at: number;
       readonly state: string;
       /** Absent in the first state, and after a migration to another state. */
       readonly by?: string;
-      readonly patch?: object;
-      readonly unset?: readonly string[];
-      readonly grown?: Readonly<Record<string, object>>;
       /** When the wait that begins here is due: by the hub's deadline or a timer. Absent if the run does not wait. */
       readonly due?: number;
       readonly timers?: readonly Timer[];
@@ -189,36 +202,20 @@ export type RunEvent =
       /** A migration has renamed the state: its open calls go on, with their numbers, attempts and keys. */
       readonly kept?: true;
       readonly calls?: readonly OpenedCalls[];
-    }
+    })
   /** A call is over, and its outcome has been handled. */
-  | {
+  | (Stay & {
       readonly type: "settled";
       readonly at: number;
       readonly call: number;
       readonly outcome: "ok" | Failure;
-      readonly by?: string;
-      readonly patch?: object;
-      readonly unset?: readonly string[];
-      readonly grown?: Readonly<Record<string, object>>;
-      readonly held?: string;
-      readonly timers?: readonly Timer[];
-      readonly closes?: readonly number[];
-      readonly calls?: readonly OpenedCalls[];
-    }
+    })
   /** A timer has fired, and the run stays in its state, or holds the event until its running attempts are over. */
-  | {
+  | (Stay & {
       readonly type: "fired";
       readonly at: number;
       readonly timer: string;
-      readonly by?: string;
-      readonly patch?: object;
-      readonly unset?: readonly string[];
-      readonly grown?: Readonly<Record<string, object>>;
-      readonly held?: string;
-      readonly timers?: readonly Timer[];
-      readonly closes?: readonly number[];
-      readonly calls?: readonly OpenedCalls[];
-    }
+    })
   /** An attempt has failed, and another one follows. */
   | {
       readonly type: "failed";
@@ -278,7 +275,7 @@ export type RunEvent =
       readonly input: unknown;
     }
   /** A signal has come. */
-  | {
+  | (Stay & {
       readonly type: "signalled";
       readonly at: number;
       /** Id of the command. */
@@ -293,40 +290,21 @@ export type RunEvent =
       readonly taken?: true;
       /** Nobody takes it, now or later. */
       readonly dropped?: true;
-      readonly patch?: object;
-      readonly unset?: readonly string[];
-      readonly grown?: Readonly<Record<string, object>>;
-      readonly by?: string;
-      readonly held?: string;
-      readonly timers?: readonly Timer[];
-      readonly closes?: readonly number[];
-      readonly calls?: readonly OpenedCalls[];
-    }
+    })
   /** A state has taken a kept signal, the oldest of this name. */
-  | {
+  | (Stay & {
       readonly type: "received";
       readonly at: number;
       readonly signal: string;
-      readonly by?: string;
-      readonly patch?: object;
-      readonly unset?: readonly string[];
-      readonly grown?: Readonly<Record<string, object>>;
-      readonly held?: string;
-      readonly timers?: readonly Timer[];
-      readonly closes?: readonly number[];
-      readonly calls?: readonly OpenedCalls[];
-    }
+    })
   /** A cancel is accepted. It moves the run in the first state that has its event. */
-  | {
+  | (Change & {
       readonly type: "cancelling";
       readonly at: number;
       /** Id of the command. */
       readonly id: string;
       readonly held?: string;
-      readonly patch?: object;
-      readonly unset?: readonly string[];
-      readonly grown?: Readonly<Record<string, object>>;
-    }
+    })
   /**
    * The request has its answer, and the run goes on: with its clean-up, if the engine has answered since `answerBy` has passed,
    * or with what the hub does after its own answer (`own`). After that no deadline runs.

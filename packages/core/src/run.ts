@@ -2,6 +2,8 @@ import { Callback } from "./coordinator.ts";
 import { suspectDeaths } from "./deaths.ts";
 import { WheelworkError } from "./errors.ts";
 import type {
+  Change,
+  Stay,
   Answer,
   KeptSignal,
   OpenedCalls,
@@ -249,12 +251,7 @@ export function apply(run: Run, event: RunEvent): void {
       if (event.timers !== undefined) arm(run, event.timers);
       return;
     case "fired":
-      close(run, event.closes);
-      patch(run, event);
-      open(run, event.calls);
-      arm(run, event.timers);
-      if (event.held !== undefined) hold(run, event.held);
-      return;
+      return stayed(run, event);
     case "failed": {
       const call = openCall(run, event.call);
       call.backoff = true;
@@ -296,21 +293,11 @@ export function apply(run: Run, event: RunEvent): void {
     case "signalled":
       remember(run, "signal", event);
       if (event.taken !== true && event.dropped !== true) run.signals.push(keptSignal(event));
-      close(run, event.closes);
-      patch(run, event);
-      open(run, event.calls);
-      arm(run, event.timers);
-      if (event.held !== undefined) hold(run, event.held);
-      return;
+      return stayed(run, event);
     case "received": {
       const position = run.signals.findIndex(({ signal }) => signal === event.signal);
       if (position >= 0) run.signals.splice(position, 1);
-      close(run, event.closes);
-      patch(run, event);
-      open(run, event.calls);
-      arm(run, event.timers);
-      if (event.held !== undefined) hold(run, event.held);
-      return;
+      return stayed(run, event);
     }
     case "cancelling":
       remember(run, "cancel", event);
@@ -372,6 +359,15 @@ export function apply(run: Run, event: RunEvent): void {
   }
 }
 
+/** An event after which the run is in the same state. */
+function stayed(run: Run, event: Stay): void {
+  close(run, event.closes);
+  patch(run, event);
+  open(run, event.calls);
+  arm(run, event.timers);
+  if (event.held !== undefined) hold(run, event.held);
+}
+
 function keptSignal({ signal, payload, transformed }: KeptSignal): KeptSignal {
   const kept = { signal, payload };
   return transformed === true ? { ...kept, transformed } : kept;
@@ -405,13 +401,6 @@ function clearCalls(run: Run): void {
 }
 
 type Fields = Readonly<Record<string, unknown>>;
-
-/** What an event changes in the data. */
-interface Change {
-  readonly patch?: object;
-  readonly unset?: readonly string[];
-  readonly grown?: Readonly<Record<string, object>>;
-}
 
 function patch(run: Run, { patch: change, unset, grown: added }: Change): void {
   if (change === undefined) return;
