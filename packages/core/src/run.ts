@@ -189,30 +189,14 @@ export function apply(run: Run, event: RunEvent): void {
   run.updatedAt = event.at;
   switch (event.type) {
     case "started":
-      run.hub = event.hub;
-      run.version = event.version;
-      run.request = event.request;
-      run.hash = event.hash;
+      come(run, event);
       run.data = deepFreeze(event.data);
       run.deadline = event.deadline;
-      run.answerBy = event.answerBy;
-      run.parent = event.parent;
-      run.replyTo = event.replyTo;
-      run.lane = event.lane;
-      run.createdAt = event.at;
       return;
     case "accepted":
-      run.hub = event.hub;
-      run.version = event.version;
-      run.request = event.request;
-      run.hash = event.hash;
+      come(run, event);
       run.status = "pending";
       run.due = event.due;
-      run.answerBy = event.answerBy;
-      run.parent = event.parent;
-      run.replyTo = event.replyTo;
-      run.lane = event.lane;
-      run.createdAt = event.at;
       return;
     case "granted":
       run.status = "running";
@@ -357,6 +341,19 @@ export function apply(run: Run, event: RunEvent): void {
       openCall(run, event.call).input = event.input;
       return;
   }
+}
+
+/** A request has come: its run begins, or waits for its turn. */
+function come(run: Run, event: Extract<RunEvent, { type: "started" | "accepted" }>): void {
+  run.hub = event.hub;
+  run.version = event.version;
+  run.request = event.request;
+  run.hash = event.hash;
+  run.answerBy = event.answerBy;
+  run.parent = event.parent;
+  run.replyTo = event.replyTo;
+  run.lane = event.lane;
+  run.createdAt = event.at;
 }
 
 /** An event after which the run is in the same state. */
