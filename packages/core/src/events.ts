@@ -16,7 +16,8 @@ import type { Failure } from "./spoke.ts";
  *   - Events are plain JSON (I19). Where JSON has no undefined, `unset` names the fields of the data to remove.
  *   - All times (`at`, `due`, `deadline`, `answerBy`) are milliseconds of engine time.
  *
- * A checkpoint stores a whole run (snapshot.ts), so that a restart need not begin at its first event. What follows from an event for the outside world is in effects.ts.
+ * A checkpoint stores a whole run (snapshot.ts), so that a restart need not begin at its first event. What follows from
+ * an event for the outside world is in effects.ts.
  */
 
 /** The answer to a request: the hub's result, an error (the hub's or the engine's), or a timeout. */

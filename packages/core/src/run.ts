@@ -144,9 +144,8 @@ export class Run extends Callback {
   }
 
   /**
-   * When the run itself is due next: a timer fires, its wait gives up, or the engine answers. A parked run has only the second. A pending run
-   * waits for its turn.
-   * undefined: it waits for nothing.
+   * When the run itself is due next: a timer fires, its wait gives up, or the engine answers. A parked run has only the
+   * second. A pending run waits for its turn. undefined: it waits for nothing.
    */
   get nextDue(): number | undefined {
     const answerBy = this.answer === undefined && this.status !== "ended" ? this.answerBy : undefined;

@@ -16,7 +16,7 @@ import { backoffOf, ruleFor } from "./retry.ts";
 import type { Callable, Outcome, Spoke } from "./spoke.ts";
 import { extendsStored } from "./stored.ts";
 import { formerTimers, nextTimer, withFired, without } from "./timers.ts";
-import { dueOf, limitOf, Wait } from "./wait.ts";
+import { dueOf, roundLimit, Wait } from "./wait.ts";
 
 /*
  * How a turn works. A turn decides one input. It reads the run as it was before, and never changes it. What the turn
@@ -29,17 +29,17 @@ import { dueOf, limitOf, Wait } from "./wait.ts";
  *     and enters the next state. No wait separates these steps, so they are counted and bounded (maxSteps, I15); or
  *   - waits: the turn opens its calls, sets its deadline, and takes signals that came before.
  *
- * While a state waits. A settled call, a signal, a timer or the deadline makes a handler raise an event. Where the chart
- * says `stay`, the wait goes on: one event holds the patch and the calls to open, and its timers if they change (timers.ts).
- * Otherwise the turn follows the edge. The event `entered` closes all open calls (I12) and raises the epoch of the run, so that no outcome of an earlier state
- * counts later (I3).
+ * While a state waits. A settled call, a signal, a timer or the deadline makes a handler raise an event. Where the
+ * chart says `stay`, the wait goes on: one event holds the patch and the calls to open, and its timers if they change
+ * (timers.ts). Otherwise the turn follows the edge. The event `entered` closes all open calls (I12) and raises the
+ * epoch of the run, so that no outcome of an earlier state counts later (I3).
  *
  * Rounds. A failed attempt is repeated while its spoke allows another one. A settled call lets the next queued call
- * begin (`limit`, which is asked anew after each turn if it is a function). When the last one has settled, `done` raises the event that leaves the state. With `drain`, an event
- * that would leave the state is held (`run.held`) until the running calls are over, calls of hubs included. A round
- * that holds an event is decided: it starts nothing more. The patches of its outcomes still count, since the clean-up
- * must know what was done. It takes no signal, and no timer fires, but for those that bound the clean-up: these cut it, as
- * the deadline does.
+ * begin (`limit`, which is asked anew after each turn if it is a function). When the last one has settled, `done`
+ * raises the event that leaves the state. With `drain`, an event that would leave the state is held (`run.held`) until
+ * the running calls are over, calls of hubs included. A round that holds an event is decided: it starts nothing more.
+ * The patches of its outcomes still count, since the clean-up must know what was done. It takes no signal, and no timer
+ * fires, but for those that bound the clean-up: these cut it, as the deadline does.
  *
  * Signals. A state takes them in the order in which they have come. One that comes while the state does not take it is kept
  * until a state does, and dropped as soon as none can be reached that would (`takes`).
@@ -393,7 +393,7 @@ export class TurnBuilder implements Decision {
   #fillRound(logic: StateLogic, settled: number): void {
     if (typeof logic.limit !== "function" || this.#isHeld()) return;
     const { name, kind } = logic.callees[0] as Callable;
-    const limit = limitOf(logic, Object.freeze(this.data)) ?? 0;
+    const limit = roundLimit(logic, Object.freeze(this.data)) ?? 0;
     for (const number of this.#waitNow().begin(limit, settled))
       this.#attempt({ number, callee: name, isHub: kind === "hub" }, 1);
   }
@@ -593,7 +593,7 @@ export class TurnBuilder implements Decision {
     }
     const whole = turn.patch === undefined ? patch : { ...patch, ...turn.patch };
     this.#merge(turn.patch);
-    const calls = this.#open(turn.open, limitOf(logic, this.data));
+    const calls = this.#open(turn.open, roundLimit(logic, this.data));
     this.#withPatch(entered, whole);
     let timers: readonly Timer[] | undefined;
     const hasTags = calls?.[0]?.tag !== undefined;

@@ -111,7 +111,7 @@ export class Wait {
 }
 
 /** How many calls of a round may run now, as far as the hub limits it. */
-export function limitOf({ limit }: StateLogic, data: unknown): number | undefined {
+export function roundLimit({ limit }: StateLogic, data: unknown): number | undefined {
   if (typeof limit !== "function") return limit;
   const given = synchronous(limit(data), "the limit of a round");
   if (given === Number.POSITIVE_INFINITY || (Number.isInteger(given) && given >= 0)) return given;

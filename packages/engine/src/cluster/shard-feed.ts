@@ -60,8 +60,9 @@ interface FeedOptions {
  * deciding later records, but commits no position beyond the pinned record. If the shard fails meanwhile, the record is
  * read again and gets a second letter; it is never without one.
  *
- * **Wrong partitions.** A record whose key belongs to another shard, or a request without the mark of its lane, is appended to the partition of that shard, and its offset is
- * pinned until then. So it may be moved twice, and counts once, as any other record that comes twice.
+ * **Wrong partitions.** A record whose key belongs to another shard, or a request without the mark of its lane, is
+ * appended to the partition of that shard, and its offset is pinned until then. So it may be moved twice, and counts
+ * once, as any other record that comes twice.
  *
  * **Catch-up.** When a shard is claimed, its inbox may hold outcomes that arrived while nobody worked on it. They go
  * before overdue callbacks, so that an outage does not turn work that is done into timeouts. `begin` therefore tells where

@@ -99,6 +99,7 @@ interface TellItem {
 
 /** So many inputs, and so many callbacks, are decided before it is asked whether the time is up. */
 const minInputs = 16;
+
 /** A place of a lane is free. */
 interface FreeItem {
   readonly kind: "free";

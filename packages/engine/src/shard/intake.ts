@@ -62,8 +62,9 @@ export class Intake {
   }
 
   /**
-   * A turn begins: how long the first item has waited. Large values take their time, which is no sign of too many requests: the memory that they take bounds them. So
-   * what waits is excused for the last turn, as far as such values have filled it.
+   * A turn begins: how long the first item has waited. Large values take their time, which is no sign of too many
+   * requests: the memory that they take bounds them. So what waits is excused for the last turn, as far as such values
+   * have filled it.
    */
   turn(now: number): number {
     this.#excusedMs += this.#heavyMs(now);
