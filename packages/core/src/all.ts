@@ -1,6 +1,6 @@
 import {
   requestCalls,
-  toTurn,
+  turnBy,
   waiting,
   type CallRequest,
   type Handler,
@@ -47,7 +47,7 @@ export function allLogic(parts: Readonly<Record<string, Part>>, options: AllOpti
   const entries = Object.entries(parts);
   // A stored call may be of a part that an earlier version had.
   const known = new Map<string | undefined, Part>(entries);
-  const finish = (data: unknown): Turn => toTurn(typeof done === "string" ? done : done(data));
+  const finish = (data: unknown): Turn => turnBy(done, data);
   const request = (data: unknown, index: number): CallRequest | undefined => {
     const entry = entries[index];
     if (entry === undefined) return undefined;
@@ -69,7 +69,7 @@ export function allLogic(parts: Readonly<Record<string, Part>>, options: AllOpti
       const handler = handlerOf(known.get(call.tag), options, outcome);
       if (handler === undefined) return {};
       const value = outcome.kind === "ok" ? outcome.output : outcome;
-      return toTurn(typeof handler === "string" ? handler : handler(data, value, call));
+      return turnBy(handler, data, value, call);
     },
     done: finish,
   };

@@ -107,14 +107,14 @@ export interface ParkedInput {
 }
 
 /** What an event changes in the data. See `RunEvent`. */
-export interface Change {
+export interface DataChange {
   readonly patch?: object;
   readonly unset?: readonly string[];
   readonly grown?: Readonly<Record<string, object>>;
 }
 
 /** What an event brings after which the run is in the same state. See `RunEvent`. */
-export interface Stay extends Change {
+export interface Stay extends DataChange {
   readonly by?: string;
   readonly held?: string;
   readonly timers?: readonly Timer[];
@@ -183,7 +183,7 @@ export type RunEvent =
       readonly answerBy: number;
     }
   /** The run enters a state. All its open calls are closed first (I12), unless a migration has `kept` them. */
-  | (Change & {
+  | (DataChange & {
       readonly type: "entered";
       readonly at: number;
       readonly state: string;
@@ -299,7 +299,7 @@ export type RunEvent =
       readonly signal: string;
     })
   /** A cancel is accepted. It moves the run in the first state that has its event. */
-  | (Change & {
+  | (DataChange & {
       readonly type: "cancelling";
       readonly at: number;
       /** Id of the command. */

@@ -162,7 +162,13 @@ export interface Step {
 }
 
 /** A string is the event to raise. The kernel validates everything else (turn.ts). */
-export const toTurn = (next: string | Turn): Turn => (typeof next === "string" ? { raise: next } : next);
+const toTurn = (next: string | Turn): Turn => (typeof next === "string" ? { raise: next } : next);
+
+/** The turn of a handler that is the name of an event, or a function that chooses it. */
+export const turnBy = <Given extends readonly unknown[]>(
+  handler: string | ((...given: Given) => string | Turn),
+  ...given: Given
+): Turn => toTurn(typeof handler === "string" ? handler : handler(...given));
 
 /** The parts of a logic that concern its wait. */
 export function waiting({ deadline, after = {}, on }: Waiting): Partial<StateLogic> {
@@ -190,7 +196,7 @@ function firing(timers: readonly TimerLogic[]): NonNullable<StateLogic["fired"]>
 function taking(on: { readonly [signal: string]: SignalHandler }): NonNullable<StateLogic["signal"]> {
   return (data, name, payload) => {
     const handler = on[name] as SignalHandler;
-    return toTurn(typeof handler === "string" ? handler : handler(data, payload));
+    return turnBy(handler, data, payload);
   };
 }
 
@@ -228,8 +234,7 @@ export function eachLogic(callee: Callable, options: RoundOptions): StateLogic {
       const inputs = synchronous(options.inputs(data), "the inputs of a round");
       // Start nothing, and wait for the deadline.
       if (inputs === null) return {};
-      if (inputs.length === 0 && done !== undefined)
-        return typeof done === "string" ? { raise: done } : toTurn(done(data));
+      if (inputs.length === 0 && done !== undefined) return turnBy(done, data);
       return { open: [requestCalls(callee, inputs, key)] };
     },
     callAt: (data, index) => {
@@ -258,7 +263,7 @@ export function sequenceLogic(
   options: Waiting & { readonly failed: Handler; readonly done: string | ((data: unknown) => string | Turn) },
 ): StateLogic {
   const { failed, done } = options;
-  const finish = (data: unknown): Turn => (typeof done === "string" ? { raise: done } : toTurn(done(data)));
+  const finish = (data: unknown): Turn => turnBy(done, data);
   const request = (index: number, data: unknown): CallRequest => {
     const { callee, input } = steps[index] as Step;
     return { ...requestCalls(callee, [synchronous(input(data), "the input of a step")]), index };
@@ -271,7 +276,7 @@ export function sequenceLogic(
     callAt: (data, index) => (index < steps.length ? request(index, data) : undefined),
     outcome: (data, call, outcome) => {
       if (outcome.kind !== "ok") {
-        return typeof failed === "string" ? { raise: failed } : toTurn(failed(data, outcome, call));
+        return turnBy(failed, data, outcome, call);
       }
       const patch = synchronous(steps[call.index]?.ok?.(data, outcome.output), "the ok of a step") ?? {};
       if (call.index + 1 >= steps.length) return { patch };

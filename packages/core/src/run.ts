@@ -2,7 +2,7 @@ import { Callback } from "./coordinator.ts";
 import { suspectDeaths } from "./deaths.ts";
 import { WheelworkError } from "./errors.ts";
 import type {
-  Change,
+  DataChange,
   Stay,
   Answer,
   KeptSignal,
@@ -398,7 +398,7 @@ function clearCalls(run: Run): void {
 
 type Fields = Readonly<Record<string, unknown>>;
 
-function patch(run: Run, { patch: change, unset, grown: added }: Change): void {
+function patch(run: Run, { patch: change, unset, grown: added }: DataChange): void {
   if (change === undefined) return;
   const whole = patched(run.data, change, unset);
   for (const key in added) setField(whole, key, grown((run.data as Fields)[key], added[key] as object));
