@@ -227,16 +227,12 @@ function afterAnswer(
     Undoing: { Next: "Undone" },
     Undone: end,
   });
-  const bound = { after: { Next: ms(200) } };
+  const after = { Next: ms(200) };
+  const working: Behaviour = (s) =>
+    s["call"]?.(work, { input: ({ seen }: HubData) => ({ n: seen }), ok: "Next", failed: "Next", after });
   Object.assign(behaviours, {
     Answering: ((s) => s["answer"]?.(reply, { next: "Next" })) satisfies Behaviour,
-    Serving: ((s) =>
-      s["call"]?.(work, {
-        input: ({ seen }: HubData) => ({ n: seen }),
-        ok: "Next",
-        failed: "Next",
-        ...bound,
-      })) satisfies Behaviour,
+    Serving: working,
     Idle: ((s) =>
       s["wait"]?.({
         on: { go: "Next", hold: ({ seen }: HubData) => ({ raise: "Stay", patch: { seen: seen + 1 } }) },
@@ -250,13 +246,7 @@ function afterAnswer(
           next: "Next",
         },
       )) satisfies Behaviour,
-    Undoing: ((s) =>
-      s["call"]?.(work, {
-        input: ({ seen }: HubData) => ({ n: seen }),
-        ok: "Next",
-        failed: "Next",
-        ...bound,
-      })) satisfies Behaviour,
+    Undoing: working,
     Undone: answered,
   });
 }
