@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { pidOf, startDaemon, stopDaemon, waitUntil, type Daemon } from "./process.ts";
+import { childrenOf, isAlive, pidOf, send, startDaemon, stopDaemon, waitUntil, type Daemon } from "./process.ts";
 
 const debianRoot = "/usr/lib/postgresql";
 
@@ -152,12 +152,18 @@ export class PostgresServer {
     return stopDaemon(this.#daemon, "SIGINT");
   }
 
-  /** Sends a signal to the server and all its processes; SIGKILL waits for their end. */
+  /**
+   * Sends a signal to the server and all its processes; SIGKILL waits for their end. A process that serves a connection would
+   * outlive the server otherwise, for as long as it is busy: it might still commit what its client has sent.
+   */
   async signal(signal: "SIGKILL" | "SIGSTOP" | "SIGCONT"): Promise<void> {
     const { pid } = this;
     if (pid === undefined) return;
-    process.kill(-pid, signal);
-    if (signal === "SIGKILL") await waitUntil(() => this.pid === undefined, 10_000);
+    // While it stands still, it starts no process.
+    if (signal === "SIGKILL") process.kill(pid, "SIGSTOP");
+    const all = [pid, ...childrenOf(pid)];
+    for (const one of all) send(one, signal);
+    if (signal === "SIGKILL") await waitUntil(() => !all.some(isAlive), lingerMs);
   }
 }
 

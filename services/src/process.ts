@@ -1,6 +1,15 @@
 import { WheelworkError } from "@wheelwork/core";
 import { spawn } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
@@ -35,12 +44,36 @@ export function pidOf({ pidFile, mark }: Daemon): number | undefined {
   }
 }
 
-function isAlive(pid: number): boolean {
+/** Whether a process is there. One that has ended, and that its parent has not asked for yet, is not. */
+export function isAlive(pid: number): boolean {
+  return send(pid, 0) && statusOf(pid)?.state !== "Z";
+}
+
+/** Sends a signal; false: there is no such process. */
+export function send(pid: number, signal: NodeJS.Signals | 0): boolean {
   try {
-    process.kill(pid, 0);
-    return true;
+    return process.kill(pid, signal);
   } catch {
     return false;
+  }
+}
+
+/** The processes that a process has started, whatever sessions they have begun. Where there is no /proc: none. */
+export function childrenOf(pid: number): number[] {
+  if (!existsSync("/proc/self/stat")) return [];
+  const all = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return all.map(Number).filter((one) => statusOf(one)?.parent === pid);
+}
+
+/** What /proc says of a process; undefined: nothing. */
+function statusOf(pid: number): { readonly state: string; readonly parent: number } | undefined {
+  try {
+    // The name of the program comes before, in brackets, and may hold anything.
+    const [, rest = ""] = /^\d+ \(.*\) (.*)$/s.exec(readFileSync(`/proc/${pid}/stat`, "utf8")) ?? [];
+    const [state = "", parent] = rest.split(" ");
+    return { state, parent: Number(parent) };
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from "node:child_process";
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
@@ -60,7 +60,8 @@ describe.skipIf(!postgresIsInstalled())("PostgreSQL", () => {
         ),
       );
       process.kill(backend, "SIGSTOP");
-      await server.signal("SIGKILL");
+      process.kill(server.pid ?? 0, "SIGKILL");
+      await vi.waitUntil(() => server.pid === undefined, { timeout: 30_000 });
       const starting = server.start();
       await vi.waitUntil(
         () => readFileSync(join(folder, "postgres-3", "postgres.log"), "utf8").includes("still in use"),
@@ -70,6 +71,37 @@ describe.skipIf(!postgresIsInstalled())("PostgreSQL", () => {
       await starting;
       client.kill();
       expect(execFileSync("psql", [server.url, "-Atc", "SELECT 1"], { encoding: "utf8" })).toBe("1\n");
+    } finally {
+      await server.signal("SIGKILL");
+    }
+  }, 60_000);
+
+  test("a signal reaches the processes of its connections: none works on while the server stands still, or is killed", async () => {
+    const server = new PostgresServer(join(folder, "postgres-4"), await freePort());
+    try {
+      await server.start();
+      const client = spawn("psql", [server.url, "-At"], { stdio: ["pipe", "pipe", "ignore"] });
+      let said = "";
+      client.stdout.on("data", (chunk: Buffer) => void (said += chunk.toString()));
+      const ask = (sql: string): void => void client.stdin.write(`${sql};\n`);
+      ask("SELECT pg_backend_pid()");
+      const backend = await vi.waitUntil(() => Number(said), { timeout: 30_000 });
+      const state = (): string | undefined =>
+        existsSync(`/proc/${backend}/stat`)
+          ? readFileSync(`/proc/${backend}/stat`, "utf8").split(") ")[1]?.[0]
+          : undefined;
+      await server.signal("SIGSTOP");
+      await vi.waitUntil(() => state() === "T", { timeout: 30_000 });
+      ask("SELECT 'went on'");
+      expect(said).not.toContain("went on");
+      await server.signal("SIGCONT");
+      await vi.waitUntil(() => said.includes("went on"), { timeout: 30_000 });
+      // It is busy, and would not notice the end of the server.
+      ask("SELECT pg_sleep(60)");
+      await server.signal("SIGKILL");
+      // Whoever has its parent's children now may not have asked for its end yet.
+      expect([undefined, "Z"]).toContain(state());
+      client.kill();
     } finally {
       await server.signal("SIGKILL");
     }
