@@ -81,7 +81,7 @@ const lanesOf = (work: Work, scaleMs: number): readonly AnyHub[] => {
   const join = operation("join", { whenBusy: "join" });
   const several = operation("several", { whenBusy: "queue", slots: 2, queueMs: scaleMs * 2 }, "several");
 
-  // It calls into its own lane and into others, and tells hubs.
+  // It calls into its own lane and into others, and starts others.
   const caller = hub(
     "caller",
     {
@@ -100,11 +100,11 @@ const lanesOf = (work: Work, scaleMs: number): readonly AnyHub[] => {
       data: ({ flow, others }) => ({ flow, others }),
     },
     {
-      Telling: (s) => s.tell(queue, { input: ({ flow }) => ({ flow, others: [flow] }), next: "Told" }),
+      Telling: (s) => s.start(queue, { input: ({ flow }) => ({ flow, others: [flow] }), next: "Told" }),
       // Of these, each ends with the turn in which it begins.
-      First: (s) => s.tell(instant, { input: ({ flow }) => ({ flow, others: [] }), next: "Told" }),
-      Second: (s) => s.tell(instant, { input: ({ flow }) => ({ flow, others: [] }), next: "Told" }),
-      Third: (s) => s.tell(instant, { input: ({ flow }) => ({ flow, others: [] }), next: "Told" }),
+      First: (s) => s.start(instant, { input: ({ flow }) => ({ flow, others: [] }), next: "Told" }),
+      Second: (s) => s.start(instant, { input: ({ flow }) => ({ flow, others: [] }), next: "Told" }),
+      Third: (s) => s.start(instant, { input: ({ flow }) => ({ flow, others: [] }), next: "Told" }),
       Calling: (s) =>
         s.each(queue, {
           inputs: ({ flow, others }) => [flow, ...others].map((one) => ({ flow: one, others: [] })),

@@ -305,6 +305,10 @@ function workState(
   flaw: <T>(value: T) => T,
 ): Behaviour {
   const kind = random.int(8);
+  const posts = random.int(4);
+  const [started] = children;
+  const kid = (): string => `kid${index}`;
+  const shared = random.chance(0.5) ? { key: kid } : {};
   const inputs = random.int(6);
   // Which way a state goes depends on the data only, so that it goes the same way when it is decided again.
   const patience = random.int(3);
@@ -359,6 +363,16 @@ function workState(
           on: { go: "Next", hold },
         });
       case 3:
+        // Runs of several requests start one under the same key, and send it signals.
+        if (started !== undefined && posts === 1)
+          return s["start"]?.(started, { input: () => ({ weight: index % 2 }), ...shared, next: "Next" });
+        if (started !== undefined && posts > 1)
+          return s["signalRun"]?.(started, {
+            id: kid,
+            signal: posts === 2 ? "go" : "hold",
+            payload: ({ seen }: HubData) => flaw(seen),
+            next: "Next",
+          });
         return s["tell"]?.(work, { input: () => ({ n: index }), next: "Next" });
       case 4: {
         const step = s["step"]?.(work, {
@@ -371,11 +385,12 @@ function workState(
         );
       }
       case 5: {
-        const closing = (data: HubData): object => ({ ...hold(data), close: ["one", "three"] });
+        // Which part comes first depends on the time, and what is closed does not count.
+        const closing = (): object => flaw({ raise: "Stay", close: ["one", "three"] });
         const part = (other: unknown, moves: boolean): unknown =>
           s["part"]?.(other, {
             input: ({ seen }: HubData) => flaw(seen % 4 === 3 ? null : other === work ? { n: index } : {}),
-            ok: moves ? "Next" : closes ? closing : hold,
+            ok: moves ? "Next" : closes ? closing : races ? "Stay" : hold,
           });
         return s["all"]?.(
           { one: part(callee, races), two: part(work, false), three: part(narrow, races) },

@@ -339,6 +339,10 @@ function workOf(logic: StateLogic): string[] {
       return ["answers"];
     case "tell":
       return [`tell ${names.join(", ")}`];
+    case "start":
+      return [`start hub ${logic.addressee}`];
+    case "signal":
+      return [`signal ${logic.sends}`, `to hub ${logic.addressee}`];
     case "call":
       return [`call ${names.join(", ")}`, ...signalsOf(logic, "take")];
     case "each":

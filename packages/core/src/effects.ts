@@ -16,8 +16,8 @@ export type Effect =
   | { readonly type: "startChild"; readonly call: Call }
   /** The run that the call has begun is no longer wanted. */
   | { readonly type: "cancelChild"; readonly call: Call }
-  /** A spoke is told something, or a hub begins a run of its own, and nobody waits for its outcome. */
-  | { readonly type: "tell"; readonly told: Extract<RunEvent, { type: "told" }> }
+  /** A spoke is told something, another run is started, or gets a signal, and nobody waits for what comes of it. */
+  | { readonly type: "post"; readonly posted: Extract<RunEvent, { type: "told" | "posted" }> }
   /** The run has its answer. */
   | { readonly type: "answer" }
   /** The run has ended. */
@@ -118,7 +118,8 @@ function opened(run: Run, event: RunEvent, effects: Effect[]): void {
       return;
     }
     case "told":
-      effects.push({ type: "tell", told: event });
+    case "posted":
+      effects.push({ type: "post", posted: event });
       return;
     case "answered":
       effects.push({ type: "answer" });

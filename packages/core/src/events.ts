@@ -1,3 +1,4 @@
+import type { Post } from "./post.ts";
 import type { Failure } from "./spoke.ts";
 
 /*
@@ -271,10 +272,12 @@ export type RunEvent =
       readonly at: number;
       readonly call: number;
       readonly spoke: string;
-      /** The callee is a hub: it starts a run. */
+      /** Only in old histories: it has started a run of this hub. */
       readonly hub?: true;
       readonly input: unknown;
     }
+  /** The run starts another one, or sends it a signal. It does not wait for what comes of it. */
+  | { readonly type: "posted"; readonly at: number; readonly call: number; readonly post: Post }
   /** A signal has come. */
   | (Stay & {
       readonly type: "signalled";

@@ -41,6 +41,8 @@ export interface ExclusiveDefinition {
   /** undefined: the deadline of the request. */
   readonly queueMs: number | undefined;
   readonly queueLimit: number;
+  /** Only of the engine's own: each shard has lanes of its own, so that the ids of the requests need no tag. */
+  readonly isOfShard?: true;
 }
 
 const modes: ReadonlySet<unknown> = new Set<WhenBusy>(["queue", "refuse", "join", "latest", "replace"]);

@@ -14,7 +14,15 @@ import {
 } from "./hub.ts";
 import type { Before, DataUnknown, Declared, Once, OnceElse, Seen, Synchronous } from "./inference.ts";
 import type { DeepReadonly } from "./json.ts";
-import { requestCalls, type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
+import {
+  requestCalls,
+  tellOf,
+  type CallRequest,
+  type OpenCall,
+  type StateLogic,
+  type Turn,
+} from "./logic.ts";
+import { signalOf, startOf, type Addressee, type Posting } from "./post.ts";
 import type { StoredData, StoredSchema, StoredSchemas } from "./json-types.ts";
 import { setField } from "./plain.ts";
 import type { In, Out, Schema } from "./schema.ts";
@@ -65,6 +73,24 @@ export interface Handling<D, R, E extends string> {
     callee: Callable<I, O, F>,
     input: NoInfer<I>,
     options?: { readonly tag?: string; readonly key?: string },
+  ): void;
+  /** Gives a spoke of the declaration's `calls` work, and does not wait for the outcome. It has a day. */
+  tell<I>(spoke: Callable<I, unknown, string> & { readonly kind: "spoke" }, input: NoInfer<I>): void;
+  /**
+   * Starts a run of a hub that is independent of this one and outlives it. `key`: that of the request; the default is one that no
+   * other start has. A hub that cannot be named here yet is given by its name.
+   */
+  start<I>(
+    hub: (Callable<I, unknown, string> & { readonly kind: "hub" }) | string,
+    input: NoInfer<I>,
+    options?: { readonly key?: string },
+  ): void;
+  /** Sends a signal to another run, by the id of its request. The page on other runs says what becomes of it. */
+  signalRun<S = { readonly [signal: string]: unknown }, N extends keyof S & string = keyof S & string>(
+    hub: (Callable<never, unknown, string> & { readonly kind: "hub" } & SignalTypes<S>) | string,
+    id: string,
+    signal: N,
+    payload: NoInfer<S[N]>,
   ): void;
   /** Closes all open calls and goes to the clean-up: `timeout` is called with the cause `request`. */
   cleanUp(): void;
@@ -327,6 +353,7 @@ class HandlingTurn {
   #answer: { readonly value: unknown } | undefined = undefined;
   #cleanUp = false;
   #after: Record<string, number | null> | undefined = undefined;
+  readonly #posts: Posting[] = [];
 
   constructor({ callees, handlers }: Own, stored: Stored, cleanUp: boolean, settled: number) {
     const { [kept]: own, ...data } = stored;
@@ -363,19 +390,37 @@ class HandlingTurn {
     input: unknown,
     options: { readonly tag?: string; readonly key?: string } = {},
   ): void {
-    if (!this.#callees.includes(callee)) {
-      throw new WheelworkError(
-        "WW_DEFECT",
-        `a handler called ${callee.name}, which its hub does not declare`,
-        {
-          next: "Add it to the hub's `calls`. Then retry the incident.",
-        },
-      );
-    }
+    this.#demandDeclared(callee);
     const { tag, key } = options;
     const request = requestCalls(callee, [input], key === undefined ? undefined : () => key);
     this.#calls.push(tag === undefined ? request : { ...request, tag });
     this.#open++;
+  }
+
+  #demandDeclared(callee: Callable): void {
+    if (this.#callees.includes(callee)) return;
+    throw new WheelworkError(
+      "WW_DEFECT",
+      `a handler called ${callee.name}, which its hub does not declare`,
+      {
+        next: "Add it to the hub's `calls`. Then retry the incident.",
+      },
+    );
+  }
+
+  tell(spoke: Callable, input: unknown): void {
+    this.#demandDeclared(spoke);
+    this.#posts.push(tellOf(spoke, input));
+  }
+
+  start(hub: Addressee, input: unknown, { key }: { readonly key?: string } = {}): void {
+    if (typeof hub !== "string") this.#demandDeclared(hub);
+    this.#posts.push(startOf(hub, input, key));
+  }
+
+  signalRun(hub: Addressee, id: string, signal: string, payload: unknown): void {
+    if (typeof hub !== "string") this.#demandDeclared(hub);
+    this.#posts.push(signalOf(hub, id, signal, payload));
   }
 
   cleanUp(): void {
@@ -416,6 +461,11 @@ class HandlingTurn {
    * All that the handler asked for. Calls of a turn that leaves its state are dropped: they would be closed at once.
    */
   turn(): Turn {
+    const turn = this.#next();
+    return this.#posts.length === 0 ? turn : { ...turn, posts: this.#posts };
+  }
+
+  #next(): Turn {
     const change = this.#patch;
     if (this.#answer !== undefined)
       return { raise: "Answered", patch: { ...change, ...keep({ open: 0, answer: this.#answer.value }) } };

@@ -16,6 +16,8 @@ import {
   isWaiting,
   pickLogic,
   sequenceLogic,
+  signalLogic,
+  startLogic,
   tellLogic,
   waitLogic,
   type DeadlineEvent,
@@ -23,6 +25,7 @@ import {
   type Step,
 } from "./logic.ts";
 import type { StoredData, StoredSchema, StoredSchemas } from "./json-types.ts";
+import type { Addressee } from "./post.ts";
 import type { In, Out, Schema } from "./schema.ts";
 import {
   isDuration,
@@ -330,14 +333,43 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas, Rep, E extends st
     reply: (data: DeepReadonly<D>, s: EndBuilder<E>) => Rep | Failing<E>,
     options: { readonly next: MovesOf<R> },
   ): Behaviour<R, D>;
-  /**
-   * Gives a spoke work, or starts a run of a hub, does not wait for the outcome, and goes on. What it starts outlives this
-   * run. `null`: starts nothing.
-   */
+  /** Gives a spoke work, does not wait for the outcome, and goes on. It has a day. `null`: gives it nothing. */
   tell<I>(
-    callee: Callable<I, unknown, string>,
+    spoke: Callable<I, unknown, string> & { readonly kind: "spoke" },
     options: { readonly input: (data: DeepReadonly<D>) => NoInfer<I> | null; readonly next: MovesOf<R> },
   ): Behaviour<R, D>;
+  /**
+   * Starts a run of a hub that is independent of this one and outlives it, does not wait for its answer, and goes on. `null`:
+   * starts nothing. A hub that cannot be named here yet is given by its name; its input is then checked when the run starts.
+   */
+  start<I>(
+    hub: (Callable<I, unknown, string> & { readonly kind: "hub" }) | string,
+    options: {
+      readonly input: (data: DeepReadonly<D>) => NoInfer<I> | null;
+      /** The key of the request: the same key is the same request. Default: one that no other start has. */
+      readonly key?: (data: DeepReadonly<D>) => string;
+      readonly next: MovesOf<R>;
+    },
+  ): Behaviour<R, D>;
+  /**
+   * Sends a signal to another run, and goes on. The run gets it once, and after all that this run has sent it before. If there
+   * is no such run, or it has ended, the signal is lost: it is listed (`status: "lost"`), and this run goes on all the same.
+   */
+  signalRun<S = AnySignals, N extends keyof S & string = keyof S & string>(
+    hub: (Callable<never, unknown, string> & { readonly kind: "hub" } & SignalTypes<S>) | string,
+    options: {
+      /** The id of the request, or its key if the hub has no lane. `null`: sends nothing. */
+      readonly id: (data: DeepReadonly<D>) => string | null;
+      readonly signal: N;
+      readonly payload: (data: DeepReadonly<D>) => NoInfer<S[N]>;
+      readonly next: MovesOf<R>;
+    },
+  ): Behaviour<R, D>;
+}
+
+/** Signals of a hub that is known by its name only. */
+interface AnySignals {
+  readonly [signal: string]: unknown;
 }
 
 declare const behaves: unique symbol;
@@ -736,7 +768,12 @@ const builder = {
   answer: (reply: Parameters<typeof answerLogic>[0], options: { readonly next: string }) => ({
     logic: answerLogic(reply, options),
   }),
+  // What is told to a hub starts it: the types do not allow it, and plain JavaScript has no types.
   tell: (callee: Callable, options: Parameters<typeof tellLogic>[1]) => ({
-    logic: tellLogic(callee, options),
+    logic: callee.kind === "hub" ? startLogic(callee, options) : tellLogic(callee, options),
+  }),
+  start: (to: Addressee, options: Parameters<typeof startLogic>[1]) => ({ logic: startLogic(to, options) }),
+  signalRun: (to: Addressee, options: Parameters<typeof signalLogic>[1]) => ({
+    logic: signalLogic(to, options),
   }),
 };

@@ -37,4 +37,5 @@ export { step, type Effect } from "./effects.ts";
 export { laneKeyOf, type ExclusiveDefinition } from "./exclusive.ts";
 export { grant, laneError, pend, type PendingOptions } from "./pending.ts";
 export { incidentOf } from "./answers.ts";
+export type { Post } from "./post.ts";
 export type { HubDefinition, StateDefinition } from "./hub.ts";

@@ -2,6 +2,7 @@ import type { Hub } from "./hub.ts";
 import { synchronous } from "./plain.ts";
 import { check, type Schema } from "./schema.ts";
 import { WheelworkError } from "./errors.ts";
+import { nameOf, signalOf, startOf, type Addressee, type Posting } from "./post.ts";
 import type { Callable, Outcome, Spoke } from "./spoke.ts";
 import { acceptsAgain } from "./stored.ts";
 import type { TimerLogic } from "./timers.ts";
@@ -14,6 +15,8 @@ import type { TimerLogic } from "./timers.ts";
  *   pass        raises its fixed event              (left already)
  *   pick        raises an event that it chooses     (left already)
  *   tell        gives a spoke work, raises `next`   (left already)
+ *   start       starts another run, raises `next`   (left already)
+ *   signal      sends a signal, raises `next`       (left already)
  *   call, each  opens one call for each input       an event of an outcome that moves, or `done` after the last one
  *   all         opens the call of each part             the same (all.ts)
  *   sequence    opens the first call                `failed`, or `done`; each success opens the next call
@@ -39,8 +42,8 @@ export interface Turn {
   readonly open?: readonly CallRequest[];
   /** Tags of open calls to close, if the turn stays. */
   readonly close?: readonly string[];
-  /** A spoke to tell something, without waiting for the outcome. */
-  readonly tell?: { readonly callee: Callable; readonly input: unknown };
+  /** What it has for others, without waiting for what comes of it. */
+  readonly posts?: readonly Posting[];
   /** The answer, in an end state. */
   readonly answer?: unknown;
   /** Timers to set, in milliseconds from now, or to take back (null), by name. Only hubs by handlers ask for this. */
@@ -75,9 +78,25 @@ export interface OpenCall {
 /** What a state does, in the one form that the kernel knows. */
 export interface StateLogic {
   readonly kind:
-    "pass" | "pick" | "call" | "each" | "all" | "sequence" | "wait" | "tell" | "answer" | "end" | "handlers";
-  /** The hubs and spokes that it may call. */
+    | "pass"
+    | "pick"
+    | "call"
+    | "each"
+    | "all"
+    | "sequence"
+    | "wait"
+    | "tell"
+    | "start"
+    | "signal"
+    | "answer"
+    | "end"
+    | "handlers";
+  /** The hubs and spokes that it may call, tell something, start or send a signal. */
   readonly callees: readonly Callable[];
+  /** The hub that it starts or sends a signal. It may be known by its name only. */
+  readonly addressee?: string;
+  /** The signal that it sends. */
+  readonly sends?: string;
   /** The event that it raises at once, where that is fixed (pass, tell). */
   readonly passes?: string;
   /** What the hub's deadline raises. Present in every state that waits before the clean-up, and only there. */
@@ -304,12 +323,70 @@ export function tellLogic(
     enter: (data) => {
       const input = synchronous(options.input(data), "the input of a tell");
       if (input === null) return { raise: options.next };
-      const { value } = validInput(callee, input);
-      // The run of a tell calls the spoke, and makes of the input then what the schema makes of it.
-      return { raise: options.next, tell: { callee, input: callee.kind === "hub" ? value : input } };
+      return { raise: options.next, posts: [tellOf(callee, input)] };
     },
   };
 }
+
+/**
+ * What a spoke is told. The run of a tell calls the spoke, and makes of the input then what the schema makes of it.
+ * @throws WheelworkError WW_INVALID_INPUT.
+ */
+export function tellOf(callee: Callable, input: unknown): Posting {
+  validInput(callee, input);
+  return { kind: "tell", spoke: callee.name, input };
+}
+
+/** Starts a run of a hub that outlives this one, and goes on. An input of `null` starts nothing. */
+export function startLogic(
+  to: Addressee,
+  options: {
+    readonly input: (data: unknown) => unknown;
+    readonly key?: (data: unknown) => unknown;
+    readonly next: string;
+  },
+): StateLogic {
+  return {
+    kind: "start",
+    ...addressed(to),
+    passes: options.next,
+    enter: (data) => {
+      const input = synchronous(options.input(data), "the input of a start");
+      if (input === null) return { raise: options.next };
+      return { raise: options.next, posts: [startOf(to, input, options.key?.(data))] };
+    },
+  };
+}
+
+/** Sends a signal to another run, and goes on. An id of `null` sends nothing. */
+export function signalLogic(
+  to: Addressee,
+  options: {
+    readonly id: (data: unknown) => unknown;
+    readonly signal: string;
+    readonly payload: (data: unknown) => unknown;
+    readonly next: string;
+  },
+): StateLogic {
+  const { id: idOf, signal, payload, next } = options;
+  return {
+    kind: "signal",
+    ...addressed(to),
+    sends: signal,
+    passes: next,
+    enter: (data) => {
+      const id = synchronous(idOf(data), "the id of a signal's run");
+      if (id === null) return { raise: next };
+      const value = synchronous(payload(data), "the payload of a signal");
+      return { raise: next, posts: [signalOf(to, id, signal, value)] };
+    },
+  };
+}
+
+const addressed = (to: Addressee): Pick<StateLogic, "callees" | "addressee"> => ({
+  callees: typeof to === "string" ? [] : [to],
+  addressee: nameOf(to),
+});
 
 /** Makes an answer of the data. `s.fail` marks an error, so that a reply may be any value. */
 type Reply = (data: unknown, s: { fail(code: string, message: string, details?: unknown): never }) => unknown;

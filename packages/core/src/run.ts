@@ -271,6 +271,7 @@ export function apply(run: Run, event: RunEvent): void {
       openCall(run, event.call).progress = event.value;
       return;
     case "told":
+    case "posted":
       run.nextCall = event.call + 1;
       return;
     case "signalled":

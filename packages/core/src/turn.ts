@@ -9,6 +9,7 @@ import { growth } from "./growth.ts";
 import { movedRun } from "./migrations.ts";
 import { plain, plainKey, plainPatch, setField, synchronous, textOf } from "./plain.ts";
 import { type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
+import { postEvent, type Posting } from "./post.ts";
 import type { KeptSignal, OpenedCalls, RunEvent, Timer } from "./events.ts";
 import { isRunning, knownCommand, noDeadline, patched, refusedSignal, type Call, type Run } from "./run.ts";
 import { payloadOf, keptSignal, signalled, untaken } from "./signals.ts";
@@ -78,6 +79,8 @@ export class TurnBuilder implements Decision {
   #cancelling: boolean;
   #nextCall: number;
   #steps = 0;
+  /** What the handler that was asked last has for others. It follows the event that says what else the handler has done. */
+  #posts: readonly Posting[] | undefined = undefined;
   /** The kept signals that this turn has not taken yet. A copy of `run.signals`, made when the turn takes the first. */
   #signals: KeptSignal[] | undefined = undefined;
   /** The timers of the state, and its round if the limit is a function. Made when this turn needs it. */
@@ -106,6 +109,9 @@ export class TurnBuilder implements Decision {
     // Nearly every turn has one event. A literal of one takes a tenth of the memory that an array takes after a push.
     if (this.events.length === 0) this.events = [event];
     else this.events.push(event);
+    if (this.#posts === undefined) return;
+    for (const post of this.#posts) this.events.push(postEvent(post, this.#env.now, this.#nextCall++));
+    this.#posts = undefined;
   }
 
   /** Decides the input. Says why if it changes nothing. */
@@ -587,7 +593,6 @@ export class TurnBuilder implements Decision {
     if (turn.raise !== undefined) {
       this.#emit(this.#withPatch(entered, patch));
       if (logic.kind === "answer") this.#answer(turn.answer);
-      this.#tell(turn);
       this.#go(turn.raise, turn.patch);
       return;
     }
@@ -635,21 +640,6 @@ export class TurnBuilder implements Decision {
       );
       stays = this.#takeSignal(received, logic, row, turn);
     }
-  }
-
-  /** A tell has a call number, but no open call. Its own run works on it, and may outlive this one. */
-  #tell(turn: Turn): void {
-    if (turn.tell === undefined) return;
-    const { callee } = turn.tell;
-    const input = plain(turn.tell.input, "WW_DEFECT", `what ${callee.name} is told`);
-    const told = {
-      type: "told" as const,
-      at: this.#env.now,
-      call: this.#nextCall++,
-      spoke: callee.name,
-      input,
-    };
-    this.#emit(callee.kind === "hub" ? { ...told, hub: true } : told);
   }
 
   /** The hub answers, and goes on. If the engine has answered before, only the clean-up is left, and this answer counts no more. */
@@ -784,6 +774,7 @@ export class TurnBuilder implements Decision {
       throw new WheelworkError("WW_DEFECT", `a handler returned ${textOf(turn)}, which raises nothing`, {
         next: "Return s.raise(event, patch), or the name of an event. Then retry the incident.",
       });
+    if (turn.posts !== undefined) this.#posts = turn.posts;
     return turn.patch === undefined
       ? turn
       : { ...turn, patch: this.#keptPatch(turn.patch, "a patch") as object };

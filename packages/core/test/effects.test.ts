@@ -12,7 +12,7 @@ beforeEach(() => {
 
 const brief = (effects: readonly Effect[]): string[] =>
   effects.map((effect) => {
-    if (effect.type === "tell") return `tell ${effect.told.call}`;
+    if (effect.type === "post") return `post ${effect.posted.call}`;
     return "call" in effect ? `${effect.type} ${effect.call.number}` : effect.type;
   });
 
@@ -75,7 +75,7 @@ describe("step says what follows from an event", () => {
     expect(happens({ type: "entered", state: "A", calls: [calls(0, 1, { hub: true })] })).toEqual([
       "startChild 0",
     ]);
-    expect(happens({ type: "told", call: 1, spoke: "note", input: {} })).toEqual(["tell 1"]);
+    expect(happens({ type: "told", call: 1, spoke: "note", input: {} })).toEqual(["post 1"]);
   });
 
   test("answers and ends", () => {

@@ -121,7 +121,7 @@ const teller = hub(
   },
 );
 
-/** Tells so many of them something, in one turn. */
+/** Starts so many of them, in one turn. */
 const town = hub(
   "town",
   {
@@ -132,7 +132,7 @@ const town = hub(
     data: ({ count }) => ({ count, n: 0 }),
   },
   {
-    Telling: (s) => s.tell(teller, { input: () => ({ count: 30 }), next: "Told" }),
+    Telling: (s) => s.start(teller, { input: () => ({ count: 30 }), next: "Told" }),
     Choosing: (s) => s.pick(({ count, n }) => s.raise(n + 1 < count ? "More" : "Enough", { n: n + 1 })),
     Done: ({ n }) => ({ n }),
   },

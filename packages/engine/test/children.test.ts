@@ -59,7 +59,7 @@ describe("hubs call hubs", () => {
         chart: { Telling: { Next: "Done" }, Done: end },
         data: () => ({}),
       },
-      { Telling: (s) => s.tell(after, { input: () => ({ order: "o" }), next: "Next" }), Done: () => ({}) },
+      { Telling: (s) => s.start(after, { input: () => ({ order: "o" }), key: () => "after", next: "Next" }), Done: () => ({}) },
     );
     const world = await begin({
       hubs: [first],
@@ -68,7 +68,7 @@ describe("hubs call hubs", () => {
     await world.engine.submit(first, {}, { key: "f" });
     expect(await world.answer("f")).toEqual({ kind: "result", value: {} });
     await world.restart();
-    expect(await world.answer("f/t0")).toEqual({ kind: "result", value: { order: "o" } });
+    expect(await world.answer("after")).toEqual({ kind: "result", value: { order: "o" } });
     expect(world.counted("store-lost")).toBe(0);
   });
 

@@ -74,7 +74,15 @@ export class SimulatedProcess implements Clock {
   }
 
   after(delayMs: number, task: () => void): () => void {
-    return this.#machine.plan(this, delayMs, task);
+    let isCancelled = false;
+    const cancel = this.#machine.plan(this, delayMs, () => {
+      if (!isCancelled) task();
+    });
+    return () => {
+      // A task that became due while the process was frozen is planned no more, and has not run.
+      isCancelled = true;
+      cancel();
+    };
   }
 
   soon(task: () => void): void {

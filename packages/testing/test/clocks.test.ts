@@ -52,6 +52,20 @@ describe("simulated time", () => {
     expect(fired).toEqual([1, 2 ** 31 - 1]);
   });
 
+  test("a task that became due while its process was frozen can still be cancelled, by another one that did", async () => {
+    const clock = new SimulatedClock();
+    const process = clock.process();
+    const ran: string[] = [];
+    process.after(5, () => cancel());
+    const cancel = process.after(6, () => void ran.push("cancelled"));
+    process.after(7, () => void ran.push("last"));
+    process.freeze();
+    await clock.advance(10);
+    process.thaw();
+    await clock.settle();
+    expect(ran).toEqual(["last"]);
+  });
+
   test("a killed process runs nothing more, a frozen one later; the wall clock jumps alone", async () => {
     const clock = new SimulatedClock();
     const killed = clock.process();

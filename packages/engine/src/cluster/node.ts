@@ -13,6 +13,7 @@ import { pause } from "../ports/retry.ts";
 import type { ShardAccess, Shards } from "../requests/access.ts";
 import type { EngineHealth } from "../requests/api.ts";
 import { checkWorkers, collectHubs, servedBy } from "../requests/hubs.ts";
+import { officeOf } from "../requests/posts.ts";
 import { RequestService } from "../requests/service.ts";
 import { ShardAssignment, type AssignmentEffects } from "./assignment.ts";
 import type { ClusterNode, NodeOptions, ShardView } from "./options.ts";
@@ -119,6 +120,7 @@ class Node implements Shards {
         ...(otherProcess === undefined ? {} : { otherProcess }),
       })),
       suspects: new Suspects(),
+      posts: officeOf(() => new RequestService(this)),
       channels: new Map(channels.map((channel) => [channel.name, channel])),
       inbox: this.#inbox,
       clock: this.clock,

@@ -8,6 +8,7 @@ import { pause } from "../ports/retry.ts";
 import { askAgain, isRetryable, type NewRequest } from "../requests/access.ts";
 import { LocalShard } from "../requests/local-shard.ts";
 import { defaultRetentionMs } from "../requests/options.ts";
+import type { PostOffice } from "../requests/posts.ts";
 import { ShardHost } from "../requests/shard-host.ts";
 import type { Shard } from "../shard/shard.ts";
 import type { NodeOptions, ShardView } from "./options.ts";
@@ -21,6 +22,8 @@ export interface OwnedShardOptions {
   readonly channels: ReadonlyMap<string, Channel>;
   readonly inbox: string;
   readonly clock: Clock;
+  /** How posts reach the runs of all shards. */
+  readonly posts: PostOffice;
   /** Those of all shards of the node. */
   readonly suspects: Suspects;
   /** See `ShardFeed`. Absent if there are no relays. */
@@ -79,8 +82,8 @@ export class OwnedShard {
 
   /** Claims the shard, and begins to work on it. If that fails, nothing stays behind. */
   static async claim(number: number, options: OwnedShardOptions): Promise<OwnedShard> {
-    const { node, hubs, workers, channels, inbox, clock, suspects, passRelays, onEnded } = options;
-    const { onLost, onReplaced } = options;
+    const { node, hubs, workers, channels, inbox, clock, posts, suspects, passRelays } = options;
+    const { onEnded, onLost, onReplaced } = options;
     const { log, observe, retentionMs = defaultRetentionMs } = node;
     const store = node.store(number);
     let feed: ShardFeed | undefined;
@@ -113,6 +116,7 @@ export class OwnedShard {
         replies: { kind: "log", inbox: { topic: inbox, partition: number }, relays: true },
         clock,
         feed,
+        posts,
         suspects,
         onEnded: (why: WheelworkError) => onEnded(why),
         builtIn: [refusedHub],

@@ -3,7 +3,7 @@ import { laneKeyOf } from "@wheelwork/core/kernel";
 import type { MaybePromise } from "../ports/ports.ts";
 import { servedBy } from "../requests/hubs.ts";
 import { checkBody, type CheckedBody } from "../requests/validate.ts";
-import type { RequestItem } from "../shard/items.ts";
+import type { IgnoredReason, RequestItem } from "../shard/items.ts";
 import type { Shard } from "../shard/shard.ts";
 import { refusalOf, refusedHub } from "./channel.ts";
 import type { InboxEntry, RequestEntry } from "./inbox.ts";
@@ -46,8 +46,9 @@ export function offer(
     case "request":
       return offerRequest(shard, requestItem(hubs, key, entry), position);
     case "command": {
-      const { run = key, input } = entry;
-      if (position === undefined) return committed(shard.command(run, input));
+      const { run = key, input, isPost } = entry;
+      if (position === undefined)
+        return isPost === true ? posted(shard.command(run, input)) : committed(shard.command(run, input));
       const done = { resolve: nothing, reject: nothing };
       shard.feed({ kind: "input", key: run, input, done, offset: position });
       return "durable";
@@ -90,6 +91,16 @@ function offerRequest(
     else shard.feed({ ...decided, offset: position });
   });
 }
+
+/** A signal of another run, which waits for nobody's word. */
+const posted = (done: Promise<IgnoredReason | undefined>): Promise<OfferResult> =>
+  done.then(
+    (ignored) =>
+      ignored === undefined || ignored === "duplicate"
+        ? "durable"
+        : { reason: `the run that the signal is for has not taken it: ${ignored}` },
+    () => "refused" as const,
+  );
 
 /** The shard rejects only what it cannot take now. */
 const committed = (done: Promise<unknown>): Promise<OfferResult> =>

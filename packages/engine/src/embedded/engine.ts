@@ -7,6 +7,7 @@ import type { Engine, EngineHealth } from "../requests/api.ts";
 import { checkWorkers, collectHubs } from "../requests/hubs.ts";
 import { LocalShard } from "../requests/local-shard.ts";
 import type { CommonOptions } from "../requests/options.ts";
+import { officeOf } from "../requests/posts.ts";
 import { RequestService } from "../requests/service.ts";
 import { ShardHost } from "../requests/shard-host.ts";
 import { stopping } from "../shard/options.ts";
@@ -71,6 +72,7 @@ export class EmbeddedShard implements Shards {
       store: this.#store,
       bus,
       replies: { kind: "process" },
+      posts: officeOf(() => new RequestService(this)),
       clock,
       onEnded: (why) => onFailure?.(why),
     });

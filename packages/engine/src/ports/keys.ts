@@ -123,6 +123,23 @@ export const tellHubName = (spoke: string): string => `${tellPrefix}${spoke}`;
 export const toldSpoke = ({ hub }: { readonly hub: string }): string | undefined =>
   hub.startsWith(tellPrefix) ? hub.slice(tellPrefix.length) : undefined;
 
+/**
+ * The key, as a caller gives it, of a run that another run starts without naming one. No other start has it, also not one of a
+ * later request that has the key of the starter again.
+ */
+export function startedKey(starter: string, call: number, since: number): string {
+  const root = rootOf(starter);
+  const path = starter.slice(root.length).replaceAll("/", "~");
+  const given = `${givenKey(root)}${path}~${call}~${since.toString(36)}`;
+  return keyProblem(given) === undefined ? given : `~${digest("sha256", given, "hex")}`;
+}
+
+/** What two posts to one run have in common, by its id or its key: a hub with a lane adds a tag to the key. */
+export const addressOf = (given: string): string => {
+  const start = startOfTag(given);
+  return start > 0 ? given.slice(0, start) : given;
+};
+
 /** Whether a run serves a request of a caller: it is neither the call of another hub nor a tell. */
 export const isRoot = (run: { readonly parent: unknown; readonly hub: string }): boolean =>
   run.parent === undefined && !run.hub.startsWith(tellPrefix);

@@ -16,6 +16,8 @@ export interface NewRequest {
   readonly body: CheckedBody;
   readonly deadlineMs: number | undefined;
   readonly priority: number | undefined;
+  /** A run that was accepted has started it: it is taken, however much there is to do. */
+  readonly isOwed: boolean;
 }
 
 /** What a shard knows of a request. */

@@ -8,8 +8,10 @@ import {
   type Schema,
   type Spoke,
 } from "@wheelwork/core";
-import { hasNoEnd, maxCallMs, type HubDefinition } from "@wheelwork/core/kernel";
-import { tellHubName } from "../ports/keys.ts";
+import { hasNoEnd, maxCallMs, type ExclusiveDefinition, type HubDefinition } from "@wheelwork/core/kernel";
+import { hash as digest } from "node:crypto";
+import { addressOf, tellHubName } from "../ports/keys.ts";
+import { postSpokeName, type Letter } from "../ports/posts.ts";
 import type { Worker } from "../attempts/worker.ts";
 
 export function collectHubs(hubs: readonly AnyHub[]): Map<string, AnyHub> {
@@ -28,6 +30,7 @@ export function collectHubs(hubs: readonly AnyHub[]): Map<string, AnyHub> {
   };
   for (const hub of hubs) add(hub);
   checkLanes(collected.values());
+  checkAddressees(collected);
   return collected;
 }
 
@@ -50,6 +53,28 @@ function checkLanes(hubs: Iterable<AnyHub>): void {
   throw new WheelworkError("WW_CONFIG", "the hubs of a lane do not agree", {
     problems,
     next: "Give all hubs of a lane the same number of slots.",
+  });
+}
+
+/** Hubs that others start or send signals by their names. */
+function checkAddressees(hubs: ReadonlyMap<string, AnyHub>): void {
+  const problems: { path: string; message: string }[] = [];
+  for (const { name, definition } of hubs.values()) {
+    for (const { logic, name: state } of definition.states.values()) {
+      const { addressee, sends } = logic;
+      if (addressee === undefined) continue;
+      const to = hubs.get(addressee)?.definition;
+      const where = `the state ${state} of the hub ${name}`;
+      if (to === undefined)
+        problems.push({ path: "hubs", message: `${where} names the hub ${addressee}, which is not there` });
+      else if (sends !== undefined && !Object.hasOwn(to.signals, sends))
+        problems.push({ path: "hubs", message: `${where} sends ${addressee} the signal ${sends}, which it does not take` });
+    }
+  }
+  if (problems.length === 0) return;
+  throw new WheelworkError("WW_CONFIG", "hubs name others that the engine does not have so", {
+    problems,
+    next: "Give the engine all hubs that its hubs name.",
   });
 }
 
@@ -87,8 +112,11 @@ interface Told {
 const reasonOf = (failure: Failure): string =>
   failure.kind === "timeout" ? "timeout" : `${failure.code}: ${failure.message}`.slice(0, 1000);
 
-/** How long a tell may take: all its attempts. If they have no end, a day. */
-const tellMs = (spoke: Spoke): number => (hasNoEnd(spoke) ? 86_400_000 : maxCallMs(spoke) + 1000);
+const dayMs = 86_400_000;
+
+/** How long a tell may take: a day, or longer if its attempts take longer. Waiting for a place of its spoke is part of it. */
+const tellMs = (spoke: Spoke): number =>
+  hasNoEnd(spoke) ? dayMs : Math.max(dayMs, maxCallMs(spoke) + 1000);
 
 /** A tell is a separate run of a built-in hub that makes one call. It is retried as its spoke says, recorded, and independent. */
 export function tellHubs(workers: readonly Worker[]): HubDefinition[] {
@@ -116,9 +144,26 @@ export function tellHubs(workers: readonly Worker[]): HubDefinition[] {
           s.fail("not-delivered", `the spoke ${spoke.name} did not take what it was told: ${why}`),
       },
     );
-    return { ...told.definition, name: tellHubName(spoke.name) };
+    const { name } = spoke;
+    const definition = { ...told.definition, name: tellHubName(name) };
+    return name === postSpokeName ? { ...definition, exclusive: inOrder } : definition;
   });
 }
+
+/** The runs that carry posts of one run to another follow each other. They are all in the shard of the sender. */
+const inOrder: ExclusiveDefinition = {
+  lane: postSpokeName,
+  by: (request) => {
+    const { from, post } = (request as { readonly input: Letter }).input;
+    const to = addressOf(post.kind === "start" ? (post.key ?? "") : post.id);
+    return digest("sha256", `${from}\n${to}`, "hex");
+  },
+  slots: 1,
+  whenBusy: "queue",
+  queueMs: dayMs,
+  queueLimit: 1_000_000,
+  isOfShard: true,
+};
 
 /** The hub that a request names. @throws WheelworkError WW_HUB_UNKNOWN. */
 export function servedBy(hubs: ReadonlyMap<string, AnyHub>, hub: Hub<never> | string): HubDefinition {

@@ -76,8 +76,22 @@ export class RequestService implements Engine {
     return this.#shards.health();
   }
 
-  async submit<I>(hub: Hub<I> | string, request: I, options: SubmitOptions = {}): Promise<Submitted> {
-    const definition = servedBy(this.hubs, hub as Hub<never> | string);
+  submit<I>(hub: Hub<I> | string, request: I, options: SubmitOptions = {}): Promise<Submitted> {
+    return this.#submit(hub as Hub<never> | string, request, options, false);
+  }
+
+  /** Submits what a run has started: it is a part of what was accepted, so that no overload refuses it. */
+  async submitOwed(hub: string, key: string, request: unknown): Promise<void> {
+    await this.#submit(hub, request, { key }, true);
+  }
+
+  async #submit(
+    hub: Hub<never> | string,
+    request: unknown,
+    options: SubmitOptions,
+    isOwed: boolean,
+  ): Promise<Submitted> {
+    const definition = servedBy(this.hubs, hub);
     checkSubmit(definition, options);
     this.#demandOpen();
     const fresh = options.key === undefined;
@@ -93,6 +107,7 @@ export class RequestService implements Engine {
       body,
       deadlineMs: options.deadlineMs,
       priority: options.priority,
+      isOwed,
     });
     return { id: givenKey(key), known };
   }

@@ -14,6 +14,7 @@ import { defaultMemoryBytes } from "../shard/memory.ts";
 import { Shard } from "../shard/shard.ts";
 import type { EngineHealth } from "./api.ts";
 import { tellHubs } from "./hubs.ts";
+import { postWorker, type PostOffice } from "./posts.ts";
 import { defaultDrainMs, defaultMaxDowntimeMs, defaultRetentionMs, type CommonOptions } from "./options.ts";
 
 /** What a shard needs of the engine that works on it. */
@@ -30,6 +31,8 @@ export interface ShardHostOptions extends Omit<CommonOptions, "hubs"> {
   readonly onEnded?: (why: WheelworkError) => void;
   /** See `ShardOptions.suspects`. */
   readonly suspects?: Suspects;
+  /** How posts of its runs reach other runs. */
+  readonly posts: PostOffice;
   /** Hubs that no user defines. */
   readonly builtIn?: readonly HubDefinition[];
 }
@@ -70,7 +73,8 @@ export class ShardHost {
   #stopped = false;
 
   constructor(options: ShardHostOptions) {
-    const { hubs, workers, store, bus, replies, feed, suspects, onEnded, builtIn = [], observe } = options;
+    const { hubs, store, bus, replies, feed, suspects, onEnded, builtIn = [], observe, posts } = options;
+    const workers = [...options.workers, postWorker(posts)];
     const { clock = systemClock, logger = defaultLogger(), random = Math.random } = options;
     this.#options = options;
     this.hubs = hubs;

@@ -22,7 +22,8 @@ import {
   type Input,
   type Run,
 } from "@wheelwork/core/kernel";
-import { childKey, keyInLane, keyReused, rootOf, tellHubName, tellKey, toldSpoke } from "../ports/keys.ts";
+import { childKey, keyInLane, keyReused, rootOf, toldSpoke } from "../ports/keys.ts";
+import { addressed, carrierOf } from "../ports/posts.ts";
 import type { Commit, Downtime, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
 import type { Batch, Culprit, LiveRun } from "./batch.ts";
 import { Carried, type CarriedItem } from "./carried.ts";
@@ -646,8 +647,10 @@ export class Decider {
     stage(batch, live, events.length, this.#seq + 1);
     const effects = this.#effects;
     for (const made of events) {
-      const event =
-        made.type === "incident" ? { ...made, error: this.#options.outcomes.redact(made.error) } : made;
+      let event = made;
+      if (made.type === "incident")
+        event = { ...made, error: this.#options.outcomes.redact(made.error) };
+      else if (made.type === "posted") event = addressed(run, made);
       if (event.type === "failed" || event.type === "settled") failed(batch, run, event);
       step(run, event, effects);
       if (event.type === "died") died(batch, run, event);
@@ -681,14 +684,9 @@ export class Decider {
       case "cancelChild":
         this.#carried.push({ kind: "cancel", key: childKey(run.key, effect.call.number) });
         return;
-      case "tell": {
-        const { call, spoke, hub, input } = effect.told;
-        const key = tellKey(run.key, call);
-        const told =
-          hub === true ? { hub: spoke, request: input } : { hub: tellHubName(spoke), request: { input } };
-        this.#atOnce.push({ kind: "tell", key, ...told });
+      case "post":
+        this.#atOnce.push({ kind: "tell", ...carrierOf(run, effect.posted) });
         return;
-      }
       case "answer":
         this.#answered(batch, live);
         return;

@@ -19,6 +19,8 @@ export interface RequestItem {
   readonly priority?: number;
   /** It came through a log: its sender can be told by an answer only. */
   readonly isRecord?: true;
+  /** A run that was accepted has started it: it is not refused since there is too much to do. */
+  readonly isOwed?: true;
   /** This engine made the key, so it cannot be stored already. */
   readonly fresh: boolean;
   /** Where the answer is published. */

@@ -178,11 +178,11 @@ export class LaneKeeper {
   }
 
   /** A run is in the shard of its request. It can wait for no place of another one. */
-  #demandHere(root: string, { name, key }: RunLane, { name: hub }: HubDefinition): void {
-    if (this.#isOnly || keyInLane(root, name, key) === root) return;
+  #demandHere(root: string, { name, key }: RunLane, { name: hub, exclusive }: HubDefinition): void {
+    if (this.#isOnly || exclusive?.isOfShard === true || keyInLane(root, name, key) === root) return;
     const what = `a call of the hub ${hub} needs the lane ${name} ${key}`;
     throw new WheelworkError("WW_DEFECT", `${what}, which may be in another shard than its caller`, {
-      next: "In a cluster, a hub calls hubs of its own lane and key only. Send a request instead, from a worker.",
+      next: "In a cluster, a hub calls hubs of its own lane and key only. Start it instead (`s.start`).",
     });
   }
 

@@ -230,7 +230,8 @@ export class Shard {
     if (refusal !== undefined) return item.refuse(refusal);
     this.#turns.handOverAt();
     // One whose run is in memory takes no room, and is answered whatever comes.
-    const overload = this.find(item.key) === undefined ? this.#overload() : undefined;
+    const isNew = item.isOwed !== true && this.find(item.key) === undefined;
+    const overload = isNew ? this.#overload() : undefined;
     if (overload === undefined) return this.#push(item);
     this.#options.observe?.({ name: "refused", hub: item.hub, key: item.key });
     item.refuse(overloaded(overload));

@@ -29,6 +29,7 @@ import { forwarded, unwrapped } from "./lane-records.ts";
 import { stormLogger } from "./logger.ts";
 import { every, realPorts, type StormLog, type StormPorts } from "./ports.ts";
 import { Losses } from "./losses.ts";
+import { inboxOffice } from "./post-office.ts";
 import { Reclaim } from "./reclaim.ts";
 import {
   attemptId,
@@ -283,6 +284,11 @@ export class HubBolt implements Bolt<Streams> {
       store,
       bus: this.#bus(output),
       replies: { kind: "log", inbox: { topic: this.#config.inbox, partition: this.#index }, relays: false },
+      posts: inboxOffice(
+        this.#config.inbox,
+        () => hubs,
+        (publication) => this.#publish(publication),
+      ),
       clock: this.#clock,
       logger: stormLogger(output),
       random,

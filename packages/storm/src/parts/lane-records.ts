@@ -12,14 +12,15 @@ import { inboxMessage, rootOf, routeOf, type InboxEntry } from "@wheelwork/engin
 const keyField = "wheelwork-key";
 const tagLength = 18;
 
-/** The message by which a record goes to the task of its shard. */
-export function forwarded(key: string, entry: InboxEntry, record: LogRecord): Message {
+/** The message by which an entry goes to the task of its shard. `record`: what has brought it, if it is handed on. */
+export function forwarded(key: string, entry: InboxEntry, record?: LogRecord): Message {
   // What a request is asked for under may be another key than its record has. All others are handed on as they are.
-  const message = entry.type === "request" ? inboxMessage(key, entry) : undefined;
+  const isNew = entry.type === "request" || record === undefined;
+  const message = isNew ? inboxMessage(key, entry) : undefined;
   const root = rootOf(key);
   const route = routeOf(root);
   if (route === root) return message ?? inboxMessage(key, entry);
-  const fields = JSON.parse(message?.value ?? record.value) as object;
+  const fields = JSON.parse(message?.value ?? record?.value ?? "{}") as object;
   const value = JSON.stringify({ ...fields, [keyField]: root });
   return { ...message, key: route, value };
 }

@@ -68,6 +68,8 @@ function linesOf(event: RunEvent, me: string, idOf: (name: string) => string): s
       return [note(`takes the signal ${event.signal}`), ...holds(event.held), ...opened];
     case "told":
       return [`  ${me}-)${idOf(event.spoke)}: ${plain(`#${event.call} ${jsonText(event.input, maxText)}`)}`];
+    case "posted":
+      return [note(event.post.kind === "start" ? `starts ${event.post.hub}` : `signals ${event.post.id}`)];
     case "answered":
     case "ended":
       return event.answer === undefined

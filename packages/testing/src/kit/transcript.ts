@@ -1,5 +1,5 @@
 import type { RunEvent } from "@wheelwork/core";
-import type { OpenedCalls, Timer } from "@wheelwork/core/kernel";
+import type { OpenedCalls, Post, Timer } from "@wheelwork/core/kernel";
 import { answerText, failureText, firstLine, jsonText } from "./words.ts";
 
 type Event<T extends RunEvent["type"]> = Extract<RunEvent, { type: T }>;
@@ -72,6 +72,8 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
       );
     case "told":
       return [`tells ${event.spoke} #${event.call} ${jsonText(event.input)}`];
+    case "posted":
+      return [postText(event.post)];
     case "signalled":
     case "received":
       return [`${signalText(event)}${heldText(event.held)}${changeText(event)}`, ...opened];
@@ -132,6 +134,12 @@ function signalText(event: Event<"signalled"> | Event<"received">): string {
   if (event.type === "received") return `takes the signal ${event.signal}`;
   const early = event.dropped === true ? ", dropped" : event.taken === true ? "" : ", kept for later";
   return `signal ${event.signal} ${jsonText(event.payload)}${early}`;
+}
+
+function postText(post: Post): string {
+  return post.kind === "start"
+    ? `starts ${post.hub} ${jsonText(post.request)}`
+    : `sends the signal ${post.signal} to ${post.id} ${jsonText(post.payload)}`;
 }
 
 /** The event that a handler raised, and what changed in the data. */

@@ -1,13 +1,19 @@
 import type { AnyHub, Spoke } from "@wheelwork/core";
 import type { CheckedState, CheckedSystem } from "./checker/evidence.ts";
 
+/** The spoke by which the engine takes posts to other runs. Its worker is the engine's own, and nobody sees its attempts. */
+export const postSpoke = "wheelwork.post";
+
 /** What the checker knows of hubs: their charts, their states, and the spokes that they call. */
 export function chartsOf(
   hubs: readonly AnyHub[],
 ): Pick<CheckedSystem, "charts" | "spokes" | "states" | "slots"> {
   const charts = new Map<string, CheckedSystem["charts"] extends ReadonlyMap<string, infer C> ? C : never>();
-  const spokes = new Map<string, CheckedSystem["spokes"] extends ReadonlyMap<string, infer S> ? S : never>();
-  const slots = new Map<string, number>();
+  const spokes = new Map<string, CheckedSystem["spokes"] extends ReadonlyMap<string, infer S> ? S : never>([
+    [postSpoke, { attempts: Number.POSITIVE_INFINITY }],
+  ]);
+  // The runs that carry posts of one run to another follow each other.
+  const slots = new Map<string, number>([[postSpoke, 1]]);
   const states = new Map<string, CheckedState>();
   const add = ({ name, definition }: AnyHub): void => {
     if (charts.has(name)) return;

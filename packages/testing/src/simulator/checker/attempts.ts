@@ -1,3 +1,4 @@
+import { postSpoke } from "../charts.ts";
 import type { TraceEntry } from "../trace.ts";
 import type { Evidence } from "./evidence.ts";
 import type { CallModel, RunModel } from "./model.ts";
@@ -101,12 +102,14 @@ export class Attempts {
   /** What a worker has said. */
   said({ node, request, call, attempt, outcome }: TraceEntry & { type: "outcome" }): void {
     const { at, runs } = this.#evidence;
-    const { owner, healthySince } = this.#ownership;
+    const { owner, healthySince, claims } = this.#ownership;
     const name = `${request}/${call}/${attempt}`;
     const said = outcome?.kind === "error" ? `error ${outcome.code}` : String(outcome?.kind);
     this.#outcomes.set(name, [...(this.#outcomes.get(name) ?? []), said]);
     const open = runs.get(request)?.calls.get(call);
     if (node !== owner || open === undefined || open.attempt !== attempt || said === "timeout") return;
+    // What was begun before the owner lost its memory was told to stop, so that its failure says nothing. It may wait to begin again.
+    if (said !== "ok" && open.begunIn !== claims) return;
     if (healthySince <= at && !open.begunAgain) open.outcomeAt ??= at;
   }
 
@@ -143,6 +146,7 @@ export class Attempts {
   /** An outcome comes from the worker's attempt that is current, from the child's answer, or from the deadline. */
   settled(run: RunModel, call: CallModel, outcome: Committed, at: number): void {
     if (call.isHub) return this.#settledByChild(run, call, outcome);
+    if (call.callee === postSpoke) return;
     const kind = outcome === "ok" ? "ok" : outcome.kind;
     const { number, attempt } = call;
     const given = this.#outcomes.get(`${run.key}/${number}/${attempt}`) ?? [];

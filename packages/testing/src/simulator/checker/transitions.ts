@@ -88,6 +88,7 @@ export class Transitions {
       case "waited":
         return this.#wait(run, event);
       case "told":
+      case "posted":
         return this.#number(run, event.call);
       case "signalled":
         this.#command(run, `signal ${event.id}`);

@@ -1,0 +1,68 @@
+import { spoke, WheelworkError, type Schema } from "@wheelwork/core";
+import { hash as digest } from "node:crypto";
+import { worker, type Worker } from "../attempts/worker.ts";
+import { postSpokeName, type Letter } from "../ports/posts.ts";
+import { EngineRun } from "./run-handle.ts";
+import type { RequestService } from "./service.ts";
+
+/** How posts reach the runs that they are for. What it throws says whether another try may help (`retryable`). */
+export interface PostOffice {
+  /** Submits a request. The same key is the same request. */
+  start(hub: string, key: string, request: unknown): Promise<void>;
+  /** Sends a signal. The same command id is the same signal. */
+  signal(hub: string, id: string, signal: string, payload: unknown, commandId: string): Promise<void>;
+}
+
+const anything: Schema = {
+  "~standard": { version: 1, vendor: "wheelwork", validate: (value) => ({ value }) },
+};
+
+const postSpoke = spoke(postSpokeName, {
+  input: anything as Schema<Letter>,
+  output: anything,
+  errors: ["away", "refused"],
+  timeoutMs: 30_000,
+  retry: { attempts: "unlimited", backoffMs: 50, maxBackoffMs: 30_000, giveUpOn: ["refused"] },
+});
+
+/** The worker that carries out posts. It is the engine's own: no user serves it. */
+export function postWorker(office: PostOffice): Worker {
+  const deliver = async ({ post, since }: Letter, run: string): Promise<void> => {
+    if (post.kind === "start") return office.start(post.hub, post.key ?? "", post.request);
+    const { hub, id, signal, payload } = post;
+    return office.signal(hub, id, signal, payload, commandIdOf(run, since));
+  };
+  const made = worker(postSpoke, async (letter: Letter, context) => {
+    try {
+      await deliver(letter, context.requestId);
+      return {};
+    } catch (error) {
+      if (!(error instanceof WheelworkError)) return context.fail("away", String(error));
+      const { code, message } = error;
+      const [what = ""] = message.split("\n");
+      // A busy lane refuses what it refuses at once, as it does to everybody.
+      const mayHelp = error.retryable && code !== "WW_BUSY";
+      return context.fail(mayHelp ? "away" : "refused", what);
+    }
+  });
+  // It calls nothing of the user's: whatever ends the process, it is not at fault.
+  return { ...made, otherProcess: true };
+}
+
+/** The id of a signal: it is the same in each attempt, and no other post has it. */
+function commandIdOf(run: string, since: number): string {
+  const id = `${run}@${since.toString(36)}`;
+  return id.length <= 200 ? id : digest("sha256", id, "hex");
+}
+
+/** Takes posts to the runs as requests and signals of callers come to them, wherever their shards are worked on. */
+export function officeOf(engine: () => RequestService): PostOffice {
+  return {
+    start: (hub, key, request) => engine().submitOwed(hub, key, request),
+    signal: async (hub, id, signal, payload, commandId) => {
+      const run = new EngineRun<never, never, never>(engine(), hub, id);
+      const result = await run.signal(signal, payload, { commandId });
+      if (result === "ended") throw new WheelworkError("WW_NOT_FOUND", `the run of the request ${id} has ended`);
+    },
+  };
+}

@@ -1,0 +1,123 @@
+import type { RunEvent } from "@wheelwork/core";
+import type { TraceEntry } from "../trace.ts";
+import { count, type Violation } from "../world.ts";
+
+type Posted = Extract<RunEvent, { type: "posted" }>;
+type Event<T extends RunEvent["type"]> = Extract<RunEvent, { type: T }>;
+
+/** What a run had for another one. */
+interface PostModel {
+  readonly from: string;
+  /** When the sender was created: its key may come again. */
+  readonly since: number;
+  readonly call: number;
+  readonly post: Posted["post"];
+  /** What the run that carries it came to. */
+  outcome: "under way" | "delivered" | "lost";
+}
+
+/** What came under the key of a run, whichever incarnation of it. */
+interface Target {
+  /** The hubs of the runs that were begun. */
+  readonly begun: string[];
+  /** The ids of the signals that it has taken, kept or dropped, in their order. */
+  readonly signals: string[];
+  ended: boolean;
+}
+
+/** What is found of posts: violations without a place in a trace. */
+export interface PostsChecked {
+  readonly violations: readonly Violation[];
+  readonly exercised: ReadonlyMap<string, number>;
+}
+
+/** The key of a request without the tag of its lane. */
+export const addressOf = (key: string): string => key.replace(/@~[0-9a-f]{16}$/, "");
+
+/**
+ * What runs have for one another, over all shards (I33): each post is carried by a run that begins with the very batch of the post;
+ * what is delivered was taken, once; and what one run has for another is taken in its order.
+ *
+ * @param excuses Whether a post may have come to nobody though it was delivered: where only the log says so. `id`: of a signal.
+ */
+export function checkPosts(
+  traces: readonly (readonly TraceEntry[])[],
+  excuses: (post: Posted["post"], id: string) => boolean = () => false,
+): PostsChecked {
+  const violations: Violation[] = [];
+  const exercised = new Map<string, number>();
+  const demand = (holds: boolean, message: () => string): void => {
+    count(exercised, "I33");
+    if (!holds) violations.push({ invariant: "I33", message: message() });
+  };
+  const posts = new Map<string, PostModel>();
+  const targets = new Map<string, Target>();
+  const created = new Map<string, number>();
+  const targetOf = (key: string): Target => {
+    const address = addressOf(key);
+    let target = targets.get(address);
+    if (target === undefined) targets.set(address, (target = { begun: [], signals: [], ended: false }));
+    return target;
+  };
+  /** What the store has not taken, by the keys of runs. */
+  const refused = new Set<string>();
+  for (const entry of traces.flat()) {
+    if (entry.type === "refuses") refused.add(addressOf(entry.key));
+    if (entry.type !== "committed") continue;
+    const begun = new Set(
+      entry.journal.flatMap(({ key, events }) => (events.some(isBeginning) ? [key] : [])),
+    );
+    for (const { key, events } of entry.journal) {
+      for (const event of events) {
+        if (isBeginning(event)) {
+          created.set(key, event.at);
+          const target = targetOf(key);
+          target.begun.push(event.hub);
+          target.ended = false;
+        }
+        const carried = posts.get(key);
+        if (event.type === "posted") {
+          const carrier = `${key}/t${event.call}`;
+          // One that the store does not take is lost, as a tell is.
+          const isTaken = begun.has(carrier) || refused.has(carrier);
+          demand(isTaken, () => `nobody carries the post ${event.call} of ${key}`);
+          const { call, post } = event;
+          posts.set(carrier, { from: key, since: created.get(key) ?? 0, call, post, outcome: "under way" });
+        } else if (event.type === "signalled") targetOf(key).signals.push(event.id);
+        else if (event.type === "ended") {
+          targetOf(key).ended = true;
+          if (carried !== undefined)
+            carried.outcome = event.answer?.kind === "result" ? "delivered" : "lost";
+        }
+      }
+    }
+  }
+  const sent = new Map<string, number[]>();
+  for (const [carrier, { from, since, call, post, outcome }] of posts) {
+    const id = `${carrier}@${since.toString(36)}`;
+    if (post.kind === "start") {
+      const { begun } = targetOf(post.key ?? "");
+      if (outcome === "delivered" && !excuses(post, id))
+        demand(begun.includes(post.hub), () => `${from} has started ${post.key}, which never began`);
+      // A key of its own is no other run's.
+      if (post.key?.includes("~") === true && !refused.has(post.key) && !refused.has(carrier) && !excuses(post, id))
+        demand(begun.length === 1, () => `${post.key} of ${from} has begun ${begun.length} times`);
+      continue;
+    }
+    const { signals } = targetOf(post.id);
+    const times = signals.filter((one) => one === id).length;
+    demand(times <= 1, () => `${post.id} has taken the signal ${id} ${times} times`);
+    if (outcome === "delivered" && !excuses(post, id))
+      demand(times === 1, () => `the signal ${id} was delivered, and ${post.id} does not have it`);
+    if (times === 0) continue;
+    const way = `${from} ${since} ${addressOf(post.id)}`;
+    const place = signals.indexOf(id);
+    sent.set(way, [...(sent.get(way) ?? []), place]);
+    const before = sent.get(way)?.at(-2) ?? -1;
+    demand(before < place, () => `${post.id} takes the signals of ${from} out of their order, at call ${call}`);
+  }
+  return { violations, exercised };
+}
+
+const isBeginning = (event: RunEvent): event is Event<"started"> | Event<"accepted"> =>
+  event.type === "started" || event.type === "accepted";
