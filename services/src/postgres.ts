@@ -11,7 +11,16 @@ import {
 } from "node:fs";
 import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { childrenOf, isAlive, pidOf, send, startDaemon, stopDaemon, waitUntil, type Daemon } from "./process.ts";
+import {
+  childrenOf,
+  isAlive,
+  pidOf,
+  send,
+  startDaemon,
+  stopDaemon,
+  waitUntil,
+  type Daemon,
+} from "./process.ts";
 
 const debianRoot = "/usr/lib/postgresql";
 

@@ -158,8 +158,8 @@ export const mutantsOfShards: readonly Mutant[] = [
   {
     name: "ignore a signal from the inbox",
     file: offer,
-    from: "      const { run = key, input } = entry;\n",
-    to: '      const { run = key, input } = entry;\n      if (input.kind === "signal" && position !== undefined) {\n        shard.feed({ kind: "mark", offset: position });\n        return "durable";\n      }\n',
+    from: "      const { run = key, input, isPost } = entry;\n",
+    to: '      const { run = key, input, isPost } = entry;\n      if (input.kind === "signal" && position !== undefined) {\n        shard.feed({ kind: "mark", offset: position });\n        return "durable";\n      }\n',
     world: "cluster",
   },
   {

@@ -25,6 +25,7 @@ const limiter = "packages/engine/src/attempts/limiter.ts";
 const turns = "packages/engine/src/attempts/turns.ts";
 const underWay = "packages/engine/src/attempts/under-way.ts";
 const localShard = "packages/engine/src/requests/local-shard.ts";
+const posts = "packages/engine/src/requests/posts.ts";
 const store = "packages/testing/src/memory-store.ts";
 
 /**
@@ -631,6 +632,42 @@ export const mutants: readonly Mutant[] = [
     file: pending,
     from: "    due: lane.joins === undefined ? queueBy : Math.min(answerBy, callerBy),",
     to: "    due: at + 1e12,",
+  },
+  {
+    name: "begin no run that carries a post",
+    file: decider,
+    from: '        this.#atOnce.push({ kind: "tell", ...carrierOf(run, effect.posted) });\n',
+    to: '        if (effect.posted.type === "told") this.#atOnce.push({ kind: "tell", ...carrierOf(run, effect.posted) });\n',
+  },
+  {
+    name: "let the posts of one run to another overtake each other",
+    file: "packages/engine/src/requests/hubs.ts",
+    from: "name === postSpokeName ? { ...definition, exclusive: inOrder } : definition",
+    to: "definition",
+  },
+  {
+    name: "give each attempt of a post a command id of its own",
+    file: posts,
+    from: "const id = `${run}@${since.toString(36)}`;",
+    to: "const id = `${run}@${since.toString(36)}${Math.random()}`;",
+  },
+  {
+    name: "give a post up when its first attempt fails",
+    file: posts,
+    from: 'const mayHelp = error.retryable && code !== "WW_BUSY";',
+    to: 'const mayHelp = code === "";',
+  },
+  {
+    name: "count a post as delivered before its run has it",
+    file: posts,
+    from: "const result = await run.signal(signal, payload, { commandId });",
+    to: 'const result: string = "accepted";\n      run.signal(signal, payload, { commandId }).catch(() => {});',
+  },
+  {
+    name: "refuse what a run has started when there is too much to do",
+    file: shard,
+    from: "const isNew = item.isOwed !== true && this.find(item.key) === undefined;",
+    to: "const isNew = this.find(item.key) === undefined;",
   },
   ...mutantsOfShards,
 ];

@@ -399,13 +399,9 @@ class HandlingTurn {
 
   #demandDeclared(callee: Callable): void {
     if (this.#callees.includes(callee)) return;
-    throw new WheelworkError(
-      "WW_DEFECT",
-      `a handler called ${callee.name}, which its hub does not declare`,
-      {
-        next: "Add it to the hub's `calls`. Then retry the incident.",
-      },
-    );
+    throw new WheelworkError("WW_DEFECT", `a handler called ${callee.name}, which its hub does not declare`, {
+      next: "Add it to the hub's `calls`. Then retry the incident.",
+    });
   }
 
   tell(spoke: Callable, input: unknown): void {

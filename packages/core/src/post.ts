@@ -84,7 +84,11 @@ function textFor(given: unknown, what: string): string {
   const text = synchronous(given, what);
   const isText = typeof text === "string" && text !== "" && text.isWellFormed();
   if (isText && Array.from(text).length <= maxKeyLength * 2) return text;
-  throw new WheelworkError("WW_DEFECT", `${what} is no text of 1 to ${maxKeyLength} characters: ${textOf(given)}`, {
-    next: "Correct the hub. Then retry the incident.",
-  });
+  throw new WheelworkError(
+    "WW_DEFECT",
+    `${what} is no text of 1 to ${maxKeyLength} characters: ${textOf(given)}`,
+    {
+      next: "Correct the hub. Then retry the incident.",
+    },
+  );
 }

@@ -180,7 +180,10 @@ function fed({ clock, store, signals }: Machine, feed: Feed): ShardHost {
     store,
     bus: new LocalBus(),
     replies: { kind: "process" },
-    posts: { start: () => Promise.reject(new Error("nobody")), signal: () => Promise.reject(new Error("nobody")) },
+    posts: {
+      start: () => Promise.reject(new Error("nobody")),
+      signal: () => Promise.reject(new Error("nobody")),
+    },
     clock,
     observe: (signal) => void signals.push(signal),
     feed,

@@ -59,7 +59,10 @@ describe("hubs call hubs", () => {
         chart: { Telling: { Next: "Done" }, Done: end },
         data: () => ({}),
       },
-      { Telling: (s) => s.start(after, { input: () => ({ order: "o" }), key: () => "after", next: "Next" }), Done: () => ({}) },
+      {
+        Telling: (s) => s.start(after, { input: () => ({ order: "o" }), key: () => "after", next: "Next" }),
+        Done: () => ({}),
+      },
     );
     const world = await begin({
       hubs: [first],

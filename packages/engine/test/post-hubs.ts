@@ -47,7 +47,8 @@ export const shopper = hub(
         key: (data) => data.basket,
         next: "Taken",
       }),
-    Choosing: (s) => s.pick(({ sent, count }) => (sent < count ? s.raise("More", { sent: sent + 1 }) : "Enough")),
+    Choosing: (s) =>
+      s.pick(({ sent, count }) => (sent < count ? s.raise("More", { sent: sent + 1 }) : "Enough")),
     Putting: (s) =>
       s.signalRun(basket, {
         id: (data) => data.basket,
@@ -56,7 +57,12 @@ export const shopper = hub(
         next: "Put",
       }),
     Closing: (s) =>
-      s.signalRun(basket, { id: (data) => data.basket, signal: "close", payload: () => ({}), next: "Closed" }),
+      s.signalRun(basket, {
+        id: (data) => data.basket,
+        signal: "close",
+        payload: () => ({}),
+        next: "Closed",
+      }),
     Done: ({ sent }) => ({ sent }),
   },
 );

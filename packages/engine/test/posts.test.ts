@@ -38,15 +38,21 @@ const postedIn = (history: readonly RunEvent[]): string[] =>
   );
 
 describe.each(["memory", "sqlite"] as const)("on %s", (store) => {
-  test.each([shopper, handled])("a run of $name starts another one, and sends it signals in their order", async (one) => {
-    const world = await begin({ hubs: [shopper, handled], workers: none, store });
-    expect(await world.call(one, { basket: "b", count: 5 }, "s")).toEqual({ kind: "result", value: { sent: 5 } });
-    expect(await world.answer("b")).toEqual(filled("b", 5));
-    expect(new Set(takenIds(await world.engine.history("b"))).size).toBe(6);
-    expect((await world.engine.requests()).items.map(({ id }) => id).toSorted()).toEqual(["b", "s"]);
-    await world.clock.advance(1000);
-    expect(world.engine.health().liveRuns).toBe(0);
-  });
+  test.each([shopper, handled])(
+    "a run of $name starts another one, and sends it signals in their order",
+    async (one) => {
+      const world = await begin({ hubs: [shopper, handled], workers: none, store });
+      expect(await world.call(one, { basket: "b", count: 5 }, "s")).toEqual({
+        kind: "result",
+        value: { sent: 5 },
+      });
+      expect(await world.answer("b")).toEqual(filled("b", 5));
+      expect(new Set(takenIds(await world.engine.history("b"))).size).toBe(6);
+      expect((await world.engine.requests()).items.map(({ id }) => id).toSorted()).toEqual(["b", "s"]);
+      await world.clock.advance(1000);
+      expect(world.engine.health().liveRuns).toBe(0);
+    },
+  );
 
   test("whatever dies at whichever moment, each post is taken once, and in its order", async () => {
     const options = { hubs: [shopper], workers: none, store };
@@ -65,7 +71,9 @@ describe.each(["memory", "sqlite"] as const)("on %s", (store) => {
         const live = async (): Promise<void> => {
           for (;;) {
             try {
-              await world.clock.runUntil(world.engine.submit(shopper, { basket: "b", count: 3 }, { key: "s" }));
+              await world.clock.runUntil(
+                world.engine.submit(shopper, { basket: "b", count: 3 }, { key: "s" }),
+              );
               expect(await world.answer("b")).toEqual(filled("b", 3));
               return;
             } catch {
@@ -199,7 +207,10 @@ describe("a signal to another run", () => {
       expect.objectContaining({
         code: "WW_CONFIG",
         problems: [
-          { path: "hubs", message: "the state A of the hub lonely names the hub nowhere, which is not there" },
+          {
+            path: "hubs",
+            message: "the state A of the hub lonely names the hub nowhere, which is not there",
+          },
           {
             path: "hubs",
             message: "the state B of the hub lonely sends basket the signal shut, which it does not take",

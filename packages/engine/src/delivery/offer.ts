@@ -47,8 +47,8 @@ export function offer(
       return offerRequest(shard, requestItem(hubs, key, entry), position);
     case "command": {
       const { run = key, input, isPost } = entry;
-      if (position === undefined)
-        return isPost === true ? posted(shard.command(run, input)) : committed(shard.command(run, input));
+      if (isPost === true && position === undefined) return posted(shard.command(run, input));
+      if (position === undefined) return committed(shard.command(run, input));
       const done = { resolve: nothing, reject: nothing };
       shard.feed({ kind: "input", key: run, input, done, offset: position });
       return "durable";
@@ -93,14 +93,15 @@ function offerRequest(
 }
 
 /** A signal of another run, which waits for nobody's word. */
-const posted = (done: Promise<IgnoredReason | undefined>): Promise<OfferResult> =>
-  done.then(
-    (ignored) =>
-      ignored === undefined || ignored === "duplicate"
-        ? "durable"
-        : { reason: `the run that the signal is for has not taken it: ${ignored}` },
-    () => "refused" as const,
-  );
+async function posted(done: Promise<IgnoredReason | undefined>): Promise<OfferResult> {
+  try {
+    const ignored = await done;
+    if (ignored === undefined || ignored === "duplicate") return "durable";
+    return { reason: `the run that the signal is for has not taken it: ${ignored}` };
+  } catch {
+    return "refused";
+  }
+}
 
 /** The shard rejects only what it cannot take now. */
 const committed = (done: Promise<unknown>): Promise<OfferResult> =>

@@ -68,7 +68,10 @@ function checkAddressees(hubs: ReadonlyMap<string, AnyHub>): void {
       if (to === undefined)
         problems.push({ path: "hubs", message: `${where} names the hub ${addressee}, which is not there` });
       else if (sends !== undefined && !Object.hasOwn(to.signals, sends))
-        problems.push({ path: "hubs", message: `${where} sends ${addressee} the signal ${sends}, which it does not take` });
+        problems.push({
+          path: "hubs",
+          message: `${where} sends ${addressee} the signal ${sends}, which it does not take`,
+        });
     }
   }
   if (problems.length === 0) return;
@@ -115,8 +118,7 @@ const reasonOf = (failure: Failure): string =>
 const dayMs = 86_400_000;
 
 /** How long a tell may take: a day, or longer if its attempts take longer. Waiting for a place of its spoke is part of it. */
-const tellMs = (spoke: Spoke): number =>
-  hasNoEnd(spoke) ? dayMs : Math.max(dayMs, maxCallMs(spoke) + 1000);
+const tellMs = (spoke: Spoke): number => (hasNoEnd(spoke) ? dayMs : Math.max(dayMs, maxCallMs(spoke) + 1000));
 
 /** A tell is a separate run of a built-in hub that makes one call. It is retried as its spoke says, recorded, and independent. */
 export function tellHubs(workers: readonly Worker[]): HubDefinition[] {

@@ -62,7 +62,8 @@ export function officeOf(engine: () => RequestService): PostOffice {
     signal: async (hub, id, signal, payload, commandId) => {
       const run = new EngineRun<never, never, never>(engine(), hub, id);
       const result = await run.signal(signal, payload, { commandId });
-      if (result === "ended") throw new WheelworkError("WW_NOT_FOUND", `the run of the request ${id} has ended`);
+      if (result === "ended")
+        throw new WheelworkError("WW_NOT_FOUND", `the run of the request ${id} has ended`);
     },
   };
 }

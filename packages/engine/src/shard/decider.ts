@@ -648,8 +648,7 @@ export class Decider {
     const effects = this.#effects;
     for (const made of events) {
       let event = made;
-      if (made.type === "incident")
-        event = { ...made, error: this.#options.outcomes.redact(made.error) };
+      if (made.type === "incident") event = { ...made, error: this.#options.outcomes.redact(made.error) };
       else if (made.type === "posted") event = addressed(run, made);
       if (event.type === "failed" || event.type === "settled") failed(batch, run, event);
       step(run, event, effects);

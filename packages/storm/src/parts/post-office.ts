@@ -32,7 +32,13 @@ export function inboxOffice(
     signal: async (hub, given, signal, payload, id) => {
       const key = storedKeyOf(given, "id");
       const valid = validSignal(hub, hubs().get(hub)?.definition, signal, payload);
-      const input = { kind: "signal", id, signal, payload: valid, hash: signalHash(signal, payload, valid) } as const;
+      const input = {
+        kind: "signal",
+        id,
+        signal,
+        payload: valid,
+        hash: signalHash(signal, payload, valid),
+      } as const;
       await send(key, { type: "command", input, isPost: true }, id);
     },
   };

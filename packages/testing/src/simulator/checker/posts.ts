@@ -86,8 +86,7 @@ export function checkPosts(
         } else if (event.type === "signalled") targetOf(key).signals.push(event.id);
         else if (event.type === "ended") {
           targetOf(key).ended = true;
-          if (carried !== undefined)
-            carried.outcome = event.answer?.kind === "result" ? "delivered" : "lost";
+          if (carried !== undefined) carried.outcome = event.answer?.kind === "result" ? "delivered" : "lost";
         }
       }
     }
@@ -100,7 +99,12 @@ export function checkPosts(
       if (outcome === "delivered" && !excuses(post, id))
         demand(begun.includes(post.hub), () => `${from} has started ${post.key}, which never began`);
       // A key of its own is no other run's.
-      if (post.key?.includes("~") === true && !refused.has(post.key) && !refused.has(carrier) && !excuses(post, id))
+      if (
+        post.key?.includes("~") === true &&
+        !refused.has(post.key) &&
+        !refused.has(carrier) &&
+        !excuses(post, id)
+      )
         demand(begun.length === 1, () => `${post.key} of ${from} has begun ${begun.length} times`);
       continue;
     }
@@ -114,7 +118,10 @@ export function checkPosts(
     const place = signals.indexOf(id);
     sent.set(way, [...(sent.get(way) ?? []), place]);
     const before = sent.get(way)?.at(-2) ?? -1;
-    demand(before < place, () => `${post.id} takes the signals of ${from} out of their order, at call ${call}`);
+    demand(
+      before < place,
+      () => `${post.id} takes the signals of ${from} out of their order, at call ${call}`,
+    );
   }
   return { violations, exercised };
 }

@@ -24,7 +24,9 @@ export function checkShards(
     for (const { invariant, message, place } of checked.violations)
       violations.push({ invariant, message: `shard ${shard} at ${trace[place]?.at} ms: ${message}` });
   }
-  const letters = new Set(ledger.letters.map((letter) => typeOf(letter) === "command" && commandOf(letter)?.id));
+  const letters = new Set(
+    ledger.letters.map((letter) => typeOf(letter) === "command" && commandOf(letter)?.id),
+  );
   const lost = new Set(Array.from(ledger.lost, addressOf));
   // On Storm a post is delivered when the log has it.
   const posts = checkPosts(
