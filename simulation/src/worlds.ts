@@ -2,6 +2,7 @@ import { flowCrudSimulation } from "@wheelwork/example-flow-crud/simulation";
 import { clusterWorld, engineWorld, type SimulatedSystem, type World } from "@wheelwork/testing";
 import { fanOuts } from "./fan-outs.ts";
 import { lanes } from "./lanes.ts";
+import { posts } from "./posts.ts";
 import { orders } from "./orders.ts";
 import { randomHubs } from "./random-hubs.ts";
 
@@ -13,6 +14,7 @@ const patient: readonly SimulatedSystem[] = [
   randomHubs("slow", 40_000),
   fanOuts,
   lanes("lanes", 10_000),
+  posts("posts", 10_000),
 ];
 
 /** A world, and what is simulated in it, in turns. */
@@ -31,6 +33,7 @@ const simulated = {
       flowCrudSimulation,
       fanOuts,
       lanes("lanes", 5_000),
+      posts("posts", 1_000),
     ],
   }),
   cluster: async () => ({ world: clusterWorld, systems: patient }),

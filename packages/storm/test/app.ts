@@ -105,9 +105,32 @@ const halving = hub(
   },
 );
 
+/** Starts a job that waits, and sends it the signal that ends it. */
+const posting = hub(
+  "posting",
+  {
+    request: z.object({ job: z.string() }),
+    reply: z.object({ sum: z.number() }),
+    deadlineMs: 20_000,
+    chart: { Starting: { Started: "Sending" }, Sending: { Sent: "Done" }, Done: end },
+    data: (request) => request,
+  },
+  {
+    Starting: (s) =>
+      s.start(job, { input: () => ({ n: 1, wait: true }), key: (data) => data.job, next: "Started" }),
+    Sending: (s) =>
+      s.signalRun(job, { id: (data) => data.job, signal: "go", payload: () => ({}), next: "Sent" }),
+    Done: () => ({ sum: -1 }),
+  },
+);
+
 runPart(({ app }) => ({
   ...(app as { readonly retentionMs?: number }),
-  hubs: [job, halving],
+  hubs: [job, halving, posting],
   workers: [doubling, externalWorker(halve, { topic: "halve" })],
-  channels: [channel, { ...channel, name: "halves", from: "halves", hub: "halving" }],
+  channels: [
+    channel,
+    { ...channel, name: "halves", from: "halves", hub: "halving" },
+    { ...channel, name: "postings", from: "postings", hub: "posting" },
+  ],
 }));

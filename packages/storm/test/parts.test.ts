@@ -137,7 +137,7 @@ beforeAll(async () => {
   broker = new KafkaBroker(join(folder, "kafka"), await freePort(), defaultCache);
   await Promise.all([database.start(), broker.start(await freePort())]);
   log = kafka({ brokers: broker.brokers });
-  const topics = ["requests", "halves", "inbox", "answers"];
+  const topics = ["requests", "halves", "postings", "inbox", "answers"];
   await log.ensureTopics(topics.map((name) => ({ name, partitions: 1 })));
 }, 60_000);
 afterEach(async () => {
@@ -318,6 +318,37 @@ describe.skipIf(!canRun)("the hub's bolt", () => {
     const next = new Part("hub", `storm_${schemas}`);
     const again = await waitFor(() => published(next).find(({ topic }) => topic === "answers"));
     expect(again).toEqual(reply);
+  });
+
+  test("sends what a run has for another one through the inbox, in its order, until the broker has it", async () => {
+    const schema = newSchema();
+    const hub = new Part("hub", schema);
+    const inboxOf = (part: Part): Publication[] => published(part).filter(({ topic }) => topic === "inbox");
+    await hub.settled(hub.tuple("spout-hub", "default", "postings", 0, 1, "p", '{"job":"j"}'), "ack");
+    const start = await waitFor(() => inboxOf(hub)[0]);
+    expect(start.message.key).toBe("j");
+    // Nobody has reported that it is there: the signal waits for it, and after a kill it is sent once more.
+    await hub.kill();
+    const next = new Part("hub", schema);
+    const again = await waitFor(() => inboxOf(next)[0]);
+    expect(again).toEqual(start);
+    next.tuple("bolt-to-nb", "done", "0", JSON.stringify([again.id]));
+    const signal = await waitFor(() => inboxOf(next).find(({ id }) => id !== start.id));
+    const take = (offset: number, { message }: Publication): string =>
+      next.tuple("spout-hub", "default", "inbox", 0, offset, message.key, message.value);
+    for (const [offset, publication] of [start, again, signal, signal].entries())
+      await next.settled(take(offset, publication), "ack");
+    next.tuple("bolt-to-nb", "done", "0", JSON.stringify([signal.id]));
+    expect(published(next).some(({ topic }) => topic === "inbox-dlt")).toBe(false);
+    // Another run starts the same job, which has ended with the signal: its signal is a dead letter.
+    await next.settled(next.tuple("spout-hub", "default", "postings", 0, 2, "q", '{"job":"j"}'), "ack");
+    const same = await waitFor(() => inboxOf(next).filter(({ id }) => id === start.id)[1]);
+    await next.settled(take(4, same), "ack");
+    next.tuple("bolt-to-nb", "done", "0", JSON.stringify([same.id]));
+    const late = await waitFor(() => inboxOf(next).find(({ id }) => id !== start.id && id !== signal.id));
+    await next.settled(take(5, late), "ack");
+    const letter = await waitFor(() => published(next).find(({ topic }) => topic === "inbox-dlt"));
+    expect(letter.message.headers["dlt-reason"]).toContain("has not taken it: ended");
   });
 
   test("refuses requests that are older than answers are kept: they may have been answered", async () => {

@@ -1,6 +1,7 @@
 import type { AnyHub } from "@wheelwork/core";
-import { laneKeyOf } from "@wheelwork/core/kernel";
+import { laneKeyOf, type Input } from "@wheelwork/core/kernel";
 import type { MaybePromise } from "../ports/ports.ts";
+import { commandIn } from "../requests/commands.ts";
 import { servedBy } from "../requests/hubs.ts";
 import { checkBody, type CheckedBody } from "../requests/validate.ts";
 import type { IgnoredReason, RequestItem } from "../shard/items.ts";
@@ -47,7 +48,7 @@ export function offer(
       return offerRequest(shard, requestItem(hubs, key, entry), position);
     case "command": {
       const { run = key, input, isPost } = entry;
-      if (isPost === true && position === undefined) return posted(shard.command(run, input));
+      if (isPost === true && position === undefined) return posted(shard, run, input);
       if (position === undefined) return committed(shard.command(run, input));
       const done = { resolve: nothing, reject: nothing };
       shard.feed({ kind: "input", key: run, input, done, offset: position });
@@ -93,9 +94,14 @@ function offerRequest(
 }
 
 /** A signal of another run, which waits for nobody's word. */
-async function posted(done: Promise<IgnoredReason | undefined>): Promise<OfferResult> {
+async function posted(shard: Shard, run: string, input: Input): Promise<OfferResult> {
   try {
-    const ignored = await done;
+    let ignored: IgnoredReason | undefined = await shard.command(run, input);
+    // It may have ended with this very signal.
+    if (ignored === "ended" && input.kind === "signal") {
+      const history = await shard.history(run, { after: 0, limit: Number.POSITIVE_INFINITY });
+      ignored = commandIn(history, input) ?? ignored;
+    }
     if (ignored === undefined || ignored === "duplicate") return "durable";
     return { reason: `the run that the signal is for has not taken it: ${ignored}` };
   } catch {
