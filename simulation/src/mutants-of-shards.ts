@@ -158,13 +158,13 @@ export const mutantsOfShards: readonly Mutant[] = [
   {
     name: "ignore a signal from the inbox",
     file: offer,
-    from: "      const { run = key, input, isPost } = entry;\n",
-    to: '      const { run = key, input, isPost } = entry;\n      if (input.kind === "signal" && position !== undefined) {\n        shard.feed({ kind: "mark", offset: position });\n        return "durable";\n      }\n',
+    from: "      const { run = key, input } = entry;\n",
+    to: '      const { run = key, input } = entry;\n      if (input.kind === "signal" && position !== undefined) {\n        shard.feed({ kind: "mark", offset: position });\n        return "durable";\n      }\n',
     world: "cluster",
   },
   {
     name: "accept a command for another node before the inbox has it",
-    file: "packages/engine/src/cluster/remote-shard.ts",
+    file: "packages/engine/src/delivery/remote-shard.ts",
     from: '    await this.#append(key, { type: "command", input });',
     to: '    this.#append(key, { type: "command", input }).catch(() => {});',
     world: "cluster",
@@ -185,7 +185,7 @@ export const mutantsOfShards: readonly Mutant[] = [
   },
   {
     name: "let other nodes read only the last checkpoint",
-    file: "packages/engine/src/cluster/remote-shard-reader.ts",
+    file: "packages/engine/src/delivery/remote-shard-reader.ts",
     from: "    const run = (await this.#replayed(checkpoint, [key])).get(key);",
     to: "    const run = (await this.#replayed(checkpoint, [])).get(key);",
     world: "cluster",

@@ -654,14 +654,14 @@ export const mutants: readonly Mutant[] = [
   {
     name: "give a post up when its first attempt fails",
     file: posts,
-    from: 'const mayHelp = error.retryable && code !== "WW_BUSY";',
-    to: 'const mayHelp = code === "";',
+    from: 'return context.fail(retryable ? "away" : "refused", what);',
+    to: 'return context.fail("refused", what);',
   },
   {
     name: "count a post as delivered before its run has it",
     file: posts,
-    from: "const result = await run.signal(signal, payload, { commandId });",
-    to: 'const result: string = "accepted";\n      run.signal(signal, payload, { commandId }).catch(() => {});',
+    from: "      engine().signalOwed(hub, id, signal, payload, commandId),\n",
+    to: "      Promise.resolve(void engine().signalOwed(hub, id, signal, payload, commandId).catch(() => {})),\n",
   },
   {
     name: "refuse what a run has started when there is too much to do",

@@ -7,7 +7,7 @@ import type { Engine, EngineHealth } from "../requests/api.ts";
 import { collectHubs } from "../requests/hubs.ts";
 import { RequestService } from "../requests/service.ts";
 import type { ClientOptions } from "./options.ts";
-import { RemoteShards } from "./remote-shard.ts";
+import { RemoteShards } from "../delivery/remote-shard.ts";
 import { checkInbox, checkShards, defaultInbox } from "./topics.ts";
 
 /**
@@ -31,7 +31,8 @@ class Client implements Shards {
     this.#options = options;
     this.hubs = collectHubs(options.hubs);
     this.clock = options.clock ?? systemClock;
-    this.#remotes = new RemoteShards(options, this.clock);
+    const { log, store, inbox = defaultInbox } = options;
+    this.#remotes = new RemoteShards({ log, store, inbox }, this.clock);
   }
 
   get status(): EngineHealth["status"] {

@@ -18,7 +18,7 @@ import { RequestService } from "../requests/service.ts";
 import { ShardAssignment, type AssignmentEffects } from "./assignment.ts";
 import type { ClusterNode, NodeOptions, ShardView } from "./options.ts";
 import { OwnedShard, type OwnedShardOptions } from "./owned-shard.ts";
-import { RemoteShards } from "./remote-shard.ts";
+import { RemoteShards } from "../delivery/remote-shard.ts";
 import { Routing } from "./routing.ts";
 import { checkInbox, checkShards, defaultInbox } from "./topics.ts";
 
@@ -82,7 +82,7 @@ class Node implements Shards {
     this.#logger = options.logger ?? defaultLogger();
     this.#inbox = options.inbox ?? defaultInbox;
     this.#name = options.name ?? `${hostname()}:${process.pid}`;
-    this.#remotes = new RemoteShards(options, this.clock);
+    this.#remotes = new RemoteShards({ log, store: options.store, inbox: this.#inbox }, this.clock);
     this.#routing = new Routing({
       log,
       membership: () => this.#membership,

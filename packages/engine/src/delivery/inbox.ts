@@ -32,8 +32,6 @@ interface CommandEntry {
   readonly input: Input;
   /** The run, if it is not the request's own but one that the request has begun. */
   readonly run?: string;
-  /** Another run has sent it: if it changes nothing, somebody must know. */
-  readonly isPost?: true;
 }
 
 /** The outcome of an attempt of an external worker. */
@@ -179,14 +177,13 @@ const maxIdLength = 1000;
 const isId = (value: unknown): value is string => isText(value) && value.length <= maxIdLength;
 
 /** A command with what the loop knows of, and nothing else. */
-function readCommand(key: string, { input, run, isPost }: Fields): CommandEntry {
+function readCommand(key: string, { input, run }: Fields): CommandEntry {
   if (run !== undefined && !(typeof run === "string" && isRunKey(run) && rootOf(run) === key))
     throw broken("the run of a command must be one of its request");
   return {
     type: "command",
     input: commandOf((input ?? {}) as Fields),
     ...(run === undefined ? {} : { run }),
-    ...(isPost === true ? { isPost } : {}),
   };
 }
 

@@ -1,10 +1,9 @@
 import type { AnyHub } from "@wheelwork/core";
-import { laneKeyOf, type Input } from "@wheelwork/core/kernel";
+import { laneKeyOf } from "@wheelwork/core/kernel";
 import type { MaybePromise } from "../ports/ports.ts";
-import { commandIn } from "../requests/commands.ts";
 import { servedBy } from "../requests/hubs.ts";
 import { checkBody, type CheckedBody } from "../requests/validate.ts";
-import type { IgnoredReason, RequestItem } from "../shard/items.ts";
+import type { RequestItem } from "../shard/items.ts";
 import type { Shard } from "../shard/shard.ts";
 import { refusalOf, refusedHub } from "./channel.ts";
 import type { InboxEntry, RequestEntry } from "./inbox.ts";
@@ -47,8 +46,7 @@ export function offer(
     case "request":
       return offerRequest(shard, requestItem(hubs, key, entry), position);
     case "command": {
-      const { run = key, input, isPost } = entry;
-      if (isPost === true && position === undefined) return posted(shard, run, input);
+      const { run = key, input } = entry;
       if (position === undefined) return committed(shard.command(run, input));
       const done = { resolve: nothing, reject: nothing };
       shard.feed({ kind: "input", key: run, input, done, offset: position });
@@ -91,22 +89,6 @@ function offerRequest(
     if (position === undefined) shard.request(decided);
     else shard.feed({ ...decided, offset: position });
   });
-}
-
-/** A signal of another run, which waits for nobody's word. */
-async function posted(shard: Shard, run: string, input: Input): Promise<OfferResult> {
-  try {
-    let ignored: IgnoredReason | undefined = await shard.command(run, input);
-    // It may have ended with this very signal.
-    if (ignored === "ended" && input.kind === "signal") {
-      const history = await shard.history(run, { after: 0, limit: Number.POSITIVE_INFINITY });
-      ignored = commandIn(history, input) ?? ignored;
-    }
-    if (ignored === undefined || ignored === "duplicate") return "durable";
-    return { reason: `the run that the signal is for has not taken it: ${ignored}` };
-  } catch {
-    return "refused";
-  }
 }
 
 /** The shard rejects only what it cannot take now. */

@@ -2,6 +2,7 @@ import { WheelworkError, type Answer, type AnyHub, type RunEvent } from "@wheelw
 import type { Ignored, Input, Run } from "@wheelwork/core/kernel";
 import type { Clock, RequestFilter, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { EngineHealth } from "./api.ts";
+import type { CommandInput } from "./commands.ts";
 import type { HistoryRange } from "../ports/history.ts";
 import type { CheckedBody } from "./validate.ts";
 
@@ -53,6 +54,11 @@ export interface ShardAccess {
   list(filter: RequestFilter): Promise<readonly RequestRow[]>;
   /** Gives a command to a run. It is durable when this resolves, or has changed nothing for the reason that is given. */
   command(key: string, input: Input): Promise<Ignored | undefined>;
+  /**
+   * As `command`, for a command with an id: it has been decided when this resolves. Rejects with a retryable error if nobody has come
+   * to it for a while; it may be sent again then, under the same id.
+   */
+  deliver(key: string, input: CommandInput): Promise<Ignored | undefined>;
 }
 
 /** The shards behind an engine: one in an embedded engine, all of a cluster in a node or a client. */

@@ -48,7 +48,7 @@ export class LocalShard implements ShardAccess {
         ...(body.invalid === undefined ? {} : { invalid: body.invalid }),
         ...(deadlineMs === undefined ? {} : { deadlineMs }),
         ...(priority === undefined ? {} : { priority }),
-        ...(isOwed ? { isOwed } : {}),
+        ...(isOwed ? { isOwed, isRecord: true } : {}),
         fresh,
         accept: resolve,
         refuse: reject,
@@ -103,6 +103,10 @@ export class LocalShard implements ShardAccess {
       isCurrent: (row) => this.#shard.isListed(row),
       find: (key) => this.#shard.find(key),
     });
+  }
+
+  deliver(key: string, input: Input): Promise<Ignored | undefined> {
+    return this.command(key, input);
   }
 
   async command(key: string, input: Input): Promise<Ignored | undefined> {

@@ -2,7 +2,6 @@ import { spoke, WheelworkError, type Schema } from "@wheelwork/core";
 import { hash as digest } from "node:crypto";
 import { worker, type Worker } from "../attempts/worker.ts";
 import { postSpokeName, type Letter } from "../ports/posts.ts";
-import { EngineRun } from "./run-handle.ts";
 import type { RequestService } from "./service.ts";
 
 /** How posts reach the runs that they are for. What it throws says whether another try may help (`retryable`). */
@@ -38,11 +37,9 @@ export function postWorker(office: PostOffice): Worker {
       return {};
     } catch (error) {
       if (!(error instanceof WheelworkError)) return context.fail("away", String(error));
-      const { code, message } = error;
+      const { retryable, message } = error;
       const [what = ""] = message.split("\n");
-      // A busy lane refuses what it refuses at once, as it does to everybody.
-      const mayHelp = error.retryable && code !== "WW_BUSY";
-      return context.fail(mayHelp ? "away" : "refused", what);
+      return context.fail(retryable ? "away" : "refused", what);
     }
   });
   // It calls nothing of the user's: whatever ends the process, it is not at fault.
@@ -59,11 +56,6 @@ function commandIdOf(run: string, since: number): string {
 export function officeOf(engine: () => RequestService): PostOffice {
   return {
     start: (hub, key, request) => engine().submitOwed(hub, key, request),
-    signal: async (hub, id, signal, payload, commandId) => {
-      const run = new EngineRun<never, never, never>(engine(), hub, id);
-      const result = await run.signal(signal, payload, { commandId });
-      if (result === "ended")
-        throw new WheelworkError("WW_NOT_FOUND", `the run of the request ${id} has ended`);
-    },
+    signal: (hub, id, signal, payload, commandId) => engine().signalOwed(hub, id, signal, payload, commandId),
   };
 }

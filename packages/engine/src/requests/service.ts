@@ -85,6 +85,30 @@ export class RequestService implements Engine {
     await this.#submit(hub, request, { key }, true);
   }
 
+  /**
+   * Sends a run what another one has for it. It has been decided when this resolves.
+   * @throws WheelworkError WW_NOT_FOUND: there is no such request of the hub, or its run has ended.
+   */
+  async signalOwed(
+    hub: string,
+    id: string,
+    name: string,
+    payload: unknown,
+    commandId: string,
+  ): Promise<void> {
+    await this.#ask(id, async (shard, key) => {
+      const { known } = await shard.lookUp(key);
+      if (known.hub !== hub) throw noRequest(id);
+      const valid = validSignal(hub, this.hubs.get(hub)?.definition, name, payload);
+      const hash = signalHash(name, payload, valid);
+      const input = { kind: "signal", id: commandId, signal: name, payload: valid, hash } as const;
+      let ignored = await this.#accessOf(key).deliver(key, input);
+      if (ignored === "ended") ignored = (await this.#taken(key, input)) ?? ignored;
+      if (commandResult(key, ignored) === "ended")
+        throw new WheelworkError("WW_NOT_FOUND", `the run of the request ${id} has ended`);
+    });
+  }
+
   async #submit(
     hub: Hub<never> | string,
     request: unknown,
@@ -226,8 +250,13 @@ export class RequestService implements Engine {
     const shard = this.#accessOf(key);
     const ignored = await shard.command(key, input);
     if (ignored !== "ended" || !isNamed) return commandResult(key, ignored);
+    return commandResult(key, (await this.#taken(key, input)) ?? ignored);
+  }
+
+  /** Whether a run that is over has taken a command before. */
+  async #taken(key: string, input: CommandInput): Promise<"duplicate" | "reused" | undefined> {
     const range = { after: 0, limit: Number.POSITIVE_INFINITY };
-    return commandResult(key, commandIn(await shard.history(key, range), input) ?? ignored);
+    return commandIn(await this.#accessOf(key).history(key, range), input);
   }
 
   #viewOf(record: RequestRecord): RequestView {

@@ -29,7 +29,7 @@ import { forwarded, unwrapped } from "./lane-records.ts";
 import { stormLogger } from "./logger.ts";
 import { every, realPorts, type StormLog, type StormPorts } from "./ports.ts";
 import { Losses } from "./losses.ts";
-import { inboxOffice } from "./post-office.ts";
+import { BoltOffice } from "./post-office.ts";
 import { Reclaim } from "./reclaim.ts";
 import {
   attemptId,
@@ -123,6 +123,7 @@ export class HubBolt implements Bolt<Streams> {
   #key = "";
   #index = -1;
   #host: ShardHost | undefined = undefined;
+  #office: BoltOffice | undefined = undefined;
   #claimed = Promise.withResolvers<void>();
   #reclaim: Reclaim | undefined = undefined;
   readonly #end = new AbortController();
@@ -235,6 +236,7 @@ export class HubBolt implements Bolt<Streams> {
     this.#reclaim?.end();
     // Outcomes are tuples, and none comes any more.
     await this.#host?.stop(0);
+    await this.#office?.stop();
     await this.#log.close();
     await this.#app.close?.();
   }
@@ -278,17 +280,25 @@ export class HubBolt implements Bolt<Streams> {
           logger: stormLogger(output),
         }),
     };
+    let sent = 0;
+    const office = new BoltOffice({
+      hubs,
+      clock: this.#ports.clock,
+      index: context.index,
+      host: () => host,
+      store,
+      shards: this.#config.shards,
+      inbox: this.#config.inbox,
+      openStore: (shard) => this.#ports.openStore(this.#config, shard),
+      publish: (topic, message) => this.#publish({ topic, message, id: `post:${this.#claim}:${++sent}` }),
+    });
     const host: ShardHost = new ShardHost({
       hubs,
       workers: hasWorkers ? this.#elsewhere(workers, context, output, () => host.shard.now()) : workers,
       store,
       bus: this.#bus(output),
       replies: { kind: "log", inbox: { topic: this.#config.inbox, partition: this.#index }, relays: false },
-      posts: inboxOffice(
-        this.#config.inbox,
-        () => hubs,
-        (publication) => this.#publish(publication),
-      ),
+      posts: office.office,
       clock: this.#clock,
       logger: stormLogger(output),
       random,
@@ -296,26 +306,32 @@ export class HubBolt implements Bolt<Streams> {
       limits: { liveRuns: runsThatFit(), ...limits },
       ...(retentionMs === undefined ? {} : { retentionMs }),
       feed,
-      onEnded: (why) => this.#over(output, host, store, why),
+      onEnded: (why) => this.#over(output, host, () => this.#letGo(office, store), why),
       builtIn: [refusedHub],
     });
     try {
       await host.start();
     } catch (error) {
       await host.stop(0);
-      await store.close();
+      await this.#letGo(office, store);
       throw error;
     }
     this.#host = host;
+    this.#office = office;
+  }
+
+  async #letGo(office: BoltOffice, store: Store): Promise<void> {
+    await office.stop();
+    await store.close();
   }
 
   /** Another process has the shard, or its store has lost commits: tuples are failed until it may be claimed again (I21). */
-  #over(output: Output<Streams>, host: ShardHost, store: Store, { message }: Error): void {
+  #over(output: Output<Streams>, host: ShardHost, letGo: () => Promise<void>, { message }: Error): void {
     output.error(`this process has lost its shard: ${message}`);
     this.#host = undefined;
     host
       .stop()
-      .then(() => store.close())
+      .then(letGo)
       .catch(() => {});
     this.#reclaim?.begin();
   }

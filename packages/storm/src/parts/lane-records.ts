@@ -12,17 +12,21 @@ import { inboxMessage, rootOf, routeOf, type InboxEntry } from "@wheelwork/engin
 const keyField = "wheelwork-key";
 const tagLength = 18;
 
-/** The message by which an entry goes to the task of its shard. `record`: what has brought it, if it is handed on. */
-export function forwarded(key: string, entry: InboxEntry, record?: LogRecord): Message {
-  // What a request is asked for under may be another key than its record has. All others are handed on as they are.
-  const isNew = entry.type === "request" || record === undefined;
-  const message = isNew ? inboxMessage(key, entry) : undefined;
+/** The message by which a record goes to the task of its shard. */
+export function forwarded(key: string, entry: InboxEntry, { value, headers }: LogRecord): Message {
   const root = rootOf(key);
-  const route = routeOf(root);
-  if (route === root) return message ?? inboxMessage(key, entry);
-  const fields = JSON.parse(message?.value ?? record?.value ?? "{}") as object;
-  const value = JSON.stringify({ ...fields, [keyField]: root });
-  return { ...message, key: route, value };
+  // What a request is asked for under may be another key than its record has. All others are handed on as they are.
+  const isChanged = entry.type === "request" || routeOf(root) === root;
+  return routed(isChanged ? inboxMessage(key, entry) : { key: root, value, headers });
+}
+
+/** A message to an inbox, under the key that leads to the task of its shard. */
+export function routed(message: Message): Message {
+  const { key, value } = message;
+  const route = routeOf(key);
+  if (route === key) return message;
+  const fields = JSON.parse(value) as object;
+  return { ...message, key: route, value: JSON.stringify({ ...fields, [keyField]: key }) };
 }
 
 /** A record as its producer has written it. */

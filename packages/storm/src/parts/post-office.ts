@@ -1,54 +1,74 @@
-import { WheelworkError, type AnyHub } from "@wheelwork/core";
+import type { AnyHub } from "@wheelwork/core";
+import type { Clock, Message, Store } from "@wheelwork/engine";
 import {
-  keyProblem,
-  place,
-  signalHash,
-  storedKey,
-  validSignal,
-  type InboxEntry,
+  LocalShard,
+  officeOf,
+  RemoteShards,
+  RequestService,
+  rootOf,
+  shardOf,
   type PostOffice,
+  type ShardAccess,
+  type ShardHost,
+  type Shards,
 } from "@wheelwork/engine/parts";
-import { forwarded } from "./lane-records.ts";
-import type { Publication } from "./streams.ts";
+import { routed } from "./lane-records.ts";
 
-/**
- * Takes posts to other runs through the inbox, since no task can ask another one. A post is delivered when the broker has its record:
- * the task of its run takes the records of a run in their order, and each once, by its key or its command id. What that run does not
- * take is a dead letter of the inbox.
- */
-export function inboxOffice(
-  inbox: string,
-  hubs: () => ReadonlyMap<string, AnyHub>,
-  publish: (publication: Publication & { readonly id: string }) => Promise<void>,
-): PostOffice {
-  const send = (key: string, entry: InboxEntry, id: string): Promise<void> =>
-    publish({ topic: inbox, message: forwarded(key, entry), id: `post:${id}` });
-  return {
-    start: async (hub, given, request) => {
-      const stored = storedKeyOf(given, "key");
-      const { key, entry } = place(hubs(), stored, { type: "request", hub, request });
-      await send(key, entry, key);
-    },
-    signal: async (hub, given, signal, payload, id) => {
-      const key = storedKeyOf(given, "id");
-      const valid = validSignal(hub, hubs().get(hub)?.definition, signal, payload);
-      const input = {
-        kind: "signal",
-        id,
-        signal,
-        payload: valid,
-        hash: signalHash(signal, payload, valid),
-      } as const;
-      await send(key, { type: "command", input, isPost: true }, id);
-    },
-  };
+/** How the hub's bolt reaches the runs of all tasks. */
+export interface OfficeOptions {
+  readonly hubs: ReadonlyMap<string, AnyHub>;
+  readonly clock: Clock;
+  /** The shard of this task, and its store. */
+  readonly index: number;
+  readonly host: () => ShardHost;
+  readonly store: Store;
+  readonly shards: number;
+  readonly inbox: string;
+  readonly openStore: (shard: number) => Store;
+  /** Resolves when the broker has the message. */
+  readonly publish: (topic: string, message: Message) => Promise<void>;
 }
 
-/** @throws WheelworkError WW_INVALID_REQUEST. */
-function storedKeyOf(given: string, path: string): string {
-  const problem = keyProblem(given);
-  if (problem === undefined) return storedKey(given);
-  throw new WheelworkError("WW_INVALID_REQUEST", "a post cannot be sent", {
-    problems: [{ path, message: problem }],
-  });
+/**
+ * Takes posts to other runs: to those of this task at once, and to those of other tasks through the inbox. No task can ask another
+ * one, so their stores tell whether they have taken it, as a client of a cluster looks it up.
+ */
+export class BoltOffice implements Shards {
+  readonly office: PostOffice;
+  readonly hubs: ReadonlyMap<string, AnyHub>;
+  readonly clock: Clock;
+  readonly status = "running";
+  readonly #options: OfficeOptions;
+  readonly #remotes: RemoteShards;
+
+  constructor(options: OfficeOptions) {
+    this.#options = options;
+    this.hubs = options.hubs;
+    this.clock = options.clock;
+    const { inbox, openStore, publish } = options;
+    const append = (topic: string, message: Message): Promise<void> => publish(topic, routed(message));
+    this.#remotes = new RemoteShards({ inbox, store: openStore, log: { append } }, options.clock);
+    const service = new RequestService(this);
+    this.office = officeOf(() => service);
+  }
+
+  of(key: string): ShardAccess {
+    const { index, host, store, shards, clock } = this.#options;
+    const shard = shardOf(rootOf(key), shards);
+    return shard === index ? new LocalShard(host().shard, store, clock) : this.#remotes.of(shard);
+  }
+
+  all(): Iterable<ShardAccess> {
+    return [];
+  }
+
+  health(): ReturnType<ShardHost["health"]> {
+    return this.#options.host().health();
+  }
+
+  async start(): Promise<void> {}
+
+  stop(): Promise<void> {
+    return this.#remotes.close();
+  }
 }

@@ -32,18 +32,13 @@ export interface PostsChecked {
 }
 
 /** The key of a request without the tag of its lane. */
-export const addressOf = (key: string): string => key.replace(/@~[0-9a-f]{16}$/, "");
+const addressOf = (key: string): string => key.replace(/@~[0-9a-f]{16}$/, "");
 
 /**
  * What runs have for one another, over all shards (I33): each post is carried by a run that begins with the very batch of the post;
  * what is delivered was taken, once; and what one run has for another is taken in its order.
- *
- * @param excuses Whether a post may have come to nobody though it was delivered: where only the log says so. `id`: of a signal.
  */
-export function checkPosts(
-  traces: readonly (readonly TraceEntry[])[],
-  excuses: (post: Posted["post"], id: string) => boolean = () => false,
-): PostsChecked {
+export function checkPosts(traces: readonly (readonly TraceEntry[])[]): PostsChecked {
   const violations: Violation[] = [];
   const exercised = new Map<string, number>();
   const demand = (holds: boolean, message: () => string): void => {
@@ -96,22 +91,17 @@ export function checkPosts(
     const id = `${carrier}@${since.toString(36)}`;
     if (post.kind === "start") {
       const { begun } = targetOf(post.key ?? "");
-      if (outcome === "delivered" && !excuses(post, id))
+      if (outcome === "delivered")
         demand(begun.includes(post.hub), () => `${from} has started ${post.key}, which never began`);
       // A key of its own is no other run's.
-      if (
-        post.key?.includes("~") === true &&
-        !refused.has(post.key) &&
-        !refused.has(carrier) &&
-        !excuses(post, id)
-      )
+      if (post.key?.includes("~") === true && !refused.has(post.key) && !refused.has(carrier))
         demand(begun.length === 1, () => `${post.key} of ${from} has begun ${begun.length} times`);
       continue;
     }
     const { signals } = targetOf(post.id);
     const times = signals.filter((one) => one === id).length;
     demand(times <= 1, () => `${post.id} has taken the signal ${id} ${times} times`);
-    if (outcome === "delivered" && !excuses(post, id))
+    if (outcome === "delivered")
       demand(times === 1, () => `the signal ${id} was delivered, and ${post.id} does not have it`);
     if (times === 0) continue;
     const way = `${from} ${since} ${addressOf(post.id)}`;

@@ -1,9 +1,9 @@
 import { chartsOf } from "../charts.ts";
 import { checkTrace } from "../checker/check.ts";
 import type { CheckedSystem } from "../checker/evidence.ts";
-import { addressOf, checkPosts } from "../checker/posts.ts";
+import { checkPosts } from "../checker/posts.ts";
 import { addCounts, type Play } from "../world.ts";
-import { commandOf, typeOf, type Ledger } from "./ledger.ts";
+import type { Ledger } from "./ledger.ts";
 import type { Stage } from "./stage.ts";
 
 /** Holds what was seen of each shard against the invariants, and adds what the ledger has found of all together. */
@@ -24,15 +24,7 @@ export function checkShards(
     for (const { invariant, message, place } of checked.violations)
       violations.push({ invariant, message: `shard ${shard} at ${trace[place]?.at} ms: ${message}` });
   }
-  const letters = new Set(
-    ledger.letters.map((letter) => typeOf(letter) === "command" && commandOf(letter)?.id),
-  );
-  const lost = new Set(Array.from(ledger.lost, addressOf));
-  // On Storm a post is delivered when the log has it.
-  const posts = checkPosts(
-    chronicle.traces,
-    (post, id) => letters.has(id) || lost.has(addressOf(post.kind === "start" ? (post.key ?? "") : post.id)),
-  );
+  const posts = checkPosts(chronicle.traces);
   addCounts(exercised, posts.exercised);
   violations.push(...posts.violations);
   const { commits, attempts, faults, happened, signals } = chronicle;

@@ -209,13 +209,6 @@ export class Ledger {
             (story.starts > 1 || !this.isBegunBy(story, this.#options.bodyOf(hub, request))),
           () => `${key} is a dead letter, though it is what was asked for: ${reason}`,
         );
-      } else if (typeOf(letter) === "command") {
-        this.demand(
-          "dead-letter",
-          // A signal of another run to one that has not begun, or has ended.
-          parsed(value)?.["isPost"] === true && (story === undefined || story.ended),
-          () => `the command ${commandOf(letter)?.id} to ${key} is a dead letter: ${reason}`,
-        );
       } else {
         this.demand(
           "dead-letter",

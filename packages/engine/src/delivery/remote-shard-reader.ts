@@ -6,11 +6,26 @@ import { collect, withRest, type HistoryRange } from "../ports/history.ts";
 import { isBeginning, type Beginning } from "../shard/records.ts";
 import { listOverlaid } from "../requests/list.ts";
 
-/** What somebody waits for in a shard of another node: `request` when it is accepted, `answer` when it is answered. */
-interface Awaited {
+/** Somebody who watches what happens to a request of a shard of another node. */
+interface Watching {
   readonly key: string;
-  readonly resolve: (events: readonly RunEvent[]) => void;
+  readonly take: (events: readonly RunEvent[]) => void;
 }
+
+/** What happens to a request from some moment on. */
+export interface Watched {
+  /** Waits for the first event that is what somebody looks for, also if it has come since the watch began. */
+  first<T>(of: (event: RunEvent) => T | undefined): Promise<T>;
+  end(): void;
+}
+
+/** The event that began a run. */
+export const beginningOf = (event: RunEvent): Beginning | undefined =>
+  isBeginning(event) ? event : undefined;
+
+/** The answer that an event gave. */
+export const answerIn = (event: RunEvent): Answer | undefined =>
+  event.type === "answered" || event.type === "ended" ? event.answer : undefined;
 
 /** How often the journal is read while somebody waits, in milliseconds. */
 const followMs = 20;
@@ -23,7 +38,7 @@ const following: RetryPolicy = { minMs: 2 * followMs, maxMs: 1000 };
 export class RemoteShardReader {
   readonly #store: Store;
   readonly #clock: Clock;
-  readonly #waiting = new Set<Awaited>();
+  readonly #watching = new Set<Watching>();
   /** The journal is read up to this batch. */
   #seq = 0;
   #following: Promise<void> | undefined = undefined;
@@ -95,42 +110,41 @@ export class RemoteShardReader {
     }
   }
 
-  /**
-   * Begins to watch for what happens to a request from now on; `accepted` resolves with the event that began it, `answered`
-   * with its answer. `lookUp` tells what was there before.
-   */
-  async watch(key: string): Promise<{
-    readonly accepted: Promise<Beginning>;
-    readonly answered: Promise<Answer>;
-    readonly end: () => void;
-  }> {
+  /** Begins to watch what happens to a request from now on. `lookUp` tells what was there before. */
+  async watch(key: string): Promise<Watched> {
     const { seq } = await this.#store.peek();
     if (this.#following === undefined) this.#seq = seq;
-    const accepted = Promise.withResolvers<Beginning>();
-    const answered = Promise.withResolvers<Answer>();
-    const awaited: Awaited = {
+    const seen: RunEvent[] = [];
+    let tests: ((event: RunEvent) => boolean)[] = [];
+    const watching: Watching = {
       key,
-      resolve: (events) => {
+      take: (events) => {
         for (const event of events) {
-          if (isBeginning(event)) accepted.resolve(event);
-          if ((event.type === "answered" || event.type === "ended") && event.answer !== undefined)
-            answered.resolve(event.answer);
+          seen.push(event);
+          tests = tests.filter((test) => !test(event));
         }
       },
     };
-    this.#waiting.add(awaited);
+    this.#watching.add(watching);
     this.#following ??= this.#follow().finally(() => (this.#following = undefined));
     return {
-      accepted: accepted.promise,
-      answered: answered.promise,
-      end: () => void this.#waiting.delete(awaited),
+      first: (of) =>
+        new Promise((resolve) => {
+          const test = (event: RunEvent): boolean => {
+            const found = of(event);
+            if (found !== undefined) resolve(found);
+            return found !== undefined;
+          };
+          if (!seen.some(test)) tests.push(test);
+        }),
+      end: () => void this.#watching.delete(watching),
     };
   }
 
   async #follow(): Promise<void> {
     const { signal } = this.#closed;
-    while (this.#waiting.size > 0 && !signal.aborted) {
-      // The store may be away for now. Each waiter has its own time limit.
+    while (this.#watching.size > 0 && !signal.aborted) {
+      // The store may be away for now. Each who waits has a time limit of its own.
       await retrying(this.#clock, following, () => this.#readOn(), { signal });
       await pause(this.#clock, followMs, signal);
     }
@@ -139,7 +153,7 @@ export class RemoteShardReader {
   async #readOn(): Promise<void> {
     for await (const { seq, entries } of this.#store.journal(this.#seq)) {
       const happened = new Map(entries.map(({ key, events }) => [key, events]));
-      for (const { key, resolve } of this.#waiting) resolve(happened.get(key) ?? []);
+      for (const { key, take } of this.#watching) take(happened.get(key) ?? []);
       this.#seq = seq;
     }
   }

@@ -1,16 +1,23 @@
 import { WheelworkError, type Answer, type RunEvent } from "@wheelwork/core";
 import { refusedSignal, Run, type Ignored, type Input } from "@wheelwork/core/kernel";
-import { inboxMessage, type InboxEntry } from "../delivery/inbox.ts";
 import { givenKey, keyReused } from "../ports/keys.ts";
 import type { Log } from "../ports/log.ts";
-import type { Clock, RequestFilter, RequestRow } from "../ports/ports.ts";
+import type { Clock, RequestFilter, RequestRow, Store } from "../ports/ports.ts";
 import { askAgain, type NewRequest, type RequestRecord, type ShardAccess } from "../requests/access.ts";
 import type { HistoryRange } from "../ports/history.ts";
-import { notFound } from "../requests/commands.ts";
+import { commandIn, notFound, type CommandInput } from "../requests/commands.ts";
 import type { CheckedBody } from "../requests/validate.ts";
-import { defaultInbox } from "./topics.ts";
-import type { ClusterOptions } from "./options.ts";
-import { RemoteShardReader } from "./remote-shard-reader.ts";
+import { inboxMessage, type InboxEntry } from "./inbox.ts";
+import { answerIn, beginningOf, RemoteShardReader } from "./remote-shard-reader.ts";
+
+/** How shards are reached that another process may work on. */
+export interface RemoteOptions {
+  readonly log: Pick<Log, "append">;
+  /** The topic of the inboxes. */
+  readonly inbox: string;
+  /** Opens the store of a shard. It is closed when it is no longer needed. */
+  readonly store: (shard: number) => Store;
+}
 
 /** How long a submit waits for the owner to accept it, in milliseconds. */
 const maxAcceptMs = 5000;
@@ -23,12 +30,12 @@ const maxWatchMs = 2000;
  */
 class RemoteShard implements ShardAccess {
   readonly #shard: number;
-  readonly #log: Log;
+  readonly #log: Pick<Log, "append">;
   readonly #inbox: string;
   readonly #reader: RemoteShardReader;
   readonly #clock: Clock;
 
-  constructor(shard: number, { log, store, inbox = defaultInbox }: ClusterOptions, clock: Clock) {
+  constructor(shard: number, { log, store, inbox }: RemoteOptions, clock: Clock) {
     this.#shard = shard;
     this.#log = log;
     this.#inbox = inbox;
@@ -50,7 +57,7 @@ class RemoteShard implements ShardAccess {
         ...(priority === undefined ? {} : { priority }),
       };
       await this.#append(key, { type: "request", hub, request: given, ...bounds });
-      const started = await this.#within(watched.accepted, maxAcceptMs);
+      const started = await this.#within(watched.first(beginningOf), maxAcceptMs);
       // Nobody else can have used a fresh key. It is durable, and will be answered.
       if (fresh) return false;
       // Nobody has come to it yet, and what else was sent under its key may go first.
@@ -67,7 +74,7 @@ class RemoteShard implements ShardAccess {
     try {
       const { answer } = await this.lookUp(key);
       if (answer !== undefined || waitMs <= 0) return answer;
-      return (await this.#within(watched.answered, Math.min(waitMs, maxWatchMs))) ?? askAgain;
+      return (await this.#within(watched.first(answerIn), Math.min(waitMs, maxWatchMs))) ?? askAgain;
     } finally {
       watched.end();
     }
@@ -102,6 +109,23 @@ class RemoteShard implements ShardAccess {
     return undefined;
   }
 
+  async deliver(key: string, input: CommandInput): Promise<Ignored | undefined> {
+    const watched = await this.#reader.watch(key);
+    try {
+      const ignored = await this.command(key, input);
+      if (ignored !== undefined) return ignored;
+      const taken = watched.first((event) => {
+        if (commandIn([event], input) !== undefined) return { ignored: undefined };
+        return event.type === "ended" ? { ignored: "ended" as const } : undefined;
+      });
+      const found = await this.#within(taken, maxAcceptMs);
+      if (found === undefined) throw undecided(key);
+      return found.ignored;
+    } finally {
+      watched.end();
+    }
+  }
+
   close(): Promise<void> {
     return this.#reader.close();
   }
@@ -121,11 +145,11 @@ class RemoteShard implements ShardAccess {
 
 /** The shards of a cluster, as processes see them that do not work on them. A store is opened when it is first needed. */
 export class RemoteShards {
-  readonly #options: ClusterOptions;
+  readonly #options: RemoteOptions;
   readonly #clock: Clock;
   readonly #opened = new Map<number, RemoteShard>();
 
-  constructor(options: ClusterOptions, clock: Clock) {
+  constructor(options: RemoteOptions, clock: Clock) {
     this.#options = options;
     this.#clock = clock;
   }
@@ -148,7 +172,7 @@ function demandSameBody(key: string, stored: string, { isSame }: CheckedBody): v
 }
 
 const undecided = (key: string): WheelworkError =>
-  new WheelworkError("WW_STORE_UNAVAILABLE", `nobody has accepted the request ${givenKey(key)} yet`, {
+  new WheelworkError("WW_STORE_UNAVAILABLE", `nobody has taken what was sent to ${givenKey(key)} yet`, {
     next: "Send it again, with the same key: its shard is on its way to another node, or its store is away.",
     retryable: true,
   });
