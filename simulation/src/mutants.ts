@@ -660,8 +660,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "count a post as delivered before its run has it",
     file: posts,
-    from: "      engine().signalOwed(hub, id, signal, payload, commandId),\n",
-    to: "      Promise.resolve(void engine().signalOwed(hub, id, signal, payload, commandId).catch(() => {})),\n",
+    from: "=> engine().signalOwed(hub, id, signal, payload, commandId),",
+    to: "=> Promise.resolve(void engine().signalOwed(hub, id, signal, payload, commandId).catch(() => {})),",
   },
   {
     name: "refuse what a run has started when there is too much to do",

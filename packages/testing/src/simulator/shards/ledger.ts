@@ -132,7 +132,9 @@ export class Ledger {
       this.stories.set(key, (story = { key, shard, ...none, ended: false, purged: false }));
     }
     if (event.type === "started" || event.type === "accepted") {
-      this.demand("I5", story.starts === 0 || story.purged, () => `${key} is begun twice`);
+      // Its request was purged, has come again, and begins what it had begun.
+      const isAgain = (this.stories.get(rootOf(key))?.starts ?? 0) > story.starts;
+      this.demand("I5", story.starts === 0 || story.purged || isAgain, () => `${key} is begun twice`);
       count(this.exercised, this.inboxed.has(key) ? "inbox way" : "short way");
       const begun = { events: [], starts: story.starts + 1, answer: undefined, startedAt: now };
       Object.assign(story, { ...begun, ended: false, purged: false });
