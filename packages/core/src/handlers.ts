@@ -11,6 +11,7 @@ import {
   type MigratedRun,
   type SignalSchemas,
   type SignalTypes,
+  type Takes,
 } from "./hub.ts";
 import type { Before, DataUnknown, Declared, Once, OnceElse, Seen, Synchronous } from "./inference.ts";
 import type { DeepReadonly } from "./json.ts";
@@ -87,7 +88,7 @@ export interface Handling<D, R, E extends string> {
   ): void;
   /** Sends a signal to another run, by the id of its request. The page on other runs says what becomes of it. */
   signalRun<S = { readonly [signal: string]: unknown }, N extends keyof S & string = keyof S & string>(
-    hub: (Callable<never, unknown, string> & { readonly kind: "hub" } & SignalTypes<S>) | string,
+    hub: (Callable<never, unknown, string> & { readonly kind: "hub" } & SignalTypes<S> & Takes<S>) | string,
     id: string,
     signal: N,
     payload: NoInfer<S[N]>,

@@ -356,7 +356,7 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas, Rep, E extends st
    * is no such run, or it has ended, the signal is lost: it is listed (`status: "lost"`), and this run goes on all the same.
    */
   signalRun<S = AnySignals, N extends keyof S & string = keyof S & string>(
-    hub: (Callable<never, unknown, string> & { readonly kind: "hub" } & SignalTypes<S>) | string,
+    hub: (Callable<never, unknown, string> & { readonly kind: "hub" } & SignalTypes<S> & Takes<S>) | string,
     options: {
       /** The id of the request, or its key if the hub has no lane. `null`: sends nothing. */
       readonly id: (data: DeepReadonly<D>) => string | null;
@@ -514,6 +514,9 @@ export interface SignalTypes<S> {
   /** For the compiler only. Never set. */
   readonly "~signals"?: (signals: S) => void;
 }
+
+/** Goes beside the type of a hub that gets a signal: refuses one that takes none. */
+export type Takes<S> = keyof S extends never ? { readonly "the hub takes no signals": never } : unknown;
 
 /** Any hub. `Hub<I>` is contravariant in its input `I`, so `Hub<never>` is what all hubs have in common. */
 export type AnyHub = Hub<never>;

@@ -60,6 +60,8 @@ const offers = [
     `s.raise("NotPaid", { reason: "|"`,
     ["cancelled", "refused"],
   ],
+  ["a signal to a run", `signal: "came"`, `signal: "|"`, ["came", "shut"]],
+  ["a signal to a run by a handler", `"came", { pieces: count }`, `"|", { pieces: count }`, ["came", "shut"]],
 ] as const;
 
 const unfinished = shop

@@ -96,7 +96,16 @@ const events: Row[] = [
     `done: "AllReserved",
         deadline: «"LineReserved"»`,
   ],
-  ["a misspelt function of s", `s.wait({`, `s.«wiat»({`, { errors: 5 }],
+  [
+    "a misspelt function of s",
+    `s.wait({
+        on: {
+`,
+    `s.«wiat»({
+        on: {
+`,
+    { errors: 5 },
+  ],
 ];
 
 const data: Row[] = [
@@ -465,6 +474,158 @@ const handlers: Row[] = [
   ["a Date in the data of a hub by handlers", `sent: 0 })`, `sent: 0, «at»: new Date() })`],
 ];
 
+const others: Row[] = [
+  ["a misspelt next of a start", `next: "Started"`, `next: «"Startd"»`],
+  ["a misspelt next of a signal to a run", `next: "Filled"`, `next: «"Fild"»`],
+  ["no next of a start", `        next: "Started",\n`, ``, { says: "'next' is missing" }],
+  ["no next of a signal to a run", `        next: "Filled",\n`, ``, { says: "'next' is missing" }],
+  [
+    "a misspelt field of the input of a start",
+    `input: ({ shelf }) => ({ shelf }),`,
+    `input: ({ shelf }) => ({ shelv: shelf }),`,
+    { says: "'shelf' is missing" },
+  ],
+  [
+    "a wrong type in the input of a start",
+    `input: ({ shelf }) => ({ shelf }),`,
+    `input: ({ pieces }) => ({ «shelf»: pieces }),`,
+  ],
+  [
+    "an unknown field of the data in the input of a start",
+    `input: ({ shelf }) => ({ shelf }),`,
+    `input: ({ «shelv» }) => ({ shelf: shelv }),`,
+  ],
+  [
+    "an input of a start that is no function",
+    `input: ({ shelf }) => ({ shelf }),`,
+    `input: { «shelf»: "a" },`,
+  ],
+  ["no input of a start", `        input: ({ shelf }) => ({ shelf }),\n`, ``, { says: "'input' is missing" }],
+  [
+    "a key of a start that is no text",
+    `key: ({ shelf }) => \`of \${shelf}\``,
+    `«key»: ({ pieces }) => pieces`,
+  ],
+  ["a key of a start that is no function", `key: ({ shelf }) => \`of \${shelf}\``, `«key»: "of a shelf"`],
+  ["a misspelt option of a start", `key: ({ shelf }) => \`of \${shelf}\``, `«keys»: () => "of a shelf"`],
+  ["ok of a start", `next: "Started"`, `«ok»: "Started", next: "Started"`],
+  ["a spoke to start", `s.start(stock, {\n        input`, `s.start(«mail», {\n        input`],
+  ["a misspelt hub to start", `s.start(stock, {\n        input`, `s.start(«stok», {\n        input`],
+  ["a misspelt signal to a run", `signal: "came"`, `signal: «"cam"»`],
+  [
+    "the payload of another signal to a run",
+    `signal: "came",\n        payload: ({ pieces }) => ({ pieces })`,
+    `signal: "shut", payload: ({ pieces }) => ({ «pieces» })`,
+  ],
+  ["no signal to a run", `        signal: "came",\n`, ``, { says: "'signal' is missing" }],
+  [
+    "a misspelt field of the payload of a signal to a run",
+    `payload: ({ pieces }) => ({ pieces })`,
+    `payload: ({ pieces }) => ({ piece: pieces })`,
+    { says: "'pieces' is missing" },
+  ],
+  [
+    "a wrong type in the payload of a signal to a run",
+    `payload: ({ pieces }) => ({ pieces })`,
+    `payload: ({ shelf }) => ({ «pieces»: shelf })`,
+  ],
+  [
+    "no payload of a signal to a run",
+    `        payload: ({ pieces }) => ({ pieces }),\n`,
+    ``,
+    { says: "'payload' is missing" },
+  ],
+  ["an id of a run that is no text", `id: ({ shelf }) => \`of \${shelf}\``, `id: ({ pieces }) => «pieces»`],
+  ["an id of a run that is no function", `id: ({ shelf }) => \`of \${shelf}\``, `«id»: "of a shelf"`],
+  ["a key instead of the id of a run", `id: ({ shelf }) => \`of \${shelf}\``, `«key»: () => "of a shelf"`],
+  [
+    "a payload of a signal to a run that is no function",
+    `payload: ({ pieces }) => ({ pieces })`,
+    `payload: { «pieces»: 1 }`,
+  ],
+  [
+    "an asynchronous id of a run",
+    `id: ({ shelf }) => \`of \${shelf}\``,
+    `id: async ({ shelf }) => \`of \${shelf}\``,
+    { says: "Promise" },
+  ],
+  ["a signal to a spoke", `s.signalRun(stock, {`, `s.signalRun(«mail», {`],
+  ["a signal to a hub that takes none", `s.signalRun(stock, {`, `s.signalRun(«closed», {`],
+  ["a hub to tell", `s.tell(mail, { input: ({ shelf })`, `s.tell(«stock», { input: ({ shelf })`],
+  [
+    "the name of a spoke to tell",
+    `s.tell(mail, { input: ({ shelf })`,
+    `s.tell(«"mail"», { input: ({ shelf })`,
+  ],
+  [
+    "a misspelt field of the input of a tell",
+    `({ text: \`to \${shelf}\` })`,
+    `({ txt: \`to \${shelf}\` })`,
+    { says: "'text' is missing" },
+  ],
+  ["a misspelt next of a tell beside a start", `next: "Mailed"`, `next: «"Maild"»`],
+
+  ["a hub to tell by a handler", `s.tell(mail, { text: place })`, `s.tell(«stock», { shelf: place })`],
+  [
+    "a wrong input of a tell by a handler",
+    `s.tell(mail, { text: place })`,
+    `s.tell(mail, { «text»: count })`,
+  ],
+  [
+    "a misspelt field of a tell by a handler",
+    `s.tell(mail, { text: place })`,
+    `s.tell(mail, { «txt»: place })`,
+  ],
+  ["a spoke to start by a handler", `s.start(stock, { shelf: place }`, `s.start(«mail», { text: place }`],
+  [
+    "a wrong input of a start by a handler",
+    `s.start(stock, { shelf: place }`,
+    `s.start(stock, { «shelf»: count }`,
+  ],
+  [
+    "a misspelt field of a start by a handler",
+    `s.start(stock, { shelf: place }`,
+    `s.start(stock, { «shelv»: place }`,
+  ],
+  ["a key of a start that is no text, by a handler", `{ key: \`again \${place}\` }`, `{ «key»: count }`],
+  ["a key of a start that is no option", `{ key: \`again \${place}\` }`, `«\`again \${place}\`»`],
+  ["a misspelt option of a start by a handler", `{ key: \`again \${place}\` }`, `{ «id»: place }`],
+  ["a misspelt signal to a run by a handler", `"came", { pieces: count }`, `«"cam"», { pieces: count }`],
+  [
+    "a wrong payload of a signal to a run by a handler",
+    `"came", { pieces: count }`,
+    `"came", { «pieces»: place }`,
+  ],
+  ["a misspelt field of a payload by a handler", `"came", { pieces: count }`, `"came", { «piece»: count }`],
+  [
+    "no payload of a signal by a handler",
+    `"came", { pieces: count })`,
+    `"came")`,
+    { says: "Expected 4 arguments" },
+  ],
+  [
+    "an id of a run that is no text, by a handler",
+    `s.signalRun(stock, \`again \${place}\`,`,
+    `s.signalRun(stock, «count»,`,
+  ],
+  [
+    "a signal by a handler to a hub that takes none",
+    `s.signalRun(stock, \`again \${place}\`,`,
+    `s.signalRun(«closed», place,`,
+  ],
+  [
+    "a signal by a handler in the form of a chart",
+    `s.signalRun(stock, \`again \${place}\`, "came", { pieces: count })`,
+    `s.signalRun(stock, { id: () => place, signal: "came", payload: () => ({ pieces: count }) })`,
+    { says: "Expected 4 arguments" },
+  ],
+  [
+    "a signal to a spoke by a handler",
+    `s.signalRun(stock, \`again \${place}\`,`,
+    `s.signalRun(«mail», place,`,
+  ],
+];
+
 /** Mistakes of authors of hubs, by subject. */
 export const mistakes: readonly Mistake[] = [
   chart,
@@ -479,6 +640,7 @@ export const mistakes: readonly Mistake[] = [
   json,
   spokes,
   handlers,
+  others,
 ]
   .flat()
   .map(([what, from, to, more]) => ({ what, from, to, ...more }));

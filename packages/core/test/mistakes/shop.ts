@@ -177,6 +177,97 @@ export const errand = hubByHandlers(
   },
 );
 
+// ---- hubs that have something for others ----
+
+const stock = hub(
+  "stock",
+  {
+    request: z.object({ shelf: z.string() }),
+    reply: z.object({}),
+    deadlineMs: 60_000,
+    deadline: "Over",
+    signals: { came: z.object({ pieces: z.number() }), shut: z.object({}) },
+    chart: { Open: { Came: stay, Over: "Shut" }, Shut: end },
+    data: ({ shelf }) => ({ shelf, pieces: 0 }),
+  },
+  {
+    Open: (s) =>
+      s.wait({
+        on: { came: ({ pieces }, more) => s.raise("Came", { pieces: pieces + more.pieces }), shut: "Over" },
+      }),
+    Shut: () => ({}),
+  },
+);
+
+export const closed = hub(
+  "closed",
+  {
+    request: z.object({}),
+    reply: z.object({}),
+    deadlineMs: 1_000,
+    chart: { Closing: { Closed: "Shut" }, Shut: end },
+    data: () => ({}),
+  },
+  { Closing: "Closed", Shut: () => ({}) },
+);
+
+export const opening = hub(
+  "opening",
+  {
+    request: z.object({ shelf: z.string(), pieces: z.number() }),
+    reply: z.object({}),
+    deadlineMs: 1_000,
+    chart: {
+      Starting: { Started: "Filling" },
+      Filling: { Filled: "Mailing" },
+      Mailing: { Mailed: "Opened" },
+      Opened: end,
+    },
+    data: ({ shelf, pieces }) => ({ shelf, pieces }),
+  },
+  {
+    Starting: (s) =>
+      s.start(stock, {
+        input: ({ shelf }) => ({ shelf }),
+        key: ({ shelf }) => `of ${shelf}`,
+        next: "Started",
+      }),
+    Filling: (s) =>
+      s.signalRun(stock, {
+        id: ({ shelf }) => `of ${shelf}`,
+        signal: "came",
+        payload: ({ pieces }) => ({ pieces }),
+        next: "Filled",
+      }),
+    Mailing: (s) => s.tell(mail, { input: ({ shelf }) => ({ text: `to ${shelf}` }), next: "Mailed" }),
+    Opened: () => ({}),
+  },
+);
+
+export const reopening = hubByHandlers(
+  "reopening",
+  {
+    request: z.object({ place: z.string(), count: z.number() }),
+    reply: z.object({}),
+    deadlineMs: 1_000,
+    cleanUpMs: 300,
+    calls: [mail, stock],
+    data: ({ place, count }) => ({ place, count }),
+  },
+  {
+    request: (s) => {
+      const { place, count } = s.data;
+      s.tell(mail, { text: place });
+      s.start(stock, { shelf: place }, { key: `again ${place}` });
+      s.signalRun(stock, `again ${place}`, "came", { pieces: count });
+      s.start("opening", { shelf: place, pieces: count });
+      s.reply({});
+    },
+    response: () => {},
+    timeout: (s) => s.reply({}),
+  },
+);
+
 // ---- callers ----
 
 export async function callers(engine: Engine): Promise<number> {
