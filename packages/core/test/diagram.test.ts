@@ -147,7 +147,10 @@ describe("a chart", () => {
           Steps: { Next: "Child", Late: "Done" },
           Child: { Next: "Choice", Late: "Done" },
           Choice: { Next: "Told" },
-          Told: { Next: "Done" },
+          Told: { Next: "Started" },
+          Started: { Next: "StartedByName" },
+          StartedByName: { Next: "Signalled" },
+          Signalled: { Next: "Done" },
           Done: end,
         },
         data: () => ({}),
@@ -161,6 +164,10 @@ describe("a chart", () => {
         Child: (s) => s.call(child, { input: () => null, settled: "Next", after: { Late: 1500 } }),
         Choice: (s) => s.pick(() => "Next"),
         Told: (s) => s.tell(ask, { input: () => null, next: "Next" }),
+        Started: (s) => s.start(child, { input: () => null, next: "Next" }),
+        StartedByName: (s) => s.start("kinds", { input: () => null, next: "Next" }),
+        Signalled: (s) =>
+          s.signalRun(approval, { id: () => "a", signal: "approve", payload: () => null, next: "Next" }),
         Done: () => null,
       },
     );
@@ -173,6 +180,9 @@ describe("a chart", () => {
     expect(saysOf("Child")).toEqual(["call hub child", "after 1.5 s: Late"]);
     expect(saysOf("Choice")).toEqual(["pick"]);
     expect(saysOf("Told")).toEqual(["tell ask"]);
+    expect(saysOf("Started")).toEqual(["start hub child"]);
+    expect(saysOf("StartedByName")).toEqual(["start hub kinds"]);
+    expect(saysOf("Signalled")).toEqual(["signal approve to hub approval"]);
     expect(saysOf("Done")).toEqual([]);
   });
 

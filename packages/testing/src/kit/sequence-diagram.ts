@@ -1,4 +1,5 @@
 import type { RunEvent } from "@wheelwork/core";
+import type { Post } from "@wheelwork/core/kernel";
 import { answerText, firstLine, jsonText } from "./words.ts";
 
 /** One thing that happens to a run from outside, and the events that follow. */
@@ -69,7 +70,7 @@ function linesOf(event: RunEvent, me: string, idOf: (name: string) => string): s
     case "told":
       return [`  ${me}-)${idOf(event.spoke)}: ${plain(`#${event.call} ${jsonText(event.input, maxText)}`)}`];
     case "posted":
-      return [note(event.post.kind === "start" ? `starts ${event.post.hub}` : `signals ${event.post.id}`)];
+      return [`  ${me}-)${idOf(event.post.hub)}: ${plain(postText(event.post))}`];
     case "answered":
     case "ended":
       return event.answer === undefined
@@ -81,6 +82,11 @@ function linesOf(event: RunEvent, me: string, idOf: (name: string) => string): s
       return [];
   }
 }
+
+const postText = (post: Post): string =>
+  post.kind === "start"
+    ? `start ${jsonText(post.request, maxText)}`
+    : `signal ${post.signal} to ${post.id} ${jsonText(post.payload, maxText)}`;
 
 /**
  * A text that Mermaid shows as it is. It would end a text at a number sign or a semicolon, and read angle brackets as

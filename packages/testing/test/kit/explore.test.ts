@@ -4,7 +4,7 @@ import { type } from "arktype";
 import * as v from "valibot";
 import { expect, test } from "vitest";
 import * as z from "zod";
-import { createFlow, install, parent } from "./hubs.ts";
+import { createFlow, install, parent, standing } from "./hubs.ts";
 
 const ask = spoke("ask", { input: z.object({}), output: z.object({ ready: z.boolean() }), timeoutMs: 10 });
 const spec = { request: z.object({}), reply: z.object({}), deadlineMs: 100 };
@@ -36,6 +36,76 @@ test("a hub without faults: every state and every edge is reached, and nothing i
 
 test("a hub that is called is an outcome: each reply, each error, cancelled, timeout", () => {
   expect(explore(parent).findings).toEqual([]);
+});
+
+test("to start a run and to signal one are steps on the way, and nobody answers them", () => {
+  const report = explore(standing);
+  expect(report.findings, String(report)).toEqual([]);
+  expect(report).toMatchObject({ complete: true, states: { reached: 3, total: 3 } });
+});
+
+test("what a run has for others is on the way to a finding", () => {
+  const careless = hub(
+    "careless",
+    {
+      ...spec,
+      chart: { A: { Started: "B" }, B: { Signalled: "C" }, C: { Late: "Done" }, Done: end },
+      data: () => ({}),
+    },
+    {
+      A: (s) => s.start(createFlow, { input: () => ({ length: 1 }), key: () => "flow-7", next: "Started" }),
+      B: (s) =>
+        s.signalRun(createFlow, {
+          id: () => "flow-7",
+          signal: "approval",
+          payload: () => ({ by: "nobody" }),
+          next: "Signalled",
+        }),
+      C: (s) => s.wait({ deadline: "Late" }),
+      Done: () => ({}),
+    },
+  );
+  expect(only(explore(careless)).diagram).toMatchInlineSnapshot(`
+    "sequenceDiagram
+      participant p0 as client
+      participant p1 as hub careless
+      participant p2 as create-flow
+      p0->>p1: request {}
+      Note over p1: A
+      p1-)p2: start {"length":1}
+      Note over p1: Started → B
+      p1-)p2: signal approval to flow-7 {"by":"nobody"}
+      Note over p1: Signalled → C
+      Note over p1: stuck: no call is open and no signal is taken: only the deadline moves the run
+    "
+  `);
+});
+
+test("a start with an input that is not valid is an incident, and so is a signal", () => {
+  const wrong = (what: "start" | "signal") =>
+    hub(
+      "wrong",
+      { ...spec, chart: { A: { Next: "Done" }, Done: end }, data: () => ({}) },
+      {
+        A: (s) =>
+          what === "start"
+            ? s.start(createFlow, { input: () => ({ length: 11 }), next: "Next" })
+            : s.signalRun(createFlow, {
+                id: () => "",
+                signal: "approval",
+                payload: () => ({ by: "" }),
+                next: "Next",
+              }),
+        Done: () => ({}),
+      },
+    );
+  const messages = (["start", "signal"] as const).map((what) => explore(wrong(what)).findings[0]?.message);
+  expect(messages).toMatchInlineSnapshot(`
+    [
+      "WW_INVALID_INPUT: the request to create-flow is not valid",
+      "WW_DEFECT: the id of the request to create-flow is no text of 1 to 200 characters: ",
+    ]
+  `);
 });
 
 test("what cannot happen is found: states that no run enters, edges that none takes", () => {

@@ -82,3 +82,31 @@ export const parent = hub(
     Done: ({ text }) => ({ text }),
   },
 );
+
+/** Starts a flow, and approves it. It waits for nothing of that. */
+export const standing = hub(
+  "standing",
+  {
+    request: z.object({ flow: z.string().min(1), length: z.int().min(1).max(10) }),
+    reply: z.object({}),
+    deadlineMs: 100,
+    chart: { Starting: { Started: "Approving" }, Approving: { Approved: "Done" }, Done: end },
+    data: (request) => request,
+  },
+  {
+    Starting: (s) =>
+      s.start(createFlow, {
+        input: ({ length }) => ({ length }),
+        key: ({ flow }) => flow,
+        next: "Started",
+      }),
+    Approving: (s) =>
+      s.signalRun("create-flow", {
+        id: ({ flow }) => flow,
+        signal: "approval",
+        payload: () => ({ by: "standing" }),
+        next: "Approved",
+      }),
+    Done: () => ({}),
+  },
+);

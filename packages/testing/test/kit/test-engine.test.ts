@@ -4,7 +4,7 @@ import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
-import { createFlow, install, notify, parent, remove } from "./hubs.ts";
+import { createFlow, install, notify, parent, remove, standing } from "./hubs.ts";
 
 test("calls are settled by hand, and the run goes on at once", async () => {
   const kit = await testEngine({ hubs: [createFlow] });
@@ -113,6 +113,15 @@ test("the transcript is a golden text: it holds every thing that happened, and n
   await kit.signal(waiting, "approval", { by: "Ada" });
   await kit.advance(20);
   await expect(await kit.transcript(waiting)).toMatchFileSnapshot("golden/create-flow-approved.txt");
+});
+
+test("what a run has for another is in its transcript, and reaches the other over a crash", async () => {
+  const kit = await testEngine({ hubs: [standing] });
+  const id = await kit.submit(standing, { flow: "flow-7", length: 1 });
+  await kit.crash();
+  await expect(await kit.transcript(id)).toMatchFileSnapshot("golden/standing.txt");
+  await kit.openCall(install).ok({ installed: 0 });
+  expect(await kit.answer("flow-7")).toEqual({ kind: "result", value: { installed: 1 } });
 });
 
 test("a transcript tells of incidents, migrations and the engine's own answer, too", () => {
