@@ -44,6 +44,7 @@ test(
       "I27",
       "I28",
       "I32",
+      "I33",
     ])
       expect(report.exercised.get(invariant), invariant).toBeGreaterThan(100);
     for (const store of ["memory", "network", "file"])
