@@ -654,8 +654,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "give a post up when its first attempt fails",
     file: posts,
-    from: 'return context.fail(retryable ? "away" : "refused", what);',
-    to: 'return context.fail("refused", what);',
+    from: 'return context.fail(error.retryable ? "away" : "refused", error.message);',
+    to: 'return context.fail("refused", error.message);',
   },
   {
     name: "count a post as delivered before its run has it",

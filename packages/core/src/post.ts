@@ -1,7 +1,7 @@
 import { WheelworkError } from "./errors.ts";
 import type { RunEvent } from "./events.ts";
 import type { Hub } from "./hub.ts";
-import { plain, synchronous, textOf } from "./plain.ts";
+import { plain, synchronous } from "./plain.ts";
 import { check } from "./schema.ts";
 import type { Callable } from "./spoke.ts";
 
@@ -42,8 +42,9 @@ export type Addressee = Callable | string;
 
 export const nameOf = (to: Addressee): string => (typeof to === "string" ? to : to.name);
 
-/** The longest key of a request, in characters. The engine counts again, and refuses what else is wrong with a key. */
+/** The longest key of a request, and id of a run, in characters: a key of 200, the mark of a lane, and the way of its calls. */
 const maxKeyLength = 200;
+const maxIdLength = 400;
 
 /** The start of an independent run. @throws WheelworkError WW_INVALID_INPUT, WW_DEFECT: the hub is wrong. */
 export function startOf(to: Addressee, request: unknown, key: unknown): Post {
@@ -51,7 +52,7 @@ export function startOf(to: Addressee, request: unknown, key: unknown): Post {
   const what = `the request to ${hub}`;
   if (typeof to !== "string") demandValid((to as Hub).definition.request, request, what);
   const post = { kind: "start", hub, request: plain(request, "WW_DEFECT", what) } as const;
-  return key === undefined ? post : { ...post, key: textFor(key, `the key of ${what}`) };
+  return key === undefined ? post : { ...post, key: textFor(key, `the key of ${what}`, maxKeyLength) };
 }
 
 /** A signal to a run. @throws WheelworkError WW_INVALID_INPUT, WW_SIGNAL_UNKNOWN, WW_DEFECT: the hub is wrong. */
@@ -67,7 +68,7 @@ export function signalOf(to: Addressee, id: unknown, signal: string, payload: un
       });
     demandValid(schema, payload, what);
   }
-  const of = textFor(id, `the id of the request to ${hub}`);
+  const of = textFor(id, `the id of the request to ${hub}`, maxIdLength);
   return { kind: "signal", hub, id: of, signal, payload: plain(payload, "WW_DEFECT", what) };
 }
 
@@ -80,15 +81,11 @@ function demandValid(schema: Parameters<typeof check>[0], value: unknown, what: 
   });
 }
 
-function textFor(given: unknown, what: string): string {
+function textFor(given: unknown, what: string, max: number): string {
   const text = synchronous(given, what);
   const isText = typeof text === "string" && text !== "" && text.isWellFormed();
-  if (isText && Array.from(text).length <= maxKeyLength * 2) return text;
-  throw new WheelworkError(
-    "WW_DEFECT",
-    `${what} is no text of 1 to ${maxKeyLength} characters: ${textOf(given)}`,
-    {
-      next: "Correct the hub. Then retry the incident.",
-    },
-  );
+  if (isText && Array.from(text).length <= max) return text;
+  throw new WheelworkError("WW_DEFECT", `${what} is no text of 1 to ${max} characters`, {
+    next: "Correct the hub. Then retry the incident.",
+  });
 }

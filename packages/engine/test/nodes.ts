@@ -36,6 +36,8 @@ export interface NodesOptions {
   readonly channel?: Partial<Channel>;
   /** The most bytes of a record. Default: no bound. */
   readonly maxBytes?: number;
+  /** How long a record takes to the broker, in milliseconds. Default: no time. */
+  readonly logMs?: number;
   /** Options of the nodes that are to differ. */
   readonly options?: Partial<NodeOptions>;
 }
@@ -50,8 +52,8 @@ export class Nodes {
   readonly #channel: Channel;
 
   constructor(options: NodesOptions) {
-    const { shards, hub, topics = {}, maxBytes = Number.POSITIVE_INFINITY } = options;
-    this.broker = new MemoryBroker({ clock: this.clock, maxBytes });
+    const { shards, hub, topics = {}, maxBytes = Number.POSITIVE_INFINITY, logMs = 0 } = options;
+    this.broker = new MemoryBroker({ clock: this.clock, maxBytes, delayMs: () => logMs });
     this.outside = new MemoryLog(this.broker, { clock: this.clock });
     this.#options = options;
     this.#channel = {

@@ -1,5 +1,6 @@
 import { end, hub, type AnyHub, type RunEvent } from "@wheelwork/core";
 import { createEngine } from "@wheelwork/engine";
+import { shardOf } from "@wheelwork/engine/cluster";
 import type { Fault } from "@wheelwork/testing";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
@@ -247,4 +248,64 @@ test("in a cluster posts reach runs of other shards, once and in order, over the
     expect(await soon(first.node.answer(name))).toEqual(filled(name, 4));
     expect(takenIds(await soon(first.node.history(name)))).toHaveLength(5);
   }
+});
+
+describe("when a shard goes to another node", () => {
+  const shards = 4;
+
+  /** Two nodes, and keys of requests whose shards are worked on by the first and the second one. */
+  const twoNodes = async (hubs: AnyHub) => {
+    const nodes = new Nodes({ shards, hub: hubs, workers: none, logMs: 30 });
+    const [first, second] = [await nodes.node(1), await nodes.node(1)];
+    await nodes.clock.advance(10_000);
+    const soon = async <T>(promise: Promise<T>): Promise<T> => {
+      await nodes.clock.runUntil(promise, 120_000);
+      return promise;
+    };
+    const keyOf = ({ node }: typeof first, name: string): string => {
+      const own = new Set(node.shards.map(({ shard }) => shard));
+      for (let number = 0; ; number++)
+        if (own.has(shardOf(`${name}${number}`, shards))) return `${name}${number}`;
+    };
+    return { nodes, first, second, soon, mine: keyOf(first, "s"), other: keyOf(second, "b") };
+  };
+
+  test.each([0, 300, 900, 2100])(
+    "what waits in its inbox is not overtaken by what comes to the new owner at once (%d ms)",
+    async (afterMs) => {
+      const { nodes, first, second, soon, mine, other } = await twoNodes(handled);
+      await soon(first.node.submit(handled, { basket: other, count: 200 }, { key: mine }));
+      await nodes.clock.advance(20 + afterMs);
+      second.process.kill();
+      await nodes.clock.advance(120_000);
+      expect(await soon(first.node.answer(other, { waitMs: 1000 }))).toEqual(filled(other, 200));
+    },
+  );
+
+  test("a signal that waits in its inbox when its run ends is lost, and its sender knows", async () => {
+    const late = hub(
+      "late",
+      {
+        request: z.object({ to: z.string() }),
+        reply: z.object({}),
+        deadlineMs: 60_000,
+        chart: { Closing: { Next: "Adding" }, Adding: { Next: "Done" }, Done: end },
+        data: (request) => request,
+      },
+      {
+        Closing: (s) =>
+          s.signalRun(basket, { id: ({ to }) => to, signal: "close", payload: () => ({}), next: "Next" }),
+        Adding: (s) =>
+          s.signalRun(basket, { id: ({ to }) => to, signal: "add", payload: () => ({ n: 1 }), next: "Next" }),
+        Done: () => ({}),
+      },
+    );
+    const { nodes, first, second, soon, mine, other } = await twoNodes(late);
+    await soon(second.node.submit(basket, { of: "x" }, { key: other }));
+    second.process.kill();
+    await soon(first.node.submit(late, { to: other }, { key: mine }));
+    await nodes.clock.advance(60_000);
+    const { items } = await soon(first.node.requests({ status: "lost" }));
+    expect(items.map(({ id }) => id)).toEqual([`${mine}/t1`]);
+  });
 });

@@ -142,8 +142,7 @@ export function tellHubs(workers: readonly Worker[]): HubDefinition[] {
             deadline: "Failed",
           }),
         Told: () => ({}),
-        Lost: ({ why = "its time is over" }, s) =>
-          s.fail("not-delivered", `the spoke ${spoke.name} did not take what it was told: ${why}`),
+        Lost: ({ why = "its time is over" }, s) => s.fail("not-delivered", `${notTaken(spoke)}: ${why}`),
       },
     );
     const { name } = spoke;
@@ -151,6 +150,11 @@ export function tellHubs(workers: readonly Worker[]): HubDefinition[] {
     return name === postSpokeName ? { ...definition, exclusive: inOrder } : definition;
   });
 }
+
+const notTaken = ({ name }: Spoke): string =>
+  name === postSpokeName
+    ? "what a run has posted to another one was not taken"
+    : `the spoke ${name} did not take what it was told`;
 
 /** The runs that carry posts of one run to another follow each other. They are all in the shard of the sender. */
 const inOrder: ExclusiveDefinition = {

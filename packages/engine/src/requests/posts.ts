@@ -37,9 +37,7 @@ export function postWorker(office: PostOffice): Worker {
       return {};
     } catch (error) {
       if (!(error instanceof WheelworkError)) return context.fail("away", String(error));
-      const { retryable, message } = error;
-      const [what = ""] = message.split("\n");
-      return context.fail(retryable ? "away" : "refused", what);
+      return context.fail(error.retryable ? "away" : "refused", error.message);
     }
   });
   // It calls nothing of the user's: whatever ends the process, it is not at fault.
