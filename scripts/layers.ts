@@ -70,7 +70,7 @@ const coreLayer: Layer = {
 
 // ---- the rooms of the engine ----
 
-const ofEngine = [core, kernel, "node:*", "pino"];
+const ofEngine = [core, kernel, "node:*", "pino", "croner"];
 
 /** The rooms of packages/engine/src, each with the rooms that it may import. Imports go down only. */
 export const rooms: Readonly<Record<string, readonly string[]>> = {
@@ -78,10 +78,11 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   stores: ["ports"],
   attempts: ["ports"],
   shard: ["ports", "attempts"],
-  requests: ["ports", "attempts", "shard"],
+  schedules: ["ports"],
+  requests: ["ports", "attempts", "shard", "schedules"],
   delivery: ["ports", "attempts", "shard", "requests"],
-  embedded: ["ports", "attempts", "shard", "requests", "delivery"],
-  cluster: ["ports", "attempts", "shard", "requests", "delivery"],
+  embedded: ["ports", "attempts", "shard", "requests", "delivery", "schedules"],
+  cluster: ["ports", "attempts", "shard", "requests", "delivery", "schedules"],
 };
 
 /** A room, or some files of one, which may import these rooms. */
@@ -103,12 +104,12 @@ const engineLayers: readonly Layer[] = [
   {
     files: ["packages/engine/src/**"],
     only: ofEngine,
-    message: "The engine imports only @wheelwork/core, node: and pino.",
+    message: "The engine imports only @wheelwork/core, node:, pino and croner.",
   },
   {
     files: ["packages/engine/src/parts.ts"],
     only: ofEngine,
-    beside: ["ports/*", "attempts/*", "shard/*", "requests/*", "delivery/*"],
+    beside: ["ports/*", "attempts/*", "shard/*", "schedules/*", "requests/*", "delivery/*"],
     message: "The parts that other engines are made of are of no engine, and bring no store along.",
   },
   ...engineRooms,

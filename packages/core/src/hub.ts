@@ -137,12 +137,19 @@ export type OnDeadline<MoveEv extends string, D, I, K extends PropertyKey> =
  */
 export type TimerMs<D> = number | ((data: DeepReadonly<D>, clock: TimerClock) => number | null);
 
-/** When a timer fires, and what it changes in the data then. `open` lists the calls that have not settled. */
+/**
+ * When a timer fires, and what it changes in the data then. `open` lists the calls that have not settled, and `now` of the clock is
+ * when it fires: it may be late, if nobody worked when it was due.
+ */
 export type OnTimer<D, I, K extends PropertyKey = never> =
   | TimerMs<D>
   | {
       readonly ms: TimerMs<D>;
-      readonly patch?: (data: DeepReadonly<D>, open: readonly CallView<I>[]) => Partial<D> & NoOthers<K, D>;
+      readonly patch?: (
+        data: DeepReadonly<D>,
+        open: readonly CallView<I>[],
+        clock: TimerClock,
+      ) => Partial<D> & NoOthers<K, D>;
     };
 
 /** The options of every state that waits. `R` is its row. `K` is the names of the fields in its patches, for

@@ -5,7 +5,7 @@ import { WheelworkError } from "./errors.ts";
 import { nameOf, signalOf, startOf, type Addressee, type Posting } from "./post.ts";
 import type { Callable, Outcome, Spoke } from "./spoke.ts";
 import { acceptsAgain } from "./stored.ts";
-import type { TimerLogic } from "./timers.ts";
+import type { TimerClock, TimerLogic } from "./timers.ts";
 
 /*
  * A logic is what one state does. It is the one form that the kernel knows: `s.call`, `s.each` and the others of a
@@ -124,7 +124,7 @@ export interface StateLogic {
   /** One of its signals has come. */
   signal?(data: unknown, name: string, payload: unknown): Turn;
   /** One of its timers has fired. */
-  fired?(data: unknown, timer: string, open: readonly OpenCall[]): Turn;
+  fired?(data: unknown, timer: string, open: readonly OpenCall[], clock: TimerClock): Turn;
   /** A timer that a hub by handlers has set has fired. */
   setFired?(data: unknown, timer: string): Turn;
 }
@@ -206,9 +206,9 @@ export const deadlineEvent = (deadline: string | DeadlineEvent): DeadlineEvent =
   typeof deadline === "string" ? { raise: deadline } : deadline;
 
 function firing(timers: readonly TimerLogic[]): NonNullable<StateLogic["fired"]> {
-  return (data, event, open) => {
+  return (data, event, open, clock) => {
     const patch = timers.find((timer) => timer.event === event)?.patch;
-    return patch === undefined ? { raise: event } : { raise: event, patch: patch(data, open) };
+    return patch === undefined ? { raise: event } : { raise: event, patch: patch(data, open, clock) };
   };
 }
 

@@ -26,10 +26,10 @@ export interface TimerLogic {
   /** Milliseconds since the run entered the state. */
   readonly ms: number | ((data: unknown, clock: TimerClock) => number | null);
   /** What changes in the run's data when it fires. */
-  readonly patch?: (data: unknown, open: readonly OpenCall[]) => object;
+  readonly patch?: (data: unknown, open: readonly OpenCall[], clock: TimerClock) => object;
 }
 
-/** What the function of a timer may know besides the data. */
+/** What the functions of a timer may know besides the data. */
 export interface TimerClock {
   /** When the run entered the state, in milliseconds of engine time. */
   readonly enteredAt: number;

@@ -348,7 +348,10 @@ export class TurnBuilder implements Decision {
     const turn = this.#kept(
       timer.set === true
         ? logic.setFired?.(this.data, timer.event)
-        : logic.fired?.(this.data, timer.event, this.#openCalls()),
+        : logic.fired?.(this.data, timer.event, this.#openCalls(), {
+            enteredAt: this.#run.enteredAt,
+            now: fired.at,
+          }),
     );
     const { raise } = turn;
     if (raise !== undefined && this.#target(row, raise) !== stay) {

@@ -10,11 +10,13 @@ export type {
   Submitted,
   SubmitOptions,
 } from "./requests/api.ts";
+export type { ScheduleHandle, ScheduleView } from "./requests/schedules.ts";
 export type { RunHandle, RunUpdate } from "./requests/run-handle.ts";
 export { createEngine, type EngineOptions } from "./embedded/engine.ts";
 export { placedKey } from "./requests/validate.ts";
 export type { CommonOptions, Redactable } from "./requests/options.ts";
 export type { ShardLimits } from "./shard/options.ts";
+export { schedule, type CatchUp, type Schedule, type ScheduleSpec, type Tick } from "./schedules/schedule.ts";
 export { LocalBus } from "./embedded/local-bus.ts";
 export { consoleLogger, defaultLogger, silentLogger, type LoggerOptions } from "./ports/logger.ts";
 export { connectionAccepted } from "./ports/arrivals.ts";

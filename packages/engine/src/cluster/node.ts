@@ -15,6 +15,7 @@ import type { EngineHealth } from "../requests/api.ts";
 import { checkWorkers, collectHubs, servedBy } from "../requests/hubs.ts";
 import { officeOf } from "../requests/posts.ts";
 import { RequestService } from "../requests/service.ts";
+import { collectSchedules, type Schedule } from "../schedules/schedule.ts";
 import { ShardAssignment, type AssignmentEffects } from "./assignment.ts";
 import type { ClusterNode, NodeOptions, ShardView } from "./options.ts";
 import { OwnedShard, type OwnedShardOptions } from "./owned-shard.ts";
@@ -52,6 +53,7 @@ class NodeService extends RequestService implements ClusterNode {
 /** A member of the group: works on the shards that the group gives it, and knows how to reach all others. */
 class Node implements Shards {
   readonly hubs: ReadonlyMap<string, AnyHub>;
+  readonly schedules: ReadonlyMap<string, Schedule>;
   readonly clock: Clock;
   readonly #options: NodeOptions;
   readonly #logger: Logger;
@@ -74,7 +76,8 @@ class Node implements Shards {
   constructor(options: NodeOptions) {
     const { log, shards, workers, channels = [], observe, retentionMs } = options;
     this.#options = options;
-    this.hubs = collectHubs(options.hubs);
+    this.hubs = collectHubs(options.hubs, options.schedules);
+    this.schedules = collectSchedules(options.schedules);
     checkWorkers(this.hubs, workers);
     checkShards(shards);
     for (const { hub } of channels) servedBy(this.hubs, hub);

@@ -2,6 +2,7 @@ import type { Answer, AnyHub, WheelworkError } from "@wheelwork/core";
 import type { Suspects } from "../attempts/suspects.ts";
 import type { Worker } from "../attempts/worker.ts";
 import { refusedHub, type Channel } from "../delivery/channel.ts";
+import { rootOf, shardOf } from "../ports/keys.ts";
 import { defaultLogger } from "../ports/logger.ts";
 import type { Clock, Store } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
@@ -117,6 +118,7 @@ export class OwnedShard {
         clock,
         feed,
         posts,
+        isOurs: (key) => shardOf(rootOf(key), node.shards) === number,
         suspects,
         onEnded: (why: WheelworkError) => onEnded(why),
         builtIn: [refusedHub],

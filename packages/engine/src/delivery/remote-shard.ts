@@ -109,6 +109,10 @@ class RemoteShard implements ShardAccess {
     return undefined;
   }
 
+  now(): number {
+    return this.#clock.wallMs();
+  }
+
   async deliver(key: string, input: CommandInput): Promise<Ignored | undefined> {
     const watched = await this.#reader.watch(key);
     try {

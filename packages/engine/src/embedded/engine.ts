@@ -10,6 +10,7 @@ import type { CommonOptions } from "../requests/options.ts";
 import { officeOf } from "../requests/posts.ts";
 import { RequestService } from "../requests/service.ts";
 import { ShardHost } from "../requests/shard-host.ts";
+import { collectSchedules, type Schedule } from "../schedules/schedule.ts";
 import { stopping } from "../shard/options.ts";
 import { SqliteStore, type Durability } from "../stores/sqlite.ts";
 import { LocalBus } from "./local-bus.ts";
@@ -46,6 +47,7 @@ export function createEngine(options: EngineOptions): Engine {
 /** The one shard of an embedded engine. It is all there is, and never moves. */
 export class EmbeddedShard implements Shards {
   readonly hubs: ReadonlyMap<string, AnyHub>;
+  readonly schedules: ReadonlyMap<string, Schedule>;
   readonly clock: Clock;
   readonly host: ShardHost;
   readonly #options: EngineOptions;
@@ -59,7 +61,8 @@ export class EmbeddedShard implements Shards {
   constructor(options: EngineOptions) {
     const { workers, store, durability, bus = new LocalBus(), clock = systemClock, onFailure } = options;
     this.#options = options;
-    this.hubs = collectHubs(options.hubs);
+    this.hubs = collectHubs(options.hubs, options.schedules);
+    this.schedules = collectSchedules(options.schedules);
     checkWorkers(this.hubs, workers);
     this.clock = clock;
     this.#store =

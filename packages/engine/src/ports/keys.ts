@@ -140,6 +140,12 @@ export const addressOf = (given: string): string => {
   return start > 0 ? given.slice(0, start) : given;
 };
 
+/** The built-in hub whose runs are the schedules. */
+export const scheduleHubName = "schedule:";
+
+/** The key of the run of a schedule. */
+export const scheduleKey = (name: string): string => `schedule:${name}`;
+
 /** Whether a run serves a request of a caller: it is neither the call of another hub nor a tell. */
 export const isRoot = (run: { readonly parent: unknown; readonly hub: string }): boolean =>
-  run.parent === undefined && !run.hub.startsWith(tellPrefix);
+  run.parent === undefined && !run.hub.startsWith(tellPrefix) && run.hub !== scheduleHubName;

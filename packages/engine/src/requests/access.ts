@@ -1,6 +1,7 @@
 import { WheelworkError, type Answer, type AnyHub, type RunEvent } from "@wheelwork/core";
 import type { Ignored, Input, Run } from "@wheelwork/core/kernel";
 import type { Clock, RequestFilter, RequestRow, StoredAnswer } from "../ports/ports.ts";
+import type { Schedule } from "../schedules/schedule.ts";
 import type { EngineHealth } from "./api.ts";
 import type { CommandInput } from "./commands.ts";
 import type { HistoryRange } from "../ports/history.ts";
@@ -52,6 +53,8 @@ export interface ShardAccess {
   history(key: string, range: HistoryRange): Promise<readonly RunEvent[]>;
   /** The newest rows that the filter lets through: as many as its limit if there are so many, and in any order. */
   list(filter: RequestFilter): Promise<readonly RequestRow[]>;
+  /** The time there, in milliseconds since 1970: engine time, or the wall clock's where only the store is asked. */
+  now(): number;
   /** Gives a command to a run. It is durable when this resolves, or has changed nothing for the reason that is given. */
   command(key: string, input: Input): Promise<Ignored | undefined>;
   /**
@@ -64,6 +67,8 @@ export interface ShardAccess {
 /** The shards behind an engine: one in an embedded engine, all of a cluster in a node or a client. */
 export interface Shards {
   readonly hubs: ReadonlyMap<string, AnyHub>;
+  /** Those that the engine has, by name. */
+  readonly schedules?: ReadonlyMap<string, Schedule>;
   readonly clock: Clock;
   readonly status: EngineHealth["status"];
   health(): EngineHealth;

@@ -1,6 +1,7 @@
 import type { Answer, AnyHub, Hub, RunEvent, SignalTypes } from "@wheelwork/core";
 import type { RequestStatus } from "../ports/ports.ts";
 import type { RunHandle } from "./run-handle.ts";
+import type { ScheduleHandle, ScheduleView } from "./schedules.ts";
 
 /** How a request came in: a new one, or one whose key is known already. */
 export interface Submitted {
@@ -150,6 +151,10 @@ export interface Engine {
     hub: Hub<I, O, E> & SignalTypes<S>,
     id: string,
   ): RunHandle<O, E, S>;
+  /** A schedule by its name: to look at it, to pause and to trigger it. It asks nothing yet. */
+  schedule(name: string): ScheduleHandle;
+  /** All schedules that this engine was given. */
+  schedules(): Promise<readonly ScheduleView[]>;
   /** @throws WheelworkError WW_NOT_FOUND. */
   request(id: string): Promise<RequestView>;
   /**

@@ -13,8 +13,12 @@ import { hash as digest } from "node:crypto";
 import { addressOf, tellHubName } from "../ports/keys.ts";
 import { postSpokeName, type Letter } from "../ports/posts.ts";
 import type { Worker } from "../attempts/worker.ts";
+import type { Schedule } from "../schedules/schedule.ts";
 
-export function collectHubs(hubs: readonly AnyHub[]): Map<string, AnyHub> {
+export function collectHubs(
+  hubs: readonly AnyHub[],
+  schedules: readonly Schedule[] = [],
+): Map<string, AnyHub> {
   const collected = new Map<string, AnyHub>();
   const add = (hub: AnyHub): void => {
     const known = collected.get(hub.name);
@@ -29,6 +33,7 @@ export function collectHubs(hubs: readonly AnyHub[]): Map<string, AnyHub> {
       if (callee.kind === "hub") add(callee as unknown as AnyHub);
   };
   for (const hub of hubs) add(hub);
+  for (const { hub } of schedules) add(hub);
   checkLanes(collected.values());
   checkAddressees(collected);
   return collected;

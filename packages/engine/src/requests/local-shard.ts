@@ -105,6 +105,10 @@ export class LocalShard implements ShardAccess {
     });
   }
 
+  now(): number {
+    return this.#shard.now();
+  }
+
   deliver(key: string, input: Input): Promise<Ignored | undefined> {
     return this.command(key, input);
   }

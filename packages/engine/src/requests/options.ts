@@ -1,5 +1,6 @@
 import type { AnyHub } from "@wheelwork/core";
 import type { Worker } from "../attempts/worker.ts";
+import type { Schedule } from "../schedules/schedule.ts";
 import type { Clock, EngineEvent, Logger } from "../ports/ports.ts";
 import type { Redact } from "../attempts/outcomes.ts";
 import type { ShardLimits } from "../shard/options.ts";
@@ -12,6 +13,8 @@ export interface CommonOptions {
   readonly hubs: readonly AnyHub[];
   /** One worker for each spoke that the hubs call. */
   readonly workers: readonly Worker[];
+  /** Requests at certain times. A schedule that is not listed any more makes none. Default: none. */
+  readonly schedules?: readonly Schedule[];
   /**
    * Default: warnings and errors go to standard error, a line of JSON each. `silentLogger` logs nothing. The environment
    * variable WHEELWORK_LOG_LEVEL sets the level of the default logger: debug, info, warn, error or silent.

@@ -24,6 +24,7 @@ import { commandIn, commandResult, noRequest, type CommandInput } from "./comman
 import { rangeOf } from "../ports/history.ts";
 import { servedBy } from "./hubs.ts";
 import { EngineRun, type RunHandle } from "./run-handle.ts";
+import { EngineSchedule, type ScheduleHandle, type ScheduleView } from "./schedules.ts";
 import {
   checkBody,
   checkSubmit,
@@ -163,6 +164,15 @@ export class RequestService implements Engine {
 
   run<I, O, E extends string, S>(hub: Hub<I, O, E> & SignalTypes<S>, id: string): RunHandle<O, E, S> {
     return new EngineRun(this, servedBy(this.hubs, hub as Hub<never>).name, id);
+  }
+
+  schedule(name: string): ScheduleHandle {
+    return new EngineSchedule({ of: (key) => this.#accessOf(key) }, name);
+  }
+
+  schedules(): Promise<readonly ScheduleView[]> {
+    const names = [...(this.#shards.schedules?.keys() ?? [])];
+    return Promise.all(names.map((name) => this.schedule(name).view()));
   }
 
   request(id: string): Promise<RequestView> {

@@ -4,14 +4,17 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { Suspects } from "../attempts/suspects.ts";
 import { systemClock } from "../ports/clock.ts";
-import { givenKey } from "../ports/keys.ts";
+import { givenKey, scheduleKey } from "../ports/keys.ts";
 import { defaultLogger } from "../ports/logger.ts";
 import type { Bus, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
 import type { ReplyPath } from "../ports/reply-path.ts";
 import type { Feed } from "../shard/feed.ts";
 import type { ShardLimits } from "../shard/options.ts";
 import { defaultMemoryBytes } from "../shard/memory.ts";
+import { scheduleHub } from "../schedules/hub.ts";
+import { collectSchedules, type Schedule } from "../schedules/schedule.ts";
 import { Shard } from "../shard/shard.ts";
+import { deploy } from "./deploy.ts";
 import type { EngineHealth } from "./api.ts";
 import { tellHubs } from "./hubs.ts";
 import { postWorker, type PostOffice } from "./posts.ts";
@@ -33,6 +36,8 @@ export interface ShardHostOptions extends Omit<CommonOptions, "hubs"> {
   readonly suspects?: Suspects;
   /** How posts of its runs reach other runs. */
   readonly posts: PostOffice;
+  /** Whether a run belongs in the shard. Default: all do. */
+  readonly isOurs?: (key: string) => boolean;
   /** Hubs that no user defines. */
   readonly builtIn?: readonly HubDefinition[];
 }
@@ -69,6 +74,7 @@ export class ShardHost {
   readonly #logger: Logger;
   readonly #retentionMs: number;
   readonly #options: ShardHostOptions;
+  readonly #schedules: ReadonlyMap<string, Schedule>;
   #cancelPurge: () => void = () => {};
   #stopped = false;
 
@@ -81,7 +87,12 @@ export class ShardHost {
     this.#clock = clock;
     this.#logger = logger;
     this.#retentionMs = options.retentionMs ?? defaultRetentionMs;
-    const definitions = [...Array.from(hubs.values(), ({ definition }) => definition), ...tellHubs(workers)];
+    this.#schedules = collectSchedules(options.schedules);
+    const definitions = [
+      ...Array.from(hubs.values(), ({ definition }) => definition),
+      ...tellHubs(workers),
+      scheduleHub(this.#schedules),
+    ];
     this.shard = new Shard({
       store,
       clock,
@@ -105,6 +116,9 @@ export class ShardHost {
   /** Claims the shard and begins to work. @throws WheelworkError what the store, the hubs or the log say. */
   async start(): Promise<void> {
     await this.shard.start();
+    const { isOurs = () => true } = this.#options;
+    const ours = [...this.#schedules.values()].filter(({ name }) => isOurs(scheduleKey(name)));
+    if (ours.length > 0) deploy(this.shard, ours, this.#clock, this.#logger);
     this.#schedulePurge(Math.min(firstPurgeMs, Math.max(minPurgeMs, this.#retentionMs)));
   }
 

@@ -1,5 +1,5 @@
 import type { AnyHub } from "@wheelwork/core";
-import type { EngineEvent, ShardLimits, Worker } from "@wheelwork/engine";
+import type { EngineEvent, Schedule, ShardLimits, Worker } from "@wheelwork/engine";
 import type { Channel } from "@wheelwork/engine/cluster";
 import type { StormSecurity } from "./security.ts";
 
@@ -8,6 +8,8 @@ export interface StormApp {
   readonly hubs: readonly AnyHub[];
   readonly workers: readonly Worker[];
   readonly channels?: readonly Channel[];
+  /** Requests at certain times. Default: none. */
+  readonly schedules?: readonly Schedule[];
   /** Is told what happens in a hub's task. It must not throw. */
   readonly observe?: (signal: EngineEvent) => void;
   readonly limits?: Partial<ShardLimits>;

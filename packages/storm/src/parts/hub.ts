@@ -10,6 +10,7 @@ import {
   place,
   readInbox,
   refusedHub,
+  rootOf,
   publishReply,
   retrying,
   ShardHost,
@@ -261,11 +262,12 @@ export class HubBolt implements Bolt<Streams> {
   }
 
   async #begin(context: Context, output: Output<Streams>): Promise<void> {
-    const { workers, observe, limits, retentionMs } = this.#app;
-    const hubs = collectHubs(this.#app.hubs);
+    const { workers, observe, limits, retentionMs, schedules = [] } = this.#app;
+    const hubs = collectHubs(this.#app.hubs, schedules);
     checkWorkers(hubs, workers);
     this.#hubs = hubs;
     const { random } = this.#ports;
+    const { shards } = this.#config;
     const hasWorkers = context.tasksOf("bolt-worker").length > 0;
     const store = this.#ports.openStore(this.#config, context.index);
     const feed: Feed = {
@@ -287,7 +289,7 @@ export class HubBolt implements Bolt<Streams> {
       index: context.index,
       host: () => host,
       store,
-      shards: this.#config.shards,
+      shards,
       inbox: this.#config.inbox,
       openStore: (shard) => this.#ports.openStore(this.#config, shard),
       publish: (topic, message) => this.#publish({ topic, message, id: `post:${this.#claim}:${++sent}` }),
@@ -299,6 +301,8 @@ export class HubBolt implements Bolt<Streams> {
       bus: this.#bus(output),
       replies: { kind: "log", inbox: { topic: this.#config.inbox, partition: this.#index }, relays: false },
       posts: office.office,
+      schedules,
+      isOurs: (key) => shardOf(rootOf(key), shards) === context.index,
       clock: this.#clock,
       logger: stormLogger(output),
       random,

@@ -7,12 +7,13 @@ import {
   type Spoke,
 } from "@wheelwork/core";
 import {
-  createEngine,
-  silentLogger,
   type Bus,
   type CommandResult,
+  createEngine,
   type Engine,
   type EngineOptions,
+  type Schedule,
+  silentLogger,
   type SubmitOptions,
   type Worker,
 } from "@wheelwork/engine";
@@ -27,6 +28,8 @@ import { durationMs } from "./words.ts";
 /** The options of `testEngine`. */
 export interface TestEngineOptions {
   readonly hubs: readonly AnyHub[];
+  /** Requests at certain times: they come as the test lets time pass. */
+  readonly schedules?: readonly Schedule[];
   /** Real workers. A spoke without one follows its script. Without a script, its calls wait for the test. */
   readonly workers?: readonly Worker[];
   /** Gives random outcomes to calls of spokes that have neither a worker nor a script. */
@@ -74,13 +77,14 @@ export class TestEngine {
 
   /** @internal Starts an engine on the durable content of the store. */
   async boot(): Promise<void> {
-    const { hubs, workers = [], bus, limits, observe } = this.#options;
+    const { hubs, schedules = [], workers = [], bus, limits, observe } = this.#options;
     const process = this.clock.process();
     this.#process = process;
     const served = new Set(workers.map(({ spoke }) => spoke.name));
     const scripted = this.#spokes().filter(({ name }) => !served.has(name));
     this.engine = createEngine({
       hubs,
+      schedules,
       workers: [...workers, ...scripted.map((spoke) => this.#scripted.worker(spoke, process))],
       store: this.#store,
       clock: process,
@@ -233,6 +237,7 @@ export class TestEngine {
       }
     };
     for (const hub of this.#options.hubs) add(hub);
+    for (const { hub } of this.#options.schedules ?? []) add(hub);
     return [...spokes.values()];
   }
 }

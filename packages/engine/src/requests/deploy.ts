@@ -1,0 +1,64 @@
+import { WheelworkError } from "@wheelwork/core";
+import { Run } from "@wheelwork/core/kernel";
+import { randomUUID } from "node:crypto";
+import { scheduleHubName, scheduleKey } from "../ports/keys.ts";
+import type { Clock, Logger } from "../ports/ports.ts";
+import { retrying, type RetryPolicy } from "../ports/retry.ts";
+import type { ScheduleCommand } from "../schedules/hub.ts";
+import type { Schedule } from "../schedules/schedule.ts";
+import type { Shard } from "../shard/shard.ts";
+
+const deploying: RetryPolicy = { minMs: 100, maxMs: 5000 };
+/** So many are deployed side by side. */
+const atOnce = 100;
+
+/**
+ * Sees to it that each schedule has its run, and that the run knows when the schedule ticks now. It goes on beside the work of the shard,
+ * and tries again until it is done or the shard has ended: the next claim does it anew.
+ */
+export function deploy(shard: Shard, schedules: readonly Schedule[], clock: Clock, logger: Logger): void {
+  const end = new AbortController();
+  const task = async (): Promise<void> => {
+    if (shard.status === "stopping" || shard.status === "stopped") return end.abort();
+    for (let from = 0; from < schedules.length; from += atOnce)
+      await Promise.all(schedules.slice(from, from + atOnce).map((one) => deployOne(shard, one)));
+  };
+  const onFailure = (error: unknown): void =>
+    logger.warn({ error: String(error) }, "the schedules could not be deployed yet");
+  void retrying(clock, deploying, task, { signal: end.signal, onFailure });
+}
+
+async function deployOne(shard: Shard, { name, stored }: Schedule): Promise<void> {
+  const key = scheduleKey(name);
+  const at = shard.now();
+  const known = await shard.lookUp(key);
+  if (known !== undefined && known.hub !== scheduleHubName)
+    throw new WheelworkError("WW_KEY_REUSED", `the request ${key} has the key of the schedule ${name}`, {
+      next: "Rename the schedule.",
+    });
+  if (known instanceof Run) {
+    const command: ScheduleCommand = { name: "deploy", payload: { stored, at } };
+    await shard.command(key, {
+      kind: "signal",
+      id: randomUUID(),
+      signal: command.name,
+      payload: command.payload,
+    });
+    return;
+  }
+  await new Promise<void>((resolve, reject) =>
+    shard.request({
+      kind: "request",
+      key,
+      hub: scheduleHubName,
+      request: { name, stored, since: at, last: at },
+      hash: "",
+      isSame: () => true,
+      fresh: false,
+      isOwed: true,
+      isRecord: true,
+      accept: () => resolve(),
+      refuse: reject,
+    }),
+  );
+}
