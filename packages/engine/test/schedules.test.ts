@@ -376,14 +376,14 @@ test(
 
 test(
   "over a year of downtimes, in four time zones, each tick of many schedules is made once",
-  { timeout: 300_000 },
+  { timeout: 1_200_000 },
   () => {
     const random = seededRandom(7);
     const crons = ["30 2 * * *", "0 9 * * 1-5", "15 1 1,15 * *", "45 */12 * * 0", "10 3 * * 3"];
     const from = Date.parse("2027-03-01T00:00:00Z");
     const until = from + 366 * day;
     // The environment may ask for more.
-    const count = Number(process.env["WHEELWORK_SCHEDULES"] ?? 400);
+    const count = Number(process.env["WHEELWORK_SCHEDULES"] ?? 150);
     for (let number = 0; number < count; number++) {
       const times = random.chance(0.9)
         ? { cron: random.pick(crons), timeZone: random.pick(zones) }

@@ -45,7 +45,7 @@ export function lastTick(spec: TickSpec, since: number, upTo: number): number | 
 
 function isTimeZone(timeZone: string): boolean {
   try {
-    return new Intl.DateTimeFormat("en", { timeZone }) !== undefined;
+    return Intl.DateTimeFormat("en", { timeZone }).resolvedOptions().timeZone !== "";
   } catch {
     return false;
   }

@@ -239,7 +239,8 @@ export class Shard {
 
   #overload(): Overload | undefined {
     const { limits } = this.#options;
-    const liveRuns = this.#tenure?.residency.size ?? 0;
+    // While the shard is read back, nobody can tell whether a run is there: its request waits.
+    const liveRuns = this.#working?.residency.size ?? 0;
     if (this.#intake.requests >= limits.queuedRequests || liveRuns >= limits.liveRuns) return "count";
     if (memoryInUse() >= limits.memoryBytes) return "memory";
     if (liveRuns + this.#intake.requests < fewRuns) return undefined;
