@@ -66,7 +66,7 @@ test.each([
   ["docs/attempts.md", 3],
   ["docs/calls.md", 2],
   ["docs/lanes.md", 3],
-  ["docs/other-runs.md", 2],
+  ["docs/other-runs.md", 3],
   ["docs/time-and-signals.md", 5],
 ])("the code of %s is that of the patterns", (page, least) => {
   const shown = blocks(readFileSync(join(root, page), "utf8"), "ts").filter((block) =>

@@ -1,6 +1,7 @@
 import { explore, testEngine, type TestEngine } from "@wheelwork/testing";
 import { describe, expect, test } from "vitest";
 import { deploy, rollOut } from "../src/baton.ts";
+import { close, trial } from "../src/delayed.ts";
 import { ask, feedback, sale, send } from "../src/outlives.ts";
 
 describe("a feedback run", () => {
@@ -93,4 +94,34 @@ test("every path is explored, and nothing is wrong", () => {
     explore(deploy, { requests, signals: { baton: [{ good: true }, { good: false }] } }),
   ];
   for (const report of reports) expect(report.findings, String(report)).toEqual([]);
+});
+
+describe("the end of a trial", () => {
+  const beginsAt = Date.UTC(2026, 0, 1);
+
+  test("comes two weeks after its begin, though it was planned then, and a crash lies between", async () => {
+    const kit = await testEngine({ hubs: [trial] });
+    const closed: string[] = [];
+    kit.script(close, ({ account }) => {
+      closed.push(account);
+      return { ok: {} };
+    });
+    await kit.call(trial, { account: "ada", beginsAt });
+    await kit.advance("13 days");
+    await kit.crash("1 h");
+    expect((await kit.engine.request("end-of-trial-ada")).status).toBe("pending");
+    expect(closed).toEqual([]);
+    await kit.advance("1 day");
+    expect(closed).toEqual(["ada"]);
+    expect(await kit.answer("end-of-trial-ada")).toEqual({ kind: "result", value: { closed: "ada" } });
+  });
+
+  test("does not come if somebody cancels it meanwhile", async () => {
+    const kit = await testEngine({ hubs: [trial] });
+    kit.script(close, { ok: {} });
+    await kit.call(trial, { account: "ada", beginsAt });
+    await kit.engine.cancel("end-of-trial-ada");
+    await kit.advance("15 days");
+    expect(kit.calls(close)).toEqual([]);
+  });
 });

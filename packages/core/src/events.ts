@@ -158,7 +158,7 @@ export type RunEvent =
       /** Only of a hub with a lane. */
       readonly lane?: RunLane;
     }
-  /** The request is accepted, and is pending: all places of its lane are taken. */
+  /** The request is accepted, and is pending: all places of its lane are taken, or its time has not come (`startAt`). */
   | {
       readonly type: "accepted";
       readonly at: number;
@@ -166,7 +166,9 @@ export type RunEvent =
       readonly version: number;
       readonly request: unknown;
       readonly hash: string;
-      readonly lane: RunLane;
+      readonly lane?: RunLane;
+      /** It begins, or comes to its lane, at this time. */
+      readonly startAt?: number;
       /** Until when it waits. */
       readonly due: number;
       /** If it has no answer by then, the engine gives one. */
@@ -174,10 +176,21 @@ export type RunEvent =
       readonly parent?: { readonly key: string; readonly call: number };
       readonly replyTo?: string;
     }
-  /** It has a place in its lane. Its deadline counts from here. */
+  /** Its time has come, and all places of its lane are taken. */
+  | {
+      readonly type: "arrived";
+      readonly at: number;
+      readonly lane: RunLane;
+      /** Until when it waits. */
+      readonly due: number;
+      readonly answerBy: number;
+    }
+  /** It has a place in its lane, or its time has come. Its deadline counts from here. */
   | {
       readonly type: "granted";
       readonly at: number;
+      /** Of one whose time has come. */
+      readonly lane?: RunLane;
       readonly version: number;
       readonly data: unknown;
       readonly deadline: number;

@@ -84,7 +84,7 @@ export interface Handling<D, R, E extends string> {
   start<I>(
     hub: (Callable<I, unknown, string> & { readonly kind: "hub" }) | string,
     input: NoInfer<I>,
-    options?: { readonly key?: string },
+    options?: { readonly key?: string; readonly startAt?: number },
   ): void;
   /** Sends a signal to another run, by the id of its request. The page on other runs says what becomes of it. */
   signalRun<S = { readonly [signal: string]: unknown }, N extends keyof S & string = keyof S & string>(
@@ -410,9 +410,13 @@ class HandlingTurn {
     this.#posts.push(tellOf(spoke, input));
   }
 
-  start(hub: Addressee, input: unknown, { key }: { readonly key?: string } = {}): void {
+  start(
+    hub: Addressee,
+    input: unknown,
+    { key, startAt }: { readonly key?: string; readonly startAt?: number } = {},
+  ): void {
     if (typeof hub !== "string") this.#demandDeclared(hub);
-    this.#posts.push(startOf(hub, input, key));
+    this.#posts.push(startOf(hub, input, key, startAt));
   }
 
   signalRun(hub: Addressee, id: string, signal: string, payload: unknown): void {

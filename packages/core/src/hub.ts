@@ -355,6 +355,8 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas, Rep, E extends st
       readonly input: (data: DeepReadonly<D>) => NoInfer<I> | null;
       /** The key of the request: the same key is the same request. Default: one that no other start has. */
       readonly key?: (data: DeepReadonly<D>) => string;
+      /** When it begins, in milliseconds since 1970. Default: now. */
+      readonly startAt?: (data: DeepReadonly<D>) => number;
       readonly next: MovesOf<R>;
     },
   ): Behaviour<R, D>;

@@ -35,7 +35,7 @@ export { nextTimer } from "./timers.ts";
 export { restore, snapshot, type RunSnapshot } from "./snapshot.ts";
 export { step, type Effect } from "./effects.ts";
 export { laneKeyOf, type ExclusiveDefinition } from "./exclusive.ts";
-export { grant, laneError, pend, type PendingOptions } from "./pending.ts";
+export { grant, laneError, pend, postpone, type PendingOptions } from "./pending.ts";
 export { incidentOf } from "./answers.ts";
 export { startOf, type Post } from "./post.ts";
 export { answerLogic, answeredEnd, type StateLogic, type Turn } from "./logic.ts";

@@ -343,6 +343,7 @@ export function startLogic(
   options: {
     readonly input: (data: unknown) => unknown;
     readonly key?: (data: unknown) => unknown;
+    readonly startAt?: (data: unknown) => unknown;
     readonly next: string;
   },
 ): StateLogic {
@@ -353,7 +354,10 @@ export function startLogic(
     enter: (data) => {
       const input = synchronous(options.input(data), "the input of a start");
       if (input === null) return { raise: options.next };
-      return { raise: options.next, posts: [startOf(to, input, options.key?.(data))] };
+      return {
+        raise: options.next,
+        posts: [startOf(to, input, options.key?.(data), options.startAt?.(data))],
+      };
     },
   };
 }

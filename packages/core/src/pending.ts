@@ -14,6 +14,7 @@ import { maxSignals } from "./turn.ts";
  *   place free      `started`, with the lane: the run begins at once
  *   all taken       `accepted`: the run is pending. It has a rank, and a time until which it waits
  *   its turn        `granted`: its deadline counts from here, and its first turn follows
+ *   its time comes  (`startAt`) `granted`, or `arrived` if it has a lane whose places are all taken
  *   time is up      `ended`, with a timeout
  *
  * The kernel knows one run. Which places are free, and who is next, is known by the owner of the runs: they all live in one
@@ -22,7 +23,7 @@ import { maxSignals } from "./turn.ts";
 
 /** What a request that waits is made from. */
 export interface PendingOptions extends StartOptions {
-  readonly lane: RunLane;
+  readonly lane?: RunLane;
 }
 
 /** Accepts a request that waits for its turn, or for the answer of another one. */
@@ -42,13 +43,26 @@ export function pend(definition: HubDefinition, options: PendingOptions, env: En
     version: definition.version,
     request,
     hash,
-    lane,
+    ...(lane === undefined ? {} : { lane }),
     // The answer that it waits for may come as late as its own would.
-    due: lane.joins === undefined ? queueBy : Math.min(answerBy, callerBy),
+    due: lane?.joins === undefined ? queueBy : Math.min(answerBy, callerBy),
     answerBy,
     ...(parent === undefined ? {} : { parent }),
     ...(replyTo === undefined ? {} : { replyTo }),
   };
+}
+
+/** Accepts a request whose time has not come. */
+export function postpone(
+  definition: HubDefinition,
+  options: StartOptions & { readonly startAt: number },
+  env: Env,
+): RunEvent {
+  const { startAt } = options;
+  const { lane: _, ...accepted } = pend(definition, options, { ...env, now: startAt }) as RunEvent & {
+    type: "accepted";
+  };
+  return { ...accepted, at: env.now, startAt, due: startAt };
 }
 
 /** undefined: the hub could not give it. The failure shows when its turn has come. */
@@ -60,8 +74,11 @@ function tryDeadline(definition: HubDefinition, request: unknown): number | unde
   }
 }
 
-/** It is the turn of a pending run. Its first turn follows with `begin`, unless its hub could not give its deadline or its data. */
-export function grant(definition: HubDefinition, run: Run, env: Env): RunEvent[] {
+/**
+ * It is the turn of a pending run, or its time has come. Its first turn follows with `begin`, unless its hub could not give its deadline
+ * or its data. `lane`: its place, if it has not waited for it.
+ */
+export function grant(definition: HubDefinition, run: Run, env: Env, lane?: RunLane): RunEvent[] {
   const { afterDeadlineMs, version } = definition;
   const at = env.now;
   let deadlineMs = fallbackDeadlineMs;
@@ -73,8 +90,11 @@ export function grant(definition: HubDefinition, run: Run, env: Env): RunEvent[]
   } catch (error) {
     failure = { error };
   }
-  // What was promised when the request was accepted holds, whatever the hub's present version says.
-  const deadline = Math.max(at, Math.min(at + Math.ceil(deadlineMs), run.answerBy - afterDeadlineMs));
+  // What was promised when the request was accepted holds, whatever the hub's present version says. If nobody worked when its time
+  // came, all of it is so much later.
+  const lateMs = run.startAt === undefined ? 0 : Math.max(0, at - run.startAt);
+  const latest = run.answerBy + lateMs - afterDeadlineMs;
+  const deadline = Math.max(at, Math.min(at + Math.ceil(deadlineMs), latest));
   const granted: RunEvent = {
     type: "granted",
     at,
@@ -82,6 +102,7 @@ export function grant(definition: HubDefinition, run: Run, env: Env): RunEvent[]
     data,
     deadline,
     answerBy: deadline + afterDeadlineMs,
+    ...(lane === undefined ? {} : { lane }),
   };
   if (failure === undefined) return [granted];
   return [granted, incidentOf(failure.error, { kind: "start", transformed: true }, env)];

@@ -15,6 +15,8 @@ export type Post =
       readonly hub: string;
       /** The key of the request. Absent only until the event is recorded: the engine makes one of the run and the number. */
       readonly key?: string;
+      /** When it begins, in milliseconds since 1970. Absent: now. */
+      readonly startAt?: number;
       /** As the hub gave it: whoever takes it makes of it what its schema says. */
       readonly request: unknown;
     }
@@ -45,13 +47,16 @@ export const nameOf = (to: Addressee): string => (typeof to === "string" ? to : 
 /** The longest key of a request, and id of a run, in characters: a key of 200, the mark of a lane, and the way of its calls. */
 const maxKeyLength = 200;
 const maxIdLength = 400;
+/** The last time that a date can have, in milliseconds since 1970. */
+const maxInstant = 8.64e15;
 
 /** The start of an independent run. @throws WheelworkError WW_INVALID_INPUT, WW_DEFECT: the hub is wrong. */
-export function startOf(to: Addressee, request: unknown, key: unknown): Post {
+export function startOf(to: Addressee, request: unknown, key?: unknown, startAt?: unknown): Post {
   const hub = nameOf(to);
   const what = `the request to ${hub}`;
   if (typeof to !== "string") demandValid((to as Hub).definition.request, request, what);
-  const post = { kind: "start", hub, request: plain(request, "WW_DEFECT", what) } as const;
+  const at = startAt === undefined ? {} : { startAt: instantOf(startAt, what) };
+  const post = { kind: "start", hub, ...at, request: plain(request, "WW_DEFECT", what) } as const;
   return key === undefined ? post : { ...post, key: textFor(key, `the key of ${what}`, maxKeyLength) };
 }
 
@@ -77,6 +82,14 @@ function demandValid(schema: Parameters<typeof check>[0], value: unknown, what: 
   if (problems === undefined) return;
   throw new WheelworkError("WW_INVALID_INPUT", `${what} is not valid`, {
     problems,
+    next: "Correct the hub. Then retry the incident.",
+  });
+}
+
+function instantOf(given: unknown, what: string): number {
+  const at = synchronous(given, `the startAt of ${what}`);
+  if (typeof at === "number" && at >= 0 && at <= maxInstant) return at;
+  throw new WheelworkError("WW_DEFECT", `the startAt of ${what} is no time in milliseconds since 1970`, {
     next: "Correct the hub. Then retry the incident.",
   });
 }

@@ -115,6 +115,8 @@ export class Run extends Callback {
   replyTo: string | undefined = undefined;
   /** Only of a hub with a lane (pending.ts). */
   lane: RunLane | undefined = undefined;
+  /** Only while it is pending, and its time has not come. */
+  startAt: number | undefined = undefined;
   /** A cancel was accepted. It stays set for good. */
   cancelling = false;
   /** The cancel has moved the run to another state. */
@@ -195,10 +197,19 @@ export function apply(run: Run, event: RunEvent): void {
     case "accepted":
       come(run, event);
       run.status = "pending";
+      run.startAt = event.startAt;
       run.due = event.due;
+      return;
+    case "arrived":
+      run.startAt = undefined;
+      run.lane = event.lane;
+      run.due = event.due;
+      run.answerBy = event.answerBy;
       return;
     case "granted":
       run.status = "running";
+      run.startAt = undefined;
+      if (event.lane !== undefined) run.lane = event.lane;
       run.version = event.version;
       run.data = deepFreeze(event.data);
       run.due = undefined;
@@ -302,6 +313,7 @@ export function apply(run: Run, event: RunEvent): void {
       run.status = "ended";
       run.incident = undefined;
       run.endedAt = event.at;
+      run.startAt = undefined;
       if (event.answer !== undefined) {
         run.answer = event.answer;
         run.answeredAt = event.at;

@@ -48,6 +48,7 @@ export function snapshot(run: Run): RunSnapshot {
     parent: run.parent,
     replyTo: run.replyTo,
     lane: run.lane,
+    startAt: run.startAt,
     cancelling: run.cancelling,
     cancelled: run.cancelled,
     signals: run.signals,

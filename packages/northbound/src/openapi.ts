@@ -126,9 +126,10 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
           error: object({ code: text, message: text }),
           inputs: { type: "array", items: { type: "object" } },
         }),
+        startAt: time,
         lane,
       },
-      ["answeredAt", "endedAt", "answer", "view", "viewProblem", "openCalls", "incident", "lane"],
+      ["answeredAt", "endedAt", "answer", "view", "viewProblem", "openCalls", "incident", "startAt", "lane"],
     ),
   },
   {

@@ -23,6 +23,7 @@ export function requestView(view: RequestView): object {
     ...(incident === undefined
       ? {}
       : { incident: { at: iso(incident.at), error: withoutStack(incident.error), inputs: incident.inputs } }),
+    ...isoIf("startAt", view.startAt),
     ...(view.lane === undefined ? {} : { lane: laneView(view.lane) }),
   };
 }
@@ -51,7 +52,7 @@ function callView({ call, callee, attempt, due, input, progress }: OpenCallView)
   return progress === undefined ? shown : { ...shown, progress };
 }
 
-const times: ReadonlySet<string> = new Set(["at", "due", "deadline", "answerBy"]);
+const times: ReadonlySet<string> = new Set(["at", "due", "deadline", "answerBy", "startAt"]);
 
 /** An event of a history, with its times as ISO strings. */
 export function eventView(event: RunEvent): object {

@@ -3,7 +3,7 @@ import { isDuration, mustBeDuration, type Input } from "@wheelwork/core/kernel";
 import { isRunKey, isStoredKey, rootOf } from "../ports/keys.ts";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
-import { isPriority, mustBePriority } from "../requests/validate.ts";
+import { isInstant, isPriority, mustBeInstant, mustBePriority } from "../requests/validate.ts";
 
 /** A place in a log. */
 export interface Origin {
@@ -20,6 +20,8 @@ export interface RequestEntry {
   readonly deadlineMs?: number;
   /** Of a hub with a lane. */
   readonly priority?: number;
+  /** When it begins, in milliseconds since 1970. */
+  readonly startAt?: number;
   /** Where the answer is published, besides being stored. */
   readonly replyTo?: string;
   /** Of a request that came through a channel: its record there. Its dead letter names it. */
@@ -144,12 +146,13 @@ export const correlationOf = (
 
 type Fields = Readonly<Record<string, unknown>>;
 
-function readRequest({ hub, request, deadlineMs, priority, replyTo, origin }: Fields): RequestEntry {
+function readRequest({ hub, request, deadlineMs, priority, startAt, replyTo, origin }: Fields): RequestEntry {
   if (typeof hub !== "string") throw broken("a request lacks the name of its hub");
   if (deadlineMs !== undefined && !(typeof deadlineMs === "number" && isDuration(deadlineMs)))
     throw broken(`the deadlineMs of a request ${mustBeDuration}`);
   if (priority !== undefined && !isPriority(priority))
     throw broken(`the priority of a request ${mustBePriority}`);
+  if (startAt !== undefined && !isInstant(startAt)) throw broken(`the startAt of a request ${mustBeInstant}`);
   // Stores keep it as a text, and some take neither NUL nor half of a surrogate pair.
   if (replyTo !== undefined && !(isText(replyTo) && !replyTo.includes("\0")))
     throw broken("the replyTo of a request must be a text without NUL");
@@ -159,6 +162,7 @@ function readRequest({ hub, request, deadlineMs, priority, replyTo, origin }: Fi
     request,
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
     ...(priority === undefined ? {} : { priority }),
+    ...(startAt === undefined ? {} : { startAt }),
     ...(replyTo === undefined ? {} : { replyTo }),
     ...(isOrigin(origin) ? { origin } : {}),
   };

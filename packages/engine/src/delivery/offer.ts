@@ -105,7 +105,7 @@ const committed = (done: Promise<unknown>): Promise<OfferResult> =>
 function requestItem(
   hubs: ReadonlyMap<string, AnyHub>,
   key: string,
-  { hub, request: given, deadlineMs, priority, replyTo }: RequestEntry,
+  { hub, request: given, deadlineMs, priority, startAt, replyTo }: RequestEntry,
 ): Omit<RequestItem, "accept" | "refuse"> {
   return {
     kind: "request",
@@ -115,6 +115,7 @@ function requestItem(
     isRecord: true,
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
     ...(priority === undefined ? {} : { priority }),
+    ...(startAt === undefined ? {} : { startAt }),
     ...(replyTo === undefined ? {} : { replyTo }),
   };
 }

@@ -43,7 +43,16 @@ class RemoteShard implements ShardAccess {
     this.#clock = clock;
   }
 
-  async submit({ key, fresh, hub, given, body, deadlineMs, priority }: NewRequest): Promise<boolean> {
+  async submit({
+    key,
+    fresh,
+    hub,
+    given,
+    body,
+    deadlineMs,
+    priority,
+    startAt,
+  }: NewRequest): Promise<boolean> {
     const watched = await this.#reader.watch(key);
     try {
       const known = fresh ? undefined : await this.#reader.lookUp(key);
@@ -55,6 +64,7 @@ class RemoteShard implements ShardAccess {
       const bounds = {
         ...(deadlineMs === undefined ? {} : { deadlineMs }),
         ...(priority === undefined ? {} : { priority }),
+        ...(startAt === undefined ? {} : { startAt }),
       };
       await this.#append(key, { type: "request", hub, request: given, ...bounds });
       const started = await this.#within(watched.first(beginningOf), maxAcceptMs);

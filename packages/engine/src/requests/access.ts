@@ -18,6 +18,8 @@ export interface NewRequest {
   readonly body: CheckedBody;
   readonly deadlineMs: number | undefined;
   readonly priority: number | undefined;
+  /** When it begins, in milliseconds since 1970. */
+  readonly startAt: number | undefined;
   /** A run that was accepted has started it: it is taken, however much there is to do. */
   readonly isOwed: boolean;
 }

@@ -20,6 +20,11 @@ export interface SubmitOptions {
   /** The caller's own deadline, in milliseconds; it can only shorten the hub's. It counts from now, also where the request waits. */
   readonly deadlineMs?: number;
   /**
+   * When the request begins, in milliseconds since 1970: its deadline counts from then, and so does `deadlineMs`. Until then it is
+   * pending, and a cancel ends it. If nobody works at that time, it begins as soon as somebody does. A time that is over: now.
+   */
+  readonly startAt?: number;
+  /**
    * Only of a hub with `exclusive`: how urgent it is, a whole number from -1000 to 1000. It goes before those that came up to so many
    * minutes earlier. Default: 0.
    */
@@ -46,6 +51,8 @@ export interface RequestView {
   readonly data?: unknown;
   readonly openCalls?: readonly OpenCallView[];
   readonly incident?: { readonly at: number; readonly error: object; readonly inputs: readonly object[] };
+  /** Only while it waits for its time. */
+  readonly startAt?: number;
   /** Only while the run lives, of a hub with `exclusive`. */
   readonly lane?: LaneView;
 }

@@ -36,7 +36,7 @@ export class LocalShard implements ShardAccess {
   }
 
   #submit(request: NewRequest): Promise<boolean> {
-    const { key, fresh, hub, body, deadlineMs, priority, isOwed } = request;
+    const { key, fresh, hub, body, deadlineMs, priority, startAt, isOwed } = request;
     return new Promise((resolve, reject) => {
       this.#shard.request({
         kind: "request",
@@ -48,6 +48,7 @@ export class LocalShard implements ShardAccess {
         ...(body.invalid === undefined ? {} : { invalid: body.invalid }),
         ...(deadlineMs === undefined ? {} : { deadlineMs }),
         ...(priority === undefined ? {} : { priority }),
+        ...(startAt === undefined ? {} : { startAt }),
         ...(isOwed ? { isOwed, isRecord: true } : {}),
         fresh,
         accept: resolve,

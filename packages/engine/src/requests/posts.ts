@@ -2,12 +2,13 @@ import { spoke, WheelworkError, type Schema } from "@wheelwork/core";
 import { hash as digest } from "node:crypto";
 import { worker, type Worker } from "../attempts/worker.ts";
 import { postSpokeName, type Letter } from "../ports/posts.ts";
+import type { SubmitOptions } from "./api.ts";
 import type { RequestService } from "./service.ts";
 
 /** How posts reach the runs that they are for. What it throws says whether another try may help (`retryable`). */
 export interface PostOffice {
   /** Submits a request. The same key is the same request. */
-  start(hub: string, key: string, request: unknown): Promise<void>;
+  start(hub: string, request: unknown, options: SubmitOptions): Promise<void>;
   /** Sends a signal. The same command id is the same signal. */
   signal(hub: string, id: string, signal: string, payload: unknown, commandId: string): Promise<void>;
 }
@@ -27,7 +28,10 @@ const postSpoke = spoke(postSpokeName, {
 /** The worker that carries out posts. It is the engine's own: no user serves it. */
 export function postWorker(office: PostOffice): Worker {
   const deliver = async ({ post, since }: Letter, run: string): Promise<void> => {
-    if (post.kind === "start") return office.start(post.hub, post.key ?? "", post.request);
+    if (post.kind === "start") {
+      const { key = "", startAt } = post;
+      return office.start(post.hub, post.request, startAt === undefined ? { key } : { key, startAt });
+    }
     const { hub, id, signal, payload } = post;
     return office.signal(hub, id, signal, payload, commandIdOf(run, since));
   };
@@ -53,7 +57,7 @@ function commandIdOf(run: string, since: number): string {
 /** Takes posts to the runs as requests and signals of callers come to them, wherever their shards are worked on. */
 export function officeOf(engine: () => RequestService): PostOffice {
   return {
-    start: (hub, key, request) => engine().submitOwed(hub, key, request),
+    start: (hub, request, options) => engine().submitOwed(hub, request, options),
     signal: (hub, id, signal, payload, commandId) => engine().signalOwed(hub, id, signal, payload, commandId),
   };
 }

@@ -82,8 +82,8 @@ export class RequestService implements Engine {
   }
 
   /** Submits what a run has started: it is a part of what was accepted, so that no overload refuses it. */
-  async submitOwed(hub: string, key: string, request: unknown): Promise<void> {
-    await this.#submit(hub, request, { key }, true);
+  async submitOwed(hub: string, request: unknown, options: SubmitOptions): Promise<void> {
+    await this.#submit(hub, request, options, true);
   }
 
   /**
@@ -132,6 +132,7 @@ export class RequestService implements Engine {
       body,
       deadlineMs: options.deadlineMs,
       priority: options.priority,
+      startAt: options.startAt,
       isOwed,
     });
     return { id: givenKey(key), known };

@@ -114,6 +114,11 @@ export const hashedKey = (given: string): string =>
 
 const maxPriority = 1000;
 export const mustBePriority = `must be a whole number from -${maxPriority} to ${maxPriority}`;
+/** The last time that a date can have, in milliseconds since 1970. */
+const maxInstant = 8.64e15;
+export const mustBeInstant = "must be a time, in milliseconds since 1970";
+export const isInstant = (value: unknown): value is number =>
+  typeof value === "number" && value >= 0 && value <= maxInstant;
 export const isPriority = (value: unknown): value is number =>
   Number.isInteger(value) && Math.abs(value as number) <= maxPriority;
 
@@ -129,7 +134,7 @@ export function placedKey(definition: HubDefinition, key: string, body: unknown)
 
 /** @throws WheelworkError WW_INVALID_REQUEST with every problem. */
 export function checkSubmit({ exclusive, name }: HubDefinition, options: SubmitOptions): void {
-  const { key, deadlineMs, priority } = options;
+  const { key, deadlineMs, priority, startAt } = options;
   const problems = [];
   const problem = key === undefined ? undefined : keyProblem(key);
   if (problem !== undefined) problems.push({ path: "key", message: problem });
@@ -139,6 +144,8 @@ export function checkSubmit({ exclusive, name }: HubDefinition, options: SubmitO
     problems.push({ path: "priority", message: mustBePriority });
   if (priority !== undefined && exclusive === undefined)
     problems.push({ path: "priority", message: `the hub ${name} has no lane in which requests wait` });
+  if (startAt !== undefined && !isInstant(startAt))
+    problems.push({ path: "startAt", message: mustBeInstant });
   if (problems.length > 0)
     throw new WheelworkError("WW_INVALID_REQUEST", "the request cannot be accepted", { problems });
 }

@@ -117,6 +117,7 @@ export function viewOf(record: RequestRecord, definition: HubDefinition | undefi
     data,
     openCalls,
     ...(incident === undefined ? {} : { incident }),
+    ...(known.startAt === undefined ? {} : { startAt: known.startAt }),
     ...(known.lane === undefined || known.status === "ended"
       ? {}
       : { lane: laneView(known, known.lane, record) }),

@@ -9,6 +9,7 @@ import {
   isRunning,
   isUnbegun,
   migrate,
+  postpone,
   callersCancel,
   restore,
   start,
@@ -32,7 +33,7 @@ import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, Request
 import type { LogTracker } from "./log-progress.ts";
 import type { Lane } from "./lanes.ts";
 import { arrivalOf, LaneKeeper, refusalOf, type Arrival, type ArrivalOptions } from "./lane-keeper.ts";
-import { outcomeOf, replyOf, storedAnswer } from "./records.ts";
+import { noteDeaths, noteFailure, outcomeOf, replyOf, storedAnswer } from "./records.ts";
 import { stage, type Residency } from "./residency.ts";
 
 /** How deep hubs may call one another. */
@@ -153,7 +154,7 @@ export class Decider {
     this.#lanes = new LaneKeeper(
       options.residency,
       {
-        record: (batch, live, events) => this.#record(batch, live, events),
+        record: (batch, live, events) => void this.#record(batch, live, events),
         decide: (batch, live, input, now) => void this.#decide(batch, live, input, now),
         envAt: (now) => this.#envAt(now),
         definition: (hub) => this.#definition(hub),
@@ -477,7 +478,11 @@ export class Decider {
     };
     const definition = this.#definition(item.hub);
     const { exclusive } = definition;
-    if (exclusive === undefined) this.#begin(batch, key, definition, options, now);
+    const startAt = Math.ceil(item.startAt ?? now);
+    if (startAt > now) {
+      const postponed = postpone(definition, { ...options, startAt }, this.#envAt(now));
+      this.#record(batch, this.#options.residency.begin(key), [postponed]);
+    } else if (exclusive === undefined) this.#begin(batch, key, definition, options, now);
     else if (!this.#arrive(batch, item, definition, exclusive, options, now)) return;
     batch.effects.accepted.push({ item, known: false });
   }
@@ -610,6 +615,8 @@ export class Decider {
     const culprit = this.#culprit(run.key);
     if (culprit !== undefined && run.status === "running")
       return this.#park(batch, live, culprit, input, now);
+    if (input.kind === "due" && run.startAt !== undefined && run.startAt <= now)
+      return this.#lanes.comes(batch, live, now);
     // What comes first for a run that was accepted is its first turn.
     this.#beginLive(batch, live, now);
     const env = this.#envAt(now);
@@ -650,9 +657,9 @@ export class Decider {
       let event = made;
       if (made.type === "incident") event = { ...made, error: this.#options.outcomes.redact(made.error) };
       else if (made.type === "posted") event = addressed(run, made);
-      if (event.type === "failed" || event.type === "settled") failed(batch, run, event);
+      if (event.type === "failed" || event.type === "settled") noteFailure(batch, run, event);
       step(run, event, effects);
-      if (event.type === "died") died(batch, run, event);
+      if (event.type === "died") noteDeaths(batch, run, event);
       if (run.lane !== undefined) this.#options.residency.laneChanged(run, event);
       history.push(event);
       for (const effect of effects) this.#follow(batch, live, effect);
@@ -763,33 +770,3 @@ function demandLane({ key, definition, lane }: Arrival): void {
 /** The calls whose outcome a parked run keeps: they stay open until the run goes on. */
 const keptOutcomes = ({ incident }: Run): ReadonlySet<unknown> | undefined =>
   incident && new Set(incident.inputs.filter(({ kind }) => kind === "outcome").map(({ call }) => call));
-
-/** Notes attempts that a process has died with. */
-function died(batch: Batch, run: Run, { attempts }: Extract<RunEvent, { type: "died" }>): void {
-  for (const { call: number, deaths } of attempts) {
-    const { callee = "", attempt = 0 } = run.calls.get(number) ?? {};
-    batch.effects.observed.push({
-      name: "attempt-died",
-      callee,
-      key: run.key,
-      call: number,
-      attempt,
-      deaths,
-    });
-  }
-}
-
-/** Notes an attempt that has not succeeded. */
-function failed(batch: Batch, run: Run, event: Extract<RunEvent, { type: "failed" | "settled" }>): void {
-  const failure = event.type === "failed" ? event.failure : event.outcome;
-  if (failure === "ok") return;
-  const call = run.calls.get(event.call);
-  if (call === undefined || call.isHub) return;
-  const { callee, number, attempt } = call;
-  const { observed } = batch.effects;
-  const of = { callee, key: run.key, call: number, attempt };
-  if (failure.kind === "timeout") observed.push({ name: "attempt-timeout", ...of });
-  if (event.type === "settled") return;
-  const why = failure.kind === "timeout" ? "timeout" : failure.code;
-  observed.push({ name: "retry", ...of, failure: why, inMs: event.due - event.at });
-}

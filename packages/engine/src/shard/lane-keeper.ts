@@ -38,6 +38,8 @@ export interface Arrival {
   readonly options: ArrivalOptions;
   /** Begins the run, with its place. */
   readonly begin: (options: StartOptions) => void;
+  /** A run that was accepted before: its time has come. */
+  readonly live?: LiveRun;
 }
 
 /**
@@ -57,7 +59,7 @@ export function arrivalOf(
 
 /** What the keeper of lanes asks of the decider. */
 export interface Deciding {
-  record(batch: Batch, live: LiveRun, events: readonly RunEvent[]): void;
+  record(batch: Batch, live: LiveRun, events: readonly RunEvent[]): undefined;
   decide(batch: Batch, live: LiveRun, input: Input, now: number): void;
   envAt(now: number): Env;
   definition(hub: string): HubDefinition;
@@ -128,6 +130,31 @@ export class LaneKeeper {
         return undefined;
       }
     }
+  }
+
+  /** The time of a run has come: it begins, or comes to its lane as a request that is sent now. */
+  comes(batch: Batch, live: LiveRun, now: number): undefined {
+    const deciding = this.#deciding;
+    const { run } = live;
+    const { key, hub, request, hash } = run;
+    const definition = deciding.definition(hub);
+    const { exclusive } = definition;
+    const begin = ({ lane }: Pick<StartOptions, "lane">): void => {
+      const events = grant(definition, run, deciding.envAt(now), lane);
+      deciding.record(batch, live, events);
+      if (events.length === 1) deciding.carry({ kind: "begin", key });
+    };
+    if (exclusive === undefined) return void begin({});
+    let arrival: Arrival;
+    try {
+      arrival = { ...arrivalOf(key, definition, exclusive, { request, hash }, begin), live };
+    } catch (error) {
+      // It was accepted by a version that could tell its lane.
+      const answer = { kind: "error", code: "WW_INCIDENT", message: (error as Error).message } as const;
+      return this.#end(batch, key, answer, now);
+    }
+    const busy = this.arrive(batch, arrival, now);
+    if (busy !== undefined) this.#end(batch, key, busy, now);
   }
 
   /** Accepts a request, and answers it in the same batch: its sender can be told in no other way. */
@@ -221,9 +248,11 @@ export class LaneKeeper {
     return undefined;
   }
 
-  #wait(batch: Batch, { key, definition, options }: Arrival, lane: RunLane, now: number): undefined {
+  #wait(batch: Batch, { key, definition, options, live }: Arrival, lane: RunLane, now: number): undefined {
     const event = pend(definition, { ...options, lane }, this.#deciding.envAt(now));
-    this.#deciding.record(batch, this.#residency.begin(key), [event]);
+    if (live === undefined) return this.#deciding.record(batch, this.#residency.begin(key), [event]);
+    const { due, answerBy } = event as RunEvent & { type: "accepted" };
+    this.#deciding.record(batch, live, [{ type: "arrived", at: now, lane, due, answerBy }]);
   }
 
   /** An equal request gets the answer of a run that holds a place. */
@@ -251,7 +280,7 @@ export class LaneKeeper {
   }
 
   /** Ends a run that waits. */
-  #end(batch: Batch, key: string, answer: Answer, now: number): void {
+  #end(batch: Batch, key: string, answer: Answer, now: number): undefined {
     const live = this.#residency.get(key);
     if (live?.run.status !== "pending") return;
     this.#deciding.record(batch, live, [{ type: "ended", at: now, answer }]);

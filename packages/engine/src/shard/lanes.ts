@@ -196,19 +196,21 @@ export class Lanes {
   }
 
   /** An event was applied to a run that has a lane. The result is whether it has changed the lane. */
-  applied(run: Run, { type }: RunEvent): boolean {
+  applied(run: Run, event: RunEvent): boolean {
     const { hub, key, lane } = run;
     if (lane === undefined) return false;
-    switch (type) {
+    switch (event.type) {
       case "started":
         this.#open(lane).hold(lane.shares ?? key);
         return true;
       case "accepted":
+      case "arrived":
         this.#wait(key, hub, lane);
         return true;
       case "granted": {
         const open = this.#open(lane);
-        open.leave(key, hub);
+        // One whose time has come has not waited here.
+        if (event.lane === undefined) open.leave(key, hub);
         open.hold(key);
         return true;
       }

@@ -2,6 +2,7 @@ import type { Answer, Outcome, RunEvent } from "@wheelwork/core";
 import { isUnbegun, snapshot, type Run } from "@wheelwork/core/kernel";
 import { isRoot, toldSpoke } from "../ports/keys.ts";
 import type { StoredAnswer, StoredRun } from "../ports/ports.ts";
+import type { Batch } from "./batch.ts";
 import type { Reply } from "./outbox.ts";
 
 /**
@@ -96,4 +97,38 @@ export function storedAnswer(run: Run, firstSeq: number, lastSeq: number, isView
     firstSeq,
     lastSeq,
   };
+}
+
+/** Notes attempts that a process has died with. */
+export function noteDeaths(batch: Batch, run: Run, { attempts }: Extract<RunEvent, { type: "died" }>): void {
+  for (const { call: number, deaths } of attempts) {
+    const { callee = "", attempt = 0 } = run.calls.get(number) ?? {};
+    batch.effects.observed.push({
+      name: "attempt-died",
+      callee,
+      key: run.key,
+      call: number,
+      attempt,
+      deaths,
+    });
+  }
+}
+
+/** Notes an attempt that has not succeeded. */
+export function noteFailure(
+  batch: Batch,
+  run: Run,
+  event: Extract<RunEvent, { type: "failed" | "settled" }>,
+): void {
+  const failure = event.type === "failed" ? event.failure : event.outcome;
+  if (failure === "ok") return;
+  const call = run.calls.get(event.call);
+  if (call === undefined || call.isHub) return;
+  const { callee, number, attempt } = call;
+  const { observed } = batch.effects;
+  const of = { callee, key: run.key, call: number, attempt };
+  if (failure.kind === "timeout") observed.push({ name: "attempt-timeout", ...of });
+  if (event.type === "settled") return;
+  const why = failure.kind === "timeout" ? "timeout" : failure.code;
+  observed.push({ name: "retry", ...of, failure: why, inMs: event.due - event.at });
 }

@@ -1,4 +1,4 @@
-import type { RunEvent } from "@wheelwork/core";
+import type { RunEvent, RunLane } from "@wheelwork/core";
 import type { Post } from "@wheelwork/core/kernel";
 import { answerText, firstLine, jsonText } from "./words.ts";
 
@@ -53,7 +53,9 @@ function linesOf(event: RunEvent, me: string, idOf: (name: string) => string): s
   );
   switch (event.type) {
     case "accepted":
-      return [note(`waits in the lane ${event.lane.name} ${event.lane.key}`)];
+      return [note(event.lane === undefined ? "waits for its time" : laneText(event.lane))];
+    case "arrived":
+      return [note(laneText(event.lane))];
     case "granted":
       return [note("its turn")];
     case "entered":
@@ -87,6 +89,8 @@ const postText = (post: Post): string =>
   post.kind === "start"
     ? `start ${jsonText(post.request, maxText)}`
     : `signal ${post.signal} to ${post.id} ${jsonText(post.payload, maxText)}`;
+
+const laneText = ({ name, key }: RunLane): string => `waits in the lane ${name} ${key}`;
 
 /**
  * A text that Mermaid shows as it is. It would end a text at a number sign or a semicolon, and read angle brackets as

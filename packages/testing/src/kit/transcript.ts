@@ -1,4 +1,4 @@
-import type { RunEvent } from "@wheelwork/core";
+import type { RunEvent, RunLane } from "@wheelwork/core";
 import type { OpenedCalls, Post, Timer } from "@wheelwork/core/kernel";
 import { answerText, failureText, firstLine, jsonText } from "./words.ts";
 
@@ -37,10 +37,11 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
     case "started":
       return [`request to ${event.hub} ${jsonText(event.request)}${until(event.deadline)}`];
     case "accepted": {
-      const { name, key, joins } = event.lane;
-      const what = joins === undefined ? `its turn in the lane ${name} ${key}` : `the answer of ${joins}`;
+      const what = event.lane === undefined ? "its time" : turnText(event.lane);
       return [`request to ${event.hub} ${jsonText(event.request)}, waits for ${what}${until(event.due)}`];
     }
+    case "arrived":
+      return [`its time, waits for ${turnText(event.lane)}${until(event.due)}`];
     case "granted":
       return [`its turn${until(event.deadline)}`];
     case "entered": {
@@ -111,6 +112,9 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
     return ` at ${due - begun} ms`;
   }
 }
+
+const turnText = ({ name, key, joins }: RunLane): string =>
+  joins === undefined ? `its turn in the lane ${name} ${key}` : `the answer of ${joins}`;
 
 const heldText = (held: string | undefined): string => (held === undefined ? "" : `, holds ${held}`);
 

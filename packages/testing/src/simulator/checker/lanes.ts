@@ -41,9 +41,10 @@ export class LaneChecks {
       case "started":
         return event.lane === undefined ? undefined : this.#hold(run.key, event.lane);
       case "accepted":
-        return this.#accepted(run.key, event);
+      case "arrived":
+        return event.lane === undefined ? undefined : this.#waits(run.key, event.lane, event);
       case "granted":
-        return this.#granted(run.key, event.at);
+        return event.lane === undefined ? this.#granted(run.key, event.at) : this.#hold(run.key, event.lane);
       case "answered":
         return this.#answered(run.key);
       case "ended":
@@ -108,7 +109,11 @@ export class LaneChecks {
     places.set(place, (places.get(place) ?? new Set()).add(key));
   }
 
-  #accepted(key: string, { lane, due, answerBy }: RunEvent & { type: "accepted" }): void {
+  #waits(
+    key: string,
+    lane: RunLane,
+    { due, answerBy }: { readonly due: number; readonly answerBy: number },
+  ): void {
     this.#lane.set(key, lane);
     this.#new.add(key);
     this.#demand(

@@ -44,6 +44,8 @@ export interface RunModel {
   /** The hub's deadline. */
   deadline: number;
   due: number | undefined;
+  /** It is pending, and its time has not come. */
+  startAt: number | undefined;
   enteredAt: number;
   timers: readonly Timer[];
   /** The event that its round holds. */
@@ -79,6 +81,7 @@ export const startedRun = (
   late: false,
   deadline: event.type === "started" ? event.deadline : event.answerBy,
   due: event.type === "started" ? undefined : event.due,
+  startAt: event.type === "started" ? undefined : event.startAt,
   enteredAt: event.at,
   timers: [],
   held: undefined,

@@ -77,6 +77,8 @@ export class Transitions {
     switch (event.type) {
       case "granted":
         return this.#grant(run, event);
+      case "arrived":
+        return this.#arrive(run, event);
       case "entered":
         return this.#enter(run, event);
       case "settled":
@@ -204,12 +206,28 @@ export class Transitions {
   }
 
   /** The turn of a run has come: it begins, within the time that was promised when it was accepted. */
-  #grant(run: RunModel, { deadline, answerBy, version }: EventOf<"granted">): void {
+  /** Its time has come. The result is how late that is, in milliseconds: it has all its time all the same. */
+  #come(run: RunModel, at: number): number {
+    const { key, startAt } = run;
+    if (startAt === undefined) return 0;
+    this.#demand("I31", at >= startAt, () => `${key} begins at ${at}, before its time ${startAt}`);
+    run.startAt = undefined;
+    return Math.max(0, at - startAt);
+  }
+
+  #arrive(run: RunModel, { at, due, answerBy }: EventOf<"arrived">): void {
+    this.#come(run, at);
+    run.due = due;
+    run.answerBy = answerBy;
+  }
+
+  #grant(run: RunModel, { at, deadline, answerBy, version }: EventOf<"granted">): void {
     const { key } = run;
     this.#demand("I31", run.status === "pending", () => `${key} is granted a place, and did not wait`);
+    const lateMs = this.#come(run, at);
     this.#demand(
       "I6",
-      answerBy >= deadline && answerBy <= run.answerBy,
+      answerBy >= deadline && answerBy <= run.answerBy + lateMs,
       () => `${key} is answered by ${answerBy}, and ${run.answerBy} was promised`,
     );
     run.status = "running";
