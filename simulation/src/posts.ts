@@ -2,9 +2,6 @@ import { end, hub, stay } from "@wheelwork/core";
 import type { OpenedSystem, SimulatedSystem } from "@wheelwork/testing";
 import { z } from "zod";
 
-/** When simulated time begins. */
-const firstMs = Date.UTC(2026, 0, 1);
-
 const item = z.object({ n: z.number() });
 
 /** It takes items from whoever sends them, until it is closed or its time is up. */
@@ -49,12 +46,10 @@ const senderOf = (basket: ReturnType<typeof basketOf>, scaleMs: number, pauses: 
       data: (request) => ({ ...request, sent: 0 }),
     },
     {
-      // Some are to begin later, and keep what they are sent until then.
       Starting: (s) =>
         s.start(basket, {
           input: ({ to }) => ({ of: to }),
           key: ({ to }) => to,
-          startAt: ({ count }) => (count % 2 === 0 ? 0 : firstMs + scaleMs * count),
           next: "Next",
         }),
       Choosing: (s) =>

@@ -55,6 +55,8 @@ export interface RunLane {
   readonly key: string;
   /** The run whose place it shares: it belongs to the calls of that run. Absent: it holds one itself. */
   readonly shares?: string;
+  /** Only while it holds a place, or shares one: a number that rises with each grant of a place in this lane. */
+  readonly fence?: number;
   /** Only while it is pending: those with a lower rank go first. A time, in milliseconds. */
   readonly rank?: number;
   /** Only while it is pending: it waits for the answer of this run, and for no place. */
@@ -191,6 +193,8 @@ export type RunEvent =
       readonly at: number;
       /** Of one whose time has come. */
       readonly lane?: RunLane;
+      /** Of one that has waited for its place: see `RunLane`. */
+      readonly fence?: number;
       readonly version: number;
       readonly data: unknown;
       readonly deadline: number;

@@ -76,9 +76,14 @@ function tryDeadline(definition: HubDefinition, request: unknown): number | unde
 
 /**
  * It is the turn of a pending run, or its time has come. Its first turn follows with `begin`, unless its hub could not give its deadline
- * or its data. `lane`: its place, if it has not waited for it.
+ * or its data. `lane`: its place, if it has not waited for it; `fence`: if it has.
  */
-export function grant(definition: HubDefinition, run: Run, env: Env, lane?: RunLane): RunEvent[] {
+export function grant(
+  definition: HubDefinition,
+  run: Run,
+  env: Env,
+  { lane, fence }: { readonly lane?: RunLane; readonly fence?: number } = {},
+): RunEvent[] {
   const { afterDeadlineMs, version } = definition;
   const at = env.now;
   let deadlineMs = fallbackDeadlineMs;
@@ -103,6 +108,7 @@ export function grant(definition: HubDefinition, run: Run, env: Env, lane?: RunL
     deadline,
     answerBy: deadline + afterDeadlineMs,
     ...(lane === undefined ? {} : { lane }),
+    ...(fence === undefined ? {} : { fence }),
   };
   if (failure === undefined) return [granted];
   return [granted, incidentOf(failure.error, { kind: "start", transformed: true }, env)];

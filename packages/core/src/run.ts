@@ -216,8 +216,9 @@ export function apply(run: Run, event: RunEvent): void {
       run.deadline = event.deadline;
       run.answerBy = event.answerBy;
       if (run.lane !== undefined) {
-        const { name, key, stays } = run.lane;
-        run.lane = stays === true ? { name, key, stays } : { name, key };
+        const { name, key, stays, fence = event.fence } = run.lane;
+        const lane = fence === undefined ? { name, key } : { name, key, fence };
+        run.lane = stays === true ? { ...lane, stays } : lane;
       }
       return;
     case "entered":

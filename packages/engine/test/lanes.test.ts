@@ -1,6 +1,16 @@
 import { WheelworkError, type Answer, type AnyHub } from "@wheelwork/core";
+import { worker } from "@wheelwork/engine";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { caller, instant, laneWorld, operation, patient, plain, type LaneOptions } from "./lane-hubs.ts";
+import {
+  caller,
+  instant,
+  laneWorld,
+  operation,
+  patient,
+  plain,
+  work,
+  type LaneOptions,
+} from "./lane-hubs.ts";
 import type { World, WorldOptions } from "./world.ts";
 
 /** `exclusive`: which requests run side by side, and what one does that comes while others work. */
@@ -493,4 +503,36 @@ describe("a hub with a lane", () => {
     await expect(world.engine.submit("op", { flow: "x".repeat(201) })).rejects.toThrow("WW_DEFECT");
     await expect(world.engine.submit("op", { flow: "a" }, { priority: 0.5 })).rejects.toThrow("priority");
   });
+});
+
+test("workers get a fence that rises with each grant, over restarts, and that calls within the place share", async () => {
+  const op = operation("op");
+  const fences: (number | undefined)[] = [];
+  const within: (number | undefined)[] = [];
+  const outsideOfLanes: (number | undefined)[] = [];
+  const { world, submit } = await open([caller("caller", op), op, plain("plain")], {
+    workers: (sleep) => [
+      worker(work, async ({ ms, of }, { fence, requestId }) => {
+        const seen = of === "plain" ? outsideOfLanes : requestId.includes("/") ? within : fences;
+        seen.push(fence);
+        await sleep(ms);
+        return {};
+      }),
+    ],
+  });
+  const ids: string[] = [];
+  for (let n = 0; n < 4; n++) ids.push(await submit("op", { flow: "a", note: `${n}` }));
+  await world.answer(ids[1] as string);
+  await world.restart();
+  for (const id of ids) await world.answer(id);
+  const rising = [...new Set(fences)] as number[];
+  expect(rising).toHaveLength(4);
+  expect(rising).toEqual(rising.toSorted((one, other) => one - other));
+  expect(rising.every((fence) => Number.isSafeInteger(fence))).toBe(true);
+  expect((await world.answer(await submit("caller", { flow: "a", calls: ["a", "a"] }))).kind).toBe("result");
+  expect(new Set(within).size).toBe(1);
+  expect(within).toHaveLength(2);
+  expect(within[0]).toBeGreaterThan(rising.at(-1) ?? 0);
+  expect((await world.answer(await submit("plain", { flow: "a" }))).kind).toBe("result");
+  expect(outsideOfLanes).toEqual([undefined]);
 });

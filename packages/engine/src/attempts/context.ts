@@ -19,6 +19,11 @@ export interface WorkerContext<E extends string = string> {
   /** What an earlier attempt of the call has said last with `progress`; undefined: nothing. */
   readonly lastProgress: unknown;
   /**
+   * Of a run that holds a place in a lane, or shares one: a whole number that rises with each grant of a place in that lane. Send it
+   * along with what you change: whoever has seen a higher one refuses what a former holder sends late. undefined: the run has none.
+   */
+  readonly fence: number | undefined;
+  /**
    * Says that the work goes on, and how far it is. A spoke with `heartbeatMs` wants that; for others it does nothing. The value is
    * JSON of 16,384 characters at most. The next attempt gets it as `lastProgress`: the last one if this attempt fails or times
    * out. If the process dies, it gets one that is stored: values are stored once in `heartbeatMs`, and once in a second at
@@ -53,7 +58,12 @@ export interface AttemptContext extends WorkerContext {
 /** What an attempt is made for: a call of a run, or what another process says of one. */
 export interface AttemptRequest {
   /** `late`: it cleans up. */
-  readonly run: { readonly key: string; readonly epoch: number; readonly late?: boolean };
+  readonly run: {
+    readonly key: string;
+    readonly epoch: number;
+    readonly late?: boolean;
+    readonly lane?: { readonly fence?: number } | undefined;
+  };
   readonly number: number;
   readonly callee: string;
   readonly attempt: number;
@@ -151,6 +161,10 @@ export class Context implements AttemptContext {
     return this.#heart?.before;
   }
 
+  get fence(): number | undefined {
+    return this.#request.run.lane?.fence;
+  }
+
   progress(value?: unknown): void {
     this.#heart?.heart.progress(value);
   }
@@ -218,6 +232,10 @@ class FunctionContext implements WorkerContext {
 
   get lastProgress(): unknown {
     return this.#context.lastProgress;
+  }
+
+  get fence(): number | undefined {
+    return this.#context.fence;
   }
 
   progress(value?: unknown): void {

@@ -25,7 +25,7 @@ export function externalWorker<I, O, E extends string>(
           { next: "Serve it by a worker or a relay of this process." },
         );
       }
-      const { requestId, call, attempt, epoch, idempotencyKey, deadline, lastProgress } = context;
+      const { requestId, call, attempt, epoch, idempotencyKey, deadline, lastProgress, fence } = context;
       const message: Message = {
         // The outcome comes under the same key, which leads to the shard.
         key: rootOf(requestId),
@@ -42,6 +42,7 @@ export function externalWorker<I, O, E extends string>(
           "idempotency-key": idempotencyKey,
           attempt: `${attempt}`,
           deadline: `${deadline}`,
+          ...(fence === undefined ? {} : { fence: `${fence}` }),
           ...(lastProgress === undefined ? {} : { progress: JSON.stringify(lastProgress) }),
         },
       };

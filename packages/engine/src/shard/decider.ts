@@ -158,6 +158,7 @@ export class Decider {
         decide: (batch, live, input, now) => void this.#decide(batch, live, input, now),
         envAt: (now) => this.#envAt(now),
         definition: (hub) => this.#definition(hub),
+        nextSeq: () => this.#seq + 1,
         culprit: (key) => this.#culprit(key),
         carry: (item) => this.#carried.push(item),
         atOnce: (key, input) => void this.#atOnce.push({ kind: "input", key, input }),

@@ -21,6 +21,8 @@ import type { Residency } from "./residency.ts";
 
 /** Rank is the time of acceptance, less so much for each step of priority: nothing waits for ever behind what is urgent. */
 const priorityMs = 60_000;
+/** So many places a batch may grant. It leaves 40 bits for the number of the batch. */
+const grantsOfBatch = 2 ** 13;
 /** Ids of runs that are in the way which an error names. */
 const maxNamed = 20;
 
@@ -63,6 +65,8 @@ export interface Deciding {
   decide(batch: Batch, live: LiveRun, input: Input, now: number): void;
   envAt(now: number): Env;
   definition(hub: string): HubDefinition;
+  /** The number of the batch that is decided. */
+  nextSeq(): number;
   /** What the store has said of a run that it has refused. */
   culprit(key: string): Culprit | undefined;
   carry(item: CarriedItem): void;
@@ -88,6 +92,7 @@ export class LaneKeeper {
   readonly #residency: Residency;
   readonly #deciding: Deciding;
   readonly #isOnly: boolean;
+  #fence = 0;
 
   /** @param isOnly There is no other shard in which a lane could be. */
   constructor(residency: Residency, deciding: Deciding, isOnly: boolean) {
@@ -108,7 +113,9 @@ export class LaneKeeper {
     if (shares === undefined) this.#demandHere(rootOf(key), of, definition);
     if (lane === undefined || lane.isOpen || shares !== undefined) {
       const stays = whenBusy === "join" || whenBusy === "replace" ? ({ stays: true } as const) : {};
-      const held: RunLane = shares === undefined ? { ...of, ...stays } : { ...of, shares };
+      const fence = shares === undefined ? this.#nextFence() : this.#residency.get(shares)?.run.lane?.fence;
+      const place = fence === undefined ? of : { ...of, fence };
+      const held: RunLane = shares === undefined ? { ...place, ...stays } : { ...place, shares };
       return void begin({ ...options, lane: held });
     }
     const rank = lane.rankAt(now - (options.priority ?? 0) * priorityMs);
@@ -140,7 +147,7 @@ export class LaneKeeper {
     const definition = deciding.definition(hub);
     const { exclusive } = definition;
     const begin = ({ lane }: Pick<StartOptions, "lane">): void => {
-      const events = grant(definition, run, deciding.envAt(now), lane);
+      const events = grant(definition, run, deciding.envAt(now), lane === undefined ? {} : { lane });
       deciding.record(batch, live, events);
       if (events.length === 1) deciding.carry({ kind: "begin", key });
     };
@@ -217,7 +224,9 @@ export class LaneKeeper {
     const { run } = live;
     const deciding = this.#deciding;
     const refused = deciding.culprit(run.key);
-    const events = grant(deciding.definition(run.hub), run, deciding.envAt(now));
+    const events = grant(deciding.definition(run.hub), run, deciding.envAt(now), {
+      fence: this.#nextFence(),
+    });
     const [granted] = events;
     if (refused !== undefined && granted?.type === "granted") {
       // It holds its place, as each run that is parked, and begins with its retry.
@@ -227,6 +236,12 @@ export class LaneKeeper {
     }
     deciding.record(batch, live, events);
     if (events.length === 1) deciding.carry({ kind: "begin", key: run.key });
+  }
+
+  /** It rises from batch to batch, over all claims, and within a batch. */
+  #nextFence(): number {
+    this.#fence = Math.max(this.#fence + 1, this.#deciding.nextSeq() * grantsOfBatch);
+    return this.#fence;
   }
 
   #carry(lane: Lane, next: string): void {

@@ -437,7 +437,7 @@ export class HubBolt implements Bolt<Streams> {
       otherProcess: true,
       attempt: (input, attempt) =>
         new Promise((resolve) => {
-          const { requestId: request, call, epoch, deadline, key, late, lastProgress } = attempt;
+          const { requestId: request, call, epoch, deadline, key, late, lastProgress, fence } = attempt;
           // The messages back of a relay come to one task: the attempt is made there.
           const to = typeof outcomes === "object" ? outcomes.key(input, attempt) : request;
           const id = attemptId(request, call, attempt.attempt);
@@ -468,6 +468,7 @@ export class HubBolt implements Bolt<Streams> {
             ...(key === undefined ? {} : { key }),
             ...(late ? { late } : {}),
             ...(lastProgress === undefined ? {} : { progress: lastProgress }),
+            ...(fence === undefined ? {} : { fence }),
           };
           post.add(to, { ...order, withinMs, ...more });
         }),

@@ -41,6 +41,8 @@ export interface AttemptOrder {
   readonly late?: true;
   /** What an earlier attempt has said of its progress. */
   readonly progress?: unknown;
+  /** See `WorkerContext`. */
+  readonly fence?: number;
   /** When it is given up, in milliseconds of the hub's engine time, and how long that is from now. */
   readonly deadline: number;
   readonly withinMs: number;

@@ -33,9 +33,22 @@ class Ordered extends Callback implements AttemptRequest {
   /** When its hub was told that it waits, in monotonic time. */
   toldAt = 0;
 
-  constructor({ spoke, request, call, attempt, epoch, key, late, deadline, input, progress }: AttemptOrder) {
+  constructor({
+    spoke,
+    request,
+    call,
+    attempt,
+    epoch,
+    key,
+    late,
+    deadline,
+    input,
+    progress,
+    fence,
+  }: AttemptOrder) {
     super();
-    this.run = { key: request, epoch, late: late === true };
+    const lane = fence === undefined ? undefined : { fence };
+    this.run = { key: request, epoch, late: late === true, lane };
     this.number = call;
     this.callee = spoke;
     this.attempt = attempt;

@@ -21,6 +21,8 @@ export interface ScriptedAttempt {
   readonly attempt: number;
   /** What an earlier attempt has said of its progress. */
   readonly lastProgress: unknown;
+  /** As `ctx.fence` of a worker. */
+  readonly fence: number | undefined;
 }
 
 /**
@@ -92,7 +94,7 @@ export class ScriptedWorkers {
     clock: Clock,
     resolve: (outcome: Outcome) => void,
   ): void {
-    const { requestId: request, call, attempt, idempotencyKey, lastProgress } = context;
+    const { requestId: request, call, attempt, idempotencyKey, lastProgress, fence } = context;
     const settle = (outcome: Outcome): Promise<void> => {
       this.#open.delete(made);
       resolve(outcome);
@@ -105,6 +107,7 @@ export class ScriptedWorkers {
       attempt,
       idempotencyKey,
       lastProgress,
+      fence,
       input,
       progress: (value) => {
         context.progress(value as never);

@@ -27,6 +27,8 @@ export class LaneChecks {
   /** Who waits for the answer of a run. */
   readonly #joined = new Map<string, Set<string>>();
   readonly #changed = new Set<string>();
+  /** The highest fence that was given with a place of each lane. */
+  readonly #fences = new Map<string, number>();
   /** Those who have come with this commit. */
   readonly #new = new Set<string>();
 
@@ -44,7 +46,7 @@ export class LaneChecks {
       case "arrived":
         return event.lane === undefined ? undefined : this.#waits(run.key, event.lane, event);
       case "granted":
-        return event.lane === undefined ? this.#granted(run.key, event.at) : this.#hold(run.key, event.lane);
+        return event.lane === undefined ? this.#granted(run.key, event) : this.#hold(run.key, event.lane);
       case "answered":
         return this.#answered(run.key);
       case "ended":
@@ -107,6 +109,16 @@ export class LaneChecks {
       () => `${key} shares the place of ${place}, which has none`,
     );
     places.set(place, (places.get(place) ?? new Set()).add(key));
+    this.#checkFence(key, lane);
+  }
+
+  /** The fence rises with each place that is granted, and who shares a place has the fence of it. */
+  #checkFence(key: string, { name, key: of, shares, fence }: RunLane): void {
+    const id = `${name} ${of}`;
+    const last = this.#fences.get(id) ?? 0;
+    const isSound = fence !== undefined && (shares === undefined ? fence > last : fence <= last);
+    this.#demand("I29", isSound, () => `${key} has the fence ${fence}, and the last one of ${id} is ${last}`);
+    if (fence !== undefined) this.#fences.set(id, Math.max(last, fence));
   }
 
   #waits(
@@ -137,7 +149,7 @@ export class LaneChecks {
     });
   }
 
-  #granted(key: string, at: number): void {
+  #granted(key: string, { at, fence }: RunEvent & { type: "granted" }): void {
     const lane = this.#lane.get(key);
     if (lane === undefined) return;
     const { queue } = this.#open(lane);
@@ -155,7 +167,7 @@ export class LaneChecks {
       () => `${key} begins at ${at}, and waited until ${due}`,
     );
     queue.delete(key);
-    this.#hold(key, { name: lane.name, key: lane.key });
+    this.#hold(key, { name: lane.name, key: lane.key, ...(fence === undefined ? {} : { fence }) });
   }
 
   #ended({ key, hub }: RunModel, { answer }: RunEvent & { type: "ended" }): void {
