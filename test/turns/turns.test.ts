@@ -1,0 +1,77 @@
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  defaultCache,
+  freePort,
+  KafkaBroker,
+  kafkaIsInstalled,
+  postgresIsInstalled,
+  PostgresServer,
+} from "@wheelwork/services";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { takeTurns, type Report } from "./campaign.ts";
+
+// Lanes, posts and schedules over real kills. WHEELWORK_KILLS asks for more of them.
+
+const asked = Number(process.env["WHEELWORK_KILLS"] ?? 0);
+const seed = Number(process.env["WHEELWORK_SEED"] ?? Date.now() % 1_000_000);
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "wheelwork-turns-"));
+  chmodSync(folder, 0o755);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** What must be so, whatever the seed. The figures tell what was done. */
+const sound = {
+  requests: expect.toSatisfy((count: number) => count > 50) as number,
+  ticks: expect.toSatisfy((count: number) => count > 3) as number,
+  attempts: expect.any(Number) as number,
+  problems: [],
+};
+
+async function play(campaign: Parameters<typeof takeTurns>[0]): Promise<Report> {
+  const report = await takeTurns(campaign);
+  console.log(`seed ${campaign.seed}: ${JSON.stringify(report)}`);
+  return report;
+}
+
+test(
+  `no place is doubled, and nothing is lost, over kills on SQLite (seed ${seed})`,
+  { timeout: 3_600_000 },
+  async () => {
+    const kills = asked || 6;
+    const place = {
+      kind: "sqlite",
+      file: join(folder, "turns.db"),
+      workLog: join(folder, "sqlite.log"),
+    } as const;
+    expect(await play({ place, processes: 1, kills, seed })).toEqual(sound);
+  },
+);
+
+test.skipIf(!kafkaIsInstalled(defaultCache) || !postgresIsInstalled())(
+  `no place is doubled, and nothing is lost, over kills of two nodes on Kafka and PostgreSQL (seed ${seed})`,
+  { timeout: 3_600_000 },
+  async () => {
+    const database = new PostgresServer(join(folder, "postgres"), await freePort());
+    const broker = new KafkaBroker(join(folder, "kafka"), await freePort(), defaultCache);
+    try {
+      await Promise.all([database.start(), broker.start(await freePort())]);
+      const kills = asked || 3;
+      const place = {
+        kind: "cluster",
+        brokers: broker.brokers,
+        databaseUrl: database.url,
+        schema: "turns",
+        shards: 3,
+        workLog: join(folder, "cluster.log"),
+      } as const;
+      expect(await play({ place, processes: 2, kills, seed })).toEqual(sound);
+    } finally {
+      await broker.signal("SIGKILL");
+      await database.signal("SIGKILL");
+    }
+  },
+);
