@@ -19,7 +19,7 @@ export type Place = { readonly workLog: string } & (
 
 /** What a process is asked. */
 export type Asked = { readonly number: number } & Question;
-export type Question =
+type Question =
   | { readonly kind: "call"; readonly hub: string; readonly request: object; readonly key: string }
   | { readonly kind: "view" | "answer"; readonly id: string }
   | {

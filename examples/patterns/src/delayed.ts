@@ -11,7 +11,7 @@ export const close = spoke("close-account", {
   retry: { attempts: 5, backoffMs: 1_000 },
 });
 
-export const endOfTrial = hub(
+const endOfTrial = hub(
   "end-of-trial",
   {
     request: account,

@@ -16,6 +16,8 @@ import {
 import type { Before, DataUnknown, Declared, Once, OnceElse, Seen, Synchronous } from "./inference.ts";
 import type { DeepReadonly } from "./json.ts";
 import {
+  answeredEnd,
+  answerLogic,
   requestCalls,
   tellOf,
   type CallRequest,
@@ -38,6 +40,13 @@ import type { Callable, Outcome } from "./spoke.ts";
  *                 Answered -> Done        TimeoutRaised -> GivenUp
  *   Done        gives the answer of the handler
  *   GivenUp     answers with a timeout
+ *
+ * One that may answer first (`answered`) has three more:
+ *
+ *   Answering   gives the answer        AnsweredFirst (of Working) -> Answering -> Serving
+ *   Serving     `answered` on entering, then the same as Working while it waits, for ever if need be
+ *                 Served (end(), a cancel) -> Ended
+ *   Ended       the run has answered before
  *
  * A handler gets an object, `s`, which collects what it asks for. When the handler returns, this becomes one `Turn`.
  *
@@ -62,6 +71,8 @@ export interface Handling<D, R, E extends string> {
   readonly open: number;
   /** The deadline has passed, the run was cancelled, or `cleanUp` was called: only the clean-up is left. */
   readonly cleaningUp: boolean;
+  /** The run has given its answer (`answer`, `answerError`), and goes on. */
+  readonly answered: boolean;
   /** Changes the data. A field set to undefined is removed. */
   patch(change: Partial<D>): void;
   /**
@@ -95,6 +106,15 @@ export interface Handling<D, R, E extends string> {
   ): void;
   /** Closes all open calls and goes to the clean-up: `timeout` is called with the cause `request`. */
   cleanUp(): void;
+  /**
+   * Closes all open calls, answers with a result, and goes on: `answered` is called next. After that no deadline runs. The run lives
+   * until a handler calls `end`, or somebody cancels it. Not in the clean-up, and once.
+   */
+  answer(value: R): void;
+  /** As `answer`, with an error that the hub declares. */
+  answerError<T>(code: E, message: string, details?: T & StoredData<T>): void;
+  /** Ends a run that has answered. Its open calls are closed. */
+  end(): void;
   /** Closes all open calls and ends the run with a result. */
   reply(value: R): void;
   /** Closes all open calls and ends the run with an error that the hub declares. */
@@ -119,6 +139,8 @@ export interface WorkHandlers<D, R, E extends string> {
   readonly response: (s: Handling<D, R, E>, call: SettledCall, outcome: Outcome) => Synchronous;
   /** The work is over without an answer. Clean up what it left behind, within `cleanUpMs`. */
   readonly timeout: (s: Handling<D, R, E>, cause: CleanUpCause) => Synchronous;
+  /** The run has answered, and goes on: see `answer`. Hubs that answer first need it. */
+  readonly answered?: (s: Handling<D, R, E>) => Synchronous;
   /** A timer that `after` has set has fired. Hubs that set timers need it. */
   readonly timer?: (s: Handling<D, R, E>, timer: string) => Synchronous;
 }
@@ -202,6 +224,15 @@ const chart = {
   Done: end,
 } as const;
 
+/** That of a hub which may answer first. */
+const answeringChart = {
+  ...chart,
+  Working: { ...chart.Working, AnsweredFirst: "Answering" },
+  Answering: { Next: "Serving" },
+  Serving: { Served: "Ended", CleanUp: "Ended" },
+  Ended: end,
+} as const;
+
 /**
  * Defines a hub by handlers, as FlowCrudService of the original proof of concept was. It makes the same promise as a
  * hub by chart, and runs on the same kernel. Its diagram shows only that it works, cleans up, or is done.
@@ -246,6 +277,13 @@ export function hubByHandlers<
     ],
     ["Done", { kind: "end", callees: [], enter: (data) => ({ answer: (data as Stored)[kept].answer }) }],
   ]);
+  const answersFirst = own.handlers.answered !== undefined;
+  if (answersFirst) {
+    const answer = (data: unknown): unknown => (data as Stored)[kept].answer;
+    logics.set("Answering", answerLogic(answer, { next: "Next" }));
+    logics.set("Serving", serving(own));
+    logics.set("Ended", answeredEnd);
+  }
   const erased = {
     ...declared,
     cancel: { raise: "CleanUp", patch: () => keep({ open: 0, cause: "cancel" }) },
@@ -255,7 +293,8 @@ export function hubByHandlers<
       Object.entries(declared.migrate ?? {}).map(([from, move]) => [from, migrating(move)]),
     ),
   };
-  return defineHub(name, erased as unknown as ErasedSpec, chart, logics) as Hub<In<Req>, Out<Rep>, E>;
+  const states = answersFirst ? answeringChart : chart;
+  return defineHub(name, erased as unknown as ErasedSpec, states, logics) as Hub<In<Req>, Out<Rep>, E>;
 }
 
 /** The author's migration sees only the author's data. */
@@ -287,8 +326,8 @@ function working(own: Own): StateLogic {
     callees,
     signals,
     deadline: { raise: "CleanUp", patch: () => keep({ open: 0, cause: "deadline" }) },
-    enter: (data) => take(own, data, false, 0, (s) => handlers.request(s)),
-    ...common(own, false),
+    enter: (data) => take(own, data, "work", 0, (s) => handlers.request(s)),
+    ...common(own, "work"),
   };
 }
 
@@ -301,20 +340,36 @@ function cleaningUp(own: Own, cleanUpMs: number): StateLogic {
     timers: [{ event: "TimeoutRaised", ms: cleanUpMs }],
     // Entering this state has closed the calls of the work.
     enter: (data) =>
-      take(own, data, true, 0, (s) => handlers.timeout(s, (data as Stored)[kept].cause ?? "request")),
-    ...common(own, true),
+      take(own, data, "cleanUp", 0, (s) => handlers.timeout(s, (data as Stored)[kept].cause ?? "request")),
+    ...common(own, "cleanUp"),
   };
 }
 
-function common(own: Own, cleanUp: boolean): Pick<StateLogic, "outcome" | "signal" | "fired" | "setFired"> {
+/** After the answer: nothing bounds it, and a cancel ends it. */
+function serving(own: Own): StateLogic {
+  const { handlers, callees, signals } = own;
+  return {
+    kind: "handlers",
+    idle: true,
+    callees,
+    signals,
+    enter: (data) => take(own, data, "serve", 0, (s) => handlers.answered?.(s)),
+    ...common(own, "serve"),
+  };
+}
+
+/** What a run by handlers does: it works, cleans up, or goes on after its answer. */
+type Phase = "work" | "cleanUp" | "serve";
+
+function common(own: Own, phase: Phase): Pick<StateLogic, "outcome" | "signal" | "fired" | "setFired"> {
   const { handlers } = own;
   return {
     outcome: (data, call, outcome) =>
-      take(own, data, cleanUp, 1, (s) => handlers.response(s, settledCall(call), outcome)),
+      take(own, data, phase, 1, (s) => handlers.response(s, settledCall(call), outcome)),
     signal: (data, name, payload) =>
-      take(own, data, cleanUp, 0, (s) => handlers.signal(s, { name, payload } as never)),
+      take(own, data, phase, 0, (s) => handlers.signal(s, { name, payload } as never)),
     fired: (_data, event) => ({ raise: event }),
-    setFired: (data, timer) => take(own, data, cleanUp, 0, (s) => handlers.timer?.(s, timer)),
+    setFired: (data, timer) => take(own, data, phase, 0, (s) => handlers.timer?.(s, timer)),
   };
 }
 
@@ -326,11 +381,11 @@ function settledCall(call: OpenCall): SettledCall {
 function take(
   own: Own,
   data: unknown,
-  cleanUp: boolean,
+  phase: Phase,
   settled: number,
   run: (s: Handling<object, unknown, string>) => unknown,
 ): Turn {
-  const turn = new HandlingTurn(own, data as Stored, cleanUp, settled);
+  const turn = new HandlingTurn(own, data as Stored, phase, settled);
   const result = run(turn as Handling<object, unknown, string>);
   if (result instanceof Promise) {
     // Nobody will see what it throws after its first await.
@@ -342,24 +397,32 @@ function take(
   return turn.turn();
 }
 
+/** How a turn leaves its state, and the answer that it gives. */
+interface Leaving {
+  readonly by: "Answered" | "AnsweredFirst" | "CleanUp" | "Served";
+  readonly answer?: unknown;
+}
+
 /** What a handler asks for in one turn. It is what handlers get as `s`. */
 class HandlingTurn {
   data: DeepReadonly<object>;
   readonly cleaningUp: boolean;
+  readonly answered: boolean;
   readonly #callees: readonly Callable[];
   readonly #handlers: Own["handlers"];
   readonly #calls: CallRequest[] = [];
   #patch: object = {};
   #open: number;
-  #answer: { readonly value: unknown } | undefined = undefined;
-  #cleanUp = false;
+  /** How it leaves its state, and the answer that it gives. */
+  #leaves: Leaving | undefined = undefined;
   #after: Record<string, number | null> | undefined = undefined;
   readonly #posts: Posting[] = [];
 
-  constructor({ callees, handlers }: Own, stored: Stored, cleanUp: boolean, settled: number) {
+  constructor({ callees, handlers }: Own, stored: Stored, phase: Phase, settled: number) {
     const { [kept]: own, ...data } = stored;
     this.data = Object.freeze(data);
-    this.cleaningUp = cleanUp;
+    this.cleaningUp = phase === "cleanUp";
+    this.answered = phase === "serve";
     this.#callees = callees;
     this.#handlers = handlers;
     this.#open = own.open - settled;
@@ -425,13 +488,29 @@ class HandlingTurn {
   }
 
   cleanUp(): void {
-    if (this.cleaningUp) {
-      throw new WheelworkError("WW_DEFECT", "a handler called cleanUp, but the run cleans up already", {
-        next: "Call it only while `cleaningUp` is false. Then retry the incident.",
+    if (this.cleaningUp || this.answered) {
+      const why = this.answered ? "has answered" : "cleans up already";
+      throw new WheelworkError("WW_DEFECT", `a handler called cleanUp, but the run ${why}`, {
+        next: "Call it only while `cleaningUp` and `answered` are false. Then retry the incident.",
       });
     }
-    this.#cleanUp = true;
-    this.#demandOneEnd();
+    this.#leave({ by: "CleanUp" });
+  }
+
+  answer(value: unknown): void {
+    this.#answerFirst(value);
+  }
+
+  answerError(code: string, message: string, details?: unknown): void {
+    this.#answerFirst(failing(code, message, details));
+  }
+
+  end(): void {
+    if (!this.answered)
+      throw new WheelworkError("WW_DEFECT", "a handler called end, and the run has not answered", {
+        next: "Call reply or fail. Then retry the incident.",
+      });
+    this.#leave({ by: "Served" });
   }
 
   reply(value: unknown): void {
@@ -442,20 +521,53 @@ class HandlingTurn {
     this.#conclude(failing(code, message, details));
   }
 
-  #conclude(value: unknown): void {
-    if (this.#answer !== undefined)
-      throw new WheelworkError("WW_DEFECT", "a handler gave two answers in one turn", {
-        next: "Call reply or fail once. Then retry the incident.",
+  #answerFirst(answer: unknown): void {
+    if (this.#handlers.answered === undefined)
+      throw new WheelworkError(
+        "WW_DEFECT",
+        "a handler answered first, and its hub has no handler for what follows",
+        {
+          next: "Give the hub a handler `answered`. Then retry the incident.",
+        },
+      );
+    if (this.cleaningUp)
+      throw new WheelworkError("WW_DEFECT", "a handler answered first in the clean-up", {
+        next: "Call reply or fail there. Then retry the incident.",
       });
-    this.#answer = { value };
-    this.#demandOneEnd();
+    this.#demandUnanswered();
+    this.#leave({ by: "AnsweredFirst", answer });
   }
 
-  #demandOneEnd(): void {
-    if (this.#cleanUp && this.#answer !== undefined)
-      throw new WheelworkError("WW_DEFECT", "a handler gave an answer and called cleanUp in one turn", {
-        next: "Do one of the two. Then retry the incident.",
-      });
+  #conclude(answer: unknown): void {
+    this.#demandUnanswered();
+    this.#leave({ by: "Answered", answer });
+  }
+
+  #demandUnanswered(): void {
+    if (!this.answered) return;
+    throw new WheelworkError("WW_DEFECT", "a handler gave an answer, and the run has answered before", {
+      next: "Call end. Then retry the incident.",
+    });
+  }
+
+  #leave(leaves: Leaving): void {
+    const before = this.#leaves;
+    if (before !== undefined) {
+      const isAnswer = (by: string): boolean => by === "Answered" || by === "AnsweredFirst";
+      const twice = isAnswer(before.by) && isAnswer(leaves.by);
+      throw new WheelworkError(
+        "WW_DEFECT",
+        twice
+          ? "a handler gave two answers in one turn"
+          : "a handler gave an answer and called cleanUp in one turn",
+        {
+          next: twice
+            ? "Call reply or fail once. Then retry the incident."
+            : "Do one of the two. Then retry the incident.",
+        },
+      );
+    }
+    this.#leaves = leaves;
   }
 
   /**
@@ -468,10 +580,11 @@ class HandlingTurn {
 
   #next(): Turn {
     const change = this.#patch;
-    if (this.#answer !== undefined)
-      return { raise: "Answered", patch: { ...change, ...keep({ open: 0, answer: this.#answer.value }) } };
-    if (this.#cleanUp)
-      return { raise: "CleanUp", patch: { ...change, ...keep({ open: 0, cause: "request" }) } };
+    if (this.#leaves !== undefined) {
+      const { by, ...own } = this.#leaves;
+      const cause = by === "CleanUp" ? { cause: "request" as const } : {};
+      return { raise: by, patch: { ...change, ...keep({ open: 0, ...cause, ...own }) } };
+    }
     const turn = { patch: { ...change, ...keep({ open: this.#open }) }, open: this.#calls };
     return this.#after === undefined ? turn : { ...turn, after: this.#after };
   }

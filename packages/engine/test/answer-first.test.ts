@@ -1,6 +1,6 @@
-import { answered, end, hub, spoke, stay } from "@wheelwork/core";
+import { answered, end, hub, hubByHandlers, spoke, stay } from "@wheelwork/core";
 import { worker } from "@wheelwork/engine";
-import { expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { World } from "./world.ts";
 
@@ -165,3 +165,89 @@ test.each(["memory", "sqlite"] as const)(
     expect(await world.engine.signal("k", "count", 1)).toBe("ended");
   },
 );
+
+describe("by handlers", () => {
+  const serving = hubByHandlers(
+    "serving",
+    {
+      request: z.object({ wrong: z.string().default("") }),
+      reply: z.object({ accepted: z.boolean() }),
+      errors: ["refused"],
+      deadlineMs: 1000,
+      cleanUpMs: 1000,
+      calls: [provision],
+      data: ({ wrong }) => ({ wrong, done: 0, late: 0 }),
+      signals: { more: z.number(), stop: z.object({}) },
+      view: ({ done, late }) => ({ done, late }),
+    },
+    {
+      request: (s) => {
+        if (s.data.wrong === "end") s.end();
+        else if (s.data.wrong === "refused") s.answerError("refused", "not now");
+        else s.answer({ accepted: true });
+        if (s.data.wrong === "two") s.reply({ accepted: false });
+      },
+      answered: (s) => {
+        if (s.data.wrong === "again") return s.reply({ accepted: false });
+        if (s.data.wrong === "cleanUp") return s.cleanUp();
+        s.call(provision, {});
+        s.after("late", 2 * day);
+      },
+      response: (s) => s.patch({ done: s.data.done + 1 }),
+      timer: (s) => s.patch({ late: s.data.late + 1 }),
+      signal: (s, signal) => {
+        if (signal.name === "stop") s.end();
+        else for (let n = 0; n < signal.payload; n++) s.call(provision, {});
+      },
+      timeout: (s) => s.reply({ accepted: false }),
+    },
+  );
+
+  const open = async (): Promise<World> => {
+    const world = new World({ hubs: [serving], workers: () => [worker(provision, () => ({}))] });
+    onTestFinished(() => world.close());
+    return world.start();
+  };
+
+  test("a hub answers, works on for as long as it likes, over restarts, and ends when it says so", async () => {
+    const world = await open();
+    await world.engine.submit(serving, {}, { key: "k" });
+    expect(await world.answer("k")).toEqual(accepted);
+    await world.clock.advance(day);
+    expect(await world.engine.request("k")).toMatchObject({ status: "running", view: { done: 1, late: 0 } });
+    await world.restart();
+    await world.clock.advance(2 * day);
+    await world.engine.signal("k", "more", 2);
+    await world.clock.settle();
+    expect(await world.engine.request("k")).toMatchObject({ status: "running", view: { done: 3, late: 1 } });
+    await world.engine.signal("k", "stop", {});
+    expect(await world.engine.request("k")).toMatchObject({
+      status: "ended",
+      state: "Ended",
+      answer: accepted,
+    });
+  });
+
+  test("an error may come first, too, and a cancel ends what goes on", async () => {
+    const world = await open();
+    await world.engine.submit(serving, { wrong: "refused" }, { key: "k" });
+    expect(await world.answer("k")).toMatchObject({ kind: "error", code: "refused" });
+    expect((await world.engine.request("k")).status).toBe("running");
+    expect(await world.engine.cancel("k")).toBe("accepted");
+    expect(await world.engine.request("k")).toMatchObject({ status: "ended", answer: { code: "refused" } });
+  });
+
+  test.each([
+    ["end", "has not answered"],
+    ["two", "two answers in one turn"],
+    ["again", "has answered before"],
+    ["cleanUp", "has answered"],
+  ])("what makes no sense is an incident: %s", async (wrong, why) => {
+    const world = await open();
+    await world.engine.submit(serving, { wrong }, { key: "k" });
+    await world.clock.settle();
+    const view = await world.engine.request("k");
+    expect(view.status).toBe("incident");
+    expect(JSON.stringify(view.incident?.error)).toContain(why);
+  });
+});
