@@ -36,7 +36,10 @@ export interface TestEngineOptions {
   readonly generate?: GenerateOptions;
   /** Default: a bus in this process. */
   readonly bus?: Bus;
-  /** Default: a new one. Give one if your workers need the same simulated time. */
+  /**
+   * Default: a new one. Give one if your workers need the same simulated time, or if the test begins at a certain time of the wall clock:
+   * `new SimulatedClock({ wallMs: Date.parse("2026-10-24T12:00:00+02:00") })`.
+   */
   readonly clock?: SimulatedClock;
   readonly limits?: EngineOptions["limits"];
   readonly observe?: EngineOptions["observe"];
