@@ -14,6 +14,7 @@ import { acceptOnlyJson } from "./json.ts";
 import { serveDocument, type DocumentInfo } from "./openapi.ts";
 import { HttpProblem, invalid, problemDetails, problemOf, retryAfter, textOfProblem } from "./problems.ts";
 import { routeHealth, routeHub, routeRequests, type HubRoute, type Surroundings } from "./routes.ts";
+import { routeSchedules } from "./schedules.ts";
 import { Waits } from "./waits.ts";
 import { refuseFormPosts, refuseWebPages, type WebPageOptions } from "./web-pages.ts";
 
@@ -113,6 +114,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   await serveDocument(app, options.info ?? { title: "Wheelwork", version: "1" });
   for (const route of routes) routeHub(app, route, around);
   routeRequests(app, around);
+  routeSchedules(app, engine);
   routeHealth(app, engine);
   if (options.extra !== undefined) await options.extra(app);
   acceptMany(app);

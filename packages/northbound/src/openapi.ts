@@ -71,6 +71,15 @@ const lane = {
   ),
 };
 
+const schedule = {
+  name: text,
+  status: { type: "string", enum: ["active", "paused", "removed", "incident"] },
+  id: { type: "string", description: "The request that is the schedule: its history has all that happened." },
+  lastAt: { ...time, description: "Ticks up to this instant are done, or left out." },
+  nextAt: { ...time, description: "The instant of the next tick." },
+  nextDue: { ...time, description: "When the next tick begins: later by its jitter." },
+};
+
 const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
   {
     $id: "Problem",
@@ -157,6 +166,30 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
       },
       ["cursor"],
     ),
+  },
+  {
+    $id: "Schedule",
+    description: "A schedule: it makes a request at each of its ticks.",
+    ...object(
+      {
+        ...schedule,
+        next: { type: "array", items: time, description: "The instants of the ticks that come next." },
+      },
+      ["nextAt", "nextDue", "next"],
+    ),
+  },
+  {
+    $id: "Schedules",
+    ...object({ schedules: { type: "array", items: object(schedule, ["nextAt", "nextDue"]) } }),
+  },
+  {
+    $id: "Triggered",
+    ...object({
+      key: {
+        type: "string",
+        description: "The key of the request. It is its id, if its hub has no lane.",
+      },
+    }),
   },
   {
     $id: "Health",

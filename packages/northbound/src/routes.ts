@@ -53,7 +53,8 @@ interface OfRequest {
   readonly Params: { readonly id: string };
 }
 
-const noQuery = { type: "object", properties: {}, additionalProperties: false } as const;
+/** Of operations that take no query. */
+export const noQuery = { type: "object", properties: {}, additionalProperties: false } as const;
 const id = {
   type: "string",
   minLength: 1,
@@ -62,7 +63,8 @@ const id = {
 } as const;
 const idParams = { type: "object", properties: { id }, required: ["id"] } as const;
 
-const unavailable = problem(
+/** The response of an engine that takes nothing. */
+export const unavailable = problem(
   "The engine takes no requests now. Send the request again later.",
   responseHeaders.retryAfter,
 );

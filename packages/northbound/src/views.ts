@@ -1,10 +1,10 @@
 import type { RunEvent } from "@wheelwork/core";
-import type { LaneView, OpenCallView, RequestPage, RequestView } from "@wheelwork/engine";
+import type { LaneView, OpenCallView, RequestPage, RequestView, ScheduleView } from "@wheelwork/engine";
 
 const latest = 8.64e15;
 
 /** A time as an ISO string. A deadline may be later than the last day that a Date can hold. Then it shows that day. */
-const iso = (ms: number): string => new Date(Math.min(ms, latest)).toISOString();
+export const iso = (ms: number): string => new Date(Math.min(ms, latest)).toISOString();
 
 const isoIf = <K extends string>(name: K, ms: number | undefined): { readonly [name in K]?: string } =>
   (ms === undefined ? {} : { [name]: iso(ms) }) as { readonly [name in K]?: string };
@@ -46,6 +46,16 @@ export function rowView(row: RequestPage["items"][number]): object {
     ...(row.lane === undefined ? {} : { lane: row.lane }),
   };
 }
+
+/** A schedule, with its times as ISO strings. */
+export const scheduleView = ({ name, status, id, lastAt, nextAt, nextDue }: ScheduleView): object => ({
+  name,
+  status,
+  id,
+  lastAt: iso(lastAt),
+  ...isoIf("nextAt", nextAt),
+  ...isoIf("nextDue", nextDue),
+});
 
 function callView({ call, callee, attempt, due, input, progress }: OpenCallView): object {
   const shown = { call, callee, attempt, ...isoIf("due", due), input };

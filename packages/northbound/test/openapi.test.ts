@@ -51,6 +51,8 @@ test("the document has every operation", async () => {
     "get /requests/{id}/answer",
     "get /requests/{id}/diagram.svg",
     "get /requests/{id}/history",
+    "get /schedules",
+    "get /schedules/{name}",
     "post /approvals",
     "post /brief",
     "post /faulty",
@@ -60,6 +62,10 @@ test("the document has every operation", async () => {
     "post /requests/{id}/resolve",
     "post /requests/{id}/retry",
     "post /requests/{id}/signals/{name}",
+    "post /schedules/{name}/backfill",
+    "post /schedules/{name}/pause",
+    "post /schedules/{name}/resume",
+    "post /schedules/{name}/trigger",
   ]);
 });
 

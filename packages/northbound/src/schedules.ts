@@ -1,0 +1,178 @@
+import type { Problem } from "@wheelwork/core";
+import type { Engine } from "@wheelwork/engine";
+import type { FastifyInstance } from "fastify";
+import { documented, json, problem } from "./openapi.ts";
+import { invalid } from "./problems.ts";
+import { noQuery, unavailable } from "./routes.ts";
+import { iso, scheduleView } from "./views.ts";
+
+interface OfSchedule {
+  readonly Params: { readonly name: string };
+}
+
+const tags = ["schedules"];
+const params = {
+  type: "object",
+  properties: { name: { type: "string", minLength: 1, maxLength: 100 } },
+  required: ["name"],
+} as const;
+
+const refusals = {
+  400: problem("The request is not valid. Every problem is listed."),
+  404: problem("There is no such schedule."),
+  503: unavailable,
+};
+
+/** `/schedules`: reads schedules, and sends them commands. */
+export function routeSchedules(app: FastifyInstance, engine: Engine): void {
+  app.get(
+    "/schedules",
+    {
+      schema: {
+        summary: "List the schedules that this engine has",
+        operationId: "listSchedules",
+        tags,
+        querystring: noQuery,
+      },
+      config: documented({
+        response: { 200: json("The schedules.", "Schedules"), 400: refusals[400], 503: unavailable },
+      }),
+    },
+    async () => ({ schedules: (await engine.schedules()).map(scheduleView) }),
+  );
+
+  app.get<OfSchedule & { Querystring: { readonly next?: number } }>(
+    "/schedules/:name",
+    {
+      schema: {
+        summary: "Get a schedule",
+        operationId: "getSchedule",
+        tags,
+        querystring: {
+          type: "object",
+          properties: {
+            next: {
+              type: "integer",
+              minimum: 1,
+              maximum: 1000,
+              description: "Of so many ticks that come next, the instants are in `next`.",
+            },
+          },
+          additionalProperties: false,
+        },
+        params,
+      },
+      config: documented({ response: { 200: json("The schedule.", "Schedule"), ...refusals } }),
+    },
+    async ({ params: { name }, query: { next } }) => {
+      const schedule = engine.schedule(name);
+      const view = scheduleView(await schedule.view());
+      return next === undefined ? view : { ...view, next: (await schedule.next(next)).map(iso) };
+    },
+  );
+
+  for (const [command, summary] of [
+    ["pause", "Pause a schedule: it ticks no more"],
+    ["resume", "Resume a schedule: what was due meanwhile is left out"],
+  ] as const) {
+    app.post<OfSchedule>(
+      `/schedules/:name/${command}`,
+      {
+        schema: { summary, operationId: `${command}Schedule`, tags, querystring: noQuery, params },
+        config: documented({ response: { 200: json("It is done.", "Schedule"), ...refusals } }),
+      },
+      async ({ params: { name } }) => {
+        const schedule = engine.schedule(name);
+        await schedule[command]();
+        return scheduleView(await schedule.view());
+      },
+    );
+  }
+
+  app.post<OfSchedule>(
+    "/schedules/:name/trigger",
+    {
+      schema: {
+        summary: "Make a request of a schedule now",
+        description: "Sent twice, it makes two requests, also with the same `Idempotency-Key`.",
+        operationId: "triggerSchedule",
+        tags,
+        querystring: noQuery,
+        params,
+      },
+      config: documented({
+        response: { 202: json("The request is being made.", "Triggered"), ...refusals },
+      }),
+    },
+    async ({ params: { name } }, reply) => {
+      const key = await engine.schedule(name).trigger();
+      return reply.code(202).send({ key });
+    },
+  );
+
+  app.post<OfSchedule>(
+    "/schedules/:name/backfill",
+    {
+      schema: {
+        summary: "Make the requests of all ticks from one time to another, both included",
+        operationId: "backfillSchedule",
+        tags,
+        querystring: noQuery,
+        params,
+      },
+      config: documented({
+        body: {
+          type: "object",
+          properties: { from: documentedTime, to: documentedTime },
+          required: ["from", "to"],
+          additionalProperties: false,
+        },
+        response: { 202: json("The requests are being made.", "Schedule"), ...refusals },
+      }),
+    },
+    async ({ params: { name }, body }, reply) => {
+      const schedule = engine.schedule(name);
+      await schedule.backfill(rangeOf(body));
+      return reply.code(202).send(scheduleView(await schedule.view()));
+    },
+  );
+}
+
+const documentedTime = {
+  oneOf: [{ type: "string", format: "date-time" }, { type: "integer" }],
+  description: "ISO 8601 with a time zone, or milliseconds since 1970.",
+} as const;
+
+/** The two times of a body. @throws WheelworkError WW_INVALID_REQUEST with every problem. */
+function rangeOf(body: unknown): { readonly from: number; readonly to: number } {
+  if (typeof body !== "object" || body === null || Array.isArray(body))
+    throw invalid("the body", [{ path: "", message: "must be a JSON object" }]);
+  const problems: Problem[] = [];
+  const { from, to, ...unknown } = body as { readonly from?: unknown; readonly to?: unknown };
+  const [first, last] = Object.entries({ from, to }).map(([path, value]) => {
+    const time = timeOf(value);
+    if (time === undefined) problems.push({ path, message: value === undefined ? "is missing" : mustBeTime });
+    return time;
+  });
+  for (const path of Object.keys(unknown)) problems.push({ path, message: "is not known" });
+  if (first !== undefined && last !== undefined && first > last)
+    problems.push({ path: "to", message: "must not be before `from`" });
+  if (problems.length > 0 || first === undefined || last === undefined) throw invalid("the body", problems);
+  return { from: first, to: last };
+}
+
+const mustBeTime =
+  "must be a time: ISO 8601 with a time zone, such as 2026-10-25T02:30:00+02:00, or milliseconds since 1970";
+
+/** Without a time zone a text is no instant: it would be local time of the server. */
+const isoPattern = /^(\d{4})-(\d\d)-(\d\d)T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)$/;
+
+function timeOf(value: unknown): number | undefined {
+  if (typeof value === "number") return Number.isNaN(new Date(value).getTime()) ? undefined : value;
+  const [, year, month, day] = (typeof value === "string" && isoPattern.exec(value)) || [];
+  // A date such as the 30th of February would be one of March.
+  if (new Date(Date.UTC(Number(year), Number(month) - 1, Number(day))).getUTCDate() !== Number(day))
+    return undefined;
+  const time = Date.parse(value as string);
+  return Number.isNaN(time) ? undefined : time;
+}
