@@ -626,6 +626,44 @@ const others: Row[] = [
   ],
 ];
 
+const schedules: Row[] = [
+  ["a cron that is no text", `cron: "30 2 * * *"`, `«cron»: [30, 2]`],
+  ["a misspelt option of a schedule", `catchUp: "all"`, `«catchup»: "all"`],
+  ["a catch-up that does not exist", `catchUp: "all"`, `«catchUp»: "every"`],
+  ["an overlap in a schedule", `catchUp: "all"`, `«overlap»: "skip"`],
+  ["a time that is a text", `everyMs: 60_000`, `«everyMs»: "1 min"`],
+  ["a schedule without a hub", `  hub: errand,\n`, ``, { says: "'hub' is missing", errors: 3 }],
+  ["a schedule by the name of a hub", `hub: errand,`, `«hub»: "errand",`, { errors: 3 }],
+  ["a schedule of a spoke", `hub: errand,`, `«hub»: mail,`, { errors: 3 }],
+  [
+    "a request of a tick that is no function",
+    `request: (tick) => ({ number: String(tick.at), card: "2", skus: ["4"] })`,
+    `request: { «number»: "1", card: "2", skus: ["4"] }`,
+  ],
+  [
+    "a request of a tick without a field",
+    `{ number: String(tick.at), card: "2", skus: ["4"] }`,
+    `{ number: String(tick.at), card: "2" }`,
+    { says: "'skus' is missing" },
+  ],
+  ["a wrong field of a request of a tick", `skus: ["4"] }),`, `«skus»: "4" }),`],
+  [
+    "a misspelt field of a request of a tick",
+    `number: String(tick.at)`,
+    `numbr: String(tick.at)`,
+    { says: "'number' is missing" },
+  ],
+  ["an instant where a text is needed", `number: String(tick.at)`, `«number»: tick.at`],
+  ["a misspelt field of a tick", `String(tick.at)`, `String(tick.«time»)`],
+  [
+    "an asynchronous request of a tick",
+    `request: (tick) =>`,
+    `request: async (tick) =>`,
+    { says: "Type 'Promise<" },
+  ],
+  ["one schedule instead of a list", `schedules: [nightly, often]`, `«schedules»: nightly`],
+];
+
 /** Mistakes of authors of hubs, by subject. */
 export const mistakes: readonly Mistake[] = [
   chart,
@@ -641,6 +679,7 @@ export const mistakes: readonly Mistake[] = [
   spokes,
   handlers,
   others,
+  schedules,
 ]
   .flat()
   .map(([what, from, to, more]) => ({ what, from, to, ...more }));

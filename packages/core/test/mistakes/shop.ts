@@ -1,6 +1,6 @@
 // What is right. The test makes each mistake in this text, one at a time, and compiles it.
 import { end, hub, hubByHandlers, spoke, stay } from "@wheelwork/core";
-import { createEngine, worker, type Engine } from "@wheelwork/engine";
+import { createEngine, schedule, worker, type Engine } from "@wheelwork/engine";
 import { z } from "zod";
 
 // ---- spokes and workers ----
@@ -277,4 +277,20 @@ export async function callers(engine: Engine): Promise<number> {
   return answer.kind === "result" ? answer.value.cents : 0;
 }
 
-export const engine = (path: string) => createEngine({ store: path, hubs: [order, errand], workers });
+export const nightly = schedule("nightly", {
+  cron: "30 2 * * *",
+  timeZone: "Europe/Berlin",
+  catchUp: "all",
+  hub: errand,
+  request: ({ at, kind }) => ({ text: `${kind} ${new Date(at).toISOString()}` }),
+});
+
+export const often = schedule("often", {
+  everyMs: 60_000,
+  jitterMs: 5_000,
+  hub: order,
+  request: (tick) => ({ number: String(tick.at), card: "2", skus: ["4"] }),
+});
+
+export const engine = (path: string) =>
+  createEngine({ store: path, hubs: [order, errand], workers, schedules: [nightly, often] });
