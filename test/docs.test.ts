@@ -67,6 +67,7 @@ test.each([
   ["docs/calls.md", 2],
   ["docs/lanes.md", 3],
   ["docs/other-runs.md", 3],
+  ["docs/schedules.md", 1],
   ["docs/time-and-signals.md", 5],
 ])("the code of %s is that of the patterns", (page, least) => {
   const shown = blocks(readFileSync(join(root, page), "utf8"), "ts").filter((block) =>
