@@ -224,6 +224,32 @@ describe("a deploy", () => {
     expect(life.made.slice(6).map(({ at }) => at - changed)).toEqual([hour, 2 * hour]);
   });
 
+  test("upon another one loses no tick of the times between", async () => {
+    const at = (hours: string): Schedule => nightly({ cron: `0 ${hours} * * *`, catchUp: "all" });
+    const life = await new Life("2026-03-01T00:30:00Z").start(at("12"));
+    await life.pass(hour);
+    await life.start(at("3"));
+    await life.pass(minute);
+    life.kill();
+    // The tick at 3 is missed, and the times have changed twice since the last tick.
+    await life.pass(2 * hour);
+    await life.start(at("4"));
+    await life.pass(hour);
+    await life.start(at("5"));
+    await life.pass(hour);
+    expect(life.instants.map((instant) => instant.slice(11))).toEqual(["03:00", "04:00", "05:00"]);
+  });
+
+  test("that changes only what becomes of missed ticks, lets the time between two go on", async () => {
+    const life = await new Life("2026-03-01T00:00:00Z").start(nightly({ everyMs: hour }));
+    await life.pass(45 * minute);
+    await life.start(nightly({ everyMs: hour, catchUp: "all" }));
+    await life.pass(30 * minute);
+    await life.start(nightly({ everyMs: hour, catchUp: "none" }));
+    await life.pass(hour);
+    expect(life.instants).toEqual(["2026-03-01T01:00", "2026-03-01T02:00"]);
+  });
+
   test("without the schedule ends it, and one that has it again brings it back", async () => {
     const hourly = nightly({ cron: "0 * * * *", catchUp: "all" });
     const life = await new Life("2026-03-01T00:30:00Z").start(hourly);
@@ -271,6 +297,43 @@ describe("an operator", () => {
     ]);
   });
 
+  test("fills in several ranges, beside ticks that are due, and nothing that is to come", async () => {
+    const life = await new Life("2026-03-01T00:00:30Z").start(
+      nightly({ cron: "* * * * *", catchUp: "none" }),
+    );
+    const handle = life.engine.schedule("nightly");
+    await life.pass(second);
+    const range = (from: string, to: string) => ({ from: Date.parse(from), to: Date.parse(to) });
+    // More than a day of minutes, then an hour of another day, then a range that goes on into the future.
+    await soon(life, handle.backfill(range("2026-02-01T00:00:00Z", "2026-02-02T12:00:00Z")));
+    await soon(life, handle.backfill(range("2026-01-01T00:01:00Z", "2026-01-01T01:00:00Z")));
+    await soon(life, handle.backfill(range("2026-03-01T00:00:00Z", "2027-01-01T00:00:00Z")));
+    await life.pass(minute);
+    const counts = new Map<string, number>();
+    for (const { at } of life.made) {
+      const day = new Date(at).toISOString().slice(0, 10);
+      counts.set(day, (counts.get(day) ?? 0) + 1);
+    }
+    expect(Object.fromEntries(counts)).toEqual({
+      "2026-01-01": 60,
+      "2026-02-01": 1440,
+      "2026-02-02": 721,
+      "2026-03-01": 2,
+    });
+    for (const wrong of [range("2026-01-02T00:00Z", "2026-01-01T00:00Z"), { from: 9e15, to: 9e16 }])
+      await expect(handle.backfill(wrong)).rejects.toMatchObject({ code: "WW_INVALID_INPUT" });
+  });
+
+  test("is told that a schedule is removed", async () => {
+    const life = await new Life("2026-03-01T00:00:00Z").start(nightly({ everyMs: hour }));
+    const handle = life.engine.schedule("nightly");
+    await life.pass(second);
+    await soon(life, life.engine.cancel("schedule:nightly"));
+    await expect(handle.trigger()).rejects.toMatchObject({ code: "WW_NOT_FOUND" });
+    await expect(handle.pause()).rejects.toMatchObject({ code: "WW_NOT_FOUND" });
+    expect(await handle.next(3)).toEqual([]);
+  });
+
   test("is told if there is no such schedule", async () => {
     const life = await new Life("2026-03-01T00:30:00Z").start();
     await expect(life.engine.schedule("daily").pause()).rejects.toMatchObject({ code: "WW_NOT_FOUND" });
@@ -294,6 +357,18 @@ test("jitter spreads ticks, and is the same for the same tick", async () => {
   expect(new Set(delays).size).toBeGreaterThan(15);
   expect(Math.max(...delays)).toBeLessThan(10 * minute + second);
   expect(await play()).toEqual(delays);
+});
+
+test("jitter that is longer than the time between two ticks loses none of them", async () => {
+  for (const catchUp of ["none", "last", "all"] as const) {
+    const life = await new Life("2026-03-01T00:00:00Z").start(
+      nightly({ cron: "* * * * *", jitterMs: 10 * minute, catchUp }),
+    );
+    await life.pass(hour);
+    const minutes = life.instants.map((instant) => Number(instant.slice(14)));
+    expect(minutes.length, catchUp).toBeGreaterThan(48);
+    expect(minutes, catchUp).toEqual(minutes.map((_, place) => place + 1));
+  }
 });
 
 test("a tick whose request is not valid is an incident of its schedule, and is made when it is retried", async () => {

@@ -23,7 +23,10 @@ export interface ScheduleView {
   readonly nextDue?: number;
 }
 
-/** One schedule. `engine.schedule(name)` makes it. Each method rejects with WW_NOT_FOUND if there is no such schedule. */
+/**
+ * One schedule. `engine.schedule(name)` makes it. Each method rejects with WW_NOT_FOUND if there is no such schedule. So do commands if
+ * it is removed.
+ */
 export interface ScheduleHandle {
   readonly name: string;
   view(): Promise<ScheduleView>;
@@ -36,12 +39,15 @@ export interface ScheduleHandle {
   /** Makes a request now, also while it is paused. The result is its key. */
   trigger(): Promise<string>;
   /**
-   * Makes the requests of all ticks from one time to another, both included, in milliseconds since 1970. Those that were made before
-   * are known by their keys, as long as they are kept.
+   * Makes the requests of all ticks of the past from one time to another, both included, in milliseconds since 1970. Those that were
+   * made before are known by their keys, as long as they are kept.
    * @throws WheelworkError WW_INVALID_INPUT.
    */
   backfill(range: { readonly from: number; readonly to: number }): Promise<void>;
 }
+
+/** What a Date can hold. */
+const isInstant = (time: number): boolean => !Number.isNaN(new Date(time).getTime());
 
 /** The most instants that one question gives. */
 const maxNext = 10_000;
@@ -83,13 +89,10 @@ export class EngineSchedule implements ScheduleHandle {
     const { data, state } = await this.#run();
     const found: number[] = [];
     if (state === "Removed") return found;
-    let at: ScheduleData = data as ScheduleData;
-    while (found.length < Math.min(count, maxNext)) {
-      const next = upcoming(at);
-      if (next === undefined) break;
+    let next = upcoming(data as ScheduleData);
+    while (next !== undefined && found.length < Math.min(count, maxNext)) {
       found.push(next.at);
-      const { change: _, ...rest } = at;
-      at = next.stored === at.stored ? { ...at, last: next.at } : { ...rest, ...next, last: next.at };
+      next = upcoming({ ...next, last: next.at });
     }
     return found;
   }
@@ -108,14 +111,18 @@ export class EngineSchedule implements ScheduleHandle {
   }
 
   async backfill({ from, to }: { readonly from: number; readonly to: number }): Promise<void> {
-    const isSound = Number.isFinite(from) && Number.isFinite(to) && from <= to;
+    const isSound = isInstant(from) && isInstant(to) && from <= to;
     if (!isSound)
       throw new WheelworkError("WW_INVALID_INPUT", "the schedule cannot be filled", {
         problems: [
           { path: "from", message: "and `to` must be times, in milliseconds since 1970, in this order" },
         ],
       });
-    await this.#send(() => ({ name: "backfill", payload: { from: Math.floor(from), to: Math.floor(to) } }));
+    await this.#send((at) => ({
+      name: "backfill",
+      // What is to come will tick by itself.
+      payload: { from: Math.floor(from), to: Math.min(Math.floor(to), at) },
+    }));
   }
 
   get #key(): string {
@@ -136,7 +143,11 @@ export class EngineSchedule implements ScheduleHandle {
 
   /** Sends a command, made of the time. The result is that time, in milliseconds since 1970. */
   async #send(make: (at: number) => ScheduleCommand): Promise<number> {
-    await this.#run();
+    const { state } = await this.#run();
+    if (state === "Removed")
+      throw new WheelworkError("WW_NOT_FOUND", `the schedule ${this.name} is removed`, {
+        next: "Give it to the engine (`schedules`).",
+      });
     const at = Math.floor(this.#access.now());
     const { name: signal, payload } = make(at);
     const id = randomUUID();

@@ -39,9 +39,20 @@ export interface ScheduleData {
   /** The tick that begins now. */
   readonly tick?: Pick<Tick, "at" | "kind">;
   /** Ticks of the past that somebody has asked for: those after one time, up to another. */
-  readonly fill?: { readonly after: number; readonly to: number };
-  /** From a time on it ticks otherwise: it was deployed then. */
-  readonly change?: { readonly stored: StoredSchedule; readonly at: number };
+  readonly fills?: readonly Fill[];
+  /** From certain times on it ticks otherwise: it was deployed then. In their order. */
+  readonly changes?: readonly Change[];
+}
+
+interface Fill {
+  readonly after: number;
+  readonly to: number;
+}
+
+interface Change {
+  readonly stored: StoredSchedule;
+  readonly since: number;
+  readonly at: number;
 }
 
 /** The commands of a schedule, with what they bring. `at`: engine time when it was sent. */
@@ -68,20 +79,33 @@ function jitterOf(name: string, at: number, { jitterMs }: StoredSchedule): numbe
   return Math.floor(share * jitterMs);
 }
 
-/** The next tick, and how the schedule ticks then. */
-interface Upcoming {
-  readonly at: number;
-  readonly stored: StoredSchedule;
-  readonly since: number;
-}
+/** How a schedule ticks, and up to where its ticks are done. */
+type Ticking = Pick<ScheduleData, "stored" | "since" | "last" | "changes">;
 
 /** A change of the times counts once all ticks before it are done. */
-export function upcoming({ stored, since, last, change }: ScheduleData): Upcoming | undefined {
+function present({ stored, since, last, changes = [] }: Ticking): Ticking {
+  const [change, ...later] = changes;
+  if (change === undefined) return { stored, since, last };
   const at = nextTick(stored.ticks, since, last);
-  if (change === undefined || (at !== undefined && at <= change.at))
-    return at === undefined ? undefined : { at, stored, since };
-  const changed = nextTick(change.stored.ticks, change.at, change.at);
-  return changed === undefined ? undefined : { at: changed, stored: change.stored, since: change.at };
+  return at !== undefined && at <= change.at
+    ? { stored, since, last, changes }
+    : present({
+        stored: change.stored,
+        since: change.since,
+        last: Math.max(last, change.at),
+        changes: later,
+      });
+}
+
+/** The next tick, and how the schedule ticks then. */
+export interface Upcoming extends Ticking {
+  readonly at: number;
+}
+
+export function upcoming(data: Ticking): Upcoming | undefined {
+  const then = present(data);
+  const at = nextTick(then.stored.ticks, then.since, then.last);
+  return at === undefined ? undefined : { ...then, at };
 }
 
 /** When the run acts next, in milliseconds of engine time. */
@@ -92,44 +116,60 @@ export function dueOf(data: ScheduleData): number | undefined {
 }
 
 function sleepMs(data: ScheduleData, { enteredAt }: TimerClock): number | null {
-  if (data.fill !== undefined) return 0;
+  if (data.fills !== undefined) return 0;
   const due = dueOf(data);
   return due === undefined ? null : Math.max(0, due - enteredAt);
 }
 
-function filled(data: ScheduleData, { after, to }: NonNullable<ScheduleData["fill"]>): Turn {
-  const at = nextTick(data.stored.ticks, data.since, after);
-  if (at === undefined || at > to) return { raise: "Stay", patch: { fill: undefined } };
-  return { raise: "Tick", patch: { tick: { at, kind: "backfill" }, fill: { after: at, to } } };
+/** The next tick of the past that somebody has asked for. */
+function filled(data: ScheduleData): Turn {
+  const { stored, since } = present(data);
+  const [fill, ...later] = data.fills ?? [];
+  if (fill === undefined) return { raise: "Stay", patch: { fills: undefined } };
+  const at = nextTick(stored.ticks, since, fill.after);
+  if (at === undefined || at > fill.to) return filled({ ...data, fills: later });
+  return {
+    raise: "Tick",
+    patch: { tick: { at, kind: "backfill" }, fills: [{ after: at, to: fill.to }, ...later] },
+  };
 }
 
 function ticked(data: ScheduleData, now: number): Turn {
-  if (data.fill !== undefined) return filled(data, data.fill);
   const next = data.paused === true ? undefined : upcoming(data);
-  if (next === undefined) return { raise: "Stay" };
-  const { at, stored, since } = next;
-  const lateMs = now - at - jitterOf(data.name, at, stored);
-  if (lateMs < 0) return { raise: "Stay" };
-  const changes = stored === data.stored ? {} : { stored, since, change: undefined };
-  // Ticks of the former times end with the change.
-  const bound = stored === data.stored && data.change !== undefined ? Math.min(now, data.change.at) : now;
-  const isMissed = lateMs > missedMs;
+  const lateMs = next === undefined ? -1 : now - next.at - jitterOf(data.name, next.at, next.stored);
+  // What is due goes first: it must not be late for ticks of the past.
+  if (next === undefined || lateMs < 0) return filled(data);
+  const { at, stored, since, changes } = next;
+  const times = { stored, since, changes };
+  // Ticks of these times end with the next change.
+  const bound = Math.min(now, changes?.[0]?.at ?? now);
+  // A tick may have waited for the jitter of the one before it.
+  const isMissed = now - at - stored.jitterMs > missedMs;
   const lastUpTo = (time: number): number => lastTick(stored.ticks, since, time) ?? at;
   if (isMissed && stored.catchUp === "none") {
     const last = Math.max(at, lastUpTo(Math.min(bound, now - missedMs - stored.jitterMs)));
-    return { raise: "Stay", patch: { ...changes, last } };
+    // The next one may be due. A timer that stays at 0 would not fire again.
+    const turn = ticked({ ...data, ...times, last } as ScheduleData, now);
+    return { ...turn, patch: { ...times, last, ...turn.patch } };
   }
   const due = isMissed && stored.catchUp === "last" ? Math.max(at, lastUpTo(bound)) : at;
-  return { raise: "Tick", patch: { ...changes, last: due, tick: { at: due, kind: "schedule" } } };
+  return { raise: "Tick", patch: { ...times, last: due, tick: { at: due, kind: "schedule" } } };
+}
+
+/** How it ticks after a deploy. `everyMs` goes on counting if it is the same. */
+function deployed(data: ScheduleData, stored: StoredSchedule, at: number): Turn {
+  const then = present(data);
+  const newest = then.changes?.at(-1) ?? then;
+  if (canonicalJson(newest.stored) === canonicalJson(stored)) return { raise: "Stay" };
+  const isSameTime = canonicalJson(newest.stored.ticks) === canonicalJson(stored.ticks);
+  const change: Change = { stored, since: isSameTime ? newest.since : at, at };
+  return { raise: "Stay", patch: { ...then, changes: [...(then.changes ?? []), change] } };
 }
 
 function commanded(data: ScheduleData, { name, payload }: ScheduleCommand): Turn {
   switch (name) {
-    case "deploy": {
-      const present = data.change?.stored ?? data.stored;
-      const isSame = canonicalJson(present) === canonicalJson(payload.stored);
-      return isSame ? { raise: "Stay" } : { raise: "Stay", patch: { change: payload } };
-    }
+    case "deploy":
+      return deployed(data, payload.stored, payload.at);
     case "pause":
       return { raise: "Stay", patch: { paused: true } };
     case "resume":
@@ -140,7 +180,10 @@ function commanded(data: ScheduleData, { name, payload }: ScheduleCommand): Turn
     case "trigger":
       return { raise: "Tick", patch: { tick: { at: payload.at, kind: "trigger" } } };
     case "backfill":
-      return { raise: "Stay", patch: { fill: { after: payload.from - 1, to: payload.to } } };
+      return {
+        raise: "Stay",
+        patch: { fills: [...(data.fills ?? []), { after: payload.from - 1, to: payload.to }] },
+      };
   }
 }
 
@@ -166,7 +209,7 @@ const removed: StateLogic = {
   signal: (_data, name, payload) => {
     if (name !== "deploy") return { raise: "Stay" };
     const { stored, at } = payload as (ScheduleCommand & { name: "deploy" })["payload"];
-    const patch = { stored, since: at, last: at, paused: undefined, change: undefined, fill: undefined };
+    const patch = { stored, since: at, last: at, paused: undefined, changes: undefined, fills: undefined };
     return { raise: "Restored", patch };
   },
 };
