@@ -5,7 +5,7 @@ import { MemoryStore, seededRandom, SimulatedClock, type SeededRandom } from "@w
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { dueOf, scheduleHub, type ScheduleData } from "../src/schedules/hub.ts";
-import { nextTick } from "../src/schedules/ticks.ts";
+import { lastTick, nextTick } from "../src/schedules/ticks.ts";
 import { Nodes } from "./nodes.ts";
 
 // Each tick makes one request, whatever stops, jumps or changes (I34).
@@ -166,6 +166,70 @@ test("local times follow the change of the clocks: none is left out, and none co
   await autumn.pass(3 * day);
   // 2:30 comes twice on the 25th.
   expect(autumn.instants).toEqual(["2026-10-24T00:30", "2026-10-25T00:30", "2026-10-26T01:30"]);
+});
+
+test("a pattern that names several hours ticks at each of them once, and one of every hour follows the clock", () => {
+  const ticks = (cron: string, timeZone: string, from: string, until: string) =>
+    ticksOf(
+      { ticks: { cron, timeZone }, catchUp: "all", jitterMs: 0 },
+      Date.parse(from),
+      Date.parse(until),
+    ).map((at) => new Date(at).toISOString().slice(11, 16));
+  const spring = (cron: string) => ticks(cron, "Europe/Berlin", "2026-03-28T22:59Z", "2026-03-29T03:00Z");
+  const autumn = (cron: string) => ticks(cron, "Europe/Berlin", "2026-10-24T21:59Z", "2026-10-25T03:00Z");
+  expect([spring("30 2,14 * * *"), autumn("30 2,14 * * *")]).toEqual([["01:00"], ["00:30"]]);
+  expect([spring("30 1-3 * * *"), autumn("30 1-3 * * *")]).toEqual([
+    ["00:30", "01:00", "01:30"],
+    ["23:30", "00:30", "02:30"],
+  ]);
+  // Both times of the hour that is left out are one instant.
+  expect([spring("0,30 2 * * *"), autumn("0,30 2 * * *")]).toEqual([["01:00"], ["00:00", "00:30"]]);
+  expect(autumn("15,45 30 2 * * *")).toEqual(["00:30", "00:30"]);
+  expect([spring("0 * * * *"), autumn("0 * * * *")]).toEqual([
+    ["23:00", "00:00", "01:00", "02:00", "03:00"],
+    ["22:00", "23:00", "00:00", "01:00", "02:00", "03:00"],
+  ]);
+  // Half an hour, in the south; and a zone that has left out a whole day.
+  const howe = (from: string, until: string) => ticks("15 1,2 * * *", "Australia/Lord_Howe", from, until);
+  expect(howe("2026-04-04T12:00Z", "2026-04-05T12:00Z")).toEqual(["14:15", "15:45"]);
+  expect(howe("2026-10-03T12:00Z", "2026-10-04T12:00Z")).toEqual(["14:45", "15:30"]);
+  expect(ticks("0 6,18 * * *", "Pacific/Apia", "2011-12-29T12:00Z", "2011-12-31T12:00Z")).toEqual([
+    "16:00",
+    "04:00",
+    "10:00",
+    "16:00",
+    "04:00",
+  ]);
+});
+
+test("the last tick up to a time is the one before the next one, also when clocks change", () => {
+  const crons = [
+    "30 2,14 * * *",
+    "0,30 1-3 * * *",
+    "15 2 * * *",
+    "0 * * * *",
+    "30 */2 * * *",
+    "10 3 1,29 * *",
+  ];
+  for (const timeZone of zones)
+    for (const cron of crons)
+      for (const from of [
+        "2026-03-07T00:00Z",
+        "2026-03-28T00:00Z",
+        "2026-04-04T00:00Z",
+        "2026-10-24T00:00Z",
+      ]) {
+        const ticks = { cron, timeZone };
+        const start = Date.parse(from);
+        const all = ticksOf({ ticks, catchUp: "all", jitterMs: 0 }, start, start + 2 * day);
+        for (let at = start + day; at < start + 2 * day; at += 7 * minute) {
+          const found = lastTick(ticks, 0, at);
+          // What was before the first one of them is not in the list.
+          expect(found, `${cron} ${timeZone} ${at}`).toBe(all.findLast((tick) => tick <= at) ?? found);
+          expect(nextTick(ticks, 0, at - 1)).toBeGreaterThanOrEqual(at);
+        }
+        for (const at of all) expect([nextTick(ticks, 0, at - 1), lastTick(ticks, 0, at)]).toEqual([at, at]);
+      }
 });
 
 describe("ticks that were missed", () => {

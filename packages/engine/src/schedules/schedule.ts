@@ -26,7 +26,10 @@ export interface ScheduleSpec<I> {
   readonly cron?: string;
   /** The time between two ticks, in milliseconds, from 1000. It counts from the first deploy. Or give `cron`. */
   readonly everyMs?: number;
-  /** Where the pattern is local time: the name of a time zone, such as `Europe/Berlin`. Default: UTC. */
+  /**
+   * Where the pattern is local time: the name of a time zone, such as `Europe/Berlin`. Default: UTC. A pattern that names its hours ticks
+   * once at each of its local times, also when clocks change. One whose hours begin with `*` follows the clock.
+   */
   readonly timeZone?: string;
   /** The hub that gets a request with each tick. What one does that comes while another works, its lane says (`exclusive`). */
   readonly hub: Hub<I>;

@@ -21,26 +21,103 @@ function cronOf({ cron, timeZone }: CronSpec): Cron {
   return found;
 }
 
+const dayMs = 86_400_000;
+
+/** Whether a pattern names its hours. One whose hours begin with `*` follows the clock: it ticks evenly. */
+function namesHours(cron: string): boolean {
+  const fields = cron.trim().split(/\s+/);
+  const hours = fields.length < 5 ? "*" : (fields.at(fields.length === 5 ? 1 : 2) as string);
+  return !/^[*?]/.test(hours);
+}
+
+/** Formats are made once. A process has few time zones. */
+const formats = new Map<string, Intl.DateTimeFormat>();
+
+function formatOf(timeZone: string): Intl.DateTimeFormat {
+  let found = formats.get(timeZone);
+  if (found === undefined) {
+    const date = { year: "numeric", month: "numeric", day: "numeric" } as const;
+    const time = { hour: "numeric", minute: "numeric", second: "numeric", hourCycle: "h23" } as const;
+    formats.set(timeZone, (found = new Intl.DateTimeFormat("en-US", { ...date, ...time, timeZone })));
+  }
+  return found;
+}
+
+/** How far the local time of a zone is ahead of UTC then, in milliseconds. */
+function offsetAt(timeZone: string, at: number): number {
+  const second = Math.floor(at / 1000) * 1000;
+  const parts = formatOf(timeZone).formatToParts(second);
+  const part = (name: string): number => Number(parts.find(({ type }) => type === name)?.value);
+  const local = Date.UTC(
+    part("year"),
+    part("month") - 1,
+    part("day"),
+    part("hour"),
+    part("minute"),
+    part("second"),
+  );
+  return local - second;
+}
+
+/**
+ * The instant of a local time, which is given as if it were UTC. Of one that comes twice, the first; of one that a change of the clocks
+ * leaves out, when they have changed.
+ */
+function instantOf(timeZone: string, local: number): number {
+  const [before, after] = [offsetAt(timeZone, local - dayMs), offsetAt(timeZone, local + dayMs)];
+  const found = [before, after].filter((offset) => offsetAt(timeZone, local - offset) === offset);
+  if (found.length > 0) return local - Math.max(...found);
+  // The change lies between what the local time would be by either offset.
+  let [from, to] = [local - Math.max(before, after), local - Math.min(before, after)];
+  while (to - from > 1) {
+    const middle = Math.floor((from + to) / 2);
+    if (offsetAt(timeZone, middle) === before) from = middle;
+    else to = middle;
+  }
+  return to;
+}
+
 /**
  * The first tick after a time, in milliseconds since 1970; undefined: there is none. `since`: what `everyMs` counts from.
  *
- * A local time that a change of the clocks leaves out ticks when the clocks have changed. One that comes twice ticks at its first time.
+ * A pattern that names its hours ticks once at each of its local times: when the clocks have changed, if the change leaves it out, and the
+ * first time, if it comes twice. Any other pattern follows the clock.
  */
 export function nextTick(spec: TickSpec, since: number, after: number): number | undefined {
-  if ("cron" in spec) return cronOf(spec).nextRun(new Date(after))?.getTime();
-  const { everyMs } = spec;
-  return since + Math.max(1, Math.floor((after - since) / everyMs) + 1) * everyMs;
+  if ("everyMs" in spec)
+    return since + Math.max(1, Math.floor((after - since) / spec.everyMs) + 1) * spec.everyMs;
+  const { cron, timeZone } = spec;
+  if (timeZone === "UTC" || !namesHours(cron)) return cronOf(spec).nextRun(new Date(after))?.getTime();
+  // Later local times have no earlier instants. So those up to the local time of `after` are done.
+  const locals = cronOf({ cron, timeZone: "UTC" });
+  let local = locals.nextRun(new Date(after + offsetAt(timeZone, after)));
+  while (local !== null) {
+    const at = instantOf(timeZone, local.getTime());
+    if (at > after) return at;
+    local = locals.nextRun(local);
+  }
+  return undefined;
 }
 
 /** The last tick up to a time, that time included; undefined: there is none. */
 export function lastTick(spec: TickSpec, since: number, upTo: number): number | undefined {
+  if ("everyMs" in spec) {
+    const count = Math.floor((upTo - since) / spec.everyMs);
+    return count < 1 ? undefined : since + count * spec.everyMs;
+  }
   // The library looks for what is before a time.
-  if ("cron" in spec)
-    return cronOf(spec)
-      .previousRuns(1, new Date(upTo + 1))[0]
-      ?.getTime();
-  const count = Math.floor((upTo - since) / spec.everyMs);
-  return count < 1 ? undefined : since + count * spec.everyMs;
+  const before = (cron: CronSpec, time: number): number | undefined =>
+    cronOf(cron).previousRuns(1, new Date(time))[0]?.getTime();
+  const { cron, timeZone } = spec;
+  if (timeZone === "UTC" || !namesHours(cron)) return before(spec, upTo + 1);
+  // If the clocks have gone back since, later local times have been.
+  const ahead = Math.max(offsetAt(timeZone, upTo), offsetAt(timeZone, upTo - dayMs));
+  let local: number | undefined = upTo + ahead + 1;
+  while ((local = before({ cron, timeZone: "UTC" }, local)) !== undefined) {
+    const at = instantOf(timeZone, local);
+    if (at <= upTo) return at;
+  }
+  return undefined;
 }
 
 function isTimeZone(timeZone: string): boolean {
