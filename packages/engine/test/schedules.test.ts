@@ -452,6 +452,10 @@ test("a tick whose request is not valid is an incident of its schedule, and is m
   expect((await life.engine.requests({ status: "incident" })).items.map(({ id }) => id)).toEqual([
     "schedule:one",
   ]);
+  // It would be over for good.
+  await expect(soon(life, life.engine.resolve("schedule:one", "no"))).rejects.toMatchObject({
+    code: "WW_NOT_INCIDENT",
+  });
   broken = false;
   await soon(life, life.engine.retry("schedule:one"));
   await life.pass(second);

@@ -7,7 +7,7 @@ import {
   type SignalTypes,
 } from "@wheelwork/core";
 import { knownCommand, Run, type HubDefinition } from "@wheelwork/core/kernel";
-import { givenKey, isRunKey, keyProblem, storedKey } from "../ports/keys.ts";
+import { givenKey, isRunKey, keyProblem, scheduleHubName, storedKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import { askAgain, type RequestRecord, type ShardAccess, type Shards } from "./access.ts";
 import type {
@@ -171,9 +171,20 @@ export class RequestService implements Engine {
     return new EngineSchedule({ of: (key) => this.#accessOf(key) }, name);
   }
 
-  schedules(): Promise<readonly ScheduleView[]> {
+  async schedules(): Promise<readonly ScheduleView[]> {
     const names = [...(this.#shards.schedules?.keys() ?? [])];
-    return Promise.all(names.map((name) => this.schedule(name).view()));
+    const views = await Promise.all(
+      names.map(async (name) => {
+        try {
+          return await this.schedule(name).view();
+        } catch (error) {
+          // The engine has just started, and deploys it.
+          if (isNotFound(error)) return undefined;
+          throw error;
+        }
+      }),
+    );
+    return views.filter((view) => view !== undefined);
   }
 
   request(id: string): Promise<RequestView> {
@@ -247,6 +258,10 @@ export class RequestService implements Engine {
   }
 
   async resolve(id: string, message: string, options?: CommandOptions): Promise<CommandResult> {
+    await this.#ask(id, async (shard, key) => {
+      const { known } = await shard.lookUp(key);
+      if (known.hub === scheduleHubName) throw isSchedule(id);
+    });
     // What a resolve has done is an end as any other: the history does not name it.
     return this.#command(id, { kind: "resolve", id: commandIdOf(options), message }, false);
   }
@@ -299,6 +314,12 @@ export class RequestService implements Engine {
     throw new WheelworkError("WW_STOPPING", message, { next: "Ask again when it runs.", retryable: true });
   }
 }
+
+/** A schedule has no end, and its key would never be free again. */
+const isSchedule = (id: string): WheelworkError =>
+  new WheelworkError("WW_NOT_INCIDENT", `${id} is a schedule, which cannot be resolved`, {
+    next: "Correct its `request`, and retry it. Or take it out of the engine's schedules.",
+  });
 
 const startedBefore = (life: "started" | "stopped"): WheelworkError =>
   new WheelworkError(
