@@ -1,9 +1,7 @@
 import { createHash } from "node:crypto";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
-import { spawn, type ChildProcess } from "node:child_process";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { kafka, type Kafka } from "@wheelwork/kafka";
 import {
   defaultCache,
@@ -16,15 +14,19 @@ import {
 import { postgresStore } from "@wheelwork/postgres";
 import { shardOf } from "@wheelwork/engine/cluster";
 import { inboxMessage } from "@wheelwork/engine/parts";
-import { FrameReader } from "@wheelwork/storm/multilang";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
-
-const components = { 1: "bolt-hub", 2: "bolt-worker", 3: "bolt-coordinator", 4: "bolt-to-nb" } as const;
-/** The hub makes the attempts itself. */
-const simple = { 1: "bolt-hub", 3: "bolt-coordinator", 4: "bolt-to-nb" } as const;
-const patient = { timeout: 30_000, interval: 10 };
-
-const nowhere = { brokers: "127.0.0.1:1", databaseUrl: "" };
+import {
+  components,
+  killParts,
+  Part,
+  patient,
+  published,
+  simple,
+  toNb,
+  waitFor,
+  type Publication,
+  type Said,
+} from "./part.ts";
 
 let folder: string;
 const canRun = postgresIsInstalled() && kafkaIsInstalled(defaultCache);
@@ -33,123 +35,21 @@ let database: PostgresServer;
 let broker: KafkaBroker;
 let log: Kafka;
 let schemas = 0;
-const parts: Part[] = [];
-
-type Said = Record<string, unknown> & { at: number };
-
-/** A part of the topology in a process of its own; the test is its Storm. */
-class Part {
-  readonly said: Said[] = [];
-  /** Gets what is said instead of `said`. */
-  hears: ((message: Record<string, unknown>) => void) | undefined = undefined;
-  readonly child: ChildProcess;
-  /** What the application is told. */
-  static app: { readonly retentionMs?: number } = {};
-  #ids = 0;
-
-  constructor(
-    part: "hub" | "worker" | "coordinator" | "nb",
-    schema: string,
-    topology: Readonly<Record<number, string>> = components,
-    ...given: readonly string[]
-  ) {
-    const task = { hub: 1, worker: 2, coordinator: 3, nb: 4 }[part];
-    const shards = Object.values(topology).filter((name) => name === "bolt-hub").length;
-    const source = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
-    const flags = ["--expose-gc", ...source, ...given];
-    const app = fileURLToPath(new URL("app.ts", import.meta.url));
-    this.child = spawn(process.execPath, [...flags, app, part], { stdio: ["pipe", "pipe", "pipe"] });
-    const reader = new FrameReader();
-    this.child.stdout?.on("data", (chunk: Buffer) => {
-      for (const message of reader.feed(chunk) as Iterable<Record<string, unknown>>)
-        if (this.hears === undefined) this.said.push({ ...message, at: performance.now() });
-        else this.hears(message);
-    });
-    this.child.stderr?.on("data", (chunk: Buffer) => {
-      const [, heap] = /^heap: (\d+)$/m.exec(chunk.toString()) ?? [];
-      if (heap === undefined) process.stderr.write(chunk);
-      else this.#heap?.(Number(heap));
-    });
-    this.child.stdin?.on("error", () => {});
-    const place = canRun ? { brokers: broker.brokers, databaseUrl: database.url } : nowhere;
-    const config = { ...place, schema, shards, inbox: "inbox", app: Part.app };
-    const context = { "task->component": topology, taskid: task, componentid: topology[task] };
-    this.#send({ pidDir: folder, conf: { "wheelwork.config": JSON.stringify(config) }, context });
-    parts.push(this);
-  }
-
-  #heap: ((bytes: number) => void) | undefined = undefined;
-
-  /** What its heap holds once the garbage is collected, in bytes. */
-  heap(): Promise<number> {
-    return new Promise((resolve) => {
-      this.#heap = resolve;
-      this.child.kill("SIGHUP");
-    });
-  }
-
-  #send(message: object): void {
-    this.child.stdin?.write(`${JSON.stringify(message)}\nend\n`);
-  }
-
-  /** Sends a tuple; gives its id. */
-  tuple(comp: string, stream: string, ...values: unknown[]): string {
-    const id = String(++this.#ids);
-    this.#send({ id, comp, stream, task: 9, tuple: values });
-    return id;
-  }
-
-  /** A request as the Kafka spout hands it on. */
-  request(key: string, value: object): string {
-    return this.tuple("spout-hub", "default", "requests", 0, this.#ids, key, JSON.stringify(value));
-  }
-
-  /** The tuples of a stream. */
-  emitted(stream: string): { readonly tuple: readonly unknown[] }[] {
-    return this.said
-      .filter((message) => message["command"] === "emit" && message["stream"] === stream)
-      .map(({ tuple }) => ({ tuple: tuple as unknown[] }));
-  }
-
-  /** The bodies of the tuples of a stream. */
-  bodies(stream: string): unknown[][] {
-    return this.emitted(stream).map(({ tuple }) => JSON.parse(String(tuple[1])) as unknown[]);
-  }
-
-  settled(id: string, command: "ack" | "fail"): Promise<unknown> {
-    return vi.waitUntil(
-      () => this.said.find((one) => one["id"] === id && one["command"] === command),
-      patient,
-    );
-  }
-
-  kill(): Promise<void> {
-    const gone = new Promise<void>((resolve) => void this.child.once("exit", () => resolve()));
-    this.child.kill("SIGKILL");
-    return gone;
-  }
-}
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "wheelwork-parts-"));
   chmodSync(folder, 0o755);
+  Part.world = { folder, brokers: "127.0.0.1:1", databaseUrl: "" };
   if (!canRun) return;
   database = new PostgresServer(join(folder, "postgres"), await freePort());
   broker = new KafkaBroker(join(folder, "kafka"), await freePort(), defaultCache);
   await Promise.all([database.start(), broker.start(await freePort())]);
+  Part.world = { folder, brokers: broker.brokers, databaseUrl: database.url };
   log = kafka({ brokers: broker.brokers });
   const topics = ["requests", "halves", "postings", "inbox", "answers"];
   await log.ensureTopics(topics.map((name) => ({ name, partitions: 1 })));
 }, 60_000);
-afterEach(async () => {
-  await Promise.all(
-    parts
-      .splice(0)
-      .map((part) =>
-        part.child.exitCode === null && part.child.signalCode === null ? part.kill() : undefined,
-      ),
-  );
-});
+afterEach(killParts);
 afterAll(async () => {
   await log?.close();
   await broker?.signal("SIGKILL");
@@ -158,20 +58,6 @@ afterAll(async () => {
 });
 
 const newSchema = (): string => `storm_${++schemas}`;
-interface Publication {
-  readonly topic: string;
-  readonly id?: string;
-  readonly message: {
-    readonly key: string;
-    readonly value: string;
-    readonly headers: Record<string, string>;
-  };
-}
-const toNb = "stream-hub-bolt-to-nb";
-const published = (part: Part): Publication[] => part.bodies(toNb).flat() as Publication[];
-const waitFor = <T>(what: () => T): Promise<NonNullable<T>> =>
-  vi.waitUntil(what, patient) as Promise<NonNullable<T>>;
-
 describe.skipIf(!canRun)("the hub's bolt", () => {
   test("acks a request when it is committed, and sends all calls of a turn in one tuple", async () => {
     const hub = new Part("hub", newSchema());
