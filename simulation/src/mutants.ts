@@ -26,6 +26,7 @@ const turns = "packages/engine/src/attempts/turns.ts";
 const underWay = "packages/engine/src/attempts/under-way.ts";
 const localShard = "packages/engine/src/requests/local-shard.ts";
 const posts = "packages/engine/src/requests/posts.ts";
+const ticks = "packages/engine/src/schedules/hub.ts";
 const store = "packages/testing/src/memory-store.ts";
 
 /**
@@ -612,8 +613,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "let a call take a place of its own",
     file: laneKeeper,
-    from: "shares === undefined ? { ...of, ...stays } : { ...of, shares };",
-    to: "{ ...of, ...stays };",
+    from: "shares === undefined ? { ...place, ...stays } : { ...place, shares };",
+    to: "{ ...place, ...stays };",
   },
   {
     name: "grant a place to a run whose time is over",
@@ -668,6 +669,24 @@ export const mutants: readonly Mutant[] = [
     file: shard,
     from: "const isNew = item.isOwed !== true && this.find(item.key) === undefined;",
     to: "const isNew = this.find(item.key) === undefined;",
+  },
+  {
+    name: "make a tick once more",
+    file: ticks,
+    from: "patch: { ...times, last: due, tick:",
+    to: "patch: { ...times, last: due - 1, tick:",
+  },
+  {
+    name: "make up for the last tick only",
+    file: ticks,
+    from: 'isMissed && stored.catchUp === "last" ?',
+    to: 'isMissed && stored.catchUp !== "none" ?',
+  },
+  {
+    name: "let the fence of a lane begin anew with each claim",
+    file: laneKeeper,
+    from: "this.#fence = Math.max(this.#fence + 1, this.#deciding.nextSeq() * grantsOfBatch);",
+    to: "this.#fence++;",
   },
   ...mutantsOfShards,
 ];

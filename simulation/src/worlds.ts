@@ -5,6 +5,7 @@ import { lanes } from "./lanes.ts";
 import { posts } from "./posts.ts";
 import { orders } from "./orders.ts";
 import { randomHubs } from "./random-hubs.ts";
+import { schedules } from "./schedules.ts";
 
 /** It takes seconds until others go on with the work of a process that has died. */
 const patient: readonly SimulatedSystem[] = [
@@ -34,6 +35,7 @@ const simulated = {
       fanOuts,
       lanes("lanes", 5_000),
       posts("posts", 1_000),
+      schedules("schedules", 2_000),
     ],
   }),
   cluster: async () => ({ world: clusterWorld, systems: patient }),

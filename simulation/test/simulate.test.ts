@@ -45,6 +45,7 @@ test(
       "I28",
       "I32",
       "I33",
+      "I34",
     ])
       expect(report.exercised.get(invariant), invariant).toBeGreaterThan(100);
     for (const store of ["memory", "network", "file"])

@@ -1,4 +1,5 @@
 import type { AnyHub, Spoke } from "@wheelwork/core";
+import { scheduleHub } from "./checker/schedules.ts";
 import type { CheckedState, CheckedSystem } from "./checker/evidence.ts";
 
 /** The spoke by which the engine takes posts to other runs. Its worker is the engine's own, and nobody sees its attempts. */
@@ -14,7 +15,18 @@ export function chartsOf(
   ]);
   // The runs that carry posts of one run to another follow each other.
   const slots = new Map<string, number>([[postSpoke, 1]]);
-  const states = new Map<string, CheckedState>();
+  const commands = new Set(["deploy", "pause", "resume", "trigger", "backfill"]);
+  const ticking = {
+    drains: false,
+    deadline: undefined,
+    signals: commands,
+    takes: commands,
+    drops: new Set<string>(),
+  };
+  const states = new Map<string, CheckedState>([
+    [`${scheduleHub}: Waiting`, ticking],
+    [`${scheduleHub}: Removed`, ticking],
+  ]);
   const add = ({ name, definition }: AnyHub): void => {
     if (charts.has(name)) return;
     charts.set(name, definition.chart);

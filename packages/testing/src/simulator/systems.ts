@@ -1,5 +1,5 @@
 import type { Answer, AnyHub, RunEvent } from "@wheelwork/core";
-import type { Bus, Clock, Worker } from "@wheelwork/engine";
+import type { Bus, Clock, Schedule, Worker } from "@wheelwork/engine";
 import type { SeededRandom } from "../random.ts";
 
 /** What surrounds the engine of a simulation: it outlives each of its processes. */
@@ -25,6 +25,8 @@ export interface EndedRequest {
 /** A system in a simulation. */
 export interface OpenedSystem {
   readonly hubs: readonly AnyHub[];
+  /** Requests at certain times, besides those of clients. Only in the world of one engine. */
+  readonly schedules?: readonly Schedule[];
   /** The key of a request that comes through a channel, made of one that no other has; default: that one. */
   readonly key?: (key: string) => string;
   /**

@@ -150,6 +150,11 @@ export class Machine {
     };
     operator();
     await clock.runUntil(() => this.#isAtRest(), this.scaleMs * 500);
+    // Whoever looks then must find nothing under way.
+    const { engine } = this.current as EngineProcess;
+    for (const { name } of this.opened.schedules ?? [])
+      await this.#within(() => engine.schedule(name).pause());
+    await clock.runUntil(() => this.#isAtRest(), this.scaleMs * 500);
     await clock.advance(this.scaleMs);
   }
 
@@ -158,7 +163,9 @@ export class Machine {
     if (node === undefined || !node.alive || !node.ready || node.engine.health().status !== "running")
       return false;
     const { liveRuns, openAttempts, queued } = node.engine.health();
-    if (liveRuns > 0 || openAttempts > 0 || queued > 0 || this.#runs.live.size > 0) return false;
+    // The run of a schedule lives for ever.
+    const ever = this.opened.schedules?.length ?? 0;
+    if (liveRuns > ever || openAttempts > 0 || queued > 0 || this.#runs.live.size > ever) return false;
     return this.clients.done;
   }
 
@@ -198,7 +205,8 @@ export class Machine {
         }
       });
       const { liveRuns, openAttempts } = engine.health();
-      this.see({ type: "listed", keys, liveRuns, openAttempts });
+      const ever = this.opened.schedules?.length ?? 0;
+      this.see({ type: "listed", keys, liveRuns: Math.max(0, liveRuns - ever), openAttempts });
     }
     const ended = this.clients.wanted.flatMap(({ key, hub, request }): EndedRequest[] => {
       const answer = this.clients.told.get(key);

@@ -30,8 +30,11 @@ export class EngineProcess implements AttemptsIn, StoreUser {
       () => this.acts(),
       (task) => this.process.soon(task),
     );
+    const { limits } = machine.plan;
+    const { schedules = [] } = machine.opened;
     this.engine = createEngine({
       hubs: machine.hubs,
+      schedules,
       workers: machine.opened.workers().map((worker) => observed(worker, this)),
       store: new SimulatedStore(this.#store, this),
       bus,
@@ -40,7 +43,8 @@ export class EngineProcess implements AttemptsIn, StoreUser {
       drainMs: number % 3 === 2 ? 1000 : 0,
       clock: this.process,
       random: drawFor(machine.plan.seed, "jitter", number),
-      limits: machine.plan.limits,
+      // Schedules live for ever, and take room.
+      limits: { ...limits, liveRuns: (limits.liveRuns ?? 0) + schedules.length },
       ...(machine.plan.retentionMs === undefined ? {} : { retentionMs: machine.plan.retentionMs }),
       observe: (signal) => this.#observe(signal),
     });

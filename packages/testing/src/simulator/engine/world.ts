@@ -1,6 +1,8 @@
+import type { RunEvent } from "@wheelwork/core";
 import { chartsOf } from "../charts.ts";
 import { checkTrace, type Checked } from "../checker/check.ts";
 import { checkPosts } from "../checker/posts.ts";
+import { checkSchedules } from "../checker/schedules.ts";
 import { rootOf } from "../root.ts";
 import type { SimulatedSystem } from "../systems.ts";
 import { lineOf, type TraceEntry } from "../trace.ts";
@@ -75,11 +77,13 @@ function check({ trace, opened, plan }: Machine): Checked {
     lagMs: plan.remote ? 100 : 0,
     catchUpMs: plan.remote ? 500 : 0,
   });
-  const posts = checkPosts([trace]);
+  const others = [checkPosts([trace]), checkSchedules(trace, opened.schedules ?? [])];
   const exercised = new Map(checked.exercised);
-  addCounts(exercised, posts.exercised);
-  const place = trace.length - 1;
-  const violations = [...checked.violations, ...posts.violations.map((one) => ({ ...one, place }))];
+  const violations = [...checked.violations];
+  for (const other of others) {
+    addCounts(exercised, other.exercised);
+    violations.push(...other.violations.map((one) => ({ ...one, place: trace.length - 1 })));
+  }
   return { ...checked, violations, exercised };
 }
 
@@ -92,7 +96,7 @@ async function compare(
 ): Promise<Checked> {
   const calm = outlines((await run(system, { ...plan, faults: [] })).trace);
   const violations = [...checked.violations];
-  const slowed = suspected(trace);
+  const slowed = retimed(trace);
   const asked = new Set(plan.requests.map(({ key }) => key));
   for (const [key, outline] of outlines(trace)) {
     // What another run has started, and gets signals of others, depends on the time.
@@ -105,16 +109,21 @@ async function compare(
   return { ...checked, violations, exercised };
 }
 
-/** Requests with suspects: these are begun one after the other, which takes time that the plan without faults does not have. */
-function suspected(trace: readonly TraceEntry[]): Set<string> {
+/**
+ * Requests that the plan without faults gives other times: suspects are begun one after the other, and a migration asks timers anew.
+ */
+function retimed(trace: readonly TraceEntry[]): Set<string> {
   const found = new Set<string>();
   for (const entry of trace) {
     if (entry.type !== "committed") continue;
-    for (const { key, events } of entry.journal)
-      if (events.some((event) => event.type === "attempt" && event.alone === true)) found.add(rootOf(key));
+    for (const { key, events } of entry.journal) if (events.some(takesOtherTimes)) found.add(rootOf(key));
   }
   return found;
 }
+
+const takesOtherTimes = (event: RunEvent): boolean =>
+  (event.type === "attempt" && event.alone === true) ||
+  (event.type === "migrated" && event.timers !== undefined);
 
 /** Of each request, the states that it went through, and its answer. */
 function outlines(trace: readonly TraceEntry[]): Map<string, string> {
