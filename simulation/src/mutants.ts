@@ -631,7 +631,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "wait for a turn without a bound",
     file: pending,
-    from: "    due: lane.joins === undefined ? queueBy : Math.min(answerBy, callerBy),",
+    from: "    due: lane?.joins === undefined ? queueBy : Math.min(answerBy, callerBy),",
     to: "    due: at + 1e12,",
   },
   {
