@@ -86,6 +86,7 @@ const documented = [
   "call",
   "deadline",
   "fail",
+  "fence",
   "idempotencyKey",
   "lastProgress",
   "progress",
