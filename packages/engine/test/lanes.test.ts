@@ -1,6 +1,7 @@
-import { WheelworkError, type Answer, type AnyHub } from "@wheelwork/core";
+import { answered, end, hub, WheelworkError, type Answer, type AnyHub } from "@wheelwork/core";
 import { worker } from "@wheelwork/engine";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { z } from "zod";
 import {
   caller,
   instant,
@@ -535,4 +536,66 @@ test("workers get a fence that rises with each grant, over restarts, and that ca
   expect(within[0]).toBeGreaterThan(rising.at(-1) ?? 0);
   expect((await world.answer(await submit("plain", { flow: "a" }))).kind).toBe("result");
   expect(outsideOfLanes).toEqual([undefined]);
+});
+
+test("what a run that has answered calls gets the fence of its place, also if the run that was granted it has ended", async () => {
+  const exclusive = { lane: "flow", by: () => "a", whenBusy: "queue" } as const;
+  const declared = {
+    request: z.object({}),
+    reply: z.object({}),
+    deadlineMs: 60_000,
+    exclusive,
+    data: () => ({}),
+  };
+  const inner = hub(
+    "inner",
+    { ...declared, deadline: "Failed", chart: { Working: { Worked: "Done", Failed: "Done" }, Done: end } },
+    {
+      Working: (s) =>
+        s.call(work, { input: () => ({ flow: "a", ms: 1, of: "inner" }), ok: "Worked", failed: "Failed" }),
+      Done: () => ({}),
+    },
+  );
+  const middle = hub(
+    "middle",
+    {
+      ...declared,
+      chart: {
+        Answering: { Answered: "Waiting" },
+        Waiting: { Waited: "Calling" },
+        Calling: { Called: "Done", Failed: "Done" },
+        Done: end,
+      },
+    },
+    {
+      Answering: (s) => s.answer(() => ({}), { next: "Answered" }),
+      Waiting: (s) => s.wait({ after: { Waited: 1000 } }),
+      Calling: (s) =>
+        s.call(inner, { input: () => ({}), ok: "Called", failed: "Failed", after: { Failed: 60_000 } }),
+      Done: answered,
+    },
+  );
+  const outer = hub(
+    "outer",
+    { ...declared, deadline: "Failed", chart: { Calling: { Called: "Done", Failed: "Done" }, Done: end } },
+    {
+      Calling: (s) => s.call(middle, { input: () => ({}), ok: "Called", failed: "Failed" }),
+      Done: () => ({}),
+    },
+  );
+  const fences: (number | undefined)[] = [];
+  const { world } = await open([outer], {
+    workers: () => [
+      worker(work, (_input, { fence }) => {
+        fences.push(fence);
+        return {};
+      }),
+    ],
+  });
+  const { id } = await world.engine.submit(outer, {});
+  await world.clock.advance(500);
+  expect((await world.engine.request(id)).status).toBe("ended");
+  const [started] = await world.engine.history(id);
+  await world.clock.advance(5000);
+  expect(fences).toEqual([(started as { lane?: { fence?: number } }).lane?.fence]);
 });

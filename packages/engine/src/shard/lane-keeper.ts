@@ -113,9 +113,10 @@ export class LaneKeeper {
     if (shares === undefined) this.#demandHere(rootOf(key), of, definition);
     if (lane === undefined || lane.isOpen || shares !== undefined) {
       const stays = whenBusy === "join" || whenBusy === "replace" ? ({ stays: true } as const) : {};
-      const fence = shares === undefined ? this.#nextFence() : this.#residency.get(shares)?.run.lane?.fence;
-      const place = fence === undefined ? of : { ...of, fence };
-      const held: RunLane = shares === undefined ? { ...place, ...stays } : { ...place, shares };
+      const held: RunLane =
+        shares === undefined
+          ? { ...of, fence: this.#nextFence(), ...stays }
+          : { ...of, ...(shares.fence === undefined ? {} : { fence: shares.fence }), shares: shares.place };
       return void begin({ ...options, lane: held });
     }
     const rank = lane.rankAt(now - (options.priority ?? 0) * priorityMs);
@@ -251,13 +252,17 @@ export class LaneKeeper {
     this.#deciding.carry({ kind: "grant", lane });
   }
 
-  /** The place that a run shares: it belongs to the calls of a run that has one. */
-  #placeAbove({ parent }: StartOptions, { name, key }: Lane): string | undefined {
+  /** The place that a run shares: it belongs to the calls of a run that has one. The run that was granted it may have ended. */
+  #placeAbove(
+    { parent }: StartOptions,
+    { name, key }: Lane,
+  ): { readonly place: string; readonly fence: number | undefined } | undefined {
     for (let above = parent?.key; above !== undefined;) {
       const caller: Run | undefined = this.#residency.get(above)?.run;
       if (caller === undefined) return undefined;
       const { lane } = caller;
-      if (lane?.name === name && lane.key === key) return lane.shares ?? caller.key;
+      if (lane?.name === name && lane.key === key)
+        return { place: lane.shares ?? caller.key, fence: lane.fence };
       above = caller.parent?.key;
     }
     return undefined;
