@@ -125,6 +125,13 @@ export interface Stay extends DataChange {
   readonly calls?: readonly OpenedCalls[];
 }
 
+/** What the sender of a request has said of its way through its lane. */
+export interface ArrivalBounds {
+  readonly priority?: number;
+  /** Bounds the wait and the work together, in milliseconds from when it comes there. */
+  readonly deadlineMs?: number;
+}
+
 /**
  * Something that happened to a run. The events of a run, in their order, are its history. All times are milliseconds of
  * engine time. In every event:
@@ -171,6 +178,8 @@ export type RunEvent =
       readonly lane?: RunLane;
       /** It begins, or comes to its lane, at this time. */
       readonly startAt?: number;
+      /** Only with `startAt`: how it comes to its lane then. */
+      readonly arrival?: ArrivalBounds;
       /** Until when it waits. */
       readonly due: number;
       /** If it has no answer by then, the engine gives one. */

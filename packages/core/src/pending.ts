@@ -2,7 +2,7 @@ import { cancelled, deadlineMsOf, fallbackDeadlineMs, firstData, incidentOf } fr
 import type { Decision, Env, Input, StartOptions } from "./decision.ts";
 import { queueMsOf } from "./exclusive.ts";
 import type { HubDefinition } from "./hub.ts";
-import type { Answer, RunEvent, RunLane } from "./events.ts";
+import type { Answer, ArrivalBounds, RunEvent, RunLane } from "./events.ts";
 import { refusedSignal, type Run } from "./run.ts";
 import { keptSignal } from "./signals.ts";
 import { maxSignals } from "./turn.ts";
@@ -55,14 +55,19 @@ export function pend(definition: HubDefinition, options: PendingOptions, env: En
 /** Accepts a request whose time has not come. */
 export function postpone(
   definition: HubDefinition,
-  options: StartOptions & { readonly startAt: number },
+  options: StartOptions & { readonly startAt: number; readonly priority?: number },
   env: Env,
 ): RunEvent {
-  const { startAt } = options;
+  const { startAt, priority, deadlineMs } = options;
+  const arrival: ArrivalBounds = {
+    ...(priority === undefined ? {} : { priority }),
+    ...(deadlineMs === undefined ? {} : { deadlineMs }),
+  };
+  const bounds = Object.keys(arrival).length === 0 ? {} : { arrival };
   const { lane: _, ...accepted } = pend(definition, options, { ...env, now: startAt }) as RunEvent & {
     type: "accepted";
   };
-  return { ...accepted, at: env.now, startAt, due: startAt };
+  return { ...accepted, at: env.now, startAt, ...bounds, due: startAt };
 }
 
 /** undefined: the hub could not give it. The failure shows when its turn has come. */

@@ -5,6 +5,7 @@ import type {
   DataChange,
   Stay,
   Answer,
+  ArrivalBounds,
   KeptSignal,
   OpenedCalls,
   ParkedInput,
@@ -117,6 +118,8 @@ export class Run extends Callback {
   lane: RunLane | undefined = undefined;
   /** Only while it is pending, and its time has not come. */
   startAt: number | undefined = undefined;
+  /** Only with `startAt`. */
+  arrival: ArrivalBounds | undefined = undefined;
   /** A cancel was accepted. It stays set for good. */
   cancelling = false;
   /** The cancel has moved the run to another state. */
@@ -198,17 +201,18 @@ export function apply(run: Run, event: RunEvent): void {
       come(run, event);
       run.status = "pending";
       run.startAt = event.startAt;
+      run.arrival = event.arrival;
       run.due = event.due;
       return;
     case "arrived":
-      run.startAt = undefined;
+      begun(run);
       run.lane = event.lane;
       run.due = event.due;
       run.answerBy = event.answerBy;
       return;
     case "granted":
       run.status = "running";
-      run.startAt = undefined;
+      begun(run);
       if (event.lane !== undefined) run.lane = event.lane;
       run.version = event.version;
       run.data = deepFreeze(event.data);
@@ -314,7 +318,7 @@ export function apply(run: Run, event: RunEvent): void {
       run.status = "ended";
       run.incident = undefined;
       run.endedAt = event.at;
-      run.startAt = undefined;
+      begun(run);
       if (event.answer !== undefined) {
         run.answer = event.answer;
         run.answeredAt = event.at;
@@ -354,6 +358,12 @@ export function apply(run: Run, event: RunEvent): void {
       openCall(run, event.call).input = event.input;
       return;
   }
+}
+
+/** The run no longer waits for its time. */
+function begun(run: Run): void {
+  run.startAt = undefined;
+  run.arrival = undefined;
 }
 
 /** A request has come: its run begins, or waits for its turn. */

@@ -49,6 +49,7 @@ export function snapshot(run: Run): RunSnapshot {
     replyTo: run.replyTo,
     lane: run.lane,
     startAt: run.startAt,
+    arrival: run.arrival,
     cancelling: run.cancelling,
     cancelled: run.cancelled,
     signals: run.signals,

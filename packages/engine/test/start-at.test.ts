@@ -101,6 +101,26 @@ describe("a request to a hub with a lane", () => {
     expect(types.slice(0, 4)).toEqual(["accepted", "arrived", "granted", "entered"]);
   });
 
+  test("is bounded there by its sender's deadline, and goes before what is less urgent", async () => {
+    const world = await begin({ hubs: [queued], workers: () => [], store: "sqlite" });
+    const startAt = world.clock.wallMs() + hour;
+    const submit = async (key: string, ms: number, options: object = {}): Promise<string> =>
+      (await world.engine.submit(queued, { flow: "a", ms }, { key, startAt, ...options })).id;
+    await submit("holder", hour / 2, { startAt: startAt - 1 });
+    const usual = await submit("usual", 10);
+    const urgent = await submit("urgent", 10, { startAt: startAt + 1, priority: 5 });
+    const hasty = await submit("hasty", 10, { deadlineMs: 60_000 });
+    await world.restart();
+    await world.clock.advance(hour + 1);
+    expect(await world.engine.request(urgent)).toMatchObject({ status: "pending", lane: { position: 1 } });
+    expect(await world.engine.request(usual)).toMatchObject({ status: "pending", lane: { position: 2 } });
+    await world.clock.advance(59_998);
+    expect((await world.engine.request(hasty)).status).toBe("pending");
+    await world.clock.advance(1);
+    expect((await world.engine.request(hasty)).answer).toMatchObject({ kind: "timeout" });
+    expect(await world.answer(usual)).toEqual(did("a"));
+  });
+
   test("begins at once if a place is free, holds it, and is answered with WW_BUSY if it may not wait", async () => {
     const refusing = sleeper({ lane: "flow", by: ({ flow }) => flow, whenBusy: "refuse" });
     const world = await begin({ hubs: [refusing], workers: () => [] });

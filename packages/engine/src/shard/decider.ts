@@ -481,7 +481,9 @@ export class Decider {
     const { exclusive } = definition;
     const startAt = Math.ceil(item.startAt ?? now);
     if (startAt > now) {
-      const postponed = postpone(definition, { ...options, startAt }, this.#envAt(now));
+      const { priority } = item;
+      const later = { ...options, startAt, ...(priority === undefined ? {} : { priority }) };
+      const postponed = postpone(definition, later, this.#envAt(now));
       this.#record(batch, this.#options.residency.begin(key), [postponed]);
     } else if (exclusive === undefined) this.#begin(batch, key, definition, options, now);
     else if (!this.#arrive(batch, item, definition, exclusive, options, now)) return;

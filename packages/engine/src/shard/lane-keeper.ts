@@ -144,7 +144,7 @@ export class LaneKeeper {
   comes(batch: Batch, live: LiveRun, now: number): undefined {
     const deciding = this.#deciding;
     const { run } = live;
-    const { key, hub, request, hash } = run;
+    const { key, hub, request, hash, arrival: bounds } = run;
     const definition = deciding.definition(hub);
     const { exclusive } = definition;
     const begin = ({ lane }: Pick<StartOptions, "lane">): void => {
@@ -155,7 +155,10 @@ export class LaneKeeper {
     if (exclusive === undefined) return void begin({});
     let arrival: Arrival;
     try {
-      arrival = { ...arrivalOf(key, definition, exclusive, { request, hash }, begin), live };
+      arrival = {
+        ...arrivalOf(key, definition, exclusive, { request, hash, ...bounds }, begin),
+        live,
+      };
     } catch (error) {
       // It was accepted by a version that could tell its lane.
       const answer = { kind: "error", code: "WW_INCIDENT", message: (error as Error).message } as const;
