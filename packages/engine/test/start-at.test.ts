@@ -1,4 +1,4 @@
-import { end, hub, type Exclusive } from "@wheelwork/core";
+import { end, hub, type AnyHub, type Exclusive } from "@wheelwork/core";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { begin, refusal } from "./begin.ts";
@@ -136,6 +136,60 @@ describe("a request to a hub with a lane", () => {
     // The place is free again.
     const again = await world.engine.submit(refusing, { flow: "a", ms: 10 }, { key: "three" });
     expect(await world.answer(again.id)).toEqual(did("a"));
+  });
+});
+
+test.each(["no lane", "a lane"])("a first turn that the store refuses is an incident: %s", async (lane) => {
+  const exclusive = { lane: "flow", by: () => "a", whenBusy: "queue" } as const;
+  const bad = hub(
+    "bad",
+    {
+      request,
+      reply: z.object({ did: z.string() }),
+      deadlineMs: hour,
+      ...(lane === "a lane" ? { exclusive } : {}),
+      chart: { Over: end },
+      data: ({ flow }) => ({ flow: flow.toUpperCase() }),
+    },
+    { Over: ({ flow }) => ({ did: flow }) },
+  );
+  const faults = { refuses: (text: string) => text.includes("POISON") };
+  const world = await begin({ hubs: [bad, plain], workers: () => [], faults });
+  const startAt = world.clock.wallMs() + hour;
+  const { id } = await world.engine.submit(bad, { flow: "poison", ms: 1 }, { key: "k", startAt });
+  await world.engine.submit(plain, { flow: "other", ms: 1 }, { key: "other", startAt });
+  await world.clock.advance(hour + 60_000);
+  expect(await world.engine.request(id)).toMatchObject({
+    status: "incident",
+    incident: { error: { code: "WW_STORE_REFUSED" } },
+  });
+  expect(await world.answer("other")).toEqual(did("other"));
+});
+
+describe("in a cluster, a request whose hub gets another lane while it waits", () => {
+  test.each([
+    ["has none, if it was accepted without one", undefined, did("a")],
+    ["is answered with an error, if it had another key", "former", { kind: "error", code: "WW_INCIDENT" }],
+  ] as const)("%s", async (_what, former, answer) => {
+    const laneOf = (by: () => string) => sleeper({ lane: "flow", by, whenBusy: "queue" });
+    const options: { hubs?: AnyHub[] } = {};
+    const before = former === undefined ? plain : laneOf(() => former);
+    const nodes = new Nodes({ shards: 3, hub: before, workers: () => [], options });
+    const soon = async <T>(promise: Promise<T>): Promise<T> => {
+      await nodes.clock.runUntil(promise, 60_000);
+      return promise;
+    };
+    const { node } = await nodes.node(1);
+    await nodes.clock.advance(10_000);
+    const startAt = nodes.clock.wallMs() + hour;
+    const ids: string[] = [];
+    for (const key of ["k0", "k1", "k2", "k3"])
+      ids.push((await soon(node.submit("sleeper", { flow: "a", ms: 1 }, { key, startAt }))).id);
+    await soon(node.stop());
+    options.hubs = [laneOf(() => "present")];
+    const { node: next } = await nodes.node(1);
+    await nodes.clock.advance(hour + 1000);
+    for (const id of ids) expect(await soon(next.answer(id))).toMatchObject(answer);
   });
 });
 

@@ -615,11 +615,11 @@ export class Decider {
   #decide(batch: Batch, live: LiveRun, input: Input, now: number): Ignored | undefined {
     const { run } = live;
     const definition = this.#definition(run.hub);
+    if (input.kind === "due" && run.startAt !== undefined && run.startAt <= now)
+      return this.#lanes.comes(batch, live, now);
     const culprit = this.#culprit(run.key);
     if (culprit !== undefined && run.status === "running")
       return this.#park(batch, live, culprit, input, now);
-    if (input.kind === "due" && run.startAt !== undefined && run.startAt <= now)
-      return this.#lanes.comes(batch, live, now);
     // What comes first for a run that was accepted is its first turn.
     this.#beginLive(batch, live, now);
     const env = this.#envAt(now);

@@ -13,7 +13,7 @@ import {
   type Run,
   type StartOptions,
 } from "@wheelwork/core/kernel";
-import { givenKey, keyInLane, rootOf } from "../ports/keys.ts";
+import { givenKey, keyInLane, rootOf, routeOf } from "../ports/keys.ts";
 import type { Batch, Culprit, LiveRun } from "./batch.ts";
 import type { CarriedItem } from "./carried.ts";
 import type { Lane } from "./lanes.ts";
@@ -147,24 +147,19 @@ export class LaneKeeper {
     const { key, hub, request, hash, arrival: bounds } = run;
     const definition = deciding.definition(hub);
     const { exclusive } = definition;
-    const begin = ({ lane }: Pick<StartOptions, "lane">): void => {
-      const events = grant(definition, run, deciding.envAt(now), lane === undefined ? {} : { lane });
-      deciding.record(batch, live, events);
-      if (events.length === 1) deciding.carry({ kind: "begin", key });
-    };
-    if (exclusive === undefined) return void begin({});
-    let arrival: Arrival;
+    const begin = ({ lane }: Pick<StartOptions, "lane">): void =>
+      this.#begin(batch, live, lane === undefined ? {} : { lane }, now);
+    // It was accepted before its hub had a lane, which may be in another shard now.
+    if (exclusive === undefined || (!this.#isOnly && routeOf(key) === key)) return void begin({});
+    let busy: Answer | undefined;
     try {
-      arrival = {
-        ...arrivalOf(key, definition, exclusive, { request, hash, ...bounds }, begin),
-        live,
-      };
+      const options = { request, hash, ...bounds };
+      const arrival = { ...arrivalOf(key, definition, exclusive, options, begin), live };
+      busy = this.arrive(batch, arrival, now);
     } catch (error) {
-      // It was accepted by a version that could tell its lane.
-      const answer = { kind: "error", code: "WW_INCIDENT", message: (error as Error).message } as const;
-      return this.#end(batch, key, answer, now);
+      // It was accepted by a version that could tell its lane, or by one to which it was another lane.
+      busy = { kind: "error", code: "WW_INCIDENT", message: (error as Error).message };
     }
-    const busy = this.arrive(batch, arrival, now);
     if (busy !== undefined) this.#end(batch, key, busy, now);
   }
 
@@ -193,7 +188,7 @@ export class LaneKeeper {
         this.#deciding.decide(batch, live, { kind: "due" }, now);
         continue;
       }
-      this.#begin(batch, live, now);
+      this.#begin(batch, live, { fence: this.#nextFence() }, now);
     }
     this.#residency.prepare(lane);
   }
@@ -224,13 +219,16 @@ export class LaneKeeper {
     });
   }
 
-  #begin(batch: Batch, live: LiveRun, now: number): void {
+  #begin(
+    batch: Batch,
+    live: LiveRun,
+    place: { readonly lane?: RunLane; readonly fence?: number },
+    now: number,
+  ): void {
     const { run } = live;
     const deciding = this.#deciding;
     const refused = deciding.culprit(run.key);
-    const events = grant(deciding.definition(run.hub), run, deciding.envAt(now), {
-      fence: this.#nextFence(),
-    });
+    const events = grant(deciding.definition(run.hub), run, deciding.envAt(now), place);
     const [granted] = events;
     if (refused !== undefined && granted?.type === "granted") {
       // It holds its place, as each run that is parked, and begins with its retry.
