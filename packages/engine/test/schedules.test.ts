@@ -35,7 +35,7 @@ const nightly = (times: Times, name = "nightly"): Schedule =>
 /** An engine on a store and a clock that outlive it. */
 class Life {
   readonly clock: SimulatedClock;
-  #store = new MemoryStore();
+  store = new MemoryStore();
   #process: ReturnType<SimulatedClock["process"]>;
   engine!: ReturnType<typeof createEngine>;
   /** The instants of all ticks that were made, with the times at which that was. */
@@ -55,12 +55,12 @@ class Life {
 
   async start(...schedules: Schedule[]): Promise<this> {
     this.#process = this.clock.process();
-    this.#store = this.#store.reopen();
+    this.store = this.store.reopen();
     this.engine = createEngine({
       hubs: this.#hubs,
       workers: [],
       schedules,
-      store: this.#store,
+      store: this.store,
       clock: this.#process,
       maxDowntimeMs: 400 * day,
       retentionMs: 400 * day,
@@ -566,4 +566,25 @@ test("in a cluster each tick is made once, whichever node has the shard of the s
   expect(instants.length).toBeGreaterThan(15);
   for (let place = 1; place < instants.length; place++)
     expect((instants[place] ?? 0) - (instants[place - 1] ?? 0)).toBe(30 * second);
+});
+
+test("no other request has the key of a schedule, and one of an earlier version holds up no other schedule", async () => {
+  const life = new Life("2026-01-01T00:00:00Z");
+  const { epoch, seq } = life.store.claim("earlier");
+  const now = life.clock.wallMs();
+  const run = new Run("schedule:taken");
+  const options = { request: { at: 1, kind: "" }, hash: "another" };
+  const events = start(job.definition, run, options, { now, since: now, random: 0 });
+  const journal = [{ key: run.key, events }];
+  life.store.commit({ epoch, seq: seq + 1, now, journal, answers: [] });
+  const names = ["taken", ...Array.from({ length: 150 }, (_, n) => `s${n}`)];
+  await life.start(...names.map((name) => nightly({ everyMs: day }, name)));
+  await life.pass(10 * minute);
+  for (const name of names.slice(1)) {
+    expect((await life.engine.schedule(name).view()).status).toBe("active");
+    expect(await life.engine.history(`schedule:${name}`)).toHaveLength(4);
+  }
+  await expect(life.engine.submit(job, { at: 1, kind: "" }, { key: "schedule:s1" })).rejects.toThrow(
+    "WW_INVALID_REQUEST",
+  );
 });

@@ -1,4 +1,4 @@
-import { keyProblem, storedKey } from "../ports/keys.ts";
+import { requestKeyProblem, storedKey } from "../ports/keys.ts";
 import type { LogRecord } from "../ports/log.ts";
 import { hashedKey } from "../requests/validate.ts";
 import { refusedHub, understand, type Channel } from "./channel.ts";
@@ -30,7 +30,7 @@ export function admit(channel: Channel, record: LogRecord, oldestMs = 0): Admitt
 
 /** The key that a request is stored under. Where it cannot be that of its sender, the answer goes to the sender's all the same. */
 function keyOf(channel: Channel, given: string): { key: string; replyTo: string; problem?: string } {
-  const problem = keyProblem(given);
+  const problem = requestKeyProblem(given);
   if (problem === undefined) return { key: storedKey(given), replyTo: channel.name };
   return {
     key: hashedKey(given),

@@ -143,8 +143,17 @@ export const addressOf = (given: string): string => {
 /** The built-in hub whose runs are the schedules. */
 export const scheduleHubName = "schedule:";
 
+const schedulePrefix = "schedule:";
+
 /** The key of the run of a schedule. */
-export const scheduleKey = (name: string): string => `schedule:${name}`;
+export const scheduleKey = (name: string): string => schedulePrefix + name;
+
+/** Why a text cannot be the key of a request that somebody sends; undefined: it can. */
+export const requestKeyProblem = (given: unknown): string | undefined =>
+  keyProblem(given) ??
+  ((given as string).startsWith(schedulePrefix)
+    ? `must not begin with ${schedulePrefix}, as those of schedules do`
+    : undefined);
 
 /** Whether a run serves a request of a caller: it is neither the call of another hub nor a tell. */
 export const isRoot = (run: { readonly parent: unknown; readonly hub: string }): boolean =>

@@ -18,10 +18,22 @@ const atOnce = 100;
  */
 export function deploy(shard: Shard, schedules: readonly Schedule[], clock: Clock, logger: Logger): void {
   const end = new AbortController();
+  const left = new Set(schedules);
   const task = async (): Promise<void> => {
     if (shard.status === "stopping" || shard.status === "stopped") return end.abort();
-    for (let from = 0; from < schedules.length; from += atOnce)
-      await Promise.all(schedules.slice(from, from + atOnce).map((one) => deployOne(shard, one)));
+    // One that fails holds up no other one, and what is done is not done again.
+    const failures: unknown[] = [];
+    const all = [...left];
+    for (let from = 0; from < all.length; from += atOnce) {
+      const some = all.slice(from, from + atOnce).map((one) =>
+        deployOne(shard, one).then(
+          () => void left.delete(one),
+          (error: unknown) => void failures.push(error),
+        ),
+      );
+      await Promise.all(some);
+    }
+    if (failures.length > 0) throw failures[0];
   };
   const onFailure = (error: unknown): void =>
     logger.warn({ error: String(error) }, "the schedules could not be deployed yet");

@@ -10,7 +10,7 @@ import {
   type HubDefinition,
 } from "@wheelwork/core/kernel";
 import { hash, randomBytes, randomUUID } from "node:crypto";
-import { keyInLane, keyProblem } from "../ports/keys.ts";
+import { keyInLane, requestKeyProblem } from "../ports/keys.ts";
 import type { SubmitOptions } from "./api.ts";
 
 /** A key that nobody else has. The time comes first: a store adds such keys at the end of its index, which is cheap. */
@@ -136,7 +136,7 @@ export function placedKey(definition: HubDefinition, key: string, body: unknown)
 export function checkSubmit({ exclusive, name }: HubDefinition, options: SubmitOptions): void {
   const { key, deadlineMs, priority, startAt } = options;
   const problems = [];
-  const problem = key === undefined ? undefined : keyProblem(key);
+  const problem = key === undefined ? undefined : requestKeyProblem(key);
   if (problem !== undefined) problems.push({ path: "key", message: problem });
   if (deadlineMs !== undefined && !isDuration(deadlineMs))
     problems.push({ path: "deadlineMs", message: mustBeDuration });
