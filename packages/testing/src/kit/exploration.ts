@@ -2,7 +2,7 @@ import { sequenceDiagram, type Step } from "./sequence-diagram.ts";
 
 /**
  * What can be wrong with a hub:
- * - `state-unreached`, `edge-untaken`: no explored run enters the state, or takes the edge.
+ * - `state-unreached`, `edge-untaken`: no explored run enters the state, or takes the edge. Only of a hub by chart.
  * - `stuck`: no call is open and no signal is taken, and no timer is armed, so only the deadline moves the run.
  * - `never-ends`: a run goes around a cycle while its workers give certain outcomes. Only the deadline ends it.
  * - `growing-data`: each time around a cycle makes the run's data larger.

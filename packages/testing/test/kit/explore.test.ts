@@ -183,6 +183,24 @@ test("the proof of concept's dead end: an error that nobody handles, so that onl
   `);
 });
 
+test("what handlers have no use for is no mistake: they answer first, and never otherwise", () => {
+  const first = hubByHandlers(
+    "first",
+    { ...spec, cleanUpMs: 10, calls: [install, createFlow], data: () => ({}) },
+    {
+      request: (s) => s.answer({}),
+      answered: (s) => {
+        s.start(createFlow, { length: 1 }, { startAt: 1000 });
+        s.call(install, { rule: 0 });
+      },
+      response: (s) => s.end(),
+      timeout: (s) => s.reply({}),
+    },
+  );
+  const report = explore(first);
+  expect(report.findings, String(report)).toEqual([]);
+});
+
 test("a wait for the deadline that is declared is no dead end; a wait for nothing is", () => {
   const waits = (wait: "go" | "nothing" | undefined) =>
     hub(
