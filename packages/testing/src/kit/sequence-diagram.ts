@@ -87,7 +87,7 @@ function linesOf(event: RunEvent, me: string, idOf: (name: string) => string): s
 
 const postText = (post: Post): string =>
   post.kind === "start"
-    ? `start ${jsonText(post.request, maxText)}`
+    ? `${post.startAt === undefined ? "start" : "start later"} ${jsonText(post.request, maxText)}`
     : `signal ${post.signal} to ${post.id} ${jsonText(post.payload, maxText)}`;
 
 const laneText = ({ name, key }: RunLane): string => `waits in the lane ${name} ${key}`;

@@ -74,7 +74,7 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
     case "told":
       return [`tells ${event.spoke} #${event.call} ${jsonText(event.input)}`];
     case "posted":
-      return [postText(event.post)];
+      return [postText(event.post, at)];
     case "signalled":
     case "received":
       return [`${signalText(event)}${heldText(event.held)}${changeText(event)}`, ...opened];
@@ -140,9 +140,9 @@ function signalText(event: Event<"signalled"> | Event<"received">): string {
   return `signal ${event.signal} ${jsonText(event.payload)}${early}`;
 }
 
-function postText(post: Post): string {
+function postText(post: Post, at: (instant: number) => string): string {
   return post.kind === "start"
-    ? `starts ${post.hub} ${jsonText(post.request)}`
+    ? `starts ${post.hub} ${jsonText(post.request)}${post.startAt === undefined ? "" : at(post.startAt)}`
     : `sends the signal ${post.signal} to ${post.id} ${jsonText(post.payload)}`;
 }
 

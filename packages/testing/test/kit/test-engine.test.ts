@@ -1,9 +1,11 @@
+import { end, hub } from "@wheelwork/core";
 import { worker } from "@wheelwork/engine";
 import { testEngine, transcriptOf } from "@wheelwork/testing";
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
+import { z } from "zod";
 import { createFlow, install, notify, parent, remove, standing } from "./hubs.ts";
 
 test("calls are settled by hand, and the run goes on at once", async () => {
@@ -182,4 +184,25 @@ test("it works under node:test, too", async () => {
   });
   expect(stdout).toMatch(/^# pass 2$/m);
   expect(stdout).toMatch(/^# fail 0$/m);
+});
+
+test("the transcript says when a run begins that another one starts", async () => {
+  const delays = hub(
+    "delays",
+    {
+      request: z.object({ at: z.number() }),
+      reply: z.object({}),
+      deadlineMs: 1000,
+      chart: { Starting: { Started: "Done" }, Done: end },
+      data: (request) => request,
+    },
+    {
+      Starting: (s) =>
+        s.start(createFlow, { input: () => ({ length: 1 }), startAt: ({ at }) => at, next: "Started" }),
+      Done: () => ({}),
+    },
+  );
+  const kit = await testEngine({ hubs: [delays] });
+  await kit.call(delays, { at: kit.clock.wallMs() + 5000 }, { key: "k" });
+  expect(await kit.transcript("k")).toContain('starts create-flow {"length":1} at 5000 ms\n');
 });
