@@ -613,8 +613,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "let a call take a place of its own",
     file: laneKeeper,
-    from: "shares === undefined ? { ...place, ...stays } : { ...place, shares };",
-    to: "{ ...place, ...stays };",
+    from: ": { ...of, ...(shares.fence === undefined ? {} : { fence: shares.fence }), shares: shares.place };",
+    to: ": { ...of, fence: this.#nextFence(), ...stays };",
   },
   {
     name: "grant a place to a run whose time is over",
