@@ -20,7 +20,8 @@ test(
     );
     // A simulator that has fallen silent shows here.
     if (report.seeds < 2000) return;
-    expect(hours).toBeGreaterThan(300);
+    // One system of seven plays for hours at a time.
+    expect(hours).toBeGreaterThan(200);
     for (const [kind, times] of report.faults) expect(times, kind).toBeGreaterThan(50);
     for (const invariant of [
       "I3",
