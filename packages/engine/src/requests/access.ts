@@ -31,7 +31,7 @@ export interface RequestRecord {
   /** Its answer, once that is committed. */
   readonly answer: Answer | undefined;
   /** Who holds the places of its lane, by their keys, and its place in the queue; absent where only the store is asked. */
-  readonly lane?: { readonly holders: readonly string[]; readonly position: number | undefined } | undefined;
+  readonly lane?: { readonly holders: readonly string[]; readonly position?: number } | undefined;
 }
 
 /** The shard may have moved while somebody waited: look up who has it now, and ask once more. */

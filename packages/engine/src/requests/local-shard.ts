@@ -83,10 +83,17 @@ export class LocalShard implements ShardAccess {
   async lookUp(key: string): Promise<RequestRecord> {
     const known = await this.#shard.lookUp(key);
     if (known === undefined) throw await this.#missing(key);
-    const record = { known, answer: this.#answerOf(known) };
-    return known instanceof Run && known.lane !== undefined
-      ? { ...record, lane: this.#shard.lane(known) }
-      : record;
+    const answer = this.#answerOf(known);
+    if (!(known instanceof Run) || known.lane === undefined) return { known, answer };
+    const shard = this.#shard;
+    return {
+      known,
+      answer,
+      // To tell a place in a long queue takes time, and only a view asks for it.
+      get lane() {
+        return shard.lane(known);
+      },
+    };
   }
 
   async history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {

@@ -393,12 +393,10 @@ export class Shard {
   }
 
   /** Who holds the places of a run's lane, and which place it has in the queue. */
-  lane({ key, lane: of }: Run): {
-    readonly holders: readonly string[];
-    readonly position: number | undefined;
-  } {
+  lane({ key, status, lane: of }: Run): { readonly holders: readonly string[]; readonly position?: number } {
     const lane = of === undefined ? undefined : this.#working?.residency.lanes.get(of);
-    return { holders: [...(lane?.holders ?? [])], position: lane?.positionOf(key) };
+    const position = status === "pending" ? lane?.positionOf(key) : undefined;
+    return { holders: [...(lane?.holders ?? [])], ...(position !== undefined && { position }) };
   }
 
   #hasEndedRow(key: string): boolean {
