@@ -69,6 +69,7 @@ export {
 } from "./hub.ts";
 export { type TimerClock } from "./timers.ts";
 export type { Answer, IncidentSummary, RunEvent, RunLane, RunStatus } from "./events.ts";
+export { transcriber, transcriptOf } from "./transcript.ts";
 export {
   captionOf,
   pathOf,

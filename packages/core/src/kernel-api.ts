@@ -16,6 +16,7 @@ export {
 export { isSuspect, suspectDeaths } from "./deaths.ts";
 export { check, demand, type Checked } from "./schema.ts";
 export { hasNoEnd, isRetriedForever, maxCallMs } from "./retry.ts";
+export { answerText, firstLine, jsonText } from "./words.ts";
 export { isDuration, mustBeDuration } from "./spoke.ts";
 export { callersCancel } from "./decision.ts";
 export type { Decision, Env, Ignored, Input, StartOptions } from "./decision.ts";

@@ -4,8 +4,10 @@ import {
   canonicalJson,
   check,
   decide,
+  firstLine,
   isRetriedForever,
   isRunning,
+  jsonText,
   noDeadline,
   nextTimer,
   restore,
@@ -21,7 +23,6 @@ import { Exploration, findingOf, type Finding, type FindingKind } from "./explor
 import { outputsOf, type OutputSamples } from "./generate.ts";
 import { samplesOf } from "./samples.ts";
 import type { Step } from "./sequence-diagram.ts";
-import { firstLine, jsonText } from "./words.ts";
 
 /**
  * The options of `explore`. Samples that you do not give are made from the schemas. This works with libraries that can

@@ -1,6 +1,5 @@
 import type { RunEvent, RunLane } from "@wheelwork/core";
-import type { Post } from "@wheelwork/core/kernel";
-import { answerText, firstLine, jsonText } from "./words.ts";
+import { answerText, firstLine, jsonText, type Post } from "@wheelwork/core/kernel";
 
 /** One thing that happens to a run from outside, and the events that follow. */
 export interface Step {

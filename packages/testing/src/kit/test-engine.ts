@@ -1,4 +1,5 @@
 import {
+  transcriptOf,
   WheelworkError,
   type Answer,
   type AnyHub,
@@ -22,7 +23,6 @@ import { MemoryStore } from "../memory-store.ts";
 import { seededRandom } from "../random.ts";
 import { generated, type GenerateOptions } from "./generate.ts";
 import { ScriptedWorkers, type Script, type TestCall, type TypedSpoke } from "./script.ts";
-import { transcriptOf } from "./transcript.ts";
 import { durationMs } from "./words.ts";
 
 /** The options of `testEngine`. */

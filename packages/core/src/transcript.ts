@@ -1,5 +1,5 @@
-import type { RunEvent, RunLane } from "@wheelwork/core";
-import type { OpenedCalls, Post, Timer } from "@wheelwork/core/kernel";
+import type { OpenedCalls, RunEvent, RunLane, Timer } from "./events.ts";
+import type { Post } from "./post.ts";
 import { answerText, failureText, firstLine, jsonText } from "./words.ts";
 
 type Event<T extends RunEvent["type"]> = Extract<RunEvent, { type: T }>;
@@ -16,13 +16,20 @@ interface Changing {
  * request was accepted. It holds neither ids nor wall times, so equal histories give equal texts.
  */
 export function transcriptOf(history: readonly RunEvent[]): string {
-  const begun = history[0]?.at ?? 0;
+  return history.map(transcriber()).join("");
+}
+
+/** The same, one event after the other: for a history that still grows, or that is read in pages. */
+export function transcriber(): (event: RunEvent) => string {
   const callees = new Map<number, string>();
-  const lines = history.flatMap((event) => {
+  let begun: number | undefined;
+  return (event) => {
+    begun ??= event.at;
     const at = `${event.at - begun} ms`.padStart(10);
-    return linesOf(event, callees, begun).map((line) => `${at}  ${line}\n`);
-  });
-  return lines.join("");
+    return linesOf(event, callees, begun)
+      .map((line) => `${at}  ${line}\n`)
+      .join("");
+  };
 }
 
 function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): string[] {
