@@ -1,7 +1,6 @@
 import type { Store } from "@wheelwork/engine";
 import type { Kafka } from "@wheelwork/kafka";
 import { WheelworkError } from "@wheelwork/core";
-import { parseArgs } from "node:util";
 
 /** Where the cluster is. */
 export interface Place {
@@ -13,23 +12,26 @@ export interface Place {
   close(): Promise<void>;
 }
 
+/** Options of the commands that look at the servers of a cluster. */
 export const placeOptions = {
-  brokers: { type: "string" },
-  database: { type: "string" },
-  schema: { type: "string" },
-  shards: { type: "string" },
-  inbox: { type: "string" },
+  brokers: {
+    type: "string",
+    value: "LIST",
+    about: "of Kafka: host:port, with commas (KAFKA_BROKERS, 127.0.0.1:9092)",
+  },
+  database: {
+    type: "string",
+    value: "URL",
+    about: "of PostgreSQL (DATABASE_URL, postgres://wheelwork@127.0.0.1:5432/wheelwork)",
+  },
+  schema: { type: "string", value: "NAME", about: "of its tables (wheelwork)" },
+  shards: { type: "string", value: "N", about: "of the cluster (SHARDS, 8)" },
+  inbox: { type: "string", value: "TOPIC", about: "of the inboxes of the shards (wheelwork-inbox)" },
 } as const;
 
-export const placeUsage = `  --brokers LIST    host:port, with commas   (KAFKA_BROKERS, 127.0.0.1:9092)
-  --database URL    of PostgreSQL            (DATABASE_URL)
-  --schema NAME     of its tables            (wheelwork)
-  --shards N        of the cluster           (SHARDS, 8)
-  --inbox TOPIC     of the shards' inboxes   (wheelwork-inbox)
-
-TLS and SASL of Kafka: KAFKA_TLS=true, KAFKA_CA, KAFKA_CERT and KAFKA_KEY (files), KAFKA_USERNAME, KAFKA_PASSWORD, KAFKA_SASL
-(SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN). Those of PostgreSQL are in its URL, as are several servers.
-`;
+/** For the help of those commands. */
+export const placeHelp = `TLS and SASL of Kafka: KAFKA_TLS=true, KAFKA_CA, KAFKA_CERT and KAFKA_KEY (files), KAFKA_USERNAME, KAFKA_PASSWORD, KAFKA_SASL
+(SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN). Those of PostgreSQL are in its URL, as are several servers.`;
 
 type Values = { readonly [Name in keyof typeof placeOptions]?: string | undefined };
 
@@ -74,7 +76,3 @@ export async function needed<T>(name: string, load: () => Promise<T>): Promise<T
     });
   }
 }
-
-/** The arguments of a command. @throws TypeError for unknown options. */
-export const readPlace = (args: readonly string[]) =>
-  parseArgs({ args: [...args], options: placeOptions, allowPositionals: false }).values;

@@ -3,119 +3,177 @@ import { clusterTopics, type Channel } from "@wheelwork/engine/cluster";
 import type { StormApp, StormConfig } from "@wheelwork/storm/parts";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { parseArgs } from "node:util";
+import { command, type Command } from "./command.ts";
 import { findNimbus, reached } from "./nimbus.ts";
-import { needed, placeOptions } from "./place.ts";
+import { needed, placeHelp, placeOptions } from "./place.ts";
 
-export const stormUsage = `On Apache Storm:
-
-  storm topology MODULE   prints the topology for Storm's Flux; with --dot, its picture for Graphviz
-  storm submit MODULE     submits it. The module's default export is the application, or makes it from its configuration.
-                          Creates missing topics of the shards and of the channels
-  storm list              lists the topologies
-  storm status            shows the topology: executors, errors, and the owners of the shards
-  storm activate, storm deactivate, storm rebalance, storm kill
-
-  --name NAME         of the topology                      (wheelwork)
-  --nimbus HOST:PORT  of Nimbus     (STORM_NIMBUS, else the Nimbus that npm run storm started here, else 127.0.0.1:6627)
-  --storm-home DIR    a Storm distribution, for submit     (STORM_HOME; as above)
-  --jars DIR          the jars of Flux and of Storm's Kafka client, for submit     (as above)
-  --worker-tasks N    tasks of bolt-worker; 0: the hub makes the attempts itself  (2)
-  --workers N         processes of Java                    (1)
-  --heap MB           heap of each process of Node         (512)
-  --node-folder DIR   where Node's program is on the supervisors, if not on their PATH
-  --app JSON          the application's own part of its configuration
-  --wait SECONDS      for kill and rebalance: the spouts are silent for so long   (0)
-
-\`status\` asks Nimbus where the topology has its database, and how many shards there are, unless options say so.
-`;
-
-const text = { type: "string" } as const;
-const options = {
+const text = "string" as const;
+const stormOptions = {
+  name: { type: text, value: "NAME", about: "of the topology (wheelwork)" },
+  nimbus: {
+    type: text,
+    value: "HOST:PORT",
+    about: "of Nimbus (STORM_NIMBUS, else the one that npm run storm started here, else 127.0.0.1:6627)",
+  },
+} as const;
+const submitOptions = {
   ...placeOptions,
-  name: text,
-  nimbus: text,
-  "storm-home": text,
-  jars: text,
-  "worker-tasks": text,
-  workers: text,
-  heap: text,
-  "node-folder": text,
-  app: text,
-  wait: text,
-  dot: { type: "boolean" },
+  ...stormOptions,
+  "storm-home": { type: text, value: "DIR", about: "a Storm distribution (STORM_HOME; as for --nimbus)" },
+  jars: { type: text, value: "DIR", about: "the jars of Flux and of Storm's Kafka client (as for --nimbus)" },
+  "worker-tasks": {
+    type: text,
+    value: "N",
+    about: "tasks of bolt-worker (2). 0: the hub makes the attempts itself",
+  },
+  workers: { type: text, value: "N", about: "processes of Java (1)" },
+  heap: { type: text, value: "MB", about: "heap of each process of Node (512)" },
+  "node-folder": {
+    type: text,
+    value: "DIR",
+    about: "where Node's program is on the supervisors, if not on their PATH",
+  },
+  app: { type: text, value: "JSON", about: "the application's own part of its configuration" },
+} as const;
+const waitOption = {
+  wait: { type: text, value: "SECONDS", about: "the spouts are silent for so long before (0)" },
 } as const;
 
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
+type Values = { readonly [Name in keyof typeof submitOptions]?: string };
 
-/** The commands that begin with `storm`. */
-export async function runStorm(args: readonly string[]): Promise<boolean> {
-  const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true });
-  const [command, module, ...more] = positionals;
-  if (more.length > 0) throw refusal(`storm ${command} takes one module`);
-  const storm = await needed("@wheelwork/storm", () => import("@wheelwork/storm"));
-  const name = values.name ?? "wheelwork";
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+const nameOf = (values: Pick<Values, "name">): string => values.name ?? "wheelwork";
+
+/** Nimbus, where the options say. */
+async function nimbusAt(values: Pick<Values, "nimbus">) {
+  const { Nimbus } = await needed("@wheelwork/storm", () => import("@wheelwork/storm"));
   const place = findNimbus(values.nimbus);
-  const nimbus = new storm.Nimbus(place);
-  const waitMs = integer("--wait", values.wait, 0, 0) * 1000;
-  switch (command) {
-    case "topology":
-    case "submit": {
-      const config = configOf(values);
-      const file = demandModule(command, module);
-      const { topology, channels } = await topologyOf(file, name, config, values);
-      if (command === "topology") {
-        process.stdout.write(values.dot === true ? topology.dot() : topology.flux());
-        return true;
-      }
-      const home = values["storm-home"] ?? process.env["STORM_HOME"] ?? place.local?.home;
-      const jars = values.jars ?? place.local?.jars;
-      if (home === undefined || jars === undefined)
-        throw refusal("storm submit needs --storm-home (or STORM_HOME) and --jars");
-      const jar = storm.topologyJar({ "main.mjs": await storm.bundleApp(file) });
-      await makeTopics(config, channels);
-      storm.submit({ home, jars }, { flux: topology.flux(), jar });
-      say(`submitted ${name}`);
-      return true;
-    }
-    case "list":
-      for (const one of await reached(place, nimbus.topologies()))
-        say(
-          `${one.name}  ${one.status}  ${count(one.workers, "worker")}, ${count(one.executors, "executor")}, ${count(one.tasks, "task")}`,
-        );
-      return true;
-    case "status":
-      return status(
-        await reached(place, nimbus.topology(name)),
-        await configOfTopology(await reached(place, nimbus.configuration(name)), values),
-      );
-    case "activate":
-    case "deactivate":
-      await reached(place, nimbus[command](name));
-      say(`${name}: ${command}d`);
-      return true;
-    case "rebalance": {
-      const workers =
-        values.workers === undefined ? {} : { workers: integer("--workers", values.workers, 1, 1) };
-      await reached(place, nimbus.rebalance(name, { waitMs, ...workers }));
-      say(`${name}: is rebalanced`);
-      return true;
-    }
-    case "kill":
-      await reached(place, nimbus.kill(name, waitMs));
-      say(`${name}: is killed`);
-      return true;
-    default:
-      throw refusal(`there is no command storm ${command ?? ""}`);
-  }
+  return { place, nimbus: new Nimbus(place) };
 }
 
-type Values = { readonly [Name in Exclude<keyof typeof options, "dot">]?: string | undefined };
+const topology = command({
+  name: "storm topology",
+  about: "Prints the topology of an application for Storm's Flux.",
+  more: `The module's default export is the application, or makes it from its configuration.`,
+  takes: "MODULE",
+  options: { ...submitOptions, dot: { type: "boolean", about: "prints its picture for Graphviz instead" } },
+  run: async ({ values, positionals: [module = ""] }) => {
+    const made = await topologyOf(resolve(module), nameOf(values), configOf(values), values);
+    process.stdout.write(values.dot === true ? made.topology.dot() : made.topology.flux());
+  },
+});
+
+const submit = command({
+  name: "storm submit",
+  about:
+    "Submits an application to Storm. Makes the topics of the shards and of the channels that are missing.",
+  more: `The module's default export is the application, or makes it from its configuration.\n${placeHelp}`,
+  takes: "MODULE",
+  options: submitOptions,
+  run: async ({ values, positionals: [module = ""] }) => {
+    const storm = await needed("@wheelwork/storm", () => import("@wheelwork/storm"));
+    const place = findNimbus(values.nimbus);
+    const config = configOf(values);
+    const file = resolve(module);
+    const name = nameOf(values);
+    const made = await topologyOf(file, name, config, values);
+    const home = values["storm-home"] ?? process.env["STORM_HOME"] ?? place.local?.home;
+    const jars = values.jars ?? place.local?.jars;
+    if (home === undefined || jars === undefined)
+      throw refusal("storm submit needs --storm-home (or STORM_HOME) and --jars");
+    const jar = storm.topologyJar({ "main.mjs": await storm.bundleApp(file) });
+    await makeTopics(config, made.channels);
+    storm.submit({ home, jars }, { flux: made.topology.flux(), jar });
+    say(`submitted ${name}`);
+  },
+});
+
+const list = command({
+  name: "storm list",
+  about: "Lists the topologies of a Storm.",
+  takes: "",
+  options: { nimbus: stormOptions.nimbus },
+  run: async ({ values }) => {
+    const { place, nimbus } = await nimbusAt(values);
+    for (const one of await reached(place, nimbus.topologies()))
+      say(
+        `${one.name}  ${one.status}  ${count(one.workers, "worker")}, ${count(one.executors, "executor")}, ${count(one.tasks, "task")}`,
+      );
+  },
+});
+
+const show = command({
+  name: "storm status",
+  about: "Shows a topology: executors, errors, and the owners of the shards.",
+  more: `It asks Nimbus where the topology has its database, and how many shards there are, unless options say so.\n${placeHelp}`,
+  takes: "",
+  options: { ...placeOptions, ...stormOptions },
+  run: async ({ values }) => {
+    const { place, nimbus } = await nimbusAt(values);
+    const name = nameOf(values);
+    await status(
+      await reached(place, nimbus.topology(name)),
+      await configOfTopology(await reached(place, nimbus.configuration(name)), values),
+    );
+  },
+});
+
+const switched = (name: "activate" | "deactivate", about: string): Command =>
+  command({
+    name: `storm ${name}`,
+    about,
+    takes: "",
+    options: stormOptions,
+    run: async ({ values }) => {
+      const { place, nimbus } = await nimbusAt(values);
+      await reached(place, nimbus[name](nameOf(values)));
+      say(`${nameOf(values)}: ${name}d`);
+    },
+  });
+
+const rebalance = command({
+  name: "storm rebalance",
+  about: "Spreads a topology over the workers anew.",
+  takes: "",
+  options: { ...stormOptions, workers: submitOptions.workers, ...waitOption },
+  run: async ({ values }) => {
+    const { place, nimbus } = await nimbusAt(values);
+    const workers =
+      values.workers === undefined ? {} : { workers: integer("--workers", values.workers, 1, 1) };
+    const waitMs = integer("--wait", values.wait, 0, 0) * 1000;
+    await reached(place, nimbus.rebalance(nameOf(values), { waitMs, ...workers }));
+    say(`${nameOf(values)}: is rebalanced`);
+  },
+});
+
+const kill = command({
+  name: "storm kill",
+  about: "Ends a topology.",
+  takes: "",
+  options: { ...stormOptions, ...waitOption },
+  run: async ({ values }) => {
+    const { place, nimbus } = await nimbusAt(values);
+    await reached(place, nimbus.kill(nameOf(values), integer("--wait", values.wait, 0, 0) * 1000));
+    say(`${nameOf(values)}: is killed`);
+  },
+});
+
+/** The commands about Apache Storm. */
+export const stormCommands: readonly Command[] = [
+  topology,
+  submit,
+  list,
+  show,
+  switched("activate", "Lets the spouts of a topology go on."),
+  switched("deactivate", "Stops the spouts of a topology."),
+  rebalance,
+  kill,
+];
 
 async function status(
   view: Awaited<ReturnType<InstanceType<(typeof import("@wheelwork/storm"))["Nimbus"]>["topology"]>>,
   { databaseUrl, shards, schema }: StormConfig,
-): Promise<boolean> {
+): Promise<void> {
   say(`${view.name}  ${view.status}  up ${Math.round(view.uptimeMs / 1000)} s`);
   for (const { component, tasks, host, port, uptimeMs } of view.executorViews) {
     if (component.startsWith("__")) continue;
@@ -139,7 +197,6 @@ async function status(
   // Storm keeps errors for long. Only recent ones say something about the present.
   for (const { component, message, at, host } of view.errors)
     say(`  error of ${component} on ${host} at ${new Date(at).toISOString()}: ${message.split("\n")[0]}`);
-  return true;
 }
 
 async function topologyOf(file: string, name: string, open: StormConfig, values: Values) {
@@ -215,11 +272,6 @@ function configOf(values: Values, otherwise: Partial<StormConfig> = {}): StormCo
   };
 }
 
-function demandModule(command: string, module: string | undefined): string {
-  if (module === undefined) throw refusal(`storm ${command} takes a module`);
-  return resolve(module);
-}
-
 function integer(name: string, given: string | undefined, otherwise: number, least: number): number {
   const value = given === undefined ? otherwise : Number(given);
   if (Number.isInteger(value) && value >= least) return value;
@@ -229,4 +281,4 @@ function integer(name: string, given: string | undefined, otherwise: number, lea
 const count = (many: number, what: string): string => `${many} ${what}${many === 1 ? "" : "s"}`;
 
 const refusal = (message: string): WheelworkError =>
-  new WheelworkError("WW_CONFIG", message, { next: "See wheelwork --help." });
+  new WheelworkError("WW_CONFIG", message, { next: "See wheelwork help storm." });

@@ -1,0 +1,144 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { CommandError } from "./command.ts";
+import type { ServerPlace } from "./contexts.ts";
+import { exitCodes, type ExitCode } from "./exit-codes.ts";
+
+/** Problem details of the server, as docs/http.md has them. Nothing of it is sure: there may be a proxy in between. */
+interface Problem {
+  readonly code?: unknown;
+  readonly detail?: unknown;
+  readonly next?: unknown;
+  readonly problems?: readonly { readonly path?: unknown; readonly message?: unknown }[];
+}
+
+/** What a server said. */
+export interface Reply {
+  readonly status: number;
+  readonly headers: Headers;
+  /** Parsed, if it is JSON. */
+  readonly body: unknown;
+}
+
+export interface Sending {
+  readonly query?: Readonly<Record<string, string | number | undefined>>;
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** The statuses beyond 299 that are no errors. */
+  readonly expected?: (reply: Reply) => boolean;
+}
+
+/** How often a request that may be sent twice is sent again when no reply comes, and the first pause. */
+const [tries, firstPauseMs] = [4, 200];
+const timeoutMs = 75_000;
+
+/** Talks to a server. Everything that it sends may be sent twice: reads, and writes with an `Idempotency-Key`. */
+export class Client {
+  readonly #place: ServerPlace;
+
+  constructor(place: ServerPlace) {
+    this.#place = place;
+  }
+
+  get url(): string {
+    return this.#place.url;
+  }
+
+  get(path: string, sending: Sending = {}): Promise<Reply> {
+    return this.#send("GET", path, sending);
+  }
+
+  post(path: string, sending: Sending = {}): Promise<Reply> {
+    return this.#send("POST", path, sending);
+  }
+
+  async #send(method: string, path: string, sending: Sending): Promise<Reply> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#sendOnce(method, path, sending);
+      } catch (error) {
+        const passes = error instanceof CommandError && error.exitCode === exitCodes.tryAgain;
+        if (!passes || attempt >= tries) throw error;
+        await sleep(firstPauseMs * 2 ** (attempt - 1));
+      }
+    }
+  }
+
+  async #sendOnce(
+    method: string,
+    path: string,
+    { query = {}, body, headers, expected }: Sending,
+  ): Promise<Reply> {
+    const { url, token } = this.#place;
+    const target = new URL(`${url}${path}`);
+    for (const [name, value] of Object.entries(query))
+      if (value !== undefined) target.searchParams.set(name, String(value));
+    let response: Response;
+    let text: string;
+    try {
+      response = await fetch(target, {
+        method,
+        redirect: "error",
+        signal: AbortSignal.timeout(timeoutMs),
+        headers: {
+          accept: "application/json, application/problem+json",
+          ...(method === "POST" ? { "content-type": "application/json" } : {}),
+          ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+          ...headers,
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
+      text = await response.text();
+    } catch (cause) {
+      throw this.#unreachable(cause);
+    }
+    const isJson = /[/+]json\b/.test(response.headers.get("content-type") ?? "");
+    const reply = { status: response.status, headers: response.headers, body: isJson ? json(text) : text };
+    if (response.ok || expected?.(reply) === true) return reply;
+    throw refusedBy(reply);
+  }
+
+  #unreachable(cause: unknown): CommandError {
+    const { url, looked } = this.#place;
+    return new CommandError(
+      `the server cannot be reached at ${url}: ${reasonOf(cause)}\n  Why there: ${looked}.`,
+      exitCodes.tryAgain,
+      cause,
+    );
+  }
+}
+
+function json(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+/** `fetch` says "fetch failed", and hides the reason in its cause. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { cause } = error;
+  if (cause instanceof AggregateError) return cause.errors.map(reasonOf).join("; ");
+  return cause instanceof Error ? reasonOf(cause) : error.message;
+}
+
+function refusedBy({ status, body }: Reply): CommandError {
+  const problem: Problem = typeof body === "object" && body !== null ? body : {};
+  const code = typeof problem.code === "string" ? problem.code : `HTTP ${status}`;
+  const detail = typeof problem.detail === "string" ? problem.detail : "the server refused it";
+  const problems = Array.isArray(problem.problems) ? problem.problems : [];
+  const lines = problems.map(
+    ({ path, message }) => `\n  - ${path === "" ? "" : `${String(path)}: `}${String(message)}`,
+  );
+  const next = typeof problem.next === "string" ? `\n  ${problem.next}` : "";
+  return new CommandError(`${code}: ${detail}${lines.join("")}${next}`, exitCodeOfStatus(status));
+}
+
+function exitCodeOfStatus(status: number): ExitCode {
+  if (status === 401 || status === 403 || status === 421) return exitCodes.denied;
+  if (status === 404) return exitCodes.notFound;
+  return status === 429 || status === 502 || status === 503 || status === 504
+    ? exitCodes.tryAgain
+    : exitCodes.failed;
+}

@@ -1,0 +1,145 @@
+import { WheelworkError } from "@wheelwork/core";
+import { consoleLogger } from "@wheelwork/engine";
+import {
+  asyncApi,
+  clusterTopics,
+  createNode,
+  deadLetterTopic,
+  type NodeOptions,
+} from "@wheelwork/engine/cluster";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { command, wholeNumber, type Command } from "./command.ts";
+import { listDeadLetters, replay } from "./dead-letters.ts";
+import { exitCodes } from "./exit-codes.ts";
+import { check, listShards } from "./inspect.ts";
+import { openPlace, placeHelp, placeOptions } from "./place.ts";
+
+type Values = Parameters<typeof openPlace>[0];
+
+async function withPlace<T>(
+  values: Values,
+  body: (place: Awaited<ReturnType<typeof openPlace>>) => Promise<T>,
+): Promise<T> {
+  const place = await openPlace(values);
+  try {
+    return await body(place);
+  } finally {
+    await place.close();
+  }
+}
+
+/** What the module of a node exports. @throws WheelworkError WW_CONFIG. */
+async function loadModule(
+  module: string,
+): Promise<Partial<NodeOptions> & Pick<NodeOptions, "hubs" | "workers">> {
+  const loaded = (await import(pathToFileURL(resolve(module)).href)) as {
+    readonly default?: Partial<NodeOptions>;
+  };
+  const { hubs, workers } = loaded.default ?? {};
+  if (hubs === undefined || workers === undefined) {
+    throw new WheelworkError("WW_CONFIG", `${module} has no default export with hubs and workers`, {
+      next: "Export them: export default { hubs: [...], workers: [...] }.",
+    });
+  }
+  return { ...loaded.default, hubs, workers };
+}
+
+async function runNode(values: Values, name: string | undefined, file: string): Promise<void> {
+  const module = await loadModule(file);
+  await withPlace(values, async (place) => {
+    const { channels = [] } = module;
+    await place.log.ensureTopics(clusterTopics({ shards: place.shards, inbox: place.inbox, channels }));
+    const logger = consoleLogger({ level: "info", name: name ?? "wheelwork" });
+    const { promise: failed, reject } = Promise.withResolvers<never>();
+    failed.catch(() => {});
+    const node = createNode({
+      logger,
+      // What was deleted before it was read is logged, and the node goes on.
+      onFailure: (error) => {
+        if (!(error instanceof WheelworkError && error.code === "WW_LOG_LOST")) reject(error);
+      },
+      ...module,
+      shards: place.shards,
+      inbox: place.inbox,
+      store: place.store,
+      log: place.log,
+      ...(name === undefined ? {} : { name }),
+    });
+    const ended = new Promise<void>((end) => {
+      for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => end());
+    });
+    await node.start();
+    process.stdout.write(`ready: the node runs on ${place.brokers}\n`);
+    try {
+      await Promise.race([ended, failed]);
+    } finally {
+      await node.stop();
+    }
+  });
+}
+
+const letterOptions = {
+  topic: { type: "string", value: "TOPIC", about: "whose dead letters (the inbox)" },
+  ...placeOptions,
+} as const;
+
+/** The commands that look at the servers of a cluster, and the one that runs a node. */
+export const clusterCommands: readonly Command[] = [
+  command({
+    name: "node",
+    about: "Runs a node: the module's default export has the hubs, the workers and, if any, the channels.",
+    more: placeHelp,
+    takes: "MODULE",
+    options: { name: { type: "string", value: "NAME", about: "of the node, for logs" }, ...placeOptions },
+    run: ({ values: { name, ...values }, positionals: [module = ""] }) => runNode(values, name, module),
+  }),
+  command({
+    name: "asyncapi",
+    about: "Prints the AsyncAPI document of the topics of a module.",
+    takes: "MODULE",
+    options: { shards: placeOptions.shards, inbox: placeOptions.inbox },
+    run: async ({ values: { shards, inbox }, positionals: [module = ""] }) => {
+      const { channels = [] } = await loadModule(module);
+      const many = wholeNumber("--shards", shards ?? process.env["SHARDS"], 8, 1);
+      const document = asyncApi({ shards: many, channels, ...(inbox === undefined ? {} : { inbox }) });
+      process.stdout.write(`${JSON.stringify(document, undefined, 2)}\n`);
+    },
+  }),
+  command({
+    name: "check",
+    about: "Checks the topics, the store and the positions of a cluster.",
+    more: placeHelp,
+    takes: "",
+    options: placeOptions,
+    run: async ({ values }) => ((await withPlace(values, check)) ? exitCodes.done : exitCodes.failed),
+  }),
+  command({
+    name: "shards",
+    about: "Lists the shards of a cluster: owner, position, lag.",
+    more: placeHelp,
+    takes: "",
+    options: placeOptions,
+    run: async ({ values }) => ((await withPlace(values, listShards)) ? exitCodes.done : exitCodes.failed),
+  }),
+  command({
+    name: "dead-letters list",
+    about: "Lists what could not be processed, and why.",
+    more: placeHelp,
+    takes: "",
+    options: letterOptions,
+    run: ({ values }) =>
+      withPlace(values, (place) => listDeadLetters(place.log, deadLetterTopic(values.topic ?? place.inbox))),
+  }),
+  command({
+    name: "dead-letters replay",
+    about: "Sends dead letters to where they came from: all, or those at the places of the list.",
+    more: placeHelp,
+    takes: "[PLACE...]",
+    options: letterOptions,
+    run: ({ values, positionals }) =>
+      withPlace(values, (place) =>
+        replay(place.log, deadLetterTopic(values.topic ?? place.inbox), positionals),
+      ),
+  }),
+];

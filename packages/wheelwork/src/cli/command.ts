@@ -1,0 +1,134 @@
+import { parseArgs } from "node:util";
+import { exitCodes, type ExitCode } from "./exit-codes.ts";
+
+// One registry describes all commands. It gives the parser, the help, the completion of shells and docs/cli.md. `parseArgs` of
+// Node does the parsing: the commands need no more than options and arguments, and a framework would be the largest dependency.
+
+/** An option of a command. */
+interface Option {
+  readonly type: "string" | "boolean";
+  readonly short?: string;
+  /** What its value stands for, such as SECONDS. */
+  readonly value?: string;
+  /** What it does, and its default. */
+  readonly about: string;
+  /** All values that it takes. */
+  readonly choices?: readonly string[];
+}
+
+export type Options = Readonly<Record<string, Option>>;
+
+/** What was given for options. */
+type Values<O extends Options> = {
+  readonly [N in keyof O]?: O[N]["type"] extends "boolean" ? boolean : string;
+};
+
+/** What a command is called with. */
+export interface Given<O extends Options = Options> {
+  readonly values: Values<O>;
+  readonly positionals: readonly string[];
+}
+
+/** A command, as the registry knows it. */
+export interface Command {
+  /** One or two words, such as `requests list`. */
+  readonly name: string;
+  /** What it does, in one line. */
+  readonly about: string;
+  /** More lines of help. */
+  readonly more?: string;
+  /** Its arguments. Those in brackets may be left out, and three dots stand for any number. */
+  readonly takes: string;
+  readonly options: Options;
+  run(given: Given): Promise<ExitCode>;
+}
+
+/** Something that ends a command with an exit code of its own. */
+export class CommandError extends Error {
+  override readonly name = "CommandError";
+  readonly exitCode: ExitCode;
+
+  constructor(message: string, exitCode: ExitCode = exitCodes.failed, cause?: unknown) {
+    super(message, cause === undefined ? {} : { cause });
+    this.exitCode = exitCode;
+  }
+}
+
+/** The command line is wrong. */
+export const usageError = (message: string): CommandError => new CommandError(message, exitCodes.usage);
+
+/** Makes a command whose `run` knows the types of its options. A `run` that returns nothing is done. */
+export function command<const O extends Options>(
+  spec: Omit<Command, "run" | "options"> & {
+    readonly options: O;
+    readonly run: (given: Given<O>) => Promise<ExitCode | void>;
+  },
+): Command {
+  return {
+    ...spec,
+    run: async (given) => (await spec.run(given as Given<O>)) ?? exitCodes.done,
+  };
+}
+
+/** The command that the first words name, and the words after it. */
+export function findCommand(
+  commands: readonly Command[],
+  words: readonly string[],
+): { readonly command: Command; readonly rest: readonly string[] } | undefined {
+  for (const length of [2, 1]) {
+    const name = words.slice(0, length).join(" ");
+    const found = commands.find((one) => one.name === name);
+    if (found !== undefined) return { command: found, rest: words.slice(length) };
+  }
+  return undefined;
+}
+
+/**
+ * Parses what follows the name of a command.
+ * @throws CommandError with every problem: unknown options, values that are not among the choices, too few or too many arguments.
+ */
+export function parse({ name, takes, options }: Command, words: readonly string[]): Given {
+  const config = Object.fromEntries(
+    Object.entries(options).map(([option, { type, short }]) => [
+      option,
+      short === undefined ? { type } : { type, short },
+    ]),
+  );
+  const { values, positionals } = parsed(words, config);
+  const problems = Object.entries(values).flatMap(([option, value]) => {
+    const choices = options[option]?.choices;
+    return choices === undefined || choices.includes(String(value))
+      ? []
+      : [`--${option} must be one of ${choices.join(", ")}, not ${String(value)}`];
+  });
+  const expected = takes.split(" ").filter((word) => word !== "");
+  const least = expected.filter((word) => !word.startsWith("[")).length;
+  const most = takes.includes("...") ? Number.POSITIVE_INFINITY : expected.length;
+  if (positionals.length < least || positionals.length > most)
+    problems.push(`${name} takes ${takes === "" ? "no arguments" : takes}`);
+  if (problems.length > 0) throw usageError(problems.join("\n"));
+  return { values: values as Given["values"], positionals };
+}
+
+function parsed(
+  words: readonly string[],
+  options: Record<string, { type: "string" | "boolean"; short?: string }>,
+) {
+  try {
+    return parseArgs({ args: [...words], options, allowPositionals: true });
+  } catch (error) {
+    throw usageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** A whole number from `least`. @throws CommandError when it is none. */
+export function wholeNumber(
+  name: string,
+  given: string | undefined,
+  otherwise: number,
+  least: number,
+): number {
+  const value = given === undefined ? otherwise : Number(given);
+  if (given?.trim() !== "" && Number.isSafeInteger(value) && value >= least) return value;
+  throw usageError(`${name} must be a whole number from ${least}, not ${given}`);
+}

@@ -1,0 +1,93 @@
+import { WheelworkError } from "@wheelwork/core";
+import { clusterCommands } from "./cluster.ts";
+import { CommandError, findCommand, parse, usageError, type Command } from "./command.ts";
+import { candidates, completionCommand } from "./completion.ts";
+import { exitCodeOf, exitCodes, type ExitCode } from "./exit-codes.ts";
+import { helpOf, markdown, overview } from "./help.ts";
+import { hubCommands } from "./hubs.ts";
+import { requestCommands } from "./requests.ts";
+import { scheduleCommands } from "./schedules.ts";
+import { settingCommands } from "./settings.ts";
+import { stormCommands } from "./storm.ts";
+
+const commands: readonly Command[] = [
+  ...requestCommands,
+  ...hubCommands,
+  ...scheduleCommands,
+  ...settingCommands,
+  completionCommand,
+  ...clusterCommands,
+  ...stormCommands,
+];
+
+const introduction = `<!-- Made by \`npm run -s wheelwork -- help --markdown > docs/cli.md\`: change the commands, not this page. -->
+
+# The command line
+
+\`wheelwork\` asks the HTTP server of an engine (see [HTTP](http.md)), so it works alike on SQLite, on a cluster and on Storm. A few commands look at the servers of a cluster or of Storm themselves.
+
+It finds the server by \`--url\`, then \`--context\`, then \`WHEELWORK_URL\`, then \`WHEELWORK_CONTEXT\`, then the current context, and else takes \`http://127.0.0.1:8088\`. \`WHEELWORK_TOKEN\` is sent as a bearer token, for a proxy that asks for one. The token of a context goes only to the server of that context.
+
+What is sent is sent again if no reply comes, under an \`Idempotency-Key\`, so it counts once. Keys and texts of others are shown with control characters escaped.
+
+\`\`\`sh
+wheelwork requests submit flow-create '{"flowid":"f1","length":10}' --key f1 --wait 10
+wheelwork requests watch f1
+wheelwork incidents
+wheelwork requests list --status incident -o ids | wheelwork requests retry -
+\`\`\`
+`;
+
+function help(words: readonly string[]): string {
+  const names = words.filter((word) => !word.startsWith("-"));
+  if (words.includes("--markdown")) return markdown(commands, introduction);
+  if (names.length === 0) return overview(commands);
+  const found = findCommand(commands, names);
+  if (found !== undefined) return helpOf(found.command);
+  const [group = ""] = names;
+  if (commands.some(({ name }) => name.startsWith(`${group} `))) return overview(commands, group);
+  throw usageError(`there is no command ${names.join(" ")}`);
+}
+
+async function run(words: readonly string[]): Promise<ExitCode> {
+  const [first] = words;
+  if (first === "complete") {
+    for (const word of candidates(commands, words.slice(words[1] === "--" ? 2 : 1)))
+      process.stdout.write(`${word}\n`);
+    return exitCodes.done;
+  }
+  const end = words.indexOf("--");
+  const options = end < 0 ? words : words.slice(0, end);
+  const asksForHelp = options.includes("--help") || options.includes("-h");
+  if (first === undefined || first === "help" || asksForHelp) {
+    process.stdout.write(help(first === "help" ? words.slice(1) : words));
+    return exitCodes.done;
+  }
+  const found = findCommand(commands, words);
+  if (found === undefined) {
+    const group = commands.filter(({ name }) => name.startsWith(`${first} `));
+    const known = group.map(({ name }) => name.slice(first.length + 1)).join(", ");
+    throw usageError(
+      group.length === 0
+        ? `there is no command ${first}`
+        : `${first} takes one of ${known}, not ${words[1] ?? "nothing"}`,
+    );
+  }
+  return found.command.run(parse(found.command, found.rest));
+}
+
+// A reader that has had enough, such as `head`, is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(exitCodes.done);
+  throw error;
+});
+
+try {
+  process.exitCode = await run(process.argv.slice(2));
+} catch (error) {
+  const isOurs = error instanceof CommandError || error instanceof WheelworkError;
+  process.stderr.write(`${isOurs ? error.message : String(error)}\n`);
+  if (error instanceof CommandError) process.exitCode = error.exitCode;
+  else process.exitCode = error instanceof WheelworkError ? exitCodeOf(error) : exitCodes.failed;
+  if (process.exitCode === exitCodes.usage) process.stderr.write("\nSee: wheelwork help\n");
+}

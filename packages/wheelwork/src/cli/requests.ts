@@ -1,0 +1,506 @@
+import { transcriber, type RunEvent } from "@wheelwork/core";
+import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Client } from "./client.ts";
+import { command, CommandError, usageError, wholeNumber, type Command } from "./command.ts";
+import { findServer, serverOptions } from "./contexts.ts";
+import { exitCodes, type ExitCode } from "./exit-codes.ts";
+import { hubOperations } from "./hubs.ts";
+import { idsOf, outputOption, printRows, say, shown, type Column } from "./output.ts";
+
+/** A request, as the server lists it. */
+interface Row {
+  readonly id: string;
+  readonly hub: string;
+  readonly version: number;
+  readonly status: string;
+  readonly state: string;
+  readonly createdAt: string;
+  readonly answeredAt?: string;
+}
+
+interface Answer {
+  readonly kind: string;
+}
+
+interface View extends Row {
+  readonly answer?: Answer;
+  readonly incident?: {
+    readonly at: string;
+    readonly error: { readonly code?: string; readonly message: string };
+  };
+}
+
+const statuses = ["pending", "running", "incident", "ended", "lost"] as const;
+
+const filterOptions = {
+  status: { type: "string", choices: statuses, about: "only those with this status" },
+  hub: { type: "string", value: "NAME", about: "only those of this hub" },
+} as const;
+
+const columns: readonly Column<Row>[] = [
+  ["id", ({ id }) => id],
+  ["hub", ({ hub }) => hub],
+  ["status", ({ status }) => status],
+  ["state", ({ state }) => state],
+  ["created", ({ createdAt }) => createdAt],
+  ["answered", ({ answeredAt }) => answeredAt],
+];
+
+const pathOf = (id: string): string => `/requests/${encodeURIComponent(id)}`;
+const pageSize = 1000;
+
+/** Requests, newest first, page by page. */
+async function* listed(
+  client: Client,
+  filter: { readonly status?: string; readonly hub?: string },
+  most: number,
+): AsyncGenerator<Row[]> {
+  let cursor: string | undefined;
+  let left = most;
+  do {
+    const query = { ...filter, limit: Math.min(left, pageSize), cursor };
+    const { body } = await client.get("/requests", { query });
+    const page = body as { readonly requests: Row[]; readonly cursor?: string };
+    yield page.requests;
+    left -= page.requests.length;
+    cursor = page.cursor;
+  } while (cursor !== undefined && left > 0);
+}
+
+const filterOf = ({ status, hub }: { readonly status?: string; readonly hub?: string }) => ({
+  ...(status === undefined ? {} : { status }),
+  ...(hub === undefined ? {} : { hub }),
+});
+
+/** The ids that the arguments name. `-` stands for those that come in. */
+function namedIds(given: readonly string[]): string[] {
+  return given.flatMap((id) => (id === "-" ? idsOf(readFileSync(0, "utf8")) : [id]));
+}
+
+/** A value that an argument holds: JSON, `@FILE` with JSON, or `-` for what comes in. */
+function jsonArgument(given: string | undefined, what: string): unknown {
+  if (given === undefined) return undefined;
+  try {
+    const text =
+      given === "-"
+        ? readFileSync(0, "utf8")
+        : given.startsWith("@")
+          ? readFileSync(given.slice(1), "utf8")
+          : given;
+    return JSON.parse(text);
+  } catch (error) {
+    throw usageError(`${what} is not JSON: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+const list = command({
+  name: "requests list",
+  about: "Lists requests, newest first.",
+  more: `-o ids prints ids only, which other commands read: wheelwork requests list --status incident -o ids | wheelwork requests retry -`,
+  takes: "",
+  options: {
+    ...filterOptions,
+    limit: { type: "string", value: "N", about: "at most so many (50)" },
+    all: { type: "boolean", about: "all of them, page by page" },
+    ...outputOption,
+    ...serverOptions,
+  },
+  run: async ({ values }) => {
+    if (values.all === true && values.limit !== undefined)
+      throw usageError("give --all or --limit, not both");
+    const most = values.all === true ? Number.POSITIVE_INFINITY : wholeNumber("--limit", values.limit, 50, 1);
+    const form = { columns, idOf: ({ id }: Row) => id, none: "there are no such requests" };
+    const streams = values.output === "jsonl" || values.output === "ids";
+    const rows: Row[] = [];
+    for await (const page of listed(new Client(findServer(values)), filterOf(values), most)) {
+      if (streams) printRows(values.output, page, form);
+      else rows.push(...page);
+    }
+    if (!streams) printRows(values.output, rows, form);
+  },
+});
+
+const get = command({
+  name: "requests get",
+  about: "Prints a request as JSON: its state, its open calls, its incident, its view, its answer.",
+  takes: "ID",
+  options: serverOptions,
+  run: async ({ values, positionals: [id = ""] }) => {
+    const { body } = await new Client(findServer(values)).get(pathOf(id));
+    say(JSON.stringify(body, undefined, 2));
+  },
+});
+
+const times: ReadonlySet<string> = new Set(["at", "due", "deadline", "answerBy", "startAt"]);
+
+/** An event as the engine has it: the server gives times as ISO texts. */
+function eventOf(given: object): RunEvent {
+  const withNumbers = (fields: object): object =>
+    Object.fromEntries(
+      Object.entries(fields).map(([name, value]: [string, unknown]) => [
+        name,
+        times.has(name) && typeof value === "string" ? Date.parse(value) : value,
+      ]),
+    );
+  const event = withNumbers(given) as { calls?: readonly object[] };
+  return (event.calls === undefined ? event : { ...event, calls: event.calls.map(withNumbers) }) as RunEvent;
+}
+
+/** Pages of a history from a cursor on. The last one has the cursor for what comes later. */
+async function* history(
+  client: Client,
+  id: string,
+  from: number,
+): AsyncGenerator<{ readonly events: readonly object[]; readonly next: number }> {
+  let next = from;
+  for (let isMore = true; isMore;) {
+    const { body } = await client.get(`${pathOf(id)}/history`, { query: { cursor: next, limit: pageSize } });
+    const { events, cursor } = body as { readonly events: readonly object[]; readonly cursor?: string };
+    next += events.length;
+    isMore = cursor !== undefined;
+    yield { events, next };
+  }
+}
+
+const historyOf = command({
+  name: "requests history",
+  about: "Prints what happened to a request, oldest first.",
+  takes: "ID",
+  options: {
+    output: {
+      type: "string",
+      short: "o",
+      choices: ["text", "json", "jsonl"],
+      about: "how to print it (text)",
+    },
+    ...serverOptions,
+  },
+  run: async ({ values, positionals: [id = ""] }) => {
+    const all: object[] = [];
+    const transcribe = transcriber();
+    for await (const { events } of history(new Client(findServer(values)), id, 0)) {
+      if (values.output === "json") all.push(...events);
+      else for (const event of events) printEvent(event, values.output, transcribe);
+    }
+    if (values.output === "json") say(JSON.stringify(all, undefined, 2));
+  },
+});
+
+function printEvent(
+  event: object,
+  output: string | undefined,
+  transcribe: (event: RunEvent) => string,
+): void {
+  if (output === "jsonl") return say(JSON.stringify(event));
+  for (const line of transcribe(eventOf(event)).trimEnd().split("\n")) say(shown(line));
+}
+
+/** How often a request is looked at while nothing happens, and while the server is away. */
+const [lookMs, awayMs] = [250, 2000];
+
+const watch = command({
+  name: "requests watch",
+  about: "Prints what happens to a request until it has ended. It waits while the server is away.",
+  takes: "ID",
+  options: {
+    output: { type: "string", short: "o", choices: ["text", "jsonl"], about: "how to print it (text)" },
+    ...serverOptions,
+  },
+  run: async ({ values, positionals: [id = ""] }) => {
+    const client = new Client(findServer(values));
+    const transcribe = transcriber();
+    let next = 0;
+    let isAway = false;
+    for (;;) {
+      try {
+        // The request is read before its history: so what led to its end is in the history.
+        const view = await client.get(pathOf(id));
+        for await (const page of history(client, id, next)) {
+          for (const event of page.events) printEvent(event, values.output, transcribe);
+          ({ next } = page);
+        }
+        isAway = false;
+        const { status, answer } = view.body as View;
+        if (status === "ended" || status === "lost") return exitCodeOfAnswer(answer);
+        await sleep(lookMs);
+      } catch (error) {
+        if (!(error instanceof CommandError) || error.exitCode !== exitCodes.tryAgain) throw error;
+        if (!isAway) process.stderr.write(`${error.message.split("\n")[0] ?? ""}: waiting for it\n`);
+        isAway = true;
+        await sleep(awayMs);
+      }
+    }
+  },
+});
+
+const exitCodeOfAnswer = (answer: Answer | undefined): ExitCode => {
+  if (answer === undefined) return exitCodes.noAnswerYet;
+  return answer.kind === "result" ? exitCodes.done : exitCodes.badAnswer;
+};
+
+const waitOption = {
+  wait: { type: "string", value: "SECONDS", about: "waits for the answer at most so long" },
+} as const;
+
+/** The longest wait that is asked for at once. */
+const longestWait = 60;
+
+/** Waits for the answer, and prints it. */
+async function printAnswer(client: Client, id: string, waitSeconds: number): Promise<ExitCode> {
+  const until = Date.now() + waitSeconds * 1000;
+  for (;;) {
+    const left = Math.max(0, Math.min(longestWait, Math.ceil((until - Date.now()) / 1000)));
+    // The reply has the status of the answer, so that it may look like a refusal. The request itself says what the answer is.
+    const prefer = left === 0 ? {} : { prefer: `wait=${left}` };
+    const isAnswer = ({ headers }: { readonly headers: Headers }): boolean => headers.has("content-location");
+    await client.get(`${pathOf(id)}/answer`, { headers: prefer, expected: isAnswer });
+    const { answer, status } = (await client.get(pathOf(id))).body as View;
+    if (answer !== undefined) {
+      say(JSON.stringify(answer, undefined, 2));
+      return exitCodeOfAnswer(answer);
+    }
+    if (Date.now() >= until) {
+      process.stderr.write(`${shown(id)} has no answer yet: it is ${status}\n`);
+      return exitCodes.noAnswerYet;
+    }
+  }
+}
+
+const answer = command({
+  name: "requests answer",
+  about: "Prints the answer to a request as JSON.",
+  takes: "ID",
+  options: { ...waitOption, ...serverOptions },
+  run: ({ values, positionals: [id = ""] }) =>
+    printAnswer(new Client(findServer(values)), id, wholeNumber("--wait", values.wait, 0, 0)),
+});
+
+const submit = command({
+  name: "requests submit",
+  about: "Sends a request to a hub, and prints its id. With --wait, prints its answer.",
+  more: `REQUEST is JSON, @FILE, or - for what comes in. The same key is the same request, so a command that is not sure to have
+arrived may be repeated with it.`,
+  takes: "HUB REQUEST",
+  options: {
+    key: { type: "string", value: "KEY", about: "the key of the request (a random one)" },
+    ...waitOption,
+    ...serverOptions,
+  },
+  run: async ({ values, positionals: [hub = "", request] }) => {
+    const client = new Client(findServer(values));
+    const body = jsonArgument(request, "the request");
+    const operation = (await hubOperations(client)).find(({ name }) => name === hub);
+    if (operation === undefined)
+      throw new CommandError(`the server has no hub ${hub}\n  See: wheelwork hubs list`, exitCodes.notFound);
+    const key = values.key ?? randomUUID();
+    const headers = { "idempotency-key": encodeURIComponent(key), prefer: "wait=0" };
+    const reply = await client.post(operation.path, {
+      body,
+      headers,
+      expected: (one) => one.headers.has("content-location"),
+    });
+    const id = idOf(reply, key);
+    if (values.wait !== undefined) return printAnswer(client, id, wholeNumber("--wait", values.wait, 0, 0));
+    say(id);
+    return exitCodes.done;
+  },
+});
+
+/** The id of the request that a reply is about: a hub with a lane makes another one of the key. */
+function idOf({ body, headers }: { readonly body: unknown; readonly headers: Headers }, key: string): string {
+  const { requestId } = (typeof body === "object" && body !== null ? body : {}) as {
+    readonly requestId?: unknown;
+  };
+  if (typeof requestId === "string") return requestId;
+  const location = headers.get("location") ?? headers.get("content-location");
+  const [, id] = /\/requests\/([^/]+)/.exec(location ?? "") ?? [];
+  return id === undefined ? key : decodeURIComponent(id);
+}
+
+/** How many commands are under way at once. */
+const atOnce = 8;
+
+interface OfMany {
+  readonly path: string;
+  readonly body?: unknown;
+  /** What was done, such as "asked to end". */
+  readonly said: string;
+}
+
+/** Sends a command to each of many requests. One that fails stops no other one. */
+async function each(
+  client: Client,
+  ids: readonly string[],
+  dryRun: boolean | undefined,
+  { path, body, said }: OfMany,
+): Promise<ExitCode> {
+  if (dryRun === true) {
+    for (const id of ids) say(`${shown(id)}  would be ${said}`);
+    return exitCodes.done;
+  }
+  const codes = new Set<ExitCode>();
+  const waiting = ids.values();
+  const work = async (): Promise<void> => {
+    for (const id of waiting) {
+      try {
+        const headers = { "idempotency-key": randomUUID() };
+        await client.post(`${pathOf(id)}/${path}`, body === undefined ? { headers } : { body, headers });
+        say(`${shown(id)}  ${said}`);
+      } catch (error) {
+        if (!(error instanceof CommandError)) throw error;
+        process.stderr.write(`${shown(id)}  ${error.message}\n`);
+        codes.add(error.exitCode);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, work));
+  const [only = exitCodes.done] = codes;
+  return codes.size > 1 ? exitCodes.failed : only;
+}
+
+const manyOptions = {
+  "dry-run": { type: "boolean", about: "says what it would do, and does nothing" },
+  ...serverOptions,
+} as const;
+
+const many =
+  "ID is an id, or - for ids that come in, one in each line, as `requests list -o ids` prints them.";
+
+const commands = [
+  command({
+    name: "requests cancel",
+    about: "Asks requests to end early.",
+    more: many,
+    takes: "ID...",
+    options: manyOptions,
+    run: ({ values, positionals }) =>
+      each(new Client(findServer(values)), namedIds(positionals), values["dry-run"], {
+        path: "cancel",
+        said: "asked to end",
+      }),
+  }),
+  command({
+    name: "requests signal",
+    about: "Sends a signal to a request.",
+    more: `${many}\nPAYLOAD is JSON, or @FILE. Without it the payload is null.`,
+    takes: "ID NAME [PAYLOAD]",
+    options: manyOptions,
+    run: ({ values, positionals: [id = "", name = "", payload] }) =>
+      each(new Client(findServer(values)), namedIds([id]), values["dry-run"], {
+        path: `signals/${encodeURIComponent(name)}`,
+        body: jsonArgument(payload, "the payload") ?? null,
+        said: `sent the signal ${name}`,
+      }),
+  }),
+  command({
+    name: "requests retry",
+    about: "Lets parked requests (incidents) go on where they stopped.",
+    more: many,
+    takes: "ID...",
+    options: manyOptions,
+    run: ({ values, positionals }) =>
+      each(new Client(findServer(values)), namedIds(positionals), values["dry-run"], {
+        path: "retry",
+        said: "retried",
+      }),
+  }),
+  command({
+    name: "requests resolve",
+    about: "Ends parked requests (incidents) with an error.",
+    more: many,
+    takes: "ID...",
+    options: {
+      message: { type: "string", value: "TEXT", about: "the message of the answer (compulsory)" },
+      ...manyOptions,
+    },
+    run: ({ values, positionals }) => {
+      if (values.message === undefined) throw usageError("requests resolve needs --message");
+      return each(new Client(findServer(values)), namedIds(positionals), values["dry-run"], {
+        path: "resolve",
+        body: { message: values.message },
+        said: "resolved",
+      });
+    },
+  }),
+];
+
+interface Group {
+  readonly hub: string;
+  readonly state: string;
+  readonly error: string;
+  readonly ids: string[];
+  readonly since: string;
+}
+
+/** Without what differs from one incident of a kind to the next: numbers, and what is in quotation marks. */
+const kindOf = (message: string): string =>
+  message
+    .split("\n", 1)
+    .join("")
+    .replaceAll(/"[^"]*"/g, '"…"')
+    .replaceAll(/\d+/g, "N");
+
+const incidents = command({
+  name: "incidents",
+  about: "Lists parked requests in groups: by hub, state and error. -o ids prints the ids of all of them.",
+  takes: "",
+  options: { hub: filterOptions.hub, ...outputOption, ...serverOptions },
+  run: async ({ values }) => {
+    const client = new Client(findServer(values));
+    const groups = new Map<string, Group>();
+    const filter = { ...filterOf(values), status: "incident" };
+    for await (const page of listed(client, filter, Number.POSITIVE_INFINITY)) {
+      if (values.output === "ids") {
+        printRows("ids", page, { columns, idOf: ({ id }) => id, none: "" });
+        continue;
+      }
+      const waiting = page.values();
+      const look = async (): Promise<void> => {
+        for (const { id } of waiting) collect(groups, (await client.get(pathOf(id))).body as View);
+      };
+      await Promise.all(Array.from({ length: atOnce }, look));
+    }
+    if (values.output === "ids") return;
+    printRows(
+      values.output,
+      [...groups.values()].toSorted((a, b) => b.ids.length - a.ids.length),
+      {
+        columns: [
+          ["many", ({ ids }) => `${ids.length}`],
+          ["hub", ({ hub }) => hub],
+          ["state", ({ state }) => state],
+          ["since", ({ since }) => since],
+          ["error", ({ error }) => error],
+          ["such as", ({ ids }) => ids[0]],
+        ],
+        idOf: ({ ids }) => ids[0] ?? "",
+        none: "there are no incidents",
+      },
+    );
+  },
+});
+
+function collect(groups: Map<string, Group>, { id, hub, state, incident }: View): void {
+  // It may have been retried since it was listed.
+  if (incident === undefined) return;
+  const error = kindOf(incident.error.message);
+  const name = JSON.stringify([hub, state, error]);
+  const group = groups.get(name);
+  if (group === undefined) return void groups.set(name, { hub, state, error, ids: [id], since: incident.at });
+  group.ids.push(id);
+  if (incident.at < group.since) groups.set(name, { ...group, since: incident.at });
+}
+
+/** The commands about requests. */
+export const requestCommands: readonly Command[] = [
+  list,
+  get,
+  watch,
+  historyOf,
+  answer,
+  submit,
+  ...commands,
+  incidents,
+];

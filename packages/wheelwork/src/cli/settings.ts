@@ -1,0 +1,101 @@
+import { command, CommandError, usageError, type Command } from "./command.ts";
+import { Client } from "./client.ts";
+import { checked, findServer, readContexts, serverOptions, writeContexts, type Context } from "./contexts.ts";
+import { exitCodes } from "./exit-codes.ts";
+import { outputOption, printRows, say } from "./output.ts";
+
+const contexts: readonly Command[] = [
+  command({
+    name: "context list",
+    about: "Lists the servers that have a name. The current one has a star.",
+    takes: "",
+    options: outputOption,
+    run: async ({ values }) => {
+      const { current, contexts: known } = readContexts();
+      const rows = Object.entries(known).map(([name, { url, token }]) => ({
+        name,
+        url,
+        hasToken: token !== undefined,
+        isCurrent: name === current,
+      }));
+      printRows(values.output, rows, {
+        columns: [
+          ["", ({ isCurrent }) => (isCurrent ? "*" : "")],
+          ["context", ({ name }) => name],
+          ["url", ({ url }) => url],
+          ["token", ({ hasToken }) => (hasToken ? "yes" : "no")],
+        ],
+        idOf: ({ name }) => name,
+        none: "there are no contexts",
+      });
+    },
+  }),
+  command({
+    name: "context set",
+    about: "Gives a server a name. The first one becomes the current one.",
+    more: `A token is read from the environment, so that it is not in the history of the shell:
+WHEELWORK_TOKEN=... wheelwork context set prod --url https://flows.example.com`,
+    takes: "NAME",
+    options: { url: { ...serverOptions.url, about: "of the server (compulsory)" } },
+    run: async ({ values, positionals: [name = ""] }) => {
+      if (values.url === undefined) throw usageError("context set needs --url");
+      const { current = name, contexts: known } = readContexts();
+      const token = process.env["WHEELWORK_TOKEN"];
+      const context: Context = {
+        url: checked(values.url, "--url"),
+        ...(token === undefined ? {} : { token }),
+      };
+      writeContexts({ current, contexts: { ...known, [name]: context } });
+      say(`${name} is ${context.url}${current === name ? ", and the current context" : ""}`);
+    },
+  }),
+  command({
+    name: "context use",
+    about: "Makes a context the current one.",
+    takes: "NAME",
+    options: {},
+    run: async ({ positionals: [name = ""] }) => {
+      const { contexts: known } = readContexts();
+      if (!Object.hasOwn(known, name))
+        throw new CommandError(
+          `there is no context ${name}\n  See: wheelwork context list`,
+          exitCodes.notFound,
+        );
+      writeContexts({ current: name, contexts: known });
+      say(`${name} is the current context`);
+    },
+  }),
+  command({
+    name: "context remove",
+    about: "Forgets a context.",
+    takes: "NAME",
+    options: {},
+    run: async ({ positionals: [name = ""] }) => {
+      const { current, contexts: known } = readContexts();
+      if (!Object.hasOwn(known, name))
+        throw new CommandError(
+          `there is no context ${name}\n  See: wheelwork context list`,
+          exitCodes.notFound,
+        );
+      const { [name]: _removed, ...left } = known;
+      writeContexts({ contexts: left, ...(current === undefined || current === name ? {} : { current }) });
+      say(`${name} is removed`);
+    },
+  }),
+];
+
+const health = command({
+  name: "health",
+  about: "Tells whether the server takes requests.",
+  takes: "",
+  options: serverOptions,
+  run: async ({ values }) => {
+    const client = new Client(findServer(values));
+    const { body } = await client.get("/health");
+    say(JSON.stringify(body, undefined, 2));
+    await client.get("/ready");
+  },
+});
+
+/** The commands about the server itself. */
+export const settingCommands: readonly Command[] = [health, ...contexts];

@@ -1,0 +1,364 @@
+import { end, hub } from "@wheelwork/core";
+import { createEngine, schedule, silentLogger, type Engine } from "@wheelwork/engine";
+import { northbound } from "@wheelwork/northbound";
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { fileURLToPath } from "node:url";
+import { expect, onTestFinished, test } from "vitest";
+import { z } from "zod";
+
+const program = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
+const page = fileURLToPath(new URL("../../../docs/cli.md", import.meta.url));
+
+const faults = { broken: true };
+
+const approval = hub(
+  "approval",
+  {
+    request: z.strictObject({ subject: z.string() }),
+    reply: z.object({ by: z.string() }),
+    errors: ["withdrawn"],
+    deadlineMs: 60_000,
+    signals: { approve: z.strictObject({ by: z.string() }) },
+    cancel: "Withdrawn",
+    chart: {
+      Waiting: { Approved: "Accepted", Withdrawn: "Refused", Expired: "Refused" },
+      Accepted: end,
+      Refused: end,
+    },
+    data: () => ({ by: "" }),
+  },
+  {
+    Waiting: (s) =>
+      s.wait({ on: { approve: (_data, { by }) => s.raise("Approved", { by }) }, deadline: "Expired" }),
+    Accepted: ({ by }) => ({ by }),
+    Refused: (_data, s) => s.fail("withdrawn", "nobody approved"),
+  },
+);
+
+const faulty = hub(
+  "faulty",
+  {
+    request: z.strictObject({ order: z.number() }),
+    reply: z.string(),
+    deadlineMs: 60_000,
+    chart: { Choosing: { Chosen: "Done" }, Done: end },
+    data: ({ order }) => ({ order }),
+  },
+  {
+    Choosing: (s) =>
+      s.pick(({ order }) => {
+        if (faults.broken) throw new Error(`order ${order} of "somebody" is broken`);
+        return "Chosen";
+      }),
+    Done: () => "mended",
+  },
+);
+
+const yearly = schedule("yearly", {
+  cron: "0 0 29 2 *",
+  hub: approval,
+  request: ({ at }) => ({ subject: `${at}` }),
+});
+
+interface Ran {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const {
+  WHEELWORK_URL: _url,
+  WHEELWORK_CONTEXT: _context,
+  WHEELWORK_TOKEN: _token,
+  ...outerEnv
+} = process.env;
+
+function folder(): string {
+  const made = mkdtempSync(join(tmpdir(), "wheelwork-cli-"));
+  onTestFinished(() => rmSync(made, { recursive: true, force: true }));
+  return made;
+}
+
+/** Runs the program beside this one, which may be its server. */
+async function cli(env: Readonly<Record<string, string>>, args: readonly string[], input = ""): Promise<Ran> {
+  const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+  const child = spawn(process.execPath, [...flags, program, ...args], { env: { ...outerEnv, ...env } });
+  child.stdin.on("error", () => {});
+  child.stdin.end(input);
+  const exited = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
+  const [stdout, stderr, status] = await Promise.all([text(child.stdout), text(child.stderr), exited]);
+  return { status, stdout, stderr };
+}
+
+async function open() {
+  faults.broken = true;
+  const made = folder();
+  const engine: Engine = createEngine({
+    hubs: [approval, faulty],
+    workers: [],
+    schedules: [yearly],
+    store: join(made, "engine.db"),
+    durability: "normal",
+    logger: silentLogger,
+  });
+  await engine.start();
+  onTestFinished(() => engine.stop());
+  const app = await northbound({
+    engine,
+    routes: [
+      { method: "POST", path: "/approvals", hub: approval, summary: "Ask for an approval" },
+      { method: "POST", path: "/faulty", hub: faulty },
+    ],
+  });
+  onTestFinished(() => app.close());
+  const url = await app.listen({ port: 0, host: "127.0.0.1" });
+  const env = { WHEELWORK_URL: url, WHEELWORK_CONTEXTS: join(made, "contexts.json") };
+  return { engine, url, env, run: (args: readonly string[], input?: string) => cli(env, args, input) };
+}
+
+/** What is printed has lines; the last one is empty. */
+const lines = ({ stdout }: Ran): string[] => stdout.split("\n").slice(0, -1);
+
+test("a request is submitted, watched, signalled and answered from the shell", async () => {
+  const { engine, run } = await open();
+  expect(lines(await run(["hubs", "list", "-o", "ids"]))).toEqual(["approval", "faulty"]);
+  // The same key is the same request.
+  for (let time = 0; time < 2; time++) {
+    expect(await run(["requests", "submit", "approval", "-", "--key", "a/1 ü"], '{"subject":"x"}')).toEqual({
+      status: 0,
+      stdout: "a/1 ü\n",
+      stderr: "",
+    });
+  }
+  expect(await run(["requests", "answer", "a/1 ü"])).toEqual({
+    status: 5,
+    stdout: "",
+    stderr: "a/1 ü has no answer yet: it is running\n",
+  });
+  const watching = run(["requests", "watch", "a/1 ü"]);
+  const signalled = await run(["requests", "signal", "a/1 ü", "approve", '{"by":"ann"}']);
+  expect(signalled).toMatchObject({ status: 0, stdout: "a/1 ü  sent the signal approve\n" });
+  const watched = await watching;
+  expect(watched.status).toBe(0);
+  expect(watched.stdout).toContain("Accepted");
+  const answered = await run(["requests", "answer", "a/1 ü", "--wait", "10"]);
+  expect(answered.status).toBe(0);
+  expect(JSON.parse(answered.stdout)).toMatchObject({ kind: "result", value: { by: "ann" } });
+  const { stdout } = await run(["requests", "history", "a/1 ü"]);
+  expect(watched.stdout).toBe(stdout);
+  const events = lines(await run(["requests", "history", "a/1 ü", "-o", "jsonl"]));
+  expect(events).toHaveLength((await engine.history("a/1 ü")).length);
+  expect(await run(["requests", "diagram", "a/1 ü"])).toMatchObject({
+    status: 1,
+    stdout: "",
+    stderr: expect.stringMatching(/^WW_[A-Z_]+: .*diagram/) as string,
+  });
+  const got = JSON.parse((await run(["requests", "get", "a/1 ü"])).stdout) as { status: string };
+  expect(got.status).toBe("ended");
+});
+
+test("an answer that is an error has an exit code of its own, and so has each refusal", async () => {
+  const { run, env } = await open();
+  const sent = await run(["requests", "submit", "approval", '{"subject":"x"}', "--key", "k"]);
+  expect(sent.status).toBe(0);
+  expect((await run(["requests", "cancel", "k"])).status).toBe(0);
+  const answered = await run(["requests", "answer", "k", "--wait", "10"]);
+  expect(answered.status).toBe(4);
+  expect(JSON.parse(answered.stdout)).toMatchObject({ kind: "error", code: "withdrawn" });
+  const cases: readonly (readonly [number, RegExp, readonly string[]])[] = [
+    [3, /there is no request/i, ["requests", "get", "nobody"]],
+    [3, /the server has no hub nobody/, ["requests", "submit", "nobody", "{}"]],
+    [1, /subject/, ["requests", "submit", "approval", "{}"]],
+    [2, /the request is not JSON/, ["requests", "submit", "approval", "{"]],
+    [2, /--status must be one of .*not sad/, ["requests", "list", "--status", "sad"]],
+    [2, /takes ID/, ["requests", "get"]],
+    [2, /there is no command dance/, ["dance"]],
+    [2, /requests takes one of .*, not dance/, ["requests", "dance"]],
+    [3, /there is no context nowhere/, ["health", "--context", "nowhere"]],
+    [
+      6,
+      /cannot be reached at http:\/\/127\.0\.0\.1:1: .*\n.*--url says so/,
+      ["health", "--url", "http://127.0.0.1:1"],
+    ],
+    [2, /--url must be an address/, ["health", "--url", "ftp://x"]],
+  ];
+  for (const [status, said, args] of cases) {
+    const ran = await cli(env, args);
+    expect(ran.status, args.join(" ")).toBe(status);
+    expect(ran.stderr).toMatch(said);
+    expect(ran.stderr).not.toMatch(/^\s+at /m);
+    expect(ran.stdout).toBe("");
+  }
+});
+
+test("lists read all pages, and what they print is what other commands read", async () => {
+  const { engine, run } = await open();
+  const strange = ["two\nlines", '"quoted"', " spaced ", "-", "\u001b[2J", "a%2Fb"];
+  for (const key of strange) await engine.submit(approval, { subject: "x" }, { key });
+  await Promise.all(
+    Array.from({ length: 1100 }, (_, at) => engine.submit(approval, { subject: "x" }, { key: `k${at}` })),
+  );
+  expect(lines(await run(["requests", "list", "-o", "ids"]))).toHaveLength(50);
+  const all = await run(["requests", "list", "--all", "--hub", "approval", "-o", "jsonl"]);
+  const ids = lines(all).map((line) => (JSON.parse(line) as { id: string }).id);
+  expect(new Set(ids).size).toBe(1106);
+  expect(ids).toHaveLength(1106);
+  const table = await run(["requests", "list", "--limit", "2000"]);
+  expect(lines(table)).toHaveLength(1107);
+  expect(table.stdout).not.toContain("\u001b");
+  const named = lines(await run(["requests", "list", "--all", "-o", "ids"])).filter(
+    (line) => !/^k\d/.test(line),
+  );
+  expect(named).toHaveLength(strange.length);
+  const dry = await run(["requests", "cancel", "-", "--dry-run"], named.join("\n"));
+  expect(lines(dry)).toHaveLength(strange.length);
+  expect((await engine.request("-")).status).toBe("running");
+  const done = await run(["requests", "cancel", "-"], `${named.join("\r\n")}\n\nnobody\n`);
+  expect(done.status).toBe(3);
+  expect(done.stderr).toMatch(/^nobody {2}/);
+  expect(lines(done)).toHaveLength(strange.length);
+  for (const key of strange) expect((await engine.answer(key))?.kind).toBe("error");
+});
+
+test("incidents stand in groups of one kind, and are retried or resolved together", async () => {
+  const { engine, run } = await open();
+  for (const order of [1, 22, 333]) await engine.submit(faulty, { order }, { key: `f${order}` });
+  await expect
+    .poll(async () => (await engine.requests({ status: "incident" })).items, { timeout: 10_000 })
+    .toHaveLength(3);
+  const groups = JSON.parse((await run(["incidents", "-o", "json"])).stdout) as object[];
+  expect(groups).toEqual([
+    expect.objectContaining({
+      hub: "faulty",
+      error: 'order N of "…" is broken',
+      ids: expect.arrayContaining(["f1", "f22", "f333"]) as string[],
+    }),
+  ]);
+  const ids = await run(["incidents", "-o", "ids"]);
+  expect(lines(ids).toSorted()).toEqual(["f1", "f22", "f333"]);
+  expect((await run(["requests", "resolve", "f1"])).status).toBe(2);
+  expect((await run(["requests", "resolve", "f1", "--message", "lost"])).status).toBe(0);
+  faults.broken = false;
+  expect((await run(["requests", "retry", "-"], "f22\nf333\n")).status).toBe(0);
+  const kinds = await Promise.all(["f1", "f22", "f333"].map(async (id) => (await engine.answer(id))?.kind));
+  expect(kinds).toEqual(["error", "result", "result"]);
+  expect(lines(await run(["incidents"]))).toEqual(["there are no incidents"]);
+});
+
+test("schedules are listed, paused, resumed, triggered and backfilled", async () => {
+  const { engine, run } = await open();
+  await expect.poll(async () => lines(await run(["schedules", "list", "-o", "ids"]))).toEqual(["yearly"]);
+  const got = await run(["schedules", "get", "yearly", "--next", "3"]);
+  expect(JSON.parse(got.stdout)).toMatchObject({ name: "yearly", next: { length: 3 } });
+  expect((await run(["schedules", "pause", "yearly"])).stdout).toBe("yearly  paused\n");
+  expect((await run(["schedules", "resume", "yearly"])).stdout).toBe("yearly  active\n");
+  const triggered = await run(["schedules", "trigger", "yearly"]);
+  expect(triggered.status).toBe(0);
+  const from = "2024-01-01T00:00:00Z";
+  expect((await run(["schedules", "backfill", "yearly", "--from", from, "--to", from])).status).toBe(0);
+  expect((await run(["schedules", "backfill", "yearly", "--from", from])).status).toBe(2);
+  expect((await run(["schedules", "get", "monthly"])).status).toBe(3);
+  await expect.poll(async () => (await engine.requests({ hub: "approval" })).items).toHaveLength(1);
+});
+
+test("a context names a server, and its token goes to that server only", async () => {
+  const { url, env, run } = await open();
+  const seen: (string | undefined)[] = [];
+  const proxy: Server = createServer((request, response) => {
+    seen.push(request.headers.authorization);
+    response.writeHead(request.headers.authorization === "Bearer s3cret" ? 200 : 401, {
+      "content-type": "application/json",
+    });
+    response.end("{}");
+  });
+  await new Promise<void>((done) => proxy.listen(0, "127.0.0.1", done));
+  onTestFinished(() => void proxy.close());
+  const proxied = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  const { WHEELWORK_URL: _set, ...unset } = env;
+  const withToken = { ...unset, WHEELWORK_TOKEN: "s3cret" };
+  expect((await cli(withToken, ["context", "set", "prod", "--url", proxied])).status).toBe(0);
+  expect(statSync(env.WHEELWORK_CONTEXTS).mode & 0o077).toBe(0);
+  expect((await cli(unset, ["context", "set", "here", "--url", url])).status).toBe(0);
+  expect((await cli(unset, ["health"])).status).toBe(0);
+  expect((await cli(unset, ["health", "--url", proxied])).status).toBe(7);
+  expect(seen).toEqual(["Bearer s3cret", "Bearer s3cret", undefined]);
+  expect((await cli(unset, ["context", "use", "here"])).status).toBe(0);
+  expect(JSON.parse((await cli(unset, ["health"])).stdout)).toMatchObject({ status: "running" });
+  const listed = await run(["context", "list", "-o", "json"]);
+  expect(listed.stdout).not.toContain("s3cret");
+  expect(JSON.parse(listed.stdout)).toHaveLength(2);
+  expect((await cli(unset, ["context", "remove", "here"])).status).toBe(0);
+  expect((await cli(unset, ["context", "use", "here"])).status).toBe(3);
+});
+
+test("a watch waits while its server is away, and goes on where it was", async () => {
+  const { engine, url, env } = await open();
+  await engine.submit(approval, { subject: "x" }, { key: "w" });
+  // Between the two stands a server that can go away and come back at the same port.
+  const relay = (): Server =>
+    createServer(
+      (request, response) =>
+        void fetch(`${url}${request.url}`).then(async (reply) => {
+          response.writeHead(reply.status, {
+            "content-type": reply.headers.get("content-type") ?? "",
+            connection: "close",
+          });
+          response.end(await reply.text());
+        }),
+    );
+  const listening = async (server: Server, port: number): Promise<number> => {
+    await new Promise<void>((done) => server.listen(port, "127.0.0.1", done));
+    return (server.address() as AddressInfo).port;
+  };
+  const first = relay();
+  const port = await listening(first, 0);
+  const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+  const args = [...flags, program, "requests", "watch", "w", "--url", `http://127.0.0.1:${port}`];
+  const child = spawn(process.execPath, args, { env: { ...outerEnv, ...env } });
+  onTestFinished(() => void child.kill());
+  const exited = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
+  let stderr = "";
+  child.stderr.on("data", (part: Buffer) => (stderr += part.toString()));
+  const stdout = text(child.stdout);
+  await new Promise((shown) => child.stdout.once("data", shown));
+  first.closeAllConnections();
+  await new Promise((closed) => first.close(closed));
+  await expect.poll(() => stderr, { timeout: 30_000 }).toMatch(/cannot be reached.*: waiting for it\n$/);
+  await engine.signal("w", "approve", { by: "ann" });
+  await engine.answer("w");
+  const second = relay();
+  await listening(second, port);
+  onTestFinished(() => void second.close());
+  expect(await exited).toBe(0);
+  expect(await stdout).toBe((await cli(env, ["requests", "history", "w"])).stdout);
+});
+
+test("docs/cli.md, help and completion come from the commands", async () => {
+  const env = {};
+  const [made, help, of, group] = await Promise.all([
+    cli(env, ["help", "--markdown"]),
+    cli(env, ["help"]),
+    cli(env, ["requests", "submit", "--help"]),
+    cli(env, ["help", "schedules"]),
+  ]);
+  const told = "npm run -s wheelwork -- help --markdown > docs/cli.md";
+  expect(made.stdout, `docs/cli.md is old: run ${told}`).toBe(readFileSync(page, "utf8"));
+  expect(help.stdout).toContain("dead-letters replay");
+  expect(of.stdout).toMatch(/^Usage: wheelwork requests submit HUB REQUEST \[options\]\n/);
+  expect(group.stdout).not.toContain("requests list");
+  const completed = async (...words: readonly string[]): Promise<string[]> =>
+    lines(await cli(env, ["complete", "--", ...words]));
+  expect(await completed("sch")).toEqual(["schedules"]);
+  expect(await completed("schedules", "pa")).toEqual(["pause"]);
+  expect(await completed("requests", "list", "--status", "in")).toEqual(["incident"]);
+  expect(await completed("requests", "list", "--st")).toEqual(["--status"]);
+  expect((await cli(env, ["completion", "bash"])).stdout).toContain(
+    "complete -o default -F _wheelwork wheelwork",
+  );
+});
