@@ -527,6 +527,7 @@ test(
     const until = from + 366 * day;
     // The environment may ask for more.
     const count = Number(process.env["WHEELWORK_SCHEDULES"] ?? 150);
+    let ticks = 0;
     for (let number = 0; number < count; number++) {
       const times = random.chance(0.9)
         ? { cron: random.pick(crons), timeZone: random.pick(zones) }
@@ -535,7 +536,9 @@ test(
       const one = nightly({ ...times, ...jittered, catchUp: "all" }, `s${number}`);
       const made = playAlone(one, from, until, random);
       expect(made, `${number} ${JSON.stringify(times)}`).toEqual(ticksOf(one.stored, from, until));
+      ticks += made.length;
     }
+    if (count > 150) console.log(`${count} schedules, ${ticks} ticks`);
   },
 );
 

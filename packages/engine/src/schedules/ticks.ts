@@ -17,7 +17,11 @@ const parsed = new Map<string, Cron>();
 function cronOf({ cron, timeZone }: CronSpec): Cron {
   const name = `${timeZone} ${cron}`;
   let found = parsed.get(name);
-  if (found === undefined) parsed.set(name, (found = new Cron(cron, { timezone: timeZone, paused: true })));
+  if (found === undefined) {
+    // The library asks Intl for the local time at each step, for UTC as well. Of an offset it does not.
+    const zone = timeZone === "UTC" ? { utcOffset: 0 } : { timezone: timeZone };
+    parsed.set(name, (found = new Cron(cron, { ...zone, paused: true })));
+  }
   return found;
 }
 
@@ -43,8 +47,29 @@ function formatOf(timeZone: string): Intl.DateTimeFormat {
   return found;
 }
 
-/** How far the local time of a zone is ahead of UTC then, in milliseconds. */
+/** So many days are known of each zone at most. */
+const maxDays = 4096;
+/** The offsets of whole days of UTC, by zone and day. A day in which the clocks change is `null`. */
+const offsets = new Map<string, Map<number, number | null>>();
+
+/**
+ * How far the local time of a zone is ahead of UTC then, in milliseconds. Many schedules ask for the same days, and Intl takes its time.
+ * No zone has changed its clocks there and back within a day.
+ */
 function offsetAt(timeZone: string, at: number): number {
+  let days = offsets.get(timeZone);
+  if (days === undefined) offsets.set(timeZone, (days = new Map()));
+  const day = Math.floor(at / dayMs);
+  let found = days.get(day);
+  if (found === undefined) {
+    const [first, last] = [readOffset(timeZone, day * dayMs), readOffset(timeZone, (day + 1) * dayMs - 1000)];
+    if (days.size >= maxDays) days.clear();
+    days.set(day, (found = first === last ? first : null));
+  }
+  return found ?? readOffset(timeZone, at);
+}
+
+function readOffset(timeZone: string, at: number): number {
   const second = Math.floor(at / 1000) * 1000;
   const parts = formatOf(timeZone).formatToParts(second);
   const part = (name: string): number => Number(parts.find(({ type }) => type === name)?.value);
@@ -77,6 +102,14 @@ function instantOf(timeZone: string, local: number): number {
   return to;
 }
 
+/** So many are known of each pattern at most. */
+const maxNextTicks = 64;
+/**
+ * The next ticks after certain times, by time zone and pattern. A schedule asks for each of its ticks several times, and all schedules
+ * with the same pattern ask for the same ones.
+ */
+const nextTicks = new Map<string, Map<number, number | undefined>>();
+
 /**
  * The first tick after a time, in milliseconds since 1970; undefined: there is none. `since`: what `everyMs` counts from.
  *
@@ -86,6 +119,18 @@ function instantOf(timeZone: string, local: number): number {
 export function nextTick(spec: TickSpec, since: number, after: number): number | undefined {
   if ("everyMs" in spec)
     return since + Math.max(1, Math.floor((after - since) / spec.everyMs) + 1) * spec.everyMs;
+  const { cron, timeZone } = spec;
+  const name = `${timeZone} ${cron}`;
+  let known = nextTicks.get(name);
+  if (known === undefined) nextTicks.set(name, (known = new Map()));
+  if (known.has(after)) return known.get(after);
+  if (known.size >= maxNextTicks) known.clear();
+  const at = nextOfCron(spec, after);
+  known.set(after, at);
+  return at;
+}
+
+function nextOfCron(spec: CronSpec, after: number): number | undefined {
   const { cron, timeZone } = spec;
   if (timeZone === "UTC" || !namesHours(cron)) return cronOf(spec).nextRun(new Date(after))?.getTime();
   // Later local times have no earlier instants. So those up to the local time of `after` are done.
