@@ -67,7 +67,13 @@ class Life {
       observe: (event) => {
         if (event.name !== "accepted" || event.hub !== "job") return;
         const [, at = ""] = event.key.split("@");
-        this.made.push({ at: Date.parse(at), now: this.clock.wallMs(), kind: "", key: event.key });
+        const now = this.clock.wallMs();
+        this.made.push({
+          at: at.startsWith("trigger:") ? now : Date.parse(at),
+          now,
+          kind: "",
+          key: event.key,
+        });
       },
     });
     await this.clock.runUntil(this.engine.start());
@@ -359,6 +365,37 @@ describe("an operator", () => {
       "07:00",
       "08:00",
     ]);
+  });
+
+  test("sends a command again under its id, and it counts once", async () => {
+    const life = await new Life("2026-03-01T00:30:00Z").start(nightly({ cron: "0 * * * *" }));
+    const handle = life.engine.schedule("nightly");
+    await life.pass(second);
+    const key = await soon(life, handle.trigger({ commandId: "a" }));
+    await life.pass(minute);
+    expect(await soon(life, handle.trigger({ commandId: "a" }))).toBe(key);
+    // Two of the same instant are two.
+    const both = [handle.trigger(), handle.trigger(), handle.trigger({ commandId: "b" })];
+    const keys = await soon(life, Promise.all(both));
+    await life.pass(second);
+    expect(life.made.map((made) => made.key)).toEqual([key, ...keys]);
+    await soon(life, handle.pause({ commandId: "a pause" }));
+    await soon(life, handle.resume({ commandId: "a resume" }));
+    await soon(life, handle.pause({ commandId: "a pause" }));
+    expect((await handle.view()).status).toBe("active");
+    const range = { from: Date.parse("2026-02-01T00:00:00Z"), to: Date.parse("2026-02-01T01:00:00Z") };
+    await soon(life, handle.backfill(range, { commandId: "c" }));
+    await life.pass(second);
+    await soon(life, handle.backfill(range, { commandId: "c" }));
+    await expect(handle.backfill({ ...range, to: range.to + 1 }, { commandId: "c" })).rejects.toMatchObject({
+      code: "WW_KEY_REUSED",
+    });
+    await expect(handle.trigger({ commandId: "" })).rejects.toMatchObject({ code: "WW_INVALID_INPUT" });
+    expect(life.made).toHaveLength(6);
+    // What has come before it was removed has counted.
+    await soon(life, life.engine.cancel("schedule:nightly"));
+    expect(await soon(life, handle.trigger({ commandId: "a" }))).toBe(key);
+    await expect(handle.trigger({ commandId: "d" })).rejects.toMatchObject({ code: "WW_NOT_FOUND" });
   });
 
   test("fills in several ranges, beside ticks that are due, and nothing that is to come", async () => {

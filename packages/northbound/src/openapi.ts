@@ -255,6 +255,16 @@ export const idempotencyHeader = {
   },
 } as const;
 
+/** The request header that makes a command to a schedule count once. */
+export const commandIdHeader = {
+  "Idempotency-Key": {
+    type: "string",
+    description:
+      "Any text of 1 to 200 characters, percent-encoded. The same command under the same key counts once. " +
+      "Another one is refused (422).",
+  },
+} as const;
+
 /** The request header that says how long to wait. */
 export const preferHeader = {
   Prefer: { type: "string", description: "`wait=N`: wait at most N seconds for the answer (RFC 7240)." },

@@ -1,7 +1,8 @@
 import type { Problem } from "@wheelwork/core";
 import type { Engine } from "@wheelwork/engine";
-import type { FastifyInstance } from "fastify";
-import { documented, json, problem } from "./openapi.ts";
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { hashedId, idempotencyKey } from "./headers.ts";
+import { commandIdHeader, documented, json, problem } from "./openapi.ts";
 import { invalid } from "./problems.ts";
 import { noQuery, unavailable } from "./routes.ts";
 import { iso, scheduleView } from "./views.ts";
@@ -22,6 +23,23 @@ const refusals = {
   404: problem("There is no such schedule."),
   503: unavailable,
 };
+
+/** What commands may be refused with. */
+const commandRefusals = {
+  ...refusals,
+  422: problem("Another command has had this Idempotency-Key."),
+};
+
+const headers = { type: "object", properties: commandIdHeader } as const;
+
+/** The command id of a request with an `Idempotency-Key`: another one for each schedule and command, however the path is written. */
+function commandOf(request: FastifyRequest<OfSchedule>, command: string): { readonly commandId?: string } {
+  const key = idempotencyKey(request);
+  if (key === undefined) return {};
+  return {
+    commandId: hashedId(`/schedules/${encodeURIComponent(request.params.name)}/${command}`, key.sent),
+  };
+}
 
 /** `/schedules`: reads schedules, and sends them commands. */
 export function routeSchedules(app: FastifyInstance, engine: Engine): void {
@@ -78,12 +96,12 @@ export function routeSchedules(app: FastifyInstance, engine: Engine): void {
     app.post<OfSchedule>(
       `/schedules/:name/${command}`,
       {
-        schema: { summary, operationId: `${command}Schedule`, tags, querystring: noQuery, params },
-        config: documented({ response: { 200: json("It is done.", "Schedule"), ...refusals } }),
+        schema: { summary, operationId: `${command}Schedule`, tags, querystring: noQuery, params, headers },
+        config: documented({ response: { 200: json("It is done.", "Schedule"), ...commandRefusals } }),
       },
-      async ({ params: { name } }) => {
-        const schedule = engine.schedule(name);
-        await schedule[command]();
+      async (request) => {
+        const schedule = engine.schedule(request.params.name);
+        await schedule[command](commandOf(request, command));
         return scheduleView(await schedule.view());
       },
     );
@@ -94,18 +112,19 @@ export function routeSchedules(app: FastifyInstance, engine: Engine): void {
     {
       schema: {
         summary: "Make a request of a schedule now",
-        description: "Sent twice, it makes two requests, also with the same `Idempotency-Key`.",
+        description: "Sent twice, it makes two requests. With the same `Idempotency-Key` it makes one.",
         operationId: "triggerSchedule",
         tags,
         querystring: noQuery,
         params,
+        headers,
       },
       config: documented({
-        response: { 202: json("The request is being made.", "Triggered"), ...refusals },
+        response: { 202: json("The request is being made.", "Triggered"), ...commandRefusals },
       }),
     },
-    async ({ params: { name } }, reply) => {
-      const key = await engine.schedule(name).trigger();
+    async (request, reply) => {
+      const key = await engine.schedule(request.params.name).trigger(commandOf(request, "trigger"));
       return reply.code(202).send({ key });
     },
   );
@@ -119,6 +138,7 @@ export function routeSchedules(app: FastifyInstance, engine: Engine): void {
         tags,
         querystring: noQuery,
         params,
+        headers,
       },
       config: documented({
         body: {
@@ -127,12 +147,12 @@ export function routeSchedules(app: FastifyInstance, engine: Engine): void {
           required: ["from", "to"],
           additionalProperties: false,
         },
-        response: { 202: json("The requests are being made.", "Schedule"), ...refusals },
+        response: { 202: json("The requests are being made.", "Schedule"), ...commandRefusals },
       }),
     },
-    async ({ params: { name }, body }, reply) => {
-      const schedule = engine.schedule(name);
-      await schedule.backfill(rangeOf(body));
+    async (request, reply) => {
+      const schedule = engine.schedule(request.params.name);
+      await schedule.backfill(rangeOf(request.body), commandOf(request, "backfill"));
       return reply.code(202).send(scheduleView(await schedule.view()));
     },
   );

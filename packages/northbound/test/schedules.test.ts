@@ -44,12 +44,15 @@ async function open() {
     const response = await app.inject(request);
     return { status: response.statusCode, body: response.json() };
   };
-  const post = (url: string, payload?: object) =>
+  const post = (url: string, payload?: object, key?: string) =>
     ask({
       method: "POST",
       url,
       ...(payload === undefined ? {} : { payload }),
-      headers: { "content-type": "application/json" },
+      headers: {
+        "content-type": "application/json",
+        ...(key === undefined ? {} : { "idempotency-key": key }),
+      },
     });
   return { engine, app, ask, post };
 }
@@ -82,7 +85,7 @@ test("a schedule is paused, resumed, triggered and filled", async () => {
   expect((await ask({ url: "/schedules/leap" })).body).not.toHaveProperty("nextAt");
   const { status, body } = await post("/schedules/leap/trigger");
   expect(status).toBe(202);
-  expect(body.key).toMatch(/^leap@\d{4}-/);
+  expect(body.key).toMatch(/^leap@trigger:/);
   await expect
     .poll(async () => (await ask({ url: `/requests/${encodeURIComponent(body.key)}` })).body.status)
     .toBe("ended");
@@ -98,6 +101,31 @@ test("a schedule is paused, resumed, triggered and filled", async () => {
   expect(keys).toEqual(
     expect.arrayContaining(["2016", "2020"].map((year) => `leap@${year}-02-29T00:00:00.000Z`)),
   );
+});
+
+test("a command with an Idempotency-Key counts once", async () => {
+  const { post, engine } = await open();
+  const trigger = await post("/schedules/leap/trigger", undefined, "one");
+  expect(trigger.status).toBe(202);
+  expect(await post("/schedules/leap/trigger", undefined, "one")).toEqual(trigger);
+  const other = await post("/schedules/rare/trigger", undefined, "one");
+  expect(other.body.key).toMatch(/^rare@trigger:/);
+  await expect
+    .poll(async () => (await engine.requests()).items.map(({ id }) => id).toSorted())
+    .toEqual([trigger.body.key, other.body.key]);
+  // A pause that comes again after a resume changes nothing.
+  await post("/schedules/leap/pause", undefined, "two");
+  await post("/schedules/leap/resume");
+  expect(await post("/schedules/leap/pause", undefined, "two")).toMatchObject({ body: { status: "active" } });
+  const range = { from: "2016-02-28T00:00:00Z", to: "2016-03-01T00:00:00Z" };
+  expect((await post("/schedules/leap/backfill", range, "three")).status).toBe(202);
+  expect((await post("/schedules/leap/backfill", range, "three")).status).toBe(202);
+  const another = { ...range, to: "2020-03-01T00:00:00Z" };
+  expect(await post("/schedules/leap/backfill", another, "three")).toMatchObject({
+    status: 422,
+    body: { code: "WW_KEY_REUSED" },
+  });
+  expect((await post("/schedules/leap/trigger", undefined, "x".repeat(201))).status).toBe(400);
 });
 
 test("what is wrong is refused with all its problems", async () => {

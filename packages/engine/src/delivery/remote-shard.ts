@@ -129,7 +129,9 @@ class RemoteShard implements ShardAccess {
       const ignored = await this.command(key, input);
       if (ignored !== undefined) return ignored;
       const taken = watched.first((event) => {
-        if (commandIn([event], input) !== undefined) return { ignored: undefined };
+        const taken = commandIn([event], input);
+        // Another one under its id was first.
+        if (taken !== undefined) return { ignored: taken === "reused" ? taken : undefined };
         return event.type === "ended" ? { ignored: "ended" as const } : undefined;
       });
       const found = await this.#within(taken, maxAcceptMs);

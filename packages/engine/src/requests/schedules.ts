@@ -1,9 +1,13 @@
 import { WheelworkError } from "@wheelwork/core";
-import { Run } from "@wheelwork/core/kernel";
-import { randomUUID } from "node:crypto";
+import { knownCommand, Run } from "@wheelwork/core/kernel";
 import { scheduleHubName, scheduleKey } from "../ports/keys.ts";
-import { dueOf, tickKey, upcoming, type ScheduleCommand, type ScheduleData } from "../schedules/hub.ts";
+import { dueOf, triggerKey, upcoming, type ScheduleCommand, type ScheduleData } from "../schedules/hub.ts";
 import type { ShardAccess, Shards } from "./access.ts";
+import type { Engine } from "./api.ts";
+import { commandResult } from "./commands.ts";
+import { commandIdOf, signalHash } from "./validate.ts";
+
+type CommandOptions = Parameters<Engine["cancel"]>[1];
 
 /** A schedule, as an operator sees it. */
 export interface ScheduleView {
@@ -26,6 +30,9 @@ export interface ScheduleView {
 /**
  * One schedule. `engine.schedule(name)` makes it. Each method rejects with WW_NOT_FOUND if there is no such schedule. So do commands if
  * it is removed.
+ *
+ * A command with a `commandId` counts once, however often it is sent: send it again with the same one if you do not know whether it has
+ * come. Another command under the same id is refused with WW_KEY_REUSED.
  */
 export interface ScheduleHandle {
   readonly name: string;
@@ -33,17 +40,25 @@ export interface ScheduleHandle {
   /** The instants of the next ticks, in milliseconds since 1970: as many as that, or fewer if there are no more. */
   next(count: number): Promise<readonly number[]>;
   /** It ticks no more, until somebody resumes it. */
-  pause(): Promise<void>;
+  pause(options?: CommandOptions): Promise<void>;
   /** It ticks again. What was due meanwhile is left out: ask for it with `backfill`. */
-  resume(): Promise<void>;
-  /** Makes a request now, also while it is paused. The result is its key. */
-  trigger(): Promise<string>;
+  resume(options?: CommandOptions): Promise<void>;
+  /** Makes a request now, also while it is paused. The result is its key: for the same `commandId` the same one. */
+  trigger(options?: CommandOptions): Promise<string>;
   /**
    * Makes the requests of all ticks of the past from one time to another, both included, in milliseconds since 1970. Those that were
    * made before are known by their keys, as long as they are kept.
    * @throws WheelworkError WW_INVALID_INPUT.
    */
-  backfill(range: { readonly from: number; readonly to: number }): Promise<void>;
+  backfill(range: { readonly from: number; readonly to: number }, options?: CommandOptions): Promise<void>;
+}
+
+/** A command before it is sent. */
+interface Sending {
+  /** The time at the schedule, in milliseconds since 1970. */
+  readonly at: number;
+  /** Of the command. */
+  readonly id: string;
 }
 
 /** What a Date can hold. */
@@ -97,20 +112,24 @@ export class EngineSchedule implements ScheduleHandle {
     return found;
   }
 
-  async pause(): Promise<void> {
-    await this.#send(() => ({ name: "pause", payload: {} }));
+  async pause(options?: CommandOptions): Promise<void> {
+    await this.#send(options, {}, () => ({ name: "pause", payload: {} }));
   }
 
-  async resume(): Promise<void> {
-    await this.#send((at) => ({ name: "resume", payload: { at } }));
+  async resume(options?: CommandOptions): Promise<void> {
+    await this.#send(options, {}, ({ at }) => ({ name: "resume", payload: { at } }));
   }
 
-  async trigger(): Promise<string> {
-    const at = await this.#send((now) => ({ name: "trigger", payload: { at: now } }));
-    return tickKey(this.name, at);
+  async trigger(options?: CommandOptions): Promise<string> {
+    const id = await this.#send(options, {}, (sending) => ({ name: "trigger", payload: sending }));
+    return triggerKey(this.name, id);
   }
 
-  async backfill({ from, to }: { readonly from: number; readonly to: number }): Promise<void> {
+  async backfill(
+    range: { readonly from: number; readonly to: number },
+    options?: CommandOptions,
+  ): Promise<void> {
+    const { from, to } = range;
     const isSound = isInstant(from) && isInstant(to) && from <= to;
     if (!isSound)
       throw new WheelworkError("WW_INVALID_INPUT", "the schedule cannot be filled", {
@@ -118,7 +137,7 @@ export class EngineSchedule implements ScheduleHandle {
           { path: "from", message: "and `to` must be times, in milliseconds since 1970, in this order" },
         ],
       });
-    await this.#send((at) => ({
+    await this.#send(options, { from, to }, ({ at }) => ({
       name: "backfill",
       // What is to come will tick by itself.
       payload: { from: Math.floor(from), to: Math.min(Math.floor(to), at) },
@@ -141,18 +160,27 @@ export class EngineSchedule implements ScheduleHandle {
     });
   }
 
-  /** Sends a command, made of the time. The result is that time, in milliseconds since 1970. */
-  async #send(make: (at: number) => ScheduleCommand): Promise<number> {
-    const { state } = await this.#run();
-    if (state === "Removed")
-      throw new WheelworkError("WW_NOT_FOUND", `the schedule ${this.name} is removed`, {
-        next: "Give it to the engine (`schedules`).",
-      });
-    const at = Math.floor(this.#access.now());
-    const { name: signal, payload } = make(at);
-    const id = randomUUID();
-    const ignored = await this.#access.deliver(this.#key, { kind: "signal", id, signal, payload });
-    if (ignored === undefined) return at;
-    throw new WheelworkError("WW_NOT_FOUND", `the schedule ${this.name} takes nothing more: ${ignored}`);
+  /** Sends a command. `said`: what its sender says, which is the same when it is sent again. The result is its id. */
+  async #send(
+    options: CommandOptions,
+    said: object,
+    make: (sending: Sending) => ScheduleCommand,
+  ): Promise<string> {
+    const id = commandIdOf(options);
+    const run = await this.#run();
+    const { name: signal, payload } = make({ at: Math.floor(this.#access.now()), id });
+    const hash = options?.commandId === undefined ? {} : { hash: signalHash(signal, said) };
+    // One that came before it was removed has counted.
+    if (run.state === "Removed" && knownCommand(run, "signal", { id, ...hash }) === undefined)
+      throw this.#isRemoved();
+    const ignored = await this.#access.deliver(this.#key, { kind: "signal", id, signal, payload, ...hash });
+    if (commandResult(this.#key, ignored) === "ended") throw this.#isRemoved();
+    return id;
+  }
+
+  #isRemoved(): WheelworkError {
+    return new WheelworkError("WW_NOT_FOUND", `the schedule ${this.name} is removed`, {
+      next: "Give it to the engine (`schedules`).",
+    });
   }
 }

@@ -36,8 +36,8 @@ export interface ScheduleData {
   /** Ticks up to here are done, or left out. */
   readonly last: number;
   readonly paused?: boolean;
-  /** The tick that begins now. */
-  readonly tick?: Pick<Tick, "at" | "kind">;
+  /** The tick that begins now. `id`: of the command that has asked for it. */
+  readonly tick?: Pick<Tick, "at" | "kind"> & { readonly id?: string };
   /** Ticks of the past that somebody has asked for: those after one time, up to another. */
   readonly fills?: readonly Fill[];
   /** From certain times on it ticks otherwise: it was deployed then. In their order. */
@@ -59,7 +59,8 @@ interface Change {
 export type ScheduleCommand =
   | { readonly name: "deploy"; readonly payload: { readonly stored: StoredSchedule; readonly at: number } }
   | { readonly name: "pause"; readonly payload: Record<string, never> }
-  | { readonly name: "resume" | "trigger"; readonly payload: { readonly at: number } }
+  | { readonly name: "resume"; readonly payload: { readonly at: number } }
+  | { readonly name: "trigger"; readonly payload: { readonly at: number; readonly id?: string } }
   | { readonly name: "backfill"; readonly payload: { readonly from: number; readonly to: number } };
 
 /** A tick that is so late was missed, in milliseconds. */
@@ -70,7 +71,11 @@ const anything: Schema = {
 };
 
 /** The key of the request of a tick. */
-export const tickKey = (name: string, at: number): string => `${name}@${new Date(at).toISOString()}`;
+const tickKey = (name: string, at: number): string => `${name}@${new Date(at).toISOString()}`;
+
+/** The key of the request that a command asks for. Two commands at the same instant make two requests, and one that is sent again one. */
+export const triggerKey = (name: string, id: string): string =>
+  `${name}@trigger:${digest("sha256", id, "hex").slice(0, 32)}`;
 
 /** How much later than its instant a tick begins, in milliseconds: always as much for the same tick. */
 function jitterOf(name: string, at: number, { jitterMs }: StoredSchedule): number {
@@ -178,7 +183,7 @@ function commanded(data: ScheduleData, { name, payload }: ScheduleCommand): Turn
         ? { raise: "Stay", patch: { paused: undefined, last: Math.max(data.last, payload.at) } }
         : { raise: "Stay" };
     case "trigger":
-      return { raise: "Tick", patch: { tick: { at: payload.at, kind: "trigger" } } };
+      return { raise: "Tick", patch: { tick: { ...payload, kind: "trigger" } } };
     case "backfill":
       return {
         raise: "Stay",
@@ -222,8 +227,13 @@ const starting = (schedules: ReadonlyMap<string, Schedule>): StateLogic => ({
     const { name, tick } = given as ScheduleData;
     const declared = schedules.get(name);
     if (declared === undefined || tick === undefined) return { raise: "Removed", patch: { tick: undefined } };
-    const request = declared.request({ schedule: name, ...tick });
-    const post = startOf(declared.hub as Hub, request, tickKey(name, tick.at));
+    const { at, kind, id } = tick;
+    const request = declared.request({ schedule: name, at, kind });
+    const post = startOf(
+      declared.hub as Hub,
+      request,
+      id === undefined ? tickKey(name, at) : triggerKey(name, id),
+    );
     return { raise: "Next", posts: [post], patch: { tick: undefined } };
   },
 });
