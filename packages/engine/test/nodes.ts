@@ -72,7 +72,11 @@ export class Nodes {
   }
 
   /** Starts a node, and waits until it works on a shard; a commit takes so long, and has the faults that are given. */
-  async node(commitMs: number, faultAt?: FaultPlan["faultAt"]): Promise<Member> {
+  async node(
+    commitMs: number,
+    faultAt?: FaultPlan["faultAt"],
+    more: Partial<NodeOptions> = {},
+  ): Promise<Member> {
     const process = this.clock.process();
     const stores: FaultyStore[] = [];
     const signals: EngineEvent[] = [];
@@ -95,6 +99,7 @@ export class Nodes {
       clock: process,
       observe: (signal) => void signals.push(signal),
       ...options,
+      ...more,
     });
     await this.clock.runUntil(node.start(), 60_000);
     await this.clock.runUntil(() => node.shards.length > 0, 60_000);

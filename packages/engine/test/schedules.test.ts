@@ -320,19 +320,92 @@ describe("a deploy", () => {
     expect(life.instants).toEqual(["2026-03-01T01:00", "2026-03-01T02:00"]);
   });
 
-  test("without the schedule ends it, and one that has it again brings it back", async () => {
+  test("without the schedule owes its ticks for a day, and removes it then", async () => {
     const hourly = nightly({ cron: "0 * * * *", catchUp: "all" });
     const life = await new Life("2026-03-01T00:30:00Z").start(hourly);
+    const handle = () => life.engine.schedule("nightly");
     await life.pass(hour);
     life.kill();
     await life.start();
     await life.pass(3 * hour);
     expect(life.instants).toEqual(["2026-03-01T01:00"]);
-    expect((await life.engine.schedule("nightly").view()).status).toBe("removed");
+    expect((await handle().view()).status).toBe("absent");
+    // What is asked of it meanwhile, it does when it is back.
+    const key = await soon(life, handle().trigger({ commandId: "meanwhile" }));
+    await life.pass(minute);
+    expect(life.made).toHaveLength(1);
+    life.kill();
+    await life.start(hourly);
+    await life.pass(second);
+    expect(life.made.some((made) => made.key === key)).toBe(true);
+    expect(life.instants.filter((at) => at.endsWith(":00"))).toEqual([
+      "2026-03-01T01:00",
+      "2026-03-01T02:00",
+      "2026-03-01T03:00",
+      "2026-03-01T04:00",
+    ]);
+    life.kill();
+    await life.start();
+    await life.pass(2 * day);
+    expect((await handle().view()).status).toBe("removed");
     life.kill();
     await life.start(hourly);
     await life.pass(hour);
-    expect(life.instants).toEqual(["2026-03-01T01:00", "2026-03-01T05:00"]);
+    expect(life.instants.slice(5)).toEqual(["2026-03-03T05:00"]);
+  });
+
+  test("brings back a schedule that was absent while nobody worked for days", async () => {
+    const hourly = nightly({ cron: "0 * * * *", catchUp: "last" });
+    const life = await new Life("2026-03-01T00:30:00Z").start(hourly);
+    life.kill();
+    await life.start();
+    await life.pass(hour);
+    life.kill();
+    await life.pass(3 * day);
+    await life.start(hourly);
+    await life.pass(second);
+    expect(life.instants).toEqual(["2026-03-04T01:00"]);
+  });
+
+  test("of a lower version changes nothing, and brings back no schedule that was removed", async () => {
+    const former = nightly({ cron: "0 2 * * *", catchUp: "all" });
+    const newer = nightly({ cron: "0 3 * * *", catchUp: "all", version: 2 });
+    const life = await new Life("2026-03-01T00:00:00Z").start(former);
+    // Its shard goes back and forth between engines with the former times and with the new ones.
+    for (const one of [newer, former, newer, former]) {
+      await life.pass(40 * minute);
+      await life.start(one);
+    }
+    await life.pass(day - 160 * minute);
+    expect(life.instants).toEqual(["2026-03-01T03:00"]);
+    await life.start(former);
+    await life.pass(4 * hour);
+    expect(life.instants.slice(1)).toEqual(["2026-03-02T03:00"]);
+    await soon(life, life.engine.schedule("nightly").remove());
+    await life.start(former);
+    await life.pass(day);
+    expect((await life.engine.schedule("nightly").view()).status).toBe("removed");
+    await life.start(newer);
+    await life.pass(day);
+    expect(life.instants.slice(2)).toEqual(["2026-03-04T03:00"]);
+    // It can be removed more than once.
+    await soon(life, life.engine.cancel("schedule:nightly"));
+    await soon(life, life.engine.cancel("schedule:nightly"));
+    await life.start(newer);
+    await life.pass(day);
+    await soon(life, life.engine.cancel("schedule:nightly"));
+    expect((await life.engine.schedule("nightly").view()).status).toBe("removed");
+    expect(life.instants.slice(3)).toEqual(["2026-03-05T03:00"]);
+  });
+
+  test("that changes nothing writes nothing", async () => {
+    const hourly = nightly({ cron: "0 * * * *" });
+    const life = await new Life("2026-03-01T00:30:00Z").start(hourly);
+    await life.pass(second);
+    const before = await life.engine.history("schedule:nightly");
+    await life.start(hourly);
+    await life.pass(second);
+    expect(await life.engine.history("schedule:nightly")).toEqual(before);
   });
 });
 
@@ -506,8 +579,20 @@ test("a declaration that is wrong is refused with all its problems", () => {
     timeZone: "Mars/Olympus",
     catchUp: "some",
     jitterMs: -1,
+    version: 0,
   } as unknown as Times;
-  const paths = ["name", "cron", "timeZone", "everyMs", "timeZone", "hub", "request", "catchUp", "jitterMs"];
+  const paths = [
+    "name",
+    "cron",
+    "timeZone",
+    "everyMs",
+    "timeZone",
+    "hub",
+    "request",
+    "catchUp",
+    "jitterMs",
+    "version",
+  ];
   expect(() => schedule("1st", { ...wrong, hub: {} as never, request: 7 as never })).toThrow(
     expect.objectContaining({
       code: "WW_CONFIG",
@@ -606,6 +691,59 @@ test("in a cluster each tick is made once, whichever node has the shard of the s
   expect(instants.length).toBeGreaterThan(15);
   for (let place = 1; place < instants.length; place++)
     expect((instants[place] ?? 0) - (instants[place - 1] ?? 0)).toBe(30 * second);
+});
+
+test("while a deploy goes from node to node, no tick is lost or doubled, and a trigger that is sent again counts once", async () => {
+  const made: string[] = [];
+  const nodes = new Nodes({
+    shards: 2,
+    hub: job,
+    workers: () => [],
+    options: {
+      observe: (event) => {
+        if (event.name === "accepted" && event.hub === "job") made.push(event.key);
+      },
+    },
+  });
+  const added = nightly({ everyMs: 30 * second, catchUp: "all" }, "added");
+  const former = nightly({ everyMs: 20 * second, catchUp: "all" }, "changed");
+  const changed = nightly({ everyMs: 50 * second, catchUp: "all", version: 2 }, "changed");
+  const versions = { former: [former], newer: [added, changed] };
+  for (const version of ["former", "newer", "former", "newer", "former", "newer"] as const) {
+    const { process } = await nodes.node(1, undefined, { schedules: versions[version] });
+    await nodes.clock.advance(70 * second);
+    process.kill();
+    await nodes.clock.advance(10 * second);
+  }
+  const last = await nodes.node(1, undefined, { schedules: versions.newer });
+  const other = await nodes.node(1, undefined, { schedules: versions.newer });
+  for (const { node } of [last, other]) {
+    const handle = node.schedule("added");
+    const trigger = async () => {
+      const key = handle.trigger({ commandId: "once" });
+      await nodes.clock.runUntil(key, minute);
+      return key;
+    };
+    expect(await trigger()).toBe(await trigger());
+  }
+  await nodes.clock.advance(minute);
+  expect(new Set(made).size).toBe(made.length);
+  expect(made.filter((key) => key.startsWith("added@trigger:"))).toHaveLength(1);
+  const instants = (name: string): number[] =>
+    made
+      .filter((key) => key.startsWith(`${name}@2`))
+      .map((key) => Date.parse(key.split("@")[1] ?? ""))
+      .toSorted((a, b) => a - b);
+  const gaps = (times: readonly number[]): number[] =>
+    times.slice(1).map((at, place) => at - (times[place] ?? 0));
+  expect(new Set(gaps(instants("added")))).toEqual(new Set([30 * second]));
+  expect(instants("added").length).toBeGreaterThan(12);
+  // The new times count from the first node on that had them, and the former ones up to there.
+  const steps = gaps(instants("changed"));
+  const change = steps.findIndex((gap) => gap !== 20 * second);
+  expect(change).toBeGreaterThan(1);
+  expect(new Set(steps.slice(change + 1))).toEqual(new Set([50 * second]));
+  expect(steps.length - change).toBeGreaterThan(5);
 });
 
 test("no other request has the key of a schedule, and one of an earlier version holds up no other schedule", async () => {

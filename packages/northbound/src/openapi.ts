@@ -73,7 +73,7 @@ const lane = {
 
 const schedule = {
   name: text,
-  status: { type: "string", enum: ["active", "paused", "removed", "incident"] },
+  status: { type: "string", enum: ["active", "paused", "absent", "removed", "incident"] },
   id: { type: "string", description: "The request that is the schedule: its history has all that happened." },
   lastAt: { ...time, description: "Ticks up to this instant are done, or left out." },
   nextAt: { ...time, description: "The instant of the next tick." },

@@ -92,6 +92,7 @@ export function routeSchedules(app: FastifyInstance, engine: Engine): void {
   for (const [command, summary] of [
     ["pause", "Pause a schedule: it ticks no more"],
     ["resume", "Resume a schedule: what was due meanwhile is left out"],
+    ["remove", "Remove a schedule: what it owes is forgotten"],
   ] as const) {
     app.post<OfSchedule>(
       `/schedules/:name/${command}`,

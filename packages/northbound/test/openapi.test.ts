@@ -64,6 +64,7 @@ test("the document has every operation", async () => {
     "post /requests/{id}/signals/{name}",
     "post /schedules/{name}/backfill",
     "post /schedules/{name}/pause",
+    "post /schedules/{name}/remove",
     "post /schedules/{name}/resume",
     "post /schedules/{name}/trigger",
   ]);

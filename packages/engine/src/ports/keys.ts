@@ -148,6 +148,10 @@ const schedulePrefix = "schedule:";
 /** The key of the run of a schedule. */
 export const scheduleKey = (name: string): string => schedulePrefix + name;
 
+/** The name of the schedule whose run has a key; undefined: it is none. */
+export const scheduleOf = (key: string): string | undefined =>
+  key.startsWith(schedulePrefix) ? key.slice(schedulePrefix.length) : undefined;
+
 /** Why a text cannot be the key of a request that somebody sends; undefined: it can. */
 export const requestKeyProblem = (given: unknown): string | undefined =>
   keyProblem(given) ??

@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { scheduleHubName, scheduleKey } from "../ports/keys.ts";
 import type { Clock, Logger } from "../ports/ports.ts";
 import { retrying, type RetryPolicy } from "../ports/retry.ts";
-import type { ScheduleCommand } from "../schedules/hub.ts";
+import { isDeployed, type ScheduleCommand, type ScheduleData } from "../schedules/hub.ts";
 import type { Schedule } from "../schedules/schedule.ts";
 import type { Shard } from "../shard/shard.ts";
 
@@ -26,7 +26,7 @@ export function deploy(shard: Shard, schedules: readonly Schedule[], clock: Cloc
     const all = [...left];
     for (let from = 0; from < all.length; from += atOnce) {
       const some = all.slice(from, from + atOnce).map((one) =>
-        deployOne(shard, one).then(
+        deployOne(shard, one, logger).then(
           () => void left.delete(one),
           (error: unknown) => void failures.push(error),
         ),
@@ -40,7 +40,7 @@ export function deploy(shard: Shard, schedules: readonly Schedule[], clock: Cloc
   void retrying(clock, deploying, task, { signal: end.signal, onFailure });
 }
 
-async function deployOne(shard: Shard, { name, stored }: Schedule): Promise<void> {
+async function deployOne(shard: Shard, { name, stored, version }: Schedule, logger: Logger): Promise<void> {
   const key = scheduleKey(name);
   const at = shard.now();
   const known = await shard.lookUp(key);
@@ -49,7 +49,14 @@ async function deployOne(shard: Shard, { name, stored }: Schedule): Promise<void
       next: "Rename the schedule.",
     });
   if (known instanceof Run) {
-    const command: ScheduleCommand = { name: "deploy", payload: { stored, at } };
+    const data = known.data as ScheduleData;
+    if (known.state === "Waiting" && isDeployed(data, stored, version)) return;
+    if (version < (data.version ?? 1))
+      logger.warn(
+        { schedule: name, version, deployed: data.version },
+        "a later version of the schedule is deployed, and it ticks as that one says",
+      );
+    const command: ScheduleCommand = { name: "deploy", payload: { stored, at, version } };
     await shard.command(key, {
       kind: "signal",
       id: randomUUID(),
@@ -63,7 +70,7 @@ async function deployOne(shard: Shard, { name, stored }: Schedule): Promise<void
       kind: "request",
       key,
       hub: scheduleHubName,
-      request: { name, stored, since: at, last: at },
+      request: { name, stored, version, since: at, last: at },
       hash: "",
       isSame: () => true,
       fresh: false,

@@ -13,10 +13,11 @@ type CommandOptions = Parameters<Engine["cancel"]>[1];
 export interface ScheduleView {
   readonly name: string;
   /**
-   * `active`: it ticks. `paused`: somebody has paused it. `removed`: the engine that works on it does not have it any more, or somebody
-   * has cancelled it. `incident`: its `request` has thrown, or made what the hub refuses: retry the request `id`.
+   * `active`: it ticks. `paused`: somebody has paused it. `absent`: a tick is due, and the engine that works on it does not have it: one
+   * that has it makes up for what was missed. `removed`: no engine has had it for a day, or somebody has removed it. `incident`: its
+   * `request` has thrown, or made what the hub refuses: retry the request `id`.
    */
-  readonly status: "active" | "paused" | "removed" | "incident";
+  readonly status: "active" | "paused" | "absent" | "removed" | "incident";
   /** The id of the request that is the schedule: its history has all that happened to it. */
   readonly id: string;
   /** Ticks up to this instant are done, or left out. */
@@ -43,6 +44,8 @@ export interface ScheduleHandle {
   pause(options?: CommandOptions): Promise<void>;
   /** It ticks again. What was due meanwhile is left out: ask for it with `backfill`. */
   resume(options?: CommandOptions): Promise<void>;
+  /** It ticks no more, and what it owes is forgotten. The next start of an engine that has it brings it back. */
+  remove(options?: CommandOptions): Promise<void>;
   /** Makes a request now, also while it is paused. The result is its key: for the same `commandId` the same one. */
   trigger(options?: CommandOptions): Promise<string>;
   /**
@@ -86,9 +89,11 @@ export class EngineSchedule implements ScheduleHandle {
         ? "incident"
         : run.state === "Removed"
           ? "removed"
-          : data.paused === true
-            ? "paused"
-            : "active";
+          : run.state === "Absent"
+            ? "absent"
+            : data.paused === true
+              ? "paused"
+              : "active";
     const [next, due] = status === "active" || status === "incident" ? [upcoming(data), dueOf(data)] : [];
     return {
       name,
@@ -118,6 +123,10 @@ export class EngineSchedule implements ScheduleHandle {
 
   async resume(options?: CommandOptions): Promise<void> {
     await this.#send(options, {}, ({ at }) => ({ name: "resume", payload: { at } }));
+  }
+
+  async remove(options?: CommandOptions): Promise<void> {
+    await this.#send(options, {}, () => ({ name: "remove", payload: {} }));
   }
 
   async trigger(options?: CommandOptions): Promise<string> {

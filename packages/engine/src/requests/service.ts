@@ -7,7 +7,7 @@ import {
   type SignalTypes,
 } from "@wheelwork/core";
 import { knownCommand, Run, type HubDefinition } from "@wheelwork/core/kernel";
-import { givenKey, isRunKey, keyProblem, scheduleHubName, storedKey } from "../ports/keys.ts";
+import { givenKey, isRunKey, keyProblem, scheduleHubName, scheduleOf, storedKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import { askAgain, type RequestRecord, type ShardAccess, type Shards } from "./access.ts";
 import type {
@@ -220,7 +220,17 @@ export class RequestService implements Engine {
 
   async cancel(id: string, options?: CommandOptions): Promise<CommandResult> {
     const isNamed = options?.commandId !== undefined;
-    return this.#command(id, { kind: "cancel", id: commandIdOf(options) }, isNamed);
+    const commandId = commandIdOf(options);
+    const schedule = scheduleOf(id);
+    if (schedule !== undefined) {
+      const { known } = await this.#ask(id, (shard, key) => shard.lookUp(key));
+      // A run is cancelled once, and a schedule may have come back since.
+      if (known instanceof Run && known.hub === scheduleHubName) {
+        if (known.state !== "Removed") await this.schedule(schedule).remove(options);
+        return "accepted";
+      }
+    }
+    return this.#command(id, { kind: "cancel", id: commandId }, isNamed);
   }
 
   async signal(id: string, name: string, payload: unknown, options?: CommandOptions): Promise<CommandResult> {

@@ -22,9 +22,12 @@ import { lastTick, nextTick } from "./ticks.ts";
  *
  *   Waiting    until the next tick is due. Takes the commands of operators, as signals
  *   Starting   starts the request of the tick: its key is the name of the schedule and the instant
- *   Removed    the engine no longer has the schedule, or somebody has cancelled it. A deploy that has it again brings it back
+ *   Absent     a tick is due, and the engine does not have the schedule. An engine that has it brings it back, and its ticks are owed
+ *   Removed    no engine has had it for a day, or somebody has removed it. A deploy that has it brings it back, and owes nothing
  *
- * When it ticks is stored, and not only declared: so a deploy that changes it knows which ticks of the former times are owed.
+ * When it ticks is stored, and not only declared: so a deploy that changes it knows which ticks of the former times are owed. While a
+ * deploy goes from node to node, its shard may go back and forth between engines with and without the schedule, or with former times
+ * of it. So an engine that lacks it takes nothing away, and one whose declaration has a lower version changes nothing.
  */
 
 /** What the run of a schedule knows. */
@@ -37,11 +40,21 @@ export interface ScheduleData {
   readonly last: number;
   readonly paused?: boolean;
   /** The tick that begins now. `id`: of the command that has asked for it. */
-  readonly tick?: Pick<Tick, "at" | "kind"> & { readonly id?: string };
+  readonly tick?: Trigger & Pick<Tick, "kind">;
+  /** Requests that somebody has asked for. */
+  readonly triggers?: readonly Trigger[];
   /** Ticks of the past that somebody has asked for: those after one time, up to another. */
   readonly fills?: readonly Fill[];
   /** From certain times on it ticks otherwise: it was deployed then. In their order. */
   readonly changes?: readonly Change[];
+  /** The highest version that has declared it. Default: 1. */
+  readonly version?: number;
+}
+
+/** `id`: of the command. Earlier versions did not keep it. */
+interface Trigger {
+  readonly at: number;
+  readonly id?: string;
 }
 
 interface Fill {
@@ -57,14 +70,23 @@ interface Change {
 
 /** The commands of a schedule, with what they bring. `at`: engine time when it was sent. */
 export type ScheduleCommand =
-  | { readonly name: "deploy"; readonly payload: { readonly stored: StoredSchedule; readonly at: number } }
-  | { readonly name: "pause"; readonly payload: Record<string, never> }
+  | { readonly name: "deploy"; readonly payload: Deploy }
+  | { readonly name: "pause" | "remove"; readonly payload: Record<string, never> }
   | { readonly name: "resume"; readonly payload: { readonly at: number } }
-  | { readonly name: "trigger"; readonly payload: { readonly at: number; readonly id?: string } }
+  | { readonly name: "trigger"; readonly payload: Trigger }
   | { readonly name: "backfill"; readonly payload: { readonly from: number; readonly to: number } };
+
+interface Deploy {
+  readonly stored: StoredSchedule;
+  readonly at: number;
+  /** Default: 1. */
+  readonly version?: number;
+}
 
 /** A tick that is so late was missed, in milliseconds. */
 const missedMs = 60_000;
+/** A schedule that no engine has had for so long is removed, in milliseconds: longer than a deploy takes. */
+const absentMs = 86_400_000;
 
 const anything: Schema = {
   "~standard": { version: 1, vendor: "wheelwork", validate: (value) => ({ value }) },
@@ -121,7 +143,7 @@ export function dueOf(data: ScheduleData): number | undefined {
 }
 
 function sleepMs(data: ScheduleData, { enteredAt }: TimerClock): number | null {
-  if (data.fills !== undefined) return 0;
+  if (data.triggers !== undefined || data.fills !== undefined) return 0;
   const due = dueOf(data);
   return due === undefined ? null : Math.max(0, due - enteredAt);
 }
@@ -140,6 +162,11 @@ function filled(data: ScheduleData): Turn {
 }
 
 function ticked(data: ScheduleData, now: number): Turn {
+  const [trigger, ...triggers] = data.triggers ?? [];
+  if (trigger !== undefined) {
+    const others = triggers.length > 0 ? triggers : undefined;
+    return { raise: "Tick", patch: { tick: { ...trigger, kind: "trigger" }, triggers: others } };
+  }
   const next = data.paused === true ? undefined : upcoming(data);
   const lateMs = next === undefined ? -1 : now - next.at - jitterOf(data.name, next.at, next.stored);
   // What is due goes first: it must not be late for ticks of the past.
@@ -162,19 +189,28 @@ function ticked(data: ScheduleData, now: number): Turn {
 }
 
 /** How it ticks after a deploy. `everyMs` goes on counting if it is the same. */
-function deployed(data: ScheduleData, stored: StoredSchedule, at: number): Turn {
+function deployed(data: ScheduleData, { stored, at, version = 1 }: Deploy): Turn {
+  const { version: known = 1 } = data;
+  if (version < known) return { raise: "Stay" };
+  const newer = version > known ? { version } : {};
   const then = present(data);
   const newest = then.changes?.at(-1) ?? then;
-  if (canonicalJson(newest.stored) === canonicalJson(stored)) return { raise: "Stay" };
+  if (canonicalJson(newest.stored) === canonicalJson(stored)) return { raise: "Stay", patch: newer };
   const isSameTime = canonicalJson(newest.stored.ticks) === canonicalJson(stored.ticks);
   const change: Change = { stored, since: isSameTime ? newest.since : at, at };
-  return { raise: "Stay", patch: { ...then, changes: [...(then.changes ?? []), change] } };
+  return { raise: "Stay", patch: { ...then, ...newer, changes: [...(then.changes ?? []), change] } };
+}
+
+/** Whether a schedule ticks as it is declared, so that a deploy need not tell it. */
+export function isDeployed(data: ScheduleData, stored: StoredSchedule, version: number): boolean {
+  const newest = data.changes?.at(-1) ?? data;
+  return (data.version ?? 1) === version && canonicalJson(newest.stored) === canonicalJson(stored);
 }
 
 function commanded(data: ScheduleData, { name, payload }: ScheduleCommand): Turn {
   switch (name) {
     case "deploy":
-      return deployed(data, payload.stored, payload.at);
+      return deployed(data, payload);
     case "pause":
       return { raise: "Stay", patch: { paused: true } };
     case "resume":
@@ -183,27 +219,47 @@ function commanded(data: ScheduleData, { name, payload }: ScheduleCommand): Turn
         ? { raise: "Stay", patch: { paused: undefined, last: Math.max(data.last, payload.at) } }
         : { raise: "Stay" };
     case "trigger":
-      return { raise: "Tick", patch: { tick: { ...payload, kind: "trigger" } } };
+      return { raise: "Stay", patch: { triggers: [...(data.triggers ?? []), payload] } };
     case "backfill":
       return {
         raise: "Stay",
         patch: { fills: [...(data.fills ?? []), { after: payload.from - 1, to: payload.to }] },
       };
+    case "remove":
+      return { raise: "Removed" };
   }
 }
 
-const signals = ["deploy", "pause", "resume", "trigger", "backfill"] as const;
+const signals = ["deploy", "pause", "resume", "trigger", "backfill", "remove"] as const;
 
-const waiting: StateLogic = {
+const waiting = (schedules: ReadonlyMap<string, Schedule>): StateLogic => ({
   kind: "wait",
   idle: true,
   callees: [],
   signals,
   timers: [{ event: "Tick", ms: (data, clock) => sleepMs(data as ScheduleData, clock) }],
   enter: () => ({}),
-  fired: (data, _timer, _open, { now }) => ticked(data as ScheduleData, now),
+  fired: (given, _timer, _open, { now }) => {
+    const data = given as ScheduleData;
+    return schedules.has(data.name) ? ticked(data, now) : { raise: "Absent" };
+  },
   signal: (data, name, payload) => commanded(data as ScheduleData, { name, payload } as ScheduleCommand),
-};
+});
+
+const absent = (schedules: ReadonlyMap<string, Schedule>): StateLogic => ({
+  kind: "wait",
+  idle: true,
+  callees: [],
+  signals,
+  timers: [{ event: "Removed", ms: () => absentMs }],
+  enter: () => ({}),
+  // Nobody may have worked for days, and an engine that has it has not come to its deploy yet.
+  fired: (data) => ({ raise: schedules.has((data as ScheduleData).name) ? "Back" : "Removed" }),
+  signal: (data, name, payload) => {
+    const turn = commanded(data as ScheduleData, { name, payload } as ScheduleCommand);
+    return name === "deploy" ? { ...turn, raise: "Back" } : turn;
+  },
+});
 
 const removed: StateLogic = {
   kind: "wait",
@@ -211,23 +267,23 @@ const removed: StateLogic = {
   callees: [],
   signals,
   enter: () => ({}),
-  signal: (_data, name, payload) => {
+  signal: (data, name, payload) => {
     if (name !== "deploy") return { raise: "Stay" };
-    const { stored, at } = payload as (ScheduleCommand & { name: "deploy" })["payload"];
-    const patch = { stored, since: at, last: at, paused: undefined, changes: undefined, fills: undefined };
-    return { raise: "Restored", patch };
+    const { stored, at, version = 1 } = payload as Deploy;
+    if (version < ((data as ScheduleData).version ?? 1)) return { raise: "Stay" };
+    const none = { paused: undefined, changes: undefined, triggers: undefined, fills: undefined };
+    return { raise: "Restored", patch: { stored, version, since: at, last: at, ...none } };
   },
 };
 
-/** Starts the request of a tick. */
+/** Starts the request of a tick. The engine has the schedule, or the run would not have come here. */
 const starting = (schedules: ReadonlyMap<string, Schedule>): StateLogic => ({
   kind: "pick",
   callees: [],
   enter: (given) => {
     const { name, tick } = given as ScheduleData;
-    const declared = schedules.get(name);
-    if (declared === undefined || tick === undefined) return { raise: "Removed", patch: { tick: undefined } };
-    const { at, kind, id } = tick;
+    const declared = schedules.get(name) as Schedule;
+    const { at, kind, id } = tick as NonNullable<typeof tick>;
     const request = declared.request({ schedule: name, at, kind });
     const post = startOf(
       declared.hub as Hub,
@@ -240,8 +296,9 @@ const starting = (schedules: ReadonlyMap<string, Schedule>): StateLogic => ({
 
 const chart = {
   Answering: { Next: "Waiting" },
-  Waiting: { Tick: "Starting", Stay: stay, Removed: "Removed" },
-  Starting: { Next: "Waiting", Removed: "Removed" },
+  Waiting: { Tick: "Starting", Stay: stay, Absent: "Absent", Removed: "Removed" },
+  Starting: { Next: "Waiting" },
+  Absent: { Back: "Waiting", Stay: stay, Removed: "Removed" },
   Removed: { Stay: stay, Restored: "Waiting", Removed: "Gone" },
   Gone: end,
 } as const;
@@ -250,8 +307,9 @@ const chart = {
 export function scheduleHub(schedules: ReadonlyMap<string, Schedule>): HubDefinition {
   const logics = new Map<string, StateLogic>([
     ["Answering", answerLogic(() => ({}), { next: "Next" })],
-    ["Waiting", waiting],
+    ["Waiting", waiting(schedules)],
     ["Starting", starting(schedules)],
+    ["Absent", absent(schedules)],
     ["Removed", removed],
     ["Gone", answeredEnd],
   ]);

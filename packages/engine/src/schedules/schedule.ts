@@ -39,6 +39,11 @@ export interface ScheduleSpec<I> {
   readonly catchUp?: CatchUp;
   /** Spreads the ticks of many schedules: each begins up to so many milliseconds later, always as much for the same tick. Default: 0. */
   readonly jitterMs?: number;
+  /**
+   * Raise it when you change when the schedule ticks, and several nodes work: while they are replaced one after the other, those with a
+   * lower version change nothing. Default: 1.
+   */
+  readonly version?: number;
 }
 
 /** What is stored of a schedule. */
@@ -54,6 +59,7 @@ export interface Schedule {
   readonly hub: AnyHub;
   /** For engines. */
   readonly stored: StoredSchedule;
+  readonly version: number;
   readonly request: (tick: Tick) => unknown;
 }
 
@@ -68,7 +74,7 @@ const catchUps: ReadonlySet<unknown> = new Set<CatchUp>(["none", "last", "all"])
  * @throws WheelworkError WW_CONFIG with every problem.
  */
 export function schedule<I>(name: string, spec: ScheduleSpec<I>): Schedule {
-  const { cron, everyMs, timeZone, hub, request, catchUp = "last", jitterMs = 0 } = spec;
+  const { cron, everyMs, timeZone, hub, request, catchUp = "last", jitterMs = 0, version = 1 } = spec;
   const problems: { readonly path: string; readonly message: string }[] = [];
   const demand = (holds: boolean, path: string, message: string): void => {
     if (!holds) problems.push({ path, message });
@@ -92,6 +98,7 @@ export function schedule<I>(name: string, spec: ScheduleSpec<I>): Schedule {
   demand(typeof request === "function", "request", "must be a function that makes the request of a tick");
   demand(catchUps.has(catchUp), "catchUp", `must be one of ${[...catchUps].join(", ")}`);
   demand(jitterMs === 0 || isDuration(jitterMs), "jitterMs", mustBeDuration);
+  demand(Number.isSafeInteger(version) && version >= 1, "version", "must be a whole number, from 1");
   if (problems.length > 0)
     throw new WheelworkError("WW_CONFIG", `the schedule ${JSON.stringify(name)} cannot be used`, {
       problems,
@@ -99,7 +106,13 @@ export function schedule<I>(name: string, spec: ScheduleSpec<I>): Schedule {
   const ticks: TickSpec =
     cron === undefined ? { everyMs: Math.ceil(everyMs as number) } : { cron, timeZone: timeZone ?? "UTC" };
   const stored = { ticks, catchUp, jitterMs: Math.ceil(jitterMs) };
-  return Object.freeze({ name, hub: hub as AnyHub, stored, request: request as Schedule["request"] });
+  return Object.freeze({
+    name,
+    hub: hub as AnyHub,
+    stored,
+    version,
+    request: request as Schedule["request"],
+  });
 }
 
 /** The schedules of an engine, by name. @throws WheelworkError WW_CONFIG when two have one name. */

@@ -15,7 +15,7 @@ export function chartsOf(
   ]);
   // The runs that carry posts of one run to another follow each other.
   const slots = new Map<string, number>([[postSpoke, 1]]);
-  const commands = new Set(["deploy", "pause", "resume", "trigger", "backfill"]);
+  const commands = new Set(["deploy", "pause", "resume", "trigger", "backfill", "remove"]);
   const ticking = {
     drains: false,
     deadline: undefined,
@@ -25,6 +25,7 @@ export function chartsOf(
   };
   const states = new Map<string, CheckedState>([
     [`${scheduleHub}: Waiting`, ticking],
+    [`${scheduleHub}: Absent`, ticking],
     [`${scheduleHub}: Removed`, ticking],
   ]);
   const add = ({ name, definition }: AnyHub): void => {
