@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { deploy, rollOut } from "../src/baton.ts";
 import { close, trial } from "../src/delayed.ts";
 import { ask, feedback, sale, send } from "../src/outlives.ts";
+import { payment, requestPayment } from "../src/own-id.ts";
 
 describe("a feedback run", () => {
   test("outlives the sale that has started it, and gets the stars weeks later", async () => {
@@ -91,6 +92,7 @@ test("every path is explored, and nothing is wrong", () => {
   const reports = [
     explore(feedback, { requests: [{ number: "7" }] }),
     explore(sale, { requests: [{ number: "7" }] }),
+    explore(payment, { requests: [{ cents: 5 }], signals: { paid: [{ receipt: "r" }] } }),
     explore(deploy, { requests, signals: { baton: [{ good: true }, { good: false }] } }),
   ];
   for (const report of reports) expect(report.findings, String(report)).toEqual([]);
@@ -123,5 +125,21 @@ describe("the end of a trial", () => {
     await kit.engine.cancel("end-of-trial-ada");
     await kit.advance("15 days");
     expect(kit.calls(close)).toEqual([]);
+  });
+});
+
+describe("a payment", () => {
+  test("is signalled by the id that the provider got with its order, over a crash", async () => {
+    const kit = await testEngine({ hubs: [payment] });
+    const references: string[] = [];
+    kit.script(requestPayment, ({ reference }) => {
+      references.push(reference);
+      return { ok: {} };
+    });
+    const id = await kit.submit(payment, { cents: 500 });
+    await kit.crash();
+    expect(references).toEqual([id]);
+    await kit.signal(references[0] as string, "paid", { receipt: "r-1" });
+    expect(await kit.answer(id)).toEqual({ kind: "result", value: { receipt: "r-1" } });
   });
 });

@@ -2,6 +2,7 @@ import { end } from "./chart.ts";
 import type { Env, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { Failing, HubDefinition } from "./hub.ts";
+import { namesOf } from "./keys.ts";
 import type { StateLogic } from "./logic.ts";
 import { isError, plain, stackOf, synchronous, textOf } from "./plain.ts";
 import type { Answer, ParkedInput, RunEvent } from "./events.ts";
@@ -97,10 +98,11 @@ export function deadlineMsOf({ deadlineMs, name }: HubDefinition, request: unkno
   });
 }
 
-/** The data of a new run. */
-export function firstData(definition: HubDefinition, request: unknown): unknown {
+/** The data of a new run. `key`: that of the run, as it is stored. */
+export function firstData(definition: HubDefinition, key: string, request: unknown, { now }: Env): unknown {
   const what = `data of the hub ${definition.name}`;
-  return plain(synchronous(definition.data(request), what), "WW_DEFECT", `what ${what} returned`);
+  const given = synchronous(definition.data(request, { ...namesOf(key), now }), what);
+  return plain(given, "WW_DEFECT", `what ${what} returned`);
 }
 
 /** What a cancel raises in a state: the hub's own event for it, or the deadline's, as if the time were over now. */

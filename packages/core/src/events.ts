@@ -176,6 +176,8 @@ export type RunEvent =
       readonly request: unknown;
       readonly hash: string;
       readonly lane?: RunLane;
+      /** See `Run.recheck`. */
+      readonly recheck?: "always" | "never";
       /** It begins, or comes to its lane, at this time. */
       readonly startAt?: number;
       /** Only with `startAt`: how it comes to its lane then. */

@@ -9,6 +9,7 @@ import {
   type Failing,
   type Hub,
   type MigratedRun,
+  type NewRun,
   type SignalSchemas,
   type SignalTypes,
   type Takes,
@@ -185,8 +186,11 @@ export interface HandlersSpec<
   readonly cleanUpMs: Once<D, number>;
   /** The hubs and spokes that the handlers may call. */
   readonly calls: Once<D, readonly Callable<never, unknown, string>[]>;
-  /** The data of a new run. It must be plain JSON. Write it before `view`, which uses its type. */
-  readonly data: (request: Out<Req>) => D & StoredData<D>;
+  /**
+   * The data of a new run. It must be plain JSON. Write it before `view`, which uses its type. To use the id of the request
+   * later, keep it here, as in a hub by chart.
+   */
+  readonly data: (request: Out<Req>, run: NewRun) => D & StoredData<D>;
   /** Default: none. */
   readonly signals?: Once<D, Sig & StoredSchemas<Sig>>;
   /** What is shown of the data, as in a hub by chart. Default: none. */
@@ -287,7 +291,7 @@ export function hubByHandlers<
   const erased = {
     ...declared,
     cancel: { raise: "CleanUp", patch: () => keep({ open: 0, cause: "cancel" }) },
-    data: (request: unknown) => ({ ...declared.data(request), ...keep({ open: 0 }) }),
+    data: (request: unknown, run: NewRun) => ({ ...declared.data(request, run), ...keep({ open: 0 }) }),
     ...(declared.view === undefined ? {} : { view: viewing(declared.view as (data: object) => unknown) }),
     migrate: Object.fromEntries(
       Object.entries(declared.migrate ?? {}).map(([from, move]) => [from, migrating(move)]),

@@ -432,6 +432,16 @@ export type StatesOnce<C, D, R, E extends string, Sig extends SignalSchemas> = O
 /** The signals that a hub takes: for each name, the schema of its payload. */
 export type SignalSchemas = { readonly [name: string]: Schema };
 
+/** The run that begins, as `data` sees it. What `data` keeps of it is stored with the rest. */
+export interface NewRun {
+  /** The id of the request, by which others ask for it, send it signals and cancel it. Of a call of a hub: that of its own run. */
+  readonly id: string;
+  /** The key of the request: for a hub with a lane, the id without the mark of the lane. Of a call of a hub: its id. */
+  readonly key: string;
+  /** The time, in milliseconds of engine time. */
+  readonly now: number;
+}
+
 /** A run as `migrate` sees it. */
 export interface MigratedRun {
   readonly state: string;
@@ -461,8 +471,11 @@ export interface HubSpec<
   readonly exclusive?: Once<D, Exclusive<Out<Req>>>;
   /** State × event → state, or `stay`. Runs begin in the first state. */
   readonly chart: OnceElse<D, CheckedChart<C>, C | Sketch<C>>;
-  /** The data of a new run. It must be plain JSON. Write it before `cancel`, `deadline` and `view`, which use its type. */
-  readonly data: (request: Out<Req>) => D & StoredData<D>;
+  /**
+   * The data of a new run. It must be plain JSON. Write it before `cancel`, `deadline` and `view`, which use its type. To use the
+   * id of the request later, keep it here: `data: (request, { id }) => ({ id, … })`.
+   */
+  readonly data: (request: Out<Req>, run: NewRun) => D & StoredData<D>;
   /** Default: none. */
   readonly signals?: Once<D, Sig & StoredSchemas<Sig>>;
   /**
@@ -544,7 +557,7 @@ export interface HubDefinition {
   readonly deadlineMs: (request: unknown) => number;
   /** Its lane. undefined: its requests run side by side. */
   readonly exclusive: ExclusiveDefinition | undefined;
-  readonly data: (request: unknown) => unknown;
+  readonly data: (request: unknown, run: NewRun) => unknown;
   readonly signals: SignalSchemas;
   /** What is shown of the data. */
   readonly view: ((data: unknown) => unknown) | undefined;
@@ -704,7 +717,7 @@ export function defineHub(
     deadlineMs:
       typeof deadlineMs === "number" ? () => deadlineMs : (deadlineMs as (request: unknown) => number),
     exclusive,
-    data: spec.data as (request: unknown) => unknown,
+    data: spec.data as HubDefinition["data"],
     signals: spec.signals ?? {},
     view: spec.view as ((data: unknown) => unknown) | undefined,
     dropSignals: new Set(spec.dropSignals),

@@ -48,6 +48,7 @@ export {
   type HubSpec,
   type MigratedRun,
   type MovesOf,
+  type NewRun,
   type Next,
   type OnDeadline,
   type OnFailures,

@@ -14,6 +14,8 @@ export {
   weightOf,
 } from "./plain.ts";
 export { isSuspect, suspectDeaths } from "./deaths.ts";
+export { encodedMark, givenKey, rootOf, startOfTag, tagLength, tagMark } from "./keys.ts";
+export { unbegunAfterWait, waitedRequest } from "./stored.ts";
 export { check, demand, type Checked } from "./schema.ts";
 export { hasNoEnd, isRetriedForever, maxCallMs } from "./retry.ts";
 export { answerText, firstLine, jsonText } from "./words.ts";

@@ -3,12 +3,11 @@ import type { Decision, Env, Input, StartOptions } from "./decision.ts";
 import type { HubDefinition } from "./hub.ts";
 import { decideParked, restart } from "./parked.ts";
 import { decidePending } from "./pending.ts";
-import { plain } from "./plain.ts";
 import type { ParkedInput, RunEvent } from "./events.ts";
 import type { Run } from "./run.ts";
 import { check } from "./schema.ts";
 import { parkedInput } from "./signals.ts";
-import { checkStored } from "./stored.ts";
+import { storedRequest } from "./stored.ts";
 import { TurnBuilder } from "./turn.ts";
 
 /*
@@ -37,7 +36,7 @@ import { TurnBuilder } from "./turn.ts";
  * (I16).
  */
 export function start(definition: HubDefinition, run: Run, options: StartOptions, env: Env): RunEvent[] {
-  const accepted = accept(definition, options, env);
+  const accepted = accept(definition, run.key, options, env);
   const [started] = accepted;
   if (accepted.length > 1) return accepted;
   const turn = new TurnBuilder(definition, run, env);
@@ -55,20 +54,22 @@ export function start(definition: HubDefinition, run: Run, options: StartOptions
 type Started = Extract<RunEvent, { type: "started" }>;
 
 /** The first half of `start`: the run is known, and has not begun. `begin` is the other half, then or later. */
-export function accept(definition: HubDefinition, options: StartOptions, env: Env): [Started, ...RunEvent[]] {
+export function accept(
+  definition: HubDefinition,
+  key: string,
+  options: StartOptions,
+  env: Env,
+): [Started, ...RunEvent[]] {
   const { hash, parent, replyTo, lane } = options;
   let { request } = options;
   let deadlineMs = options.deadlineMs ?? fallbackDeadlineMs;
   let data: unknown = null;
   let failure: unknown;
   try {
-    if (options.isStored === true) {
-      const what = `the request to ${definition.name}`;
-      request = plain(checkStored(definition.request, request, what), "WW_DEFECT", what);
-    }
+    if (options.isStored === true) request = storedRequest(definition, request);
     const given = deadlineMsOf(definition, request);
     deadlineMs = Math.min(given, options.deadlineMs ?? given);
-    data = firstData(definition, request);
+    data = firstData(definition, key, request, env);
   } catch (error) {
     failure = error;
   }

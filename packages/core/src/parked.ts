@@ -6,7 +6,7 @@ import type { HubDefinition } from "./hub.ts";
 import type { Answer, ParkedInput, RunEvent } from "./events.ts";
 import { knownCommand, refusedSignal, type Run, noDeadline } from "./run.ts";
 import { keptSignal } from "./signals.ts";
-import { checkStored } from "./stored.ts";
+import { storedRequest, unbegunAfterWait } from "./stored.ts";
 import { maxSignals, TurnBuilder } from "./turn.ts";
 
 /*
@@ -133,17 +133,15 @@ function rearmed(definition: HubDefinition, run: Run, env: Env): readonly RunEve
 /** Makes the first turn again, which threw when the request came. The hub may have a new version by now. */
 export function restart(definition: HubDefinition, run: Run, env: Env): readonly RunEvent[] {
   const turn = new TurnBuilder(definition, run, env);
-  // A run that was never parked is not checked: nothing says whether it can be.
   const start = run.incident?.inputs.find(({ kind }) => kind === "start");
   try {
-    const what = `the request to ${definition.name}`;
-    const isChecked = start !== undefined && start["transformed"] !== true;
-    const request = isChecked ? checkStored(definition.request, run.request, what) : run.request;
-    turn.data = firstData(definition, request);
+    const isChecked = start === undefined ? run.recheck !== "never" : start["transformed"] !== true;
+    const request = isChecked ? storedRequest(definition, run.request) : run.request;
+    turn.data = firstData(definition, run.key, request, env);
     turn.events.push({ type: "migrated", at: env.now, version: definition.version, data: turn.data });
     turn.enter(definition.initial, undefined, undefined);
     return turn.events;
   } catch (error) {
-    return [incidentOf(error, start ?? { kind: "start", transformed: true }, env)];
+    return [incidentOf(error, start ?? unbegunAfterWait(run), env)];
   }
 }

@@ -4,7 +4,9 @@ import { queueMsOf } from "./exclusive.ts";
 import type { HubDefinition } from "./hub.ts";
 import type { Answer, ArrivalBounds, RunEvent, RunLane } from "./events.ts";
 import { refusedSignal, type Run } from "./run.ts";
+import { check } from "./schema.ts";
 import { keptSignal } from "./signals.ts";
+import { unbegunAfterWait, waitedRequest } from "./stored.ts";
 import { maxSignals } from "./turn.ts";
 
 /*
@@ -44,12 +46,22 @@ export function pend(definition: HubDefinition, options: PendingOptions, env: En
     request,
     hash,
     ...(lane === undefined ? {} : { lane }),
+    ...recheckOf(definition, options),
     // The answer that it waits for may come as late as its own would.
     due: lane?.joins === undefined ? queueBy : Math.min(answerBy, callerBy),
     answerBy,
     ...(parent === undefined ? {} : { parent }),
     ...(replyTo === undefined ? {} : { replyTo }),
   };
+}
+
+/** Which requests are held against the schema once they begin, besides those whose hub has another version by then. */
+function recheckOf(
+  definition: HubDefinition,
+  { request, isStored }: StartOptions,
+): { readonly recheck?: "always" | "never" } {
+  if (isStored === true) return { recheck: "always" };
+  return check(definition.request, request).problems === undefined ? {} : { recheck: "never" };
 }
 
 /** Accepts a request whose time has not come. */
@@ -95,8 +107,9 @@ export function grant(
   let data: unknown = null;
   let failure: { readonly error: unknown } | undefined;
   try {
-    deadlineMs = deadlineMsOf(definition, run.request);
-    data = firstData(definition, run.request);
+    const request = waitedRequest(definition, run);
+    deadlineMs = deadlineMsOf(definition, request);
+    data = firstData(definition, run.key, request, env);
   } catch (error) {
     failure = { error };
   }
@@ -116,7 +129,7 @@ export function grant(
     ...(fence === undefined ? {} : { fence }),
   };
   if (failure === undefined) return [granted];
-  return [granted, incidentOf(failure.error, { kind: "start", transformed: true }, env)];
+  return [granted, incidentOf(failure.error, unbegunAfterWait(run), env)];
 }
 
 /** The error that a request is answered with, which another one of its lane is in the way of. */

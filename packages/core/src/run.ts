@@ -120,6 +120,11 @@ export class Run extends Callback {
   startAt: number | undefined = undefined;
   /** Only with `startAt`. */
   arrival: ArrivalBounds | undefined = undefined;
+  /**
+   * Whether its request is held against the schema of its hub once it begins, if it was pending. undefined: if the hub has another
+   * version by then. `always`: it was stored before it was accepted. `never`: the schema does not accept what it has made (stored.ts).
+   */
+  recheck: "always" | "never" | undefined = undefined;
   /** A cancel was accepted. It stays set for good. */
   cancelling = false;
   /** The cancel has moved the run to another state. */
@@ -202,6 +207,7 @@ export function apply(run: Run, event: RunEvent): void {
       run.status = "pending";
       run.startAt = event.startAt;
       run.arrival = event.arrival;
+      run.recheck = event.recheck;
       run.due = event.due;
       return;
     case "arrived":

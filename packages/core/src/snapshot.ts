@@ -50,6 +50,7 @@ export function snapshot(run: Run): RunSnapshot {
     lane: run.lane,
     startAt: run.startAt,
     arrival: run.arrival,
+    recheck: run.recheck,
     cancelling: run.cancelling,
     cancelled: run.cancelled,
     signals: run.signals,

@@ -1,5 +1,8 @@
 import { WheelworkError } from "./errors.ts";
-import { tryPlain } from "./plain.ts";
+import type { HubDefinition } from "./hub.ts";
+import { plain, tryPlain } from "./plain.ts";
+import type { ParkedInput } from "./events.ts";
+import type { Run } from "./run.ts";
 import { check, type Schema } from "./schema.ts";
 
 /*
@@ -34,6 +37,28 @@ export function checkStored(schema: Schema, stored: unknown, what: string): unkn
     },
   );
 }
+
+/**
+ * A request that was stored before the present schema of its hub, as its run gets it.
+ * @throws WheelworkError WW_INVALID_INPUT when the schema refuses it.
+ */
+export function storedRequest(definition: HubDefinition, request: unknown): unknown {
+  const what = `the request to ${definition.name}`;
+  return plain(checkStored(definition.request, request, what), "WW_DEFECT", what);
+}
+
+/**
+ * The request of a run that has been pending, as the run gets it when it begins.
+ * @throws WheelworkError WW_INVALID_INPUT when its hub has another version by now, whose schema refuses it.
+ */
+export function waitedRequest(definition: HubDefinition, { request, version, recheck }: Run): unknown {
+  if (recheck === "never" || (version === definition.version && recheck !== "always")) return request;
+  return storedRequest(definition, request);
+}
+
+/** How the first turn of a run that has been pending is kept while the run is parked. */
+export const unbegunAfterWait = ({ recheck }: Pick<Run, "recheck">): ParkedInput =>
+  recheck === "never" ? { kind: "start", transformed: true } : { kind: "start" };
 
 /**
  * Whether a schema accepts what it has made of a value. Only a second check tells: it takes 0.2 µs for the input of a usual

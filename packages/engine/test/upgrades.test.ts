@@ -461,3 +461,113 @@ test("the request of a child that was stored, and has not begun, is checked when
   const [started] = begun(version({ m: z.number().default(2) }));
   expect(started).toMatchObject({ request: { n: 1, m: 2 }, data: { n: 1, m: 2 } });
 });
+
+describe.each(variants)(
+  "a request that waits while another version of its hub is deployed (%o)",
+  (variant) => {
+    const hour = 3_600_000;
+    const lane = { lane: "flow", by: () => "a", whenBusy: "queue", queueMs: hour } as const;
+    const version = (fields: object, number: number, exclusive?: typeof lane): Version => ({
+      hubs: [
+        hub(
+          "later",
+          {
+            request: z.object({ n: z.number(), ...fields }),
+            reply: z.any(),
+            version: number,
+            deadlineMs: hour,
+            deadline: "Late",
+            signals: { go: z.object({}) },
+            ...(exclusive === undefined ? {} : { exclusive }),
+            chart: { Wait: { Go: "Done", Late: "Done" }, Done: end },
+            data: (request): object => request,
+          },
+          { Wait: (s) => s.wait({ on: { go: "Go" } }), Done: (data) => data },
+        ),
+      ],
+      workers: [],
+    });
+    const refuses = {
+      status: "incident",
+      incident: {
+        error: {
+          code: "WW_INVALID_INPUT",
+          message: expect.stringMatching(/stored before.*\bm\b/s) as string,
+        },
+      },
+    };
+
+    test("one whose time comes is held against the schema of today", async () => {
+      const { world, upgrade } = await machine(variant, version({}, 1));
+      const startAt = world.clock.wallMs() + hour;
+      for (const key of ["a", "b"])
+        await world.engine.submit(
+          "later",
+          { n: 1 },
+          { key, startAt: key === "a" ? startAt : startAt + hour },
+        );
+      await upgrade(version({ m: z.number() }, 2));
+      await world.clock.advance(hour + 1);
+      expect(await world.engine.request("a")).toMatchObject(refuses);
+      await world.engine.retry("a");
+      await world.clock.settle();
+      expect(await world.engine.request("a")).toMatchObject(refuses);
+      await upgrade(version({ m: z.number().default(2) }, 3));
+      await world.engine.retry("a");
+      await world.clock.advance(hour);
+      for (const key of ["a", "b"]) {
+        await world.engine.signal(key, "go", {});
+        expect(await world.answer(key)).toEqual({ kind: "result", value: { n: 1, m: 2 } });
+        expect((await world.engine.request(key)).request).toEqual({ n: 1 });
+      }
+    });
+
+    test("one that waits for its turn in a lane, or comes to it, too", async () => {
+      const { world, upgrade } = await machine(variant, version({}, 1, lane));
+      const startAt = world.clock.wallMs() + hour / 2;
+      const submit = async (key: string, options: object = {}): Promise<string> =>
+        (await world.engine.submit("later", { n: 1 }, { key, ...options })).id;
+      const first = await submit("first");
+      const second = await submit("second");
+      const third = await submit("third", { startAt });
+      await upgrade(version({ m: z.number().default(2) }, 2, lane));
+      await world.clock.advance(hour / 2 + 1);
+      expect((await world.engine.request(third)).status).toBe("pending");
+      for (const id of [first, second, third]) {
+        await world.engine.signal(id, "go", {});
+        await world.clock.settle();
+      }
+      expect(await world.answer(first)).toEqual({ kind: "result", value: { n: 1 } });
+      expect(await world.answer(second)).toEqual({ kind: "result", value: { n: 1, m: 2 } });
+      expect(await world.answer(third)).toEqual({ kind: "result", value: { n: 1, m: 2 } });
+    });
+
+    test("the run keeps its place while it is parked", async () => {
+      const { world, upgrade } = await machine(variant, version({}, 1, lane));
+      const first = (await world.engine.submit("later", { n: 1 }, { key: "first" })).id;
+      const second = (await world.engine.submit("later", { n: 1 }, { key: "second" })).id;
+      await upgrade(version({ m: z.number() }, 2, lane));
+      await world.engine.signal(first, "go", {});
+      await world.clock.settle();
+      expect(await world.engine.request(second)).toMatchObject({ ...refuses, lane: { holders: [second] } });
+    });
+
+    test("not where the version is the same, nor where the schema does not accept what it makes", async () => {
+      const same = await machine(variant, version({}, 1));
+      const startAt = same.world.clock.wallMs() + hour;
+      await same.world.engine.submit("later", { n: 1 }, { key: "a", startAt });
+      await same.upgrade(version({ m: z.number() }, 1));
+      await same.world.clock.advance(hour + 1);
+      expect((await same.world.engine.request("a")).status).toBe("running");
+
+      const length = { m: z.string().transform((text) => text.length) };
+      const made = await machine(variant, version(length, 1));
+      await made.world.engine.submit("later", { n: 1, m: "four" }, { key: "a", startAt: startAt });
+      await made.upgrade(version(length, 2));
+      await made.world.clock.advance(hour + 1);
+      expect((await made.world.engine.request("a")).status).toBe("running");
+      await made.world.engine.signal("a", "go", {});
+      expect(await made.world.answer("a")).toEqual({ kind: "result", value: { n: 1, m: 4 } });
+    });
+  },
+);

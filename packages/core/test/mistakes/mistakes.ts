@@ -176,6 +176,22 @@ const data: Row[] = [
   ],
 ];
 
+const newRuns: Row[] = [
+  [
+    "an unknown field of the new run",
+    `({ number, card, skus }, { id })`,
+    `({ number, card, skus }, { «ident»: id })`,
+  ],
+  ["an unknown field of the new run by handlers", `({ text }, { now })`, `({ text }, { «nw»: now })`],
+  [
+    "the id of a new run that is used as a number",
+    `      skus,
+      cents: 0,`,
+    `      skus,
+      cents: «id» * 2,`,
+  ],
+];
+
 const views: Row[] = [
   ["a view of an unknown field", `({ cents, log }) => ({ cents,`, `({ cents, «lg: log» }) => ({ cents,`],
   ["a view with a Date", `last: log.at(-1) ?? null`, `last: new Date()`, { says: "last is a Date" }],
@@ -321,8 +337,8 @@ const asynchronous: Row[] = [
   ],
   [
     "asynchronous data",
-    `data: ({ number, card, skus }) =>`,
-    `data: async ({ number, card, skus }) =>`,
+    `data: ({ number, card, skus }, { id }) =>`,
+    `data: async ({ number, card, skus }, { id }) =>`,
     { says: "it is a promise", errors: 6 },
   ],
   [
@@ -355,7 +371,7 @@ const declarations: Row[] = [
   ["a misspelt reply", `reply: z.object({ number`, `«replies»: z.object({ number`],
   [
     "a misspelt data",
-    `data: ({ number, card, skus }) =>`,
+    `data: ({ number, card, skus }, { id }) =>`,
     `dat: ({ number, card, skus }) =>`,
     { says: "'data' is missing", errors: 10 },
   ],
@@ -670,6 +686,7 @@ export const mistakes: readonly Mistake[] = [
   states,
   events,
   data,
+  newRuns,
   views,
   calls,
   answers,

@@ -75,7 +75,8 @@ export const order = hub(
       Noting: { Noted: "Undone" },
       Undone: end,
     },
-    data: ({ number, card, skus }) => ({
+    data: ({ number, card, skus }, { id }) => ({
+      id,
       number,
       card,
       skus,
@@ -163,7 +164,7 @@ export const errand = hubByHandlers(
     cleanUpMs: 500,
     calls: [mail],
     signals: { more: z.object({ text: z.string() }) },
-    data: ({ text }) => ({ text, sent: 0 }),
+    data: ({ text }, { now }) => ({ text, asked: now, sent: 0 }),
     view: ({ sent }) => ({ sent }),
   },
   {

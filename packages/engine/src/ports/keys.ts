@@ -1,5 +1,8 @@
 import { WheelworkError } from "@wheelwork/core";
+import { encodedMark, givenKey, rootOf, startOfTag, tagLength, tagMark } from "@wheelwork/core/kernel";
 import { hash as digest } from "node:crypto";
+
+export { givenKey, rootOf };
 
 /**
  * The shard of a request: floorMod(31 + hash, shards), with Java's hash of a text. It is what the fields grouping of Storm
@@ -28,7 +31,6 @@ export function shardOf(key: string, shards: number): number {
  * says in which shard the lane is, and whoever has it finds the request.
  */
 const plainKey = /^[\x21-\x2e\x30-\x7e]{1,200}$/;
-const encoded = "//";
 const maxKeyLength = 200;
 
 /** Why a text cannot be the key of a request; undefined: it can. */
@@ -39,16 +41,6 @@ export function keyProblem(given: unknown): string | undefined {
   if (start > 0) return keyProblem(given.slice(0, start));
   const isLong = given.length > maxKeyLength && Array.from(given).length > maxKeyLength;
   return given === "" || isLong ? `must be 1 to ${maxKeyLength} characters` : undefined;
-}
-
-const tagMark = "@~";
-const tagLength = tagMark.length + 16;
-const tagPattern = /^@~[0-9a-f]{16}$/;
-
-/** Where the tag of a key begins; 0: it has none. */
-function startOfTag(key: string): number {
-  const start = key.length - tagLength;
-  return start > 0 && key.startsWith(tagMark, start) && tagPattern.test(key.slice(start)) ? start : 0;
 }
 
 /** The part of a key that decides the shard: for a text without a tag, `shardOf` is the hash of the whole. */
@@ -64,14 +56,8 @@ export function keyInLane(stored: string, lane: string, laneKey: string): string
 export function storedKey(given: string): string {
   const start = startOfTag(given);
   if (start > 0) return storedKey(given.slice(0, start)) + given.slice(start);
-  return plainKey.test(given) ? given : encoded + encodeURIComponent(given);
+  return plainKey.test(given) ? given : encodedMark + encodeURIComponent(given);
 }
-
-/** The key of a request as its sender gave it. A run that a request has begun is named by its stored key. */
-export const givenKey = (stored: string): string =>
-  stored.startsWith(encoded) && rootOf(stored) === stored
-    ? decodeURIComponent(stored.slice(encoded.length))
-    : stored;
 
 /** Whether something may be the stored key of a request. */
 export function isStoredKey(key: string): boolean {
@@ -90,12 +76,6 @@ export function isStoredKey(key: string): boolean {
 export function isRunKey(key: string): boolean {
   const root = rootOf(key);
   return isStoredKey(root) && /^(?:\/t?\d{1,15})*$/.test(key.slice(root.length));
-}
-
-/** The request whose shard has a run: what it has begun lives there, too. */
-export function rootOf(run: string): string {
-  const slash = run.indexOf("/", run.startsWith(encoded) ? encoded.length : 0);
-  return slash < 0 ? run : run.slice(0, slash);
 }
 
 /** Another request has the key. */

@@ -350,7 +350,7 @@ export class Decider {
     const definition = this.#definition(hub);
     const begin = (options: ArrivalOptions): void => {
       const live = this.#options.residency.begin(key);
-      this.#record(batch, live, accept(definition, options, this.#envAt(now)));
+      this.#record(batch, live, accept(definition, key, options, this.#envAt(now)));
       this.#carried.push({ kind: "begin", key });
     };
     const options = { request, hash: "" };

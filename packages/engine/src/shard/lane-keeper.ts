@@ -6,6 +6,8 @@ import {
   laneError,
   laneKeyOf,
   pend,
+  unbegunAfterWait,
+  waitedRequest,
   type Env,
   type ExclusiveDefinition,
   type HubDefinition,
@@ -144,7 +146,7 @@ export class LaneKeeper {
   comes(batch: Batch, live: LiveRun, now: number): undefined {
     const deciding = this.#deciding;
     const { run } = live;
-    const { key, hub, request, hash, arrival: bounds } = run;
+    const { key, hub, hash, arrival: bounds } = run;
     const definition = deciding.definition(hub);
     const { exclusive } = definition;
     const begin = ({ lane }: Pick<StartOptions, "lane">): void =>
@@ -153,7 +155,7 @@ export class LaneKeeper {
     if (exclusive === undefined || (!this.#isOnly && routeOf(key) === key)) return void begin({});
     let busy: Answer | undefined;
     try {
-      const options = { request, hash, ...bounds };
+      const options = { request: laneRequest(definition, run), hash, ...bounds };
       const arrival = { ...arrivalOf(key, definition, exclusive, options, begin), live };
       busy = this.arrive(batch, arrival, now);
     } catch (error) {
@@ -232,7 +234,7 @@ export class LaneKeeper {
     const [granted] = events;
     if (refused !== undefined && granted?.type === "granted") {
       // It holds its place, as each run that is parked, and begins with its retry.
-      const parked = incidentOf(refused.error, { kind: "start", transformed: true }, deciding.envAt(now));
+      const parked = incidentOf(refused.error, unbegunAfterWait(run), deciding.envAt(now));
       deciding.record(batch, live, [{ ...granted, data: null }, parked]);
       return;
     }
@@ -305,6 +307,15 @@ export class LaneKeeper {
     const live = this.#residency.get(key);
     if (live?.run.status !== "pending") return;
     this.#deciding.record(batch, live, [{ type: "ended", at: now, answer }]);
+  }
+}
+
+/** What the lane of a request is made of. One that the present schema refuses has a lane nevertheless: its grant parks it. */
+function laneRequest(definition: HubDefinition, run: Run): unknown {
+  try {
+    return waitedRequest(definition, run);
+  } catch {
+    return run.request;
   }
 }
 
