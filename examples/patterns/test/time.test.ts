@@ -2,6 +2,7 @@ import { explore, testEngine } from "@wheelwork/testing";
 import { describe, expect, test } from "vitest";
 import { approval, mail } from "../src/approval.ts";
 import { batch, workOn } from "../src/batch.ts";
+import { showProgress } from "../src/watching.ts";
 import { auction } from "../src/countdown.ts";
 import { askSupplier, priceOfYesterday, quote } from "../src/impatient.ts";
 import { lookAtJob, polling, submitJob } from "../src/polling.ts";
@@ -77,6 +78,26 @@ test("a quote says that it takes long, and then gives the supplier up", async ()
 });
 
 describe("batch", () => {
+  test("shows each step of its progress, and goes on where it was left", async () => {
+    const kit = await testEngine({ hubs: [batch] });
+    kit.script(workOn, { ok: {}, afterMs: 10_000 });
+    const id = await kit.submit(batch, { items: 4 });
+    await kit.signal(id, "limit", { atOnce: 1 });
+    const leave = new AbortController();
+    const seen: number[] = [];
+    const first = showProgress(kit.engine, id, (percent) => seen.push(percent), { signal: leave.signal });
+    await kit.advance("25s");
+    leave.abort();
+    const after = await first;
+    const rest = showProgress(kit.engine, id, (percent) => seen.push(percent), { after });
+    await kit.advance("30s");
+    await rest;
+    expect((await kit.updates(id)).map(({ view }) => view)).toEqual(
+      seen.map((percent) => ({ percent, paused: false })),
+    );
+    expect(new Set(seen)).toEqual(new Set([0, 25, 50, 75, 100]));
+  });
+
   test("runs some at a time, pauses, goes on, and counts", async () => {
     const kit = await testEngine({ hubs: [batch] });
     kit.script(workOn, ({ item }) => (item % 100 === 7 ? { fail: "bad-item" } : { ok: {}, afterMs: 1_000 }));

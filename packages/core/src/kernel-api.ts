@@ -41,7 +41,7 @@ export { laneKeyOf, type ExclusiveDefinition } from "./exclusive.ts";
 export { grant, laneError, pend, postpone, type PendingOptions } from "./pending.ts";
 export { incidentOf } from "./answers.ts";
 export { startOf, type Post } from "./post.ts";
-export { answerLogic, answeredEnd, type StateLogic, type Turn } from "./logic.ts";
+export { answerLogic, answeredEnd, isWaiting, type StateLogic, type Turn } from "./logic.ts";
 export { defineHub, type ErasedSpec } from "./hub.ts";
 export type { TimerClock } from "./timers.ts";
 export type { HubDefinition, StateDefinition } from "./hub.ts";

@@ -84,6 +84,8 @@ export class Run extends Callback {
   /** Hash of the canonical request body. */
   hash = "";
   status: RunStatus = "running";
+  /** How many events it has had. NaN: it was stored by a version that did not count them. */
+  eventCount = 0;
   /** Empty until the first state is entered. */
   state = "";
   /** When the run has entered its state. */
@@ -196,6 +198,7 @@ function encodedKey(key: string): string {
  */
 export function apply(run: Run, event: RunEvent): void {
   run.updatedAt = event.at;
+  run.eventCount++;
   switch (event.type) {
     case "started":
       come(run, event);

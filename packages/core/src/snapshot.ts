@@ -15,6 +15,7 @@ export function snapshot(run: Run): RunSnapshot {
     request: run.request,
     hash: run.hash,
     status: run.status,
+    eventCount: Number.isNaN(run.eventCount) ? undefined : run.eventCount,
     state: run.state,
     enteredAt: run.enteredAt,
     epoch: run.epoch,
@@ -83,7 +84,8 @@ export function restore(key: string, stored: RunSnapshot): Run {
     readonly signals: readonly KeptSignal[];
   };
   Object.assign(run, plain);
-  // Earlier versions did not store it.
+  // Earlier versions stored neither.
+  run.eventCount = (stored["eventCount"] as number | undefined) ?? Number.NaN;
   if (stored["enteredAt"] === undefined) run.enteredAt = run.updatedAt;
   deepFreeze(run.data);
   deepFreeze(run.request);

@@ -11,7 +11,8 @@ export type {
   SubmitOptions,
 } from "./requests/api.ts";
 export type { ScheduleHandle, ScheduleView } from "./requests/schedules.ts";
-export type { RunHandle, RunUpdate } from "./requests/run-handle.ts";
+export type { RunHandle } from "./requests/run-handle.ts";
+export type { RunUpdate, WatchOptions } from "./requests/run-watch.ts";
 export { createEngine, type EngineOptions } from "./embedded/engine.ts";
 export { placedKey } from "./requests/validate.ts";
 export type { CommonOptions, Redactable } from "./requests/options.ts";

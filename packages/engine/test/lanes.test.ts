@@ -230,7 +230,7 @@ describe.each(stores)("queue (%o)", (options) => {
     const id = await submit("op", { flow: "a" });
     const states: string[] = [];
     const watching = (async () => {
-      for await (const { status } of world.engine.run(op, id).watch({ everyMs: 10 })) states.push(status);
+      for await (const { status } of world.engine.run(op, id).watch()) states.push(status);
     })();
     await world.answer(id);
     await world.clock.runUntil(watching);

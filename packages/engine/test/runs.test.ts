@@ -77,8 +77,7 @@ test.each(Object.keys(engines))("a run has the types of its hub (%s)", async (na
   const run = engine.run(counter, id);
   const seen: unknown[] = [];
   const watching = (async () => {
-    for await (const { state, view, answer } of run.watch({ everyMs: 100 }))
-      seen.push([state, view, answer?.kind]);
+    for await (const { state, view, answer } of run.watch()) seen.push([state, view, answer?.kind]);
   })();
   await clock.advance(1_000);
   expect(await soon(run.signal("add", { n: 5 }, { commandId: "once" }))).toBe("accepted");

@@ -4,12 +4,21 @@ import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../p
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
 import { collect, withRest, type HistoryRange } from "../ports/history.ts";
 import { isBeginning, type Beginning } from "../shard/records.ts";
+import type { RunFeed } from "../requests/access.ts";
 import { listOverlaid } from "../requests/list.ts";
+import { RunTail } from "./run-tail.ts";
+
+/** What is known of a request after a batch. */
+interface Known {
+  readonly known: Run | StoredAnswer | undefined;
+  readonly seq: number;
+}
 
 /** Somebody who watches what happens to a request of a shard of another node. */
 interface Watching {
-  readonly key: string;
-  readonly take: (events: readonly RunEvent[]) => void;
+  take(events: readonly RunEvent[], seq: number): void;
+  /** The journal lacks batches that were not read yet. */
+  miss?(): void;
 }
 
 /** What happens to a request from some moment on. */
@@ -38,7 +47,8 @@ const following: RetryPolicy = { minMs: 2 * followMs, maxMs: 1000 };
 export class RemoteShardReader {
   readonly #store: Store;
   readonly #clock: Clock;
-  readonly #watching = new Set<Watching>();
+  /** Those who watch, by request. */
+  readonly #watching = new Map<string, Set<Watching>>();
   /** The journal is read up to this batch. */
   #seq = 0;
   #following: Promise<void> | undefined = undefined;
@@ -56,15 +66,15 @@ export class RemoteShardReader {
   }
 
   /** What is known of a request: its run as it is now, or its answer; undefined: there is none. */
-  lookUp(key: string): Promise<Run | StoredAnswer | undefined> {
-    return this.#stable((checkpoint) => this.#lookUp(key, checkpoint));
+  async lookUp(key: string): Promise<Run | StoredAnswer | undefined> {
+    return (await this.#stable((checkpoint) => this.#lookUp(key, checkpoint))).known;
   }
 
   /** All that happened to a request. */
   history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {
     return this.#stable(async (checkpoint) => {
       const events: RunEvent[] = [];
-      if ((await this.#lookUp(key, checkpoint)) instanceof Run) {
+      if ((await this.#lookUp(key, checkpoint)).known instanceof Run) {
         for await (const { entries } of this.#store.journal(checkpoint))
           for (const entry of entries) if (entry.key === key) events.push(...entry.events);
       }
@@ -77,7 +87,7 @@ export class RemoteShardReader {
   /** The newest requests of the store, with those that have moved on since the last checkpoint as they are now. */
   list(filter: RequestFilter): Promise<readonly RequestRow[]> {
     return this.#stable(async (checkpoint) => {
-      const moved = await this.#replayed(checkpoint);
+      const { runs: moved } = await this.#replayed(checkpoint);
       return listOverlaid(this.#store, filter, this.#clock, {
         // Ended runs have other rows.
         runs: () => [...moved.values()].filter(({ status }) => status !== "ended"),
@@ -87,13 +97,15 @@ export class RemoteShardReader {
     });
   }
 
-  async #lookUp(key: string, checkpoint: number): Promise<Run | StoredAnswer | undefined> {
-    const run = (await this.#replayed(checkpoint, [key])).get(key);
+  /** What is known of a request, as it was after the batch `seq`. */
+  async #lookUp(key: string, checkpoint: number): Promise<Known> {
+    const { runs, seq } = await this.#replayed(checkpoint, [key]);
+    const run = runs.get(key);
     const [found] = await this.#store.find([key]);
     if (found?.damage !== undefined) throw found.damage;
-    if (run !== undefined) return run.status === "ended" ? found?.answer : run;
-    if (found?.run === undefined) return found?.answer;
-    return restore(key, found.run.snapshot);
+    if (run !== undefined) return { known: run.status === "ended" ? found?.answer : run, seq };
+    if (found?.run === undefined) return { known: found?.answer, seq };
+    return { known: restore(key, found.run.snapshot), seq: Math.max(seq, found.run.seq ?? 0) };
   }
 
   /** Reads again what a checkpoint has moved from the journal to the rows meanwhile. */
@@ -112,12 +124,9 @@ export class RemoteShardReader {
 
   /** Begins to watch what happens to a request from now on. `lookUp` tells what was there before. */
   async watch(key: string): Promise<Watched> {
-    const { seq } = await this.#store.peek();
-    if (this.#following === undefined) this.#seq = seq;
     const seen: RunEvent[] = [];
     let tests: ((event: RunEvent) => boolean)[] = [];
     const watching: Watching = {
-      key,
       take: (events) => {
         for (const event of events) {
           seen.push(event);
@@ -125,8 +134,7 @@ export class RemoteShardReader {
         }
       },
     };
-    this.#watching.add(watching);
-    this.#following ??= this.#follow().finally(() => (this.#following = undefined));
+    await this.#begin(key, watching);
     return {
       first: (of) =>
         new Promise((resolve) => {
@@ -137,8 +145,38 @@ export class RemoteShardReader {
           };
           if (!seen.some(test)) tests.push(test);
         }),
-      end: () => void this.#watching.delete(watching),
+      end: () => this.#end(key, watching),
     };
+  }
+
+  /** Follows a run from now on; undefined: there is none. */
+  async follow(key: string): Promise<RunFeed | undefined> {
+    const tail = new RunTail(this.#clock, (ended) => this.#end(key, ended));
+    await this.#begin(key, tail);
+    try {
+      const { known, seq } = await this.#stable((checkpoint) => this.#lookUp(key, checkpoint));
+      tail.begin(known instanceof Run ? known : undefined, seq);
+      if (known !== undefined) return tail;
+      tail.end();
+      return undefined;
+    } catch (error) {
+      tail.end();
+      throw error;
+    }
+  }
+
+  async #begin(key: string, watching: Watching): Promise<void> {
+    const { seq } = await this.#store.peek();
+    if (this.#following === undefined) this.#seq = seq;
+    const all = this.#watching.get(key) ?? new Set();
+    this.#watching.set(key, all.add(watching));
+    this.#following ??= this.#follow();
+  }
+
+  #end(key: string, watching: Watching): void {
+    const all = this.#watching.get(key);
+    all?.delete(watching);
+    if (all?.size === 0) this.#watching.delete(key);
   }
 
   async #follow(): Promise<void> {
@@ -148,22 +186,41 @@ export class RemoteShardReader {
       await retrying(this.#clock, following, () => this.#readOn(), { signal });
       await pause(this.#clock, followMs, signal);
     }
+    // At once: who begins to watch now begins to follow anew.
+    this.#following = undefined;
   }
 
   async #readOn(): Promise<void> {
+    const { seq: committed } = await this.#store.peek();
+    if (committed === this.#seq) return;
     for await (const { seq, entries } of this.#store.journal(this.#seq)) {
-      const happened = new Map(entries.map(({ key, events }) => [key, events]));
-      for (const { key, take } of this.#watching) take(happened.get(key) ?? []);
+      if (seq !== this.#seq + 1) this.#missed();
+      for (const { key, events } of entries)
+        for (const watching of this.#watching.get(key) ?? []) watching.take(events, seq);
       this.#seq = seq;
     }
+    // The journal has no batch that a checkpoint has covered.
+    if (this.#seq >= committed) return;
+    this.#missed();
+    this.#seq = committed;
   }
 
-  /** Runs that have changed since a checkpoint, as they are now: all of them, or some. */
-  async #replayed(checkpoint: number, keys?: readonly string[]): Promise<Map<string, Run>> {
+  /** Who watches must look again. */
+  #missed(): void {
+    for (const all of this.#watching.values()) for (const one of all) one.miss?.();
+  }
+
+  /** Runs that have changed since a checkpoint, as they are after the last batch: all of them, or some. */
+  async #replayed(
+    checkpoint: number,
+    keys?: readonly string[],
+  ): Promise<{ readonly runs: Map<string, Run>; readonly seq: number }> {
     const runs = new Map<string, Run>();
+    let last = checkpoint;
     /** The last batch that the row of a run knows. */
     const known = new Map<string, number>();
     for await (const { seq, entries } of this.#store.journal(checkpoint)) {
+      last = Math.max(last, seq);
       const wanted = keys === undefined ? entries : entries.filter(({ key }) => keys.includes(key));
       const absent = wanted.filter(({ key, events }) => !runs.has(key) && !isBeginning(events[0]));
       const found = absent.length === 0 ? [] : await this.#store.find(absent.map(({ key }) => key));
@@ -171,6 +228,8 @@ export class RemoteShardReader {
         if (run === undefined) continue;
         runs.set(run.key, restore(run.key, run.snapshot));
         known.set(run.key, run.seq ?? 0);
+        // A checkpoint that is under way has written it after later batches.
+        last = Math.max(last, run.seq ?? 0);
       }
       for (const { key, events } of wanted) {
         // A key that is free again begins another run.
@@ -183,6 +242,6 @@ export class RemoteShardReader {
         for (const event of events) apply(run, event);
       }
     }
-    return runs;
+    return { runs, seq: last };
   }
 }

@@ -3,7 +3,13 @@ import { refusedSignal, Run, type Ignored, type Input } from "@wheelwork/core/ke
 import { givenKey, keyReused } from "../ports/keys.ts";
 import type { Log } from "../ports/log.ts";
 import type { Clock, RequestFilter, RequestRow, Store } from "../ports/ports.ts";
-import { askAgain, type NewRequest, type RequestRecord, type ShardAccess } from "../requests/access.ts";
+import {
+  askAgain,
+  type NewRequest,
+  type RequestRecord,
+  type RunFeed,
+  type ShardAccess,
+} from "../requests/access.ts";
 import type { HistoryRange } from "../ports/history.ts";
 import { commandIn, notFound, type CommandInput } from "../requests/commands.ts";
 import type { CheckedBody } from "../requests/validate.ts";
@@ -101,6 +107,12 @@ class RemoteShard implements ShardAccess {
     const events = await this.#reader.history(key, range);
     if (events.length === 0 && range.after === 0) throw notFound(key);
     return events;
+  }
+
+  async follow(key: string): Promise<RunFeed> {
+    const feed = await this.#reader.follow(key);
+    if (feed === undefined) throw notFound(key);
+    return feed;
   }
 
   list(filter: RequestFilter): Promise<readonly RequestRow[]> {

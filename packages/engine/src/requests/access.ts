@@ -34,6 +34,22 @@ export interface RequestRecord {
   readonly lane?: { readonly holders: readonly string[]; readonly position?: number } | undefined;
 }
 
+/**
+ * The events of a run, as they are committed. What it keeps for its reader is bounded: what a slow reader has missed is in the
+ * history.
+ */
+export interface RunFeed {
+  /** A copy of the run, as it was when the feed began. undefined: it has ended, or nobody has counted its events. */
+  readonly run: Run | undefined;
+  /** The events after so many, oldest first; empty: there are none yet. undefined: ask the history. */
+  after(count: number): readonly RunEvent[] | undefined;
+  /** It has missed something: another one must take its place. */
+  readonly isOver: boolean;
+  /** Resolves once there may be more than the last time, the shard may have moved, or the feed has ended. */
+  more(): Promise<void>;
+  end(): void;
+}
+
 /** The shard may have moved while somebody waited: look up who has it now, and ask once more. */
 export const askAgain = Symbol("ask again");
 
@@ -51,6 +67,8 @@ export interface ShardAccess {
   /** Waits for an answer, for `waitMs` at most (Infinity: for ever); undefined: there is none yet. */
   answer(key: string, waitMs: number): Promise<Answer | typeof askAgain | undefined>;
   lookUp(key: string): Promise<RequestRecord>;
+  /** Begins to follow a run. */
+  follow(key: string): Promise<RunFeed>;
   /** What is committed of what happened to a request, oldest first. */
   history(key: string, range: HistoryRange): Promise<readonly RunEvent[]>;
   /** The newest rows that the filter lets through: as many as its limit if there are so many, and in any order. */

@@ -1,6 +1,7 @@
 import type { Answer, AnyHub, Hub, RunEvent, SignalTypes } from "@wheelwork/core";
 import type { RequestStatus } from "../ports/ports.ts";
 import type { RunHandle } from "./run-handle.ts";
+import type { RunUpdate, WatchOptions } from "./run-watch.ts";
 import type { ScheduleHandle, ScheduleView } from "./schedules.ts";
 
 /** How a request came in: a new one, or one whose key is known already. */
@@ -183,6 +184,13 @@ export interface Engine {
     id: string,
     part?: { readonly after?: number; readonly limit?: number },
   ): Promise<readonly RunEvent[]>;
+  /**
+   * Tells how a request goes: its state, its view and its answer, as it is now, and then at the end of each committed turn that has
+   * changed one of them. Nothing is left out or told twice, and the last update has the answer. It goes on while the store is away, and
+   * when another process takes the request over. A reader that is slow gets what it has missed from the history.
+   * @throws WheelworkError WW_NOT_FOUND, WW_INVALID_REQUEST; WW_STOPPING when the engine stops.
+   */
+  watch(id: string, options?: WatchOptions): AsyncIterable<RunUpdate>;
   /** Asks a run to end early. @throws WheelworkError WW_NOT_FOUND. */
   cancel(id: string, options?: { readonly commandId?: string }): Promise<CommandResult>;
   /**

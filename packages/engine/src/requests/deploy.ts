@@ -43,7 +43,7 @@ export function deploy(shard: Shard, schedules: readonly Schedule[], clock: Cloc
 async function deployOne(shard: Shard, { name, stored, version }: Schedule, logger: Logger): Promise<void> {
   const key = scheduleKey(name);
   const at = shard.now();
-  const known = await shard.lookUp(key);
+  const known = await shard.committed.lookUp(key);
   if (known !== undefined && known.hub !== scheduleHubName)
     throw new WheelworkError("WW_KEY_REUSED", `the request ${key} has the key of the schedule ${name}`, {
       next: "Rename the schedule.",

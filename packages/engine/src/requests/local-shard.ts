@@ -4,9 +4,11 @@ import { keyReused } from "../ports/keys.ts";
 import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
 import { unavailable } from "../shard/options.ts";
 import type { Shard } from "../shard/shard.ts";
-import type { askAgain, NewRequest, RequestRecord, ShardAccess } from "./access.ts";
+import type { Ending } from "../shard/watchers.ts";
+import type { askAgain, NewRequest, RequestRecord, RunFeed, ShardAccess } from "./access.ts";
 import { notFound } from "./commands.ts";
 import { timerMs } from "../ports/clock.ts";
+import { Doorbell } from "../ports/doorbell.ts";
 import type { HistoryRange } from "../ports/history.ts";
 import { listOverlaid } from "./list.ts";
 
@@ -28,7 +30,7 @@ export class LocalShard implements ShardAccess {
     } catch (error) {
       if (request.fresh || !(error instanceof WheelworkError) || error.code !== "WW_OVERLOADED") throw error;
       // A shard that takes no new requests goes on answering those that it has taken.
-      const known = await this.#shard.lookUp(request.key);
+      const known = await this.#shard.committed.lookUp(request.key);
       if (known === undefined) throw error;
       if (request.body.isSame(known.hash)) return true;
       throw keyReused(request.key);
@@ -81,7 +83,7 @@ export class LocalShard implements ShardAccess {
   }
 
   async lookUp(key: string): Promise<RequestRecord> {
-    const known = await this.#shard.lookUp(key);
+    const known = await this.#shard.committed.lookUp(key);
     if (known === undefined) throw await this.#missing(key);
     const answer = this.#answerOf(known);
     if (!(known instanceof Run) || known.lane === undefined) return { known, answer };
@@ -98,10 +100,37 @@ export class LocalShard implements ShardAccess {
 
   async history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {
     await this.lookUp(key);
-    const events = await this.#shard.history(key, range);
+    const events = await this.#shard.committed.history(key, range);
     // It may have outlived its retention while the store was asked.
     if (events.length === 0 && range.after === 0) throw notFound(key);
     return events;
+  }
+
+  async follow(key: string): Promise<RunFeed> {
+    const { committed, watchers } = this.#shard;
+    const bell = new Doorbell();
+    let last: Ending | undefined = undefined as Ending | undefined;
+    const forget = watchers.add(key, (ending) => {
+      last = ending;
+      bell.ring();
+    });
+    try {
+      await this.lookUp(key);
+      const run = await committed.copy(key);
+      return {
+        run: run === undefined || Number.isNaN(run.eventCount) ? undefined : run,
+        isOver: false,
+        after: (count) => committed.eventsAfter(key, count) ?? eventsOf(last, count),
+        more: () => bell.rung(),
+        end: () => {
+          forget();
+          bell.ring();
+        },
+      };
+    } catch (error) {
+      forget();
+      throw error;
+    }
   }
 
   async list(filter: RequestFilter): Promise<readonly RequestRow[]> {
@@ -167,4 +196,11 @@ export class LocalShard implements ShardAccess {
     if (this.#shard.status === "store-lost" || !(await this.#shard.isOwned())) return unavailable();
     return notFound(key);
   }
+}
+
+/** The events of an end after so many; undefined: not all of them are kept. */
+function eventsOf(ending: Ending | undefined, count: number): readonly RunEvent[] | undefined {
+  if (ending === undefined) return undefined;
+  const first = ending.count - ending.events.length;
+  return count >= first ? ending.events.slice(count - first) : undefined;
 }

@@ -1,14 +1,6 @@
 import { WheelworkError, type Answer } from "@wheelwork/core";
-import type { CommandResult, Engine, RequestView } from "./api.ts";
-
-/** What a run shows of itself: `watch` tells it whenever it has changed. */
-export interface RunUpdate<O, E extends string> {
-  readonly status: RequestView["status"];
-  readonly state: string;
-  /** What the hub's view makes of the data. */
-  readonly view: unknown;
-  readonly answer: Answer<O, E> | undefined;
-}
+import type { CommandResult, Engine } from "./api.ts";
+import type { RunUpdate, WatchOptions } from "./run-watch.ts";
 
 /** One request of a hub, with the types of the hub. `engine.run(hub, id)` makes it. */
 export interface RunHandle<O, E extends string, S> {
@@ -23,13 +15,8 @@ export interface RunHandle<O, E extends string, S> {
   cancel(options?: { readonly commandId?: string }): Promise<CommandResult>;
   /** As `engine.answer`. @throws WheelworkError WW_NOT_FOUND, also when it is a request of another hub. */
   answer(options?: { readonly waitMs?: number }): Promise<Answer<O, E> | undefined>;
-  /**
-   * Tells the state, the view and the answer as they are committed: at once, and then whenever they have changed, until the
-   * answer is there. It looks every `everyMs` milliseconds (default 1000), so it may leave out what was soon replaced. The answer
-   * comes at once.
-   * @throws WheelworkError WW_NOT_FOUND, also when it is a request of another hub.
-   */
-  watch(options?: { readonly everyMs?: number }): AsyncIterable<RunUpdate<O, E>>;
+  /** As `engine.watch`. @throws WheelworkError WW_NOT_FOUND, also when it is a request of another hub. */
+  watch(options?: WatchOptions): AsyncIterable<RunUpdate<O, E>>;
 }
 
 /** A run of any engine: all that it does is to ask the engine. */
@@ -64,30 +51,19 @@ export class EngineRun<O, E extends string, S> implements RunHandle<O, E, S> {
     return (await this.#engine.answer(this.id, options)) as Answer<O, E> | undefined;
   }
 
-  async *watch({ everyMs = 1000 }: { readonly everyMs?: number } = {}): AsyncIterable<RunUpdate<O, E>> {
-    for (let last = ""; ;) {
-      const { status, state, view, answer } = await this.#look();
-      const update = { status, state, view, answer: answer as Answer<O, E> | undefined };
-      const text = JSON.stringify(update);
-      if (text !== last) yield update;
-      last = text;
-      if (answer !== undefined) return;
-      await this.#engine.answer(this.id, { waitMs: everyMs });
-    }
+  async *watch(options?: WatchOptions): AsyncIterable<RunUpdate<O, E>> {
+    await this.#check();
+    yield* this.#engine.watch(this.id, options) as AsyncIterable<RunUpdate<O, E>>;
   }
 
   /** The types hold for requests of this hub only. */
   async #check(): Promise<void> {
-    if (!this.#isChecked) await this.#look();
-  }
-
-  async #look(): Promise<RequestView> {
+    if (this.#isChecked) return;
     const request = await this.#engine.request(this.id);
-    if (request.hub === this.#hub) {
-      this.#isChecked = true;
-      return request;
+    if (request.hub !== this.#hub) {
+      const message = `${this.id} is a request of the hub ${request.hub}, and not of ${this.#hub}`;
+      throw new WheelworkError("WW_NOT_FOUND", message, { next: "Ask for it with its own hub." });
     }
-    const message = `${this.id} is a request of the hub ${request.hub}, and not of ${this.#hub}`;
-    throw new WheelworkError("WW_NOT_FOUND", message, { next: "Ask for it with its own hub." });
+    this.#isChecked = true;
   }
 }

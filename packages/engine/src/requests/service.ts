@@ -24,6 +24,7 @@ import { commandIn, commandResult, noRequest, type CommandInput } from "./comman
 import { rangeOf } from "../ports/history.ts";
 import { servedBy } from "./hubs.ts";
 import { EngineRun, type RunHandle } from "./run-handle.ts";
+import { watchRun, type RunUpdate, type WatchOptions } from "./run-watch.ts";
 import { EngineSchedule, type ScheduleHandle, type ScheduleView } from "./schedules.ts";
 import {
   checkBody,
@@ -216,6 +217,17 @@ export class RequestService implements Engine {
   ): Promise<readonly RunEvent[]> {
     const range = rangeOf(part);
     return this.#ask(id, (shard, key) => shard.history(key, range));
+  }
+
+  async *watch(id: string, options: WatchOptions = {}): AsyncIterable<RunUpdate> {
+    rangeOf(options.after === undefined ? {} : { after: options.after });
+    const key = await this.#ask(id, async (shard, stored) => {
+      await shard.lookUp(stored);
+      return stored;
+    });
+    const definition = (hub: string): HubDefinition | undefined => this.hubs.get(hub)?.definition;
+    const access = (): ShardAccess => this.#accessOf(key);
+    yield* watchRun({ key, clock: this.#shards.clock, access, definition }, options);
   }
 
   async cancel(id: string, options?: CommandOptions): Promise<CommandResult> {

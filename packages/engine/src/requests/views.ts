@@ -74,11 +74,12 @@ function readCursor(cursor: string): Cursor {
 }
 
 /** What the hub's own view makes of the data. It never fails: a view that throws says why instead. */
-function ownView(
+export function ownView(
   definition: HubDefinition | undefined,
   data: unknown,
 ): Pick<RequestView, "view" | "viewProblem"> {
-  if (definition?.view === undefined || data === undefined) return {};
+  // A run that has not begun has no data.
+  if (definition?.view === undefined || data === undefined || data === null) return {};
   const what = `the view of ${definition.name}`;
   try {
     return { view: plain(synchronous(definition.view(data), what), "WW_DEFECT", what) };

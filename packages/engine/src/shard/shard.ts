@@ -1,8 +1,7 @@
-import { WheelworkError, type Outcome, type RunEvent } from "@wheelwork/core";
+import { WheelworkError, type Outcome } from "@wheelwork/core";
 import {
   isRunning,
   isSuspect,
-  restore,
   suspectDeaths,
   textOf,
   type Call,
@@ -13,11 +12,11 @@ import type { Attempt } from "../attempts/attempt.ts";
 import { WorkerHost } from "../attempts/host.ts";
 import { byBegin } from "../attempts/under-way.ts";
 import { redacted } from "../attempts/outcomes.ts";
-import { collect, withRest, type HistoryRange } from "../ports/history.ts";
 import { Suspects } from "../attempts/suspects.ts";
-import type { Found, RequestRow, StoredAnswer } from "../ports/ports.ts";
+import type { RequestRow } from "../ports/ports.ts";
 import { Admission } from "./admission.ts";
 import type { Batch, Culprit } from "./batch.ts";
+import { CommittedRuns, endingOf } from "./committed.ts";
 import { Drain } from "./drain.ts";
 import { EngineTime } from "./engine-time.ts";
 import { Intake } from "./intake.ts";
@@ -34,13 +33,13 @@ import {
   type ShardOptions,
 } from "./options.ts";
 import { replyOf } from "./records.ts";
-import { committedHistory } from "./residency.ts";
 import { died, outdated } from "./takeover.ts";
 import { report } from "./report.ts";
 import { SuspectTurns } from "./suspect-turns.ts";
 import { Tenure } from "./tenure.ts";
 import { TurnSchedule } from "./turn-schedule.ts";
 import { Waiters, type Waiter } from "./waiters.ts";
+import { Watchers } from "./watchers.ts";
 
 type Status = "starting" | "running" | "store-lost" | "stopping" | "stopped";
 
@@ -77,6 +76,9 @@ export class Shard {
   #forgetMemory: () => void = () => {};
   readonly #suspects: SuspectTurns;
   readonly #waiters = new Waiters();
+  readonly watchers = new Watchers();
+  /** What is read of its runs. */
+  readonly committed: CommittedRuns;
   #status: Status = "starting";
   /** What the last claim knows; undefined before the first, and while the store is lost. */
   #tenure: Tenure | undefined = undefined;
@@ -99,6 +101,13 @@ export class Shard {
 
   constructor(options: ShardOptions) {
     this.#options = options;
+    const { store, workers, bus, replies, clock, logger, redact } = options;
+    this.committed = new CommittedRuns({
+      store,
+      clock,
+      status: () => this.#status,
+      tenure: () => this.#tenure,
+    });
     this.#time = new EngineTime(options.clock);
     this.#intake = new Intake(options.limits.batchInputs);
     this.#admission = new Admission(options.limits.lateMs);
@@ -110,7 +119,6 @@ export class Shard {
       isRunning: () => this.#status === "running",
       push: (item) => this.#push(item),
     });
-    const { workers, bus, replies, clock, logger, redact } = options;
     this.#host = new WorkerHost({
       workers,
       ports: { bus, replies },
@@ -360,13 +368,14 @@ export class Shard {
       if (item.offset === undefined) refuse(item, stopping());
     }
     this.#waiters.refuseAll(stopping());
+    this.watchers.wakeAll();
   }
 
   // ---- what is read ----
 
-  /** A run in memory. Undefined while the store is lost, since it may never have been committed. */
+  /** See `CommittedRuns.find`. */
   find(key: string): Run | undefined {
-    return this.#working?.residency.get(key)?.run;
+    return this.committed.find(key);
   }
 
   /** The tenure, while what it knows may be shown. */
@@ -374,43 +383,11 @@ export class Shard {
     return this.#status === "store-lost" ? undefined : this.#tenure;
   }
 
-  /** What is known of a request: its run, or else its answer. */
-  async lookUp(key: string): Promise<Run | StoredAnswer | undefined> {
-    // What a batch has made of it is not shown before it is committed: it may never be.
-    const staged = this.#tenure?.residency.get(key)?.stagedFrom ?? -1;
-    if (staged >= 0) await this.#tenure?.pipeline.quiet();
-    const before = this.find(key);
-    if (before !== undefined) return before;
-    let [found] = await this.#read(key);
-    // It has ended while the store was asked, so its answer is there by now.
-    if (found?.answer === undefined && this.#hasEndedRow(key)) [found] = await this.#read(key);
-    // While the store was asked, the run may have come into memory, and moved on.
-    if (this.find(key) !== undefined) return this.lookUp(key);
-    if (found?.damage !== undefined) throw found.damage;
-    const { run: stored, answer } = found ?? { run: undefined, answer: undefined };
-    if (stored === undefined || this.#status === "store-lost" || this.#hasEndedRow(key)) return answer;
-    return restore(key, stored.snapshot);
-  }
-
   /** Who holds the places of a run's lane, and which place it has in the queue. */
   lane({ key, status, lane: of }: Run): { readonly holders: readonly string[]; readonly position?: number } {
     const lane = of === undefined ? undefined : this.#working?.residency.lanes.get(of);
     const position = status === "pending" ? lane?.positionOf(key) : undefined;
     return { holders: [...(lane?.holders ?? [])], ...(position !== undefined && { position }) };
-  }
-
-  #hasEndedRow(key: string): boolean {
-    return this.#tenure?.residency.hasEndedRow(key) === true;
-  }
-
-  async #read(key: string): Promise<readonly Found[]> {
-    try {
-      return await this.#options.store.find([key]);
-    } catch (error) {
-      // The loop will notice by itself; the caller is told that the store is away.
-      if (this.#status === "store-lost") return [];
-      throw error;
-    }
   }
 
   /** Whether nobody has taken the shard over. If somebody has, unnoticed, the shard ends: it knows nothing of what is new. */
@@ -426,28 +403,6 @@ export class Shard {
   /** Whether the answer that `find` shows is committed. */
   isCommitted(key: string): boolean {
     return this.#tenure?.residency.get(key)?.answering !== true;
-  }
-
-  /** All that is committed of what happened to a run. */
-  async history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {
-    const { store, clock } = this.#options;
-    for (;;) {
-      const before = this.#tenure?.residency.get(key)?.history;
-      const stored = await collect(store.history(key), range, clock);
-      if (stored.isWhole) return stored.events;
-      const live = this.#tenure?.residency.get(key);
-      // What was only in memory has been written while the store was asked: it is asked again.
-      if (live?.history !== before) continue;
-      if (live === undefined) return stored.events;
-      const writing = this.#tenure?.pipeline.checkpointing();
-      if (writing !== undefined) {
-        await writing;
-        continue;
-      }
-      if (this.#status === "store-lost") throw unavailable();
-      if (this.#status === "stopped") throw stopping();
-      return withRest(stored, committedHistory(live), range);
-    }
   }
 
   /** The runs in memory: what a list of stored rows must be overlaid with. */
@@ -494,8 +449,9 @@ export class Shard {
 
   // ---- effects, after the commit ----
 
-  #act(tenure: Tenure, { found, effects }: Batch): void {
+  #act(tenure: Tenure, { found, effects, touched }: Batch): void {
     tenure.residency.forget(found);
+    if (this.watchers.size > 0) for (const live of touched) this.watchers.wake(live.run.key, endingOf(live));
     const { accepted, refused, attempts, closed, commanded, relayReplies } = effects;
     const { observe } = this.#options;
     report(effects, this.#options);
@@ -741,6 +697,7 @@ export class Shard {
     this.#status = "store-lost";
     this.#host.endAll();
     this.#suspects.forget();
+    this.watchers.wakeAll();
     const over = endsShard(error);
     const kept: Item[] = [];
     for (const item of [...items, ...this.#intake.drain()].filter(outlives)) {
@@ -778,6 +735,7 @@ export class Shard {
         () => {
           if (this.#status !== "store-lost") return;
           this.#status = "running";
+          this.watchers.wakeAll();
           if (!this.#isReloading) {
             observe?.({ name: "store-back" });
             logger.info({}, "the store is back");

@@ -13,6 +13,7 @@ import {
   createEngine,
   type Engine,
   type EngineOptions,
+  type RunUpdate,
   type Schedule,
   silentLogger,
   type SubmitOptions,
@@ -210,6 +211,20 @@ export class TestEngine {
   /** The data of a live run. */
   async data(id: string): Promise<unknown> {
     return (await this.engine.request(id)).data;
+  }
+
+  /** What a watch of a request has told so far, from the start on: each state, view and answer that was committed. */
+  async updates(id: string): Promise<readonly RunUpdate[]> {
+    const updates: RunUpdate[] = [];
+    const leave = new AbortController();
+    const watching = (async () => {
+      const options = { after: 0, until: "end", signal: leave.signal } as const;
+      for await (const update of this.engine.watch(id, options)) updates.push(update);
+    })();
+    await Promise.race([watching, this.clock.settle()]);
+    leave.abort();
+    await watching;
+    return updates;
   }
 
   /** The answer of a request, if it has one. */

@@ -1,0 +1,129 @@
+import type { RunEvent } from "@wheelwork/core";
+import { restore, Run, snapshot } from "@wheelwork/core/kernel";
+import { collect, withRest, type HistoryRange } from "../ports/history.ts";
+import type { Clock, Found, Store, StoredAnswer } from "../ports/ports.ts";
+import type { LiveRun } from "./batch.ts";
+import { stopping, unavailable } from "./options.ts";
+import { committedHistory } from "./residency.ts";
+import type { Tenure } from "./tenure.ts";
+import type { Ending } from "./watchers.ts";
+
+/** So many events are kept at most for those who watch the end of a run. */
+const maxKept = 256;
+
+/** What is read. */
+interface Source {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly status: () => "starting" | "running" | "store-lost" | "stopping" | "stopped";
+  /** What the last claim knows. */
+  readonly tenure: () => Tenure | undefined;
+}
+
+/** What is read of the runs of a shard: what is committed of them, in memory or in the store. */
+export class CommittedRuns {
+  readonly #source: Source;
+
+  constructor(source: Source) {
+    this.#source = source;
+  }
+
+  /** A run in memory. Undefined while the store is lost, since it may never have been committed. */
+  find(key: string): Run | undefined {
+    return this.#working(key)?.run;
+  }
+
+  #working(key: string): LiveRun | undefined {
+    return this.#source.status() === "store-lost" ? undefined : this.#live(key);
+  }
+
+  #live(key: string): LiveRun | undefined {
+    return this.#source.tenure()?.residency.get(key);
+  }
+
+  /** What is known of a request: its run, or else its answer. */
+  async lookUp(key: string): Promise<Run | StoredAnswer | undefined> {
+    // What a batch has made of it is not shown before it is committed: it may never be.
+    const staged = this.#live(key)?.stagedFrom ?? -1;
+    if (staged >= 0) await this.#source.tenure()?.pipeline.quiet();
+    const before = this.find(key);
+    if (before !== undefined) return before;
+    let [found] = await this.#read(key);
+    // It has ended while the store was asked, so its answer is there by now.
+    if (found?.answer === undefined && this.#hasEndedRow(key)) [found] = await this.#read(key);
+    // While the store was asked, the run may have come into memory, and moved on.
+    if (this.find(key) !== undefined) return this.lookUp(key);
+    if (found?.damage !== undefined) throw found.damage;
+    const { run: stored, answer } = found ?? { run: undefined, answer: undefined };
+    if (stored === undefined || this.#source.status() === "store-lost" || this.#hasEndedRow(key))
+      return answer;
+    return restore(key, stored.snapshot);
+  }
+
+  #hasEndedRow(key: string): boolean {
+    return this.#source.tenure()?.residency.hasEndedRow(key) === true;
+  }
+
+  async #read(key: string): Promise<readonly Found[]> {
+    try {
+      return await this.#source.store.find([key]);
+    } catch (error) {
+      // The loop will notice by itself; the caller is told that the store is away.
+      if (this.#source.status() === "store-lost") return [];
+      throw error;
+    }
+  }
+
+  /** All that is committed of what happened to a run. */
+  async history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {
+    const { store, clock } = this.#source;
+    for (;;) {
+      const before = this.#live(key)?.history;
+      const stored = await collect(store.history(key), range, clock);
+      if (stored.isWhole) return stored.events;
+      const live = this.#live(key);
+      // What was only in memory has been written while the store was asked: it is asked again.
+      if (live?.history !== before) continue;
+      if (live === undefined) return stored.events;
+      const writing = this.#source.tenure()?.pipeline.checkpointing();
+      if (writing !== undefined) {
+        await writing;
+        continue;
+      }
+      if (this.#source.status() === "store-lost") throw unavailable();
+      if (this.#source.status() === "stopped") throw stopping();
+      return withRest(stored, committedHistory(live), range);
+    }
+  }
+
+  /** A copy of a run as it is committed; undefined: it has ended, or is not known. */
+  async copy(key: string): Promise<Run | undefined> {
+    for (;;) {
+      const before = this.#live(key)?.run;
+      const known = await this.lookUp(key);
+      if (!(known instanceof Run)) return undefined;
+      const now = this.#working(key);
+      if (now?.run === known && now.stagedFrom < 0) return restore(key, snapshot(known));
+      // It was just made of its row.
+      if (now?.run !== known && before !== known) return known;
+      await new Promise<void>((resolve) => this.#source.clock.soon(resolve));
+    }
+  }
+
+  /**
+   * The events of a run after so many, as far as they are committed: some of them, oldest first. undefined: they are not in memory, or
+   * not all of them.
+   */
+  eventsAfter(key: string, count: number): readonly RunEvent[] | undefined {
+    const live = this.#working(key);
+    if (live === undefined) return undefined;
+    const first = live.run.eventCount - live.history.length;
+    // It is not so if nobody has counted its events.
+    return count >= first ? committedHistory(live).slice(count - first) : undefined;
+  }
+}
+
+/** The end of a run that has ended with the last commit; undefined: it goes on. */
+export function endingOf({ run, history }: LiveRun): Ending | undefined {
+  return run.status === "ended" ? { count: run.eventCount, events: history.slice(-maxKept) } : undefined;
+}
