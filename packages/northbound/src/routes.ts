@@ -13,6 +13,7 @@ import {
   type JsonSchema,
 } from "./openapi.ts";
 import { HttpProblem, invalid, problemDetails, retryAfter } from "./problems.ts";
+import { mustBeTime, timeOf } from "./times.ts";
 import { eventView, requestView, rowView } from "./views.ts";
 import type { Waits } from "./waits.ts";
 
@@ -55,6 +56,18 @@ interface OfRequest {
 
 /** Of operations that take no query. */
 export const noQuery = { type: "object", properties: {}, additionalProperties: false } as const;
+const startQuery = {
+  type: "object",
+  properties: {
+    startAt: {
+      type: "string",
+      description:
+        "When the request begins: ISO 8601 with a time zone, or milliseconds since 1970. Until then it is pending. " +
+        "A time that is over: now. Not a part of the body: the same key is the same request, whatever its time.",
+    },
+  },
+  additionalProperties: false,
+} as const;
 const id = {
   type: "string",
   minLength: 1,
@@ -82,7 +95,7 @@ export function routeHub(app: FastifyInstance, route: HubRoute, around: Surround
       summary: route.summary ?? `Send a request to ${hub}`,
       operationId: hub,
       tags: ["hubs"],
-      querystring: noQuery,
+      querystring: startQuery,
       headers: { type: "object", properties: { ...idempotencyHeader, ...preferHeader } },
     },
     config: documented({
@@ -101,14 +114,28 @@ export function routeHub(app: FastifyInstance, route: HubRoute, around: Surround
       const began = performance.now();
       const key = idempotencyKey(request);
       const body = objectBody(request);
+      const startAt = startOf(request);
       const known = key === undefined ? {} : { key: await requestKey(around, hub, key) };
-      const { id: requestId } = await engine.submit(hub, body, known);
+      const later = startAt === undefined ? {} : { startAt };
+      const { id: requestId } = await engine.submit(hub, body, { ...known, ...later });
       // The engine has a copy. While the client waits, perhaps for long, nobody needs another one.
       request.body = undefined;
-      const waitMs = grantWait(request, reply, around, defaultWaitMs) - (performance.now() - began);
+      // Nobody waits for what begins after the wait is over.
+      const otherwiseMs = (startAt ?? 0) - Date.now() > defaultWaitMs ? 0 : defaultWaitMs;
+      const waitMs = grantWait(request, reply, around, otherwiseMs) - (performance.now() - began);
       return answerOrPending(request, reply, around, { id: requestId, hub, accepted: true }, waitMs);
     },
   });
+}
+
+/** When a request begins, as its query says; undefined: now. @throws WheelworkError WW_INVALID_REQUEST when it is no time. */
+function startOf({ query }: FastifyRequest): number | undefined {
+  const { startAt } = query as { readonly startAt?: string };
+  if (startAt === undefined) return undefined;
+  const time = timeOf(/^-?\d+$/.test(startAt) ? Number(startAt) : startAt);
+  if (time !== undefined) return time;
+  const hint = startAt.includes(" ") ? ". In a URL, a + is written %2B" : "";
+  throw invalid("the query", [{ path: "startAt", message: `${mustBeTime}${hint}` }]);
 }
 
 /**

@@ -5,6 +5,7 @@ import { hashedId, idempotencyKey } from "./headers.ts";
 import { commandIdHeader, documented, json, problem } from "./openapi.ts";
 import { invalid } from "./problems.ts";
 import { noQuery, unavailable } from "./routes.ts";
+import { documentedTime, mustBeTime, timeOf } from "./times.ts";
 import { iso, scheduleView } from "./views.ts";
 
 interface OfSchedule {
@@ -159,11 +160,6 @@ export function routeSchedules(app: FastifyInstance, engine: Engine): void {
   );
 }
 
-const documentedTime = {
-  oneOf: [{ type: "string", format: "date-time" }, { type: "integer" }],
-  description: "ISO 8601 with a time zone, or milliseconds since 1970.",
-} as const;
-
 /** The two times of a body. @throws WheelworkError WW_INVALID_REQUEST with every problem. */
 function rangeOf(body: unknown): { readonly from: number; readonly to: number } {
   if (typeof body !== "object" || body === null || Array.isArray(body))
@@ -180,20 +176,4 @@ function rangeOf(body: unknown): { readonly from: number; readonly to: number } 
     problems.push({ path: "to", message: "must not be before `from`" });
   if (problems.length > 0 || first === undefined || last === undefined) throw invalid("the body", problems);
   return { from: first, to: last };
-}
-
-const mustBeTime =
-  "must be a time: ISO 8601 with a time zone, such as 2026-10-25T02:30:00+02:00, or milliseconds since 1970";
-
-/** Without a time zone a text is no instant: it would be local time of the server. */
-const isoPattern = /^(\d{4})-(\d\d)-(\d\d)T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)$/;
-
-function timeOf(value: unknown): number | undefined {
-  if (typeof value === "number") return Number.isNaN(new Date(value).getTime()) ? undefined : value;
-  const [, year, month, day] = (typeof value === "string" && isoPattern.exec(value)) || [];
-  // A date such as the 30th of February would be one of March.
-  if (new Date(Date.UTC(Number(year), Number(month) - 1, Number(day))).getUTCDate() !== Number(day))
-    return undefined;
-  const time = Date.parse(value as string);
-  return Number.isNaN(time) ? undefined : time;
 }

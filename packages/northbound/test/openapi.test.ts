@@ -99,7 +99,11 @@ test("a hub's operation has its schemas, headers and failures", async () => {
   const operation = paths["/greetings"]?.["post"] as Operation;
   const { schema } = operation.requestBody?.content["application/json"] ?? { schema: {} };
   expect(schema).toMatchObject({ type: "object", required: ["name"], additionalProperties: false });
-  expect(operation.parameters?.map(({ name }) => name).toSorted()).toEqual(["Idempotency-Key", "Prefer"]);
+  expect(operation.parameters?.map(({ name }) => name).toSorted()).toEqual([
+    "Idempotency-Key",
+    "Prefer",
+    "startAt",
+  ]);
   expect(Object.keys(operation.responses)).toEqual([
     "200",
     "202",
