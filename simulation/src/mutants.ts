@@ -17,6 +17,8 @@ const residency = "packages/engine/src/shard/residency.ts";
 const tenure = "packages/engine/src/shard/tenure.ts";
 const heart = "packages/engine/src/attempts/heart.ts";
 const retry = "packages/core/src/retry.ts";
+const round = "packages/core/src/round.ts";
+const snapshot = "packages/core/src/snapshot.ts";
 const lanes = "packages/engine/src/shard/lanes.ts";
 const laneKeeper = "packages/engine/src/shard/lane-keeper.ts";
 const pending = "packages/core/src/pending.ts";
@@ -687,6 +689,24 @@ export const mutants: readonly Mutant[] = [
     file: laneKeeper,
     from: "this.#fence = Math.max(this.#fence + 1, this.#deciding.nextSeq() * grantsOfBatch);",
     to: "this.#fence++;",
+  },
+  {
+    name: "open more calls of a round while some are queued",
+    file: round,
+    from: " && run.nextQueued >= run.nextCall;",
+    to: ";",
+  },
+  {
+    name: "forget in a checkpoint what a round has left",
+    file: snapshot,
+    from: "inputsLeft: storedInputsLeft(run),",
+    to: "inputsLeft: undefined,",
+  },
+  {
+    name: "leave out an input of a long round",
+    file: round,
+    from: "else run.inputsLeft.from = from;",
+    to: "else run.inputsLeft.from = from + 1;",
   },
   ...mutantsOfShards,
 ];

@@ -64,7 +64,7 @@ export function allLogic(parts: Readonly<Record<string, Part>>, options: AllOpti
       const open = entries.flatMap((_, index) => request(data, index) ?? []);
       return open.length === 0 ? finish(data) : { open };
     },
-    callAt: request,
+    callAt: (data) => (index) => request(data, index),
     outcome: (data, call, outcome) => {
       const handler = handlerOf(known.get(call.tag), options, outcome);
       if (handler === undefined) return {};

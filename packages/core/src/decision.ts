@@ -7,6 +7,8 @@ export interface Env {
   readonly now: number;
   /** Engine time when the present owner claimed the shard, in milliseconds. Nobody worked just before it. */
   readonly since?: number;
+  /** How many calls of a round one turn opens at most. Default 500. */
+  readonly maxOpened?: number;
   /** A number in [0, 1) for the jitter of retries. */
   readonly random: number;
 }
@@ -63,6 +65,8 @@ export type Input =
       }[];
       readonly lone?: number;
     }
+  /** The round has inputs without a call, and no call that is queued (round.ts). */
+  | { readonly kind: "open" }
   /** A suspect may begin (deaths.ts). */
   | { readonly kind: "begin"; readonly call: number; readonly attempt: number }
   /** The run is no longer parked. It takes the signals that came meanwhile, if it waits for them. */

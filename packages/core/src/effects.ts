@@ -103,6 +103,7 @@ function opened(run: Run, event: RunEvent, effects: Effect[]): void {
   switch (event.type) {
     case "entered":
     case "settled":
+    case "opened":
     case "fired":
     case "signalled":
     case "received":

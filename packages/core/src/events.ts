@@ -75,6 +75,8 @@ export interface OpenedCalls {
   readonly first: number;
   /** Position of the first call in its round, from 0. The others follow. Default 0. */
   readonly index?: number;
+  /** How many inputs the round has. Only if it opens its calls in parts: the next ones are opened later. */
+  readonly of?: number;
   /** What a hub by handlers gave the call, to recognise it. */
   readonly tag?: string;
   /** The input of each call. */
@@ -105,7 +107,8 @@ export interface Timer {
 
 /** An input that is kept while a run is parked: the one that failed, and those that came later. */
 export interface ParkedInput {
-  readonly kind: "start" | "outcome" | "due" | "callDue" | "signal" | "buffered" | "cancel" | "recheck";
+  readonly kind:
+    "start" | "outcome" | "due" | "callDue" | "signal" | "buffered" | "cancel" | "recheck" | "open";
   readonly [field: string]: unknown;
 }
 
@@ -240,6 +243,8 @@ export type RunEvent =
       readonly call: number;
       readonly outcome: "ok" | Failure;
     })
+  /** The round has opened its next calls. */
+  | { readonly type: "opened"; readonly at: number; readonly calls: readonly OpenedCalls[] }
   /** A timer has fired, and the run stays in its state, or holds the event until its running attempts are over. */
   | (Stay & {
       readonly type: "fired";
@@ -370,6 +375,8 @@ export type RunEvent =
       readonly at: number;
       readonly version: number;
       readonly data?: unknown;
+      /** Of a round that has inputs without a call: how many it has in this version, and the data of which they are made, unless it is `data`. */
+      readonly round?: { readonly of: number; readonly data?: unknown };
       readonly timers?: readonly Timer[];
     }
   /** The input of an open call lacked fields that today's schema of the callee fills in. */

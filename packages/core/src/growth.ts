@@ -49,3 +49,35 @@ export function grown(before: unknown, added: object): object {
 function isFields(value: unknown): value is Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
+
+/**
+ * Gives an event a change of the data. `recorded`: the data after the events before it. JSON has no undefined, so `unset` names the
+ * fields to remove. Of a list or a map that has grown, `grown` holds what is new.
+ */
+export function withChange<Event extends object>(
+  event: Event,
+  patch: Fields,
+  recorded: Fields | undefined,
+): Event {
+  let unset: string[] | undefined;
+  let added: Record<string, object> | undefined;
+  for (const key in patch) {
+    const value = patch[key];
+    if (value === undefined) (unset ??= []).push(key);
+    else if (typeof value === "object") {
+      const more = growth(recorded?.[key], value);
+      if (more !== undefined) setField((added ??= {}), key, more);
+    }
+  }
+  if (added === undefined) {
+    const changed: Event & { patch?: object; unset?: readonly string[] } = event;
+    changed.patch = patch;
+    if (unset !== undefined) changed.unset = unset;
+    return changed;
+  }
+  const rest: Record<string, unknown> = {};
+  for (const key in patch) if (!Object.hasOwn(added, key)) setField(rest, key, patch[key]);
+  return Object.assign(event, unset === undefined ? { patch: rest } : { patch: rest, unset }, {
+    grown: added,
+  });
+}

@@ -13,6 +13,7 @@ export {
   tryPlain,
   weightOf,
 } from "./plain.ts";
+export { countLeft, isOpening } from "./round.ts";
 export { isSuspect, suspectDeaths } from "./deaths.ts";
 export { encodedMark, givenKey, rootOf, startOfTag, tagLength, tagMark } from "./keys.ts";
 export { unbegunAfterWait, waitedRequest } from "./stored.ts";

@@ -1,5 +1,6 @@
 import type { Hub } from "./hub.ts";
-import { synchronous } from "./plain.ts";
+import { plain, synchronous, textOf } from "./plain.ts";
+import { bytesOf, isFull, maxOpened, type InputsLeft } from "./round.ts";
 import { check, type Schema } from "./schema.ts";
 import { WheelworkError } from "./errors.ts";
 import { nameOf, signalOf, startOf, type Addressee, type Posting } from "./post.ts";
@@ -53,12 +54,14 @@ export interface Turn {
 /** Calls to open, all of one callee. */
 export interface CallRequest {
   readonly callee: Callable;
-  /** The input of each call. */
+  /** The input of each call, as it is kept. */
   readonly inputs: readonly unknown[];
   /** The idempotency key of each call, where the hub gives its own. */
   readonly keys?: readonly string[];
   /** Position of the first call in its round. Default 0. */
   readonly index?: number;
+  /** How many inputs the round has. Only if these are some of them. */
+  readonly of?: number;
   /** What a hub by handlers gave the call, to recognise it. */
   readonly tag?: string;
   /** The callee's schema does not accept what it has made of the inputs (stored.ts). */
@@ -113,14 +116,18 @@ export interface StateLogic {
   readonly drain?: boolean;
   /** The signals that it takes. */
   readonly signals?: readonly string[];
-  /** The run enters the state. */
-  enter(data: unknown): Turn;
+  /** The run enters the state. `most`: how many calls of a round it opens at most. */
+  enter(data: unknown, most?: number): Turn;
+  /** How many inputs its round has. */
+  count?(data: unknown): number;
+  /** The next calls of a round that has inputs left, `most` at most. */
+  more?(left: InputsLeft, most?: number): CallRequest;
   /** A call has settled. `remaining`: how many calls are still open. */
   outcome?(data: unknown, call: OpenCall, outcome: Outcome, remaining: number): Turn;
   /** Every call of the round has settled. */
   done?(data: unknown): Turn;
-  /** The call that it opens at a position of its round, if it opens one there. */
-  callAt?(data: unknown, index: number): CallRequest | undefined;
+  /** Says which call it opens at a position of its round, if it opens one there. */
+  callAt?(data: unknown): (index: number) => CallRequest | undefined;
   /** One of its signals has come. */
   signal?(data: unknown, name: string, payload: unknown): Turn;
   /** One of its timers has fired. */
@@ -243,27 +250,56 @@ export function eachLogic(callee: Callable, options: RoundOptions): StateLogic {
     if (turn === undefined) turns.set(event, (turn = { raise: event }));
     return turn;
   };
+  const listOf = (data: unknown): readonly unknown[] | null => {
+    const inputs: unknown = synchronous(options.inputs(data), "the inputs of a round");
+    if (inputs === null || Array.isArray(inputs)) return inputs;
+    throw new WheelworkError("WW_DEFECT", `the inputs of a round are ${textOf(inputs)}, and no list`, {
+      next: "Return an array, or null. Then retry the incident.",
+    });
+  };
+  // The inputs of rounds that have some left. They follow from the data: this saves making them again for each part.
+  const lists = new WeakMap<InputsLeft, readonly unknown[]>();
+  const partOf = (inputs: readonly unknown[], from: number, most: number): CallRequest => {
+    const request = requestCalls(callee, inputs, key, from, most);
+    const isWhole = from === 0 && request.inputs.length === inputs.length;
+    return isWhole ? request : { ...request, index: from, of: inputs.length };
+  };
   return {
     kind: options.single === true ? "call" : "each",
     callees: [callee],
     ...waiting(options),
     ...(options.limit === undefined ? {} : { limit: options.limit }),
     ...(options.drain === undefined ? {} : { drain: options.drain }),
-    enter: (data) => {
-      const inputs = synchronous(options.inputs(data), "the inputs of a round");
+    enter: (data, most = maxOpened) => {
+      const inputs = listOf(data);
       // Start nothing, and wait for the deadline.
       if (inputs === null) return {};
       if (inputs.length === 0 && done !== undefined) return turnBy(done, data);
-      return { open: [requestCalls(callee, inputs, key)] };
+      return { open: [partOf(inputs, 0, most)] };
     },
-    callAt: (data, index) => {
-      const inputs = synchronous(options.inputs(data), "the inputs of a round");
-      if (inputs === null || index >= inputs.length) return undefined;
-      return requestCalls(
-        callee,
-        [inputs[index]],
-        key === undefined ? undefined : (input) => key(input, index),
-      );
+    count: (data) => listOf(data)?.length ?? 0,
+    more: (left, most = maxOpened) => {
+      const { data, from, of } = left;
+      const inputs = lists.get(left) ?? listOf(data);
+      if (inputs?.length !== of)
+        throw new WheelworkError(
+          "WW_DEFECT",
+          `a round had ${of} inputs when it began, and has ${inputs?.length ?? "none"} now`,
+          {
+            next: "Make `inputs` a pure function of the data, and raise the version of the hub when you change it. Then retry the incident.",
+          },
+        );
+      lists.set(left, inputs);
+      return partOf(inputs, from, most);
+    },
+    callAt: (data) => {
+      let inputs: readonly unknown[] | null | undefined;
+      return (index) => {
+        if (inputs === undefined) inputs = listOf(data);
+        return inputs === null || index >= inputs.length
+          ? undefined
+          : requestCalls(callee, inputs, key, index, 1);
+      };
     },
     outcome: (data, call, outcome) => {
       if (settled !== undefined) return handle(settled, data, outcome, call);
@@ -292,7 +328,7 @@ export function sequenceLogic(
     callees: steps.map((step) => step.callee),
     ...waiting(options),
     enter: (data) => (steps.length === 0 ? finish(data) : { open: [request(0, data)] }),
-    callAt: (data, index) => (index < steps.length ? request(index, data) : undefined),
+    callAt: (data) => (index) => (index < steps.length ? request(index, data) : undefined),
     outcome: (data, call, outcome) => {
       if (outcome.kind !== "ok") {
         return turnBy(failed, data, outcome, call);
@@ -417,24 +453,33 @@ export function answerLogic(reply: Reply, { next }: { readonly next: string }): 
 }
 
 /**
- * Calls of one callee, with inputs that match its schema.
+ * Calls of one callee, with inputs that match its schema, copied as they are kept: those from a position on, `most` at most, and fewer
+ * if they are large.
  * @throws WheelworkError WW_INVALID_INPUT with every problem of the first wrong input. That is a defect of the hub.
  */
 export function requestCalls(
   callee: Callable,
   inputs: readonly unknown[],
   key?: (input: unknown, index: number) => string,
+  from = 0,
+  most = inputs.length,
 ): CallRequest {
   let transformed = false;
-  const checked = inputs.map((input) => {
-    const valid = validInput(callee, input);
+  let bytes = 0;
+  const what = `the input of ${callee.name}`;
+  const checked: unknown[] = [];
+  const to = Math.min(from + most, inputs.length);
+  for (let index = from; index < to && !isFull(checked, inputs.length, bytes); index++) {
+    const valid = validInput(callee, inputs[index]);
     transformed ||= valid.transformed;
-    return valid.value;
-  });
+    const input = plain(valid.value, "WW_DEFECT", what);
+    bytes += bytesOf(input, inputs.length);
+    checked.push(input);
+  }
   const request: CallRequest =
     key === undefined
       ? { callee, inputs: checked }
-      : { callee, inputs: checked, keys: checked.map((input, index) => key(input, index)) };
+      : { callee, inputs: checked, keys: checked.map((input, index) => key(input, from + index)) };
   return transformed ? { ...request, transformed } : request;
 }
 

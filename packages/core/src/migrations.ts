@@ -1,14 +1,16 @@
 import { WheelworkError } from "./errors.ts";
 import type { HubDefinition, MigratedRun } from "./hub.ts";
-import { synchronous } from "./plain.ts";
+import type { StateLogic } from "./logic.ts";
+import { plain, synchronous } from "./plain.ts";
 import type { Run } from "./run.ts";
 
 /**
- * What the hub's functions make of a run of an older version, one version at a time.
+ * What the hub's functions make of a run of an older version, one version at a time. `data`: that of the run, or what it was when
+ * the run entered its state.
  * @throws WheelworkError WW_UNMAPPED_STATE when the run ends up in a state that the hub does not have.
  */
-export function movedRun(definition: HubDefinition, run: Run): MigratedRun {
-  let moved = { state: run.state, data: run.data as Readonly<Record<string, unknown>> };
+export function movedRun(definition: HubDefinition, run: Run, data = run.data): MigratedRun {
+  let moved = { state: run.state, data: data as Readonly<Record<string, unknown>> };
   for (let version = run.version; version < definition.version; version++) {
     const step = definition.migrate[version];
     if (step !== undefined) moved = synchronous(step(moved), `migrate of version ${version}`) ?? moved;
@@ -22,4 +24,22 @@ export function movedRun(definition: HubDefinition, run: Run): MigratedRun {
     );
   }
   return moved;
+}
+
+/** How many inputs the round of a migrated run has, if some have no call yet, and the data of which they are made, unless it is that of the run. */
+export function movedRound(
+  definition: HubDefinition,
+  run: Run,
+  logic: StateLogic,
+  data: unknown,
+): { readonly of: number; readonly data?: unknown } | undefined {
+  const { inputsLeft: left } = run;
+  if (left === undefined || logic.count === undefined) return undefined;
+  if (left.data === run.data) return { of: logic.count(data) };
+  const before = plain(
+    movedRun(definition, run, left.data).data,
+    "WW_DEFECT",
+    `what migrate of ${definition.name} returned`,
+  );
+  return { of: logic.count(before), data: before };
 }

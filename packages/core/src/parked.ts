@@ -46,6 +46,7 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
     case "callDue":
     case "buffered":
     case "recheck":
+    case "open":
       return { events: [] };
     case "progress":
       return { events: staleness(run, input) === undefined ? [progressed(input, at)] : [] };

@@ -17,6 +17,7 @@ import type {
 import { grown } from "./growth.ts";
 import { deepFreeze } from "./json.ts";
 import { setField } from "./plain.ts";
+import { moveRound, noteOpened, type InputsLeft } from "./round.ts";
 import { nextTimer } from "./timers.ts";
 
 /** An open call of a run. As a callback, it is due when its attempt times out, or when its next attempt begins. */
@@ -99,6 +100,8 @@ export class Run extends Callback {
   readonly calls = new Map<number, Call>();
   /** Number of the next queued call, if the round has any. */
   nextQueued = 0;
+  /** The inputs of the round that have no call yet. */
+  inputsLeft: InputsLeft | undefined = undefined;
   /** The event that the round follows as soon as its running attempts are over. */
   held: string | undefined = undefined;
   /** The hub's deadline, which bounds the work. */
@@ -258,6 +261,8 @@ export function apply(run: Run, event: RunEvent): void {
       open(run, event.calls);
       if (event.timers !== undefined) arm(run, event.timers);
       return;
+    case "opened":
+      return open(run, event.calls);
     case "fired":
       return stayed(run, event);
     case "failed": {
@@ -361,6 +366,7 @@ export function apply(run: Run, event: RunEvent): void {
     case "migrated":
       run.version = event.version;
       if (event.data !== undefined) run.data = deepFreeze(event.data);
+      if (event.round !== undefined) moveRound(run, event.round);
       arm(run, event.timers);
       return;
     case "filled":
@@ -427,6 +433,7 @@ export const dueBy = (due: number): number | undefined => (due < noDeadline ? du
 function clearCalls(run: Run): void {
   // Most states have no open call when a run leaves them, and `clear` allocates a new table.
   if (run.calls.size > 0) run.calls.clear();
+  run.inputsLeft = undefined;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -452,11 +459,12 @@ export function patched(
 }
 
 /**
- * The round now waits for its running attempts only. Calls that are queued or in backoff are given up. Timers do not fire
+ * The round now waits for its running attempts only. Calls that are queued or in backoff, and inputs without a call, are given up. Timers do not fire
  * any more, but for those that bound the clean-up.
  */
 function hold(run: Run, event: string): void {
   run.held = event;
+  run.inputsLeft = undefined;
   if (run.timers !== undefined && !run.late) run.due = dueBy(run.deadline);
   for (const call of run.calls.values()) if (!isRunning(call)) run.calls.delete(call.number);
 }
@@ -517,6 +525,7 @@ function open(run: Run, groups: readonly OpenedCalls[] | undefined): void {
     }
     run.nextCall = group.first + group.inputs.length;
     run.nextQueued = group.first + (group.started ?? group.inputs.length);
+    noteOpened(run, group);
   }
 }
 

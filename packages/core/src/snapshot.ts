@@ -1,5 +1,6 @@
 import { deepFreeze } from "./json.ts";
 import type { KeptSignal, OpenedCalls } from "./events.ts";
+import { restoredInputsLeft, storedInputsLeft, type StoredInputsLeft } from "./round.ts";
 import { Call, Run } from "./run.ts";
 
 /** The stored form of a run: plain JSON, without its history. The key is stored beside it. */
@@ -39,6 +40,7 @@ export function snapshot(run: Run): RunSnapshot {
       deaths: call.deaths === 0 ? undefined : call.deaths,
       alone: call.alone ? true : undefined,
     })),
+    inputsLeft: storedInputsLeft(run),
     held: run.held,
     deadline: run.deadline,
     late: run.late,
@@ -77,9 +79,10 @@ interface StoredCall extends OpenedCalls {
 /** Makes the run again that `snapshot` wrote. */
 export function restore(key: string, stored: RunSnapshot): Run {
   const run = new Run(key);
-  const { calls, commands, named, signals, ...plain } = stored as RunSnapshot & {
+  const { calls, commands, inputsLeft, named, signals, ...plain } = stored as RunSnapshot & {
     readonly calls: readonly StoredCall[];
     readonly commands: readonly string[];
+    readonly inputsLeft?: StoredInputsLeft;
     readonly named?: Readonly<Record<string, string>>;
     readonly signals: readonly KeptSignal[];
   };
@@ -89,6 +92,7 @@ export function restore(key: string, stored: RunSnapshot): Run {
   if (stored["enteredAt"] === undefined) run.enteredAt = run.updatedAt;
   deepFreeze(run.data);
   deepFreeze(run.request);
+  run.inputsLeft = restoredInputsLeft(deepFreeze(inputsLeft), run.data);
   for (const held of calls) {
     const call = new Call(run, deepFreeze(held), 0);
     call.attempt = held.attempt;

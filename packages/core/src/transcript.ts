@@ -64,6 +64,8 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
       const outcome = event.outcome === "ok" ? "ok" : failureText(event.outcome);
       return [`${call(event.call)} ${outcome}${heldText(event.held)}${changeText(event)}`, ...opened];
     }
+    case "opened":
+      return ["opens its next calls", ...opened];
     case "fired":
       return [`timer ${event.timer}${heldText(event.held)}${changeText(event)}`, ...opened];
     case "failed":

@@ -5,16 +5,17 @@ import { beginSuspect, countDeaths, recheck, spokeOf } from "./claim.ts";
 import { callersCancel, type Decision, type Env, type Ignored, type Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { HubDefinition, StateDefinition } from "./hub.ts";
-import { growth } from "./growth.ts";
-import { movedRun } from "./migrations.ts";
-import { plain, plainKey, plainPatch, setField, synchronous, textOf } from "./plain.ts";
+import { withChange } from "./growth.ts";
+import { movedRound, movedRun } from "./migrations.ts";
+import { plain, plainPatch, synchronous, textOf } from "./plain.ts";
 import { type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
 import { postEvent, type Posting } from "./post.ts";
 import type { KeptSignal, OpenedCalls, RunEvent, Timer } from "./events.ts";
 import { isRunning, knownCommand, noDeadline, patched, refusedSignal, type Call, type Run } from "./run.ts";
+import { countLeft, isOpening, openedCalls, opensAlike, unsettled } from "./round.ts";
 import { payloadOf, keptSignal, signalled, untaken } from "./signals.ts";
 import { backoffOf, ruleFor } from "./retry.ts";
-import type { Callable, Outcome, Spoke } from "./spoke.ts";
+import type { Callable, Outcome } from "./spoke.ts";
 import { extendsStored } from "./stored.ts";
 import { formerTimers, nextTimer, withFired, without } from "./timers.ts";
 import { dueOf, roundLimit, Wait } from "./wait.ts";
@@ -132,6 +133,8 @@ export class TurnBuilder implements Decision {
       case "died":
         this.events = countDeaths(this.#run, input, this.#env);
         return this.events.length === 0 ? "stale" : undefined;
+      case "open":
+        return this.#openMore();
       case "begin":
         return this.#begin(beginSuspect(this.#run, input, this.#definition, this.#env.now));
       case "buffered":
@@ -160,10 +163,15 @@ export class TurnBuilder implements Decision {
     const migrated = { type: "migrated" as const, at, version };
     const isSame = moved.data === run.data;
     if (!isSame) this.data = plain(moved.data, "WW_DEFECT", `what migrate of ${definition.name} returned`);
-    const event = isSame ? migrated : { ...migrated, data: this.data };
+    const changed = isSame ? migrated : { ...migrated, data: this.data };
+    const round = movedRound(definition, run, state.logic, this.data);
+    const event = round === undefined ? changed : { ...changed, round };
     if (moved.state === run.state) {
       this.#emit(this.#timed(event, state.logic));
-      return this.#fillRound(state.logic, 0);
+      this.#fillRound(state.logic, 0);
+      if (run.calls.size === 0 && round !== undefined && round.of <= (run.inputsLeft?.from ?? 0))
+        this.#finish(state.logic);
+      return;
     }
     this.#emit(event);
     if (this.#leavesAlone(state)) this.#rename(state);
@@ -175,17 +183,19 @@ export class TurnBuilder implements Decision {
    * work goes on, under the same idempotency keys.
    */
   #leavesAlone({ late, logic, row }: StateDefinition): boolean {
-    const { calls, held, late: wasLate } = this.#run;
-    if (calls.size === 0 || late !== wasLate) return false;
+    const { calls, held, inputsLeft, late: wasLate } = this.#run;
+    if ((calls.size === 0 && inputsLeft === undefined) || late !== wasLate) return false;
     if (held !== undefined && (row[held] ?? stay) === stay) return false;
-    for (const call of calls.values()) {
-      const request = logic.callAt?.(this.data, call.index);
-      if (request?.callee.name !== call.callee || request.keys?.[0] !== call.key) return false;
-      // Today's schema may fill in what the stored input lacks.
-      const input = plain(request.inputs[0], "WW_DEFECT", `the input of ${call.callee}`);
-      if (!extendsStored(input, call.input)) return false;
-    }
-    return true;
+    return opensAlike(
+      this.#run,
+      logic,
+      this.data,
+      ({ callee, key, input }, request) =>
+        request.callee.name === callee &&
+        request.keys?.[0] === key &&
+        // Today's schema may fill in what the stored input lacks.
+        extendsStored(request.inputs[0], input),
+    );
   }
 
   #rename(state: StateDefinition): void {
@@ -251,7 +261,8 @@ export class TurnBuilder implements Decision {
     const { logic, row } = this.#current();
     const at = this.#env.now;
     const others = run.calls.size - 1;
-    const turn = this.#kept(logic.outcome?.(this.data, call as OpenCall, shown(outcome), others));
+    const remaining = others + countLeft(run);
+    const turn = this.#kept(logic.outcome?.(this.data, call as OpenCall, shown(outcome), remaining));
     const { raise } = turn;
     const result = outcome.kind === "ok" ? ("ok" as const) : outcome;
     // Nearly every outcome stays in its round. This is the hottest path, so its event is made as one literal: V8 then
@@ -282,7 +293,7 @@ export class TurnBuilder implements Decision {
     const closes = this.#closing(turn, call);
     const event = this.#withPatch(closes === undefined ? settled : { ...settled, closes }, turn.patch);
     const asksRound = typeof logic.limit === "function";
-    const left = closes === undefined ? others : others - closes.length;
+    const left = closes === undefined ? remaining : remaining - closes.length;
     const isLast = left === 0 && calls === undefined && logic.done !== undefined;
     if (isLast || asksRound || logic.timers !== undefined || turn.after !== undefined) {
       // Somebody looks at the data in this turn: `apply` merges the patch once more.
@@ -297,6 +308,22 @@ export class TurnBuilder implements Decision {
       if (next?.attempt === 0) this.#attempt(next, 1);
     }
     if (isLast) this.#finish(logic);
+  }
+
+  /** Opens the next calls of the round. */
+  #openMore(): Ignored | undefined {
+    const run = this.#run;
+    const { logic } = this.#current();
+    if (!isOpening(run) || run.inputsLeft === undefined) return "stale";
+    const request = logic.more?.(run.inputsLeft, this.#env.maxOpened);
+    if (request === undefined)
+      throw new WheelworkError("WW_UNMAPPED_STATE", `the state ${this.#state} has no round any more`, {
+        next: "Raise the version of the hub and give it a migrate function. Then retry the incident.",
+      });
+    const limit = roundLimit(logic, Object.freeze(this.data));
+    const free = limit === undefined ? undefined : Math.max(0, limit - run.calls.size);
+    this.#emit({ type: "opened", at: this.#env.now, calls: this.#open([request], free) ?? [] });
+    return undefined;
   }
 
   /** Every call of the round has settled, or was closed. */
@@ -348,7 +375,7 @@ export class TurnBuilder implements Decision {
     const turn = this.#kept(
       timer.set === true
         ? logic.setFired?.(this.data, timer.event)
-        : logic.fired?.(this.data, timer.event, this.#openCalls(), {
+        : logic.fired?.(this.data, timer.event, unsettled(this.#run, logic), {
             enteredAt: this.#run.enteredAt,
             now: fired.at,
           }),
@@ -532,13 +559,10 @@ export class TurnBuilder implements Decision {
   }
 
   /** The patch of a deadline's event. It is told which calls are open. */
-  #deadlinePatch({ deadline }: StateLogic): object | undefined {
+  #deadlinePatch(logic: StateLogic): object | undefined {
+    const { deadline } = logic;
     if (deadline?.patch === undefined) return undefined;
-    return this.#keptPatch(deadline.patch(this.data, this.#openCalls()), "the patch of a deadline");
-  }
-
-  #openCalls(): readonly OpenCall[] {
-    return Array.from(this.#run.calls.values()) as readonly OpenCall[];
+    return this.#keptPatch(deadline.patch(this.data, unsettled(this.#run, logic)), "the patch of a deadline");
   }
 
   /** Follows an event along its edge (I14). */
@@ -587,7 +611,7 @@ export class TurnBuilder implements Decision {
       this.#goCancelled();
       return;
     }
-    const turn = this.#kept(logic.enter(Object.freeze(this.data)));
+    const turn = this.#kept(logic.enter(Object.freeze(this.data), this.#env.maxOpened));
     if (logic.kind === "end") {
       this.#emit(this.#withPatch(entered, patch));
       this.#end(turn.answer);
@@ -667,20 +691,9 @@ export class TurnBuilder implements Decision {
   #open(requests: readonly CallRequest[] | undefined, limit: number | undefined): OpenedCalls[] | undefined {
     if (requests === undefined || requests.length === 0) return undefined;
     return requests.map((request) => {
-      const { callee, keys, index, tag, transformed } = request;
-      const what = `the input of ${callee.name}`;
-      const inputs = request.inputs.map((input) => plain(input, "WW_DEFECT", what));
       const first = this.#nextCall;
-      this.#nextCall += inputs.length;
-      const opened: Writable<OpenedCalls> = { callee: callee.name, first, inputs };
-      if (callee.kind === "hub") opened.hub = true;
-      else opened.due = this.#env.now + (callee as Spoke).timeoutMs;
-      if (index !== undefined) opened.index = index;
-      if (tag !== undefined) opened.tag = tag;
-      if (keys !== undefined) opened.keys = keys.map((key) => plainKey(key, callee.name));
-      if (transformed === true) opened.transformed = true;
-      if (limit !== undefined && limit < inputs.length) opened.started = limit;
-      return opened;
+      this.#nextCall += request.inputs.length;
+      return openedCalls(request, first, this.#env.now, limit);
     });
   }
 
@@ -737,36 +750,12 @@ export class TurnBuilder implements Decision {
     return this.#withPatch(event, patch);
   }
 
-  /**
-   * Gives an event its patch, which is merged already. JSON has no undefined, so `unset` names the fields to remove. Of a list
-   * or a map that has grown, `grown` holds what is new.
-   */
+  /** Gives an event its patch, which is merged already. */
   #withPatch<Event extends object>(event: Event, patch: object | undefined): Event {
     if (patch === undefined) return event;
-    const fields = patch as Record<string, unknown>;
-    const recorded = this.#recorded as Record<string, unknown> | undefined;
+    const recorded = this.#recorded as Readonly<Record<string, unknown>> | undefined;
     this.#recorded = this.data;
-    let unset: string[] | undefined;
-    let added: Record<string, object> | undefined;
-    for (const key in fields) {
-      const value = fields[key];
-      if (value === undefined) (unset ??= []).push(key);
-      else if (typeof value === "object") {
-        const more = growth(recorded?.[key], value);
-        if (more !== undefined) setField((added ??= {}), key, more);
-      }
-    }
-    if (added === undefined) {
-      const changed: Event & { patch?: object; unset?: readonly string[] } = event;
-      changed.patch = patch;
-      if (unset !== undefined) changed.unset = unset;
-      return changed;
-    }
-    const rest: Record<string, unknown> = {};
-    for (const key in fields) if (!Object.hasOwn(added, key)) setField(rest, key, fields[key]);
-    return Object.assign(event, unset === undefined ? { patch: rest } : { patch: rest, unset }, {
-      grown: added,
-    });
+    return withChange(event, patch as Readonly<Record<string, unknown>>, recorded);
   }
 
   /** What a handler returned, as it is kept. Its calls are copied where they are opened. */

@@ -21,14 +21,17 @@ export class Player {
   now = 0;
   /** What the jitter of retries draws. */
   random = 0;
+  /** How many calls of a round one turn opens at most. */
+  readonly maxOpened: number;
   readonly transcript: string[] = [];
   readonly events: RunEvent[] = [];
   run: Run;
   hub: AnyHub;
   #commands = 0;
 
-  constructor(hub: AnyHub, request: unknown, deadlineMs?: number) {
+  constructor(hub: AnyHub, request: unknown, deadlineMs?: number, maxOpened = 500) {
     this.hub = hub;
+    this.maxOpened = maxOpened;
     this.run = new Run("r");
     const options = { request, hash: "h", ...(deadlineMs === undefined ? {} : { deadlineMs }) };
     const { definition } = hub;
@@ -121,7 +124,7 @@ export class Player {
   }
 
   #env(): Env {
-    return { now: this.now, random: this.random };
+    return { now: this.now, random: this.random, maxOpened: this.maxOpened };
   }
 
   #take(events: readonly RunEvent[]): void {

@@ -1,5 +1,5 @@
 import { end, hub, spoke, stay, type AnyHub, type Answer } from "@wheelwork/core";
-import { worker } from "@wheelwork/engine";
+import { worker, type RequestView } from "@wheelwork/engine";
 import type { Fault } from "@wheelwork/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
@@ -74,7 +74,7 @@ const piece = hub(
 );
 
 /** Calls so many hubs at once, and leaves them when one fails (`leaves`), or waits for what they undo. */
-const pieces = (name: string, leaves: boolean): AnyHub =>
+const pieces = (name: string, leaves: boolean, limit?: number): AnyHub =>
   hub(
     name,
     {
@@ -94,12 +94,14 @@ const pieces = (name: string, leaves: boolean): AnyHub =>
           done: "All",
           deadline: "Lost",
           ...(leaves ? {} : { drain: true }),
+          ...(limit === undefined ? {} : { limit }),
         }),
       Done: ({ done, undone }) => ({ done: done.toSorted((a, b) => a - b), undone }),
     },
   );
 const left = pieces("left", true);
 const drained = pieces("drained", false);
+const limited = pieces("limited", true, 2);
 
 /** Tells so many hubs something, in one turn. */
 const teller = hub(
@@ -149,7 +151,7 @@ const seen = (): Seen => ({ worked: new Set(), undone: new Set(), notes: new Map
 /** Batches decide one carried item each, unless a test says otherwise. */
 const worldOf = (outside: Seen, options: Partial<WorldOptions> = {}): World => {
   const world = new World({
-    hubs: [pong, ping, piece, left, drained, teller, town],
+    hubs: [pong, ping, piece, left, drained, limited, teller, town],
     workers: (sleep) => [
       worker(work, async ({ n }) => {
         await sleep(50);
@@ -165,7 +167,7 @@ const worldOf = (outside: Seen, options: Partial<WorldOptions> = {}): World => {
         return {};
       }),
     ],
-    limits: { batchInputs: 1, checkpointEvents: 7 },
+    limits: { batchInputs: 1, checkpointEvents: 7, openedCalls: 2 },
     ...options,
   });
   onTestFinished(() => world.close());
@@ -233,6 +235,7 @@ const cases: readonly Case[] = [
     request: { count: 5 },
     cancelAt: 20,
   },
+  { name: "a round of hubs with a limit", hub: limited, request: { count: 5 } },
   { name: "tells in one turn", hub: teller, request: { count: 5 } },
 ];
 
@@ -307,9 +310,50 @@ describe("work without end", () => {
   });
 });
 
+describe("a long round", () => {
+  test("is opened in parts, a batch for each, and others begin meanwhile", async () => {
+    const world = worldOf(seen(), { faults: { later: 1 }, limits: { openedCalls: 50 } });
+    await world.clock.runUntil(world.start());
+    await submit(world, left, { count: 3_000 }, "p");
+    await submit(world, ping, { rounds: 1 }, "o");
+    expect(await world.answer("o")).toMatchObject({ kind: "result" });
+    const { openCalls = [], inputsLeft } = await viewOf(world, "p");
+    expect(openCalls.length).toBeLessThan(1_000);
+    expect(openCalls.length + (inputsLeft ?? 0)).toBe(3_000);
+    const answer = await world.answer("p");
+    const history = await historyOf(world, "p");
+    const opened = history.flatMap((event) => ("calls" in event ? (event.calls ?? []) : []));
+    expect(Math.max(...opened.map(({ inputs }) => inputs.length))).toBe(50);
+    expect(opened.reduce((sum, { inputs }) => sum + inputs.length, 0)).toBe(3_000);
+    expect(answer).toMatchObject({ kind: "result", value: { undone: 0 } });
+    checkHistory(left, history);
+  });
+
+  test("with a limit holds as many calls as it needs, whatever its length", async () => {
+    const world = worldOf(seen(), { limits: { openedCalls: 10 } });
+    await world.start();
+    await submit(world, limited, { count: 1_000 }, "p");
+    let most = 0;
+    for (let tick = 0; tick < 200; tick++) {
+      const { openCalls = [], inputsLeft = 0 } = await world.engine.request("p");
+      most = Math.max(most, openCalls.length);
+      expect(openCalls.length + inputsLeft).toBeLessThanOrEqual(1_000);
+      await world.clock.advance(10);
+    }
+    expect(most).toBeLessThanOrEqual(12);
+    expect((await world.engine.request("p")).inputsLeft).toBeGreaterThan(0);
+  });
+});
+
 /** Lets time pass until a request is accepted. */
 async function submit(world: World, hub: AnyHub, request: unknown, key: string): Promise<void> {
   await world.clock.runUntil(world.engine.submit(hub, request as never, { key }));
+}
+
+async function viewOf(world: World, key: string): Promise<RequestView> {
+  const view = world.engine.request(key);
+  await world.clock.runUntil(view);
+  return view;
 }
 
 async function historyOf(world: World, key: string) {

@@ -158,6 +158,7 @@ async function simulate(seed: number): Promise<void> {
     // Each part is a commit more in which the process may die, and too many deaths are blamed on a worker.
     checkpointRuns: rate === 0.1 ? 500 : random.pick([1, 2, 500]),
     horizonMs: random.pick([1, 60, 60_000]),
+    openedCalls: random.pick([1, 2, 500]),
     batchInputs: random.pick([1, 3, 5_000]),
   };
   const store = random.chance(0.15) ? "sqlite" : "memory";

@@ -130,6 +130,7 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
             ["due", "progress"],
           ),
         },
+        inputsLeft: { ...count, description: "How many inputs of a long round have no call yet." },
         incident: object({
           at: time,
           error: object({ code: text, message: text }),
@@ -138,7 +139,18 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
         startAt: time,
         lane,
       },
-      ["answeredAt", "endedAt", "answer", "view", "viewProblem", "openCalls", "incident", "startAt", "lane"],
+      [
+        "answeredAt",
+        "endedAt",
+        "answer",
+        "view",
+        "viewProblem",
+        "openCalls",
+        "inputsLeft",
+        "incident",
+        "startAt",
+        "lane",
+      ],
     ),
   },
   {

@@ -20,6 +20,7 @@ export function requestView(view: RequestView): object {
     ...(view.view === undefined ? {} : { view: view.view }),
     ...(viewProblem === undefined ? {} : { viewProblem }),
     ...(openCalls === undefined ? {} : { openCalls: openCalls.map(callView) }),
+    ...(view.inputsLeft === undefined ? {} : { inputsLeft: view.inputsLeft }),
     ...(incident === undefined
       ? {}
       : { incident: { at: iso(incident.at), error: withoutStack(incident.error), inputs: incident.inputs } }),

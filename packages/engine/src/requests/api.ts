@@ -51,6 +51,8 @@ export interface RequestView {
   /** Only while the run lives. */
   readonly data?: unknown;
   readonly openCalls?: readonly OpenCallView[];
+  /** How many inputs of a long round have no call yet. */
+  readonly inputsLeft?: number;
   readonly incident?: { readonly at: number; readonly error: object; readonly inputs: readonly object[] };
   /** Only while it waits for its time. */
   readonly startAt?: number;

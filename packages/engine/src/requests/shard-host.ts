@@ -51,6 +51,7 @@ const defaultLimits: ShardLimits = {
   batchInputs: 5_000,
   checkpointEvents: 50_000,
   checkpointRuns: 500,
+  openedCalls: 500,
   horizonMs: 60_000,
 };
 

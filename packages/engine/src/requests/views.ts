@@ -1,5 +1,5 @@
 import { WheelworkError, type RunLane } from "@wheelwork/core";
-import { plain, Run, synchronous, textOf, type HubDefinition } from "@wheelwork/core/kernel";
+import { countLeft, plain, Run, synchronous, textOf, type HubDefinition } from "@wheelwork/core/kernel";
 import { givenKey } from "../ports/keys.ts";
 import type { RequestRow, RequestStatus } from "../ports/ports.ts";
 import type { RequestRecord } from "./access.ts";
@@ -113,10 +113,12 @@ export function viewOf(record: RequestRecord, definition: HubDefinition | undefi
     return progress === undefined ? shown : { ...shown, progress };
   });
   const { data, incident } = known;
+  const inputsLeft = countLeft(known);
   return {
     ...view,
     data,
     openCalls,
+    ...(inputsLeft === 0 ? {} : { inputsLeft }),
     ...(incident === undefined ? {} : { incident }),
     ...(known.startAt === undefined ? {} : { startAt: known.startAt }),
     ...(known.lane === undefined || known.status === "ended"

@@ -15,6 +15,8 @@ export interface LiveRun {
   batchFrom: number;
   /** The run has an answer that is not committed. */
   answering: boolean;
+  /** It is carried that its round opens its next calls. */
+  opens: boolean;
   /** Events since a checkpoint last wrote a part of the history, and the number of the batch in which they begin. */
   history: RunEvent[];
   firstSeq: number;

@@ -13,6 +13,8 @@ export type CarriedItem =
     }
   /** A run that is stored makes its first turn. */
   | { readonly kind: "begin"; readonly key: string }
+  /** The round of a run opens its next calls. */
+  | { readonly kind: "open"; readonly key: string }
   /** The caller of a run no longer wants it. */
   | { readonly kind: "cancel"; readonly key: string }
   /** The store does not take the row of a run, which nothing but its end can change. */

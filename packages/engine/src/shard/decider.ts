@@ -6,6 +6,7 @@ import {
   cancelsRound,
   decide,
   incidentOf,
+  isOpening,
   isRunning,
   isUnbegun,
   migrate,
@@ -71,6 +72,8 @@ export interface DeciderOptions {
   /** The runs that the store has refused, by key: each is dealt with at its next decision, once. */
   readonly culprits: Map<string, Culprit>;
   readonly random: () => number;
+  /** How many calls of a round one turn opens at most. */
+  readonly openedCalls: number;
 }
 
 /** What the loop decides on at once. */
@@ -150,7 +153,7 @@ export class Decider {
     this.#options = options;
     this.#seq = options.seq;
     this.#committedAt = options.since;
-    this.#env = { now: 0, since: options.since, random: 0 };
+    this.#env = { now: 0, since: options.since, random: 0, maxOpened: options.openedCalls };
     this.#lanes = new LaneKeeper(
       options.residency,
       {
@@ -227,13 +230,16 @@ export class Decider {
    *   a child without an answer whose caller has closed the call      the cancel of the child
    *   a round that a cancel has reached, and a child that works,      the cancel of the child
    *   or has not begun
+   *   a round with inputs left, and no call that is queued            its next calls
    * ```
    */
-  resume({ run }: LiveRun): void {
+  resume(live: LiveRun): void {
+    const { run } = live;
     const { culprits, residency } = this.#options;
     const { key, parent } = run;
     if (culprits.get(key)?.isRow === true) this.#carried.push({ kind: "endRefused", key });
     if (isUnbegun(run)) this.#carried.push({ kind: "begin", key });
+    this.#carryOpening(live);
     if (parent !== undefined && run.answer === undefined) {
       const caller = residency.get(parent.key)?.run;
       const isWanted = caller?.calls.has(parent.call) === true;
@@ -377,8 +383,10 @@ export class Decider {
     let count = 0;
     if (maxCarried === 0) return 0;
     while (this.#carried.size > 0 && (count < inputs || (count < maxCarried && hasTime()))) {
-      count++;
-      this.#takeOne(batch, this.#carried.shift() as CarriedItem, now);
+      const item = this.#carried.shift() as CarriedItem;
+      // That opens many calls, whose attempts all begin after the commit.
+      count += item.kind === "open" ? maxCarried : 1;
+      this.#takeOne(batch, item, now);
       this.#takeAtOnce(batch, now);
     }
     return count;
@@ -388,11 +396,25 @@ export class Decider {
     if (item.kind === "child") return this.#beginChild(batch, item, now);
     if (item.kind === "grant") return this.#lanes.grant(batch, item.lane, now);
     const live = this.#options.residency.get(item.key);
+    if (item.kind === "open") return this.#openMore(batch, live, now);
     // It has ended meanwhile, or its call was closed before it began.
     if (live === undefined) return;
     if (item.kind === "begin") this.#beginLive(batch, live, now);
     else if (item.kind === "endRefused") this.#endRefused(batch, live, now);
     else this.#decide(batch, live, { kind: "cancel", id: callersCancel }, now);
+  }
+
+  #carryOpening(live: LiveRun): void {
+    if (live.opens || !isOpening(live.run)) return;
+    live.opens = true;
+    this.#carried.push({ kind: "open", key: live.run.key });
+  }
+
+  #openMore(batch: Batch, live: LiveRun | undefined, now: number): void {
+    // It has ended meanwhile, and another run has its key.
+    if (live?.opens !== true) return;
+    live.opens = false;
+    if (isOpening(live.run)) this.#decide(batch, live, { kind: "open" }, now);
   }
 
   #beginLive(batch: Batch, live: LiveRun, now: number): void {
@@ -669,6 +691,7 @@ export class Decider {
       effects.length = 0;
     }
     this.#options.deadlines.registerRun(run);
+    this.#carryOpening(live);
   }
 
   #follow(batch: Batch, live: LiveRun, effect: Effect): void {

@@ -1,8 +1,10 @@
-import { weightOf, type Run } from "@wheelwork/core/kernel";
+import { countLeft, weightOf, type Run } from "@wheelwork/core/kernel";
 import { getHeapStatistics } from "node:v8";
 
 /** About what a call that is open takes in memory, with its attempt, and an event that no checkpoint has written; in bytes. */
 const [callBytes, eventBytes] = [1500, 200];
+/** About what an input of a round takes that has no call yet, in bytes. */
+const inputBytes = 200;
 /** About what somebody who waits for an answer takes, with a connection over HTTP, in bytes. */
 export const waiterBytes = 16_000;
 
@@ -27,7 +29,7 @@ export function valuesOf(run: Run): number {
 
 /** About how many bytes a run takes whose values take `values`, with so many events that no checkpoint has written. */
 export const weightOfRun = (run: Run, values: number, events: number): number =>
-  values + callBytes * run.calls.size + eventBytes * events;
+  values + callBytes * run.calls.size + inputBytes * countLeft(run) + eventBytes * events;
 
 /** What a shard of this process holds in memory. */
 interface Holder {

@@ -6,11 +6,12 @@ import type { Batch } from "./batch.ts";
 import type { Reply } from "./outbox.ts";
 
 /**
- * Whether a run must be in memory: it has open calls, another run waits for its answer, its first turn is due, or its lane needs it
+ * Whether a run must be in memory: it has open calls, or its round has inputs without one, another run waits for its answer, its first turn is due, or its lane needs it
  * there.
  */
 export const isHot = (run: Run): boolean =>
   run.calls.size > 0 ||
+  run.inputsLeft !== undefined ||
   (run.parent !== undefined && run.answer === undefined) ||
   isUnbegun(run) ||
   run.lane?.stays === true;

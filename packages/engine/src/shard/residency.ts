@@ -521,6 +521,7 @@ function newLive(run: Run, stored: boolean, rowSeq: number): LiveRun {
     batch: undefined,
     batchFrom: 0,
     answering: false,
+    opens: false,
     history: [],
     firstSeq: 0,
     dirty: !stored,

@@ -12,6 +12,7 @@ import { Lanes } from "./lanes.ts";
 import { LogTracker } from "./log-progress.ts";
 import { Pipeline, type Loop } from "./pipeline.ts";
 import { Retention } from "./retention.ts";
+import type { ShardLimits } from "./options.ts";
 import { Residency, type ResidencyLimits } from "./residency.ts";
 import { repliesOf } from "./unpublished.ts";
 
@@ -23,7 +24,7 @@ export interface TenureOptions {
   readonly observe: ((event: EngineEvent) => void) | undefined;
   readonly hubs: ReadonlyMap<string, HubDefinition>;
   readonly random: () => number;
-  readonly limits: ResidencyLimits;
+  readonly limits: ResidencyLimits & Pick<ShardLimits, "openedCalls">;
   readonly feed: Feed | undefined;
   readonly time: EngineTime;
   readonly intake: Intake;
@@ -86,6 +87,7 @@ export class Tenure {
       outcomes,
       culprits,
       random,
+      openedCalls: limits.openedCalls,
     });
     const { decider } = this;
     this.pipeline = new Pipeline({ ...shared, store, clock, logger, observe, time, intake, decider, loop });

@@ -26,6 +26,16 @@ function outcomeOf(
   return { kind: "input", key, input: input as InputItem["input"] };
 }
 
+/** Another owner reads back what the runs of a world have done. */
+function readBack(world: DecidingWorld, again: DecidingWorld): DecidingWorld {
+  for (const { run, history } of world.residency.values()) {
+    const live = again.residency.begin(run.key);
+    for (const event of history) apply(live.run, event);
+  }
+  for (const live of again.residency.values()) again.decider.resume(live);
+  return again;
+}
+
 const ok = (n: number) => ({ kind: "ok", output: { n } });
 
 describe("the decider", () => {
@@ -159,12 +169,7 @@ describe("the decider", () => {
     const world = new DecidingWorld([parent, rounds]);
     world.maxCarried = 1;
     world.commit(world.decide([requestOf("p", "parent", { children: [[1], [2], [3]] })]));
-    const again = new DecidingWorld([parent, rounds]);
-    for (const { run, history } of world.residency.values()) {
-      const live = again.residency.begin(run.key);
-      for (const event of history) apply(live.run, event);
-    }
-    for (const live of again.residency.values()) again.decider.resume(live);
+    const again = readBack(world, new DecidingWorld([parent, rounds]));
     expect(again.decider.carried).toBe(2);
     const batch = again.decide([]);
     again.decider.seal(batch, 0);
@@ -172,6 +177,20 @@ describe("the decider", () => {
       "p/1 started",
       "p/2 started",
     ]);
+  });
+
+  test("a long round that is read back opens its next calls, also if none of them is open", () => {
+    const world = new DecidingWorld([rounds], 2);
+    world.maxCarried = 0;
+    world.commit(world.decide([requestOf("r", "rounds", { steps: [1, 2, 3, 4] })]));
+    world.commit(world.decide([outcomeOf(world, "r", 0, ok(1)), outcomeOf(world, "r", 1, ok(2))]));
+    const again = readBack(world, new DecidingWorld([rounds], 2));
+    expect(again.residency.get("r")?.run.calls.size).toBe(0);
+    const batch = again.decide([]);
+    expect(attemptsOf(batch)).toEqual(["r/2 step #1", "r/3 step #1"]);
+    again.decider.seal(batch, 0);
+    expect(journalOf(batch)).toEqual(["r opened"]);
+    expect(again.decider.carried).toBe(0);
   });
 
   test("several decisions make one batch, decided on top of what is not committed", () => {

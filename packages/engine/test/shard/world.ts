@@ -53,7 +53,7 @@ export class DecidingWorld {
   /** What the last batch has left for the next one. */
   left: readonly Item[] = [];
 
-  constructor(hubs: readonly AnyHub[]) {
+  constructor(hubs: readonly AnyHub[], openedCalls = 500) {
     this.time.begin(0);
     const told = tellHubs(workersOf(outside())(async () => {}));
     const all = [...hubs.map(({ definition }) => definition), ...told];
@@ -86,6 +86,7 @@ export class DecidingWorld {
       },
       culprits: new Map(),
       random: () => 0,
+      openedCalls,
     });
   }
 

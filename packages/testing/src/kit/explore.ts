@@ -6,6 +6,7 @@ import {
   decide,
   firstLine,
   isRetriedForever,
+  isOpening,
   isRunning,
   jsonText,
   noDeadline,
@@ -452,6 +453,7 @@ class Trial {
       apply(this.run, event);
       this.events.push(event);
     }
+    if (isOpening(this.run)) this.#apply(this.#twice(() => this.decide({ kind: "open" })));
   }
 }
 

@@ -59,6 +59,8 @@ function linesOf(event: RunEvent, me: string, idOf: (name: string) => string): s
       return [note("its turn")];
     case "entered":
       return [note(event.by === undefined ? event.state : `${event.by} → ${event.state}`), ...opened];
+    case "opened":
+      return opened;
     case "settled":
     case "fired":
     case "cancelling":

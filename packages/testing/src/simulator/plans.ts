@@ -40,6 +40,7 @@ export interface PlannedRates {
 export interface PlannedLimits {
   readonly checkpointEvents: number;
   readonly checkpointRuns: number;
+  readonly openedCalls: number;
   readonly horizonMs: number;
   readonly batchInputs: number;
   /** Runs in memory: with few, clients are refused and come again. */
@@ -172,6 +173,7 @@ export function* withoutLimits<P extends { readonly limits: PlannedLimits }>(pla
   for (const [name, ordinary] of [
     ["checkpointEvents", 50_000],
     ["checkpointRuns", 500],
+    ["openedCalls", 500],
     ["horizonMs", 60_000],
     ["batchInputs", 5_000],
     ["liveRuns", 200_000],

@@ -99,6 +99,13 @@ export class Transitions {
       case "received":
         this.#waits.received(run, event);
         return this.#stay(run, event);
+      case "opened":
+        this.#demand(
+          "I18",
+          queuedOf(run) === 0,
+          () => `${key} opens more calls, and has some that are queued`,
+        );
+        return this.#openCalls(run, event.calls);
       case "fired":
         return this.#stay(run, event);
       case "migrated":
@@ -532,3 +539,6 @@ export class Transitions {
     if (call.isHub) this.#owed.child(run, call);
   }
 }
+
+const queuedOf = ({ calls }: RunModel): number =>
+  [...calls.values()].filter(({ attempt }) => attempt === 0).length;

@@ -151,6 +151,7 @@ export function enginePlanOf(seed: number, scaleMs: number): EnginePlan {
     limits: {
       checkpointEvents: random.pick([1, 5, 40, 50_000]),
       checkpointRuns: drawFor(seed, "sweep").pick([1, 2, 500]),
+      openedCalls: drawFor(seed, "opened").pick([1, 2, 500]),
       horizonMs: Math.ceil(random.pick([1, scaleMs / 5, 60_000])),
       batchInputs: random.pick([1, 3, 5_000]),
       liveRuns: drawFor(seed, "room").pick([1, 3, 200_000, 200_000, 200_000, 200_000]),

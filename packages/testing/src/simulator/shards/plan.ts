@@ -127,6 +127,7 @@ export function drawShardsPlan<Own, Fault extends PlannedFault>(
     limits: {
       checkpointEvents: random.pick([1, 10, 50_000]),
       checkpointRuns: drawFor(seed, "sweep").pick([1, 2, 500]),
+      openedCalls: drawFor(seed, "opened").pick([1, 2, 500]),
       horizonMs: Math.ceil(random.pick([1, scaleMs / 5, 60_000])),
       batchInputs: random.pick([1, 3, 5_000]),
       liveRuns: 200_000,
