@@ -15,6 +15,7 @@ import { serveDocument, type DocumentInfo } from "./openapi.ts";
 import { HttpProblem, invalid, problemDetails, problemOf, retryAfter, textOfProblem } from "./problems.ts";
 import { routeHealth, routeHub, routeRequests, type HubRoute, type Surroundings } from "./routes.ts";
 import { routeSchedules } from "./schedules.ts";
+import { routeUpdates } from "./updates.ts";
 import { Waits } from "./waits.ts";
 import { refuseFormPosts, refuseWebPages, type WebPageOptions } from "./web-pages.ts";
 
@@ -114,6 +115,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   await serveDocument(app, options.info ?? { title: "Wheelwork", version: "1" });
   for (const route of routes) routeHub(app, route, around);
   routeRequests(app, around);
+  routeUpdates(app, engine, waits);
   routeSchedules(app, engine);
   routeHealth(app, engine);
   if (options.extra !== undefined) await options.extra(app);

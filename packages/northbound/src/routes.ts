@@ -50,7 +50,8 @@ export interface Surroundings {
   readonly diagram: ((hub: AnyHub, history: readonly RunEvent[]) => Promise<string>) | undefined;
 }
 
-interface OfRequest {
+/** The path of a request. */
+export interface OfRequest {
   readonly Params: { readonly id: string };
 }
 
@@ -74,7 +75,8 @@ const id = {
   maxLength: 4000,
   description: "The request id: its key, percent-encoded, or the id that the server made.",
 } as const;
-const idParams = { type: "object", properties: { id }, required: ["id"] } as const;
+/** The path of a request, in the document. */
+export const idParams = { type: "object", properties: { id }, required: ["id"] } as const;
 
 /** The response of an engine that takes nothing. */
 export const unavailable = problem(
@@ -389,7 +391,7 @@ export function routeHealth(app: FastifyInstance, engine: Engine): void {
   );
 }
 
-const refusals = {
+export const refusals = {
   400: problem("The request is not valid. Every problem is listed."),
   404: unknownRequest,
   503: unavailable,

@@ -24,6 +24,13 @@ export class Waits {
     }
   }
 
+  /** Calls back when the server closes. The result takes that back. */
+  onClose(task: () => void): () => void {
+    if (this.#closed) task();
+    else this.#open.add(task);
+    return () => void this.#open.delete(task);
+  }
+
   /** Ends all waits, and lets no other one begin. */
   close(): void {
     this.#closed = true;

@@ -51,6 +51,7 @@ test("the document has every operation", async () => {
     "get /requests/{id}/answer",
     "get /requests/{id}/diagram.svg",
     "get /requests/{id}/history",
+    "get /requests/{id}/updates",
     "get /schedules",
     "get /schedules/{name}",
     "post /approvals",
