@@ -3,7 +3,12 @@ import { worker } from "@wheelwork/engine";
 import type { OpenedSystem, SimulatedSystem } from "@wheelwork/testing";
 import { z } from "zod";
 
-const request = z.object({ flow: z.string(), others: z.array(z.string()) });
+const request = z.object({
+  flow: z.string(),
+  others: z.array(z.string()),
+  /** When what it starts begins. Absent: now. */
+  startAt: z.number().optional(),
+});
 type Request = z.infer<typeof request>;
 
 const workOf = (scaleMs: number) =>
@@ -97,13 +102,23 @@ const lanesOf = (work: Work, scaleMs: number): readonly AnyHub[] => {
         Calling: { One: stay, All: "Done", Late: "Done" },
         Done: end,
       },
-      data: ({ flow, others }) => ({ flow, others }),
+      data: ({ flow, others, startAt = 0 }) => ({ flow, others, startAt }),
     },
     {
-      Telling: (s) => s.start(queue, { input: ({ flow }) => ({ flow, others: [flow] }), next: "Told" }),
+      Telling: (s) =>
+        s.start(queue, {
+          input: ({ flow }) => ({ flow, others: [flow] }),
+          startAt: ({ startAt }) => startAt,
+          next: "Told",
+        }),
       // Of these, each ends with the turn in which it begins.
       First: (s) => s.start(instant, { input: ({ flow }) => ({ flow, others: [] }), next: "Told" }),
-      Second: (s) => s.start(instant, { input: ({ flow }) => ({ flow, others: [] }), next: "Told" }),
+      Second: (s) =>
+        s.start(instant, {
+          input: ({ flow }) => ({ flow, others: [] }),
+          startAt: ({ startAt }) => startAt,
+          next: "Told",
+        }),
       Third: (s) => s.start(instant, { input: ({ flow }) => ({ flow, others: [] }), next: "Told" }),
       Calling: (s) =>
         s.each(queue, {
@@ -142,18 +157,22 @@ const lanesOf = (work: Work, scaleMs: number): readonly AnyHub[] => {
 export const lanes = (name: string, scaleMs: number): SimulatedSystem => ({
   name,
   scaleMs,
-  open: ({ random: outside }): OpenedSystem => {
+  open: ({ random: outside, clock }): OpenedSystem => {
     const work = workOf(scaleMs);
     const hubs = lanesOf(work, scaleMs);
     // Few of them in each simulation, so that they meet.
     const chosen = [outside.pick(hubs), outside.pick(hubs)];
+    const now = clock.wallMs();
     return {
       hubs,
       workers: () => [worker(work, () => ({}))],
       request: (random) => {
         const flow = random.chance(0.8) ? "a" : "b";
         const others = random.chance(0.5) ? [] : [random.pick(["a", "b", "c"])];
-        return { hub: random.pick(chosen), request: { flow, others } };
+        const of = random.pick(chosen);
+        const isLater = of.name === "caller" && random.chance(0.3);
+        const startAt = isLater ? { startAt: now + random.int(scaleMs * 5) } : {};
+        return { hub: of, request: { flow, others, ...startAt } };
       },
       signal: () => ({ name: "go", payload: {} }),
     };

@@ -1,5 +1,6 @@
 import type { Mutant } from "./mutant.ts";
 import { mutantsOfShards } from "./mutants-of-shards.ts";
+import { mutantsOfTimes } from "./mutants-of-times.ts";
 
 const turn = "packages/core/src/turn.ts";
 const parked = "packages/core/src/parked.ts";
@@ -28,7 +29,6 @@ const turns = "packages/engine/src/attempts/turns.ts";
 const underWay = "packages/engine/src/attempts/under-way.ts";
 const localShard = "packages/engine/src/requests/local-shard.ts";
 const posts = "packages/engine/src/requests/posts.ts";
-const ticks = "packages/engine/src/schedules/hub.ts";
 const store = "packages/testing/src/memory-store.ts";
 
 /**
@@ -673,18 +673,6 @@ export const mutants: readonly Mutant[] = [
     to: "const isNew = this.find(item.key) === undefined;",
   },
   {
-    name: "make a tick once more",
-    file: ticks,
-    from: "patch: { ...times, last: due, tick:",
-    to: "patch: { ...times, last: due - 1, tick:",
-  },
-  {
-    name: "make up for the last tick only",
-    file: ticks,
-    from: 'isMissed && stored.catchUp === "last" ?',
-    to: 'isMissed && stored.catchUp !== "none" ?',
-  },
-  {
     name: "let the fence of a lane begin anew with each claim",
     file: laneKeeper,
     from: "this.#fence = Math.max(this.#fence + 1, this.#deciding.nextSeq() * grantsOfBatch);",
@@ -708,5 +696,6 @@ export const mutants: readonly Mutant[] = [
     from: "else run.inputsLeft.from = from;",
     to: "else run.inputsLeft.from = from + 1;",
   },
+  ...mutantsOfTimes,
   ...mutantsOfShards,
 ];

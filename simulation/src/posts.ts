@@ -31,7 +31,13 @@ const senderOf = (basket: ReturnType<typeof basketOf>, scaleMs: number, pauses: 
   hub(
     pauses ? "slow-sender" : "sender",
     {
-      request: z.object({ to: z.string(), count: z.number(), closes: z.boolean() }),
+      request: z.object({
+        to: z.string(),
+        count: z.number(),
+        closes: z.boolean(),
+        /** When the basket is opened. Absent: now. */
+        opensAt: z.number().optional(),
+      }),
       reply: z.object({ sent: z.number() }),
       deadlineMs: scaleMs * 2,
       deadline: "Late",
@@ -50,6 +56,7 @@ const senderOf = (basket: ReturnType<typeof basketOf>, scaleMs: number, pauses: 
         s.start(basket, {
           input: ({ to }) => ({ of: to }),
           key: ({ to }) => to,
+          startAt: ({ opensAt = 0 }) => opensAt,
           next: "Next",
         }),
       Choosing: (s) =>
@@ -74,16 +81,22 @@ const senderOf = (basket: ReturnType<typeof basketOf>, scaleMs: number, pauses: 
 export const posts = (name: string, scaleMs: number): SimulatedSystem => ({
   name,
   scaleMs,
-  open: ({ random: outside }): OpenedSystem => {
+  open: ({ random: outside, clock }): OpenedSystem => {
     const basket = basketOf(scaleMs);
     const senders = [senderOf(basket, scaleMs, false), senderOf(basket, scaleMs, true)];
+    const now = clock.wallMs();
     const baskets = Array.from({ length: 1 + outside.int(3) }, (_, place) => `basket${place}`);
     return {
       hubs: [...senders, basket],
       workers: () => [],
       request: (random) => ({
         hub: random.pick(senders),
-        request: { to: random.pick(baskets), count: random.int(6), closes: random.chance(0.2) },
+        request: {
+          to: random.pick(baskets),
+          count: random.int(6),
+          closes: random.chance(0.2),
+          ...(random.chance(0.3) ? { opensAt: now + random.int(scaleMs * 5) } : {}),
+        },
       }),
       signal: () => ({ name: "add", payload: { n: 7 } }),
     };

@@ -62,13 +62,16 @@ function openRandom(outside: Outside, factor: number): OpenedSystem {
   const spokes = { work, narrow } as unknown as Spokes;
   const seed = random.int(2 ** 31);
   const undone: string[] = [];
+  const starts = seededRandom(seed + 1);
+  const startsAt = starts.chance(0.4) ? outside.clock.wallMs() + ms(starts.int(2_000)) : undefined;
   const made = (version: number): readonly AnyHub[] => {
     // The same charts in each version.
     const draw = seededRandom(seed);
+    const wrong = (what: string): void => {
+      if (!undone.includes(what)) undone.push(what);
+    };
     const make = (name: string, children: readonly AnyHub[]): AnyHub =>
-      randomHub({ ...outside, random: draw }, { name, version }, spokes, children, ms, (what) => {
-        if (!undone.includes(what)) undone.push(what);
-      });
+      randomHub({ ...outside, random: draw }, { name, version }, spokes, children, { ms, wrong, startsAt });
     const inner = make("inner", []);
     return [inner, make("one", [inner]), make("two", [inner])];
   };
@@ -114,8 +117,7 @@ function randomHub(
   { name, version }: { readonly name: string; readonly version: number },
   spokes: Spokes,
   children: readonly AnyHub[],
-  ms: (given: number) => number,
-  wrong: (what: string) => void,
+  { ms, ...times }: Omit<Timing, "deadlineMs">,
 ): AnyHub {
   const migrates = random.chance(0.5);
   const since = migrates ? { since: version } : {};
@@ -133,7 +135,7 @@ function randomHub(
   };
   const works = 1 + random.int(4);
   const cleanups = random.int(3);
-  const timing = { ms, deadlineMs: ms(100 + random.int(500)), wrong };
+  const timing = { ms, ...times, deadlineMs: ms(100 + random.int(500)) };
   const chart: Record<string, string | Record<string, string>> = {};
   const behaviours: Record<string, unknown> = {};
   // Some answer when their work is done, or when it has failed, and go on.
@@ -257,6 +259,8 @@ interface Timing {
   readonly deadlineMs: number;
   /** Tells that a timer did what it must not. */
   readonly wrong: (what: string) => void;
+  /** When the runs begin that others start. Absent: at once. */
+  readonly startsAt: number | undefined;
 }
 
 /** Random timers: constant ones, some that are due with the hub's deadline, and some that the data moves or disarms. */
@@ -301,14 +305,16 @@ function workState(
   index: number,
   { work, narrow }: Spokes,
   children: readonly AnyHub[],
-  { ms, deadlineMs, wrong }: Timing,
+  timing: Timing,
   flaw: <T>(value: T) => T,
 ): Behaviour {
+  const { startsAt } = timing;
   const kind = random.int(8);
   const posts = random.int(4);
   const [started] = children;
   const kid = (): string => `kid${index}`;
   const shared = random.chance(0.5) ? { key: kid } : {};
+  const later = startsAt === undefined ? {} : { startAt: () => startsAt };
   const inputs = random.int(6);
   // Which way a state goes depends on the data only, so that it goes the same way when it is decided again.
   const patience = random.int(3);
@@ -327,7 +333,7 @@ function workState(
             patch: (_data: HubData, open: readonly object[]) => ({ open: open.length }),
           },
         }),
-    ...(random.chance(0.5) ? { after: timers(random, { ms, deadlineMs, wrong }, patience, flaw) } : {}),
+    ...(random.chance(0.5) ? { after: timers(random, timing, patience, flaw) } : {}),
     ...(random.chance(0.4) ? { on: { go: "Next", hold } } : {}),
   };
   const pauses = random.int(4);
@@ -365,7 +371,12 @@ function workState(
       case 3:
         // Runs of several requests start one under the same key, and send it signals.
         if (started !== undefined && posts === 1)
-          return s["start"]?.(started, { input: () => ({ weight: index % 2 }), ...shared, next: "Next" });
+          return s["start"]?.(started, {
+            input: () => ({ weight: index % 2 }),
+            ...shared,
+            ...later,
+            next: "Next",
+          });
         if (started !== undefined && posts > 1)
           return s["signalRun"]?.(started, {
             id: kid,

@@ -16,6 +16,7 @@ const patient: readonly SimulatedSystem[] = [
   fanOuts,
   lanes("lanes", 10_000),
   posts("posts", 10_000),
+  schedules("schedules", 10_000, { minMs: 4_000, maxMs: 40_000 }),
 ];
 
 /** A world, and what is simulated in it, in turns. */
@@ -35,7 +36,7 @@ const simulated = {
       fanOuts,
       lanes("lanes", 5_000),
       posts("posts", 1_000),
-      schedules("schedules", 2_000),
+      schedules("schedules", 2_000, { minMs: 2_000, maxMs: 40_000 }),
     ],
   }),
   cluster: async () => ({ world: clusterWorld, systems: patient }),

@@ -56,6 +56,8 @@ test("no fault of nodes, log or stores breaks the promise of a cluster", { timeo
     "I17",
     "I20",
     "I21",
+    "I34",
+    "I35",
   ];
   const others = ["position", "routed", "replies", "order", "reads", "dead-letter", "short way", "inbox way"];
   for (const invariant of [...numbered, ...others])

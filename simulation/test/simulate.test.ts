@@ -47,6 +47,7 @@ test(
       "I32",
       "I33",
       "I34",
+      "I35",
     ])
       expect(report.exercised.get(invariant), invariant).toBeGreaterThan(100);
     for (const store of ["memory", "network", "file"])

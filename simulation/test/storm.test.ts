@@ -44,7 +44,23 @@ test(
       expect(happened.get(what), what).toBeGreaterThan(50);
     for (const what of ["cancel accepted elsewhere", "signal accepted elsewhere", "list", "replay"])
       expect(happened.get(what), what).toBeGreaterThan(10);
-    const numbered = ["I3", "I4", "I5", "I6", "I7", "I8", "I9", "I11", "I12", "I14", "I17", "I20", "I21"];
+    const numbered = [
+      "I3",
+      "I4",
+      "I5",
+      "I6",
+      "I7",
+      "I8",
+      "I9",
+      "I11",
+      "I12",
+      "I14",
+      "I17",
+      "I20",
+      "I21",
+      "I34",
+      "I35",
+    ];
     for (const invariant of [...numbered, "acked", "tuples", "replies", "reads", "dead-letter"])
       expect(exercised.get(invariant), invariant).toBeGreaterThan(50);
     for (const signal of ["known", "store-lost", "dead-letter"])

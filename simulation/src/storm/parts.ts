@@ -80,6 +80,7 @@ export class Parts {
     const { retentionMs, limits } = this.#plan;
     return {
       hubs: this.#stage.hubsOf(child.jvm.version),
+      schedules: this.#stage.schedulesOf(child.jvm.version),
       workers: opened.workers().map((worker) => this.#worker(worker, child)),
       channels,
       limits,

@@ -103,7 +103,7 @@ export const stormWorld: World<StormPlan> = {
     const { scene } = storm;
     await scene.play(storm);
     const { storeMs, netMs } = plan;
-    return checkShards(scene.stage, scene.ledger, {
+    return checkShards(scene.stage, scene.ledger, scene.requests.asked, {
       // Without the coordinator, a callback comes a second later. Each batch goes over the network, and may be small.
       graceMs: 4_000 + 200 * storeMs,
       lagMs: 5 + 10 * storeMs + 2 * netMs,

@@ -36,6 +36,48 @@ export interface PlannedRates {
   readonly delayed: number;
 }
 
+/** When a request begins that is not to begin at once, and how long it may take at most. */
+export interface PlannedStart {
+  /** In milliseconds of simulated time. It may be over when the request is sent. */
+  readonly at: number;
+  readonly deadlineMs?: number;
+}
+
+/** Some requests are to begin later than they come. */
+export function drawStart(
+  seed: number,
+  place: number,
+  at: number,
+  scaleMs: number,
+): PlannedStart | undefined {
+  const random = drawFor(seed, "start", place);
+  if (!random.chance(0.2)) return undefined;
+  const later = random.chance(0.1) ? -1 : random.pick([0.1, 1, 3]);
+  const start = Math.max(0, at + random() * later * scaleMs);
+  // Engine time has whole milliseconds.
+  const begins = random.chance(0.5) ? Math.floor(start) : start;
+  return {
+    at: begins,
+    ...(random.chance(0.3) ? { deadlineMs: Math.ceil(scaleMs * (0.1 + random())) } : {}),
+  };
+}
+
+/** What is sent along with such a request. `wallMs`: the wall clock at the beginning. */
+export const sentOf = (
+  start: PlannedStart | undefined,
+  wallMs: number,
+): { readonly startAt?: number; readonly deadlineMs?: number } =>
+  start === undefined
+    ? {}
+    : {
+        startAt: wallMs + start.at,
+        ...(start.deadlineMs === undefined ? {} : { deadlineMs: start.deadlineMs }),
+      };
+
+/** How far the clocks of a plan go back, in milliseconds: so much later come the times that somebody has named. */
+export const setBackMs = (faults: readonly PlannedFault[]): number =>
+  faults.reduce((sum, { kind, forMs }) => sum + (kind === "clock-jump" ? Math.max(0, -forMs) : 0), 0);
+
 /** What a shard may hold, in a plan. */
 export interface PlannedLimits {
   readonly checkpointEvents: number;
@@ -159,6 +201,14 @@ export function* withoutOneRequest<P extends { readonly requests: readonly unkno
     ]);
     yield { ...plan, requests: plan.requests.toSpliced(left, 1), ...Object.fromEntries(moved) };
   }
+}
+
+/** Plans in which one of the requests begins at once. */
+export function* withoutStarts<P extends { readonly requests: readonly { readonly start?: PlannedStart }[] }>(
+  plan: P,
+): Iterable<P> {
+  for (const [place, { start, ...request }] of plan.requests.entries())
+    if (start !== undefined) yield { ...plan, requests: plan.requests.with(place, request) };
 }
 
 /** Plans in which less happens to workers and messages. */

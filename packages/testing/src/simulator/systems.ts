@@ -25,8 +25,8 @@ export interface EndedRequest {
 /** A system in a simulation. */
 export interface OpenedSystem {
   readonly hubs: readonly AnyHub[];
-  /** Requests at certain times, besides those of clients. Only in the world of one engine. */
-  readonly schedules?: readonly Schedule[];
+  /** Requests at certain times, besides those of clients: the schedules of each version of the program, as `upgraded`, from 1. */
+  schedules?(version: number): readonly Schedule[];
   /** The key of a request that comes through a channel, made of one that no other has; default: that one. */
   readonly key?: (key: string) => string;
   /**

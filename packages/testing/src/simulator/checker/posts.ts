@@ -32,7 +32,7 @@ export interface PostsChecked {
 }
 
 /** The key of a request without the tag of its lane. */
-const addressOf = (key: string): string => key.replace(/@~[0-9a-f]{16}$/, "");
+export const addressOf = (key: string): string => key.replace(/@~[0-9a-f]{16}$/, "");
 
 /**
  * What runs have for one another, over all shards (I33): each post is carried by a run that begins with the very batch of the post;

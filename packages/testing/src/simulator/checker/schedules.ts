@@ -1,30 +1,58 @@
 import type { RunEvent } from "@wheelwork/core";
-import type { Schedule } from "@wheelwork/engine";
 import type { TraceEntry } from "../trace.ts";
 import { count, type Violation } from "../world.ts";
 
 /** The hub whose runs are the schedules. */
 export const scheduleHub = "schedule:";
 
+/** A tick that is later than this has been missed, in milliseconds. */
+const missedMs = 60_000;
+
+/** What a deploy brings, as the run of a schedule has it in its history. */
+interface Declared {
+  readonly stored: {
+    readonly ticks: { readonly everyMs?: number };
+    readonly catchUp: "none" | "last" | "all";
+    readonly jitterMs: number;
+  };
+  readonly version?: number;
+}
+
+/** How a schedule ticks from a time on, until the next one of these. */
+interface Times {
+  readonly everyMs: number;
+  readonly catchUp: Declared["stored"]["catchUp"];
+  readonly jitterMs: number;
+  /** What its ticks are counted from. */
+  readonly since: number;
+  /** From then on it ticks so. What was due before, or right then, is of the times before. */
+  readonly from: number;
+}
+
 /** What was seen of a schedule. */
 interface Ticking {
-  /** Since when its ticks are counted. */
-  readonly since: number;
-  readonly instants: number[];
-  /** When it has made its last tick, in engine time: of one that is made up for, later than its instant. */
+  readonly name: string;
+  readonly times: Times[];
+  version: number;
+  state: string;
+  /** Ticks up to here are done, or left out. */
+  last: number;
+  /** When it has made its last tick, in engine time. */
   lastMadeAt: number;
-  /** When somebody has paused it. */
   pausedAt: number | undefined;
+  /** The keys of all ticks. */
+  readonly made: string[];
 }
 
 /**
- * What schedules have made (I34): each tick once, at a multiple of its time, and in their order. Where all ticks that were missed are
- * made up for, none is left out. Only those of `everyMs`, whose ticks the checker can tell by itself.
+ * What schedules have made, over all shards (I34): each tick that its times have, once and in their order, whichever versions of the
+ * program were at work. What is left out was missed, and its schedule leaves out what was missed. Only those of `everyMs`, whose ticks
+ * the checker can tell by itself.
  */
-export function checkSchedules(
-  trace: readonly TraceEntry[],
-  schedules: readonly Schedule[],
-): { readonly violations: readonly Violation[]; readonly exercised: ReadonlyMap<string, number> } {
+export function checkSchedules(traces: readonly (readonly TraceEntry[])[]): {
+  readonly violations: readonly Violation[];
+  readonly exercised: ReadonlyMap<string, number>;
+} {
   const violations: Violation[] = [];
   const exercised = new Map<string, number>();
   const demand = (holds: boolean, message: () => string): void => {
@@ -33,49 +61,150 @@ export function checkSchedules(
   };
   const seen = new Map<string, Ticking>();
   const begun = new Map<string, number>();
-  let now = 0;
-  const take = (key: string, event: RunEvent): void => {
-    if (event.type === "started" || event.type === "accepted") begun.set(key, (begun.get(key) ?? 0) + 1);
-    if (event.type === "started" && event.hub === scheduleHub) {
-      const { since } = event.data as { readonly since: number };
-      demand(!seen.has(key), () => `the schedule ${key} is begun twice`);
-      seen.set(key, { since, instants: [], lastMadeAt: since, pausedAt: undefined });
+  /** What the store has not taken. */
+  const refused = new Set<string>();
+  for (const trace of traces) {
+    let now = 0;
+    const here = new Set<Ticking>();
+    for (const entry of trace) {
+      if (entry.type === "refuses") refused.add(entry.key);
+      if (entry.type !== "committed") continue;
+      ({ now } = entry);
+      for (const { key, events } of entry.journal)
+        for (const event of events) {
+          if (event.type === "started" || event.type === "accepted")
+            begun.set(key, (begun.get(key) ?? 0) + 1);
+          if (event.type === "started" && event.hub === scheduleHub) {
+            demand(!seen.has(key), () => `the schedule ${key} is begun twice`);
+            const ticking = ticked(
+              event.data as Declared & { readonly name: string; readonly since: number },
+            );
+            seen.set(key, ticking);
+            here.add(ticking);
+          } else take(seen.get(key), event, demand);
+        }
     }
-    const ticking = seen.get(key);
-    if (ticking !== undefined && event.type === "signalled" && event.signal === "pause")
-      ticking.pausedAt ??= event.at;
-    if (event.type !== "posted" || event.post.kind !== "start") return;
-    if (ticking === undefined) return;
-    ticking.lastMadeAt = event.at;
-    ticking.instants.push(Date.parse(event.post.key?.split("@")[1] ?? ""));
-  };
-  for (const entry of trace) {
-    if (entry.type !== "committed") continue;
-    ({ now } = entry);
-    for (const { key, events } of entry.journal) for (const event of events) take(key, event);
+    for (const ticking of here) checkEnd(ticking, now, demand);
   }
-  for (const { name, stored } of schedules) {
-    const ticking = seen.get(`schedule:${name}`);
-    if (ticking === undefined || !("everyMs" in stored.ticks)) continue;
-    const { everyMs } = stored.ticks;
-    const { since, instants, lastMadeAt, pausedAt = now } = ticking;
-    for (const [place, at] of instants.entries()) {
-      const before = instants[place - 1] ?? since;
-      const isNext = stored.catchUp === "all" ? at === before + everyMs : at > before;
-      demand(
-        isNext && (at - since) % everyMs === 0,
-        () => `the schedule ${name} ticks at ${at}, after ${before}`,
-      );
-      const key = `${name}@${new Date(at).toISOString()}`;
-      demand((begun.get(key) ?? 0) <= 1, () => `the tick ${key} has begun ${begun.get(key)} times`);
+  for (const { made } of seen.values())
+    for (const key of made) {
+      const times = begun.get(key) ?? 0;
+      // Its request may have been purged, and nobody sends it again.
+      demand(times === 1 || refused.has(key), () => `the tick ${key} has begun ${times} times`);
     }
-    // What is left out is seen nowhere.
-    if (stored.catchUp === "none") continue;
-    const lateMs = pausedAt - lastMadeAt - everyMs - stored.jitterMs;
-    demand(
-      lateMs < 120_000,
-      () => `the schedule ${name} has not ticked for ${lateMs} ms more than it should`,
-    );
-  }
   return { violations, exercised };
+}
+
+type Demand = (holds: boolean, message: () => string) => void;
+
+function ticked({
+  name,
+  since,
+  stored,
+  version = 1,
+}: Declared & { readonly name: string; readonly since: number }): Ticking {
+  const times = [timesOf(stored, since, since)];
+  const begun = { last: since, lastMadeAt: since, pausedAt: undefined };
+  return { name, times, version, state: "", ...begun, made: [] };
+}
+
+const timesOf = (
+  { ticks: { everyMs = Number.NaN }, catchUp, jitterMs }: Declared["stored"],
+  since: number,
+  from: number,
+): Times => ({ everyMs, catchUp, jitterMs, since, from });
+
+/** The next tick that is owed, and the times that it is of. */
+function nextOf({ times, last }: Ticking): Times & { readonly at: number } {
+  for (const [place, one] of times.entries()) {
+    const { since, everyMs, from } = one;
+    const after = Math.max(last, from);
+    const at = since + Math.max(1, Math.floor((after - since) / everyMs) + 1) * everyMs;
+    if (at <= (times[place + 1]?.from ?? Number.POSITIVE_INFINITY)) return { ...one, at };
+  }
+  throw new TypeError("a schedule has no times");
+}
+
+function take(ticking: Ticking | undefined, event: RunEvent, demand: Demand): void {
+  if (ticking === undefined) return;
+  switch (event.type) {
+    case "entered":
+      ticking.state = event.state;
+      return;
+    case "signalled":
+      if (event.signal === "pause") ticking.pausedAt ??= event.at;
+      if (event.signal === "deploy") deployed(ticking, event.payload as Declared & { readonly at: number });
+      return;
+    case "posted":
+      if (event.post.kind === "start") made(ticking, event.post.key ?? "", event.at, demand);
+      return;
+    default:
+  }
+}
+
+function deployed(ticking: Ticking, { stored, version = 1, at }: Declared & { readonly at: number }): void {
+  if (version < ticking.version) return;
+  ticking.version = version;
+  if (ticking.state === "Removed") {
+    ticking.times.splice(0, ticking.times.length, timesOf(stored, at, at));
+    ticking.last = at;
+    return;
+  }
+  const newest = ticking.times.at(-1) as Times;
+  const since = newest.everyMs === stored.ticks.everyMs ? newest.since : at;
+  const { catchUp, jitterMs } = stored;
+  const isSame = since === newest.since && catchUp === newest.catchUp && jitterMs === newest.jitterMs;
+  if (!isSame) ticking.times.push(timesOf(stored, since, at));
+}
+
+/** A tick is made. Those before it that were not are left out. */
+function made(ticking: Ticking, key: string, now: number, demand: Demand): void {
+  const { name } = ticking;
+  const at = Date.parse(key.split("@")[1] ?? "");
+  // Somebody has asked for it.
+  if (Number.isNaN(at)) return;
+  demand(at <= now, () => `the schedule ${name} ticks at ${now} for ${at}`);
+  const isMissed = (next: Times & { readonly at: number }): boolean =>
+    now - next.at - next.jitterMs > missedMs;
+  let next = nextOf(ticking);
+  // Where the last one is made up for, the first one that was missed takes along all before the last one, however late they are.
+  let missed: Times["from"] | undefined;
+  const takesAlong = (one: Times): boolean => one.catchUp === "last" && missed === one.from;
+  for (; next.at < at; next = nextOf(ticking)) {
+    const left = next;
+    if (isMissed(left)) missed = left.from;
+    demand(
+      left.catchUp !== "all" && (isMissed(left) || takesAlong(left)),
+      () => `the schedule ${name} ticks for ${at} at ${now}, and has left out ${left.at}`,
+    );
+    ticking.last = left.at;
+  }
+  demand(next.at === at, () => `the schedule ${name} ticks for ${at}, and its next tick is ${next.at}`);
+  demand(
+    next.catchUp !== "none" || !isMissed(next),
+    () => `the schedule ${name} ticks for ${at} at ${now}, which was missed`,
+  );
+  ticking.last = at;
+  ticking.lastMadeAt = now;
+  ticking.made.push(key);
+  const following = nextOf(ticking);
+  demand(
+    next.catchUp !== "last" ||
+      !(isMissed(next) || takesAlong(next)) ||
+      following.since !== next.since ||
+      following.at > now,
+    () => `the schedule ${name} makes up for ${at} at ${now}, and ${following.at} was the last one`,
+  );
+}
+
+/** Somebody has paused it, or nothing more happens: what was due is made. */
+function checkEnd(ticking: Ticking, now: number, demand: Demand): void {
+  const { name, state, lastMadeAt, pausedAt = now, times } = ticking;
+  const next = nextOf(ticking);
+  // The newest version of the program does not have it; or what is left out is seen nowhere.
+  if (state === "Absent" || state === "Removed" || next.catchUp === "none") return;
+  const { everyMs, jitterMs, catchUp } = times.at(-1) as Times;
+  const since = next.catchUp === "all" || catchUp !== "last" ? next.at : lastMadeAt + everyMs;
+  const lateMs = pausedAt - since - Math.max(jitterMs, next.jitterMs);
+  demand(lateMs < 120_000, () => `the schedule ${name} has not ticked for ${lateMs} ms more than it should`);
 }

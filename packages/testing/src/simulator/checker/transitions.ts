@@ -212,12 +212,11 @@ export class Transitions {
     return run.status === "ended" && (this.#evidence.isPurged(run.key) || startedAgain.has(rootOf(run.key)));
   }
 
-  /** The turn of a run has come: it begins, within the time that was promised when it was accepted. */
   /** Its time has come. The result is how late that is, in milliseconds: it has all its time all the same. */
   #come(run: RunModel, at: number): number {
     const { key, startAt } = run;
     if (startAt === undefined) return 0;
-    this.#demand("I31", at >= startAt, () => `${key} begins at ${at}, before its time ${startAt}`);
+    this.#demand("I35", at >= startAt, () => `${key} begins at ${at}, before its time ${startAt}`);
     run.startAt = undefined;
     return Math.max(0, at - startAt);
   }
@@ -228,6 +227,7 @@ export class Transitions {
     run.answerBy = answerBy;
   }
 
+  /** The turn of a run has come: it begins, within the time that was promised when it was accepted. */
   #grant(run: RunModel, { at, deadline, answerBy, version }: EventOf<"granted">): void {
     const { key } = run;
     this.#demand("I31", run.status === "pending", () => `${key} is granted a place, and did not wait`);

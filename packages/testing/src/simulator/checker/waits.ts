@@ -2,6 +2,7 @@ import type { RunEvent } from "@wheelwork/core";
 import { noDeadline, type Timer } from "@wheelwork/core/kernel";
 import type { Evidence } from "./evidence.ts";
 import type { RunModel } from "./model.ts";
+import { scheduleHub } from "./schedules.ts";
 
 type EventOf<Type extends RunEvent["type"]> = RunEvent & { type: Type };
 
@@ -74,7 +75,9 @@ export class Waits {
     }
     const why = (): string =>
       `${run.key} leaves ${run.state} by ${by} at ${at}; its timers: ${textOf(run.timers)}`;
-    this.#timer(next !== undefined && next.due <= at && (next.set === true || by === next.event), why);
+    // A schedule finds out only then that its engine does not have it.
+    const isBy = next !== undefined && (next.set === true || by === next.event || run.hub === scheduleHub);
+    this.#timer(isBy && next.due <= at, why);
     return "timer";
   }
 

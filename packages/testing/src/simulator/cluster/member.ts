@@ -80,6 +80,7 @@ export class Member implements AttemptsIn, Askable {
     log.needs = (topic) => broker.createTopic(topic);
     this.engine = createNode({
       hubs: this.hubs,
+      schedules: stage.schedulesOf(version),
       workers: stage.opened.workers().map((worker) => this.#worker(worker)),
       shards: plan.shards,
       store: (shard) => this.#store(shard),

@@ -13,7 +13,7 @@ export const clusterWorld: World<ClusterPlan> = {
     const cluster = new Cluster(system, plan);
     await cluster.scene.play(cluster);
     const { storeMs, logMs } = plan;
-    return checkShards(cluster.stage, cluster.ledger, {
+    return checkShards(cluster.stage, cluster.ledger, cluster.scene.requests.asked, {
       // Each batch goes over the network, and batches may be small.
       graceMs: 3_000 + 200 * storeMs,
       lagMs: 5 + 10 * storeMs,

@@ -1,8 +1,9 @@
 import { WheelworkError, type Answer, type AnyHub } from "@wheelwork/core";
 import { placedKey } from "@wheelwork/engine";
 import { seededRandom } from "../../random.ts";
+import type { Asked } from "../checker/starts.ts";
 import { giveCommand } from "../commands.ts";
-import type { PlannedCommand } from "../plans.ts";
+import { sentOf, type PlannedCommand } from "../plans.ts";
 import type { Machine } from "./machine.ts";
 import type { EngineProcess } from "./process.ts";
 
@@ -11,6 +12,8 @@ interface Wanted {
   readonly key: string;
   readonly hub: AnyHub;
   readonly request: unknown;
+  /** When it begins, and how long it may take. */
+  readonly sent: ReturnType<typeof sentOf>;
 }
 
 /** The clients. They send the requests and commands of a plan to the process that runs now. */
@@ -25,16 +28,23 @@ export class Clients {
   constructor(machine: Machine) {
     const { plan, opened } = machine;
     this.#machine = machine;
-    this.wanted = plan.requests.map(({ key, seed }) => {
+    const wallMs = machine.clock.wallMs();
+    this.wanted = plan.requests.map(({ key, seed, start }) => {
       const { hub, request } = opened.request(seededRandom(seed));
       // The id of a request is its key, too.
-      return { key: placedKey(hub.definition, key, request), hub, request };
+      const sent = sentOf(start, wallMs);
+      return { key: placedKey(hub.definition, key, request), hub, request, sent };
     });
   }
 
   /** Whether nobody waits for an answer any more. */
   get done(): boolean {
     return this.wanted.every(({ key }) => this.told.has(key) || this.#unknown.has(key));
+  }
+
+  /** Under which keys requests come, and when they begin. */
+  get asked(): readonly Asked[] {
+    return this.wanted.map(({ key, sent }) => ({ key, ...sent }));
   }
 
   /** All that is planned will be sent at its time. */
@@ -55,14 +65,15 @@ export class Clients {
 
   /** Sends its request under its key until it is accepted, and asks for the answer until it has it. */
   async #client(place: number): Promise<void> {
-    const { key, hub, request } = this.wanted[place] as Wanted;
+    const { key, hub, request, sent } = this.wanted[place] as Wanted;
+    const options = { key, ...sent };
     for (let accepted = false; !this.told.has(key);) {
       const node = this.#machine.current;
       if (node !== undefined && node.ready && node.alive) {
         try {
           if (!accepted) {
             this.#machine.see({ type: "submitted", key, hub: hub.name });
-            await this.#ask(node, node.engine.submit(hub, request as never, { key }), ({ known }) => {
+            await this.#ask(node, node.engine.submit(hub, request as never, options), ({ known }) => {
               accepted = true;
               this.#machine.see({ type: "accepted", key, known });
             });

@@ -1,9 +1,10 @@
 import { WheelworkError, type AnyHub, type RunEvent } from "@wheelwork/core";
-import type { EngineEvent } from "@wheelwork/engine";
+import type { EngineEvent, Schedule } from "@wheelwork/engine";
 import { SimulatedClock } from "../../clock.ts";
+import { scheduleHub } from "../checker/schedules.ts";
 import { fileDisk, memoryDisk, type Disk } from "../disk.ts";
 import { SimulatedNetwork } from "../network.ts";
-import { drawFor, PlannedOperations } from "../plans.ts";
+import { drawFor, PlannedOperations, setBackMs } from "../plans.ts";
 import type { EndedRequest, OpenedSystem, SimulatedSystem } from "../systems.ts";
 import type { Seen, TraceEntry } from "../trace.ts";
 import { Clients } from "./clients.ts";
@@ -22,15 +23,18 @@ class Runs {
   readonly live = new Set<string>();
   /** Requests that were sent again after they had been purged, and have been worked again. */
   readonly again = new Set<string>();
+  /** The runs of schedules. They live for ever. */
+  readonly schedules = new Set<string>();
   readonly #started = new Set<string>();
 
   committed(journal: (Seen & { type: "committed" })["journal"]): void {
     for (const { key, events } of journal) {
+      if (events[0]?.type === "started" && events[0].hub === scheduleHub) this.schedules.add(key);
       if (events[0]?.type === "started" || events[0]?.type === "accepted") {
         if (this.#started.has(key)) this.again.add(key);
         this.#started.add(key);
       }
-      if (events.at(-1)?.type === "ended") this.live.delete(key);
+      if (events.at(-1)?.type === "ended" || this.schedules.has(key)) this.live.delete(key);
       else this.live.add(key);
     }
   }
@@ -53,6 +57,7 @@ export class Machine {
   readonly honest: boolean;
   /** Those of the version that is deployed. */
   hubs: readonly AnyHub[];
+  schedules: readonly Schedule[];
   /** The process that runs at the moment, or has died last. */
   current: EngineProcess | undefined = undefined;
   #version = 1;
@@ -82,8 +87,14 @@ export class Machine {
       defective: () => this.#defective,
     });
     this.hubs = this.opened.hubs;
+    this.schedules = this.opened.schedules?.(1) ?? [];
     this.#operations = new PlannedOperations(plan.faults, engineOperationOf);
     this.clients = new Clients(this);
+  }
+
+  /** How many runs of schedules there may be: one that is no longer declared has its run. */
+  get schedulesEver(): number {
+    return this.#runs.schedules.size + this.schedules.length;
   }
 
   see(seen: Seen): void {
@@ -149,11 +160,11 @@ export class Machine {
       clock.after(this.scaleMs, operator);
     };
     operator();
-    await clock.runUntil(() => this.#isAtRest(), this.scaleMs * 500);
+    await clock.runUntil(() => this.#isAtRest(), this.scaleMs * 500 + setBackMs(this.plan.faults));
     // Whoever looks then must find nothing under way.
     const { engine } = this.current as EngineProcess;
-    for (const { name } of this.opened.schedules ?? [])
-      await this.#within(() => engine.schedule(name).pause());
+    for (const key of this.#runs.schedules)
+      await this.#within(() => engine.schedule(key.slice(scheduleHub.length)).pause());
     await clock.runUntil(() => this.#isAtRest(), this.scaleMs * 500);
     await clock.advance(this.scaleMs);
   }
@@ -163,9 +174,8 @@ export class Machine {
     if (node === undefined || !node.alive || !node.ready || node.engine.health().status !== "running")
       return false;
     const { liveRuns, openAttempts, queued } = node.engine.health();
-    // The run of a schedule lives for ever.
-    const ever = this.opened.schedules?.length ?? 0;
-    if (liveRuns > ever || openAttempts > 0 || queued > 0 || this.#runs.live.size > ever) return false;
+    const { schedules, live } = this.#runs;
+    if (liveRuns > schedules.size || openAttempts > 0 || queued > 0 || live.size > 0) return false;
     return this.clients.done;
   }
 
@@ -205,7 +215,7 @@ export class Machine {
         }
       });
       const { liveRuns, openAttempts } = engine.health();
-      const ever = this.opened.schedules?.length ?? 0;
+      const ever = this.#runs.schedules.size;
       this.see({ type: "listed", keys, liveRuns: Math.max(0, liveRuns - ever), openAttempts });
     }
     const ended = this.clients.wanted.flatMap(({ key, hub, request }): EndedRequest[] => {
@@ -268,6 +278,7 @@ export class Machine {
         return this.#stop(node);
       case "upgrade":
         this.hubs = this.opened.upgraded?.(++this.#version) ?? this.hubs;
+        this.schedules = this.opened.schedules?.(this.#version) ?? [];
         return at % 2 === 0 ? node?.kill() : this.#stop(node);
       case "freeze":
         return this.#freeze(node, forMs);

@@ -4,14 +4,17 @@ import {
   drawCommands,
   drawFor,
   drawRates,
+  drawStart,
   withLessTrouble,
   withoutLimits,
   withoutOneRequest,
+  withoutStarts,
   withoutSome,
   withZero,
   type PlannedCommand,
   type PlannedFault,
   type PlannedLimits,
+  type PlannedStart,
   type PlannedTrouble,
 } from "../plans.ts";
 
@@ -52,6 +55,8 @@ export interface EngineRequest {
   readonly seed: number;
   /** It is sent twice at once. */
   readonly twice: boolean;
+  /** Absent: it begins at once. */
+  readonly start?: PlannedStart;
 }
 
 /** All that a simulation of an embedded engine does: made from a seed, and made smaller when it fails. Nothing else is drawn while it runs. */
@@ -112,7 +117,10 @@ export function enginePlanOf(seed: number, scaleMs: number): EnginePlan {
   const forMs = Math.ceil(scaleMs * (0.5 + random() * 4));
   const requests = Array.from({ length: 1 + random.int(8) }, (_, place): EngineRequest => {
     const key = `${seed.toString(16)}-${place}`;
-    return { at: random.int(forMs), key, seed: random.int(2 ** 31), twice: random.chance(0.15) };
+    const at = random.int(forMs);
+    const start = drawStart(seed, place, at, scaleMs);
+    const request = { at, key, seed: random.int(2 ** 31), twice: random.chance(0.15) };
+    return start === undefined ? request : { ...request, start };
   });
   const commands = drawCommands(random, requests, {
     scaleMs,
@@ -202,6 +210,7 @@ export function* smallerEnginePlans(plan: EnginePlan): Iterable<EnginePlan> {
   yield* withoutOneRequest(plan, ["commands"]);
   for (const [place, request] of plan.requests.entries())
     if (request.twice) yield { ...plan, requests: plan.requests.with(place, { ...request, twice: false }) };
+  yield* withoutStarts(plan);
   yield* withoutSome(plan, "commands");
   yield* withLessTrouble(plan);
   if (plan.remote) yield { ...plan, remote: false };

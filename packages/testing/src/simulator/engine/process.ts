@@ -31,7 +31,7 @@ export class EngineProcess implements AttemptsIn, StoreUser {
       (task) => this.process.soon(task),
     );
     const { limits } = machine.plan;
-    const { schedules = [] } = machine.opened;
+    const { schedules } = machine;
     this.engine = createEngine({
       hubs: machine.hubs,
       schedules,
@@ -44,7 +44,7 @@ export class EngineProcess implements AttemptsIn, StoreUser {
       clock: this.process,
       random: drawFor(machine.plan.seed, "jitter", number),
       // Schedules live for ever, and take room.
-      limits: { ...limits, liveRuns: (limits.liveRuns ?? 0) + schedules.length },
+      limits: { ...limits, liveRuns: limits.liveRuns + machine.schedulesEver },
       ...(machine.plan.retentionMs === undefined ? {} : { retentionMs: machine.plan.retentionMs }),
       observe: (signal) => this.#observe(signal),
     });

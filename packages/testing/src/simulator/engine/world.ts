@@ -3,6 +3,7 @@ import { chartsOf } from "../charts.ts";
 import { checkTrace, type Checked } from "../checker/check.ts";
 import { checkPosts } from "../checker/posts.ts";
 import { checkSchedules } from "../checker/schedules.ts";
+import { checkStarts } from "../checker/starts.ts";
 import { rootOf } from "../root.ts";
 import type { SimulatedSystem } from "../systems.ts";
 import { lineOf, type TraceEntry } from "../trace.ts";
@@ -18,7 +19,10 @@ export const engineWorld: World<EnginePlan> = {
   play,
   smaller: smallerEnginePlans,
   describe: ({ requests, commands, faults, seed: _seed, ...settings }) => [
-    ...requests.map(({ at, key, twice }) => `at ${at}: request ${key}${twice ? ", twice" : ""}`),
+    ...requests.map(
+      ({ at, key, twice, start }) =>
+        `at ${at}: request ${key}${twice ? ", twice" : ""}${start === undefined ? "" : ` to begin at ${start.at}`}`,
+    ),
     ...commands.map(({ at, kind, id, request }) => `at ${at}: ${kind} ${id} to ${requests[request]?.key}`),
     ...faults.map(({ kind, at, forMs }) => `${kind} at ${at}, ${forMs} ms`),
     JSON.stringify(settings),
@@ -68,7 +72,7 @@ async function run(system: SimulatedSystem, plan: EnginePlan): Promise<Machine> 
   return machine;
 }
 
-function check({ trace, opened, plan }: Machine): Checked {
+function check({ trace, opened, plan, clients }: Machine): Checked {
   const checked = checkTrace(trace, {
     ...chartsOf(opened.hubs),
     retentionMs: plan.retentionMs ?? Number.POSITIVE_INFINITY,
@@ -77,7 +81,11 @@ function check({ trace, opened, plan }: Machine): Checked {
     lagMs: plan.remote ? 100 : 0,
     catchUpMs: plan.remote ? 500 : 0,
   });
-  const others = [checkPosts([trace]), checkSchedules(trace, opened.schedules ?? [])];
+  const others = [
+    checkPosts([trace]),
+    checkSchedules([trace]),
+    checkStarts([trace], clients.asked, opened.hubs),
+  ];
   const exercised = new Map(checked.exercised);
   const violations = [...checked.violations];
   for (const other of others) {

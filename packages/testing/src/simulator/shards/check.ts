@@ -2,6 +2,8 @@ import { chartsOf } from "../charts.ts";
 import { checkTrace } from "../checker/check.ts";
 import type { CheckedSystem } from "../checker/evidence.ts";
 import { checkPosts } from "../checker/posts.ts";
+import { checkSchedules } from "../checker/schedules.ts";
+import { checkStarts, type Asked } from "../checker/starts.ts";
 import { addCounts, type Play } from "../world.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Stage } from "./stage.ts";
@@ -10,6 +12,7 @@ import type { Stage } from "./stage.ts";
 export function checkShards(
   { plan, opened, chronicle, clock }: Stage,
   ledger: Ledger,
+  asked: readonly Asked[],
   patience: Pick<CheckedSystem, "graceMs" | "lagMs" | "catchUpMs">,
 ): Play {
   const { retentionMs = Number.POSITIVE_INFINITY } = plan;
@@ -24,9 +27,11 @@ export function checkShards(
     for (const { invariant, message, place } of checked.violations)
       violations.push({ invariant, message: `shard ${shard} at ${trace[place]?.at} ms: ${message}` });
   }
-  const posts = checkPosts(chronicle.traces);
-  addCounts(exercised, posts.exercised);
-  violations.push(...posts.violations);
+  const { traces } = chronicle;
+  for (const other of [checkPosts(traces), checkSchedules(traces), checkStarts(traces, asked, opened.hubs)]) {
+    addCounts(exercised, other.exercised);
+    violations.push(...other.violations);
+  }
   const { commits, attempts, faults, happened, signals } = chronicle;
   return {
     violations,

@@ -1,6 +1,7 @@
 import type { RunEvent } from "@wheelwork/core";
 import { replayDeadLetter } from "@wheelwork/engine/cluster";
 import { isDeepStrictEqual } from "node:util";
+import { scheduleHub } from "../checker/schedules.ts";
 import { giveCommand } from "../commands.ts";
 import type { PlannedCommand } from "../plans.ts";
 import type { Askable, Asking } from "./asking.ts";
@@ -113,7 +114,8 @@ export class Operators {
       [...stories.values()]
         .filter(({ events: [first] }) => first !== undefined && isListed(first))
         .map(({ key }) => key);
-    const before = roots();
+    // One that is parked is listed.
+    const before = roots().filter((key) => !this.#ledger.schedules.has(key));
     const owned = Array.from({ length: shards }, (_, shard) => asked.owns(shard));
     const found: string[] = [];
     for (let cursor: string | undefined; ;) {
@@ -158,6 +160,21 @@ export class Operators {
     }
   }
 
+  /** Whoever looks then must find nothing under way. */
+  async pauseSchedules(): Promise<void> {
+    const left = new Set(this.#ledger.schedules);
+    while (left.size > 0) {
+      for (const key of left) {
+        const asked = this.#asking.any("pauses");
+        if (asked === undefined) continue;
+        const schedule = asked.engine.schedule(key.slice(scheduleHub.length));
+        const given = await this.#asking.ask(asked, () => schedule.pause());
+        if (given !== undefined && "value" in given) left.delete(key);
+      }
+      await this.#stage.wait(100);
+    }
+  }
+
   /** What an observer finds in the end, at each process. */
   async look(): Promise<void> {
     const { chronicle, plan } = this.#stage;
@@ -169,7 +186,8 @@ export class Operators {
       const byShard = Map.groupBy(page?.items ?? [], ({ id }) => this.#stage.shardOf(id));
       for (let shard = 0; shard < plan.shards; shard++) {
         const keys = (byShard.get(shard) ?? []).map(({ id }) => id);
-        chronicle.see(shard, { type: "listed", keys, liveRuns, openAttempts });
+        const ever = this.#ledger.schedules.size;
+        chronicle.see(shard, { type: "listed", keys, liveRuns: Math.max(0, liveRuns - ever), openAttempts });
         for (const { id: key, status } of byShard.get(shard) ?? []) {
           const given = await this.#asking.insist(asked, () => asked.engine.request(key));
           const history = await this.#asking.insist(asked, () => asked.engine.history(key));

@@ -4,14 +4,17 @@ import {
   drawCommands,
   drawRates,
   drawFor,
+  drawStart,
   withLessTrouble,
   withoutLimits,
   withoutOneRequest,
+  withoutStarts,
   withoutSome,
   withZero,
   type PlannedCommand,
   type PlannedFault,
   type PlannedLimits,
+  type PlannedStart,
   type PlannedTrouble,
 } from "../plans.ts";
 
@@ -35,6 +38,8 @@ export interface ShardsRequest {
   readonly seed: number;
   readonly by: (typeof requestWays)[number];
   readonly body: (typeof requestBodies)[number];
+  /** When it begins, unless it comes through a channel. Absent: at once. */
+  readonly start?: PlannedStart;
   /** When it is sent once more, in milliseconds after the first time, and whether with another body. */
   readonly again: readonly { readonly afterMs: number; readonly differs: boolean }[];
 }
@@ -98,7 +103,9 @@ export function drawShardsPlan<Own, Fault extends PlannedFault>(
     : () => Math.min(forMs, about + random.int(3_000));
   const retentionMs = random.chance(0.12) ? minRetentionMs + random.int(60_000) : undefined;
   const requests = Array.from({ length: 2 + random.int(8) }, (_, place) => {
-    const request = drawRequest(random, `${seed.toString(16)}-${place}`, when(), scaleMs);
+    const drawn = drawRequest(random, `${seed.toString(16)}-${place}`, when(), scaleMs);
+    const start = drawn.by === "channel" ? undefined : drawStart(seed, place, drawn.at, scaleMs);
+    const request = start === undefined ? drawn : { ...drawn, start };
     if (retentionMs === undefined || random.chance(0.6)) return request;
     // Its key is free again by then.
     const afterMs = forMs + retentionMs + 60_000 + random.int(120_000);
@@ -180,6 +187,7 @@ export function* smallerShardsPlans<P extends ShardsPlan>(plan: P, zeros: readon
     if (request.again.length > 0)
       yield { ...plan, requests: plan.requests.with(place, { ...request, again: [] }) };
   }
+  yield* withoutStarts(plan);
   yield* withLessTrouble(plan);
   yield* withZero(plan, zeros);
   if (plan.retentionMs !== undefined) yield { ...plan, retentionMs: undefined };

@@ -4,6 +4,8 @@ import { placedKey } from "@wheelwork/engine";
 import { createHash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { seededRandom } from "../../random.ts";
+import type { Asked } from "../checker/starts.ts";
+import { sentOf } from "../plans.ts";
 import type { EndedRequest } from "../systems.ts";
 import type { Askable, Asking } from "./asking.ts";
 import { refusedHubName, requestOf, type Body, type Ledger, type Story } from "./ledger.ts";
@@ -18,6 +20,8 @@ export interface Wanted {
   readonly key: string;
   readonly hub: AnyHub;
   readonly body: unknown;
+  /** When it begins, and how long it may take. */
+  readonly sent: ReturnType<typeof sentOf>;
   /** Another request to the same hub, if there is one. */
   readonly other: unknown;
 }
@@ -88,7 +92,13 @@ export class Requests {
         !isDeepStrictEqual(bodyOf(this.#stage, hub.name, drawn.request).request, body);
       if (isOther) other = drawn.request;
     }
-    return { plan, given, key, hub, body: plan.body === "refused" ? 17 : body, other };
+    const sentAlong = sentOf(plan.start, this.#stage.startedAt);
+    return { plan, given, key, hub, body: plan.body === "refused" ? 17 : body, sent: sentAlong, other };
+  }
+
+  /** Under which keys requests come, and when they begin. */
+  get asked(): readonly Asked[] {
+    return this.wanted.map(({ key, sent }) => ({ key, ...sent }));
   }
 
   /** The key that a request is stored under, of the key that its sender gave. */
@@ -121,12 +131,14 @@ export class Requests {
   /** Gives a request to one process. @returns Whether it need not be sent again. */
   async #submit(sending: Sending, who: string): Promise<boolean> {
     const { wanted, body } = sending;
-    const { key, hub } = wanted;
+    const { key, hub, sent } = wanted;
     const { chronicle } = this.#stage;
     const asked = this.#asking.any(who);
     if (asked === undefined) return false;
     const isOwner = asked.owns(this.#stage.shardOf(key));
-    const given = await this.#asking.ask(asked, () => asked.engine.submit(hub.name, body as never, { key }));
+    const given = await this.#asking.ask(asked, () =>
+      asked.engine.submit(hub.name, body as never, { key, ...sent }),
+    );
     if (given === undefined) return false;
     if ("value" in given) {
       sending.accepted = true;

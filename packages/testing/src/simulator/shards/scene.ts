@@ -1,4 +1,5 @@
 import type { LogRecord } from "@wheelwork/engine/cluster";
+import { setBackMs } from "../plans.ts";
 import type { SimulatedSystem } from "../systems.ts";
 import { Asking, type Processes } from "./asking.ts";
 import { Ledger } from "./ledger.ts";
@@ -75,7 +76,10 @@ export class Scene {
     try {
       await clock.advance(plan.forMs);
       this.#becalm(actors);
-      await clock.runUntil(() => this.#unrest(actors) === "", 240_000 + scaleMs * 100);
+      const patienceMs = 240_000 + scaleMs * 100 + setBackMs(plan.faults);
+      await clock.runUntil(() => this.#unrest(actors) === "", patienceMs);
+      await clock.runUntil(this.#operators.pauseSchedules(), 60_000);
+      await clock.runUntil(() => this.#unrest(actors) === "", 60_000 + scaleMs * 20);
       await clock.advance(restMs);
       await this.#operators.look();
       for (const shard of chronicle.traces.keys())

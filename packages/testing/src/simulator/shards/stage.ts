@@ -1,5 +1,5 @@
 import { WheelworkError, type AnyHub } from "@wheelwork/core";
-import type { Bus } from "@wheelwork/engine";
+import type { Bus, Schedule } from "@wheelwork/engine";
 import { clusterTopics, shardOf, type Channel, type LogRecord } from "@wheelwork/engine/cluster";
 import { SimulatedClock } from "../../clock.ts";
 import { MemoryBroker, MemoryLog } from "../../memory-log.ts";
@@ -30,11 +30,14 @@ export class Stage {
   readonly chronicle: Chronicle;
   /** What is durable of the shards' stores. */
   readonly disks: readonly MemoryStore[];
+  /** The wall clock at the beginning. */
+  readonly startedAt = this.clock.wallMs();
   /** Handlers that ask for it throw. */
   defective = false;
   /** Told of each record that is written. */
   wrote: (record: LogRecord) => void = () => {};
   readonly #hubs = new Map<number, readonly AnyHub[]>();
+  readonly #schedules = new Map<number, readonly Schedule[]>();
   readonly #draws = new Map<string, number>();
 
   constructor(system: SimulatedSystem, plan: ShardsPlan) {
@@ -76,6 +79,14 @@ export class Stage {
       this.#hubs.set(version, hubs);
     }
     return hubs;
+  }
+
+  /** The schedules of a version of the program. */
+  schedulesOf(version: number): readonly Schedule[] {
+    let schedules = this.#schedules.get(version);
+    if (schedules === undefined)
+      this.#schedules.set(version, (schedules = this.opened.schedules?.(version) ?? []));
+    return schedules;
   }
 
   /** The store of a shard, as another process has it. */
