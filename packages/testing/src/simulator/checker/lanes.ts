@@ -29,6 +29,8 @@ export class LaneChecks {
   readonly #changed = new Set<string>();
   /** The highest fence that was given with a place of each lane. */
   readonly #fences = new Map<string, number>();
+  /** Those who hold a place since the commit that is looked at. */
+  readonly #held: { readonly key: string; readonly lane: RunLane }[] = [];
   /** Those who have come with this commit. */
   readonly #new = new Set<string>();
 
@@ -68,6 +70,7 @@ export class LaneChecks {
 
   /** The commit is seen whole. */
   end(): void {
+    this.#checkFences();
     for (const id of this.#changed) {
       const lane = this.#lanes.get(id);
       if (lane === undefined) continue;
@@ -109,10 +112,23 @@ export class LaneChecks {
       () => `${key} shares the place of ${place}, which has none`,
     );
     places.set(place, (places.get(place) ?? new Set()).add(key));
-    this.#checkFence(key, lane);
+    this.#held.push({ key, lane });
   }
 
-  /** The fence rises with each place that is granted, and who shares a place has the fence of it. */
+  /**
+   * The fence rises with each place that is granted, and who shares a place has a fence that was granted. A commit names its runs in
+   * the order in which it has come to them, and not in that of its grants.
+   */
+  #checkFences(): void {
+    const granted = this.#held.splice(0);
+    const byFence = granted.toSorted(
+      ({ lane: { fence: one = 0 } }, { lane: { fence: other = 0 } }) => one - other,
+    );
+    for (const isShared of [false, true])
+      for (const { key, lane } of byFence)
+        if ((lane.shares !== undefined) === isShared) this.#checkFence(key, lane);
+  }
+
   #checkFence(key: string, { name, key: of, shares, fence }: RunLane): void {
     const id = `${name} ${of}`;
     const last = this.#fences.get(id) ?? 0;
