@@ -127,7 +127,7 @@ const engineLayers: readonly Layer[] = [
       "What decides is synchronous, and knows neither store, timer nor worker.",
     ),
     only: [core, kernel],
-    above: ["ports/keys.ts", "ports/ports.ts", "ports/posts.ts"],
+    above: ["ports/calls.ts", "ports/keys.ts", "ports/ports.ts", "ports/posts.ts"],
     beside: [
       "batch.ts",
       "carried.ts",

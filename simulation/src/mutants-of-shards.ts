@@ -13,6 +13,11 @@ const router = "packages/engine/src/delivery/router.ts";
 const offer = "packages/engine/src/delivery/offer.ts";
 const ownedShard = "packages/engine/src/cluster/owned-shard.ts";
 const shardFeed = "packages/engine/src/cluster/shard-feed.ts";
+const calls = "packages/engine/src/requests/calls.ts";
+const laneKeeper = "packages/engine/src/shard/lane-keeper.ts";
+const lanes = "packages/engine/src/shard/lanes.ts";
+const posts = "packages/engine/src/requests/posts.ts";
+const service = "packages/engine/src/requests/service.ts";
 const outbox = "packages/engine/src/shard/outbox.ts";
 const stormHub = "packages/storm/src/parts/hub.ts";
 const stormWorker = "packages/storm/src/parts/worker.ts";
@@ -406,5 +411,54 @@ export const mutantsOfShards: readonly Mutant[] = [
     from: "{ key: routeOf(key), items: [item] }",
     to: "{ key, items: [item] }",
     world: "storm",
+  },
+  {
+    name: "bring no answer to the shard of the caller",
+    file: decider,
+    from: '    if (carrier !== undefined) this.#atOnce.push({ kind: "tell", ...carrier });\n',
+    to: '    if (carrier !== undefined && answer?.kind !== "error") this.#atOnce.push({ kind: "tell", ...carrier });\n',
+    world: "cluster",
+  },
+  {
+    name: "do not cancel what was called in another shard",
+    file: service,
+    from: '    await this.#accessOf(call.key).deliver(call.key, { kind: "cancel", id: callersCancel });\n',
+    to: "",
+    world: "cluster",
+  },
+  {
+    name: "cancel what was called in another shard although it may begin later",
+    file: service,
+    from: "    await this.callOwed(call);\n    await this.#accessOf(call.key)",
+    to: "    await this.#accessOf(call.key)",
+    world: "cluster",
+  },
+  {
+    name: "begin what was called in another shard under a new key with each attempt",
+    file: posts,
+    from: "call: (call) => engine().callOwed(call),",
+    to: "call: ({ key, ...call }) => engine().callOwed({ ...call, key: `${Math.random()}${key}` }),",
+    world: "cluster",
+  },
+  {
+    name: "take the answer of a callee for that of a failure to begin it",
+    file: calls,
+    from: 'ok: "Taken",\n          failed: (_carried, failure) => s.raise("Refused", { answer: refused(failure) }),\n          on: { [outcomeSignal]: (_carried, answer) => s.raise("Answered", { answer: answer as Answer }) },\n        }),\n      Waiting:',
+    to: 'ok: "Taken",\n          failed: (_carried, failure) => s.raise("Refused", { answer: refused(failure) }),\n          on: { [outcomeSignal]: () => s.raise("Answered", { answer: lost }) },\n        }),\n      Waiting:',
+    world: "cluster",
+  },
+  {
+    name: "share a place of a caller in another shard that is free by now",
+    file: lanes,
+    from: "    if (held === undefined) return false;\n",
+    to: "    if (held === undefined) return true;\n",
+    world: "cluster",
+  },
+  {
+    name: "share no place with a caller in another shard",
+    file: laneKeeper,
+    from: "return void (yield* caller?.places ?? []);",
+    to: "return;",
+    world: "cluster",
   },
 ];

@@ -147,8 +147,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "tell the client that a request is accepted before its commit",
     file: decider,
-    from: "    batch.effects.accepted.push({ item, known: false });",
-    to: "    item.accept(false);",
+    from: "now)) return;\n    batch.effects.accepted.push({ item, known: false });",
+    to: "now)) return;\n    item.accept(false);",
   },
   {
     name: "forget the deadlines of open calls at the claim",
@@ -591,14 +591,14 @@ export const mutants: readonly Mutant[] = [
   {
     name: "forget at a claim whose place a run shares",
     file: lanes,
-    from: "    else this.#open(lane).hold(lane.shares ?? key);",
-    to: "    else this.#open(lane).hold(key);",
+    from: "    else this.#open(lane).hold(lane.shares ?? key, lane.fence);",
+    to: "    else this.#open(lane).hold(key, lane.fence);",
   },
   {
     name: "let a call free the place that it shares",
     file: lanes,
-    from: "    const left = (this.#places.get(place) ?? 0) - 1;",
-    to: "    const left = 0;",
+    from: "if (held !== undefined && --held.runs === 0) this.#places.delete(place);",
+    to: "if (held !== undefined) this.#places.delete(place);",
   },
   {
     name: "grant the last one first",
@@ -645,8 +645,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "let the posts of one run to another overtake each other",
     file: "packages/engine/src/requests/hubs.ts",
-    from: "name === postSpokeName ? { ...definition, exclusive: inOrder } : definition",
-    to: "definition",
+    from: "{ ...definition, exclusive: inOrder, deadlineMs: postMs }",
+    to: "{ ...definition, deadlineMs: postMs }",
   },
   {
     name: "give each attempt of a post a command id of its own",

@@ -1,5 +1,6 @@
 import { flowCrudSimulation } from "@wheelwork/example-flow-crud/simulation";
 import { clusterWorld, engineWorld, type SimulatedSystem, type World } from "@wheelwork/testing";
+import { calls } from "./calls.ts";
 import { fanOuts } from "./fan-outs.ts";
 import { lanes } from "./lanes.ts";
 import { posts } from "./posts.ts";
@@ -17,6 +18,7 @@ const patient: readonly SimulatedSystem[] = [
   lanes("lanes", 10_000),
   posts("posts", 10_000),
   schedules("schedules", 10_000, { minMs: 4_000, maxMs: 40_000 }),
+  calls("calls", 10_000),
 ];
 
 /** A world, and what is simulated in it, in turns. */

@@ -50,7 +50,7 @@ export interface Report {
 }
 
 const slots: Readonly<Record<string, number>> = { single: 1, double: 2 };
-const hubNames = Object.keys(slots);
+const hubNames = [...Object.keys(slots), "pair"];
 
 /** A process with an engine. */
 class Part {
@@ -102,7 +102,7 @@ class Part {
 }
 
 /**
- * Operations of a few lanes, over processes that are killed again and again. In the end each has its answer, what each has started and
+ * Operations of a few lanes, and runs that call them, over processes that are killed again and again. In the end each has its answer, what each has started and
  * signalled is there once, no place was ever doubled, and the schedule has made each tick.
  */
 export async function takeTurns({ place, processes, kills, seed }: Campaign): Promise<Report> {
@@ -121,14 +121,19 @@ export async function takeTurns({ place, processes, kills, seed }: Campaign): Pr
   };
   await insist({ kind: "call", hub: "ledger", request: {}, key: "ledger" });
   let requests = 0;
+  const operations: string[] = [];
   const killing = new AbortController();
   const client = async (): Promise<void> => {
     while (!killing.signal.aborted) {
       const id = `r${requests++}`;
       const hub = random.pick(hubNames);
+      const ids = hub === "pair" ? [`${id}-a`, `${id}-b`] : [id];
+      operations.push(...ids);
       const request = { id, key: random.pick(["a", "b"]), ms: 5 + random.int(40) };
-      const answer = (await insist({ kind: "call", hub, request, key: id })) as { kind: string };
-      if (answer.kind !== "result") problems.push(`${id} is answered with ${JSON.stringify(answer)}`);
+      const answer = await insist({ kind: "call", hub, request, key: id });
+      const told = JSON.stringify(answer);
+      const wanted = JSON.stringify({ kind: "result", value: hub === "pair" ? { ids } : { id } });
+      if (told !== wanted) problems.push(`${id} is answered with ${told}`);
     }
   };
   const clients = Promise.all(Array.from({ length: 12 }, client));
@@ -143,7 +148,7 @@ export async function takeTurns({ place, processes, kills, seed }: Campaign): Pr
   await sleep(500);
   killing.abort();
   await clients;
-  await settled(insist, requests, problems);
+  await settled(insist, operations, problems);
   const ticks = ((await insist({ kind: "list", filter: { hub: "note" } })) as string[])
     .filter((id) => id.startsWith("tick@"))
     .map((id) => Date.parse(id.slice("tick@".length)))
@@ -167,16 +172,15 @@ export async function takeTurns({ place, processes, kills, seed }: Campaign): Pr
 /** Waits until the ledger has heard of each operation, and each note is there. */
 async function settled(
   insist: (question: Question) => Promise<unknown>,
-  requests: number,
+  operations: readonly string[],
   problems: string[],
 ): Promise<void> {
   const heard = async (): Promise<readonly string[]> =>
     (await insist({ kind: "view", id: "ledger" })) as readonly string[];
-  for (const until = performance.now() + 60_000; (await heard()).length < requests; await sleep(100))
+  for (const until = performance.now() + 60_000; (await heard()).length < operations.length; await sleep(100))
     if (performance.now() > until) break;
   const all = await heard();
-  const wanted = Array.from({ length: requests }, (_, number) => `r${number}`);
-  for (const id of wanted) {
+  for (const id of operations) {
     const times = all.filter((one) => one === id).length;
     if (times !== 1) problems.push(`the ledger has heard of ${id} ${times} times`);
     const answer = (await insist({ kind: "answer", id: `note-${id}` })) as { value?: { of?: string } };

@@ -92,12 +92,35 @@ const operation = (lane: string, exclusive: Pick<Exclusive<never>, "slots" | "wh
     },
   );
 
-const hubs = [
-  operation("single", { whenBusy: "queue" }),
-  operation("double", { slots: 2, whenBusy: "queue" }),
-  note,
-  ledger,
-];
+const single = operation("single", { whenBusy: "queue" });
+
+/** Two operations, each in a lane of its own: in a cluster, at least one of them is in another shard than this. */
+const pair = hub(
+  "pair",
+  {
+    request,
+    reply: z.object({ ids: z.array(z.string()) }),
+    errors: ["failed"],
+    deadlineMs: 600_000,
+    deadline: "Failed",
+    exclusive: { lane: "pair", by: ({ key }) => key, slots: 3, whenBusy: "queue" },
+    chart: { Calling: { One: stay, All: "Done", Failed: "Failed" }, Done: end, Failed: end },
+    data: (given) => ({ ...given, ids: [] as readonly string[] }),
+  },
+  {
+    Calling: (s) =>
+      s.each(single, {
+        inputs: ({ id, ms }) => ["a", "b"].map((key) => ({ id: `${id}-${key}`, key, ms })),
+        ok: ({ ids }, { id }) => s.raise("One", { ids: [...ids, id] }),
+        failed: "Failed",
+        done: "All",
+      }),
+    Done: ({ ids }) => ({ ids: ids.toSorted() }),
+    Failed: (_data, s) => s.fail("failed", "its time is over"),
+  },
+);
+
+const hubs = [single, pair, operation("double", { slots: 2, whenBusy: "queue" }), note, ledger];
 const workers = [
   worker(work, async ({ id, lane, key, ms }, { fence }) => {
     appendFileSync(place.workLog, `begin ${lane}/${key} ${fence} ${process.pid} ${id}\n`);

@@ -1,4 +1,4 @@
-import type { RunEvent, RunLane } from "./events.ts";
+import type { RemoteCaller, RunEvent, RunLane } from "./events.ts";
 import type { Outcome } from "./spoke.ts";
 
 /** What a decision may know besides the run and the input (I1). */
@@ -116,6 +116,8 @@ export interface StartOptions {
   readonly deadlineMs?: number;
   /** The call of another run that started this one. */
   readonly parent?: { readonly key: string; readonly call: number };
+  /** Instead of `parent`: the call is in another shard. */
+  readonly caller?: RemoteCaller;
   /** Where to publish the answer, besides storing it. */
   readonly replyTo?: string;
   /** The place in its lane that it begins with. */

@@ -65,6 +65,28 @@ export interface RunLane {
   readonly stays?: true;
 }
 
+/** A place in a lane that a run holds, or shares. */
+export interface HeldPlace {
+  readonly name: string;
+  readonly key: string;
+  /** The run that was granted it. */
+  readonly place: string;
+  /** It tells the place from later ones. Absent only of places that were granted before there were fences. */
+  readonly fence?: number;
+}
+
+/** The call of another shard that has begun a run. */
+export interface RemoteCaller {
+  /** The run there that waits for the answer: the carrier of the call. */
+  readonly carrier: string;
+  /** When that run was created: its key may be used again. */
+  readonly since: number;
+  /** How many calls of hubs are above the run, this one included. */
+  readonly depth: number;
+  /** The places that the runs above it hold: what they call shares these. */
+  readonly places?: readonly HeldPlace[];
+}
+
 /** Calls that one turn opens together. They have the same callee and the same deadline, and differ in their inputs. */
 export interface OpenedCalls {
   /** The hub or spoke that is called. */
@@ -165,6 +187,8 @@ export type RunEvent =
       readonly answerBy: number;
       /** The call of another run that started this one. */
       readonly parent?: { readonly key: string; readonly call: number };
+      /** Instead of `parent`: the call is in another shard. */
+      readonly caller?: RemoteCaller;
       /** Where to publish the answer, besides storing it. */
       readonly replyTo?: string;
       /** Only of a hub with a lane. */
@@ -190,6 +214,7 @@ export type RunEvent =
       /** If it has no answer by then, the engine gives one. */
       readonly answerBy: number;
       readonly parent?: { readonly key: string; readonly call: number };
+      readonly caller?: RemoteCaller;
       readonly replyTo?: string;
     }
   /** Its time has come, and all places of its lane are taken. */

@@ -69,7 +69,15 @@ export {
   type WaitOptions,
 } from "./hub.ts";
 export { type TimerClock } from "./timers.ts";
-export type { Answer, IncidentSummary, RunEvent, RunLane, RunStatus } from "./events.ts";
+export type {
+  Answer,
+  HeldPlace,
+  IncidentSummary,
+  RemoteCaller,
+  RunEvent,
+  RunLane,
+  RunStatus,
+} from "./events.ts";
 export { transcriber, transcriptOf } from "./transcript.ts";
 export {
   captionOf,

@@ -28,10 +28,12 @@ export type { OpenedCalls, ParkedInput, Timer } from "./events.ts";
 export {
   apply,
   Call,
+  decidesCancel,
   idempotencyKey,
   isRunning,
   knownCommand,
   noDeadline,
+  refusedCancel,
   refusedSignal,
   Run,
 } from "./run.ts";

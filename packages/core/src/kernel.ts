@@ -60,7 +60,7 @@ export function accept(
   options: StartOptions,
   env: Env,
 ): [Started, ...RunEvent[]] {
-  const { hash, parent, replyTo, lane } = options;
+  const { hash, parent, caller, replyTo, lane } = options;
   let { request } = options;
   let deadlineMs = options.deadlineMs ?? fallbackDeadlineMs;
   let data: unknown = null;
@@ -86,6 +86,7 @@ export function accept(
     deadline,
     answerBy: deadline + definition.afterDeadlineMs,
     ...(parent === undefined ? {} : { parent }),
+    ...(caller === undefined ? {} : { caller }),
     ...(replyTo === undefined ? {} : { replyTo }),
     ...(lane === undefined ? {} : { lane }),
   };

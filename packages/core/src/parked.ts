@@ -4,7 +4,7 @@ import type { Decision, Env, Input } from "./decision.ts";
 import { end } from "./chart.ts";
 import type { HubDefinition } from "./hub.ts";
 import type { Answer, ParkedInput, RunEvent } from "./events.ts";
-import { knownCommand, refusedSignal, type Run, noDeadline } from "./run.ts";
+import { knownCommand, refusedCancel, refusedSignal, type Run, noDeadline } from "./run.ts";
 import { keptSignal } from "./signals.ts";
 import { storedRequest, unbegunAfterWait } from "./stored.ts";
 import { maxSignals, TurnBuilder } from "./turn.ts";
@@ -70,9 +70,7 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
       return { events: [keptSignal(definition, input, at)] };
     }
     case "cancel":
-      if (run.cancelling || isParked(run, ({ kind }) => kind === "cancel")) {
-        return { events: [], ignored: "duplicate" };
-      }
+      if (refusedCancel(run, input) !== undefined) return { events: [], ignored: "duplicate" };
       if (definition.cancel === end) return { events: cancelled(run, input.id, at) };
       return { events: [{ type: "parked", at, input }] };
     case "retry": {

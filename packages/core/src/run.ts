@@ -1,4 +1,5 @@
 import { Callback } from "./coordinator.ts";
+import { callersCancel } from "./decision.ts";
 import { suspectDeaths } from "./deaths.ts";
 import { WheelworkError } from "./errors.ts";
 import type {
@@ -10,6 +11,7 @@ import type {
   OpenedCalls,
   ParkedInput,
   RunEvent,
+  RemoteCaller,
   RunLane,
   RunStatus,
   Timer,
@@ -117,6 +119,8 @@ export class Run extends Callback {
   answer: Answer | undefined = undefined;
   /** The call of another run that started this one. */
   parent: { readonly key: string; readonly call: number } | undefined = undefined;
+  /** Instead of `parent`: the call is in another shard. */
+  caller: RemoteCaller | undefined = undefined;
   /** Where to publish the answer, besides storing it. */
   replyTo: string | undefined = undefined;
   /** Only of a hub with a lane (pending.ts). */
@@ -389,6 +393,7 @@ function come(run: Run, event: Extract<RunEvent, { type: "started" | "accepted" 
   run.hash = event.hash;
   run.answerBy = event.answerBy;
   run.parent = event.parent;
+  run.caller = event.caller;
   run.replyTo = event.replyTo;
   run.lane = event.lane;
   run.createdAt = event.at;
@@ -508,6 +513,29 @@ export function refusedSignal(run: Run, signal: CommandName): "duplicate" | "reu
   if (known !== undefined) return known;
   return signal.hash !== undefined && (run.named?.size ?? 0) >= maxNamed ? "spent" : undefined;
 }
+
+/**
+ * Why a cancel changes nothing, as far as the run alone tells. That a state has become clean-up since the run entered it, only its
+ * hub says.
+ */
+export function refusedCancel(
+  run: Run,
+  { id }: Pick<CommandName, "id">,
+): "duplicate" | "late" | "cleaning-up" | undefined {
+  if (run.cancelling || run.incident?.inputs.some(({ kind }) => kind === "cancel") === true)
+    return "duplicate";
+  if (run.status === "incident") return undefined;
+  // A hub that has answered goes on without its caller (I32).
+  if (id === callersCancel && run.deadline >= noDeadline) return "late";
+  return run.late ? "cleaning-up" : undefined;
+}
+
+/** Whether an event says that a cancel has been decided, or that another one would change nothing. */
+export const decidesCancel = (event: RunEvent): boolean =>
+  event.type === "cancelling" ||
+  (event.type === "entered" && event.late === true) ||
+  (event.type === "answered" && event.own === true) ||
+  (event.type === "parked" && event.input.kind === "cancel");
 
 /** Remembers a command, so that it counts once if it is sent twice. */
 function remember(run: Run, kind: CommandKind, { id, hash }: CommandName): void {

@@ -49,6 +49,7 @@ export function snapshot(run: Run): RunSnapshot {
     answerBy: run.answerBy,
     answer: run.answer,
     parent: run.parent,
+    caller: run.caller,
     replyTo: run.replyTo,
     lane: run.lane,
     startAt: run.startAt,

@@ -2,7 +2,7 @@ import { progressed, staleness } from "./attempt.ts";
 import { answerOf, cancelEvent, cancelled, shown, timeoutAnswer } from "./answers.ts";
 import { end, stay } from "./chart.ts";
 import { beginSuspect, countDeaths, recheck, spokeOf } from "./claim.ts";
-import { callersCancel, type Decision, type Env, type Ignored, type Input } from "./decision.ts";
+import type { Decision, Env, Ignored, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
 import type { HubDefinition, StateDefinition } from "./hub.ts";
 import { withChange } from "./growth.ts";
@@ -11,7 +11,16 @@ import { plain, plainPatch, synchronous, textOf } from "./plain.ts";
 import { type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
 import { postEvent, type Posting } from "./post.ts";
 import type { KeptSignal, OpenedCalls, RunEvent, Timer } from "./events.ts";
-import { isRunning, knownCommand, noDeadline, patched, refusedSignal, type Call, type Run } from "./run.ts";
+import {
+  isRunning,
+  knownCommand,
+  noDeadline,
+  patched,
+  refusedCancel,
+  refusedSignal,
+  type Call,
+  type Run,
+} from "./run.ts";
 import { countLeft, isOpening, openedCalls, opensAlike, unsettled } from "./round.ts";
 import { payloadOf, keptSignal, signalled, untaken } from "./signals.ts";
 import { backoffOf, ruleFor } from "./retry.ts";
@@ -517,9 +526,8 @@ export class TurnBuilder implements Decision {
     const run = this.#run;
     const { cancel } = this.#definition;
     const at = this.#env.now;
-    if (run.cancelling) return "duplicate";
-    // A hub that has answered goes on without its caller (I32).
-    if (id === callersCancel && run.deadline >= noDeadline) return "late";
+    const changesNothing = refusedCancel(run, { id });
+    if (changesNothing !== undefined) return changesNothing;
     const { late, row, logic } = this.#current();
     if (late) return "cleaning-up";
     if (cancel === end) {

@@ -183,6 +183,9 @@ function fed({ clock, store, signals }: Machine, feed: Feed): ShardHost {
     posts: {
       start: () => Promise.reject(new Error("nobody")),
       signal: () => Promise.reject(new Error("nobody")),
+      call: () => Promise.reject(new Error("nobody")),
+      withdraw: () => Promise.reject(new Error("nobody")),
+      outcome: () => Promise.reject(new Error("nobody")),
     },
     clock,
     observe: (signal) => void signals.push(signal),

@@ -1,4 +1,4 @@
-import { WheelworkError, type Outcome } from "@wheelwork/core";
+import { WheelworkError, type Outcome, type RemoteCaller } from "@wheelwork/core";
 import { isDuration, mustBeDuration, type Input } from "@wheelwork/core/kernel";
 import { isRunKey, isStoredKey, rootOf } from "../ports/keys.ts";
 import type { LogRecord } from "../ports/log.ts";
@@ -24,6 +24,10 @@ export interface RequestEntry {
   readonly startAt?: number;
   /** Where the answer is published, besides being stored. */
   readonly replyTo?: string;
+  /** A call in another shard has begun it. The request is what the caller has stored, as the schema of the hub has made it. */
+  readonly caller?: RemoteCaller;
+  /** See `OpenedCalls`. Only with `caller`. */
+  readonly transformed?: true;
   /** Of a request that came through a channel: its record there. Its dead letter names it. */
   readonly origin?: Origin;
 }
@@ -146,7 +150,17 @@ export const correlationOf = (
 
 type Fields = Readonly<Record<string, unknown>>;
 
-function readRequest({ hub, request, deadlineMs, priority, startAt, replyTo, origin }: Fields): RequestEntry {
+function readRequest({
+  hub,
+  request,
+  deadlineMs,
+  priority,
+  startAt,
+  replyTo,
+  origin,
+  caller,
+  transformed,
+}: Fields): RequestEntry {
   if (typeof hub !== "string") throw broken("a request lacks the name of its hub");
   if (deadlineMs !== undefined && !(typeof deadlineMs === "number" && isDuration(deadlineMs)))
     throw broken(`the deadlineMs of a request ${mustBeDuration}`);
@@ -156,6 +170,7 @@ function readRequest({ hub, request, deadlineMs, priority, startAt, replyTo, ori
   // Stores keep it as a text, and some take neither NUL nor half of a surrogate pair.
   if (replyTo !== undefined && !(isText(replyTo) && !replyTo.includes("\0")))
     throw broken("the replyTo of a request must be a text without NUL");
+  if (caller !== undefined && !isCaller(caller)) throw broken("the caller of a request is not one");
   return {
     type: "request",
     hub,
@@ -164,8 +179,21 @@ function readRequest({ hub, request, deadlineMs, priority, startAt, replyTo, ori
     ...(priority === undefined ? {} : { priority }),
     ...(startAt === undefined ? {} : { startAt }),
     ...(replyTo === undefined ? {} : { replyTo }),
+    ...(caller === undefined ? {} : { caller }),
+    ...(caller !== undefined && transformed === true ? { transformed } : {}),
     ...(isOrigin(origin) ? { origin } : {}),
   };
+}
+
+function isCaller(value: unknown): value is RemoteCaller {
+  const { carrier, since, depth, places = [] } = (value ?? {}) as Fields;
+  const isCounted = Number.isFinite(since) && Number.isInteger(depth);
+  return isText(carrier) && isRunKey(carrier) && isCounted && Array.isArray(places) && places.every(isPlace);
+}
+
+function isPlace(value: unknown): boolean {
+  const { name, key, place, fence } = (value ?? {}) as Fields;
+  return [name, key, place].every(isText) && (fence === undefined || Number.isFinite(fence));
 }
 
 const isText = (value: unknown): value is string => typeof value === "string" && value.isWellFormed();

@@ -2,7 +2,7 @@ import type { AnyHub } from "@wheelwork/core";
 import { laneKeyOf } from "@wheelwork/core/kernel";
 import type { MaybePromise } from "../ports/ports.ts";
 import { servedBy } from "../requests/hubs.ts";
-import { checkBody, type CheckedBody } from "../requests/validate.ts";
+import { checkBody, storedBody, type CheckedBody } from "../requests/validate.ts";
 import type { RequestItem } from "../shard/items.ts";
 import type { Shard } from "../shard/shard.ts";
 import { refusalOf, refusedHub } from "./channel.ts";
@@ -105,18 +105,20 @@ const committed = (done: Promise<unknown>): Promise<OfferResult> =>
 function requestItem(
   hubs: ReadonlyMap<string, AnyHub>,
   key: string,
-  { hub, request: given, deadlineMs, priority, startAt, replyTo }: RequestEntry,
+  { hub, request: given, deadlineMs, priority, startAt, replyTo, caller, transformed }: RequestEntry,
 ): Omit<RequestItem, "accept" | "refuse"> {
   return {
     kind: "request",
     key,
-    ...asked(hubs, hub, given),
+    ...(caller === undefined ? asked(hubs, hub, given) : called(hubs, hub, given)),
     fresh: false,
     isRecord: true,
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
     ...(priority === undefined ? {} : { priority }),
     ...(startAt === undefined ? {} : { startAt }),
     ...(replyTo === undefined ? {} : { replyTo }),
+    ...(caller === undefined ? {} : { caller }),
+    ...(caller === undefined || transformed === true ? {} : { isStored: true }),
   };
 }
 
@@ -136,6 +138,13 @@ function asked(hubs: ReadonlyMap<string, AnyHub>, name: string, given: unknown):
   } catch (error) {
     return refusal(error, body);
   }
+}
+
+/** What a call of another shard asks for: it was checked there. */
+function called(hubs: ReadonlyMap<string, AnyHub>, hub: string, request: unknown): Asked {
+  if (!hubs.has(hub)) return asked(hubs, hub, request);
+  const { hash, isSame } = storedBody(hub, request);
+  return { hub, request, hash: hash(), isSame };
 }
 
 function refusal(error: unknown, { hash, isSame }: CheckedBody): Asked {

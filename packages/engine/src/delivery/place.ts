@@ -17,6 +17,8 @@ export interface Placed {
 export function place(hubs: ReadonlyMap<string, AnyHub>, key: string, entry: InboxEntry): Placed {
   const definition = entry.type === "request" ? hubs.get(entry.hub)?.definition : undefined;
   if (entry.type !== "request" || definition?.exclusive === undefined) return { key, entry };
+  // Its caller has made the key.
+  if (entry.caller !== undefined) return { key, entry };
   let placed: string;
   try {
     const { valid, invalid } = checkBody(definition, entry.request);

@@ -1,5 +1,13 @@
 import { WheelworkError, type Answer, type RunEvent } from "@wheelwork/core";
-import { refusedSignal, Run, type Ignored, type Input } from "@wheelwork/core/kernel";
+import {
+  callersCancel,
+  decidesCancel,
+  refusedCancel,
+  refusedSignal,
+  Run,
+  type Ignored,
+  type Input,
+} from "@wheelwork/core/kernel";
 import { givenKey, keyReused } from "../ports/keys.ts";
 import type { Log } from "../ports/log.ts";
 import type { Clock, RequestFilter, RequestRow, Store } from "../ports/ports.ts";
@@ -34,6 +42,10 @@ const maxWatchMs = 2000;
  * A shard that another process may work on. What is asked of it goes through its inbox, and what it knows is read from its
  * store: no owner has to be reached, and none has to be there.
  */
+/** The cancel of a caller comes again until it is known to be decided. One of a client goes to the owner each time. */
+const refusedCallersCancel = (run: Run, input: Input): Ignored | undefined =>
+  input.kind === "cancel" && input.id === callersCancel ? refusedCancel(run, input) : undefined;
+
 class RemoteShard implements ShardAccess {
   readonly #shard: number;
   readonly #log: Pick<Log, "append">;
@@ -58,6 +70,8 @@ class RemoteShard implements ShardAccess {
     deadlineMs,
     priority,
     startAt,
+    caller,
+    transformed,
   }: NewRequest): Promise<boolean> {
     const watched = await this.#reader.watch(key);
     try {
@@ -71,6 +85,8 @@ class RemoteShard implements ShardAccess {
         ...(deadlineMs === undefined ? {} : { deadlineMs }),
         ...(priority === undefined ? {} : { priority }),
         ...(startAt === undefined ? {} : { startAt }),
+        ...(caller === undefined ? {} : { caller }),
+        ...(transformed === true ? { transformed } : {}),
       };
       await this.#append(key, { type: "request", hub, request: given, ...bounds });
       const started = await this.#within(watched.first(beginningOf), maxAcceptMs);
@@ -125,7 +141,8 @@ class RemoteShard implements ShardAccess {
     const needsIncident = input.kind === "retry" || input.kind === "resolve";
     if (needsIncident && known.status !== "incident") return "not-incident";
     // What the store knows of need not go to the owner.
-    const refused = input.kind === "signal" ? refusedSignal(known, input) : undefined;
+    const refused =
+      input.kind === "signal" ? refusedSignal(known, input) : refusedCallersCancel(known, input);
     if (refused !== undefined) return refused;
     await this.#append(key, { type: "command", input });
     return undefined;
@@ -144,6 +161,7 @@ class RemoteShard implements ShardAccess {
         const taken = commandIn([event], input);
         // Another one under its id was first.
         if (taken !== undefined) return { ignored: taken === "reused" ? taken : undefined };
+        if (input.kind === "cancel" && decidesCancel(event)) return { ignored: undefined };
         return event.type === "ended" ? { ignored: "ended" as const } : undefined;
       });
       const found = await this.#within(taken, maxAcceptMs);

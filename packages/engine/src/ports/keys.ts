@@ -75,7 +75,7 @@ export function isStoredKey(key: string): boolean {
  */
 export function isRunKey(key: string): boolean {
   const root = rootOf(key);
-  return isStoredKey(root) && /^(?:\/t?\d{1,15})*$/.test(key.slice(root.length));
+  return isStoredKey(root) && /^(?:\/(?:t?\d{1,15}|o))*$/.test(key.slice(root.length));
 }
 
 /** Another request has the key. */
@@ -93,6 +93,9 @@ export const childKey = (parent: string, call: number): string => `${parent}/${c
 
 /** The key of the run that carries out a tell. */
 export const tellKey = (teller: string, call: number): string => `${teller}/t${call}`;
+
+/** The key of the run that carries the answer of a run to its caller in another shard. */
+export const outcomeKey = (callee: string): string => `${callee}/o`;
 
 const tellPrefix = "tell:";
 

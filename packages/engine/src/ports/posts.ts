@@ -1,5 +1,6 @@
 import type { RunEvent } from "@wheelwork/core";
 import type { Post, Run } from "@wheelwork/core/kernel";
+import type { RemoteCall, RemoteOutcome } from "./calls.ts";
 import { startedKey, tellHubName, tellKey } from "./keys.ts";
 
 /*
@@ -18,7 +19,13 @@ export const postSpokeName = "wheelwork.post";
 
 /** What the run of a post knows. */
 export interface Letter {
-  readonly post: Post;
+  readonly post:
+    | Post
+    | (RemoteCall & {
+        /** `withdraw`: the run is begun if it has not been, and then cancelled. So nothing that comes late begins it again. */
+        readonly kind: "call" | "withdraw";
+      })
+    | (RemoteOutcome & { readonly kind: "outcome" });
   /** The run that has posted it, and when that run was created: its key may be used again. */
   readonly from: string;
   readonly since: number;

@@ -1,4 +1,4 @@
-import { WheelworkError, type Answer, type AnyHub, type RunEvent } from "@wheelwork/core";
+import { WheelworkError, type Answer, type AnyHub, type RemoteCaller, type RunEvent } from "@wheelwork/core";
 import type { Ignored, Input, Run } from "@wheelwork/core/kernel";
 import type { Clock, RequestFilter, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { Schedule } from "../schedules/schedule.ts";
@@ -22,6 +22,10 @@ export interface NewRequest {
   readonly startAt: number | undefined;
   /** A run that was accepted has started it: it is taken, however much there is to do. */
   readonly isOwed: boolean;
+  /** A call in another shard has begun it. */
+  readonly caller?: RemoteCaller;
+  /** The body is what the schema has made, and that does not accept it again. Only with `caller`. */
+  readonly transformed?: true;
 }
 
 /** What a shard knows of a request. */

@@ -12,6 +12,7 @@ import { hasNoEnd, maxCallMs, type ExclusiveDefinition, type HubDefinition } fro
 import { hash as digest } from "node:crypto";
 import { addressOf, tellHubName } from "../ports/keys.ts";
 import { postSpokeName, type Letter } from "../ports/posts.ts";
+import { foreverMs } from "./calls.ts";
 import type { Worker } from "../attempts/worker.ts";
 import type { Schedule } from "../schedules/schedule.ts";
 
@@ -152,9 +153,14 @@ export function tellHubs(workers: readonly Worker[]): HubDefinition[] {
     );
     const { name } = spoke;
     const definition = { ...told.definition, name: tellHubName(name) };
-    return name === postSpokeName ? { ...definition, exclusive: inOrder } : definition;
+    return name === postSpokeName ? { ...definition, exclusive: inOrder, deadlineMs: postMs } : definition;
   });
 }
+
+/** How long it may take until a post is taken. The answer of a call is owed as long as its caller may come back. */
+const postMs = (request: unknown): number => (letterIn(request).post.kind === "outcome" ? foreverMs : dayMs);
+
+const letterIn = (request: unknown): Letter => (request as { readonly input: Letter }).input;
 
 const notTaken = ({ name }: Spoke): string =>
   name === postSpokeName
@@ -165,8 +171,8 @@ const notTaken = ({ name }: Spoke): string =>
 const inOrder: ExclusiveDefinition = {
   lane: postSpokeName,
   by: (request) => {
-    const { from, post } = (request as { readonly input: Letter }).input;
-    const to = addressOf(post.kind === "start" ? (post.key ?? "") : post.id);
+    const { from, post } = letterIn(request);
+    const to = "to" in post ? post.to : addressOf("id" in post ? post.id : (post.key ?? ""));
     return digest("sha256", `${from}\n${to}`, "hex");
   },
   slots: 1,

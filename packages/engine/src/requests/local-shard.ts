@@ -38,7 +38,7 @@ export class LocalShard implements ShardAccess {
   }
 
   #submit(request: NewRequest): Promise<boolean> {
-    const { key, fresh, hub, body, deadlineMs, priority, startAt, isOwed } = request;
+    const { key, fresh, hub, body, deadlineMs, priority, startAt, isOwed, caller, transformed } = request;
     return new Promise((resolve, reject) => {
       this.#shard.request({
         kind: "request",
@@ -52,6 +52,8 @@ export class LocalShard implements ShardAccess {
         ...(priority === undefined ? {} : { priority }),
         ...(startAt === undefined ? {} : { startAt }),
         ...(isOwed ? { isOwed, isRecord: true } : {}),
+        ...(caller === undefined ? {} : { caller }),
+        ...(caller === undefined || transformed === true ? {} : { isStored: true }),
         fresh,
         accept: resolve,
         refuse: reject,

@@ -1,6 +1,7 @@
 import { spoke, WheelworkError, type Schema } from "@wheelwork/core";
 import { hash as digest } from "node:crypto";
 import { worker, type Worker } from "../attempts/worker.ts";
+import type { RemoteCall, RemoteOutcome } from "../ports/calls.ts";
 import { postSpokeName, type Letter } from "../ports/posts.ts";
 import type { SubmitOptions } from "./api.ts";
 import type { RequestService } from "./service.ts";
@@ -11,13 +12,19 @@ export interface PostOffice {
   start(hub: string, request: unknown, options: SubmitOptions): Promise<void>;
   /** Sends a signal. The same command id is the same signal. */
   signal(hub: string, id: string, signal: string, payload: unknown, commandId: string): Promise<void>;
+  /** Begins a run that was called in another shard, unless it has begun. It is there when this resolves. */
+  call(call: RemoteCall): Promise<void>;
+  /** As `call`, and cancels the run: nobody waits for it any more. */
+  withdraw(call: RemoteCall): Promise<void>;
+  /** Gives the carrier of a call the answer of its callee. The same command id is the same signal. */
+  outcome(outcome: RemoteOutcome, commandId: string): Promise<void>;
 }
 
 const anything: Schema = {
   "~standard": { version: 1, vendor: "wheelwork", validate: (value) => ({ value }) },
 };
 
-const postSpoke = spoke(postSpokeName, {
+export const postSpoke = spoke(postSpokeName, {
   input: anything as Schema<Letter>,
   output: anything,
   errors: ["away", "refused"],
@@ -28,12 +35,20 @@ const postSpoke = spoke(postSpokeName, {
 /** The worker that carries out posts. It is the engine's own: no user serves it. */
 export function postWorker(office: PostOffice): Worker {
   const deliver = async ({ post, since }: Letter, run: string): Promise<void> => {
-    if (post.kind === "start") {
-      const { key = "", startAt } = post;
-      return office.start(post.hub, post.request, startAt === undefined ? { key } : { key, startAt });
+    switch (post.kind) {
+      case "start": {
+        const { key = "", startAt } = post;
+        return office.start(post.hub, post.request, startAt === undefined ? { key } : { key, startAt });
+      }
+      case "signal":
+        return office.signal(post.hub, post.id, post.signal, post.payload, commandIdOf(run, since));
+      case "call":
+        return office.call(post);
+      case "withdraw":
+        return office.withdraw(post);
+      case "outcome":
+        return office.outcome(post, commandIdOf(run, since));
     }
-    const { hub, id, signal, payload } = post;
-    return office.signal(hub, id, signal, payload, commandIdOf(run, since));
   };
   const made = worker(postSpoke, async (letter: Letter, context) => {
     try {
@@ -59,5 +74,8 @@ export function officeOf(engine: () => RequestService): PostOffice {
   return {
     start: (hub, request, options) => engine().submitOwed(hub, request, options),
     signal: (hub, id, signal, payload, commandId) => engine().signalOwed(hub, id, signal, payload, commandId),
+    call: (call) => engine().callOwed(call),
+    withdraw: (call) => engine().withdrawOwed(call),
+    outcome: (outcome, commandId) => engine().outcomeOwed(outcome, commandId),
   };
 }

@@ -6,7 +6,8 @@ import {
   type RunEvent,
   type SignalTypes,
 } from "@wheelwork/core";
-import { knownCommand, Run, type HubDefinition } from "@wheelwork/core/kernel";
+import { callersCancel, knownCommand, Run, type HubDefinition } from "@wheelwork/core/kernel";
+import { outcomeSignal, type RemoteCall, type RemoteOutcome } from "../ports/calls.ts";
 import { givenKey, isRunKey, keyProblem, scheduleHubName, scheduleOf, storedKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import { askAgain, type RequestRecord, type ShardAccess, type Shards } from "./access.ts";
@@ -34,6 +35,7 @@ import {
   placedKey,
   newKey,
   signalHash,
+  storedBody,
   validSignal,
   type CheckedBody,
 } from "./validate.ts";
@@ -109,6 +111,46 @@ export class RequestService implements Engine {
       if (commandResult(key, ignored) === "ended")
         throw new WheelworkError("WW_NOT_FOUND", `the run of the request ${id} has ended`);
     });
+  }
+
+  /** Begins a run for a call of another shard: it is a part of what was accepted. The same key is the same run. */
+  async callOwed({ hub, key, request, transformed, caller }: RemoteCall): Promise<void> {
+    await this.#accessOf(key).submit({
+      key,
+      fresh: false,
+      hub,
+      given: request,
+      body: storedBody(hub, request),
+      deadlineMs: undefined,
+      priority: undefined,
+      startAt: undefined,
+      isOwed: true,
+      caller,
+      ...(transformed === true ? { transformed } : {}),
+    });
+  }
+
+  /** Makes sure that a run which was called in another shard has begun, and is cancelled. What it has answered stays. */
+  async withdrawOwed(call: RemoteCall): Promise<void> {
+    await this.callOwed(call);
+    await this.#accessOf(call.key).deliver(call.key, { kind: "cancel", id: callersCancel });
+  }
+
+  /** Gives the carrier of a call the answer of its callee. If the carrier has ended, nobody waits for it any more. */
+  async outcomeOwed({ to, since, answer }: RemoteOutcome, commandId: string): Promise<void> {
+    const signal = { kind: "signal", id: commandId, signal: outcomeSignal, hash: "" } as const;
+    const give = async (payload: Answer): Promise<void> => {
+      const { known } = await this.#accessOf(to).lookUp(to);
+      if (!(known instanceof Run) || known.createdAt !== since) return;
+      await this.#accessOf(to).deliver(to, { ...signal, payload });
+    };
+    try {
+      await give(answer);
+    } catch (error) {
+      if (isNotFound(error)) return;
+      if (!(error instanceof WheelworkError && error.code === "WW_TOO_LARGE")) throw error;
+      await give({ kind: "error", code: error.code, message: error.message });
+    }
   }
 
   async #submit(

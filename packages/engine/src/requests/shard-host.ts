@@ -16,6 +16,7 @@ import { collectSchedules, type Schedule } from "../schedules/schedule.ts";
 import { Shard } from "../shard/shard.ts";
 import { deploy } from "./deploy.ts";
 import type { EngineHealth } from "./api.ts";
+import { callHub } from "./calls.ts";
 import { tellHubs } from "./hubs.ts";
 import { postWorker, type PostOffice } from "./posts.ts";
 import { defaultDrainMs, defaultMaxDowntimeMs, defaultRetentionMs, type CommonOptions } from "./options.ts";
@@ -92,6 +93,7 @@ export class ShardHost {
     const definitions = [
       ...Array.from(hubs.values(), ({ definition }) => definition),
       ...tellHubs(workers),
+      callHub(),
       scheduleHub(this.#schedules),
     ];
     this.shard = new Shard({

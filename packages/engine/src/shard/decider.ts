@@ -10,6 +10,7 @@ import {
   isRunning,
   isUnbegun,
   migrate,
+  pend,
   postpone,
   callersCancel,
   restore,
@@ -24,17 +25,26 @@ import {
   type Input,
   type Run,
 } from "@wheelwork/core/kernel";
-import { childKey, keyInLane, keyReused, rootOf, toldSpoke } from "../ports/keys.ts";
+import { callHubName, outcomeCarrierOf, remoteCallOf } from "../ports/calls.ts";
+import { childKey, keyReused, toldSpoke } from "../ports/keys.ts";
 import { addressed, carrierOf } from "../ports/posts.ts";
 import type { Commit, Downtime, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
 import type { Batch, Culprit, LiveRun } from "./batch.ts";
 import { Carried, type CarriedItem } from "./carried.ts";
 import type { Deadlines } from "./deadlines.ts";
-import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
+import type {
+  AtOnceItem,
+  AttemptId,
+  IgnoredReason,
+  InputItem,
+  Item,
+  RelayReplyItem,
+  RequestItem,
+  TellItem,
+} from "./items.ts";
 import type { LogTracker } from "./log-progress.ts";
-import type { Lane } from "./lanes.ts";
-import { arrivalOf, LaneKeeper, refusalOf, type Arrival, type ArrivalOptions } from "./lane-keeper.ts";
-import { noteDeaths, noteFailure, outcomeOf, replyOf, storedAnswer } from "./records.ts";
+import { arrivalOf, demandLane, LaneKeeper, refusalOf, type ArrivalOptions } from "./lane-keeper.ts";
+import { calleesOutcome, noteDeaths, noteFailure, outcomeOf, replyOf, storedAnswer } from "./records.ts";
 import { stage, type Residency } from "./residency.ts";
 
 /** How deep hubs may call one another. */
@@ -94,28 +104,8 @@ export interface Inputs {
   readonly putBack: (items: readonly Item[]) => void;
 }
 
-/** A run that carries out a tell: it is accepted in the batch of the tell. */
-interface TellItem {
-  readonly kind: "tell";
-  readonly key: string;
-  readonly hub: string;
-  readonly request: unknown;
-}
-
 /** So many inputs, and so many callbacks, are decided before it is asked whether the time is up. */
 const minInputs = 16;
-
-/** A place of a lane is free. */
-interface FreeItem {
-  readonly kind: "free";
-  readonly lane: Lane;
-}
-
-/** A run has its answer, and others of its lane wait for it. */
-interface JoinedItem {
-  readonly kind: "joined";
-  readonly run: Run;
-}
 
 /** A batch without news is written if none was for so long, in milliseconds: an hour. */
 const maxPauseMs = 3_600_000;
@@ -138,7 +128,7 @@ const maxPauseMs = 3_600_000;
  */
 export class Decider {
   readonly #options: DeciderOptions;
-  readonly #atOnce: (InputItem | TellItem | FreeItem | JoinedItem)[] = [];
+  readonly #atOnce: AtOnceItem[] = [];
   readonly #carried = new Carried();
   readonly #lanes: LaneKeeper;
   /** One object for all decisions, since they keep nothing of it. */
@@ -463,7 +453,8 @@ export class Decider {
     const key = childKey(run.key, number);
     const refused = this.#culprit(key)?.error.message;
     if (refused !== undefined) return this.#refuseChild(run, call, refused);
-    if (run.key.slice(rootOf(run.key).length).split("/").length > maxCallDepth)
+    const depth = this.#lanes.depthOf(run) + 1;
+    if (depth > maxCallDepth)
       return this.#refuseChild(run, call, `hubs call one another more than ${maxCallDepth} deep`);
     const parent = { key: run.key, call: number };
     const options = { request, hash: "", parent };
@@ -474,7 +465,13 @@ export class Decider {
     if (exclusive === undefined) return this.#begin(batch, key, definition, all, now);
     const begin = (placed: ArrivalOptions): void => this.#begin(batch, key, definition, placed, now);
     try {
-      const busy = this.#lanes.arrive(batch, arrivalOf(key, definition, exclusive, all, begin), now);
+      const arrival = arrivalOf(key, definition, exclusive, all, begin);
+      if (this.#lanes.isElsewhere(arrival)) {
+        const caller = { carrier: key, since: now, depth };
+        const carried = remoteCallOf(call, arrival.lane, caller, this.#lanes.placesOf(run));
+        return this.#begin(batch, key, this.#definition(callHubName), { ...options, request: carried }, now);
+      }
+      const busy = this.#lanes.arrive(batch, arrival, now);
       if (busy?.kind === "error") this.#refuseChild(run, call, busy.message, "WW_BUSY");
     } catch (error) {
       this.#refuseChild(run, call, (error as Error).message);
@@ -491,11 +488,14 @@ export class Decider {
       if (item.isSame(hash)) return void batch.effects.accepted.push({ item, known: true });
       return this.#refuse(batch, item, keyReused(key));
     }
+    const { caller } = item;
     const invalid = item.invalid ?? this.#culprit(key)?.error;
-    if (invalid !== undefined) return this.#refuse(batch, item, invalid);
+    if (invalid !== undefined) return this.#refuseNew(batch, item, invalid, now);
     const options = {
       request: item.request,
       hash: item.hash,
+      ...(caller === undefined ? {} : { caller }),
+      ...(item.isStored === true ? { isStored: true as const } : {}),
       ...(item.deadlineMs === undefined ? {} : { deadlineMs: item.deadlineMs }),
       ...(item.replyTo === undefined ? {} : { replyTo: item.replyTo }),
     };
@@ -533,9 +533,20 @@ export class Decider {
       this.#lanes.answer(batch, arrival, busy, now);
       return true;
     } catch (error) {
-      this.#refuse(batch, item, error as WheelworkError);
+      this.#refuseNew(batch, item, error as WheelworkError, now);
       return false;
     }
+  }
+
+  /** A request under a key that is free. That of a call is answered: its caller waits for that, and for nothing else. */
+  #refuseNew(batch: Batch, item: RequestItem, error: WheelworkError, now: number): void {
+    const { key, hash, caller } = item;
+    if (caller === undefined) return this.#refuse(batch, item, error);
+    // The store may take anything but the request.
+    const accepted = pend(this.#definition(item.hub), { request: null, hash, caller }, this.#envAt(now));
+    const answer = { kind: "error", code: "WW_DEFECT", message: error.message } as const;
+    this.#record(batch, this.#options.residency.begin(key), [accepted, { type: "ended", at: now, answer }]);
+    batch.effects.accepted.push({ item, known: false });
   }
 
   /** The refusal of a record becomes a dead letter, which must not be lost: it is unpinned once that is durable. */
@@ -762,8 +773,10 @@ export class Decider {
       const { key } = run;
       batch.effects.observed.push({ name: "tell-lost", spoke, key, reason: answer.message });
     }
+    const carrier = outcomeCarrierOf(run);
+    if (carrier !== undefined) this.#atOnce.push({ kind: "tell", ...carrier });
     if (parent === undefined || answer === undefined) return;
-    const outcome = outcomeOf(answer);
+    const outcome = run.hub === callHubName ? calleesOutcome(answer) : outcomeOf(answer);
     const caller = this.#options.residency.fetch(parent.key, batch.found);
     const call = caller?.run.calls.get(parent.call);
     if (caller === undefined || call === undefined) return;
@@ -780,18 +793,6 @@ export class Decider {
 
 /** The first turn of a run, as what it is parked with. */
 const unbegun = { kind: "start", transformed: true } as const;
-
-/** A request must be in the shard of its lane. @throws WheelworkError WW_DEFECT when it is not. */
-function demandLane({ key, definition, lane }: Arrival): void {
-  if (keyInLane(key, lane.name, lane.key) === key) return;
-  throw new WheelworkError(
-    "WW_DEFECT",
-    `exclusive.by of the hub ${definition.name} gave another key than before`,
-    {
-      next: "Make it a pure function of the request.",
-    },
-  );
-}
 
 /** The calls whose outcome a parked run keeps: they stay open until the run goes on. */
 const keptOutcomes = ({ incident }: Run): ReadonlySet<unknown> | undefined =>

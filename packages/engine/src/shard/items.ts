@@ -1,5 +1,6 @@
-import type { Outcome, WheelworkError } from "@wheelwork/core";
-import { weightOf, type Ignored, type Input } from "@wheelwork/core/kernel";
+import type { Outcome, RemoteCaller, WheelworkError } from "@wheelwork/core";
+import { weightOf, type Ignored, type Input, type Run } from "@wheelwork/core/kernel";
+import type { Lane } from "./lanes.ts";
 
 /** A request that waits to be decided. */
 export interface RequestItem {
@@ -23,6 +24,10 @@ export interface RequestItem {
   readonly isRecord?: true;
   /** A run that was accepted has started it: it is not refused since there is too much to do. */
   readonly isOwed?: true;
+  /** A call in another shard has begun it. */
+  readonly caller?: RemoteCaller;
+  /** An earlier process, or another one, has stored it: it is held against the schema where it begins. */
+  readonly isStored?: true;
   /** This engine made the key, so it cannot be stored already. */
   readonly fresh: boolean;
   /** Where the answer is published. */
@@ -112,3 +117,26 @@ export function refuse(item: Item, error: WheelworkError): void {
   if (item.kind === "request") item.refuse(error);
   else if (item.kind !== "mark") item.done?.reject(error);
 }
+
+/** A run that carries out a tell: it is accepted in the batch of the tell. */
+export interface TellItem {
+  readonly kind: "tell";
+  readonly key: string;
+  readonly hub: string;
+  readonly request: unknown;
+}
+
+/** A place of a lane is free. */
+interface FreeItem {
+  readonly kind: "free";
+  readonly lane: Lane;
+}
+
+/** A run has its answer, and others of its lane wait for it. */
+interface JoinedItem {
+  readonly kind: "joined";
+  readonly run: Run;
+}
+
+/** What follows from a decision in the same batch. */
+export type AtOnceItem = InputItem | TellItem | FreeItem | JoinedItem;

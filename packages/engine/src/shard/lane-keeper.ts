@@ -1,4 +1,4 @@
-import { WheelworkError, type Answer, type RunEvent, type RunLane } from "@wheelwork/core";
+import { WheelworkError, type Answer, type HeldPlace, type RunEvent, type RunLane } from "@wheelwork/core";
 import {
   canonicalJson,
   grant,
@@ -61,6 +61,24 @@ export function arrivalOf(
   return { key, definition, exclusive, lane, options, begin };
 }
 
+/** A request must be in the shard of its lane. @throws WheelworkError WW_DEFECT when it is not. */
+export function demandLane({ key, definition, lane }: Arrival): void {
+  if (keyInLane(key, lane.name, lane.key) === key) return;
+  throw new WheelworkError(
+    "WW_DEFECT",
+    `exclusive.by of the hub ${definition.name} gave another key than before`,
+    {
+      next: "Make it a pure function of the request.",
+    },
+  );
+}
+
+/** What says by which call a run was begun, if it was. */
+interface Called {
+  readonly parent?: Run["parent"];
+  readonly caller?: Run["caller"];
+}
+
 /** What the keeper of lanes asks of the decider. */
 export interface Deciding {
   record(batch: Batch, live: LiveRun, events: readonly RunEvent[]): undefined;
@@ -112,7 +130,7 @@ export class LaneKeeper {
     const { whenBusy } = exclusive;
     const lane = this.#residency.lanes.get(of);
     const shares = lane === undefined ? undefined : this.#placeAbove(options, lane);
-    if (shares === undefined) this.#demandHere(rootOf(key), of, definition);
+    if (shares === undefined) this.#demandHere(rootOf(key), of, exclusive, definition.name);
     if (lane === undefined || lane.isOpen || shares !== undefined) {
       const stays = whenBusy === "join" || whenBusy === "replace" ? ({ stays: true } as const) : {};
       const held: RunLane =
@@ -212,12 +230,20 @@ export class LaneKeeper {
     }
   }
 
+  #isHere(
+    root: string,
+    { name, key }: Pick<RunLane, "name" | "key">,
+    exclusive: ExclusiveDefinition,
+  ): boolean {
+    return this.#isOnly || exclusive.isOfShard === true || keyInLane(root, name, key) === root;
+  }
+
   /** A run is in the shard of its request. It can wait for no place of another one. */
-  #demandHere(root: string, { name, key }: RunLane, { name: hub, exclusive }: HubDefinition): void {
-    if (this.#isOnly || exclusive?.isOfShard === true || keyInLane(root, name, key) === root) return;
-    const what = `a call of the hub ${hub} needs the lane ${name} ${key}`;
-    throw new WheelworkError("WW_DEFECT", `${what}, which may be in another shard than its caller`, {
-      next: "In a cluster, a hub calls hubs of its own lane and key only. Start it instead (`s.start`).",
+  #demandHere(root: string, lane: Arrival["lane"], exclusive: ExclusiveDefinition, hub: string): void {
+    if (this.#isHere(root, lane, exclusive)) return;
+    const what = `the request to ${hub} was accepted for another lane than ${lane.name} ${lane.key}`;
+    throw new WheelworkError("WW_DEFECT", `${what}, which may be in another shard`, {
+      next: "Send it again.",
     });
   }
 
@@ -255,20 +281,55 @@ export class LaneKeeper {
     this.#deciding.carry({ kind: "grant", lane });
   }
 
-  /** The place that a run shares: it belongs to the calls of a run that has one. The run that was granted it may have ended. */
-  #placeAbove(
-    { parent }: StartOptions,
-    { name, key }: Lane,
-  ): { readonly place: string; readonly fence: number | undefined } | undefined {
-    for (let above = parent?.key; above !== undefined;) {
-      const caller: Run | undefined = this.#residency.get(above)?.run;
-      if (caller === undefined) return undefined;
-      const { lane } = caller;
-      if (lane?.name === name && lane.key === key)
-        return { place: lane.shares ?? caller.key, fence: lane.fence };
-      above = caller.parent?.key;
-    }
+  /**
+   * The place that a run shares: it belongs to the calls of a run that has one. The run that was granted it may have ended. One that
+   * was named by another shard may be free by now.
+   */
+  #placeAbove(of: Called, lane: Lane): HeldPlace | undefined {
+    const { name, key } = lane;
+    for (const held of this.#heldAbove(of))
+      if (held.name === name && held.key === key && lane.isHeld(held)) return held;
     return undefined;
+  }
+
+  /** The places of those that a run belongs to, the nearest first. Where the calls come from another shard, that has named its own. */
+  *#heldAbove({ parent, caller }: Called): Iterable<HeldPlace> {
+    if (parent === undefined) return void (yield* caller?.places ?? []);
+    const above = this.#residency.get(parent.key)?.run;
+    if (above !== undefined) yield* this.#heldOf(above);
+  }
+
+  *#heldOf(run: Run): Iterable<HeldPlace> {
+    const { key, lane } = run;
+    if (lane !== undefined && lane.rank === undefined && lane.joins === undefined) {
+      const { name, key: of, shares: place = key, fence } = lane;
+      yield { name, key: of, place, ...(fence === undefined ? {} : { fence }) };
+    }
+    yield* this.#heldAbove(run);
+  }
+
+  /** How many calls of hubs are above a run, in this shard and in those that have called it. */
+  depthOf({ key }: Run): number {
+    const root = rootOf(key);
+    const { caller } = this.#residency.get(root)?.run ?? {};
+    return key.slice(root.length).split("/").length - 1 + (caller?.depth ?? 0);
+  }
+
+  /** Whether a call needs a place of a lane that may be in another shard. */
+  isElsewhere({ key, lane, exclusive, options }: Arrival): boolean {
+    if (this.#isHere(rootOf(key), lane, exclusive)) return false;
+    const open = this.#residency.lanes.get(lane);
+    return open === undefined || this.#placeAbove(options, open) === undefined;
+  }
+
+  /** The places that what a run calls in another shard shares: the nearest of each lane. */
+  placesOf(run: Run): readonly HeldPlace[] {
+    const places = new Map<string, HeldPlace>();
+    for (const held of this.#heldOf(run)) {
+      const id = `${held.name} ${held.key}`;
+      if (!places.has(id)) places.set(id, held);
+    }
+    return [...places.values()];
   }
 
   #wait(batch: Batch, { key, definition, options, live }: Arrival, lane: RunLane, now: number): undefined {

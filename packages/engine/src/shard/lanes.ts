@@ -1,4 +1,4 @@
-import type { RunEvent, RunLane } from "@wheelwork/core";
+import type { HeldPlace, RunEvent, RunLane } from "@wheelwork/core";
 import { Heap, type HubDefinition, type Run } from "@wheelwork/core/kernel";
 import type { LaneRun } from "../ports/ports.ts";
 
@@ -20,8 +20,8 @@ export class Lane {
   readonly name: string;
   readonly key: string;
   readonly slots: number;
-  /** How many runs work under each place. A place is named by the run that was granted it. */
-  readonly #places = new Map<string, number>();
+  /** How many runs work under each place, and its fence. A place is named by the run that was granted it. */
+  readonly #places = new Map<string, { runs: number; fence: number | undefined }>();
   /** The first one is next. */
   readonly #heap = new Heap<Waiting>(goesBefore);
   /** Those of the heap that no longer wait. */
@@ -98,14 +98,25 @@ export class Lane {
     return rank;
   }
 
-  hold(place: string): void {
-    this.#places.set(place, (this.#places.get(place) ?? 0) + 1);
+  hold(place: string, fence: number | undefined): void {
+    const held = this.#places.get(place);
+    if (held === undefined) this.#places.set(place, { runs: 1, fence });
+    else {
+      held.runs++;
+      held.fence ??= fence;
+    }
   }
 
   free(place: string): void {
-    const left = (this.#places.get(place) ?? 0) - 1;
-    if (left > 0) this.#places.set(place, left);
-    else this.#places.delete(place);
+    const held = this.#places.get(place);
+    if (held !== undefined && --held.runs === 0) this.#places.delete(place);
+  }
+
+  /** Whether a place is still the one that was granted with this fence. */
+  isHeld({ place, fence }: HeldPlace): boolean {
+    const held = this.#places.get(place);
+    if (held === undefined) return false;
+    return held.fence === fence || held.fence === undefined || fence === undefined;
   }
 
   wait(waiting: Waiting, isNewest: boolean): void {
@@ -192,7 +203,7 @@ export class Lanes {
   /** Takes up a run that is stored and has not ended. */
   add({ key, hub, status, lane }: LaneRun): void {
     if (status === "pending") this.#wait(key, hub, lane);
-    else this.#open(lane).hold(lane.shares ?? key);
+    else this.#open(lane).hold(lane.shares ?? key, lane.fence);
   }
 
   /** An event was applied to a run that has a lane. The result is whether it has changed the lane. */
@@ -201,7 +212,7 @@ export class Lanes {
     if (lane === undefined) return false;
     switch (event.type) {
       case "started":
-        this.#open(lane).hold(lane.shares ?? key);
+        this.#open(lane).hold(lane.shares ?? key, lane.fence);
         return true;
       case "accepted":
       case "arrived":
@@ -211,7 +222,7 @@ export class Lanes {
         const open = this.#open(lane);
         // One whose time has come has not waited here.
         if (event.lane === undefined) open.leave(key, hub);
-        open.hold(key);
+        open.hold(key, lane.fence);
         return true;
       }
       case "ended":

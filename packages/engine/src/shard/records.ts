@@ -1,5 +1,6 @@
 import type { Answer, Outcome, RunEvent } from "@wheelwork/core";
 import { isUnbegun, snapshot, type Run } from "@wheelwork/core/kernel";
+import type { CarriedAnswer } from "../ports/calls.ts";
 import { isRoot, toldSpoke } from "../ports/keys.ts";
 import type { StoredAnswer, StoredRun } from "../ports/ports.ts";
 import type { Batch } from "./batch.ts";
@@ -48,6 +49,10 @@ export function outcomeOf(answer: Answer): Outcome {
     }
   }
 }
+
+/** What the answer of the carrier of a call is for the caller: that of its callee. */
+export const calleesOutcome = (answer: Answer): Outcome =>
+  outcomeOf(answer.kind === "result" ? (answer.value as CarriedAnswer).answer : answer);
 
 /**
  * The row of a live run. Its snapshot is made when the store reads it, run by run: those of all runs at once would need as

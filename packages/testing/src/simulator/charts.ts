@@ -1,4 +1,5 @@
 import type { AnyHub, Spoke } from "@wheelwork/core";
+import { callHub, carrierChart, carrierStates } from "./checker/calls.ts";
 import { scheduleHub } from "./checker/schedules.ts";
 import type { CheckedState, CheckedSystem } from "./checker/evidence.ts";
 
@@ -9,7 +10,9 @@ export const postSpoke = "wheelwork.post";
 export function chartsOf(
   hubs: readonly AnyHub[],
 ): Pick<CheckedSystem, "charts" | "spokes" | "states" | "slots"> {
-  const charts = new Map<string, CheckedSystem["charts"] extends ReadonlyMap<string, infer C> ? C : never>();
+  const charts = new Map<string, CheckedSystem["charts"] extends ReadonlyMap<string, infer C> ? C : never>([
+    [callHub, carrierChart],
+  ]);
   const spokes = new Map<string, CheckedSystem["spokes"] extends ReadonlyMap<string, infer S> ? S : never>([
     [postSpoke, { attempts: Number.POSITIVE_INFINITY }],
   ]);
@@ -27,6 +30,7 @@ export function chartsOf(
     [`${scheduleHub}: Waiting`, ticking],
     [`${scheduleHub}: Absent`, ticking],
     [`${scheduleHub}: Removed`, ticking],
+    ...carrierStates,
   ]);
   const add = ({ name, definition }: AnyHub): void => {
     if (charts.has(name)) return;

@@ -1,5 +1,7 @@
+import type { Answer } from "@wheelwork/core";
 import { postSpoke } from "../charts.ts";
 import type { TraceEntry } from "../trace.ts";
+import { callHub } from "./calls.ts";
 import type { Evidence } from "./evidence.ts";
 import type { CallModel, RunModel } from "./model.ts";
 import type { Ownership } from "./ownership.ts";
@@ -167,7 +169,8 @@ export class Attempts {
   #settledByChild(run: RunModel, { number }: CallModel, outcome: Committed): void {
     const kind = outcome === "ok" ? "ok" : outcome.kind;
     this.#evidence.later(() => {
-      const answer = this.#evidence.runs.get(`${run.key}/${number}`)?.answer;
+      const child = this.#evidence.runs.get(`${run.key}/${number}`);
+      const answer = child?.hub === callHub ? carriedBy(child.answer) : child?.answer;
       const given = answer?.kind === "result" ? "ok" : answer?.kind;
       const tooDeep = typeof outcome === "object" && outcome.code === "WW_DEFECT";
       this.#evidence.demand(
@@ -219,3 +222,7 @@ export class Attempts {
     );
   }
 }
+
+/** The answer of a run that was called in another shard, as its carrier brings it. */
+const carriedBy = (answer: Answer | undefined): Answer | undefined =>
+  answer?.kind === "result" ? (answer.value as { readonly answer: Answer }).answer : answer;

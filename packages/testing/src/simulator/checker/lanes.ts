@@ -1,4 +1,4 @@
-import type { RunEvent, RunLane } from "@wheelwork/core";
+import type { RemoteCaller, RunEvent, RunLane } from "@wheelwork/core";
 import { isDeepStrictEqual } from "node:util";
 import type { Evidence } from "./evidence.ts";
 import { plain, type RunModel } from "./model.ts";
@@ -140,9 +140,16 @@ export class LaneChecks {
   #waits(
     key: string,
     lane: RunLane,
-    { due, answerBy }: { readonly due: number; readonly answerBy: number },
+    { due, answerBy, caller }: { due: number; answerBy: number; caller?: RemoteCaller },
   ): void {
     this.#lane.set(key, lane);
+    const { places } = this.#open(lane);
+    const above = caller?.places?.find(({ name, key: of }) => name === lane.name && of === lane.key)?.place;
+    this.#demand(
+      "I29",
+      above === undefined || !places.has(above),
+      () => `${key} waits for the place ${above}, which those above it hold`,
+    );
     this.#new.add(key);
     this.#demand(
       "I31",

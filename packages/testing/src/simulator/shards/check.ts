@@ -1,4 +1,5 @@
 import { chartsOf } from "../charts.ts";
+import { checkCalls } from "../checker/calls.ts";
 import { checkTrace } from "../checker/check.ts";
 import type { CheckedSystem } from "../checker/evidence.ts";
 import { checkPosts } from "../checker/posts.ts";
@@ -28,7 +29,13 @@ export function checkShards(
       violations.push({ invariant, message: `shard ${shard} at ${trace[place]?.at} ms: ${message}` });
   }
   const { traces } = chronicle;
-  for (const other of [checkPosts(traces), checkSchedules(traces), checkStarts(traces, asked, opened.hubs)]) {
+  const others = [
+    checkPosts(traces),
+    checkCalls(traces),
+    checkSchedules(traces),
+    checkStarts(traces, asked, opened.hubs),
+  ];
+  for (const other of others) {
     addCounts(exercised, other.exercised);
     violations.push(...other.violations);
   }
