@@ -221,14 +221,15 @@ function checkAnswer(
       "is only for states after the answer: the client would wait until the hub's deadline",
     );
   if (kind !== "end") return;
-  if (before.has(name) && after.has(name))
+  if (before.has(name) && isAnswered === true)
     problem(
-      `chart.${name}`,
-      "is reached both before and after the hub has answered: give each way an end of its own",
+      `behaviours.${name}`,
+      after.has(name)
+        ? "must return the reply: it is also reached before the hub has answered"
+        : "must return the reply: no state before it has answered",
     );
-  else if (before.has(name) && isAnswered === true)
-    problem(`behaviours.${name}`, "must return the reply: no state before it has answered");
-  else if (after.has(name) && isAnswered !== true)
+  // An end that is reached both ways returns the reply for those who have none.
+  else if (!before.has(name) && after.has(name) && isAnswered !== true)
     problem(`behaviours.${name}`, "must be `answered`: a state before it has given the answer");
 }
 

@@ -412,7 +412,7 @@ export interface EndBuilder<E extends string> {
 
 /**
  * What each state does: the name of an event (the state passes), a behaviour, or, in an end state, the answer: `answered` if a
- * state before it has given it.
+ * state before it has always given it. An end that is also reached before the answer returns it, and is called only then.
  */
 export type Behaviours<C, D, R, E extends string, Sig extends SignalSchemas> = {
   readonly [S in keyof C]: C[S] extends string

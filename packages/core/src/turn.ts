@@ -619,6 +619,12 @@ export class TurnBuilder implements Decision {
       this.#goCancelled();
       return;
     }
+    if (logic.kind === "end" && this.#answered) {
+      // Nobody wants its reply.
+      this.#emit(this.#withPatch(entered, patch));
+      this.#end(undefined);
+      return;
+    }
     const turn = this.#kept(logic.enter(Object.freeze(this.data), this.#env.maxOpened));
     if (logic.kind === "end") {
       this.#emit(this.#withPatch(entered, patch));
