@@ -16,7 +16,6 @@ const shardFeed = "packages/engine/src/cluster/shard-feed.ts";
 const calls = "packages/engine/src/requests/calls.ts";
 const laneKeeper = "packages/engine/src/shard/lane-keeper.ts";
 const lanes = "packages/engine/src/shard/lanes.ts";
-const posts = "packages/engine/src/requests/posts.ts";
 const service = "packages/engine/src/requests/service.ts";
 const outbox = "packages/engine/src/shard/outbox.ts";
 const stormHub = "packages/storm/src/parts/hub.ts";
@@ -431,13 +430,6 @@ export const mutantsOfShards: readonly Mutant[] = [
     file: service,
     from: "    await this.callOwed(call);\n    await this.#accessOf(call.key)",
     to: "    await this.#accessOf(call.key)",
-    world: "cluster",
-  },
-  {
-    name: "begin what was called in another shard under a new key with each attempt",
-    file: posts,
-    from: "call: (call) => engine().callOwed(call),",
-    to: "call: ({ key, ...call }) => engine().callOwed({ ...call, key: `${Math.random()}${key}` }),",
     world: "cluster",
   },
   {

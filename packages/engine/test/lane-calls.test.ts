@@ -264,6 +264,24 @@ function inLane(name: string, callee: Flow, input: (flow: string) => object): Fl
 }
 
 describe("in a cluster", () => {
+  test("the carrier of a call names the callee, which is a request of its own, and names the carrier", async () => {
+    const op = operation("op", {}, 60_000);
+    const { engine, soon } = await amongNodes([boss(op), op]);
+    const key = farFrom("a");
+    await soon(engine.submit("boss", { flows: ["a"] }, { key }));
+    expect(await soon(engine.answer(key))).toEqual(answered("a"));
+    const carrier = await soon(engine.request(`${key}/0`));
+    expect(carrier).toMatchObject({ status: "ended", request: { hub: "op", request: { flow: "a" } } });
+    const { key: callee } = carrier.request as { key: string };
+    expect(await soon(engine.answer(callee))).toEqual({ kind: "result", value: { did: "a" } });
+    expect((await soon(engine.history(callee)))[0]).toMatchObject({
+      type: "started",
+      caller: { carrier: `${key}/0`, depth: 1 },
+    });
+    const { items } = await soon(engine.requests());
+    expect(items.map(({ id }) => id).toSorted()).toEqual([callee, key].toSorted());
+  });
+
   test.each(["crash-before", "crash-after", "fail", "unseen"] as const)(
     "%s at any commit: the outcome comes once",
     { timeout: 60_000 },
