@@ -357,7 +357,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "keep ended runs in a checkpoint",
     file: residency,
-    from: "      if (!isOver && ended.length >= most) break;\n",
+    from: "      if (ended.length >= most) break;\n",
     to: "      if (ended.length >= 0) break;\n",
   },
   {

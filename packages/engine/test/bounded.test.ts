@@ -345,6 +345,37 @@ describe("a long round", () => {
   });
 });
 
+describe("a claim", () => {
+  test("decides what it finds over several batches, and then makes attempts again, some at once", async () => {
+    const world = worldOf(seen(), { limits: { batchInputs: 100 } });
+    await world.start();
+    await submit(world, left, { count: 1_200 }, "p");
+    await world.clock.advance(20);
+    expect(world.counted("attempt")).toBe(1_200);
+    world.signals.length = 0;
+    // Attempts that begin in one turn of the loop of Node.
+    const together: number[] = [];
+    let over = false;
+    const count = (): void => {
+      together.push(world.counted("attempt"));
+      if (!over) setImmediate(count);
+    };
+    count();
+    await world.restart();
+    await world.clock.advance(20);
+    over = true;
+    const names = world.signals.map(({ name }) => name);
+    expect(world.counted("attempt-died")).toBe(1_200);
+    expect(world.counted("attempt")).toBe(1_200);
+    expect(names.indexOf("attempt")).toBeGreaterThan(names.lastIndexOf("attempt-died"));
+    const inputs = world.signals.map((signal) => (signal.name === "batch" ? signal.inputs : 0));
+    expect(Math.max(...inputs)).toBeLessThanOrEqual(100);
+    const most = together.map((begun, turn) => begun - (together[turn - 1] ?? 0));
+    expect(Math.max(...most)).toBeLessThanOrEqual(500);
+    expect(await world.answer("p")).toMatchObject({ kind: "result", value: { undone: 0 } });
+  });
+});
+
 /** Lets time pass until a request is accepted. */
 async function submit(world: World, hub: AnyHub, request: unknown, key: string): Promise<void> {
   await world.clock.runUntil(world.engine.submit(hub, request as never, { key }));

@@ -51,7 +51,7 @@ const defaultLimits: ShardLimits = {
   lateMs: 100,
   batchInputs: 5_000,
   checkpointEvents: 50_000,
-  checkpointRuns: 500,
+  checkpointRuns: 300,
   openedCalls: 500,
   horizonMs: 60_000,
 };

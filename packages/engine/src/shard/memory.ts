@@ -1,8 +1,10 @@
 import { countLeft, weightOf, type Run } from "@wheelwork/core/kernel";
 import { getHeapStatistics } from "node:v8";
 
-/** About what a call that is open takes in memory, with its attempt, and an event that no checkpoint has written; in bytes. */
-const [callBytes, eventBytes] = [1500, 200];
+/** About what an event takes in memory that no checkpoint has written, in bytes. */
+export const eventBytes = 200;
+/** About what a call that is open takes, with its attempt, in bytes. */
+const callBytes = 1500;
 /** About what an input of a round takes that has no call yet, in bytes. */
 const inputBytes = 200;
 /** About what somebody who waits for an answer takes, with a connection over HTTP, in bytes. */

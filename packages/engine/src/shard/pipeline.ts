@@ -17,6 +17,8 @@ const [slowMs, warningMs] = [2000, 60_000];
 
 /** How much a batch decides of what is carried over, in items and in milliseconds: the loop stands still meanwhile. */
 const [maxCarriedItems, maxCarriedMs] = [500, 10];
+/** How many attempts that a claim has found open begin anew at once. */
+const maxBegunAnew = 500;
 /** How long a batch decides inputs and callbacks, in milliseconds. To write what they come to takes about as long. */
 const maxDecidingMs = 10;
 /**
@@ -82,8 +84,8 @@ export class Pipeline {
   /** The last batch whose effects have happened. */
   #actedSeq: number;
   #open = emptyBatch();
-  /** The batch that makes again what a claim has found open, until that has happened. */
-  #resuming: Batch | undefined = undefined;
+  /** What a claim has found open, until it is made again. */
+  #resuming: Resuming | undefined = undefined;
   #sealed: Batch | undefined = undefined;
   #committing: { readonly batch: Batch; readonly began: number; readonly done: Promise<void> } | undefined =
     undefined;
@@ -174,16 +176,21 @@ export class Pipeline {
   }
 
   /**
-   * Carries out the effects of the open batch: what a claim finds open is made again. `items`, however many, and what has come
-   * in meanwhile are decided before. No callback fires until then: an attempt that is made again has its time anew.
+   * Goes on after a claim: the attempts of the open batch are made again. Before, `items` and all that waits in the queue are
+   * decided, however many batches that takes. No callback fires until then: an attempt that is made again has its time anew.
    */
   resume(items: readonly Item[]): void {
     const { clock, intake } = this.#options;
-    this.#resuming = this.#open;
-    if (items.length > 0 || intake.length > 0)
-      return this.#load([...items, ...this.#next()], new Map(), clock.monotonicMs(), false);
+    this.#resuming = {
+      until: intake.pushed,
+      attempts: this.#open.effects.attempts.splice(0),
+      last: undefined,
+    };
+    if (items.length > 0) intake.putBack(items);
+    if (intake.length > 0) return this.#load(this.#next(), new Map(), clock.monotonicMs(), false);
     const batch = this.#open;
     this.#open = emptyBatch();
+    this.#resuming.last = batch;
     this.#act(batch);
   }
 
@@ -196,13 +203,14 @@ export class Pipeline {
 
   /** Takes the next inputs from the queue. */
   #next(): readonly Item[] {
-    const { intake } = this.#options;
+    const { intake, residency } = this.#options;
     const { length } = intake;
-    let count = Math.max(1, intake.batchInputs - this.#open.inputs);
+    const most = Math.min(intake.batchInputs, residency.maxDecided);
+    let count = Math.max(1, most - this.#open.inputs);
     // All that waits in one batch would leave nothing to decide while it is written.
     const shares = this.#overlaps && this.#committing === undefined && length >= minShared;
     if (shares) count = Math.min(count, Math.ceil(length / 2));
-    return intake.take(count, maxBatchBytes);
+    return intake.take(count, residency.isSweeping ? maxBatchBytes / 4 : maxBatchBytes);
   }
 
   // ---- reading ----
@@ -269,21 +277,23 @@ export class Pipeline {
   // ---- deciding ----
 
   #decide(items: readonly Item[], found: ReadonlyMap<string, Found>, began: number): void {
-    const { clock, decider, intake, loop, time } = this.#options;
+    const { clock, decider, intake, loop, residency, time } = this.#options;
     const batch = this.#open;
     for (const item of items) if (item.kind === "request") intake.requestDone(item);
     let sealed: Batch | undefined;
     try {
       const callableTo = (now: number): number => this.#callableTo(now);
-      const { batchInputs } = intake;
-      const inputs = { items, found, callableTo, maxCallbacks: batchInputs };
+      const maxCallbacks = Math.min(intake.batchInputs, residency.maxDecided);
+      const inputs = { items, found, callableTo, maxCallbacks };
       // What a shard that stops carries is left to its next owner: it may have no end.
-      const maxCarried = loop.isStopping ? 0 : Math.min(maxCarriedItems, batchInputs);
+      const maxCarried = loop.isStopping ? 0 : Math.min(maxCarriedItems, maxCallbacks);
       const timing = { hasTime: this.#carriedTime(), isTimeUp: this.#decidingTime() };
       const putBack = (left: readonly Item[]): void => intake.putBack(left);
       decider.decide(batch, { ...inputs, maxCarried, ...timing, putBack }, time.now());
       intake.compact();
       batch.decideMs += clock.monotonicMs() - began;
+      const resuming = this.#resuming;
+      if (resuming !== undefined && intake.pushed - intake.length >= resuming.until) resuming.last ??= batch;
       // As much as is being written is enough to go on with; less takes what comes meanwhile, too.
       const writing = this.#committing?.batch;
       const enough = Math.min(writing === undefined ? 0 : sizeOf(writing), intake.batchInputs);
@@ -297,10 +307,8 @@ export class Pipeline {
     } else if (sealed !== undefined) this.#commit(sealed);
   }
 
-  /** What a claim has to tell the runs is decided before anything else, however long that takes. */
   #decidingTime(): () => boolean {
     const { clock } = this.#options;
-    if (this.#resuming !== undefined) return () => false;
     const until = clock.monotonicMs() + maxDecidingMs;
     return () => clock.monotonicMs() >= until;
   }
@@ -425,9 +433,27 @@ export class Pipeline {
   }
 
   #act(batch: Batch): void {
-    if (batch === this.#resuming) this.#resuming = undefined;
     if (batch.commit !== undefined) this.#actedSeq = batch.commit.seq;
-    this.#options.loop.act(batch);
+    const { loop } = this.#options;
+    const resuming = this.#resuming;
+    if (resuming === undefined) return loop.act(batch);
+    // Attempts begin in the order in which they have begun before, and those that are new come after them.
+    for (const attempt of batch.effects.attempts.splice(0)) resuming.attempts.push(attempt);
+    if (resuming.last === batch) this.#beginAnew(batch, resuming);
+    else loop.act(batch);
+  }
+
+  /** Makes again what a claim has found open, some of it at a time. */
+  #beginAnew(batch: Batch, resuming: Resuming): void {
+    const { clock, loop } = this.#options;
+    batch.effects.attempts.push(...resuming.attempts.splice(0, maxBegunAnew));
+    const isLast = resuming.attempts.length === 0;
+    if (isLast) this.#resuming = undefined;
+    loop.act(batch);
+    if (isLast) return;
+    clock.soon(() => {
+      if (!this.#isOver) this.#beginAnew(emptyBatch(), resuming);
+    });
   }
 
   // ---- the end ----
@@ -471,6 +497,16 @@ export class Pipeline {
       logger.warn({ error: String(error) }, "the last checkpoint could not be written");
     }
   }
+}
+
+/** What a claim has found open. */
+interface Resuming {
+  /** What has been queued before is decided first: so many items have come by then. */
+  readonly until: number;
+  /** The batch that decides the last of it. */
+  last: Batch | undefined;
+  /** What is made again, and what is decided meanwhile. */
+  readonly attempts: Batch["effects"]["attempts"];
 }
 
 const isRefused = (error: unknown): error is WheelworkError =>

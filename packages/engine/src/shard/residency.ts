@@ -16,7 +16,7 @@ import type {
 import type { Batch, LiveRun } from "./batch.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { EngineTime } from "./engine-time.ts";
-import { valuesOf, weightOfRun } from "./memory.ts";
+import { eventBytes, valuesOf, weightOfRun } from "./memory.ts";
 import type { Lane, Lanes } from "./lanes.ts";
 import { isBeginning, isHot, storedRun } from "./records.ts";
 
@@ -29,11 +29,16 @@ const maxDueRuns = 1000;
  * Runs that one batch looks at for a checkpoint, and about how many bytes it writes for each that it may write: the loop stands still
  * meanwhile.
  */
-const [maxLookedAt, maxSweptBytes] = [20_000, 8 * 1024];
+const [maxLookedAt, maxSweptBytes] = [20_000, 4 * 1024];
 /** A batch that has changed so many runs writes so many times as many of a checkpoint, or it would never come to its end. */
 const sweepFactor = 1.25;
-/** A shard that stops does nothing else meanwhile: it writes so many times as many at once. */
-const lastSweepFactor = 10;
+/**
+ * So a batch decides little meanwhile: so many times as many inputs as it may write runs, and as much of what is carried, but as many
+ * as this in any case.
+ */
+const [decidedFactor, minDecided] = [0.4, 16];
+/** A run whose events weigh so much of what its row does is written before its turn: it would have more than one batch may write. */
+const longFactor = 0.25;
 
 /** Events of a history that one row holds. */
 const maxPartEvents = 1000;
@@ -353,13 +358,34 @@ export class Residency {
   /** Counts the events of a batch that is sealed; its part of a checkpoint, if it is time for one, or one is under way. */
   checkpointAfter({ events, touched }: Batch, seq: number): Checkpoint | undefined {
     this.#eventsSinceCheckpoint += events;
-    const most = Math.max(this.#limits.checkpointRuns, sweepFactor * touched.length);
-    if (this.#sweep !== undefined) return this.#sweepOn(seq, most);
     // Runs leave the memory at checkpoints only, so one comes when many have come, and before the memory is full.
     const hasRoom = this.#live.size < Math.max(maxNewRuns, 2 * this.#kept);
     const { checkpointEvents, liveRuns } = this.#limits;
-    if (hasRoom && this.#eventsSinceCheckpoint < Math.min(checkpointEvents, liveRuns)) return undefined;
-    return this.#sweepOn(seq, most);
+    const isDue = !hasRoom || this.#eventsSinceCheckpoint >= Math.min(checkpointEvents, liveRuns);
+    const most = this.#limits.checkpointRuns;
+    if (this.#sweep !== undefined) return this.#sweepOn(seq, Math.max(most, sweepFactor * touched.length));
+    // The batch that makes it due may have changed many.
+    return isDue ? this.#sweepOn(seq, most) : this.#writeLong(touched, seq);
+  }
+
+  /** A part that no checkpoint has, of runs with many events: they write a little often, and not all of it at once. */
+  #writeLong(touched: readonly LiveRun[], seq: number): Checkpoint | undefined {
+    let runs: LiveRun[] | undefined;
+    let bytes = 0;
+    for (const live of touched) {
+      if (!isLong(live) || bytes >= this.#limits.checkpointRuns * maxSweptBytes) continue;
+      (runs ??= []).push(live);
+      bytes += live.weight;
+    }
+    if (runs === undefined) return undefined;
+    this.#sweeping = { runs, ended: [] };
+    return { ...partOf(runs, seq), ended: [], covers: 0 };
+  }
+
+  /** How many inputs one batch decides at most, and how much of what is carried. */
+  get maxDecided(): number {
+    if (this.#sweep === undefined) return Number.POSITIVE_INFINITY;
+    return Math.max(minDecided, Math.floor(decidedFactor * this.#limits.checkpointRuns));
   }
 
   /** Whether nothing has happened since the last checkpoint. */
@@ -374,7 +400,7 @@ export class Residency {
 
   /** The next part of the last checkpoint. */
   lastSweep(seq: number): Checkpoint {
-    return this.#sweepOn(seq, lastSweepFactor * this.#limits.checkpointRuns);
+    return this.#sweepOn(seq, this.#limits.checkpointRuns);
   }
 
   /** The next part of a checkpoint, or the first one of another; `seq`: the batch that writes it, with so many runs at most. */
@@ -384,7 +410,7 @@ export class Residency {
     const swept: LiveRun[] = [];
     const ended: string[] = [];
     let bytes = 0;
-    const hasRoom = (): boolean => swept.length < most && bytes < most * maxSweptBytes;
+    const hasRoom = (): boolean => swept.length < most && ended.length < most && bytes < most * maxSweptBytes;
     for (let looked = 0; looked < maxLookedAt && hasRoom() && sweep.left > 0; looked++) {
       const { value: live } = sweep.runs.next();
       sweep.left = live === undefined ? 0 : sweep.left - 1;
@@ -396,12 +422,12 @@ export class Residency {
         bytes += live.weight;
       }
     }
-    const isOver = sweep.left === 0;
     for (const key of this.#endedStored) {
-      // A row that lacks what the journal had of its run may not outlive the sweep.
-      if (!isOver && ended.length >= most) break;
+      if (ended.length >= most) break;
       ended.push(key);
     }
+    // A row that lacks what the journal had of its run may not outlive the sweep.
+    const isOver = sweep.left === 0 && ended.length < most;
     if (isOver) this.#sweep = undefined;
     this.#sweeping = { runs: swept, ended };
     return { ...partOf(swept, seq), ended, covers: isOver ? sweep.from : 0 };
@@ -482,6 +508,13 @@ interface Sweep {
   /** The runs that are not looked at yet: `left` of them were there when it began. */
   readonly runs: Iterator<LiveRun, undefined>;
   left: number;
+}
+
+/** Whether a run has so many events that no checkpoint has written that the next one would take long. */
+function isLong({ history, run, weight }: LiveRun): boolean {
+  if (history.length < maxPartEvents || run.status === "ended") return false;
+  const bytes = eventBytes * history.length;
+  return bytes >= longFactor * (weight - bytes);
 }
 
 /** Rows of runs, and what they did since a part of their history was last written. */

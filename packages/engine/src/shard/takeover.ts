@@ -54,7 +54,8 @@ export function died(
   const attempts = new Map<Run, Died["attempts"][number][]>();
   for (const { run, number: call, attempt, deaths } of found) {
     const ofRun = attempts.get(run) ?? [];
-    attempts.set(run, [...ofRun, { call, attempt, deaths: deaths + 1 }]);
+    ofRun.push({ call, attempt, deaths: deaths + 1 });
+    attempts.set(run, ofRun);
   }
   return Array.from(attempts, ([run, ofRun]) => {
     const input: Died = { kind: "died", attempts: ofRun };
