@@ -219,6 +219,6 @@ function demandSameBody(key: string, stored: string, { isSame }: CheckedBody): v
 
 const undecided = (key: string): WheelworkError =>
   new WheelworkError("WW_STORE_UNAVAILABLE", `nobody has taken what was sent to ${givenKey(key)} yet`, {
-    next: "Send it again, with the same key: its shard is on its way to another node, or its store is away.",
+    next: "Send it again, with the same key. Its shard may be on its way to another process, its store or the log may be away, or nothing runs that works on the shard.",
     retryable: true,
   });

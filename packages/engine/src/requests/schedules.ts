@@ -165,7 +165,7 @@ export class EngineSchedule implements ScheduleHandle {
     const { known } = await this.#access.lookUp(this.#key);
     if (known instanceof Run && known.hub === scheduleHubName) return known;
     throw new WheelworkError("WW_NOT_FOUND", `there is no schedule ${this.name}`, {
-      next: "Give it to the engine (`schedules`).",
+      next: "Give it to the engine, to the nodes or to the topology (`schedules`).",
     });
   }
 
@@ -189,7 +189,7 @@ export class EngineSchedule implements ScheduleHandle {
 
   #isRemoved(): WheelworkError {
     return new WheelworkError("WW_NOT_FOUND", `the schedule ${this.name} is removed`, {
-      next: "Give it to the engine (`schedules`).",
+      next: "Give it to the engine, to the nodes or to the topology (`schedules`).",
     });
   }
 }

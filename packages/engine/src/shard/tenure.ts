@@ -154,7 +154,7 @@ function checkLog({ logProgress }: Claim, feed: Feed): void {
       "WW_LOG_LOST",
       `the log of this shard is ${feed.log}, but its store has read ${logProgress.position} records of another log, ${logProgress.log}`,
       {
-        next: "Start with the inbox that the cluster had before. See the page on deploying: another inbox.",
+        next: "Start with the inbox that it had before. See the page on deploying: another inbox. A topology of Storm and a cluster cannot share a store.",
       },
     );
   }
