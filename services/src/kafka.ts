@@ -180,7 +180,7 @@ export class KafkaBroker {
       "kafka.Kafka",
       properties,
     ] as const;
-    await startDaemon(this.#daemon, ["java", ...java], { withinMs: 60_000 });
+    await startDaemon(this.#daemon, ["java", ...java], { withinMs: 120_000 });
   }
 
   stop(): Promise<boolean> {
@@ -192,7 +192,7 @@ export class KafkaBroker {
     const { pid } = this;
     if (pid === undefined) return;
     process.kill(pid, signal);
-    if (signal === "SIGKILL") await waitUntil(() => this.pid === undefined, 10_000);
+    if (signal === "SIGKILL") await waitUntil(() => this.pid === undefined, 60_000);
   }
 }
 

@@ -127,7 +127,7 @@ export class PostgresServer {
     for (const patience = performance.now() + lingerMs; ;) {
       const before = this.#log().length;
       try {
-        await startDaemon(this.#daemon, command, { withinMs: 60_000, ...user });
+        await startDaemon(this.#daemon, command, { withinMs: 120_000, ...user });
         break;
       } catch (error) {
         const lingers = /still in use|lock file .* already exists/.test(this.#log().slice(before));

@@ -122,7 +122,7 @@ export async function stopDaemon(daemon: Daemon, signal: NodeJS.Signals = "SIGTE
     await waitUntil(() => pidOf(daemon) === undefined, 30_000);
   } catch {
     process.kill(pid, "SIGKILL");
-    await waitUntil(() => pidOf(daemon) === undefined, 10_000);
+    await waitUntil(() => pidOf(daemon) === undefined, 60_000);
   }
   rmSync(daemon.pidFile, { force: true });
   return true;

@@ -205,7 +205,7 @@ export class StormCluster {
       [join(home, "lib", "*"), join(home, "extlib-daemon", "*"), join(home, "conf")].join(":"),
       main,
     ];
-    await startDaemon(this.#daemon(part), ["java", ...java], { withinMs: 90_000 });
+    await startDaemon(this.#daemon(part), ["java", ...java], { withinMs: 180_000 });
   }
 
   /** Stops everything, also the workers, which a supervisor leaves running. Whether anything ran. */
@@ -230,7 +230,7 @@ export class StormCluster {
     const pid = this.pid(part);
     if (pid === undefined) return;
     process.kill(pid, signal);
-    await waitUntil(() => this.pid(part) === undefined, 10_000);
+    await waitUntil(() => this.pid(part) === undefined, 60_000);
   }
 
   /** This file says where Nimbus is, as long as it runs. */

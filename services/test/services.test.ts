@@ -44,7 +44,7 @@ describe.skipIf(!postgresIsInstalled())("PostgreSQL", () => {
     } finally {
       await server.signal("SIGKILL");
     }
-  }, 60_000);
+  });
 
   test("starts again after a kill, though processes of its own live on for a moment", async () => {
     const server = new PostgresServer(join(folder, "postgres-3"), await freePort());
@@ -56,16 +56,16 @@ describe.skipIf(!postgresIsInstalled())("PostgreSQL", () => {
       const backend = Number(
         await vi.waitUntil(
           () => execFileSync("psql", [server.url, "-Atc", sleeping], { encoding: "utf8" }).trim(),
-          { timeout: 30_000 },
+          { timeout: 120_000 },
         ),
       );
       process.kill(backend, "SIGSTOP");
       process.kill(server.pid ?? 0, "SIGKILL");
-      await vi.waitUntil(() => server.pid === undefined, { timeout: 30_000 });
+      await vi.waitUntil(() => server.pid === undefined, { timeout: 120_000 });
       const starting = server.start();
       await vi.waitUntil(
         () => readFileSync(join(folder, "postgres-3", "postgres.log"), "utf8").includes("still in use"),
-        { timeout: 30_000, interval: 20 },
+        { timeout: 120_000, interval: 20 },
       );
       process.kill(backend, "SIGKILL");
       await starting;
@@ -74,7 +74,7 @@ describe.skipIf(!postgresIsInstalled())("PostgreSQL", () => {
     } finally {
       await server.signal("SIGKILL");
     }
-  }, 60_000);
+  });
 
   test("a signal reaches the processes of its connections: none works on while the server stands still, or is killed", async () => {
     const server = new PostgresServer(join(folder, "postgres-4"), await freePort());
@@ -85,17 +85,17 @@ describe.skipIf(!postgresIsInstalled())("PostgreSQL", () => {
       client.stdout.on("data", (chunk: Buffer) => void (said += chunk.toString()));
       const ask = (sql: string): void => void client.stdin.write(`${sql};\n`);
       ask("SELECT pg_backend_pid()");
-      const backend = await vi.waitUntil(() => Number(said), { timeout: 30_000 });
+      const backend = await vi.waitUntil(() => Number(said), { timeout: 120_000 });
       const state = (): string | undefined =>
         existsSync(`/proc/${backend}/stat`)
           ? readFileSync(`/proc/${backend}/stat`, "utf8").split(") ")[1]?.[0]
           : undefined;
       await server.signal("SIGSTOP");
-      await vi.waitUntil(() => state() === "T", { timeout: 30_000 });
+      await vi.waitUntil(() => state() === "T", { timeout: 120_000 });
       ask("SELECT 'went on'");
       expect(said).not.toContain("went on");
       await server.signal("SIGCONT");
-      await vi.waitUntil(() => said.includes("went on"), { timeout: 30_000 });
+      await vi.waitUntil(() => said.includes("went on"), { timeout: 120_000 });
       // It is busy, and would not notice the end of the server.
       ask("SELECT pg_sleep(60)");
       await server.signal("SIGKILL");
@@ -105,7 +105,7 @@ describe.skipIf(!postgresIsInstalled())("PostgreSQL", () => {
     } finally {
       await server.signal("SIGKILL");
     }
-  }, 60_000);
+  });
 
   test("says so when its port is in use", async () => {
     const other = createServer().listen(0, "127.0.0.1");
@@ -118,7 +118,7 @@ describe.skipIf(!postgresIsInstalled())("PostgreSQL", () => {
       message: expect.stringContaining(`the port ${port} for PostgreSQL is in use`) as string,
     });
     other.close();
-  }, 60_000);
+  });
 });
 
 describe.skipIf(!kafkaIsInstalled(defaultCache))("Kafka", () => {
@@ -138,5 +138,5 @@ describe.skipIf(!kafkaIsInstalled(defaultCache))("Kafka", () => {
     } finally {
       await broker.signal("SIGKILL");
     }
-  }, 90_000);
+  });
 });

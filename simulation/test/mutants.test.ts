@@ -7,7 +7,7 @@ test("each mutant still applies", () => {
   for (const mutant of list) expect(broken(mutant), mutant.name).toContain(mutant.to);
 });
 
-test("mutants are found, each by the checker that all share", { timeout: 120_000 }, async () => {
+test("mutants are found, each by the checker that all share", { timeout: 600_000 }, async () => {
   const names = ["before their commit", "skip the drain", "use a call number again", "answer twice"];
   const verdicts = await testMutants(names.flatMap(mutantsNamed), 40, () => {});
   expect(verdicts.filter(({ seeds }) => seeds === undefined)).toEqual([]);
@@ -15,7 +15,7 @@ test("mutants are found, each by the checker that all share", { timeout: 120_000
   for (const invariant of ["I3", "I5", "I9", "I12"]) expect(invariants).toContain(invariant);
 });
 
-test("without a mutant nothing is found", { timeout: 120_000 }, async () => {
+test("without a mutant nothing is found", { timeout: 600_000 }, async () => {
   const sandbox = new MutantSandbox();
   expect(await sandbox.simulate(undefined, 40)).toEqual({ seeds: undefined, invariants: [] });
   sandbox.remove();

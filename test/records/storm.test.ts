@@ -105,7 +105,7 @@ describe.skipIf(!postgresIsInstalled())("tuples that no part of ours made", () =
     chmodSync(folder, 0o755);
     server = new PostgresServer(folder, await freePort());
     await server.start();
-  }, 60_000);
+  });
   afterAll(async () => {
     await server?.signal("SIGKILL");
     rmSync(folder, { recursive: true, force: true });

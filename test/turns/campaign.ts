@@ -52,6 +52,10 @@ export interface Report {
 const slots: Readonly<Record<string, number>> = { single: 1, double: 2 };
 const hubNames = [...Object.keys(slots), "pair"];
 
+/** A campaign goes on until so much has happened. */
+export const leastRequests = 50;
+export const leastTicks = 4;
+
 /** A process with an engine. */
 class Part {
   readonly child: ChildProcess;
@@ -145,14 +149,20 @@ export async function takeTurns({ place, processes, kills, seed }: Campaign): Pr
     parts[index] = started;
     await started.ready;
   }
-  await sleep(500);
+  const ticksUntilNow = async (): Promise<number[]> =>
+    ((await insist({ kind: "list", filter: { hub: "note" } })) as string[])
+      .filter((id) => id.startsWith("tick@"))
+      .map((id) => Date.parse(id.slice("tick@".length)))
+      .toSorted((one, other) => one - other);
+  // On a slow machine little has happened by now.
+  const isEnough = async (): Promise<boolean> =>
+    requests >= leastRequests && (await ticksUntilNow()).length >= leastTicks;
+  do await sleep(500);
+  while (!(await isEnough()));
   killing.abort();
   await clients;
   await settled(insist, operations, problems);
-  const ticks = ((await insist({ kind: "list", filter: { hub: "note" } })) as string[])
-    .filter((id) => id.startsWith("tick@"))
-    .map((id) => Date.parse(id.slice("tick@".length)))
-    .toSorted((one, other) => one - other);
+  const ticks = await ticksUntilNow();
   for (const [index, at] of ticks.entries())
     if (index > 0 && at - (ticks[index - 1] ?? 0) !== 1000)
       problems.push(
@@ -177,7 +187,11 @@ async function settled(
 ): Promise<void> {
   const heard = async (): Promise<readonly string[]> =>
     (await insist({ kind: "view", id: "ledger" })) as readonly string[];
-  for (const until = performance.now() + 60_000; (await heard()).length < operations.length; await sleep(100))
+  for (
+    const until = performance.now() + 240_000;
+    (await heard()).length < operations.length;
+    await sleep(100)
+  )
     if (performance.now() > until) break;
   const all = await heard();
   for (const id of operations) {

@@ -413,7 +413,7 @@ test("loss, duplicates and reordering on the way to the switches: one answer eac
   expect(kinds).toContain("result");
 });
 
-test("a flow of ten thousand rules", { timeout: 60_000 }, async () => {
+test("a flow of ten thousand rules", async () => {
   expect(defaultDeadlineMs({ length: 10_000 })).toBe(20_300);
   const bench = await Bench.open({ engine: {} });
   const { id, answer } = await bench.create({ flowid: "long", length: 10_000 });

@@ -126,7 +126,7 @@ describe.skipIf(!postgresIsInstalled())("the pool in PostgreSQL", () => {
     chmodSync(folder, 0o755);
     server = new PostgresServer(folder, await freePort());
     await server.start();
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await server.signal("SIGKILL");
@@ -211,7 +211,7 @@ describe.skipIf(!postgresIsInstalled())("the pool in PostgreSQL", () => {
     expect(await query("SELECT count(*)::int AS count FROM flow_crud.allocation")).toEqual([
       { count: load.asked },
     ]);
-  }, 60_000);
+  });
 });
 
 test("whether a flow is up is what its request was answered", async () => {

@@ -34,7 +34,7 @@ async function started(store: string | MemoryStore): Promise<Engine> {
 }
 
 const notices = (engine: Engine, what: object): Promise<void> =>
-  vi.waitFor(() => expect(engine.health()).toMatchObject(what), { timeout: 10_000, interval: 50 });
+  vi.waitFor(() => expect(engine.health()).toMatchObject(what), { timeout: 120_000, interval: 50 });
 
 test("an engine starts once, and a second start disturbs nothing", async () => {
   const engine = engineOn(join(folder(), "store.db"));
@@ -145,7 +145,7 @@ test("a lock that somebody has deleted is taken again", async () => {
   const path = join(folder(), "store.db");
   const engine = await started(path);
   rmSync(`${path}.lock`);
-  await vi.waitFor(() => expect(existsSync(`${path}.lock`)).toBe(true), { timeout: 10_000 });
+  await vi.waitFor(() => expect(existsSync(`${path}.lock`)).toBe(true), { timeout: 120_000 });
   expect(() => engineOn(path)).toThrow(/WW_STORE_LOCKED/);
   expect((await engine.call(rounds, { steps: [1] })).kind).toBe("result");
 });

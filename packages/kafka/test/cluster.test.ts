@@ -22,13 +22,13 @@ import { kafka, type Kafka } from "../src/index.ts";
 import { canRun, startBroker } from "./broker.ts";
 
 const suite = canRun ? describe : describe.skip;
-const eventually = { timeout: 30_000, interval: 20 };
+const eventually = { timeout: 120_000, interval: 20 };
 
 let broker: KafkaBroker;
 let stop: () => Promise<void>;
 beforeAll(async () => {
   if (canRun) ({ broker, stop } = await startBroker());
-}, 60_000);
+});
 afterAll(async () => {
   if (canRun) await stop();
 });

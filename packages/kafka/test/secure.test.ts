@@ -44,7 +44,7 @@ let ca: string;
 let otherCa: string;
 const open: Kafka[] = [];
 
-const eventually = { timeout: 20_000, interval: 20 };
+const eventually = { timeout: 120_000, interval: 20 };
 
 beforeAll(async () => {
   if (!canRun) return;
@@ -74,14 +74,14 @@ beforeAll(async () => {
         () => false,
       );
   await vi.waitUntil(allowed, eventually);
-}, 60_000);
+});
 
 afterAll(async () => {
   await Promise.all(open.map((bus) => bus.close()));
   if (!canRun) return;
   await stop();
   rmSync(folder, { recursive: true, force: true });
-}, 60_000);
+});
 
 async function allow(
   user: string,
@@ -289,7 +289,6 @@ suite("the environment of a program", () => {
 
   test.skipIf(!postgresIsInstalled())(
     "says how a node of the command line, and flow-crud's, come in",
-    { timeout: 60_000 },
     async () => {
       const home = mkdtempSync(join(tmpdir(), "wheelwork-secure-"));
       chmodSync(home, 0o755);

@@ -16,14 +16,14 @@ import { kafka, type Kafka } from "../src/index.ts";
 import { canRun, startBroker } from "./broker.ts";
 
 const suite = canRun ? describe : describe.skip;
-const eventually = { timeout: 30_000, interval: 20 };
+const eventually = { timeout: 120_000, interval: 20 };
 
 let broker: KafkaBroker;
 let stop: () => Promise<void>;
 const open: Kafka[] = [];
 beforeAll(async () => {
   if (canRun) ({ broker, stop } = await startBroker());
-}, 60_000);
+});
 afterAll(async () => {
   await Promise.all(open.map((log) => log.close()));
   if (canRun) await stop();

@@ -42,7 +42,7 @@ let server: Server;
 describe.skipIf(binaries === undefined)("a host with a wrong clock takes a shard over", () => {
   beforeAll(async () => {
     server = await Server.start();
-  }, 60_000);
+  });
   afterAll(() => server?.remove());
 
   const warned: object[] = [];

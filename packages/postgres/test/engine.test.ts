@@ -82,7 +82,7 @@ let server: Server;
 describe.skipIf(binaries === undefined)("an engine on a PostgreSQL server", () => {
   beforeAll(async () => {
     server = await Server.start();
-  }, 60_000);
+  });
   afterAll(() => server?.remove());
 
   async function start(schema: string): Promise<Engine> {
@@ -97,49 +97,41 @@ describe.skipIf(binaries === undefined)("an engine on a PostgreSQL server", () =
     return engine;
   }
 
-  test(
-    "answers each request once though the server is killed and frozen under load",
-    { timeout: 90_000 },
-    async () => {
-      const engine = await start(server.schema());
-      const load = new Load(16, asking(engine));
-      await load.grown(100);
-      for (let crash = 0; crash < 3; crash++) {
-        await server.kill();
-        await server.resume();
-        await load.grown(50);
-      }
-      const thaw = server.freeze();
-      // Longer than any statement may take.
-      await sleep(3000);
-      thaw();
-      await load.grown(50);
-      expect(await load.wrong(asking(engine))).toEqual([]);
-      expect(engine.health()).toMatchObject({ status: "running", liveRuns: 0, openAttempts: 0 });
-    },
-  );
-
-  test(
-    "a history is whole, though commits of its run were lost or not seen",
-    { timeout: 60_000 },
-    async () => {
-      const engine = await start(server.schema());
-      const load = new Load(8, asking(engine));
-      await load.grown(20);
+  test("answers each request once though the server is killed and frozen under load", async () => {
+    const engine = await start(server.schema());
+    const load = new Load(16, asking(engine));
+    await load.grown(100);
+    for (let crash = 0; crash < 3; crash++) {
       await server.kill();
       await server.resume();
-      await load.grown(20);
-      expect(await load.wrong(asking(engine))).toEqual([]);
-      for (const key of load.answers.keys()) {
-        const types = (await engine.history(key)).map(({ type }) => type);
-        expect(types[0]).toBe("started");
-        expect(types.filter((type) => type === "ended")).toHaveLength(1);
-        expect(types.at(-1)).toBe("ended");
-      }
-    },
-  );
+      await load.grown(50);
+    }
+    const thaw = server.freeze();
+    // Longer than any statement may take.
+    await sleep(3000);
+    thaw();
+    await load.grown(50);
+    expect(await load.wrong(asking(engine))).toEqual([]);
+    expect(engine.health()).toMatchObject({ status: "running", liveRuns: 0, openAttempts: 0 });
+  });
 
-  test("answers each request once though its process is killed under load", { timeout: 90_000 }, async () => {
+  test("a history is whole, though commits of its run were lost or not seen", async () => {
+    const engine = await start(server.schema());
+    const load = new Load(8, asking(engine));
+    await load.grown(20);
+    await server.kill();
+    await server.resume();
+    await load.grown(20);
+    expect(await load.wrong(asking(engine))).toEqual([]);
+    for (const key of load.answers.keys()) {
+      const types = (await engine.history(key)).map(({ type }) => type);
+      expect(types[0]).toBe("started");
+      expect(types.filter((type) => type === "ended")).toHaveLength(1);
+      expect(types.at(-1)).toBe("ended");
+    }
+  });
+
+  test("answers each request once though its process is killed under load", async () => {
     const schema = server.schema();
     let node = await new Node(schema).started();
     onTestFinished(() => node.kill());
@@ -154,77 +146,68 @@ describe.skipIf(binaries === undefined)("an engine on a PostgreSQL server", () =
     expect(await load.wrong(ask)).toEqual([]);
   });
 
-  test(
-    "a frozen owner that wakes up after another has taken over writes nothing, and stops (I21)",
-    { timeout: 90_000 },
-    async () => {
-      const schema = server.schema();
-      const zombie = await new Node(schema).started();
-      onTestFinished(() => zombie.kill());
-      const moved = Promise.withResolvers<never>();
-      moved.promise.catch(() => {});
-      let ask: Ask = (request) => Promise.race([zombie.ask(request), moved.promise]);
-      const load = new Load(16, (request) => ask(request));
-      await load.grown(100);
-      zombie.signal("SIGSTOP");
-      const next = await start(schema);
-      ask = asking(next);
-      const [before] = await server.query(`SELECT owner FROM ${schema}.shard`);
-      moved.reject(new Error("the node does not answer"));
-      await load.grown(100);
-      zombie.signal("SIGCONT");
-      await zombie.stopped();
-      await load.grown(100);
-      expect(await load.wrong(asking(next))).toEqual([]);
-      expect(await server.query(`SELECT owner FROM ${schema}.shard`)).toEqual([before]);
-      expect(next.health()).toMatchObject({ status: "running" });
-    },
-  );
+  test("a frozen owner that wakes up after another has taken over writes nothing, and stops (I21)", async () => {
+    const schema = server.schema();
+    const zombie = await new Node(schema).started();
+    onTestFinished(() => zombie.kill());
+    const moved = Promise.withResolvers<never>();
+    moved.promise.catch(() => {});
+    let ask: Ask = (request) => Promise.race([zombie.ask(request), moved.promise]);
+    const load = new Load(16, (request) => ask(request));
+    await load.grown(100);
+    zombie.signal("SIGSTOP");
+    const next = await start(schema);
+    ask = asking(next);
+    const [before] = await server.query(`SELECT owner FROM ${schema}.shard`);
+    moved.reject(new Error("the node does not answer"));
+    await load.grown(100);
+    zombie.signal("SIGCONT");
+    await zombie.stopped();
+    await load.grown(100);
+    expect(await load.wrong(asking(next))).toEqual([]);
+    expect(await server.query(`SELECT owner FROM ${schema}.shard`)).toEqual([before]);
+    expect(next.health()).toMatchObject({ status: "running" });
+  });
 
-  test(
-    "a node lets go of a shard whose commits were lost, says so, and works on the others",
-    { timeout: 60_000 },
-    async () => {
-      const schema = server.schema();
-      const broker = new MemoryBroker({ clock: systemClock });
-      const log = new MemoryLog(broker, { clock: systemClock });
-      for (const { name, partitions = 1 } of clusterTopics({ shards: 2 }))
-        broker.createTopic(name, partitions);
-      const pool = postgresPool({ connectionString: server.url, schema });
-      const failures: Error[] = [];
-      const node = createNode({
-        hubs: [flowCreate],
-        workers,
-        log,
-        shards: 2,
-        store: (shard) => postgresStore({ pool, shard, shards: 2 }),
-        onFailure: (error) => void failures.push(error),
-      });
-      onTestFinished(async () => {
-        await node.stop();
-        await log.close();
-        await pool.close();
-      });
-      await node.start();
-      await until("the shards", () => node.shards.length === 2);
-      const keys = Array.from({ length: 20 }, (_, index) => `key-${index}`);
-      const [kept, losing] = [0, 1].map((shard) => keys.filter((key) => shardOf(key, 2) === shard)) as [
-        string[],
-        string[],
-      ];
-      const request = { flow: "f", length: 1, fails: false };
-      const call = (key = "") => node.call(flowCreate, request, { key });
-      await Promise.all([call(kept[0]), call(losing[0])]);
-      await server.query(`UPDATE ${schema}.shard SET seq = 1 WHERE id = 1`);
-      call(losing[1]).catch(() => {});
-      await until("the failure", () => failures.length > 0);
-      expect(failures).toMatchObject([{ code: "WW_COMMITS_LOST" }]);
-      await until("the end of the shard", () => node.shards.length === 1);
-      expect(node.health()).toMatchObject({
-        ready: true,
-        warnings: [expect.stringMatching(/^shard 1: WW_COMMITS_LOST/) as string],
-      });
-      expect(await call(kept[1])).toMatchObject({ kind: "result" });
-    },
-  );
+  test("a node lets go of a shard whose commits were lost, says so, and works on the others", async () => {
+    const schema = server.schema();
+    const broker = new MemoryBroker({ clock: systemClock });
+    const log = new MemoryLog(broker, { clock: systemClock });
+    for (const { name, partitions = 1 } of clusterTopics({ shards: 2 })) broker.createTopic(name, partitions);
+    const pool = postgresPool({ connectionString: server.url, schema });
+    const failures: Error[] = [];
+    const node = createNode({
+      hubs: [flowCreate],
+      workers,
+      log,
+      shards: 2,
+      store: (shard) => postgresStore({ pool, shard, shards: 2 }),
+      onFailure: (error) => void failures.push(error),
+    });
+    onTestFinished(async () => {
+      await node.stop();
+      await log.close();
+      await pool.close();
+    });
+    await node.start();
+    await until("the shards", () => node.shards.length === 2);
+    const keys = Array.from({ length: 20 }, (_, index) => `key-${index}`);
+    const [kept, losing] = [0, 1].map((shard) => keys.filter((key) => shardOf(key, 2) === shard)) as [
+      string[],
+      string[],
+    ];
+    const request = { flow: "f", length: 1, fails: false };
+    const call = (key = "") => node.call(flowCreate, request, { key });
+    await Promise.all([call(kept[0]), call(losing[0])]);
+    await server.query(`UPDATE ${schema}.shard SET seq = 1 WHERE id = 1`);
+    call(losing[1]).catch(() => {});
+    await until("the failure", () => failures.length > 0);
+    expect(failures).toMatchObject([{ code: "WW_COMMITS_LOST" }]);
+    await until("the end of the shard", () => node.shards.length === 1);
+    expect(node.health()).toMatchObject({
+      ready: true,
+      warnings: [expect.stringMatching(/^shard 1: WW_COMMITS_LOST/) as string],
+    });
+    expect(await call(kept[1])).toMatchObject({ kind: "result" });
+  });
 });

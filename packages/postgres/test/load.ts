@@ -30,7 +30,7 @@ export const until = (what: string, holds: () => boolean): Promise<void> =>
     () => {
       if (!holds()) throw new Error(`${what} did not come`);
     },
-    { timeout: 30_000, interval: 5 },
+    { timeout: 120_000, interval: 5 },
   );
 
 export type Ask = (request: Asked) => Promise<string>;

@@ -90,7 +90,7 @@ export class Server {
     await standby.resume();
     const follows = async (): Promise<boolean> =>
       (await this.query("SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'")).length > 0;
-    await waitUntil(follows, 30_000);
+    await waitUntil(follows, 120_000);
     return standby;
   }
 
@@ -99,7 +99,7 @@ export class Server {
     await this.query(`ALTER SYSTEM SET ${name} = '${value}'`);
     await this.query("SELECT pg_reload_conf()");
     const isSet = async (): Promise<boolean> => (await this.query(`SHOW ${name}`))[0]?.[name] === value;
-    await waitUntil(isSet, 30_000);
+    await waitUntil(isSet, 120_000);
   }
 
   /** A standby takes writes from now on. */
@@ -153,7 +153,7 @@ export class Server {
   async crash(): Promise<void> {
     const all = this.#processes();
     for (const pid of all) process.kill(pid, "SIGKILL");
-    await waitUntil(() => all.every((pid) => !existsSync(`/proc/${pid}`)), 30_000);
+    await waitUntil(() => all.every((pid) => !existsSync(`/proc/${pid}`)), 120_000);
   }
 
   /** Stops all its processes where they are; the result lets them go on. */

@@ -63,7 +63,7 @@ describe.skipIf(binaries === undefined || !opensslIsInstalled())("on a PostgreSQ
     ]);
     await server.query(`CREATE ROLE me LOGIN PASSWORD '${password}'; CREATE ROLE robot LOGIN`);
     await server.query("GRANT CREATE ON DATABASE postgres TO me, robot");
-  }, 60_000);
+  });
   afterEach(async () => {
     await Promise.all(opened.splice(0).map((store) => store.close()));
   });

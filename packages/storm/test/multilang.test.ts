@@ -83,7 +83,7 @@ class Storm implements Wire {
   }
   /** What was said, once `count` messages were. */
   async heard(count: number): Promise<readonly Record<string, unknown>[]> {
-    await vi.waitUntil(() => this.said.length >= count, { timeout: 30_000, interval: 2 });
+    await vi.waitUntil(() => this.said.length >= count, { timeout: 120_000, interval: 2 });
     return this.said;
   }
 }

@@ -11,7 +11,7 @@ export const components = {
 } as const;
 /** The hub makes the attempts itself. */
 export const simple = { 1: "bolt-hub", 3: "bolt-coordinator", 4: "bolt-to-nb" } as const;
-export const patient = { timeout: 30_000, interval: 10 };
+export const patient = { timeout: 120_000, interval: 10 };
 
 export type Said = Record<string, unknown> & { at: number };
 

@@ -48,7 +48,7 @@ beforeAll(async () => {
   log = kafka({ brokers: broker.brokers });
   const topics = ["requests", "halves", "postings", "inbox", "answers"];
   await log.ensureTopics(topics.map((name) => ({ name, partitions: 1 })));
-}, 60_000);
+});
 afterEach(killParts);
 afterAll(async () => {
   await log?.close();
@@ -421,7 +421,7 @@ describe.skipIf(!canRun)("the hub's bolt", () => {
     const heapsAfter = async (requests: number): Promise<number[]> => {
       wanted = requests;
       for (let first = 0; first < 100; first++) ask();
-      await vi.waitUntil(() => answered >= requests, { ...patient, timeout: 50_000 });
+      await vi.waitUntil(() => answered >= requests, { ...patient, timeout: 240_000 });
       return Promise.all([hub, worker, coordinator].map((part) => part.heap()));
     };
     const some = await heapsAfter(3000);
@@ -632,15 +632,18 @@ describe.skipIf(!canRun)("callbacks", () => {
     };
     let asked = 0;
     /**
-     * How late a callback is at best, in milliseconds: of three deadlines, since a machine that stands still makes any of
-     * them late, and a callback that does not come makes all of them late.
+     * Waits for a callback that is less late than so many milliseconds, and gives how late it was. A machine that stands
+     * still makes any callback late. What is always late makes all of them late, and this fails.
      */
-    const lateAtBest = async (meanwhile: () => Promise<unknown> = async () => {}): Promise<number> => {
+    const lateBy = async (
+      lessThan: number,
+      meanwhile: () => Promise<unknown> = async () => {},
+    ): Promise<number> => {
       let best = Infinity;
-      for (let time = 0; time < 3; time++) {
+      for (let time = 0; time < 20 && best >= lessThan; time++) {
         const key = `k${asked++}`;
-        await hub.settled(hub.request(key, { n: 1, wait: true }), "ack");
         const began = performance.now();
+        await hub.settled(hub.request(key, { n: 1, wait: true }), "ack");
         await meanwhile();
         const answered = await waitFor(() =>
           hub.said.find(
@@ -649,27 +652,25 @@ describe.skipIf(!canRun)("callbacks", () => {
         );
         best = Math.min(best, answered.at - began - 1000);
       }
+      expect(best).toBeLessThan(lessThan);
       return best;
     };
+    // Without a coordinator, a callback is a second late.
     let now = connect();
-    const inTime = await lateAtBest();
-    expect(inTime).toBeLessThan(500);
+    await lateBy(500);
     expect(now.calls()).toBeGreaterThan(0);
     // It dies while a callback is wanted; the next knows nothing, and says so.
-    const toldAgain = await lateAtBest(async () => {
+    await lateBy(1500, async () => {
       await now.part.kill();
       now = connect();
       await vi.waitUntil(() => hub.bodies(wants).flat().length > 0, patient);
     });
-    expect(toldAgain).toBeLessThan(1500);
-    await lateAtBest();
+    await lateBy(500);
     expect(now.calls()).toBeGreaterThan(0);
     // Nobody takes its place: the hub's own timer has the callback.
     await now.part.kill();
     hub.hears = undefined;
-    const alone = await lateAtBest();
-    expect(alone).toBeGreaterThan(inTime);
-    expect(alone).toBeLessThan(1000 + 500);
+    expect(await lateBy(1500)).toBeGreaterThanOrEqual(1000);
   });
 });
 
@@ -705,6 +706,8 @@ describe("the coordinator's bolt", () => {
       [2, 100],
     ]);
     const began = performance.now();
+    // In one piece: however long this process stands still, no time passes between the two.
+    coordinator.child.stdin?.cork();
     want(
       "second",
       [
@@ -715,7 +718,9 @@ describe("the coordinator's bolt", () => {
       ],
       [],
     );
-    await coordinator.settled(want("second", [[4, 300]], [3]), "ack");
+    const last = want("second", [[4, 300]], [3]);
+    coordinator.child.stdin?.uncork();
+    await coordinator.settled(last, "ack");
     const calls = (): unknown[] => coordinator.bodies(back).flat();
     await waitFor(() => calls().length >= 3 || undefined);
     expect(calls()).toEqual([

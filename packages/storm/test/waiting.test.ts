@@ -177,7 +177,7 @@ describe.skipIf(!postgresIsInstalled())("an attempt that waits for a place at a 
     chmodSync(folder, 0o755);
     server = new PostgresServer(folder, await freePort());
     await server.start();
-  }, 60_000);
+  });
   afterAll(async () => {
     await server?.signal("SIGKILL");
     rmSync(folder, { recursive: true, force: true });

@@ -127,7 +127,7 @@ export async function breakSystem(system: Breakable, plan: FaultPlan): Promise<F
     load.on = false;
     await Promise.race([
       working,
-      sleep(120_000 + backWithinMs, undefined, { ref: false }).then(
+      sleep(240_000 + backWithinMs, undefined, { ref: false }).then(
         () => void problems.push("some requests have no answer for too long"),
       ),
     ]);
@@ -135,7 +135,7 @@ export async function breakSystem(system: Breakable, plan: FaultPlan): Promise<F
     const asked = [...client.asked.values()];
     const counts = asked.map(({ answers }) => answers.length);
     await Promise.all(asked.map((request) => client.send(request)));
-    const again = performance.now() + 60_000 + 10 * asked.length;
+    const again = performance.now() + 240_000 + 10 * asked.length;
     while (
       performance.now() < again &&
       asked.some(({ answers }, index) => answers.length <= (counts[index] ?? 0))

@@ -117,7 +117,7 @@ export async function breakCluster(plan: FaultPlan): Promise<FaultReport> {
       shards,
       topics: originalTopics,
       schemas: { shards: "wheelwork", resources: "flow_crud" },
-      backWithinMs: 60_000,
+      backWithinMs: 120_000,
       faults: Object.fromEntries(
         Object.entries(allFaults).map(([name, fault]) => [name, (random) => fault(cluster, random)]),
       ),

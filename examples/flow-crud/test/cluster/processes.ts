@@ -10,7 +10,7 @@ const program = fileURLToPath(new URL("../../src/cluster/main.ts", import.meta.u
 const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
 
 /** How long a part may take to be ready, in milliseconds. */
-const readyWithinMs = 90_000;
+const readyWithinMs = 180_000;
 
 /** A part of the cluster in a process of its own. */
 export class Process {

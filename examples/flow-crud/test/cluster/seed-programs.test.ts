@@ -74,13 +74,13 @@ describe.skipIf(!canRun)("programs that speak as those of the proof of concept d
     [northbound, floodlight] = [seedProgram("northbound"), seedProgram("floodlight")];
     ourNorthbound = cluster.part("northbound", "--port", "0");
     await Promise.all([begin(northbound), begin(floodlight), ourNorthbound.start()]);
-  }, 180_000);
+  });
 
   afterAll(async () => {
     await Promise.all([northbound, floodlight, ourNorthbound].map((part) => part?.end("SIGKILL")));
     await cluster?.stop();
     rmSync(folder, { recursive: true, force: true });
-  }, 60_000);
+  });
 
   const urlOf = (part: Process | undefined): string =>
     /^ready: northbound (.*)$/m.exec(part?.output ?? "")?.[1] ?? "";
@@ -97,40 +97,32 @@ describe.skipIf(!canRun)("programs that speak as those of the proof of concept d
     return answers.map(([, text]) => text);
   };
 
-  test(
-    "Northbound and Floodlight: the four texts, also after a node was killed",
-    { timeout: 90_000 },
-    async () => {
-      expect(await four(northbound)).toEqual(texts);
-      const underWay = Promise.all(
-        requests.flatMap(({ error }) => [post(northbound, error), post(northbound, error)]),
-      );
-      const [node] = cluster.nodes;
-      await node?.end("SIGKILL");
-      for (const [, text] of await underWay) expect([happy, byTimeout, inWorker]).toContain(text);
-      await node?.start();
-      expect(await four(northbound)).toEqual(texts);
-    },
-  );
+  test("Northbound and Floodlight: the four texts, also after a node was killed", async () => {
+    expect(await four(northbound)).toEqual(texts);
+    const underWay = Promise.all(
+      requests.flatMap(({ error }) => [post(northbound, error), post(northbound, error)]),
+    );
+    const [node] = cluster.nodes;
+    await node?.end("SIGKILL");
+    for (const [, text] of await underWay) expect([happy, byTimeout, inWorker]).toContain(text);
+    await node?.start();
+    expect(await four(northbound)).toEqual(texts);
+  });
 
-  test(
-    "a Floodlight that knows no removal: the rules that may be left are named",
-    { timeout: 60_000 },
-    async () => {
-      const [key, text] = await post(northbound, 2);
-      expect(text).toBe(inWorker);
-      const store = postgresStore({
-        connectionString: cluster.postgres.url,
-        shard: shardOf(key, shards),
-        shards,
-      });
-      const [found] = await store.find([key]);
-      await store.close();
-      expect(found?.answer?.answer).toMatchObject({ details: { zombies: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] } });
-    },
-  );
+  test("a Floodlight that knows no removal: the rules that may be left are named", async () => {
+    const [key, text] = await post(northbound, 2);
+    expect(text).toBe(inWorker);
+    const store = postgresStore({
+      connectionString: cluster.postgres.url,
+      shard: shardOf(key, shards),
+      shards,
+    });
+    const [found] = await store.find([key]);
+    await store.close();
+    expect(found?.answer?.answer).toMatchObject({ details: { zombies: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] } });
+  });
 
-  test("our Northbound with their Floodlight, their Northbound with ours", { timeout: 60_000 }, async () => {
+  test("our Northbound with their Floodlight, their Northbound with ours", async () => {
     expect(await four(ourNorthbound)).toEqual(texts);
     const rules = await fetch(`${urlOf(ourNorthbound)}/switches/rules`);
     expect([rules.status, await rules.text()]).toEqual([

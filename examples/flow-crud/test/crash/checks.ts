@@ -38,7 +38,7 @@ export async function checkRequests(url: string, told: readonly Told[]): Promise
   }
   const problems: string[] = [];
   const get = async <T>(path: string): Promise<T> => (await (await fetch(`${url}${path}`)).json()) as T;
-  await until("the end of every run", 60_000, async () => {
+  await until("the end of every run", 240_000, async () => {
     const { requests } = await get<Page>("/requests?status=running&limit=1");
     return requests.length === 0;
   });
@@ -51,7 +51,7 @@ export async function checkRequests(url: string, told: readonly Told[]): Promise
       method: "POST",
       headers: { "idempotency-key": `retry-${id}` },
     });
-    await until(`the end of ${id}`, 60_000, async () => {
+    await until(`the end of ${id}`, 240_000, async () => {
       const { status } = await get<{ status: string }>(`/requests/${id}`);
       return status === "ended";
     });

@@ -38,7 +38,7 @@ export class System {
 
   /** Waits until the process takes requests. @throws Error if it ends by itself. */
   async ready(): Promise<void> {
-    await until("the system", 30_000, async () => {
+    await until("the system", 120_000, async () => {
       this.#demandAlive();
       return (await fetch(`${this.url}/ready`).catch(() => undefined))?.status === 200;
     });

@@ -136,7 +136,7 @@ export async function hostile({ kills, seed, data, progress }: HostilePlan): Pro
   const deaf: Socket[] = [];
   let honest = 0;
   const take = async (path: string, key: string, body: object): Promise<string> => {
-    const answer = await ask(`${url}${path}`, key, body, 90_000);
+    const answer = await ask(`${url}${path}`, key, body, 240_000);
     if (answer === undefined) problems.push(`${key} ${JSON.stringify(body)} has no answer`);
     else answers.set(key, { path, body, answer });
     return answer ?? "";
@@ -175,7 +175,7 @@ export async function hostile({ kills, seed, data, progress }: HostilePlan): Pro
     load.on = false;
     await working;
     for (const [key, { path, body, answer }] of answers) {
-      const again = await ask(`${url}${path}`, key, body, 30_000);
+      const again = await ask(`${url}${path}`, key, body, 240_000);
       if (again !== answer) problems.push(`${key} is told ${answer}, and then ${again}`);
     }
   } finally {
