@@ -208,10 +208,12 @@ function allParts(options: Options): Program {
       .map((part) => [part, part] as const),
   ];
   const start = async (): Promise<void> => {
+    const startPart = ([only, name]: (typeof wanted)[number]): Promise<string> =>
+      children.start(name, [...program, "--only", only, "--name", name, ...args]);
     // The first creates topics and tables; the others find them.
-    const lines: string[] = [];
-    for (const [only, name] of wanted)
-      lines.push(await children.start(name, [...program, "--only", only, "--name", name, ...args]));
+    const [first, ...others] = wanted;
+    const lines = first === undefined ? [] : [await startPart(first)];
+    lines.push(...(await Promise.all(others.map(startPart))));
     process.stdout.write(
       [
         "",

@@ -150,26 +150,32 @@ async function stopServer(name: string, server: Server): Promise<void> {
   say(`${name}: stopped`);
 }
 
+/** Waits for all, also if one fails: what has started is noted, so that `stop` finds it. @throws What failed first. */
+async function allDone(starts: readonly Promise<void>[]): Promise<void> {
+  await Promise.allSettled(starts);
+  await Promise.all(starts);
+}
+
 async function start(): Promise<void> {
   const without = (values.without ?? "").split(",");
+  const servers: (readonly [string, Server])[] = [];
   installStorm(defaultCache);
   if (process.env["KAFKA_BROKERS"] === undefined) {
     installKafka(defaultCache);
-    await startServer("Kafka", broker);
+    servers.push(["Kafka", broker]);
   }
   if (process.env["DATABASE_URL"] === undefined) {
     installPostgres();
-    await startServer("PostgreSQL", database);
+    servers.push(["PostgreSQL", database]);
   }
   say("starting Storm");
-  await storm.start();
+  await allDone([storm.start(), ...servers.map(([name, server]) => startServer(name, server))]);
   const running = (await nimbus.topologies()).some(({ name }) => name === flowStorm.name);
   if (!running) await deploy(flowStorm, storm, startWithinMs, say);
-  for (const name of ["floodlight", "northbound"] as const) {
-    if (without.includes(name)) continue;
+  const startPart = async (name: "floodlight" | "northbound"): Promise<void> => {
     say(`starting ${name}`);
     const daemon = partOf(name);
-    if (pidOf(daemon) !== undefined) continue;
+    if (pidOf(daemon) !== undefined) return;
     const main = fileURLToPath(new URL("../cluster/main.ts", import.meta.url));
     const options = {
       brokers,
@@ -181,9 +187,11 @@ async function start(): Promise<void> {
     };
     const args = Object.entries(options).flatMap(([option, value]) => [`--${option}`, `${value}`]);
     await startDaemon(daemon, [process.execPath, ...process.execArgv, main, "--only", name, ...args], {
-      withinMs: 30_000,
+      withinMs: 90_000,
     });
-  }
+  };
+  const wanted = (["floodlight", "northbound"] as const).filter((name) => !without.includes(name));
+  await allDone(wanted.map(startPart));
   say(
     [
       "",

@@ -35,7 +35,7 @@ describe.skipIf(!canRun)("npm run cluster", () => {
       `--${flag}`,
       `${value}`,
     ]);
-  }, 120_000);
+  });
 
   afterEach(() => {
     for (const pid of left().keys()) process.kill(pid, "SIGKILL");
@@ -44,7 +44,7 @@ describe.skipIf(!canRun)("npm run cluster", () => {
   afterAll(async () => {
     await cluster?.stop();
     rmSync(folder, { recursive: true, force: true });
-  }, 60_000);
+  });
 
   const run = (...more: string[]): Promise<Npm> =>
     Npm.run("cluster", [...flags, ...more], "flow-crud is running on Kafka and PostgreSQL");
@@ -86,7 +86,6 @@ describe.skipIf(!canRun)("npm run cluster", () => {
       await underWay;
       expect(await endedInOrder()).toBe(true);
     },
-    120_000,
   );
 
   test("its parts stop in good order when the process that looks after them is killed", async () => {
@@ -104,7 +103,7 @@ describe.skipIf(!canRun)("npm run cluster", () => {
     await expect.poll(() => left().size).toBe(0);
     expect(await endedInOrder()).toBe(true);
     await npm.end("SIGKILL");
-  }, 120_000);
+  });
 
   test("kills what does not stop in time", async () => {
     const npm = await run("--stop-within", "1000");
@@ -113,7 +112,7 @@ describe.skipIf(!canRun)("npm run cluster", () => {
     process.kill(node as number, "SIGSTOP");
     await npm.end("SIGTERM");
     await expect.poll(() => left().size).toBe(0);
-  }, 120_000);
+  });
 
   test("a node that dies is started again", async () => {
     const npm = await run();
@@ -124,5 +123,5 @@ describe.skipIf(!canRun)("npm run cluster", () => {
     expect(await post(keyOf("again"))).toBe(happy);
     await npm.end("SIGTERM");
     expect(left().size).toBe(0);
-  }, 120_000);
+  });
 });
