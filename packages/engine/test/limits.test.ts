@@ -24,6 +24,8 @@ class Bench {
   readonly failed: string[] = [];
   readonly clock: SimulatedClock;
   readonly host: WorkerHost;
+  /** Attempts, by their requests, that are not to be made when they have their place. */
+  readonly held = new Set<string>();
   readonly #settle = new Map<string, (outcome: Outcome) => void>();
   readonly #requests = new Map<string, AttemptRequest>();
 
@@ -43,7 +45,15 @@ class Bench {
       },
       clock,
       logger: silentLogger,
+      holds: ({ run }) => this.held.has(run.key),
     });
+  }
+
+  /** An attempt that was held is to be made. */
+  release(name: string): void {
+    const request = this.#requests.get(name) as AttemptRequest;
+    this.held.delete(request.run.key);
+    this.host.begin(request);
   }
 
   /** Begins attempts, named `request:tenant number`. */
@@ -150,6 +160,29 @@ describe("a rate", () => {
     expect(bench.next()).toEqual(["r:a4", "r:c1"]);
     await bench.clock.advance(20);
     expect(bench.next()).toEqual(["r:a5", "r:c2"]);
+  });
+
+  test("one that has waited for its turn begins with a token of then, before those that wait", async () => {
+    const bench = new Bench(limited({ limit: { perSecond: 1 } }));
+    bench.held.add("s");
+    bench.begin("s:a0", "o:a1", "o:a2", "o:a3", "o:a4", "o:a5");
+    await bench.clock.advance(3_500);
+    expect(bench.at).toEqual([2_000, 3_000]);
+    bench.release("s:a0");
+    // Asked once more, it is made once.
+    bench.release("s:a0");
+    await bench.clock.advance(3_000);
+    expect(bench.made).toEqual(["o:a1", "o:a2", "s:a0", "o:a3", "o:a4"]);
+    expect(bench.at).toEqual([2_000, 3_000, 4_000, 5_000, 6_000]);
+    // One that is not wanted any more leaves its turn to the next one.
+    const other = new Bench(limited({ limit: { perSecond: 1 } }));
+    other.held.add("s");
+    other.begin("s:a0", "o:a1", "o:a2");
+    await other.clock.advance(2_500);
+    other.release("s:a0");
+    other.end("s:a0");
+    await other.clock.advance(1_000);
+    expect(other.made).toEqual(["o:a1", "o:a2"]);
   });
 
   test("lets a burst begin at once after a pause", async () => {

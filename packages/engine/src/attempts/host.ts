@@ -134,14 +134,25 @@ export class WorkerHost {
       }
       // It is under way already, or waits: a retry of a parked run asks for all that is open.
       if (!open.isHeld) return;
-      open.beginAnew(request.due ?? 0);
-      return this.#make(served, open);
+      const now = this.#clock.monotonicMs();
+      return this.renew(request, () => {
+        open.beginAnew((request.due ?? 0) + this.#clock.monotonicMs() - now);
+        this.#make(served, open);
+      });
     }
     if (open !== undefined) this.end([request]);
     const attempt = new Attempt(request);
     if (anewAt !== undefined) attempt.beginAnew(anewAt + served.worker.spoke.timeoutMs);
     this.#open.add(attempt);
     this.#enter(served, attempt);
+  }
+
+  /** An attempt that was held may begin. `then` is called when the limit of its spoke allows that, which may be later. */
+  renew(request: AttemptRequest, then: () => void): void {
+    const limiter = this.#served.get(request.callee)?.limiter;
+    const attempt = this.#open.of(request);
+    if (limiter === undefined || attempt === undefined) then();
+    else limiter.renew(attempt, then);
   }
 
   #enter({ limiter, make }: Served, attempt: Attempt): void {

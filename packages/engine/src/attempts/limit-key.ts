@@ -11,6 +11,8 @@ export class LimitKey {
   waiting = 0;
   /** When its bucket is full, in monotonic time, if no more is taken. So a bucket that nobody looks at need not be filled. */
   fullAt: number;
+  /** Attempts that have a place, and need another token. They go first. */
+  readonly renewals = new Map<Attempt, () => void>();
   /** While it waits for a token: cancels its timer. */
   cancelTimer: (() => void) | undefined = undefined;
   /** Its places among the keys whose turn may come: that of clean-up, and that of all other work. */

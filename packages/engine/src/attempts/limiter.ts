@@ -72,7 +72,8 @@ export class Limiter {
     const key = this.#keyOf(request.input);
     const isFree = this.#running < this.limits.concurrency && key.running < this.limits.concurrent;
     // If others of the key wait, it is not this one's turn.
-    if (isFree && key.waiting === 0 && !this.#isServing && this.#toTokenMs(key) <= 0) {
+    const isFirst = key.waiting === 0 && key.renewals.size === 0;
+    if (isFree && isFirst && !this.#isServing && this.#toTokenMs(key) <= 0) {
       this.#take(key, attempt);
       return make(attempt);
     }
@@ -82,6 +83,26 @@ export class Limiter {
     this.#update(key);
     this.#serve();
     if (this.#lingering.size > 0) this.#look();
+  }
+
+  /**
+   * An attempt has its place, and did not begin when it got it: it may begin now. Its token is of a former time, and others have had
+   * theirs since. `then` is called at once, or when there is a token for it.
+   */
+  renew(attempt: Attempt, then: () => void): void {
+    const { place } = attempt;
+    if (place === undefined || this.#tokenMs === undefined) return then();
+    const { key, since } = place;
+    const now = this.#clock.monotonicMs();
+    const lateMs = now - since;
+    if (lateMs >= this.#tokenMs) {
+      key.renewals.set(attempt, then);
+      return this.#update(key);
+    }
+    // Nobody can have had a token meanwhile because of it. So it has taken its own now.
+    key.fullAt += lateMs;
+    place.since = now;
+    then();
   }
 
   /** An attempt that waits is no longer wanted. */
@@ -103,6 +124,7 @@ export class Limiter {
       this.#lingering.delete(attempt);
     }
     attempt.place = undefined;
+    key.renewals.delete(attempt);
     this.#running--;
     key.running--;
     this.#update(key);
@@ -187,21 +209,37 @@ export class Limiter {
   }
 
   #take(key: LimitKey, attempt: Attempt): void {
-    const since = this.#clock.monotonicMs();
     this.#running++;
     key.running++;
-    attempt.place = { key, since };
-    if (this.#tokenMs !== undefined) key.fullAt = Math.max(key.fullAt, since) + this.#tokenMs;
+    attempt.place = { key, since: this.#takeToken(key) };
+  }
+
+  /** The result is when that was, in monotonic time. */
+  #takeToken(key: LimitKey): number {
+    const now = this.#clock.monotonicMs();
+    if (this.#tokenMs !== undefined) key.fullAt = Math.max(key.fullAt, now) + this.#tokenMs;
+    return now;
+  }
+
+  #renewNext(key: LimitKey): void {
+    for (const [attempt, then] of key.renewals) {
+      if (this.#toTokenMs(key) > 0) return;
+      key.renewals.delete(attempt);
+      if (attempt.place !== undefined) attempt.place.since = this.#takeToken(key);
+      then();
+    }
   }
 
   /** Puts a key where it belongs: among those whose turn may come, those that wait for a token, or those with nothing to do. */
   #update(key: LimitKey): void {
+    if (key.renewals.size > 0) this.#renewNext(key);
+    const isFirst = key.renewals.size > 0;
     const isFree = key.waiting > 0 && key.running < this.limits.concurrent;
-    const toTokenMs = isFree ? this.#toTokenMs(key) : 0;
-    const isReady = isFree && toTokenMs <= 0;
+    const toTokenMs = isFirst || isFree ? this.#toTokenMs(key) : 0;
+    const isReady = isFree && !isFirst && toTokenMs <= 0;
     key.lateItem = placed(this.#late, key, key.lateItem, isReady && key.hasLate);
     key.item = placed(this.#others, key, key.item, isReady && key.hasOthers);
-    if (isFree && toTokenMs > 0) {
+    if (toTokenMs > 0) {
       key.cancelTimer ??= this.#clock.after(timerMs(Math.ceil(toTokenMs)), () => {
         key.cancelTimer = undefined;
         this.#update(key);

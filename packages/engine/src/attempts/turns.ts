@@ -18,8 +18,8 @@ export interface Waiting {
 /** The place of an attempt under a limit. */
 export interface Place {
   readonly key: LimitKey;
-  /** When its worker began, in monotonic time. */
-  readonly since: number;
+  /** When its worker began, or may begin, in monotonic time: its token is of then. */
+  since: number;
 }
 
 /** The attempts of one request that wait, in the order in which they were begun. */

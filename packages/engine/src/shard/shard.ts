@@ -118,6 +118,7 @@ export class Shard {
       owner: this,
       isRunning: () => this.#status === "running",
       push: (item) => this.#push(item),
+      renew: (call, then) => this.#host.renew(call, then),
     });
     this.#host = new WorkerHost({
       workers,

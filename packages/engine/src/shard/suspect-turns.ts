@@ -14,6 +14,8 @@ export interface SuspectTurnsOptions {
   readonly owner: object;
   readonly isRunning: () => boolean;
   readonly push: (item: InputItem) => void;
+  /** Calls `then` when the limit of its spoke lets an attempt begin that has its place. */
+  readonly renew: (call: Call, then: () => void) => void;
 }
 
 /** The suspects of one shard (core/src/deaths.ts): when they wait for their turn, begin, and are let go. */
@@ -76,6 +78,8 @@ export class SuspectTurns {
       reject: (): void => this.#suspects.delete(call),
     };
     const input = { kind: "begin", call: number, attempt } as const;
-    this.#options.push({ kind: "input", key: run.key, input, done });
+    const { push, renew } = this.#options;
+    // It waits for its token now, since a death is blamed on it from its commit on.
+    renew(call, () => push({ kind: "input", key: run.key, input, done }));
   }
 }
