@@ -63,6 +63,8 @@ export function checkSchedules(traces: readonly (readonly TraceEntry[])[]): {
   const begun = new Map<string, number>();
   /** What the store has not taken. */
   const refused = new Set<string>();
+  /** Ticks whose posts the store has not taken. */
+  const lost = new Set<string>();
   for (const trace of traces) {
     let now = 0;
     const here = new Set<Ticking>();
@@ -82,6 +84,8 @@ export function checkSchedules(traces: readonly (readonly TraceEntry[])[]): {
             seen.set(key, ticking);
             here.add(ticking);
           } else take(seen.get(key), event, demand);
+          if (event.type === "posted" && event.post.kind === "start" && refused.has(`${key}/t${event.call}`))
+            lost.add(event.post.key ?? "");
         }
     }
     for (const ticking of here) checkEnd(ticking, now, demand);
@@ -89,8 +93,11 @@ export function checkSchedules(traces: readonly (readonly TraceEntry[])[]): {
   for (const { made } of seen.values())
     for (const key of made) {
       const times = begun.get(key) ?? 0;
-      // Its request may have been purged, and nobody sends it again.
-      demand(times === 1 || refused.has(key), () => `the tick ${key} has begun ${times} times`);
+      // The store may not take it.
+      demand(
+        times === 1 || refused.has(key) || lost.has(key),
+        () => `the tick ${key} has begun ${times} times`,
+      );
     }
   return { violations, exercised };
 }
