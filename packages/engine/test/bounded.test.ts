@@ -329,6 +329,14 @@ describe("a long round", () => {
     checkHistory(left, history);
   });
 
+  test("without a limit has more open calls than a view shows", async () => {
+    const world = worldOf(seen(), { limits: {} });
+    await world.start();
+    await submit(world, left, { count: 1_200 }, "p");
+    const { openCalls, moreCalls } = await viewOf(world, "p");
+    expect([openCalls?.length, openCalls?.at(-1)?.call, moreCalls]).toEqual([1_000, 999, 200]);
+  });
+
   test("with a limit holds as many calls as it needs, whatever its length", async () => {
     const world = worldOf(seen(), { limits: { openedCalls: 10 } });
     await world.start();

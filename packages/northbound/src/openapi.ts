@@ -130,6 +130,7 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
             ["due", "progress"],
           ),
         },
+        moreCalls: { ...count, description: "How many open calls `openCalls` does not show." },
         inputsLeft: { ...count, description: "How many inputs of a long round have no call yet." },
         incident: object({
           at: time,
@@ -146,6 +147,7 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
         "view",
         "viewProblem",
         "openCalls",
+        "moreCalls",
         "inputsLeft",
         "incident",
         "startAt",

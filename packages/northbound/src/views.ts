@@ -20,6 +20,7 @@ export function requestView(view: RequestView): object {
     ...(view.view === undefined ? {} : { view: view.view }),
     ...(viewProblem === undefined ? {} : { viewProblem }),
     ...(openCalls === undefined ? {} : { openCalls: openCalls.map(callView) }),
+    ...(view.moreCalls === undefined ? {} : { moreCalls: view.moreCalls }),
     ...(view.inputsLeft === undefined ? {} : { inputsLeft: view.inputsLeft }),
     ...(incident === undefined
       ? {}

@@ -50,7 +50,10 @@ export interface RequestView {
   readonly viewProblem?: string;
   /** Only while the run lives. */
   readonly data?: unknown;
+  /** The calls that are open, 1,000 at most. */
   readonly openCalls?: readonly OpenCallView[];
+  /** How many open calls `openCalls` does not show. Absent: none. */
+  readonly moreCalls?: number;
   /** How many inputs of a long round have no call yet. */
   readonly inputsLeft?: number;
   readonly incident?: { readonly at: number; readonly error: object; readonly inputs: readonly object[] };

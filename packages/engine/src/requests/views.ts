@@ -1,9 +1,17 @@
 import { WheelworkError, type RunLane } from "@wheelwork/core";
-import { countLeft, plain, Run, synchronous, textOf, type HubDefinition } from "@wheelwork/core/kernel";
+import {
+  countLeft,
+  plain,
+  Run,
+  synchronous,
+  textOf,
+  type Call,
+  type HubDefinition,
+} from "@wheelwork/core/kernel";
 import { givenKey } from "../ports/keys.ts";
 import type { RequestRow, RequestStatus } from "../ports/ports.ts";
 import type { RequestRecord } from "./access.ts";
-import type { LaneView, RequestPage, RequestView } from "./api.ts";
+import type { LaneView, OpenCallView, RequestPage, RequestView } from "./api.ts";
 
 /** Where a page begins: after the request of this time and key. */
 interface Cursor {
@@ -89,6 +97,14 @@ export function ownView(
   }
 }
 
+/** Open calls that a view shows: a run may have 100,000, and whoever reads them holds the loop. */
+const maxShownCalls = 1000;
+
+function callView({ number, callee, attempt, due, input, progress }: Call): OpenCallView {
+  const shown = { call: number, callee, attempt, due, input };
+  return progress === undefined ? shown : { ...shown, progress };
+}
+
 /** A request as callers see it. `definition`: that of its hub. */
 export function viewOf(record: RequestRecord, definition: HubDefinition | undefined): RequestView {
   const { known, answer } = record;
@@ -107,17 +123,19 @@ export function viewOf(record: RequestRecord, definition: HubDefinition | undefi
     ...ownView(definition, known.data),
   };
   if (!(known instanceof Run)) return view;
-  const openCalls = Array.from(known.calls.values(), (call) => {
-    const { number, callee, attempt, due, input, progress } = call;
-    const shown = { call: number, callee, attempt, due, input };
-    return progress === undefined ? shown : { ...shown, progress };
-  });
+  const openCalls: OpenCallView[] = [];
+  for (const call of known.calls.values()) {
+    if (openCalls.length === maxShownCalls) break;
+    openCalls.push(callView(call));
+  }
+  const moreCalls = known.calls.size - openCalls.length;
   const { data, incident } = known;
   const inputsLeft = countLeft(known);
   return {
     ...view,
     data,
     openCalls,
+    ...(moreCalls === 0 ? {} : { moreCalls }),
     ...(inputsLeft === 0 ? {} : { inputsLeft }),
     ...(incident === undefined ? {} : { incident }),
     ...(known.startAt === undefined ? {} : { startAt: known.startAt }),
