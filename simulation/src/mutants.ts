@@ -399,8 +399,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "lose the part of a history before a checkpoint",
     file: store,
-    from: "    for (const [key, text] of histories) disk.histories.set(key, [...(disk.histories.get(key) ?? []), text]);",
-    to: "    for (const [key, text] of histories) disk.histories.set(key, [text]);",
+    from: "disk.histories.set(key, [...parts, { number, text }]);",
+    to: "disk.histories.set(key, [{ number, text }]);",
   },
   {
     name: "apply a command twice",
@@ -539,6 +539,18 @@ export const mutants: readonly Mutant[] = [
     file: tenure,
     from: "return store.purge(endedBefore, limit,",
     to: "return store.purge(time.now(), limit,",
+  },
+  {
+    name: "archive events before their retention is over",
+    file: tenure,
+    from: "return store.archive(this.retention.endedBefore(time.now(), historyRetentionMs), limit);",
+    to: "return store.archive(time.now(), limit);",
+  },
+  {
+    name: "count the events that are archived wrongly",
+    file: store,
+    from: "events: (gone?.events ?? 0) + events.length,",
+    to: "events: events.length,",
   },
   {
     name: "cut the journal while histories need it",

@@ -26,7 +26,7 @@ type Row = Record<string, SQLInputValue>;
 /**
  * A prototype of the layout "rows", to compare with the journal of the engine's own store. It has a row for each live
  * run, with a column for each scalar, and a row for each open call. Each batch changes the rows of its runs. It
- * implements as much of the Store port as flow-create and a restart need: it never purges, and its lists are empty.
+ * implements as much of the Store port as flow-create and a restart need: it never purges or archives, and its lists are empty.
  */
 export class RowsStore implements Store {
   readonly #db: DatabaseSync;
@@ -170,6 +170,10 @@ export class RowsStore implements Store {
 
   purge(): number {
     return 0;
+  }
+
+  archive(): boolean {
+    return false;
   }
 
   peek(): never {

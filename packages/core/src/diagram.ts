@@ -1,12 +1,12 @@
 import { durationText } from "./duration.ts";
 import { end, stay, type AnyHub, type HubDefinition, type StateDefinition } from "./hub.ts";
 import type { StateLogic } from "./logic.ts";
-import type { Answer, RunEvent } from "./events.ts";
+import type { Answer, HistoryEvent } from "./events.ts";
 
 /** What a diagram shows besides the chart. */
 export interface DiagramOptions {
   /** The history of one run: its path and its present state are marked. */
-  readonly history?: readonly RunEvent[];
+  readonly history?: readonly HistoryEvent[];
 }
 
 /** One step of a run's path. */
@@ -23,11 +23,12 @@ export interface Caption {
   readonly description: string;
 }
 
-/** The path of a run: its changes of state, in order. */
-export function pathOf(history: readonly RunEvent[]): readonly Transition[] {
+/** The path of a run: its changes of state, in order, as far as its history is not archived. */
+export function pathOf(history: readonly HistoryEvent[]): readonly Transition[] {
   const path: Transition[] = [];
   let from: string | undefined;
   for (const event of history) {
+    if (event.type === "archived" && event.state !== "") from = event.state;
     if (event.type !== "entered") continue;
     if (from !== undefined) path.push({ from, event: event.by, to: event.state });
     from = event.state;
@@ -171,7 +172,7 @@ function draw({ definition }: AnyHub, { history }: DiagramOptions): Picture {
   };
 }
 
-function viewOf(history: readonly RunEvent[]): RunView {
+function viewOf(history: readonly HistoryEvent[]): RunView {
   const path = pathOf(history);
   const steps = new Map<string, number[]>();
   for (const [index, { from, event, to }] of path.entries()) {
@@ -184,7 +185,7 @@ function viewOf(history: readonly RunEvent[]): RunView {
   const visited = new Set<string>();
   let state: string | undefined;
   for (const event of history) {
-    if (event.type === "entered") {
+    if (event.type === "entered" || (event.type === "archived" && event.state !== "")) {
       state = event.state;
       visited.add(state);
     } else if (isStay(event) && event.by !== undefined) {
@@ -195,16 +196,16 @@ function viewOf(history: readonly RunEvent[]): RunView {
   return { path, steps, stays, visited, state, ...statusOf(history) };
 }
 
-type Stay = Extract<RunEvent, { type: "settled" | "fired" | "signalled" | "received" }>;
+type Stay = Extract<HistoryEvent, { type: "settled" | "fired" | "signalled" | "received" }>;
 
 /** Whether an event may leave the run in its state. */
-const isStay = (event: RunEvent): event is Stay =>
+const isStay = (event: HistoryEvent): event is Stay =>
   event.type === "settled" ||
   event.type === "fired" ||
   event.type === "signalled" ||
   event.type === "received";
 
-function statusOf(history: readonly RunEvent[]): { present: Present; note: string } {
+function statusOf(history: readonly HistoryEvent[]): { present: Present; note: string } {
   let present: Present = "running";
   let note = "";
   let answer: Answer | undefined;
@@ -221,6 +222,8 @@ function statusOf(history: readonly RunEvent[]): { present: Present; note: strin
     }
   }
   if (present === "running") note = answer === undefined ? "running" : `answered: ${answerText(answer)}`;
+  const [first] = history;
+  if (first?.type === "archived") note += `; the first ${first.events} events are archived`;
   return { present, note };
 }
 

@@ -407,6 +407,23 @@ export type RunEvent =
   /** The input of an open call lacked fields that today's schema of the callee fills in. */
   | { readonly type: "filled"; readonly at: number; readonly call: number; readonly input: unknown };
 
+/** The first events of a run that has lived for long: they are no longer stored. */
+export interface ArchivedEvents {
+  readonly type: "archived";
+  /** When the last of them happened. */
+  readonly at: number;
+  /** How many they are. */
+  readonly events: number;
+  /** The state that they have left the run in. Empty: it had entered none. */
+  readonly state: string;
+}
+
+/**
+ * An event of a history, as it is read. A history whose first events are archived begins with `archived`, which stands for all of
+ * them. No run is made of it.
+ */
+export type HistoryEvent = RunEvent | ArchivedEvents;
+
 /** A signal that no state has taken yet. */
 export interface KeptSignal {
   readonly signal: string;

@@ -71,7 +71,9 @@ export {
 export { type TimerClock } from "./timers.ts";
 export type {
   Answer,
+  ArchivedEvents,
   HeldPlace,
+  HistoryEvent,
   IncidentSummary,
   RemoteCaller,
   RunEvent,

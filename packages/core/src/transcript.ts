@@ -1,8 +1,8 @@
-import type { OpenedCalls, RunEvent, RunLane, Timer } from "./events.ts";
+import type { HistoryEvent, OpenedCalls, RunLane, Timer } from "./events.ts";
 import type { Post } from "./post.ts";
 import { answerText, failureText, firstLine, jsonText } from "./words.ts";
 
-type Event<T extends RunEvent["type"]> = Extract<RunEvent, { type: T }>;
+type Event<T extends HistoryEvent["type"]> = Extract<HistoryEvent, { type: T }>;
 interface Changing {
   readonly by?: string;
   readonly patch?: object;
@@ -13,14 +13,14 @@ interface Changing {
 
 /**
  * A history as text, to read and to compare with a golden file: a line for each event, with the milliseconds since the
- * request was accepted. It holds neither ids nor wall times, so equal histories give equal texts.
+ * request was accepted, or since the last event that is archived. It holds neither ids nor wall times, so equal histories give equal texts.
  */
-export function transcriptOf(history: readonly RunEvent[]): string {
+export function transcriptOf(history: readonly HistoryEvent[]): string {
   return history.map(transcriber()).join("");
 }
 
 /** The same, one event after the other: for a history that still grows, or that is read in pages. */
-export function transcriber(): (event: RunEvent) => string {
+export function transcriber(): (event: HistoryEvent) => string {
   const callees = new Map<number, string>();
   let begun: number | undefined;
   return (event) => {
@@ -32,7 +32,7 @@ export function transcriber(): (event: RunEvent) => string {
   };
 }
 
-function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): string[] {
+function linesOf(event: HistoryEvent, callees: Map<number, string>, begun: number): string[] {
   const call = (number: number): string => `${callees.get(number) ?? "call"} #${number}`;
   const until = (due: number | undefined): string => (due === undefined ? "" : ` until ${due - begun} ms`);
   const opened = [
@@ -112,6 +112,10 @@ function linesOf(event: RunEvent, callees: Map<number, string>, begun: number): 
       return [
         `migrated to version ${event.version}${event.data === undefined ? "" : ` ${jsonText(event.data)}`}`,
         ...opened,
+      ];
+    case "archived":
+      return [
+        `the first ${event.events} events are archived${event.state === "" ? "" : ` → ${event.state}`}`,
       ];
     case "filled":
       return [`${call(event.call)} has its input filled in ${jsonText(event.input)}`];

@@ -20,6 +20,7 @@ export type { ShardLimits } from "./shard/options.ts";
 export { schedule, type CatchUp, type Schedule, type ScheduleSpec, type Tick } from "./schedules/schedule.ts";
 export { LocalBus } from "./embedded/local-bus.ts";
 export { consoleLogger, defaultLogger, silentLogger, type LoggerOptions } from "./ports/logger.ts";
+export { nextAfter } from "./ports/history.ts";
 export { connectionAccepted } from "./ports/arrivals.ts";
 export { systemClock } from "./ports/clock.ts";
 export { SqliteStore, type Durability, type SqliteOptions } from "./stores/sqlite.ts";

@@ -1,4 +1,4 @@
-import { end, hub, spoke, stay, type RunEvent } from "@wheelwork/core";
+import { end, hub, spoke, stay, type HistoryEvent } from "@wheelwork/core";
 import { externalWorker, worker } from "@wheelwork/engine";
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
@@ -263,7 +263,7 @@ test("an attempt that ends, also by failing, is no suspect any more", async () =
   }
   expect(await made.answer("a")).toEqual({ kind: "result", value: {} });
   expect(tries).toEqual([1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
-  const deaths = (await made.engine.history("a")).filter((event: RunEvent) => event.type === "died");
+  const deaths = (await made.engine.history("a")).filter((event: HistoryEvent) => event.type === "died");
   expect(deaths).toHaveLength(8);
 });
 

@@ -1,4 +1,4 @@
-import type { RunEvent } from "@wheelwork/core";
+import type { HistoryEvent } from "@wheelwork/core";
 import { worker } from "@wheelwork/engine";
 import { createClient, shardOf } from "@wheelwork/engine/cluster";
 import { MemoryLog } from "@wheelwork/testing";
@@ -35,7 +35,7 @@ function setUp(hub = operation("op", {}, 60_000)) {
 
 const did = (value: string) => ({ kind: "result", value: { did: value } });
 
-async function begins({ node }: Member, id: string): Promise<RunEvent | undefined> {
+async function begins({ node }: Member, id: string): Promise<HistoryEvent | undefined> {
   const history = await node.history(id);
   return history.find(({ type }) => type === "granted" || type === "started");
 }

@@ -1,4 +1,4 @@
-import { end, hub, hubByHandlers, stay, type RunEvent } from "@wheelwork/core";
+import { end, hub, hubByHandlers, stay, type HistoryEvent } from "@wheelwork/core";
 import { z } from "zod";
 
 /** It takes items for as long as it lives, and answers with all of them when it is closed. */
@@ -98,5 +98,5 @@ export const filled = (of: string, count: number) => ({
 });
 
 /** How often each signal was taken, by its id. */
-export const takenIds = (history: readonly RunEvent[]): string[] =>
+export const takenIds = (history: readonly HistoryEvent[]): string[] =>
   history.flatMap((event) => (event.type === "signalled" ? [event.id] : []));

@@ -1,4 +1,4 @@
-import { end, hub, type AnyHub, type RunEvent } from "@wheelwork/core";
+import { end, hub, type AnyHub, type HistoryEvent } from "@wheelwork/core";
 import { createEngine } from "@wheelwork/engine";
 import { shardOf } from "@wheelwork/engine/cluster";
 import type { Fault } from "@wheelwork/testing";
@@ -33,7 +33,7 @@ const starter = (name: string, key?: (data: { readonly n: number }) => string): 
     },
   );
 
-const postedIn = (history: readonly RunEvent[]): string[] =>
+const postedIn = (history: readonly HistoryEvent[]): string[] =>
   history.flatMap((event) =>
     event.type === "posted" && event.post.kind === "start" ? [event.post.key ?? ""] : [],
   );

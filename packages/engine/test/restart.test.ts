@@ -1,4 +1,4 @@
-import type { AnyHub, Answer, RunEvent } from "@wheelwork/core";
+import type { AnyHub, Answer, HistoryEvent } from "@wheelwork/core";
 import type { Fault } from "@wheelwork/testing";
 import { describe, expect, test } from "vitest";
 import { approved, outside, parent, rounds, workersOf, type Outside } from "./hubs.ts";
@@ -38,7 +38,7 @@ const cases: readonly Case[] = [
 
 interface Played {
   readonly answer: Answer | undefined;
-  readonly history: readonly RunEvent[];
+  readonly history: readonly HistoryEvent[];
   readonly outside: Outside;
   readonly commits: number;
   readonly took: number;
@@ -118,7 +118,7 @@ async function play(
 const keysOf = (map: ReadonlyMap<string, unknown>): string[] => [...map.keys()].toSorted();
 
 /** What a call did may land earlier or later when its attempt is made again; what happened must be the same. */
-const story = (history: readonly RunEvent[]): string[] =>
+const story = (history: readonly HistoryEvent[]): string[] =>
   history.flatMap((event) => {
     if (event.type === "entered") return [`${event.by ?? ""} > ${event.state}`];
     if (event.type === "ended") return [`ended ${JSON.stringify(event.answer)}`];

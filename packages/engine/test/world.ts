@@ -1,4 +1,4 @@
-import type { AnyHub, Answer, RunEvent } from "@wheelwork/core";
+import type { AnyHub, Answer, HistoryEvent } from "@wheelwork/core";
 import {
   createEngine,
   SqliteStore,
@@ -41,6 +41,7 @@ export interface WorldOptions {
   readonly store?: "memory" | "sqlite";
   readonly limits?: EngineOptions["limits"];
   readonly retentionMs?: number;
+  readonly historyRetentionMs?: number;
   readonly maxDowntimeMs?: number;
   /** Default true. */
   readonly random?: () => number;
@@ -70,7 +71,8 @@ export class World {
 
   /** Makes an engine on what is durable, without starting it. */
   boot(faults = this.#options.faults): Engine {
-    const { workers, limits, retentionMs, maxDowntimeMs, random, drainMs } = this.#options;
+    const { workers, limits, retentionMs, historyRetentionMs, maxDowntimeMs, random, drainMs } =
+      this.#options;
     const process = this.clock.process();
     this.#process = process;
     this.#durable = this.#durable?.reopen() ?? new MemoryStore();
@@ -93,6 +95,7 @@ export class World {
       observe: (signal) => void this.signals.push(signal),
       ...(limits === undefined ? {} : { limits }),
       ...(retentionMs === undefined ? {} : { retentionMs }),
+      ...(historyRetentionMs === undefined ? {} : { historyRetentionMs }),
       ...(maxDowntimeMs === undefined ? {} : { maxDowntimeMs }),
     });
     return this.engine;
@@ -156,7 +159,7 @@ export class World {
 }
 
 /** What every history must hold, whatever happened (I5, I12, I14). */
-export function checkHistory(hub: AnyHub, history: readonly RunEvent[]): void {
+export function checkHistory(hub: AnyHub, history: readonly HistoryEvent[]): void {
   const { chart } = hub.definition;
   let state: string | undefined;
   let answers = 0;

@@ -1,5 +1,5 @@
 import accepts from "@fastify/accepts";
-import { WheelworkError, type AnyHub, type Problem, type RunEvent } from "@wheelwork/core";
+import { WheelworkError, type AnyHub, type Problem, type HistoryEvent } from "@wheelwork/core";
 import { connectionAccepted, defaultLogger, type Engine, type Logger } from "@wheelwork/engine";
 import fastify, {
   type FastifyInstance,
@@ -37,7 +37,7 @@ export interface NorthboundOptions extends WebPageOptions {
    */
   readonly acceptFormerKeys?: boolean;
   /** Draws the path of a run. Default: none, so that `/requests/{id}/diagram.svg` is 501. */
-  readonly diagram?: (hub: AnyHub, history: readonly RunEvent[]) => Promise<string>;
+  readonly diagram?: (hub: AnyHub, history: readonly HistoryEvent[]) => Promise<string>;
   /** Title and version of the document at `/openapi.json`. */
   readonly info?: DocumentInfo;
   /** Largest body, in bytes. Default: 1 MiB. */

@@ -168,7 +168,8 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
   },
   {
     $id: "History",
-    description: "What happened to a request, oldest first.",
+    description:
+      "What happened to a request, oldest first. If its first events are archived, it begins with an event `archived`: `events` is how many they are.",
     ...object(
       {
         requestId: text,

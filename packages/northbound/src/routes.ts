@@ -1,5 +1,5 @@
-import { WheelworkError, type Answer, type AnyHub, type Problem, type RunEvent } from "@wheelwork/core";
-import type { Engine } from "@wheelwork/engine";
+import { WheelworkError, type Answer, type AnyHub, type Problem, type HistoryEvent } from "@wheelwork/core";
+import { nextAfter, type Engine } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { render, type StatusOf } from "./answers.ts";
 import { hashedId, idempotencyKey, preferredWait, prefersText, type IdempotencyKey } from "./headers.ts";
@@ -47,7 +47,7 @@ export interface Surroundings {
   readonly defaultWaitMs: number;
   readonly maxWaitMs: number;
   readonly acceptFormerKeys: boolean;
-  readonly diagram: ((hub: AnyHub, history: readonly RunEvent[]) => Promise<string>) | undefined;
+  readonly diagram: ((hub: AnyHub, history: readonly HistoryEvent[]) => Promise<string>) | undefined;
 }
 
 /** The path of a request. */
@@ -263,7 +263,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
       // One more than the page holds says that there is another page.
       const events = await engine.history(params.id, { after, limit: query.limit + 1 });
       const page = events.slice(0, query.limit);
-      const cursor = events.length > page.length ? { cursor: String(after + page.length) } : {};
+      const cursor = events.length > page.length ? { cursor: String(nextAfter(page, after)) } : {};
       return { requestId: params.id, events: page.map(eventView), ...cursor };
     },
   );

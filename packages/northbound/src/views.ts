@@ -1,4 +1,4 @@
-import type { RunEvent } from "@wheelwork/core";
+import type { HistoryEvent } from "@wheelwork/core";
 import type { LaneView, OpenCallView, RequestPage, RequestView, ScheduleView } from "@wheelwork/engine";
 
 const latest = 8.64e15;
@@ -67,7 +67,7 @@ function callView({ call, callee, attempt, due, input, progress }: OpenCallView)
 const times: ReadonlySet<string> = new Set(["at", "due", "deadline", "answerBy", "startAt"]);
 
 /** An event of a history, with its times as ISO strings. */
-export function eventView(event: RunEvent): object {
+export function eventView(event: HistoryEvent): object {
   const view = withIsoTimes(event);
   if ("calls" in event && event.calls !== undefined) view["calls"] = event.calls.map(withIsoTimes);
   if (event.type === "incident") view["error"] = withoutStack(event.error);

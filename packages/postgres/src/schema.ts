@@ -113,6 +113,21 @@ const migrations: readonly string[] = [
   ALTER TABLE run ADD COLUMN lane text;
   CREATE INDEX run_lane ON run (shard, key) WHERE lane IS NOT NULL;
   `,
+  `
+  -- Parts of histories that may be archived, by the time of their last event. 0: an earlier version has written the part, and did not
+  -- say. NULL: its run has ended, so that it stays. Their number, and the state that they leave the run in, if they enter one.
+  ALTER TABLE history ADD COLUMN last_at bigint DEFAULT 0, ADD COLUMN count bigint, ADD COLUMN state text;
+  CREATE INDEX history_old ON history (shard, last_at, id) WHERE last_at IS NOT NULL;
+  -- How many events of a run are archived, when the last of them happened, and the state that they have left it in.
+  CREATE TABLE archived (
+    shard integer NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    events bigint NOT NULL,
+    last_at bigint NOT NULL,
+    state text,
+    PRIMARY KEY (shard, key)
+  );
+  `,
 ];
 
 /**

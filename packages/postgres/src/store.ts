@@ -1,4 +1,4 @@
-import type { RunEvent } from "@wheelwork/core";
+import type { HistoryEvent } from "@wheelwork/core";
 import type {
   Batch,
   BegunRuns,
@@ -26,6 +26,7 @@ import {
   isTaken,
   refusedContent,
   afterStopOf,
+  archivedOf,
   downtimesOf,
   foundOf,
   logProgressOf,
@@ -33,6 +34,7 @@ import {
   requestRowOf,
   snapshotText,
   storedRunOf,
+  summaryOf,
   type Row,
 } from "@wheelwork/engine/stores";
 import type { ClientBase } from "pg";
@@ -77,6 +79,9 @@ const maxBytes = 8_000_000;
 
 /** What a recovery reads at once, in bytes. */
 const maxPageBytes = 4_000_000;
+
+/** Parts of histories of an earlier version that are read at once. */
+const maxDatedParts = 20;
 
 const claimAttempts = 10;
 
@@ -239,12 +244,19 @@ class PostgresStore implements Store {
     );
   }
 
-  async *history(key: string): AsyncIterable<readonly RunEvent[]> {
-    let [part, batch] = [0, 0];
+  async *history(key: string): AsyncIterable<readonly HistoryEvent[]> {
+    let [part, batch, archived] = [0, 0, 0];
     for (;;) {
       const rows = await this.#read("history", [this.#shard, key, part, batch]);
-      if (rows.length === 0) return;
-      for (const { place, events, record } of rows) {
+      let isOver = true;
+      for (const { place, events, record, ...row } of rows) {
+        if (row["archived"] !== null) {
+          const gone = archivedOf({ ...row, events: row["archived"] });
+          if (gone.events > archived) yield [gone];
+          archived = gone.events;
+          continue;
+        }
+        isOver = false;
         if (record === null) {
           part = Number(place);
           yield historyOf(key, events);
@@ -253,6 +265,7 @@ class PostgresStore implements Store {
           yield decodeBatch(batch, record, key).flatMap((entry) => entry.events);
         }
       }
+      if (isOver) return;
     }
   }
 
@@ -326,6 +339,30 @@ class PostgresStore implements Store {
     const count = Number(purged?.["count"]);
     if (count < limit) await this.#dropPeriods();
     return count;
+  }
+
+  async archive(before: number, limit: number): Promise<boolean> {
+    if (await this.#dateParts()) return true;
+    const values = [this.#shard, this.#epoch, this.#owner, before, limit];
+    const [archived] = await this.#connections.read(this.#statement("archive", values));
+    return Number(archived?.["count"]) >= limit;
+  }
+
+  /** Adds to some parts of an earlier version what archiving must know; whether there may be more of them. */
+  async #dateParts(): Promise<boolean> {
+    const parts = await this.#read("undated", [this.#shard, maxDatedParts]);
+    if (parts.length === 0) return false;
+    const rows = parts.map(({ id, key, events: text }) => {
+      try {
+        const { lastAt, events, state } = summaryOf(historyOf(String(key), text));
+        return [key, id, lastAt, events, state];
+      } catch {
+        // It stays. Whoever reads the history is told of it.
+        return [key, id, null, null, null];
+      }
+    });
+    await this.#write("dated", [this.#shard, ...transposed(rows)]);
+    return true;
   }
 
   async close(): Promise<void> {
@@ -455,7 +492,10 @@ type Chunk = (shard: number) => [StatementName, readonly unknown[]];
 /** A checkpoint as statements, none of them with more than it may hold. */
 function chunksOf({ runs, ended, histories }: Checkpoint): Chunk[] {
   const written = runs.map((run) => runColumns.map(([, , of]) => of(run)));
-  const parts = histories.map((part) => [part.key, historyText(part)]);
+  const parts = histories.map((part) => {
+    const { lastAt, events, state } = summaryOf(part.events);
+    return [part.key, lastAt, events, state, historyText(part)];
+  });
   const chunks: Chunk[] = [];
   for (const rows of pages(written)) chunks.push((shard) => ["runs", [shard, ...transposed(rows)]]);
   for (const rows of pages(parts)) chunks.push((shard) => ["histories", [shard, ...transposed(rows)]]);
@@ -531,8 +571,10 @@ function statements(journal: string) {
         ${replaced(["version", "status", "state", "answered_at", "hot", "due", "lane", "snapshot"])}`,
     ended: `DELETE FROM run WHERE ctid = ANY (ARRAY(
         SELECT live.ctid FROM unnest($2::text[]) AS gone (key), LATERAL ${withKey("ctid", "run", "gone.key")} AS live))`,
-    histories: `INSERT INTO history (shard, key, events)
-      SELECT $1, t.key, t.events FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS t (key, events, place) ORDER BY place`,
+    histories: `INSERT INTO history (shard, key, last_at, count, state, events)
+      SELECT $1, t.key, t.last_at, t.count, t.state, t.events
+      FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) WITH ORDINALITY
+        AS t (key, last_at, count, state, events, place) ORDER BY place`,
     downtimes: "UPDATE shard SET downtimes = $2 WHERE id = $1",
     stopped: "UPDATE shard SET stopped = epoch WHERE id = $1",
     checkpointed: "UPDATE shard SET checkpoint = greatest(checkpoint, $2) WHERE id = $1",
@@ -569,17 +611,20 @@ function statements(journal: string) {
       ORDER BY place`,
     // A page sees one snapshot, in which the parts of the history come before the journal: what a run did moves from there to here
     // until it ends, and nothing moves afterwards.
-    history: `SELECT place, events, record FROM (
+    history: `SELECT part, place, events, record, archived, last_at, state FROM (
         SELECT *, sum(coalesce(octet_length(events), octet_length(record))) OVER before AS bytes FROM (
-          (SELECT 1 AS part, id AS place, events, NULL::bytea AS record FROM history
+          (SELECT 0 AS part, 0::bigint AS place, NULL AS events, NULL::bytea AS record, events AS archived, last_at, state
+            FROM archived WHERE shard = $1 AND key = $2)
+          UNION ALL
+          (SELECT 1, id, events, NULL, NULL, NULL, NULL FROM history
             WHERE shard = $1 AND key = $2 AND id > $3 ORDER BY id LIMIT 256)
           UNION ALL
-          (SELECT 2, seq, NULL, record FROM ${withKey("*", "request", "$2")} AS done
+          (SELECT 2, seq, NULL, record, NULL, NULL, NULL FROM ${withKey("*", "request", "$2")} AS done
             JOIN ${journal} ON seq BETWEEN first_seq AND last_seq AND seq > $4
             WHERE ended_at IS NOT NULL ORDER BY seq LIMIT 256)
         ) AS stored
         WINDOW before AS (ORDER BY part, place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-        ORDER BY part, place LIMIT 256
+        ORDER BY part, place LIMIT 257
       ) AS page WHERE coalesce(bytes, 0) < ${maxPageBytes} ORDER BY part, place`,
     purge: `WITH old AS (
         DELETE FROM request WHERE ctid = ANY (ARRAY(
@@ -590,7 +635,32 @@ function statements(journal: string) {
         RETURNING key
       ), parts AS (
         DELETE FROM history USING old WHERE shard = $1 AND history.key = old.key
+      ), gone AS (
+        DELETE FROM archived USING old WHERE shard = $1 AND archived.key = old.key
       ) SELECT count(*) FROM old`,
+    // Parts of ended runs stay, and are not looked at again. One statement: a reader sees what is archived or its number.
+    archive: `WITH old AS (
+        SELECT history.ctid AS row, key, id, last_at, count, state,
+          ${withKey("ended_at", "request", "history.key")} IS NOT NULL AS ended
+        FROM history WHERE shard = $1 AND last_at > 0 AND last_at < $4
+          AND EXISTS (SELECT 1 FROM shard WHERE id = $1 AND epoch = $2 AND owner = $3)
+        ORDER BY last_at, id LIMIT $5
+      ), kept AS (
+        UPDATE history SET last_at = NULL FROM old WHERE history.ctid = old.row AND old.ended
+      ), gone AS (
+        DELETE FROM history USING old WHERE history.ctid = old.row AND NOT old.ended
+      ), counted AS (
+        INSERT INTO archived (shard, key, events, last_at, state)
+        SELECT $1, key, sum(count), max(last_at), (array_agg(state ORDER BY id DESC) FILTER (WHERE state IS NOT NULL))[1]
+        FROM old WHERE NOT ended GROUP BY key
+        ON CONFLICT (shard, key) DO UPDATE SET events = archived.events + excluded.events,
+          last_at = excluded.last_at, state = coalesce(excluded.state, archived.state)
+      ) SELECT count(*) FROM old`,
+    // Parts that an earlier version has written, which did not say when their last event happened.
+    undated: "SELECT id, key, events FROM history WHERE shard = $1 AND last_at = 0 ORDER BY id LIMIT $2",
+    dated: `UPDATE history SET last_at = t.last_at, count = t.count, state = t.state
+      FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) AS t (key, id, last_at, count, state)
+      WHERE shard = $1 AND history.key = t.key AND history.id = t.id`,
     // Runs end in the order of their batches: what the first that ended needs is enough for all.
     needed: `SELECT owner, epoch, engine_time, coalesce(
         (SELECT min(checkpoint) FROM request WHERE shard = $1

@@ -1,4 +1,4 @@
-import { WheelworkError, type RunEvent } from "@wheelwork/core";
+import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
 import type {
   Batch,
   BegunRuns,
@@ -106,7 +106,7 @@ export class FaultyStore implements Store {
     return this.#read((store) => store.find(keys));
   }
 
-  history(key: string): Rows<readonly RunEvent[]> {
+  history(key: string): Rows<readonly HistoryEvent[]> {
     return this.#rows((store) => store.history(key));
   }
 
@@ -119,6 +119,14 @@ export class FaultyStore implements Store {
     return this.#soon(() => {
       this.#writes();
       return this.inner.purge(endedBefore, limit, begun);
+    });
+  }
+
+  archive(before: number, limit: number): MaybePromise<boolean> {
+    if (this.crashed) return never();
+    return this.#soon(() => {
+      this.#writes();
+      return this.inner.archive(before, limit);
     });
   }
 

@@ -1,4 +1,4 @@
-import { WheelworkError, type RunEvent } from "@wheelwork/core";
+import { WheelworkError, type ArchivedEvents, type HistoryEvent, type RunEvent } from "@wheelwork/core";
 import type {
   Batch,
   BegunRuns,
@@ -38,7 +38,14 @@ interface Disk {
    * it holds the rest of the history, so it is kept as long as the answer.
    */
   readonly answers: Map<string, { readonly text: string; readonly checkpoint: number }>;
-  readonly histories: Map<string, string[]>;
+  readonly histories: Map<string, readonly HistoryPart[]>;
+  readonly archived: Map<string, ArchivedEvents>;
+}
+
+/** A part of a history. Numbers rise. */
+interface HistoryPart {
+  readonly number: number;
+  readonly text: string;
 }
 
 /**
@@ -154,11 +161,21 @@ export class MemoryStore implements Store {
     return text === undefined ? undefined : (JSON.parse(text) as StoredAnswer);
   }
 
-  *history(key: string): Iterable<readonly RunEvent[]> {
+  *history(key: string): Iterable<readonly HistoryEvent[]> {
     this.#check();
-    const { histories, journal } = this.#disk;
-    for (let part = 0; part < (histories.get(key)?.length ?? 0); part++)
-      yield JSON.parse(histories.get(key)?.[part] ?? "[]") as RunEvent[];
+    const { archived, histories, journal } = this.#disk;
+    for (let [after, gone] = [-1, 0]; ;) {
+      const before = archived.get(key);
+      if (before !== undefined && before.events > gone) {
+        gone = before.events;
+        yield [before];
+        continue;
+      }
+      const part = histories.get(key)?.find(({ number }) => number > after);
+      if (part === undefined) break;
+      yield JSON.parse(part.text) as RunEvent[];
+      after = part.number;
+    }
     const answer = this.#answer(this.#disk.answers.get(key)?.text);
     if (answer?.endedAt === undefined) return;
     for (const [seq, text] of journal) {
@@ -203,7 +220,11 @@ export class MemoryStore implements Store {
     if (commit.checkpoint === undefined) return;
     for (const [key, text] of runs) disk.runs.set(key, text);
     for (const key of commit.checkpoint.ended) disk.runs.delete(key);
-    for (const [key, text] of histories) disk.histories.set(key, [...(disk.histories.get(key) ?? []), text]);
+    for (const [key, text] of histories) {
+      const parts = disk.histories.get(key) ?? [];
+      const number = (parts.at(-1)?.number ?? -1) + 1;
+      disk.histories.set(key, [...parts, { number, text }]);
+    }
     disk.checkpoint = Math.max(disk.checkpoint, commit.checkpoint.covers ?? commit.seq);
   }
 
@@ -229,6 +250,7 @@ export class MemoryStore implements Store {
       if (root && this.#hasLivingRun(key, begun)) continue;
       answers.delete(key);
       histories.delete(key);
+      this.#disk.archived.delete(key);
       purged++;
     }
     let oldest = checkpoint;
@@ -237,6 +259,34 @@ export class MemoryStore implements Store {
     }
     for (const seq of journal.keys()) if (seq <= oldest) journal.delete(seq);
     return purged;
+  }
+
+  archive(before: number, limit: number): boolean {
+    this.#check();
+    const { answers, archived, histories, epoch } = this.#disk;
+    if (this.#epoch !== epoch) return false;
+    for (let left = limit; left > 0; left--) {
+      let oldest:
+        { readonly key: string; readonly events: readonly RunEvent[]; readonly at: number } | undefined;
+      for (const [key, [part]] of histories) {
+        if (part === undefined || this.#answer(answers.get(key)?.text)?.endedAt !== undefined) continue;
+        const events = JSON.parse(part.text) as RunEvent[];
+        const at = events.at(-1)?.at ?? 0;
+        if (at < (oldest?.at ?? before)) oldest = { key, events, at };
+      }
+      if (oldest === undefined) return false;
+      const { key, events, at } = oldest;
+      const gone = archived.get(key);
+      const entered = events.findLast((event) => event.type === "entered");
+      archived.set(key, {
+        type: "archived",
+        at,
+        events: (gone?.events ?? 0) + events.length,
+        state: entered?.state ?? gone?.state ?? "",
+      });
+      histories.set(key, (histories.get(key) ?? []).slice(1));
+    }
+    return true;
   }
 
   #hasLivingRun(root: string, { living, ended }: BegunRuns): boolean {
@@ -292,6 +342,7 @@ const newDisk = (): Disk => ({
   runs: new Map(),
   answers: new Map(),
   histories: new Map(),
+  archived: new Map(),
 });
 
 /** What lists of requests are ordered by. */

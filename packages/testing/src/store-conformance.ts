@@ -76,6 +76,8 @@ const told = (call: number, input: unknown = { call }): RunEvent => ({
   spoke: "s",
   input,
 });
+const toldAt = (call: number, when: number): RunEvent => ({ ...told(call), at: when }) as RunEvent;
+const enteredAt = (state: string, when: number): RunEvent => ({ type: "entered", at: when, state });
 /** A store may have a compact form for this event. */
 const settled = (call: number, now: number): RunEvent => ({
   type: "settled",
@@ -630,6 +632,78 @@ export function storeConformance(
       same(await keysAfter(1), ["r2", "r3", "r4"]);
       same(await keysAfter(), ["r4"]);
       same(await keysAfter(4), []);
+    });
+
+    test("archives what live runs did before a time: whole parts, and the history says how many events they had", async (opened, owner) => {
+      const { store, reopen } = opened;
+      const part = (key: string, ...events: RunEvent[]) => ({ key, events });
+      await owner.checkpoint({
+        runs: [run("live"), run("other")],
+        histories: [
+          part("live", enteredAt("A", 10), toldAt(1, 12)),
+          part("done", toldAt(0, 10)),
+          part("live", toldAt(2, 14), enteredAt("B", 18)),
+          part("other", toldAt(0, 15)),
+          part("live", toldAt(4, 20)),
+          part("live", toldAt(5, 30), toldAt(6, 40)),
+        ],
+      });
+      await owner.commit({ answers: [answer("done", { answeredAt: 16, endedAt: 16 })] });
+      // A run that lives may have its answer.
+      await owner.commit({ answers: [answer("live", { answeredAt: 17, endedAt: undefined })] });
+      const history = async (key: string, of = store) => (await all(of.history(key))).flat();
+      const whole = await history("live");
+      strictEqual(whole.length, 7);
+      strictEqual(await store.archive(10, 100), false);
+      same(await history("live"), whole);
+      strictEqual(await store.archive(14, 100), false);
+      same(await history("live"), [{ type: "archived", at: 12, events: 2, state: "A" }, ...whole.slice(2)]);
+      // It takes the oldest first, so many parts at a time.
+      strictEqual(await store.archive(40, 1), true);
+      same(await history("other"), [{ type: "archived", at: 15, events: 1, state: "" }]);
+      strictEqual(await store.archive(40, 2), true);
+      strictEqual(await store.archive(40, 2), false);
+      const archived = { type: "archived", at: 20, events: 5, state: "B" };
+      same(await history("live"), [archived, toldAt(5, 30), toldAt(6, 40)]);
+      same(await history("done"), [toldAt(0, 10)]);
+      await owner.checkpoint({ histories: [part("live", toldAt(7, 50))] });
+      const again = await reopen();
+      same(await history("live", again.store), [archived, toldAt(5, 30), toldAt(6, 40), toldAt(7, 50)]);
+      const next = await new Owner(again.store).claim();
+      strictEqual(await next.store.archive(45, 100), false);
+      // What a run has when it ends is kept with its answer.
+      await next.checkpoint({ ended: ["live"] });
+      await next.commit({ answers: [answer("live", { answeredAt: 17, endedAt: 60 })] });
+      strictEqual(await next.store.archive(100, 100), false);
+      const left = { type: "archived", at: 40, events: 7, state: "B" };
+      same(await history("live", next.store), [left, toldAt(7, 50)]);
+      for (let purged = 1; purged > 0;) purged = await next.store.purge(100, 100, nothingBegun);
+      same(await history("live", next.store), []);
+      // The key is free: a history under it begins anew.
+      await next.checkpoint({ runs: [run("live")], histories: [part("live", toldAt(0, 70))] });
+      same(await history("live", next.store), [toldAt(0, 70)]);
+      return again;
+    });
+
+    test("gives a history without a gap if events are archived while it is read", async ({
+      store,
+    }, owner) => {
+      for (let from = 0; from < 12; from += 4) {
+        const histories = [0, 1, 2, 3].map((step) => ({
+          key: "a",
+          events: [toldAt(from + step, from + step)],
+        }));
+        await owner.checkpoint({ runs: [run("a")], histories });
+      }
+      let [count, before] = [0, 0];
+      for await (const part of store.history("a")) {
+        for (const event of part) {
+          if (event.type === "archived") count = Math.max(count, event.events);
+          else strictEqual((event as { readonly call?: number }).call, count++);
+        }
+        await store.archive((before += 3), 100);
+      }
+      strictEqual(count, 12);
     });
 
     test("keeps each history whole until its retention is over", async ({ store }, owner) => {

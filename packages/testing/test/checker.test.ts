@@ -21,6 +21,7 @@ const system: CheckedSystem = {
     ["wait: Waiting", { ...silent, ...taking("go"), drains: false, deadline: "Late" }],
   ]),
   retentionMs: 1_000,
+  historyRetentionMs: 1_000,
   graceMs: 1_000,
   lagMs: 0,
   catchUpMs: 0,

@@ -77,7 +77,7 @@ export class Parts {
 
   app(child: Child): StormApp {
     const { opened, chronicle, channels } = this.#stage;
-    const { retentionMs, limits } = this.#plan;
+    const { retentionMs, historyRetentionMs, limits } = this.#plan;
     return {
       hubs: this.#stage.hubsOf(child.jvm.version),
       schedules: this.#stage.schedulesOf(child.jvm.version),
@@ -88,6 +88,7 @@ export class Parts {
         if (child.process.alive) count(chronicle.signals, name);
       },
       ...(retentionMs === undefined ? {} : { retentionMs }),
+      ...(historyRetentionMs === undefined ? {} : { historyRetentionMs }),
     };
   }
 

@@ -1,4 +1,4 @@
-import type { Answer, RunEvent } from "@wheelwork/core";
+import type { Answer, HistoryEvent, RunEvent } from "@wheelwork/core";
 import { apply, restore, Run } from "@wheelwork/core/kernel";
 import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
@@ -71,7 +71,7 @@ export class RemoteShardReader {
   }
 
   /** All that happened to a request. */
-  history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {
+  history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]> {
     return this.#stable(async (checkpoint) => {
       const events: RunEvent[] = [];
       if ((await this.#lookUp(key, checkpoint)).known instanceof Run) {

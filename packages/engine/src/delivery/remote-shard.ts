@@ -1,4 +1,4 @@
-import { WheelworkError, type Answer, type RunEvent } from "@wheelwork/core";
+import { WheelworkError, type Answer, type HistoryEvent } from "@wheelwork/core";
 import {
   callersCancel,
   decidesCancel,
@@ -119,7 +119,7 @@ class RemoteShard implements ShardAccess {
     return { known, answer: known.answer };
   }
 
-  async history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {
+  async history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]> {
     const events = await this.#reader.history(key, range);
     if (events.length === 0 && range.after === 0) throw notFound(key);
     return events;

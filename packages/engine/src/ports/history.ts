@@ -1,4 +1,4 @@
-import { WheelworkError, type RunEvent } from "@wheelwork/core";
+import { WheelworkError, type HistoryEvent, type RunEvent } from "@wheelwork/core";
 import type { Clock, Rows } from "./ports.ts";
 
 /** A part of a history: so many events at most, after so many others. */
@@ -12,29 +12,38 @@ const sliceMs = 5;
 
 /** What was read of a history. */
 interface Collected {
-  readonly events: readonly RunEvent[];
+  readonly events: readonly HistoryEvent[];
   /** Whether these are as many as were asked for, or the run has ended: there is nothing to add. */
   readonly isWhole: boolean;
-  /** How many events the store has; only known where there is something to add. */
+  /** How many events the store has, and has archived; only known where there is something to add. */
   readonly count: number;
 }
 
 /** Reads a part of a stored history, a few of its parts at a time: a long one never holds the loop. */
 export async function collect(
-  parts: Rows<readonly RunEvent[]>,
+  parts: Rows<readonly HistoryEvent[]>,
   { after, limit }: HistoryRange,
   clock: Clock,
 ): Promise<Collected> {
-  const events: RunEvent[] = [];
+  let events: HistoryEvent[] = [];
   let count = 0;
-  let last: RunEvent | undefined;
+  let last: HistoryEvent | undefined;
   let began = clock.monotonicMs();
   for await (const part of parts) {
-    for (const event of part.slice(Math.max(0, after - count), Math.max(0, after + limit - count)))
-      events.push(event);
-    count += part.length;
-    last = part.at(-1) ?? last;
-    if (count >= after + limit) break;
+    const [first] = part;
+    if (first?.type === "archived") {
+      // It stands for all that came before, also for what was read already.
+      if (first.events > count) {
+        count = first.events;
+        events = after < count ? [first] : [];
+      }
+    } else {
+      const from = Math.max(0, after - count);
+      for (const event of part.slice(from, from + limit - events.length)) events.push(event);
+      count += part.length;
+      last = part.at(-1) ?? last;
+    }
+    if (events.length >= limit) break;
     if (clock.monotonicMs() - began < sliceMs) continue;
     await new Promise<void>((resolve) => clock.soon(resolve));
     began = clock.monotonicMs();
@@ -47,8 +56,15 @@ export function withRest(
   { events, count }: Collected,
   rest: readonly RunEvent[],
   { after, limit }: HistoryRange,
-): readonly RunEvent[] {
-  return [...events, ...rest.slice(Math.max(0, after - count), Math.max(0, after + limit - count))];
+): readonly HistoryEvent[] {
+  const from = Math.max(0, after - count);
+  return [...events, ...rest.slice(from, from + limit - events.length)];
+}
+
+/** The number of the event that follows a part of a history: `after` of the next part. */
+export function nextAfter(events: readonly HistoryEvent[], after: number): number {
+  const [first] = events;
+  return first?.type === "archived" ? first.events + events.length - 1 : after + events.length;
 }
 
 /** @throws WheelworkError WW_INVALID_REQUEST when it is none. */

@@ -1,4 +1,12 @@
-import type { Answer, Outcome, RunEvent, RunLane, RunStatus, WheelworkError } from "@wheelwork/core";
+import type {
+  Answer,
+  HistoryEvent,
+  Outcome,
+  RunEvent,
+  RunLane,
+  RunStatus,
+  WheelworkError,
+} from "@wheelwork/core";
 import type { RunSnapshot } from "@wheelwork/core/kernel";
 
 /** A value now, or later: a store in the same process commits at once, one over a network does not. */
@@ -275,8 +283,10 @@ export interface Store {
   /**
    * A run's history as far as it is stored, part by part: what a live run did since a checkpoint is not in it. A part may be empty.
    * The shard may go on between two parts; what is given is the beginning of the history nevertheless.
+   * If its first events are archived, a part has one event `archived`, which stands for all events before the next part. If events
+   * are archived while parts are read, another such part may come.
    */
-  history(key: string): Rows<readonly RunEvent[]>;
+  history(key: string): Rows<readonly HistoryEvent[]>;
   /** Requests whose run is in the store, live or ended. */
   list(filter: RequestFilter): MaybePromise<readonly RequestRow[]>;
   /**
@@ -296,6 +306,13 @@ export interface Store {
    * replaced deletes nothing, because it does not know which runs live.
    */
   purge(endedBefore: number, limit: number, begun: BegunRuns): MaybePromise<number>;
+  /**
+   * Archives the events of live runs that happened before a time: it deletes them, and the history says how many they were. It takes
+   * whole parts of histories, the oldest first, `limit` at most, and fewer if they are large. The result is whether there is more.
+   * What a run did since its last checkpoint stays, and so does all that a run had when it ended. An owner that another one has
+   * replaced archives nothing.
+   */
+  archive(before: number, limit: number): MaybePromise<boolean>;
   close(): MaybePromise<void>;
 }
 

@@ -1,4 +1,11 @@
-import { WheelworkError, type Answer, type AnyHub, type RemoteCaller, type RunEvent } from "@wheelwork/core";
+import {
+  WheelworkError,
+  type Answer,
+  type AnyHub,
+  type HistoryEvent,
+  type RemoteCaller,
+  type RunEvent,
+} from "@wheelwork/core";
 import type { Ignored, Input, Run } from "@wheelwork/core/kernel";
 import type { Clock, RequestFilter, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { Schedule } from "../schedules/schedule.ts";
@@ -74,7 +81,7 @@ export interface ShardAccess {
   /** Begins to follow a run. */
   follow(key: string): Promise<RunFeed>;
   /** What is committed of what happened to a request, oldest first. */
-  history(key: string, range: HistoryRange): Promise<readonly RunEvent[]>;
+  history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]>;
   /** The newest rows that the filter lets through: as many as its limit if there are so many, and in any order. */
   list(filter: RequestFilter): Promise<readonly RequestRow[]>;
   /** The time there, in milliseconds since 1970: engine time, or the wall clock's where only the store is asked. */

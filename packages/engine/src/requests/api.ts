@@ -1,4 +1,4 @@
-import type { Answer, AnyHub, Hub, RunEvent, SignalTypes } from "@wheelwork/core";
+import type { Answer, AnyHub, Hub, HistoryEvent, SignalTypes } from "@wheelwork/core";
 import type { RequestStatus } from "../ports/ports.ts";
 import type { RunHandle } from "./run-handle.ts";
 import type { RunUpdate, WatchOptions } from "./run-watch.ts";
@@ -182,13 +182,15 @@ export interface Engine {
   }): Promise<RequestPage>;
   /**
    * What happened to a request, oldest first: all of it, or `limit` events at most after so many others. A history only grows, so
-   * that these numbers name the same events for ever.
+   * that these numbers name the same events for ever. If a run lives for long, its first events are archived (`historyRetentionMs`):
+   * then the history begins with an event `archived`, which stands for so many of them. It comes first in each part that would
+   * begin with one of them. `nextAfter` says where the next part begins.
    * @throws WheelworkError WW_NOT_FOUND, WW_INVALID_REQUEST.
    */
   history(
     id: string,
     part?: { readonly after?: number; readonly limit?: number },
-  ): Promise<readonly RunEvent[]>;
+  ): Promise<readonly HistoryEvent[]>;
   /**
    * Tells how a request goes: its state, its view and its answer, as it is now, and then at the end of each committed turn that has
    * changed one of them. Nothing is left out or told twice, and the last update has the answer. It goes on while the store is away, and

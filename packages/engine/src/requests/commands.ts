@@ -1,4 +1,4 @@
-import { WheelworkError, type RunEvent } from "@wheelwork/core";
+import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
 import type { Ignored, Input } from "@wheelwork/core/kernel";
 import { givenKey } from "../ports/keys.ts";
 import type { CommandResult } from "./api.ts";
@@ -39,7 +39,7 @@ const eventOf = { signal: "signalled", cancel: "cancelling", retry: "resumed", r
 
 /** Whether a run that is over has taken a command under this id: with the same body, or with another one. */
 export function commandIn(
-  history: readonly RunEvent[],
+  history: readonly HistoryEvent[],
   input: CommandInput,
 ): "duplicate" | "reused" | undefined {
   const type = eventOf[input.kind];

@@ -1,4 +1,4 @@
-import { WheelworkError, type Answer, type RunEvent } from "@wheelwork/core";
+import { WheelworkError, type Answer, type HistoryEvent, type RunEvent } from "@wheelwork/core";
 import { Run, type Ignored, type Input } from "@wheelwork/core/kernel";
 import { keyReused } from "../ports/keys.ts";
 import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
@@ -100,7 +100,7 @@ export class LocalShard implements ShardAccess {
     };
   }
 
-  async history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {
+  async history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]> {
     await this.lookUp(key);
     const events = await this.#shard.committed.history(key, range);
     // It may have outlived its retention while the store was asked.

@@ -33,6 +33,12 @@ export interface CommonOptions {
    */
   readonly retentionMs?: number;
   /**
+   * How long the events of a run that lives are kept, in milliseconds, counted in the same way. Older ones are archived: they are
+   * deleted, and the history begins with an event `archived`. The run itself loses nothing. What is there of the history when
+   * the run ends is kept for `retentionMs` more. It is never shorter than `retentionMs`. Default 30 days.
+   */
+  readonly historyRetentionMs?: number;
+  /**
    * How far the clock may be ahead of the last commit at a start, in milliseconds. Beyond it the start is refused (WW_CLOCK): a
    * clock that is wrong for one start would let all deadlines pass. Default 30 days.
    */
@@ -59,3 +65,10 @@ export const defaultMaxDowntimeMs = 30 * day;
 
 /** How long answers and histories are kept if nobody says otherwise, in milliseconds. */
 export const defaultRetentionMs = 7 * day;
+
+/** How long events of live runs are kept: as long as commands are known, at least. */
+export const historyRetentionOf = ({
+  retentionMs = defaultRetentionMs,
+  historyRetentionMs = 30 * day,
+}: Pick<CommonOptions, "retentionMs" | "historyRetentionMs">): number =>
+  Math.max(retentionMs, historyRetentionMs);

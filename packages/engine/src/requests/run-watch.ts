@@ -1,5 +1,6 @@
-import type { Answer, RunEvent } from "@wheelwork/core";
-import { apply, isWaiting, Run, type HubDefinition } from "@wheelwork/core/kernel";
+import type { Answer, HistoryEvent, RunEvent } from "@wheelwork/core";
+import { apply, isWaiting, restore, Run, snapshot, type HubDefinition } from "@wheelwork/core/kernel";
+import { nextAfter } from "../ports/history.ts";
 import type { Clock } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
 import { isRetryable, type RunFeed, type ShardAccess } from "./access.ts";
@@ -58,12 +59,18 @@ export async function* watchRun(
   const source = new EventSource(of, signal);
   try {
     // Who begins with the present needs nothing of what was before. Who comes again must know what has changed since.
-    const run = (after === undefined ? await source.copy() : undefined) ?? new Run(of.key);
+    let run = (after === undefined ? await source.copy() : undefined) ?? new Run(of.key);
     const shown = new Shown(of);
     let silentTo = after ?? Number.POSITIVE_INFINITY;
     while (source.isWanted) {
       const events = await source.after(run.eventCount);
-      for (const event of events) {
+      if (events[0]?.type === "archived") {
+        // What has changed meanwhile cannot be told any more: it goes on with the present.
+        run = await source.present();
+        if (run.eventCount === silentTo) shown.look(run);
+        continue;
+      }
+      for (const event of events as readonly RunEvent[]) {
         apply(run, event);
         if (run.eventCount < silentTo) continue;
         const isNew = (run.eventCount === silentTo || shown.isAtRest(run)) && shown.look(run);
@@ -105,8 +112,15 @@ class EventSource {
     return this.#ask(async (feed) => feed.run);
   }
 
+  /** The run as it is now, if its history does not tell all of it any more. */
+  async present(): Promise<Run> {
+    this.#leave();
+    const { key } = this.#of;
+    return (await this.copy()) ?? (await this.#ask((_feed, access) => stored(access, key))) ?? new Run(key);
+  }
+
   /** Events after so many; empty: there are none yet. */
-  async after(count: number): Promise<readonly RunEvent[]> {
+  async after(count: number): Promise<readonly HistoryEvent[]> {
     const range = { after: count, limit: pageEvents };
     return (
       (await this.#ask(
@@ -149,6 +163,24 @@ class EventSource {
     }
     return undefined;
   }
+}
+
+/** What is stored of a run that has ended, or whose events nobody has counted. */
+async function stored(access: ShardAccess, key: string): Promise<Run> {
+  const events = await access.history(key, { after: 0, limit: Number.POSITIVE_INFINITY });
+  const { known } = await access.lookUp(key);
+  let run = new Run(key);
+  if (known instanceof Run) run = restore(key, snapshot(known));
+  else
+    Object.assign(run, {
+      status: "ended",
+      hub: known.hub,
+      state: known.state,
+      data: known.data,
+      answer: known.answer,
+    });
+  run.eventCount = nextAfter(events, 0);
+  return run;
 }
 
 /** What was shown last. */

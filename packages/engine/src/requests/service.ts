@@ -3,7 +3,7 @@ import {
   type Answer,
   type AnyHub,
   type Hub,
-  type RunEvent,
+  type HistoryEvent,
   type SignalTypes,
 } from "@wheelwork/core";
 import { callersCancel, knownCommand, Run, type HubDefinition } from "@wheelwork/core/kernel";
@@ -256,7 +256,7 @@ export class RequestService implements Engine {
   async history(
     id: string,
     part: { readonly after?: number; readonly limit?: number } = {},
-  ): Promise<readonly RunEvent[]> {
+  ): Promise<readonly HistoryEvent[]> {
     const range = rangeOf(part);
     return this.#ask(id, (shard, key) => shard.history(key, range));
   }

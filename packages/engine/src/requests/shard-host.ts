@@ -19,7 +19,13 @@ import type { EngineHealth } from "./api.ts";
 import { callHub } from "./calls.ts";
 import { tellHubs } from "./hubs.ts";
 import { postWorker, type PostOffice } from "./posts.ts";
-import { defaultDrainMs, defaultMaxDowntimeMs, defaultRetentionMs, type CommonOptions } from "./options.ts";
+import {
+  defaultDrainMs,
+  defaultMaxDowntimeMs,
+  defaultRetentionMs,
+  historyRetentionOf,
+  type CommonOptions,
+} from "./options.ts";
 
 /** What a shard needs of the engine that works on it. */
 export interface ShardHostOptions extends Omit<CommonOptions, "hubs"> {
@@ -75,6 +81,7 @@ export class ShardHost {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #retentionMs: number;
+  readonly #historyRetentionMs: number;
   readonly #options: ShardHostOptions;
   readonly #schedules: ReadonlyMap<string, Schedule>;
   #cancelPurge: () => void = () => {};
@@ -89,6 +96,7 @@ export class ShardHost {
     this.#clock = clock;
     this.#logger = logger;
     this.#retentionMs = options.retentionMs ?? defaultRetentionMs;
+    this.#historyRetentionMs = historyRetentionOf(options);
     this.#schedules = collectSchedules(options.schedules);
     const definitions = [
       ...Array.from(hubs.values(), ({ definition }) => definition),
@@ -143,20 +151,25 @@ export class ShardHost {
   #schedulePurge(delayMs: number): void {
     if (this.#stopped) return;
     this.#cancelPurge = this.#clock.after(delayMs, () => {
-      this.shard.purge(this.#retentionMs, purgeLimit).then(
-        (requests) => {
-          this.shard.wake();
-          if (requests > 0) this.#options.observe?.({ name: "purged", requests });
-          this.#schedulePurge(requests === purgeLimit ? nextPurgeMs : idlePurgeMs);
-        },
+      this.#purge().then(
+        (isOver) => this.#schedulePurge(isOver ? idlePurgeMs : nextPurgeMs),
         (error: unknown) => {
-          this.#logger.warn(
-            { error: String(error) },
-            "answers that have outlived their retention could not be deleted",
-          );
+          const message = "answers and events that have outlived their retention could not be deleted";
+          this.#logger.warn({ error: String(error) }, message);
           this.#schedulePurge(idlePurgeMs);
         },
       );
     });
+  }
+
+  /** Whether there is nothing more to delete. */
+  async #purge(): Promise<boolean> {
+    const requests = await this.shard.purge(this.#retentionMs, purgeLimit);
+    if (requests > 0) this.#options.observe?.({ name: "purged", requests });
+    // In another turn of the loop: each of them may take some milliseconds.
+    await new Promise<void>((resolve) => this.#clock.soon(resolve));
+    const hasMore = await this.shard.archive(this.#historyRetentionMs, purgeLimit);
+    this.shard.wake();
+    return requests < purgeLimit && !hasMore;
   }
 }

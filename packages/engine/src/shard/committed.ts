@@ -1,4 +1,4 @@
-import type { RunEvent } from "@wheelwork/core";
+import type { HistoryEvent, RunEvent } from "@wheelwork/core";
 import { restore, Run, snapshot } from "@wheelwork/core/kernel";
 import { collect, withRest, type HistoryRange } from "../ports/history.ts";
 import type { Clock, Found, Store, StoredAnswer } from "../ports/ports.ts";
@@ -75,7 +75,7 @@ export class CommittedRuns {
   }
 
   /** All that is committed of what happened to a run. */
-  async history(key: string, range: HistoryRange): Promise<readonly RunEvent[]> {
+  async history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]> {
     const { store, clock } = this.#source;
     for (;;) {
       const before = this.#live(key)?.history;

@@ -173,6 +173,12 @@ export class Shard {
     return this.#tenure?.purge(retentionMs, limit) ?? 0;
   }
 
+  /** Archives some events of live runs that happened so many milliseconds ago; whether there is more: see `Store.archive`. */
+  async archive(historyRetentionMs: number, limit: number): Promise<boolean> {
+    if (this.#status !== "running") return false;
+    return (await this.#tenure?.archive(historyRetentionMs, limit)) ?? false;
+  }
+
   /** Looks whether there is anything to do, or to commit. */
   wake(): void {
     this.#turns.schedule();

@@ -133,6 +133,12 @@ export class Tenure {
     return store.purge(endedBefore, limit, this.residency.begunRuns());
   }
 
+  /** Archives events of live runs that are older than that, `limit` parts at most; whether there is more: see `Store.archive`. */
+  archive(historyRetentionMs: number, limit: number): MaybePromise<boolean> {
+    const { store, time } = this.#options;
+    return store.archive(this.retention.endedBefore(time.now(), historyRetentionMs), limit);
+  }
+
   /** Throws everything away. The result is what had been taken from the queue and is not committed. */
   end(): readonly Item[] {
     this.#isOver = true;

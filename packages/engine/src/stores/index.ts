@@ -5,6 +5,7 @@ export {
   answerTexts,
   dataText,
   afterStopOf,
+  archivedOf,
   downtimesOf,
   foundOf,
   historyOf,
@@ -16,5 +17,6 @@ export {
   requestRowOf,
   snapshotText,
   storedRunOf,
+  summaryOf,
   type Row,
 } from "./rows.ts";

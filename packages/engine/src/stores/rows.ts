@@ -1,4 +1,4 @@
-import type { Answer, RunEvent, RunLane, WheelworkError } from "@wheelwork/core";
+import type { Answer, ArchivedEvents, RunEvent, RunLane, WheelworkError } from "@wheelwork/core";
 import type {
   Downtime,
   Found,
@@ -78,6 +78,30 @@ export const snapshotText = ({ key, snapshot, seq }: StoredRun): string =>
 
 /** A part of a history, for its row. */
 export const historyText = ({ key, events }: RunEvents): string => sealed(JSON.stringify(events), key);
+
+/** What archiving must know of a part of a history. */
+export interface PartSummary {
+  /** When its last event happened. */
+  readonly lastAt: number;
+  readonly events: number;
+  /** The state that the part leaves the run in; null: it enters none. */
+  readonly state: string | null;
+}
+
+/** A part of a history in short, for its row. */
+export function summaryOf(events: readonly RunEvent[]): PartSummary {
+  const entered = events.findLast(({ type }) => type === "entered") as
+    { readonly state?: string } | undefined;
+  return { lastAt: events.at(-1)?.at ?? 0, events: events.length, state: entered?.state ?? null };
+}
+
+/** A row of the table `archived`. */
+export const archivedOf = (row: Row): ArchivedEvents => ({
+  type: "archived",
+  at: Number(row["last_at"]),
+  events: Number(row["events"]),
+  state: String(row["state"] ?? ""),
+});
 
 /** A row of the table `history`. @throws WheelworkError WW_STORE_CORRUPT when it is damaged. */
 export const historyOf = (key: string, text: unknown): RunEvent[] =>

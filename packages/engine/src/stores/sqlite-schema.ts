@@ -138,6 +138,16 @@ const migrations: readonly string[] = [
   ALTER TABLE run ADD COLUMN lane TEXT;
   CREATE INDEX run_lane ON run (id) WHERE lane IS NOT NULL;
   `,
+  `
+  -- Parts of histories that may be archived, by the time of their last event. 0: an earlier version has written the part, and did not
+  -- say. NULL: its run has ended, so that it stays. Their number, and the state that they leave the run in, if they enter one.
+  ALTER TABLE history ADD COLUMN last_at INTEGER DEFAULT 0;
+  ALTER TABLE history ADD COLUMN count INTEGER;
+  ALTER TABLE history ADD COLUMN state TEXT;
+  CREATE INDEX history_old ON history (last_at) WHERE last_at IS NOT NULL;
+  -- How many events of a run are archived, when the last of them happened, and the state that they have left it in.
+  CREATE TABLE archived (key TEXT PRIMARY KEY, events INTEGER NOT NULL, last_at INTEGER NOT NULL, state TEXT) WITHOUT ROWID;
+  `,
 ];
 
 /** Brings the file up to the present schema. Each migration is one transaction. */

@@ -1,9 +1,10 @@
-import { WheelworkError, type RunEvent } from "@wheelwork/core";
+import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 import { decodeBatch, encodeBatch, timeOf } from "./journal.ts";
 import {
   answerTexts,
   afterStopOf,
+  archivedOf,
   dataText,
   downtimesOf,
   foundOf,
@@ -16,6 +17,8 @@ import {
   requestRowOf,
   snapshotText,
   storedRunOf,
+  summaryOf,
+  type PartSummary,
 } from "./rows.ts";
 import type {
   Batch,
@@ -50,6 +53,9 @@ export interface SqliteOptions {
 
 /** A log beside the database that is longer than this is worth a warning, in bytes. It has 16 MB, as a rule. */
 const maxLogBytes = 256_000_000;
+
+/** What one portion archives at most, in bytes: the loop stands still meanwhile. */
+const maxArchivedBytes = 2_000_000;
 
 /** Rows of runs in lanes that are read at once. */
 const maxLaneRows = 1000;
@@ -118,8 +124,7 @@ export class SqliteStore implements Store {
   check(): string | undefined {
     this.#file.verify();
     this.#file.verifyLock();
-    if (Number(this.#get("SELECT epoch FROM shard WHERE id = 0")?.["epoch"] ?? 0) !== this.#epoch)
-      throw fenced();
+    if (!this.#isOwner()) throw fenced();
     const logBytes = this.#file.logBytes();
     if (logBytes < maxLogBytes) return undefined;
     return `${this.#file.path}-wal has ${Math.round(logBytes / 1e6)} MB, and grows while somebody reads the database in one transaction: end that, or make the disk larger`;
@@ -231,14 +236,22 @@ export class SqliteStore implements Store {
     return foundOf(run === undefined ? undefined : storedRunOf(run), row);
   }
 
-  *history(key: string): Iterable<readonly RunEvent[]> {
+  *history(key: string): Iterable<readonly HistoryEvent[]> {
     const part = "SELECT id, events FROM history WHERE key = ? AND id > ? ORDER BY id LIMIT 1";
-    for (
-      let row = this.#get(part, key, 0);
-      row !== undefined;
-      row = this.#get(part, key, row["id"] as number)
-    )
+    let archived = 0;
+    for (let after = 0; ;) {
+      // Looked at before each part: those that come next may have been archived since the last one.
+      const gone = this.#get("SELECT * FROM archived WHERE key = ?", key);
+      if (gone !== undefined && Number(gone["events"]) > archived) {
+        archived = Number(gone["events"]);
+        yield [archivedOf(gone)];
+        continue;
+      }
+      const row = this.#get(part, key, after);
+      if (row === undefined) break;
       yield historyOf(key, row["events"]);
+      after = row["id"] as number;
+    }
     // Nothing can happen between the look that has found no further part and this one.
     const ended = this.#get(
       "SELECT first_seq, last_seq FROM request WHERE id = ? AND key = ? AND ended_at IS NOT NULL",
@@ -336,7 +349,7 @@ export class SqliteStore implements Store {
 
   purge(endedBefore: number, limit: number, begun: BegunRuns): number {
     return this.#transaction(() => {
-      if (Number(this.#get("SELECT epoch FROM shard WHERE id = 0")?.["epoch"] ?? 0) !== this.#epoch) return 0;
+      if (!this.#isOwner()) return 0;
       const keys = this.#keyIndex();
       let purged = 0;
       // Rows are in the order of their answers. Those that ended late, or have not, or whose runs live, are passed over and
@@ -356,6 +369,7 @@ export class SqliteStore implements Store {
           this.#run("DELETE FROM request WHERE id = ?", id as number);
           keys.remove(key as string);
           this.#run("DELETE FROM history WHERE key = ?", key as string);
+          this.#run("DELETE FROM archived WHERE key = ?", key as string);
           purged++;
         }
         if (old.length === most) continue;
@@ -375,6 +389,60 @@ export class SqliteStore implements Store {
       // As many as the limit: there is more to delete, be it requests or what they had in the journal.
       return Math.max(purged, Number(changes));
     });
+  }
+
+  archive(before: number, limit: number): boolean {
+    return this.#transaction(() => {
+      if (!this.#isOwner()) return false;
+      const parts = this.#all(oldParts, before, limit);
+      let bytes = 0;
+      for (const { id, key, last_at: lastAt, count, state, bytes: size } of parts) {
+        // What is deleted is read page by page.
+        if (bytes >= maxArchivedBytes) return true;
+        bytes += Number(size);
+        const of = { lastAt: Number(lastAt), events: Number(count), state: state as string | null };
+        const part = count === null ? this.#summarize(id as number, key as string) : of;
+        if (part === undefined || part.lastAt >= before) continue;
+        if (this.#hasEnded(key as string))
+          this.#run("UPDATE history SET last_at = NULL WHERE id = ?", id as number);
+        else this.#archivePart(id as number, key as string, part);
+      }
+      return parts.length === limit;
+    });
+  }
+
+  /** Adds to a part of an earlier version what archiving must know. Nothing is known of one that is damaged: it stays. */
+  #summarize(id: number, key: string): PartSummary | undefined {
+    let part: PartSummary | undefined;
+    try {
+      part = summaryOf(historyOf(key, this.#get("SELECT events FROM history WHERE id = ?", id)?.["events"]));
+    } catch {
+      // Whoever reads the history is told of it.
+    }
+    const { lastAt = null, events = null, state = null } = part ?? {};
+    this.#run("UPDATE history SET last_at = ?, count = ?, state = ? WHERE id = ?", lastAt, events, state, id);
+    return part;
+  }
+
+  #archivePart(id: number, key: string, { lastAt, events, state }: PartSummary): void {
+    this.#run("DELETE FROM history WHERE id = ?", id);
+    this.#run(
+      `INSERT INTO archived (key, events, last_at, state) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
+         events = events + excluded.events, last_at = excluded.last_at, state = coalesce(excluded.state, state)`,
+      key,
+      events,
+      lastAt,
+      state,
+    );
+  }
+
+  #hasEnded(key: string): boolean {
+    const ended = "SELECT 1 FROM request WHERE id = ? AND key = ? AND ended_at IS NOT NULL";
+    return this.#get(ended, this.#keyIndex().find(key) ?? 0, key) !== undefined;
+  }
+
+  #isOwner(): boolean {
+    return Number(this.#get("SELECT epoch FROM shard WHERE id = 0")?.["epoch"] ?? 0) === this.#epoch;
   }
 
   /** Whether a run lives that a request has begun. The keys of such runs begin with that of the request and '/', which '0' follows. */
@@ -473,8 +541,17 @@ export class SqliteStore implements Store {
       );
     }
     for (const key of ended) this.#run("DELETE FROM run WHERE key = ?", key);
-    for (const part of histories)
-      this.#run("INSERT INTO history (key, events) VALUES (?, ?)", part.key, historyText(part));
+    for (const part of histories) {
+      const { lastAt, events, state } = summaryOf(part.events);
+      this.#run(
+        "INSERT INTO history (key, events, last_at, count, state) VALUES (?, ?, ?, ?, ?)",
+        part.key,
+        historyText(part),
+        lastAt,
+        events,
+        state,
+      );
+    }
     this.#run(
       "UPDATE shard SET checkpoint = max(checkpoint, ?), engine_time = ? WHERE id = 0",
       covers ?? seq,
@@ -545,6 +622,8 @@ const fenced = (): WheelworkError =>
 
 const isReadOnly = (error: unknown): boolean => /readonly/i.test(String(error));
 
+const oldParts = `SELECT id, key, last_at, count, state, octet_length(events) AS bytes FROM history
+  WHERE last_at < ? ORDER BY last_at, id LIMIT ?`;
 const runsUnder = "SELECT run.* FROM json_each(?) AS asked CROSS JOIN run ON run.key = asked.value";
 const requestsUnder = `SELECT request.* FROM json_each(?) AS asked CROSS JOIN request_key ON request_key.key = asked.value
   CROSS JOIN request ON request.id = request_key.id AND request.key = request_key.key`;

@@ -15,6 +15,8 @@ export interface StormApp {
   readonly limits?: Partial<ShardLimits>;
   /** How long answers and histories are kept after the end, in milliseconds. Default 7 days. */
   readonly retentionMs?: number;
+  /** How long the events of a run that lives are kept, in milliseconds, and no less than `retentionMs`. Default 30 days. */
+  readonly historyRetentionMs?: number;
   /** Ends what the workers use. */
   readonly close?: () => void | Promise<void>;
 }

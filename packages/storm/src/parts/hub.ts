@@ -262,7 +262,7 @@ export class HubBolt implements Bolt<Streams> {
   }
 
   async #begin(context: Context, output: Output<Streams>): Promise<void> {
-    const { workers, observe, limits, retentionMs, schedules = [] } = this.#app;
+    const { workers, observe, limits, retentionMs, historyRetentionMs, schedules = [] } = this.#app;
     const hubs = collectHubs(this.#app.hubs, schedules);
     checkWorkers(hubs, workers);
     this.#hubs = hubs;
@@ -309,6 +309,7 @@ export class HubBolt implements Bolt<Streams> {
       ...(observe === undefined ? {} : { observe }),
       limits: { liveRuns: runsThatFit(), ...limits },
       ...(retentionMs === undefined ? {} : { retentionMs }),
+      ...(historyRetentionMs === undefined ? {} : { historyRetentionMs }),
       feed,
       onEnded: (why) => this.#over(output, host, () => this.#letGo(office, store), why),
       builtIn: [refusedHub],

@@ -4,7 +4,7 @@ import {
   type Answer,
   type AnyHub,
   type Hub,
-  type RunEvent,
+  type HistoryEvent,
   type Spoke,
 } from "@wheelwork/core";
 import {
@@ -233,7 +233,7 @@ export class TestEngine {
   }
 
   /** The events of a request. */
-  async history(id: string): Promise<readonly RunEvent[]> {
+  async history(id: string): Promise<readonly HistoryEvent[]> {
     return this.engine.history(id);
   }
 

@@ -1,4 +1,4 @@
-import { WheelworkError, type RunEvent } from "@wheelwork/core";
+import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
 import type {
   Batch,
   BegunRuns,
@@ -111,7 +111,7 @@ export class SimulatedStore implements Store {
     return this.#read(() => this.#inner.find(keys));
   }
 
-  history(key: string): Rows<readonly RunEvent[]> {
+  history(key: string): Rows<readonly HistoryEvent[]> {
     return this.#rows(() => this.#inner.history(key));
   }
 
@@ -125,6 +125,13 @@ export class SimulatedStore implements Store {
       const purged = this.#inner.purge(endedBefore, limit, begun);
       if (purged > 0) this.#user.see({ type: "purged", node: this.#user.number, endedBefore });
       return purged;
+    });
+  }
+
+  archive(before: number, limit: number): MaybePromise<boolean> {
+    return this.#read(() => {
+      this.#user.reachStore(true);
+      return this.#inner.archive(before, limit);
     });
   }
 

@@ -1,4 +1,4 @@
-import type { Answer, Outcome, RunEvent } from "@wheelwork/core";
+import type { Answer, HistoryEvent, Outcome, RunEvent } from "@wheelwork/core";
 import type { LogProgress } from "@wheelwork/engine";
 
 /** What was seen from outside of the engine: by its clients, its workers, its store, and the operating system. */
@@ -98,7 +98,7 @@ export type Seen =
       readonly key: string;
       readonly status: string;
       readonly answer: Answer | undefined;
-      readonly history: readonly RunEvent[];
+      readonly history: readonly HistoryEvent[];
     }
   | {
       readonly type: "listed";

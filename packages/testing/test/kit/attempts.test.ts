@@ -1,4 +1,4 @@
-import { end, hub, spoke, type RetryPolicy, type RunEvent, type SpokeSpec } from "@wheelwork/core";
+import { end, hub, spoke, type RetryPolicy, type HistoryEvent, type SpokeSpec } from "@wheelwork/core";
 import { explore, testEngine } from "@wheelwork/testing";
 import { describe, expect, test } from "vitest";
 import * as z from "zod";
@@ -38,7 +38,7 @@ const caller = (callee: Served, withinMs = 60_000) =>
     },
   );
 
-const times = (history: readonly RunEvent[], type: RunEvent["type"]): number[] =>
+const times = (history: readonly HistoryEvent[], type: HistoryEvent["type"]): number[] =>
   history.filter((event) => event.type === type).map(({ at }) => at - (history[0]?.at ?? 0));
 
 describe("retries", () => {

@@ -1,4 +1,4 @@
-import { transcriber, type RunEvent } from "@wheelwork/core";
+import { transcriber, type HistoryEvent } from "@wheelwork/core";
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -136,7 +136,7 @@ const get = command({
 const times: ReadonlySet<string> = new Set(["at", "due", "deadline", "answerBy", "startAt"]);
 
 /** An event as the engine has it: the server gives times as ISO texts. */
-function eventOf(given: object): RunEvent {
+function eventOf(given: object): HistoryEvent {
   const withNumbers = (fields: object): object =>
     Object.fromEntries(
       Object.entries(fields).map(([name, value]: [string, unknown]) => [
@@ -145,7 +145,9 @@ function eventOf(given: object): RunEvent {
       ]),
     );
   const event = withNumbers(given) as { calls?: readonly object[] };
-  return (event.calls === undefined ? event : { ...event, calls: event.calls.map(withNumbers) }) as RunEvent;
+  return (
+    event.calls === undefined ? event : { ...event, calls: event.calls.map(withNumbers) }
+  ) as HistoryEvent;
 }
 
 /** Pages of a history from a cursor on. The last one has the cursor for what comes later. */
@@ -158,7 +160,8 @@ async function* history(
   for (let isMore = true; isMore;) {
     const { body } = await client.get(`${pathOf(id)}/history`, { query: { cursor: next, limit: pageSize } });
     const { events, cursor } = body as { readonly events: readonly object[]; readonly cursor?: string };
-    next += events.length;
+    const [first] = events as readonly HistoryEvent[];
+    next = (first?.type === "archived" ? first.events - 1 : next) + events.length;
     isMore = cursor !== undefined;
     yield { events, next };
   }
@@ -191,7 +194,7 @@ const historyOf = command({
 function printEvent(
   event: object,
   output: string | undefined,
-  transcribe: (event: RunEvent) => string,
+  transcribe: (event: HistoryEvent) => string,
 ): void {
   if (output === "jsonl") return say(JSON.stringify(event));
   for (const line of transcribe(eventOf(event)).trimEnd().split("\n")) say(shown(line));

@@ -112,6 +112,7 @@ class Checker {
     this.#demand("Time", now >= evidence.now, () => `engine time goes back from ${evidence.now} to ${now}`);
     this.#seq = seq;
     evidence.now = now;
+    evidence.aheadMs = Math.max(evidence.aheadMs, now - evidence.at);
     this.#transitions.begin();
     this.#attempts.begin();
     for (const run of runs.values()) this.#onTime(run, now);

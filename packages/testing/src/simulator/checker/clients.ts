@@ -2,6 +2,7 @@ import type { Answer, RunEvent } from "@wheelwork/core";
 import { isDeepStrictEqual } from "node:util";
 import type { TraceEntry } from "../trace.ts";
 import type { Evidence } from "./evidence.ts";
+import { archivedIn, isBeginningOf, toldIn } from "./histories.ts";
 import { plain } from "./model.ts";
 import { scheduleHub } from "./schedules.ts";
 import type { Ownership } from "./ownership.ts";
@@ -137,8 +138,17 @@ export class ClientChecks {
     );
     this.#demand(
       "I9",
-      isDeepStrictEqual(plain(history), run?.events),
+      isBeginningOf(plain(history), run?.events ?? []) && toldIn(history) === run?.events.length,
       () => `the history of ${key} is not what was committed`,
+    );
+    const archived = archivedIn(history);
+    if (archived === undefined) return;
+    const { at, aheadMs, system } = this.#evidence;
+    const ageMs = at + aheadMs - archived.at;
+    this.#demand(
+      "I9",
+      this.#ownership.hasJumped || ageMs + system.lagMs >= system.historyRetentionMs,
+      () => `events of ${key} are archived ${ageMs} ms after they happened`,
     );
   }
 

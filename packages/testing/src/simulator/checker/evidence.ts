@@ -48,6 +48,8 @@ export interface CheckedSystem {
   readonly slots: ReadonlyMap<string, number>;
   /** So long is what has ended known at least, in milliseconds. */
   readonly retentionMs: number;
+  /** So long are the events of a run that lives known at least, in milliseconds. */
+  readonly historyRetentionMs: number;
   /** A callback may be so late without anybody to blame, in milliseconds. */
   readonly graceMs: number;
   /** So long may the owner not know yet what its store has done, in milliseconds. */
@@ -72,6 +74,8 @@ export class Evidence {
   at = 0;
   /** Engine time of the last commit. */
   now = 0;
+  /** How far engine time is ahead of simulated time, as far as commits show. */
+  aheadMs = Number.NEGATIVE_INFINITY;
   #later: (() => void)[] = [];
 
   constructor(system: CheckedSystem) {

@@ -93,6 +93,7 @@ export class Member implements AttemptsIn, Askable {
       random: drawFor(plan.seed, "jitter", number),
       limits: plan.limits,
       ...(plan.retentionMs === undefined ? {} : { retentionMs: plan.retentionMs }),
+      ...(plan.historyRetentionMs === undefined ? {} : { historyRetentionMs: plan.historyRetentionMs }),
       observe: (signal) => {
         if (this.process.alive) cluster.signal(this, signal);
       },

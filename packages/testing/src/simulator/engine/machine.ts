@@ -206,7 +206,8 @@ export class Machine {
           try {
             const { answer } = await engine.request(id);
             const history = await engine.history(id);
-            histories.set(id, history);
+            const known = history.filter((event) => event.type !== "archived");
+            if (known.length === history.length) histories.set(id, known);
             this.see({ type: "view", key: id, status, answer, history });
           } catch (error) {
             if (!(error instanceof WheelworkError)) throw error;

@@ -74,6 +74,8 @@ export interface EnginePlan extends PlannedTrouble {
   readonly file: boolean;
   /** How long answers and histories are kept, in milliseconds; undefined: for longer than the simulation lasts. */
   readonly retentionMs: number | undefined;
+  /** How long events of live runs are kept, if that is not for longer than the simulation lasts. */
+  readonly historyRetentionMs: number | undefined;
   /** It is played again without its faults, which cost no time: the answers must be the same (I10). */
   readonly compares: boolean;
   readonly limits: PlannedLimits;
@@ -155,6 +157,7 @@ export function enginePlanOf(seed: number, scaleMs: number): EnginePlan {
     remote: random.chance(0.3),
     file: false,
     retentionMs: random.chance(0.2) ? Math.ceil(scaleMs * random.pick([0.1, 1, 3])) : undefined,
+    historyRetentionMs: undefined,
     compares: false,
     limits: {
       checkpointEvents: random.pick([1, 5, 40, 50_000]),
@@ -165,9 +168,14 @@ export function enginePlanOf(seed: number, scaleMs: number): EnginePlan {
       liveRuns: drawFor(seed, "room").pick([1, 3, 200_000, 200_000, 200_000, 200_000]),
     },
   };
-  const kept = random.chance(0.1) ? onFile(withLethal(plan, scaleMs)) : withLethal(plan, scaleMs);
+  const archiving = { ...plan, historyRetentionMs: archivedAfter(plan) };
+  const kept = random.chance(0.1) ? onFile(withLethal(archiving, scaleMs)) : withLethal(archiving, scaleMs);
   return seed % 8 === 0 ? withoutLosses(kept, random) : kept;
 }
+
+/** Where answers are forgotten, events of runs that live for longer are archived. */
+const archivedAfter = ({ seed, retentionMs }: EnginePlan): number | undefined =>
+  retentionMs === undefined ? undefined : Math.ceil(retentionMs * drawFor(seed, "archive").pick([1, 1, 1.5]));
 
 /** In some plans, workers end their process for a time. */
 function withLethal(plan: EnginePlan, scaleMs: number): EnginePlan {
@@ -200,6 +208,7 @@ function withoutLosses(plan: EnginePlan, random: SeededRandom): EnginePlan {
     downMs: 0,
     remote: false,
     retentionMs: undefined,
+    historyRetentionMs: undefined,
   };
   return { ...plan, ...local, faults, compares: true };
 }
@@ -215,7 +224,9 @@ export function* smallerEnginePlans(plan: EnginePlan): Iterable<EnginePlan> {
   yield* withLessTrouble(plan);
   if (plan.remote) yield { ...plan, remote: false };
   if (plan.file) yield { ...plan, file: false };
-  if (plan.retentionMs !== undefined) yield { ...plan, retentionMs: undefined };
+  if (plan.historyRetentionMs !== undefined) yield { ...plan, historyRetentionMs: undefined };
+  if (plan.retentionMs !== undefined)
+    yield { ...plan, retentionMs: undefined, historyRetentionMs: undefined };
   yield* withZero(plan, ["latencyMs", "downMs"]);
   yield* withoutLimits(plan);
 }

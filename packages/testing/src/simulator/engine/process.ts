@@ -46,6 +46,9 @@ export class EngineProcess implements AttemptsIn, StoreUser {
       // Schedules live for ever, and take room.
       limits: { ...limits, liveRuns: limits.liveRuns + machine.schedulesEver },
       ...(machine.plan.retentionMs === undefined ? {} : { retentionMs: machine.plan.retentionMs }),
+      ...(machine.plan.historyRetentionMs === undefined
+        ? {}
+        : { historyRetentionMs: machine.plan.historyRetentionMs }),
       observe: (signal) => this.#observe(signal),
     });
   }

@@ -76,6 +76,7 @@ function check({ trace, opened, plan, clients }: Machine): Checked {
   const checked = checkTrace(trace, {
     ...chartsOf(opened.hubs),
     retentionMs: plan.retentionMs ?? Number.POSITIVE_INFINITY,
+    historyRetentionMs: plan.historyRetentionMs ?? Number.POSITIVE_INFINITY,
     // A store over a network takes its time for each batch, and batches may be small.
     graceMs: plan.remote ? 5_000 : 1_500,
     lagMs: plan.remote ? 100 : 0,

@@ -16,8 +16,8 @@ export function checkShards(
   asked: readonly Asked[],
   patience: Pick<CheckedSystem, "graceMs" | "lagMs" | "catchUpMs">,
 ): Play {
-  const { retentionMs = Number.POSITIVE_INFINITY } = plan;
-  const system = { ...chartsOf(opened.hubs), retentionMs, ...patience };
+  const { retentionMs = Number.POSITIVE_INFINITY, historyRetentionMs = Number.POSITIVE_INFINITY } = plan;
+  const system = { ...chartsOf(opened.hubs), retentionMs, historyRetentionMs, ...patience };
   const violations = [...ledger.violations];
   const exercised = new Map(ledger.exercised);
   const edges = new Set<string>();

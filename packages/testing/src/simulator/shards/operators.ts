@@ -1,7 +1,8 @@
-import type { RunEvent } from "@wheelwork/core";
+import type { HistoryEvent, RunEvent } from "@wheelwork/core";
 import { replayDeadLetter } from "@wheelwork/engine/cluster";
 import { isDeepStrictEqual } from "node:util";
 import { scheduleHub } from "../checker/schedules.ts";
+import { isBeginningOf, toldIn } from "../checker/histories.ts";
 import { giveCommand } from "../commands.ts";
 import type { PlannedCommand } from "../plans.ts";
 import type { Askable, Asking } from "./asking.ts";
@@ -94,15 +95,12 @@ export class Operators {
       this.#ledger.demand("reads", fits, () => `${key} is shown with ${JSON.stringify(answer)}`);
       return;
     }
-    const history = given.value as readonly unknown[];
-    const isPart = isDeepStrictEqual(
-      JSON.parse(JSON.stringify(history)),
-      after?.events.slice(0, history.length),
-    );
+    const history = JSON.parse(JSON.stringify(given.value)) as readonly HistoryEvent[];
+    const told = toldIn(history);
     this.#ledger.demand(
       "reads",
-      isPart && (isOwner || history.length >= before.events),
-      () => `the history of ${key} at node ${asked.number} has ${history.length} of ${before.events} events`,
+      isBeginningOf(history, after?.events ?? []) && (isOwner || told >= before.events),
+      () => `the history of ${key} at node ${asked.number} has ${told} of ${before.events} events`,
     );
   }
 

@@ -69,6 +69,8 @@ export interface ShardsPlan extends PlannedTrouble {
   readonly external: number;
   /** How long answers are kept, in milliseconds; undefined: for longer than the simulation lasts. */
   readonly retentionMs: number | undefined;
+  /** How long events of live runs are kept, if that is not for longer than the simulation lasts. */
+  readonly historyRetentionMs: number | undefined;
   readonly forMs: number;
   readonly limits: PlannedLimits;
 }
@@ -130,6 +132,7 @@ export function drawShardsPlan<Own, Fault extends PlannedFault>(
     storeMs,
     external: random.pick([0, 0.5, 1]),
     retentionMs,
+    historyRetentionMs: drawFor(seed, "archive").chance(0.7) ? retentionMs : undefined,
     forMs,
     limits: {
       checkpointEvents: random.pick([1, 10, 50_000]),
@@ -190,7 +193,9 @@ export function* smallerShardsPlans<P extends ShardsPlan>(plan: P, zeros: readon
   yield* withoutStarts(plan);
   yield* withLessTrouble(plan);
   yield* withZero(plan, zeros);
-  if (plan.retentionMs !== undefined) yield { ...plan, retentionMs: undefined };
+  if (plan.historyRetentionMs !== undefined) yield { ...plan, historyRetentionMs: undefined };
+  if (plan.retentionMs !== undefined)
+    yield { ...plan, retentionMs: undefined, historyRetentionMs: undefined };
   if (plan.shards > 1) yield { ...plan, shards: 1 };
   yield* withoutLimits(plan);
 }
