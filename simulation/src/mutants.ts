@@ -411,8 +411,14 @@ export const mutants: readonly Mutant[] = [
   {
     name: "forget commands in a restart",
     file: "packages/core/src/snapshot.ts",
-    from: "  if (named !== undefined) run.named = new Map(Object.entries(named));",
-    to: "  void commands;",
+    from: "for (const [name, known] of Object.entries(named ?? {})) {",
+    to: "for (const [name, known] of Object.entries<string>({})) {",
+  },
+  {
+    name: "forget the ids of commands too early",
+    file: "packages/engine/src/shard/retention.ts",
+    from: "const commandsSince = this.endedBefore(now, this.#retentionMs);",
+    to: "const commandsSince = now;",
   },
   {
     name: "lose inputs of a parked run",
@@ -675,8 +681,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "count a post as delivered before its run has it",
     file: posts,
-    from: "=> engine().signalOwed(hub, id, signal, payload, commandId),",
-    to: "=> Promise.resolve(void engine().signalOwed(hub, id, signal, payload, commandId).catch(() => {})),",
+    from: "=> engine().signalOwed(hub, id, signal),",
+    to: "=> Promise.resolve(void engine().signalOwed(hub, id, signal).catch(() => {})),",
   },
   {
     name: "refuse what a run has started when there is too much to do",

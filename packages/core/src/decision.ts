@@ -11,6 +11,20 @@ export interface Env {
   readonly maxOpened?: number;
   /** A number in [0, 1) for the jitter of retries. */
   readonly random: number;
+  /** Absent: no run forgets an id. */
+  readonly memory?: CommandMemory | undefined;
+}
+
+/** Ids that came before these times, in engine time, may be forgotten (commands.ts). */
+export interface CommandMemory {
+  readonly commandsSince: number;
+  readonly postsSince: number;
+}
+
+/** Which post a signal is: the run that has posted it, and a number that rises with each post of that run. */
+export interface Posted {
+  readonly from: string;
+  readonly number: number;
 }
 
 /** See the input `cancel`. */
@@ -45,6 +59,8 @@ export type Input =
       readonly kind: "signal";
       readonly signal: string;
       readonly payload: unknown;
+      /** Another run has posted it. */
+      readonly post?: Posted;
       /** It was kept with an incident, so that its schema may have changed since. */
       readonly stored?: true;
       /** See the event `signalled`. */

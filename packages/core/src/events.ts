@@ -344,6 +344,10 @@ export type RunEvent =
       readonly id: string;
       /** Of what the sender sent, if it gave the id. */
       readonly hash?: string;
+      /** Another run has posted it: that run, and which of its posts it is. */
+      readonly post?: { readonly from: string; readonly number: number };
+      /** So many of the oldest ids of commands does the run forget: they are older than answers are kept. */
+      readonly forgets?: number;
       readonly signal: string;
       readonly payload: unknown;
       /** Its schema does not accept what it has made of the payload, so that it cannot be checked again (stored.ts). */

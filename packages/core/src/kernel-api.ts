@@ -22,7 +22,8 @@ export { hasNoEnd, isRetriedForever, maxCallMs } from "./retry.ts";
 export { answerText, firstLine, jsonText } from "./words.ts";
 export { isDuration, mustBeDuration } from "./spoke.ts";
 export { callersCancel } from "./decision.ts";
-export type { Decision, Env, Ignored, Input, StartOptions } from "./decision.ts";
+export { knownCommand, refusedSignal } from "./commands.ts";
+export type { CommandMemory, Decision, Env, Ignored, Input, Posted, StartOptions } from "./decision.ts";
 export { accept, begin, cancelsRound, decide, isUnbegun, migrate, start } from "./kernel.ts";
 export type { OpenedCalls, ParkedInput, Timer } from "./events.ts";
 export {
@@ -31,10 +32,8 @@ export {
   decidesCancel,
   idempotencyKey,
   isRunning,
-  knownCommand,
   noDeadline,
   refusedCancel,
-  refusedSignal,
   Run,
 } from "./run.ts";
 export { nextTimer } from "./timers.ts";

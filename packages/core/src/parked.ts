@@ -4,7 +4,8 @@ import type { Decision, Env, Input } from "./decision.ts";
 import { end } from "./chart.ts";
 import type { HubDefinition } from "./hub.ts";
 import type { Answer, ParkedInput, RunEvent } from "./events.ts";
-import { knownCommand, refusedCancel, refusedSignal, type Run, noDeadline } from "./run.ts";
+import { knownCommand, refusedSignal } from "./commands.ts";
+import { refusedCancel, type Run, noDeadline } from "./run.ts";
 import { keptSignal } from "./signals.ts";
 import { storedRequest, unbegunAfterWait } from "./stored.ts";
 import { maxSignals, TurnBuilder } from "./turn.ts";
@@ -60,14 +61,14 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
       };
     case "signal": {
       const known =
-        refusedSignal(run, input) ??
+        refusedSignal(run, input, env.memory) ??
         (isParked(run, (parked) => parked.kind === "signal" && parked["id"] === input.id)
           ? "duplicate"
           : run.signals.length >= maxSignals
             ? "full"
             : undefined);
       if (known !== undefined) return { events: [], ignored: known };
-      return { events: [keptSignal(definition, input, at)] };
+      return { events: [keptSignal(definition, run, input, env)] };
     }
     case "cancel":
       if (refusedCancel(run, input) !== undefined) return { events: [], ignored: "duplicate" };

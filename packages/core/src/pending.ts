@@ -3,7 +3,8 @@ import type { Decision, Env, Input, StartOptions } from "./decision.ts";
 import { queueMsOf } from "./exclusive.ts";
 import type { HubDefinition } from "./hub.ts";
 import type { Answer, ArrivalBounds, RunEvent, RunLane } from "./events.ts";
-import { refusedSignal, type Run } from "./run.ts";
+import { refusedSignal } from "./commands.ts";
+import type { Run } from "./run.ts";
 import { check } from "./schema.ts";
 import { keptSignal } from "./signals.ts";
 import { unbegunAfterWait, waitedRequest } from "./stored.ts";
@@ -150,9 +151,10 @@ export function decidePending(definition: HubDefinition, run: Run, input: Input,
         ? { events: [], ignored: "stale" }
         : { events: [{ type: "ended", at, answer: waitedInVain(run) }] };
     case "signal": {
-      const refused = refusedSignal(run, input) ?? (run.signals.length >= maxSignals ? "full" : undefined);
+      const refused =
+        refusedSignal(run, input, env.memory) ?? (run.signals.length >= maxSignals ? "full" : undefined);
       if (refused !== undefined) return { events: [], ignored: refused };
-      return { events: [keptSignal(definition, input, at)] };
+      return { events: [keptSignal(definition, run, input, env)] };
     }
     case "cancel":
       return { events: cancelled(run, input.id, at) };

@@ -1,3 +1,4 @@
+import { remember, type NamedCommand } from "./commands.ts";
 import { Callback } from "./coordinator.ts";
 import { callersCancel } from "./decision.ts";
 import { suspectDeaths } from "./deaths.ts";
@@ -140,8 +141,8 @@ export class Run extends Callback {
   cancelled = false;
   /** Signals that no state has taken yet, the oldest first. */
   readonly signals: KeptSignal[] = [];
-  /** The accepted commands whose sender gave an id, as `<kind> <id>`, with their hashes: each counts once, for good. */
-  named: Map<string, string> | undefined = undefined;
+  /** The accepted commands whose sender gave an id, and the senders of posts: see commands.ts. The oldest are first. */
+  named: Map<string, NamedCommand> | undefined = undefined;
   /** The last accepted commands whose id the engine made, in the same form. Only a log brings such a command twice, soon. */
   readonly commands = new Set<string>();
   /** Why the run is parked, and the inputs that are kept for its retry. */
@@ -479,48 +480,13 @@ export function isRunning(call: Call): boolean {
   return call.attempt > 0 && !call.backoff;
 }
 
-type CommandKind = "signal" | "cancel" | "retry";
-
-/** Names a command. `hash` is there if its sender gave the id. */
-interface CommandName {
-  readonly id: string;
-  readonly hash?: string;
-}
-
-/** Commands whose id the engine made: as many are remembered. */
-const maxUnnamed = 1000;
-/** Commands whose sender gave the id: a run takes no more signals of that kind, since it could not tell them apart. */
-const maxNamed = 100_000;
-
-/**
- * Whether a command of this kind came under this id before. One id may be used once for each kind. `reused`: what came
- * under it was another body.
- */
-export function knownCommand(
-  run: Run,
-  kind: CommandKind,
-  { id, hash }: CommandName,
-): "duplicate" | "reused" | undefined {
-  const name = `${kind} ${id}`;
-  const known = run.named?.get(name);
-  if (known === undefined) return run.commands.has(name) ? "duplicate" : undefined;
-  return hash === undefined || known === hash ? "duplicate" : "reused";
-}
-
-/** Why a run does not take a signal, whatever its state. */
-export function refusedSignal(run: Run, signal: CommandName): "duplicate" | "reused" | "spent" | undefined {
-  const known = knownCommand(run, "signal", signal);
-  if (known !== undefined) return known;
-  return signal.hash !== undefined && (run.named?.size ?? 0) >= maxNamed ? "spent" : undefined;
-}
-
 /**
  * Why a cancel changes nothing, as far as the run alone tells. That a state has become clean-up since the run entered it, only its
  * hub says.
  */
 export function refusedCancel(
   run: Run,
-  { id }: Pick<CommandName, "id">,
+  { id }: { readonly id: string },
 ): "duplicate" | "late" | "cleaning-up" | undefined {
   if (run.cancelling || run.incident?.inputs.some(({ kind }) => kind === "cancel") === true)
     return "duplicate";
@@ -536,14 +502,6 @@ export const decidesCancel = (event: RunEvent): boolean =>
   (event.type === "entered" && event.late === true) ||
   (event.type === "answered" && event.own === true) ||
   (event.type === "parked" && event.input.kind === "cancel");
-
-/** Remembers a command, so that it counts once if it is sent twice. */
-function remember(run: Run, kind: CommandKind, { id, hash }: CommandName): void {
-  const name = `${kind} ${id}`;
-  if (hash !== undefined) return void (run.named ??= new Map()).set(name, hash);
-  run.commands.add(name);
-  if (run.commands.size > maxUnnamed) run.commands.delete(run.commands.values().next().value as string);
-}
 
 function open(run: Run, groups: readonly OpenedCalls[] | undefined): void {
   if (groups === undefined) return;

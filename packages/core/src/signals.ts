@@ -1,7 +1,9 @@
-import type { Input } from "./decision.ts";
+import { forgettable } from "./commands.ts";
+import type { Env, Input } from "./decision.ts";
 import type { HubDefinition } from "./hub.ts";
 import { plain } from "./plain.ts";
 import type { KeptSignal, RunEvent } from "./events.ts";
+import type { Run } from "./run.ts";
 import { check } from "./schema.ts";
 import { checkStored } from "./stored.ts";
 
@@ -14,14 +16,26 @@ type SignalInput = Extract<Input, { kind: "signal" }>;
 type SignalEvent = Extract<RunEvent, { type: "signalled" }>;
 
 /** A signal that the run takes, or keeps until a state takes it. */
-export function signalled({ id, hash, signal }: SignalInput, at: number, payload: unknown): SignalEvent {
+export function signalled(
+  run: Run,
+  { id, hash, post, signal }: SignalInput,
+  { now: at, memory }: Env,
+  payload: unknown,
+): SignalEvent {
   const event = { type: "signalled", at, id, signal, payload } as const;
-  return hash === undefined ? event : { ...event, hash };
+  if (hash === undefined) return event;
+  const forgets = forgettable(run, memory);
+  return {
+    ...event,
+    hash,
+    ...(post === undefined ? {} : { post }),
+    ...(forgets === 0 ? {} : { forgets }),
+  };
 }
 
 /** A signal that the run keeps until a state takes it. */
-export function keptSignal(definition: HubDefinition, input: SignalInput, at: number): SignalEvent {
-  const event = signalled(input, at, input.payload);
+export function keptSignal(definition: HubDefinition, run: Run, input: SignalInput, env: Env): SignalEvent {
+  const event = signalled(run, input, env, input.payload);
   return isTransformed(definition, input) ? { ...event, transformed: true } : event;
 }
 

@@ -1,3 +1,4 @@
+import type { NamedCommand } from "./commands.ts";
 import { deepFreeze } from "./json.ts";
 import type { KeptSignal, OpenedCalls } from "./events.ts";
 import { restoredInputsLeft, storedInputsLeft, type StoredInputsLeft } from "./round.ts";
@@ -59,7 +60,7 @@ export function snapshot(run: Run): RunSnapshot {
     cancelled: run.cancelled,
     signals: run.signals,
     commands: [...run.commands],
-    named: run.named === undefined ? undefined : Object.fromEntries(run.named),
+    named: run.named === undefined ? undefined : namesOf(run.named),
     incident: run.incident,
     createdAt: run.createdAt,
     updatedAt: run.updatedAt,
@@ -67,6 +68,16 @@ export function snapshot(run: Run): RunSnapshot {
     endedAt: run.endedAt,
   };
 }
+
+type StoredName = readonly [hash: string, at: number, number?: number];
+
+const namesOf = (named: ReadonlyMap<string, NamedCommand>): Record<string, StoredName> =>
+  Object.fromEntries(
+    Array.from(named, ([name, { hash, at, number }]) => [
+      name,
+      number === undefined ? [hash, at] : [hash, at, number],
+    ]),
+  );
 
 interface StoredCall extends OpenedCalls {
   readonly attempt: number;
@@ -84,7 +95,7 @@ export function restore(key: string, stored: RunSnapshot): Run {
     readonly calls: readonly StoredCall[];
     readonly commands: readonly string[];
     readonly inputsLeft?: StoredInputsLeft;
-    readonly named?: Readonly<Record<string, string>>;
+    readonly named?: Readonly<Record<string, string | StoredName>>;
     readonly signals: readonly KeptSignal[];
   };
   Object.assign(run, plain);
@@ -106,7 +117,11 @@ export function restore(key: string, stored: RunSnapshot): Run {
     run.calls.set(call.number, call);
   }
   for (const id of commands) run.commands.add(id);
-  if (named !== undefined) run.named = new Map(Object.entries(named));
+  for (const [name, known] of Object.entries(named ?? {})) {
+    // Earlier versions did not store when a command came.
+    const [hash, at, number] = typeof known === "string" ? [known, run.updatedAt] : known;
+    (run.named ??= new Map()).set(name, number === undefined ? { hash, at } : { hash, at, number });
+  }
   for (const signal of signals) run.signals.push(deepFreeze(signal));
   return run;
 }

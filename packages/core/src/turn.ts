@@ -11,16 +11,8 @@ import { plain, plainPatch, synchronous, textOf } from "./plain.ts";
 import { type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
 import { postEvent, type Posting } from "./post.ts";
 import type { KeptSignal, OpenedCalls, RunEvent, Timer } from "./events.ts";
-import {
-  isRunning,
-  knownCommand,
-  noDeadline,
-  patched,
-  refusedCancel,
-  refusedSignal,
-  type Call,
-  type Run,
-} from "./run.ts";
+import { knownCommand, refusedSignal } from "./commands.ts";
+import { isRunning, noDeadline, patched, refusedCancel, type Call, type Run } from "./run.ts";
 import { countLeft, isOpening, openedCalls, opensAlike, unsettled } from "./round.ts";
 import { payloadOf, keptSignal, signalled, untaken } from "./signals.ts";
 import { backoffOf, ruleFor } from "./retry.ts";
@@ -479,13 +471,13 @@ export class TurnBuilder implements Decision {
   }
 
   #signal(input: Extract<Input, { kind: "signal" }>): Ignored | undefined {
-    const refused = refusedSignal(this.#run, input);
+    const refused = refusedSignal(this.#run, input, this.#env.memory);
     if (refused !== undefined) return refused;
     const { logic, takes, row } = this.#current();
     const { held } = this.#run;
     const { signal } = input;
     if (held !== undefined || logic.signals?.includes(signal) !== true) {
-      const event = keptSignal(this.#definition, input, this.#env.now);
+      const event = keptSignal(this.#definition, this.#run, input, this.#env);
       if (!takes.has(signal) || this.#definition.dropSignals.has(signal)) {
         this.#emit({ ...event, dropped: true });
         return undefined;
@@ -495,7 +487,7 @@ export class TurnBuilder implements Decision {
       return undefined;
     }
     const payload = input.stored === true ? payloadOf(this.#definition, input) : input.payload;
-    const event = { ...signalled(input, this.#env.now, payload), taken: true as const };
+    const event = { ...signalled(this.#run, input, this.#env, payload), taken: true as const };
     this.#takeSignal(event, logic, row, this.#kept(logic.signal?.(this.data, signal, payload)));
     return undefined;
   }

@@ -124,8 +124,8 @@ describe("retention", () => {
   const claim = { epoch: 1, seq: 1, engineTime: at };
 
   test("counts the time that the engine ran, and a day of each downtime", () => {
-    expect(new Retention(claim, at + hour).endedBefore(at + hour, 7 * day)).toBe(at + hour - 7 * day);
-    const once = new Retention(claim, at + 20 * day);
+    expect(new Retention(claim, at + hour, day).endedBefore(at + hour, 7 * day)).toBe(at + hour - 7 * day);
+    const once = new Retention(claim, at + 20 * day, day);
     const downtimes = once.unsaved();
     expect(downtimes).toEqual([{ from: at, to: at + 20 * day }]);
     expect(once.unsaved()).toBeUndefined();
@@ -135,11 +135,21 @@ describe("retention", () => {
     const twice = new Retention(
       { ...claim, engineTime: at + 22 * day, downtimes: downtimes ?? [] },
       at + 40 * day,
+      day,
     );
     expect(twice.endedBefore(at + 40 * day, 7 * day)).toBe(at - 3 * day);
   });
 
+  test("ids of commands are known as long as answers, and those of posts as long as they may come again", () => {
+    const memory = (retentionMs: number, began = at) =>
+      new Retention(claim, began, retentionMs).memory(at + 30 * day);
+    expect(memory(7 * day)).toEqual({ commandsSince: at + 23 * day, postsSince: at + 23 * day });
+    expect(memory(hour)).toEqual({ commandsSince: at + 30 * day - hour, postsSince: at + 28 * day });
+    // Of a downtime a day counts.
+    expect(memory(7 * day, at + 28 * day).commandsSince).toBe(at - 4 * day);
+  });
+
   test("a new store has no downtime", () => {
-    expect(new Retention({ ...claim, engineTime: 0 }, at).unsaved()).toBeUndefined();
+    expect(new Retention({ ...claim, engineTime: 0 }, at, day).unsaved()).toBeUndefined();
   });
 });

@@ -85,7 +85,10 @@ class Node implements Shards {
     this.#logger = options.logger ?? defaultLogger();
     this.#inbox = options.inbox ?? defaultInbox;
     this.#name = options.name ?? `${hostname()}:${process.pid}`;
-    this.#remotes = new RemoteShards({ log, store: options.store, inbox: this.#inbox }, this.clock);
+    this.#remotes = new RemoteShards(
+      { log, store: options.store, inbox: this.#inbox, retentionMs },
+      this.clock,
+    );
     this.#routing = new Routing({
       log,
       membership: () => this.#membership,

@@ -1,5 +1,5 @@
 import { WheelworkError, type Outcome, type RemoteCaller } from "@wheelwork/core";
-import { isDuration, mustBeDuration, type Input } from "@wheelwork/core/kernel";
+import { isDuration, mustBeDuration, type Input, type Posted } from "@wheelwork/core/kernel";
 import { isRunKey, isStoredKey, rootOf } from "../ports/keys.ts";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
@@ -203,10 +203,15 @@ function isOrigin(value: unknown): value is Origin {
   return isText(topic) && Number.isInteger(partition) && Number.isInteger(offset);
 }
 
-/** Of the id and the hash of a command, so many characters: a run remembers them as long as it lives. */
+/** Of the id and the hash of a command, so many characters: a run remembers them for long. */
 const maxIdLength = 1000;
 
 const isId = (value: unknown): value is string => isText(value) && value.length <= maxIdLength;
+
+function isPosted(value: unknown): value is Posted {
+  const { from, number } = (value ?? {}) as Partial<Record<keyof Posted, unknown>>;
+  return isId(from) && Number.isSafeInteger(number);
+}
 
 /** A command with what the loop knows of, and nothing else. */
 function readCommand(key: string, { input, run }: Fields): CommandEntry {
@@ -219,10 +224,12 @@ function readCommand(key: string, { input, run }: Fields): CommandEntry {
   };
 }
 
-function commandOf({ kind, id, hash, signal, payload, message }: Fields): Input {
-  const isSound = isId(id) && (hash === undefined || isId(hash));
+function commandOf({ kind, id, hash, signal, payload, message, post }: Fields): Input {
+  const isSound = isId(id) && (hash === undefined || isId(hash)) && (post === undefined || isPosted(post));
   const given = hash === undefined ? {} : { hash: hash as string };
-  if (isSound && kind === "signal" && isText(signal)) return { kind, id, ...given, signal, payload };
+  const posted = post === undefined ? {} : { post: post as Posted };
+  if (isSound && kind === "signal" && isText(signal))
+    return { kind, id, ...given, ...posted, signal, payload };
   if (isSound && kind === "retry") return { kind, id, ...given };
   if (isSound && kind === "cancel") return { kind, id };
   if (isSound && kind === "resolve" && typeof message === "string") return { kind, id, message };

@@ -5,6 +5,7 @@ import {
   refusedCancel,
   refusedSignal,
   Run,
+  type CommandMemory,
   type Ignored,
   type Input,
 } from "@wheelwork/core/kernel";
@@ -20,7 +21,9 @@ import {
 } from "../requests/access.ts";
 import type { HistoryRange } from "../ports/history.ts";
 import { commandIn, notFound, type CommandInput } from "../requests/commands.ts";
+import { defaultRetentionMs } from "../requests/options.ts";
 import type { CheckedBody } from "../requests/validate.ts";
+import { postsKnownMs } from "../shard/retention.ts";
 import { inboxMessage, type InboxEntry } from "./inbox.ts";
 import { answerIn, beginningOf, RemoteShardReader } from "./remote-shard-reader.ts";
 
@@ -31,6 +34,8 @@ export interface RemoteOptions {
   readonly inbox: string;
   /** Opens the store of a shard. It is closed when it is no longer needed. */
   readonly store: (shard: number) => Store;
+  /** How long owners keep answers, and so know the ids of commands. Default: as an engine does by itself. */
+  readonly retentionMs?: number | undefined;
 }
 
 /** How long a submit waits for the owner to accept it, in milliseconds. */
@@ -52,8 +57,14 @@ class RemoteShard implements ShardAccess {
   readonly #inbox: string;
   readonly #reader: RemoteShardReader;
   readonly #clock: Clock;
+  readonly #retentionMs: number;
 
-  constructor(shard: number, { log, store, inbox }: RemoteOptions, clock: Clock) {
+  constructor(
+    shard: number,
+    { log, store, inbox, retentionMs = defaultRetentionMs }: RemoteOptions,
+    clock: Clock,
+  ) {
+    this.#retentionMs = retentionMs;
     this.#shard = shard;
     this.#log = log;
     this.#inbox = inbox;
@@ -142,7 +153,9 @@ class RemoteShard implements ShardAccess {
     if (needsIncident && known.status !== "incident") return "not-incident";
     // What the store knows of need not go to the owner.
     const refused =
-      input.kind === "signal" ? refusedSignal(known, input) : refusedCallersCancel(known, input);
+      input.kind === "signal"
+        ? refusedSignal(known, input, this.#memory())
+        : refusedCallersCancel(known, input);
     if (refused !== undefined) return refused;
     await this.#append(key, { type: "command", input });
     return undefined;
@@ -174,6 +187,13 @@ class RemoteShard implements ShardAccess {
 
   close(): Promise<void> {
     return this.#reader.close();
+  }
+
+  /** What the owner may forget, by the clock of this process. */
+  #memory(): CommandMemory {
+    const now = this.#clock.wallMs();
+    const commandsSince = now - this.#retentionMs;
+    return { commandsSince, postsSince: Math.min(commandsSince, now - postsKnownMs) };
   }
 
   #append(key: string, entry: InboxEntry): Promise<void> {

@@ -29,6 +29,8 @@ export interface Letter {
   /** The run that has posted it, and when that run was created: its key may be used again. */
   readonly from: string;
   readonly since: number;
+  /** It rises with each post of the run. Absent: an earlier version has posted it. */
+  readonly number?: number;
 }
 
 type Posted = Extract<RunEvent, { type: "posted" }>;
@@ -47,6 +49,6 @@ export function carrierOf(
 ): { readonly key: string; readonly hub: string; readonly request: unknown } {
   const key = tellKey(from, event.call);
   if (event.type === "told") return { key, hub: tellHubName(event.spoke), request: { input: event.input } };
-  const letter: Letter = { post: event.post, from, since };
+  const letter: Letter = { post: event.post, from, since, number: event.call };
   return { key, hub: tellHubName(postSpokeName), request: { input: letter } };
 }

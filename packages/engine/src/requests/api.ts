@@ -201,8 +201,8 @@ export interface Engine {
   /** Asks a run to end early. @throws WheelworkError WW_NOT_FOUND. */
   cancel(id: string, options?: { readonly commandId?: string }): Promise<CommandResult>;
   /**
-   * Sends a signal to a run. Under a `commandId` it counts once, as long as the request is known: sent again after the end of
-   * the run, it is `accepted` if the run has taken it before.
+   * Sends a signal to a run. Under a `commandId` it counts once, for as long as answers are kept since it came: sent again after
+   * the end of the run, it is `accepted` if the run has taken it before.
    * @throws WheelworkError WW_NOT_FOUND, WW_SIGNAL_UNKNOWN, WW_INVALID_INPUT, WW_KEY_REUSED (another signal has this
    * `commandId`), WW_OVERLOADED.
    */

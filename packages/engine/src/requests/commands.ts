@@ -20,7 +20,8 @@ export function commandResult(key: string, ignored: Ignored | undefined): Comman
         "WW_OVERLOADED",
         `the run of request ${id} has taken as many named signals as it can`,
         {
-          next: "Send signals without a commandId. Or end the run and send a new request.",
+          next: "Send it again later: ids are forgotten once they are as old as answers are kept. Or send signals without a commandId.",
+          retryable: true,
         },
       );
     case "not-incident":

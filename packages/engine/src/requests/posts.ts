@@ -1,4 +1,5 @@
 import { spoke, WheelworkError, type Schema } from "@wheelwork/core";
+import type { Posted } from "@wheelwork/core/kernel";
 import { hash as digest } from "node:crypto";
 import { worker, type Worker } from "../attempts/worker.ts";
 import type { RemoteCall, RemoteOutcome } from "../ports/calls.ts";
@@ -10,14 +11,22 @@ import type { RequestService } from "./service.ts";
 export interface PostOffice {
   /** Submits a request. The same key is the same request. */
   start(hub: string, request: unknown, options: SubmitOptions): Promise<void>;
-  /** Sends a signal. The same command id is the same signal. */
-  signal(hub: string, id: string, signal: string, payload: unknown, commandId: string): Promise<void>;
+  /** Sends a signal. The same command id is the same signal, and so is the same post. */
+  signal(hub: string, id: string, signal: OwedSignal): Promise<void>;
   /** Begins a run that was called in another shard, unless it has begun. It is there when this resolves. */
   call(call: RemoteCall): Promise<void>;
   /** As `call`, and cancels the run: nobody waits for it any more. */
   withdraw(call: RemoteCall): Promise<void>;
   /** Gives the carrier of a call the answer of its callee. The same command id is the same signal. */
   outcome(outcome: RemoteOutcome, commandId: string): Promise<void>;
+}
+
+/** A signal that one run has posted to another. */
+export interface OwedSignal {
+  readonly name: string;
+  readonly payload: unknown;
+  readonly commandId: string;
+  readonly post?: Posted | undefined;
 }
 
 const anything: Schema = {
@@ -34,20 +43,24 @@ export const postSpoke = spoke(postSpokeName, {
 
 /** The worker that carries out posts. It is the engine's own: no user serves it. */
 export function postWorker(office: PostOffice): Worker {
-  const deliver = async ({ post, since }: Letter, run: string): Promise<void> => {
+  const deliver = async ({ post, from, since, number }: Letter, run: string): Promise<void> => {
+    const commandId = textOf(run, since);
     switch (post.kind) {
       case "start": {
         const { key = "", startAt } = post;
         return office.start(post.hub, post.request, startAt === undefined ? { key } : { key, startAt });
       }
-      case "signal":
-        return office.signal(post.hub, post.id, post.signal, post.payload, commandIdOf(run, since));
+      case "signal": {
+        const { hub, id, signal: name, payload } = post;
+        const numbered = number === undefined ? undefined : { from: textOf(from, since), number };
+        return office.signal(hub, id, { name, payload, commandId, post: numbered });
+      }
       case "call":
         return office.call(post);
       case "withdraw":
         return office.withdraw(post);
       case "outcome":
-        return office.outcome(post, commandIdOf(run, since));
+        return office.outcome(post, commandId);
     }
   };
   const made = worker(postSpoke, async (letter: Letter, context) => {
@@ -63,8 +76,8 @@ export function postWorker(office: PostOffice): Worker {
   return { ...made, otherProcess: true };
 }
 
-/** The id of a signal: it is the same in each attempt, and no other post has it. */
-function commandIdOf(run: string, since: number): string {
+/** Names a run for ever: the id of a signal is the same in each attempt, and no other post has it. */
+function textOf(run: string, since: number): string {
   const id = `${run}@${since.toString(36)}`;
   return id.length <= 200 ? id : digest("sha256", id, "hex");
 }
@@ -73,7 +86,7 @@ function commandIdOf(run: string, since: number): string {
 export function officeOf(engine: () => RequestService): PostOffice {
   return {
     start: (hub, request, options) => engine().submitOwed(hub, request, options),
-    signal: (hub, id, signal, payload, commandId) => engine().signalOwed(hub, id, signal, payload, commandId),
+    signal: (hub, id, signal) => engine().signalOwed(hub, id, signal),
     call: (call) => engine().callOwed(call),
     withdraw: (call) => engine().withdrawOwed(call),
     outcome: (outcome, commandId) => engine().outcomeOwed(outcome, commandId),

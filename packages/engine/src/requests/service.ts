@@ -21,6 +21,7 @@ import type {
   Submitted,
   SubmitOptions,
 } from "./api.ts";
+import type { OwedSignal } from "./posts.ts";
 import { commandIn, commandResult, noRequest, type CommandInput } from "./commands.ts";
 import { rangeOf } from "../ports/history.ts";
 import { servedBy } from "./hubs.ts";
@@ -93,19 +94,14 @@ export class RequestService implements Engine {
    * Sends a run what another one has for it. It has been decided when this resolves.
    * @throws WheelworkError WW_NOT_FOUND: there is no such request of the hub, or its run has ended.
    */
-  async signalOwed(
-    hub: string,
-    id: string,
-    name: string,
-    payload: unknown,
-    commandId: string,
-  ): Promise<void> {
+  async signalOwed(hub: string, id: string, { name, payload, commandId, post }: OwedSignal): Promise<void> {
     await this.#ask(id, async (shard, key) => {
       const { known } = await shard.lookUp(key);
       if (known.hub !== hub) throw noRequest(id);
       const valid = validSignal(hub, this.hubs.get(hub)?.definition, name, payload);
       const hash = signalHash(name, payload, valid);
-      const input = { kind: "signal", id: commandId, signal: name, payload: valid, hash } as const;
+      const signal = { kind: "signal", id: commandId, signal: name, payload: valid, hash } as const;
+      const input = post === undefined ? signal : { ...signal, post };
       let ignored = await this.#accessOf(key).deliver(key, input);
       if (ignored === "ended") ignored = (await this.#taken(key, input)) ?? ignored;
       if (commandResult(key, ignored) === "ended")

@@ -117,6 +117,7 @@ export class ShardHost {
       observe: observe === undefined ? undefined : (event) => observe(asGiven(event)),
       redact: options.redact,
       limits: { ...defaultLimits, ...options.limits },
+      retentionMs: this.#retentionMs,
       maxDowntimeMs: options.maxDowntimeMs ?? defaultMaxDowntimeMs,
       ...(feed === undefined ? {} : { feed }),
       ...(suspects === undefined ? {} : { suspects }),
@@ -164,7 +165,7 @@ export class ShardHost {
 
   /** Whether there is nothing more to delete. */
   async #purge(): Promise<boolean> {
-    const requests = await this.shard.purge(this.#retentionMs, purgeLimit);
+    const requests = await this.shard.purge(purgeLimit);
     if (requests > 0) this.#options.observe?.({ name: "purged", requests });
     // In another turn of the loop: each of them may take some milliseconds.
     await new Promise<void>((resolve) => this.#clock.soon(resolve));

@@ -18,6 +18,7 @@ import {
   step,
   type Callback,
   type Effect,
+  type CommandMemory,
   type Env,
   type ExclusiveDefinition,
   type HubDefinition,
@@ -69,7 +70,7 @@ export interface OutcomeRules {
 export interface DeciderOptions {
   readonly epoch: number;
   /** The downtimes that the next commit must say, once. */
-  readonly retention: { unsaved(): readonly Downtime[] | undefined };
+  readonly retention: { unsaved(): readonly Downtime[] | undefined; memory(now: number): CommandMemory };
   /** Number of the last committed batch. */
   readonly seq: number;
   /** Engine time of the claim. */
@@ -656,6 +657,7 @@ export class Decider {
     // What comes first for a run that was accepted is its first turn.
     this.#beginLive(batch, live, now);
     const env = this.#envAt(now);
+    env.memory = input.kind === "signal" ? this.#options.retention.memory(now) : undefined;
     if (run.version !== definition.version && run.status === "running") {
       const from = run.version;
       this.#record(batch, live, migrate(definition, run, input, env));
@@ -669,7 +671,7 @@ export class Decider {
     return decision.ignored;
   }
 
-  #envAt(now: number): Env {
+  #envAt(now: number): { -readonly [Field in keyof Env]: Env[Field] } {
     const env = this.#env;
     env.now = now;
     env.random = this.#options.random();

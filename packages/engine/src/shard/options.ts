@@ -24,6 +24,8 @@ export interface ShardOptions {
   readonly observe: ((event: EngineEvent) => void) | undefined;
   readonly redact: Redact | undefined;
   readonly limits: ShardLimits;
+  /** See `CommonOptions.retentionMs`. */
+  readonly retentionMs: number;
   /** See `CommonOptions.maxDowntimeMs`. */
   readonly maxDowntimeMs: number;
   /** Absent: inputs come from callers alone. */

@@ -1,7 +1,11 @@
+import type { CommandMemory } from "@wheelwork/core/kernel";
 import type { Claim, Downtime } from "../ports/ports.ts";
 
 /** So much of each downtime counts, in milliseconds: a day. */
 const countedMs = 86_400_000;
+
+/** A post is tried for a day, and may wait in an inbox. So long does the run that gets it know it at least, in milliseconds. */
+export const postsKnownMs = 2 * countedMs;
 
 /** As many as retention can need: each of them counts for a day at least. */
 const maxDowntimes = 400;
@@ -13,10 +17,12 @@ const maxDowntimes = 400;
  */
 export class Retention {
   readonly #downtimes: readonly Downtime[];
+  readonly #retentionMs: number;
   #isSaved: boolean;
 
   /** @param began Engine time of the claim: from the last commit until then, nobody worked. */
-  constructor({ downtimes = [], engineTime }: Claim, began: number) {
+  constructor({ downtimes = [], engineTime }: Claim, began: number, retentionMs: number) {
+    this.#retentionMs = retentionMs;
     this.#isSaved = engineTime === 0 || began - engineTime <= countedMs;
     const all = this.#isSaved ? downtimes : [...downtimes, { from: engineTime, to: began }];
     this.#downtimes = all.slice(-maxDowntimes);
@@ -35,6 +41,13 @@ export class Retention {
       until = from;
     }
     return until - left;
+  }
+
+  /** The ids of commands are known as long as answers are, and those of posts as long as they may come again. */
+  memory(now: number): CommandMemory {
+    const commandsSince = this.endedBefore(now, this.#retentionMs);
+    const isLong = this.#retentionMs >= postsKnownMs;
+    return { commandsSince, postsSince: isLong ? commandsSince : this.endedBefore(now, postsKnownMs) };
   }
 
   /** What the next commit must say, once. */

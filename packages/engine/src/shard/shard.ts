@@ -167,10 +167,10 @@ export class Shard {
     return this.#time.now();
   }
 
-  /** Deletes some of what ended so many milliseconds ago: see `Store.purge`. */
-  async purge(retentionMs: number, limit: number): Promise<number> {
+  /** Deletes some of what has outlived its retention: see `Store.purge`. */
+  async purge(limit: number): Promise<number> {
     if (this.#status !== "running") return 0;
-    return this.#tenure?.purge(retentionMs, limit) ?? 0;
+    return this.#tenure?.purge(limit) ?? 0;
   }
 
   /** Archives some events of live runs that happened so many milliseconds ago; whether there is more: see `Store.archive`. */
@@ -565,7 +565,7 @@ export class Shard {
   }
 
   #tenureOptions(): ConstructorParameters<typeof Tenure>[1] {
-    const { store, clock, logger, observe, hubs, random, limits, feed } = this.#options;
+    const { store, clock, logger, observe, hubs, random, limits, retentionMs, feed } = this.#options;
     const host = this.#host;
     const isStopping = (): boolean => this.#status === "stopping";
     return {
@@ -576,6 +576,7 @@ export class Shard {
       hubs,
       random,
       limits,
+      retentionMs,
       feed,
       time: this.#time,
       intake: this.#intake,

@@ -25,6 +25,7 @@ export interface TenureOptions {
   readonly hubs: ReadonlyMap<string, HubDefinition>;
   readonly random: () => number;
   readonly limits: ResidencyLimits & Pick<ShardLimits, "openedCalls">;
+  readonly retentionMs: number;
   readonly feed: Feed | undefined;
   readonly time: EngineTime;
   readonly intake: Intake;
@@ -59,7 +60,7 @@ export class Tenure {
     this.claim = claim;
     this.#options = options;
     time.begin(claim.engineTime, claim.serverMs);
-    this.retention = new Retention(claim, time.began);
+    this.retention = new Retention(claim, time.began, options.retentionMs);
     this.deadlines = new Deadlines(time, clock, () => {
       if (!this.#isOver) loop.wake();
     });
@@ -127,9 +128,9 @@ export class Tenure {
   }
 
   /** Deletes what has outlived its retention, `limit` things at most; how many: see `Store.purge`. */
-  purge(retentionMs: number, limit: number): MaybePromise<number> {
+  purge(limit: number): MaybePromise<number> {
     const { store, time } = this.#options;
-    const endedBefore = this.retention.endedBefore(time.now(), retentionMs);
+    const endedBefore = this.retention.endedBefore(time.now(), this.#options.retentionMs);
     return store.purge(endedBefore, limit, this.residency.begunRuns());
   }
 

@@ -71,7 +71,7 @@ export class DecidingWorld {
     this.decider = new Decider({
       epoch: 1,
       seq: 0,
-      retention: new Retention({ epoch: 1, engineTime: 0, seq: 0 }, this.time.began),
+      retention: new Retention({ epoch: 1, engineTime: 0, seq: 0 }, this.time.began, 1000),
       since: this.time.began,
       hubs: definitions,
       residency: this.residency,

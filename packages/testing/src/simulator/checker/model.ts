@@ -34,6 +34,8 @@ export interface RunModel {
   readonly calls: Map<number, CallModel>;
   readonly numbers: Set<number>;
   readonly commands: Set<string>;
+  /** When the ids came that the run knows: of commands, and of the last post of each sender. The oldest are first. */
+  readonly known: Map<string, { readonly at: number; readonly number?: number | undefined }>;
   /** Commands that came while it was parked, and count when it goes on. */
   readonly parked: Set<string>;
   status: "pending" | "running" | "incident" | "ended";
@@ -74,6 +76,7 @@ export const startedRun = (
   calls: new Map(),
   numbers: new Set(),
   commands: new Set(),
+  known: new Map(),
   parked: new Set(),
   status: event.type === "started" ? "running" : "pending",
   everParked: false,

@@ -93,6 +93,7 @@ export class Transitions {
       case "posted":
         return this.#number(run, event.call);
       case "signalled":
+        this.#forget(run, event);
         this.#command(run, `signal ${event.id}`);
         this.#waits.signalled(run, event);
         return this.#stay(run, event);
@@ -167,6 +168,7 @@ export class Transitions {
         return this.#park(run, event.input);
       case "resumed":
         this.#demand("I16", run.status === "incident", () => `${key} is resumed and was not parked`);
+        if (event.hash !== undefined) run.known.set(`retry ${event.id}`, { at: event.at });
         run.status = "running";
         this.#waits.resumed(run);
         for (const call of run.calls.values()) {
@@ -312,6 +314,27 @@ export class Transitions {
     const again = run.parked.delete(command);
     this.#demand("I5", again || !run.commands.has(command), () => `${run.key}: the ${command} counts twice`);
     run.commands.add(command);
+  }
+
+  /** A run forgets the oldest ids, and gets to know one. */
+  #forget({ key, known, commands }: RunModel, event: EventOf<"signalled">): void {
+    const { at, id, hash, post, forgets = 0 } = event;
+    for (const [name, { at: knownAt }] of [...known].slice(0, forgets)) {
+      const age = at - knownAt;
+      this.#demand(
+        "I5",
+        age >= this.#evidence.system.retentionMs,
+        () => `${key} forgets the ${name} after ${age} ms`,
+      );
+      known.delete(name);
+      commands.delete(name);
+    }
+    if (hash === undefined) return;
+    const name = post === undefined ? `signal ${id}` : `post ${post.from}`;
+    // One that was kept with an incident may have been overtaken.
+    if ((known.get(name)?.number ?? -1) > (post?.number ?? 0)) return;
+    known.delete(name);
+    known.set(name, { at, number: post?.number });
   }
 
   #answer(run: RunModel, answer: Answer): void {
