@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import { backlog } from "./benches/backlog.ts";
 import { cluster } from "./benches/cluster.ts";
+import { entities } from "./benches/entities.ts";
 import { flowCreate } from "./benches/flow-create.ts";
 import { fullStore } from "./benches/full-store.ts";
 import { http } from "./benches/http.ts";
@@ -20,6 +21,7 @@ const benches: readonly Bench[] = [
   wideRound,
   backlog,
   parkedRuns,
+  entities,
   lanes,
   fullStore,
   postgres,

@@ -1,8 +1,9 @@
 import type { HistoryEvent, RunEvent } from "@wheelwork/core";
 import { restore, Run, snapshot } from "@wheelwork/core/kernel";
 import { collect, withRest, type HistoryRange } from "../ports/history.ts";
-import type { Clock, Found, Store, StoredAnswer } from "../ports/ports.ts";
+import type { Clock, Store, StoredAnswer } from "../ports/ports.ts";
 import type { LiveRun } from "./batch.ts";
+import { ColdReads, type ColdRead } from "./cold-reads.ts";
 import { stopping, unavailable } from "./options.ts";
 import { committedHistory } from "./residency.ts";
 import type { Tenure } from "./tenure.ts";
@@ -23,9 +24,11 @@ interface Source {
 /** What is read of the runs of a shard: what is committed of them, in memory or in the store. */
 export class CommittedRuns {
   readonly #source: Source;
+  readonly #coldReads: ColdReads;
 
   constructor(source: Source) {
     this.#source = source;
+    this.#coldReads = new ColdReads(source.store);
   }
 
   /** A run in memory. Undefined while the store is lost, since it may never have been committed. */
@@ -48,28 +51,27 @@ export class CommittedRuns {
     if (staged >= 0) await this.#source.tenure()?.pipeline.quiet();
     const before = this.find(key);
     if (before !== undefined) return before;
-    let [found] = await this.#read(key);
+    let found = await this.#read(key);
     // It has ended while the store was asked, so its answer is there by now.
-    if (found?.answer === undefined && this.#hasEndedRow(key)) [found] = await this.#read(key);
+    if (found.answer === undefined && this.#hasEndedRow(key)) found = await this.#read(key);
     // While the store was asked, the run may have come into memory, and moved on.
     if (this.find(key) !== undefined) return this.lookUp(key);
-    if (found?.damage !== undefined) throw found.damage;
-    const { run: stored, answer } = found ?? { run: undefined, answer: undefined };
-    if (stored === undefined || this.#source.status() === "store-lost" || this.#hasEndedRow(key))
-      return answer;
-    return restore(key, stored.snapshot);
+    if (found.damage !== undefined) throw found.damage;
+    if (found.run === undefined || this.#source.status() === "store-lost" || this.#hasEndedRow(key))
+      return found.answer;
+    return found.run();
   }
 
   #hasEndedRow(key: string): boolean {
     return this.#source.tenure()?.residency.hasEndedRow(key) === true;
   }
 
-  async #read(key: string): Promise<readonly Found[]> {
+  async #read(key: string): Promise<ColdRead> {
     try {
-      return await this.#source.store.find([key]);
+      return await this.#coldReads.read(key, this.#source.tenure()?.pipeline.actedSeq ?? -1);
     } catch (error) {
       // The loop will notice by itself; the caller is told that the store is away.
-      if (this.#source.status() === "store-lost") return [];
+      if (this.#source.status() === "store-lost") return {};
       throw error;
     }
   }
@@ -104,8 +106,8 @@ export class CommittedRuns {
       if (!(known instanceof Run)) return undefined;
       const now = this.#working(key);
       if (now?.run === known && now.stagedFrom < 0) return restore(key, snapshot(known));
-      // It was just made of its row.
-      if (now?.run !== known && before !== known) return known;
+      // It was just made of its row, maybe for others, too.
+      if (now?.run !== known && before !== known) return restore(key, snapshot(known));
       await new Promise<void>((resolve) => this.#source.clock.soon(resolve));
     }
   }
