@@ -119,6 +119,28 @@ describe.each(["memory", "sqlite"] as const)("in a store (%s)", (store) => {
     expect((await world.engine.history("a"))[0]?.type).toBe("archived");
   });
 
+  test("who watches a run again, and has missed what is archived, goes on with the present", async () => {
+    const world = await begin({ store });
+    await add(world, 1);
+    await add(world, 2);
+    await world.clock.advance(12 * hour);
+    await add(world, 4);
+    const watched = world.engine.watch("a", { after: 2, until: "end" })[Symbol.asyncIterator]();
+    expect((await watched.next()).value).toMatchObject({ event: 7, state: "Open", view: { sum: 7 } });
+    const next = watched.next();
+    await add(world, 8);
+    expect((await next).value).toMatchObject({ event: 8, view: { sum: 15 } });
+    await watched.return?.();
+    // Of a run that has ended, its answer and its view are told.
+    await world.engine.cancel("a");
+    await world.clock.advance(0);
+    const ended = world.engine.watch("a", { after: 2, until: "end" })[Symbol.asyncIterator]();
+    const { value } = await ended.next();
+    expect(value).toMatchObject({ status: "ended", state: "Closed", view: { sum: 15 } });
+    expect(value?.answer).toEqual({ kind: "result", value: "open" });
+    expect((await ended.next()).done).toBe(true);
+  });
+
   test("what is archived is kept as long as answers, whatever is set", async () => {
     const world = await begin({ store, historyRetentionMs: 1, retentionMs: 3 * hour });
     await world.clock.advance(2.9 * hour);

@@ -25,7 +25,10 @@ export interface RunUpdate<O = unknown, E extends string = string> {
 
 /** How somebody watches a run. */
 export interface WatchOptions {
-  /** Tell only what comes after so many events: the `event` of the last update that was seen. Default: begin with how it is now. */
+  /**
+   * Tell only what comes after so many events: the `event` of the last update that was seen. Default: begin with how it is now. If
+   * events after it are archived, it begins with how it is now, too.
+   */
   readonly after?: number;
   /** When to stop: with the answer, or with the end of the run, which may come later. Default: `answer`. */
   readonly until?: "answer" | "end";
