@@ -15,7 +15,6 @@ const ownedShard = "packages/engine/src/cluster/owned-shard.ts";
 const shardFeed = "packages/engine/src/cluster/shard-feed.ts";
 const calls = "packages/engine/src/requests/calls.ts";
 const laneKeeper = "packages/engine/src/shard/lane-keeper.ts";
-const lanes = "packages/engine/src/shard/lanes.ts";
 const service = "packages/engine/src/requests/service.ts";
 const outbox = "packages/engine/src/shard/outbox.ts";
 const stormHub = "packages/storm/src/parts/hub.ts";
@@ -440,17 +439,10 @@ export const mutantsOfShards: readonly Mutant[] = [
     world: "cluster",
   },
   {
-    name: "share a place of a caller in another shard that is free by now",
-    file: lanes,
-    from: "    if (held === undefined) return false;\n",
-    to: "    if (held === undefined) return true;\n",
-    world: "cluster",
-  },
-  {
     name: "share no place with a caller in another shard",
     file: laneKeeper,
-    from: "return void (yield* caller?.places ?? []);",
-    to: "return;",
+    from: "if (held.name === name && held.key === key && lane.isHeld(held))",
+    to: "if (of.caller === undefined && held.name === name && held.key === key && lane.isHeld(held))",
     world: "cluster",
   },
 ];
