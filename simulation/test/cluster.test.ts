@@ -58,6 +58,7 @@ test("no fault of nodes, log or stores breaks the promise of a cluster", { timeo
     "I21",
     "I34",
     "I35",
+    "I36",
   ];
   const others = ["position", "routed", "replies", "order", "reads", "dead-letter", "short way", "inbox way"];
   for (const invariant of [...numbered, ...others])

@@ -60,6 +60,7 @@ test(
       "I21",
       "I34",
       "I35",
+      "I36",
     ];
     for (const invariant of [...numbered, "acked", "tuples", "replies", "reads", "dead-letter"])
       expect(exercised.get(invariant), invariant).toBeGreaterThan(50);

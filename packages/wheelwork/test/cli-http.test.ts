@@ -171,7 +171,13 @@ test("an answer that is an error has an exit code of its own, and so has each re
   const answered = await run(["requests", "answer", "k", "--wait", "10"]);
   expect(answered.status).toBe(4);
   expect(JSON.parse(answered.stdout)).toMatchObject({ kind: "error", code: "withdrawn" });
+  const later = ["--key", "later", "--start-at", "2200-01-01T00:00:00Z", "--wait", "0"];
+  expect(await run(["requests", "submit", "approval", '{"subject":"x"}', ...later])).toMatchObject({
+    status: 5,
+    stderr: "later has no answer yet: it is pending\n",
+  });
   const cases: readonly (readonly [number, RegExp, readonly string[]])[] = [
+    [1, /startAt/, ["requests", "submit", "approval", '{"subject":"x"}', "--start-at", "tomorrow"]],
     [3, /there is no request/i, ["requests", "get", "nobody"]],
     [3, /the server has no hub nobody/, ["requests", "submit", "nobody", "{}"]],
     [1, /subject/, ["requests", "submit", "approval", "{}"]],

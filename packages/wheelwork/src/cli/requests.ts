@@ -288,6 +288,11 @@ arrived may be repeated with it.`,
   takes: "HUB REQUEST",
   options: {
     key: { type: "string", value: "KEY", about: "the key of the request (a random one)" },
+    "start-at": {
+      type: "string",
+      value: "TIME",
+      about: "when it is to begin: ISO 8601 with a time zone, such as 2026-10-01T00:00:00Z (now)",
+    },
     ...waitOption,
     ...serverOptions,
   },
@@ -302,6 +307,7 @@ arrived may be repeated with it.`,
     const reply = await client.post(operation.path, {
       body,
       headers,
+      query: { startAt: values["start-at"] },
       expected: (one) => one.headers.has("content-location"),
     });
     const id = idOf(reply, key);
