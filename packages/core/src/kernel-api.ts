@@ -32,6 +32,7 @@ export {
   decidesCancel,
   idempotencyKey,
   isRunning,
+  keptOutcomes,
   noDeadline,
   refusedCancel,
   Run,

@@ -528,3 +528,7 @@ function openCall(run: Run, number: number): Call {
   }
   return call;
 }
+
+/** The calls whose outcome a parked run keeps: they stay open until the run goes on. */
+export const keptOutcomes = ({ incident }: Run): ReadonlySet<unknown> | undefined =>
+  incident && new Set(incident.inputs.filter(({ kind }) => kind === "outcome").map(({ call }) => call));

@@ -9,6 +9,7 @@ import {
   isOpening,
   isRunning,
   isUnbegun,
+  keptOutcomes,
   migrate,
   pend,
   postpone,
@@ -795,7 +796,3 @@ export class Decider {
 
 /** The first turn of a run, as what it is parked with. */
 const unbegun = { kind: "start", transformed: true } as const;
-
-/** The calls whose outcome a parked run keeps: they stay open until the run goes on. */
-const keptOutcomes = ({ incident }: Run): ReadonlySet<unknown> | undefined =>
-  incident && new Set(incident.inputs.filter(({ kind }) => kind === "outcome").map(({ call }) => call));
