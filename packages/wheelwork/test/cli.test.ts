@@ -36,6 +36,17 @@ test("says what it can do, and refuses what it cannot with that", () => {
   }
 });
 
+test("options may stand before the name of the command, and between its words", () => {
+  for (const args of [
+    ["--shards", "4", "asyncapi", module],
+    ["asyncapi", "--shards=4", module],
+  ])
+    expect(cli(...args).status, args.join(" ")).toBe(0);
+  const { status, stderr } = cli("storm", "--nimbus", "127.0.0.1:1", "list", "--schema", "s");
+  expect(status).toBe(2);
+  expect(stderr).toContain("Unknown option '--schema'");
+});
+
 test("prints the AsyncAPI document of a module", () => {
   const { status, stdout } = cli("asyncapi", module, "--shards", "4");
   expect(status).toBe(0);

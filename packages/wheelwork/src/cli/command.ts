@@ -70,17 +70,38 @@ export function command<const O extends Options>(
   };
 }
 
-/** The command that the first words name, and the words after it. */
+/** The command that the first words name, and the other words. Options may stand before the name, or within it. */
 export function findCommand(
   commands: readonly Command[],
   words: readonly string[],
 ): { readonly command: Command; readonly rest: readonly string[] } | undefined {
+  // Only who knows which options take a value can tell a value from a word. All commands mean the same by one option.
+  const known = configOf(Object.assign({}, ...commands.map(({ options }) => options)) as Options);
+  const { tokens } = parseArgs({
+    args: [...words],
+    options: known,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
+  const places = tokens.flatMap(({ kind, index }) => (kind === "positional" ? [index] : []));
   for (const length of [2, 1]) {
-    const name = words.slice(0, length).join(" ");
+    const named = places.slice(0, length);
+    const name = named.map((at) => words[at]).join(" ");
     const found = commands.find((one) => one.name === name);
-    if (found !== undefined) return { command: found, rest: words.slice(length) };
+    if (found !== undefined)
+      return { command: found, rest: words.filter((_word, at) => !named.includes(at)) };
   }
   return undefined;
+}
+
+function configOf(options: Options): Record<string, { type: "string" | "boolean"; short?: string }> {
+  return Object.fromEntries(
+    Object.entries(options).map(([option, { type, short }]) => [
+      option,
+      short === undefined ? { type } : { type, short },
+    ]),
+  );
 }
 
 /**
@@ -88,13 +109,7 @@ export function findCommand(
  * @throws CommandError with every problem: unknown options, values that are not among the choices, too few or too many arguments.
  */
 export function parse({ name, takes, options }: Command, words: readonly string[]): Given {
-  const config = Object.fromEntries(
-    Object.entries(options).map(([option, { type, short }]) => [
-      option,
-      short === undefined ? { type } : { type, short },
-    ]),
-  );
-  const { values, positionals } = parsed(words, config);
+  const { values, positionals } = parsed(words, options);
   const problems = Object.entries(values).flatMap(([option, value]) => {
     const choices = options[option]?.choices;
     return choices === undefined || choices.includes(String(value))
@@ -110,12 +125,9 @@ export function parse({ name, takes, options }: Command, words: readonly string[
   return { values: values as Given["values"], positionals };
 }
 
-function parsed(
-  words: readonly string[],
-  options: Record<string, { type: "string" | "boolean"; short?: string }>,
-) {
+function parsed(words: readonly string[], options: Options) {
   try {
-    return parseArgs({ args: [...words], options, allowPositionals: true });
+    return parseArgs({ args: [...words], options: configOf(options), allowPositionals: true });
   } catch (error) {
     throw usageError(error instanceof Error ? error.message : String(error));
   }

@@ -42,7 +42,7 @@ function help(words: readonly string[]): string {
   const names = words.filter((word) => !word.startsWith("-"));
   if (words.includes("--markdown")) return markdown(commands, introduction);
   if (names.length === 0) return overview(commands);
-  const found = findCommand(commands, names);
+  const found = findCommand(commands, words);
   if (found !== undefined) return helpOf(found.command);
   const [group = ""] = names;
   if (commands.some(({ name }) => name.startsWith(`${group} `))) return overview(commands, group);

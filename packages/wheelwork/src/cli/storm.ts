@@ -3,7 +3,7 @@ import { clusterTopics, type Channel } from "@wheelwork/engine/cluster";
 import type { StormApp, StormConfig } from "@wheelwork/storm/parts";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { command, type Command } from "./command.ts";
+import { command, wholeNumber, type Command } from "./command.ts";
 import { findNimbus, reached } from "./nimbus.ts";
 import { needed, placeHelp, placeOptions } from "./place.ts";
 
@@ -139,8 +139,8 @@ const rebalance = command({
   run: async ({ values }) => {
     const { place, nimbus } = await nimbusAt(values);
     const workers =
-      values.workers === undefined ? {} : { workers: integer("--workers", values.workers, 1, 1) };
-    const waitMs = integer("--wait", values.wait, 0, 0) * 1000;
+      values.workers === undefined ? {} : { workers: wholeNumber("--workers", values.workers, 1, 1) };
+    const waitMs = wholeNumber("--wait", values.wait, 0, 0) * 1000;
     await reached(place, nimbus.rebalance(nameOf(values), { waitMs, ...workers }));
     say(`${nameOf(values)}: is rebalanced`);
   },
@@ -153,7 +153,7 @@ const kill = command({
   options: { ...stormOptions, ...waitOption },
   run: async ({ values }) => {
     const { place, nimbus } = await nimbusAt(values);
-    await reached(place, nimbus.kill(nameOf(values), integer("--wait", values.wait, 0, 0) * 1000));
+    await reached(place, nimbus.kill(nameOf(values), wholeNumber("--wait", values.wait, 0, 0) * 1000));
     say(`${nameOf(values)}: is killed`);
   },
 });
@@ -218,9 +218,9 @@ async function topologyOf(file: string, name: string, open: StormConfig, values:
       name,
       config,
       app,
-      workerTasks: integer("--worker-tasks", values["worker-tasks"], 2, 0),
-      workers: integer("--workers", values.workers, 1, 1),
-      heapMb: integer("--heap", values.heap, 512, 64),
+      workerTasks: wholeNumber("--worker-tasks", values["worker-tasks"], 2, 0),
+      workers: wholeNumber("--workers", values.workers, 1, 1),
+      heapMb: wholeNumber("--heap", values.heap, 512, 64),
       ...(nodeFolder === undefined ? {} : { nodeFolder }),
     });
     return { topology, channels: app.channels ?? [] };
@@ -265,17 +265,11 @@ function configOf(values: Values, otherwise: Partial<StormConfig> = {}): StormCo
       env["DATABASE_URL"] ??
       otherwise.databaseUrl ??
       "postgres://wheelwork@127.0.0.1:5432/wheelwork",
-    shards: integer("--shards", values.shards ?? env["SHARDS"], otherwise.shards ?? 8, 1),
+    shards: wholeNumber("--shards", values.shards ?? env["SHARDS"], otherwise.shards ?? 8, 1),
     inbox: values.inbox ?? otherwise.inbox ?? "wheelwork-inbox",
     ...(schema === undefined ? {} : { schema }),
     ...(app === undefined ? {} : { app }),
   };
-}
-
-function integer(name: string, given: string | undefined, otherwise: number, least: number): number {
-  const value = given === undefined ? otherwise : Number(given);
-  if (Number.isInteger(value) && value >= least) return value;
-  throw refusal(`${name} must be an integer of at least ${least}, not ${given}`);
 }
 
 const count = (many: number, what: string): string => `${many} ${what}${many === 1 ? "" : "s"}`;
