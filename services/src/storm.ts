@@ -160,21 +160,22 @@ export class StormCluster {
     return pidOf(this.#daemon(part));
   }
 
-  /** The processes under the supervisor: the Java of the workers, and their components. */
-  workerPids(): { readonly pid: number; readonly command: string }[] {
+  /** The processes under the supervisor: the Java of the workers, and their components. `worker` names the worker of each. */
+  workerPids(): { readonly worker: string; readonly pid: number; readonly command: string }[] {
     const folder = join(this.#folder, "data", "local", "workers");
-    const found = new Map<number, string>();
+    const found = new Map<number, { readonly worker: string; readonly command: string }>();
     for (const worker of existsSync(folder) ? readdirSync(folder) : []) {
       const pids = join(folder, worker, "pids");
       for (const pid of existsSync(pids) ? readdirSync(pids) : []) {
         try {
-          found.set(Number(pid), readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim());
+          const command = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim();
+          found.set(Number(pid), { worker, command });
         } catch {
           // It has ended.
         }
       }
     }
-    return Array.from(found, ([pid, command]) => ({ pid, command }));
+    return Array.from(found, ([pid, { worker, command }]) => ({ worker, pid, command }));
   }
 
   /** Starts what does not run, and waits until topologies can be submitted. */

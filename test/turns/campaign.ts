@@ -1,27 +1,45 @@
 import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { seededRandom } from "@wheelwork/testing";
+import { prepareWorkLog } from "./app.ts";
+import {
+  misanswered,
+  misplaced,
+  mistimed,
+  mistold,
+  workedIn,
+  type Answered,
+  type Heard,
+  type ScheduleEvent,
+} from "./checks.ts";
 
-/** Where an engine keeps what it keeps. `workLog`: where workers write when their work begins and ends. */
+/** Where an engine keeps what it keeps. `workLog`: where workers write when their work begins. */
 export type Place = { readonly workLog: string } & (
   | { readonly kind: "sqlite"; readonly file: string }
-  | {
-      readonly kind: "cluster";
-      readonly brokers: string;
-      readonly databaseUrl: string;
-      readonly schema: string;
-      readonly shards: number;
-    }
+  | ({ readonly kind: "cluster" } & Servers)
+  | ({ readonly kind: "storm"; readonly inbox: string } & Servers)
 );
+
+interface Servers {
+  readonly brokers: string;
+  readonly databaseUrl: string;
+  readonly schema: string;
+  readonly shards: number;
+}
 
 /** What a process is asked. */
 export type Asked = { readonly number: number } & Question;
 type Question =
-  | { readonly kind: "call"; readonly hub: string; readonly request: object; readonly key: string }
-  | { readonly kind: "view" | "answer"; readonly id: string }
+  | {
+      readonly kind: "call";
+      readonly hub: string;
+      readonly request: object;
+      readonly options: { readonly key: string; readonly startAt?: number };
+    }
+  | { readonly kind: "view" | "history"; readonly id: string }
   | {
       readonly kind: "list";
       readonly filter: { readonly hub?: string; readonly status?: "lost" | "incident" };
@@ -34,27 +52,43 @@ export interface Told {
   readonly error?: string;
 }
 
+/** How a campaign breaks what it runs on, besides its own processes, and other ways to ask. */
+export interface Around {
+  /** Each breaks something, and sees to it that it is mended. */
+  readonly faults: Readonly<Record<string, (random: () => number) => Promise<void>>>;
+  /** Sends requests of the hub `create` otherwise, and gives their answers. */
+  readonly ask?: (key: string, request: object) => Promise<unknown>;
+  /** What was wrong with what came of that. */
+  readonly problems?: () => readonly string[];
+}
+
 export interface Campaign {
   readonly place: Place;
   readonly processes: number;
   readonly kills: number;
   readonly seed: number;
+  /** Default: only the processes are killed. */
+  readonly around?: Around;
 }
 
 export interface Report {
   readonly requests: number;
+  /** How often each kind of answer was given. */
+  readonly answers: Readonly<Record<string, number>>;
+  /** How often each fault was made. */
+  readonly faults: Readonly<Record<string, number>>;
   readonly ticks: number;
   /** Attempts that were begun, those of killed processes included. */
   readonly attempts: number;
   readonly problems: readonly string[];
 }
 
-const slots: Readonly<Record<string, number>> = { single: 1, double: 2 };
-const hubNames = [...Object.keys(slots), "pair"];
-
-/** A campaign goes on until so much has happened. */
-export const leastRequests = 50;
-export const leastTicks = 4;
+/** A fault is over when so many requests have been answered after it, within so many milliseconds. */
+const [answersAfterFault, mendedWithinMs] = [5, 300_000];
+/** How long posts may take when nothing breaks any more, in milliseconds. */
+const heardWithinMs = 60_000;
+/** So many requests tell one ledger: what it knows grows with each. */
+const perLedger = 50;
 
 /** A process with an engine. */
 class Part {
@@ -79,8 +113,6 @@ class Part {
     ]);
     this.child.once("exit", () => {
       this.#isDead = true;
-      // What was under way in it has ended.
-      appendFileSync(place.workLog, `death ${this.child.pid}\n`);
       for (const settle of this.#waiting.values()) settle(undefined);
     });
   }
@@ -105,14 +137,30 @@ class Part {
   }
 }
 
+/** What the operations of a request came to: a pair has two of them. */
+function answersOf(one: Answered): Answered[] {
+  const { did } = (one.answer.value ?? {}) as {
+    did?: readonly { readonly id: string; readonly fence: number }[];
+  };
+  if (did === undefined) return [one];
+  return ["a", "b"].map((laneKey) => {
+    const id = `${one.id}-${laneKey}`;
+    const value = did.find((each) => each.id === id) ?? { id: "none", fence: 0 };
+    return { ...one, hub: "create", laneKey, id, answer: { kind: "result", value } };
+  });
+}
+
+/** What requests do that come while others work, and what is in it. Requests to `verify` have equal bodies, and join one another. */
+const hubNames = ["create", "create", "update", "reroute", "verify", "ping", "report", "report"] as const;
+
 /**
- * Operations of a few lanes, and runs that call them, over processes that are killed again and again. In the end each has its answer, what each has started and
- * signalled is there once, no place was ever doubled, and the schedule has made each tick.
+ * Operations of a few lanes, over processes that are killed again and again. In the end each has its answer, what each has started and
+ * signalled is there once and in its order, no place was ever doubled, and the schedule has made each tick once.
  */
-export async function takeTurns({ place, processes, kills, seed }: Campaign): Promise<Report> {
+export async function takeTurns({ place, processes, kills, seed, around }: Campaign): Promise<Report> {
   const random = seededRandom(seed);
   const problems: string[] = [];
-  writeFileSync(place.workLog, "");
+  prepareWorkLog(place.workLog);
   const parts: Part[] = Array.from({ length: processes }, () => new Part(place));
   await Promise.all(parts.map(({ ready }) => ready));
   /** Asks one process after the other until one answers. */
@@ -123,114 +171,108 @@ export async function takeTurns({ place, processes, kills, seed }: Campaign): Pr
       await sleep(50);
     }
   };
-  await insist({ kind: "call", hub: "ledger", request: {}, key: "ledger" });
+
+  const answered: Answered[] = [];
   let requests = 0;
-  const operations: string[] = [];
   const killing = new AbortController();
   const client = async (): Promise<void> => {
     while (!killing.signal.aborted) {
-      const id = `r${requests++}`;
-      const hub = random.pick(hubNames);
-      const ids = hub === "pair" ? [`${id}-a`, `${id}-b`] : [id];
-      operations.push(...ids);
-      const request = { id, key: random.pick(["a", "b"]), ms: 5 + random.int(40) };
-      const answer = await insist({ kind: "call", hub, request, key: id });
-      const told = JSON.stringify(answer);
-      const wanted = JSON.stringify({ kind: "result", value: hub === "pair" ? { ids } : { id } });
-      if (told !== wanted) problems.push(`${id} is answered with ${told}`);
+      const number = requests++;
+      // Calls into lanes of other shards.
+      const isPair = place.kind !== "storm" && random.chance(0.15);
+      const [key, hub] = [`r${number}`, isPair ? "pair" : random.pick(hubNames)];
+      const laneKey = random.pick(["a", "b"]);
+      const group = Math.floor(number / perLedger);
+      const isEqual = hub === "verify";
+      const id = isEqual ? `v${group}${laneKey}` : key;
+      const ms = isEqual ? 30 : 5 + random.int(40);
+      const ledger = `ledger-${group}`;
+      const request = { id, key: laneKey, ms, ledger };
+      const later = random.chance(0.1) ? { startAt: Date.now() + random.int(2000) } : {};
+      const isElsewhere = around?.ask !== undefined && hub === "create" && random.chance(0.7);
+      const answer = isElsewhere
+        ? await around.ask(key, request)
+        : await insist({ kind: "call", hub, request, options: { key, ...later } });
+      answered.push(...answersOf({ key, hub, laneKey, id, ledger, answer: answer as Answered["answer"] }));
     }
   };
   const clients = Promise.all(Array.from({ length: 12 }, client));
-  for (let killed = 0; killed < kills; killed++) {
-    await sleep(200 + random.int(1500));
+
+  /** Whether requests are answered (again). */
+  const works = async (): Promise<boolean> => {
+    const before = answered.length;
+    for (const until = performance.now() + mendedWithinMs; performance.now() < until; await sleep(20))
+      if (answered.length >= before + answersAfterFault) return true;
+    return false;
+  };
+  const killPart = async (): Promise<void> => {
     const index = random.int(parts.length);
     await parts[index]?.kill();
     const started = new Part(place);
     parts[index] = started;
     await started.ready;
+  };
+  const faults = Object.entries<Around["faults"][string]>({
+    ...around?.faults,
+    "kill a process": killPart,
+  });
+  const made: Record<string, number> = {};
+  let isSound = await works();
+  for (let killed = 0; killed < kills && isSound; killed++) {
+    await sleep(200 + random.int(1500));
+    // Each of them, and then any.
+    const [name, fault] = faults[killed] ?? random.pick(faults);
+    made[name] = (made[name] ?? 0) + 1;
+    await fault(random);
+    isSound = await works();
+    if (!isSound) problems.push(`nothing is answered any more after: ${name}`);
   }
-  const ticksUntilNow = async (): Promise<number[]> =>
-    ((await insist({ kind: "list", filter: { hub: "note" } })) as string[])
-      .filter((id) => id.startsWith("tick@"))
-      .map((id) => Date.parse(id.slice("tick@".length)))
-      .toSorted((one, other) => one - other);
-  // On a slow machine little has happened by now.
-  const isEnough = async (): Promise<boolean> =>
-    requests >= leastRequests && (await ticksUntilNow()).length >= leastTicks;
-  do await sleep(500);
-  while (!(await isEnough()));
   killing.abort();
-  await clients;
-  await settled(insist, operations, problems);
-  const ticks = await ticksUntilNow();
-  for (const [index, at] of ticks.entries())
-    if (index > 0 && at - (ticks[index - 1] ?? 0) !== 1000)
-      problems.push(
-        `no tick is between ${new Date(ticks[index - 1] ?? 0).toISOString()} and ${new Date(at).toISOString()}`,
-      );
-  for (const status of ["lost", "incident"] as const) {
-    const found = (await insist({ kind: "list", filter: { status } })) as string[];
-    if (found.length > 0) problems.push(`${status}: ${found.join(", ")}`);
+  let ticks: readonly string[] = [];
+  if (isSound) {
+    await clients;
+    const heard = await heardOf(insist, answered);
+    const notes = (await insist({ kind: "list", filter: { hub: "note" } })) as string[];
+    const ofRuns = new Set(notes.filter((id) => id.startsWith("note-")));
+    problems.push(...misanswered(answered), ...mistold(answered, heard, ofRuns));
+    ticks = notes.filter((id) => id.startsWith("tick@"));
+    const history = (await insist({ kind: "history", id: "schedule:tick" })) as ScheduleEvent[];
+    problems.push(...mistimed(history, ticks));
+    for (const status of ["lost", "incident"] as const) {
+      const found = (await insist({ kind: "list", filter: { status } })) as string[];
+      if (found.length > 0) problems.push(`${status}: ${found.join(", ")}`);
+    }
   }
+  problems.push(...(around?.problems?.() ?? []));
   await Promise.all(parts.map((part) => part.kill()));
   const lines = readFileSync(place.workLog, "utf8").trim().split("\n");
   problems.push(...misplaced(lines));
-  const attempts = lines.filter((line) => line.startsWith("begin")).length;
-  return { requests, ticks: ticks.length, attempts, problems };
+  const kinds = Object.groupBy(answered, ({ answer }) => answer.code ?? answer.kind);
+  return {
+    requests,
+    answers: Object.fromEntries(Object.entries(kinds).map(([kind, all]) => [kind, all?.length ?? 0])),
+    faults: made,
+    ticks: ticks.length,
+    attempts: lines.length,
+    problems,
+  };
 }
 
-/** Waits until the ledger has heard of each operation, and each note is there. */
-async function settled(
+/** Waits until the ledgers have heard of all that have worked, and gives what they have heard. */
+async function heardOf(
   insist: (question: Question) => Promise<unknown>,
-  operations: readonly string[],
-  problems: string[],
-): Promise<void> {
-  const heard = async (): Promise<readonly string[]> =>
-    (await insist({ kind: "view", id: "ledger" })) as readonly string[];
-  for (
-    const until = performance.now() + 240_000;
-    (await heard()).length < operations.length;
-    await sleep(100)
-  )
-    if (performance.now() > until) break;
-  const all = await heard();
-  for (const id of operations) {
-    const times = all.filter((one) => one === id).length;
-    if (times !== 1) problems.push(`the ledger has heard of ${id} ${times} times`);
-    const answer = (await insist({ kind: "answer", id: `note-${id}` })) as { value?: { of?: string } };
-    if (answer?.value?.of !== id) problems.push(`the note of ${id} is ${JSON.stringify(answer)}`);
-  }
-}
-
-/** What is wrong with the order in which work has begun and ended: more in a lane than it has places, or a fence that falls. */
-function misplaced(lines: readonly string[]): string[] {
-  const problems: string[] = [];
-  const open = new Map<string, Map<string, { readonly pid: string }>>();
-  const fences = new Map<string, { readonly fence: number; readonly id: string }>();
-  for (const line of lines) {
-    const [what, lane = "", fence = "", pid = "", id = ""] = line.split(" ");
-    if (what === "death") {
-      for (const works of open.values())
-        for (const [key, { pid: of }] of works) if (of === lane) works.delete(key);
-      continue;
+  answered: readonly Answered[],
+): Promise<ReadonlyMap<string, readonly Heard[]>> {
+  const worked = workedIn(answered);
+  const heard = new Map<string, readonly Heard[]>();
+  for (const id of new Set(worked.values())) {
+    const wanted = [...worked.values()].filter((ledger) => ledger === id).length * 2;
+    let all: readonly Heard[] = [];
+    for (const until = performance.now() + heardWithinMs; performance.now() < until; await sleep(100)) {
+      all = (await insist({ kind: "view", id })) as readonly Heard[];
+      if (all.length >= wanted) break;
     }
-    const works = open.get(lane) ?? new Map<string, { readonly pid: string }>();
-    open.set(lane, works);
-    if (what === "end") {
-      works.delete(`${id} ${pid}`);
-      continue;
-    }
-    works.set(`${id} ${pid}`, { pid });
-    const most = slots[lane.slice(0, lane.indexOf("/"))] ?? 0;
-    if (works.size > most)
-      problems.push(`${[...works.keys()].join(", ")} work in ${lane}, which has ${most} places`);
-    const last = fences.get(lane);
-    const isKnown = Number(fence) > 0;
-    if (!isKnown) problems.push(`${id} works in ${lane} without a fence`);
-    // Of two places the one that was granted later may begin first.
-    if (most === 1 && last !== undefined && Number(fence) <= last.fence && id !== last.id)
-      problems.push(`${id} has the fence ${fence} in ${lane}, after ${last.fence} of ${last.id}`);
-    fences.set(lane, { fence: Number(fence), id });
+    heard.set(id, all);
   }
-  return problems;
+  return heard;
 }

@@ -1,155 +1,29 @@
-// A process that runs an engine, and is killed: operations that exclude one another, runs that start others and signal them, a schedule.
-import { answered, end, hub, spoke, stay, WheelworkError, type Exclusive } from "@wheelwork/core";
-import { createEngine, schedule, worker, type Engine } from "@wheelwork/engine";
-import { clusterTopics, createNode } from "@wheelwork/engine/cluster";
+// A process that is killed: it runs an engine, or is a client of those of a Storm.
+import { WheelworkError } from "@wheelwork/core";
+import { createEngine, type Engine } from "@wheelwork/engine";
+import { clusterTopics, createClient, createNode } from "@wheelwork/engine/cluster";
 import { kafka } from "@wheelwork/kafka";
 import { postgresPool, postgresStore } from "@wheelwork/postgres";
-import { appendFileSync } from "node:fs";
-import { z } from "zod";
+import { hubs, schedulesOf, workersOf } from "./app.ts";
 import type { Asked, Place, Told } from "./campaign.ts";
 
 const place = JSON.parse(process.argv[2] ?? "{}") as Place;
-const request = z.object({ id: z.string(), key: z.string(), ms: z.number() });
-const nothing = z.object({});
-
-const work = spoke("work", {
-  input: request.extend({ lane: z.string() }),
-  output: nothing,
-  timeoutMs: 60_000,
-  retry: { attempts: 5, backoffMs: 10 },
-});
-
-/** What each operation starts when it has worked. */
-const note = hub(
-  "note",
-  {
-    request: z.object({ of: z.string() }),
-    reply: z.object({ of: z.string() }),
-    deadlineMs: 60_000,
-    chart: { Done: end },
-    data: (given) => given,
-  },
-  { Done: (data) => data },
-);
-
-/** It lives for ever, and is told of each operation. */
-const ledger = hub(
-  "ledger",
-  {
-    request: nothing,
-    reply: nothing,
-    deadlineMs: 60_000,
-    cancel: "Closed",
-    signals: { did: z.object({ of: z.string() }) },
-    chart: {
-      Opening: { Next: "Open" },
-      Open: { Did: stay, Closed: "Closed" },
-      Closed: end,
-    },
-    data: () => ({ did: [] as readonly string[] }),
-    view: ({ did }) => did,
-  },
-  {
-    Opening: (s) => s.answer(() => ({}), { next: "Next" }),
-    Open: (s) =>
-      s.wait({ on: { did: ({ did }, { of }) => s.raise("Did", { did: [...did, of] }) }, idle: true }),
-    Closed: answered,
-  },
-);
-
-const operation = (lane: string, exclusive: Pick<Exclusive<never>, "slots" | "whenBusy">) =>
-  hub(
-    lane,
-    {
-      request,
-      reply: z.object({ id: z.string() }),
-      errors: ["failed"],
-      deadlineMs: 600_000,
-      deadline: "Failed",
-      exclusive: { lane, by: ({ key }) => key, ...exclusive },
-      chart: {
-        Working: { Worked: "Noting", Failed: "Failed" },
-        Noting: { Noted: "Telling" },
-        Telling: { Told: "Done" },
-        Done: end,
-        Failed: end,
-      },
-      data: (given) => given,
-    },
-    {
-      Working: (s) => s.call(work, { input: (data) => ({ ...data, lane }), ok: "Worked", failed: "Failed" }),
-      Noting: (s) =>
-        s.start(note, { input: ({ id }) => ({ of: id }), key: ({ id }) => `note-${id}`, next: "Noted" }),
-      Telling: (s) =>
-        s.signalRun(ledger, {
-          id: () => "ledger",
-          signal: "did",
-          payload: ({ id }) => ({ of: id }),
-          next: "Told",
-        }),
-      Done: ({ id }) => ({ id }),
-      Failed: (_data, s) => s.fail("failed", "its time is over"),
-    },
-  );
-
-const single = operation("single", { whenBusy: "queue" });
-
-/** Two operations, each in a lane of its own: in a cluster, at least one of them is in another shard than this. */
-const pair = hub(
-  "pair",
-  {
-    request,
-    reply: z.object({ ids: z.array(z.string()) }),
-    errors: ["failed"],
-    deadlineMs: 600_000,
-    deadline: "Failed",
-    exclusive: { lane: "pair", by: ({ key }) => key, slots: 3, whenBusy: "queue" },
-    chart: { Calling: { One: stay, All: "Done", Failed: "Failed" }, Done: end, Failed: end },
-    data: (given) => ({ ...given, ids: [] as readonly string[] }),
-  },
-  {
-    Calling: (s) =>
-      s.each(single, {
-        inputs: ({ id, ms }) => ["a", "b"].map((key) => ({ id: `${id}-${key}`, key, ms })),
-        ok: ({ ids }, { id }) => s.raise("One", { ids: [...ids, id] }),
-        failed: "Failed",
-        done: "All",
-      }),
-    Done: ({ ids }) => ({ ids: ids.toSorted() }),
-    Failed: (_data, s) => s.fail("failed", "its time is over"),
-  },
-);
-
-const hubs = [single, pair, operation("double", { slots: 2, whenBusy: "queue" }), note, ledger];
-const workers = [
-  worker(work, async ({ id, lane, key, ms }, { fence }) => {
-    appendFileSync(place.workLog, `begin ${lane}/${key} ${fence} ${process.pid} ${id}\n`);
-    await new Promise((resolve) => void setTimeout(resolve, ms));
-    appendFileSync(place.workLog, `end ${lane}/${key} ${fence} ${process.pid} ${id}\n`);
-    return {};
-  }),
-];
-const schedules = [
-  schedule("tick", {
-    everyMs: 1000,
-    catchUp: "all",
-    hub: note,
-    request: ({ at }) => ({ of: `${at}` }),
-  }),
-];
+const workers = workersOf(place.workLog);
+const schedules = schedulesOf(1000);
 
 function open(): Engine {
   if (place.kind === "sqlite") return createEngine({ hubs, workers, schedules, store: place.file });
   const { brokers, databaseUrl, schema, shards } = place;
   const pool = postgresPool({ connectionString: databaseUrl, schema });
-  return createNode({
+  const common = {
     hubs,
-    workers,
-    schedules,
     shards,
     log: kafka({ brokers }),
-    store: (shard) => postgresStore({ pool, shard, shards }),
-  });
+    store: (shard: number) => postgresStore({ pool, shard, shards }),
+  };
+  return place.kind === "storm"
+    ? createClient({ ...common, inbox: place.inbox })
+    : createNode({ ...common, workers, schedules });
 }
 
 const engine = open();
@@ -165,13 +39,20 @@ const tell = (told: Told): void => void process.send?.(told);
 async function answer(asked: Asked): Promise<unknown> {
   switch (asked.kind) {
     case "call": {
-      const { id } = await engine.submit(asked.hub, asked.request, { key: asked.key });
-      return engine.answer(id);
+      try {
+        const { id } = await engine.submit(asked.hub, asked.request, asked.options);
+        return await engine.answer(id);
+      } catch (error) {
+        // Where it is known at once, it is no answer that is stored.
+        if (error instanceof WheelworkError && error.code === "WW_BUSY")
+          return { kind: "refused", code: error.code };
+        throw error;
+      }
     }
     case "view":
       return (await engine.request(asked.id)).view;
-    case "answer":
-      return engine.answer(asked.id, { waitMs: 0 });
+    case "history":
+      return engine.history(asked.id);
     case "list": {
       const found: string[] = [];
       let cursor: string | undefined;
@@ -189,6 +70,8 @@ async function answer(asked: Asked): Promise<unknown> {
   }
 }
 
+// Nobody asks any more.
+process.once("disconnect", () => process.exit());
 process.on("message", (asked: Asked) => {
   answer(asked).then(
     (value) => tell({ number: asked.number, value }),
