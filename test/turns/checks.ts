@@ -81,11 +81,15 @@ export function mistold(
     if (steps.join() !== "1,2") problems.push(`${ledger} has heard of ${name} as ${steps.join()}`);
     if (!notes.has(`note-${name}`)) problems.push(`${name} has no note`);
   }
+  const ids = new Set(answered.map(({ id }) => id));
   // One that was refused may be accepted all the same, if it was sent twice.
   const refused = new Set(answered.filter(({ answer }) => answer.kind === "refused").map(({ id }) => id));
-  for (const name of [...[...heard.values()].flat().map(({ of }) => of), ...notes].map(withoutNote))
-    if (!worked.has(name) && !refused.has(name.slice(0, name.indexOf("#"))))
+  for (const name of [...[...heard.values()].flat().map(({ of }) => of), ...notes].map(withoutNote)) {
+    const id = name.slice(0, name.indexOf("#"));
+    // Others may have asked there before.
+    if (ids.has(id) && !worked.has(name) && !refused.has(id))
       problems.push(`${name} has worked, and nobody was told so`);
+  }
   return problems;
 }
 

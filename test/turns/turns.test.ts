@@ -32,6 +32,7 @@ const sound = {
   requests: expect.toSatisfy((count: number) => count > 50) as number,
   ticks: expect.toSatisfy((count: number) => count > 3) as number,
   attempts: expect.any(Number) as number,
+  settledMs: expect.any(Number) as number,
   answers: expect.any(Object) as object,
   faults: expect.any(Object) as object,
   problems: [],
