@@ -21,6 +21,9 @@ import { flowCreateHub } from "../../src/hub.ts";
 import { deploy, stormNames } from "../../src/storm/deploy.ts";
 import { flowTopics } from "../../src/topics.ts";
 import { seedCommands, TopicClient } from "../cluster/client.ts";
+import { takeTurns } from "../../../../test/turns/campaign.ts";
+import { operate } from "../../../../test/turns/operating.ts";
+import { TurnsOnStorm } from "../../../../test/turns/storm.ts";
 import { readRules } from "../crash/checks.ts";
 import { doubling } from "./doubling.ts";
 import { StormSystem } from "./system.ts";
@@ -276,6 +279,28 @@ suite("flow-crud on a real Storm", () => {
       } finally {
         doubler.kill("SIGKILL");
         await client.stop();
+      }
+    },
+  );
+
+  test(
+    "runs operations in lanes, posts and a schedule beside it, also over a kill of their worker",
+    { timeout: 600_000 },
+    async () => {
+      const turns = new TurnsOnStorm(system, join(folder, "turns.log"), 1);
+      try {
+        await turns.start();
+        const client = turns.client();
+        await client.start();
+        await operate(client, turns.place.workLog);
+        await client.stop();
+        const around = turns.around(["kill a worker's Java"]);
+        const { place } = turns;
+        const report = await takeTurns({ place, processes: 1, kills: 1, seed: 1, around });
+        expect(report).toMatchObject({ problems: [], faults: { "kill a worker's Java": 1 } });
+      } finally {
+        await turns.undeploy();
+        await turns.stop();
       }
     },
   );

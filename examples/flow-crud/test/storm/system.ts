@@ -16,7 +16,7 @@ import type { Breakable } from "../cluster/break.ts";
 import { Process } from "../cluster/processes.ts";
 
 /** How long Storm may take from a submitted topology to one that works, in milliseconds. */
-const deployWithinMs = 120_000;
+const deployWithinMs = 300_000;
 
 /** A Storm cluster of real processes on loopback, with a broker, a database server and Floodlight of its own. */
 export class StormSystem implements Breakable {
