@@ -30,6 +30,13 @@ export const unavailable = (message: string, cause?: unknown): WheelworkError =>
     cause,
   });
 
+/** The error of one that reads a shard before any process has worked on it, as just after the first deploy. */
+export const unclaimed = (shard: number): WheelworkError =>
+  new WheelworkError("WW_STORE_UNAVAILABLE", `no process has claimed shard ${shard} yet`, {
+    next: "Start the nodes or the topology, and send it again. If they run, compare the schema and the number of shards with theirs.",
+    retryable: true,
+  });
+
 const codeOf = (error: unknown): string =>
   typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
 
@@ -82,6 +89,10 @@ export function isContent(error: unknown): boolean {
 /** Whether a statement gave up because another one held a lock for too long. */
 export const isLockTimeout = (error: unknown): boolean =>
   error instanceof WheelworkError && codeOf(error.cause) === "55P03";
+
+/** Whether there is no such table: nobody has made the schema yet. */
+export const lacksTable = (error: unknown): boolean =>
+  error instanceof WheelworkError && codeOf(error.cause) === "42P01";
 
 function messageOf(error: unknown): string {
   if (error instanceof AggregateError && error.message === "") return error.errors.map(messageOf).join("; ");

@@ -42,7 +42,16 @@ import { Connections } from "./connections.ts";
 import { listStatement } from "./lists.ts";
 import type { ConnectionOptions } from "./options.ts";
 import { connectionsOf, type PostgresPool } from "./pool.ts";
-import { commitsLost, configError, fenced, isContent, isLockTimeout, unavailable } from "./errors.ts";
+import {
+  commitsLost,
+  configError,
+  fenced,
+  isContent,
+  isLockTimeout,
+  lacksTable,
+  unavailable,
+  unclaimed,
+} from "./errors.ts";
 import {
   checkEncoding,
   createPeriod,
@@ -173,8 +182,11 @@ class PostgresStore implements Store {
   }
 
   async peek(): Promise<ShardState> {
-    const [shard] = await this.#read("peek", [this.#shard]);
-    if (shard === undefined) throw unavailable(`shard ${this.#shard} has no row`);
+    const [shard] = await this.#read("peek", [this.#shard]).catch((error: unknown) => {
+      if (lacksTable(error)) return [];
+      throw error;
+    });
+    if (shard === undefined) throw unclaimed(this.#shard);
     return {
       owner: String(shard["owner"]),
       epoch: Number(shard["epoch"]),

@@ -124,6 +124,24 @@ describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
   };
   storeConformance({ describe, test }, "postgresStore with a pool", () => sharing(server.schema()));
 
+  test("who reads a shard that no process has claimed yet is told so", async () => {
+    const schema = server.schema();
+    const [first, second] = [0, 1].map((shard) =>
+      postgresStore({ connectionString: server.url, schema, shard, shards: 2 }),
+    );
+    opened.push(...[first, second].filter((store) => store !== undefined));
+    const unclaimed = (shard: number) => ({
+      code: "WW_STORE_UNAVAILABLE",
+      retryable: true,
+      message: expect.stringContaining(`no process has claimed shard ${shard} yet`) as string,
+    });
+    // Before the schema is there, and after that.
+    await expect(first?.peek()).rejects.toMatchObject(unclaimed(0));
+    await first?.claim("one");
+    expect(await first?.peek()).toMatchObject({ owner: "one" });
+    await expect(second?.peek()).rejects.toMatchObject(unclaimed(1));
+  });
+
   test("64 shards share the connections of a pool, and all commit at once", async () => {
     const schema = server.schema();
     const pool = postgresPool({ connectionString: server.url, schema });
