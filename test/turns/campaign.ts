@@ -85,6 +85,10 @@ export interface Report {
   readonly problems: readonly string[];
 }
 
+/** A campaign goes on until so much has happened. */
+export const leastRequests = 50;
+export const leastTicks = 4;
+
 /** A fault is over when so many requests have been answered after it, within so many milliseconds. */
 const [answersAfterFault, mendedWithinMs] = [5, 300_000];
 /** How long posts and ticks may take when nothing breaks any more, in milliseconds. */
@@ -229,6 +233,8 @@ export async function takeTurns({ place, processes, kills, seed, around }: Campa
     isSound = await works();
     if (!isSound) problems.push(`nothing is answered any more after: ${name}`);
   }
+  // On a slow machine little has happened by now.
+  if (isSound) while (answered.length < leastRequests) await sleep(100);
   killing.abort();
   let ticks: readonly string[] = [];
   let settledMs = 0;
@@ -240,7 +246,8 @@ export async function takeTurns({ place, processes, kills, seed, around }: Campa
       const ofRuns = new Set(notes.filter((id) => id.startsWith("note-")));
       ticks = notes.filter((id) => id.startsWith("tick@"));
       const history = (await insist({ kind: "history", id: "schedule:tick" })) as ScheduleEvent[];
-      return [...mistold(answered, heard, ofRuns), ...mistimed(history, ticks)];
+      const few = ticks.length < leastTicks ? [`there are ${ticks.length} ticks`] : [];
+      return [...few, ...mistold(answered, heard, ofRuns), ...mistimed(history, ticks)];
     };
     const from = performance.now();
     let unsettled = await look();
