@@ -76,6 +76,8 @@ test("a request is known while it ends, however long the store takes to tell", a
   store.slow.set("find", gate.promise);
   const seen = engine.request("a");
   store.slow.clear();
+  // Who asks after another commit does not wait for that read.
+  await clock.runUntil(engine.call(rounds, { steps: [] }));
   await engine.signal("a", "approve", { by: "me" });
   await clock.runUntil(engine.answer("a"));
   gate.resolve();

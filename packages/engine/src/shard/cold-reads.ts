@@ -15,11 +15,11 @@ export interface ColdRead {
  * something has been committed: a thousand signals for a run that has left the memory read it once.
  */
 export class ColdReads {
-  readonly #store: Store;
+  readonly #store: Pick<Store, "find">;
   readonly #reads = new Map<string, Promise<ColdRead>>();
   #seq = -1;
 
-  constructor(store: Store) {
+  constructor(store: Pick<Store, "find">) {
     this.#store = store;
   }
 
@@ -31,18 +31,19 @@ export class ColdReads {
     if (shared !== undefined) return shared;
     const read = this.#read(key);
     this.#reads.set(key, read);
+    // A read that has failed is over, too, also if the store has thrown at once.
+    const over = (): void => {
+      if (this.#reads.get(key) === read) this.#reads.delete(key);
+    };
+    read.then(over, over);
     return read;
   }
 
   async #read(key: string): Promise<ColdRead> {
-    try {
-      const [found] = await this.#store.find([key]);
-      const { answer, damage, run: stored } = found ?? {};
-      if (stored === undefined) return { answer, damage };
-      let run: Run | undefined;
-      return { answer, damage, run: () => (run ??= restore(key, stored.snapshot)) };
-    } finally {
-      this.#reads.delete(key);
-    }
+    const [found] = await this.#store.find([key]);
+    const { answer, damage, run: stored } = found ?? {};
+    if (stored === undefined) return { answer, damage };
+    let run: Run | undefined;
+    return { answer, damage, run: () => (run ??= restore(key, stored.snapshot)) };
   }
 }
