@@ -547,6 +547,12 @@ export const mutants: readonly Mutant[] = [
     to: "return store.purge(time.now(), limit,",
   },
   {
+    name: "purge a request while what it has begun is known",
+    file: store,
+    from: " || [...answers.keys()].some(isOf);",
+    to: ";",
+  },
+  {
     name: "archive events before their retention is over",
     file: tenure,
     from: "return store.archive(this.retention.endedBefore(time.now(), historyRetentionMs), limit);",
@@ -579,8 +585,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "keep the first row of a run in the SQLite file",
     file: "packages/engine/src/stores/sqlite.ts",
-    from: "due = excluded.due, snapshot = excluded.snapshot",
-    to: "due = excluded.due",
+    from: "lane = excluded.lane,\n           snapshot = excluded.snapshot",
+    to: "lane = excluded.lane",
   },
   {
     name: "the hub's deadline counts after its answer",

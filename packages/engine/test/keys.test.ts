@@ -135,6 +135,36 @@ test("what is purged is found no more, and its key may come again", () => {
   written.store.close();
 });
 
+test("a request stays while what it has begun is stored, whether those keys are filed or not", () => {
+  const written = new Written();
+  const late = { root: false, answeredAt: 900_000, endedAt: 900_000 };
+  const kept = (): string[] =>
+    written.store.find(["filed", "half", "recent", "gone"]).flatMap(({ answer: given }) => given?.key ?? []);
+  const purge = (before: number): void => {
+    while (written.store.purge(before, 5000, nothingBegun) > 0);
+  };
+  written.write(["filed", "half", "recent", "gone"].map((key) => ({ key })));
+  written.write([
+    { ...late, key: "filed/t1" },
+    { ...late, key: "half/1" },
+  ]);
+  written.writeMany(0, 60_000);
+  expect(written.filed().keyed).toBeGreaterThan(8);
+  written.write([
+    { ...late, key: "half/1/t2" },
+    { ...late, key: "recent/t1", endedAt: undefined, status: "running" },
+  ]);
+  written.write([{ ...late, key: "recent/t1" }]);
+  purge(800_000);
+  expect(kept()).toEqual(["filed", "half", "recent"]);
+  written.reopen();
+  purge(800_000);
+  expect(kept()).toEqual(["filed", "half", "recent"]);
+  purge(1_000_000);
+  expect(kept()).toEqual([]);
+  written.store.close();
+});
+
 test("a commit that fails leaves no key behind", () => {
   const written = new Written();
   written.writeMany(0, 10);

@@ -93,6 +93,26 @@ function cluster(hubs: readonly AnyHub[], options: NodesOptions["options"] = {})
   return { nodes, begun, most, soon };
 }
 
+/** A cluster that one shard may leave, and come back to. */
+function leaving(hubs: readonly AnyHub[], retentionMs: number) {
+  const stores = new Map<number, FaultyStore>();
+  let away: number | undefined;
+  const made = cluster(hubs, {
+    retentionMs,
+    store: (shard) => {
+      const store = new FaultyStore((made.nodes.disks[shard] as MemoryStore).reopen());
+      stores.set(shard, store);
+      store.gone = away === shard;
+      return store;
+    },
+  });
+  const leave = (shard: number | undefined): void => {
+    away = shard;
+    for (const [of, store] of stores) store.gone = of === shard;
+  };
+  return { ...made, leave };
+}
+
 async function amongNodes(hubs: readonly AnyHub[]): Promise<Scene> {
   const { nodes, begun, soon } = cluster(hubs);
   const { node } = await nodes.node(1);
@@ -337,21 +357,7 @@ describe("in a cluster", () => {
   test.each(["callee", "caller"])("the shard of the %s may be away for an hour", async (who) => {
     const op = operation("op", {}, 3 * hour);
     const top = boss(op, { deadlineMs: 3 * hour });
-    const stores = new Map<number, FaultyStore>();
-    const { nodes, soon, begun } = cluster([top, op], {
-      retentionMs: 60_000,
-      store: (shard) => {
-        const store = new FaultyStore((nodes.disks[shard] as MemoryStore).reopen());
-        stores.set(shard, store);
-        store.gone = away === shard;
-        return store;
-      },
-    });
-    let away: number | undefined;
-    const leave = (shard: number | undefined): void => {
-      away = shard;
-      for (const [of, store] of stores) store.gone = of === shard;
-    };
+    const { nodes, soon, begun, leave } = leaving([top, op], 60_000);
     const { node } = await nodes.node(1);
     await nodes.clock.advance(10_000);
     const key = farFrom("a");
@@ -376,5 +382,43 @@ describe("in a cluster", () => {
     expect(begun).toEqual(["op a"]);
     await nodes.clock.advance(hour);
     expect(await called()).toEqual([]);
+  });
+
+  test("a key that is used again has callees of its own, though the carrier of a former call ended late", async () => {
+    const retentionMs = 200_000;
+    const op = operation("op", {}, hour);
+    const top = boss(op, { deadlineMs: 2 * hour });
+    const { nodes, soon, leave } = leaving([top, op], retentionMs);
+    const { node } = await nodes.node(1);
+    await nodes.clock.advance(10_000);
+    const key = farFrom("a");
+    const submit = () => soon(node.submit("boss", { flows: ["a"] }, { key }));
+    // The carrier cannot withdraw its callee: it tries until the shard of the lane is back.
+    leave(shardOf(keyInLane("x", "flow", "a"), shards));
+    await submit();
+    await nodes.clock.advance(1_000);
+    await soon(node.signal(key, "enough", {}));
+    expect(await soon(node.answer(key))).toEqual(answered());
+    const called = (await soon(node.history(key))).flatMap((event) =>
+      "calls" in event ? (event.calls ?? []).map(({ first }) => first) : [],
+    );
+    const carrier = `${key}/${called[0]}`;
+    await nodes.clock.advance(150_000);
+    leave(undefined);
+    const isOver = async (): Promise<boolean> => (await soon(node.request(carrier))).status === "ended";
+    while (!(await isOver())) await nodes.clock.advance(1_000);
+    for (let waited = 0; (await submit()).known; waited += 15_000) {
+      expect(waited).toBeLessThan(3 * retentionMs);
+      await nodes.clock.advance(15_000);
+    }
+    const since = (await soon(node.request(key))).createdAt;
+    expect(await soon(node.answer(key))).toEqual(answered("a"));
+    for (let waited = 0; waited < retentionMs - 30_000; waited += 15_000) {
+      expect((await soon(node.history(carrier)))[0]?.at).toBeGreaterThanOrEqual(since);
+      const { createdAt, answer } = await soon(node.request(carrier));
+      expect(createdAt).toBeGreaterThanOrEqual(since);
+      expect(answer).toMatchObject({ value: { answer: { value: { did: "a" } } } });
+      await nodes.clock.advance(15_000);
+    }
   });
 });

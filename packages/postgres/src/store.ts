@@ -543,11 +543,11 @@ const withKey = (columns: string, table: string, key: string): string =>
   `(SELECT ${columns} FROM ${table} WHERE shard = $1 AND key BETWEEN ${key} AND ${key} ORDER BY key LIMIT 1)`;
 
 /**
- * A run that a request has begun, and that has not ended. Such keys begin with that of the request and '/', which '0' follows. As
- * above, the order of the keys makes the plan use the index on them.
+ * A run that a request has begun: the row of one that lives, or of the answer of one that has ended. Such keys begin with that of the
+ * request and '/', which '0' follows. As above, the order of the keys makes the plan use the index on them.
  */
-const begunRun = (root: string): string =>
-  `(SELECT key FROM run WHERE shard = $1 AND key > ${root} || '/' AND key < ${root} || '0' AND key <> ALL ($7::text[])
+const begunRow = (table: "run" | "request", root: string, but = ""): string =>
+  `(SELECT key FROM ${table} AS begun WHERE shard = $1 AND key > ${root} || '/' AND key < ${root} || '0' ${but}
     ORDER BY key LIMIT 1)`;
 
 /** The wall clock of the server. */
@@ -580,7 +580,7 @@ function statements(journal: string) {
       ) SELECT 1 FROM fence`,
     runs: `INSERT INTO run (shard, ${namesOf(runColumns)}) SELECT $1, t.* FROM ${unnestOf(runColumns, 2)}
       ON CONFLICT (shard, key) DO UPDATE SET
-        ${replaced(["version", "status", "state", "answered_at", "hot", "due", "lane", "snapshot"])}`,
+        ${replaced(runColumns.map(([name]) => name).filter((name) => name !== "key"))}`,
     ended: `DELETE FROM run WHERE ctid = ANY (ARRAY(
         SELECT live.ctid FROM unnest($2::text[]) AS gone (key), LATERAL ${withKey("ctid", "run", "gone.key")} AS live))`,
     histories: `INSERT INTO history (shard, key, last_at, count, state, events)
@@ -642,7 +642,9 @@ function statements(journal: string) {
         DELETE FROM request WHERE ctid = ANY (ARRAY(
           SELECT ctid FROM request WHERE shard = $1 AND ended_at < $4
             AND EXISTS (SELECT 1 FROM shard WHERE id = $1 AND epoch = $2 AND owner = $3)
-            AND NOT (root AND (key = ANY ($6::text[]) OR ${begunRun("request.key")} IS NOT NULL))
+            -- Only the key of a request has no '/' behind anything else.
+            AND NOT (key !~ '[^/]/' AND (key = ANY ($6::text[]) OR ${begunRow("request", "request.key")} IS NOT NULL
+              OR ${begunRow("run", "request.key", "AND key <> ALL ($7::text[])")} IS NOT NULL))
           ORDER BY ended_at LIMIT $5))
         RETURNING key
       ), parts AS (

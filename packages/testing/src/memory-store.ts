@@ -1,4 +1,5 @@
 import { WheelworkError, type ArchivedEvents, type HistoryEvent, type RunEvent } from "@wheelwork/core";
+import { rootOf } from "@wheelwork/core/kernel";
 import type {
   Batch,
   BegunRuns,
@@ -245,9 +246,9 @@ export class MemoryStore implements Store {
     let purged = 0;
     for (const [key, { text }] of answers) {
       if (purged === limit) break;
-      const { endedAt, root } = JSON.parse(text) as StoredAnswer;
+      const { endedAt } = JSON.parse(text) as StoredAnswer;
       if (endedAt === undefined || endedAt >= endedBefore) continue;
-      if (root && this.#hasLivingRun(key, begun)) continue;
+      if (rootOf(key) === key && this.#hasBegunRun(key, begun)) continue;
       answers.delete(key);
       histories.delete(key);
       this.#disk.archived.delete(key);
@@ -289,9 +290,12 @@ export class MemoryStore implements Store {
     return true;
   }
 
-  #hasLivingRun(root: string, { living, ended }: BegunRuns): boolean {
+  /** Whether a run that a request has begun lives, or is known. */
+  #hasBegunRun(root: string, { living, ended }: BegunRuns): boolean {
     if (living.has(root)) return true;
-    return [...this.#disk.runs.keys()].some((key) => key.startsWith(`${root}/`) && !ended.has(key));
+    const { runs, answers } = this.#disk;
+    const isOf = (key: string): boolean => key.startsWith(`${root}/`);
+    return [...runs.keys()].some((key) => isOf(key) && !ended.has(key)) || [...answers.keys()].some(isOf);
   }
 
   close(): void {

@@ -547,14 +547,69 @@ export function storeConformance(
       // Its run ends later than it.
       await owner.commit({ answers: [answer("a/t0", { root: false, answeredAt: 40, endedAt: 40 })] });
       await owner.checkpoint({ ended: ["a/t0", "c/0"] });
-      await store.purge(30, 1, { living, ended: none });
-      same(await kept(), ["//a%20b", "b", "a/t0"]);
+      for (let time = 0; time < 2; time++) await store.purge(30, 1, { living, ended: none });
+      same(await kept(), ["a", "//a%20b", "b", "a/t0"]);
       // What is no request goes in its time, whatever lives.
-      await store.purge(50, 100, { living: new Set(["a", "b"]), ended: none });
-      same(await kept(), ["//a%20b", "b"]);
+      for (let time = 0; time < 3; time++)
+        await store.purge(50, 100, { living: new Set(["a", "b"]), ended: none });
+      same(await kept(), ["a", "//a%20b", "b"]);
       await owner.checkpoint({ ended: ["//a%20b/1/2"] });
       await store.purge(50, 100, { living: none, ended: none });
       same(await kept(), []);
+    });
+
+    test("keeps a request until what it has begun has outlived its retention", async (opened, owner) => {
+      const old = { answeredAt: 10, endedAt: 10 };
+      // A schedule is no request of a caller, and its ticks are begun by it.
+      const keys = ["a", "//a%20b", "schedule:s", "@~0123456789abcdef", "n", "a-", "a0"];
+      const begun = ["a/1", "//a%20b/t3", "schedule:s/t7", "@~0123456789abcdef/o", "n/1/2/t0"];
+      await owner.commit({
+        answers: keys.map((key) => answer(key, { ...old, root: !key.startsWith("schedule:") })),
+      });
+      await owner.commit({
+        answers: begun.map((key) => answer(key, { answeredAt: 40, endedAt: 40, root: false })),
+      });
+      const kept = async ({ store }: OpenedStore): Promise<string[]> => {
+        const found = await store.find([...keys, ...begun]);
+        return found.flatMap(({ answer: one }) => one?.key ?? []);
+      };
+      const purge = async ({ store }: OpenedStore, before: number): Promise<void> => {
+        // What a request has begun may go with one purge, and the request with the next one.
+        for (let time = 0; time < 2; time++) await store.purge(before, 100, nothingBegun);
+      };
+      await purge(opened, 40);
+      same(await kept(opened), [...keys.slice(0, 5), ...begun]);
+      const next = await opened.reopen();
+      await new Owner(next.store).claim();
+      await purge(next, 40);
+      same(await kept(next), [...keys.slice(0, 5), ...begun]);
+      await purge(next, 41);
+      same(await kept(next), []);
+      return next;
+    });
+
+    test("a row is wholly that of the run under its key, which may be another run by now", async ({
+      store,
+    }, owner) => {
+      const former = run("k", {
+        hub: "former",
+        version: 7,
+        root: false,
+        createdAt: 1,
+        answeredAt: 2,
+        due: 3,
+      });
+      await owner.checkpoint({ runs: [former] });
+      const lane = { name: "l", key: "a", since: 5 } as unknown as NonNullable<StoredRun["lane"]>;
+      const later = run("k", { hub: "later", createdAt: 50, hot: true, lane, state: "B" });
+      await owner.checkpoint({ runs: [later] });
+      same(await storedRun(store, "k"), later);
+      same(await store.hubVersions(none), [{ hub: "later", version: 1 }]);
+      same(
+        (await store.list({ hub: "later", limit: 9 })).map(({ key, createdAt }) => ({ key, createdAt })),
+        [{ key: "k", createdAt: 50 }],
+      );
+      same(await store.list({ hub: "former", limit: 9 }), []);
     });
 
     test("keeps how far the shard has read its log, and where answers go", async (opened, owner) => {

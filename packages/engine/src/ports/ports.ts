@@ -301,9 +301,10 @@ export interface Store {
   takes?(commit: Commit): MaybePromise<boolean>;
   /**
    * Deletes answers and histories of runs that ended before a time; how many things it deleted, `limit` at most: as many
-   * as that, and there is more to delete. It keeps a request while a run that the request has begun lives: its key must not
-   * be free before those of its runs are. Such a run is in memory, or its row is stored. An owner that another one has
-   * replaced deletes nothing, because it does not know which runs live.
+   * as that, and there is more to delete. It keeps a request while a run that the request has begun is known: its key must
+   * not be free before those of its runs are. Such a run is in memory, or its row is stored, or its answer. So what a request has
+   * begun may go with one purge, and the request itself with the next one. An owner that another one has replaced deletes
+   * nothing, because it does not know which runs live.
    */
   purge(endedBefore: number, limit: number, begun: BegunRuns): MaybePromise<number>;
   /**

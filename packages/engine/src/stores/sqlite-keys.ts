@@ -1,4 +1,5 @@
 import type { SQLInputValue } from "node:sqlite";
+import { rootOf } from "../ports/keys.ts";
 
 /** What the keys need of their store: statements, run within the transactions of the store. */
 export interface KeyTables {
@@ -21,6 +22,8 @@ export class KeyIndex {
   readonly #tables: KeyTables;
   /** Rows whose keys may not be filed yet. */
   readonly #recent = new Map<string, number>();
+  /** How many of these each request has begun, if it has begun some. */
+  readonly #begun = new Map<string, number>();
   /** The keys that are being filed, in their order, how many of them are, and the row up to which all are then. */
   #filing: readonly string[] = [];
   #filed = 0;
@@ -31,7 +34,7 @@ export class KeyIndex {
     this.#tables = tables;
     const keyed = Number(tables.get("SELECT keyed FROM shard WHERE id = 0")?.["keyed"] ?? 0);
     for (const { id, key } of tables.all("SELECT id, key FROM request WHERE id > ? ORDER BY id", keyed))
-      this.#recent.set(String(key), Number(id));
+      this.#remember(String(key), Number(id));
     const last = Number(tables.get("SELECT max(id) AS id FROM request")?.["id"] ?? 0);
     // Rows that were filed may have been purged: their numbers are not used again.
     this.#lastId = Math.max(last, keyed);
@@ -53,13 +56,34 @@ export class KeyIndex {
   /** The row for the answer to a new key. */
   add(key: string): number {
     const id = ++this.#lastId;
-    this.#recent.set(key, id);
+    this.#remember(key, id);
     return id;
+  }
+
+  #remember(key: string, id: number): void {
+    const root = rootOf(key);
+    if (root !== key && !this.#recent.has(key)) this.#begun.set(root, (this.#begun.get(root) ?? 0) + 1);
+    this.#recent.set(key, id);
+  }
+
+  #forget(key: string): void {
+    if (!this.#recent.delete(key)) return;
+    const root = rootOf(key);
+    const left = (this.#begun.get(root) ?? 0) - 1;
+    if (left > 0) this.#begun.set(root, left);
+    else this.#begun.delete(root);
+  }
+
+  /** Whether a row is there of a run that a request has begun. The keys of such runs begin with that of the request and '/', which '0' follows. */
+  hasBegun(root: string): boolean {
+    if (this.#begun.has(root)) return true;
+    const filed = "SELECT 1 FROM request_key WHERE key > ? AND key < ? LIMIT 1";
+    return this.#tables.get(filed, `${root}/`, `${root}0`) !== undefined;
   }
 
   /** The row of a key is deleted. */
   remove(key: string): void {
-    this.#recent.delete(key);
+    this.#forget(key);
     this.#tables.run("DELETE FROM request_key WHERE key = ?", key);
   }
 
@@ -78,7 +102,7 @@ export class KeyIndex {
       // One that was purged meanwhile is passed over, and so is one that has come again since.
       if (id === undefined || id > this.#upTo) continue;
       this.#tables.run("INSERT OR REPLACE INTO request_key (key, id) VALUES (?, ?)", key, id);
-      this.#recent.delete(key);
+      this.#forget(key);
     }
     if (end < this.#filing.length) return;
     this.#filing = [];

@@ -1,5 +1,6 @@
 import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
+import { rootOf } from "../ports/keys.ts";
 import { decodeBatch, encodeBatch, timeOf } from "./journal.ts";
 import {
   answerTexts,
@@ -352,24 +353,25 @@ export class SqliteStore implements Store {
       if (!this.#isOwner()) return 0;
       const keys = this.#keyIndex();
       let purged = 0;
-      // Rows are in the order of their answers. Those that ended late, or have not, or whose runs live, are passed over and
+      // Rows are in the order of their answers. Those that ended late, or have not, or whose runs are known, are passed over and
       // come again when the young rows are reached; there may be many of them, so that one purge looks at so many pages at most.
       for (let page = 0; page < 20 && purged < limit; page++) {
         const most = limit - purged;
         const rows = this.#all(
-          "SELECT id, key, answered_at, ended_at, root FROM request WHERE id > ? ORDER BY id LIMIT ?",
+          "SELECT id, key, answered_at, ended_at FROM request WHERE id > ? ORDER BY id LIMIT ?",
           this.#purgedTo,
           most,
         );
         const old = rows.filter(({ answered_at: answeredAt }) => Number(answeredAt) < endedBefore);
-        for (const { id, key, ended_at: endedAt, root } of old) {
+        for (const { id, key: value, ended_at: endedAt } of old) {
+          const key = String(value);
           this.#purgedTo = Number(id);
           if (endedAt === null || Number(endedAt) >= endedBefore) continue;
-          if (root === 1 && this.#hasLivingRun(key as string, begun)) continue;
+          if (rootOf(key) === key && (this.#hasLivingRun(key, begun) || keys.hasBegun(key))) continue;
           this.#run("DELETE FROM request WHERE id = ?", id as number);
-          keys.remove(key as string);
-          this.#run("DELETE FROM history WHERE key = ?", key as string);
-          this.#run("DELETE FROM archived WHERE key = ?", key as string);
+          keys.remove(key);
+          this.#run("DELETE FROM history WHERE key = ?", key);
+          this.#run("DELETE FROM archived WHERE key = ?", key);
           purged++;
         }
         if (old.length === most) continue;
@@ -523,9 +525,10 @@ export class SqliteStore implements Store {
       this.#run(
         `INSERT INTO run (key, hub, version, status, state, created_at, answered_at, hot, due, root, lane, snapshot)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (key) DO UPDATE SET version = excluded.version, status = excluded.status, state = excluded.state,
-           answered_at = excluded.answered_at, hot = excluded.hot, lane = excluded.lane,
-           due = excluded.due, snapshot = excluded.snapshot`,
+         ON CONFLICT (key) DO UPDATE SET hub = excluded.hub, version = excluded.version, status = excluded.status,
+           state = excluded.state, created_at = excluded.created_at, answered_at = excluded.answered_at,
+           hot = excluded.hot, due = excluded.due, root = excluded.root, lane = excluded.lane,
+           snapshot = excluded.snapshot`,
         run.key,
         run.hub,
         run.version,

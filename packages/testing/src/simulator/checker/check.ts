@@ -162,20 +162,30 @@ class Checker {
     }
   }
 
-  /** What ended before a time, in engine time, may be unknown from now on, but no request while a run that it has begun lives. */
+  /** What ended before a time, in engine time, may be unknown from now on, but no request while a run that it has begun is known. */
   #purge(endedBefore: number): void {
-    const { runs, system, at } = this.#evidence;
-    const living = new Set<string>();
-    for (const { key, status } of runs.values()) if (status !== "ended") living.add(rootOf(key));
+    const { runs } = this.#evidence;
+    const kept = new Set<string>();
+    const requests: RunModel[] = [];
     for (const run of runs.values()) {
-      if (run.purged || run.status !== "ended" || (run.events.at(-1)?.at ?? 0) >= endedBefore) continue;
-      if (living.has(run.key)) continue;
-      run.purged = true;
-      this.#demand(
-        "I5",
-        this.#ownership.hasJumped || run.changedAt + system.retentionMs <= at + system.lagMs,
-        () => `${run.key} is purged ${at - run.changedAt} ms after its end`,
-      );
+      const root = rootOf(run.key);
+      if (root === run.key) requests.push(run);
+      else if (!this.#isForgotten(run, endedBefore)) kept.add(root);
     }
+    for (const run of requests) if (!kept.has(run.key)) this.#isForgotten(run, endedBefore);
+  }
+
+  /** Whether a run may be unknown, if what ended before a time may be. */
+  #isForgotten(run: RunModel, endedBefore: number): boolean {
+    const { system, at } = this.#evidence;
+    if (run.purged) return true;
+    if (run.status !== "ended" || (run.events.at(-1)?.at ?? 0) >= endedBefore) return false;
+    run.purged = true;
+    this.#demand(
+      "I5",
+      this.#ownership.hasJumped || run.changedAt + system.retentionMs <= at + system.lagMs,
+      () => `${run.key} is purged ${at - run.changedAt} ms after its end`,
+    );
+    return true;
   }
 }

@@ -1,6 +1,5 @@
 import type { Answer, RunEvent } from "@wheelwork/core";
 import { noDeadline } from "@wheelwork/core/kernel";
-import { rootOf } from "../root.ts";
 import type { TraceEntry } from "../trace.ts";
 import type { Attempts } from "./attempts.ts";
 import type { Evidence } from "./evidence.ts";
@@ -208,10 +207,9 @@ export class Transitions {
 
   // ---- runs ----
 
-  /** A key that was purged is a new request; what the former one had begun last may still be known. */
+  /** A key that was purged is a new request, and nothing is known any more of what the former one had begun. */
   #mayStartAgain(run: RunModel): boolean {
-    const { startedAgain } = this.#evidence;
-    return run.status === "ended" && (this.#evidence.isPurged(run.key) || startedAgain.has(rootOf(run.key)));
+    return run.status === "ended" && this.#evidence.isPurged(run.key);
   }
 
   /** Its time has come. The result is how late that is, in milliseconds: it has all its time all the same. */

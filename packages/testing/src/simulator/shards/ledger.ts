@@ -136,9 +136,8 @@ export class Ledger {
       this.stories.set(key, (story = { key, shard, ...none, ended: false, purged: false }));
     }
     if (event.type === "started" || event.type === "accepted") {
-      // Its request was purged, has come again, and begins what it had begun.
-      const isAgain = (this.stories.get(rootOf(key))?.starts ?? 0) > story.starts;
-      this.demand("I5", story.starts === 0 || story.purged || isAgain, () => `${key} is begun twice`);
+      // Its request was purged, and with it all that it had begun.
+      this.demand("I5", story.starts === 0 || story.purged, () => `${key} is begun twice`);
       count(this.exercised, this.inboxed.has(key) ? "inbox way" : "short way");
       const begun = { events: [], starts: story.starts + 1, answer: undefined, startedAt: now };
       Object.assign(story, { ...begun, ended: false, purged: false });
@@ -160,13 +159,19 @@ export class Ledger {
     return hub === refusedHubName || isDeepStrictEqual(started.request, plain(request));
   }
 
-  /** What ended before a time, in engine time, may be unknown from now on, but no request while a run that it has begun lives. */
+  /** What ended before a time, in engine time, may be unknown from now on, but no request while a run that it has begun is known. */
   purged(shard: number, endedBefore: number): void {
-    const living = new Set(Array.from(this.live, rootOf));
+    const kept = new Set<string>();
+    const requests: Story[] = [];
+    const isForgotten = (story: Story): boolean =>
+      (story.purged ||= story.ended && (story.events.at(-1)?.at ?? 0) < endedBefore);
     for (const story of this.stories.values()) {
-      if (story.shard !== shard || !story.ended || living.has(story.key)) continue;
-      if ((story.events.at(-1)?.at ?? 0) < endedBefore) story.purged = true;
+      if (story.shard !== shard) continue;
+      const root = rootOf(story.key);
+      if (root === story.key) requests.push(story);
+      else if (!isForgotten(story)) kept.add(root);
     }
+    for (const story of requests) if (!kept.has(story.key)) isForgotten(story);
   }
 
   // ---- in the end ----

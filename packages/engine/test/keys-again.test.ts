@@ -1,0 +1,161 @@
+import { end, hub, spoke, type HistoryEvent } from "@wheelwork/core";
+import { worker } from "@wheelwork/engine";
+import { afterEach, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { World, type WorldOptions } from "./world.ts";
+
+/** A key that is used again after its retention is a new request, and all that it begins is new, too (I5). */
+
+const worlds: World[] = [];
+afterEach(() => {
+  for (const world of worlds.splice(0)) world.close();
+});
+
+async function begin(options: WorldOptions): Promise<World> {
+  const world = new World(options);
+  worlds.push(world);
+  return world.start();
+}
+
+const retentionMs = 200_000;
+
+const mail = spoke("mail", {
+  input: z.string(),
+  output: z.null(),
+  timeoutMs: 1_000,
+  retry: { attempts: 60, backoffMs: 20_000, maxBackoffMs: 20_000 },
+});
+
+const sending = hub(
+  "sending",
+  {
+    request: z.string(),
+    reply: z.string(),
+    deadlineMs: 1_000,
+    chart: { Telling: { Next: "Done" }, Done: end },
+    data: (text) => ({ text }),
+  },
+  { Telling: (s) => s.tell(mail, { input: ({ text }) => text, next: "Next" }), Done: () => "sent" },
+);
+
+/** A hub that waits until somebody says "go". */
+const waiting = (name: string) =>
+  hub(
+    name,
+    {
+      request: z.string(),
+      reply: z.string(),
+      deadlineMs: 5_000_000,
+      deadline: "Went",
+      signals: { go: z.object({}) },
+      chart: { Waiting: { Went: "Done" }, Done: end },
+      data: (text) => ({ text }),
+    },
+    {
+      Waiting: (s) => s.wait({ on: { go: (data) => s.raise("Went", data) } }),
+      Done: ({ text }) => `${name} ${text}`,
+    },
+  );
+
+/** Sends the request again and again, until its key is free and it is a new one. */
+async function untilFree(world: World, submit: () => Promise<{ readonly known: boolean }>): Promise<void> {
+  for (let waited = 0; (await submit()).known; waited += 15_000) {
+    expect(waited).toBeLessThan(3 * retentionMs);
+    await world.clock.advance(15_000);
+  }
+}
+
+/** Lets time pass until a run has its answer. A tell that is lost has one, too. */
+const answered = (world: World, id: string): Promise<void> =>
+  world.clock.runUntil(async () => (await world.engine.request(id)).answer !== undefined);
+
+/** How many events a history has, with those that are archived. */
+const countOf = (history: readonly HistoryEvent[]): number =>
+  history.reduce((count, event) => count + (event.type === "archived" ? event.events : 1), 0);
+
+describe.each(["memory", "sqlite"] as const)("in a store (%s)", (store) => {
+  test.each([
+    { upMs: 10_000, archives: false },
+    { upMs: 150_000, archives: false },
+    { upMs: 450_000, archives: true },
+    { upMs: undefined, archives: true },
+  ])("a tell is none of a former request (%o)", async ({ upMs, archives }) => {
+    let isDown = true;
+    const world = await begin({
+      hubs: [sending],
+      workers: () => [
+        worker(mail, () => {
+          if (isDown) throw new Error("the mail server is down");
+          return null;
+        }),
+      ],
+      store,
+      limits: { checkpointEvents: 1 },
+      retentionMs,
+      ...(archives ? { historyRetentionMs: retentionMs } : {}),
+    });
+    const submit = () => world.engine.submit(sending, "news", { key: "k" });
+    expect((await submit()).known).toBe(false);
+    await world.clock.advance(0);
+    const told = (await world.engine.history("k")).find(({ type }) => type === "told") as { call: number };
+    const tell = `k/t${told.call}`;
+    if (upMs !== undefined) {
+      await world.clock.advance(upMs);
+      isDown = false;
+    }
+    await answered(world, tell);
+    const former = await world.engine.request(tell);
+    isDown = true;
+    await untilFree(world, submit);
+    const since = (await world.engine.request("k")).createdAt;
+    expect(since).toBeGreaterThan(former.createdAt);
+    // The other one may have been stored until now, and is purged meanwhile.
+    let known = 0;
+    for (let ms = 0; ms < 2.5 * retentionMs; ms += 15_000) {
+      await world.clock.advance(15_000);
+      const history = await world.engine.history(tell);
+      expect(history[0]?.at).toBeGreaterThanOrEqual(since);
+      expect(countOf(history)).toBeGreaterThanOrEqual(known);
+      known = countOf(history);
+      expect((await world.engine.request(tell)).createdAt).toBeGreaterThanOrEqual(since);
+      if (ms === 150_000) await world.restart();
+      if (ms === 300_000) await world.engine.stop().then(() => world.restart());
+    }
+    isDown = false;
+    await answered(world, tell);
+    const history = await world.engine.history(tell);
+    expect(history[0]?.at).toBeGreaterThanOrEqual(since);
+    expect(countOf(history)).toBeGreaterThan(known);
+    expect(history.some(({ type }) => type === "archived")).toBe(archives);
+    const now = await world.engine.request(tell);
+    expect(now).toMatchObject({ status: "ended", answer: { kind: "result" } });
+    expect(now.createdAt).toBeGreaterThanOrEqual(since);
+    // The history is kept for as long as it was promised.
+    await world.clock.advance(retentionMs - 1_000);
+    expect(await world.engine.history(tell)).toEqual(history);
+    await world.clock.advance(retentionMs);
+    await expect(world.engine.history(tell)).rejects.toMatchObject({ code: "WW_NOT_FOUND" });
+    await expect(world.engine.history("k")).rejects.toMatchObject({ code: "WW_NOT_FOUND" });
+  });
+
+  test("a row of a former run says nothing of another hub's run", async () => {
+    const [first, second] = [waiting("first"), waiting("second")];
+    const world = await begin({ hubs: [first, second], workers: () => [], store, retentionMs });
+    await world.engine.submit(first, "a", { key: "k" });
+    // A stop writes the row of the run. Little happens from then on, so that no checkpoint deletes it.
+    await world.engine.stop();
+    await world.restart();
+    await world.engine.signal("k", "go", {});
+    await world.ended("k");
+    await world.clock.advance(2 * retentionMs);
+    await world.engine.submit(second, "b", { key: "k" });
+    const { createdAt } = await world.engine.request("k");
+    await world.engine.stop();
+    world.hubs = [second];
+    await world.restart();
+    const { items } = await world.engine.requests({ hub: "second" });
+    expect(items).toMatchObject([{ id: "k", hub: "second", createdAt }]);
+    await world.engine.signal("k", "go", {});
+    expect(await world.answer("k")).toEqual({ kind: "result", value: "second b" });
+  });
+});
