@@ -138,6 +138,53 @@ describe.each(["memory", "sqlite"] as const)("in a store (%s)", (store) => {
     await expect(world.engine.history("k")).rejects.toMatchObject({ code: "WW_NOT_FOUND" });
   });
 
+  test("what a worker of a former run says late is no outcome of the present one", async () => {
+    const slow = spoke("slow", { input: z.string(), output: z.string(), timeoutMs: 1_000_000 });
+    const calling = hub(
+      "calling",
+      {
+        request: z.string(),
+        reply: z.string(),
+        deadlineMs: 1_000_000,
+        deadline: "Left",
+        cancel: "Left",
+        chart: { Calling: { Came: "Done", Left: "Done" }, Done: end },
+        data: (text) => ({ text, came: "nothing" }),
+      },
+      {
+        Calling: (s) =>
+          s.call(slow, {
+            input: ({ text }) => text,
+            ok: (data, came) => s.raise("Came", { ...data, came }),
+            failed: "Left",
+          }),
+        Done: ({ came }) => came,
+      },
+    );
+    let made = 0;
+    const world = await begin({
+      hubs: [calling],
+      // It pays no heed to the end of its call.
+      workers: (sleep) => [
+        worker(slow, async () => {
+          const mine = ++made;
+          await sleep(2 * retentionMs);
+          return `attempt ${mine}`;
+        }),
+      ],
+      store,
+      retentionMs,
+    });
+    const submit = () => world.engine.submit(calling, "a", { key: "k" });
+    await submit();
+    await world.clock.advance(1_000);
+    await world.engine.cancel("k");
+    expect(await world.answer("k")).toEqual({ kind: "result", value: "nothing" });
+    await untilFree(world, submit);
+    expect(await world.answer("k")).toEqual({ kind: "result", value: "attempt 2" });
+    expect(world.signals).toContainEqual({ name: "ignored", key: "k", reason: "stale" });
+  });
+
   test("a row of a former run says nothing of another hub's run", async () => {
     const [first, second] = [waiting("first"), waiting("second")];
     const world = await begin({ hubs: [first, second], workers: () => [], store, retentionMs });

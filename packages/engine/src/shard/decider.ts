@@ -609,6 +609,7 @@ export class Decider {
       this.#ignored(batch, item, stored !== undefined && stored.answer === undefined ? "unknown" : "ended");
       return;
     }
+    if ((item.since ?? live.run.createdAt) !== live.run.createdAt) return this.#ignored(batch, item, "stale");
     const ignored = this.#decide(batch, live, item.input, now);
     if (ignored !== undefined && item.input.kind === "outcome") this.#ignored(batch, item, ignored);
     else if (item.done !== undefined) batch.effects.commanded.push({ item, ignored });

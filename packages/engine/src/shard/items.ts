@@ -42,6 +42,8 @@ export interface RequestItem {
 export interface InputItem {
   readonly kind: "input";
   readonly key: string;
+  /** When the run was created that it is for, if it may come so late that another run has the key. */
+  readonly since?: number;
   readonly input: Input;
   readonly done?: {
     readonly resolve: (ignored: IgnoredReason | undefined) => void;
@@ -102,11 +104,15 @@ export const outlives = (item: Item): boolean =>
   item.offset === undefined &&
   !(item.kind === "input" && item.input.kind === "begin");
 
-/** The attempts whose outcomes wait. */
-export function outcomesIn(items: Iterable<Item>): ReadonlySet<string> {
+/** The attempts whose outcomes wait; `createdAt`: when the run was created that has a key now. */
+export function outcomesIn(
+  items: Iterable<Item>,
+  createdAt: (key: string) => number | undefined,
+): ReadonlySet<string> {
   const names = new Set<string>();
   for (const item of items) {
     if (item.kind !== "input" || item.input.kind !== "outcome") continue;
+    if (item.since !== undefined && item.since !== createdAt(item.key)) continue;
     names.add(`${item.key} ${item.input.call} ${item.input.attempt}`);
   }
   return names;

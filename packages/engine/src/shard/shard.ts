@@ -323,9 +323,10 @@ export class Shard {
   #reported(attempt: Attempt, outcome: Outcome): void {
     if (this.#status === "stopped") return;
     const { request, attempt: number, epoch, requestId: key } = attempt;
+    const { number: call, run } = request as Call;
     this.#suspects.ended(request as Call);
-    const call = request.number;
-    this.#push({ kind: "input", key, input: { kind: "outcome", call, attempt: number, epoch, outcome } });
+    const input: Input = { kind: "outcome", call, attempt: number, epoch, outcome };
+    this.#push({ kind: "input", key, since: run.createdAt, input });
     this.#options.observe?.({ name: "outcome", callee: request.callee, key, call, outcome: outcome.kind });
   }
 
@@ -623,7 +624,8 @@ export class Shard {
   #resume(items: readonly InputItem[]): void {
     const { deadlines, decider, pipeline, residency } = this.#tenure as Tenure;
     const handOver = this.#isReloading ? this.#host.handOver() : undefined;
-    const reported = this.#isReloading ? outcomesIn(this.#intake.values()) : undefined;
+    const createdAt = (key: string): number | undefined => residency.get(key)?.run.createdAt;
+    const reported = this.#isReloading ? outcomesIn(this.#intake.values(), createdAt) : undefined;
     this.#isReloading = false;
     for (const live of residency.values()) {
       const { run } = live;
