@@ -207,9 +207,14 @@ export class LaneChecks {
     if (code === "WW_REPLACED") {
       const { by } = (answer as { details: { readonly by: string } }).details;
       this.#evidence.later(() => {
-        const [first] = this.#evidence.runs.get(by)?.events ?? [];
-        const other = first?.type === "accepted" && first.hub === hub ? first.lane : undefined;
-        const isLater = other?.key === lane.key && (other.rank ?? 0) > (lane.rank ?? 0);
+        const { hub: otherHub, events = [] } = this.#evidence.runs.get(by) ?? {};
+        // One that is to begin later has its place in the queue from then on.
+        const [other] = events.flatMap((event) =>
+          (event.type === "accepted" || event.type === "arrived") && event.lane !== undefined
+            ? [event.lane]
+            : [],
+        );
+        const isLater = otherHub === hub && other?.key === lane.key && (other.rank ?? 0) > (lane.rank ?? 0);
         this.#demand(
           "I31",
           isLater,

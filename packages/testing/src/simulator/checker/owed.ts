@@ -33,7 +33,14 @@ export class Owed {
   /** A call of a hub begins. */
   child(run: RunModel, call: CallModel): void {
     const key = `${run.key}/${call.number}`;
-    const isOpen = (): boolean => run.calls.get(call.number) === call && !this.#evidence.runs.has(key);
+    // The store may refuse the child: then its parked parent keeps that for later.
+    const isKept = (): boolean =>
+      run.events.some(
+        (event) =>
+          event.type === "parked" && event.input.kind === "outcome" && event.input["call"] === call.number,
+      );
+    const isOpen = (): boolean =>
+      run.calls.get(call.number) === call && !this.#evidence.runs.has(key) && !isKept();
     this.#owe(`${key} child`, isOpen, `${run.key} waits for call ${call.number}, whose run never began`);
   }
 
