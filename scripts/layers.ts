@@ -81,6 +81,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   schedules: ["ports"],
   requests: ["ports", "attempts", "shard", "schedules"],
   delivery: ["ports", "attempts", "shard", "requests"],
+  metrics: ["ports", "requests"],
   embedded: ["ports", "attempts", "shard", "requests", "delivery", "schedules"],
   cluster: ["ports", "attempts", "shard", "requests", "delivery", "schedules"],
 };
@@ -127,7 +128,7 @@ const engineLayers: readonly Layer[] = [
       "What decides is synchronous, and knows neither store, timer nor worker.",
     ),
     only: [core, kernel],
-    above: ["ports/calls.ts", "ports/keys.ts", "ports/ports.ts", "ports/posts.ts"],
+    above: ["ports/calls.ts", "ports/keys.ts", "ports/ports.ts", "ports/posts.ts", "ports/trace.ts"],
     beside: [
       "batch.ts",
       "carried.ts",

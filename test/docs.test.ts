@@ -80,7 +80,7 @@ test.each([
   }
 });
 
-test.each(["docs/attempts.md", "docs/testing.md", "docs/simulation.md"])(
+test.each(["docs/attempts.md", "docs/metrics.md", "docs/testing.md", "docs/simulation.md"])(
   "the code of %s compiles, its tests pass, and it prints what the page shows",
   (file) => {
     const page = readFileSync(join(root, file), "utf8");

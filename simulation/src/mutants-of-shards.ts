@@ -427,7 +427,7 @@ export const mutantsOfShards: readonly Mutant[] = [
   {
     name: "cancel what was called in another shard although it may begin later",
     file: service,
-    from: "    await this.callOwed(call);\n    await this.#accessOf(call.key)",
+    from: "    await this.callOwed(call, trace);\n    await this.#accessOf(call.key)",
     to: "    await this.#accessOf(call.key)",
     world: "cluster",
   },

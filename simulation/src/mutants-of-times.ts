@@ -82,8 +82,8 @@ export const mutantsOfTimes: readonly Mutant[] = [
   {
     name: "begin at once what another run starts later",
     file: "packages/engine/src/requests/posts.ts",
-    from: "startAt === undefined ? { key } : { key, startAt }",
-    to: "startAt === undefined ? { key } : { key }",
+    from: "startAt === undefined ? { key, trace } : { key, trace, startAt }",
+    to: "startAt === undefined ? { key, trace } : { key, trace }",
   },
   {
     name: "send a request to another node without its time",

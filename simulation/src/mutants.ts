@@ -663,8 +663,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "begin no run that carries a post",
     file: decider,
-    from: '        this.#atOnce.push({ kind: "tell", ...carrierOf(run, effect.posted) });\n',
-    to: '        if (effect.posted.type === "told") this.#atOnce.push({ kind: "tell", ...carrierOf(run, effect.posted) });\n',
+    from: '        this.#atOnce.push({ kind: "tell", ...carrierOf(run, effect.posted), trace });\n',
+    to: '        if (effect.posted.type === "told") this.#atOnce.push({ kind: "tell", ...carrierOf(run, effect.posted), trace });\n',
   },
   {
     name: "let the posts of one run to another overtake each other",
@@ -681,8 +681,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "give a post up when its first attempt fails",
     file: posts,
-    from: 'return context.fail(error.retryable ? "away" : "refused", error.message);',
-    to: 'return context.fail("refused", error.message);',
+    from: 'return failed(error.retryable ? "away" : "refused", error.message);',
+    to: 'return failed("refused", error.message);',
   },
   {
     name: "count a post as delivered before its run has it",

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { runForeground, type Program } from "@wheelwork/services";
-import { consoleLogger, type LoggerOptions } from "wheelwork";
+import { consoleLogger, createMetrics, type LoggerOptions } from "wheelwork";
 import { openFlowCrud } from "./application.ts";
 import { explain } from "./explain.ts";
 import { seeded } from "./floodlight/faults.ts";
@@ -108,13 +108,14 @@ function main(): Promise<void> {
 async function start(options: ReturnType<typeof readOptions>): Promise<{ close(): Promise<void> }> {
   const { style, port, host, allowedHosts, dataDir, level, floodlight, maxDowntimeMs } = options;
   const logger = consoleLogger({ level, name: "flow-crud" });
+  const metrics = createMetrics();
   const system = await openFlowCrud({
     dataDir,
     style,
     floodlight,
-    engine: { logger, maxDowntimeMs, onFailure: fail },
+    engine: { logger, maxDowntimeMs, onFailure: fail, observe: metrics.observe },
   });
-  const server = await serveFlowCrud(system, { logger, allowedHosts });
+  const server = await serveFlowCrud(system, { logger, allowedHosts, metrics });
   let url: string;
   try {
     url = await server.listen({ port, host });
@@ -128,7 +129,7 @@ async function start(options: ReturnType<typeof readOptions>): Promise<{ close()
       "",
       "  Wheelwork: flow-crud is running",
       "",
-      `  Northbound   ${url}   (POST /flow, GET /requests, GET /openapi.json)`,
+      `  Northbound   ${url}   (POST /flow, GET /requests, GET /metrics, GET /openapi.json)`,
       `  data         ${dataDir}`,
       ...answerBy.map((sentence) => `  promise      ${sentence}`),
       "",

@@ -1,4 +1,4 @@
-import type { RemoteCaller, RunEvent, RunLane } from "./events.ts";
+import type { RemoteCaller, RunEvent, RunLane, TraceContext } from "./events.ts";
 import type { Outcome } from "./spoke.ts";
 
 /** What a decision may know besides the run and the input (I1). */
@@ -136,6 +136,8 @@ export interface StartOptions {
   readonly caller?: RemoteCaller;
   /** Where to publish the answer, besides storing it. */
   readonly replyTo?: string;
+  /** Where it belongs in a trace. */
+  readonly trace?: TraceContext;
   /** The place in its lane that it begins with. */
   readonly lane?: RunLane;
 }

@@ -87,6 +87,16 @@ export interface RemoteCaller {
   readonly places?: readonly HeldPlace[];
 }
 
+/** Where a run belongs in a trace, in words of W3C Trace Context. */
+export interface TraceContext {
+  /** `traceparent`: the span that has caused the run. */
+  readonly parent: string;
+  /** `tracestate`. */
+  readonly state?: string;
+  /** The run may outlive that span: it has a trace of its own, with a link to it. */
+  readonly link?: true;
+}
+
 /** Calls that one turn opens together. They have the same callee and the same deadline, and differ in their inputs. */
 export interface OpenedCalls {
   /** The hub or spoke that is called. */
@@ -191,6 +201,8 @@ export type RunEvent =
       readonly caller?: RemoteCaller;
       /** Where to publish the answer, besides storing it. */
       readonly replyTo?: string;
+      /** Where it belongs in a trace, if something else has caused it. */
+      readonly trace?: TraceContext;
       /** Only of a hub with a lane. */
       readonly lane?: RunLane;
     }
@@ -216,6 +228,7 @@ export type RunEvent =
       readonly parent?: { readonly key: string; readonly call: number };
       readonly caller?: RemoteCaller;
       readonly replyTo?: string;
+      readonly trace?: TraceContext;
     }
   /** Its time has come, and all places of its lane are taken. */
   | {

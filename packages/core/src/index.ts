@@ -79,7 +79,9 @@ export type {
   RunEvent,
   RunLane,
   RunStatus,
+  TraceContext,
 } from "./events.ts";
+export type { RunSpan } from "./spans.ts";
 export { transcriber, transcriptOf } from "./transcript.ts";
 export {
   captionOf,

@@ -60,7 +60,7 @@ export function accept(
   options: StartOptions,
   env: Env,
 ): [Started, ...RunEvent[]] {
-  const { hash, parent, caller, replyTo, lane } = options;
+  const { hash, parent, caller, replyTo, trace, lane } = options;
   let { request } = options;
   let deadlineMs = options.deadlineMs ?? fallbackDeadlineMs;
   let data: unknown = null;
@@ -88,6 +88,7 @@ export function accept(
     ...(parent === undefined ? {} : { parent }),
     ...(caller === undefined ? {} : { caller }),
     ...(replyTo === undefined ? {} : { replyTo }),
+    ...(trace === undefined ? {} : { trace }),
     ...(lane === undefined ? {} : { lane }),
   };
   if (failure === undefined) return [started];

@@ -32,7 +32,7 @@ export interface PendingOptions extends StartOptions {
 /** Accepts a request that waits for its turn, or for the answer of another one. */
 export function pend(definition: HubDefinition, options: PendingOptions, env: Env): RunEvent {
   const { exclusive, afterDeadlineMs } = definition;
-  const { request, hash, lane, parent, caller, replyTo } = options;
+  const { request, hash, lane, parent, caller, replyTo, trace } = options;
   const at = env.now;
   const deadlineMs = tryDeadline(definition, request) ?? options.deadlineMs ?? fallbackDeadlineMs;
   // The caller's own deadline bounds all: the wait, and then the work.
@@ -54,6 +54,7 @@ export function pend(definition: HubDefinition, options: PendingOptions, env: En
     ...(parent === undefined ? {} : { parent }),
     ...(caller === undefined ? {} : { caller }),
     ...(replyTo === undefined ? {} : { replyTo }),
+    ...(trace === undefined ? {} : { trace }),
   };
 }
 

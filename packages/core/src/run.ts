@@ -16,6 +16,7 @@ import type {
   RunLane,
   RunStatus,
   Timer,
+  TraceContext,
 } from "./events.ts";
 import { grown } from "./growth.ts";
 import { deepFreeze } from "./json.ts";
@@ -41,6 +42,8 @@ export class Call extends Callback {
   readonly key: string | undefined;
   /** The present attempt, from 1. 0: the call is queued, since its round has a limit. */
   attempt: number;
+  /** When the present attempt was decided, in milliseconds of engine time. undefined: it is queued, or an earlier version has. */
+  since: number | undefined;
   /** The attempt has failed, and the next one begins at `due`. */
   backoff = false;
   /** How often a process has ended with the present attempt under way (deaths.ts). */
@@ -60,7 +63,7 @@ export class Call extends Callback {
   work: unknown = undefined;
   readonly run: Run;
 
-  constructor(run: Run, opened: OpenedCalls, position: number) {
+  constructor(run: Run, opened: OpenedCalls, position: number, at?: number) {
     super();
     this.run = run;
     this.number = opened.first + position;
@@ -73,6 +76,7 @@ export class Call extends Callback {
     this.key = opened.keys?.[position];
     const started = position < (opened.started ?? opened.inputs.length);
     this.attempt = started ? 1 : 0;
+    this.since = started ? at : undefined;
     this.due = started ? opened.due : undefined;
   }
 }
@@ -124,6 +128,8 @@ export class Run extends Callback {
   caller: RemoteCaller | undefined = undefined;
   /** Where to publish the answer, besides storing it. */
   replyTo: string | undefined = undefined;
+  /** Where it belongs in a trace, if something else has caused it. */
+  trace: TraceContext | undefined = undefined;
   /** Only of a hub with a lane (pending.ts). */
   lane: RunLane | undefined = undefined;
   /** Only while it is pending, and its time has not come. */
@@ -256,18 +262,18 @@ export function apply(run: Run, event: RunEvent): void {
       if (event.cancelled === true) run.cancelled = true;
       if (event.drops !== undefined) drop(run, event.drops);
       patch(run, event);
-      open(run, event.calls);
+      open(run, event.calls, event.at);
       return;
     case "settled":
       run.calls.delete(event.call);
       if (event.closes !== undefined) close(run, event.closes);
       if (event.held !== undefined) hold(run, event.held);
       patch(run, event);
-      open(run, event.calls);
+      open(run, event.calls, event.at);
       if (event.timers !== undefined) arm(run, event.timers);
       return;
     case "opened":
-      return open(run, event.calls);
+      return open(run, event.calls, event.at);
     case "fired":
       return stayed(run, event);
     case "failed": {
@@ -284,6 +290,7 @@ export function apply(run: Run, event: RunEvent): void {
       if (call.attempt === 0) run.nextQueued = call.number + 1;
       call.backoff = false;
       call.attempt = event.attempt;
+      call.since = event.at;
       call.due = event.due;
       call.alone = event.alone === true;
       call.firstDue = undefined;
@@ -396,15 +403,16 @@ function come(run: Run, event: Extract<RunEvent, { type: "started" | "accepted" 
   run.parent = event.parent;
   run.caller = event.caller;
   run.replyTo = event.replyTo;
+  run.trace = event.trace;
   run.lane = event.lane;
   run.createdAt = event.at;
 }
 
 /** An event after which the run is in the same state. */
-function stayed(run: Run, event: Stay): void {
+function stayed(run: Run, event: Stay & { readonly at: number }): void {
   close(run, event.closes);
   patch(run, event);
-  open(run, event.calls);
+  open(run, event.calls, event.at);
   arm(run, event.timers);
   if (event.held !== undefined) hold(run, event.held);
 }
@@ -503,11 +511,11 @@ export const decidesCancel = (event: RunEvent): boolean =>
   (event.type === "answered" && event.own === true) ||
   (event.type === "parked" && event.input.kind === "cancel");
 
-function open(run: Run, groups: readonly OpenedCalls[] | undefined): void {
+function open(run: Run, groups: readonly OpenedCalls[] | undefined, at: number): void {
   if (groups === undefined) return;
   for (const group of groups) {
     for (let position = 0; position < group.inputs.length; position++) {
-      run.calls.set(group.first + position, new Call(run, group, position));
+      run.calls.set(group.first + position, new Call(run, group, position, at));
     }
     run.nextCall = group.first + group.inputs.length;
     run.nextQueued = group.first + (group.started ?? group.inputs.length);

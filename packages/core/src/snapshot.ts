@@ -37,6 +37,7 @@ export function snapshot(run: Run): RunSnapshot {
       firstDue: call.firstDue,
       progress: call.progress,
       attempt: call.attempt,
+      since: call.since,
       backoff: call.backoff ? true : undefined,
       deaths: call.deaths === 0 ? undefined : call.deaths,
       alone: call.alone ? true : undefined,
@@ -52,6 +53,7 @@ export function snapshot(run: Run): RunSnapshot {
     parent: run.parent,
     caller: run.caller,
     replyTo: run.replyTo,
+    trace: run.trace,
     lane: run.lane,
     startAt: run.startAt,
     arrival: run.arrival,
@@ -81,6 +83,7 @@ const namesOf = (named: ReadonlyMap<string, NamedCommand>): Record<string, Store
 
 interface StoredCall extends OpenedCalls {
   readonly attempt: number;
+  readonly since?: number;
   readonly firstDue?: number;
   readonly progress?: unknown;
   readonly backoff?: boolean;
@@ -108,6 +111,7 @@ export function restore(key: string, stored: RunSnapshot): Run {
   for (const held of calls) {
     const call = new Call(run, deepFreeze(held), 0);
     call.attempt = held.attempt;
+    call.since = held.since;
     call.backoff = held.backoff === true;
     call.deaths = held.deaths ?? 0;
     call.alone = held.alone === true;

@@ -19,6 +19,11 @@ export type { CommonOptions, Redactable } from "./requests/options.ts";
 export type { ShardLimits } from "./shard/options.ts";
 export { schedule, type CatchUp, type Schedule, type ScheduleSpec, type Tick } from "./schedules/schedule.ts";
 export { LocalBus } from "./embedded/local-bus.ts";
+export { createMetrics, loopDelays, type Metrics } from "./metrics/metrics.ts";
+export { metrics, type MetricDefinition, type MetricSink } from "./metrics/definitions.ts";
+export { gaugesOf, measure, type Gauge } from "./metrics/measure.ts";
+export { prometheusName } from "./metrics/prometheus.ts";
+export type { EngineStats, ShardStats } from "./requests/stats.ts";
 export { consoleLogger, defaultLogger, silentLogger, type LoggerOptions } from "./ports/logger.ts";
 export { nextAfter } from "./ports/history.ts";
 export { connectionAccepted } from "./ports/arrivals.ts";
@@ -51,6 +56,14 @@ export type {
   StoredAnswer,
   StoredRun,
 } from "./ports/ports.ts";
+export {
+  readTraceparent,
+  spanIdOf,
+  traceIdOf,
+  type SpanName,
+  type TracedRun,
+  type Tracing,
+} from "./ports/trace.ts";
 export type { AttemptContext, WorkerContext } from "./attempts/context.ts";
 export { relay, type RelayResponse, type RelaySpec } from "./attempts/relay.ts";
 export { worker, type RelayedOutcomes, type Worker, type WorkerPorts } from "./attempts/worker.ts";

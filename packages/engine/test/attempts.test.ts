@@ -92,6 +92,8 @@ const documented = [
   "progress",
   "requestId",
   "signal",
+  "traceparent",
+  "tracestate",
 ];
 const internal = [
   "request",
@@ -140,7 +142,7 @@ describe("what user code sees of an attempt is what is documented, and nothing o
     const seen: AttemptContext[] = [];
     const attempt: Worker["attempt"] = (_input, context) => (seen.push(context), { kind: "ok", output: 1 });
     new Bench({ spoke: work as unknown as Worker["spoke"], attempt }).host.begin(request(7));
-    const more = [...documented, "epoch", "key", "late", "onAbort", "postpone"].toSorted();
+    const more = [...documented, "cause", "epoch", "key", "late", "onAbort", "postpone", "trace"].toSorted();
     expect(seenOf(seen[0])).toEqual({ members: more, leaks: [] });
     expect(seen[0]).toMatchObject({ requestId: "r1", call: 7, attempt: 1, deadline: 1000, epoch: 4 });
   });

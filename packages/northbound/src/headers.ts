@@ -77,3 +77,13 @@ const mediaTypes = ["application/json", "application/problem+json", "text/plain"
 export function prefersText(request: FastifyRequest): boolean {
   return request.accepts().type(mediaTypes) === "text/plain";
 }
+
+/** What has caused a request: its headers of W3C Trace Context. The engine looks whether they are valid. */
+export function traceHeaders({ headers }: FastifyRequest): {
+  readonly traceparent?: string;
+  readonly tracestate?: string;
+} {
+  const { traceparent, tracestate } = headers;
+  if (typeof traceparent !== "string") return {};
+  return typeof tracestate === "string" ? { traceparent, tracestate } : { traceparent };
+}

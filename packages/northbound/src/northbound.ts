@@ -1,6 +1,6 @@
 import accepts from "@fastify/accepts";
 import { WheelworkError, type AnyHub, type Problem, type HistoryEvent } from "@wheelwork/core";
-import { connectionAccepted, defaultLogger, type Engine, type Logger } from "@wheelwork/engine";
+import { connectionAccepted, defaultLogger, type Engine, type Logger, type Metrics } from "@wheelwork/engine";
 import fastify, {
   type FastifyInstance,
   type FastifyReply,
@@ -15,6 +15,7 @@ import { serveDocument, type DocumentInfo } from "./openapi.ts";
 import { HttpProblem, invalid, problemDetails, problemOf, retryAfter, textOfProblem } from "./problems.ts";
 import { routeHealth, routeHub, routeRequests, type HubRoute, type Surroundings } from "./routes.ts";
 import { routeSchedules } from "./schedules.ts";
+import { routeMetrics } from "./metrics.ts";
 import { routeUpdates } from "./updates.ts";
 import { Waits } from "./waits.ts";
 import { refuseFormPosts, refuseWebPages, type WebPageOptions } from "./web-pages.ts";
@@ -56,6 +57,8 @@ export interface NorthboundOptions extends WebPageOptions {
    * 5000.
    */
   readonly closeWithinMs?: number;
+  /** The figures of the engine, shown at `/metrics` for Prometheus. Default: none, and no such path. */
+  readonly metrics?: Pick<Metrics, "text">;
   /** Default: as for an engine. */
   readonly logger?: Logger;
 }
@@ -118,6 +121,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   routeUpdates(app, engine, waits);
   routeSchedules(app, engine);
   routeHealth(app, engine);
+  if (options.metrics !== undefined) routeMetrics(app, engine, options.metrics);
   if (options.extra !== undefined) await options.extra(app);
   acceptMany(app);
   await app.ready();

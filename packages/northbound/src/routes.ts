@@ -2,7 +2,14 @@ import { WheelworkError, type Answer, type AnyHub, type Problem, type HistoryEve
 import { nextAfter, type Engine } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { render, type StatusOf } from "./answers.ts";
-import { hashedId, idempotencyKey, preferredWait, prefersText, type IdempotencyKey } from "./headers.ts";
+import {
+  hashedId,
+  idempotencyKey,
+  preferredWait,
+  prefersText,
+  traceHeaders,
+  type IdempotencyKey,
+} from "./headers.ts";
 import {
   documented,
   idempotencyHeader,
@@ -119,7 +126,11 @@ export function routeHub(app: FastifyInstance, route: HubRoute, around: Surround
       const startAt = startOf(request);
       const known = key === undefined ? {} : { key: await requestKey(around, hub, key) };
       const later = startAt === undefined ? {} : { startAt };
-      const { id: requestId } = await engine.submit(hub, body, { ...known, ...later });
+      const { id: requestId } = await engine.submit(hub, body, {
+        ...known,
+        ...later,
+        ...traceHeaders(request),
+      });
       // The engine has a copy. While the client waits, perhaps for long, nobody needs another one.
       request.body = undefined;
       // Nobody waits for what begins after the wait is over.

@@ -212,9 +212,20 @@ export function directory(): string {
 }
 
 /** A started engine on a file. It stops at the end of the test. */
-export async function engineOn(file: string, limits: EngineOptions["limits"] = {}): Promise<Engine> {
+export async function engineOn(
+  file: string,
+  limits: EngineOptions["limits"] = {},
+  observe: EngineOptions["observe"] = () => {},
+): Promise<Engine> {
   const hubs = [greet, approval, plain, pair, sum, faulty, brief];
-  const engine = createEngine({ hubs, workers: [greeter], store: file, durability: "normal", limits });
+  const engine = createEngine({
+    hubs,
+    workers: [greeter],
+    store: file,
+    durability: "normal",
+    limits,
+    observe,
+  });
   await engine.start();
   onTestFinished(() => engine.stop());
   return engine;

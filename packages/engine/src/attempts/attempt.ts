@@ -1,4 +1,5 @@
 import type { Heart } from "./heart.ts";
+import type { Tracing } from "../ports/trace.ts";
 import type { Place, Waiting } from "./turns.ts";
 import {
   abortContext,
@@ -18,6 +19,10 @@ export class Attempt {
   waits: Waiting | undefined = undefined;
   /** It has waited for a place, or its process has ended: it times out later than was committed. */
   hasWaited = false;
+  /** How long it has waited, in milliseconds. */
+  waitedMs = 0;
+  /** When its worker has begun, in monotonic time; undefined: it has not, or nobody wants to know. */
+  madeAt: number | undefined = undefined;
   /** Its worker has begun, and its work has not ended. */
   isMade = false;
   /** The place that it has under the limit of its spoke, until its work has ended. */
@@ -28,9 +33,9 @@ export class Attempt {
   name = "";
   readonly #context: Context;
 
-  constructor(request: AttemptRequest) {
+  constructor(request: AttemptRequest, tracing?: Tracing) {
     this.request = request;
-    this.#context = new Context(request);
+    this.#context = new Context(request, tracing);
   }
 
   get requestId(): string {
@@ -69,7 +74,8 @@ export class Attempt {
   /** It has a place at last: the time that it has waited is not its own. */
   endWait(now: number): void {
     if (this.waits === undefined) return;
-    extendContext(this.#context, now - this.waits.since);
+    this.waitedMs = now - this.waits.since;
+    extendContext(this.#context, this.waitedMs);
     this.waits = undefined;
     this.hasWaited = true;
   }

@@ -1,5 +1,6 @@
-import type { Failed, StoredData } from "@wheelwork/core";
+import type { Failed, StoredData, TraceContext } from "@wheelwork/core";
 import { idempotencyKey } from "@wheelwork/core/kernel";
+import { contextOf, type Tracing } from "../ports/trace.ts";
 import type { Heart } from "./heart.ts";
 import { WorkerFailure } from "./outcomes.ts";
 
@@ -24,6 +25,13 @@ export interface WorkerContext<E extends string = string> {
    */
   readonly fence: number | undefined;
   /**
+   * The span of the attempt, as W3C Trace Context writes it: send it along, so that what others do for the attempt is seen below it.
+   * undefined: the engine traces nothing, and the request came without one.
+   */
+  readonly traceparent: string | undefined;
+  /** The `tracestate` that the request came with. */
+  readonly tracestate: string | undefined;
+  /**
    * Says that the work goes on, and how far it is. A spoke with `heartbeatMs` wants that; for others it does nothing. The value is
    * JSON of 16,384 characters at most. The next attempt gets it as `lastProgress`: the last one if this attempt fails or times
    * out. If the process dies, it gets one that is stored: values are stored once in `heartbeatMs`, and once in a second at
@@ -43,6 +51,10 @@ export interface AttemptContext extends WorkerContext {
   readonly late: boolean;
   /** The key that the hub gave the call itself; undefined: none. `idempotencyKey` is made of it. */
   readonly key: string | undefined;
+  /** `traceparent` and `tracestate`. */
+  readonly trace: TraceContext | undefined;
+  /** What has caused the run of the attempt. */
+  readonly cause: TraceContext | undefined;
   /**
    * Calls back when the attempt's deadline passes, or its call is closed; at once if that has happened. A later callback
    * replaces an earlier one. It costs less than an AbortSignal.
@@ -63,6 +75,10 @@ export interface AttemptRequest {
     readonly epoch: number;
     readonly late?: boolean;
     readonly lane?: { readonly fence?: number } | undefined;
+    readonly hub?: string;
+    readonly state?: string;
+    readonly createdAt?: number;
+    readonly trace?: TraceContext | undefined;
   };
   readonly number: number;
   readonly callee: string;
@@ -75,6 +91,8 @@ export interface AttemptRequest {
   readonly firstDue?: number | undefined;
   /** What its attempts have said of how far they are. */
   readonly progress?: unknown;
+  /** Its span, where another process knows it. */
+  readonly trace?: TraceContext | undefined;
   /** The host's: what it has under way for the request. */
   work: unknown;
 }
@@ -89,6 +107,7 @@ let listen: (context: Context, heart: Heart) => void;
  */
 export class Context implements AttemptContext {
   readonly #request: AttemptRequest;
+  readonly #tracing: Tracing | undefined;
   // As they were when the attempt was made: the request is a call of a run, which goes on.
   readonly #attempt: number;
   readonly #epoch: number;
@@ -99,8 +118,9 @@ export class Context implements AttemptContext {
   /** Only for a spoke with heartbeats. */
   #heart: { readonly heart: Heart; readonly before: unknown } | undefined = undefined;
 
-  constructor(request: AttemptRequest) {
+  constructor(request: AttemptRequest, tracing?: Tracing) {
     this.#request = request;
+    this.#tracing = tracing;
     this.#attempt = request.attempt;
     this.#epoch = request.run.epoch;
     this.#deadline = request.due ?? 0;
@@ -163,6 +183,23 @@ export class Context implements AttemptContext {
 
   get fence(): number | undefined {
     return this.#request.run.lane?.fence;
+  }
+
+  get trace(): TraceContext | undefined {
+    const { run, number: call, trace } = this.#request;
+    return trace ?? contextOf(this.#tracing, run, { kind: "attempt", call, attempt: this.#attempt });
+  }
+
+  get cause(): TraceContext | undefined {
+    return this.#request.run.trace;
+  }
+
+  get traceparent(): string | undefined {
+    return this.trace?.parent;
+  }
+
+  get tracestate(): string | undefined {
+    return this.trace?.state;
   }
 
   progress(value?: unknown): void {
@@ -236,6 +273,14 @@ class FunctionContext implements WorkerContext {
 
   get fence(): number | undefined {
     return this.#context.fence;
+  }
+
+  get traceparent(): string | undefined {
+    return this.#context.traceparent;
+  }
+
+  get tracestate(): string | undefined {
+    return this.#context.tracestate;
   }
 
   progress(value?: unknown): void {

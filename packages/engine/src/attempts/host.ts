@@ -2,6 +2,7 @@ import { WheelworkError, type Outcome, type Spoke } from "@wheelwork/core";
 import { isThenable } from "@wheelwork/core/kernel";
 import { timerMs } from "../ports/clock.ts";
 import type { Clock, Logger } from "../ports/ports.ts";
+import type { Tracing } from "../ports/trace.ts";
 import { Attempt } from "./attempt.ts";
 import { underWay, type FormerRequest } from "./under-way.ts";
 import type { AttemptRequest } from "./context.ts";
@@ -32,6 +33,9 @@ export interface WorkerHostOptions {
   readonly logger: Logger;
   /** See `CommonOptions.redact`. */
   readonly redact?: Redact | undefined;
+  readonly tracing?: Tracing | undefined;
+  /** Somebody wants to know how long workers take. */
+  readonly isTimed?: boolean;
   /** Whether an attempt that has its place must not be made yet. It is made when it is begun once more. */
   readonly holds?: (request: AttemptRequest) => boolean;
 }
@@ -68,17 +72,22 @@ export class WorkerHost {
   readonly #report: Report;
   readonly #progress: NonNullable<WorkerHostOptions["progress"]>;
   readonly #check: OutcomeCheck;
+  readonly #tracing: Tracing | undefined;
+  readonly #isTimed: boolean;
   readonly #holds: ((request: AttemptRequest) => boolean) | undefined;
   readonly #detach: (() => void)[] = [];
 
   /** @throws WheelworkError WW_CONFIG when two workers serve one spoke. */
-  constructor({ workers, ports, report, progress, clock, logger, redact, holds }: WorkerHostOptions) {
+  constructor(options: WorkerHostOptions) {
+    const { workers, ports, report, progress, clock, logger, redact, holds } = options;
     this.#ports = ports;
     this.#report = report;
     this.#progress = progress ?? (() => {});
     this.#clock = clock;
     this.#check = { logger, redact };
     this.#holds = holds;
+    this.#tracing = options.tracing;
+    this.#isTimed = options.isTimed === true;
     for (const worker of workers) {
       const { name } = worker.spoke;
       if (this.#served.has(name)) {
@@ -141,7 +150,7 @@ export class WorkerHost {
       });
     }
     if (open !== undefined) this.end([request]);
-    const attempt = new Attempt(request);
+    const attempt = new Attempt(request, this.#tracing);
     if (anewAt !== undefined) attempt.beginAnew(anewAt + served.worker.spoke.timeoutMs);
     this.#open.add(attempt);
     this.#enter(served, attempt);
@@ -173,7 +182,7 @@ export class WorkerHost {
   adopt(request: AttemptRequest): boolean {
     const served = this.#served.get(request.callee);
     if (served === undefined || !comesThroughLog(served.worker, this.#ports.replies)) return false;
-    const attempt = new Attempt(request);
+    const attempt = new Attempt(request, this.#tracing);
     attempt.awaitingLog = true;
     this.#open.add(attempt);
     this.#adopted.push(attempt);
@@ -394,10 +403,11 @@ export class WorkerHost {
     if (this.#holds?.(attempt.request) === true) return;
     let outcome: PromiseLike<Outcome> | Outcome;
     attempt.isMade = true;
+    if (this.#isTimed) attempt.madeAt = this.#clock.monotonicMs();
     if (served.worker.spoke.heartbeatMs !== undefined) this.#listen(attempt, served.worker.spoke);
     try {
       this.#expect(served.worker, attempt);
-      outcome = served.worker.attempt(attempt.request.input, attempt.context, this.#ports);
+      outcome = this.#begun(served.worker, attempt);
     } catch (error) {
       outcome = failureOf(error);
     }
@@ -409,6 +419,13 @@ export class WorkerHost {
     } else {
       this.#settle(served, attempt, outcome);
     }
+  }
+
+  #begun(worker: Worker, { request, context }: Attempt): PromiseLike<Outcome> | Outcome {
+    const trace = this.#tracing === undefined ? undefined : context.trace;
+    if (this.#tracing === undefined || trace === undefined)
+      return worker.attempt(request.input, context, this.#ports);
+    return this.#tracing.within(trace, () => worker.attempt(request.input, context, this.#ports));
   }
 
   /** Fails an attempt early if its worker falls silent. */

@@ -1,6 +1,7 @@
 import { WheelworkError, type Outcome, type Spoke, type WorkerTypes } from "@wheelwork/core";
 import { isRunKey } from "../ports/keys.ts";
 import type { Bus, Message } from "../ports/ports.ts";
+import { traceHeaders } from "../ports/trace.ts";
 import { functionContext, type AttemptContext, type WorkerContext } from "./context.ts";
 import { comesThroughLog, sendOnly, type RelayedOutcomes, type Worker } from "./worker.ts";
 
@@ -53,7 +54,7 @@ export function relay<I, O, E extends string>(
         if (response !== undefined) waiting.settle(response.correlation, response.outcome as Outcome);
       }),
     attempt: (input, context, { bus, replies }) => {
-      const message = sentFor(spec, input, context);
+      const message = traced(sentFor(spec, input, context), context);
       if (comesThroughLog({ outcomes }, replies)) return sendOnly(message, spec.to, context, bus);
       return waiting.ask(correlationOf(spec, message), message, spec.to, context, bus);
     },
@@ -119,6 +120,12 @@ const sentFor = <I, E extends string>(
   input: unknown,
   context: AttemptContext,
 ): Message => send(input as I, functionContext<E>(context));
+
+/** What is done for the message is seen below the attempt. */
+function traced(message: Message, { trace }: AttemptContext): Message {
+  if (trace === undefined || message.headers?.["traceparent"] !== undefined) return message;
+  return { ...message, headers: { ...message.headers, ...traceHeaders(trace) } };
+}
 
 const correlationOf = (
   { correlation }: Pick<RelaySpec<never, unknown, string>, "correlation">,

@@ -2,6 +2,7 @@ import type { AnyHub } from "@wheelwork/core";
 import { systemClock } from "../ports/clock.ts";
 import { rootOf, shardOf } from "../ports/keys.ts";
 import type { Clock } from "../ports/ports.ts";
+import type { Tracing } from "../ports/trace.ts";
 import type { ShardAccess, Shards } from "../requests/access.ts";
 import type { Engine, EngineHealth } from "../requests/api.ts";
 import { collectHubs } from "../requests/hubs.ts";
@@ -22,6 +23,7 @@ export function createClient(options: ClientOptions): Engine {
 class Client implements Shards {
   readonly hubs: ReadonlyMap<string, AnyHub>;
   readonly clock: Clock;
+  readonly tracing: Tracing | undefined;
   readonly #options: ClientOptions;
   readonly #remotes: RemoteShards;
   #status: "starting" | "running" | "stopped" = "starting";
@@ -31,6 +33,7 @@ class Client implements Shards {
     this.#options = options;
     this.hubs = collectHubs(options.hubs);
     this.clock = options.clock ?? systemClock;
+    this.tracing = options.tracing;
     const { log, store, inbox = defaultInbox } = options;
     this.#remotes = new RemoteShards({ log, store, inbox }, this.clock);
   }

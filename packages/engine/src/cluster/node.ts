@@ -10,11 +10,13 @@ import type { Membership, Partitions } from "../ports/log.ts";
 import { defaultLogger } from "../ports/logger.ts";
 import type { Clock, Logger, MaybePromise } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
+import type { Tracing } from "../ports/trace.ts";
 import type { ShardAccess, Shards } from "../requests/access.ts";
 import type { EngineHealth } from "../requests/api.ts";
 import { checkWorkers, collectHubs, servedBy } from "../requests/hubs.ts";
 import { officeOf } from "../requests/posts.ts";
 import { RequestService } from "../requests/service.ts";
+import type { ShardStats } from "../requests/stats.ts";
 import { collectSchedules, type Schedule } from "../schedules/schedule.ts";
 import { ShardAssignment, type AssignmentEffects } from "./assignment.ts";
 import type { ClusterNode, NodeOptions, ShardView } from "./options.ts";
@@ -55,6 +57,7 @@ class Node implements Shards {
   readonly hubs: ReadonlyMap<string, AnyHub>;
   readonly schedules: ReadonlyMap<string, Schedule>;
   readonly clock: Clock;
+  readonly tracing: Tracing | undefined;
   readonly #options: NodeOptions;
   readonly #logger: Logger;
   /** How long attempts may go on while the node stops. */
@@ -82,6 +85,7 @@ class Node implements Shards {
     checkShards(shards);
     for (const { hub } of channels) servedBy(this.hubs, hub);
     this.clock = options.clock ?? systemClock;
+    this.tracing = options.tracing;
     this.#logger = options.logger ?? defaultLogger();
     this.#inbox = options.inbox ?? defaultInbox;
     this.#name = options.name ?? `${hostname()}:${process.pid}`;
@@ -205,6 +209,20 @@ class Node implements Shards {
       openAttempts: sum(({ openAttempts }) => openAttempts),
       queued: sum(({ queued }) => queued),
     };
+  }
+
+  async stats(): Promise<readonly ShardStats[]> {
+    const { log } = this.#options;
+    const owned = [...this.#assignments.entries()].flatMap(([shard, { owned: one }]) =>
+      one === undefined ? [] : [[shard, one] as const],
+    );
+    return Promise.all(
+      owned.map(async ([shard, one]) => {
+        // A broker that is away says nothing of it.
+        const end = await log.end(this.#inbox, shard).catch(() => undefined);
+        return one.stats(shard, end === undefined ? undefined : Math.max(0, end - one.shard.position));
+      }),
+    );
   }
 
   views(): ShardView[] {

@@ -2,6 +2,7 @@ import type { AnyHub } from "@wheelwork/core";
 import type { Channel } from "../delivery/channel.ts";
 import type { Log } from "../ports/log.ts";
 import type { Clock, Store } from "../ports/ports.ts";
+import type { Tracing } from "../ports/trace.ts";
 import type { Engine, EngineHealth } from "../requests/api.ts";
 import type { CommonOptions } from "../requests/options.ts";
 
@@ -35,6 +36,8 @@ export interface NodeOptions extends ClusterOptions, CommonOptions {
 export interface ClientOptions extends ClusterOptions {
   /** The hubs that it may ask for. */
   readonly hubs: readonly AnyHub[];
+  /** See the option of an engine: what is active where a request is submitted has caused it. */
+  readonly tracing?: Tracing;
   /** For tests: the clock. */
   readonly clock?: Clock;
 }

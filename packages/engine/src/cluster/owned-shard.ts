@@ -153,6 +153,10 @@ export class OwnedShard {
     return this.#host.health();
   }
 
+  stats(shard: number, lag: number | undefined): ReturnType<ShardHost["stats"]> {
+    return this.#host.stats(shard, lag);
+  }
+
   view(shard: number): ShardView {
     const { status, position, sizes } = this.shard;
     const { liveRuns, queued, unpublished } = sizes;

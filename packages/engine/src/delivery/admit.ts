@@ -1,5 +1,6 @@
 import { requestKeyProblem, storedKey } from "../ports/keys.ts";
 import type { LogRecord } from "../ports/log.ts";
+import { traceContext } from "../ports/trace.ts";
 import { hashedKey } from "../requests/validate.ts";
 import { refusedHub, understand, type Channel } from "./channel.ts";
 import type { RequestEntry } from "./inbox.ts";
@@ -25,7 +26,10 @@ export function admit(channel: Channel, record: LogRecord, oldestMs = 0): Admitt
     "refusal" in understood
       ? { hub: refusedHub.name, request: { message: understood.refusal } }
       : { hub: understood.hub, request: understood.request };
-  return { key, entry: { type: "request", ...asked, replyTo, origin: { topic, partition, offset } } };
+  const { traceparent, tracestate } = record.headers;
+  const trace = traceContext(traceparent, tracestate);
+  const entry: RequestEntry = { type: "request", ...asked, replyTo, origin: { topic, partition, offset } };
+  return { key, entry: trace === undefined ? entry : { ...entry, trace } };
 }
 
 /** The key that a request is stored under. Where it cannot be that of its sender, the answer goes to the sender's all the same. */

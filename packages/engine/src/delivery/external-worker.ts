@@ -2,6 +2,7 @@ import { WheelworkError, type Spoke, type WorkerTypes } from "@wheelwork/core";
 import { sendOnly, type Worker } from "../attempts/worker.ts";
 import { rootOf } from "../ports/keys.ts";
 import type { Message } from "../ports/ports.ts";
+import { traceHeaders } from "../ports/trace.ts";
 import { correlationHeader, correlationOf } from "./inbox.ts";
 
 /**
@@ -43,6 +44,7 @@ export function externalWorker<I, O, E extends string>(
           attempt: `${attempt}`,
           deadline: `${deadline}`,
           ...(fence === undefined ? {} : { fence: `${fence}` }),
+          ...traceHeaders(context.trace),
           ...(lastProgress === undefined ? {} : { progress: JSON.stringify(lastProgress) }),
         },
       };

@@ -1,8 +1,9 @@
-import { WheelworkError, type Outcome, type RemoteCaller } from "@wheelwork/core";
+import { WheelworkError, type Outcome, type RemoteCaller, type TraceContext } from "@wheelwork/core";
 import { isDuration, mustBeDuration, type Input, type Posted } from "@wheelwork/core/kernel";
 import { isRunKey, isStoredKey, rootOf } from "../ports/keys.ts";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
+import { traceContext } from "../ports/trace.ts";
 import { isInstant, isPriority, mustBeInstant, mustBePriority } from "../requests/validate.ts";
 
 /** A place in a log. */
@@ -28,6 +29,8 @@ export interface RequestEntry {
   readonly caller?: RemoteCaller;
   /** See `OpenedCalls`. Only with `caller`. */
   readonly transformed?: true;
+  /** What has caused it. */
+  readonly trace?: TraceContext;
   /** Of a request that came through a channel: its record there. Its dead letter names it. */
   readonly origin?: Origin;
 }
@@ -150,17 +153,8 @@ export const correlationOf = (
 
 type Fields = Readonly<Record<string, unknown>>;
 
-function readRequest({
-  hub,
-  request,
-  deadlineMs,
-  priority,
-  startAt,
-  replyTo,
-  origin,
-  caller,
-  transformed,
-}: Fields): RequestEntry {
+function readRequest(entry: Fields): RequestEntry {
+  const { hub, request, deadlineMs, priority, startAt, replyTo, origin, caller, transformed } = entry;
   if (typeof hub !== "string") throw broken("a request lacks the name of its hub");
   if (deadlineMs !== undefined && !(typeof deadlineMs === "number" && isDuration(deadlineMs)))
     throw broken(`the deadlineMs of a request ${mustBeDuration}`);
@@ -182,6 +176,7 @@ function readRequest({
     ...(caller === undefined ? {} : { caller }),
     ...(caller !== undefined && transformed === true ? { transformed } : {}),
     ...(isOrigin(origin) ? { origin } : {}),
+    ...tracesOf(entry),
   };
 }
 
@@ -194,6 +189,14 @@ function isCaller(value: unknown): value is RemoteCaller {
 function isPlace(value: unknown): boolean {
   const { name, key, place, fence } = (value ?? {}) as Fields;
   return [name, key, place].every(isText) && (fence === undefined || Number.isFinite(fence));
+}
+
+/** What is no valid context counts as absent. */
+function tracesOf({ trace }: Fields): Pick<RequestEntry, "trace"> {
+  const { parent, state, link } = (trace ?? {}) as Partial<Record<keyof TraceContext, unknown>>;
+  if (typeof parent !== "string") return {};
+  const read = traceContext(parent, typeof state === "string" ? state : undefined, link === true);
+  return read === undefined ? {} : { trace: read };
 }
 
 const isText = (value: unknown): value is string => typeof value === "string" && value.isWellFormed();

@@ -105,7 +105,7 @@ const committed = (done: Promise<unknown>): Promise<OfferResult> =>
 function requestItem(
   hubs: ReadonlyMap<string, AnyHub>,
   key: string,
-  { hub, request: given, deadlineMs, priority, startAt, replyTo, caller, transformed }: RequestEntry,
+  { hub, request: given, deadlineMs, priority, startAt, replyTo, caller, transformed, trace }: RequestEntry,
 ): Omit<RequestItem, "accept" | "refuse"> {
   return {
     kind: "request",
@@ -119,6 +119,7 @@ function requestItem(
     ...(replyTo === undefined ? {} : { replyTo }),
     ...(caller === undefined ? {} : { caller }),
     ...(caller === undefined || transformed === true ? {} : { isStored: true }),
+    ...(trace === undefined ? {} : { trace }),
   };
 }
 

@@ -83,6 +83,7 @@ class RemoteShard implements ShardAccess {
     startAt,
     caller,
     transformed,
+    trace,
   }: NewRequest): Promise<boolean> {
     const watched = await this.#reader.watch(key);
     try {
@@ -98,6 +99,7 @@ class RemoteShard implements ShardAccess {
         ...(startAt === undefined ? {} : { startAt }),
         ...(caller === undefined ? {} : { caller }),
         ...(transformed === true ? { transformed } : {}),
+        ...(trace === undefined ? {} : { trace }),
       };
       await this.#append(key, { type: "request", hub, request: given, ...bounds });
       const started = await this.#within(watched.first(beginningOf), maxAcceptMs);

@@ -2,6 +2,7 @@ import { WheelworkError, type Answer } from "@wheelwork/core";
 import { textOf } from "@wheelwork/core/kernel";
 import { givenKey } from "../ports/keys.ts";
 import type { EngineEvent, Logger, Message } from "../ports/ports.ts";
+import { traceHeaders } from "../ports/trace.ts";
 import type { Reply } from "../shard/outbox.ts";
 import type { Channel } from "./channel.ts";
 
@@ -33,7 +34,7 @@ export async function publishReply(reply: Reply, { channels, send, ...told }: Pu
       const { value, headers } = channel.answer(answer);
       if ([value, ...Object.values(headers ?? {})].some((text) => typeof text !== "string"))
         throw new TypeError("its value or a header is not a text");
-      message = { key, value, headers: { ...headers, ce_id: reply.id } };
+      message = { key, value, headers: { ...traceHeaders(reply.trace), ...headers, ce_id: reply.id } };
     } catch (error) {
       return `the channel ${channel.name} cannot write it: ${textOf(error)}`;
     }

@@ -2,6 +2,7 @@ import { WheelworkError, type AnyHub } from "@wheelwork/core";
 import { systemClock } from "../ports/clock.ts";
 import { defaultLogger } from "../ports/logger.ts";
 import type { Bus, Clock, Store } from "../ports/ports.ts";
+import type { Tracing } from "../ports/trace.ts";
 import type { ShardAccess, Shards } from "../requests/access.ts";
 import type { Engine, EngineHealth } from "../requests/api.ts";
 import { checkWorkers, collectHubs } from "../requests/hubs.ts";
@@ -10,6 +11,7 @@ import type { CommonOptions } from "../requests/options.ts";
 import { officeOf } from "../requests/posts.ts";
 import { RequestService } from "../requests/service.ts";
 import { ShardHost } from "../requests/shard-host.ts";
+import type { ShardStats } from "../requests/stats.ts";
 import { collectSchedules, type Schedule } from "../schedules/schedule.ts";
 import { stopping } from "../shard/options.ts";
 import { SqliteStore, type Durability } from "../stores/sqlite.ts";
@@ -49,6 +51,7 @@ export class EmbeddedShard implements Shards {
   readonly hubs: ReadonlyMap<string, AnyHub>;
   readonly schedules: ReadonlyMap<string, Schedule>;
   readonly clock: Clock;
+  readonly tracing: Tracing | undefined;
   readonly host: ShardHost;
   readonly #options: EngineOptions;
   readonly #store: Store;
@@ -65,6 +68,7 @@ export class EmbeddedShard implements Shards {
     this.schedules = collectSchedules(options.schedules);
     checkWorkers(this.hubs, workers);
     this.clock = clock;
+    this.tracing = options.tracing;
     this.#store =
       typeof store === "string"
         ? new SqliteStore(store, durability === undefined ? {} : { durability })
@@ -88,6 +92,10 @@ export class EmbeddedShard implements Shards {
 
   health(): EngineHealth {
     return this.host.health();
+  }
+
+  async stats(): Promise<readonly ShardStats[]> {
+    return [await this.host.stats(0)];
   }
 
   async start(): Promise<void> {

@@ -4,7 +4,9 @@ import type {
   Outcome,
   RunEvent,
   RunLane,
+  RunSpan,
   RunStatus,
+  TraceContext,
   WheelworkError,
 } from "@wheelwork/core";
 import type { RunSnapshot } from "@wheelwork/core/kernel";
@@ -314,6 +316,8 @@ export interface Store {
    * replaced archives nothing.
    */
   archive(before: number, limit: number): MaybePromise<boolean>;
+  /** How large the store is, with its log. Absent: it cannot tell, or others know better. */
+  sizeBytes?(): MaybePromise<number>;
   close(): MaybePromise<void>;
 }
 
@@ -341,6 +345,20 @@ export type EngineEvent =
       readonly events: number;
       readonly commitMs: number;
       readonly decideMs: number;
+      /** How late the latest of its callbacks was. Absent: it has called nobody back. */
+      readonly lateMs?: number;
+    }
+  /** A run has done something: it is committed. */
+  | {
+      readonly name: "span";
+      readonly key: string;
+      readonly hub: string;
+      readonly version: number;
+      readonly createdAt: number;
+      /** It serves a request: it is no call of a hub, and no tell. */
+      readonly isRequest: boolean;
+      readonly trace?: TraceContext | undefined;
+      readonly span: RunSpan;
     }
   | { readonly name: "accepted" | "known" | "refused"; readonly hub: string; readonly key: string }
   | {
@@ -363,6 +381,9 @@ export type EngineEvent =
       readonly key: string;
       readonly call: number;
       readonly outcome: Outcome["kind"];
+      /** Of a worker of this process: how long the attempt has waited for a place, and how long its worker took. */
+      readonly waitMs?: number;
+      readonly workMs?: number;
     }
   /** An attempt has ended without success, and another one follows in `inMs` milliseconds. */
   | {

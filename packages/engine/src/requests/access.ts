@@ -5,12 +5,15 @@ import {
   type HistoryEvent,
   type RemoteCaller,
   type RunEvent,
+  type TraceContext,
 } from "@wheelwork/core";
 import type { Ignored, Input, Run } from "@wheelwork/core/kernel";
 import type { Clock, RequestFilter, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { Schedule } from "../schedules/schedule.ts";
+import type { Tracing } from "../ports/trace.ts";
 import type { EngineHealth } from "./api.ts";
 import type { CommandInput } from "./commands.ts";
+import type { ShardStats } from "./stats.ts";
 import type { HistoryRange } from "../ports/history.ts";
 import type { CheckedBody } from "./validate.ts";
 
@@ -27,6 +30,8 @@ export interface NewRequest {
   readonly priority: number | undefined;
   /** When it begins, in milliseconds since 1970. */
   readonly startAt: number | undefined;
+  /** What has caused it. */
+  readonly trace: TraceContext | undefined;
   /** A run that was accepted has started it: it is taken, however much there is to do. */
   readonly isOwed: boolean;
   /** A call in another shard has begun it. */
@@ -101,8 +106,11 @@ export interface Shards {
   /** Those that the engine has, by name. */
   readonly schedules?: ReadonlyMap<string, Schedule>;
   readonly clock: Clock;
+  readonly tracing?: Tracing | undefined;
   readonly status: EngineHealth["status"];
   health(): EngineHealth;
+  /** Absent: this process works on none. */
+  stats?(): Promise<readonly ShardStats[]>;
   start(): Promise<void>;
   stop(drainMs: number | undefined): Promise<void>;
   /** The shard of a request, or of a run that it has begun. */

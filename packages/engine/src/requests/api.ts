@@ -3,6 +3,7 @@ import type { RequestStatus } from "../ports/ports.ts";
 import type { RunHandle } from "./run-handle.ts";
 import type { RunUpdate, WatchOptions } from "./run-watch.ts";
 import type { ScheduleHandle, ScheduleView } from "./schedules.ts";
+import type { EngineStats } from "./stats.ts";
 
 /** How a request came in: a new one, or one whose key is known already. */
 export interface Submitted {
@@ -30,6 +31,13 @@ export interface SubmitOptions {
    * minutes earlier. Default: 0.
    */
   readonly priority?: number;
+  /**
+   * What has caused the request, as W3C Trace Context writes it: its trace goes on with what the request does. What is not valid counts
+   * as absent. Default: the active span, if the engine has the option `tracing`.
+   */
+  readonly traceparent?: string;
+  /** Handed on with `traceparent`. */
+  readonly tracestate?: string;
 }
 
 /** A request as `request(id)` shows it. */
@@ -219,4 +227,6 @@ export interface Engine {
   /** The hubs that this engine serves, by name. */
   readonly hubs: ReadonlyMap<string, AnyHub>;
   health(): EngineHealth;
+  /** Figures of the shards that this process works on. `createMetrics` shows them with others. */
+  stats(): Promise<EngineStats>;
 }

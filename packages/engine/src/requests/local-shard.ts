@@ -38,7 +38,8 @@ export class LocalShard implements ShardAccess {
   }
 
   #submit(request: NewRequest): Promise<boolean> {
-    const { key, fresh, hub, body, deadlineMs, priority, startAt, isOwed, caller, transformed } = request;
+    const { key, fresh, hub, body, deadlineMs, priority, startAt, isOwed, caller, transformed, trace } =
+      request;
     return new Promise((resolve, reject) => {
       this.#shard.request({
         kind: "request",
@@ -51,6 +52,7 @@ export class LocalShard implements ShardAccess {
         ...(deadlineMs === undefined ? {} : { deadlineMs }),
         ...(priority === undefined ? {} : { priority }),
         ...(startAt === undefined ? {} : { startAt }),
+        ...(trace === undefined ? {} : { trace }),
         ...(isOwed ? { isOwed, isRecord: true } : {}),
         ...(caller === undefined ? {} : { caller }),
         ...(caller === undefined || transformed === true ? {} : { isStored: true }),

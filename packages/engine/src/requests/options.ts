@@ -3,6 +3,7 @@ import type { Worker } from "../attempts/worker.ts";
 import type { Schedule } from "../schedules/schedule.ts";
 import type { Clock, EngineEvent, Logger } from "../ports/ports.ts";
 import type { Redact } from "../attempts/outcomes.ts";
+import type { Tracing } from "../ports/trace.ts";
 import type { ShardLimits } from "../shard/options.ts";
 
 export type { Redactable } from "../attempts/outcomes.ts";
@@ -27,6 +28,8 @@ export interface CommonOptions {
   readonly redact?: Redact;
   /** Is told what happens in the engine, for metrics and traces. It must not throw. */
   readonly observe?: (signal: EngineEvent) => void;
+  /** Carries traces on to workers and to what they send. `@wheelwork/opentelemetry` makes one. */
+  readonly tracing?: Tracing;
   /**
    * How long answers and histories are kept after the end, in milliseconds. Default 7 days. The time that an engine runs counts,
    * and a day at most of each downtime. Nothing is deleted in the first hour after a start.

@@ -1,22 +1,36 @@
-import { spoke, WheelworkError, type Schema } from "@wheelwork/core";
+import {
+  spoke,
+  WheelworkError,
+  type Failed,
+  type Outcome,
+  type Schema,
+  type Spoke,
+  type TraceContext,
+} from "@wheelwork/core";
 import type { Posted } from "@wheelwork/core/kernel";
 import { hash as digest } from "node:crypto";
-import { worker, type Worker } from "../attempts/worker.ts";
+import type { Worker } from "../attempts/worker.ts";
 import type { RemoteCall, RemoteOutcome } from "../ports/calls.ts";
 import { postSpokeName, type Letter } from "../ports/posts.ts";
 import type { SubmitOptions } from "./api.ts";
 import type { RequestService } from "./service.ts";
 
+/** What a request is started with by another run. */
+export interface OwedOptions extends SubmitOptions {
+  /** What has caused it. */
+  readonly trace?: TraceContext | undefined;
+}
+
 /** How posts reach the runs that they are for. What it throws says whether another try may help (`retryable`). */
 export interface PostOffice {
   /** Submits a request. The same key is the same request. */
-  start(hub: string, request: unknown, options: SubmitOptions): Promise<void>;
+  start(hub: string, request: unknown, options: OwedOptions): Promise<void>;
   /** Sends a signal. The same command id is the same signal, and so is the same post. */
   signal(hub: string, id: string, signal: OwedSignal): Promise<void>;
   /** Begins a run that was called in another shard, unless it has begun. It is there when this resolves. */
-  call(call: RemoteCall): Promise<void>;
+  call(call: RemoteCall, trace: TraceContext | undefined): Promise<void>;
   /** As `call`, and cancels the run: nobody waits for it any more. */
-  withdraw(call: RemoteCall): Promise<void>;
+  withdraw(call: RemoteCall, trace: TraceContext | undefined): Promise<void>;
   /** Gives the carrier of a call the answer of its callee. The same command id is the same signal. */
   outcome(outcome: RemoteOutcome, commandId: string): Promise<void>;
 }
@@ -43,12 +57,17 @@ export const postSpoke = spoke(postSpokeName, {
 
 /** The worker that carries out posts. It is the engine's own: no user serves it. */
 export function postWorker(office: PostOffice): Worker {
-  const deliver = async ({ post, from, since, number }: Letter, run: string): Promise<void> => {
+  const deliver = async (
+    { post, from, since, number }: Letter,
+    run: string,
+    trace: TraceContext | undefined,
+  ): Promise<void> => {
     const commandId = textOf(run, since);
     switch (post.kind) {
       case "start": {
         const { key = "", startAt } = post;
-        return office.start(post.hub, post.request, startAt === undefined ? { key } : { key, startAt });
+        const options = startAt === undefined ? { key, trace } : { key, trace, startAt };
+        return office.start(post.hub, post.request, options);
       }
       case "signal": {
         const { hub, id, signal: name, payload } = post;
@@ -56,25 +75,34 @@ export function postWorker(office: PostOffice): Worker {
         return office.signal(hub, id, { name, payload, commandId, post: numbered });
       }
       case "call":
-        return office.call(post);
+        return office.call(post, trace);
       case "withdraw":
-        return office.withdraw(post);
+        return office.withdraw(post, trace);
       case "outcome":
         return office.outcome(post, commandId);
     }
   };
-  const made = worker(postSpoke, async (letter: Letter, context) => {
-    try {
-      await deliver(letter, context.requestId);
-      return {};
-    } catch (error) {
-      if (!(error instanceof WheelworkError)) return context.fail("away", String(error));
-      return context.fail(error.retryable ? "away" : "refused", error.message);
-    }
-  });
-  // It calls nothing of the user's: whatever ends the process, it is not at fault.
-  return { ...made, otherProcess: true };
+  return {
+    spoke: postSpoke as unknown as Spoke,
+    // It calls nothing of the user's: whatever ends the process, it is not at fault.
+    otherProcess: true,
+    attempt: async (letter, { requestId, cause }): Promise<Outcome> => {
+      try {
+        await deliver(letter as Letter, requestId, cause);
+        return { kind: "ok", output: {} };
+      } catch (error) {
+        if (!(error instanceof WheelworkError)) return failed("away", String(error));
+        return failed(error.retryable ? "away" : "refused", error.message);
+      }
+    },
+  };
 }
+
+const failed = (code: string, message: string): Outcome => ({
+  kind: "error",
+  code: code as Failed["code"],
+  message,
+});
 
 /** Names a run for ever: the id of a signal is the same in each attempt, and no other post has it. */
 function textOf(run: string, since: number): string {
@@ -87,8 +115,8 @@ export function officeOf(engine: () => RequestService): PostOffice {
   return {
     start: (hub, request, options) => engine().submitOwed(hub, request, options),
     signal: (hub, id, signal) => engine().signalOwed(hub, id, signal),
-    call: (call) => engine().callOwed(call),
-    withdraw: (call) => engine().withdrawOwed(call),
+    call: (call, trace) => engine().callOwed(call, trace),
+    withdraw: (call, trace) => engine().withdrawOwed(call, trace),
     outcome: (outcome, commandId) => engine().outcomeOwed(outcome, commandId),
   };
 }

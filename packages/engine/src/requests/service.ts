@@ -5,11 +5,13 @@ import {
   type Hub,
   type HistoryEvent,
   type SignalTypes,
+  type TraceContext,
 } from "@wheelwork/core";
 import { callersCancel, knownCommand, Run, type HubDefinition } from "@wheelwork/core/kernel";
 import { outcomeSignal, type RemoteCall, type RemoteOutcome } from "../ports/calls.ts";
 import { givenKey, isRunKey, keyProblem, scheduleHubName, scheduleOf, storedKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
+import { readTraceparent, traceContext, type Tracing } from "../ports/trace.ts";
 import { askAgain, type RequestRecord, type ShardAccess, type Shards } from "./access.ts";
 import type {
   CommandResult,
@@ -25,9 +27,11 @@ import type { OwedSignal } from "./posts.ts";
 import { commandIn, commandResult, noRequest, type CommandInput } from "./commands.ts";
 import { rangeOf } from "../ports/history.ts";
 import { servedBy } from "./hubs.ts";
+import type { OwedOptions } from "./posts.ts";
 import { EngineRun, type RunHandle } from "./run-handle.ts";
 import { watchRun, type RunUpdate, type WatchOptions } from "./run-watch.ts";
 import { EngineSchedule, type ScheduleHandle, type ScheduleView } from "./schedules.ts";
+import type { EngineStats } from "./stats.ts";
 import {
   checkBody,
   checkSubmit,
@@ -81,13 +85,18 @@ export class RequestService implements Engine {
     return this.#shards.health();
   }
 
+  async stats(): Promise<EngineStats> {
+    return { shards: (await this.#shards.stats?.()) ?? [] };
+  }
+
   submit<I>(hub: Hub<I> | string, request: I, options: SubmitOptions = {}): Promise<Submitted> {
-    return this.#submit(hub as Hub<never> | string, request, options, false);
+    const trace = causeOf(this.#shards.tracing, options);
+    return this.#submit(hub as Hub<never> | string, request, options, trace, false);
   }
 
   /** Submits what a run has started: it is a part of what was accepted, so that no overload refuses it. */
-  async submitOwed(hub: string, request: unknown, options: SubmitOptions): Promise<void> {
-    await this.#submit(hub, request, options, true);
+  async submitOwed(hub: string, request: unknown, options: OwedOptions): Promise<void> {
+    await this.#submit(hub, request, options, options.trace, true);
   }
 
   /**
@@ -110,7 +119,8 @@ export class RequestService implements Engine {
   }
 
   /** Begins a run for a call of another shard: it is a part of what was accepted. The same key is the same run. */
-  async callOwed({ hub, key, request, transformed, caller }: RemoteCall): Promise<void> {
+  async callOwed(call: RemoteCall, trace: TraceContext | undefined): Promise<void> {
+    const { hub, key, request, transformed, caller } = call;
     await this.#accessOf(key).submit({
       key,
       fresh: false,
@@ -120,6 +130,7 @@ export class RequestService implements Engine {
       deadlineMs: undefined,
       priority: undefined,
       startAt: undefined,
+      trace,
       isOwed: true,
       caller,
       ...(transformed === true ? { transformed } : {}),
@@ -127,8 +138,8 @@ export class RequestService implements Engine {
   }
 
   /** Makes sure that a run which was called in another shard has begun, and is cancelled. What it has answered stays. */
-  async withdrawOwed(call: RemoteCall): Promise<void> {
-    await this.callOwed(call);
+  async withdrawOwed(call: RemoteCall, trace: TraceContext | undefined): Promise<void> {
+    await this.callOwed(call, trace);
     await this.#accessOf(call.key).deliver(call.key, { kind: "cancel", id: callersCancel });
   }
 
@@ -153,6 +164,7 @@ export class RequestService implements Engine {
     hub: Hub<never> | string,
     request: unknown,
     options: SubmitOptions,
+    trace: TraceContext | undefined,
     isOwed: boolean,
   ): Promise<Submitted> {
     const definition = servedBy(this.hubs, hub);
@@ -172,6 +184,7 @@ export class RequestService implements Engine {
       deadlineMs: options.deadlineMs,
       priority: options.priority,
       startAt: options.startAt,
+      trace,
       isOwed,
     });
     return { id: givenKey(key), known };
@@ -373,6 +386,14 @@ export class RequestService implements Engine {
     const message = `the engine is ${status === "stopped" ? "stopped" : "not started"}`;
     throw new WheelworkError("WW_STOPPING", message, { next: "Ask again when it runs.", retryable: true });
   }
+}
+
+/** What has caused a request: what its sender says, or the active span, which is the later one if both are of one trace. */
+function causeOf(tracing: Tracing | undefined, options: SubmitOptions): TraceContext | undefined {
+  const given = traceContext(options.traceparent, options.tracestate);
+  const active = tracing?.active();
+  if (given === undefined || active === undefined) return given ?? active;
+  return readTraceparent(given.parent)?.traceId === readTraceparent(active.parent)?.traceId ? active : given;
 }
 
 /** A schedule has no end, and its key would never be free again. */

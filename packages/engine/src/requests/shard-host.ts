@@ -10,6 +10,7 @@ import type { Bus, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
 import type { ReplyPath } from "../ports/reply-path.ts";
 import type { Feed } from "../shard/feed.ts";
 import type { ShardLimits } from "../shard/options.ts";
+import { countLanes, countRuns } from "../shard/counts.ts";
 import { defaultMemoryBytes } from "../shard/memory.ts";
 import { scheduleHub } from "../schedules/hub.ts";
 import { collectSchedules, type Schedule } from "../schedules/schedule.ts";
@@ -17,6 +18,7 @@ import { Shard } from "../shard/shard.ts";
 import { deploy } from "./deploy.ts";
 import type { EngineHealth } from "./api.ts";
 import { callHub } from "./calls.ts";
+import type { ShardStats } from "./stats.ts";
 import { tellHubs } from "./hubs.ts";
 import { postWorker, type PostOffice } from "./posts.ts";
 import {
@@ -115,6 +117,7 @@ export class ShardHost {
       random,
       owner: `${hostname()}:${process.pid}:${randomUUID()}`,
       observe: observe === undefined ? undefined : (event) => observe(asGiven(event)),
+      tracing: options.tracing,
       redact: options.redact,
       limits: { ...defaultLimits, ...options.limits },
       retentionMs: this.#retentionMs,
@@ -146,6 +149,21 @@ export class ShardHost {
     const { liveRuns, openAttempts, queued } = sizes;
     const ready = status === "running";
     return { ready, status, ...(reason === undefined ? {} : { reason }), liveRuns, openAttempts, queued };
+  }
+
+  /** Figures of the shard as it is now. */
+  async stats(shard: number, lag?: number): Promise<ShardStats> {
+    const { status, sizes } = this.shard;
+    const { openAttempts, queued, callbacks, unpublished } = sizes;
+    const figures = { openAttempts, queued, callbacks, unpublished };
+    const storeBytes = await this.#options.store.sizeBytes?.();
+    const runs = await countRuns(this.shard.liveRuns(), this.#clock);
+    const lanes = countLanes(this.shard.lanes());
+    const more = {
+      ...(lag === undefined ? {} : { lag }),
+      ...(storeBytes === undefined ? {} : { storeBytes }),
+    };
+    return { shard, status, ...figures, runs, lanes, ...more };
   }
 
   /** Deletes what has outlived its retention, a little at a time, so that requests do not wait for it. */

@@ -91,6 +91,8 @@ export interface Batch {
   since: number;
   now: number;
   decideMs: number;
+  /** How late the latest of its callbacks was, if it has called some back, and somebody wants to know. */
+  lateMs: number | undefined;
   /** What is written; undefined while the batch is open, or if nothing has changed. */
   commit: Commit | undefined;
 }
@@ -120,5 +122,6 @@ export const emptyBatch = (): Batch => ({
   since: Number.POSITIVE_INFINITY,
   now: 0,
   decideMs: 0,
+  lateMs: undefined,
   commit: undefined,
 });

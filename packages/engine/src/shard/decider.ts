@@ -1,4 +1,4 @@
-import { WheelworkError, type Outcome, type RunEvent, type RunLane } from "@wheelwork/core";
+import { WheelworkError, type RunEvent, type RunLane } from "@wheelwork/core";
 import {
   accept,
   begin,
@@ -15,6 +15,7 @@ import {
   postpone,
   callersCancel,
   restore,
+  spansOf,
   start,
   step,
   type Callback,
@@ -30,13 +31,13 @@ import {
 import { callHubName, outcomeCarrierOf, remoteCallOf } from "../ports/calls.ts";
 import { childKey, keyReused, toldSpoke } from "../ports/keys.ts";
 import { addressed, carrierOf } from "../ports/posts.ts";
+import { contextOf, linkOf, type Tracing } from "../ports/trace.ts";
 import type { Commit, Downtime, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
 import type { Batch, Culprit, LiveRun } from "./batch.ts";
 import { Carried, type CarriedItem } from "./carried.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type {
   AtOnceItem,
-  AttemptId,
   IgnoredReason,
   InputItem,
   Item,
@@ -46,27 +47,21 @@ import type {
 } from "./items.ts";
 import type { LogTracker } from "./log-progress.ts";
 import { arrivalOf, demandLane, LaneKeeper, refusalOf, type ArrivalOptions } from "./lane-keeper.ts";
-import { calleesOutcome, noteDeaths, noteFailure, outcomeOf, replyOf, storedAnswer } from "./records.ts";
+import {
+  calleesOutcome,
+  noteDeaths,
+  noteFailure,
+  noteSpans,
+  outcomeInput,
+  outcomeOf,
+  replyOf,
+  storedAnswer,
+  type OutcomeRules,
+} from "./records.ts";
 import { stage, type Residency } from "./residency.ts";
 
 /** How deep hubs may call one another. */
 const maxCallDepth = 32;
-
-type Incident = Extract<RunEvent, { type: "incident" }>;
-
-/** What deciding must know of workers, and of what they and handlers throw. */
-export interface OutcomeRules {
-  /** An outcome that another process reports, checked against the contract of its spoke. */
-  check(spoke: string, outcome: Outcome): Outcome;
-  /** When an attempt times out, if it has waited for a place at its worker; `now`: engine time. */
-  dueAfterWait(call: Call, now: number): number | undefined;
-  /** What the worker of a call has said last of its progress, if it is not stored. */
-  unsavedProgress(call: Call): unknown;
-  /** An exception of a handler without what nobody should keep. */
-  redact(error: Incident["error"]): Incident["error"];
-  /** The open attempt of a spoke that has this correlation. */
-  expected(spoke: string, correlation: string): (AttemptId & { readonly requestId: string }) | undefined;
-}
 
 export interface DeciderOptions {
   readonly epoch: number;
@@ -86,6 +81,9 @@ export interface DeciderOptions {
   readonly random: () => number;
   /** How many calls of a round one turn opens at most. */
   readonly openedCalls: number;
+  /** Somebody wants to know what runs do. */
+  readonly isObserved: boolean;
+  readonly tracing: Tracing | undefined;
 }
 
 /** What the loop decides on at once. */
@@ -334,7 +332,7 @@ export class Decider {
   }
 
   /** A run of its own carries out a tell: it may outlive the teller, so that nothing else would say that it is owed. */
-  #acceptTell(batch: Batch, { key, hub, request }: TellItem, now: number): void {
+  #acceptTell(batch: Batch, { key, hub, request, trace }: TellItem, now: number): void {
     const refused = this.#culprit(key);
     if (refused !== undefined) {
       const spoke = toldSpoke({ hub }) ?? hub;
@@ -351,7 +349,7 @@ export class Decider {
       this.#record(batch, live, accept(definition, key, options, this.#envAt(now)));
       this.#carried.push({ kind: "begin", key });
     };
-    const options = { request, hash: "" };
+    const options = { request, hash: "", ...(trace === undefined ? {} : { trace }) };
     const { exclusive } = definition;
     if (exclusive === undefined) return begin(options);
     try {
@@ -459,7 +457,8 @@ export class Decider {
     if (depth > maxCallDepth)
       return this.#refuseChild(run, call, `hubs call one another more than ${maxCallDepth} deep`);
     const parent = { key: run.key, call: number };
-    const options = { request, hash: "", parent };
+    const trace = contextOf(this.#options.tracing, run, { kind: "attempt", call: number, attempt: 1 });
+    const options = { request, hash: "", parent, ...(trace === undefined ? {} : { trace }) };
     const isChecked = isStored === true && !transformed;
     const all: ArrivalOptions = isChecked ? { ...options, isStored } : options;
     const definition = this.#definition(callee);
@@ -500,6 +499,7 @@ export class Decider {
       ...(item.isStored === true ? { isStored: true as const } : {}),
       ...(item.deadlineMs === undefined ? {} : { deadlineMs: item.deadlineMs }),
       ...(item.replyTo === undefined ? {} : { replyTo: item.replyTo }),
+      ...(item.trace === undefined ? {} : { trace: item.trace }),
     };
     const definition = this.#definition(item.hub);
     const { exclusive } = definition;
@@ -692,13 +692,16 @@ export class Decider {
     if (events.length === 0) return;
     const { history, run } = live;
     stage(batch, live, events.length, this.#seq + 1);
+    const { isObserved } = this.#options;
     const effects = this.#effects;
     for (const made of events) {
       let event = made;
       if (made.type === "incident") event = { ...made, error: this.#options.outcomes.redact(made.error) };
       else if (made.type === "posted") event = addressed(run, made);
       if (event.type === "failed" || event.type === "settled") noteFailure(batch, run, event);
+      const spans = isObserved ? spansOf(run, event) : undefined;
       step(run, event, effects);
+      if (spans !== undefined) noteSpans(batch, run, spans);
       if (event.type === "died") noteDeaths(batch, run, event);
       if (run.lane !== undefined) this.#options.residency.laneChanged(run, event);
       history.push(event);
@@ -731,9 +734,11 @@ export class Decider {
       case "cancelChild":
         this.#carried.push({ kind: "cancel", key: childKey(run.key, effect.call.number) });
         return;
-      case "post":
-        this.#atOnce.push({ kind: "tell", ...carrierOf(run, effect.posted) });
+      case "post": {
+        const trace = linkOf(this.#options.tracing, run);
+        this.#atOnce.push({ kind: "tell", ...carrierOf(run, effect.posted), trace });
         return;
+      }
       case "answer":
         this.#answered(batch, live);
         return;
@@ -784,13 +789,7 @@ export class Decider {
     const caller = this.#options.residency.fetch(parent.key, batch.found);
     const call = caller?.run.calls.get(parent.call);
     if (caller === undefined || call === undefined) return;
-    const input: Input = {
-      kind: "outcome",
-      call: parent.call,
-      attempt: call.attempt,
-      epoch: caller.run.epoch,
-      outcome,
-    };
+    const input = outcomeInput(call, outcome);
     this.#atOnce.push({ kind: "input", key: parent.key, input });
   }
 }

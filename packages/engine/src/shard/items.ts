@@ -1,4 +1,4 @@
-import type { Outcome, RemoteCaller, WheelworkError } from "@wheelwork/core";
+import type { Outcome, RemoteCaller, TraceContext, WheelworkError } from "@wheelwork/core";
 import { weightOf, type Ignored, type Input, type Run } from "@wheelwork/core/kernel";
 import type { Lane } from "./lanes.ts";
 
@@ -32,6 +32,8 @@ export interface RequestItem {
   readonly fresh: boolean;
   /** Where the answer is published. */
   readonly replyTo?: string;
+  /** What has caused it. */
+  readonly trace?: TraceContext;
   /** Its offset, if the request came as a record of the inbox. */
   readonly offset?: number;
   readonly accept: (known: boolean) => void;
@@ -130,6 +132,8 @@ export interface TellItem {
   readonly key: string;
   readonly hub: string;
   readonly request: unknown;
+  /** What has caused it. */
+  readonly trace?: TraceContext | undefined;
 }
 
 /** A place of a lane is free. */

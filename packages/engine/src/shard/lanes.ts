@@ -46,6 +46,11 @@ export class Lane {
     return this.#places.keys();
   }
 
+  /** How many places are taken. */
+  get held(): number {
+    return this.#places.size;
+  }
+
   /** How many wait for their turn. */
   get queued(): number {
     return this.#heap.size - this.#gone.size;

@@ -6,6 +6,7 @@ import type { Worker } from "../attempts/worker.ts";
 import type { Bus, Claim, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
 import type { ReplyPath } from "../ports/reply-path.ts";
 import { earlierOf } from "./engine-time.ts";
+import type { Tracing } from "../ports/trace.ts";
 import type { Feed } from "./feed.ts";
 import type { ResidencyLimits } from "./residency.ts";
 
@@ -22,6 +23,7 @@ export interface ShardOptions {
   readonly random: () => number;
   readonly owner: string;
   readonly observe: ((event: EngineEvent) => void) | undefined;
+  readonly tracing: Tracing | undefined;
   readonly redact: Redact | undefined;
   readonly limits: ShardLimits;
   /** See `CommonOptions.retentionMs`. */

@@ -1,4 +1,4 @@
-import type { Answer } from "@wheelwork/core";
+import type { Answer, TraceContext } from "@wheelwork/core";
 import type { Clock, Logger } from "../ports/ports.ts";
 import { retrying, type RetryPolicy } from "../ports/retry.ts";
 
@@ -10,6 +10,8 @@ export interface Reply {
   /** The same whenever this answer is published again: its readers drop what they have seen. */
   readonly id: string;
   readonly answer: Answer;
+  /** The span of its run. Absent: it has none, or the answer comes from the store. */
+  readonly trace?: TraceContext | undefined;
 }
 
 const publishing: RetryPolicy = { minMs: 20, maxMs: 5000 };

@@ -282,7 +282,11 @@ export class Pipeline {
     for (const item of items) if (item.kind === "request") intake.requestDone(item);
     let sealed: Batch | undefined;
     try {
-      const callableTo = (now: number): number => this.#callableTo(now);
+      const callableTo = (now: number): number => {
+        const to = this.#callableTo(now);
+        if (this.#options.observe !== undefined) this.#noteLateness(batch, to, now);
+        return to;
+      };
       const maxCallbacks = Math.min(intake.batchInputs, residency.maxDecided);
       const inputs = { items, found, callableTo, maxCallbacks };
       // What a shard that stops carries is left to its next owner: it may have no end.
@@ -305,6 +309,11 @@ export class Pipeline {
       this.#sealed = sealed;
       loop.goOn();
     } else if (sealed !== undefined) this.#commit(sealed);
+  }
+
+  #noteLateness(batch: Batch, to: number, now: number): void {
+    const { nextAt } = this.#options.deadlines;
+    if (nextAt <= to) batch.lateMs = Math.max(batch.lateMs ?? 0, now - nextAt);
   }
 
   #decidingTime(): () => boolean {
@@ -419,8 +428,10 @@ export class Pipeline {
     residency.committed(batch);
     if (commitMs >= slowMs) this.#warn(commitMs);
     if (checkpoint !== undefined) observe?.({ name: "checkpoint", runs: checkpoint.runs.length });
-    const { inputs, events, decideMs } = batch;
-    observe?.({ name: "batch", inputs, events, decideMs, commitMs });
+    if (observe === undefined) return;
+    const { inputs, events, decideMs, lateMs } = batch;
+    const late = lateMs === undefined ? {} : { lateMs };
+    observe({ name: "batch", inputs, events, decideMs, commitMs, ...late });
   }
 
   /** Everybody waits for a slow store: that is worth a line now and then. */

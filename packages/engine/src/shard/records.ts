@@ -1,9 +1,11 @@
-import type { Answer, Outcome, RunEvent } from "@wheelwork/core";
-import { isUnbegun, snapshot, type Run } from "@wheelwork/core/kernel";
+import type { Answer, Outcome, RunEvent, RunSpan } from "@wheelwork/core";
+import { isUnbegun, snapshot, type Call, type Input, type Run } from "@wheelwork/core/kernel";
 import type { CarriedAnswer } from "../ports/calls.ts";
 import { isRoot, toldSpoke } from "../ports/keys.ts";
 import type { StoredAnswer, StoredRun } from "../ports/ports.ts";
+import { contextOf, hasSpans, type Tracing } from "../ports/trace.ts";
 import type { Batch } from "./batch.ts";
+import type { AttemptId } from "./items.ts";
 import type { Reply } from "./outbox.ts";
 
 /**
@@ -34,6 +36,14 @@ export const replyOf = (known: Run | StoredAnswer, replyTo: string, answer: Answ
   id: `${known.key}@${known.createdAt}`,
   answer,
 });
+
+/** The same, with the span of its run. */
+export const tracedReplyOf = (
+  run: Run,
+  replyTo: string,
+  answer: Answer,
+  tracing: Tracing | undefined,
+): Reply => ({ ...replyOf(run, replyTo, answer), trace: contextOf(tracing, run, { kind: "run" }) });
 
 /** What the answer of a hub is for the hub that called it. */
 export function outcomeOf(answer: Answer): Outcome {
@@ -105,6 +115,24 @@ export function storedAnswer(run: Run, firstSeq: number, lastSeq: number, isView
   };
 }
 
+/** What the outcome of a call is for its run. */
+export const outcomeInput = ({ number, attempt, run }: Call, outcome: Outcome): Input => ({
+  kind: "outcome",
+  call: number,
+  attempt,
+  epoch: run.epoch,
+  outcome,
+});
+
+/** Notes what a run has done. */
+export function noteSpans(batch: Batch, run: Run, spans: readonly RunSpan[]): void {
+  if (!hasSpans(run)) return;
+  const { key, hub, version, createdAt, trace } = run;
+  const isRequest = isRoot(run) && run.caller === undefined;
+  for (const span of spans)
+    batch.effects.observed.push({ name: "span", key, hub, version, createdAt, isRequest, trace, span });
+}
+
 /** Notes attempts that a process has died with. */
 export function noteDeaths(batch: Batch, run: Run, { attempts }: Extract<RunEvent, { type: "died" }>): void {
   for (const { call: number, deaths } of attempts) {
@@ -137,4 +165,20 @@ export function noteFailure(
   if (event.type === "settled") return;
   const why = failure.kind === "timeout" ? "timeout" : failure.code;
   observed.push({ name: "retry", ...of, failure: why, inMs: event.due - event.at });
+}
+
+type Incident = Extract<RunEvent, { type: "incident" }>;
+
+/** What deciding must know of workers, and of what they and handlers throw. */
+export interface OutcomeRules {
+  /** An outcome that another process reports, checked against the contract of its spoke. */
+  check(spoke: string, outcome: Outcome): Outcome;
+  /** When an attempt times out, if it has waited for a place at its worker; `now`: engine time. */
+  dueAfterWait(call: Call, now: number): number | undefined;
+  /** What the worker of a call has said last of its progress, if it is not stored. */
+  unsavedProgress(call: Call): unknown;
+  /** An exception of a handler without what nobody should keep. */
+  redact(error: Incident["error"]): Incident["error"];
+  /** The open attempt of a spoke that has this correlation. */
+  expected(spoke: string, correlation: string): (AttemptId & { readonly requestId: string }) | undefined;
 }

@@ -1,4 +1,7 @@
+import type { Outcome } from "@wheelwork/core";
 import { suspectDeaths } from "@wheelwork/core/kernel";
+import type { Attempt } from "../attempts/attempt.ts";
+import type { Clock, EngineEvent } from "../ports/ports.ts";
 import type { Batch } from "./batch.ts";
 import type { ShardOptions } from "./options.ts";
 
@@ -18,4 +21,14 @@ export function report(
     logger.error({ hub, request: key, state, error }, "incident");
     observe?.({ name: "incident", hub, key, code: error.code });
   }
+}
+
+/** What an observer is told of an attempt that a worker of this process has ended. */
+export function outcomeEvent(
+  { call, madeAt, request, requestId: key, waitedMs: waitMs }: Attempt,
+  { kind: outcome }: Outcome,
+  clock: Clock,
+): EngineEvent {
+  const event = { name: "outcome", callee: request.callee, key, call, outcome } as const;
+  return madeAt === undefined ? event : { ...event, waitMs, workMs: clock.monotonicMs() - madeAt };
 }

@@ -22,6 +22,7 @@ import { EngineTime } from "./engine-time.ts";
 import { Intake } from "./intake.ts";
 import { outcomesIn, outlives, refuse } from "./items.ts";
 import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
+import type { Lane } from "./lanes.ts";
 import { countMemory, memoryInUse, waiterBytes } from "./memory.ts";
 import {
   checkClocks,
@@ -32,9 +33,9 @@ import {
   type Overload,
   type ShardOptions,
 } from "./options.ts";
-import { replyOf } from "./records.ts";
+import { tracedReplyOf } from "./records.ts";
 import { died, outdated } from "./takeover.ts";
-import { report } from "./report.ts";
+import { outcomeEvent, report } from "./report.ts";
 import { SuspectTurns } from "./suspect-turns.ts";
 import { Tenure } from "./tenure.ts";
 import { TurnSchedule } from "./turn-schedule.ts";
@@ -101,7 +102,7 @@ export class Shard {
 
   constructor(options: ShardOptions) {
     this.#options = options;
-    const { store, workers, bus, replies, clock, logger, redact } = options;
+    const { store, workers, bus, replies, clock, logger, redact, observe, tracing } = options;
     this.committed = new CommittedRuns({
       store,
       clock,
@@ -128,6 +129,8 @@ export class Shard {
       clock,
       logger,
       redact,
+      tracing,
+      isTimed: observe !== undefined,
       holds: (request) => this.#suspects.holds(request as Call),
     });
   }
@@ -327,7 +330,7 @@ export class Shard {
     this.#suspects.ended(request as Call);
     const input: Input = { kind: "outcome", call, attempt: number, epoch, outcome };
     this.#push({ kind: "input", key, since: run.createdAt, input });
-    this.#options.observe?.({ name: "outcome", callee: request.callee, key, call, outcome: outcome.kind });
+    this.#options.observe?.(outcomeEvent(attempt, outcome, this.#options.clock));
   }
 
   #progressed({ requestId: key, call, attempt, epoch }: Attempt, value: unknown): void {
@@ -418,6 +421,11 @@ export class Shard {
     return this.#tenure?.residency.committedRuns() ?? [];
   }
 
+  /** The lanes that somebody is in. */
+  lanes(): Iterable<Lane> {
+    return this.#working?.residency.lanes.values() ?? [];
+  }
+
   /** Whether a stored row of a list is as its run is now. */
   isListed(row: RequestRow): boolean {
     return this.#tenure?.residency.isListed(row) ?? true;
@@ -482,13 +490,13 @@ export class Shard {
 
   /** Tells those who wait of the answers that are committed, and publishes them. */
   #tell(tenure: Tenure, { answered, repeated }: Batch["effects"]): void {
-    const { observe } = this.#options;
+    const { observe, tracing } = this.#options;
     for (const live of answered) {
       const { run } = live;
       live.answering = false;
       const { answer, replyTo, hub, key } = run;
       if (answer === undefined) continue;
-      if (replyTo !== undefined) repeated.push(replyOf(run, replyTo, answer));
+      if (replyTo !== undefined) repeated.push(tracedReplyOf(run, replyTo, answer, tracing));
       const durationMs = this.#time.last - run.createdAt;
       observe?.({ name: "answered", hub, key, answer: answer.kind, durationMs });
       this.#waiters.answer(key, answer);
@@ -566,19 +574,11 @@ export class Shard {
   }
 
   #tenureOptions(): ConstructorParameters<typeof Tenure>[1] {
-    const { store, clock, logger, observe, hubs, random, limits, retentionMs, feed } = this.#options;
     const host = this.#host;
     const isStopping = (): boolean => this.#status === "stopping";
     return {
-      store,
-      clock,
-      logger,
-      observe,
-      hubs,
-      random,
-      limits,
-      retentionMs,
-      feed,
+      ...this.#options,
+      feed: this.#options.feed,
       time: this.#time,
       intake: this.#intake,
       outcomes: {

@@ -2,7 +2,8 @@ import { WheelworkError } from "@wheelwork/core";
 import type { HubDefinition } from "@wheelwork/core/kernel";
 import type { Claim, Clock, EngineEvent, Logger, MaybePromise, Store } from "../ports/ports.ts";
 import type { Culprit } from "./batch.ts";
-import { Decider, type OutcomeRules } from "./decider.ts";
+import { Decider } from "./decider.ts";
+import type { Tracing } from "../ports/trace.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { EngineTime } from "./engine-time.ts";
 import type { Feed } from "./feed.ts";
@@ -11,6 +12,7 @@ import type { Item } from "./items.ts";
 import { Lanes } from "./lanes.ts";
 import { LogTracker } from "./log-progress.ts";
 import { Pipeline, type Loop } from "./pipeline.ts";
+import type { OutcomeRules } from "./records.ts";
 import { Retention } from "./retention.ts";
 import type { ShardLimits } from "./options.ts";
 import { Residency, type ResidencyLimits } from "./residency.ts";
@@ -22,6 +24,7 @@ export interface TenureOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly observe: ((event: EngineEvent) => void) | undefined;
+  readonly tracing: Tracing | undefined;
   readonly hubs: ReadonlyMap<string, HubDefinition>;
   readonly random: () => number;
   readonly limits: ResidencyLimits & Pick<ShardLimits, "openedCalls">;
@@ -79,7 +82,7 @@ export class Tenure {
       retention: this.retention,
       log: this.log,
     };
-    const { hubs, random, intake, observe, culprits } = options;
+    const { hubs, random, intake, observe, culprits, tracing } = options;
     this.decider = new Decider({
       ...shared,
       seq: claim.seq,
@@ -89,6 +92,8 @@ export class Tenure {
       culprits,
       random,
       openedCalls: limits.openedCalls,
+      isObserved: observe !== undefined,
+      tracing,
     });
     const { decider } = this;
     this.pipeline = new Pipeline({ ...shared, store, clock, logger, observe, time, intake, decider, loop });

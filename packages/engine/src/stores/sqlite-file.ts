@@ -101,6 +101,11 @@ export class SqliteFile {
     return statSync(`${this.path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
   }
 
+  /** The size of the file, with its log. */
+  bytes(): number {
+    return (statSync(this.path, { throwIfNoEntry: false })?.size ?? 0) + this.logBytes();
+  }
+
   close(): void {
     if (this.db.isOpen) this.db.close();
     if (this.#lock.isOpen) this.#lock.close();

@@ -457,6 +457,10 @@ export class SqliteStore implements Store {
     return row !== undefined;
   }
 
+  sizeBytes(): number {
+    return this.#file.bytes();
+  }
+
   close(): void {
     if (!this.#db.isOpen) return;
     this.#statements.clear();

@@ -85,6 +85,8 @@ export class DecidingWorld {
         expected: () => undefined,
       },
       culprits: new Map(),
+      isObserved: false,
+      tracing: undefined,
       random: () => 0,
       openedCalls,
     });

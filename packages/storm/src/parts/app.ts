@@ -1,5 +1,5 @@
 import type { AnyHub } from "@wheelwork/core";
-import type { EngineEvent, Schedule, ShardLimits, Worker } from "@wheelwork/engine";
+import type { EngineEvent, Schedule, ShardLimits, Tracing, Worker } from "@wheelwork/engine";
 import type { Channel } from "@wheelwork/engine/cluster";
 import type { StormSecurity } from "./security.ts";
 
@@ -12,6 +12,8 @@ export interface StormApp {
   readonly schedules?: readonly Schedule[];
   /** Is told what happens in a hub's task. It must not throw. */
   readonly observe?: (signal: EngineEvent) => void;
+  /** See the option of an engine. Storm's spout drops headers, so that no message brings a trace along. */
+  readonly tracing?: Tracing;
   readonly limits?: Partial<ShardLimits>;
   /** How long answers and histories are kept after the end, in milliseconds. Default 7 days. */
   readonly retentionMs?: number;

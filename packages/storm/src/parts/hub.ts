@@ -262,7 +262,7 @@ export class HubBolt implements Bolt<Streams> {
   }
 
   async #begin(context: Context, output: Output<Streams>): Promise<void> {
-    const { workers, observe, limits, retentionMs, historyRetentionMs, schedules = [] } = this.#app;
+    const { workers, observe, tracing, limits, retentionMs, historyRetentionMs, schedules = [] } = this.#app;
     const hubs = collectHubs(this.#app.hubs, schedules);
     checkWorkers(hubs, workers);
     this.#hubs = hubs;
@@ -307,6 +307,7 @@ export class HubBolt implements Bolt<Streams> {
       logger: stormLogger(output),
       random,
       ...(observe === undefined ? {} : { observe }),
+      ...(tracing === undefined ? {} : { tracing }),
       limits: { liveRuns: runsThatFit(), ...limits },
       ...(retentionMs === undefined ? {} : { retentionMs }),
       ...(historyRetentionMs === undefined ? {} : { historyRetentionMs }),
@@ -438,7 +439,17 @@ export class HubBolt implements Bolt<Streams> {
       otherProcess: true,
       attempt: (input, attempt) =>
         new Promise((resolve) => {
-          const { requestId: request, call, epoch, deadline, key, late, lastProgress, fence } = attempt;
+          const {
+            requestId: request,
+            call,
+            epoch,
+            deadline,
+            key,
+            late,
+            lastProgress,
+            fence,
+            trace,
+          } = attempt;
           // The messages back of a relay come to one task: the attempt is made there.
           const to = typeof outcomes === "object" ? outcomes.key(input, attempt) : request;
           const id = attemptId(request, call, attempt.attempt);
@@ -470,6 +481,7 @@ export class HubBolt implements Bolt<Streams> {
             ...(late ? { late } : {}),
             ...(lastProgress === undefined ? {} : { progress: lastProgress }),
             ...(fence === undefined ? {} : { fence }),
+            ...(trace === undefined ? {} : { trace }),
           };
           post.add(to, { ...order, withinMs, ...more });
         }),

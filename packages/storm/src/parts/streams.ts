@@ -1,4 +1,4 @@
-import type { Failed, Outcome } from "@wheelwork/core";
+import type { Failed, Outcome, TraceContext } from "@wheelwork/core";
 import type { Clock, Message } from "@wheelwork/engine";
 import { routeOf, shardOf } from "@wheelwork/engine/parts";
 
@@ -43,6 +43,8 @@ export interface AttemptOrder {
   readonly progress?: unknown;
   /** See `WorkerContext`. */
   readonly fence?: number;
+  /** The span of the attempt. */
+  readonly trace?: TraceContext;
   /** When it is given up, in milliseconds of the hub's engine time, and how long that is from now. */
   readonly deadline: number;
   readonly withinMs: number;

@@ -1,4 +1,4 @@
-import type { Outcome } from "@wheelwork/core";
+import type { Outcome, TraceContext } from "@wheelwork/core";
 import { Callback, Coordinator } from "@wheelwork/core/kernel";
 import type { Bus, Message } from "@wheelwork/engine";
 import { rootOf, WorkerHost, type Attempt, type AttemptRequest } from "@wheelwork/engine/parts";
@@ -29,6 +29,7 @@ class Ordered extends Callback implements AttemptRequest {
   readonly key: string | undefined;
   readonly due: number;
   readonly progress: unknown;
+  readonly trace: TraceContext | undefined;
   work: unknown = undefined;
   /** When its hub was told that it waits, in monotonic time. */
   toldAt = 0;
@@ -45,6 +46,7 @@ class Ordered extends Callback implements AttemptRequest {
     input,
     progress,
     fence,
+    trace,
   }: AttemptOrder) {
     super();
     const lane = fence === undefined ? undefined : { fence };
@@ -56,6 +58,7 @@ class Ordered extends Callback implements AttemptRequest {
     this.key = key;
     this.due = deadline;
     this.progress = progress;
+    this.trace = trace;
   }
 
   get id(): string {
@@ -118,6 +121,7 @@ export class WorkerBolt implements Bolt<Streams> {
       progress,
       clock,
       logger: stormLogger(output),
+      tracing: this.#app.tracing,
     });
     this.#host.attach();
     every(clock, sweepMs, () => this.#sweep());
