@@ -198,6 +198,11 @@ const layersOfPackages: readonly Layer[] = [
     message: "The diagram package knows only @wheelwork/core.",
   },
   {
+    files: ["packages/opentelemetry/src/**"],
+    ours: [core, engine],
+    message: "The package for OpenTelemetry knows only @wheelwork/core and @wheelwork/engine.",
+  },
+  {
     files: ["packages/northbound/src/**"],
     ours: [core, engine],
     message: "The northbound knows only @wheelwork/core and @wheelwork/engine.",
@@ -228,6 +233,7 @@ const layersOfPackages: readonly Layer[] = [
       "@wheelwork/diagram",
       "@wheelwork/kafka",
       "@wheelwork/northbound",
+      "@wheelwork/opentelemetry",
       "@wheelwork/postgres",
       "@wheelwork/services",
       "@wheelwork/storm",

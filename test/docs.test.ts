@@ -80,13 +80,16 @@ test.each([
   }
 });
 
-test.each(["docs/attempts.md", "docs/metrics.md", "docs/testing.md", "docs/simulation.md"])(
-  "the code of %s compiles, its tests pass, and it prints what the page shows",
-  (file) => {
-    const page = readFileSync(join(root, file), "utf8");
-    const printed = programOf(page)();
-    const shown = [...blocks(page, "text"), ...blocks(page, "mermaid")];
-    expect(shown.length).toBeGreaterThan(0);
-    for (const block of shown) expect(printed).toContain(block);
-  },
-);
+test.each([
+  "docs/attempts.md",
+  "docs/metrics.md",
+  "docs/tracing.md",
+  "docs/testing.md",
+  "docs/simulation.md",
+])("the code of %s compiles, its tests pass, and it prints what the page shows", (file) => {
+  const page = readFileSync(join(root, file), "utf8");
+  const printed = programOf(page)();
+  const shown = [...blocks(page, "text"), ...blocks(page, "mermaid")];
+  expect(shown.length).toBeGreaterThan(0);
+  for (const block of shown) expect(printed).toContain(block);
+});
