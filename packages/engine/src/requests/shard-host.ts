@@ -189,6 +189,7 @@ export class ShardHost {
     await new Promise<void>((resolve) => this.#clock.soon(resolve));
     const hasMore = await this.shard.archive(this.#historyRetentionMs, purgeLimit);
     this.shard.wake();
-    return requests < purgeLimit && !hasMore;
+    // A request may go only after what it has begun has gone.
+    return requests === 0 && !hasMore;
   }
 }
