@@ -7,6 +7,7 @@ import fastify, {
   type FastifyRequest,
   type FastifySchemaValidationError,
 } from "fastify";
+import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { boundBuffers } from "./buffers.ts";
 import { prefersText } from "./headers.ts";
@@ -242,9 +243,16 @@ function matches(pattern: string, path: string): boolean {
 
 /**
  * Closes the server within a limit, even if clients do not cooperate. Waiting clients get 202 at once, each connection
- * closes after its reply, and the connections that are left at the end are cut.
+ * closes after its reply, and the connections that are left at the end are cut. A connection that has never sent anything is cut at
+ * once: clients keep such ones for later, and Node takes them for busy.
  */
 function closeGently(app: FastifyInstance, waits: Waits, withinMs: number): void {
+  const unused = new Set<Socket>();
+  app.server.on("connection", (socket: Socket) => {
+    unused.add(socket);
+    socket.once("close", () => unused.delete(socket));
+  });
+  app.server.on("request", ({ socket }: IncomingMessage) => void unused.delete(socket));
   app.addHook("onRequest", (_request, _reply, done) => {
     if (!waits.closed) return done();
     done(
@@ -259,6 +267,7 @@ function closeGently(app: FastifyInstance, waits: Waits, withinMs: number): void
   });
   app.addHook("preClose", (done) => {
     waits.close();
+    for (const socket of unused) if (socket.bytesRead === 0) socket.destroy();
     setTimeout(() => app.server.closeAllConnections(), withinMs).unref();
     done();
   });

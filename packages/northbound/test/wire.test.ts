@@ -134,6 +134,16 @@ test("closing cuts connections that do not finish within the limit", async () =>
   await expect(cut).resolves.toBeDefined();
 });
 
+test("closing waits for no connection that has never sent anything, as clients keep them for later", async () => {
+  const { app } = await system({ closeWithinMs: 600_000 });
+  const { port, hasRead } = await listening(app);
+  const socket = connect(port, "127.0.0.1");
+  const cut = once(socket, "close");
+  await hasRead(0);
+  await app.close();
+  await expect(cut).resolves.toBeDefined();
+});
+
 test("while the server closes, a new request is 503, and one whose body is still coming is accepted", async () => {
   const { app, engine } = await system({ closeWithinMs: 30_000 });
   const { port, hasRead } = await listening(app);
