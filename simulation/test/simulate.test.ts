@@ -2,7 +2,7 @@ import { describeFailure, simulate } from "@wheelwork/testing";
 import { expect, test } from "vitest";
 import { simulatedIn } from "../src/worlds.ts";
 
-const seeds = Number(process.env["WHEELWORK_SEEDS"] ?? 2000);
+const seeds = Number(process.env["WHEELWORK_SEEDS"] ?? 1400);
 const from = Number(process.env["WHEELWORK_SEED"] ?? 1);
 
 test(
@@ -19,10 +19,10 @@ test(
       `${report.seeds} seeds, ${hours.toFixed(0)} simulated hours, ${report.requests} requests, ${report.attempts} attempts`,
     );
     // A simulator that has fallen silent shows here.
-    if (report.seeds < 2000) return;
+    if (report.seeds < 1400) return;
     // One system of seven plays for hours at a time.
-    expect(hours).toBeGreaterThan(200);
-    for (const [kind, times] of report.faults) expect(times, kind).toBeGreaterThan(50);
+    expect(hours).toBeGreaterThan(120);
+    for (const [kind, times] of report.faults) expect(times, kind).toBeGreaterThan(30);
     for (const invariant of [
       "I3",
       "I4",
