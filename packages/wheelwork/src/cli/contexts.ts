@@ -87,8 +87,8 @@ export function findServer(
   return { url: defaultUrl, ...own, looked };
 }
 
-function named(name: string): Context {
-  const { contexts } = readContexts();
+/** The context of a name. @throws CommandError when there is none. */
+export function named(name: string, { contexts }: ContextFile = readContexts()): Context {
   const context = Object.hasOwn(contexts, name) ? contexts[name] : undefined;
   if (context !== undefined) return context;
   const names = Object.keys(contexts);

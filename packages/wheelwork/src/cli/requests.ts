@@ -1,4 +1,5 @@
 import { transcriber, type HistoryEvent } from "@wheelwork/core";
+import { nextAfter } from "@wheelwork/engine";
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -160,8 +161,8 @@ async function* history(
   for (let isMore = true; isMore;) {
     const { body } = await client.get(`${pathOf(id)}/history`, { query: { cursor: next, limit: pageSize } });
     const { events, cursor } = body as { readonly events: readonly object[]; readonly cursor?: string };
-    const [first] = events as readonly HistoryEvent[];
-    next = (first?.type === "archived" ? first.events - 1 : next) + events.length;
+    // Its times are texts still. They do not say where the next page begins.
+    next = nextAfter(events as readonly HistoryEvent[], next);
     isMore = cursor !== undefined;
     yield { events, next };
   }

@@ -1,7 +1,14 @@
-import { command, CommandError, usageError, type Command } from "./command.ts";
+import { command, usageError, type Command } from "./command.ts";
 import { Client } from "./client.ts";
-import { checked, findServer, readContexts, serverOptions, writeContexts, type Context } from "./contexts.ts";
-import { exitCodes } from "./exit-codes.ts";
+import {
+  checked,
+  findServer,
+  named,
+  readContexts,
+  serverOptions,
+  writeContexts,
+  type Context,
+} from "./contexts.ts";
 import { outputOption, printRows, say } from "./output.ts";
 
 const contexts: readonly Command[] = [
@@ -55,13 +62,9 @@ WHEELWORK_TOKEN=... wheelwork context set prod --url https://flows.example.com`,
     takes: "NAME",
     options: {},
     run: async ({ positionals: [name = ""] }) => {
-      const { contexts: known } = readContexts();
-      if (!Object.hasOwn(known, name))
-        throw new CommandError(
-          `there is no context ${name}\n  See: wheelwork context list`,
-          exitCodes.notFound,
-        );
-      writeContexts({ current: name, contexts: known });
+      const file = readContexts();
+      named(name, file);
+      writeContexts({ ...file, current: name });
       say(`${name} is the current context`);
     },
   }),
@@ -71,12 +74,9 @@ WHEELWORK_TOKEN=... wheelwork context set prod --url https://flows.example.com`,
     takes: "NAME",
     options: {},
     run: async ({ positionals: [name = ""] }) => {
-      const { current, contexts: known } = readContexts();
-      if (!Object.hasOwn(known, name))
-        throw new CommandError(
-          `there is no context ${name}\n  See: wheelwork context list`,
-          exitCodes.notFound,
-        );
+      const file = readContexts();
+      named(name, file);
+      const { current, contexts: known } = file;
       const { [name]: _removed, ...left } = known;
       writeContexts({ contexts: left, ...(current === undefined || current === name ? {} : { current }) });
       say(`${name} is removed`);

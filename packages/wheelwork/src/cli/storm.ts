@@ -5,6 +5,7 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { command, wholeNumber, type Command } from "./command.ts";
 import { findNimbus, reached } from "./nimbus.ts";
+import { say } from "./output.ts";
 import { needed, placeHelp, placeOptions } from "./place.ts";
 
 const text = "string" as const;
@@ -41,7 +42,6 @@ const waitOption = {
 
 type Values = { readonly [Name in keyof typeof submitOptions]?: string };
 
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const nameOf = (values: Pick<Values, "name">): string => values.name ?? "wheelwork";
 
 /** Nimbus, where the options say. */
