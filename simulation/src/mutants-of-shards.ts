@@ -434,8 +434,8 @@ export const mutantsOfShards: readonly Mutant[] = [
   {
     name: "take the answer of a callee for that of a failure to begin it",
     file: calls,
-    from: 'ok: "Taken",\n          failed: (_carried, failure) => s.raise("Refused", { answer: refused(failure) }),\n          on: { [outcomeSignal]: (_carried, answer) => s.raise("Answered", { answer: answer as Answer }) },\n        }),\n      Waiting:',
-    to: 'ok: "Taken",\n          failed: (_carried, failure) => s.raise("Refused", { answer: refused(failure) }),\n          on: { [outcomeSignal]: () => s.raise("Answered", { answer: lost }) },\n        }),\n      Waiting:',
+    from: "          on: heard,\n        }),\n      Waiting:",
+    to: '          on: { [outcomeSignal]: () => s.raise("Answered", { answer: lost }) },\n        }),\n      Waiting:',
     world: "cluster",
   },
   {

@@ -35,6 +35,14 @@ const lost: Answer = {
   message: "nothing was heard of the run that was called in another shard",
 };
 
+/** The answer of the callee has come, in whichever state the carrier is. */
+const heard = {
+  [outcomeSignal]: (_carried: unknown, answer: unknown) => ({
+    raise: "Answered" as const,
+    patch: { answer: answer as Answer },
+  }),
+};
+
 /** The hub whose runs carry calls into lanes of other shards: see ports/calls.ts. */
 export function callHub(): HubDefinition {
   const { definition } = hub(
@@ -61,25 +69,18 @@ export function callHub(): HubDefinition {
           input: letter("call"),
           ok: "Taken",
           failed: (_carried, failure) => s.raise("Refused", { answer: refused(failure) }),
-          on: { [outcomeSignal]: (_carried, answer) => s.raise("Answered", { answer: answer as Answer }) },
+          on: heard,
         }),
-      Waiting: (s) =>
-        s.wait({
-          on: { [outcomeSignal]: (_carried, answer) => s.raise("Answered", { answer: answer as Answer }) },
-        }),
+      Waiting: (s) => s.wait({ on: heard }),
       Cancelling: (s) =>
         s.call(postSpoke, {
           input: letter("withdraw"),
           ok: "Taken",
           failed: (_carried, failure) => s.raise("Refused", { answer: refused(failure) }),
-          on: { [outcomeSignal]: (_carried, answer) => s.raise("Answered", { answer: answer as Answer }) },
+          on: heard,
           after: { Lost: endingMs },
         }),
-      Ending: (s) =>
-        s.wait({
-          on: { [outcomeSignal]: (_carried, answer) => s.raise("Answered", { answer: answer as Answer }) },
-          after: { Lost: endingMs },
-        }),
+      Ending: (s) => s.wait({ on: heard, after: { Lost: endingMs } }),
       Done: ({ answer = lost }): CarriedAnswer => ({ answer }),
     },
   );
