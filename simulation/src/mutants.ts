@@ -111,8 +111,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "let the children of closed parts go on",
     file: effects,
-    from: '    effects.push({ type: "close", call });\n    cancelChild(call, effects);\n  }\n}',
-    to: '    effects.push({ type: "close", call });\n  }\n}',
+    from: '    effects = add(effects, { type: "close", call });\n    effects = cancelChild(call, effects);\n  }\n  return effects;\n}',
+    to: '    effects = add(effects, { type: "close", call });\n  }\n  return effects;\n}',
   },
   {
     name: "do not close the parts that a handler closes",
@@ -243,8 +243,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "forget child runs when the run leaves their state",
     file: effects,
-    from: '        effects.push({ type: "close", call });\n        cancelChild(call, effects);\n',
-    to: '        effects.push({ type: "close", call });\n',
+    from: '        effects = add(effects, { type: "close", call });\n        effects = cancelChild(call, effects);\n',
+    to: '        effects = add(effects, { type: "close", call });\n',
   },
   {
     name: "do not tell a hub that its child run has answered",
@@ -351,8 +351,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "leave runs out of a checkpoint",
     file: residency,
-    from: "      } else if (live.dirty) {\n        swept.push(live);",
-    to: "      } else if (live.dirty && live.run.calls.size !== 2) {\n        swept.push(live);",
+    from: "      } else if (live.dirty && live.firstSeq <= sweep.from) {\n        swept.push(live);",
+    to: "      } else if (live.dirty && live.firstSeq <= sweep.from && live.run.calls.size !== 2) {\n        swept.push(live);",
   },
   {
     name: "keep ended runs in a checkpoint",
@@ -371,6 +371,12 @@ export const mutants: readonly Mutant[] = [
     file: localShard,
     from: "      if (known === undefined) throw error;\n",
     to: "      if (known === undefined || !request.fresh) throw error;\n",
+  },
+  {
+    name: "leave runs out of a checkpoint that its journal is cut for",
+    file: residency,
+    from: "live.firstSeq <= sweep.from) {",
+    to: "live.firstSeq < sweep.from) {",
   },
   {
     name: "replay what the row of a run has already",

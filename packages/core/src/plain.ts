@@ -121,6 +121,10 @@ export function weightOf(value: unknown): number {
   if (typeof value === "string") return value.length;
   if (typeof value !== "object" || value === null) return 8;
   let weight = 8;
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index++) weight += weightOf(value[index]);
+    return weight;
+  }
   for (const key in value) weight += key.length + weightOf((value as Record<string, unknown>)[key]);
   return weight;
 }

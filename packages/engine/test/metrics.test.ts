@@ -29,7 +29,7 @@ function spansIn(key: string, history: readonly HistoryEvent[]): RunSpan[] {
   const spans: RunSpan[] = [];
   for (const event of history as readonly RunEvent[]) {
     spans.push(...(spansOf(run, event) ?? []));
-    play(run, event, []);
+    play(run, event);
   }
   return spans;
 }

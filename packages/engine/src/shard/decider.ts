@@ -133,7 +133,6 @@ export class Decider {
   readonly #lanes: LaneKeeper;
   /** One object for all decisions, since they keep nothing of it. */
   readonly #env: { -readonly [Field in keyof Env]: Env[Field] };
-  readonly #effects: Effect[] = [];
   /** Number of the last sealed batch. */
   #seq: number;
   /** Engine time of that batch. */
@@ -693,20 +692,18 @@ export class Decider {
     const { history, run } = live;
     stage(batch, live, events.length, this.#seq + 1);
     const { isObserved } = this.#options;
-    const effects = this.#effects;
     for (const made of events) {
       let event = made;
       if (made.type === "incident") event = { ...made, error: this.#options.outcomes.redact(made.error) };
       else if (made.type === "posted") event = addressed(run, made);
       if (event.type === "failed" || event.type === "settled") noteFailure(batch, run, event);
       const spans = isObserved ? spansOf(run, event) : undefined;
-      step(run, event, effects);
+      const effects = step(run, event);
       if (spans !== undefined) noteSpans(batch, run, spans);
       if (event.type === "died") noteDeaths(batch, run, event);
       if (run.lane !== undefined) this.#options.residency.laneChanged(run, event);
       history.push(event);
       for (const effect of effects) this.#follow(batch, live, effect);
-      effects.length = 0;
     }
     this.#options.deadlines.registerRun(run);
     this.#carryOpening(live);

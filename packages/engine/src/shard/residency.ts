@@ -40,6 +40,12 @@ const [decidedFactor, minDecided] = [0.4, 16];
 /** A run whose events weigh so much of what its row does is written before its turn: it would have more than one batch may write. */
 const longFactor = 0.25;
 
+/**
+ * A checkpoint is noted when so much of the events before it have come, and covers the journal up to there. The runs that have begun
+ * since are not written: most end soon, and would have been written for nothing.
+ */
+const notedFactor = 0.75;
+
 /** Events of a history that one row holds. */
 const maxPartEvents = 1000;
 
@@ -69,8 +75,9 @@ export interface ResidencyLimits {
  *
  * **A checkpoint is a sweep.** To write all runs that have changed at once would hold up the loop for seconds, so each batch writes
  * some of them, until all that were in memory at the beginning are looked at. Meanwhile runs move on. So each row says which batch it
- * knows, and a replay leaves out for each run what its row has. When the sweep is over, every event up to its first batch is in some
- * row, and the journal is needed only from there on.
+ * knows, and a replay leaves out for each run what its row has. A sweep covers the journal up to a batch that was noted some time
+ * before it began: when it is over, every event up to there is in some row, and the journal is needed only from there on. So it does
+ * not write the many runs that have begun since, and will have ended soon.
  *
  * A run stays while it is hot: it has open calls, or another run calls it. So what calls have for each other always finds it.
  * Others come back when they are due: `scan` loads them some time ahead, and `scanAt` says when to look next.
@@ -90,6 +97,8 @@ export class Residency {
   /** About how many bytes the runs in memory take. */
   #weight = 0;
   #eventsSinceCheckpoint = 0;
+  /** What the next checkpoint covers, and how many of the events since the last one that is. */
+  #noted: { readonly from: number; readonly events: number } | undefined = undefined;
   #sweep: Sweep | undefined = undefined;
   /** What the last part of a sweep writes: it is being committed. */
   #sweeping: { readonly runs: readonly LiveRun[]; readonly ended: readonly string[] } = {
@@ -361,7 +370,12 @@ export class Residency {
     // Runs leave the memory at checkpoints only, so one comes when many have come, and before the memory is full.
     const hasRoom = this.#live.size < Math.max(maxNewRuns, 2 * this.#kept);
     const { checkpointEvents, liveRuns } = this.#limits;
-    const isDue = !hasRoom || this.#eventsSinceCheckpoint >= Math.min(checkpointEvents, liveRuns);
+    const limit = Math.min(checkpointEvents, liveRuns);
+    const isDue = !hasRoom || this.#eventsSinceCheckpoint >= limit;
+    if (this.#eventsSinceCheckpoint >= notedFactor * limit)
+      this.#noted ??= { from: seq, events: this.#eventsSinceCheckpoint };
+    // It lets go of all runs that it can.
+    if (!hasRoom) this.#noted = undefined;
     const most = this.#limits.checkpointRuns;
     if (this.#sweep !== undefined) return this.#sweepOn(seq, Math.max(most, sweepFactor * touched.length));
     // The batch that makes it due may have changed many.
@@ -417,7 +431,7 @@ export class Residency {
       if (live === undefined) break;
       if (live.run.status === "ended") {
         if (live.stored) ended.push(live.run.key);
-      } else if (live.dirty) {
+      } else if (live.dirty && live.firstSeq <= sweep.from) {
         swept.push(live);
         bytes += live.weight;
       }
@@ -436,10 +450,13 @@ export class Residency {
   /** The next part is the first one of another checkpoint, which writes everything. */
   beginAnew(): void {
     this.#sweep = undefined;
+    this.#noted = undefined;
   }
 
-  #beginSweep(from: number): Sweep {
-    this.#eventsSinceCheckpoint = 0;
+  #beginSweep(seq: number): Sweep {
+    const { from, events } = this.#noted ?? { from: seq, events: this.#eventsSinceCheckpoint };
+    this.#noted = undefined;
+    this.#eventsSinceCheckpoint -= events;
     return { from, runs: this.#live.values(), left: this.#live.size };
   }
 
@@ -503,7 +520,7 @@ export class Residency {
 
 /** A checkpoint under way. */
 interface Sweep {
-  /** The batch that writes its first part. */
+  /** The batch up to which it covers the journal. */
   readonly from: number;
   /** The runs that are not looked at yet: `left` of them were there when it began. */
   readonly runs: Iterator<LiveRun, undefined>;

@@ -21,23 +21,16 @@ export function sealed(text: string, owner = ""): string {
   return `${mark}${sumOf(text, owner)}${text}`;
 }
 
-/** Texts up to this length are converted in a buffer that is used again: to make one costs as much as the rest. */
-const scratchChars = 16_384;
-const scratch = Buffer.alloc(1 + digits + 3 * scratchChars);
-scratch[0] = mark.charCodeAt(0);
+/** How many bytes a checksum takes before what it is over. */
+export const sealBytes = 1 + digits;
 
-/**
- * The same as bytes, for what is stored as such: one conversion serves the checksum and the store. The bytes of a short text
- * are good until the next call.
- */
-export function sealedBytes(text: string): Uint8Array {
-  const start = 1 + digits;
-  if (text.length > scratchChars) return Buffer.from(sealed(text));
-  const end = start + scratch.write(text, start);
-  const sum = crc32(scratch.subarray(start, end));
+/** Writes the checksum of bytes before them: `bytes` begins with `sealBytes` that are free. */
+export function sealInPlace(bytes: Uint8Array): Uint8Array {
+  const sum = crc32(bytes.subarray(sealBytes));
+  bytes[0] = mark.charCodeAt(0);
   for (let digit = 0; digit < digits; digit++)
-    scratch[1 + digit] = hexDigits.charCodeAt((sum >>> (4 * (digits - 1 - digit))) & 15);
-  return scratch.subarray(0, end);
+    bytes[1 + digit] = hexDigits.charCodeAt((sum >>> (4 * (digits - 1 - digit))) & 15);
+  return bytes;
 }
 
 const hexDigits = "0123456789abcdef";
