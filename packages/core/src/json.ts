@@ -23,10 +23,24 @@ export function deepFreeze<T>(value: T): T {
  * JSON with sorted keys, and without properties that are undefined. Equal values give equal strings, in whichever order
  * a client wrote the properties. The hash of a request body is made of it.
  */
-export function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_key, inner: unknown) =>
-    typeof inner === "object" && inner !== null && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
-      : inner,
-  );
+export const canonicalJson = (value: unknown): string => JSON.stringify(ordered(value));
+
+/** A value with sorted keys, at every depth: itself, if they are. */
+function ordered(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) {
+    const items = value.map(ordered);
+    return items.every((item, index) => item === value[index]) ? value : items;
+  }
+  const keys = Object.keys(value);
+  let isSame = keys.every((key, index) => index === 0 || (keys[index - 1] as string) < key);
+  if (!isSame) keys.sort();
+  const entries = keys.map((key) => {
+    const inner = (value as Readonly<Record<string, unknown>>)[key];
+    const kept = ordered(inner);
+    isSame &&= kept === inner;
+    return [key, kept] as const;
+  });
+  // fromEntries also sets a field with the name `__proto__`.
+  return isSame ? value : Object.fromEntries(entries);
 }

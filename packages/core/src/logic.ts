@@ -369,7 +369,7 @@ export function tellLogic(
  * @throws WheelworkError WW_INVALID_INPUT.
  */
 export function tellOf(callee: Callable, input: unknown): Posting {
-  validInput(callee, input);
+  validInput(callee, inputSchema(callee), input);
   return { kind: "tell", spoke: callee.name, input };
 }
 
@@ -467,12 +467,14 @@ export function requestCalls(
   let transformed = false;
   let bytes = 0;
   const what = `the input of ${callee.name}`;
+  const schema = inputSchema(callee);
   const checked: unknown[] = [];
   const to = Math.min(from + most, inputs.length);
   for (let index = from; index < to && !isFull(checked, inputs.length, bytes); index++) {
-    const valid = validInput(callee, inputs[index]);
-    transformed ||= valid.transformed;
-    const input = plain(valid.value, "WW_DEFECT", what);
+    const given = inputs[index];
+    const valid = validInput(callee, schema, given);
+    transformed ||= !acceptsAgain(schema, given, valid);
+    const input = plain(valid, "WW_DEFECT", what);
     bytes += bytesOf(input, inputs.length);
     checked.push(input);
   }
@@ -487,11 +489,9 @@ export function requestCalls(
 export const inputSchema = (callee: Callable): Schema =>
   callee.kind === "hub" ? (callee as Hub).definition.request : (callee as Spoke).input;
 
-function validInput(callee: Callable, input: unknown): { value: unknown; transformed: boolean } {
-  const schema = inputSchema(callee);
+function validInput(callee: Callable, schema: Schema, input: unknown): unknown {
   const checked = check(schema, input);
-  if (checked.problems === undefined)
-    return { value: checked.value, transformed: !acceptsAgain(schema, input, checked.value) };
+  if (checked.problems === undefined) return checked.value;
   throw new WheelworkError(
     "WW_INVALID_INPUT",
     `the hub called the ${callee.kind} ${callee.name} with an input that is not valid`,
