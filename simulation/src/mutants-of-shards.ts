@@ -28,7 +28,7 @@ export const mutantsOfShards: readonly Mutant[] = [
   {
     name: "store an answer without its channel",
     file: records,
-    from: "    ...(run.replyTo === undefined ? {} : { replyTo: run.replyTo }),\n    state: run.state,",
+    from: "    ...(run.origin.replyTo === undefined ? {} : { replyTo: run.origin.replyTo }),\n    state: run.state,",
     to: "    state: run.state,",
     world: "cluster",
   },

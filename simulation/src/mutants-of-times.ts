@@ -70,13 +70,13 @@ export const mutantsOfTimes: readonly Mutant[] = [
   {
     name: "take the time in which nobody worked from a request that begins later",
     file: pending,
-    from: "run.startAt === undefined ? 0 : Math.max(0, at - run.startAt);",
+    from: "run.start?.at === undefined ? 0 : Math.max(0, at - run.start.at);",
     to: "0;",
   },
   {
     name: "forget in a checkpoint when a request begins",
     file: "packages/core/src/snapshot.ts",
-    from: "startAt: run.startAt,",
+    from: "startAt: run.start?.at,",
     to: "startAt: undefined,",
   },
   {

@@ -75,8 +75,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "let a timer cut a round that drains",
     file: turn,
-    from: "logic.drain === true && !late && this.#run.held === undefined && this.#othersRun(undefined)",
-    to: "logic.drain === true && late && this.#run.held === undefined && this.#othersRun(undefined)",
+    from: "logic.drain === true && !late && this.#run.round.held === undefined && this.#othersRun(undefined)",
+    to: "logic.drain === true && late && this.#run.round.held === undefined && this.#othersRun(undefined)",
   },
   {
     name: "let a signal cut a round that drains",
@@ -231,8 +231,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "leave calls open when the run leaves their state",
     file: run,
-    from: "      clearCalls(run);\n      run.held = undefined;\n      run.epoch++;",
-    to: "      run.held = undefined;\n      run.epoch++;",
+    from: "      clearCalls(run);\n      run.round.held = undefined;\n      run.epoch++;",
+    to: "      run.round.held = undefined;\n      run.epoch++;",
   },
   {
     name: "go on with attempts of closed calls",
@@ -711,7 +711,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "open more calls of a round while some are queued",
     file: round,
-    from: " && run.nextQueued >= run.nextCall;",
+    from: " && run.round.nextQueued >= run.nextCall;",
     to: ";",
   },
   {
@@ -723,8 +723,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "leave out an input of a long round",
     file: round,
-    from: "else run.inputsLeft.from = from;",
-    to: "else run.inputsLeft.from = from + 1;",
+    from: "else run.round.left.from = from;",
+    to: "else run.round.left.from = from + 1;",
   },
   ...mutantsOfTimes,
   ...mutantsOfShards,

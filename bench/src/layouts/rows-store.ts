@@ -231,12 +231,12 @@ export class RowsStore implements Store {
       run.deadline,
       run.answerBy,
       run.nextCall,
-      run.nextQueued,
+      run.round.nextQueued,
       run.calls.size,
       run.createdAt,
-      run.updatedAt,
-      run.hash,
-      JSON.stringify(run.request),
+      run.events.lastAt,
+      run.origin.hash,
+      JSON.stringify(run.origin.request),
       JSON.stringify(run.data),
       restOf(run),
     );
@@ -253,9 +253,9 @@ export class RowsStore implements Store {
       run.due ?? null,
       run.answerBy,
       run.nextCall,
-      run.nextQueued,
+      run.round.nextQueued,
       run.calls.size,
-      run.updatedAt,
+      run.events.lastAt,
       restOf(run),
       id,
     );
@@ -388,16 +388,12 @@ function addFrom(run: Run, first: number, changed: Set<Call>): void {
 
 /** The fields that few runs have, as JSON. */
 function restOf(run: Run): string | null {
-  const { held, late, answer, answeredAt, parent, cancelling, cancelled, signals, commands, incident } = run;
+  const { late, answer, answeredAt, cancel, incident } = run;
+  const { held } = run.round;
+  const { parent } = run.origin;
+  const { signals, unnamed: commands } = run.received;
   const plain = held ?? answer ?? parent ?? incident;
-  if (
-    plain === undefined &&
-    !late &&
-    !cancelling &&
-    !cancelled &&
-    signals.length === 0 &&
-    commands.size === 0
-  )
+  if (plain === undefined && !late && cancel === "none" && signals.length === 0 && commands.size === 0)
     return null;
   const sent = [...commands];
   return JSON.stringify({
@@ -406,8 +402,7 @@ function restOf(run: Run): string | null {
     answer,
     answeredAt,
     parent,
-    cancelling,
-    cancelled,
+    cancel,
     signals,
     commands: sent,
     incident,

@@ -50,11 +50,11 @@ export function knownCommand(
 ): "duplicate" | "reused" | undefined {
   const { id, hash, post, stored } = command;
   const name = `${kind} ${id}`;
-  const last = post === undefined || stored === true ? undefined : run.named?.get(senderOf(post));
+  const last = post === undefined || stored === true ? undefined : run.received.named?.get(senderOf(post));
   if (post !== undefined && last?.number !== undefined && last.number >= post.number)
     return last.number === post.number && last.hash === hash ? "duplicate" : "reused";
-  const known = run.named?.get(name);
-  if (known === undefined) return run.commands.has(name) ? "duplicate" : undefined;
+  const known = run.received.named?.get(name);
+  if (known === undefined) return run.received.unnamed.has(name) ? "duplicate" : undefined;
   return hash === undefined || known.hash === hash ? "duplicate" : "reused";
 }
 
@@ -66,14 +66,17 @@ export function refusedSignal(
 ): "duplicate" | "reused" | "spent" | undefined {
   const known = knownCommand(run, "signal", signal);
   if (known !== undefined) return known;
-  const { named } = run;
+  const { named } = run.received;
   if (signal.hash === undefined || named === undefined || named.size < maxNamed) return undefined;
   if (signal.post !== undefined && named.has(senderOf(signal.post))) return undefined;
   return forgettable(run, memory) === 0 ? "spent" : undefined;
 }
 
 /** How many of the oldest ids a run may forget by now, as far as one signal does. */
-export function forgettable({ named = new Map() }: Run, memory: CommandMemory | undefined): number {
+export function forgettable(
+  { received: { named = new Map() } }: Run,
+  memory: CommandMemory | undefined,
+): number {
   let count = 0;
   if (memory === undefined) return count;
   for (const { at, number } of named.values()) {
@@ -92,11 +95,12 @@ export function remember(
 ): void {
   const name = `${kind} ${id}`;
   if (hash === undefined) {
-    run.commands.add(name);
-    if (run.commands.size > maxUnnamed) run.commands.delete(run.commands.values().next().value as string);
+    run.received.unnamed.add(name);
+    if (run.received.unnamed.size > maxUnnamed)
+      run.received.unnamed.delete(run.received.unnamed.values().next().value as string);
     return;
   }
-  const named = (run.named ??= new Map());
+  const named = (run.received.named ??= new Map());
   let left = forgets;
   for (const oldest of named.keys()) {
     if (left-- === 0) break;

@@ -215,7 +215,7 @@ export type RunEvent =
       readonly request: unknown;
       readonly hash: string;
       readonly lane?: RunLane;
-      /** See `Run.recheck`. */
+      /** See `RunStart.recheck`. */
       readonly recheck?: "always" | "never";
       /** It begins, or comes to its lane, at this time. */
       readonly startAt?: number;

@@ -36,6 +36,7 @@ export {
   noDeadline,
   refusedCancel,
   Run,
+  type RunOrigin,
 } from "./run.ts";
 export { nextTimer } from "./timers.ts";
 export { restore, snapshot, type RunSnapshot } from "./snapshot.ts";

@@ -107,15 +107,15 @@ export function begin(definition: HubDefinition, run: Run, env: Env): readonly R
     turn.enter(definition.initial, undefined, undefined);
     return turn.events;
   } catch (error) {
-    return [incidentOf(error, unbegun(definition, run.request), env)];
+    return [incidentOf(error, unbegun(definition, run.origin.request), env)];
   }
 }
 
 /** Whether a cancel has reached the calls that the run's round waits for: those of hubs are told to end. */
 export function cancelsRound(definition: HubDefinition, run: Run): boolean {
-  if (run.held === undefined || !run.cancelling || run.cancelled) return false;
+  if (run.round.held === undefined || run.cancel !== "accepted") return false;
   const state = definition.states.get(run.state);
-  return state !== undefined && cancelEvent(definition, state.logic) === run.held;
+  return state !== undefined && cancelEvent(definition, state.logic) === run.round.held;
 }
 
 /** A first turn that is to be made again. The schema of the request may be another one by then (stored.ts). */

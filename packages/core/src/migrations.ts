@@ -33,7 +33,7 @@ export function movedRound(
   logic: StateLogic,
   data: unknown,
 ): { readonly of: number; readonly data?: unknown } | undefined {
-  const { inputsLeft: left } = run;
+  const { left } = run.round;
   if (left === undefined || logic.count === undefined) return undefined;
   if (left.data === run.data) return { of: logic.count(data) };
   const before = plain(

@@ -41,7 +41,7 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
       }
       // The answer of a hub comes once only.
       const isHub = run.calls.get(input.call)?.isHub === true;
-      if (!isHub && run.signals.length >= maxSignals) return { events: [], ignored: "full" };
+      if (!isHub && run.received.signals.length >= maxSignals) return { events: [], ignored: "full" };
       return { events: [{ type: "parked", at, input }] };
     }
     case "callDue":
@@ -64,7 +64,7 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
         refusedSignal(run, input, env.memory) ??
         (isParked(run, (parked) => parked.kind === "signal" && parked["id"] === input.id)
           ? "duplicate"
-          : run.signals.length >= maxSignals
+          : run.received.signals.length >= maxSignals
             ? "full"
             : undefined);
       if (known !== undefined) return { events: [], ignored: known };
@@ -135,8 +135,8 @@ export function restart(definition: HubDefinition, run: Run, env: Env): readonly
   const turn = new TurnBuilder(definition, run, env);
   const start = run.incident?.inputs.find(({ kind }) => kind === "start");
   try {
-    const isChecked = start === undefined ? run.recheck !== "never" : start["transformed"] !== true;
-    const request = isChecked ? storedRequest(definition, run.request) : run.request;
+    const isChecked = start === undefined ? run.start?.recheck !== "never" : start["transformed"] !== true;
+    const request = isChecked ? storedRequest(definition, run.origin.request) : run.origin.request;
     turn.data = firstData(definition, run.key, request, env);
     turn.events.push({ type: "migrated", at: env.now, version: definition.version, data: turn.data });
     turn.enter(definition.initial, undefined, undefined);

@@ -118,7 +118,7 @@ export function grant(
   }
   // What was promised when the request was accepted holds, whatever the hub's present version says. If nobody worked when its time
   // came, all of it is so much later.
-  const lateMs = run.startAt === undefined ? 0 : Math.max(0, at - run.startAt);
+  const lateMs = run.start?.at === undefined ? 0 : Math.max(0, at - run.start.at);
   const latest = run.answerBy + lateMs - afterDeadlineMs;
   const deadline = Math.max(at, Math.min(at + Math.ceil(deadlineMs), latest));
   const granted: RunEvent = {
@@ -153,7 +153,8 @@ export function decidePending(definition: HubDefinition, run: Run, input: Input,
         : { events: [{ type: "ended", at, answer: waitedInVain(run) }] };
     case "signal": {
       const refused =
-        refusedSignal(run, input, env.memory) ?? (run.signals.length >= maxSignals ? "full" : undefined);
+        refusedSignal(run, input, env.memory) ??
+        (run.received.signals.length >= maxSignals ? "full" : undefined);
       if (refused !== undefined) return { events: [], ignored: refused };
       return { events: [keptSignal(definition, run, input, env)] };
     }

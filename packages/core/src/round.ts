@@ -32,20 +32,19 @@ export interface InputsLeft {
 
 /** Whether a round has inputs left and no call that is queued: the input `open` is due. */
 export const isOpening = (run: Run): boolean =>
-  run.inputsLeft !== undefined && run.status === "running" && run.nextQueued >= run.nextCall;
+  run.round.left !== undefined && run.status === "running" && run.round.nextQueued >= run.nextCall;
 
 /** How many inputs of the round have no call yet. */
-export const countLeft = ({ inputsLeft }: Run): number =>
-  inputsLeft === undefined ? 0 : inputsLeft.of - inputsLeft.from;
+export const countLeft = ({ round: { left } }: Run): number => (left === undefined ? 0 : left.of - left.from);
 
 /** Calls were opened, which say how many their round has. */
 export function noteOpened(run: Run, { index = 0, inputs, of }: OpenedCalls): void {
   if (of === undefined) return;
   const from = index + inputs.length;
-  if (from >= of) run.inputsLeft = undefined;
+  if (from >= of) run.round.left = undefined;
   // One object for the whole round: what is known of it for the while belongs to it (logic.ts).
-  else if (run.inputsLeft === undefined) run.inputsLeft = { data: run.data, from, of };
-  else run.inputsLeft.from = from;
+  else if (run.round.left === undefined) run.round.left = { data: run.data, from, of };
+  else run.round.left.from = from;
 }
 
 /** The round of a migrated run goes on with the inputs that the new version has at its place. */
@@ -53,8 +52,8 @@ export function moveRound(
   run: Run,
   { of, data = run.data }: { readonly of: number; readonly data?: unknown },
 ): void {
-  const from = run.inputsLeft?.from ?? of;
-  run.inputsLeft = from < of ? { data: deepFreeze(data), from, of } : undefined;
+  const from = run.round.left?.from ?? of;
+  run.round.left = from < of ? { data: deepFreeze(data), from, of } : undefined;
 }
 
 /** Whether one turn opens no more than these calls. */
@@ -107,7 +106,7 @@ class NoCall implements OpenCall {
 /** The calls that have not settled, and the inputs that have no call yet. */
 export function unsettled(run: Run, { callAt, callees: [callee] }: StateLogic): readonly OpenCall[] {
   const calls = Array.from(run.calls.values()) as OpenCall[];
-  const { inputsLeft: left } = run;
+  const { left } = run.round;
   if (left === undefined || callAt === undefined || callee === undefined) return calls;
   const inputAt = callAt(left.data);
   for (let index = left.from; index < left.of; index++) calls.push(new NoCall(index, callee.name, inputAt));
@@ -116,12 +115,12 @@ export function unsettled(run: Run, { callAt, callees: [callee] }: StateLogic): 
 
 /** Whether a state would open each call that is open, too, and the inputs that are left. */
 export function opensAlike(
-  { calls, inputsLeft }: Run,
+  { calls, round: { left } }: Run,
   logic: StateLogic,
   data: unknown,
   isAlike: (call: Call, request: CallRequest) => boolean,
 ): boolean {
-  if (inputsLeft !== undefined && logic.more === undefined) return false;
+  if (left !== undefined && logic.more === undefined) return false;
   const callAt = logic.callAt?.(data);
   for (const call of calls.values()) {
     const request = callAt?.(call.index);
@@ -140,11 +139,11 @@ export interface StoredInputsLeft {
 }
 
 /** The stored form of the inputs that have no call yet. */
-export function storedInputsLeft({ inputsLeft, data }: Run): StoredInputsLeft | undefined {
-  if (inputsLeft === undefined) return undefined;
-  const { from, of } = inputsLeft;
-  if (inputsLeft.data === data) return { from, of };
-  const [before, now] = [inputsLeft.data, data] as readonly Readonly<Record<string, unknown>>[];
+export function storedInputsLeft({ round: { left }, data }: Run): StoredInputsLeft | undefined {
+  if (left === undefined) return undefined;
+  const { from, of } = left;
+  if (left.data === data) return { from, of };
+  const [before, now] = [left.data, data] as readonly Readonly<Record<string, unknown>>[];
   const fields = Object.keys(before as object);
   const patch: Record<string, unknown> = {};
   for (const name of fields) if (before?.[name] !== now?.[name]) setField(patch, name, before?.[name]);

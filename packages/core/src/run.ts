@@ -81,6 +81,60 @@ export class Call extends Callback {
   }
 }
 
+/** What the request of a run has brought. */
+export interface RunOrigin {
+  readonly request: unknown;
+  /** Hash of the canonical request body. */
+  readonly hash: string;
+  /** The call of another run that started this one. */
+  readonly parent: { readonly key: string; readonly call: number } | undefined;
+  /** Instead of `parent`: the call is in another shard. */
+  readonly caller: RemoteCaller | undefined;
+  /** Where to publish the answer, besides storing it. */
+  readonly replyTo: string | undefined;
+}
+
+const noOrigin: RunOrigin = {
+  request: null,
+  hash: "",
+  parent: undefined,
+  caller: undefined,
+  replyTo: undefined,
+};
+
+/** How far a round has come. */
+interface Round {
+  /** Number of the next queued call, if there is one. */
+  nextQueued: number;
+  /** The inputs that have no call yet. */
+  left: InputsLeft | undefined;
+  /** The event that the round follows as soon as its running attempts are over. */
+  held: string | undefined;
+}
+
+/** How a pending run begins. */
+export interface RunStart {
+  /** Its time, while that has not come. */
+  readonly at: number | undefined;
+  /** Only with `at`. */
+  readonly arrival: ArrivalBounds | undefined;
+  /**
+   * Whether its request is held against the schema of its hub once it begins. undefined: if the hub has another version by then.
+   * `always`: it was stored before it was accepted. `never`: the schema does not accept what it has made (stored.ts).
+   */
+  readonly recheck: "always" | "never" | undefined;
+}
+
+/** What others have sent a run. */
+interface Received {
+  /** Signals that no state has taken yet, the oldest first. */
+  readonly signals: KeptSignal[];
+  /** The accepted commands whose sender gave an id, and the senders of posts: see commands.ts. The oldest are first. */
+  named: Map<string, NamedCommand> | undefined;
+  /** The last accepted commands whose id the engine made, in the same form. Only a log brings such a command twice, soon. */
+  readonly unnamed: Set<string>;
+}
+
 /** One run of a hub, and all that the engine knows of it. Only `apply` changes it. All times are engine time. */
 export class Run extends Callback {
   /** The key of its request. A child has `<key of its caller>/<number of the call>`. */
@@ -88,12 +142,11 @@ export class Run extends Callback {
   hub = "";
   /** Version of the hub that the data and the state belong to. */
   version = 0;
-  request: unknown = null;
-  /** Hash of the canonical request body. */
-  hash = "";
+  /** What its request has brought. */
+  origin: RunOrigin = noOrigin;
   status: RunStatus = "running";
-  /** How many events it has had. NaN: it was stored by a version that did not count them. */
-  eventCount = 0;
+  /** How many events it has had (NaN: it was stored by a version that did not count them), and when the last one happened. */
+  readonly events = { count: 0, lastAt: 0 };
   /** Empty until the first state is entered. */
   state = "";
   /** When the run has entered its state. */
@@ -105,12 +158,8 @@ export class Run extends Callback {
   nextCall = 0;
   /** The open calls, by number. */
   readonly calls = new Map<number, Call>();
-  /** Number of the next queued call, if the round has any. */
-  nextQueued = 0;
-  /** The inputs of the round that have no call yet. */
-  inputsLeft: InputsLeft | undefined = undefined;
-  /** The event that the round follows as soon as its running attempts are over. */
-  held: string | undefined = undefined;
+  /** How far the round of its state has come. */
+  readonly round: Round = { nextQueued: 0, left: undefined, held: undefined };
   /** The hub's deadline, which bounds the work. */
   deadline = 0;
   /** The run cleans up: it has entered a late state (chart.ts). */
@@ -121,36 +170,18 @@ export class Run extends Callback {
   timers: readonly Timer[] | undefined = undefined;
   /** If the hub gives no answer by then, the engine does. */
   answerBy = 0;
-  answer: Answer | undefined = undefined;
-  /** The call of another run that started this one. */
-  parent: { readonly key: string; readonly call: number } | undefined = undefined;
-  /** Instead of `parent`: the call is in another shard. */
-  caller: RemoteCaller | undefined = undefined;
-  /** Where to publish the answer, besides storing it. */
-  replyTo: string | undefined = undefined;
+  /** Its answer, and when it was given. */
+  answered: { readonly answer: Answer; readonly at: number } | undefined = undefined;
   /** Where it belongs in a trace, if something else has caused it. */
   trace: TraceContext | undefined = undefined;
   /** Only of a hub with a lane (pending.ts). */
   lane: RunLane | undefined = undefined;
-  /** Only while it is pending, and its time has not come. */
-  startAt: number | undefined = undefined;
-  /** Only with `startAt`. */
-  arrival: ArrivalBounds | undefined = undefined;
-  /**
-   * Whether its request is held against the schema of its hub once it begins, if it was pending. undefined: if the hub has another
-   * version by then. `always`: it was stored before it was accepted. `never`: the schema does not accept what it has made (stored.ts).
-   */
-  recheck: "always" | "never" | undefined = undefined;
-  /** A cancel was accepted. It stays set for good. */
-  cancelling = false;
-  /** The cancel has moved the run to another state. */
-  cancelled = false;
-  /** Signals that no state has taken yet, the oldest first. */
-  readonly signals: KeptSignal[] = [];
-  /** The accepted commands whose sender gave an id, and the senders of posts: see commands.ts. The oldest are first. */
-  named: Map<string, NamedCommand> | undefined = undefined;
-  /** The last accepted commands whose id the engine made, in the same form. Only a log brings such a command twice, soon. */
-  readonly commands = new Set<string>();
+  /** How it begins: only of a run that is or was pending. */
+  start: RunStart | undefined = undefined;
+  /** Whether a cancel was accepted, and has moved the run to another state. It never goes back. */
+  cancel: "none" | "accepted" | "moved" = "none";
+  /** What others have sent it since it began. */
+  readonly received: Received = { signals: [], named: undefined, unnamed: new Set() };
   /** Why the run is parked, and the inputs that are kept for its retry. */
   incident:
     | {
@@ -160,13 +191,23 @@ export class Run extends Callback {
       }
     | undefined = undefined;
   createdAt = 0;
-  updatedAt = 0;
-  answeredAt: number | undefined = undefined;
-  endedAt: number | undefined = undefined;
 
   constructor(key: string) {
     super();
     this.key = key;
+  }
+
+  get answer(): Answer | undefined {
+    return this.answered?.answer;
+  }
+
+  get answeredAt(): number | undefined {
+    return this.answered?.at;
+  }
+
+  /** When it has ended: nothing happens to it after that. */
+  get endedAt(): number | undefined {
+    return this.status === "ended" ? this.events.lastAt : undefined;
   }
 
   /**
@@ -211,8 +252,8 @@ function encodedKey(key: string): string {
  * @throws WheelworkError WW_STORE_CORRUPT when the event names a call that is not open.
  */
 export function apply(run: Run, event: RunEvent): void {
-  run.updatedAt = event.at;
-  run.eventCount++;
+  run.events.lastAt = event.at;
+  run.events.count++;
   switch (event.type) {
     case "started":
       come(run, event);
@@ -222,9 +263,7 @@ export function apply(run: Run, event: RunEvent): void {
     case "accepted":
       come(run, event);
       run.status = "pending";
-      run.startAt = event.startAt;
-      run.arrival = event.arrival;
-      run.recheck = event.recheck;
+      run.start = { at: event.startAt, arrival: event.arrival, recheck: event.recheck };
       run.due = event.due;
       return;
     case "arrived":
@@ -252,14 +291,14 @@ export function apply(run: Run, event: RunEvent): void {
       run.state = event.state;
       if (event.kept === true) return arm(run, event.timers);
       clearCalls(run);
-      run.held = undefined;
+      run.round.held = undefined;
       run.epoch++;
       run.enteredAt = event.at;
       run.due = event.due;
       run.timers = event.timers;
       if (event.answerBy !== undefined) run.answerBy = event.answerBy;
       if (event.late === true) run.late = true;
-      if (event.cancelled === true) run.cancelled = true;
+      if (event.cancelled === true) run.cancel = "moved";
       if (event.drops !== undefined) drop(run, event.drops);
       patch(run, event);
       open(run, event.calls, event.at);
@@ -287,7 +326,7 @@ export function apply(run: Run, event: RunEvent): void {
     }
     case "attempt": {
       const call = openCall(run, event.call);
-      if (call.attempt === 0) run.nextQueued = call.number + 1;
+      if (call.attempt === 0) run.round.nextQueued = call.number + 1;
       call.backoff = false;
       call.attempt = event.attempt;
       call.since = event.at;
@@ -318,37 +357,32 @@ export function apply(run: Run, event: RunEvent): void {
       return;
     case "signalled":
       remember(run, "signal", event);
-      if (event.taken !== true && event.dropped !== true) run.signals.push(keptSignal(event));
+      if (event.taken !== true && event.dropped !== true) run.received.signals.push(keptSignal(event));
       return stayed(run, event);
     case "received": {
-      const position = run.signals.findIndex(({ signal }) => signal === event.signal);
-      if (position >= 0) run.signals.splice(position, 1);
+      const position = run.received.signals.findIndex(({ signal }) => signal === event.signal);
+      if (position >= 0) run.received.signals.splice(position, 1);
       return stayed(run, event);
     }
     case "cancelling":
       remember(run, "cancel", event);
-      run.cancelling = true;
+      run.cancel = "accepted";
       if (event.held !== undefined) hold(run, event.held);
       patch(run, event);
       return;
     case "answered":
-      run.answer = event.answer;
-      run.answeredAt = event.at;
+      run.answered = { answer: event.answer, at: event.at };
       if (event.own === true) run.deadline = noDeadline;
       return;
     case "ended":
       clearCalls(run);
-      run.held = undefined;
+      run.round.held = undefined;
       run.due = undefined;
       run.timers = undefined;
       run.status = "ended";
       run.incident = undefined;
-      run.endedAt = event.at;
       begun(run);
-      if (event.answer !== undefined) {
-        run.answer = event.answer;
-        run.answeredAt = event.at;
-      }
+      if (event.answer !== undefined) run.answered = { answer: event.answer, at: event.at };
       return;
     case "incident":
       run.status = "incident";
@@ -389,20 +423,17 @@ export function apply(run: Run, event: RunEvent): void {
 
 /** The run no longer waits for its time. */
 function begun(run: Run): void {
-  run.startAt = undefined;
-  run.arrival = undefined;
+  const { recheck } = run.start ?? {};
+  run.start = recheck === undefined ? undefined : { at: undefined, arrival: undefined, recheck };
 }
 
 /** A request has come: its run begins, or waits for its turn. */
 function come(run: Run, event: Extract<RunEvent, { type: "started" | "accepted" }>): void {
   run.hub = event.hub;
   run.version = event.version;
-  run.request = event.request;
-  run.hash = event.hash;
+  const { request, hash, parent, caller, replyTo } = event;
+  run.origin = { request, hash, parent, caller, replyTo };
   run.answerBy = event.answerBy;
-  run.parent = event.parent;
-  run.caller = event.caller;
-  run.replyTo = event.replyTo;
   run.trace = event.trace;
   run.lane = event.lane;
   run.createdAt = event.at;
@@ -429,8 +460,8 @@ function close(run: Run, calls: readonly number[] | undefined): void {
 
 /** No state takes these signals any more. */
 function drop(run: Run, names: readonly string[]): void {
-  const kept = run.signals.filter(({ signal }) => !names.includes(signal));
-  run.signals.splice(0, run.signals.length, ...kept);
+  const kept = run.received.signals.filter(({ signal }) => !names.includes(signal));
+  run.received.signals.splice(0, run.received.signals.length, ...kept);
 }
 
 /** The timers of the state have changed, and with them when the run is due. */
@@ -447,7 +478,7 @@ export const dueBy = (due: number): number | undefined => (due < noDeadline ? du
 function clearCalls(run: Run): void {
   // Most states have no open call when a run leaves them, and `clear` allocates a new table.
   if (run.calls.size > 0) run.calls.clear();
-  run.inputsLeft = undefined;
+  run.round.left = undefined;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -477,8 +508,8 @@ export function patched(
  * any more, but for those that bound the clean-up.
  */
 function hold(run: Run, event: string): void {
-  run.held = event;
-  run.inputsLeft = undefined;
+  run.round.held = event;
+  run.round.left = undefined;
   if (run.timers !== undefined && !run.late) run.due = dueBy(run.deadline);
   for (const call of run.calls.values()) if (!isRunning(call)) run.calls.delete(call.number);
 }
@@ -496,7 +527,7 @@ export function refusedCancel(
   run: Run,
   { id }: { readonly id: string },
 ): "duplicate" | "late" | "cleaning-up" | undefined {
-  if (run.cancelling || run.incident?.inputs.some(({ kind }) => kind === "cancel") === true)
+  if (run.cancel !== "none" || run.incident?.inputs.some(({ kind }) => kind === "cancel") === true)
     return "duplicate";
   if (run.status === "incident") return undefined;
   // A hub that has answered goes on without its caller (I32).
@@ -518,7 +549,7 @@ function open(run: Run, groups: readonly OpenedCalls[] | undefined, at: number):
       run.calls.set(group.first + position, new Call(run, group, position, at));
     }
     run.nextCall = group.first + group.inputs.length;
-    run.nextQueued = group.first + (group.started ?? group.inputs.length);
+    run.round.nextQueued = group.first + (group.started ?? group.inputs.length);
     noteOpened(run, group);
   }
 }

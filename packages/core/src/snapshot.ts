@@ -1,8 +1,8 @@
 import type { NamedCommand } from "./commands.ts";
 import { deepFreeze } from "./json.ts";
-import type { KeptSignal, OpenedCalls } from "./events.ts";
+import type { Answer, ArrivalBounds, KeptSignal, OpenedCalls } from "./events.ts";
 import { restoredInputsLeft, storedInputsLeft, type StoredInputsLeft } from "./round.ts";
-import { Call, Run } from "./run.ts";
+import { Call, Run, type RunOrigin, type RunStart } from "./run.ts";
 
 /** The stored form of a run: plain JSON, without its history. The key is stored beside it. */
 export interface RunSnapshot {
@@ -14,16 +14,16 @@ export function snapshot(run: Run): RunSnapshot {
   return {
     hub: run.hub,
     version: run.version,
-    request: run.request,
-    hash: run.hash,
+    request: run.origin.request,
+    hash: run.origin.hash,
     status: run.status,
-    eventCount: Number.isNaN(run.eventCount) ? undefined : run.eventCount,
+    eventCount: Number.isNaN(run.events.count) ? undefined : run.events.count,
     state: run.state,
     enteredAt: run.enteredAt,
     epoch: run.epoch,
     data: run.data,
     nextCall: run.nextCall,
-    nextQueued: run.nextQueued,
+    nextQueued: run.round.nextQueued,
     calls: Array.from(run.calls.values(), (call) => ({
       first: call.number,
       callee: call.callee,
@@ -43,30 +43,30 @@ export function snapshot(run: Run): RunSnapshot {
       alone: call.alone ? true : undefined,
     })),
     inputsLeft: storedInputsLeft(run),
-    held: run.held,
+    held: run.round.held,
     deadline: run.deadline,
     late: run.late,
     due: run.due,
     timers: run.timers,
     answerBy: run.answerBy,
     answer: run.answer,
-    parent: run.parent,
-    caller: run.caller,
-    replyTo: run.replyTo,
+    parent: run.origin.parent,
+    caller: run.origin.caller,
+    replyTo: run.origin.replyTo,
     trace: run.trace,
     lane: run.lane,
-    startAt: run.startAt,
-    arrival: run.arrival,
-    recheck: run.recheck,
-    cancelling: run.cancelling,
-    cancelled: run.cancelled,
-    signals: run.signals,
-    commands: [...run.commands],
-    named: run.named === undefined ? undefined : namesOf(run.named),
+    startAt: run.start?.at,
+    arrival: run.start?.arrival,
+    recheck: run.start?.recheck,
+    cancelling: run.cancel !== "none",
+    cancelled: run.cancel === "moved",
+    signals: run.received.signals,
+    commands: [...run.received.unnamed],
+    named: run.received.named === undefined ? undefined : namesOf(run.received.named),
     incident: run.incident,
     createdAt: run.createdAt,
-    updatedAt: run.updatedAt,
-    answeredAt: run.answeredAt,
+    updatedAt: run.events.lastAt,
+    answeredAt: run.answered?.at,
     endedAt: run.endedAt,
   };
 }
@@ -91,23 +91,49 @@ interface StoredCall extends OpenedCalls {
   readonly alone?: boolean;
 }
 
+/** What `snapshot` writes that is not a field of a run with the same name. */
+interface Stored extends Partial<RunOrigin> {
+  readonly request: unknown;
+  readonly hash: string;
+  readonly calls: readonly StoredCall[];
+  readonly commands: readonly string[];
+  readonly inputsLeft?: StoredInputsLeft;
+  readonly named?: Readonly<Record<string, string | StoredName>>;
+  readonly signals: readonly KeptSignal[];
+  readonly answer?: Answer;
+  readonly answeredAt?: number;
+  readonly endedAt?: number;
+  readonly startAt?: number;
+  readonly arrival?: ArrivalBounds;
+  readonly recheck?: RunStart["recheck"];
+  readonly eventCount?: number;
+  readonly updatedAt: number;
+  readonly nextQueued: number;
+  readonly held?: string;
+  readonly cancelling?: boolean;
+  readonly cancelled?: boolean;
+}
+
 /** Makes the run again that `snapshot` wrote. */
 export function restore(key: string, stored: RunSnapshot): Run {
   const run = new Run(key);
-  const { calls, commands, inputsLeft, named, signals, ...plain } = stored as RunSnapshot & {
-    readonly calls: readonly StoredCall[];
-    readonly commands: readonly string[];
-    readonly inputsLeft?: StoredInputsLeft;
-    readonly named?: Readonly<Record<string, string | StoredName>>;
-    readonly signals: readonly KeptSignal[];
-  };
+  const { answer, answeredAt, calls, commands, inputsLeft, named, signals, ...fields } =
+    stored as RunSnapshot & Stored;
+  const { request, hash, parent, caller, replyTo, startAt, arrival, recheck, ...others } = fields;
+  const { eventCount, updatedAt, nextQueued, held, cancelling, cancelled, endedAt: _, ...plain } = others;
   Object.assign(run, plain);
-  // Earlier versions stored neither.
-  run.eventCount = (stored["eventCount"] as number | undefined) ?? Number.NaN;
-  if (stored["enteredAt"] === undefined) run.enteredAt = run.updatedAt;
+  run.origin = { request: deepFreeze(request), hash, parent, caller, replyTo };
+  if (startAt !== undefined || recheck !== undefined) run.start = { at: startAt, arrival, recheck };
+  // Earlier versions stored neither the count nor `enteredAt`.
+  run.events.count = eventCount ?? Number.NaN;
+  run.events.lastAt = updatedAt;
+  if (stored["enteredAt"] === undefined) run.enteredAt = updatedAt;
+  if (cancelling === true) run.cancel = cancelled === true ? "moved" : "accepted";
+  if (answer !== undefined) run.answered = { answer, at: answeredAt ?? updatedAt };
   deepFreeze(run.data);
-  deepFreeze(run.request);
-  run.inputsLeft = restoredInputsLeft(deepFreeze(inputsLeft), run.data);
+  run.round.nextQueued = nextQueued;
+  run.round.held = held;
+  run.round.left = restoredInputsLeft(deepFreeze(inputsLeft), run.data);
   for (const held of calls) {
     const call = new Call(run, deepFreeze(held), 0);
     call.attempt = held.attempt;
@@ -120,12 +146,12 @@ export function restore(key: string, stored: RunSnapshot): Run {
     call.progress = held.progress;
     run.calls.set(call.number, call);
   }
-  for (const id of commands) run.commands.add(id);
+  for (const id of commands) run.received.unnamed.add(id);
   for (const [name, known] of Object.entries(named ?? {})) {
     // Earlier versions did not store when a command came.
-    const [hash, at, number] = typeof known === "string" ? [known, run.updatedAt] : known;
-    (run.named ??= new Map()).set(name, number === undefined ? { hash, at } : { hash, at, number });
+    const [hash, at, number] = typeof known === "string" ? [known, updatedAt] : known;
+    (run.received.named ??= new Map()).set(name, number === undefined ? { hash, at } : { hash, at, number });
   }
-  for (const signal of signals) run.signals.push(deepFreeze(signal));
+  for (const signal of signals) run.received.signals.push(deepFreeze(signal));
   return run;
 }

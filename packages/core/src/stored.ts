@@ -51,14 +51,18 @@ export function storedRequest(definition: HubDefinition, request: unknown): unkn
  * The request of a run that has been pending, as the run gets it when it begins.
  * @throws WheelworkError WW_INVALID_INPUT when its hub has another version by now, whose schema refuses it.
  */
-export function waitedRequest(definition: HubDefinition, { request, version, recheck }: Run): unknown {
+export function waitedRequest(
+  definition: HubDefinition,
+  { origin: { request }, version, start }: Run,
+): unknown {
+  const recheck = start?.recheck;
   if (recheck === "never" || (version === definition.version && recheck !== "always")) return request;
   return storedRequest(definition, request);
 }
 
 /** How the first turn of a run that has been pending is kept while the run is parked. */
-export const unbegunAfterWait = ({ recheck }: Pick<Run, "recheck">): ParkedInput =>
-  recheck === "never" ? { kind: "start", transformed: true } : { kind: "start" };
+export const unbegunAfterWait = ({ start }: Pick<Run, "start">): ParkedInput =>
+  start?.recheck === "never" ? { kind: "start", transformed: true } : { kind: "start" };
 
 /**
  * Whether a schema accepts what it has made of a value: it does if it has changed nothing. Otherwise only a second check tells, which

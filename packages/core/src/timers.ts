@@ -102,9 +102,9 @@ export function nextTimer(timers: readonly Timer[]): Timer | undefined {
  * deadline. Its own bound stands for the first timer of the state.
  */
 export function formerTimers(run: Run, { timers: [first] = [] }: StateLogic): readonly Timer[] {
-  const { due, late, deadline, enteredAt, data, updatedAt } = run;
+  const { due, late, deadline, enteredAt, data, events } = run;
   if (first === undefined || due === undefined || (!late && due >= deadline)) return [];
-  const given = typeof first.ms === "number" ? first.ms : first.ms(data, { enteredAt, now: updatedAt });
+  const given = typeof first.ms === "number" ? first.ms : first.ms(data, { enteredAt, now: events.lastAt });
   const ms = typeof given === "number" && isDuration(given) ? Math.ceil(given) : 0;
   return [{ event: first.event, ms, due }];
 }

@@ -39,7 +39,7 @@ import { dueOf, roundLimit, Wait } from "./wait.ts";
  *
  * Rounds. A failed attempt is repeated while its spoke allows another one. A settled call lets the next queued call
  * begin (`limit`, which is asked anew after each turn if it is a function). When the last one has settled, `done`
- * raises the event that leaves the state. With `drain`, an event that would leave the state is held (`run.held`) until
+ * raises the event that leaves the state. With `drain`, an event that would leave the state is held (`run.round.held`) until
  * the running calls are over, calls of hubs included. A round that holds an event is decided: it starts nothing more.
  * The patches of its outcomes still count, since the clean-up must know what was done. It takes no signal, and no timer
  * fires, but for those that bound the clean-up: these cut it, as the deadline does.
@@ -103,7 +103,7 @@ export class TurnBuilder implements Decision {
     this.#late = run.late;
     this.#answered = run.answer !== undefined;
     // A cancel moves a run once.
-    this.#cancelling = run.cancelling && !run.cancelled;
+    this.#cancelling = run.cancel === "accepted";
     this.#nextCall = run.nextCall;
   }
 
@@ -170,7 +170,7 @@ export class TurnBuilder implements Decision {
     if (moved.state === run.state) {
       this.#emit(this.#timed(event, state.logic));
       this.#fillRound(state.logic, 0);
-      if (run.calls.size === 0 && round !== undefined && round.of <= (run.inputsLeft?.from ?? 0))
+      if (run.calls.size === 0 && round !== undefined && round.of <= (run.round.left?.from ?? 0))
         this.#finish(state.logic);
       return;
     }
@@ -184,8 +184,9 @@ export class TurnBuilder implements Decision {
    * work goes on, under the same idempotency keys.
    */
   #leavesAlone({ late, logic, row }: StateDefinition): boolean {
-    const { calls, held, inputsLeft, late: wasLate } = this.#run;
-    if ((calls.size === 0 && inputsLeft === undefined) || late !== wasLate) return false;
+    const { calls, late: wasLate } = this.#run;
+    const { held, left } = this.#run.round;
+    if ((calls.size === 0 && left === undefined) || late !== wasLate) return false;
     if (held !== undefined && (row[held] ?? stay) === stay) return false;
     return opensAlike(
       this.#run,
@@ -236,7 +237,7 @@ export class TurnBuilder implements Decision {
 
   /** An attempt has ended. Either another one follows, or the call settles with its outcome. */
   #conclude(call: Call, outcome: Outcome): void {
-    if (outcome.kind === "ok" || call.isHub || this.#run.held !== undefined)
+    if (outcome.kind === "ok" || call.isHub || this.#run.round.held !== undefined)
       return this.#settle(call, outcome);
     const rule = ruleFor(spokeOf(this.#definition, call.callee).retry, outcome);
     if (call.attempt >= rule.attempts) return this.#settle(call, outcome);
@@ -268,17 +269,17 @@ export class TurnBuilder implements Decision {
     const result = outcome.kind === "ok" ? ("ok" as const) : outcome;
     // Nearly every outcome stays in its round. This is the hottest path, so its event is made as one literal: V8 then
     // gives all of them the same hidden class.
-    const stays = raise !== undefined && run.held === undefined && this.#target(row, raise) === stay;
+    const stays = raise !== undefined && run.round.held === undefined && this.#target(row, raise) === stay;
     const settled: Extract<RunEvent, { type: "settled" }> = stays
       ? { type: "settled", at, call: call.number, outcome: result, by: raise }
       : { type: "settled", at, call: call.number, outcome: result };
-    if (run.held !== undefined) {
+    if (run.round.held !== undefined) {
       // The round is decided already. The patches still count, so that the clean-up knows what was done.
       this.#emit(this.#patched(settled, turn.patch));
       if (others > 0) return;
-      const byCancel = this.#cancelling && run.held === cancelEvent(this.#definition, logic);
+      const byCancel = this.#cancelling && run.round.held === cancelEvent(this.#definition, logic);
       if (byCancel) this.#cancelling = false;
-      this.#go(run.held, undefined, byCancel);
+      this.#go(run.round.held, undefined, byCancel);
       return;
     }
     if (raise !== undefined && !stays) {
@@ -305,7 +306,7 @@ export class TurnBuilder implements Decision {
     this.#emit(calls === undefined ? timed : { ...timed, calls });
     if (asksRound) this.#fillRound(logic, 1);
     else {
-      const next = run.calls.get(run.nextQueued);
+      const next = run.calls.get(run.round.nextQueued);
       if (next?.attempt === 0) this.#attempt(next, 1);
     }
     if (isLast) this.#finish(logic);
@@ -315,8 +316,8 @@ export class TurnBuilder implements Decision {
   #openMore(): Ignored | undefined {
     const run = this.#run;
     const { logic } = this.#current();
-    if (!isOpening(run) || run.inputsLeft === undefined) return "stale";
-    const request = logic.more?.(run.inputsLeft, this.#env.maxOpened);
+    if (!isOpening(run) || run.round.left === undefined) return "stale";
+    const request = logic.more?.(run.round.left, this.#env.maxOpened);
     if (request === undefined)
       throw new WheelworkError("WW_UNMAPPED_STATE", `the state ${this.#state} has no round any more`, {
         next: "Raise the version of the hub and give it a migrate function. Then retry the incident.",
@@ -356,7 +357,8 @@ export class TurnBuilder implements Decision {
    * an outage the engine's own answer may be due, too. Then only the clean-up is left, and no timer goes before it.
    */
   #timePassed(): void {
-    const { deadline, late, held, timers } = this.#run;
+    const { deadline, late, timers } = this.#run;
+    const { held } = this.#run.round;
     const state = this.#current();
     const timer = nextTimer(timers ?? formerTimers(this.#run, state.logic));
     // A round that holds an event has no timers any more.
@@ -384,7 +386,7 @@ export class TurnBuilder implements Decision {
     const { raise } = turn;
     if (raise !== undefined && this.#target(row, raise) !== stay) {
       const holds =
-        logic.drain === true && !late && this.#run.held === undefined && this.#othersRun(undefined);
+        logic.drain === true && !late && this.#run.round.held === undefined && this.#othersRun(undefined);
       if (holds) this.#emit(this.#patched({ ...fired, held: raise }, turn.patch));
       else this.#go(raise, turn.patch);
       return;
@@ -437,7 +439,7 @@ export class TurnBuilder implements Decision {
 
   /** Whether the round of the state holds an event: it is decided, and starts nothing more. */
   #isHeld(): boolean {
-    return this.#steps === 0 && this.#run.held !== undefined;
+    return this.#steps === 0 && this.#run.round.held !== undefined;
   }
 
   #waitNow(): Wait {
@@ -474,7 +476,7 @@ export class TurnBuilder implements Decision {
     const refused = refusedSignal(this.#run, input, this.#env.memory);
     if (refused !== undefined) return refused;
     const { logic, takes, row } = this.#current();
-    const { held } = this.#run;
+    const { held } = this.#run.round;
     const { signal } = input;
     if (held !== undefined || logic.signals?.includes(signal) !== true) {
       const event = keptSignal(this.#definition, this.#run, input, this.#env);
@@ -482,7 +484,7 @@ export class TurnBuilder implements Decision {
         this.#emit({ ...event, dropped: true });
         return undefined;
       }
-      if (this.#run.signals.length >= maxSignals) return "full";
+      if (this.#run.received.signals.length >= maxSignals) return "full";
       this.#emit(event);
       return undefined;
     }
@@ -529,10 +531,10 @@ export class TurnBuilder implements Decision {
     const raise = cancelEvent(this.#definition, logic);
     if (raise === undefined || row[raise] === undefined || row[raise] === stay) {
       this.#emit({ type: "cancelling", at, id });
-    } else if (run.held !== undefined || (logic.drain === true && this.#othersRun(undefined))) {
+    } else if (run.round.held !== undefined || (logic.drain === true && this.#othersRun(undefined))) {
       const event = { type: "cancelling" as const, at, id };
       // If the round holds another event already, it goes that way. The cancel waits for a state that has its event.
-      if (run.held !== undefined && run.held !== raise) this.#emit(event);
+      if (run.round.held !== undefined && run.round.held !== raise) this.#emit(event);
       else this.#emit(this.#patched({ ...event, held: raise }, this.#cancelPatch(logic)));
     } else {
       this.#emit({ type: "cancelling", at, id });
@@ -648,8 +650,8 @@ export class TurnBuilder implements Decision {
     if (due !== undefined) entered.due = due;
     if (timers !== undefined) entered.timers = timers;
     if (calls !== undefined) entered.calls = calls;
-    if (this.#run.signals.length > 0) {
-      const drops = untaken((this.#signals ??= [...this.#run.signals]), state.takes);
+    if (this.#run.received.signals.length > 0) {
+      const drops = untaken((this.#signals ??= [...this.#run.received.signals]), state.takes);
       if (drops.length > 0) entered.drops = drops;
       this.#signals = this.#signals.filter(({ signal }) => !drops.includes(signal));
     }
@@ -660,9 +662,9 @@ export class TurnBuilder implements Decision {
   /** Takes the signals that came before the wait for them began, in their order, until one leaves the state. */
   #takeBuffered({ logic, row }: StateDefinition): void {
     const { signals, signal: handle } = logic;
-    if (signals === undefined || handle === undefined || this.#run.signals.length === 0) return;
+    if (signals === undefined || handle === undefined || this.#run.received.signals.length === 0) return;
     if (this.#isHeld()) return;
-    this.#signals ??= [...this.#run.signals];
+    this.#signals ??= [...this.#run.received.signals];
     for (let stays = true; stays;) {
       const position = this.#signals.findIndex(({ signal }) => signals.includes(signal));
       const [next] = position < 0 ? [] : this.#signals.splice(position, 1);

@@ -29,7 +29,8 @@ export class Wait {
     this.#isNew = opened !== undefined;
     this.#opened = opened ?? [];
     if (opened === undefined) {
-      const { calls, nextQueued, nextCall } = run;
+      const { calls, nextCall } = run;
+      const { nextQueued } = run.round;
       this.#next = nextQueued;
       this.#end = nextCall;
       this.#running = calls.size - (nextCall - nextQueued);

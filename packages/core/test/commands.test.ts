@@ -93,7 +93,7 @@ describe("ids of commands", () => {
     expect(run.signal("a", 2)).toBe("reused");
     run.now = 101;
     run.signal("c");
-    expect([...(run.run.named ?? new Map()).keys()]).toEqual(["signal b", "signal c"]);
+    expect([...(run.run.received.named ?? new Map()).keys()]).toEqual(["signal b", "signal c"]);
     expect(run.signal("a")).toBeUndefined();
     expect(run.signal("b")).toBe("duplicate");
     expect(run.sum).toBe(4);
@@ -110,7 +110,7 @@ describe("ids of commands", () => {
       run.now++;
       expect(run.signal(`later ${n}`)).toBeUndefined();
     }
-    expect(run.run.named?.size).toBeLessThan(200);
+    expect(run.run.received.named?.size).toBeLessThan(200);
     expect(run.sum).toBe(103_000);
   });
 
@@ -132,7 +132,7 @@ describe("posts", () => {
   test("of one sender cost one id, however many they are", () => {
     const run = new Entity();
     for (let n = 0; n < 20_000; n++) expect(run.post("sender", n)).toBeUndefined();
-    expect(run.run.named?.size).toBe(1);
+    expect(run.run.received.named?.size).toBe(1);
     run.restart();
     expect(run.post("sender", 19_999)).toBe("duplicate");
     expect(run.sum).toBe(20_000);
@@ -143,7 +143,7 @@ describe("posts", () => {
     expect(run.sum).toBe(20_000);
     run.now = 201;
     run.post("another", 3);
-    expect([...(run.run.named ?? new Map()).keys()]).toEqual(["post another"]);
+    expect([...(run.run.received.named ?? new Map()).keys()]).toEqual(["post another"]);
   });
 
   test("that are kept with an incident count once it goes on, whatever came meanwhile", () => {

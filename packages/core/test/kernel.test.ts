@@ -683,7 +683,7 @@ describe("cancel", () => {
   test("is as if the time were over now, if the hub has no event for it: it cleans up", () => {
     const player = new Player(unnamed(), { n: 1 });
     player.cancel();
-    expect(player.run).toMatchObject({ state: "Undoing", late: true, cancelled: true });
+    expect(player.run).toMatchObject({ state: "Undoing", late: true, cancel: "moved" });
     // In the clean-up, a cancel changes nothing.
     expect(player.cancel("again")).toBe("duplicate");
     player.outcome(1, { ok: { n: 2 } });

@@ -159,7 +159,7 @@ describe("a long round", () => {
   test("that drains gives up the inputs that have no call", () => {
     const player = new Player(batch({ limit: 3, drain: true }), { items: 65 }, undefined, 10);
     player.cancel();
-    expect(player.run.held).toBe("Stop");
+    expect(player.run.round.held).toBe("Stop");
     expect(isOpening(player.run)).toBe(false);
     for (const number of running(player)) player.outcome(number, { ok: {} });
     expect(value(player)).toMatchObject({ done: 3 });

@@ -240,7 +240,7 @@ describe("timers of calls", () => {
     player.outcome(0, { ok: {} });
     player.at(22).signal("hurry", {});
     player.runTo(60);
-    expect(player.run).toMatchObject({ held: "Enough", due: 1000, data: { ticks: 2, open: 1 } });
+    expect(player.run).toMatchObject({ round: { held: "Enough" }, due: 1000, data: { ticks: 2, open: 1 } });
     expect(player.signal("hurry", {})).toBeUndefined();
     player.at(65).outcome(2, { ok: {} });
     expect(player.run.answer).toEqual({ kind: "result", value: { done: 2, ticks: 2, open: 1 } });
@@ -295,7 +295,7 @@ describe("timers of calls", () => {
     player.outcome(0, "timeout");
     expect(player.run).toMatchObject({ state: "Undo", late: true, due: 40 });
     player.at(20).outcome(1, { ok: {} });
-    expect(player.run.held).toBe("Stop");
+    expect(player.run.round.held).toBe("Stop");
     player.runTo(40);
     expect(player.run).toMatchObject({ status: "ended", endedAt: 40 });
   });
@@ -352,7 +352,7 @@ describe("signals anywhere", () => {
     player.at(5).outcome(0, { ok: {} });
     player.signal("ping", {});
     player.signal("stop", {});
-    expect(player.run.signals).toEqual([]);
+    expect(player.run.received.signals).toEqual([]);
     expect(player.transcript.slice(2)).toMatchInlineSnapshot(`
       [
         "0 signalled id=early signal=ping payload={} dropped=true",

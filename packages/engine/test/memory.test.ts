@@ -33,7 +33,7 @@ test("runs are written at a checkpoint, and read at a start, one by one", () => 
     // What all runs have in common is large, so that the runs themselves fit into the memory, and their texts do not.
     const data = Array.from({ length: 20_000 }, (_, id) => ({ id, name: "a rule" }));
     const runs = Array.from({ length: 200 }, (_, number) => {
-      const run = Object.assign(new Run("k" + number), { hub: "h", version: 1, state: "S", data, hash: "" });
+      const run = Object.assign(new Run("k" + number), { hub: "h", version: 1, state: "S", data });
       run.calls.set(1, { number: 1, callee: "c", input: 1, attempt: 1 });
       return storedRun(run);
     });

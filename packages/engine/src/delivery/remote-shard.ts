@@ -14,6 +14,7 @@ import type { Log } from "../ports/log.ts";
 import type { Clock, RequestFilter, RequestRow, Store } from "../ports/ports.ts";
 import {
   askAgain,
+  bodyOf,
   type NewRequest,
   type RequestRecord,
   type RunFeed,
@@ -89,7 +90,7 @@ class RemoteShard implements ShardAccess {
     try {
       const known = fresh ? undefined : await this.#reader.lookUp(key);
       if (known !== undefined) {
-        demandSameBody(key, known.hash, body);
+        demandSameBody(key, bodyOf(known).hash, body);
         return true;
       }
       if (body.invalid !== undefined) throw body.invalid;

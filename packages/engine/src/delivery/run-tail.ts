@@ -31,10 +31,10 @@ export class RunTail implements RunFeed {
   begin(run: Run | undefined, seq: number): void {
     const early = this.#early ?? [];
     this.#early = undefined;
-    if (run === undefined || Number.isNaN(run.eventCount)) return;
+    if (run === undefined || Number.isNaN(run.events.count)) return;
     this.run = run;
     if (this.isOver) return;
-    this.#count = run.eventCount;
+    this.#count = run.events.count;
     for (const batch of early) if (batch.seq > seq) this.#add(batch.events);
   }
 

@@ -78,9 +78,9 @@ export function remoteCallOf(
 export function outcomeCarrierOf({
   key: from,
   createdAt,
-  caller,
+  origin: { caller },
   answer,
-}: Pick<Run, "key" | "createdAt" | "caller" | "answer">):
+}: Pick<Run, "key" | "createdAt" | "origin" | "answer">):
   { readonly key: string; readonly hub: string; readonly request: unknown } | undefined {
   if (caller === undefined || answer === undefined) return undefined;
   const outcome: RemoteOutcome = { to: caller.carrier, since: caller.since, answer };

@@ -1,5 +1,13 @@
 import { WheelworkError } from "@wheelwork/core";
-import { encodedMark, givenKey, rootOf, startOfTag, tagLength, tagMark } from "@wheelwork/core/kernel";
+import {
+  encodedMark,
+  givenKey,
+  rootOf,
+  startOfTag,
+  tagLength,
+  tagMark,
+  type Run,
+} from "@wheelwork/core/kernel";
 import { hash as digest } from "node:crypto";
 
 export { givenKey, rootOf };
@@ -143,5 +151,5 @@ export const requestKeyProblem = (given: unknown): string | undefined =>
     : undefined);
 
 /** Whether a run serves a request of a caller: it is neither the call of another hub nor a tell. */
-export const isRoot = (run: { readonly parent: unknown; readonly hub: string }): boolean =>
-  run.parent === undefined && !run.hub.startsWith(tellPrefix) && run.hub !== scheduleHubName;
+export const isRoot = ({ origin, hub }: Pick<Run, "origin" | "hub">): boolean =>
+  origin.parent === undefined && !hub.startsWith(tellPrefix) && hub !== scheduleHubName;

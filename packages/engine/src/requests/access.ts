@@ -7,7 +7,7 @@ import {
   type RunEvent,
   type TraceContext,
 } from "@wheelwork/core";
-import type { Ignored, Input, Run } from "@wheelwork/core/kernel";
+import { Run, type Ignored, type Input, type RunOrigin } from "@wheelwork/core/kernel";
 import type { Clock, RequestFilter, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { Schedule } from "../schedules/schedule.ts";
 import type { Tracing } from "../ports/trace.ts";
@@ -49,6 +49,10 @@ export interface RequestRecord {
   /** Who holds the places of its lane, by their keys, and its place in the queue; absent where only the store is asked. */
   readonly lane?: { readonly holders: readonly string[]; readonly position?: number } | undefined;
 }
+
+/** The body of a request, and its hash. */
+export const bodyOf = (known: RequestRecord["known"]): Pick<RunOrigin, "request" | "hash"> =>
+  known instanceof Run ? known.origin : known;
 
 /**
  * The events of a run, as they are committed. What it keeps for its reader is bounded: what a slow reader has missed is in the

@@ -5,7 +5,14 @@ import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../p
 import { unavailable } from "../shard/options.ts";
 import type { Shard } from "../shard/shard.ts";
 import type { Ending } from "../shard/watchers.ts";
-import type { askAgain, NewRequest, RequestRecord, RunFeed, ShardAccess } from "./access.ts";
+import {
+  bodyOf,
+  type askAgain,
+  type NewRequest,
+  type RequestRecord,
+  type RunFeed,
+  type ShardAccess,
+} from "./access.ts";
 import { notFound } from "./commands.ts";
 import { timerMs } from "../ports/clock.ts";
 import { Doorbell } from "../ports/doorbell.ts";
@@ -32,7 +39,7 @@ export class LocalShard implements ShardAccess {
       // A shard that takes no new requests goes on answering those that it has taken.
       const known = await this.#shard.committed.lookUp(request.key);
       if (known === undefined) throw error;
-      if (request.body.isSame(known.hash)) return true;
+      if (request.body.isSame(bodyOf(known).hash)) return true;
       throw keyReused(request.key);
     }
   }
@@ -122,7 +129,7 @@ export class LocalShard implements ShardAccess {
       await this.lookUp(key);
       const run = await committed.copy(key);
       return {
-        run: run === undefined || Number.isNaN(run.eventCount) ? undefined : run,
+        run: run === undefined || Number.isNaN(run.events.count) ? undefined : run,
         isOver: false,
         after: (count) => committed.eventsAfter(key, count) ?? eventsOf(last, count),
         more: () => bell.rung(),

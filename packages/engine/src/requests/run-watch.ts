@@ -66,23 +66,23 @@ export async function* watchRun(
     const shown = new Shown(of);
     let silentTo = after ?? Number.POSITIVE_INFINITY;
     while (source.isWanted) {
-      const events = await source.after(run.eventCount);
+      const events = await source.after(run.events.count);
       if (events[0]?.type === "archived") {
         // What has changed meanwhile cannot be told any more: it goes on with the present.
         run = await source.present();
-        if (run.eventCount === silentTo) shown.look(run);
+        if (run.events.count === silentTo) shown.look(run);
         continue;
       }
       for (const event of events as readonly RunEvent[]) {
         apply(run, event);
-        if (run.eventCount < silentTo) continue;
-        const isNew = (run.eventCount === silentTo || shown.isAtRest(run)) && shown.look(run);
-        if (isNew && run.eventCount > silentTo) yield shown.update(run);
+        if (run.events.count < silentTo) continue;
+        const isNew = (run.events.count === silentTo || shown.isAtRest(run)) && shown.look(run);
+        if (isNew && run.events.count > silentTo) yield shown.update(run);
       }
       if (events.length > 0) continue;
       // All that is committed is known.
       const isNew = shown.look(run);
-      if (isNew || run.eventCount < silentTo) yield shown.update(run);
+      if (isNew || run.events.count < silentTo) yield shown.update(run);
       silentTo = 0;
       if (run.status === "ended" || (until === "answer" && run.answer !== undefined)) return;
       await source.more();
@@ -180,9 +180,9 @@ async function stored(access: ShardAccess, key: string): Promise<Run> {
       hub: known.hub,
       state: known.state,
       data: known.data,
-      answer: known.answer,
+      answered: { answer: known.answer, at: known.answeredAt },
     });
-  run.eventCount = nextAfter(events, 0);
+  run.events.count = nextAfter(events, 0);
   return run;
 }
 
@@ -217,7 +217,7 @@ class Shown {
     return isNew;
   }
 
-  update({ eventCount, status, state, answer }: Run): RunUpdate {
-    return { event: eventCount, status, state, view: undefined, ...this.#view, answer };
+  update({ events, status, state, answer }: Run): RunUpdate {
+    return { event: events.count, status, state, view: undefined, ...this.#view, answer };
   }
 }

@@ -10,7 +10,7 @@ import {
 } from "@wheelwork/core/kernel";
 import { givenKey } from "../ports/keys.ts";
 import type { RequestRow, RequestStatus } from "../ports/ports.ts";
-import type { RequestRecord } from "./access.ts";
+import { bodyOf, type RequestRecord } from "./access.ts";
 import type { LaneView, OpenCallView, RequestPage, RequestView } from "./api.ts";
 
 /** Where a page begins: after the request of this time and key. */
@@ -108,7 +108,7 @@ function callView({ number, callee, attempt, due, input, progress }: Call): Open
 /** A request as callers see it. `definition`: that of its hub. */
 export function viewOf(record: RequestRecord, definition: HubDefinition | undefined): RequestView {
   const { known, answer } = record;
-  const { hub, version, status, state, createdAt, answeredAt, endedAt, request } = known;
+  const { hub, version, status, state, createdAt, answeredAt, endedAt } = known;
   const view = {
     id: givenKey(known.key),
     hub,
@@ -118,7 +118,7 @@ export function viewOf(record: RequestRecord, definition: HubDefinition | undefi
     createdAt,
     answeredAt,
     endedAt,
-    request,
+    request: bodyOf(known).request,
     answer,
     ...ownView(definition, known.data),
   };
@@ -138,7 +138,7 @@ export function viewOf(record: RequestRecord, definition: HubDefinition | undefi
     ...(moreCalls === 0 ? {} : { moreCalls }),
     ...(inputsLeft === 0 ? {} : { inputsLeft }),
     ...(incident === undefined ? {} : { incident }),
-    ...(known.startAt === undefined ? {} : { startAt: known.startAt }),
+    ...(known.start?.at === undefined ? {} : { startAt: known.start?.at }),
     ...(known.lane === undefined || known.status === "ended"
       ? {}
       : { lane: laneView(known, known.lane, record) }),

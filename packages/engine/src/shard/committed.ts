@@ -119,7 +119,7 @@ export class CommittedRuns {
   eventsAfter(key: string, count: number): readonly RunEvent[] | undefined {
     const live = this.#working(key);
     if (live === undefined) return undefined;
-    const first = live.run.eventCount - live.history.length;
+    const first = live.run.events.count - live.history.length;
     // It is not so if nobody has counted its events.
     return count >= first ? committedHistory(live).slice(count - first) : undefined;
   }
@@ -127,5 +127,5 @@ export class CommittedRuns {
 
 /** The end of a run that has ended with the last commit; undefined: it goes on. */
 export function endingOf({ run, history }: LiveRun): Ending | undefined {
-  return run.status === "ended" ? { count: run.eventCount, events: history.slice(-maxKept) } : undefined;
+  return run.status === "ended" ? { count: run.events.count, events: history.slice(-maxKept) } : undefined;
 }

@@ -225,7 +225,8 @@ export class Decider {
   resume(live: LiveRun): void {
     const { run } = live;
     const { culprits, residency } = this.#options;
-    const { key, parent } = run;
+    const { key } = run;
+    const { parent } = run.origin;
     if (culprits.get(key)?.isRow === true) this.#carried.push({ kind: "endRefused", key });
     if (isUnbegun(run)) this.#carried.push({ kind: "begin", key });
     this.#carryOpening(live);
@@ -236,7 +237,7 @@ export class Decider {
         this.#carried.push({ kind: "cancel", key });
     }
     const kept = keptOutcomes(run);
-    const isCancelled = run.held !== undefined && cancelsRound(this.#definition(run.hub), run);
+    const isCancelled = run.round.held !== undefined && cancelsRound(this.#definition(run.hub), run);
     for (const call of run.calls.values()) {
       if (!call.isHub || !isRunning(call) || kept?.has(call.number) === true) continue;
       if (residency.get(childKey(key, call.number)) !== undefined) continue;
@@ -569,11 +570,11 @@ export class Decider {
   #hashOf(batch: Batch, key: string): string | undefined {
     const { residency } = this.#options;
     const live = residency.get(key);
-    if (live !== undefined) return live.run.hash;
+    if (live !== undefined) return live.run.origin.hash;
     const { run, answer } = batch.found.get(key) ?? {};
     if (answer !== undefined || run === undefined) return answer?.hash;
     // The row of a run that has ended and is forgotten goes with the next checkpoint.
-    return residency.hasEndedRow(key) ? undefined : restore(key, run.snapshot).hash;
+    return residency.hasEndedRow(key) ? undefined : restore(key, run.snapshot).origin.hash;
   }
 
   #begin(
@@ -650,7 +651,7 @@ export class Decider {
   #decide(batch: Batch, live: LiveRun, input: Input, now: number): Ignored | undefined {
     const { run } = live;
     const definition = this.#definition(run.hub);
-    if (input.kind === "due" && run.startAt !== undefined && run.startAt <= now)
+    if (input.kind === "due" && run.start?.at !== undefined && run.start?.at <= now)
       return this.#lanes.comes(batch, live, now);
     const culprit = this.#culprit(run.key);
     if (culprit !== undefined && run.status === "running")
@@ -772,7 +773,8 @@ export class Decider {
     live.answering = true;
     batch.answers.push(live);
     batch.effects.answered.push(live);
-    const { parent, answer, lane } = run;
+    const { answer, lane, origin } = run;
+    const { parent } = origin;
     if (lane?.stays === true) this.#atOnce.push({ kind: "joined", run });
     const spoke = toldSpoke(run);
     if (spoke !== undefined && answer !== undefined && answer.kind !== "result") {

@@ -13,6 +13,7 @@ import {
   type HubDefinition,
   type Input,
   type Run,
+  type RunOrigin,
   type StartOptions,
 } from "@wheelwork/core/kernel";
 import { givenKey, keyInLane, rootOf, routeOf } from "../ports/keys.ts";
@@ -75,8 +76,8 @@ export function demandLane({ key, definition, lane }: Arrival): void {
 
 /** What says by which call a run was begun, if it was. */
 interface Called {
-  readonly parent?: Run["parent"];
-  readonly caller?: Run["caller"];
+  readonly parent?: RunOrigin["parent"];
+  readonly caller?: RunOrigin["caller"];
 }
 
 /** What the keeper of lanes asks of the decider. */
@@ -164,7 +165,7 @@ export class LaneKeeper {
   comes(batch: Batch, live: LiveRun, now: number): undefined {
     const deciding = this.#deciding;
     const { run } = live;
-    const { key, hub, hash, arrival: bounds } = run;
+    const { key, hub, origin, start } = run;
     const definition = deciding.definition(hub);
     const { exclusive } = definition;
     const begin = ({ lane }: Pick<StartOptions, "lane">): void =>
@@ -173,7 +174,7 @@ export class LaneKeeper {
     if (exclusive === undefined || (!this.#isOnly && routeOf(key) === key)) return void begin({});
     let busy: Answer | undefined;
     try {
-      const options = { request: laneRequest(definition, run), hash, ...bounds };
+      const options = { request: laneRequest(definition, run), hash: origin.hash, ...start?.arrival };
       const arrival = { ...arrivalOf(key, definition, exclusive, options, begin), live };
       busy = this.arrive(batch, arrival, now);
     } catch (error) {
@@ -305,13 +306,13 @@ export class LaneKeeper {
       const { name, key: of, shares: place = key, fence } = lane;
       yield { name, key: of, place, ...(fence === undefined ? {} : { fence }) };
     }
-    yield* this.#heldAbove(run);
+    yield* this.#heldAbove(run.origin);
   }
 
   /** How many calls of hubs are above a run, in this shard and in those that have called it. */
   depthOf({ key }: Run): number {
     const root = rootOf(key);
-    const { caller } = this.#residency.get(root)?.run ?? {};
+    const caller = this.#residency.get(root)?.run.origin.caller;
     return key.slice(root.length).split("/").length - 1 + (caller?.depth ?? 0);
   }
 
@@ -345,7 +346,7 @@ export class LaneKeeper {
     const body = canonicalJson(options.request);
     for (const holder of lane.holders) {
       const run = this.#residency.get(holder)?.run;
-      if (run?.hub !== definition.name || canonicalJson(run.request) !== body) continue;
+      if (run?.hub !== definition.name || canonicalJson(run.origin.request) !== body) continue;
       if (run.answer === undefined && lane.joined >= exclusive.queueLimit) return full(lane);
       const joining: RunLane = { name: lane.name, key: lane.key, joins: holder, stays: true };
       this.#wait(batch, arrival, joining, now);
@@ -376,7 +377,7 @@ function laneRequest(definition: HubDefinition, run: Run): unknown {
   try {
     return waitedRequest(definition, run);
   } catch {
-    return run.request;
+    return run.origin.request;
   }
 }
 

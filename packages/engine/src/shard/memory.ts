@@ -24,7 +24,7 @@ export function defaultMemoryBytes(): number {
 
 /** About how many bytes the values of a run take: what its checkpoint writes. */
 export function valuesOf(run: Run): number {
-  let bytes = weightOf(run.request) + weightOf(run.data);
+  let bytes = weightOf(run.origin.request) + weightOf(run.data);
   for (const { input } of run.calls.values()) bytes += weightOf(input);
   return bytes;
 }

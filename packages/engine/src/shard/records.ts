@@ -14,8 +14,8 @@ import type { Reply } from "./outbox.ts";
  */
 export const isHot = (run: Run): boolean =>
   run.calls.size > 0 ||
-  run.inputsLeft !== undefined ||
-  (run.parent !== undefined && run.answer === undefined) ||
+  run.round.left !== undefined ||
+  (run.origin.parent !== undefined && run.answer === undefined) ||
   isUnbegun(run) ||
   run.lane?.stays === true;
 
@@ -78,7 +78,7 @@ export function storedRun(run: Run, seq: number): StoredRun {
     status: run.status,
     state: run.state,
     createdAt: run.createdAt,
-    answeredAt: run.answeredAt,
+    answeredAt: run.answered?.at,
     hot: isHot(run),
     due: run.nextDue,
     root: isRoot(run),
@@ -99,16 +99,16 @@ export function storedAnswer(run: Run, firstSeq: number, lastSeq: number, isView
     key: run.key,
     hub: run.hub,
     version: run.version,
-    hash: run.hash,
-    ...(run.replyTo === undefined ? {} : { replyTo: run.replyTo }),
+    hash: run.origin.hash,
+    ...(run.origin.replyTo === undefined ? {} : { replyTo: run.origin.replyTo }),
     state: run.state,
     status: isLost(run) ? "lost" : run.status,
     createdAt: run.createdAt,
-    answeredAt: run.answeredAt ?? run.updatedAt,
+    answeredAt: run.answered?.at ?? run.events.lastAt,
     endedAt: run.endedAt,
     root: isRoot(run),
     answer: run.answer as Answer,
-    request: run.request,
+    request: run.origin.request,
     ...(isViewed && run.status === "ended" ? { data: run.data } : {}),
     firstSeq,
     lastSeq,
@@ -128,7 +128,7 @@ export const outcomeInput = ({ number, attempt, run }: Call, outcome: Outcome): 
 export function noteSpans(batch: Batch, run: Run, spans: readonly RunSpan[]): void {
   if (!hasSpans(run)) return;
   const { key, hub, version, createdAt, trace } = run;
-  const isRequest = isRoot(run) && run.caller === undefined;
+  const isRequest = isRoot(run) && run.origin.caller === undefined;
   for (const span of spans)
     batch.effects.observed.push({ name: "span", key, hub, version, createdAt, isRequest, trace, span });
 }

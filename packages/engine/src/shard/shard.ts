@@ -494,7 +494,8 @@ export class Shard {
     for (const live of answered) {
       const { run } = live;
       live.answering = false;
-      const { answer, replyTo, hub, key } = run;
+      const { answer, hub, key } = run;
+      const { replyTo } = run.origin;
       if (answer === undefined) continue;
       if (replyTo !== undefined) repeated.push(tracedReplyOf(run, replyTo, answer, tracing));
       const durationMs = this.#time.last - run.createdAt;

@@ -314,7 +314,7 @@ class Walk {
       if (event.type === "signalled")
         probes.push({ kind: "signal", id: event.id, signal: event.signal, payload: event.payload });
     }
-    if (run.cancelling) probes.push({ kind: "cancel", id: "again" });
+    if (run.cancel !== "none") probes.push({ kind: "cancel", id: "again" });
     for (const input of probes) {
       const trial = new Trial(this.#definition, run, place.now);
       const events = trial.decide(input);
@@ -337,12 +337,12 @@ class Walk {
     }
     for (const [signal, schema] of Object.entries(signals)) {
       // One early signal is enough: more of them show nothing new.
-      const isTaken = run.held === undefined && logic.signals?.includes(signal) === true;
-      if (!isTaken && run.signals.length > 0) continue;
+      const isTaken = run.round.held === undefined && logic.signals?.includes(signal) === true;
+      if (!isTaken && run.received.signals.length > 0) continue;
       const given = this.#options.signals?.[signal];
       for (const sample of samplesOf(schema, `the signal ${signal}`, `signals["${signal}"]`, given)) {
         const payload = valueOf(schema, sample);
-        const id = `${signal} ${run.commands.size}`;
+        const id = `${signal} ${run.received.unnamed.size}`;
         moves.push({
           from: "client",
           text: () => `signal ${signal} ${jsonText(sample, maxText)}`,
@@ -351,7 +351,7 @@ class Walk {
         });
       }
     }
-    if (!run.cancelling && !late)
+    if (run.cancel === "none" && !late)
       moves.push({
         from: "client",
         text: () => "cancel",
@@ -544,20 +544,20 @@ const valueOf = (schema: Schema, sample: unknown): unknown => {
 
 /** Two situations are equal if this is equal: it leaves out times, and numbers that only grow. */
 function keyOf(run: Run): string {
-  const { status, held, late, cancelling, cancelled, signals, answer, incident, calls, state } = run;
+  const { status, late, cancel, received, round, answer, incident, calls, state } = run;
   const timers = run.timers?.map(({ event, fired }) => [event, fired]);
   const open = Array.from(calls.values(), ({ callee, tag, index, input, attempt }) => {
     return [callee, tag, index, input, attempt > 0];
   });
   const error = incident?.error.message;
-  const rest = [status, state, held, late, cancelling, cancelled, signals, answer, error, open, timers];
+  const rest = [status, state, round.held, late, cancel, received.signals, answer, error, open, timers];
   // Only the data is canonical JSON: everything else has a fixed order of its fields.
   return `${canonicalJson(run.data)} ${JSON.stringify(rest)}`;
 }
 
-function outlineOf({ state, held, late, cancelling, signals, calls }: Run): string {
+function outlineOf({ state, round, late, cancel, received, calls }: Run): string {
   const open = Array.from(calls.values(), ({ callee, tag, index }) => [callee, tag, index]);
-  return JSON.stringify([state, held, late, cancelling, signals.length, open]);
+  return JSON.stringify([state, round.held, late, cancel, received.signals.length, open]);
 }
 
 /** The situations that may be on a cycle: those that are left after removing, repeatedly, all that lead nowhere. */
