@@ -285,7 +285,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "begin a child again whose outcome a parked run keeps",
     file: decider,
-    from: " || kept?.has(call.number) === true) continue;",
+    from: " || keepsOutcome(run, call.number)) continue;",
     to: ") continue;",
   },
   {

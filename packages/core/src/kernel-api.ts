@@ -32,7 +32,7 @@ export {
   decidesCancel,
   idempotencyKey,
   isRunning,
-  keptOutcomes,
+  keepsOutcome,
   noDeadline,
   refusedCancel,
   Run,

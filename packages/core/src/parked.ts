@@ -5,7 +5,7 @@ import { end } from "./chart.ts";
 import type { HubDefinition } from "./hub.ts";
 import type { Answer, ParkedInput, RunEvent } from "./events.ts";
 import { knownCommand, refusedSignal } from "./commands.ts";
-import { refusedCancel, type Run, noDeadline } from "./run.ts";
+import { keepsOutcome, noDeadline, refusedCancel, type Run } from "./run.ts";
 import { keptSignal } from "./signals.ts";
 import { storedRequest, unbegunAfterWait } from "./stored.ts";
 import { maxSignals, TurnBuilder } from "./turn.ts";
@@ -36,7 +36,7 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
     case "outcome": {
       const ignored = staleness(run, input);
       if (ignored !== undefined) return { events: [], ignored };
-      if (isParked(run, (parked) => parked.kind === "outcome" && parked["call"] === input.call)) {
+      if (keepsOutcome(run, input.call)) {
         return { events: [], ignored: "duplicate" };
       }
       // The answer of a hub comes once only.
@@ -62,7 +62,7 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
     case "signal": {
       const known =
         refusedSignal(run, input, env.memory) ??
-        (isParked(run, (parked) => parked.kind === "signal" && parked["id"] === input.id)
+        (run.incident?.inputs.hasSignal(input.id) === true
           ? "duplicate"
           : run.received.signals.length >= maxSignals
             ? "full"
@@ -78,7 +78,7 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
       if (knownCommand(run, "retry", input) !== undefined) return { events: [], ignored: "duplicate" };
       const { id, hash } = input;
       const resumed: RunEvent = { type: "resumed", at, id, ...(hash === undefined ? {} : { hash }) };
-      const parked = (run.incident?.inputs ?? []).map(stored);
+      const parked = (run.incident?.inputs.list ?? []).map(stored);
       const hasBegun = run.state !== "";
       if (run.answer !== undefined && !run.late && run.deadline !== noDeadline) {
         // The engine has answered, so more work would be in vain: only the clean-up is left.
@@ -113,10 +113,6 @@ function stored(input: ParkedInput): Input | { readonly kind: "start" } {
   return (input.kind === "signal" ? { ...input, stored: true } : input) as Input | { readonly kind: "start" };
 }
 
-function isParked(run: Run, is: (input: ParkedInput) => boolean): boolean {
-  return run.incident?.inputs.some(is) === true;
-}
-
 /** The clean-up gets the time that it was promised: time that passed while the run was parked does not count. */
 function rearmed(definition: HubDefinition, run: Run, env: Env): readonly RunEvent[] {
   if (!run.late || run.due === undefined || run.due > env.now) return [];
@@ -133,7 +129,7 @@ function rearmed(definition: HubDefinition, run: Run, env: Env): readonly RunEve
 /** Makes the first turn again, which threw when the request came. The hub may have a new version by now. */
 export function restart(definition: HubDefinition, run: Run, env: Env): readonly RunEvent[] {
   const turn = new TurnBuilder(definition, run, env);
-  const start = run.incident?.inputs.find(({ kind }) => kind === "start");
+  const start = run.incident?.inputs.list.find(({ kind }) => kind === "start");
   try {
     const isChecked = start === undefined ? run.start?.recheck !== "never" : start["transformed"] !== true;
     const request = isChecked ? storedRequest(definition, run.origin.request) : run.origin.request;

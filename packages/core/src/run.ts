@@ -10,7 +10,6 @@ import type {
   ArrivalBounds,
   KeptSignal,
   OpenedCalls,
-  ParkedInput,
   RunEvent,
   RemoteCaller,
   RunLane,
@@ -20,6 +19,7 @@ import type {
 } from "./events.ts";
 import { grown } from "./growth.ts";
 import { deepFreeze } from "./json.ts";
+import { KeptInputs } from "./kept-inputs.ts";
 import { setField } from "./plain.ts";
 import { moveRound, noteOpened, type InputsLeft } from "./round.ts";
 import { nextTimer } from "./timers.ts";
@@ -187,7 +187,7 @@ export class Run extends Callback {
     | {
         readonly at: number;
         readonly error: { readonly code: string; readonly message: string; readonly stack?: string };
-        readonly inputs: ParkedInput[];
+        readonly inputs: KeptInputs;
       }
     | undefined = undefined;
   createdAt = 0;
@@ -386,7 +386,7 @@ export function apply(run: Run, event: RunEvent): void {
       return;
     case "incident":
       run.status = "incident";
-      run.incident = { at: event.at, error: event.error, inputs: [event.input] };
+      run.incident = { at: event.at, error: event.error, inputs: new KeptInputs([event.input]) };
       return;
     case "parked":
       run.incident?.inputs.push(event.input);
@@ -527,8 +527,7 @@ export function refusedCancel(
   run: Run,
   { id }: { readonly id: string },
 ): "duplicate" | "late" | "cleaning-up" | undefined {
-  if (run.cancel !== "none" || run.incident?.inputs.some(({ kind }) => kind === "cancel") === true)
-    return "duplicate";
+  if (run.cancel !== "none" || run.incident?.inputs.hasCancel === true) return "duplicate";
   if (run.status === "incident") return undefined;
   // A hub that has answered goes on without its caller (I32).
   if (id === callersCancel && run.deadline >= noDeadline) return "late";
@@ -568,6 +567,6 @@ function openCall(run: Run, number: number): Call {
   return call;
 }
 
-/** The calls whose outcome a parked run keeps: they stay open until the run goes on. */
-export const keptOutcomes = ({ incident }: Run): ReadonlySet<unknown> | undefined =>
-  incident && new Set(incident.inputs.filter(({ kind }) => kind === "outcome").map(({ call }) => call));
+/** Whether a parked run keeps the outcome of a call: it stays open until the run goes on. */
+export const keepsOutcome = ({ incident }: Run, call: number): boolean =>
+  incident?.inputs.hasOutcome(call) === true;

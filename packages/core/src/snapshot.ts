@@ -1,6 +1,7 @@
 import type { NamedCommand } from "./commands.ts";
 import { deepFreeze } from "./json.ts";
-import type { Answer, ArrivalBounds, KeptSignal, OpenedCalls } from "./events.ts";
+import { KeptInputs } from "./kept-inputs.ts";
+import type { Answer, ArrivalBounds, KeptSignal, OpenedCalls, ParkedInput } from "./events.ts";
 import { restoredInputsLeft, storedInputsLeft, type StoredInputsLeft } from "./round.ts";
 import { Call, Run, type RunOrigin, type RunStart } from "./run.ts";
 
@@ -63,7 +64,7 @@ export function snapshot(run: Run): RunSnapshot {
     signals: run.received.signals,
     commands: [...run.received.unnamed],
     named: run.received.named === undefined ? undefined : namesOf(run.received.named),
-    incident: run.incident,
+    incident: run.incident && { ...run.incident, inputs: run.incident.inputs.list },
     createdAt: run.createdAt,
     updatedAt: run.events.lastAt,
     answeredAt: run.answered?.at,
@@ -109,6 +110,9 @@ interface Stored extends Partial<RunOrigin> {
   readonly eventCount?: number;
   readonly updatedAt: number;
   readonly nextQueued: number;
+  readonly incident?: Omit<NonNullable<Run["incident"]>, "inputs"> & {
+    readonly inputs: readonly ParkedInput[];
+  };
   readonly held?: string;
   readonly cancelling?: boolean;
   readonly cancelled?: boolean;
@@ -120,7 +124,17 @@ export function restore(key: string, stored: RunSnapshot): Run {
   const { answer, answeredAt, calls, commands, inputsLeft, named, signals, ...fields } =
     stored as RunSnapshot & Stored;
   const { request, hash, parent, caller, replyTo, startAt, arrival, recheck, ...others } = fields;
-  const { eventCount, updatedAt, nextQueued, held, cancelling, cancelled, endedAt: _, ...plain } = others;
+  const {
+    eventCount,
+    incident,
+    updatedAt,
+    nextQueued,
+    held,
+    cancelling,
+    cancelled,
+    endedAt: _,
+    ...plain
+  } = others;
   Object.assign(run, plain);
   run.origin = { request: deepFreeze(request), hash, parent, caller, replyTo };
   if (startAt !== undefined || recheck !== undefined) run.start = { at: startAt, arrival, recheck };
@@ -129,6 +143,7 @@ export function restore(key: string, stored: RunSnapshot): Run {
   run.events.lastAt = updatedAt;
   if (stored["enteredAt"] === undefined) run.enteredAt = updatedAt;
   if (cancelling === true) run.cancel = cancelled === true ? "moved" : "accepted";
+  if (incident !== undefined) run.incident = { ...incident, inputs: new KeptInputs(incident.inputs) };
   if (answer !== undefined) run.answered = { answer, at: answeredAt ?? updatedAt };
   deepFreeze(run.data);
   run.round.nextQueued = nextQueued;

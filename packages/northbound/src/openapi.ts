@@ -132,11 +132,15 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
         },
         moreCalls: { ...count, description: "How many open calls `openCalls` does not show." },
         inputsLeft: { ...count, description: "How many inputs of a long round have no call yet." },
-        incident: object({
-          at: time,
-          error: object({ code: text, message: text }),
-          inputs: { type: "array", items: { type: "object" } },
-        }),
+        incident: object(
+          {
+            at: time,
+            error: object({ code: text, message: text }),
+            inputs: { type: "array", items: { type: "object" }, description: "1,000 at most." },
+            moreInputs: { ...count, description: "How many more inputs are kept." },
+          },
+          ["moreInputs"],
+        ),
         startAt: time,
         lane,
       },

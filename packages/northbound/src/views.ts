@@ -24,7 +24,7 @@ export function requestView(view: RequestView): object {
     ...(view.inputsLeft === undefined ? {} : { inputsLeft: view.inputsLeft }),
     ...(incident === undefined
       ? {}
-      : { incident: { at: iso(incident.at), error: withoutStack(incident.error), inputs: incident.inputs } }),
+      : { incident: { ...incident, at: iso(incident.at), error: withoutStack(incident.error) } }),
     ...isoIf("startAt", view.startAt),
     ...(view.lane === undefined ? {} : { lane: laneView(view.lane) }),
   };

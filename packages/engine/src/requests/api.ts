@@ -64,7 +64,14 @@ export interface RequestView {
   readonly moreCalls?: number;
   /** How many inputs of a long round have no call yet. */
   readonly inputsLeft?: number;
-  readonly incident?: { readonly at: number; readonly error: object; readonly inputs: readonly object[] };
+  readonly incident?: {
+    readonly at: number;
+    readonly error: object;
+    /** What is kept for the retry, the oldest first: 1,000 at most. */
+    readonly inputs: readonly object[];
+    /** How many more are kept. */
+    readonly moreInputs?: number;
+  };
   /** Only while it waits for its time. */
   readonly startAt?: number;
   /** Only while the run lives, of a hub with `exclusive`. */

@@ -99,6 +99,8 @@ export function ownView(
 
 /** Open calls that a view shows: a run may have 100,000, and whoever reads them holds the loop. */
 const maxShownCalls = 1000;
+/** Inputs that a view shows of those that an incident keeps. */
+const maxShownInputs = 1000;
 
 function callView({ number, callee, attempt, due, input, progress }: Call): OpenCallView {
   const shown = { call: number, callee, attempt, due, input };
@@ -137,12 +139,22 @@ export function viewOf(record: RequestRecord, definition: HubDefinition | undefi
     openCalls,
     ...(moreCalls === 0 ? {} : { moreCalls }),
     ...(inputsLeft === 0 ? {} : { inputsLeft }),
-    ...(incident === undefined ? {} : { incident }),
+    ...(incident === undefined ? {} : { incident: incidentView(incident) }),
     ...(known.start?.at === undefined ? {} : { startAt: known.start?.at }),
     ...(known.lane === undefined || known.status === "ended"
       ? {}
       : { lane: laneView(known, known.lane, record) }),
   };
+}
+
+function incidentView({
+  at,
+  error,
+  inputs: { list },
+}: NonNullable<Run["incident"]>): NonNullable<RequestView["incident"]> {
+  const moreInputs = Math.max(0, list.length - maxShownInputs);
+  const shown = { at, error, inputs: list.slice(0, maxShownInputs) };
+  return moreInputs === 0 ? shown : { ...shown, moreInputs };
 }
 
 function laneView({ status, due }: Run, of: RunLane, { lane }: RequestRecord): LaneView {

@@ -9,7 +9,7 @@ import {
   isOpening,
   isRunning,
   isUnbegun,
-  keptOutcomes,
+  keepsOutcome,
   migrate,
   pend,
   postpone,
@@ -236,10 +236,9 @@ export class Decider {
       if (!isWanted || cancelsRound(this.#definition(caller.hub), caller))
         this.#carried.push({ kind: "cancel", key });
     }
-    const kept = keptOutcomes(run);
     const isCancelled = run.round.held !== undefined && cancelsRound(this.#definition(run.hub), run);
     for (const call of run.calls.values()) {
-      if (!call.isHub || !isRunning(call) || kept?.has(call.number) === true) continue;
+      if (!call.isHub || !isRunning(call) || keepsOutcome(run, call.number)) continue;
       if (residency.get(childKey(key, call.number)) !== undefined) continue;
       this.#carried.push({ kind: "child", call, isStored: true });
       // Its cancel would have come right after it.
