@@ -11,6 +11,7 @@ const usage = `Usage: npm start -- [options]
 
   --port N         port to listen on                       (PORT, 8088)
   --host NAME      address to listen on                    (HOST, 127.0.0.1)
+  --insecure       take requests from other machines, without asking who sends them
   --allowed-hosts LIST  names of the server besides loopback, with commas  (ALLOWED_HOSTS)
   --data DIR       folder of the durable files             (WHEELWORK_DATA, .wheelwork)
   --handlers       new requests go to the hub by handlers, not to the chart
@@ -47,6 +48,7 @@ function readOptions() {
       "table-size": text,
       seed: text,
       handlers: { type: "boolean" },
+      insecure: { type: "boolean" },
       help: { type: "boolean", short: "h" },
     },
   });
@@ -68,6 +70,7 @@ function readOptions() {
     style: values.handlers === true ? ("handlers" as const) : ("chart" as const),
     port,
     host: values.host ?? env["HOST"] ?? "127.0.0.1",
+    insecure: values.insecure === true,
     allowedHosts: namesIn(values["allowed-hosts"] ?? env["ALLOWED_HOSTS"]),
     dataDir: resolve(values.data ?? env["WHEELWORK_DATA"] ?? ".wheelwork"),
     level: level as NonNullable<LoggerOptions["level"]>,
@@ -106,7 +109,7 @@ function main(): Promise<void> {
 
 /** Opens the application and takes requests. */
 async function start(options: ReturnType<typeof readOptions>): Promise<{ close(): Promise<void> }> {
-  const { style, port, host, allowedHosts, dataDir, level, floodlight, maxDowntimeMs } = options;
+  const { style, port, host, insecure, allowedHosts, dataDir, level, floodlight, maxDowntimeMs } = options;
   const logger = consoleLogger({ level, name: "flow-crud" });
   const metrics = createMetrics();
   const system = await openFlowCrud({
@@ -115,7 +118,7 @@ async function start(options: ReturnType<typeof readOptions>): Promise<{ close()
     floodlight,
     engine: { logger, maxDowntimeMs, onFailure: fail, observe: metrics.observe },
   });
-  const server = await serveFlowCrud(system, { logger, allowedHosts, metrics });
+  const server = await serveFlowCrud(system, { logger, insecure, allowedHosts, metrics });
   let url: string;
   try {
     url = await server.listen({ port, host });

@@ -11,6 +11,7 @@ export type ErrorCode =
   | "WW_DEFECT"
   | "WW_HUB_UNKNOWN"
   | "WW_INCIDENT"
+  | "WW_INSECURE"
   | "WW_INVALID_INPUT"
   | "WW_INVALID_OUTPUT"
   | "WW_INVALID_REPLY"

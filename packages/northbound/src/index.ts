@@ -8,5 +8,6 @@ export {
   type ProblemDetails,
   type ProblemExtras,
 } from "./problems.ts";
+export { protect, type ProtectOptions } from "./protect.ts";
 export { type HubRoute } from "./routes.ts";
-export { refuseWebPages, type WebPageOptions } from "./web-pages.ts";
+export { type WebPageOptions } from "./web-pages.ts";

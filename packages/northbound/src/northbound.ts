@@ -19,10 +19,11 @@ import { routeSchedules } from "./schedules.ts";
 import { routeMetrics } from "./metrics.ts";
 import { routeUpdates } from "./updates.ts";
 import { Waits } from "./waits.ts";
-import { refuseFormPosts, refuseWebPages, type WebPageOptions } from "./web-pages.ts";
+import { protect, safeHeaders, type ProtectOptions } from "./protect.ts";
+import { refuseFormPosts } from "./web-pages.ts";
 
 /** The options of `northbound`. */
-export interface NorthboundOptions extends WebPageOptions {
+export interface NorthboundOptions extends ProtectOptions {
   /** A started engine, or a node or client of a cluster. */
   readonly engine: Engine;
   /** The hubs that clients reach over HTTP, one route for each. */
@@ -95,15 +96,20 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
     schemaErrorFormatter: (errors, part) =>
       invalid(`the ${partNames[part] ?? part}`, errors.map(problemOfAjv)),
     clientErrorHandler: answerNonsense,
-    frameworkErrors: (error, _request, reply: FastifyReply) => {
-      const { details } = problemOf(error);
-      void reply.code(details.status).type("application/problem+json").send(details);
+    // Fastify calls no hooks for these requests.
+    frameworkErrors: (error, request, reply: FastifyReply) => {
+      const { details } = problemOf(refusal(request as FastifyRequest) ?? error);
+      void reply
+        .code(details.status)
+        .headers(safeHeaders)
+        .type("application/problem+json")
+        .send(JSON.stringify(details));
     },
   });
   await app.register(accepts);
   acceptOnlyJson(app);
   answerErrors(app, logger);
-  refuseWebPages(app, options);
+  const refusal = protect(app, options);
   refuseUnknownPaths(app);
   refuseFormPosts(app);
   boundBuffers(app, logger, { maxBytes, bodyLimit });
@@ -183,6 +189,10 @@ const statusOfNonsense: Readonly<Record<string, number>> = {
   HPE_HEADER_OVERFLOW: 431,
 };
 
+const safeHead = Object.entries(safeHeaders)
+  .map(([name, value]) => `${name}: ${value}\r\n`)
+  .join("");
+
 /** Answers bytes that are not HTTP, or that come too slowly. There is no request yet, so Fastify cannot answer. */
 function answerNonsense(error: { readonly code: string }, socket: Socket): void {
   if (socket.writable && error.code !== "ECONNRESET") {
@@ -190,7 +200,7 @@ function answerNonsense(error: { readonly code: string }, socket: Socket): void 
     const details = problemDetails(status, "WW_INVALID_REQUEST", "the server could not read an HTTP request");
     const body = JSON.stringify(details);
     socket.write(
-      `HTTP/1.1 ${status} ${details.title}\r\nContent-Type: application/problem+json\r\n` +
+      `HTTP/1.1 ${status} ${details.title}\r\nContent-Type: application/problem+json\r\n${safeHead}` +
         `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
     );
   }

@@ -20,6 +20,7 @@ import {
   type JsonSchema,
 } from "./openapi.ts";
 import { HttpProblem, invalid, problemDetails, retryAfter } from "./problems.ts";
+import { safeHeaders } from "./protect.ts";
 import { mustBeTime, timeOf } from "./times.ts";
 import { eventView, requestView, rowView } from "./views.ts";
 import type { Waits } from "./waits.ts";
@@ -171,6 +172,8 @@ async function requestKey(
   }
 }
 
+const diagramPolicy = `${safeHeaders["content-security-policy"]}; style-src 'unsafe-inline'; sandbox`;
+
 /** `/requests`: reads requests, and sends them commands. */
 export function routeRequests(app: FastifyInstance, around: Surroundings): void {
   const { engine, diagram } = around;
@@ -311,6 +314,8 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
         const detail = `this engine does not serve the hub ${view.hub}, so it has no chart to draw`;
         throw new HttpProblem(problemDetails(404, "WW_HUB_UNKNOWN", detail));
       }
+      // A diagram has styles of its own, and loads nothing.
+      reply.header("content-security-policy", diagramPolicy);
       return reply.type("image/svg+xml").send(await diagram(hub, await engine.history(params.id)));
     },
   );

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { isDoubled } from "./headers.ts";
+import { beforeListening, nameOf } from "./listening.ts";
 import { HttpProblem, problemDetails } from "./problems.ts";
 
 /*
@@ -28,39 +29,50 @@ export interface WebPageOptions {
   readonly allowedHosts?: readonly string[];
 }
 
+/** Why a request is refused before anything looks at it. */
+export type Refusal = (request: FastifyRequest) => HttpProblem | undefined;
+
 /**
  * Refuses requests that web pages of other sites send: 421 WW_HOST_REFUSED for a `Host` that is no name of this server, and
- * 403 WW_ORIGIN_REFUSED for a foreign `Origin` and for `Sec-Fetch-Site: cross-site`. It may be used in a Fastify server of
- * your own, before its routes are added.
+ * 403 WW_ORIGIN_REFUSED for a foreign `Origin` and for `Sec-Fetch-Site: cross-site`. Returns the check, for requests that
+ * Fastify answers without its hooks.
  */
-export function refuseWebPages(app: FastifyInstance, { allowedHosts = [] }: WebPageOptions = {}): void {
+export function refuseWebPages(app: FastifyInstance, { allowedHosts = [] }: WebPageOptions = {}): Refusal {
   const listed = allowedHosts.map((name) => name.toLowerCase());
   const own = new Set(["localhost", nameOf(hostname())]);
-  noteListenedName(app, own);
+  // Node tells a server's address only. The name that it was told to listen on is taken where it passes by.
+  beforeListening(app, (place) => {
+    if (typeof place === "object") own.add(nameOf(place.host));
+    return undefined;
+  });
   const isListed = (name: string): boolean =>
     listed.some((entry) => (entry.startsWith(".") ? name.endsWith(entry) : name === entry));
   const isOwn = (name: string): boolean =>
     isIP(name) !== 0 || own.has(name) || name.endsWith(".localhost") || isListed(name);
-  app.addHook("onRequest", (request, _reply, done) => {
+  const refusal: Refusal = (request) => {
     const { host, origin } = request.headers;
     // Only HTTP/1.0 has requests without a host, and no browser sends it.
-    if (host !== undefined && (isDoubled(request, "host") || !isOwn(nameOf(host))))
-      return done(wrongHost(host));
+    if (host !== undefined && (isDoubled(request, "host") || !isOwn(nameOf(host)))) return wrongHost(host);
     const from = origin === undefined ? undefined : hostOf(origin);
-    if (from !== undefined && isListed(nameOf(from))) return done();
-    if (origin !== undefined && from !== host?.toLowerCase()) return done(foreign(`of the origin ${origin}`));
-    if (isCrossSite(request)) return done(foreign("of another site"));
-    done();
-  });
+    if (from !== undefined && isListed(nameOf(from))) return undefined;
+    if (origin !== undefined && from !== host?.toLowerCase()) return foreign(`of the origin ${origin}`);
+    return isCrossSite(request) ? foreign("of another site") : undefined;
+  };
+  app.addHook("onRequest", (request, _reply, done) => done(refusal(request)));
+  return refusal;
 }
 
-/** Refuses a POST with neither a JSON content type nor an `Idempotency-Key` with 415. Register it after `refuseWebPages`. */
+/**
+ * Refuses with 415 a POST with neither a JSON content type nor an `Idempotency-Key`, and each request with another content type
+ * than JSON, whatever its method. Register it after `refuseWebPages`.
+ */
 export function refuseFormPosts(app: FastifyInstance): void {
   app.addHook("onRequest", (request, _reply, done) => {
-    const { "content-type": type = "", "idempotency-key": key } = request.headers;
-    if (request.method !== "POST" || key !== undefined || /^\s*application\/json\s*(;|$)/i.test(type))
-      return done();
-    const detail = "a POST needs the header Content-Type: application/json";
+    const { "content-type": type, "idempotency-key": key } = request.headers;
+    const isJson = /^\s*application\/json\s*(;|$)/i.test(type ?? "");
+    const isSafe = request.method === "POST" ? key !== undefined : type === undefined;
+    if (isJson || isSafe) return done();
+    const detail = `a ${request.method} needs the header Content-Type: application/json`;
     const next = "Send it also without a body. A POST without a body may have an Idempotency-Key instead.";
     done(new HttpProblem(problemDetails(415, "WW_UNSUPPORTED_MEDIA_TYPE", detail, { next })));
   });
@@ -73,27 +85,8 @@ function isCrossSite({ method, headers }: FastifyRequest): boolean {
   return !(isLink && (method === "GET" || method === "HEAD"));
 }
 
-/** The name, or the address, in a `Host` header: in lower case, without port, brackets and the dot of the root. */
-function nameOf(host: string): string {
-  return host
-    .toLowerCase()
-    .replace(/:\d*$/, "")
-    .replace(/^\[(.*)\]$/, "$1")
-    .replace(/\.$/, "");
-}
-
 /** Host and port of an origin, as a `Host` header has them. Empty: none, as of a page in a sandbox (`null`). */
 const hostOf = (origin: string): string => (URL.canParse(origin) ? new URL(origin).host : "");
-
-/** Node tells a server's address only. The name that it was told to listen on is taken where it passes by. */
-function noteListenedName({ server }: FastifyInstance, names: Set<string>): void {
-  const listen = server.listen.bind(server) as (...args: unknown[]) => typeof server;
-  server.listen = (...args: unknown[]) => {
-    const { host } = (args[0] ?? {}) as { readonly host?: unknown };
-    if (typeof host === "string") names.add(nameOf(host));
-    return listen(...args);
-  };
-}
 
 function wrongHost(host: string): HttpProblem {
   const detail = `this server has no name ${host}`;

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { kafka, kafkaSecurity } from "@wheelwork/kafka";
-import { refuseWebPages } from "@wheelwork/northbound";
+import { protect, type ProtectOptions } from "@wheelwork/northbound";
 import Fastify, { type FastifyInstance } from "fastify";
 import { ensureFlowTopics, type KafkaPlace, type Part } from "./parts.ts";
 
@@ -20,7 +20,7 @@ interface Waiting {
  */
 export async function startNorthbound(
   place: KafkaPlace,
-  listen: { readonly port: number; readonly host: string; readonly allowedHosts?: readonly string[] },
+  listen: { readonly port: number; readonly host: string } & ProtectOptions,
 ): Promise<
   Part & { readonly url: string; readonly counts: { readonly answers: number; readonly repeated: number } }
 > {
@@ -50,7 +50,7 @@ export async function startNorthbound(
   });
   await bus.ready();
   const app: FastifyInstance = Fastify({ bodyLimit: 1_000_000 });
-  refuseWebPages(app, { allowedHosts: listen.allowedHosts ?? [] });
+  protect(app, listen);
   // The body goes to the hub as it is. The hub decides whether it is a request.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => done(null, body));
@@ -95,7 +95,7 @@ export async function startNorthbound(
       if (others.size === 0) waiting.delete(key);
     }
   };
-  const url = await app.listen(listen);
+  const url = await app.listen({ port: listen.port, host: listen.host });
   return {
     url,
     counts,
