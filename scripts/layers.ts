@@ -219,11 +219,13 @@ const layersOfPackages: readonly Layer[] = [
       engine,
       cluster,
       "@wheelwork/kafka",
+      "@wheelwork/northbound/tokens",
       "@wheelwork/postgres",
       "@wheelwork/storm",
       "@wheelwork/storm/*",
     ],
-    message: "The command line knows the library, and the adapters of a cluster and of Storm.",
+    message:
+      "The command line knows the library, the adapters of a cluster and of Storm, and the tokens of a server.",
   },
   {
     files: ["examples/**"],

@@ -18,13 +18,14 @@ export const namesIn = (list = ""): readonly string[] => list.split(",").filter(
 /** Makes the REST side of the application: `POST /flow`, what the library offers, and two looks at flows and switches. */
 export function serveFlowCrud(
   system: FlowCrud,
-  options: Pick<NorthboundOptions, "allowedHosts" | "insecure" | "logger" | "metrics"> = {},
+  options: Pick<NorthboundOptions, "access" | "allowedHosts" | "insecure" | "logger" | "metrics"> = {},
 ): ReturnType<typeof northbound> {
   const { engine, hub, flows, floodlight } = system;
   const extra: NonNullable<NorthboundOptions["extra"]> = (app) => {
     app.get<{ Params: { flowid: string } }>(
       "/flow/:flowid",
       {
+        config: { permission: "read" },
         schema: {
           summary: "The state of a flow, and what it has",
           operationId: "getFlow",
@@ -41,6 +42,7 @@ export function serveFlowCrud(
     app.get<{ Querystring: RulesFilter }>(
       "/switches/rules",
       {
+        config: { permission: "read" },
         schema: {
           summary: "The rules that the simulated switches hold, of one flow or of all",
           operationId: "listRules",

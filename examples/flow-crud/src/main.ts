@@ -11,6 +11,7 @@ const usage = `Usage: npm start -- [options]
 
   --port N         port to listen on                       (PORT, 8088)
   --host NAME      address to listen on                    (HOST, 127.0.0.1)
+  --tokens FILE    who may do what: made by wheelwork token create   (WHEELWORK_TOKENS)
   --insecure       take requests from other machines, without asking who sends them
   --allowed-hosts LIST  names of the server besides loopback, with commas  (ALLOWED_HOSTS)
   --data DIR       folder of the durable files             (WHEELWORK_DATA, .wheelwork)
@@ -48,6 +49,7 @@ function readOptions() {
       "table-size": text,
       seed: text,
       handlers: { type: "boolean" },
+      tokens: text,
       insecure: { type: "boolean" },
       help: { type: "boolean", short: "h" },
     },
@@ -71,6 +73,7 @@ function readOptions() {
     port,
     host: values.host ?? env["HOST"] ?? "127.0.0.1",
     insecure: values.insecure === true,
+    tokens: values.tokens ?? env["WHEELWORK_TOKENS"],
     allowedHosts: namesIn(values["allowed-hosts"] ?? env["ALLOWED_HOSTS"]),
     dataDir: resolve(values.data ?? env["WHEELWORK_DATA"] ?? ".wheelwork"),
     level: level as NonNullable<LoggerOptions["level"]>,
@@ -109,7 +112,8 @@ function main(): Promise<void> {
 
 /** Opens the application and takes requests. */
 async function start(options: ReturnType<typeof readOptions>): Promise<{ close(): Promise<void> }> {
-  const { style, port, host, insecure, allowedHosts, dataDir, level, floodlight, maxDowntimeMs } = options;
+  const { style, port, host, insecure, tokens, allowedHosts, dataDir, level, floodlight, maxDowntimeMs } =
+    options;
   const logger = consoleLogger({ level, name: "flow-crud" });
   const metrics = createMetrics();
   const system = await openFlowCrud({
@@ -118,7 +122,13 @@ async function start(options: ReturnType<typeof readOptions>): Promise<{ close()
     floodlight,
     engine: { logger, maxDowntimeMs, onFailure: fail, observe: metrics.observe },
   });
-  const server = await serveFlowCrud(system, { logger, insecure, allowedHosts, metrics });
+  const server = await serveFlowCrud(system, {
+    logger,
+    insecure,
+    allowedHosts,
+    metrics,
+    ...(tokens === undefined ? {} : { access: { tokens } }),
+  });
   let url: string;
   try {
     url = await server.listen({ port, host });

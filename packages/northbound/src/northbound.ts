@@ -9,6 +9,7 @@ import fastify, {
 } from "fastify";
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
+import { callerOf } from "./access/gate.ts";
 import { boundBuffers } from "./buffers.ts";
 import { prefersText } from "./headers.ts";
 import { acceptOnlyJson } from "./json.ts";
@@ -19,7 +20,7 @@ import { routeSchedules } from "./schedules.ts";
 import { routeMetrics } from "./metrics.ts";
 import { routeUpdates } from "./updates.ts";
 import { Waits } from "./waits.ts";
-import { protect, safeHeaders, type ProtectOptions } from "./protect.ts";
+import { guard, safeHeaders, type ProtectOptions } from "./protect.ts";
 import { refuseFormPosts } from "./web-pages.ts";
 
 /** The options of `northbound`. */
@@ -31,7 +32,7 @@ export interface NorthboundOptions extends ProtectOptions {
   /**
    * Adds your own routes. They may throw WheelworkError and HttpProblem, and their schemas may refer to `Problem#`. An
    * input that does not match a schema is refused with every problem. A POST needs a JSON content type or an
-   * `Idempotency-Key`, like all others.
+   * `Idempotency-Key`, like all others. With `access`, each of them says what it needs: `{ config: { permission: "read" } }`.
    */
   readonly extra?: (app: FastifyInstance) => void | Promise<void>;
   /**
@@ -61,8 +62,6 @@ export interface NorthboundOptions extends ProtectOptions {
   readonly closeWithinMs?: number;
   /** The figures of the engine, shown at `/metrics` for Prometheus. Default: none, and no such path. */
   readonly metrics?: Pick<Metrics, "text">;
-  /** Default: as for an engine. */
-  readonly logger?: Logger;
 }
 
 /**
@@ -109,26 +108,33 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   await app.register(accepts);
   acceptOnlyJson(app);
   answerErrors(app, logger);
-  const refusal = protect(app, options);
+  const { refusal, gate } = guard(app, options, async (id) => (await engine.request(id)).hub);
   refuseUnknownPaths(app);
   refuseFormPosts(app);
   boundBuffers(app, logger, { maxBytes, bodyLimit });
   closeGently(app, waits, closeWithinMs);
   app.addHook("onResponse", (request, reply, done) => {
-    const { method, url } = request;
+    const { method } = request;
     logger.debug(
-      { method, url, status: reply.statusCode, ms: Math.round(reply.elapsedTime) },
+      {
+        method,
+        path: pathOf(request),
+        by: callerOf(request).name,
+        status: reply.statusCode,
+        ms: Math.round(reply.elapsedTime),
+      },
       "a request over HTTP",
     );
     done();
   });
-  await serveDocument(app, options.info ?? { title: "Wheelwork", version: "1" });
+  await serveDocument(app, options.info ?? { title: "Wheelwork", version: "1" }, !gate.isOpen);
   for (const route of routes) routeHub(app, route, around);
   routeRequests(app, around);
   routeUpdates(app, engine, waits);
   routeSchedules(app, engine);
   routeHealth(app, engine);
   if (options.metrics !== undefined) routeMetrics(app, engine, options.metrics);
+  gate.ownRoutesFollow();
   if (options.extra !== undefined) await options.extra(app);
   acceptMany(app);
   await app.ready();
@@ -211,12 +217,18 @@ function answerErrors(app: FastifyInstance, logger: Logger): void {
   app.setErrorHandler((error, request: FastifyRequest, reply: FastifyReply) => {
     const { details, headers, defect } = problemOf(error);
     if (defect)
-      logger.error({ err: error, method: request.method, url: request.url }, "a request over HTTP failed");
+      logger.error(
+        { err: error, method: request.method, path: pathOf(request) },
+        "a request over HTTP failed",
+      );
     reply.code(details.status).headers({ vary: "Accept", ...headers });
     if (prefersText(request)) return reply.type("text/plain; charset=utf-8").send(textOfProblem(details));
     return reply.type("application/problem+json").send(details);
   });
 }
+
+/** The path alone: a client may have put into the query what nobody should read in a log. */
+const pathOf = ({ url }: FastifyRequest): string => url.split("?", 1)[0] ?? "";
 
 /** Answers 404, or 405 if the path has other methods. It does so before the body is read. */
 function refuseUnknownPaths(app: FastifyInstance): void {
@@ -228,7 +240,7 @@ function refuseUnknownPaths(app: FastifyInstance): void {
   });
   app.addHook("onRequest", (request, _reply, done) => {
     if (!request.is404) return done();
-    const [path = ""] = request.url.split("?", 1);
+    const path = pathOf(request);
     const allowed = [...patterns]
       .filter(([pattern]) => matches(pattern, path))
       .flatMap(([, methods]) => [...methods]);

@@ -19,7 +19,16 @@ export interface Documented {
 
 /** The `config` of a route that adds these parts to the document. Fastify would check them in a route's `schema`. */
 export function documented(parts: Documented): { readonly swaggerTransform: SwaggerTransform } {
-  return { swaggerTransform: ({ schema, url }) => ({ schema: { ...schema, ...parts }, url }) };
+  return {
+    swaggerTransform: (of) => {
+      const { schema, url } = of;
+      // A route that lets everybody in says so.
+      const asks = "openapiObject" in of && of.openapiObject.security !== undefined;
+      const isGuarded = asks && schema?.security === undefined;
+      const response = isGuarded ? { ...guardedResponses, ...parts.response } : parts.response;
+      return { schema: { ...schema, ...parts, response }, url };
+    },
+  };
 }
 
 const text = { type: "string" } as const;
@@ -37,9 +46,13 @@ const object = (properties: Record<string, object>, optional: readonly string[] 
 const answer = {
   description: "The answer, as it is stored.",
   oneOf: [
-    object({ kind: { const: "result" }, value: anything }),
-    object({ kind: { const: "error" }, code: text, message: text, details: anything }, ["details"]),
+    object({ kind: { const: "result" }, value: anything }, ["value"]),
+    object({ kind: { const: "error" }, code: text, message: text, details: anything }, [
+      "message",
+      "details",
+    ]),
     object({ kind: { const: "timeout" }, code: { const: "WW_TIMEOUT" }, message: text, details: anything }, [
+      "message",
       "details",
     ]),
   ],
@@ -119,7 +132,7 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
       {
         ...row,
         endedAt: time,
-        request: anything,
+        request: { description: "Only for those who may see payloads, as all values and messages." },
         answer,
         view: anything,
         viewProblem: text,
@@ -127,7 +140,7 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
           type: "array",
           items: object(
             { call: count, callee: text, attempt: count, due: time, input: anything, progress: anything },
-            ["due", "progress"],
+            ["due", "input", "progress"],
           ),
         },
         moreCalls: { ...count, description: "How many open calls `openCalls` does not show." },
@@ -135,11 +148,11 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
         incident: object(
           {
             at: time,
-            error: object({ code: text, message: text }),
+            error: object({ code: text, message: text }, ["message"]),
             inputs: { type: "array", items: { type: "object" }, description: "1,000 at most." },
             moreInputs: { ...count, description: "How many more inputs are kept." },
           },
-          ["moreInputs"],
+          ["inputs", "moreInputs"],
         ),
         startAt: time,
         lane,
@@ -147,6 +160,7 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
       [
         "answeredAt",
         "endedAt",
+        "request",
         "answer",
         "view",
         "viewProblem",
@@ -226,7 +240,7 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
         openAttempts: count,
         queued: count,
       },
-      ["reason", "warnings"],
+      ["reason", "warnings", "liveRuns", "openAttempts", "queued"],
     ),
   },
 ];
@@ -289,11 +303,37 @@ export const preferHeader = {
   Prefer: { type: "string", description: "`wait=N`: wait at most N seconds for the answer (RFC 7240)." },
 } as const;
 
+const guardedResponses = {
+  401: problem("Nobody has shown who it is (WW_UNAUTHENTICATED).", {
+    "WWW-Authenticate": header("How to show who one is: `Bearer`."),
+  }),
+  403: problem("The caller lacks a role (WW_FORBIDDEN), or a page of another site asks (WW_ORIGIN_REFUSED)."),
+};
+
+/** What the document says of a server that asks who sends a request. */
+const guardedDocument = {
+  components: {
+    securitySchemes: {
+      token: {
+        type: "http" as const,
+        scheme: "bearer",
+        description:
+          "A token of `wheelwork token create`, or one of an OpenID provider that the server trusts.",
+      },
+    },
+  },
+  security: [{ token: [] as string[] }],
+};
+
 /** Serves the document at `/openapi.json`. It holds the routes that are added after this call. */
-export async function serveDocument(app: FastifyInstance, info: DocumentInfo): Promise<void> {
+export async function serveDocument(
+  app: FastifyInstance,
+  info: DocumentInfo,
+  isGuarded: boolean,
+): Promise<void> {
   await app.register(swagger, {
     mode: "dynamic",
-    openapi: { openapi: "3.1.0", info },
+    openapi: { openapi: "3.1.0", info, ...(isGuarded ? guardedDocument : {}) },
     refResolver: {
       buildLocalReference: (schema, _base, _fragment, index) => String(schema.$id ?? `def-${index}`),
     },

@@ -3,12 +3,15 @@ import { STATUS_CODES } from "node:http";
 
 /** The codes of problems that occur only over HTTP. All others are codes of WheelworkError or of hubs. */
 export type HttpCode =
+  | "WW_ACCESS_UNAVAILABLE"
   | "WW_BODY_TOO_LARGE"
   | "WW_ENDED"
+  | "WW_FORBIDDEN"
   | "WW_HOST_REFUSED"
   | "WW_METHOD_NOT_ALLOWED"
   | "WW_NOT_SUPPORTED"
   | "WW_ORIGIN_REFUSED"
+  | "WW_UNAUTHENTICATED"
   | "WW_UNSUPPORTED_MEDIA_TYPE";
 
 /** Problem details (RFC 9457). Programs match on `code`, which is stable. People read `detail`. */
@@ -53,8 +56,8 @@ export class HttpProblem extends Error {
   readonly details: ProblemDetails;
   readonly headers: Readonly<Record<string, string>>;
 
-  constructor(details: ProblemDetails, headers: Readonly<Record<string, string>> = {}) {
-    super(`${details.code}: ${details.detail}`);
+  constructor(details: ProblemDetails, headers: Readonly<Record<string, string>> = {}, cause?: unknown) {
+    super(`${details.code}: ${details.detail}`, cause === undefined ? {} : { cause });
     this.details = details;
     this.headers = headers;
   }

@@ -1,4 +1,7 @@
+import { defaultLogger, type Logger } from "@wheelwork/engine";
 import type { FastifyInstance } from "fastify";
+import { authenticatorsOf, type AccessOptions } from "./access/access.ts";
+import { openGate, type Gate } from "./access/gate.ts";
 import { keepLocal } from "./listening.ts";
 import { refuseWebPages, type Refusal, type WebPageOptions } from "./web-pages.ts";
 
@@ -9,6 +12,17 @@ export interface ProtectOptions extends WebPageOptions {
    * out: a proxy, a firewall, or a network of your own. Default: false, so that `listen` throws `WW_INSECURE`.
    */
   readonly insecure?: boolean;
+  /** How clients show who they are. Default: nobody is asked, and everybody who reaches the server may do everything. */
+  readonly access?: AccessOptions;
+  /** Default: as for an engine. */
+  readonly logger?: Logger;
+}
+
+/** What guards a server. */
+export interface Guard {
+  /** The check of web pages, for requests that Fastify answers without its hooks: those of `frameworkErrors`. */
+  readonly refusal: Refusal;
+  readonly gate: Gate;
 }
 
 /**
@@ -25,17 +39,31 @@ export const safeHeaders = {
   "cache-control": "no-store",
 } as const;
 
-/**
- * Makes a Fastify server of your own as safe as Northbound is. Call it before you add routes. It refuses requests of web pages
- * of other sites, listens on loopback only unless `insecure` says otherwise, and sends `Content-Security-Policy`,
- * `X-Content-Type-Options: nosniff` and their like with each response. A route may set such a header itself.
- * Returns the check of web pages, for requests that Fastify answers without its hooks: those of `frameworkErrors`.
- */
-export function protect(app: FastifyInstance, options: ProtectOptions = {}): Refusal {
-  if (options.insecure !== true) keepLocal(app);
+/** Guards a server. `hubOf` finds the hub of a request: who may send requests to it sees those. */
+export function guard(
+  app: FastifyInstance,
+  options: ProtectOptions,
+  hubOf?: (id: string) => Promise<string>,
+): Guard {
+  const { access, insecure = false, logger = defaultLogger() } = options;
+  const authenticators = access === undefined ? [] : authenticatorsOf(access, logger);
+  if (authenticators.length === 0 && !insecure) keepLocal(app);
   app.addHook("onRequest", (_request, reply, done) => {
     reply.headers(safeHeaders);
     done();
   });
-  return refuseWebPages(app, options);
+  const refusal = refuseWebPages(app, options);
+  const gate = openGate(app, { authenticators, ...(hubOf === undefined ? {} : { hubOf }) });
+  return { refusal, gate };
+}
+
+/**
+ * Makes a Fastify server of your own as safe as Northbound is. Call it before you add routes. It refuses requests of web pages
+ * of other sites, lets in those who have shown who they are (`access`), listens on loopback only if it asks nobody and
+ * `insecure` does not say otherwise, and sends `Content-Security-Policy`, `X-Content-Type-Options: nosniff` and their like with
+ * each response. A route may set such a header itself. With `access`, each route says what it needs in `config.permission`.
+ * @throws WheelworkError WW_CONFIG when `access` is not as it should be.
+ */
+export function protect(app: FastifyInstance, options: ProtectOptions = {}): void {
+  guard(app, options).gate.ownRoutesFollow();
 }

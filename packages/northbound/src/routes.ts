@@ -1,6 +1,8 @@
 import { WheelworkError, type Answer, type AnyHub, type Problem, type HistoryEvent } from "@wheelwork/core";
 import { nextAfter, type Engine } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { callerOf } from "./access/gate.ts";
+import type { Caller } from "./access/grants.ts";
 import { render, type StatusOf } from "./answers.ts";
 import {
   hashedId,
@@ -19,6 +21,7 @@ import {
   responseHeaders,
   type JsonSchema,
 } from "./openapi.ts";
+import { answerOutline, eventOutline, requestOutline } from "./outlines.ts";
 import { HttpProblem, invalid, problemDetails, retryAfter } from "./problems.ts";
 import { safeHeaders } from "./protect.ts";
 import { mustBeTime, timeOf } from "./times.ts";
@@ -108,18 +111,21 @@ export function routeHub(app: FastifyInstance, route: HubRoute, around: Surround
       querystring: startQuery,
       headers: { type: "object", properties: { ...idempotencyHeader, ...preferHeader } },
     },
-    config: documented({
-      body: route.requestSchema ?? { type: "object" },
-      response: {
-        ...answerResponses(route),
-        202: pending,
-        400: problem("The request is not valid. Every problem is listed."),
-        413: problem("The body is too large."),
-        415: problem("The body is not application/json."),
-        422: problem("The key belongs to a request with another body."),
-        503: unavailable,
-      },
-    }),
+    config: {
+      permission: { submitTo: hub },
+      ...documented({
+        body: route.requestSchema ?? { type: "object" },
+        response: {
+          ...answerResponses(route),
+          202: pending,
+          400: problem("The request is not valid. Every problem is listed."),
+          413: problem("The body is too large."),
+          415: problem("The body is not application/json."),
+          422: problem("The key belongs to a request with another body."),
+          503: unavailable,
+        },
+      }),
+    },
     handler: async (request, reply) => {
       const began = performance.now();
       const key = idempotencyKey(request);
@@ -223,7 +229,10 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
       },
       config: documented({ response: { 200: json("The request.", "Request"), ...refusals } }),
     },
-    async ({ params }) => requestView(await engine.request(params.id)),
+    async (request, _reply) => {
+      const view = await engine.request(request.params.id);
+      return callerOf(request).payloads ? requestView(view) : requestOutline(view);
+    },
   );
 
   app.get<OfRequest>(
@@ -272,13 +281,18 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
       },
       config: documented({ response: { 200: json("The history.", "History"), ...refusals } }),
     },
-    async ({ params, query }) => {
+    async (request, _reply) => {
+      const { params, query } = request;
       const after = Number(query.cursor);
       // One more than the page holds says that there is another page.
       const events = await engine.history(params.id, { after, limit: query.limit + 1 });
       const page = events.slice(0, query.limit);
       const cursor = events.length > page.length ? { cursor: String(nextAfter(page, after)) } : {};
-      return { requestId: params.id, events: page.map(eventView), ...cursor };
+      return {
+        requestId: params.id,
+        events: page.map(callerOf(request).payloads ? eventView : eventOutline),
+        ...cursor,
+      };
     },
   );
 
@@ -375,11 +389,12 @@ export function routeHealth(app: FastifyInstance, engine: Engine): void {
         summary: "Tell whether the process runs",
         operationId: "getHealth",
         tags: ["health"],
+        security: [],
         querystring: noQuery,
       },
       config: documented({ response: { 200: json("It runs.", "Health") } }),
     },
-    () => engine.health(),
+    (request) => healthView(engine, request),
   );
   app.get(
     "/ready",
@@ -388,14 +403,16 @@ export function routeHealth(app: FastifyInstance, engine: Engine): void {
         summary: "Tell whether the engine takes requests",
         operationId: "getReadiness",
         tags: ["health"],
+        security: [],
         querystring: noQuery,
       },
       config: documented({ response: { 200: json("It takes them.", "Health"), 503: unavailable } }),
     },
-    () => {
+    (request) => {
       const health = engine.health();
-      if (health.ready) return health;
-      const because = health.reason === undefined ? "" : `. ${health.reason}`;
+      if (health.ready) return healthView(engine, request);
+      const { reason } = callerOf(request).may("read") ? health : {};
+      const because = reason === undefined ? "" : `. ${reason}`;
       const code = health.status === "store-lost" ? "WW_STORE_UNAVAILABLE" : "WW_STOPPING";
       throw new HttpProblem(
         problemDetails(503, code, `the engine is not ready: it is ${health.status}${because}`),
@@ -405,6 +422,12 @@ export function routeHealth(app: FastifyInstance, engine: Engine): void {
       );
     },
   );
+}
+
+/** How the engine is. Figures and reasons are for those who may read. */
+function healthView(engine: Engine, request: FastifyRequest): object {
+  const health = engine.health();
+  return callerOf(request).may("read") ? health : { ready: health.ready, status: health.status };
 }
 
 export const refusals = {
@@ -511,14 +534,15 @@ function command(app: FastifyInstance, around: Surroundings, spec: Command): voi
       const given = key === undefined ? {} : { commandId: hashedId(path, key.sent) };
       const result = await spec.run(params.id, given, { params, body });
       const view = await engine.request(params.id);
-      if (result === "ended") throw ended(view.id, view.answer);
+      if (result === "ended") throw ended(view.id, view.answer, callerOf(request));
       return pendingReply(reply, view.id, view.status);
     },
   );
 }
 
-function ended(requestId: string, answer: Answer | undefined): HttpProblem {
-  const extras = { requestId, ...(answer === undefined ? {} : { answer }) };
+function ended(requestId: string, answer: Answer | undefined, { payloads }: Caller): HttpProblem {
+  const shown = answer === undefined || payloads ? answer : answerOutline(answer);
+  const extras = { requestId, ...(shown === undefined ? {} : { answer: shown }) };
   return new HttpProblem(problemDetails(409, "WW_ENDED", "the request has ended", extras));
 }
 

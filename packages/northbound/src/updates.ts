@@ -2,7 +2,10 @@ import { WheelworkError } from "@wheelwork/core";
 import type { Engine, RunUpdate } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { Readable } from "node:stream";
+import { callerOf } from "./access/gate.ts";
+import type { Caller } from "./access/grants.ts";
 import { documented } from "./openapi.ts";
+import { updateOutline } from "./outlines.ts";
 import { invalid } from "./problems.ts";
 import { idParams, refusals, type OfRequest } from "./routes.ts";
 import type { Waits } from "./waits.ts";
@@ -56,7 +59,10 @@ export function routeUpdates(app: FastifyInstance, engine: Engine, waits: Waits)
         },
       }),
     },
-    async ({ params: { id }, query: { until }, headers }, reply) => {
+    async (request, reply) => {
+      const { params, query, headers } = request;
+      const { id } = params;
+      const { until } = query;
       const after = seen(headers);
       const { answer, status } = await engine.request(id);
       const leave = new AbortController();
@@ -77,7 +83,7 @@ export function routeUpdates(app: FastifyInstance, engine: Engine, waits: Waits)
       }
       // A server that closes does not wait for the connection of a stream that has ended.
       reply.headers({ "cache-control": "no-store", "x-accel-buffering": "no", connection: "close" });
-      return reply.type("text/event-stream").send(Readable.from(events(updates, next)));
+      return reply.type("text/event-stream").send(Readable.from(events(updates, next, callerOf(request))));
     },
   );
 }
@@ -93,6 +99,7 @@ function seen(headers: FastifyRequest["headers"]): number | undefined {
 async function* events(
   updates: AsyncIterator<RunUpdate>,
   first: Promise<IteratorResult<RunUpdate>>,
+  { payloads }: Caller,
 ): AsyncGenerator<string> {
   yield comment;
   for (let next = first; ;) {
@@ -103,7 +110,9 @@ async function* events(
     try {
       const update = await Promise.race([next, silence]);
       if (update?.done === true) return;
-      yield update === undefined ? comment : eventOf(update.value);
+      yield update === undefined
+        ? comment
+        : eventOf(update.value.event, payloads ? update.value : updateOutline(update.value));
       if (update === undefined) continue;
       next = updates.next();
       // It may fail while nobody waits for it: the client reads what was before.
@@ -118,5 +127,7 @@ async function* events(
   }
 }
 
-const eventOf = ({ event, ...update }: RunUpdate): string =>
-  `id: ${event}\ndata: ${JSON.stringify(update)}\n\n`;
+function eventOf(id: number, update: object): string {
+  const { event: _event, ...data } = update as { readonly event?: number };
+  return `id: ${id}\ndata: ${JSON.stringify(data)}\n\n`;
+}

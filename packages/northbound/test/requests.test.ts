@@ -405,7 +405,7 @@ describe("other paths and errors", () => {
     expect(broken.statusCode).toBe(500);
     expect(broken.json()).toMatchObject({ code: "WW_DEFECT", status: 500 });
     expect(broken.body).not.toMatch(/secret|stack/);
-    expect(logged).toEqual([expect.objectContaining({ err: expect.any(Error), url: "/broken" })]);
+    expect(logged).toEqual([expect.objectContaining({ err: expect.any(Error), path: "/broken" })]);
   });
 
   test("wrong routes are refused with every problem", async () => {

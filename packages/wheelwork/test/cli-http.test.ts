@@ -1,6 +1,6 @@
 import { end, hub } from "@wheelwork/core";
 import { createEngine, schedule, silentLogger, type Engine } from "@wheelwork/engine";
-import { northbound } from "@wheelwork/northbound";
+import { northbound, type NorthboundOptions } from "@wheelwork/northbound";
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createServer, type Server } from "node:http";
@@ -76,6 +76,7 @@ const {
   WHEELWORK_URL: _url,
   WHEELWORK_CONTEXT: _context,
   WHEELWORK_TOKEN: _token,
+  WHEELWORK_TOKENS: _tokens,
   ...outerEnv
 } = process.env;
 
@@ -96,7 +97,7 @@ async function cli(env: Readonly<Record<string, string>>, args: readonly string[
   return { status, stdout, stderr };
 }
 
-async function open() {
+async function open(options: Pick<NorthboundOptions, "access"> = {}) {
   faults.broken = true;
   const made = folder();
   const engine: Engine = createEngine({
@@ -115,6 +116,7 @@ async function open() {
       { method: "POST", path: "/approvals", hub: approval, summary: "Ask for an approval" },
       { method: "POST", path: "/faulty", hub: faulty },
     ],
+    ...options,
   });
   onTestFinished(() => app.close());
   const url = await app.listen({ port: 0, host: "127.0.0.1" });
@@ -367,4 +369,37 @@ test("docs/cli.md, help and completion come from the commands", async () => {
   expect((await cli(env, ["completion", "bash"])).stdout).toContain(
     "complete -o default -F _wheelwork wheelwork",
   );
+});
+
+test("a token is made, used, listed and revoked from the shell", async () => {
+  const made = folder();
+  const file = join(made, "tokens.json");
+  const tokenOf = async (name: string, ...options: readonly string[]): Promise<string> => {
+    const ran = await cli({}, ["token", "create", name, "--file", file, ...options]);
+    expect([ran.status, ran.stderr]).toEqual([0, expect.stringContaining("shown this once")]);
+    return ran.stdout.trim();
+  };
+  const ops = await tokenOf("ops", "--role", "operator,payloads", "--expires", "90d");
+  const { engine, env } = await open({ access: { tokens: file } });
+  await engine.submit("approval", { subject: "x" }, { key: "a1" });
+  const count = (token: string) => cli({ ...env, WHEELWORK_TOKEN: token }, ["requests", "list", "-o", "ids"]);
+  expect(await count(ops)).toMatchObject({ status: 0, stdout: "a1\n" });
+  const listed = await cli({ WHEELWORK_TOKENS: file }, ["token", "list", "-o", "json"]);
+  expect(JSON.parse(listed.stdout)).toMatchObject([{ name: "ops", grants: ["operator", "payloads"] }]);
+  expect(listed.stdout).not.toContain("hash");
+  expect(await cli({ WHEELWORK_TOKENS: file }, ["token", "revoke", "ops"])).toMatchObject({ status: 0 });
+  await expect.poll(async () => (await count(ops)).status, { timeout: 10_000 }).toBe(7);
+  const refused = await count(ops);
+  expect(refused.stderr).toMatch(/WW_UNAUTHENTICATED[^]*wheelwork token create/);
+  for (const [args, text] of [
+    [["token", "create", "x", "--file", file], "needs --role"],
+    [["token", "create", "x", "--role", "reader"], "WHEELWORK_TOKENS"],
+    [["token", "create", "x", "--role", "reader", "--file", file, "--expires", "soon"], "90d"],
+    [["token", "create", "x", "--role", "root", "--file", file], "submitter:HUB"],
+    [["token", "revoke", "x", "--file", file], "has no token x"],
+  ] as const) {
+    const ran = await cli({}, args);
+    expect(ran.status).not.toBe(0);
+    expect(ran.stderr).toContain(text);
+  }
 });

@@ -23,6 +23,7 @@ Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each i
   --database URL     of PostgreSQL                             (DATABASE_URL)
   --topic-prefix TEXT   the names of the topics begin with it  (none: the names of the original proof of concept)
   --port N, --host H where Northbound listens                  (8088, 127.0.0.1)
+  --tokens FILE      who may do what, for Northbound           (WHEELWORK_TOKENS)
   --insecure         Northbound takes requests from other machines, without asking who sends them
   --allowed-hosts LIST  names of Northbound besides loopback, with commas  (ALLOWED_HOSTS)
   --data DIR         of the switches, for Floodlight           (WHEELWORK_DATA, .wheelwork/cluster)
@@ -59,6 +60,7 @@ function readOptions() {
       "topic-prefix": text,
       deadline: text,
       "worker-timeout": text,
+      tokens: text,
       insecure: { type: "boolean" },
       help: { type: "boolean", short: "h" },
     },
@@ -102,6 +104,7 @@ function readOptions() {
     port: integer("--port", values.port ?? env["PORT"], 8088, 0, 65_535),
     host: values.host ?? env["HOST"] ?? "127.0.0.1",
     insecure: values.insecure === true,
+    tokens: values.tokens ?? env["WHEELWORK_TOKENS"],
     allowedHosts: values["allowed-hosts"] ?? env["ALLOWED_HOSTS"] ?? "",
     dataDir: resolve(values.data ?? env["WHEELWORK_DATA"] ?? ".wheelwork/cluster"),
     sessionTimeoutMs: integer("--session-timeout", values["session-timeout"], 6000, 1000, 300_000),
@@ -164,6 +167,8 @@ async function startOne(options: Options, only: PartName): Promise<Part> {
         port,
         host,
         insecure: options.insecure,
+        ...(options.tokens === undefined ? {} : { access: { tokens: resolve(options.tokens) } }),
+        logger,
         allowedHosts: namesIn(options.allowedHosts),
       });
       ready(`northbound ${northbound.url}`);
@@ -205,6 +210,7 @@ function allParts(options: Options): Program {
   };
   const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, `${value}`]);
   if (options.insecure) args.push("--insecure");
+  if (options.tokens !== undefined) args.push("--tokens", options.tokens);
   const program = [process.execPath, ...process.execArgv, fileURLToPath(import.meta.url)] as const;
   const wanted = [
     ...Array.from({ length: options.nodes }, (_, index) => ["node", `node-${index + 1}`] as const),

@@ -54,7 +54,7 @@ export async function startNorthbound(
   // The body goes to the hub as it is. The hub decides whether it is a request.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => done(null, body));
-  app.post("/flow", async (request, reply) => {
+  app.post("/flow", { config: { permission: { submitTo: "flow-create" } } }, async (request, reply) => {
     const given = request.headers["idempotency-key"];
     const key = typeof given === "string" ? given : newKey();
     const text = await ask(topics.requests, key, String(request.body ?? ""), callerWaitMs);
@@ -65,7 +65,10 @@ export async function startNorthbound(
   });
   app.get<{ Querystring: { flowid?: string } }>(
     "/switches/rules",
-    { schema: { querystring: { type: "object", properties: { flowid: { type: "string" } } } } },
+    {
+      config: { permission: "read" },
+      schema: { querystring: { type: "object", properties: { flowid: { type: "string" } } } },
+    },
     async ({ query: { flowid = "" } }, reply) => {
       const rules = await ask(topics.rulesQuestions, newKey(), flowid, rulesWaitMs);
       reply.type("application/json");

@@ -7,7 +7,7 @@ import { exitCodes } from "./exit-codes.ts";
 /** A server that somebody has given a name. */
 export interface Context {
   readonly url: string;
-  /** Sent as a bearer token: to a proxy, or to a server that asks for one. */
+  /** Sent as a bearer token. */
   readonly token?: string;
 }
 

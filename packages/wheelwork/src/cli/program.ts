@@ -9,12 +9,14 @@ import { requestCommands } from "./requests.ts";
 import { scheduleCommands } from "./schedules.ts";
 import { settingCommands } from "./settings.ts";
 import { stormCommands } from "./storm.ts";
+import { tokenCommands } from "./tokens.ts";
 
 const commands: readonly Command[] = [
   ...requestCommands,
   ...hubCommands,
   ...scheduleCommands,
   ...settingCommands,
+  ...tokenCommands,
   completionCommand,
   ...clusterCommands,
   ...stormCommands,
@@ -26,7 +28,7 @@ const introduction = `<!-- Made by \`npm run -s wheelwork -- help --markdown > d
 
 \`wheelwork\` asks the HTTP server of an engine (see [HTTP](http.md)), so it works alike on SQLite, on a cluster and on Storm. A few commands look at the servers of a cluster or of Storm themselves.
 
-It finds the server by \`--url\`, then \`--context\`, then \`WHEELWORK_URL\`, then \`WHEELWORK_CONTEXT\`, then the current context, and else takes \`http://127.0.0.1:8088\`. \`WHEELWORK_TOKEN\` is sent as a bearer token, for a proxy that asks for one. The token of a context goes only to the server of that context.
+It finds the server by \`--url\`, then \`--context\`, then \`WHEELWORK_URL\`, then \`WHEELWORK_CONTEXT\`, then the current context, and else takes \`http://127.0.0.1:8088\`. \`WHEELWORK_TOKEN\` is sent as a bearer token, so that it is in no history of a shell. [Security](security.md) says who may do what. The token of a context goes only to the server of that context.
 
 What is sent is sent again if no reply comes, under an \`Idempotency-Key\`, so it counts once. Keys and texts of others are shown with control characters escaped.
 

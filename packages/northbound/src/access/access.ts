@@ -1,0 +1,19 @@
+import type { Logger } from "@wheelwork/engine";
+import type { Authenticator } from "./gate.ts";
+import { TokenFile } from "./token-file.ts";
+
+/** How clients show who they are. One of these ways is enough, and all of them may be used at once. */
+export interface AccessOptions {
+  /** The file of tokens that `wheelwork token create` writes. A change of it counts within a second. */
+  readonly tokens?: string;
+}
+
+/** The ways to show who one is. @throws WheelworkError WW_CONFIG when one of them is not as it should be. */
+export function authenticatorsOf({ tokens }: AccessOptions, logger: Logger): readonly Authenticator[] {
+  const all: Authenticator[] = [];
+  if (tokens !== undefined) {
+    const file = new TokenFile(tokens, logger);
+    all.push({ callerOf: (token) => (token === undefined ? undefined : file.callerOf(token)) });
+  }
+  return all;
+}

@@ -1,0 +1,179 @@
+import { WheelworkError, type Problem } from "@wheelwork/core";
+import type { FastifyInstance, FastifyRequest, RouteOptions } from "fastify";
+import { isDoubled } from "../headers.ts";
+import { HttpProblem, problemDetails, retryAfter } from "../problems.ts";
+import { anybody, lacking, stranger, type Caller, type Permission } from "./grants.ts";
+import { permissions } from "./permissions.ts";
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** What the route needs, if the option `access` is set. See docs/security.md. */
+    readonly permission?: Permission;
+  }
+}
+
+/** A way to show who one is. */
+export interface Authenticator {
+  /**
+   * Who has sent the bearer token, or the certificate of the connection; undefined: nobody that it knows.
+   * @throws when it cannot tell now.
+   */
+  callerOf(
+    token: string | undefined,
+    request: FastifyRequest,
+  ): Promise<Caller | undefined> | Caller | undefined;
+}
+
+/** What `openGate` works with. */
+export interface GateOptions {
+  /** The ways to show who one is. Empty: nobody is asked. */
+  readonly authenticators: readonly Authenticator[];
+  /** The hub of a request. @throws WheelworkError WW_NOT_FOUND. */
+  readonly hubOf?: (id: string) => Promise<string>;
+}
+
+const callers = new WeakMap<FastifyRequest, Caller>();
+
+/** Who sends a request. Where nobody is asked, it has no name, and may do everything. */
+export const callerOf = (request: FastifyRequest): Caller => callers.get(request) ?? anybody;
+
+/** A longer one is refused before anything looks at it, in characters. */
+const maxTokenLength = 8192;
+
+/** The gate of a server. */
+export interface Gate {
+  /** Nobody is asked. */
+  readonly isOpen: boolean;
+  /** The routes that are added from now on are of somebody else: without a gate they need no permission. */
+  ownRoutesFollow(): void;
+}
+
+/**
+ * Lets a request in if its sender has shown who it is, and may do what the route needs. Call it before routes are added. A
+ * server with a route that does not say what it needs does not start.
+ */
+export function openGate(app: FastifyInstance, { authenticators, hubOf }: GateOptions): Gate {
+  const isOpen = authenticators.length === 0;
+  const needs = new Map<string, Permission>();
+  const undeclared: Problem[] = [];
+  let isOwn = false;
+  app.addHook("onRoute", (route) => {
+    for (const method of [route.method].flat()) {
+      const name = `${method} ${route.url}`;
+      const need = needOf(route, method);
+      if (need !== undefined) needs.set(name, need);
+      else if (!isOpen || !isOwn) undeclared.push({ path: name, message: "does not say what it needs" });
+    }
+  });
+  app.addHook("onReady", (done) => done(undeclared.length === 0 ? undefined : withoutPermission(undeclared)));
+  if (!isOpen) {
+    app.addHook("onRequest", async (request) => {
+      callers.set(request, stranger);
+      // A browser asks first whether a page may send a request, and does not say who it is.
+      if (isPreflight(request)) return;
+      const need = needs.get(`${request.method} ${request.routeOptions.url ?? ""}`) ?? "known";
+      const found = await authenticate(request, authenticators, need);
+      if (found === undefined) return;
+      callers.set(request, found);
+      if (need === "look" || need === "answer") await checkSight(request, found, need, hubOf);
+      else if (!found.may(need)) throw forbidden(request, found, need);
+    });
+  }
+  return {
+    isOpen,
+    ownRoutesFollow: () => {
+      isOwn = true;
+    },
+  };
+}
+
+function needOf({ url, config }: RouteOptions, method: string): Permission | undefined {
+  const name = `${method === "HEAD" ? "GET" : method} ${url}`;
+  if (Object.hasOwn(permissions, name)) return permissions[name];
+  return config?.permission ?? (method === "OPTIONS" ? "nothing" : undefined);
+}
+
+const withoutPermission = (problems: readonly Problem[]): WheelworkError =>
+  new WheelworkError("WW_CONFIG", "there are routes that do not say who may use them", {
+    problems,
+    next: 'Give each of them a permission: { config: { permission: "read" } }. See docs/security.md.',
+  });
+
+const isPreflight = ({ method, headers }: FastifyRequest): boolean =>
+  method === "OPTIONS" &&
+  headers.origin !== undefined &&
+  headers["access-control-request-method"] !== undefined;
+
+/** Who sends a request. undefined: nobody knows, and the route does not ask. */
+async function authenticate(
+  request: FastifyRequest,
+  authenticators: readonly Authenticator[],
+  need: Permission,
+): Promise<Caller | undefined> {
+  const header = request.headers.authorization;
+  const token = header === undefined ? undefined : bearerIn(header);
+  const isWrong = isDoubled(request, "authorization") || (header !== undefined && token === undefined);
+  try {
+    for (const one of isWrong ? [] : authenticators) {
+      const found = await one.callerOf(token, request);
+      if (found !== undefined) return found;
+    }
+  } catch (cause) {
+    if (need !== "nothing") throw unavailable(cause);
+  }
+  if (need === "nothing") return undefined;
+  throw unauthenticated(header !== undefined);
+}
+
+function bearerIn(header: string): string | undefined {
+  if (header.length > maxTokenLength) return undefined;
+  return /^Bearer +([\w.~+/-]+=*) *$/i.exec(header)?.[1];
+}
+
+/** Whether somebody may see the request that a path names. Who may send requests to its hub sees it, with payloads. */
+async function checkSight(
+  request: FastifyRequest,
+  found: Caller,
+  need: Permission,
+  hubOf: GateOptions["hubOf"],
+): Promise<void> {
+  if (found.may(need) && found.payloads) return;
+  const { id } = request.params as { readonly id?: string };
+  const hub = id === undefined ? undefined : await hubOf?.(id).catch(unknown);
+  if (hub !== undefined && found.sends(hub)) callers.set(request, { ...found, payloads: true });
+  else if (!found.may(need)) throw forbidden(request, found, need);
+}
+
+function unknown(error: unknown): undefined {
+  if (!(error instanceof WheelworkError) || error.code !== "WW_NOT_FOUND") throw error;
+}
+
+function unauthenticated(isSent: boolean): HttpProblem {
+  const detail = isSent
+    ? "the server does not know the token, or it has expired"
+    : "the server does not know who you are";
+  const next = isSent
+    ? "Send a valid one: Authorization: Bearer TOKEN, once. Whoever runs the server makes one: wheelwork token create."
+    : "Send a token: Authorization: Bearer TOKEN. Whoever runs the server makes one: wheelwork token create.";
+  const challenge = `Bearer realm="wheelwork"${isSent ? ', error="invalid_token"' : ""}`;
+  return new HttpProblem(problemDetails(401, "WW_UNAUTHENTICATED", detail, { next }), {
+    "www-authenticate": challenge,
+  });
+}
+
+function forbidden(
+  { method, routeOptions }: FastifyRequest,
+  { name }: Caller,
+  need: Permission,
+): HttpProblem {
+  const detail = `${name} may not use ${method} ${routeOptions.url ?? "this path"}: it lacks ${lacking(need)}`;
+  const next = "Use a token that has it. Whoever runs the server makes one: wheelwork token create --role.";
+  return new HttpProblem(problemDetails(403, "WW_FORBIDDEN", detail, { next }));
+}
+
+function unavailable(cause: unknown): HttpProblem {
+  const detail = "the server cannot tell now who you are";
+  const next = "Send the request again later. If this goes on, the log of the server says why.";
+  const details = problemDetails(503, "WW_ACCESS_UNAVAILABLE", detail, { next });
+  return new HttpProblem(details, { "retry-after": retryAfter }, cause);
+}

@@ -1,0 +1,32 @@
+import type { Permission } from "./grants.ts";
+
+/**
+ * What each route of Northbound needs. A route that is not here, and says nothing in its `config.permission`, does not start.
+ * - `nothing`: it is for everybody. `known`: for everybody who has shown who they are.
+ * - `read`, `operate`, `admin`: the roles. What `read` shows has no payloads, unless the caller may see them.
+ * - `look`: `read`, or submitter of the request's hub. `answer`: `read` and `payloads`, or submitter of the request's hub.
+ * - `{ submitTo }`: submitter of that hub. A route of a hub says so itself.
+ */
+export const permissions: Readonly<Record<string, Permission>> = {
+  "GET /health": "nothing",
+  "GET /ready": "nothing",
+  "GET /openapi.json": "known",
+  "GET /metrics": "read",
+  "GET /requests": "read",
+  "GET /requests/:id": "look",
+  "GET /requests/:id/answer": "answer",
+  "GET /requests/:id/updates": "look",
+  "GET /requests/:id/history": "read",
+  "GET /requests/:id/diagram.svg": "read",
+  "POST /requests/:id/cancel": "operate",
+  "POST /requests/:id/signals/:name": "operate",
+  "POST /requests/:id/retry": "operate",
+  "POST /requests/:id/resolve": "operate",
+  "GET /schedules": "read",
+  "GET /schedules/:name": "read",
+  "POST /schedules/:name/pause": "operate",
+  "POST /schedules/:name/resume": "operate",
+  "POST /schedules/:name/remove": "operate",
+  "POST /schedules/:name/trigger": "operate",
+  "POST /schedules/:name/backfill": "operate",
+};
