@@ -1,9 +1,10 @@
 import type { Logger } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import { HttpProblem, problemDetails, retryAfter } from "./problems.ts";
 
-/** What is smaller is not counted, in bytes: as a rule, the system's own buffers hold it. */
+/** What is smaller is not counted, in bytes, if it is alone on its connection: as a rule, the system's own buffers hold it. */
 const minBytes = 16 * 1024;
 /** How long a client may take for any reply, in milliseconds, and how fast it must read a long one, in bytes a millisecond. */
 const [minReadMs, minRate] = [30_000, 16];
@@ -18,7 +19,11 @@ const warningMs = 60_000;
 export function boundBuffers(
   app: FastifyInstance,
   logger: Logger,
-  { maxBytes, bodyLimit }: { readonly maxBytes: number; readonly bodyLimit: number },
+  {
+    maxBytes,
+    bodyLimit,
+    pipelines,
+  }: { readonly maxBytes: number; readonly bodyLimit: number; readonly pipelines: Pipelines },
 ): void {
   const bodies = new Bodies(maxBytes);
   const replies = new Replies(maxBytes, logger);
@@ -33,9 +38,9 @@ export function boundBuffers(
     bodies.remove(request);
     done();
   });
-  app.addHook("onSend", (_request, reply, payload, done) => {
+  app.addHook("onSend", (request, reply, payload, done) => {
     const bytes = typeof payload === "string" || Buffer.isBuffer(payload) ? payload.length : 0;
-    if (bytes >= minBytes) replies.add(reply.raw, bytes);
+    if (bytes >= minBytes || pipelines.length(request) > 1) replies.add(reply.raw, bytes);
     done();
   });
 }
@@ -54,6 +59,33 @@ const noRoom = (): Error =>
     }),
     { "retry-after": retryAfter },
   );
+
+/** So many requests of one connection may be under way. Browsers send one at a time, and few clients send more. */
+const maxPipelined = 100;
+
+/**
+ * The requests of each connection whose replies are not sent. Node reads all that a client has sent at once, so that a client may
+ * send thousands in one packet. One that sends too many is cut off. Make it before all that looks at requests.
+ */
+export class Pipelines {
+  readonly #lengths = new WeakMap<Socket, number>();
+
+  constructor(app: FastifyInstance) {
+    app.addHook("onRequest", (request, reply, done) => {
+      const { socket } = request.raw;
+      const length = this.length(request) + 1;
+      this.#lengths.set(socket, length);
+      reply.raw.once("close", () => this.#lengths.set(socket, this.length(request) - 1));
+      if (length <= maxPipelined) return done();
+      socket.destroy();
+      reply.hijack();
+    });
+  }
+
+  length({ raw: { socket } }: FastifyRequest): number {
+    return this.#lengths.get(socket) ?? 0;
+  }
+}
 
 /** The bodies that are coming in. */
 class Bodies {

@@ -11,6 +11,7 @@ export {
   type ProblemDetails,
   type ProblemExtras,
 } from "./problems.ts";
+export { type RateLimit } from "./rates.ts";
 export { protect, type ProtectOptions } from "./protect.ts";
 export { type HubRoute } from "./routes.ts";
 export { type WebPageOptions } from "./web-pages.ts";

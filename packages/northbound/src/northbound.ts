@@ -10,8 +10,9 @@ import fastify, {
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { callerOf } from "./access/gate.ts";
-import { boundBuffers } from "./buffers.ts";
+import { boundBuffers, Pipelines } from "./buffers.ts";
 import { prefersText } from "./headers.ts";
+import { boundConnections, checkEveryMs, headTimeoutMs } from "./connections.ts";
 import { acceptOnlyJson } from "./json.ts";
 import { serveDocument, type DocumentInfo } from "./openapi.ts";
 import { HttpProblem, invalid, problemDetails, problemOf, retryAfter, textOfProblem } from "./problems.ts";
@@ -21,6 +22,7 @@ import { routeMetrics } from "./metrics.ts";
 import { routeUpdates } from "./updates.ts";
 import { Waits } from "./waits.ts";
 import { guard, safeHeaders, type ProtectOptions } from "./protect.ts";
+import { boundRates, countUnknown, type RateLimit } from "./rates.ts";
 import { refuseFormPosts } from "./web-pages.ts";
 
 /** The options of `northbound`. */
@@ -51,6 +53,20 @@ export interface NorthboundOptions extends ProtectOptions {
    * Beyond it, bodies are refused with 503, and the connections of the oldest replies are cut. Default: 64 MiB.
    */
   readonly maxBufferedBytes?: number;
+  /**
+   * How many requests each caller may send, or each address where nobody is asked: beyond it, 429 WW_RATE_LIMITED. Default: none,
+   * since an engine refuses what is too much for it.
+   */
+  readonly rateLimit?: RateLimit;
+  /**
+   * How many connections there may be. One more takes the place of the one that has waited longest for its client. Default:
+   * 10,000.
+   */
+  readonly maxConnections?: number;
+  /**
+   * Addresses of proxies whose `X-Forwarded-For` says where a request comes from, for the limits of addresses. Default: none.
+   */
+  readonly trustProxy?: readonly string[];
   /** How long a POST waits for its answer if the client asks for no other time, in milliseconds. Default: 10,000. */
   readonly defaultWaitMs?: number;
   /** The longest wait that a client is granted, in milliseconds. Default: 60,000. */
@@ -87,6 +103,8 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
     logger: false,
     bodyLimit,
     requestTimeout: 30_000,
+    http: { headersTimeout: headTimeoutMs, connectionsCheckingInterval: checkEveryMs },
+    trustProxy: options.trustProxy === undefined ? false : [...options.trustProxy],
     return503OnClosing: false,
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: 10_000 },
@@ -108,10 +126,16 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   await app.register(accepts);
   acceptOnlyJson(app);
   answerErrors(app, logger);
-  const { refusal, gate } = guard(app, options, async (id) => (await engine.request(id)).hub);
+  const { count } = await countUnknown(app);
+  const pipelines = new Pipelines(app);
+  const { refusal, gate } = guard(app, options, {
+    hubOf: async (id) => (await engine.request(id)).hub,
+    countUnknown: count,
+  });
+  if (options.rateLimit !== undefined) boundRates(app, options.rateLimit);
   refuseUnknownPaths(app);
   refuseFormPosts(app);
-  boundBuffers(app, logger, { maxBytes, bodyLimit });
+  boundBuffers(app, logger, { maxBytes, bodyLimit, pipelines });
   closeGently(app, waits, closeWithinMs);
   app.addHook("onResponse", (request, reply, done) => {
     const { method } = request;
@@ -136,6 +160,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   if (options.metrics !== undefined) routeMetrics(app, engine, options.metrics);
   gate.ownRoutesFollow();
   if (options.extra !== undefined) await options.extra(app);
+  boundConnections(app, options.maxConnections ?? 10_000);
   acceptMany(app);
   await app.ready();
   return app;

@@ -1,7 +1,7 @@
 import { defaultLogger, type Logger } from "@wheelwork/engine";
 import type { FastifyInstance } from "fastify";
 import { authenticatorsOf, type AccessOptions } from "./access/access.ts";
-import { openGate, type Gate } from "./access/gate.ts";
+import { openGate, type Gate, type GateOptions } from "./access/gate.ts";
 import { keepLocal } from "./listening.ts";
 import { refuseWebPages, type Refusal, type WebPageOptions } from "./web-pages.ts";
 
@@ -39,11 +39,11 @@ export const safeHeaders = {
   "cache-control": "no-store",
 } as const;
 
-/** Guards a server. `hubOf` finds the hub of a request: who may send requests to it sees those. */
+/** Guards a server. */
 export function guard(
   app: FastifyInstance,
   options: ProtectOptions,
-  hubOf?: (id: string) => Promise<string>,
+  more: Omit<GateOptions, "authenticators"> = {},
 ): Guard {
   const { access, insecure = false, logger = defaultLogger() } = options;
   const authenticators = access === undefined ? [] : authenticatorsOf(access, logger);
@@ -53,7 +53,7 @@ export function guard(
     done();
   });
   const refusal = refuseWebPages(app, options);
-  const gate = openGate(app, { authenticators, ...(hubOf === undefined ? {} : { hubOf }) });
+  const gate = openGate(app, { ...more, authenticators });
   return { refusal, gate };
 }
 

@@ -77,7 +77,8 @@ test("each route × each caller × each place that a request may come from", asy
         }[who] ?? as(who);
       for (const [place, marks] of Object.entries(places)) {
         const headers = { host: "localhost", "content-type": "application/json", ...marks, ...sign };
-        const response = await app.inject({ method: method as "GET", url, headers });
+        const remoteAddress = `10.0.${count >> 8}.${count & 255}`;
+        const response = await app.inject({ method: method as "GET", url, headers, remoteAddress });
         const expected = isForeign(place)
           ? /^(?:403 WW_ORIGIN_REFUSED|421 WW_HOST_REFUSED)$/
           : allowed[String(need)]?.includes(who) === true

@@ -29,7 +29,9 @@ export interface GateOptions {
   /** The ways to show who one is. Empty: nobody is asked. */
   readonly authenticators: readonly Authenticator[];
   /** The hub of a request. @throws WheelworkError WW_NOT_FOUND. */
-  readonly hubOf?: (id: string) => Promise<string>;
+  readonly hubOf?: ((id: string) => Promise<string>) | undefined;
+  /** Counts a request whose sender has not shown who it is. @throws HttpProblem WW_RATE_LIMITED. */
+  readonly countUnknown?: ((request: FastifyRequest) => Promise<void>) | undefined;
 }
 
 const callers = new WeakMap<FastifyRequest, Caller>();
@@ -52,7 +54,8 @@ export interface Gate {
  * Lets a request in if its sender has shown who it is, and may do what the route needs. Call it before routes are added. A
  * server with a route that does not say what it needs does not start.
  */
-export function openGate(app: FastifyInstance, { authenticators, hubOf }: GateOptions): Gate {
+export function openGate(app: FastifyInstance, options: GateOptions): Gate {
+  const { authenticators, hubOf, countUnknown } = options;
   const isOpen = authenticators.length === 0;
   const needs = new Map<string, Permission>();
   const undeclared: Problem[] = [];
@@ -73,7 +76,11 @@ export function openGate(app: FastifyInstance, { authenticators, hubOf }: GateOp
       if (isPreflight(request)) return;
       const need = needs.get(`${request.method} ${request.routeOptions.url ?? ""}`) ?? "known";
       const found = await authenticate(request, authenticators, need);
-      if (found === undefined) return;
+      if (found === undefined && need === "nothing") return;
+      if (found === undefined) {
+        await countUnknown?.(request);
+        throw unauthenticated(request.headers.authorization !== undefined);
+      }
       callers.set(request, found);
       if (need === "look" || need === "answer") await checkSight(request, found, need, hubOf);
       else if (!found.may(need)) throw forbidden(request, found, need);
@@ -104,7 +111,7 @@ const isPreflight = ({ method, headers }: FastifyRequest): boolean =>
   headers.origin !== undefined &&
   headers["access-control-request-method"] !== undefined;
 
-/** Who sends a request. undefined: nobody knows, and the route does not ask. */
+/** Who sends a request. undefined: nobody knows. */
 async function authenticate(
   request: FastifyRequest,
   authenticators: readonly Authenticator[],
@@ -121,8 +128,7 @@ async function authenticate(
   } catch (cause) {
     if (need !== "nothing") throw unavailable(cause);
   }
-  if (need === "nothing") return undefined;
-  throw unauthenticated(header !== undefined);
+  return undefined;
 }
 
 function bearerIn(header: string): string | undefined {
