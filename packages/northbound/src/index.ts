@@ -2,6 +2,7 @@ export { type FailedAnswer, type StatusOf } from "./answers.ts";
 export { type AccessOptions } from "./access/access.ts";
 export { callerOf } from "./access/gate.ts";
 export { type Caller, type Grant, type Permission } from "./access/grants.ts";
+export { type JwtOptions } from "./access/jwt.ts";
 export { northbound, type NorthboundOptions } from "./northbound.ts";
 export { type DocumentInfo, type JsonSchema } from "./openapi.ts";
 export {

@@ -1,19 +1,32 @@
+import { WheelworkError } from "@wheelwork/core";
 import type { Logger } from "@wheelwork/engine";
 import type { Authenticator } from "./gate.ts";
+import { Jwts, type JwtOptions } from "./jwt.ts";
 import { TokenFile } from "./token-file.ts";
 
 /** How clients show who they are. One of these ways is enough, and all of them may be used at once. */
 export interface AccessOptions {
   /** The file of tokens that `wheelwork token create` writes. A change of it counts within a second. */
   readonly tokens?: string;
+  /** Tokens of an OpenID provider. */
+  readonly jwt?: JwtOptions;
 }
 
 /** The ways to show who one is. @throws WheelworkError WW_CONFIG when one of them is not as it should be. */
-export function authenticatorsOf({ tokens }: AccessOptions, logger: Logger): readonly Authenticator[] {
+export function authenticatorsOf({ tokens, jwt }: AccessOptions, logger: Logger): readonly Authenticator[] {
   const all: Authenticator[] = [];
   if (tokens !== undefined) {
     const file = new TokenFile(tokens, logger);
     all.push({ callerOf: (token) => (token === undefined ? undefined : file.callerOf(token)) });
+  }
+  if (jwt !== undefined) {
+    const jwts = new Jwts(jwt, logger);
+    all.push({ callerOf: (token) => (token === undefined ? undefined : jwts.callerOf(token)) });
+  }
+  if (all.length === 0) {
+    throw new WheelworkError("WW_CONFIG", "the option access names no way to show who one is", {
+      next: "Give it tokens or jwt: see docs/security.md.",
+    });
   }
   return all;
 }
