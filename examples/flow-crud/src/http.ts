@@ -18,7 +18,10 @@ export const namesIn = (list = ""): readonly string[] => list.split(",").filter(
 /** Makes the REST side of the application: `POST /flow`, what the library offers, and two looks at flows and switches. */
 export function serveFlowCrud(
   system: FlowCrud,
-  options: Pick<NorthboundOptions, "access" | "allowedHosts" | "insecure" | "logger" | "metrics"> = {},
+  options: Pick<
+    NorthboundOptions,
+    "access" | "allowedHosts" | "insecure" | "logger" | "metrics" | "tls"
+  > = {},
 ): ReturnType<typeof northbound> {
   const { engine, hub, flows, floodlight } = system;
   const extra: NonNullable<NorthboundOptions["extra"]> = (app) => {

@@ -12,6 +12,7 @@ const usage = `Usage: npm start -- [options]
   --port N         port to listen on                       (PORT, 8088)
   --host NAME      address to listen on                    (HOST, 127.0.0.1)
   --tokens FILE    who may do what: made by wheelwork token create   (WHEELWORK_TOKENS)
+  --tls-cert FILE, --tls-key FILE   speak TLS, with these PEM files
   --insecure       take requests from other machines, without asking who sends them
   --allowed-hosts LIST  names of the server besides loopback, with commas  (ALLOWED_HOSTS)
   --data DIR       folder of the durable files             (WHEELWORK_DATA, .wheelwork)
@@ -50,6 +51,8 @@ function readOptions() {
       seed: text,
       handlers: { type: "boolean" },
       tokens: text,
+      "tls-cert": text,
+      "tls-key": text,
       insecure: { type: "boolean" },
       help: { type: "boolean", short: "h" },
     },
@@ -74,6 +77,7 @@ function readOptions() {
     host: values.host ?? env["HOST"] ?? "127.0.0.1",
     insecure: values.insecure === true,
     tokens: values.tokens ?? env["WHEELWORK_TOKENS"],
+    tls: tlsOf(values["tls-cert"], values["tls-key"]),
     allowedHosts: namesIn(values["allowed-hosts"] ?? env["ALLOWED_HOSTS"]),
     dataDir: resolve(values.data ?? env["WHEELWORK_DATA"] ?? ".wheelwork"),
     level: level as NonNullable<LoggerOptions["level"]>,
@@ -89,6 +93,13 @@ function readOptions() {
       random: seeded(number("--seed", values.seed, 2 ** 32 - 1, 1)),
     },
   };
+}
+
+function tlsOf(cert: string | undefined, key: string | undefined) {
+  if (cert === undefined && key === undefined) return undefined;
+  if (cert === undefined || key === undefined)
+    throw new RangeError("--tls-cert needs --tls-key, and the other way round");
+  return { cert, key };
 }
 
 function main(): Promise<void> {
@@ -112,8 +123,19 @@ function main(): Promise<void> {
 
 /** Opens the application and takes requests. */
 async function start(options: ReturnType<typeof readOptions>): Promise<{ close(): Promise<void> }> {
-  const { style, port, host, insecure, tokens, allowedHosts, dataDir, level, floodlight, maxDowntimeMs } =
-    options;
+  const {
+    style,
+    port,
+    host,
+    insecure,
+    tokens,
+    tls,
+    allowedHosts,
+    dataDir,
+    level,
+    floodlight,
+    maxDowntimeMs,
+  } = options;
   const logger = consoleLogger({ level, name: "flow-crud" });
   const metrics = createMetrics();
   const system = await openFlowCrud({
@@ -128,6 +150,7 @@ async function start(options: ReturnType<typeof readOptions>): Promise<{ close()
     allowedHosts,
     metrics,
     ...(tokens === undefined ? {} : { access: { tokens } }),
+    ...(tls === undefined ? {} : { tls }),
   });
   let url: string;
   try {

@@ -1,5 +1,6 @@
 export { type FailedAnswer, type StatusOf } from "./answers.ts";
 export { type AccessOptions } from "./access/access.ts";
+export { type CertificateGrants } from "./access/certificates.ts";
 export { callerOf } from "./access/gate.ts";
 export { type Caller, type Grant, type Permission } from "./access/grants.ts";
 export { type JwtOptions } from "./access/jwt.ts";
@@ -15,4 +16,5 @@ export {
 export { type RateLimit } from "./rates.ts";
 export { protect, type ProtectOptions } from "./protect.ts";
 export { type HubRoute } from "./routes.ts";
+export { type TlsOptions } from "./tls.ts";
 export { type WebPageOptions } from "./web-pages.ts";

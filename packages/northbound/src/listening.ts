@@ -1,4 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
+import type { Logger } from "@wheelwork/engine";
 import type { FastifyInstance } from "fastify";
 import { BlockList, isIP } from "node:net";
 
@@ -78,5 +79,17 @@ export function keepLocal(app: FastifyInstance): void {
         next: "Listen on 127.0.0.1, or give the server the option access (docs/security.md). If something else keeps strangers out, say insecure: true, or --insecure.",
       },
     );
+  });
+}
+
+/** Warns when tokens come over a network as plain text. */
+export function warnOfPlainText(app: FastifyInstance, logger: Logger): void {
+  beforeListening(app, (place) => {
+    if (!isLocal(place))
+      logger.warn(
+        { place },
+        "the server speaks no TLS: tokens can be read on the way, unless a proxy speaks it",
+      );
+    return undefined;
   });
 }

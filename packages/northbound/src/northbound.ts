@@ -23,6 +23,7 @@ import { routeUpdates } from "./updates.ts";
 import { Waits } from "./waits.ts";
 import { guard, safeHeaders, type ProtectOptions } from "./protect.ts";
 import { boundRates, countUnknown, type RateLimit } from "./rates.ts";
+import { reloadFiles, secureServer, type TlsOptions } from "./tls.ts";
 import { refuseFormPosts } from "./web-pages.ts";
 
 /** The options of `northbound`. */
@@ -67,6 +68,8 @@ export interface NorthboundOptions extends ProtectOptions {
    * Addresses of proxies whose `X-Forwarded-For` says where a request comes from, for the limits of addresses. Default: none.
    */
   readonly trustProxy?: readonly string[];
+  /** Speak TLS. Default: HTTP. */
+  readonly tls?: TlsOptions;
   /** How long a POST waits for its answer if the client asks for no other time, in milliseconds. Default: 10,000. */
   readonly defaultWaitMs?: number;
   /** The longest wait that a client is granted, in milliseconds. Default: 60,000. */
@@ -99,10 +102,15 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
     diagram: options.diagram,
   };
   const { bodyLimit = 1_048_576, maxBufferedBytes: maxBytes = 67_108_864 } = options;
+  checkCertificates(options);
+  const secure =
+    options.tls === undefined ? undefined : secureServer(options.tls, { requestTimeout: requestTimeoutMs });
   const app = fastify({
     logger: false,
     bodyLimit,
-    requestTimeout: 30_000,
+    requestTimeout: requestTimeoutMs,
+    // The address that `listen` returns begins with https.
+    ...(secure === undefined ? {} : { serverFactory: secure, https: {} as never }),
     http: { headersTimeout: headTimeoutMs, connectionsCheckingInterval: checkEveryMs },
     trustProxy: options.trustProxy === undefined ? false : [...options.trustProxy],
     return503OnClosing: false,
@@ -131,6 +139,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   const { refusal, gate } = guard(app, options, {
     hubOf: async (id) => (await engine.request(id)).hub,
     countUnknown: count,
+    isSecure: options.tls !== undefined,
   });
   if (options.rateLimit !== undefined) boundRates(app, options.rateLimit);
   refuseUnknownPaths(app);
@@ -160,10 +169,22 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   if (options.metrics !== undefined) routeMetrics(app, engine, options.metrics);
   gate.ownRoutesFollow();
   if (options.extra !== undefined) await options.extra(app);
+  if (options.tls !== undefined) reloadFiles(app, options.tls, logger);
   boundConnections(app, options.maxConnections ?? 10_000);
   acceptMany(app);
   await app.ready();
   return app;
+}
+
+/** How long a client may take for a whole request, in milliseconds. */
+const requestTimeoutMs = 30_000;
+
+/** @throws WheelworkError WW_CONFIG when certificates of clients are to count, and the server asks for none. */
+function checkCertificates({ access, tls }: NorthboundOptions): void {
+  if (access?.certificates === undefined || tls?.clientCa !== undefined) return;
+  throw new WheelworkError("WW_CONFIG", "access.certificates needs the authority that signs them", {
+    next: "Give the option tls its file: clientCa.",
+  });
 }
 
 /** How many connections may wait to be accepted. The system may allow less: on Linux, see net.core.somaxconn. */

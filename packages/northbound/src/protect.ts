@@ -2,7 +2,7 @@ import { defaultLogger, type Logger } from "@wheelwork/engine";
 import type { FastifyInstance } from "fastify";
 import { authenticatorsOf, type AccessOptions } from "./access/access.ts";
 import { openGate, type Gate, type GateOptions } from "./access/gate.ts";
-import { keepLocal } from "./listening.ts";
+import { keepLocal, warnOfPlainText } from "./listening.ts";
 import { refuseWebPages, type Refusal, type WebPageOptions } from "./web-pages.ts";
 
 /** Whom a server lets in, and where it listens. */
@@ -43,11 +43,12 @@ export const safeHeaders = {
 export function guard(
   app: FastifyInstance,
   options: ProtectOptions,
-  more: Omit<GateOptions, "authenticators"> = {},
+  more: Omit<GateOptions, "authenticators"> & { readonly isSecure?: boolean } = {},
 ): Guard {
   const { access, insecure = false, logger = defaultLogger() } = options;
   const authenticators = access === undefined ? [] : authenticatorsOf(access, logger);
   if (authenticators.length === 0 && !insecure) keepLocal(app);
+  if (authenticators.length > 0 && more.isSecure !== true) warnOfPlainText(app, logger);
   app.addHook("onRequest", (_request, reply, done) => {
     reply.headers(safeHeaders);
     done();

@@ -1,6 +1,7 @@
 import { WheelworkError } from "@wheelwork/core";
 import type { Logger } from "@wheelwork/engine";
 import type { Authenticator } from "./gate.ts";
+import { Certificates, type CertificateGrants } from "./certificates.ts";
 import { Jwts, type JwtOptions } from "./jwt.ts";
 import { TokenFile } from "./token-file.ts";
 
@@ -10,10 +11,15 @@ export interface AccessOptions {
   readonly tokens?: string;
   /** Tokens of an OpenID provider. */
   readonly jwt?: JwtOptions;
+  /** Certificates of clients, and what they may do. They need the option `tls` with `clientCa`. */
+  readonly certificates?: CertificateGrants;
 }
 
 /** The ways to show who one is. @throws WheelworkError WW_CONFIG when one of them is not as it should be. */
-export function authenticatorsOf({ tokens, jwt }: AccessOptions, logger: Logger): readonly Authenticator[] {
+export function authenticatorsOf(
+  { tokens, jwt, certificates }: AccessOptions,
+  logger: Logger,
+): readonly Authenticator[] {
   const all: Authenticator[] = [];
   if (tokens !== undefined) {
     const file = new TokenFile(tokens, logger);
@@ -23,9 +29,14 @@ export function authenticatorsOf({ tokens, jwt }: AccessOptions, logger: Logger)
     const jwts = new Jwts(jwt, logger);
     all.push({ callerOf: (token) => (token === undefined ? undefined : jwts.callerOf(token)) });
   }
+  if (certificates !== undefined) {
+    const known = new Certificates(certificates);
+    // A token that does not count is not made good by a certificate.
+    all.push({ callerOf: (token, request) => (token === undefined ? known.callerOf(request) : undefined) });
+  }
   if (all.length === 0) {
     throw new WheelworkError("WW_CONFIG", "the option access names no way to show who one is", {
-      next: "Give it tokens or jwt: see docs/security.md.",
+      next: "Give it tokens, jwt or certificates: see docs/security.md.",
     });
   }
   return all;
