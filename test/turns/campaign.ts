@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { RunEvent } from "@wheelwork/core";
 import { seededRandom } from "@wheelwork/testing";
 import { prepareWorkLog } from "./app.ts";
 import {
@@ -15,6 +16,7 @@ import {
   type Heard,
   type ScheduleEvent,
 } from "./checks.ts";
+import { misshown, watch, type Watched } from "./watching.ts";
 
 /** Where an engine keeps what it keeps. `workLog`: where workers write when their work begins. */
 export type Place = { readonly workLog: string } & (
@@ -34,7 +36,7 @@ interface Servers {
 export type Asked = { readonly number: number } & Question;
 type Question =
   | {
-      readonly kind: "call";
+      readonly kind: "submit" | "call";
       readonly hub: string;
       readonly request: object;
       readonly options: { readonly key: string; readonly startAt?: number };
@@ -82,11 +84,15 @@ export interface Report {
   readonly settledMs: number;
   /** Attempts that were begun, those of killed processes included. */
   readonly attempts: number;
+  /** How many requests were watched, and how many streams that took. */
+  readonly watched: number;
+  readonly streams: number;
   readonly problems: readonly string[];
 }
 
 /** A campaign goes on until so much has happened. */
 export const leastRequests = 50;
+export const leastWatched = 10;
 export const leastTicks = 4;
 
 /** A fault is over when so many requests have been answered after it, within so many milliseconds. */
@@ -100,6 +106,8 @@ const perLedger = 50;
 class Part {
   readonly child: ChildProcess;
   readonly ready: Promise<unknown>;
+  /** Where it serves HTTP, once it is ready. */
+  port: number | undefined = undefined;
   readonly #waiting = new Map<number, (told: Told | undefined) => void>();
   #number = 0;
   #isDead = false;
@@ -110,7 +118,10 @@ class Part {
     this.ready = Promise.race([
       new Promise<void>((resolve) => {
         this.child.on("message", (told: Told) => {
-          if (told.number < 0) return resolve();
+          if (told.number < 0) {
+            this.port = told.value as number;
+            return resolve();
+          }
           this.#waiting.get(told.number)?.(told);
           this.#waiting.delete(told.number);
         });
@@ -178,6 +189,20 @@ export async function takeTurns({ place, processes, kills, seed, around }: Campa
     }
   };
 
+  const portOf = (): number | undefined => random.pick(parts).port;
+  const watched: (Watched & { readonly startAt?: number })[] = [];
+  const watching: Promise<void>[] = [];
+  /** Somebody watches a request, which may be refused at once. */
+  const watchOne = async (id: unknown, startAt?: number): Promise<void> => {
+    if (typeof id !== "string") return;
+    try {
+      const seen = await watch(id, portOf, random.chance(0.7) ? 0 : undefined);
+      watched.push(startAt === undefined ? seen : { ...seen, startAt });
+    } catch (error) {
+      problems.push(String(error));
+    }
+  };
+
   const answered: Answered[] = [];
   let requests = 0;
   const killing = new AbortController();
@@ -185,7 +210,7 @@ export async function takeTurns({ place, processes, kills, seed, around }: Campa
     while (!killing.signal.aborted) {
       const number = requests++;
       // Calls into lanes of other shards.
-      const isPair = place.kind !== "storm" && random.chance(0.15);
+      const isPair = random.chance(0.15);
       const [key, hub] = [`r${number}`, isPair ? "pair" : random.pick(hubNames)];
       const laneKey = random.pick(["a", "b"]);
       const group = Math.floor(number / perLedger);
@@ -194,11 +219,14 @@ export async function takeTurns({ place, processes, kills, seed, around }: Campa
       const ms = isEqual ? 30 : 5 + random.int(40);
       const ledger = `ledger-${group}`;
       const request = { id, key: laneKey, ms, ledger };
-      const later = random.chance(0.1) ? { startAt: Date.now() + random.int(2000) } : {};
+      const startAt = random.chance(0.1) ? Date.now() + random.int(2000) : undefined;
+      const options = startAt === undefined ? { key } : { key, startAt };
       const isElsewhere = around?.ask !== undefined && hub === "create" && random.chance(0.7);
+      if (!isElsewhere && (startAt !== undefined || random.chance(0.3)))
+        watching.push(watchOne(await insist({ kind: "submit", hub, request, options }), startAt));
       const answer = isElsewhere
         ? await around.ask(key, request)
-        : await insist({ kind: "call", hub, request, options: { key, ...later } });
+        : await insist({ kind: "call", hub, request, options });
       answered.push(...answersOf({ key, hub, laneKey, id, ledger, answer: answer as Answered["answer"] }));
     }
   };
@@ -234,7 +262,7 @@ export async function takeTurns({ place, processes, kills, seed, around }: Campa
     if (!isSound) problems.push(`nothing is answered any more after: ${name}`);
   }
   // On a slow machine little has happened by now.
-  if (isSound) while (answered.length < leastRequests) await sleep(100);
+  if (isSound) while (answered.length < leastRequests || watching.length < leastWatched) await sleep(100);
   killing.abort();
   let ticks: readonly string[] = [];
   let settledMs = 0;
@@ -255,6 +283,13 @@ export async function takeTurns({ place, processes, kills, seed, around }: Campa
     for (; unsettled.length > 0 && performance.now() < from + settledWithinMs; unsettled = await look())
       await sleep(500);
     settledMs = Math.round(performance.now() - from);
+    // Each of them has its answer.
+    await Promise.all(watching);
+    for (const one of watched) {
+      const { updates } = await watch(one.id, portOf, 0);
+      const history = (await insist({ kind: "history", id: one.id })) as RunEvent[];
+      problems.push(...misshown(one, updates, history, one.startAt));
+    }
     problems.push(...misanswered(answered), ...unsettled);
     for (const status of ["lost", "incident"] as const) {
       const found = (await insist({ kind: "list", filter: { status } })) as string[];
@@ -273,6 +308,8 @@ export async function takeTurns({ place, processes, kills, seed, around }: Campa
     ticks: ticks.length,
     settledMs,
     attempts: lines.length,
+    watched: watched.length,
+    streams: watched.reduce((sum, { streams }) => sum + streams, 0),
     problems,
   };
 }

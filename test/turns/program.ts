@@ -3,6 +3,7 @@ import { WheelworkError } from "@wheelwork/core";
 import { createEngine, type Engine } from "@wheelwork/engine";
 import { clusterTopics, createClient, createNode } from "@wheelwork/engine/cluster";
 import { kafka } from "@wheelwork/kafka";
+import { northbound } from "@wheelwork/northbound";
 import { postgresPool, postgresStore } from "@wheelwork/postgres";
 import { hubs, schedulesOf, workersOf } from "./app.ts";
 import type { Asked, Place, Told } from "./campaign.ts";
@@ -34,14 +35,18 @@ if (place.kind === "cluster") {
 }
 await engine.start();
 
+const http = await northbound({ engine, routes: [] });
+const url = await http.listen({ port: 0, host: "127.0.0.1" });
+
 const tell = (told: Told): void => void process.send?.(told);
 
 async function answer(asked: Asked): Promise<unknown> {
   switch (asked.kind) {
+    case "submit":
     case "call": {
       try {
         const { id } = await engine.submit(asked.hub, asked.request, asked.options);
-        return await engine.answer(id);
+        return asked.kind === "submit" ? id : await engine.answer(id);
       } catch (error) {
         // Where it is known at once, it is no answer that is stored.
         if (error instanceof WheelworkError && error.code === "WW_BUSY")
@@ -79,4 +84,4 @@ process.on("message", (asked: Asked) => {
       tell({ number: asked.number, error: error instanceof WheelworkError ? error.code : String(error) }),
   );
 });
-tell({ number: -1, value: "ready" });
+tell({ number: -1, value: Number(new URL(url).port) });

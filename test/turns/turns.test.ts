@@ -12,7 +12,7 @@ import {
   stormIsInstalled,
 } from "@wheelwork/services";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { leastRequests, leastTicks, takeTurns, type Report } from "./campaign.ts";
+import { leastRequests, leastTicks, leastWatched, takeTurns, type Report } from "./campaign.ts";
 import { operate } from "./operating.ts";
 import { TurnsOnStorm } from "./storm.ts";
 
@@ -30,6 +30,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 /** What must be so, whatever the seed. The figures tell what was done. */
 const sound = {
   requests: expect.toSatisfy((count: number) => count >= leastRequests) as number,
+  watched: expect.toSatisfy((count: number) => count >= leastWatched) as number,
+  streams: expect.any(Number) as number,
   ticks: expect.toSatisfy((count: number) => count >= leastTicks) as number,
   attempts: expect.any(Number) as number,
   settledMs: expect.any(Number) as number,
