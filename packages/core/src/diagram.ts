@@ -106,7 +106,7 @@ export function captionOf(hub: AnyHub, options: DiagramOptions = {}): Caption {
 
 type Present = "running" | "incident" | "succeeded" | "failed";
 
-interface Node {
+export interface Node {
   readonly name: string;
   /** What the state does, one line each. */
   readonly does: readonly string[];
@@ -119,7 +119,7 @@ interface Node {
   readonly note: string | undefined;
 }
 
-interface Edge extends Transition {
+export interface Edge extends Transition {
   /** It is the first edge of its state: the usual way on. */
   readonly main: boolean;
   /** What else raises the event, besides what the style of the line shows. */
@@ -135,7 +135,7 @@ interface Edge extends Transition {
   readonly steps: readonly number[];
 }
 
-interface Picture {
+export interface Picture {
   readonly name: string;
   readonly version: number;
   readonly answerBy: string;
@@ -158,7 +158,7 @@ interface RunView {
   readonly note: string;
 }
 
-function draw({ definition }: AnyHub, { history }: DiagramOptions): Picture {
+export function draw({ definition }: AnyHub, { history }: DiagramOptions): Picture {
   const run = history === undefined ? undefined : viewOf(history);
   const { name, version, answerBy, initial } = definition;
   return {
@@ -411,7 +411,7 @@ const migration = "migration";
 const notHere = "not in this version";
 
 /** A name as diagrams show it. Characters that are invisible or change the direction of the text become escapes. */
-function visible(text: string): string {
+export function visible(text: string): string {
   if (text === "") return '""';
   return text
     .toWellFormed()
@@ -426,26 +426,26 @@ type EdgeKind = "event" | "deadline" | "timer" | "cancel" | "foreign";
 /** Whether time leads along the edge. */
 const isTimed = (kind: EdgeKind): boolean => kind === "deadline" || kind === "timer";
 
-function kindOf({ deadline, timer, cancel, foreign }: Edge): EdgeKind {
+export function kindOf({ deadline, timer, cancel, foreign }: Edge): EdgeKind {
   if (foreign) return "foreign";
   if (deadline) return "deadline";
   if (timer) return "timer";
   return cancel ? "cancel" : "event";
 }
 
-function edgeText({ event, also, foreign }: Edge): string {
+export function edgeText({ event, also, foreign }: Edge): string {
   if (event === undefined) return migration;
   if (foreign) return `${visible(event)} (${notHere})`;
   return `${visible(event)}${also.length === 0 ? "" : ` (or ${also.join(", ")})`}`;
 }
 
 /** The lines below a state's name. */
-function smallOf({ does, note }: Node): readonly string[] {
+export function smallOf({ does, note }: Node): readonly string[] {
   return note === undefined ? does : [...does, note];
 }
 
 /** The numbers of an edge's steps. Of more than three it names two, and says how many there are. */
-function stepsText(steps: readonly number[]): string {
+export function stepsText(steps: readonly number[]): string {
   if (steps.length <= 3) return steps.length < 2 ? steps.join("") : `${steps.join(", ")} (${steps.length}×)`;
   return `${steps.slice(0, 2).join(", ")}, … (${steps.length}×)`;
 }

@@ -22,6 +22,7 @@ export type ErrorCode =
   | "WW_NOT_FOUND"
   | "WW_NO_HEARTBEAT"
   | "WW_NOT_INCIDENT"
+  | "WW_NOT_SUPPORTED"
   | "WW_OVERLOADED"
   | "WW_REPLACED"
   | "WW_SIGNAL_UNKNOWN"

@@ -82,6 +82,7 @@ export type {
   TraceContext,
 } from "./events.ts";
 export type { RunSpan } from "./spans.ts";
+export { chartOf, toText, type ChartEdge, type ChartState, type ChartView } from "./diagram-text.ts";
 export { transcriber, transcriptOf } from "./transcript.ts";
 export {
   captionOf,

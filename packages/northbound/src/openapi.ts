@@ -225,6 +225,126 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
     }),
   },
   {
+    $id: "Hubs",
+    ...object({
+      hubs: {
+        type: "array",
+        items: object(
+          {
+            name: text,
+            version: { type: "integer", minimum: 1 },
+            answerBy: { ...text, description: "By when a request is answered, in one sentence." },
+            path: { ...text, description: "Where to send requests to it. Absent: it takes none over HTTP." },
+            summary: text,
+          },
+          ["path", "summary"],
+        ),
+      },
+    }),
+  },
+  {
+    $id: "Chart",
+    description: "The chart of a hub.",
+    ...object({
+      hub: text,
+      version: { type: "integer", minimum: 1 },
+      answerBy: text,
+      initial: { ...text, description: "The state that a run enters first." },
+      states: {
+        type: "array",
+        items: object({
+          name: text,
+          does: { type: "array", items: text },
+          end: { type: "boolean", description: "A run ends in it." },
+          late: { type: "boolean", description: "It is a part of the clean-up." },
+          edges: {
+            type: "array",
+            items: object(
+              { event: text, to: text, by: { type: "string", enum: ["deadline", "timer", "cancel"] } },
+              ["by"],
+            ),
+          },
+        }),
+      },
+    }),
+  },
+  {
+    $id: "Lanes",
+    ...object({
+      lanes: {
+        type: "array",
+        items: object(
+          {
+            name: text,
+            key: text,
+            places: { ...count, description: "How many requests may work in it at once." },
+            held: { ...count, description: "How many places are taken." },
+            waiting: { ...count, description: "How many requests wait for their turn." },
+            holders: { type: "array", items: text, description: "The requests that hold the places." },
+          },
+          ["places"],
+        ),
+      },
+      total: { ...count, description: "How many lanes there are, also those that are not listed." },
+    }),
+  },
+  {
+    $id: "Shards",
+    ...object({
+      shards: {
+        type: "array",
+        items: object(
+          {
+            shard: count,
+            isHere: { type: "boolean", description: "The process that answers works on it." },
+            owner: text,
+            epoch: count,
+            batches: count,
+            lastCommitAt: time,
+            position: count,
+            lag: { ...count, description: "How many records of its inbox it has not read." },
+            unpublished: { ...count, description: "Answers that are not known to be published, up to 1000." },
+            lost: { ...count, description: "Committed batches that the server of the store has lost." },
+            storeBytes: count,
+            problem: text,
+          },
+          [
+            "owner",
+            "epoch",
+            "batches",
+            "lastCommitAt",
+            "position",
+            "lag",
+            "unpublished",
+            "lost",
+            "storeBytes",
+            "problem",
+          ],
+        ),
+      },
+    }),
+  },
+  {
+    $id: "DeadLetters",
+    ...object({
+      topic: text,
+      hasMore: { type: "boolean", description: "There are older ones, too." },
+      letters: {
+        type: "array",
+        items: object({
+          place: { ...text, description: "Partition and offset in the topic of the dead letters." },
+          at: time,
+          key: text,
+          reason: text,
+          origin: object({ topic: text, partition: count, offset: count }),
+          value: text,
+          isShort: { type: "boolean", description: "Its value is only at `origin`." },
+        }),
+      },
+    }),
+  },
+  { $id: "Replayed", ...object({ place: text }) },
+  {
     $id: "Health",
     ...object(
       {

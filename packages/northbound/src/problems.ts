@@ -9,7 +9,6 @@ export type HttpCode =
   | "WW_FORBIDDEN"
   | "WW_HOST_REFUSED"
   | "WW_METHOD_NOT_ALLOWED"
-  | "WW_NOT_SUPPORTED"
   | "WW_ORIGIN_REFUSED"
   | "WW_RATE_LIMITED"
   | "WW_UNAUTHENTICATED"
@@ -88,6 +87,8 @@ const statusOfCode: { readonly [code in ErrorCode]?: number } = {
   WW_TOO_LARGE: 413,
   WW_KEY_REUSED: 422,
   WW_STORE_REFUSED: 422,
+  WW_NOT_SUPPORTED: 501,
+  WW_BUS_UNAVAILABLE: 503,
   WW_OVERLOADED: 503,
   WW_STOPPING: 503,
   WW_STORE_UNAVAILABLE: 503,

@@ -60,6 +60,20 @@ const faulty = hub(
   },
 );
 
+const step = hub(
+  "step",
+  {
+    request: z.strictObject({ flow: z.string() }),
+    reply: z.string(),
+    deadlineMs: 60_000,
+    signals: { go: z.null() },
+    exclusive: { lane: "flow", by: ({ flow }) => flow, whenBusy: "queue" },
+    chart: { Waiting: { Went: "Done", Late: "Done" }, Done: end },
+    data: () => ({}),
+  },
+  { Waiting: (s) => s.wait({ on: { go: "Went" }, deadline: "Late" }), Done: () => "done" },
+);
+
 const yearly = schedule("yearly", {
   cron: "0 0 29 2 *",
   hub: approval,
@@ -101,7 +115,7 @@ async function open(options: Pick<NorthboundOptions, "access"> = {}) {
   faults.broken = true;
   const made = folder();
   const engine: Engine = createEngine({
-    hubs: [approval, faulty],
+    hubs: [approval, faulty, step],
     workers: [],
     schedules: [yearly],
     store: join(made, "engine.db"),
@@ -129,7 +143,7 @@ const lines = ({ stdout }: Ran): string[] => stdout.split("\n").slice(0, -1);
 
 test("a request is submitted, watched, signalled and answered from the shell", async () => {
   const { engine, run } = await open();
-  expect(lines(await run(["hubs", "list", "-o", "ids"]))).toEqual(["approval", "faulty"]);
+  expect(lines(await run(["hubs", "list", "-o", "ids"]))).toEqual(["approval", "faulty", "step"]);
   // The same key is the same request.
   for (let time = 0; time < 2; time++) {
     expect(await run(["requests", "submit", "approval", "-", "--key", "a/1 ü"], '{"subject":"x"}')).toEqual({
@@ -156,7 +170,8 @@ test("a request is submitted, watched, signalled and answered from the shell", a
   expect(watched.stdout).toBe(stdout);
   const events = lines(await run(["requests", "history", "a/1 ü", "-o", "jsonl"]));
   expect(events).toHaveLength((await engine.history("a/1 ü")).length);
-  expect(await run(["requests", "diagram", "a/1 ü"])).toMatchObject({
+  expect((await run(["requests", "diagram", "a/1 ü"])).stdout).toContain("║ > Accepted ");
+  expect(await run(["requests", "diagram", "a/1 ü", "--svg"])).toMatchObject({
     status: 1,
     stdout: "",
     stderr: expect.stringMatching(/^WW_[A-Z_]+: .*diagram/) as string,
@@ -273,6 +288,62 @@ test("schedules are listed, paused, resumed, triggered and backfilled", async ()
   expect((await run(["schedules", "backfill", "yearly", "--from", from])).status).toBe(2);
   expect((await run(["schedules", "get", "monthly"])).status).toBe(3);
   await expect.poll(async () => (await engine.requests({ hub: "approval" })).items).toHaveLength(1);
+});
+
+test("hubs, lanes and shards are shown in the terminal, and a server without topics has no dead letters", async () => {
+  const { engine, run } = await open();
+  const diagram = await run(["hubs", "diagram", "approval"]);
+  expect(diagram.stdout).toContain("●─▶│ Waiting");
+  expect(JSON.parse((await run(["hubs", "diagram", "approval", "--json"])).stdout)).toMatchObject({
+    initial: "Waiting",
+  });
+  expect(await run(["hubs", "diagram", "none"])).toMatchObject({
+    status: 3,
+    stderr: "WW_HUB_UNKNOWN: this engine serves no hub none\n  It serves: approval, faulty, step.\n",
+  });
+  expect(lines(await run(["lanes"]))).toEqual(["nobody is in a lane"]);
+  const ids: string[] = [];
+  for (let n = 0; n < 3; n++) ids.push((await engine.submit(step, { flow: "f1" })).id);
+  const lanes = lines(await run(["lanes"]));
+  expect(lanes[0]).toMatch(/^lane +key +waiting +places +held by$/);
+  expect(lanes[1]).toMatch(/^flow +f1 +2 +1 of 1 +/);
+  expect(lanes[1]!.endsWith(ids[0]!)).toBe(true);
+  const shards = JSON.parse((await run(["shards", "-o", "json"])).stdout) as object[];
+  expect(shards).toMatchObject([{ shard: 0, isHere: true, epoch: 1 }]);
+  expect(await run(["dead-letters", "list"])).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/^WW_NOT_SUPPORTED: .*\n {2}What could not be done/) as string,
+  });
+  const both = await run(["shards", "--url", "http://127.0.0.1:1", "--brokers", "127.0.0.1:1"]);
+  expect([both.status, both.stderr]).toEqual([2, expect.stringContaining("--url or --context")]);
+});
+
+test("a request is run again as a new one, as it was or edited", async () => {
+  const { engine, run } = await open();
+  await engine.submit(approval, { subject: "old" }, { key: "first" });
+  const again = lines(await run(["requests", "rerun", "first", "--key", "second"]));
+  expect(again).toEqual(["second"]);
+  expect((await engine.request("second")).request).toEqual({ subject: "old" });
+  const [id = ""] = lines(await run(["requests", "rerun", "first", '{"subject":"new"}']));
+  expect(await engine.request(id)).toMatchObject({ hub: "approval", request: { subject: "new" } });
+  expect((await run(["requests", "rerun", "nobody"])).status).toBe(3);
+});
+
+test("a list is printed again and again, until Ctrl+C", async () => {
+  const { engine, env } = await open();
+  await engine.submit(approval, { subject: "x" }, { key: "seen" });
+  const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+  const child = spawn(process.execPath, [...flags, program, "requests", "list", "--watch", "-o", "ids"], {
+    env: { ...outerEnv, ...env },
+  });
+  onTestFinished(() => void child.kill());
+  let stdout = "";
+  child.stdout.on("data", (part: Buffer) => (stdout += part.toString()));
+  await expect.poll(() => stdout, { timeout: 30_000 }).toMatch(/^seen\nseen\n/);
+  expect(stdout).not.toContain("\u001B");
+  child.kill("SIGINT");
+  const signal = await new Promise((exited) => child.once("exit", (_code, by) => exited(by)));
+  expect(signal).toBe("SIGINT");
 });
 
 test("a context names a server, and its token goes to that server only", async () => {

@@ -3,11 +3,12 @@ import { systemClock } from "../ports/clock.ts";
 import { rootOf, shardOf } from "../ports/keys.ts";
 import type { Clock } from "../ports/ports.ts";
 import type { Tracing } from "../ports/trace.ts";
-import type { ShardAccess, Shards } from "../requests/access.ts";
+import type { Letters, ShardAccess, Shards } from "../requests/access.ts";
 import type { Engine, EngineHealth } from "../requests/api.ts";
 import { collectHubs } from "../requests/hubs.ts";
 import { RequestService } from "../requests/service.ts";
 import type { ClientOptions } from "./options.ts";
+import { LogLetters } from "../delivery/letters.ts";
 import { RemoteShards } from "../delivery/remote-shard.ts";
 import { checkInbox, checkShards, defaultInbox } from "./topics.ts";
 
@@ -45,6 +46,16 @@ class Client implements Shards {
   health(): EngineHealth {
     const { status } = this;
     return { ready: status === "running", status, liveRuns: 0, openAttempts: 0, queued: 0 };
+  }
+
+  get letters(): Letters {
+    return new LogLetters(this.#options.log, this.#options.inbox ?? defaultInbox);
+  }
+
+  inboxEnd(shard: number): Promise<number | undefined> {
+    const { log, inbox = defaultInbox } = this.#options;
+    // A broker that is away says nothing of it.
+    return log.end(inbox, shard).catch(() => undefined);
   }
 
   async start(): Promise<void> {

@@ -10,6 +10,7 @@ export {
   replayDeadLetter,
   type DeadLetter,
 } from "../delivery/dead-letters.ts";
+export { letterAt, listDeadLetters } from "../delivery/letters.ts";
 export type { Origin } from "../delivery/inbox.ts";
 export type {
   Log,

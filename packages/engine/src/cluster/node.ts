@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { Suspects } from "../attempts/suspects.ts";
 import { isRouted } from "../attempts/worker.ts";
 import type { InboxEntry } from "../delivery/inbox.ts";
+import { LogLetters } from "../delivery/letters.ts";
 import { offer, type OfferResult } from "../delivery/offer.ts";
 import { systemClock } from "../ports/clock.ts";
 import { rootOf, shardOf } from "../ports/keys.ts";
@@ -11,7 +12,7 @@ import { defaultLogger } from "../ports/logger.ts";
 import type { Clock, Logger, MaybePromise } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
 import type { Tracing } from "../ports/trace.ts";
-import type { ShardAccess, Shards } from "../requests/access.ts";
+import type { Letters, ShardAccess, Shards } from "../requests/access.ts";
 import type { EngineHealth } from "../requests/api.ts";
 import { checkWorkers, collectHubs, servedBy } from "../requests/hubs.ts";
 import { officeOf } from "../requests/posts.ts";
@@ -212,17 +213,24 @@ class Node implements Shards {
   }
 
   async stats(): Promise<readonly ShardStats[]> {
-    const { log } = this.#options;
     const owned = [...this.#assignments.entries()].flatMap(([shard, { owned: one }]) =>
       one === undefined ? [] : [[shard, one] as const],
     );
     return Promise.all(
       owned.map(async ([shard, one]) => {
-        // A broker that is away says nothing of it.
-        const end = await log.end(this.#inbox, shard).catch(() => undefined);
+        const end = await this.inboxEnd(shard);
         return one.stats(shard, end === undefined ? undefined : Math.max(0, end - one.shard.position));
       }),
     );
+  }
+
+  get letters(): Letters {
+    return new LogLetters(this.#options.log, this.#inbox);
+  }
+
+  inboxEnd(shard: number): Promise<number | undefined> {
+    // A broker that is away says nothing of it.
+    return this.#options.log.end(this.#inbox, shard).catch(() => undefined);
   }
 
   views(): ShardView[] {

@@ -5,7 +5,11 @@ import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
 import { collect, withRest, type HistoryRange } from "../ports/history.ts";
 import { isBeginning, type Beginning } from "../shard/records.ts";
 import type { RunFeed } from "../requests/access.ts";
+import type { ShardSummary } from "../requests/api.ts";
+import { longestLanes, type LaneFilter, type LongestLanes } from "../requests/lane-list.ts";
 import { listOverlaid } from "../requests/list.ts";
+import { summaryOf } from "../requests/shard-summary.ts";
+import { Lanes } from "../shard/lanes.ts";
 import { RunTail } from "./run-tail.ts";
 
 /** What is known of a request after a batch. */
@@ -35,6 +39,9 @@ export const beginningOf = (event: RunEvent): Beginning | undefined =>
 /** The answer that an event gave. */
 export const answerIn = (event: RunEvent): Answer | undefined =>
   event.type === "answered" || event.type === "ended" ? event.answer : undefined;
+
+/** So many runs in lanes are read before the loop goes on. */
+const lanesAtOnce = 1000;
 
 /** How often the journal is read while somebody waits, in milliseconds. */
 const followMs = 20;
@@ -95,6 +102,29 @@ export class RemoteShardReader {
         find: () => undefined,
       });
     });
+  }
+
+  /** The lanes with the longest queues. */
+  lanes(filter: LaneFilter): Promise<LongestLanes> {
+    return this.#stable(async (checkpoint) => {
+      const { runs: moved } = await this.#replayed(checkpoint);
+      const lanes = new Lanes(new Map());
+      let left = lanesAtOnce;
+      for await (const run of this.#store.laneRuns()) {
+        if (!moved.has(run.key)) lanes.add(run);
+        if (--left > 0) continue;
+        left = lanesAtOnce;
+        await new Promise<void>((resolve) => this.#clock.soon(resolve));
+      }
+      for (const { key, hub, status, lane } of moved.values())
+        if (status !== "ended" && lane !== undefined) lanes.add({ key, hub, status, lane });
+      return longestLanes(lanes.values(), filter, this.#clock);
+    });
+  }
+
+  /** Who works on the shard, and how far it has come. */
+  async summary(): Promise<Omit<ShardSummary, "shard" | "lag">> {
+    return { ...(await summaryOf(this.#store)), isHere: false };
   }
 
   /** What is known of a request, as it was after the batch `seq`. */

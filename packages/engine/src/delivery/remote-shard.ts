@@ -21,6 +21,8 @@ import {
   type ShardAccess,
 } from "../requests/access.ts";
 import type { HistoryRange } from "../ports/history.ts";
+import type { ShardSummary } from "../requests/api.ts";
+import type { LaneFilter, LongestLanes } from "../requests/lane-list.ts";
 import { commandIn, notFound, type CommandInput } from "../requests/commands.ts";
 import { defaultRetentionMs } from "../requests/options.ts";
 import type { CheckedBody } from "../requests/validate.ts";
@@ -147,6 +149,14 @@ class RemoteShard implements ShardAccess {
 
   list(filter: RequestFilter): Promise<readonly RequestRow[]> {
     return this.#reader.list(filter);
+  }
+
+  lanes(filter: LaneFilter): Promise<LongestLanes> {
+    return this.#reader.lanes(filter);
+  }
+
+  summary(): Promise<Omit<ShardSummary, "shard" | "lag">> {
+    return this.#reader.summary();
   }
 
   async command(key: string, input: Input): Promise<Ignored | undefined> {

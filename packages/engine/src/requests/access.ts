@@ -11,10 +11,11 @@ import { Run, type Ignored, type Input, type RunOrigin } from "@wheelwork/core/k
 import type { Clock, RequestFilter, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { Schedule } from "../schedules/schedule.ts";
 import type { Tracing } from "../ports/trace.ts";
-import type { EngineHealth } from "./api.ts";
+import type { DeadLetterPage, EngineHealth, ShardSummary } from "./api.ts";
 import type { CommandInput } from "./commands.ts";
 import type { ShardStats } from "./stats.ts";
 import type { HistoryRange } from "../ports/history.ts";
+import type { LaneFilter, LongestLanes } from "./lane-list.ts";
 import type { CheckedBody } from "./validate.ts";
 
 /** A new request, checked, on its way to its shard. */
@@ -93,6 +94,10 @@ export interface ShardAccess {
   history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]>;
   /** The newest rows that the filter lets through: as many as its limit if there are so many, and in any order. */
   list(filter: RequestFilter): Promise<readonly RequestRow[]>;
+  /** The lanes of the shard with the longest queues. */
+  lanes(filter: LaneFilter): Promise<LongestLanes>;
+  /** Who works on the shard, and how far it has come. */
+  summary(): Promise<Omit<ShardSummary, "shard" | "lag">>;
   /** The time there, in milliseconds since 1970: engine time, or the wall clock's where only the store is asked. */
   now(): number;
   /** Gives a command to a run. It is durable when this resolves, or has changed nothing for the reason that is given. */
@@ -102,6 +107,14 @@ export interface ShardAccess {
    * to it for a while; it may be sent again then, under the same id.
    */
   deliver(key: string, input: CommandInput): Promise<Ignored | undefined>;
+}
+
+/** The dead letters of the topics that an engine reads. */
+export interface Letters {
+  /** See `Engine.deadLetters`. */
+  list(filter: { readonly topic?: string; readonly limit: number }): Promise<DeadLetterPage>;
+  /** See `Engine.replayDeadLetter`. */
+  replay(place: string, topic?: string): Promise<void>;
 }
 
 /** The shards behind an engine: one in an embedded engine, all of a cluster in a node or a client. */
@@ -115,6 +128,10 @@ export interface Shards {
   health(): EngineHealth;
   /** Absent: this process works on none. */
   stats?(): Promise<readonly ShardStats[]>;
+  /** Absent: it reads no topics. */
+  readonly letters?: Letters;
+  /** Where the inbox of a shard ends; undefined: its broker is away. Absent: there are no inboxes. */
+  inboxEnd?(shard: number): Promise<number | undefined>;
   start(): Promise<void>;
   stop(drainMs: number | undefined): Promise<void>;
   /** The shard of a request, or of a run that it has begun. */

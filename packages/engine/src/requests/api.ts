@@ -120,6 +120,80 @@ export interface RequestPage {
   readonly cursor?: string;
 }
 
+/** A lane that somebody is in. */
+export interface LaneSummary {
+  readonly name: string;
+  readonly key: string;
+  /** How many requests may work in it at once. Absent: no hub of this engine has the lane. */
+  readonly places?: number;
+  /** How many places are taken. */
+  readonly held: number;
+  /** How many requests wait for their turn. */
+  readonly waiting: number;
+  /** The requests that hold the places, 100 at most. */
+  readonly holders: readonly string[];
+}
+
+/** Lanes, those with the longest queues first. */
+export interface LanePage {
+  readonly lanes: readonly LaneSummary[];
+  /** How many lanes there are, also those that are not listed. */
+  readonly total: number;
+}
+
+/** A shard: who works on it, and how far it has come. */
+export interface ShardSummary {
+  readonly shard: number;
+  /** This process works on it. */
+  readonly isHere: boolean;
+  /** Who has claimed it last: host, process and a random number. Absent: nobody yet, or it is not known. */
+  readonly owner?: string;
+  /** How often it was claimed. */
+  readonly epoch?: number;
+  /** How many batches are committed. */
+  readonly batches?: number;
+  /** The engine time of the last commit, in milliseconds since 1970. */
+  readonly lastCommitAt?: number;
+  /** How far it has read its inbox: the offset of the next record. */
+  readonly position?: number;
+  /** How many records of its inbox it has not read. Absent: it has no inbox, or its broker is away. */
+  readonly lag?: number;
+  /** Answers that are not known to be published, counted up to 1000. */
+  readonly unpublished?: number;
+  /** How many committed batches the server of the store has lost. */
+  readonly lost?: number;
+  /** How large its store is, in bytes. All shards of one database are in the same tables. */
+  readonly storeBytes?: number;
+  /** Why nothing is known of it, or what is wrong with it. */
+  readonly problem?: string;
+}
+
+/** A record that could not be processed. */
+export interface DeadLetterView {
+  /** Its partition and its offset in the topic of the dead letters, such as `0:42`. */
+  readonly place: string;
+  /** When it became a dead letter, in milliseconds since 1970. */
+  readonly at: number;
+  /** The key as the sender of the request gave it. */
+  readonly key: string;
+  /** Why it could not be processed. */
+  readonly reason: string;
+  /** Where the record was: a replay sends it there. */
+  readonly origin: { readonly topic: string; readonly partition: number; readonly offset: number };
+  readonly value: string;
+  /** The record was too large for the topic of the dead letters: its value is only at `origin`. */
+  readonly isShort: boolean;
+}
+
+/** The newest dead letters of a topic, oldest first. */
+export interface DeadLetterPage {
+  /** Whose dead letters they are. */
+  readonly topic: string;
+  readonly letters: readonly DeadLetterView[];
+  /** There are older ones, too. */
+  readonly hasMore: boolean;
+}
+
 /** What a command did. `ended`: too late, the run is over. */
 export type CommandResult = "accepted" | "ended";
 
@@ -234,6 +308,24 @@ export interface Engine {
   /** The hubs that this engine serves, by name. */
   readonly hubs: ReadonlyMap<string, AnyHub>;
   health(): EngineHealth;
+  /**
+   * The lanes that somebody is in, those with the longest queues first: `limit` of them at most (default 50, 1000 at most).
+   * @throws WheelworkError WW_INVALID_REQUEST.
+   */
+  lanes(filter?: { readonly name?: string; readonly limit?: number }): Promise<LanePage>;
+  /** All shards, also those that other processes work on. One that cannot be read says why. */
+  allShards(): Promise<readonly ShardSummary[]>;
+  /**
+   * The newest records that could not be processed, `limit` of them at most (default 50, 1000 at most). `topic` is the topic that they
+   * came from; default: the inbox. An embedded engine reads no topics.
+   * @throws WheelworkError WW_NOT_SUPPORTED, WW_INVALID_REQUEST, WW_NOT_FOUND when there is no such topic, WW_BUS_UNAVAILABLE.
+   */
+  deadLetters(filter?: { readonly topic?: string; readonly limit?: number }): Promise<DeadLetterPage>;
+  /**
+   * Sends a dead letter back to where it came from. It stays in its own topic.
+   * @throws WheelworkError WW_NOT_FOUND when there is none at this place, and those of `deadLetters`.
+   */
+  replayDeadLetter(place: string, options?: { readonly topic?: string }): Promise<void>;
   /** Figures of the shards that this process works on. `createMetrics` shows them with others. */
   stats(): Promise<EngineStats>;
 }

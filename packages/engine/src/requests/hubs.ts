@@ -62,6 +62,16 @@ function checkLanes(hubs: Iterable<AnyHub>): void {
   });
 }
 
+/** How many places each lane has, by its name. */
+export function placesOf(hubs: Iterable<AnyHub>): ReadonlyMap<string, number> {
+  const places = new Map<string, number>();
+  for (const { definition } of hubs) {
+    const { exclusive } = definition;
+    if (exclusive !== undefined) places.set(exclusive.lane, exclusive.slots);
+  }
+  return places;
+}
+
 /** Hubs that others start or send signals by their names. */
 function checkAddressees(hubs: ReadonlyMap<string, AnyHub>): void {
   const problems: { path: string; message: string }[] = [];

@@ -17,7 +17,10 @@ import { notFound } from "./commands.ts";
 import { timerMs } from "../ports/clock.ts";
 import { Doorbell } from "../ports/doorbell.ts";
 import type { HistoryRange } from "../ports/history.ts";
+import type { ShardSummary } from "./api.ts";
+import { longestLanes, type LaneFilter, type LongestLanes } from "./lane-list.ts";
 import { listOverlaid } from "./list.ts";
+import { summaryOf } from "./shard-summary.ts";
 
 /** A shard that this process works on: its loop is asked, and its store for what is not in memory. */
 export class LocalShard implements ShardAccess {
@@ -151,6 +154,15 @@ export class LocalShard implements ShardAccess {
       isCurrent: (row) => this.#shard.isListed(row),
       find: (key) => this.#shard.find(key),
     });
+  }
+
+  lanes(filter: LaneFilter): Promise<LongestLanes> {
+    if (this.#shard.status === "store-lost") throw unavailable();
+    return longestLanes(this.#shard.lanes(), filter, this.#clock);
+  }
+
+  async summary(): Promise<Omit<ShardSummary, "shard" | "lag">> {
+    return { ...(await summaryOf(this.#store)), isHere: true };
   }
 
   now(): number {

@@ -7,18 +7,21 @@ import {
   type SignalTypes,
   type TraceContext,
 } from "@wheelwork/core";
-import { callersCancel, knownCommand, Run, type HubDefinition } from "@wheelwork/core/kernel";
+import { callersCancel, knownCommand, Run, textOf, type HubDefinition } from "@wheelwork/core/kernel";
 import { outcomeSignal, type RemoteCall, type RemoteOutcome } from "../ports/calls.ts";
 import { givenKey, isRunKey, keyProblem, scheduleHubName, scheduleOf, storedKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import { readTraceparent, traceContext, type Tracing } from "../ports/trace.ts";
-import { askAgain, type RequestRecord, type ShardAccess, type Shards } from "./access.ts";
+import { askAgain, type Letters, type RequestRecord, type ShardAccess, type Shards } from "./access.ts";
 import type {
   CommandResult,
+  DeadLetterPage,
   Engine,
   EngineHealth,
+  LanePage,
   RequestPage,
   RequestView,
+  ShardSummary,
   StopOptions,
   Submitted,
   SubmitOptions,
@@ -26,7 +29,8 @@ import type {
 import type { OwedSignal } from "./posts.ts";
 import { commandIn, commandResult, noRequest, type CommandInput } from "./commands.ts";
 import { rangeOf } from "../ports/history.ts";
-import { servedBy } from "./hubs.ts";
+import { placesOf, servedBy } from "./hubs.ts";
+import { laneOrder, type LongestLanes } from "./lane-list.ts";
 import type { OwedOptions } from "./posts.ts";
 import { EngineRun, type RunHandle } from "./run-handle.ts";
 import { watchRun, type RunUpdate, type WatchOptions } from "./run-watch.ts";
@@ -87,6 +91,63 @@ export class RequestService implements Engine {
 
   async stats(): Promise<EngineStats> {
     return { shards: (await this.#shards.stats?.()) ?? [] };
+  }
+
+  async lanes({ name, limit }: Parameters<Engine["lanes"]>[0] = {}): Promise<LanePage> {
+    const filter = { name, ...pageBounds(limit === undefined ? {} : { limit }) };
+    this.#demandOpen();
+    const parts: LongestLanes[] = [];
+    for (const shard of this.#shards.all()) parts.push(await shard.lanes(filter));
+    const longest = parts.flatMap(({ lanes }) => lanes).toSorted(laneOrder);
+    const places = placesOf(this.hubs.values());
+    return {
+      lanes: longest.slice(0, filter.limit).map((lane) => ({
+        ...lane,
+        ...(places.has(lane.name) ? { places: places.get(lane.name) as number } : {}),
+      })),
+      total: parts.reduce((sum, { total }) => sum + total, 0),
+    };
+  }
+
+  async allShards(): Promise<readonly ShardSummary[]> {
+    this.#demandOpen();
+    return Promise.all(Array.from(this.#shards.all(), (access, shard) => this.#summaryOf(access, shard)));
+  }
+
+  async #summaryOf(access: ShardAccess, shard: number): Promise<ShardSummary> {
+    try {
+      const summary = await access.summary();
+      const end = await this.#shards.inboxEnd?.(shard);
+      const lag = end === undefined ? {} : { lag: Math.max(0, end - (summary.position ?? 0)) };
+      return { shard, ...summary, ...lag };
+    } catch (error) {
+      return { shard, isHere: false, problem: textOf(error) };
+    }
+  }
+
+  async deadLetters({ topic, limit }: Parameters<Engine["deadLetters"]>[0] = {}): Promise<DeadLetterPage> {
+    const bounds = pageBounds(limit === undefined ? {} : { limit });
+    return this.#letters().list({ ...(topic === undefined ? {} : { topic }), limit: bounds.limit });
+  }
+
+  async replayDeadLetter(
+    place: string,
+    { topic }: Parameters<Engine["replayDeadLetter"]>[1] = {},
+  ): Promise<void> {
+    await this.#letters().replay(place, topic);
+  }
+
+  #letters(): Letters {
+    this.#demandOpen();
+    const { letters } = this.#shards;
+    if (letters !== undefined) return letters;
+    throw new WheelworkError(
+      "WW_NOT_SUPPORTED",
+      "an embedded engine reads no topics, and has no dead letters",
+      {
+        next: "What could not be done is among the requests: list those with the status lost, or incident.",
+      },
+    );
   }
 
   submit<I>(hub: Hub<I> | string, request: I, options: SubmitOptions = {}): Promise<Submitted> {

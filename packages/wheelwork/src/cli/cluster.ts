@@ -1,33 +1,12 @@
 import { WheelworkError } from "@wheelwork/core";
 import { consoleLogger } from "@wheelwork/engine";
-import {
-  asyncApi,
-  clusterTopics,
-  createNode,
-  deadLetterTopic,
-  type NodeOptions,
-} from "@wheelwork/engine/cluster";
+import { asyncApi, clusterTopics, createNode, type NodeOptions } from "@wheelwork/engine/cluster";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { command, wholeNumber, type Command } from "./command.ts";
-import { listDeadLetters, replay } from "./dead-letters.ts";
 import { exitCodes } from "./exit-codes.ts";
-import { check, listShards } from "./inspect.ts";
-import { openPlace, placeHelp, placeOptions } from "./place.ts";
-
-type Values = Parameters<typeof openPlace>[0];
-
-async function withPlace<T>(
-  values: Values,
-  body: (place: Awaited<ReturnType<typeof openPlace>>) => Promise<T>,
-): Promise<T> {
-  const place = await openPlace(values);
-  try {
-    return await body(place);
-  } finally {
-    await place.close();
-  }
-}
+import { check } from "./inspect.ts";
+import { placeHelp, placeOptions, withPlace, type PlaceValues } from "./place.ts";
 
 /** What the module of a node exports. @throws WheelworkError WW_CONFIG. */
 async function loadModule(
@@ -45,7 +24,7 @@ async function loadModule(
   return { ...loaded.default, hubs, workers };
 }
 
-async function runNode(values: Values, name: string | undefined, file: string): Promise<void> {
+async function runNode(values: PlaceValues, name: string | undefined, file: string): Promise<void> {
   const module = await loadModule(file);
   await withPlace(values, async (place) => {
     const { channels = [] } = module;
@@ -79,11 +58,6 @@ async function runNode(values: Values, name: string | undefined, file: string): 
   });
 }
 
-const letterOptions = {
-  topic: { type: "string", value: "TOPIC", about: "whose dead letters (the inbox)" },
-  ...placeOptions,
-} as const;
-
 /** The commands that look at the servers of a cluster, and the one that runs a node. */
 export const clusterCommands: readonly Command[] = [
   command({
@@ -113,33 +87,5 @@ export const clusterCommands: readonly Command[] = [
     takes: "",
     options: placeOptions,
     run: async ({ values }) => ((await withPlace(values, check)) ? exitCodes.done : exitCodes.failed),
-  }),
-  command({
-    name: "shards",
-    about: "Lists the shards of a cluster: owner, position, lag.",
-    more: placeHelp,
-    takes: "",
-    options: placeOptions,
-    run: async ({ values }) => ((await withPlace(values, listShards)) ? exitCodes.done : exitCodes.failed),
-  }),
-  command({
-    name: "dead-letters list",
-    about: "Lists what could not be processed, and why.",
-    more: placeHelp,
-    takes: "",
-    options: letterOptions,
-    run: ({ values }) =>
-      withPlace(values, (place) => listDeadLetters(place.log, deadLetterTopic(values.topic ?? place.inbox))),
-  }),
-  command({
-    name: "dead-letters replay",
-    about: "Sends dead letters to where they came from: all, or those at the places of the list.",
-    more: placeHelp,
-    takes: "[PLACE...]",
-    options: letterOptions,
-    run: ({ values, positionals }) =>
-      withPlace(values, (place) =>
-        replay(place.log, deadLetterTopic(values.topic ?? place.inbox), positionals),
-      ),
   }),
 ];

@@ -1,3 +1,6 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { CommandError } from "./command.ts";
+import { exitCodes } from "./exit-codes.ts";
 import { print } from "./inspect.ts";
 
 /** How lists are printed. */
@@ -9,6 +12,31 @@ export const outputOption = {
     about: "how to print it (table)",
   },
 } as const;
+
+/** Lists that may be printed again and again. */
+export const watchOption = {
+  watch: { type: "boolean", about: "prints it again every two seconds, until Ctrl+C" },
+} as const;
+
+const watchMs = 2000;
+
+/** Prints something once, or again and again. It waits while the server is away. */
+export async function again(watch: boolean | undefined, print: () => Promise<void>): Promise<void> {
+  if (watch !== true) return print();
+  for (;;) {
+    if (process.stdout.isTTY) process.stdout.write(clearScreen);
+    try {
+      await print();
+    } catch (error) {
+      if (!(error instanceof CommandError) || error.exitCode !== exitCodes.tryAgain) throw error;
+      process.stderr.write(`${error.message}\n`);
+    }
+    await sleep(watchMs);
+  }
+}
+
+/** The cursor to the corner, the screen empty. */
+const clearScreen = "\u001b[H\u001b[2J";
 
 type Output = "table" | "json" | "jsonl" | "ids";
 

@@ -1,6 +1,7 @@
 import type { Store } from "@wheelwork/engine";
 import type { Kafka } from "@wheelwork/kafka";
 import { WheelworkError } from "@wheelwork/core";
+import { usageError } from "./command.ts";
 
 /** Where the cluster is. */
 export interface Place {
@@ -33,10 +34,11 @@ export const placeOptions = {
 export const placeHelp = `TLS and SASL of Kafka: KAFKA_TLS=true, KAFKA_CA, KAFKA_CERT and KAFKA_KEY (files), KAFKA_USERNAME, KAFKA_PASSWORD, KAFKA_SASL
 (SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN). Those of PostgreSQL are in its URL, as are several servers.`;
 
-type Values = { readonly [Name in keyof typeof placeOptions]?: string | undefined };
+/** What was given for the options of a cluster. */
+export type PlaceValues = { readonly [Name in keyof typeof placeOptions]?: string | undefined };
 
 /** Connects to the cluster that the options and the environment name. */
-export async function openPlace(values: Values): Promise<Place> {
+async function openPlace(values: PlaceValues): Promise<Place> {
   const { env } = process;
   const brokers = values.brokers ?? env["KAFKA_BROKERS"] ?? "127.0.0.1:9092";
   const connectionString =
@@ -63,6 +65,30 @@ export async function openPlace(values: Values): Promise<Place> {
       await pool.close();
     },
   };
+}
+
+/** Connects to the cluster for as long as something is done there. */
+export async function withPlace<T>(values: PlaceValues, body: (place: Place) => Promise<T>): Promise<T> {
+  const place = await openPlace(values);
+  try {
+    return await body(place);
+  } finally {
+    await place.close();
+  }
+}
+
+/** Whether the servers of a cluster are asked, not an HTTP server: options go before the environment. */
+export function isDirect(
+  values: PlaceValues & { readonly url?: string | undefined; readonly context?: string | undefined },
+  env: NodeJS.ProcessEnv = process.env,
+): boolean {
+  const isNamed = values.url !== undefined || values.context !== undefined;
+  const isCluster = values.brokers !== undefined || values.database !== undefined;
+  if (isNamed && isCluster)
+    throw usageError("give --url or --context for a server, or --brokers and --database for a cluster");
+  if (isNamed || isCluster) return isCluster;
+  const hasServer = env["WHEELWORK_URL"] !== undefined || env["WHEELWORK_CONTEXT"] !== undefined;
+  return !hasServer && env["KAFKA_BROKERS"] !== undefined;
 }
 
 /** Loads an optional package. @throws WheelworkError WW_CONFIG when it is not installed. */

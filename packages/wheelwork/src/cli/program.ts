@@ -5,6 +5,7 @@ import { candidates, completionCommand } from "./completion.ts";
 import { exitCodeOf, exitCodes, type ExitCode } from "./exit-codes.ts";
 import { helpOf, markdown, overview } from "./help.ts";
 import { hubCommands } from "./hubs.ts";
+import { insideCommands } from "./inside.ts";
 import { requestCommands } from "./requests.ts";
 import { scheduleCommands } from "./schedules.ts";
 import { settingCommands } from "./settings.ts";
@@ -15,6 +16,7 @@ const commands: readonly Command[] = [
   ...requestCommands,
   ...hubCommands,
   ...scheduleCommands,
+  ...insideCommands,
   ...settingCommands,
   ...tokenCommands,
   completionCommand,

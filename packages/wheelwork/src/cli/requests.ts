@@ -7,8 +7,8 @@ import { Client } from "./client.ts";
 import { command, CommandError, usageError, wholeNumber, type Command } from "./command.ts";
 import { findServer, serverOptions } from "./contexts.ts";
 import { exitCodes, type ExitCode } from "./exit-codes.ts";
-import { hubOperations } from "./hubs.ts";
-import { idsOf, outputOption, printRows, say, shown, type Column } from "./output.ts";
+import { servedHubs } from "./hubs.ts";
+import { again, idsOf, outputOption, printRows, say, shown, watchOption, type Column } from "./output.ts";
 
 /** A request, as the server lists it. */
 interface Row {
@@ -26,6 +26,7 @@ interface Answer {
 }
 
 interface View extends Row {
+  readonly request: unknown;
   readonly answer?: Answer;
   readonly incident?: {
     readonly at: string;
@@ -105,6 +106,7 @@ const list = command({
     ...filterOptions,
     limit: { type: "string", value: "N", about: "at most so many (50)" },
     all: { type: "boolean", about: "all of them, page by page" },
+    ...watchOption,
     ...outputOption,
     ...serverOptions,
   },
@@ -114,12 +116,15 @@ const list = command({
     const most = values.all === true ? Number.POSITIVE_INFINITY : wholeNumber("--limit", values.limit, 50, 1);
     const form = { columns, idOf: ({ id }: Row) => id, none: "there are no such requests" };
     const streams = values.output === "jsonl" || values.output === "ids";
-    const rows: Row[] = [];
-    for await (const page of listed(new Client(findServer(values)), filterOf(values), most)) {
-      if (streams) printRows(values.output, page, form);
-      else rows.push(...page);
-    }
-    if (!streams) printRows(values.output, rows, form);
+    const client = new Client(findServer(values));
+    await again(values.watch, async () => {
+      const rows: Row[] = [];
+      for await (const page of listed(client, filterOf(values), most)) {
+        if (streams) printRows(values.output, page, form);
+        else rows.push(...page);
+      }
+      if (!streams) printRows(values.output, rows, form);
+    });
   },
 });
 
@@ -300,20 +305,57 @@ arrived may be repeated with it.`,
   run: async ({ values, positionals: [hub = "", request] }) => {
     const client = new Client(findServer(values));
     const body = jsonArgument(request, "the request");
-    const operation = (await hubOperations(client)).find(({ name }) => name === hub);
-    if (operation === undefined)
-      throw new CommandError(`the server has no hub ${hub}\n  See: wheelwork hubs list`, exitCodes.notFound);
     const key = values.key ?? randomUUID();
-    const headers = { "idempotency-key": encodeURIComponent(key), prefer: "wait=0" };
-    const reply = await client.post(operation.path, {
-      body,
-      headers,
-      query: { startAt: values["start-at"] },
-      expected: (one) => one.headers.has("content-location"),
-    });
-    const id = idOf(reply, key);
+    const id = await send(client, hub, body, key, values["start-at"]);
     if (values.wait !== undefined) return printAnswer(client, id, wholeNumber("--wait", values.wait, 0, 0));
     say(id);
+    return exitCodes.done;
+  },
+});
+
+/** Sends a request to a hub. The result is its id. */
+async function send(
+  client: Client,
+  hub: string,
+  body: unknown,
+  key: string,
+  startAt?: string,
+): Promise<string> {
+  const found = (await servedHubs(client)).find(({ name }) => name === hub);
+  if (found?.path === undefined) {
+    const why =
+      found === undefined ? `the server has no hub ${hub}` : `the hub ${hub} takes no requests over HTTP`;
+    throw new CommandError(`${why}\n  See: wheelwork hubs list`, exitCodes.notFound);
+  }
+  const headers = { "idempotency-key": encodeURIComponent(key), prefer: "wait=0" };
+  const reply = await client.post(found.path, {
+    body,
+    headers,
+    query: { startAt },
+    expected: (one) => one.headers.has("content-location"),
+  });
+  return idOf(reply, key);
+}
+
+const rerun = command({
+  name: "requests rerun",
+  about:
+    "Sends what a request has asked for to its hub once more, as a new request, and prints its id. With --wait, prints its answer.",
+  more: `REQUEST is asked for instead: JSON, @FILE, or - for what comes in. Without it the body is the old one, as the schema of its
+hub has made it. All that the old request has done stays done.`,
+  takes: "ID [REQUEST]",
+  options: {
+    key: { type: "string", value: "KEY", about: "the key of the new request (a random one)" },
+    ...waitOption,
+    ...serverOptions,
+  },
+  run: async ({ values, positionals: [id = "", edited] }) => {
+    const client = new Client(findServer(values));
+    const { hub, request } = (await client.get(pathOf(id))).body as View;
+    const body = jsonArgument(edited, "the request") ?? request;
+    const made = await send(client, hub, body, values.key ?? randomUUID());
+    if (values.wait !== undefined) return printAnswer(client, made, wholeNumber("--wait", values.wait, 0, 0));
+    say(made);
     return exitCodes.done;
   },
 });
@@ -456,41 +498,48 @@ const incidents = command({
   name: "incidents",
   about: "Lists parked requests in groups: by hub, state and error. -o ids prints the ids of all of them.",
   takes: "",
-  options: { hub: filterOptions.hub, ...outputOption, ...serverOptions },
+  options: { hub: filterOptions.hub, ...watchOption, ...outputOption, ...serverOptions },
   run: async ({ values }) => {
     const client = new Client(findServer(values));
-    const groups = new Map<string, Group>();
-    const filter = { ...filterOf(values), status: "incident" };
-    for await (const page of listed(client, filter, Number.POSITIVE_INFINITY)) {
-      if (values.output === "ids") {
-        printRows("ids", page, { columns, idOf: ({ id }) => id, none: "" });
-        continue;
-      }
-      const waiting = page.values();
-      const look = async (): Promise<void> => {
-        for (const { id } of waiting) collect(groups, (await client.get(pathOf(id))).body as View);
-      };
-      await Promise.all(Array.from({ length: atOnce }, look));
-    }
-    if (values.output === "ids") return;
-    printRows(
-      values.output,
-      [...groups.values()].toSorted((a, b) => b.ids.length - a.ids.length),
-      {
-        columns: [
-          ["many", ({ ids }) => `${ids.length}`],
-          ["hub", ({ hub }) => hub],
-          ["state", ({ state }) => state],
-          ["since", ({ since }) => since],
-          ["error", ({ error }) => error],
-          ["such as", ({ ids }) => ids[0]],
-        ],
-        idOf: ({ ids }) => ids[0] ?? "",
-        none: "there are no incidents",
-      },
-    );
+    await again(values.watch, () => printIncidents(client, values));
   },
 });
+
+async function printIncidents(
+  client: Client,
+  values: { readonly hub?: string; readonly output?: string },
+): Promise<void> {
+  const groups = new Map<string, Group>();
+  const filter = { ...filterOf(values), status: "incident" };
+  for await (const page of listed(client, filter, Number.POSITIVE_INFINITY)) {
+    if (values.output === "ids") {
+      printRows("ids", page, { columns, idOf: ({ id }) => id, none: "" });
+      continue;
+    }
+    const waiting = page.values();
+    const look = async (): Promise<void> => {
+      for (const { id } of waiting) collect(groups, (await client.get(pathOf(id))).body as View);
+    };
+    await Promise.all(Array.from({ length: atOnce }, look));
+  }
+  if (values.output === "ids") return;
+  printRows(
+    values.output,
+    [...groups.values()].toSorted((a, b) => b.ids.length - a.ids.length),
+    {
+      columns: [
+        ["many", ({ ids }) => `${ids.length}`],
+        ["hub", ({ hub }) => hub],
+        ["state", ({ state }) => state],
+        ["since", ({ since }) => since],
+        ["error", ({ error }) => error],
+        ["such as", ({ ids }) => ids[0]],
+      ],
+      idOf: ({ ids }) => ids[0] ?? "",
+      none: "there are no incidents",
+    },
+  );
+}
 
 function collect(groups: Map<string, Group>, { id, hub, state, incident }: View): void {
   // It may have been retried since it was listed.
@@ -511,6 +560,7 @@ export const requestCommands: readonly Command[] = [
   historyOf,
   answer,
   submit,
+  rerun,
   ...commands,
   incidents,
 ];

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { Client } from "./client.ts";
 import { command, usageError, wholeNumber, type Command } from "./command.ts";
 import { findServer, serverOptions } from "./contexts.ts";
-import { outputOption, printRows, say } from "./output.ts";
+import { again, outputOption, printRows, say, watchOption } from "./output.ts";
 
 interface Schedule {
   readonly name: string;
@@ -17,18 +17,21 @@ const list = command({
   name: "schedules list",
   about: "Lists the schedules of the server.",
   takes: "",
-  options: { ...outputOption, ...serverOptions },
+  options: { ...watchOption, ...outputOption, ...serverOptions },
   run: async ({ values }) => {
-    const { body } = await new Client(findServer(values)).get("/schedules");
-    printRows(values.output, (body as { readonly schedules: readonly Schedule[] }).schedules, {
-      columns: [
-        ["schedule", ({ name }) => name],
-        ["status", ({ status }) => status],
-        ["last tick", ({ lastAt }) => lastAt],
-        ["next tick", ({ nextAt }) => nextAt],
-      ],
-      idOf: ({ name }) => name,
-      none: "the server has no schedules",
+    const client = new Client(findServer(values));
+    await again(values.watch, async () => {
+      const { body } = await client.get("/schedules");
+      printRows(values.output, (body as { readonly schedules: readonly Schedule[] }).schedules, {
+        columns: [
+          ["schedule", ({ name }) => name],
+          ["status", ({ status }) => status],
+          ["last tick", ({ lastAt }) => lastAt],
+          ["next tick", ({ nextAt }) => nextAt],
+        ],
+        idOf: ({ name }) => name,
+        none: "the server has no schedules",
+      });
     });
   },
 });
