@@ -115,7 +115,7 @@ const engineLayers: readonly Layer[] = [
   },
   ...engineRooms,
   room(
-    ["embedded/engine.ts"],
+    ["embedded/engine.ts", "embedded/stored.ts"],
     [...(rooms["embedded"] ?? []), "stores"],
     "Of all engines only the embedded one brings SQLite along.",
   ),

@@ -19,6 +19,7 @@ export type { ScheduleHandle, ScheduleView } from "./requests/schedules.ts";
 export type { RunHandle } from "./requests/run-handle.ts";
 export type { RunUpdate, WatchOptions } from "./requests/run-watch.ts";
 export { createEngine, type EngineOptions } from "./embedded/engine.ts";
+export { readStore, type StoreReader } from "./embedded/stored.ts";
 export { placedKey } from "./requests/validate.ts";
 export type { CommonOptions, Redactable } from "./requests/options.ts";
 export type { ShardLimits } from "./shard/options.ts";
@@ -34,6 +35,7 @@ export { nextAfter } from "./ports/history.ts";
 export { connectionAccepted } from "./ports/arrivals.ts";
 export { systemClock } from "./ports/clock.ts";
 export { SqliteStore, type Durability, type SqliteOptions } from "./stores/sqlite.ts";
+export { backupStore, verifyStore, type StoreProgress, type StoreVerdict } from "./stores/sqlite-backup.ts";
 export type {
   Batch,
   BegunRuns,

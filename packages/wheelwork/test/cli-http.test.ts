@@ -436,7 +436,7 @@ test("docs/cli.md, help and completion come from the commands", async () => {
   expect(await completed("sch")).toEqual(["schedules"]);
   expect(await completed("schedules", "pa")).toEqual(["pause"]);
   expect(await completed("requests", "list", "--status", "in")).toEqual(["incident"]);
-  expect(await completed("requests", "list", "--st")).toEqual(["--status"]);
+  expect(await completed("requests", "list", "--sta")).toEqual(["--status"]);
   expect((await cli(env, ["completion", "bash"])).stdout).toContain(
     "complete -o default -F _wheelwork wheelwork",
   );

@@ -200,6 +200,9 @@ suite("the proof of concept's wire", () => {
       status: 1,
       stdout: expect.stringContaining("there is no topic none") as string,
     });
+    const doctor = cli("doctor").stdout;
+    expect(doctor).toMatch(/^ok {7}Kafka at .* has the topics of the inbox\nok {7}PostgreSQL \d+/m);
+    expect(doctor).toMatch(/^ok {7}the clock of PostgreSQL agrees.*\nok {7}the store has 4 shards/m);
     const shards = cli("shards").stdout.trim().split("\n");
     expect(shards).toHaveLength(5);
     expect(shards[0]).toMatch(/^shard +epoch +batches +position +lag/);

@@ -1,4 +1,4 @@
-import { WheelworkError, type Answer, type HistoryEvent } from "@wheelwork/core";
+import { WheelworkError, type Answer } from "@wheelwork/core";
 import {
   callersCancel,
   decidesCancel,
@@ -11,24 +11,15 @@ import {
 } from "@wheelwork/core/kernel";
 import { givenKey, keyReused } from "../ports/keys.ts";
 import type { Log } from "../ports/log.ts";
-import type { Clock, RequestFilter, RequestRow, Store } from "../ports/ports.ts";
-import {
-  askAgain,
-  bodyOf,
-  type NewRequest,
-  type RequestRecord,
-  type RunFeed,
-  type ShardAccess,
-} from "../requests/access.ts";
-import type { HistoryRange } from "../ports/history.ts";
-import type { ShardSummary } from "../requests/api.ts";
-import type { LaneFilter, LongestLanes } from "../requests/lane-list.ts";
+import type { Clock, Store } from "../ports/ports.ts";
+import { askAgain, bodyOf, type NewRequest, type RunFeed, type ShardAccess } from "../requests/access.ts";
 import { commandIn, notFound, type CommandInput } from "../requests/commands.ts";
 import { defaultRetentionMs } from "../requests/options.ts";
 import type { CheckedBody } from "../requests/validate.ts";
 import { postsKnownMs } from "../shard/retention.ts";
 import { inboxMessage, type InboxEntry } from "./inbox.ts";
-import { answerIn, beginningOf, RemoteShardReader } from "./remote-shard-reader.ts";
+import { answerIn, beginningOf } from "./remote-shard-reader.ts";
+import { StoredShard } from "./stored-shard.ts";
 
 /** How shards are reached that another process may work on. */
 export interface RemoteOptions {
@@ -54,12 +45,10 @@ const maxWatchMs = 2000;
 const refusedCallersCancel = (run: Run, input: Input): Ignored | undefined =>
   input.kind === "cancel" && input.id === callersCancel ? refusedCancel(run, input) : undefined;
 
-class RemoteShard implements ShardAccess {
+class RemoteShard extends StoredShard {
   readonly #shard: number;
   readonly #log: Pick<Log, "append">;
   readonly #inbox: string;
-  readonly #reader: RemoteShardReader;
-  readonly #clock: Clock;
   readonly #retentionMs: number;
 
   constructor(
@@ -67,15 +56,14 @@ class RemoteShard implements ShardAccess {
     { log, store, inbox, retentionMs = defaultRetentionMs }: RemoteOptions,
     clock: Clock,
   ) {
+    super(store(shard), clock);
     this.#retentionMs = retentionMs;
     this.#shard = shard;
     this.#log = log;
     this.#inbox = inbox;
-    this.#reader = new RemoteShardReader(store(shard), clock);
-    this.#clock = clock;
   }
 
-  async submit({
+  override async submit({
     key,
     fresh,
     hub,
@@ -88,9 +76,9 @@ class RemoteShard implements ShardAccess {
     transformed,
     trace,
   }: NewRequest): Promise<boolean> {
-    const watched = await this.#reader.watch(key);
+    const watched = await this.reader.watch(key);
     try {
-      const known = fresh ? undefined : await this.#reader.lookUp(key);
+      const known = fresh ? undefined : await this.reader.lookUp(key);
       if (known !== undefined) {
         demandSameBody(key, bodyOf(known).hash, body);
         return true;
@@ -117,8 +105,8 @@ class RemoteShard implements ShardAccess {
     }
   }
 
-  async answer(key: string, waitMs: number): Promise<Answer | typeof askAgain | undefined> {
-    const watched = await this.#reader.watch(key);
+  override async answer(key: string, waitMs: number): Promise<Answer | typeof askAgain | undefined> {
+    const watched = await this.reader.watch(key);
     try {
       const { answer } = await this.lookUp(key);
       if (answer !== undefined || waitMs <= 0) return answer;
@@ -128,38 +116,13 @@ class RemoteShard implements ShardAccess {
     }
   }
 
-  async lookUp(key: string): Promise<RequestRecord> {
-    const known = await this.#reader.lookUp(key);
-    if (known === undefined) throw notFound(key);
-    // The store has nothing that is not committed.
-    return { known, answer: known.answer };
-  }
-
-  async history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]> {
-    const events = await this.#reader.history(key, range);
-    if (events.length === 0 && range.after === 0) throw notFound(key);
-    return events;
-  }
-
-  async follow(key: string): Promise<RunFeed> {
-    const feed = await this.#reader.follow(key);
+  override async follow(key: string): Promise<RunFeed> {
+    const feed = await this.reader.follow(key);
     if (feed === undefined) throw notFound(key);
     return feed;
   }
 
-  list(filter: RequestFilter): Promise<readonly RequestRow[]> {
-    return this.#reader.list(filter);
-  }
-
-  lanes(filter: LaneFilter): Promise<LongestLanes> {
-    return this.#reader.lanes(filter);
-  }
-
-  summary(): Promise<Omit<ShardSummary, "shard" | "lag">> {
-    return this.#reader.summary();
-  }
-
-  async command(key: string, input: Input): Promise<Ignored | undefined> {
+  override async command(key: string, input: Input): Promise<Ignored | undefined> {
     const { known } = await this.lookUp(key);
     if (!(known instanceof Run)) return "ended";
     const needsIncident = input.kind === "retry" || input.kind === "resolve";
@@ -174,12 +137,8 @@ class RemoteShard implements ShardAccess {
     return undefined;
   }
 
-  now(): number {
-    return this.#clock.wallMs();
-  }
-
-  async deliver(key: string, input: CommandInput): Promise<Ignored | undefined> {
-    const watched = await this.#reader.watch(key);
+  override async deliver(key: string, input: CommandInput): Promise<Ignored | undefined> {
+    const watched = await this.reader.watch(key);
     try {
       const ignored = await this.command(key, input);
       if (ignored !== undefined) return ignored;
@@ -198,13 +157,9 @@ class RemoteShard implements ShardAccess {
     }
   }
 
-  close(): Promise<void> {
-    return this.#reader.close();
-  }
-
   /** What the owner may forget, by the clock of this process. */
   #memory(): CommandMemory {
-    const now = this.#clock.wallMs();
+    const now = this.clock.wallMs();
     const commandsSince = now - this.#retentionMs;
     return { commandsSince, postsSince: Math.min(commandsSince, now - postsKnownMs) };
   }
@@ -216,7 +171,7 @@ class RemoteShard implements ShardAccess {
   /** What a promise gives within some time; undefined: nothing. */
   #within<T>(promise: Promise<T>, ms: number): Promise<T | undefined> {
     return new Promise((resolve, reject) => {
-      const cancel = this.#clock.after(ms, () => resolve(undefined));
+      const cancel = this.clock.after(ms, () => resolve(undefined));
       promise.then(resolve, reject).finally(cancel);
     });
   }

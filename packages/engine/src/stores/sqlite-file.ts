@@ -119,7 +119,7 @@ function identityOf(path: string): string | undefined {
 }
 
 /** SQLite takes these, and keeps nothing of what it is given, or keeps it somewhere that has no lock. */
-function checkPath(path: string): void {
+export function checkPath(path: string): void {
   const isMemory = path === "" || path.startsWith(":memory:");
   if (!isMemory && !/^file:/i.test(path)) return;
   throw new WheelworkError(

@@ -150,9 +150,18 @@ const migrations: readonly string[] = [
   `,
 ];
 
+/** How many migrations this version knows. */
+export const currentSchema = migrations.length;
+
+/** How many migrations of a file are applied. */
+export function schemaVersion(db: DatabaseSync): number {
+  const { user_version: version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
+  return version;
+}
+
 /** Brings the file up to the present schema. Each migration is one transaction. */
 export function migrateSchema(db: DatabaseSync, path: string): void {
-  const { user_version: version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
+  const version = schemaVersion(db);
   if (version > migrations.length) {
     throw new WheelworkError(
       "WW_STORE_NEWER",

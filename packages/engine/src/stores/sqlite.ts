@@ -39,6 +39,7 @@ import type {
 } from "../ports/ports.ts";
 import { isTaken, isUnstorable, refusedContent } from "./refused.ts";
 import { isDamage, openError, SqliteFile } from "./sqlite-file.ts";
+import { ReadOnlyFile } from "./sqlite-readonly.ts";
 import { KeyIndex } from "./sqlite-keys.ts";
 import { listStatements, nextAnsweredHub } from "./sqlite-list.ts";
 import { migrateSchema } from "./sqlite-schema.ts";
@@ -50,6 +51,8 @@ export type Durability = "full" | "normal";
 export interface SqliteOptions {
   /** Default `full`. */
   readonly durability?: Durability;
+  /** Reads a file that no engine works on, and writes nothing, not even beside it. Default: false. */
+  readonly readOnly?: boolean;
 }
 
 /** A log beside the database that is longer than this is worth a warning, in bytes. It has 16 MB, as a rule. */
@@ -68,7 +71,7 @@ type Row = Record<string, SQLInputValue>;
 
 /** The store of the embedded engine: one SQLite file, one owner at a time, any number of readers. */
 export class SqliteStore implements Store {
-  readonly #file: SqliteFile;
+  readonly #file: SqliteFile | ReadOnlyFile;
   readonly #db: DatabaseSync;
   readonly #path: string;
   readonly #statements = new Map<string, StatementSync>();
@@ -81,12 +84,13 @@ export class SqliteStore implements Store {
   /**
    * Opens the file, creates it if there is none, and locks it against other owners.
    * @throws WheelworkError WW_CONFIG when the path names no file of one name, WW_STORE_LOCKED, WW_STORE_CORRUPT,
-   * WW_STORE_NEWER, WW_STORE_UNAVAILABLE.
+   * WW_STORE_NEWER, WW_STORE_UNAVAILABLE. With `readOnly`, WW_STORE_LOCKED says that an engine works on the file.
    */
   constructor(path: string, options: SqliteOptions = {}) {
     this.#path = path;
-    this.#file = new SqliteFile(path);
+    this.#file = options.readOnly === true ? new ReadOnlyFile(path) : new SqliteFile(path);
     this.#db = this.#file.db;
+    if (options.readOnly === true) return;
     try {
       const db = this.#db;
       db.exec("PRAGMA journal_mode = WAL");
@@ -125,6 +129,7 @@ export class SqliteStore implements Store {
   check(): string | undefined {
     this.#file.verify();
     this.#file.verifyLock();
+    if (this.#file instanceof ReadOnlyFile) return undefined;
     if (!this.#isOwner()) throw fenced();
     const logBytes = this.#file.logBytes();
     if (logBytes < maxLogBytes) return undefined;

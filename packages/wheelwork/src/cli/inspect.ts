@@ -64,7 +64,8 @@ function answers(count: number | undefined): string {
   return count === 1 ? "1 answer" : `${count} answers`;
 }
 
-const inspectAll = (place: Place): Promise<Inspected[]> =>
+/** What the stores and the inboxes of all shards say. */
+export const inspectAll = (place: Place): Promise<Inspected[]> =>
   Promise.all(Array.from({ length: place.shards }, (_, shard) => inspect(place, shard)));
 
 /** Prints a table of the shards: who owns each, how far it has come, and how far it is behind. */
@@ -91,10 +92,9 @@ export async function listShards(place: Place): Promise<boolean> {
   return all.every(({ problem }) => problem === undefined);
 }
 
-/** Checks what a node needs, and prints what is wrong. Whether all is well. */
-export async function check(place: Place): Promise<boolean> {
+/** What is wrong with the topics that a node needs. `ok` is told what is right. */
+export async function topicProblems(place: Place, ok: (line: string) => void = () => {}): Promise<string[]> {
   const problems: string[] = [];
-  const ok = (line: string): void => void process.stdout.write(`ok       ${line}\n`);
   try {
     const { partitions } = await place.log.topic(place.inbox);
     const added = partitions > place.shards ? `, ${partitions - place.shards} of them without a shard` : "";
@@ -112,6 +112,13 @@ export async function check(place: Place): Promise<boolean> {
   } catch (error) {
     problems.push(messageOf(error));
   }
+  return problems;
+}
+
+/** Checks what a node needs, and prints what is wrong. Whether all is well. */
+export async function check(place: Place): Promise<boolean> {
+  const ok = (line: string): void => void process.stdout.write(`ok       ${line}\n`);
+  const problems = await topicProblems(place, ok);
   if (problems.length === 0) {
     const all = await inspectAll(place);
     const broken = all.filter(({ problem }) => problem !== undefined);

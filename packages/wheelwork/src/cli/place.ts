@@ -1,5 +1,6 @@
 import type { Store } from "@wheelwork/engine";
 import type { Kafka } from "@wheelwork/kafka";
+import type { ServerSettings } from "@wheelwork/postgres";
 import { WheelworkError } from "@wheelwork/core";
 import { usageError } from "./command.ts";
 
@@ -10,6 +11,8 @@ export interface Place {
   readonly shards: number;
   readonly inbox: string;
   store(shard: number): Store;
+  /** What the server of the store is set to. */
+  settings(): Promise<ServerSettings>;
   close(): Promise<void>;
 }
 
@@ -47,7 +50,7 @@ async function openPlace(values: PlaceValues): Promise<Place> {
   if (!Number.isInteger(shards) || shards < 1)
     throw new WheelworkError("WW_CONFIG", `--shards must be an integer of at least 1, not ${values.shards}`);
   const { kafka, kafkaSecurity } = await needed("@wheelwork/kafka", () => import("@wheelwork/kafka"));
-  const { postgresPool, postgresStore } = await needed(
+  const { postgresPool, postgresStore, serverSettings } = await needed(
     "@wheelwork/postgres",
     () => import("@wheelwork/postgres"),
   );
@@ -60,6 +63,7 @@ async function openPlace(values: PlaceValues): Promise<Place> {
     shards,
     inbox: values.inbox ?? "wheelwork-inbox",
     store: (shard) => postgresStore({ pool, shard, shards }),
+    settings: () => serverSettings(pool),
     close: async () => {
       await log.close();
       await pool.close();

@@ -1,7 +1,9 @@
 import { WheelworkError } from "@wheelwork/core";
+import { backupCommand } from "./backup.ts";
 import { clusterCommands } from "./cluster.ts";
 import { CommandError, findCommand, parse, usageError, type Command } from "./command.ts";
 import { candidates, completionCommand } from "./completion.ts";
+import { doctorCommand } from "./doctor.ts";
 import { exitCodeOf, exitCodes, type ExitCode } from "./exit-codes.ts";
 import { helpOf, markdown, overview } from "./help.ts";
 import { hubCommands } from "./hubs.ts";
@@ -17,6 +19,8 @@ const commands: readonly Command[] = [
   ...hubCommands,
   ...scheduleCommands,
   ...insideCommands,
+  doctorCommand,
+  backupCommand,
   ...settingCommands,
   ...tokenCommands,
   completionCommand,
@@ -31,6 +35,8 @@ const introduction = `<!-- Made by \`npm run -s wheelwork -- help --markdown > d
 \`wheelwork\` asks the HTTP server of an engine (see [HTTP](http.md)), so it works alike on SQLite, on a cluster and on Storm. A few commands look at the servers of a cluster or of Storm themselves.
 
 It finds the server by \`--url\`, then \`--context\`, then \`WHEELWORK_URL\`, then \`WHEELWORK_CONTEXT\`, then the current context, and else takes \`http://127.0.0.1:8088\`. \`WHEELWORK_TOKEN\` is sent as a bearer token, so that it is in no history of a shell. [Security](security.md) says who may do what. The token of a context goes only to the server of that context.
+
+Commands with \`--store\` read the SQLite file of an engine that has stopped. They start no engine, and write nothing.
 
 What is sent is sent again if no reply comes, under an \`Idempotency-Key\`, so it counts once. Keys and texts of others are shown with control characters escaped.
 

@@ -1,5 +1,4 @@
 import { transcriber, type HistoryEvent } from "@wheelwork/core";
-import { nextAfter } from "@wheelwork/engine";
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -8,31 +7,17 @@ import { command, CommandError, usageError, wholeNumber, type Command } from "./
 import { findServer, serverOptions } from "./contexts.ts";
 import { exitCodes, type ExitCode } from "./exit-codes.ts";
 import { servedHubs } from "./hubs.ts";
+import {
+  nextPlace,
+  ServerSource,
+  sourceOptions,
+  withSource,
+  type Answer,
+  type Row,
+  type Source,
+  type View,
+} from "./source.ts";
 import { again, idsOf, outputOption, printRows, say, shown, watchOption, type Column } from "./output.ts";
-
-/** A request, as the server lists it. */
-interface Row {
-  readonly id: string;
-  readonly hub: string;
-  readonly version: number;
-  readonly status: string;
-  readonly state: string;
-  readonly createdAt: string;
-  readonly answeredAt?: string;
-}
-
-interface Answer {
-  readonly kind: string;
-}
-
-interface View extends Row {
-  readonly request: unknown;
-  readonly answer?: Answer;
-  readonly incident?: {
-    readonly at: string;
-    readonly error: { readonly code?: string; readonly message: string };
-  };
-}
 
 const statuses = ["pending", "running", "incident", "ended", "lost"] as const;
 
@@ -55,16 +40,14 @@ const pageSize = 1000;
 
 /** Requests, newest first, page by page. */
 async function* listed(
-  client: Client,
+  source: Source,
   filter: { readonly status?: string; readonly hub?: string },
   most: number,
-): AsyncGenerator<Row[]> {
+): AsyncGenerator<readonly Row[]> {
   let cursor: string | undefined;
   let left = most;
   do {
-    const query = { ...filter, limit: Math.min(left, pageSize), cursor };
-    const { body } = await client.get("/requests", { query });
-    const page = body as { readonly requests: Row[]; readonly cursor?: string };
+    const page = await source.list({ ...filter, limit: Math.min(left, pageSize), cursor });
     yield page.requests;
     left -= page.requests.length;
     cursor = page.cursor;
@@ -108,7 +91,7 @@ const list = command({
     all: { type: "boolean", about: "all of them, page by page" },
     ...watchOption,
     ...outputOption,
-    ...serverOptions,
+    ...sourceOptions,
   },
   run: async ({ values }) => {
     if (values.all === true && values.limit !== undefined)
@@ -116,15 +99,16 @@ const list = command({
     const most = values.all === true ? Number.POSITIVE_INFINITY : wholeNumber("--limit", values.limit, 50, 1);
     const form = { columns, idOf: ({ id }: Row) => id, none: "there are no such requests" };
     const streams = values.output === "jsonl" || values.output === "ids";
-    const client = new Client(findServer(values));
-    await again(values.watch, async () => {
-      const rows: Row[] = [];
-      for await (const page of listed(client, filterOf(values), most)) {
-        if (streams) printRows(values.output, page, form);
-        else rows.push(...page);
-      }
-      if (!streams) printRows(values.output, rows, form);
-    });
+    await again(values.watch, () =>
+      withSource(values, async (source) => {
+        const rows: Row[] = [];
+        for await (const page of listed(source, filterOf(values), most)) {
+          if (streams) printRows(values.output, page, form);
+          else rows.push(...page);
+        }
+        if (!streams) printRows(values.output, rows, form);
+      }),
+    );
   },
 });
 
@@ -132,10 +116,10 @@ const get = command({
   name: "requests get",
   about: "Prints a request as JSON: its state, its open calls, its incident, its view, its answer.",
   takes: "ID",
-  options: serverOptions,
+  options: sourceOptions,
   run: async ({ values, positionals: [id = ""] }) => {
-    const { body } = await new Client(findServer(values)).get(pathOf(id));
-    say(JSON.stringify(body, undefined, 2));
+    const view = await withSource(values, (source) => source.get(id));
+    say(JSON.stringify(view, undefined, 2));
   },
 });
 
@@ -156,19 +140,17 @@ function eventOf(given: object): HistoryEvent {
   ) as HistoryEvent;
 }
 
-/** Pages of a history from a cursor on. The last one has the cursor for what comes later. */
+/** Pages of a history from a place on, each with the place of what comes later. */
 async function* history(
-  client: Client,
+  source: Source,
   id: string,
   from: number,
 ): AsyncGenerator<{ readonly events: readonly object[]; readonly next: number }> {
   let next = from;
   for (let isMore = true; isMore;) {
-    const { body } = await client.get(`${pathOf(id)}/history`, { query: { cursor: next, limit: pageSize } });
-    const { events, cursor } = body as { readonly events: readonly object[]; readonly cursor?: string };
-    // Its times are texts still. They do not say where the next page begins.
-    next = nextAfter(events as readonly HistoryEvent[], next);
-    isMore = cursor !== undefined;
+    const { events, hasMore } = await source.history(id, next, pageSize);
+    next = nextPlace(events, next);
+    isMore = hasMore;
     yield { events, next };
   }
 }
@@ -184,15 +166,17 @@ const historyOf = command({
       choices: ["text", "json", "jsonl"],
       about: "how to print it (text)",
     },
-    ...serverOptions,
+    ...sourceOptions,
   },
   run: async ({ values, positionals: [id = ""] }) => {
     const all: object[] = [];
     const transcribe = transcriber();
-    for await (const { events } of history(new Client(findServer(values)), id, 0)) {
-      if (values.output === "json") all.push(...events);
-      else for (const event of events) printEvent(event, values.output, transcribe);
-    }
+    await withSource(values, async (source) => {
+      for await (const { events } of history(source, id, 0)) {
+        if (values.output === "json") all.push(...events);
+        else for (const event of events) printEvent(event, values.output, transcribe);
+      }
+    });
     if (values.output === "json") say(JSON.stringify(all, undefined, 2));
   },
 });
@@ -218,20 +202,19 @@ const watch = command({
     ...serverOptions,
   },
   run: async ({ values, positionals: [id = ""] }) => {
-    const client = new Client(findServer(values));
+    const source = new ServerSource(new Client(findServer(values)));
     const transcribe = transcriber();
     let next = 0;
     let isAway = false;
     for (;;) {
       try {
         // The request is read before its history: so what led to its end is in the history.
-        const view = await client.get(pathOf(id));
-        for await (const page of history(client, id, next)) {
+        const { status, answer } = await source.get(id);
+        for await (const page of history(source, id, next)) {
           for (const event of page.events) printEvent(event, values.output, transcribe);
           ({ next } = page);
         }
         isAway = false;
-        const { status, answer } = view.body as View;
         if (status === "ended" || status === "lost") return exitCodeOfAnswer(answer);
         await sleep(lookMs);
       } catch (error) {
@@ -265,25 +248,29 @@ async function printAnswer(client: Client, id: string, waitSeconds: number): Pro
     const prefer = left === 0 ? {} : { prefer: `wait=${left}` };
     const isAnswer = ({ headers }: { readonly headers: Headers }): boolean => headers.has("content-location");
     await client.get(`${pathOf(id)}/answer`, { headers: prefer, expected: isAnswer });
-    const { answer, status } = (await client.get(pathOf(id))).body as View;
-    if (answer !== undefined) {
-      say(JSON.stringify(answer, undefined, 2));
-      return exitCodeOfAnswer(answer);
-    }
-    if (Date.now() >= until) {
-      process.stderr.write(`${shown(id)} has no answer yet: it is ${status}\n`);
-      return exitCodes.noAnswerYet;
-    }
+    const view = (await client.get(pathOf(id))).body as View;
+    if (view.answer !== undefined || Date.now() >= until) return printKnownAnswer(id, view);
   }
+}
+
+function printKnownAnswer(id: string, { answer, status }: View): ExitCode {
+  if (answer === undefined) process.stderr.write(`${shown(id)} has no answer yet: it is ${status}\n`);
+  else say(JSON.stringify(answer, undefined, 2));
+  return exitCodeOfAnswer(answer);
 }
 
 const answer = command({
   name: "requests answer",
   about: "Prints the answer to a request as JSON.",
   takes: "ID",
-  options: { ...waitOption, ...serverOptions },
-  run: ({ values, positionals: [id = ""] }) =>
-    printAnswer(new Client(findServer(values)), id, wholeNumber("--wait", values.wait, 0, 0)),
+  options: { ...waitOption, ...sourceOptions },
+  run: ({ values, positionals: [id = ""] }) => {
+    const waitSeconds = wholeNumber("--wait", values.wait, 0, 0);
+    if (values.store === undefined) return printAnswer(new Client(findServer(values)), id, waitSeconds);
+    if (values.wait !== undefined)
+      throw usageError("an engine that has stopped gives no answers: leave --wait out, or start it");
+    return withSource(values, async (source) => printKnownAnswer(id, await source.get(id)));
+  },
 });
 
 const submit = command({
@@ -498,27 +485,25 @@ const incidents = command({
   name: "incidents",
   about: "Lists parked requests in groups: by hub, state and error. -o ids prints the ids of all of them.",
   takes: "",
-  options: { hub: filterOptions.hub, ...watchOption, ...outputOption, ...serverOptions },
-  run: async ({ values }) => {
-    const client = new Client(findServer(values));
-    await again(values.watch, () => printIncidents(client, values));
-  },
+  options: { hub: filterOptions.hub, ...watchOption, ...outputOption, ...sourceOptions },
+  run: ({ values }) =>
+    again(values.watch, () => withSource(values, (source) => printIncidents(source, values))),
 });
 
 async function printIncidents(
-  client: Client,
+  source: Source,
   values: { readonly hub?: string; readonly output?: string },
 ): Promise<void> {
   const groups = new Map<string, Group>();
   const filter = { ...filterOf(values), status: "incident" };
-  for await (const page of listed(client, filter, Number.POSITIVE_INFINITY)) {
+  for await (const page of listed(source, filter, Number.POSITIVE_INFINITY)) {
     if (values.output === "ids") {
       printRows("ids", page, { columns, idOf: ({ id }) => id, none: "" });
       continue;
     }
     const waiting = page.values();
     const look = async (): Promise<void> => {
-      for (const { id } of waiting) collect(groups, (await client.get(pathOf(id))).body as View);
+      for (const { id } of waiting) collect(groups, await source.get(id));
     };
     await Promise.all(Array.from({ length: atOnce }, look));
   }

@@ -1,0 +1,78 @@
+import { WheelworkError, type Answer, type HistoryEvent } from "@wheelwork/core";
+import type { Ignored } from "@wheelwork/core/kernel";
+import type { Clock, RequestFilter, RequestRow, Store } from "../ports/ports.ts";
+import type { HistoryRange } from "../ports/history.ts";
+import type { askAgain, RequestRecord, RunFeed, ShardAccess } from "../requests/access.ts";
+import type { ShardSummary } from "../requests/api.ts";
+import { notFound } from "../requests/commands.ts";
+import type { LaneFilter, LongestLanes } from "../requests/lane-list.ts";
+import { RemoteShardReader } from "./remote-shard-reader.ts";
+
+/** A shard that nobody works on: its store is read, and takes nothing. */
+export class StoredShard implements ShardAccess {
+  protected readonly reader: RemoteShardReader;
+  protected readonly clock: Clock;
+
+  constructor(store: Store, clock: Clock) {
+    this.reader = new RemoteShardReader(store, clock);
+    this.clock = clock;
+  }
+
+  async answer(key: string, _waitMs: number): Promise<Answer | typeof askAgain | undefined> {
+    return (await this.lookUp(key)).answer;
+  }
+
+  async lookUp(key: string): Promise<RequestRecord> {
+    const known = await this.reader.lookUp(key);
+    if (known === undefined) throw notFound(key);
+    // The store has nothing that is not committed.
+    return { known, answer: known.answer };
+  }
+
+  async history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]> {
+    const events = await this.reader.history(key, range);
+    if (events.length === 0 && range.after === 0) throw notFound(key);
+    return events;
+  }
+
+  list(filter: RequestFilter): Promise<readonly RequestRow[]> {
+    return this.reader.list(filter);
+  }
+
+  lanes(filter: LaneFilter): Promise<LongestLanes> {
+    return this.reader.lanes(filter);
+  }
+
+  summary(): Promise<Omit<ShardSummary, "shard" | "lag">> {
+    return this.reader.summary();
+  }
+
+  now(): number {
+    return this.clock.wallMs();
+  }
+
+  submit(..._given: Parameters<ShardAccess["submit"]>): Promise<boolean> {
+    return Promise.reject(onlyRead());
+  }
+
+  follow(_key: string): Promise<RunFeed> {
+    return Promise.reject(onlyRead());
+  }
+
+  command(..._given: Parameters<ShardAccess["command"]>): Promise<Ignored | undefined> {
+    return Promise.reject(onlyRead());
+  }
+
+  deliver(..._given: Parameters<ShardAccess["deliver"]>): Promise<Ignored | undefined> {
+    return Promise.reject(onlyRead());
+  }
+
+  close(): Promise<void> {
+    return this.reader.close();
+  }
+}
+
+const onlyRead = (): WheelworkError =>
+  new WheelworkError("WW_NOT_SUPPORTED", "the store is only read: no engine works on it", {
+    next: "Start the engine, and ask that.",
+  });
