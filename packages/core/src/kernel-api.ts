@@ -38,6 +38,7 @@ export {
   Run,
   type RunOrigin,
 } from "./run.ts";
+export { movedRun } from "./migrations.ts";
 export { nextTimer } from "./timers.ts";
 export { restore, snapshot, type RunSnapshot } from "./snapshot.ts";
 export { step, type Effect } from "./effects.ts";

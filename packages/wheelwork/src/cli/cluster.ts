@@ -1,28 +1,11 @@
 import { WheelworkError } from "@wheelwork/core";
 import { consoleLogger } from "@wheelwork/engine";
-import { asyncApi, clusterTopics, createNode, type NodeOptions } from "@wheelwork/engine/cluster";
-import { resolve } from "node:path";
-import { pathToFileURL } from "node:url";
+import { asyncApi, clusterTopics, createNode } from "@wheelwork/engine/cluster";
 import { command, wholeNumber, type Command } from "./command.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { check } from "./inspect.ts";
+import { loadModule } from "./module.ts";
 import { placeHelp, placeOptions, withPlace, type PlaceValues } from "./place.ts";
-
-/** What the module of a node exports. @throws WheelworkError WW_CONFIG. */
-async function loadModule(
-  module: string,
-): Promise<Partial<NodeOptions> & Pick<NodeOptions, "hubs" | "workers">> {
-  const loaded = (await import(pathToFileURL(resolve(module)).href)) as {
-    readonly default?: Partial<NodeOptions>;
-  };
-  const { hubs, workers } = loaded.default ?? {};
-  if (hubs === undefined || workers === undefined) {
-    throw new WheelworkError("WW_CONFIG", `${module} has no default export with hubs and workers`, {
-      next: "Export them: export default { hubs: [...], workers: [...] }.",
-    });
-  }
-  return { ...loaded.default, hubs, workers };
-}
 
 async function runNode(values: PlaceValues, name: string | undefined, file: string): Promise<void> {
   const module = await loadModule(file);

@@ -3,6 +3,7 @@ import { backupCommand } from "./backup.ts";
 import { clusterCommands } from "./cluster.ts";
 import { CommandError, findCommand, parse, usageError, type Command } from "./command.ts";
 import { candidates, completionCommand } from "./completion.ts";
+import { devCommand } from "./dev.ts";
 import { doctorCommand } from "./doctor.ts";
 import { exitCodeOf, exitCodes, type ExitCode } from "./exit-codes.ts";
 import { helpOf, markdown, overview } from "./help.ts";
@@ -19,6 +20,7 @@ const commands: readonly Command[] = [
   ...hubCommands,
   ...scheduleCommands,
   ...insideCommands,
+  devCommand,
   doctorCommand,
   backupCommand,
   ...settingCommands,
