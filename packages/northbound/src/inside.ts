@@ -1,8 +1,10 @@
-import type { DeadLetterView, Engine, ShardSummary } from "@wheelwork/engine";
+import type { Engine, ShardSummary } from "@wheelwork/engine";
 import type { FastifyInstance } from "fastify";
+import { callerOf } from "./access/gate.ts";
 import { documented, json, problem } from "./openapi.ts";
 import { noQuery, unavailable } from "./routes.ts";
-import { iso } from "./views.ts";
+import { letterOutline } from "./outlines.ts";
+import { iso, letterView } from "./views.ts";
 
 // What operators ask of the inside of an engine: its lanes, its shards, and what it could not process.
 
@@ -95,9 +97,9 @@ export function routeDeadLetters(app: FastifyInstance, engine: Engine): void {
         },
       }),
     },
-    async ({ query }) => {
-      const { letters, ...page } = await engine.deadLetters(query);
-      return { ...page, letters: letters.map(letterView) };
+    async (request) => {
+      const { letters, ...page } = await engine.deadLetters(request.query);
+      return { ...page, letters: letters.map(callerOf(request).payloads ? letterView : letterOutline) };
     },
   );
 
@@ -134,5 +136,3 @@ export function routeDeadLetters(app: FastifyInstance, engine: Engine): void {
     },
   );
 }
-
-const letterView = ({ at, ...letter }: DeadLetterView): object => ({ ...letter, at: iso(at) });

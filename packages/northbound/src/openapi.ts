@@ -331,15 +331,18 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
       hasMore: { type: "boolean", description: "There are older ones, too." },
       letters: {
         type: "array",
-        items: object({
-          place: { ...text, description: "Partition and offset in the topic of the dead letters." },
-          at: time,
-          key: text,
-          reason: text,
-          origin: object({ topic: text, partition: count, offset: count }),
-          value: text,
-          isShort: { type: "boolean", description: "Its value is only at `origin`." },
-        }),
+        items: object(
+          {
+            place: { ...text, description: "Partition and offset in the topic of the dead letters." },
+            at: time,
+            key: text,
+            reason: text,
+            origin: object({ topic: text, partition: count, offset: count }),
+            value: text,
+            isShort: { type: "boolean", description: "Its value is only at `origin`." },
+          },
+          ["reason", "value"],
+        ),
       },
     }),
   },

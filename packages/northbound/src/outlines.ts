@@ -1,5 +1,5 @@
 import type { Answer, Failure, HistoryEvent } from "@wheelwork/core";
-import type { RequestView, RunUpdate } from "@wheelwork/engine";
+import type { DeadLetterView, RequestView, RunUpdate } from "@wheelwork/engine";
 import { eventView, iso, requestView } from "./views.ts";
 
 /*
@@ -118,3 +118,12 @@ function pick(from: object, names: readonly string[]): Record<string, unknown> {
     ),
   );
 }
+
+/** A record that could not be processed, without payloads. Its reason may quote what the record says. */
+export const letterOutline = ({ place, at, key, origin, isShort }: DeadLetterView): object => ({
+  place,
+  at: iso(at),
+  key,
+  origin,
+  isShort,
+});

@@ -1,5 +1,12 @@
 import type { HistoryEvent } from "@wheelwork/core";
-import type { LaneView, OpenCallView, RequestPage, RequestView, ScheduleView } from "@wheelwork/engine";
+import type {
+  DeadLetterView,
+  LaneView,
+  OpenCallView,
+  RequestPage,
+  RequestView,
+  ScheduleView,
+} from "@wheelwork/engine";
 
 const latest = 8.64e15;
 
@@ -87,3 +94,6 @@ function withIsoTimes(fields: object): Record<string, unknown> {
 function withoutStack(error: object): object {
   return Object.fromEntries(Object.entries(error).filter(([name]) => name !== "stack"));
 }
+
+/** A record that could not be processed. */
+export const letterView = ({ at, ...letter }: DeadLetterView): object => ({ ...letter, at: iso(at) });

@@ -14,6 +14,7 @@ import { dirname, join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { permissions } from "../src/access/permissions.ts";
 import type { Grant } from "../src/index.ts";
+import { letterOutline } from "../src/outlines.ts";
 import { createToken, readTokens, revokeToken } from "../src/tokens.ts";
 import { directory, system } from "./system.ts";
 
@@ -158,6 +159,26 @@ test("who may not see payloads sees none of them, wherever they are", async () =
   }
   // The auditor has seen each of them: so they are there to be seen.
   for (const count of Object.values(texts)) expect(count).toBeGreaterThan(1);
+});
+
+test("a dead letter without payloads shows where it is, and not what it says", () => {
+  const origin = { topic: "inbox", partition: 0, offset: 3 };
+  const letter = {
+    place: "0:1",
+    at: 5,
+    key: "k",
+    reason: "unknown kind secret",
+    value: "secret",
+    origin,
+    isShort: false,
+  };
+  expect(letterOutline(letter)).toEqual({
+    place: "0:1",
+    at: "1970-01-01T00:00:00.005Z",
+    key: "k",
+    origin,
+    isShort: false,
+  });
 });
 
 test("who sends requests to a hub sees those and their answers, and no others", async () => {
