@@ -25,24 +25,7 @@ export function snapshot(run: Run): RunSnapshot {
     data: run.data,
     nextCall: run.nextCall,
     nextQueued: run.round.nextQueued,
-    calls: Array.from(run.calls.values(), (call) => ({
-      first: call.number,
-      callee: call.callee,
-      hub: call.isHub ? true : undefined,
-      index: call.index,
-      tag: call.tag,
-      inputs: [call.input],
-      keys: call.key === undefined ? undefined : [call.key],
-      transformed: call.transformed ? true : undefined,
-      due: call.due,
-      firstDue: call.firstDue,
-      progress: call.progress,
-      attempt: call.attempt,
-      since: call.since,
-      backoff: call.backoff ? true : undefined,
-      deaths: call.deaths === 0 ? undefined : call.deaths,
-      alone: call.alone ? true : undefined,
-    })),
+    calls: storedCalls(run),
     inputsLeft: storedInputsLeft(run),
     held: run.round.held,
     deadline: run.deadline,
@@ -71,6 +54,62 @@ export function snapshot(run: Run): RunSnapshot {
     endedAt: run.endedAt,
   };
 }
+
+/**
+ * The open calls. Those of a round that are alike but for their inputs are written together: a run may have 100,000 of them, and the
+ * loop stands still while it is written.
+ */
+function storedCalls(run: Run): readonly StoredCall[] {
+  const stored: StoredCall[] = [];
+  let group: { readonly last: Call; readonly inputs: unknown[]; readonly keys: string[] } | undefined;
+  for (const call of run.calls.values()) {
+    const { last, inputs, keys } = group ?? {};
+    if (last !== undefined && goesOn(last, call, inputs?.length ?? 0)) {
+      inputs?.push(call.input);
+      if (call.key !== undefined) keys?.push(call.key);
+      continue;
+    }
+    group = { last: call, inputs: [call.input], keys: call.key === undefined ? [] : [call.key] };
+    stored.push({
+      first: call.number,
+      callee: call.callee,
+      ...(call.isHub && { hub: true }),
+      index: call.index,
+      ...(call.tag !== undefined && { tag: call.tag }),
+      inputs: group.inputs,
+      ...(call.key !== undefined && { keys: group.keys }),
+      ...(call.transformed && { transformed: true }),
+      ...(call.due !== undefined && { due: call.due }),
+      ...(call.firstDue !== undefined && { firstDue: call.firstDue }),
+      ...(call.progress !== undefined && { progress: call.progress }),
+      attempt: call.attempt,
+      ...(call.since !== undefined && { since: call.since }),
+      ...(call.backoff && { backoff: true }),
+      ...(call.deaths !== 0 && { deaths: call.deaths }),
+      ...(call.alone && { alone: true }),
+    });
+  }
+  return stored;
+}
+
+/** Whether a call follows on those of a group that begins with `first`, and is like them but for its input and its key. */
+const goesOn = (first: Call, call: Call, count: number): boolean =>
+  call.number === first.number + count &&
+  call.index === first.index + count &&
+  call.callee === first.callee &&
+  call.isHub === first.isHub &&
+  call.tag === first.tag &&
+  (call.key === undefined) === (first.key === undefined) &&
+  call.transformed === first.transformed &&
+  call.due === first.due &&
+  call.firstDue === first.firstDue &&
+  call.progress === undefined &&
+  first.progress === undefined &&
+  call.attempt === first.attempt &&
+  call.since === first.since &&
+  call.backoff === first.backoff &&
+  call.deaths === first.deaths &&
+  call.alone === first.alone;
 
 type StoredName = readonly [hash: string, at: number, number?: number];
 
@@ -150,16 +189,19 @@ export function restore(key: string, stored: RunSnapshot): Run {
   run.round.held = held;
   run.round.left = restoredInputsLeft(deepFreeze(inputsLeft), run.data);
   for (const held of calls) {
-    const call = new Call(run, deepFreeze(held), 0);
-    call.attempt = held.attempt;
-    call.since = held.since;
-    call.backoff = held.backoff === true;
-    call.deaths = held.deaths ?? 0;
-    call.alone = held.alone === true;
-    call.due = held.due;
-    call.firstDue = held.firstDue;
-    call.progress = held.progress;
-    run.calls.set(call.number, call);
+    deepFreeze(held);
+    for (let position = 0; position < held.inputs.length; position++) {
+      const call = new Call(run, held, position);
+      call.attempt = held.attempt;
+      call.since = held.since;
+      call.backoff = held.backoff === true;
+      call.deaths = held.deaths ?? 0;
+      call.alone = held.alone === true;
+      call.due = held.due;
+      call.firstDue = held.firstDue;
+      call.progress = held.progress;
+      run.calls.set(call.number, call);
+    }
   }
   for (const id of commands) run.received.unnamed.add(id);
   for (const [name, known] of Object.entries(named ?? {})) {

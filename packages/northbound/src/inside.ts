@@ -97,9 +97,9 @@ export function routeDeadLetters(app: FastifyInstance, engine: Engine): void {
         },
       }),
     },
-    async (request) => {
-      const { letters, ...page } = await engine.deadLetters(request.query);
-      return { ...page, letters: letters.map(callerOf(request).payloads ? letterView : letterOutline) };
+    async (asked) => {
+      const { letters, ...page } = await engine.deadLetters(asked.query);
+      return { ...page, letters: letters.map(callerOf(asked).payloads ? letterView : letterOutline) };
     },
   );
 
