@@ -42,7 +42,7 @@ export class Call extends Callback {
   readonly key: string | undefined;
   /** The present attempt, from 1. 0: the call is queued, since its round has a limit. */
   attempt: number;
-  /** When the present attempt was decided, in milliseconds of engine time. undefined: it is queued, or an earlier version has. */
+  /** When the present attempt was decided, in milliseconds of engine time. undefined: it is queued, or an earlier version stored it. */
   since: number | undefined;
   /** The attempt has failed, and the next one begins at `due`. */
   backoff = false;
@@ -52,9 +52,9 @@ export class Call extends Callback {
   alone = false;
   /** When the attempt times out, or, in backoff, when the next one begins. In milliseconds of engine time. */
   due: number | undefined;
-  /** When its present attempt would have timed out if it had not waited for its turn; undefined: it has not, or not so long. */
+  /** When its present attempt would have timed out if it had not waited for its turn; undefined: it has not waited, or not past its first due time. */
   firstDue: number | undefined = undefined;
-  /** What its attempts have said last of how far they are; undefined: nothing. */
+  /** The last progress that its attempts reported; undefined: none. */
   progress: unknown = undefined;
   /**
    * What the owner of the run has under way for the call. The core neither reads nor writes it, and it is not stored.
@@ -131,7 +131,7 @@ interface Received {
   readonly signals: KeptSignal[];
   /** The accepted commands whose sender gave an id, and the senders of posts: see commands.ts. The oldest are first. */
   named: Map<string, NamedCommand> | undefined;
-  /** The last accepted commands whose id the engine made, in the same form. Only a log brings such a command twice, soon. */
+  /** The last accepted commands whose id the engine made, in the same form. Such a command comes twice only when a log delivers it again, soon after. */
   readonly unnamed: Set<string>;
 }
 
@@ -212,7 +212,7 @@ export class Run extends Callback {
 
   /**
    * When the run itself is due next: a timer fires, its wait gives up, or the engine answers. A parked run has only the
-   * second. A pending run waits for its turn. undefined: it waits for nothing.
+   * last. A pending run waits for its turn. undefined: it waits for nothing.
    */
   get nextDue(): number | undefined {
     const answerBy = this.answer === undefined && this.status !== "ended" ? this.answerBy : undefined;
@@ -520,8 +520,8 @@ export function isRunning(call: Call): boolean {
 }
 
 /**
- * Why a cancel changes nothing, as far as the run alone tells. That a state has become clean-up since the run entered it, only its
- * hub says.
+ * Why a cancel changes nothing, as far as the run alone tells. Only its hub says whether a state has become clean-up since the run
+ * entered it.
  */
 export function refusedCancel(
   run: Run,

@@ -30,18 +30,18 @@ const maxDueRuns = 1000;
  * meanwhile.
  */
 const [maxLookedAt, maxSweptBytes] = [20_000, 4 * 1024];
-/** A batch that has changed so many runs writes so many times as many of a checkpoint, or it would never come to its end. */
+/** A batch writes 1.25 times as many rows of a checkpoint as it has changed runs, so that the checkpoint comes to its end. */
 const sweepFactor = 1.25;
 /**
- * So a batch decides little meanwhile: so many times as many inputs as it may write runs, and as much of what is carried, but as many
- * as this in any case.
+ * While a checkpoint is written, a batch decides 0.4 inputs for each run that it may write, and as many carried items: 16 of each at
+ * least.
  */
 const [decidedFactor, minDecided] = [0.4, 16];
-/** A run whose events weigh so much of what its row does is written before its turn: it would have more than one batch may write. */
+/** A run whose events weigh a quarter of its row is written before its turn: it would have more than one batch may write. */
 const longFactor = 0.25;
 
 /**
- * A checkpoint is noted when so much of the events before it have come, and covers the journal up to there. The runs that have begun
+ * A checkpoint is noted when three quarters of the events before it have come, and covers the journal up to there. The runs that have begun
  * since are not written: most end soon, and would have been written for nothing.
  */
 const notedFactor = 0.75;
@@ -79,7 +79,8 @@ export interface ResidencyLimits {
  * before it began: when it is over, every event up to there is in some row, and the journal is needed only from there on. So it does
  * not write the many runs that have begun since, and will have ended soon.
  *
- * A run stays while it is hot: it has open calls, or another run calls it. So what calls have for each other always finds it.
+ * A run stays while it is hot (`isHot`), such as while it has open calls, or another run calls it. So a call always finds its caller and
+ * its callee in memory.
  * Others come back when they are due: `scan` loads them some time ahead, and `scanAt` says when to look next.
  */
 export class Residency {

@@ -40,7 +40,7 @@ It finds the server by \`--url\`, then \`--context\`, then \`WHEELWORK_URL\`, th
 
 Commands with \`--store\` read the SQLite file of an engine that has stopped. They start no engine, and write nothing.
 
-What is sent is sent again if no reply comes, under an \`Idempotency-Key\`, so it counts once. Keys and texts of others are shown with control characters escaped.
+A command is sent again if no reply comes, under an \`Idempotency-Key\`, so it counts once. Keys and texts of others are shown with control characters escaped.
 
 \`\`\`sh
 wheelwork requests submit flow-create '{"flowid":"f1","length":10}' --key f1 --wait 10

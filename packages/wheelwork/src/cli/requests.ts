@@ -64,7 +64,7 @@ function namedIds(given: readonly string[]): string[] {
   return given.flatMap((id) => (id === "-" ? idsOf(readFileSync(0, "utf8")) : [id]));
 }
 
-/** A value that an argument holds: JSON, `@FILE` with JSON, or `-` for what comes in. */
+/** A value that an argument holds: JSON, `@FILE` with JSON, or `-` for standard input. */
 function jsonArgument(given: string | undefined, what: string): unknown {
   if (given === undefined) return undefined;
   try {
@@ -276,7 +276,7 @@ const answer = command({
 const submit = command({
   name: "requests submit",
   about: "Sends a request to a hub, and prints its id. With --wait, prints its answer.",
-  more: `REQUEST is JSON, @FILE, or - for what comes in. The same key is the same request, so a command that is not sure to have
+  more: `REQUEST is JSON, @FILE, or - for standard input. The same key is the same request, so a command that is not sure to have
 arrived may be repeated with it.`,
   takes: "HUB REQUEST",
   options: {
@@ -328,7 +328,7 @@ const rerun = command({
   name: "requests rerun",
   about:
     "Sends what a request has asked for to its hub once more, as a new request, and prints its id. With --wait, prints its answer.",
-  more: `REQUEST is asked for instead: JSON, @FILE, or - for what comes in. Without it the body is the old one, as the schema of its
+  more: `REQUEST is asked for instead: JSON, @FILE, or - for standard input. Without it the body is the old one, as the schema of its
 hub has made it. All that the old request has done stays done.`,
   takes: "ID [REQUEST]",
   options: {

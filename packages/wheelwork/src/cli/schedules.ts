@@ -97,8 +97,8 @@ const trigger = command({
 export const scheduleCommands: readonly Command[] = [
   list,
   get,
-  simple("pause", "Lets a schedule tick no more."),
-  simple("resume", "Lets a schedule tick again. What was due meanwhile is left out."),
+  simple("pause", "Pauses a schedule: it ticks no more."),
+  simple("resume", "Resumes a schedule. Ticks that were due meanwhile are left out."),
   trigger,
   backfill,
 ];
