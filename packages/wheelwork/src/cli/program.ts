@@ -14,12 +14,14 @@ import { scheduleCommands } from "./schedules.ts";
 import { settingCommands } from "./settings.ts";
 import { stormCommands } from "./storm.ts";
 import { tokenCommands } from "./tokens.ts";
+import { topCommand } from "./top.ts";
 
 const commands: readonly Command[] = [
   ...requestCommands,
   ...hubCommands,
   ...scheduleCommands,
   ...insideCommands,
+  topCommand,
   devCommand,
   doctorCommand,
   backupCommand,
