@@ -96,7 +96,16 @@ test("the exception of a worker is logged and kept with its stack and its causes
   expect(lines).toContainEqual({
     level: "warn",
     message: "a worker has thrown an exception",
-    fields: { spoke: "mail", request: "a", call: 0, attempt: 1, error: "no such user: ada", stack },
+    fields: {
+      spoke: "mail",
+      request: "a",
+      hub: "asks",
+      state: "Ask",
+      call: 0,
+      attempt: 1,
+      error: "no such user: ada",
+      stack,
+    },
   });
   const kept = { kind: "error", code: "WW_WORKER_FAILED", message: "no such user: ada", stack };
   expect(failuresOf(await engine.history("a"))).toEqual([kept]);
@@ -143,7 +152,8 @@ describe("a tell that has failed for good", () => {
     const reason = "the spoke mail did not take what it was told: WW_WORKER_FAILED: no such user: ada";
     const lost = { name: "tell-lost", spoke: "mail", key: "fails/t0", reason };
     await expect.poll(() => events.find(({ name }) => name === "tell-lost")).toEqual(lost);
-    expect(lines).toContainEqual({ level: "error", message: "a tell has failed for good", fields: lost });
+    const fields = { spoke: "mail", request: "fails/t0", hub: "tell:mail", state: "Lost", reason };
+    expect(lines).toContainEqual({ level: "error", message: "a tell has failed for good", fields });
     const { items } = await engine.requests({ status: "lost" });
     expect(items.map(({ id, hub: name, status }) => [id, name, status])).toEqual([
       ["fails/t0", "tell:mail", "lost"],

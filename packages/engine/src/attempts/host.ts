@@ -1,6 +1,7 @@
 import { WheelworkError, type Outcome, type Spoke } from "@wheelwork/core";
 import { isThenable } from "@wheelwork/core/kernel";
 import { timerMs } from "../ports/clock.ts";
+import { runFields } from "../ports/log-fields.ts";
 import type { Clock, Logger } from "../ports/ports.ts";
 import type { Tracing } from "../ports/trace.ts";
 import { Attempt } from "./attempt.ts";
@@ -71,7 +72,7 @@ export class WorkerHost {
   readonly #ports: WorkerPorts;
   readonly #report: Report;
   readonly #progress: NonNullable<WorkerHostOptions["progress"]>;
-  readonly #check: OutcomeCheck;
+  readonly #check: Omit<OutcomeCheck, "fields">;
   readonly #tracing: Tracing | undefined;
   readonly #isTimed: boolean;
   readonly #holds: ((request: AttemptRequest) => boolean) | undefined;
@@ -317,12 +318,11 @@ export class WorkerHost {
     const { limiter, worker } = served;
     if (!attempt.isMade) return limiter.leave(attempt);
     const { name: spoke, timeoutMs, abandonAfterMs } = worker.spoke;
-    const { requestId: request, call, attempt: number } = attempt;
     this.#lingering.set(attempt, limiter);
     limiter.linger(attempt, () => {
       this.#lingering.delete(attempt);
       this.#check.logger.error(
-        { spoke, request, call, attempt: number, timeoutMs, abandonAfterMs },
+        { spoke, ...this.#fieldsOf(attempt), timeoutMs, abandonAfterMs },
         "the work of an attempt has not ended long after its timeout: it is abandoned, and goes on beside others",
       );
     });
@@ -452,7 +452,7 @@ export class WorkerHost {
     const open = this.#open.has(attempt);
     // How a worker fails because it was told to stop says nothing; a success still counts if it is not late (I4).
     if (open || outcome.kind === "ok") {
-      const checked = this.#checked(spoke, outcome);
+      const checked = this.#checked(spoke, outcome, attempt);
       if (open && checked.kind !== "ok") this.#hearts.get(attempt)?.save();
       if (open) this.#forget(attempt);
       this.#report(attempt, this.#warned(attempt, checked));
@@ -463,17 +463,22 @@ export class WorkerHost {
   }
 
   /** Logs an exception that the worker should not have thrown. */
-  #warned({ request, attempt }: Attempt, outcome: Outcome): Outcome {
+  #warned(attempt: Attempt, outcome: Outcome): Outcome {
     if (outcome.kind !== "error" || outcome.code !== "WW_WORKER_FAILED") return outcome;
-    const { callee, number: call, run } = request;
     const { message, stack } = outcome;
-    const fields = { spoke: callee, request: run.key, call, attempt, error: message, stack };
+    const fields = { spoke: attempt.request.callee, ...this.#fieldsOf(attempt), error: message, stack };
     this.#check.logger.warn(fields, "a worker has thrown an exception");
     return outcome;
   }
 
-  #checked(spoke: Spoke, outcome: Outcome): Outcome {
-    return checkedOutcome(spoke, outcome, this.#check);
+  /** What a log line says of an attempt. */
+  #fieldsOf({ request, attempt }: Attempt): object {
+    return { ...runFields(request.run, this.#tracing !== undefined), call: request.number, attempt };
+  }
+
+  #checked(spoke: Spoke, outcome: Outcome, attempt?: Attempt): Outcome {
+    const fields = (): object => (attempt === undefined ? {} : this.#fieldsOf(attempt));
+    return checkedOutcome(spoke, outcome, { ...this.#check, fields });
   }
 }
 

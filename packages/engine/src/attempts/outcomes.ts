@@ -70,13 +70,16 @@ function isOutcome(value: unknown): value is Outcome {
 export interface OutcomeCheck {
   readonly logger: Logger;
   readonly redact: Redact | undefined;
+  /** What a log line says of the attempt. */
+  readonly fields: () => object;
 }
 
 /**
  * An outcome as the contract of its spoke has it: the output that its schema made, or why it is not valid. Outputs and details
  * are copied as plain JSON, so what a hub sees is what the store gives back, and nothing that a worker does later changes it.
  */
-export function checkedOutcome(spoke: Spoke, outcome: Outcome, { logger, redact }: OutcomeCheck): Outcome {
+export function checkedOutcome(spoke: Spoke, outcome: Outcome, checks: OutcomeCheck): Outcome {
+  const { redact } = checks;
   switch (outcome.kind) {
     case "timeout":
       return { kind: "timeout" };
@@ -84,11 +87,11 @@ export function checkedOutcome(spoke: Spoke, outcome: Outcome, { logger, redact 
       return checkedError(spoke, redacted(redact, outcome));
     case "ok": {
       const checked = check(spoke.output, outcome.output);
-      if (checked.problems !== undefined) return invalidOutput(spoke, checked.problems, logger);
+      if (checked.problems !== undefined) return invalidOutput(spoke, checked.problems, checks);
       const kept = tryPlain(checked.value);
       return kept.problem === undefined
         ? { kind: "ok", output: kept.value }
-        : invalidOutput(spoke, [kept.problem], logger);
+        : invalidOutput(spoke, [kept.problem], checks);
     }
   }
 }
@@ -108,8 +111,8 @@ function checkedError(spoke: Spoke, { code, message, details, stack }: Failed): 
   );
 }
 
-function invalidOutput(spoke: Spoke, problems: readonly Problem[], logger: Logger): Failed {
-  logger.error({ spoke: spoke.name, problems }, "a worker's output is not valid");
+function invalidOutput(spoke: Spoke, problems: readonly Problem[], { logger, fields }: OutcomeCheck): Failed {
+  logger.error({ spoke: spoke.name, ...fields(), problems }, "a worker's output is not valid");
   const list = problems.map(lineOf).join("; ");
   return invalid(`the output of the worker of ${spoke.name} is not valid: ${list}`);
 }

@@ -139,7 +139,8 @@ export class EmbeddedShard implements Shards {
       const now = this.clock.monotonicMs();
       if (warning === undefined || now < this.#nextWarningAt) return;
       this.#nextWarningAt = now + warningMs;
-      this.#options.logger?.warn({}, warning);
+      const { logger = defaultLogger() } = this.#options;
+      logger.warn({}, warning);
     } catch (error) {
       if (this.#stopping === undefined) this.host.shard.storeFailed(error);
     }

@@ -17,7 +17,7 @@ export interface CommonOptions {
   /** Requests at certain times. A schedule that is not listed any more makes none. Default: none. */
   readonly schedules?: readonly Schedule[];
   /**
-   * Default: warnings and errors go to standard error, a line of JSON each. `silentLogger` logs nothing. The environment
+   * Default: warnings and errors go to standard error, as lines for people on a terminal and else of JSON. `silentLogger` logs nothing. The environment
    * variable WHEELWORK_LOG_LEVEL sets the level of the default logger: debug, info, warn, error or silent.
    */
   readonly logger?: Logger;

@@ -1,6 +1,6 @@
 import type { WheelworkError } from "@wheelwork/core";
 import type { Call, Run } from "@wheelwork/core/kernel";
-import type { RunEvent } from "@wheelwork/core";
+import type { RunEvent, TraceContext } from "@wheelwork/core";
 import type { Commit, EngineEvent, Found } from "../ports/ports.ts";
 import type { IgnoredReason, InputItem, Item, RequestItem } from "./items.ts";
 import type { Reply } from "./outbox.ts";
@@ -36,6 +36,8 @@ interface ParkedRun {
   readonly hub: string;
   readonly key: string;
   readonly state: string;
+  readonly createdAt: number;
+  readonly trace: TraceContext | undefined;
   readonly error: Extract<RunEvent, { type: "incident" }>["error"];
 }
 

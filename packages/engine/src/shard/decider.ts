@@ -747,8 +747,8 @@ export class Decider {
         return;
       case "park": {
         for (const call of run.calls.values()) deadlines.cancel(call);
-        const { hub, key, state } = run;
-        batch.effects.parked.push({ hub, key, state, error: effect.error });
+        const { hub, key, state, createdAt, trace } = run;
+        batch.effects.parked.push({ hub, key, state, createdAt, trace, error: effect.error });
         return;
       }
     }

@@ -1,4 +1,5 @@
 import type { Answer, TraceContext } from "@wheelwork/core";
+import { runFields } from "../ports/log-fields.ts";
 import type { Clock, Logger } from "../ports/ports.ts";
 import { retrying, type RetryPolicy } from "../ports/retry.ts";
 
@@ -89,7 +90,7 @@ export class Outbox {
     const { signal } = this.#ended;
     const onFailure = (error: unknown, failures: number): void => {
       if (failures > 1) return;
-      const fields = { request: reply.key, error: String(error) };
+      const fields = { ...runFields(reply, false), error: String(error) };
       this.#logger.warn(fields, "an answer could not be published yet; it is tried again");
     };
     await retrying(this.#clock, publishing, () => this.#publish(reply), { signal, onFailure });

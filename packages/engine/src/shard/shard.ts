@@ -465,12 +465,13 @@ export class Shard {
 
   // ---- effects, after the commit ----
 
-  #act(tenure: Tenure, { found, effects, touched }: Batch): void {
+  #act(tenure: Tenure, batch: Batch): void {
+    const { found, effects, touched } = batch;
     tenure.residency.forget(found);
     if (this.watchers.size > 0) for (const live of touched) this.watchers.wake(live.run.key, endingOf(live));
     const { accepted, refused, attempts, closed, commanded, relayReplies } = effects;
     const { observe } = this.#options;
-    report(effects, this.#options);
+    report(batch, this.#options);
     this.#host.end(closed);
     this.#suspects.letGo(effects, tenure.residency);
     for (const { call, attempt, anew } of attempts)
