@@ -110,7 +110,7 @@ const engineLayers: readonly Layer[] = [
   {
     files: ["packages/engine/src/parts.ts"],
     only: ofEngine,
-    beside: ["ports/*", "attempts/*", "shard/*", "schedules/*", "requests/*", "delivery/*"],
+    beside: ["ports/*", "attempts/*", "shard/*", "schedules/*", "requests/*", "delivery/*", "metrics/*"],
     message: "The parts that other engines are made of are of no engine, and bring no store along.",
   },
   ...engineRooms,

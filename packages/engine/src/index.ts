@@ -28,6 +28,7 @@ export { LocalBus } from "./embedded/local-bus.ts";
 export { createMetrics, loopDelays, type Metrics } from "./metrics/metrics.ts";
 export { metrics, type MetricDefinition, type MetricSink } from "./metrics/definitions.ts";
 export { gaugesOf, measure, type Gauge } from "./metrics/measure.ts";
+export { serveMetrics, type MetricsServer } from "./metrics/serve.ts";
 export { prometheusName } from "./metrics/prometheus.ts";
 export type { EngineStats, ShardStats } from "./requests/stats.ts";
 export { consoleLogger, defaultLogger, silentLogger, type LoggerOptions } from "./ports/logger.ts";

@@ -10,6 +10,8 @@ export type { ShardAccess, Shards } from "./requests/access.ts";
 export { RemoteShards } from "./delivery/remote-shard.ts";
 export { checkWorkers, collectHubs } from "./requests/hubs.ts";
 export { standingRuns, unfitRuns, type StandingRuns } from "./requests/fit.ts";
+export { createMetrics } from "./metrics/metrics.ts";
+export { serveMetrics, type MetricsServer } from "./metrics/serve.ts";
 export type { Attempt } from "./attempts/attempt.ts";
 export type { AttemptRequest } from "./attempts/context.ts";
 export { WorkerHost } from "./attempts/host.ts";

@@ -311,11 +311,11 @@ suite("the environment of a program", () => {
       const node = ["node", module, "--inbox", "secure-inbox", "--schema", "secure"];
       const flowCrud = ["--only", "node", "--name", "n", "--data", join(home, "flow-crud")];
       const [mine, theirs, refused] = await Promise.all([
-        run(cli, node, env),
+        run(cli, [...node, "--metrics-port", "0"], env),
         run("examples/flow-crud/src/cluster/main.ts", flowCrud, env),
         run(cli, node, { ...env, KAFKA_PASSWORD: "wrong" }),
       ]);
-      expect(mine).toContain("ready: the node runs");
+      expect(mine).toMatch(/ready: the node runs.*\nfigures: http:\/\/127\.0\.0\.1:\d+\/metrics/);
       expect(theirs).toContain("ready: node n");
       expect(refused).toMatch(/WW_CONFIG: .*SASL authentication failed[^]*KAFKA_PASSWORD/);
       expect(refused).not.toContain("ready");

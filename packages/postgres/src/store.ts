@@ -127,6 +127,12 @@ class PostgresStore implements Store {
     this.#connections = pool === undefined ? new Connections(connection) : connectionsOf(pool);
   }
 
+  /** The tables of the shard, and its part of those that all shards share. */
+  async sizeBytes(): Promise<number> {
+    const [size] = await this.#read("size", [`^${journalTable(this.#shard)}(_[0-9]+)?$`, "^journal_"]);
+    return Math.round(Number(size?.["own"] ?? 0) + Number(size?.["shared"] ?? 0) / this.#shards);
+  }
+
   async probe(): Promise<number> {
     const [server] = await this.#read("probe", []);
     checkEncoding(server?.["encoding"]);
@@ -566,6 +572,10 @@ function statements(journal: string) {
   return {
     peek: "SELECT * FROM shard WHERE id = $1",
     shard: "SELECT epoch, owner, seq, lost FROM shard WHERE id = $1",
+    size: `SELECT coalesce(sum(bytes) FILTER (WHERE relname ~ $1), 0) AS own,
+        coalesce(sum(bytes) FILTER (WHERE relname !~ $2), 0) AS shared
+      FROM (SELECT relname, pg_total_relation_size(oid) AS bytes FROM pg_class
+        WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')) AS sizes`,
     probe: `SELECT current_setting('server_encoding') AS encoding, ${serverMs}`,
     claim: `UPDATE shard SET epoch = epoch + 1, owner = $2 WHERE id = $1 AND epoch = $3 AND lost IS NULL
       RETURNING *, ${serverMs}`,

@@ -9,6 +9,7 @@ import {
 import { clusterTopics, createNode } from "@wheelwork/engine/cluster";
 import { postgresPool, postgresStore, type PostgresOptions, type PostgresPool } from "@wheelwork/postgres";
 import { MemoryBroker, MemoryLog, storeConformance, type OpenedStore } from "@wheelwork/testing";
+import { createHash } from "node:crypto";
 import { inspect } from "node:util";
 import { Client } from "pg";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -123,6 +124,37 @@ describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
     return { store, reopen: () => sharing(schema, pool), close: () => {} };
   };
   storeConformance({ describe, test }, "postgresStore with a pool", () => sharing(server.schema()));
+
+  test("shards tell how large they are, and together no more than the schema", async () => {
+    const schema = server.schema();
+    const [first, second] = [0, 1].map((shard) => open({ schema, shard, shards: 2 })) as [Store, Store];
+    const { epoch } = await first.claim("node");
+    await second.claim("node");
+    const [before, other] = [await first.sizeBytes?.(), await second.sizeBytes?.()] as [number, number];
+    expect(before).toBeGreaterThan(0);
+    // Texts that no compression makes small.
+    const text = Array.from({ length: 2000 }, (_, n) =>
+      createHash("sha256").update(`${n}`).digest("hex"),
+    ).join("");
+    for (let seq = 1; seq <= 20; seq++)
+      await first.commit(
+        commitOf(epoch, seq, {
+          journal: [{ key: "k", events: [{ type: "resumed", at: seq, text: `${seq}${text}` } as never] }],
+        }),
+      );
+    const after = (await first.sizeBytes?.()) ?? 0;
+    expect(after - before).toBeGreaterThan(500_000);
+    // The other shard has none of it.
+    expect(await second.sizeBytes?.()).toBe(other);
+    const client = new Client({ connectionString: server.url });
+    await client.connect();
+    const { rows } = await client.query<{ bytes: string }>(
+      "SELECT sum(pg_total_relation_size(oid)) AS bytes FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind = 'r'",
+      [schema],
+    );
+    await client.end();
+    expect(Math.abs(after + other - Number(rows[0]?.bytes))).toBeLessThan(100_000);
+  });
 
   test("who reads a shard that no process has claimed yet is told so", async () => {
     const schema = server.schema();

@@ -27,6 +27,8 @@ export class Part {
   static readonly parts: Part[] = [];
   /** What the application is told. */
   static app: { readonly retentionMs?: number } = {};
+  /** More of the configuration of those that are started next. */
+  static more: { readonly metricsPort?: number } = {};
   #ids = 0;
 
   constructor(
@@ -54,7 +56,7 @@ export class Part {
     });
     this.child.stdin?.on("error", () => {});
     const { folder, ...place } = Part.world;
-    const config = { ...place, schema, shards, inbox: "inbox", app: Part.app };
+    const config = { ...place, schema, shards, inbox: "inbox", app: Part.app, ...Part.more };
     const context = { "task->component": topology, taskid: task, componentid: topology[task] };
     this.#send({ pidDir: folder, conf: { "wheelwork.config": JSON.stringify(config) }, context });
     Part.parts.push(this);

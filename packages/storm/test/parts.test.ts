@@ -59,6 +59,28 @@ afterAll(async () => {
 
 const newSchema = (): string => `storm_${++schemas}`;
 describe.skipIf(!canRun)("the hub's bolt", () => {
+  test("shows the figures of its shard, at a port of its own", async () => {
+    const metricsPort = await freePort();
+    Part.more = { metricsPort };
+    try {
+      const hub = new Part("hub", newSchema());
+      await hub.settled(hub.request("k1", { n: 5 }), "ack");
+      const url = `http://127.0.0.1:${metricsPort}`;
+      const text = await (await fetch(`${url}/metrics`)).text();
+      expect(text).toContain('wheelwork_requests_total{hub="job",outcome="accepted"} 1');
+      expect(text).toContain('wheelwork_runs{hub="job",status="running",state="Working"} 1');
+      expect(text).toMatch(/^wheelwork_store_size_bytes\{shard="0"\} [1-9]/m);
+      expect((await fetch(`${url}/ready`)).status).toBe(200);
+      expect((await fetch(`${url}/requests`)).status).toBe(404);
+      // A port that is taken keeps no task from its work.
+      const second = new Part("hub", newSchema());
+      await second.settled(second.request("k1", { n: 5 }), "ack");
+      expect(JSON.stringify(second.said)).toContain("the figures cannot be shown");
+    } finally {
+      Part.more = {};
+    }
+  });
+
   test("acks a request when it is committed, and sends all calls of a turn in one tuple", async () => {
     const hub = new Part("hub", newSchema());
     const id = hub.request("k1", { n: 5 });

@@ -133,7 +133,12 @@ export const metrics = {
   callbacks: gauge("callbacks", "{callback}", "Callbacks that are registered.", ["shard"]),
   unpublished: gauge("answers.unpublished", "{answer}", "Answers that are not published yet.", ["shard"]),
   lag: gauge("shard.lag", "{record}", "Records of its inbox that a shard has not consumed.", ["shard"]),
-  storeSize: gauge("store.size", "By", "The file of the store, with its log.", ["shard"]),
+  storeSize: gauge(
+    "store.size",
+    "By",
+    "The file of the store, with its log. On PostgreSQL: the tables of the shard, and its part of those that all shards share.",
+    ["shard"],
+  ),
   eventLoopDelay: gauge(
     "event_loop.delay",
     "s",

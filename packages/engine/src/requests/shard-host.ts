@@ -156,7 +156,7 @@ export class ShardHost {
     const { status, sizes } = this.shard;
     const { openAttempts, queued, callbacks, unpublished } = sizes;
     const figures = { openAttempts, queued, callbacks, unpublished };
-    const storeBytes = await this.#options.store.sizeBytes?.();
+    const storeBytes = await this.#sizeOfStore();
     const runs = await countRuns(this.shard.liveRuns(), this.#clock);
     const lanes = countLanes(this.shard.lanes());
     const more = {
@@ -164,6 +164,15 @@ export class ShardHost {
       ...(storeBytes === undefined ? {} : { storeBytes }),
     };
     return { shard, status, ...figures, runs, lanes, ...more };
+  }
+
+  /** A store that is away says nothing of it, and the other figures are told all the same. */
+  async #sizeOfStore(): Promise<number | undefined> {
+    try {
+      return await this.#options.store.sizeBytes?.();
+    } catch {
+      return undefined;
+    }
   }
 
   /** Deletes what has outlived its retention, a little at a time, so that requests do not wait for it. */

@@ -38,6 +38,13 @@ export interface StormConfig {
   readonly shards: number;
   /** The topic of the inboxes, with a partition for each shard. */
   readonly inbox: string;
+  /**
+   * Each task of bolt-hub shows the figures of its shard at this port and its index: with 9464 and four shards, the ports 9464 to 9467 of
+   * the supervisors. See `serveMetrics`. Default: none are shown.
+   */
+  readonly metricsPort?: number;
+  /** The address for it. Default: `127.0.0.1`, so that only the supervisor's own machine reaches it. */
+  readonly metricsHost?: string;
   /** What the application wants to know besides; plain JSON. */
   readonly app?: unknown;
 }

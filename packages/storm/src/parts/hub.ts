@@ -1,5 +1,5 @@
 import { WheelworkError, type AnyHub, type Spoke } from "@wheelwork/core";
-import type { Bus, Message, Store, Worker } from "@wheelwork/engine";
+import type { Bus, EngineHealth, EngineStats, Message, Store, Worker } from "@wheelwork/engine";
 import type { Channel, LogRecord } from "@wheelwork/engine/cluster";
 import {
   admit,
@@ -230,6 +230,17 @@ export class HubBolt implements Bolt<Streams> {
     this.#log = this.#connect();
     this.#young.clear();
     this.#host?.shard.reloadFromStore(thrown);
+  }
+
+  /** How the shard is, for monitoring. */
+  health(): EngineHealth {
+    const none = { ready: false, status: "starting", liveRuns: 0, openAttempts: 0, queued: 0 } as const;
+    return this.#host?.health() ?? none;
+  }
+
+  /** Figures of the shard, if this task has it. */
+  async stats(): Promise<EngineStats> {
+    return { shards: this.#host === undefined ? [] : [await this.#host.stats(this.#index)] };
   }
 
   async close(): Promise<void> {

@@ -4,7 +4,7 @@ import { runBolt, runSpout } from "../multilang/component.ts";
 import { processWire, type Wire } from "../multilang/wire.ts";
 import { configKey, type StormApp, type StormConfig } from "./app.ts";
 import { CoordinatorBolt, coordinatorSpout } from "./coordinator.ts";
-import { HubBolt } from "./hub.ts";
+import { hubBolt } from "./figures.ts";
 import { NbBolt } from "./nb.ts";
 import { realPorts, type StormPorts } from "./ports.ts";
 import { coordinatorStreams, hubStreams, nbStreams, workerStreams } from "./streams.ts";
@@ -43,7 +43,7 @@ export function startPart(
   switch (part) {
     case "hub":
       return runBolt(
-        later(hubStreams, (config) => new HubBolt(open(config), config, ports)),
+        later(hubStreams, (config) => hubBolt(open(config), config, ports)),
         wire,
       );
     case "worker":

@@ -1,5 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
-import { consoleLogger } from "@wheelwork/engine";
+import { consoleLogger, createMetrics, serveMetrics } from "@wheelwork/engine";
 import { asyncApi, clusterTopics, createNode } from "@wheelwork/engine/cluster";
 import { command, wholeNumber, type Command } from "./command.ts";
 import { exitCodes } from "./exit-codes.ts";
@@ -7,7 +7,17 @@ import { check } from "./inspect.ts";
 import { loadModule } from "./module.ts";
 import { placeHelp, placeOptions, withPlace, type PlaceValues } from "./place.ts";
 
-async function runNode(values: PlaceValues, name: string | undefined, file: string): Promise<void> {
+interface NodeValues extends PlaceValues {
+  readonly name?: string;
+  readonly "metrics-port"?: string;
+  readonly "metrics-host"?: string;
+}
+
+async function runNode(
+  { name, "metrics-port": port, "metrics-host": host, ...values }: NodeValues,
+  file: string,
+): Promise<void> {
+  const shownAt = port === undefined ? undefined : wholeNumber("--metrics-port", port, 0, 0);
   const module = await loadModule(file);
   await withPlace(values, async (place) => {
     const { channels = [] } = module;
@@ -15,6 +25,7 @@ async function runNode(values: PlaceValues, name: string | undefined, file: stri
     const logger = consoleLogger({ level: "info", name: name ?? "wheelwork" });
     const { promise: failed, reject } = Promise.withResolvers<never>();
     failed.catch(() => {});
+    const metrics = shownAt === undefined ? undefined : createMetrics();
     const node = createNode({
       logger,
       // What was deleted before it was read is logged, and the node goes on.
@@ -22,6 +33,14 @@ async function runNode(values: PlaceValues, name: string | undefined, file: stri
         if (!(error instanceof WheelworkError && error.code === "WW_LOG_LOST")) reject(error);
       },
       ...module,
+      ...(metrics === undefined
+        ? {}
+        : {
+            observe: (event) => {
+              metrics.observe(event);
+              module.observe?.(event);
+            },
+          }),
       shards: place.shards,
       inbox: place.inbox,
       store: place.store,
@@ -31,12 +50,22 @@ async function runNode(values: PlaceValues, name: string | undefined, file: stri
     const ended = new Promise<void>((end) => {
       for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => end());
     });
-    await node.start();
-    process.stdout.write(`ready: the node runs on ${place.brokers}\n`);
+    // Before the node takes part: a port that is taken must not cost it its place again.
+    const server =
+      metrics === undefined || shownAt === undefined
+        ? undefined
+        : await serveMetrics(node, metrics, { port: shownAt, ...(host === undefined ? {} : { host }) });
     try {
-      await Promise.race([ended, failed]);
+      await node.start();
+      const figures = server === undefined ? "" : `figures: ${server.url}/metrics\n`;
+      process.stdout.write(`ready: the node runs on ${place.brokers}\n${figures}`);
+      try {
+        await Promise.race([ended, failed]);
+      } finally {
+        await node.stop();
+      }
     } finally {
-      await node.stop();
+      await server?.close();
     }
   });
 }
@@ -48,8 +77,17 @@ export const clusterCommands: readonly Command[] = [
     about: "Runs a node: the module's default export has the hubs, the workers and, if any, the channels.",
     more: placeHelp,
     takes: "MODULE",
-    options: { name: { type: "string", value: "NAME", about: "of the node, for logs" }, ...placeOptions },
-    run: ({ values: { name, ...values }, positionals: [module = ""] }) => runNode(values, name, module),
+    options: {
+      name: { type: "string", value: "NAME", about: "of the node, for logs" },
+      "metrics-port": {
+        type: "string",
+        value: "N",
+        about: "shows /metrics, /health and /ready there, and nothing else (not shown; 0 takes any)",
+      },
+      "metrics-host": { type: "string", value: "HOST", about: "the address for it (127.0.0.1)" },
+      ...placeOptions,
+    },
+    run: ({ values, positionals: [module = ""] }) => runNode(values, module),
   }),
   command({
     name: "asyncapi",

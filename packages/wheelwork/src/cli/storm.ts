@@ -34,6 +34,12 @@ const submitOptions = {
     value: "DIR",
     about: "where Node's program is on the supervisors, if not on their PATH",
   },
+  "metrics-port": {
+    type: text,
+    value: "N",
+    about: "task N of bolt-hub shows /metrics at this port and N, and nothing else (not shown)",
+  },
+  "metrics-host": { type: text, value: "HOST", about: "the address for it (127.0.0.1)" },
   app: { type: text, value: "JSON", about: "the application's own part of its configuration" },
 } as const;
 const waitOption = {
@@ -268,6 +274,10 @@ function configOf(values: Values, otherwise: Partial<StormConfig> = {}): StormCo
     shards: wholeNumber("--shards", values.shards ?? env["SHARDS"], otherwise.shards ?? 8, 1),
     inbox: values.inbox ?? otherwise.inbox ?? "wheelwork-inbox",
     ...(schema === undefined ? {} : { schema }),
+    ...(values["metrics-port"] === undefined
+      ? {}
+      : { metricsPort: wholeNumber("--metrics-port", values["metrics-port"], 0, 1) }),
+    ...(values["metrics-host"] === undefined ? {} : { metricsHost: values["metrics-host"] }),
     ...(app === undefined ? {} : { app }),
   };
 }
