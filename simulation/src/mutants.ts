@@ -1,6 +1,7 @@
 import type { Mutant } from "./mutant.ts";
 import { mutantsOfShards } from "./mutants-of-shards.ts";
 import { mutantsOfTimes } from "./mutants-of-times.ts";
+import { mutantsOfWatches } from "./mutants-of-watches.ts";
 
 const turn = "packages/core/src/turn.ts";
 const parked = "packages/core/src/parked.ts";
@@ -727,5 +728,6 @@ export const mutants: readonly Mutant[] = [
     to: "else run.round.left.from = from + 1;",
   },
   ...mutantsOfTimes,
+  ...mutantsOfWatches,
   ...mutantsOfShards,
 ];

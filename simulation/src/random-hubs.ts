@@ -203,6 +203,7 @@ function randomHub(
       version,
       migrate,
       data: (): HubData => flaw({ seen: 0, rounds: 0, open: 0, ...since }),
+      view: (data: HubData) => data,
       ...(cancels && random.chance(0.7) ? { cancel: "Cancel" } : {}),
     },
     behaviours,

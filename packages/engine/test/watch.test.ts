@@ -291,6 +291,43 @@ test("a thousand watchers ask the store for nothing while they wait", async () =
   expect(reads).toBe(0);
 });
 
+test("it goes on though reads of the store fail for a while", async () => {
+  let fails = false;
+  const w = await world({
+    limits: { checkpointEvents: 3, horizonMs: 1 },
+    faults: { readFails: () => fails, later: true },
+  }).start();
+  const { engine, clock } = w;
+  const { id } = await engine.submit(counter, {});
+  for (let n = 0; n < 5; n++) await engine.signal(id, "add", { by: 1 });
+  fails = true;
+  const all = follow(engine, id, { after: 0 });
+  await clock.advance(2000);
+  fails = false;
+  await clock.advance(1000);
+  await engine.signal(id, "stop", null);
+  await clock.runUntil(all.done);
+  expect(all.updates.map(shown)).toEqual(upTo(5));
+});
+
+test("who leaves while the store cannot be read is told nothing more", async () => {
+  let fails = false;
+  const w = await world({
+    limits: { checkpointEvents: 3, horizonMs: 1 },
+    faults: { readFails: () => fails, later: true },
+  }).start();
+  const { engine, clock } = w;
+  const { id } = await engine.submit(counter, {});
+  for (let n = 0; n < 5; n++) await engine.signal(id, "add", { by: 1 });
+  const leave = new AbortController();
+  const all = follow(engine, id, { after: 0, signal: leave.signal });
+  fails = true;
+  await clock.advance(500);
+  leave.abort();
+  await clock.runUntil(all.done);
+  expect(all.updates).toEqual([]);
+});
+
 test("a run of a store of an earlier version is watched", async () => {
   const path = join(folder(), "store.db");
   const old = new DatabaseSync(path);
@@ -410,6 +447,23 @@ describe("cluster", () => {
       expect(ofOther).toEqual(all[2]!.updates.slice(0, ofOther.length));
     },
   );
+
+  test("a history has each event once while a checkpoint is written in parts", async () => {
+    const limits = { checkpointEvents: 12, checkpointRuns: 1, horizonMs: 1 };
+    const { nodes, client, owner, soon } = await setUp(limits, 3);
+    const mine = (key: string): boolean => shardOf(key, 2) === shardOf("k", 2);
+    const keys = Array.from({ length: 100 }, (_, n) => `k${n}`).filter(mine);
+    const ids: string[] = [];
+    for (const key of keys.slice(0, 10)) ids.push((await soon(client.submit(counter, {}, { key }))).id);
+    for (let n = 0; n < 200; n++) {
+      void owner.node.signal(ids[n % 3] as string, "add", { by: 1 }, { commandId: `${n}` });
+      await nodes.clock.advance(n % 5);
+      const history = await soon(client.history(ids[n % 3] as string));
+      const taken = history.flatMap((event) => (event.type === "signalled" ? [event.id] : []));
+      expect(new Set(taken).size).toBe(taken.length);
+      expect(history).toHaveLength(2 + taken.length);
+    }
+  });
 
   test("it hears of what a checkpoint has taken out of the journal while the store was out of reach", async () => {
     const { nodes, client, owner, soon } = await setUp({ checkpointEvents: 1, horizonMs: 1 }, 1);

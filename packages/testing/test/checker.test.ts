@@ -16,6 +16,7 @@ const system: CheckedSystem = {
   ]),
   spokes: new Map([["step", { attempts: 2 }]]),
   slots: new Map(),
+  views: new Map(),
   states: new Map([
     ["work: Working", { ...silent, drains: true, deadline: "Late" }],
     ["wait: Waiting", { ...silent, ...taking("go"), drains: false, deadline: "Late" }],

@@ -80,15 +80,36 @@ export class RemoteShardReader {
   /** All that happened to a request. */
   history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]> {
     return this.#stable(async (checkpoint) => {
-      const events: RunEvent[] = [];
-      if ((await this.#lookUp(key, checkpoint)).known instanceof Run) {
-        for await (const { entries } of this.#store.journal(checkpoint))
-          for (const entry of entries) if (entry.key === key) events.push(...entry.events);
+      for (;;) {
+        const written = await this.#written(key, checkpoint);
+        const isLive = (await this.#lookUp(key, checkpoint)).known instanceof Run;
+        const events = isLive ? await this.#eventsSince(key, written) : [];
+        const stored = await collect(this.#store.history(key), range, this.#clock);
+        // A run that has ended meanwhile has all of its history there.
+        if (stored.isWhole) return stored.events;
+        // A checkpoint that is under way moves the history of a run when it writes its row.
+        if ((await this.#written(key, checkpoint)) === written) return withRest(stored, events, range);
       }
-      const stored = await collect(this.#store.history(key), range, this.#clock);
-      // A run that has ended meanwhile has all of its history there.
-      return stored.isWhole ? stored.events : withRest(stored, events, range);
     });
+  }
+
+  /** The last batch that the row of a run knows, and with it what is stored of its history. */
+  async #written(key: string, checkpoint: number): Promise<number> {
+    const [found] = await this.#store.find([key]);
+    return Math.max(checkpoint, found?.run?.seq ?? 0);
+  }
+
+  /** What has happened to a run after a batch, as the journal says. */
+  async #eventsSince(key: string, seq: number): Promise<readonly RunEvent[]> {
+    const events: RunEvent[] = [];
+    for await (const { entries } of this.#store.journal(seq))
+      for (const entry of entries) {
+        if (entry.key !== key) continue;
+        // A key that is free again begins another run.
+        if (isBeginning(entry.events[0])) events.length = 0;
+        for (const event of entry.events) events.push(event);
+      }
+    return events;
   }
 
   /** The newest requests of the store, with those that have moved on since the last checkpoint as they are now. */

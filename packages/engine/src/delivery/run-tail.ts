@@ -20,6 +20,8 @@ export class RunTail implements RunFeed {
   #events: RunEvent[] = [];
   /** How many events the run has had, the last one of the tail included. NaN: nobody knows. */
   #count = Number.NaN;
+  /** The last batch that it knows. */
+  #seq = 0;
   readonly #forget: () => void;
 
   constructor(clock: Clock, forget: (tail: RunTail) => void) {
@@ -35,12 +37,13 @@ export class RunTail implements RunFeed {
     this.run = run;
     if (this.isOver) return;
     this.#count = run.events.count;
-    for (const batch of early) if (batch.seq > seq) this.#add(batch.events);
+    this.#seq = seq;
+    for (const batch of early) this.#add(batch.events, batch.seq);
   }
 
   /** What has happened to the run in a batch. */
   take(events: readonly RunEvent[], seq: number): void {
-    if (this.#early === undefined) this.#add(events);
+    if (this.#early === undefined) this.#add(events, seq);
     else this.#early.push({ seq, events });
     this.#bell.ring();
   }
@@ -52,7 +55,10 @@ export class RunTail implements RunFeed {
     this.#bell.ring();
   }
 
-  #add(events: readonly RunEvent[]): void {
+  /** The run may have been read further than the journal by then. */
+  #add(events: readonly RunEvent[], seq: number): void {
+    if (seq <= this.#seq) return;
+    this.#seq = seq;
     this.#count += events.length;
     this.#events.push(...events.slice(-maxKept));
     if (this.#events.length > maxKept) this.#events = this.#events.slice(-maxKept);

@@ -139,5 +139,15 @@ export interface Shards {
   all(): Iterable<ShardAccess>;
 }
 
+/** What a caller is told of an error: stores and logs that are away throw whatever their drivers do. */
+export const toldOf = (error: unknown): WheelworkError =>
+  error instanceof WheelworkError
+    ? error
+    : new WheelworkError("WW_STORE_UNAVAILABLE", "the store, or the log, cannot be reached at the moment", {
+        next: "Ask again later.",
+        retryable: true,
+        cause: error,
+      });
+
 /** Whether the caller may try again. */
 export const isRetryable = (error: unknown): boolean => error instanceof WheelworkError && error.retryable;

@@ -2,7 +2,7 @@ import { WheelworkError, type Answer, type HistoryEvent, type RunEvent } from "@
 import { Run, type Ignored, type Input } from "@wheelwork/core/kernel";
 import { keyReused } from "../ports/keys.ts";
 import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
-import { unavailable } from "../shard/options.ts";
+import { stopping, unavailable } from "../shard/options.ts";
 import type { Shard } from "../shard/shard.ts";
 import type { Ending } from "../shard/watchers.ts";
 import {
@@ -134,7 +134,11 @@ export class LocalShard implements ShardAccess {
       return {
         run: run === undefined || Number.isNaN(run.events.count) ? undefined : run,
         isOver: false,
-        after: (count) => committed.eventsAfter(key, count) ?? eventsOf(last, count),
+        after: (count) => {
+          // Nothing wakes those who watch any more. Another process may have the shard soon.
+          if (this.#shard.status === "stopped") throw stopping();
+          return committed.eventsAfter(key, count) ?? eventsOf(last, count);
+        },
         more: () => bell.rung(),
         end: () => {
           forget();

@@ -3,7 +3,7 @@ import { apply, isWaiting, restore, Run, snapshot, type HubDefinition } from "@w
 import { nextAfter } from "../ports/history.ts";
 import type { Clock } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
-import { isRetryable, type RunFeed, type ShardAccess } from "./access.ts";
+import { toldOf, type RunFeed, type ShardAccess } from "./access.ts";
 import type { RequestView } from "./api.ts";
 import { ownView } from "./views.ts";
 
@@ -67,6 +67,7 @@ export async function* watchRun(
     let silentTo = after ?? Number.POSITIVE_INFINITY;
     while (source.isWanted) {
       const events = await source.after(run.events.count);
+      if (!source.isWanted) return;
       if (events[0]?.type === "archived") {
         // What has changed meanwhile cannot be told any more: it goes on with the present.
         run = await source.present();
@@ -160,7 +161,7 @@ class EventSource {
       } catch (error) {
         this.#leave();
         // A shard that has moved has closed its store here.
-        if (!isRetryable(error) && this.#of.access() === access) throw error;
+        if (!toldOf(error).retryable && this.#of.access() === access) throw error;
         await pause(this.#of.clock, awayMs, this.#signal);
       }
     }

@@ -12,7 +12,14 @@ import { outcomeSignal, type RemoteCall, type RemoteOutcome } from "../ports/cal
 import { givenKey, isRunKey, keyProblem, scheduleHubName, scheduleOf, storedKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import { readTraceparent, traceContext, type Tracing } from "../ports/trace.ts";
-import { askAgain, type Letters, type RequestRecord, type ShardAccess, type Shards } from "./access.ts";
+import {
+  askAgain,
+  toldOf,
+  type Letters,
+  type RequestRecord,
+  type ShardAccess,
+  type Shards,
+} from "./access.ts";
 import type {
   CommandResult,
   DeadLetterPage,
@@ -236,18 +243,20 @@ export class RequestService implements Engine {
     if (fresh && body.invalid !== undefined) throw body.invalid;
     const given = options.key ?? newKey(Math.floor(this.#shards.clock.wallMs()));
     const key = placeOf(definition, storedKey(given), body, request);
-    const known = await this.#shards.of(key).submit({
-      key,
-      fresh,
-      hub: definition.name,
-      given: request,
-      body,
-      deadlineMs: options.deadlineMs,
-      priority: options.priority,
-      startAt: options.startAt,
-      trace,
-      isOwed,
-    });
+    const known = await told(
+      this.#shards.of(key).submit({
+        key,
+        fresh,
+        hub: definition.name,
+        given: request,
+        body,
+        deadlineMs: options.deadlineMs,
+        priority: options.priority,
+        startAt: options.startAt,
+        trace,
+        isOwed,
+      }),
+    );
     return { id: givenKey(key), known };
   }
 
@@ -310,13 +319,15 @@ export class RequestService implements Engine {
     this.#demandOpen();
     const rows: RequestRow[] = [];
     for (const shard of this.#shards.all()) {
-      const listed = await shard.list({
-        // One more than the page holds says that there is another page.
-        limit: limit + 1,
-        ...(status === undefined ? {} : { status }),
-        ...(hub === undefined ? {} : { hub }),
-        ...(before === undefined ? {} : { before }),
-      });
+      const listed = await told(
+        shard.list({
+          // One more than the page holds says that there is another page.
+          limit: limit + 1,
+          ...(status === undefined ? {} : { status }),
+          ...(hub === undefined ? {} : { hub }),
+          ...(before === undefined ? {} : { before }),
+        }),
+      );
       // Their number may be too great for the arguments of a call.
       for (const row of listed) rows.push(row);
     }
@@ -429,7 +440,7 @@ export class RequestService implements Engine {
       try {
         return await ask(this.#accessOf(key), key);
       } catch (error) {
-        if (!isNotFound(error)) throw error;
+        if (!isNotFound(error)) throw toldOf(error);
       }
     }
     throw noRequest(id);
@@ -513,3 +524,12 @@ function placeOf(
 
 const isNotFound = (error: unknown): boolean =>
   error instanceof WheelworkError && error.code === "WW_NOT_FOUND";
+
+/** Asks a shard. */
+async function told<T>(asked: Promise<T>): Promise<T> {
+  try {
+    return await asked;
+  } catch (error) {
+    throw toldOf(error);
+  }
+}

@@ -6,10 +6,13 @@ import type { CheckedState, CheckedSystem } from "./checker/evidence.ts";
 /** The spoke by which the engine takes posts to other runs. Its worker is the engine's own, and nobody sees its attempts. */
 export const postSpoke = "wheelwork.post";
 
+/** What a state does that waits for nothing. */
+const passing: ReadonlySet<string> = new Set(["pass", "pick", "tell", "start", "signal", "answer", "end"]);
+
 /** What the checker knows of hubs: their charts, their states, and the spokes that they call. */
 export function chartsOf(
   hubs: readonly AnyHub[],
-): Pick<CheckedSystem, "charts" | "spokes" | "states" | "slots"> {
+): Pick<CheckedSystem, "charts" | "spokes" | "states" | "slots" | "views"> {
   const charts = new Map<string, CheckedSystem["charts"] extends ReadonlyMap<string, infer C> ? C : never>([
     [callHub, carrierChart],
   ]);
@@ -18,6 +21,7 @@ export function chartsOf(
   ]);
   // The runs that carry posts of one run to another follow each other.
   const slots = new Map<string, number>([[postSpoke, 1]]);
+  const views = new Map<string, (data: unknown) => unknown>();
   const commands = new Set(["deploy", "pause", "resume", "trigger", "backfill", "remove"]);
   const ticking = {
     drains: false,
@@ -35,7 +39,8 @@ export function chartsOf(
   const add = ({ name, definition }: AnyHub): void => {
     if (charts.has(name)) return;
     charts.set(name, definition.chart);
-    const { exclusive } = definition;
+    const { exclusive, view } = definition;
+    if (view !== undefined) views.set(name, view);
     if (exclusive !== undefined) slots.set(exclusive.lane, exclusive.slots);
     for (const [state, { logic, takes }] of definition.states)
       states.set(`${name}: ${state}`, {
@@ -44,6 +49,7 @@ export function chartsOf(
         signals: new Set(logic.signals),
         takes,
         drops: definition.dropSignals,
+        passes: passing.has(logic.kind),
       });
     for (const callee of definition.callees.values()) {
       if (callee.kind === "hub") add(callee as unknown as AnyHub);
@@ -55,5 +61,5 @@ export function chartsOf(
     }
   };
   for (const hub of hubs) add(hub);
-  return { charts, spokes, states, slots };
+  return { charts, spokes, states, slots, views };
 }

@@ -1,5 +1,5 @@
 import type { Answer, HistoryEvent, Outcome, RunEvent } from "@wheelwork/core";
-import type { LogProgress } from "@wheelwork/engine";
+import type { LogProgress, RunUpdate } from "@wheelwork/engine";
 
 /** What was seen from outside of the engine: by its clients, its workers, its store, and the operating system. */
 export type Seen =
@@ -90,6 +90,22 @@ export type Seen =
       readonly kind: "cancel" | "signal" | "retry" | "resolve";
       /** `accepted`, `ended`, or the code of the error. */
       readonly result: string;
+    }
+  /** Somebody who watches a request is told how it is. `after`: how many events it had when they were told last. Absent: it is the first. */
+  | {
+      readonly type: "shown";
+      readonly key: string;
+      readonly node: number;
+      readonly after: number | undefined;
+      readonly update: RunUpdate;
+    }
+  /** A watch says that there is no more. */
+  | {
+      readonly type: "shown-all";
+      readonly key: string;
+      readonly node: number;
+      readonly after: number | undefined;
+      readonly until: "answer" | "end";
     }
   | { readonly type: "calm" }
   | { readonly type: "ended"; readonly problem: string | undefined }

@@ -11,6 +11,7 @@ import { dueOf, type RunModel } from "./model.ts";
 import { Owed } from "./owed.ts";
 import { Ownership } from "./ownership.ts";
 import { Transitions } from "./transitions.ts";
+import { WatchChecks } from "./watches.ts";
 
 /** What the checker found. */
 export interface Checked {
@@ -48,6 +49,7 @@ class Checker {
   readonly #lanes: LaneChecks;
   readonly #transitions: Transitions;
   readonly #clients: ClientChecks;
+  readonly #watches: WatchChecks;
   #seq = 0;
 
   constructor(evidence: Evidence) {
@@ -67,6 +69,7 @@ class Checker {
       this.#lanes,
     );
     this.#clients = new ClientChecks(evidence, this.#ownership);
+    this.#watches = new WatchChecks(evidence);
   }
 
   take(entry: TraceEntry): void {
@@ -88,6 +91,10 @@ class Checker {
         return this.#demand("I27", entry.problem === undefined, () => `${entry.request}: ${entry.problem}`);
       case "passed":
         return this.#transitions.passed(entry);
+      case "shown":
+        return this.#watches.shown(entry);
+      case "shown-all":
+        return this.#watches.shownAll(entry);
       case "ended":
         return this.#clients.end(entry.problem);
       default:
@@ -128,6 +135,7 @@ class Checker {
     this.#attempts.end();
     this.#lanes.end();
     evidence.judge();
+    this.#watches.committed(journal);
     for (const { key } of journal) {
       const run = runs.get(key);
       // One that is parked waits for an operator; only its caller must not.

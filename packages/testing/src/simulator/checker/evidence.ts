@@ -13,6 +13,8 @@ export interface CheckedState {
   readonly takes: ReadonlySet<string>;
   /** The signals that its hub does not keep. */
   readonly drops: ReadonlySet<string>;
+  /** A run leaves it in the turn that has entered it. */
+  readonly passes?: boolean;
 }
 
 const none: CheckedState = {
@@ -23,7 +25,7 @@ const none: CheckedState = {
   drops: new Set(),
 };
 
-/** What the checker knows of a system besides the trace: plain data. */
+/** What the checker knows of a system besides the trace: plain data, and what hubs show of theirs. */
 export interface CheckedSystem {
   /** The chart of each hub: state × event → state; a text for an end. */
   readonly charts: ReadonlyMap<
@@ -46,6 +48,8 @@ export interface CheckedSystem {
   readonly states: ReadonlyMap<string, CheckedState>;
   /** How many places the lanes have, by their names. */
   readonly slots: ReadonlyMap<string, number>;
+  /** What hubs show of the data of a run, by their names. */
+  readonly views: ReadonlyMap<string, (data: unknown) => unknown>;
   /** So long is what has ended known at least, in milliseconds. */
   readonly retentionMs: number;
   /** So long are the events of a run that lives known at least, in milliseconds. */

@@ -67,11 +67,15 @@ export function checkSchedules(traces: readonly (readonly TraceEntry[])[]): {
   const lost = new Set<string>();
   for (const trace of traces) {
     let now = 0;
+    let epoch = 0;
+    /** For how long nobody had worked when the present owner came. */
+    let awayMs = 0;
     const here = new Set<Ticking>();
     for (const entry of trace) {
       if (entry.type === "refuses") refused.add(entry.key);
       if (entry.type !== "committed") continue;
-      ({ now } = entry);
+      if (entry.epoch !== epoch) awayMs = entry.now - now;
+      ({ now, epoch } = entry);
       for (const { key, events } of entry.journal)
         for (const event of events) {
           if (event.type === "started" || event.type === "accepted")
@@ -83,7 +87,7 @@ export function checkSchedules(traces: readonly (readonly TraceEntry[])[]): {
             );
             seen.set(key, ticking);
             here.add(ticking);
-          } else take(seen.get(key), event, demand);
+          } else take(seen.get(key), event, awayMs, demand);
           if (event.type === "posted" && event.post.kind === "start" && refused.has(`${key}/t${event.call}`))
             lost.add(event.post.key ?? "");
         }
@@ -132,14 +136,16 @@ function nextOf({ times, last }: Ticking): Times & { readonly at: number } {
   throw new TypeError("a schedule has no times");
 }
 
-function take(ticking: Ticking | undefined, event: RunEvent, demand: Demand): void {
+/** `awayMs`: for how long nobody had worked before the present owner. */
+function take(ticking: Ticking | undefined, event: RunEvent, awayMs: number, demand: Demand): void {
   if (ticking === undefined) return;
   switch (event.type) {
     case "entered":
       ticking.state = event.state;
       return;
     case "signalled":
-      if (event.signal === "pause") ticking.pausedAt ??= event.at;
+      // What fell due while nobody worked is left out, if the pause comes before all of it is made.
+      if (event.signal === "pause") ticking.pausedAt ??= event.at - awayMs;
       if (event.signal === "deploy") deployed(ticking, event.payload as Declared & { readonly at: number });
       return;
     case "posted":

@@ -4,6 +4,7 @@ import { seededRandom } from "../../random.ts";
 import type { Asked } from "../checker/starts.ts";
 import { giveCommand } from "../commands.ts";
 import { sentOf, type PlannedCommand } from "../plans.ts";
+import { watchSome } from "../watching.ts";
 import type { Machine } from "./machine.ts";
 import type { EngineProcess } from "./process.ts";
 
@@ -24,6 +25,9 @@ export class Clients {
   readonly #machine: Machine;
   /** Requests whose answer nobody will be told: they are unknown by now. */
   readonly #unknown = new Set<string>();
+  /** Requests that somebody may watch, and how many of those do so still. */
+  readonly #accepted = new Set<string>();
+  #watching = 0;
 
   constructor(machine: Machine) {
     const { plan, opened } = machine;
@@ -37,9 +41,11 @@ export class Clients {
     });
   }
 
-  /** Whether nobody waits for an answer any more. */
+  /** Whether nobody waits for an answer, or watches, any more. */
   get done(): boolean {
-    return this.wanted.every(({ key }) => this.told.has(key) || this.#unknown.has(key));
+    return (
+      this.#watching === 0 && this.wanted.every(({ key }) => this.told.has(key) || this.#unknown.has(key))
+    );
   }
 
   /** Under which keys requests come, and when they begin. */
@@ -76,6 +82,7 @@ export class Clients {
             await this.#ask(node, node.engine.submit(hub, request as never, options), ({ known }) => {
               accepted = true;
               this.#machine.see({ type: "accepted", key, known });
+              this.#watch(this.#lookOn(key));
             });
           } else {
             await this.#ask(node, node.engine.answer(key), (answer) => {
@@ -116,6 +123,27 @@ export class Clients {
     // Whoever waits no longer asks again.
     answered.catch(() => {});
     given.catch(() => {});
+  }
+
+  /** Somebody may watch a request from when it is accepted. */
+  async #lookOn(key: string): Promise<void> {
+    if (this.#accepted.has(key)) return;
+    this.#accepted.add(key);
+    const { plan, clock, scaleMs } = this.#machine;
+    this.#watching++;
+    await watchSome({
+      seed: plan.seed,
+      key,
+      scaleMs,
+      clock,
+      any: () => {
+        const node = this.#machine.current;
+        return node?.ready === true && node.alive ? node : undefined;
+      },
+      mayBeForgotten: () => plan.retentionMs !== undefined,
+      see: (seen) => this.#machine.see(seen),
+    });
+    this.#watching--;
   }
 
   async #command(command: PlannedCommand): Promise<void> {

@@ -10,6 +10,7 @@ import type { EndedRequest } from "../systems.ts";
 import type { Askable, Asking } from "./asking.ts";
 import { refusedHubName, requestOf, type Body, type Ledger, type Story } from "./ledger.ts";
 import type { ShardsRequest } from "./plan.ts";
+import { watchSome } from "../watching.ts";
 import type { Stage } from "./stage.ts";
 
 /** A request of the plan, with what it asks for. */
@@ -55,6 +56,9 @@ export class Requests {
   readonly #sendings: Sending[] = [];
   /** Clients that are still asking. */
   #waiting = 0;
+  /** Requests that somebody may watch, and how many of those do so still. */
+  readonly #accepted = new Set<string>();
+  #watching = 0;
 
   constructor(stage: Stage, ledger: Ledger, asking: Asking) {
     this.#stage = stage;
@@ -151,6 +155,7 @@ export class Requests {
       );
       const isSound = wanted.plan.body === "sound";
       this.#ledger.demand("I5", isSound, () => `${key} is accepted, and is no request`);
+      void this.#lookOn(key);
       return true;
     }
     const { code, retryable } = given;
@@ -174,6 +179,28 @@ export class Requests {
       if (!told) await stage.wait(300 + Math.ceil(stage.scaleMs / 40));
     }
     this.#waiting--;
+  }
+
+  /** Somebody may watch a request from when it is accepted. */
+  async #lookOn(key: string): Promise<void> {
+    if (this.#accepted.has(key)) return;
+    this.#accepted.add(key);
+    const { plan, clock, chronicle, scaleMs } = this.#stage;
+    const { lost, stories } = this.#ledger;
+    this.#watching++;
+    await watchSome({
+      seed: plan.seed,
+      key,
+      scaleMs,
+      clock,
+      any: () => this.#asking.any(`watcher ${key}`),
+      mayBeForgotten: () => plan.retentionMs !== undefined || (lost.has(key) && !stories.has(key)),
+      see: (seen) => {
+        if (seen.type === "shown") chronicle.count("update");
+        chronicle.see(this.#stage.shardOf(key), seen);
+      },
+    });
+    this.#watching--;
   }
 
   /** @returns Whether there is nothing more to ask. */
@@ -224,6 +251,7 @@ export class Requests {
   unrest(): string {
     const ledger = this.#ledger;
     if (this.#waiting > 0) return `${this.#waiting} clients ask`;
+    if (this.#watching > 0) return `${this.#watching} watch`;
     if (ledger.live.size > 0) return `${[...ledger.live].join(", ")} go on`;
     const published = new Set(ledger.published.map(({ topic, key }) => `${topic} ${key}`));
     for (const sending of this.#sendings) {
