@@ -514,7 +514,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "leave the progress of a call out of its checkpoint",
     file: "packages/core/src/snapshot.ts",
-    from: "      progress: call.progress,\n",
+    from: "      ...(call.progress !== undefined && { progress: call.progress }),\n",
     to: "",
   },
   {
