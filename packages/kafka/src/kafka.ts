@@ -15,7 +15,7 @@ import { broken, isUnknownTopic, unavailable } from "./errors.ts";
 import { GroupMembership } from "./group.ts";
 import { BatchingProducer } from "./producer.ts";
 import { PartitionReader } from "./reader.ts";
-import { ensureTopics, type TopicSpec } from "./topics.ts";
+import { ensureTopics, topicSettings, type TopicSettings, type TopicSpec } from "./topics.ts";
 
 /** How far a consumer group has come with a partition. */
 export interface GroupProgress {
@@ -32,6 +32,8 @@ export interface Kafka extends Log {
    * @throws WheelworkError WW_CONFIG when one that is there has another number of partitions; WW_BUS_UNAVAILABLE.
    */
   ensureTopics(topics: readonly TopicSpec[]): Promise<void>;
+  /** How a topic is kept: its copies, and its settings. @throws WheelworkError WW_CONFIG when there is none, WW_BUS_UNAVAILABLE. */
+  settings(topic: string): Promise<TopicSettings>;
   /**
    * The offset of the first record of a partition that was written at a time or later, in milliseconds since 1970; the end
    * when there is none.
@@ -70,6 +72,10 @@ class KafkaLog implements Kafka {
 
   ensureTopics(topics: readonly TopicSpec[]): Promise<void> {
     return ensureTopics(this.#options, topics);
+  }
+
+  settings(topic: string): Promise<TopicSettings> {
+    return topicSettings(this.#options, topic);
   }
 
   async topic(name: string): Promise<LogTopic> {

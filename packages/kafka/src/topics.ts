@@ -1,4 +1,4 @@
-import { Admin } from "@platformatic/kafka";
+import { Admin, ConfigResourceTypes } from "@platformatic/kafka";
 import type { clientOptions } from "./connection.ts";
 import { broken, isUnknownTopic, kafkaErrors, unavailable } from "./errors.ts";
 
@@ -63,6 +63,45 @@ async function ensureTopic(
     `the topic ${name} has ${found ?? 0} partitions, not ${partitions ?? 1}`,
     "The key of a request decides its partition, for good. Start with the number that the topic has, or use other topics and another store.",
   );
+}
+
+/** How a topic is kept. */
+export interface TopicSettings {
+  readonly partitions: number;
+  /** How many copies each partition has, and how many of them are up to date: the least of all partitions. */
+  readonly replicas: number;
+  readonly inSync: number;
+  /** By the names that Kafka gives them, such as `retention.ms`. */
+  readonly configs: Readonly<Record<string, string>>;
+}
+
+/** Looks at a topic. @throws WheelworkError WW_CONFIG when there is none, WW_BUS_UNAVAILABLE. */
+export async function topicSettings(
+  options: ReturnType<typeof clientOptions>,
+  name: string,
+): Promise<TopicSettings> {
+  const admin = new Admin(options);
+  try {
+    const topic = (await admin.metadata({ topics: [name], forceUpdate: true })).topics.get(name);
+    const [described] = await admin.describeConfigs({
+      resources: [{ resourceType: ConfigResourceTypes.TOPIC, resourceName: name }],
+    });
+    const partitions = topic?.partitions ?? [];
+    return {
+      partitions: partitions.length,
+      replicas: Math.min(...partitions.map(({ replicas }) => replicas.length)),
+      inSync: Math.min(...partitions.map(({ isr }) => isr.length)),
+      configs: Object.fromEntries(
+        (described?.configs ?? []).map((config) => [config.name, config.value ?? ""]),
+      ),
+    };
+  } catch (error) {
+    if (isUnknownTopic(error))
+      throw broken("WW_CONFIG", `there is no topic ${name}`, "Create it, or let `ensureTopics` do so.");
+    throw unavailable(`the topic ${name} could not be looked at`, error);
+  } finally {
+    await admin.close().catch(() => {});
+  }
 }
 
 /** How many partitions a topic has. undefined: the topic does not exist, or not yet. */

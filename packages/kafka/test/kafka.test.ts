@@ -78,6 +78,19 @@ if (canRun) {
 }
 
 suite("reading a log", () => {
+  test("tells how a topic is kept", async () => {
+    const bus = connect();
+    const name = `t-${randomUUID()}`;
+    await bus.ensureTopics([{ name, partitions: 2, configs: { "retention.ms": "7200000" } }]);
+    expect(await bus.settings(name)).toMatchObject({
+      partitions: 2,
+      replicas: 1,
+      inSync: 1,
+      configs: { "retention.ms": "7200000", "cleanup.policy": "delete", "min.insync.replicas": "1" },
+    });
+    await expect(bus.settings(`none-${randomUUID()}`)).rejects.toMatchObject({ code: "WW_CONFIG" });
+  });
+
   test("begins where it is told to, and gives offsets, headers and times", async () => {
     const bus = connect();
     const topic = await topicOf(bus, 2);

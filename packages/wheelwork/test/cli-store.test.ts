@@ -9,7 +9,13 @@ import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { DatabaseSync } from "node:sqlite";
 import { expect, onTestFinished, test } from "vitest";
-import { clockFindings, nodeFindings, placeFindings, postgresFindings } from "../src/cli/doctor.ts";
+import {
+  clockFindings,
+  nodeFindings,
+  placeFindings,
+  postgresFindings,
+  topicFindings,
+} from "../src/cli/doctor.ts";
 import { lineOf } from "../src/cli/progress.ts";
 
 const program = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
@@ -180,6 +186,26 @@ test("each thing that may be wrong is found", () => {
   expect(of(clockFindings(1e12, 1e12 + 10_000))).toEqual(["warning"]);
   expect(of(clockFindings(1e12, 1e12 - 31 * 86_400_000))).toEqual(["warning"]);
   expect(of(clockFindings(1e12, 1e12 - 1000))).toEqual(["ok"]);
+  const topic = {
+    replicas: 3,
+    inSync: 3,
+    configs: { "cleanup.policy": "delete", "min.insync.replicas": "2", "retention.ms": "604800000" },
+  };
+  const configured = (configs: Readonly<Record<string, string>>) => ({
+    ...topic,
+    configs: { ...topic.configs, ...configs },
+  });
+  expect(of(topicFindings("inbox", topic))).toEqual(["ok"]);
+  expect(of(topicFindings("inbox", configured({ "retention.ms": "-1" })))).toEqual(["ok"]);
+  expect(of(topicFindings("inbox", configured({ "retention.ms": "3600000" })))).toEqual(["warning"]);
+  expect(of(topicFindings("inbox", configured({ "cleanup.policy": "compact,delete" })))).toEqual(["problem"]);
+  expect(of(topicFindings("inbox", configured({ "unclean.leader.election.enable": "true" })))).toEqual([
+    "problem",
+  ]);
+  expect(of(topicFindings("inbox", configured({ "min.insync.replicas": "1" })))).toEqual(["warning"]);
+  expect(of(topicFindings("inbox", { ...topic, inSync: 2 }))).toEqual(["warning"]);
+  expect(of(topicFindings("inbox", { ...topic, inSync: 1 }))).toEqual(["problem"]);
+  expect(of(topicFindings("inbox", { replicas: 1, inSync: 1, configs: {} }))).toEqual(["warning"]);
   const settings = {
     fsync: "on",
     full_page_writes: "on",

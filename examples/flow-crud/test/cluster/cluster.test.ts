@@ -201,7 +201,11 @@ suite("the proof of concept's wire", () => {
       stdout: expect.stringContaining("there is no topic none") as string,
     });
     const doctor = cli("doctor").stdout;
-    expect(doctor).toMatch(/^ok {7}Kafka at .* has the topics of the inbox\nok {7}PostgreSQL \d+/m);
+    expect(doctor).toMatch(/^ok {7}Kafka at .* has the topics of the inbox$/m);
+    expect(doctor).toMatch(
+      /^warning {2}the topic wheelwork-inbox has one copy: .*\n {9}Give it three copies/m,
+    );
+    expect(doctor).toMatch(/^ok {7}PostgreSQL \d+/m);
     expect(doctor).toMatch(/^ok {7}the clock of PostgreSQL agrees.*\nok {7}the store has 4 shards/m);
     const shards = cli("shards").stdout.trim().split("\n");
     expect(shards).toHaveLength(5);

@@ -1,5 +1,6 @@
 import { verifyStore, type StoreProgress } from "@wheelwork/engine";
 import { WheelworkError } from "@wheelwork/core";
+import type { TopicSettings } from "@wheelwork/kafka";
 import { existsSync, realpathSync, statfsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import * as zlib from "node:zlib";
@@ -11,7 +12,7 @@ import { exitCodes } from "./exit-codes.ts";
 import { findNimbus, reached } from "./nimbus.ts";
 import { say, shown } from "./output.ts";
 import { inspectAll, topicProblems } from "./inspect.ts";
-import { needed, placeHelp, placeOptions, withPlace, type PlaceValues } from "./place.ts";
+import { needed, placeHelp, placeOptions, withPlace, type Place, type PlaceValues } from "./place.ts";
 import { ProgressBar } from "./progress.ts";
 
 /** What a look at something has found. */
@@ -226,6 +227,7 @@ async function clusterFindings(values: PlaceValues): Promise<Finding[]> {
     );
     const found: Finding[] =
       topics.length > 0 ? topics : [ok(`Kafka at ${place.brokers} has the topics of the inbox`)];
+    if (topics.length === 0) found.push(...(await inboxFindings(place)));
     try {
       found.push(...postgresFindings(await place.settings()));
       if (topics.length > 0) return found;
@@ -244,6 +246,74 @@ async function clusterFindings(values: PlaceValues): Promise<Finding[]> {
     }
     return found;
   });
+}
+
+async function inboxFindings({ log, inbox }: Place): Promise<Finding[]> {
+  try {
+    return topicFindings(inbox, await log.settings(inbox));
+  } catch (error) {
+    return [failed(error, "Let the account describe the configs of its topics, or start the brokers.")];
+  }
+}
+
+/** What the promises need of the inbox: what is in it was accepted, and may wait there for as long as an outage lasts. */
+export function topicFindings(
+  topic: string,
+  { replicas, inSync, configs }: Pick<TopicSettings, "replicas" | "inSync" | "configs">,
+): Finding[] {
+  const retentionMs = Number(configs["retention.ms"] ?? -1);
+  const least = Number(configs["min.insync.replicas"] ?? 1);
+  const found: Finding[] = [];
+  if ((configs["cleanup.policy"] ?? "delete").includes("compact"))
+    found.push(
+      problem(
+        `the topic ${topic} is compacted: it loses requests and commands`,
+        "Set cleanup.policy = delete.",
+      ),
+    );
+  if (configs["unclean.leader.election.enable"] === "true")
+    found.push(
+      problem(
+        `the topic ${topic} may be led by a broker that lacks records`,
+        "Set unclean.leader.election.enable = false.",
+      ),
+    );
+  if (inSync < least)
+    found.push(
+      problem(
+        `of the topic ${topic}, ${inSync} copies are up to date, and writes need ${least}`,
+        "Start the brokers that are away.",
+      ),
+    );
+  else if (inSync < replicas)
+    found.push(
+      warning(
+        `of the topic ${topic}, ${inSync} of ${replicas} copies are up to date`,
+        "Start the brokers that are away.",
+      ),
+    );
+  if (replicas < 2)
+    found.push(
+      warning(
+        `the topic ${topic} has one copy: a broker that is lost takes requests with it`,
+        "Give it three copies, with min.insync.replicas = 2.",
+      ),
+    );
+  else if (least < 2)
+    found.push(
+      warning(
+        `the topic ${topic} takes records that only one broker has`,
+        "Set min.insync.replicas = 2, with three copies.",
+      ),
+    );
+  if (retentionMs >= 0 && retentionMs < dayMs)
+    found.push(
+      warning(
+        `the topic ${topic} keeps records for ${(retentionMs / 3_600_000).toFixed(1)} h: an outage that lasts longer loses requests`,
+        "Set retention.ms to several days.",
+      ),
+    );
+  return found.length > 0 ? found : [ok(`the topic ${topic} keeps what is accepted, in ${replicas} copies`)];
 }
 
 /** What the promises need of PostgreSQL. */
