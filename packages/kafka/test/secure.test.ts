@@ -309,14 +309,23 @@ suite("the environment of a program", () => {
       const module = fileURLToPath(new URL("../../wheelwork/test/node-module.mjs", import.meta.url));
       const cli = "packages/wheelwork/src/cli/main.ts";
       const node = ["node", module, "--inbox", "secure-inbox", "--schema", "secure"];
-      const flowCrud = ["--only", "node", "--name", "n", "--data", join(home, "flow-crud")];
+      const flowCrud = [
+        "--only",
+        "node",
+        "--name",
+        "n",
+        "--metrics-port",
+        "0",
+        "--data",
+        join(home, "flow-crud"),
+      ];
       const [mine, theirs, refused] = await Promise.all([
         run(cli, [...node, "--metrics-port", "0"], env),
         run("examples/flow-crud/src/cluster/main.ts", flowCrud, env),
         run(cli, node, { ...env, KAFKA_PASSWORD: "wrong" }),
       ]);
       expect(mine).toMatch(/ready: the node runs.*\nfigures: http:\/\/127\.0\.0\.1:\d+\/metrics/);
-      expect(theirs).toContain("ready: node n");
+      expect(theirs).toMatch(/ready: node n http:\/\/127\.0\.0\.1:\d+\/metrics/);
       expect(refused).toMatch(/WW_CONFIG: .*SASL authentication failed[^]*KAFKA_PASSWORD/);
       expect(refused).not.toContain("ready");
       // A user who may do nothing in the group is told so, and the node ends.

@@ -23,6 +23,7 @@ Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each i
   --database URL     of PostgreSQL                             (DATABASE_URL)
   --topic-prefix TEXT   the names of the topics begin with it  (none: the names of the original proof of concept)
   --port N, --host H where Northbound listens                  (8088, 127.0.0.1)
+  --metrics-port N   node 1 shows /metrics at this port, node 2 at the next one, and so on
   --tokens FILE      who may do what, for Northbound           (WHEELWORK_TOKENS)
   --insecure         Northbound takes requests from other machines, without asking who sends them
   --allowed-hosts LIST  names of Northbound besides loopback, with commas  (ALLOWED_HOSTS)
@@ -61,6 +62,7 @@ function readOptions() {
       deadline: text,
       "worker-timeout": text,
       tokens: text,
+      "metrics-port": text,
       insecure: { type: "boolean" },
       help: { type: "boolean", short: "h" },
     },
@@ -103,6 +105,10 @@ function readOptions() {
     databaseUrl,
     port: integer("--port", values.port ?? env["PORT"], 8088, 0, 65_535),
     host: values.host ?? env["HOST"] ?? "127.0.0.1",
+    metricsPort:
+      values["metrics-port"] === undefined
+        ? undefined
+        : integer("--metrics-port", values["metrics-port"], 0, 0, 65_000),
     insecure: values.insecure === true,
     tokens: values.tokens ?? env["WHEELWORK_TOKENS"],
     allowedHosts: values["allowed-hosts"] ?? env["ALLOWED_HOSTS"] ?? "",
@@ -158,8 +164,15 @@ async function startOne(options: Options, only: PartName): Promise<Part> {
       const onFailure = (error: Error): void => {
         if (!(error instanceof WheelworkError && error.code === "WW_LOG_LOST")) fail(error);
       };
-      const node = await startNode(place, { name, sessionTimeoutMs, flow, onFailure });
-      ready(`node ${name}`);
+      const { metricsPort } = options;
+      const node = await startNode(place, {
+        name,
+        sessionTimeoutMs,
+        flow,
+        onFailure,
+        ...(metricsPort === undefined ? {} : { metricsPort }),
+      });
+      ready(`node ${name}${node.figures === undefined ? "" : ` ${node.figures}`}`);
       return node;
     }
     case "northbound": {
@@ -219,8 +232,13 @@ function allParts(options: Options): Program {
       .map((part) => [part, part] as const),
   ];
   const start = async (): Promise<void> => {
+    const figuresOf = (name: string): string[] => {
+      const index = Number(/^node-(\d+)$/.exec(name)?.[1] ?? 0);
+      if (options.metricsPort === undefined || index === 0) return [];
+      return ["--metrics-port", `${options.metricsPort === 0 ? 0 : options.metricsPort + index - 1}`];
+    };
     const startPart = ([only, name]: (typeof wanted)[number]): Promise<string> =>
-      children.start(name, [...program, "--only", only, "--name", name, ...args]);
+      children.start(name, [...program, "--only", only, "--name", name, ...args, ...figuresOf(name)]);
     // The first creates topics and tables; the others find them.
     const [first, ...others] = wanted;
     const lines = first === undefined ? [] : [await startPart(first)];

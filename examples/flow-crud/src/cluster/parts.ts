@@ -2,7 +2,14 @@ import { join } from "node:path";
 import { mkdirSync } from "node:fs";
 import { kafka, kafkaSecurity, type Kafka } from "@wheelwork/kafka";
 import { postgresPool, postgresStore } from "@wheelwork/postgres";
-import { WheelworkError, type EngineEvent, type Logger } from "wheelwork";
+import {
+  createMetrics,
+  serveMetrics,
+  WheelworkError,
+  type EngineEvent,
+  type Logger,
+  type MetricsServer,
+} from "wheelwork";
 import { createNode, deadLetterTopic } from "wheelwork/cluster";
 import { Floodlight, type FloodlightOptions } from "../floodlight/floodlight.ts";
 import { flowCreateHub, type FlowCreateOptions } from "../hub.ts";
@@ -78,11 +85,18 @@ export async function startNode(
     readonly flow?: FlowCreateOptions;
     readonly sessionTimeoutMs?: number;
     readonly observe?: (signal: EngineEvent) => void;
+    /** Where the node shows its figures. Default: nowhere. */
+    readonly metricsPort?: number;
     readonly onFailure: (error: Error) => void;
   },
-): Promise<Part & { readonly shards: () => readonly object[] }> {
+): Promise<Part & { readonly shards: () => readonly object[]; readonly figures?: string }> {
   const { brokers, databaseUrl, shards, topics, logger } = place;
-  const { name, sessionTimeoutMs } = options;
+  const { name, sessionTimeoutMs, metricsPort } = options;
+  const metrics = metricsPort === undefined ? undefined : createMetrics();
+  const observe = (event: EngineEvent): void => {
+    metrics?.observe(event);
+    options.observe?.(event);
+  };
   const bus = kafka({
     brokers,
     clientId: name,
@@ -102,22 +116,30 @@ export async function startNode(
     log: bus,
     channels: [northboundChannel(topics)],
     logger,
-    ...(options.observe === undefined ? {} : { observe: options.observe }),
+    ...(options.observe === undefined && metrics === undefined ? {} : { observe }),
     onFailure: options.onFailure,
   });
+  let server: MetricsServer | undefined;
   const close = async (): Promise<void> => {
     await node.stop();
+    await server?.close();
     await bus.close();
     await Promise.all([database.close(), resources.close()]);
   };
   try {
     await ensureClusterTopics(bus, topics, { shards, inbox: clusterInbox });
+    if (metrics !== undefined && metricsPort !== undefined)
+      server = await serveMetrics(node, metrics, { port: metricsPort });
     await node.start();
   } catch (error) {
     await close();
     throw error;
   }
-  return { close, shards: () => node.shards };
+  return {
+    close,
+    shards: () => node.shards,
+    ...(server === undefined ? {} : { figures: `${server.url}/metrics` }),
+  };
 }
 
 /** More would not fit into a message, which may have one megabyte. */
