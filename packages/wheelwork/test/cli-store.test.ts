@@ -148,7 +148,7 @@ test("the doctor says what is well, what is not, and what to do", async () => {
       "an engine works on it",
       `${url} takes requests`,
       "the clock of the server agrees with this one",
-      "it has 1 shards",
+      "it has 1 shard",
       "requests are parked (incidents)",
     ]),
   );

@@ -1,6 +1,6 @@
 import { backupStore, type StoreVerdict } from "@wheelwork/engine";
 import { command, usageError, type Command } from "./command.ts";
-import { say } from "./output.ts";
+import { count, say } from "./output.ts";
 import { ProgressBar } from "./progress.ts";
 
 /** A number of bytes for people. */
@@ -14,7 +14,12 @@ export function bytesText(bytes: number): string {
 
 /** What a store holds, in a few words. */
 export const contentsText = ({ runs, answers, batches, bytes }: StoreVerdict): string =>
-  `${answers} answers, ${batches} batches, ${runs} live runs at its last checkpoint, ${bytesText(bytes)}`;
+  [
+    count(answers, "answer"),
+    `${batches} ${batches === 1 ? "batch" : "batches"}`,
+    `${count(runs, "live run")} at its last checkpoint`,
+    bytesText(bytes),
+  ].join(", ");
 
 /** The command that copies a store. */
 export const backupCommand: Command = command({

@@ -10,7 +10,7 @@ import { command, type Command } from "./command.ts";
 import { findServer, serverOptions, type ServerPlace } from "./contexts.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { findNimbus, reached } from "./nimbus.ts";
-import { say, shown } from "./output.ts";
+import { count, say, shown } from "./output.ts";
 import { inspectAll, topicProblems } from "./inspect.ts";
 import { needed, placeHelp, placeOptions, withPlace, type Place, type PlaceValues } from "./place.ts";
 import { ProgressBar } from "./progress.ts";
@@ -199,7 +199,7 @@ async function serverFindings(place: ServerPlace): Promise<Finding[]> {
     };
     for (const { shard, problem: why } of shards)
       if (why !== undefined) found.push(problem(`shard ${shard}: ${shown(why)}`, "See docs/durability.md."));
-    found.push(ok(`it has ${shards.length} shards`));
+    found.push(ok(`it has ${count(shards.length, "shard")}`));
     const parked = await client.get("/requests", { query: { status: "incident", limit: 1 } });
     if ((parked.body as { readonly requests: readonly object[] }).requests.length > 0)
       found.push(warning("requests are parked (incidents)", "See: wheelwork incidents"));
@@ -239,7 +239,7 @@ async function clusterFindings(values: PlaceValues): Promise<Finding[]> {
       found.push(
         ...(broken.length > 0
           ? broken
-          : [ok(`the store has ${place.shards} shards, and each goes on where its inbox is`)]),
+          : [ok(`the store has ${count(place.shards, "shard")}, and each goes on where its inbox is`)]),
       );
     } catch (error) {
       found.push(failed(error, "Start PostgreSQL, or name its server: --database."));
@@ -364,7 +364,11 @@ async function stormFindings(option: string | undefined): Promise<Finding[]> {
     const place = findNimbus(option);
     const nimbus = new Nimbus(place);
     const list = await reached(place, nimbus.topologies());
-    const found = [ok(`Nimbus at ${place.host}:${place.port} has ${list.length} topologies`)];
+    const found = [
+      ok(
+        `Nimbus at ${place.host}:${place.port} has ${list.length === 1 ? "1 topology" : `${list.length} topologies`}`,
+      ),
+    ];
     for (const { name, status } of list) {
       if (status !== "ACTIVE") {
         found.push(
@@ -377,7 +381,7 @@ async function stormFindings(option: string | undefined): Promise<Finding[]> {
         errors.length === 0
           ? ok(`the topology ${name} is active`)
           : warning(
-              `the topology ${name} has reported ${errors.length} errors`,
+              `the topology ${name} has reported ${count(errors.length, "error")}`,
               `See: wheelwork storm status --name ${name}`,
             ),
       );

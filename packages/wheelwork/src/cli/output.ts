@@ -45,6 +45,9 @@ export type Column<T> = readonly [title: string, cell: (row: T) => string | unde
 
 export const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
+/** How many there are of something, such as `2 shards`. */
+export const count = (many: number, what: string): string => `${many} ${what}${many === 1 ? "" : "s"}`;
+
 /** Prints rows in the form that was asked for. */
 export function printRows<T>(
   output: string | undefined,

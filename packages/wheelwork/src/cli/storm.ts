@@ -5,7 +5,7 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { command, wholeNumber, type Command } from "./command.ts";
 import { findNimbus, reached } from "./nimbus.ts";
-import { say } from "./output.ts";
+import { count, say } from "./output.ts";
 import { needed, placeHelp, placeOptions } from "./place.ts";
 
 const text = "string" as const;
@@ -281,8 +281,6 @@ function configOf(values: Values, otherwise: Partial<StormConfig> = {}): StormCo
     ...(app === undefined ? {} : { app }),
   };
 }
-
-const count = (many: number, what: string): string => `${many} ${what}${many === 1 ? "" : "s"}`;
 
 const refusal = (message: string): WheelworkError =>
   new WheelworkError("WW_CONFIG", message, { next: "See wheelwork help storm." });
