@@ -371,8 +371,8 @@ export const mutantsOfShards: readonly Mutant[] = [
   {
     name: "attempts of a call share a name",
     file: stormStreams,
-    from: "  `${request}#${call}#${attempt}`;",
-    to: "  `${request}#${call}#${attempt > 0 ? 1 : 0}`;",
+    from: "  `${request}#${createdAt}#${call}#${attempt}`;",
+    to: "  `${request}#${createdAt}#${call}#${attempt > 0 ? 1 : 0}`;",
     world: "storm",
   },
   {

@@ -33,7 +33,7 @@ async function once(waiting: number, { keys, requests }: (typeof spreads)[number
     logger: silentLogger,
   });
   const asked = Array.from({ length: waiting + 1 }, (_, number): AttemptRequest => ({
-    run: { key: `r${number % Math.min(requests, waiting)}`, epoch: 1 },
+    run: { key: `r${number % Math.min(requests, waiting)}`, epoch: 1, createdAt: 1 },
     number,
     callee: "work",
     attempt: 1,

@@ -29,7 +29,7 @@ const throughLog: ReplyPath = { kind: "log", inbox: { topic: "inbox", partition:
 
 /** A call of a run, as the host is asked to make an attempt of it. */
 const request = (number: number, attempt = 1): AttemptRequest => ({
-  run: { key: "r1", epoch: 4 },
+  run: { key: "r1", epoch: 4, createdAt: 7 },
   number,
   callee: "work",
   attempt,
@@ -142,7 +142,17 @@ describe("what user code sees of an attempt is what is documented, and nothing o
     const seen: AttemptContext[] = [];
     const attempt: Worker["attempt"] = (_input, context) => (seen.push(context), { kind: "ok", output: 1 });
     new Bench({ spoke: work as unknown as Worker["spoke"], attempt }).host.begin(request(7));
-    const more = [...documented, "cause", "epoch", "key", "late", "onAbort", "postpone", "trace"].toSorted();
+    const more = [
+      ...documented,
+      "cause",
+      "createdAt",
+      "epoch",
+      "key",
+      "late",
+      "onAbort",
+      "postpone",
+      "trace",
+    ].toSorted();
     expect(seenOf(seen[0])).toEqual({ members: more, leaks: [] });
     expect(seen[0]).toMatchObject({ requestId: "r1", call: 7, attempt: 1, deadline: 1000, epoch: 4 });
   });
@@ -358,7 +368,7 @@ describe("outcomes come back", () => {
       headers: {
         "reply-to": "inbox",
         "reply-partition": "3",
-        "correlation-id": "1.1.4.work",
+        "correlation-id": "1.1.4.7.work",
         deadline: "1000",
       },
     });

@@ -61,6 +61,16 @@ test("a response tells an output or an error; an error that is null is none", ()
   });
 });
 
+test("a response names its run by the time at which it was created; those of earlier versions do not", () => {
+  const value = '{"output":7}';
+  const ofId = (id: string): object =>
+    readInbox(record(value, { ce_type: "wheelwork.response", "correlation-id": id }));
+  const place = { type: "response", spoke: "some.9.spoke", call: 3, attempt: 4, epoch: 5 };
+  const outcome = { kind: "ok", output: 7 };
+  expect(ofId("3.4.5.1767225600000.some.9.spoke")).toEqual({ ...place, since: 1_767_225_600_000, outcome });
+  expect(ofId("3.4.5.some.9.spoke")).toEqual({ ...place, outcome });
+});
+
 /** Records that are no entries, and what their dead letters say. */
 const broken = [
   ["no JSON", /no message of the type \(none\)/],

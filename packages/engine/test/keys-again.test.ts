@@ -1,7 +1,8 @@
 import { end, hub, spoke, type HistoryEvent } from "@wheelwork/core";
-import { worker } from "@wheelwork/engine";
+import { externalWorker, worker } from "@wheelwork/engine";
 import { afterEach, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { Nodes } from "./nodes.ts";
 import { World, type WorldOptions } from "./world.ts";
 
 /** A key that is used again after its retention is a new request, and all that it begins is new, too (I5). */
@@ -204,5 +205,81 @@ describe.each(["memory", "sqlite"] as const)("in a store (%s)", (store) => {
     expect(items).toMatchObject([{ id: "k", hub: "second", createdAt }]);
     await world.engine.signal("k", "go", {});
     expect(await world.answer("k")).toEqual({ kind: "result", value: "second b" });
+  });
+});
+
+describe("an external worker", () => {
+  const far = spoke("far", { input: z.string(), output: z.string(), timeoutMs: 50_000 });
+  const asking = hub(
+    "asking",
+    {
+      request: z.string(),
+      reply: z.string(),
+      deadlineMs: 60_000,
+      deadline: "Left",
+      cancel: "Left",
+      chart: { Calling: { Came: "Done", Left: "Done" }, Done: end },
+      data: (text) => ({ text, came: "nothing" }),
+    },
+    {
+      Calling: (s) =>
+        s.call(far, {
+          input: ({ text }) => text,
+          ok: (data, came) => s.raise("Came", { ...data, came }),
+          failed: "Left",
+        }),
+      Done: ({ came }) => came,
+    },
+  );
+
+  test.each([
+    ["its late answer to a former run of the key does not count", true, "in time"],
+    ["an answer to a message of an earlier version, which names no run, counts", false, "late"],
+  ])("%s", async (_what, namesRun, expected) => {
+    const nodes = new Nodes({
+      shards: 1,
+      hub: asking,
+      workers: () => [externalWorker(far, { topic: "far" })],
+      topics: { far: 1 },
+      options: { retentionMs },
+    });
+    const { node, signals } = await nodes.node(1);
+    const { clock, broker, outside } = nodes;
+    const soon = async <T>(promise: Promise<T>): Promise<T> => {
+      await clock.runUntil(
+        promise.catch(() => {}),
+        100_000,
+      );
+      return promise;
+    };
+    const submit = () => soon(node.submit(asking, "a", { key: "k" }));
+    const asked = async (times: number) => {
+      await clock.runUntil(() => broker.records("far").length >= times, 60_000);
+      return broker.records("far")[times - 1]!;
+    };
+    const say = (to: Awaited<ReturnType<typeof asked>>, output: string) => {
+      const id = to.headers["correlation-id"]!;
+      const headers = {
+        ce_type: "wheelwork.response",
+        "correlation-id": namesRun ? id : id.replace(/\.\d+\.far$/, ".far"),
+      };
+      return soon(
+        outside.append(to.headers["reply-to"]!, { key: to.key, value: JSON.stringify({ output }), headers }),
+      );
+    };
+    await submit();
+    const former = await asked(1);
+    await soon(node.cancel("k"));
+    expect(await soon(node.answer("k"))).toEqual({ kind: "result", value: "nothing" });
+    while ((await submit()).known) await clock.advance(15_000);
+    const present = await asked(2);
+    expect(former.headers["correlation-id"]).not.toBe(present.headers["correlation-id"]);
+    await say(former, "late");
+    await clock.advance(1000);
+    await say(present, "in time");
+    expect(await soon(node.answer("k"))).toEqual({ kind: "result", value: expected });
+    const stale = signals.filter((signal) => signal.name === "ignored" && signal.reason === "stale");
+    expect(stale).toHaveLength(namesRun ? 1 : 0);
+    await soon(node.stop({ drainMs: 0 }));
   });
 });

@@ -61,7 +61,7 @@ class Bench {
     for (const name of names) {
       const [, key = "", tenant = "", n = "0", late] = /^(\w+):([a-z]+)(\d+)( late)?$/.exec(name) ?? [];
       const request: AttemptRequest = {
-        run: { key, epoch: 1, late: late !== undefined },
+        run: { key, epoch: 1, createdAt: 1, late: late !== undefined },
         number: this.#requests.size,
         callee: "work",
         attempt: 1,

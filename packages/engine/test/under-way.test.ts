@@ -93,7 +93,7 @@ class World {
     const parent = isNew && this.runs.length > 0 && random.chance(0.2) ? random.pick(this.runs) : undefined;
     if (isNew) {
       const key = parent === undefined ? `r${this.runs.length}` : `${parent.run.key}/${this.runs.length}`;
-      this.runs.push({ run: { key, epoch: 1, late: random.chance(0.2) }, calls: 0 });
+      this.runs.push({ run: { key, epoch: 1, createdAt: 1, late: random.chance(0.2) }, calls: 0 });
     }
     const one = isNew ? this.runs.at(-1) : random.pick(this.runs);
     if (one === undefined) return;

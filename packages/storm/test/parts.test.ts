@@ -87,18 +87,24 @@ describe.skipIf(!canRun)("the hub's bolt", () => {
     await hub.settled(id, "ack");
     const orders = (await waitFor(() => hub.bodies("stream-hub-bolt-to-worker-bolt")[0])) as {
       request: string;
+      createdAt: number;
       call: number;
       attempt: number;
       input: { n: number };
     }[];
     expect(orders.map(({ input }) => input)).toEqual([{ n: 5 }, { n: 6 }, { n: 7 }]);
-    const outcomes = orders.map(({ request, call, attempt, input }) => ({
-      id: `${request}#${call}#${attempt}`,
+    const outcomes = orders.map(({ request, createdAt, call, attempt, input }) => ({
+      id: `${request}#${createdAt}#${call}#${attempt}`,
       request,
       outcome: { kind: "ok", output: { doubled: input.n * 2 } },
     }));
-    // Twice, and in between somebody else's: each counts once.
-    for (const body of [outcomes, outcomes, [{ ...outcomes[0], id: "k9#0#1" }]])
+    // Those of a former run with the key, then twice, and at last somebody else's: each counts once.
+    const former = outcomes.map((one) => ({
+      ...one,
+      id: one.id.replace(/#\d+#/, "#7#"),
+      outcome: { kind: "ok", output: { doubled: 0 } },
+    }));
+    for (const body of [former, outcomes, outcomes, [{ ...outcomes[0], id: "k9#7#0#1" }]])
       await hub.settled(hub.tuple("bolt-worker", "out", "k1", JSON.stringify(body)), "ack");
     const [answer] = await waitFor(() => (published(hub).length > 0 ? published(hub) : undefined));
     expect(answer).toMatchObject({ topic: "answers", message: { key: "k1", value: '{"sum":36}' } });
@@ -534,6 +540,7 @@ describe("the worker's bolt", () => {
       call: 3,
       attempt: 1,
       epoch: 2,
+      createdAt: 7,
       deadline: 1,
       withinMs: 1000,
     };
@@ -547,9 +554,9 @@ describe("the worker's bolt", () => {
       return all.length === 2 ? all : undefined;
     });
     expect(outcomes).toMatchObject([
-      { id: "k/1#3#1", request: "k/1", outcome: { kind: "ok", output: { doubled: 4 } } },
+      { id: "k/1#7#3#1", request: "k/1", outcome: { kind: "ok", output: { doubled: 4 } } },
       // What the worker makes of a text is not what the spoke declares.
-      { id: "k/1#4#1", request: "k/1", outcome: { kind: "error", code: "WW_INVALID_OUTPUT" } },
+      { id: "k/1#7#4#1", request: "k/1", outcome: { kind: "error", code: "WW_INVALID_OUTPUT" } },
     ]);
     // The key is that of the root, whose shard has the run.
     expect(

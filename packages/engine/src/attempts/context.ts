@@ -47,6 +47,8 @@ export interface WorkerContext<E extends string = string> {
 export interface AttemptContext extends WorkerContext {
   /** The epoch of the run when the attempt was made (I3). */
   readonly epoch: number;
+  /** When the run was created, in milliseconds of engine time: a later run may have its key. */
+  readonly createdAt: number;
   /** The run cleans up: its attempts go before others that wait. */
   readonly late: boolean;
   /** The key that the hub gave the call itself; undefined: none. `idempotencyKey` is made of it. */
@@ -77,7 +79,7 @@ export interface AttemptRequest {
     readonly lane?: { readonly fence?: number } | undefined;
     readonly hub?: string;
     readonly state?: string;
-    readonly createdAt?: number;
+    readonly createdAt: number;
     readonly trace?: TraceContext | undefined;
   };
   readonly number: number;
@@ -144,6 +146,10 @@ export class Context implements AttemptContext {
 
   get deadline(): number {
     return this.#deadline;
+  }
+
+  get createdAt(): number {
+    return this.#request.run.createdAt;
   }
 
   get late(): boolean {

@@ -26,7 +26,7 @@ export function externalWorker<I, O, E extends string>(
           { next: "Serve it by a worker or a relay of this process." },
         );
       }
-      const { requestId, call, attempt, epoch, idempotencyKey, deadline, lastProgress, fence } = context;
+      const { requestId, attempt, idempotencyKey, deadline, lastProgress, fence } = context;
       const message: Message = {
         // The outcome comes under the same key, which leads to the shard.
         key: rootOf(requestId),
@@ -37,7 +37,7 @@ export function externalWorker<I, O, E extends string>(
           ce_id: `${idempotencyKey}#${attempt}`,
           ce_source: "wheelwork",
           ce_type: `wheelwork.call.${served.name}`,
-          [correlationHeader]: correlationOf(served.name, requestId, call, attempt, epoch),
+          [correlationHeader]: correlationOf(served.name, context),
           "reply-to": replies.inbox.topic,
           "reply-partition": `${replies.inbox.partition}`,
           "idempotency-key": idempotencyKey,

@@ -1,5 +1,6 @@
 import { WheelworkError, type Outcome, type RemoteCaller, type TraceContext } from "@wheelwork/core";
 import { isDuration, mustBeDuration, type Input, type Posted } from "@wheelwork/core/kernel";
+import type { AttemptContext } from "../attempts/context.ts";
 import { isRunKey, isStoredKey, rootOf } from "../ports/keys.ts";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
@@ -52,6 +53,8 @@ interface ResponseEntry {
   readonly call: number;
   readonly attempt: number;
   readonly epoch: number;
+  /** When the run was created. Messages of earlier versions do not say it. */
+  readonly since?: number;
   readonly outcome: Outcome;
 }
 
@@ -142,14 +145,12 @@ export function readInbox({ key, headers, value }: LogRecord): InboxEntry {
 /** The header that names an attempt: an external worker sends it back as it is, as a header or in the value. */
 export const correlationHeader = "correlation-id";
 
-/** Names an attempt for an external worker: the call by its way from the request. */
+/** Names an attempt for an external worker: the call by its way from the request, and the run by its time, since keys come again. */
 export const correlationOf = (
   spoke: string,
-  run: string,
-  call: number,
-  attempt: number,
-  epoch: number,
-): string => `${run.slice(rootOf(run).length + 1)}/${call}.${attempt}.${epoch}.${spoke}`.replace(/^\//, "");
+  { requestId: run, call, attempt, epoch, createdAt }: AttemptContext,
+): string =>
+  `${run.slice(rootOf(run).length + 1)}/${call}.${attempt}.${epoch}.${createdAt}.${spoke}`.replace(/^\//, "");
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -262,12 +263,14 @@ function readPlace(
   what: string,
 ): Omit<ProgressEntry, "type" | "value"> {
   const correlation = headers[correlationHeader] ?? entry[correlationHeader];
-  const [, path, call, attempt, epoch, spoke] =
-    /^(?:((?:t?\d{1,15})(?:\/t?\d{1,15})*)\/)?(\d{1,15})\.(\d{1,15})\.(\d{1,15})\.(.+)$/.exec(
+  // Names of spokes begin with a letter.
+  const [, path, call, attempt, epoch, since, spoke] =
+    /^(?:((?:t?\d{1,15})(?:\/t?\d{1,15})*)\/)?(\d{1,15})\.(\d{1,15})\.(\d{1,15})\.(?:(\d{1,15})\.)?(.+)$/.exec(
       typeof correlation === "string" ? correlation : "",
     ) ?? [];
   if (spoke === undefined) throw broken(`${what} lacks the correlation-id of its request`);
-  const place = { call: Number(call), attempt: Number(attempt), epoch: Number(epoch) };
+  const numbers = { call: Number(call), attempt: Number(attempt), epoch: Number(epoch) };
+  const place = since === undefined ? numbers : { ...numbers, since: Number(since) };
   return { ...(path === undefined ? {} : { run: `${key}/${path}` }), spoke, ...place };
 }
 

@@ -53,15 +53,14 @@ export function offer(
       return "durable";
     }
     case "response": {
-      const { run = key, spoke, call, attempt, epoch, outcome } = entry;
-      const place = { call, attempt, epoch };
+      const { run = key, spoke, outcome, ...place } = entry;
       if (position === undefined) return committed(shard.respond(spoke, run, place, outcome));
       shard.outcome(spoke, run, place, outcome, position);
       return "durable";
     }
     case "progress": {
-      const { run = key, call, attempt, epoch, value } = entry;
-      shard.progress(run, { call, attempt, epoch }, value, position);
+      const { run = key, value, ...place } = entry;
+      shard.progress(run, place, value, position);
       return "durable";
     }
     case "relayReply": {

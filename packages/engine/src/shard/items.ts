@@ -93,6 +93,8 @@ export interface AttemptId {
   readonly call: number;
   readonly attempt: number;
   readonly epoch: number;
+  /** When the run was created, if that is known: another run may have its key by now. */
+  readonly since?: number;
 }
 
 /** Why an input changed nothing. `unknown`: there is no such run, and never was one. */

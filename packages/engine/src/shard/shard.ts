@@ -288,20 +288,21 @@ export class Shard {
 
   /** Takes what an external worker says of an attempt, in a record of the log. */
   outcome(spoke: string, key: string, attempt: AttemptId, outcome: Outcome, offset: number): void {
-    this.#push({ kind: "input", key, input: this.#outcomeOf(spoke, key, attempt, outcome), offset });
+    const input = this.#outcomeOf(spoke, key, attempt, outcome);
+    this.#push({ kind: "input", key, ...sinceOf(attempt), input, offset });
   }
 
   /** The same where records have no offsets: the outcome is committed when this resolves, or it changed nothing. */
   async respond(spoke: string, key: string, attempt: AttemptId, outcome: Outcome): Promise<void> {
-    const reason = await this.command(key, this.#outcomeOf(spoke, key, attempt, outcome));
+    const input = this.#outcomeOf(spoke, key, attempt, outcome);
+    const reason = await this.#give({ kind: "input", key, ...sinceOf(attempt), input });
     if (reason !== undefined) this.#options.observe?.({ name: "ignored", key, reason });
   }
 
-  #outcomeOf(spoke: string, key: string, attempt: AttemptId, given: Outcome): Input {
+  #outcomeOf(spoke: string, key: string, { call, attempt, epoch }: AttemptId, given: Outcome): Input {
     const outcome = this.#host.check(spoke, given);
-    const { call } = attempt;
     this.#options.observe?.({ name: "outcome", callee: spoke, key, call, outcome: outcome.kind });
-    return { kind: "outcome", ...attempt, outcome };
+    return { kind: "outcome", call, attempt, epoch, outcome };
   }
 
   /** Takes what a message to a relay says. It is committed when this resolves, or concerns no open attempt. */
@@ -315,10 +316,14 @@ export class Shard {
 
   /** Gives a command to a run. The result is why it changed nothing, or undefined. */
   command(key: string, input: Input): Promise<IgnoredReason | undefined> {
+    return this.#give({ kind: "input", key, input });
+  }
+
+  #give(item: Omit<InputItem, "done">): Promise<IgnoredReason | undefined> {
     return new Promise((resolve, reject) => {
       const refusal = this.#refusal();
       if (refusal !== undefined) return reject(refusal);
-      this.#push({ kind: "input", key, input, done: { resolve, reject } });
+      this.#push({ ...item, done: { resolve, reject } });
     });
   }
 
@@ -339,13 +344,15 @@ export class Shard {
   }
 
   /** What an external worker says of its progress. `offset`: that of its record, which is read once more after a failure. */
-  progress(key: string, { call: number, attempt, epoch }: AttemptId, value: unknown, offset?: number): void {
-    const call = this.find(key)?.calls.get(number);
+  progress(key: string, of: AttemptId, value: unknown, offset?: number): void {
+    const { call: number, attempt, epoch } = of;
+    const run = this.find(key);
+    const call = (of.since ?? run?.createdAt) === run?.createdAt ? run?.calls.get(number) : undefined;
     const isPresent = call?.attempt === attempt && call.run.epoch === epoch;
     const unsaved = isPresent ? this.#host.heard(call, value) : undefined;
     if (unsaved !== undefined) {
       const input: Input = { kind: "progress", call: number, attempt, epoch, value: unsaved };
-      this.#push({ kind: "input", key, input, ...(offset === undefined ? {} : { offset }) });
+      this.#push({ kind: "input", key, ...sinceOf(of), input, ...(offset === undefined ? {} : { offset }) });
     } else if (offset !== undefined) this.#push({ kind: "mark", offset });
   }
 
@@ -766,3 +773,5 @@ export class Shard {
     });
   }
 }
+
+const sinceOf = ({ since }: AttemptId): Pick<AttemptId, "since"> => (since === undefined ? {} : { since });

@@ -454,6 +454,7 @@ export class HubBolt implements Bolt<Streams> {
             requestId: request,
             call,
             epoch,
+            createdAt,
             deadline,
             key,
             late,
@@ -463,7 +464,7 @@ export class HubBolt implements Bolt<Streams> {
           } = attempt;
           // The messages back of a relay come to one task: the attempt is made there.
           const to = typeof outcomes === "object" ? outcomes.key(input, attempt) : request;
-          const id = attemptId(request, call, attempt.attempt);
+          const id = attemptId(request, createdAt, call, attempt.attempt);
           this.#attempts.set(id, {
             resolve: (outcome) => {
               this.#attempts.delete(id);
@@ -483,6 +484,7 @@ export class HubBolt implements Bolt<Streams> {
             call,
             attempt: attempt.attempt,
             epoch,
+            createdAt,
             deadline,
             input,
           };

@@ -36,6 +36,8 @@ export interface AttemptOrder {
   readonly call: number;
   readonly attempt: number;
   readonly epoch: number;
+  /** When the run was created, in milliseconds of the hub's engine time. */
+  readonly createdAt: number;
   readonly key?: string;
   /** The run cleans up. */
   readonly late?: true;
@@ -56,9 +58,9 @@ export interface AttemptEnd {
   readonly end: string;
 }
 
-/** The name of an attempt. */
-export const attemptId = (request: string, call: number, attempt: number): string =>
-  `${request}#${call}#${attempt}`;
+/** The name of an attempt. A later run may have the key of its run. */
+export const attemptId = (request: string, createdAt: number, call: number, attempt: number): string =>
+  `${request}#${createdAt}#${call}#${attempt}`;
 
 /** What came of an attempt. */
 export interface AttemptOutcome {

@@ -40,6 +40,7 @@ class Ordered extends Callback implements AttemptRequest {
     call,
     attempt,
     epoch,
+    createdAt,
     key,
     late,
     deadline,
@@ -50,7 +51,7 @@ class Ordered extends Callback implements AttemptRequest {
   }: AttemptOrder) {
     super();
     const lane = fence === undefined ? undefined : { fence };
-    this.run = { key: request, epoch, late: late === true, lane };
+    this.run = { key: request, epoch, createdAt, late: late === true, lane };
     this.number = call;
     this.callee = spoke;
     this.attempt = attempt;
@@ -62,7 +63,7 @@ class Ordered extends Callback implements AttemptRequest {
   }
 
   get id(): string {
-    return attemptId(this.run.key, this.number, this.attempt);
+    return attemptId(this.run.key, this.run.createdAt, this.number, this.attempt);
   }
 }
 
@@ -109,7 +110,7 @@ export class WorkerBolt implements Bolt<Streams> {
       outcomes.add(rootOf(order.run.key), { id: order.id, request: order.run.key, outcome });
     };
     const progress = ({ request: { run, number, attempt } }: Attempt, value: unknown): void => {
-      const [request, id] = [run.key, attemptId(run.key, number, attempt)];
+      const [request, id] = [run.key, attemptId(run.key, run.createdAt, number, attempt)];
       const said = { id, request, lives: true } as const;
       outcomes.add(rootOf(request), value === undefined ? said : { ...said, progress: value });
     };
