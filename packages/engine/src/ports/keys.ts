@@ -150,6 +150,9 @@ export const requestKeyProblem = (given: unknown): string | undefined =>
     ? `must not begin with ${schedulePrefix}, as those of schedules do`
     : undefined);
 
-/** Whether a run serves a request of a caller: it is neither the call of another hub nor a tell. */
+/** Whether a run serves a request of a client: it is neither the call of another hub, here or in another shard, nor a tell. */
 export const isRoot = ({ origin, hub }: Pick<Run, "origin" | "hub">): boolean =>
-  origin.parent === undefined && !hub.startsWith(tellPrefix) && hub !== scheduleHubName;
+  origin.parent === undefined &&
+  origin.caller === undefined &&
+  !hub.startsWith(tellPrefix) &&
+  hub !== scheduleHubName;

@@ -128,7 +128,7 @@ export const outcomeInput = ({ number, attempt, run }: Call, outcome: Outcome): 
 export function noteSpans(batch: Batch, run: Run, spans: readonly RunSpan[]): void {
   if (!hasSpans(run)) return;
   const { key, hub, version, createdAt, trace } = run;
-  const isRequest = isRoot(run) && run.origin.caller === undefined;
+  const isRequest = isRoot(run);
   for (const span of spans)
     batch.effects.observed.push({ name: "span", key, hub, version, createdAt, isRequest, trace, span });
 }

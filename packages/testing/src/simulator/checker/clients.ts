@@ -154,10 +154,10 @@ export class ClientChecks {
 
   #list({ keys, liveRuns, openAttempts }: TraceEntry & { type: "listed" }): void {
     // A run of a hub that was told something is listed, too.
+    const isCall = ({ parent, caller }: Begun): boolean => parent !== undefined || caller !== undefined;
     const roots = [...this.#evidence.runs.values()]
       .filter(
-        ({ events, hub }) =>
-          !hub.startsWith("tell:") && hub !== scheduleHub && (events[0] as Begun).parent === undefined,
+        ({ events, hub }) => !hub.startsWith("tell:") && hub !== scheduleHub && !isCall(events[0] as Begun),
       )
       .map(({ key }) => key);
     const listed = new Set(keys);

@@ -207,4 +207,5 @@ export class Operators {
 const isListed = (first: RunEvent): boolean =>
   (first.type === "started" || first.type === "accepted") &&
   first.parent === undefined &&
+  first.caller === undefined &&
   !first.hub.startsWith("tell:");
