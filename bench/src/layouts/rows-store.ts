@@ -176,6 +176,14 @@ export class RowsStore implements Store {
     return false;
   }
 
+  audit(): [] {
+    return [];
+  }
+
+  purgeAudit(): boolean {
+    return false;
+  }
+
   peek(): never {
     throw new Error("this prototype cannot be read by another process");
   }

@@ -88,12 +88,15 @@ export type Input =
   /** The run is no longer parked. It takes the signals that came meanwhile, if it waits for them. */
   | { readonly kind: "buffered" }
   /** `callersCancel` is the id of the cancel by which a caller gives its call up. */
-  | { readonly kind: "cancel"; readonly id: string }
+  | (Given & { readonly kind: "cancel"; readonly id: string })
   | (CommandInput & { readonly kind: "retry" })
-  | { readonly kind: "resolve"; readonly id: string; readonly message: string };
+  | (Given & { readonly kind: "resolve"; readonly id: string; readonly message: string });
+
+/** Who gave a command, if that is known. */
+type Given = { readonly givenBy?: string };
 
 /** A command that may come once more. */
-interface CommandInput {
+interface CommandInput extends Given {
   readonly id: string;
   /** Of what the sender sent, if it gave the id: another body under the id is refused. */
   readonly hash?: string;
@@ -138,6 +141,8 @@ export interface StartOptions {
   readonly replyTo?: string;
   /** Where it belongs in a trace. */
   readonly trace?: TraceContext;
+  /** Who sent it, if that is known. */
+  readonly givenBy?: string;
   /** The place in its lane that it begins with. */
   readonly lane?: RunLane;
 }

@@ -177,10 +177,11 @@ export interface ArrivalBounds {
  * - `calls`: calls that it opens;
  * - `closes`: the numbers of open calls that it closes by their tags;
  * - `held`: the event that the round holds from now on, until its running attempts are over;
- * - `timers`: all timers of the state, if they are not the same as before.
+ * - `timers`: all timers of the state, if they are not the same as before;
+ * - `givenBy`: who gave the command from which this event and those of the same turn follow, if somebody has shown who it is.
  */
-export type RunEvent =
-  /** The request is accepted. */
+export type RunEvent = /** The request is accepted. */
+(
   | {
       readonly type: "started";
       readonly at: number;
@@ -422,7 +423,8 @@ export type RunEvent =
       readonly timers?: readonly Timer[];
     }
   /** The input of an open call lacked fields that today's schema of the callee fills in. */
-  | { readonly type: "filled"; readonly at: number; readonly call: number; readonly input: unknown };
+  | { readonly type: "filled"; readonly at: number; readonly call: number; readonly input: unknown }
+) & { readonly givenBy?: string };
 
 /** The first events of a run that has lived for long: they are no longer stored. */
 export interface ArchivedEvents {

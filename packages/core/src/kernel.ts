@@ -60,7 +60,7 @@ export function accept(
   options: StartOptions,
   env: Env,
 ): [Started, ...RunEvent[]] {
-  const { hash, parent, caller, replyTo, trace, lane } = options;
+  const { hash, parent, caller, replyTo, trace, givenBy, lane } = options;
   let { request } = options;
   let deadlineMs = options.deadlineMs ?? fallbackDeadlineMs;
   let data: unknown = null;
@@ -90,6 +90,7 @@ export function accept(
     ...(replyTo === undefined ? {} : { replyTo }),
     ...(trace === undefined ? {} : { trace }),
     ...(lane === undefined ? {} : { lane }),
+    ...(givenBy === undefined ? {} : { givenBy }),
   };
   if (failure === undefined) return [started];
   const input = options.isStored === true ? { kind: "start" as const } : unbegun(definition, request);
@@ -129,6 +130,17 @@ function unbegun({ request: schema }: HubDefinition, request: unknown): ParkedIn
  * `ignored` says why. If a handler throws, the only event is `incident` (I16).
  */
 export function decide(definition: HubDefinition, run: Run, input: Input, env: Env): Decision {
+  const decision = decideInput(definition, run, input, env);
+  if (!("givenBy" in input) || input.givenBy === undefined) return decision;
+  const { events, ignored, redeliver } = decision;
+  return {
+    events: events.map((event, at) => (at === 0 ? { ...event, givenBy: input.givenBy as string } : event)),
+    ...(ignored === undefined ? {} : { ignored }),
+    ...(redeliver === undefined ? {} : { redeliver }),
+  };
+}
+
+function decideInput(definition: HubDefinition, run: Run, input: Input, env: Env): Decision {
   if (run.status === "ended") return { events: [], ignored: "ended" };
   if (run.status === "incident") return decideParked(definition, run, input, env);
   if (run.status === "pending") return decidePending(definition, run, input, env);

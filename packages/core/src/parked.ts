@@ -108,8 +108,8 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
   }
 }
 
-/** An input that was kept. Its schema may have changed since. */
-function stored(input: ParkedInput): Input | { readonly kind: "start" } {
+/** An input that was kept. Its schema may have changed since. The event that has kept it says who gave it. */
+function stored({ givenBy: _said, ...input }: ParkedInput): Input | { readonly kind: "start" } {
   return (input.kind === "signal" ? { ...input, stored: true } : input) as Input | { readonly kind: "start" };
 }
 

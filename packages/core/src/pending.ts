@@ -32,7 +32,7 @@ export interface PendingOptions extends StartOptions {
 /** Accepts a request that waits for its turn, or for the answer of another one. */
 export function pend(definition: HubDefinition, options: PendingOptions, env: Env): RunEvent {
   const { exclusive, afterDeadlineMs } = definition;
-  const { request, hash, lane, parent, caller, replyTo, trace } = options;
+  const { request, hash, lane, parent, caller, replyTo, trace, givenBy } = options;
   const at = env.now;
   const deadlineMs = tryDeadline(definition, request) ?? options.deadlineMs ?? fallbackDeadlineMs;
   // The caller's own deadline bounds all: the wait, and then the work.
@@ -55,6 +55,7 @@ export function pend(definition: HubDefinition, options: PendingOptions, env: En
     ...(caller === undefined ? {} : { caller }),
     ...(replyTo === undefined ? {} : { replyTo }),
     ...(trace === undefined ? {} : { trace }),
+    ...(givenBy === undefined ? {} : { givenBy }),
   };
 }
 

@@ -1,4 +1,6 @@
 export type {
+  AuditPage,
+  CommandOptions,
   CommandResult,
   DeadLetterPage,
   DeadLetterView,
@@ -38,6 +40,9 @@ export { systemClock } from "./ports/clock.ts";
 export { SqliteStore, type Durability, type SqliteOptions } from "./stores/sqlite.ts";
 export { backupStore, verifyStore, type StoreProgress, type StoreVerdict } from "./stores/sqlite-backup.ts";
 export type {
+  AuditBatch,
+  AuditEntry,
+  AuditPlace,
   Batch,
   BegunRuns,
   Bus,

@@ -10,6 +10,7 @@ import fastify, {
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { callerOf } from "./access/gate.ts";
+import { routeAudit } from "./audit.ts";
 import { boundBuffers, Pipelines } from "./buffers.ts";
 import { prefersText } from "./headers.ts";
 import { boundConnections, checkEveryMs, headTimeoutMs } from "./connections.ts";
@@ -171,6 +172,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   routeLanes(app, engine);
   routeShards(app, engine);
   routeDeadLetters(app, engine);
+  routeAudit(app, engine);
   routeHealth(app, engine);
   if (options.metrics !== undefined) routeMetrics(app, engine, options.metrics);
   gate.ownRoutesFollow();

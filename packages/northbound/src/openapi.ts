@@ -201,6 +201,33 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
     ),
   },
   {
+    $id: "AuditPage",
+    description: "Commands, newest first.",
+    ...object(
+      {
+        commands: {
+          type: "array",
+          items: object(
+            {
+              at: time,
+              by: { type: "string", description: "Who gave it, such as `token:ci`." },
+              command: { type: "string", enum: ["submit", "signal", "cancel", "retry", "resolve"] },
+              id: { type: "string", description: "The request. Of a command to a schedule: that schedule." },
+              hub: text,
+              signal: {
+                type: "string",
+                description: "The name of the signal, or of the command to a schedule.",
+              },
+            },
+            ["signal"],
+          ),
+        },
+        cursor: { type: "string", description: "Send it with the next call to get the next page." },
+      },
+      ["cursor"],
+    ),
+  },
+  {
     $id: "Schedule",
     description: "A schedule: it makes a request at each of its ticks.",
     ...object(

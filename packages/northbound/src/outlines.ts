@@ -64,6 +64,7 @@ const eventFields = [
   "version",
   "state",
   "by",
+  "givenBy",
   "held",
   "call",
   "attempt",

@@ -1,7 +1,7 @@
 import { WheelworkError, type Answer, type AnyHub, type Problem, type HistoryEvent } from "@wheelwork/core";
-import { nextAfter, type Engine } from "@wheelwork/engine";
+import { nextAfter, type CommandOptions, type Engine } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { callerOf } from "./access/gate.ts";
+import { callerOf, giverOf } from "./access/gate.ts";
 import type { Caller } from "./access/grants.ts";
 import { render, type StatusOf } from "./answers.ts";
 import {
@@ -137,6 +137,7 @@ export function routeHub(app: FastifyInstance, route: HubRoute, around: Surround
         ...known,
         ...later,
         ...traceHeaders(request),
+        ...giverOf(request),
       });
       // The engine has a copy. While the client waits, perhaps for long, nobody needs another one.
       request.body = undefined;
@@ -338,7 +339,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     path: "cancel",
     operationId: "cancelRequest",
     summary: "Ask a request to end early",
-    run: (requestId, commandId) => engine.cancel(requestId, commandId),
+    run: (requestId, options) => engine.cancel(requestId, options),
   });
   command(app, around, {
     path: "signals/:name",
@@ -350,9 +351,9 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
       404: problem("There is no such request, or its hub has no such signal."),
       422: problem("The key belongs to a signal with another body."),
     },
-    run: (requestId, commandId, { params, body }) =>
+    run: (requestId, options, { params, body }) =>
       // Without a body there is no payload. JSON has no undefined, so it is null.
-      engine.signal(requestId, params["name"] as string, body ?? null, commandId),
+      engine.signal(requestId, params["name"] as string, body ?? null, options),
   });
   command(app, around, {
     path: "retry",
@@ -361,7 +362,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     responses: {
       409: problem("It is not parked by an incident (WW_NOT_INCIDENT), or it has ended (WW_ENDED)."),
     },
-    run: (requestId, commandId) => engine.retry(requestId, commandId),
+    run: (requestId, options) => engine.retry(requestId, options),
   });
   command(app, around, {
     path: "resolve",
@@ -376,7 +377,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     responses: {
       409: problem("It is not parked by an incident (WW_NOT_INCIDENT), or it has ended (WW_ENDED)."),
     },
-    run: (requestId, commandId, request) => engine.resolve(requestId, messageOf(request), commandId),
+    run: (requestId, options, request) => engine.resolve(requestId, messageOf(request), options),
   });
 }
 
@@ -494,7 +495,7 @@ interface Command {
   readonly responses?: Readonly<Record<number, object>>;
   readonly run: (
     requestId: string,
-    commandId: { readonly commandId?: string },
+    options: CommandOptions,
     request: { readonly params: Readonly<Record<string, string>>; readonly body: unknown },
   ) => ReturnType<Engine["cancel"]>;
 }
@@ -531,7 +532,10 @@ function command(app: FastifyInstance, around: Surroundings, spec: Command): voi
         (url, [name, value]) => url.replace(`:${name}`, () => encodeURIComponent(value)),
         `/requests/:id/${spec.path}`,
       );
-      const given = key === undefined ? {} : { commandId: hashedId(path, key.sent) };
+      const given = {
+        ...(key === undefined ? {} : { commandId: hashedId(path, key.sent) }),
+        ...giverOf(request),
+      };
       const result = await spec.run(params.id, given, { params, body });
       const view = await engine.request(params.id);
       if (result === "ended") throw ended(view.id, view.answer, callerOf(request));

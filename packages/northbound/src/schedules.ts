@@ -1,6 +1,7 @@
 import type { Problem } from "@wheelwork/core";
-import type { Engine } from "@wheelwork/engine";
+import type { CommandOptions, Engine } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyRequest } from "fastify";
+import { giverOf } from "./access/gate.ts";
 import { hashedId, idempotencyKey } from "./headers.ts";
 import { commandIdHeader, documented, json, problem } from "./openapi.ts";
 import { invalid } from "./problems.ts";
@@ -34,10 +35,12 @@ const commandRefusals = {
 const headers = { type: "object", properties: commandIdHeader } as const;
 
 /** The command id of a request with an `Idempotency-Key`: another one for each schedule and command, however the path is written. */
-function commandOf(request: FastifyRequest<OfSchedule>, command: string): { readonly commandId?: string } {
+function commandOf(request: FastifyRequest<OfSchedule>, command: string): CommandOptions {
   const key = idempotencyKey(request);
-  if (key === undefined) return {};
+  const giver = giverOf(request as FastifyRequest);
+  if (key === undefined) return giver;
   return {
+    ...giver,
     commandId: hashedId(`/schedules/${encodeURIComponent(request.params.name)}/${command}`, key.sent),
   };
 }

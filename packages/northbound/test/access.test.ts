@@ -401,3 +401,23 @@ test("the document says how to show who one is, and what a refusal looks like", 
   expect(paths["/health"].get).toMatchObject({ security: [], responses: { "200": expect.anything() } });
   expect(paths["/health"].get.responses).not.toHaveProperty("401");
 });
+
+test("what a caller does is kept with its name, for those who may read the audit list", async () => {
+  const { app, engine, as } = await guarded();
+  const post = (who: string, url: string, payload: object = {}) =>
+    app.inject({ method: "POST", url, headers: { ...as(who), "idempotency-key": "k1" }, payload });
+  expect((await post("sender", "/approvals", { subject: "x" })).statusCode).toBe(202);
+  expect((await post("operator", "/requests/k1/signals/approve", { by: "Eve" })).statusCode).toBe(202);
+  await engine.answer("k1");
+  const { statusCode, body } = await app.inject({ url: "/audit", headers: as("admin") });
+  expect(statusCode).toBe(200);
+  expect(JSON.parse(body)).toEqual({
+    commands: [
+      { by: "token:operator", command: "signal", signal: "approve" },
+      { by: "token:sender", command: "submit" },
+    ].map((command) => ({ ...command, id: "k1", hub: "approval", at: expect.stringMatching(/Z$/) })),
+  });
+  const { events } = (await app.inject({ url: "/requests/k1/history", headers: as("reader") })).json();
+  expect(events).toContainEqual(expect.objectContaining({ type: "started", givenBy: "token:sender" }));
+  expect(events).toContainEqual(expect.objectContaining({ type: "signalled", givenBy: "token:operator" }));
+});

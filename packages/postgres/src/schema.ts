@@ -128,6 +128,16 @@ const migrations: readonly string[] = [
     PRIMARY KEY (shard, key)
   );
   `,
+  `
+  -- The commands that somebody gave, a row for each batch that has some, as JSON.
+  CREATE TABLE audit (
+    shard integer NOT NULL,
+    at bigint NOT NULL,
+    seq bigint NOT NULL,
+    entries text NOT NULL,
+    PRIMARY KEY (shard, at, seq)
+  );
+  `,
 ];
 
 /**

@@ -1,5 +1,7 @@
 import type { HistoryEvent } from "@wheelwork/core";
 import type {
+  AuditBatch,
+  AuditPlace,
   Batch,
   BegunRuns,
   Checkpoint,
@@ -27,6 +29,7 @@ import {
   refusedContent,
   afterStopOf,
   archivedOf,
+  auditBatchOf,
   downtimesOf,
   foundOf,
   logProgressOf,
@@ -311,13 +314,14 @@ class PostgresStore implements Store {
 
   /** `undo`: the commit is tried out in a transaction, which this ends. */
   async #commit(commit: Commit, undo?: () => never): Promise<void> {
-    const { checkpoint, downtimes, seq, now, epoch, logProgress, stops } = commit;
+    const { checkpoint, downtimes, seq, now, epoch, logProgress, stops, audit } = commit;
     const covers = checkpoint?.covers ?? seq;
     const period = Math.floor(now / journalPeriodMs);
     // All texts are made before anything is sent.
     const record = Buffer.from(encodeBatch(now, commit.journal));
     const come = [logProgress?.log ?? null, logProgress?.position ?? null, logProgress?.published ?? null];
-    const values = [this.#shard, epoch, this.#owner, now, seq, period, record, ...come];
+    const commands = audit === undefined ? null : JSON.stringify(audit);
+    const values = [this.#shard, epoch, this.#owner, now, seq, period, record, ...come, commands];
     const answers =
       commit.answers.length === 0 ? undefined : columnsOf(answerColumns, commit.answers.map(withTexts));
     const chunks = checkpoint === undefined ? undefined : chunksOf(checkpoint);
@@ -357,6 +361,16 @@ class PostgresStore implements Store {
     const count = Number(purged?.["count"]);
     if (count < limit) await this.#dropPeriods();
     return count;
+  }
+
+  async audit({ at, seq }: AuditPlace, limit: number): Promise<AuditBatch[]> {
+    return (await this.#read("audit", [this.#shard, at, seq, limit])).map(auditBatchOf);
+  }
+
+  async purgeAudit(before: number, limit: number): Promise<boolean> {
+    const values = [this.#shard, this.#epoch, this.#owner, before, limit];
+    const [purged] = await this.#connections.read(this.#statement("purgeAudit", values));
+    return Number(purged?.["count"]) >= limit;
   }
 
   async archive(before: number, limit: number): Promise<boolean> {
@@ -568,6 +582,8 @@ function statements(journal: string) {
       WHERE id = $1 AND epoch = $2 AND owner = $3 AND seq = $5 - 1 AND lost IS NULL RETURNING checkpoint
     ), record AS (
       INSERT INTO ${journal} (era, seq, record) SELECT $6, $5, $7 FROM fence
+    ), commands AS (
+      INSERT INTO audit (shard, at, seq, entries) SELECT $1, $4, $5, $11::text FROM fence WHERE $11::text IS NOT NULL
     )`;
   return {
     peek: "SELECT * FROM shard WHERE id = $1",
@@ -584,7 +600,7 @@ function statements(journal: string) {
     commit: `${fence} SELECT 1 FROM fence`,
     commitAnswers: `${fence}, answered AS (
         INSERT INTO request (shard, ${namesOf(answerColumns)}, checkpoint)
-        SELECT $1, t.*, fence.checkpoint FROM fence, ${unnestOf(answerColumns, 11)}
+        SELECT $1, t.*, fence.checkpoint FROM fence, ${unnestOf(answerColumns, 12)}
         ON CONFLICT (shard, key) DO UPDATE SET
           ${replaced(["state", "status", "version", "ended_at", "first_seq", "last_seq", "checkpoint", "data"])}
       ) SELECT 1 FROM fence`,
@@ -597,6 +613,15 @@ function statements(journal: string) {
       SELECT $1, t.key, t.last_at, t.count, t.state, t.events
       FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) WITH ORDINALITY
         AS t (key, last_at, count, state, events, place) ORDER BY place`,
+    audit: `SELECT at, seq, entries FROM audit WHERE shard = $1 AND (at, seq) < ($2, $3)
+      ORDER BY at DESC, seq DESC LIMIT $4`,
+    purgeAudit: `WITH old AS (
+        DELETE FROM audit WHERE ctid = ANY (ARRAY(
+          SELECT ctid FROM audit WHERE shard = $1 AND at < $4
+            AND EXISTS (SELECT 1 FROM shard WHERE id = $1 AND epoch = $2 AND owner = $3)
+          ORDER BY at, seq LIMIT $5))
+        RETURNING seq
+      ) SELECT count(*) FROM old`,
     downtimes: "UPDATE shard SET downtimes = $2 WHERE id = $1",
     stopped: "UPDATE shard SET stopped = epoch WHERE id = $1",
     checkpointed: "UPDATE shard SET checkpoint = greatest(checkpoint, $2) WHERE id = $1",

@@ -1,5 +1,7 @@
 import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
 import type {
+  AuditBatch,
+  AuditPlace,
   Batch,
   BegunRuns,
   Claim,
@@ -127,6 +129,18 @@ export class FaultyStore implements Store {
     return this.#soon(() => {
       this.#writes();
       return this.inner.archive(before, limit);
+    });
+  }
+
+  audit(before: AuditPlace, limit: number): MaybePromise<readonly AuditBatch[]> {
+    return this.#read((store) => store.audit(before, limit));
+  }
+
+  purgeAudit(before: number, limit: number): MaybePromise<boolean> {
+    if (this.crashed) return never();
+    return this.#soon(() => {
+      this.#writes();
+      return this.inner.purgeAudit(before, limit);
     });
   }
 

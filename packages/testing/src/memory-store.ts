@@ -1,6 +1,8 @@
 import { WheelworkError, type ArchivedEvents, type HistoryEvent, type RunEvent } from "@wheelwork/core";
 import { rootOf } from "@wheelwork/core/kernel";
 import type {
+  AuditBatch,
+  AuditPlace,
   Batch,
   BegunRuns,
   Claim,
@@ -41,6 +43,8 @@ interface Disk {
   readonly answers: Map<string, { readonly text: string; readonly checkpoint: number }>;
   readonly histories: Map<string, readonly HistoryPart[]>;
   readonly archived: Map<string, ArchivedEvents>;
+  /** Batches with commands that somebody gave, the oldest first. */
+  audit: readonly string[];
 }
 
 /** A part of a history. Numbers rise. */
@@ -201,19 +205,38 @@ export class MemoryStore implements Store {
       .slice(0, limit);
   }
 
+  audit({ at, seq }: AuditPlace, limit: number): AuditBatch[] {
+    this.#check();
+    return this.#disk.audit
+      .map((text) => JSON.parse(text) as AuditBatch)
+      .filter((batch) => batch.at < at || (batch.at === at && batch.seq < seq))
+      .slice(-limit)
+      .toReversed();
+  }
+
+  purgeAudit(before: number, limit: number): boolean {
+    this.#check();
+    const disk = this.#disk;
+    if (this.#epoch !== disk.epoch) return false;
+    const old = disk.audit.filter((text) => (JSON.parse(text) as AuditBatch).at < before).length;
+    disk.audit = disk.audit.slice(Math.min(old, limit));
+    return old >= limit;
+  }
+
   commit(commit: Commit): void {
     this.#check();
     const disk = this.#disk;
     if (commit.epoch !== disk.epoch) throw fenced();
     if (commit.seq !== disk.lastSeq + 1)
       throw new Error(`batch ${commit.seq} does not follow batch ${disk.lastSeq}`);
-    const { record, answers, runs, histories } = textsOf(commit);
+    const { record, answers, runs, histories, audit } = textsOf(commit);
     // Everything is serialised. From here on nothing can fail, so the commit is written whole or not at all.
     disk.engineTime = commit.now;
     disk.lastSeq = commit.seq;
     if (commit.logProgress !== undefined) disk.logProgress = { ...commit.logProgress };
     if (commit.downtimes !== undefined) disk.downtimes = JSON.stringify(commit.downtimes);
     if (commit.stops === true) disk.stopped = commit.epoch;
+    if (audit !== undefined) disk.audit = [...disk.audit, audit];
     disk.journal.set(commit.seq, record);
     for (const [key, text] of answers) {
       disk.answers.set(key, { text, checkpoint: disk.answers.get(key)?.checkpoint ?? disk.checkpoint });
@@ -313,7 +336,7 @@ export class MemoryStore implements Store {
 }
 
 /** What is written of a commit. @throws WheelworkError WW_STORE_REFUSED when it is no JSON. */
-function textsOf({ journal, answers, checkpoint }: Commit) {
+function textsOf({ journal, answers, checkpoint, audit, now, seq }: Commit) {
   const { runs = [], histories = [] } = checkpoint ?? {};
   try {
     return {
@@ -321,6 +344,7 @@ function textsOf({ journal, answers, checkpoint }: Commit) {
       answers: answers.map((answer) => [answer.key, JSON.stringify(answer)] as const),
       runs: runs.map((run) => [run.key, JSON.stringify(run)] as const),
       histories: histories.map(({ key, events }) => [key, JSON.stringify(events)] as const),
+      audit: audit === undefined ? undefined : JSON.stringify({ at: now, seq, entries: audit }),
     };
   } catch (error) {
     const message = `the store does not take what it is given: ${String(error)}`;
@@ -347,6 +371,7 @@ const newDisk = (): Disk => ({
   answers: new Map(),
   histories: new Map(),
   archived: new Map(),
+  audit: [],
 });
 
 /** What lists of requests are ordered by. */

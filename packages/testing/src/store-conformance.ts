@@ -1,6 +1,7 @@
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import type { RunEvent } from "@wheelwork/core";
 import type { Commit, Rows, Store, StoredAnswer, StoredRun } from "@wheelwork/engine";
+import { auditConformance } from "./audit-conformance.ts";
 import { seededRandom } from "./random.ts";
 
 /** The two functions that a suite needs of a test runner, such as vitest or node:test. */
@@ -784,5 +785,7 @@ export function storeConformance(
       }
       strictEqual(seqs.length, 6);
     });
+
+    auditConformance(test);
   });
 }

@@ -5,7 +5,7 @@ import { isRunKey, isStoredKey, rootOf } from "../ports/keys.ts";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
 import { traceContext } from "../ports/trace.ts";
-import { isInstant, isPriority, mustBeInstant, mustBePriority } from "../requests/validate.ts";
+import { isGiver, isInstant, isPriority, mustBeInstant, mustBePriority } from "../requests/validate.ts";
 
 /** A place in a log. */
 export interface Origin {
@@ -32,6 +32,8 @@ export interface RequestEntry {
   readonly transformed?: true;
   /** What has caused it. */
   readonly trace?: TraceContext;
+  /** Who sent it, if that is known. */
+  readonly givenBy?: string;
   /** Of a request that came through a channel: its record there. Its dead letter names it. */
   readonly origin?: Origin;
 }
@@ -178,8 +180,12 @@ function readRequest(entry: Fields): RequestEntry {
     ...(caller !== undefined && transformed === true ? { transformed } : {}),
     ...(isOrigin(origin) ? { origin } : {}),
     ...tracesOf(entry),
+    ...giverIn(entry),
   };
 }
+
+/** Who can write to the topic can write any name. What is no name counts as absent. */
+const giverIn = ({ givenBy }: Fields): { readonly givenBy?: string } => (isGiver(givenBy) ? { givenBy } : {});
 
 function isCaller(value: unknown): value is RemoteCaller {
   const { carrier, since, depth, places = [] } = (value ?? {}) as Fields;
@@ -228,15 +234,17 @@ function readCommand(key: string, { input, run }: Fields): CommandEntry {
   };
 }
 
-function commandOf({ kind, id, hash, signal, payload, message, post }: Fields): Input {
+function commandOf(fields: Fields): Input {
+  const { kind, id, hash, signal, payload, message, post } = fields;
   const isSound = isId(id) && (hash === undefined || isId(hash)) && (post === undefined || isPosted(post));
   const given = hash === undefined ? {} : { hash: hash as string };
   const posted = post === undefined ? {} : { post: post as Posted };
+  const giver = giverIn(fields);
   if (isSound && kind === "signal" && isText(signal))
-    return { kind, id, ...given, ...posted, signal, payload };
-  if (isSound && kind === "retry") return { kind, id, ...given };
-  if (isSound && kind === "cancel") return { kind, id };
-  if (isSound && kind === "resolve" && typeof message === "string") return { kind, id, message };
+    return { kind, id, ...given, ...posted, ...giver, signal, payload };
+  if (isSound && kind === "retry") return { kind, id, ...given, ...giver };
+  if (isSound && kind === "cancel") return { kind, id, ...giver };
+  if (isSound && kind === "resolve" && typeof message === "string") return { kind, id, message, ...giver };
   throw broken("a command lacks what it asks for");
 }
 

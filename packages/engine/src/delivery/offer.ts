@@ -104,7 +104,18 @@ const committed = (done: Promise<unknown>): Promise<OfferResult> =>
 function requestItem(
   hubs: ReadonlyMap<string, AnyHub>,
   key: string,
-  { hub, request: given, deadlineMs, priority, startAt, replyTo, caller, transformed, trace }: RequestEntry,
+  {
+    hub,
+    request: given,
+    deadlineMs,
+    priority,
+    startAt,
+    replyTo,
+    caller,
+    transformed,
+    trace,
+    givenBy,
+  }: RequestEntry,
 ): Omit<RequestItem, "accept" | "refuse"> {
   return {
     kind: "request",
@@ -119,6 +130,7 @@ function requestItem(
     ...(caller === undefined ? {} : { caller }),
     ...(caller === undefined || transformed === true ? {} : { isStored: true }),
     ...(trace === undefined ? {} : { trace }),
+    ...(givenBy === undefined ? {} : { givenBy }),
   };
 }
 

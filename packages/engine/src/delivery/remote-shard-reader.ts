@@ -1,6 +1,14 @@
 import type { Answer, HistoryEvent, RunEvent } from "@wheelwork/core";
 import { apply, restore, Run } from "@wheelwork/core/kernel";
-import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
+import type {
+  AuditBatch,
+  AuditPlace,
+  Clock,
+  RequestFilter,
+  RequestRow,
+  Store,
+  StoredAnswer,
+} from "../ports/ports.ts";
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
 import { collect, withRest, type HistoryRange } from "../ports/history.ts";
 import { isBeginning, type Beginning } from "../shard/records.ts";
@@ -110,6 +118,11 @@ export class RemoteShardReader {
         for (const event of entry.events) events.push(event);
       }
     return events;
+  }
+
+  /** What is committed is in the store at once. */
+  async audit(before: AuditPlace, limit: number): Promise<readonly AuditBatch[]> {
+    return this.#store.audit(before, limit);
   }
 
   /** The newest requests of the store, with those that have moved on since the last checkpoint as they are now. */

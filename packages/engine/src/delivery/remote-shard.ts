@@ -75,6 +75,7 @@ class RemoteShard extends StoredShard {
     caller,
     transformed,
     trace,
+    givenBy,
   }: NewRequest): Promise<boolean> {
     const watched = await this.reader.watch(key);
     try {
@@ -91,6 +92,7 @@ class RemoteShard extends StoredShard {
         ...(caller === undefined ? {} : { caller }),
         ...(transformed === true ? { transformed } : {}),
         ...(trace === undefined ? {} : { trace }),
+        ...(givenBy === undefined ? {} : { givenBy }),
       };
       await this.#append(key, { type: "request", hub, request: given, ...bounds });
       const started = await this.#within(watched.first(beginningOf), maxAcceptMs);

@@ -1,6 +1,6 @@
 import { WheelworkError, type Answer, type HistoryEvent } from "@wheelwork/core";
 import type { Ignored } from "@wheelwork/core/kernel";
-import type { Clock, RequestFilter, RequestRow, Store } from "../ports/ports.ts";
+import type { AuditBatch, AuditPlace, Clock, RequestFilter, RequestRow, Store } from "../ports/ports.ts";
 import type { HistoryRange } from "../ports/history.ts";
 import type { askAgain, RequestRecord, RunFeed, ShardAccess } from "../requests/access.ts";
 import type { ShardSummary } from "../requests/api.ts";
@@ -37,6 +37,10 @@ export class StoredShard implements ShardAccess {
 
   list(filter: RequestFilter): Promise<readonly RequestRow[]> {
     return this.reader.list(filter);
+  }
+
+  audit(before: AuditPlace, limit: number): Promise<readonly AuditBatch[]> {
+    return this.reader.audit(before, limit);
   }
 
   lanes(filter: LaneFilter): Promise<LongestLanes> {

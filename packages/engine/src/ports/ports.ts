@@ -139,6 +139,8 @@ export interface Commit {
   readonly downtimes?: readonly Downtime[];
   /** The owner stops in order: this is its last batch. */
   readonly stops?: true;
+  /** The commands of the batch that somebody gave, in their order. */
+  readonly audit?: readonly AuditEntry[];
   /** Only of a shard that reads a log. */
   readonly logProgress?: LogProgress;
 }
@@ -186,6 +188,31 @@ export interface ShardState extends Claim {
   readonly owner: string;
   /** The batch of the last checkpoint. */
   readonly checkpoint: number;
+}
+
+/** A command that somebody gave who has shown who it is. */
+export interface AuditEntry {
+  /** Engine time of its decision, in milliseconds. */
+  readonly at: number;
+  /** Who gave it. */
+  readonly by: string;
+  readonly command: "submit" | "signal" | "cancel" | "retry" | "resolve";
+  /** The key of the request. */
+  readonly key: string;
+  readonly hub: string;
+  /** The name of the signal. */
+  readonly signal?: string;
+}
+
+/** Before which batch: its time, and its number. */
+export interface AuditPlace {
+  readonly at: number;
+  readonly seq: number;
+}
+
+/** The commands of a batch. `at` is the time of the batch: none of them is later, and those of earlier batches are not either. */
+export interface AuditBatch extends AuditPlace {
+  readonly entries: readonly AuditEntry[];
 }
 
 /** Which requests to list, newest first. */
@@ -316,6 +343,11 @@ export interface Store {
    * replaced archives nothing.
    */
   archive(before: number, limit: number): MaybePromise<boolean>;
+  /** The commands that somebody gave, batch by batch, the newest first: of batches before a place, `limit` at most. */
+  audit(before: AuditPlace, limit: number): MaybePromise<readonly AuditBatch[]>;
+  /** Deletes such commands of batches before a time, `limit` batches at most; whether there is more. An owner that another one has
+   * replaced deletes nothing. */
+  purgeAudit(before: number, limit: number): MaybePromise<boolean>;
   /** How large the store is, with its log. Absent: it cannot tell, or others know better. */
   sizeBytes?(): MaybePromise<number>;
   close(): MaybePromise<void>;

@@ -8,7 +8,14 @@ import {
   type TraceContext,
 } from "@wheelwork/core";
 import { Run, type Ignored, type Input, type RunOrigin } from "@wheelwork/core/kernel";
-import type { Clock, RequestFilter, RequestRow, StoredAnswer } from "../ports/ports.ts";
+import type {
+  AuditBatch,
+  AuditPlace,
+  Clock,
+  RequestFilter,
+  RequestRow,
+  StoredAnswer,
+} from "../ports/ports.ts";
 import type { Schedule } from "../schedules/schedule.ts";
 import type { Tracing } from "../ports/trace.ts";
 import type { DeadLetterPage, EngineHealth, ShardSummary } from "./api.ts";
@@ -33,6 +40,8 @@ export interface NewRequest {
   readonly startAt: number | undefined;
   /** What has caused it. */
   readonly trace: TraceContext | undefined;
+  /** Who sent it, if that is known. */
+  readonly givenBy?: string | undefined;
   /** A run that was accepted has started it: it is taken, however much there is to do. */
   readonly isOwed: boolean;
   /** A call in another shard has begun it. */
@@ -98,6 +107,8 @@ export interface ShardAccess {
   lanes(filter: LaneFilter): Promise<LongestLanes>;
   /** Who works on the shard, and how far it has come. */
   summary(): Promise<Omit<ShardSummary, "shard" | "lag">>;
+  /** The commands that somebody gave, batch by batch, the newest first: see `Store.audit`. */
+  audit(before: AuditPlace, limit: number): Promise<readonly AuditBatch[]>;
   /** The time there, in milliseconds since 1970: engine time, or the wall clock's where only the store is asked. */
   now(): number;
   /** Gives a command to a run. It is durable when this resolves, or has changed nothing for the reason that is given. */

@@ -38,6 +38,34 @@ export interface SubmitOptions {
   readonly traceparent?: string;
   /** Handed on with `traceparent`. */
   readonly tracestate?: string;
+  /** Who sends it, such as `token:ci`: kept in the history, and in the audit list. Default: nobody knows. */
+  readonly by?: string;
+}
+
+/** Options of a command. */
+export interface CommandOptions {
+  /** The command counts once under it, however often it is sent. Default: a new one. */
+  readonly commandId?: string;
+  /** Who gives it, such as `token:ci`: kept in the history, and in the audit list. Default: nobody knows. */
+  readonly by?: string;
+}
+
+/** One page of the audit list: the commands that somebody gave who had shown who it is, the newest first. */
+export interface AuditPage {
+  readonly items: readonly {
+    /** In milliseconds since 1970. */
+    readonly at: number;
+    /** Who gave it. */
+    readonly by: string;
+    readonly command: "submit" | "signal" | "cancel" | "retry" | "resolve";
+    /** The request id. Of a command to a schedule: that of the schedule. */
+    readonly id: string;
+    readonly hub: string;
+    /** The name of the signal, or of the command to a schedule. */
+    readonly signal?: string;
+  }[];
+  /** Give it to the next call to get the next page; absent on the last one. */
+  readonly cursor?: string;
 }
 
 /** A request as `request(id)` shows it. */
@@ -288,23 +316,24 @@ export interface Engine {
    */
   watch(id: string, options?: WatchOptions): AsyncIterable<RunUpdate>;
   /** Asks a run to end early. @throws WheelworkError WW_NOT_FOUND. */
-  cancel(id: string, options?: { readonly commandId?: string }): Promise<CommandResult>;
+  cancel(id: string, options?: CommandOptions): Promise<CommandResult>;
   /**
    * Sends a signal to a run. Under a `commandId` it counts once, for as long as answers are kept since it came: sent again after
    * the end of the run, it is `accepted` if the run has taken it before.
    * @throws WheelworkError WW_NOT_FOUND, WW_SIGNAL_UNKNOWN, WW_INVALID_INPUT, WW_KEY_REUSED (another signal has this
    * `commandId`), WW_OVERLOADED.
    */
-  signal(
-    id: string,
-    name: string,
-    payload: unknown,
-    options?: { readonly commandId?: string },
-  ): Promise<CommandResult>;
+  signal(id: string, name: string, payload: unknown, options?: CommandOptions): Promise<CommandResult>;
   /** Makes the turn of a parked run again. @throws WheelworkError WW_NOT_FOUND, WW_NOT_INCIDENT. */
-  retry(id: string, options?: { readonly commandId?: string }): Promise<CommandResult>;
+  retry(id: string, options?: CommandOptions): Promise<CommandResult>;
   /** Ends a parked run with the error WW_INCIDENT. @throws WheelworkError WW_NOT_FOUND, WW_NOT_INCIDENT. */
-  resolve(id: string, message: string, options?: { readonly commandId?: string }): Promise<CommandResult>;
+  resolve(id: string, message: string, options?: CommandOptions): Promise<CommandResult>;
+  /**
+   * A page of the commands that somebody gave (the option `by`), the newest first: requests, signals, cancels, retries, resolves,
+   * and commands to schedules. Commands that were refused or had come before are not in it.
+   * @throws WheelworkError WW_INVALID_REQUEST.
+   */
+  audit(page?: { readonly limit?: number; readonly cursor?: string }): Promise<AuditPage>;
   /** The hubs that this engine serves, by name. */
   readonly hubs: ReadonlyMap<string, AnyHub>;
   health(): EngineHealth;

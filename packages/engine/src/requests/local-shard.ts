@@ -1,7 +1,15 @@
 import { WheelworkError, type Answer, type HistoryEvent, type RunEvent } from "@wheelwork/core";
 import { Run, type Ignored, type Input } from "@wheelwork/core/kernel";
 import { keyReused } from "../ports/keys.ts";
-import type { Clock, RequestFilter, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
+import type {
+  AuditBatch,
+  AuditPlace,
+  Clock,
+  RequestFilter,
+  RequestRow,
+  Store,
+  StoredAnswer,
+} from "../ports/ports.ts";
 import { stopping, unavailable } from "../shard/options.ts";
 import type { Shard } from "../shard/shard.ts";
 import type { Ending } from "../shard/watchers.ts";
@@ -48,8 +56,20 @@ export class LocalShard implements ShardAccess {
   }
 
   #submit(request: NewRequest): Promise<boolean> {
-    const { key, fresh, hub, body, deadlineMs, priority, startAt, isOwed, caller, transformed, trace } =
-      request;
+    const {
+      key,
+      fresh,
+      hub,
+      body,
+      deadlineMs,
+      priority,
+      startAt,
+      isOwed,
+      caller,
+      transformed,
+      trace,
+      givenBy,
+    } = request;
     return new Promise((resolve, reject) => {
       this.#shard.request({
         kind: "request",
@@ -63,6 +83,7 @@ export class LocalShard implements ShardAccess {
         ...(priority === undefined ? {} : { priority }),
         ...(startAt === undefined ? {} : { startAt }),
         ...(trace === undefined ? {} : { trace }),
+        ...(givenBy === undefined ? {} : { givenBy }),
         ...(isOwed ? { isOwed, isRecord: true } : {}),
         ...(caller === undefined ? {} : { caller }),
         ...(caller === undefined || transformed === true ? {} : { isStored: true }),
@@ -167,6 +188,11 @@ export class LocalShard implements ShardAccess {
 
   async summary(): Promise<Omit<ShardSummary, "shard" | "lag">> {
     return { ...(await summaryOf(this.#store)), isHere: true };
+  }
+
+  async audit(before: AuditPlace, limit: number): Promise<readonly AuditBatch[]> {
+    if (this.#shard.status === "store-lost") throw unavailable();
+    return this.#store.audit(before, limit);
   }
 
   now(): number {

@@ -41,6 +41,8 @@ export interface CommonOptions {
    * the run ends is kept for `retentionMs` more. It is never shorter than `retentionMs`. Default 30 days.
    */
   readonly historyRetentionMs?: number;
+  /** How long the audit list keeps a command, in milliseconds, counted in the same way. Default 90 days. */
+  readonly auditRetentionMs?: number;
   /**
    * How far the clock may be ahead of the last commit at a start, in milliseconds. Beyond it the start is refused (WW_CLOCK): a
    * clock that is wrong for one start would let all deadlines pass. Default 30 days.
@@ -68,6 +70,9 @@ export const defaultMaxDowntimeMs = 30 * day;
 
 /** How long answers and histories are kept if nobody says otherwise, in milliseconds. */
 export const defaultRetentionMs = 7 * day;
+
+/** How long the audit list keeps a command if nobody says otherwise, in milliseconds. */
+export const defaultAuditRetentionMs = 90 * day;
 
 /** How long events of live runs are kept: as long as commands are known, at least. */
 export const historyRetentionOf = ({

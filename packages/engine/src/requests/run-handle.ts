@@ -1,5 +1,5 @@
 import { WheelworkError, type Answer } from "@wheelwork/core";
-import type { CommandResult, Engine } from "./api.ts";
+import type { CommandOptions, CommandResult, Engine } from "./api.ts";
 import type { RunUpdate, WatchOptions } from "./run-watch.ts";
 
 /** One request of a hub, with the types of the hub. `engine.run(hub, id)` makes it. */
@@ -9,10 +9,10 @@ export interface RunHandle<O, E extends string, S> {
   signal<N extends keyof S & string>(
     name: N,
     payload: S[N],
-    options?: { readonly commandId?: string },
+    options?: CommandOptions,
   ): Promise<CommandResult>;
   /** As `engine.cancel`. @throws WheelworkError WW_NOT_FOUND, also when it is a request of another hub. */
-  cancel(options?: { readonly commandId?: string }): Promise<CommandResult>;
+  cancel(options?: CommandOptions): Promise<CommandResult>;
   /** As `engine.answer`. @throws WheelworkError WW_NOT_FOUND, also when it is a request of another hub. */
   answer(options?: { readonly waitMs?: number }): Promise<Answer<O, E> | undefined>;
   /** As `engine.watch`. @throws WheelworkError WW_NOT_FOUND, also when it is a request of another hub. */
@@ -32,16 +32,12 @@ export class EngineRun<O, E extends string, S> implements RunHandle<O, E, S> {
     this.id = id;
   }
 
-  async signal(
-    name: string,
-    payload: unknown,
-    options?: { readonly commandId?: string },
-  ): Promise<CommandResult> {
+  async signal(name: string, payload: unknown, options?: CommandOptions): Promise<CommandResult> {
     await this.#check();
     return this.#engine.signal(this.id, name, payload, options);
   }
 
-  async cancel(options?: { readonly commandId?: string }): Promise<CommandResult> {
+  async cancel(options?: CommandOptions): Promise<CommandResult> {
     await this.#check();
     return this.#engine.cancel(this.id, options);
   }

@@ -3,11 +3,9 @@ import { knownCommand, Run } from "@wheelwork/core/kernel";
 import { scheduleHubName, scheduleKey } from "../ports/keys.ts";
 import { dueOf, triggerKey, upcoming, type ScheduleCommand, type ScheduleData } from "../schedules/hub.ts";
 import type { ShardAccess, Shards } from "./access.ts";
-import type { Engine } from "./api.ts";
+import type { CommandOptions } from "./api.ts";
 import { commandResult } from "./commands.ts";
-import { commandIdOf, signalHash } from "./validate.ts";
-
-type CommandOptions = Parameters<Engine["cancel"]>[1];
+import { commandIdOf, giverOf, signalHash } from "./validate.ts";
 
 /** A schedule, as an operator sees it. */
 export interface ScheduleView {
@@ -171,18 +169,26 @@ export class EngineSchedule implements ScheduleHandle {
 
   /** Sends a command. `said`: what its sender says, which is the same when it is sent again. The result is its id. */
   async #send(
-    options: CommandOptions,
+    options: CommandOptions | undefined,
     said: object,
     make: (sending: Sending) => ScheduleCommand,
   ): Promise<string> {
     const id = commandIdOf(options);
+    const giver = giverOf(options);
     const run = await this.#run();
     const { name: signal, payload } = make({ at: Math.floor(this.#access.now()), id });
     const hash = options?.commandId === undefined ? {} : { hash: signalHash(signal, said) };
     // One that came before it was removed has counted.
     if (run.state === "Removed" && knownCommand(run, "signal", { id, ...hash }) === undefined)
       throw this.#isRemoved();
-    const ignored = await this.#access.deliver(this.#key, { kind: "signal", id, signal, payload, ...hash });
+    const ignored = await this.#access.deliver(this.#key, {
+      kind: "signal",
+      id,
+      signal,
+      payload,
+      ...hash,
+      ...giver,
+    });
     if (commandResult(this.#key, ignored) === "ended") throw this.#isRemoved();
     return id;
   }

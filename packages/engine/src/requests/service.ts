@@ -21,6 +21,8 @@ import {
   type Shards,
 } from "./access.ts";
 import type {
+  AuditPage,
+  CommandOptions,
   CommandResult,
   DeadLetterPage,
   Engine,
@@ -34,6 +36,7 @@ import type {
   SubmitOptions,
 } from "./api.ts";
 import type { OwedSignal } from "./posts.ts";
+import { auditPage } from "./audit.ts";
 import { commandIn, commandResult, noRequest, type CommandInput } from "./commands.ts";
 import { rangeOf } from "../ports/history.ts";
 import { placesOf, servedBy } from "./hubs.ts";
@@ -47,6 +50,7 @@ import {
   checkBody,
   checkSubmit,
   commandIdOf,
+  giverOf,
   hashedKey,
   placedKey,
   newKey,
@@ -56,8 +60,6 @@ import {
   type CheckedBody,
 } from "./validate.ts";
 import { pageOf, pageBounds, viewOf } from "./views.ts";
-
-type CommandOptions = Parameters<Engine["cancel"]>[1];
 
 /**
  * The engine as callers see it, over its shards: checks what comes in, finds the shard of each request, and makes answers,
@@ -254,6 +256,7 @@ export class RequestService implements Engine {
         priority: options.priority,
         startAt: options.startAt,
         trace,
+        givenBy: options.by,
         isOwed,
       }),
     );
@@ -334,6 +337,11 @@ export class RequestService implements Engine {
     return pageOf(rows, limit);
   }
 
+  audit(page: Parameters<Engine["audit"]>[0] = {}): Promise<AuditPage> {
+    this.#demandOpen();
+    return auditPage([...this.#shards.all()], page);
+  }
+
   async history(
     id: string,
     part: { readonly after?: number; readonly limit?: number } = {},
@@ -355,7 +363,7 @@ export class RequestService implements Engine {
 
   async cancel(id: string, options?: CommandOptions): Promise<CommandResult> {
     const isNamed = options?.commandId !== undefined;
-    const commandId = commandIdOf(options);
+    const command = { kind: "cancel", id: commandIdOf(options), ...giverOf(options) } as const;
     const schedule = scheduleOf(id);
     if (schedule !== undefined) {
       const { known } = await this.#ask(id, (shard, key) => shard.lookUp(key));
@@ -365,11 +373,11 @@ export class RequestService implements Engine {
         return "accepted";
       }
     }
-    return this.#command(id, { kind: "cancel", id: commandId }, isNamed);
+    return this.#command(id, command, isNamed);
   }
 
   async signal(id: string, name: string, payload: unknown, options?: CommandOptions): Promise<CommandResult> {
-    const command = { kind: "signal", id: commandIdOf(options), signal: name } as const;
+    const command = { kind: "signal", id: commandIdOf(options), signal: name, ...giverOf(options) } as const;
     const isNamed = options?.commandId !== undefined;
     return this.#ask(id, async (shard, key) => {
       const { known } = await shard.lookUp(key);
@@ -399,7 +407,7 @@ export class RequestService implements Engine {
     const isNamed = options?.commandId !== undefined;
     // A retry has no body, so that all under one id are the same.
     const retry = { kind: "retry", id: commandIdOf(options), ...(isNamed ? { hash: "" } : {}) } as const;
-    return this.#command(id, retry, isNamed);
+    return this.#command(id, { ...retry, ...giverOf(options) }, isNamed);
   }
 
   async resolve(id: string, message: string, options?: CommandOptions): Promise<CommandResult> {
@@ -408,7 +416,11 @@ export class RequestService implements Engine {
       if (known.hub === scheduleHubName) throw isSchedule(id);
     });
     // What a resolve has done is an end as any other: the history does not name it.
-    return this.#command(id, { kind: "resolve", id: commandIdOf(options), message }, false);
+    return this.#command(
+      id,
+      { kind: "resolve", id: commandIdOf(options), message, ...giverOf(options) },
+      false,
+    );
   }
 
   #command(id: string, input: CommandInput, isNamed: boolean): Promise<CommandResult> {

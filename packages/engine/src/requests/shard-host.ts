@@ -24,6 +24,7 @@ import { postWorker, type PostOffice } from "./posts.ts";
 import {
   defaultDrainMs,
   defaultMaxDowntimeMs,
+  defaultAuditRetentionMs,
   defaultRetentionMs,
   historyRetentionOf,
   type CommonOptions,
@@ -84,6 +85,7 @@ export class ShardHost {
   readonly #logger: Logger;
   readonly #retentionMs: number;
   readonly #historyRetentionMs: number;
+  readonly #auditRetentionMs: number;
   readonly #options: ShardHostOptions;
   readonly #schedules: ReadonlyMap<string, Schedule>;
   #cancelPurge: () => void = () => {};
@@ -99,6 +101,7 @@ export class ShardHost {
     this.#logger = logger;
     this.#retentionMs = options.retentionMs ?? defaultRetentionMs;
     this.#historyRetentionMs = historyRetentionOf(options);
+    this.#auditRetentionMs = options.auditRetentionMs ?? defaultAuditRetentionMs;
     this.#schedules = collectSchedules(options.schedules);
     const definitions = [
       ...Array.from(hubs.values(), ({ definition }) => definition),
@@ -197,8 +200,9 @@ export class ShardHost {
     // In another turn of the loop: each of them may take some milliseconds.
     await new Promise<void>((resolve) => this.#clock.soon(resolve));
     const hasMore = await this.shard.archive(this.#historyRetentionMs, purgeLimit);
+    const hasMoreAudit = await this.shard.purgeAudit(this.#auditRetentionMs, purgeLimit);
     this.shard.wake();
     // A request may go only after what it has begun has gone.
-    return requests === 0 && !hasMore;
+    return requests === 0 && !hasMore && !hasMoreAudit;
   }
 }

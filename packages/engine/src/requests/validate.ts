@@ -139,6 +139,21 @@ export function placedKey(definition: HubDefinition, key: string, body: unknown)
 }
 
 /** @throws WheelworkError WW_INVALID_REQUEST with every problem. */
+/** Whether a text may name who gave a command. */
+export const isGiver = (by: unknown): by is string =>
+  typeof by === "string" && by.isWellFormed() && /^[^\p{Cc}]{1,300}$/u.test(by);
+
+const mustBeGiver = "must be a text of 1 to 300 characters, without control characters";
+
+/** Who gives a command. @throws WheelworkError WW_INVALID_INPUT when it is no name. */
+export function giverOf({ by }: { readonly by?: string } = {}): { readonly givenBy?: string } {
+  if (by === undefined) return {};
+  if (isGiver(by)) return { givenBy: by };
+  throw new WheelworkError("WW_INVALID_INPUT", "the command cannot be accepted", {
+    problems: [{ path: "by", message: mustBeGiver }],
+  });
+}
+
 export function checkSubmit({ exclusive, name }: HubDefinition, options: SubmitOptions): void {
   const { key, deadlineMs, priority, startAt } = options;
   const problems = [];
@@ -152,6 +167,7 @@ export function checkSubmit({ exclusive, name }: HubDefinition, options: SubmitO
     problems.push({ path: "priority", message: `the hub ${name} has no lane in which requests wait` });
   if (startAt !== undefined && !isInstant(startAt))
     problems.push({ path: "startAt", message: mustBeInstant });
+  if (options.by !== undefined && !isGiver(options.by)) problems.push({ path: "by", message: mustBeGiver });
   if (problems.length > 0)
     throw new WheelworkError("WW_INVALID_REQUEST", "the request cannot be accepted", { problems });
 }

@@ -1,7 +1,7 @@
 import type { WheelworkError } from "@wheelwork/core";
 import type { Call, Run } from "@wheelwork/core/kernel";
 import type { RunEvent, TraceContext } from "@wheelwork/core";
-import type { Commit, EngineEvent, Found } from "../ports/ports.ts";
+import type { AuditEntry, Commit, EngineEvent, Found } from "../ports/ports.ts";
 import type { IgnoredReason, InputItem, Item, RequestItem } from "./items.ts";
 import type { Reply } from "./outbox.ts";
 
@@ -84,6 +84,8 @@ export interface Batch {
   readonly answers: LiveRun[];
   readonly ended: LiveRun[];
   readonly effects: BatchEffects;
+  /** The commands that somebody gave. */
+  readonly audit: AuditEntry[];
   /** How many items and callbacks it has decided, and how many events it has made. */
   inputs: number;
   events: number;
@@ -118,6 +120,7 @@ export const emptyBatch = (): Batch => ({
     parked: [],
     observed: [],
   },
+  audit: [],
   inputs: 0,
   events: 0,
   carried: 0,

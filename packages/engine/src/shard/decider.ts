@@ -51,10 +51,12 @@ import {
   calleesOutcome,
   noteDeaths,
   noteFailure,
+  noteGiver,
   noteSpans,
   outcomeInput,
   outcomeOf,
   replyOf,
+  startOptions,
   storedAnswer,
   type OutcomeRules,
 } from "./records.ts";
@@ -289,6 +291,7 @@ export class Decider {
       ...(logProgress === undefined ? {} : { logProgress }),
       ...(checkpoint === undefined ? {} : { checkpoint }),
       ...(downtimes === undefined ? {} : { downtimes }),
+      ...(batch.audit.length === 0 ? {} : { audit: batch.audit }),
     });
   }
 
@@ -488,18 +491,9 @@ export class Decider {
       if (item.isSame(hash)) return void batch.effects.accepted.push({ item, known: true });
       return this.#refuse(batch, item, keyReused(key));
     }
-    const { caller } = item;
     const invalid = item.invalid ?? this.#culprit(key)?.error;
     if (invalid !== undefined) return this.#refuseNew(batch, item, invalid, now);
-    const options = {
-      request: item.request,
-      hash: item.hash,
-      ...(caller === undefined ? {} : { caller }),
-      ...(item.isStored === true ? { isStored: true as const } : {}),
-      ...(item.deadlineMs === undefined ? {} : { deadlineMs: item.deadlineMs }),
-      ...(item.replyTo === undefined ? {} : { replyTo: item.replyTo }),
-      ...(item.trace === undefined ? {} : { trace: item.trace }),
-    };
+    const options = startOptions(item);
     const definition = this.#definition(item.hub);
     const { exclusive } = definition;
     const startAt = Math.ceil(item.startAt ?? now);
@@ -705,6 +699,7 @@ export class Decider {
       history.push(event);
       for (const effect of effects) this.#follow(batch, live, effect);
     }
+    noteGiver(batch, run, events);
     this.#options.deadlines.registerRun(run);
     this.#carryOpening(live);
   }

@@ -34,6 +34,8 @@ export interface RequestItem {
   readonly replyTo?: string;
   /** What has caused it. */
   readonly trace?: TraceContext;
+  /** Who sent it, if that is known. */
+  readonly givenBy?: string;
   /** Its offset, if the request came as a record of the inbox. */
   readonly offset?: number;
   readonly accept: (known: boolean) => void;

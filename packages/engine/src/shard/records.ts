@@ -1,11 +1,18 @@
 import type { Answer, Outcome, RunEvent, RunSpan } from "@wheelwork/core";
-import { isUnbegun, snapshot, type Call, type Input, type Run } from "@wheelwork/core/kernel";
+import {
+  isUnbegun,
+  snapshot,
+  type Call,
+  type Input,
+  type Run,
+  type StartOptions,
+} from "@wheelwork/core/kernel";
 import type { CarriedAnswer } from "../ports/calls.ts";
 import { isRoot, toldSpoke } from "../ports/keys.ts";
-import type { StoredAnswer, StoredRun } from "../ports/ports.ts";
+import type { AuditEntry, StoredAnswer, StoredRun } from "../ports/ports.ts";
 import { contextOf, hasSpans, type Tracing } from "../ports/trace.ts";
 import type { Batch } from "./batch.ts";
-import type { AttemptId } from "./items.ts";
+import type { AttemptId, RequestItem } from "./items.ts";
 import type { Reply } from "./outbox.ts";
 
 /**
@@ -181,4 +188,38 @@ export interface OutcomeRules {
   redact(error: Incident["error"]): Incident["error"];
   /** The open attempt of a spoke that has this correlation. */
   expected(spoke: string, correlation: string): (AttemptId & { readonly requestId: string }) | undefined;
+}
+
+const commandOf: { readonly [type in RunEvent["type"]]?: AuditEntry["command"] } = {
+  started: "submit",
+  accepted: "submit",
+  signalled: "signal",
+  cancelling: "cancel",
+  resumed: "retry",
+  ended: "resolve",
+};
+
+/** Notes a command for the audit list, if somebody has given it: its first event says so. */
+export function noteGiver(batch: Batch, { key, hub }: Run, [event]: readonly RunEvent[]): void {
+  if (event?.givenBy === undefined) return;
+  const input = event.type === "parked" || event.type === "incident" ? event.input : undefined;
+  const command = commandOf[event.type] ?? (input?.kind as AuditEntry["command"] | undefined) ?? "submit";
+  const signal = event.type === "signalled" ? event.signal : input?.["signal"];
+  const named = typeof signal === "string" ? { signal } : {};
+  batch.audit.push({ at: event.at, by: event.givenBy, command, key, hub, ...named });
+}
+
+/** What the run of a new request is made from. */
+export function startOptions(item: RequestItem): StartOptions {
+  const { request, hash, caller, isStored, deadlineMs, replyTo, trace, givenBy } = item;
+  return {
+    request,
+    hash,
+    ...(caller === undefined ? {} : { caller }),
+    ...(isStored === undefined ? {} : { isStored }),
+    ...(deadlineMs === undefined ? {} : { deadlineMs }),
+    ...(replyTo === undefined ? {} : { replyTo }),
+    ...(trace === undefined ? {} : { trace }),
+    ...(givenBy === undefined ? {} : { givenBy }),
+  };
 }

@@ -182,6 +182,12 @@ export class Shard {
     return (await this.#tenure?.archive(historyRetentionMs, limit)) ?? false;
   }
 
+  /** Deletes commands of the audit list that are as old as that; whether there is more: see `Store.purgeAudit`. */
+  async purgeAudit(auditRetentionMs: number, limit: number): Promise<boolean> {
+    if (this.#status !== "running") return false;
+    return (await this.#tenure?.purgeAudit(auditRetentionMs, limit)) ?? false;
+  }
+
   /** Looks whether there is anything to do, or to commit. */
   wake(): void {
     this.#turns.schedule();

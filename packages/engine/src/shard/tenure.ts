@@ -145,6 +145,12 @@ export class Tenure {
     return store.archive(this.retention.endedBefore(time.now(), historyRetentionMs), limit);
   }
 
+  /** Deletes commands of the audit list that are older than that; whether there is more: see `Store.purgeAudit`. */
+  purgeAudit(auditRetentionMs: number, limit: number): MaybePromise<boolean> {
+    const { store, time } = this.#options;
+    return store.purgeAudit(this.retention.endedBefore(time.now(), auditRetentionMs), limit);
+  }
+
   /** Throws everything away. The result is what had been taken from the queue and is not committed. */
   end(): readonly Item[] {
     this.#isOver = true;

@@ -71,8 +71,9 @@ function eventText(event: RunEvent, now: number): string {
 
 /** Whether the short form says all of it. */
 function isShortSettled(event: Settled): boolean {
-  const { outcome, calls, closes, held, timers, unset, grown } = event;
+  const { outcome, calls, closes, held, timers, unset, grown, givenBy } = event;
   return (
+    givenBy === undefined &&
     outcome === "ok" &&
     calls === undefined &&
     closes === undefined &&
@@ -85,8 +86,9 @@ function isShortSettled(event: Settled): boolean {
 
 /** Whether the short form says all of it. */
 function isShortEntered(event: Entered, now: number): boolean {
-  const { at, patch, unset, grown, timers, drops, answerBy, late, cancelled, kept } = event;
+  const { at, patch, unset, grown, timers, drops, answerBy, late, cancelled, kept, givenBy } = event;
   return (
+    givenBy === undefined &&
     at === now &&
     patch === undefined &&
     unset === undefined &&

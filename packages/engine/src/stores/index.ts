@@ -6,6 +6,7 @@ export {
   dataText,
   afterStopOf,
   archivedOf,
+  auditBatchOf,
   downtimesOf,
   foundOf,
   historyOf,

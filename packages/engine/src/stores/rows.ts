@@ -1,5 +1,7 @@
 import type { Answer, ArchivedEvents, RunEvent, RunLane, WheelworkError } from "@wheelwork/core";
 import type {
+  AuditBatch,
+  AuditEntry,
   Downtime,
   Found,
   LaneRun,
@@ -184,3 +186,13 @@ export function logProgressOf({ log, position, published }: Row): { logProgress?
   const place = typeof log === "string" ? { log, position: Number(position) } : { log: "", position: 0 };
   return { logProgress: { ...place, published: Number(published) } };
 }
+
+/** A row of the audit list. */
+export const auditBatchOf = ({ at, seq, entries }: Row): AuditBatch => ({
+  at: Number(at),
+  seq: Number(seq),
+  entries: readPart(
+    `the commands of batch ${Number(seq)}`,
+    () => JSON.parse(String(entries)) as AuditEntry[],
+  ),
+});

@@ -148,6 +148,10 @@ const migrations: readonly string[] = [
   -- How many events of a run are archived, when the last of them happened, and the state that they have left it in.
   CREATE TABLE archived (key TEXT PRIMARY KEY, events INTEGER NOT NULL, last_at INTEGER NOT NULL, state TEXT) WITHOUT ROWID;
   `,
+  `
+  -- The commands that somebody gave, a row for each batch that has some, as JSON.
+  CREATE TABLE audit (at INTEGER NOT NULL, seq INTEGER NOT NULL, entries TEXT NOT NULL, PRIMARY KEY (at, seq)) WITHOUT ROWID;
+  `,
 ];
 
 /** How many migrations this version knows. */

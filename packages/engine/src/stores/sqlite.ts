@@ -6,6 +6,7 @@ import {
   answerTexts,
   afterStopOf,
   archivedOf,
+  auditBatchOf,
   dataText,
   downtimesOf,
   foundOf,
@@ -22,6 +23,8 @@ import {
   type PartSummary,
 } from "./rows.ts";
 import type {
+  AuditBatch,
+  AuditPlace,
   Batch,
   BegunRuns,
   Checkpoint,
@@ -283,6 +286,23 @@ export class SqliteStore implements Store {
       .slice(0, filter.limit);
   }
 
+  audit({ at, seq }: AuditPlace, limit: number): AuditBatch[] {
+    const sql = "SELECT * FROM audit WHERE (at, seq) < (?, ?) ORDER BY at DESC, seq DESC LIMIT ?";
+    return this.#all(sql, at, seq, limit).map(auditBatchOf);
+  }
+
+  purgeAudit(before: number, limit: number): boolean {
+    return this.#transaction(() => {
+      if (!this.#isOwner()) return false;
+      const { changes } = this.#run(
+        "DELETE FROM audit WHERE (at, seq) IN (SELECT at, seq FROM audit WHERE at < ? ORDER BY at, seq LIMIT ?)",
+        before,
+        limit,
+      );
+      return Number(changes) >= limit;
+    });
+  }
+
   #answeredHubs(): readonly string[] {
     const hubs: string[] = [];
     let row = this.#get(nextAnsweredHub, "");
@@ -336,6 +356,13 @@ export class SqliteStore implements Store {
       }
       if (commit.downtimes !== undefined)
         this.#run("UPDATE shard SET downtimes = ? WHERE id = 0", JSON.stringify(commit.downtimes));
+      if (commit.audit !== undefined)
+        this.#run(
+          "INSERT INTO audit (at, seq, entries) VALUES (?, ?, ?)",
+          commit.now,
+          commit.seq,
+          JSON.stringify(commit.audit),
+        );
       if (commit.stops === true) this.#run("UPDATE shard SET stopped = epoch WHERE id = 0");
       if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit);
       undo?.();
@@ -620,8 +647,9 @@ export class SqliteStore implements Store {
 }
 
 /** Whether a commit writes nothing but its record of the journal. */
-const isJournalOnly = ({ answers, logProgress, downtimes, stops, checkpoint }: Commit): boolean =>
+const isJournalOnly = ({ answers, logProgress, downtimes, stops, checkpoint, audit }: Commit): boolean =>
   answers.length === 0 &&
+  audit === undefined &&
   logProgress === undefined &&
   downtimes === undefined &&
   stops !== true &&

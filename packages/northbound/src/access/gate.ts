@@ -39,6 +39,12 @@ const callers = new WeakMap<FastifyRequest, Caller>();
 /** Who sends a request. Where nobody is asked, it has no name, and may do everything. */
 export const callerOf = (request: FastifyRequest): Caller => callers.get(request) ?? anybody;
 
+/** Who gives a command, for the engine. */
+export function giverOf(request: FastifyRequest): { readonly by?: string } {
+  const { name } = callerOf(request);
+  return name === undefined ? {} : { by: name };
+}
+
 /** A longer one is refused before anything looks at it, in characters. */
 const maxTokenLength = 8192;
 

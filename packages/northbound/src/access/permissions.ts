@@ -12,6 +12,7 @@ export const permissions: Readonly<Record<string, Permission>> = {
   "GET /ready": "nothing",
   "GET /openapi.json": "known",
   "GET /metrics": "read",
+  "GET /audit": "admin",
   "GET /requests": "read",
   "GET /requests/:id": "look",
   "GET /requests/:id/answer": "answer",

@@ -1,5 +1,7 @@
 import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
 import type {
+  AuditBatch,
+  AuditPlace,
   Batch,
   BegunRuns,
   Claim,
@@ -125,6 +127,17 @@ export class SimulatedStore implements Store {
       const purged = this.#inner.purge(endedBefore, limit, begun);
       if (purged > 0) this.#user.see({ type: "purged", node: this.#user.number, endedBefore });
       return purged;
+    });
+  }
+
+  audit(before: AuditPlace, limit: number): MaybePromise<readonly AuditBatch[]> {
+    return this.#read(() => this.#inner.audit(before, limit));
+  }
+
+  purgeAudit(before: number, limit: number): MaybePromise<boolean> {
+    return this.#read(() => {
+      this.#user.reachStore(true);
+      return this.#inner.purgeAudit(before, limit);
     });
   }
 
