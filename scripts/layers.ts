@@ -204,7 +204,7 @@ const layersOfPackages: readonly Layer[] = [
   },
   {
     files: ["packages/northbound/src/**"],
-    ours: [core, engine],
+    ours: [core, kernel, engine],
     message: "The northbound knows only @wheelwork/core and @wheelwork/engine.",
   },
   {

@@ -180,8 +180,10 @@ export interface ArrivalBounds {
  * - `timers`: all timers of the state, if they are not the same as before;
  * - `givenBy`: who gave the command from which this event and those of the same turn follow, if somebody has shown who it is.
  */
-export type RunEvent = /** The request is accepted. */
-(
+export type RunEvent = Happening & { readonly givenBy?: string };
+
+type Happening =
+  /** The request is accepted. */
   | {
       readonly type: "started";
       readonly at: number;
@@ -423,8 +425,7 @@ export type RunEvent = /** The request is accepted. */
       readonly timers?: readonly Timer[];
     }
   /** The input of an open call lacked fields that today's schema of the callee fills in. */
-  | { readonly type: "filled"; readonly at: number; readonly call: number; readonly input: unknown }
-) & { readonly givenBy?: string };
+  | { readonly type: "filled"; readonly at: number; readonly call: number; readonly input: unknown };
 
 /** The first events of a run that has lived for long: they are no longer stored. */
 export interface ArchivedEvents {

@@ -195,6 +195,8 @@ export interface HandlersSpec<
   readonly signals?: Once<D, Sig & StoredSchemas<Sig>>;
   /** What is shown of the data, as in a hub by chart. Default: none. */
   readonly view?: ((data: Seen<D>) => V & StoredData<V>) | Before<D>;
+  /** Fields that nobody should see, as in a hub by chart. */
+  readonly secret?: Once<D, readonly string[]>;
   /** Raise it when you change the data. Default: 1. */
   readonly version?: Once<D, number>;
   /** For each older version: what the data of a live run becomes in the next version. */

@@ -19,6 +19,7 @@ import {
 } from "./logic.ts";
 import type { StoredData, StoredSchema, StoredSchemas } from "./json-types.ts";
 import type { In, Out, Schema } from "./schema.ts";
+import { secretPaths, type SecretPath } from "./secrets.ts";
 import {
   isDuration,
   mustBeDuration,
@@ -509,6 +510,11 @@ export interface HubSpec<
    * The hub's deadline does not count in them, nor in all that follow them, and a cancel changes nothing.
    */
   readonly cleanUp?: Once<D, readonly NoInfer<Extract<keyof C, string>>[]>;
+  /**
+   * Fields that nobody should see: `card`, or `payment.card` for the field of another one. Each field of that name is hidden over
+   * HTTP, however deep, and what messages of failures repeat of it is hidden in histories and logs. See docs/security.md.
+   */
+  readonly secret?: Once<D, readonly string[]>;
   /** Signals that are dropped if they come while no state takes them. Default: a signal is kept until a state takes it. */
   readonly dropSignals?: Once<D, readonly NoInfer<Extract<keyof Sig, string>>[]>;
   /** Raise it when you change the chart or the data. Default: 1. */
@@ -554,6 +560,8 @@ export interface HubDefinition {
   readonly signals: SignalSchemas;
   /** What is shown of the data. */
   readonly view: ((data: unknown) => unknown) | undefined;
+  /** Fields that nobody should see. */
+  readonly secrets: readonly SecretPath[];
   readonly dropSignals: ReadonlySet<string>;
   /** What a cancel raises. `end`: it ends the run at once. Undefined: the deadline's event of the state. */
   readonly cancel:
@@ -661,6 +669,12 @@ export function defineHub(
   for (const signal of spec.dropSignals ?? [])
     if (!Object.hasOwn(spec.signals ?? {}, signal))
       problems.push({ path: "dropSignals", message: `the hub declares no signal ${signal}` });
+  for (const path of spec.secret ?? [])
+    if (typeof path !== "string" || path.split(".").includes(""))
+      problems.push({
+        path: "secret",
+        message: "must be names of fields, with dots between those of a path",
+      });
   const deadline = spec.deadline === undefined ? undefined : deadlineEvent(spec.deadline as DeadlineEvent);
   const facts: ChartFacts = checkChart(chart, logics, {
     deadline,
@@ -713,6 +727,7 @@ export function defineHub(
     data: spec.data as HubDefinition["data"],
     signals: spec.signals ?? {},
     view: spec.view as ((data: unknown) => unknown) | undefined,
+    secrets: secretPaths(spec.secret ?? []),
     dropSignals: new Set(spec.dropSignals),
     cancel:
       event === undefined

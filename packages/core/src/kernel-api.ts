@@ -39,6 +39,7 @@ export {
   type RunOrigin,
 } from "./run.ts";
 export { movedRun } from "./migrations.ts";
+export { Secrets } from "./secrets.ts";
 export { nextTimer } from "./timers.ts";
 export { restore, snapshot, type RunSnapshot } from "./snapshot.ts";
 export { step, type Effect } from "./effects.ts";

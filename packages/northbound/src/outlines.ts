@@ -12,7 +12,8 @@ import { eventView, iso, requestView } from "./views.ts";
 export const answerOutline = (answer: Answer): object =>
   answer.kind === "result" ? { kind: answer.kind } : { kind: answer.kind, code: answer.code };
 
-const requestFields = [
+/** What a request shows besides payloads. */
+export const requestFields = [
   "id",
   "hub",
   "version",
@@ -57,7 +58,8 @@ export const updateOutline = ({ event, status, state, answer }: RunUpdate): obje
   ...(answer === undefined ? {} : { answer: answerOutline(answer) }),
 });
 
-const eventFields = [
+/** What an event shows besides payloads. */
+export const eventFields = [
   "type",
   "at",
   "hub",

@@ -1,7 +1,8 @@
 import { WheelworkError, type Answer, type AnyHub, type Problem, type HistoryEvent } from "@wheelwork/core";
-import { nextAfter, type CommandOptions, type Engine } from "@wheelwork/engine";
+import { nextAfter, type CommandOptions, type Engine, type RequestView } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { callerOf, giverOf } from "./access/gate.ts";
+import type { Secrets } from "@wheelwork/core/kernel";
 import type { Caller } from "./access/grants.ts";
 import { render, type StatusOf } from "./answers.ts";
 import {
@@ -22,6 +23,7 @@ import {
   type JsonSchema,
 } from "./openapi.ts";
 import { answerOutline, eventOutline, requestOutline } from "./outlines.ts";
+import { errorWithout, eventWithout, requestWithout, secretsIn, secretsOf } from "./secrets.ts";
 import { HttpProblem, invalid, problemDetails, retryAfter } from "./problems.ts";
 import { safeHeaders } from "./protect.ts";
 import { mustBeTime, timeOf } from "./times.ts";
@@ -133,11 +135,14 @@ export function routeHub(app: FastifyInstance, route: HubRoute, around: Surround
       const startAt = startOf(request);
       const known = key === undefined ? {} : { key: await requestKey(around, hub, key) };
       const later = startAt === undefined ? {} : { startAt };
-      const { id: requestId } = await engine.submit(hub, body, {
+      const options = {
         ...known,
         ...later,
         ...traceHeaders(request),
         ...giverOf(request),
+      };
+      const { id: requestId } = await engine.submit(hub, body, options).catch((error: unknown) => {
+        throw errorWithout(secretsOf(engine, hub, [body]), error);
       });
       // The engine has a copy. While the client waits, perhaps for long, nobody needs another one.
       request.body = undefined;
@@ -232,7 +237,8 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     },
     async (request, _reply) => {
       const view = await engine.request(request.params.id);
-      return callerOf(request).payloads ? requestView(view) : requestOutline(view);
+      if (!callerOf(request).payloads) return requestOutline(view);
+      return requestWithout(secretsIn(engine, view), requestView(view));
     },
   );
 
@@ -254,7 +260,9 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     async (request, reply) => {
       const view = await engine.request(request.params.id);
       const waitMs = grantWait(request, reply, around, 0);
-      return answerOrPending(request, reply, around, view, waitMs);
+      // Who sends requests to the hub gets what the hub answers. Others look at it.
+      const secrets = callerOf(request).sends(view.hub) ? undefined : secretsIn(engine, view);
+      return answerOrPending(request, reply, around, { ...view, secrets }, waitMs);
     },
   );
 
@@ -289,9 +297,12 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
       const events = await engine.history(params.id, { after, limit: query.limit + 1 });
       const page = events.slice(0, query.limit);
       const cursor = events.length > page.length ? { cursor: String(nextAfter(page, after)) } : {};
+      if (!callerOf(request).payloads)
+        return { requestId: params.id, events: page.map(eventOutline), ...cursor };
+      const secrets = secretsIn(engine, await engine.request(params.id));
       return {
         requestId: params.id,
-        events: page.map(callerOf(request).payloads ? eventView : eventOutline),
+        events: page.map((event) => eventWithout(secrets, eventView(event))),
         ...cursor,
       };
     },
@@ -536,16 +547,23 @@ function command(app: FastifyInstance, around: Surroundings, spec: Command): voi
         ...(key === undefined ? {} : { commandId: hashedId(path, key.sent) }),
         ...giverOf(request),
       };
-      const result = await spec.run(params.id, given, { params, body });
+      const result = await spec.run(params.id, given, { params, body }).catch(async (error: unknown) => {
+        const { hub } = await engine.request(params.id);
+        throw errorWithout(secretsOf(engine, hub, [body]), error);
+      });
       const view = await engine.request(params.id);
-      if (result === "ended") throw ended(view.id, view.answer, callerOf(request));
+      if (result === "ended") throw ended(engine, view, callerOf(request));
       return pendingReply(reply, view.id, view.status);
     },
   );
 }
 
-function ended(requestId: string, answer: Answer | undefined, { payloads }: Caller): HttpProblem {
-  const shown = answer === undefined || payloads ? answer : answerOutline(answer);
+function ended(engine: Engine, view: RequestView, { payloads }: Caller): HttpProblem {
+  const { id: requestId, answer } = view;
+  const shown =
+    answer === undefined || !payloads
+      ? answer && answerOutline(answer)
+      : secretsIn(engine, view).hide(answer);
   const extras = { requestId, ...(shown === undefined ? {} : { answer: shown }) };
   return new HttpProblem(problemDetails(409, "WW_ENDED", "the request has ended", extras));
 }
@@ -555,7 +573,12 @@ async function answerOrPending(
   request: FastifyRequest,
   reply: FastifyReply,
   around: Surroundings,
-  of: { readonly id: string; readonly hub: string; readonly accepted?: true },
+  of: {
+    readonly id: string;
+    readonly hub: string;
+    readonly accepted?: true;
+    readonly secrets?: Secrets | undefined;
+  },
   waitMs: number,
 ): Promise<FastifyReply> {
   const { engine, waits, routes } = around;
@@ -569,7 +592,8 @@ async function answerOrPending(
     });
     return pendingReply(reply, of.id, status);
   }
-  const { status, type, body, text } = render(of.id, answer, routes.get(of.hub)?.statusOf);
+  const shown = of.secrets === undefined ? answer : (of.secrets.hide(answer) as Answer);
+  const { status, type, body, text } = render(of.id, shown, routes.get(of.hub)?.statusOf);
   reply.code(status).header("content-location", `${locationOf(of.id)}/answer`);
   if (text !== undefined && prefersText(request)) return reply.type("text/plain; charset=utf-8").send(text);
   return reply.type(type).send(body);

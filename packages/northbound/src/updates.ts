@@ -1,4 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
+import type { Secrets } from "@wheelwork/core/kernel";
 import type { Engine, RunUpdate } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { Readable } from "node:stream";
@@ -7,6 +8,7 @@ import type { Caller } from "./access/grants.ts";
 import { documented } from "./openapi.ts";
 import { updateOutline } from "./outlines.ts";
 import { invalid } from "./problems.ts";
+import { eventWithout, secretsIn } from "./secrets.ts";
 import { idParams, refusals, type OfRequest } from "./routes.ts";
 import type { Waits } from "./waits.ts";
 
@@ -64,7 +66,8 @@ export function routeUpdates(app: FastifyInstance, engine: Engine, waits: Waits)
       const { id } = params;
       const { until } = query;
       const after = seen(headers);
-      const { answer, status } = await engine.request(id);
+      const view = await engine.request(id);
+      const { answer, status } = view;
       const leave = new AbortController();
       const forget = waits.onClose(() => leave.abort());
       reply.raw.once("close", () => {
@@ -83,7 +86,9 @@ export function routeUpdates(app: FastifyInstance, engine: Engine, waits: Waits)
       }
       // A server that closes does not wait for the connection of a stream that has ended.
       reply.headers({ "cache-control": "no-store", "x-accel-buffering": "no", connection: "close" });
-      return reply.type("text/event-stream").send(Readable.from(events(updates, next, callerOf(request))));
+      return reply
+        .type("text/event-stream")
+        .send(Readable.from(events(updates, next, shownTo(callerOf(request), secretsIn(engine, view)))));
     },
   );
 }
@@ -99,7 +104,7 @@ function seen(headers: FastifyRequest["headers"]): number | undefined {
 async function* events(
   updates: AsyncIterator<RunUpdate>,
   first: Promise<IteratorResult<RunUpdate>>,
-  { payloads }: Caller,
+  shown: (update: RunUpdate) => object,
 ): AsyncGenerator<string> {
   yield comment;
   for (let next = first; ;) {
@@ -110,9 +115,7 @@ async function* events(
     try {
       const update = await Promise.race([next, silence]);
       if (update?.done === true) return;
-      yield update === undefined
-        ? comment
-        : eventOf(update.value.event, payloads ? update.value : updateOutline(update.value));
+      yield update === undefined ? comment : eventOf(update.value.event, shown(update.value));
       if (update === undefined) continue;
       next = updates.next();
       // It may fail while nobody waits for it: the client reads what was before.
@@ -126,6 +129,12 @@ async function* events(
     }
   }
 }
+
+/** What a caller sees of an update. */
+const shownTo =
+  ({ payloads }: Caller, secrets: Secrets) =>
+  (update: RunUpdate): object =>
+    payloads ? eventWithout(secrets, update) : updateOutline(update);
 
 function eventOf(id: number, update: object): string {
   const { event: _event, ...data } = update as { readonly event?: number };

@@ -1,5 +1,5 @@
 import { WheelworkError, type Outcome, type Spoke } from "@wheelwork/core";
-import { isThenable } from "@wheelwork/core/kernel";
+import { isThenable, type Secrets } from "@wheelwork/core/kernel";
 import { timerMs } from "../ports/clock.ts";
 import { runFields } from "../ports/log-fields.ts";
 import type { Clock, Logger } from "../ports/ports.ts";
@@ -37,6 +37,8 @@ export interface WorkerHostOptions {
   readonly tracing?: Tracing | undefined;
   /** Somebody wants to know how long workers take. */
   readonly isTimed?: boolean;
+  /** What hides the secrets of the run that makes an attempt; undefined: its hub names none. */
+  readonly secrets?: (request: AttemptRequest) => Secrets | undefined;
   /** Whether an attempt that has its place must not be made yet. It is made when it is begun once more. */
   readonly holds?: (request: AttemptRequest) => boolean;
 }
@@ -68,6 +70,7 @@ export class WorkerHost {
   readonly #lingering = new Map<Attempt, Limiter>();
   /** Those of the attempts whose spokes want heartbeats. */
   readonly #hearts = new Map<Attempt, Heart>();
+  readonly #secrets: WorkerHostOptions["secrets"];
   readonly #clock: Clock;
   readonly #ports: WorkerPorts;
   readonly #report: Report;
@@ -87,6 +90,7 @@ export class WorkerHost {
     this.#clock = clock;
     this.#check = { logger, redact };
     this.#holds = holds;
+    this.#secrets = options.secrets;
     this.#tracing = options.tracing;
     this.#isTimed = options.isTimed === true;
     for (const worker of workers) {
@@ -466,7 +470,11 @@ export class WorkerHost {
   #warned(attempt: Attempt, outcome: Outcome): Outcome {
     if (outcome.kind !== "error" || outcome.code !== "WW_WORKER_FAILED") return outcome;
     const { message, stack } = outcome;
-    const fields = { spoke: attempt.request.callee, ...this.#fieldsOf(attempt), error: message, stack };
+    const shown = this.#secrets?.(attempt.request)?.hide({ error: message, stack }) ?? {
+      error: message,
+      stack,
+    };
+    const fields = { spoke: attempt.request.callee, ...this.#fieldsOf(attempt), ...shown };
     this.#check.logger.warn(fields, "a worker has thrown an exception");
     return outcome;
   }

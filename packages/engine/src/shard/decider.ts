@@ -58,6 +58,7 @@ import {
   replyOf,
   startOptions,
   storedAnswer,
+  withoutSecrets,
   type OutcomeRules,
 } from "./records.ts";
 import { stage, type Residency } from "./residency.ts";
@@ -687,9 +688,9 @@ export class Decider {
     stage(batch, live, events.length, this.#seq + 1);
     const { isObserved } = this.#options;
     for (const made of events) {
-      let event = made;
-      if (made.type === "incident") event = { ...made, error: this.#options.outcomes.redact(made.error) };
-      else if (made.type === "posted") event = addressed(run, made);
+      let event = withoutSecrets(this.#options.hubs, run, made);
+      if (event.type === "incident") event = { ...event, error: this.#options.outcomes.redact(event.error) };
+      else if (event.type === "posted") event = addressed(run, event);
       if (event.type === "failed" || event.type === "settled") noteFailure(batch, run, event);
       const spans = isObserved ? spansOf(run, event) : undefined;
       const effects = step(run, event);

@@ -1,8 +1,10 @@
-import type { Answer, Outcome, RunEvent, RunSpan } from "@wheelwork/core";
+import type { Answer, Failure, Outcome, RunEvent, RunSpan } from "@wheelwork/core";
 import {
   isUnbegun,
+  Secrets,
   snapshot,
   type Call,
+  type HubDefinition,
   type Input,
   type Run,
   type StartOptions,
@@ -222,4 +224,25 @@ export function startOptions(item: RequestItem): StartOptions {
     ...(trace === undefined ? {} : { trace }),
     ...(givenBy === undefined ? {} : { givenBy }),
   };
+}
+
+/** An event without what the texts of a failure repeat of secrets. `run` is as it was before the event. */
+export function withoutSecrets(hubs: Hubs, run: Run, event: RunEvent): RunEvent {
+  const { type } = event;
+  if (type !== "incident" && type !== "failed" && !(type === "settled" && event.outcome !== "ok"))
+    return event;
+  const input = type === "incident" ? undefined : run.calls.get(event.call)?.input;
+  const secrets = secretsOf(hubs, run, input);
+  if (secrets === undefined) return event;
+  if (type === "incident") return { ...event, error: secrets.hide(event.error) as typeof event.error };
+  if (type === "failed") return { ...event, failure: secrets.hide(event.failure) as Failure };
+  return { ...event, outcome: secrets.hide(event.outcome) as Failure };
+}
+
+type Hubs = ReadonlyMap<string, HubDefinition>;
+
+/** What hides the secrets of a run, and of the input of one of its calls. undefined: its hub names none. */
+export function secretsOf(hubs: Hubs, { hub, origin, data }: Run, input?: unknown): Secrets | undefined {
+  const paths = hubs.get(hub)?.secrets ?? [];
+  return paths.length === 0 ? undefined : new Secrets(paths, [origin.request, data, input]);
 }

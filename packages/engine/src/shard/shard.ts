@@ -33,7 +33,7 @@ import {
   type Overload,
   type ShardOptions,
 } from "./options.ts";
-import { tracedReplyOf } from "./records.ts";
+import { secretsOf, tracedReplyOf } from "./records.ts";
 import { died, outdated } from "./takeover.ts";
 import { outcomeEvent, report } from "./report.ts";
 import { SuspectTurns } from "./suspect-turns.ts";
@@ -132,6 +132,7 @@ export class Shard {
       tracing,
       isTimed: observe !== undefined,
       holds: (request) => this.#suspects.holds(request as Call),
+      secrets: (request) => secretsOf(options.hubs, (request as Call).run, (request as Call).input),
     });
   }
 
