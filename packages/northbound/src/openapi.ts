@@ -458,6 +458,7 @@ const guardedResponses = {
     "WWW-Authenticate": header("How to show who one is: `Bearer`."),
   }),
   403: problem("The caller lacks a role (WW_FORBIDDEN), or a page of another site asks (WW_ORIGIN_REFUSED)."),
+  429: problem("There are too many requests of this caller, or of this address without a valid token."),
 };
 
 /** What the document says of a server that asks who sends a request. */

@@ -96,6 +96,8 @@ export const unavailable = problem(
   "The engine takes no requests now. Send the request again later.",
   responseHeaders.retryAfter,
 );
+/** The response to a POST that a page of another site could have sent. */
+export const unsupported = problem("There is neither Content-Type: application/json nor an Idempotency-Key.");
 const unknownRequest = problem("There is no such request, or its retention is over.");
 const pending = json("There is no answer yet. The request goes on.", "Pending", responseHeaders.pending);
 
@@ -530,6 +532,7 @@ function command(app: FastifyInstance, around: Surroundings, spec: Command): voi
         response: {
           202: json("The command is accepted.", "Pending", { Location: responseHeaders.pending.Location }),
           409: problem("The request has ended. Its answer is in `answer`."),
+          415: unsupported,
           ...refusals,
           ...spec.responses,
         },

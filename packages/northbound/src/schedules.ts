@@ -5,7 +5,7 @@ import { giverOf } from "./access/gate.ts";
 import { hashedId, idempotencyKey } from "./headers.ts";
 import { commandIdHeader, documented, json, problem } from "./openapi.ts";
 import { invalid } from "./problems.ts";
-import { noQuery, unavailable } from "./routes.ts";
+import { noQuery, unavailable, unsupported } from "./routes.ts";
 import { documentedTime, mustBeTime, timeOf } from "./times.ts";
 import { iso, scheduleView } from "./views.ts";
 
@@ -29,6 +29,7 @@ const refusals = {
 /** What commands may be refused with. */
 const commandRefusals = {
   ...refusals,
+  415: unsupported,
   422: problem("Another command has had this Idempotency-Key."),
 };
 
