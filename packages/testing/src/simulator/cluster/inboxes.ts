@@ -112,7 +112,8 @@ export class Inboxes {
   /** An operator lets the shard begin anew, at the beginning of what its inbox still has. */
   reset(shard: number, first: number): void {
     this.#positions[shard] = first;
-    this.#committedTo[shard] = first;
+    // A statement of an owner that has died may arrive after that, with a position from before it.
+    this.#committedTo[shard] = 0;
   }
 
   #positionOf(shard: number): number {
