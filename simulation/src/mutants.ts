@@ -592,8 +592,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "keep the first row of a run in the SQLite file",
     file: "packages/engine/src/stores/sqlite.ts",
-    from: "lane = excluded.lane,\n           snapshot = excluded.snapshot",
-    to: "lane = excluded.lane",
+    from: "facet = excluded.facet, snapshot = excluded.snapshot",
+    to: "facet = excluded.facet",
   },
   {
     name: "the hub's deadline counts after its answer",

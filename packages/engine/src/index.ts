@@ -8,7 +8,9 @@ export type {
   LaneSummary,
   LaneView,
   OpenCallView,
+  RequestCounts,
   RequestPage,
+  RequestsOptions,
   RequestView,
   ShardSummary,
   StopOptions,
@@ -38,6 +40,16 @@ export { systemClock } from "./ports/clock.ts";
 export { SqliteStore, type Durability, type SqliteOptions } from "./stores/sqlite.ts";
 export { backupStore, verifyStore, type StoreProgress, type StoreVerdict } from "./stores/sqlite-backup.ts";
 export type {
+  Activity,
+  Facet,
+  FacetCount,
+  ListPlace,
+  RequestFilter,
+  RequestList,
+  StatusFilter,
+  TimeRange,
+} from "./ports/filter.ts";
+export type {
   Batch,
   BegunRuns,
   Bus,
@@ -54,7 +66,6 @@ export type {
   LogProgress,
   MaybePromise,
   Message,
-  RequestFilter,
   RequestRow,
   RequestStatus,
   Rows,

@@ -43,6 +43,7 @@ test("the document has every operation", async () => {
     Object.keys(methods).map((method) => `${method} ${path}`),
   );
   expect(operations.toSorted()).toEqual([
+    "get /counts",
     "get /dead-letters",
     "get /flow/{flowid}",
     "get /health",

@@ -6,9 +6,11 @@ import type {
   Claim,
   Commit,
   DueRuns,
+  FacetCount,
   Found,
   LaneRun,
   RequestFilter,
+  RequestList,
   RequestRow,
   ShardState,
   Store,
@@ -17,7 +19,9 @@ import type {
 } from "@wheelwork/engine";
 import {
   answerTexts,
+  CellChanges,
   decodeBatch,
+  KnownFacets,
   encodeBatch,
   historyOf,
   historyText,
@@ -31,7 +35,6 @@ import {
   foundOf,
   logProgressOf,
   optionalNumber,
-  requestRowOf,
   snapshotText,
   storedRunOf,
   summaryOf,
@@ -39,7 +42,16 @@ import {
 } from "@wheelwork/engine/stores";
 import type { ClientBase } from "pg";
 import { Connections } from "./connections.ts";
-import { listStatement } from "./lists.ts";
+import {
+  cellColumns,
+  changeCells,
+  countRows,
+  dropCells,
+  facetIdOf,
+  listRows,
+  missingFacets,
+  withFacets,
+} from "./lists.ts";
 import type { ConnectionOptions } from "./options.ts";
 import { connectionsOf, type PostgresPool } from "./pool.ts";
 import {
@@ -104,6 +116,8 @@ class PostgresStore implements Store {
   #owner = "";
   #epoch = 0;
   #checkpoint = 0;
+  /** Facets that are committed, as of this claim: a server that takes over may lack some. */
+  #facets = new KnownFacets();
   /** Periods that have their partition. */
   #periods = new Set<number>();
 
@@ -151,6 +165,7 @@ class PostgresStore implements Store {
       const [claimed] = await this.#write("claim", [this.#shard, owner, now["epoch"]]);
       if (claimed === undefined) continue;
       this.#owner = owner;
+      this.#facets = new KnownFacets();
       this.#epoch = Number(claimed["epoch"]);
       this.#checkpoint = Number(claimed["checkpoint"]);
       this.#periods = new Set(
@@ -287,8 +302,12 @@ class PostgresStore implements Store {
     }
   }
 
-  async list(filter: RequestFilter): Promise<RequestRow[]> {
-    return (await this.#connections.read(listStatement(this.#shard, filter))).map(requestRowOf);
+  list(list: RequestList): Promise<RequestRow[]> {
+    return listRows((statement) => this.#connections.read(statement), this.#shard, list);
+  }
+
+  facets(filter: RequestFilter): Promise<FacetCount[]> {
+    return countRows((statement) => this.#connections.read(statement), this.#shard, filter);
   }
 
   async commit(commit: Commit): Promise<void> {
@@ -318,45 +337,96 @@ class PostgresStore implements Store {
     const record = Buffer.from(encodeBatch(now, commit.journal));
     const come = [logProgress?.log ?? null, logProgress?.position ?? null, logProgress?.published ?? null];
     const values = [this.#shard, epoch, this.#owner, now, seq, period, record, ...come];
-    const answers =
-      commit.answers.length === 0 ? undefined : columnsOf(answerColumns, commit.answers.map(withTexts));
+    const answered = commit.answers.map(withTexts);
+    const missing = missingFacets(this.#facets, [...commit.answers, ...(checkpoint?.runs ?? [])]);
     const chunks = checkpoint === undefined ? undefined : chunksOf(checkpoint);
     if (!this.#periods.has(period)) {
       await this.#connections.transaction(async (client) => createPeriod(client, this.#shard, period));
       this.#periods.add(period);
     }
-    const name = answers === undefined ? "commit" : "commitAnswers";
-    const batch = answers === undefined ? values : [...values, ...answers];
-    const isPlain = chunks === undefined && downtimes === undefined && stops === undefined;
+    const name = answered.length === 0 ? "commit" : "commitAnswers";
+    const batchWith = (facets: KnownFacets): unknown[] => {
+      if (answered.length === 0) return values;
+      const rows = answered.map((row) => ({ ...row, facet: facetIdOf(row.stored, facets) }));
+      const changes = new CellChanges();
+      for (const { stored, facet } of rows)
+        if (facet !== null) changes.add(facet, stored.createdAt, stored.answeredAt, 1);
+      return [...values, ...columnsOf(answerColumns, rows), ...cellColumns(changes.all())];
+    };
+    const isPlain =
+      chunks === undefined && downtimes === undefined && stops === undefined && missing.length === 0;
     if (isPlain && undo === undefined) {
-      if ((await this.#write(name, batch)).length !== 1) await this.#refuse(epoch);
+      if ((await this.#write(name, batchWith(this.#facets))).length !== 1) await this.#refuse(epoch);
       this.#connections.committed.set(this.#shard, seq);
       return;
     }
+    let facets = this.#facets;
     const done = await this.#connections.transaction(async (client) => {
-      const fence = await client.query(this.#statement(name, batch));
+      if (missing.length > 0) facets = await withFacets(client, this.#facets, missing);
+      const fence = await client.query(this.#statement(name, batchWith(facets)));
       if (fence.rowCount !== 1) return false;
       if (downtimes !== undefined)
         await client.query(this.#statement("downtimes", [this.#shard, JSON.stringify(downtimes)]));
       if (stops === true) await client.query(this.#statement("stopped", [this.#shard]));
       if (chunks !== undefined) {
-        for (const chunk of chunks) await client.query(this.#statement(...chunk(this.#shard)));
+        const changes = new CellChanges();
+        for (const chunk of chunks) await this.#writeChunk(client, chunk, facets, changes);
+        await this.#changeCells(client, changes);
         await client.query(this.#statement("checkpointed", [this.#shard, covers]));
       }
       undo?.();
       return true;
     });
     if (!done) await this.#refuse(epoch);
+    this.#facets = facets;
     this.#connections.committed.set(this.#shard, seq);
     if (chunks !== undefined) this.#checkpoint = Math.max(this.#checkpoint, covers);
   }
 
   async purge(endedBefore: number, limit: number, { living, ended }: BegunRuns): Promise<number> {
     const values = [this.#shard, this.#epoch, this.#owner, endedBefore, limit, [...living], [...ended]];
-    const [purged] = await this.#connections.read(this.#statement("purge", values));
-    const count = Number(purged?.["count"]);
+    // The counters come last, so that commits hardly wait for them.
+    const count = await this.#connections.transaction(async (client) => {
+      const { rows } = await client.query<Row>(this.#statement("purge", values));
+      const changes = new CellChanges();
+      for (const { facet, created_at: createdAt } of rows)
+        if (facet !== null) changes.add(Number(facet), Number(createdAt), undefined, -1);
+      await this.#changeCells(client, changes);
+      return rows.length;
+    });
     if (count < limit) await this.#dropPeriods();
     return count;
+  }
+
+  /** Writes a part of a checkpoint, and counts which rows come to a facet and which go. */
+  async #writeChunk(
+    client: ClientBase,
+    chunk: Chunk,
+    facets: KnownFacets,
+    changes: CellChanges,
+  ): Promise<void> {
+    const gone = ({ rows }: { readonly rows: readonly Row[] }): void => {
+      for (const { facet, created_at: createdAt } of rows)
+        if (facet !== null) changes.add(Number(facet), Number(createdAt), undefined, -1);
+    };
+    if (chunk.runs !== undefined) {
+      const keys = chunk.runs.map(({ key }) => key);
+      gone(await client.query<Row>(this.#statement("former", [this.#shard, keys])));
+      for (const run of chunk.runs) {
+        const facet = facetIdOf(run, facets);
+        if (facet !== null) changes.add(facet, run.createdAt, run.answeredAt, 1);
+      }
+    }
+    const written = await client.query<Row>(this.#statement(...chunk.statement(this.#shard, facets)));
+    if (chunk.runs === undefined) gone(written);
+  }
+
+  async #changeCells(client: ClientBase, changes: CellChanges): Promise<void> {
+    const all = changes.all().filter(({ count }) => count !== 0);
+    if (all.length === 0) return;
+    await client.query(this.#statement("cells", [this.#shard, ...cellColumns(all)]));
+    const fewer = cellColumns(all.filter(({ count }) => count < 0)).slice(0, 3);
+    if (fewer[0]?.length !== 0) await client.query(this.#statement("dropCells", [this.#shard, ...fewer]));
   }
 
   async archive(before: number, limit: number): Promise<boolean> {
@@ -458,7 +528,7 @@ type Columns<T> = readonly (readonly [name: string, type: string, of: (thing: T)
 /** An answer with its long texts, each made once. */
 const withTexts = (stored: StoredAnswer) => ({ stored, texts: answerTexts(stored) });
 
-const answerColumns: Columns<ReturnType<typeof withTexts>> = [
+const answerColumns: Columns<ReturnType<typeof withTexts> & { readonly facet: number | null }> = [
   ["key", "text", ({ stored }) => stored.key],
   ["hub", "text", ({ stored }) => stored.hub],
   ["version", "integer", ({ stored }) => stored.version],
@@ -476,21 +546,28 @@ const answerColumns: Columns<ReturnType<typeof withTexts>> = [
   ["last_seq", "bigint", ({ stored }) => stored.lastSeq],
   ["reply_to", "text", ({ stored }) => stored.replyTo ?? null],
   ["data", "text", ({ texts }) => texts.data],
+  ["facet", "integer", ({ facet }) => facet],
 ];
 
-const runColumns: Columns<StoredRun> = [
-  ["key", "text", ({ key }) => key],
-  ["hub", "text", ({ hub }) => hub],
-  ["version", "integer", ({ version }) => version],
-  ["status", "text", ({ status }) => status],
-  ["state", "text", ({ state }) => state],
-  ["created_at", "bigint", ({ createdAt }) => createdAt],
-  ["answered_at", "bigint", ({ answeredAt }) => answeredAt ?? null],
-  ["hot", "boolean", ({ hot }) => hot],
-  ["due", "bigint", ({ due }) => due ?? null],
-  ["root", "boolean", ({ root }) => root],
-  ["lane", "text", laneText],
-  ["snapshot", "text", snapshotText],
+const runColumns: Columns<{
+  readonly run: StoredRun;
+  readonly facet: number | null;
+  readonly snapshot: string;
+}> = [
+  ["key", "text", ({ run }) => run.key],
+  ["hub", "text", ({ run }) => run.hub],
+  ["version", "integer", ({ run }) => run.version],
+  ["status", "text", ({ run }) => run.status],
+  ["state", "text", ({ run }) => run.state],
+  ["activity", "text", ({ run }) => run.activity ?? null],
+  ["created_at", "bigint", ({ run }) => run.createdAt],
+  ["answered_at", "bigint", ({ run }) => run.answeredAt ?? null],
+  ["hot", "boolean", ({ run }) => run.hot],
+  ["due", "bigint", ({ run }) => run.due ?? null],
+  ["root", "boolean", ({ run }) => run.root],
+  ["lane", "text", ({ run }) => laneText(run)],
+  ["facet", "integer", ({ facet }) => facet],
+  ["snapshot", "text", ({ snapshot }) => snapshot],
 ];
 
 const columnsOf = <T>(columns: Columns<T>, things: readonly T[]): unknown[][] =>
@@ -505,32 +582,48 @@ const unnestOf = <T>(columns: Columns<T>, first: number): string =>
 const replaced = (names: readonly string[]): string =>
   names.map((name) => `${name} = excluded.${name}`).join(", ");
 
-type Chunk = (shard: number) => [StatementName, readonly unknown[]];
+/** A part of a checkpoint. */
+interface Chunk {
+  /** The runs that it writes. */
+  readonly runs?: readonly StoredRun[];
+  readonly statement: (shard: number, facets: KnownFacets) => [StatementName, readonly unknown[]];
+}
 
 /** A checkpoint as statements, none of them with more than it may hold. */
 function chunksOf({ runs, ended, histories }: Checkpoint): Chunk[] {
-  const written = runs.map((run) => runColumns.map(([, , of]) => of(run)));
+  const written = runs.map((run) => ({ run, text: snapshotText(run) }));
   const parts = histories.map((part) => {
     const { lastAt, events, state } = summaryOf(part.events);
-    return [part.key, lastAt, events, state, historyText(part)];
+    return { columns: [part.key, lastAt, events, state], text: historyText(part) };
   });
   const chunks: Chunk[] = [];
-  for (const rows of pages(written)) chunks.push((shard) => ["runs", [shard, ...transposed(rows)]]);
-  for (const rows of pages(parts)) chunks.push((shard) => ["histories", [shard, ...transposed(rows)]]);
-  if (ended.length > 0) chunks.push((shard) => ["ended", [shard, ended]]);
+  for (const rows of pages(written)) {
+    chunks.push({
+      runs: rows.map(({ run }) => run),
+      statement: (shard, facets) => {
+        const columns = rows.map(({ run, text }) => ({ run, facet: facetIdOf(run, facets), snapshot: text }));
+        return ["runs", [shard, ...columnsOf(runColumns, columns)]];
+      },
+    });
+  }
+  for (const rows of pages(parts)) {
+    const columns = transposed(rows.map((row) => [...row.columns, row.text]));
+    chunks.push({ statement: (shard) => ["histories", [shard, ...columns]] });
+  }
+  if (ended.length > 0) chunks.push({ statement: (shard) => ["ended", [shard, ended]] });
   return chunks;
 }
 
 const transposed = (rows: readonly unknown[][]): unknown[][] =>
   (rows[0] ?? []).map((_, column) => rows.map((row) => row[column]));
 
-/** The last column is the long one. */
-function* pages(rows: readonly unknown[][]): Iterable<unknown[][]> {
-  let page: unknown[][] = [];
+/** Rows that one statement takes. `text` is the long part of each. */
+function* pages<T extends { readonly text: string }>(rows: readonly T[]): Iterable<T[]> {
+  let page: T[] = [];
   let bytes = 0;
   for (const row of rows) {
     page.push(row);
-    bytes += String(row.at(-1)).length;
+    bytes += row.text.length;
     if (bytes < maxBytes) continue;
     yield page;
     page = [];
@@ -586,13 +679,19 @@ function statements(journal: string) {
         INSERT INTO request (shard, ${namesOf(answerColumns)}, checkpoint)
         SELECT $1, t.*, fence.checkpoint FROM fence, ${unnestOf(answerColumns, 11)}
         ON CONFLICT (shard, key) DO UPDATE SET
-          ${replaced(["state", "status", "version", "ended_at", "first_seq", "last_seq", "checkpoint", "data"])}
-      ) SELECT 1 FROM fence`,
+          ${replaced(["state", "status", "version", "ended_at", "first_seq", "last_seq", "checkpoint", "data", "facet"])}
+      ), cells AS (${changeCells(11 + answerColumns.length, "fence, ")})
+      SELECT 1 FROM fence`,
+    former: `SELECT live.facet, live.created_at FROM unnest($2::text[]) AS asked (key),
+      LATERAL ${withKey("facet, created_at", "run", "asked.key")} AS live`,
+    cells: changeCells(2),
+    dropCells,
     runs: `INSERT INTO run (shard, ${namesOf(runColumns)}) SELECT $1, t.* FROM ${unnestOf(runColumns, 2)}
       ON CONFLICT (shard, key) DO UPDATE SET
         ${replaced(runColumns.map(([name]) => name).filter((name) => name !== "key"))}`,
     ended: `DELETE FROM run WHERE ctid = ANY (ARRAY(
-        SELECT live.ctid FROM unnest($2::text[]) AS gone (key), LATERAL ${withKey("ctid", "run", "gone.key")} AS live))`,
+        SELECT live.ctid FROM unnest($2::text[]) AS gone (key), LATERAL ${withKey("ctid", "run", "gone.key")} AS live))
+      RETURNING facet, created_at`,
     histories: `INSERT INTO history (shard, key, last_at, count, state, events)
       SELECT $1, t.key, t.last_at, t.count, t.state, t.events
       FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) WITH ORDINALITY
@@ -656,12 +755,12 @@ function statements(journal: string) {
             AND NOT (key !~ '[^/]/' AND (key = ANY ($6::text[]) OR ${begunRow("request", "request.key")} IS NOT NULL
               OR ${begunRow("run", "request.key", "AND key <> ALL ($7::text[])")} IS NOT NULL))
           ORDER BY ended_at LIMIT $5))
-        RETURNING key
+        RETURNING key, facet, created_at
       ), parts AS (
         DELETE FROM history USING old WHERE shard = $1 AND history.key = old.key
       ), gone AS (
         DELETE FROM archived USING old WHERE shard = $1 AND archived.key = old.key
-      ) SELECT count(*) FROM old`,
+      ) SELECT facet, created_at FROM old`,
     // Parts of ended runs stay, and are not looked at again. One statement: a reader sees what is archived or its number.
     archive: `WITH old AS (
         SELECT history.ctid AS row, key, id, last_at, count, state,

@@ -10,6 +10,7 @@ import {
 import { callersCancel, knownCommand, Run, textOf, type HubDefinition } from "@wheelwork/core/kernel";
 import { outcomeSignal, type RemoteCall, type RemoteOutcome } from "../ports/calls.ts";
 import { givenKey, isRunKey, keyProblem, scheduleHubName, scheduleOf, storedKey } from "../ports/keys.ts";
+import type { FacetCount, RequestFilter } from "../ports/filter.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import { readTraceparent, traceContext, type Tracing } from "../ports/trace.ts";
 import {
@@ -26,7 +27,9 @@ import type {
   Engine,
   EngineHealth,
   LanePage,
+  RequestCounts,
   RequestPage,
+  RequestsOptions,
   RequestView,
   ShardSummary,
   StopOptions,
@@ -55,7 +58,8 @@ import {
   validSignal,
   type CheckedBody,
 } from "./validate.ts";
-import { pageOf, pageBounds, viewOf } from "./views.ts";
+import { checkFilter, limitOf, listOf, pageOf, requestCounts } from "./filters.ts";
+import { viewOf } from "./views.ts";
 
 type CommandOptions = Parameters<Engine["cancel"]>[1];
 
@@ -101,7 +105,7 @@ export class RequestService implements Engine {
   }
 
   async lanes({ name, limit }: Parameters<Engine["lanes"]>[0] = {}): Promise<LanePage> {
-    const filter = { name, ...pageBounds(limit === undefined ? {} : { limit }) };
+    const filter = { name, limit: limitOf(limit) };
     this.#demandOpen();
     const parts: LongestLanes[] = [];
     for (const shard of this.#shards.all()) parts.push(await shard.lanes(filter));
@@ -133,8 +137,8 @@ export class RequestService implements Engine {
   }
 
   async deadLetters({ topic, limit }: Parameters<Engine["deadLetters"]>[0] = {}): Promise<DeadLetterPage> {
-    const bounds = pageBounds(limit === undefined ? {} : { limit });
-    return this.#letters().list({ ...(topic === undefined ? {} : { topic }), limit: bounds.limit });
+    const most = limitOf(limit);
+    return this.#letters().list({ ...(topic === undefined ? {} : { topic }), limit: most });
   }
 
   async replayDeadLetter(
@@ -313,25 +317,33 @@ export class RequestService implements Engine {
     return this.#ask(id, async (shard, key) => this.#viewOf(await shard.lookUp(key)));
   }
 
-  async requests(filter: Parameters<Engine["requests"]>[0] = {}): Promise<RequestPage> {
-    const { status, hub } = filter;
-    const { limit, before } = pageBounds(filter);
+  async requests(options: RequestsOptions = {}): Promise<RequestPage> {
+    const list = listOf(options);
     this.#demandOpen();
     const rows: RequestRow[] = [];
     for (const shard of this.#shards.all()) {
-      const listed = await told(
-        shard.list({
-          // One more than the page holds says that there is another page.
-          limit: limit + 1,
-          ...(status === undefined ? {} : { status }),
-          ...(hub === undefined ? {} : { hub }),
-          ...(before === undefined ? {} : { before }),
-        }),
-      );
+      // One more than the page holds says that there is another page.
+      const listed = await told(shard.list({ ...list, limit: list.limit + 1 }));
       // Their number may be too great for the arguments of a call.
       for (const row of listed) rows.push(row);
     }
-    return pageOf(rows, limit);
+    return pageOf(rows, list);
+  }
+
+  async count(filter: RequestFilter = {}): Promise<number> {
+    return (await this.#counts(filter)).reduce((sum, { count }) => sum + count, 0);
+  }
+
+  async facets(filter: RequestFilter = {}): Promise<RequestCounts> {
+    return requestCounts(await this.#counts(filter));
+  }
+
+  async #counts(filter: RequestFilter): Promise<readonly FacetCount[]> {
+    checkFilter(filter);
+    this.#demandOpen();
+    const counts: FacetCount[] = [];
+    for (const shard of this.#shards.all()) counts.push(...(await told(shard.facets(filter))));
+    return counts;
   }
 
   async history(

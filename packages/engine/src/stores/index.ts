@@ -1,4 +1,25 @@
 /** How stores keep runs, answers and the journal: for stores on other databases than SQLite. */
+export {
+  boundsOf,
+  compareInList,
+  facetName,
+  facetOf,
+  FacetSums,
+  fits,
+  isListedAfter,
+  isMeant,
+  type FacetRow,
+} from "../ports/filter.ts";
+export {
+  CellChanges,
+  counting,
+  rowRanges,
+  type Cell,
+  type CellChange,
+  type CountStep,
+  type StoredFacet,
+} from "./counting.ts";
+export { facetColumns, facetValues, isLiveFacet, KnownFacets, storedFacetOf, tookSql } from "./facets.ts";
 export { decodeBatch, encodeBatch } from "./journal.ts";
 export { isTaken, isUnstorable, refusedContent } from "./refused.ts";
 export {
@@ -12,9 +33,9 @@ export {
   historyText,
   laneRunOf,
   laneText,
+  listedRowOf,
   logProgressOf,
   optionalNumber,
-  requestRowOf,
   snapshotText,
   storedRunOf,
   summaryOf,

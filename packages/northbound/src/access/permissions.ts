@@ -13,6 +13,7 @@ export const permissions: Readonly<Record<string, Permission>> = {
   "GET /openapi.json": "known",
   "GET /metrics": "read",
   "GET /requests": "read",
+  "GET /counts": "read",
   "GET /requests/:id": "look",
   "GET /requests/:id/answer": "answer",
   "GET /requests/:id/updates": "look",
