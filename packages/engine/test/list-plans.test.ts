@@ -25,11 +25,12 @@ test.each(lists)("the list %o walks an index of its own rows", (list) => {
   const db = new DatabaseSync(":memory:");
   migrateSchema(db, "memory");
   for (const isLive of [true, false]) {
-    const { sql, values } = listStatement(isLive, 1, list);
+    const facet = { id: 1, hub: "h", status: isLive ? "running" : "ended", state: "S", root: true } as const;
+    const { sql, values } = listStatement(isLive ? facet : { ...facet, took: 3 }, list);
     const plan = db.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...values);
     expect(plan).toHaveLength(1);
     const [{ detail } = { detail: "" }] = plan;
-    expect(detail).toMatch(/^SEARCH (run|request) USING INDEX (run|request)_facet \(facet=\?/);
+    expect(detail).toMatch(/^SEARCH (run|request) USING COVERING INDEX (run|request)_facet \(facet=\?/);
     if (list.after === undefined && list.createdAt === undefined) continue;
     // Both bounds are those of the walk.
     const signs = list.createdAt !== undefined ? [">", "<"] : list.order === "newest" ? ["<"] : [">"];

@@ -44,37 +44,59 @@ export async function listRows(read: Read, shard: number, list: RequestList): Pr
   const meant = [...known.values()].filter((facet) => fits(facet, list) !== "none");
   if (meant.length === 0) return [];
   const rows = await read(listStatement(shard, meant, list));
-  return rows.map((row) => listedRowOf(row, known.get(Number(row["facet"])) as StoredFacet));
+  return rows.map((row) => {
+    const facet = known.get(Number(row["facet"])) as StoredFacet;
+    return isLiveFacet(facet)
+      ? listedRowOf({ ...row, version: row["run_version"] }, facet)
+      : listedRowOf({ ...row, version: row["request_version"], lane: null }, facet);
+  });
 }
 
 /**
  * The statement of a list. For each facet it walks the index that has its rows in the order of lists, and costs as much as its page,
- * however many requests there are.
+ * however many requests there are. The rest of the rows is read for those alone that are listed.
  */
 export function listStatement(shard: number, facets: readonly StoredFacet[], list: RequestList): Statement {
   const { limit, order: of } = list;
-  const { from, to } = boundsOf(list);
   const values: unknown[] = [];
   const bind = (value: unknown): string => `$${values.push(value)}`;
   const direction = of === "oldest" ? "ASC" : "DESC";
   const order = `ORDER BY created_at ${direction}, key ${direction} LIMIT ${bind(limit)}`;
-  let where = `shard = ${bind(shard)} AND facet = meant.id`;
-  const bound = (
-    sign: string,
-    { createdAt, key, isIncluded }: ListPlace & { readonly isIncluded: boolean },
-  ) => ` AND (created_at, key) ${sign}${isIncluded ? "=" : ""} (${bind(createdAt)}, ${bind(key)})`;
-  if (from !== undefined) where += bound(">", from);
-  if (to !== undefined) where += bound("<", to);
-  for (const { sql, value } of rowRanges(list)) where += ` AND ${sql}${bind(value)}`;
+  const owner = bind(shard);
+  const withKey = (columns: string, table: string): string =>
+    `SELECT ${columns} FROM ${table} WHERE shard = ${owner} AND key BETWEEN listed.key AND listed.key ORDER BY key LIMIT 1`;
+  const ranges = rowRanges(list).map(({ sql, value }) => ` AND ${sql}${bind(value)}`);
   const parts = [true, false].flatMap((isLive) => {
-    const ids = facets.filter((facet) => isLiveFacet(facet) === isLive).map(({ id }) => id);
-    if (ids.length === 0) return [];
-    const [table, lane] = isLive ? ["run", "lane"] : ["request", "NULL::text AS lane"];
-    return `SELECT part.* FROM unnest(${bind(ids)}::integer[]) AS meant (id), LATERAL (
-      SELECT facet, key, version, created_at, answered_at, ${lane} FROM ${table} WHERE ${where} ${order}) AS part`;
+    const ours = facets.filter((facet) => isLiveFacet(facet) === isLive);
+    if (ours.length === 0) return [];
+    const bounds = ours.map((facet) => boundsOf(facet, list));
+    // No text is shorter than none, and no key has a character that comes after U+FFFF.
+    const columns = [
+      bind(ours.map(({ id }) => id)),
+      bind(bounds.map(({ from }) => from?.createdAt ?? 0)),
+      bind(bounds.map(({ from }) => (from === undefined ? "" : placeAfter(from, !from.isIncluded)))),
+      bind(bounds.map(({ to }) => to?.createdAt ?? Number.MAX_SAFE_INTEGER)),
+      bind(bounds.map(({ to }) => (to === undefined ? "" : placeAfter(to, to.isIncluded)))),
+    ];
+    const [id, since, sinceKey, before, beforeKey] = columns;
+    return `SELECT part.* FROM unnest(${id}::integer[], ${since}::bigint[], ${sinceKey}::text[], ${before}::bigint[], ${beforeKey}::text[])
+        AS meant (id, since, since_key, before, before_key), LATERAL (
+      SELECT facet, key, created_at, answered_at FROM ${isLive ? "run" : "request"}
+      WHERE shard = ${owner} AND facet = meant.id AND (created_at, key) >= (meant.since, meant.since_key COLLATE "C")
+        AND (created_at, key) < (meant.before, meant.before_key COLLATE "C")${ranges.join("")} ${order}) AS part`;
   });
-  return { text: `SELECT * FROM (${parts.join(" UNION ALL ")}) AS listed ${order}`, values };
+  return {
+    text: `SELECT listed.*, live.version AS run_version, live.lane, done.version AS request_version
+      FROM (SELECT * FROM (${parts.join(" UNION ALL ")}) AS found ${order}) AS listed
+      LEFT JOIN LATERAL (${withKey("version, lane", "run")}) AS live ON true
+      LEFT JOIN LATERAL (${withKey("version", "request")}) AS done ON true
+      ORDER BY created_at ${direction}, key ${direction}`,
+    values,
+  };
 }
+
+/** The key of a place, or the first text that comes after it. */
+const placeAfter = ({ key }: ListPlace, isAfter: boolean): string => (isAfter ? `${key}\u0001` : key);
 
 /** How many rows of a shard a filter means, by facet. */
 export async function countRows(read: Read, shard: number, filter: RequestFilter): Promise<FacetCount[]> {

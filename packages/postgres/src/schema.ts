@@ -178,7 +178,7 @@ const migrations: readonly string[] = [
       SELECT shard, facet, created_at, answered_at FROM run WHERE facet IS NOT NULL
       UNION ALL
       SELECT shard, facet, created_at, answered_at FROM request WHERE facet IS NOT NULL
-    ) AS rows CROSS JOIN (VALUES (0, 62), (1, 22), (2, 16), (3, 10)) AS span (level, bits) GROUP BY 1, 2, 3, 4;
+    ) AS rows CROSS JOIN (VALUES (0, 62), (1, 28), (2, 22), (3, 16), (4, 10)) AS span (level, bits) GROUP BY 1, 2, 3, 4;
   CREATE INDEX run_facet ON run (shard, facet, created_at, key) INCLUDE (answered_at) WHERE facet IS NOT NULL;
   CREATE INDEX request_facet ON request (shard, facet, created_at, key) INCLUDE (answered_at) WHERE facet IS NOT NULL;
   `,

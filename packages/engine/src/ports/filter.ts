@@ -105,11 +105,11 @@ export function facetOf(row: FacetRow): Facet | undefined {
   return { hub, status, activity: status === "running" ? (activity ?? "calling") : undefined, state, root };
 }
 
-/** A class of durations: 0 has those of less than a millisecond, and each class ends at twice the time of the one before. */
-const tookClass = (ms: number): number => (ms < 1 ? 0 : Math.floor(Math.log2(ms)) + 1);
+/** A class of durations: 0 has those of less than a millisecond, and each class ends at four times the time of the one before. */
+const tookClass = (ms: number): number => (ms < 1 ? 0 : Math.floor(Math.log2(ms) / 2) + 1);
 
 /** From when on durations have a class, in milliseconds. */
-const beginOfClass = (took: number): number => (took === 0 ? 0 : 2 ** (took - 1));
+export const beginOfClass = (took: number): number => (took === 0 ? 0 : 4 ** (took - 1));
 
 /** What a filter means of a facet: nothing, all of it but for time ranges, or what its rows say. */
 export type Fit = "none" | "all" | "some";
@@ -199,6 +199,17 @@ export function isOfFacet(
   );
 }
 
+/**
+ * When requests of a facet were accepted that a filter may mean: from when on, and before when. A request has its answer after it was
+ * accepted, and as much later as the class of its duration says at most.
+ */
+export function acceptedWithin({ took }: Facet, { createdAt, answeredAt }: RequestFilter): TimeRange {
+  const longest = took === undefined ? Number.POSITIVE_INFINITY : beginOfClass(took + 1);
+  const from = Math.max(createdAt?.from ?? 0, (answeredAt?.from ?? 0) - longest);
+  const to = Math.min(createdAt?.to ?? Number.POSITIVE_INFINITY, answeredAt?.to ?? Number.POSITIVE_INFINITY);
+  return { ...(from > 0 ? { from } : {}), ...(to === Number.POSITIVE_INFINITY ? {} : { to }) };
+}
+
 /** Compares two places of a list in its order. */
 export function compareInList(a: ListPlace, b: ListPlace, order: RequestList["order"] = "newest"): number {
   const rising = a.createdAt - b.createdAt || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
@@ -218,9 +229,10 @@ export interface ListBounds {
   readonly to?: ListPlace & { readonly isIncluded: boolean };
 }
 
-/** The bounds of a list as places, the earlier one first: an index that has these in their order goes from one to the other. */
-export function boundsOf({ after, createdAt, order }: RequestList): ListBounds {
-  const { from: since, to: before } = createdAt ?? {};
+/** The bounds of a list as places, for one facet: an index that has these in their order goes from one to the other. */
+export function boundsOf(facet: Facet, list: RequestList): ListBounds {
+  const { after, order } = list;
+  const { from: since, to: before } = acceptedWithin(facet, list);
   // No key is shorter.
   let from = since === undefined ? undefined : { createdAt: since, key: "", isIncluded: true };
   let to = before === undefined ? undefined : { createdAt: before, key: "", isIncluded: false };

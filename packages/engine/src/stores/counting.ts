@@ -1,18 +1,21 @@
 import {
+  acceptedWithin,
   durationRange,
   FacetSums,
   fits,
   type Facet,
   type FacetCount,
   type RequestFilter,
+  type TimeRange,
 } from "../ports/filter.ts";
 
 // Counting by facets. A store has counters (cells) for each facet: one of all its requests, and some for those that were accepted in
-// a span of time, in three sizes. A span that a filter means as a whole is its counter. Only at the ends of a range the next smaller
+// a span of time, in four sizes. A span that a filter means as a whole is its counter. Only at the ends of a range the next smaller
 // spans are looked at, and of the smallest the rows. So a count costs about the same, however many requests there are.
 
-/** The spans of the levels, from the largest on, as powers of two of milliseconds: 70 minutes, 65 seconds, a second. */
-const spanBits = [22, 16, 10] as const;
+/** The spans of the levels, from the largest on, as powers of two of milliseconds: 3 days, 70 minutes, 65 seconds, a second. */
+const spanBits = [28, 22, 16, 10] as const;
+const smallest = spanBits.length;
 
 /** Which cell of a level has a request. Level 0 is the whole facet. */
 const cellOf = (level: number, createdAt: number): number =>
@@ -37,20 +40,21 @@ export class CellChanges {
   add(facet: number, createdAt: number, answeredAt: number | undefined, count: 1 | -1): void {
     let cells = this.#changes.get(facet);
     if (cells === undefined) this.#changes.set(facet, (cells = new Map()));
-    const cell = cellOf(3, createdAt);
+    const cell = cellOf(smallest, createdAt);
     const known = cells.get(cell);
     const time = count < 0 ? undefined : answeredAt;
-    if (known === undefined) cells.set(cell, { facet, level: 3, cell, count, first: time, last: time });
+    if (known === undefined)
+      cells.set(cell, { facet, level: smallest, cell, count, first: time, last: time });
     else add(known, count, time, time);
   }
 
   /** All levels. Counters that stay as they are may be among them. */
   all(): CellChange[] {
     const all: CellChange[] = [];
-    for (const [facet, smallest] of this.#changes) {
-      let below = [...smallest.values()];
+    for (const [facet, cellsOfFacet] of this.#changes) {
+      let below = [...cellsOfFacet.values()];
       all.push(...below);
-      for (const level of [2, 1, 0]) {
+      for (let level = smallest - 1; level >= 0; level--) {
         const bits = level === 0 ? Number.POSITIVE_INFINITY : levelStep;
         const cells = new Map<number, CellChange>();
         for (const { cell: inner, count, first, last } of below) {
@@ -123,18 +127,19 @@ export function* counting(
   filter: RequestFilter,
 ): Generator<CountStep, FacetCount[], Counted> {
   const sums = new FacetSums();
-  const known = new Map<number, StoredFacet>();
-  const count = (id: number, number: number): void => sums.add(known.get(id) as StoredFacet, number);
+  const known = new Map<number, { readonly facet: StoredFacet } & Required<TimeRange>>();
+  const at = (id: number) => known.get(id) as { facet: StoredFacet; from: number; to: number };
+  const count = (id: number, number: number): void => sums.add(at(id).facet, number);
   const { createdAt, answeredAt } = filter;
-  const [from, to] = [createdAt?.from ?? 0, createdAt?.to ?? endOfTime];
   const isLive = ({ took }: Facet): boolean => took === undefined;
   const rows: Span[] = [];
   let cells: CellSpan[] = [];
   for (const facet of facets) {
     const fit = fits(facet, filter);
+    const { from = 0, to = endOfTime } = acceptedWithin(facet, filter);
     if (fit === "none" || from >= to) continue;
     const { id } = facet;
-    known.set(id, facet);
+    known.set(id, { facet, from, to });
     if (fit === "some" || (isLive(facet) && answeredAt !== undefined)) rows.push({ facet: id, from, to });
     else if (createdAt === undefined && answeredAt === undefined)
       cells.push({ facet: id, level: 0, from: 0, to: 0 });
@@ -143,6 +148,7 @@ export function* counting(
   for (let level = cells[0]?.level ?? 0; cells.length > 0; level++) {
     const inner: CellSpan[] = [];
     for (const cell of yield { kind: "cells", spans: cells }) {
+      const { from, to } = at(cell.facet);
       const size = level === 0 ? endOfTime : 2 ** (spanBits[level - 1] as number);
       const begin = Math.max(from, cell.cell * size);
       const end = Math.min(to, (cell.cell + 1) * size);
@@ -153,7 +159,7 @@ export function* counting(
       if (answeredAt !== undefined && (last < after || first >= before)) continue;
       const isAnswered = answeredAt === undefined || (first >= after && last < before);
       if (isWhole && isAnswered) count(cell.facet, cell.count);
-      else if (level < 3)
+      else if (level < smallest)
         inner.push({
           facet: cell.facet,
           level: level + 1,

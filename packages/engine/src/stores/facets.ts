@@ -1,4 +1,4 @@
-import { facetName, type Activity, type Facet } from "../ports/filter.ts";
+import { beginOfClass, facetName, type Activity, type Facet } from "../ports/filter.ts";
 import type { StoredFacet } from "./counting.ts";
 import type { RequestStatus } from "../ports/ports.ts";
 import type { Row } from "./rows.ts";
@@ -68,7 +68,7 @@ export class KnownFacets {
 
 /** The class of a duration, in SQL: the same as `tookClass`. */
 export const tookSql = (ms: string): string =>
-  `CASE ${Array.from({ length: 42 }, (_, took) => `WHEN ${ms} < ${2 ** took} THEN ${took}`).join(" ")} ELSE 42 END`;
+  `CASE ${Array.from({ length: 21 }, (_, took) => `WHEN ${ms} < ${beginOfClass(took + 1)} THEN ${took}`).join(" ")} ELSE 21 END`;
 
 /** Whether a row of a facet is in the table `run`, and not in `request`. */
 export const isLiveFacet = ({ took }: Facet): boolean => took === undefined;

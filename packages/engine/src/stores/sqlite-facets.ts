@@ -6,6 +6,7 @@ import {
   fits,
   type FacetCount,
   type FacetRow,
+  type ListPlace,
   type RequestFilter,
   type RequestList,
 } from "../ports/filter.ts";
@@ -64,13 +65,20 @@ export class SqliteFacets {
 
   list(list: RequestList): RequestRow[] {
     const { limit, order = "newest" } = list;
-    const rows: RequestRow[] = [];
+    let places: Place[] = [];
     for (const facet of this.#known.values()) {
       if (fits(facet, list) === "none") continue;
-      const { sql, values } = listStatement(isLiveFacet(facet), facet.id, list);
-      for (const row of this.#tables.all(sql, ...values)) rows.push(listedRowOf(row, facet));
+      // Once there are enough, only those are looked for that go before the last one.
+      const last = places.length < limit ? undefined : places[limit - 1];
+      const { sql, values } = listStatement(facet, list, last?.createdAt);
+      const found = this.#tables.all(sql, ...values).map((row) => placeOf(row, facet));
+      if (found.length === 0) continue;
+      places = [...places, ...found].toSorted((a, b) => compareInList(a, b, order)).slice(0, limit);
     }
-    return rows.toSorted((a, b) => compareInList(a, b, order)).slice(0, limit);
+    return places.map(({ id, facet, ...place }) => {
+      const sql = isLiveFacet(facet) ? runRow : requestRow;
+      return listedRowOf({ ...place.row, ...this.#tables.get(sql, id) }, facet);
+    });
   }
 
   counts(filter: RequestFilter): FacetCount[] {
@@ -82,15 +90,14 @@ export class SqliteFacets {
 
   #counted(step: CountStep, filter: RequestFilter): Cell[] {
     if (step.kind === "cells") {
-      return step.spans.flatMap(({ facet, level, from, to }) =>
-        this.#tables.all(cellsIn, facet, level, from, to).map((row) => ({
-          facet,
-          cell: Number(row["cell"]),
-          count: Number(row["count"]),
-          first: optionalNumber(row["first_answered"]),
-          last: optionalNumber(row["last_answered"]),
-        })),
-      );
+      const spans = step.spans.map(({ facet, level, from, to }) => [facet, level, from, to]);
+      return this.#tables.all(cellsIn, JSON.stringify(spans)).map((row) => ({
+        facet: Number(row["facet"]),
+        cell: Number(row["cell"]),
+        count: Number(row["count"]),
+        first: optionalNumber(row["first_answered"]),
+        last: optionalNumber(row["last_answered"]),
+      }));
     }
     const ranges = rowRanges(filter);
     const where = ranges.map(({ sql }) => `AND ${sql}?`).join(" ");
@@ -106,37 +113,61 @@ export class SqliteFacets {
   }
 }
 
+/** A line of a list, as far as the index knows it. */
+interface Place extends ListPlace {
+  readonly id: number;
+  readonly facet: StoredFacet;
+  readonly row: Row;
+}
+
+const placeOf = (row: Row, facet: StoredFacet): Place => ({
+  id: Number(row["id"]),
+  facet,
+  row,
+  createdAt: Number(row["created_at"]),
+  key: String(row["key"]),
+});
+
 /**
- * The statement of a list, for one facet. It walks the index that has the rows of the facet in the order of lists, so that a list
- * costs as much as its page, however many requests there are. The index is named, so that a wrong one is an error.
+ * The statement of a list, for one facet. It reads the index that has the rows of the facet in the order of lists, and nothing else,
+ * so that a list costs as much as its page, however many requests there are. The index is named, so that a wrong one is an error.
+ * @param last Only those are looked for that were accepted at this time or go before it.
  */
 export function listStatement(
-  isLive: boolean,
-  facet: number,
+  facet: StoredFacet,
   list: RequestList,
+  last?: number,
 ): { readonly sql: string; readonly values: readonly SQLInputValue[] } {
   const { limit, order } = list;
-  const { from, to } = boundsOf(list);
-  const values: SQLInputValue[] = [facet];
+  const { from, to } = boundsOf(facet, list);
+  const values: SQLInputValue[] = [facet.id];
   let where = "";
   const add = (sql: string, ...more: SQLInputValue[]): void => {
     where += ` AND ${sql}`;
     values.push(...more);
   };
-  if (from !== undefined)
+  // The later one of two lower bounds, and the earlier one of two upper bounds: an index goes by one of each.
+  const isCut = (place: ListPlace | undefined): boolean =>
+    last !== undefined &&
+    (place === undefined || (order === "oldest" ? last < place.createdAt : last > place.createdAt));
+  if (order !== "oldest" && isCut(from)) add("created_at >= ?", last as number);
+  else if (from !== undefined)
     add(`(created_at, key) >${from.isIncluded ? "=" : ""} (?, ?)`, from.createdAt, from.key);
-  if (to !== undefined) add(`(created_at, key) <${to.isIncluded ? "=" : ""} (?, ?)`, to.createdAt, to.key);
+  if (order === "oldest" && isCut(to)) add("created_at <= ?", last as number);
+  else if (to !== undefined)
+    add(`(created_at, key) <${to.isIncluded ? "=" : ""} (?, ?)`, to.createdAt, to.key);
   for (const { sql, value } of rowRanges(list)) add(`${sql}?`, value);
-  const table = tableOf(isLive);
+  const table = tableOf(isLiveFacet(facet));
   const direction = order === "oldest" ? "ASC" : "DESC";
   return {
-    sql: `SELECT key, version, created_at, answered_at, ${isLive ? "lane" : "NULL AS lane"}
-      FROM ${table} INDEXED BY ${table}_facet WHERE facet = ?${where}
+    sql: `SELECT id, key, created_at, answered_at FROM ${table} INDEXED BY ${table}_facet WHERE facet = ?${where}
       ORDER BY created_at ${direction}, key ${direction} LIMIT ?`,
     values: [...values, limit],
   };
 }
 
+const runRow = "SELECT version, lane FROM run WHERE id = ?";
+const requestRow = "SELECT version FROM request WHERE id = ?";
 const insertFacet = `INSERT INTO facet (${facetColumns.join(", ")}) VALUES (${facetColumns.map(() => "?").join(", ")})
   RETURNING id`;
 const changeCell = `INSERT INTO cell (facet, level, cell, count, first_answered, last_answered) VALUES (?, ?, ?, ?, ?, ?)
@@ -144,5 +175,5 @@ const changeCell = `INSERT INTO cell (facet, level, cell, count, first_answered,
     first_answered = min(coalesce(first_answered, excluded.first_answered), coalesce(excluded.first_answered, first_answered)),
     last_answered = max(coalesce(last_answered, excluded.last_answered), coalesce(excluded.last_answered, last_answered))`;
 const dropCell = "DELETE FROM cell WHERE facet = ? AND level = ? AND cell = ? AND count = 0";
-const cellsIn =
-  "SELECT cell, count, first_answered, last_answered FROM cell WHERE facet = ? AND level = ? AND cell BETWEEN ? AND ?";
+const cellsIn = `SELECT cell.* FROM json_each(?) AS span CROSS JOIN cell ON cell.facet = span.value ->> 0
+    AND cell.level = span.value ->> 1 AND cell.cell BETWEEN span.value ->> 2 AND span.value ->> 3`;

@@ -202,7 +202,7 @@ const migrations: readonly string[] = [
   UPDATE request SET facet = (SELECT facet.id FROM listed CROSS JOIN facet USING (hub, status, activity, state, root, outcome, code, took)
     WHERE listed.live = 0 AND listed.id = request.id);
   DROP TABLE listed;
-  CREATE TEMP TABLE level AS SELECT column1 AS level, column2 AS bits FROM (VALUES (0, 62), (1, 22), (2, 16), (3, 10));
+  CREATE TEMP TABLE level AS SELECT column1 AS level, column2 AS bits FROM (VALUES (0, 62), (1, 28), (2, 22), (3, 16), (4, 10));
   INSERT INTO cell (facet, level, cell, count, first_answered, last_answered)
     SELECT facet, level, created_at >> bits, count(*), min(answered_at), max(answered_at) FROM (
       SELECT facet, created_at, answered_at FROM run WHERE facet IS NOT NULL
