@@ -596,6 +596,12 @@ export const mutants: readonly Mutant[] = [
     to: "facet = excluded.facet",
   },
   {
+    name: "a count has the rows of runs that have moved on",
+    file: "packages/engine/src/requests/list.ts",
+    from: "sums.add(row.facet, -1);",
+    to: "sums.add(row.facet, 0);",
+  },
+  {
     name: "the hub's deadline counts after its answer",
     file: "packages/core/src/run.ts",
     from: "if (event.own === true) run.deadline = noDeadline;",
