@@ -12,6 +12,7 @@ export type {
   RequestPage,
   RequestsOptions,
   RequestView,
+  SearchOptions,
   ShardSummary,
   StopOptions,
   Submitted,

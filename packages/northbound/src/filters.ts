@@ -1,8 +1,9 @@
 import type { Problem } from "@wheelwork/core";
 import type { Engine, RequestCounts, RequestFilter, RequestsOptions } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { callerOf } from "./access/gate.ts";
 import { documented, json, problem } from "./openapi.ts";
-import { invalid } from "./problems.ts";
+import { HttpProblem, invalid, problemDetails } from "./problems.ts";
 import { unavailable } from "./routes.ts";
 import { mustBeTime, timeOf } from "./times.ts";
 import { rowView } from "./views.ts";
@@ -110,7 +111,25 @@ function bounds<A extends string, B extends string>(
   } as { readonly [name in A | B]?: number };
 }
 
-type ListQuery = FilterQuery & Pick<RequestsOptions, "order" | "limit" | "cursor">;
+interface ListQuery extends FilterQuery, Pick<RequestsOptions, "order" | "limit" | "cursor"> {
+  readonly text?: string;
+  readonly value?: readonly string[];
+}
+
+type Value = string | number | boolean | null;
+
+/** A path and the value that is sought there. */
+function valueAt(given: string): [path: string, value: Value] {
+  const end = given.indexOf("=");
+  const text = given.slice(end + 1);
+  let value: unknown = text;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // It is a text.
+  }
+  return [given.slice(0, end), typeof value === "object" && value !== null ? text : (value as Value)];
+}
 
 const responses = { 400: problem("The query is not valid. Every problem is listed."), 503: unavailable };
 
@@ -136,6 +155,17 @@ export function routeFilters(app: FastifyInstance, engine: Engine): void {
             },
             limit: { type: "integer", minimum: 1, maximum: 1000, default: 50 },
             cursor: { type: "string", minLength: 1, maxLength: 4000, description: "From the previous page." },
+            text: {
+              type: "string",
+              minLength: 1,
+              maxLength: 1000,
+              description:
+                "A part of a field's name or of a value, anywhere in the request or the view. A page may have few requests, or none: as long as it has a cursor, there are more to look at.",
+            },
+            value: several(
+              "A value and its path, which begins with request or view: request.customer.id=42. It is JSON, or a text.",
+              { type: "string", pattern: "^(request|view)(\\.[^=]+)?=", maxLength: 1000 },
+            ),
           },
           additionalProperties: false,
         },
@@ -143,13 +173,23 @@ export function routeFilters(app: FastifyInstance, engine: Engine): void {
       preValidation: listValues,
       config: documented({ response: { 200: json("A page.", "RequestPage"), ...responses } }),
     },
-    async ({ query: { order, limit, cursor, ...filter } }) => {
+    async (asked) => {
+      const { order, limit, cursor, text, value, ...filter } = asked.query;
       const options = {
         ...(order === undefined ? {} : { order }),
         ...(limit === undefined ? {} : { limit }),
       };
       const page = cursor === undefined ? options : { ...options, cursor };
-      const { items, cursor: next } = await engine.requests({ ...filterOf(filter), ...page });
+      const listed = { ...filterOf(filter), ...page };
+      const looksInside = text !== undefined || value !== undefined;
+      if (looksInside && !callerOf(asked).payloads) throw withoutPayloads();
+      const { items, cursor: next } = looksInside
+        ? await engine.search({
+            ...listed,
+            ...(text === undefined ? {} : { text }),
+            ...(value === undefined ? {} : { values: Object.fromEntries(value.map(valueAt)) }),
+          })
+        : await engine.requests(listed);
       return { requests: items.map(rowView), ...(next === undefined ? {} : { cursor: next }) };
     },
   );
@@ -170,10 +210,18 @@ export function routeFilters(app: FastifyInstance, engine: Engine): void {
   );
 }
 
+/** A search tells what is inside of requests. */
+const withoutPayloads = (): HttpProblem =>
+  new HttpProblem(
+    problemDetails(403, "WW_FORBIDDEN", "text and value look at payloads, which the caller may not see", {
+      next: "Use a token with the scope payloads, or leave these parameters out.",
+    }),
+  );
+
 /** One value of a parameter that may have several is a list of one. */
 function listValues({ query }: FastifyRequest, _reply: FastifyReply, done: () => void): void {
   const parameters = query as Record<string, unknown>;
-  for (const name of ["hub", "status", "state", "code"])
+  for (const name of ["hub", "status", "state", "code", "value"])
     if (typeof parameters[name] === "string") parameters[name] = [parameters[name]];
   done();
 }

@@ -41,6 +41,20 @@ test("requests are listed by hub, status, state and code, in both orders", async
   expect(requests).toMatchObject([{ id: "mute", status: "ended", outcome: "error", code: "no-voice" }]);
 });
 
+test("requests are searched for texts and values", async () => {
+  const { app } = await mixed();
+  const ids = async (query: string): Promise<string[]> => {
+    const response = await app.inject({ url: `/requests?${query}` });
+    expect(response.statusCode, response.body).toBe(200);
+    return response.json<{ requests: { id: string }[] }>().requests.map(({ id }) => id);
+  };
+  expect(await ids("text=BOO")).toEqual(["boor"]);
+  expect(await ids("value=request.name=mute")).toEqual(["mute"]);
+  expect(await ids("value=request.name=mute&status=result")).toEqual([]);
+  expect(await ids("value=request.subject=%22a%22&hub=approval")).toEqual(["open"]);
+  expect((await app.inject({ url: "/requests?value=name=mute" })).statusCode).toBe(400);
+});
+
 test("requests are counted, by state and by answer", async () => {
   const { app } = await mixed();
   const counts = async (query: string) => (await app.inject({ url: `/counts?${query}` })).json<object>();

@@ -137,6 +137,19 @@ export interface RequestsOptions extends RequestFilter {
   readonly cursor?: string;
 }
 
+/** Options of `search`. All that is given must hold. */
+export interface SearchOptions extends RequestsOptions {
+  /** A part of a field's name or of a value, anywhere in the request or the view, in upper or lower case. */
+  readonly text?: string;
+  /**
+   * Values by their paths: `{ "request.customer.id": 42, "view.percent": 100 }`. In a list, a name that is no position means any of its
+   * entries.
+   */
+  readonly values?: Readonly<Record<string, string | number | boolean | null>>;
+  /** How long to search, in milliseconds: 10,000 at most. Default: 500. */
+  readonly withinMs?: number;
+}
+
 /** One page of the list of requests. */
 export interface RequestPage {
   readonly items: readonly {
@@ -305,6 +318,12 @@ export interface Engine {
    * @throws WheelworkError WW_INVALID_REQUEST.
    */
   requests(options?: RequestsOptions): Promise<RequestPage>;
+  /**
+   * Looks inside of the requests that a filter means, one after the other. A page may have few requests, or none: as long as it has a
+   * cursor, there are requests that were not looked at. The narrower the filter, the sooner all are.
+   * @throws WheelworkError WW_INVALID_REQUEST.
+   */
+  search(options: SearchOptions): Promise<RequestPage>;
   /** How many requests a filter means: exactly. @throws WheelworkError WW_INVALID_REQUEST. */
   count(filter?: RequestFilter): Promise<number>;
   /** The same, by state and by outcome. @throws WheelworkError WW_INVALID_REQUEST. */

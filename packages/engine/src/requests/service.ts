@@ -10,7 +10,7 @@ import {
 import { callersCancel, knownCommand, Run, textOf, type HubDefinition } from "@wheelwork/core/kernel";
 import { outcomeSignal, type RemoteCall, type RemoteOutcome } from "../ports/calls.ts";
 import { givenKey, isRunKey, keyProblem, scheduleHubName, scheduleOf, storedKey } from "../ports/keys.ts";
-import type { FacetCount, RequestFilter } from "../ports/filter.ts";
+import { compareInList, type FacetCount, type RequestFilter, type RequestList } from "../ports/filter.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import { readTraceparent, traceContext, type Tracing } from "../ports/trace.ts";
 import {
@@ -31,6 +31,7 @@ import type {
   RequestPage,
   RequestsOptions,
   RequestView,
+  SearchOptions,
   ShardSummary,
   StopOptions,
   Submitted,
@@ -44,6 +45,7 @@ import { laneOrder, type LongestLanes } from "./lane-list.ts";
 import type { OwedOptions } from "./posts.ts";
 import { EngineRun, type RunHandle } from "./run-handle.ts";
 import { watchRun, type RunUpdate, type WatchOptions } from "./run-watch.ts";
+import { search } from "./search.ts";
 import { EngineSchedule, type ScheduleHandle, type ScheduleView } from "./schedules.ts";
 import type { EngineStats } from "./stats.ts";
 import {
@@ -319,15 +321,31 @@ export class RequestService implements Engine {
 
   async requests(options: RequestsOptions = {}): Promise<RequestPage> {
     const list = listOf(options);
+    // One more than the page holds says that there is another page.
+    return pageOf(await this.#rows({ ...list, limit: list.limit + 1 }), list);
+  }
+
+  search(options: SearchOptions): Promise<RequestPage> {
+    return search(options, {
+      clock: this.#shards.clock,
+      rows: async (list) => {
+        const rows = await this.#rows(list);
+        return rows.toSorted((a, b) => compareInList(a, b, list.order)).slice(0, list.limit);
+      },
+      lookUp: (key) => this.#accessOf(key).lookUp(key),
+      definition: (hub) => this.hubs.get(hub)?.definition,
+    });
+  }
+
+  /** What each shard has of a part of a list. */
+  async #rows(list: RequestList): Promise<readonly RequestRow[]> {
     this.#demandOpen();
     const rows: RequestRow[] = [];
     for (const shard of this.#shards.all()) {
-      // One more than the page holds says that there is another page.
-      const listed = await told(shard.list({ ...list, limit: list.limit + 1 }));
       // Their number may be too great for the arguments of a call.
-      for (const row of listed) rows.push(row);
+      for (const row of await told(shard.list(list))) rows.push(row);
     }
-    return pageOf(rows, list);
+    return rows;
   }
 
   async count(filter: RequestFilter = {}): Promise<number> {
