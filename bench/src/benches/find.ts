@@ -13,6 +13,7 @@ import { postgresStore } from "@wheelwork/postgres";
 import { freePort, postgresIsInstalled, PostgresServer } from "@wheelwork/services";
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
+import { Client } from "pg";
 import { z } from "zod";
 import { inChild, phase, rounded, withFolder, type Bench, type Figure } from "../harness.ts";
 
@@ -184,8 +185,9 @@ const find = phase(import.meta.url, "find", async (size: Size): Promise<Figure[]
   withFolder(size.dir, async (folder) => {
     chmodSync(folder, 0o755);
     const from = Date.now() - spanMs;
-    const onStore = async (store: Store): Promise<Figure[]> => {
+    const onStore = async (store: Store, settle?: () => Promise<void>): Promise<Figure[]> => {
       await fill(store, size, from);
+      await settle?.();
       const engine = createEngine({ hubs, workers: [], store, logger: silentLogger });
       await engine.start();
       const figures = await measure(engine, size.store, from);
@@ -200,6 +202,13 @@ const find = phase(import.meta.url, "find", async (size: Size): Promise<Figure[]
     try {
       return await onStore(
         postgresStore({ connectionString: server.url, durability: "normal", timeoutMs: 600_000 }),
+        async () => {
+          // As autovacuum does, some time after so many rows have come.
+          const client = new Client({ connectionString: server.url });
+          await client.connect();
+          await client.query("VACUUM ANALYZE");
+          await client.end();
+        },
       );
     } finally {
       await server.stop();

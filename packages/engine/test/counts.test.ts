@@ -1,4 +1,4 @@
-import type { Engine, RequestFilter } from "@wheelwork/engine";
+import type { Engine, RequestFilter, StoredAnswer } from "@wheelwork/engine";
 import { createClient } from "@wheelwork/engine/cluster";
 import { MemoryLog } from "@wheelwork/testing";
 import { DatabaseSync } from "node:sqlite";
@@ -138,7 +138,7 @@ test("a filter that is not valid is refused with every problem", async () => {
 
 test.each(["schema-2.sql", "before-timers.sql"])(
   "requests of the earlier store %s are found and counted",
-  (file) => {
+  async (file) => {
     const path = join(folder(), "store.db");
     const db = new DatabaseSync(path);
     db.exec(readFileSync(new URL(file, import.meta.url), "utf8"));
@@ -152,12 +152,36 @@ test.each(["schema-2.sql", "before-timers.sql"])(
     expect(live + ended).toBeGreaterThan(0);
     const store = new SqliteStore(path);
     onTestFinished(() => store.close());
-    const counted = (filter: RequestFilter): number =>
-      store.facets(filter).reduce((sum, one) => sum + one.count, 0);
+    const counted = async (filter: RequestFilter): Promise<number> =>
+      (await store.facets(filter)).reduce((sum, one) => sum + one.count, 0);
     expect(store.list({ limit: 1000 })).toHaveLength(live + ended);
-    expect(counted({})).toBe(live + ended);
-    expect(counted({ createdAt: { from: 1 } })).toBe(live + ended);
-    expect(counted({ status: "ended" })).toBe(ended);
-    expect(counted({ status: "error" })).toBe(errors);
+    expect(await counted({})).toBe(live + ended);
+    expect(await counted({ createdAt: { from: 1 } })).toBe(live + ended);
+    expect(await counted({ status: "ended" })).toBe(ended);
+    expect(await counted({ status: "error" })).toBe(errors);
   },
 );
+
+test("a count that must read many rows of a SQLite file pauses, and misses none", async () => {
+  const store = new SqliteStore(join(folder(), "store.db"), { durability: "normal" });
+  onTestFinished(() => store.close());
+  const { epoch } = store.claim("owner");
+  const rows = 25_000;
+  for (let seq = 1; seq <= 5; seq++) {
+    const answers = Array.from({ length: rows / 5 }, (_, index): StoredAnswer => {
+      const n = (seq - 1) * (rows / 5) + index;
+      // Many are accepted at the same time.
+      const createdAt = 1000 + Math.floor(n / 700);
+      const answeredAt = createdAt + 70 + (n % 100);
+      const times = { createdAt, answeredAt, endedAt: answeredAt };
+      const answer = { kind: "result", value: n } as const;
+      const ended = { hub: "h", version: 1, hash: "", state: "Done", status: "ended", root: true } as const;
+      return { key: `k${n}`, ...ended, ...times, answer, request: n, firstSeq: 1, lastSeq: 1 };
+    });
+    store.commit({ epoch, seq, now: 5000, journal: [], answers });
+  }
+  const counting = store.facets({ durationMs: { min: 75, max: 90 } });
+  expect(counting).toBeInstanceOf(Promise);
+  expect(await counting).toMatchObject([{ hub: "h", count: (rows * 15) / 100 }]);
+  expect(store.facets({ answeredAt: { from: 0 } })).toMatchObject([{ count: rows }]);
+}, 60_000);

@@ -1,6 +1,7 @@
 import type { Facet, FacetCount, ListPlace, RequestFilter, RequestList, RequestRow } from "@wheelwork/engine";
 import {
   boundsOf,
+  cellsSql,
   counting,
   facetColumns,
   facetName,
@@ -13,8 +14,8 @@ import {
   optionalNumber,
   rowRanges,
   storedFacetOf,
-  type Cell,
   type CellChange,
+  type Counted,
   type CountStep,
   type FacetRow,
   type Row,
@@ -113,20 +114,18 @@ async function counted(
   known: KnownFacets,
   filter: RequestFilter,
   step: CountStep,
-): Promise<Cell[]> {
-  if (step.kind === "cells") {
-    const columns = [step.spans.map(({ facet }) => facet), step.spans.map(({ level }) => level)];
-    const bounds = [step.spans.map(({ from }) => from), step.spans.map(({ to }) => to)];
-    const rows = await read({ text: cellsIn, values: [shard, ...columns, ...bounds] });
-    return rows.map((row) => ({
-      facet: Number(row["facet"]),
-      cell: Number(row["cell"]),
-      count: Number(row["count"]),
-      first: optionalNumber(row["first_answered"]),
-      last: optionalNumber(row["last_answered"]),
+): Promise<Counted[]> {
+  if (step.kind !== "rows") {
+    const rows = await read(
+      step.kind === "totals" ? totalsStatement(shard, step.facets) : cellsStatement(shard, step),
+    );
+    return rows.map(({ facet, count, cell }) => ({
+      facet: Number(facet),
+      count: Number(count),
+      cell: optionalNumber(cell),
     }));
   }
-  const cells: Cell[] = [];
+  const counts: Counted[] = [];
   for (const isLive of [true, false]) {
     const spans = step.spans.filter(({ facet }) => isLiveFacet(known.get(facet) as StoredFacet) === isLive);
     if (spans.length === 0) continue;
@@ -140,17 +139,29 @@ async function counted(
     const text = `SELECT span.facet, found.count FROM unnest($2::integer[], $3::bigint[], $4::bigint[]) AS span (facet, since, before),
       LATERAL (SELECT count(*) AS count FROM ${isLive ? "run" : "request"} WHERE shard = $1 AND facet = span.facet
         AND created_at >= span.since AND created_at < span.before ${more.join(" ")}) AS found`;
-    for (const row of await read({ text, values })) {
-      const count = Number(row["count"]);
-      cells.push({ facet: Number(row["facet"]), cell: 0, count, first: undefined, last: undefined });
-    }
+    for (const { facet, count } of await read({ text, values }))
+      counts.push({ facet: Number(facet), count: Number(count) });
   }
-  return cells;
+  return counts;
 }
 
-const cellsIn = `SELECT found.* FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::bigint[]) AS span (facet, level, since, up_to),
-  LATERAL (SELECT facet, cell, count, first_answered, last_answered FROM cell WHERE shard = $1 AND cell.facet = span.facet
-    AND cell.level = span.level AND cell.cell BETWEEN span.since AND span.up_to) AS found`;
+const totalsStatement = (shard: number, facets: readonly number[]): Statement => ({
+  text: "SELECT facet, count FROM cell WHERE shard = $1 AND facet = ANY ($2::integer[]) AND level = 0 AND cell = 0",
+  values: [shard, facets],
+});
+
+const cellSpans = `unnest($2::integer[], $3::bigint[], $4::bigint[]) AS span (facet, since, up_to)
+    CROSS JOIN cell WHERE shard = $1`;
+
+const cellsStatement = (shard: number, step: CountStep & { readonly kind: "cells" }): Statement => ({
+  text: cellsSql(cellSpans, step),
+  values: [
+    shard,
+    step.spans.map(({ facet }) => facet),
+    step.spans.map(({ from }) => from),
+    step.spans.map(({ to }) => to),
+  ],
+});
 
 /** The facets of rows that are to be written, as far as nobody has written them yet. */
 export function missingFacets(known: KnownFacets, rows: readonly FacetRow[]): Facet[] {

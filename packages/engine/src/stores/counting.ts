@@ -87,31 +87,56 @@ interface Span {
   readonly to: number;
 }
 
-/** Cells of a level, from one to another, the last included. */
+/** Cells of a facet, from one to another, the last included. */
 interface CellSpan {
   readonly facet: number;
-  readonly level: number;
   readonly from: number;
   readonly to: number;
 }
 
-/** A cell as it is stored. */
-export interface Cell {
-  readonly facet: number;
-  readonly cell: number;
-  readonly count: number;
-  readonly first: number | undefined;
-  readonly last: number | undefined;
-}
-
 /** What counting asks a store for, step by step. */
 export type CountStep =
-  | { readonly kind: "cells"; readonly spans: readonly CellSpan[] }
+  /** How many requests each facet has. */
+  | { readonly kind: "totals"; readonly facets: readonly number[] }
+  /**
+   * How many requests the cells of a level have: together those that are meant as a whole, and each that may be meant in part. See
+   * `cellsSql`.
+   */
+  | {
+      readonly kind: "cells";
+      readonly level: number;
+      /** A cell has so many milliseconds, as a power of two. */
+      readonly bits: number;
+      readonly spans: readonly CellSpan[];
+      readonly createdAt: Required<TimeRange>;
+      readonly answeredAt: Required<TimeRange>;
+    }
   /** How many rows of each span the filter means. */
   | { readonly kind: "rows"; readonly spans: readonly Span[] };
 
-/** What a store gives for a step. Of rows `cell` and the times say nothing. */
-export type Counted = readonly Cell[];
+/** What a store gives for a step. */
+export interface Counted {
+  readonly facet: number;
+  readonly count: number;
+  /** The cell, if it is meant in part; undefined: it counts as a whole. */
+  readonly cell?: number | undefined;
+}
+
+/**
+ * What a store gives for the cells of a step. `span`: the table of spans (facet, since, up_to), and what the cells must have besides.
+ * The cell of those that are meant as a whole is NULL.
+ */
+export const cellsSql = (
+  span: string,
+  { level, bits, createdAt, answeredAt }: CountStep & { readonly kind: "cells" },
+): string => {
+  const isWhole = `cell.cell << ${bits} >= ${createdAt.from} AND (cell.cell + 1) << ${bits} <= ${createdAt.to}
+      AND coalesce(first_answered, 0) >= ${answeredAt.from} AND coalesce(last_answered, 0) < ${answeredAt.to}`;
+  return `SELECT cell.facet, CASE WHEN ${isWhole} THEN NULL ELSE cell.cell END AS cell, sum(cell.count) AS count
+    FROM ${span} AND cell.facet = span.facet AND cell.level = ${level} AND cell.cell BETWEEN span.since AND span.up_to
+      AND coalesce(last_answered, 0) >= ${answeredAt.from} AND coalesce(first_answered, 0) < ${answeredAt.to}
+    GROUP BY 1, 2`;
+};
 
 /** Later than every time that a request may have. */
 const endOfTime = 2 ** 52;
@@ -125,53 +150,51 @@ export interface StoredFacet extends Facet {
 export function* counting(
   facets: Iterable<StoredFacet>,
   filter: RequestFilter,
-): Generator<CountStep, FacetCount[], Counted> {
+): Generator<CountStep, FacetCount[], readonly Counted[]> {
   const sums = new FacetSums();
-  const known = new Map<number, { readonly facet: StoredFacet } & Required<TimeRange>>();
+  const known = new Map<
+    number,
+    { readonly facet: StoredFacet; readonly from: number; readonly to: number }
+  >();
   const at = (id: number) => known.get(id) as { facet: StoredFacet; from: number; to: number };
-  const count = (id: number, number: number): void => sums.add(at(id).facet, number);
-  const { createdAt, answeredAt } = filter;
-  const isLive = ({ took }: Facet): boolean => took === undefined;
+  const add = ({ facet, count }: Counted): void => sums.add(at(facet).facet, count);
+  const createdAt = { from: 0, to: endOfTime, ...filter.createdAt };
+  const answeredAt = { from: 0, to: endOfTime, ...filter.answeredAt };
+  const hasRange = filter.createdAt !== undefined || filter.answeredAt !== undefined;
+  const totals: number[] = [];
   const rows: Span[] = [];
-  let cells: CellSpan[] = [];
+  let spans: CellSpan[] = [];
   for (const facet of facets) {
     const fit = fits(facet, filter);
     const { from = 0, to = endOfTime } = acceptedWithin(facet, filter);
     if (fit === "none" || from >= to) continue;
-    const { id } = facet;
+    const { id, took } = facet;
     known.set(id, { facet, from, to });
-    if (fit === "some" || (isLive(facet) && answeredAt !== undefined)) rows.push({ facet: id, from, to });
-    else if (createdAt === undefined && answeredAt === undefined)
-      cells.push({ facet: id, level: 0, from: 0, to: 0 });
-    else cells.push({ facet: id, level: 1, from: cellOf(1, from), to: cellOf(1, to - 1) });
+    // Not all that live have an answer.
+    if (fit === "some" || (took === undefined && filter.answeredAt !== undefined))
+      rows.push({ facet: id, from, to });
+    else if (hasRange) spans.push({ facet: id, from: cellOf(1, from), to: cellOf(1, to - 1) });
+    else totals.push(id);
   }
-  for (let level = cells[0]?.level ?? 0; cells.length > 0; level++) {
+  if (totals.length > 0) for (const counted of yield { kind: "totals", facets: totals }) add(counted);
+  for (let level = 1; spans.length > 0; level++) {
+    const bits = spanBits[level - 1] as number;
     const inner: CellSpan[] = [];
-    for (const cell of yield { kind: "cells", spans: cells }) {
-      const { from, to } = at(cell.facet);
-      const size = level === 0 ? endOfTime : 2 ** (spanBits[level - 1] as number);
-      const begin = Math.max(from, cell.cell * size);
-      const end = Math.min(to, (cell.cell + 1) * size);
-      const isWhole = level === 0 || (begin === cell.cell * size && end === (cell.cell + 1) * size);
-      const [first, last] = [cell.first ?? 0, cell.last ?? 0];
-      const after = answeredAt?.from ?? Number.NEGATIVE_INFINITY;
-      const before = answeredAt?.to ?? Number.POSITIVE_INFINITY;
-      if (answeredAt !== undefined && (last < after || first >= before)) continue;
-      const isAnswered = answeredAt === undefined || (first >= after && last < before);
-      if (isWhole && isAnswered) count(cell.facet, cell.count);
-      else if (level < smallest)
-        inner.push({
-          facet: cell.facet,
-          level: level + 1,
-          from: cellOf(level + 1, begin),
-          to: cellOf(level + 1, end - 1),
-        });
-      else rows.push({ facet: cell.facet, from: begin, to: end });
+    for (const counted of yield { kind: "cells", level, bits, spans, createdAt, answeredAt }) {
+      const { facet, cell } = counted;
+      if (cell === undefined) {
+        add(counted);
+        continue;
+      }
+      const from = Math.max(at(facet).from, cell * 2 ** bits);
+      const to = Math.min(at(facet).to, (cell + 1) * 2 ** bits);
+      if (from >= to) continue;
+      if (level === smallest) rows.push({ facet, from, to });
+      else inner.push({ facet, from: cellOf(level + 1, from), to: cellOf(level + 1, to - 1) });
     }
-    cells = inner;
+    spans = inner;
   }
-  if (rows.length > 0)
-    for (const { facet, count: number } of yield { kind: "rows", spans: rows }) count(facet, number);
+  if (rows.length > 0) for (const counted of yield { kind: "rows", spans: rows }) add(counted);
   return sums.counts();
 }
 

@@ -12,9 +12,10 @@ export {
 } from "../ports/filter.ts";
 export {
   CellChanges,
+  cellsSql,
   counting,
+  type Counted,
   rowRanges,
-  type Cell,
   type CellChange,
   type CountStep,
   type StoredFacet,

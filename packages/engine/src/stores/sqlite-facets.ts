@@ -10,8 +10,16 @@ import {
   type RequestFilter,
   type RequestList,
 } from "../ports/filter.ts";
-import type { RequestRow } from "../ports/ports.ts";
-import { CellChanges, counting, rowRanges, type Cell, type CountStep, type StoredFacet } from "./counting.ts";
+import type { MaybePromise, RequestRow } from "../ports/ports.ts";
+import {
+  CellChanges,
+  cellsSql,
+  counting,
+  rowRanges,
+  type Counted,
+  type CountStep,
+  type StoredFacet,
+} from "./counting.ts";
 import { facetColumns, facetValues, isLiveFacet, KnownFacets, storedFacetOf } from "./facets.ts";
 import { listedRowOf, optionalNumber, type Row } from "./rows.ts";
 
@@ -81,35 +89,86 @@ export class SqliteFacets {
     });
   }
 
-  counts(filter: RequestFilter): FacetCount[] {
+  counts(filter: RequestFilter): MaybePromise<FacetCount[]> {
+    const work = this.#count(filter);
+    const first = work.next();
+    return first.done === true ? first.value : goOn(work);
+  }
+
+  /** Counts. It pauses when it has read so many rows that others should have their turn. */
+  *#count(filter: RequestFilter): Generator<void, FacetCount[]> {
     const steps = counting(this.#known.values(), filter);
     let step = steps.next();
-    while (step.done !== true) step = steps.next(this.#counted(step.value, filter));
+    while (step.done !== true)
+      step = steps.next(
+        step.value.kind === "rows"
+          ? yield* this.#countRows(step.value, filter)
+          : this.#countCells(step.value),
+      );
     return step.value;
   }
 
-  #counted(step: CountStep, filter: RequestFilter): Cell[] {
-    if (step.kind === "cells") {
-      const spans = step.spans.map(({ facet, level, from, to }) => [facet, level, from, to]);
-      return this.#tables.all(cellsIn, JSON.stringify(spans)).map((row) => ({
-        facet: Number(row["facet"]),
-        cell: Number(row["cell"]),
-        count: Number(row["count"]),
-        first: optionalNumber(row["first_answered"]),
-        last: optionalNumber(row["last_answered"]),
-      }));
-    }
+  #countCells(step: Exclude<CountStep, { readonly kind: "rows" }>): Counted[] {
+    const rows =
+      step.kind === "totals"
+        ? this.#tables.all(totalsOf, JSON.stringify(step.facets))
+        : this.#tables.all(
+            cellsSql(cellSpans, step),
+            JSON.stringify(step.spans.map(({ facet, from, to }) => [facet, from, to])),
+          );
+    return rows.map(({ facet, count, cell }) => ({
+      facet: Number(facet),
+      count: Number(count),
+      cell: optionalNumber(cell),
+    }));
+  }
+
+  *#countRows(
+    step: CountStep & { readonly kind: "rows" },
+    filter: RequestFilter,
+  ): Generator<void, Counted[]> {
     const ranges = rowRanges(filter);
     const where = ranges.map(({ sql }) => `AND ${sql}?`).join(" ");
-    return step.spans.map(({ facet, from, to }) => {
+    const bounds = ranges.map(({ value }) => value);
+    const counts: Counted[] = [];
+    let left = maxCountedRows;
+    for (const { facet, from, to } of step.spans) {
       const table = tableOf(isLiveFacet(this.#known.get(facet) as StoredFacet));
-      const sql = `SELECT count(*) AS count FROM ${table} INDEXED BY ${table}_facet
-        WHERE facet = ? AND created_at >= ? AND created_at < ? ${where}`;
-      const count = Number(
-        this.#tables.get(sql, facet, from, to, ...ranges.map(({ value }) => value))?.["count"],
-      );
-      return { facet, cell: 0, count, first: undefined, last: undefined };
-    });
+      const rows = `FROM ${table} INDEXED BY ${table}_facet WHERE facet = ? AND (created_at, key) >= (?, ?)`;
+      let place: SQLInputValue[] = [from, ""];
+      for (let isOver = false; !isOver;) {
+        const end = this.#tables.get(
+          `SELECT created_at, key ${rows} AND created_at < ? ORDER BY created_at, key LIMIT 1 OFFSET ?`,
+          facet,
+          ...place,
+          to,
+          left,
+        );
+        isOver = end === undefined;
+        const until = end === undefined ? [to, ""] : [end["created_at"] as number, end["key"] as string];
+        const sql = `SELECT count(*) AS count, count(*) FILTER (WHERE true ${where}) AS meant ${rows}
+          AND (created_at, key) < (?, ?)`;
+        const found = this.#tables.get(sql, ...bounds, facet, ...place, ...until);
+        counts.push({ facet, count: Number(found?.["meant"]) });
+        place = until;
+        left -= Number(found?.["count"]);
+        if (left > 0) continue;
+        left = maxCountedRows;
+        yield;
+      }
+    }
+    return counts;
+  }
+}
+
+/** Rows that a count reads at once: the loop stands still meanwhile. */
+const maxCountedRows = 10_000;
+
+async function goOn<T>(work: Generator<void, T>): Promise<T> {
+  for (;;) {
+    await new Promise((resolve) => setImmediate(resolve));
+    const next = work.next();
+    if (next.done === true) return next.value;
   }
 }
 
@@ -175,5 +234,7 @@ const changeCell = `INSERT INTO cell (facet, level, cell, count, first_answered,
     first_answered = min(coalesce(first_answered, excluded.first_answered), coalesce(excluded.first_answered, first_answered)),
     last_answered = max(coalesce(last_answered, excluded.last_answered), coalesce(excluded.last_answered, last_answered))`;
 const dropCell = "DELETE FROM cell WHERE facet = ? AND level = ? AND cell = ? AND count = 0";
-const cellsIn = `SELECT cell.* FROM json_each(?) AS span CROSS JOIN cell ON cell.facet = span.value ->> 0
-    AND cell.level = span.value ->> 1 AND cell.cell BETWEEN span.value ->> 2 AND span.value ->> 3`;
+const totalsOf =
+  "SELECT facet, count FROM json_each(?) AS meant CROSS JOIN cell ON facet = meant.value AND level = 0 AND cell = 0";
+const cellSpans = `(SELECT value ->> 0 AS facet, value ->> 1 AS since, value ->> 2 AS up_to FROM json_each(?)) AS span
+    CROSS JOIN cell WHERE true`;

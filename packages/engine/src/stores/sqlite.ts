@@ -30,6 +30,7 @@ import type {
   DueRuns,
   Found,
   LaneRun,
+  MaybePromise,
   RequestRow,
   ShardState,
   Store,
@@ -278,7 +279,7 @@ export class SqliteStore implements Store {
     return this.#facetIndex().list(list);
   }
 
-  facets(filter: RequestFilter): FacetCount[] {
+  facets(filter: RequestFilter): MaybePromise<FacetCount[]> {
     return this.#facetIndex().counts(filter);
   }
 

@@ -122,7 +122,7 @@ export class SimulatedStore implements Store {
   }
 
   facets(filter: RequestFilter): MaybePromise<readonly FacetCount[]> {
-    return this.#read(() => this.#inner.facets(filter));
+    return this.#read(() => this.#inner.facets(filter)) as MaybePromise<readonly FacetCount[]>;
   }
 
   purge(endedBefore: number, limit: number, begun: BegunRuns): MaybePromise<number> {
