@@ -136,6 +136,7 @@ const engineLayers: readonly Layer[] = [
       "items.ts",
       "lane-keeper.ts",
       "lanes.ts",
+      "listed.ts",
       "log-progress.ts",
       "outbox.ts",
       "records.ts",
@@ -189,7 +190,7 @@ const layersOfPackages: readonly Layer[] = [
   },
   {
     files: ["packages/testing/src/**"],
-    ours: [core, kernel, engine, cluster],
+    ours: [core, kernel, engine, cluster, stores],
     message: "The test kit knows only @wheelwork/core and @wheelwork/engine.",
   },
   {

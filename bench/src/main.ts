@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { backlog } from "./benches/backlog.ts";
 import { cluster } from "./benches/cluster.ts";
 import { entities } from "./benches/entities.ts";
+import { findRequests } from "./benches/find.ts";
 import { flowCreate } from "./benches/flow-create.ts";
 import { fullStore } from "./benches/full-store.ts";
 import { http } from "./benches/http.ts";
@@ -24,6 +25,7 @@ const benches: readonly Bench[] = [
   entities,
   lanes,
   fullStore,
+  findRequests,
   postgres,
   cluster,
   storm,

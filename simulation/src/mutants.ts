@@ -592,8 +592,14 @@ export const mutants: readonly Mutant[] = [
   {
     name: "keep the first row of a run in the SQLite file",
     file: "packages/engine/src/stores/sqlite.ts",
-    from: "lane = excluded.lane,\n           snapshot = excluded.snapshot",
-    to: "lane = excluded.lane",
+    from: "facet = excluded.facet, snapshot = excluded.snapshot",
+    to: "facet = excluded.facet",
+  },
+  {
+    name: "a count has the rows of runs that have moved on",
+    file: "packages/engine/src/requests/list.ts",
+    from: "sums.add(row.facet, -1);",
+    to: "sums.add(row.facet, 0);",
   },
   {
     name: "the hub's deadline counts after its answer",

@@ -5,6 +5,7 @@ import type {
   Commit,
   DueRuns,
   Found,
+  FacetCount,
   RequestRow,
   RunEvents,
   Store,
@@ -151,6 +152,10 @@ export class RowsStore implements Store {
   }
 
   list(): RequestRow[] {
+    return [];
+  }
+
+  facets(): FacetCount[] {
     return [];
   }
 

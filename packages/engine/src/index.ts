@@ -10,8 +10,11 @@ export type {
   LaneSummary,
   LaneView,
   OpenCallView,
+  RequestCounts,
   RequestPage,
+  RequestsOptions,
   RequestView,
+  SearchOptions,
   ShardSummary,
   StopOptions,
   Submitted,
@@ -40,6 +43,16 @@ export { systemClock } from "./ports/clock.ts";
 export { SqliteStore, type Durability, type SqliteOptions } from "./stores/sqlite.ts";
 export { backupStore, verifyStore, type StoreProgress, type StoreVerdict } from "./stores/sqlite-backup.ts";
 export type {
+  Activity,
+  Facet,
+  FacetCount,
+  ListPlace,
+  RequestFilter,
+  RequestList,
+  StatusFilter,
+  TimeRange,
+} from "./ports/filter.ts";
+export type {
   AuditBatch,
   AuditEntry,
   AuditPlace,
@@ -59,7 +72,6 @@ export type {
   LogProgress,
   MaybePromise,
   Message,
-  RequestFilter,
   RequestRow,
   RequestStatus,
   Rows,

@@ -1,4 +1,4 @@
-import type { RequestFilter, RequestRow } from "@wheelwork/engine";
+import type { RequestList, RequestRow } from "@wheelwork/engine";
 import { expect, test } from "vitest";
 import { approved } from "./hubs.ts";
 import { Machine } from "./slow.ts";
@@ -23,7 +23,7 @@ test.each(Object.entries(orders))(
     const machine = new Machine();
     const { clock, store } = machine;
     const list = store.list.bind(store);
-    store.list = (filter: RequestFilter) => ordered(list({ ...filter, limit: 100 })).slice(0, filter.limit);
+    store.list = (filter: RequestList) => ordered(list({ ...filter, limit: 100 })).slice(0, filter.limit);
     const before = await machine.start();
     await before.submit(approved, { n: 1, withinMs: 1_000_000 }, { key: "ends" });
     await clock.advance(10);
@@ -46,7 +46,7 @@ test("requests that have moved on since the last checkpoint hide no older one, h
   const { clock, store } = machine;
   const asked: number[] = [];
   const list = store.list.bind(store);
-  store.list = (filter: RequestFilter) => {
+  store.list = (filter: RequestList) => {
     asked.push(filter.limit);
     return list(filter);
   };

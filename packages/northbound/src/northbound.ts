@@ -16,6 +16,7 @@ import { prefersText } from "./headers.ts";
 import { boundConnections, checkEveryMs, headTimeoutMs } from "./connections.ts";
 import { acceptOnlyJson } from "./json.ts";
 import { serveDocument, type DocumentInfo } from "./openapi.ts";
+import { routeFilters } from "./filters.ts";
 import { HttpProblem, invalid, problemDetails, problemOf, retryAfter, textOfProblem } from "./problems.ts";
 import { routeHealth, routeHub, routeRequests, type HubRoute, type Surroundings } from "./routes.ts";
 import { routeSchedules } from "./schedules.ts";
@@ -165,6 +166,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   });
   await serveDocument(app, options.info ?? { title: "Wheelwork", version: "1" }, !gate.isOpen);
   for (const route of routes) routeHub(app, route, around);
+  routeFilters(app, engine);
   routeRequests(app, around);
   routeUpdates(app, engine, waits);
   routeSchedules(app, engine);

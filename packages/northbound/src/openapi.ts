@@ -58,6 +58,19 @@ const answer = {
   ],
 };
 
+const activity = {
+  type: "string",
+  enum: ["calling", "waiting", "retrying"],
+  description:
+    "What a running request does: it has open calls, waits, or makes a call again that has failed.",
+} as const;
+const outcome = {
+  type: "string",
+  enum: ["result", "error", "timeout"],
+  description: "How an ended request was answered.",
+} as const;
+const errorCode = { ...text, description: "The code of the error that was the answer of an ended request." };
+
 const row = {
   id: text,
   hub: text,
@@ -175,14 +188,40 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
   },
   {
     $id: "RequestPage",
-    description: "Requests, newest first.",
+    description: "Requests in the order that was asked for.",
     ...object(
       {
-        requests: { type: "array", items: object(row, ["answeredAt", "lane"]) },
+        requests: {
+          type: "array",
+          items: object({ ...row, activity, outcome, code: errorCode }, [
+            "answeredAt",
+            "lane",
+            "activity",
+            "outcome",
+            "code",
+          ]),
+        },
         cursor: { type: "string", description: "Send it with the next call to get the next page." },
       },
       ["cursor"],
     ),
+  },
+  {
+    $id: "Counts",
+    description: "How many requests there are: all that were asked for, and how they are made up.",
+    ...object({
+      count,
+      states: {
+        type: "array",
+        description: "By hub, status and state.",
+        items: object({ hub: text, status: runStatus, activity, state: text, count }, ["activity"]),
+      },
+      outcomes: {
+        type: "array",
+        description: "Those that have ended, by hub and answer.",
+        items: object({ hub: text, outcome, code: errorCode, count }, ["code"]),
+      },
+    }),
   },
   {
     $id: "History",

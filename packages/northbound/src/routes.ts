@@ -27,7 +27,7 @@ import { errorWithout, eventWithout, requestWithout, secretsIn, secretsOf } from
 import { HttpProblem, invalid, problemDetails, retryAfter } from "./problems.ts";
 import { safeHeaders } from "./protect.ts";
 import { mustBeTime, timeOf } from "./times.ts";
-import { eventView, requestView, rowView } from "./views.ts";
+import { eventView, requestView } from "./views.ts";
 import type { Waits } from "./waits.ts";
 
 /** A hub that clients reach by `POST <path>`. */
@@ -188,42 +188,10 @@ async function requestKey(
 
 const diagramPolicy = `${safeHeaders["content-security-policy"]}; style-src 'unsafe-inline'; sandbox`;
 
-/** `/requests`: reads requests, and sends them commands. */
+/** `/requests/{id}`: reads requests, and sends them commands. */
 export function routeRequests(app: FastifyInstance, around: Surroundings): void {
   const { engine, diagram } = around;
   const tags = ["requests"];
-
-  app.get<{ Querystring: NonNullable<Parameters<Engine["requests"]>[0]> }>(
-    "/requests",
-    {
-      schema: {
-        summary: "List requests, newest first",
-        operationId: "listRequests",
-        tags,
-        querystring: {
-          type: "object",
-          properties: {
-            status: { type: "string", enum: ["pending", "running", "incident", "ended", "lost"] },
-            hub: { type: "string", minLength: 1, maxLength: 200 },
-            limit: { type: "integer", minimum: 1, maximum: 1000, default: 50 },
-            cursor: { type: "string", minLength: 1, maxLength: 4000, description: "From the previous page." },
-          },
-          additionalProperties: false,
-        },
-      },
-      config: documented({
-        response: {
-          200: json("A page.", "RequestPage"),
-          400: problem("The query is not valid."),
-          503: unavailable,
-        },
-      }),
-    },
-    async ({ query }) => {
-      const { items, cursor } = await engine.requests(query);
-      return { requests: items.map(rowView), ...(cursor === undefined ? {} : { cursor }) };
-    },
-  );
 
   app.get<OfRequest>(
     "/requests/:id",

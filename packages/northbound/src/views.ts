@@ -52,6 +52,9 @@ export function rowView(row: RequestPage["items"][number]): object {
     state: row.state,
     createdAt: iso(row.createdAt),
     ...isoIf("answeredAt", row.answeredAt),
+    ...(row.activity === undefined ? {} : { activity: row.activity }),
+    ...(row.outcome === undefined ? {} : { outcome: row.outcome }),
+    ...(row.code === undefined ? {} : { code: row.code }),
     ...(row.lane === undefined ? {} : { lane: row.lane }),
   };
 }

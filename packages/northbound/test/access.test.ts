@@ -161,6 +161,21 @@ test("who may not see payloads sees none of them, wherever they are", async () =
   for (const count of Object.values(texts)) expect(count).toBeGreaterThan(1);
 });
 
+test("who may not see payloads cannot search them, and counts requests all the same", async () => {
+  const { app, engine, as } = await guarded();
+  await engine.submit("approval", { subject: "hidden" }, { key: "waits" });
+  for (const query of ["text=hidden", "value=request.subject=hidden"]) {
+    const url = `/requests?${query}`;
+    expect((await app.inject({ url, headers: as("auditor") })).json().requests).toMatchObject([
+      { id: "waits" },
+    ]);
+    const response = await app.inject({ url, headers: as("reader") });
+    expect(response.statusCode).toBe(403);
+    expect(response.json().code).toBe("WW_FORBIDDEN");
+  }
+  expect((await app.inject({ url: "/counts", headers: as("reader") })).json().count).toBe(1);
+});
+
 test("a dead letter without payloads shows where it is, and not what it says", () => {
   const origin = { topic: "inbox", partition: 0, offset: 3 };
   const letter = {

@@ -44,6 +44,7 @@ test("the document has every operation", async () => {
   );
   expect(operations.toSorted()).toEqual([
     "get /audit",
+    "get /counts",
     "get /dead-letters",
     "get /flow/{flowid}",
     "get /health",

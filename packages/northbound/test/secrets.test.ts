@@ -147,6 +147,13 @@ test("secrets of a hub are in no view, history, stream, problem, diagram, figure
     if (body.includes("[secret]")) hidden++;
   }
   expect(hidden).toBeGreaterThan(10);
+  // A search cannot guess it either; what is no secret is found.
+  const found = async (query: string): Promise<number> =>
+    (await send("GET", `/requests?${query}`, auditor)).json().requests.length;
+  expect(await found(`text=${card}`)).toBe(0);
+  expect(await found(`text=${card.slice(0, 6)}`)).toBe(0);
+  expect(await found(`value=request.payment.card=${card}`)).toBe(0);
+  expect(await found("value=request.amount=4")).toBe(1);
   const ended = await send("POST", "/requests/k4/cancel", auditor);
   expect([ended.statusCode, ended.body.includes(card)]).toEqual([409, false]);
   const text = (await send("GET", "/requests/k1/history", auditor)).body;

@@ -81,6 +81,8 @@ export class Connections {
       // Plans are made once, perhaps while the tables are empty. A plan that scans a whole table would be kept, and be
       // far too slow when the table has grown.
       "enable_seqscan=off",
+      // Such a plan reads all rows of an index before it sorts them.
+      "enable_bitmapscan=off",
       "tcp_keepalives_idle=10",
       "tcp_keepalives_interval=5",
       "tcp_keepalives_count=3",

@@ -1,4 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
+import { tookSql } from "@wheelwork/engine/stores";
 import type { ClientBase } from "pg";
 import { configError } from "./errors.ts";
 
@@ -137,6 +138,59 @@ const migrations: readonly string[] = [
     entries text NOT NULL,
     PRIMARY KEY (shard, at, seq)
   );
+  `,
+  `
+  -- What requests have in common that are alike for lists. What a facet lacks is empty, or -1.
+  CREATE TABLE facet (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    hub text COLLATE "C" NOT NULL,
+    status text NOT NULL,
+    activity text NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    root integer NOT NULL,
+    outcome text NOT NULL,
+    code text COLLATE "C" NOT NULL,
+    took integer NOT NULL,
+    UNIQUE (hub, status, activity, state, root, outcome, code, took)
+  );
+  -- How many requests of a facet were accepted in a span of time, and when the first and the last of them got their answers.
+  CREATE TABLE cell (
+    shard integer NOT NULL,
+    facet integer NOT NULL,
+    level integer NOT NULL,
+    cell bigint NOT NULL,
+    count bigint NOT NULL,
+    first_answered bigint,
+    last_answered bigint,
+    PRIMARY KEY (shard, facet, level, cell)
+  ) WITH (fillfactor = 50);
+  DROP INDEX run_listed, run_listed_hub, run_incident, run_incident_hub;
+  DROP INDEX request_listed, request_listed_hub, request_lost, request_lost_hub;
+  -- The facet is NULL where no list shows the row.
+  ALTER TABLE run ADD COLUMN activity text, ADD COLUMN facet integer;
+  ALTER TABLE request ADD COLUMN facet integer;
+  UPDATE run SET activity = CASE WHEN hot THEN 'calling' ELSE 'waiting' END WHERE status = 'running';
+  CREATE TEMP TABLE listed ON COMMIT DROP AS
+    SELECT true AS live, shard, key, hub, status, coalesce(activity, '') AS activity, state, root::integer AS root,
+      '' AS outcome, '' AS code, -1 AS took FROM run WHERE root OR status = 'incident'
+    UNION ALL
+    SELECT false, shard, key, hub, status, '', state, root::integer,
+      coalesce(substring(answer FROM '^{"kind":"([a-z]+)"'), ''),
+      coalesce(substring(answer FROM '^{"kind":"error","code":"([^"]*)"'), ''), ${tookSql("(answered_at - created_at)")}
+    FROM request WHERE ended_at IS NOT NULL AND (root OR status = 'lost');
+  INSERT INTO facet (hub, status, activity, state, root, outcome, code, took)
+    SELECT DISTINCT hub, status, activity, state, root, outcome, code, took FROM listed;
+  UPDATE run SET facet = facet.id FROM listed JOIN facet USING (hub, status, activity, state, root, outcome, code, took)
+    WHERE listed.live AND run.shard = listed.shard AND run.key = listed.key;
+  UPDATE request SET facet = facet.id FROM listed JOIN facet USING (hub, status, activity, state, root, outcome, code, took)
+    WHERE NOT listed.live AND request.shard = listed.shard AND request.key = listed.key;
+  INSERT INTO cell SELECT shard, facet, level, created_at >> bits, count(*), min(answered_at), max(answered_at) FROM (
+      SELECT shard, facet, created_at, answered_at FROM run WHERE facet IS NOT NULL
+      UNION ALL
+      SELECT shard, facet, created_at, answered_at FROM request WHERE facet IS NOT NULL
+    ) AS rows CROSS JOIN (VALUES (0, 62), (1, 28), (2, 22), (3, 16), (4, 10)) AS span (level, bits) GROUP BY 1, 2, 3, 4;
+  CREATE INDEX run_facet ON run (shard, facet, created_at, key) INCLUDE (answered_at) WHERE facet IS NOT NULL;
+  CREATE INDEX request_facet ON request (shard, facet, created_at, key) INCLUDE (answered_at) WHERE facet IS NOT NULL;
   `,
 ];
 

@@ -8,23 +8,24 @@ import type {
   Claim,
   Commit,
   DueRuns,
+  FacetCount,
   Found,
   LaneRun,
   RequestFilter,
+  RequestList,
   RequestRow,
   ShardState,
   Store,
-  StoredAnswer,
   StoredRun,
 } from "@wheelwork/engine";
 import {
-  answerTexts,
+  CellChanges,
   decodeBatch,
+  KnownFacets,
   encodeBatch,
   historyOf,
   historyText,
   laneRunOf,
-  laneText,
   isTaken,
   refusedContent,
   afterStopOf,
@@ -34,7 +35,6 @@ import {
   foundOf,
   logProgressOf,
   optionalNumber,
-  requestRowOf,
   snapshotText,
   storedRunOf,
   summaryOf,
@@ -42,7 +42,7 @@ import {
 } from "@wheelwork/engine/stores";
 import type { ClientBase } from "pg";
 import { Connections } from "./connections.ts";
-import { listStatement } from "./lists.ts";
+import { cellColumns, countRows, facetIdOf, listRows, missingFacets, withFacets } from "./lists.ts";
 import type { ConnectionOptions } from "./options.ts";
 import { connectionsOf, type PostgresPool } from "./pool.ts";
 import {
@@ -64,6 +64,15 @@ import {
   journalTable,
   prepareSchema,
 } from "./schema.ts";
+
+import {
+  answerColumns,
+  columnsOf,
+  runColumns,
+  statements,
+  withTexts,
+  type StatementName,
+} from "./statements.ts";
 
 /** Where a shard is kept. */
 export interface PostgresOptions extends ConnectionOptions {
@@ -89,9 +98,6 @@ export function postgresStore(options: PostgresOptions): Store {
 /** Columns of a text that one statement takes at most; a longer checkpoint is written with several statements. */
 const maxBytes = 8_000_000;
 
-/** What a recovery reads at once, in bytes. */
-const maxPageBytes = 4_000_000;
-
 /** Parts of histories of an earlier version that are read at once. */
 const maxDatedParts = 20;
 
@@ -107,6 +113,8 @@ class PostgresStore implements Store {
   #owner = "";
   #epoch = 0;
   #checkpoint = 0;
+  /** Facets that are committed, as of this claim: a server that takes over may lack some. */
+  #facets = new KnownFacets();
   /** Periods that have their partition. */
   #periods = new Set<number>();
 
@@ -154,6 +162,7 @@ class PostgresStore implements Store {
       const [claimed] = await this.#write("claim", [this.#shard, owner, now["epoch"]]);
       if (claimed === undefined) continue;
       this.#owner = owner;
+      this.#facets = new KnownFacets();
       this.#epoch = Number(claimed["epoch"]);
       this.#checkpoint = Number(claimed["checkpoint"]);
       this.#periods = new Set(
@@ -290,8 +299,12 @@ class PostgresStore implements Store {
     }
   }
 
-  async list(filter: RequestFilter): Promise<RequestRow[]> {
-    return (await this.#connections.read(listStatement(this.#shard, filter))).map(requestRowOf);
+  list(list: RequestList): Promise<RequestRow[]> {
+    return listRows((statement) => this.#connections.read(statement), this.#shard, list);
+  }
+
+  facets(filter: RequestFilter): Promise<FacetCount[]> {
+    return countRows((statement) => this.#connections.read(statement), this.#shard, filter);
   }
 
   async commit(commit: Commit): Promise<void> {
@@ -322,43 +335,63 @@ class PostgresStore implements Store {
     const come = [logProgress?.log ?? null, logProgress?.position ?? null, logProgress?.published ?? null];
     const commands = audit === undefined ? null : JSON.stringify(audit);
     const values = [this.#shard, epoch, this.#owner, now, seq, period, record, ...come, commands];
-    const answers =
-      commit.answers.length === 0 ? undefined : columnsOf(answerColumns, commit.answers.map(withTexts));
+    const answered = commit.answers.map(withTexts);
+    const missing = missingFacets(this.#facets, [...commit.answers, ...(checkpoint?.runs ?? [])]);
     const chunks = checkpoint === undefined ? undefined : chunksOf(checkpoint);
     if (!this.#periods.has(period)) {
       await this.#connections.transaction(async (client) => createPeriod(client, this.#shard, period));
       this.#periods.add(period);
     }
-    const name = answers === undefined ? "commit" : "commitAnswers";
-    const batch = answers === undefined ? values : [...values, ...answers];
-    const isPlain = chunks === undefined && downtimes === undefined && stops === undefined;
+    const name = answered.length === 0 ? "commit" : "commitAnswers";
+    const batchWith = (facets: KnownFacets): unknown[] => {
+      if (answered.length === 0) return values;
+      const rows = answered.map((row) => ({ ...row, facet: facetIdOf(row.stored, facets) }));
+      const changes = new CellChanges();
+      for (const { stored, facet } of rows)
+        if (facet !== null) changes.add(facet, stored.createdAt, stored.answeredAt, 1);
+      return [...values, ...columnsOf(answerColumns, rows), ...cellColumns(changes.all())];
+    };
+    const isPlain =
+      chunks === undefined && downtimes === undefined && stops === undefined && missing.length === 0;
     if (isPlain && undo === undefined) {
-      if ((await this.#write(name, batch)).length !== 1) await this.#refuse(epoch);
+      if ((await this.#write(name, batchWith(this.#facets))).length !== 1) await this.#refuse(epoch);
       this.#connections.committed.set(this.#shard, seq);
       return;
     }
+    let facets = this.#facets;
     const done = await this.#connections.transaction(async (client) => {
-      const fence = await client.query(this.#statement(name, batch));
+      if (missing.length > 0) facets = await withFacets(client, this.#facets, missing);
+      const fence = await client.query(this.#statement(name, batchWith(facets)));
       if (fence.rowCount !== 1) return false;
       if (downtimes !== undefined)
         await client.query(this.#statement("downtimes", [this.#shard, JSON.stringify(downtimes)]));
       if (stops === true) await client.query(this.#statement("stopped", [this.#shard]));
       if (chunks !== undefined) {
-        for (const chunk of chunks) await client.query(this.#statement(...chunk(this.#shard)));
+        const changes = new CellChanges();
+        for (const chunk of chunks) await this.#writeChunk(client, chunk, facets, changes);
+        await this.#changeCells(client, changes);
         await client.query(this.#statement("checkpointed", [this.#shard, covers]));
       }
       undo?.();
       return true;
     });
     if (!done) await this.#refuse(epoch);
+    this.#facets = facets;
     this.#connections.committed.set(this.#shard, seq);
     if (chunks !== undefined) this.#checkpoint = Math.max(this.#checkpoint, covers);
   }
 
   async purge(endedBefore: number, limit: number, { living, ended }: BegunRuns): Promise<number> {
     const values = [this.#shard, this.#epoch, this.#owner, endedBefore, limit, [...living], [...ended]];
-    const [purged] = await this.#connections.read(this.#statement("purge", values));
-    const count = Number(purged?.["count"]);
+    // The counters come last, so that commits hardly wait for them.
+    const count = await this.#connections.transaction(async (client) => {
+      const { rows } = await client.query<Row>(this.#statement("purge", values));
+      const changes = new CellChanges();
+      for (const { facet, created_at: createdAt } of rows)
+        if (facet !== null) changes.add(Number(facet), Number(createdAt), undefined, -1);
+      await this.#changeCells(client, changes);
+      return rows.length;
+    });
     if (count < limit) await this.#dropPeriods();
     return count;
   }
@@ -371,6 +404,37 @@ class PostgresStore implements Store {
     const values = [this.#shard, this.#epoch, this.#owner, before, limit];
     const [purged] = await this.#connections.read(this.#statement("purgeAudit", values));
     return Number(purged?.["count"]) >= limit;
+  }
+
+  /** Writes a part of a checkpoint, and counts which rows come to a facet and which go. */
+  async #writeChunk(
+    client: ClientBase,
+    chunk: Chunk,
+    facets: KnownFacets,
+    changes: CellChanges,
+  ): Promise<void> {
+    const gone = ({ rows }: { readonly rows: readonly Row[] }): void => {
+      for (const { facet, created_at: createdAt } of rows)
+        if (facet !== null) changes.add(Number(facet), Number(createdAt), undefined, -1);
+    };
+    if (chunk.runs !== undefined) {
+      const keys = chunk.runs.map(({ key }) => key);
+      gone(await client.query<Row>(this.#statement("former", [this.#shard, keys])));
+      for (const run of chunk.runs) {
+        const facet = facetIdOf(run, facets);
+        if (facet !== null) changes.add(facet, run.createdAt, run.answeredAt, 1);
+      }
+    }
+    const written = await client.query<Row>(this.#statement(...chunk.statement(this.#shard, facets)));
+    if (chunk.runs === undefined) gone(written);
+  }
+
+  async #changeCells(client: ClientBase, changes: CellChanges): Promise<void> {
+    const all = changes.all().filter(({ count }) => count !== 0);
+    if (all.length === 0) return;
+    await client.query(this.#statement("cells", [this.#shard, ...cellColumns(all)]));
+    const fewer = cellColumns(all.filter(({ count }) => count < 0)).slice(0, 3);
+    if (fewer[0]?.length !== 0) await client.query(this.#statement("dropCells", [this.#shard, ...fewer]));
   }
 
   async archive(before: number, limit: number): Promise<boolean> {
@@ -466,254 +530,52 @@ class PostgresStore implements Store {
   }
 }
 
-/** A column that is written from many things at once: its SQL type, and what it holds of each. */
-type Columns<T> = readonly (readonly [name: string, type: string, of: (thing: T) => unknown])[];
-
-/** An answer with its long texts, each made once. */
-const withTexts = (stored: StoredAnswer) => ({ stored, texts: answerTexts(stored) });
-
-const answerColumns: Columns<ReturnType<typeof withTexts>> = [
-  ["key", "text", ({ stored }) => stored.key],
-  ["hub", "text", ({ stored }) => stored.hub],
-  ["version", "integer", ({ stored }) => stored.version],
-  ["hash", "text", ({ stored }) => stored.hash],
-  ["state", "text", ({ stored }) => stored.state],
-  ["status", "text", ({ stored }) => stored.status],
-  ["created_at", "bigint", ({ stored }) => stored.createdAt],
-  ["answered_at", "bigint", ({ stored }) => stored.answeredAt],
-  ["ended_at", "bigint", ({ stored }) => stored.endedAt ?? null],
-  ["root", "boolean", ({ stored }) => stored.root],
-  ["answer", "text", ({ texts }) => texts.answer],
-  ["request", "text", ({ texts }) => texts.request],
-  ["checksum", "bigint", ({ texts }) => texts.checksum],
-  ["first_seq", "bigint", ({ stored }) => stored.firstSeq],
-  ["last_seq", "bigint", ({ stored }) => stored.lastSeq],
-  ["reply_to", "text", ({ stored }) => stored.replyTo ?? null],
-  ["data", "text", ({ texts }) => texts.data],
-];
-
-const runColumns: Columns<StoredRun> = [
-  ["key", "text", ({ key }) => key],
-  ["hub", "text", ({ hub }) => hub],
-  ["version", "integer", ({ version }) => version],
-  ["status", "text", ({ status }) => status],
-  ["state", "text", ({ state }) => state],
-  ["created_at", "bigint", ({ createdAt }) => createdAt],
-  ["answered_at", "bigint", ({ answeredAt }) => answeredAt ?? null],
-  ["hot", "boolean", ({ hot }) => hot],
-  ["due", "bigint", ({ due }) => due ?? null],
-  ["root", "boolean", ({ root }) => root],
-  ["lane", "text", laneText],
-  ["snapshot", "text", snapshotText],
-];
-
-const columnsOf = <T>(columns: Columns<T>, things: readonly T[]): unknown[][] =>
-  columns.map(([, , of]) => things.map(of));
-
-const namesOf = <T>(columns: Columns<T>): string => columns.map(([name]) => name).join(", ");
-
-/** `unnest` of a column each, from a parameter on. */
-const unnestOf = <T>(columns: Columns<T>, first: number): string =>
-  `unnest(${columns.map(([, type], index) => `$${first + index}::${type}[]`).join(", ")}) AS t (${namesOf(columns)})`;
-
-const replaced = (names: readonly string[]): string =>
-  names.map((name) => `${name} = excluded.${name}`).join(", ");
-
-type Chunk = (shard: number) => [StatementName, readonly unknown[]];
+/** A part of a checkpoint. */
+interface Chunk {
+  /** The runs that it writes. */
+  readonly runs?: readonly StoredRun[];
+  readonly statement: (shard: number, facets: KnownFacets) => [StatementName, readonly unknown[]];
+}
 
 /** A checkpoint as statements, none of them with more than it may hold. */
 function chunksOf({ runs, ended, histories }: Checkpoint): Chunk[] {
-  const written = runs.map((run) => runColumns.map(([, , of]) => of(run)));
+  const written = runs.map((run) => ({ run, text: snapshotText(run) }));
   const parts = histories.map((part) => {
     const { lastAt, events, state } = summaryOf(part.events);
-    return [part.key, lastAt, events, state, historyText(part)];
+    return { columns: [part.key, lastAt, events, state], text: historyText(part) };
   });
   const chunks: Chunk[] = [];
-  for (const rows of pages(written)) chunks.push((shard) => ["runs", [shard, ...transposed(rows)]]);
-  for (const rows of pages(parts)) chunks.push((shard) => ["histories", [shard, ...transposed(rows)]]);
-  if (ended.length > 0) chunks.push((shard) => ["ended", [shard, ended]]);
+  for (const rows of pages(written)) {
+    chunks.push({
+      runs: rows.map(({ run }) => run),
+      statement: (shard, facets) => {
+        const columns = rows.map(({ run, text }) => ({ run, facet: facetIdOf(run, facets), snapshot: text }));
+        return ["runs", [shard, ...columnsOf(runColumns, columns)]];
+      },
+    });
+  }
+  for (const rows of pages(parts)) {
+    const columns = transposed(rows.map((row) => [...row.columns, row.text]));
+    chunks.push({ statement: (shard) => ["histories", [shard, ...columns]] });
+  }
+  if (ended.length > 0) chunks.push({ statement: (shard) => ["ended", [shard, ended]] });
   return chunks;
 }
 
 const transposed = (rows: readonly unknown[][]): unknown[][] =>
   (rows[0] ?? []).map((_, column) => rows.map((row) => row[column]));
 
-/** The last column is the long one. */
-function* pages(rows: readonly unknown[][]): Iterable<unknown[][]> {
-  let page: unknown[][] = [];
+/** Rows that one statement takes. `text` is the long part of each. */
+function* pages<T extends { readonly text: string }>(rows: readonly T[]): Iterable<T[]> {
+  let page: T[] = [];
   let bytes = 0;
   for (const row of rows) {
     page.push(row);
-    bytes += String(row.at(-1)).length;
+    bytes += row.text.length;
     if (bytes < maxBytes) continue;
     yield page;
     page = [];
     bytes = 0;
   }
   if (page.length > 0) yield page;
-}
-
-type StatementName = keyof ReturnType<typeof statements>;
-
-/**
- * The row with a key. Of equality, a plan that is made while the tables are empty takes any index that has the shard, and goes
- * through all of it for each key, for as long as the plan is kept; only one index has the keys in their order.
- */
-const withKey = (columns: string, table: string, key: string): string =>
-  `(SELECT ${columns} FROM ${table} WHERE shard = $1 AND key BETWEEN ${key} AND ${key} ORDER BY key LIMIT 1)`;
-
-/**
- * A run that a request has begun: the row of one that lives, or of the answer of one that has ended. Such keys begin with that of the
- * request and '/', which '0' follows. As above, the order of the keys makes the plan use the index on them.
- */
-const begunRow = (table: "run" | "request", root: string, but = ""): string =>
-  `(SELECT key FROM ${table} AS begun WHERE shard = $1 AND key > ${root} || '/' AND key < ${root} || '0' ${but}
-    ORDER BY key LIMIT 1)`;
-
-/** The wall clock of the server. */
-const serverMs = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS server_ms";
-
-function statements(journal: string) {
-  // One statement is one round trip and one transaction: whatever the client dies of, it holds no lock afterwards.
-  const fence = `
-    WITH fence AS (
-      UPDATE shard SET engine_time = $4, seq = $5, log = coalesce($8, log), position = coalesce($9, position),
-        published = coalesce($10, published)
-      WHERE id = $1 AND epoch = $2 AND owner = $3 AND seq = $5 - 1 AND lost IS NULL RETURNING checkpoint
-    ), record AS (
-      INSERT INTO ${journal} (era, seq, record) SELECT $6, $5, $7 FROM fence
-    ), commands AS (
-      INSERT INTO audit (shard, at, seq, entries) SELECT $1, $4, $5, $11::text FROM fence WHERE $11::text IS NOT NULL
-    )`;
-  return {
-    peek: "SELECT * FROM shard WHERE id = $1",
-    shard: "SELECT epoch, owner, seq, lost FROM shard WHERE id = $1",
-    size: `SELECT coalesce(sum(bytes) FILTER (WHERE relname ~ $1), 0) AS own,
-        coalesce(sum(bytes) FILTER (WHERE relname !~ $2), 0) AS shared
-      FROM (SELECT relname, pg_total_relation_size(oid) AS bytes FROM pg_class
-        WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')) AS sizes`,
-    probe: `SELECT current_setting('server_encoding') AS encoding, ${serverMs}`,
-    claim: `UPDATE shard SET epoch = epoch + 1, owner = $2 WHERE id = $1 AND epoch = $3 AND lost IS NULL
-      RETURNING *, ${serverMs}`,
-    markLost: `UPDATE shard SET lost = seen.seq FROM unnest($1::integer[], $2::bigint[]) AS seen (id, seq)
-      WHERE shard.id = seen.id AND shard.seq < seen.seq RETURNING shard.id`,
-    commit: `${fence} SELECT 1 FROM fence`,
-    commitAnswers: `${fence}, answered AS (
-        INSERT INTO request (shard, ${namesOf(answerColumns)}, checkpoint)
-        SELECT $1, t.*, fence.checkpoint FROM fence, ${unnestOf(answerColumns, 12)}
-        ON CONFLICT (shard, key) DO UPDATE SET
-          ${replaced(["state", "status", "version", "ended_at", "first_seq", "last_seq", "checkpoint", "data"])}
-      ) SELECT 1 FROM fence`,
-    runs: `INSERT INTO run (shard, ${namesOf(runColumns)}) SELECT $1, t.* FROM ${unnestOf(runColumns, 2)}
-      ON CONFLICT (shard, key) DO UPDATE SET
-        ${replaced(runColumns.map(([name]) => name).filter((name) => name !== "key"))}`,
-    ended: `DELETE FROM run WHERE ctid = ANY (ARRAY(
-        SELECT live.ctid FROM unnest($2::text[]) AS gone (key), LATERAL ${withKey("ctid", "run", "gone.key")} AS live))`,
-    histories: `INSERT INTO history (shard, key, last_at, count, state, events)
-      SELECT $1, t.key, t.last_at, t.count, t.state, t.events
-      FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) WITH ORDINALITY
-        AS t (key, last_at, count, state, events, place) ORDER BY place`,
-    audit: `SELECT at, seq, entries FROM audit WHERE shard = $1 AND (at, seq) < ($2, $3)
-      ORDER BY at DESC, seq DESC LIMIT $4`,
-    purgeAudit: `WITH old AS (
-        DELETE FROM audit WHERE ctid = ANY (ARRAY(
-          SELECT ctid FROM audit WHERE shard = $1 AND at < $4
-            AND EXISTS (SELECT 1 FROM shard WHERE id = $1 AND epoch = $2 AND owner = $3)
-          ORDER BY at, seq LIMIT $5))
-        RETURNING seq
-      ) SELECT count(*) FROM old`,
-    downtimes: "UPDATE shard SET downtimes = $2 WHERE id = $1",
-    stopped: "UPDATE shard SET stopped = epoch WHERE id = $1",
-    checkpointed: "UPDATE shard SET checkpoint = greatest(checkpoint, $2) WHERE id = $1",
-    // A page has so many bytes at most, or one row: runs and batches may be large.
-    journal: `SELECT seq, record FROM (
-        SELECT seq, record, sum(octet_length(record)) OVER before AS bytes FROM ${journal} WHERE seq > $1
-        WINDOW before AS (ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) ORDER BY seq LIMIT 32
-      ) AS page WHERE coalesce(bytes, 0) < ${maxPageBytes} ORDER BY seq`,
-    // Walks the index from one (hub, version) to the next, however many runs have it.
-    hubVersions: `WITH RECURSIVE known AS (
-        (SELECT hub, version FROM run WHERE shard = $1 ORDER BY hub, version LIMIT 1)
-        UNION ALL
-        SELECT next.hub, next.version FROM known, LATERAL (
-          SELECT hub, version FROM run WHERE shard = $1 AND (hub, version) > (known.hub, known.version)
-          ORDER BY hub, version LIMIT 1) AS next
-      )
-      SELECT hub, version FROM known WHERE EXISTS (
-        SELECT 1 FROM run WHERE shard = $1 AND run.hub = known.hub AND run.version = known.version
-          AND key <> ALL ($2::text[]))`,
-    hotRuns: `SELECT * FROM (
-        SELECT *, sum(octet_length(snapshot)) OVER before AS bytes FROM run WHERE shard = $1 AND hot AND key > $2
-        WINDOW before AS (ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) ORDER BY key LIMIT 1000
-      ) AS page WHERE coalesce(bytes, 0) < ${maxPageBytes} ORDER BY key`,
-    laneRuns: `SELECT key, hub, status, lane FROM run WHERE shard = $1 AND lane IS NOT NULL AND key > $2
-      ORDER BY key LIMIT 1000`,
-    dueRuns: `SELECT * FROM run WHERE shard = $1 AND NOT hot AND due < $4 AND (due, key) > ($2, $3)
-      ORDER BY due, key LIMIT $5`,
-    nextDue: "SELECT due FROM run WHERE shard = $1 AND NOT hot AND due >= $2 ORDER BY due LIMIT 1",
-    // One snapshot: a run that ends meanwhile is seen by its row or by its answer.
-    find: `SELECT to_json(live) AS run, to_json(done) AS answered
-      FROM unnest($2::text[]) WITH ORDINALITY AS asked (key, place)
-      LEFT JOIN LATERAL ${withKey("*", "run", "asked.key")} AS live ON true
-      LEFT JOIN LATERAL ${withKey("*", "request", "asked.key")} AS done ON true
-      ORDER BY place`,
-    // A page sees one snapshot, in which the parts of the history come before the journal: what a run did moves from there to here
-    // until it ends, and nothing moves afterwards.
-    history: `SELECT part, place, events, record, archived, last_at, state FROM (
-        SELECT *, sum(coalesce(octet_length(events), octet_length(record))) OVER before AS bytes FROM (
-          (SELECT 0 AS part, 0::bigint AS place, NULL AS events, NULL::bytea AS record, events AS archived, last_at, state
-            FROM archived WHERE shard = $1 AND key = $2)
-          UNION ALL
-          (SELECT 1, id, events, NULL, NULL, NULL, NULL FROM history
-            WHERE shard = $1 AND key = $2 AND id > $3 ORDER BY id LIMIT 256)
-          UNION ALL
-          (SELECT 2, seq, NULL, record, NULL, NULL, NULL FROM ${withKey("*", "request", "$2")} AS done
-            JOIN ${journal} ON seq BETWEEN first_seq AND last_seq AND seq > $4
-            WHERE ended_at IS NOT NULL ORDER BY seq LIMIT 256)
-        ) AS stored
-        WINDOW before AS (ORDER BY part, place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-        ORDER BY part, place LIMIT 257
-      ) AS page WHERE coalesce(bytes, 0) < ${maxPageBytes} ORDER BY part, place`,
-    purge: `WITH old AS (
-        DELETE FROM request WHERE ctid = ANY (ARRAY(
-          SELECT ctid FROM request WHERE shard = $1 AND ended_at < $4
-            AND EXISTS (SELECT 1 FROM shard WHERE id = $1 AND epoch = $2 AND owner = $3)
-            -- Only the key of a request has no '/' behind anything else.
-            AND NOT (key !~ '[^/]/' AND (key = ANY ($6::text[]) OR ${begunRow("request", "request.key")} IS NOT NULL
-              OR ${begunRow("run", "request.key", "AND key <> ALL ($7::text[])")} IS NOT NULL))
-          ORDER BY ended_at LIMIT $5))
-        RETURNING key
-      ), parts AS (
-        DELETE FROM history USING old WHERE shard = $1 AND history.key = old.key
-      ), gone AS (
-        DELETE FROM archived USING old WHERE shard = $1 AND archived.key = old.key
-      ) SELECT count(*) FROM old`,
-    // Parts of ended runs stay, and are not looked at again. One statement: a reader sees what is archived or its number.
-    archive: `WITH old AS (
-        SELECT history.ctid AS row, key, id, last_at, count, state,
-          ${withKey("ended_at", "request", "history.key")} IS NOT NULL AS ended
-        FROM history WHERE shard = $1 AND last_at > 0 AND last_at < $4
-          AND EXISTS (SELECT 1 FROM shard WHERE id = $1 AND epoch = $2 AND owner = $3)
-        ORDER BY last_at, id LIMIT $5
-      ), kept AS (
-        UPDATE history SET last_at = NULL FROM old WHERE history.ctid = old.row AND old.ended
-      ), gone AS (
-        DELETE FROM history USING old WHERE history.ctid = old.row AND NOT old.ended
-      ), counted AS (
-        INSERT INTO archived (shard, key, events, last_at, state)
-        SELECT $1, key, sum(count), max(last_at), (array_agg(state ORDER BY id DESC) FILTER (WHERE state IS NOT NULL))[1]
-        FROM old WHERE NOT ended GROUP BY key
-        ON CONFLICT (shard, key) DO UPDATE SET events = archived.events + excluded.events,
-          last_at = excluded.last_at, state = coalesce(excluded.state, archived.state)
-      ) SELECT count(*) FROM old`,
-    // Parts that an earlier version has written, which did not say when their last event happened.
-    undated: "SELECT id, key, events FROM history WHERE shard = $1 AND last_at = 0 ORDER BY id LIMIT $2",
-    dated: `UPDATE history SET last_at = t.last_at, count = t.count, state = t.state
-      FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) AS t (key, id, last_at, count, state)
-      WHERE shard = $1 AND history.key = t.key AND history.id = t.id`,
-    // Runs end in the order of their batches: what the first that ended needs is enough for all.
-    needed: `SELECT owner, epoch, engine_time, coalesce(
-        (SELECT min(checkpoint) FROM request WHERE shard = $1
-          AND ended_at = (SELECT min(ended_at) FROM request WHERE shard = $1)),
-        checkpoint) AS needed FROM shard WHERE id = $1`,
-  };
 }

@@ -1,6 +1,6 @@
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import type { AuditEntry, AuditPlace, Commit, Store } from "@wheelwork/engine";
-import type { OpenedStore } from "./store-conformance.ts";
+import type { OpenedStore } from "./store-fixtures.ts";
 
 /** A test of a store that is open, and claimed with the epoch 1. */
 type AuditTest = (title: string, body: (opened: OpenedStore) => Promise<void | OpenedStore>) => void;

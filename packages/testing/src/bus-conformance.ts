@@ -1,6 +1,6 @@
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import type { Bus, Message } from "@wheelwork/engine";
-import type { TestRunner } from "./store-conformance.ts";
+import type { TestRunner } from "./store-fixtures.ts";
 
 /** A bus under test. */
 export interface OpenedBus {

@@ -1,6 +1,6 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import type { Clock } from "@wheelwork/engine";
-import type { TestRunner } from "./store-conformance.ts";
+import type { TestRunner } from "./store-fixtures.ts";
 
 /** A clock under test. */
 export interface OpenedClock {

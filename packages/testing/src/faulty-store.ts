@@ -7,10 +7,12 @@ import type {
   Claim,
   Commit,
   DueRuns,
+  FacetCount,
   Found,
   LaneRun,
   MaybePromise,
   RequestFilter,
+  RequestList,
   RequestRow,
   Rows,
   ShardState,
@@ -112,8 +114,12 @@ export class FaultyStore implements Store {
     return this.#rows((store) => store.history(key));
   }
 
-  list(filter: RequestFilter): MaybePromise<readonly RequestRow[]> {
-    return this.#read((store) => store.list(filter));
+  list(list: RequestList): MaybePromise<readonly RequestRow[]> {
+    return this.#read((store) => store.list(list));
+  }
+
+  facets(filter: RequestFilter): MaybePromise<readonly FacetCount[]> {
+    return this.#read((store) => store.facets(filter));
   }
 
   purge(endedBefore: number, limit: number, begun: BegunRuns): MaybePromise<number> {

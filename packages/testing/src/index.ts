@@ -17,7 +17,8 @@ export {
 } from "./memory-log.ts";
 export { MemoryStore } from "./memory-store.ts";
 export { seededRandom, type SeededRandom } from "./random.ts";
-export { storeConformance, type OpenedStore, type TestRunner } from "./store-conformance.ts";
+export { storeConformance } from "./store-conformance.ts";
+export type { OpenedStore, TestRunner } from "./store-fixtures.ts";
 export {
   describeFailure,
   simulate,

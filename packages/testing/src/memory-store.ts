@@ -9,10 +9,13 @@ import type {
   Commit,
   Downtime,
   DueRuns,
+  Facet,
+  FacetCount,
   Found,
   LaneRun,
   LogProgress,
   RequestFilter,
+  RequestList,
   RequestRow,
   RunEvents,
   ShardState,
@@ -20,6 +23,7 @@ import type {
   StoredAnswer,
   StoredRun,
 } from "@wheelwork/engine";
+import { compareInList, facetOf, FacetSums, isListedAfter, isMeant } from "@wheelwork/engine/stores";
 
 /**
  * What is durable. It holds only strings and numbers, so it shares no object with the memory of a dead engine (I19).
@@ -189,20 +193,31 @@ export class MemoryStore implements Store {
     }
   }
 
-  list({ status, hub, before, limit }: RequestFilter): RequestRow[] {
-    this.#check();
-    const ended = Array.from(
-      this.#disk.answers.values(),
-      ({ text }) => JSON.parse(text) as StoredAnswer,
-    ).filter(({ endedAt }) => endedAt !== undefined);
-    return [...this.#runs(), ...ended]
-      .filter((row) => row.root || status === "incident" || status === "lost")
-      .filter(
-        (row) => (status === undefined || row.status === status) && (hub === undefined || row.hub === hub),
-      )
-      .filter((row) => before === undefined || isOlder(row, before))
-      .toSorted((a, b) => (isOlder(a, b) ? 1 : -1))
-      .slice(0, limit);
+  list(list: RequestList): RequestRow[] {
+    return this.#rows()
+      .filter((row) => isMeant(row, list) && isListedAfter(row, list))
+      .toSorted((a, b) => compareInList(a, b, list.order))
+      .slice(0, list.limit)
+      .map((row) => {
+        const { key, version, createdAt, answeredAt } = row;
+        const { hub, status, state, activity, outcome, code } = facetOf(row) as Facet;
+        const { lane } = row as Partial<StoredRun>;
+        return { key, hub, version, status, state, activity, createdAt, answeredAt, outcome, code, lane };
+      });
+  }
+
+  facets(filter: RequestFilter): FacetCount[] {
+    const sums = new FacetSums();
+    for (const row of this.#rows()) if (isMeant(row, filter)) sums.add(facetOf(row) as Facet, 1);
+    return sums.counts();
+  }
+
+  /** The rows of all runs and of all answers. */
+  #rows(): (StoredRun | StoredAnswer)[] {
+    return [
+      ...this.#runs(),
+      ...Array.from(this.#disk.answers.values(), ({ text }) => JSON.parse(text) as StoredAnswer),
+    ];
   }
 
   audit({ at, seq }: AuditPlace, limit: number): AuditBatch[] {
@@ -373,13 +388,3 @@ const newDisk = (): Disk => ({
   archived: new Map(),
   audit: [],
 });
-
-/** What lists of requests are ordered by. */
-interface ListCursor {
-  readonly createdAt: number;
-  readonly key: string;
-}
-
-function isOlder(a: ListCursor, b: ListCursor): boolean {
-  return a.createdAt < b.createdAt || (a.createdAt === b.createdAt && a.key < b.key);
-}

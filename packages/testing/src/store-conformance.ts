@@ -1,121 +1,29 @@
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import type { RunEvent } from "@wheelwork/core";
-import type { Commit, Rows, Store, StoredAnswer, StoredRun } from "@wheelwork/engine";
+import type { StoredRun } from "@wheelwork/engine";
 import { auditConformance } from "./audit-conformance.ts";
 import { seededRandom } from "./random.ts";
-
-/** The two functions that a suite needs of a test runner, such as vitest or node:test. */
-export interface TestRunner {
-  readonly describe: (name: string, body: () => void) => void;
-  readonly test: (name: string, body: () => Promise<void>) => void;
-}
-
-/** A store under test. */
-export interface OpenedStore {
-  readonly store: Store;
-  /** Ends the present owner, as a crash does, and opens the same durable content again. */
-  readonly reopen: () => OpenedStore | Promise<OpenedStore>;
-  readonly close: () => void | Promise<void>;
-}
-
-const none: ReadonlySet<string> = new Set();
-const nothingBegun = { living: none, ended: none };
-
-/** Where a list of due runs begins. */
-const beginning = { due: 0, key: "" };
-
-const at = 1_000;
-
-function run(key: string, part: Partial<StoredRun> = {}): StoredRun {
-  const snapshot = { hub: "h", data: { text: 'a "quoted" text\u0000 – \u{1F600}', none: null } };
-  const plain = { key, hub: "h", version: 1, status: "running" as const, state: "A", createdAt: at };
-  return { ...plain, answeredAt: undefined, hot: false, due: undefined, root: true, snapshot, ...part };
-}
-
-function answer(key: string, part: Partial<StoredAnswer> = {}): StoredAnswer {
-  const plain = {
-    key,
-    hub: "h",
-    version: 1,
-    hash: "x",
-    state: "Done",
-    status: "ended" as const,
-    createdAt: at,
-  };
-  const times = { answeredAt: at + 5, endedAt: at + 5, firstSeq: 1, lastSeq: 1 };
-  return {
-    ...plain,
-    ...times,
-    root: true,
-    answer: { kind: "result", value: { ok: [1, null] } },
-    request: { n: 1 },
-    ...part,
-  };
-}
-
-/** Compares two values as JSON: a field that is undefined may be missing. */
-function same(actual: unknown, expected: unknown, message?: string): void {
-  deepStrictEqual(JSON.parse(JSON.stringify(actual)), JSON.parse(JSON.stringify(expected)), message);
-}
-
-async function all<T>(rows: Rows<T>): Promise<T[]> {
-  const list: T[] = [];
-  for await (const row of rows) list.push(row);
-  return list;
-}
-
-const storedRun = async (store: Store, key: string): Promise<StoredRun | undefined> =>
-  (await store.find([key]))[0]?.run;
-
-const storedAnswer = async (store: Store, key: string): Promise<StoredAnswer | undefined> =>
-  (await store.find([key]))[0]?.answer;
-
-const told = (call: number, input: unknown = { call }): RunEvent => ({
-  type: "told",
+import {
+  all,
+  answer,
   at,
-  call,
-  spoke: "s",
-  input,
-});
-const toldAt = (call: number, when: number): RunEvent => ({ ...told(call), at: when }) as RunEvent;
-const enteredAt = (state: string, when: number): RunEvent => ({ type: "entered", at: when, state });
-/** A store may have a compact form for this event. */
-const settled = (call: number, now: number): RunEvent => ({
-  type: "settled",
-  at: now,
-  call,
-  outcome: "ok",
-  by: "Next",
-});
-
-/** Writes batches one after the other, as an owner does. */
-class Owner {
-  readonly store: Store;
-  epoch = 0;
-  seq = 0;
-
-  constructor(store: Store) {
-    this.store = store;
-  }
-
-  async claim(): Promise<this> {
-    const claim = await this.store.claim("owner");
-    this.epoch = claim.epoch;
-    this.seq = claim.seq;
-    return this;
-  }
-
-  async commit(part: Partial<Omit<Commit, "epoch" | "seq">>): Promise<number> {
-    const seq = this.seq + 1;
-    await this.store.commit({ epoch: this.epoch, seq, now: at + seq, journal: [], answers: [], ...part });
-    this.seq = seq;
-    return seq;
-  }
-
-  checkpoint(part: Partial<NonNullable<Commit["checkpoint"]>>): Promise<number> {
-    return this.commit({ checkpoint: { runs: [], ended: [], histories: [], ...part } });
-  }
-}
+  beginning,
+  enteredAt,
+  none,
+  nothingBegun,
+  Owner,
+  run,
+  same,
+  settled,
+  storedAnswer,
+  storedRun,
+  told,
+  toldAt,
+  type OpenedStore,
+  type StoreTest,
+  type TestRunner,
+} from "./store-fixtures.ts";
+import { listConformance } from "./store-lists.ts";
 
 /**
  * The conformance suite of the Store port. Every store must pass it.
@@ -129,10 +37,7 @@ export function storeConformance(
   open: () => OpenedStore | Promise<OpenedStore>,
 ): void {
   const { describe } = runner;
-  const test = (
-    title: string,
-    body: (opened: OpenedStore, owner: Owner) => Promise<void | OpenedStore>,
-  ): void =>
+  const test: StoreTest = (title, body) =>
     runner.test(title, async () => {
       const opened = await open();
       const last = await body(opened, await new Owner(opened.store).claim());
@@ -416,35 +321,7 @@ export function storeConformance(
       return again;
     });
 
-    test("lists requests newest first, each once, in pages", async ({ store }, owner) => {
-      await owner.checkpoint({
-        runs: [run("a", { createdAt: 1 }), run("b", { createdAt: 3 }), run("child", { root: false })],
-      });
-      const done = [
-        answer("c", { createdAt: 2 }),
-        answer("d", { createdAt: 3 }),
-        answer("child2", { root: false }),
-      ];
-      const answeredOnly = answer("b", { createdAt: 3, endedAt: undefined, status: "incident" });
-      await owner.commit({ answers: [...done, answeredOnly] });
-      const keys = async (filter: Partial<Parameters<Store["list"]>[0]>): Promise<string[]> =>
-        (await store.list({ limit: 10, ...filter })).map(({ key }) => key);
-      same(await keys({}), ["d", "b", "c", "a"]);
-      same(await keys({ limit: 2 }), ["d", "b"]);
-      same(await keys({ before: { createdAt: 3, key: "b" } }), ["c", "a"]);
-      same(await keys({ status: "ended" }), ["d", "c"]);
-      same(await keys({ status: "incident" }), [], "the row of the run counts, not the row of its answer");
-      await owner.checkpoint({ runs: [run("child", { root: false, status: "incident" })] });
-      same(await keys({ status: "incident" }), ["child"], "incidents of children are listed too");
-      same(await keys({ hub: "none" }), []);
-      await owner.commit({ answers: [answer("told", { root: false, status: "lost" })] });
-      same(
-        await keys({ status: "lost" }),
-        ["told"],
-        "tells that have failed for good are listed under their status",
-      );
-      same(await keys({ status: "ended" }), ["d", "c"]);
-    });
+    listConformance(test);
 
     test("refuses the commits of an owner that has lost its epoch (I21)", async ({
       store,

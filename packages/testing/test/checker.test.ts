@@ -176,7 +176,7 @@ function soundTrace(): TraceEntry[] {
     });
     see({ type: "view", key, status: "ended", answer, history });
   }
-  see({ type: "listed", keys: ["c", "b", "a"], liveRuns: 0, openAttempts: 0 });
+  see({ type: "listed", keys: ["c", "b", "a"], count: 3, liveRuns: 0, openAttempts: 0 });
   return trace;
 }
 
@@ -320,7 +320,13 @@ const forgeries: readonly [
     "I5",
     "a list without a request",
     "the list has c, a, and not a, b, c",
-    (t) => (t.entry("listed")["keys"] = ["c", "a"]),
+    (t) => Object.assign(t.entry("listed"), { keys: ["c", "a"], count: 2 }),
+  ],
+  [
+    "I5",
+    "a count that is not what is listed",
+    "4 requests are counted, and 3 listed",
+    (t) => (t.entry("listed")["count"] = 4),
   ],
   [
     "I5",
@@ -731,7 +737,7 @@ test("what has outlived its retention may be unknown, and may be sent again", ()
   const refused = { type: "refused", key: "c", code: "WW_NOT_FOUND", retryable: false };
   forgery.behind(forgery.entry("calm"), purged(3_001), refused);
   forgery.remove(forgery.entry("view", 2));
-  forgery.entry("listed")["keys"] = [];
+  Object.assign(forgery.entry("listed"), { keys: [], count: 0 });
   expect(forgery.check().violations).toEqual([]);
 });
 

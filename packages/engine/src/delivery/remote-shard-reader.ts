@@ -1,23 +1,17 @@
 import type { Answer, HistoryEvent, RunEvent } from "@wheelwork/core";
 import { apply, restore, Run } from "@wheelwork/core/kernel";
-import type {
-  AuditBatch,
-  AuditPlace,
-  Clock,
-  RequestFilter,
-  RequestRow,
-  Store,
-  StoredAnswer,
-} from "../ports/ports.ts";
+import type { FacetCount, RequestFilter, RequestList } from "../ports/filter.ts";
+import type { AuditBatch, AuditPlace, Clock, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
 import { collect, withRest, type HistoryRange } from "../ports/history.ts";
 import { isBeginning, type Beginning } from "../shard/records.ts";
 import type { RunFeed } from "../requests/access.ts";
 import type { ShardSummary } from "../requests/api.ts";
 import { longestLanes, type LaneFilter, type LongestLanes } from "../requests/lane-list.ts";
-import { listOverlaid } from "../requests/list.ts";
+import { countOverlaid, listOverlaid, type Overlay } from "../requests/list.ts";
 import { summaryOf } from "../requests/shard-summary.ts";
 import { Lanes } from "../shard/lanes.ts";
+import { listedAs, type ListedAs } from "../shard/listed.ts";
 import { RunTail } from "./run-tail.ts";
 
 /** What is known of a request after a batch. */
@@ -50,6 +44,21 @@ export const answerIn = (event: RunEvent): Answer | undefined =>
 
 /** So many runs in lanes are read before the loop goes on. */
 const lanesAtOnce = 1000;
+
+/** Rows that are looked for at once. */
+const maxFound = 500;
+
+/** What the journal says of runs that have moved on, and what their rows say. Those that have ended have another row. */
+const overlayOf = (runs: ReadonlyMap<string, Run>, rows: ReadonlyMap<string, ListedAs>): Overlay => ({
+  moved: () =>
+    Array.from(runs.values(), (run) => ({
+      run: run.status === "ended" ? undefined : run,
+      row: rows.get(run.key),
+    })),
+  isCurrent: ({ key }) => !runs.has(key),
+  find: () => undefined,
+  version: () => 0,
+});
 
 /** How often the journal is read while somebody waits, in milliseconds. */
 const followMs = 20;
@@ -125,16 +134,26 @@ export class RemoteShardReader {
     return this.#store.audit(before, limit);
   }
 
-  /** The newest requests of the store, with those that have moved on since the last checkpoint as they are now. */
-  list(filter: RequestFilter): Promise<readonly RequestRow[]> {
+  /** A part of the list of the store, with those that have moved on since the last checkpoint as they are now. */
+  list(list: RequestList): Promise<readonly RequestRow[]> {
     return this.#stable(async (checkpoint) => {
-      const { runs: moved } = await this.#replayed(checkpoint);
-      return listOverlaid(this.#store, filter, this.#clock, {
-        // Ended runs have other rows.
-        runs: () => [...moved.values()].filter(({ status }) => status !== "ended"),
-        isCurrent: ({ key }) => !moved.has(key),
-        find: () => undefined,
-      });
+      const { runs } = await this.#replayed(checkpoint);
+      return listOverlaid(this.#store, list, this.#clock, overlayOf(runs, new Map()));
+    });
+  }
+
+  /** How many requests a filter means, by facet. */
+  facets(filter: RequestFilter): Promise<readonly FacetCount[]> {
+    return this.#stable(async (checkpoint) => {
+      const { runs } = await this.#replayed(checkpoint);
+      const rows = new Map<string, ListedAs>();
+      const keys = [...runs.keys()];
+      for (let from = 0; from < keys.length; from += maxFound)
+        for (const { run } of await this.#store.find(keys.slice(from, from + maxFound))) {
+          const row = run === undefined ? undefined : listedAs(run);
+          if (run !== undefined && row !== undefined) rows.set(run.key, row);
+        }
+      return countOverlaid(this.#store, filter, this.#clock, overlayOf(runs, rows));
     });
   }
 

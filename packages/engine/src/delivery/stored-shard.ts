@@ -1,6 +1,7 @@
 import { WheelworkError, type Answer, type HistoryEvent } from "@wheelwork/core";
 import type { Ignored } from "@wheelwork/core/kernel";
-import type { AuditBatch, AuditPlace, Clock, RequestFilter, RequestRow, Store } from "../ports/ports.ts";
+import type { FacetCount, RequestFilter, RequestList } from "../ports/filter.ts";
+import type { AuditBatch, AuditPlace, Clock, RequestRow, Store } from "../ports/ports.ts";
 import type { HistoryRange } from "../ports/history.ts";
 import type { askAgain, RequestRecord, RunFeed, ShardAccess } from "../requests/access.ts";
 import type { ShardSummary } from "../requests/api.ts";
@@ -35,8 +36,12 @@ export class StoredShard implements ShardAccess {
     return events;
   }
 
-  list(filter: RequestFilter): Promise<readonly RequestRow[]> {
-    return this.reader.list(filter);
+  list(list: RequestList): Promise<readonly RequestRow[]> {
+    return this.reader.list(list);
+  }
+
+  facets(filter: RequestFilter): Promise<readonly FacetCount[]> {
+    return this.reader.facets(filter);
   }
 
   audit(before: AuditPlace, limit: number): Promise<readonly AuditBatch[]> {

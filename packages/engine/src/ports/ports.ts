@@ -10,6 +10,7 @@ import type {
   WheelworkError,
 } from "@wheelwork/core";
 import type { RunSnapshot } from "@wheelwork/core/kernel";
+import type { Activity, FacetCount, RequestFilter, RequestList } from "./filter.ts";
 
 /** A value now, or later: a store in the same process commits at once, one over a network does not. */
 export type MaybePromise<T> = T | Promise<T>;
@@ -54,6 +55,8 @@ export interface StoredRun {
   readonly version: number;
   readonly status: RunStatus;
   readonly state: string;
+  /** Only of a running one. */
+  readonly activity?: Activity | undefined;
   readonly createdAt: number;
   readonly answeredAt: number | undefined;
   /** The run must be in memory: it has open calls, or is the child of one that has. */
@@ -132,7 +135,7 @@ export interface Commit {
   readonly now: number;
   /** What happened: appended to the journal. */
   readonly journal: readonly RunEvents[];
-  /** Requests that were answered, or whose run ended after its answer: written as they are now. */
+  /** Requests that were answered, or whose run ended after its answer: written as they are now. The end of a run comes once. */
   readonly answers: readonly StoredAnswer[];
   readonly checkpoint?: Checkpoint;
   /** The downtimes that retention must know, in place of those before. */
@@ -215,16 +218,6 @@ export interface AuditBatch extends AuditPlace {
   readonly entries: readonly AuditEntry[];
 }
 
-/** Which requests to list, newest first. */
-export interface RequestFilter {
-  /** Of incidents, those of calls of hubs and of tells are listed too: somebody must look after them. Only tells are lost. */
-  readonly status?: RequestStatus;
-  readonly hub?: string;
-  readonly limit: number;
-  /** List only requests that were created before this place. */
-  readonly before?: { readonly createdAt: number; readonly key: string };
-}
-
 /** A line of the list of requests. */
 export interface RequestRow {
   readonly key: string;
@@ -234,6 +227,11 @@ export interface RequestRow {
   readonly state: string;
   readonly createdAt: number;
   readonly answeredAt: number | undefined;
+  /** Only of a running one. */
+  readonly activity?: Activity | undefined;
+  /** How an ended one was answered, and the code of an error. */
+  readonly outcome?: Answer["kind"] | undefined;
+  readonly code?: string | undefined;
   /** Only of a run that lives, of a hub with a lane. */
   readonly lane?: RunLane | undefined;
 }
@@ -316,8 +314,16 @@ export interface Store {
    * are archived while parts are read, another such part may come.
    */
   history(key: string): Rows<readonly HistoryEvent[]>;
-  /** Requests whose run is in the store, live or ended. */
-  list(filter: RequestFilter): MaybePromise<readonly RequestRow[]>;
+  /**
+   * Requests whose run is in the store, live or ended, in the order of the list. A request has two rows while its run has ended and
+   * the row of the run is still there.
+   */
+  list(list: RequestList): MaybePromise<readonly RequestRow[]>;
+  /**
+   * How many rows a list of all requests with the filter has, by facet: exact, and at about the same cost however many there are. Facets
+   * without rows are left out.
+   */
+  facets(filter: RequestFilter): MaybePromise<readonly FacetCount[]>;
   /**
    * @throws WheelworkError WW_STORE_REFUSED when the store never takes such content (a text that is too long, a value that it
    * cannot hold). Nothing was written then.

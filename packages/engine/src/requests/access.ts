@@ -8,14 +8,8 @@ import {
   type TraceContext,
 } from "@wheelwork/core";
 import { Run, type Ignored, type Input, type RunOrigin } from "@wheelwork/core/kernel";
-import type {
-  AuditBatch,
-  AuditPlace,
-  Clock,
-  RequestFilter,
-  RequestRow,
-  StoredAnswer,
-} from "../ports/ports.ts";
+import type { FacetCount, RequestFilter, RequestList } from "../ports/filter.ts";
+import type { AuditBatch, AuditPlace, Clock, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { Schedule } from "../schedules/schedule.ts";
 import type { Tracing } from "../ports/trace.ts";
 import type { DeadLetterPage, EngineHealth, ShardSummary } from "./api.ts";
@@ -101,8 +95,10 @@ export interface ShardAccess {
   follow(key: string): Promise<RunFeed>;
   /** What is committed of what happened to a request, oldest first. */
   history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]>;
-  /** The newest rows that the filter lets through: as many as its limit if there are so many, and in any order. */
-  list(filter: RequestFilter): Promise<readonly RequestRow[]>;
+  /** The first rows of a part of a list: as many as its limit if there are so many, and in any order. */
+  list(list: RequestList): Promise<readonly RequestRow[]>;
+  /** How many requests a filter means, by facet. */
+  facets(filter: RequestFilter): Promise<readonly FacetCount[]>;
   /** The lanes of the shard with the longest queues. */
   lanes(filter: LaneFilter): Promise<LongestLanes>;
   /** Who works on the shard, and how far it has come. */

@@ -1,4 +1,5 @@
 import type { Answer, AnyHub, Hub, HistoryEvent, SignalTypes } from "@wheelwork/core";
+import type { Activity, RequestFilter } from "../ports/filter.ts";
 import type { RequestStatus } from "../ports/ports.ts";
 import type { RunHandle } from "./run-handle.ts";
 import type { RunUpdate, WatchOptions } from "./run-watch.ts";
@@ -131,7 +132,53 @@ export interface OpenCallView {
   readonly progress?: unknown;
 }
 
-/** One page of the list of requests, newest first. */
+/** How many requests have what in common. */
+export interface RequestCounts {
+  /** How many there are. */
+  readonly count: number;
+  /** By hub, status and state. */
+  readonly states: readonly {
+    readonly hub: string;
+    readonly status: RequestStatus;
+    /** Only of running ones. */
+    readonly activity?: Activity;
+    readonly state: string;
+    readonly count: number;
+  }[];
+  /** Those that have ended, by hub and answer. */
+  readonly outcomes: readonly {
+    readonly hub: string;
+    readonly outcome: Answer["kind"];
+    /** Only of errors. */
+    readonly code?: string;
+    readonly count: number;
+  }[];
+}
+
+/** Options of `requests`. */
+export interface RequestsOptions extends RequestFilter {
+  /** The order, by the time at which requests were accepted. Default: `newest` first. */
+  readonly order?: "newest" | "oldest";
+  /** How many requests a page has at most: 1,000 at most. Default: 50. */
+  readonly limit?: number;
+  /** That of the page before. */
+  readonly cursor?: string;
+}
+
+/** Options of `search`. All that is given must hold. */
+export interface SearchOptions extends RequestsOptions {
+  /** A part of a field's name or of a value, anywhere in the request or the view, in upper or lower case. */
+  readonly text?: string;
+  /**
+   * Values by their paths: `{ "request.customer.id": 42, "view.percent": 100 }`. In a list, a name that is no position means any of its
+   * entries.
+   */
+  readonly values?: Readonly<Record<string, string | number | boolean | null>>;
+  /** How long to search, in milliseconds: 10,000 at most. Default: 500. */
+  readonly withinMs?: number;
+}
+
+/** One page of the list of requests. */
 export interface RequestPage {
   readonly items: readonly {
     readonly id: string;
@@ -141,6 +188,12 @@ export interface RequestPage {
     readonly state: string;
     readonly createdAt: number;
     readonly answeredAt: number | undefined;
+    /** Only of a running one: what it does. */
+    readonly activity?: Activity;
+    /** Only of an ended one: how it was answered. */
+    readonly outcome?: Answer["kind"];
+    /** The code of the error that was the answer of an ended one. */
+    readonly code?: string;
     /** Only while the run lives, of a hub with `exclusive`. */
     readonly lane?: { readonly name: string; readonly key: string };
   }[];
@@ -288,15 +341,21 @@ export interface Engine {
   /** @throws WheelworkError WW_NOT_FOUND. */
   request(id: string): Promise<RequestView>;
   /**
-   * A page of requests, newest first. Of incidents, those of calls of hubs and of tells are listed too. The status `lost`
+   * A page of requests. Of incidents, those of calls of hubs and of tells are listed too. The status `lost`
    * lists the tells that have failed for good; the answer of each says why.
+   * @throws WheelworkError WW_INVALID_REQUEST.
    */
-  requests(filter?: {
-    readonly status?: RequestStatus;
-    readonly hub?: string;
-    readonly limit?: number;
-    readonly cursor?: string;
-  }): Promise<RequestPage>;
+  requests(options?: RequestsOptions): Promise<RequestPage>;
+  /**
+   * Looks inside of the requests that a filter means, one after the other. A page may have few requests, or none: as long as it has a
+   * cursor, there are requests that were not looked at. The narrower the filter, the sooner all are.
+   * @throws WheelworkError WW_INVALID_REQUEST.
+   */
+  search(options: SearchOptions): Promise<RequestPage>;
+  /** How many requests a filter means: exactly. @throws WheelworkError WW_INVALID_REQUEST. */
+  count(filter?: RequestFilter): Promise<number>;
+  /** The same, by state and by outcome. @throws WheelworkError WW_INVALID_REQUEST. */
+  facets(filter?: RequestFilter): Promise<RequestCounts>;
   /**
    * What happened to a request, oldest first: all of it, or `limit` events at most after so many others. A history only grows, so
    * that these numbers name the same events for ever. If a run lives for long, its first events are archived (`historyRetentionMs`):

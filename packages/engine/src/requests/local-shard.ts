@@ -1,15 +1,8 @@
 import { WheelworkError, type Answer, type HistoryEvent, type RunEvent } from "@wheelwork/core";
 import { Run, type Ignored, type Input } from "@wheelwork/core/kernel";
 import { keyReused } from "../ports/keys.ts";
-import type {
-  AuditBatch,
-  AuditPlace,
-  Clock,
-  RequestFilter,
-  RequestRow,
-  Store,
-  StoredAnswer,
-} from "../ports/ports.ts";
+import type { FacetCount, RequestFilter, RequestList } from "../ports/filter.ts";
+import type { AuditBatch, AuditPlace, Clock, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
 import { stopping, unavailable } from "../shard/options.ts";
 import type { Shard } from "../shard/shard.ts";
 import type { Ending } from "../shard/watchers.ts";
@@ -27,7 +20,7 @@ import { Doorbell } from "../ports/doorbell.ts";
 import type { HistoryRange } from "../ports/history.ts";
 import type { ShardSummary } from "./api.ts";
 import { longestLanes, type LaneFilter, type LongestLanes } from "./lane-list.ts";
-import { listOverlaid } from "./list.ts";
+import { countOverlaid, listOverlaid, type Overlay } from "./list.ts";
 import { summaryOf } from "./shard-summary.ts";
 
 /** A shard that this process works on: its loop is asked, and its store for what is not in memory. */
@@ -172,13 +165,22 @@ export class LocalShard implements ShardAccess {
     }
   }
 
-  async list(filter: RequestFilter): Promise<readonly RequestRow[]> {
+  async list(list: RequestList): Promise<readonly RequestRow[]> {
+    return listOverlaid(this.#store, list, this.#clock, this.#overlay());
+  }
+
+  async facets(filter: RequestFilter): Promise<readonly FacetCount[]> {
+    return countOverlaid(this.#store, filter, this.#clock, this.#overlay());
+  }
+
+  #overlay(): Overlay {
     if (this.#shard.status === "store-lost") throw unavailable();
-    return listOverlaid(this.#store, filter, this.#clock, {
-      runs: () => this.#shard.liveRuns(),
+    return {
+      moved: () => this.#shard.movedRuns(),
       isCurrent: (row) => this.#shard.isListed(row),
       find: (key) => this.#shard.find(key),
-    });
+      version: () => this.#shard.committedSeq,
+    };
   }
 
   lanes(filter: LaneFilter): Promise<LongestLanes> {

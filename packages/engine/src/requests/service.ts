@@ -10,6 +10,7 @@ import {
 import { callersCancel, knownCommand, Run, textOf, type HubDefinition } from "@wheelwork/core/kernel";
 import { outcomeSignal, type RemoteCall, type RemoteOutcome } from "../ports/calls.ts";
 import { givenKey, isRunKey, keyProblem, scheduleHubName, scheduleOf, storedKey } from "../ports/keys.ts";
+import { compareInList, type FacetCount, type RequestFilter, type RequestList } from "../ports/filter.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import { readTraceparent, traceContext, type Tracing } from "../ports/trace.ts";
 import {
@@ -28,8 +29,11 @@ import type {
   Engine,
   EngineHealth,
   LanePage,
+  RequestCounts,
   RequestPage,
+  RequestsOptions,
   RequestView,
+  SearchOptions,
   ShardSummary,
   StopOptions,
   Submitted,
@@ -44,6 +48,7 @@ import { laneOrder, type LongestLanes } from "./lane-list.ts";
 import type { OwedOptions } from "./posts.ts";
 import { EngineRun, type RunHandle } from "./run-handle.ts";
 import { watchRun, type RunUpdate, type WatchOptions } from "./run-watch.ts";
+import { search } from "./search.ts";
 import { EngineSchedule, type ScheduleHandle, type ScheduleView } from "./schedules.ts";
 import type { EngineStats } from "./stats.ts";
 import {
@@ -59,7 +64,8 @@ import {
   validSignal,
   type CheckedBody,
 } from "./validate.ts";
-import { pageOf, pageBounds, viewOf } from "./views.ts";
+import { checkFilter, limitOf, listOf, pageOf, requestCounts } from "./filters.ts";
+import { viewOf } from "./views.ts";
 
 /**
  * The engine as callers see it, over its shards: checks what comes in, finds the shard of each request, and makes answers,
@@ -103,7 +109,7 @@ export class RequestService implements Engine {
   }
 
   async lanes({ name, limit }: Parameters<Engine["lanes"]>[0] = {}): Promise<LanePage> {
-    const filter = { name, ...pageBounds(limit === undefined ? {} : { limit }) };
+    const filter = { name, limit: limitOf(limit) };
     this.#demandOpen();
     const parts: LongestLanes[] = [];
     for (const shard of this.#shards.all()) parts.push(await shard.lanes(filter));
@@ -135,8 +141,8 @@ export class RequestService implements Engine {
   }
 
   async deadLetters({ topic, limit }: Parameters<Engine["deadLetters"]>[0] = {}): Promise<DeadLetterPage> {
-    const bounds = pageBounds(limit === undefined ? {} : { limit });
-    return this.#letters().list({ ...(topic === undefined ? {} : { topic }), limit: bounds.limit });
+    const most = limitOf(limit);
+    return this.#letters().list({ ...(topic === undefined ? {} : { topic }), limit: most });
   }
 
   async replayDeadLetter(
@@ -316,25 +322,49 @@ export class RequestService implements Engine {
     return this.#ask(id, async (shard, key) => this.#viewOf(await shard.lookUp(key)));
   }
 
-  async requests(filter: Parameters<Engine["requests"]>[0] = {}): Promise<RequestPage> {
-    const { status, hub } = filter;
-    const { limit, before } = pageBounds(filter);
+  async requests(options: RequestsOptions = {}): Promise<RequestPage> {
+    const list = listOf(options);
+    // One more than the page holds says that there is another page.
+    return pageOf(await this.#rows({ ...list, limit: list.limit + 1 }), list);
+  }
+
+  search(options: SearchOptions): Promise<RequestPage> {
+    return search(options, {
+      clock: this.#shards.clock,
+      rows: async (list) => {
+        const rows = await this.#rows(list);
+        return rows.toSorted((a, b) => compareInList(a, b, list.order)).slice(0, list.limit);
+      },
+      lookUp: (key) => this.#accessOf(key).lookUp(key),
+      definition: (hub) => this.hubs.get(hub)?.definition,
+    });
+  }
+
+  /** What each shard has of a part of a list. */
+  async #rows(list: RequestList): Promise<readonly RequestRow[]> {
     this.#demandOpen();
     const rows: RequestRow[] = [];
     for (const shard of this.#shards.all()) {
-      const listed = await told(
-        shard.list({
-          // One more than the page holds says that there is another page.
-          limit: limit + 1,
-          ...(status === undefined ? {} : { status }),
-          ...(hub === undefined ? {} : { hub }),
-          ...(before === undefined ? {} : { before }),
-        }),
-      );
       // Their number may be too great for the arguments of a call.
-      for (const row of listed) rows.push(row);
+      for (const row of await told(shard.list(list))) rows.push(row);
     }
-    return pageOf(rows, limit);
+    return rows;
+  }
+
+  async count(filter: RequestFilter = {}): Promise<number> {
+    return (await this.#counts(filter)).reduce((sum, { count }) => sum + count, 0);
+  }
+
+  async facets(filter: RequestFilter = {}): Promise<RequestCounts> {
+    return requestCounts(await this.#counts(filter));
+  }
+
+  async #counts(filter: RequestFilter): Promise<readonly FacetCount[]> {
+    checkFilter(filter);
+    this.#demandOpen();
+    const counts: FacetCount[] = [];
+    for (const shard of this.#shards.all()) counts.push(...(await told(shard.facets(filter))));
+    return counts;
   }
 
   audit(page: Parameters<Engine["audit"]>[0] = {}): Promise<AuditPage> {

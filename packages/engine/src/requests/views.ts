@@ -9,77 +9,8 @@ import {
   type HubDefinition,
 } from "@wheelwork/core/kernel";
 import { givenKey } from "../ports/keys.ts";
-import type { RequestRow, RequestStatus } from "../ports/ports.ts";
 import { bodyOf, type RequestRecord } from "./access.ts";
-import type { LaneView, OpenCallView, RequestPage, RequestView } from "./api.ts";
-
-/** Where a page begins: after the request of this time and key. */
-interface Cursor {
-  readonly createdAt: number;
-  readonly key: string;
-}
-
-/** Whether `a` comes after `b` in a list that begins with the newest. */
-export function isBefore(a: Cursor, b: Cursor): boolean {
-  return a.createdAt < b.createdAt || (a.createdAt === b.createdAt && a.key < b.key);
-}
-
-const statuses: ReadonlySet<RequestStatus> = new Set(["pending", "running", "incident", "ended", "lost"]);
-
-/** Where a page begins, and how long it is. @throws WheelworkError WW_INVALID_REQUEST. */
-export function pageBounds({
-  status,
-  cursor,
-  limit = 50,
-}: {
-  readonly status?: RequestStatus;
-  readonly cursor?: string;
-  readonly limit?: number;
-}): {
-  readonly limit: number;
-  readonly before: Cursor | undefined;
-} {
-  if (status !== undefined && !statuses.has(status)) {
-    throw new WheelworkError("WW_INVALID_REQUEST", "status is not valid", {
-      problems: [{ path: "status", message: `must be one of ${[...statuses].join(", ")}` }],
-    });
-  }
-  if (!Number.isInteger(limit) || limit < 1 || limit > 1000) {
-    throw new WheelworkError("WW_INVALID_REQUEST", "limit is not valid", {
-      problems: [{ path: "limit", message: "must be an integer from 1 to 1000" }],
-    });
-  }
-  return { limit, before: cursor === undefined ? undefined : readCursor(cursor) };
-}
-
-/** The first rows of a list as a page, newest first; there may be more of them than one page holds. */
-export function pageOf(rows: Iterable<RequestRow>, limit: number): RequestPage {
-  const items = [...rows].toSorted((a, b) => (isBefore(a, b) ? 1 : -1)).slice(0, limit + 1);
-  const page = items.slice(0, limit).map((row) => ({
-    id: givenKey(row.key),
-    hub: row.hub,
-    version: row.version,
-    status: row.status,
-    state: row.state,
-    createdAt: row.createdAt,
-    answeredAt: row.answeredAt,
-    ...(row.lane === undefined ? {} : { lane: { name: row.lane.name, key: row.lane.key } }),
-  }));
-  const last = items[page.length - 1];
-  return items.length > limit && last !== undefined
-    ? { items: page, cursor: `${last.createdAt}.${last.key}` }
-    : { items: page };
-}
-
-function readCursor(cursor: string): Cursor {
-  const [, createdAt, key] = /^(\d{1,16})\.(.+)$/.exec(cursor) ?? [];
-  if (createdAt === undefined || key === undefined) {
-    throw new WheelworkError("WW_INVALID_REQUEST", "cursor is not valid", {
-      problems: [{ path: "cursor", message: "is not one that a list gave" }],
-    });
-  }
-  return { createdAt: Number(createdAt), key };
-}
+import type { LaneView, OpenCallView, RequestView } from "./api.ts";
 
 /** What the hub's own view makes of the data. It never fails: a view that throws says why instead. */
 export function ownView(

@@ -3,6 +3,7 @@ import type { Call, Run } from "@wheelwork/core/kernel";
 import type { RunEvent, TraceContext } from "@wheelwork/core";
 import type { AuditEntry, Commit, EngineEvent, Found } from "../ports/ports.ts";
 import type { IgnoredReason, InputItem, Item, RequestItem } from "./items.ts";
+import type { ListedAs } from "./listed.ts";
 import type { Reply } from "./outbox.ts";
 
 /** A run in memory. */
@@ -24,6 +25,8 @@ export interface LiveRun {
   dirty: boolean;
   /** The run has a row. */
   stored: boolean;
+  /** What lists say of it by its row; undefined: nothing. */
+  listed: ListedAs | undefined;
   /** The last batch that the row knows, if the run was read back from it. */
   rowSeq: number;
   /** About how many bytes its values had when they were last weighed, and the run with them. */

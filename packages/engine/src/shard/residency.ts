@@ -18,6 +18,7 @@ import type { Deadlines } from "./deadlines.ts";
 import type { EngineTime } from "./engine-time.ts";
 import { eventBytes, valuesOf, weightOfRun } from "./memory.ts";
 import type { Lane, Lanes } from "./lanes.ts";
+import { listedAs, listedRow, type ListedAs } from "./listed.ts";
 import { isBeginning, isHot, storedRun } from "./records.ts";
 
 /** Runs that come into memory before a checkpoint lets those go that wait for long. */
@@ -93,8 +94,8 @@ export class Residency {
   readonly lanes: Lanes;
   /** Runs that are soon to be granted a place. They are read with the next batch. */
   readonly #wanted = new Set<string>();
-  /** Ended runs whose row the next checkpoint deletes. */
-  readonly #endedStored = new Set<string>();
+  /** Ended runs whose row the next checkpoint deletes, and what that says. */
+  readonly #endedStored = new Map<string, ListedAs | undefined>();
   /** About how many bytes the runs in memory take. */
   #weight = 0;
   #eventsSinceCheckpoint = 0;
@@ -149,15 +150,22 @@ export class Residency {
     return this.#endedStored.has(key);
   }
 
-  /** Whether a stored row of a list is as its run is now: runs in memory and runs that have ended have moved on. */
+  /** Whether a stored row of a list is as its run is now. */
   isListed({ key, status }: RequestRow): boolean {
-    if (status === "ended") return true;
-    return !this.#live.has(key) && !this.#endedStored.has(key);
+    if (status === "ended" || status === "lost") return true;
+    return this.#live.get(key)?.dirty !== true && !this.#endedStored.has(key);
   }
 
   /** Runs in memory, without those that only uncommitted batches know: they may never be. */
   *committedRuns(): Iterable<Run> {
-    for (const { run, stored, stagedFrom } of this.#live.values()) if (stored || stagedFrom !== 0) yield run;
+    for (const live of this.#live.values()) if (isKnown(live)) yield live.run;
+  }
+
+  /** The runs that have moved on since their row was written, and what it says. undefined: this one has not. */
+  *moved(): Iterable<{ readonly run: Run | undefined; readonly row: ListedAs | undefined } | undefined> {
+    for (const live of this.#live.values())
+      yield live.dirty && isKnown(live) ? { run: live.run, row: live.listed } : undefined;
+    for (const row of this.#endedStored.values()) yield { run: undefined, row };
   }
 
   /** What a purge must know of the runs that requests have begun. All runs in memory count, also those that end with a batch under way. */
@@ -168,14 +176,16 @@ export class Residency {
       if (root !== key) living.add(root);
     }
     // A copy: the store may use it when a checkpoint has deleted those rows, and written others.
-    return { living, ended: new Set(this.#endedStored) };
+    return { living, ended: new Set(this.#endedStored.keys()) };
   }
 
   // ---- coming in ----
 
   /** A new run. A key that is free again may have a row of its former run, which no longer counts. */
   begin(key: string): LiveRun {
+    const listed = this.#endedStored.get(key);
     const live = newLive(new Run(key), this.#endedStored.delete(key), 0);
+    live.listed = listed;
     this.#live.set(key, live);
     return live;
   }
@@ -194,6 +204,7 @@ export class Residency {
 
   #restore(stored: StoredRun): LiveRun {
     const live = newLive(restore(stored.key, stored.snapshot), true, stored.seq ?? 0);
+    live.listed = listedAs(stored);
     this.#live.set(stored.key, live);
     live.values = valuesOf(live.run);
     this.#weigh(live);
@@ -229,7 +240,7 @@ export class Residency {
         continue;
       }
       this.#remove(live);
-      if (live.stored) this.#endedStored.add(key);
+      if (live.stored) this.#endedStored.set(key, live.listed);
     }
     await this.#loadLanes();
   }
@@ -301,7 +312,9 @@ export class Residency {
     // A key that is free again begins another run.
     if (live === undefined || begins) {
       if (live !== undefined) this.#remove(live);
-      this.#live.set(key, (live = newLive(new Run(key), live?.stored ?? false, 0)));
+      const former = live;
+      this.#live.set(key, (live = newLive(new Run(key), former?.stored ?? false, 0)));
+      live.listed = former?.listed;
     }
     if (live.history.length === 0) live.firstSeq = seq;
     for (const event of events) {
@@ -326,7 +339,8 @@ export class Residency {
         );
       }
     };
-    for (const { hub, version } of await this.#store.hubVersions(this.#endedStored)) known(hub, version);
+    for (const { hub, version } of await this.#store.hubVersions(new Set(this.#endedStored.keys())))
+      known(hub, version);
     for (const { run } of this.#live.values()) known(run.hub, run.version);
     if (problems.size === 0) return;
     throw new WheelworkError("WW_HUB_UNKNOWN", "the store holds runs that this engine cannot continue", {
@@ -437,7 +451,7 @@ export class Residency {
         bytes += live.weight;
       }
     }
-    for (const key of this.#endedStored) {
+    for (const key of this.#endedStored.keys()) {
       if (ended.length >= most) break;
       ended.push(key);
     }
@@ -474,20 +488,26 @@ export class Residency {
       this.#weigh(live);
     }
     for (const live of batch.ended) {
-      const { run, stored } = live;
+      const { run, stored, listed } = live;
       this.#remove(live);
       this.#deadlines.cancel(run);
-      if (stored) this.#endedStored.add(run.key);
+      if (stored) this.#endedStored.set(run.key, listed);
     }
   }
 
   /** The part of a checkpoint that was made last is committed. */
   swept(): void {
     this.#checkpoints++;
-    for (const key of this.#sweeping.ended) this.#endedStored.delete(key);
+    for (const key of this.#sweeping.ended) {
+      this.#endedStored.delete(key);
+      // It has ended with this batch.
+      const live = this.#live.get(key);
+      if (live !== undefined) live.listed = undefined;
+    }
     for (const live of this.#sweeping.runs) {
       live.dirty = false;
       live.stored = true;
+      live.listed = listedAs(listedRow(live.run));
       live.history = [];
       live.values = valuesOf(live.run);
       this.#weigh(live);
@@ -527,6 +547,9 @@ interface Sweep {
   readonly runs: Iterator<LiveRun, undefined>;
   left: number;
 }
+
+/** Whether something of the run is committed. */
+const isKnown = ({ stored, stagedFrom }: LiveRun): boolean => stored || stagedFrom !== 0;
 
 /** Whether a run has so many events that no checkpoint has written that the next one would take long. */
 function isLong({ history, run, weight }: LiveRun): boolean {
@@ -577,6 +600,7 @@ function newLive(run: Run, stored: boolean, rowSeq: number): LiveRun {
     firstSeq: 0,
     dirty: !stored,
     stored,
+    listed: undefined,
     values: 0,
     weight: 0,
   };

@@ -37,6 +37,7 @@ import { secretsOf, tracedReplyOf } from "./records.ts";
 import { died, outdated } from "./takeover.ts";
 import { outcomeEvent, report } from "./report.ts";
 import { SuspectTurns } from "./suspect-turns.ts";
+import type { Residency } from "./residency.ts";
 import { Tenure } from "./tenure.ts";
 import { TurnSchedule } from "./turn-schedule.ts";
 import { Waiters, type Waiter } from "./waiters.ts";
@@ -430,9 +431,19 @@ export class Shard {
     return this.#tenure?.residency.get(key)?.answering !== true;
   }
 
-  /** The runs in memory: what a list of stored rows must be overlaid with. */
+  /** The runs in memory. */
   liveRuns(): Iterable<Run> {
     return this.#tenure?.residency.committedRuns() ?? [];
+  }
+
+  /** The runs that have moved on since their row was written: what a list of stored rows must be overlaid with. */
+  movedRuns(): ReturnType<Residency["moved"]> {
+    return this.#tenure?.residency.moved() ?? [];
+  }
+
+  /** The last batch that is committed and acted on. Another claim has other ones. */
+  get committedSeq(): string {
+    return `${this.#tenure?.claim.epoch} ${this.#tenure?.pipeline.actedSeq}`;
   }
 
   /** The lanes that somebody is in. */

@@ -1,4 +1,26 @@
 /** How stores keep runs, answers and the journal: for stores on other databases than SQLite. */
+export {
+  boundsOf,
+  compareInList,
+  facetName,
+  facetOf,
+  FacetSums,
+  fits,
+  isListedAfter,
+  isMeant,
+  type FacetRow,
+} from "../ports/filter.ts";
+export {
+  CellChanges,
+  cellsSql,
+  counting,
+  type Counted,
+  rowRanges,
+  type CellChange,
+  type CountStep,
+  type StoredFacet,
+} from "./counting.ts";
+export { facetColumns, facetValues, isLiveFacet, KnownFacets, storedFacetOf, tookSql } from "./facets.ts";
 export { decodeBatch, encodeBatch } from "./journal.ts";
 export { isTaken, isUnstorable, refusedContent } from "./refused.ts";
 export {
@@ -13,9 +35,9 @@ export {
   historyText,
   laneRunOf,
   laneText,
+  listedRowOf,
   logProgressOf,
   optionalNumber,
-  requestRowOf,
   snapshotText,
   storedRunOf,
   summaryOf,

@@ -12,6 +12,7 @@ import type {
   StoredAnswer,
   StoredRun,
 } from "../ports/ports.ts";
+import type { Activity, Facet } from "../ports/filter.ts";
 import { answerChecksum, readPart, sealed, unsealed, wrongChecksum, type AnswerTexts } from "./checksums.ts";
 
 // Stores on SQL name their columns alike, so that one place knows what a row says. Drivers differ in what they make of a
@@ -27,7 +28,7 @@ export const optionalNumber = (value: unknown): number | undefined =>
 const isTrue = (value: unknown): boolean => value === true || value === 1;
 
 /** A line of the list of requests: a row of the table `run`, or of `request`. */
-export function requestRowOf(row: Row): RequestRow {
+function requestRowOf(row: Row): RequestRow {
   return {
     key: String(row["key"]),
     hub: String(row["hub"]),
@@ -37,6 +38,16 @@ export function requestRowOf(row: Row): RequestRow {
     createdAt: Number(row["created_at"]),
     answeredAt: optionalNumber(row["answered_at"]),
     ...laneOf(row),
+  };
+}
+
+/** A line of a list: the facet says the rest. */
+export function listedRowOf(row: Row, { hub, status, state, activity, outcome, code }: Facet): RequestRow {
+  return {
+    ...requestRowOf({ ...row, hub, status, state }),
+    ...(activity === undefined ? {} : { activity }),
+    ...(outcome === undefined ? {} : { outcome }),
+    ...(code === undefined ? {} : { code }),
   };
 }
 
@@ -63,6 +74,7 @@ export function storedRunOf(row: Row): StoredRun {
   return {
     ...summary,
     ...(seq === undefined ? {} : { seq }),
+    ...(typeof row["activity"] === "string" ? { activity: row["activity"] as Activity } : {}),
     status: row["status"] as StoredRun["status"],
     hot: isTrue(row["hot"]),
     due: optionalNumber(row["due"]),

@@ -1,5 +1,6 @@
 import { WheelworkError } from "@wheelwork/core";
 import type { DatabaseSync } from "node:sqlite";
+import { tookSql } from "./facets.ts";
 
 /**
  * The schema, one migration after another; the number of those applied is the file's user_version. A migration that has
@@ -151,6 +152,70 @@ const migrations: readonly string[] = [
   `
   -- The commands that somebody gave, a row for each batch that has some, as JSON.
   CREATE TABLE audit (at INTEGER NOT NULL, seq INTEGER NOT NULL, entries TEXT NOT NULL, PRIMARY KEY (at, seq)) WITHOUT ROWID;
+  `,
+  `
+  -- What requests have in common that are alike for lists (counting.ts). What a facet lacks is empty, or -1.
+  CREATE TABLE facet (
+    id INTEGER PRIMARY KEY,
+    hub TEXT NOT NULL,
+    status TEXT NOT NULL,
+    activity TEXT NOT NULL,
+    state TEXT NOT NULL,
+    root INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    code TEXT NOT NULL,
+    took INTEGER NOT NULL,
+    UNIQUE (hub, status, activity, state, root, outcome, code, took)
+  );
+  -- How many requests of a facet were accepted in a span of time, and when the first and the last of them got their answers.
+  CREATE TABLE cell (
+    facet INTEGER NOT NULL,
+    level INTEGER NOT NULL,
+    cell INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    first_answered INTEGER,
+    last_answered INTEGER,
+    PRIMARY KEY (facet, level, cell)
+  ) WITHOUT ROWID;
+  DROP INDEX run_listed;
+  DROP INDEX run_listed_hub;
+  DROP INDEX run_incident;
+  DROP INDEX run_incident_hub;
+  DROP INDEX request_listed_hub;
+  DROP INDEX request_lost;
+  DROP INDEX request_lost_hub;
+  -- NULL: no list shows the row.
+  ALTER TABLE run ADD COLUMN activity TEXT;
+  ALTER TABLE run ADD COLUMN facet INTEGER;
+  ALTER TABLE request ADD COLUMN facet INTEGER;
+  UPDATE run SET activity = CASE hot WHEN 1 THEN 'calling' ELSE 'waiting' END WHERE status = 'running';
+  CREATE TEMP TABLE listed AS
+    SELECT id, 1 AS live, hub, status, coalesce(activity, '') AS activity,
+      state, root, '' AS outcome, '' AS code, -1 AS took FROM run WHERE root = 1 OR status = 'incident'
+    UNION ALL
+    SELECT id, 0, hub, status, '', state, root, coalesce(outcome, ''), CASE outcome WHEN 'error' THEN coalesce(code, '') ELSE '' END,
+      ${tookSql("answered_at - created_at")}
+    FROM (SELECT *, CASE WHEN json_valid(answer) THEN answer ->> '$.kind' END AS outcome,
+        CASE WHEN json_valid(answer) THEN answer ->> '$.code' END AS code FROM request)
+    WHERE ended_at IS NOT NULL AND (root = 1 OR status = 'lost');
+  INSERT INTO facet (hub, status, activity, state, root, outcome, code, took)
+    SELECT DISTINCT hub, status, activity, state, root, outcome, code, took FROM listed;
+  CREATE INDEX temp.listed_id ON listed (live, id);
+  UPDATE run SET facet = (SELECT facet.id FROM listed CROSS JOIN facet USING (hub, status, activity, state, root, outcome, code, took)
+    WHERE listed.live = 1 AND listed.id = run.id);
+  UPDATE request SET facet = (SELECT facet.id FROM listed CROSS JOIN facet USING (hub, status, activity, state, root, outcome, code, took)
+    WHERE listed.live = 0 AND listed.id = request.id);
+  DROP TABLE listed;
+  CREATE TEMP TABLE level AS SELECT column1 AS level, column2 AS bits FROM (VALUES (0, 62), (1, 28), (2, 22), (3, 16), (4, 10));
+  INSERT INTO cell (facet, level, cell, count, first_answered, last_answered)
+    SELECT facet, level, created_at >> bits, count(*), min(answered_at), max(answered_at) FROM (
+      SELECT facet, created_at, answered_at FROM run WHERE facet IS NOT NULL
+      UNION ALL
+      SELECT facet, created_at, answered_at FROM request WHERE facet IS NOT NULL
+    ) CROSS JOIN level GROUP BY 1, 2, 3;
+  DROP TABLE level;
+  CREATE INDEX run_facet ON run (facet, created_at, key, answered_at) WHERE facet IS NOT NULL;
+  CREATE INDEX request_facet ON request (facet, created_at, key, answered_at) WHERE facet IS NOT NULL;
   `,
 ];
 

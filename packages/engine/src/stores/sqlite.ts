@@ -1,5 +1,6 @@
 import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
+import type { FacetCount, RequestFilter, RequestList } from "../ports/filter.ts";
 import { rootOf } from "../ports/keys.ts";
 import { decodeBatch, encodeBatch, timeOf } from "./journal.ts";
 import {
@@ -16,7 +17,6 @@ import {
   laneText,
   logProgressOf,
   optionalNumber,
-  requestRowOf,
   snapshotText,
   storedRunOf,
   summaryOf,
@@ -33,7 +33,7 @@ import type {
   DueRuns,
   Found,
   LaneRun,
-  RequestFilter,
+  MaybePromise,
   RequestRow,
   ShardState,
   Store,
@@ -44,7 +44,7 @@ import { isTaken, isUnstorable, refusedContent } from "./refused.ts";
 import { isDamage, openError, SqliteFile } from "./sqlite-file.ts";
 import { ReadOnlyFile } from "./sqlite-readonly.ts";
 import { KeyIndex } from "./sqlite-keys.ts";
-import { listStatements, nextAnsweredHub } from "./sqlite-list.ts";
+import { SqliteFacets } from "./sqlite-facets.ts";
 import { migrateSchema } from "./sqlite-schema.ts";
 
 /** How much a commit waits for the disk: `full`: until it is on it; `normal`: a power failure may undo the last ones. */
@@ -80,6 +80,7 @@ export class SqliteStore implements Store {
   readonly #statements = new Map<string, StatementSync>();
   /** Read when it is needed, and once more after a transaction that failed. */
   #keys: KeyIndex | undefined = undefined;
+  #facets: SqliteFacets | undefined = undefined;
   #epoch = 0;
   #checkpoint = 0;
   #purgedTo = 0;
@@ -277,13 +278,12 @@ export class SqliteStore implements Store {
     }
   }
 
-  list(filter: RequestFilter): RequestRow[] {
-    const rows = listStatements(filter, () => this.#answeredHubs()).flatMap(({ sql, values }) =>
-      this.#all(sql, ...values).map(requestRowOf),
-    );
-    return rows
-      .toSorted((a, b) => b.createdAt - a.createdAt || (a.key < b.key ? 1 : -1))
-      .slice(0, filter.limit);
+  list(list: RequestList): RequestRow[] {
+    return this.#facetIndex().list(list);
+  }
+
+  facets(filter: RequestFilter): MaybePromise<FacetCount[]> {
+    return this.#facetIndex().counts(filter);
   }
 
   audit({ at, seq }: AuditPlace, limit: number): AuditBatch[] {
@@ -301,14 +301,6 @@ export class SqliteStore implements Store {
       );
       return Number(changes) >= limit;
     });
-  }
-
-  #answeredHubs(): readonly string[] {
-    const hubs: string[] = [];
-    let row = this.#get(nextAnsweredHub, "");
-    for (; row !== undefined; row = this.#get(nextAnsweredHub, row["hub"] as string))
-      hubs.push(String(row["hub"]));
-    return hubs;
   }
 
   commit(commit: Commit): void {
@@ -365,6 +357,7 @@ export class SqliteStore implements Store {
         );
       if (commit.stops === true) this.#run("UPDATE shard SET stopped = epoch WHERE id = 0");
       if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit);
+      this.#facetIndex().write();
       undo?.();
     });
   }
@@ -390,17 +383,18 @@ export class SqliteStore implements Store {
       for (let page = 0; page < 20 && purged < limit; page++) {
         const most = limit - purged;
         const rows = this.#all(
-          "SELECT id, key, answered_at, ended_at FROM request WHERE id > ? ORDER BY id LIMIT ?",
+          "SELECT id, key, created_at, answered_at, ended_at, facet FROM request WHERE id > ? ORDER BY id LIMIT ?",
           this.#purgedTo,
           most,
         );
         const old = rows.filter(({ answered_at: answeredAt }) => Number(answeredAt) < endedBefore);
-        for (const { id, key: value, ended_at: endedAt } of old) {
+        for (const { id, key: value, created_at: createdAt, ended_at: endedAt, facet } of old) {
           const key = String(value);
           this.#purgedTo = Number(id);
           if (endedAt === null || Number(endedAt) >= endedBefore) continue;
           if (rootOf(key) === key && (this.#hasLivingRun(key, begun) || keys.hasBegun(key))) continue;
           this.#run("DELETE FROM request WHERE id = ?", id as number);
+          this.#facetIndex().count(facet, createdAt, undefined, -1);
           keys.remove(key);
           this.#run("DELETE FROM history WHERE key = ?", key);
           this.#run("DELETE FROM archived WHERE key = ?", key);
@@ -410,6 +404,7 @@ export class SqliteStore implements Store {
         this.#purgedTo = 0;
         break;
       }
+      this.#facetIndex().write();
       // The history of a run that has not ended, up to the last checkpoint, is in a separate table.
       const oldest =
         this.#get("SELECT checkpoint FROM request WHERE ended_at IS NOT NULL ORDER BY id LIMIT 1")?.[
@@ -508,14 +503,26 @@ export class SqliteStore implements Store {
     return this.#keys;
   }
 
+  #facetIndex(): SqliteFacets {
+    this.#facets ??= new SqliteFacets({
+      run: (sql, ...values) => this.#run(sql, ...values),
+      get: (sql, ...values) => this.#get(sql, ...values),
+      all: (sql, ...values) => this.#all(sql, ...values),
+    });
+    return this.#facets;
+  }
+
   #writeAnswer(answer: StoredAnswer, keys: KeyIndex): void {
     const { key, state, status, version, firstSeq, lastSeq } = answer;
     const endedAt = answer.endedAt ?? null;
     const known = keys.find(key);
+    const facets = this.#facetIndex();
+    const facet = facets.idOf(answer);
+    facets.count(facet, answer.createdAt, answer.answeredAt, 1);
     if (known !== undefined) {
       // The first answer stays; what its run did after it is told.
       const { changes } = this.#run(
-        `UPDATE request SET state = ?, status = ?, version = ?, ended_at = ?, first_seq = ?, last_seq = ?, data = ?
+        `UPDATE request SET state = ?, status = ?, version = ?, ended_at = ?, first_seq = ?, last_seq = ?, data = ?, facet = ?
          WHERE id = ? AND key = ?`,
         state,
         status,
@@ -524,6 +531,7 @@ export class SqliteStore implements Store {
         firstSeq,
         lastSeq,
         dataText(answer),
+        facet,
         known,
         key,
       );
@@ -532,8 +540,8 @@ export class SqliteStore implements Store {
     const texts = answerTexts(answer);
     this.#run(
       `INSERT INTO request (id, key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer,
-         request, first_seq, last_seq, checkpoint, reply_to, checksum, data)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         request, first_seq, last_seq, checkpoint, reply_to, checksum, data, facet)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       keys.add(key),
       key,
       answer.hub,
@@ -553,18 +561,24 @@ export class SqliteStore implements Store {
       answer.replyTo ?? null,
       texts.checksum,
       texts.data,
+      facet,
     );
   }
 
   #writeCheckpoint({ runs, ended, histories, covers }: Checkpoint, { seq, now }: Commit): void {
+    const facets = this.#facetIndex();
     for (const run of runs) {
+      const former = this.#get("SELECT facet, created_at FROM run WHERE key = ?", run.key);
+      if (former !== undefined) facets.count(former["facet"], former["created_at"], undefined, -1);
+      const facet = facets.idOf(run);
+      facets.count(facet, run.createdAt, run.answeredAt, 1);
       this.#run(
-        `INSERT INTO run (key, hub, version, status, state, created_at, answered_at, hot, due, root, lane, snapshot)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        `INSERT INTO run (key, hub, version, status, state, created_at, answered_at, hot, due, root, lane, activity, facet, snapshot)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (key) DO UPDATE SET hub = excluded.hub, version = excluded.version, status = excluded.status,
            state = excluded.state, created_at = excluded.created_at, answered_at = excluded.answered_at,
            hot = excluded.hot, due = excluded.due, root = excluded.root, lane = excluded.lane,
-           snapshot = excluded.snapshot`,
+           activity = excluded.activity, facet = excluded.facet, snapshot = excluded.snapshot`,
         run.key,
         run.hub,
         run.version,
@@ -576,10 +590,15 @@ export class SqliteStore implements Store {
         run.due ?? null,
         run.root ? 1 : 0,
         laneText(run),
+        run.activity ?? null,
+        facet,
         snapshotText(run),
       );
     }
-    for (const key of ended) this.#run("DELETE FROM run WHERE key = ?", key);
+    for (const key of ended) {
+      const gone = this.#get("DELETE FROM run WHERE key = ? RETURNING facet, created_at", key);
+      if (gone !== undefined) facets.count(gone["facet"], gone["created_at"], undefined, -1);
+    }
     for (const part of histories) {
       const { lastAt, events, state } = summaryOf(part.events);
       this.#run(
@@ -613,6 +632,7 @@ export class SqliteStore implements Store {
       return result;
     } catch (error) {
       this.#keys = undefined;
+      this.#facets = undefined;
       if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
       throw error;
     }

@@ -14,6 +14,7 @@ export const permissions: Readonly<Record<string, Permission>> = {
   "GET /metrics": "read",
   "GET /audit": "admin",
   "GET /requests": "read",
+  "GET /counts": "read",
   "GET /requests/:id": "look",
   "GET /requests/:id/answer": "answer",
   "GET /requests/:id/updates": "look",

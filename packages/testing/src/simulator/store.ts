@@ -7,10 +7,12 @@ import type {
   Claim,
   Commit,
   DueRuns,
+  FacetCount,
   Found,
   LaneRun,
   MaybePromise,
   RequestFilter,
+  RequestList,
   RequestRow,
   Rows,
   ShardState,
@@ -117,8 +119,12 @@ export class SimulatedStore implements Store {
     return this.#rows(() => this.#inner.history(key));
   }
 
-  list(filter: RequestFilter): MaybePromise<readonly RequestRow[]> {
-    return this.#read(() => this.#inner.list(filter));
+  list(list: RequestList): MaybePromise<readonly RequestRow[]> {
+    return this.#read(() => this.#inner.list(list));
+  }
+
+  facets(filter: RequestFilter): MaybePromise<readonly FacetCount[]> {
+    return this.#read(() => this.#inner.facets(filter)) as MaybePromise<readonly FacetCount[]>;
   }
 
   purge(endedBefore: number, limit: number, begun: BegunRuns): MaybePromise<number> {

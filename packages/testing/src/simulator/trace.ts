@@ -119,6 +119,8 @@ export type Seen =
   | {
       readonly type: "listed";
       readonly keys: readonly string[];
+      /** How many requests the engine counts that are listed here. */
+      readonly count: number;
       readonly liveRuns: number;
       readonly openAttempts: number;
     }

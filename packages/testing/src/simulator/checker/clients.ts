@@ -152,7 +152,7 @@ export class ClientChecks {
     );
   }
 
-  #list({ keys, liveRuns, openAttempts }: TraceEntry & { type: "listed" }): void {
+  #list({ keys, count, liveRuns, openAttempts }: TraceEntry & { type: "listed" }): void {
     // A run of a hub that was told something is listed, too.
     const isCall = ({ parent, caller }: Begun): boolean => parent !== undefined || caller !== undefined;
     const roots = [...this.#evidence.runs.values()]
@@ -167,6 +167,11 @@ export class ClientChecks {
         keys.every((key) => roots.includes(key)) &&
         roots.every((key) => listed.has(key) || this.#evidence.isPurged(key)),
       () => `the list has ${keys.join(", ")}, and not ${roots.join(", ")}`,
+    );
+    this.#demand(
+      "I5",
+      count === keys.length,
+      () => `${count} requests are counted, and ${keys.length} listed`,
     );
     this.#demand(
       "I12",

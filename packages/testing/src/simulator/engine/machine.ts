@@ -200,8 +200,11 @@ export class Machine {
       }
       const { engine } = this.current as EngineProcess;
       const keys: string[] = [];
+      let count = Number.NaN;
       await this.#within(async () => {
-        for (const { id, status } of (await engine.requests({ limit: 1000 })).items) {
+        const { items } = await engine.requests({ limit: 1000 });
+        count = await engine.count();
+        for (const { id, status } of items) {
           keys.push(id);
           try {
             const { answer } = await engine.request(id);
@@ -217,7 +220,7 @@ export class Machine {
       });
       const { liveRuns, openAttempts } = engine.health();
       const ever = this.#runs.schedules.size;
-      this.see({ type: "listed", keys, liveRuns: Math.max(0, liveRuns - ever), openAttempts });
+      this.see({ type: "listed", keys, count, liveRuns: Math.max(0, liveRuns - ever), openAttempts });
     }
     const ended = this.clients.wanted.flatMap(({ key, hub, request }): EndedRequest[] => {
       const answer = this.clients.told.get(key);

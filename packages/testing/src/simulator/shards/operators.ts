@@ -180,12 +180,26 @@ export class Operators {
     this.#ledger.demand("I6", able.length > 0, () => "no node is left");
     for (const asked of able) {
       const page = await this.#asking.insist(asked, () => asked.engine.requests({ limit: 1000 }));
+      const all = await this.#asking.insist(asked, () => asked.engine.count());
+      const again = await this.#asking.insist(asked, () => asked.engine.requests({ limit: 1000 }));
+      // Some may be purged while somebody counts.
+      this.#ledger.demand(
+        "reads",
+        all === page?.items.length || !isDeepStrictEqual(again, page),
+        () => `node ${asked.number} counts ${all} requests, and lists ${page?.items.length}`,
+      );
       const { liveRuns, openAttempts } = asked.engine.health();
       const byShard = Map.groupBy(page?.items ?? [], ({ id }) => this.#stage.shardOf(id));
       for (let shard = 0; shard < plan.shards; shard++) {
         const keys = (byShard.get(shard) ?? []).map(({ id }) => id);
         const ever = this.#ledger.schedules.size;
-        chronicle.see(shard, { type: "listed", keys, liveRuns: Math.max(0, liveRuns - ever), openAttempts });
+        chronicle.see(shard, {
+          type: "listed",
+          keys,
+          count: keys.length,
+          liveRuns: Math.max(0, liveRuns - ever),
+          openAttempts,
+        });
         for (const { id: key, status } of byShard.get(shard) ?? []) {
           const given = await this.#asking.insist(asked, () => asked.engine.request(key));
           const history = await this.#asking.insist(asked, () => asked.engine.history(key));

@@ -1,0 +1,268 @@
+import type { Answer } from "@wheelwork/core";
+import type { RequestStatus } from "./ports.ts";
+
+/** What a run that goes on does: it has open calls, waits for a signal or a time, or makes a call again that has failed. */
+export type Activity = "calling" | "waiting" | "retrying";
+
+/**
+ * What a filter says of a status: a status, what a running request does, or how an ended request was answered. `cancelled` is an
+ * ended request with the error WW_CANCELLED, and one of those with an error.
+ */
+export type StatusFilter = RequestStatus | Activity | Answer["kind"] | "cancelled";
+
+/** Times from one on and before another, in milliseconds since 1970. */
+export interface TimeRange {
+  readonly from?: number;
+  readonly to?: number;
+}
+
+/** Which requests are meant. All that is given must hold. Of several values of one field, one must. */
+export interface RequestFilter {
+  readonly hub?: string | readonly string[];
+  /** Of incidents, those of calls of hubs and of tells are meant too: somebody must look after them. Only tells are lost. */
+  readonly status?: StatusFilter | readonly StatusFilter[];
+  readonly state?: string | readonly string[];
+  /** The code of the error that was the answer. */
+  readonly code?: string | readonly string[];
+  /** When the request was accepted. */
+  readonly createdAt?: TimeRange;
+  /** When it got its answer. */
+  readonly answeredAt?: TimeRange;
+  /** How long its answer took, in milliseconds: at least, and less than. Requests without an answer are not meant. */
+  readonly durationMs?: { readonly min?: number; readonly max?: number };
+}
+
+/** A place in a list. */
+export interface ListPlace {
+  readonly createdAt: number;
+  readonly key: string;
+}
+
+/** A part of a list of requests. */
+export interface RequestList extends RequestFilter {
+  /** The order of the list, by the time at which requests were accepted. Default: `newest` first. */
+  readonly order?: "newest" | "oldest";
+  readonly limit: number;
+  /** List only requests that come after this place; `isIncluded`: what is there as well. */
+  readonly after?: ListPlace & { readonly isIncluded?: boolean };
+}
+
+/**
+ * What requests have in common that are alike for lists: a store has an index and counters for each facet. Requests that no list
+ * shows have none.
+ */
+export interface Facet {
+  readonly hub: string;
+  readonly status: RequestStatus;
+  /** Only of a running one. */
+  readonly activity?: Activity | undefined;
+  readonly state: string;
+  readonly root: boolean;
+  /** How an ended one was answered, and the code of an error. */
+  readonly outcome?: Answer["kind"] | undefined;
+  readonly code?: string | undefined;
+  /** The class of the time that its answer took, only of an ended one: see `tookClass`. */
+  readonly took?: number | undefined;
+}
+
+/** How many requests have a facet. */
+export interface FacetCount extends Facet {
+  readonly count: number;
+}
+
+/** A facet with its count, and nothing else. */
+const counted = (facet: Facet, count: number): FacetCount => {
+  const { hub, status, activity, state, root, outcome, code, took } = facet;
+  return { hub, status, activity, state, root, outcome, code, took, count };
+};
+
+/** What a facet is made of: a row of a run, or of an answer. */
+export interface FacetRow {
+  readonly hub: string;
+  readonly status: RequestStatus;
+  readonly activity?: Activity | undefined;
+  readonly state: string;
+  readonly root: boolean;
+  readonly createdAt: number;
+  readonly answeredAt?: number | undefined;
+  readonly endedAt?: number | undefined;
+  /** Only of a row of an answer. */
+  readonly answer?: Answer | undefined;
+}
+
+/**
+ * The facet of a row; undefined: no list shows it. A request whose run goes on after its answer is listed by the row of its run.
+ */
+export function facetOf(row: FacetRow): Facet | undefined {
+  const { hub, status, activity, state, root, createdAt, answeredAt, answer } = row;
+  if (status === "ended" || status === "lost") {
+    if (row.endedAt === undefined || !(root || status === "lost")) return undefined;
+    const took = tookClass((answeredAt ?? createdAt) - createdAt);
+    const code = answer?.kind === "error" ? answer.code : undefined;
+    return { hub, status, state, root, outcome: answer?.kind, code, took };
+  }
+  if (answer !== undefined || !(root || status === "incident")) return undefined;
+  return { hub, status, activity: status === "running" ? (activity ?? "calling") : undefined, state, root };
+}
+
+/** A class of durations: 0 has those of less than a millisecond, and each class ends at four times the time of the one before. */
+const tookClass = (ms: number): number => (ms < 1 ? 0 : Math.floor(Math.log2(ms) / 2) + 1);
+
+/** From when on durations have a class, in milliseconds. */
+export const beginOfClass = (took: number): number => (took === 0 ? 0 : 4 ** (took - 1));
+
+/** What a filter means of a facet: nothing, all of it but for time ranges, or what its rows say. */
+export type Fit = "none" | "all" | "some";
+
+/** What the filter means of a facet. `some`: of each row it must be known how long its answer took. */
+export function fits(facet: Facet, filter: RequestFilter): Fit {
+  const { hub, status, state, code, durationMs } = filter;
+  const isMeant =
+    isOneOf(facet.hub, hub) &&
+    isOneOf(facet.state, state) &&
+    isOneOf(facet.code, code) &&
+    hasStatus(facet, status);
+  if (!isMeant) return "none";
+  if (durationMs === undefined) return "all";
+  const { min = 0, max = Number.POSITIVE_INFINITY } = durationMs;
+  if (facet.took === undefined) return "some";
+  const [from, to] = [beginOfClass(facet.took), beginOfClass(facet.took + 1)];
+  if (to <= min || from >= max) return "none";
+  return min <= from && to <= max ? "all" : "some";
+}
+
+function isOneOf<T>(value: T | undefined, given: T | readonly T[] | undefined): boolean {
+  if (given === undefined) return true;
+  return Array.isArray(given) ? given.includes(value) : value === given;
+}
+
+function hasStatus(facet: Facet, given: RequestFilter["status"]): boolean {
+  if (given === undefined) return facet.root;
+  return typeof given === "string" ? isStatus(facet, given) : given.some((one) => isStatus(facet, one));
+}
+
+function isStatus({ status, activity, root, outcome, code }: Facet, given: StatusFilter): boolean {
+  switch (given) {
+    case "incident":
+    case "lost":
+      return status === given;
+    case "calling":
+    case "waiting":
+    case "retrying":
+      return root && activity === given;
+    case "result":
+    case "error":
+    case "timeout":
+      return status === "ended" && outcome === given;
+    case "cancelled":
+      return status === "ended" && code === "WW_CANCELLED";
+    default:
+      return root && status === given;
+  }
+}
+
+/** Whether a time is in a range; undefined is in none but the one without bounds. */
+function isWithin(time: number | undefined, range: TimeRange | undefined): boolean {
+  if (range === undefined) return true;
+  if (time === undefined) return range.from === undefined && range.to === undefined;
+  return time >= (range.from ?? Number.NEGATIVE_INFINITY) && time < (range.to ?? Number.POSITIVE_INFINITY);
+}
+
+/** The duration that a filter means, as a range of times. */
+export const durationRange = ({ durationMs }: RequestFilter): TimeRange | undefined =>
+  durationMs === undefined
+    ? undefined
+    : {
+        from: durationMs.min ?? 0,
+        ...(durationMs.max === undefined ? {} : { to: durationMs.max }),
+      };
+
+/** Whether a filter means a request with this row. */
+export function isMeant(row: FacetRow, filter: RequestFilter): boolean {
+  const facet = facetOf(row);
+  return facet !== undefined && isOfFacet(row, facet, filter);
+}
+
+/** The same of a row whose facet is known. */
+export function isOfFacet(
+  row: Pick<FacetRow, "createdAt" | "answeredAt">,
+  facet: Facet,
+  filter: RequestFilter,
+): boolean {
+  if (fits(facet, filter) === "none") return false;
+  const { createdAt, answeredAt } = row;
+  const took = answeredAt === undefined ? undefined : answeredAt - createdAt;
+  return (
+    isWithin(createdAt, filter.createdAt) &&
+    isWithin(answeredAt, filter.answeredAt) &&
+    isWithin(took, durationRange(filter))
+  );
+}
+
+/**
+ * When requests of a facet were accepted that a filter may mean: from when on, and before when. A request has its answer after it was
+ * accepted, and as much later as the class of its duration says at most.
+ */
+export function acceptedWithin({ took }: Facet, { createdAt, answeredAt }: RequestFilter): TimeRange {
+  const longest = took === undefined ? Number.POSITIVE_INFINITY : beginOfClass(took + 1);
+  const from = Math.max(createdAt?.from ?? 0, (answeredAt?.from ?? 0) - longest);
+  const to = Math.min(createdAt?.to ?? Number.POSITIVE_INFINITY, answeredAt?.to ?? Number.POSITIVE_INFINITY);
+  return { ...(from > 0 ? { from } : {}), ...(to === Number.POSITIVE_INFINITY ? {} : { to }) };
+}
+
+/** Compares two places of a list in its order. */
+export function compareInList(a: ListPlace, b: ListPlace, order: RequestList["order"] = "newest"): number {
+  const rising = a.createdAt - b.createdAt || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
+  return order === "newest" ? -rising : rising;
+}
+
+/** Whether a list has this place in the part that is asked for. */
+export function isListedAfter(place: ListPlace, { after, order }: RequestList): boolean {
+  if (after === undefined) return true;
+  const compared = compareInList(place, after, order);
+  return after.isIncluded === true ? compared >= 0 : compared > 0;
+}
+
+/** From which place to which one a list goes. `isIncluded`: what is there is a part of it. */
+export interface ListBounds {
+  readonly from?: ListPlace & { readonly isIncluded: boolean };
+  readonly to?: ListPlace & { readonly isIncluded: boolean };
+}
+
+/** The bounds of a list as places, for one facet: an index that has these in their order goes from one to the other. */
+export function boundsOf(facet: Facet, list: RequestList): ListBounds {
+  const { after, order } = list;
+  const { from: since, to: before } = acceptedWithin(facet, list);
+  // No key is shorter.
+  let from = since === undefined ? undefined : { createdAt: since, key: "", isIncluded: true };
+  let to = before === undefined ? undefined : { createdAt: before, key: "", isIncluded: false };
+  if (after !== undefined) {
+    const place = { ...after, isIncluded: after.isIncluded === true };
+    if (order === "oldest") {
+      if (from === undefined || compareInList(place, from, "oldest") > 0) from = place;
+    } else if (to === undefined || compareInList(place, to, "oldest") < 0) to = place;
+  }
+  return { ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }) };
+}
+
+/** The sums of counts by facet. */
+export class FacetSums {
+  readonly #sums = new Map<string, { facet: Facet; count: number }>();
+
+  add(facet: Facet, count: number): void {
+    const name = facetName(facet);
+    const known = this.#sums.get(name);
+    if (known === undefined) this.#sums.set(name, { facet, count });
+    else known.count += count;
+  }
+
+  counts(): FacetCount[] {
+    return [...this.#sums.values()]
+      .filter(({ count }) => count !== 0)
+      .map(({ facet, count }) => counted(facet, count));
+  }
+}
+
+/** A name that only equal facets have. No part of it has a line break, but perhaps names that hubs make up. */
+export const facetName = ({ hub, status, activity, state, root, outcome, code, took }: Facet): string =>
+  `${hub}\n${status}\n${activity ?? ""}\n${state}\n${root ? 1 : 0}\n${outcome ?? ""}\n${took ?? 0}\n${code ?? ""}`;

@@ -1,0 +1,35 @@
+import type { Run } from "@wheelwork/core/kernel";
+import { facetOf, type Activity, type Facet, type FacetRow } from "../ports/filter.ts";
+import { isRoot } from "../ports/keys.ts";
+
+/** What a run does that goes on. It looks at all open calls: the run is about to be written, or somebody has asked. */
+export function activityOf({ calls, round }: Run): Activity {
+  for (const { backoff, attempt } of calls.values()) if (backoff || attempt > 1) return "retrying";
+  return calls.size > 0 || round.left !== undefined ? "calling" : "waiting";
+}
+
+/** What a list must know of a run. */
+export const listedRow = (run: Run): FacetRow => ({
+  hub: run.hub,
+  status: run.status,
+  activity: run.status === "running" ? activityOf(run) : undefined,
+  state: run.state,
+  root: isRoot(run),
+  createdAt: run.createdAt,
+  answeredAt: run.answeredAt,
+  endedAt: run.endedAt,
+  answer: run.status === "ended" ? run.answer : undefined,
+});
+
+/** What a stored row says of its run. */
+export interface ListedAs {
+  readonly facet: Facet;
+  readonly createdAt: number;
+  readonly answeredAt: number | undefined;
+}
+
+/** The same of a row; undefined: no list shows it. */
+export function listedAs(row: FacetRow): ListedAs | undefined {
+  const facet = facetOf(row);
+  return facet && { facet, createdAt: row.createdAt, answeredAt: row.answeredAt };
+}

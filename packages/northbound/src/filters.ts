@@ -1,0 +1,227 @@
+import type { Problem } from "@wheelwork/core";
+import type { Engine, RequestCounts, RequestFilter, RequestsOptions } from "@wheelwork/engine";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { callerOf } from "./access/gate.ts";
+import { documented, json, problem } from "./openapi.ts";
+import { HttpProblem, invalid, problemDetails } from "./problems.ts";
+import { unavailable } from "./routes.ts";
+import { mustBeTime, timeOf } from "./times.ts";
+import { rowView } from "./views.ts";
+
+/** A value, or several of them: the name comes once for each. */
+const several = (description: string, items: object = { type: "string", minLength: 1, maxLength: 200 }) => ({
+  type: "array",
+  items,
+  maxItems: 100,
+  description: `${description} Say the name once for each value that may be.`,
+});
+
+const time = (description: string) => ({
+  type: "string",
+  description: `${description} ISO 8601 with a time zone, or milliseconds since 1970.`,
+});
+
+const milliseconds = (description: string) => ({
+  type: "integer",
+  minimum: 0,
+  maximum: Number.MAX_SAFE_INTEGER,
+  description,
+});
+
+/** The parameters that say which requests are meant. */
+const filterQuery = {
+  hub: several("The hub."),
+  status: several(
+    "The status; or what a running request does (calling, waiting, retrying); or how an ended one was answered (result, error, timeout, cancelled).",
+    {
+      type: "string",
+      enum: [
+        "pending",
+        "running",
+        "calling",
+        "waiting",
+        "retrying",
+        "incident",
+        "ended",
+        "result",
+        "error",
+        "timeout",
+        "cancelled",
+        "lost",
+      ],
+    },
+  ),
+  state: several("The state."),
+  code: several("The code of the error that was the answer."),
+  createdFrom: time("Accepted at this time or later."),
+  createdTo: time("Accepted before this time."),
+  answeredFrom: time("Answered at this time or later."),
+  answeredTo: time("Answered before this time."),
+  minDurationMs: milliseconds("The answer took so many milliseconds or more."),
+  maxDurationMs: milliseconds("The answer took less than so many milliseconds."),
+} as const;
+
+interface FilterQuery extends Pick<RequestFilter, "hub" | "status" | "state" | "code"> {
+  readonly createdFrom?: string;
+  readonly createdTo?: string;
+  readonly answeredFrom?: string;
+  readonly answeredTo?: string;
+  readonly minDurationMs?: number;
+  readonly maxDurationMs?: number;
+}
+
+/** The filter that a query means. @throws WheelworkError WW_INVALID_REQUEST with every problem. */
+function filterOf(query: FilterQuery): RequestFilter {
+  const problems: Problem[] = [];
+  const timeAt = (path: keyof FilterQuery): number | undefined => {
+    const given = query[path] as string | undefined;
+    if (given === undefined) return undefined;
+    const ms = timeOf(/^-?\d+$/.test(given) ? Number(given) : given);
+    if (ms !== undefined) return ms;
+    const hint = given.includes(" ") ? ". In a URL, a + is written %2B" : "";
+    problems.push({ path, message: `${mustBeTime}${hint}` });
+    return undefined;
+  };
+  const { hub, status, state, code, minDurationMs: min, maxDurationMs: max } = query;
+  const createdAt = bounds("from", timeAt("createdFrom"), "to", timeAt("createdTo"));
+  const answeredAt = bounds("from", timeAt("answeredFrom"), "to", timeAt("answeredTo"));
+  const durationMs = bounds("min", min, "max", max);
+  if (problems.length > 0) throw invalid("the query", problems);
+  return {
+    ...(hub === undefined ? {} : { hub }),
+    ...(status === undefined ? {} : { status }),
+    ...(state === undefined ? {} : { state }),
+    ...(code === undefined ? {} : { code }),
+    ...(createdAt === undefined ? {} : { createdAt }),
+    ...(answeredAt === undefined ? {} : { answeredAt }),
+    ...(durationMs === undefined ? {} : { durationMs }),
+  };
+}
+
+function bounds<A extends string, B extends string>(
+  lower: A,
+  from: number | undefined,
+  upper: B,
+  to: number | undefined,
+): { readonly [name in A | B]?: number } | undefined {
+  if (from === undefined && to === undefined) return undefined;
+  return {
+    ...(from === undefined ? {} : { [lower]: from }),
+    ...(to === undefined ? {} : { [upper]: to }),
+  } as { readonly [name in A | B]?: number };
+}
+
+interface ListQuery extends FilterQuery, Pick<RequestsOptions, "order" | "limit" | "cursor"> {
+  readonly text?: string;
+  readonly value?: readonly string[];
+}
+
+type Value = string | number | boolean | null;
+
+/** A path and the value that is sought there. */
+function valueAt(given: string): [path: string, value: Value] {
+  const end = given.indexOf("=");
+  const text = given.slice(end + 1);
+  let value: unknown = text;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // It is a text.
+  }
+  return [given.slice(0, end), typeof value === "object" && value !== null ? text : (value as Value)];
+}
+
+const responses = { 400: problem("The query is not valid. Every problem is listed."), 503: unavailable };
+
+/** `/requests` and `/counts`: finds requests, and counts them. */
+export function routeFilters(app: FastifyInstance, engine: Engine): void {
+  const tags = ["requests"];
+  app.get<{ Querystring: ListQuery }>(
+    "/requests",
+    {
+      schema: {
+        summary: "List requests",
+        operationId: "listRequests",
+        tags,
+        querystring: {
+          type: "object",
+          properties: {
+            ...filterQuery,
+            order: {
+              type: "string",
+              enum: ["newest", "oldest"],
+              default: "newest",
+              description: "The order, by the time at which requests were accepted.",
+            },
+            limit: { type: "integer", minimum: 1, maximum: 1000, default: 50 },
+            cursor: { type: "string", minLength: 1, maxLength: 4000, description: "From the previous page." },
+            text: {
+              type: "string",
+              minLength: 1,
+              maxLength: 1000,
+              description:
+                "A part of a field's name or of a value, anywhere in the request or the view. A page may have few requests, or none: as long as it has a cursor, there are more to look at.",
+            },
+            value: several(
+              "A value and its path, which begins with request or view: request.customer.id=42. It is JSON, or a text.",
+              { type: "string", pattern: "^(request|view)(\\.[^=]+)?=", maxLength: 1000 },
+            ),
+          },
+          additionalProperties: false,
+        },
+      },
+      preValidation: listValues,
+      config: documented({ response: { 200: json("A page.", "RequestPage"), ...responses } }),
+    },
+    async (asked) => {
+      const { order, limit, cursor, text, value, ...filter } = asked.query;
+      const options = {
+        ...(order === undefined ? {} : { order }),
+        ...(limit === undefined ? {} : { limit }),
+      };
+      const page = cursor === undefined ? options : { ...options, cursor };
+      const listed = { ...filterOf(filter), ...page };
+      const looksInside = text !== undefined || value !== undefined;
+      if (looksInside && !callerOf(asked).payloads) throw withoutPayloads();
+      const { items, cursor: next } = looksInside
+        ? await engine.search({
+            ...listed,
+            ...(text === undefined ? {} : { text }),
+            ...(value === undefined ? {} : { values: Object.fromEntries(value.map(valueAt)) }),
+          })
+        : await engine.requests(listed);
+      return { requests: items.map(rowView), ...(next === undefined ? {} : { cursor: next }) };
+    },
+  );
+
+  app.get<{ Querystring: FilterQuery }>(
+    "/counts",
+    {
+      schema: {
+        summary: "Count requests exactly, by state and by answer",
+        operationId: "countRequests",
+        tags,
+        querystring: { type: "object", properties: filterQuery, additionalProperties: false },
+      },
+      preValidation: listValues,
+      config: documented({ response: { 200: json("The counts.", "Counts"), ...responses } }),
+    },
+    ({ query }): Promise<RequestCounts> => engine.facets(filterOf(query)),
+  );
+}
+
+/** A search tells what is inside of requests. */
+const withoutPayloads = (): HttpProblem =>
+  new HttpProblem(
+    problemDetails(403, "WW_FORBIDDEN", "text and value look at payloads, which the caller may not see", {
+      next: "Use a token with the scope payloads, or leave these parameters out.",
+    }),
+  );
+
+/** One value of a parameter that may have several is a list of one. */
+function listValues({ query }: FastifyRequest, _reply: FastifyReply, done: () => void): void {
+  const parameters = query as Record<string, unknown>;
+  for (const name of ["hub", "status", "state", "code", "value"])
+    if (typeof parameters[name] === "string") parameters[name] = [parameters[name]];
+  done();
+}

@@ -1,0 +1,215 @@
+import { strictEqual } from "node:assert/strict";
+import type { RequestFilter, RequestList, Store, StoredAnswer, StoredRun } from "@wheelwork/engine";
+import { answer, nothingBegun, Owner, run, same, type StoreTest } from "./store-fixtures.ts";
+
+const keysOf = async (store: Store, list: RequestList): Promise<string[]> =>
+  (await store.list(list)).map(({ key }) => key);
+
+/** Lists and counts of requests: a part of the conformance suite of the Store port. */
+export function listConformance(test: StoreTest): void {
+  test("lists requests newest first, each once, in pages", async ({ store }, owner) => {
+    await owner.checkpoint({
+      runs: [run("a", { createdAt: 1 }), run("b", { createdAt: 3 }), run("child", { root: false })],
+    });
+    const done = [
+      answer("c", { createdAt: 2 }),
+      answer("d", { createdAt: 3 }),
+      answer("child2", { root: false }),
+    ];
+    const answeredOnly = answer("b", { createdAt: 3, endedAt: undefined, status: "incident" });
+    await owner.commit({ answers: [...done, answeredOnly] });
+    const keys = async (filter: Partial<Parameters<Store["list"]>[0]>): Promise<string[]> =>
+      (await store.list({ limit: 10, ...filter })).map(({ key }) => key);
+    same(await keys({}), ["d", "b", "c", "a"]);
+    same(await keys({ limit: 2 }), ["d", "b"]);
+    same(await keys({ after: { createdAt: 3, key: "b" } }), ["c", "a"]);
+    same(await keys({ status: "ended" }), ["d", "c"]);
+    same(await keys({ status: "incident" }), [], "the row of the run counts, not the row of its answer");
+    await owner.checkpoint({ runs: [run("child", { root: false, status: "incident" })] });
+    same(await keys({ status: "incident" }), ["child"], "incidents of children are listed too");
+    same(await keys({ hub: "none" }), []);
+    await owner.commit({ answers: [answer("told", { root: false, status: "lost" })] });
+    same(
+      await keys({ status: "lost" }),
+      ["told"],
+      "tells that have failed for good are listed under their status",
+    );
+    same(await keys({ status: "ended" }), ["d", "c"]);
+  });
+
+  const nothing = { createdAt: 1, answeredAt: 1, endedAt: 1 };
+  const mixed: readonly [kind: "run" | "answer", row: StoredRun | StoredAnswer][] = [
+    ["run", run("r1", { createdAt: 1_000, activity: "calling" })],
+    ["run", run("r2", { createdAt: 2_000, state: "B", activity: "waiting" })],
+    ["run", run("r3", { createdAt: 90_000, state: "B", activity: "retrying", hub: "other" })],
+    ["run", run("r4", { createdAt: 5_000_000, status: "pending", state: "" })],
+    ["run", run("r5", { createdAt: 5_000_001, status: "incident" })],
+    ["run", run("r5/1", { createdAt: 5_000_002, status: "incident", root: false })],
+    ["run", run("r6", { createdAt: 5_000_003, answeredAt: 5_000_050, activity: "waiting" })],
+    ["run", run("r1/1", { createdAt: 1_001, root: false, activity: "calling" })],
+    ["answer", answer("a1", { createdAt: 1_000, answeredAt: 1_005, endedAt: 1_005 })],
+    ["answer", answer("a2", { createdAt: 1_023, answeredAt: 9_000_000, endedAt: 9_000_000 })],
+    ["answer", answer("a3", { createdAt: 1_024, answeredAt: 1_024, endedAt: 1_030 })],
+    [
+      "answer",
+      answer("a4", {
+        createdAt: 70_000,
+        answeredAt: 70_900,
+        endedAt: 70_900,
+        state: "Bad",
+        answer: { kind: "error", code: "NoPort", message: 'a "message"' },
+      }),
+    ],
+    [
+      "answer",
+      answer("a5", {
+        createdAt: 5_000_000,
+        answeredAt: 5_001_000,
+        endedAt: 5_001_000,
+        hub: "other",
+        answer: { kind: "error", code: "WW_CANCELLED", message: "cancelled" },
+      }),
+    ],
+    ["answer", answer("a6", { ...nothing, answer: { kind: "timeout" } as StoredAnswer["answer"] })],
+    ["answer", answer("a1/1", { ...nothing, root: false })],
+    ["answer", answer("a1/t2", { ...nothing, root: false, status: "lost", hub: "tell:s" })],
+    [
+      "answer",
+      answer("r6", { createdAt: 5_000_003, answeredAt: 5_000_050, endedAt: undefined, status: "running" }),
+    ],
+  ];
+  const writeMixed = async (owner: Owner): Promise<void> => {
+    await owner.checkpoint({
+      runs: mixed.flatMap(([kind, row]) => (kind === "run" ? [row as StoredRun] : [])),
+    });
+    const answers = mixed.flatMap(([kind, row]) => (kind === "answer" ? [row as StoredAnswer] : []));
+    await owner.commit({ answers: answers.toSorted((a, b) => a.answeredAt - b.answeredAt) });
+  };
+  const filters: readonly [filter: RequestFilter, keys: string][] = [
+    [{}, "r6 r5 r4 a5 r3 a4 r2 a3 a2 r1 a1 a6"],
+    [{ hub: "h" }, "r6 r5 r4 a4 r2 a3 a2 r1 a1 a6"],
+    [{ hub: ["other", "none"] }, "a5 r3"],
+    [{ status: "pending" }, "r4"],
+    [{ status: "running" }, "r6 r3 r2 r1"],
+    [{ status: "calling" }, "r1"],
+    [{ status: "waiting" }, "r6 r2"],
+    [{ status: ["retrying", "incident"] }, "r5/1 r5 r3"],
+    [{ status: "ended" }, "a5 a4 a3 a2 a1 a6"],
+    [{ status: "result" }, "a3 a2 a1"],
+    [{ status: "error" }, "a5 a4"],
+    [{ status: "timeout" }, "a6"],
+    [{ status: "cancelled" }, "a5"],
+    [{ status: "lost" }, "a1/t2"],
+    [{ status: [] }, ""],
+    [{ state: "B" }, "r3 r2"],
+    [{ state: ["B", "Bad"], hub: "h" }, "a4 r2"],
+    [{ code: "NoPort" }, "a4"],
+    [{ code: ["NoPort", "WW_CANCELLED"], status: "error" }, "a5 a4"],
+    [{ createdAt: { from: 1_023, to: 70_000 } }, "r2 a3 a2"],
+    [{ createdAt: { from: 5_000_001 } }, "r6 r5"],
+    [{ createdAt: { to: 1_000 } }, "a6"],
+    [{ createdAt: { from: 9, to: 9 } }, ""],
+    [{ answeredAt: { from: 1_005, to: 70_901 } }, "a4 a3 a1"],
+    [{ answeredAt: { from: 5_000_050 } }, "r6 a5 a2"],
+    [{ answeredAt: { to: 2 }, status: "timeout" }, "a6"],
+    [{ durationMs: { min: 1 } }, "r6 a5 a4 a2 a1"],
+    [{ durationMs: { min: 5, max: 900 } }, "r6 a1"],
+    [{ durationMs: { min: 900, max: 1_001 }, hub: "h" }, "a4"],
+    [{ durationMs: { max: 1 } }, "a3 a6"],
+    [
+      { createdAt: { from: 1_000, to: 5_000_001 }, answeredAt: { from: 1_006 }, status: "ended" },
+      "a5 a4 a3 a2",
+    ],
+  ];
+
+  for (const [filter, keys] of filters) {
+    test(`lists, pages and counts requests with ${JSON.stringify(filter)}`, async ({ store }, owner) => {
+      await writeMixed(owner);
+      const wanted = keys.split(" ").filter((key) => key !== "");
+      same(await keysOf(store, { ...filter, limit: 100 }), wanted);
+      same(await keysOf(store, { ...filter, limit: 100, order: "oldest" }), wanted.toReversed());
+      for (const order of ["newest", "oldest"] as const) {
+        const paged: string[] = [];
+        for (let after: RequestList["after"]; ;) {
+          const rows = await store.list({
+            ...filter,
+            limit: 2,
+            order,
+            ...(after === undefined ? {} : { after }),
+          });
+          paged.push(...rows.map(({ key }) => key));
+          const last = rows.at(-1);
+          if (last === undefined) break;
+          after = { createdAt: last.createdAt, key: last.key };
+        }
+        same(paged, order === "newest" ? wanted : wanted.toReversed());
+      }
+      const counts = await store.facets(filter);
+      strictEqual(
+        counts.reduce((sum, { count }) => sum + count, 0),
+        wanted.length,
+      );
+    });
+  }
+
+  test("tells what listed requests have in common, and counts them by that", async ({ store }, owner) => {
+    await writeMixed(owner);
+    const [cancelled] = await store.list({ code: "WW_CANCELLED", limit: 9 });
+    same(cancelled, {
+      key: "a5",
+      hub: "other",
+      version: 1,
+      status: "ended",
+      state: "Done",
+      createdAt: 5_000_000,
+      answeredAt: 5_001_000,
+      outcome: "error",
+      code: "WW_CANCELLED",
+    });
+    const [retrying] = await store.list({ status: "retrying", limit: 9 });
+    strictEqual(retrying?.activity, "retrying");
+    const counts = await store.facets({ hub: "other" });
+    same(
+      counts
+        .map(({ status, activity, outcome, code, count }) => [status, activity, outcome, code, count])
+        .toSorted(),
+      [
+        ["ended", null, "error", "WW_CANCELLED", 1],
+        ["running", "retrying", null, null, 1],
+      ],
+    );
+  });
+
+  test("counts what is there: runs that move on, end, and are purged, over a restart", async ({
+    store,
+    reopen,
+  }, owner) => {
+    await writeMixed(owner);
+    const count = async (of: Store, filter: RequestFilter): Promise<number> =>
+      (await of.facets(filter)).reduce((sum, facet) => sum + facet.count, 0);
+    await owner.checkpoint({
+      runs: [run("r1", { createdAt: 1_000, state: "B", activity: "waiting" })],
+      ended: ["r3", "none"],
+    });
+    strictEqual(await count(store, { status: "running" }), 3);
+    strictEqual(await count(store, { state: "B" }), 2);
+    await owner.commit({
+      answers: [answer("r6", { createdAt: 5_000_003, answeredAt: 5_000_050, endedAt: 5_000_060 })],
+    });
+    strictEqual(await count(store, { status: "result" }), 4);
+    strictEqual(await count(store, { status: "running" }), 3, "the row of the run is still there");
+    const again = await reopen();
+    const next = await new Owner(again.store).claim();
+    await next.checkpoint({ ended: ["r6"] });
+    strictEqual(await count(again.store, { status: "running" }), 2);
+    strictEqual(await count(again.store, { status: "result", createdAt: { from: 1_024 } }), 2);
+    let purged = 0;
+    for (let some = -1; some !== 0; purged += some) some = await again.store.purge(80_000, 2, nothingBegun);
+    strictEqual(purged > 0, true);
+    strictEqual(await count(again.store, { status: "result" }), 2);
+    strictEqual(await count(again.store, { status: "result", createdAt: { to: 1_024 } }), 1);
+    strictEqual(await count(again.store, { status: "timeout" }), 0);
+    strictEqual(await count(again.store, { status: "lost" }), 0);
+    return again;
+  });
+}
