@@ -83,6 +83,8 @@ export class SqliteStore implements Store {
   #facets: SqliteFacets | undefined = undefined;
   #epoch = 0;
   #checkpoint = 0;
+  /** The last batch that this object has committed. */
+  #written = { seq: -1, now: 0 };
   #purgedTo = 0;
 
   /**
@@ -156,13 +158,16 @@ export class SqliteStore implements Store {
   #lastCommit(shard: Row): { readonly seq: number; readonly engineTime: number } {
     const checkpoint = Number(shard["checkpoint"]);
     const engineTime = Number(shard["engine_time"]);
-    const last = this.#get(
-      "SELECT seq, record FROM journal WHERE seq > ? ORDER BY seq DESC LIMIT 1",
-      checkpoint,
-    );
+    const last = this.#get("SELECT seq FROM journal WHERE seq > ? ORDER BY seq DESC LIMIT 1", checkpoint);
     if (last === undefined) return { seq: checkpoint, engineTime };
     const seq = Number(last["seq"]);
-    return { seq, engineTime: Math.max(engineTime, timeOf(seq, last["record"])) };
+    return { seq, engineTime: Math.max(engineTime, this.#timeOf(seq)) };
+  }
+
+  /** When a batch was committed. Its record is read only if this object has not written it: it may be long, and `peek` is often asked. */
+  #timeOf(seq: number): number {
+    if (this.#written.seq === seq) return this.#written.now;
+    return timeOf(seq, this.#get("SELECT record FROM journal WHERE seq = ?", seq)?.["record"]);
   }
 
   *journal(after = this.#checkpoint): Iterable<Batch> {
@@ -305,7 +310,8 @@ export class SqliteStore implements Store {
 
   commit(commit: Commit): void {
     this.#write(commit);
-    const { checkpoint, seq } = commit;
+    const { checkpoint, now, seq } = commit;
+    this.#written = { seq, now };
     if (checkpoint !== undefined) this.#checkpoint = Math.max(this.#checkpoint, checkpoint.covers ?? seq);
   }
 
