@@ -52,6 +52,7 @@ export type {
   StatusFilter,
   TimeRange,
 } from "./ports/filter.ts";
+export { statusFilters } from "./ports/filter.ts";
 export type {
   AuditBatch,
   AuditEntry,

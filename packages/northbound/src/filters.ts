@@ -1,5 +1,11 @@
 import type { Problem } from "@wheelwork/core";
-import type { Engine, RequestCounts, RequestFilter, RequestsOptions } from "@wheelwork/engine";
+import {
+  statusFilters,
+  type Engine,
+  type RequestCounts,
+  type RequestFilter,
+  type RequestsOptions,
+} from "@wheelwork/engine";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { callerOf } from "./access/gate.ts";
 import { documented, json, problem } from "./openapi.ts";
@@ -35,20 +41,7 @@ const filterQuery = {
     "The status; or what a running request does (calling, waiting, retrying); or how an ended one was answered (result, error, timeout, cancelled).",
     {
       type: "string",
-      enum: [
-        "pending",
-        "running",
-        "calling",
-        "waiting",
-        "retrying",
-        "incident",
-        "ended",
-        "result",
-        "error",
-        "timeout",
-        "cancelled",
-        "lost",
-      ],
+      enum: statusFilters,
     },
   ),
   state: several("The state."),

@@ -10,6 +10,22 @@ export type Activity = "calling" | "waiting" | "retrying";
  */
 export type StatusFilter = RequestStatus | Activity | Answer["kind"] | "cancelled";
 
+/** All of them. */
+export const statusFilters = [
+  "pending",
+  "running",
+  "calling",
+  "waiting",
+  "retrying",
+  "incident",
+  "ended",
+  "result",
+  "error",
+  "timeout",
+  "cancelled",
+  "lost",
+] as const satisfies readonly StatusFilter[];
+
 /** Times from one on and before another, in milliseconds since 1970. */
 export interface TimeRange {
   readonly from?: number;

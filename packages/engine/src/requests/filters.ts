@@ -1,6 +1,7 @@
 import { WheelworkError, type Answer, type Problem } from "@wheelwork/core";
 import {
   compareInList,
+  statusFilters,
   type Activity,
   type FacetCount,
   type ListPlace,
@@ -13,20 +14,7 @@ import { givenKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import type { RequestCounts, RequestPage, RequestsOptions } from "./api.ts";
 
-const statuses: ReadonlySet<StatusFilter> = new Set<StatusFilter>([
-  "pending",
-  "running",
-  "calling",
-  "waiting",
-  "retrying",
-  "incident",
-  "ended",
-  "result",
-  "error",
-  "timeout",
-  "cancelled",
-  "lost",
-]);
+const statuses: ReadonlySet<StatusFilter> = new Set(statusFilters);
 
 const mustBeText = "must be a text, or a list of texts";
 

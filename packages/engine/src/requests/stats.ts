@@ -1,4 +1,4 @@
-import type { RunStatus } from "@wheelwork/core";
+import type { ShardCounts } from "../shard/counts.ts";
 import type { EngineHealth } from "./api.ts";
 
 /** Figures of an engine as they are now. */
@@ -8,18 +8,9 @@ export interface EngineStats {
 }
 
 /** Figures of a shard as they are now. */
-export interface ShardStats {
+export interface ShardStats extends ShardCounts {
   readonly shard: number;
   readonly status: EngineHealth["status"];
-  /** Runs in memory: those that are due in a minute or have calls. Others are in the store only. */
-  readonly runs: readonly {
-    readonly hub: string;
-    readonly status: RunStatus;
-    readonly state: string;
-    readonly count: number;
-  }[];
-  /** All lanes of each name together. */
-  readonly lanes: readonly { readonly name: string; readonly held: number; readonly waiting: number }[];
   /** Attempts that are under way or wait for a place. */
   readonly openAttempts: number;
   /** Inputs that wait to be decided. */

@@ -5,12 +5,14 @@ import type { Lane } from "./lanes.ts";
 
 /** How many runs are where. */
 export interface ShardCounts {
+  /** Runs in memory: those that are due in a minute or have calls. Others are in the store only. */
   readonly runs: readonly {
     readonly hub: string;
     readonly status: RunStatus;
     readonly state: string;
     readonly count: number;
   }[];
+  /** All lanes of each name together. */
   readonly lanes: readonly { readonly name: string; readonly held: number; readonly waiting: number }[];
 }
 

@@ -1,10 +1,10 @@
 import { WheelworkError } from "@wheelwork/core";
-import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { decodeBatch, timeOf } from "./journal.ts";
 import { foundOf, historyOf, storedRunOf, type Row } from "./rows.ts";
-import { openError } from "./sqlite-file.ts";
+import { bytesOf, openError } from "./sqlite-file.ts";
 import { isHeld, ReadOnlyFile } from "./sqlite-readonly.ts";
 
 /** How far something long has come. */
@@ -104,8 +104,7 @@ function openSource(path: string): Source {
   }
   const db = new DatabaseSync(path, { readOnly: true });
   db.exec("PRAGMA busy_timeout = 5000");
-  const size = (name: string): number => statSync(name, { throwIfNoEntry: false })?.size ?? 0;
-  const bytes = (): number => size(path) + size(`${path}-wal`);
+  const bytes = (): number => bytesOf(path) + bytesOf(`${path}-wal`);
   return { db, isHeld: true, bytes, verify: () => {}, close: () => db.close() };
 }
 

@@ -98,12 +98,12 @@ export class SqliteFile {
 
   /** How long the log beside the database is. */
   logBytes(): number {
-    return statSync(`${this.path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+    return bytesOf(`${this.path}-wal`);
   }
 
   /** The size of the file, with its log. */
   bytes(): number {
-    return (statSync(this.path, { throwIfNoEntry: false })?.size ?? 0) + this.logBytes();
+    return bytesOf(this.path) + this.logBytes();
   }
 
   close(): void {
@@ -111,6 +111,9 @@ export class SqliteFile {
     if (this.#lock.isOpen) this.#lock.close();
   }
 }
+
+/** How large a file is; 0: it is not there. */
+export const bytesOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
 /** The file that a path leads to, by its device and inode. */
 function identityOf(path: string): string | undefined {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
-import { checkPath, isDamage, openError } from "./sqlite-file.ts";
+import { bytesOf, checkPath, isDamage, openError } from "./sqlite-file.ts";
 import { currentSchema, migrateSchema, schemaVersion } from "./sqlite-schema.ts";
 
 /**
@@ -110,11 +110,11 @@ export class ReadOnlyFile {
   }
 
   logBytes(): number {
-    return statSync(`${this.path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+    return bytesOf(`${this.path}-wal`);
   }
 
   bytes(): number {
-    return (statSync(this.path, { throwIfNoEntry: false })?.size ?? 0) + this.logBytes();
+    return bytesOf(this.path) + this.logBytes();
   }
 
   close(): void {

@@ -1,3 +1,4 @@
+import type { LanePage } from "@wheelwork/engine";
 import { listDeadLetters } from "@wheelwork/engine/cluster";
 import { readFileSync } from "node:fs";
 import { Client } from "./client.ts";
@@ -17,15 +18,6 @@ the brokers and the store of a cluster themselves: that works while no node runs
 /** Options of the commands that ask the HTTP server, or a cluster itself. */
 const eitherOptions = { ...serverOptions, ...placeOptions } as const;
 
-interface Lane {
-  readonly name: string;
-  readonly key: string;
-  readonly places?: number;
-  readonly held: number;
-  readonly waiting: number;
-  readonly holders: readonly string[];
-}
-
 const lanes = command({
   name: "lanes",
   about: "Lists the lanes that somebody is in, those with the longest queues first.",
@@ -42,7 +34,7 @@ const lanes = command({
     const query = { name: values.name, limit: wholeNumber("--limit", values.limit, 50, 1) };
     await again(values.watch, async () => {
       const { body } = await client.get("/lanes", { query });
-      const page = body as { readonly lanes: readonly Lane[]; readonly total: number };
+      const page = body as LanePage;
       printRows(values.output, page.lanes, {
         columns: [
           ["lane", ({ name }) => name],
