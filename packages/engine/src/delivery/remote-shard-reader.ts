@@ -1,5 +1,6 @@
 import type { Answer, HistoryEvent, RunEvent } from "@wheelwork/core";
 import { apply, restore, Run } from "@wheelwork/core/kernel";
+import { nextTurn } from "../ports/clock.ts";
 import type { FacetCount, RequestFilter, RequestList } from "../ports/filter.ts";
 import type { AuditBatch, AuditPlace, Clock, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
@@ -167,7 +168,7 @@ export class RemoteShardReader {
         if (!moved.has(run.key)) lanes.add(run);
         if (--left > 0) continue;
         left = lanesAtOnce;
-        await new Promise<void>((resolve) => this.#clock.soon(resolve));
+        await nextTurn(this.#clock);
       }
       for (const { key, hub, status, lane } of moved.values())
         if (status !== "ended" && lane !== undefined) lanes.add({ key, hub, status, lane });

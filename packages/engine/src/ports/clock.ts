@@ -17,6 +17,9 @@ const maxTimerMs = 2 ** 31 - 1;
 /** A delay as `Clock.after` takes it: what is past is due now, and what is too long is armed in steps. */
 export const timerMs = (delayMs: number): number => Math.max(0, Math.min(delayMs, maxTimerMs));
 
+/** Lets the event loop go on with what else is due. */
+export const nextTurn = (clock: Clock): Promise<void> => new Promise((resolve) => clock.soon(resolve));
+
 /** How often the clock looks whether the host was suspended, in milliseconds. */
 const lookMs = 1000;
 /** A timer looks at the time this often at least, in milliseconds: so late does it fire after the host has woken. */

@@ -1,4 +1,5 @@
 import { WheelworkError, type HistoryEvent, type RunEvent } from "@wheelwork/core";
+import { nextTurn } from "./clock.ts";
 import type { Clock, Rows } from "./ports.ts";
 
 /** A part of a history: so many events at most, after so many others. */
@@ -45,7 +46,7 @@ export async function collect(
     }
     if (events.length >= limit) break;
     if (clock.monotonicMs() - began < sliceMs) continue;
-    await new Promise<void>((resolve) => clock.soon(resolve));
+    await nextTurn(clock);
     began = clock.monotonicMs();
   }
   return { events, isWhole: events.length >= limit || last?.type === "ended", count };

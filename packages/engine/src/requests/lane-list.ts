@@ -1,3 +1,4 @@
+import { nextTurn } from "../ports/clock.ts";
 import type { Clock } from "../ports/ports.ts";
 import type { Lane } from "../shard/lanes.ts";
 import { givenKey } from "../ports/keys.ts";
@@ -40,7 +41,7 @@ export async function longestLanes(
   for (const lane of lanes) {
     if (--left === 0) {
       left = atOnce;
-      await new Promise<void>((resolve) => clock.soon(resolve));
+      await nextTurn(clock);
     }
     if (name !== undefined && lane.name !== name) continue;
     total++;

@@ -10,6 +10,7 @@ import {
   type RequestFilter,
   type RequestList,
 } from "../ports/filter.ts";
+import { nextTurn } from "../ports/clock.ts";
 import type { Clock, RequestRow, Store } from "../ports/ports.ts";
 import { listedRow, type ListedAs } from "../shard/listed.ts";
 
@@ -40,8 +41,6 @@ const maxLookedAt = 10_000;
 /** So often a count begins anew because something was committed meanwhile. */
 const maxCounts = 5;
 
-const turn = (clock: Clock): Promise<void> => new Promise((resolve) => clock.soon(resolve));
-
 /** Looks at all that has moved on, some of it in each turn of the loop. */
 async function lookAt(overlay: Overlay, clock: Clock, look: (moved: Moved) => void): Promise<void> {
   let left = maxLookedAt;
@@ -49,7 +48,7 @@ async function lookAt(overlay: Overlay, clock: Clock, look: (moved: Moved) => vo
     if (moved !== undefined) look(moved);
     if (--left > 0) continue;
     left = maxLookedAt;
-    await turn(clock);
+    await nextTurn(clock);
   }
 }
 
@@ -99,7 +98,7 @@ export async function listOverlaid(
     if (listed.filter((row) => compareInList(row, last, order) <= 0).length >= wanted) return listed;
     // The last row comes again, with the other one of its request.
     page = { ...list, after: { createdAt: last.createdAt, key: last.key, isIncluded: true } };
-    await turn(clock);
+    await nextTurn(clock);
   }
 }
 
@@ -145,6 +144,6 @@ export async function countOverlaid(
       if (now !== undefined && facet !== undefined && isOfFacet(now, facet, filter)) sums.add(facet, 1);
     });
     if (left <= 1 || overlay.version() === version) return sums.counts();
-    await turn(clock);
+    await nextTurn(clock);
   }
 }

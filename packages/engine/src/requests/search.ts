@@ -1,5 +1,6 @@
 import { WheelworkError, type Problem } from "@wheelwork/core";
 import { Secrets, type HubDefinition } from "@wheelwork/core/kernel";
+import { nextTurn } from "../ports/clock.ts";
 import type { RequestList } from "../ports/filter.ts";
 import type { Clock, RequestRow } from "../ports/ports.ts";
 import { bodyOf, type RequestRecord } from "./access.ts";
@@ -59,7 +60,7 @@ export async function search(options: SearchOptions, searched: Searched): Promis
         if (isLast) return page(undefined);
         if (found.length === list.limit) return page(row);
         if (clock.monotonicMs() < turnEnds) continue;
-        await new Promise<void>((resolve) => clock.soon(resolve));
+        await nextTurn(clock);
         turnEnds = clock.monotonicMs() + maxTurnMs;
       }
       if (clock.monotonicMs() >= until) return page(some.at(-1));

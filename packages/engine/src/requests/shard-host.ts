@@ -3,7 +3,7 @@ import type { HubDefinition } from "@wheelwork/core/kernel";
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { Suspects } from "../attempts/suspects.ts";
-import { systemClock } from "../ports/clock.ts";
+import { nextTurn, systemClock } from "../ports/clock.ts";
 import { givenKey, scheduleKey } from "../ports/keys.ts";
 import { defaultLogger } from "../ports/logger.ts";
 import type { Bus, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
@@ -198,7 +198,7 @@ export class ShardHost {
     const requests = await this.shard.purge(purgeLimit);
     if (requests > 0) this.#options.observe?.({ name: "purged", requests });
     // In another turn of the loop: each of them may take some milliseconds.
-    await new Promise<void>((resolve) => this.#clock.soon(resolve));
+    await nextTurn(this.#clock);
     const hasMore = await this.shard.archive(this.#historyRetentionMs, purgeLimit);
     const hasMoreAudit = await this.shard.purgeAudit(this.#auditRetentionMs, purgeLimit);
     this.shard.wake();

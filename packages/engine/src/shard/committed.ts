@@ -1,5 +1,6 @@
 import type { HistoryEvent, RunEvent } from "@wheelwork/core";
 import { restore, Run, snapshot } from "@wheelwork/core/kernel";
+import { nextTurn } from "../ports/clock.ts";
 import { collect, withRest, type HistoryRange } from "../ports/history.ts";
 import type { Clock, Store, StoredAnswer } from "../ports/ports.ts";
 import type { LiveRun } from "./batch.ts";
@@ -108,7 +109,7 @@ export class CommittedRuns {
       if (now?.run === known && now.stagedFrom < 0) return restore(key, snapshot(known));
       // It was just made of its row, maybe for others, too.
       if (now?.run !== known && before !== known) return restore(key, snapshot(known));
-      await new Promise<void>((resolve) => this.#source.clock.soon(resolve));
+      await nextTurn(this.#source.clock);
     }
   }
 

@@ -1,5 +1,6 @@
 import type { RunStatus } from "@wheelwork/core";
 import type { Run } from "@wheelwork/core/kernel";
+import { nextTurn } from "../ports/clock.ts";
 import type { Clock } from "../ports/ports.ts";
 import type { Lane } from "./lanes.ts";
 
@@ -29,7 +30,7 @@ export async function countRuns(runs: Iterable<Run>, clock: Clock): Promise<Shar
     else known.count++;
     if (--left > 0) continue;
     left = atOnce;
-    await new Promise<void>((resolve) => clock.soon(resolve));
+    await nextTurn(clock);
   }
   return [...counts.values()];
 }

@@ -1,4 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
+import { nextTurn } from "../ports/clock.ts";
 import type { Clock, Commit, EngineEvent, Found, Logger, MaybePromise, Store } from "../ports/ports.ts";
 import { emptyBatch, type Batch, type Culprit } from "./batch.ts";
 import { culpritsOf } from "./culprits.ts";
@@ -491,7 +492,7 @@ export class Pipeline {
         await this.#options.store.commit({ ...commit, ...last, seq, checkpoint });
         residency.swept();
         if (isLast) return;
-        await new Promise<void>((resolve) => this.#options.clock.soon(resolve));
+        await nextTurn(this.#options.clock);
       }
     };
     // A callback that comes due now finds the store taken, and then the shard stopped.
