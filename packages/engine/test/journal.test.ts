@@ -76,12 +76,14 @@ const plainlyEntered = event({
   due: maybe(nat()),
   calls,
 });
+/** What a run keeps is plain: every value that enters loses the sign of -0, as in JSON. */
+const plain = jsonValue().map((value) => JSON.parse(JSON.stringify(value)) as unknown);
 const other = event({
   type: constant("signalled"),
   at,
   id: string(),
   signal: name,
-  payload: jsonValue(),
+  payload: plain,
   ...stay,
 });
 
