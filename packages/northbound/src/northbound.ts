@@ -79,6 +79,11 @@ export interface NorthboundOptions extends ProtectOptions {
   /** The longest wait that a client is granted, in milliseconds. Default: 60,000. */
   readonly maxWaitMs?: number;
   /**
+   * A new request that would wait for longer than this until the engine begins it is refused at once, with 503 and
+   * `Retry-After`; in milliseconds. Default: 500.
+   */
+  readonly beginWithinMs?: number;
+  /**
    * How long open connections may take to finish when the server closes, in milliseconds. Then they are cut. Default:
    * 5000.
    */
@@ -103,6 +108,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
     defaultWaitMs: options.defaultWaitMs ?? 10_000,
     maxWaitMs: options.maxWaitMs ?? 60_000,
     acceptFormerKeys: options.acceptFormerKeys ?? true,
+    beginWithinMs: options.beginWithinMs ?? 500,
     diagram: options.diagram,
   };
   const { bodyLimit = 1_048_576, maxBufferedBytes: maxBytes = 67_108_864 } = options;

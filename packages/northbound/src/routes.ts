@@ -60,6 +60,7 @@ export interface Surroundings {
   readonly defaultWaitMs: number;
   readonly maxWaitMs: number;
   readonly acceptFormerKeys: boolean;
+  readonly beginWithinMs: number;
   readonly diagram: ((hub: AnyHub, history: readonly HistoryEvent[]) => Promise<string>) | undefined;
 }
 
@@ -142,6 +143,7 @@ export function routeHub(app: FastifyInstance, route: HubRoute, around: Surround
         ...later,
         ...traceHeaders(request),
         ...giverOf(request),
+        beginWithinMs: around.beginWithinMs,
       };
       const { id: requestId } = await engine.submit(hub, body, options).catch((error: unknown) => {
         throw errorWithout(secretsOf(engine, hub, [body]), error);

@@ -32,6 +32,8 @@ export interface NewRequest {
   readonly priority: number | undefined;
   /** When it begins, in milliseconds since 1970. */
   readonly startAt: number | undefined;
+  /** It is refused if it would wait for longer, in milliseconds. */
+  readonly beginWithinMs?: number | undefined;
   /** What has caused it. */
   readonly trace: TraceContext | undefined;
   /** Who sent it, if that is known. */

@@ -33,6 +33,12 @@ export interface SubmitOptions {
    */
   readonly priority?: number;
   /**
+   * A new request that would wait for longer than this until the engine begins it is refused at once, with WW_OVERLOADED; in
+   * milliseconds. It counts where the engine has more to do than it can, and only where this process works on the request's shard.
+   * Default: among the first 256 that are under way, a request waits until its turn comes.
+   */
+  readonly beginWithinMs?: number;
+  /**
    * What has caused the request, as W3C Trace Context writes it: its trace goes on with what the request does. What is not valid counts
    * as absent. Default: the active span, if the engine has the option `tracing`.
    */

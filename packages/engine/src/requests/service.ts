@@ -260,6 +260,7 @@ export class RequestService implements Engine {
         body,
         deadlineMs: options.deadlineMs,
         priority: options.priority,
+        beginWithinMs: options.beginWithinMs,
         startAt: options.startAt,
         trace,
         givenBy: options.by,

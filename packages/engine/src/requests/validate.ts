@@ -155,12 +155,14 @@ export function giverOf({ by }: { readonly by?: string } = {}): { readonly given
 }
 
 export function checkSubmit({ exclusive, name }: HubDefinition, options: SubmitOptions): void {
-  const { key, deadlineMs, priority, startAt } = options;
+  const { key, deadlineMs, priority, startAt, beginWithinMs } = options;
   const problems = [];
   const problem = key === undefined ? undefined : requestKeyProblem(key);
   if (problem !== undefined) problems.push({ path: "key", message: problem });
   if (deadlineMs !== undefined && !isDuration(deadlineMs))
     problems.push({ path: "deadlineMs", message: mustBeDuration });
+  if (beginWithinMs !== undefined && !isDuration(beginWithinMs))
+    problems.push({ path: "beginWithinMs", message: mustBeDuration });
   if (priority !== undefined && !isPriority(priority))
     problems.push({ path: "priority", message: mustBePriority });
   if (priority !== undefined && exclusive === undefined)

@@ -60,10 +60,13 @@ export class Admission {
     this.#share = Math.max(0, Math.min(1, this.#share + integral + proportional));
   }
 
-  /** Whether a new request may come in. `waitMs` is how long the first input of the queue has waited; 0: the loop is idle. */
-  admits(waitMs: number): boolean {
+  /**
+   * Whether a new request may come in. `waitMs` is how long the first input of the queue has waited; 0: the loop is idle.
+   * `aheadMs` is how long the request would wait for those before it.
+   */
+  admits(waitMs: number, aheadMs = 0): boolean {
     if (this.#share === 0 || waitMs === 0) return true;
-    if (this.#late(waitMs) === maxLate) return false;
+    if (this.#late(Math.max(waitMs, aheadMs)) === maxLate) return false;
     this.#credit += 1 - this.#share;
     if (this.#credit < 1) return false;
     this.#credit -= 1;

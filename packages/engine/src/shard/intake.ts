@@ -1,29 +1,40 @@
 import { weightOfItem, type Item } from "./items.ts";
+import { Line } from "./line.ts";
+import { Pace } from "./pace.ts";
 
-/** Times that are closer to each other count as one, in milliseconds. */
-const markMs = 10;
 /** An item that brings so many bytes is heavy: its batch takes long although nobody has too much to do. */
 const heavyBytes = 256 * 1024;
-
+/** New requests are begun at a pace once the first one has waited for so long, in milliseconds. */
+const pacedMs = 10;
 /**
- * The queue of a shard's inputs. It outlives a loss of memory: outcomes and commands that wait are decided once the store is
- * back. It also holds how much one batch may take, which a failed commit halves, in case the batch was too big.
+ * The queue of a shard's inputs: what is under way, and new requests.
+ *
+ * **New requests wait by themselves.** A request that is begun brings work for a long time. If it took its place among the outcomes
+ * of those that were begun before, an engine with too much to do would begin more and more and finish nothing in its time. So
+ * new requests are begun at the pace at which work is done (`Pace`). The time that they wait says how many are too many, and it
+ * costs a sender a refusal at worst. Who has no sender to refuse to (a record of a log, what a run has started) is under way.
+ *
+ * It outlives a loss of memory: outcomes and commands that wait are decided once the store is back. It also holds how much one
+ * batch may take, which a failed commit halves, in case the batch was too big.
  */
 export class Intake {
-  /** What waits, from the place `#first` on. What was taken last stays before it for a while, so that it can be put back. */
-  #items: Item[] = [];
-  #first = 0;
+  readonly #underWay = new Line<Item>();
+  /** New requests, and what has come for their keys since. */
+  readonly #new = new Line<Item>();
+  /** The keys of new requests that are not decided, and how many each has: what comes for these keys waits behind. */
+  readonly #newKeys = new Map<string, number>();
   #requests = 0;
-  #pushed = 0;
   /** About how many bytes the requests weigh that wait to be decided. */
   #requestBytes = 0;
-  /** When items came that are not taken yet, and how many had come before. */
-  readonly #marks: { readonly first: number; readonly at: number; readonly excusedMs: number }[] = [];
   /** How much of all waiting says nothing of how much there is to do, in milliseconds. */
   #excusedMs = 0;
   /** When the last turn began, and the part of the bytes taken then that heavy items have brought: 0 to 1. */
   #turnedAt = 0;
   #heavyShare = 0;
+  readonly #pace = new Pace();
+  #isPaced = false;
+  /** The last turn has left over what is under way: there is more than a turn has time for. */
+  #isFull = false;
   readonly #maxInputs: number;
   #batchInputs: number;
 
@@ -33,12 +44,12 @@ export class Intake {
   }
 
   get length(): number {
-    return this.#items.length - this.#first;
+    return this.#underWay.length + this.#new.length;
   }
 
-  /** How many items have ever been queued. */
-  get pushed(): number {
-    return this.#pushed;
+  /** What is under way. */
+  get underWay(): { readonly length: number; readonly pushed: number } {
+    return this.#underWay;
   }
 
   /** Requests that wait to be decided. */
@@ -69,7 +80,12 @@ export class Intake {
   turn(now: number): number {
     this.#excusedMs += this.#heavyMs(now);
     this.#turnedAt = now;
-    return this.waitMs(now);
+    this.#pace.turn(now - this.#excusedMs, this.#isFull, this.#underWay.waitMs(now, this.#excusedMs));
+    this.#isPaced = this.#new.waitMs(now, this.#excusedMs) >= pacedMs;
+    const waitMs = this.waitMs(now);
+    // A loop that is never idle has a turn due whenever something comes.
+    this.mark(now);
+    return waitMs;
   }
 
   #heavyMs(now: number): number {
@@ -78,30 +94,37 @@ export class Intake {
 
   /** Notes the time: what is pushed from now on waits since then. */
   mark(now: number): void {
-    const last = this.#marks.at(-1);
-    if (last === undefined || now - last.at >= markMs)
-      this.#marks.push({ first: this.#pushed, at: now, excusedMs: this.#excusedMs });
+    this.#underWay.mark(now, this.#excusedMs);
+    this.#new.mark(now, this.#excusedMs);
   }
 
   /** How long the first item has waited since it was marked, without what is excused, in milliseconds; 0 if there is none. */
   waitMs(now: number): number {
-    const marks = this.#marks;
-    const taken = this.#pushed - this.length;
-    let passed = this.length === 0 ? marks.length : 0;
-    while (marks.length > passed + 1 && (marks[passed + 1]?.first ?? 0) <= taken) passed++;
-    if (passed > 0) marks.splice(0, passed);
-    const [first] = marks;
-    if (first === undefined) return 0;
-    return Math.max(0, now - first.at - (this.#excusedMs - first.excusedMs) - this.#heavyMs(now));
+    const excusedMs = this.#excusedMs + this.#heavyMs(now);
+    return Math.max(this.#underWay.waitMs(now, excusedMs), this.#new.waitMs(now, excusedMs));
+  }
+
+  /**
+   * How long a request that comes now would wait for those before it, in milliseconds. The first one tells only once it has waited
+   * for as long.
+   */
+  get aheadMs(): number {
+    return this.#pace.requestMs * this.#new.length;
+  }
+
+  /** How long nothing may be taken, although something waits, in milliseconds. */
+  get heldMs(): number {
+    return this.#isPaced && this.#underWay.length === 0 ? this.#pace.heldMs : 0;
   }
 
   push(item: Item): void {
-    if (item.kind === "request") {
-      this.#requests++;
-      this.#requestBytes += weightOfItem(item);
-    }
-    this.#items.push(item);
-    this.#pushed++;
+    this.#count(item);
+    this.#lineOf(item).push(item);
+  }
+
+  #lineOf(item: Item): Line<Item> {
+    const isBehind = this.#newKeys.size > 0 && item.kind !== "mark" && this.#newKeys.has(item.key);
+    return isBehind ? this.#new : this.#underWay;
   }
 
   /**
@@ -110,73 +133,89 @@ export class Intake {
    * `requestDone` is told of them.
    */
   take(maxCount: number, maxBytes = Number.POSITIVE_INFINITY): readonly Item[] {
-    const [all, first] = [this.#items, this.#first];
-    let count = Math.min(maxCount, all.length - first);
-    let [bytes, heavy] = [0, 0];
-    if (maxBytes !== Number.POSITIVE_INFINITY) {
-      for (let index = 0; index < count; index++) {
-        const weight = weightOfItem(all[first + index] as Item);
-        if (index > 0 && bytes + weight > maxBytes) {
-          count = index;
+    const load = { count: maxCount, bytes: maxBytes, heavy: 0, taken: 0 };
+    const most = this.#isPaced || this.#isFull ? this.#pace.most : maxCount;
+    const begun = this.#takeOf(this.#new, most, load);
+    const underWay = this.#takeOf(this.#underWay, maxCount, load);
+    this.#heavyShare = load.heavy === 0 ? 0 : load.heavy / (maxBytes - load.bytes);
+    this.#pace.decided(underWay.length, outcomesOf(underWay), begun.length);
+    return underWay.length === 0 ? begun : [...begun, ...underWay];
+  }
+
+  #takeOf(line: Line<Item>, most: number, load: Load): Item[] {
+    let count = Math.min(most, load.count, line.length);
+    if (load.bytes !== Number.POSITIVE_INFINITY) {
+      for (let place = 0; place < count; place++) {
+        const weight = weightOfItem(line.at(place) as Item);
+        if (load.taken + place > 0 && weight > load.bytes) {
+          count = place;
           break;
         }
-        bytes += weight;
-        if (weight >= heavyBytes) heavy += weight;
+        load.bytes -= weight;
+        if (weight >= heavyBytes) load.heavy += weight;
       }
     }
-    this.#heavyShare = heavy === 0 ? 0 : heavy / bytes;
-    this.#first += count;
-    return all.slice(first, first + count);
+    load.count -= count;
+    load.taken += count;
+    return line.take(count);
   }
 
   /** Nothing more is put back: forgets what was taken, if that is more than what waits. */
   compact(): void {
-    if (this.#first * 2 < this.#items.length) return;
-    this.#items = this.#items.slice(this.#first);
-    this.#first = 0;
+    this.#isFull = this.#underWay.length > 0;
+    this.#underWay.compact();
+    this.#new.compact();
   }
 
   /** A request was decided, or refused. */
   requestDone(item: Item): void {
+    if (item.kind !== "request") return;
     this.#requests--;
     this.#requestBytes -= weightOfItem(item);
+    if (!isNew(item)) return;
+    const others = (this.#newKeys.get(item.key) ?? 1) - 1;
+    if (others === 0) this.#newKeys.delete(item.key);
+    else this.#newKeys.set(item.key, others);
   }
 
   /** Takes everything out, and counts anew. */
   drain(): readonly Item[] {
     this.#requests = 0;
     this.#requestBytes = 0;
-    const all = this.take(this.length);
+    this.#newKeys.clear();
+    const all = [...this.#underWay.take(this.#underWay.length), ...this.#new.take(this.#new.length)];
     this.compact();
     return all;
   }
 
   /** Queues again what a lost memory had taken. */
   restore(items: readonly Item[]): void {
-    this.#count(items);
-    for (const item of items) this.#items.push(item);
+    for (const item of items) this.push(item);
   }
 
   /** Queues again, before all others, what was taken and could not be decided in time. */
   putBack(items: readonly Item[]): void {
-    this.#count(items);
-    const first = this.#first - items.length;
-    const isThere = first >= 0 && items.every((item, index) => this.#items[first + index] === item);
-    if (!isThere) this.#items = items.concat(this.#items.slice(this.#first));
-    this.#first = isThere ? first : 0;
+    const [underWay, others]: [Item[], Item[]] = [[], []];
+    for (const item of items) {
+      this.#count(item);
+      (this.#lineOf(item) === this.#new ? others : underWay).push(item);
+    }
+    this.#underWay.putBack(underWay);
+    this.#new.putBack(others);
+    this.#pace.decided(-underWay.length, -outcomesOf(underWay), -others.length);
   }
 
-  #count(items: readonly Item[]): void {
-    for (const item of items) {
-      if (item.kind !== "request") continue;
-      this.#requests++;
-      this.#requestBytes += weightOfItem(item);
-    }
+  #count(item: Item): void {
+    if (item.kind !== "request") return;
+    this.#requests++;
+    this.#requestBytes += weightOfItem(item);
+    if (isNew(item)) this.#newKeys.set(item.key, (this.#newKeys.get(item.key) ?? 0) + 1);
   }
 
   /** What waits. */
-  values(): Iterable<Item> {
-    return this.#items.slice(this.#first);
+  *values(): Iterable<Item> {
+    yield* this.#underWay.values();
+    yield* this.#new.values();
   }
 
   /** A batch of so many inputs has failed. */
@@ -189,3 +228,24 @@ export class Intake {
     this.#batchInputs = Math.min(this.#batchInputs * 2, this.#maxInputs);
   }
 }
+
+/** What a batch may still take, and what it has taken. */
+interface Load {
+  count: number;
+  bytes: number;
+  heavy: number;
+  taken: number;
+}
+
+/** Whether a request begins something whose sender hears of a refusal. */
+const isNew = (item: Item): boolean =>
+  item.kind === "request" && item.isOwed !== true && item.isRecord !== true && item.offset === undefined;
+
+/** How many outcomes are among them. */
+function outcomesOf(items: readonly Item[]): number {
+  let count = 0;
+  for (const item of items) if (item.kind === "relayReply" || isOutcome(item)) count++;
+  return count;
+}
+
+const isOutcome = (item: Item): boolean => item.kind === "input" && item.input.kind === "outcome";

@@ -20,6 +20,8 @@ export interface RequestItem {
   readonly priority?: number;
   /** When it begins, in milliseconds since 1970. */
   readonly startAt?: number;
+  /** It is refused if it would wait for longer until it is begun, in milliseconds. */
+  readonly beginWithinMs?: number;
   /** It came through a log, or of another run: its sender can be told by an answer only. */
   readonly isRecord?: true;
   /** A run that was accepted has started it: it is not refused since there is too much to do. */

@@ -183,7 +183,7 @@ export class Pipeline {
   resume(items: readonly Item[]): void {
     const { clock, intake } = this.#options;
     this.#resuming = {
-      until: intake.pushed,
+      until: intake.underWay.pushed,
       attempts: this.#open.effects.attempts.splice(0),
       last: undefined,
     };
@@ -280,7 +280,7 @@ export class Pipeline {
   #decide(items: readonly Item[], found: ReadonlyMap<string, Found>, began: number): void {
     const { clock, decider, intake, loop, residency, time } = this.#options;
     const batch = this.#open;
-    for (const item of items) if (item.kind === "request") intake.requestDone(item);
+    for (const item of items) intake.requestDone(item);
     let sealed: Batch | undefined;
     try {
       const callableTo = (now: number): number => {
@@ -298,7 +298,8 @@ export class Pipeline {
       intake.compact();
       batch.decideMs += clock.monotonicMs() - began;
       const resuming = this.#resuming;
-      if (resuming !== undefined && intake.pushed - intake.length >= resuming.until) resuming.last ??= batch;
+      if (resuming !== undefined && intake.underWay.pushed - intake.underWay.length >= resuming.until)
+        resuming.last ??= batch;
       // As much as is being written is enough to go on with; less takes what comes meanwhile, too.
       const writing = this.#committing?.batch;
       const enough = Math.min(writing === undefined ? 0 : sizeOf(writing), intake.batchInputs);
@@ -341,7 +342,7 @@ export class Pipeline {
     const committing = this.#committing;
     const commit =
       committing === undefined ? undefined : { since: committing.batch.since, isSlow: this.isStalled };
-    return deadlines.callableTo(now, intake, commit);
+    return deadlines.callableTo(now, intake.underWay, commit);
   }
 
   /** Ends the batch that decisions go into; the next ones go into another. */

@@ -49,7 +49,7 @@ type Status = "starting" | "running" | "store-lost" | "stopping" | "stopped";
 const maxDrainMs = 500;
 /** How often a run may be refused by the store before it counts as lost. */
 const maxRefusals = 2;
-/** So few runs and requests are never too many, however late the loop is: something else holds it up. */
+/** So few runs and requests are not too many, however late the loop is, for a sender that waits: something else holds it up. */
 const fewRuns = 256;
 const [minRecoveryMs, maxRecoveryMs] = [10, 2000];
 
@@ -257,25 +257,26 @@ export class Shard {
     this.#turns.handOverAt();
     // One whose run is in memory takes no room, and is answered whatever comes.
     const isNew = item.isOwed !== true && this.find(item.key) === undefined;
-    const overload = isNew ? this.#overload() : undefined;
+    const overload = isNew ? this.#overload(item) : undefined;
     if (overload === undefined) return this.#push(item);
     this.#options.observe?.({ name: "refused", hub: item.hub, key: item.key });
     item.refuse(overloaded(overload));
   }
 
-  #overload(): Overload | undefined {
+  #overload({ beginWithinMs = Number.POSITIVE_INFINITY }: RequestItem): Overload | undefined {
     const { limits } = this.#options;
     // While the shard is read back, nobody can tell whether a run is there: its request waits.
     const liveRuns = this.#working?.residency.size ?? 0;
     if (this.#intake.requests >= limits.queuedRequests || liveRuns >= limits.liveRuns) return "count";
     if (memoryInUse() >= limits.memoryBytes) return "memory";
-    if (liveRuns + this.#intake.requests < fewRuns) return undefined;
     const now = this.#turns.handOverAt();
     const isDone = this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
     const isIdle = isDone && this.#turns.isIdle(now);
     const waitMs = isIdle ? 0 : Math.max(this.#intake.waitMs(now), this.#waitedMs);
+    const { aheadMs, requests } = this.#intake;
     this.#admission.look(waitMs, this.#tenure?.pipeline.committingMs(now) ?? 0, now);
-    return this.#admission.admits(waitMs) ? undefined : "lateness";
+    if (liveRuns + requests < fewRuns && Math.max(waitMs, aheadMs) < beginWithinMs) return undefined;
+    return this.#admission.admits(waitMs, aheadMs) ? undefined : "lateness";
   }
 
   /** About how many bytes the shard holds in memory. */
@@ -469,7 +470,7 @@ export class Shard {
     const tenure = this.#tenure;
     if (tenure === undefined || (this.#status !== "running" && this.#status !== "stopping")) return;
     if (this.#intake.length > 0) {
-      this.#turns.schedule();
+      this.#turns.schedule(this.#intake.heldMs);
       return;
     }
     if (!this.#turns.isScheduled) for (const resolve of this.#idle.splice(0)) resolve();

@@ -22,6 +22,8 @@ export class TurnSchedule {
   /** The connections that were accepted by the last look, and until when the turn waits for others. */
   #accepted = 0;
   #yieldsUntil: number | undefined = undefined;
+  /** Takes back a turn that is due later. */
+  #cancelTimer: (() => void) | undefined = undefined;
 
   /** `turn` is told the monotonic time, and `queue` how long a caller has handed over requests. */
   constructor(clock: Clock, turn: (now: number) => void, queue: { excuse(ms: number): void }) {
@@ -53,8 +55,15 @@ export class TurnSchedule {
     return !this.#isScheduled && now - this.#turnedAt >= idleMs;
   }
 
-  schedule(): void {
+  /** `afterMs`: there is nothing to do before. What comes meanwhile brings the turn forward. */
+  schedule(afterMs = 0): void {
     if (this.#isScheduled) return;
+    if (afterMs > 0) {
+      this.#cancelTimer ??= this.#clock.after(afterMs, () => this.schedule());
+      return;
+    }
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
     this.#isScheduled = true;
     this.#clock.soon(() => this.#look());
   }

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { Intake } from "../../src/shard/intake.ts";
+import type { InputItem, Item } from "../../src/shard/items.ts";
 import { requestOf } from "./world.ts";
 
 function filled(...sizes: number[]): Intake {
@@ -12,7 +13,7 @@ function filled(...sizes: number[]): Intake {
 test("a batch takes as many items as it may, in their order", () => {
   const intake = filled(1, 1, 1);
   expect(intake.take(2).map((item) => ("key" in item ? item.key : ""))).toEqual(["k0", "k1"]);
-  expect([intake.length, intake.pushed, intake.requests]).toEqual([1, 3, 3]);
+  expect([intake.length, intake.requests]).toEqual([1, 3]);
 });
 
 test("a batch takes what it can carry, and one item at least", () => {
@@ -97,4 +98,76 @@ test("what was taken and put back is the first, and counts again", () => {
   expect([intake.length, intake.requests]).toEqual([2, 2]);
   expect(intake.requestBytes).toBeGreaterThan(5000);
   expect(intake.take(5).map((item) => ("key" in item ? item.key : ""))).toEqual(["k1", "k2"]);
+});
+
+const keysOf = (items: readonly Item[]): string[] => items.map((item) => ("key" in item ? item.key : ""));
+
+const outcome = (key: string): InputItem => ({
+  kind: "input",
+  key,
+  input: { kind: "outcome", call: 0, attempt: 1, epoch: 1, outcome: { kind: "ok", output: null } },
+});
+
+test("what is under way does not wait for new requests, nor these for it", () => {
+  const intake = new Intake(100);
+  intake.push(outcome("a"));
+  intake.push({ ...requestOf("owed", "h", {}), isOwed: true });
+  for (let number = 0; number < 3; number++) intake.push(requestOf(`new${number}`, "h", {}));
+  expect([intake.underWay.length, intake.length]).toEqual([2, 5]);
+  expect(keysOf(intake.take(4))).toEqual(["new0", "new1", "new2", "a"]);
+  expect(keysOf(intake.take(4))).toEqual(["owed"]);
+});
+
+test("what comes for the key of a new request waits behind it, until that is decided", () => {
+  const intake = new Intake(100);
+  intake.push(outcome("k"));
+  const request = requestOf("k", "h", {});
+  intake.push(request);
+  intake.push(outcome("k"));
+  intake.push(outcome("other"));
+  expect(intake.underWay.length).toBe(2);
+  const taken = intake.take(2);
+  expect(taken.map(({ kind }) => kind)).toEqual(["request", "input"]);
+  // What comes while the store is asked follows, too, and all is put back in its order.
+  intake.push(outcome("k"));
+  for (const item of taken) intake.requestDone(item);
+  intake.putBack(taken);
+  expect(intake.take(3).map(({ kind }) => kind)).toEqual(["request", "input", "input"]);
+  intake.requestDone(request);
+  intake.push(outcome("k"));
+  expect(intake.underWay.length).toBe(3);
+});
+
+test("a loop that has more under way than it can do begins as much as it does", () => {
+  const intake = new Intake(5000);
+  let [now, begun, decided] = [10_000, 0, 0];
+  for (let turn = 0; turn < 1000; turn++) {
+    intake.turn((now += 10));
+    while (intake.underWay.length < 500) intake.push(outcome("busy"));
+    while (intake.length < 600) intake.push(requestOf(`new${turn}`, "h", {}));
+    const taken = intake.take(200);
+    for (const item of taken) intake.requestDone(item);
+    intake.compact();
+    const requests = taken.filter(({ kind }) => kind === "request").length;
+    if (turn > 500) begun += requests;
+    if (turn > 500) decided += taken.length - requests;
+  }
+  // Each brings about a hundred, as far as anybody knows; what waits for long leaves half of that.
+  expect(begun).toBeGreaterThan(0);
+  expect(begun).toBeLessThan(decided);
+});
+
+test("requests that have waited are begun at a pace, unless nobody waits", () => {
+  const begun = (waitedMs: number): number => {
+    const intake = new Intake(5000);
+    intake.turn(10_000);
+    for (let number = 0; number < 1000; number++) intake.push(requestOf(`k${number}`, "h", {}));
+    intake.turn(10_000 + waitedMs);
+    const { length } = intake.take(5000);
+    expect(intake.heldMs > 0).toBe(length < 1000);
+    return length;
+  };
+  expect(begun(0)).toBe(1000);
+  expect(begun(50)).toBeLessThan(50);
+  expect(begun(50)).toBeGreaterThan(10);
 });

@@ -1,0 +1,84 @@
+/** New requests may be begun ahead of the outcomes that they bring by so much work, in milliseconds. */
+const burstMs = 50;
+/** While the loop has time, and workers take theirs, this many milliseconds of work are begun in each millisecond. */
+const ramp = 2;
+/** If what is under way waits for longer than this, in milliseconds, less is begun than is done: such a part of it. */
+const [longMs, part] = [50, 0.5];
+/** How many outcomes a request brings is an average of about so many requests, and what one costs of so many milliseconds. */
+const [averagedRequests, averagedMs] = [64, 300];
+/** What an outcome costs as long as nobody knows, and the least and most that it is believed to cost, in milliseconds. */
+const [firstMs, minMs, maxMs] = [0.02, 0.002, 5];
+/** How many outcomes a request brings as long as nobody knows. */
+const firstOutcomes = 100;
+
+/**
+ * Says how many new requests may be begun, so that an engine with more to do than it can finishes what it has begun, in its time,
+ * and begins others all the same.
+ *
+ * A request costs nothing when it is begun, and much a few milliseconds later, when its workers answer. If all that wait were begun
+ * at once, they would be one wave of work, in which each is as late as the last. So requests are begun on credit: each takes
+ * from it the time that its outcomes will need, and what is decided gives it back. So much is begun as is done, whoever
+ * has brought the work: a run with a hundred thousand calls holds nobody up. While the loop has time left, time gives credit, too.
+ *
+ * What an outcome costs is measured while the loop has no time left: how long it takes from turn to turn, with all that the process
+ * does besides. How many outcomes a request brings is what was decided lately.
+ */
+export class Pace {
+  #outcomeMs = firstMs;
+  #outcomes = firstOutcomes * averagedRequests;
+  #requests = averagedRequests;
+  #creditMs = burstMs;
+  /** When the last turn began, and how much it has decided. */
+  #turnedAt = 0;
+  #decided = 0;
+  /** The part of what is decided that gives credit. */
+  #part = 1;
+
+  /** A turn begins. `isFull`: the last one has left over what is under way, and that has waited for `waitMs`. */
+  turn(now: number, isFull: boolean, waitMs: number): void {
+    const passedMs = now - this.#turnedAt;
+    this.#turnedAt = now;
+    this.#part = waitMs > longMs ? part : 1;
+    if (!isFull) this.#give(ramp * passedMs);
+    else if (this.#decided > 0) this.#measure(passedMs);
+    this.#decided = 0;
+  }
+
+  #give(ms: number): void {
+    this.#creditMs = Math.min(burstMs, this.#creditMs + ms);
+  }
+
+  #measure(passedMs: number): void {
+    const ms = Math.max(minMs, Math.min(maxMs, passedMs / this.#decided));
+    this.#outcomeMs += Math.min(1, passedMs / averagedMs) * (ms - this.#outcomeMs);
+  }
+
+  /**
+   * So many inputs under way were decided, some of which are outcomes, and so many new requests begun. Negative: they were not, after
+   * all.
+   */
+  decided(inputs: number, outcomes: number, requests: number): void {
+    this.#decided += inputs;
+    this.#give(inputs * this.#outcomeMs * this.#part - requests * this.requestMs);
+    this.#outcomes = Math.max(0, this.#outcomes + outcomes);
+    this.#requests = Math.max(1, this.#requests + requests);
+    if (this.#requests <= averagedRequests) return;
+    this.#outcomes *= averagedRequests / this.#requests;
+    this.#requests = averagedRequests;
+  }
+
+  /** About how long the loop will work for a new request, in milliseconds. Others may have brought most outcomes: it has a bound. */
+  get requestMs(): number {
+    return Math.min(burstMs / 4, (1 + this.#outcomes / this.#requests) * this.#outcomeMs);
+  }
+
+  /** How many new requests may be begun now. */
+  get most(): number {
+    return this.#creditMs <= 0 ? 0 : Math.ceil(this.#creditMs / this.requestMs);
+  }
+
+  /** After how long one may be begun if nothing is decided meanwhile, in milliseconds. */
+  get heldMs(): number {
+    return this.#creditMs > 0 ? 0 : Math.floor(-this.#creditMs / ramp) + 1;
+  }
+}
