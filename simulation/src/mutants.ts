@@ -112,8 +112,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "let the children of closed parts go on",
     file: effects,
-    from: '    effects = add(effects, { type: "close", call });\n    effects = cancelChild(call, effects);\n  }\n  return effects;\n}',
-    to: '    effects = add(effects, { type: "close", call });\n  }\n  return effects;\n}',
+    from: "    if (call !== undefined) effects = closeCall(call, effects);",
+    to: '    if (call !== undefined) effects = add(effects, { type: "close", call });',
   },
   {
     name: "do not close the parts that a handler closes",
@@ -244,8 +244,14 @@ export const mutants: readonly Mutant[] = [
   {
     name: "forget child runs when the run leaves their state",
     file: effects,
-    from: '        effects = add(effects, { type: "close", call });\n        effects = cancelChild(call, effects);\n',
-    to: '        effects = add(effects, { type: "close", call });\n',
+    from: "      return forAll(run.calls, closeCall, undefined, most);",
+    to: '      return forAll(run.calls, (call, before) => add(before, { type: "close", call }), undefined, most);',
+  },
+  {
+    name: "forget all but the first of many calls that are closed or resumed",
+    file: decider,
+    from: '    if (to < many.calls.length) this.#carried.push({ kind: "many", live, many, from: to });\n',
+    to: "",
   },
   {
     name: "do not tell a hub that its child run has answered",

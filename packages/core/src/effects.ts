@@ -1,5 +1,6 @@
 import type { OpenedCalls, RunEvent } from "./events.ts";
-import { apply, isRunning, type Call, type Run } from "./run.ts";
+import { maxOpened } from "./round.ts";
+import { apply, isOpen, isRunning, type Call, type Run } from "./run.ts";
 
 /**
  * What follows from an event for the owner of the run. Effects are data: the core names them, and the owner carries them
@@ -23,16 +24,31 @@ export type Effect =
   /** The run has ended. */
   | { readonly type: "end" }
   /** The run is parked: its calls are not called back until it resumes. */
-  | { readonly type: "park"; readonly error: Extract<RunEvent, { type: "incident" }>["error"] };
+  | { readonly type: "park"; readonly error: Extract<RunEvent, { type: "incident" }>["error"] }
+  | ManyEffects;
+
+/**
+ * An event concerns so many calls that to carry out what follows for all of them would hold up the loop. `each` says what follows for one
+ * of them. The owner of the run asks for some at a time, in batches that follow. If it dies meanwhile, the next owner finds in
+ * the run what is owed.
+ */
+export interface ManyEffects {
+  readonly type: "many";
+  readonly calls: readonly Call[];
+  readonly each: (call: Call) => readonly Effect[];
+}
 
 const nothing: readonly Effect[] = [];
 
-/** Applies an event to a run, and says what follows from it, in the order in which it is to be done. */
-export function step(run: Run, event: RunEvent): readonly Effect[] {
+/**
+ * Applies an event to a run, and says what follows from it, in the order in which it is to be done. `most`: for so many calls
+ * at once.
+ */
+export function step(run: Run, event: RunEvent, most = maxOpened): readonly Effect[] {
   // What an event closes is known only before it is applied, and what it opens only after.
-  const effects = closed(run, event);
+  const effects = closed(run, event, most);
   apply(run, event);
-  return opened(run, event, effects) ?? nothing;
+  return opened(run, event, effects, most) ?? nothing;
 }
 
 /** Effects so far. Most events have none or one, and this is the hottest path: a list of one takes a third of a list that has grown. */
@@ -45,35 +61,29 @@ function add(effects: Effects, effect: Effect): Effect[] {
 }
 
 /** Calls that an event closes (I12). */
-function closed(run: Run, event: RunEvent): Effects {
+function closed(run: Run, event: RunEvent, most: number): Effects {
   switch (event.type) {
     case "settled": {
       const call = run.calls.get(event.call);
       let effects: Effects = call === undefined ? undefined : [{ type: "close", call }];
       if (event.closes !== undefined) effects = closeCalls(run, event.closes, effects);
-      if (event.held !== undefined) effects = closeForDrain(run, event.call, false, effects);
+      if (event.held !== undefined) effects = closeForDrain(run, { settled: event.call, most }, effects);
       return effects;
     }
     case "cancelling":
-      return event.held === undefined ? undefined : closeForDrain(run, undefined, true, undefined);
+      return event.held === undefined ? undefined : closeForDrain(run, { cancels: true, most }, undefined);
     case "fired":
     case "signalled":
     case "received": {
       let effects: Effects;
       if (event.closes !== undefined) effects = closeCalls(run, event.closes, effects);
-      if (event.held !== undefined) effects = closeForDrain(run, undefined, false, effects);
+      if (event.held !== undefined) effects = closeForDrain(run, { most }, effects);
       return effects;
     }
     case "entered":
-    case "ended": {
-      if (run.calls.size === 0 || (event.type === "entered" && event.kept === true)) return undefined;
-      let effects: Effects;
-      for (const call of run.calls.values()) {
-        effects = add(effects, { type: "close", call });
-        effects = cancelChild(call, effects);
-      }
-      return effects;
-    }
+    case "ended":
+      if (event.type === "entered" && event.kept === true) return undefined;
+      return forAll(run.calls, closeCall, undefined, most);
     case "failed": {
       const call = run.calls.get(event.call);
       return call === undefined ? undefined : [{ type: "close", call }];
@@ -87,10 +97,27 @@ function closeCalls(run: Run, numbers: readonly number[], before: Effects): Effe
   let effects = before;
   for (const number of numbers) {
     const call = run.calls.get(number);
-    if (call === undefined) continue;
-    effects = add(effects, { type: "close", call });
-    effects = cancelChild(call, effects);
+    if (call !== undefined) effects = closeCall(call, effects);
   }
+  return effects;
+}
+
+const closeCall = (call: Call, before: Effects): Effects =>
+  cancelChild(call, add(before, { type: "close", call }));
+
+/** What follows for all open calls: at once if they are few. */
+function forAll(
+  calls: ReadonlyMap<number, Call>,
+  each: (call: Call, before: Effects) => Effects,
+  before: Effects,
+  most: number,
+): Effects {
+  if (calls.size > most) {
+    const many = { calls: [...calls.values()], each: (call: Call) => each(call, undefined) ?? nothing };
+    return add(before, { type: "many", ...many });
+  }
+  let effects = before;
+  for (const call of calls.values()) effects = each(call, effects);
   return effects;
 }
 
@@ -98,21 +125,24 @@ function closeCalls(run: Run, numbers: readonly number[], before: Effects): Effe
  * A round that drains waits for its calls that are under way, those of hubs included: what they do counts. Calls that are not
  * under way are given up. A cancel reaches the children, whose clean-up is waited for.
  */
-function closeForDrain(run: Run, settled: number | undefined, cancels: boolean, before: Effects): Effects {
-  let effects = before;
-  for (const call of run.calls.values()) {
-    if (call.number === settled) continue;
-    if (!isRunning(call)) effects = add(effects, { type: "close", call });
-    else if (cancels) effects = cancelChild(call, effects);
-  }
-  return effects;
+function closeForDrain(
+  run: Run,
+  { settled, cancels, most }: { readonly settled?: number; readonly cancels?: true; readonly most: number },
+  before: Effects,
+): Effects {
+  const one = (call: Call, effects: Effects): Effects => {
+    if (call.number === settled) return effects;
+    if (!isRunning(call)) return add(effects, { type: "close", call });
+    return cancels === true ? cancelChild(call, effects) : effects;
+  };
+  return forAll(run.calls, one, before, most);
 }
 
 const cancelChild = (call: Call, effects: Effects): Effects =>
   call.isHub && call.attempt > 0 ? add(effects, { type: "cancelChild", call }) : effects;
 
 /** Calls that an event opens, and what else it brings. */
-function opened(run: Run, event: RunEvent, before: Effects): Effects {
+function opened(run: Run, event: RunEvent, before: Effects, most: number): Effects {
   switch (event.type) {
     case "entered":
     case "settled":
@@ -139,11 +169,8 @@ function opened(run: Run, event: RunEvent, before: Effects): Effects {
     }
     case "incident":
       return add(before, { type: "park", error: event.error });
-    case "resumed": {
-      let effects = before;
-      for (const call of run.calls.values()) effects = add(effects, resumed(call, event.at));
-      return effects;
-    }
+    case "resumed":
+      return forAll(run.calls, (call, effects) => resumed(call, event.at, effects), before, most);
     default:
       return before;
   }
@@ -168,7 +195,9 @@ function begin(call: Call | undefined, effects: Effects): Effects {
 }
 
 /** The run goes on: an attempt that was lost while it was parked is made again, unless its time is over. */
-const resumed = (call: Call, at: number): Effect =>
-  isRunning(call) && !call.isHub && (call.due ?? 0) > at
-    ? { type: "attempt", call, attempt: call.attempt }
-    : { type: "callback", call };
+function resumed(call: Call, at: number, effects: Effects): Effects {
+  // It may have been closed since.
+  if (!isOpen(call)) return effects;
+  const isMade = isRunning(call) && !call.isHub && (call.due ?? 0) > at;
+  return add(effects, isMade ? { type: "attempt", call, attempt: call.attempt } : { type: "callback", call });
+}

@@ -31,6 +31,7 @@ export {
   Call,
   decidesCancel,
   idempotencyKey,
+  isOpen,
   isRunning,
   keepsOutcome,
   noDeadline,
@@ -42,7 +43,7 @@ export { movedRun } from "./migrations.ts";
 export { Secrets } from "./secrets.ts";
 export { nextTimer } from "./timers.ts";
 export { restore, snapshot, type RunSnapshot } from "./snapshot.ts";
-export { step, type Effect } from "./effects.ts";
+export { step, type Effect, type ManyEffects } from "./effects.ts";
 export { spansOf } from "./spans.ts";
 export { laneKeyOf, type ExclusiveDefinition } from "./exclusive.ts";
 export { grant, laneError, pend, postpone, type PendingOptions } from "./pending.ts";

@@ -519,6 +519,9 @@ export function isRunning(call: Call): boolean {
   return call.attempt > 0 && !call.backoff;
 }
 
+/** Whether a call has not settled, and was not closed. */
+export const isOpen = (call: Call): boolean => call.run.calls.get(call.number) === call;
+
 /**
  * Why a cancel changes nothing, as far as the run alone tells. Only its hub says whether a state has become clean-up since the run
  * entered it.

@@ -1,5 +1,6 @@
-import type { Call } from "@wheelwork/core/kernel";
+import type { Call, ManyEffects } from "@wheelwork/core/kernel";
 import { rootOf } from "../ports/keys.ts";
+import type { LiveRun } from "./batch.ts";
 import type { Lane } from "./lanes.ts";
 
 /** What one run has for another, and what need not be in the batch that causes it, since it follows from what is stored. */
@@ -19,8 +20,15 @@ export type CarriedItem =
   | { readonly kind: "cancel"; readonly key: string }
   /** The store does not take the row of a run, which nothing but its end can change. */
   | { readonly kind: "endRefused"; readonly key: string }
+  /** What follows from an event for many calls of a run: it is carried out for those from a position on. */
+  | { readonly kind: "many"; readonly live: LiveRun; readonly many: ManyEffects; readonly from: number }
   /** A place of a lane is free, and who is next is not in memory yet. */
   | { readonly kind: "grant"; readonly lane: Lane };
+
+function keyOf(item: Exclude<CarriedItem, { kind: "grant" }>): string {
+  if (item.kind === "child") return item.call.run.key;
+  return item.kind === "many" ? item.live.run.key : item.key;
+}
 
 /** A queue whose ends cost the same, however long it is. */
 class Fifo<T> {
@@ -75,8 +83,7 @@ export class Carried {
   }
 
   push(item: CarriedItem): void {
-    const name =
-      item.kind === "grant" ? grants : this.#rootOf(item.kind === "child" ? item.call.run.key : item.key);
+    const name = item.kind === "grant" ? grants : this.#rootOf(keyOf(item));
     let root = this.#roots.get(name);
     if (root === undefined) {
       root = { name, items: new Fifo() };

@@ -6,6 +6,7 @@ import {
   cancelsRound,
   decide,
   incidentOf,
+  isOpen,
   isOpening,
   isRunning,
   isUnbegun,
@@ -20,7 +21,6 @@ import {
   step,
   type Callback,
   type Effect,
-  type CommandMemory,
   type Env,
   type ExclusiveDefinition,
   type HubDefinition,
@@ -31,11 +31,11 @@ import {
 import { callHubName, outcomeCarrierOf, remoteCallOf } from "../ports/calls.ts";
 import { childKey, keyReused, toldSpoke } from "../ports/keys.ts";
 import { addressed, carrierOf } from "../ports/posts.ts";
-import { contextOf, linkOf, type Tracing } from "../ports/trace.ts";
-import type { Commit, Downtime, EngineEvent, Found, StoredAnswer } from "../ports/ports.ts";
+import { contextOf, linkOf } from "../ports/trace.ts";
+import type { Commit, EngineEvent, StoredAnswer } from "../ports/ports.ts";
 import type { Batch, Culprit, LiveRun } from "./batch.ts";
 import { Carried, type CarriedItem } from "./carried.ts";
-import type { Deadlines } from "./deadlines.ts";
+import type { DeciderOptions, Inputs } from "./deciding.ts";
 import type {
   AtOnceItem,
   IgnoredReason,
@@ -45,7 +45,6 @@ import type {
   RequestItem,
   TellItem,
 } from "./items.ts";
-import type { LogTracker } from "./log-progress.ts";
 import { arrivalOf, demandLane, LaneKeeper, refusalOf, type ArrivalOptions } from "./lane-keeper.ts";
 import {
   calleesOutcome,
@@ -59,53 +58,11 @@ import {
   startOptions,
   storedAnswer,
   withoutSecrets,
-  type OutcomeRules,
 } from "./records.ts";
-import { stage, type Residency } from "./residency.ts";
+import { stage } from "./residency.ts";
 
 /** How deep hubs may call one another. */
 const maxCallDepth = 32;
-
-export interface DeciderOptions {
-  readonly epoch: number;
-  /** The downtimes that the next commit must say, once. */
-  readonly retention: { unsaved(): readonly Downtime[] | undefined; memory(now: number): CommandMemory };
-  /** Number of the last committed batch. */
-  readonly seq: number;
-  /** Engine time of the claim. */
-  readonly since: number;
-  readonly hubs: ReadonlyMap<string, HubDefinition>;
-  readonly residency: Residency;
-  readonly deadlines: Deadlines;
-  readonly log: LogTracker | undefined;
-  readonly outcomes: OutcomeRules;
-  /** The runs that the store has refused, by key: each is dealt with at its next decision, once. */
-  readonly culprits: Map<string, Culprit>;
-  readonly random: () => number;
-  /** How many calls of a round one turn opens at most. */
-  readonly openedCalls: number;
-  /** Somebody wants to know what runs do. */
-  readonly isObserved: boolean;
-  readonly tracing: Tracing | undefined;
-}
-
-/** What the loop decides on at once. */
-export interface Inputs {
-  readonly items: readonly Item[];
-  /** What the store holds under the keys that the items name, where that is not in memory. */
-  readonly found: ReadonlyMap<string, Found>;
-  /** Up to when callbacks may fire, once the items are decided: asked then, since the items may have settled some. */
-  readonly callableTo: (now: number) => number;
-  /** How many callbacks may fire. */
-  readonly maxCallbacks: number;
-  /** How many carried items are decided, if there is time for one more; 0: none. */
-  readonly maxCarried: number;
-  readonly hasTime: () => boolean;
-  /** Whether the batch has decided inputs and callbacks for long enough: the others wait for the next one. */
-  readonly isTimeUp: () => boolean;
-  /** Takes back items that are left for the next batch. */
-  readonly putBack: (items: readonly Item[]) => void;
-}
 
 /** So many inputs, and so many callbacks, are decided before it is asked whether the time is up. */
 const minInputs = 16;
@@ -377,8 +334,8 @@ export class Decider {
     if (maxCarried === 0) return 0;
     while (this.#carried.size > 0 && (count < inputs || (count < maxCarried && hasTime()))) {
       const item = this.#carried.shift() as CarriedItem;
-      // That opens many calls, whose attempts all begin after the commit.
-      count += item.kind === "open" ? maxCarried : 1;
+      // That is about many calls, which the shard deals with after the commit.
+      count += item.kind === "open" || item.kind === "many" ? maxCarried : 1;
       this.#takeOne(batch, item, now);
       this.#takeAtOnce(batch, now);
     }
@@ -388,6 +345,7 @@ export class Decider {
   #takeOne(batch: Batch, item: CarriedItem, now: number): void {
     if (item.kind === "child") return this.#beginChild(batch, item, now);
     if (item.kind === "grant") return this.#lanes.grant(batch, item.lane, now);
+    if (item.kind === "many") return this.#followSome(batch, item);
     const live = this.#options.residency.get(item.key);
     if (item.kind === "open") return this.#openMore(batch, live, now);
     // It has ended meanwhile, or its call was closed before it began.
@@ -395,6 +353,13 @@ export class Decider {
     if (item.kind === "begin") this.#beginLive(batch, live, now);
     else if (item.kind === "endRefused") this.#endRefused(batch, live, now);
     else this.#decide(batch, live, { kind: "cancel", id: callersCancel }, now);
+  }
+
+  #followSome(batch: Batch, { live, many, from }: CarriedItem & { kind: "many" }): void {
+    const to = from + this.#options.openedCalls;
+    for (const call of many.calls.slice(from, to))
+      for (const effect of many.each(call)) this.#follow(batch, live, effect);
+    if (to < many.calls.length) this.#carried.push({ kind: "many", live, many, from: to });
   }
 
   #carryOpening(live: LiveRun): void {
@@ -619,6 +584,8 @@ export class Decider {
     const run = callback instanceof Call ? callback.run : (callback as Run);
     const live = residency.get(run.key);
     if (live?.run !== run) return;
+    // It was closed with many others, whose callbacks are cancelled some at a time.
+    if (callback instanceof Call && !isOpen(callback)) return;
     const input: Input = callback instanceof Call ? this.#callDue(callback, now) : { kind: "due" };
     if (callback instanceof Call) this.#keepProgress(batch, live, callback, now);
     this.#decide(batch, live, input, now);
@@ -693,7 +660,7 @@ export class Decider {
       else if (event.type === "posted") event = addressed(run, event);
       if (event.type === "failed" || event.type === "settled") noteFailure(batch, run, event);
       const spans = isObserved ? spansOf(run, event) : undefined;
-      const effects = step(run, event);
+      const effects = step(run, event, this.#options.openedCalls);
       if (spans !== undefined) noteSpans(batch, run, spans);
       if (event.type === "died") noteDeaths(batch, run, event);
       if (run.lane !== undefined) this.#options.residency.laneChanged(run, event);
@@ -741,8 +708,12 @@ export class Decider {
         batch.ended.push(live);
         if (run.lane !== undefined) this.#freed(run.lane);
         return;
+      case "many":
+        return this.#carried.push({ kind: "many", live, many: effect, from: 0 });
       case "park": {
-        for (const call of run.calls.values()) deadlines.cancel(call);
+        // A callback that comes all the same changes nothing.
+        if (run.calls.size <= this.#options.openedCalls)
+          for (const call of run.calls.values()) deadlines.cancel(call);
         const { hub, key, state, createdAt, trace } = run;
         batch.effects.parked.push({ hub, key, state, createdAt, trace, error: effect.error });
         return;

@@ -60,7 +60,7 @@ export interface ShardLimits extends ResidencyLimits {
   readonly checkpointEvents: number;
   /** Runs that one batch writes at most of a checkpoint. */
   readonly checkpointRuns: number;
-  /** Calls of a round that one turn opens at most. */
+  /** Calls of a run that one turn opens, closes or goes on with at most. */
   readonly openedCalls: number;
   /** Runs that are due later than this leave the memory, in milliseconds. */
   readonly horizonMs: number;

@@ -1,5 +1,6 @@
 import { WheelworkError, type Outcome } from "@wheelwork/core";
 import {
+  isOpen,
   isRunning,
   isSuspect,
   suspectDeaths,
@@ -132,7 +133,7 @@ export class Shard {
       redact,
       tracing,
       isTimed: observe !== undefined,
-      holds: (request) => this.#suspects.holds(request as Call),
+      holds: (request) => !isOpen(request as Call) || this.#suspects.holds(request as Call),
       secrets: (request) => secretsOf(options.hubs, (request as Call).run, (request as Call).input),
     });
   }
@@ -536,7 +537,7 @@ export class Shard {
     const { run } = call;
     // What is handed out while stopping would be lost at once; it is made at the next start.
     if (this.#status === "stopping") return;
-    if (run.calls.get(call.number) !== call || !isRunning(call) || run.status !== "running") return;
+    if (!isOpen(call) || !isRunning(call) || run.status !== "running") return;
     const { callee, number, attempt } = call;
     // It is begun when it has its place, and its turn.
     if (isSuspect(call)) return this.#host.begin(call, anewAt);
