@@ -325,18 +325,33 @@ function matches(pattern: string, path: string): boolean {
   );
 }
 
+/** In so many turns of the loop without anything new, all is read that had come before. At most so many turns are waited for it. */
+const [calmTurns, maxTurns] = [3, 300];
+
 /**
  * Closes the server within a limit, even if clients do not cooperate. Waiting clients get 202 at once, each connection
- * closes after its reply, and the connections that are left at the end are cut. A connection that has never sent anything is cut at
- * once: clients keep such ones for later, and Node takes them for busy.
+ * closes after its reply, and the connections that are left at the end are cut. What has come before, and is not read yet, gets its
+ * reply, too. A connection that has never sent anything is cut: clients keep such ones for later, and Node takes them for busy.
  */
 function closeGently(app: FastifyInstance, waits: Waits, withinMs: number): void {
   const unused = new Set<Socket>();
+  let news = 0;
   app.server.on("connection", (socket: Socket) => {
+    news++;
     unused.add(socket);
     socket.once("close", () => unused.delete(socket));
   });
-  app.server.on("request", ({ socket }: IncomingMessage) => void unused.delete(socket));
+  app.server.on("request", ({ socket }: IncomingMessage) => {
+    news++;
+    unused.delete(socket);
+  });
+  const allRead = async (): Promise<void> => {
+    for (let [turn, calm, seen] = [0, 0, news]; turn < maxTurns && calm < calmTurns; turn++) {
+      await new Promise(setImmediate);
+      calm = news === seen ? calm + 1 : 0;
+      seen = news;
+    }
+  };
   app.addHook("onRequest", (_request, _reply, done) => {
     if (!waits.closed) return done();
     done(
@@ -349,10 +364,10 @@ function closeGently(app: FastifyInstance, waits: Waits, withinMs: number): void
     if (waits.closed) reply.header("connection", "close");
     done();
   });
-  app.addHook("preClose", (done) => {
+  app.addHook("preClose", async () => {
     waits.close();
-    for (const socket of unused) if (socket.bytesRead === 0) socket.destroy();
     setTimeout(() => app.server.closeAllConnections(), withinMs).unref();
-    done();
+    await allRead();
+    for (const socket of unused) if (socket.bytesRead === 0) socket.destroy();
   });
 }

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { once } from "node:events";
 import { Agent, request, type IncomingMessage } from "node:http";
+import { Worker } from "node:worker_threads";
 import { connect, type AddressInfo, type Socket } from "node:net";
 import { expect, test } from "vitest";
 import { system } from "./system.ts";
@@ -163,6 +164,37 @@ test("while the server closes, a new request is 503, and one whose body is still
   expect(refused).toMatch(/^HTTP\/1.1 503 [^]*connection: close[^]*"WW_STOPPING"/);
   expect(accepted).toMatch(/^HTTP\/1.1 202 [^]*connection: close/);
   expect((await engine.requests({ hub: "approval" })).items).toHaveLength(1);
+});
+
+test("a request that has come when the server closes, and is not read yet, gets a reply", async () => {
+  const { app } = await system({ closeWithinMs: 30_000 });
+  const { port } = await listening(app);
+  const sent = new Int32Array(new SharedArrayBuffer(4));
+  // The clients are in another thread, since the server stands still until it closes.
+  const clients = new Worker(
+    `const { connect } = require("node:net");
+    const { parentPort, workerData: { port, bytes, count, sent } } = require("node:worker_threads");
+    const replies = Array.from({ length: count }, () => new Promise((resolve) => {
+      let text = "";
+      connect(port, "127.0.0.1", function () { this.write(bytes, () => Atomics.add(sent, 0, 1)); })
+        .setEncoding("utf8")
+        .on("data", (data) => (text += data))
+        .on("error", (error) => resolve(error.code))
+        .on("close", () => resolve(text.split("\\r", 1)[0]));
+    }));
+    Promise.all(replies).then((all) => parentPort.postMessage(all));`,
+    {
+      eval: true,
+      workerData: { port, bytes: post('{"subject":"leave"}'), count: 50, sent },
+    },
+  );
+  const replied = once(clients, "message");
+  await once(clients, "online");
+  while (Atomics.load(sent, 0) < 50) Atomics.wait(sent, 0, Atomics.load(sent, 0), 10);
+  await app.close();
+  const [replies] = (await replied) as [string[]];
+  expect([...new Set(replies)]).toEqual(["HTTP/1.1 503 Service Unavailable"]);
+  await clients.terminate();
 });
 
 test("a request with two idempotency keys, or two hosts, is refused", async () => {
