@@ -13,8 +13,14 @@ import { checkStored } from "./stored.ts";
 /* What a claim asks of the runs that it finds. */
 
 /** What workers and hubs are still to be given is held against the schemas of today. */
-export function* recheck(definition: HubDefinition, run: Run, at: number): Iterable<RunEvent> {
-  for (const call of run.calls.values()) {
+export function* recheck(
+  definition: HubDefinition,
+  run: Run,
+  { calls: numbers }: Extract<Input, { kind: "recheck" }>,
+  at: number,
+): Iterable<RunEvent> {
+  for (const call of numbers?.map((number) => run.calls.get(number)) ?? run.calls.values()) {
+    if (call === undefined) continue;
     const callee = definition.callees.get(call.callee);
     // A hub that is called has its request already, unless the call is queued.
     if (callee === undefined || call.transformed || (call.isHub && call.attempt > 0)) continue;

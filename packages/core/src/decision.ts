@@ -66,8 +66,11 @@ export type Input =
       /** See the event `signalled`. */
       readonly transformed?: true;
     })
-  /** The run goes on in another process, or was parked. What it has stored is held against the schemas of today. */
-  | { readonly kind: "recheck" }
+  /**
+   * The run goes on in another process, or was parked. What it has stored is held against the schemas of today. `calls`: only the
+   * inputs of these.
+   */
+  | { readonly kind: "recheck"; readonly calls?: readonly number[] }
   /**
    * A process has ended with these attempts under way. `deaths`: how often that is now. `lone`: the call that was the only
    * suspect among all attempts under way.

@@ -62,6 +62,8 @@ export function payloadOf(
 
 /** An input as it is kept with an incident: with a note if it cannot be checked again. */
 export function parkedInput(definition: HubDefinition, input: Input): Input {
+  // By the time of a retry it may have other calls.
+  if (input.kind === "recheck") return { kind: "recheck" };
   if (input.kind !== "signal" || input.stored === true || !isTransformed(definition, input)) return input;
   return { ...input, transformed: true };
 }

@@ -129,7 +129,7 @@ export class TurnBuilder implements Decision {
       case "signal":
         return this.#signal(input);
       case "recheck":
-        for (const event of recheck(this.#definition, this.#run, this.#env.now)) this.#emit(event);
+        for (const event of recheck(this.#definition, this.#run, input, this.#env.now)) this.#emit(event);
         return undefined;
       case "died":
         this.events = countDeaths(this.#run, input, this.#env);

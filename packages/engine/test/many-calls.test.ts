@@ -126,3 +126,70 @@ test("no call begins that was left with many others, though places become free",
   await world.engine.submit(limited, {}, { key: "s" });
   await world.clock.runUntil(() => begun.count === 4);
 });
+
+test("a start checks the inputs of many calls over many turns, and what it fills in goes to each worker", async () => {
+  const many = 3_000;
+  const checked = new Turns();
+  const seen = new Set<string>();
+  const begun = { count: 0 };
+  const hubOf = (input: z.ZodType<Record<string, unknown>>) => {
+    const place = spoke("place", { input, output: z.object({}), timeoutMs: 60_000 });
+    const placing = hub(
+      "placing",
+      {
+        request: z.object({}),
+        reply: z.object({ placed: z.int() }),
+        deadlineMs: 600_000,
+        chart: { Placing: { Placed: stay, All: "Over", Late: "Over" }, Over: end },
+        data: () => ({ placed: 0 }),
+      },
+      {
+        Placing: (s) =>
+          s.each(place, {
+            inputs: () => Array.from({ length: many }, (_, n) => ({ n })),
+            settled: ({ placed }) => s.raise("Placed", { placed: placed + 1 }),
+            done: "All",
+            deadline: "Late",
+          }),
+        Over: ({ placed }) => ({ placed }),
+      },
+    );
+    return { place, placing };
+  };
+  const before = hubOf(z.object({ n: z.int() }));
+  const today = hubOf(
+    z.object({ n: z.int(), color: z.string().default("red") }).refine(() => {
+      checked.count();
+      return true;
+    }),
+  );
+  let present = before;
+  let gate = Promise.withResolvers<object>();
+  const world = new World({
+    hubs: [before.placing],
+    workers: () => [
+      worker(present.place, async (input) => {
+        begun.count++;
+        await gate.promise;
+        seen.add(JSON.stringify(input));
+        return {};
+      }),
+    ],
+    limits: { batchInputs: 5 },
+  });
+  onTestFinished(() => world.close());
+  await world.start();
+  await world.engine.submit(before.placing, {}, { key: "r" });
+  await world.clock.runUntil(() => begun.count === many);
+  present = today;
+  world.hubs = [today.placing];
+  gate = Promise.withResolvers();
+  await world.restart();
+  gate.resolve({});
+  expect(await world.answer("r")).toEqual({ kind: "result", value: { placed: many } });
+  // Each input is checked to find out whether it is as the schema wants it, and once more to fill it in.
+  expect(checked.sum).toBe(2 * many);
+  expect(checked.most).toBeLessThanOrEqual(1_000);
+  expect(seen.size).toBe(many);
+  expect([...seen].every((input) => input.includes('"color":"red"'))).toBe(true);
+});

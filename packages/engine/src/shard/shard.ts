@@ -210,10 +210,12 @@ export class Shard {
   async start(): Promise<void> {
     await this.#claim();
     if (this.#status !== "starting") return;
+    const findings = await this.#findings();
+    if (this.status !== "starting") return;
     this.#host.attach();
     this.#forgetMemory = countMemory(this);
     this.#status = "running";
-    this.#resume(this.#findings());
+    this.#resume(findings);
   }
 
   /**
@@ -638,10 +640,11 @@ export class Shard {
   }
 
   /** What the first claim of a process has to tell the runs: another version may have stored them, or the process have died. */
-  #findings(): InputItem[] {
+  async #findings(): Promise<InputItem[]> {
     const { claim, residency } = this.#tenure as Tenure;
+    const { clock, hubs } = this.#options;
     const runs = Array.from(residency.values(), ({ run }) => run);
-    const items = outdated(runs, this.#options.hubs, this.now());
+    const items = await outdated(runs, hubs, this.now(), clock);
     if (claim.afterStop === true) return items;
     return [...items, ...died(runs, (calls) => this.#host.underWay(calls))];
   }

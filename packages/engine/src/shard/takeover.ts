@@ -6,6 +6,8 @@ import {
   type Input,
   type Run,
 } from "@wheelwork/core/kernel";
+import { nextTurn } from "../ports/clock.ts";
+import type { Clock } from "../ports/ports.ts";
 import type { InputItem } from "./items.ts";
 
 /*
@@ -18,18 +20,33 @@ type Died = Extract<Input, { kind: "died" }>;
 
 const toRun = (run: Run, input: Input): InputItem => ({ kind: "input", key: run.key, input });
 
-/** Runs with open calls whose inputs are not as today's schemas want them: another version may have stored them. */
-export function outdated(
+/** So many calls are checked together, and for so long, in milliseconds, before the loop goes on. */
+const [checkedTogether, maxCheckMs] = [100, 10];
+
+/**
+ * Runs with open calls whose inputs are not as today's schemas want them: another version may have stored them. A run may have 100,000
+ * calls, and a process many runs, so the loop goes on meanwhile.
+ */
+export async function outdated(
   runs: Iterable<Run>,
   hubs: ReadonlyMap<string, HubDefinition>,
   now: number,
-): InputItem[] {
+  clock: Clock,
+): Promise<InputItem[]> {
   const items: InputItem[] = [];
-  const input: Input = { kind: "recheck" };
+  let [checked, until] = [0, clock.monotonicMs() + maxCheckMs];
   for (const run of runs) {
-    const definition = run.calls.size === 0 ? undefined : hubs.get(run.hub);
+    const definition = run.status === "running" ? hubs.get(run.hub) : undefined;
     if (definition === undefined) continue;
-    if (decide(definition, run, input, { now, random: 0 }).events.length > 0) items.push(toRun(run, input));
+    const open = [...run.calls.keys()];
+    for (let from = 0; from < open.length; from += checkedTogether) {
+      const input: Input = { kind: "recheck", calls: open.slice(from, from + checkedTogether) };
+      if (decide(definition, run, input, { now, random: 0 }).events.length > 0) items.push(toRun(run, input));
+      checked += input.calls?.length ?? 0;
+      if (checked < 10 * checkedTogether && clock.monotonicMs() < until) continue;
+      await nextTurn(clock);
+      [checked, until] = [0, clock.monotonicMs() + maxCheckMs];
+    }
   }
   return items;
 }
