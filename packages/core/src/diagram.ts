@@ -214,7 +214,8 @@ function statusOf(history: readonly HistoryEvent[]): { present: Present; note: s
     if (event.type === "incident") {
       present = "incident";
       note = `incident: ${event.error.code}`;
-    } else if (event.type === "resumed") {
+    } else if (event.type === "resumed" || event.type === "redelivered") {
+      if (event.type === "resumed" ? event.left === true : event.last !== true) continue;
       present = "running";
     } else if (event.type === "ended") {
       present = answer?.kind === "result" ? "succeeded" : "failed";

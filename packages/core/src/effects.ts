@@ -23,6 +23,8 @@ export type Effect =
   | { readonly type: "answer" }
   /** The run has ended. */
   | { readonly type: "end" }
+  /** The run is retried, over several batches (redelivery.ts). */
+  | { readonly type: "redeliver" }
   /** The run is parked: its calls are not called back until it resumes. */
   | { readonly type: "park"; readonly error: Extract<RunEvent, { type: "incident" }>["error"] }
   | ManyEffects;
@@ -170,7 +172,9 @@ function opened(run: Run, event: RunEvent, before: Effects, most: number): Effec
     case "incident":
       return add(before, { type: "park", error: event.error });
     case "resumed":
-      return forAll(run.calls, (call, effects) => resumed(call, event.at, effects), before, most);
+      return event.left === true ? add(before, { type: "redeliver" }) : resume(run, event.at, before, most);
+    case "redelivered":
+      return event.last === true ? resume(run, event.at, before, most) : before;
     default:
       return before;
   }
@@ -193,6 +197,9 @@ function begin(call: Call | undefined, effects: Effects): Effects {
     call.isHub ? { type: "startChild", call } : { type: "attempt", call, attempt: call.attempt },
   );
 }
+
+const resume = (run: Run, at: number, before: Effects, most: number): Effects =>
+  forAll(run.calls, (call, effects) => resumed(call, at, effects), before, most);
 
 /** The run goes on: an attempt that was lost while it was parked is made again, unless its time is over. */
 function resumed(call: Call, at: number, effects: Effects): Effects {

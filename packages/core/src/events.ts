@@ -412,8 +412,19 @@ type Happening =
     }
   /** An input came while the run was parked. It is kept for the retry. */
   | { readonly type: "parked"; readonly at: number; readonly input: ParkedInput }
-  /** A retry has been accepted: the run is no longer parked. */
-  | { readonly type: "resumed"; readonly at: number; readonly id: string; readonly hash?: string }
+  /**
+   * A retry has been accepted: the run is no longer parked. `left`: it is until all that it keeps is decided, over several
+   * batches (`redelivered`).
+   */
+  | {
+      readonly type: "resumed";
+      readonly at: number;
+      readonly id: string;
+      readonly hash?: string;
+      readonly left?: true;
+    }
+  /** A retry has decided so many kept inputs, the first ones. `last`: none is left, and the run is no longer parked. */
+  | { readonly type: "redelivered"; readonly at: number; readonly count: number; readonly last?: true }
   /** The run has moved to another version of its hub. `data` is absent if it stayed as it was. */
   | {
       readonly type: "migrated";

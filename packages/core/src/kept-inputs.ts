@@ -25,6 +25,15 @@ export class KeptInputs {
     else if (kind === "cancel") this.#names.add("cancel");
   }
 
+  /** The first ones are decided. */
+  drop(count: number): void {
+    for (const { kind, call, id } of this.#list.splice(0, count)) {
+      if (kind === "outcome") this.#names.delete(`outcome ${String(call)}`);
+      else if (kind === "signal") this.#names.delete(`signal ${String(id)}`);
+      else if (kind === "cancel") this.#names.delete("cancel");
+    }
+  }
+
   hasOutcome(call: number): boolean {
     return this.#names.has(`outcome ${call}`);
   }

@@ -42,6 +42,7 @@ export {
 export { movedRun } from "./migrations.ts";
 export { Secrets } from "./secrets.ts";
 export { nextTimer } from "./timers.ts";
+export { isRetrying, redeliver } from "./redelivery.ts";
 export { restore, snapshot, type RunSnapshot } from "./snapshot.ts";
 export { step, type Effect, type ManyEffects } from "./effects.ts";
 export { spansOf } from "./spans.ts";

@@ -144,6 +144,11 @@ function decideInput(definition: HubDefinition, run: Run, input: Input, env: Env
   if (run.status === "ended") return { events: [], ignored: "ended" };
   if (run.status === "incident") return decideParked(definition, run, input, env);
   if (run.status === "pending") return decidePending(definition, run, input, env);
+  return redecide(definition, run, input, env);
+}
+
+/** Decides an input as if the run were not parked: a retry decides what was kept (redelivery.ts). */
+export function redecide(definition: HubDefinition, run: Run, input: Input, env: Env): Decision {
   const turn = new TurnBuilder(definition, run, env);
   try {
     const ignored = turn.take(input);

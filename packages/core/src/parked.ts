@@ -7,6 +7,7 @@ import type { Answer, ParkedInput, RunEvent } from "./events.ts";
 import { knownCommand, refusedSignal } from "./commands.ts";
 import { keepsOutcome, noDeadline, refusedCancel, type Run } from "./run.ts";
 import { keptSignal } from "./signals.ts";
+import { maxOpened } from "./round.ts";
 import { storedRequest, unbegunAfterWait } from "./stored.ts";
 import { maxSignals, TurnBuilder } from "./turn.ts";
 
@@ -23,6 +24,7 @@ import { maxSignals, TurnBuilder } from "./turn.ts";
  *   retry            the run resumes. What comes next depends on the run:
  *     it had not begun        its first turn is made again, then the kept inputs are decided; if the request has its
  *                             answer by now, the run ends
+ *     it has much to decide   it stays parked until all of that is decided, over several batches (redelivery.ts)
  *     it worked               what it has stored is checked again (stored.ts). The input that failed and all kept
  *                             inputs are decided, in their order; if the request has
  *                             its answer by now, the run raises its deadline event instead: only the clean-up is left
@@ -75,10 +77,11 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
       if (definition.cancel === end) return { events: cancelled(run, input.id, at) };
       return { events: [{ type: "parked", at, input }] };
     case "retry": {
-      if (knownCommand(run, "retry", input) !== undefined) return { events: [], ignored: "duplicate" };
+      const isKnown = knownCommand(run, "retry", input) !== undefined || run.incident?.retrying === true;
+      if (isKnown) return { events: [], ignored: "duplicate" };
       const { id, hash } = input;
       const resumed: RunEvent = { type: "resumed", at, id, ...(hash === undefined ? {} : { hash }) };
-      const parked = (run.incident?.inputs.list ?? []).map(stored);
+      const kept = run.incident?.inputs.list ?? [];
       const hasBegun = run.state !== "";
       if (run.answer !== undefined && !run.late && run.deadline !== noDeadline) {
         // The engine has answered, so more work would be in vain: only the clean-up is left.
@@ -93,6 +96,9 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
           return { events: [resumed, incidentOf(error, input, env)] };
         }
       }
+      if (hasBegun && kept.length + run.calls.size > (env.maxOpened ?? maxOpened))
+        return { events: [{ ...resumed, left: true }] };
+      const parked = kept.map(storedInput);
       if (hasBegun) {
         const events = [resumed, ...rearmed(definition, run, env)];
         const first: Input = { kind: "recheck" };
@@ -109,12 +115,12 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
 }
 
 /** An input that was kept. Its schema may have changed since. The event that has kept it says who gave it. */
-function stored({ givenBy: _said, ...input }: ParkedInput): Input | { readonly kind: "start" } {
+export function storedInput({ givenBy: _said, ...input }: ParkedInput): Input | { readonly kind: "start" } {
   return (input.kind === "signal" ? { ...input, stored: true } : input) as Input | { readonly kind: "start" };
 }
 
 /** The clean-up gets the time that it was promised: time that passed while the run was parked does not count. */
-function rearmed(definition: HubDefinition, run: Run, env: Env): readonly RunEvent[] {
+export function rearmed(definition: HubDefinition, run: Run, env: Env): readonly RunEvent[] {
   if (!run.late || run.due === undefined || run.due > env.now) return [];
   const turn = new TurnBuilder(definition, run, env);
   try {

@@ -188,6 +188,8 @@ export class Run extends Callback {
         readonly at: number;
         readonly error: { readonly code: string; readonly message: string; readonly stack?: string };
         readonly inputs: KeptInputs;
+        /** A retry decides the inputs, over several batches (redelivery.ts). */
+        readonly retrying?: true;
       }
     | undefined = undefined;
   createdAt = 0;
@@ -384,22 +386,23 @@ export function apply(run: Run, event: RunEvent): void {
       begun(run);
       if (event.answer !== undefined) run.answered = { answer: event.answer, at: event.at };
       return;
-    case "incident":
+    case "incident": {
+      const left = run.incident?.inputs.list ?? [];
       run.status = "incident";
-      run.incident = { at: event.at, error: event.error, inputs: new KeptInputs([event.input]) };
+      run.incident = { at: event.at, error: event.error, inputs: new KeptInputs([event.input, ...left]) };
       return;
+    }
     case "parked":
       run.incident?.inputs.push(event.input);
       return;
     case "resumed":
       remember(run, "retry", event);
-      run.status = "running";
-      run.incident = undefined;
-      // A suspect gets as many tries again, each alone.
-      for (const call of run.calls.values()) {
-        call.deaths = Math.min(call.deaths, suspectDeaths);
-        call.alone = false;
-      }
+      if (event.left !== true) return resume(run);
+      if (run.incident !== undefined) run.incident = { ...run.incident, retrying: true };
+      return;
+    case "redelivered":
+      run.incident?.inputs.drop(event.count);
+      if (event.last === true) resume(run);
       return;
     case "rearmed":
       run.due = event.due;
@@ -418,6 +421,17 @@ export function apply(run: Run, event: RunEvent): void {
     case "filled":
       openCall(run, event.call).input = event.input;
       return;
+  }
+}
+
+/** The run is no longer parked. */
+function resume(run: Run): void {
+  run.status = "running";
+  run.incident = undefined;
+  // A suspect gets as many tries again, each alone.
+  for (const call of run.calls.values()) {
+    call.deaths = Math.min(call.deaths, suspectDeaths);
+    call.alone = false;
   }
 }
 
@@ -524,14 +538,16 @@ export const isOpen = (call: Call): boolean => call.run.calls.get(call.number) =
 
 /**
  * Why a cancel changes nothing, as far as the run alone tells. Only its hub says whether a state has become clean-up since the run
- * entered it.
+ * entered it. `isDecided`: a turn decides it, and it is not kept for a retry.
  */
 export function refusedCancel(
   run: Run,
   { id }: { readonly id: string },
+  isDecided = false,
 ): "duplicate" | "late" | "cleaning-up" | undefined {
-  if (run.cancel !== "none" || run.incident?.inputs.hasCancel === true) return "duplicate";
-  if (run.status === "incident") return undefined;
+  if (run.cancel !== "none") return "duplicate";
+  if (run.status === "incident" && !isDecided)
+    return run.incident?.inputs.hasCancel === true ? "duplicate" : undefined;
   // A hub that has answered goes on without its caller (I32).
   if (id === callersCancel && run.deadline >= noDeadline) return "late";
   return run.late ? "cleaning-up" : undefined;

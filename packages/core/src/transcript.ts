@@ -101,7 +101,9 @@ function linesOf(event: HistoryEvent, callees: Map<number, string>, begun: numbe
     case "parked":
       return [`parked: ${event.input.kind}`];
     case "resumed":
-      return ["resumed"];
+      return [event.left === true ? "retried" : "resumed"];
+    case "redelivered":
+      return [`${event.count} kept inputs are decided`, ...(event.last === true ? ["resumed"] : [])];
     case "waited":
       return [`call ${event.call} has waited for a place, attempt ${event.attempt}${until(event.due)}`];
     case "progressed":

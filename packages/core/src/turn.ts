@@ -520,7 +520,7 @@ export class TurnBuilder implements Decision {
     const run = this.#run;
     const { cancel } = this.#definition;
     const at = this.#env.now;
-    const changesNothing = refusedCancel(run, { id });
+    const changesNothing = refusedCancel(run, { id }, true);
     if (changesNothing !== undefined) return changesNothing;
     const { late, row, logic } = this.#current();
     if (late) return "cleaning-up";

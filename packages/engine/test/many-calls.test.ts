@@ -1,8 +1,8 @@
 import { end, hub, spoke, stay } from "@wheelwork/core";
 import { worker } from "@wheelwork/engine";
-import { expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
-import { World } from "./world.ts";
+import { checkHistory, World, type WorldOptions } from "./world.ts";
 
 // What concerns all calls of a run concerns 100,000 of them. Whatever it is, one turn of the loop does some of it.
 
@@ -192,4 +192,131 @@ test("a start checks the inputs of many calls over many turns, and what it fills
   expect(checked.most).toBeLessThanOrEqual(1_000);
   expect(seen.size).toBe(many);
   expect([...seen].every((input) => input.includes('"color":"red"'))).toBe(true);
+});
+
+describe("a retry of a run that keeps many outcomes", () => {
+  /** Throws at the first outcome while it is broken, and then at one in the middle. */
+  const brokenAt = { index: 0 as number | undefined };
+  const decided = new Map<string, Turns>();
+  const parking = hub(
+    "parking",
+    {
+      request: z.object({}),
+      reply: z.object({ counted: z.int() }),
+      deadlineMs: 600_000,
+      cancel: "Cancelled",
+      chart: {
+        Counting: { Counted: stay, All: "Over", Late: "Over", Cancelled: "Over" },
+        Over: end,
+      },
+      data: () => ({ counted: 0 }),
+    },
+    {
+      Counting: (s) =>
+        s.each(count, {
+          inputs: () => Array.from({ length: calls }, (_, n) => ({ n })),
+          ok: ({ counted }, _output, { index }) => {
+            if (index === brokenAt.index) throw new Error("broken");
+            for (const turns of decided.values()) turns.count();
+            return s.raise("Counted", { counted: counted + 1 });
+          },
+          failed: "Late",
+          done: "All",
+          deadline: "Late",
+        }),
+      Over: ({ counted }) => ({ counted }),
+    },
+  );
+
+  /** A run that is parked, and keeps what all of its calls came to. */
+  async function parkedWorld(options: Partial<WorldOptions> = {}): Promise<World> {
+    brokenAt.index = 0;
+    const gate = Promise.withResolvers<Record<string, never>>();
+    let begun = 0;
+    const world = new World({
+      hubs: [parking],
+      workers: () => [worker(count, () => (begun++, gate.promise))],
+      limits: { openedCalls: atOnce, batchInputs: 100 },
+      ...options,
+    });
+    onTestFinished(() => world.close());
+    await world.clock.runUntil(world.start());
+    await world.clock.runUntil(world.engine.submit(parking, {}, { key: "r" }));
+    await world.clock.runUntil(() => begun === calls, 1000);
+    gate.resolve({});
+    await world.clock.runUntil(async () => (await keptBy(world)) === calls, 1000);
+    return world;
+  }
+
+  const keptBy = async (world: World): Promise<number> => {
+    const view = world.engine.request("r");
+    await world.clock.runUntil(view);
+    const { incident } = await view;
+    return (incident?.inputs.length ?? 0) + (incident?.moreInputs ?? 0);
+  };
+
+  test("decides some of them in a turn", async () => {
+    const world = await parkedWorld();
+    const turns = new Turns();
+    decided.set("r", turns);
+    onTestFinished(() => void decided.clear());
+    brokenAt.index = undefined;
+    await world.engine.retry("r");
+    expect(await world.answer("r")).toEqual({ kind: "result", value: { counted: calls } });
+    expect(turns.sum).toBe(calls);
+    expect(turns.most).toBeLessThanOrEqual(2 * atOnce);
+    checkHistory(parking, await world.engine.history("r"));
+  });
+
+  test("keeps those that are left if a handler throws once more", async () => {
+    const world = await parkedWorld();
+    brokenAt.index = calls / 2;
+    await world.engine.retry("r");
+    await world.clock.runUntil(async () => (await world.engine.request("r")).status === "incident");
+    await world.clock.runUntil(async () => (await keptBy(world)) === calls / 2);
+    await world.clock.advance(1000);
+    expect(await keptBy(world)).toBe(calls / 2);
+    brokenAt.index = undefined;
+    await world.engine.retry("r");
+    expect(await world.answer("r")).toEqual({ kind: "result", value: { counted: calls } });
+  });
+
+  test("goes on in the next process, whichever batch was the last", async () => {
+    for (const fault of ["crash-before", "crash-after", "fail", "unseen"] as const) {
+      let commit = Number.NEGATIVE_INFINITY;
+      for (const at of [1, 2, 7, 20, 26, 27, 28, 29]) {
+        commit = Number.NEGATIVE_INFINITY;
+        const world = await parkedWorld({
+          faults: { faultAt: () => (++commit === at ? fault : undefined) },
+        });
+        brokenAt.index = undefined;
+        commit = 0;
+        const retried = world.engine.retry("r").catch(() => {});
+        await world.clock.advance(100);
+        if (world.store.crashed) await world.restart();
+        await world.clock.advance(5000);
+        await Promise.race([retried, world.clock.settle()]);
+        if ((await world.engine.request("r")).status === "incident") await world.engine.retry("r");
+        expect(await world.answer("r"), `${fault} ${at}`).toEqual({
+          kind: "result",
+          value: { counted: calls },
+        });
+        world.close();
+      }
+    }
+  });
+
+  test.each([
+    { command: "cancel", answer: { kind: "result" } },
+    { command: "resolve", answer: { kind: "error", code: "WW_INCIDENT", message: "enough" } },
+  ])("takes a $command meanwhile", async ({ command, answer }) => {
+    const world = await parkedWorld({ faults: { later: 1 } });
+    brokenAt.index = undefined;
+    await world.clock.runUntil(world.engine.retry("r"));
+    const { engine } = world;
+    await world.clock.runUntil(command === "cancel" ? engine.cancel("r") : engine.resolve("r", "enough"));
+    expect(await world.answer("r")).toMatchObject(answer);
+    await world.clock.advance(10_000);
+    expect(engine.health().liveRuns).toBe(0);
+  });
 });

@@ -20,10 +20,16 @@ export type CarriedItem =
   | { readonly kind: "cancel"; readonly key: string }
   /** The store does not take the row of a run, which nothing but its end can change. */
   | { readonly kind: "endRefused"; readonly key: string }
+  /** A retry of a run goes on. The inputs of these calls are to be checked, before what it keeps is decided. */
+  | { readonly kind: "redeliver"; readonly key: string; readonly calls: readonly number[] }
   /** What follows from an event for many calls of a run: it is carried out for those from a position on. */
   | { readonly kind: "many"; readonly live: LiveRun; readonly many: ManyEffects; readonly from: number }
   /** A place of a lane is free, and who is next is not in memory yet. */
   | { readonly kind: "grant"; readonly lane: Lane };
+
+/** Whether an item takes as long as many others: it is about many calls. */
+export const isLong = ({ kind }: CarriedItem): boolean =>
+  kind === "open" || kind === "many" || kind === "redeliver";
 
 function keyOf(item: Exclude<CarriedItem, { kind: "grant" }>): string {
   if (item.kind === "child") return item.call.run.key;

@@ -8,6 +8,7 @@ import {
   incidentOf,
   isOpen,
   isOpening,
+  isRetrying,
   isRunning,
   isUnbegun,
   keepsOutcome,
@@ -15,6 +16,7 @@ import {
   pend,
   postpone,
   callersCancel,
+  redeliver,
   restore,
   spansOf,
   start,
@@ -34,7 +36,7 @@ import { addressed, carrierOf } from "../ports/posts.ts";
 import { contextOf, linkOf } from "../ports/trace.ts";
 import type { Commit, EngineEvent, StoredAnswer } from "../ports/ports.ts";
 import type { Batch, Culprit, LiveRun } from "./batch.ts";
-import { Carried, type CarriedItem } from "./carried.ts";
+import { Carried, isLong, type CarriedItem } from "./carried.ts";
 import type { DeciderOptions, Inputs } from "./deciding.ts";
 import type {
   AtOnceItem,
@@ -180,6 +182,7 @@ export class Decider {
    *   a round that a cancel has reached, and a child that works,      the cancel of the child
    *   or has not begun
    *   a round with inputs left, and no call that is queued            its next calls
+   *   a parked run whose retry is under way                           the next of what it keeps
    * ```
    */
   resume(live: LiveRun): void {
@@ -189,6 +192,7 @@ export class Decider {
     const { parent } = run.origin;
     if (culprits.get(key)?.isRow === true) this.#carried.push({ kind: "endRefused", key });
     if (isUnbegun(run)) this.#carried.push({ kind: "begin", key });
+    if (isRetrying(run)) this.#carried.push({ kind: "redeliver", key, calls: [...run.calls.keys()] });
     this.#carryOpening(live);
     if (parent !== undefined && run.answer === undefined) {
       const caller = residency.get(parent.key)?.run;
@@ -335,7 +339,7 @@ export class Decider {
     while (this.#carried.size > 0 && (count < inputs || (count < maxCarried && hasTime()))) {
       const item = this.#carried.shift() as CarriedItem;
       // That is about many calls, which the shard deals with after the commit.
-      count += item.kind === "open" || item.kind === "many" ? maxCarried : 1;
+      count += isLong(item) ? maxCarried : 1;
       this.#takeOne(batch, item, now);
       this.#takeAtOnce(batch, now);
     }
@@ -351,8 +355,23 @@ export class Decider {
     // It has ended meanwhile, or its call was closed before it began.
     if (live === undefined) return;
     if (item.kind === "begin") this.#beginLive(batch, live, now);
+    else if (item.kind === "redeliver") this.#redeliver(batch, live, item.calls, now);
     else if (item.kind === "endRefused") this.#endRefused(batch, live, now);
     else this.#decide(batch, live, { kind: "cancel", id: callersCancel }, now);
+  }
+
+  #redeliver(batch: Batch, live: LiveRun, calls: readonly number[], now: number): void {
+    const { run } = live;
+    const { openedCalls: most } = this.#options;
+    const culprit = isRetrying(run) ? this.#culprit(run.key) : undefined;
+    if (culprit !== undefined) return this.#park(batch, live, culprit, { kind: "buffered" }, now);
+    const env = this.#envAt(now);
+    env.memory = undefined;
+    for (const events of redeliver(this.#definition(run.hub), run, calls.slice(0, most), env)) {
+      this.#record(batch, live, events);
+      this.#envAt(now);
+    }
+    if (isRetrying(run)) this.#carried.push({ kind: "redeliver", key: run.key, calls: calls.slice(most) });
   }
 
   #followSome(batch: Batch, { live, many, from }: CarriedItem & { kind: "many" }): void {
@@ -708,6 +727,8 @@ export class Decider {
         batch.ended.push(live);
         if (run.lane !== undefined) this.#freed(run.lane);
         return;
+      case "redeliver":
+        return this.#carried.push({ kind: "redeliver", key: run.key, calls: [...run.calls.keys()] });
       case "many":
         return this.#carried.push({ kind: "many", live, many: effect, from: 0 });
       case "park": {

@@ -1,5 +1,6 @@
 import type { Answer, Failure, Outcome, RunEvent, RunSpan } from "@wheelwork/core";
 import {
+  isRetrying,
   isUnbegun,
   Secrets,
   snapshot,
@@ -19,14 +20,15 @@ import type { AttemptId, RequestItem } from "./items.ts";
 import type { Reply } from "./outbox.ts";
 
 /**
- * Whether a run must be in memory: it has open calls, or its round has inputs without one, another run waits for its answer, its first turn is due, or its lane needs it
- * there.
+ * Whether a run must be in memory: it has open calls, or its round has inputs without one, another run waits for its answer, its first
+ * turn or the rest of a retry is due, or its lane needs it there.
  */
 export const isHot = (run: Run): boolean =>
   run.calls.size > 0 ||
   run.round.left !== undefined ||
   (run.origin.parent !== undefined && run.answer === undefined) ||
   isUnbegun(run) ||
+  isRetrying(run) ||
   run.lane?.stays === true;
 
 /** The first event of a run. */

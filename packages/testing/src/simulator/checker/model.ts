@@ -40,6 +40,8 @@ export interface RunModel {
   readonly parked: Set<string>;
   status: "pending" | "running" | "incident" | "ended";
   everParked: boolean;
+  /** A retry decides what it keeps. */
+  retrying: boolean;
   state: string;
   /** It cleans up. */
   late: boolean;
@@ -78,6 +80,7 @@ export const startedRun = (
   commands: new Set(),
   known: new Map(),
   parked: new Set(),
+  retrying: false,
   status: event.type === "started" ? "running" : "pending",
   everParked: false,
   state: "",

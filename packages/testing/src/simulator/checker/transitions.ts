@@ -149,8 +149,9 @@ export class Transitions {
       case "progressed":
         return this.#heartbeats.progressed(run, event.call, event.value);
       case "incident":
-        this.#demand("I16", run.status === "running", () => `${key} is parked twice`);
+        this.#demand("I16", run.status === "running" || run.retrying, () => `${key} is parked twice`);
         run.status = "incident";
+        run.retrying = false;
         run.everParked = true;
         this.#demand(
           "I24",
@@ -167,16 +168,25 @@ export class Transitions {
         return this.#park(run, event.input);
       case "resumed":
         this.#demand("I16", run.status === "incident", () => `${key} is resumed and was not parked`);
+        this.#demand("I16", !run.retrying, () => `${key} is retried twice`);
         if (event.hash !== undefined) run.known.set(`retry ${event.id}`, { at: event.at });
-        run.status = "running";
-        this.#waits.resumed(run);
-        for (const call of run.calls.values()) {
-          call.begun = call.begunAgain = true;
-          call.deaths = Math.min(call.deaths, 2);
-          call.alone = false;
-        }
-        return;
+        run.retrying = true;
+        return event.left === true ? undefined : this.#resume(run);
+      case "redelivered":
+        this.#demand("I16", run.retrying, () => `${key} decides what it keeps, and is not retried`);
+        return event.last === true ? this.#resume(run) : undefined;
       default:
+    }
+  }
+
+  #resume(run: RunModel): void {
+    run.status = "running";
+    run.retrying = false;
+    this.#waits.resumed(run);
+    for (const call of run.calls.values()) {
+      call.begun = call.begunAgain = true;
+      call.deaths = Math.min(call.deaths, 2);
+      call.alone = false;
     }
   }
 

@@ -150,7 +150,10 @@ function goOn(story: Story, event: RunEvent): void {
       story.status = "incident";
       return;
     case "resumed":
-      story.status = "running";
+      if (event.left !== true) story.status = "running";
+      return;
+    case "redelivered":
+      if (event.last === true) story.status = "running";
       return;
     case "migrated":
       if (event.data !== undefined) story.data = event.data as Story["data"];
