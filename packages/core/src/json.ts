@@ -19,6 +19,14 @@ export function deepFreeze<T>(value: T): T {
   return Object.freeze(value);
 }
 
+/** A copy of a JSON value that may be changed. */
+export function thawed(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map(thawed);
+  // fromEntries also sets a field with the name `__proto__`.
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, thawed(inner)]));
+}
+
 /**
  * JSON with sorted keys, and without properties that are undefined. Equal values give equal strings, in whichever order
  * a client wrote the properties. The hash of a request body is made of it.

@@ -3,6 +3,7 @@ export { Callback, Coordinator } from "./coordinator.ts";
 export { Heap } from "./heap.ts";
 export { canonicalJson, deepFreeze } from "./json.ts";
 export {
+  abandon,
   isError,
   isThenable,
   maxDepth,

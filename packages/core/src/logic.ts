@@ -187,8 +187,19 @@ export interface Step {
   readonly ok?: (data: unknown, output: unknown) => object;
 }
 
-/** A string is the event to raise. The kernel validates everything else (turn.ts). */
-const toTurn = (next: string | Turn): Turn => (typeof next === "string" ? { raise: next } : next);
+/**
+ * What a handler of an author returned: the name of an event, or what `s.raise` has made. Anything else would stay without a word, such
+ * as a patch without an event, or nothing since a `return` is missing.
+ */
+function toTurn(next: string | Turn): Turn {
+  if (typeof next === "string") return { raise: next };
+  synchronous(next, "a handler");
+  if (typeof next === "object" && next !== null && next.raise !== undefined) return next;
+  const what = typeof next === "object" && next !== null ? "an object" : textOf(next);
+  throw new WheelworkError("WW_DEFECT", `a handler returned ${what}, which raises nothing`, {
+    next: "Return s.raise(event, patch), or the name of an event. Then retry the incident.",
+  });
+}
 
 /** The turn of a handler that is the name of an event, or a function that chooses it. */
 export const turnBy = <Given extends readonly unknown[]>(

@@ -62,16 +62,30 @@ export function plain<T>(value: T, code: ErrorCode, what: string): T {
 /**
  * Copies a change of a run's data. A field may be undefined: it is removed from the data. What is the very same value as in
  * `data`, at the same place of a list or a map, is plain already: to copy it again would take ever longer as the list grows.
- * @throws WheelworkError WW_DEFECT when another field is not plain JSON.
+ * @param what Names the patch in the error.
+ * @throws WheelworkError WW_DEFECT when the patch is no plain object, or another field is not plain JSON.
  */
-export function plainPatch(patch: object | undefined, data: unknown): object | undefined {
+export function plainPatch(patch: object | undefined, data: unknown, what: string): object | undefined {
   if (patch === undefined) return undefined;
+  const wrong = wrongWithPatch(patch);
+  if (wrong !== undefined) {
+    throw new WheelworkError("WW_DEFECT", `${what} ${wrong}, and no object with the fields that change`, {
+      next: "Give an object such as { count: 1 }, or leave it out. Then retry the incident.",
+    });
+  }
   const kept: Record<string, unknown> = {};
   for (const key of Object.keys(patch)) {
     const value: unknown = (patch as Record<string, unknown>)[key];
     setField(kept, key, value === undefined ? undefined : plainField(value, key, data));
   }
   return kept;
+}
+
+/** A map or a text would change nothing, or fields that nobody has named. */
+function wrongWithPatch(patch: unknown): string | undefined {
+  if (patch === null) return "is null";
+  if (Array.isArray(patch)) return "is an array";
+  return typeof patch === "object" ? wrongWith(patch, 0) : `is a ${typeof patch}`;
 }
 
 function plainField(value: unknown, key: string, data: unknown): unknown {
@@ -141,14 +155,15 @@ export function isError<T>(thrown: unknown, kind: abstract new (...args: never[]
 /** The message of anything that was thrown. It never throws, even if reading the message does. */
 export function textOf(thrown: unknown): string {
   try {
-    return thrown instanceof Error ? String(thrown.message) : String(thrown);
+    const text = thrown instanceof Error ? String(thrown.message) : String(thrown);
+    return text.length <= maxText ? text : `${text.slice(0, maxText).toWellFormed()}…`;
   } catch {
     return "something that cannot be shown";
   }
 }
 
-/** Characters of a stack that are kept, and how many causes. */
-const [maxStack, maxCauses] = [8000, 5];
+/** Characters of a message that are kept, as of a stack, and how many causes. Each failed attempt has them in its history. */
+const [maxText, maxStack, maxCauses] = [8000, 8000, 5];
 
 /**
  * Where an exception came from, and its causes, if it tells: 8,000 characters at most. What users throw may be anything, and

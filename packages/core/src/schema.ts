@@ -16,6 +16,9 @@ export type Out<S extends Schema> = StandardSchemaV1.InferOutput<S>;
 export type Checked<T> =
   { readonly value: T; readonly problems?: never } | { readonly problems: readonly Problem[] };
 
+/** So many problems of a value are told. A list of 100,000 values may have as many, and each failed attempt keeps them. */
+const maxProblems = 100;
+
 /**
  * Checks a value against a schema. It never throws. If the schema throws or returns a promise, the value is not valid:
  * decisions are synchronous (I1). zod also returns a promise when a refinement or a transform throws.
@@ -27,8 +30,13 @@ export function check<T>(schema: Schema<unknown, T>, value: unknown): Checked<T>
       abandon(result);
       return unchecked("its schema has thrown, or is asynchronous. Do asynchronous checks in a worker");
     }
-    if (result.issues === undefined) return { value: result.value };
-    return { problems: result.issues.map((issue) => ({ path: pathOf(issue.path), message: issue.message })) };
+    const { issues } = result;
+    if (issues === undefined) return { value: result.value };
+    const problems = issues
+      .slice(0, maxProblems)
+      .map((issue) => ({ path: pathOf(issue.path), message: textOf(issue.message) }));
+    const more = issues.length - problems.length;
+    return { problems: more > 0 ? [...problems, { path: "", message: `and ${more} more` }] : problems };
   } catch (error) {
     return unchecked(`its schema has thrown: ${textOf(error)}`);
   }

@@ -132,7 +132,8 @@ export const mustBeDuration = `must be a number of milliseconds above 0, ${maxMs
 
 /** Whether a time may bound a wait or an attempt (I6): it is above 0, and at most some three hundred years. */
 export function isDuration(ms: number): boolean {
-  return ms > 0 && ms <= maxMs;
+  // A text would be compared as a number, and added as a text.
+  return typeof ms === "number" && ms > 0 && ms <= maxMs;
 }
 
 /** What the name of a hub or a spoke may be. Names become parts of keys, topics and file names. */

@@ -1,5 +1,6 @@
 import { WheelworkError } from "./errors.ts";
 import type { HubDefinition } from "./hub.ts";
+import { thawed } from "./json.ts";
 import { maxDepth, plain, tryPlain } from "./plain.ts";
 import type { ParkedInput } from "./events.ts";
 import type { Run } from "./run.ts";
@@ -23,7 +24,8 @@ import { check, type Schema } from "./schema.ts";
  * @throws WheelworkError WW_INVALID_INPUT with every problem when the schema does not accept it.
  */
 export function checkStored(schema: Schema, stored: unknown, what: string): unknown {
-  const checked = check(schema, stored);
+  // It is frozen, and a schema that changes what it is given has made it all the same.
+  const checked = check(schema, thawed(stored));
   if (checked.problems === undefined) {
     const made = tryPlain(checked.value);
     return made.problem === undefined ? completed(stored, made.value) : stored;

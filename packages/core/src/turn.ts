@@ -7,7 +7,7 @@ import { WheelworkError } from "./errors.ts";
 import type { HubDefinition, StateDefinition } from "./hub.ts";
 import { withChange } from "./growth.ts";
 import { movedRound, movedRun } from "./migrations.ts";
-import { plain, plainPatch, synchronous, textOf } from "./plain.ts";
+import { plain, plainPatch, synchronous } from "./plain.ts";
 import { type CallRequest, type OpenCall, type StateLogic, type Turn } from "./logic.ts";
 import { postEvent, type Posting } from "./post.ts";
 import type { KeptSignal, OpenedCalls, RunEvent, Timer } from "./events.ts";
@@ -769,11 +769,6 @@ export class TurnBuilder implements Decision {
   /** What a handler returned, as it is kept. Its calls are copied where they are opened. */
   #kept(turn: Turn | undefined): Turn {
     if (turn === undefined) return {};
-    synchronous(turn, "a handler");
-    if (typeof turn !== "object" || turn === null)
-      throw new WheelworkError("WW_DEFECT", `a handler returned ${textOf(turn)}, which raises nothing`, {
-        next: "Return s.raise(event, patch), or the name of an event. Then retry the incident.",
-      });
     if (turn.posts !== undefined) this.#posts = turn.posts;
     return turn.patch === undefined
       ? turn
@@ -781,6 +776,6 @@ export class TurnBuilder implements Decision {
   }
 
   #keptPatch(patch: object | undefined, what: string): object | undefined {
-    return plainPatch(synchronous(patch, what), this.data);
+    return plainPatch(synchronous(patch, what), this.data, what);
   }
 }

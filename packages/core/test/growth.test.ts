@@ -45,8 +45,8 @@ test("a value with its growth is the later value, to the order of its fields", (
   let times = 0;
   assert(
     property(oneof(list, map), changes, (given, change: Change) => {
-      const { field: before } = plainPatch({ field: given }, {}) as { field: unknown };
-      const { field: after } = plainPatch({ field: changed(before, change) }, { field: before }) as {
+      const { field: before } = plainPatch({ field: given }, {}, "it") as { field: unknown };
+      const { field: after } = plainPatch({ field: changed(before, change) }, { field: before }, "it") as {
         field: unknown;
       };
       expect(JSON.stringify(after)).toBe(JSON.stringify(changed(before, change)));

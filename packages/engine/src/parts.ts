@@ -24,4 +24,5 @@ export type { Reply } from "./shard/outbox.ts";
 export type { Feed } from "./shard/feed.ts";
 export { rootOf, routeOf, shardOf } from "./ports/keys.ts";
 export { clockOf, systemClock, timerMs } from "./ports/clock.ts";
+export { guarded } from "./ports/guards.ts";
 export { pause, retrying, type RetryPolicy } from "./ports/retry.ts";

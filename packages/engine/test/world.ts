@@ -48,6 +48,8 @@ export interface WorldOptions {
   readonly faults?: Faults;
   /** Default 0. */
   readonly drainMs?: number;
+  /** Options of the engine that are to differ. */
+  readonly options?: Partial<EngineOptions>;
 }
 
 /** One simulated machine with one engine on it, which can be killed and started again. */
@@ -97,6 +99,7 @@ export class World {
       ...(retentionMs === undefined ? {} : { retentionMs }),
       ...(historyRetentionMs === undefined ? {} : { historyRetentionMs }),
       ...(maxDowntimeMs === undefined ? {} : { maxDowntimeMs }),
+      ...this.#options.options,
     });
     return this.engine;
   }

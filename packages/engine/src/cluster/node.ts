@@ -6,9 +6,9 @@ import type { InboxEntry } from "../delivery/inbox.ts";
 import { LogLetters } from "../delivery/letters.ts";
 import { offer, type OfferResult } from "../delivery/offer.ts";
 import { systemClock } from "../ports/clock.ts";
+import { guarded } from "../ports/guards.ts";
 import { rootOf, shardOf } from "../ports/keys.ts";
 import type { Membership, Partitions } from "../ports/log.ts";
-import { defaultLogger } from "../ports/logger.ts";
 import type { Clock, Logger, MaybePromise } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
 import type { Tracing } from "../ports/trace.ts";
@@ -77,7 +77,8 @@ class Node implements Shards {
   /** So much is this host's clock ahead of the store's server, in milliseconds, and when that was looked up (monotonic). */
   #ahead = { ms: 0, at: Number.NEGATIVE_INFINITY };
 
-  constructor(options: NodeOptions) {
+  constructor(given: NodeOptions) {
+    const options = guarded(given);
     const { log, shards, workers, channels = [], observe, retentionMs } = options;
     this.#options = options;
     this.hubs = collectHubs(options.hubs, options.schedules);
@@ -87,7 +88,7 @@ class Node implements Shards {
     for (const { hub } of channels) servedBy(this.hubs, hub);
     this.clock = options.clock ?? systemClock;
     this.tracing = options.tracing;
-    this.#logger = options.logger ?? defaultLogger();
+    this.#logger = options.logger;
     this.#inbox = options.inbox ?? defaultInbox;
     this.#name = options.name ?? `${hostname()}:${process.pid}`;
     this.#remotes = new RemoteShards(

@@ -1,7 +1,7 @@
 import { WheelworkError, type AnyHub } from "@wheelwork/core";
 import { systemClock } from "../ports/clock.ts";
-import { defaultLogger } from "../ports/logger.ts";
-import type { Bus, Clock, Store } from "../ports/ports.ts";
+import { guarded } from "../ports/guards.ts";
+import type { Bus, Clock, Logger, Store } from "../ports/ports.ts";
 import type { Tracing } from "../ports/trace.ts";
 import type { ShardAccess, Shards } from "../requests/access.ts";
 import type { Engine, EngineHealth } from "../requests/api.ts";
@@ -53,7 +53,7 @@ export class EmbeddedShard implements Shards {
   readonly clock: Clock;
   readonly tracing: Tracing | undefined;
   readonly host: ShardHost;
-  readonly #options: EngineOptions;
+  readonly #options: EngineOptions & { readonly logger: Logger };
   readonly #store: Store;
   readonly #access: ShardAccess;
   #stopping: Promise<void> | undefined = undefined;
@@ -61,7 +61,8 @@ export class EmbeddedShard implements Shards {
   #nextWarningAt = 0;
   #cancelWatch: () => void = () => {};
 
-  constructor(options: EngineOptions) {
+  constructor(given: EngineOptions) {
+    const options = guarded(given);
     const { workers, store, durability, bus = new LocalBus(), clock = systemClock, onFailure } = options;
     this.#options = options;
     this.hubs = collectHubs(options.hubs, options.schedules);
@@ -99,7 +100,7 @@ export class EmbeddedShard implements Shards {
   }
 
   async start(): Promise<void> {
-    const { logger = defaultLogger() } = this.#options;
+    const { logger } = this.#options;
     for (const { definition } of this.hubs.values())
       logger.info({ version: definition.version }, definition.answerBy);
     if (this.#hasClosed)
@@ -139,7 +140,7 @@ export class EmbeddedShard implements Shards {
       const now = this.clock.monotonicMs();
       if (warning === undefined || now < this.#nextWarningAt) return;
       this.#nextWarningAt = now + warningMs;
-      const { logger = defaultLogger() } = this.#options;
+      const { logger } = this.#options;
       logger.warn({}, warning);
     } catch (error) {
       if (this.#stopping === undefined) this.host.shard.storeFailed(error);

@@ -26,7 +26,7 @@ export interface CommonOptions {
    * park a run. The code stays as it is. If it throws, only the code is kept. Default: all is kept.
    */
   readonly redact?: Redact;
-  /** Is told what happens in the engine, for metrics and traces. It must not throw. */
+  /** Is told what happens in the engine, for metrics and traces. What it throws is logged once, and ignored. */
   readonly observe?: (signal: EngineEvent) => void;
   /** Carries traces on to workers and to what they send. `@wheelwork/opentelemetry` makes one. */
   readonly tracing?: Tracing;

@@ -59,6 +59,7 @@ import {
   hashedKey,
   placedKey,
   newKey,
+  sentPayload,
   signalHash,
   storedBody,
   validSignal,
@@ -410,14 +411,15 @@ export class RequestService implements Engine {
   async signal(id: string, name: string, payload: unknown, options?: CommandOptions): Promise<CommandResult> {
     const command = { kind: "signal", id: commandIdOf(options), signal: name, ...giverOf(options) } as const;
     const isNamed = options?.commandId !== undefined;
+    const sent = sentPayload(payload);
     return this.#ask(id, async (shard, key) => {
       const { known } = await shard.lookUp(key);
       let valid: unknown;
       try {
-        valid = validSignal(known.hub, this.hubs.get(known.hub)?.definition, name, payload);
+        valid = validSignal(known.hub, this.hubs.get(known.hub)?.definition, name, sent);
       } catch (error) {
         // The schema may have changed since the same signal came first.
-        const hash = signalHash(name, payload);
+        const hash = signalHash(name, sent);
         const before =
           isNamed && known instanceof Run
             ? knownCommand(known, "signal", { id: command.id, hash })
@@ -428,7 +430,7 @@ export class RequestService implements Engine {
       const input: CommandInput = {
         ...command,
         payload: valid,
-        ...(isNamed ? { hash: signalHash(name, payload, valid) } : {}),
+        ...(isNamed ? { hash: signalHash(name, sent, valid) } : {}),
       };
       return this.#give(key, input, isNamed);
     });

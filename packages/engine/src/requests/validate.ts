@@ -98,6 +98,13 @@ export function validSignal(
   return plain(demand(schema, payload, "WW_INVALID_INPUT", what), "WW_INVALID_INPUT", what);
 }
 
+/**
+ * A payload as it was when it was sent: its sender may change it before the hub is known whose schema checks it. What is no JSON is left to
+ * that schema.
+ */
+export const sentPayload = (payload: unknown): unknown =>
+  tryPlain(payload).problem === undefined ? structuredClone(payload) : payload;
+
 /** The hash of a signal as it was sent. A payload that is no JSON has none: what the schema made of it counts. */
 export function signalHash(name: string, payload: unknown, valid?: unknown): string {
   const sent = tryPlain(payload);

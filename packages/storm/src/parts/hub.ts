@@ -6,6 +6,7 @@ import {
   checkWorkers,
   collectHubs,
   DeadLetters,
+  guarded,
   offer,
   place,
   readInbox,
@@ -130,7 +131,7 @@ export class HubBolt implements Bolt<Streams> {
   readonly #end = new AbortController();
 
   constructor(app: StormApp, config: StormConfig, ports: StormPorts = realPorts) {
-    this.#app = app;
+    this.#app = guarded(app);
     this.#config = config;
     this.#ports = ports;
     this.#clock = new CoordinatedClock(ports.clock, this.#claim, () => {});
@@ -140,7 +141,7 @@ export class HubBolt implements Bolt<Streams> {
     this.#letters = new DeadLetters(async (topic, message, { tuple }) => {
       this.#say({ topic, message }, tuple);
       return true;
-    }, app.observe);
+    }, this.#app.observe);
   }
 
   #connect(): StormLog {

@@ -30,6 +30,11 @@ export class Owed {
     this.#owe(`${run.key} first turn`, isOpen, `${run.key} was accepted, and never began`);
   }
 
+  /** A retry was accepted: all that the run keeps is decided. */
+  retry(run: RunModel): void {
+    this.#owe(`${run.key} retry`, () => run.retrying, `${run.key} was retried, and is parked still`);
+  }
+
   /** A call of a hub begins. */
   child(run: RunModel, call: CallModel): void {
     const key = `${run.key}/${call.number}`;

@@ -133,6 +133,7 @@ export class Transitions {
         this.#demand("I5", run.answer !== undefined, () => `${key} ends without an answer`);
         this.#owed.cancels(run);
         run.status = "ended";
+        run.retrying = false;
         return this.#close(run, run.calls.values());
       case "died":
         return this.#died(run, event);
@@ -171,7 +172,7 @@ export class Transitions {
         this.#demand("I16", !run.retrying, () => `${key} is retried twice`);
         if (event.hash !== undefined) run.known.set(`retry ${event.id}`, { at: event.at });
         run.retrying = true;
-        return event.left === true ? undefined : this.#resume(run);
+        return event.left === true ? this.#owed.retry(run) : this.#resume(run);
       case "redelivered":
         this.#demand("I16", run.retrying, () => `${key} decides what it keeps, and is not retried`);
         return event.last === true ? this.#resume(run) : undefined;
