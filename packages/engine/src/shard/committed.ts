@@ -102,6 +102,8 @@ export class CommittedRuns {
   /** A copy of a run as it is committed; undefined: it has ended, or is not known. */
   async copy(key: string): Promise<Run | undefined> {
     for (;;) {
+      // What it has decided last is never committed then.
+      if (this.#source.status() === "stopped") throw stopping();
       const before = this.#live(key)?.run;
       const known = await this.lookUp(key);
       if (!(known instanceof Run)) return undefined;
