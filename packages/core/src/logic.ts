@@ -128,8 +128,8 @@ export interface StateLogic {
   done?(data: unknown): Turn;
   /** Says which call it opens at a position of its round, if it opens one there. */
   callAt?(data: unknown): (index: number) => CallRequest | undefined;
-  /** One of its signals has come. */
-  signal?(data: unknown, name: string, payload: unknown): Turn;
+  /** One of its signals has come. `now`: engine time, which its sender need not know. */
+  signal?(data: unknown, name: string, payload: unknown, now: number): Turn;
   /** One of its timers has fired. */
   fired?(data: unknown, timer: string, open: readonly OpenCall[], clock: TimerClock): Turn;
   /** A timer that a hub by handlers has set has fired. */

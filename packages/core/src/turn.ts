@@ -490,7 +490,12 @@ export class TurnBuilder implements Decision {
     }
     const payload = input.stored === true ? payloadOf(this.#definition, input) : input.payload;
     const event = { ...signalled(this.#run, input, this.#env, payload), taken: true as const };
-    this.#takeSignal(event, logic, row, this.#kept(logic.signal?.(this.data, signal, payload)));
+    this.#takeSignal(
+      event,
+      logic,
+      row,
+      this.#kept(logic.signal?.(this.data, signal, payload, this.#env.now)),
+    );
     return undefined;
   }
 
@@ -669,9 +674,10 @@ export class TurnBuilder implements Decision {
       const position = this.#signals.findIndex(({ signal }) => signals.includes(signal));
       const [next] = position < 0 ? [] : this.#signals.splice(position, 1);
       if (next === undefined) return;
-      const received = { type: "received" as const, at: this.#env.now, signal: next.signal };
+      const at = this.#env.now;
+      const received = { type: "received" as const, at, signal: next.signal };
       const turn = this.#kept(
-        handle(Object.freeze(this.data), next.signal, payloadOf(this.#definition, next)),
+        handle(Object.freeze(this.data), next.signal, payloadOf(this.#definition, next), at),
       );
       stays = this.#takeSignal(received, logic, row, turn);
     }

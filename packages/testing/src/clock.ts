@@ -22,13 +22,15 @@ const realTurn = (): Promise<void> => new Promise((resolve) => void setImmediate
  */
 export class SimulatedProcess implements Clock {
   readonly #machine: SimulatedClock;
+  readonly #aheadMs: number;
   #alive = true;
   /** The tasks that became due while it was frozen. undefined: it is not frozen. */
   #held: (() => void)[] | undefined = undefined;
 
   /** @internal Use `SimulatedClock.process`. */
-  constructor(machine: SimulatedClock) {
+  constructor(machine: SimulatedClock, aheadMs = 0) {
     this.#machine = machine;
+    this.#aheadMs = aheadMs;
   }
 
   /** Whether it has not been killed yet. */
@@ -66,7 +68,7 @@ export class SimulatedProcess implements Clock {
   }
 
   wallMs(): number {
-    return this.#machine.wallMs();
+    return this.#machine.wallMs() + this.#aheadMs;
   }
 
   monotonicMs(): number {
@@ -114,9 +116,12 @@ export class SimulatedClock implements Clock {
     this.#own = new SimulatedProcess(this);
   }
 
-  /** Starts another process on this machine. It can be killed and frozen by itself. */
-  process(): SimulatedProcess {
-    return new SimulatedProcess(this);
+  /**
+   * Starts another process. It can be killed and frozen by itself.
+   * @param options `aheadMs`: how far its wall clock is ahead, as that of another host may be. Default: 0.
+   */
+  process(options: { readonly aheadMs?: number } = {}): SimulatedProcess {
+    return new SimulatedProcess(this, options.aheadMs);
   }
 
   wallMs(): number {

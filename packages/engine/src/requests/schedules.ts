@@ -54,14 +54,6 @@ export interface ScheduleHandle {
   backfill(range: { readonly from: number; readonly to: number }, options?: CommandOptions): Promise<void>;
 }
 
-/** A command before it is sent. */
-interface Sending {
-  /** The time at the schedule, in milliseconds since 1970. */
-  readonly at: number;
-  /** Of the command. */
-  readonly id: string;
-}
-
 /** What a Date can hold. */
 const isInstant = (time: number): boolean => !Number.isNaN(new Date(time).getTime());
 
@@ -116,19 +108,19 @@ export class EngineSchedule implements ScheduleHandle {
   }
 
   async pause(options?: CommandOptions): Promise<void> {
-    await this.#send(options, {}, () => ({ name: "pause", payload: {} }));
+    await this.#send(options, () => ({ name: "pause", payload: {} }));
   }
 
   async resume(options?: CommandOptions): Promise<void> {
-    await this.#send(options, {}, ({ at }) => ({ name: "resume", payload: { at } }));
+    await this.#send(options, () => ({ name: "resume", payload: {} }));
   }
 
   async remove(options?: CommandOptions): Promise<void> {
-    await this.#send(options, {}, () => ({ name: "remove", payload: {} }));
+    await this.#send(options, () => ({ name: "remove", payload: {} }));
   }
 
   async trigger(options?: CommandOptions): Promise<string> {
-    const id = await this.#send(options, {}, (sending) => ({ name: "trigger", payload: sending }));
+    const id = await this.#send(options, (commandId) => ({ name: "trigger", payload: { id: commandId } }));
     return triggerKey(this.name, id);
   }
 
@@ -144,11 +136,8 @@ export class EngineSchedule implements ScheduleHandle {
           { path: "from", message: "and `to` must be times, in milliseconds since 1970, in this order" },
         ],
       });
-    await this.#send(options, { from, to }, ({ at }) => ({
-      name: "backfill",
-      // What is to come will tick by itself.
-      payload: { from: Math.floor(from), to: Math.min(Math.floor(to), at) },
-    }));
+    const payload = { from: Math.floor(from), to: Math.floor(to) };
+    await this.#send(options, () => ({ name: "backfill", payload }), { from, to });
   }
 
   get #key(): string {
@@ -170,13 +159,13 @@ export class EngineSchedule implements ScheduleHandle {
   /** Sends a command. `said`: what its sender says, which is the same when it is sent again. The result is its id. */
   async #send(
     options: CommandOptions | undefined,
-    said: object,
-    make: (sending: Sending) => ScheduleCommand,
+    make: (id: string) => ScheduleCommand,
+    said: object = {},
   ): Promise<string> {
     const id = commandIdOf(options);
     const giver = giverOf(options);
     const run = await this.#run();
-    const { name: signal, payload } = make({ at: Math.floor(this.#access.now()), id });
+    const { name: signal, payload } = make(id);
     const hash = options?.commandId === undefined ? {} : { hash: signalHash(signal, said) };
     // One that came before it was removed has counted.
     if (run.state === "Removed" && knownCommand(run, "signal", { id, ...hash }) === undefined)

@@ -68,16 +68,19 @@ interface Change {
   readonly at: number;
 }
 
-/** The commands of a schedule, with what they bring. `at`: engine time when it was sent. */
+/**
+ * The commands of a schedule, with what they bring. They count from when the schedule takes them: the clock of another process, which may
+ * be wrong, says nothing of what is due.
+ */
 export type ScheduleCommand =
   | { readonly name: "deploy"; readonly payload: Deploy }
-  | { readonly name: "pause" | "remove"; readonly payload: Record<string, never> }
-  | { readonly name: "resume"; readonly payload: { readonly at: number } }
-  | { readonly name: "trigger"; readonly payload: Trigger }
+  | { readonly name: "pause" | "resume" | "remove"; readonly payload: Record<string, never> }
+  | { readonly name: "trigger"; readonly payload: { readonly id: string } }
   | { readonly name: "backfill"; readonly payload: { readonly from: number; readonly to: number } };
 
 interface Deploy {
   readonly stored: StoredSchedule;
+  /** Engine time when it was deployed: the owner of the schedule's shard does that. */
   readonly at: number;
   /** Default: 1. */
   readonly version?: number;
@@ -207,7 +210,7 @@ export function isDeployed(data: ScheduleData, stored: StoredSchedule, version: 
   return (data.version ?? 1) === version && canonicalJson(newest.stored) === canonicalJson(stored);
 }
 
-function commanded(data: ScheduleData, { name, payload }: ScheduleCommand): Turn {
+function commanded(data: ScheduleData, { name, payload }: ScheduleCommand, now: number): Turn {
   switch (name) {
     case "deploy":
       return deployed(data, payload);
@@ -216,15 +219,15 @@ function commanded(data: ScheduleData, { name, payload }: ScheduleCommand): Turn
     case "resume":
       // What was due meanwhile is left out.
       return data.paused === true
-        ? { raise: "Stay", patch: { paused: undefined, last: Math.max(data.last, payload.at) } }
+        ? { raise: "Stay", patch: { paused: undefined, last: Math.max(data.last, now) } }
         : { raise: "Stay" };
     case "trigger":
-      return { raise: "Stay", patch: { triggers: [...(data.triggers ?? []), payload] } };
-    case "backfill":
-      return {
-        raise: "Stay",
-        patch: { fills: [...(data.fills ?? []), { after: payload.from - 1, to: payload.to }] },
-      };
+      return { raise: "Stay", patch: { triggers: [...(data.triggers ?? []), { at: now, id: payload.id }] } };
+    case "backfill": {
+      // What is to come will tick by itself.
+      const fill = { after: payload.from - 1, to: Math.min(payload.to, now) };
+      return { raise: "Stay", patch: { fills: [...(data.fills ?? []), fill] } };
+    }
     case "remove":
       return { raise: "Removed" };
   }
@@ -243,7 +246,8 @@ const waiting = (schedules: ReadonlyMap<string, Schedule>): StateLogic => ({
     const data = given as ScheduleData;
     return schedules.has(data.name) ? ticked(data, now) : { raise: "Absent" };
   },
-  signal: (data, name, payload) => commanded(data as ScheduleData, { name, payload } as ScheduleCommand),
+  signal: (data, name, payload, now) =>
+    commanded(data as ScheduleData, { name, payload } as ScheduleCommand, now),
 });
 
 const absent = (schedules: ReadonlyMap<string, Schedule>): StateLogic => ({
@@ -255,8 +259,8 @@ const absent = (schedules: ReadonlyMap<string, Schedule>): StateLogic => ({
   enter: () => ({}),
   // Nobody may have worked for days, and an engine that has it has not come to its deploy yet.
   fired: (data) => ({ raise: schedules.has((data as ScheduleData).name) ? "Back" : "Removed" }),
-  signal: (data, name, payload) => {
-    const turn = commanded(data as ScheduleData, { name, payload } as ScheduleCommand);
+  signal: (data, name, payload, now) => {
+    const turn = commanded(data as ScheduleData, { name, payload } as ScheduleCommand, now);
     return name === "deploy" ? { ...turn, raise: "Back" } : turn;
   },
 });
