@@ -1,6 +1,8 @@
 import type { Mutant } from "./mutant.ts";
 
 const schedules = "packages/engine/src/schedules/hub.ts";
+const ticks = "packages/engine/src/schedules/ticks.ts";
+const scheduleCommands = "packages/engine/src/requests/schedules.ts";
 const pending = "packages/core/src/pending.ts";
 
 /** Mutants of what happens at certain times: the ticks of schedules, and requests that begin later. */
@@ -48,6 +50,90 @@ export const mutantsOfTimes: readonly Mutant[] = [
     from: 'if (version < known) return { raise: "Stay" };',
     to: 'if (version < 0) return { raise: "Stay" };',
     world: "storm",
+  },
+  {
+    name: "tick while a schedule is paused",
+    file: schedules,
+    from: "  const next = data.paused === true ? undefined : upcoming(data);",
+    to: "  const next = upcoming(data);",
+  },
+  {
+    name: "make up for the ticks of a pause",
+    file: schedules,
+    from: "patch: { paused: undefined, last: Math.max(data.last, now) } }",
+    to: "patch: { paused: undefined } }",
+  },
+  {
+    name: "forget all but one of the requests that somebody has asked for",
+    file: schedules,
+    from: "const others = triggers.length > 0 ? triggers : undefined;",
+    to: "const others = undefined;",
+  },
+  {
+    name: "leave out the first tick of a backfill",
+    file: schedules,
+    from: "after: payload.from - 1, to:",
+    to: "after: payload.from + 4_000, to:",
+  },
+  {
+    name: "fill in one tick only",
+    file: schedules,
+    from: "fills: [{ after: at, to: fill.to }, ...later] },",
+    to: "fills: later },",
+  },
+  {
+    name: "fill in what is to come",
+    file: schedules,
+    from: "to: Math.min(payload.to, now) };",
+    to: "to: payload.to };",
+  },
+  {
+    name: "forget a backfill when another one comes",
+    file: schedules,
+    from: "patch: { fills: [...(data.fills ?? []), fill] } };",
+    to: "patch: { fills: [fill] } };",
+  },
+  {
+    name: "remember what a removed schedule owed",
+    file: schedules,
+    from: "const none = { paused: undefined, changes: undefined, triggers: undefined, fills: undefined };",
+    to: "const none = {};",
+  },
+  {
+    name: "do not bring back a schedule that was removed",
+    file: schedules,
+    from: 'if (name !== "deploy") return { raise: "Stay" };',
+    to: 'return { raise: "Stay" };',
+  },
+  {
+    name: "give each sending of a command to a schedule an id of its own",
+    file: scheduleCommands,
+    from: "    const id = commandIdOf(options);",
+    to: "    const id = commandIdOf({});",
+  },
+  {
+    name: "tick at local times that come twice each time",
+    file: ticks,
+    from: "  return !/^[*?]/.test(hours);",
+    to: "  return hours === undefined;",
+  },
+  {
+    name: "take the second one of a local time that comes twice",
+    file: ticks,
+    from: "return local - Math.max(...found);",
+    to: "return local - Math.min(...found);",
+  },
+  {
+    name: "tick at a local time that is left out as if the clocks had not changed",
+    file: ticks,
+    from: "    if (offsetAt(timeZone, middle) === before) from = middle;",
+    to: "    if (from < 0) from = middle;",
+  },
+  {
+    name: "make up for a local time once more when clocks have gone back",
+    file: ticks,
+    from: "  const ahead = Math.max(offsetAt(timeZone, upTo), offsetAt(timeZone, upTo - dayMs));",
+    to: "  const ahead = offsetAt(timeZone, upTo);",
   },
   {
     name: "begin a request when it comes, whatever its time",

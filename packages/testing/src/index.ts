@@ -57,6 +57,12 @@ export {
   type ShardsRead,
   type ShardsRequest,
 } from "./simulator/shards/plan.ts";
-export type { EndedRequest, OpenedSystem, Outside, SimulatedSystem } from "./simulator/systems.ts";
+export type {
+  EndedRequest,
+  OpenedSystem,
+  Outside,
+  ScheduleWish,
+  SimulatedSystem,
+} from "./simulator/systems.ts";
 export { lineOf, type Seen, type TraceEntry } from "./simulator/trace.ts";
 export type { AnyPlan, Counts, Play, Violation, World } from "./simulator/world.ts";

@@ -1,6 +1,7 @@
 import type { CommandResult, Engine } from "@wheelwork/engine";
+import { scheduleHub } from "./checker/schedules.ts";
 import { seededRandom } from "../random.ts";
-import type { PlannedCommand } from "./plans.ts";
+import type { PlannedCommand, PlannedScheduleCommand } from "./plans.ts";
 import type { OpenedSystem } from "./systems.ts";
 
 /** Gives a planned command, for a request, to an engine. */
@@ -23,4 +24,26 @@ export function giveCommand(
       return engine.signal(key, signal.name, signal.payload, { commandId });
     }
   }
+}
+
+/** Gives a planned command to a schedule of the system. The result is the key that a trigger is told. */
+export async function giveScheduleCommand(
+  engine: Engine,
+  { id: commandId, kind, seed }: PlannedScheduleCommand,
+  wish: NonNullable<OpenedSystem["wish"]>,
+): Promise<{ readonly key: string; readonly made: string | undefined }> {
+  const { schedule: name, range } = wish(seededRandom(seed));
+  const schedule = engine.schedule(name);
+  const key = `${scheduleHub}${name}`;
+  const made = await (() => {
+    switch (kind) {
+      case "cancel":
+        return engine.cancel(key, { commandId }).then(() => {});
+      case "backfill":
+        return schedule.backfill(range, { commandId });
+      default:
+        return schedule[kind]({ commandId });
+    }
+  })();
+  return { key, made: made ?? undefined };
 }

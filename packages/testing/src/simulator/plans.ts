@@ -18,6 +18,16 @@ export interface PlannedCommand {
   readonly seed: number;
 }
 
+/** A command that an operator gives to a schedule. */
+export interface PlannedScheduleCommand {
+  readonly at: number;
+  readonly id: string;
+  /** `cancel`: of the request that the schedule is. */
+  readonly kind: "pause" | "resume" | "trigger" | "backfill" | "remove" | "cancel";
+  /** Draws the schedule, and what is wanted of it. */
+  readonly seed: number;
+}
+
 /** Shares of what workers and messages suffer, each from 0 to 1. */
 export interface PlannedRates {
   /** Attempts that never answer. */
@@ -154,6 +164,33 @@ export function drawCommands(
     const at = command.at + random.int(scaleMs);
     commands.push({ ...command, at, ...(anotherWay ? { seed: random.int(2 ** 31) } : {}) });
   }
+  return commands;
+}
+
+/** Draws commands to schedules, for systems that have some. */
+export function drawScheduleCommands(seed: number, forMs: number, scaleMs: number): PlannedScheduleCommand[] {
+  const random = drawFor(seed, "schedules");
+  if (random.chance(0.3)) return [];
+  const commands: PlannedScheduleCommand[] = [];
+  const give = (command: PlannedScheduleCommand): void => void commands.push(command);
+  const kinds = ["pause", "pause", "trigger", "trigger", "backfill", "backfill", "remove", "cancel"] as const;
+  for (let place = 0, most = 1 + random.int(6); place < most; place++) {
+    const kind = random.pick(kinds);
+    const [at, of] = [random.int(forMs), random.int(2 ** 31)];
+    // Some come under the id of another one.
+    const id = `o${random.chance(0.15) ? random.int(place + 1) : place}`;
+    give({ at, id, kind, seed: of });
+    // Some come together with another one.
+    if (random.chance(0.3)) give({ at, id: `${id} too`, kind, seed: of });
+    if (kind !== "pause") continue;
+    const forLongMs = random.int(scaleMs * random.pick([0.5, 3]));
+    if (random.chance(0.8)) give({ at: at + forLongMs, id: `${id} over`, kind: "resume", seed: of });
+    if (random.chance(0.6))
+      give({ at: at + random.int(forLongMs + 1), id: `${id} on`, kind: "trigger", seed: of });
+  }
+  // Some are given again as they are: they must count once.
+  for (const command of commands.filter(() => random.chance(0.3)))
+    give({ ...command, at: command.at + random.int(scaleMs) });
   return commands;
 }
 

@@ -1,6 +1,8 @@
 import type { Answer, AnyHub, RunEvent } from "@wheelwork/core";
 import type { Bus, Clock, Schedule, Worker } from "@wheelwork/engine";
+import { SimulatedClock } from "../clock.ts";
 import type { SeededRandom } from "../random.ts";
+import { drawFor } from "./plans.ts";
 
 /** What surrounds the engine of a simulation: it outlives each of its processes. */
 export interface Outside {
@@ -22,11 +24,20 @@ export interface EndedRequest {
   readonly history: readonly RunEvent[];
 }
 
+/** What an operator wants of a schedule. */
+export interface ScheduleWish {
+  readonly schedule: string;
+  /** The ticks to fill in, if they are asked for: in milliseconds since 1970. */
+  readonly range: { readonly from: number; readonly to: number };
+}
+
 /** A system in a simulation. */
 export interface OpenedSystem {
   readonly hubs: readonly AnyHub[];
   /** Requests at certain times, besides those of clients: the schedules of each version of the program, as `upgraded`, from 1. */
   schedules?(version: number): readonly Schedule[];
+  /** Draws what an operator wants of a schedule; absent: it has none. */
+  wish?(random: SeededRandom): ScheduleWish;
   /** The key of a request that comes through a channel, made of one that no other has; default: that one. */
   readonly key?: (key: string) => string;
   /**
@@ -51,6 +62,14 @@ export interface SimulatedSystem {
   readonly scaleMs: number;
   /** The errors that its spokes declare come from its own workers only; default: attempts fail with them by chance, too. */
   readonly honest?: boolean;
+  /** What the wall clock shows when a simulation begins, in milliseconds since 1970. Absent: the beginning of 2026. */
+  beginsAt?(random: SeededRandom): number;
   /** Makes it anew, for one simulation. */
   open(outside: Outside): OpenedSystem;
+}
+
+/** The clock of a simulation of the system. */
+export function clockOf(system: SimulatedSystem, seed: number): SimulatedClock {
+  const wallMs = system.beginsAt?.(drawFor(seed, "begins"));
+  return new SimulatedClock(wallMs === undefined ? {} : { wallMs });
 }

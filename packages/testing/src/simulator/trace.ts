@@ -91,6 +91,15 @@ export type Seen =
       /** `accepted`, `ended`, or the code of the error. */
       readonly result: string;
     }
+  /** An operator has given a command to a schedule, which was accepted. `made`: the key that a trigger was told. */
+  | {
+      readonly type: "operated";
+      readonly key: string;
+      readonly id: string;
+      readonly kind: string;
+      readonly made: string | undefined;
+    }
+  | { readonly type: "not-operated"; readonly id: string; readonly kind: string; readonly code: string }
   /** Somebody who watches a request is told how it is. `after`: how many events it had when they were told last. Absent: it is the first. */
   | {
       readonly type: "shown";

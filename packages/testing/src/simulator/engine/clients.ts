@@ -2,11 +2,14 @@ import { WheelworkError, type Answer, type AnyHub } from "@wheelwork/core";
 import { placedKey } from "@wheelwork/engine";
 import { seededRandom } from "../../random.ts";
 import type { Asked } from "../checker/starts.ts";
-import { giveCommand } from "../commands.ts";
-import { sentOf, type PlannedCommand } from "../plans.ts";
+import { giveCommand, giveScheduleCommand } from "../commands.ts";
+import { sentOf, type PlannedCommand, type PlannedScheduleCommand } from "../plans.ts";
 import { watchSome } from "../watching.ts";
 import type { Machine } from "./machine.ts";
 import type { EngineProcess } from "./process.ts";
+
+/** A command to a schedule has come so long after it was given, in milliseconds. */
+const schedulePauseMs = 1_000;
 
 /** A request of the plan, with what it asks for. */
 interface Wanted {
@@ -41,10 +44,14 @@ export class Clients {
     });
   }
 
-  /** Whether nobody waits for an answer, or watches, any more. */
+  /** Whether nobody waits for an answer, watches, or has a command for a schedule any more. */
   get done(): boolean {
+    const { plan, clock, opened } = this.#machine;
     return (
-      this.#watching === 0 && this.wanted.every(({ key }) => this.told.has(key) || this.#unknown.has(key))
+      (opened.wish === undefined ||
+        plan.scheduleCommands.every(({ at }) => at < clock.monotonicMs() - schedulePauseMs)) &&
+      this.#watching === 0 &&
+      this.wanted.every(({ key }) => this.told.has(key) || this.#unknown.has(key))
     );
   }
 
@@ -63,6 +70,8 @@ export class Clients {
       });
     }
     for (const command of plan.commands) clock.after(command.at, () => this.#watch(this.#command(command)));
+    for (const command of plan.scheduleCommands)
+      clock.after(command.at, () => this.#watch(this.#scheduleCommand(command)));
   }
 
   #watch(task: Promise<void>): void {
@@ -158,6 +167,19 @@ export class Clients {
         if (error instanceof WheelworkError) commanded(error.code);
       },
     );
+  }
+
+  async #scheduleCommand(command: PlannedScheduleCommand): Promise<void> {
+    const node = this.#machine.current;
+    const { wish } = this.#machine.opened;
+    if (wish === undefined || node === undefined || !node.ready || !node.alive) return;
+    const { id, kind } = command;
+    await this.#ask(node, giveScheduleCommand(node.engine, command, wish), ({ key, made }) =>
+      this.#machine.see({ type: "operated", key, id, kind, made }),
+    ).catch((error: unknown) => {
+      if (error instanceof WheelworkError)
+        this.#machine.see({ type: "not-operated", id, kind, code: error.code });
+    });
   }
 
   #wait(ms: number): Promise<void> {

@@ -1,11 +1,13 @@
 import { WheelworkError, type AnyHub, type RunEvent } from "@wheelwork/core";
-import type { EngineEvent, Schedule } from "@wheelwork/engine";
-import { SimulatedClock } from "../../clock.ts";
+import type { EngineEvent, RequestPage, Schedule } from "@wheelwork/engine";
+import { isDeepStrictEqual } from "node:util";
+import type { SimulatedClock } from "../../clock.ts";
 import { scheduleHub } from "../checker/schedules.ts";
 import { fileDisk, memoryDisk, type Disk } from "../disk.ts";
 import { SimulatedNetwork } from "../network.ts";
+import { ScheduleRuns } from "../schedules.ts";
 import { drawFor, PlannedOperations, setBackMs } from "../plans.ts";
-import type { EndedRequest, OpenedSystem, SimulatedSystem } from "../systems.ts";
+import { clockOf, type EndedRequest, type OpenedSystem, type SimulatedSystem } from "../systems.ts";
 import type { Seen, TraceEntry } from "../trace.ts";
 import { Clients } from "./clients.ts";
 import {
@@ -23,18 +25,17 @@ class Runs {
   readonly live = new Set<string>();
   /** Requests that were sent again after they had been purged, and have been worked again. */
   readonly again = new Set<string>();
-  /** The runs of schedules. They live for ever. */
-  readonly schedules = new Set<string>();
+  readonly schedules = new ScheduleRuns();
   readonly #started = new Set<string>();
 
   committed(journal: (Seen & { type: "committed" })["journal"]): void {
     for (const { key, events } of journal) {
-      if (events[0]?.type === "started" && events[0].hub === scheduleHub) this.schedules.add(key);
       if (events[0]?.type === "started" || events[0]?.type === "accepted") {
         if (this.#started.has(key)) this.again.add(key);
         this.#started.add(key);
       }
-      if (events.at(-1)?.type === "ended" || this.schedules.has(key)) this.live.delete(key);
+      const rests = this.schedules.committed(key, events) ?? events.at(-1)?.type === "ended";
+      if (rests) this.live.delete(key);
       else this.live.add(key);
     }
   }
@@ -42,7 +43,7 @@ class Runs {
 
 /** A machine with one embedded engine: its processes, their store, and the network. */
 export class Machine {
-  readonly clock = new SimulatedClock();
+  readonly clock: SimulatedClock;
   readonly plan: EnginePlan;
   readonly scaleMs: number;
   readonly disk: Disk;
@@ -73,6 +74,7 @@ export class Machine {
 
   constructor(system: SimulatedSystem, plan: EnginePlan) {
     this.plan = plan;
+    this.clock = clockOf(system, plan.seed);
     this.scaleMs = system.scaleMs;
     this.honest = system.honest ?? false;
     this.disk = plan.file ? fileDisk() : memoryDisk();
@@ -94,7 +96,7 @@ export class Machine {
 
   /** How many runs of schedules there may be: one that is no longer declared has its run. */
   get schedulesEver(): number {
-    return this.#runs.schedules.size + this.schedules.length;
+    return this.#runs.schedules.keys.size + this.schedules.length;
   }
 
   see(seen: Seen): void {
@@ -161,12 +163,43 @@ export class Machine {
     };
     operator();
     await clock.runUntil(() => this.#isAtRest(), this.scaleMs * 500 + setBackMs(this.plan.faults));
-    // Whoever looks then must find nothing under way.
-    const { engine } = this.current as EngineProcess;
-    for (const key of this.#runs.schedules)
-      await this.#within(() => engine.schedule(key.slice(scheduleHub.length)).pause());
+    await this.#pauseSchedules();
     await clock.runUntil(() => this.#isAtRest(), this.scaleMs * 500);
     await clock.advance(this.scaleMs);
+  }
+
+  /** Whoever looks then must find nothing under way. A start brings back what was removed, if the program has it. */
+  async #pauseSchedules(): Promise<void> {
+    if (this.#runs.schedules.keys.size === 0) return;
+    this.current?.kill();
+    this.#boot();
+    await this.clock.runUntil(() => this.#isAtRest(), this.scaleMs * 500);
+    const declared = new Set(this.schedules.map(({ name }) => name));
+    for (const key of this.#runs.schedules.keys) {
+      const name = key.slice(scheduleHub.length);
+      const isDone = (result: string): boolean =>
+        result === "paused" || (result === "WW_NOT_FOUND" && !declared.has(name));
+      for (let tries = 0; !isDone(await this.#pause(name)); tries++) {
+        if (tries === 100) throw new Error(`the schedule ${name} is declared, and is not there`);
+        await this.clock.advance(this.scaleMs / 20);
+      }
+    }
+  }
+
+  /** @returns The code of an error, or that it is paused. */
+  async #pause(name: string): Promise<string> {
+    const { engine } = this.current as EngineProcess;
+    let result = "paused";
+    await this.#within(() =>
+      engine
+        .schedule(name)
+        .pause()
+        .catch((error: unknown) => {
+          if (!(error instanceof WheelworkError)) throw error;
+          result = error.code;
+        }),
+    );
+    return result;
   }
 
   #isAtRest(): boolean {
@@ -175,7 +208,7 @@ export class Machine {
       return false;
     const { liveRuns, openAttempts, queued } = node.engine.health();
     const { schedules, live } = this.#runs;
-    if (liveRuns > schedules.size || openAttempts > 0 || queued > 0 || live.size > 0) return false;
+    if (liveRuns > schedules.keys.size || openAttempts > 0 || queued > 0 || live.size > 0) return false;
     return this.clients.done;
   }
 
@@ -194,16 +227,16 @@ export class Machine {
       if (round === 1) {
         this.current?.kill();
         this.#boot();
-        await this.clock.settle();
         // A store over a network takes its time.
+        await this.clock.runUntil(() => this.current?.ready === true, this.scaleMs * 500);
         await this.clock.advance(this.scaleMs);
       }
       const { engine } = this.current as EngineProcess;
       const keys: string[] = [];
       let count = Number.NaN;
       await this.#within(async () => {
-        const { items } = await engine.requests({ limit: 1000 });
-        count = await engine.count();
+        const { items, counted } = await countedList(engine);
+        count = counted;
         for (const { id, status } of items) {
           keys.push(id);
           try {
@@ -219,7 +252,7 @@ export class Machine {
         }
       });
       const { liveRuns, openAttempts } = engine.health();
-      const ever = this.#runs.schedules.size;
+      const ever = this.#runs.schedules.keys.size;
       this.see({ type: "listed", keys, count, liveRuns: Math.max(0, liveRuns - ever), openAttempts });
     }
     const ended = this.clients.wanted.flatMap(({ key, hub, request }): EndedRequest[] => {
@@ -352,5 +385,17 @@ export class Machine {
       type: "outside",
       problem: `unexpected: ${error instanceof Error ? (error.stack ?? "") : String(error)}`,
     });
+  }
+}
+
+/** All requests, and how many the engine counts. What is purged between the two is asked for again. */
+async function countedList(
+  engine: EngineProcess["engine"],
+): Promise<{ readonly items: RequestPage["items"]; readonly counted: number }> {
+  for (;;) {
+    const { items } = await engine.requests({ limit: 1000 });
+    const counted = await engine.count();
+    const again = await engine.requests({ limit: 1000 });
+    if (isDeepStrictEqual(again.items, items)) return { items, counted };
   }
 }

@@ -4,6 +4,7 @@ import {
   drawCommands,
   drawFor,
   drawRates,
+  drawScheduleCommands,
   drawStart,
   withLessTrouble,
   withoutLimits,
@@ -14,6 +15,7 @@ import {
   type PlannedCommand,
   type PlannedFault,
   type PlannedLimits,
+  type PlannedScheduleCommand,
   type PlannedStart,
   type PlannedTrouble,
 } from "../plans.ts";
@@ -63,6 +65,7 @@ export interface EngineRequest {
 export interface EnginePlan extends PlannedTrouble {
   readonly requests: readonly EngineRequest[];
   readonly commands: readonly PlannedCommand[];
+  readonly scheduleCommands: readonly PlannedScheduleCommand[];
   readonly faults: readonly EngineFault[];
   /** Time from a death to the next start, in milliseconds, at most. */
   readonly downMs: number;
@@ -149,6 +152,7 @@ export function enginePlanOf(seed: number, scaleMs: number): EnginePlan {
     seed,
     requests,
     commands,
+    scheduleCommands: drawScheduleCommands(seed, forMs, scaleMs),
     faults: faults.toSorted((a, b) => a.at - b.at),
     rates: hostile === 0 && random.chance(0.5) ? calmRates : drawRates(random, { slow: 0.2 }),
     latencyMs: Math.ceil(scaleMs * random.pick([0, 0.01, 0.05])),
@@ -203,6 +207,7 @@ function withoutLosses(plan: EnginePlan, random: SeededRandom): EnginePlan {
   const local = {
     requests,
     commands: [],
+    scheduleCommands: [],
     rates: calmRates,
     latencyMs: 0,
     downMs: 0,
@@ -221,6 +226,7 @@ export function* smallerEnginePlans(plan: EnginePlan): Iterable<EnginePlan> {
     if (request.twice) yield { ...plan, requests: plan.requests.with(place, { ...request, twice: false }) };
   yield* withoutStarts(plan);
   yield* withoutSome(plan, "commands");
+  yield* withoutSome(plan, "scheduleCommands");
   yield* withLessTrouble(plan);
   if (plan.remote) yield { ...plan, remote: false };
   if (plan.file) yield { ...plan, file: false };

@@ -18,12 +18,15 @@ export const engineWorld: World<EnginePlan> = {
   plan: enginePlanOf,
   play,
   smaller: smallerEnginePlans,
-  describe: ({ requests, commands, faults, seed: _seed, ...settings }) => [
+  describe: ({ requests, commands, scheduleCommands, faults, seed: _seed, ...settings }) => [
     ...requests.map(
       ({ at, key, twice, start }) =>
         `at ${at}: request ${key}${twice ? ", twice" : ""}${start === undefined ? "" : ` to begin at ${start.at}`}`,
     ),
     ...commands.map(({ at, kind, id, request }) => `at ${at}: ${kind} ${id} to ${requests[request]?.key}`),
+    ...scheduleCommands.map(
+      ({ at, kind, id, seed }) => `at ${at}: ${kind} ${id} to a schedule, seed ${seed}`,
+    ),
     ...faults.map(({ kind, at, forMs }) => `${kind} at ${at}, ${forMs} ms`),
     JSON.stringify(settings),
   ],

@@ -2,7 +2,7 @@ import type { Answer, RunEvent } from "@wheelwork/core";
 import type { Message } from "@wheelwork/engine";
 import { deadLetterTopic, readDeadLetter, type LogRecord } from "@wheelwork/engine/cluster";
 import { isDeepStrictEqual } from "node:util";
-import { scheduleHub } from "../checker/schedules.ts";
+import { ScheduleRuns } from "../schedules.ts";
 import { isStray } from "../cluster/strays.ts";
 import { rootOf } from "../root.ts";
 import { count, type Violation } from "../world.ts";
@@ -52,8 +52,7 @@ export class Ledger {
   readonly stories = new Map<string, Story>();
   /** Runs that are committed and have not ended. */
   readonly live = new Set<string>();
-  /** The keys of the runs of schedules. They live for ever. */
-  readonly schedules = new Set<string>();
+  readonly schedules = new ScheduleRuns();
   /** Requests whose record was deleted before it was consumed, for all that is known. */
   readonly lost = new Set<string>();
   readonly published: LogRecord[] = [];
@@ -122,9 +121,9 @@ export class Ledger {
   ): void {
     for (const { key, events } of journal) {
       for (const event of events) this.#event(shard, key, seq, event);
-      const story = this.stories.get(key);
-      if (story?.ended === false && !isSchedule(story.events[0])) this.live.add(key);
-      else this.live.delete(key);
+      const rests = this.schedules.committed(key, events) ?? this.stories.get(key)?.ended !== false;
+      if (rests) this.live.delete(key);
+      else this.live.add(key);
     }
   }
 
@@ -141,7 +140,6 @@ export class Ledger {
       count(this.exercised, this.inboxed.has(key) ? "inbox way" : "short way");
       const begun = { events: [], starts: story.starts + 1, answer: undefined, startedAt: now };
       Object.assign(story, { ...begun, ended: false, purged: false });
-      if (isSchedule(event)) this.schedules.add(key);
     }
     this.demand("I5", story.shard === shard, () => `${key} is worked on in shard ${shard}, too`);
     story.events.push(plain(event));
@@ -232,10 +230,6 @@ export class Ledger {
     }
   }
 }
-
-/** Whether a run is a schedule, by its first event. */
-const isSchedule = (first: RunEvent | undefined): boolean =>
-  first?.type === "started" && first.hub === scheduleHub;
 
 /** The request that a record of an inbox is for. One that a task of Storm has handed on has the tag of a lane as its key. */
 export function requestOf({ key, value }: LogRecord): string {

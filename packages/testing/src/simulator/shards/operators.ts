@@ -3,8 +3,8 @@ import { replayDeadLetter } from "@wheelwork/engine/cluster";
 import { isDeepStrictEqual } from "node:util";
 import { scheduleHub } from "../checker/schedules.ts";
 import { isBeginningOf, toldIn } from "../checker/histories.ts";
-import { giveCommand } from "../commands.ts";
-import type { PlannedCommand } from "../plans.ts";
+import { giveCommand, giveScheduleCommand } from "../commands.ts";
+import type { PlannedCommand, PlannedScheduleCommand } from "../plans.ts";
 import type { Askable, Asking } from "./asking.ts";
 import type { Ledger } from "./ledger.ts";
 import type { ShardsRead } from "./plan.ts";
@@ -53,6 +53,20 @@ export class Operators {
           this.#ledger.stories.get(key)?.events.some((event) => "id" in event && event.id === id) === true,
         () => `${kind} ${id} to ${key} is accepted, and is nowhere`,
       );
+  }
+
+  async scheduleCommand(command: PlannedScheduleCommand): Promise<void> {
+    const { chronicle, opened } = this.#stage;
+    const { id, kind, seed } = command;
+    const asked = this.#asking.any(`schedules ${seed}`);
+    const { wish } = opened;
+    if (asked === undefined || wish === undefined) return;
+    const given = await this.#asking.ask(asked, () => giveScheduleCommand(asked.engine, command, wish));
+    if (given === undefined) return;
+    chronicle.count(`schedule ${kind} ${"value" in given ? "accepted" : given.code}`);
+    if (!("value" in given)) return chronicle.say("operated", asked, `${kind} ${id}: ${given.code}`);
+    const { key } = given.value;
+    chronicle.see(this.#stage.shardOf(key), { type: "operated", id, kind, ...given.value });
   }
 
   /** Sends a dead letter again. */
@@ -160,14 +174,15 @@ export class Operators {
 
   /** Whoever looks then must find nothing under way. */
   async pauseSchedules(): Promise<void> {
-    const left = new Set(this.#ledger.schedules);
+    const left = new Set(this.#ledger.schedules.keys);
     while (left.size > 0) {
       for (const key of left) {
         const asked = this.#asking.any("pauses");
         if (asked === undefined) continue;
         const schedule = asked.engine.schedule(key.slice(scheduleHub.length));
         const given = await this.#asking.ask(asked, () => schedule.pause());
-        if (given !== undefined && "value" in given) left.delete(key);
+        // One that is removed does not tick.
+        if (given !== undefined && ("value" in given || given.code === "WW_NOT_FOUND")) left.delete(key);
       }
       await this.#stage.wait(100);
     }
@@ -192,7 +207,7 @@ export class Operators {
       const byShard = Map.groupBy(page?.items ?? [], ({ id }) => this.#stage.shardOf(id));
       for (let shard = 0; shard < plan.shards; shard++) {
         const keys = (byShard.get(shard) ?? []).map(({ id }) => id);
-        const ever = this.#ledger.schedules.size;
+        const ever = this.#ledger.schedules.keys.size;
         chronicle.see(shard, {
           type: "listed",
           keys,

@@ -4,6 +4,7 @@ import {
   drawCommands,
   drawRates,
   drawFor,
+  drawScheduleCommands,
   drawStart,
   withLessTrouble,
   withoutLimits,
@@ -14,6 +15,7 @@ import {
   type PlannedCommand,
   type PlannedFault,
   type PlannedLimits,
+  type PlannedScheduleCommand,
   type PlannedStart,
   type PlannedTrouble,
 } from "../plans.ts";
@@ -57,6 +59,7 @@ export interface ShardsPlan extends PlannedTrouble {
   readonly shards: number;
   readonly requests: readonly ShardsRequest[];
   readonly commands: readonly PlannedCommand[];
+  readonly scheduleCommands: readonly PlannedScheduleCommand[];
   readonly reads: readonly ShardsRead[];
   /** When a dead letter is sent again, in milliseconds, and which of those that are there. */
   readonly replays: readonly { readonly at: number; readonly letter: number }[];
@@ -119,6 +122,7 @@ export function drawShardsPlan<Own, Fault extends PlannedFault>(
     ...drawOwn(random),
     shards: random.pick([1, 2, 3, 5]),
     requests,
+    scheduleCommands: drawScheduleCommands(seed, forMs, scaleMs),
     commands: random.chance(0.4) ? [] : drawShardsCommands(random, requests, scaleMs),
     reads: random.chance(0.5) ? [] : drawReads(random, requests, scaleMs),
     replays: Array.from({ length: random.chance(0.6) ? 0 : 1 + random.int(4) }, () => ({
@@ -184,7 +188,8 @@ function drawReads(random: SeededRandom, requests: readonly ShardsRequest[], sca
 
 /** Smaller plans, the smallest first. `zeros`: numbers that may as well be 0. */
 export function* smallerShardsPlans<P extends ShardsPlan>(plan: P, zeros: readonly (keyof P)[]): Iterable<P> {
-  for (const name of ["faults", "commands", "reads", "replays"] as const) yield* withoutSome(plan, name);
+  for (const name of ["faults", "commands", "scheduleCommands", "reads", "replays"] as const)
+    yield* withoutSome(plan, name);
   yield* withoutOneRequest(plan, ["commands", "reads"]);
   for (const [place, request] of plan.requests.entries()) {
     if (request.again.length > 0)
@@ -204,11 +209,12 @@ export function* smallerShardsPlans<P extends ShardsPlan>(plan: P, zeros: readon
 export function describeShardsPlan({
   requests,
   commands,
+  scheduleCommands,
   reads,
   replays,
   faults,
   ...settings
 }: ShardsPlan): readonly string[] {
-  const happens = [...requests, ...commands, ...reads, ...replays, ...faults];
+  const happens = [...requests, ...commands, ...scheduleCommands, ...reads, ...replays, ...faults];
   return [JSON.stringify(settings), ...happens.map((one) => JSON.stringify(one))];
 }

@@ -94,13 +94,15 @@ export class Scene {
   }
 
   #planAll(): void {
-    const { requests, commands, reads, replays } = this.stage.plan;
+    const { requests, commands, scheduleCommands, reads, replays } = this.stage.plan;
     for (const [place, { at, again }] of requests.entries()) {
       this.at(at, () => this.requests.send(place, false));
       for (const { afterMs, differs } of again)
         this.at(at + afterMs, () => this.requests.send(place, differs));
     }
     for (const command of commands) this.at(command.at, () => this.#operators.command(command));
+    for (const command of scheduleCommands)
+      this.at(command.at, () => this.#operators.scheduleCommand(command));
     for (const read of reads) this.at(read.at, () => this.#operators.read(read));
     for (const { at, letter } of replays) this.at(at, () => this.#operators.replay(letter));
   }

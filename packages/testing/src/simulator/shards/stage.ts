@@ -1,12 +1,12 @@
 import { WheelworkError, type AnyHub } from "@wheelwork/core";
 import type { Bus, Schedule } from "@wheelwork/engine";
 import { clusterTopics, shardOf, type Channel, type LogRecord } from "@wheelwork/engine/cluster";
-import { SimulatedClock } from "../../clock.ts";
+import type { SimulatedClock } from "../../clock.ts";
 import { MemoryBroker, MemoryLog } from "../../memory-log.ts";
 import { MemoryStore } from "../../memory-store.ts";
 import { Passages } from "../network.ts";
 import { drawFor } from "../plans.ts";
-import type { OpenedSystem, SimulatedSystem } from "../systems.ts";
+import { clockOf, type OpenedSystem, type SimulatedSystem } from "../systems.ts";
 import { Chronicle } from "./chronicle.ts";
 import type { ShardsPlan } from "./plan.ts";
 
@@ -21,7 +21,7 @@ export class Stage {
   readonly scaleMs: number;
   /** Errors that spokes declare come from their workers only. */
   readonly honest: boolean;
-  readonly clock = new SimulatedClock();
+  readonly clock: SimulatedClock;
   readonly broker: MemoryBroker;
   /** The log, as those who are no process of the engine have it. */
   readonly outside: MemoryLog;
@@ -31,7 +31,7 @@ export class Stage {
   /** What is durable of the shards' stores. */
   readonly disks: readonly MemoryStore[];
   /** The wall clock at the beginning. */
-  readonly startedAt = this.clock.wallMs();
+  readonly startedAt: number;
   /** Handlers that ask for it throw. */
   defective = false;
   /** Told of each record that is written. */
@@ -41,7 +41,9 @@ export class Stage {
   readonly #draws = new Map<string, number>();
 
   constructor(system: SimulatedSystem, plan: ShardsPlan) {
-    const { clock } = this;
+    const clock = clockOf(system, plan.seed);
+    this.clock = clock;
+    this.startedAt = clock.wallMs();
     this.plan = plan;
     this.scaleMs = system.scaleMs;
     this.honest = system.honest ?? false;
