@@ -1,4 +1,6 @@
-import { SqliteStore } from "@wheelwork/engine";
+import { createEngine, SqliteStore, type RunUpdate } from "@wheelwork/engine";
+import { clusterTopics, createClient } from "@wheelwork/engine/cluster";
+import { MemoryBroker, MemoryLog, MemoryStore, SimulatedClock } from "@wheelwork/testing";
 import { expect, test, vi } from "vitest";
 import { approved } from "./hubs.ts";
 import { Machine } from "./slow.ts";
@@ -66,3 +68,54 @@ test("a long history is stored in parts that are read in a short time each", asy
   expect(sizes.length).toBeGreaterThanOrEqual(3);
   expect(await world.engine.history("k")).toEqual(whole);
 });
+
+/** Counts the events that are read of histories. */
+class CountedStore extends MemoryStore {
+  static read = 0;
+
+  override *history(key: string): ReturnType<MemoryStore["history"]> {
+    for (const part of super.history(key)) {
+      CountedStore.read += part.length;
+      yield part;
+    }
+  }
+}
+
+test.each(["here", "at another node"])(
+  "who watches a long run that has ended reads its history once (%s)",
+  async (where) => {
+    const [clock, store] = [new SimulatedClock(), new CountedStore()];
+    const limits = { checkpointEvents: 500, batchInputs: 100 };
+    const workers = workersOf(outside())(() => Promise.resolve());
+    const engine = createEngine({ hubs: [approved], workers, store, clock, limits });
+    await engine.start();
+    await engine.submit(approved, { n: 1, withinMs: day }, { key: "k" });
+    const notes = 6_000;
+    await clock.runUntil(
+      Promise.all(Array.from({ length: notes }, (_, number) => engine.signal("k", "note", String(number)))),
+    );
+    await engine.signal("k", "approve", { by: "Eve" });
+    await clock.runUntil(engine.answer("k"));
+    const { length } = await engine.history("k");
+    expect(length).toBeGreaterThan(notes);
+    let asked = engine;
+    if (where === "at another node") {
+      await clock.runUntil(engine.stop());
+      const broker = new MemoryBroker({ clock });
+      for (const { name, partitions } of clusterTopics({ shards: 1, channels: [] }))
+        broker.createTopic(name, partitions);
+      const log = new MemoryLog(broker, { clock });
+      asked = createClient({ hubs: [approved], shards: 1, store: () => new CountedStore(store), log, clock });
+      await clock.runUntil(asked.start());
+    }
+    CountedStore.read = 0;
+    const seen: RunUpdate[] = [];
+    const watched = (async () => {
+      for await (const update of asked.watch("k", { after: 0, until: "end" })) seen.push(update);
+    })();
+    await clock.runUntil(watched);
+    await watched;
+    expect(seen.at(-1)).toMatchObject({ status: "ended", event: length });
+    expect(CountedStore.read).toBe(length);
+  },
+);

@@ -4,7 +4,7 @@ import { nextTurn } from "../ports/clock.ts";
 import type { FacetCount, RequestFilter, RequestList } from "../ports/filter.ts";
 import type { AuditBatch, AuditPlace, Clock, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
-import { collect, withRest, type HistoryRange } from "../ports/history.ts";
+import { HistoryReader, withRest, type HistoryRange } from "../ports/history.ts";
 import { isBeginning, type Beginning } from "../shard/records.ts";
 import type { RunFeed } from "../requests/access.ts";
 import type { ShardSummary } from "../requests/api.ts";
@@ -72,6 +72,7 @@ const following: RetryPolicy = { minMs: 2 * followMs, maxMs: 1000 };
 export class RemoteShardReader {
   readonly #store: Store;
   readonly #clock: Clock;
+  readonly #histories: HistoryReader;
   /** Those who watch, by request. */
   readonly #watching = new Map<string, Set<Watching>>();
   /** The journal is read up to this batch. */
@@ -80,6 +81,7 @@ export class RemoteShardReader {
   readonly #closed = new AbortController();
 
   constructor(store: Store, clock: Clock) {
+    this.#histories = new HistoryReader((key) => store.history(key), clock);
     this.#store = store;
     this.#clock = clock;
   }
@@ -100,9 +102,9 @@ export class RemoteShardReader {
     return this.#stable(async (checkpoint) => {
       for (;;) {
         const written = await this.#written(key, checkpoint);
-        const isLive = (await this.#lookUp(key, checkpoint)).known instanceof Run;
-        const events = isLive ? await this.#eventsSince(key, written) : [];
-        const stored = await collect(this.#store.history(key), range, this.#clock);
+        const { known } = await this.#lookUp(key, checkpoint);
+        const events = known instanceof Run ? await this.#eventsSince(key, written) : [];
+        const stored = await this.#histories.read(key, known?.createdAt, range);
         // A run that has ended meanwhile has all of its history there.
         if (stored.isWhole) return stored.events;
         // A checkpoint that is under way moves the history of a run when it writes its row.

@@ -20,36 +20,94 @@ interface Collected {
   readonly count: number;
 }
 
+/** A history that is being read. */
+interface Reading {
+  readonly parts: Iterator<readonly HistoryEvent[]> | AsyncIterator<readonly HistoryEvent[]>;
+  /** What was read of its last part, and not given. */
+  left: readonly HistoryEvent[];
+  /** How many events come before the next one. */
+  count: number;
+}
+
+/** So many histories stay open at most, and for so long, in milliseconds of monotonic time. */
+const maxOpen = 64;
+const openMs = 60_000;
+
+/**
+ * Reads parts of stored histories. Who reads a long one part by part comes back with the place where the last part has ended: there it
+ * goes on, so that a history is read once, and not from its beginning for each part.
+ */
+export class HistoryReader {
+  readonly #history: (key: string) => Rows<readonly HistoryEvent[]>;
+  readonly #clock: Clock;
+  /** The oldest first. */
+  readonly #open = new Map<string, Reading & { readonly until: number }>();
+
+  constructor(history: (key: string) => Rows<readonly HistoryEvent[]>, clock: Clock) {
+    this.#history = history;
+    this.#clock = clock;
+  }
+
+  /** `createdAt`: when the run was created, if that is known: a later run may have its key. */
+  async read(key: string, createdAt: number | undefined, range: HistoryRange): Promise<Collected> {
+    const place = (after: number): string => `${createdAt} ${after} ${key}`;
+    const known = this.#take(place(range.after));
+    const reading = known ?? { parts: iteratorOf(this.#history(key)), left: [], count: 0 };
+    const collected = await collect(reading, range, this.#clock);
+    if (createdAt !== undefined && collected.isWhole) this.#keep(place(reading.count), reading);
+    return collected;
+  }
+
+  #take(place: string): Reading | undefined {
+    const found = this.#open.get(place);
+    this.#open.delete(place);
+    return found !== undefined && this.#clock.monotonicMs() < found.until ? found : undefined;
+  }
+
+  #keep(place: string, { parts, left, count }: Reading): void {
+    this.#open.set(place, { parts, left, count, until: this.#clock.monotonicMs() + openMs });
+    const [oldest] = this.#open.keys();
+    if (this.#open.size > maxOpen && oldest !== undefined) this.#open.delete(oldest);
+  }
+}
+
+const iteratorOf = (parts: Rows<readonly HistoryEvent[]>): Reading["parts"] =>
+  Symbol.asyncIterator in parts ? parts[Symbol.asyncIterator]() : parts[Symbol.iterator]();
+
 /** Reads a part of a stored history, a few of its parts at a time: a long one never holds the loop. */
-export async function collect(
-  parts: Rows<readonly HistoryEvent[]>,
-  { after, limit }: HistoryRange,
-  clock: Clock,
-): Promise<Collected> {
+async function collect(reading: Reading, { after, limit }: HistoryRange, clock: Clock): Promise<Collected> {
   let events: HistoryEvent[] = [];
-  let count = 0;
   let last: HistoryEvent | undefined;
   let began = clock.monotonicMs();
-  for await (const part of parts) {
+  while (events.length < limit) {
+    let part = reading.left;
+    if (part.length === 0) {
+      const next = await reading.parts.next();
+      if (next.done === true) break;
+      part = next.value;
+    }
     const [first] = part;
     if (first?.type === "archived") {
       // It stands for all that came before, also for what was read already.
-      if (first.events > count) {
-        count = first.events;
-        events = after < count ? [first] : [];
+      if (first.events > reading.count) {
+        reading.count = first.events;
+        events = after < reading.count ? [first] : [];
       }
+      reading.left = [];
     } else {
-      const from = Math.max(0, after - count);
-      for (const event of part.slice(from, from + limit - events.length)) events.push(event);
-      count += part.length;
+      const from = Math.max(0, after - reading.count);
+      const given = part.slice(from, from + limit - events.length);
+      for (const event of given) events.push(event);
+      const read = Math.min(part.length, from + given.length);
+      reading.count += read;
+      reading.left = part.slice(read);
       last = part.at(-1) ?? last;
     }
-    if (events.length >= limit) break;
     if (clock.monotonicMs() - began < sliceMs) continue;
     await nextTurn(clock);
     began = clock.monotonicMs();
   }
-  return { events, isWhole: events.length >= limit || last?.type === "ended", count };
+  return { events, isWhole: events.length >= limit || last?.type === "ended", count: reading.count };
 }
 
 /** Adds what happened after what is stored. */

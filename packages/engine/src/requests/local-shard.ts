@@ -129,8 +129,8 @@ export class LocalShard implements ShardAccess {
   }
 
   async history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]> {
-    await this.lookUp(key);
-    const events = await this.#shard.committed.history(key, range);
+    const { createdAt } = (await this.lookUp(key)).known;
+    const events = await this.#shard.committed.history({ key, createdAt }, range);
     // It may have outlived its retention while the store was asked.
     if (events.length === 0 && range.after === 0) throw notFound(key);
     return events;

@@ -1,7 +1,7 @@
 import type { HistoryEvent, RunEvent } from "@wheelwork/core";
 import { restore, Run, snapshot } from "@wheelwork/core/kernel";
 import { nextTurn } from "../ports/clock.ts";
-import { collect, withRest, type HistoryRange } from "../ports/history.ts";
+import { HistoryReader, withRest, type HistoryRange } from "../ports/history.ts";
 import type { Clock, Store, StoredAnswer } from "../ports/ports.ts";
 import type { LiveRun } from "./batch.ts";
 import { ColdReads, type ColdRead } from "./cold-reads.ts";
@@ -22,13 +22,18 @@ interface Source {
   readonly tenure: () => Tenure | undefined;
 }
 
+/** Names a run for ever: a later one may have its key. */
+type RunName = Pick<Run, "key" | "createdAt">;
+
 /** What is read of the runs of a shard: what is committed of them, in memory or in the store. */
 export class CommittedRuns {
   readonly #source: Source;
   readonly #coldReads: ColdReads;
+  readonly #histories: HistoryReader;
 
   constructor(source: Source) {
     this.#source = source;
+    this.#histories = new HistoryReader((key) => source.store.history(key), source.clock);
     this.#coldReads = new ColdReads(source.store);
   }
 
@@ -77,12 +82,11 @@ export class CommittedRuns {
     }
   }
 
-  /** All that is committed of what happened to a run. */
-  async history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]> {
-    const { store, clock } = this.#source;
+  /** What is committed of what happened to a run. */
+  async history({ key, createdAt }: RunName, range: HistoryRange): Promise<readonly HistoryEvent[]> {
     for (;;) {
       const before = this.#live(key)?.history;
-      const stored = await collect(store.history(key), range, clock);
+      const stored = await this.#histories.read(key, createdAt, range);
       if (stored.isWhole) return stored.events;
       const live = this.#live(key);
       // What was only in memory has been written while the store was asked: it is asked again.
