@@ -610,8 +610,20 @@ export const mutants: readonly Mutant[] = [
   {
     name: "keep the first row of a run in the SQLite file",
     file: "packages/engine/src/stores/sqlite.ts",
-    from: "facet = excluded.facet, snapshot = excluded.snapshot",
-    to: "facet = excluded.facet",
+    from: "labels = excluded.labels, snapshot = excluded.snapshot",
+    to: "labels = excluded.labels",
+  },
+  {
+    name: "a SQLite file counts the labels of rows that have gone",
+    file: "packages/engine/src/stores/sqlite-facets.ts",
+    from: "this.#changesOf(label).add(facet, createdAt, undefined, -1);",
+    to: "",
+  },
+  {
+    name: "a run that comes back into memory has no labels",
+    file: "packages/core/src/snapshot.ts",
+    from: "hash, parent, caller, replyTo, labels };",
+    to: "hash, parent, caller, replyTo, labels: undefined };",
   },
   {
     name: "a count has the rows of runs that have moved on",

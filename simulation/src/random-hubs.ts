@@ -202,6 +202,7 @@ function randomHub(
       chart,
       version,
       migrate,
+      labels: ({ weight }: { readonly weight?: number }) => ({ weight: weight?.toString() }),
       data: (): HubData => flaw({ seen: 0, rounds: 0, open: 0, ...since }),
       view: (data: HubData) => data,
       ...(cancels && random.chance(0.7) ? { cancel: "Cancel" } : {}),

@@ -1,3 +1,4 @@
+import type { Labels } from "./labels.ts";
 import type { Post } from "./post.ts";
 import type { Failure } from "./spoke.ts";
 
@@ -208,6 +209,7 @@ type Happening =
       readonly trace?: TraceContext;
       /** Only of a hub with a lane. */
       readonly lane?: RunLane;
+      readonly labels?: Labels;
     }
   /** The request is accepted, and is pending: all places of its lane are taken, or its time has not come (`startAt`). */
   | {
@@ -232,6 +234,7 @@ type Happening =
       readonly caller?: RemoteCaller;
       readonly replyTo?: string;
       readonly trace?: TraceContext;
+      readonly labels?: Labels;
     }
   /** Its time has come, and all places of its lane are taken. */
   | {
@@ -254,6 +257,8 @@ type Happening =
       readonly data: unknown;
       readonly deadline: number;
       readonly answerBy: number;
+      /** Of one whose hub could not give them before. */
+      readonly labels?: Labels;
     }
   /** The run enters a state. All its open calls are closed first (I12), unless a migration has `kept` them. */
   | (DataChange & {
@@ -434,6 +439,8 @@ type Happening =
       /** Of a round that has inputs without a call: how many it has in this version, and the data of which they are made, unless it is `data`. */
       readonly round?: { readonly of: number; readonly data?: unknown };
       readonly timers?: readonly Timer[];
+      /** Of a run whose hub could not give them before: its first turn is made again. */
+      readonly labels?: Labels;
     }
   /** The input of an open call lacked fields that today's schema of the callee fills in. */
   | { readonly type: "filled"; readonly at: number; readonly call: number; readonly input: unknown };

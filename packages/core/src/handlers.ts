@@ -1,5 +1,6 @@
 import { WheelworkError } from "./errors.ts";
 import type { Exclusive } from "./exclusive.ts";
+import type { LabelsOf } from "./labels.ts";
 import {
   defineHub,
   end,
@@ -182,6 +183,8 @@ export interface HandlersSpec<
   readonly deadlineMs: Once<D, number | ((request: Out<Req>) => number)>;
   /** Which requests exclude one another, and what one does that comes while others work. Default: all run side by side. */
   readonly exclusive?: Once<D, Exclusive<Out<Req>>>;
+  /** What requests are found by, as in a hub by chart. Default: none. */
+  readonly labels?: Once<D, LabelsOf<Out<Req>>>;
   /** Bounds the clean-up, in milliseconds. If it does not answer by then, the answer is a timeout. */
   readonly cleanUpMs: Once<D, number>;
   /** The hubs and spokes that the handlers may call. */

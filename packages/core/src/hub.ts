@@ -7,6 +7,7 @@ import { WheelworkError } from "./errors.ts";
 import { exclusiveOf, queueMsOf, type Exclusive, type ExclusiveDefinition } from "./exclusive.ts";
 import type { Before, Change, DataUnknown, Declared, NoOthers, Once, OnceElse, Seen } from "./inference.ts";
 import type { DeepReadonly } from "./json.ts";
+import { checkLabels, type LabelsOf } from "./labels.ts";
 import {
   deadlineEvent,
   answeredEnd,
@@ -463,6 +464,11 @@ export interface HubSpec<
   readonly deadlineMs: Once<D, number | ((request: Out<Req>) => number)>;
   /** Which requests exclude one another, and what one does that comes while others work. Default: all run side by side. */
   readonly exclusive?: Once<D, Exclusive<Out<Req>>>;
+  /**
+   * What requests are found by, besides what the engine knows of them: `labels: ({ tenant }) => ({ tenant })`. They are stored once,
+   * when the request is accepted. 8 at most, each a text of 1 to 200 characters. Whoever may list requests sees them. Default: none.
+   */
+  readonly labels?: Once<D, LabelsOf<Out<Req>>>;
   /** State × event → state, or `stay`. Runs begin in the first state. */
   readonly chart: OnceElse<D, CheckedChart<C>, C | Sketch<C>>;
   /**
@@ -556,6 +562,8 @@ export interface HubDefinition {
   readonly deadlineMs: (request: unknown) => number;
   /** Its lane. undefined: its requests run side by side. */
   readonly exclusive: ExclusiveDefinition | undefined;
+  /** What makes the labels of a request (labels.ts). */
+  readonly labels: LabelsOf<unknown> | undefined;
   readonly data: (request: unknown, run: NewRun) => unknown;
   readonly signals: SignalSchemas;
   /** What is shown of the data. */
@@ -666,6 +674,7 @@ export function defineHub(
       problems.push({ path: `behaviours.${state}.on`, message: `the hub declares no signal ${signal}` });
   }
   const exclusive = exclusiveOf(spec.exclusive as Exclusive<unknown> | undefined, problems);
+  checkLabels(spec.labels, problems);
   for (const signal of spec.dropSignals ?? [])
     if (!Object.hasOwn(spec.signals ?? {}, signal))
       problems.push({ path: "dropSignals", message: `the hub declares no signal ${signal}` });
@@ -724,6 +733,7 @@ export function defineHub(
     deadlineMs:
       typeof deadlineMs === "number" ? () => deadlineMs : (deadlineMs as (request: unknown) => number),
     exclusive,
+    labels: spec.labels as LabelsOf<unknown> | undefined,
     data: spec.data as HubDefinition["data"],
     signals: spec.signals ?? {},
     view: spec.view as ((data: unknown) => unknown) | undefined,

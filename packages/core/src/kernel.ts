@@ -1,6 +1,7 @@
 import { cancelEvent, deadlineMsOf, fallbackDeadlineMs, firstData, incidentOf } from "./answers.ts";
 import type { Decision, Env, Input, StartOptions } from "./decision.ts";
 import type { HubDefinition } from "./hub.ts";
+import { labelsOf, type Labels } from "./labels.ts";
 import { decideParked, restart } from "./parked.ts";
 import { decidePending } from "./pending.ts";
 import type { ParkedInput, RunEvent } from "./events.ts";
@@ -64,9 +65,11 @@ export function accept(
   let { request } = options;
   let deadlineMs = options.deadlineMs ?? fallbackDeadlineMs;
   let data: unknown = null;
+  let labels: Labels | undefined;
   let failure: unknown;
   try {
     if (options.isStored === true) request = storedRequest(definition, request);
+    labels = labelsOf(definition, request);
     const given = deadlineMsOf(definition, request);
     deadlineMs = Math.min(given, options.deadlineMs ?? given);
     data = firstData(definition, key, request, env);
@@ -90,6 +93,7 @@ export function accept(
     ...(replyTo === undefined ? {} : { replyTo }),
     ...(trace === undefined ? {} : { trace }),
     ...(lane === undefined ? {} : { lane }),
+    ...(labels === undefined ? {} : { labels }),
     ...(givenBy === undefined ? {} : { givenBy }),
   };
   if (failure === undefined) return [started];

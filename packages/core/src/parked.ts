@@ -3,6 +3,7 @@ import { cancelled, firstData, incidentOf, timeoutAnswer } from "./answers.ts";
 import type { Decision, Env, Input } from "./decision.ts";
 import { end } from "./chart.ts";
 import type { HubDefinition } from "./hub.ts";
+import { missingLabels } from "./labels.ts";
 import type { Answer, ParkedInput, RunEvent } from "./events.ts";
 import { knownCommand, refusedSignal } from "./commands.ts";
 import { keepsOutcome, noDeadline, refusedCancel, type Run } from "./run.ts";
@@ -140,7 +141,9 @@ export function restart(definition: HubDefinition, run: Run, env: Env): readonly
     const isChecked = start === undefined ? run.start?.recheck !== "never" : start["transformed"] !== true;
     const request = isChecked ? storedRequest(definition, run.origin.request) : run.origin.request;
     turn.data = firstData(definition, run.key, request, env);
-    turn.events.push({ type: "migrated", at: env.now, version: definition.version, data: turn.data });
+    const labels = missingLabels(definition, run, request);
+    const migrated = { type: "migrated", at: env.now, version: definition.version, data: turn.data } as const;
+    turn.events.push(labels === undefined ? migrated : { ...migrated, labels });
     turn.enter(definition.initial, undefined, undefined);
     return turn.events;
   } catch (error) {

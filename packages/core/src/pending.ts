@@ -2,6 +2,7 @@ import { cancelled, deadlineMsOf, fallbackDeadlineMs, firstData, incidentOf } fr
 import type { Decision, Env, Input, StartOptions } from "./decision.ts";
 import { queueMsOf } from "./exclusive.ts";
 import type { HubDefinition } from "./hub.ts";
+import { labelsOf, missingLabels, type Labels } from "./labels.ts";
 import type { Answer, ArrivalBounds, RunEvent, RunLane } from "./events.ts";
 import { refusedSignal } from "./commands.ts";
 import type { Run } from "./run.ts";
@@ -37,6 +38,7 @@ export function pend(definition: HubDefinition, options: PendingOptions, env: En
   const deadlineMs = tryDeadline(definition, request) ?? options.deadlineMs ?? fallbackDeadlineMs;
   // The caller's own deadline bounds all: the wait, and then the work.
   const callerBy = at + Math.ceil(options.deadlineMs ?? Number.POSITIVE_INFINITY);
+  const labels = tryLabels(definition, request);
   const queueBy = Math.min(at + Math.ceil(queueMsOf(exclusive, deadlineMs)), callerBy);
   const answerBy = Math.min(queueBy + Math.ceil(deadlineMs), callerBy) + afterDeadlineMs;
   return {
@@ -55,6 +57,7 @@ export function pend(definition: HubDefinition, options: PendingOptions, env: En
     ...(caller === undefined ? {} : { caller }),
     ...(replyTo === undefined ? {} : { replyTo }),
     ...(trace === undefined ? {} : { trace }),
+    ...(labels === undefined ? {} : { labels }),
     ...(givenBy === undefined ? {} : { givenBy }),
   };
 }
@@ -95,6 +98,15 @@ function tryDeadline(definition: HubDefinition, request: unknown): number | unde
   }
 }
 
+/** The same of the labels. */
+function tryLabels(definition: HubDefinition, request: unknown): Labels | undefined {
+  try {
+    return labelsOf(definition, request);
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * It is the turn of a pending run, or its time has come. Its first turn follows with `begin`, unless its hub could not give its deadline
  * or its data. `lane`: its place, if it has not waited for it; `fence`: if it has.
@@ -109,9 +121,11 @@ export function grant(
   const at = env.now;
   let deadlineMs = fallbackDeadlineMs;
   let data: unknown = null;
+  let labels: Labels | undefined;
   let failure: { readonly error: unknown } | undefined;
   try {
     const request = waitedRequest(definition, run);
+    labels = missingLabels(definition, run, request);
     deadlineMs = deadlineMsOf(definition, request);
     data = firstData(definition, run.key, request, env);
   } catch (error) {
@@ -131,6 +145,7 @@ export function grant(
     answerBy: deadline + afterDeadlineMs,
     ...(lane === undefined ? {} : { lane }),
     ...(fence === undefined ? {} : { fence }),
+    ...(labels === undefined ? {} : { labels }),
   };
   if (failure === undefined) return [granted];
   return [granted, incidentOf(failure.error, unbegunAfterWait(run), env)];

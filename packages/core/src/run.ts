@@ -20,6 +20,7 @@ import type {
 import { grown } from "./growth.ts";
 import { deepFreeze } from "./json.ts";
 import { KeptInputs } from "./kept-inputs.ts";
+import type { Labels } from "./labels.ts";
 import { setField } from "./plain.ts";
 import { moveRound, noteOpened, type InputsLeft } from "./round.ts";
 import { nextTimer } from "./timers.ts";
@@ -92,6 +93,8 @@ export interface RunOrigin {
   readonly caller: RemoteCaller | undefined;
   /** Where to publish the answer, besides storing it. */
   readonly replyTo: string | undefined;
+  /** What the hub has made of the request, for lists. */
+  readonly labels: Labels | undefined;
 }
 
 const noOrigin: RunOrigin = {
@@ -100,6 +103,7 @@ const noOrigin: RunOrigin = {
   parent: undefined,
   caller: undefined,
   replyTo: undefined,
+  labels: undefined,
 };
 
 /** How far a round has come. */
@@ -277,6 +281,7 @@ export function apply(run: Run, event: RunEvent): void {
     case "granted":
       run.status = "running";
       begun(run);
+      label(run, event.labels);
       if (event.lane !== undefined) run.lane = event.lane;
       run.version = event.version;
       run.data = deepFreeze(event.data);
@@ -414,6 +419,7 @@ export function apply(run: Run, event: RunEvent): void {
       return;
     case "migrated":
       run.version = event.version;
+      label(run, event.labels);
       if (event.data !== undefined) run.data = deepFreeze(event.data);
       if (event.round !== undefined) moveRound(run, event.round);
       arm(run, event.timers);
@@ -441,12 +447,17 @@ function begun(run: Run): void {
   run.start = recheck === undefined ? undefined : { at: undefined, arrival: undefined, recheck };
 }
 
+/** Its hub could not give its labels before. */
+function label(run: Run, labels: Labels | undefined): void {
+  if (labels !== undefined) run.origin = { ...run.origin, labels };
+}
+
 /** A request has come: its run begins, or waits for its turn. */
 function come(run: Run, event: Extract<RunEvent, { type: "started" | "accepted" }>): void {
   run.hub = event.hub;
   run.version = event.version;
-  const { request, hash, parent, caller, replyTo } = event;
-  run.origin = { request, hash, parent, caller, replyTo };
+  const { request, hash, parent, caller, replyTo, labels } = event;
+  run.origin = { request, hash, parent, caller, replyTo, labels };
   run.answerBy = event.answerBy;
   run.trace = event.trace;
   run.lane = event.lane;

@@ -37,6 +37,7 @@ export function snapshot(run: Run): RunSnapshot {
     parent: run.origin.parent,
     caller: run.origin.caller,
     replyTo: run.origin.replyTo,
+    labels: run.origin.labels,
     trace: run.trace,
     lane: run.lane,
     startAt: run.start?.at,
@@ -162,7 +163,7 @@ export function restore(key: string, stored: RunSnapshot): Run {
   const run = new Run(key);
   const { answer, answeredAt, calls, commands, inputsLeft, named, signals, ...fields } =
     stored as RunSnapshot & Stored;
-  const { request, hash, parent, caller, replyTo, startAt, arrival, recheck, ...others } = fields;
+  const { request, hash, parent, caller, replyTo, labels, startAt, arrival, recheck, ...others } = fields;
   const {
     eventCount,
     incident,
@@ -175,7 +176,7 @@ export function restore(key: string, stored: RunSnapshot): Run {
     ...plain
   } = others;
   Object.assign(run, plain);
-  run.origin = { request: deepFreeze(request), hash, parent, caller, replyTo };
+  run.origin = { request: deepFreeze(request), hash, parent, caller, replyTo, labels };
   if (startAt !== undefined || recheck !== undefined) run.start = { at: startAt, arrival, recheck };
   // Earlier versions stored neither the count nor `enteredAt`.
   run.events.count = eventCount ?? Number.NaN;

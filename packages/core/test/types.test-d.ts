@@ -436,3 +436,12 @@ export async function callers(engine: Engine): Promise<void> {
   // @ts-expect-error names are texts
   await engine.submit(mixed, { names: [1] });
 }
+
+// Labels are made of what the schema makes of a request, and are texts.
+const ends = { chart: { Done: end }, data: () => ({}) } as const;
+const asked = { request: z.object({ id: z.string() }), reply: z.object({}), deadlineMs: 1, ...ends } as const;
+hub("labelled", { ...asked, labels: ({ id }) => ({ id, none: undefined }) }, { Done: () => ({}) });
+// @ts-expect-error A number is no label.
+hub("labelled", { ...asked, labels: () => ({ id: 7 }) }, { Done: () => ({}) });
+// @ts-expect-error The request has no such field.
+hub("labelled", { ...asked, labels: ({ tenant }) => ({ tenant }) }, { Done: () => ({}) });

@@ -30,6 +30,11 @@ const filters: RequestFilter[] = [
   { createdAt: { from: 1_000_050, to: 1_000_200 } },
   { answeredAt: { from: 1_000_100 }, status: "ended" },
   { durationMs: { min: 3, max: 60 } },
+  { labels: { kind: "steps" } },
+  { labels: { kind: ["even", "odd"] }, status: "running" },
+  { labels: { kind: "steps", first: ["100", "7"] } },
+  { labels: { kind: "steps" }, createdAt: { from: 1_000_050, to: 1_000_200 } },
+  { labels: { kind: "even", first: "1" } },
 ];
 
 /** All pages of a list. */

@@ -48,6 +48,10 @@ export const rounds = hub(
       Finished: end,
       Failed: end,
     },
+    labels: ({ steps: [first] }) => ({
+      kind: "steps",
+      ...(first === undefined ? {} : { first: `${first}` }),
+    }),
     data: ({ steps }) => ({ steps, done: [] as number[], why: "" }),
     cancel: { raise: "Cancel", patch: () => ({ why: "cancelled" }) },
   },
@@ -84,6 +88,7 @@ export const approved = hub(
     request: z.object({ n: z.number(), withinMs: z.number() }),
     reply,
     deadlineMs: ({ withinMs }) => withinMs,
+    labels: ({ n }) => ({ kind: n % 2 === 0 ? "even" : "odd" }),
     signals: { approve: z.object({ by: z.string() }), note: z.string() },
     cancel: "Cancel",
     chart: {

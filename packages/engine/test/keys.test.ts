@@ -95,7 +95,7 @@ test("every key is found while keys are filed, after that, and after a restart i
   written.store.close();
 });
 
-test("a key keeps its first answer, whether it is filed or not", () => {
+test("a key keeps its first answer, whether it is filed or not", async () => {
   const written = new Written();
   written.write([{ key: "early", endedAt: undefined, status: "running" }]);
   written.writeMany(0, 60_000);
@@ -113,7 +113,7 @@ test("a key keeps its first answer, whether it is filed or not", () => {
   const [early, late] = written.store.find(["early", "late"]);
   expect(early?.answer).toMatchObject({ answer: { value: "early" }, endedAt: 7, status: "ended" });
   expect(late?.answer).toMatchObject({ answer: { value: "late" }, endedAt: 7, status: "ended" });
-  expect(written.store.list({ limit: 3 }).map(({ key }) => key)).toContain("late");
+  expect((await written.store.list({ limit: 3 })).map(({ key }) => key)).toContain("late");
   written.store.close();
 });
 

@@ -26,15 +26,21 @@ test.each(lists)("the list %o walks an index of its own rows", (list) => {
   migrateSchema(db, "memory");
   for (const isLive of [true, false]) {
     const facet = { id: 1, hub: "h", status: isLive ? "running" : "ended", state: "S", root: true } as const;
-    const { sql, values } = listStatement(isLive ? facet : { ...facet, took: 3 }, list);
-    const plan = db.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...values);
-    expect(plan).toHaveLength(1);
-    const [{ detail } = { detail: "" }] = plan;
-    expect(detail).toMatch(/^SEARCH (run|request) USING COVERING INDEX (run|request)_facet \(facet=\?/);
-    if (list.after === undefined && list.createdAt === undefined) continue;
-    // Both bounds are those of the walk.
-    const signs = list.createdAt !== undefined ? [">", "<"] : list.order === "newest" ? ["<"] : [">"];
-    for (const sign of signs) expect(detail).toContain(`(created_at,key)${sign}`);
+    for (const label of [undefined, "tenant=acme"]) {
+      const { sql, values } = listStatement({ facet: isLive ? facet : { ...facet, took: 3 }, label }, list);
+      const plan = db.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...values);
+      expect(plan).toHaveLength(1);
+      const [{ detail } = { detail: "" }] = plan;
+      expect(detail).toMatch(
+        label === undefined
+          ? /^SEARCH (run|request) USING COVERING INDEX (run|request)_facet \(facet=\?/
+          : /^SEARCH labelled USING PRIMARY KEY \(label=\? AND facet=\?/,
+      );
+      if (list.after === undefined && list.createdAt === undefined) continue;
+      // Both bounds are those of the walk.
+      const signs = list.createdAt !== undefined ? [">", "<"] : list.order === "newest" ? ["<"] : [">"];
+      for (const sign of signs) expect(detail).toContain(`(created_at,key)${sign}`);
+    }
   }
   db.close();
 });

@@ -52,6 +52,10 @@ const filterQuery = {
   answeredTo: time("Answered before this time."),
   minDurationMs: milliseconds("The answer took so many milliseconds or more."),
   maxDurationMs: milliseconds("The answer took less than so many milliseconds."),
+  label: several(
+    "A label that the hub has given the request: tenant=acme. Of several values of one name, one must be; of several names, all.",
+    { type: "string", pattern: "^[A-Za-z][A-Za-z0-9_-]{0,49}=.", maxLength: 251 },
+  ),
 } as const;
 
 interface FilterQuery extends Pick<RequestFilter, "hub" | "status" | "state" | "code"> {
@@ -61,6 +65,7 @@ interface FilterQuery extends Pick<RequestFilter, "hub" | "status" | "state" | "
   readonly answeredTo?: string;
   readonly minDurationMs?: number;
   readonly maxDurationMs?: number;
+  readonly label?: readonly string[];
 }
 
 /** The filter that a query means. @throws WheelworkError WW_INVALID_REQUEST with every problem. */
@@ -88,7 +93,16 @@ function filterOf(query: FilterQuery): RequestFilter {
     ...(createdAt === undefined ? {} : { createdAt }),
     ...(answeredAt === undefined ? {} : { answeredAt }),
     ...(durationMs === undefined ? {} : { durationMs }),
+    ...(query.label === undefined ? {} : { labels: labelsOf(query.label) }),
   };
+}
+
+/** Labels as a query has them: `name=value`. */
+function labelsOf(given: readonly string[]): Record<string, readonly string[]> {
+  const byName = Map.groupBy(given, (label) => label.slice(0, label.indexOf("=")));
+  return Object.fromEntries(
+    Array.from(byName, ([name, labels]) => [name, labels.map((label) => label.slice(name.length + 1))]),
+  );
 }
 
 function bounds<A extends string, B extends string>(
@@ -214,7 +228,7 @@ const withoutPayloads = (): HttpProblem =>
 /** One value of a parameter that may have several is a list of one. */
 function listValues({ query }: FastifyRequest, _reply: FastifyReply, done: () => void): void {
   const parameters = query as Record<string, unknown>;
-  for (const name of ["hub", "status", "state", "code", "value"])
+  for (const name of ["hub", "status", "state", "code", "label", "value"])
     if (typeof parameters[name] === "string") parameters[name] = [parameters[name]];
   done();
 }

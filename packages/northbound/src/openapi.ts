@@ -80,6 +80,11 @@ const row = {
   createdAt: time,
   answeredAt: time,
   lane: object({ name: text, key: text }),
+  labels: {
+    type: "object",
+    additionalProperties: text,
+    description: "What its hub has made of the request, for lists.",
+  },
 };
 
 const lane = {
@@ -183,6 +188,7 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
         "incident",
         "startAt",
         "lane",
+        "labels",
       ],
     ),
   },
@@ -196,6 +202,7 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
           items: object({ ...row, activity, outcome, code: errorCode }, [
             "answeredAt",
             "lane",
+            "labels",
             "activity",
             "outcome",
             "code",

@@ -26,6 +26,7 @@ export const requestFields = [
   "inputsLeft",
   "startAt",
   "lane",
+  "labels",
 ];
 
 /** A request as `GET /requests/{id}` shows it without payloads. */
@@ -89,6 +90,7 @@ export const eventFields = [
   "closes",
   "drops",
   "events",
+  "labels",
 ];
 
 /** An event of a history without payloads. */

@@ -56,6 +56,7 @@ export function rowView(row: RequestPage["items"][number]): object {
     ...(row.outcome === undefined ? {} : { outcome: row.outcome }),
     ...(row.code === undefined ? {} : { code: row.code }),
     ...(row.lane === undefined ? {} : { lane: row.lane }),
+    ...(row.labels === undefined ? {} : { labels: row.labels }),
   };
 }
 

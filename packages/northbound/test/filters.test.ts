@@ -41,6 +41,31 @@ test("requests are listed by hub, status, state and code, in both orders", async
   expect(requests).toMatchObject([{ id: "mute", status: "ended", outcome: "error", code: "no-voice" }]);
 });
 
+test("requests are listed and counted by their labels, and show them", async () => {
+  const { app, engine } = await mixed();
+  await engine.submit("greet", { name: "mime", times: 2 }, { key: "mime" });
+  await engine.answer("mime");
+  const get = async (url: string) => (await app.inject({ url })).json<Record<string, unknown>>();
+  const ids = async (query: string): Promise<string[]> => {
+    const { requests } = (await get(`/requests?${query}`)) as { requests: { id: string }[] };
+    expect(await get(`/counts?${query}`)).toMatchObject({ count: requests.length });
+    return requests.map(({ id }) => id).toSorted();
+  };
+  await expect.poll(() => ids("label=length=4")).toEqual(["boor", "mime", "mute"]);
+  expect(await ids("label=length=4&label=length=3&status=result")).toEqual(["ann", "mime"]);
+  expect(await ids("label=length=4&label=times=2")).toEqual(["mime"]);
+  expect(await ids("label=length=5")).toEqual([]);
+  expect(await get("/requests/mime")).toMatchObject({ labels: { length: "4", times: "2" } });
+  expect(await get("/requests?label=times=2")).toMatchObject({
+    requests: [{ id: "mime", labels: { length: "4", times: "2" } }],
+  });
+  expect(await get("/requests/mime/history?limit=1")).toMatchObject({
+    events: [{ type: "started", labels: { length: "4", times: "2" } }],
+  });
+  for (const wrong of ["length", "=4", "a.b=c", "length="])
+    expect((await app.inject({ url: `/requests?label=${wrong}` })).statusCode, wrong).toBe(400);
+});
+
 test("requests are searched for texts and values", async () => {
   const { app } = await mixed();
   const ids = async (query: string): Promise<string[]> => {

@@ -33,6 +33,7 @@ export const greet = hub(
       Done: end,
       Failed: end,
     },
+    labels: ({ name, times }) => ({ length: `${name.length}`, times: times?.toString() }),
     data: ({ name }) => ({ name, message: "", why: "" }),
   },
   {

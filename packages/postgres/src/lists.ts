@@ -6,18 +6,23 @@ import {
   facetColumns,
   facetName,
   facetOf,
+  FacetSums,
   facetValues,
   fits,
+  labelWalk,
   isLiveFacet,
   KnownFacets,
   listedRowOf,
   optionalNumber,
   rowRanges,
+  soughtLabels,
   storedFacetOf,
   type CellChange,
   type Counted,
   type CountStep,
   type FacetRow,
+  type LabelWalk,
+  type SoughtLabel,
   type Row,
   type StoredFacet,
 } from "@wheelwork/engine/stores";
@@ -39,58 +44,116 @@ async function facetsOf(read: Read): Promise<KnownFacets> {
   return known;
 }
 
+/** The parts of the index of labels that have what a filter means; undefined: it means no labels. */
+async function walkOf(
+  read: Read,
+  shard: number,
+  known: KnownFacets,
+  filter: RequestFilter,
+): Promise<LabelWalk | undefined> {
+  const sought = soughtLabels(filter);
+  if (sought.length === 0) return undefined;
+  const totals = await read({
+    text: "SELECT label, facet, count FROM label_cell WHERE shard = $1 AND label = ANY ($2::text[]) AND level = 0",
+    values: [shard, sought.flatMap(({ labels }) => labels)],
+  });
+  const meant = totals
+    .map(({ label, facet, count }) => ({ label: String(label), facet: Number(facet), count: Number(count) }))
+    .filter(({ facet }) => fits(known.get(facet) as StoredFacet, filter) !== "none");
+  return labelWalk(sought, meant);
+}
+
 /** A part of the list of a shard. */
 export async function listRows(read: Read, shard: number, list: RequestList): Promise<RequestRow[]> {
   const known = await facetsOf(read);
-  const meant = [...known.values()].filter((facet) => fits(facet, list) !== "none");
-  if (meant.length === 0) return [];
-  const rows = await read(listStatement(shard, meant, list));
+  const walk = await walkOf(read, shard, known, list);
+  const parts: readonly Part[] =
+    walk === undefined
+      ? [...known.values()].filter((facet) => fits(facet, list) !== "none").map((facet) => ({ facet }))
+      : walk.parts.map(({ label, facet }) => ({ label, facet: known.get(facet) as StoredFacet }));
+  if (parts.length === 0) return [];
+  const rows = await read(listStatement(shard, parts, list, walk?.others));
   return rows.map((row) => {
     const facet = known.get(Number(row["facet"])) as StoredFacet;
+    const { run_version, request_version, run_labels, request_labels } = row;
     return isLiveFacet(facet)
-      ? listedRowOf({ ...row, version: row["run_version"] }, facet)
-      : listedRowOf({ ...row, version: row["request_version"], lane: null }, facet);
+      ? listedRowOf({ ...row, version: run_version, labels: run_labels }, facet)
+      : listedRowOf({ ...row, version: request_version, labels: request_labels, lane: null }, facet);
   });
 }
+
+/** A part of an index, with the rows of one facet in the order of lists. */
+interface Part {
+  readonly facet: StoredFacet;
+  /** Absent: the part has all rows of the facet. All parts of a list have one, or none. */
+  readonly label?: string;
+}
+
+/** The tables that have the rows of parts, and the parts in each. */
+function tablesOf(parts: readonly Part[]): [table: string, parts: readonly Part[]][] {
+  const byTable = Map.groupBy(parts, ({ facet, label }) =>
+    label !== undefined ? "labelled" : isLiveFacet(facet) ? "run" : "request",
+  );
+  return [...byTable];
+}
+
+/** What rows must be, besides being in a part of an index. */
+const conditionsOf = (
+  filter: RequestFilter,
+  others: readonly SoughtLabel[],
+  bind: (value: unknown) => string,
+): string =>
+  [
+    ...rowRanges(filter).map(({ sql, value }) => ` AND ${sql}${bind(value)}`),
+    ...others.map(
+      ({ name, values }) => ` AND labels::jsonb ->> ${bind(name)}::text = ANY (${bind(values)}::text[])`,
+    ),
+  ].join("");
 
 /**
  * The statement of a list. For each facet it walks the index that has its rows in the order of lists, and costs as much as its page,
  * however many requests there are. The rest of the rows is read for those alone that are listed.
  */
-export function listStatement(shard: number, facets: readonly StoredFacet[], list: RequestList): Statement {
-  const { limit, order: of } = list;
+export function listStatement(
+  shard: number,
+  of: readonly Part[],
+  list: RequestList,
+  others: readonly SoughtLabel[] = [],
+): Statement {
+  const { limit, order: given } = list;
   const values: unknown[] = [];
   const bind = (value: unknown): string => `$${values.push(value)}`;
-  const direction = of === "oldest" ? "ASC" : "DESC";
+  const direction = given === "oldest" ? "ASC" : "DESC";
   const order = `ORDER BY created_at ${direction}, key ${direction} LIMIT ${bind(limit)}`;
   const owner = bind(shard);
   const withKey = (columns: string, table: string): string =>
     `SELECT ${columns} FROM ${table} WHERE shard = ${owner} AND key BETWEEN listed.key AND listed.key ORDER BY key LIMIT 1`;
-  const ranges = rowRanges(list).map(({ sql, value }) => ` AND ${sql}${bind(value)}`);
-  const parts = [true, false].flatMap((isLive) => {
-    const ours = facets.filter((facet) => isLiveFacet(facet) === isLive);
-    if (ours.length === 0) return [];
-    const bounds = ours.map((facet) => boundsOf(facet, list));
+  const conditions = conditionsOf(list, others, bind);
+  const found = tablesOf(of).map(([table, parts]) => {
+    const bounds = parts.map(({ facet }) => boundsOf(facet, list));
     // No text is shorter than none, and no key has a character that comes after U+FFFF.
     const columns = [
-      bind(ours.map(({ id }) => id)),
+      bind(parts.map(({ facet }) => facet.id)),
+      bind(parts.map(({ label = "" }) => label)),
       bind(bounds.map(({ from }) => from?.createdAt ?? 0)),
       bind(bounds.map(({ from }) => (from === undefined ? "" : placeAfter(from, !from.isIncluded)))),
       bind(bounds.map(({ to }) => to?.createdAt ?? Number.MAX_SAFE_INTEGER)),
       bind(bounds.map(({ to }) => (to === undefined ? "" : placeAfter(to, to.isIncluded)))),
     ];
-    const [id, since, sinceKey, before, beforeKey] = columns;
-    return `SELECT part.* FROM unnest(${id}::integer[], ${since}::bigint[], ${sinceKey}::text[], ${before}::bigint[], ${beforeKey}::text[])
-        AS meant (id, since, since_key, before, before_key), LATERAL (
-      SELECT facet, key, created_at, answered_at FROM ${isLive ? "run" : "request"}
-      WHERE shard = ${owner} AND facet = meant.id AND (created_at, key) >= (meant.since, meant.since_key COLLATE "C")
-        AND (created_at, key) < (meant.before, meant.before_key COLLATE "C")${ranges.join("")} ${order}) AS part`;
+    const [id, label, since, sinceKey, before, beforeKey] = columns;
+    return `SELECT part.* FROM unnest(${id}::integer[], ${label}::text[], ${since}::bigint[], ${sinceKey}::text[], ${before}::bigint[],
+        ${beforeKey}::text[]) AS meant (id, label, since, since_key, before, before_key), LATERAL (
+      SELECT facet, key, created_at, answered_at FROM ${table}
+      WHERE shard = ${owner}${table === "labelled" ? ` AND label = meant.label COLLATE "C"` : ""} AND facet = meant.id
+        AND (created_at, key) >= (meant.since, meant.since_key COLLATE "C")
+        AND (created_at, key) < (meant.before, meant.before_key COLLATE "C")${conditions} ${order}) AS part`;
   });
   return {
-    text: `SELECT listed.*, live.version AS run_version, live.lane, done.version AS request_version
-      FROM (SELECT * FROM (${parts.join(" UNION ALL ")}) AS found ${order}) AS listed
-      LEFT JOIN LATERAL (${withKey("version, lane", "run")}) AS live ON true
-      LEFT JOIN LATERAL (${withKey("version", "request")}) AS done ON true
+    text: `SELECT listed.*, live.version AS run_version, live.labels AS run_labels, live.lane,
+        done.version AS request_version, done.labels AS request_labels
+      FROM (SELECT * FROM (${found.join(" UNION ALL ")}) AS found ${order}) AS listed
+      LEFT JOIN LATERAL (${withKey("version, labels, lane", "run")}) AS live ON true
+      LEFT JOIN LATERAL (${withKey("version, labels", "request")}) AS done ON true
       ORDER BY created_at ${direction}, key ${direction}`,
     values,
   };
@@ -102,66 +165,123 @@ const placeAfter = ({ key }: ListPlace, isAfter: boolean): string => (isAfter ? 
 /** How many rows of a shard a filter means, by facet. */
 export async function countRows(read: Read, shard: number, filter: RequestFilter): Promise<FacetCount[]> {
   const known = await facetsOf(read);
-  const steps = counting(known.values(), filter);
+  const walk = await walkOf(read, shard, known, filter);
+  if (walk === undefined) return countParts(read, shard, known.values(), filter, undefined, []);
+  const sums = new FacetSums();
+  for (const [label, parts] of Map.groupBy(walk.parts, (part) => part.label)) {
+    const facets = parts.map(({ facet }) => known.get(facet) as StoredFacet);
+    for (const { count, ...facet } of await countParts(read, shard, facets, filter, label, walk.others))
+      sums.add(facet, count);
+  }
+  return sums.counts();
+}
+
+/** How many rows of some parts of an index a filter means, by facet. */
+async function countParts(
+  read: Read,
+  shard: number,
+  facets: Iterable<StoredFacet>,
+  filter: RequestFilter,
+  label: string | undefined,
+  others: readonly SoughtLabel[],
+): Promise<FacetCount[]> {
+  const known = new Map(Array.from(facets, (facet) => [facet.id, facet]));
+  const steps = counting(known.values(), filter, others.length > 0);
   let step = steps.next();
-  while (step.done !== true) step = steps.next(await counted(read, shard, known, filter, step.value));
+  while (step.done !== true) {
+    const { value } = step;
+    step = steps.next(
+      value.kind === "rows"
+        ? await countRowsOf(read, shard, known, filter, value, label, others)
+        : await countCells(read, shard, value, label),
+    );
+  }
   return step.value;
 }
 
-async function counted(
+async function countCells(
   read: Read,
   shard: number,
-  known: KnownFacets,
-  filter: RequestFilter,
-  step: CountStep,
+  step: Exclude<CountStep, { readonly kind: "rows" }>,
+  label: string | undefined,
 ): Promise<Counted[]> {
-  if (step.kind !== "rows") {
-    const rows = await read(
-      step.kind === "totals" ? totalsStatement(shard, step.facets) : cellsStatement(shard, step),
-    );
-    return rows.map(({ facet, count, cell }) => ({
-      facet: Number(facet),
-      count: Number(count),
-      cell: optionalNumber(cell),
-    }));
-  }
+  const rows = await read(
+    step.kind === "totals" ? totalsStatement(shard, step.facets, label) : cellsStatement(shard, step, label),
+  );
+  return rows.map(({ facet, count, cell }) => ({
+    facet: Number(facet),
+    count: Number(count),
+    cell: optionalNumber(cell),
+  }));
+}
+
+async function countRowsOf(
+  read: Read,
+  shard: number,
+  known: ReadonlyMap<number, StoredFacet>,
+  filter: RequestFilter,
+  step: CountStep & { readonly kind: "rows" },
+  label: string | undefined,
+  others: readonly SoughtLabel[],
+): Promise<Counted[]> {
   const counts: Counted[] = [];
-  for (const isLive of [true, false]) {
-    const spans = step.spans.filter(({ facet }) => isLiveFacet(known.get(facet) as StoredFacet) === isLive);
-    if (spans.length === 0) continue;
+  const parts = step.spans.map((span) => ({
+    span,
+    facet: known.get(span.facet) as StoredFacet,
+    ...(label === undefined ? {} : { label }),
+  }));
+  for (const [table, ours] of tablesOf(parts)) {
+    const spans = (ours as typeof parts).map(({ span }) => span);
     const values: unknown[] = [
       shard,
       spans.map(({ facet }) => facet),
       spans.map(({ from }) => from),
       spans.map(({ to }) => to),
     ];
-    const more = rowRanges(filter).map(({ sql, value }) => `AND ${sql}$${values.push(value)}`);
+    const bind = (value: unknown): string => `$${values.push(value)}`;
+    const ofLabel = label === undefined ? "" : ` AND label = ${bind(label)}`;
     const text = `SELECT span.facet, found.count FROM unnest($2::integer[], $3::bigint[], $4::bigint[]) AS span (facet, since, before),
-      LATERAL (SELECT count(*) AS count FROM ${isLive ? "run" : "request"} WHERE shard = $1 AND facet = span.facet
-        AND created_at >= span.since AND created_at < span.before ${more.join(" ")}) AS found`;
+      LATERAL (SELECT count(*) AS count FROM ${table} WHERE shard = $1${ofLabel} AND facet = span.facet
+        AND created_at >= span.since AND created_at < span.before${conditionsOf(filter, others, bind)}) AS found`;
     for (const { facet, count } of await read({ text, values }))
       counts.push({ facet: Number(facet), count: Number(count) });
   }
   return counts;
 }
 
-const totalsStatement = (shard: number, facets: readonly number[]): Statement => ({
-  text: "SELECT facet, count FROM cell WHERE shard = $1 AND facet = ANY ($2::integer[]) AND level = 0 AND cell = 0",
-  values: [shard, facets],
-});
+/** The table of counters, and what a statement must say and be given besides. The label is the last value. */
+const cellsOf = (label: string | undefined, next: number) =>
+  label === undefined
+    ? { table: "cell", where: "", values: [] }
+    : { table: "label_cell AS cell", where: ` AND cell.label = $${next}`, values: [label] };
 
-const cellSpans = `unnest($2::integer[], $3::bigint[], $4::bigint[]) AS span (facet, since, up_to)
-    CROSS JOIN cell WHERE shard = $1`;
+function totalsStatement(shard: number, facets: readonly number[], label: string | undefined): Statement {
+  const { table, where, values } = cellsOf(label, 3);
+  return {
+    text: `SELECT facet, count FROM ${table} WHERE shard = $1 AND facet = ANY ($2::integer[]) AND level = 0 AND cell = 0${where}`,
+    values: [shard, facets, ...values],
+  };
+}
 
-const cellsStatement = (shard: number, step: CountStep & { readonly kind: "cells" }): Statement => ({
-  text: cellsSql(cellSpans, step),
-  values: [
-    shard,
-    step.spans.map(({ facet }) => facet),
-    step.spans.map(({ from }) => from),
-    step.spans.map(({ to }) => to),
-  ],
-});
+function cellsStatement(
+  shard: number,
+  step: CountStep & { readonly kind: "cells" },
+  label: string | undefined,
+): Statement {
+  const { table, where, values } = cellsOf(label, 5);
+  const spans = `unnest($2::integer[], $3::bigint[], $4::bigint[]) AS span (facet, since, up_to)
+    CROSS JOIN ${table} WHERE shard = $1${where}`;
+  return {
+    text: cellsSql(spans, step),
+    values: [
+      shard,
+      step.spans.map(({ facet }) => facet),
+      step.spans.map(({ from }) => from),
+      step.spans.map(({ to }) => to),
+      ...values,
+    ],
+  };
+}
 
 /** The facets of rows that are to be written, as far as nobody has written them yet. */
 export function missingFacets(known: KnownFacets, rows: readonly FacetRow[]): Facet[] {
@@ -203,7 +323,8 @@ const addFacets = `INSERT INTO facet (${facetColumns.join(", ")})
   SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::integer[])
   ON CONFLICT (${facetColumns.join(", ")}) DO UPDATE SET took = excluded.took RETURNING *`;
 
-const cellTypes = ["integer", "integer", "bigint", "bigint", "bigint", "bigint"];
+/** The types of the columns of changes of counters. */
+export const cellTypes = ["integer", "integer", "bigint", "bigint", "bigint", "bigint"];
 
 /** Changes counters, from a parameter on; `from`: what must have a row for that. */
 export const changeCells = (first: number, from = ""): string => `INSERT INTO cell

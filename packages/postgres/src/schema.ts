@@ -192,6 +192,32 @@ const migrations: readonly string[] = [
   CREATE INDEX run_facet ON run (shard, facet, created_at, key) INCLUDE (answered_at) WHERE facet IS NOT NULL;
   CREATE INDEX request_facet ON request (shard, facet, created_at, key) INCLUDE (answered_at) WHERE facet IS NOT NULL;
   `,
+  `
+  -- The labels of a request, as JSON. An index has the rows of each label (name=value), and there are counters for each.
+  ALTER TABLE run ADD COLUMN labels text;
+  ALTER TABLE request ADD COLUMN labels text;
+  CREATE TABLE labelled (
+    shard integer NOT NULL,
+    label text COLLATE "C" NOT NULL,
+    facet integer NOT NULL,
+    created_at bigint NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    answered_at bigint,
+    labels text NOT NULL,
+    PRIMARY KEY (shard, label, facet, created_at, key) INCLUDE (answered_at)
+  );
+  CREATE TABLE label_cell (
+    shard integer NOT NULL,
+    label text COLLATE "C" NOT NULL,
+    level integer NOT NULL,
+    facet integer NOT NULL,
+    cell bigint NOT NULL,
+    count bigint NOT NULL,
+    first_answered bigint,
+    last_answered bigint,
+    PRIMARY KEY (shard, label, level, facet, cell)
+  ) WITH (fillfactor = 50);
+  `,
 ];
 
 /**

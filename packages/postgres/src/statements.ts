@@ -1,6 +1,7 @@
 import type { StoredAnswer, StoredRun } from "@wheelwork/engine";
-import { answerTexts, laneText } from "@wheelwork/engine/stores";
-import { changeCells, dropCells } from "./lists.ts";
+import { answerTexts, labelsText, laneText } from "@wheelwork/engine/stores";
+import { addLabelled, changeLabelCells, dropLabelCells, dropLabelled, labelledCount } from "./labels.ts";
+import { cellTypes, changeCells, dropCells } from "./lists.ts";
 
 // What the store says to the database: the columns that it writes many rows of, and its prepared statements.
 
@@ -37,6 +38,7 @@ export const answerColumns: Columns<ReturnType<typeof withTexts> & { readonly fa
   ["reply_to", "text", ({ stored }) => stored.replyTo ?? null],
   ["data", "text", ({ texts }) => texts.data],
   ["facet", "integer", ({ facet }) => facet],
+  ["labels", "text", ({ stored }) => labelsText(stored)],
 ];
 
 export const runColumns: Columns<{
@@ -57,6 +59,7 @@ export const runColumns: Columns<{
   ["root", "boolean", ({ run }) => run.root],
   ["lane", "text", ({ run }) => laneText(run)],
   ["facet", "integer", ({ facet }) => facet],
+  ["labels", "text", ({ run }) => labelsText(run)],
   ["snapshot", "text", ({ snapshot }) => snapshot],
 ];
 
@@ -104,6 +107,13 @@ export function statements(journal: string) {
     ), commands AS (
       INSERT INTO audit (shard, at, seq, entries) SELECT $1, $4, $5, $11::text FROM fence WHERE $11::text IS NOT NULL
     )`;
+  const answers = `${fence}, answered AS (
+      INSERT INTO request (shard, ${namesOf(answerColumns)}, checkpoint)
+      SELECT $1, t.*, fence.checkpoint FROM fence, ${unnestOf(answerColumns, 12)}
+      ON CONFLICT (shard, key) DO UPDATE SET
+        ${replaced(["state", "status", "version", "ended_at", "first_seq", "last_seq", "checkpoint", "data", "facet"])}
+    ), cells AS (${changeCells(12 + answerColumns.length, "fence, ")})`;
+  const afterCells = 12 + answerColumns.length + cellTypes.length;
   return {
     peek: "SELECT * FROM shard WHERE id = $1",
     shard: "SELECT epoch, owner, seq, lost FROM shard WHERE id = $1",
@@ -117,23 +127,24 @@ export function statements(journal: string) {
     markLost: `UPDATE shard SET lost = seen.seq FROM unnest($1::integer[], $2::bigint[]) AS seen (id, seq)
       WHERE shard.id = seen.id AND shard.seq < seen.seq RETURNING shard.id`,
     commit: `${fence} SELECT 1 FROM fence`,
-    commitAnswers: `${fence}, answered AS (
-        INSERT INTO request (shard, ${namesOf(answerColumns)}, checkpoint)
-        SELECT $1, t.*, fence.checkpoint FROM fence, ${unnestOf(answerColumns, 12)}
-        ON CONFLICT (shard, key) DO UPDATE SET
-          ${replaced(["state", "status", "version", "ended_at", "first_seq", "last_seq", "checkpoint", "data", "facet"])}
-      ), cells AS (${changeCells(12 + answerColumns.length, "fence, ")})
+    commitAnswers: `${answers} SELECT 1 FROM fence`,
+    commitLabelled: `${answers}, labelled_rows AS (${addLabelled(afterCells, "fence, ")}
+      ), label_cells AS (${changeLabelCells(afterCells + labelledCount, "fence, ")})
       SELECT 1 FROM fence`,
-    former: `SELECT live.facet, live.created_at FROM unnest($2::text[]) AS asked (key),
-      LATERAL ${withKey("facet, created_at", "run", "asked.key")} AS live`,
+    former: `SELECT live.* FROM unnest($2::text[]) AS asked (key),
+      LATERAL ${withKey("key, facet, created_at, labels", "run", "asked.key")} AS live`,
     cells: changeCells(2),
     dropCells,
+    labelled: addLabelled(2),
+    dropLabelled,
+    labelCells: changeLabelCells(2),
+    dropLabelCells,
     runs: `INSERT INTO run (shard, ${namesOf(runColumns)}) SELECT $1, t.* FROM ${unnestOf(runColumns, 2)}
       ON CONFLICT (shard, key) DO UPDATE SET
         ${replaced(runColumns.map(([name]) => name).filter((name) => name !== "key"))}`,
     ended: `DELETE FROM run WHERE ctid = ANY (ARRAY(
         SELECT live.ctid FROM unnest($2::text[]) AS gone (key), LATERAL ${withKey("ctid", "run", "gone.key")} AS live))
-      RETURNING facet, created_at`,
+      RETURNING key, facet, created_at, labels`,
     histories: `INSERT INTO history (shard, key, last_at, count, state, events)
       SELECT $1, t.key, t.last_at, t.count, t.state, t.events
       FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) WITH ORDINALITY
@@ -206,12 +217,12 @@ export function statements(journal: string) {
             AND NOT (key !~ '[^/]/' AND (key = ANY ($6::text[]) OR ${begunRow("request", "request.key")} IS NOT NULL
               OR ${begunRow("run", "request.key", "AND key <> ALL ($7::text[])")} IS NOT NULL))
           ORDER BY ended_at LIMIT $5))
-        RETURNING key, facet, created_at
+        RETURNING key, facet, created_at, labels
       ), parts AS (
         DELETE FROM history USING old WHERE shard = $1 AND history.key = old.key
       ), gone AS (
         DELETE FROM archived USING old WHERE shard = $1 AND archived.key = old.key
-      ) SELECT facet, created_at FROM old`,
+      ) SELECT * FROM old`,
     // Parts of ended runs stay, and are not looked at again. One statement: a reader sees what is archived or its number.
     archive: `WITH old AS (
         SELECT history.ctid AS row, key, id, last_at, count, state,

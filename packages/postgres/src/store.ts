@@ -19,12 +19,12 @@ import type {
   StoredRun,
 } from "@wheelwork/engine";
 import {
-  CellChanges,
   decodeBatch,
   KnownFacets,
   encodeBatch,
   historyOf,
   historyText,
+  labelsText,
   laneRunOf,
   isTaken,
   refusedContent,
@@ -42,6 +42,7 @@ import {
 } from "@wheelwork/engine/stores";
 import type { ClientBase } from "pg";
 import { Connections } from "./connections.ts";
+import { IndexChanges, labelCellColumns, labelledColumns } from "./labels.ts";
 import { cellColumns, countRows, facetIdOf, listRows, missingFacets, withFacets } from "./lists.ts";
 import type { ConnectionOptions } from "./options.ts";
 import { connectionsOf, type PostgresPool } from "./pool.ts";
@@ -342,14 +343,17 @@ class PostgresStore implements Store {
       await this.#connections.transaction(async (client) => createPeriod(client, this.#shard, period));
       this.#periods.add(period);
     }
-    const name = answered.length === 0 ? "commit" : "commitAnswers";
+    const isLabelled = commit.answers.some(({ labels }) => labels !== undefined);
+    const name = answered.length === 0 ? "commit" : isLabelled ? "commitLabelled" : "commitAnswers";
     const batchWith = (facets: KnownFacets): unknown[] => {
       if (answered.length === 0) return values;
       const rows = answered.map((row) => ({ ...row, facet: facetIdOf(row.stored, facets) }));
-      const changes = new CellChanges();
-      for (const { stored, facet } of rows)
-        if (facet !== null) changes.add(facet, stored.createdAt, stored.answeredAt, 1);
-      return [...values, ...columnsOf(answerColumns, rows), ...cellColumns(changes.all())];
+      const changes = new IndexChanges();
+      for (const { stored, facet } of rows) changes.add({ ...stored, facet, labels: labelsText(stored) });
+      const columns = [...columnsOf(answerColumns, rows), ...cellColumns(changes.cells())];
+      if (isLabelled)
+        columns.push(...labelledColumns(changes.come), ...labelCellColumns(changes.labelCells()));
+      return [...values, ...columns];
     };
     const isPlain =
       chunks === undefined && downtimes === undefined && stops === undefined && missing.length === 0;
@@ -367,9 +371,9 @@ class PostgresStore implements Store {
         await client.query(this.#statement("downtimes", [this.#shard, JSON.stringify(downtimes)]));
       if (stops === true) await client.query(this.#statement("stopped", [this.#shard]));
       if (chunks !== undefined) {
-        const changes = new CellChanges();
+        const changes = new IndexChanges();
         for (const chunk of chunks) await this.#writeChunk(client, chunk, facets, changes);
-        await this.#changeCells(client, changes);
+        await this.#changeIndex(client, changes);
         await client.query(this.#statement("checkpointed", [this.#shard, covers]));
       }
       undo?.();
@@ -386,10 +390,9 @@ class PostgresStore implements Store {
     // The counters come last, so that commits hardly wait for them.
     const count = await this.#connections.transaction(async (client) => {
       const { rows } = await client.query<Row>(this.#statement("purge", values));
-      const changes = new CellChanges();
-      for (const { facet, created_at: createdAt } of rows)
-        if (facet !== null) changes.add(Number(facet), Number(createdAt), undefined, -1);
-      await this.#changeCells(client, changes);
+      const changes = new IndexChanges();
+      for (const row of rows) changes.remove(row);
+      await this.#changeIndex(client, changes);
       return rows.length;
     });
     if (count < limit) await this.#dropPeriods();
@@ -411,30 +414,37 @@ class PostgresStore implements Store {
     client: ClientBase,
     chunk: Chunk,
     facets: KnownFacets,
-    changes: CellChanges,
+    changes: IndexChanges,
   ): Promise<void> {
     const gone = ({ rows }: { readonly rows: readonly Row[] }): void => {
-      for (const { facet, created_at: createdAt } of rows)
-        if (facet !== null) changes.add(Number(facet), Number(createdAt), undefined, -1);
+      for (const row of rows) changes.remove(row);
     };
     if (chunk.runs !== undefined) {
       const keys = chunk.runs.map(({ key }) => key);
       gone(await client.query<Row>(this.#statement("former", [this.#shard, keys])));
       for (const run of chunk.runs) {
-        const facet = facetIdOf(run, facets);
-        if (facet !== null) changes.add(facet, run.createdAt, run.answeredAt, 1);
+        const { key, createdAt, answeredAt } = run;
+        const labels = labelsText(run);
+        changes.add({ facet: facetIdOf(run, facets), key, createdAt, answeredAt, labels });
       }
     }
     const written = await client.query<Row>(this.#statement(...chunk.statement(this.#shard, facets)));
     if (chunk.runs === undefined) gone(written);
   }
 
-  async #changeCells(client: ClientBase, changes: CellChanges): Promise<void> {
-    const all = changes.all().filter(({ count }) => count !== 0);
-    if (all.length === 0) return;
-    await client.query(this.#statement("cells", [this.#shard, ...cellColumns(all)]));
-    const fewer = cellColumns(all.filter(({ count }) => count < 0)).slice(0, 3);
-    if (fewer[0]?.length !== 0) await client.query(this.#statement("dropCells", [this.#shard, ...fewer]));
+  async #changeIndex(client: ClientBase, changes: IndexChanges): Promise<void> {
+    const run = async (name: StatementName, columns: readonly unknown[][]): Promise<void> => {
+      if (columns[0]?.length !== 0) await client.query(this.#statement(name, [this.#shard, ...columns]));
+    };
+    const cells = changes.cells().filter(({ count }) => count !== 0);
+    await run("cells", cellColumns(cells));
+    await run("dropCells", cellColumns(cells.filter(({ count }) => count < 0)).slice(0, 3));
+    // A row that is written once more goes first.
+    await run("dropLabelled", labelledColumns(changes.gone).slice(0, 4));
+    await run("labelled", labelledColumns(changes.come));
+    const labels = changes.labelCells().filter(({ count }) => count !== 0);
+    await run("labelCells", labelCellColumns(labels));
+    await run("dropLabelCells", labelCellColumns(labels.filter(({ count }) => count < 0)).slice(0, 4));
   }
 
   async archive(before: number, limit: number): Promise<boolean> {

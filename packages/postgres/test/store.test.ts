@@ -102,7 +102,11 @@ describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
     const facet = { id: 1, hub: "most", status: "ended", state: "Done", root: true, took: 0 } as const;
     const facets = [facet, { ...facet, id: 2, status: "running", took: undefined } as const];
     for (const list of lists) {
-      const { text, values } = listStatement(0, facets, list);
+      const { text, values } = listStatement(
+        0,
+        facets.map((facet) => ({ facet })),
+        list,
+      );
       const plan = await client.query<{ "QUERY PLAN": string }>(`EXPLAIN (COSTS off) ${text}`, values);
       const lines = plan.rows.map((row) => row["QUERY PLAN"]);
       const scans = lines.filter((line) => / Scan .* on /.test(line) && !line.includes("Function Scan"));

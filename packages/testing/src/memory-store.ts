@@ -202,7 +202,8 @@ export class MemoryStore implements Store {
         const { key, version, createdAt, answeredAt } = row;
         const { hub, status, state, activity, outcome, code } = facetOf(row) as Facet;
         const { lane } = row as Partial<StoredRun>;
-        return { key, hub, version, status, state, activity, createdAt, answeredAt, outcome, code, lane };
+        const facts = { key, hub, version, status, state, activity, createdAt, answeredAt, outcome, code };
+        return { ...facts, lane, labels: row.labels };
       });
   }
 

@@ -37,18 +37,28 @@ export function listConformance(test: StoreTest): void {
     same(await keys({ status: "ended" }), ["d", "c"]);
   });
 
+  const acme = { region: "eu", tenant: "acme" };
+  const quoted = { region: 'it\'s a "region" = \\ %_ \u{1F600}', tenant: "acme" };
   const nothing = { createdAt: 1, answeredAt: 1, endedAt: 1 };
   const mixed: readonly [kind: "run" | "answer", row: StoredRun | StoredAnswer][] = [
-    ["run", run("r1", { createdAt: 1_000, activity: "calling" })],
-    ["run", run("r2", { createdAt: 2_000, state: "B", activity: "waiting" })],
-    ["run", run("r3", { createdAt: 90_000, state: "B", activity: "retrying", hub: "other" })],
+    ["run", run("r1", { createdAt: 1_000, activity: "calling", labels: acme })],
+    ["run", run("r2", { createdAt: 2_000, state: "B", activity: "waiting", labels: { tenant: "globex" } })],
+    ["run", run("r3", { createdAt: 90_000, state: "B", activity: "retrying", hub: "other", labels: quoted })],
     ["run", run("r4", { createdAt: 5_000_000, status: "pending", state: "" })],
     ["run", run("r5", { createdAt: 5_000_001, status: "incident" })],
     ["run", run("r5/1", { createdAt: 5_000_002, status: "incident", root: false })],
-    ["run", run("r6", { createdAt: 5_000_003, answeredAt: 5_000_050, activity: "waiting" })],
+    ["run", run("r6", { createdAt: 5_000_003, answeredAt: 5_000_050, activity: "waiting", labels: acme })],
     ["run", run("r1/1", { createdAt: 1_001, root: false, activity: "calling" })],
-    ["answer", answer("a1", { createdAt: 1_000, answeredAt: 1_005, endedAt: 1_005 })],
-    ["answer", answer("a2", { createdAt: 1_023, answeredAt: 9_000_000, endedAt: 9_000_000 })],
+    ["answer", answer("a1", { createdAt: 1_000, answeredAt: 1_005, endedAt: 1_005, labels: acme })],
+    [
+      "answer",
+      answer("a2", {
+        createdAt: 1_023,
+        answeredAt: 9_000_000,
+        endedAt: 9_000_000,
+        labels: { tenant: "acme" },
+      }),
+    ],
     ["answer", answer("a3", { createdAt: 1_024, answeredAt: 1_024, endedAt: 1_030 })],
     [
       "answer",
@@ -57,6 +67,7 @@ export function listConformance(test: StoreTest): void {
         answeredAt: 70_900,
         endedAt: 70_900,
         state: "Bad",
+        labels: { tenant: "globex", region: "eu" },
         answer: { kind: "error", code: "NoPort", message: 'a "message"' },
       }),
     ],
@@ -75,7 +86,13 @@ export function listConformance(test: StoreTest): void {
     ["answer", answer("a1/t2", { ...nothing, root: false, status: "lost", hub: "tell:s" })],
     [
       "answer",
-      answer("r6", { createdAt: 5_000_003, answeredAt: 5_000_050, endedAt: undefined, status: "running" }),
+      answer("r6", {
+        createdAt: 5_000_003,
+        answeredAt: 5_000_050,
+        endedAt: undefined,
+        status: "running",
+        labels: acme,
+      }),
     ],
   ];
   const writeMixed = async (owner: Owner): Promise<void> => {
@@ -120,6 +137,17 @@ export function listConformance(test: StoreTest): void {
       { createdAt: { from: 1_000, to: 5_000_001 }, answeredAt: { from: 1_006 }, status: "ended" },
       "a5 a4 a3 a2",
     ],
+    [{ labels: { tenant: "acme" } }, "r6 r3 a2 r1 a1"],
+    [{ labels: { tenant: ["globex", "none", "globex"] } }, "a4 r2"],
+    [{ labels: { tenant: ["acme", "globex"], region: "eu" } }, "r6 a4 r1 a1"],
+    [{ labels: { tenant: "acme", region: [quoted.region, "us"] } }, "r3"],
+    [{ labels: { tenant: "acme", region: "eu", none: "x" } }, ""],
+    [{ labels: { tenant: [] } }, ""],
+    [{ labels: { tenant: "acme" }, status: "running", hub: "h" }, "r6 r1"],
+    [{ labels: { tenant: "acme" }, createdAt: { from: 1_000, to: 1_023 } }, "r1 a1"],
+    [{ labels: { tenant: "acme", region: "eu" }, answeredAt: { from: 1_005, to: 5_000_051 } }, "r6 a1"],
+    [{ labels: { tenant: "acme" }, answeredAt: { to: 5_000_051 }, status: "ended" }, "a1"],
+    [{ labels: { tenant: "acme" }, durationMs: { min: 6 } }, "r6 a2"],
   ];
 
   for (const [filter, keys] of filters) {
@@ -151,6 +179,18 @@ export function listConformance(test: StoreTest): void {
       );
     });
   }
+
+  test("gives back the labels of requests", async ({ store }, owner) => {
+    await writeMixed(owner);
+    const rows = await store.list({ labels: { region: quoted.region }, limit: 9 });
+    same(
+      rows.map(({ key, labels }) => [key, labels]),
+      [["r3", quoted]],
+    );
+    const [found, ended] = await store.find(["r3", "a1"]);
+    same(found?.run?.labels, quoted);
+    same(ended?.answer?.labels, acme);
+  });
 
   test("tells what listed requests have in common, and counts them by that", async ({ store }, owner) => {
     await writeMixed(owner);
@@ -193,8 +233,11 @@ export function listConformance(test: StoreTest): void {
     });
     strictEqual(await count(store, { status: "running" }), 3);
     strictEqual(await count(store, { state: "B" }), 2);
+    strictEqual(await count(store, { labels: { tenant: "acme" } }), 3, "r1 has no labels any more");
     await owner.commit({
-      answers: [answer("r6", { createdAt: 5_000_003, answeredAt: 5_000_050, endedAt: 5_000_060 })],
+      answers: [
+        answer("r6", { createdAt: 5_000_003, answeredAt: 5_000_050, endedAt: 5_000_060, labels: acme }),
+      ],
     });
     strictEqual(await count(store, { status: "result" }), 4);
     strictEqual(await count(store, { status: "running" }), 3, "the row of the run is still there");
@@ -210,6 +253,9 @@ export function listConformance(test: StoreTest): void {
     strictEqual(await count(again.store, { status: "result", createdAt: { to: 1_024 } }), 1);
     strictEqual(await count(again.store, { status: "timeout" }), 0);
     strictEqual(await count(again.store, { status: "lost" }), 0);
+    strictEqual(await count(again.store, { labels: { tenant: "acme" } }), 2);
+    same(await keysOf(again.store, { labels: { tenant: "acme" }, limit: 9 }), ["r6", "a2"]);
+    strictEqual(await count(again.store, { labels: { region: "eu" } }), 1);
     return again;
   });
 }

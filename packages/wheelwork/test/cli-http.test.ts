@@ -26,6 +26,7 @@ const approval = hub(
     deadlineMs: 60_000,
     signals: { approve: z.strictObject({ by: z.string() }) },
     cancel: "Withdrawn",
+    labels: ({ subject }) => ({ subject, kind: "approval" }),
     chart: {
       Waiting: { Approved: "Accepted", Withdrawn: "Refused", Expired: "Refused" },
       Accepted: end,
@@ -222,20 +223,30 @@ test("an answer that is an error has an exit code of its own, and so has each re
 
 test("lists read all pages, and what they print is what other commands read", async () => {
   const { engine, run } = await open();
+  await engine.submit(approval, { subject: "red = a" }, { key: "k red" });
+  await engine.submit(approval, { subject: "blue" }, { key: "k blue" });
+  const labelled = async (...args: string[]) =>
+    lines(await run(["requests", "list", "-o", "ids", ...args])).toSorted();
+  expect(await labelled("--label", "subject=red = a", "--label", "kind=approval")).toEqual(["k red"]);
+  expect(await labelled("--label", "subject=red = a", "--label", "subject=blue")).toHaveLength(2);
+  expect(await labelled("--status", "calling", "--status", "waiting")).toHaveLength(2);
+  expect(await run(["requests", "list", "--label", "subject"])).toMatchObject({ status: 2 });
+  await engine.cancel("k red");
+  await engine.cancel("k blue");
   const strange = ["two\nlines", '"quoted"', " spaced ", "-", "\u001b[2J", "a%2Fb"];
   for (const key of strange) await engine.submit(approval, { subject: "x" }, { key });
   await Promise.all(
     Array.from({ length: 1100 }, (_, at) => engine.submit(approval, { subject: "x" }, { key: `k${at}` })),
   );
   expect(lines(await run(["requests", "list", "-o", "ids"]))).toHaveLength(50);
-  const all = await run(["requests", "list", "--all", "--hub", "approval", "-o", "jsonl"]);
+  const all = await run(["requests", "list", "--all", "--label", "subject=x", "-o", "jsonl"]);
   const ids = lines(all).map((line) => (JSON.parse(line) as { id: string }).id);
   expect(new Set(ids).size).toBe(1106);
   expect(ids).toHaveLength(1106);
-  const table = await run(["requests", "list", "--limit", "2000"]);
+  const table = await run(["requests", "list", "--limit", "2000", "--label", "subject=x"]);
   expect(lines(table)).toHaveLength(1107);
   expect(table.stdout).not.toContain("\u001b");
-  const named = lines(await run(["requests", "list", "--all", "-o", "ids"])).filter(
+  const named = lines(await run(["requests", "list", "--all", "--label", "subject=x", "-o", "ids"])).filter(
     (line) => !/^k\d/.test(line),
   );
   expect(named).toHaveLength(strange.length);

@@ -1,4 +1,4 @@
-import type { Answer } from "@wheelwork/core";
+import type { Answer, Labels } from "@wheelwork/core";
 import type { RequestStatus } from "./ports.ts";
 
 /** What a run that goes on does: it has open calls, waits for a signal or a time, or makes a call again that has failed. */
@@ -46,6 +46,8 @@ export interface RequestFilter {
   readonly answeredAt?: TimeRange;
   /** How long its answer took, in milliseconds: at least, and less than. Requests without an answer are not meant. */
   readonly durationMs?: { readonly min?: number; readonly max?: number };
+  /** What the hub has made of the request, by name: `{ tenant: "acme", region: ["eu", "us"] }`. */
+  readonly labels?: Readonly<Record<string, string | readonly string[]>>;
 }
 
 /** A place in a list. */
@@ -104,6 +106,7 @@ export interface FacetRow {
   readonly endedAt?: number | undefined;
   /** Only of a row of an answer. */
   readonly answer?: Answer | undefined;
+  readonly labels?: Labels | undefined;
 }
 
 /**
@@ -201,7 +204,7 @@ export function isMeant(row: FacetRow, filter: RequestFilter): boolean {
 
 /** The same of a row whose facet is known. */
 export function isOfFacet(
-  row: Pick<FacetRow, "createdAt" | "answeredAt">,
+  row: Pick<FacetRow, "createdAt" | "answeredAt" | "labels">,
   facet: Facet,
   filter: RequestFilter,
 ): boolean {
@@ -211,8 +214,15 @@ export function isOfFacet(
   return (
     isWithin(createdAt, filter.createdAt) &&
     isWithin(answeredAt, filter.answeredAt) &&
-    isWithin(took, durationRange(filter))
+    isWithin(took, durationRange(filter)) &&
+    hasLabels(row, filter)
   );
+}
+
+/** Whether a row has the labels that a filter means. */
+function hasLabels({ labels = {} }: Pick<FacetRow, "labels">, filter: RequestFilter): boolean {
+  const sought = Object.entries(filter.labels ?? {});
+  return sought.every(([name, value]) => Object.hasOwn(labels, name) && isOneOf(labels[name], value));
 }
 
 /**

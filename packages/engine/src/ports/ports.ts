@@ -1,6 +1,7 @@
 import type {
   Answer,
   HistoryEvent,
+  Labels,
   Outcome,
   RunEvent,
   RunLane,
@@ -66,6 +67,8 @@ export interface StoredRun {
   readonly root: boolean;
   /** Only of a hub with a lane: the same as in the snapshot. */
   readonly lane?: RunLane | undefined;
+  /** Only of a hub that labels its requests: the same as in the snapshot. */
+  readonly labels?: Labels | undefined;
   readonly snapshot: RunSnapshot;
   /** The last batch whose events the snapshot has; absent: that of the checkpoint that wrote it. */
   readonly seq?: number;
@@ -92,6 +95,8 @@ export interface StoredAnswer {
   readonly request: unknown;
   /** Where the answer is published, besides being stored. */
   readonly replyTo?: string;
+  /** Only of a hub that labels its requests. They never change. */
+  readonly labels?: Labels | undefined;
   /** The last data of a run that has ended, if its hub has a view: the view is made of it whenever somebody asks. */
   readonly data?: unknown;
   /** The batches of the journal that hold the run's events since a checkpoint last wrote a part of its history. */
@@ -234,6 +239,7 @@ export interface RequestRow {
   readonly code?: string | undefined;
   /** Only of a run that lives, of a hub with a lane. */
   readonly lane?: RunLane | undefined;
+  readonly labels?: Labels | undefined;
 }
 
 /** What is stored under a key. */

@@ -1,4 +1,4 @@
-import type { Answer, AnyHub, Hub, HistoryEvent, SignalTypes } from "@wheelwork/core";
+import type { Answer, AnyHub, Hub, HistoryEvent, Labels, SignalTypes } from "@wheelwork/core";
 import type { Activity, RequestFilter } from "../ports/filter.ts";
 import type { RequestStatus } from "../ports/ports.ts";
 import type { RunHandle } from "./run-handle.ts";
@@ -86,6 +86,8 @@ export interface RequestView {
   readonly answeredAt: number | undefined;
   readonly endedAt: number | undefined;
   readonly request: unknown;
+  /** What the hub has made of the request, for lists. Absent: nothing. */
+  readonly labels?: Labels;
   readonly answer: Answer | undefined;
   /** What the view of the hub makes of the data, while the run lives and after. Only hubs with a `view` have one. */
   readonly view?: unknown;
@@ -202,6 +204,8 @@ export interface RequestPage {
     readonly code?: string;
     /** Only while the run lives, of a hub with `exclusive`. */
     readonly lane?: { readonly name: string; readonly key: string };
+    /** What the hub has made of the request, for lists. Absent: nothing. */
+    readonly labels?: Labels;
   }[];
   /** Give it to the next call to get the next page; absent on the last one. */
   readonly cursor?: string;

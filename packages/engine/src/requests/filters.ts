@@ -1,4 +1,5 @@
 import { WheelworkError, type Answer, type Problem } from "@wheelwork/core";
+import { isLabelName, isLabelValue, mustBeLabelName, mustBeLabelValue } from "@wheelwork/core/kernel";
 import {
   compareInList,
   statusFilters,
@@ -32,6 +33,11 @@ function problemsOf(filter: RequestFilter): Problem[] {
       values.some((value) => !statuses.has(value as StatusFilter))
     )
       add(path, `must be one of ${[...statuses].join(", ")}`);
+  }
+  for (const [name, value] of Object.entries(filter.labels ?? {})) {
+    if (!isLabelName(name)) add(`labels.${name}`, mustBeLabelName);
+    const values: readonly unknown[] = Array.isArray(value) ? value : [value];
+    if (!values.every(isLabelValue)) add(`labels.${name}`, mustBeLabelValue);
   }
   for (const path of ["createdAt", "answeredAt"] as const) {
     const { from, to }: TimeRange = filter[path] ?? {};
@@ -106,6 +112,7 @@ export function pageOf(rows: Iterable<RequestRow>, { limit, order }: RequestList
     ...(row.outcome === undefined ? {} : { outcome: row.outcome }),
     ...(row.code === undefined ? {} : { code: row.code }),
     ...(row.lane === undefined ? {} : { lane: { name: row.lane.name, key: row.lane.key } }),
+    ...(row.labels === undefined ? {} : { labels: row.labels }),
   }));
   const last = items[page.length - 1];
   return items.length > limit && last !== undefined

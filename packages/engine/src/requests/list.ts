@@ -104,7 +104,7 @@ export async function listOverlaid(
 
 /** A run as a line of a list. */
 function rowOf(run: Run): RequestRow {
-  const { key, hub, version, status, state, createdAt, answeredAt, lane } = run;
+  const { key, hub, version, status, state, createdAt, answeredAt, lane, origin } = run;
   const { activity, outcome, code } = facetOf(listedRow(run)) ?? {};
   return {
     key,
@@ -118,6 +118,7 @@ function rowOf(run: Run): RequestRow {
     ...(outcome === undefined ? {} : { outcome }),
     ...(code === undefined ? {} : { code }),
     ...(lane === undefined ? {} : { lane }),
+    ...(origin.labels === undefined ? {} : { labels: origin.labels }),
   };
 }
 

@@ -3,6 +3,7 @@ import {
   canonicalJson,
   demand,
   isDuration,
+  labelsOf,
   laneKeyOf,
   mustBeDuration,
   plain,
@@ -27,7 +28,7 @@ function hashOf(hub: string, request: unknown): string {
 export interface CheckedBody {
   /** The request as it is stored: what the schema made of the body. undefined if there is `invalid`. */
   readonly valid: unknown;
-  /** Why the schema refuses it: WW_INVALID_REQUEST with every problem. Under a known key it has its answer all the same. */
+  /** Why it is refused: WW_INVALID_REQUEST with every problem, or WW_DEFECT if the hub cannot label it. Under a known key it has its answer all the same. */
   readonly invalid?: WheelworkError;
   /** The hash of what the sender sent. It is stored with the request. It takes time. */
   readonly hash: () => string;
@@ -70,7 +71,10 @@ function validBody(definition: HubDefinition, body: unknown): Pick<CheckedBody, 
   const what = `the request to ${definition.name}`;
   try {
     const valid = demand(definition.request, body, "WW_INVALID_REQUEST", what);
-    return { valid: plain(valid, "WW_INVALID_REQUEST", what) };
+    const stored = plain(valid, "WW_INVALID_REQUEST", what);
+    // A hub that cannot label the request is found out here, and not once the request is accepted.
+    labelsOf(definition, stored);
+    return { valid: stored };
   } catch (error) {
     return { valid: undefined, invalid: error as WheelworkError };
   }

@@ -42,6 +42,7 @@ function callView({ number, callee, attempt, due, input, progress }: Call): Open
 export function viewOf(record: RequestRecord, definition: HubDefinition | undefined): RequestView {
   const { known, answer } = record;
   const { hub, version, status, state, createdAt, answeredAt, endedAt } = known;
+  const { labels } = known instanceof Run ? known.origin : known;
   const view = {
     id: givenKey(known.key),
     hub,
@@ -52,6 +53,7 @@ export function viewOf(record: RequestRecord, definition: HubDefinition | undefi
     answeredAt,
     endedAt,
     request: bodyOf(known).request,
+    ...(labels === undefined ? {} : { labels }),
     answer,
     ...ownView(definition, known.data),
   };

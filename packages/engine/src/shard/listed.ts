@@ -1,3 +1,4 @@
+import type { Labels } from "@wheelwork/core";
 import type { Run } from "@wheelwork/core/kernel";
 import { facetOf, type Activity, type Facet, type FacetRow } from "../ports/filter.ts";
 import { isRoot } from "../ports/keys.ts";
@@ -19,6 +20,7 @@ export const listedRow = (run: Run): FacetRow => ({
   answeredAt: run.answeredAt,
   endedAt: run.endedAt,
   answer: run.status === "ended" ? run.answer : undefined,
+  labels: run.origin.labels,
 });
 
 /** What a stored row says of its run. */
@@ -26,10 +28,11 @@ export interface ListedAs {
   readonly facet: Facet;
   readonly createdAt: number;
   readonly answeredAt: number | undefined;
+  readonly labels: Labels | undefined;
 }
 
 /** The same of a row; undefined: no list shows it. */
 export function listedAs(row: FacetRow): ListedAs | undefined {
   const facet = facetOf(row);
-  return facet && { facet, createdAt: row.createdAt, answeredAt: row.answeredAt };
+  return facet && { facet, createdAt: row.createdAt, answeredAt: row.answeredAt, labels: row.labels };
 }

@@ -96,6 +96,7 @@ export function storedRun(run: Run, seq: number): StoredRun {
     due: run.nextDue,
     root: isRoot(run),
     ...(run.lane === undefined ? {} : { lane: run.lane }),
+    ...(run.origin.labels === undefined ? {} : { labels: run.origin.labels }),
     get snapshot() {
       return snapshot(run);
     },
@@ -113,6 +114,7 @@ export function storedAnswer(run: Run, firstSeq: number, lastSeq: number, isView
     hub: run.hub,
     version: run.version,
     hash: run.origin.hash,
+    ...(run.origin.labels === undefined ? {} : { labels: run.origin.labels }),
     ...(run.origin.replyTo === undefined ? {} : { replyTo: run.origin.replyTo }),
     state: run.state,
     status: isLost(run) ? "lost" : run.status,

@@ -146,10 +146,14 @@ export interface StoredFacet extends Facet {
   readonly id: number;
 }
 
-/** Counts the requests that a filter means, by facet. What it yields is a question, and it wants the answer. */
+/**
+ * Counts the requests that a filter means, by facet. What it yields is a question, and it wants the answer.
+ * @param byRow The counters do not tell which requests are meant: the filter means more than one label of each.
+ */
 export function* counting(
   facets: Iterable<StoredFacet>,
   filter: RequestFilter,
+  byRow = false,
 ): Generator<CountStep, FacetCount[], readonly Counted[]> {
   const sums = new FacetSums();
   const known = new Map<
@@ -171,7 +175,7 @@ export function* counting(
     const { id, took } = facet;
     known.set(id, { facet, from, to });
     // Not all that live have an answer.
-    if (fit === "some" || (took === undefined && filter.answeredAt !== undefined))
+    if (byRow || fit === "some" || (took === undefined && filter.answeredAt !== undefined))
       rows.push({ facet: id, from, to });
     else if (hasRange) spans.push({ facet: id, from: cellOf(1, from), to: cellOf(1, to - 1) });
     else totals.push(id);

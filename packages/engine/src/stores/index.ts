@@ -21,6 +21,15 @@ export {
   type StoredFacet,
 } from "./counting.ts";
 export { facetColumns, facetValues, isLiveFacet, KnownFacets, storedFacetOf, tookSql } from "./facets.ts";
+export {
+  labelsOfText,
+  labelsText,
+  labelWalk,
+  soughtLabels,
+  type LabelTotal,
+  type LabelWalk,
+  type SoughtLabel,
+} from "./labels.ts";
 export { decodeBatch, encodeBatch } from "./journal.ts";
 export { isTaken, isUnstorable, refusedContent } from "./refused.ts";
 export {

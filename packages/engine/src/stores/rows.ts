@@ -13,6 +13,7 @@ import type {
   StoredRun,
 } from "../ports/ports.ts";
 import type { Activity, Facet } from "../ports/filter.ts";
+import { labelsIn } from "./labels.ts";
 import { answerChecksum, readPart, sealed, unsealed, wrongChecksum, type AnswerTexts } from "./checksums.ts";
 
 // Stores on SQL name their columns alike, so that one place knows what a row says. Drivers differ in what they make of a
@@ -38,6 +39,7 @@ function requestRowOf(row: Row): RequestRow {
     createdAt: Number(row["created_at"]),
     answeredAt: optionalNumber(row["answered_at"]),
     ...laneOf(row),
+    ...labelsIn(row),
   };
 }
 

@@ -3,6 +3,7 @@ import {
   boundsOf,
   compareInList,
   facetOf,
+  FacetSums,
   fits,
   type FacetCount,
   type FacetRow,
@@ -21,6 +22,7 @@ import {
   type StoredFacet,
 } from "./counting.ts";
 import { facetColumns, facetValues, isLiveFacet, KnownFacets, storedFacetOf } from "./facets.ts";
+import { labelsOfText, labelWalk, soughtLabels, type SoughtLabel } from "./labels.ts";
 import { listedRowOf, optionalNumber, type Row } from "./rows.ts";
 
 /** What facets need of their store: statements, run within the transactions of the store. */
@@ -30,13 +32,38 @@ interface FacetTables {
   all(sql: string, ...values: SQLInputValue[]): Row[];
 }
 
-const tableOf = (isLive: boolean): string => (isLive ? "run" : "request");
+/** What the counters and the index of labels must know of a row. */
+interface IndexedRow {
+  /** null: no list shows it. */
+  readonly facet: number | null;
+  readonly key: string;
+  readonly createdAt: number;
+  readonly answeredAt: number | undefined;
+  /** See `labelsText`. */
+  readonly labels: string | null;
+  /** Only of a row with labels. */
+  readonly id: number;
+}
 
-/** Lists and counts of requests in a SQLite file: see counting.ts. Made anew after a transaction that has failed. */
+/** A part of an index, with the rows of one facet in the order of lists. */
+interface Part {
+  readonly facet: StoredFacet;
+  /** undefined: the part has all rows of the facet. */
+  readonly label?: string | undefined;
+}
+
+/** What rows must be, besides being in a part of an index. */
+interface Condition {
+  readonly sql: string;
+  readonly values: readonly SQLInputValue[];
+}
+
+/** Lists and counts of requests in a SQLite file: see counting.ts and labels.ts. Made anew after a transaction that has failed. */
 export class SqliteFacets {
   readonly #tables: FacetTables;
   readonly #known = new KnownFacets();
   #changes = new CellChanges();
+  readonly #labelChanges = new Map<string, CellChanges>();
 
   constructor(tables: FacetTables) {
     this.#tables = tables;
@@ -55,31 +82,92 @@ export class SqliteFacets {
     return id;
   }
 
-  /** A row comes to a facet, or goes, with the present transaction. */
-  count(facet: unknown, createdAt: unknown, answeredAt: number | undefined, count: 1 | -1): void {
-    if (facet !== null) this.#changes.add(Number(facet), Number(createdAt), answeredAt, count);
+  /** A row comes to a facet, with the present transaction. */
+  add({ facet, key, createdAt, answeredAt, labels, id }: IndexedRow): void {
+    if (facet === null) return;
+    this.#changes.add(facet, createdAt, answeredAt, 1);
+    for (const label of labelsOfText(labels)) {
+      this.#tables.run(insertLabelled, label, facet, createdAt, key, answeredAt ?? null, id, labels);
+      this.#changesOf(label).add(facet, createdAt, answeredAt, 1);
+    }
+  }
+
+  /** A row goes, with the present transaction. It has the columns key, facet, created_at and labels. */
+  remove(row: Row): void {
+    if (row["facet"] === null) return;
+    const [facet, createdAt] = [Number(row["facet"]), Number(row["created_at"])];
+    this.#changes.add(facet, createdAt, undefined, -1);
+    for (const label of labelsOfText(row["labels"])) {
+      this.#tables.run(deleteLabelled, label, facet, createdAt, row["key"] as string);
+      this.#changesOf(label).add(facet, createdAt, undefined, -1);
+    }
+  }
+
+  #changesOf(label: string): CellChanges {
+    let changes = this.#labelChanges.get(label);
+    if (changes === undefined) this.#labelChanges.set(label, (changes = new CellChanges()));
+    return changes;
   }
 
   /** Writes what has been counted. */
   write(): void {
-    const changes = this.#changes.all();
-    if (changes.length === 0) return;
+    this.#write(this.#changes, [changeCell, dropCell], []);
     this.#changes = new CellChanges();
-    for (const { facet, level, cell, count, first = null, last = null } of changes) {
-      if (count !== 0) this.#tables.run(changeCell, facet, level, cell, count, first, last);
-      if (count < 0) this.#tables.run(dropCell, facet, level, cell);
+    for (const [label, changes] of this.#labelChanges)
+      this.#write(changes, [changeLabelCell, dropLabelCell], [label]);
+    this.#labelChanges.clear();
+  }
+
+  #write(changes: CellChanges, [change, drop]: readonly [string, string], of: readonly string[]): void {
+    for (const { facet, level, cell, count, first = null, last = null } of changes.all()) {
+      if (count !== 0) this.#tables.run(change, ...of, facet, level, cell, count, first, last);
+      if (count < 0) this.#tables.run(drop, ...of, facet, level, cell);
     }
   }
 
-  list(list: RequestList): RequestRow[] {
+  /** The parts of the index that have what a filter means, and which labels their rows must have besides. */
+  #walk(filter: RequestFilter): { readonly parts: readonly Part[]; readonly others: readonly SoughtLabel[] } {
+    const sought = soughtLabels(filter);
+    if (sought.length === 0) {
+      const meant = [...this.#known.values()].filter((facet) => fits(facet, filter) !== "none");
+      return { parts: meant.map((facet) => ({ facet })), others: [] };
+    }
+    const totals = this.#tables
+      .all(labelTotals, JSON.stringify(sought.flatMap(({ labels }) => labels)))
+      .map((row) => ({
+        label: String(row["label"]),
+        facet: Number(row["facet"]),
+        count: Number(row["count"]),
+      }))
+      .filter(({ facet }) => fits(this.#known.get(facet) as StoredFacet, filter) !== "none");
+    const { parts, others } = labelWalk(sought, totals);
+    return {
+      parts: parts.map(({ label, facet }) => ({ label, facet: this.#known.get(facet) as StoredFacet })),
+      others,
+    };
+  }
+
+  list(list: RequestList): MaybePromise<RequestRow[]> {
+    const { parts, others } = this.#walk(list);
+    const conditions = conditionsOf(list, others);
+    if (conditions.length === 0) return this.#listParts(parts, list, conditions);
+    return finish(this.#listInWindows(parts, list, conditions));
+  }
+
+  /** The first rows of a list in some parts of the index. `until`: the last place that is looked at. */
+  #listParts(
+    parts: readonly Part[],
+    list: RequestList,
+    conditions: readonly Condition[],
+    until?: ListPlace,
+  ): RequestRow[] {
     const { limit, order = "newest" } = list;
     let places: Place[] = [];
-    for (const facet of this.#known.values()) {
-      if (fits(facet, list) === "none") continue;
+    for (const part of parts) {
       // Once there are enough, only those are looked for that go before the last one.
-      const last = places.length < limit ? undefined : places[limit - 1];
-      const { sql, values } = listStatement(facet, list, last?.createdAt);
-      const found = this.#tables.all(sql, ...values).map((row) => placeOf(row, facet));
+      const last = places.length < limit ? until : places[limit - 1];
+      const { sql, values } = listStatement(part, list, conditions, last);
+      const found = this.#tables.all(sql, ...values).map((row) => placeOf(row, part.facet));
       if (found.length === 0) continue;
       places = [...places, ...found].toSorted((a, b) => compareInList(a, b, order)).slice(0, limit);
     }
@@ -89,32 +177,65 @@ export class SqliteFacets {
     });
   }
 
+  /**
+   * The same of a list that may pass over many rows of the index: from place to place, so many rows in each turn. All parts are looked
+   * at up to the same place, so that a request that moves on meanwhile is listed once: its place stays.
+   */
+  *#listInWindows(
+    parts: readonly Part[],
+    list: RequestList,
+    conditions: readonly Condition[],
+  ): Generator<void, RequestRow[]> {
+    const { limit } = list;
+    const rows: RequestRow[] = [];
+    const each = Math.max(minWindowRows, Math.ceil(maxCountedRows / Math.max(1, parts.length)));
+    for (let { after } = list; ;) {
+      const from = after === undefined ? list : { ...list, after };
+      let until: ListPlace | undefined;
+      for (const part of parts) {
+        const { sql, values } = listStatement(part, { ...from, limit: 1 }, [], until, each);
+        const end = this.#tables.get(sql, ...values);
+        if (end !== undefined) until = placeOf(end, part.facet);
+      }
+      rows.push(...this.#listParts(parts, { ...from, limit: limit - rows.length }, conditions, until));
+      if (rows.length === limit || until === undefined) return rows;
+      after = { createdAt: until.createdAt, key: until.key };
+      yield;
+    }
+  }
+
   counts(filter: RequestFilter): MaybePromise<FacetCount[]> {
-    const work = this.#count(filter);
-    const first = work.next();
-    return first.done === true ? first.value : goOn(work);
+    return finish(this.#count(filter));
   }
 
   /** Counts. It pauses when it has read so many rows that others should have their turn. */
   *#count(filter: RequestFilter): Generator<void, FacetCount[]> {
-    const steps = counting(this.#known.values(), filter);
-    let step = steps.next();
-    while (step.done !== true)
-      step = steps.next(
-        step.value.kind === "rows"
-          ? yield* this.#countRows(step.value, filter)
-          : this.#countCells(step.value),
-      );
-    return step.value;
+    const { parts, others } = this.#walk(filter);
+    const sums = new FacetSums();
+    for (const [label, ofLabel] of Map.groupBy(parts, (part) => part.label)) {
+      const facets = ofLabel.map(({ facet }) => facet);
+      const steps = counting(facets, filter, others.length > 0);
+      let step = steps.next();
+      while (step.done !== true)
+        step = steps.next(
+          step.value.kind === "rows"
+            ? yield* this.#countRows(step.value, label, conditionsOf(filter, others))
+            : this.#countCells(step.value, label),
+        );
+      for (const { count, ...facet } of step.value) sums.add(facet, count);
+    }
+    return sums.counts();
   }
 
-  #countCells(step: Exclude<CountStep, { readonly kind: "rows" }>): Counted[] {
+  #countCells(step: Exclude<CountStep, { readonly kind: "rows" }>, label: string | undefined): Counted[] {
+    const of = label === undefined ? [] : [label];
     const rows =
       step.kind === "totals"
-        ? this.#tables.all(totalsOf, JSON.stringify(step.facets))
+        ? this.#tables.all(label === undefined ? totalsOf : labelTotalsOf, JSON.stringify(step.facets), ...of)
         : this.#tables.all(
-            cellsSql(cellSpans, step),
+            cellsSql(label === undefined ? cellSpans : labelCellSpans, step),
             JSON.stringify(step.spans.map(({ facet, from, to }) => [facet, from, to])),
+            ...of,
           );
     return rows.map(({ facet, count, cell }) => ({
       facet: Number(facet),
@@ -125,21 +246,21 @@ export class SqliteFacets {
 
   *#countRows(
     step: CountStep & { readonly kind: "rows" },
-    filter: RequestFilter,
+    label: string | undefined,
+    conditions: readonly Condition[],
   ): Generator<void, Counted[]> {
-    const ranges = rowRanges(filter);
-    const where = ranges.map(({ sql }) => `AND ${sql}?`).join(" ");
-    const bounds = ranges.map(({ value }) => value);
+    const where = conditions.map(({ sql }) => `AND ${sql}`).join(" ");
+    const bounds = conditions.flatMap(({ values }) => values);
     const counts: Counted[] = [];
     let left = maxCountedRows;
     for (const { facet, from, to } of step.spans) {
-      const table = tableOf(isLiveFacet(this.#known.get(facet) as StoredFacet));
-      const rows = `FROM ${table} INDEXED BY ${table}_facet WHERE facet = ? AND (created_at, key) >= (?, ?)`;
+      const { sql: part, values } = partOf({ facet: this.#known.get(facet) as StoredFacet, label });
+      const rows = `FROM ${part} AND (created_at, key) >= (?, ?)`;
       let place: SQLInputValue[] = [from, ""];
       for (let isOver = false; !isOver;) {
         const end = this.#tables.get(
           `SELECT created_at, key ${rows} AND created_at < ? ORDER BY created_at, key LIMIT 1 OFFSET ?`,
-          facet,
+          ...values,
           ...place,
           to,
           left,
@@ -148,7 +269,7 @@ export class SqliteFacets {
         const until = end === undefined ? [to, ""] : [end["created_at"] as number, end["key"] as string];
         const sql = `SELECT count(*) AS count, count(*) FILTER (WHERE true ${where}) AS meant ${rows}
           AND (created_at, key) < (?, ?)`;
-        const found = this.#tables.get(sql, ...bounds, facet, ...place, ...until);
+        const found = this.#tables.get(sql, ...bounds, ...values, ...place, ...until);
         counts.push({ facet, count: Number(found?.["meant"]) });
         place = until;
         left -= Number(found?.["count"]);
@@ -161,8 +282,16 @@ export class SqliteFacets {
   }
 }
 
-/** Rows that a count reads at once: the loop stands still meanwhile. */
+/** Rows that a count or a list reads at once: the loop stands still meanwhile. */
 const maxCountedRows = 10_000;
+/** Rows of a part that a list reads at once at least. */
+const minWindowRows = 100;
+
+/** Does all of it: at once, if it does not pause. */
+function finish<T>(work: Generator<void, T>): MaybePromise<T> {
+  const first = work.next();
+  return first.done === true ? first.value : goOn(work);
+}
 
 async function goOn<T>(work: Generator<void, T>): Promise<T> {
   for (;;) {
@@ -170,6 +299,23 @@ async function goOn<T>(work: Generator<void, T>): Promise<T> {
     const next = work.next();
     if (next.done === true) return next.value;
   }
+}
+
+/** What a filter says of rows that no index of them does. */
+const conditionsOf = (filter: RequestFilter, others: readonly SoughtLabel[]): Condition[] => [
+  ...rowRanges(filter).map(({ sql, value }) => ({ sql: `${sql}?`, values: [value] })),
+  ...others.map(({ name, values }) => ({
+    sql: `labels ->> '$."${name}"' IN (${values.map(() => "?").join(", ")})`,
+    values,
+  })),
+];
+
+/** Where the rows of a part are. The index is named, so that a wrong one is an error. */
+function partOf({ facet, label }: Part): Condition {
+  if (label !== undefined)
+    return { sql: "labelled WHERE label = ? AND facet = ?", values: [label, facet.id] };
+  const table = isLiveFacet(facet) ? "run" : "request";
+  return { sql: `${table} INDEXED BY ${table}_facet WHERE facet = ?`, values: [facet.id] };
 }
 
 /** A line of a list, as far as the index knows it. */
@@ -188,18 +334,22 @@ const placeOf = (row: Row, facet: StoredFacet): Place => ({
 });
 
 /**
- * The statement of a list, for one facet. It reads the index that has the rows of the facet in the order of lists, and nothing else,
- * so that a list costs as much as its page, however many requests there are. The index is named, so that a wrong one is an error.
- * @param last Only those are looked for that were accepted at this time or go before it.
+ * The statement of a list, for one part of an index. It reads the index that has the rows of the part in the order of lists, and
+ * nothing else, so that a list without conditions costs as much as its page, however many requests there are.
+ * @param last Only those are looked for that are at this place or go before it.
+ * @param skipped So many are passed over.
  */
 export function listStatement(
-  facet: StoredFacet,
+  part: Part,
   list: RequestList,
-  last?: number,
+  conditions: readonly Condition[] = [],
+  last?: ListPlace,
+  skipped = 0,
 ): { readonly sql: string; readonly values: readonly SQLInputValue[] } {
   const { limit, order } = list;
-  const { from, to } = boundsOf(facet, list);
-  const values: SQLInputValue[] = [facet.id];
+  const { from, to } = boundsOf(part.facet, list);
+  const { sql: rows, values: of } = partOf(part);
+  const values: SQLInputValue[] = [...of];
   let where = "";
   const add = (sql: string, ...more: SQLInputValue[]): void => {
     where += ` AND ${sql}`;
@@ -207,34 +357,49 @@ export function listStatement(
   };
   // The later one of two lower bounds, and the earlier one of two upper bounds: an index goes by one of each.
   const isCut = (place: ListPlace | undefined): boolean =>
-    last !== undefined &&
-    (place === undefined || (order === "oldest" ? last < place.createdAt : last > place.createdAt));
-  if (order !== "oldest" && isCut(from)) add("created_at >= ?", last as number);
+    last !== undefined && (place === undefined || compareInList(last, place, order) < 0);
+  if (order !== "oldest" && isCut(from)) add("(created_at, key) >= (?, ?)", ...valuesOf(last));
   else if (from !== undefined)
     add(`(created_at, key) >${from.isIncluded ? "=" : ""} (?, ?)`, from.createdAt, from.key);
-  if (order === "oldest" && isCut(to)) add("created_at <= ?", last as number);
+  if (order === "oldest" && isCut(to)) add("(created_at, key) <= (?, ?)", ...valuesOf(last));
   else if (to !== undefined)
     add(`(created_at, key) <${to.isIncluded ? "=" : ""} (?, ?)`, to.createdAt, to.key);
-  for (const { sql, value } of rowRanges(list)) add(`${sql}?`, value);
-  const table = tableOf(isLiveFacet(facet));
+  for (const condition of conditions) add(condition.sql, ...condition.values);
   const direction = order === "oldest" ? "ASC" : "DESC";
   return {
-    sql: `SELECT id, key, created_at, answered_at FROM ${table} INDEXED BY ${table}_facet WHERE facet = ?${where}
-      ORDER BY created_at ${direction}, key ${direction} LIMIT ?`,
-    values: [...values, limit],
+    sql: `SELECT id, key, created_at, answered_at FROM ${rows}${where}
+      ORDER BY created_at ${direction}, key ${direction} LIMIT ?${skipped === 0 ? "" : " OFFSET ?"}`,
+    values: skipped === 0 ? [...values, limit] : [...values, limit, skipped],
   };
 }
 
-const runRow = "SELECT version, lane FROM run WHERE id = ?";
-const requestRow = "SELECT version FROM request WHERE id = ?";
+const valuesOf = (place: ListPlace | undefined): SQLInputValue[] =>
+  place === undefined ? [] : [place.createdAt, place.key];
+
+const runRow = "SELECT version, lane, labels FROM run WHERE id = ?";
+const requestRow = "SELECT version, labels FROM request WHERE id = ?";
 const insertFacet = `INSERT INTO facet (${facetColumns.join(", ")}) VALUES (${facetColumns.map(() => "?").join(", ")})
   RETURNING id`;
-const changeCell = `INSERT INTO cell (facet, level, cell, count, first_answered, last_answered) VALUES (?, ?, ?, ?, ?, ?)
-  ON CONFLICT (facet, level, cell) DO UPDATE SET count = count + excluded.count,
+const insertLabelled = `INSERT OR REPLACE INTO labelled (label, facet, created_at, key, answered_at, id, labels)
+  VALUES (?, ?, ?, ?, ?, ?, ?)`;
+const deleteLabelled = "DELETE FROM labelled WHERE label = ? AND facet = ? AND created_at = ? AND key = ?";
+const added = `DO UPDATE SET count = count + excluded.count,
     first_answered = min(coalesce(first_answered, excluded.first_answered), coalesce(excluded.first_answered, first_answered)),
     last_answered = max(coalesce(last_answered, excluded.last_answered), coalesce(excluded.last_answered, last_answered))`;
+const changeCell = `INSERT INTO cell (facet, level, cell, count, first_answered, last_answered) VALUES (?, ?, ?, ?, ?, ?)
+  ON CONFLICT (facet, level, cell) ${added}`;
+const changeLabelCell = `INSERT INTO label_cell (label, facet, level, cell, count, first_answered, last_answered)
+  VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (label, level, facet, cell) ${added}`;
 const dropCell = "DELETE FROM cell WHERE facet = ? AND level = ? AND cell = ? AND count = 0";
+const dropLabelCell =
+  "DELETE FROM label_cell WHERE label = ? AND facet = ? AND level = ? AND cell = ? AND count = 0";
 const totalsOf =
   "SELECT facet, count FROM json_each(?) AS meant CROSS JOIN cell ON facet = meant.value AND level = 0 AND cell = 0";
-const cellSpans = `(SELECT value ->> 0 AS facet, value ->> 1 AS since, value ->> 2 AS up_to FROM json_each(?)) AS span
-    CROSS JOIN cell WHERE true`;
+const labelTotalsOf = `SELECT facet, count FROM json_each(?) AS meant CROSS JOIN label_cell
+  ON label = ? AND level = 0 AND facet = meant.value AND cell = 0`;
+const labelTotals = `SELECT label, facet, count FROM json_each(?) AS meant CROSS JOIN label_cell
+  ON label = meant.value AND level = 0`;
+const spans =
+  "(SELECT value ->> 0 AS facet, value ->> 1 AS since, value ->> 2 AS up_to FROM json_each(?)) AS span";
+const cellSpans = `${spans} CROSS JOIN cell WHERE true`;
+const labelCellSpans = `${spans} CROSS JOIN label_cell AS cell WHERE cell.label = ?`;

@@ -217,6 +217,32 @@ const migrations: readonly string[] = [
   CREATE INDEX run_facet ON run (facet, created_at, key, answered_at) WHERE facet IS NOT NULL;
   CREATE INDEX request_facet ON request (facet, created_at, key, answered_at) WHERE facet IS NOT NULL;
   `,
+  `
+  -- The labels of a request, as JSON. An index has the rows of each label (name=value), and there are counters for each (labels.ts).
+  ALTER TABLE run ADD COLUMN labels TEXT;
+  ALTER TABLE request ADD COLUMN labels TEXT;
+  CREATE TABLE labelled (
+    label TEXT NOT NULL,
+    facet INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    answered_at INTEGER,
+    -- Of the row in its table.
+    id INTEGER NOT NULL,
+    labels TEXT NOT NULL,
+    PRIMARY KEY (label, facet, created_at, key)
+  ) WITHOUT ROWID;
+  CREATE TABLE label_cell (
+    label TEXT NOT NULL,
+    level INTEGER NOT NULL,
+    facet INTEGER NOT NULL,
+    cell INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    first_answered INTEGER,
+    last_answered INTEGER,
+    PRIMARY KEY (label, level, facet, cell)
+  ) WITHOUT ROWID;
+  `,
 ];
 
 /** How many migrations this version knows. */

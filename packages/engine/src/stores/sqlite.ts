@@ -40,6 +40,7 @@ import type {
   StoredAnswer,
   StoredRun,
 } from "../ports/ports.ts";
+import { labelsText } from "./labels.ts";
 import { isTaken, isUnstorable, refusedContent } from "./refused.ts";
 import { isDamage, openError, SqliteFile } from "./sqlite-file.ts";
 import { ReadOnlyFile } from "./sqlite-readonly.ts";
@@ -283,7 +284,7 @@ export class SqliteStore implements Store {
     }
   }
 
-  list(list: RequestList): RequestRow[] {
+  list(list: RequestList): MaybePromise<RequestRow[]> {
     return this.#facetIndex().list(list);
   }
 
@@ -389,18 +390,20 @@ export class SqliteStore implements Store {
       for (let page = 0; page < 20 && purged < limit; page++) {
         const most = limit - purged;
         const rows = this.#all(
-          "SELECT id, key, created_at, answered_at, ended_at, facet FROM request WHERE id > ? ORDER BY id LIMIT ?",
+          `SELECT id, key, created_at, answered_at, ended_at, facet, labels FROM request WHERE id > ?
+            ORDER BY id LIMIT ?`,
           this.#purgedTo,
           most,
         );
         const old = rows.filter(({ answered_at: answeredAt }) => Number(answeredAt) < endedBefore);
-        for (const { id, key: value, created_at: createdAt, ended_at: endedAt, facet } of old) {
-          const key = String(value);
+        for (const row of old) {
+          const { id, ended_at: endedAt } = row;
+          const key = String(row["key"]);
           this.#purgedTo = Number(id);
           if (endedAt === null || Number(endedAt) >= endedBefore) continue;
           if (rootOf(key) === key && (this.#hasLivingRun(key, begun) || keys.hasBegun(key))) continue;
           this.#run("DELETE FROM request WHERE id = ?", id as number);
-          this.#facetIndex().count(facet, createdAt, undefined, -1);
+          this.#facetIndex().remove(row);
           keys.remove(key);
           this.#run("DELETE FROM history WHERE key = ?", key);
           this.#run("DELETE FROM archived WHERE key = ?", key);
@@ -524,7 +527,8 @@ export class SqliteStore implements Store {
     const known = keys.find(key);
     const facets = this.#facetIndex();
     const facet = facets.idOf(answer);
-    facets.count(facet, answer.createdAt, answer.answeredAt, 1);
+    const listed = { facet, key, createdAt: answer.createdAt, answeredAt: answer.answeredAt };
+    const labels = labelsText(answer);
     if (known !== undefined) {
       // The first answer stays; what its run did after it is told.
       const { changes } = this.#run(
@@ -541,14 +545,16 @@ export class SqliteStore implements Store {
         known,
         key,
       );
-      if (changes === 1) return;
+      if (changes === 1) return facets.add({ ...listed, labels, id: known });
     }
     const texts = answerTexts(answer);
+    const id = keys.add(key);
+    facets.add({ ...listed, labels, id });
     this.#run(
       `INSERT INTO request (id, key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer,
-         request, first_seq, last_seq, checkpoint, reply_to, checksum, data, facet)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      keys.add(key),
+         request, first_seq, last_seq, checkpoint, reply_to, checksum, data, facet, labels)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      id,
       key,
       answer.hub,
       version,
@@ -568,23 +574,25 @@ export class SqliteStore implements Store {
       texts.checksum,
       texts.data,
       facet,
+      labels,
     );
   }
 
   #writeCheckpoint({ runs, ended, histories, covers }: Checkpoint, { seq, now }: Commit): void {
     const facets = this.#facetIndex();
     for (const run of runs) {
-      const former = this.#get("SELECT facet, created_at FROM run WHERE key = ?", run.key);
-      if (former !== undefined) facets.count(former["facet"], former["created_at"], undefined, -1);
+      const former = this.#get("SELECT key, facet, created_at, labels FROM run WHERE key = ?", run.key);
+      if (former !== undefined) facets.remove(former);
       const facet = facets.idOf(run);
-      facets.count(facet, run.createdAt, run.answeredAt, 1);
+      const labels = labelsText(run);
       this.#run(
-        `INSERT INTO run (key, hub, version, status, state, created_at, answered_at, hot, due, root, lane, activity, facet, snapshot)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        `INSERT INTO run (key, hub, version, status, state, created_at, answered_at, hot, due, root, lane, activity, facet, labels,
+           snapshot)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (key) DO UPDATE SET hub = excluded.hub, version = excluded.version, status = excluded.status,
            state = excluded.state, created_at = excluded.created_at, answered_at = excluded.answered_at,
            hot = excluded.hot, due = excluded.due, root = excluded.root, lane = excluded.lane,
-           activity = excluded.activity, facet = excluded.facet, snapshot = excluded.snapshot`,
+           activity = excluded.activity, facet = excluded.facet, labels = excluded.labels, snapshot = excluded.snapshot`,
         run.key,
         run.hub,
         run.version,
@@ -598,12 +606,15 @@ export class SqliteStore implements Store {
         laneText(run),
         run.activity ?? null,
         facet,
+        labels,
         snapshotText(run),
       );
+      const id = labels === null ? 0 : Number(this.#get("SELECT id FROM run WHERE key = ?", run.key)?.["id"]);
+      facets.add({ facet, key: run.key, createdAt: run.createdAt, answeredAt: run.answeredAt, labels, id });
     }
     for (const key of ended) {
-      const gone = this.#get("DELETE FROM run WHERE key = ? RETURNING facet, created_at", key);
-      if (gone !== undefined) facets.count(gone["facet"], gone["created_at"], undefined, -1);
+      const gone = this.#get("DELETE FROM run WHERE key = ? RETURNING key, facet, created_at, labels", key);
+      if (gone !== undefined) facets.remove(gone);
     }
     for (const part of histories) {
       const { lastAt, events, state } = summaryOf(part.events);

@@ -120,7 +120,7 @@ export class SimulatedStore implements Store {
   }
 
   list(list: RequestList): MaybePromise<readonly RequestRow[]> {
-    return this.#read(() => this.#inner.list(list));
+    return this.#read(() => this.#inner.list(list)) as MaybePromise<readonly RequestRow[]>;
   }
 
   facets(filter: RequestFilter): MaybePromise<readonly FacetCount[]> {

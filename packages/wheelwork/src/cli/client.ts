@@ -20,7 +20,7 @@ export interface Reply {
 }
 
 export interface Sending {
-  readonly query?: Readonly<Record<string, string | number | undefined>>;
+  readonly query?: Readonly<Record<string, string | number | readonly string[] | undefined>>;
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
   /** The statuses beyond 299 that are no errors. */
@@ -71,7 +71,7 @@ export class Client {
     const { url, token } = this.#place;
     const target = new URL(`${url}${path}`);
     for (const [name, value] of Object.entries(query))
-      if (value !== undefined) target.searchParams.set(name, String(value));
+      for (const one of [value].flat()) if (one !== undefined) target.searchParams.append(name, String(one));
     let response: Response;
     let text: string;
     try {

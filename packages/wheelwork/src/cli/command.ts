@@ -14,13 +14,19 @@ interface Option {
   readonly about: string;
   /** All values that it takes. */
   readonly choices?: readonly string[];
+  /** It may be given several times. */
+  readonly multiple?: true;
 }
 
 export type Options = Readonly<Record<string, Option>>;
 
 /** What was given for options. */
 type Values<O extends Options> = {
-  readonly [N in keyof O]?: O[N]["type"] extends "boolean" ? boolean : string;
+  readonly [N in keyof O]?: O[N]["type"] extends "boolean"
+    ? boolean
+    : O[N] extends { readonly multiple: true }
+      ? readonly string[]
+      : string;
 };
 
 /** What a command is called with. */
@@ -95,11 +101,13 @@ export function findCommand(
   return undefined;
 }
 
-function configOf(options: Options): Record<string, { type: "string" | "boolean"; short?: string }> {
+function configOf(
+  options: Options,
+): Record<string, { type: "string" | "boolean"; short?: string; multiple?: boolean }> {
   return Object.fromEntries(
-    Object.entries(options).map(([option, { type, short }]) => [
+    Object.entries(options).map(([option, { type, short, multiple = false }]) => [
       option,
-      short === undefined ? { type } : { type, short },
+      short === undefined ? { type, multiple } : { type, short, multiple },
     ]),
   );
 }
@@ -112,9 +120,10 @@ export function parse({ name, takes, options }: Command, words: readonly string[
   const { values, positionals } = parsed(words, options);
   const problems = Object.entries(values).flatMap(([option, value]) => {
     const choices = options[option]?.choices;
-    return choices === undefined || choices.includes(String(value))
+    const wrong = [value].flat().find((one) => choices?.includes(String(one)) === false);
+    return wrong === undefined
       ? []
-      : [`--${option} must be one of ${choices.join(", ")}, not ${String(value)}`];
+      : [`--${option} must be one of ${choices?.join(", ")}, not ${String(wrong)}`];
   });
   const expected = takes.split(" ").filter((word) => word !== "");
   const least = expected.filter((word) => !word.startsWith("[")).length;

@@ -1,4 +1,5 @@
 import { transcriber, type HistoryEvent } from "@wheelwork/core";
+import { statusFilters } from "@wheelwork/engine";
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -13,17 +14,27 @@ import {
   sourceOptions,
   withSource,
   type Answer,
+  type Filter,
   type Row,
   type Source,
   type View,
 } from "./source.ts";
 import { again, idsOf, outputOption, printRows, say, shown, watchOption, type Column } from "./output.ts";
 
-const statuses = ["pending", "running", "incident", "ended", "lost"] as const;
-
 const filterOptions = {
-  status: { type: "string", choices: statuses, about: "only those with this status" },
+  status: {
+    type: "string",
+    choices: statusFilters,
+    multiple: true,
+    about: "only those with this status, or one of several",
+  },
   hub: { type: "string", value: "NAME", about: "only those of this hub" },
+  label: {
+    type: "string",
+    value: "NAME=VALUE",
+    multiple: true,
+    about: "only those with this label. Of several values of one name, one must be; of several names, all",
+  },
 } as const;
 
 const columns: readonly Column<Row>[] = [
@@ -41,7 +52,7 @@ const pageSize = 1000;
 /** Requests, newest first, page by page. */
 async function* listed(
   source: Source,
-  filter: { readonly status?: string; readonly hub?: string },
+  filter: Omit<Filter, "limit" | "cursor">,
   most: number,
 ): AsyncGenerator<readonly Row[]> {
   let cursor: string | undefined;
@@ -54,10 +65,21 @@ async function* listed(
   } while (cursor !== undefined && left > 0);
 }
 
-const filterOf = ({ status, hub }: { readonly status?: string; readonly hub?: string }) => ({
-  ...(status === undefined ? {} : { status }),
-  ...(hub === undefined ? {} : { hub }),
-});
+interface FilterValues {
+  readonly status?: readonly string[];
+  readonly hub?: string;
+  readonly label?: readonly string[];
+}
+
+function filterOf({ status, hub, label = [] }: FilterValues): Omit<Filter, "limit" | "cursor"> {
+  const wrong = label.find((one) => !/^[^=]+=./.test(one));
+  if (wrong !== undefined) throw usageError(`--label must be NAME=VALUE, not ${wrong}`);
+  return {
+    ...(status === undefined ? {} : { status }),
+    ...(hub === undefined ? {} : { hub }),
+    ...(label.length === 0 ? {} : { label }),
+  };
+}
 
 /** The ids that the arguments name. `-` stands for those that come in. */
 function namedIds(given: readonly string[]): string[] {
@@ -495,7 +517,7 @@ async function printIncidents(
   values: { readonly hub?: string; readonly output?: string },
 ): Promise<void> {
   const groups = new Map<string, Group>();
-  const filter = { ...filterOf(values), status: "incident" };
+  const filter = { ...filterOf(values), status: ["incident"] };
   for await (const page of listed(source, filter, Number.POSITIVE_INFINITY)) {
     if (values.output === "ids") {
       printRows("ids", page, { columns, idOf: ({ id }) => id, none: "" });

@@ -29,8 +29,10 @@ export interface View extends Row {
 }
 
 export interface Filter {
-  readonly status?: string;
+  readonly status?: readonly string[];
   readonly hub?: string;
+  /** Each is `name=value`. */
+  readonly label?: readonly string[];
   readonly limit: number;
   readonly cursor: string | undefined;
 }
@@ -110,9 +112,14 @@ class FileSource implements Source {
     this.#reader = reader;
   }
 
-  async list({ cursor, ...filter }: Filter): ReturnType<Source["list"]> {
+  async list({ cursor, label = [], ...filter }: Filter): ReturnType<Source["list"]> {
+    const byName = Map.groupBy(label, (one) => one.slice(0, one.indexOf("=")));
+    const labels = Object.fromEntries(
+      Array.from(byName, ([name, given]) => [name, given.map((one) => one.slice(name.length + 1))]),
+    );
     const { items, ...more } = await this.#reader.requests({
       ...(filter as { readonly limit: number }),
+      labels,
       ...(cursor === undefined ? {} : { cursor }),
     });
     return { requests: items.map((item) => withTexts(item) as Row), ...more };

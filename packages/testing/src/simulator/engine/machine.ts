@@ -1,4 +1,5 @@
 import { WheelworkError, type AnyHub, type RunEvent } from "@wheelwork/core";
+import { labelsOf } from "@wheelwork/core/kernel";
 import type { EngineEvent, RequestPage, Schedule } from "@wheelwork/engine";
 import { isDeepStrictEqual } from "node:util";
 import type { SimulatedClock } from "../../clock.ts";
@@ -237,10 +238,23 @@ export class Machine {
       await this.#within(async () => {
         const { items, counted } = await countedList(engine);
         count = counted;
+        for (const labels of new Set(items.map((item) => item.labels))) {
+          if (labels === undefined) continue;
+          const counted = await engine.count({ labels });
+          const such = items.filter((item) => isDeepStrictEqual(item.labels, labels)).length;
+          if (counted !== such)
+            this.see({
+              type: "outside",
+              problem: `${such} requests have the labels ${JSON.stringify(labels)}, and ${counted} are counted`,
+            });
+        }
         for (const { id, status } of items) {
           keys.push(id);
           try {
-            const { answer } = await engine.request(id);
+            const { answer, request, labels, hub } = await engine.request(id);
+            const definition = engine.hubs.get(hub)?.definition;
+            if (definition !== undefined && !isDeepStrictEqual(labels, labelsOf(definition, request)))
+              this.see({ type: "outside", problem: `${id} has the labels ${JSON.stringify(labels)}` });
             const history = await engine.history(id);
             const known = history.filter((event) => event.type !== "archived");
             if (known.length === history.length) histories.set(id, known);

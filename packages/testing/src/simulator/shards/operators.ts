@@ -196,7 +196,16 @@ export class Operators {
     for (const asked of able) {
       const page = await this.#asking.insist(asked, () => asked.engine.requests({ limit: 1000 }));
       const all = await this.#asking.insist(asked, () => asked.engine.count());
+      const labels = page?.items.find((item) => item.labels !== undefined)?.labels;
+      const labelled =
+        labels === undefined ? 0 : await this.#asking.insist(asked, () => asked.engine.count({ labels }));
       const again = await this.#asking.insist(asked, () => asked.engine.requests({ limit: 1000 }));
+      const such = page?.items.filter((item) => isDeepStrictEqual(item.labels, labels)).length;
+      this.#ledger.demand(
+        "reads",
+        labels === undefined || labelled === such || !isDeepStrictEqual(again, page),
+        () => `node ${asked.number} counts ${labelled} of ${such} with ${JSON.stringify(labels)}`,
+      );
       // Some may be purged while somebody counts.
       this.#ledger.demand(
         "reads",
