@@ -48,6 +48,7 @@ export type {
   FacetCount,
   ListPlace,
   RequestFilter,
+  StoreFilter,
   RequestList,
   StatusFilter,
   TimeRange,

@@ -9,6 +9,8 @@ interface IndexedRow extends ListPlace {
   /** null: no list shows it. */
   readonly facet: number | null;
   readonly answeredAt: number | undefined;
+  /** Of a run: when it is due next. */
+  readonly due?: number | undefined;
   /** See `labelsText`. */
   readonly labels: string | null;
 }
@@ -84,7 +86,7 @@ export class IndexChanges {
 
 type LabelCellChange = CellChange & { readonly label: string };
 
-const labelledTypes = ["text", "integer", "bigint", "text", "bigint", "text"];
+const labelledTypes = ["text", "integer", "bigint", "text", "bigint", "bigint", "text"];
 
 /** Rows of the table `labelled` as columns. */
 export const labelledColumns = (rows: readonly Labelled[]): unknown[][] => [
@@ -93,6 +95,7 @@ export const labelledColumns = (rows: readonly Labelled[]): unknown[][] => [
   rows.map(({ createdAt }) => createdAt),
   rows.map(({ key }) => key),
   rows.map(({ answeredAt }) => answeredAt ?? null),
+  rows.map(({ due }) => due ?? null),
   rows.map(({ labels }) => labels),
 ];
 
@@ -101,8 +104,8 @@ const typed = (types: readonly string[], first: number): string =>
 
 /** Adds rows to the index of labels, from a parameter on; `from`: what must have a row for that. */
 export const addLabelled = (first: number, from = ""): string => `INSERT INTO labelled
-    (shard, label, facet, created_at, key, answered_at, labels)
-  SELECT $1, t.* FROM ${from} unnest(${typed(labelledTypes, first)}) AS t (label, facet, created_at, key, answered_at, labels)
+    (shard, label, facet, created_at, key, answered_at, due, labels)
+  SELECT $1, t.* FROM ${from} unnest(${typed(labelledTypes, first)}) AS t (label, facet, created_at, key, answered_at, due, labels)
   ON CONFLICT (shard, label, facet, created_at, key) DO NOTHING`;
 
 /** How many parameters `addLabelled` has. */

@@ -1,4 +1,4 @@
-import type { Facet, FacetCount, ListPlace, RequestFilter, RequestList, RequestRow } from "@wheelwork/engine";
+import type { Facet, FacetCount, ListPlace, StoreFilter, RequestList, RequestRow } from "@wheelwork/engine";
 import {
   boundsOf,
   cellsSql,
@@ -16,6 +16,7 @@ import {
   optionalNumber,
   rowRanges,
   soughtLabels,
+  stuckBounds,
   storedFacetOf,
   type CellChange,
   type Counted,
@@ -49,7 +50,7 @@ async function walkOf(
   read: Read,
   shard: number,
   known: KnownFacets,
-  filter: RequestFilter,
+  filter: StoreFilter,
 ): Promise<LabelWalk | undefined> {
   const sought = soughtLabels(filter);
   if (sought.length === 0) return undefined;
@@ -99,7 +100,7 @@ function tablesOf(parts: readonly Part[]): [table: string, parts: readonly Part[
 
 /** What rows must be, besides being in a part of an index. */
 const conditionsOf = (
-  filter: RequestFilter,
+  filter: StoreFilter,
   others: readonly SoughtLabel[],
   bind: (value: unknown) => string,
 ): string =>
@@ -109,6 +110,19 @@ const conditionsOf = (
       ({ name, values }) => ` AND labels::jsonb ->> ${bind(name)}::text = ANY (${bind(values)}::text[])`,
     ),
   ].join("");
+
+/** Which rows of parts are stuck, if a filter asks for it: columns of the parts, their names, and what rows must be. */
+function stuckOf(facets: readonly StoredFacet[], filter: StoreFilter, bind: (value: unknown) => string) {
+  const bounds = facets.map((facet) => stuckBounds(facet, filter));
+  if (bounds.every((one) => one === undefined)) return { columns: "", names: "", where: "" };
+  const dueBefore = bind(bounds.map((one) => one?.dueBefore ?? 0));
+  const acceptedBefore = bind(bounds.map((one) => one?.acceptedBefore ?? 0));
+  return {
+    columns: `, ${bind(bounds.map((one) => one === undefined))}::boolean[], ${dueBefore}::bigint[], ${acceptedBefore}::bigint[]`,
+    names: ", is_meant, due_before, accepted_before",
+    where: " AND (is_meant OR due < due_before OR (answered_at IS NULL AND created_at < accepted_before))",
+  };
+}
 
 /**
  * The statement of a list. For each facet it walks the index that has its rows in the order of lists, and costs as much as its page,
@@ -141,12 +155,17 @@ export function listStatement(
       bind(bounds.map(({ to }) => (to === undefined ? "" : placeAfter(to, to.isIncluded)))),
     ];
     const [id, label, since, sinceKey, before, beforeKey] = columns;
+    const stuck = stuckOf(
+      parts.map(({ facet }) => facet),
+      list,
+      bind,
+    );
     return `SELECT part.* FROM unnest(${id}::integer[], ${label}::text[], ${since}::bigint[], ${sinceKey}::text[], ${before}::bigint[],
-        ${beforeKey}::text[]) AS meant (id, label, since, since_key, before, before_key), LATERAL (
+        ${beforeKey}::text[]${stuck.columns}) AS meant (id, label, since, since_key, before, before_key${stuck.names}), LATERAL (
       SELECT facet, key, created_at, answered_at FROM ${table}
       WHERE shard = ${owner}${table === "labelled" ? ` AND label = meant.label COLLATE "C"` : ""} AND facet = meant.id
         AND (created_at, key) >= (meant.since, meant.since_key COLLATE "C")
-        AND (created_at, key) < (meant.before, meant.before_key COLLATE "C")${conditions} ${order}) AS part`;
+        AND (created_at, key) < (meant.before, meant.before_key COLLATE "C")${conditions}${stuck.where} ${order}) AS part`;
   });
   return {
     text: `SELECT listed.*, live.version AS run_version, live.labels AS run_labels, live.lane,
@@ -163,7 +182,7 @@ export function listStatement(
 const placeAfter = ({ key }: ListPlace, isAfter: boolean): string => (isAfter ? `${key}\u0001` : key);
 
 /** How many rows of a shard a filter means, by facet. */
-export async function countRows(read: Read, shard: number, filter: RequestFilter): Promise<FacetCount[]> {
+export async function countRows(read: Read, shard: number, filter: StoreFilter): Promise<FacetCount[]> {
   const known = await facetsOf(read);
   const walk = await walkOf(read, shard, known, filter);
   if (walk === undefined) return countParts(read, shard, known.values(), filter, undefined, []);
@@ -181,7 +200,7 @@ async function countParts(
   read: Read,
   shard: number,
   facets: Iterable<StoredFacet>,
-  filter: RequestFilter,
+  filter: StoreFilter,
   label: string | undefined,
   others: readonly SoughtLabel[],
 ): Promise<FacetCount[]> {
@@ -219,7 +238,7 @@ async function countRowsOf(
   read: Read,
   shard: number,
   known: ReadonlyMap<number, StoredFacet>,
-  filter: RequestFilter,
+  filter: StoreFilter,
   step: CountStep & { readonly kind: "rows" },
   label: string | undefined,
   others: readonly SoughtLabel[],
@@ -232,6 +251,7 @@ async function countRowsOf(
   }));
   for (const [table, ours] of tablesOf(parts)) {
     const spans = (ours as typeof parts).map(({ span }) => span);
+    const facets = ours.map(({ facet }) => facet);
     const values: unknown[] = [
       shard,
       spans.map(({ facet }) => facet),
@@ -240,9 +260,11 @@ async function countRowsOf(
     ];
     const bind = (value: unknown): string => `$${values.push(value)}`;
     const ofLabel = label === undefined ? "" : ` AND label = ${bind(label)}`;
-    const text = `SELECT span.facet, found.count FROM unnest($2::integer[], $3::bigint[], $4::bigint[]) AS span (facet, since, before),
+    const stuck = stuckOf(facets, filter, bind);
+    const text = `SELECT span.facet, found.count FROM unnest($2::integer[], $3::bigint[], $4::bigint[]${stuck.columns})
+        AS span (facet, since, before${stuck.names}),
       LATERAL (SELECT count(*) AS count FROM ${table} WHERE shard = $1${ofLabel} AND facet = span.facet
-        AND created_at >= span.since AND created_at < span.before${conditionsOf(filter, others, bind)}) AS found`;
+        AND created_at >= span.since AND created_at < span.before${conditionsOf(filter, others, bind)}${stuck.where}) AS found`;
     for (const { facet, count } of await read({ text, values }))
       counts.push({ facet: Number(facet), count: Number(count) });
   }

@@ -218,6 +218,12 @@ const migrations: readonly string[] = [
     PRIMARY KEY (shard, label, level, facet, cell)
   ) WITH (fillfactor = 50);
   `,
+  `
+  -- Which runs are stuck is told by the index of lists alone.
+  DROP INDEX run_facet;
+  CREATE INDEX run_facet ON run (shard, facet, created_at, key) INCLUDE (answered_at, due) WHERE facet IS NOT NULL;
+  ALTER TABLE labelled ADD COLUMN due bigint;
+  `,
 ];
 
 /**

@@ -11,7 +11,7 @@ import type {
   FacetCount,
   Found,
   LaneRun,
-  RequestFilter,
+  StoreFilter,
   RequestList,
   RequestRow,
   ShardState,
@@ -304,7 +304,7 @@ class PostgresStore implements Store {
     return listRows((statement) => this.#connections.read(statement), this.#shard, list);
   }
 
-  facets(filter: RequestFilter): Promise<FacetCount[]> {
+  facets(filter: StoreFilter): Promise<FacetCount[]> {
     return countRows((statement) => this.#connections.read(statement), this.#shard, filter);
   }
 
@@ -423,9 +423,9 @@ class PostgresStore implements Store {
       const keys = chunk.runs.map(({ key }) => key);
       gone(await client.query<Row>(this.#statement("former", [this.#shard, keys])));
       for (const run of chunk.runs) {
-        const { key, createdAt, answeredAt } = run;
+        const { key, createdAt, answeredAt, due } = run;
         const labels = labelsText(run);
-        changes.add({ facet: facetIdOf(run, facets), key, createdAt, answeredAt, labels });
+        changes.add({ facet: facetIdOf(run, facets), key, createdAt, answeredAt, due, labels });
       }
     }
     const written = await client.query<Row>(this.#statement(...chunk.statement(this.#shard, facets)));

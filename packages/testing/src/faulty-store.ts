@@ -11,7 +11,7 @@ import type {
   Found,
   LaneRun,
   MaybePromise,
-  RequestFilter,
+  StoreFilter,
   RequestList,
   RequestRow,
   Rows,
@@ -118,7 +118,7 @@ export class FaultyStore implements Store {
     return this.#read((store) => store.list(list));
   }
 
-  facets(filter: RequestFilter): MaybePromise<readonly FacetCount[]> {
+  facets(filter: StoreFilter): MaybePromise<readonly FacetCount[]> {
     return this.#read((store) => store.facets(filter));
   }
 

@@ -14,7 +14,7 @@ import type {
   Found,
   LaneRun,
   LogProgress,
-  RequestFilter,
+  StoreFilter,
   RequestList,
   RequestRow,
   RunEvents,
@@ -207,7 +207,7 @@ export class MemoryStore implements Store {
       });
   }
 
-  facets(filter: RequestFilter): FacetCount[] {
+  facets(filter: StoreFilter): FacetCount[] {
     const sums = new FacetSums();
     for (const row of this.#rows()) if (isMeant(row, filter)) sums.add(facetOf(row) as Facet, 1);
     return sums.counts();

@@ -1,5 +1,5 @@
 import { strictEqual } from "node:assert/strict";
-import type { RequestFilter, RequestList, Store, StoredAnswer, StoredRun } from "@wheelwork/engine";
+import type { StoreFilter, RequestList, Store, StoredAnswer, StoredRun } from "@wheelwork/engine";
 import { answer, nothingBegun, Owner, run, same, type StoreTest } from "./store-fixtures.ts";
 
 const keysOf = async (store: Store, list: RequestList): Promise<string[]> =>
@@ -47,7 +47,10 @@ export function listConformance(test: StoreTest): void {
     ["run", run("r4", { createdAt: 5_000_000, status: "pending", state: "" })],
     ["run", run("r5", { createdAt: 5_000_001, status: "incident" })],
     ["run", run("r5/1", { createdAt: 5_000_002, status: "incident", root: false })],
-    ["run", run("r6", { createdAt: 5_000_003, answeredAt: 5_000_050, activity: "waiting", labels: acme })],
+    [
+      "run",
+      run("r6", { createdAt: 5_000_003, answeredAt: 5_000_050, activity: "waiting", labels: acme, due: 400 }),
+    ],
     ["run", run("r1/1", { createdAt: 1_001, root: false, activity: "calling" })],
     ["answer", answer("a1", { createdAt: 1_000, answeredAt: 1_005, endedAt: 1_005, labels: acme })],
     [
@@ -102,7 +105,8 @@ export function listConformance(test: StoreTest): void {
     const answers = mixed.flatMap(([kind, row]) => (kind === "answer" ? [row as StoredAnswer] : []));
     await owner.commit({ answers: answers.toSorted((a, b) => a.answeredAt - b.answeredAt) });
   };
-  const filters: readonly [filter: RequestFilter, keys: string][] = [
+  const stuck = { dueBefore: 400, acceptedBefore: { h: 5_000_004 } };
+  const filters: readonly [filter: StoreFilter, keys: string][] = [
     [{}, "r6 r5 r4 a5 r3 a4 r2 a3 a2 r1 a1 a6"],
     [{ hub: "h" }, "r6 r5 r4 a4 r2 a3 a2 r1 a1 a6"],
     [{ hub: ["other", "none"] }, "a5 r3"],
@@ -111,6 +115,14 @@ export function listConformance(test: StoreTest): void {
     [{ status: "calling" }, "r1"],
     [{ status: "waiting" }, "r6 r2"],
     [{ status: ["retrying", "incident"] }, "r5/1 r5 r3"],
+    [{ status: "stuck" }, "r3"],
+    [{ status: "stuck", stuck }, "r3 r2 r1"],
+    [{ status: "stuck", stuck: { ...stuck, acceptedBefore: { h: 1_500 } } }, "r3 r1"],
+    [{ status: "stuck", stuck: { dueBefore: 401, acceptedBefore: {} } }, "r6 r3"],
+    [{ status: ["stuck", "waiting", "pending"], stuck: { ...stuck, acceptedBefore: {} } }, "r6 r4 r3 r2"],
+    [{ status: "stuck", stuck, labels: { tenant: ["acme", "globex"] }, hub: "h" }, "r2 r1"],
+    [{ status: "stuck", stuck: { dueBefore: 401, acceptedBefore: {} }, labels: acme }, "r6"],
+    [{ status: "stuck", stuck, createdAt: { from: 1_001 } }, "r3 r2"],
     [{ status: "ended" }, "a5 a4 a3 a2 a1 a6"],
     [{ status: "result" }, "a3 a2 a1"],
     [{ status: "error" }, "a5 a4"],
@@ -225,7 +237,7 @@ export function listConformance(test: StoreTest): void {
     reopen,
   }, owner) => {
     await writeMixed(owner);
-    const count = async (of: Store, filter: RequestFilter): Promise<number> =>
+    const count = async (of: Store, filter: StoreFilter): Promise<number> =>
       (await of.facets(filter)).reduce((sum, facet) => sum + facet.count, 0);
     await owner.checkpoint({
       runs: [run("r1", { createdAt: 1_000, state: "B", activity: "waiting" })],

@@ -1,7 +1,7 @@
 import type { Answer, HistoryEvent, RunEvent } from "@wheelwork/core";
 import { apply, restore, Run } from "@wheelwork/core/kernel";
 import { nextTurn } from "../ports/clock.ts";
-import type { FacetCount, RequestFilter, RequestList } from "../ports/filter.ts";
+import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
 import type { AuditBatch, AuditPlace, Clock, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
 import { HistoryReader, withRest, type HistoryRange } from "../ports/history.ts";
@@ -146,7 +146,7 @@ export class RemoteShardReader {
   }
 
   /** How many requests a filter means, by facet. */
-  facets(filter: RequestFilter): Promise<readonly FacetCount[]> {
+  facets(filter: StoreFilter): Promise<readonly FacetCount[]> {
     return this.#stable(async (checkpoint) => {
       const { runs } = await this.#replayed(checkpoint);
       const rows = new Map<string, ListedAs>();

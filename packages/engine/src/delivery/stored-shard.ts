@@ -1,6 +1,6 @@
 import { WheelworkError, type Answer, type HistoryEvent } from "@wheelwork/core";
 import type { Ignored } from "@wheelwork/core/kernel";
-import type { FacetCount, RequestFilter, RequestList } from "../ports/filter.ts";
+import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
 import type { AuditBatch, AuditPlace, Clock, RequestRow, Store } from "../ports/ports.ts";
 import type { HistoryRange } from "../ports/history.ts";
 import type { askAgain, RequestRecord, RunFeed, ShardAccess } from "../requests/access.ts";
@@ -40,7 +40,7 @@ export class StoredShard implements ShardAccess {
     return this.reader.list(list);
   }
 
-  facets(filter: RequestFilter): Promise<readonly FacetCount[]> {
+  facets(filter: StoreFilter): Promise<readonly FacetCount[]> {
     return this.reader.facets(filter);
   }
 

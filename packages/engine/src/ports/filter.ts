@@ -6,9 +6,11 @@ export type Activity = "calling" | "waiting" | "retrying";
 
 /**
  * What a filter says of a status: a status, what a running request does, or how an ended request was answered. `cancelled` is an
- * ended request with the error WW_CANCELLED, and one of those with an error.
+ * ended request with the error WW_CANCELLED, and one of those with an error. `stuck` is a running request that somebody should look
+ * at: it is retrying, or it is over its time by more than 10 s and nobody has called it back, or it has no answer yet and is older
+ * than 99 % of the requests of its hub were when they got theirs.
  */
-export type StatusFilter = RequestStatus | Activity | Answer["kind"] | "cancelled";
+export type StatusFilter = RequestStatus | Activity | Answer["kind"] | "cancelled" | "stuck";
 
 /** All of them. */
 export const statusFilters = [
@@ -17,6 +19,7 @@ export const statusFilters = [
   "calling",
   "waiting",
   "retrying",
+  "stuck",
   "incident",
   "ended",
   "result",
@@ -56,8 +59,22 @@ export interface ListPlace {
   readonly key: string;
 }
 
+/** Which requests a store means: as above, with what the status `stuck` depends on. */
+export interface StoreFilter extends RequestFilter {
+  /** Absent: only those that are retrying are stuck. */
+  readonly stuck?: StuckBounds;
+}
+
+/** Which runs are stuck at a moment, besides those that are retrying. */
+interface StuckBounds {
+  /** Those that were due before this time. */
+  readonly dueBefore: number;
+  /** By hub: those that were accepted before this time, and have no answer. */
+  readonly acceptedBefore: Readonly<Record<string, number>>;
+}
+
 /** A part of a list of requests. */
-export interface RequestList extends RequestFilter {
+export interface RequestList extends StoreFilter {
   /** The order of the list, by the time at which requests were accepted. Default: `newest` first. */
   readonly order?: "newest" | "oldest";
   readonly limit: number;
@@ -107,6 +124,8 @@ export interface FacetRow {
   /** Only of a row of an answer. */
   readonly answer?: Answer | undefined;
   readonly labels?: Labels | undefined;
+  /** When a run is due next. */
+  readonly due?: number | undefined;
 }
 
 /**
@@ -133,8 +152,8 @@ export const beginOfClass = (took: number): number => (took === 0 ? 0 : 4 ** (to
 /** What a filter means of a facet: nothing, all of it but for time ranges, or what its rows say. */
 export type Fit = "none" | "all" | "some";
 
-/** What the filter means of a facet. `some`: of each row it must be known how long its answer took. */
-export function fits(facet: Facet, filter: RequestFilter): Fit {
+/** What the filter means of a facet. `some`: of each row it must be known how long its answer took, or whether it is stuck. */
+export function fits(facet: Facet, filter: StoreFilter): Fit {
   const { hub, status, state, code, durationMs } = filter;
   const isMeant =
     isOneOf(facet.hub, hub) &&
@@ -142,6 +161,8 @@ export function fits(facet: Facet, filter: RequestFilter): Fit {
     isOneOf(facet.code, code) &&
     hasStatus(facet, status);
   if (!isMeant) return "none";
+  const stuck = stuckBounds(facet, filter);
+  if (stuck !== undefined) return "some";
   if (durationMs === undefined) return "all";
   const { min = 0, max = Number.POSITIVE_INFINITY } = durationMs;
   if (facet.took === undefined) return "some";
@@ -175,9 +196,34 @@ function isStatus({ status, activity, root, outcome, code }: Facet, given: Statu
       return status === "ended" && outcome === given;
     case "cancelled":
       return status === "ended" && code === "WW_CANCELLED";
+    case "stuck":
+      return root && status === "running";
     default:
       return root && status === given;
   }
+}
+
+/** When rows of a facet are stuck. */
+export interface FacetStuck {
+  readonly dueBefore: number;
+  readonly acceptedBefore: number;
+}
+
+/** When a filter means rows of a facet, if only because they are stuck; undefined: each for another reason, or none. */
+export function stuckBounds(facet: Facet, { status = [], stuck }: StoreFilter): FacetStuck | undefined {
+  const given = typeof status === "string" ? [status] : status;
+  if (!given.includes("stuck") || facet.status !== "running" || facet.activity === "retrying")
+    return undefined;
+  if (given.some((one) => one !== "stuck" && isStatus(facet, one))) return undefined;
+  return { dueBefore: stuck?.dueBefore ?? 0, acceptedBefore: stuck?.acceptedBefore[facet.hub] ?? 0 };
+}
+
+/** Whether a row is stuck. */
+function isStuck(
+  { createdAt, answeredAt, due }: Pick<FacetRow, "createdAt" | "answeredAt" | "due">,
+  { dueBefore, acceptedBefore }: FacetStuck,
+): boolean {
+  return (due !== undefined && due < dueBefore) || (answeredAt === undefined && createdAt < acceptedBefore);
 }
 
 /** Whether a time is in a range; undefined is in none but the one without bounds. */
@@ -197,18 +243,20 @@ export const durationRange = ({ durationMs }: RequestFilter): TimeRange | undefi
       };
 
 /** Whether a filter means a request with this row. */
-export function isMeant(row: FacetRow, filter: RequestFilter): boolean {
+export function isMeant(row: FacetRow, filter: StoreFilter): boolean {
   const facet = facetOf(row);
   return facet !== undefined && isOfFacet(row, facet, filter);
 }
 
 /** The same of a row whose facet is known. */
 export function isOfFacet(
-  row: Pick<FacetRow, "createdAt" | "answeredAt" | "labels">,
+  row: Pick<FacetRow, "createdAt" | "answeredAt" | "labels" | "due">,
   facet: Facet,
-  filter: RequestFilter,
+  filter: StoreFilter,
 ): boolean {
   if (fits(facet, filter) === "none") return false;
+  const stuck = stuckBounds(facet, filter);
+  if (stuck !== undefined && !isStuck(row, stuck)) return false;
   const { createdAt, answeredAt } = row;
   const took = answeredAt === undefined ? undefined : answeredAt - createdAt;
   return (

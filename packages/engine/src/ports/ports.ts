@@ -11,7 +11,7 @@ import type {
   WheelworkError,
 } from "@wheelwork/core";
 import type { RunSnapshot } from "@wheelwork/core/kernel";
-import type { Activity, FacetCount, RequestFilter, RequestList } from "./filter.ts";
+import type { Activity, FacetCount, StoreFilter, RequestList } from "./filter.ts";
 
 /** A value now, or later: a store in the same process commits at once, one over a network does not. */
 export type MaybePromise<T> = T | Promise<T>;
@@ -329,7 +329,7 @@ export interface Store {
    * How many rows a list of all requests with the filter has, by facet: exact, and at about the same cost however many there are. Facets
    * without rows are left out.
    */
-  facets(filter: RequestFilter): MaybePromise<readonly FacetCount[]>;
+  facets(filter: StoreFilter): MaybePromise<readonly FacetCount[]>;
   /**
    * @throws WheelworkError WW_STORE_REFUSED when the store never takes such content (a text that is too long, a value that it
    * cannot hold). Nothing was written then.

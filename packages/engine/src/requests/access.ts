@@ -8,7 +8,7 @@ import {
   type TraceContext,
 } from "@wheelwork/core";
 import { Run, type Ignored, type Input, type RunOrigin } from "@wheelwork/core/kernel";
-import type { FacetCount, RequestFilter, RequestList } from "../ports/filter.ts";
+import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
 import type { AuditBatch, AuditPlace, Clock, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { Schedule } from "../schedules/schedule.ts";
 import type { Tracing } from "../ports/trace.ts";
@@ -100,7 +100,7 @@ export interface ShardAccess {
   /** The first rows of a part of a list: as many as its limit if there are so many, and in any order. */
   list(list: RequestList): Promise<readonly RequestRow[]>;
   /** How many requests a filter means, by facet. */
-  facets(filter: RequestFilter): Promise<readonly FacetCount[]>;
+  facets(filter: StoreFilter): Promise<readonly FacetCount[]>;
   /** The lanes of the shard with the longest queues. */
   lanes(filter: LaneFilter): Promise<LongestLanes>;
   /** Who works on the shard, and how far it has come. */

@@ -7,7 +7,7 @@ import {
   isMeant,
   isOfFacet,
   type FacetCount,
-  type RequestFilter,
+  type StoreFilter,
   type RequestList,
 } from "../ports/filter.ts";
 import { nextTurn } from "../ports/clock.ts";
@@ -128,7 +128,7 @@ function rowOf(run: Run): RequestRow {
  */
 export async function countOverlaid(
   store: Store,
-  filter: RequestFilter,
+  filter: StoreFilter,
   clock: Clock,
   overlay: Overlay,
 ): Promise<readonly FacetCount[]> {

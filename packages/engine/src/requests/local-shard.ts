@@ -1,7 +1,7 @@
 import { WheelworkError, type Answer, type HistoryEvent, type RunEvent } from "@wheelwork/core";
 import { Run, type Ignored, type Input } from "@wheelwork/core/kernel";
 import { keyReused } from "../ports/keys.ts";
-import type { FacetCount, RequestFilter, RequestList } from "../ports/filter.ts";
+import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
 import type { AuditBatch, AuditPlace, Clock, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
 import { stopping, unavailable } from "../shard/options.ts";
 import type { Shard } from "../shard/shard.ts";
@@ -171,7 +171,7 @@ export class LocalShard implements ShardAccess {
     return listOverlaid(this.#store, list, this.#clock, this.#overlay());
   }
 
-  async facets(filter: RequestFilter): Promise<readonly FacetCount[]> {
+  async facets(filter: StoreFilter): Promise<readonly FacetCount[]> {
     return countOverlaid(this.#store, filter, this.#clock, this.#overlay());
   }
 

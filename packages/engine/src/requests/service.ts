@@ -10,7 +10,13 @@ import {
 import { callersCancel, knownCommand, Run, textOf, type HubDefinition } from "@wheelwork/core/kernel";
 import { outcomeSignal, type RemoteCall, type RemoteOutcome } from "../ports/calls.ts";
 import { givenKey, isRunKey, keyProblem, scheduleHubName, scheduleOf, storedKey } from "../ports/keys.ts";
-import { compareInList, type FacetCount, type RequestFilter, type RequestList } from "../ports/filter.ts";
+import {
+  compareInList,
+  type FacetCount,
+  type RequestFilter,
+  type RequestList,
+  type StoreFilter,
+} from "../ports/filter.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import { readTraceparent, traceContext, type Tracing } from "../ports/trace.ts";
 import {
@@ -66,6 +72,7 @@ import {
   type CheckedBody,
 } from "./validate.ts";
 import { checkFilter, limitOf, listOf, pageOf, requestCounts } from "./filters.ts";
+import { answeredRequests, asksForStuck, atTime, typicalTimes } from "./stuck.ts";
 import { viewOf } from "./views.ts";
 
 /**
@@ -345,10 +352,11 @@ export class RequestService implements Engine {
   /** What each shard has of a part of a list. */
   async #rows(list: RequestList): Promise<readonly RequestRow[]> {
     this.#demandOpen();
+    const meant = await this.#meaningOf(list);
     const rows: RequestRow[] = [];
     for (const shard of this.#shards.all()) {
       // Their number may be too great for the arguments of a call.
-      for (const row of await told(shard.list(list))) rows.push(row);
+      for (const row of await told(shard.list(meant(shard)))) rows.push(row);
     }
     return rows;
   }
@@ -364,9 +372,17 @@ export class RequestService implements Engine {
   async #counts(filter: RequestFilter): Promise<readonly FacetCount[]> {
     checkFilter(filter);
     this.#demandOpen();
+    const meant = await this.#meaningOf(filter);
     const counts: FacetCount[] = [];
-    for (const shard of this.#shards.all()) counts.push(...(await told(shard.facets(filter))));
+    for (const shard of this.#shards.all()) counts.push(...(await told(shard.facets(meant(shard)))));
     return counts;
+  }
+
+  /** What a filter means in each shard, by the time there. */
+  async #meaningOf<F extends RequestFilter>(filter: F): Promise<(shard: ShardAccess) => F & StoreFilter> {
+    if (!asksForStuck(filter)) return () => filter;
+    const typical = typicalTimes(await this.#counts(answeredRequests));
+    return (shard) => atTime(filter, typical, shard.now());
   }
 
   audit(page: Parameters<Engine["audit"]>[0] = {}): Promise<AuditPage> {

@@ -21,6 +21,7 @@ export const listedRow = (run: Run): FacetRow => ({
   endedAt: run.endedAt,
   answer: run.status === "ended" ? run.answer : undefined,
   labels: run.origin.labels,
+  due: run.nextDue,
 });
 
 /** What a stored row says of its run. */
@@ -29,10 +30,12 @@ export interface ListedAs {
   readonly createdAt: number;
   readonly answeredAt: number | undefined;
   readonly labels: Labels | undefined;
+  readonly due: number | undefined;
 }
 
 /** The same of a row; undefined: no list shows it. */
 export function listedAs(row: FacetRow): ListedAs | undefined {
   const facet = facetOf(row);
-  return facet && { facet, createdAt: row.createdAt, answeredAt: row.answeredAt, labels: row.labels };
+  const { createdAt, answeredAt, labels, due } = row;
+  return facet && { facet, createdAt, answeredAt, labels, due };
 }

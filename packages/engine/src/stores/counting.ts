@@ -5,7 +5,7 @@ import {
   fits,
   type Facet,
   type FacetCount,
-  type RequestFilter,
+  type StoreFilter,
   type TimeRange,
 } from "../ports/filter.ts";
 
@@ -152,7 +152,7 @@ export interface StoredFacet extends Facet {
  */
 export function* counting(
   facets: Iterable<StoredFacet>,
-  filter: RequestFilter,
+  filter: StoreFilter,
   byRow = false,
 ): Generator<CountStep, FacetCount[], readonly Counted[]> {
   const sums = new FacetSums();
@@ -202,10 +202,8 @@ export function* counting(
   return sums.counts();
 }
 
-/** The ranges of a filter that the rows of a facet must be in, beside that of the time when they were accepted. */
-export function rowRanges(
-  filter: RequestFilter,
-): readonly { readonly sql: string; readonly value: number }[] {
+/** The ranges of a filter that rows must be in, beside that of the time when they were accepted. */
+export function rowRanges(filter: StoreFilter): readonly { readonly sql: string; readonly value: number }[] {
   const { answeredAt } = filter;
   const took = durationRange(filter);
   const ranges: { readonly sql: string; readonly value: number }[] = [];

@@ -8,6 +8,7 @@ export {
   fits,
   isListedAfter,
   isMeant,
+  stuckBounds,
   type FacetRow,
 } from "../ports/filter.ts";
 export {

@@ -5,10 +5,11 @@ import {
   facetOf,
   FacetSums,
   fits,
+  stuckBounds,
   type FacetCount,
   type FacetRow,
   type ListPlace,
-  type RequestFilter,
+  type StoreFilter,
   type RequestList,
 } from "../ports/filter.ts";
 import type { MaybePromise, RequestRow } from "../ports/ports.ts";
@@ -39,6 +40,8 @@ interface IndexedRow {
   readonly key: string;
   readonly createdAt: number;
   readonly answeredAt: number | undefined;
+  /** Of a run: when it is due next. */
+  readonly due?: number | undefined;
   /** See `labelsText`. */
   readonly labels: string | null;
   /** Only of a row with labels. */
@@ -56,6 +59,11 @@ interface Part {
 interface Condition {
   readonly sql: string;
   readonly values: readonly SQLInputValue[];
+}
+
+/** A part, as a list goes through it. */
+interface ListedPart extends Part {
+  readonly conditions: readonly Condition[];
 }
 
 /** Lists and counts of requests in a SQLite file: see counting.ts and labels.ts. Made anew after a transaction that has failed. */
@@ -83,11 +91,21 @@ export class SqliteFacets {
   }
 
   /** A row comes to a facet, with the present transaction. */
-  add({ facet, key, createdAt, answeredAt, labels, id }: IndexedRow): void {
+  add({ facet, key, createdAt, answeredAt, due, labels, id }: IndexedRow): void {
     if (facet === null) return;
     this.#changes.add(facet, createdAt, answeredAt, 1);
     for (const label of labelsOfText(labels)) {
-      this.#tables.run(insertLabelled, label, facet, createdAt, key, answeredAt ?? null, id, labels);
+      this.#tables.run(
+        insertLabelled,
+        label,
+        facet,
+        createdAt,
+        key,
+        answeredAt ?? null,
+        due ?? null,
+        id,
+        labels,
+      );
       this.#changesOf(label).add(facet, createdAt, answeredAt, 1);
     }
   }
@@ -126,7 +144,7 @@ export class SqliteFacets {
   }
 
   /** The parts of the index that have what a filter means, and which labels their rows must have besides. */
-  #walk(filter: RequestFilter): { readonly parts: readonly Part[]; readonly others: readonly SoughtLabel[] } {
+  #walk(filter: StoreFilter): { readonly parts: readonly Part[]; readonly others: readonly SoughtLabel[] } {
     const sought = soughtLabels(filter);
     if (sought.length === 0) {
       const meant = [...this.#known.values()].filter((facet) => fits(facet, filter) !== "none");
@@ -148,25 +166,20 @@ export class SqliteFacets {
   }
 
   list(list: RequestList): MaybePromise<RequestRow[]> {
-    const { parts, others } = this.#walk(list);
-    const conditions = conditionsOf(list, others);
-    if (conditions.length === 0) return this.#listParts(parts, list, conditions);
-    return finish(this.#listInWindows(parts, list, conditions));
+    const { parts: walked, others } = this.#walk(list);
+    const parts = walked.map((part) => ({ ...part, conditions: conditionsOf(part.facet, list, others) }));
+    if (parts.every(({ conditions }) => conditions.length === 0)) return this.#listParts(parts, list);
+    return finish(this.#listInWindows(parts, list));
   }
 
   /** The first rows of a list in some parts of the index. `until`: the last place that is looked at. */
-  #listParts(
-    parts: readonly Part[],
-    list: RequestList,
-    conditions: readonly Condition[],
-    until?: ListPlace,
-  ): RequestRow[] {
+  #listParts(parts: readonly ListedPart[], list: RequestList, until?: ListPlace): RequestRow[] {
     const { limit, order = "newest" } = list;
     let places: Place[] = [];
     for (const part of parts) {
       // Once there are enough, only those are looked for that go before the last one.
       const last = places.length < limit ? until : places[limit - 1];
-      const { sql, values } = listStatement(part, list, conditions, last);
+      const { sql, values } = listStatement(part, list, part.conditions, last);
       const found = this.#tables.all(sql, ...values).map((row) => placeOf(row, part.facet));
       if (found.length === 0) continue;
       places = [...places, ...found].toSorted((a, b) => compareInList(a, b, order)).slice(0, limit);
@@ -181,11 +194,7 @@ export class SqliteFacets {
    * The same of a list that may pass over many rows of the index: from place to place, so many rows in each turn. All parts are looked
    * at up to the same place, so that a request that moves on meanwhile is listed once: its place stays.
    */
-  *#listInWindows(
-    parts: readonly Part[],
-    list: RequestList,
-    conditions: readonly Condition[],
-  ): Generator<void, RequestRow[]> {
+  *#listInWindows(parts: readonly ListedPart[], list: RequestList): Generator<void, RequestRow[]> {
     const { limit } = list;
     const rows: RequestRow[] = [];
     const each = Math.max(minWindowRows, Math.ceil(maxCountedRows / Math.max(1, parts.length)));
@@ -197,19 +206,19 @@ export class SqliteFacets {
         const end = this.#tables.get(sql, ...values);
         if (end !== undefined) until = placeOf(end, part.facet);
       }
-      rows.push(...this.#listParts(parts, { ...from, limit: limit - rows.length }, conditions, until));
+      rows.push(...this.#listParts(parts, { ...from, limit: limit - rows.length }, until));
       if (rows.length === limit || until === undefined) return rows;
       after = { createdAt: until.createdAt, key: until.key };
       yield;
     }
   }
 
-  counts(filter: RequestFilter): MaybePromise<FacetCount[]> {
+  counts(filter: StoreFilter): MaybePromise<FacetCount[]> {
     return finish(this.#count(filter));
   }
 
   /** Counts. It pauses when it has read so many rows that others should have their turn. */
-  *#count(filter: RequestFilter): Generator<void, FacetCount[]> {
+  *#count(filter: StoreFilter): Generator<void, FacetCount[]> {
     const { parts, others } = this.#walk(filter);
     const sums = new FacetSums();
     for (const [label, ofLabel] of Map.groupBy(parts, (part) => part.label)) {
@@ -219,7 +228,7 @@ export class SqliteFacets {
       while (step.done !== true)
         step = steps.next(
           step.value.kind === "rows"
-            ? yield* this.#countRows(step.value, label, conditionsOf(filter, others))
+            ? yield* this.#countRows(step.value, label, (facet) => conditionsOf(facet, filter, others))
             : this.#countCells(step.value, label),
         );
       for (const { count, ...facet } of step.value) sums.add(facet, count);
@@ -247,14 +256,16 @@ export class SqliteFacets {
   *#countRows(
     step: CountStep & { readonly kind: "rows" },
     label: string | undefined,
-    conditions: readonly Condition[],
+    conditionsFor: (facet: StoredFacet) => readonly Condition[],
   ): Generator<void, Counted[]> {
-    const where = conditions.map(({ sql }) => `AND ${sql}`).join(" ");
-    const bounds = conditions.flatMap(({ values }) => values);
     const counts: Counted[] = [];
     let left = maxCountedRows;
     for (const { facet, from, to } of step.spans) {
-      const { sql: part, values } = partOf({ facet: this.#known.get(facet) as StoredFacet, label });
+      const stored = this.#known.get(facet) as StoredFacet;
+      const conditions = conditionsFor(stored);
+      const where = conditions.map(({ sql }) => `AND ${sql}`).join(" ");
+      const bounds = conditions.flatMap(({ values }) => values);
+      const { sql: part, values } = partOf({ facet: stored, label });
       const rows = `FROM ${part} AND (created_at, key) >= (?, ?)`;
       let place: SQLInputValue[] = [from, ""];
       for (let isOver = false; !isOver;) {
@@ -301,14 +312,22 @@ async function goOn<T>(work: Generator<void, T>): Promise<T> {
   }
 }
 
-/** What a filter says of rows that no index of them does. */
-const conditionsOf = (filter: RequestFilter, others: readonly SoughtLabel[]): Condition[] => [
-  ...rowRanges(filter).map(({ sql, value }) => ({ sql: `${sql}?`, values: [value] })),
-  ...others.map(({ name, values }) => ({
-    sql: `labels ->> '$."${name}"' IN (${values.map(() => "?").join(", ")})`,
-    values,
-  })),
-];
+/** What a filter says of the rows of a facet that no index of them does. */
+function conditionsOf(facet: StoredFacet, filter: StoreFilter, others: readonly SoughtLabel[]): Condition[] {
+  const conditions: Condition[] = rowRanges(filter).map(({ sql, value }) => ({
+    sql: `${sql}?`,
+    values: [value],
+  }));
+  for (const { name, values } of others)
+    conditions.push({ sql: `labels ->> '$."${name}"' IN (${values.map(() => "?").join(", ")})`, values });
+  const stuck = stuckBounds(facet, filter);
+  if (stuck !== undefined)
+    conditions.push({
+      sql: "(due < ? OR (answered_at IS NULL AND created_at < ?))",
+      values: [stuck.dueBefore, stuck.acceptedBefore],
+    });
+  return conditions;
+}
 
 /** Where the rows of a part are. The index is named, so that a wrong one is an error. */
 function partOf({ facet, label }: Part): Condition {
@@ -380,8 +399,8 @@ const runRow = "SELECT version, lane, labels FROM run WHERE id = ?";
 const requestRow = "SELECT version, labels FROM request WHERE id = ?";
 const insertFacet = `INSERT INTO facet (${facetColumns.join(", ")}) VALUES (${facetColumns.map(() => "?").join(", ")})
   RETURNING id`;
-const insertLabelled = `INSERT OR REPLACE INTO labelled (label, facet, created_at, key, answered_at, id, labels)
-  VALUES (?, ?, ?, ?, ?, ?, ?)`;
+const insertLabelled = `INSERT OR REPLACE INTO labelled (label, facet, created_at, key, answered_at, due, id, labels)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
 const deleteLabelled = "DELETE FROM labelled WHERE label = ? AND facet = ? AND created_at = ? AND key = ?";
 const added = `DO UPDATE SET count = count + excluded.count,
     first_answered = min(coalesce(first_answered, excluded.first_answered), coalesce(excluded.first_answered, first_answered)),

@@ -243,6 +243,12 @@ const migrations: readonly string[] = [
     PRIMARY KEY (label, level, facet, cell)
   ) WITHOUT ROWID;
   `,
+  `
+  -- Which runs are stuck is told by the index of lists alone.
+  DROP INDEX run_facet;
+  CREATE INDEX run_facet ON run (facet, created_at, key, answered_at, due) WHERE facet IS NOT NULL;
+  ALTER TABLE labelled ADD COLUMN due INTEGER;
+  `,
 ];
 
 /** How many migrations this version knows. */

@@ -1,6 +1,6 @@
 import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
-import type { FacetCount, RequestFilter, RequestList } from "../ports/filter.ts";
+import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
 import { rootOf } from "../ports/keys.ts";
 import { decodeBatch, encodeBatch, timeOf } from "./journal.ts";
 import {
@@ -288,7 +288,7 @@ export class SqliteStore implements Store {
     return this.#facetIndex().list(list);
   }
 
-  facets(filter: RequestFilter): MaybePromise<FacetCount[]> {
+  facets(filter: StoreFilter): MaybePromise<FacetCount[]> {
     return this.#facetIndex().counts(filter);
   }
 
@@ -610,7 +610,8 @@ export class SqliteStore implements Store {
         snapshotText(run),
       );
       const id = labels === null ? 0 : Number(this.#get("SELECT id FROM run WHERE key = ?", run.key)?.["id"]);
-      facets.add({ facet, key: run.key, createdAt: run.createdAt, answeredAt: run.answeredAt, labels, id });
+      const { key, createdAt, answeredAt, due } = run;
+      facets.add({ facet, key, createdAt, answeredAt, due, labels, id });
     }
     for (const key of ended) {
       const gone = this.#get("DELETE FROM run WHERE key = ? RETURNING key, facet, created_at, labels", key);

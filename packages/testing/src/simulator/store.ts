@@ -11,7 +11,7 @@ import type {
   Found,
   LaneRun,
   MaybePromise,
-  RequestFilter,
+  StoreFilter,
   RequestList,
   RequestRow,
   Rows,
@@ -123,7 +123,7 @@ export class SimulatedStore implements Store {
     return this.#read(() => this.#inner.list(list)) as MaybePromise<readonly RequestRow[]>;
   }
 
-  facets(filter: RequestFilter): MaybePromise<readonly FacetCount[]> {
+  facets(filter: StoreFilter): MaybePromise<readonly FacetCount[]> {
     return this.#read(() => this.#inner.facets(filter)) as MaybePromise<readonly FacetCount[]>;
   }
 
