@@ -1,4 +1,4 @@
-import { end, hub, type AnyHub } from "@wheelwork/core";
+import { end, hub, type AnyHub, type Labels } from "@wheelwork/core";
 import {
   createEngine,
   silentLogger,
@@ -52,6 +52,12 @@ const keyOf = (n: number): string => `request-${mixed(n).toString(36).slice(2)}-
 
 const hubOf = (n: number): string => hubNames[Math.floor(4 * mixed(n + 3))] as string;
 
+/** Half of the requests have labels: one of 20 tenants, and one of 3 regions. */
+const labelsOf = (n: number): Labels | undefined =>
+  n % 2 === 0
+    ? undefined
+    : { region: ["eu", "us", "asia"][n % 3] as string, tenant: `t${Math.floor(20 * mixed(n + 11))}` };
+
 /** One request in 20 fails, in three ways, and one in 50 takes more than a minute. */
 function answerOf(n: number, requests: number, from: number): StoredAnswer {
   const createdAt = Math.floor(from + (n / requests) * spanMs);
@@ -77,6 +83,7 @@ function answerOf(n: number, requests: number, from: number): StoredAnswer {
         }
       : { kind: "result", value: { ok: true, text: "x".repeat(100) } },
     request: { text: "y".repeat(200) },
+    labels: labelsOf(n),
     firstSeq: 1,
     lastSeq: 1,
   };
@@ -96,6 +103,7 @@ function runOf(n: number, live: number, from: number): StoredRun {
     hot: false,
     due: undefined,
     root: true,
+    labels: labelsOf(n),
     snapshot: { hub: hubOf(n), status } as unknown as StoredRun["snapshot"],
   };
 }
@@ -133,6 +141,15 @@ const filtersOf = (from: number): Readonly<Record<string, RequestsOptions>> => (
   "live for 3 days": { status: "running", createdAt: { to: from + 4 * dayMs } },
   "slower than a minute": { durationMs: { min: 60_000 } },
   "faster than a second": { durationMs: { max: 1000 } },
+  "slower than 1.5 s": { durationMs: { min: 1500 } },
+  stuck: { status: "stuck" },
+  "a label": { labels: { tenant: "t7" } },
+  "a label, errors of 3 days": {
+    labels: { tenant: "t7" },
+    status: "error",
+    createdAt: { from: from + 4 * dayMs },
+  },
+  "two labels": { labels: { tenant: "t7", region: "eu" } },
 });
 
 /** The time of each operation, in milliseconds, and how often as long it takes as to read one request by its key. */

@@ -1,4 +1,4 @@
-import type { Engine, RequestFilter, StoredAnswer } from "@wheelwork/engine";
+import type { Engine, RequestFilter, RequestList, StoredAnswer } from "@wheelwork/engine";
 import { createClient } from "@wheelwork/engine/cluster";
 import { MemoryLog } from "@wheelwork/testing";
 import { DatabaseSync } from "node:sqlite";
@@ -167,20 +167,27 @@ test.each(["schema-2.sql", "before-timers.sql"])(
     expect(await counted({ createdAt: { from: 1 } })).toBe(live + ended);
     expect(await counted({ status: "ended" })).toBe(ended);
     expect(await counted({ status: "error" })).toBe(errors);
+    // Rows that were there before have other classes of durations.
+    for (const min of [0, 1, 5, 20, 64, 100, 1000])
+      expect(await counted({ durationMs: { min } })).toBe(
+        (await store.list({ durationMs: { min }, limit: 1000 })).length,
+      );
   },
 );
 
-test("a count that must read many rows of a SQLite file pauses, and misses none", async () => {
+const manyRows = 25_000;
+
+/** A SQLite file with many requests, which took from 100 to 199 ms. */
+function filled(): SqliteStore {
   const store = new SqliteStore(join(folder(), "store.db"), { durability: "normal" });
   onTestFinished(() => store.close());
   const { epoch } = store.claim("owner");
-  const rows = 25_000;
   for (let seq = 1; seq <= 5; seq++) {
-    const answers = Array.from({ length: rows / 5 }, (_, index): StoredAnswer => {
-      const n = (seq - 1) * (rows / 5) + index;
+    const answers = Array.from({ length: manyRows / 5 }, (_, index): StoredAnswer => {
+      const n = (seq - 1) * (manyRows / 5) + index;
       // Many are accepted at the same time.
       const createdAt = 1000 + Math.floor(n / 700);
-      const answeredAt = createdAt + 70 + (n % 100);
+      const answeredAt = createdAt + 100 + (n % 100);
       const times = { createdAt, answeredAt, endedAt: answeredAt };
       const answer = { kind: "result", value: n } as const;
       const ended = { hub: "h", version: 1, hash: "", state: "Done", status: "ended", root: true } as const;
@@ -188,8 +195,36 @@ test("a count that must read many rows of a SQLite file pauses, and misses none"
     });
     store.commit({ epoch, seq, now: 5000, journal: [], answers });
   }
-  const counting = store.facets({ durationMs: { min: 75, max: 90 } });
+  return store;
+}
+
+test("a count that must read many rows of a SQLite file pauses, and misses none", async () => {
+  const store = filled();
+  const rows = manyRows;
+  const counting = store.facets({ durationMs: { min: 105, max: 120 } });
   expect(counting).toBeInstanceOf(Promise);
   expect(await counting).toMatchObject([{ hub: "h", count: (rows * 15) / 100 }]);
   expect(store.facets({ answeredAt: { from: 0 } })).toMatchObject([{ count: rows }]);
+  // The bounds that people ask for are those of classes: no row is read.
+  expect(store.facets({ durationMs: { min: 100, max: 200 } })).toMatchObject([{ count: rows }]);
+  expect(store.facets({ durationMs: { min: 200 } })).toEqual([]);
+});
+
+test("a list that must pass over many rows of a SQLite file pauses, and misses none", async () => {
+  const store = filled();
+  for (const order of ["newest", "oldest"] as const) {
+    const list = { durationMs: { min: 198, max: 199 }, order, limit: 150 };
+    expect(store.list(list)).toBeInstanceOf(Promise);
+    const keys: string[] = [];
+    for (let after: RequestList["after"]; ;) {
+      const given = store.list({ ...list, ...(after === undefined ? {} : { after }) });
+      const page = await given;
+      keys.push(...page.map(({ key }) => key));
+      const last = page.at(-1);
+      if (last === undefined) break;
+      after = { createdAt: last.createdAt, key: last.key };
+    }
+    expect(new Set(keys).size).toBe(manyRows / 100);
+    expect(keys).toHaveLength(manyRows / 100);
+  }
 }, 60_000);

@@ -1,5 +1,6 @@
 import type { Facet, FacetCount, ListPlace, StoreFilter, RequestList, RequestRow } from "@wheelwork/engine";
 import {
+  asksForAnswered,
   boundsOf,
   cellsSql,
   counting,
@@ -45,11 +46,30 @@ async function facetsOf(read: Read): Promise<KnownFacets> {
   return known;
 }
 
+/** The facets that a filter means. Of those that live, most have no answer: their counters say so. */
+async function meantFacets(
+  read: Read,
+  shard: number,
+  known: KnownFacets,
+  filter: StoreFilter,
+): Promise<StoredFacet[]> {
+  const meant = [...known.values()].filter((facet) => fits(facet, filter) !== "none");
+  const live = meant.filter(isLiveFacet).map(({ id }) => id);
+  if (!asksForAnswered(filter) || live.length === 0) return meant;
+  const rows = await read({
+    text: `SELECT facet FROM cell WHERE shard = $1 AND facet = ANY ($2::integer[]) AND level = 0 AND cell = 0
+      AND last_answered IS NOT NULL`,
+    values: [shard, live],
+  });
+  const answered = new Set(rows.map(({ facet }) => Number(facet)));
+  return meant.filter((facet) => !isLiveFacet(facet) || answered.has(facet.id));
+}
+
 /** The parts of the index of labels that have what a filter means; undefined: it means no labels. */
 async function walkOf(
   read: Read,
   shard: number,
-  known: KnownFacets,
+  facets: readonly StoredFacet[],
   filter: StoreFilter,
 ): Promise<LabelWalk | undefined> {
   const sought = soughtLabels(filter);
@@ -60,17 +80,18 @@ async function walkOf(
   });
   const meant = totals
     .map(({ label, facet, count }) => ({ label: String(label), facet: Number(facet), count: Number(count) }))
-    .filter(({ facet }) => fits(known.get(facet) as StoredFacet, filter) !== "none");
+    .filter(({ facet }) => facets.some(({ id }) => id === facet));
   return labelWalk(sought, meant);
 }
 
 /** A part of the list of a shard. */
 export async function listRows(read: Read, shard: number, list: RequestList): Promise<RequestRow[]> {
   const known = await facetsOf(read);
-  const walk = await walkOf(read, shard, known, list);
+  const meant = await meantFacets(read, shard, known, list);
+  const walk = await walkOf(read, shard, meant, list);
   const parts: readonly Part[] =
     walk === undefined
-      ? [...known.values()].filter((facet) => fits(facet, list) !== "none").map((facet) => ({ facet }))
+      ? meant.map((facet) => ({ facet }))
       : walk.parts.map(({ label, facet }) => ({ label, facet: known.get(facet) as StoredFacet }));
   if (parts.length === 0) return [];
   const rows = await read(listStatement(shard, parts, list, walk?.others));
@@ -184,8 +205,9 @@ const placeAfter = ({ key }: ListPlace, isAfter: boolean): string => (isAfter ? 
 /** How many rows of a shard a filter means, by facet. */
 export async function countRows(read: Read, shard: number, filter: StoreFilter): Promise<FacetCount[]> {
   const known = await facetsOf(read);
-  const walk = await walkOf(read, shard, known, filter);
-  if (walk === undefined) return countParts(read, shard, known.values(), filter, undefined, []);
+  const meant = await meantFacets(read, shard, known, filter);
+  const walk = await walkOf(read, shard, meant, filter);
+  if (walk === undefined) return countParts(read, shard, meant, filter, undefined, []);
   const sums = new FacetSums();
   for (const [label, parts] of Map.groupBy(walk.parts, (part) => part.label)) {
     const facets = parts.map(({ facet }) => known.get(facet) as StoredFacet);

@@ -1,5 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
-import { tookSql } from "@wheelwork/engine/stores";
+import { formerTookSql } from "@wheelwork/engine/stores";
 import type { ClientBase } from "pg";
 import { configError } from "./errors.ts";
 
@@ -176,7 +176,7 @@ const migrations: readonly string[] = [
     UNION ALL
     SELECT false, shard, key, hub, status, '', state, root::integer,
       coalesce(substring(answer FROM '^{"kind":"([a-z]+)"'), ''),
-      coalesce(substring(answer FROM '^{"kind":"error","code":"([^"]*)"'), ''), ${tookSql("(answered_at - created_at)")}
+      coalesce(substring(answer FROM '^{"kind":"error","code":"([^"]*)"'), ''), ${formerTookSql("(answered_at - created_at)")}
     FROM request WHERE ended_at IS NOT NULL AND (root OR status = 'lost');
   INSERT INTO facet (hub, status, activity, state, root, outcome, code, took)
     SELECT DISTINCT hub, status, activity, state, root, outcome, code, took FROM listed;

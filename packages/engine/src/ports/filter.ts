@@ -143,11 +143,43 @@ export function facetOf(row: FacetRow): Facet | undefined {
   return { hub, status, activity: status === "running" ? (activity ?? "calling") : undefined, state, root };
 }
 
-/** A class of durations: 0 has those of less than a millisecond, and each class ends at four times the time of the one before. */
-const tookClass = (ms: number): number => (ms < 1 ? 0 : Math.floor(Math.log2(ms) / 2) + 1);
+const [millisecond, second, minute, hour, day] = [1, 1000, 60_000, 3_600_000, 86_400_000];
 
-/** From when on durations have a class, in milliseconds. */
-export const beginOfClass = (took: number): number => (took === 0 ? 0 : 4 ** (took - 1));
+/**
+ * From when on durations have the next class, in milliseconds. These are the times that people ask for: a count of those that took
+ * less than a second, or five minutes or longer, then needs no row.
+ */
+const classBegins: readonly number[] = [
+  ...[0, 1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500].map((count) => count * millisecond),
+  ...[1, 2, 3, 5, 10, 20, 30].map((count) => count * second),
+  ...[1, 2, 3, 5, 10, 15, 20, 30].map((count) => count * minute),
+  ...[1, 2, 3, 6, 12].map((count) => count * hour),
+  ...[1, 2, 3, 7, 14, 30, 90, 365].map((count) => count * day),
+];
+
+/** The number of the first of these classes. Rows that earlier versions have written have lower ones: see `durationsOf`. */
+const firstClass = 100;
+
+/** The class of a duration. */
+function tookClass(ms: number): number {
+  let [from, to] = [0, classBegins.length];
+  while (to - from > 1) {
+    const middle = (from + to) >> 1;
+    if (ms < (classBegins[middle] as number)) to = middle;
+    else from = middle;
+  }
+  return firstClass + from;
+}
+
+/** From when on durations have a class of an earlier version: each ends at four times the time of the one before. */
+export const beginOfFormerClass = (took: number): number => (took === 0 ? 0 : 4 ** (took - 1));
+
+/** The durations of a class, in milliseconds: from one on, and less than another. */
+export function durationsOf(took: number): { readonly from: number; readonly to: number } {
+  if (took < firstClass) return { from: beginOfFormerClass(took), to: beginOfFormerClass(took + 1) };
+  const from = classBegins[took - firstClass] ?? Number.POSITIVE_INFINITY;
+  return { from, to: classBegins[took - firstClass + 1] ?? Number.POSITIVE_INFINITY };
+}
 
 /** What a filter means of a facet: nothing, all of it but for time ranges, or what its rows say. */
 export type Fit = "none" | "all" | "some";
@@ -166,7 +198,7 @@ export function fits(facet: Facet, filter: StoreFilter): Fit {
   if (durationMs === undefined) return "all";
   const { min = 0, max = Number.POSITIVE_INFINITY } = durationMs;
   if (facet.took === undefined) return "some";
-  const [from, to] = [beginOfClass(facet.took), beginOfClass(facet.took + 1)];
+  const { from, to } = durationsOf(facet.took);
   if (to <= min || from >= max) return "none";
   return min <= from && to <= max ? "all" : "some";
 }
@@ -242,6 +274,10 @@ export const durationRange = ({ durationMs }: RequestFilter): TimeRange | undefi
         ...(durationMs.max === undefined ? {} : { to: durationMs.max }),
       };
 
+/** Whether a filter means requests that have their answer only. */
+export const asksForAnswered = ({ answeredAt, durationMs }: RequestFilter): boolean =>
+  answeredAt !== undefined || durationMs !== undefined;
+
 /** Whether a filter means a request with this row. */
 export function isMeant(row: FacetRow, filter: StoreFilter): boolean {
   const facet = facetOf(row);
@@ -278,7 +314,7 @@ function hasLabels({ labels = {} }: Pick<FacetRow, "labels">, filter: RequestFil
  * accepted, and as much later as the class of its duration says at most.
  */
 export function acceptedWithin({ took }: Facet, { createdAt, answeredAt }: RequestFilter): TimeRange {
-  const longest = took === undefined ? Number.POSITIVE_INFINITY : beginOfClass(took + 1);
+  const longest = took === undefined ? Number.POSITIVE_INFINITY : durationsOf(took).to;
   const from = Math.max(createdAt?.from ?? 0, (answeredAt?.from ?? 0) - longest);
   const to = Math.min(createdAt?.to ?? Number.POSITIVE_INFINITY, answeredAt?.to ?? Number.POSITIVE_INFINITY);
   return { ...(from > 0 ? { from } : {}), ...(to === Number.POSITIVE_INFINITY ? {} : { to }) };

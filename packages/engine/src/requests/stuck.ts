@@ -1,5 +1,4 @@
-import type { FacetCount, RequestFilter, StoreFilter } from "../ports/filter.ts";
-import { beginOfClass } from "../ports/filter.ts";
+import { durationsOf, type FacetCount, type RequestFilter, type StoreFilter } from "../ports/filter.ts";
 
 // Which requests are stuck. A request is slow if nearly all requests of its hub had their answer after such a time. That is known by
 // the counters of all requests that are stored: it is the same wherever somebody asks, also after a restart, and costs the loop nothing.
@@ -22,10 +21,11 @@ export function typicalTimes(counts: readonly FacetCount[]): ReadonlyMap<string,
     const all = ofHub.reduce((sum, { count }) => sum + count, 0);
     if (all < minAnswered) continue;
     let counted = 0;
-    for (const { took = 0, count } of ofHub.toSorted((a, b) => (a.took ?? 0) - (b.took ?? 0))) {
+    const classes = ofHub.map(({ took = 0, count }) => ({ to: durationsOf(took).to, count }));
+    for (const { to, count } of classes.toSorted((a, b) => a.to - b.to)) {
       counted += count;
       if (counted < all * typicalShare) continue;
-      times.set(hub, beginOfClass(took + 1));
+      times.set(hub, to);
       break;
     }
   }

@@ -1,4 +1,4 @@
-import { beginOfClass, facetName, type Activity, type Facet } from "../ports/filter.ts";
+import { beginOfFormerClass, facetName, type Activity, type Facet } from "../ports/filter.ts";
 import type { StoredFacet } from "./counting.ts";
 import type { RequestStatus } from "../ports/ports.ts";
 import type { Row } from "./rows.ts";
@@ -66,9 +66,9 @@ export class KnownFacets {
   }
 }
 
-/** The class of a duration, in SQL: the same as `tookClass`. */
-export const tookSql = (ms: string): string =>
-  `CASE ${Array.from({ length: 21 }, (_, took) => `WHEN ${ms} < ${beginOfClass(took + 1)} THEN ${took}`).join(" ")} ELSE 21 END`;
+/** The class that earlier versions gave a duration, in SQL: for the migration that makes facets. */
+export const formerTookSql = (ms: string): string =>
+  `CASE ${Array.from({ length: 21 }, (_, took) => `WHEN ${ms} < ${beginOfFormerClass(took + 1)} THEN ${took}`).join(" ")} ELSE 21 END`;
 
 /** Whether a row of a facet is in the table `run`, and not in `request`. */
 export const isLiveFacet = ({ took }: Facet): boolean => took === undefined;

@@ -1,5 +1,6 @@
 /** How stores keep runs, answers and the journal: for stores on other databases than SQLite. */
 export {
+  asksForAnswered,
   boundsOf,
   compareInList,
   facetName,
@@ -21,7 +22,14 @@ export {
   type CountStep,
   type StoredFacet,
 } from "./counting.ts";
-export { facetColumns, facetValues, isLiveFacet, KnownFacets, storedFacetOf, tookSql } from "./facets.ts";
+export {
+  facetColumns,
+  facetValues,
+  isLiveFacet,
+  KnownFacets,
+  storedFacetOf,
+  formerTookSql,
+} from "./facets.ts";
 export {
   labelsOfText,
   labelsText,

@@ -1,5 +1,6 @@
 import type { SQLInputValue } from "node:sqlite";
 import {
+  asksForAnswered,
   boundsOf,
   compareInList,
   facetOf,
@@ -143,11 +144,22 @@ export class SqliteFacets {
     }
   }
 
+  /** The facets that a filter means. Of those that live, most have no answer: their counters say so. */
+  #meant(filter: StoreFilter): StoredFacet[] {
+    const meant = [...this.#known.values()].filter((facet) => fits(facet, filter) !== "none");
+    if (!asksForAnswered(filter)) return meant;
+    const live = meant.filter(isLiveFacet).map(({ id }) => id);
+    const answered = new Set(
+      this.#tables.all(answeredFacets, JSON.stringify(live)).map(({ facet }) => Number(facet)),
+    );
+    return meant.filter((facet) => !isLiveFacet(facet) || answered.has(facet.id));
+  }
+
   /** The parts of the index that have what a filter means, and which labels their rows must have besides. */
   #walk(filter: StoreFilter): { readonly parts: readonly Part[]; readonly others: readonly SoughtLabel[] } {
     const sought = soughtLabels(filter);
+    const meant = this.#meant(filter);
     if (sought.length === 0) {
-      const meant = [...this.#known.values()].filter((facet) => fits(facet, filter) !== "none");
       return { parts: meant.map((facet) => ({ facet })), others: [] };
     }
     const totals = this.#tables
@@ -157,7 +169,7 @@ export class SqliteFacets {
         facet: Number(row["facet"]),
         count: Number(row["count"]),
       }))
-      .filter(({ facet }) => fits(this.#known.get(facet) as StoredFacet, filter) !== "none");
+      .filter(({ facet }) => meant.includes(this.#known.get(facet) as StoredFacet));
     const { parts, others } = labelWalk(sought, totals);
     return {
       parts: parts.map(({ label, facet }) => ({ label, facet: this.#known.get(facet) as StoredFacet })),
@@ -414,6 +426,8 @@ const dropLabelCell =
   "DELETE FROM label_cell WHERE label = ? AND facet = ? AND level = ? AND cell = ? AND count = 0";
 const totalsOf =
   "SELECT facet, count FROM json_each(?) AS meant CROSS JOIN cell ON facet = meant.value AND level = 0 AND cell = 0";
+const answeredFacets = `SELECT facet FROM json_each(?) AS meant CROSS JOIN cell ON facet = meant.value AND level = 0 AND cell = 0
+  WHERE last_answered IS NOT NULL`;
 const labelTotalsOf = `SELECT facet, count FROM json_each(?) AS meant CROSS JOIN label_cell
   ON label = ? AND level = 0 AND facet = meant.value AND cell = 0`;
 const labelTotals = `SELECT label, facet, count FROM json_each(?) AS meant CROSS JOIN label_cell

@@ -1,6 +1,6 @@
 import { WheelworkError } from "@wheelwork/core";
 import type { DatabaseSync } from "node:sqlite";
-import { tookSql } from "./facets.ts";
+import { formerTookSql } from "./facets.ts";
 
 /**
  * The schema, one migration after another; the number of those applied is the file's user_version. A migration that has
@@ -194,7 +194,7 @@ const migrations: readonly string[] = [
       state, root, '' AS outcome, '' AS code, -1 AS took FROM run WHERE root = 1 OR status = 'incident'
     UNION ALL
     SELECT id, 0, hub, status, '', state, root, coalesce(outcome, ''), CASE outcome WHEN 'error' THEN coalesce(code, '') ELSE '' END,
-      ${tookSql("answered_at - created_at")}
+      ${formerTookSql("answered_at - created_at")}
     FROM (SELECT *, CASE WHEN json_valid(answer) THEN answer ->> '$.kind' END AS outcome,
         CASE WHEN json_valid(answer) THEN answer ->> '$.code' END AS code FROM request)
     WHERE ended_at IS NOT NULL AND (root = 1 OR status = 'lost');
