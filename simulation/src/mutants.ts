@@ -610,8 +610,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "keep the first row of a run in the SQLite file",
     file: "packages/engine/src/stores/sqlite.ts",
-    from: "labels = excluded.labels, snapshot = excluded.snapshot",
-    to: "labels = excluded.labels",
+    from: "incident = excluded.incident,\n           snapshot = excluded.snapshot",
+    to: "incident = excluded.incident",
   },
   {
     name: "a SQLite file counts the labels of rows that have gone",
@@ -628,7 +628,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a count has the rows of runs that have moved on",
     file: "packages/engine/src/requests/list.ts",
-    from: "sums.add(row.facet, -1);",
+    from: "sums.add(row.facet, -1, messageOf(row));",
     to: "sums.add(row.facet, 0);",
   },
   {

@@ -51,6 +51,7 @@ export { isLabelName, isLabelValue, labelsOf, mustBeLabelName, mustBeLabelValue 
 export { laneKeyOf, type ExclusiveDefinition } from "./exclusive.ts";
 export { grant, laneError, pend, postpone, type PendingOptions } from "./pending.ts";
 export { incidentOf } from "./answers.ts";
+export { incidentKind, type IncidentKind } from "./incident-kind.ts";
 export { startOf, type Post } from "./post.ts";
 export { answerLogic, answeredEnd, isWaiting, type StateLogic, type Turn } from "./logic.ts";
 export { defineHub, type ErasedSpec } from "./hub.ts";

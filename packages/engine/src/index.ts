@@ -6,6 +6,7 @@ export type {
   DeadLetterView,
   Engine,
   EngineHealth,
+  IncidentGroup,
   LanePage,
   LaneSummary,
   LaneView,

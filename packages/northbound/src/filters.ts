@@ -15,7 +15,10 @@ import { mustBeTime, timeOf } from "./times.ts";
 import { rowView } from "./views.ts";
 
 /** A value, or several of them: the name comes once for each. */
-const several = (description: string, items: object = { type: "string", minLength: 1, maxLength: 200 }) => ({
+export const several = (
+  description: string,
+  items: object = { type: "string", minLength: 1, maxLength: 200 },
+) => ({
   type: "array",
   items,
   maxItems: 100,
@@ -45,7 +48,11 @@ const filterQuery = {
     },
   ),
   state: several("The state."),
-  code: several("The code of the error that was the answer."),
+  code: several("The code of the error that was the answer, or that has parked the run."),
+  message: several("Of incidents: the message of their group, as `GET /incidents` tells it.", {
+    type: "string",
+    maxLength: 200,
+  }),
   createdFrom: time("Accepted at this time or later."),
   createdTo: time("Accepted before this time."),
   answeredFrom: time("Answered at this time or later."),
@@ -58,7 +65,7 @@ const filterQuery = {
   ),
 } as const;
 
-interface FilterQuery extends Pick<RequestFilter, "hub" | "status" | "state" | "code"> {
+interface FilterQuery extends Pick<RequestFilter, "hub" | "status" | "state" | "code" | "message"> {
   readonly createdFrom?: string;
   readonly createdTo?: string;
   readonly answeredFrom?: string;
@@ -80,7 +87,7 @@ function filterOf(query: FilterQuery): RequestFilter {
     problems.push({ path, message: `${mustBeTime}${hint}` });
     return undefined;
   };
-  const { hub, status, state, code, minDurationMs: min, maxDurationMs: max } = query;
+  const { hub, status, state, code, message, minDurationMs: min, maxDurationMs: max } = query;
   const createdAt = bounds("from", timeAt("createdFrom"), "to", timeAt("createdTo"));
   const answeredAt = bounds("from", timeAt("answeredFrom"), "to", timeAt("answeredTo"));
   const durationMs = bounds("min", min, "max", max);
@@ -90,6 +97,7 @@ function filterOf(query: FilterQuery): RequestFilter {
     ...(status === undefined ? {} : { status }),
     ...(state === undefined ? {} : { state }),
     ...(code === undefined ? {} : { code }),
+    ...(message === undefined ? {} : { message }),
     ...(createdAt === undefined ? {} : { createdAt }),
     ...(answeredAt === undefined ? {} : { answeredAt }),
     ...(durationMs === undefined ? {} : { durationMs }),
@@ -189,7 +197,7 @@ export function routeFilters(app: FastifyInstance, engine: Engine): void {
       const page = cursor === undefined ? options : { ...options, cursor };
       const listed = { ...filterOf(filter), ...page };
       const looksInside = text !== undefined || value !== undefined;
-      if (looksInside && !callerOf(asked).payloads) throw withoutPayloads();
+      if ((looksInside || filter.message !== undefined) && !callerOf(asked).payloads) throw withoutPayloads();
       const { items, cursor: next } = looksInside
         ? await engine.search({
             ...listed,
@@ -213,22 +221,30 @@ export function routeFilters(app: FastifyInstance, engine: Engine): void {
       preValidation: listValues,
       config: documented({ response: { 200: json("The counts.", "Counts"), ...responses } }),
     },
-    ({ query }): Promise<RequestCounts> => engine.facets(filterOf(query)),
+    async (asked): Promise<RequestCounts> => {
+      if (asked.query.message !== undefined && !callerOf(asked).payloads) throw withoutPayloads();
+      return engine.facets(filterOf(asked.query));
+    },
   );
 }
 
-/** A search tells what is inside of requests. */
+/** A search tells what is inside of requests, and a message may repeat it. */
 const withoutPayloads = (): HttpProblem =>
   new HttpProblem(
-    problemDetails(403, "WW_FORBIDDEN", "text and value look at payloads, which the caller may not see", {
-      next: "Use a token with the scope payloads, or leave these parameters out.",
-    }),
+    problemDetails(
+      403,
+      "WW_FORBIDDEN",
+      "text, value and message look at payloads, which the caller may not see",
+      {
+        next: "Use a token with the scope payloads, or leave these parameters out.",
+      },
+    ),
   );
 
 /** One value of a parameter that may have several is a list of one. */
-function listValues({ query }: FastifyRequest, _reply: FastifyReply, done: () => void): void {
+export function listValues({ query }: FastifyRequest, _reply: FastifyReply, done: () => void): void {
   const parameters = query as Record<string, unknown>;
-  for (const name of ["hub", "status", "state", "code", "label", "value"])
+  for (const name of ["hub", "status", "state", "code", "message", "label", "value"])
     if (typeof parameters[name] === "string") parameters[name] = [parameters[name]];
   done();
 }

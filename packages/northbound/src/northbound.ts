@@ -17,6 +17,7 @@ import { boundConnections, checkEveryMs, headTimeoutMs } from "./connections.ts"
 import { acceptOnlyJson } from "./json.ts";
 import { serveDocument, type DocumentInfo } from "./openapi.ts";
 import { routeFilters } from "./filters.ts";
+import { routeIncidents } from "./incidents.ts";
 import { HttpProblem, invalid, problemDetails, problemOf, retryAfter, textOfProblem } from "./problems.ts";
 import { routeHealth, routeHub, routeRequests, type HubRoute, type Surroundings } from "./routes.ts";
 import { routeSchedules } from "./schedules.ts";
@@ -173,6 +174,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   await serveDocument(app, options.info ?? { title: "Wheelwork", version: "1" }, !gate.isOpen);
   for (const route of routes) routeHub(app, route, around);
   routeFilters(app, engine);
+  routeIncidents(app, engine);
   routeRequests(app, around);
   routeUpdates(app, engine, waits);
   routeSchedules(app, engine);

@@ -69,7 +69,10 @@ const outcome = {
   enum: ["result", "error", "timeout"],
   description: "How an ended request was answered.",
 } as const;
-const errorCode = { ...text, description: "The code of the error that was the answer of an ended request." };
+const errorCode = {
+  ...text,
+  description: "The code of the error that was the answer of an ended request, or that has parked it.",
+};
 
 const row = {
   id: text,
@@ -227,6 +230,29 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
         type: "array",
         description: "Those that have ended, by hub and answer.",
         items: object({ hub: text, outcome, code: errorCode, count }, ["code"]),
+      },
+    }),
+  },
+  {
+    $id: "Incidents",
+    description: "Parked runs in groups: by hub, state, code and message.",
+    ...object({
+      incidents: {
+        type: "array",
+        items: object(
+          {
+            hub: text,
+            state: text,
+            code: { ...text, description: "The code of the error that has parked them." },
+            message: {
+              ...text,
+              description:
+                "What the messages of the errors have in common. A caller without the scope `payloads` does not see it.",
+            },
+            count,
+          },
+          ["code", "message"],
+        ),
       },
     }),
   },

@@ -139,7 +139,7 @@ test("who may not see payloads sees none of them, wherever they are", async () =
   const texts = { [secret]: 0, "the handler is broken": 0, "nobody can speak": 0 };
   for (const who of ["reader", "operator", "admin", "auditor"]) {
     for (const id of [waits, ends, refused, parked]) {
-      for (const route of Object.keys(permissions).filter((name) => name.includes("/requests"))) {
+      for (const route of Object.keys(permissions).filter((name) => /\/requests|\/incidents/.test(name))) {
         const [method = "", pattern = ""] = route.split(" ");
         // Nothing is to change.
         if (method === "POST" && id !== ends) continue;
@@ -174,6 +174,27 @@ test("who may not see payloads cannot search them, and counts requests all the s
     expect(response.json().code).toBe("WW_FORBIDDEN");
   }
   expect((await app.inject({ url: "/counts", headers: as("reader") })).json().count).toBe(1);
+});
+
+test("who may not see payloads sees how many incidents there are, and not their messages", async () => {
+  const { app, engine, as } = await guarded();
+  for (const key of ["a", "b"]) await engine.submit("faulty", {}, { key });
+  await expect.poll(() => engine.count({ status: "incident" })).toBe(2);
+  const get = async (url: string, who: string) => (await app.inject({ url, headers: as(who) })).json();
+  const group = { hub: "faulty", code: "WW_DEFECT", count: 2 };
+  const message = "the handler is broken";
+  const [{ message: none, ...seen }] = (await get("/incidents", "reader")).incidents;
+  expect(seen).toMatchObject(group);
+  expect(none).toBeUndefined();
+  const all = await get("/incidents?hub=faulty&code=WW_DEFECT", "auditor");
+  expect(all.incidents).toMatchObject([{ ...group, message }]);
+  expect(await get("/incidents?hub=greet", "auditor")).toEqual({ incidents: [] });
+  for (const path of ["/requests", "/counts"]) {
+    const url = `${path}?status=incident&message=${encodeURIComponent(message)}`;
+    expect((await get(url, "reader")).code).toBe("WW_FORBIDDEN");
+    const found = await get(url, "auditor");
+    expect(found.count ?? found.requests.length).toBe(2);
+  }
 });
 
 test("a dead letter without payloads shows where it is, and not what it says", () => {

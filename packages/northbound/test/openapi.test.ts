@@ -51,6 +51,7 @@ test("the document has every operation", async () => {
     "get /hubs",
     "get /hubs/{name}",
     "get /hubs/{name}/diagram.txt",
+    "get /incidents",
     "get /lanes",
     "get /ready",
     "get /requests",

@@ -1,5 +1,5 @@
 import type { ListPlace } from "@wheelwork/engine";
-import { CellChanges, labelsOfText, type CellChange, type Row } from "@wheelwork/engine/stores";
+import { CellChanges, indexedTexts, type CellChange, type Row } from "@wheelwork/engine/stores";
 import { cellTypes } from "./lists.ts";
 
 // What the store writes of labels: an index of the rows that have each of them, and counters.
@@ -13,6 +13,8 @@ interface IndexedRow extends ListPlace {
   readonly due?: number | undefined;
   /** See `labelsText`. */
   readonly labels: string | null;
+  /** See `incidentText`. */
+  readonly incident?: string | null;
 }
 
 /** A row of the table `labelled`. */
@@ -30,21 +32,21 @@ export class IndexChanges {
 
   /** A row comes to a facet. */
   add(row: IndexedRow): void {
-    const { facet, createdAt, answeredAt, labels } = row;
+    const { facet, createdAt, answeredAt, labels, incident } = row;
     if (facet === null) return;
     this.#cells.add(facet, createdAt, answeredAt, 1);
-    for (const label of labelsOfText(labels)) {
+    for (const label of indexedTexts({ labels, incident })) {
       this.#come.push({ ...row, label });
       this.#cellsOf(label).add(facet, createdAt, answeredAt, 1);
     }
   }
 
-  /** A row goes. It has the columns key, facet, created_at and labels. */
+  /** A row goes. It has the columns key, facet, created_at, labels, and of a run incident. */
   remove(row: Row): void {
     if (row["facet"] === null) return;
     const [facet, createdAt] = [Number(row["facet"]), Number(row["created_at"])];
     this.#cells.add(facet, createdAt, undefined, -1);
-    for (const label of labelsOfText(row["labels"])) {
+    for (const label of indexedTexts(row)) {
       this.#gone.push({
         label,
         facet,
@@ -96,7 +98,7 @@ export const labelledColumns = (rows: readonly Labelled[]): unknown[][] => [
   rows.map(({ key }) => key),
   rows.map(({ answeredAt }) => answeredAt ?? null),
   rows.map(({ due }) => due ?? null),
-  rows.map(({ labels }) => labels),
+  rows.map(({ labels }) => labels ?? "{}"),
 ];
 
 const typed = (types: readonly string[], first: number): string =>

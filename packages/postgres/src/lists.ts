@@ -4,6 +4,7 @@ import {
   boundsOf,
   cellsSql,
   counting,
+  countsByMessage,
   facetColumns,
   facetName,
   facetOf,
@@ -11,6 +12,7 @@ import {
   facetValues,
   fits,
   labelWalk,
+  messageRange,
   isLiveFacet,
   KnownFacets,
   listedRowOf,
@@ -23,6 +25,7 @@ import {
   type Counted,
   type CountStep,
   type FacetRow,
+  type LabelTotal,
   type LabelWalk,
   type SoughtLabel,
   type Row,
@@ -207,7 +210,12 @@ export async function countRows(read: Read, shard: number, filter: StoreFilter):
   const known = await facetsOf(read);
   const meant = await meantFacets(read, shard, known, filter);
   const walk = await walkOf(read, shard, meant, filter);
-  if (walk === undefined) return countParts(read, shard, meant, filter, undefined, []);
+  if (walk === undefined) {
+    const counts = await countParts(read, shard, meant, filter, undefined, []);
+    return filter.byMessage === true
+      ? countsByMessage(counts, await messageTotals(read, shard), (id) => known.get(id))
+      : counts;
+  }
   const sums = new FacetSums();
   for (const [label, parts] of Map.groupBy(walk.parts, (part) => part.label)) {
     const facets = parts.map(({ facet }) => known.get(facet) as StoredFacet);
@@ -215,6 +223,27 @@ export async function countRows(read: Read, shard: number, filter: StoreFilter):
       sums.add(facet, count);
   }
   return sums.counts();
+}
+
+/** How many incidents have each message. It goes from one message to the next, however many incidents have it. */
+async function messageTotals(read: Read, shard: number): Promise<LabelTotal[]> {
+  const next = (after: string): string =>
+    `(SELECT label FROM label_cell WHERE shard = $1 AND label > ${after} AND label < $3 ORDER BY label LIMIT 1)`;
+  const rows = await read({
+    text: `WITH RECURSIVE known AS (
+        SELECT ${next("$2")} AS label
+        UNION ALL
+        SELECT ${next("known.label")} FROM known WHERE label IS NOT NULL
+      )
+      SELECT label, facet, count FROM known, LATERAL (
+        SELECT facet, count FROM label_cell WHERE shard = $1 AND label = known.label AND level = 0) AS total`,
+    values: [shard, ...messageRange],
+  });
+  return rows.map(({ label, facet, count }) => ({
+    label: String(label),
+    facet: Number(facet),
+    count: Number(count),
+  }));
 }
 
 /** How many rows of some parts of an index a filter means, by facet. */

@@ -224,6 +224,10 @@ const migrations: readonly string[] = [
   CREATE INDEX run_facet ON run (shard, facet, created_at, key) INCLUDE (answered_at, due) WHERE facet IS NOT NULL;
   ALTER TABLE labelled ADD COLUMN due bigint;
   `,
+  `
+  -- What a parked run has in common with others, as JSON. The index of labels has its message, too.
+  ALTER TABLE run ADD COLUMN incident text;
+  `,
 ];
 
 /**

@@ -1,5 +1,5 @@
 import type { StoredAnswer, StoredRun } from "@wheelwork/engine";
-import { answerTexts, labelsText, laneText } from "@wheelwork/engine/stores";
+import { answerTexts, incidentText, labelsText, laneText } from "@wheelwork/engine/stores";
 import { addLabelled, changeLabelCells, dropLabelCells, dropLabelled, labelledCount } from "./labels.ts";
 import { cellTypes, changeCells, dropCells } from "./lists.ts";
 
@@ -60,6 +60,7 @@ export const runColumns: Columns<{
   ["lane", "text", ({ run }) => laneText(run)],
   ["facet", "integer", ({ facet }) => facet],
   ["labels", "text", ({ run }) => labelsText(run)],
+  ["incident", "text", ({ run }) => incidentText(run)],
   ["snapshot", "text", ({ snapshot }) => snapshot],
 ];
 
@@ -132,7 +133,7 @@ export function statements(journal: string) {
       ), label_cells AS (${changeLabelCells(afterCells + labelledCount, "fence, ")})
       SELECT 1 FROM fence`,
     former: `SELECT live.* FROM unnest($2::text[]) AS asked (key),
-      LATERAL ${withKey("key, facet, created_at, labels", "run", "asked.key")} AS live`,
+      LATERAL ${withKey("key, facet, created_at, labels, incident", "run", "asked.key")} AS live`,
     cells: changeCells(2),
     dropCells,
     labelled: addLabelled(2),
@@ -144,7 +145,7 @@ export function statements(journal: string) {
         ${replaced(runColumns.map(([name]) => name).filter((name) => name !== "key"))}`,
     ended: `DELETE FROM run WHERE ctid = ANY (ARRAY(
         SELECT live.ctid FROM unnest($2::text[]) AS gone (key), LATERAL ${withKey("ctid", "run", "gone.key")} AS live))
-      RETURNING key, facet, created_at, labels`,
+      RETURNING key, facet, created_at, labels, incident`,
     histories: `INSERT INTO history (shard, key, last_at, count, state, events)
       SELECT $1, t.key, t.last_at, t.count, t.state, t.events
       FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) WITH ORDINALITY

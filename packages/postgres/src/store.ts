@@ -24,6 +24,7 @@ import {
   encodeBatch,
   historyOf,
   historyText,
+  incidentText,
   labelsText,
   laneRunOf,
   isTaken,
@@ -424,8 +425,8 @@ class PostgresStore implements Store {
       gone(await client.query<Row>(this.#statement("former", [this.#shard, keys])));
       for (const run of chunk.runs) {
         const { key, createdAt, answeredAt, due } = run;
-        const labels = labelsText(run);
-        changes.add({ facet: facetIdOf(run, facets), key, createdAt, answeredAt, due, labels });
+        const texts = { labels: labelsText(run), incident: incidentText(run) };
+        changes.add({ facet: facetIdOf(run, facets), key, createdAt, answeredAt, due, ...texts });
       }
     }
     const written = await client.query<Row>(this.#statement(...chunk.statement(this.#shard, facets)));

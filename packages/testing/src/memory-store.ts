@@ -209,7 +209,11 @@ export class MemoryStore implements Store {
 
   facets(filter: StoreFilter): FacetCount[] {
     const sums = new FacetSums();
-    for (const row of this.#rows()) if (isMeant(row, filter)) sums.add(facetOf(row) as Facet, 1);
+    for (const row of this.#rows()) {
+      const { incident } = row as Partial<StoredRun>;
+      const message = filter.byMessage === true ? incident?.message : undefined;
+      if (isMeant(row, filter)) sums.add(facetOf(row) as Facet, 1, message);
+    }
     return sums.counts();
   }
 

@@ -39,14 +39,16 @@ export function listConformance(test: StoreTest): void {
 
   const acme = { region: "eu", tenant: "acme" };
   const quoted = { region: 'it\'s a "region" = \\ %_ \u{1F600}', tenant: "acme" };
+  const broken = { code: "WW_DEFECT", message: 'the "…" is \\ broken\u0000 \uD800 \u{1F600}' };
   const nothing = { createdAt: 1, answeredAt: 1, endedAt: 1 };
   const mixed: readonly [kind: "run" | "answer", row: StoredRun | StoredAnswer][] = [
     ["run", run("r1", { createdAt: 1_000, activity: "calling", labels: acme })],
     ["run", run("r2", { createdAt: 2_000, state: "B", activity: "waiting", labels: { tenant: "globex" } })],
     ["run", run("r3", { createdAt: 90_000, state: "B", activity: "retrying", hub: "other", labels: quoted })],
     ["run", run("r4", { createdAt: 5_000_000, status: "pending", state: "" })],
-    ["run", run("r5", { createdAt: 5_000_001, status: "incident" })],
-    ["run", run("r5/1", { createdAt: 5_000_002, status: "incident", root: false })],
+    ["run", run("r5", { createdAt: 5_000_001, status: "incident", incident: broken, labels: acme })],
+    ["run", run("r5/1", { createdAt: 5_000_002, status: "incident", root: false, incident: broken })],
+    ["run", run("r5/2", { createdAt: 5_000_002, status: "incident", root: false })],
     [
       "run",
       run("r6", { createdAt: 5_000_003, answeredAt: 5_000_050, activity: "waiting", labels: acme, due: 400 }),
@@ -114,7 +116,12 @@ export function listConformance(test: StoreTest): void {
     [{ status: "running" }, "r6 r3 r2 r1"],
     [{ status: "calling" }, "r1"],
     [{ status: "waiting" }, "r6 r2"],
-    [{ status: ["retrying", "incident"] }, "r5/1 r5 r3"],
+    [{ status: ["retrying", "incident"] }, "r5/2 r5/1 r5 r3"],
+    [{ status: "incident", code: "WW_DEFECT" }, "r5/1 r5"],
+    [{ status: "incident", message: broken.message }, "r5/1 r5"],
+    [{ message: ["none", broken.message] }, "r5"],
+    [{ status: "incident", message: broken.message, labels: acme }, "r5"],
+    [{ status: "incident", message: "none" }, ""],
     [{ status: "stuck" }, "r3"],
     [{ status: "stuck", stuck }, "r3 r2 r1"],
     [{ status: "stuck", stuck: { ...stuck, acceptedBefore: { h: 1_500 } } }, "r3 r1"],
@@ -149,9 +156,9 @@ export function listConformance(test: StoreTest): void {
       { createdAt: { from: 1_000, to: 5_000_001 }, answeredAt: { from: 1_006 }, status: "ended" },
       "a5 a4 a3 a2",
     ],
-    [{ labels: { tenant: "acme" } }, "r6 r3 a2 r1 a1"],
+    [{ labels: { tenant: "acme" } }, "r6 r5 r3 a2 r1 a1"],
     [{ labels: { tenant: ["globex", "none", "globex"] } }, "a4 r2"],
-    [{ labels: { tenant: ["acme", "globex"], region: "eu" } }, "r6 a4 r1 a1"],
+    [{ labels: { tenant: ["acme", "globex"], region: "eu" } }, "r6 r5 a4 r1 a1"],
     [{ labels: { tenant: "acme", region: [quoted.region, "us"] } }, "r3"],
     [{ labels: { tenant: "acme", region: "eu", none: "x" } }, ""],
     [{ labels: { tenant: [] } }, ""],
@@ -191,6 +198,29 @@ export function listConformance(test: StoreTest): void {
       );
     });
   }
+
+  test("counts incidents by their messages, also once they go on", async ({ store }, owner) => {
+    await writeMixed(owner);
+    const groups = async (): Promise<unknown[]> =>
+      (await store.facets({ status: "incident", byMessage: true }))
+        .map(({ hub, state, code, message, root, count }) => [hub, state, root, code, message, count])
+        .toSorted();
+    same(await groups(), [
+      ["h", "A", false, undefined, undefined, 1],
+      ["h", "A", false, "WW_DEFECT", broken.message, 1],
+      ["h", "A", true, "WW_DEFECT", broken.message, 1],
+    ]);
+    same((await store.find(["r5"]))[0]?.run?.incident, broken);
+    const other = { code: "WW_DEFECT", message: "another" };
+    await owner.checkpoint({
+      runs: [
+        run("r5", { createdAt: 5_000_001, activity: "calling" }),
+        run("r5/2", { createdAt: 5_000_002, status: "incident", root: false, incident: other }),
+      ],
+      ended: ["r5/1"],
+    });
+    same(await groups(), [["h", "A", false, "WW_DEFECT", "another", 1]]);
+  });
 
   test("gives back the labels of requests", async ({ store }, owner) => {
     await writeMixed(owner);
@@ -245,7 +275,7 @@ export function listConformance(test: StoreTest): void {
     });
     strictEqual(await count(store, { status: "running" }), 3);
     strictEqual(await count(store, { state: "B" }), 2);
-    strictEqual(await count(store, { labels: { tenant: "acme" } }), 3, "r1 has no labels any more");
+    strictEqual(await count(store, { labels: { tenant: "acme" } }), 4, "r1 has no labels any more");
     await owner.commit({
       answers: [
         answer("r6", { createdAt: 5_000_003, answeredAt: 5_000_050, endedAt: 5_000_060, labels: acme }),
@@ -265,9 +295,9 @@ export function listConformance(test: StoreTest): void {
     strictEqual(await count(again.store, { status: "result", createdAt: { to: 1_024 } }), 1);
     strictEqual(await count(again.store, { status: "timeout" }), 0);
     strictEqual(await count(again.store, { status: "lost" }), 0);
-    strictEqual(await count(again.store, { labels: { tenant: "acme" } }), 2);
-    same(await keysOf(again.store, { labels: { tenant: "acme" }, limit: 9 }), ["r6", "a2"]);
-    strictEqual(await count(again.store, { labels: { region: "eu" } }), 1);
+    strictEqual(await count(again.store, { labels: { tenant: "acme" } }), 3);
+    same(await keysOf(again.store, { labels: { tenant: "acme" }, limit: 9 }), ["r6", "r5", "a2"]);
+    strictEqual(await count(again.store, { labels: { region: "eu" } }), 2);
     return again;
   });
 }

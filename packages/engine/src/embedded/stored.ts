@@ -8,7 +8,7 @@ import { SqliteStore } from "../stores/sqlite.ts";
 /** What can be asked of a store that no engine works on. */
 export interface StoreReader extends Pick<
   Engine,
-  "request" | "requests" | "history" | "answer" | "lanes" | "allShards"
+  "request" | "requests" | "incidents" | "history" | "answer" | "lanes" | "allShards"
 > {
   /** @throws WheelworkError WW_STORE_LOCKED when an engine has begun to work on the file: what was read may be incomplete. */
   close(): Promise<void>;

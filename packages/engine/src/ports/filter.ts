@@ -1,4 +1,5 @@
 import type { Answer, Labels } from "@wheelwork/core";
+import type { IncidentKind } from "@wheelwork/core/kernel";
 import type { RequestStatus } from "./ports.ts";
 
 /** What a run that goes on does: it has open calls, waits for a signal or a time, or makes a call again that has failed. */
@@ -41,8 +42,10 @@ export interface RequestFilter {
   /** Of incidents, those of calls of hubs and of tells are meant too: somebody must look after them. Only tells are lost. */
   readonly status?: StatusFilter | readonly StatusFilter[];
   readonly state?: string | readonly string[];
-  /** The code of the error that was the answer. */
+  /** The code of the error that was the answer, or that has parked the run. */
   readonly code?: string | readonly string[];
+  /** Of incidents: what the messages of a group have in common, as `incidents` tells it. */
+  readonly message?: string | readonly string[];
   /** When the request was accepted. */
   readonly createdAt?: TimeRange;
   /** When it got its answer. */
@@ -63,6 +66,8 @@ export interface ListPlace {
 export interface StoreFilter extends RequestFilter {
   /** Absent: only those that are retrying are stuck. */
   readonly stuck?: StuckBounds;
+  /** Counts tell the messages of incidents apart. The filter means incidents only, and has neither ranges nor labels. */
+  readonly byMessage?: true;
 }
 
 /** Which runs are stuck at a moment, besides those that are retrying. */
@@ -93,8 +98,9 @@ export interface Facet {
   readonly activity?: Activity | undefined;
   readonly state: string;
   readonly root: boolean;
-  /** How an ended one was answered, and the code of an error. */
+  /** How an ended one was answered. */
   readonly outcome?: Answer["kind"] | undefined;
+  /** The code of the error that was the answer, or that has parked the run. */
   readonly code?: string | undefined;
   /** The class of the time that its answer took, only of an ended one: see `tookClass`. */
   readonly took?: number | undefined;
@@ -103,12 +109,15 @@ export interface Facet {
 /** How many requests have a facet. */
 export interface FacetCount extends Facet {
   readonly count: number;
+  /** Only with `byMessage`. undefined: an earlier version has parked them, and stored no message for lists. */
+  readonly message?: string | undefined;
 }
 
 /** A facet with its count, and nothing else. */
-const counted = (facet: Facet, count: number): FacetCount => {
+const counted = (facet: Facet, message: string | undefined, count: number): FacetCount => {
   const { hub, status, activity, state, root, outcome, code, took } = facet;
-  return { hub, status, activity, state, root, outcome, code, took, count };
+  const of = { hub, status, activity, state, root, outcome, code, took, count };
+  return message === undefined ? of : { ...of, message };
 };
 
 /** What a facet is made of: a row of a run, or of an answer. */
@@ -124,6 +133,8 @@ export interface FacetRow {
   /** Only of a row of an answer. */
   readonly answer?: Answer | undefined;
   readonly labels?: Labels | undefined;
+  /** Only of a row of a run that is parked. */
+  readonly incident?: IncidentKind | undefined;
   /** When a run is due next. */
   readonly due?: number | undefined;
 }
@@ -132,7 +143,7 @@ export interface FacetRow {
  * The facet of a row; undefined: no list shows it. A request whose run goes on after its answer is listed by the row of its run.
  */
 export function facetOf(row: FacetRow): Facet | undefined {
-  const { hub, status, activity, state, root, createdAt, answeredAt, answer } = row;
+  const { hub, status, activity, state, root, createdAt, answeredAt, answer, incident } = row;
   if (status === "ended" || status === "lost") {
     if (row.endedAt === undefined || !(root || status === "lost")) return undefined;
     const took = tookClass((answeredAt ?? createdAt) - createdAt);
@@ -140,7 +151,15 @@ export function facetOf(row: FacetRow): Facet | undefined {
     return { hub, status, state, root, outcome: answer?.kind, code, took };
   }
   if (answer !== undefined || !(root || status === "incident")) return undefined;
-  return { hub, status, activity: status === "running" ? (activity ?? "calling") : undefined, state, root };
+  const { code } = (status === "incident" ? incident : undefined) ?? {};
+  return {
+    hub,
+    status,
+    activity: status === "running" ? (activity ?? "calling") : undefined,
+    state,
+    root,
+    code,
+  };
 }
 
 const [millisecond, second, minute, hour, day] = [1, 1000, 60_000, 3_600_000, 86_400_000];
@@ -286,7 +305,7 @@ export function isMeant(row: FacetRow, filter: StoreFilter): boolean {
 
 /** The same of a row whose facet is known. */
 export function isOfFacet(
-  row: Pick<FacetRow, "createdAt" | "answeredAt" | "labels" | "due">,
+  row: Pick<FacetRow, "createdAt" | "answeredAt" | "labels" | "due" | "incident">,
   facet: Facet,
   filter: StoreFilter,
 ): boolean {
@@ -299,7 +318,8 @@ export function isOfFacet(
     isWithin(createdAt, filter.createdAt) &&
     isWithin(answeredAt, filter.answeredAt) &&
     isWithin(took, durationRange(filter)) &&
-    hasLabels(row, filter)
+    hasLabels(row, filter) &&
+    isOneOf(row.incident?.message, filter.message)
   );
 }
 
@@ -357,19 +377,20 @@ export function boundsOf(facet: Facet, list: RequestList): ListBounds {
 
 /** The sums of counts by facet. */
 export class FacetSums {
-  readonly #sums = new Map<string, { facet: Facet; count: number }>();
+  readonly #sums = new Map<string, { facet: Facet; message: string | undefined; count: number }>();
 
-  add(facet: Facet, count: number): void {
-    const name = facetName(facet);
+  /** @param message Only with `byMessage`. */
+  add(facet: Facet, count: number, message?: string): void {
+    const name = message === undefined ? facetName(facet) : `${facetName(facet)}\n${message}`;
     const known = this.#sums.get(name);
-    if (known === undefined) this.#sums.set(name, { facet, count });
+    if (known === undefined) this.#sums.set(name, { facet, message, count });
     else known.count += count;
   }
 
   counts(): FacetCount[] {
     return [...this.#sums.values()]
       .filter(({ count }) => count !== 0)
-      .map(({ facet, count }) => counted(facet, count));
+      .map(({ facet, message, count }) => counted(facet, message, count));
   }
 }
 

@@ -10,7 +10,7 @@ import type {
   TraceContext,
   WheelworkError,
 } from "@wheelwork/core";
-import type { RunSnapshot } from "@wheelwork/core/kernel";
+import type { IncidentKind, RunSnapshot } from "@wheelwork/core/kernel";
 import type { Activity, FacetCount, StoreFilter, RequestList } from "./filter.ts";
 
 /** A value now, or later: a store in the same process commits at once, one over a network does not. */
@@ -69,6 +69,8 @@ export interface StoredRun {
   readonly lane?: RunLane | undefined;
   /** Only of a hub that labels its requests: the same as in the snapshot. */
   readonly labels?: Labels | undefined;
+  /** Only of a run that is parked, for lists. */
+  readonly incident?: IncidentKind | undefined;
   readonly snapshot: RunSnapshot;
   /** The last batch whose events the snapshot has; absent: that of the checkpoint that wrote it. */
   readonly seq?: number;
@@ -234,8 +236,9 @@ export interface RequestRow {
   readonly answeredAt: number | undefined;
   /** Only of a running one. */
   readonly activity?: Activity | undefined;
-  /** How an ended one was answered, and the code of an error. */
+  /** How an ended one was answered. */
   readonly outcome?: Answer["kind"] | undefined;
+  /** The code of the error that was the answer, or that has parked the run. */
   readonly code?: string | undefined;
   /** Only of a run that lives, of a hub with a lane. */
   readonly lane?: RunLane | undefined;

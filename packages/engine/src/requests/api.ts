@@ -173,6 +173,17 @@ export interface RequestsOptions extends RequestFilter {
   readonly cursor?: string;
 }
 
+/** Incidents of one kind: parked runs of a hub that stand in one state, with one error. */
+export interface IncidentGroup {
+  readonly hub: string;
+  readonly state: string;
+  /** Absent: an earlier version has parked them, and they have not been written since. */
+  readonly code?: string;
+  /** The first line of the message, with N for each number and id, and … for each text in quotation marks. Absent as above. */
+  readonly message?: string;
+  readonly count: number;
+}
+
 /** Options of `search`. All that is given must hold. */
 export interface SearchOptions extends RequestsOptions {
   /** A part of a field's name or of a value, anywhere in the request or the view, in upper or lower case. */
@@ -200,7 +211,7 @@ export interface RequestPage {
     readonly activity?: Activity;
     /** Only of an ended one: how it was answered. */
     readonly outcome?: Answer["kind"];
-    /** The code of the error that was the answer of an ended one. */
+    /** The code of the error that was the answer of an ended one, or that has parked it. */
     readonly code?: string;
     /** Only while the run lives, of a hub with `exclusive`. */
     readonly lane?: { readonly name: string; readonly key: string };
@@ -366,6 +377,11 @@ export interface Engine {
   count(filter?: RequestFilter): Promise<number>;
   /** The same, by state and by outcome. @throws WheelworkError WW_INVALID_REQUEST. */
   facets(filter?: RequestFilter): Promise<RequestCounts>;
+  /**
+   * Incidents in groups of one kind, the largest group first, with exact counts. The filter `message` of `requests` lists a group.
+   * @throws WheelworkError WW_INVALID_REQUEST.
+   */
+  incidents(filter?: Pick<RequestFilter, "hub" | "state" | "code">): Promise<readonly IncidentGroup[]>;
   /**
    * What happened to a request, oldest first: all of it, or `limit` events at most after so many others. A history only grows, so
    * that these numbers name the same events for ever. If a run lives for long, its first events are archived (`historyRetentionMs`):

@@ -13,7 +13,7 @@ import {
 } from "../ports/filter.ts";
 import { givenKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
-import type { RequestCounts, RequestPage, RequestsOptions } from "./api.ts";
+import type { IncidentGroup, RequestCounts, RequestPage, RequestsOptions } from "./api.ts";
 
 const statuses: ReadonlySet<StatusFilter> = new Set(statusFilters);
 
@@ -23,7 +23,7 @@ const mustBeText = "must be a text, or a list of texts";
 function problemsOf(filter: RequestFilter): Problem[] {
   const problems: Problem[] = [];
   const add = (path: string, message: string): void => void problems.push({ path, message });
-  for (const path of ["hub", "status", "state", "code"] as const) {
+  for (const path of ["hub", "status", "state", "code", "message"] as const) {
     const given = filter[path] as unknown;
     const values: readonly unknown[] = Array.isArray(given) ? given : [given];
     if (given !== undefined && values.some((value) => typeof value !== "string")) add(path, mustBeText);
@@ -118,6 +118,14 @@ export function pageOf(rows: Iterable<RequestRow>, { limit, order }: RequestList
   return items.length > limit && last !== undefined
     ? { items: page, cursor: `${last.createdAt}.${last.key}` }
     : { items: page };
+}
+
+/** Counts of incidents by facet and message, as callers see them. */
+export function incidentGroups(counts: readonly FacetCount[]): IncidentGroup[] {
+  const sums = new Sums<Omit<IncidentGroup, "count">>();
+  for (const { hub, state, code, message, count } of counts)
+    sums.add({ hub, state, ...given("code", code), ...given("message", message) }, count);
+  return sums.all().toSorted((a, b) => b.count - a.count);
 }
 
 /** Counts by facet, as callers see them. */

@@ -7,6 +7,7 @@ import {
   isMeant,
   isOfFacet,
   type FacetCount,
+  type FacetRow,
   type StoreFilter,
   type RequestList,
 } from "../ports/filter.ts";
@@ -137,12 +138,15 @@ export async function countOverlaid(
     const version = overlay.version();
     const given = store.facets(filter);
     const counts = given instanceof Promise ? await given : given;
-    for (const { count, ...facet } of counts) sums.add(facet, count);
+    const messageOf = (row: Pick<FacetRow, "incident">): string | undefined =>
+      filter.byMessage === true ? row.incident?.message : undefined;
+    for (const { count, message, ...facet } of counts) sums.add(facet, count, message);
     await lookAt(overlay, clock, ({ run, row }) => {
-      if (row !== undefined && isOfFacet(row, row.facet, filter)) sums.add(row.facet, -1);
+      if (row !== undefined && isOfFacet(row, row.facet, filter)) sums.add(row.facet, -1, messageOf(row));
       const now = run === undefined ? undefined : listedRow(run);
       const facet = now === undefined ? undefined : facetOf(now);
-      if (now !== undefined && facet !== undefined && isOfFacet(now, facet, filter)) sums.add(facet, 1);
+      if (now !== undefined && facet !== undefined && isOfFacet(now, facet, filter))
+        sums.add(facet, 1, messageOf(now));
     });
     if (left <= 1 || overlay.version() === version) return sums.counts();
     await nextTurn(clock);

@@ -34,6 +34,7 @@ import type {
   DeadLetterPage,
   Engine,
   EngineHealth,
+  IncidentGroup,
   LanePage,
   RequestCounts,
   RequestPage,
@@ -71,7 +72,7 @@ import {
   validSignal,
   type CheckedBody,
 } from "./validate.ts";
-import { checkFilter, limitOf, listOf, pageOf, requestCounts } from "./filters.ts";
+import { checkFilter, limitOf, incidentGroups, listOf, pageOf, requestCounts } from "./filters.ts";
 import { answeredRequests, asksForStuck, atTime, typicalTimes } from "./stuck.ts";
 import { viewOf } from "./views.ts";
 
@@ -369,7 +370,16 @@ export class RequestService implements Engine {
     return requestCounts(await this.#counts(filter));
   }
 
-  async #counts(filter: RequestFilter): Promise<readonly FacetCount[]> {
+  async incidents({ hub, state, code }: Parameters<Engine["incidents"]>[0] = {}): Promise<
+    readonly IncidentGroup[]
+  > {
+    const given = Object.entries({ hub, state, code }).filter(([, value]) => value !== undefined);
+    return incidentGroups(
+      await this.#counts({ ...Object.fromEntries(given), status: "incident", byMessage: true }),
+    );
+  }
+
+  async #counts(filter: StoreFilter): Promise<readonly FacetCount[]> {
     checkFilter(filter);
     this.#demandOpen();
     const meant = await this.#meaningOf(filter);

@@ -1,5 +1,5 @@
 import type { Labels } from "@wheelwork/core";
-import type { Run } from "@wheelwork/core/kernel";
+import { incidentKind, type IncidentKind, type Run } from "@wheelwork/core/kernel";
 import { facetOf, type Activity, type Facet, type FacetRow } from "../ports/filter.ts";
 import { isRoot } from "../ports/keys.ts";
 
@@ -22,6 +22,7 @@ export const listedRow = (run: Run): FacetRow => ({
   answer: run.status === "ended" ? run.answer : undefined,
   labels: run.origin.labels,
   due: run.nextDue,
+  incident: run.incident === undefined ? undefined : incidentKind(run.incident.error),
 });
 
 /** What a stored row says of its run. */
@@ -31,11 +32,12 @@ export interface ListedAs {
   readonly answeredAt: number | undefined;
   readonly labels: Labels | undefined;
   readonly due: number | undefined;
+  readonly incident: IncidentKind | undefined;
 }
 
 /** The same of a row; undefined: no list shows it. */
 export function listedAs(row: FacetRow): ListedAs | undefined {
   const facet = facetOf(row);
-  const { createdAt, answeredAt, labels, due } = row;
-  return facet && { facet, createdAt, answeredAt, labels, due };
+  const { createdAt, answeredAt, labels, due, incident } = row;
+  return facet && { facet, createdAt, answeredAt, labels, due, incident };
 }

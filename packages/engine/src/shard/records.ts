@@ -1,5 +1,6 @@
 import type { Answer, Failure, Outcome, RunEvent, RunSpan } from "@wheelwork/core";
 import {
+  incidentKind,
   isRetrying,
   isUnbegun,
   Secrets,
@@ -97,6 +98,7 @@ export function storedRun(run: Run, seq: number): StoredRun {
     root: isRoot(run),
     ...(run.lane === undefined ? {} : { lane: run.lane }),
     ...(run.origin.labels === undefined ? {} : { labels: run.origin.labels }),
+    ...(run.incident === undefined ? {} : { incident: incidentKind(run.incident.error) }),
     get snapshot() {
       return snapshot(run);
     },

@@ -31,9 +31,12 @@ export {
   formerTookSql,
 } from "./facets.ts";
 export {
-  labelsOfText,
+  countsByMessage,
+  incidentText,
+  indexedTexts,
   labelsText,
   labelWalk,
+  messageRange,
   soughtLabels,
   type LabelTotal,
   type LabelWalk,

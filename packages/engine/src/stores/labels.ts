@@ -1,5 +1,13 @@
 import type { Labels } from "@wheelwork/core";
-import type { FacetRow, RequestFilter } from "../ports/filter.ts";
+import type { IncidentKind } from "@wheelwork/core/kernel";
+import {
+  facetName,
+  FacetSums,
+  type Facet,
+  type FacetCount,
+  type FacetRow,
+  type RequestFilter,
+} from "../ports/filter.ts";
 import type { Row } from "./rows.ts";
 
 // Lists and counts by labels. A store has an index of the rows with each label, which is a text: `name=value`. Within it the rows are
@@ -15,32 +23,78 @@ export const labelsText = ({ labels }: Pick<FacetRow, "labels">): string | null 
 export const labelsIn = ({ labels }: Row): { readonly labels?: Labels } =>
   typeof labels === "string" ? { labels: JSON.parse(labels) as Labels } : {};
 
-/** How the index calls the labels of a row, by their column. */
-export const labelsOfText = (text: unknown): string[] =>
-  typeof text === "string" ? Object.entries(JSON.parse(text) as Labels).map(labelText) : [];
+/** The incident of a row, for its column; null: it has none. */
+export const incidentText = ({ incident }: Pick<FacetRow, "incident">): string | null =>
+  incident === undefined ? null : JSON.stringify(incident);
+
+/** The incident that `incidentText` has written. */
+export const incidentIn = ({ incident }: Row): { readonly incident?: IncidentKind } =>
+  typeof incident === "string" ? { incident: JSON.parse(incident) as IncidentKind } : {};
+
+/** What the index has of a row, by its columns: its labels, and what the message of its incident says. */
+export function indexedTexts({ labels, incident }: Row): string[] {
+  const texts = typeof labels === "string" ? Object.entries(JSON.parse(labels) as Labels).map(labelText) : [];
+  if (typeof incident === "string") texts.push(messageText((JSON.parse(incident) as IncidentKind).message));
+  return texts;
+}
+
+/** How the index calls a message. No name of a label begins like that. JSON has each text, with all its characters. */
+const messageText = (message: string): string => `${messageMark}${JSON.stringify(message)}`;
+const messageMark = "!";
+
+/** Messages are in the index from the first of these texts on, and before the other one. */
+export const messageRange = [messageMark, '"'] as const;
+
+/** The message that `messageText` calls so. */
+const messageOfText = (text: string): string => JSON.parse(text.slice(messageMark.length)) as string;
 
 const labelText = ([name, value]: readonly [name: string, value: string]): string => `${name}=${value}`;
 
 /** A name that a filter has, and the values of which one is meant. */
 export interface SoughtLabel {
-  readonly name: string;
+  /** undefined: the messages of incidents. */
+  readonly name: string | undefined;
   readonly values: readonly string[];
   /** The same, as the index calls them. */
   readonly labels: readonly string[];
 }
 
-/** What a filter means by labels; empty: it says nothing of them. */
-export const soughtLabels = ({ labels = {} }: RequestFilter): SoughtLabel[] =>
-  Object.entries(labels).map(([name, given]) => {
-    const values = [...new Set(typeof given === "string" ? [given] : given)];
+/** What a filter means by labels, and by messages of incidents; empty: it says nothing of them. */
+export function soughtLabels({ labels = {}, message }: RequestFilter): SoughtLabel[] {
+  const sought: SoughtLabel[] = Object.entries(labels).map(([name, given]) => {
+    const values = valuesOf(given);
     return { name, values, labels: values.map((value) => labelText([name, value])) };
   });
+  if (message === undefined) return sought;
+  const values = valuesOf(message);
+  return [{ name: undefined, values, labels: values.map(messageText) }, ...sought];
+}
+
+const valuesOf = (given: string | readonly string[]): string[] => [...new Set([given].flat())];
 
 /** How many rows of a facet have a label. */
 export interface LabelTotal {
   readonly label: string;
   readonly facet: number;
   readonly count: number;
+}
+
+/** Counts by message: how many rows of each facet have each, and those that have none. */
+export function countsByMessage(
+  counts: readonly FacetCount[],
+  totals: readonly LabelTotal[],
+  facetOf: (id: number) => Facet | undefined,
+): FacetCount[] {
+  const sums = new FacetSums();
+  const meant = new Set(counts.map(facetName));
+  for (const { count, ...facet } of counts) sums.add(facet, count);
+  for (const { label, facet: id, count } of totals) {
+    const facet = facetOf(id);
+    if (facet === undefined || !meant.has(facetName(facet))) continue;
+    sums.add(facet, count, messageOfText(label));
+    sums.add(facet, -count);
+  }
+  return sums.counts();
 }
 
 /** Which parts of the index a list or a count walks, and which labels each row must have besides. */
@@ -55,6 +109,8 @@ export function labelWalk(sought: readonly SoughtLabel[], totals: readonly Label
     const parts = totals.filter(({ label }) => one.labels.includes(label));
     return { one, parts, rows: parts.reduce((sum, { count }) => sum + count, 0) };
   });
-  const least = walks.toSorted((a, b) => a.rows - b.rows)[0];
+  // The rows of the index do not say what their messages are.
+  const byMessage = walks.find(({ one }) => one.name === undefined);
+  const least = byMessage ?? walks.toSorted((a, b) => a.rows - b.rows)[0];
   return { parts: least?.parts ?? [], others: sought.filter((one) => one !== least?.one) };
 }

@@ -13,7 +13,7 @@ import type {
   StoredRun,
 } from "../ports/ports.ts";
 import type { Activity, Facet } from "../ports/filter.ts";
-import { labelsIn } from "./labels.ts";
+import { incidentIn, labelsIn } from "./labels.ts";
 import { answerChecksum, readPart, sealed, unsealed, wrongChecksum, type AnswerTexts } from "./checksums.ts";
 
 // Stores on SQL name their columns alike, so that one place knows what a row says. Drivers differ in what they make of a
@@ -76,6 +76,7 @@ export function storedRunOf(row: Row): StoredRun {
   return {
     ...summary,
     ...(seq === undefined ? {} : { seq }),
+    ...incidentIn(row),
     ...(typeof row["activity"] === "string" ? { activity: row["activity"] as Activity } : {}),
     status: row["status"] as StoredRun["status"],
     hot: isTrue(row["hot"]),

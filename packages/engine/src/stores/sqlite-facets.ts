@@ -24,7 +24,15 @@ import {
   type StoredFacet,
 } from "./counting.ts";
 import { facetColumns, facetValues, isLiveFacet, KnownFacets, storedFacetOf } from "./facets.ts";
-import { labelsOfText, labelWalk, soughtLabels, type SoughtLabel } from "./labels.ts";
+import {
+  countsByMessage,
+  indexedTexts,
+  labelWalk,
+  messageRange,
+  soughtLabels,
+  type LabelTotal,
+  type SoughtLabel,
+} from "./labels.ts";
 import { listedRowOf, optionalNumber, type Row } from "./rows.ts";
 
 /** What facets need of their store: statements, run within the transactions of the store. */
@@ -45,7 +53,9 @@ interface IndexedRow {
   readonly due?: number | undefined;
   /** See `labelsText`. */
   readonly labels: string | null;
-  /** Only of a row with labels. */
+  /** See `incidentText`. */
+  readonly incident?: string | null;
+  /** Only of a row with labels, or with an incident. */
   readonly id: number;
 }
 
@@ -92,10 +102,10 @@ export class SqliteFacets {
   }
 
   /** A row comes to a facet, with the present transaction. */
-  add({ facet, key, createdAt, answeredAt, due, labels, id }: IndexedRow): void {
+  add({ facet, key, createdAt, answeredAt, due, labels, incident = null, id }: IndexedRow): void {
     if (facet === null) return;
     this.#changes.add(facet, createdAt, answeredAt, 1);
-    for (const label of labelsOfText(labels)) {
+    for (const label of indexedTexts({ labels, incident })) {
       this.#tables.run(
         insertLabelled,
         label,
@@ -105,18 +115,18 @@ export class SqliteFacets {
         answeredAt ?? null,
         due ?? null,
         id,
-        labels,
+        labels ?? "{}",
       );
       this.#changesOf(label).add(facet, createdAt, answeredAt, 1);
     }
   }
 
-  /** A row goes, with the present transaction. It has the columns key, facet, created_at and labels. */
+  /** A row goes, with the present transaction. It has the columns key, facet, created_at, labels, and of a run incident. */
   remove(row: Row): void {
     if (row["facet"] === null) return;
     const [facet, createdAt] = [Number(row["facet"]), Number(row["created_at"])];
     this.#changes.add(facet, createdAt, undefined, -1);
-    for (const label of labelsOfText(row["labels"])) {
+    for (const label of indexedTexts(row)) {
       this.#tables.run(deleteLabelled, label, facet, createdAt, row["key"] as string);
       this.#changesOf(label).add(facet, createdAt, undefined, -1);
     }
@@ -226,7 +236,22 @@ export class SqliteFacets {
   }
 
   counts(filter: StoreFilter): MaybePromise<FacetCount[]> {
-    return finish(this.#count(filter));
+    if (filter.byMessage !== true) return finish(this.#count(filter));
+    // Without ranges it does not pause.
+    const counts = finish(this.#count(filter)) as FacetCount[];
+    return countsByMessage(counts, [...this.#messageTotals()], (id) => this.#known.get(id));
+  }
+
+  /** How many incidents have each message. */
+  *#messageTotals(): Generator<LabelTotal> {
+    const [from, to] = messageRange;
+    let next = this.#tables.get(nextLabel, from, to);
+    while (next !== undefined) {
+      const label = next["label"] as string;
+      for (const row of this.#tables.all(totalsOfLabel, label))
+        yield { label, facet: Number(row["facet"]), count: Number(row["count"]) };
+      next = this.#tables.get(nextLabel, label, to);
+    }
   }
 
   /** Counts. It pauses when it has read so many rows that others should have their turn. */
@@ -430,6 +455,8 @@ const answeredFacets = `SELECT facet FROM json_each(?) AS meant CROSS JOIN cell 
   WHERE last_answered IS NOT NULL`;
 const labelTotalsOf = `SELECT facet, count FROM json_each(?) AS meant CROSS JOIN label_cell
   ON label = ? AND level = 0 AND facet = meant.value AND cell = 0`;
+const nextLabel = "SELECT label FROM label_cell WHERE label > ? AND label < ? ORDER BY label LIMIT 1";
+const totalsOfLabel = "SELECT facet, count FROM label_cell WHERE label = ? AND level = 0";
 const labelTotals = `SELECT label, facet, count FROM json_each(?) AS meant CROSS JOIN label_cell
   ON label = meant.value AND level = 0`;
 const spans =

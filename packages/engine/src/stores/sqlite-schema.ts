@@ -249,6 +249,10 @@ const migrations: readonly string[] = [
   CREATE INDEX run_facet ON run (facet, created_at, key, answered_at, due) WHERE facet IS NOT NULL;
   ALTER TABLE labelled ADD COLUMN due INTEGER;
   `,
+  `
+  -- What a parked run has in common with others, as JSON. The index of labels has its message, too.
+  ALTER TABLE run ADD COLUMN incident TEXT;
+  `,
 ];
 
 /** How many migrations this version knows. */

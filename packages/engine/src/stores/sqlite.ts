@@ -40,7 +40,7 @@ import type {
   StoredAnswer,
   StoredRun,
 } from "../ports/ports.ts";
-import { labelsText } from "./labels.ts";
+import { incidentText, labelsText } from "./labels.ts";
 import { isTaken, isUnstorable, refusedContent } from "./refused.ts";
 import { isDamage, openError, SqliteFile } from "./sqlite-file.ts";
 import { ReadOnlyFile } from "./sqlite-readonly.ts";
@@ -581,18 +581,23 @@ export class SqliteStore implements Store {
   #writeCheckpoint({ runs, ended, histories, covers }: Checkpoint, { seq, now }: Commit): void {
     const facets = this.#facetIndex();
     for (const run of runs) {
-      const former = this.#get("SELECT key, facet, created_at, labels FROM run WHERE key = ?", run.key);
+      const former = this.#get(
+        "SELECT key, facet, created_at, labels, incident FROM run WHERE key = ?",
+        run.key,
+      );
       if (former !== undefined) facets.remove(former);
       const facet = facets.idOf(run);
       const labels = labelsText(run);
+      const incident = incidentText(run);
       this.#run(
         `INSERT INTO run (key, hub, version, status, state, created_at, answered_at, hot, due, root, lane, activity, facet, labels,
-           snapshot)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+           incident, snapshot)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (key) DO UPDATE SET hub = excluded.hub, version = excluded.version, status = excluded.status,
            state = excluded.state, created_at = excluded.created_at, answered_at = excluded.answered_at,
            hot = excluded.hot, due = excluded.due, root = excluded.root, lane = excluded.lane,
-           activity = excluded.activity, facet = excluded.facet, labels = excluded.labels, snapshot = excluded.snapshot`,
+           activity = excluded.activity, facet = excluded.facet, labels = excluded.labels, incident = excluded.incident,
+           snapshot = excluded.snapshot`,
         run.key,
         run.hub,
         run.version,
@@ -607,14 +612,19 @@ export class SqliteStore implements Store {
         run.activity ?? null,
         facet,
         labels,
+        incident,
         snapshotText(run),
       );
-      const id = labels === null ? 0 : Number(this.#get("SELECT id FROM run WHERE key = ?", run.key)?.["id"]);
+      const isIndexed = labels !== null || incident !== null;
+      const id = !isIndexed ? 0 : Number(this.#get("SELECT id FROM run WHERE key = ?", run.key)?.["id"]);
       const { key, createdAt, answeredAt, due } = run;
-      facets.add({ facet, key, createdAt, answeredAt, due, labels, id });
+      facets.add({ facet, key, createdAt, answeredAt, due, labels, incident, id });
     }
     for (const key of ended) {
-      const gone = this.#get("DELETE FROM run WHERE key = ? RETURNING key, facet, created_at, labels", key);
+      const gone = this.#get(
+        "DELETE FROM run WHERE key = ? RETURNING key, facet, created_at, labels, incident",
+        key,
+      );
       if (gone !== undefined) facets.remove(gone);
     }
     for (const part of histories) {

@@ -15,6 +15,7 @@ export const permissions: Readonly<Record<string, Permission>> = {
   "GET /audit": "admin",
   "GET /requests": "read",
   "GET /counts": "read",
+  "GET /incidents": "read",
   "GET /requests/:id": "look",
   "GET /requests/:id/answer": "answer",
   "GET /requests/:id/updates": "look",

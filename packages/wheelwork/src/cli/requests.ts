@@ -487,25 +487,10 @@ const commands = [
   }),
 ];
 
-interface Group {
-  readonly hub: string;
-  readonly state: string;
-  readonly error: string;
-  readonly ids: string[];
-  readonly since: string;
-}
-
-/** Without what differs from one incident of a kind to the next: numbers, and what is in quotation marks. */
-const kindOf = (message: string): string =>
-  message
-    .split("\n", 1)
-    .join("")
-    .replaceAll(/"[^"]*"/g, '"…"')
-    .replaceAll(/\d+/g, "N");
-
 const incidents = command({
   name: "incidents",
-  about: "Lists parked requests in groups: by hub, state and error. -o ids prints the ids of all of them.",
+  about:
+    "Lists parked requests in groups: by hub, state, code and message. -o ids prints the ids of all of them.",
   takes: "",
   options: { hub: filterOptions.hub, ...watchOption, ...outputOption, ...sourceOptions },
   run: ({ values }) =>
@@ -516,47 +501,24 @@ async function printIncidents(
   source: Source,
   values: { readonly hub?: string; readonly output?: string },
 ): Promise<void> {
-  const groups = new Map<string, Group>();
-  const filter = { ...filterOf(values), status: ["incident"] };
-  for await (const page of listed(source, filter, Number.POSITIVE_INFINITY)) {
-    if (values.output === "ids") {
+  if (values.output === "ids") {
+    const filter = { ...filterOf(values), status: ["incident"] };
+    for await (const page of listed(source, filter, Number.POSITIVE_INFINITY))
       printRows("ids", page, { columns, idOf: ({ id }) => id, none: "" });
-      continue;
-    }
-    const waiting = page.values();
-    const look = async (): Promise<void> => {
-      for (const { id } of waiting) collect(groups, await source.get(id));
-    };
-    await Promise.all(Array.from({ length: atOnce }, look));
+    return;
   }
-  if (values.output === "ids") return;
-  printRows(
-    values.output,
-    [...groups.values()].toSorted((a, b) => b.ids.length - a.ids.length),
-    {
-      columns: [
-        ["many", ({ ids }) => `${ids.length}`],
-        ["hub", ({ hub }) => hub],
-        ["state", ({ state }) => state],
-        ["since", ({ since }) => since],
-        ["error", ({ error }) => error],
-        ["such as", ({ ids }) => ids[0]],
-      ],
-      idOf: ({ ids }) => ids[0] ?? "",
-      none: "there are no incidents",
-    },
-  );
-}
-
-function collect(groups: Map<string, Group>, { id, hub, state, incident }: View): void {
-  // It may have been retried since it was listed.
-  if (incident === undefined) return;
-  const error = kindOf(incident.error.message);
-  const name = JSON.stringify([hub, state, error]);
-  const group = groups.get(name);
-  if (group === undefined) return void groups.set(name, { hub, state, error, ids: [id], since: incident.at });
-  group.ids.push(id);
-  if (incident.at < group.since) groups.set(name, { ...group, since: incident.at });
+  printRows(values.output, await source.incidents(values.hub === undefined ? {} : { hub: values.hub }), {
+    columns: [
+      ["many", ({ count }) => `${count}`],
+      ["hub", ({ hub }) => hub],
+      ["state", ({ state }) => state],
+      ["code", ({ code }) => code],
+      ["error", ({ message }) => message],
+    ],
+    // Ids are printed above.
+    idOf: () => "",
+    none: "there are no incidents",
+  });
 }
 
 /** The commands about requests. */

@@ -37,10 +37,20 @@ export interface Filter {
   readonly cursor: string | undefined;
 }
 
+/** Incidents of one kind. */
+export interface Incidents {
+  readonly hub: string;
+  readonly state: string;
+  readonly code?: string;
+  readonly message?: string;
+  readonly count: number;
+}
+
 /** Where requests are read: a server, or the file of an engine that has stopped. Both give the same. */
 export interface Source {
   list(filter: Filter): Promise<{ readonly requests: readonly Row[]; readonly cursor?: string }>;
   get(id: string): Promise<View>;
+  incidents(filter: Pick<Filter, "hub">): Promise<readonly Incidents[]>;
   history(
     id: string,
     after: number,
@@ -97,6 +107,11 @@ export class ServerSource implements Source {
     return (await this.#client.get(`/requests/${encodeURIComponent(id)}`)).body as View;
   }
 
+  async incidents(filter: Pick<Filter, "hub">): Promise<readonly Incidents[]> {
+    const { body } = await this.#client.get("/incidents", { query: { ...filter } });
+    return (body as { readonly incidents: readonly Incidents[] }).incidents;
+  }
+
   async history(id: string, after: number, limit: number): ReturnType<Source["history"]> {
     const path = `/requests/${encodeURIComponent(id)}/history`;
     const { body } = await this.#client.get(path, { query: { cursor: after, limit } });
@@ -133,6 +148,10 @@ class FileSource implements Source {
       ...(incident === undefined ? {} : { incident: incidentText(incident) }),
       ...(lane === undefined ? {} : { lane: withTexts(lane) }),
     };
+  }
+
+  incidents(filter: Pick<Filter, "hub">): Promise<readonly Incidents[]> {
+    return this.#reader.incidents(filter);
   }
 
   async history(id: string, after: number, limit: number): ReturnType<Source["history"]> {
