@@ -610,8 +610,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "keep the first row of a run in the SQLite file",
     file: "packages/engine/src/stores/sqlite.ts",
-    from: "incident = excluded.incident,\n           snapshot = excluded.snapshot",
-    to: "incident = excluded.incident",
+    from: "attempts = excluded.attempts, snapshot = excluded.snapshot",
+    to: "attempts = excluded.attempts",
   },
   {
     name: "a SQLite file counts the labels of rows that have gone",

@@ -19,6 +19,8 @@ const filters: RequestFilter[] = [
   { status: "waiting" },
   { status: "retrying" },
   { status: "pending" },
+  { attempts: { min: 2 } },
+  { attempts: { max: 1 }, hub: "rounds" },
   { status: "stuck" },
   { status: ["stuck", "pending", "calling"], hub: "rounds" },
   { status: "stuck", labels: { kind: "steps" } },

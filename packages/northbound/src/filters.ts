@@ -37,6 +37,13 @@ const milliseconds = (description: string) => ({
   description,
 });
 
+const attempts = (description: string) => ({
+  type: "integer",
+  minimum: 0,
+  maximum: 1_000_000,
+  description,
+});
+
 /** The parameters that say which requests are meant. */
 const filterQuery = {
   hub: several("The hub."),
@@ -59,6 +66,8 @@ const filterQuery = {
   answeredTo: time("Answered before this time."),
   minDurationMs: milliseconds("The answer took so many milliseconds or more."),
   maxDurationMs: milliseconds("The answer took less than so many milliseconds."),
+  minAttempts: attempts("A running request of which an open call makes this attempt or a later one."),
+  maxAttempts: attempts("A running request of which no open call makes a later attempt."),
   label: several(
     "A label that the hub has given the request: tenant=acme. Of several values of one name, one must be; of several names, all.",
     { type: "string", pattern: "^[A-Za-z][A-Za-z0-9_-]{0,49}=.", maxLength: 251 },
@@ -72,6 +81,8 @@ interface FilterQuery extends Pick<RequestFilter, "hub" | "status" | "state" | "
   readonly answeredTo?: string;
   readonly minDurationMs?: number;
   readonly maxDurationMs?: number;
+  readonly minAttempts?: number;
+  readonly maxAttempts?: number;
   readonly label?: readonly string[];
 }
 
@@ -91,6 +102,7 @@ function filterOf(query: FilterQuery): RequestFilter {
   const createdAt = bounds("from", timeAt("createdFrom"), "to", timeAt("createdTo"));
   const answeredAt = bounds("from", timeAt("answeredFrom"), "to", timeAt("answeredTo"));
   const durationMs = bounds("min", min, "max", max);
+  const tried = bounds("min", query.minAttempts, "max", query.maxAttempts);
   if (problems.length > 0) throw invalid("the query", problems);
   return {
     ...(hub === undefined ? {} : { hub }),
@@ -101,6 +113,7 @@ function filterOf(query: FilterQuery): RequestFilter {
     ...(createdAt === undefined ? {} : { createdAt }),
     ...(answeredAt === undefined ? {} : { answeredAt }),
     ...(durationMs === undefined ? {} : { durationMs }),
+    ...(tried === undefined ? {} : { attempts: tried }),
     ...(query.label === undefined ? {} : { labels: labelsOf(query.label) }),
   };
 }

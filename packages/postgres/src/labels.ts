@@ -11,6 +11,8 @@ interface IndexedRow extends ListPlace {
   readonly answeredAt: number | undefined;
   /** Of a run: when it is due next. */
   readonly due?: number | undefined;
+  /** Of a run: see `StoredRun`. */
+  readonly attempts?: number | undefined;
   /** See `labelsText`. */
   readonly labels: string | null;
   /** See `incidentText`. */
@@ -88,7 +90,7 @@ export class IndexChanges {
 
 type LabelCellChange = CellChange & { readonly label: string };
 
-const labelledTypes = ["text", "integer", "bigint", "text", "bigint", "bigint", "text"];
+const labelledTypes = ["text", "integer", "bigint", "text", "bigint", "bigint", "integer", "text"];
 
 /** Rows of the table `labelled` as columns. */
 export const labelledColumns = (rows: readonly Labelled[]): unknown[][] => [
@@ -98,6 +100,7 @@ export const labelledColumns = (rows: readonly Labelled[]): unknown[][] => [
   rows.map(({ key }) => key),
   rows.map(({ answeredAt }) => answeredAt ?? null),
   rows.map(({ due }) => due ?? null),
+  rows.map(({ attempts }) => attempts ?? null),
   rows.map(({ labels }) => labels ?? "{}"),
 ];
 
@@ -106,8 +109,8 @@ const typed = (types: readonly string[], first: number): string =>
 
 /** Adds rows to the index of labels, from a parameter on; `from`: what must have a row for that. */
 export const addLabelled = (first: number, from = ""): string => `INSERT INTO labelled
-    (shard, label, facet, created_at, key, answered_at, due, labels)
-  SELECT $1, t.* FROM ${from} unnest(${typed(labelledTypes, first)}) AS t (label, facet, created_at, key, answered_at, due, labels)
+    (shard, label, facet, created_at, key, answered_at, due, attempts, labels)
+  SELECT $1, t.* FROM ${from} unnest(${typed(labelledTypes, first)}) AS t (label, facet, created_at, key, answered_at, due, attempts, labels)
   ON CONFLICT (shard, label, facet, created_at, key) DO NOTHING`;
 
 /** How many parameters `addLabelled` has. */

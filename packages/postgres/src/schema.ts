@@ -228,6 +228,13 @@ const migrations: readonly string[] = [
   -- What a parked run has in common with others, as JSON. The index of labels has its message, too.
   ALTER TABLE run ADD COLUMN incident text;
   `,
+  `
+  -- The highest attempt of the open calls of a run.
+  ALTER TABLE run ADD COLUMN attempts integer;
+  ALTER TABLE labelled ADD COLUMN attempts integer;
+  DROP INDEX run_facet;
+  CREATE INDEX run_facet ON run (shard, facet, created_at, key) INCLUDE (answered_at, due, attempts) WHERE facet IS NOT NULL;
+  `,
 ];
 
 /**

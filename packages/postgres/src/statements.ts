@@ -61,6 +61,7 @@ export const runColumns: Columns<{
   ["facet", "integer", ({ facet }) => facet],
   ["labels", "text", ({ run }) => labelsText(run)],
   ["incident", "text", ({ run }) => incidentText(run)],
+  ["attempts", "integer", ({ run }) => run.attempts ?? null],
   ["snapshot", "text", ({ snapshot }) => snapshot],
 ];
 

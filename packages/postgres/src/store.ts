@@ -424,9 +424,9 @@ class PostgresStore implements Store {
       const keys = chunk.runs.map(({ key }) => key);
       gone(await client.query<Row>(this.#statement("former", [this.#shard, keys])));
       for (const run of chunk.runs) {
-        const { key, createdAt, answeredAt, due } = run;
+        const { key, createdAt, answeredAt, due, attempts } = run;
         const texts = { labels: labelsText(run), incident: incidentText(run) };
-        changes.add({ facet: facetIdOf(run, facets), key, createdAt, answeredAt, due, ...texts });
+        changes.add({ facet: facetIdOf(run, facets), key, createdAt, answeredAt, due, attempts, ...texts });
       }
     }
     const written = await client.query<Row>(this.#statement(...chunk.statement(this.#shard, facets)));

@@ -42,9 +42,19 @@ export function listConformance(test: StoreTest): void {
   const broken = { code: "WW_DEFECT", message: 'the "…" is \\ broken\u0000 \uD800 \u{1F600}' };
   const nothing = { createdAt: 1, answeredAt: 1, endedAt: 1 };
   const mixed: readonly [kind: "run" | "answer", row: StoredRun | StoredAnswer][] = [
-    ["run", run("r1", { createdAt: 1_000, activity: "calling", labels: acme })],
+    ["run", run("r1", { createdAt: 1_000, activity: "calling", labels: acme, attempts: 1 })],
     ["run", run("r2", { createdAt: 2_000, state: "B", activity: "waiting", labels: { tenant: "globex" } })],
-    ["run", run("r3", { createdAt: 90_000, state: "B", activity: "retrying", hub: "other", labels: quoted })],
+    [
+      "run",
+      run("r3", {
+        createdAt: 90_000,
+        state: "B",
+        activity: "retrying",
+        hub: "other",
+        labels: quoted,
+        attempts: 7,
+      }),
+    ],
     ["run", run("r4", { createdAt: 5_000_000, status: "pending", state: "" })],
     ["run", run("r5", { createdAt: 5_000_001, status: "incident", incident: broken, labels: acme })],
     ["run", run("r5/1", { createdAt: 5_000_002, status: "incident", root: false, incident: broken })],
@@ -122,6 +132,12 @@ export function listConformance(test: StoreTest): void {
     [{ message: ["none", broken.message] }, "r5"],
     [{ status: "incident", message: broken.message, labels: acme }, "r5"],
     [{ status: "incident", message: "none" }, ""],
+    [{ attempts: { min: 2 } }, "r3"],
+    [{ attempts: { min: 8 } }, ""],
+    [{ attempts: { min: 1, max: 7 } }, "r3 r1"],
+    [{ attempts: { max: 1 }, status: "running" }, "r6 r2 r1"],
+    [{ attempts: { min: 7 }, labels: { tenant: "acme" } }, "r3"],
+    [{ attempts: { min: 1 }, labels: { tenant: "acme" }, status: ["calling", "ended"] }, "r1"],
     [{ status: "stuck" }, "r3"],
     [{ status: "stuck", stuck }, "r3 r2 r1"],
     [{ status: "stuck", stuck: { ...stuck, acceptedBefore: { h: 1_500 } } }, "r3 r1"],

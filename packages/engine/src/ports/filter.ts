@@ -52,6 +52,8 @@ export interface RequestFilter {
   readonly answeredAt?: TimeRange;
   /** How long its answer took, in milliseconds: at least, and less than. Requests without an answer are not meant. */
   readonly durationMs?: { readonly min?: number; readonly max?: number };
+  /** The highest attempt of the open calls of a running request: at least, and at most. Others are not meant. */
+  readonly attempts?: { readonly min?: number; readonly max?: number };
   /** What the hub has made of the request, by name: `{ tenant: "acme", region: ["eu", "us"] }`. */
   readonly labels?: Readonly<Record<string, string | readonly string[]>>;
 }
@@ -137,6 +139,8 @@ export interface FacetRow {
   readonly incident?: IncidentKind | undefined;
   /** When a run is due next. */
   readonly due?: number | undefined;
+  /** Of a running one: the highest attempt of its open calls. */
+  readonly attempts?: number | undefined;
 }
 
 /**
@@ -203,9 +207,9 @@ export function durationsOf(took: number): { readonly from: number; readonly to:
 /** What a filter means of a facet: nothing, all of it but for time ranges, or what its rows say. */
 export type Fit = "none" | "all" | "some";
 
-/** What the filter means of a facet. `some`: of each row it must be known how long its answer took, or whether it is stuck. */
+/** What the filter means of a facet. `some`: it depends on what each row says, such as how long its answer took. */
 export function fits(facet: Facet, filter: StoreFilter): Fit {
-  const { hub, status, state, code, durationMs } = filter;
+  const { hub, status, state, code, durationMs, attempts } = filter;
   const isMeant =
     isOneOf(facet.hub, hub) &&
     isOneOf(facet.state, state) &&
@@ -213,6 +217,10 @@ export function fits(facet: Facet, filter: StoreFilter): Fit {
     hasStatus(facet, status);
   if (!isMeant) return "none";
   const stuck = stuckBounds(facet, filter);
+  if (attempts !== undefined) {
+    const isRetried = facet.activity === "retrying" || (attempts.min ?? 0) <= 1;
+    return facet.status === "running" && isRetried ? "some" : "none";
+  }
   if (stuck !== undefined) return "some";
   if (durationMs === undefined) return "all";
   const { min = 0, max = Number.POSITIVE_INFINITY } = durationMs;
@@ -293,6 +301,12 @@ export const durationRange = ({ durationMs }: RequestFilter): TimeRange | undefi
         ...(durationMs.max === undefined ? {} : { to: durationMs.max }),
       };
 
+/** The attempts that a filter means, as a range. */
+export const attemptsRange = ({ attempts }: RequestFilter): TimeRange | undefined =>
+  attempts === undefined
+    ? undefined
+    : { from: attempts.min ?? 0, ...(attempts.max === undefined ? {} : { to: attempts.max + 1 }) };
+
 /** Whether a filter means requests that have their answer only. */
 export const asksForAnswered = ({ answeredAt, durationMs }: RequestFilter): boolean =>
   answeredAt !== undefined || durationMs !== undefined;
@@ -305,7 +319,7 @@ export function isMeant(row: FacetRow, filter: StoreFilter): boolean {
 
 /** The same of a row whose facet is known. */
 export function isOfFacet(
-  row: Pick<FacetRow, "createdAt" | "answeredAt" | "labels" | "due" | "incident">,
+  row: Pick<FacetRow, "createdAt" | "answeredAt" | "labels" | "due" | "attempts" | "incident">,
   facet: Facet,
   filter: StoreFilter,
 ): boolean {
@@ -319,6 +333,7 @@ export function isOfFacet(
     isWithin(answeredAt, filter.answeredAt) &&
     isWithin(took, durationRange(filter)) &&
     hasLabels(row, filter) &&
+    isWithin(row.attempts ?? 0, attemptsRange(filter)) &&
     isOneOf(row.incident?.message, filter.message)
   );
 }

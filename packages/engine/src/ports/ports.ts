@@ -69,6 +69,8 @@ export interface StoredRun {
   readonly lane?: RunLane | undefined;
   /** Only of a hub that labels its requests: the same as in the snapshot. */
   readonly labels?: Labels | undefined;
+  /** Only of a running one: the highest attempt of its open calls. */
+  readonly attempts?: number | undefined;
   /** Only of a run that is parked, for lists. */
   readonly incident?: IncidentKind | undefined;
   readonly snapshot: RunSnapshot;

@@ -44,6 +44,11 @@ function problemsOf(filter: RequestFilter): Problem[] {
     if (!isTime(from)) add(`${path}.from`, mustBeMs);
     if (!isTime(to)) add(`${path}.to`, mustBeMs);
   }
+  for (const end of ["min", "max"] as const) {
+    const given = filter.attempts?.[end];
+    if (given !== undefined && !(Number.isSafeInteger(given) && given >= 0))
+      add(`attempts.${end}`, "must be a whole number, 0 or more");
+  }
   const { min, max } = filter.durationMs ?? {};
   if (!isTime(min)) add("durationMs.min", mustBeMs);
   if (!isTime(max)) add("durationMs.max", mustBeMs);

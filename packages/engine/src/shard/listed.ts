@@ -9,6 +9,13 @@ export function activityOf({ calls, round }: Run): Activity {
   return calls.size > 0 || round.left !== undefined ? "calling" : "waiting";
 }
 
+/** The highest attempt of the open calls of a run; 0: it has none. */
+export function attemptsOf({ calls }: Run): number {
+  let highest = 0;
+  for (const { attempt } of calls.values()) if (attempt > highest) highest = attempt;
+  return highest;
+}
+
 /** What a list must know of a run. */
 export const listedRow = (run: Run): FacetRow => ({
   hub: run.hub,
@@ -22,6 +29,7 @@ export const listedRow = (run: Run): FacetRow => ({
   answer: run.status === "ended" ? run.answer : undefined,
   labels: run.origin.labels,
   due: run.nextDue,
+  attempts: run.status === "running" ? attemptsOf(run) : undefined,
   incident: run.incident === undefined ? undefined : incidentKind(run.incident.error),
 });
 
@@ -32,12 +40,13 @@ export interface ListedAs {
   readonly answeredAt: number | undefined;
   readonly labels: Labels | undefined;
   readonly due: number | undefined;
+  readonly attempts: number | undefined;
   readonly incident: IncidentKind | undefined;
 }
 
 /** The same of a row; undefined: no list shows it. */
 export function listedAs(row: FacetRow): ListedAs | undefined {
   const facet = facetOf(row);
-  const { createdAt, answeredAt, labels, due, incident } = row;
-  return facet && { facet, createdAt, answeredAt, labels, due, incident };
+  const { createdAt, answeredAt, labels, due, attempts, incident } = row;
+  return facet && { facet, createdAt, answeredAt, labels, due, attempts, incident };
 }

@@ -16,7 +16,7 @@ import { isRoot, toldSpoke } from "../ports/keys.ts";
 import type { AuditEntry, StoredAnswer, StoredRun } from "../ports/ports.ts";
 import { contextOf, hasSpans, type Tracing } from "../ports/trace.ts";
 import type { Batch } from "./batch.ts";
-import { activityOf } from "./listed.ts";
+import { activityOf, attemptsOf } from "./listed.ts";
 import type { AttemptId, RequestItem } from "./items.ts";
 import type { Reply } from "./outbox.ts";
 
@@ -90,7 +90,7 @@ export function storedRun(run: Run, seq: number): StoredRun {
     version: run.version,
     status: run.status,
     state: run.state,
-    ...(run.status === "running" ? { activity: activityOf(run) } : {}),
+    ...(run.status === "running" ? { activity: activityOf(run), attempts: attemptsOf(run) } : {}),
     createdAt: run.createdAt,
     answeredAt: run.answered?.at,
     hot: isHot(run),

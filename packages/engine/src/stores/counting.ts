@@ -1,5 +1,6 @@
 import {
   acceptedWithin,
+  attemptsRange,
   durationRange,
   FacetSums,
   fits,
@@ -206,6 +207,7 @@ export function* counting(
 export function rowRanges(filter: StoreFilter): readonly { readonly sql: string; readonly value: number }[] {
   const { answeredAt } = filter;
   const took = durationRange(filter);
+  const attempts = attemptsRange(filter);
   const ranges: { readonly sql: string; readonly value: number }[] = [];
   const add = (sql: string, value: number | undefined): void => {
     if (value !== undefined) ranges.push({ sql, value });
@@ -214,5 +216,7 @@ export function rowRanges(filter: StoreFilter): readonly { readonly sql: string;
   add("answered_at < ", answeredAt?.to);
   add("answered_at - created_at >= ", took?.from);
   add("answered_at - created_at < ", took?.to);
+  add("coalesce(attempts, 0) >= ", attempts?.from);
+  add("coalesce(attempts, 0) < ", attempts?.to);
   return ranges;
 }

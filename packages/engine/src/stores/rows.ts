@@ -77,6 +77,7 @@ export function storedRunOf(row: Row): StoredRun {
     ...summary,
     ...(seq === undefined ? {} : { seq }),
     ...incidentIn(row),
+    ...(row["attempts"] === null ? {} : { attempts: optionalNumber(row["attempts"]) }),
     ...(typeof row["activity"] === "string" ? { activity: row["activity"] as Activity } : {}),
     status: row["status"] as StoredRun["status"],
     hot: isTrue(row["hot"]),

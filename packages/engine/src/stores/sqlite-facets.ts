@@ -51,6 +51,8 @@ interface IndexedRow {
   readonly answeredAt: number | undefined;
   /** Of a run: when it is due next. */
   readonly due?: number | undefined;
+  /** Of a run: see `StoredRun`. */
+  readonly attempts?: number | undefined;
   /** See `labelsText`. */
   readonly labels: string | null;
   /** See `incidentText`. */
@@ -102,7 +104,7 @@ export class SqliteFacets {
   }
 
   /** A row comes to a facet, with the present transaction. */
-  add({ facet, key, createdAt, answeredAt, due, labels, incident = null, id }: IndexedRow): void {
+  add({ facet, key, createdAt, answeredAt, due, attempts, labels, incident = null, id }: IndexedRow): void {
     if (facet === null) return;
     this.#changes.add(facet, createdAt, answeredAt, 1);
     for (const label of indexedTexts({ labels, incident })) {
@@ -114,6 +116,7 @@ export class SqliteFacets {
         key,
         answeredAt ?? null,
         due ?? null,
+        attempts ?? null,
         id,
         labels ?? "{}",
       );
@@ -436,8 +439,8 @@ const runRow = "SELECT version, lane, labels FROM run WHERE id = ?";
 const requestRow = "SELECT version, labels FROM request WHERE id = ?";
 const insertFacet = `INSERT INTO facet (${facetColumns.join(", ")}) VALUES (${facetColumns.map(() => "?").join(", ")})
   RETURNING id`;
-const insertLabelled = `INSERT OR REPLACE INTO labelled (label, facet, created_at, key, answered_at, due, id, labels)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?)`;
+const insertLabelled = `INSERT OR REPLACE INTO labelled (label, facet, created_at, key, answered_at, due, attempts, id, labels)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const deleteLabelled = "DELETE FROM labelled WHERE label = ? AND facet = ? AND created_at = ? AND key = ?";
 const added = `DO UPDATE SET count = count + excluded.count,
     first_answered = min(coalesce(first_answered, excluded.first_answered), coalesce(excluded.first_answered, first_answered)),

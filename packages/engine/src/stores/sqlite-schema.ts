@@ -253,6 +253,13 @@ const migrations: readonly string[] = [
   -- What a parked run has in common with others, as JSON. The index of labels has its message, too.
   ALTER TABLE run ADD COLUMN incident TEXT;
   `,
+  `
+  -- The highest attempt of the open calls of a run.
+  ALTER TABLE run ADD COLUMN attempts INTEGER;
+  ALTER TABLE labelled ADD COLUMN attempts INTEGER;
+  DROP INDEX run_facet;
+  CREATE INDEX run_facet ON run (facet, created_at, key, answered_at, due, attempts) WHERE facet IS NOT NULL;
+  `,
 ];
 
 /** How many migrations this version knows. */

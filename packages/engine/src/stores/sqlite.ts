@@ -591,13 +591,13 @@ export class SqliteStore implements Store {
       const incident = incidentText(run);
       this.#run(
         `INSERT INTO run (key, hub, version, status, state, created_at, answered_at, hot, due, root, lane, activity, facet, labels,
-           incident, snapshot)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+           incident, attempts, snapshot)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (key) DO UPDATE SET hub = excluded.hub, version = excluded.version, status = excluded.status,
            state = excluded.state, created_at = excluded.created_at, answered_at = excluded.answered_at,
            hot = excluded.hot, due = excluded.due, root = excluded.root, lane = excluded.lane,
            activity = excluded.activity, facet = excluded.facet, labels = excluded.labels, incident = excluded.incident,
-           snapshot = excluded.snapshot`,
+           attempts = excluded.attempts, snapshot = excluded.snapshot`,
         run.key,
         run.hub,
         run.version,
@@ -613,12 +613,13 @@ export class SqliteStore implements Store {
         facet,
         labels,
         incident,
+        run.attempts ?? null,
         snapshotText(run),
       );
       const isIndexed = labels !== null || incident !== null;
       const id = !isIndexed ? 0 : Number(this.#get("SELECT id FROM run WHERE key = ?", run.key)?.["id"]);
-      const { key, createdAt, answeredAt, due } = run;
-      facets.add({ facet, key, createdAt, answeredAt, due, labels, incident, id });
+      const { key, createdAt, answeredAt, due, attempts } = run;
+      facets.add({ facet, key, createdAt, answeredAt, due, attempts, labels, incident, id });
     }
     for (const key of ended) {
       const gone = this.#get(
