@@ -130,9 +130,10 @@ const conditionsOf = (
 ): string =>
   [
     ...rowRanges(filter).map(({ sql, value }) => ` AND ${sql}${bind(value)}`),
-    ...others.map(
-      ({ name, values }) => ` AND labels::jsonb ->> ${bind(name)}::text = ANY (${bind(values)}::text[])`,
-    ),
+    ...others.map(({ parts }) => {
+      const hasOne = parts.map((part) => `strpos(labels, ${bind(part)}) > 0`).join(" OR ");
+      return ` AND (${hasOne || "false"})`;
+    }),
   ].join("");
 
 /** Which rows of parts are stuck, if a filter asks for it: columns of the parts, their names, and what rows must be. */

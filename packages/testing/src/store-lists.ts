@@ -177,6 +177,8 @@ export function listConformance(test: StoreTest): void {
     [{ labels: { tenant: ["acme", "globex"], region: "eu" } }, "r6 r5 a4 r1 a1"],
     [{ labels: { tenant: "acme", region: [quoted.region, "us"] } }, "r3"],
     [{ labels: { tenant: "acme", region: "eu", none: "x" } }, ""],
+    [{ labels: { tenant: "acme", region: 'eu","tenant":"acme' } }, ""],
+    [{ labels: { tenant: "acme", region: [] } }, ""],
     [{ labels: { tenant: [] } }, ""],
     [{ labels: { tenant: "acme" }, status: "running", hub: "h" }, "r6 r1"],
     [{ labels: { tenant: "acme" }, createdAt: { from: 1_000, to: 1_023 } }, "r1 a1"],

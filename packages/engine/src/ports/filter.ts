@@ -173,11 +173,11 @@ const [millisecond, second, minute, hour, day] = [1, 1000, 60_000, 3_600_000, 86
  * less than a second, or five minutes or longer, then needs no row.
  */
 const classBegins: readonly number[] = [
-  ...[0, 1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500].map((count) => count * millisecond),
-  ...[1, 2, 3, 5, 10, 20, 30].map((count) => count * second),
-  ...[1, 2, 3, 5, 10, 15, 20, 30].map((count) => count * minute),
-  ...[1, 2, 3, 6, 12].map((count) => count * hour),
-  ...[1, 2, 3, 7, 14, 30, 90, 365].map((count) => count * day),
+  ...[0, 1, 5, 10, 20, 50, 100, 200, 500].map((count) => count * millisecond),
+  ...[1, 2, 5, 10, 30].map((count) => count * second),
+  ...[1, 2, 5, 10, 15, 30].map((count) => count * minute),
+  ...[1, 2, 6, 12].map((count) => count * hour),
+  ...[1, 2, 7, 30, 90, 365].map((count) => count * day),
 ];
 
 /** The number of the first of these classes. Rows that earlier versions have written have lower ones: see `durationsOf`. */

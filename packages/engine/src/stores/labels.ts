@@ -54,20 +54,24 @@ const labelText = ([name, value]: readonly [name: string, value: string]): strin
 export interface SoughtLabel {
   /** undefined: the messages of incidents. */
   readonly name: string | undefined;
-  readonly values: readonly string[];
-  /** The same, as the index calls them. */
+  /** Each of them, as the index calls it. */
   readonly labels: readonly string[];
+  /** Each of them, as a part of what `labelsText` writes. No other labels have it: in JSON, a quotation mark within a text is escaped. */
+  readonly parts: readonly string[];
 }
 
 /** What a filter means by labels, and by messages of incidents; empty: it says nothing of them. */
 export function soughtLabels({ labels = {}, message }: RequestFilter): SoughtLabel[] {
   const sought: SoughtLabel[] = Object.entries(labels).map(([name, given]) => {
     const values = valuesOf(given);
-    return { name, values, labels: values.map((value) => labelText([name, value])) };
+    return {
+      name,
+      labels: values.map((value) => labelText([name, value])),
+      parts: values.map((value) => `${JSON.stringify(name)}:${JSON.stringify(value)}`),
+    };
   });
   if (message === undefined) return sought;
-  const values = valuesOf(message);
-  return [{ name: undefined, values, labels: values.map(messageText) }, ...sought];
+  return [{ name: undefined, labels: valuesOf(message).map(messageText), parts: [] }, ...sought];
 }
 
 const valuesOf = (given: string | readonly string[]): string[] => [...new Set([given].flat())];

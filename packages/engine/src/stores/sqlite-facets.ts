@@ -107,6 +107,7 @@ export class SqliteFacets {
   add({ facet, key, createdAt, answeredAt, due, attempts, labels, incident = null, id }: IndexedRow): void {
     if (facet === null) return;
     this.#changes.add(facet, createdAt, answeredAt, 1);
+    if (labels === null && incident === null) return;
     for (const label of indexedTexts({ labels, incident })) {
       this.#tables.run(
         insertLabelled,
@@ -358,8 +359,11 @@ function conditionsOf(facet: StoredFacet, filter: StoreFilter, others: readonly 
     sql: `${sql}?`,
     values: [value],
   }));
-  for (const { name, values } of others)
-    conditions.push({ sql: `labels ->> '$."${name}"' IN (${values.map(() => "?").join(", ")})`, values });
+  for (const { parts } of others)
+    conditions.push({
+      sql: `(${parts.map(() => "instr(labels, ?) > 0").join(" OR ") || "false"})`,
+      values: parts,
+    });
   const stuck = stuckBounds(facet, filter);
   if (stuck !== undefined)
     conditions.push({

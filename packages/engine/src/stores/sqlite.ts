@@ -522,12 +522,11 @@ export class SqliteStore implements Store {
   }
 
   #writeAnswer(answer: StoredAnswer, keys: KeyIndex): void {
-    const { key, state, status, version, firstSeq, lastSeq } = answer;
+    const { key, state, status, version, createdAt, answeredAt, firstSeq, lastSeq } = answer;
     const endedAt = answer.endedAt ?? null;
     const known = keys.find(key);
     const facets = this.#facetIndex();
     const facet = facets.idOf(answer);
-    const listed = { facet, key, createdAt: answer.createdAt, answeredAt: answer.answeredAt };
     const labels = labelsText(answer);
     if (known !== undefined) {
       // The first answer stays; what its run did after it is told.
@@ -545,11 +544,11 @@ export class SqliteStore implements Store {
         known,
         key,
       );
-      if (changes === 1) return facets.add({ ...listed, labels, id: known });
+      if (changes === 1) return facets.add({ facet, key, createdAt, answeredAt, labels, id: known });
     }
     const texts = answerTexts(answer);
     const id = keys.add(key);
-    facets.add({ ...listed, labels, id });
+    facets.add({ facet, key, createdAt, answeredAt, labels, id });
     this.#run(
       `INSERT INTO request (id, key, hub, version, hash, state, status, created_at, answered_at, ended_at, root, answer,
          request, first_seq, last_seq, checkpoint, reply_to, checksum, data, facet, labels)
@@ -561,8 +560,8 @@ export class SqliteStore implements Store {
       answer.hash,
       state,
       status,
-      answer.createdAt,
-      answer.answeredAt,
+      createdAt,
+      answeredAt,
       endedAt,
       answer.root ? 1 : 0,
       texts.answer,
