@@ -56,6 +56,10 @@ export class StoredShard implements ShardAccess {
     return this.reader.summary();
   }
 
+  now(): number {
+    return this.clock.wallMs();
+  }
+
   submit(..._given: Parameters<ShardAccess["submit"]>): Promise<boolean> {
     return Promise.reject(onlyRead());
   }

@@ -107,6 +107,8 @@ export interface ShardAccess {
   summary(): Promise<Omit<ShardSummary, "shard" | "lag">>;
   /** The commands that somebody gave, batch by batch, the newest first: see `Store.audit`. */
   audit(before: AuditPlace, limit: number): Promise<readonly AuditBatch[]>;
+  /** The time there, in milliseconds since 1970: engine time, or the wall clock's where only the store is asked. */
+  now(): number;
   /** Gives a command to a run. It is durable when this resolves, or has changed nothing for the reason that is given. */
   command(key: string, input: Input): Promise<Ignored | undefined>;
   /**

@@ -199,6 +199,10 @@ export class LocalShard implements ShardAccess {
     return this.#store.audit(before, limit);
   }
 
+  now(): number {
+    return this.#shard.now();
+  }
+
   deliver(key: string, input: Input): Promise<Ignored | undefined> {
     return this.command(key, input);
   }
