@@ -203,6 +203,24 @@ test("a deadline that is a text is none", async () => {
   });
 });
 
+test.each([[undefined], [null], [5], [{}], [Symbol("id")]])("%s is the id of no request", async (id) => {
+  const { engine } = await worldOf({});
+  const none = { code: "WW_NOT_FOUND" };
+  await expect(engine.answer(id as never)).rejects.toMatchObject(none);
+  await expect(engine.request(id as never)).rejects.toMatchObject(none);
+  await expect(engine.history(id as never)).rejects.toMatchObject(none);
+  await expect(engine.cancel(id as never)).rejects.toMatchObject(none);
+  await expect(engine.signal(id as never, "go", {})).rejects.toMatchObject(none);
+});
+
+test.each([[Number.NaN], ["5"], [{}]])("nobody waits for %s", async (waitMs) => {
+  const { engine } = await worldOf({});
+  await engine.submit(honest, { n: 1 }, { key: "k" });
+  await expect(engine.answer("k", { waitMs: waitMs as never })).rejects.toMatchObject({
+    code: "WW_INVALID_INPUT",
+  });
+});
+
 describe("functions that an engine tells something", () => {
   const snare = (): never => {
     throw new Error("snare");

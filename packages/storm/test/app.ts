@@ -67,7 +67,9 @@ process.on("SIGHUP", () => {
 
 let thrown = 0;
 /** Its first attempt for 666 throws from a timer, and never ends. */
-const doubling = worker(double, ({ n }) => {
+const doubling = worker(double, (input) => {
+  if (!Object.isFrozen(input)) throw new Error("the input can be changed here, and not where a hub is");
+  const { n } = input;
   if (n !== 666 || thrown++ > 0) return { doubled: n * 2 };
   setTimeout(() => {
     throw new Error("thrown by a timer");

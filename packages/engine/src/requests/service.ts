@@ -66,6 +66,8 @@ import {
   hashedKey,
   placedKey,
   newKey,
+  invalidWait,
+  mustBeId,
   sentPayload,
   signalHash,
   storedBody,
@@ -279,12 +281,13 @@ export class RequestService implements Engine {
     return { id: givenKey(key), known };
   }
 
-  answer(
+  async answer(
     id: string,
     { waitMs = Number.POSITIVE_INFINITY }: { readonly waitMs?: number } = {},
   ): Promise<Answer | undefined> {
     const { clock } = this.#shards;
     const until = clock.monotonicMs() + waitMs;
+    if (Number.isNaN(until) || typeof waitMs !== "number") throw invalidWait();
     return this.#ask(id, async (shard, key) => {
       for (let [access, leftMs] = [shard, waitMs]; ;) {
         const answer = await access.answer(key, leftMs);
@@ -422,6 +425,7 @@ export class RequestService implements Engine {
   async cancel(id: string, options?: CommandOptions): Promise<CommandResult> {
     const isNamed = options?.commandId !== undefined;
     const command = { kind: "cancel", id: commandIdOf(options), ...giverOf(options) } as const;
+    mustBeId(id);
     const schedule = scheduleOf(id);
     if (schedule !== undefined) {
       const { known } = await this.#ask(id, (shard, key) => shard.lookUp(key));
@@ -507,6 +511,7 @@ export class RequestService implements Engine {
 
   /** Asks the shard of a request for what is stored under its id. */
   async #ask<T>(id: string, ask: (shard: ShardAccess, key: string) => Promise<T>): Promise<T> {
+    mustBeId(id);
     for (const key of keysOf(id)) {
       try {
         return await ask(this.#accessOf(key), key);

@@ -7,6 +7,7 @@ import {
   laneKeyOf,
   mustBeDuration,
   plain,
+  textOf,
   tryPlain,
   type HubDefinition,
 } from "@wheelwork/core/kernel";
@@ -101,6 +102,19 @@ export function validSignal(
   const what = `the payload of the signal ${name}`;
   return plain(demand(schema, payload, "WW_INVALID_INPUT", what), "WW_INVALID_INPUT", what);
 }
+
+/** @throws WheelworkError WW_NOT_FOUND when it is no text: no request has such an id. */
+export function mustBeId(id: unknown): void {
+  if (typeof id === "string") return;
+  throw new WheelworkError("WW_NOT_FOUND", `there is no request ${textOf(id)}: an id is a text`, {
+    next: "Give the id that `submit` has returned.",
+  });
+}
+
+export const invalidWait = (): WheelworkError =>
+  new WheelworkError("WW_INVALID_INPUT", "nobody can wait for an answer so long", {
+    problems: [{ path: "waitMs", message: "must be a number of milliseconds" }],
+  });
 
 /**
  * A payload as it was when it was sent: its sender may change it before the hub is known whose schema checks it. What is no JSON is left to

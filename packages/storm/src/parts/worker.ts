@@ -1,5 +1,5 @@
 import type { Outcome, TraceContext } from "@wheelwork/core";
-import { Callback, Coordinator } from "@wheelwork/core/kernel";
+import { Callback, Coordinator, deepFreeze } from "@wheelwork/core/kernel";
 import type { Bus, Message } from "@wheelwork/engine";
 import { rootOf, WorkerHost, type Attempt, type AttemptRequest } from "@wheelwork/engine/parts";
 import type { Bolt, Context, Output, Tuple } from "../multilang/component.ts";
@@ -55,7 +55,8 @@ class Ordered extends Callback implements AttemptRequest {
     this.number = call;
     this.callee = spoke;
     this.attempt = attempt;
-    this.input = input;
+    // As in a process where the hub is, too.
+    this.input = deepFreeze(input);
     this.key = key;
     this.due = deadline;
     this.progress = progress;
