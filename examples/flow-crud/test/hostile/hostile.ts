@@ -10,10 +10,11 @@ const program = resolve(import.meta.dirname, "program.ts");
 /** A worker has ended the process, as it was asked to. */
 const byWorker = 86;
 
-const values = "bigint date nan cyclic deep toJSON getter proxy thenable surrogate symbol".split(" ");
+const values =
+  "bigint date nan cyclic deep toJSON getter proxy thenable surrogate symbol map array null".split(" ");
 const thrown = "undefined text message revoked".split(" ");
 const behaviours = [...values.map((one) => `give ${one}`), ...thrown.map((one) => `throw ${one}`)];
-const places = ["worker", "handler", "input", "reply"];
+const places = ["worker", "handler", "input", "reply", "turn", "patch"];
 /** All that a hostile request may ask for. */
 const attacks = [
   ...places.flatMap((where) => behaviours.map((how) => ({ where, how }))),
@@ -61,6 +62,8 @@ class Runner {
     const node = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
     const child = spawn(process.execPath, [...node, program, `${this.port}`, this.#store], {
       stdio: ["ignore", "pipe", "pipe", "ipc"],
+      // Its logger throws: what is logged goes to standard error.
+      env: { ...process.env, WHEELWORK_LOG_LEVEL: "silent" },
     });
     let output = "";
     for (const stream of [child.stdout, child.stderr])

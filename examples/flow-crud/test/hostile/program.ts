@@ -1,5 +1,5 @@
 import { northbound } from "@wheelwork/northbound";
-import { createEngine, end, hub, silentLogger, spoke, worker } from "wheelwork";
+import { createEngine, end, hub, spoke, worker, type Schema } from "wheelwork";
 import * as z from "zod";
 
 /** Programs that do what they must not, beside an honest one, in one engine: `program.ts PORT DATABASE`. */
@@ -10,7 +10,23 @@ const [port = "0", store = ""] = process.argv.slice(2);
 const exitCode = 86;
 
 const numbers = z.object({ n: z.number() });
-const double = spoke("double", { input: numbers, output: numbers, timeoutMs: 1000, retry: { attempts: 50 } });
+/** Changes what it is given, as some validators do. */
+const changing: Schema<{ n: number; seen?: boolean }> = {
+  "~standard": {
+    version: 1,
+    vendor: "hostile",
+    validate: (value) => {
+      (value as { seen?: boolean }).seen = true;
+      return { value: value as { n: number } };
+    },
+  },
+};
+const double = spoke("double", {
+  input: changing,
+  output: numbers,
+  timeoutMs: 1000,
+  retry: { attempts: 50 },
+});
 
 const honest = hub(
   "honest",
@@ -67,6 +83,9 @@ const values: Readonly<Record<string, () => unknown>> = {
   // oxlint-disable-next-line no-thenable -- what is awaited here is such an object
   thenable: () => ({ then: snare }),
   surrogate: () => "\ud800",
+  map: () => new Map([["x", 1]]),
+  array: () => [1, 2],
+  null: () => null,
   symbol: () => Symbol("s"),
 };
 
@@ -108,6 +127,7 @@ const hostile = hub(
     deadlineMs: 1500,
     chart: { Working: { Worked: "Gone", Lost: "Gone" }, Gone: end },
     data: (request): { where: string; how: string; got?: unknown } => request,
+    view: ({ how }) => (how.startsWith("give") ? behave(how) : snare()) as null,
   },
   {
     Working: (s) =>
@@ -116,7 +136,11 @@ const hostile = hub(
           where === "input"
             ? (behave(how) as { how: string })
             : { how: where === "worker" ? how : "nothing" },
-        ok: ({ where, how }, got) => s.raise("Worked", { got: where === "handler" ? behave(how) : got }),
+        ok: ({ where, how }, got) => {
+          if (where === "turn") return behave(how) as "Worked";
+          if (where === "patch") return s.raise("Worked", behave(how) as object);
+          return s.raise("Worked", { got: where === "handler" ? behave(how) : got });
+        },
         failed: "Lost",
         deadline: "Lost",
       }),
@@ -127,7 +151,8 @@ const hostile = hub(
 const engine = createEngine({
   store,
   durability: "normal",
-  logger: silentLogger,
+  logger: { debug: snare, info: snare, warn: snare, error: snare },
+  observe: async () => snare(),
   hubs: [honest, hostile],
   workers: [
     worker(double, async ({ n }) => ({ n: 2 * n })),
