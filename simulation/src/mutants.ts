@@ -260,12 +260,6 @@ export const mutants: readonly Mutant[] = [
     to: "",
   },
   {
-    name: "forget what is left of a retry that is parked again",
-    file: run,
-    from: "new KeptInputs([event.input, ...left])",
-    to: "new KeptInputs(left.length > 0 ? [event.input] : [event.input, ...left])",
-  },
-  {
     name: "do not tell a hub that its child run has answered",
     file: decider,
     from: '    this.#atOnce.push({ kind: "input", key: parent.key, input });',

@@ -157,9 +157,10 @@ export class Machine {
     this.storeGone = false;
     for (const node of this.#frozen) this.#thaw(node);
     this.see({ type: "calm" });
-    // Parked runs need somebody who looks after them.
+    // Parked runs need somebody who looks after them. A retry may be the last thing that a process does.
+    let kills = drawFor(this.plan.seed, "retried").pick([0, 0, 2, 5]);
     const operator = (): void => {
-      this.#lookAfter().catch((error: unknown) => this.surprise(error));
+      this.#lookAfter(() => kills-- > 0).catch((error: unknown) => this.surprise(error));
       clock.after(this.scaleMs, operator);
     };
     operator();
@@ -213,12 +214,16 @@ export class Machine {
     return this.clients.done;
   }
 
-  async #lookAfter(): Promise<void> {
+  async #lookAfter(killsNow: () => boolean): Promise<void> {
     const node = this.current;
     if (node === undefined || !node.ready || node.engine.health().status !== "running") return;
     const { items } = await node.engine.requests({ status: "incident", limit: 1000 });
-    for (const { id } of items)
+    for (const { id } of items) {
       await node.engine.retry(id, { commandId: `operator ${this.clock.monotonicMs()}` }).catch(() => {});
+      if (node !== this.current || !node.alive || !killsNow()) continue;
+      node.kill();
+      return this.#boot();
+    }
   }
 
   /** What an observer finds in the end, from this process and from another one. */
