@@ -1,6 +1,6 @@
 import { demandsOf, WheelworkError, type Problem } from "./errors.ts";
 import type { HubDefinition } from "./hub.ts";
-import { synchronous, textOf } from "./plain.ts";
+import { plain, synchronous, textOf } from "./plain.ts";
 import type { Run } from "./run.ts";
 
 /** The labels of a request, by their names. */
@@ -52,6 +52,8 @@ export function labelsOf({ name, labels }: HubDefinition, request: unknown): Lab
     const message = `labels of the hub ${name} threw: ${textOf(cause)}`;
     throw new WheelworkError("WW_DEFECT", message, { next, cause });
   }
+  // It may be anything: a map, or what cannot be read.
+  given = plain(given, "WW_DEFECT", `what labels of the hub ${name} returned`);
   const problems: Problem[] = [];
   const demand = demandsOf(problems, "labels");
   const isRecord = typeof given === "object" && given !== null && !Array.isArray(given);

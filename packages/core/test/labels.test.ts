@@ -101,6 +101,18 @@ test.each([
   );
 });
 
+test.each([
+  ["a map", new Map([["tenant", "acme"]])],
+  ["a proxy", new Proxy({}, { ownKeys: () => expect.unreachable() })],
+  ["a getter", Object.defineProperty({}, "tenant", { get: () => expect.unreachable(), enumerable: true })],
+])("%s gives no labels", (_name, given) => {
+  const { definition } = labelled;
+  const hostile = { ...definition, labels: () => given as never };
+  expect(() => labelsOf(hostile, {})).toThrow(
+    /WW_DEFECT: what labels of the hub labelled returned is not plain JSON/,
+  );
+});
+
 test("what a hub may say", () => {
   const longest = { a: "x".repeat(200), "B-_9": 'a "b" = c', none: undefined };
   expect(labelsOf(making(longest), {})).toEqual({ a: longest.a, "B-_9": longest["B-_9"] });
