@@ -397,8 +397,8 @@ type Happening =
    * or with what the hub does after its own answer (`own`). After that no deadline runs.
    */
   | { readonly type: "answered"; readonly at: number; readonly answer: Answer; readonly own?: true }
-  /** The run has ended. `answer` is absent if the request had its answer before. */
-  | { readonly type: "ended"; readonly at: number; readonly answer?: Answer }
+  /** The run has ended. `answer` is absent if the request had its answer before. `id`: of the resolve that has ended it. */
+  | { readonly type: "ended"; readonly at: number; readonly answer?: Answer; readonly id?: string }
   /** A handler has thrown: the run is parked, with the input that it failed on (I16). */
   | {
       readonly type: "incident";

@@ -110,7 +110,8 @@ export function decideParked(definition: HubDefinition, run: Run, input: Input, 
     }
     case "resolve": {
       const answer: Answer = { kind: "error", code: "WW_INCIDENT", message: input.message };
-      return { events: [run.answer === undefined ? { type: "ended", at, answer } : { type: "ended", at }] };
+      const ended = { type: "ended", at, id: input.id } as const;
+      return { events: [run.answer === undefined ? { ...ended, answer } : ended] };
     }
   }
 }

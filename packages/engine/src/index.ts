@@ -21,6 +21,8 @@ export type {
   Submitted,
   SubmitOptions,
 } from "./requests/api.ts";
+export type { BulkCommand, BulkItem, BulkProgress } from "./ports/bulks.ts";
+export type { BulkHandle, BulkItemPage, BulkOptions, BulkPage, BulkView } from "./requests/bulks.ts";
 export type { ScheduleHandle, ScheduleView } from "./requests/schedules.ts";
 export type { RunHandle } from "./requests/run-handle.ts";
 export type { RunUpdate, WatchOptions } from "./requests/run-watch.ts";

@@ -172,6 +172,8 @@ class Feed {
   }
 }
 
+const nobody = (): Promise<never> => Promise.reject(new Error("nobody"));
+
 /** A shard over a log, on the machine's store. */
 function fed({ clock, store, signals }: Machine, feed: Feed): ShardHost {
   const host = new ShardHost({
@@ -181,11 +183,15 @@ function fed({ clock, store, signals }: Machine, feed: Feed): ShardHost {
     bus: new LocalBus(),
     replies: { kind: "process" },
     posts: {
-      start: () => Promise.reject(new Error("nobody")),
-      signal: () => Promise.reject(new Error("nobody")),
-      call: () => Promise.reject(new Error("nobody")),
-      withdraw: () => Promise.reject(new Error("nobody")),
-      outcome: () => Promise.reject(new Error("nobody")),
+      start: nobody,
+      signal: nobody,
+      call: nobody,
+      withdraw: nobody,
+      outcome: nobody,
+      bulk: nobody,
+      matched: nobody,
+      page: nobody,
+      give: nobody,
     },
     clock,
     observe: (signal) => void signals.push(signal),

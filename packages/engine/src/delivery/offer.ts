@@ -1,6 +1,8 @@
 import type { AnyHub } from "@wheelwork/core";
 import { laneKeyOf } from "@wheelwork/core/kernel";
+import { bulkHubName } from "../ports/bulks.ts";
 import type { MaybePromise } from "../ports/ports.ts";
+import { bulkHub } from "../requests/bulk-hub.ts";
 import { servedBy } from "../requests/hubs.ts";
 import { checkBody, storedBody, type CheckedBody } from "../requests/validate.ts";
 import type { RequestItem } from "../shard/items.ts";
@@ -142,7 +144,7 @@ function asked(hubs: ReadonlyMap<string, AnyHub>, name: string, given: unknown):
   if (name === refusedHub.name)
     return { hub: name, request: body.valid, hash: body.hash(), isSame: body.isSame };
   try {
-    const definition = servedBy(hubs, name);
+    const definition = name === bulkHubName ? bulkHub : servedBy(hubs, name);
     body = checkBody(definition, given);
     if (body.invalid !== undefined) throw body.invalid;
     if (definition.exclusive !== undefined) laneKeyOf(definition, body.valid);

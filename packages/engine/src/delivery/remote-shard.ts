@@ -2,6 +2,7 @@ import { WheelworkError, type Answer } from "@wheelwork/core";
 import {
   callersCancel,
   decidesCancel,
+  knownCommand,
   refusedCancel,
   refusedSignal,
   Run,
@@ -128,7 +129,10 @@ class RemoteShard extends StoredShard {
     const { known } = await this.lookUp(key);
     if (!(known instanceof Run)) return "ended";
     const needsIncident = input.kind === "retry" || input.kind === "resolve";
-    if (needsIncident && known.status !== "incident") return "not-incident";
+    if (needsIncident && known.status !== "incident")
+      return input.kind === "retry"
+        ? (knownCommand(known, "retry", input) ?? "not-incident")
+        : "not-incident";
     // What the store knows of need not go to the owner.
     const refused =
       input.kind === "signal"

@@ -143,12 +143,26 @@ export const scheduleKey = (name: string): string => schedulePrefix + name;
 export const scheduleOf = (key: string): string | undefined =>
   key.startsWith(schedulePrefix) ? key.slice(schedulePrefix.length) : undefined;
 
+const bulkPrefix = "bulk:";
+
+/** The key of the run of a bulk, as a caller gives it. */
+export const bulkKey = (id: string): string => bulkPrefix + id;
+
+/** The id of the bulk whose run has a key; undefined: it is none. */
+export const bulkOf = (key: string): string | undefined =>
+  key.startsWith(bulkPrefix) ? key.slice(bulkPrefix.length) : undefined;
+
 /** Why a text cannot be the key of a request that somebody sends; undefined: it can. */
-export const requestKeyProblem = (given: unknown): string | undefined =>
-  keyProblem(given) ??
-  ((given as string).startsWith(schedulePrefix)
-    ? `must not begin with ${schedulePrefix}, as those of schedules do`
-    : undefined);
+export function requestKeyProblem(given: unknown): string | undefined {
+  const problem = keyProblem(given);
+  if (problem !== undefined) return problem;
+  for (const [prefix, of] of [
+    [schedulePrefix, "schedules"],
+    [bulkPrefix, "bulks"],
+  ] as const)
+    if ((given as string).startsWith(prefix)) return `must not begin with ${prefix}, as those of ${of} do`;
+  return undefined;
+}
 
 /** Whether a run serves a request of a client: it is neither the call of another hub, here or in another shard, nor a tell. */
 export const isRoot = ({ origin, hub }: Pick<Run, "origin" | "hub">): boolean =>

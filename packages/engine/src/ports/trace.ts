@@ -1,6 +1,7 @@
 import type { TraceContext } from "@wheelwork/core";
 import { hash as digest } from "node:crypto";
 import { callHubName } from "./calls.ts";
+import { bulkHubName } from "./bulks.ts";
 import { givenKey, scheduleHubName, tellHubName } from "./keys.ts";
 import { postSpokeName } from "./posts.ts";
 
@@ -129,7 +130,7 @@ const tracedRun = ({ key, hub = "", createdAt = 0, trace }: StoredTracedRun): Tr
 
 /** Runs of the engine itself: they have no spans, and what they cause is linked to what has caused them. */
 export const hasSpans = ({ hub }: { readonly hub: string }): boolean =>
-  hub !== scheduleHubName && hub !== callHubName && hub !== tellHubName(postSpokeName);
+  hub !== scheduleHubName && hub !== bulkHubName && hub !== callHubName && hub !== tellHubName(postSpokeName);
 
 /** What a span of a run causes gets this context. An engine that traces nothing hands on what it was given itself. */
 export function contextOf(

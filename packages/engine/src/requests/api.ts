@@ -1,6 +1,8 @@
 import type { Answer, AnyHub, Hub, HistoryEvent, Labels, SignalTypes } from "@wheelwork/core";
 import type { Activity, RequestFilter } from "../ports/filter.ts";
+import type { BulkCommand } from "../ports/bulks.ts";
 import type { RequestStatus } from "../ports/ports.ts";
+import type { BulkHandle, BulkOptions, BulkPage } from "./bulks.ts";
 import type { RunHandle } from "./run-handle.ts";
 import type { RunUpdate, WatchOptions } from "./run-watch.ts";
 import type { ScheduleHandle, ScheduleView } from "./schedules.ts";
@@ -409,6 +411,20 @@ export interface Engine {
    * `commandId`), WW_OVERLOADED.
    */
   signal(id: string, name: string, payload: unknown, options?: CommandOptions): Promise<CommandResult>;
+  /**
+   * Gives one command to all requests that a filter means, as a run that goes on beside: it is durable when this resolves, and goes on
+   * after a crash. Without a status the filter means those that can take the command: of a retry or a resolve incidents, of a
+   * cancel or a signal pending and running ones. Only requests accepted until now get the command. `bulk(id)` shows it.
+   * @throws WheelworkError WW_INVALID_REQUEST, also if the filter says nothing; WW_KEY_REUSED (the key has another command or
+   * filter), WW_SIGNAL_UNKNOWN, WW_INVALID_INPUT.
+   */
+  startBulk(command: BulkCommand, filter: RequestFilter, options?: BulkOptions): Promise<Submitted>;
+  /** How many requests a bulk would mean now: exactly, by state. @throws WheelworkError as `startBulk`. */
+  previewBulk(command: BulkCommand, filter: RequestFilter): Promise<RequestCounts>;
+  /** A bulk by its id: to look at it, to pause and to cancel it. It asks nothing yet. */
+  bulk(id: string): BulkHandle;
+  /** A page of bulks, the newest first. @throws WheelworkError WW_INVALID_REQUEST. */
+  bulks(page?: { readonly limit?: number; readonly cursor?: string }): Promise<BulkPage>;
   /** Makes the turn of a parked run again. @throws WheelworkError WW_NOT_FOUND, WW_NOT_INCIDENT. */
   retry(id: string, options?: CommandOptions): Promise<CommandResult>;
   /** Ends a parked run with the error WW_INCIDENT. @throws WheelworkError WW_NOT_FOUND, WW_NOT_INCIDENT. */

@@ -1,7 +1,7 @@
 import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
 import type { Ignored, Input } from "@wheelwork/core/kernel";
 import { givenKey } from "../ports/keys.ts";
-import type { CommandResult } from "./api.ts";
+import type { CommandOptions, CommandResult } from "./api.ts";
 
 export function commandResult(key: string, ignored: Ignored | undefined): CommandResult {
   const id = givenKey(key);
@@ -36,7 +36,13 @@ export function commandResult(key: string, ignored: Ignored | undefined): Comman
 /** A command, as it is given to a run. */
 export type CommandInput = Extract<Input, { kind: "signal" | "cancel" | "retry" | "resolve" }>;
 
-const eventOf = { signal: "signalled", cancel: "cancelling", retry: "resumed", resolve: undefined } as const;
+const eventOf = { signal: "signalled", cancel: "cancelling", retry: "resumed", resolve: "ended" } as const;
+
+/** Options of a command that the engine itself gives. */
+export interface OwedCommandOptions extends CommandOptions {
+  /** It has been decided when it resolves, wherever its shard is worked on: see `ShardAccess.deliver`. */
+  readonly isDecided?: true;
+}
 
 /** Whether a run that is over has taken a command under this id: with the same body, or with another one. */
 export function commandIn(

@@ -20,7 +20,7 @@ const statuses: ReadonlySet<StatusFilter> = new Set(statusFilters);
 const mustBeText = "must be a text, or a list of texts";
 
 /** What is wrong with a filter. */
-function problemsOf(filter: RequestFilter): Problem[] {
+export function problemsOf(filter: RequestFilter): Problem[] {
   const problems: Problem[] = [];
   const add = (path: string, message: string): void => void problems.push({ path, message });
   for (const path of ["hub", "status", "state", "code", "message"] as const) {

@@ -13,6 +13,8 @@ import type { Worker } from "../attempts/worker.ts";
 import type { RemoteCall, RemoteOutcome } from "../ports/calls.ts";
 import { postSpokeName, type Letter } from "../ports/posts.ts";
 import type { SubmitOptions } from "./api.ts";
+import type { BulkOffice } from "./bulk-hub.ts";
+import { bulkOffice } from "./bulks.ts";
 import type { RequestService } from "./service.ts";
 
 /** What a request is started with by another run. */
@@ -21,8 +23,11 @@ export interface OwedOptions extends SubmitOptions {
   readonly trace?: TraceContext | undefined;
 }
 
-/** How posts reach the runs that they are for. What it throws says whether another try may help (`retryable`). */
-export interface PostOffice {
+/**
+ * How posts reach the runs that they are for, and bulks those that they mean. What it throws says whether another try may help
+ * (`retryable`).
+ */
+export interface PostOffice extends BulkOffice {
   /** Submits a request. The same key is the same request. */
   start(hub: string, request: unknown, options: OwedOptions): Promise<void>;
   /** Sends a signal. The same command id is the same signal, and so is the same post. */
@@ -118,5 +123,6 @@ export function officeOf(engine: () => RequestService): PostOffice {
     call: (call, trace) => engine().callOwed(call, trace),
     withdraw: (call, trace) => engine().withdrawOwed(call, trace),
     outcome: (outcome, commandId) => engine().outcomeOwed(outcome, commandId),
+    ...bulkOffice(engine),
   };
 }

@@ -9,7 +9,16 @@ import {
 } from "@wheelwork/core";
 import { callersCancel, knownCommand, Run, textOf, type HubDefinition } from "@wheelwork/core/kernel";
 import { outcomeSignal, type RemoteCall, type RemoteOutcome } from "../ports/calls.ts";
-import { givenKey, isRunKey, keyProblem, scheduleHubName, scheduleOf, storedKey } from "../ports/keys.ts";
+import {
+  bulkKey,
+  givenKey,
+  isRunKey,
+  keyProblem,
+  scheduleHubName,
+  scheduleOf,
+  storedKey,
+} from "../ports/keys.ts";
+import { bulkHubName, type BulkCommand } from "../ports/bulks.ts";
 import {
   compareInList,
   type FacetCount,
@@ -29,7 +38,6 @@ import {
 } from "./access.ts";
 import type {
   AuditPage,
-  CommandOptions,
   CommandResult,
   DeadLetterPage,
   Engine,
@@ -48,7 +56,25 @@ import type {
 } from "./api.ts";
 import type { OwedSignal } from "./posts.ts";
 import { auditPage } from "./audit.ts";
-import { commandIn, commandResult, noRequest, type CommandInput } from "./commands.ts";
+import { bulkHub } from "./bulk-hub.ts";
+import { bulkRequestOf } from "./bulk-request.ts";
+import {
+  bulkIdOf,
+  bulkView,
+  checkSignal,
+  EngineBulk,
+  withoutBulks,
+  type BulkHandle,
+  type BulkOptions,
+  type BulkPage,
+} from "./bulks.ts";
+import {
+  commandIn,
+  commandResult,
+  noRequest,
+  type CommandInput,
+  type OwedCommandOptions,
+} from "./commands.ts";
 import { rangeOf } from "../ports/history.ts";
 import { placesOf, servedBy } from "./hubs.ts";
 import { laneOrder, type LongestLanes } from "./lane-list.ts";
@@ -311,6 +337,56 @@ export class RequestService implements Engine {
     return new EngineRun(this, servedBy(this.hubs, hub as Hub<never>).name, id);
   }
 
+  async startBulk(
+    command: BulkCommand,
+    filter: RequestFilter,
+    { key, by }: BulkOptions = {},
+  ): Promise<Submitted> {
+    const request = bulkRequestOf(command, filter, by);
+    checkSignal(request, this.hubs);
+    this.#demandOpen();
+    const id = bulkIdOf(key) ?? newKey(Math.floor(this.#shards.clock.wallMs()));
+    const known = await told(
+      this.#accessOf(storedKey(bulkKey(id))).submit({
+        key: storedKey(bulkKey(id)),
+        fresh: key === undefined,
+        hub: bulkHubName,
+        given: request,
+        body: checkBody(bulkHub, request),
+        deadlineMs: undefined,
+        priority: undefined,
+        startAt: undefined,
+        trace: undefined,
+        givenBy: by,
+        isOwed: false,
+      }),
+    );
+    return { id, known };
+  }
+
+  async previewBulk(command: BulkCommand, filter: RequestFilter): Promise<RequestCounts> {
+    const request = bulkRequestOf(command, filter, undefined);
+    checkSignal(request, this.hubs);
+    return requestCounts(withoutBulks(await this.#counts(request.filter)));
+  }
+
+  bulk(id: string): BulkHandle {
+    return new EngineBulk(this, id);
+  }
+
+  async bulks({ limit, cursor }: Parameters<Engine["bulks"]>[0] = {}): Promise<BulkPage> {
+    const page = await this.requests({
+      hub: bulkHubName,
+      ...(limit === undefined ? {} : { limit }),
+      ...(cursor === undefined ? {} : { cursor }),
+    });
+    const found = await Promise.all(page.items.map(({ id }) => this.request(id).catch(ifUnknown)));
+    return {
+      items: found.filter((view) => view !== undefined).map(bulkView),
+      ...(page.cursor === undefined ? {} : { cursor: page.cursor }),
+    };
+  }
+
   schedule(name: string): ScheduleHandle {
     return new EngineSchedule({ of: (key) => this.#accessOf(key) }, name);
   }
@@ -417,13 +493,12 @@ export class RequestService implements Engine {
       await shard.lookUp(stored);
       return stored;
     });
-    const definition = (hub: string): HubDefinition | undefined => this.hubs.get(hub)?.definition;
+    const definition = (hub: string): HubDefinition | undefined => this.#definition(hub);
     const access = (): ShardAccess => this.#accessOf(key);
     yield* watchRun({ key, clock: this.#shards.clock, access, definition }, options);
   }
 
-  async cancel(id: string, options?: CommandOptions): Promise<CommandResult> {
-    const isNamed = options?.commandId !== undefined;
+  async cancel(id: string, options?: OwedCommandOptions): Promise<CommandResult> {
     const command = { kind: "cancel", id: commandIdOf(options), ...giverOf(options) } as const;
     mustBeId(id);
     const schedule = scheduleOf(id);
@@ -435,10 +510,15 @@ export class RequestService implements Engine {
         return "accepted";
       }
     }
-    return this.#command(id, command, isNamed);
+    return this.#command(id, command, options);
   }
 
-  async signal(id: string, name: string, payload: unknown, options?: CommandOptions): Promise<CommandResult> {
+  async signal(
+    id: string,
+    name: string,
+    payload: unknown,
+    options?: OwedCommandOptions,
+  ): Promise<CommandResult> {
     const command = { kind: "signal", id: commandIdOf(options), signal: name, ...giverOf(options) } as const;
     const isNamed = options?.commandId !== undefined;
     const sent = sentPayload(payload);
@@ -446,7 +526,7 @@ export class RequestService implements Engine {
       const { known } = await shard.lookUp(key);
       let valid: unknown;
       try {
-        valid = validSignal(known.hub, this.hubs.get(known.hub)?.definition, name, sent);
+        valid = validSignal(known.hub, this.#definition(known.hub), name, sent);
       } catch (error) {
         // The schema may have changed since the same signal came first.
         const hash = signalHash(name, sent);
@@ -462,40 +542,43 @@ export class RequestService implements Engine {
         payload: valid,
         ...(isNamed ? { hash: signalHash(name, sent, valid) } : {}),
       };
-      return this.#give(key, input, isNamed);
+      return this.#give(key, input, options);
     });
   }
 
-  async retry(id: string, options?: CommandOptions): Promise<CommandResult> {
+  async retry(id: string, options?: OwedCommandOptions): Promise<CommandResult> {
     const isNamed = options?.commandId !== undefined;
     // A retry has no body, so that all under one id are the same.
     const retry = { kind: "retry", id: commandIdOf(options), ...(isNamed ? { hash: "" } : {}) } as const;
-    return this.#command(id, { ...retry, ...giverOf(options) }, isNamed);
+    return this.#command(id, { ...retry, ...giverOf(options) }, options);
   }
 
-  async resolve(id: string, message: string, options?: CommandOptions): Promise<CommandResult> {
+  async resolve(id: string, message: string, options?: OwedCommandOptions): Promise<CommandResult> {
     await this.#ask(id, async (shard, key) => {
       const { known } = await shard.lookUp(key);
       if (known.hub === scheduleHubName) throw isSchedule(id);
     });
-    // What a resolve has done is an end as any other: the history does not name it.
     return this.#command(
       id,
       { kind: "resolve", id: commandIdOf(options), message, ...giverOf(options) },
-      false,
+      options,
     );
   }
 
-  #command(id: string, input: CommandInput, isNamed: boolean): Promise<CommandResult> {
-    return this.#ask(id, (_shard, key) => this.#give(key, input, isNamed));
+  #command(id: string, input: CommandInput, options: OwedCommandOptions | undefined): Promise<CommandResult> {
+    return this.#ask(id, (_shard, key) => this.#give(key, input, options));
   }
 
   /** Gives a command to a run. One that is over may have taken it before: its history tells, as long as the request is known. */
-  async #give(key: string, input: CommandInput, isNamed: boolean): Promise<CommandResult> {
+  async #give(
+    key: string,
+    input: CommandInput,
+    { commandId, isDecided }: OwedCommandOptions = {},
+  ): Promise<CommandResult> {
     // The shard may have moved meanwhile.
     const shard = this.#accessOf(key);
-    const ignored = await shard.command(key, input);
-    if (ignored !== "ended" || !isNamed) return commandResult(key, ignored);
+    const ignored = isDecided === true ? await shard.deliver(key, input) : await shard.command(key, input);
+    if (ignored !== "ended" || commandId === undefined) return commandResult(key, ignored);
     return commandResult(key, (await this.#taken(key, input)) ?? ignored);
   }
 
@@ -506,7 +589,11 @@ export class RequestService implements Engine {
   }
 
   #viewOf(record: RequestRecord): RequestView {
-    return viewOf(record, this.hubs.get(record.known.hub)?.definition);
+    return viewOf(record, this.#definition(record.known.hub));
+  }
+
+  #definition(hub: string): HubDefinition | undefined {
+    return hub === bulkHubName ? bulkHub : this.hubs.get(hub)?.definition;
   }
 
   /** Asks the shard of a request for what is stored under its id. */
@@ -596,6 +683,10 @@ function placeOf(
   throw new WheelworkError("WW_INVALID_REQUEST", "the request cannot be accepted", {
     problems: [{ path: "key", message: `${problem}, without the mark of its lane` }],
   });
+}
+
+function ifUnknown(error: unknown): undefined {
+  if (!isNotFound(error)) throw error;
 }
 
 const isNotFound = (error: unknown): boolean =>

@@ -17,6 +17,7 @@ import { collectSchedules, type Schedule } from "../schedules/schedule.ts";
 import { Shard } from "../shard/shard.ts";
 import { deploy } from "./deploy.ts";
 import type { EngineHealth } from "./api.ts";
+import { bulkHub, bulkWorkers } from "./bulk-hub.ts";
 import { callHub } from "./calls.ts";
 import type { ShardStats } from "./stats.ts";
 import { tellHubs } from "./hubs.ts";
@@ -93,7 +94,8 @@ export class ShardHost {
 
   constructor(options: ShardHostOptions) {
     const { hubs, store, bus, replies, feed, suspects, onEnded, builtIn = [], observe, posts } = options;
-    const workers = [...options.workers, postWorker(posts)];
+    const told = [...options.workers, postWorker(posts)];
+    const workers = [...told, ...bulkWorkers(posts)];
     const { clock = systemClock, logger = defaultLogger(), random = Math.random } = options;
     this.#options = options;
     this.hubs = hubs;
@@ -105,8 +107,9 @@ export class ShardHost {
     this.#schedules = collectSchedules(options.schedules);
     const definitions = [
       ...Array.from(hubs.values(), ({ definition }) => definition),
-      ...tellHubs(workers),
+      ...tellHubs(told),
       callHub(),
+      bulkHub,
       scheduleHub(this.#schedules),
     ];
     this.shard = new Shard({

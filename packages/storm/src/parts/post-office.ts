@@ -30,7 +30,7 @@ export interface OfficeOptions {
 }
 
 /**
- * Takes posts to other runs: to those of this task at once, and to those of other tasks through the inbox. No task can ask another
+ * Takes posts, and the commands of bulks, to other runs: to those of this task at once, and to those of other tasks through the inbox. No task can ask another
  * one, so their stores tell whether they have taken it, as a client of a cluster looks it up.
  */
 export class BoltOffice implements Shards {
@@ -53,13 +53,16 @@ export class BoltOffice implements Shards {
   }
 
   of(key: string): ShardAccess {
-    const { index, host, store, shards, clock } = this.#options;
-    const shard = shardOf(rootOf(key), shards);
-    return shard === index ? new LocalShard(host().shard, store, clock) : this.#remotes.of(shard);
+    return this.#shard(shardOf(rootOf(key), this.#options.shards));
   }
 
   all(): Iterable<ShardAccess> {
-    return [];
+    return Array.from({ length: this.#options.shards }, (_, shard) => this.#shard(shard));
+  }
+
+  #shard(shard: number): ShardAccess {
+    const { index, host, store, clock } = this.#options;
+    return shard === index ? new LocalShard(host().shard, store, clock) : this.#remotes.of(shard);
   }
 
   health(): ReturnType<ShardHost["health"]> {
