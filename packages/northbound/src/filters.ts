@@ -12,7 +12,7 @@ import { documented, json, problem } from "./openapi.ts";
 import { HttpProblem, invalid, problemDetails } from "./problems.ts";
 import { unavailable } from "./routes.ts";
 import { mustBeTime, timeOf } from "./times.ts";
-import { rowView } from "./views.ts";
+import { iso, rowView } from "./views.ts";
 
 /** A value, or several of them: the name comes once for each. */
 export const several = (
@@ -45,7 +45,7 @@ const attempts = (description: string) => ({
 });
 
 /** The parameters that say which requests are meant. */
-const filterQuery = {
+export const filterQuery = {
   hub: several("The hub."),
   status: several(
     "The status; or what a running request does (calling, waiting, retrying); or how an ended one was answered (result, error, timeout, cancelled).",
@@ -74,7 +74,7 @@ const filterQuery = {
   ),
 } as const;
 
-interface FilterQuery extends Pick<RequestFilter, "hub" | "status" | "state" | "code" | "message"> {
+export interface FilterQuery extends Pick<RequestFilter, "hub" | "status" | "state" | "code" | "message"> {
   readonly createdFrom?: string;
   readonly createdTo?: string;
   readonly answeredFrom?: string;
@@ -87,7 +87,7 @@ interface FilterQuery extends Pick<RequestFilter, "hub" | "status" | "state" | "
 }
 
 /** The filter that a query means. @throws WheelworkError WW_INVALID_REQUEST with every problem. */
-function filterOf(query: FilterQuery): RequestFilter {
+export function filterOf(query: FilterQuery): RequestFilter {
   const problems: Problem[] = [];
   const timeAt = (path: keyof FilterQuery): number | undefined => {
     const given = query[path] as string | undefined;
@@ -124,6 +124,40 @@ function labelsOf(given: readonly string[]): Record<string, readonly string[]> {
   return Object.fromEntries(
     Array.from(byName, ([name, labels]) => [name, labels.map((label) => label.slice(name.length + 1))]),
   );
+}
+
+/** A filter in words of a query. */
+export function filterView({
+  createdAt,
+  answeredAt,
+  durationMs,
+  attempts: tries,
+  labels,
+  ...rest
+}: RequestFilter): object {
+  const times = {
+    createdFrom: createdAt?.from,
+    createdTo: createdAt?.to,
+    answeredFrom: answeredAt?.from,
+    answeredTo: answeredAt?.to,
+  };
+  return {
+    ...rest,
+    ...Object.fromEntries(
+      Object.entries(times).flatMap(([name, ms]) => (ms === undefined ? [] : [[name, iso(ms)]])),
+    ),
+    ...(durationMs?.min === undefined ? {} : { minDurationMs: durationMs.min }),
+    ...(durationMs?.max === undefined ? {} : { maxDurationMs: durationMs.max }),
+    ...(tries?.min === undefined ? {} : { minAttempts: tries.min }),
+    ...(tries?.max === undefined ? {} : { maxAttempts: tries.max }),
+    ...(labels === undefined
+      ? {}
+      : {
+          label: Object.entries(labels).flatMap(([name, values]) =>
+            [values].flat().map((value) => `${name}=${value}`),
+          ),
+        }),
+  };
 }
 
 function bounds<A extends string, B extends string>(
@@ -242,7 +276,7 @@ export function routeFilters(app: FastifyInstance, engine: Engine): void {
 }
 
 /** A search tells what is inside of requests, and a message may repeat it. */
-const withoutPayloads = (): HttpProblem =>
+export const withoutPayloads = (): HttpProblem =>
   new HttpProblem(
     problemDetails(
       403,

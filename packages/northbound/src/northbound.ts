@@ -11,6 +11,7 @@ import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { callerOf } from "./access/gate.ts";
 import { routeAudit } from "./audit.ts";
+import { routeBulks } from "./bulks.ts";
 import { boundBuffers, Pipelines } from "./buffers.ts";
 import { prefersText } from "./headers.ts";
 import { boundConnections, checkEveryMs, headTimeoutMs } from "./connections.ts";
@@ -177,6 +178,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   routeIncidents(app, engine);
   routeRequests(app, around);
   routeUpdates(app, engine, waits);
+  routeBulks(app, engine);
   routeSchedules(app, engine);
   routeHubs(app, around);
   routeLanes(app, engine);

@@ -114,6 +114,41 @@ const schedule = {
   nextDue: { ...time, description: "When the next tick begins: later by its jitter." },
 };
 
+const bulk = object(
+  {
+    id: text,
+    requestId: {
+      ...text,
+      description: "The request that is the bulk: its history has all that has happened.",
+    },
+    command: object(
+      {
+        kind: { type: "string", enum: ["cancel", "signal", "retry", "resolve"] },
+        name: { ...text, description: "The name of the signal." },
+        message: { ...text, description: "The message of a resolve, for those who may see payloads." },
+      },
+      ["name", "message"],
+    ),
+    filter: { type: "object", description: "Which requests are meant, in words of the query." },
+    by: { ...text, description: "Who gave it." },
+    status: {
+      type: "string",
+      enum: ["running", "paused", "incident", "done", "cancelled", "failed"],
+    },
+    createdAt: { ...time, description: "Only requests that were accepted until then get the command." },
+    endedAt: time,
+    matched: { ...count, description: "How many requests the filter meant when the bulk began." },
+    done: count,
+    gone: { ...count, description: "Those that had ended before their turn." },
+    refused: {
+      type: "object",
+      description: "How many have refused it, by the code of the error.",
+      additionalProperties: count,
+    },
+  },
+  ["by", "endedAt", "matched"],
+);
+
 const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
   {
     $id: "Problem",
@@ -255,6 +290,51 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
         ),
       },
     }),
+  },
+  {
+    $id: "Bulk",
+    description: "A command to all requests that a filter means.",
+    ...bulk,
+  },
+  {
+    $id: "Bulks",
+    ...object(
+      {
+        bulks: { type: "array", description: "The newest first.", items: bulk },
+        cursor: { type: "string", description: "Send it with the next call to get the next page." },
+      },
+      ["cursor"],
+    ),
+  },
+  {
+    $id: "BulkItems",
+    description: "What came of the command to each request, in the order in which that was settled.",
+    ...object(
+      {
+        items: {
+          type: "array",
+          items: object(
+            {
+              id: { ...text, description: "The request." },
+              outcome: {
+                type: "string",
+                enum: ["done", "refused", "gone"],
+                description: "`gone`: it had ended before its turn, or is no longer known.",
+              },
+              code: { ...text, description: "Why it was refused." },
+              at: time,
+            },
+            ["code"],
+          ),
+        },
+        cursor: {
+          type: "string",
+          description:
+            "Send it with the next call to get the next page. Absent: the bulk has ended, and there are no more.",
+        },
+      },
+      ["cursor"],
+    ),
   },
   {
     $id: "History",

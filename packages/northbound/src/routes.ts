@@ -190,6 +190,16 @@ async function requestKey(
 
 const diagramPolicy = `${safeHeaders["content-security-policy"]}; style-src 'unsafe-inline'; sandbox`;
 
+/** The body of a resolve. */
+export const messageBody = {
+  type: "object",
+  properties: { message: { type: "string", minLength: 1, description: "The message of the answer." } },
+  required: ["message"],
+  additionalProperties: false,
+} as const;
+/** The path of a signal. */
+export const signalParams = { name: { type: "string", pattern: "^[!-~]+$", maxLength: 200 } } as const;
+
 /** `/requests/{id}`: reads requests, and sends them commands. */
 export function routeRequests(app: FastifyInstance, around: Surroundings): void {
   const { engine, diagram } = around;
@@ -328,7 +338,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     path: "signals/:name",
     operationId: "signalRequest",
     summary: "Send a signal to a request",
-    params: { name: { type: "string", pattern: "^[!-~]+$", maxLength: 200 } },
+    params: signalParams,
     body: { description: "The payload of the signal." },
     responses: {
       404: problem("There is no such request, or its hub has no such signal."),
@@ -351,12 +361,7 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     path: "resolve",
     operationId: "resolveRequest",
     summary: "End a parked request with an error",
-    body: {
-      type: "object",
-      properties: { message: { type: "string", minLength: 1, description: "The message of the answer." } },
-      required: ["message"],
-      additionalProperties: false,
-    },
+    body: messageBody,
     responses: {
       409: problem("It is not parked by an incident (WW_NOT_INCIDENT), or it has ended (WW_ENDED)."),
     },
@@ -604,7 +609,8 @@ function objectBody({ body }: FastifyRequest): object {
   throw invalid("the body", [{ path: "", message: "must be a JSON object" }]);
 }
 
-function messageOf({ body }: { readonly body: unknown }): string {
+/** The message of a resolve. @throws WheelworkError WW_INVALID_REQUEST with every problem. */
+export function messageOf({ body }: { readonly body: unknown }): string {
   const problems: Problem[] = [];
   const { message, ...unknown } = (
     typeof body === "object" && body !== null && !Array.isArray(body) ? body : {}

@@ -1,5 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
-import { Secrets } from "@wheelwork/core/kernel";
+import { Secrets, type HubDefinition } from "@wheelwork/core/kernel";
 import type { Engine, RequestView } from "@wheelwork/engine";
 import { eventFields, requestFields } from "./outlines.ts";
 
@@ -7,8 +7,15 @@ const none = new Secrets([], []);
 
 /** What hides the secrets of a request: those of its hub, with their values as they are known. */
 export function secretsOf(engine: Engine, hub: string, values: readonly unknown[]): Secrets {
-  const paths = engine.hubs.get(hub)?.definition.secrets ?? [];
+  const paths = pathsOf(engine, hub);
   return paths.length === 0 ? none : new Secrets(paths, values);
+}
+
+/** Runs of built-in hubs hold what is meant for others: the secrets of each of these are theirs. */
+function pathsOf({ hubs }: Engine, hub: string): HubDefinition["secrets"] {
+  const known = hubs.get(hub);
+  if (known !== undefined) return known.definition.secrets;
+  return Array.from(hubs.values(), ({ definition }) => definition.secrets).flat();
 }
 
 /** What hides the secrets of a request that the engine knows. */

@@ -44,6 +44,9 @@ test("the document has every operation", async () => {
   );
   expect(operations.toSorted()).toEqual([
     "get /audit",
+    "get /bulks",
+    "get /bulks/{id}",
+    "get /bulks/{id}/items",
     "get /counts",
     "get /dead-letters",
     "get /flow/{flowid}",
@@ -66,6 +69,13 @@ test("the document has every operation", async () => {
     "get /shards",
     "post /approvals",
     "post /brief",
+    "post /bulks/cancel",
+    "post /bulks/resolve",
+    "post /bulks/retry",
+    "post /bulks/signals/{name}",
+    "post /bulks/{id}/cancel",
+    "post /bulks/{id}/pause",
+    "post /bulks/{id}/resume",
     "post /dead-letters/{place}/replay",
     "post /faulty",
     "post /greetings",

@@ -260,6 +260,47 @@ test("lists read all pages, and what they print is what other commands read", as
   for (const key of strange) expect((await engine.answer(key))?.kind).toBe("error");
 });
 
+test("all that a filter means get a command in the server, which goes on by itself", async () => {
+  const { engine, run } = await open();
+  for (let n = 0; n < 30; n++) await engine.submit(approval, { subject: "x" }, { key: `a${n}` });
+  await engine.submit(step, { flow: "f" }, { key: "other" });
+  const where = 'hub=approval status="running" status=pending';
+  const dry = await run(["requests", "cancel", "--where", where, "--dry-run"]);
+  expect(dry).toMatchObject({ status: 0, stderr: "" });
+  expect(lines(dry).at(-1)).toBe("30 requests would get the command");
+  const signalled = await run(["requests", "signal", "approve", '{"by":"ann"}', "--where", "status=running"]);
+  expect(signalled.status).toBe(1);
+  expect(signalled.stdout).toMatch(/ {2}done: 30 done, 1 refused \(WW_SIGNAL_UNKNOWN\)\n$/);
+  const [id = ""] = lines(await run(["bulks", "list", "-o", "ids"]));
+  expect(signalled.stderr).toContain(id);
+  const got = JSON.parse((await run(["bulks", "get", id])).stdout) as object;
+  expect(got).toMatchObject({ command: { kind: "signal", name: "approve" }, matched: 31, done: 30 });
+  expect(lines(await run(["bulks", "items", id, "-o", "ids"]))).toHaveLength(31);
+  const refused = lines(await run(["bulks", "items", id, "--outcome", "refused", "-o", "jsonl"]));
+  expect(refused.map((line) => JSON.parse(line) as object)).toMatchObject([{ code: "WW_SIGNAL_UNKNOWN" }]);
+  const detached = await run(["requests", "cancel", "--where", "hub=step", "--detach"]);
+  const [other = ""] = lines(detached);
+  expect(await run(["bulks", "watch", other])).toMatchObject({
+    status: 0,
+    stdout: `${other}  done: 1 done\n`,
+  });
+  expect(await run(["bulks", "pause", other])).toMatchObject({ stdout: `${other}  done: 1 done\n` });
+  const wrong: readonly (readonly [string[], RegExp])[] = [
+    [["requests", "cancel"], /give ids, or --where/],
+    [["requests", "cancel", "a", "--where", "hub=a"], /not both/],
+    [["requests", "cancel", "--where", "hub"], /NAME=VALUE/],
+    [["requests", "cancel", "a", "--detach"], /--detach goes with --where/],
+    [["requests", "signal", "a"], /ID NAME/],
+  ];
+  for (const [args, why] of wrong)
+    expect(await run(args)).toMatchObject({ status: 2, stderr: expect.stringMatching(why) as string });
+  const unknown = await run(["requests", "cancel", "--where", "hubs=a"]);
+  expect(unknown).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining("hubs: is not known") as string,
+  });
+});
+
 test("incidents stand in groups of one kind, and are retried or resolved together", async () => {
   const { engine, run } = await open();
   for (const order of [1, 22, 333]) await engine.submit(faulty, { order }, { key: `f${order}` });

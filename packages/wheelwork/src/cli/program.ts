@@ -1,5 +1,6 @@
 import { WheelworkError } from "@wheelwork/core";
 import { backupCommand } from "./backup.ts";
+import { bulkCommands } from "./bulks.ts";
 import { clusterCommands } from "./cluster.ts";
 import { CommandError, findCommand, parse, usageError, type Command } from "./command.ts";
 import { candidates, completionCommand } from "./completion.ts";
@@ -18,6 +19,7 @@ import { topCommand } from "./top.ts";
 
 const commands: readonly Command[] = [
   ...requestCommands,
+  ...bulkCommands,
   ...hubCommands,
   ...scheduleCommands,
   ...insideCommands,
@@ -49,6 +51,7 @@ wheelwork requests submit flow-create '{"flowid":"f1","length":10}' --key f1 --w
 wheelwork requests watch f1
 wheelwork incidents
 wheelwork requests list --status incident -o ids | wheelwork requests retry -
+wheelwork requests cancel --where "hub=flow-create createdTo=2026-11-27T00:00:00Z" --dry-run
 \`\`\`
 `;
 

@@ -4,7 +4,8 @@ import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "./client.ts";
-import { command, CommandError, usageError, wholeNumber, type Command } from "./command.ts";
+import { bulkOptions, giveAll } from "./bulks.ts";
+import { command, CommandError, usageError, wholeNumber, type Command, type Given } from "./command.ts";
 import { findServer, serverOptions } from "./contexts.ts";
 import { exitCodes, type ExitCode } from "./exit-codes.ts";
 import { servedHubs } from "./hubs.ts";
@@ -19,6 +20,7 @@ import {
   type Source,
   type View,
 } from "./source.ts";
+import { whereOption } from "./where.ts";
 import { again, idsOf, outputOption, printRows, say, shown, watchOption, type Column } from "./output.ts";
 
 const filterOptions = {
@@ -422,22 +424,39 @@ async function each(
 }
 
 const manyOptions = {
+  ...whereOption,
   "dry-run": { type: "boolean", about: "says what it would do, and does nothing" },
+  ...bulkOptions,
   ...serverOptions,
 } as const;
 
-const many =
-  "ID is an id, or - for ids that come in, one in each line, as `requests list -o ids` prints them.";
+const many = `ID is an id, or - for ids that come in, one in each line, as \`requests list -o ids\` prints them. With --where the server
+gives the command to all requests that the filter means, as a bulk: it goes on if this command ends, and \`bulks list\` shows it.`;
+
+/** Sends a command to all requests that a filter means, or to each of those that are named. */
+function give(
+  values: Given<typeof manyOptions>["values"],
+  ids: readonly string[],
+  of: OfMany,
+): Promise<ExitCode> {
+  const client = new Client(findServer(values));
+  const { where } = values;
+  if (where !== undefined && ids.length > 0) throw usageError("give ids or --where, not both");
+  if (where !== undefined) return giveAll(client, { ...values, where }, of);
+  if (values.detach === true) throw usageError("--detach goes with --where");
+  if (ids.length === 0) throw usageError("give ids, or --where with a filter");
+  return each(client, namedIds(ids), values["dry-run"], of);
+}
 
 const commands = [
   command({
     name: "requests cancel",
     about: "Asks requests to end early.",
     more: many,
-    takes: "ID...",
+    takes: "[ID]...",
     options: manyOptions,
-    run: ({ values, positionals }) =>
-      each(new Client(findServer(values)), namedIds(positionals), values["dry-run"], {
+    run: async ({ values, positionals }) =>
+      give(values, positionals, {
         path: "cancel",
         said: "asked to end",
       }),
@@ -446,23 +465,27 @@ const commands = [
     name: "requests signal",
     about: "Sends a signal to a request.",
     more: `${many}\nPAYLOAD is JSON, or @FILE. Without it the payload is null.`,
-    takes: "ID NAME [PAYLOAD]",
+    takes: "[ID] NAME [PAYLOAD]",
     options: manyOptions,
-    run: ({ values, positionals: [id = "", name = "", payload] }) =>
-      each(new Client(findServer(values)), namedIds([id]), values["dry-run"], {
+    run: async ({ values, positionals }) => {
+      const [name, payload, ...more] = values.where === undefined ? positionals.slice(1) : positionals;
+      if (name === undefined || more.length > 0)
+        throw usageError("requests signal takes ID NAME [PAYLOAD], or NAME [PAYLOAD] and --where");
+      return give(values, values.where === undefined ? positionals.slice(0, 1) : [], {
         path: `signals/${encodeURIComponent(name)}`,
         body: jsonArgument(payload, "the payload") ?? null,
         said: `sent the signal ${name}`,
-      }),
+      });
+    },
   }),
   command({
     name: "requests retry",
     about: "Lets parked requests (incidents) go on where they stopped.",
     more: many,
-    takes: "ID...",
+    takes: "[ID]...",
     options: manyOptions,
-    run: ({ values, positionals }) =>
-      each(new Client(findServer(values)), namedIds(positionals), values["dry-run"], {
+    run: async ({ values, positionals }) =>
+      give(values, positionals, {
         path: "retry",
         said: "retried",
       }),
@@ -471,14 +494,14 @@ const commands = [
     name: "requests resolve",
     about: "Ends parked requests (incidents) with an error.",
     more: many,
-    takes: "ID...",
+    takes: "[ID]...",
     options: {
       message: { type: "string", value: "TEXT", about: "the message of the answer (compulsory)" },
       ...manyOptions,
     },
-    run: ({ values, positionals }) => {
+    run: async ({ values, positionals }) => {
       if (values.message === undefined) throw usageError("requests resolve needs --message");
-      return each(new Client(findServer(values)), namedIds(positionals), values["dry-run"], {
+      return give(values, positionals, {
         path: "resolve",
         body: { message: values.message },
         said: "resolved",
