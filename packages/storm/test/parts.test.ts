@@ -12,7 +12,8 @@ import {
   PostgresServer,
 } from "@wheelwork/services";
 import { postgresStore } from "@wheelwork/postgres";
-import { shardOf } from "@wheelwork/engine/cluster";
+import type { Store } from "@wheelwork/engine";
+import { createClient, shardOf } from "@wheelwork/engine/cluster";
 import { inboxMessage } from "@wheelwork/engine/parts";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import {
@@ -203,6 +204,36 @@ describe.skipIf(!canRun)("the hub's bolt", () => {
     await hub.settled(hub.tuple("spout-hub", "default", "inbox", 0, 10, own.key, own.value), "ack");
     const answer = await waitFor(() => published(hub)[0]);
     expect(answer.message).toMatchObject({ key: "root", value: '{"sum":0}' });
+  });
+
+  test("gives one command to all requests that a filter means", async () => {
+    const schema = newSchema();
+    const hub = new Part("hub", schema);
+    for (const key of ["a", "b", "c"]) await hub.settled(hub.request(key, { n: 1 }), "ack");
+    const { key, value } = inboxMessage("bulk:all", {
+      type: "request",
+      hub: "bulk:",
+      request: { command: { kind: "cancel" }, filter: { hub: "job", status: ["running"] }, by: "token:ann" },
+    });
+    await hub.settled(hub.tuple("spout-hub", "default", "inbox", 0, 11, key, value), "ack");
+    const store = (): Store => postgresStore({ connectionString: database.url, shard: 0, shards: 1, schema });
+    const client = createClient({ hubs: [], log, shards: 1, store, inbox: "inbox" });
+    await client.start();
+    try {
+      await vi.waitUntil(async () => (await client.bulk("all").view()).status === "done", patient);
+      expect(await client.bulk("all").view()).toMatchObject({
+        by: "token:ann",
+        matched: 3,
+        done: 3,
+        gone: 0,
+      });
+      for (const id of ["a", "b", "c"])
+        expect(await client.history(id)).toContainEqual(
+          expect.objectContaining({ type: "cancelling", givenBy: "token:ann" }),
+        );
+    } finally {
+      await client.stop();
+    }
   });
 
   test("asks workers elsewhere by a message with headers, and takes their answers from the inbox, without", async () => {
