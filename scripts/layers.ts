@@ -223,6 +223,11 @@ const layersOfPackages: readonly Layer[] = [
     message: "The northbound knows only @wheelwork/core and @wheelwork/engine.",
   },
   {
+    files: ["packages/client/src/**"],
+    only: ["openapi-fetch"],
+    message: "The client works in a browser: it knows the document of a server, and nothing of Wheelwork.",
+  },
+  {
     files: ["packages/wheelwork/src/**"],
     ours: [core, engine, cluster],
     message: "wheelwork re-exports @wheelwork/core and @wheelwork/engine only.",
@@ -249,6 +254,7 @@ const layersOfPackages: readonly Layer[] = [
     ours: [
       "wheelwork",
       "wheelwork/*",
+      "@wheelwork/client",
       "@wheelwork/diagram",
       "@wheelwork/kafka",
       "@wheelwork/northbound",

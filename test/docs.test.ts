@@ -61,6 +61,12 @@ test("the code of packages/storm/README.md compiles, and its topology prints wha
   expect(blocks(page, "text")).toEqual([topology?.()]);
 });
 
+test("the code of packages/client/README.md compiles", () => {
+  const run = programOf(readFileSync(join(root, "packages/client/README.md"), "utf8"));
+  // It asks nothing before somebody calls it.
+  expect(run()).toBe("");
+});
+
 test.each([
   ["docs/answer-first.md", 2],
   ["docs/attempts.md", 3],
