@@ -220,6 +220,15 @@ export interface paths {
          */
         get: operations["watchRequest"];
     };
+    "/requests/{id}/what-if": {
+        parameters: {
+        };
+        /**
+         * Tell what would happen to a request, and do nothing
+         * @description Nothing is stored, and no worker is called.
+         */
+        post: operations["supposeRequest"];
+    };
     "/schedules": {
         parameters: {
         };
@@ -744,6 +753,27 @@ export interface components {
         Triggered: {
             /** @description The key of the request. It is its id, if its hub has no lane. */
             key: string;
+        };
+        /** @description What would happen to a request. Nothing of it has. */
+        WhatIf: {
+            /**
+             * Format: date-time
+             * @description By when it would be answered. Absent: it would have its answer.
+             */
+            answerBy?: string;
+            /** @description The events that would follow: with the next states, what changes in the data, and the calls. */
+            events: ({
+                /** Format: date-time */
+                at: string;
+                type: string;
+            } & {
+                [key: string]: unknown;
+            })[];
+            /** @description Why it would change nothing. */
+            ignored?: string;
+            /** @description There would be more events than are computed at once. */
+            isCut?: boolean;
+            request: components["schemas"]["Request"];
         };
     };
     responses: never;
@@ -1917,6 +1947,57 @@ export interface operations {
                 };
                 content: {
                     "application/json": unknown;
+                };
+            };
+            /** @description An error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    supposeRequest: {
+        parameters: {
+            path: {
+                /** @description The request id: its key, percent-encoded, or the id that the server made. */
+                id: string;
+            };
+        };
+        /** @description What is supposed. `signal`: with `name` and `payload`. `outcome`: of the open call `call`; `isFinal`: of all its attempts. `time`: until the next thing that is due, or `until` a time or the `deadline`. */
+        requestBody: {
+            content: {
+                "application/json": {
+                    call?: number;
+                    isFinal?: boolean;
+                    /** @enum {string} */
+                    kind: "signal" | "cancel" | "retry" | "outcome" | "time";
+                    name?: string;
+                    /** @description `{ kind: ok, output }`, `{ kind: error, code, message }` or `{ kind: timeout }`. */
+                    outcome?: {
+                        code?: string;
+                        /** @enum {string} */
+                        kind: "ok" | "error" | "timeout";
+                        message?: string;
+                        output?: unknown;
+                    };
+                    payload?: unknown;
+                    /** @description A time as ISO 8601 with a time zone, or `deadline`. */
+                    until?: string;
+                };
+            };
+        };
+        responses: {
+            /** @description What would happen. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WhatIf"];
                 };
             };
             /** @description An error. */

@@ -26,6 +26,7 @@ import { routeDeadLetters, routeLanes, routeShards } from "./inside.ts";
 import { routeHubs } from "./hubs.ts";
 import { routeMetrics } from "./metrics.ts";
 import { routeUpdates } from "./updates.ts";
+import { routeWhatIf } from "./what-if.ts";
 import { Waits } from "./waits.ts";
 import { guard, safeHeaders, type ProtectOptions } from "./protect.ts";
 import { boundRates, countUnknown, type RateLimit } from "./rates.ts";
@@ -178,6 +179,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   routeIncidents(app, engine);
   routeRequests(app, around);
   routeUpdates(app, engine, waits);
+  routeWhatIf(app, engine);
   routeBulks(app, engine);
   routeSchedules(app, engine);
   routeHubs(app, around);

@@ -292,6 +292,25 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
     }),
   },
   {
+    $id: "WhatIf",
+    description: "What would happen to a request. Nothing of it has.",
+    ...object(
+      {
+        events: {
+          type: "array",
+          description:
+            "The events that would follow: with the next states, what changes in the data, and the calls.",
+          items: { ...object({ type: text, at: time }), additionalProperties: true },
+        },
+        ignored: { ...text, description: "Why it would change nothing." },
+        isCut: { type: "boolean", description: "There would be more events than are computed at once." },
+        answerBy: { ...time, description: "By when it would be answered. Absent: it would have its answer." },
+        request: { $ref: "Request#" },
+      },
+      ["ignored", "isCut", "answerBy"],
+    ),
+  },
+  {
     $id: "Bulk",
     description: "A command to all requests that a filter means.",
     ...bulk,

@@ -84,6 +84,7 @@ test("the document has every operation", async () => {
     "post /requests/{id}/resolve",
     "post /requests/{id}/retry",
     "post /requests/{id}/signals/{name}",
+    "post /requests/{id}/what-if",
     "post /schedules/{name}/backfill",
     "post /schedules/{name}/pause",
     "post /schedules/{name}/remove",

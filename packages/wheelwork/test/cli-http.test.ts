@@ -260,6 +260,22 @@ test("lists read all pages, and what they print is what other commands read", as
   for (const key of strange) expect((await engine.answer(key))?.kind).toBe("error");
 });
 
+test("what would happen is told in words, and does not happen", async () => {
+  const { engine, run } = await open();
+  await engine.submit(approval, { subject: "x" }, { key: "a" });
+  const signal = '{"kind":"signal","name":"approve","payload":{"by":"ann"}}';
+  const told = await run(["requests", "what-if", "a", signal]);
+  expect(told).toMatchObject({ status: 0, stderr: "" });
+  expect(told.stdout).toContain("Accepted");
+  expect(lines(told).at(-1)).toBe("it would be ended in Accepted");
+  const time = await run(["requests", "what-if", "a", "-", "-o", "json"], '{"kind":"time"}');
+  expect(JSON.parse(time.stdout)).toMatchObject({ request: { state: "Refused" } });
+  expect((await run(["requests", "what-if", "a", '{"kind":"retry"}'])).stdout).toMatch(
+    /^nothing would change: not-incident\nit would be running in Waiting\nit would be answered by \d/,
+  );
+  expect((await engine.request("a")).state).toBe("Waiting");
+});
+
 test("all that a filter means get a command in the server, which goes on by itself", async () => {
   const { engine, run } = await open();
   for (let n = 0; n < 30; n++) await engine.submit(approval, { subject: "x" }, { key: `a${n}` });

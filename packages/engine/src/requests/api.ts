@@ -7,6 +7,7 @@ import type { RunHandle } from "./run-handle.ts";
 import type { RunUpdate, WatchOptions } from "./run-watch.ts";
 import type { ScheduleHandle, ScheduleView } from "./schedules.ts";
 import type { EngineStats } from "./stats.ts";
+import type { Supposition, WhatIf } from "./what-if.ts";
 
 /** How a request came in: a new one, or one whose key is known already. */
 export interface Submitted {
@@ -402,6 +403,12 @@ export interface Engine {
    * @throws WheelworkError WW_NOT_FOUND, WW_INVALID_REQUEST; WW_STOPPING when the engine stops.
    */
   watch(id: string, options?: WatchOptions): AsyncIterable<RunUpdate>;
+  /**
+   * What would happen to a request if something happened now: its next events, and the request as it would be. Nothing is stored, and no
+   * worker is called: the handlers of the hub decide on a copy of the run.
+   * @throws WheelworkError WW_NOT_FOUND, WW_INVALID_INPUT, WW_SIGNAL_UNKNOWN, WW_HUB_UNKNOWN.
+   */
+  whatIf(id: string, supposition: Supposition): Promise<WhatIf>;
   /** Asks a run to end early. @throws WheelworkError WW_NOT_FOUND. */
   cancel(id: string, options?: CommandOptions): Promise<CommandResult>;
   /**

@@ -103,6 +103,7 @@ import {
 import { checkFilter, limitOf, incidentGroups, listOf, pageOf, requestCounts } from "./filters.ts";
 import { answeredRequests, asksForStuck, atTime, typicalTimes } from "./stuck.ts";
 import { viewOf } from "./views.ts";
+import { suppose, type Supposition, type WhatIf } from "./what-if.ts";
 
 /**
  * The engine as callers see it, over its shards: checks what comes in, finds the shard of each request, and makes answers,
@@ -409,6 +410,19 @@ export class RequestService implements Engine {
 
   request(id: string): Promise<RequestView> {
     return this.#ask(id, async (shard, key) => this.#viewOf(await shard.lookUp(key)));
+  }
+
+  whatIf(id: string, supposition: Supposition): Promise<WhatIf> {
+    return this.#ask(id, async (shard, key) => {
+      const record = await shard.lookUp(key);
+      const { known } = record;
+      if (!(known instanceof Run)) return { events: [], ignored: "ended", request: this.#viewOf(record) };
+      const definition = this.#definition(known.hub) ?? servedBy(this.hubs, known.hub);
+      const { run, ...whatIf } = suppose(known, supposition, { definition, now: Math.floor(shard.now()) });
+      const { answer, answerBy } = run;
+      const request = this.#viewOf({ known: run, answer });
+      return { ...whatIf, ...(answer === undefined ? { answerBy } : {}), request };
+    });
   }
 
   async requests(options: RequestsOptions = {}): Promise<RequestPage> {

@@ -26,6 +26,7 @@ export const permissions: Readonly<Record<string, Permission>> = {
   "POST /requests/:id/signals/:name": "operate",
   "POST /requests/:id/retry": "operate",
   "POST /requests/:id/resolve": "operate",
+  "POST /requests/:id/what-if": "operate",
   "GET /bulks": "read",
   "GET /bulks/:id": "read",
   "GET /bulks/:id/items": "read",

@@ -214,6 +214,45 @@ function printEvent(
   for (const line of transcribe(eventOf(event)).trimEnd().split("\n")) say(shown(line));
 }
 
+const whatIf = command({
+  name: "requests what-if",
+  about:
+    "Tells what would happen to a request, and does nothing: no worker is called, and nothing is stored.",
+  more: `SUPPOSITION is JSON, @FILE, or - for standard input:
+  {"kind":"signal","name":"approve","payload":{}}      a signal comes
+  {"kind":"cancel"}, {"kind":"retry"}                  a command comes
+  {"kind":"outcome","call":3,"outcome":{"kind":"error","code":"busy","message":"x"},"isFinal":true}
+                                                       an open call fails, and so do all its attempts
+  {"kind":"time"}, {"kind":"time","until":"deadline"}  nobody answers, and time passes`,
+  takes: "ID SUPPOSITION",
+  options: {
+    output: { type: "string", short: "o", choices: ["text", "json"], about: "how to print it (text)" },
+    ...serverOptions,
+  },
+  run: async ({ values, positionals: [id = "", given] }) => {
+    const client = new Client(findServer(values));
+    const body = jsonArgument(given, "the supposition");
+    const reply = (await client.post(`${pathOf(id)}/what-if`, { body })).body as Supposed;
+    if (values.output === "json") return say(JSON.stringify(reply, undefined, 2));
+    const transcribe = transcriber();
+    // What it was before says where the events begin.
+    for await (const page of history(new ServerSource(client), id, 0))
+      for (const event of page.events) transcribe(eventOf(event));
+    for (const event of reply.events) printEvent(event, values.output, transcribe);
+    const { status, state } = reply.request;
+    if (reply.events.length === 0) say(`nothing would change: ${reply.ignored ?? "nothing is due"}`);
+    say(`it would be ${status}${state === "" ? "" : ` in ${shown(state)}`}`);
+    if (reply.answerBy !== undefined) say(`it would be answered by ${reply.answerBy}`);
+  },
+});
+
+interface Supposed {
+  readonly events: readonly object[];
+  readonly ignored?: string;
+  readonly answerBy?: string;
+  readonly request: View;
+}
+
 /** How often a request is looked at while nothing happens, and while the server is away. */
 const [lookMs, awayMs] = [250, 2000];
 
@@ -550,6 +589,7 @@ export const requestCommands: readonly Command[] = [
   get,
   watch,
   historyOf,
+  whatIf,
   answer,
   submit,
   rerun,
