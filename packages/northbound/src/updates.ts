@@ -3,7 +3,7 @@ import type { Secrets } from "@wheelwork/core/kernel";
 import type { Engine, RunUpdate } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { Readable } from "node:stream";
-import { callerOf } from "./access/gate.ts";
+import { callerOf, recheck } from "./access/gate.ts";
 import type { Caller } from "./access/grants.ts";
 import { documented } from "./openapi.ts";
 import { updateOutline } from "./outlines.ts";
@@ -14,6 +14,8 @@ import type { Waits } from "./waits.ts";
 
 /** After this time without an update, a comment is sent, so that nobody takes the connection for dead. In milliseconds. */
 const silentMs = 15_000;
+/** So often is looked whether the client may still read, while nothing happens and at most while much does. In milliseconds. */
+const [idleCheckMs, busyCheckMs] = [2500, 1000];
 const comment = ":\n\n";
 
 const lastEventId = {
@@ -88,7 +90,11 @@ export function routeUpdates(app: FastifyInstance, engine: Engine, waits: Waits)
       reply.headers({ "cache-control": "no-store", "x-accel-buffering": "no", connection: "close" });
       return reply
         .type("text/event-stream")
-        .send(Readable.from(events(updates, next, shownTo(callerOf(request), secretsIn(engine, view)))));
+        .send(
+          Readable.from(
+            events(updates, next, shownTo(callerOf(request), secretsIn(engine, view)), mayRead(request)),
+          ),
+        );
     },
   );
 }
@@ -100,21 +106,44 @@ function seen(headers: FastifyRequest["headers"]): number | undefined {
   throw invalid("the request", [{ path: "Last-Event-ID", message: "must be the `id` of an event" }]);
 }
 
+/**
+ * Whether a client may read on: its token may have been revoked, or have expired, and so may its scope. If nobody can tell, it may not:
+ * it connects again.
+ */
+function mayRead(request: FastifyRequest): () => Promise<boolean> {
+  const { payloads } = callerOf(request);
+  let checkedAt = performance.now();
+  return async () => {
+    const now = performance.now();
+    if (now - checkedAt < busyCheckMs) return true;
+    checkedAt = now;
+    try {
+      return (await recheck(request)).payloads === payloads;
+    } catch {
+      return false;
+    }
+  };
+}
+
 /** Updates as server-sent events, and comments while there are none. Nothing is read ahead of the client. */
 async function* events(
   updates: AsyncIterator<RunUpdate>,
   first: Promise<IteratorResult<RunUpdate>>,
   shown: (update: RunUpdate) => object,
+  isAllowed: () => Promise<boolean>,
 ): AsyncGenerator<string> {
   yield comment;
+  let silentSince = performance.now();
   for (let next = first; ;) {
     let timer: NodeJS.Timeout | undefined;
     const silence = new Promise<undefined>(
-      (resolve) => (timer = setTimeout(() => resolve(undefined), silentMs)),
+      (resolve) => (timer = setTimeout(() => resolve(undefined), idleCheckMs)),
     );
     try {
       const update = await Promise.race([next, silence]);
-      if (update?.done === true) return;
+      if (update?.done === true || !(await isAllowed())) return;
+      if (update === undefined && performance.now() - silentSince < silentMs) continue;
+      silentSince = performance.now();
       yield update === undefined ? comment : eventOf(update.value.event, shown(update.value));
       if (update === undefined) continue;
       next = updates.next();

@@ -1,7 +1,10 @@
 import type { FastifyInstance } from "fastify";
 import type { AddressInfo } from "node:net";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { system } from "./system.ts";
+import { createToken, revokeToken } from "../src/tokens.ts";
+import { directory, system } from "./system.ts";
 
 interface Update {
   readonly id: number;
@@ -24,12 +27,20 @@ class Stream {
     this.ended.catch(() => {});
   }
 
-  static async open(app: FastifyInstance, path: string, lastEventId?: string): Promise<Stream> {
+  static async open(
+    app: FastifyInstance,
+    path: string,
+    lastEventId?: string,
+    token?: string,
+  ): Promise<Stream> {
     if (!app.server.listening) await app.listen({ port: 0, host: "127.0.0.1" });
     const leave = new AbortController();
     onTestFinished(() => leave.abort());
     const { port } = app.server.address() as AddressInfo;
-    const headers = lastEventId === undefined ? {} : { "last-event-id": lastEventId };
+    const headers = {
+      ...(lastEventId === undefined ? {} : { "last-event-id": lastEventId }),
+      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+    };
     const response = await fetch(`http://127.0.0.1:${port}${path}`, { headers, signal: leave.signal });
     return new Stream(response, leave);
   }
@@ -126,3 +137,35 @@ test("what is wrong is refused before a stream begins", async () => {
     expect([refused.statusCode, refused.json().problems]).toEqual([400, [problem]]);
   }
 });
+
+test.each(["revoked", "expired", "replaced by one without its scope"])(
+  "a stream ends when its token is %s, and others go on",
+  async (how) => {
+    const file = join(directory(), "tokens.json");
+    const lasting = createToken(file, { name: "lasting", grants: ["reader"] });
+    const { token, stored } = createToken(file, {
+      name: "brief",
+      grants: ["reader", "payloads"],
+      ...(how === "expired" ? { validMs: 2500 } : {}),
+    });
+    const { app, engine } = await system({ access: { tokens: file } });
+    const { id } = await engine.submit("sum", {});
+    const stream = await Stream.open(app, path(id), undefined, token);
+    const other = await Stream.open(app, path(id), undefined, lasting.token);
+    await expect.poll(() => stream.updates.length + other.updates.length).toBe(2);
+    if (how === "revoked") revokeToken(file, stored.id);
+    if (how.startsWith("replaced")) {
+      const tokens = readFileSync(file, "utf8");
+      const changed = JSON.parse(tokens, (name, value: unknown) =>
+        name === "grants" && Array.isArray(value) ? ["reader"] : value,
+      ) as object;
+      writeFileSync(file, JSON.stringify(changed));
+    }
+    await stream.ended;
+    expect(stream.updates).toHaveLength(1);
+    await engine.signal(id, "add", { amount: 1 });
+    await engine.cancel(id);
+    await other.ended;
+    expect(other.updates.at(-1)?.status).toBe("ended");
+  },
+);

@@ -39,6 +39,17 @@ const callers = new WeakMap<FastifyRequest, Caller>();
 /** Who sends a request. Where nobody is asked, it has no name, and may do everything. */
 export const callerOf = (request: FastifyRequest): Caller => callers.get(request) ?? anybody;
 
+const rechecks = new WeakMap<FastifyRequest, () => Promise<Caller>>();
+
+/**
+ * Who sends a request, asked again: its token may have been revoked since, or have expired.
+ * @throws HttpProblem when the route would not let it in any more.
+ */
+export async function recheck(request: FastifyRequest): Promise<Caller> {
+  const again = rechecks.get(request);
+  return again === undefined ? callerOf(request) : again();
+}
+
 /** Who gives a command, for the engine. */
 export function giverOf(request: FastifyRequest): { readonly by?: string } {
   const { name } = callerOf(request);
@@ -81,15 +92,19 @@ export function openGate(app: FastifyInstance, options: GateOptions): Gate {
       // A browser asks first whether a page may send a request, and does not say who it is.
       if (isPreflight(request)) return;
       const need = needs.get(`${request.method} ${request.routeOptions.url ?? ""}`) ?? "known";
-      const found = await authenticate(request, authenticators, need);
-      if (found === undefined && need === "nothing") return;
-      if (found === undefined) {
-        await countUnknown?.(request);
-        throw unauthenticated(request.headers.authorization !== undefined);
-      }
-      callers.set(request, found);
-      if (need === "look" || need === "answer") await checkSight(request, found, need, hubOf);
-      else if (!found.may(need)) throw forbidden(request, found, need);
+      const admit = async (count: GateOptions["countUnknown"]): Promise<Caller> => {
+        const found = await authenticate(request, authenticators, need);
+        if (found === undefined && need === "nothing") return stranger;
+        if (found === undefined) {
+          await count?.(request);
+          throw unauthenticated(request.headers.authorization !== undefined);
+        }
+        // Who is refused is known, too.
+        callers.set(request, found);
+        return admitted(request, found, need, hubOf);
+      };
+      callers.set(request, await admit(countUnknown));
+      rechecks.set(request, () => admit(undefined));
     });
   }
   return {
@@ -142,18 +157,20 @@ function bearerIn(header: string): string | undefined {
   return /^Bearer +([\w.~+/-]+=*) *$/i.exec(header)?.[1];
 }
 
-/** Whether somebody may see the request that a path names. Who may send requests to its hub sees it, with payloads. */
-async function checkSight(
+/** Somebody who may use a route. Who may send requests to the hub of the request that a path names sees it, with payloads. */
+async function admitted(
   request: FastifyRequest,
   found: Caller,
   need: Permission,
   hubOf: GateOptions["hubOf"],
-): Promise<void> {
-  if (found.may(need) && found.payloads) return;
-  const { id } = request.params as { readonly id?: string };
-  const hub = id === undefined ? undefined : await hubOf?.(id).catch(unknown);
-  if (hub !== undefined && found.sends(hub)) callers.set(request, { ...found, payloads: true });
-  else if (!found.may(need)) throw forbidden(request, found, need);
+): Promise<Caller> {
+  if ((need === "look" || need === "answer") && !(found.may(need) && found.payloads)) {
+    const { id } = request.params as { readonly id?: string };
+    const hub = id === undefined ? undefined : await hubOf?.(id).catch(unknown);
+    if (hub !== undefined && found.sends(hub)) return { ...found, payloads: true };
+  }
+  if (!found.may(need)) throw forbidden(request, found, need);
+  return found;
 }
 
 function unknown(error: unknown): undefined {
