@@ -7,8 +7,20 @@ export interface paths {
     "/audit": {
         parameters: {
         };
-        /** List the commands that somebody gave who had shown who it is, newest first */
+        /**
+         * List the commands that somebody gave who had shown who it is, newest first
+         * @description With a filter, a page may have few commands, or none. As long as it has a cursor, there are more to look at.
+         */
         get: operations["listAudit"];
+    };
+    "/audit/refusals": {
+        parameters: {
+        };
+        /**
+         * List the latest requests that this server has refused for who has sent them, newest first
+         * @description Each server keeps its own in memory: 1,000 of those who have shown who they are, and 1,000 others.
+         */
+        get: operations["listRefusals"];
     };
     "/bulks": {
         parameters: {
@@ -564,6 +576,24 @@ export interface components {
             /** Format: uri-reference */
             type: string;
         };
+        Refusals: {
+            refusals: {
+                address: string;
+                /**
+                 * Format: date-time
+                 * @description When the last one came.
+                 */
+                at: string;
+                /** @description Who has sent it. Absent: nobody knows. */
+                by?: string;
+                code: string;
+                /** @description How many of the same came one after the other. */
+                count: number;
+                method: string;
+                /** @description Without the query, 200 characters at most. */
+                path: string;
+            }[];
+        };
         Replayed: {
             place: string;
         };
@@ -786,9 +816,19 @@ export interface operations {
     listAudit: {
         parameters: {
             query?: {
+                /** @description Who gave it. */
+                by?: string;
+                command?: "submit" | "signal" | "cancel" | "retry" | "resolve";
                 /** @description From the previous page. */
                 cursor?: string;
+                /** @description Given at this time or later. ISO 8601 with a time zone, or milliseconds since 1970. */
+                from?: string;
+                hub?: string;
+                /** @description The request. */
+                id?: string;
                 limit?: number;
+                /** @description Given before this time. ISO 8601 with a time zone, or milliseconds since 1970. */
+                to?: string;
             };
         };
         responses: {
@@ -799,6 +839,33 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AuditPage"];
+                };
+            };
+            /** @description An error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listRefusals: {
+        parameters: {
+            query?: {
+                limit?: number;
+            };
+        };
+        responses: {
+            /** @description The refusals. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Refusals"];
                 };
             };
             /** @description An error. */

@@ -23,6 +23,7 @@ export type {
 } from "./requests/api.ts";
 export type { BulkCommand, BulkItem, BulkProgress } from "./ports/bulks.ts";
 export type { BulkHandle, BulkItemPage, BulkOptions, BulkPage, BulkView } from "./requests/bulks.ts";
+export type { AuditFilter, AuditOptions } from "./requests/audit.ts";
 export type { Supposition, WhatIf } from "./requests/what-if.ts";
 export type { ScheduleHandle, ScheduleView } from "./requests/schedules.ts";
 export type { RunHandle } from "./requests/run-handle.ts";

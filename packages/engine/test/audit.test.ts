@@ -3,6 +3,8 @@ import {
   createEngine,
   schedule,
   silentLogger,
+  systemClock,
+  type AuditEntry,
   type AuditPage,
   type Engine,
   type Store,
@@ -14,6 +16,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
+import type { ShardAccess } from "../src/requests/access.ts";
+import { auditPage } from "../src/requests/audit.ts";
 import { Nodes } from "./nodes.ts";
 
 const faults = { broken: true };
@@ -129,6 +133,69 @@ test("each command that somebody gave is in the history and in the audit list, w
     cursor = page.cursor;
   } while (cursor !== undefined);
   expect(pages).toEqual(list);
+});
+
+test("commands are found by who gave them, by what they are, and by when", async () => {
+  const engine = await embedded(new MemoryStore());
+  await giveAll(engine);
+  expect(shown(await engine.audit({ by: "token:dan" }))).toEqual([
+    "token:dan resolve b",
+    "token:dan cancel quiet",
+  ]);
+  expect(shown(await engine.audit({ command: "signal", id: "a" }))).toHaveLength(2);
+  expect(shown(await engine.audit({ hub: "other" }))).toEqual([]);
+  const { items } = await engine.audit();
+  const [newest] = items;
+  const at = newest?.at ?? 0;
+  expect(shown(await engine.audit({ at: { to: at } }))).toEqual(
+    shown({ items: items.filter((item) => item.at < at) }),
+  );
+  expect(shown(await engine.audit({ at: { from: at } }))).toEqual(
+    shown({ items: items.filter((item) => item.at >= at) }),
+  );
+});
+
+test("a filter that means little looks at a part of a long list for each page, and finds it all", async () => {
+  // Three shards, and much in the same millisecond.
+  const entry = (n: number): AuditEntry => ({
+    at: Math.floor(n / 7),
+    by: n % 30_011 === 0 ? "token:rare" : "token:ann",
+    command: "cancel",
+    key: `k${n}`,
+    hub: "counter",
+  });
+  const all = Array.from({ length: 90_000 }, (_, n) => entry(n));
+  let most = 0;
+  const shardOf = (shard: number): Pick<ShardAccess, "audit"> => {
+    const batches = all
+      .filter((_entry, n) => n % 3 === shard)
+      .map((one, seq) => ({ at: one.at, seq, entries: [one] }))
+      .toReversed();
+    let read = 0;
+    return {
+      audit: async (before, limit) => {
+        const from = batches.findIndex(
+          ({ at, seq }) => at < before.at || (at === before.at && seq < before.seq),
+        );
+        const some = from < 0 ? [] : batches.slice(from, from + limit);
+        most = Math.max(most, (read += some.length));
+        return some;
+      },
+    };
+  };
+  const found: string[] = [];
+  let pages = 0;
+  let cursor: string | undefined;
+  do {
+    const asked = { by: "token:rare", ...(cursor === undefined ? {} : { cursor }) };
+    const page = await auditPage([shardOf(0), shardOf(1), shardOf(2)], asked, systemClock);
+    found.push(...page.items.map(({ id }) => id));
+    cursor = page.cursor;
+    pages++;
+  } while (cursor !== undefined);
+  expect(found).toEqual(["k60022", "k30011", "k0"]);
+  expect(pages).toBeGreaterThan(1);
+  expect(most).toBeLessThan(21_000);
 });
 
 test("the audit list of a cluster has the commands of all shards, whoever is asked", async () => {

@@ -5,6 +5,7 @@ import {
   type RequestCounts,
   type RequestFilter,
   type RequestsOptions,
+  type TimeRange,
 } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { callerOf } from "./access/gate.ts";
@@ -25,7 +26,8 @@ export const several = (
   description: `${description} Say the name once for each value that may be.`,
 });
 
-const time = (description: string) => ({
+/** A parameter that is a time. */
+export const time = (description: string) => ({
   type: "string",
   description: `${description} ISO 8601 with a time zone, or milliseconds since 1970.`,
 });
@@ -89,15 +91,8 @@ export interface FilterQuery extends Pick<RequestFilter, "hub" | "status" | "sta
 /** The filter that a query means. @throws WheelworkError WW_INVALID_REQUEST with every problem. */
 export function filterOf(query: FilterQuery): RequestFilter {
   const problems: Problem[] = [];
-  const timeAt = (path: keyof FilterQuery): number | undefined => {
-    const given = query[path] as string | undefined;
-    if (given === undefined) return undefined;
-    const ms = timeOf(/^-?\d+$/.test(given) ? Number(given) : given);
-    if (ms !== undefined) return ms;
-    const hint = given.includes(" ") ? ". In a URL, a + is written %2B" : "";
-    problems.push({ path, message: `${mustBeTime}${hint}` });
-    return undefined;
-  };
+  const timeAt = (path: keyof FilterQuery): number | undefined =>
+    timeIn(path, query[path] as string | undefined, problems);
   const { hub, status, state, code, message, minDurationMs: min, maxDurationMs: max } = query;
   const createdAt = bounds("from", timeAt("createdFrom"), "to", timeAt("createdTo"));
   const answeredAt = bounds("from", timeAt("answeredFrom"), "to", timeAt("answeredTo"));
@@ -124,6 +119,27 @@ function labelsOf(given: readonly string[]): Record<string, readonly string[]> {
   return Object.fromEntries(
     Array.from(byName, ([name, labels]) => [name, labels.map((label) => label.slice(name.length + 1))]),
   );
+}
+
+/** The time that a parameter says. If it is none, that is a problem. */
+function timeIn(path: string, given: string | undefined, problems: Problem[]): number | undefined {
+  if (given === undefined) return undefined;
+  const ms = timeOf(/^-?\d+$/.test(given) ? Number(given) : given);
+  if (ms !== undefined) return ms;
+  const hint = given.includes(" ") ? ". In a URL, a + is written %2B" : "";
+  problems.push({ path, message: `${mustBeTime}${hint}` });
+  return undefined;
+}
+
+/** The range of two parameters; undefined: there is none. @throws WheelworkError WW_INVALID_REQUEST with every problem. */
+export function rangeOf(given: {
+  readonly from?: string | undefined;
+  readonly to?: string | undefined;
+}): TimeRange | undefined {
+  const problems: Problem[] = [];
+  const range = bounds("from", timeIn("from", given.from, problems), "to", timeIn("to", given.to, problems));
+  if (problems.length > 0) throw invalid("the query", problems);
+  return range;
 }
 
 /** A filter in words of a query. */

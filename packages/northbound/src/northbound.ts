@@ -19,6 +19,7 @@ import { acceptOnlyJson } from "./json.ts";
 import { serveDocument, type DocumentInfo } from "./openapi.ts";
 import { routeFilters } from "./filters.ts";
 import { routeIncidents } from "./incidents.ts";
+import { Refusals, routeRefusals } from "./refusals.ts";
 import { HttpProblem, invalid, problemDetails, problemOf, retryAfter, textOfProblem } from "./problems.ts";
 import { routeHealth, routeHub, routeRequests, type HubRoute, type Surroundings } from "./routes.ts";
 import { routeSchedules } from "./schedules.ts";
@@ -118,6 +119,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   checkCertificates(options);
   const secure =
     options.tls === undefined ? undefined : secureServer(options.tls, { requestTimeout: requestTimeoutMs });
+  const refusals = new Refusals();
   const app = fastify({
     logger: false,
     bodyLimit,
@@ -137,6 +139,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
     // Fastify calls no hooks for these requests.
     frameworkErrors: (error, request, reply: FastifyReply) => {
       const { details } = problemOf(refusal(request as FastifyRequest) ?? error);
+      refusals.note(request as FastifyRequest, pathOf(request as FastifyRequest), details);
       void reply
         .code(details.status)
         .headers(safeHeaders)
@@ -146,7 +149,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   });
   await app.register(accepts);
   acceptOnlyJson(app);
-  answerErrors(app, logger);
+  answerErrors(app, logger, refusals);
   const { count } = await countUnknown(app);
   const pipelines = new Pipelines(app);
   const { refusal, gate } = guard(app, options, {
@@ -187,6 +190,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   routeShards(app, engine);
   routeDeadLetters(app, engine);
   routeAudit(app, engine);
+  routeRefusals(app, refusals);
   routeHealth(app, engine);
   if (options.metrics !== undefined) routeMetrics(app, engine, options.metrics);
   gate.ownRoutesFollow();
@@ -281,9 +285,10 @@ function answerNonsense(error: { readonly code: string }, socket: Socket): void 
   socket.destroySoon();
 }
 
-function answerErrors(app: FastifyInstance, logger: Logger): void {
+function answerErrors(app: FastifyInstance, logger: Logger, refusals: Refusals): void {
   app.setErrorHandler((error, request: FastifyRequest, reply: FastifyReply) => {
     const { details, headers, defect } = problemOf(error);
+    refusals.note(request, pathOf(request), details);
     if (defect)
       logger.error(
         { err: error, method: request.method, path: pathOf(request) },

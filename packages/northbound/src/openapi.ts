@@ -399,6 +399,26 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
     ),
   },
   {
+    $id: "Refusals",
+    ...object({
+      refusals: {
+        type: "array",
+        items: object(
+          {
+            at: { ...time, description: "When the last one came." },
+            by: { ...text, description: "Who has sent it. Absent: nobody knows." },
+            address: text,
+            method: text,
+            path: { ...text, description: "Without the query, 200 characters at most." },
+            code: text,
+            count: { ...count, description: "How many of the same came one after the other." },
+          },
+          ["by"],
+        ),
+      },
+    }),
+  },
+  {
     $id: "Schedule",
     description: "A schedule: it makes a request at each of its ticks.",
     ...object(

@@ -457,3 +457,47 @@ test("what a caller does is kept with its name, for those who may read the audit
   expect(events).toContainEqual(expect.objectContaining({ type: "started", givenBy: "token:sender" }));
   expect(events).toContainEqual(expect.objectContaining({ type: "signalled", givenBy: "token:operator" }));
 });
+
+test("the audit list is asked for by who, what and when, and what was refused is listed beside it", async () => {
+  const { app, as } = await guarded();
+  const get = async (url: string, headers: object = as("admin")) => {
+    const response = await app.inject({ url, headers: { ...headers } });
+    return { status: response.statusCode, body: response.json() };
+  };
+  const post = (who: string, url: string, payload: object = {}) =>
+    app.inject({
+      method: "POST",
+      url,
+      headers: { ...as(who), "idempotency-key": "k1", prefer: "wait=0" },
+      payload,
+    });
+  await post("sender", "/approvals", { subject: "x" });
+  await post("operator", "/requests/k1/cancel");
+  const found = async (query: string) => (await get(`/audit?${query}`)).body.commands as object[];
+  expect(await found("by=token:operator")).toMatchObject([{ command: "cancel", id: "k1" }]);
+  expect(await found("command=submit&hub=approval&id=k1&from=2020-01-01T00:00:00Z")).toHaveLength(1);
+  expect(await found("to=2020-01-01T00:00:00Z")).toEqual([]);
+  for (const query of ["command=stop", "from=soon", "who=x"])
+    expect(await get(`/audit?${query}`)).toMatchObject({ status: 400 });
+  await get("/requests?hub=secret", {});
+  for (let time = 0; time < 3; time++) await post("reader", "/requests/k1/cancel");
+  await get("/audit", as("operator"));
+  await get("/requests", { ...as("reader"), origin: "http://evil.com" });
+  const { body } = await get("/audit/refusals");
+  const shown = body.refusals.map(
+    ({ by = "", method, path, code, count }: Record<string, string>) =>
+      `${by} ${method} ${path} ${code} ${count}`,
+  );
+  expect(shown.toSorted()).toEqual([
+    " GET /requests WW_ORIGIN_REFUSED 1",
+    " GET /requests WW_UNAUTHENTICATED 1",
+    "token:operator GET /audit WW_FORBIDDEN 1",
+    "token:reader POST /requests/k1/cancel WW_FORBIDDEN 3",
+  ]);
+  // A stranger pushes out strangers alone.
+  for (let n = 0; n < 2100; n++)
+    await app.inject({ url: `/x${n}`, remoteAddress: `10.1.${n >> 8}.${n & 255}` });
+  const { refusals } = (await get("/audit/refusals?limit=2000")).body;
+  expect(refusals.length).toBeLessThanOrEqual(1002);
+  expect(refusals.filter(({ by }: { by?: string }) => by !== undefined)).toHaveLength(2);
+});

@@ -44,6 +44,7 @@ test("the document has every operation", async () => {
   );
   expect(operations.toSorted()).toEqual([
     "get /audit",
+    "get /audit/refusals",
     "get /bulks",
     "get /bulks/{id}",
     "get /bulks/{id}/items",

@@ -2,6 +2,7 @@ import type { Answer, AnyHub, Hub, HistoryEvent, Labels, SignalTypes } from "@wh
 import type { Activity, RequestFilter } from "../ports/filter.ts";
 import type { BulkCommand } from "../ports/bulks.ts";
 import type { RequestStatus } from "../ports/ports.ts";
+import type { AuditOptions } from "./audit.ts";
 import type { BulkHandle, BulkOptions, BulkPage } from "./bulks.ts";
 import type { RunHandle } from "./run-handle.ts";
 import type { RunUpdate, WatchOptions } from "./run-watch.ts";
@@ -438,10 +439,11 @@ export interface Engine {
   resolve(id: string, message: string, options?: CommandOptions): Promise<CommandResult>;
   /**
    * A page of the commands that somebody gave (the option `by`), the newest first: requests, signals, cancels, retries, resolves,
-   * and commands to schedules. Commands that were refused or had come before are not in it.
+   * and commands to schedules. Commands that were refused or had come before are not in it. With a filter, a page may have few commands,
+   * or none: as long as it has a cursor, there are commands that were not looked at.
    * @throws WheelworkError WW_INVALID_REQUEST.
    */
-  audit(page?: { readonly limit?: number; readonly cursor?: string }): Promise<AuditPage>;
+  audit(options?: AuditOptions): Promise<AuditPage>;
   /** The hubs that this engine serves, by name. */
   readonly hubs: ReadonlyMap<string, AnyHub>;
   health(): EngineHealth;

@@ -1,6 +1,8 @@
 import { WheelworkError } from "@wheelwork/core";
 import { givenKey } from "../ports/keys.ts";
-import type { AuditEntry } from "../ports/ports.ts";
+import { nextTurn } from "../ports/clock.ts";
+import type { TimeRange } from "../ports/filter.ts";
+import type { AuditEntry, AuditPlace, Clock } from "../ports/ports.ts";
 import type { ShardAccess } from "./access.ts";
 import type { AuditPage } from "./api.ts";
 
@@ -15,47 +17,106 @@ interface Placed {
 
 type Place = Pick<Placed, "at" | "seq" | "index"> & { readonly key: string };
 
-/** So many batches of a shard are read at once. */
-const batchesAtOnce = 100;
+/** So many batches of a shard are read at once, and for one page at most. */
+const [batchesAtOnce, batchesOfPage] = [100, 20_000];
+/** A batch is decided in less, in milliseconds: commands of one time are in batches of that time, or of so much later. */
+const batchMs = 60_000;
 
-/** A page of the audit list, made of the lists of all shards, the newest first. */
+/** Which commands are meant. All that is given must hold. */
+export interface AuditFilter {
+  /** Who gave it. */
+  readonly by?: string;
+  readonly command?: AuditEntry["command"];
+  readonly hub?: string;
+  /** The request id. */
+  readonly id?: string;
+  /** When it was given: from one time on and before another, in milliseconds since 1970. */
+  readonly at?: TimeRange;
+}
+
+/** Options of `audit`. */
+export interface AuditOptions extends AuditFilter {
+  /** 1,000 at most. Default: 50. */
+  readonly limit?: number;
+  readonly cursor?: string;
+}
+
+/** A page of the audit list, made of the lists of all shards, the newest first. A filter has no index: a page may have few commands. */
 export async function auditPage(
   shards: readonly Pick<ShardAccess, "audit">[],
-  { limit = 50, cursor }: { readonly limit?: number; readonly cursor?: string },
+  { limit = 50, cursor, ...filter }: AuditOptions,
+  clock: Clock,
 ): Promise<AuditPage> {
   if (!Number.isInteger(limit) || limit < 1 || limit > 1000)
     throw invalid("limit", "must be an integer from 1 to 1000");
   const before = cursor === undefined ? undefined : readCursor(cursor);
+  const matches = matcher(filter);
   // One more than the page holds says that there is another page.
-  const lists = await Promise.all(shards.map((shard) => newest(shard, before, limit + 1)));
-  const all = lists.flat().toSorted((a, b) => compare(placeOf(b), placeOf(a)));
+  const wanted = { before, limit: limit + 1, matches, at: filter.at ?? {}, clock };
+  const lists = await Promise.all(shards.map((shard) => newest(shard, wanted)));
+  // Where one shard was not read any further, no other one may be ahead of it.
+  const left = Math.max(...lists.map(({ stoppedAt }) => stoppedAt ?? Number.NEGATIVE_INFINITY));
+  const all = lists
+    .flatMap(({ found }) => found)
+    .filter(({ at }) => at > left)
+    .toSorted((a, b) => compare(placeOf(b), placeOf(a)));
   const page = all.slice(0, limit);
   const last = page.at(-1);
+  const next =
+    all.length > limit && last !== undefined
+      ? placeOf(last)
+      : left === Number.NEGATIVE_INFINITY
+        ? undefined
+        : { at: left, seq: latest, index: latest, key: "~" };
   return {
     items: page.map(({ entry: { key, ...entry } }) => ({ ...entry, id: givenKey(key) })),
-    ...(all.length > limit && last !== undefined ? { cursor: cursorOf(placeOf(last)) } : {}),
+    ...(next === undefined ? {} : { cursor: cursorOf(next) }),
   };
 }
 
-/** The newest entries of a shard before a place. */
+function matcher({ by, command, hub, id, at = {} }: AuditFilter): (entry: AuditEntry) => boolean {
+  const { from = Number.NEGATIVE_INFINITY, to = Number.POSITIVE_INFINITY } = at;
+  return (entry) =>
+    (by === undefined || entry.by === by) &&
+    (command === undefined || entry.command === command) &&
+    (hub === undefined || entry.hub === hub) &&
+    (id === undefined || givenKey(entry.key) === id) &&
+    entry.at >= from &&
+    entry.at < to;
+}
+
+interface Wanted {
+  readonly before: Place | undefined;
+  readonly limit: number;
+  readonly matches: (entry: AuditEntry) => boolean;
+  readonly at: TimeRange;
+  readonly clock: Clock;
+}
+
+/** The newest entries of a shard before a place. `stoppedAt`: batches of this time and earlier ones were not read to the end. */
 async function newest(
   shard: Pick<ShardAccess, "audit">,
-  before: Place | undefined,
-  limit: number,
-): Promise<readonly Placed[]> {
+  { before, limit, matches, at: { from = 0, to = Number.POSITIVE_INFINITY }, clock }: Wanted,
+): Promise<{ readonly found: readonly Placed[]; readonly stoppedAt?: number }> {
   const found: Placed[] = [];
   // Batches of other shards may have the same time.
-  let place = before === undefined ? { at: latest, seq: latest } : { at: before.at, seq: latest };
-  for (;;) {
+  const begin = Math.min(before?.at ?? latest, to + batchMs, latest);
+  let place: AuditPlace = { at: begin, seq: latest };
+  for (let read = 0; ; read += batchesAtOnce) {
     const batches = await shard.audit(place, batchesAtOnce);
     for (const { at, seq, entries } of batches)
       for (const [index, entry] of entries.entries()) {
+        if (!matches(entry)) continue;
         const placed = { entry, at, seq, index };
         if (before === undefined || compare(placeOf(placed), before) < 0) found.push(placed);
       }
     const end = batches.at(-1);
-    if (end === undefined || batches.length < batchesAtOnce || found.length >= limit) return found;
+    if (end === undefined || batches.length < batchesAtOnce || found.length >= limit || end.at < from)
+      return { found };
+    // A page must come further than the one before.
+    if (read >= batchesOfPage && end.at < begin) return { found, stoppedAt: end.at };
     place = end;
+    await nextTurn(clock);
   }
 }
 

@@ -55,7 +55,7 @@ import type {
   SubmitOptions,
 } from "./api.ts";
 import type { OwedSignal } from "./posts.ts";
-import { auditPage } from "./audit.ts";
+import { auditPage, type AuditOptions } from "./audit.ts";
 import { bulkHub } from "./bulk-hub.ts";
 import { bulkRequestOf } from "./bulk-request.ts";
 import {
@@ -488,9 +488,9 @@ export class RequestService implements Engine {
     return (shard) => atTime(filter, typical, shard.now());
   }
 
-  audit(page: Parameters<Engine["audit"]>[0] = {}): Promise<AuditPage> {
+  audit(options: AuditOptions = {}): Promise<AuditPage> {
     this.#demandOpen();
-    return auditPage([...this.#shards.all()], page);
+    return auditPage([...this.#shards.all()], options, this.#shards.clock);
   }
 
   async history(

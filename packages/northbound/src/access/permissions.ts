@@ -13,6 +13,7 @@ export const permissions: Readonly<Record<string, Permission>> = {
   "GET /openapi.json": "known",
   "GET /metrics": "read",
   "GET /audit": "admin",
+  "GET /audit/refusals": "admin",
   "GET /requests": "read",
   "GET /counts": "read",
   "GET /incidents": "read",
