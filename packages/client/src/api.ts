@@ -202,8 +202,17 @@ export interface paths {
     "/requests/{id}/history": {
         parameters: {
         };
-        /** Get the events of a request, oldest first */
+        /** Get the events of a request, in either direction, from any event on */
         get: operations["getHistory"];
+    };
+    "/requests/{id}/history/{event}": {
+        parameters: {
+        };
+        /**
+         * Get a request as it was after one of its events, with its data
+         * @description If the first events are archived, what it was is not known.
+         */
+        get: operations["getRequestAt"];
     };
     "/requests/{id}/resolve": {
         parameters: {
@@ -491,7 +500,7 @@ export interface components {
             /** @description What somebody must look after although it takes requests. */
             warnings?: string[];
         };
-        /** @description What happened to a request, oldest first. If its first events are archived, it begins with an event `archived`: `events` is how many they are. */
+        /** @description What happened to a request. If its first events are archived, one event `archived` stands for them: `events` is how many they are. */
         History: {
             /** @description Send it with the next call to get the next page. */
             cursor?: string;
@@ -502,6 +511,8 @@ export interface components {
             } & {
                 [key: string]: unknown;
             })[];
+            /** @description The number of the earliest event of the page: they are counted from 0. */
+            first: number;
             requestId: string;
         };
         Hubs: {
@@ -622,6 +633,87 @@ export interface components {
             answeredAt?: string;
             /** Format: date-time */
             createdAt: string;
+            /** Format: date-time */
+            endedAt?: string;
+            hub: string;
+            id: string;
+            incident?: {
+                /** Format: date-time */
+                at: string;
+                error: {
+                    code: string;
+                    message?: string;
+                };
+                /** @description 1,000 at most. */
+                inputs?: Record<string, unknown>[];
+                /** @description How many more inputs are kept. */
+                moreInputs?: number;
+            };
+            /** @description How many inputs of a long round have no call yet. */
+            inputsLeft?: number;
+            /** @description Of a request to a hub with lanes, while its run lives. */
+            lane?: {
+                /** @description The requests that hold the places. */
+                holders?: string[];
+                /** @description The request whose answer it waits for. */
+                joins?: string;
+                key: string;
+                name: string;
+                /** @description Its place in the queue. */
+                position?: number;
+                /** Format: date-time */
+                waitsUntil?: string;
+            };
+            /** @description How many open calls `openCalls` does not show. */
+            moreCalls?: number;
+            openCalls?: {
+                attempt: number;
+                call: number;
+                callee: string;
+                /** Format: date-time */
+                due?: string;
+                input?: unknown;
+                progress?: unknown;
+            }[];
+            /** @description Only for those who may see payloads, as all values and messages. */
+            request?: unknown;
+            /** Format: date-time */
+            startAt?: string;
+            /** @description The state of the hub's chart that the run is in. */
+            state: string;
+            /** @enum {string} */
+            status: "pending" | "running" | "incident" | "ended" | "lost";
+            version: number;
+            view?: unknown;
+            viewProblem?: string;
+        };
+        /** @description A request as it was after one of its events. */
+        RequestAt: {
+            /** @description The answer, as it is stored. */
+            answer?: {
+                /** @enum {unknown} */
+                kind: "result";
+                value?: unknown;
+            } | {
+                code: string;
+                details?: unknown;
+                /** @enum {unknown} */
+                kind: "error";
+                message?: string;
+            } | {
+                /** @enum {unknown} */
+                code: "WW_TIMEOUT";
+                details?: unknown;
+                /** @enum {unknown} */
+                kind: "timeout";
+                message?: string;
+            };
+            /** Format: date-time */
+            answeredAt?: string;
+            /** Format: date-time */
+            createdAt: string;
+            /** @description The data of the run, for those who may see payloads. */
+            data?: unknown;
             /** Format: date-time */
             endedAt?: string;
             hub: string;
@@ -1835,9 +1927,11 @@ export interface operations {
     getHistory: {
         parameters: {
             query?: {
-                /** @description From the previous page. */
+                /** @description From the previous page. Or the number of an event, from 0: the page begins with it, or with `newest` before it. */
                 cursor?: string;
                 limit?: number;
+                /** @description Which events come first. */
+                order?: "oldest" | "newest";
             };
             path: {
                 /** @description The request id: its key, percent-encoded, or the id that the server made. */
@@ -1852,6 +1946,36 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["History"];
+                };
+            };
+            /** @description An error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getRequestAt: {
+        parameters: {
+            path: {
+                /** @description The number of the event, from 0. */
+                event: number;
+                /** @description The request id: its key, percent-encoded, or the id that the server made. */
+                id: string;
+            };
+        };
+        responses: {
+            /** @description The request as it was. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestAt"];
                 };
             };
             /** @description An error. */

@@ -26,6 +26,7 @@ export type { BulkHandle, BulkItemPage, BulkOptions, BulkPage, BulkView } from "
 export type { AuditFilter, AuditOptions } from "./requests/audit.ts";
 export type { Supposition, WhatIf } from "./requests/what-if.ts";
 export type { ScheduleHandle, ScheduleView } from "./requests/schedules.ts";
+export type { HistoryPage, HistoryPageOptions } from "./requests/past.ts";
 export type { RunHandle } from "./requests/run-handle.ts";
 export type { RunUpdate, WatchOptions } from "./requests/run-watch.ts";
 export { createEngine, type EngineOptions } from "./embedded/engine.ts";

@@ -1,5 +1,5 @@
 import { answered, end, hub, stay, toMermaid } from "@wheelwork/core";
-import { nextAfter, SqliteStore } from "@wheelwork/engine";
+import { nextAfter, type HistoryPageOptions, SqliteStore } from "@wheelwork/engine";
 import { transcriptOf } from "@wheelwork/testing";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -82,6 +82,27 @@ describe.each(["memory", "sqlite"] as const)("in a store (%s)", (store) => {
     expect(nextAfter([archived as never], 2)).toBe(5);
     expect(await part(2, 2)).toEqual([archived, whole[5]]);
     expect(await part(5, 9)).toEqual([whole[5]]);
+    const page = (options: HistoryPageOptions) => world.engine.historyPage("a", options);
+    expect(await page({ from: 2, limit: 1 })).toMatchObject({ events: [archived], first: 0, next: 5 });
+    expect(await page({ order: "newest", limit: 1 })).toMatchObject({
+      events: [whole[5]],
+      first: 5,
+      next: 6,
+    });
+    for (const from of [1, 3, 5])
+      expect(await page({ order: "newest", from, limit: 4 })).toEqual({
+        events: [archived],
+        first: 0,
+        next: 5,
+        hasEarlier: false,
+        hasLater: true,
+      });
+    expect(await page({ order: "newest" })).toMatchObject({
+      events: [archived, whole[5]],
+      first: 0,
+      next: 6,
+    });
+    await expect(world.engine.requestAt("a", 5)).rejects.toThrow(/WW_NOT_FOUND.*first 5 events are archived/);
     expect(await part(6, 9)).toEqual([]);
     expect(transcriptOf(await part(0, 9))).toContain("the first 5 events are archived → Open");
     const drawn = toMermaid(counter, { history: await part(0, 9) });

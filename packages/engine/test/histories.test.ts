@@ -1,4 +1,5 @@
-import { createEngine, SqliteStore, type RunUpdate } from "@wheelwork/engine";
+import type { HistoryEvent } from "@wheelwork/core";
+import { createEngine, SqliteStore, type HistoryPage, type RunUpdate } from "@wheelwork/engine";
 import { clusterTopics, createClient } from "@wheelwork/engine/cluster";
 import { MemoryBroker, MemoryLog, MemoryStore, SimulatedClock } from "@wheelwork/testing";
 import { expect, test, vi } from "vitest";
@@ -31,6 +32,48 @@ test.each(["memory", "sqlite"] as const)(
           );
         expect(await world.engine.history("k", { after })).toEqual(whole.slice(after));
       }
+      for (const limit of [1, 7, 25, 1000]) {
+        // All pages in both directions.
+        const forth: HistoryEvent[] = [];
+        for (let from = 0, more = true; more;) {
+          const page = await world.engine.historyPage("k", { from, limit });
+          expect(page).toMatchObject({ first: from, hasEarlier: from > 0 });
+          forth.push(...page.events);
+          ({ next: from, hasLater: more } = page);
+        }
+        expect(forth).toEqual(whole);
+        const back: HistoryEvent[] = [];
+        let from: number | undefined;
+        do {
+          const page: HistoryPage = await world.engine.historyPage("k", {
+            order: "newest",
+            limit,
+            ...(from === undefined ? {} : { from }),
+          });
+          expect(page).toMatchObject({ next: from ?? whole.length, hasLater: from !== undefined });
+          back.unshift(...page.events);
+          from = page.first;
+          expect(page.hasEarlier).toBe(from > 0);
+        } while (from > 0);
+        expect(back).toEqual(whole);
+      }
+      // The last event has made what it is now, and the first one what it was.
+      const { openCalls: _calls, ...now } = await world.engine.request("k");
+      const {
+        status,
+        state,
+        data = undefined,
+        answer,
+        view,
+      } = await world.engine.requestAt("k", whole.length - 1);
+      expect({ status, state, answer, view }).toEqual(
+        (({ status: s, state: t, answer: a, view: v }) => ({ status: s, state: t, answer: a, view: v }))(now),
+      );
+      expect(data).toEqual(now.status === "ended" ? data : now.data);
+      expect(await world.engine.requestAt("k", 0)).toMatchObject({ id: "k", status: "running", state: "" });
+      await expect(world.engine.requestAt("k", whole.length)).rejects.toThrow(
+        new RegExp(`WW_NOT_FOUND.*after its event ${whole.length} is not known.*is ${whole.length - 1}`),
+      );
     };
     for (let round = 0; round < 40; round++) await world.engine.signal("k", "note", `note ${round}`);
     // A part is in rows of its own, and the rest in memory.
@@ -49,6 +92,17 @@ test("what is no part is refused", async () => {
   const engine = await new Machine().start();
   for (const part of [{ after: -1 }, { after: 0.5 }, { limit: 0 }, { limit: Number.NaN }])
     await expect(engine.history("k", part)).rejects.toThrow(/WW_INVALID_REQUEST/);
+  for (const part of [
+    { order: "up" as "newest" },
+    { from: -1 },
+    { from: 0.5 },
+    { limit: 0 },
+    { limit: 10_001 },
+  ])
+    await expect(engine.historyPage("k", part)).rejects.toThrow(/WW_INVALID_REQUEST/);
+  await expect(engine.requestAt("k", -1)).rejects.toThrow(/WW_INVALID_REQUEST/);
+  for (const order of ["oldest", "newest"] as const)
+    await expect(engine.historyPage("k", { order })).rejects.toThrow(/WW_NOT_FOUND/);
   await expect(engine.history("k", { after: 3 })).rejects.toThrow(/WW_NOT_FOUND/);
 });
 

@@ -114,6 +114,50 @@ const schedule = {
   nextDue: { ...time, description: "When the next tick begins: later by its jitter." },
 };
 
+const requestFields = {
+  ...row,
+  endedAt: time,
+  request: { description: "Only for those who may see payloads, as all values and messages." },
+  answer,
+  view: anything,
+  viewProblem: text,
+  openCalls: {
+    type: "array",
+    items: object(
+      { call: count, callee: text, attempt: count, due: time, input: anything, progress: anything },
+      ["due", "input", "progress"],
+    ),
+  },
+  moreCalls: { ...count, description: "How many open calls `openCalls` does not show." },
+  inputsLeft: { ...count, description: "How many inputs of a long round have no call yet." },
+  incident: object(
+    {
+      at: time,
+      error: object({ code: text, message: text }, ["message"]),
+      inputs: { type: "array", items: { type: "object" }, description: "1,000 at most." },
+      moreInputs: { ...count, description: "How many more inputs are kept." },
+    },
+    ["inputs", "moreInputs"],
+  ),
+  startAt: time,
+  lane,
+};
+const requestMayLack = [
+  "answeredAt",
+  "endedAt",
+  "request",
+  "answer",
+  "view",
+  "viewProblem",
+  "openCalls",
+  "moreCalls",
+  "inputsLeft",
+  "incident",
+  "startAt",
+  "lane",
+  "labels",
+];
+
 const bulk = object(
   {
     id: text,
@@ -184,50 +228,14 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
   {
     $id: "Request",
     description: "A request and its run.",
+    ...object(requestFields, requestMayLack),
+  },
+  {
+    $id: "RequestAt",
+    description: "A request as it was after one of its events.",
     ...object(
-      {
-        ...row,
-        endedAt: time,
-        request: { description: "Only for those who may see payloads, as all values and messages." },
-        answer,
-        view: anything,
-        viewProblem: text,
-        openCalls: {
-          type: "array",
-          items: object(
-            { call: count, callee: text, attempt: count, due: time, input: anything, progress: anything },
-            ["due", "input", "progress"],
-          ),
-        },
-        moreCalls: { ...count, description: "How many open calls `openCalls` does not show." },
-        inputsLeft: { ...count, description: "How many inputs of a long round have no call yet." },
-        incident: object(
-          {
-            at: time,
-            error: object({ code: text, message: text }, ["message"]),
-            inputs: { type: "array", items: { type: "object" }, description: "1,000 at most." },
-            moreInputs: { ...count, description: "How many more inputs are kept." },
-          },
-          ["inputs", "moreInputs"],
-        ),
-        startAt: time,
-        lane,
-      },
-      [
-        "answeredAt",
-        "endedAt",
-        "request",
-        "answer",
-        "view",
-        "viewProblem",
-        "openCalls",
-        "moreCalls",
-        "inputsLeft",
-        "incident",
-        "startAt",
-        "lane",
-        "labels",
-      ],
+      { ...requestFields, data: { description: "The data of the run, for those who may see payloads." } },
+      [...requestMayLack, "data"],
     ),
   },
   {
@@ -358,10 +366,14 @@ const schemas: readonly (JsonSchema & { readonly $id: string })[] = [
   {
     $id: "History",
     description:
-      "What happened to a request, oldest first. If its first events are archived, it begins with an event `archived`: `events` is how many they are.",
+      "What happened to a request. If its first events are archived, one event `archived` stands for them: `events` is how many they are.",
     ...object(
       {
         requestId: text,
+        first: {
+          ...count,
+          description: "The number of the earliest event of the page: they are counted from 0.",
+        },
         events: {
           type: "array",
           items: { ...object({ type: text, at: time }), additionalProperties: true },

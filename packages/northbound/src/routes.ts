@@ -1,5 +1,5 @@
 import { WheelworkError, type Answer, type AnyHub, type Problem, type HistoryEvent } from "@wheelwork/core";
-import { nextAfter, type CommandOptions, type Engine, type RequestView } from "@wheelwork/engine";
+import { type CommandOptions, type Engine, type RequestView } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { callerOf, giverOf } from "./access/gate.ts";
 import type { Secrets } from "@wheelwork/core/kernel";
@@ -49,6 +49,12 @@ export interface HubRoute {
   readonly statusOf?: StatusOf;
   /** What each status means that `statusOf` may return, for the document. */
   readonly failures?: Readonly<Record<number, string>>;
+}
+
+interface HistoryQuery {
+  readonly order: "oldest" | "newest";
+  readonly limit: number;
+  readonly cursor?: string;
 }
 
 /** What the routes work with. */
@@ -248,22 +254,28 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     },
   );
 
-  app.get<OfRequest & { Querystring: { readonly limit: number; readonly cursor: string } }>(
+  app.get<OfRequest & { Querystring: HistoryQuery }>(
     "/requests/:id/history",
     {
       schema: {
-        summary: "Get the events of a request, oldest first",
+        summary: "Get the events of a request, in either direction, from any event on",
         operationId: "getHistory",
         tags,
         querystring: {
           type: "object",
           properties: {
+            order: {
+              type: "string",
+              enum: ["oldest", "newest"],
+              default: "oldest",
+              description: "Which events come first.",
+            },
             limit: { type: "integer", minimum: 1, maximum: 10_000, default: 1000 },
             cursor: {
               type: "string",
               pattern: "^\\d{1,15}$",
-              default: "0",
-              description: "From the previous page.",
+              description:
+                "From the previous page. Or the number of an event, from 0: the page begins with it, or with `newest` before it.",
             },
           },
           additionalProperties: false,
@@ -274,19 +286,55 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     },
     async (request, _reply) => {
       const { params, query } = request;
-      const after = Number(query.cursor);
-      // One more than the page holds says that there is another page.
-      const events = await engine.history(params.id, { after, limit: query.limit + 1 });
-      const page = events.slice(0, query.limit);
-      const cursor = events.length > page.length ? { cursor: String(nextAfter(page, after)) } : {};
-      if (!callerOf(request).payloads)
-        return { requestId: params.id, events: page.map(eventOutline), ...cursor };
-      const secrets = secretsIn(engine, await engine.request(params.id));
+      const { order, limit, cursor: given } = query;
+      const from = given === undefined ? {} : { from: Number(given) };
+      const page = await engine.historyPage(params.id, { order, limit, ...from });
+      const { first, next, hasEarlier, hasLater } = page;
+      const [more, place] = order === "newest" ? [hasEarlier, first] : [hasLater, next];
+      const events = order === "newest" ? page.events.toReversed() : page.events;
+      const secrets = callerOf(request).payloads
+        ? secretsIn(engine, await engine.request(params.id))
+        : undefined;
       return {
         requestId: params.id,
-        events: page.map((event) => eventWithout(secrets, eventView(event))),
-        ...cursor,
+        first,
+        events: events.map((event) =>
+          secrets === undefined ? eventOutline(event) : eventWithout(secrets, eventView(event)),
+        ),
+        ...(more ? { cursor: String(place) } : {}),
       };
+    },
+  );
+
+  app.get<{ Params: OfRequest["Params"] & { readonly event: number } }>(
+    "/requests/:id/history/:event",
+    {
+      schema: {
+        summary: "Get a request as it was after one of its events, with its data",
+        description: "If the first events are archived, what it was is not known.",
+        operationId: "getRequestAt",
+        tags,
+        querystring: noQuery,
+        params: {
+          ...idParams,
+          properties: {
+            id,
+            event: {
+              type: "integer",
+              minimum: 0,
+              maximum: Number.MAX_SAFE_INTEGER,
+              description: "The number of the event, from 0.",
+            },
+          },
+          required: ["id", "event"],
+        },
+      },
+      config: documented({ response: { 200: json("The request as it was.", "RequestAt"), ...refusals } }),
+    },
+    async (request, _reply) => {
+      const view = await engine.requestAt(request.params.id, request.params.event);
+      if (!callerOf(request as FastifyRequest).payloads) return requestOutline(view);
+      return requestWithout(secretsIn(engine, view), { ...requestView(view), data: view.data });
     },
   );
 

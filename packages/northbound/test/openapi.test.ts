@@ -64,6 +64,7 @@ test("the document has every operation", async () => {
     "get /requests/{id}/diagram.svg",
     "get /requests/{id}/diagram.txt",
     "get /requests/{id}/history",
+    "get /requests/{id}/history/{event}",
     "get /requests/{id}/updates",
     "get /schedules",
     "get /schedules/{name}",

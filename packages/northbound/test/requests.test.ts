@@ -321,6 +321,32 @@ describe("histories and diagrams", () => {
       expect((await get(query)).statusCode, query).toBe(400);
   });
 
+  test("a history is read backward, too, and the request is shown as it was after any event", async () => {
+    const { app, engine } = await system();
+    await engine.submit("sum", {}, { key: "k" });
+    for (const amount of [1, 2, 3]) await engine.signal("k", "add", { amount });
+    const get = async (path: string) => (await app.inject({ url: `/requests/k/history${path}` })).json();
+    const whole = await get("");
+    expect(whole).toMatchObject({ first: 0 });
+    const last = whole.events.length - 1;
+    const newest = await get("?order=newest&limit=2");
+    expect(newest.events).toEqual(whole.events.slice(-2).toReversed());
+    expect(newest).toMatchObject({ first: last - 1, cursor: String(last - 1) });
+    const before = await get(`?order=newest&cursor=${newest.cursor}`);
+    expect(before.events).toEqual(whole.events.slice(0, -2).toReversed());
+    expect(before.cursor).toBeUndefined();
+    expect(await get(`?cursor=${last}`)).toMatchObject({ first: last, events: [whole.events[last]] });
+    for (const [event, total] of [
+      [last, 6],
+      [last - 1, 3],
+      [last - 3, 0],
+    ] as const)
+      expect(await get(`/${event}`)).toMatchObject({ id: "k", state: "Adding", data: { total } });
+    expect(await get(`/${last + 1}`)).toMatchObject({ status: 404, code: "WW_NOT_FOUND" });
+    expect(await get("/x")).toMatchObject({ status: 400 });
+    expect(await get("?order=up")).toMatchObject({ status: 400 });
+  });
+
   test("a history has every event with its time as text", async () => {
     const { app } = await system();
     const { requestId } = (

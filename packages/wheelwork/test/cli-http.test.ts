@@ -274,6 +274,12 @@ test("what would happen is told in words, and does not happen", async () => {
     /^nothing would change: not-incident\nit would be running in Waiting\nit would be answered by \d/,
   );
   expect((await engine.request("a")).state).toBe("Waiting");
+  // What has happened is asked for from its end, and the request as it was.
+  const [last = ""] = lines(await run(["requests", "history", "a", "--last", "1", "-o", "jsonl"]));
+  expect(JSON.parse(last)).toMatchObject({ type: "entered", state: "Waiting" });
+  const at = await run(["requests", "get", "a", "--at", "1"]);
+  expect(JSON.parse(at.stdout)).toMatchObject({ state: "Waiting", data: { by: "" } });
+  expect((await run(["requests", "get", "a", "--at", "9"])).status).toBe(3);
 });
 
 test("all that a filter means get a command in the server, which goes on by itself", async () => {

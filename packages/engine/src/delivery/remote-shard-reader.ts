@@ -4,7 +4,15 @@ import { nextTurn } from "../ports/clock.ts";
 import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
 import type { AuditBatch, AuditPlace, Clock, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
-import { HistoryReader, withRest, type HistoryRange } from "../ports/history.ts";
+import {
+  endWithRest,
+  HistoryReader,
+  withRest,
+  type Collected,
+  type HistoryEnd,
+  type HistoryPart,
+  type HistoryRange,
+} from "../ports/history.ts";
 import { isBeginning, type Beginning } from "../shard/records.ts";
 import type { RunFeed } from "../requests/access.ts";
 import type { ShardSummary } from "../requests/api.ts";
@@ -97,8 +105,21 @@ export class RemoteShardReader {
     return (await this.#stable((checkpoint) => this.#lookUp(key, checkpoint))).known;
   }
 
-  /** All that happened to a request. */
+  /** What happened to a request. */
   history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]> {
+    return this.#readHistory(key, range, (stored, rest) => withRest(stored, rest, range));
+  }
+
+  /** The end of that. */
+  historyEnd(key: string, end: HistoryEnd): Promise<HistoryPart> {
+    return this.#readHistory(key, end, (stored, rest) => endWithRest(stored, rest, end));
+  }
+
+  #readHistory<T>(
+    key: string,
+    range: HistoryRange | HistoryEnd,
+    made: (stored: Collected, rest: readonly RunEvent[]) => T,
+  ): Promise<T> {
     return this.#stable(async (checkpoint) => {
       for (;;) {
         const written = await this.#written(key, checkpoint);
@@ -106,9 +127,9 @@ export class RemoteShardReader {
         const events = known instanceof Run ? await this.#eventsSince(key, written) : [];
         const stored = await this.#histories.read(key, known?.createdAt, range);
         // A run that has ended meanwhile has all of its history there.
-        if (stored.isWhole) return stored.events;
+        if (stored.isWhole) return made(stored, []);
         // A checkpoint that is under way moves the history of a run when it writes its row.
-        if ((await this.#written(key, checkpoint)) === written) return withRest(stored, events, range);
+        if ((await this.#written(key, checkpoint)) === written) return made(stored, events);
       }
     });
   }

@@ -2,7 +2,7 @@ import { WheelworkError, type Answer, type HistoryEvent } from "@wheelwork/core"
 import type { Ignored } from "@wheelwork/core/kernel";
 import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
 import type { AuditBatch, AuditPlace, Clock, RequestRow, Store } from "../ports/ports.ts";
-import type { HistoryRange } from "../ports/history.ts";
+import type { HistoryEnd, HistoryPart, HistoryRange } from "../ports/history.ts";
 import type { askAgain, RequestRecord, RunFeed, ShardAccess } from "../requests/access.ts";
 import type { ShardSummary } from "../requests/api.ts";
 import { notFound } from "../requests/commands.ts";
@@ -34,6 +34,12 @@ export class StoredShard implements ShardAccess {
     const events = await this.reader.history(key, range);
     if (events.length === 0 && range.after === 0) throw notFound(key);
     return events;
+  }
+
+  async historyEnd(key: string, end: HistoryEnd): Promise<HistoryPart> {
+    const part = await this.reader.historyEnd(key, end);
+    if (part.events.length === 0) throw notFound(key);
+    return part;
   }
 
   list(list: RequestList): Promise<readonly RequestRow[]> {

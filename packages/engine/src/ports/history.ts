@@ -8,11 +8,22 @@ export interface HistoryRange {
   readonly limit: number;
 }
 
+/** A part of a history, and how many events were before it. An event `archived` stands for those before the one that follows it. */
+export interface HistoryPart {
+  readonly events: readonly HistoryEvent[];
+  readonly first: number;
+}
+
+/** The end of a history: so many events at most. */
+export interface HistoryEnd {
+  readonly last: number;
+}
+
 /** For how long parts are read before others have a turn, in milliseconds. */
 const sliceMs = 5;
 
 /** What was read of a history. */
-interface Collected {
+export interface Collected {
   readonly events: readonly HistoryEvent[];
   /** Whether these are as many as were asked for, or the run has ended: there is nothing to add. */
   readonly isWhole: boolean;
@@ -49,7 +60,15 @@ export class HistoryReader {
   }
 
   /** `createdAt`: when the run was created, if that is known: a later run may have its key. */
-  async read(key: string, createdAt: number | undefined, range: HistoryRange): Promise<Collected> {
+  async read(
+    key: string,
+    createdAt: number | undefined,
+    range: HistoryRange | HistoryEnd,
+  ): Promise<Collected> {
+    if ("last" in range) {
+      const all = { parts: iteratorOf(this.#history(key)), left: [], count: 0 };
+      return collect(all, range, this.#clock);
+    }
     const place = (after: number): string => `${createdAt} ${after} ${key}`;
     const known = this.#take(place(range.after));
     const reading = known ?? { parts: iteratorOf(this.#history(key)), left: [], count: 0 };
@@ -75,7 +94,10 @@ const iteratorOf = (parts: Rows<readonly HistoryEvent[]>): Reading["parts"] =>
   Symbol.asyncIterator in parts ? parts[Symbol.asyncIterator]() : parts[Symbol.iterator]();
 
 /** Reads a part of a stored history, a few of its parts at a time: a long one never holds the loop. */
-async function collect(reading: Reading, { after, limit }: HistoryRange, clock: Clock): Promise<Collected> {
+async function collect(reading: Reading, range: HistoryRange | HistoryEnd, clock: Clock): Promise<Collected> {
+  const isEnd = "last" in range;
+  const { after, limit } = isEnd ? { after: 0, limit: Number.POSITIVE_INFINITY } : range;
+  const kept = isEnd ? range.last : Number.POSITIVE_INFINITY;
   let events: HistoryEvent[] = [];
   let last: HistoryEvent | undefined;
   let began = clock.monotonicMs();
@@ -102,6 +124,7 @@ async function collect(reading: Reading, { after, limit }: HistoryRange, clock: 
       reading.count += read;
       reading.left = part.slice(read);
       last = part.at(-1) ?? last;
+      if (events.length >= 2 * kept) events = events.slice(-kept);
     }
     if (clock.monotonicMs() - began < sliceMs) continue;
     await nextTurn(clock);
@@ -118,6 +141,16 @@ export function withRest(
 ): readonly HistoryEvent[] {
   const from = Math.max(0, after - count);
   return [...events, ...rest.slice(from, from + limit - events.length)];
+}
+
+/** The end of a history: what is stored, and what happened after that. */
+export function endWithRest(
+  { events, count }: Collected,
+  rest: readonly RunEvent[],
+  { last }: HistoryEnd,
+): HistoryPart {
+  const end = [...events, ...rest].slice(-last);
+  return { events: end, first: end[0]?.type === "archived" ? 0 : count + rest.length - end.length };
 }
 
 /** The number of the event that follows a part of a history: `after` of the next part. */

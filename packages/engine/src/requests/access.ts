@@ -15,7 +15,7 @@ import type { Tracing } from "../ports/trace.ts";
 import type { DeadLetterPage, EngineHealth, ShardSummary } from "./api.ts";
 import type { CommandInput } from "./commands.ts";
 import type { ShardStats } from "./stats.ts";
-import type { HistoryRange } from "../ports/history.ts";
+import type { HistoryEnd, HistoryPart, HistoryRange } from "../ports/history.ts";
 import type { LaneFilter, LongestLanes } from "./lane-list.ts";
 import type { CheckedBody } from "./validate.ts";
 
@@ -97,6 +97,8 @@ export interface ShardAccess {
   follow(key: string): Promise<RunFeed>;
   /** What is committed of what happened to a request, oldest first. */
   history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]>;
+  /** The last events of that. */
+  historyEnd(key: string, end: HistoryEnd): Promise<HistoryPart>;
   /** The first rows of a part of a list: as many as its limit if there are so many, and in any order. */
   list(list: RequestList): Promise<readonly RequestRow[]>;
   /** How many requests a filter means, by facet. */

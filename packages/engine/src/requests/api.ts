@@ -4,6 +4,7 @@ import type { BulkCommand } from "../ports/bulks.ts";
 import type { RequestStatus } from "../ports/ports.ts";
 import type { AuditOptions } from "./audit.ts";
 import type { BulkHandle, BulkOptions, BulkPage } from "./bulks.ts";
+import type { HistoryPage, HistoryPageOptions } from "./past.ts";
 import type { RunHandle } from "./run-handle.ts";
 import type { RunUpdate, WatchOptions } from "./run-watch.ts";
 import type { ScheduleHandle, ScheduleView } from "./schedules.ts";
@@ -397,6 +398,17 @@ export interface Engine {
     id: string,
     part?: { readonly after?: number; readonly limit?: number },
   ): Promise<readonly HistoryEvent[]>;
+  /**
+   * A page of what happened to a request, from any event on and in both directions. Events keep their numbers.
+   * @throws WheelworkError WW_NOT_FOUND, WW_INVALID_REQUEST.
+   */
+  historyPage(id: string, options?: HistoryPageOptions): Promise<HistoryPage>;
+  /**
+   * The request as it was after its event of this number, from 0: its state, its data, its view, its open calls. All is made of the events
+   * before, so of a run whose first events are archived nothing is known.
+   * @throws WheelworkError WW_NOT_FOUND, WW_INVALID_REQUEST.
+   */
+  requestAt(id: string, event: number): Promise<RequestView>;
   /**
    * Tells how a request goes: its state, its view and its answer, as it is now, and then at the end of each committed turn that has
    * changed one of them. Nothing is left out or told twice, and the last update has the answer. It goes on while the store is away, and

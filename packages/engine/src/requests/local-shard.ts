@@ -17,7 +17,7 @@ import {
 import { notFound } from "./commands.ts";
 import { timerMs } from "../ports/clock.ts";
 import { Doorbell } from "../ports/doorbell.ts";
-import type { HistoryRange } from "../ports/history.ts";
+import type { HistoryEnd, HistoryPart, HistoryRange } from "../ports/history.ts";
 import type { ShardSummary } from "./api.ts";
 import { longestLanes, type LaneFilter, type LongestLanes } from "./lane-list.ts";
 import { countOverlaid, listOverlaid, type Overlay } from "./list.ts";
@@ -134,6 +134,14 @@ export class LocalShard implements ShardAccess {
     // It may have outlived its retention while the store was asked.
     if (events.length === 0 && range.after === 0) throw notFound(key);
     return events;
+  }
+
+  async historyEnd(key: string, end: HistoryEnd): Promise<HistoryPart> {
+    const { createdAt } = (await this.lookUp(key)).known;
+    const part = await this.#shard.committed.historyEnd({ key, createdAt }, end);
+    // It may have outlived its retention while the store was asked.
+    if (part.events.length === 0) throw notFound(key);
+    return part;
   }
 
   async follow(key: string): Promise<RunFeed> {

@@ -79,6 +79,7 @@ import { rangeOf } from "../ports/history.ts";
 import { placesOf, servedBy } from "./hubs.ts";
 import { laneOrder, type LongestLanes } from "./lane-list.ts";
 import type { OwedOptions } from "./posts.ts";
+import { checkPageOptions, historyPage, runAt, type HistoryPage, type HistoryPageOptions } from "./past.ts";
 import { EngineRun, type RunHandle } from "./run-handle.ts";
 import { watchRun, type RunUpdate, type WatchOptions } from "./run-watch.ts";
 import { search } from "./search.ts";
@@ -499,6 +500,17 @@ export class RequestService implements Engine {
   ): Promise<readonly HistoryEvent[]> {
     const range = rangeOf(part);
     return this.#ask(id, (shard, key) => shard.history(key, range));
+  }
+
+  async historyPage(id: string, options: HistoryPageOptions = {}): Promise<HistoryPage> {
+    checkPageOptions(options);
+    return this.#ask(id, (shard, key) => historyPage(shard, key, options));
+  }
+
+  async requestAt(id: string, event: number): Promise<RequestView> {
+    const run = await this.#ask(id, (shard, key) => runAt(shard, key, event, this.#shards.clock));
+    if (run instanceof WheelworkError) throw run;
+    return this.#viewOf({ known: run, answer: run.answer });
   }
 
   async *watch(id: string, options: WatchOptions = {}): AsyncIterable<RunUpdate> {

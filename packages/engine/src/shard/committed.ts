@@ -1,7 +1,15 @@
 import type { HistoryEvent, RunEvent } from "@wheelwork/core";
 import { restore, Run, snapshot } from "@wheelwork/core/kernel";
 import { nextTurn } from "../ports/clock.ts";
-import { HistoryReader, withRest, type HistoryRange } from "../ports/history.ts";
+import {
+  endWithRest,
+  HistoryReader,
+  withRest,
+  type Collected,
+  type HistoryEnd,
+  type HistoryPart,
+  type HistoryRange,
+} from "../ports/history.ts";
 import type { Clock, Store, StoredAnswer } from "../ports/ports.ts";
 import type { LiveRun } from "./batch.ts";
 import { ColdReads, type ColdRead } from "./cold-reads.ts";
@@ -83,15 +91,28 @@ export class CommittedRuns {
   }
 
   /** What is committed of what happened to a run. */
-  async history({ key, createdAt }: RunName, range: HistoryRange): Promise<readonly HistoryEvent[]> {
+  history(run: RunName, range: HistoryRange): Promise<readonly HistoryEvent[]> {
+    return this.#readHistory(run, range, (stored, rest) => withRest(stored, rest, range));
+  }
+
+  /** The end of that. */
+  historyEnd(run: RunName, end: HistoryEnd): Promise<HistoryPart> {
+    return this.#readHistory(run, end, (stored, rest) => endWithRest(stored, rest, end));
+  }
+
+  async #readHistory<T>(
+    { key, createdAt }: RunName,
+    range: HistoryRange | HistoryEnd,
+    made: (stored: Collected, rest: readonly RunEvent[]) => T,
+  ): Promise<T> {
     for (;;) {
       const before = this.#live(key)?.history;
       const stored = await this.#histories.read(key, createdAt, range);
-      if (stored.isWhole) return stored.events;
+      if (stored.isWhole) return made(stored, []);
       const live = this.#live(key);
       // What was only in memory has been written while the store was asked: it is asked again.
       if (live?.history !== before) continue;
-      if (live === undefined) return stored.events;
+      if (live === undefined) return made(stored, []);
       const writing = this.#source.tenure()?.pipeline.checkpointing();
       if (writing !== undefined) {
         await writing;
@@ -99,7 +120,7 @@ export class CommittedRuns {
       }
       if (this.#source.status() === "store-lost") throw unavailable();
       if (this.#source.status() === "stopped") throw stopping();
-      return withRest(stored, committedHistory(live), range);
+      return made(stored, committedHistory(live));
     }
   }
 

@@ -21,6 +21,7 @@ export const permissions: Readonly<Record<string, Permission>> = {
   "GET /requests/:id/answer": "answer",
   "GET /requests/:id/updates": "look",
   "GET /requests/:id/history": "read",
+  "GET /requests/:id/history/:event": "read",
   "GET /requests/:id/diagram.svg": "read",
   "GET /requests/:id/diagram.txt": "read",
   "POST /requests/:id/cancel": "operate",

@@ -140,8 +140,21 @@ const get = command({
   name: "requests get",
   about: "Prints a request as JSON: its state, its open calls, its incident, its view, its answer.",
   takes: "ID",
-  options: sourceOptions,
+  options: {
+    at: {
+      type: "string",
+      value: "EVENT",
+      about: "as it was after this event, with its data: 0 is the first one",
+    },
+    ...sourceOptions,
+  },
   run: async ({ values, positionals: [id = ""] }) => {
+    if (values.at !== undefined) {
+      if (values.store !== undefined) throw usageError("--at asks a server: leave --store out");
+      const event = wholeNumber("--at", values.at, 0, 0);
+      const { body } = await new Client(findServer(values)).get(`${pathOf(id)}/history/${event}`);
+      return say(JSON.stringify(body, undefined, 2));
+    }
     const view = await withSource(values, (source) => source.get(id));
     say(JSON.stringify(view, undefined, 2));
   },
@@ -190,11 +203,21 @@ const historyOf = command({
       choices: ["text", "json", "jsonl"],
       about: "how to print it (text)",
     },
+    last: { type: "string", value: "N", about: "only the last N events" },
     ...sourceOptions,
   },
   run: async ({ values, positionals: [id = ""] }) => {
     const all: object[] = [];
     const transcribe = transcriber();
+    if (values.last !== undefined) {
+      if (values.store !== undefined) throw usageError("--last asks a server: leave --store out");
+      const query = { order: "newest", limit: wholeNumber("--last", values.last, 1, 1) };
+      const { body } = await new Client(findServer(values)).get(`${pathOf(id)}/history`, { query });
+      const events = (body as { readonly events: readonly object[] }).events.toReversed();
+      if (values.output === "json") return say(JSON.stringify(events, undefined, 2));
+      for (const event of events) printEvent(event, values.output, transcribe);
+      return;
+    }
     await withSource(values, async (source) => {
       for await (const { events } of history(source, id, 0)) {
         if (values.output === "json") all.push(...events);
