@@ -569,7 +569,7 @@ export const decidesCancel = (event: RunEvent): boolean =>
   event.type === "cancelling" ||
   (event.type === "entered" && event.late === true) ||
   (event.type === "answered" && event.own === true) ||
-  (event.type === "parked" && event.input.kind === "cancel");
+  ((event.type === "parked" || event.type === "incident") && event.input.kind === "cancel");
 
 function open(run: Run, groups: readonly OpenedCalls[] | undefined, at: number): void {
   if (groups === undefined) return;

@@ -1,5 +1,5 @@
 import { end, hub, stay } from "@wheelwork/core";
-import type { BulkHandle, BulkItem, BulkView, Engine } from "@wheelwork/engine";
+import type { BulkCommand, BulkHandle, BulkItem, BulkView, Engine } from "@wheelwork/engine";
 import { createClient } from "@wheelwork/engine/cluster";
 import { MemoryLog, type MemoryStore } from "@wheelwork/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -176,6 +176,18 @@ test("what ends between its page and its turn is gone, and a pause gives no more
   expect(await allItems(bulk)).toContainEqual({ id: first, outcome: "gone" });
 });
 
+test("a paused bulk is cancelled at once", async () => {
+  const world = await begun();
+  const { engine } = world;
+  await submitAll(engine, "sums", keysOf(100));
+  const { id } = await engine.startBulk({ kind: "signal", name: "add", payload: 1 }, { hub: "sums" });
+  await engine.bulk(id).pause();
+  await engine.bulk(id).cancel();
+  const view = await finished(world, id);
+  expect(view.status).toBe("cancelled");
+  expect(await allItems(engine.bulk(id))).toHaveLength(view.done);
+});
+
 test("a cancelled bulk settles what is under way, and leaves the others alone", async () => {
   let commits = Number.NEGATIVE_INFINITY;
   const onCommit = (): undefined => {
@@ -335,4 +347,37 @@ test("in a cluster a client's bulk reaches the requests of all shards, and outli
     const types = (await soon(client.history(key))).map(({ type }) => type);
     expect(types.filter((type) => type === "cancelling")).toHaveLength(1);
   }
+});
+
+test("a bulk reaches requests that other nodes work on, and knows what came of each command", async () => {
+  faults.broken = true;
+  const nodes = new Nodes({ shards: 4, hub: sums, workers: () => [], logMs: 5 });
+  const { node } = await nodes.node(1);
+  const second = await nodes.node(1);
+  await nodes.clock.advance(10_000);
+  expect(second.node.shards).toHaveLength(2);
+  const soon = async <T>(promise: Promise<T>): Promise<T> => {
+    await nodes.clock.runUntil(promise, 600_000);
+    return promise;
+  };
+  const keys = keysOf(40);
+  for (const key of keys) await soon(node.submit("sums", {}, { key }));
+  const given = async (command: BulkCommand) => {
+    const { id } = await soon(node.startBulk(command, { hub: "sums" }));
+    for (;;) {
+      const { status, matched, done, gone, refused } = await soon(node.bulk(id).view());
+      if (status === "done") return { matched, done, gone, refused };
+      await nodes.clock.advance(100);
+    }
+  };
+  const all = { matched: 40, done: 40, gone: 0, refused: {} };
+  expect(await given({ kind: "signal", name: "add", payload: 2 })).toEqual(all);
+  for (const key of keys) expect((await soon(node.request(key))).data).toEqual({ sum: 2 });
+  expect(await given({ kind: "signal", name: "stop", payload: null })).toEqual(all);
+  await nodes.clock.advance(1000);
+  expect(await soon(node.count({ status: "incident" }))).toBe(40);
+  expect(await given({ kind: "retry" })).toEqual(all);
+  await nodes.clock.advance(1000);
+  expect(await given({ kind: "resolve", message: "given up" })).toEqual(all);
+  for (const key of keys) expect(await soon(node.answer(key))).toMatchObject({ code: "WW_INCIDENT" });
 });

@@ -136,7 +136,8 @@ class RemoteShard extends StoredShard {
     // What the store knows of need not go to the owner.
     const refused =
       input.kind === "signal"
-        ? refusedSignal(known, input, this.#memory())
+        ? (refusedSignal(known, input, this.#memory()) ??
+          (known.incident?.inputs.hasSignal(input.id) === true ? "duplicate" : undefined))
         : refusedCallersCancel(known, input);
     if (refused !== undefined) return refused;
     await this.#append(key, { type: "command", input });

@@ -44,16 +44,25 @@ export interface OwedCommandOptions extends CommandOptions {
   readonly isDecided?: true;
 }
 
-/** Whether a run that is over has taken a command under this id: with the same body, or with another one. */
+/** What an event says of a command under this id; undefined: it is not about it. A run that a command has parked keeps it for the retry. */
+function bodyIn(event: HistoryEvent, { kind, id }: CommandInput): object | undefined {
+  if (event.type === eventOf[kind]) return "id" in event && event.id === id ? event : undefined;
+  if (event.type !== "incident" && event.type !== "parked") return undefined;
+  return event.input.kind === kind && event.input["id"] === id ? event.input : undefined;
+}
+
+/** Whether a run has taken a command under this id, by what has happened to it: with the same body, or with another one. */
 export function commandIn(
   history: readonly HistoryEvent[],
   input: CommandInput,
 ): "duplicate" | "reused" | undefined {
-  const type = eventOf[input.kind];
-  const taken = history.find((event) => event.type === type && "id" in event && event.id === input.id);
-  if (taken === undefined) return undefined;
-  const [was, is] = [taken, input].map((one) => ("hash" in one ? one.hash : undefined));
-  return was === is || is === undefined ? "duplicate" : "reused";
+  for (const event of history) {
+    const taken = bodyIn(event, input);
+    if (taken === undefined) continue;
+    const [was, is] = [taken, input].map((one) => ("hash" in one ? one.hash : undefined));
+    return was === is || is === undefined ? "duplicate" : "reused";
+  }
+  return undefined;
 }
 
 const commandReused = (id: string): WheelworkError =>
