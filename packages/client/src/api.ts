@@ -142,6 +142,12 @@ export interface paths {
         /** Get the chart of a hub as boxes of text */
         get: operations["getHubDiagram"];
     };
+    "/incidents": {
+        parameters: {
+        };
+        /** Count incidents exactly, by hub, state, code and message */
+        get: operations["countIncidents"];
+    };
     "/lanes": {
         parameters: {
         };
@@ -443,7 +449,7 @@ export interface components {
             count: number;
             /** @description Those that have ended, by hub and answer. */
             outcomes: {
-                /** @description The code of the error that was the answer of an ended request. */
+                /** @description The code of the error that was the answer of an ended request, or that has parked it. */
                 code?: string;
                 count: number;
                 hub: string;
@@ -524,6 +530,18 @@ export interface components {
                 path?: string;
                 summary?: string;
                 version: number;
+            }[];
+        };
+        /** @description Parked runs in groups: by hub, state, code and message. */
+        Incidents: {
+            incidents: {
+                /** @description The code of the error that has parked them. */
+                code?: string;
+                count: number;
+                hub: string;
+                /** @description What the messages of the errors have in common. A caller without the scope `payloads` does not see it. */
+                message?: string;
+                state: string;
             }[];
         };
         Lanes: {
@@ -651,6 +669,10 @@ export interface components {
             };
             /** @description How many inputs of a long round have no call yet. */
             inputsLeft?: number;
+            /** @description What its hub has made of the request, for lists. */
+            labels?: {
+                [key: string]: string;
+            };
             /** @description Of a request to a hub with lanes, while its run lives. */
             lane?: {
                 /** @description The requests that hold the places. */
@@ -732,6 +754,10 @@ export interface components {
             };
             /** @description How many inputs of a long round have no call yet. */
             inputsLeft?: number;
+            /** @description What its hub has made of the request, for lists. */
+            labels?: {
+                [key: string]: string;
+            };
             /** @description Of a request to a hub with lanes, while its run lives. */
             lane?: {
                 /** @description The requests that hold the places. */
@@ -780,12 +806,16 @@ export interface components {
                 activity?: "calling" | "waiting" | "retrying";
                 /** Format: date-time */
                 answeredAt?: string;
-                /** @description The code of the error that was the answer of an ended request. */
+                /** @description The code of the error that was the answer of an ended request, or that has parked it. */
                 code?: string;
                 /** Format: date-time */
                 createdAt: string;
                 hub: string;
                 id: string;
+                /** @description What its hub has made of the request, for lists. */
+                labels?: {
+                    [key: string]: string;
+                };
                 lane?: {
                     key: string;
                     name: string;
@@ -1159,7 +1189,7 @@ export interface operations {
                 answeredFrom?: string;
                 /** @description Answered before this time. ISO 8601 with a time zone, or milliseconds since 1970. */
                 answeredTo?: string;
-                /** @description The code of the error that was the answer. Say the name once for each value that may be. */
+                /** @description The code of the error that was the answer, or that has parked the run. Say the name once for each value that may be. */
                 code?: string[];
                 /** @description Accepted at this time or later. ISO 8601 with a time zone, or milliseconds since 1970. */
                 createdFrom?: string;
@@ -1169,14 +1199,22 @@ export interface operations {
                 dryRun?: boolean;
                 /** @description The hub. Say the name once for each value that may be. */
                 hub?: string[];
+                /** @description A label that the hub has given the request: tenant=acme. Of several values of one name, one must be; of several names, all. Say the name once for each value that may be. */
+                label?: string[];
+                /** @description A running request of which no open call makes a later attempt. */
+                maxAttempts?: number;
                 /** @description The answer took less than so many milliseconds. */
                 maxDurationMs?: number;
+                /** @description Of incidents: the message of their group, as `GET /incidents` tells it. Say the name once for each value that may be. */
+                message?: string[];
+                /** @description A running request of which an open call makes this attempt or a later one. */
+                minAttempts?: number;
                 /** @description The answer took so many milliseconds or more. */
                 minDurationMs?: number;
                 /** @description The state. Say the name once for each value that may be. */
                 state?: string[];
                 /** @description The status; or what a running request does (calling, waiting, retrying); or how an ended one was answered (result, error, timeout, cancelled). Say the name once for each value that may be. */
-                status?: ("pending" | "running" | "calling" | "waiting" | "retrying" | "incident" | "ended" | "result" | "error" | "timeout" | "cancelled" | "lost")[];
+                status?: ("pending" | "running" | "calling" | "waiting" | "retrying" | "stuck" | "incident" | "ended" | "result" | "error" | "timeout" | "cancelled" | "lost")[];
             };
             header?: {
                 /** @description Any text of 1 to 200 characters, percent-encoded. The same command under the same key counts once. Another one is refused (422). */
@@ -1222,7 +1260,7 @@ export interface operations {
                 answeredFrom?: string;
                 /** @description Answered before this time. ISO 8601 with a time zone, or milliseconds since 1970. */
                 answeredTo?: string;
-                /** @description The code of the error that was the answer. Say the name once for each value that may be. */
+                /** @description The code of the error that was the answer, or that has parked the run. Say the name once for each value that may be. */
                 code?: string[];
                 /** @description Accepted at this time or later. ISO 8601 with a time zone, or milliseconds since 1970. */
                 createdFrom?: string;
@@ -1232,14 +1270,22 @@ export interface operations {
                 dryRun?: boolean;
                 /** @description The hub. Say the name once for each value that may be. */
                 hub?: string[];
+                /** @description A label that the hub has given the request: tenant=acme. Of several values of one name, one must be; of several names, all. Say the name once for each value that may be. */
+                label?: string[];
+                /** @description A running request of which no open call makes a later attempt. */
+                maxAttempts?: number;
                 /** @description The answer took less than so many milliseconds. */
                 maxDurationMs?: number;
+                /** @description Of incidents: the message of their group, as `GET /incidents` tells it. Say the name once for each value that may be. */
+                message?: string[];
+                /** @description A running request of which an open call makes this attempt or a later one. */
+                minAttempts?: number;
                 /** @description The answer took so many milliseconds or more. */
                 minDurationMs?: number;
                 /** @description The state. Say the name once for each value that may be. */
                 state?: string[];
                 /** @description The status; or what a running request does (calling, waiting, retrying); or how an ended one was answered (result, error, timeout, cancelled). Say the name once for each value that may be. */
-                status?: ("pending" | "running" | "calling" | "waiting" | "retrying" | "incident" | "ended" | "result" | "error" | "timeout" | "cancelled" | "lost")[];
+                status?: ("pending" | "running" | "calling" | "waiting" | "retrying" | "stuck" | "incident" | "ended" | "result" | "error" | "timeout" | "cancelled" | "lost")[];
             };
             header?: {
                 /** @description Any text of 1 to 200 characters, percent-encoded. The same command under the same key counts once. Another one is refused (422). */
@@ -1293,7 +1339,7 @@ export interface operations {
                 answeredFrom?: string;
                 /** @description Answered before this time. ISO 8601 with a time zone, or milliseconds since 1970. */
                 answeredTo?: string;
-                /** @description The code of the error that was the answer. Say the name once for each value that may be. */
+                /** @description The code of the error that was the answer, or that has parked the run. Say the name once for each value that may be. */
                 code?: string[];
                 /** @description Accepted at this time or later. ISO 8601 with a time zone, or milliseconds since 1970. */
                 createdFrom?: string;
@@ -1303,14 +1349,22 @@ export interface operations {
                 dryRun?: boolean;
                 /** @description The hub. Say the name once for each value that may be. */
                 hub?: string[];
+                /** @description A label that the hub has given the request: tenant=acme. Of several values of one name, one must be; of several names, all. Say the name once for each value that may be. */
+                label?: string[];
+                /** @description A running request of which no open call makes a later attempt. */
+                maxAttempts?: number;
                 /** @description The answer took less than so many milliseconds. */
                 maxDurationMs?: number;
+                /** @description Of incidents: the message of their group, as `GET /incidents` tells it. Say the name once for each value that may be. */
+                message?: string[];
+                /** @description A running request of which an open call makes this attempt or a later one. */
+                minAttempts?: number;
                 /** @description The answer took so many milliseconds or more. */
                 minDurationMs?: number;
                 /** @description The state. Say the name once for each value that may be. */
                 state?: string[];
                 /** @description The status; or what a running request does (calling, waiting, retrying); or how an ended one was answered (result, error, timeout, cancelled). Say the name once for each value that may be. */
-                status?: ("pending" | "running" | "calling" | "waiting" | "retrying" | "incident" | "ended" | "result" | "error" | "timeout" | "cancelled" | "lost")[];
+                status?: ("pending" | "running" | "calling" | "waiting" | "retrying" | "stuck" | "incident" | "ended" | "result" | "error" | "timeout" | "cancelled" | "lost")[];
             };
             header?: {
                 /** @description Any text of 1 to 200 characters, percent-encoded. The same command under the same key counts once. Another one is refused (422). */
@@ -1356,7 +1410,7 @@ export interface operations {
                 answeredFrom?: string;
                 /** @description Answered before this time. ISO 8601 with a time zone, or milliseconds since 1970. */
                 answeredTo?: string;
-                /** @description The code of the error that was the answer. Say the name once for each value that may be. */
+                /** @description The code of the error that was the answer, or that has parked the run. Say the name once for each value that may be. */
                 code?: string[];
                 /** @description Accepted at this time or later. ISO 8601 with a time zone, or milliseconds since 1970. */
                 createdFrom?: string;
@@ -1366,14 +1420,22 @@ export interface operations {
                 dryRun?: boolean;
                 /** @description The hub. Say the name once for each value that may be. */
                 hub?: string[];
+                /** @description A label that the hub has given the request: tenant=acme. Of several values of one name, one must be; of several names, all. Say the name once for each value that may be. */
+                label?: string[];
+                /** @description A running request of which no open call makes a later attempt. */
+                maxAttempts?: number;
                 /** @description The answer took less than so many milliseconds. */
                 maxDurationMs?: number;
+                /** @description Of incidents: the message of their group, as `GET /incidents` tells it. Say the name once for each value that may be. */
+                message?: string[];
+                /** @description A running request of which an open call makes this attempt or a later one. */
+                minAttempts?: number;
                 /** @description The answer took so many milliseconds or more. */
                 minDurationMs?: number;
                 /** @description The state. Say the name once for each value that may be. */
                 state?: string[];
                 /** @description The status; or what a running request does (calling, waiting, retrying); or how an ended one was answered (result, error, timeout, cancelled). Say the name once for each value that may be. */
-                status?: ("pending" | "running" | "calling" | "waiting" | "retrying" | "incident" | "ended" | "result" | "error" | "timeout" | "cancelled" | "lost")[];
+                status?: ("pending" | "running" | "calling" | "waiting" | "retrying" | "stuck" | "incident" | "ended" | "result" | "error" | "timeout" | "cancelled" | "lost")[];
             };
             header?: {
                 /** @description Any text of 1 to 200 characters, percent-encoded. The same command under the same key counts once. Another one is refused (422). */
@@ -1428,7 +1490,7 @@ export interface operations {
                 answeredFrom?: string;
                 /** @description Answered before this time. ISO 8601 with a time zone, or milliseconds since 1970. */
                 answeredTo?: string;
-                /** @description The code of the error that was the answer. Say the name once for each value that may be. */
+                /** @description The code of the error that was the answer, or that has parked the run. Say the name once for each value that may be. */
                 code?: string[];
                 /** @description Accepted at this time or later. ISO 8601 with a time zone, or milliseconds since 1970. */
                 createdFrom?: string;
@@ -1436,14 +1498,22 @@ export interface operations {
                 createdTo?: string;
                 /** @description The hub. Say the name once for each value that may be. */
                 hub?: string[];
+                /** @description A label that the hub has given the request: tenant=acme. Of several values of one name, one must be; of several names, all. Say the name once for each value that may be. */
+                label?: string[];
+                /** @description A running request of which no open call makes a later attempt. */
+                maxAttempts?: number;
                 /** @description The answer took less than so many milliseconds. */
                 maxDurationMs?: number;
+                /** @description Of incidents: the message of their group, as `GET /incidents` tells it. Say the name once for each value that may be. */
+                message?: string[];
+                /** @description A running request of which an open call makes this attempt or a later one. */
+                minAttempts?: number;
                 /** @description The answer took so many milliseconds or more. */
                 minDurationMs?: number;
                 /** @description The state. Say the name once for each value that may be. */
                 state?: string[];
                 /** @description The status; or what a running request does (calling, waiting, retrying); or how an ended one was answered (result, error, timeout, cancelled). Say the name once for each value that may be. */
-                status?: ("pending" | "running" | "calling" | "waiting" | "retrying" | "incident" | "ended" | "result" | "error" | "timeout" | "cancelled" | "lost")[];
+                status?: ("pending" | "running" | "calling" | "waiting" | "retrying" | "stuck" | "incident" | "ended" | "result" | "error" | "timeout" | "cancelled" | "lost")[];
             };
         };
         responses: {
@@ -1621,6 +1691,38 @@ export interface operations {
             };
         };
     };
+    countIncidents: {
+        parameters: {
+            query?: {
+                /** @description The code of the error that has parked the run. Say the name once for each value that may be. */
+                code?: string[];
+                /** @description The hub. Say the name once for each value that may be. */
+                hub?: string[];
+                /** @description The state. Say the name once for each value that may be. */
+                state?: string[];
+            };
+        };
+        responses: {
+            /** @description The groups, the largest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Incidents"];
+                };
+            };
+            /** @description An error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listLanes: {
         parameters: {
             query?: {
@@ -1704,7 +1806,7 @@ export interface operations {
                 answeredFrom?: string;
                 /** @description Answered before this time. ISO 8601 with a time zone, or milliseconds since 1970. */
                 answeredTo?: string;
-                /** @description The code of the error that was the answer. Say the name once for each value that may be. */
+                /** @description The code of the error that was the answer, or that has parked the run. Say the name once for each value that may be. */
                 code?: string[];
                 /** @description Accepted at this time or later. ISO 8601 with a time zone, or milliseconds since 1970. */
                 createdFrom?: string;
@@ -1714,9 +1816,17 @@ export interface operations {
                 cursor?: string;
                 /** @description The hub. Say the name once for each value that may be. */
                 hub?: string[];
+                /** @description A label that the hub has given the request: tenant=acme. Of several values of one name, one must be; of several names, all. Say the name once for each value that may be. */
+                label?: string[];
                 limit?: number;
+                /** @description A running request of which no open call makes a later attempt. */
+                maxAttempts?: number;
                 /** @description The answer took less than so many milliseconds. */
                 maxDurationMs?: number;
+                /** @description Of incidents: the message of their group, as `GET /incidents` tells it. Say the name once for each value that may be. */
+                message?: string[];
+                /** @description A running request of which an open call makes this attempt or a later one. */
+                minAttempts?: number;
                 /** @description The answer took so many milliseconds or more. */
                 minDurationMs?: number;
                 /** @description The order, by the time at which requests were accepted. */
@@ -1724,7 +1834,7 @@ export interface operations {
                 /** @description The state. Say the name once for each value that may be. */
                 state?: string[];
                 /** @description The status; or what a running request does (calling, waiting, retrying); or how an ended one was answered (result, error, timeout, cancelled). Say the name once for each value that may be. */
-                status?: ("pending" | "running" | "calling" | "waiting" | "retrying" | "incident" | "ended" | "result" | "error" | "timeout" | "cancelled" | "lost")[];
+                status?: ("pending" | "running" | "calling" | "waiting" | "retrying" | "stuck" | "incident" | "ended" | "result" | "error" | "timeout" | "cancelled" | "lost")[];
                 /** @description A part of a field's name or of a value, anywhere in the request or the view. A page may have few requests, or none: as long as it has a cursor, there are more to look at. */
                 text?: string;
                 /** @description A value and its path, which begins with request or view: request.customer.id=42. It is JSON, or a text. Say the name once for each value that may be. */
