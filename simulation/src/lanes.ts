@@ -79,6 +79,21 @@ const lanesOf = (work: Work, scaleMs: number): readonly AnyHub[] => {
     { Beginning: "Ended", Done: () => ({}) },
   );
 
+  // Its time in the lane ends with the time of the one that waits behind it, if both come at once.
+  const punctual = hub(
+    "punctual",
+    {
+      request,
+      reply: z.object({}),
+      deadlineMs: scaleMs,
+      deadline: "Late",
+      exclusive: { lane: "punctual", by: ({ flow }) => flow, whenBusy: "queue" },
+      chart: { Waiting: { Late: "Done" }, Done: end },
+      data: () => ({}),
+    },
+    { Waiting: (s) => s.wait({ on: {} }), Done: () => ({}) },
+  );
+
   const queue = operation("queue", { whenBusy: "queue", queueMs: scaleMs * 2 });
   const refuse = operation("refuse", { whenBusy: "refuse" });
   const latest = operation("latest", { whenBusy: "latest" });
@@ -98,7 +113,9 @@ const lanesOf = (work: Work, scaleMs: number): readonly AnyHub[] => {
         Telling: { Told: "First" },
         First: { Told: "Second" },
         Second: { Told: "Third" },
-        Third: { Told: "Calling" },
+        Third: { Told: "Fourth" },
+        Fourth: { Told: "Fifth" },
+        Fifth: { Told: "Calling" },
         Calling: { One: stay, All: "Done", Late: "Done" },
         Done: end,
       },
@@ -120,6 +137,8 @@ const lanesOf = (work: Work, scaleMs: number): readonly AnyHub[] => {
           next: "Told",
         }),
       Third: (s) => s.start(instant, { input: ({ flow }) => ({ flow, others: [] }), next: "Told" }),
+      Fourth: (s) => s.start(punctual, { input: ({ flow }) => ({ flow, others: [] }), next: "Told" }),
+      Fifth: (s) => s.start(punctual, { input: ({ flow }) => ({ flow, others: [] }), next: "Told" }),
       Calling: (s) =>
         s.each(queue, {
           inputs: ({ flow, others }) => [flow, ...others].map((one) => ({ flow: one, others: [] })),
@@ -150,7 +169,7 @@ const lanesOf = (work: Work, scaleMs: number): readonly AnyHub[] => {
     },
   );
 
-  return [queue, refuse, latest, replace, join, several, caller, handled, instant];
+  return [queue, refuse, latest, replace, join, several, caller, handled, instant, punctual];
 };
 
 /** Hubs with lanes: few lanes, and many who want a place. */

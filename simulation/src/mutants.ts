@@ -720,6 +720,8 @@ export const mutants: readonly Mutant[] = [
     file: posts,
     from: 'return failed(error.retryable ? "away" : "refused", error.message);',
     to: 'return failed("refused", error.message);',
+    // In one engine, the loop that carries a post is the one that takes it.
+    world: "cluster",
   },
   {
     name: "count a post as delivered before its run has it",

@@ -93,7 +93,7 @@ export const posts = (name: string, scaleMs: number): SimulatedSystem => ({
         hub: random.pick(senders),
         request: {
           to: random.pick(baskets),
-          count: random.int(6),
+          count: random.int(16),
           closes: random.chance(0.2),
           ...(random.chance(0.3) ? { opensAt: now + random.int(scaleMs * 5) } : {}),
         },

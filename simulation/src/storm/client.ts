@@ -1,7 +1,10 @@
 import type { Engine } from "@wheelwork/engine";
 import { createClient } from "@wheelwork/engine/cluster";
 import { MemoryLog, type SimulatedProcess } from "@wheelwork/testing";
-import { inbox, SimulatedStore, type Askable, type Stage } from "@wheelwork/testing/simulator";
+import { drawFor, inbox, SimulatedStore, type Askable, type Stage } from "@wheelwork/testing/simulator";
+
+/** How far the wall clock of a client is ahead, in milliseconds: most are right. */
+const wrongMs = [0, 0, 0, 300_000, -300_000, 172_800_000, -172_800_000];
 
 /** A program that asks for requests and gives commands through the inboxes, and reads what is known from the stores. */
 export class Client implements Askable {
@@ -15,7 +18,7 @@ export class Client implements Askable {
   constructor(stage: Stage, number: number) {
     const { clock, broker, plan } = stage;
     this.number = number;
-    this.process = clock.process();
+    this.process = clock.process({ aheadMs: drawFor(plan.seed, "wall", number).pick(wrongMs) });
     this.engine = createClient({
       hubs: stage.hubsOf(1),
       shards: plan.shards,

@@ -1,5 +1,6 @@
 import type { RunEvent } from "@wheelwork/core";
 import type { TraceEntry } from "../trace.ts";
+import { isDeepStrictEqual } from "node:util";
 import { count, type Violation } from "../world.ts";
 
 type Posted = Extract<RunEvent, { type: "posted" }>;
@@ -14,12 +15,16 @@ interface PostModel {
   readonly post: Posted["post"];
   /** What the run that carries it came to. */
   outcome: "under way" | "delivered" | "lost";
+  /** Nobody took it, though its run was there to take it. */
+  given?: "up";
 }
 
 /** What came under the key of a run, whichever incarnation of it. */
 interface Target {
   /** The hubs of the runs that were begun. */
   readonly begun: string[];
+  /** What the last one was asked for. */
+  request: unknown;
   /** The ids of the signals that it has taken, kept or dropped, in their order. */
   readonly signals: string[];
   ended: boolean;
@@ -51,12 +56,15 @@ export function checkPosts(traces: readonly (readonly TraceEntry[])[]): PostsChe
   const targetOf = (key: string): Target => {
     const address = addressOf(key);
     let target = targets.get(address);
-    if (target === undefined) targets.set(address, (target = { begun: [], signals: [], ended: false }));
+    if (target === undefined)
+      targets.set(address, (target = { begun: [], request: undefined, signals: [], ended: false }));
     return target;
   };
   /** What the store has not taken, by the keys of runs. */
   const refused = new Set<string>();
-  for (const entry of traces.flat()) {
+  let purges = false;
+  for (const entry of traces.flat().toSorted((one, other) => one.at - other.at)) {
+    purges ||= entry.type === "purged";
     if (entry.type === "refuses") refused.add(addressOf(entry.key));
     if (entry.type !== "committed") continue;
     const begun = new Set(
@@ -68,6 +76,7 @@ export function checkPosts(traces: readonly (readonly TraceEntry[])[]): PostsChe
           created.set(key, event.at);
           const target = targetOf(key);
           target.begun.push(event.hub);
+          target.request = event.request;
           target.ended = false;
         }
         const carried = posts.get(key);
@@ -81,14 +90,22 @@ export function checkPosts(traces: readonly (readonly TraceEntry[])[]): PostsChe
         } else if (event.type === "signalled") targetOf(key).signals.push(event.id);
         else if (event.type === "ended") {
           targetOf(key).ended = true;
-          if (carried !== undefined) carried.outcome = event.answer?.kind === "result" ? "delivered" : "lost";
+          if (carried === undefined) continue;
+          carried.outcome = event.answer?.kind === "result" ? "delivered" : "lost";
+          const { post } = carried;
+          if (event.answer?.kind === "error" && !purges && couldTake(post, targetOf(addresseeOf(post))))
+            carried.given = "up";
         }
       }
     }
   }
   const sent = new Map<string, number[]>();
-  for (const [carrier, { from, since, call, post, outcome }] of posts) {
+  for (const [carrier, { from, since, call, post, outcome, given }] of posts) {
     const id = `${carrier}@${since.toString(36)}`;
+    demand(
+      given === undefined || refused.has(carrier) || refused.has(addressOf(addresseeOf(post))),
+      () => `the post ${call} of ${from} is given up, and its run could take it`,
+    );
     if (post.kind === "start") {
       const { begun } = targetOf(post.key ?? "");
       if (outcome === "delivered")
@@ -115,6 +132,14 @@ export function checkPosts(traces: readonly (readonly TraceEntry[])[]): PostsChe
   }
   return { violations, exercised };
 }
+
+const addresseeOf = (post: Posted["post"]): string => (post.kind === "start" ? (post.key ?? "") : post.id);
+
+/** Whether a run takes a signal, or a start is the request that its key has: another one is refused. */
+const couldTake = (post: Posted["post"], { begun, request, ended }: Target): boolean =>
+  post.kind === "start"
+    ? begun.length === 0 || (begun.at(-1) === post.hub && isDeepStrictEqual(request, post.request))
+    : begun.length > 0 && !ended;
 
 const isBeginning = (event: RunEvent): event is Event<"started"> | Event<"accepted"> =>
   event.type === "started" || event.type === "accepted";

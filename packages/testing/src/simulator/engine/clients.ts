@@ -3,7 +3,7 @@ import { placedKey } from "@wheelwork/engine";
 import { seededRandom } from "../../random.ts";
 import type { Asked } from "../checker/starts.ts";
 import { giveCommand, giveScheduleCommand } from "../commands.ts";
-import { sentOf, type PlannedCommand, type PlannedScheduleCommand } from "../plans.ts";
+import { drawFor, sentOf, type PlannedCommand, type PlannedScheduleCommand } from "../plans.ts";
 import { watchSome } from "../watching.ts";
 import type { Machine } from "./machine.ts";
 import type { EngineProcess } from "./process.ts";
@@ -28,6 +28,7 @@ export class Clients {
   readonly #machine: Machine;
   /** Requests whose answer nobody will be told: they are unknown by now. */
   readonly #unknown = new Set<string>();
+  readonly #sentAgain = new Set<string>();
   /** Requests that somebody may watch, and how many of those do so still. */
   readonly #accepted = new Set<string>();
   #watching = 0;
@@ -92,6 +93,7 @@ export class Clients {
               accepted = true;
               this.#machine.see({ type: "accepted", key, known });
               this.#watch(this.#lookOn(key));
+              this.#sendAgain(place);
             });
           } else {
             await this.#ask(node, node.engine.answer(key), (answer) => {
@@ -132,6 +134,32 @@ export class Clients {
     // Whoever waits no longer asks again.
     answered.catch(() => {});
     given.catch(() => {});
+  }
+
+  /** Some clients lose what they were told, and send their request once more. */
+  #sendAgain(place: number): void {
+    const { plan, clock, scaleMs } = this.#machine;
+    const { key } = this.wanted[place] as Wanted;
+    const random = drawFor(plan.seed, "again", key);
+    if (this.#sentAgain.has(key) || plan.retentionMs !== undefined || !random.chance(0.4)) return;
+    this.#sentAgain.add(key);
+    for (let times = 1 + random.int(4); times > 0; times--)
+      clock.after(random.int(scaleMs * 2), () => this.#watch(this.#again(place)));
+  }
+
+  /** Sends a request that was accepted. A shard that takes nothing new must know it. */
+  async #again(place: number): Promise<void> {
+    const { key, hub, request, sent } = this.wanted[place] as Wanted;
+    const node = this.#machine.current;
+    if (node === undefined || !node.ready || !node.alive) return;
+    const given = node.engine.submit(hub, request as never, { key, ...sent });
+    this.#machine.see({ type: "submitted", key, hub: hub.name });
+    await this.#ask(node, given, ({ known }) => this.#machine.see({ type: "accepted", key, known })).catch(
+      (error: unknown) => {
+        if (!(error instanceof WheelworkError)) return;
+        this.#machine.see({ type: "refused", key, code: error.code, retryable: error.retryable });
+      },
+    );
   }
 
   /** Somebody may watch a request from when it is accepted. */
