@@ -94,12 +94,6 @@ export const mutantsOfTimes: readonly Mutant[] = [
     to: "patch: { fills: [fill] } };",
   },
   {
-    name: "remember what a removed schedule owed",
-    file: schedules,
-    from: "const none = { paused: undefined, changes: undefined, triggers: undefined, fills: undefined };",
-    to: "const none = {};",
-  },
-  {
     name: "do not bring back a schedule that was removed",
     file: schedules,
     from: 'if (name !== "deploy") return { raise: "Stay" };',
