@@ -141,10 +141,15 @@ const wireRequest = /^[0-9a-f]{32}$/;
  */
 const ruleKey = (requestId: string, ruleid: number): string => `${cookieOf(requestId)}-${ruleid}`;
 
+/** The last one that was made: hundreds of rules of one request follow each other. */
+let last = { requestId: "", cookie: "" };
+
 /** The cookie that the rules of a request carry on the switches. */
 export function cookieOf(requestId: string): string {
   if (wireRequest.test(requestId)) return requestId;
-  return createHash("sha256").update(requestId).digest("hex").slice(0, 32);
+  if (requestId !== last.requestId)
+    last = { requestId, cookie: createHash("sha256").update(requestId).digest("hex").slice(0, 32) };
+  return last.cookie;
 }
 
 const ruleOf = ({ value }: Message): number => Number(value.slice(value.lastIndexOf(" ") + 1));
