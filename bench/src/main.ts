@@ -8,6 +8,7 @@ import { fullStore } from "./benches/full-store.ts";
 import { http } from "./benches/http.ts";
 import { kernel } from "./benches/kernel.ts";
 import { lanes } from "./benches/lanes.ts";
+import { overload } from "./benches/overload.ts";
 import { parkedRuns } from "./benches/parked-runs.ts";
 import { postgres } from "./benches/postgres.ts";
 import { storm } from "./benches/storm.ts";
@@ -18,6 +19,7 @@ import { defaultFolder, type Bench, type Figure } from "./harness.ts";
 const benches: readonly Bench[] = [
   flowCreate,
   http,
+  overload,
   kernel,
   wideRound,
   backlog,

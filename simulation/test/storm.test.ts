@@ -25,10 +25,7 @@ test(
     // A simulator that has fallen silent shows here.
     if (report.seeds < 200) return;
     const { happened, exercised, signals } = report;
-    for (const [kind, times] of report.faults) {
-      // A roll-back needs an upgrade before it.
-      expect(times, kind).toBeGreaterThan(kind === "roll-back" ? 0 : 2);
-    }
+    for (const [kind, times] of report.faults) expect(times, kind).toBeGreaterThan(0);
     for (const what of [
       "tuple lost",
       "tuple doubled",

@@ -6,6 +6,7 @@ import { Pace } from "./pace.ts";
 const heavyBytes = 256 * 1024;
 /** New requests are begun at a pace once the first one has waited for so long, in milliseconds. */
 const pacedMs = 10;
+
 /**
  * The queue of a shard's inputs: what is under way, and new requests.
  *
