@@ -91,10 +91,11 @@ test.each([
     const gates = vi
       .spyOn(store.slow, "get")
       .mockImplementation((name) => clock.process().sleep(takes[name]));
+    const sending: Promise<unknown>[] = [];
     let ceases = false;
     const send = (sent: number): void => {
       if (ceases) return;
-      void engine.submit(approved, { n: 1, withinMs: 1_000_000 }, { key: `b${sent}` });
+      sending.push(engine.submit(approved, { n: 1, withinMs: 1_000_000 }, { key: `b${sent}` }));
       clock.after(1, () => send(sent + 1));
     };
     send(0);
@@ -104,7 +105,8 @@ test.each([
       gates.mockRestore();
     });
     await expect(told).resolves.toBeUndefined();
-    await clock.advance(2 * commitMs);
+    // A slow store refuses nobody.
+    await clock.runUntil(Promise.all(sending), 20 * commitMs);
   },
 );
 

@@ -81,7 +81,6 @@ export class Intake {
   turn(now: number): number {
     this.#excusedMs += this.#heavyMs(now);
     this.#turnedAt = now;
-    this.#pace.turn(now - this.#excusedMs, this.#isFull, this.#underWay.waitMs(now, this.#excusedMs));
     this.#isPaced = this.#new.waitMs(now, this.#excusedMs) >= pacedMs;
     const waitMs = this.waitMs(now);
     // A loop that is never idle has a turn due whenever something comes.
@@ -115,7 +114,7 @@ export class Intake {
 
   /** How long nothing may be taken, although something waits, in milliseconds. */
   get heldMs(): number {
-    return this.#isPaced && this.#underWay.length === 0 ? this.#pace.heldMs : 0;
+    return this.#underWay.length === 0 && (this.#isPaced || this.#isFull) ? this.#pace.heldMs : 0;
   }
 
   push(item: Item): void {
@@ -135,6 +134,9 @@ export class Intake {
    */
   take(maxCount: number, maxBytes = Number.POSITIVE_INFINITY): readonly Item[] {
     const load = { count: maxCount, bytes: maxBytes, heavy: 0, taken: 0 };
+    const [now, excusedMs] = [this.#turnedAt, this.#excusedMs];
+    const waitMs = this.#underWay.waitMs(now, excusedMs);
+    this.#pace.turn(now - excusedMs, this.#isFull, { waitMs, newMs: this.#new.waitMs(now, excusedMs) });
     const most = this.#isPaced || this.#isFull ? this.#pace.most : maxCount;
     const begun = this.#takeOf(this.#new, most, load);
     const underWay = this.#takeOf(this.#underWay, maxCount, load);
@@ -184,6 +186,7 @@ export class Intake {
     this.#requests = 0;
     this.#requestBytes = 0;
     this.#newKeys.clear();
+    this.#isFull = false;
     const all = [...this.#underWay.take(this.#underWay.length), ...this.#new.take(this.#new.length)];
     this.compact();
     return all;

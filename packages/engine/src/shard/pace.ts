@@ -28,24 +28,31 @@ export class Pace {
   #outcomes = firstOutcomes * averagedRequests;
   #requests = averagedRequests;
   #creditMs = burstMs;
+  /** The most credit that there may be: more, if requests have waited for a slow store, which lets the loop have few turns. */
+  #mostMs = burstMs;
   /** When the last turn began, and how much it has decided. */
   #turnedAt = 0;
   #decided = 0;
   /** The part of what is decided that gives credit. */
   #part = 1;
 
-  /** A turn begins. `isFull`: the last one has left over what is under way, and that has waited for `waitMs`. */
-  turn(now: number, isFull: boolean, waitMs: number): void {
+  /**
+   * A turn that decides begins. `isFull`: the last one has left over what is under way, and that has waited for `waitMs`. The first
+   * new request has waited for `newMs`.
+   */
+  turn(now: number, isFull: boolean, { waitMs, newMs }: { waitMs: number; newMs: number }): void {
     const passedMs = now - this.#turnedAt;
     this.#turnedAt = now;
     this.#part = waitMs > longMs ? part : 1;
-    if (!isFull) this.#give(ramp * passedMs);
-    else if (this.#decided > 0) this.#measure(passedMs);
+    const givenMs = isFull ? 0 : ramp * passedMs;
+    this.#mostMs = Math.max(burstMs, Math.min(givenMs, ramp * newMs));
+    this.#give(givenMs);
+    if (isFull && this.#decided > 0) this.#measure(passedMs);
     this.#decided = 0;
   }
 
   #give(ms: number): void {
-    this.#creditMs = Math.min(burstMs, this.#creditMs + ms);
+    this.#creditMs = Math.min(this.#mostMs, this.#creditMs + ms);
   }
 
   #measure(passedMs: number): void {

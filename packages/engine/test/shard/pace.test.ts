@@ -5,15 +5,15 @@ import { Pace } from "../../src/shard/pace.ts";
 
 test("requests are begun on credit, which comes back with time while the loop has some, and with what is done", () => {
   const pace = new Pace();
-  pace.turn(1000, false, 0);
+  pace.turn(1000, false, { waitMs: 0, newMs: 0 });
   pace.decided(0, 0, pace.most);
   expect(pace.most).toBe(0);
   const { heldMs } = pace;
   expect(heldMs).toBeGreaterThan(0);
-  pace.turn(1000 + heldMs, false, 0);
+  pace.turn(1000 + heldMs, false, { waitMs: 0, newMs: 0 });
   expect(pace.most).toBeGreaterThan(0);
   pace.decided(0, 0, pace.most);
-  pace.turn(2000, true, 0);
+  pace.turn(2000, true, { waitMs: 0, newMs: 0 });
   expect(pace.most).toBe(0);
   pace.decided(1000, 0, 0);
   expect(pace.most).toBeGreaterThan(0);
@@ -23,7 +23,7 @@ test("requests are begun on credit, which comes back with time while the loop ha
 function begun({ pace, waitMs, outcomes }: { pace: Pace; waitMs: number; outcomes: number }): number {
   let sum = 0;
   for (let turn = 0; turn < 1000; turn++) {
-    pace.turn(10 * turn, true, waitMs);
+    pace.turn(10 * turn, true, { waitMs, newMs: 0 });
     const { most } = pace;
     if (turn >= 900) sum += most;
     pace.decided(outcomes, outcomes, most);
@@ -35,7 +35,7 @@ test("a loop without a pause learns what a request costs, and begins as much as 
   const steady = (outcomes: number, requests: number): Pace => {
     const pace = new Pace();
     for (let turn = 0; turn < 1000; turn++) {
-      pace.turn(10 * turn, true, 0);
+      pace.turn(10 * turn, true, { waitMs: 0, newMs: 0 });
       pace.decided(outcomes, outcomes, requests);
     }
     return pace;
@@ -52,9 +52,24 @@ test("less is begun than is done where what is under way waits for long, and nev
   expect(late).toBeLessThan(0.7 * (soon as number));
 });
 
+test("a loop that a slow store lets have few turns begins as much in each as it could do meanwhile", () => {
+  const perSecond = (everyMs: number): number => {
+    const pace = new Pace();
+    let sum = 0;
+    for (let now = 1000; now < 5000; now += everyMs) {
+      pace.turn(now, false, { waitMs: 0, newMs: everyMs });
+      const { most } = pace;
+      sum += most;
+      pace.decided(100 * most, 100 * most, most);
+    }
+    return sum / 4;
+  };
+  expect(perSecond(400)).toBeGreaterThan(0.5 * perSecond(20));
+});
+
 test("what was put back was not decided", () => {
   const [one, other] = [new Pace(), new Pace()];
-  for (const pace of [one, other]) pace.turn(1000, false, 0);
+  for (const pace of [one, other]) pace.turn(1000, false, { waitMs: 0, newMs: 0 });
   one.decided(100, 100, 10);
   other.decided(400, 400, 15);
   other.decided(-300, -300, -5);
