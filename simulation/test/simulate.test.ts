@@ -2,7 +2,7 @@ import { describeFailure, simulate } from "@wheelwork/testing";
 import { expect, test } from "vitest";
 import { simulatedIn } from "../src/worlds.ts";
 
-const seeds = Number(process.env["WHEELWORK_SEEDS"] ?? 1400);
+const seeds = Number(process.env["WHEELWORK_SEEDS"] ?? 900);
 const from = Number(process.env["WHEELWORK_SEED"] ?? 1);
 
 test(
@@ -19,10 +19,10 @@ test(
       `${report.seeds} seeds, ${hours.toFixed(0)} simulated hours, ${report.requests} requests, ${report.attempts} attempts`,
     );
     // A simulator that has fallen silent shows here.
-    if (report.seeds < 1400) return;
+    if (report.seeds < 900) return;
     // One system of seven plays for hours at a time.
-    expect(hours).toBeGreaterThan(120);
-    for (const [kind, times] of report.faults) expect(times, kind).toBeGreaterThan(30);
+    expect(hours).toBeGreaterThan(60);
+    for (const [kind, times] of report.faults) expect(times, kind).toBeGreaterThan(15);
     for (const invariant of [
       "I3",
       "I4",
@@ -49,15 +49,15 @@ test(
       "I34",
       "I35",
     ])
-      expect(report.exercised.get(invariant), invariant).toBeGreaterThan(100);
+      expect(report.exercised.get(invariant), invariant).toBeGreaterThan(50);
     for (const store of ["memory", "network", "file"])
-      expect(report.happened.get(`store ${store}`), store).toBeGreaterThan(100);
+      expect(report.happened.get(`store ${store}`), store).toBeGreaterThan(50);
     for (const signal of ["purged", "migrated", "checkpoint", "incident", "store-lost"])
-      expect(report.signals.get(signal), signal).toBeGreaterThan(50);
+      expect(report.signals.get(signal), signal).toBeGreaterThan(25);
     for (const kind of ["result", "error", "timeout"])
-      expect(report.happened.get(`answer ${kind}`), kind).toBeGreaterThan(20);
+      expect(report.happened.get(`answer ${kind}`), kind).toBeGreaterThan(10);
     for (const reason of ["late", "stale", "ended"])
-      expect(report.happened.get(`ignored ${reason}`), reason).toBeGreaterThan(20);
+      expect(report.happened.get(`ignored ${reason}`), reason).toBeGreaterThan(10);
     const untaken = [...report.declared].filter(
       (edge) => edge.startsWith("flow-create: ") && !report.edges.has(edge),
     );
