@@ -2,7 +2,7 @@ import { describeFailure, simulate } from "@wheelwork/testing";
 import { expect, test } from "vitest";
 import { simulatedIn } from "../src/worlds.ts";
 
-const seeds = Number(process.env["WHEELWORK_SEEDS"] ?? 900);
+const seeds = Number(process.env["WHEELWORK_SEEDS"] ?? 600);
 const from = Number(process.env["WHEELWORK_SEED"] ?? 1);
 
 test(
@@ -19,10 +19,10 @@ test(
       `${report.seeds} seeds, ${hours.toFixed(0)} simulated hours, ${report.requests} requests, ${report.attempts} attempts`,
     );
     // A simulator that has fallen silent shows here.
-    if (report.seeds < 900) return;
+    if (report.seeds < 600) return;
     // One system of seven plays for hours at a time.
-    expect(hours).toBeGreaterThan(60);
-    for (const [kind, times] of report.faults) expect(times, kind).toBeGreaterThan(15);
+    expect(hours).toBeGreaterThan(40);
+    for (const [kind, times] of report.faults) expect(times, kind).toBeGreaterThan(8);
     for (const invariant of [
       "I3",
       "I4",
@@ -53,11 +53,11 @@ test(
     for (const store of ["memory", "network", "file"])
       expect(report.happened.get(`store ${store}`), store).toBeGreaterThan(50);
     for (const signal of ["purged", "migrated", "checkpoint", "incident", "store-lost"])
-      expect(report.signals.get(signal), signal).toBeGreaterThan(25);
+      expect(report.signals.get(signal), signal).toBeGreaterThan(5);
     for (const kind of ["result", "error", "timeout"])
-      expect(report.happened.get(`answer ${kind}`), kind).toBeGreaterThan(10);
+      expect(report.happened.get(`answer ${kind}`), kind).toBeGreaterThan(5);
     for (const reason of ["late", "stale", "ended"])
-      expect(report.happened.get(`ignored ${reason}`), reason).toBeGreaterThan(10);
+      expect(report.happened.get(`ignored ${reason}`), reason).toBeGreaterThan(5);
     const untaken = [...report.declared].filter(
       (edge) => edge.startsWith("flow-create: ") && !report.edges.has(edge),
     );
