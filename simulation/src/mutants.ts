@@ -256,7 +256,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "forget a retry that another process has begun",
     file: decider,
-    from: '    if (isRetrying(run)) this.#carried.push({ kind: "redeliver", key, calls: [...run.calls.keys()] });\n',
+    from: "    if (isRetrying(run)) this.#carryRedelivery(run);\n",
     to: "",
   },
   {

@@ -1,6 +1,6 @@
 import type { ListPlace } from "@wheelwork/engine";
 import { CellChanges, indexedTexts, type CellChange, type Row } from "@wheelwork/engine/stores";
-import { cellTypes } from "./lists.ts";
+import { arraysOf, cellTypes, columnsOfCells } from "./lists.ts";
 
 // What the store writes of labels: an index of the rows that have each of them, and counters.
 
@@ -104,27 +104,24 @@ export const labelledColumns = (rows: readonly Labelled[]): unknown[][] => [
   rows.map(({ labels }) => labels ?? "{}"),
 ];
 
-const typed = (types: readonly string[], first: number): string =>
-  types.map((type, index) => `$${first + index}::${type}[]`).join(", ");
-
 /** Adds rows to the index of labels, from a parameter on; `from`: what must have a row for that. */
 export const addLabelled = (first: number, from = ""): string => `INSERT INTO labelled
     (shard, label, facet, created_at, key, answered_at, due, attempts, labels)
-  SELECT $1, t.* FROM ${from} unnest(${typed(labelledTypes, first)}) AS t (label, facet, created_at, key, answered_at, due, attempts, labels)
+  SELECT $1, t.* FROM ${from} unnest(${arraysOf(labelledTypes, first)}) AS t (label, facet, created_at, key, answered_at, due, attempts, labels)
   ON CONFLICT (shard, label, facet, created_at, key) DO NOTHING`;
 
 /** How many parameters `addLabelled` has. */
 export const labelledCount = labelledTypes.length;
 
 /** Takes rows from the index of labels. */
-export const dropLabelled = `DELETE FROM labelled USING unnest(${typed(labelledTypes.slice(0, 4), 2)}) AS t (label, facet, created_at, key)
+export const dropLabelled = `DELETE FROM labelled USING unnest(${arraysOf(labelledTypes.slice(0, 4), 2)}) AS t (label, facet, created_at, key)
   WHERE shard = $1 AND labelled.label = t.label AND labelled.facet = t.facet AND labelled.created_at = t.created_at
     AND labelled.key = t.key`;
 
 /** Changes counters of labels, from a parameter on; `from`: what must have a row for that. */
 export const changeLabelCells = (first: number, from = ""): string => `INSERT INTO label_cell
     (shard, label, facet, level, cell, count, first_answered, last_answered)
-  SELECT $1, t.* FROM ${from} unnest(${typed(["text", ...cellTypes], first)})
+  SELECT $1, t.* FROM ${from} unnest(${arraysOf(["text", ...cellTypes], first)})
     AS t (label, facet, level, cell, count, first_answered, last_answered)
   ON CONFLICT (shard, label, level, facet, cell) DO UPDATE SET count = label_cell.count + excluded.count,
     first_answered = least(label_cell.first_answered, excluded.first_answered),
@@ -132,7 +129,7 @@ export const changeLabelCells = (first: number, from = ""): string => `INSERT IN
 
 /** Drops those of the counters that count nothing any more. */
 export const dropLabelCells = `DELETE FROM label_cell
-  USING unnest(${typed(["text", "integer", "integer", "bigint"], 2)}) AS t (label, facet, level, cell)
+  USING unnest(${arraysOf(["text", "integer", "integer", "bigint"], 2)}) AS t (label, facet, level, cell)
   WHERE shard = $1 AND label_cell.label = t.label AND label_cell.facet = t.facet AND label_cell.level = t.level
     AND label_cell.cell = t.cell AND count = 0`;
 
@@ -145,13 +142,5 @@ export function labelCellColumns(changes: readonly LabelCellChange[]): unknown[]
       a.facet - b.facet ||
       a.cell - b.cell,
   );
-  return [
-    sorted.map(({ label }) => label),
-    sorted.map(({ facet }) => facet),
-    sorted.map(({ level }) => level),
-    sorted.map(({ cell }) => cell),
-    sorted.map(({ count }) => count),
-    sorted.map(({ first }) => first ?? null),
-    sorted.map(({ last }) => last ?? null),
-  ];
+  return [sorted.map(({ label }) => label), ...columnsOfCells(sorted)];
 }

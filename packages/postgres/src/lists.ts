@@ -400,10 +400,14 @@ const addFacets = `INSERT INTO facet (${facetColumns.join(", ")})
 /** The types of the columns of changes of counters. */
 export const cellTypes = ["integer", "integer", "bigint", "bigint", "bigint", "bigint"];
 
+/** Parameters that are arrays of these types, from the number `first` on. */
+export const arraysOf = (types: readonly string[], first: number): string =>
+  types.map((type, index) => `$${first + index}::${type}[]`).join(", ");
+
 /** Changes counters, from a parameter on; `from`: what must have a row for that. */
 export const changeCells = (first: number, from = ""): string => `INSERT INTO cell
     (shard, facet, level, cell, count, first_answered, last_answered)
-  SELECT $1, t.* FROM ${from} unnest(${cellTypes.map((type, index) => `$${first + index}::${type}[]`).join(", ")})
+  SELECT $1, t.* FROM ${from} unnest(${arraysOf(cellTypes, first)})
     AS t (facet, level, cell, count, first_answered, last_answered)
   ON CONFLICT (shard, facet, level, cell) DO UPDATE SET count = cell.count + excluded.count,
     first_answered = least(cell.first_answered, excluded.first_answered),
@@ -414,14 +418,15 @@ export const dropCells = `DELETE FROM cell USING unnest($2::integer[], $3::integ
   WHERE shard = $1 AND cell.facet = t.facet AND cell.level = t.level AND cell.cell = t.cell AND count = 0`;
 
 /** Changes of counters as columns. All transactions change them in the same order, so that none waits for another in a circle. */
-export function cellColumns(changes: readonly CellChange[]): unknown[][] {
-  const sorted = changes.toSorted((a, b) => a.facet - b.facet || a.level - b.level || a.cell - b.cell);
-  return [
-    sorted.map(({ facet }) => facet),
-    sorted.map(({ level }) => level),
-    sorted.map(({ cell }) => cell),
-    sorted.map(({ count }) => count),
-    sorted.map(({ first }) => first ?? null),
-    sorted.map(({ last }) => last ?? null),
-  ];
-}
+export const cellColumns = (changes: readonly CellChange[]): unknown[][] =>
+  columnsOfCells(changes.toSorted((a, b) => a.facet - b.facet || a.level - b.level || a.cell - b.cell));
+
+/** Changes of counters as columns, in the order that they have. */
+export const columnsOfCells = (changes: readonly CellChange[]): unknown[][] => [
+  changes.map(({ facet }) => facet),
+  changes.map(({ level }) => level),
+  changes.map(({ cell }) => cell),
+  changes.map(({ count }) => count),
+  changes.map(({ first }) => first ?? null),
+  changes.map(({ last }) => last ?? null),
+];

@@ -1,7 +1,7 @@
 import type { StoredAnswer, StoredRun } from "@wheelwork/engine";
 import { answerTexts, incidentText, labelsText, laneText } from "@wheelwork/engine/stores";
 import { addLabelled, changeLabelCells, dropLabelCells, dropLabelled, labelledCount } from "./labels.ts";
-import { cellTypes, changeCells, dropCells } from "./lists.ts";
+import { arraysOf, cellTypes, changeCells, dropCells } from "./lists.ts";
 
 // What the store says to the database: the columns that it writes many rows of, and its prepared statements.
 
@@ -72,7 +72,10 @@ const namesOf = <T>(columns: Columns<T>): string => columns.map(([name]) => name
 
 /** `unnest` of a column each, from a parameter on. */
 const unnestOf = <T>(columns: Columns<T>, first: number): string =>
-  `unnest(${columns.map(([, type], index) => `$${first + index}::${type}[]`).join(", ")}) AS t (${namesOf(columns)})`;
+  `unnest(${arraysOf(
+    columns.map(([, type]) => type),
+    first,
+  )}) AS t (${namesOf(columns)})`;
 
 const replaced = (names: readonly string[]): string =>
   names.map((name) => `${name} = excluded.${name}`).join(", ");

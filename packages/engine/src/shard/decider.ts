@@ -192,7 +192,7 @@ export class Decider {
     const { parent } = run.origin;
     if (culprits.get(key)?.isRow === true) this.#carried.push({ kind: "endRefused", key });
     if (isUnbegun(run)) this.#carried.push({ kind: "begin", key });
-    if (isRetrying(run)) this.#carried.push({ kind: "redeliver", key, calls: [...run.calls.keys()] });
+    if (isRetrying(run)) this.#carryRedelivery(run);
     this.#carryOpening(live);
     if (parent !== undefined && run.answer === undefined) {
       const caller = residency.get(parent.key)?.run;
@@ -358,6 +358,10 @@ export class Decider {
     else if (item.kind === "redeliver") this.#redeliver(batch, live, item.calls, now);
     else if (item.kind === "endRefused") this.#endRefused(batch, live, now);
     else this.#decide(batch, live, { kind: "cancel", id: callersCancel }, now);
+  }
+
+  #carryRedelivery({ key, calls }: Run): void {
+    this.#carried.push({ kind: "redeliver", key, calls: [...calls.keys()] });
   }
 
   #redeliver(batch: Batch, live: LiveRun, calls: readonly number[], now: number): void {
@@ -728,7 +732,7 @@ export class Decider {
         if (run.lane !== undefined) this.#freed(run.lane);
         return;
       case "redeliver":
-        return this.#carried.push({ kind: "redeliver", key: run.key, calls: [...run.calls.keys()] });
+        return this.#carryRedelivery(run);
       case "many":
         return this.#carried.push({ kind: "many", live, many: effect, from: 0 });
       case "park": {
