@@ -42,6 +42,7 @@ export { gaugesOf, measure, type Gauge } from "./metrics/measure.ts";
 export { serveMetrics, type MetricsServer } from "./metrics/serve.ts";
 export { prometheusName } from "./metrics/prometheus.ts";
 export type { EngineStats, ShardStats } from "./requests/stats.ts";
+export { guardedLogger } from "./ports/guards.ts";
 export { consoleLogger, defaultLogger, silentLogger, type LoggerOptions } from "./ports/logger.ts";
 export { nextAfter } from "./ports/history.ts";
 export { connectionAccepted } from "./ports/arrivals.ts";

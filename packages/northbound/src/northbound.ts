@@ -1,6 +1,13 @@
 import accepts from "@fastify/accepts";
 import { WheelworkError, type AnyHub, type Problem, type HistoryEvent } from "@wheelwork/core";
-import { connectionAccepted, defaultLogger, type Engine, type Logger, type Metrics } from "@wheelwork/engine";
+import {
+  connectionAccepted,
+  defaultLogger,
+  guardedLogger,
+  type Engine,
+  type Logger,
+  type Metrics,
+} from "@wheelwork/engine";
 import fastify, {
   type FastifyInstance,
   type FastifyReply,
@@ -102,7 +109,8 @@ export interface NorthboundOptions extends ProtectOptions {
  * @throws WheelworkError WW_CONFIG with every problem: a hub that the engine does not serve, or that has two routes.
  */
 export async function northbound(options: NorthboundOptions): Promise<FastifyInstance> {
-  const { engine, routes, logger = defaultLogger(), closeWithinMs = 5000 } = options;
+  const { engine, routes, closeWithinMs = 5000 } = options;
+  const logger = guardedLogger(options.logger ?? defaultLogger());
   checkRoutes(engine, routes);
   const waits = new Waits();
   const around: Surroundings = {

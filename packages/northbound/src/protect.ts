@@ -1,4 +1,4 @@
-import { defaultLogger, type Logger } from "@wheelwork/engine";
+import { defaultLogger, guardedLogger, type Logger } from "@wheelwork/engine";
 import type { FastifyInstance } from "fastify";
 import { authenticatorsOf, type AccessOptions } from "./access/access.ts";
 import { openGate, type Gate, type GateOptions } from "./access/gate.ts";
@@ -45,7 +45,8 @@ export function guard(
   options: ProtectOptions,
   more: Omit<GateOptions, "authenticators"> & { readonly isSecure?: boolean } = {},
 ): Guard {
-  const { access, insecure = false, logger = defaultLogger() } = options;
+  const { access, insecure = false } = options;
+  const logger = guardedLogger(options.logger ?? defaultLogger());
   const authenticators = access === undefined ? [] : authenticatorsOf(access, logger);
   if (authenticators.length === 0 && !insecure) keepLocal(app);
   if (authenticators.length > 0 && more.isSecure !== true) warnOfPlainText(app, logger);

@@ -28,7 +28,14 @@ function sender(port: number, bytes: string): Socket {
 test("clients that do not read are cut when their replies together are too large, and others get theirs", async () => {
   const large = "x".repeat(8 * mega);
   const sockets: Socket[] = [];
+  // It fails with each line, such as with that of a client that is cut.
+  const lines: string[] = [];
+  const line = (_fields: object, message: string): void => {
+    lines.push(message);
+    throw new Error("the disk of the log is full");
+  };
   const { app } = await system({
+    logger: { debug: line, info: line, warn: line, error: line },
     maxBufferedBytes: 20 * mega,
     extra: (made) => void made.get("/large", () => ({ large })),
   });
@@ -45,6 +52,7 @@ test("clients that do not read are cut when their replies together are too large
   await expect.poll(() => sockets.filter(({ destroyed }) => !destroyed).length).toBe(2);
   const reading = await fetch(`http://127.0.0.1:${port}/large`);
   expect(((await reading.json()) as { large: string }).large.length).toBe(8 * mega);
+  expect(lines).toContain("a client that does not read its reply was cut off");
 });
 
 test("a body for which there is no room is refused at once, and what it takes is given back", async () => {

@@ -48,8 +48,8 @@ function guardedCall<Given>(
   };
 }
 
-/** A logger whose lines go to standard error if it throws. */
-function guardedLogger(logger: Logger): Logger {
+/** A logger whose lines go to standard error if it throws: it ends neither a loop nor a server. */
+export function guardedLogger(logger: Logger): Logger {
   const line =
     (level: keyof Logger) =>
     (fields: object, message: string): void => {
