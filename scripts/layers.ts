@@ -101,6 +101,15 @@ const engineRooms = Object.entries(rooms).map(([name, may]) => {
 
 const noTimer = "What decides has no clock and no timer: take the time as an argument.";
 
+const withoutTime: Readonly<Record<string, string>> = {
+  Date: noTimer,
+  performance: noTimer,
+  setTimeout: noTimer,
+  setInterval: noTimer,
+  setImmediate: noTimer,
+  queueMicrotask: noTimer,
+};
+
 const engineLayers: readonly Layer[] = [
   {
     files: ["packages/engine/src/**"],
@@ -158,14 +167,7 @@ const engineLayers: readonly Layer[] = [
       "residency.ts",
     ],
     withoutPorts: ["Bus", "Clock", "MaybePromise", "Store"],
-    globals: {
-      Date: noTimer,
-      performance: noTimer,
-      setTimeout: noTimer,
-      setInterval: noTimer,
-      setImmediate: noTimer,
-      queueMicrotask: noTimer,
-    },
+    globals: withoutTime,
   },
 ];
 
@@ -216,6 +218,17 @@ const layersOfPackages: readonly Layer[] = [
     files: ["packages/opentelemetry/src/**"],
     ours: [core, engine],
     message: "The package for OpenTelemetry knows only @wheelwork/core and @wheelwork/engine.",
+  },
+  {
+    files: ["packages/openflow/src/**"],
+    only: ["node:*"],
+    message: "The speaker of OpenFlow is useful by itself: it imports nothing but Node.",
+  },
+  {
+    files: ["packages/openflow/src/codec/**"],
+    only: [],
+    message: "The codec of OpenFlow imports its own files alone.",
+    globals: withoutTime,
   },
   {
     files: ["packages/northbound/src/**"],

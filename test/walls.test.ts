@@ -229,6 +229,21 @@ describe("the linter refuses", () => {
       "no-restricted-imports",
     ],
     [
+      "Wheelwork in the speaker of OpenFlow",
+      other("packages/openflow/src/offender.ts", `export * from "@wheelwork/core";`),
+      "no-restricted-imports",
+    ],
+    [
+      "Node in the codec of OpenFlow",
+      other("packages/openflow/src/codec/offender.ts", `export * from "node:net";`),
+      "no-restricted-imports",
+    ],
+    [
+      "a timer in the codec of OpenFlow",
+      other("packages/openflow/src/codec/offender.ts", `setTimeout(() => {}, 1);`),
+      "'setTimeout'",
+    ],
+    [
       "an adapter in what is simulated",
       other("simulation/src/offender.ts", `export * from "@wheelwork/kafka";`),
       "no-restricted-imports",
