@@ -244,6 +244,11 @@ describe("the linter refuses", () => {
       "'setTimeout'",
     ],
     [
+      "the time in the session of OpenFlow",
+      other("packages/openflow/src/session/offender.ts", `export const now = performance.now();`),
+      "'performance'",
+    ],
+    [
       "an adapter in what is simulated",
       other("simulation/src/offender.ts", `export * from "@wheelwork/kafka";`),
       "no-restricted-imports",

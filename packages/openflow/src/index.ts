@@ -26,6 +26,8 @@ export {
   moreParts,
   type MultipartEntries,
   type MultipartKind,
+  type MultipartQuestion,
+  type MultipartQuestions,
   type MultipartReplyBody,
   type MultipartReplyParts,
   type MultipartRequestBody,
@@ -35,5 +37,9 @@ export {
   type TableStats,
 } from "./codec/multipart.ts";
 export * from "./codec/names.ts";
-export { OpenFlowError, type OpenFlowErrorCode, type OpenFlowErrorDetails } from "./errors.ts";
+export { OpenFlowError, type OpenFlowErrorCode, type OpenFlowErrorDetails, type Refusal } from "./errors.ts";
 export { Framer } from "./framer.ts";
+export { type BundleFlags } from "./session/bundles.ts";
+export { type AtConnect, type SessionLimits } from "./session/session.ts";
+export { listen, type Speaker, type SpeakerEvents, type SpeakerOptions, type TlsOptions } from "./speaker.ts";
+export { type RequestOptions, type Switch, type SwitchEvents } from "./switch.ts";

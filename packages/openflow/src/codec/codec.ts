@@ -278,7 +278,7 @@ export const wrongVersion = (version: number): OpenFlowError =>
   );
 
 /** Writes one message behind what the writer has. What cannot be written leaves the writer as it was. */
-function encodeInto(writer: Writer, message: m.Message, xid: number): void {
+export function encodeInto(writer: Writer, message: m.Message, xid: number): void {
   const from = writer.at;
   try {
     const { type } = message;

@@ -123,15 +123,6 @@ export interface MeterFeatures {
   readonly maxColor: number;
 }
 
-/** What is asked in several parts: the kind, and what each kind takes. */
-export type MultipartRequestBody =
-  | { readonly kind: "description" | "table" | "portDescription" | "meterFeatures" }
-  | ({ readonly kind: "flow" | "aggregate" } & FlowFilter)
-  | { readonly kind: "portStats"; readonly port: number }
-  | { readonly kind: "meter" | "meterConfig"; readonly meterId: number }
-  /** A kind that this package does not know: its bytes. */
-  | { readonly kind: "other"; readonly code: number; readonly body: Uint8Array };
-
 /** The entries that each kind of reply has. Description, aggregate and meterFeatures have one. */
 export interface MultipartEntries {
   readonly description: Description;
@@ -146,6 +137,36 @@ export interface MultipartEntries {
 }
 
 export type MultipartKind = keyof MultipartEntries;
+
+interface Nothing {}
+interface OfPort {
+  readonly port: number;
+}
+interface OfMeter {
+  readonly meterId: number;
+}
+
+/** What each kind of question takes. */
+export interface MultipartQuestions {
+  readonly description: Nothing;
+  readonly flow: FlowFilter;
+  readonly aggregate: FlowFilter;
+  readonly table: Nothing;
+  readonly portStats: OfPort;
+  readonly portDescription: Nothing;
+  readonly meter: OfMeter;
+  readonly meterConfig: OfMeter;
+  readonly meterFeatures: Nothing;
+}
+
+/** A question of one kind. */
+export type MultipartQuestion<K extends MultipartKind> = { readonly kind: K } & MultipartQuestions[K];
+
+/** What is asked, and answered in several parts. */
+export type MultipartRequestBody =
+  | { readonly [K in MultipartKind]: MultipartQuestion<K> }[MultipartKind]
+  /** A kind that this package does not know: its bytes. */
+  | { readonly kind: "other"; readonly code: number; readonly body: Uint8Array };
 
 /** One part of a reply. */
 export type MultipartReplyBody =
