@@ -275,6 +275,7 @@ const layersOfPackages: readonly Layer[] = [
       "@wheelwork/diagram",
       "@wheelwork/kafka",
       "@wheelwork/northbound",
+      "@wheelwork/openflow",
       "@wheelwork/opentelemetry",
       "@wheelwork/postgres",
       "@wheelwork/services",

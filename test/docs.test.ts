@@ -69,7 +69,7 @@ test("the code of packages/client/README.md compiles", () => {
 
 test("the code of packages/openflow/README.md compiles, and its codec prints what it says", () => {
   const page = readFileSync(join(root, "packages/openflow/README.md"), "utf8");
-  for (const block of blocks(page, "ts")) {
+  for (const block of blocks(page, "ts").filter((one) => !one.startsWith(quoted))) {
     const said = /console\.log\(.*\); \/\/ (.*)/.exec(block)?.[1]?.replaceAll('"', "");
     expect(compiled(block)()).toBe(said === undefined ? "" : `${said}\n`);
   }

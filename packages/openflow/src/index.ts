@@ -36,6 +36,7 @@ export {
   type PortStats,
   type TableStats,
 } from "./codec/multipart.ts";
+export { meaningOf } from "./codec/meaning.ts";
 export * from "./codec/names.ts";
 export { OpenFlowError, type OpenFlowErrorCode, type OpenFlowErrorDetails, type Refusal } from "./errors.ts";
 export { Framer } from "./framer.ts";

@@ -1,22 +1,21 @@
 import { execFile, execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
-import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { isAlive, waitUntil } from "./process.ts";
 
 const env = { ...process.env, PATH: `${process.env["PATH"]}:/usr/sbin:/sbin` };
 const run = promisify(execFile);
 
-/** Why there is no lab; undefined: there can be one. */
-export const withoutLab: string | undefined =
-  spawnSync("ovs-vswitchd", ["--version"], { env, stdio: "ignore" }).status === 0
-    ? undefined
-    : "Open vSwitch is not installed: apt-get install --no-install-recommends openvswitch-switch";
+export const openVSwitchIsInstalled = (): boolean =>
+  spawnSync("ovs-vswitchd", ["--version"], { env, stdio: "ignore" }).status === 0;
 
-/** Real switches: Open vSwitch in a folder of its own, with datapaths in memory. It needs no root, and any number run side by side. */
-export class Lab {
+/**
+ * Real switches: Open vSwitch in a folder of its own, with datapaths in memory. It needs no root, and any number run side by side. All
+ * switches are in one process.
+ */
+export class OpenVSwitch {
   readonly folder = mkdtempSync(join(tmpdir(), "wheelwork-ovs-"));
   readonly #db = `unix:${this.folder}/db.sock`;
   readonly #atExit = (): void => this.#kill();
@@ -73,7 +72,7 @@ export class Lab {
   async crash(): Promise<void> {
     const pid = this.#pid("ovs-vswitchd") as number;
     process.kill(pid, "SIGKILL");
-    await until(() => !isAlive(pid));
+    await waitUntil(() => !isAlive(pid), 60_000);
     for (const end of ["pid", "ctl"]) rmSync(this.#file("ovs-vswitchd", end), { force: true });
     this.start();
   }
@@ -87,11 +86,16 @@ export class Lab {
       .stdout;
   }
 
-  /** The rules of a switch, as Open vSwitch's own tool reads them. */
-  async dump(number: number): Promise<string[]> {
+  /** Runs a command of `ovs-ofctl` on a switch, which goes around its controllers. */
+  async ofctl(number: number, command: string, ...args: readonly string[]): Promise<string> {
     const bridge = `unix:${this.folder}/s${number}.mgmt`;
-    const { stdout } = await run("ovs-ofctl", ["-O", "OpenFlow13", "dump-flows", bridge], { env: this.#env });
-    return stdout.split("\n").filter((line) => line.includes("cookie="));
+    return (await run("ovs-ofctl", ["-O", "OpenFlow13", command, bridge, ...args], { env: this.#env }))
+      .stdout;
+  }
+
+  /** The rules of a switch, a line for each. */
+  async dump(number: number): Promise<string[]> {
+    return (await this.ofctl(number, "dump-flows")).split("\n").filter((line) => line.includes("cookie="));
   }
 
   /** Makes switches, with two ports each, that connect to these targets. The datapath id of a switch is its number. */
@@ -133,72 +137,5 @@ export class Lab {
   stop(): void {
     process.off("exit", this.#atExit);
     this.#kill();
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return !/^State:\s*[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
-  } catch {
-    return false;
-  }
-}
-
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
-}
-
-/** What stands between a switch and its speaker: it cuts the connection, or holds what comes. */
-export class Proxy {
-  /** It cuts the connection after so many bytes to the switch. */
-  cutAfter = Infinity;
-  readonly #server: Server;
-  readonly #sockets = new Set<Socket>();
-  #passed = 0;
-  #held: [Socket, Buffer][] | undefined;
-
-  constructor(port: number) {
-    this.#server = createServer((down) => {
-      const up = connect(port, "127.0.0.1");
-      for (const socket of [down, up]) {
-        this.#sockets.add(socket);
-        socket.on("error", () => {});
-        socket.on("close", () => {
-          if (this.#held !== undefined) return;
-          down.destroy();
-          up.destroy();
-        });
-      }
-      down.pipe(up);
-      up.on("data", (bytes) => {
-        if (this.#held !== undefined) return void this.#held.push([down, bytes]);
-        const left = this.cutAfter - this.#passed;
-        this.#passed += bytes.length;
-        if (left < bytes.length) down.end(bytes.subarray(0, left));
-        else down.write(bytes);
-      });
-    });
-  }
-
-  async listen(): Promise<number> {
-    this.#server.listen(0, "127.0.0.1");
-    await once(this.#server, "listening");
-    return (this.#server.address() as AddressInfo).port;
-  }
-
-  /** Holds what comes for the switch, and goes on to do so when the speaker has closed the connection. */
-  hold(): void {
-    this.#held = [];
-  }
-
-  /** Gives the switch what was held. */
-  release(): void {
-    for (const [down, bytes] of this.#held ?? []) down.write(bytes);
-    this.#held = undefined;
-  }
-
-  close(): void {
-    for (const socket of this.#sockets) socket.destroy();
-    this.#server.close();
   }
 }
