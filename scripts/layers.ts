@@ -320,6 +320,7 @@ const layersOfPackages: readonly Layer[] = [
       parts,
       "@wheelwork/kafka",
       "@wheelwork/northbound",
+      "@wheelwork/openflow",
       "@wheelwork/postgres",
       "@wheelwork/services",
       "@wheelwork/storm",

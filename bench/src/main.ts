@@ -8,6 +8,7 @@ import { fullStore } from "./benches/full-store.ts";
 import { http } from "./benches/http.ts";
 import { kernel } from "./benches/kernel.ts";
 import { lanes } from "./benches/lanes.ts";
+import { openflow } from "./benches/openflow.ts";
 import { overload } from "./benches/overload.ts";
 import { parkedRuns } from "./benches/parked-runs.ts";
 import { postgres } from "./benches/postgres.ts";
@@ -31,6 +32,7 @@ const benches: readonly Bench[] = [
   postgres,
   cluster,
   storm,
+  openflow,
   compareLayouts,
 ];
 

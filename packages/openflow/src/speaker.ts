@@ -264,11 +264,12 @@ class Connection {
     };
   }
 
-  /** Sends what there is once all that is under way in this turn of the loop has had its say: many messages become one piece. */
+  /** Sends what there is once the callbacks that run now have had their say: many messages become one piece. */
   #later(): void {
     if (this.#isFlushing) return;
+    if (!this.session.hasBytes) return this.#wake();
     this.#isFlushing = true;
-    setImmediate(() => {
+    process.nextTick(() => {
       this.#isFlushing = false;
       this.#flush();
     });

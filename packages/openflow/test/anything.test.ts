@@ -78,6 +78,24 @@ describe("the codec reads, or refuses with a named error,", () => {
   });
 });
 
+it("addresses are the same again, whatever bytes they are of", () => {
+  const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
+  const field = (code: number, of: Uint8Array): number[] => [0x80, 0, code << 1, of.length, ...of];
+  // Groups of zeros are what makes IPv6 addresses short.
+  const ipv6 = fc.array(fc.constantFrom([0, 0], [0, 1], [18, 52]), { minLength: 8, maxLength: 8 });
+  fc.assert(
+    fc.property(bytes(4), bytes(6), ipv6, (v4, mac, v6) => {
+      const fields = [...field(11, v4), ...field(3, mac), ...field(26, Uint8Array.from(v6.flat()))];
+      // A packet-in whose match has these fields.
+      const head = [4, 10, 0, 0, 0, 0, 0, 1, ...Array<number>(16).fill(0), 0, 1, 0, fields.length + 4];
+      const pad = Array<number>((8 - ((fields.length + 4) % 8)) % 8).fill(0);
+      const frame = framed(Uint8Array.from([...head, ...fields, ...pad, 0, 0]));
+      expect(encode(decode(frame), 1)).toEqual(frame);
+    }),
+    { numRuns: Math.min(numRuns, 100_000) },
+  );
+});
+
 describe("the framer", () => {
   const framesOf = (chunks: readonly Uint8Array[]): string[] => {
     const framer = new Framer();

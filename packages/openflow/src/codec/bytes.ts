@@ -124,7 +124,9 @@ export class Writer {
 
   zeros(length: number): void {
     const at = this.#room(length);
-    this.#bytes.fill(0, at, at + length);
+    const bytes = this.#bytes;
+    // They are few almost always.
+    for (let index = at; index < at + length; index++) bytes[index] = 0;
   }
 
   /** Zeros up to a multiple of eight bytes, counted from `from`. */

@@ -302,6 +302,11 @@ export class Session {
 
   // ---- what goes out ----
 
+  /** Whether there is something to be sent now. */
+  get hasBytes(): boolean {
+    return this.#out.length > 0;
+  }
+
   /** What is to be sent now, in one piece; undefined: nothing. Tell `flushed` once the connection has taken it. */
   takeBytes(): Uint8Array | undefined {
     const [first, ...others] = this.#out;
