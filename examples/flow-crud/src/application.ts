@@ -11,6 +11,7 @@ import {
   type EngineOptions,
 } from "wheelwork";
 import { Floodlight, type FloodlightOptions } from "./floodlight/floodlight.ts";
+import { OpenFlowSwitches, type OpenFlowOptions } from "./floodlight/openflow-switches.ts";
 import { Flows } from "./flows.ts";
 import { flowCreateHub, type FlowCreateOptions } from "./hub.ts";
 import { defaultSwitches } from "./network.ts";
@@ -30,6 +31,8 @@ export interface FlowCrudOptions {
   readonly style?: "chart" | "handlers";
   /** The switches, and what goes wrong on the way to them. */
   readonly floodlight?: Omit<FloodlightOptions, "durability" | "clock">;
+  /** Drives real switches instead of simulated ones. */
+  readonly network?: Omit<OpenFlowOptions, "path" | "durability" | "clock" | "onProblem">;
   /** How many meters there are. */
   readonly meters?: PoolOptions["meters"];
   /** Carries the messages between the workers and the switches. Default: a bus within the process. */
@@ -45,6 +48,8 @@ export interface FlowCrud {
   readonly engine: Engine;
   readonly hub: AnyHub;
   readonly floodlight: Floodlight;
+  /** The real switches, if it drives some. */
+  readonly network: OpenFlowSwitches | undefined;
   readonly flows: Flows;
   /** Stops the engine when what is open is committed, and closes the files. Runs go on at the next start. */
   close(): Promise<void>;
@@ -55,8 +60,8 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
   const { dataDir, flow = {}, meters, bus = new LocalBus(), durability = "full" } = options;
   const { logger, clock, observe } = options.engine ?? {};
   mkdirSync(dataDir, { recursive: true });
-  const opened: { close(): void }[] = [];
-  const keep = <T extends { close(): void }>(part: T): T => {
+  const opened: { close(): void | Promise<void> }[] = [];
+  const keep = <T extends { close(): void | Promise<void> }>(part: T): T => {
     opened.unshift(part);
     return part;
   };
@@ -70,10 +75,21 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
         ...(clock === undefined ? {} : { soon: clock.soon, wallMs: clock.wallMs }),
       }),
     );
+    const onProblem = (problem: string): void => logger?.warn({ part: "floodlight" }, problem);
+    const network =
+      options.network === undefined
+        ? undefined
+        : await OpenFlowSwitches.open({
+            ...options.network,
+            path: join(dataDir, "switches.db"),
+            durability,
+            onProblem,
+          });
     const floodlight = keep(
       new Floodlight(join(dataDir, "floodlight.db"), bus, {
-        onProblem: (problem) => logger?.warn({ part: "floodlight" }, problem),
+        onProblem,
         ...options.floodlight,
+        ...(network === undefined ? {} : { drives: network }),
         durability,
         ...(clock === undefined ? {} : { clock }),
       }),
@@ -82,7 +98,7 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
     const chart = flowCreateHub(flow, spokes);
     const service = flowCreateService(flow, spokes);
     const hub: AnyHub = options.style === "handlers" ? service : chart;
-    const switches = options.floodlight?.switches ?? defaultSwitches;
+    const switches = (options.network ?? options.floodlight)?.switches ?? defaultSwitches;
     const engine = createEngine({
       ...options.engine,
       hubs: [chart, service],
@@ -106,14 +122,15 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
       engine,
       hub,
       floodlight,
+      network,
       flows,
       close: async () => {
         await engine.stop();
-        for (const part of opened.splice(0)) part.close();
+        for (const part of opened.splice(0)) await part.close();
       },
     };
   } catch (error) {
-    for (const part of opened) part.close();
+    for (const part of opened) await part.close();
     throw error;
   }
 }

@@ -47,7 +47,7 @@ export function serveFlowCrud(
       {
         config: { permission: "read" },
         schema: {
-          summary: "The rules that the simulated switches hold, of one flow or of all",
+          summary: "The rules that the switches should hold, of one flow or of all",
           operationId: "listRules",
           tags: ["flows"],
           querystring: {
@@ -67,6 +67,20 @@ export function serveFlowCrud(
         },
       },
       ({ query }) => floodlight.rulesPage(query),
+    );
+    app.get(
+      "/switches/unconfirmed",
+      {
+        config: { permission: "read" },
+        schema: {
+          summary: "Rules that were to be removed, and may still be on a switch that is away",
+          description:
+            "They are removed when their switch is back, whenever that is. At most 1,000 are listed, the oldest first.",
+          operationId: "listUnconfirmed",
+          tags: ["flows"],
+        },
+      },
+      () => floodlight.unconfirmed(),
     );
   };
   return northbound({

@@ -5,6 +5,7 @@ import { consoleLogger, createMetrics, type LoggerOptions } from "wheelwork";
 import { openFlowCrud } from "./application.ts";
 import { explain } from "./explain.ts";
 import { seeded } from "./floodlight/faults.ts";
+import { networkOf } from "./network.ts";
 import { namesIn, serveFlowCrud } from "./http.ts";
 
 const usage = `Usage: npm start -- [options]
@@ -19,6 +20,11 @@ const usage = `Usage: npm start -- [options]
   --handlers       new requests go to the hub by handlers, not to the chart
   --max-downtime D how many days the clock may be ahead of the last commit at a start (30)
   --log LEVEL      debug, info, warn, error or silent      (warn)
+
+Real switches, over OpenFlow 1.3, instead of simulated ones (docs/network.md):
+  --network        switches connect to the port 6653       (no)
+  --openflow HOST:PORT  where they connect                 (127.0.0.1:6653)
+  --switches N     the ring has so many                    (8)
 
 What goes wrong between the workers and the simulated switches:
   --latency MS     from a command to its answer            (0)
@@ -49,6 +55,9 @@ function readOptions() {
       reorder: text,
       "table-size": text,
       seed: text,
+      network: { type: "boolean" },
+      openflow: text,
+      switches: text,
       handlers: { type: "boolean" },
       tokens: text,
       "tls-cert": text,
@@ -82,6 +91,7 @@ function readOptions() {
     dataDir: resolve(values.data ?? env["WHEELWORK_DATA"] ?? ".wheelwork"),
     level: level as NonNullable<LoggerOptions["level"]>,
     maxDowntimeMs: 86_400_000 * number("--max-downtime", values["max-downtime"], 1e6, 30),
+    network: values.network === true ? networkOf(values.openflow, values.switches) : undefined,
     floodlight: {
       faults: {
         latencyMs: number("--latency", values.latency, 60_000, 0),
@@ -134,6 +144,7 @@ async function start(options: ReturnType<typeof readOptions>): Promise<{ close()
     dataDir,
     level,
     floodlight,
+    network,
     maxDowntimeMs,
   } = options;
   const logger = consoleLogger({ level, name: "flow-crud" });
@@ -142,6 +153,7 @@ async function start(options: ReturnType<typeof readOptions>): Promise<{ close()
     dataDir,
     style,
     floodlight,
+    ...(network === undefined ? {} : { network }),
     engine: { logger, maxDowntimeMs, onFailure: fail, observe: metrics.observe },
   });
   const server = await serveFlowCrud(system, {
@@ -166,6 +178,9 @@ async function start(options: ReturnType<typeof readOptions>): Promise<{ close()
       "  Wheelwork: flow-crud is running",
       "",
       `  Northbound   ${url}   (POST /flow, GET /requests, GET /metrics, GET /openapi.json)`,
+      ...(system.network === undefined
+        ? []
+        : [`  OpenFlow     port ${system.network.port}   (npm run network, GET /switches/unconfirmed)`]),
       `  data         ${dataDir}`,
       ...answerBy.map((sentence) => `  promise      ${sentence}`),
       "",

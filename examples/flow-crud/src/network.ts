@@ -4,12 +4,37 @@
 /** How many switches the ring has, unless said otherwise. */
 export const defaultSwitches = 8;
 
+/** The number of the switch that holds a rule, from 1. */
+export const numberOfSwitch = (ruleid: number, switches: number): number => (ruleid % switches) + 1;
+
 /** The name of the switch that holds a rule. */
-export function switchOf(ruleid: number, switches: number): string {
-  return `sw-${(ruleid % switches) + 1}`;
-}
+export const switchOf = (ruleid: number, switches: number): string =>
+  `sw-${numberOfSwitch(ruleid, switches)}`;
+
+/** The port of a switch that leads to another one. */
+export const portTo = (neighbour: number): number => 100 + neighbour;
 
 /** The switches that a flow of `length` hops crosses, in order; a longer flow goes around the ring again. */
 export function pathOf(length: number, switches: number): string[] {
   return Array.from({ length: Math.min(length, switches) }, (_, hop) => switchOf(hop, switches));
+}
+
+/** Where the switches of a real network connect, unless said otherwise. */
+export const defaultOpenFlow = "127.0.0.1:6653";
+
+/**
+ * Where the switches of a real network connect, and how many of them there are, as the options `--openflow` and `--switches` say.
+ * @throws RangeError
+ */
+export function networkOf(
+  openflow = defaultOpenFlow,
+  switches = `${defaultSwitches}`,
+): { readonly switches: number; readonly listen: { readonly host: string; readonly port: number } } {
+  const [, host = "", port = ""] = /^(?:\[?([^\]]+)\]?):(\d{1,5})$/.exec(openflow) ?? [];
+  if (host === "" || Number(port) > 65_535)
+    throw new RangeError(`--openflow must be HOST:PORT, not ${JSON.stringify(openflow)}`);
+  const count = Number(switches);
+  if (!Number.isInteger(count) || count < 1 || count > 1000)
+    throw new RangeError(`--switches must be an integer from 1 to 1000, not ${JSON.stringify(switches)}`);
+  return { switches: count, listen: { host, port: Number(port) } };
 }

@@ -62,9 +62,9 @@ export function flowSpokes(options: SpokeOptions = {}) {
     installRule: spoke("install-rule", {
       input: Rule.extend({ error: z.enum(["IN_WORKER", "IN_FL"]).nullable() }),
       output: z.object({ installed: z.int() }),
-      errors: ["table-full", "fenced", "unsupported"],
+      errors: ["table-full", "refused", "fenced", "unsupported"],
       timeoutMs,
-      retry: { ...retry, giveUpOn: ["table-full", "fenced", "unsupported"] },
+      retry: { ...retry, giveUpOn: ["table-full", "refused", "fenced", "unsupported"] },
     }),
     /** Looks whether a rule is on its switch. */
     validateRule: spoke("validate-rule", {

@@ -33,6 +33,7 @@ export function floodlightWorkers(spokes: FlowSpokes, topics: FlowTopics = origi
     (ruleid) => ({ installed: ruleid }),
     {
       "table-full": "the table of the switch is full",
+      refused: "the switch does not take the rule",
       fenced: "the rule has been removed meanwhile",
     },
   );

@@ -5,6 +5,7 @@ import { localKafka, localPostgres, runForeground, type Program } from "@wheelwo
 import { consoleLogger, WheelworkError, type LoggerOptions } from "wheelwork";
 import { explain } from "../explain.ts";
 import { namesIn } from "../http.ts";
+import { defaultOpenFlow, networkOf } from "../network.ts";
 import { flowTopics } from "../topics.ts";
 import { Children } from "./children.ts";
 import { startNorthbound } from "./northbound.ts";
@@ -28,6 +29,8 @@ Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each i
   --insecure         Northbound takes requests from other machines, without asking who sends them
   --allowed-hosts LIST  names of Northbound besides loopback, with commas  (ALLOWED_HOSTS)
   --data DIR         of the switches, for Floodlight           (WHEELWORK_DATA, .wheelwork/cluster)
+  --network          Floodlight drives eight real switches, over OpenFlow 1.3 (docs/network.md)
+  --openflow HOST:PORT  where they connect                     (127.0.0.1:6653)
   --session-timeout MS  after this silence a node counts as dead  (6000)
   --stop-within MS   how long a part may take to stop          (15000)
   --deadline MS, --worker-timeout MS  of flow-create           (500, 100)
@@ -63,6 +66,8 @@ function readOptions() {
       "worker-timeout": text,
       tokens: text,
       "metrics-port": text,
+      network: { type: "boolean" },
+      openflow: text,
       insecure: { type: "boolean" },
       help: { type: "boolean", short: "h" },
     },
@@ -92,6 +97,15 @@ function readOptions() {
   const { only } = values;
   if (only !== undefined && !parts.includes(only as never))
     problems.push(`--only must be ${parts.join(", ")}, not ${only}`);
+  const network = (): ReturnType<typeof networkOf> | undefined => {
+    if (values.network !== true) return undefined;
+    try {
+      return networkOf(values.openflow);
+    } catch (error) {
+      problems.push((error as Error).message);
+      return undefined;
+    }
+  };
   const databaseUrl = values.database ?? env["DATABASE_URL"] ?? localPostgres().url;
   const options = {
     help: values.help === true,
@@ -109,6 +123,8 @@ function readOptions() {
       values["metrics-port"] === undefined
         ? undefined
         : integer("--metrics-port", values["metrics-port"], 0, 0, 65_000),
+    network: network(),
+    openflow: values.openflow ?? defaultOpenFlow,
     insecure: values.insecure === true,
     tokens: values.tokens ?? env["WHEELWORK_TOKENS"],
     allowedHosts: values["allowed-hosts"] ?? env["ALLOWED_HOSTS"] ?? "",
@@ -188,7 +204,8 @@ async function startOne(options: Options, only: PartName): Promise<Part> {
       return northbound;
     }
     case "floodlight": {
-      const floodlight = await startFloodlight(place, dataDir);
+      const { network } = options;
+      const floodlight = await startFloodlight(place, dataDir, network === undefined ? {} : { network });
       ready("floodlight");
       return floodlight;
     }
@@ -223,6 +240,7 @@ function allParts(options: Options): Program {
   };
   const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, `${value}`]);
   if (options.insecure) args.push("--insecure");
+  if (options.network !== undefined) args.push("--network", "--openflow", options.openflow);
   if (options.tokens !== undefined) args.push("--tokens", options.tokens);
   const program = [process.execPath, ...process.execArgv, fileURLToPath(import.meta.url)] as const;
   const wanted = [

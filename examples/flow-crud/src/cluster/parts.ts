@@ -12,6 +12,7 @@ import {
 } from "wheelwork";
 import { createNode, deadLetterTopic } from "wheelwork/cluster";
 import { Floodlight, type FloodlightOptions } from "../floodlight/floodlight.ts";
+import { OpenFlowSwitches, type OpenFlowOptions } from "../floodlight/openflow-switches.ts";
 import { flowCreateHub, type FlowCreateOptions } from "../hub.ts";
 import { defaultSwitches } from "../network.ts";
 import { PostgresResourcePool } from "../resources-postgres.ts";
@@ -145,18 +146,37 @@ export async function startNode(
 /** More would not fit into a message, which may have one megabyte. */
 const maxRulesTold = 1000;
 
-/** The switches, which take commands over Kafka. Only this part may open their file, in the folder `dataDir`. */
+/**
+ * The switches, which take commands over Kafka: simulated ones, or with `network` real ones. Only this part may open their file, in the
+ * folder `dataDir`.
+ */
 export async function startFloodlight(
   place: KafkaPlace,
   dataDir: string,
-  options: FloodlightOptions = {},
+  { network, ...options }: FloodlightOptions & { readonly network?: Pick<OpenFlowOptions, "listen"> } = {},
 ): Promise<Part & { readonly floodlight: Floodlight }> {
   mkdirSync(dataDir, { recursive: true });
   const bus = kafka({ brokers: place.brokers, clientId: "floodlight", ...kafkaSecurity() });
   const { topics } = place;
   await ensureFlowTopics(bus, topics);
   const onProblem = (problem: string): void => place.logger.warn({ part: "floodlight" }, problem);
-  const floodlight = new Floodlight(join(dataDir, "floodlight.db"), bus, { onProblem, topics, ...options });
+  const drives =
+    network === undefined
+      ? {}
+      : {
+          drives: await OpenFlowSwitches.open({
+            ...network,
+            path: join(dataDir, "switches.db"),
+            switches: defaultSwitches,
+            onProblem,
+          }),
+        };
+  const floodlight = new Floodlight(join(dataDir, "floodlight.db"), bus, {
+    onProblem,
+    topics,
+    ...drives,
+    ...options,
+  });
   const end = bus.subscribe(topics.rulesQuestions, ({ key, value: flowid }) => {
     const { count, rules } = floodlight.rulesPage({
       limit: maxRulesTold,
@@ -172,7 +192,7 @@ export async function startFloodlight(
     floodlight,
     close: async () => {
       end();
-      floodlight.close();
+      await floodlight.close();
       await bus.close();
     },
   };

@@ -3,14 +3,23 @@ import type { DatabaseDurability } from "../database.ts";
 import { defaultSwitches } from "../network.ts";
 import { originalTopics, type FlowTopics } from "../topics.ts";
 import { passagesOf, seeded, type Faults, type Passage } from "./faults.ts";
-import { Switches, type InstalledRule, type RulesFilter, type RulesPage } from "./switches.ts";
+import { SimulatedSwitches } from "./simulated-switches.ts";
+import {
+  defaultFenceMs,
+  type InstalledRule,
+  type RulesFilter,
+  type RulesPage,
+  type Switches,
+} from "./switches.ts";
 import { answerMessage, readCommand, type Command } from "./wire.ts";
 
 /** What the simulated controller can be set to. */
 export interface FloodlightOptions {
-  /** How many switches it drives. Default 8. */
+  /** What it drives. Default: simulated switches. */
+  readonly drives?: Switches;
+  /** How many simulated switches there are. Default 8. */
   readonly switches?: number;
-  /** Rules that one switch holds; more are refused with `table-full`. Default: no limit. */
+  /** Rules that one simulated switch holds; more are refused with `table-full`. Default: no limit. */
   readonly tableSize?: number;
   /** Default: none. */
   readonly faults?: Faults;
@@ -31,12 +40,12 @@ export interface FloodlightOptions {
   readonly onProblem?: (problem: string) => void;
 }
 
-const day = 86_400_000;
+/** So many rules are listed at once. */
+const maxListed = 1000;
 
 /**
- * A simulated switch controller, as the Floodlight of the original proof of concept. It takes commands from the bus, keeps the
- * rule tables of its switches in a file, and answers. It plays the outside world: it knows nothing of hubs. It can lose,
- * double and reorder messages.
+ * A switch controller, as the Floodlight of the original proof of concept. It takes commands from the bus, has its switches execute them,
+ * and answers. It plays the outside world: it knows nothing of hubs. It can lose, double and reorder messages.
  */
 export class Floodlight {
   readonly #bus: Bus;
@@ -51,7 +60,7 @@ export class Floodlight {
   readonly #timers = new Set<() => void>();
   #closed = false;
 
-  /** Opens the rule tables in the file `path`, and listens. */
+  /** Listens for commands. The file `path` has the rule tables of simulated switches. */
   constructor(path: string, bus: Bus, options: FloodlightOptions = {}) {
     this.#bus = bus;
     this.#topics = options.topics ?? originalTopics;
@@ -59,15 +68,17 @@ export class Floodlight {
     this.#faults = options.faults ?? {};
     this.#random = options.random ?? seeded(1);
     this.#onProblem = options.onProblem ?? (() => {});
-    this.#switches = new Switches({
-      path,
-      switches: options.switches ?? defaultSwitches,
-      tableSize: options.tableSize ?? Number.POSITIVE_INFINITY,
-      durability: options.durability ?? "full",
-      fenceMs: options.fenceMs ?? 7 * day,
-      soon: (task) => this.#clock.soon(() => void (this.#closed || task())),
-      wallMs: () => this.#clock.wallMs(),
-    });
+    this.#switches =
+      options.drives ??
+      new SimulatedSwitches({
+        path,
+        switches: options.switches ?? defaultSwitches,
+        tableSize: options.tableSize ?? Number.POSITIVE_INFINITY,
+        durability: options.durability ?? "full",
+        fenceMs: options.fenceMs ?? defaultFenceMs,
+        soon: (task) => this.#clock.soon(() => void (this.#closed || task())),
+        wallMs: () => this.#clock.wallMs(),
+      });
     this.#unsubscribe = bus.subscribe(this.#topics.commands, (message) => {
       const command = readCommand(message);
       if (command === undefined)
@@ -76,7 +87,7 @@ export class Floodlight {
     });
   }
 
-  /** The rules that the switches hold, of one flow or of all. */
+  /** The rules that the switches should hold, of one flow or of all. */
   rules(flowid?: string): InstalledRule[] {
     return this.#switches.rules(flowid);
   }
@@ -86,13 +97,18 @@ export class Floodlight {
     return this.#switches.page(filter);
   }
 
+  /** Rules that were to be removed, and may still be on a switch that is away. */
+  unconfirmed(limit = maxListed): RulesPage {
+    return this.#switches.unconfirmed(limit);
+  }
+
   /** Stops listening. Commands that were not stored yet are lost, as they are when the process dies. */
-  close(): void {
+  async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     this.#unsubscribe();
     for (const cancel of this.#timers) cancel();
-    this.#switches.close();
+    await this.#switches.close();
   }
 
   #take(command: Command): void {
@@ -112,7 +128,7 @@ export class Floodlight {
         this.#onProblem(`${command.command} ${command.key} could not be stored: ${String(error)}`);
       return;
     }
-    if (back === undefined) return;
+    if (word === undefined || back === undefined) return;
     this.#after(back, () => {
       const { commandReplies } = this.#topics;
       Promise.resolve(this.#bus.publish(commandReplies, answerMessage(command, word))).catch(

@@ -57,7 +57,16 @@ export function readCommand(message: Message): Command | undefined {
 
 /** The words with which the controller answers. The empty word means that it does not know the command. */
 export type AnswerWord =
-  "installed" | "validated" | "removed" | "absent" | "table-full" | "fenced" | "missing" | "unremoved" | "";
+  | "installed"
+  | "validated"
+  | "removed"
+  | "absent"
+  | "table-full"
+  | "refused"
+  | "fenced"
+  | "missing"
+  | "unremoved"
+  | "";
 
 /** The message of an answer: a word, a space, and the rule. */
 export function answerMessage(command: Command, word: AnswerWord): Message {

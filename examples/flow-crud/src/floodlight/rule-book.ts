@@ -1,0 +1,249 @@
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { GroupCommit, openDatabase, type DatabaseDurability } from "../database.ts";
+import { numberOfSwitch } from "../network.ts";
+import type { InstalledRule, RulesFilter, RulesPage } from "./switches.ts";
+import type { Command } from "./wire.ts";
+
+/**
+ * What a rule should be:
+ *
+ * ```
+ *   wanted    its switch should have it, and may have it. It is noted before the switch is told.
+ *   refused   its switch did not take it, as far as is known. It may have taken an earlier copy of the command.
+ *   removed   its switch must not have it, and may have it still.
+ *   absent    its switch does not have it, and gets it never again. That is proven.
+ * ```
+ *
+ * It goes from above to below only, but for `refused`, which a new command may make `wanted` again.
+ */
+export type RuleState = "wanted" | "refused" | "removed" | "absent";
+
+/** A rule as the book has it. */
+export interface BookedRule {
+  readonly key: string;
+  /** The number of its switch, from 1. */
+  readonly switch: number;
+  readonly state: RuleState;
+  /** The cookie that it has on its switch; undefined: it was never on one. */
+  readonly cookie: bigint | undefined;
+}
+
+/** Cookies begin with this byte. So rules of others are told from ours. */
+const mark = 0x57n << 56n;
+
+/** What finds the rules with our mark. */
+export const ours = { cookie: mark, cookieMask: 0xffn << 56n } as const;
+
+/** So many bits of a cookie are the number of the rule; the others are that of its request. */
+const ruleBits = 20;
+
+/** Rules of one request have numbers below this. */
+export const maxRules = 2 ** ruleBits;
+
+// `owner`: the numbers of requests. None is given twice, so that no rule is taken for that of another request. `rule`: the states.
+const schema = `
+CREATE TABLE IF NOT EXISTS owner (number INTEGER PRIMARY KEY AUTOINCREMENT, request TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS rule (
+  key TEXT PRIMARY KEY,
+  flowid TEXT NOT NULL,
+  ruleid INTEGER NOT NULL,
+  switch INTEGER NOT NULL,
+  owner INTEGER,
+  state TEXT NOT NULL,
+  at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS rule_flowid ON rule (flowid, state);
+CREATE INDEX IF NOT EXISTS rule_switch ON rule (switch, state);
+CREATE INDEX IF NOT EXISTS rule_state ON rule (state, at);
+CREATE TABLE IF NOT EXISTS speaker (id INTEGER PRIMARY KEY CHECK (id = 0), generation INTEGER NOT NULL);
+`;
+
+const fencesPerPurge = 1000;
+const purgeEveryMs = 60_000;
+
+/** What a book is made with. */
+export interface RuleBookOptions {
+  readonly path: string;
+  readonly switches: number;
+  readonly durability: DatabaseDurability;
+  /** How long a rule stays absent, in milliseconds: an install that is late by less does not bring it back. */
+  readonly fenceMs: number;
+  readonly soon: (task: () => void) => void;
+  readonly wallMs: () => number;
+}
+
+/**
+ * What real switches should have, durable in a file. A switch has no fence, and forgets everything when it is started anew. So what was
+ * asked of it is noted here first, and what is noted decides what it gets whenever it connects.
+ */
+export class RuleBook {
+  readonly #options: RuleBookOptions;
+  readonly #db: DatabaseSync;
+  readonly #group: GroupCommit;
+  readonly #statements = new Map<string, StatementSync>();
+  #purgeAt = 0;
+
+  constructor(options: RuleBookOptions) {
+    this.#options = options;
+    this.#db = openDatabase(options.path, schema, options.durability);
+    this.#group = new GroupCommit(this.#db, options.soon);
+  }
+
+  /** A number that none of the earlier owners of this file has had, and, clocks permitting, no owner of another file. */
+  nextGeneration(): bigint {
+    const now = Math.floor(this.#options.wallMs());
+    const row = this.#statement(
+      `INSERT INTO speaker (id, generation) VALUES (0, ?)
+       ON CONFLICT (id) DO UPDATE SET generation = max(generation + 1, excluded.generation) RETURNING generation`,
+    ).get(now);
+    return BigInt(Number(row?.["generation"]));
+  }
+
+  get(key: string): BookedRule | undefined {
+    const row = this.#statement("SELECT * FROM rule WHERE key = ?").get(key);
+    return row === undefined ? undefined : toBooked(row);
+  }
+
+  /** Notes that a rule is wanted, unless it is removed. The result is what is noted then, once it is on the disk. */
+  want(command: Command): Promise<BookedRule> {
+    return this.#group.run(() => {
+      const { key, cookie: request, flowid, ruleid } = command;
+      const known = this.get(key);
+      if (known?.state === "wanted" || known?.state === "removed" || known?.state === "absent") return known;
+      if (known === undefined) {
+        this.#statement("INSERT OR IGNORE INTO owner (request) VALUES (?)").run(request);
+        this.#statement(
+          `INSERT INTO rule (key, flowid, ruleid, switch, owner, state, at)
+           SELECT ?, ?, ?, ?, number, 'wanted', ? FROM owner WHERE request = ?`,
+        ).run(key, flowid, ruleid, this.#switchOf(ruleid), this.#options.wallMs(), request);
+      } else this.#set(key, "wanted");
+      return this.get(key) as BookedRule;
+    });
+  }
+
+  /** Notes that the switch has refused a rule. */
+  refuse(key: string): Promise<void> {
+    return this.#group.run(() => {
+      if (this.get(key)?.state === "wanted") this.#set(key, "refused");
+    });
+  }
+
+  /** Notes that a rule must not be there, nor come any more. One that was never wanted was never sent: it is absent. */
+  remove({ key, flowid, ruleid }: Command): Promise<BookedRule> {
+    return this.#group.run(() => {
+      const known = this.get(key);
+      if (known === undefined) {
+        this.#statement(
+          "INSERT INTO rule (key, flowid, ruleid, switch, state, at) VALUES (?, ?, ?, ?, 'absent', ?)",
+        ).run(key, flowid, ruleid, this.#switchOf(ruleid), this.#options.wallMs());
+      } else if (known.state !== "absent") this.#set(key, "removed");
+      this.#purge();
+      return this.get(key) as BookedRule;
+    });
+  }
+
+  /** It is proven that these rules are gone. */
+  confirm(keys: readonly string[]): Promise<void> {
+    return this.#group.run(() => {
+      for (const key of keys) if (this.get(key)?.state === "removed") this.#set(key, "absent");
+    });
+  }
+
+  /** The rules of a switch that are in a state. */
+  ofSwitch(number: number, state: RuleState): BookedRule[] {
+    const rows = this.#statement("SELECT * FROM rule WHERE switch = ? AND state = ?").all(number, state);
+    return rows.map(toBooked);
+  }
+
+  /** The wanted rules of one flow or of all, in the order of request and rule. */
+  rules(flowid?: string): InstalledRule[] {
+    const order = "ORDER BY substr(key, 1, 32), ruleid";
+    const rows =
+      flowid === undefined
+        ? this.#statement(`SELECT * FROM rule WHERE state = 'wanted' ${order}`).all()
+        : this.#statement(`SELECT * FROM rule WHERE flowid = ? AND state = 'wanted' ${order}`).all(flowid);
+    return rows.map(toRule);
+  }
+
+  /** Some of these rules, in the order of their keys. */
+  page({ flowid, cursor = "", limit }: RulesFilter): RulesPage {
+    const of = flowid === undefined ? "state = 'wanted'" : "flowid = ? AND state = 'wanted'";
+    const given = flowid === undefined ? [] : [flowid];
+    const rows = this.#statement(`SELECT * FROM rule WHERE ${of} AND key > ? ORDER BY key LIMIT ?`).all(
+      ...given,
+      cursor,
+      limit + 1,
+    );
+    const count = Number(this.#statement(`SELECT count(*) AS n FROM rule WHERE ${of}`).get(...given)?.["n"]);
+    const last = rows.length > limit ? rows[limit - 1] : undefined;
+    return {
+      count,
+      rules: rows.slice(0, limit).map(toRule),
+      ...(last === undefined ? {} : { cursor: String(last["key"]) }),
+    };
+  }
+
+  /** Rules that are removed, and may still be there: the oldest first. */
+  unconfirmed(limit: number): RulesPage {
+    const rows = this.#statement("SELECT * FROM rule WHERE state = 'removed' ORDER BY at LIMIT ?").all(limit);
+    const count = this.#statement("SELECT count(*) AS n FROM rule WHERE state = 'removed'").get()?.["n"];
+    return { count: Number(count), rules: rows.map(toRule) };
+  }
+
+  close(): void {
+    this.#statements.clear();
+    this.#db.close();
+  }
+
+  #switchOf(ruleid: number): number {
+    return numberOfSwitch(ruleid, this.#options.switches);
+  }
+
+  #set(key: string, state: RuleState): void {
+    this.#statement("UPDATE rule SET state = ?, at = ? WHERE key = ?").run(
+      state,
+      this.#options.wallMs(),
+      key,
+    );
+  }
+
+  /** A rule is absent for as long as an install can be late, not for ever. What is not confirmed stays. */
+  #purge(): void {
+    const now = this.#options.wallMs();
+    if (now < this.#purgeAt) return;
+    const { changes } = this.#statement(
+      `DELETE FROM rule WHERE key IN
+         (SELECT key FROM rule WHERE state = 'absent' AND at < ? ORDER BY at LIMIT ${fencesPerPurge})`,
+    ).run(now - this.#options.fenceMs);
+    if (Number(changes) > 0)
+      this.#statement(
+        "DELETE FROM owner WHERE number NOT IN (SELECT owner FROM rule WHERE owner NOT NULL)",
+      ).run();
+    this.#purgeAt = changes === fencesPerPurge ? now : now + purgeEveryMs;
+  }
+
+  #statement(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) this.#statements.set(sql, (statement = this.#db.prepare(sql)));
+    return statement;
+  }
+}
+
+type Row = Readonly<Record<string, unknown>>;
+
+const toBooked = (row: Row): BookedRule => ({
+  key: String(row["key"]),
+  switch: Number(row["switch"]),
+  state: row["state"] as RuleState,
+  cookie:
+    row["owner"] === null
+      ? undefined
+      : mark | (BigInt(Number(row["owner"])) << BigInt(ruleBits)) | BigInt(Number(row["ruleid"])),
+});
+
+const toRule = (row: Row): InstalledRule => ({
+  switch: `sw-${Number(row["switch"])}`,
+  flowid: String(row["flowid"]),
+  ruleid: Number(row["ruleid"]),
+  cookie: String(row["key"]).slice(0, 32),
+});
