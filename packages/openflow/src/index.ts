@@ -38,9 +38,17 @@ export {
 } from "./codec/multipart.ts";
 export { meaningOf } from "./codec/meaning.ts";
 export * from "./codec/names.ts";
+export { type Command } from "./commands.ts";
 export { OpenFlowError, type OpenFlowErrorCode, type OpenFlowErrorDetails, type Refusal } from "./errors.ts";
 export { Framer } from "./framer.ts";
 export { type BundleFlags } from "./session/bundles.ts";
 export { type AtConnect, type SessionLimits } from "./session/session.ts";
-export { listen, type Speaker, type SpeakerEvents, type SpeakerOptions, type TlsOptions } from "./speaker.ts";
+export {
+  listen,
+  type Peer,
+  type Speaker,
+  type SpeakerEvents,
+  type SpeakerOptions,
+  type TlsOptions,
+} from "./speaker.ts";
 export { type RequestOptions, type Switch, type SwitchEvents } from "./switch.ts";

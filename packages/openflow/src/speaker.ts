@@ -1,6 +1,11 @@
 import { EventEmitter, once } from "node:events";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
-import { createSecureContext, createServer as createTlsServer } from "node:tls";
+import {
+  createSecureContext,
+  createServer as createTlsServer,
+  type PeerCertificate,
+  TLSSocket,
+} from "node:tls";
 import type { Features } from "./codec/messages.ts";
 import { OpenFlowError } from "./errors.ts";
 import * as outcomes from "./session/outcomes.ts";
@@ -15,6 +20,14 @@ export interface TlsOptions {
   readonly ca: string | Buffer;
 }
 
+/** Who is at the other end of a connection. */
+export interface Peer {
+  /** Its address. */
+  readonly remote: string;
+  /** The certificate that it has proven to have; undefined: there is no TLS. */
+  readonly certificate?: PeerCertificate;
+}
+
 /** How a speaker works. All limits have defaults. */
 export interface SpeakerOptions extends Partial<SessionLimits> {
   /** Where switches connect. Default: 6653; 0: any that is free. */
@@ -27,8 +40,10 @@ export interface SpeakerOptions extends Partial<SessionLimits> {
    * In which generation the speaker is the master of a switch: of all speakers, the one with the highest generation is. The switch refuses
    * what the others write. Each owner needs a new number, such as the epoch of a shard. Default: the time at which the speaker began, so that
    * the one that was started last is the master.
+   *
+   * A function may throw to refuse a switch, for example if its certificate is not one for this datapath id.
    */
-  readonly generation?: bigint | ((features: Features) => bigint | Promise<bigint>);
+  readonly generation?: bigint | ((features: Features, peer: Peer) => bigint | Promise<bigint>);
   /** How long a request may take. Default: 10,000 ms. */
   readonly requestTimeoutMs?: number;
   /** How many connections there may be. Default: 1,000. */
@@ -44,6 +59,9 @@ export interface SpeakerEvents {
   /** The server that listens has failed. */
   readonly error: [error: Error];
 }
+
+/** The longest time of a timer, in milliseconds. */
+const longest = 2 ** 31 - 1;
 
 const defaults: SessionLimits = {
   echoAfterMs: 2000,
@@ -65,17 +83,20 @@ export async function listen(options: SpeakerOptions = {}): Promise<Speaker> {
 export class Speaker extends EventEmitter<SpeakerEvents> {
   readonly #options: SpeakerOptions;
   readonly #limits: SessionLimits;
+  readonly #requestTimeoutMs: number;
   readonly #server: Server;
   readonly #switches = new Map<bigint, Connection>();
   readonly #connections = new Set<Connection>();
   readonly #sockets = new Set<Socket>();
   readonly #began = BigInt(Date.now());
+  #closed: Promise<void> | undefined;
 
   /** `listen` makes them. */
   constructor(options: SpeakerOptions) {
     super();
     this.#options = options;
     this.#limits = limitsOf(options);
+    this.#requestTimeoutMs = positive("requestTimeoutMs", options.requestTimeoutMs ?? 10_000);
     const accept = (socket: Socket): void => this.#accept(socket);
     this.#server = options.tls === undefined ? createServer(accept) : this.#tlsServer(options.tls, accept);
     this.#server.maxConnections = options.maxConnections ?? 1000;
@@ -111,7 +132,12 @@ export class Speaker extends EventEmitter<SpeakerEvents> {
   }
 
   /** Ends all connections, and listens no more. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
     const over = once(this.#server, "close");
     this.#server.close();
     for (const connection of this.#connections) connection.session.end(outcomes.closedHere());
@@ -160,10 +186,13 @@ export class Speaker extends EventEmitter<SpeakerEvents> {
   async #claim(connection: Connection, features: Features): Promise<void> {
     const { generation = this.#began } = this.#options;
     try {
-      connection.generation = typeof generation === "function" ? await generation(features) : generation;
+      connection.generation =
+        typeof generation === "function" ? await generation(features, connection.peer) : generation;
       connection.takeMaster();
     } catch (error) {
-      connection.session.end(outcomes.handshakeFailed("there is no generation to be its master in", error));
+      connection.session.end(
+        outcomes.handshakeFailed(`there is no generation to be its master in: ${messageOf(error)}`, error),
+      );
     }
   }
 
@@ -173,7 +202,7 @@ export class Speaker extends EventEmitter<SpeakerEvents> {
     const former = this.#switches.get(features.datapathId);
     const one = new Switch(
       { features, atConnect, remote, generation },
-      connection.wire(this.#options.requestTimeoutMs ?? 10_000),
+      connection.wire(this.#requestTimeoutMs),
     );
     connection.one = one;
     this.#switches.set(features.datapathId, connection);
@@ -233,6 +262,13 @@ class Connection {
     socket.on("error", (error) => session.end(outcomes.broken(error)));
     socket.on("close", () => session.end(outcomes.broken()));
     this.#flush();
+  }
+
+  get peer(): Peer {
+    const { remote } = this;
+    return this.#socket instanceof TLSSocket
+      ? { remote, certificate: this.#socket.getPeerCertificate() }
+      : { remote };
   }
 
   takeMaster(): void {
@@ -301,7 +337,7 @@ class Connection {
           this.#flush();
         });
       },
-      Math.max(0, Math.ceil(wakeAt - performance.now())),
+      Math.min(longest, Math.max(0, Math.ceil(wakeAt - performance.now()))),
     );
   }
 
@@ -314,6 +350,8 @@ class Connection {
   }
 }
 
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
 const addressOf = ({ remoteAddress, remotePort }: Socket): string =>
   `${remoteAddress ?? "?"}:${remotePort ?? "?"}`;
 
@@ -321,8 +359,7 @@ function limitsOf(options: SpeakerOptions): SessionLimits {
   const limits = { ...defaults };
   for (const name of Object.keys(defaults) as (keyof SessionLimits)[]) {
     const value = options[name] ?? defaults[name];
-    if (!(value > 0)) throw wrong(`${name} is ${value}, and must be more than 0`, "Correct the option.");
-    limits[name] = value;
+    limits[name] = positive(name, value);
   }
   if (limits.echoAfterMs >= limits.silentAfterMs) {
     throw wrong(
@@ -331,6 +368,11 @@ function limitsOf(options: SpeakerOptions): SessionLimits {
     );
   }
   return limits;
+}
+
+function positive(name: string, value: number): number {
+  if (value > 0 && Number.isFinite(value)) return value;
+  throw wrong(`${name} is ${value}, and must be a number above 0`, "Correct the option.");
 }
 
 const wrong = (message: string, next: string): OpenFlowError =>

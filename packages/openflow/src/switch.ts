@@ -7,6 +7,7 @@ import type {
   Features,
   FlowRemoved,
   Message,
+  MultipartReply,
   PacketIn,
   PortStatus,
   Received,
@@ -28,7 +29,8 @@ import type {
   TableStats,
 } from "./codec/multipart.ts";
 import { allMeters, allTables, groups, ports } from "./codec/names.ts";
-import { malformed, OpenFlowError } from "./errors.ts";
+import { type Command, commands } from "./commands.ts";
+import { invalid, malformed, OpenFlowError } from "./errors.ts";
 import { bundleAdd, bundleControl, type BundleFlags } from "./session/bundles.ts";
 import * as outcomes from "./session/outcomes.ts";
 import type { AtConnect, Request } from "./session/session.ts";
@@ -142,22 +144,19 @@ export class Switch extends EventEmitter<SwitchEvents> {
    * @throws OpenFlowError WW_OF_REFUSED says which were refused; WW_OF_UNKNOWN: they were sent, and no proof came; all other codes: nothing
    * was changed.
    */
-  apply(messages: readonly Message[], options: RequestOptions = {}): Promise<void> {
-    return this.#ask(
-      { drafts: [...messages, { type: "barrierRequest" }], expects: "barrierReply", reads: false },
-      options,
-      () => {},
-    );
+  async apply(messages: readonly Command[], options: RequestOptions = {}): Promise<void> {
+    const drafts: Message[] = [...commands(messages), { type: "barrierRequest" }];
+    await this.#ask({ drafts, expects: "barrierReply", reads: false }, options, () => {});
   }
 
   /**
    * Sends messages that nobody waits for, such as packet-outs. Nothing proves that they were done. The event `refused` tells what was not.
    * @throws OpenFlowError WW_OF_INVALID, WW_OF_OVERLOADED, WW_OF_CLOSED
    */
-  send(...messages: readonly Message[]): void {
+  send(...messages: readonly Command[]): void {
     const { requestTimeoutMs } = this.#wire;
     this.#wire.submit({
-      drafts: messages,
+      drafts: commands(messages),
       expects: undefined,
       reads: false,
       dueAt: this.#wire.now() + requestTimeoutMs,
@@ -169,7 +168,7 @@ export class Switch extends EventEmitter<SwitchEvents> {
    * Does all messages or none of them: an extension that Open vSwitch has. The bundle is committed once the switch has taken each message.
    * @throws OpenFlowError WW_OF_REFUSED, and nothing was changed; WW_OF_UNKNOWN: the commit was sent, and no proof came
    */
-  async bundle(messages: readonly Message[], options: RequestOptions & BundleFlags = {}): Promise<void> {
+  async bundle(messages: readonly Command[], options: RequestOptions & BundleFlags = {}): Promise<void> {
     const id = (this.#bundles = (this.#bundles + 1) >>> 0);
     const control = (what: "open" | "commit" | "discard") => bundleControl(id, what, options);
     const { dueAt, until } = this.#waits(options);
@@ -184,7 +183,7 @@ export class Switch extends EventEmitter<SwitchEvents> {
       return {
         drafts: [
           control("open"),
-          ...messages.map((message) => bundleAdd(id, message, options)),
+          ...commands(messages).map((message) => bundleAdd(id, message, options)),
           { type: "barrierRequest" },
         ],
         expects: "barrierReply",
@@ -205,20 +204,24 @@ export class Switch extends EventEmitter<SwitchEvents> {
     request: MultipartQuestion<K>,
     options: RequestOptions = {},
   ): Promise<MultipartEntries[K][]> {
-    const drafts: Message[] = [
-      { type: "multipartRequest", flags: 0, request: request as MultipartRequestBody },
-    ];
-    return this.#ask({ drafts, expects: "multipartReply", reads: true }, options, (replies) => {
+    return this.parts(request as MultipartRequestBody, options).then((parts) => {
       const entries: MultipartEntries[K][] = [];
-      for (const message of replies) {
-        const reply = message.type === "multipartReply" ? message.reply : undefined;
-        if (reply === undefined || reply.kind === "other" || reply.kind !== request.kind) {
+      for (const { reply } of parts) {
+        if (reply.kind === "other" || reply.kind !== request.kind) {
           throw malformed("multipart", `a reply of another kind than ${request.kind}`);
         }
         for (const entry of reply.entries) entries.push(entry as MultipartEntries[K]);
       }
       return entries;
     });
+  }
+
+  /** Asks something in several parts, and gives the parts as they came: for kinds that this package keeps as bytes. */
+  parts(request: MultipartRequestBody, options: RequestOptions = {}): Promise<MultipartReply[]> {
+    const drafts: Message[] = [{ type: "multipartRequest", flags: 0, request }];
+    return this.#ask({ drafts, expects: "multipartReply", reads: true }, options, (replies) =>
+      replies.filter((reply) => reply.type === "multipartReply"),
+    );
   }
 
   /** The rules that fit: of all tables, unless you say less. */
@@ -263,13 +266,14 @@ export class Switch extends EventEmitter<SwitchEvents> {
     return this.#one({ kind: "meterFeatures" }, options);
   }
 
-  /** Asks something that has one reply. */
+  /** Asks something that has one reply. A question of an experimenter may change something: without a reply, its outcome is unknown. */
   request<Q extends Question>(
     question: Q,
     options: RequestOptions = {},
   ): Promise<Received<Replies[Q["type"]]>> {
     const expects = replyTypes[question.type];
-    return this.#ask({ drafts: [question], expects, reads: true }, options, ([reply]) => reply as never);
+    const reads = question.type !== "experimenter";
+    return this.#ask({ drafts: [question], expects, reads }, options, ([reply]) => reply as never);
   }
 
   /** Ends the connection. What was sent and not proven has an unknown outcome. The switch connects again by itself. */
@@ -300,14 +304,16 @@ export class Switch extends EventEmitter<SwitchEvents> {
     const until = (make: (settle: Request["settle"]) => Request): Promise<readonly Received[]> =>
       new Promise((resolve, reject) => {
         signal?.throwIfAborted();
-        let cancel: ((reason: unknown) => void) | undefined = undefined as never;
-        const abort = (): void => cancel?.(signal?.reason);
+        if (!(timeoutMs > 0 && Number.isFinite(timeoutMs)))
+          throw invalid("timeoutMs", timeoutMs, "a number above 0");
+        let abort = (): void => {};
         const request = make((error, replies) => {
           signal?.removeEventListener("abort", abort);
           if (error === undefined) resolve(replies);
           else reject(error as Error);
         });
-        cancel = this.#wire.submit(request);
+        const cancel = this.#wire.submit(request);
+        abort = () => cancel(signal?.reason);
         signal?.addEventListener("abort", abort);
       });
     return { dueAt, until };

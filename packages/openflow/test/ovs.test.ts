@@ -12,11 +12,12 @@ import {
 } from "@wheelwork/services";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import {
+  type Command,
   flowMod,
   flowRemovedReasons,
   listen,
   match,
-  type Message,
+  type MeterMod,
   OpenFlowError,
   packetOut,
   ports,
@@ -138,7 +139,7 @@ describe.skipIf(!openVSwitchIsInstalled())(`Open vSwitch${why}`, () => {
     expect(await sw.portStats(1)).toMatchObject([{ port: 1, receivedPackets: 0n }]);
     expect(await sw.tables()).toHaveLength(254);
     expect(await sw.meterFeatures()).toMatchObject({ maxMeters: 262_144 });
-    const meter: Message = {
+    const meter: MeterMod = {
       type: "meterMod",
       command: "add",
       flags: 1,
@@ -357,7 +358,14 @@ describe.skipIf(!openVSwitchIsInstalled())(`Open vSwitch${why}`, () => {
       ours.issue("switch"),
       theirs.issue("stranger"),
     ];
-    const one = await speaker({ tls: { ...pemOf(server), ca: readFileSync(ours.ca) } });
+    const peers: unknown[] = [];
+    const one = await speaker({
+      tls: { ...pemOf(server), ca: readFileSync(ours.ca) },
+      generation: ({ datapathId }, { certificate }) => {
+        peers.push([datapathId, certificate?.subject.CN]);
+        return 1n;
+      },
+    });
     const id = ++made;
     await lab.vsctl("set-ssl", bad.key, bad.cert, ours.ca);
     const refused = once(one, "refused");
@@ -367,6 +375,7 @@ describe.skipIf(!openVSwitchIsInstalled())(`Open vSwitch${why}`, () => {
       expect.anything(),
     ]);
     expect(one.switches.size).toBe(0);
+    expect(peers).toEqual([]);
     const [sw] = await Promise.all([
       next(one),
       lab
@@ -375,11 +384,51 @@ describe.skipIf(!openVSwitchIsInstalled())(`Open vSwitch${why}`, () => {
     ]);
     await sw.apply(rules(2));
     expect(await lab.dump(id)).toHaveLength(2);
+    expect(peers).toEqual([[BigInt(id), "switch"]]);
+  });
+
+  it("is refused by a speaker that has no generation for it", async () => {
+    const generation = (): bigint => {
+      throw new Error("not one of ours");
+    };
+    const one = await speaker({ generation });
+    const refused = once(one, "refused");
+    await lab.add([++made], targetOf(one));
+    expect(await refused).toMatchObject([
+      { code: "WW_OF_HANDSHAKE", message: expect.stringContaining("not one of ours") },
+      expect.stringContaining("127.0.0.1:"),
+    ]);
+    await one.close();
+    await one.close();
+  });
+
+  it("takes commands alone where commands are meant: a role would undo the mastership", async () => {
+    const { sw } = await connected();
+    const role = { type: "roleRequest", role: "equal", generation: 0n } as unknown as Command;
+    const asBytes: Command = { type: "other", messageType: 24, body: new Uint8Array(16) };
+    for (const wrong of [role, asBytes]) {
+      expect(await codeOf(sw.apply([wrong]))).toBe("WW_OF_INVALID");
+      expect(await codeOf(sw.bundle([wrong]))).toBe("WW_OF_INVALID");
+      expect(() => sw.send(wrong)).toThrow("WW_OF_INVALID");
+    }
+    expect(await codeOf(sw.apply([], { timeoutMs: Number.NaN }))).toBe("WW_OF_INVALID");
+    // A group, whose messages are sent and read as bytes: add group 1, of which all buckets are used, and of which there are none.
+    await sw.apply([{ type: "other", messageType: 15, body: Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1) }]);
+    const [part] = await sw.parts({ kind: "other", code: 7, body: new Uint8Array() });
+    expect(part?.reply).toMatchObject({
+      kind: "other",
+      code: 7,
+      body: Uint8Array.of(0, 8, 0, 0, 0, 0, 0, 1),
+    });
   });
 });
 
 it("refuses options that cannot be", async () => {
   await expect(listen({ echoAfterMs: 10, silentAfterMs: 10 })).rejects.toThrow(/^WW_OF_CONFIG: echoAfterMs/);
+  await expect(listen({ silentAfterMs: Infinity })).rejects.toThrow(
+    /^WW_OF_CONFIG: silentAfterMs is Infinity/,
+  );
+  await expect(listen({ requestTimeoutMs: -1 })).rejects.toThrow(/^WW_OF_CONFIG: requestTimeoutMs is -1/);
   await expect(listen({ windowBytes: 0 })).rejects.toThrow(/^WW_OF_CONFIG: windowBytes is 0/);
   await expect(listen({ tls: { key: "", cert: "", ca: "" } })).rejects.toThrow(/^WW_OF_CONFIG: TLS needs/);
   await expect(listen({ tls: { key: "x", cert: "y", ca: "z" } })).rejects.toThrow(/^WW_OF_CONFIG: TLS: /);
