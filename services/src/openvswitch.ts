@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { isAlive, waitUntil } from "./process.ts";
+import { isAlive, send, waitUntil } from "./process.ts";
 
 const env = { ...process.env, PATH: `${process.env["PATH"]}:/usr/sbin:/sbin` };
 const run = promisify(execFile);
@@ -11,39 +11,67 @@ const run = promisify(execFile);
 export const openVSwitchIsInstalled = (): boolean =>
   spawnSync("ovs-vswitchd", ["--version"], { env, stdio: "ignore" }).status === 0;
 
-/**
- * Real switches: Open vSwitch in a folder of its own, with datapaths in memory. It needs no root, and any number run side by side. All
- * switches are in one process.
- */
+/** The processes of Open vSwitch in a folder of their own: its database, and the one that all switches are in. They outlive this program. */
 export class OpenVSwitch {
-  readonly folder = mkdtempSync(join(tmpdir(), "wheelwork-ovs-"));
-  readonly #db = `unix:${this.folder}/db.sock`;
-  readonly #atExit = (): void => this.#kill();
+  readonly folder: string;
+  readonly #namespace: string | undefined;
+  #atExit: (() => void) | undefined;
 
-  constructor() {
-    process.on("exit", this.#atExit);
+  /** `namespace`: the network namespace that the switches are in. Without it, their datapaths are in memory, and they need no root. */
+  constructor(folder: string, namespace?: string) {
+    this.folder = folder;
+    this.#namespace = namespace;
+  }
+
+  /** Switches in memory, in a new folder, for a test: any number run side by side. They end with this program, or by `stop`. */
+  static temporary(): OpenVSwitch {
+    const one = new OpenVSwitch(mkdtempSync(join(tmpdir(), "wheelwork-ovs-")));
+    one.#atExit = () => one.stop();
+    process.on("exit", one.#atExit);
+    one.begin();
+    return one;
+  }
+
+  /** Makes a new database, and starts both processes. */
+  begin(): void {
+    const db = join(this.folder, "conf.db");
+    execFileSync("ovsdb-tool", ["create", db, "/usr/share/openvswitch/vswitch.ovsschema"], { env });
+    this.#daemon("ovsdb-server", [db, `--remote=p${this.#db}`]);
+    // Few threads: it is one machine's whole network.
+    const threads = ["other_config:n-handler-threads=1", "other_config:n-revalidator-threads=1"];
     execFileSync(
-      "ovsdb-tool",
-      ["create", `${this.folder}/conf.db`, "/usr/share/openvswitch/vswitch.ovsschema"],
-      { env },
+      "ovs-vsctl",
+      [`--db=${this.#db}`, "--no-wait", "init", "--", "set", "Open_vSwitch", ".", ...threads],
+      {
+        env,
+      },
     );
-    this.#daemon("ovsdb-server", [`${this.folder}/conf.db`, `--remote=p${this.#db}`]);
-    execFileSync("ovs-vsctl", [`--db=${this.#db}`, "--no-wait", "init"], { env });
     this.start();
   }
 
   /** Starts the switches, with the same database: their tables are empty. */
   start(): void {
-    this.#daemon("ovs-vswitchd", [this.#db, "--enable-dummy", "--disable-system"]);
+    const memory = this.#namespace === undefined ? ["--enable-dummy", "--disable-system"] : [];
+    this.#daemon("ovs-vswitchd", [this.#db, ...memory], this.#namespace);
   }
 
-  #daemon(name: string, args: readonly string[]): void {
+  get #db(): string {
+    return `unix:${this.folder}/db.sock`;
+  }
+
+  /** The process of the switches; undefined: it does not run. */
+  get pid(): number | undefined {
+    const pid = this.#pid("ovs-vswitchd");
+    return pid !== undefined && isAlive(pid) ? pid : undefined;
+  }
+
+  #daemon(name: string, args: readonly string[], namespace?: string): void {
     const files = [`--pidfile=${this.#file(name, "pid")}`, `--unixctl=${this.#file(name, "ctl")}`];
     const quiet = ["-vconsole:off", "-vsyslog:off", "-vfile:info", `--log-file=${this.#file(name, "log")}`];
-    execFileSync(name, [...args, ...files, ...quiet, "--no-chdir", "--detach"], {
-      env: this.#env,
-      stdio: "ignore",
-    });
+    const command = [name, ...args, ...files, ...quiet, "--no-chdir", "--detach"];
+    const [program = "", ...rest] =
+      namespace === undefined ? command : ["ip", "netns", "exec", namespace, ...command];
+    execFileSync(program, rest, { env: this.#env, stdio: "ignore" });
   }
 
   #file(name: string, end: string): string {
@@ -121,21 +149,22 @@ export class OpenVSwitch {
     await this.vsctl("set-controller", `s${number}`, ...targets);
   }
 
-  #kill(): void {
+  /** Ends both processes, and removes the folder. */
+  stop(): void {
+    if (this.#atExit !== undefined) process.off("exit", this.#atExit);
     for (const name of ["ovs-vswitchd", "ovsdb-server"]) {
       const pid = this.#pid(name);
-      if (pid === undefined) continue;
-      try {
-        process.kill(pid, "SIGKILL");
-      } catch {
-        // It has ended by itself.
-      }
+      // A pid file may be left of a process that has ended long ago, whose number is another one's by now.
+      if (pid !== undefined && commandOf(pid).includes(this.folder)) send(pid, "SIGKILL");
     }
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
 
-  stop(): void {
-    process.off("exit", this.#atExit);
-    this.#kill();
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "";
   }
 }

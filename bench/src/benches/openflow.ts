@@ -220,7 +220,7 @@ async function latency(speaker: Giver, hand: Giver, load: Load) {
 
 /** What switches cost that say nothing but echoes. */
 async function idle(count: number) {
-  const lab = new OpenVSwitch();
+  const lab = OpenVSwitch.temporary();
   const speaker = await listen({ port: 0, host: "127.0.0.1" });
   try {
     const before = memoryKb();
@@ -253,7 +253,7 @@ export const openflow: Bench = {
     const bench = "openflow";
     note("200 switches that say nothing");
     report({ bench, ...(await idle(200)) });
-    const lab = new OpenVSwitch();
+    const lab = OpenVSwitch.temporary();
     const speaker = await listen({ port: 0, host: "127.0.0.1", maxQueuedBytes: 2 ** 26 });
     const hands: ByHand[] = [];
     const server = await bareServer(10, (giver) => hands.push(giver));

@@ -40,7 +40,7 @@ async function ensure(sw: Switch, attempts = 3): Promise<void> {
 }
 
 const speaker = await listen({ port: Number(process.argv[2] ?? 6653) });
-console.log(`listening on port ${speaker.port}`);
+console.log(`listening on ${speaker.port}`);
 speaker.on("refused", (error, remote) => console.error(`${remote}: ${error.message}`));
 speaker.on("switch", (sw) => {
   ensure(sw).catch((error: unknown) => {

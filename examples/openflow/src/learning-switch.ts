@@ -10,8 +10,9 @@ import {
   type Switch,
 } from "@wheelwork/openflow";
 
-const speaker = await listen({ port: Number(process.argv[2] ?? 6653) });
-console.log(`listening on port ${speaker.port}`);
+const at = process.argv[2] ?? "6653"; // A port, or a socket file.
+const speaker = await listen(/^\d+$/.test(at) ? { port: Number(at) } : { path: at });
+console.log(`listening on ${speaker.port || at}`);
 speaker.on("refused", (error, remote) => console.error(`${remote}: ${error.message}`));
 speaker.on("switch", (sw) => {
   learn(sw);

@@ -1,4 +1,4 @@
-import { OpenVSwitch, openVSwitchIsInstalled, waitUntil } from "@wheelwork/services";
+import { Network, networkFault, OpenVSwitch, openVSwitchIsInstalled, waitUntil } from "@wheelwork/services";
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,15 +9,15 @@ const why = openVSwitchIsInstalled() ? "" : " (skipped: it is not installed)";
 describe.skipIf(!openVSwitchIsInstalled())(`on Open vSwitch${why}`, () => {
   let lab: OpenVSwitch;
   beforeAll(() => {
-    lab = new OpenVSwitch();
+    lab = OpenVSwitch.temporary();
   });
   afterAll(() => lab?.stop());
 
   /** Runs a program of the examples. */
-  async function program(name: string, port = 0): Promise<Program> {
+  async function program(name: string, port: number | string = 0): Promise<Program> {
     const one = new Program(name, port);
     onTestFinished(() => one.kill());
-    await one.says("listening on port");
+    await one.says("listening on");
     return one;
   }
 
@@ -73,11 +73,30 @@ describe.skipIf(!openVSwitchIsInstalled())(`on Open vSwitch${why}`, () => {
   });
 });
 
+const fault = networkFault();
+
+it.skipIf(fault !== undefined)(
+  `the learning switch lets hosts ping each other over three switches${fault === undefined ? "" : ` (skipped: ${fault})`}`,
+  async () => {
+    const network = new Network(`e${process.pid}`);
+    onTestFinished(() => network.stop());
+    await network.start("chain", 3);
+    for (const host of [1, 2, 3]) await network.host(host, host, 1);
+    const one = new Program("learning-switch", network.controllerPath);
+    onTestFinished(() => one.kill());
+    for (const number of [1, 2, 3]) await one.says(`switch ${number} is ready`);
+    expect(await network.ping(1, 3, 5)).toBeGreaterThan(3);
+    // Once it has learned, they need it no more.
+    one.kill();
+    expect(await network.ping(1, 3, 5)).toBe(5);
+  },
+);
+
 class Program {
   readonly #child: ChildProcess;
   #printed = "";
 
-  constructor(name: string, port: number) {
+  constructor(name: string, port: number | string) {
     const file = join(import.meta.dirname, `../src/${name}.ts`);
     const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
     this.#child = spawn(process.execPath, [...flags, file, String(port)], {
@@ -87,7 +106,7 @@ class Program {
   }
 
   get port(): number {
-    return Number(/listening on port (\d+)/.exec(this.#printed)?.[1]);
+    return Number(/listening on (\d+)/.exec(this.#printed)?.[1]);
   }
 
   async says(text: string): Promise<void> {

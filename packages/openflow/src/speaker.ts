@@ -1,5 +1,5 @@
 import { EventEmitter, once } from "node:events";
-import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { createServer, type Server, type Socket } from "node:net";
 import {
   createSecureContext,
   createServer as createTlsServer,
@@ -32,6 +32,8 @@ export interface Peer {
 export interface SpeakerOptions extends Partial<SessionLimits> {
   /** Where switches connect. Default: 6653; 0: any that is free. */
   readonly port?: number;
+  /** A socket file to listen on instead of a port: switches reach it from other network namespaces, too. */
+  readonly path?: string;
   /** The address to listen on. Default: all of them. */
   readonly host?: string;
   /** TLS, with both sides verified. Without it, anybody who reaches the port may be a switch. */
@@ -75,7 +77,7 @@ const defaults: SessionLimits = {
 /** Listens for switches. @throws OpenFlowError WW_OF_CONFIG; the error of the server, such as EADDRINUSE */
 export async function listen(options: SpeakerOptions = {}): Promise<Speaker> {
   const speaker = new Speaker(options);
-  await speaker.opened(options.port ?? 6653, options.host);
+  await speaker.opened();
   return speaker;
 }
 
@@ -115,15 +117,17 @@ export class Speaker extends EventEmitter<SpeakerEvents> {
   }
 
   /** Begins to listen. */
-  async opened(port: number, host: string | undefined): Promise<void> {
-    this.#server.listen({ port, host });
+  async opened(): Promise<void> {
+    const { port = 6653, host, path } = this.#options;
+    this.#server.listen(path === undefined ? { port, host } : { path });
     await once(this.#server, "listening");
     this.#server.on("error", (error) => this.emit("error", error));
   }
 
-  /** The port that switches connect to. */
+  /** The port that switches connect to. 0: there is none, since they connect to a socket file. */
   get port(): number {
-    return (this.#server.address() as AddressInfo).port;
+    const address = this.#server.address();
+    return typeof address === "object" && address !== null ? address.port : 0;
   }
 
   /** The switches that are connected, by their datapath ids. */
@@ -353,7 +357,7 @@ class Connection {
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const addressOf = ({ remoteAddress, remotePort }: Socket): string =>
-  `${remoteAddress ?? "?"}:${remotePort ?? "?"}`;
+  remoteAddress === undefined ? "a socket file" : `${remoteAddress}:${remotePort}`;
 
 function limitsOf(options: SpeakerOptions): SessionLimits {
   const limits = { ...defaults };

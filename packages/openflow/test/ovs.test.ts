@@ -52,7 +52,7 @@ describe.skipIf(!openVSwitchIsInstalled())(`Open vSwitch${why}`, () => {
   let lab: OpenVSwitch;
   let made = 0;
   beforeAll(() => {
-    lab = new OpenVSwitch();
+    lab = OpenVSwitch.temporary();
   });
   afterAll(() => lab?.stop());
 
