@@ -224,7 +224,7 @@ describe.skipIf(!openVSwitchIsInstalled())(`Open vSwitch${why}`, () => {
     const id = ++made;
     const [sw] = await Promise.all([next(one), lab.add([id], targetOf({ port }))]);
     await sw.apply([rule(0, 4n)]);
-    proxy.cutAfter = 150_000;
+    proxy.cutAfter(150_000);
     expect(await codeOf(sw.apply(rules(4000)))).toBe("WW_OF_UNKNOWN");
     expect(await codeOf(sw.apply([]))).toBe("WW_OF_CLOSED");
     const [again] = await Promise.all([next(one), lab.connect(id, targetOf(one))]);
@@ -268,6 +268,17 @@ describe.skipIf(!openVSwitchIsInstalled())(`Open vSwitch${why}`, () => {
     const [again] = await Promise.all([next(one, id), lab.connect(id, target)]);
     // The frozen switch has read what was on its way to it.
     expect(again.atConnect.flows).toBe(2);
+  });
+
+  it("is not given up when this process itself stood still", async () => {
+    const { sw } = await connected({ echoAfterMs: 200, silentAfterMs: 800 });
+    const written = sw.apply(rules(2), { timeoutMs: 500 });
+    // What the switch has said meanwhile is read before its time is over.
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    for (const until = performance.now() + 1500; performance.now() < until;);
+    await written;
+    await sw.apply(rules(2));
+    expect(sw.isConnected).toBe(true);
   });
 
   it("tells of packets, ports and rules, and sends packets", async () => {

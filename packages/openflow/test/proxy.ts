@@ -3,11 +3,9 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 
 /** What stands between a switch and its speaker: it cuts the connection, or holds what comes. */
 export class Proxy {
-  /** It cuts the connection after so many bytes to the switch. */
-  cutAfter = Infinity;
+  #left = Infinity;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  #passed = 0;
   #held: [Socket, Buffer][] | undefined;
 
   constructor(port: number) {
@@ -25,10 +23,13 @@ export class Proxy {
       down.pipe(up);
       up.on("data", (bytes) => {
         if (this.#held !== undefined) return void this.#held.push([down, bytes]);
-        const left = this.cutAfter - this.#passed;
-        this.#passed += bytes.length;
-        if (left < bytes.length) down.end(bytes.subarray(0, left));
-        else down.write(bytes);
+        if (this.#left < bytes.length) {
+          down.end(bytes.subarray(0, this.#left));
+          this.#left = Infinity;
+        } else {
+          this.#left -= bytes.length;
+          down.write(bytes);
+        }
       });
     });
   }
@@ -37,6 +38,11 @@ export class Proxy {
     this.#server.listen(0, "127.0.0.1");
     await once(this.#server, "listening");
     return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** Cuts the connection once so many bytes more have gone to the switch. */
+  cutAfter(bytes: number): void {
+    this.#left = bytes;
   }
 
   /** Holds what comes for the switch, and goes on to do so when the speaker has closed the connection. */

@@ -267,6 +267,17 @@ describe("silence", () => {
     expect(played.session.wakeAt).toBe(Infinity);
   });
 
+  it("is not that of the switch if nobody has asked it, since this process stood still", () => {
+    const played = new Played().ready();
+    played.after(60_000);
+    expect([played.types(), played.end]).toEqual([["echoRequest"], undefined]);
+    expect(played.session.wakeAt).toBe(64_000);
+    played.after(3999);
+    expect(played.end).toBeUndefined();
+    played.after(1);
+    expect(played.end).toBe("WW_OF_SILENT");
+  });
+
   it("ends with anything that the switch says", () => {
     const played = new Played().ready();
     for (let time = 0; time < 10; time++) {

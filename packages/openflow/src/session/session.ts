@@ -146,7 +146,8 @@ export class Session {
   #blocking: Pending | undefined;
   #out: Uint8Array[] = [];
   #heardAt: number;
-  #echoed = false;
+  /** When the switch was asked for a sign of life, since it has said nothing; undefined: it was not. */
+  #askedAt: number | undefined;
   /** No request is due before this time. */
   #nextDue = Infinity;
   #now: number;
@@ -176,7 +177,7 @@ export class Session {
     if (this.hasEnded) return;
     this.#now = now;
     this.#heardAt = now;
-    this.#echoed = false;
+    this.#askedAt = undefined;
     try {
       this.#framer.push(bytes, (frame) => this.#took(frame));
     } catch (error) {
@@ -192,7 +193,10 @@ export class Session {
     this.#now = now;
     const { silentAfterMs, echoAfterMs, handshakeMs } = this.#limits;
     const silentMs = now - this.#heardAt;
-    if (silentMs >= silentAfterMs) return this.end(outcomes.silent(silentMs));
+    // The time counts from the question: if this process stood still, nobody has asked the switch.
+    if (this.#askedAt !== undefined && now - this.#askedAt >= silentAfterMs - echoAfterMs) {
+      return this.end(outcomes.silent(silentMs));
+    }
     if (this.#state !== "ready" && now >= this.#readyBy) {
       return this.end(
         outcomes.handshakeFailed(
@@ -200,8 +204,8 @@ export class Session {
         ),
       );
     }
-    if (silentMs >= echoAfterMs && !this.#echoed) {
-      this.#echoed = true;
+    if (silentMs >= echoAfterMs && this.#askedAt === undefined) {
+      this.#askedAt = now;
       this.#write({ type: "echoRequest", data: new Uint8Array() });
     }
     if (now >= this.#nextDue) this.#expire();
@@ -212,7 +216,8 @@ export class Session {
   get wakeAt(): number {
     if (this.hasEnded) return Infinity;
     const { silentAfterMs, echoAfterMs } = this.#limits;
-    const echoAt = this.#heardAt + (this.#echoed ? silentAfterMs : echoAfterMs);
+    const echoAt =
+      this.#askedAt === undefined ? this.#heardAt + echoAfterMs : this.#askedAt + silentAfterMs - echoAfterMs;
     const readyBy = this.#state === "ready" ? Infinity : this.#readyBy;
     return Math.min(echoAt, readyBy, this.#nextDue);
   }
