@@ -5,7 +5,7 @@ import { consoleLogger, createMetrics, type LoggerOptions } from "wheelwork";
 import { openFlowCrud } from "./application.ts";
 import { explain } from "./explain.ts";
 import { seeded } from "./floodlight/faults.ts";
-import { networkOf } from "./network.ts";
+import { networkOf, type RealNetwork } from "./network.ts";
 import { namesIn, serveFlowCrud } from "./http.ts";
 
 const usage = `Usage: npm start -- [options]
@@ -22,8 +22,8 @@ const usage = `Usage: npm start -- [options]
   --log LEVEL      debug, info, warn, error or silent      (warn)
 
 Real switches, over OpenFlow 1.3, instead of simulated ones (docs/network.md):
-  --network        switches connect to the port 6653       (no)
-  --openflow HOST:PORT  where they connect                 (127.0.0.1:6653)
+  --network        drives the network of npm run network, if it is up
+  --openflow PLACE where switches connect: HOST:PORT, or a socket file   (127.0.0.1:6653)
   --switches N     the ring has so many                    (8)
 
 What goes wrong between the workers and the simulated switches:
@@ -180,7 +180,7 @@ async function start(options: ReturnType<typeof readOptions>): Promise<{ close()
       `  Northbound   ${url}   (POST /flow, GET /requests, GET /metrics, GET /openapi.json)`,
       ...(system.network === undefined
         ? []
-        : [`  OpenFlow     port ${system.network.port}   (npm run network, GET /switches/unconfirmed)`]),
+        : [`  OpenFlow     ${placeOf(network)}   (npm run network, GET /switches/unconfirmed)`]),
       `  data         ${dataDir}`,
       ...answerBy.map((sentence) => `  promise      ${sentence}`),
       "",
@@ -196,6 +196,11 @@ async function start(options: ReturnType<typeof readOptions>): Promise<{ close()
     },
   };
 }
+
+const placeOf = (network: RealNetwork | undefined): string => {
+  const { listen = { path: "" } } = network ?? {};
+  return "path" in listen ? listen.path : `${listen.host}:${listen.port}`;
+};
 
 function fail(error: unknown): never {
   process.stderr.write(`${explain(error)}\n`);

@@ -1,5 +1,6 @@
 import { EventEmitter, once } from "node:events";
-import { createServer, type Server, type Socket } from "node:net";
+import { rmSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import {
   createSecureContext,
   createServer as createTlsServer,
@@ -119,6 +120,7 @@ export class Speaker extends EventEmitter<SpeakerEvents> {
   /** Begins to listen. */
   async opened(): Promise<void> {
     const { port = 6653, host, path } = this.#options;
+    if (path !== undefined) await removeUnused(path);
     this.#server.listen(path === undefined ? { port, host } : { path });
     await once(this.#server, "listening");
     this.#server.on("error", (error) => this.emit("error", error));
@@ -355,6 +357,18 @@ class Connection {
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** A process that was killed leaves its socket file behind. It is removed if nobody listens there. */
+async function removeUnused(path: string): Promise<void> {
+  const socket = connect({ path });
+  try {
+    await once(socket, "connect");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ECONNREFUSED") rmSync(path, { force: true });
+  } finally {
+    socket.destroy();
+  }
+}
 
 const addressOf = ({ remoteAddress, remotePort }: Socket): string =>
   remoteAddress === undefined ? "a socket file" : `${remoteAddress}:${remotePort}`;

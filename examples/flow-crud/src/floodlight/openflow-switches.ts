@@ -31,7 +31,7 @@ export interface OpenFlowOptions {
   /** How many switches the ring has: their datapath ids are 1 to this. Default 8. */
   readonly switches?: number;
   /** Where the switches connect, and how. */
-  readonly listen?: Pick<SpeakerOptions, "port" | "host" | "tls">;
+  readonly listen?: Pick<SpeakerOptions, "port" | "host" | "path" | "tls">;
   /** How long a switch may take to answer, in milliseconds. Then nobody knows what has come of it. Default 2000. */
   readonly requestTimeoutMs?: number;
   /** Default `full`. */
@@ -118,7 +118,7 @@ export class OpenFlowSwitches implements Switches {
     }
   }
 
-  /** The port that switches connect to. */
+  /** The port that switches connect to; 0: they connect to a socket file. */
   get port(): number {
     return this.#speaker.port;
   }

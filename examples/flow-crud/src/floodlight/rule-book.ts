@@ -42,7 +42,10 @@ export const maxRules = 2 ** ruleBits;
 
 // `owner`: the numbers of requests. None is given twice, so that no rule is taken for that of another request. `rule`: the states.
 const schema = `
-CREATE TABLE IF NOT EXISTS owner (number INTEGER PRIMARY KEY AUTOINCREMENT, request TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS owner (
+  number INTEGER PRIMARY KEY AUTOINCREMENT CHECK (number < 1 << 36),
+  request TEXT NOT NULL UNIQUE
+);
 CREATE TABLE IF NOT EXISTS rule (
   key TEXT PRIMARY KEY,
   flowid TEXT NOT NULL,
@@ -111,7 +114,10 @@ export class RuleBook {
       const known = this.get(key);
       if (known?.state === "wanted" || known?.state === "removed" || known?.state === "absent") return known;
       if (known === undefined) {
-        this.#statement("INSERT OR IGNORE INTO owner (request) VALUES (?)").run(request);
+        // Not INSERT OR IGNORE, which uses up a number each time.
+        this.#statement(
+          "INSERT INTO owner (request) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM owner WHERE request = ?)",
+        ).run(request, request);
         this.#statement(
           `INSERT INTO rule (key, flowid, ruleid, switch, owner, state, at)
            SELECT ?, ?, ?, ?, number, 'wanted', ? FROM owner WHERE request = ?`,

@@ -89,7 +89,7 @@ const patienceMs = 120_000;
 
 /** A ring of real switches, and what drives them. */
 export class Ring implements Driven {
-  readonly lab = new OpenVSwitch();
+  readonly lab = OpenVSwitch.temporary();
   readonly folder = newFolder();
   readonly problems: string[] = [];
   readonly #numbers: readonly number[];

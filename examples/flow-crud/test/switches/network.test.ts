@@ -1,4 +1,4 @@
-import { openVSwitchIsInstalled } from "@wheelwork/services";
+import { Network, openVSwitchIsInstalled } from "@wheelwork/services";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,7 +6,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import type { FastifyInstance } from "fastify";
 import { openFlowCrud, type FlowCrud, type FlowCrudOptions } from "../../src/application.ts";
 import { serveFlowCrud } from "../../src/http.ts";
-import { networkOf } from "../../src/network.ts";
+import { networkOf, type RealNetwork } from "../../src/network.ts";
 import { Ring } from "./lab.ts";
 
 /** The switches, the broker and the application share two processors with other tests: whoever is slow is not late. */
@@ -123,10 +123,13 @@ describe.skipIf(!openVSwitchIsInstalled())("flow-crud on real switches", () => {
 });
 
 test("the options of a network are checked", () => {
-  expect(networkOf()).toEqual({ switches: 8, listen: { host: "127.0.0.1", port: 6653 } });
-  expect(networkOf("[::1]:7000", "3")).toEqual({ switches: 3, listen: { host: "::1", port: 7000 } });
+  const none = new Network("none", mkdtempSync(join(tmpdir(), "no-network-")));
+  onTestFinished(() => rmSync(none.folder, { recursive: true }));
+  const of = (openflow?: string, switches?: string): RealNetwork => networkOf(openflow, switches, none);
+  expect(of()).toEqual({ switches: 8, listen: { host: "127.0.0.1", port: 6653 } });
+  expect(of("[::1]:7000", "3")).toEqual({ switches: 3, listen: { host: "::1", port: 7000 } });
+  expect(of("run/controller.sock")).toEqual({ switches: 8, listen: { path: "run/controller.sock" } });
   for (const wrong of ["", "6653", "host", "host:", "host:70000", ":1"])
-    expect(() => networkOf(wrong)).toThrow(/--openflow must be HOST:PORT/);
-  for (const wrong of ["0", "-1", "1.5", "x", ""])
-    expect(() => networkOf(undefined, wrong)).toThrow(/--switches/);
+    expect(() => of(wrong)).toThrow(/--openflow must be HOST:PORT/);
+  for (const wrong of ["0", "-1", "1.5", "x", ""]) expect(() => of(undefined, wrong)).toThrow(/--switches/);
 });
