@@ -11,7 +11,7 @@ import type { Features } from "./codec/messages.ts";
 import { OpenFlowError } from "./errors.ts";
 import * as outcomes from "./session/outcomes.ts";
 import { Session, type SessionEvent, type SessionLimits } from "./session/session.ts";
-import { Switch } from "./switch.ts";
+import { type RequestOptions, Switch } from "./switch.ts";
 
 /** What a switch is trusted by, and what it trusts: PEM texts. */
 export interface TlsOptions {
@@ -92,11 +92,15 @@ export class Speaker extends EventEmitter<SpeakerEvents> {
   readonly #connections = new Set<Connection>();
   readonly #sockets = new Set<Socket>();
   readonly #began = BigInt(Date.now());
+  /** Those who wait for a switch: what tells them that none comes any more. */
+  readonly #waiting = new Set<(error: unknown) => void>();
   #closed: Promise<void> | undefined;
 
   /** `listen` makes them. */
   constructor(options: SpeakerOptions) {
     super();
+    // Any number may wait for switches.
+    this.setMaxListeners(0);
     this.#options = options;
     this.#limits = limitsOf(options);
     this.#requestTimeoutMs = positive("requestTimeoutMs", options.requestTimeoutMs ?? 10_000);
@@ -137,6 +141,43 @@ export class Speaker extends EventEmitter<SpeakerEvents> {
     return new Map(Array.from(this.#switches, ([id, { one }]) => [id, one as Switch]));
   }
 
+  /**
+   * The connection with a switch: the one that there is, or the next one. `timeoutMs` has the default of requests.
+   * @throws OpenFlowError WW_OF_TIMEOUT: it has not connected in time; WW_OF_CLOSED: the speaker was closed
+   */
+  waitFor(datapathId: bigint, options: RequestOptions = {}): Promise<Switch> {
+    const { timeoutMs = this.#requestTimeoutMs, signal } = options;
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      if (this.#closed !== undefined) throw outcomes.closedHere();
+      const present = this.#switches.get(datapathId)?.one;
+      if (present !== undefined) return resolve(present);
+      const over = (): void => {
+        clearTimeout(timer);
+        this.off("switch", came);
+        signal?.removeEventListener("abort", aborted);
+        this.#waiting.delete(fail);
+      };
+      const fail = (error: unknown): void => {
+        over();
+        reject(error as Error);
+      };
+      const aborted = (): void => fail(signal?.reason);
+      const came = (one: Switch): void => {
+        if (one.datapathId !== datapathId) return;
+        over();
+        resolve(one);
+      };
+      const timer = setTimeout(
+        () => fail(outcomes.notConnected(datapathId, timeoutMs)),
+        Math.min(longest, positive("timeoutMs", timeoutMs)),
+      );
+      this.on("switch", came);
+      signal?.addEventListener("abort", aborted);
+      this.#waiting.add(fail);
+    });
+  }
+
   /** Ends all connections, and listens no more. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
@@ -147,6 +188,7 @@ export class Speaker extends EventEmitter<SpeakerEvents> {
     const over = once(this.#server, "close");
     this.#server.close();
     for (const connection of this.#connections) connection.session.end(outcomes.closedHere());
+    for (const fail of this.#waiting) fail(outcomes.closedHere());
     // Those are left that have not come to a session: they have not ended their TLS handshake.
     for (const socket of this.#sockets) socket.destroy();
     await over;

@@ -234,6 +234,7 @@ export class Switch extends EventEmitter<SwitchEvents> {
     return this.#one({ ...anyFlow, ...filter, kind: "aggregate" }, options);
   }
 
+  /** All tables, with the number of their rules. */
   tables(options?: RequestOptions): Promise<TableStats[]> {
     return this.read({ kind: "table" }, options);
   }
@@ -243,6 +244,7 @@ export class Switch extends EventEmitter<SwitchEvents> {
     return this.#one({ kind: "description" }, options);
   }
 
+  /** All ports, as they are now. */
   ports(options?: RequestOptions): Promise<PortDescription[]> {
     return this.read({ kind: "portDescription" }, options);
   }
@@ -262,6 +264,7 @@ export class Switch extends EventEmitter<SwitchEvents> {
     return this.read({ kind: "meterConfig", meterId }, options);
   }
 
+  /** What meters the switch can have. */
   meterFeatures(options?: RequestOptions): Promise<MeterFeatures> {
     return this.#one({ kind: "meterFeatures" }, options);
   }

@@ -413,6 +413,25 @@ describe.skipIf(!openVSwitchIsInstalled())(`Open vSwitch${why}`, () => {
     await one.close();
   });
 
+  it("can be waited for", async () => {
+    const { one, sw, id, target } = await connected();
+    expect(await one.waitFor(BigInt(id))).toBe(sw);
+    const absent = BigInt(++made);
+    expect(await codeOf(one.waitFor(absent, { timeoutMs: 5 }))).toBe("WW_OF_TIMEOUT");
+    await expect(one.waitFor(absent, { signal: AbortSignal.abort("enough") })).rejects.toBe("enough");
+    const stop = new AbortController();
+    const aborted = one.waitFor(absent, { signal: stop.signal });
+    stop.abort("enough");
+    await expect(aborted).rejects.toBe("enough");
+    const waits = one.waitFor(absent);
+    await lab.add([Number(absent)], target);
+    expect((await waits).datapathId).toBe(absent);
+    const never = codeOf(one.waitFor(absent + 1000n));
+    await one.close();
+    expect([await never, await codeOf(one.waitFor(absent))]).toEqual(["WW_OF_CLOSED", "WW_OF_CLOSED"]);
+    expect(one.listenerCount("switch")).toBe(0);
+  });
+
   it("takes commands alone where commands are meant: a role would undo the mastership", async () => {
     const { sw } = await connected();
     const role = { type: "roleRequest", role: "equal", generation: 0n } as unknown as Command;

@@ -49,6 +49,7 @@ export interface FieldValues {
   readonly ipv6Exthdr: number;
 }
 
+/** The name of a field of OpenFlow 1.3. */
 export type FieldName = keyof FieldValues;
 
 /** One field of a packet with its value, and with a mask if only some of its bits count. */
@@ -72,6 +73,7 @@ export interface OtherField {
   readonly bytes: Uint8Array;
 }
 
+/** One field of a match, or the one that an action sets. */
 export type Field = KnownField | OtherField;
 
 interface Known {

@@ -14,6 +14,7 @@ import {
 /** One of these names, or a number that has none. */
 type Named<Names> = (keyof Names & string) | number;
 
+/** What a controller is for a switch. */
 export type Role = Named<typeof roles>;
 
 /** A part of a hello. */
@@ -73,6 +74,7 @@ export interface Features {
   readonly reserved: number;
 }
 
+/** How a switch treats fragments (`flags`), and how much of a packet goes to the controller if no rule says so. */
 export interface Config {
   readonly type: "getConfigReply" | "setConfig";
   readonly flags: number;

@@ -53,6 +53,7 @@ export interface AggregateStats {
   readonly flows: number;
 }
 
+/** How many rules a table has, and how many packets have come to it. */
 export interface TableStats {
   readonly tableId: number;
   /** How many rules it has. */
@@ -61,6 +62,7 @@ export interface TableStats {
   readonly matched: bigint;
 }
 
+/** The counters of a port. A counter that the port does not have is 2n ** 64n - 1n. */
 export interface PortStats {
   readonly port: number;
   readonly receivedPackets: bigint;
@@ -94,11 +96,13 @@ export interface PortDescription {
   readonly maxSpeedKbps: number;
 }
 
+/** What has come to a band of a meter. */
 export interface MeterBandStats {
   readonly packets: bigint;
   readonly bytes: bigint;
 }
 
+/** The counters of a meter, and how many rules use it. */
 export interface MeterStats {
   readonly meterId: number;
   readonly flows: number;
@@ -109,12 +113,14 @@ export interface MeterStats {
   readonly bands: readonly MeterBandStats[];
 }
 
+/** A meter as a switch has it. */
 export interface MeterConfig {
   readonly flags: number;
   readonly meterId: number;
   readonly bands: readonly MeterBand[];
 }
 
+/** What meters a switch can have. `bandTypes` and `capabilities` are bits. */
 export interface MeterFeatures {
   readonly maxMeters: number;
   readonly bandTypes: number;
@@ -136,6 +142,7 @@ export interface MultipartEntries {
   readonly meterFeatures: MeterFeatures;
 }
 
+/** What can be asked in several parts, and is known to this package. */
 export type MultipartKind = keyof MultipartEntries;
 
 interface Nothing {}

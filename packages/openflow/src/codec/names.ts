@@ -47,11 +47,17 @@ export const portConfig = { down: 1, noReceive: 4, noForward: 32, noPacketIn: 64
 /** The bits of a port's `state`. */
 export const portState = { linkDown: 1, blocked: 2, live: 4 } as const;
 
+/** The roles of a controller. */
 export const roles = { noChange: 0, equal: 1, master: 2, slave: 3 } as const;
+/** What a flow-mod does. The strict ones mean one rule: the same match and priority. */
 export const flowModCommands = { add: 0, modify: 1, modifyStrict: 2, delete: 3, deleteStrict: 4 } as const;
+/** What a meter-mod does. */
 export const meterModCommands = { add: 0, modify: 1, delete: 2 } as const;
+/** Why a packet came to the controller. */
 export const packetInReasons = { noMatch: 0, action: 1, invalidTtl: 2 } as const;
+/** Why a rule has ended. */
 export const flowRemovedReasons = { idleTimeout: 0, hardTimeout: 1, delete: 2, groupDelete: 3 } as const;
+/** What has happened to a port. */
 export const portStatusReasons = { add: 0, delete: 1, modify: 2 } as const;
 
 /** The types of errors with their codes, as the standard and Open vSwitch have them. */

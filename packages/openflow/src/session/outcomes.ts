@@ -106,3 +106,9 @@ export const broken = (cause?: Error): OpenFlowError =>
 
 export const closedHere = (): OpenFlowError =>
   new OpenFlowError("WW_OF_CLOSED", "this side has closed the connection");
+
+export const notConnected = (datapathId: bigint, timeoutMs: number): OpenFlowError =>
+  new OpenFlowError("WW_OF_TIMEOUT", `switch ${datapathId} has not connected within ${timeoutMs} ms`, {
+    next: "Look whether it runs, and where it connects to. A switch may wait for seconds before it tries again.",
+    retryable: true,
+  });
