@@ -568,7 +568,12 @@ it("settles each request once, and loses no byte of the window", () => {
     fc.record({ do: fc.constant("answer" as const), index: fc.nat(30), error: fc.boolean() }),
     fc.record({ do: fc.constant("cancel" as const), index: fc.nat(30) }),
     fc.record({ do: fc.constant("wait" as const), ms: fc.nat(3000) }),
-    fc.record({ do: fc.constant("bytes" as const), bytes: fc.uint8Array({ maxLength: 12 }) }),
+    fc.record({
+      do: fc.constant("junk" as const),
+      messageType: fc.nat(35),
+      body: fc.uint8Array({ maxLength: 20 }),
+      xid: fc.nat(60),
+    }),
   );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), fc.boolean(), (steps, cut) => {
@@ -597,16 +602,26 @@ it("settles each request once, and loses no byte of the window", () => {
         } else if (one.do === "wait") {
           played.after(one.ms);
         } else {
-          played.session.received(one.bytes, played.now);
+          // Whatever it says, it says it in frames: bytes that are none end the session.
+          played.says({ type: "other", messageType: one.messageType, body: one.body }, one.xid);
         }
       }
-      if (cut) played.session.end(new OpenFlowError("WW_OF_CLOSED", "cut"));
-      // All that is still open has a deadline.
+      // All that is still open has a deadline. A connection that is cut ends it before.
+      if (cut && steps.length % 2 === 0) played.session.end(new OpenFlowError("WW_OF_CLOSED", "cut"));
       for (let time = 0; time < 12; time++) {
         played.says({ type: "echoRequest", data: noData });
         played.after(1000);
       }
       for (const { outcomes } of asked) expect(outcomes).toHaveLength(1);
+      // Once all is answered, or the connection has ended, nothing takes up place.
+      if (cut) played.session.end(new OpenFlowError("WW_OF_CLOSED", "cut"));
+      for (let more = [...open, ...played.sent()]; more.length > 0; more = played.sent()) {
+        for (const { type, xid } of more) {
+          if (type === "barrierRequest") played.says(barrier, xid);
+          else if (type === "multipartRequest") played.says(tables(0), xid);
+        }
+      }
+      expect(played.session.pendingBytes).toBe(0);
     }),
     { numRuns: Number(process.env["WHEELWORK_OPENFLOW_INPUTS"] ?? 1000) / 10 },
   );

@@ -237,6 +237,7 @@ export class Session {
     const sent = [...this.#sent.values()];
     this.#queue = [];
     this.#sent.clear();
+    this.#openBytes = 0;
     // Nothing more of a speaker that was overtaken reaches the switch. A switch of another version is told why, though.
     if (!isGreeting) this.#out = [];
     for (const pending of sent) {
