@@ -1,6 +1,7 @@
 import type { Answer, RunEvent, RunStatus } from "@wheelwork/core";
 import { apply, restore, Run, type Call, type RunSnapshot } from "@wheelwork/core/kernel";
 import type {
+  Batch,
   Claim,
   Commit,
   DueRuns,
@@ -73,7 +74,7 @@ export class RowsStore implements Store {
     };
   }
 
-  journal(): Iterable<{ seq: number; entries: RunEvents[] }> {
+  journal(): Iterable<Batch> {
     return [];
   }
 

@@ -118,6 +118,15 @@ export interface paths {
          */
         post: operations["replayDeadLetter"];
     };
+    "/events": {
+        parameters: {
+        };
+        /**
+         * Read what happens to all requests, live, as server-sent events
+         * @description Each committed event once, from now on or after a position. The `id` is the position, and the `data` is JSON with the id of the run, its hub, its labels and the event. The stream has no end. If it ends with an event `problem`, its `data` says why.
+         */
+        get: operations["readEvents"];
+    };
     "/health": {
         parameters: {
         };
@@ -1585,6 +1594,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            /** @description An error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readEvents: {
+        parameters: {
+            query?: {
+                /** @description As `Last-Event-ID`, for those who cannot send it. */
+                after?: string;
+                /** @description Of runs of this hub. Say the name once for each value that may be. */
+                hub?: string[];
+                /** @description A label that the hub has given the request: tenant=acme. Of several values of one name, one must be; of several names, all. Say the name once for each value that may be. */
+                label?: string[];
+                /** @description Of this request, and of the runs that it has begun under its key. Say the name once for each value that may be. */
+                request?: string[];
+                /** @description By which a run enters this state. Say the name once for each value that may be. */
+                state?: string[];
+                /** @description Of this type. Say the name once for each value that may be. */
+                type?: ("started" | "accepted" | "arrived" | "granted" | "entered" | "settled" | "opened" | "fired" | "failed" | "attempt" | "died" | "waited" | "progressed" | "told" | "posted" | "signalled" | "received" | "cancelling" | "answered" | "ended" | "incident" | "rearmed" | "parked" | "resumed" | "redelivered" | "migrated" | "filled")[];
+            };
+            header?: {
+                /** @description The last `id` that was seen: the stream goes on after it. */
+                "Last-Event-ID"?: string;
+            };
+        };
+        responses: {
+            /** @description The events. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
                 };
             };
             /** @description An error. */

@@ -9,6 +9,7 @@ export type ErrorCode =
   | "WW_COMMITS_LOST"
   | "WW_CONFIG"
   | "WW_DEFECT"
+  | "WW_EVENTS_GONE"
   | "WW_HUB_UNKNOWN"
   | "WW_INCIDENT"
   | "WW_INSECURE"

@@ -28,6 +28,14 @@ export type { Supposition, WhatIf } from "./requests/what-if.ts";
 export type { ScheduleHandle, ScheduleView } from "./requests/schedules.ts";
 export type { HistoryPage, HistoryPageOptions } from "./requests/past.ts";
 export type { RunHandle } from "./requests/run-handle.ts";
+export {
+  eventTypes,
+  type EventFilter,
+  type EventsOptions,
+  type EventsPage,
+  type EventType,
+  type ToldEvent,
+} from "./requests/events.ts";
 export type { RunUpdate, WatchOptions } from "./requests/run-watch.ts";
 export { createEngine, type EngineOptions } from "./embedded/engine.ts";
 export { readStore, type StoreReader } from "./embedded/stored.ts";

@@ -46,6 +46,12 @@ const attempts = (description: string) => ({
   description,
 });
 
+/** The parameter that names labels. */
+export const labelParameter = several(
+  "A label that the hub has given the request: tenant=acme. Of several values of one name, one must be; of several names, all.",
+  { type: "string", pattern: "^[A-Za-z][A-Za-z0-9_-]{0,49}=.", maxLength: 251 },
+);
+
 /** The parameters that say which requests are meant. */
 export const filterQuery = {
   hub: several("The hub."),
@@ -70,10 +76,7 @@ export const filterQuery = {
   maxDurationMs: milliseconds("The answer took less than so many milliseconds."),
   minAttempts: attempts("A running request of which an open call makes this attempt or a later one."),
   maxAttempts: attempts("A running request of which no open call makes a later attempt."),
-  label: several(
-    "A label that the hub has given the request: tenant=acme. Of several values of one name, one must be; of several names, all.",
-    { type: "string", pattern: "^[A-Za-z][A-Za-z0-9_-]{0,49}=.", maxLength: 251 },
-  ),
+  label: labelParameter,
 } as const;
 
 export interface FilterQuery extends Pick<RequestFilter, "hub" | "status" | "state" | "code" | "message"> {
@@ -114,7 +117,7 @@ export function filterOf(query: FilterQuery): RequestFilter {
 }
 
 /** Labels as a query has them: `name=value`. */
-function labelsOf(given: readonly string[]): Record<string, readonly string[]> {
+export function labelsOf(given: readonly string[]): Record<string, readonly string[]> {
   const byName = Map.groupBy(given, (label) => label.slice(0, label.indexOf("=")));
   return Object.fromEntries(
     Array.from(byName, ([name, labels]) => [name, labels.map((label) => label.slice(name.length + 1))]),
@@ -307,7 +310,7 @@ export const withoutPayloads = (): HttpProblem =>
 /** One value of a parameter that may have several is a list of one. */
 export function listValues({ query }: FastifyRequest, _reply: FastifyReply, done: () => void): void {
   const parameters = query as Record<string, unknown>;
-  for (const name of ["hub", "status", "state", "code", "message", "label", "value"])
+  for (const name of ["hub", "status", "state", "code", "message", "label", "value", "type", "request"])
     if (typeof parameters[name] === "string") parameters[name] = [parameters[name]];
   done();
 }

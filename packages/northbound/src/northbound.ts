@@ -20,6 +20,7 @@ import { callerOf } from "./access/gate.ts";
 import { routeAudit } from "./audit.ts";
 import { routeBulks } from "./bulks.ts";
 import { boundBuffers, Pipelines } from "./buffers.ts";
+import { routeEvents } from "./events.ts";
 import { prefersText } from "./headers.ts";
 import { boundConnections, checkEveryMs, headTimeoutMs } from "./connections.ts";
 import { acceptOnlyJson } from "./json.ts";
@@ -190,6 +191,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   routeIncidents(app, engine);
   routeRequests(app, around);
   routeUpdates(app, engine, waits);
+  routeEvents(app, engine, waits);
   routeWhatIf(app, engine);
   routeBulks(app, engine);
   routeSchedules(app, engine);

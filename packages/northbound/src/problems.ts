@@ -11,6 +11,7 @@ export type HttpCode =
   | "WW_METHOD_NOT_ALLOWED"
   | "WW_ORIGIN_REFUSED"
   | "WW_RATE_LIMITED"
+  | "WW_TOO_SLOW"
   | "WW_UNAUTHENTICATED"
   | "WW_UNSUPPORTED_MEDIA_TYPE";
 
@@ -84,6 +85,7 @@ const statusOfCode: { readonly [code in ErrorCode]?: number } = {
   WW_NOT_INCIDENT: 409,
   WW_BUSY: 409,
   WW_ALREADY_ANSWERED: 409,
+  WW_EVENTS_GONE: 410,
   WW_TOO_LARGE: 413,
   WW_KEY_REUSED: 422,
   WW_STORE_REFUSED: 422,

@@ -11,6 +11,9 @@ export function secretsOf(engine: Engine, hub: string, values: readonly unknown[
   return paths.length === 0 ? none : new Secrets(paths, values);
 }
 
+/** Whether somebody must look up what to hide in what a hub's runs do. */
+export const hasSecrets = (engine: Engine, hub: string): boolean => pathsOf(engine, hub).length > 0;
+
 /** Runs of built-in hubs hold what is meant for others: the secrets of each of these are theirs. */
 function pathsOf({ hubs }: Engine, hub: string): HubDefinition["secrets"] {
   const known = hubs.get(hub);

@@ -3,8 +3,10 @@ import type { Secrets } from "@wheelwork/core/kernel";
 import type { Engine, RunUpdate } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { Readable } from "node:stream";
-import { callerOf, recheck } from "./access/gate.ts";
+import { callerOf } from "./access/gate.ts";
 import type { Caller } from "./access/grants.ts";
+import { arrivalOf } from "./event-stream.ts";
+import { mayRead } from "./events.ts";
 import { documented } from "./openapi.ts";
 import { updateOutline } from "./outlines.ts";
 import { invalid } from "./problems.ts";
@@ -14,8 +16,8 @@ import type { Waits } from "./waits.ts";
 
 /** After this time without an update, a comment is sent, so that nobody takes the connection for dead. In milliseconds. */
 const silentMs = 15_000;
-/** So often is looked whether the client may still read, while nothing happens and at most while much does. In milliseconds. */
-const [idleCheckMs, busyCheckMs] = [2500, 1000];
+/** So often is looked whether the client may still read, while nothing happens. In milliseconds. */
+const idleCheckMs = 2500;
 const comment = ":\n\n";
 
 const lastEventId = {
@@ -106,25 +108,6 @@ function seen(headers: FastifyRequest["headers"]): number | undefined {
   throw invalid("the request", [{ path: "Last-Event-ID", message: "must be the `id` of an event" }]);
 }
 
-/**
- * Whether a client may read on: its token may have been revoked, or have expired, and so may its scope. If nobody can tell, it may not:
- * it connects again.
- */
-function mayRead(request: FastifyRequest): () => Promise<boolean> {
-  const { payloads } = callerOf(request);
-  let checkedAt = performance.now();
-  return async () => {
-    const now = performance.now();
-    if (now - checkedAt < busyCheckMs) return true;
-    checkedAt = now;
-    try {
-      return (await recheck(request)).payloads === payloads;
-    } catch {
-      return false;
-    }
-  };
-}
-
 /** Updates as server-sent events, and comments while there are none. Nothing is read ahead of the client. */
 async function* events(
   updates: AsyncIterator<RunUpdate>,
@@ -134,27 +117,18 @@ async function* events(
 ): AsyncGenerator<string> {
   yield comment;
   let silentSince = performance.now();
-  for (let next = first; ;) {
-    let timer: NodeJS.Timeout | undefined;
-    const silence = new Promise<undefined>(
-      (resolve) => (timer = setTimeout(() => resolve(undefined), idleCheckMs)),
-    );
+  for (let next = arrivalOf(first); ;) {
     try {
-      const update = await Promise.race([next, silence]);
+      const update = await next(idleCheckMs);
       if (update?.done === true || !(await isAllowed())) return;
       if (update === undefined && performance.now() - silentSince < silentMs) continue;
       silentSince = performance.now();
       yield update === undefined ? comment : eventOf(update.value.event, shown(update.value));
-      if (update === undefined) continue;
-      next = updates.next();
-      // It may fail while nobody waits for it: the client reads what was before.
-      next.catch(() => {});
+      if (update !== undefined) next = arrivalOf(updates.next());
     } catch (error) {
       // The client connects again, and perhaps to another node.
       if (error instanceof WheelworkError && error.retryable) return;
       throw error;
-    } finally {
-      clearTimeout(timer);
     }
   }
 }

@@ -50,6 +50,7 @@ test("the document has every operation", async () => {
     "get /bulks/{id}/items",
     "get /counts",
     "get /dead-letters",
+    "get /events",
     "get /flow/{flowid}",
     "get /health",
     "get /hubs",

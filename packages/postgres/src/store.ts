@@ -22,6 +22,7 @@ import {
   decodeBatch,
   KnownFacets,
   encodeBatch,
+  readBatch,
   historyOf,
   historyText,
   incidentText,
@@ -221,8 +222,7 @@ class PostgresStore implements Store {
   async *journal(after = this.#checkpoint): AsyncIterable<Batch> {
     for (let last = after; ;) {
       const rows = await this.#read("journal", [last]);
-      for (const { seq, record } of rows)
-        yield { seq: Number(seq), entries: decodeBatch(Number(seq), record) };
+      for (const { seq, record } of rows) yield readBatch(Number(seq), record);
       const end = rows.at(-1);
       if (end === undefined) return;
       last = Number(end["seq"]);

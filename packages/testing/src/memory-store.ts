@@ -17,7 +17,6 @@ import type {
   StoreFilter,
   RequestList,
   RequestRow,
-  RunEvents,
   ShardState,
   Store,
   StoredAnswer,
@@ -50,6 +49,9 @@ interface Disk {
   /** Batches with commands that somebody gave, the oldest first. */
   audit: readonly string[];
 }
+
+/** What the journal has of a batch. */
+type JournalRecord = Pick<Batch, "at" | "entries">;
 
 /** A part of a history. Numbers rise. */
 interface HistoryPart {
@@ -120,7 +122,7 @@ export class MemoryStore implements Store {
 
   *journal(after = this.#disk.checkpoint): Iterable<Batch> {
     for (const [seq, text] of this.#disk.journal) {
-      if (seq > after) yield { seq, entries: JSON.parse(text) as RunEvents[] };
+      if (seq > after) yield { seq, ...(JSON.parse(text) as JournalRecord) };
     }
   }
 
@@ -189,7 +191,8 @@ export class MemoryStore implements Store {
     if (answer?.endedAt === undefined) return;
     for (const [seq, text] of journal) {
       if (seq < answer.firstSeq || seq > answer.lastSeq) continue;
-      for (const entry of JSON.parse(text) as RunEvents[]) if (entry.key === key) yield entry.events;
+      for (const entry of (JSON.parse(text) as JournalRecord).entries)
+        if (entry.key === key) yield entry.events;
     }
   }
 
@@ -360,7 +363,7 @@ function textsOf({ journal, answers, checkpoint, audit, now, seq }: Commit) {
   const { runs = [], histories = [] } = checkpoint ?? {};
   try {
     return {
-      record: JSON.stringify(journal),
+      record: JSON.stringify({ at: now, entries: journal } satisfies JournalRecord),
       answers: answers.map((answer) => [answer.key, JSON.stringify(answer)] as const),
       runs: runs.map((run) => [run.key, JSON.stringify(run)] as const),
       histories: histories.map(({ key, events }) => [key, JSON.stringify(events)] as const),

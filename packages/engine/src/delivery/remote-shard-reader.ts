@@ -16,6 +16,7 @@ import {
 import { isBeginning, type Beginning } from "../shard/records.ts";
 import type { RunFeed } from "../requests/access.ts";
 import type { ShardSummary } from "../requests/api.ts";
+import { JournalTail } from "../requests/journal-tail.ts";
 import { longestLanes, type LaneFilter, type LongestLanes } from "../requests/lane-list.ts";
 import { countOverlaid, listOverlaid, type Overlay } from "../requests/list.ts";
 import { summaryOf } from "../requests/shard-summary.ts";
@@ -78,6 +79,7 @@ const following: RetryPolicy = { minMs: 2 * followMs, maxMs: 1000 };
  * a 202 has named is found here: the rows of the last checkpoint and the journal since then say what the owner knows.
  */
 export class RemoteShardReader {
+  readonly tail: JournalTail;
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #histories: HistoryReader;
@@ -90,6 +92,7 @@ export class RemoteShardReader {
 
   constructor(store: Store, clock: Clock) {
     this.#histories = new HistoryReader((key) => store.history(key), clock);
+    this.tail = new JournalTail({ store }, clock);
     this.#store = store;
     this.#clock = clock;
   }

@@ -15,6 +15,7 @@ import type { Log } from "../ports/log.ts";
 import type { Clock, Store } from "../ports/ports.ts";
 import { askAgain, bodyOf, type NewRequest, type RunFeed, type ShardAccess } from "../requests/access.ts";
 import { commandIn, notFound, type CommandInput } from "../requests/commands.ts";
+import type { JournalTail } from "../requests/journal-tail.ts";
 import { defaultRetentionMs } from "../requests/options.ts";
 import type { CheckedBody } from "../requests/validate.ts";
 import { postsKnownMs } from "../shard/retention.ts";
@@ -117,6 +118,10 @@ class RemoteShard extends StoredShard {
     } finally {
       watched.end();
     }
+  }
+
+  override get tail(): JournalTail {
+    return this.reader.tail;
   }
 
   override async follow(key: string): Promise<RunFeed> {

@@ -6,6 +6,7 @@ import type { HistoryEnd, HistoryPart, HistoryRange } from "../ports/history.ts"
 import type { askAgain, RequestRecord, RunFeed, ShardAccess } from "../requests/access.ts";
 import type { ShardSummary } from "../requests/api.ts";
 import { notFound } from "../requests/commands.ts";
+import type { JournalTail } from "../requests/journal-tail.ts";
 import type { LaneFilter, LongestLanes } from "../requests/lane-list.ts";
 import { RemoteShardReader } from "./remote-shard-reader.ts";
 
@@ -68,6 +69,10 @@ export class StoredShard implements ShardAccess {
 
   submit(..._given: Parameters<ShardAccess["submit"]>): Promise<boolean> {
     return Promise.reject(onlyRead());
+  }
+
+  get tail(): JournalTail {
+    throw onlyRead();
   }
 
   follow(_key: string): Promise<RunFeed> {

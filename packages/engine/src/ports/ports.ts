@@ -266,6 +266,8 @@ export interface DueRuns {
 /** A batch of the journal. */
 export interface Batch {
   readonly seq: number;
+  /** Engine time of the batch, in milliseconds. */
+  readonly at: number;
   readonly entries: readonly RunEvents[];
 }
 

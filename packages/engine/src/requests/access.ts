@@ -16,6 +16,7 @@ import type { DeadLetterPage, EngineHealth, ShardSummary } from "./api.ts";
 import type { CommandInput } from "./commands.ts";
 import type { ShardStats } from "./stats.ts";
 import type { HistoryEnd, HistoryPart, HistoryRange } from "../ports/history.ts";
+import type { JournalTail } from "./journal-tail.ts";
 import type { LaneFilter, LongestLanes } from "./lane-list.ts";
 import type { CheckedBody } from "./validate.ts";
 
@@ -95,6 +96,8 @@ export interface ShardAccess {
   lookUp(key: string): Promise<RequestRecord>;
   /** Begins to follow a run. */
   follow(key: string): Promise<RunFeed>;
+  /** The journal, for those who read what happens to all runs. */
+  readonly tail: JournalTail;
   /** What is committed of what happened to a request, oldest first. */
   history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]>;
   /** The last events of that. */

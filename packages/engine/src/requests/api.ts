@@ -4,6 +4,7 @@ import type { BulkCommand } from "../ports/bulks.ts";
 import type { RequestStatus } from "../ports/ports.ts";
 import type { AuditOptions } from "./audit.ts";
 import type { BulkHandle, BulkOptions, BulkPage } from "./bulks.ts";
+import type { EventsOptions, EventsPage } from "./events.ts";
 import type { HistoryPage, HistoryPageOptions } from "./past.ts";
 import type { RunHandle } from "./run-handle.ts";
 import type { RunUpdate, WatchOptions } from "./run-watch.ts";
@@ -416,6 +417,15 @@ export interface Engine {
    * @throws WheelworkError WW_NOT_FOUND, WW_INVALID_REQUEST; WW_STOPPING when the engine stops.
    */
   watch(id: string, options?: WatchOptions): AsyncIterable<RunUpdate>;
+  /**
+   * Tells what happens to all runs of all shards, page by page: each committed event once, and those of one shard in their order. Every
+   * page, and every event, has a position: `events({ after })` goes on behind it, at any time, in any process, and with any filter.
+   * The first page comes at once, and has no events. It goes on while the store is away, and when other processes take shards over.
+   * Nothing waits for a reader that is slow: it reads from the stores, for as long as answers are kept.
+   * @throws WheelworkError WW_INVALID_REQUEST; WW_EVENTS_GONE when what follows the position is not kept any more; WW_STOPPING when
+   * the engine stops.
+   */
+  events(options?: EventsOptions): AsyncIterable<EventsPage>;
   /**
    * What would happen to a request if something happened now: its next events, and the request as it would be. Nothing is stored, and no
    * worker is called: the handlers of the hub decide on a copy of the run.

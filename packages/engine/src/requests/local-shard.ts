@@ -19,12 +19,14 @@ import { timerMs } from "../ports/clock.ts";
 import { Doorbell } from "../ports/doorbell.ts";
 import type { HistoryEnd, HistoryPart, HistoryRange } from "../ports/history.ts";
 import type { ShardSummary } from "./api.ts";
+import { JournalTail } from "./journal-tail.ts";
 import { longestLanes, type LaneFilter, type LongestLanes } from "./lane-list.ts";
 import { countOverlaid, listOverlaid, type Overlay } from "./list.ts";
 import { summaryOf } from "./shard-summary.ts";
 
 /** A shard that this process works on: its loop is asked, and its store for what is not in memory. */
 export class LocalShard implements ShardAccess {
+  readonly tail: JournalTail;
   readonly #shard: Shard;
   readonly #store: Store;
   readonly #clock: Clock;
@@ -33,6 +35,14 @@ export class LocalShard implements ShardAccess {
     this.#shard = shard;
     this.#store = store;
     this.#clock = clock;
+    this.tail = new JournalTail({ store, live: (key) => this.#live(key) }, clock);
+  }
+
+  /** A run in memory. @throws WheelworkError while nobody knows which runs there are. */
+  #live(key: string): Run | undefined {
+    if (this.#shard.status === "stopped") throw stopping();
+    if (this.#shard.status === "store-lost") throw unavailable();
+    return this.#shard.find(key);
   }
 
   async submit(request: NewRequest): Promise<boolean> {

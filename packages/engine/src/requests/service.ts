@@ -75,6 +75,7 @@ import {
   type CommandInput,
   type OwedCommandOptions,
 } from "./commands.ts";
+import { readEvents, type EventsOptions, type EventsPage } from "./events.ts";
 import { rangeOf } from "../ports/history.ts";
 import { placesOf, servedBy } from "./hubs.ts";
 import { laneOrder, type LongestLanes } from "./lane-list.ts";
@@ -522,6 +523,14 @@ export class RequestService implements Engine {
     const definition = (hub: string): HubDefinition | undefined => this.#definition(hub);
     const access = (): ShardAccess => this.#accessOf(key);
     yield* watchRun({ key, clock: this.#shards.clock, access, definition }, options);
+  }
+
+  async *events(options: EventsOptions = {}): AsyncIterable<EventsPage> {
+    const shards = (): readonly ShardAccess[] => {
+      this.#demandOpen();
+      return [...this.#shards.all()];
+    };
+    yield* readEvents({ clock: this.#shards.clock, shards, keysOf }, options);
   }
 
   async cancel(id: string, options?: OwedCommandOptions): Promise<CommandResult> {

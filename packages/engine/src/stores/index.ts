@@ -42,7 +42,7 @@ export {
   type LabelWalk,
   type SoughtLabel,
 } from "./labels.ts";
-export { decodeBatch, encodeBatch } from "./journal.ts";
+export { decodeBatch, encodeBatch, readBatch } from "./journal.ts";
 export { isTaken, isUnstorable, refusedContent } from "./refused.ts";
 export {
   answerTexts,

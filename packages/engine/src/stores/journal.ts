@@ -1,5 +1,5 @@
 import * as zlib from "node:zlib";
-import type { RunEvents } from "../ports/ports.ts";
+import type { Batch, RunEvents } from "../ports/ports.ts";
 import { readPart, sealInPlace, sealBytes, unsealed } from "./checksums.ts";
 import { eventsOf, eventTexts, type StoredEvent } from "./event-texts.ts";
 
@@ -71,7 +71,15 @@ export function encodeBatch(now: number, batch: readonly RunEvents[]): Uint8Arra
  * @throws WheelworkError WW_STORE_CORRUPT when it is damaged.
  */
 export function decodeBatch(seq: number, stored: unknown, only?: string): RunEvents[] {
-  return readPart(`batch ${seq} of the journal`, () => decode(stored, only));
+  return readPart(`batch ${seq} of the journal`, () => decode(storedBatch(stored), only));
+}
+
+/** The same with its number and its time. @throws WheelworkError WW_STORE_CORRUPT when it is damaged. */
+export function readBatch(seq: number, stored: unknown): Batch {
+  return readPart(`batch ${seq} of the journal`, () => {
+    const batch = storedBatch(stored);
+    return { seq, at: batch[0], entries: decode(batch) };
+  });
 }
 
 /** When a batch was committed. @throws WheelworkError WW_STORE_CORRUPT when its record is damaged. */
@@ -87,8 +95,7 @@ function storedBatch(stored: unknown): StoredBatch {
   return JSON.parse(text) as StoredBatch;
 }
 
-function decode(stored: unknown, only?: string): RunEvents[] {
-  const [now, ...entries] = storedBatch(stored);
+function decode([now, ...entries]: StoredBatch, only?: string): RunEvents[] {
   const batch: RunEvents[] = [];
   for (const [key, ...events] of entries) {
     if (only === undefined || key === only) batch.push({ key, events: [...eventsOf(events, now)] });

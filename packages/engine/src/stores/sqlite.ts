@@ -2,7 +2,7 @@ import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
 import { rootOf } from "../ports/keys.ts";
-import { decodeBatch, encodeBatch, timeOf } from "./journal.ts";
+import { decodeBatch, encodeBatch, readBatch, timeOf } from "./journal.ts";
 import {
   answerTexts,
   afterStopOf,
@@ -175,8 +175,7 @@ export class SqliteStore implements Store {
     // Not an open iterator: a replay reads other rows in between.
     const sql = "SELECT seq, record FROM journal WHERE seq > ? ORDER BY seq LIMIT 1";
     for (let row = this.#get(sql, after); row !== undefined; row = this.#get(sql, row["seq"] as number)) {
-      const seq = Number(row["seq"]);
-      yield { seq, entries: decodeBatch(seq, row["record"]) };
+      yield readBatch(Number(row["seq"]), row["record"]);
     }
   }
 

@@ -17,6 +17,7 @@ export const permissions: Readonly<Record<string, Permission>> = {
   "GET /requests": "read",
   "GET /counts": "read",
   "GET /incidents": "read",
+  "GET /events": "read",
   "GET /requests/:id": "look",
   "GET /requests/:id/answer": "answer",
   "GET /requests/:id/updates": "look",
