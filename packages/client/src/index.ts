@@ -1,10 +1,12 @@
 import createFetch, { type Client } from "openapi-fetch";
 import type { components, paths } from "./api.ts";
 import { ApiError, problemIn } from "./errors.ts";
+import { readEvents, type EventsOptions, type ToldEvent } from "./events.ts";
 import { readUpdates, type RequestUpdate, type UpdatesOptions } from "./updates.ts";
 
 export type { components, operations, paths } from "./api.ts";
 export { ApiError } from "./errors.ts";
+export type { EventsOptions, ToldEvent } from "./events.ts";
 export type { RequestUpdate, UpdatesOptions } from "./updates.ts";
 
 /** The bodies of the API by their names: `Schemas["Request"]`. */
@@ -50,6 +52,12 @@ export interface WheelworkClient extends Pick<Client<paths>, "GET" | "POST"> {
    * @throws ApiError what the server refuses.
    */
   updates(id: string, options?: UpdatesOptions): AsyncIterable<RequestUpdate>;
+  /**
+   * What happens to all requests: each committed event once. It connects again when the connection ends, and misses nothing. It has no
+   * end, but for the `signal`.
+   * @throws ApiError what the server refuses: `WW_EVENTS_GONE` when what follows the position is not kept any more.
+   */
+  events(options?: EventsOptions): AsyncIterable<ToldEvent>;
 }
 
 /** Makes a client. It asks nothing yet. */
@@ -79,6 +87,7 @@ export function createClient(options: ClientOptions = {}): WheelworkClient {
     POST: client.POST,
     submit: <R>(path: string, body: object, given?: SubmitOptions) => submit<R>(asked, path, body, given),
     updates: (id, given) => readUpdates(asked, id, given),
+    events: (given) => readEvents(asked, given),
   };
 }
 

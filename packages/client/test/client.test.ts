@@ -9,7 +9,14 @@ import { join } from "node:path";
 import { rolldown } from "rolldown";
 import { expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
-import { ApiError, createClient, unwrap, type RequestUpdate, type Schemas } from "../src/index.ts";
+import {
+  ApiError,
+  createClient,
+  unwrap,
+  type RequestUpdate,
+  type Schemas,
+  type ToldEvent,
+} from "../src/index.ts";
 import { generatedTypes, typesFile } from "./generate.ts";
 
 const counter = hub(
@@ -121,6 +128,37 @@ test("a submit waits for the answer, also one that is an error", async () => {
     code: "given-up",
     isAnswer: true,
   });
+});
+
+test("events of all requests go on when the connection ends, and nothing is missed or comes twice", async () => {
+  const { client, engine, app, url, serve } = await open();
+  for (const key of ["a", "b"]) await engine.submit(counter, { goal: 9 }, { key });
+  let now = app;
+  const seen: ToldEvent[] = [];
+  // From the beginning of the store.
+  for await (const told of client.events({ hub: ["counter"], after: "0." })) {
+    seen.push(told);
+    const signals = seen.filter(({ event }) => event.type === "signalled").length;
+    if (seen.length === 4) await engine.signal("a", "add", 1);
+    if (seen.length === 5 || seen.length === 7) {
+      await now.close();
+      await engine.signal("b", "add", 1);
+      ({ app: now } = await serve(Number(new URL(url).port)));
+      await engine.signal("a", "add", 1);
+    }
+    if (signals === 5) break;
+  }
+  expect(new Set(seen.map(({ position }) => position)).size).toBe(9);
+  for (const id of ["a", "b"]) {
+    const told = seen.filter((one) => one.id === id).map(({ event }) => event.type);
+    expect(told).toEqual((await engine.history(id)).map(({ type }) => type));
+  }
+  const [{ position: after = "" } = {}, ...rest] = seen;
+  const again: ToldEvent[] = [];
+  for await (const told of client.events({ after })) if (again.push(told) === rest.length) break;
+  expect(again).toEqual(rest);
+  const gone = client.events({ after: "zzz." })[Symbol.asyncIterator]();
+  await expect(gone.next()).rejects.toMatchObject({ status: 410, code: "WW_EVENTS_GONE" });
 });
 
 test("updates go on when the connection ends, and nothing is missed or comes twice", async () => {

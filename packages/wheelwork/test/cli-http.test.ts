@@ -7,6 +7,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
@@ -492,6 +493,77 @@ test("a watch waits while its server is away, and goes on where it was", async (
   onTestFinished(() => void second.close());
   expect(await exited).toBe(0);
   expect(await stdout).toBe((await cli(env, ["requests", "history", "w"])).stdout);
+});
+
+test("what happens to all requests is printed, also what has happened while the server was away", async () => {
+  const { engine, url, env, run } = await open();
+  const relay = (): Server =>
+    createServer(
+      (request, response) =>
+        void fetch(`${url}${request.url}`, {
+          headers: { "last-event-id": String(request.headers["last-event-id"] ?? "") || "0." },
+        }).then((reply) => {
+          response.writeHead(reply.status, { connection: "close" });
+          Readable.fromWeb(reply.body as never)
+            .on("error", () => {})
+            .pipe(response);
+        }),
+    );
+  const listening = async (server: Server, port: number): Promise<number> => {
+    await new Promise<void>((done) => server.listen(port, "127.0.0.1", done));
+    return (server.address() as AddressInfo).port;
+  };
+  const first = relay();
+  const port = await listening(first, 0);
+  const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+  const watching = (...args: readonly string[]) => {
+    const all = [...flags, program, "requests", "watch", "--url", `http://127.0.0.1:${port}`, ...args];
+    const child = spawn(process.execPath, all, { env: { ...outerEnv, ...env } });
+    onTestFinished(() => void child.kill());
+    const said = { out: "", err: "" };
+    child.stdout.on("data", (part: Buffer) => (said.out += part.toString()));
+    child.stderr.on("data", (part: Buffer) => (said.err += part.toString()));
+    return said;
+  };
+  const [all, ended] = [
+    watching("--hub", "approval"),
+    watching("-o", "jsonl", "--type", "ended", "--label", "subject=x"),
+  ];
+  for (const key of ["a", "b/1"])
+    await engine.submit(approval, { subject: key === "a" ? "x" : "y" }, { key });
+  await expect.poll(() => all.out.split("\n").length, { timeout: 30_000 }).toBe(5);
+  await expect.poll(() => ended.err + ended.out).toBe("");
+  first.closeAllConnections();
+  await new Promise((closed) => first.close(closed));
+  await expect
+    .poll(() => all.err + ended.err, { timeout: 30_000 })
+    .toMatch(/(cannot be reached.*: waiting for it\n.*){2}$/s);
+  for (const key of ["a", "b/1"]) await engine.signal(key, "approve", { by: "ann" });
+  const second = relay();
+  await listening(second, port);
+  onTestFinished(() => void (second.closeAllConnections(), second.close()));
+  await expect.poll(() => all.out.split("\n").length, { timeout: 30_000 }).toBe(11);
+  for (const id of ["a", "b/1"]) {
+    const lines = all.out.split("\n").filter((line) => line.includes(`  ${id}  `));
+    const texts = lines.map((line) => line.slice(line.indexOf(`  ${id}  `) + id.length + 4));
+    expect(`${texts.join("\n")}\n`).toBe((await run(["requests", "history", id])).stdout);
+  }
+  await expect.poll(() => ended.out).not.toBe("");
+  expect(JSON.parse(ended.out)).toMatchObject({
+    position: expect.any(String),
+    id: "a",
+    hub: "approval",
+    labels: { subject: "x" },
+    event: { type: "ended", answer: { kind: "result", value: { by: "ann" } } },
+  });
+  expect(await run(["requests", "watch", "--after", "zz."])).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining("WW_EVENTS_GONE"),
+  });
+  expect(await run(["requests", "watch", "a", "--hub", "x"])).toMatchObject({
+    status: 2,
+    stderr: expect.stringContaining("--hub: only without ID"),
+  });
 });
 
 test("docs/cli.md, help and completion come from the commands", async () => {

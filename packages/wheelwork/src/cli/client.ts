@@ -51,6 +51,40 @@ export class Client {
     return this.#send("POST", path, sending);
   }
 
+  /**
+   * Reads server-sent events until their stream ends.
+   * @throws CommandError what the server refuses, and why it has ended the stream.
+   */
+  async *stream(
+    path: string,
+    { query = {}, after }: Pick<Sending, "query"> & { readonly after: string | undefined },
+  ): AsyncGenerator<{ readonly id: string; readonly data: unknown }> {
+    const headers = {
+      accept: "text/event-stream, application/problem+json",
+      ...(after === undefined ? {} : { "last-event-id": after }),
+    };
+    const { body } = await this.#fetch("GET", path, { query, headers }, async (response) => {
+      if (!response.ok) throw refusedBy(await replyOf(response));
+      return response;
+    });
+    const texts = body?.pipeThrough(new TextDecoderStream()) ?? [];
+    let text = "";
+    try {
+      for await (const part of texts) {
+        const blocks = (text + part).split("\n\n");
+        text = blocks.pop() ?? "";
+        for (const { id, event, data = "null" } of blocks.map(fieldsOf)) {
+          const given: unknown = json(data);
+          if (event === "problem")
+            throw refusedBy({ status: Number((given as { readonly status: unknown }).status), body: given });
+          if (id !== undefined) yield { id, data: given ?? undefined };
+        }
+      }
+    } catch (error) {
+      throw error instanceof CommandError ? error : this.#unreachable(error);
+    }
+  }
+
   async #send(method: string, path: string, sending: Sending): Promise<Reply> {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -63,22 +97,29 @@ export class Client {
     }
   }
 
-  async #sendOnce(
+  async #sendOnce(method: string, path: string, sending: Sending): Promise<Reply> {
+    const signal = AbortSignal.timeout(timeoutMs);
+    const reply = await this.#fetch(method, path, sending, replyOf, signal);
+    if (reply.status < 300 || sending.expected?.(reply) === true) return reply;
+    throw refusedBy(reply);
+  }
+
+  async #fetch<T>(
     method: string,
     path: string,
-    { query = {}, body, headers, expected }: Sending,
-  ): Promise<Reply> {
+    { query = {}, body, headers }: Sending,
+    read: (response: Response) => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T> {
     const { url, token } = this.#place;
     const target = new URL(`${url}${path}`);
     for (const [name, value] of Object.entries(query))
       for (const one of [value].flat()) if (one !== undefined) target.searchParams.append(name, String(one));
-    let response: Response;
-    let text: string;
     try {
-      response = await fetch(target, {
+      const response = await fetch(target, {
         method,
         redirect: "error",
-        signal: AbortSignal.timeout(timeoutMs),
+        ...(signal === undefined ? {} : { signal }),
         headers: {
           accept: "application/json, application/problem+json",
           ...(method === "POST" ? { "content-type": "application/json" } : {}),
@@ -87,14 +128,10 @@ export class Client {
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
-      text = await response.text();
+      return await read(response);
     } catch (cause) {
-      throw this.#unreachable(cause);
+      throw cause instanceof CommandError ? cause : this.#unreachable(cause);
     }
-    const isJson = /[/+]json\b/.test(response.headers.get("content-type") ?? "");
-    const reply = { status: response.status, headers: response.headers, body: isJson ? json(text) : text };
-    if (response.ok || expected?.(reply) === true) return reply;
-    throw refusedBy(reply);
   }
 
   #unreachable(cause: unknown): CommandError {
@@ -106,6 +143,22 @@ export class Client {
     );
   }
 }
+
+async function replyOf(response: Response): Promise<Reply> {
+  const { status, headers } = response;
+  const text = await response.text();
+  const isJson = /[/+]json\b/.test(headers.get("content-type") ?? "");
+  return { status, headers, body: isJson ? json(text) : text };
+}
+
+/** The fields of a server-sent event: lines such as `id: …`. */
+const fieldsOf = (block: string): { readonly id?: string; readonly event?: string; readonly data?: string } =>
+  Object.fromEntries(
+    block.split("\n").map((line) => {
+      const end = line.indexOf(": ");
+      return [line.slice(0, end), line.slice(end + 2)];
+    }),
+  );
 
 function json(text: string): unknown {
   try {
@@ -123,7 +176,7 @@ function reasonOf(error: unknown): string {
   return cause instanceof Error ? reasonOf(cause) : error.message;
 }
 
-function refusedBy({ status, body }: Reply): CommandError {
+function refusedBy({ status, body }: Pick<Reply, "status" | "body">): CommandError {
   const problem: Problem = typeof body === "object" && body !== null ? body : {};
   const code = typeof problem.code === "string" ? problem.code : `HTTP ${status}`;
   const detail = typeof problem.detail === "string" ? problem.detail : "the server refused it";
@@ -138,7 +191,7 @@ function refusedBy({ status, body }: Reply): CommandError {
 function exitCodeOfStatus(status: number): ExitCode {
   if (status === 401 || status === 403 || status === 421) return exitCodes.denied;
   if (status === 404) return exitCodes.notFound;
-  return status === 429 || status === 502 || status === 503 || status === 504
+  return status === 408 || status === 429 || status === 502 || status === 503 || status === 504
     ? exitCodes.tryAgain
     : exitCodes.failed;
 }

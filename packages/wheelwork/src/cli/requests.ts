@@ -8,6 +8,7 @@ import { bulkOptions, giveAll } from "./bulks.ts";
 import { command, CommandError, usageError, wholeNumber, type Command, type Given } from "./command.ts";
 import { findServer, serverOptions } from "./contexts.ts";
 import { exitCodes, type ExitCode } from "./exit-codes.ts";
+import { eventOptions, watchAll } from "./events.ts";
 import { servedHubs } from "./hubs.ts";
 import {
   nextPlace,
@@ -281,14 +282,20 @@ const [lookMs, awayMs] = [250, 2000];
 
 const watch = command({
   name: "requests watch",
-  about: "Prints what happens to a request until it has ended. It waits while the server is away.",
-  takes: "ID",
+  about:
+    "Prints what happens to a request until it has ended; without ID, to all requests, until Ctrl+C. It waits while the server is away.",
+  takes: "[ID]",
   options: {
     output: { type: "string", short: "o", choices: ["text", "jsonl"], about: "how to print it (text)" },
+    ...eventOptions,
     ...serverOptions,
   },
-  run: async ({ values, positionals: [id = ""] }) => {
-    const source = new ServerSource(new Client(findServer(values)));
+  run: async ({ values, positionals: [id] }) => {
+    const client = new Client(findServer(values));
+    if (id === undefined) return watchAll(client, ofEvents(values), eventOf);
+    const given = Object.keys(ofEvents(values)).filter((name) => name !== "output");
+    if (given.length > 0) throw usageError(`--${given.join(", --")}: only without ID`);
+    const source = new ServerSource(client);
     const transcribe = transcriber();
     let next = 0;
     let isAway = false;
@@ -312,6 +319,13 @@ const watch = command({
     }
   },
 });
+
+/** Without what says where the server is. */
+const ofEvents = <V extends { readonly url?: string; readonly context?: string }>({
+  url: _url,
+  context: _context,
+  ...values
+}: V) => values;
 
 const exitCodeOfAnswer = (answer: Answer | undefined): ExitCode => {
   if (answer === undefined) return exitCodes.noAnswerYet;
