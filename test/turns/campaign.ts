@@ -16,6 +16,7 @@ import {
   type Heard,
   type ScheduleEvent,
 } from "./checks.ts";
+import { EventsReader } from "./events.ts";
 import { misshown, watch, type Watched } from "./watching.ts";
 
 /** Where an engine keeps what it keeps. `workLog`: where workers write when their work begins. */
@@ -99,6 +100,8 @@ export const leastTicks = 4;
 const [answersAfterFault, mendedWithinMs] = [5, 300_000];
 /** How long posts and ticks may take when nothing breaks any more, in milliseconds. */
 const settledWithinMs = 600_000;
+/** How many requests are compared with what was told of all, and how long that may take to come, in milliseconds. */
+const [maxCompared, toldWithinMs] = [100, 60_000];
 /** So many requests tell one ledger: what it knows grows with each. */
 const perLedger = 50;
 
@@ -203,6 +206,12 @@ export async function takeTurns({ place, processes, kills, seed, around }: Campa
     }
   };
 
+  const readers = [
+    new EventsReader(portOf, () => 3_600_000),
+    new EventsReader(portOf, () => 50 + random.int(1000)),
+  ];
+  await Promise.all(readers.map(({ begun }) => begun));
+
   const answered: Answered[] = [];
   let requests = 0;
   const killing = new AbortController();
@@ -290,12 +299,16 @@ export async function takeTurns({ place, processes, kills, seed, around }: Campa
       const history = (await insist({ kind: "history", id: one.id })) as RunEvent[];
       problems.push(...misshown(one, updates, history, one.startAt));
     }
+    const operations = watched.slice(0, maxCompared).map(({ id }) => id);
+    for (const reader of readers)
+      problems.push(...(await reader.problems([...operations, "ledger-0"], toldWithinMs)));
     problems.push(...misanswered(answered), ...unsettled);
     for (const status of ["lost", "incident"] as const) {
       const found = (await insist({ kind: "list", filter: { status } })) as string[];
       if (found.length > 0) problems.push(`${status}: ${found.join(", ")}`);
     }
   }
+  await Promise.all(readers.map((reader) => reader.leave()));
   problems.push(...(around?.problems?.() ?? []));
   await Promise.all(parts.map((part) => part.kill()));
   const lines = readFileSync(place.workLog, "utf8").trim().split("\n");
@@ -309,7 +322,7 @@ export async function takeTurns({ place, processes, kills, seed, around }: Campa
     settledMs,
     attempts: lines.length,
     watched: watched.length,
-    streams: watched.reduce((sum, { streams }) => sum + streams, 0),
+    streams: [...watched, ...readers].reduce((sum, { streams }) => sum + streams, 0),
     problems,
   };
 }
