@@ -1454,8 +1454,8 @@ export interface operations {
                 name: string;
             };
         };
-        /** @description The payload of the signal. */
-        requestBody: {
+        /** @description The payload of the signal. Without it, it is null. */
+        requestBody?: {
             content: {
                 "application/json": unknown;
             };
@@ -1660,6 +1660,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Health"];
+                };
+            };
+            /** @description An error. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2238,8 +2247,8 @@ export interface operations {
                 name: string;
             };
         };
-        /** @description The payload of the signal. */
-        requestBody: {
+        /** @description The payload of the signal. Without it, it is null. */
+        requestBody?: {
             content: {
                 "application/json": unknown;
             };
@@ -2319,26 +2328,43 @@ export interface operations {
                 id: string;
             };
         };
-        /** @description What is supposed. `signal`: with `name` and `payload`. `outcome`: of the open call `call`; `isFinal`: of all its attempts. `time`: until the next thing that is due, or `until` a time or the `deadline`. */
+        /** @description What is supposed. */
         requestBody: {
             content: {
                 "application/json": {
-                    call?: number;
-                    isFinal?: boolean;
-                    /** @enum {string} */
-                    kind: "signal" | "cancel" | "retry" | "outcome" | "time";
-                    name?: string;
-                    /** @description `{ kind: ok, output }`, `{ kind: error, code, message }` or `{ kind: timeout }`. */
-                    outcome?: {
-                        code?: string;
-                        /** @enum {string} */
-                        kind: "ok" | "error" | "timeout";
-                        message?: string;
-                        output?: unknown;
-                    };
+                    /** @enum {unknown} */
+                    kind: "signal";
+                    name: string;
                     payload?: unknown;
+                } | {
+                    /** @enum {unknown} */
+                    kind: "cancel";
+                } | {
+                    /** @enum {unknown} */
+                    kind: "retry";
+                } | {
+                    call: number;
+                    isFinal?: boolean;
+                    /** @enum {unknown} */
+                    kind: "outcome";
+                    outcome: {
+                        /** @enum {unknown} */
+                        kind: "ok";
+                        output?: unknown;
+                    } | {
+                        code: string;
+                        /** @enum {unknown} */
+                        kind: "error";
+                        message: string;
+                    } | {
+                        /** @enum {unknown} */
+                        kind: "timeout";
+                    };
+                } | {
+                    /** @enum {unknown} */
+                    kind: "time";
                     /** @description A time as ISO 8601 with a time zone, or `deadline`. */
-                    until?: string;
+                    until?: "deadline" | string | number;
                 };
             };
         };

@@ -14,6 +14,10 @@ const maxLabels = 8;
 /** Of a value, in characters. */
 const maxLength = 200;
 
+/** A character may be two in a text of JavaScript. */
+const isShort = (text: string): boolean =>
+  text.length <= maxLength || (text.length <= 2 * maxLength && Array.from(text).length <= maxLength);
+
 /** Whether a text may be the name of a label. */
 export const isLabelName = (name: string): boolean => /^[A-Za-z][A-Za-z0-9_-]{0,49}$/.test(name);
 
@@ -21,7 +25,7 @@ export const isLabelName = (name: string): boolean => /^[A-Za-z][A-Za-z0-9_-]{0,
 export const isLabelValue = (value: unknown): value is string =>
   typeof value === "string" &&
   value !== "" &&
-  value.length <= maxLength &&
+  isShort(value) &&
   value.isWellFormed() &&
   !/\p{Cc}/u.test(value);
 

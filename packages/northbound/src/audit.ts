@@ -2,6 +2,7 @@ import type { AuditOptions, Engine } from "@wheelwork/engine";
 import type { FastifyInstance } from "fastify";
 import { documented, json, problem } from "./openapi.ts";
 import { rangeOf, time } from "./filters.ts";
+import { auditCursor } from "./parameters.ts";
 import { unavailable } from "./routes.ts";
 import { iso } from "./views.ts";
 
@@ -33,7 +34,7 @@ export function routeAudit(app: FastifyInstance, engine: Engine): void {
             from: time("Given at this time or later."),
             to: time("Given before this time."),
             limit: { type: "integer", minimum: 1, maximum: 1000, default: 50 },
-            cursor: { type: "string", minLength: 1, maxLength: 4000, description: "From the previous page." },
+            cursor: auditCursor,
           },
           additionalProperties: false,
         },

@@ -11,6 +11,7 @@ import {
 } from "./filters.ts";
 import { hashedId, idempotencyKey } from "./headers.ts";
 import { commandIdHeader, documented, json, problem, type JsonSchema } from "./openapi.ts";
+import { itemsCursor, listCursor } from "./parameters.ts";
 import { messageBody, messageOf, noQuery, signalParams, unavailable, unsupported } from "./routes.ts";
 import { errorWithout, secretsOf } from "./secrets.ts";
 import { iso } from "./views.ts";
@@ -82,7 +83,8 @@ export function routeBulks(app: FastifyInstance, engine: Engine): void {
     operationId: "signalAll",
     summary: "Send a signal to all requests that a filter means",
     params: signalParams,
-    body: { description: "The payload of the signal." },
+    body: { description: "The payload of the signal. Without it, it is null." },
+    isBodyOptional: true,
     command: ({ params, body }) => ({
       kind: "signal",
       name: (params as { readonly name: string }).name,
@@ -97,7 +99,7 @@ export function routeBulks(app: FastifyInstance, engine: Engine): void {
         summary: "List bulks, newest first",
         operationId: "listBulks",
         tags,
-        querystring: pageQuery(1000),
+        querystring: pageQuery(listCursor),
       },
       config: documented({
         response: { 200: json("A page.", "Bulks"), 400: refusals[400], 503: unavailable },
@@ -135,7 +137,7 @@ export function routeBulks(app: FastifyInstance, engine: Engine): void {
         description: "A page may have few items, or none. As long as it has a cursor, there may be more.",
         operationId: "listBulkItems",
         tags,
-        querystring: pageQuery(1000),
+        querystring: pageQuery(itemsCursor),
         params: idParams,
       },
       config: documented({ response: { 200: json("A page.", "BulkItems"), ...refusals } }),
@@ -180,12 +182,12 @@ export function routeBulks(app: FastifyInstance, engine: Engine): void {
   }
 }
 
-const pageQuery = (maximum: number) =>
+const pageQuery = (cursor: object) =>
   ({
     type: "object",
     properties: {
-      limit: { type: "integer", minimum: 1, maximum, default: 50 },
-      cursor: { type: "string", minLength: 1, maxLength: 4000, description: "From the previous page." },
+      limit: { type: "integer", minimum: 1, maximum: 1000, default: 50 },
+      cursor,
     },
     additionalProperties: false,
   }) as const;
@@ -198,6 +200,7 @@ interface BulkRoute {
   readonly summary: string;
   readonly params?: Readonly<Record<string, JsonSchema>>;
   readonly body?: JsonSchema;
+  readonly isBodyOptional?: true;
   readonly command: (request: FastifyRequest) => BulkCommand;
 }
 
@@ -229,6 +232,7 @@ function bulk(app: FastifyInstance, engine: Engine, route: BulkRoute): void {
       preValidation: listValues,
       config: documented({
         ...(route.body === undefined ? {} : { body: route.body }),
+        ...(route.isBodyOptional === undefined ? {} : { isBodyOptional: route.isBodyOptional }),
         response: {
           200: json("`dryRun`: the requests that are meant, by state.", "Counts"),
           202: json("The bulk is accepted.", "Bulk", {
@@ -248,8 +252,8 @@ function bulk(app: FastifyInstance, engine: Engine, route: BulkRoute): void {
       const hide = (error: unknown): never => {
         throw errorWithout(secretsOf(engine, "", [asked.body]), error);
       };
-      if (dryRun === true) return engine.previewBulk(command, filter).catch(hide);
       const key = idempotencyKey(asked);
+      if (dryRun === true) return engine.previewBulk(command, filter).catch(hide);
       const options = {
         ...(key === undefined ? {} : { key: hashedId("/bulks", key.sent) }),
         ...giverOf(asked),

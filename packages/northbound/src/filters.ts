@@ -10,6 +10,7 @@ import {
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { callerOf } from "./access/gate.ts";
 import { documented, json, problem } from "./openapi.ts";
+import { listCursor, timeParameter } from "./parameters.ts";
 import { HttpProblem, invalid, problemDetails } from "./problems.ts";
 import { unavailable } from "./routes.ts";
 import { mustBeTime, timeOf } from "./times.ts";
@@ -28,7 +29,7 @@ export const several = (
 
 /** A parameter that is a time. */
 export const time = (description: string) => ({
-  type: "string",
+  ...timeParameter,
   description: `${description} ISO 8601 with a time zone, or milliseconds since 1970.`,
 });
 
@@ -49,7 +50,12 @@ const attempts = (description: string) => ({
 /** The parameter that names labels. */
 export const labelParameter = several(
   "A label that the hub has given the request: tenant=acme. Of several values of one name, one must be; of several names, all.",
-  { type: "string", pattern: "^[A-Za-z][A-Za-z0-9_-]{0,49}=.", maxLength: 251 },
+  {
+    type: "string",
+    pattern: "^[A-Za-z][A-Za-z0-9_-]{0,49}=.",
+    maxLength: 251,
+    documented: { pattern: "^[A-Za-z][A-Za-z0-9_-]{0,49}=[^\\p{Cc}]{1,200}$" },
+  },
 );
 
 /** The parameters that say which requests are meant. */
@@ -128,7 +134,8 @@ export function labelsOf(given: readonly string[]): Record<string, readonly stri
 function timeIn(path: string, given: string | undefined, problems: Problem[]): number | undefined {
   if (given === undefined) return undefined;
   const ms = timeOf(/^-?\d+$/.test(given) ? Number(given) : given);
-  if (ms !== undefined) return ms;
+  // Nothing happened before 1970.
+  if (ms !== undefined) return Math.max(0, ms);
   const hint = given.includes(" ") ? ". In a URL, a + is written %2B" : "";
   problems.push({ path, message: `${mustBeTime}${hint}` });
   return undefined;
@@ -235,7 +242,7 @@ export function routeFilters(app: FastifyInstance, engine: Engine): void {
               description: "The order, by the time at which requests were accepted.",
             },
             limit: { type: "integer", minimum: 1, maximum: 1000, default: 50 },
-            cursor: { type: "string", minLength: 1, maxLength: 4000, description: "From the previous page." },
+            cursor: listCursor,
             text: {
               type: "string",
               minLength: 1,

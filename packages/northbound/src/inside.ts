@@ -2,7 +2,7 @@ import type { Engine, ShardSummary } from "@wheelwork/engine";
 import type { FastifyInstance } from "fastify";
 import { callerOf } from "./access/gate.ts";
 import { documented, json, problem } from "./openapi.ts";
-import { noQuery, unavailable } from "./routes.ts";
+import { noQuery, unavailable, unsupported } from "./routes.ts";
 import { letterOutline } from "./outlines.ts";
 import { iso, letterView } from "./views.ts";
 
@@ -125,6 +125,7 @@ export function routeDeadLetters(app: FastifyInstance, engine: Engine): void {
           202: json("It is sent.", "Replayed"),
           400: notValid,
           404: problem("There is no such topic, or no dead letter at this place."),
+          415: unsupported,
           501: noTopics,
           503: unavailable,
         },

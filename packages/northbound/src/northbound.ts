@@ -28,6 +28,7 @@ import { serveDocument, type DocumentInfo } from "./openapi.ts";
 import { routeFilters } from "./filters.ts";
 import { routeIncidents } from "./incidents.ts";
 import { Refusals, routeRefusals } from "./refusals.ts";
+import { documentedKeyword } from "./parameters.ts";
 import { HttpProblem, invalid, problemDetails, problemOf, retryAfter, textOfProblem } from "./problems.ts";
 import { routeHealth, routeHub, routeRequests, type HubRoute, type Surroundings } from "./routes.ts";
 import { routeSchedules } from "./schedules.ts";
@@ -141,7 +142,14 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
     forceCloseConnections: "idle",
     routerOptions: { maxParamLength: 10_000 },
     // Unknown fields are refused, not removed. Strings become numbers, since a query has only strings.
-    ajv: { customOptions: { allErrors: true, removeAdditional: false, coerceTypes: true } },
+    ajv: {
+      customOptions: {
+        allErrors: true,
+        removeAdditional: false,
+        coerceTypes: true,
+        keywords: [documentedKeyword],
+      },
+    },
     schemaErrorFormatter: (errors, part) =>
       invalid(`the ${partNames[part] ?? part}`, errors.map(problemOfAjv)),
     clientErrorHandler: answerNonsense,
@@ -324,9 +332,11 @@ function refuseUnknownPaths(app: FastifyInstance): void {
   app.addHook("onRequest", (request, _reply, done) => {
     if (!request.is404) return done();
     const path = pathOf(request);
-    const allowed = [...patterns]
-      .filter(([pattern]) => matches(pattern, path))
-      .flatMap(([, methods]) => [...methods]);
+    // A path without parameters is meant before one that has some.
+    const allowed = [
+      ...(patterns.get(path) ??
+        [...patterns].filter(([pattern]) => matches(pattern, path)).flatMap(([, methods]) => [...methods])),
+    ];
     if (allowed.length === 0) {
       return done(new HttpProblem(problemDetails(404, "WW_NOT_FOUND", `there is no path ${path}`)));
     }

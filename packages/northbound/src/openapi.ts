@@ -1,5 +1,6 @@
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifySchema } from "fastify";
 import swagger, { type SwaggerTransform } from "@fastify/swagger";
+import { asDocumented, keyParameter } from "./parameters.ts";
 
 /** A JSON schema (draft 2020-12), for the document at `/openapi.json`. */
 export type JsonSchema = { readonly [keyword: string]: unknown };
@@ -14,19 +15,49 @@ export interface DocumentInfo {
 /** What the document says of an operation, and Fastify does not check. The engine checks bodies. */
 export interface Documented {
   readonly body?: JsonSchema;
+  /** The body may be left out. */
+  readonly isBodyOptional?: true;
   readonly response: Readonly<Record<number, object>>;
 }
 
+/** Marks an operation until its body is said to be optional. */
+const optionalBody = "x-optional-body";
+
+interface Operation {
+  requestBody?: { required?: boolean };
+  [optionalBody]?: true;
+}
+
+/** Each body of the document is compulsory at first. */
+function withOptionalBodies<D extends { readonly paths?: object }>(document: D): D {
+  for (const operations of Object.values(document.paths ?? {}) as Readonly<Record<string, Operation>>[])
+    for (const operation of Object.values(operations)) {
+      if (operation[optionalBody] === true) delete operation.requestBody?.required;
+      delete operation[optionalBody];
+    }
+  return document;
+}
+
 /** The `config` of a route that adds these parts to the document. Fastify would check them in a route's `schema`. */
-export function documented(parts: Documented): { readonly swaggerTransform: SwaggerTransform } {
+export function documented({ isBodyOptional, ...parts }: Documented): {
+  readonly swaggerTransform: SwaggerTransform;
+} {
+  const marks = isBodyOptional === true ? { [optionalBody]: true } : {};
   return {
     swaggerTransform: (of) => {
       const { schema, url } = of;
       // A route that lets everybody in says so.
       const asks = "openapiObject" in of && of.openapiObject.security !== undefined;
       const isGuarded = asks && schema?.security === undefined;
-      const response = isGuarded ? { ...guardedResponses, ...parts.response } : parts.response;
-      return { schema: { ...schema, ...parts, response }, url };
+      const response = {
+        ...(isGuarded ? guardedResponses : {}),
+        ...parts.response,
+        ...(url.includes(":")
+          ? { 414: problem("A part of the path is longer than 10,000 characters.") }
+          : {}),
+        431: problem("The path, the query and the headers are longer than 16 KiB together."),
+      };
+      return { schema: asDocumented({ ...schema, ...marks, ...parts, response }) as FastifySchema, url };
     },
   };
 }
@@ -634,7 +665,7 @@ export const responseHeaders = {
 /** The request header that makes a request idempotent. */
 export const idempotencyHeader = {
   "Idempotency-Key": {
-    type: "string",
+    ...keyParameter,
     description:
       "Any text of 1 to 200 characters, percent-encoded. It is the id of the request. The same key is the same request " +
       "and gets the same answer. With another body it is refused (422).",
@@ -644,7 +675,7 @@ export const idempotencyHeader = {
 /** The request header that makes a command to a schedule count once. */
 export const commandIdHeader = {
   "Idempotency-Key": {
-    type: "string",
+    ...keyParameter,
     description:
       "Any text of 1 to 200 characters, percent-encoded. The same command under the same key counts once. " +
       "Another one is refused (422).",
@@ -688,6 +719,8 @@ export async function serveDocument(
   await app.register(swagger, {
     mode: "dynamic",
     openapi: { openapi: "3.1.0", info, ...(isGuarded ? guardedDocument : {}) },
+    transformObject: (made) =>
+      "openapiObject" in made ? withOptionalBodies(made.openapiObject) : made.swaggerObject,
     refResolver: {
       buildLocalReference: (schema, _base, _fragment, index) => String(schema.$id ?? `def-${index}`),
     },

@@ -26,6 +26,7 @@ import { answerOutline, eventOutline, requestOutline } from "./outlines.ts";
 import { errorWithout, eventWithout, requestWithout, secretsIn, secretsOf } from "./secrets.ts";
 import { HttpProblem, invalid, problemDetails, retryAfter } from "./problems.ts";
 import { safeHeaders } from "./protect.ts";
+import { timeParameter } from "./parameters.ts";
 import { mustBeTime, timeOf } from "./times.ts";
 import { eventView, requestView } from "./views.ts";
 import type { Waits } from "./waits.ts";
@@ -81,7 +82,7 @@ const startQuery = {
   type: "object",
   properties: {
     startAt: {
-      type: "string",
+      ...timeParameter,
       description:
         "When the request begins: ISO 8601 with a time zone, or milliseconds since 1970. Until then it is pending. " +
         "A time that is over: now. Not a part of the body: the same key is the same request, whatever its time.",
@@ -169,7 +170,8 @@ function startOf({ query }: FastifyRequest): number | undefined {
   const { startAt } = query as { readonly startAt?: string };
   if (startAt === undefined) return undefined;
   const time = timeOf(/^-?\d+$/.test(startAt) ? Number(startAt) : startAt);
-  if (time !== undefined) return time;
+  // A time that is over means now, also one before 1970.
+  if (time !== undefined) return Math.max(0, time);
   const hint = startAt.includes(" ") ? ". In a URL, a + is written %2B" : "";
   throw invalid("the query", [{ path: "startAt", message: `${mustBeTime}${hint}` }]);
 }
@@ -208,8 +210,12 @@ export const signalParams = { name: { type: "string", pattern: "^[!-~]+$", maxLe
 
 /** `/requests/{id}`: reads requests, and sends them commands. */
 export function routeRequests(app: FastifyInstance, around: Surroundings): void {
-  const { engine, diagram } = around;
+  const { engine, diagram, routes } = around;
   const tags = ["requests"];
+  const statuses = Array.from(routes.values(), ({ failures = {} }) => Object.keys(failures)).flat();
+  const failures = Object.fromEntries(
+    statuses.map((status) => [status, "The hub has answered with an error."]),
+  );
 
   app.get<OfRequest>(
     "/requests/:id",
@@ -243,7 +249,9 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
         params: idParams,
         headers: { type: "object", properties: preferHeader },
       },
-      config: documented({ response: { ...answerResponses(undefined), 202: pending, ...refusals } }),
+      config: documented({
+        response: { ...answerResponses(undefined, failures), 202: pending, ...refusals },
+      }),
     },
     async (request, reply) => {
       const view = await engine.request(request.params.id);
@@ -387,7 +395,8 @@ export function routeRequests(app: FastifyInstance, around: Surroundings): void 
     operationId: "signalRequest",
     summary: "Send a signal to a request",
     params: signalParams,
-    body: { description: "The payload of the signal." },
+    body: { description: "The payload of the signal. Without it, it is null." },
+    isBodyOptional: true,
     responses: {
       404: problem("There is no such request, or its hub has no such signal."),
       422: problem("The key belongs to a signal with another body."),
@@ -474,12 +483,12 @@ export const refusals = {
 };
 
 /** The responses that carry an answer: a result, an error or a timeout. */
-function answerResponses(route: HubRoute | undefined): Record<number, object> {
+function answerResponses(route: HubRoute | undefined, known = route?.failures): Record<number, object> {
   const failures: Record<number, string> = {
     409: "The request was cancelled.",
     500: "The request failed with an error that has no other status, or it was an incident.",
     504: "The hub gave no answer in time.",
-    ...route?.failures,
+    ...known,
   };
   return {
     200: {
@@ -528,6 +537,7 @@ interface Command {
   readonly summary: string;
   readonly params?: Readonly<Record<string, JsonSchema>>;
   readonly body?: JsonSchema;
+  readonly isBodyOptional?: true;
   readonly responses?: Readonly<Record<number, object>>;
   readonly run: (
     requestId: string,
@@ -552,6 +562,7 @@ function command(app: FastifyInstance, around: Surroundings, spec: Command): voi
       },
       config: documented({
         ...(spec.body === undefined ? {} : { body: spec.body }),
+        ...(spec.isBodyOptional === undefined ? {} : { isBodyOptional: spec.isBodyOptional }),
         response: {
           202: json("The command is accepted.", "Pending", { Location: responseHeaders.pending.Location }),
           409: problem("The request has ended. Its answer is in `answer`."),

@@ -13,7 +13,8 @@ const isoPattern = /^(\d{4})-(\d\d)-(\d\d)T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-
 
 /** A time that a client has sent, in milliseconds since 1970; undefined: it is none. */
 export function timeOf(value: unknown): number | undefined {
-  if (typeof value === "number") return Number.isNaN(new Date(value).getTime()) ? undefined : value;
+  if (typeof value === "number")
+    return Number.isInteger(value) && !Number.isNaN(new Date(value).getTime()) ? value : undefined;
   const [, year, month, day] = (typeof value === "string" && isoPattern.exec(value)) || [];
   // A date such as the 30th of February would be one of March.
   if (new Date(Date.UTC(Number(year), Number(month) - 1, Number(day))).getUTCDate() !== Number(day))

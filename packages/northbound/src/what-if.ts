@@ -10,32 +10,54 @@ import { errorWithout, eventWithout, requestWithout, secretsOf } from "./secrets
 import { mustBeTime, timeOf } from "./times.ts";
 import { eventView, iso, requestView } from "./views.ts";
 
-const body = {
+/** What is supposed of one kind. */
+const supposition = (
+  kind: Supposition["kind"],
+  description: string,
+  properties: object = {},
+  required: readonly string[] = [],
+) => ({
   type: "object",
-  description:
-    "What is supposed. `signal`: with `name` and `payload`. `outcome`: of the open call `call`; `isFinal`: of all its attempts. " +
-    "`time`: until the next thing that is due, or `until` a time or the `deadline`.",
-  properties: {
-    kind: { type: "string", enum: ["signal", "cancel", "retry", "outcome", "time"] },
-    name: { type: "string" },
-    payload: {},
-    call: { type: "integer", minimum: 0 },
-    outcome: {
-      type: "object",
-      description: "`{ kind: ok, output }`, `{ kind: error, code, message }` or `{ kind: timeout }`.",
-      properties: {
-        kind: { type: "string", enum: ["ok", "error", "timeout"] },
-        output: {},
-        code: { type: "string" },
-        message: { type: "string" },
+  description,
+  properties: { kind: { const: kind }, ...properties },
+  required: ["kind", ...required],
+  additionalProperties: false,
+});
+
+const body = {
+  description: "What is supposed.",
+  oneOf: [
+    supposition("signal", "The signal comes.", { name: { type: "string" }, payload: {} }, ["name"]),
+    supposition("cancel", "The request is cancelled."),
+    supposition("retry", "Its turn is made again."),
+    supposition(
+      "outcome",
+      "An open call has this outcome: one of its attempts, or with `isFinal` all of them.",
+      {
+        call: { type: "integer", minimum: 0 },
+        outcome: {
+          oneOf: [
+            { type: "object", properties: { kind: { const: "ok" }, output: {} }, required: ["kind"] },
+            {
+              type: "object",
+              properties: { kind: { const: "error" }, code: { type: "string" }, message: { type: "string" } },
+              required: ["kind", "code", "message"],
+            },
+            { type: "object", properties: { kind: { const: "timeout" } }, required: ["kind"] },
+          ],
+        },
+        isFinal: { type: "boolean" },
       },
-      required: ["kind"],
-    },
-    isFinal: { type: "boolean" },
-    until: { type: "string", description: "A time as ISO 8601 with a time zone, or `deadline`." },
-  },
-  required: ["kind"],
-} as const;
+      ["call", "outcome"],
+    ),
+    supposition("time", "Nobody answers until the next thing that is due, or until then.", {
+      until: {
+        description: "A time as ISO 8601 with a time zone, or `deadline`.",
+        anyOf: [{ const: "deadline" }, { type: "string", format: "date-time" }, { type: "integer" }],
+      },
+    }),
+  ],
+};
 
 /** `POST /requests/{id}/what-if`: what would happen to a request. Nothing of it does. */
 export function routeWhatIf(app: FastifyInstance, engine: Engine): void {
@@ -93,6 +115,13 @@ const fieldsOf: { readonly [kind in Supposition["kind"]]: readonly string[] } = 
   time: ["until"],
 };
 
+function isOutcome(given: unknown): boolean {
+  if (typeof given !== "object" || given === null) return false;
+  const { kind, code, message } = given as Readonly<Record<string, unknown>>;
+  if (kind === "error") return typeof code === "string" && typeof message === "string";
+  return kind === "ok" || kind === "timeout";
+}
+
 /** What a body supposes. The engine checks the rest. @throws WheelworkError WW_INVALID_REQUEST with every problem. */
 function suppositionIn({ body: given }: FastifyRequest): Supposition {
   if (typeof given !== "object" || given === null || Array.isArray(given))
@@ -109,8 +138,13 @@ function suppositionIn({ body: given }: FastifyRequest): Supposition {
   const { name, call, isFinal, until } = fields;
   if (kind === "signal" && typeof name !== "string")
     problems.push({ path: "name", message: "must be a text" });
-  if (kind === "outcome" && !Number.isSafeInteger(call))
+  if (kind === "outcome" && !(Number.isSafeInteger(call) && Number(call) >= 0))
     problems.push({ path: "call", message: "must be the number of an open call" });
+  if (kind === "outcome" && !isOutcome(fields["outcome"]))
+    problems.push({
+      path: "outcome",
+      message: "must be { kind: ok, output }, { kind: error, code, message } or { kind: timeout }",
+    });
   if (isFinal !== undefined && typeof isFinal !== "boolean")
     problems.push({ path: "isFinal", message: "must be true or false" });
   const time = until === undefined || until === "deadline" ? until : timeOf(until);

@@ -434,7 +434,15 @@ test("the document says how to show who one is, and what a refusal looks like", 
   ).json();
   expect(security).toEqual([{ token: [] }]);
   expect(components.securitySchemes.token).toMatchObject({ type: "http", scheme: "bearer" });
-  expect(Object.keys(paths["/requests"].get.responses)).toEqual(["200", "400", "401", "403", "429", "503"]);
+  expect(Object.keys(paths["/requests"].get.responses)).toEqual([
+    "200",
+    "400",
+    "401",
+    "403",
+    "429",
+    "431",
+    "503",
+  ]);
   expect(paths["/requests"].get.responses["401"].content["application/problem+json"].schema).toEqual({
     $ref: "#/components/schemas/Problem",
   });

@@ -138,6 +138,7 @@ test("a hub's operation has its schemas, headers and failures", async () => {
     "413",
     "415",
     "422",
+    "431",
     "500",
     "502",
     "503",
@@ -157,4 +158,34 @@ test("a hub's operation has its schemas, headers and failures", async () => {
     "application/problem+json",
     "text/plain",
   ]);
+});
+
+test("what the document says of times, keys and methods holds", async () => {
+  const { app, engine } = await system();
+  const json = { "content-type": "application/json" };
+  await engine.submit("pair", {}, { key: "k" });
+  const counted = async (query: string): Promise<number> =>
+    (await app.inject({ url: `/counts?${query}` })).json().count;
+  expect(await counted("createdFrom=-5")).toBe(1);
+  expect(await counted("createdTo=1969-07-20T20:17:40Z")).toBe(0);
+  const begun = await app.inject({
+    method: "POST",
+    url: "/plain?startAt=1969-07-20T20:17:40Z",
+    headers: json,
+    payload: "{}",
+  });
+  expect(begun.statusCode).toBe(202);
+  const preview = { method: "POST", url: "/bulks/cancel?hub=pair&dryRun=true" } as const;
+  expect((await app.inject({ ...preview, headers: json })).json()).toMatchObject({ count: 1 });
+  const badKey = await app.inject({ ...preview, headers: { "idempotency-key": "%" } });
+  expect(badKey.json().problems).toMatchObject([{ path: "Idempotency-Key" }]);
+  const options = await app.inject({ method: "OPTIONS", url: "/bulks/cancel" });
+  expect([options.statusCode, options.headers["allow"]]).toEqual([405, "POST"]);
+  for (const body of [
+    { kind: "outcome", call: 0 },
+    { kind: "outcome", call: -1, outcome: { kind: "ok" } },
+  ]) {
+    const of = { method: "POST", url: "/requests/k/what-if", headers: json } as const;
+    expect((await app.inject({ ...of, payload: JSON.stringify(body) })).statusCode).toBe(400);
+  }
 });
