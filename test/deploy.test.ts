@@ -99,3 +99,13 @@ test("docker-compose.yml is valid: all that it names exists, and its commands ha
     "examples/flow-crud/src/cluster/main.ts",
   );
 });
+
+test("docs/operate.md says of each alert what to do", () => {
+  const read = (path: string): string => readFileSync(resolve(root, path), "utf8");
+  const alerts = [...read("deploy/prometheus/wheelwork.rules.yml").matchAll(/- alert: (\w+)/g)].map(
+    ([, name]) => name,
+  );
+  const rows = [...read("docs/operate.md").matchAll(/^\| `(Wheelwork\w+)` +\|/gm)].map(([, name]) => name);
+  expect(alerts.length).toBeGreaterThan(10);
+  expect(rows).toEqual(alerts);
+});

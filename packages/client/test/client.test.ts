@@ -17,7 +17,8 @@ import {
   type Schemas,
   type ToldEvent,
 } from "../src/index.ts";
-import { generatedTypes, typesFile } from "./generate.ts";
+import { apiPageFile } from "./api-page.ts";
+import { generated, typesFile } from "./generate.ts";
 
 const counter = hub(
   "counter",
@@ -83,8 +84,10 @@ async function open() {
   return { engine, app, url, serve, client: createClient({ url, token: () => token }), weak };
 }
 
-test("the types are those of the document of a server: if this fails, run npm run client", async () => {
-  expect(readFileSync(typesFile, "utf8")).toBe(await generatedTypes());
+test("the types and docs/api.md are those of the document of a server: if this fails, run npm run client", async () => {
+  const { types, page } = await generated();
+  expect(readFileSync(typesFile, "utf8")).toBe(types);
+  expect(readFileSync(apiPageFile, "utf8")).toBe(page);
 });
 
 test("operations have the types of the document, and refusals are errors with their codes", async () => {

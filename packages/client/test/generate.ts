@@ -1,10 +1,11 @@
-// Makes the types of the client from the document of a server: `npm run client`. A test shows that they are fresh.
+// Makes the types of the client, and docs/api.md, from the document of a server: `npm run client`. Tests show that they are fresh.
 import { createEngine, silentLogger } from "@wheelwork/engine";
 import { northbound } from "@wheelwork/northbound";
 import { createToken } from "@wheelwork/northbound/tokens";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { apiPage, apiPageFile } from "./api-page.ts";
 import openapiTS, { astToString, COMMENT_HEADER, type OpenAPI3 } from "openapi-typescript";
 
 /** The file with the types. */
@@ -53,25 +54,35 @@ function withShortErrors(document: OpenAPI3): OpenAPI3 {
   return document;
 }
 
-/** The types as they must be. */
-export async function generatedTypes(): Promise<string> {
+/** The types, and the page, as they must be. */
+export async function generated(): Promise<{ readonly types: string; readonly page: string }> {
   const folder = mkdtempSync(join(tmpdir(), "wheelwork-client-"));
   try {
-    const types = await openapiTS(withShortErrors(await documentOf(folder)), {
-      // openapi-fetch takes no list that is readonly.
-      immutable: false,
-      alphabetize: true,
-      emptyObjectsUnknown: true,
-    });
-    // What an operation cannot have need not be said, and what the document does not have.
-    const text = astToString(types).replaceAll(
-      /^(?:export type (?:webhooks|\$defs) = .*|\s*(?:put|post|get|delete|options|head|patch|trace|query|header|path|cookie|requestBody)\?: never;)\n/gm,
-      "",
-    );
-    return `${COMMENT_HEADER}${text}`;
+    const document = await documentOf(folder);
+    const page = apiPage(document);
+    return { types: await typesOf(document), page };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-if (process.argv[1] === import.meta.filename) writeFileSync(typesFile, await generatedTypes());
+async function typesOf(document: OpenAPI3): Promise<string> {
+  const types = await openapiTS(withShortErrors(document), {
+    // openapi-fetch takes no list that is readonly.
+    immutable: false,
+    alphabetize: true,
+    emptyObjectsUnknown: true,
+  });
+  // What an operation cannot have need not be said, and what the document does not have.
+  const text = astToString(types).replaceAll(
+    /^(?:export type (?:webhooks|\$defs) = .*|\s*(?:put|post|get|delete|options|head|patch|trace|query|header|path|cookie|requestBody)\?: never;)\n/gm,
+    "",
+  );
+  return `${COMMENT_HEADER}${text}`;
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const { types, page } = await generated();
+  writeFileSync(typesFile, types);
+  writeFileSync(apiPageFile, page);
+}
