@@ -171,6 +171,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
   const pipelines = new Pipelines(app);
   const { refusal, gate } = guard(app, options, {
     hubOf: async (id) => (await engine.request(id)).hub,
+    hubsOfBulk: async (id) => [(await engine.bulk(id).view()).filter.hub ?? []].flat(),
     countUnknown: count,
     isSecure: options.tls !== undefined,
   });

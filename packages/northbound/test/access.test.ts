@@ -22,6 +22,8 @@ const callers: Readonly<Record<string, readonly Grant[]>> = {
   reader: ["reader"],
   auditor: ["reader", "payloads"],
   operator: ["operator"],
+  keeper: ["operator:greet"],
+  other: ["operator:approval"],
   admin: ["admin"],
   payloads: ["payloads"],
   greeter: ["submitter:greet"],
@@ -44,10 +46,13 @@ async function guarded(options: Parameters<typeof system>[0] = {}) {
 const allowed: Readonly<Record<string, readonly string[]>> = {
   nothing: ["nobody", "liar", ...Object.keys(callers)],
   known: Object.keys(callers),
-  read: ["reader", "auditor", "operator", "admin"],
-  look: ["reader", "auditor", "operator", "admin", "greeter", "sender"],
+  read: ["reader", "auditor", "operator", "keeper", "other", "admin"],
+  look: ["reader", "auditor", "operator", "keeper", "other", "admin", "greeter", "sender"],
   answer: ["auditor", "greeter", "sender"],
   operate: ["operator", "admin"],
+  command: ["operator", "keeper", "admin"],
+  // Without a hub, all are meant.
+  commandAll: ["operator", "admin"],
   admin: ["admin"],
   submit: ["admin", "greeter", "sender"],
 };
@@ -98,7 +103,40 @@ test("each route × each caller × each place that a request may come from", asy
       }
     }
   }
-  expect(count).toBe(table.length * 10 * 5);
+  expect(count).toBe(table.length * 12 * 5);
+});
+
+test("who operates one hub sends commands to its requests, to one and to many, and to no others", async () => {
+  const { app, engine, as } = await guarded();
+  for (const key of ["g1", "g2"]) await engine.submit("plain", {}, { key });
+  const { id: approval } = await engine.submit("approval", { subject: "x" }, { key: "a1" });
+  const post = async (url: string, who = "other") => {
+    const headers = { ...as(who), "content-type": "application/json" };
+    return app.inject({ method: "POST", url, headers });
+  };
+  const statusOf = async (url: string, who?: string): Promise<number> => (await post(url, who)).statusCode;
+  expect(await statusOf("/requests/g1/cancel")).toBe(403);
+  expect(await statusOf("/requests/nobody/cancel")).toBe(403);
+  expect(await statusOf("/schedules/x/pause")).toBe(403);
+  expect((await post("/requests/g1/cancel")).json().detail).toContain("operator:HUB of the request's hub");
+  for (const query of ["", "status=running", "hub=plain", "hub=approval&hub=plain", "hub=*"])
+    expect(await statusOf(`/bulks/cancel?${query}`), query).toBe(403);
+  expect(await statusOf("/bulks/cancel?hub=approval&dryRun=true")).toBe(200);
+  expect(await statusOf("/bulks/cancel?hub=approval&dryRun=true", "keeper")).toBe(403);
+  const own = (await post("/bulks/cancel?hub=approval&createdTo=1000")).json();
+  const foreign = (await post("/bulks/cancel?hub=plain&createdTo=1000", "operator")).json();
+  const all = (await post("/bulks/cancel?status=pending", "operator")).json();
+  expect(await statusOf(`/bulks/${own.id}/pause`)).toBe(202);
+  expect(await statusOf(`/bulks/${foreign.id}/pause`)).toBe(403);
+  expect(await statusOf(`/bulks/${all.id}/pause`)).toBe(403);
+  // The run of a bulk has a hub of its own.
+  expect(await statusOf(`/requests/${encodeURIComponent(own.requestId)}/cancel`)).toBe(403);
+  expect(await statusOf(`/requests/${approval}/cancel`)).toBe(202);
+  expect((await engine.audit({ id: approval })).items).toMatchObject([
+    { by: "token:other", command: "cancel" },
+  ]);
+  expect((await app.inject({ url: "/requests", headers: as("other") })).json().requests).toHaveLength(6);
+  expect(() => createToken("unused", { name: "x", grants: ["operator:*"] })).toThrow(/must be roles/);
 });
 
 test("a server with a route that does not say what it needs does not start, and OPTIONS needs nothing", async () => {
@@ -271,7 +309,8 @@ test("problems say what to do, and how to show who one is", async () => {
   expect(refused.json()).toMatchObject({
     status: 403,
     code: "WW_FORBIDDEN",
-    detail: "token:reader may not use POST /requests/:id/cancel: it lacks the role operator",
+    detail:
+      "token:reader may not use POST /requests/:id/cancel: it lacks the role operator, or operator:HUB of the request's hub",
   });
 });
 

@@ -30,6 +30,8 @@ export interface GateOptions {
   readonly authenticators: readonly Authenticator[];
   /** The hub of a request. @throws WheelworkError WW_NOT_FOUND. */
   readonly hubOf?: ((id: string) => Promise<string>) | undefined;
+  /** The hubs that the filter of a bulk names. @throws WheelworkError WW_NOT_FOUND. */
+  readonly hubsOfBulk?: ((id: string) => Promise<readonly string[]>) | undefined;
   /** Counts a request whose sender has not shown who it is. @throws HttpProblem WW_RATE_LIMITED. */
   readonly countUnknown?: ((request: FastifyRequest) => Promise<void>) | undefined;
 }
@@ -72,7 +74,7 @@ export interface Gate {
  * server with a route that does not say what it needs does not start.
  */
 export function openGate(app: FastifyInstance, options: GateOptions): Gate {
-  const { authenticators, hubOf, countUnknown } = options;
+  const { authenticators, countUnknown } = options;
   const isOpen = authenticators.length === 0;
   const needs = new Map<string, Permission>();
   const undeclared: Problem[] = [];
@@ -101,7 +103,7 @@ export function openGate(app: FastifyInstance, options: GateOptions): Gate {
         }
         // Who is refused is known, too.
         callers.set(request, found);
-        return admitted(request, found, need, hubOf);
+        return admitted(request, found, need, options);
       };
       callers.set(request, await admit(countUnknown));
       rechecks.set(request, () => admit(undefined));
@@ -162,15 +164,32 @@ async function admitted(
   request: FastifyRequest,
   found: Caller,
   need: Permission,
-  hubOf: GateOptions["hubOf"],
+  options: GateOptions,
 ): Promise<Caller> {
+  const { id } = request.params as { readonly id?: string };
+  const hubOf = async (): Promise<string | undefined> =>
+    id === undefined ? undefined : options.hubOf?.(id).catch(unknown);
   if ((need === "look" || need === "answer") && !(found.may(need) && found.payloads)) {
-    const { id } = request.params as { readonly id?: string };
-    const hub = id === undefined ? undefined : await hubOf?.(id).catch(unknown);
+    const hub = await hubOf();
     if (hub !== undefined && found.sends(hub)) return { ...found, payloads: true };
   }
-  if (!found.may(need)) throw forbidden(request, found, need);
+  if (found.may(need)) return found;
+  const operated =
+    need === "command"
+      ? [await hubOf()]
+      : need === "commandAll"
+        ? await (id === undefined ? meantHubs(request) : options.hubsOfBulk?.(id).catch(unknown))
+        : undefined;
+  if (operated === undefined || operated.length === 0) throw forbidden(request, found, need);
+  if (!operated.every((hub) => hub !== undefined && found.operates(hub)))
+    throw forbidden(request, found, need);
   return found;
+}
+
+/** The hubs that the filter of a query names. */
+function meantHubs({ query }: FastifyRequest): readonly string[] {
+  const { hub = [] } = query as { readonly hub?: string | readonly string[] };
+  return typeof hub === "string" ? [hub] : hub;
 }
 
 function unknown(error: unknown): undefined {

@@ -185,7 +185,11 @@ function check({ issuer, audience, jwks, algorithms = usual, clockSkewMs = 0, ro
     demand(known.includes(name), "algorithms", `${name} must be one of ${known.join(", ")}`);
   demand(clockSkewMs >= 0 && clockSkewMs <= 600_000, "clockSkewMs", "must be from 0 to 600,000");
   for (const [group, grants] of Object.entries(roles))
-    demand(grants.every(isGrant), `roles.${group}`, "must be roles, such as reader or submitter:HUB");
+    demand(
+      grants.every(isGrant),
+      `roles.${group}`,
+      "must be roles, such as reader, operator:HUB or submitter:HUB",
+    );
   if (problems.length > 0)
     throw new WheelworkError("WW_CONFIG", "the option access.jwt is not valid", { problems });
 }

@@ -5,6 +5,8 @@ import type { Permission } from "./grants.ts";
  * - `nothing`: it is for everybody. `known`: for everybody who has shown who they are.
  * - `read`, `operate`, `admin`: the roles. What `read` shows has no payloads, unless the caller may see them.
  * - `look`: `read`, or submitter of the request's hub. `answer`: `read` and `payloads`, or submitter of the request's hub.
+ * - `command`: `operate`, or operator of the request's hub. `commandAll`: `operate`, or operator of each hub that the query `hub` names, or
+ *   of each that the filter of the bulk names.
  * - `{ submitTo }`: submitter of that hub. A route of a hub says so itself.
  */
 export const permissions: Readonly<Record<string, Permission>> = {
@@ -25,21 +27,21 @@ export const permissions: Readonly<Record<string, Permission>> = {
   "GET /requests/:id/history/:event": "read",
   "GET /requests/:id/diagram.svg": "read",
   "GET /requests/:id/diagram.txt": "read",
-  "POST /requests/:id/cancel": "operate",
-  "POST /requests/:id/signals/:name": "operate",
-  "POST /requests/:id/retry": "operate",
-  "POST /requests/:id/resolve": "operate",
-  "POST /requests/:id/what-if": "operate",
+  "POST /requests/:id/cancel": "command",
+  "POST /requests/:id/signals/:name": "command",
+  "POST /requests/:id/retry": "command",
+  "POST /requests/:id/resolve": "command",
+  "POST /requests/:id/what-if": "command",
   "GET /bulks": "read",
   "GET /bulks/:id": "read",
   "GET /bulks/:id/items": "read",
-  "POST /bulks/cancel": "operate",
-  "POST /bulks/retry": "operate",
-  "POST /bulks/resolve": "operate",
-  "POST /bulks/signals/:name": "operate",
-  "POST /bulks/:id/pause": "operate",
-  "POST /bulks/:id/resume": "operate",
-  "POST /bulks/:id/cancel": "operate",
+  "POST /bulks/cancel": "commandAll",
+  "POST /bulks/retry": "commandAll",
+  "POST /bulks/resolve": "commandAll",
+  "POST /bulks/signals/:name": "commandAll",
+  "POST /bulks/:id/pause": "commandAll",
+  "POST /bulks/:id/resume": "commandAll",
+  "POST /bulks/:id/cancel": "commandAll",
   "GET /hubs": "read",
   "GET /hubs/:name": "read",
   "GET /hubs/:name/diagram.txt": "read",

@@ -33,7 +33,7 @@ export const tokenCommands: readonly Command[] = [
     name: "token create",
     about: "Makes a token for a server, and prints it. Nobody can print it again: its file has a hash of it.",
     more: `The file is the one that the server has in its option access. The server takes the token within a second. It needs no restart.
-Roles: reader, operator, admin, submitter:HUB. The scope payloads lets a role that reads see requests, data and answers.
+Roles: reader, operator, admin, operator:HUB, submitter:HUB. The scope payloads lets a role that reads see requests, data and answers.
 wheelwork token create ci --role operator,payloads --expires 90d --file tokens.json`,
     takes: "NAME",
     options: {
