@@ -1889,8 +1889,8 @@ export interface operations {
                 minAttempts?: number;
                 /** @description The answer took so many milliseconds or more. */
                 minDurationMs?: number;
-                /** @description The order, by the time at which requests were accepted. */
-                order?: "newest" | "oldest";
+                /** @description `newest` and `oldest`: by the time at which requests were accepted. `duration`: those whose answer took longest first, answered ones only. `attempts`: those with the highest attempt of an open call first, running ones only. A search takes `newest` and `oldest`. */
+                order?: "newest" | "oldest" | "duration" | "attempts";
                 /** @description The state. Say the name once for each value that may be. */
                 state?: string[];
                 /** @description The status; or what a running request does (calling, waiting, retrying); or how an ended one was answered (result, error, timeout, cancelled). Say the name once for each value that may be. */

@@ -237,9 +237,10 @@ export function routeFilters(app: FastifyInstance, engine: Engine): void {
             ...filterQuery,
             order: {
               type: "string",
-              enum: ["newest", "oldest"],
+              enum: ["newest", "oldest", "duration", "attempts"],
               default: "newest",
-              description: "The order, by the time at which requests were accepted.",
+              description:
+                "`newest` and `oldest`: by the time at which requests were accepted. `duration`: those whose answer took longest first, answered ones only. `attempts`: those with the highest attempt of an open call first, running ones only. A search takes `newest` and `oldest`.",
             },
             limit: { type: "integer", minimum: 1, maximum: 1000, default: 50 },
             cursor: listCursor,

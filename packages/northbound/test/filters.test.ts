@@ -34,6 +34,17 @@ test("requests are listed by hub, status, state and code, in both orders", async
   expect((await ids("code=no-voice&code=withdrawn")).toSorted()).toEqual(["gone", "mute"]);
   expect((await ids("state=Failed")).toSorted()).toEqual(["boor", "mute"]);
   expect(await ids("order=oldest&limit=1000")).toEqual((await ids("order=newest")).toReversed());
+  const answered = await ids("status=ended");
+  const byDuration = await ids("order=duration");
+  expect(byDuration.toSorted()).toEqual(answered.toSorted());
+  const rest = await app.inject({ url: "/requests?order=duration&limit=1" });
+  const { requests: longest, cursor } = rest.json<{ requests: { id: string }[]; cursor: string }>();
+  expect(longest.map(({ id }) => id)).toEqual(byDuration.slice(0, 1));
+  expect(await ids(`order=duration&cursor=${encodeURIComponent(cursor)}`)).toEqual(byDuration.slice(1));
+  expect(await ids("order=attempts")).toEqual([]);
+  expect((await app.inject({ url: "/requests?order=attempts&text=x" })).json().problems).toMatchObject([
+    { path: "order" },
+  ]);
   expect(await ids("createdTo=1970-01-02T00:00:00Z")).toEqual([]);
   expect(await ids(`createdFrom=0&answeredTo=${Date.now() + 60_000}&status=result`)).toEqual(["ann"]);
   expect(await ids("minDurationMs=60000")).toEqual([]);

@@ -232,6 +232,7 @@ test("lists read all pages, and what they print is what other commands read", as
   expect(await labelled("--label", "subject=red = a", "--label", "subject=blue")).toHaveLength(2);
   expect(await labelled("--status", "calling", "--status", "waiting")).toHaveLength(2);
   expect(await run(["requests", "list", "--label", "subject"])).toMatchObject({ status: 2 });
+  expect(lines(await run(["requests", "list", "-o", "ids", "--order", "attempts"]))).toEqual([]);
   await engine.cancel("k red");
   await engine.cancel("k blue");
   const strange = ["two\nlines", '"quoted"', " spaced ", "-", "\u001b[2J", "a%2Fb"];

@@ -172,7 +172,7 @@ const [millisecond, second, minute, hour, day] = [1, 1000, 60_000, 3_600_000, 86
  * From when on durations have the next class, in milliseconds. These are the times that people ask for: a count of those that took
  * less than a second, or five minutes or longer, then needs no row.
  */
-const classBegins: readonly number[] = [
+export const durationBegins: readonly number[] = [
   ...[0, 1, 5, 10, 20, 50, 100, 200, 500].map((count) => count * millisecond),
   ...[1, 2, 5, 10, 30].map((count) => count * second),
   ...[1, 2, 5, 10, 15, 30].map((count) => count * minute),
@@ -185,10 +185,10 @@ const firstClass = 100;
 
 /** The class of a duration. */
 function tookClass(ms: number): number {
-  let [from, to] = [0, classBegins.length];
+  let [from, to] = [0, durationBegins.length];
   while (to - from > 1) {
     const middle = (from + to) >> 1;
-    if (ms < (classBegins[middle] as number)) to = middle;
+    if (ms < (durationBegins[middle] as number)) to = middle;
     else from = middle;
   }
   return firstClass + from;
@@ -200,8 +200,8 @@ export const beginOfFormerClass = (took: number): number => (took === 0 ? 0 : 4 
 /** The durations of a class, in milliseconds: from one on, and less than another. */
 export function durationsOf(took: number): { readonly from: number; readonly to: number } {
   if (took < firstClass) return { from: beginOfFormerClass(took), to: beginOfFormerClass(took + 1) };
-  const from = classBegins[took - firstClass] ?? Number.POSITIVE_INFINITY;
-  return { from, to: classBegins[took - firstClass + 1] ?? Number.POSITIVE_INFINITY };
+  const from = durationBegins[took - firstClass] ?? Number.POSITIVE_INFINITY;
+  return { from, to: durationBegins[took - firstClass + 1] ?? Number.POSITIVE_INFINITY };
 }
 
 /** What a filter means of a facet: nothing, all of it but for time ranges, or what its rows say. */

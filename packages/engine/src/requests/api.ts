@@ -171,8 +171,12 @@ export interface RequestCounts {
 
 /** Options of `requests`. */
 export interface RequestsOptions extends RequestFilter {
-  /** The order, by the time at which requests were accepted. Default: `newest` first. */
-  readonly order?: "newest" | "oldest";
+  /**
+   * The order. `newest` and `oldest`: by the time at which requests were accepted. `duration`: those whose answer took longest, first;
+   * only answered ones are listed. `attempts`: running ones with the highest attempt of an open call first; others are not listed. Default:
+   * `newest`.
+   */
+  readonly order?: "newest" | "oldest" | "duration" | "attempts";
   /** How many requests a page has at most: 1,000 at most. Default: 50. */
   readonly limit?: number;
   /** That of the page before. */

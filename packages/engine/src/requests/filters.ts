@@ -80,13 +80,25 @@ export function listOf({ cursor, limit = 50, order = "newest", ...filter }: Requ
   const problems = problemsOf(filter);
   if (!isLimit(limit)) problems.push(badLimit);
   if (order !== "newest" && order !== "oldest")
-    problems.push({ path: "order", message: "must be newest or oldest" });
+    throw new WheelworkError("WW_INVALID_REQUEST", "order is not valid", {
+      problems: [
+        {
+          path: "order",
+          message: "must be newest, oldest, duration or attempts; of a search newest or oldest",
+        },
+      ],
+    });
   const after = cursor === undefined ? undefined : readCursor(cursor);
-  if (cursor !== undefined && after === undefined)
-    problems.push({ path: "cursor", message: "is not one that a list gave" });
+  if (cursor !== undefined && after === undefined) problems.push(badCursor);
   refuse(problems);
   return { ...filter, limit, order, ...(after === undefined ? {} : { after }) };
 }
+
+const badCursor = { path: "cursor", message: "is not one that a list gave" };
+
+/** The cursor of another list. */
+export const refuseCursor = (): WheelworkError =>
+  new WheelworkError("WW_INVALID_REQUEST", "cursor is not valid", { problems: [badCursor] });
 
 const isLimit = (limit: number): boolean => Number.isInteger(limit) && limit >= 1 && limit <= 1000;
 const badLimit = { path: "limit", message: "must be an integer from 1 to 1000" };
@@ -103,8 +115,13 @@ function readCursor(cursor: unknown): ListPlace | undefined {
 }
 
 /** The first rows of a list as a page; there may be more of them than one page holds. */
-export function pageOf(rows: Iterable<RequestRow>, { limit, order }: RequestList): RequestPage {
-  const items = [...rows].toSorted((a, b) => compareInList(a, b, order)).slice(0, limit + 1);
+export function pageOf(
+  rows: Iterable<RequestRow>,
+  { limit, order }: Pick<RequestList, "limit"> & { readonly order?: RequestList["order"] | "as given" },
+): RequestPage {
+  const all = [...rows];
+  const sorted = order === "as given" ? all : all.toSorted((a, b) => compareInList(a, b, order));
+  const items = sorted.slice(0, limit + 1);
   const page = items.slice(0, limit).map((row) => ({
     id: givenKey(row.key),
     hub: row.hub,

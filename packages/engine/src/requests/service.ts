@@ -78,6 +78,7 @@ import {
 import { readEvents, type EventsOptions, type EventsPage } from "./events.ts";
 import { rangeOf } from "../ports/history.ts";
 import { placesOf, servedBy } from "./hubs.ts";
+import { largestFirst } from "./largest.ts";
 import { laneOrder, type LongestLanes } from "./lane-list.ts";
 import type { OwedOptions } from "./posts.ts";
 import { checkPageOptions, historyPage, runAt, type HistoryPage, type HistoryPageOptions } from "./past.ts";
@@ -428,6 +429,12 @@ export class RequestService implements Engine {
   }
 
   async requests(options: RequestsOptions = {}): Promise<RequestPage> {
+    const { order } = options;
+    if (order === "duration" || order === "attempts")
+      return largestFirst(
+        { ...options, order },
+        { count: (filter) => this.count(filter), rows: this.#firstRows },
+      );
     const list = listOf(options);
     // One more than the page holds says that there is another page.
     return pageOf(await this.#rows({ ...list, limit: list.limit + 1 }), list);
@@ -436,14 +443,17 @@ export class RequestService implements Engine {
   search(options: SearchOptions): Promise<RequestPage> {
     return search(options, {
       clock: this.#shards.clock,
-      rows: async (list) => {
-        const rows = await this.#rows(list);
-        return rows.toSorted((a, b) => compareInList(a, b, list.order)).slice(0, list.limit);
-      },
+      rows: this.#firstRows,
       lookUp: (key) => this.#accessOf(key).lookUp(key),
       definition: (hub) => this.hubs.get(hub)?.definition,
     });
   }
+
+  /** The first rows of a part of a list of all shards, in its order. */
+  readonly #firstRows = async (list: RequestList): Promise<readonly RequestRow[]> => {
+    const rows = await this.#rows(list);
+    return rows.toSorted((a, b) => compareInList(a, b, list.order)).slice(0, list.limit);
+  };
 
   /** What each shard has of a part of a list. */
   async #rows(list: RequestList): Promise<readonly RequestRow[]> {

@@ -107,11 +107,17 @@ function jsonArgument(given: string | undefined, what: string): unknown {
 
 const list = command({
   name: "requests list",
-  about: "Lists requests, newest first.",
+  about: "Lists requests, newest first if --order does not say otherwise.",
   more: `-o ids prints ids only, which other commands read: wheelwork requests list --status incident -o ids | wheelwork requests retry -`,
   takes: "",
   options: {
     ...filterOptions,
+    order: {
+      type: "string",
+      choices: ["newest", "oldest", "duration", "attempts"],
+      about:
+        "which come first (newest). duration: whose answer took longest; attempts: whose open call was made most often",
+    },
     limit: { type: "string", value: "N", about: "at most so many (50)" },
     all: { type: "boolean", about: "all of them, page by page" },
     ...watchOption,
@@ -123,11 +129,12 @@ const list = command({
       throw usageError("give --all or --limit, not both");
     const most = values.all === true ? Number.POSITIVE_INFINITY : wholeNumber("--limit", values.limit, 50, 1);
     const form = { columns, idOf: ({ id }: Row) => id, none: "there are no such requests" };
+    const filter = { ...filterOf(values), ...(values.order === undefined ? {} : { order: values.order }) };
     const streams = values.output === "jsonl" || values.output === "ids";
     await again(values.watch, () =>
       withSource(values, async (source) => {
         const rows: Row[] = [];
-        for await (const page of listed(source, filterOf(values), most)) {
+        for await (const page of listed(source, filter, most)) {
           if (streams) printRows(values.output, page, form);
           else rows.push(...page);
         }

@@ -33,6 +33,7 @@ export interface Filter {
   readonly hub?: string;
   /** Each is `name=value`. */
   readonly label?: readonly string[];
+  readonly order?: string;
   readonly limit: number;
   readonly cursor: string | undefined;
 }
