@@ -6,6 +6,7 @@ import { textOf } from "./bytes.ts";
 import { broken, kafkaErrors, unavailable } from "./errors.ts";
 
 type FetchResponse = Awaited<ReturnType<Consumer["fetch"]>>;
+type FetchedPartition = FetchResponse["responses"][number]["partitions"][number];
 
 /** How long the broker holds a request that it has nothing for, in milliseconds. */
 const waitMs = 100;
@@ -16,6 +17,7 @@ const fetching: RetryPolicy = { minMs: 50, maxMs: 1000 };
 const leaderAttempts = 30;
 const leaderPauseMs = 100;
 const maxBytes = 4 * 1024 * 1024;
+const appendTime = 1 << 3;
 const controlBatch = 1 << 5;
 /** Records that wait for a reader, before its partition is left out of the requests to the brokers. */
 const maxQueued = 5000;
@@ -84,6 +86,37 @@ class Reading implements LogReading {
     this.stopped = true;
     this.#queue = [];
     this.#stop(this);
+  }
+}
+
+/**
+ * The transactions that were aborted, as a broker tells them with the records of a partition. The client leaves some of their
+ * records out, but not those of a transaction that is larger than one response, nor of the first of two of one producer.
+ */
+class AbortedTransactions {
+  /** In their order. */
+  readonly #ahead: { readonly producerId: bigint; readonly firstOffset: bigint }[];
+  /** The producers whose transaction goes on at the present batch. */
+  readonly #open = new Set<bigint>();
+
+  constructor(told: NonNullable<FetchedPartition["abortedTransactions"]>) {
+    this.#ahead = told.toSorted((a, b) => Number(a.firstOffset - b.firstOffset));
+  }
+
+  /** Whether a batch belongs to one of them. Ask for each batch, in their order. */
+  has(batch: NonNullable<FetchedPartition["records"]>[number], lastOffset: number): boolean {
+    for (
+      let [next] = this.#ahead;
+      next !== undefined && next.firstOffset <= lastOffset;
+      [next] = this.#ahead
+    ) {
+      this.#open.add(next.producerId);
+      this.#ahead.shift();
+    }
+    if (!this.#open.has(batch.producerId)) return false;
+    // The broker writes such a batch where a transaction ends.
+    if ((batch.attributes & controlBatch) !== 0) this.#open.delete(batch.producerId);
+    return true;
   }
 }
 
@@ -295,22 +328,21 @@ export class PartitionReader {
           this.#lost(reading, unavailable(`partition ${partition} of ${topic} could not be read`, failure));
           failure = undefined;
         } else if (part.errorCode === none) {
-          this.#give(reading, part.records ?? []);
+          this.#give(reading, part);
         }
       }
     }
     if (failure !== undefined) throw failure;
   }
 
-  #give(
-    reading: Reading,
-    batches: NonNullable<FetchResponse["responses"][number]["partitions"][number]["records"]>,
-  ): void {
+  #give(reading: Reading, part: FetchedPartition): void {
     const records: LogRecord[] = [];
-    for (const batch of batches) {
+    const aborted = new AbortedTransactions(part.abortedTransactions ?? []);
+    for (const batch of part.records ?? []) {
       const first = Number(batch.firstOffset);
       const next = first + batch.lastOffsetDelta + 1;
-      if ((batch.attributes & controlBatch) === 0) {
+      if (!aborted.has(batch, next - 1) && (batch.attributes & controlBatch) === 0) {
+        const isAppendTime = (batch.attributes & appendTime) !== 0;
         for (const record of batch.records) {
           const offset = first + record.offsetDelta;
           if (offset < reading.position) continue;
@@ -321,7 +353,9 @@ export class PartitionReader {
             key: textIn(record.key),
             value: textIn(record.value),
             headers: Object.fromEntries(record.headers.map(([name, value]) => [textIn(name), textIn(value)])),
-            timestampMs: Number(batch.firstTimestamp + record.timestampDelta),
+            timestampMs: Number(
+              isAppendTime ? batch.maxTimestamp : batch.firstTimestamp + record.timestampDelta,
+            ),
           });
         }
       }

@@ -128,6 +128,8 @@ export function kafkaSpout(
                 "group.id": group,
                 "auto.offset.reset": "earliest",
                 "fetch.max.wait.ms": 10,
+                // Kafka's own default reads records of transactions that were aborted.
+                "isolation.level": "read_committed",
                 ...options.properties,
               },
             ],

@@ -56,6 +56,8 @@ describe("a topology", () => {
       "source-config",
     ]);
     for (const id of references) expect(beans).toContain(id);
+    // Nothing is done for a transaction that its producer has aborted.
+    expect(words.flux()).toContain("isolation.level: read_committed");
   });
 
   test("has a picture of the same source", () => {
