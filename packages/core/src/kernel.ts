@@ -66,7 +66,7 @@ export function accept(
   let deadlineMs = options.deadlineMs ?? fallbackDeadlineMs;
   let data: unknown = null;
   let labels: Labels | undefined;
-  let failure: unknown;
+  let failure: { readonly error: unknown } | undefined;
   try {
     if (options.isStored === true) request = storedRequest(definition, request);
     labels = labelsOf(definition, request);
@@ -74,7 +74,8 @@ export function accept(
     deadlineMs = Math.min(given, options.deadlineMs ?? given);
     data = firstData(definition, key, request, env);
   } catch (error) {
-    failure = error;
+    // Anything may be thrown, also undefined.
+    failure = { error };
   }
   deadlineMs = Math.ceil(deadlineMs);
   const deadline = env.now + deadlineMs;
@@ -98,7 +99,7 @@ export function accept(
   };
   if (failure === undefined) return [started];
   const input = options.isStored === true ? { kind: "start" as const } : unbegun(definition, request);
-  return [started, incidentOf(failure, input, env)];
+  return [started, incidentOf(failure.error, input, env)];
 }
 
 /** Whether a run was accepted, and has not begun: its first turn is due. */

@@ -199,12 +199,14 @@ export function synchronous<T>(returned: T, what: string): T {
   });
 }
 
-/** Whether a value can be awaited. */
+/** Whether a value can be awaited. One that cannot even be asked is not. */
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    ((typeof value === "object" && value !== null) || typeof value === "function") &&
-    typeof (value as { then?: unknown }).then === "function"
-  );
+  if ((typeof value !== "object" || value === null) && typeof value !== "function") return false;
+  try {
+    return typeof (value as { then?: unknown }).then === "function";
+  } catch {
+    return false;
+  }
 }
 
 /** Ignores the rejection of a promise that nobody waits for. Without a handler, it would end the process. */

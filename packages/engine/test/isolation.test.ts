@@ -48,6 +48,28 @@ describe("what one run does must not touch the others (I13, I16)", () => {
     expect((await world.answer("bad")).kind).toBe("timeout");
   });
 
+  test.each(["data", "deadlineMs"] as const)("%s that throws undefined parks its run", async (place) => {
+    const nothing = (): never => {
+      // eslint-disable-next-line no-throw-literal
+      throw undefined;
+    };
+    const bads = hub(
+      "bads",
+      {
+        request: z.object({}),
+        reply: z.object({}),
+        deadlineMs: place === "deadlineMs" ? nothing : 500,
+        chart: { A: { Ok: "Done" }, Done: end },
+        data: place === "data" ? nothing : () => ({}),
+      },
+      { A: "Ok", Done: () => ({}) },
+    );
+    const world = await begin({ hubs: [bads] });
+    await world.engine.submit(bads, {}, { key: "bad" });
+    expect(await world.engine.request("bad")).toMatchObject({ status: "incident" });
+    expect((await world.answer("bad")).kind).toBe("timeout");
+  });
+
   test("a request that cannot be stored is refused", async () => {
     const dates = hub(
       "dates",

@@ -55,15 +55,37 @@ export function redacted<F extends Redactable>(redact: Redact | undefined, failu
   }
 }
 
-/** What a worker gave, if it is an outcome: relays, external workers and makers of workers may give anything. */
-export const asOutcome = (spoke: string, given: unknown): Outcome =>
-  isOutcome(given) ? given : invalid(`the worker of ${spoke} gave no outcome`);
+/**
+ * What a worker gave, if it is an outcome: relays, external workers and makers of workers may give anything. Each field is read once,
+ * since a getter may say something else the next time, or throw.
+ */
+export function asOutcome(spoke: string, given: unknown): Outcome {
+  try {
+    return outcomeOf(given) ?? invalid(`the worker of ${spoke} gave no outcome`);
+  } catch (error) {
+    return invalid(`the outcome of the worker of ${spoke} cannot be read: ${textOf(error)}`);
+  }
+}
 
-function isOutcome(value: unknown): value is Outcome {
-  if (typeof value !== "object" || value === null) return false;
-  const { kind, code, message } = value as { kind?: unknown; code?: unknown; message?: unknown };
-  if (kind === "error") return typeof code === "string" && typeof message === "string";
-  return kind === "ok" || kind === "timeout";
+function outcomeOf(given: unknown): Outcome | undefined {
+  if (typeof given !== "object" || given === null) return undefined;
+  const fields = given as { readonly [field in keyof Failed | "output"]?: unknown };
+  const { kind } = fields;
+  switch (kind) {
+    case "ok":
+      return { kind, output: fields.output };
+    case "timeout":
+      return { kind };
+    case "error": {
+      const { code, message, details, stack } = fields;
+      if (typeof code !== "string" || typeof message !== "string") return undefined;
+      const failed: Failed = { kind, code, message };
+      const detailed = details === undefined ? failed : { ...failed, details };
+      return typeof stack === "string" ? { ...detailed, stack } : detailed;
+    }
+    default:
+      return undefined;
+  }
 }
 
 /** What outcomes are checked with. */

@@ -1,8 +1,10 @@
-import { WheelworkError, type Outcome, type Spoke, type WorkerTypes } from "@wheelwork/core";
+import { WheelworkError, type Outcome, type Problem, type Spoke, type WorkerTypes } from "@wheelwork/core";
+import { synchronous, tryPlain } from "@wheelwork/core/kernel";
 import { isRunKey } from "../ports/keys.ts";
 import type { Bus, Message } from "../ports/ports.ts";
 import { traceHeaders } from "../ports/trace.ts";
 import { functionContext, type AttemptContext, type WorkerContext } from "./context.ts";
+import { invalid } from "./outcomes.ts";
 import { comesThroughLog, sendOnly, type RelayedOutcomes, type Worker } from "./worker.ts";
 
 /** What a relay worker understands of a message that came back: whose answer it is, and what it says. */
@@ -51,7 +53,7 @@ export function relay<I, O, E extends string>(
     attach: (bus) =>
       bus.subscribe(spec.from, (message) => {
         const response = received(spec, message);
-        if (response !== undefined) waiting.settle(response.correlation, response.outcome as Outcome);
+        if (response !== undefined) waiting.settle(response.correlation, response.outcome);
       }),
     attempt: (input, context, { bus, replies }) => {
       const message = traced(sentFor(spec, input, context), context);
@@ -75,7 +77,14 @@ function relayedOutcomes<I, O, E extends string>(spec: RelaySpec<I, O, E>): Rela
       const response = received(spec, message);
       const request = response === undefined ? undefined : requestNamed(requestOf, message);
       if (response === undefined || request === undefined) return undefined;
-      return { request, correlation: response.correlation, outcome: response.outcome as Outcome };
+      // The shard may be another node's: what it gets is JSON wherever it is.
+      const { correlation, outcome } = response;
+      const kept = tryPlain(outcome);
+      return {
+        request,
+        correlation,
+        outcome: kept.problem === undefined ? kept.value : unread(kept.problem),
+      };
     },
   };
 }
@@ -119,7 +128,7 @@ const sentFor = <I, E extends string>(
   { send }: Pick<RelaySpec<I, unknown, E>, "send">,
   input: unknown,
   context: AttemptContext,
-): Message => send(input as I, functionContext<E>(context));
+): Message => synchronous(send(input as I, functionContext<E>(context)), "send of a relay");
 
 /** What is done for the message is seen below the attempt. */
 function traced(message: Message, { trace }: AttemptContext): Message {
@@ -135,19 +144,26 @@ const correlationOf = (
 function received<O, E extends string>(
   { receive }: Pick<RelaySpec<never, O, E>, "receive">,
   message: Message,
-): RelayResponse<O, E> | undefined {
+): RelayResponse<unknown, string> | undefined {
   try {
     // A message may hold anything, in spite of the types. null often means nothing.
-    return receive(message) ?? undefined;
+    const response = synchronous(receive(message), "receive of a relay") ?? undefined;
+    if (response === undefined) return undefined;
+    const { correlation, outcome } = response;
+    const named = synchronous(correlation, "the correlation of a relay");
+    return typeof named === "string" ? { correlation: named, outcome } : undefined;
   } catch {
     // A message that makes no sense answers nobody. Its attempt runs into its deadline.
     return undefined;
   }
 }
 
+const unread = ({ path, message }: Problem): Outcome =>
+  invalid(`the outcome of a relay is not plain JSON: ${path === "" ? "it" : path} ${message}`);
+
 function requestNamed(requestOf: (message: Message) => unknown, message: Message): string | undefined {
   try {
-    const request = requestOf(message);
+    const request = synchronous(requestOf(message), "request of a relay");
     return typeof request === "string" && isRunKey(request) ? request : undefined;
   } catch {
     return undefined;

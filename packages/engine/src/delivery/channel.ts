@@ -1,5 +1,5 @@
 import { end, hub, WheelworkError, type Answer, type Hub, type Schema } from "@wheelwork/core";
-import { isError, textOf, type HubDefinition } from "@wheelwork/core/kernel";
+import { isError, plain, textOf, type HubDefinition } from "@wheelwork/core/kernel";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
 
@@ -13,7 +13,7 @@ export interface Channel {
   readonly to: string;
   readonly hub: Hub<never> | string;
   /**
-   * The request that a message asks for. The hub's schema checks it. The key of the message is the key of the request.
+   * The request that a message asks for, as plain JSON. The hub's schema checks it. The key of the message is the key of the request.
    * @throws WheelworkError WW_INVALID_REQUEST for a message that it cannot understand. The refusal is its answer.
    */
   request(message: LogRecord): unknown;
@@ -52,10 +52,10 @@ export type Understood = { readonly request: unknown; readonly hub: string } | {
 export function understand(channel: Channel, record: LogRecord): Understood {
   try {
     const { hub } = channel;
-    return {
-      hub: typeof hub === "string" ? hub : hub.name,
-      request: channel.request({ ...record, value: record.value.toWellFormed() }),
-    };
+    // The shard may be another node's, and then it goes there as JSON: it must be the same here. A promise is no JSON.
+    const asked = channel.request({ ...record, value: record.value.toWellFormed() });
+    const request = plain(asked, "WW_INVALID_REQUEST", "what the channel has made of a message");
+    return { hub: typeof hub === "string" ? hub : hub.name, request };
   } catch (error) {
     return { refusal: refusalOf(error) };
   }

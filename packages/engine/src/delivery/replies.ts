@@ -1,5 +1,5 @@
 import { WheelworkError, type Answer } from "@wheelwork/core";
-import { textOf } from "@wheelwork/core/kernel";
+import { abandon, isThenable, textOf } from "@wheelwork/core/kernel";
 import { givenKey } from "../ports/keys.ts";
 import type { EngineEvent, Logger, Message } from "../ports/ports.ts";
 import { traceHeaders } from "../ports/trace.ts";
@@ -31,10 +31,7 @@ export async function publishReply(reply: Reply, { channels, send, ...told }: Pu
   const publish = async (answer: Answer): Promise<string | undefined> => {
     let message: Message;
     try {
-      const { value, headers } = channel.answer(answer);
-      if ([value, ...Object.values(headers ?? {})].some((text) => typeof text !== "string"))
-        throw new TypeError("its value or a header is not a text");
-      message = { key, value, headers: { ...traceHeaders(reply.trace), ...headers, ce_id: reply.id } };
+      message = { key, ...saidBy(channel, answer, reply) };
     } catch (error) {
       return `the channel ${channel.name} cannot write it: ${textOf(error)}`;
     }
@@ -56,6 +53,25 @@ export async function publishReply(reply: Reply, { channels, send, ...told }: Pu
     isReplaced ? "an answer was replaced by a short error" : "an answer was not published",
   );
   told.observe?.({ name: "answer-unpublishable", key: request, topic: channel.to, reason });
+}
+
+/** What a channel says of an answer. It is the user's code, and may give anything. */
+function saidBy(
+  channel: Channel,
+  answer: Answer,
+  { id, trace }: Reply,
+): Required<Pick<Message, "value" | "headers">> {
+  const said = channel.answer(answer);
+  if (isThenable(said)) abandon(said);
+  const { value, headers = {} } = said;
+  const own = Object.fromEntries(Object.entries(headers).map(([name, given]) => [name, mustBeText(given)]));
+  return { value: mustBeText(value), headers: { ...traceHeaders(trace), ...own, ce_id: id } };
+}
+
+function mustBeText(given: unknown): string {
+  if (typeof given === "string") return given;
+  if (isThenable(given)) abandon(given);
+  throw new TypeError("its value or a header is not a text");
 }
 
 /** Whether a broker will never take a record. */
