@@ -202,6 +202,26 @@ test("an answer that was not published yet is, though an operator lets the shard
   expect(broker.records("answers").map(({ key }) => key)).toEqual(["k"]);
 });
 
+test("a node of another cluster, with its store by mistake, takes no shard away from those who work on it", async () => {
+  const { clock, broker, start, soon } = setUp(1);
+  const events: string[] = [];
+  const owner = await start({ observe: ({ name }) => void events.push(name) });
+  await soon(owner.node.submit(order, { pieces: 1 }, { key: "k" }));
+  await clock.advance(10_000);
+  broker.createTopic("other-inbox", 1);
+  const failures: Error[] = [];
+  const onFailure = (error: Error): void => void failures.push(error);
+  const other = await start({ inbox: "other-inbox", group: "other", channels: [], onFailure });
+  // It tries again now and then.
+  await clock.advance(60_000);
+  expect(failures).toMatchObject([{ code: "WW_LOG_LOST" }]);
+  expect(other.node.shards).toEqual([]);
+  await soon(owner.node.submit(order, { pieces: 2 }, { key: "later" }));
+  expect(events.filter((name) => name === "shard-claimed")).toHaveLength(1);
+  expect(events).not.toContain("shard-fenced");
+  expect(events).not.toContain("store-lost");
+});
+
 test("a node that runs while its inbox is made anew goes on with the new one, from its beginning", async () => {
   const { clock, broker, log, start, soon } = setUp(1);
   const lost: string[] = [];

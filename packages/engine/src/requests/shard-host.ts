@@ -6,7 +6,7 @@ import type { Suspects } from "../attempts/suspects.ts";
 import { nextTurn, systemClock } from "../ports/clock.ts";
 import { givenKey, scheduleKey } from "../ports/keys.ts";
 import { defaultLogger } from "../ports/logger.ts";
-import type { Bus, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
+import type { Bus, Clock, EngineEvent, Logger, ShardState, Store } from "../ports/ports.ts";
 import type { ReplyPath } from "../ports/reply-path.ts";
 import type { Feed } from "../shard/feed.ts";
 import type { ShardLimits } from "../shard/options.ts";
@@ -15,6 +15,7 @@ import { defaultMemoryBytes } from "../shard/memory.ts";
 import { scheduleHub } from "../schedules/hub.ts";
 import { collectSchedules, type Schedule } from "../schedules/schedule.ts";
 import { Shard } from "../shard/shard.ts";
+import { checkLog } from "../shard/tenure.ts";
 import { deploy } from "./deploy.ts";
 import type { EngineHealth } from "./api.ts";
 import { bulkHub, bulkWorkers } from "./bulk-hub.ts";
@@ -136,11 +137,26 @@ export class ShardHost {
 
   /** Claims the shard and begins to work. @throws WheelworkError what the store, the hubs or the log say. */
   async start(): Promise<void> {
+    await this.#lookFirst();
     await this.shard.start();
     const { isOurs = () => true } = this.#options;
     const ours = [...this.#schedules.values()].filter(({ name }) => isOurs(scheduleKey(name)));
     if (ours.length > 0) deploy(this.shard, ours, this.#clock, this.#logger);
     this.#schedulePurge(Math.min(firstPurgeMs, Math.max(minPurgeMs, this.#retentionMs)));
+  }
+
+  /** A claim fences whoever works on the shard, so one that is of no use must not be made: the shard may be another cluster's. */
+  async #lookFirst(): Promise<void> {
+    const { feed, store } = this.#options;
+    if (feed === undefined) return;
+    let state: ShardState;
+    try {
+      state = await store.peek();
+    } catch {
+      // Nobody has claimed it yet; or the claim says what is wrong with the store.
+      return;
+    }
+    checkLog(state, feed);
   }
 
   /** Lets the attempts under way end within `drainMs` milliseconds, commits what is decided, and stops. */

@@ -163,8 +163,9 @@ export class Tenure {
 /**
  * The log must be the one that the store has read, or have taken its place, unless an operator lets the shard begin anew (an
  * empty name).
+ * @throws WheelworkError WW_LOG_LOST
  */
-function checkLog({ logProgress }: Claim, feed: Feed): void {
+export function checkLog({ logProgress }: Claim, feed: Feed): void {
   const isAnew = logProgress?.log === "";
   if (logProgress === undefined || isAnew || logProgress.log === feed.log) return;
   if (feed.replaces?.(logProgress.log) !== true) {
