@@ -5,7 +5,7 @@ import { consoleLogger, createMetrics, type LoggerOptions } from "wheelwork";
 import { openFlowCrud } from "./application.ts";
 import { explain } from "./explain.ts";
 import { seeded } from "./floodlight/faults.ts";
-import { networkOf, type RealNetwork } from "./network.ts";
+import { networkFlags, networkOf, networkUsage, switchesIn, type RealNetwork } from "./network.ts";
 import { namesIn, serveFlowCrud } from "./http.ts";
 
 const usage = `Usage: npm start -- [options]
@@ -21,10 +21,9 @@ const usage = `Usage: npm start -- [options]
   --max-downtime D how many days the clock may be ahead of the last commit at a start (30)
   --log LEVEL      debug, info, warn, error or silent      (warn)
 
-Real switches, over OpenFlow 1.3, instead of simulated ones (docs/network.md):
-  --network        drives the network of npm run network, if it is up
-  --openflow PLACE where switches connect: HOST:PORT, or a socket file   (127.0.0.1:6653)
-  --switches N     the ring has so many                    (8)
+Real switches:
+${networkUsage}
+  --switches N       the ring has so many                  (8)
 
 What goes wrong between the workers and the simulated switches:
   --latency MS     from a command to its answer            (0)
@@ -55,8 +54,7 @@ function readOptions() {
       reorder: text,
       "table-size": text,
       seed: text,
-      network: { type: "boolean" },
-      openflow: text,
+      ...networkFlags,
       switches: text,
       handlers: { type: "boolean" },
       tokens: text,
@@ -91,7 +89,10 @@ function readOptions() {
     dataDir: resolve(values.data ?? env["WHEELWORK_DATA"] ?? ".wheelwork"),
     level: level as NonNullable<LoggerOptions["level"]>,
     maxDowntimeMs: 86_400_000 * number("--max-downtime", values["max-downtime"], 1e6, 30),
-    network: values.network === true ? networkOf(values.openflow, values.switches) : undefined,
+    network: networkOf(values, {
+      insecure: values.insecure === true,
+      ...(values.switches === undefined ? {} : { switches: switchesIn(values.switches) }),
+    }),
     floodlight: {
       faults: {
         latencyMs: number("--latency", values.latency, 60_000, 0),

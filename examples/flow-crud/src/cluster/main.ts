@@ -5,7 +5,7 @@ import { localKafka, localPostgres, runForeground, type Program } from "@wheelwo
 import { consoleLogger, WheelworkError, type LoggerOptions } from "wheelwork";
 import { explain } from "../explain.ts";
 import { namesIn } from "../http.ts";
-import { networkOf, type RealNetwork } from "../network.ts";
+import { networkArgs, networkFlags, networkOf, networkUsage, type RealNetwork } from "../network.ts";
 import { flowTopics } from "../topics.ts";
 import { Children } from "./children.ts";
 import { startNorthbound } from "./northbound.ts";
@@ -29,8 +29,7 @@ Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each i
   --insecure         Northbound takes requests from other machines, without asking who sends them
   --allowed-hosts LIST  names of Northbound besides loopback, with commas  (ALLOWED_HOSTS)
   --data DIR         of the switches, for Floodlight           (WHEELWORK_DATA, .wheelwork/cluster)
-  --network          Floodlight drives eight real switches, over OpenFlow 1.3 (docs/network.md)
-  --openflow PLACE   where they connect: HOST:PORT, or a socket file   (that of npm run network, or 127.0.0.1:6653)
+${networkUsage}
   --session-timeout MS  after this silence a node counts as dead  (6000)
   --stop-within MS   how long a part may take to stop          (15000)
   --deadline MS, --worker-timeout MS  of flow-create           (500, 100)
@@ -66,8 +65,7 @@ function readOptions() {
       "worker-timeout": text,
       tokens: text,
       "metrics-port": text,
-      network: { type: "boolean" },
-      openflow: text,
+      ...networkFlags,
       insecure: { type: "boolean" },
       help: { type: "boolean", short: "h" },
     },
@@ -98,9 +96,8 @@ function readOptions() {
   if (only !== undefined && !parts.includes(only as never))
     problems.push(`--only must be ${parts.join(", ")}, not ${only}`);
   const network = (): RealNetwork | undefined => {
-    if (values.network !== true) return undefined;
     try {
-      return networkOf(values.openflow);
+      return networkOf(values, { insecure: values.insecure === true });
     } catch (error) {
       problems.push((error as Error).message);
       return undefined;
@@ -124,7 +121,7 @@ function readOptions() {
         ? undefined
         : integer("--metrics-port", values["metrics-port"], 0, 0, 65_000),
     network: network(),
-    openflow: values.openflow,
+    networkArgs: networkArgs(values),
     insecure: values.insecure === true,
     tokens: values.tokens ?? env["WHEELWORK_TOKENS"],
     allowedHosts: values["allowed-hosts"] ?? env["ALLOWED_HOSTS"] ?? "",
@@ -240,8 +237,7 @@ function allParts(options: Options): Program {
   };
   const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, `${value}`]);
   if (options.insecure) args.push("--insecure");
-  if (options.network !== undefined) args.push("--network");
-  if (options.openflow !== undefined) args.push("--openflow", options.openflow);
+  args.push(...options.networkArgs);
   if (options.tokens !== undefined) args.push("--tokens", options.tokens);
   const program = [process.execPath, ...process.execArgv, fileURLToPath(import.meta.url)] as const;
   const wanted = [

@@ -19,6 +19,7 @@ import {
 } from "@wheelwork/services";
 import { Nimbus } from "@wheelwork/storm";
 import { explain } from "../explain.ts";
+import { networkArgs, networkFlags, networkUsage } from "../network.ts";
 import { deploy, flowTopology, stormNames, undeploy, type FlowStorm } from "./deploy.ts";
 
 const usage = `Usage: npm run storm -- COMMAND [options]
@@ -40,6 +41,7 @@ on loopback.
   --port N             where Northbound listens                            (8088)
   --deadline MS, --worker-timeout MS  of flow-create                       (5000, 1000)
   --data DIR           of the switches, for Floodlight                     (.wheelwork/storm)
+${networkUsage}
 
 Your own Kafka and PostgreSQL: KAFKA_BROKERS and DATABASE_URL. Ports: KAFKA_PORT, POSTGRES_PORT, and STORM_PORTS for ZooKeeper,
 Nimbus, the supervisor and the workers, with commas between them. The version of Storm: STORM_VERSION (2.8.3).
@@ -51,6 +53,7 @@ function readOptions() {
   try {
     return parseArgs({
       options: {
+        ...networkFlags,
         without: text,
         shards: text,
         workers: text,
@@ -186,6 +189,7 @@ async function start(): Promise<void> {
       "topic-prefix": topicPrefix,
     };
     const args = Object.entries(options).flatMap(([option, value]) => [`--${option}`, `${value}`]);
+    if (name === "floodlight") args.push(...networkArgs(values));
     await startDaemon(daemon, [process.execPath, ...process.execArgv, main, "--only", name, ...args], {
       withinMs: 90_000,
     });

@@ -1,12 +1,12 @@
 import { Network, openVSwitchIsInstalled } from "@wheelwork/services";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { FastifyInstance } from "fastify";
 import { openFlowCrud, type FlowCrud, type FlowCrudOptions } from "../../src/application.ts";
 import { serveFlowCrud } from "../../src/http.ts";
-import { networkOf, type RealNetwork } from "../../src/network.ts";
+import { networkArgs, networkOf, switchesIn, type NetworkValues } from "../../src/network.ts";
 import { Ring } from "./lab.ts";
 
 /** The switches, the broker and the application share two processors with other tests: whoever is slow is not late. */
@@ -123,13 +123,39 @@ describe.skipIf(!openVSwitchIsInstalled())("flow-crud on real switches", () => {
 });
 
 test("the options of a network are checked", () => {
-  const none = new Network("none", mkdtempSync(join(tmpdir(), "no-network-")));
-  onTestFinished(() => rmSync(none.folder, { recursive: true }));
-  const of = (openflow?: string, switches?: string): RealNetwork => networkOf(openflow, switches, none);
-  expect(of()).toEqual({ switches: 8, listen: { host: "127.0.0.1", port: 6653 } });
-  expect(of("[::1]:7000", "3")).toEqual({ switches: 3, listen: { host: "::1", port: 7000 } });
-  expect(of("run/controller.sock")).toEqual({ switches: 8, listen: { path: "run/controller.sock" } });
-  for (const wrong of ["", "6653", "host", "host:", "host:70000", ":1"])
-    expect(() => of(wrong)).toThrow(/--openflow must be HOST:PORT/);
-  for (const wrong of ["0", "-1", "1.5", "x", ""]) expect(() => of(undefined, wrong)).toThrow(/--switches/);
+  const folder = mkdtempSync(join(tmpdir(), "no-network-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const none = new Network("none", folder);
+  const of = (values: NetworkValues, options: Parameters<typeof networkOf>[1] = {}) =>
+    networkOf({ network: true, ...values }, options, none);
+  expect(networkOf({ openflow: "127.0.0.1:1" })).toBeUndefined();
+  expect(of({})).toEqual({ switches: 8, listen: { host: "127.0.0.1", port: 6653 } });
+  const openflow = "[::1]:7000";
+  expect(of({ openflow }, { switches: 3 })).toEqual({ switches: 3, listen: { host: "::1", port: 7000 } });
+  expect(of({ openflow: "a/b.sock" })).toEqual({ switches: 8, listen: { path: "a/b.sock" } });
+  for (const wrong of ["", "6653", "host", "host:", "127.0.0.1:70000", ":1"])
+    expect(() => of({ openflow: wrong })).toThrow(/--openflow must be HOST:PORT/);
+  for (const wrong of ["0", "-1", "1.5", "x", "", "1001"])
+    expect(() => switchesIn(wrong)).toThrow(/--switches must be/);
+  // Beyond loopback, switches have to show who they are.
+  expect(() => of({ openflow: "0.0.0.0:6653" })).toThrow(/lets anybody who reaches it be a switch/);
+  expect(of({ openflow: "0.0.0.0:6653" }, { insecure: true })?.listen).toEqual({
+    host: "0.0.0.0",
+    port: 6653,
+  });
+  const file = join(folder, "a.pem");
+  writeFileSync(file, "pem");
+  const pems = { "openflow-cert": file, "openflow-key": file, "openflow-ca": file };
+  expect(of({ openflow: "0.0.0.0:6653", ...pems })?.listen).toEqual({
+    host: "0.0.0.0",
+    port: 6653,
+    tls: { cert: "pem", key: "pem", ca: "pem" },
+  });
+  expect(() => of({ openflow, "openflow-cert": file })).toThrow(/belong together/);
+  const args = ["--network", "--openflow", openflow];
+  expect(networkArgs({ network: true, openflow })).toEqual(args);
+  expect(networkArgs({ network: true, openflow, ...pems })).toEqual(
+    args.concat("--openflow-cert", file, "--openflow-key", file, "--openflow-ca", file),
+  );
+  expect(networkArgs({ openflow })).toEqual([]);
 });
