@@ -360,18 +360,27 @@ function matches(pattern: string, path: string): boolean {
 /** In so many turns of the loop without anything new, all is read that had come before. At most so many turns are waited for it. */
 const [calmTurns, maxTurns] = [3, 300];
 
+/** After this share of the time in which a server closes, whoever has no reply yet is told that the server stops. */
+const toldAfter = 0.8;
+
 /**
  * Closes the server within a limit, even if clients do not cooperate. Waiting clients get 202 at once, each connection
  * closes after its reply, and the connections that are left at the end are cut. What has come before, and is not read yet, gets its
- * reply, too. A connection that has never sent anything is cut: clients keep such ones for later, and Node takes them for busy.
+ * reply, too. So does what is not done in time, such as a request that no node takes any more: it gets 503. A connection that has never sent anything is cut: clients keep such ones for later, and Node takes them for busy.
  */
 function closeGently(app: FastifyInstance, waits: Waits, withinMs: number): void {
+  const sockets = new Set<Socket>();
   const unused = new Set<Socket>();
   let news = 0;
+  const open = new Set<FastifyReply>();
   app.server.on("connection", (socket: Socket) => {
     news++;
+    sockets.add(socket);
     unused.add(socket);
-    socket.once("close", () => unused.delete(socket));
+    socket.once("close", () => {
+      sockets.delete(socket);
+      unused.delete(socket);
+    });
   });
   app.server.on("request", ({ socket }: IncomingMessage) => {
     news++;
@@ -384,21 +393,29 @@ function closeGently(app: FastifyInstance, waits: Waits, withinMs: number): void
       seen = news;
     }
   };
-  app.addHook("onRequest", (_request, _reply, done) => {
-    if (!waits.closed) return done();
-    done(
-      new HttpProblem(problemDetails(503, "WW_STOPPING", "the server is stopping"), {
-        "retry-after": retryAfter,
-      }),
-    );
+  const stopping = (detail: string): HttpProblem =>
+    new HttpProblem(problemDetails(503, "WW_STOPPING", detail), { "retry-after": retryAfter });
+  app.addHook("onRequest", (_request, reply, done) => {
+    if (waits.closed) return done(stopping("the server is stopping"));
+    open.add(reply);
+    reply.raw.once("close", () => open.delete(reply));
+    done();
   });
+  const tellAll = (): void => {
+    const why = stopping(
+      "the server is stopping, and does not know yet what has come of this: send it again with the same key",
+    );
+    for (const reply of open) if (!reply.sent) void reply.send(why);
+  };
   app.addHook("onSend", (_request, reply, _payload, done) => {
     if (waits.closed) reply.header("connection", "close");
     done();
   });
   app.addHook("preClose", async () => {
     waits.close();
-    setTimeout(() => app.server.closeAllConnections(), withinMs).unref();
+    setTimeout(tellAll, toldAfter * withinMs).unref();
+    // Not closeAllConnections, which knows nothing of a connection that has its reply, and whose client does not end it.
+    setTimeout(() => sockets.forEach((socket) => socket.destroy()), withinMs).unref();
     await allRead();
     for (const socket of unused) if (socket.bytesRead === 0) socket.destroy();
   });

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { Agent, request, type IncomingMessage } from "node:http";
 import { Worker } from "node:worker_threads";
 import { connect, type AddressInfo, type Socket } from "node:net";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { system } from "./system.ts";
 
 interface Listening {
@@ -131,8 +131,49 @@ test("closing cuts connections that do not finish within the limit", async () =>
     "POST /approvals HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{";
   socket.write(unfinished);
   await hasRead(unfinished.length);
+  const told = once(socket, "data");
   await app.close();
   await expect(cut).resolves.toBeDefined();
+  expect(String((await told)[0])).toMatch(/^HTTP\/1.1 503 /);
+});
+
+test("closing cuts connections whose clients do not read their reply", async () => {
+  const { app } = await system({ closeWithinMs: 100 });
+  const { port, hasRead } = await listening(app);
+  const socket = connect(port, "127.0.0.1").pause();
+  onTestFinished(() => void socket.destroy());
+  const unfinished =
+    "POST /approvals HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{";
+  socket.write(unfinished);
+  await hasRead(unfinished.length);
+  await app.close();
+});
+
+test("closing tells those who have no reply yet that the server stops, before it cuts their connections", async () => {
+  let asked = 0;
+  const { app } = await system({
+    closeWithinMs: 1000,
+    extra: (made) => {
+      made.get("/never", () => {
+        asked++;
+        return new Promise(() => {});
+      });
+      // What comes of it later harms nobody.
+      made.get("/late", () => {
+        asked++;
+        return new Promise((resolve) => void setTimeout(resolve, 900, { late: true }));
+      });
+    },
+  });
+  const { port } = await listening(app);
+  const replies = Promise.all(["/never", "/late"].map((path) => fetch(`http://127.0.0.1:${port}${path}`)));
+  await expect.poll(() => asked).toBe(2);
+  await app.close();
+  for (const reply of await replies) {
+    expect(reply.status).toBe(503);
+    expect(reply.headers.get("retry-after")).toBe("1");
+    expect(await reply.json()).toMatchObject({ code: "WW_STOPPING" });
+  }
 });
 
 test("closing waits for no connection that has never sent anything, as clients keep them for later", async () => {

@@ -10,7 +10,8 @@ const callerWaitMs = 10_000;
 const rulesWaitMs = 2_000;
 
 interface Waiting {
-  readonly answer: (text: string) => void;
+  /** Takes the answer; undefined: none comes in time. */
+  readonly answer: (text: string | undefined) => void;
 }
 
 /**
@@ -49,7 +50,8 @@ export async function startNorthbound(
     tell(key, value);
   });
   await bus.ready();
-  const app: FastifyInstance = Fastify({ bodyLimit: 1_000_000 });
+  const app: FastifyInstance = Fastify({ bodyLimit: 1_000_000, forceCloseConnections: "idle" });
+  let isClosing = false;
   protect(app, listen);
   // The body goes to the hub as it is. The hub decides whether it is a request.
   app.removeAllContentTypeParsers();
@@ -59,6 +61,14 @@ export async function startNorthbound(
     const key = typeof given === "string" ? given : newKey();
     const text = await ask(topics.requests, key, String(request.body ?? ""), callerWaitMs);
     reply.header("request-id", key);
+    if (text === undefined && isClosing) {
+      const error = `Northbound stops. Send the request again with the header Idempotency-Key: ${key}`;
+      return reply
+        .code(503)
+        .header("retry-after", "1")
+        .type("application/json")
+        .send(JSON.stringify({ error }));
+    }
     if (text === undefined)
       return reply.type("application/json").send('{"error":"client operation timeout"}');
     return reply.type("text/plain; charset=utf-8").send(text);
@@ -88,6 +98,7 @@ export async function startNorthbound(
     const mine: Waiting = { answer: resolve };
     const others = waiting.get(key) ?? new Set();
     waiting.set(key, others.add(mine));
+    if (isClosing) resolve(undefined);
     const timer = setTimeout(() => resolve(undefined), waitMs);
     try {
       await bus.publish(topic, { key, value });
@@ -103,6 +114,9 @@ export async function startNorthbound(
     url,
     counts,
     close: async () => {
+      isClosing = true;
+      // The nodes may stop, too: their answers come when they are back, and are kept until then.
+      for (const all of waiting.values()) for (const { answer } of all) answer(undefined);
       await app.close();
       endRules();
       endReplies();
