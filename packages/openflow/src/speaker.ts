@@ -107,6 +107,9 @@ export class Speaker extends EventEmitter<SpeakerEvents> {
     const accept = (socket: Socket): void => this.#accept(socket);
     this.#server = options.tls === undefined ? createServer(accept) : this.#tlsServer(options.tls, accept);
     this.#server.maxConnections = options.maxConnections ?? 1000;
+    this.#server.on("drop", (dropped) => {
+      this.#refused(outcomes.tooMany(this.#server.maxConnections), addressOf(dropped ?? {}));
+    });
     this.#server.on("connection", (socket: Socket) => {
       this.#sockets.add(socket);
       socket.on("close", () => this.#sockets.delete(socket));
@@ -412,7 +415,10 @@ async function removeUnused(path: string): Promise<void> {
   }
 }
 
-const addressOf = ({ remoteAddress, remotePort }: Socket): string =>
+const addressOf = ({
+  remoteAddress,
+  remotePort,
+}: Partial<Pick<Socket, "remoteAddress" | "remotePort">>): string =>
   remoteAddress === undefined ? "a socket file" : `${remoteAddress}:${remotePort}`;
 
 function limitsOf(options: SpeakerOptions): SessionLimits {

@@ -112,3 +112,8 @@ export const notConnected = (datapathId: bigint, timeoutMs: number): OpenFlowErr
     next: "Look whether it runs, and where it connects to. A switch may wait for seconds before it tries again.",
     retryable: true,
   });
+
+export const tooMany = (most: number): OpenFlowError =>
+  new OpenFlowError("WW_OF_OVERLOADED", `there are ${most} connections already`, {
+    next: "maxConnections sets how many there may be.",
+  });
