@@ -32,22 +32,23 @@ describe.skipIf(fault !== undefined)(`a network${fault === undefined ? "" : ` (s
     await rule(3, `in_port=1,dl_vlan=200,actions=${to(2)},output:${link}`);
   }
 
+  // A ping may be lost on a busy machine, and a switch may go on for a moment as it did. So each question is asked until it holds.
   test("passes on what its rules say, by links that can be cut", async () => {
-    expect(await network.ping(1, 2, 1)).toBe(0);
+    await expect.poll(() => network.ping(1, 2, 1)).toBe(0);
     await path(2);
-    expect(await network.ping(1, 2, 5)).toBe(5);
+    await expect.poll(() => network.ping(1, 2, 3)).toBe(3);
     network.link(1, 2, "down");
-    expect(await network.ping(1, 2, 1)).toBe(0);
+    await expect.poll(() => network.ping(1, 2, 1)).toBe(0);
     await path(4);
-    expect(await network.ping(1, 2, 5)).toBe(5);
+    await expect.poll(() => network.ping(1, 2, 3)).toBe(3);
     network.link(2, 1, "up");
     // A switch that loses its controllers keeps its rules; one that is reset does not.
     await network.switch(4, "off");
     await network.switch(4, "on");
-    expect(await network.ping(1, 2, 2)).toBe(2);
+    await expect.poll(() => network.ping(1, 2, 3)).toBe(3);
     await network.switch(4, "reset");
     expect(await network.dump(4)).toEqual([]);
-    expect(await network.ping(1, 2, 1)).toBe(0);
+    await expect.poll(() => network.ping(1, 2, 1)).toBe(0);
     await network.crash();
     expect(await network.dump(1)).toEqual([]);
   });
