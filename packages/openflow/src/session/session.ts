@@ -23,7 +23,7 @@ export interface SessionLimits {
   readonly silentAfterMs: number;
   /** The session ends if the switch is not ready after so long. */
   readonly handshakeMs: number;
-  /** So many bytes are under way at most: what is sent, and neither answered nor proven. */
+  /** While so many bytes or more are under way, sent and not answered, nothing more is sent. */
   readonly windowBytes: number;
   /** So many bytes wait to be sent at most. */
   readonly maxQueuedBytes: number;
