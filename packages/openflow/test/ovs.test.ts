@@ -413,6 +413,20 @@ describe.skipIf(!openVSwitchIsInstalled())(`Open vSwitch${why}`, () => {
     await one.close();
   });
 
+  it("speaks OpenFlow 1.3 if it knows later versions, too, and is refused if it does not know it", async () => {
+    const one = await speaker();
+    const [both, old] = [++made, ++made];
+    await lab.add([both, old]);
+    await lab.vsctl("set", "bridge", `s${both}`, "protocols=OpenFlow10,OpenFlow13,OpenFlow15");
+    await lab.vsctl("set", "bridge", `s${old}`, "protocols=OpenFlow10");
+    const refused = once(one, "refused");
+    const came = one.waitFor(BigInt(both));
+    for (const number of [both, old]) await lab.vsctl("set-controller", `s${number}`, targetOf(one));
+    await (await came).apply(rules(2));
+    expect(await refused).toMatchObject([{ code: "WW_OF_VERSION" }, expect.anything()]);
+    expect(one.switches.size).toBe(1);
+  });
+
   it("can be waited for", async () => {
     const { one, sw, id, target } = await connected();
     expect(await one.waitFor(BigInt(id))).toBe(sw);
