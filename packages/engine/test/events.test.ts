@@ -37,7 +37,7 @@ const inner = hub(
 const counter = hub(
   "counter",
   {
-    request: z.object({ tenant: z.string().optional() }),
+    request: z.object({ tenant: z.string().optional(), note: z.string().optional() }),
     reply: z.number(),
     deadlineMs: 3_600_000,
     signals: { add: z.object({ by: z.number() }), stop: z.null() },
@@ -289,6 +289,23 @@ test("a reader that is slow is told all of it, and holds nothing up", async () =
   for (let n = 0; n < 3000; n++) await engine.signal(id, "add", { by: 1 });
   await clock.runUntil(() => slow.events.length >= 3002, 1e6);
   expect(slow.events.map(textOf)).toEqual((await journalOf(w.store.inner)).slice(0, 3002));
+});
+
+test("a page has so many bytes, so that a reader costs little memory", async () => {
+  const w = await world().start();
+  const { engine, clock } = w;
+  const after = await startOf(clock, engine);
+  for (let n = 0; n < 50; n++)
+    await engine.submit(counter, { tenant: "a".repeat(200), note: "n".repeat(100_000) });
+  const sizes: number[] = [];
+  const reader = new Reader(
+    engine,
+    { after },
+    ({ events }) => void sizes.push(JSON.stringify(events).length),
+  );
+  await clock.runUntil(() => reader.events.length === 100, 60_000);
+  expect(Math.max(...sizes)).toBeLessThan(800_000);
+  expect(sizes.length).toBeGreaterThan(8);
 });
 
 test("it goes on though the store cannot be read for a while, and ends with the engine", async () => {

@@ -122,7 +122,7 @@ export class MemoryStore implements Store {
 
   *journal(after = this.#disk.checkpoint): Iterable<Batch> {
     for (const [seq, text] of this.#disk.journal) {
-      if (seq > after) yield { seq, ...(JSON.parse(text) as JournalRecord) };
+      if (seq > after) yield { seq, bytes: text.length, ...(JSON.parse(text) as JournalRecord) };
     }
   }
 

@@ -1,6 +1,6 @@
-import { deepStrictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok } from "node:assert/strict";
 import type { RunEvent } from "@wheelwork/core";
-import type { Commit, Rows, Store, StoredAnswer, StoredRun } from "@wheelwork/engine";
+import type { Batch, Commit, Rows, Store, StoredAnswer, StoredRun } from "@wheelwork/engine";
 
 // What the conformance suite of stores is made of.
 
@@ -63,6 +63,13 @@ export async function all<T>(rows: Rows<T>): Promise<T[]> {
   for await (const row of rows) list.push(row);
   return list;
 }
+
+/** The journal since the last checkpoint. How long a record is, is the business of the store. */
+export const journalOf = async (store: Store): Promise<Omit<Batch, "bytes">[]> =>
+  (await all(store.journal())).map(({ bytes, ...batch }) => {
+    ok(bytes > 0, `batch ${batch.seq} has a record of ${bytes} bytes`);
+    return batch;
+  });
 
 export const storedRun = async (store: Store, key: string): Promise<StoredRun | undefined> =>
   (await store.find([key]))[0]?.run;

@@ -268,6 +268,8 @@ export interface Batch {
   readonly seq: number;
   /** Engine time of the batch, in milliseconds. */
   readonly at: number;
+  /** How long its record is, as it is stored. */
+  readonly bytes: number;
   readonly entries: readonly RunEvents[];
 }
 

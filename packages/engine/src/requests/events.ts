@@ -1,4 +1,5 @@
 import { WheelworkError, type Labels, type Problem, type RunEvent } from "@wheelwork/core";
+import { nextTurn } from "../ports/clock.ts";
 import { Doorbell } from "../ports/doorbell.ts";
 import { givenKey, keyProblem } from "../ports/keys.ts";
 import type { Clock } from "../ports/ports.ts";
@@ -99,6 +100,8 @@ interface Place extends JournalPlace {
   readonly read?: number;
 }
 
+/** So many runs does a reader remember that is behind. */
+const maxRuns = 5000;
 /** How long a reader pauses while a shard cannot tell, in milliseconds. */
 const awayMs = 200;
 
@@ -150,7 +153,7 @@ class ShardReader {
   readonly #ring: () => void;
   readonly #taken = new Doorbell();
   readonly #leaving = new AbortController();
-  readonly #known = new KnownRuns();
+  readonly #known = new KnownRuns(maxRuns);
   #tail: JournalTail | undefined = undefined;
   #leave: () => void = () => {};
   #page: readonly ToldBatch[] | undefined = undefined;
@@ -209,6 +212,8 @@ class ShardReader {
       if (this.#page === undefined) continue;
       this.#ring();
       await this.#taken.rung();
+      // One page in a turn of the loop: there may be many readers, and much to read.
+      await nextTurn(this.#source.clock);
     }
   }
 
@@ -257,8 +262,9 @@ function pageOf(
   isMeant: Meant,
 ): EventsPage {
   const at = shards.indexOf(shard);
-  const others = shards.map(({ place }) => placeText(place));
-  const position = (place: Place): string => others.with(at, placeText(place)).join("-");
+  const texts = shards.map(({ place }) => `${placeText(place)}-`);
+  const [before, behind] = [texts.slice(0, at).join(""), texts.slice(at + 1).join("")];
+  const position = (place: Place): string => `${before}${placeText(place)}-${behind}`.slice(0, -1);
   const events: ToldEvent[] = [];
   let { seq, read = 0 } = shard.place;
   for (const batch of batches) {

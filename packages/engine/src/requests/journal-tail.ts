@@ -12,6 +12,7 @@ export interface JournalPlace {
 
 /** A batch as it is told to those who read the journal. */
 export interface ToldBatch extends JournalPlace {
+  readonly bytes: number;
   readonly runs: readonly (RunEvents & { readonly facts: RunFacts })[];
 }
 
@@ -21,8 +22,11 @@ export interface ToldBatch extends JournalPlace {
  */
 const markOf = ({ at }: Batch): string => (at % 36 ** 5).toString(36);
 
-/** A page has so many batches and so many events at most, or one batch. As many are kept for those who read at the end. */
-const [maxBatches, maxEvents] = [64, 1000];
+/**
+ * A page has so many batches and so many events at most, and records of so many bytes, or one batch. As many are kept for those who read
+ * at the end, and what was said of so many runs.
+ */
+const [maxBatches, maxEvents, maxBytes, maxRuns] = [64, 500, 512 * 1024, 20_000];
 /** How often those who have read all look for more, in milliseconds. */
 const lookMs = 20;
 
@@ -37,7 +41,7 @@ export class JournalTail {
   /** The last batches, without a gap, and the place before them. */
   #recent: readonly ToldBatch[] = [];
   #base: JournalPlace | undefined = undefined;
-  readonly #known = new KnownRuns();
+  readonly #known = new KnownRuns(maxRuns);
   #extending: Promise<void> | undefined = undefined;
   #pausing: Promise<void> | undefined = undefined;
 
@@ -125,10 +129,12 @@ export class JournalTail {
 
   /** Keeps the last ones of these, which follow the base. */
   #keep(batches: readonly ToldBatch[]): void {
-    let events = 0;
+    const page = new PageSize();
     let from = batches.length;
-    while (from > 0 && batches.length - from < maxBatches && events < maxEvents)
-      events += countOf(batches[--from]?.runs ?? []);
+    while (from > 0 && !page.isFull) {
+      const { runs = [], bytes = 0 } = batches[--from] ?? {};
+      page.add(runs, bytes);
+    }
     this.#base = batches[from - 1] ?? this.#base;
     this.#recent = batches.slice(from);
   }
@@ -142,7 +148,8 @@ export class JournalTail {
     const { store } = this.#source;
     const committed = (await store.peek()).seq;
     const batches: Batch[] = [];
-    let [isEnd, isThere, last, events] = [true, false, seq, 0];
+    const page = new PageSize();
+    let [isEnd, isThere, last] = [true, false, seq];
     // The batch at the place comes again, so that it is seen whether it is the same one.
     for await (const batch of store.journal(seq - 1)) {
       if (batch.seq === seq) isThere = true;
@@ -150,8 +157,8 @@ export class JournalTail {
       if (batch.seq === seq && mark !== "" && markOf(batch) !== mark) throw gone();
       if (batch.seq === seq && !isOpen) continue;
       batches.push(batch);
-      events += countOf(batch.entries);
-      if (events < maxEvents && batches.length < maxBatches) continue;
+      page.add(batch.entries, batch.bytes);
+      if (!page.isFull) continue;
       isEnd = false;
       break;
     }
@@ -162,6 +169,7 @@ export class JournalTail {
       told: batches.map((batch, index) => ({
         seq: batch.seq,
         mark: markOf(batch),
+        bytes: batch.bytes,
         runs: batch.entries.map((entry, at) => {
           const of = facts[index]?.[at];
           // Nobody can say any more whose events they were.
@@ -174,8 +182,22 @@ export class JournalTail {
   }
 }
 
-const countOf = (entries: readonly RunEvents[]): number =>
-  entries.reduce((sum, { events }) => sum + events.length, 0);
+/** How much a page has. */
+class PageSize {
+  #batches = 0;
+  #events = 0;
+  #bytes = 0;
+
+  add(entries: readonly RunEvents[], bytes: number): void {
+    this.#batches++;
+    this.#bytes += bytes;
+    for (const { events } of entries) this.#events += events.length;
+  }
+
+  get isFull(): boolean {
+    return this.#batches >= maxBatches || this.#events >= maxEvents || this.#bytes >= maxBytes;
+  }
+}
 
 /** What follows a place cannot be told. */
 export const gone = (): WheelworkError =>

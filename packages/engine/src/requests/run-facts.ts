@@ -18,8 +18,8 @@ export interface RunSource {
   readonly live?: ((key: string) => Run | undefined) | undefined;
 }
 
-/** So many runs are remembered, and so many are looked up at once. */
-const [maxKnown, maxFound] = [20_000, 500];
+/** So many runs are looked up at once. */
+const maxFound = 500;
 
 /**
  * Which hub and labels the runs have that a reader of the journal comes to. It reads on from one place, so that the beginning of a run
@@ -27,6 +27,12 @@ const [maxKnown, maxFound] = [20_000, 500];
  */
 export class KnownRuns {
   readonly #known = new Map<string, RunFacts>();
+  readonly #most: number;
+
+  /** @param most So many runs are remembered. */
+  constructor(most: number) {
+    this.#most = most;
+  }
 
   /** What is known of the run of each entry, in their order. undefined: the run has outlived its retention. */
   async of(source: RunSource, batches: readonly Batch[]): Promise<(RunFacts | undefined)[][]> {
@@ -70,7 +76,7 @@ export class KnownRuns {
   #note(key: string, facts: RunFacts): void {
     this.#known.delete(key);
     this.#known.set(key, facts);
-    if (this.#known.size <= maxKnown) return;
+    if (this.#known.size <= this.#most) return;
     for (const oldest of this.#known.keys()) {
       this.#known.delete(oldest);
       return;

@@ -78,7 +78,8 @@ export function decodeBatch(seq: number, stored: unknown, only?: string): RunEve
 export function readBatch(seq: number, stored: unknown): Batch {
   return readPart(`batch ${seq} of the journal`, () => {
     const batch = storedBatch(stored);
-    return { seq, at: batch[0], entries: decode(batch) };
+    const bytes = stored instanceof Uint8Array ? stored.length : String(stored).length;
+    return { seq, at: batch[0], bytes, entries: decode(batch) };
   });
 }
 
