@@ -14,7 +14,7 @@ import { z } from "zod";
 import { Nodes, type Member } from "./nodes.ts";
 import { World, type WorldOptions } from "./world.ts";
 
-/** Whoever reads events gets each one that is committed, once, in the order of the journal, whatever happens meanwhile. */
+/** Whoever reads events gets each one that is committed, once, in the order of the journal, whatever happens meanwhile (I38). */
 
 const pauseSpoke = spoke("pause", { input: z.object({}), output: z.object({}), timeoutMs: 600_000 });
 
