@@ -5,7 +5,7 @@ import { consoleLogger, createMetrics, type LoggerOptions } from "wheelwork";
 import { openFlowCrud } from "./application.ts";
 import { explain } from "./explain.ts";
 import { seeded } from "./floodlight/faults.ts";
-import { networkFlags, networkOf, networkUsage, switchesIn, type RealNetwork } from "./network.ts";
+import { networkFlags, networkOf, networkUsage, switchesIn, type RealNetwork } from "./network-options.ts";
 import { namesIn, serveFlowCrud } from "./http.ts";
 
 const usage = `Usage: npm start -- [options]

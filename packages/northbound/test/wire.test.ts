@@ -147,6 +147,7 @@ test("closing cuts connections whose clients do not read their reply", async () 
   socket.write(unfinished);
   await hasRead(unfinished.length);
   await app.close();
+  expect(app.server.listening).toBe(false);
 });
 
 test("closing tells those who have no reply yet that the server stops, before it cuts their connections", async () => {

@@ -5,7 +5,7 @@ import { localKafka, localPostgres, runForeground, type Program } from "@wheelwo
 import { consoleLogger, WheelworkError, type LoggerOptions } from "wheelwork";
 import { explain } from "../explain.ts";
 import { namesIn } from "../http.ts";
-import { networkArgs, networkFlags, networkOf, networkUsage, type RealNetwork } from "../network.ts";
+import { networkArgs, networkFlags, networkOf, networkUsage, type RealNetwork } from "../network-options.ts";
 import { flowTopics } from "../topics.ts";
 import { Children } from "./children.ts";
 import { startNorthbound } from "./northbound.ts";

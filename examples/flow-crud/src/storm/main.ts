@@ -19,7 +19,7 @@ import {
 } from "@wheelwork/services";
 import { Nimbus } from "@wheelwork/storm";
 import { explain } from "../explain.ts";
-import { networkArgs, networkFlags, networkUsage } from "../network.ts";
+import { networkArgs, networkFlags, networkUsage } from "../network-options.ts";
 import { deploy, flowTopology, stormNames, undeploy, type FlowStorm } from "./deploy.ts";
 
 const usage = `Usage: npm run storm -- COMMAND [options]

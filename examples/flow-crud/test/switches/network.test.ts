@@ -6,7 +6,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import type { FastifyInstance } from "fastify";
 import { openFlowCrud, type FlowCrud, type FlowCrudOptions } from "../../src/application.ts";
 import { serveFlowCrud } from "../../src/http.ts";
-import { networkArgs, networkOf, switchesIn, type NetworkValues } from "../../src/network.ts";
+import { networkArgs, networkOf, switchesIn, type NetworkValues } from "../../src/network-options.ts";
 import { Ring } from "./lab.ts";
 
 /** The switches, the broker and the application share two processors with other tests: whoever is slow is not late. */
