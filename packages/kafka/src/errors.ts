@@ -67,6 +67,12 @@ function codeBehind(error: unknown): string {
 export const isUnknownTopic = (error: unknown): boolean =>
   kafkaErrors(error).includes("UNKNOWN_TOPIC_OR_PARTITION") || /unknown topic/i.test(messageOf(error));
 
+/** Whether the brokers say so of a topic, and perhaps not of others. */
+export const isOfTopic = (error: unknown): boolean =>
+  isUnknownTopic(error) || kafkaErrors(error).some((name) => ofTopic.test(name));
+
+const ofTopic = /^TOPIC_AUTHORIZATION_FAILED$|^INVALID_TOPIC|^NOT_ENOUGH_REPLICAS/;
+
 /** Whether a record, or several together, are more than the brokers take at once. */
 export const isTooLarge = (error: unknown): boolean =>
   kafkaErrors(error).some((name) => name === "MESSAGE_TOO_LARGE" || name === "RECORD_LIST_TOO_LARGE");

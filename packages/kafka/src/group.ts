@@ -8,7 +8,7 @@ import {
 } from "@wheelwork/engine/cluster";
 import { retrying, systemClock, type RetryPolicy } from "@wheelwork/engine/parts";
 import type { clientOptions } from "./connection.ts";
-import { kafkaErrors, messageOf, unavailable } from "./errors.ts";
+import { isUnknownTopic, kafkaErrors, messageOf, unavailable } from "./errors.ts";
 
 const protocol = "wheelwork";
 const joining: RetryPolicy = { minMs: 100, maxMs: 2000 };
@@ -21,6 +21,8 @@ export class GroupMembership implements Membership {
   #consumer: Consumer | undefined = undefined;
   readonly #left = new AbortController();
   #joining = false;
+  /** How many partitions each topic had when it was last seen: one that is gone keeps its readers, and comes back perhaps. */
+  readonly #counts = new Map<string, number>();
   #again = false;
 
   constructor(options: ReturnType<typeof clientOptions>, member: MemberOptions, sessionTimeoutMs: number) {
@@ -52,10 +54,26 @@ export class GroupMembership implements Membership {
   async #joinOnce(): Promise<void> {
     this.#again = false;
     try {
-      await this.#open().joinGroup({});
+      const consumer = this.#open();
+      await this.#track(consumer);
+      await consumer.joinGroup({});
     } catch (error) {
       this.#discard();
       throw error;
+    }
+  }
+
+  /** The client joins for no topic that is not there. The group must go on with the others. */
+  async #track(consumer: Consumer): Promise<void> {
+    for (const topic of this.#member.topics) {
+      try {
+        const { topics } = await consumer.metadata({ topics: [topic], forceUpdate: true });
+        this.#counts.set(topic, topics.get(topic)?.partitionsCount ?? 0);
+        if (!consumer.topics.has(topic)) consumer.topics.track(topic);
+      } catch (error) {
+        if (!isUnknownTopic(error)) throw error;
+        consumer.topics.untrack(topic);
+      }
     }
   }
 
@@ -125,14 +143,14 @@ export class GroupMembership implements Membership {
           assignments: new Map<string, GroupAssignment>(),
         }));
         for (const topic of topics) {
-          const shared = assignPartitions(topic, known.get(topic)?.partitionsCount ?? 0, all);
+          const count = known.get(topic)?.partitionsCount ?? this.#counts.get(topic) ?? 0;
+          const shared = assignPartitions(topic, count, all);
           for (const { memberId, assignments } of shares)
             assignments.set(topic, { topic, partitions: shared.get(memberId) ?? [] });
         }
         return shares;
       },
     });
-    consumer.topics.trackAll(...topics);
     consumer.on("consumer:group:join", ({ assignments }) => {
       if (this.#consumer === consumer && !this.#hasLeft) assigned(assignments ?? []);
     });

@@ -3,9 +3,10 @@ import type { LogReader, LogReading, LogRecord } from "@wheelwork/engine/cluster
 import { pause, retrying, systemClock, type RetryPolicy } from "@wheelwork/engine/parts";
 import type { clientOptions } from "./connection.ts";
 import { textOf } from "./bytes.ts";
-import { broken, kafkaErrors, unavailable } from "./errors.ts";
+import { broken, isOfTopic, isUnknownTopic, kafkaErrors, unavailable } from "./errors.ts";
 
 type FetchResponse = Awaited<ReturnType<Consumer["fetch"]>>;
+type Topics = Awaited<ReturnType<Consumer["metadata"]>>["topics"];
 type FetchedPartition = FetchResponse["responses"][number]["partitions"][number];
 
 /** How long the broker holds a request that it has nothing for, in milliseconds. */
@@ -16,6 +17,8 @@ const fetching: RetryPolicy = { minMs: 50, maxMs: 1000 };
 /** How often a partition that was just created is looked at until it has its leader, and the pause between, in milliseconds. */
 const leaderAttempts = 30;
 const leaderPauseMs = 100;
+/** After how long a partition is looked for again that cannot be read now, in milliseconds. */
+const awayMs = 1000;
 const maxBytes = 4 * 1024 * 1024;
 const appendTime = 1 << 3;
 const controlBatch = 1 << 5;
@@ -36,6 +39,8 @@ class Reading implements LogReading {
   readonly reader: LogReader;
   position: number;
   stopped = false;
+  /** Until then it is left out of the requests, in monotonic time: its topic is not there, or its partition has no leader. */
+  awayUntil = 0;
   /** Records that the reader has not taken yet. */
   #queue: LogRecord[] = [];
   #busy = false;
@@ -240,9 +245,11 @@ export class PartitionReader {
   /** A request names a partition once: those who read the same one take turns. */
   #wanted(): Reading[] {
     const wanted = new Map<string, Reading>();
+    const now = systemClock.monotonicMs();
     for (const reading of this.#readings) {
       const place = `${reading.topicId} ${reading.partition}`;
-      if (!reading.full && !wanted.has(place)) wanted.set(place, reading);
+      const isReady = !reading.full && reading.awayUntil <= now;
+      if (isReady && !wanted.has(place)) wanted.set(place, reading);
     }
     for (const reading of wanted.values()) {
       this.#readings.delete(reading);
@@ -254,26 +261,19 @@ export class PartitionReader {
   /** One request to each broker that leads some of the partitions. */
   async #fetch(wanted: readonly Reading[]): Promise<void> {
     const consumer = this.#open();
-    const topics = [...new Set(wanted.map(({ topic }) => topic))];
-    consumer.topics.trackAll(...topics);
-    const metadata = await consumer.metadata({ topics });
+    const topics = await this.#topicsOf(consumer, wanted);
     const byLeader = new Map<number, Reading[]>();
     for (const reading of wanted) {
-      const known = metadata.topics.get(reading.topic);
-      if (known === undefined || known.id !== reading.topicId) {
-        this.#lost(
-          reading,
-          lost(
-            reading.topic,
-            reading.partition,
-            reading.position,
-            "the topic was deleted, or deleted and created again",
-          ),
-        );
+      const { topic, topicId, partition, position } = reading;
+      const known = topics.get(topic);
+      if (known !== undefined && known.id !== topicId) {
+        const why = "the topic was deleted, or deleted and created again";
+        this.#lost(reading, lost(topic, partition, position, why));
         continue;
       }
-      const leader = known.partitions[reading.partition]?.leader ?? -1;
-      if (leader < 0) throw new Error(`partition ${reading.partition} of ${reading.topic} has no leader`);
+      const leader = known?.partitions[partition]?.leader ?? -1;
+      reading.awayUntil = leader < 0 ? systemClock.monotonicMs() + awayMs : 0;
+      if (leader < 0) continue;
       const led = byLeader.get(leader);
       if (led === undefined) byLeader.set(leader, [reading]);
       else led.push(reading);
@@ -283,6 +283,42 @@ export class PartitionReader {
     );
     const failed = fetched.find(({ status }) => status === "rejected");
     if (failed?.status === "rejected") throw failed.reason;
+  }
+
+  /** The topics that the brokers know. One that they do not know, or that may not be read, holds up no others. */
+  async #topicsOf(consumer: Consumer, wanted: readonly Reading[]): Promise<Topics> {
+    const names = [...new Set(wanted.map(({ topic }) => topic))];
+    const forceUpdate = wanted.some(({ awayUntil }) => awayUntil > 0);
+    let topics: Topics;
+    try {
+      ({ topics } = await consumer.metadata({ topics: names, forceUpdate }));
+    } catch (error) {
+      if (!isOfTopic(error)) throw error;
+      topics = new Map();
+      for (const name of names) {
+        const one = await this.#topicOf(consumer, name, wanted);
+        if (one !== undefined) topics.set(name, one);
+      }
+    }
+    // A request asks for all topics that the client knows of.
+    for (const name of names) {
+      if (!topics.has(name)) consumer.topics.untrack(name);
+      else if (!consumer.topics.has(name)) consumer.topics.track(name);
+    }
+    return topics;
+  }
+
+  async #topicOf(consumer: Consumer, name: string, wanted: readonly Reading[]) {
+    try {
+      return (await consumer.metadata({ topics: [name], forceUpdate: true })).topics.get(name);
+    } catch (error) {
+      if (!isOfTopic(error)) throw error;
+      if (!isUnknownTopic(error))
+        for (const reading of wanted)
+          if (reading.topic === name)
+            this.#lost(reading, unavailable(`the topic ${name} could not be read`, error));
+      return undefined;
+    }
   }
 
   async #fetchFrom(consumer: Consumer, node: number, readings: readonly Reading[]): Promise<void> {

@@ -65,7 +65,7 @@ async function cluster() {
     answers.set(key, [...(answers.get(key) ?? []), value]);
   });
   await log.ready();
-  const node = async (): Promise<ClusterNode> => {
+  const start = async (): Promise<ClusterNode> => {
     const begun = createNode({
       hubs: [echo],
       workers: [],
@@ -78,13 +78,25 @@ async function cluster() {
       observe: (event) => void events.push(event),
     });
     await begun.start();
-    await expect.poll(() => begun.shards.map(({ status }) => status), eventually).toEqual(["running"]);
     return begun;
+  };
+  const hasShard = async (of: ClusterNode): Promise<void> => {
+    await expect.poll(() => of.shards.map(({ status }) => status), eventually).toEqual(["running"]);
+  };
+  const node = async (): Promise<ClusterNode> => {
+    const begun = await start();
+    await hasShard(begun);
+    return begun;
+  };
+  /** Sends a request through the inbox. */
+  const append = (key: string, n: number): Promise<void> => {
+    const entry = { type: "request", hub: "echo", request: { n }, replyTo: channel.name } as const;
+    return log.append(inbox, inboxMessage(key, entry), 0);
   };
   const ask = (key: string, n: number, partition = 0): Promise<void> =>
     log.append(channel.from, { key, value: JSON.stringify({ n }) }, partition);
   const lost = (): EngineEvent[] => events.filter(({ name }) => name === "log-lost");
-  return { inbox, channel, node, ask, answers, lost };
+  return { inbox, channel, start, hasShard, node, append, ask, answers, lost };
 }
 
 const result = (n: number): string[] => [`{"kind":"result","value":${n}}`];
@@ -120,13 +132,28 @@ suite("topics that change under their readers", () => {
     await second.stop();
   });
 
+  test("a channel whose topic is gone holds up neither the inbox nor the group, is told, and works once it is back", async () => {
+    const { channel, start, hasShard, node, append, ask, answers, lost } = await cluster();
+    const first = await node();
+    const second = await start();
+    await admin.deleteTopics({ topics: [channel.from] });
+    await expect.poll(() => admin.listTopics(), eventually).not.toContain(channel.from);
+    await append("k1", 1);
+    await expect.poll(() => answers.get("k1"), eventually).toEqual(result(1));
+    await first.stop();
+    await hasShard(second);
+    await append("k2", 2);
+    await expect.poll(() => answers.get("k2"), eventually).toEqual(result(2));
+    await expect.poll(lost, eventually).toMatchObject([{ topic: channel.from }]);
+    await connect().ensureTopics([{ name: channel.from, partitions: 1 }]);
+    await ask("k3", 3);
+    await expect.poll(() => answers.get("k3"), eventually).toEqual(result(3));
+    await second.stop();
+  });
+
   test("an inbox that was cut, was created again or has more partitions stops no shard and no node", async () => {
-    const { inbox, channel, node, answers, lost } = await cluster();
+    const { inbox, node, append, answers, lost } = await cluster();
     const log = connect();
-    const append = async (key: string, n: number): Promise<void> => {
-      const entry = { type: "request", hub: "echo", request: { n }, replyTo: channel.name } as const;
-      await log.append(inbox, inboxMessage(key, entry), 0);
-    };
     const done = async (n: number): Promise<void> => {
       await expect.poll(() => answers.get(`k${n}`), eventually).toEqual(result(n));
       // How far the shard has come is committed when it has rested.

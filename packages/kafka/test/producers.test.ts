@@ -49,6 +49,46 @@ async function recordsOf(topic: string, from?: number): Promise<LogRecord[]> {
   return all;
 }
 
+suite("our own producer", () => {
+  test("writes to a topic though others that it is given at the same time are gone, and to those once they are back", async () => {
+    const bus = kafka({ brokers: broker.brokers });
+    const [good, gone, other] = [await topicOf(), `gone-${randomUUID()}`, `gone-${randomUUID()}`];
+    const lost = { [gone]: 0, [other]: 0 };
+    const results: Promise<void>[] = [];
+    // As many answers as wait for their topic, each tried again and again.
+    const again = async (topic: string, value: string): Promise<void> => {
+      for (;;) {
+        try {
+          return await bus.publish(topic, { key: "k", value });
+        } catch {
+          lost[topic] = (lost[topic] ?? 0) + 1;
+        }
+      }
+    };
+    const waiting = Array.from({ length: 40 }, (_, number) =>
+      again(number % 2 === 0 ? gone : other, `${number}`),
+    );
+    for (let number = 0; number < 20; number++) {
+      for (const value of ["a", "b", "c"])
+        results.push(bus.append(good, { key: "k", value: `${number}${value}` }));
+      await results.at(-1)?.catch(() => {});
+    }
+    const settled = await Promise.allSettled(results);
+    expect(settled.filter(({ status }) => status === "rejected")).toEqual([]);
+    const all = await recordsOf(good);
+    const written = (): string[] => [...new Set(all.map(({ value }) => value))];
+    await expect.poll(() => written().length, eventually).toBe(60);
+    expect(written()).toEqual(written().toSorted((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10)));
+    for (const topic of [gone, other]) await expect.poll(() => lost[topic], eventually).toBeGreaterThan(20);
+    await bus.ensureTopics([gone, other].map((name) => ({ name, partitions: 1 })));
+    await Promise.all(waiting);
+    const back = await recordsOf(gone);
+    await expect.poll(() => new Set(back.map(({ value }) => value)).size, eventually).toBe(20);
+    await bus.publish(gone, { key: "k", value: "later" });
+    await bus.close();
+  });
+});
+
 suite("what other systems' producers write", () => {
   test("is not read if its transaction was aborted, however many there were and however large", async () => {
     const topic = await topicOf();

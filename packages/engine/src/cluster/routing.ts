@@ -1,10 +1,10 @@
-import type { AnyHub } from "@wheelwork/core";
+import { WheelworkError, type AnyHub } from "@wheelwork/core";
 import { isRouted, type RoutedOutcomes, type Worker } from "../attempts/worker.ts";
 import { admit } from "../delivery/admit.ts";
 import { readInbox } from "../delivery/inbox.ts";
 import { place } from "../delivery/place.ts";
 import { Router, type Routed, type RouterOptions, type Source } from "../delivery/router.ts";
-import type { LogRecord, Partitions } from "../ports/log.ts";
+import type { Log, LogRecord, LogTopic, Partitions } from "../ports/log.ts";
 import { pause } from "../ports/retry.ts";
 import { defaultRetentionMs } from "../requests/options.ts";
 import type { Channel } from "../delivery/channel.ts";
@@ -45,8 +45,10 @@ export class Routing {
   /** Where the partitions of these topics ended when the node began. */
   readonly #begins = new Map<string, readonly number[]>();
   readonly #routers = new PartitionMap<Router>();
-  /** How many partitions each topic has, as far as this node has noticed. */
-  readonly #counts = new Map<string, number>();
+  /** How each topic is, as far as this node has noticed. */
+  readonly #known = new Map<string, LogTopic>();
+  /** The topics that are not there any more, and how often that was seen. */
+  readonly #gone = new Map<string, number>();
   /** What was lost last of each partition. */
   readonly #losses = new PartitionMap<string>();
   #cancelRefresh: () => void = () => {};
@@ -76,11 +78,12 @@ export class Routing {
   /** Checks that the topics are there, and notes where those of relays end. @throws WheelworkError WW_CONFIG. */
   async begin(): Promise<void> {
     const { log, inbox, shards } = this.#options;
-    this.#counts.set(inbox, shards);
-    for (const { from } of this.#channels) this.#counts.set(from, (await log.topic(from)).partitions);
+    this.#known.set(inbox, { ...(await log.topic(inbox)), partitions: shards });
+    for (const { from } of this.#channels) this.#known.set(from, await log.topic(from));
     for (const topic of this.#relays.keys()) {
-      const { partitions: count } = await log.topic(topic);
-      this.#counts.set(topic, count);
+      const known = await log.topic(topic);
+      const { partitions: count } = known;
+      this.#known.set(topic, known);
       const ends = Array.from({ length: count }, (_, partition) => log.end(topic, partition));
       this.#begins.set(topic, await Promise.all(ends));
     }
@@ -101,13 +104,28 @@ export class Routing {
   /** The group shares out the partitions that it knows of: those that were added are nobody's before it does so anew. */
   async #refresh(): Promise<void> {
     const { log, logger, membership } = this.#options;
-    for (const [topic, count] of this.#counts) {
-      const { partitions } = await log.topic(topic);
-      if (partitions === count) continue;
-      this.#counts.set(topic, partitions);
-      logger.warn({ topic, partitions, before: count }, "a topic has another number of partitions");
+    for (const [topic, before] of this.#known) {
+      const present = await presentTopic(log, topic);
+      if (present === undefined) {
+        this.#tellGone(topic);
+        continue;
+      }
+      this.#gone.delete(topic);
+      const { id, partitions } = present;
+      if (id === before.id && partitions === before.partitions) continue;
+      this.#known.set(topic, present);
+      logger.warn({ topic, partitions, before: before.partitions }, "a topic is another one, or has grown");
       membership()?.rejoin();
     }
+  }
+
+  /** Nobody answers those whose requests it held. Who creates a topic again at once is told by its readers. */
+  #tellGone(topic: string): void {
+    const times = (this.#gone.get(topic) ?? 0) + 1;
+    this.#gone.set(topic, times);
+    if (times !== 2) return;
+    const next = "Create it again. What it held and no node had read is lost: its senders get no answer.";
+    this.lost(topic, 0, new WheelworkError("WW_LOG_LOST", `the topic ${topic} is gone`, { next }));
   }
 
   /** What was deleted before it was read, since this node has begun. */
@@ -168,7 +186,7 @@ export class Routing {
     const { log, membership, clock } = this.#options;
     const ends = new PartitionMap<number>();
     for (const topic of this.#begins.keys())
-      for (let partition = 0; partition < (this.#counts.get(topic) ?? 0); partition++)
+      for (let partition = 0; partition < (this.#known.get(topic)?.partitions ?? 0); partition++)
         ends.set(topic, partition, await log.end(topic, partition));
     while (isWanted()) {
       for (const { topic, partition, value: end } of ends.entries()) {
@@ -202,6 +220,16 @@ export class Routing {
       route: (record) => [strayOf(hubs, record)],
     };
     return [...channels, ...relays, strays];
+  }
+}
+
+/** How a topic is; undefined: there is none. */
+async function presentTopic(log: Log, topic: string): Promise<LogTopic | undefined> {
+  try {
+    return await log.topic(topic);
+  } catch (error) {
+    if (error instanceof WheelworkError && error.code === "WW_CONFIG") return undefined;
+    throw error;
   }
 }
 

@@ -67,6 +67,8 @@ export class Router {
   /** What the group knows of the position. */
   #noted = 0;
   #noting = false;
+  /** The position could not be told, and has not been since. */
+  #isUnnoted = false;
   /** Goes on reading, when fewer records are unsettled. */
   #goOn: () => void = () => {};
   /** The topic no longer has the records that were to be read next: it is read from its beginning. */
@@ -112,9 +114,13 @@ export class Router {
     try {
       await this.#options.membership()?.commit(this.#source.topic, this.#partition, position);
       this.#noted = position;
+      this.#isUnnoted = false;
     } catch (error) {
       // Without the note, records come once more after the next failure.
-      this.#options.logger.warn({ error: String(error) }, "how far a topic is read could not be noted");
+      const fields = { topic: this.#source.topic, error: String(error) };
+      if (!this.#isUnnoted)
+        this.#options.logger.warn(fields, "how far a topic is read could not be noted yet");
+      this.#isUnnoted = true;
     }
   }
 
