@@ -203,8 +203,8 @@ export const mutantsOfShards: readonly Mutant[] = [
   {
     name: "publish answers in any order",
     file: outbox,
-    from: "    for (const reply of replies) void this.#deliver(seq, reply);",
-    to: "    for (const reply of replies)\n      this.#clock.after(seq % 2 === 0 ? 100 : 0, () => void this.#deliver(seq, reply));",
+    from: "if (fits && to.left.length === 0) void this.#deliver(seq, reply, to, bytes);",
+    to: "if (fits && to.left.length === 0)\n        this.#clock.after(seq % 2 === 0 ? 100 : 0, () => void this.#deliver(seq, reply, to, bytes));",
     world: "cluster",
   },
   {

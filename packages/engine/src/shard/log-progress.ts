@@ -1,7 +1,7 @@
 import type { Clock, LogProgress, Logger } from "../ports/ports.ts";
 import type { EngineTime } from "./engine-time.ts";
 import type { Feed } from "./feed.ts";
-import { Outbox } from "./outbox.ts";
+import { Outbox, type Reply } from "./outbox.ts";
 
 /** How long callbacks wait at most for what was in the log at the claim, in milliseconds. */
 const maxCatchUpMs = 10_000;
@@ -12,6 +12,8 @@ const restMs = 1000;
 export interface RestingLoop {
   /** Something is being read or committed. */
   readonly isWorking: () => boolean;
+  /** Reads answers from the store, which are to be published: see `Outbox`. */
+  readonly readBack: (keys: readonly string[]) => Promise<readonly Reply[]>;
   /** Has a batch decided and committed, even if there is no input for it. */
   readonly wake: () => void;
 }
@@ -51,6 +53,7 @@ export class LogTracker {
     this.#loop = loop;
     this.outbox = new Outbox(
       (reply) => feed.publish(reply),
+      loop.readBack,
       clock,
       logger,
       () => this.#rest(),

@@ -1,4 +1,5 @@
 import type { Answer, TraceContext } from "@wheelwork/core";
+import { weightOf } from "@wheelwork/core/kernel";
 import { runFields } from "../ports/log-fields.ts";
 import type { Clock, Logger } from "../ports/ports.ts";
 import { retrying, type RetryPolicy } from "../ports/retry.ts";
@@ -16,6 +17,27 @@ export interface Reply {
 }
 
 const publishing: RetryPolicy = { minMs: 20, maxMs: 5000 };
+/** Of the answers to one channel, about so many bytes wait in memory. */
+const maxHeldBytes = 8 * 1024 * 1024;
+/** How many of the others are read back at once. */
+const readAtOnce = 10;
+
+/** An answer that waits in the store. */
+interface Left {
+  readonly seq: number;
+  readonly reply: Omit<Reply, "answer">;
+}
+
+/** What is owed to one channel. One that takes nothing must fill neither the memory nor the room of the others. */
+interface Destination {
+  heldBytes: number;
+  /** Those that do not fit, in their order. */
+  readonly left: Left[];
+  isReading: boolean;
+}
+
+/** Reads answers back; without those that are gone. */
+type ReadBack = (keys: readonly string[]) => Promise<readonly Reply[]>;
 
 /**
  * Publishes the answers of committed batches, each again and again until the broker has it.
@@ -27,6 +49,9 @@ const publishing: RetryPolicy = { minMs: 20, maxMs: 5000 };
  *
  * All answers are sent at once, in the order of their batches, and do not wait for one another: one that fails is tried
  * again beside the others. The number stays before the first batch that has an answer left.
+ *
+ * A channel whose topic takes nothing for long is owed ever more answers. Those that do not fit into memory are left in the store, and
+ * read back when there is room.
  */
 export class Outbox {
   readonly #publish: (reply: Reply) => Promise<void>;
@@ -34,13 +59,22 @@ export class Outbox {
   readonly #logger: Logger;
   /** How many answers of a batch are not published, in the order of the batches. */
   readonly #pending = new Map<number, number>();
+  readonly #destinations = new Map<string, Destination>();
+  readonly #readBack: ReadBack;
   readonly #waiting = new Set<() => void>();
   readonly #onDrained: () => void;
   readonly #ended = new AbortController();
 
   /** `onDrained` is called whenever all answers are published. */
-  constructor(publish: (reply: Reply) => Promise<void>, clock: Clock, logger: Logger, onDrained: () => void) {
+  constructor(
+    publish: (reply: Reply) => Promise<void>,
+    readBack: ReadBack,
+    clock: Clock,
+    logger: Logger,
+    onDrained: () => void,
+  ) {
     this.#publish = publish;
+    this.#readBack = readBack;
     this.#clock = clock;
     this.#logger = logger;
     this.#onDrained = onDrained;
@@ -62,7 +96,25 @@ export class Outbox {
   send(seq: number, replies: readonly Reply[]): void {
     if (this.#ended.signal.aborted || replies.length === 0) return;
     this.#pending.set(seq, (this.#pending.get(seq) ?? 0) + replies.length);
-    for (const reply of replies) void this.#deliver(seq, reply);
+    for (const reply of replies) {
+      const to = this.#destinationOf(reply.replyTo);
+      const bytes = weightOf(reply.answer);
+      const fits = to.heldBytes === 0 || to.heldBytes + bytes <= maxHeldBytes;
+      if (fits && to.left.length === 0) void this.#deliver(seq, reply, to, bytes);
+      else {
+        const { answer: _, ...rest } = reply;
+        to.left.push({ seq, reply: rest });
+      }
+    }
+  }
+
+  /** The channel stands before the first blank, if there is one. */
+  #destinationOf(replyTo: string): Destination {
+    const [channel = ""] = replyTo.split(" ", 1);
+    let to = this.#destinations.get(channel);
+    if (to === undefined)
+      this.#destinations.set(channel, (to = { heldBytes: 0, left: [], isReading: false }));
+    return to;
   }
 
   /** Waits until all is published, or `mostMs` have passed. */
@@ -83,18 +135,48 @@ export class Outbox {
   end(): void {
     this.#ended.abort();
     this.#pending.clear();
+    this.#destinations.clear();
     for (const done of this.#waiting) done();
   }
 
-  async #deliver(seq: number, reply: Reply): Promise<void> {
+  async #deliver(seq: number, reply: Reply, to: Destination, bytes: number): Promise<void> {
     const { signal } = this.#ended;
+    to.heldBytes += bytes;
     const onFailure = (error: unknown, failures: number): void => {
       if (failures > 1) return;
       const fields = { ...runFields(reply, false), error: String(error) };
       this.#logger.warn(fields, "an answer could not be published yet; it is tried again");
     };
     await retrying(this.#clock, publishing, () => this.#publish(reply), { signal, onFailure });
-    if (!signal.aborted) this.#done(seq);
+    to.heldBytes -= bytes;
+    if (signal.aborted) return;
+    this.#done(seq);
+    if (to.left.length > 0 && !to.isReading) void this.#readLeft(to);
+  }
+
+  /** Reads back what was left in the store, as far as there is room. */
+  async #readLeft(to: Destination): Promise<void> {
+    const { signal } = this.#ended;
+    to.isReading = true;
+    while (to.left.length > 0 && to.heldBytes <= maxHeldBytes / 2 && !signal.aborted) {
+      const next = to.left.splice(0, readAtOnce);
+      let found: readonly Reply[] = [];
+      const onFailure = (error: unknown, failures: number): void => {
+        if (failures === 1)
+          this.#logger.warn({ error: String(error) }, "answers to publish could not be read back yet");
+      };
+      const read = async (): Promise<void> => {
+        found = await this.#readBack(next.map(({ reply }) => reply.key));
+      };
+      if (!(await retrying(this.#clock, publishing, read, { signal, onFailure }))) return;
+      for (const { seq, reply } of next) {
+        const answer = found.find(({ id }) => id === reply.id)?.answer;
+        // It has outlived its retention.
+        if (answer === undefined) this.#done(seq);
+        else void this.#deliver(seq, { ...reply, answer }, to, weightOf(answer));
+      }
+    }
+    to.isReading = false;
   }
 
   #done(seq: number): void {

@@ -16,7 +16,7 @@ import type { OutcomeRules } from "./records.ts";
 import { Retention } from "./retention.ts";
 import type { ShardLimits } from "./options.ts";
 import { Residency, type ResidencyLimits } from "./residency.ts";
-import { repliesOf } from "./unpublished.ts";
+import { repliesOf, storedReplies } from "./unpublished.ts";
 
 /** What a tenure is made of. All of it outlives the tenure. */
 export interface TenureOptions {
@@ -73,6 +73,7 @@ export class Tenure {
         ? undefined
         : new LogTracker(feed, clock, time, logger, {
             isWorking: () => this.pipeline.pending !== undefined,
+            readBack: (keys) => storedReplies(store, keys),
             wake: () => loop.wake(),
           });
     const shared = {

@@ -7,7 +7,17 @@ import { gaveAnswer, replyOf } from "./records.ts";
  * @throws WheelworkError WW_STORE_CORRUPT when one of them is damaged: it must not be left out in silence.
  */
 export async function repliesOf(store: Store, { entries }: Batch): Promise<Reply[]> {
-  const keys = entries.filter(({ events }) => events.some(gaveAnswer)).map(({ key }) => key);
+  return storedReplies(
+    store,
+    entries.filter(({ events }) => events.some(gaveAnswer)).map(({ key }) => key),
+  );
+}
+
+/**
+ * The answers under these keys that are to be published.
+ * @throws WheelworkError WW_STORE_CORRUPT when one of them is damaged: it must not be left out in silence.
+ */
+export async function storedReplies(store: Store, keys: readonly string[]): Promise<Reply[]> {
   const found = keys.length === 0 ? [] : await store.find(keys);
   return found.flatMap(({ answer, damage }) => {
     if (damage !== undefined) throw damage;

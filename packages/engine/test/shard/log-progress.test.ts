@@ -22,7 +22,13 @@ function opened(end: number, later?: Promise<number>) {
     end: () => {},
     publish: async () => {},
   };
-  const loop = { working: false, woken: 0, isWorking: () => loop.working, wake: () => void loop.woken++ };
+  const loop = {
+    working: false,
+    woken: 0,
+    readBack: async () => [],
+    isWorking: () => loop.working,
+    wake: () => void loop.woken++,
+  };
   const tracker = new LogTracker(feed, clock, time, silent, loop);
   const begin = (position: number, log = "inbox/1", wake = () => {}) =>
     tracker.begin({ log, position, published: 0 }, () => false, wake);
