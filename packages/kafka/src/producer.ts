@@ -20,7 +20,7 @@ interface Waiting {
 const maxRecords = 2000;
 const maxBytes = 500_000;
 /** A broker closes the connection of a larger request, which looks like a network that fails: such a record is not sent. */
-const maxRecordBytes = 64 * 1024 * 1024;
+export const maxRecordBytes = 64 * 1024 * 1024;
 
 function sizeOf({ key, value, headers = {} }: Message): number {
   let bytes = Buffer.byteLength(key) + Buffer.byteLength(value);

@@ -3,6 +3,7 @@ import type { LogReader, LogReading, LogRecord } from "@wheelwork/engine/cluster
 import { pause, retrying, systemClock, type RetryPolicy } from "@wheelwork/engine/parts";
 import type { clientOptions } from "./connection.ts";
 import { textOf } from "./bytes.ts";
+import { maxRecordBytes } from "./producer.ts";
 import { broken, isOfTopic, isUnknownTopic, kafkaErrors, unavailable } from "./errors.ts";
 
 type FetchResponse = Awaited<ReturnType<Consumer["fetch"]>>;
@@ -386,9 +387,7 @@ export class PartitionReader {
             topic: reading.topic,
             partition: reading.partition,
             offset,
-            key: textIn(record.key),
-            value: textIn(record.value),
-            headers: Object.fromEntries(record.headers.map(([name, value]) => [textIn(name), textIn(value)])),
+            ...contentOf(record),
             timestampMs: Number(
               isAppendTime ? batch.maxTimestamp : batch.firstTimestamp + record.timestampDelta,
             ),
@@ -404,6 +403,27 @@ export class PartitionReader {
     reading.stop();
     reading.reader.lost(error);
   }
+}
+
+type Content = Pick<LogRecord, "key" | "value" | "headers" | "oversizeBytes">;
+type FetchedRecord = NonNullable<FetchedPartition["records"]>[number]["records"][number];
+
+/** A broker bounds what is compressed, and some hundred bytes may stand for a gigabyte, which no text can hold. */
+function contentOf({ key, value, headers }: FetchedRecord): Content {
+  const parts: readonly (Buffer | null | undefined)[] = [key, value, ...headers.flat()];
+  const oversizeBytes = parts.reduce((sum, part) => sum + (part?.length ?? 0), 0);
+  if (oversizeBytes > maxRecordBytes)
+    return {
+      key: (key?.length ?? 0) > maxRecordBytes ? "" : textIn(key),
+      value: "",
+      headers: {},
+      oversizeBytes,
+    };
+  return {
+    key: textIn(key),
+    value: textIn(value),
+    headers: Object.fromEntries(headers.map(([name, given]) => [textIn(name), textIn(given)])),
+  };
 }
 
 const textIn = (bytes: Buffer | null | undefined): string => (bytes ? textOf(bytes) : "");

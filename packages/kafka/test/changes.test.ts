@@ -1,9 +1,17 @@
 import { randomUUID } from "node:crypto";
 import type { EngineEvent } from "@wheelwork/engine";
-import { clusterTopics, createNode, type Channel, type ClusterNode } from "@wheelwork/engine/cluster";
+import {
+  clusterTopics,
+  createNode,
+  readDeadLetter,
+  replayDeadLetter,
+  type Channel,
+  type ClusterNode,
+  type LogRecord,
+} from "@wheelwork/engine/cluster";
 import type { KafkaBroker } from "@wheelwork/services";
 import { MemoryStore } from "@wheelwork/testing";
-import { Admin } from "@platformatic/kafka";
+import { Admin, ProduceAcks, Producer } from "@platformatic/kafka";
 import { inboxMessage } from "@wheelwork/engine/parts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { kafka, type Kafka } from "../src/index.ts";
@@ -130,6 +138,35 @@ suite("topics that change under their readers", () => {
       warnings: [expect.stringContaining("WW_LOG_LOST") as string],
     });
     await second.stop();
+  });
+
+  test("a record that is far larger than its compressed form is refused to its sender, and holds up no other", async () => {
+    const { inbox, channel, node, ask, append, answers } = await cluster();
+    const log = connect();
+    const only = await node();
+    const raw = new Producer({ clientId: "raw", bootstrapBrokers: [broker.brokers], acks: ProduceAcks.ALL });
+    const value = Buffer.alloc(70_000_000, "a");
+    for (const topic of [channel.from, inbox])
+      await raw.send({
+        compression: "zstd",
+        messages: [{ topic, key: Buffer.from("huge"), value, partition: 0 }],
+      });
+    await raw.close();
+    await ask("k1", 1);
+    await append("k2", 2);
+    for (const n of [1, 2]) await expect.poll(() => answers.get(`k${n}`), eventually).toEqual(result(n));
+    await expect
+      .poll(() => answers.get("huge"), eventually)
+      .toEqual([expect.stringContaining("the record has 70000004 bytes") as string]);
+    await expect.poll(() => log.end(`${inbox}-dlt`, 0), eventually).toBe(1);
+    const letters: LogRecord[] = [];
+    const records = (more: readonly LogRecord[]): void => void letters.push(...more);
+    await log.read(`${inbox}-dlt`, 0, undefined, { records, lost: () => {} });
+    await expect.poll(() => letters.length, eventually).toBe(1);
+    const [letter] = letters as [LogRecord];
+    expect(readDeadLetter(letter)).toMatchObject({ key: "huge", isShort: true });
+    await expect(replayDeadLetter(log, letter)).rejects.toMatchObject({ code: "WW_TOO_LARGE" });
+    await only.stop();
   });
 
   test("a channel whose topic is gone holds up neither the inbox nor the group, is told, and works once it is back", async () => {

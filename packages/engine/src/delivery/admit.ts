@@ -4,7 +4,7 @@ import { traceContext } from "../ports/trace.ts";
 import { hashedKey } from "../requests/validate.ts";
 import { refusedHub, understand, type Channel } from "./channel.ts";
 import type { RequestEntry } from "./inbox.ts";
-import { replyToKey } from "./replies.ts";
+import { replyToKey, tooLong } from "./replies.ts";
 
 /** A record of a channel as the inbox of its shard takes it, or why it is a dead letter. */
 export type Admitted = { readonly key: string; readonly entry: RequestEntry } | { readonly reason: string };
@@ -20,7 +20,7 @@ export function admit(channel: Channel, record: LogRecord, oldestMs = 0): Admitt
   const { topic, partition, offset } = record;
   if (record.key === "") return { reason: "it has no key, so that nobody could be answered" };
   if (record.timestampMs < oldestMs) return { reason: tooOld };
-  const { key, replyTo, problem } = keyOf(channel, record.key);
+  const { key, replyTo, problem = sizeProblem(record) } = keyOf(channel, record.key);
   const understood = problem === undefined ? understand(channel, record) : { refusal: problem };
   const asked =
     "refusal" in understood
@@ -31,6 +31,9 @@ export function admit(channel: Channel, record: LogRecord, oldestMs = 0): Admitt
   const entry: RequestEntry = { type: "request", ...asked, replyTo, origin: { topic, partition, offset } };
   return { key, entry: trace === undefined ? entry : { ...entry, trace } };
 }
+
+const sizeProblem = ({ oversizeBytes }: LogRecord): string | undefined =>
+  oversizeBytes === undefined ? undefined : `invalid request: ${tooLong(oversizeBytes)}`;
 
 /** The key that a request is stored under. Where it cannot be that of its sender, the answer goes to the sender's all the same. */
 function keyOf(channel: Channel, given: string): { key: string; replyTo: string; problem?: string } {

@@ -3,7 +3,7 @@ import { givenKey, isStoredKey, rootOf, shardOf } from "../ports/keys.ts";
 import type { Log, LogRecord } from "../ports/log.ts";
 import type { EngineEvent, Logger, Message } from "../ports/ports.ts";
 import { isInboxEntry, type Origin } from "./inbox.ts";
-import { isTooLarge } from "./replies.ts";
+import { isTooLarge, tooLong } from "./replies.ts";
 
 /*
  * A dead letter is a record that cannot be processed. It is kept as it was, in the dead-letter topic of its topic. Headers
@@ -100,6 +100,7 @@ export class DeadLetters<R extends LogRecord = LogRecord> {
       [placeHeaders[0]]: topic,
       [placeHeaders[1]]: String(partition),
       [placeHeaders[2]]: String(offset),
+      ...(record.oversizeBytes === undefined ? {} : { [shortHeader]: "true" }),
     };
     return this.#append(deadLetterTopic(topic), { key: record.key, value: record.value, headers }, record);
   }
@@ -151,11 +152,15 @@ export function readDeadLetter(record: LogRecord): DeadLetter {
 /**
  * Sends a dead letter to the topic that it came from, as it was: what was wrong has been set right meanwhile.
  * @throws WheelworkError WW_CONFIG when there is no such topic any more; WW_LOG_LOST when the record of a short letter is gone;
- * WW_BUS_UNAVAILABLE.
+ * WW_TOO_LARGE; WW_BUS_UNAVAILABLE.
  */
 export async function replayDeadLetter(log: Log, letter: LogRecord): Promise<void> {
   const { origin, isShort } = readDeadLetter(letter);
   const record = isShort ? await recordAt(log, origin) : letter;
+  if (record.oversizeBytes !== undefined)
+    throw new WheelworkError("WW_TOO_LARGE", tooLong(record.oversizeBytes), {
+      next: "Its sender must send less.",
+    });
   const headers = Object.fromEntries(
     Object.entries(record.headers).filter(([name]) => !name.startsWith(ownPrefix)),
   );

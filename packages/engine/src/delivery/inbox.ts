@@ -4,6 +4,7 @@ import type { AttemptContext } from "../attempts/context.ts";
 import { isRunKey, isStoredKey, rootOf } from "../ports/keys.ts";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
+import { tooLong } from "./replies.ts";
 import { traceContext } from "../ports/trace.ts";
 import { isGiver, isInstant, isPriority, mustBeInstant, mustBePriority } from "../requests/validate.ts";
 
@@ -120,7 +121,8 @@ export const isInboxEntry = ({ headers, value }: LogRecord): boolean =>
  * and again.
  * @throws WheelworkError WW_INVALID_REQUEST for a record that is no entry.
  */
-export function readInbox({ key, headers, value }: LogRecord): InboxEntry {
+export function readInbox({ key, headers, value, oversizeBytes }: LogRecord): InboxEntry {
+  if (oversizeBytes !== undefined) throw broken(tooLong(oversizeBytes));
   const entry = parse(value);
   const name = wireType(headers, entry);
   const type = typeOf.get(name ?? "");

@@ -74,6 +74,9 @@ function mustBeText(given: unknown): string {
   throw new TypeError("its value or a header is not a text");
 }
 
+/** What is said of a record that is larger than any that a node writes. */
+export const tooLong = (bytes: number): string => `the record has ${bytes} bytes, more than a node takes`;
+
 /** Whether a broker will never take a record. */
 export const isTooLarge = (error: unknown): error is WheelworkError =>
   error instanceof WheelworkError && error.code === "WW_TOO_LARGE";

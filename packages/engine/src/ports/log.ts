@@ -8,6 +8,8 @@ export interface LogRecord extends Message {
   readonly headers: Readonly<Record<string, string>>;
   /** When it was written, in milliseconds since 1970. */
   readonly timestampMs: number;
+  /** The record has so many bytes, more than any that a node writes. Its value and headers are left out, and a key as long as that. */
+  readonly oversizeBytes?: number;
 }
 
 /** A topic as it is now. */
