@@ -1,5 +1,5 @@
 import { execFile, execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -23,9 +23,14 @@ export class OpenVSwitch {
     this.#namespace = namespace;
   }
 
-  /** Switches in memory, in a new folder, for a test: any number run side by side. They end with this program, or by `stop`. */
+  /**
+   * Switches in memory, in a new folder, for a test: any number run side by side. They end with this program, or by `stop`. Those of a
+   * program that was killed end when the next one begins some.
+   */
   static temporary(): OpenVSwitch {
-    const one = new OpenVSwitch(mkdtempSync(join(tmpdir(), "wheelwork-ovs-")));
+    endOrphans();
+    const one = new OpenVSwitch(mkdtempSync(join(tmpdir(), temporaryName)));
+    writeFileSync(join(one.folder, ownerFile), `${process.pid}`);
     one.#atExit = () => one.stop();
     process.on("exit", one.#atExit);
     one.begin();
@@ -158,6 +163,24 @@ export class OpenVSwitch {
       if (pid !== undefined && commandOf(pid).includes(this.folder)) send(pid, "SIGKILL");
     }
     rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+const temporaryName = "wheelwork-ovs-";
+/** Says which process the switches of a folder belong to. */
+const ownerFile = "owner";
+
+/** Ends the switches whose owner was killed. */
+function endOrphans(): void {
+  for (const name of readdirSync(tmpdir())) {
+    if (!name.startsWith(temporaryName)) continue;
+    const folder = join(tmpdir(), name);
+    try {
+      const owner = Number(readFileSync(join(folder, ownerFile), "utf8"));
+      if (owner > 0 && !isAlive(owner)) new OpenVSwitch(folder).stop();
+    } catch {
+      // It has just been made, or has just ended.
+    }
   }
 }
 

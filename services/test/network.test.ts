@@ -1,4 +1,4 @@
-import { Network, networkFault } from "@wheelwork/services";
+import { Network, networkFault, OpenVSwitch, openVSwitchIsInstalled } from "@wheelwork/services";
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -82,6 +82,33 @@ describe.skipIf(fault !== undefined)(`a network${fault === undefined ? "" : ` (s
     expect(existsSync(new Network(`u${process.pid}`).folder)).toBe(false);
   });
 });
+
+test.skipIf(!openVSwitchIsInstalled())(
+  "switches of a test that was killed end when the next one begins",
+  () => {
+    const script = `
+    const { OpenVSwitch } = await import("@wheelwork/services");
+    console.log(OpenVSwitch.temporary().folder);
+    process.kill(process.pid, "SIGKILL");
+  `;
+    const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+    const killed = spawnSync(process.execPath, [...flags, "--input-type=module", "--eval", script], {
+      cwd: import.meta.dirname,
+      encoding: "utf8",
+    });
+    expect(killed.signal).toBe("SIGKILL");
+    const left = new OpenVSwitch(killed.stdout.trim());
+    expect(left.pid).toBeGreaterThan(0);
+    const next = OpenVSwitch.temporary();
+    try {
+      expect(next.pid).toBeGreaterThan(0);
+      expect(left.pid).toBeUndefined();
+      expect(existsSync(left.folder)).toBe(false);
+    } finally {
+      next.stop();
+    }
+  },
+);
 
 test.each([
   ["chain", 3, "1-2 2-3"],
