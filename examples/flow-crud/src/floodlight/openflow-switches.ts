@@ -7,14 +7,13 @@ import {
   ports,
   type FlowMod,
   type PortStatus,
-  type Speaker,
   type SpeakerOptions,
   type Switch,
 } from "@wheelwork/openflow";
 import { systemClock, type Clock } from "wheelwork";
 import type { DatabaseDurability } from "../database.ts";
 import { defaultSwitches, numberOfSwitch, portTo } from "../network.ts";
-import { maxRules, ours, RuleBook, type BookedRule } from "./rule-book.ts";
+import { isDue, maxRules, ours, RuleBook, type BookedRule } from "./rule-book.ts";
 import {
   defaultFenceMs,
   type InstalledRule,
@@ -49,9 +48,21 @@ const priority = 100;
 
 const everyBit = 0xffff_ffff_ffff_ffffn;
 
+/** What is asked of a connection with a switch. */
+export type DrivenSwitch = Pick<Switch, "datapathId" | "apply" | "flows" | "ports" | "close" | "on">;
+
+/** What brings such connections. */
+export interface SwitchSource {
+  readonly port: number;
+  on(event: "switch", listener: (one: DrivenSwitch) => void): unknown;
+  on(event: "refused", listener: (error: OpenFlowError, remote: string) => void): unknown;
+  on(event: "error", listener: (error: Error) => void): unknown;
+  close(): Promise<void>;
+}
+
 /** A connection with a switch. */
 interface Link {
-  readonly one: Switch;
+  readonly one: DrivenSwitch;
   /** The ports that it has. */
   readonly ports: Set<number>;
   /** It has been told what it should have. What it is told from now on comes after that. */
@@ -75,12 +86,14 @@ interface Link {
 export class OpenFlowSwitches implements Switches {
   readonly #switches: number;
   readonly #book: RuleBook;
-  readonly #speaker: Speaker;
+  readonly #speaker: SwitchSource;
   readonly #onProblem: (problem: string) => void;
   readonly #links = new Map<number, Link>();
+  /** The last install of each rule that is under way: the same command may come again meanwhile. */
+  readonly #installs = new Map<string, symbol>();
   #isClosed = false;
 
-  private constructor(options: OpenFlowOptions, book: RuleBook, speaker: Speaker) {
+  private constructor(options: OpenFlowOptions, book: RuleBook, speaker: SwitchSource) {
     this.#switches = options.switches ?? defaultSwitches;
     this.#book = book;
     this.#speaker = speaker;
@@ -94,7 +107,19 @@ export class OpenFlowSwitches implements Switches {
    * Opens the book, and listens for switches.
    * @throws WheelworkError WW_STORE_UNAVAILABLE. OpenFlowError WW_OF_CONFIG. The error of the system, such as EADDRINUSE.
    */
-  static async open(options: OpenFlowOptions): Promise<OpenFlowSwitches> {
+  static open(options: OpenFlowOptions): Promise<OpenFlowSwitches> {
+    const requestTimeoutMs = options.requestTimeoutMs ?? 2000;
+    return OpenFlowSwitches.over(
+      (generation) => listen({ ...options.listen, generation, requestTimeoutMs }),
+      options,
+    );
+  }
+
+  /** The same, over another source of connections. `generation`: switches obey none below it. */
+  static async over(
+    source: (generation: bigint) => Promise<SwitchSource>,
+    options: OpenFlowOptions,
+  ): Promise<OpenFlowSwitches> {
     const clock = options.clock ?? systemClock;
     const book = new RuleBook({
       path: options.path,
@@ -105,13 +130,7 @@ export class OpenFlowSwitches implements Switches {
       wallMs: () => clock.wallMs(),
     });
     try {
-      const generation = book.nextGeneration();
-      const requestTimeoutMs = options.requestTimeoutMs ?? 2000;
-      return new OpenFlowSwitches(
-        options,
-        book,
-        await listen({ ...options.listen, generation, requestTimeoutMs }),
-      );
+      return new OpenFlowSwitches(options, book, await source(book.nextGeneration()));
     } catch (error) {
       book.close();
       throw error;
@@ -181,22 +200,28 @@ export class OpenFlowSwitches implements Switches {
     if (!this.#leadsOn(link, number)) return "refused";
     const rule = await this.#book.want(command);
     // A removal may have come meanwhile, and then the rule must not.
-    if (rule.state !== "wanted" || this.#book.get(key)?.state !== "wanted") return "fenced";
+    if (!isDue(rule) || !isDue(this.#book.get(key) ?? rule)) return "fenced";
+    const mine = Symbol(key);
+    this.#installs.set(key, mine);
+    const isLast = (): boolean => this.#installs.get(key) === mine;
     try {
       await link.one.apply([this.#flowOf(rule)]);
-      return "installed";
+      return isDue(await this.#book.prove(key)) ? "installed" : "fenced";
     } catch (error) {
       const refusal =
         error instanceof OpenFlowError && error.code === "WW_OF_REFUSED" ? error.refusals[0] : undefined;
       if (refusal === undefined) throw error;
-      await this.#book.refuse(key);
+      // The switch may take the one that has come after it.
+      await this.#book.refuse(key, isLast);
       return refusal.errorType === 5 && refusal.code === 1 ? "table-full" : "refused";
+    } finally {
+      if (isLast()) this.#installs.delete(key);
     }
   }
 
   async #validate({ key }: Command): Promise<AnswerWord | undefined> {
     const rule = this.#book.get(key);
-    if (rule?.state !== "wanted") return "missing";
+    if (rule === undefined || !isDue(rule)) return "missing";
     const link = this.#ready(rule.switch);
     if (link === undefined) return undefined;
     const found = await link.one.flows({ cookie: rule.cookie as bigint, cookieMask: everyBit });
@@ -222,7 +247,7 @@ export class OpenFlowSwitches implements Switches {
 
   // ---- connections ----
 
-  #connected(one: Switch): void {
+  #connected(one: DrivenSwitch): void {
     const number = Number(one.datapathId);
     if (number < 1 || number > this.#switches) {
       this.#onProblem(
@@ -249,8 +274,8 @@ export class OpenFlowSwitches implements Switches {
     for (const { port } of await one.ports()) link.ports.add(port);
     const has = await one.flows(ours);
     // From here to `apply` nothing is waited for: what the book says is what the switch is told, and commands come after it.
-    const wanted = this.#book.ofSwitch(number, "wanted").map((rule) => this.#flowOf(rule));
-    const removed = this.#book.ofSwitch(number, "removed");
+    const { due, removed } = this.#book.ofSwitch(number);
+    const wanted = due.map((rule) => this.#flowOf(rule));
     const should = new Map(wanted.map((rule) => [rule.cookie, meaningOf(rule)]));
     const deletions: FlowMod[] = [];
     const right = new Set<bigint>();

@@ -10,13 +10,18 @@ import type { Command } from "./wire.ts";
  * ```
  *   wanted    its switch should have it, and may have it. It is noted before the switch is told.
  *   refused   its switch did not take it, as far as is known. It may have taken an earlier copy of the command.
+ *   installed its switch has taken it, which is proven. It should have it from now on, also if it loses it and then refuses it.
  *   removed   its switch must not have it, and may have it still.
  *   absent    its switch does not have it, and gets it never again. That is proven.
  * ```
  *
  * It goes from above to below only, but for `refused`, which a new command may make `wanted` again.
  */
-export type RuleState = "wanted" | "refused" | "removed" | "absent";
+export type RuleState = "wanted" | "refused" | "installed" | "removed" | "absent";
+
+/** Whether a switch should have a rule. */
+export const isDue = ({ state }: { readonly state: RuleState }): boolean =>
+  state === "wanted" || state === "installed";
 
 /** A rule as the book has it. */
 export interface BookedRule {
@@ -112,7 +117,7 @@ export class RuleBook {
     return this.#group.run(() => {
       const { key, cookie: request, flowid, ruleid } = command;
       const known = this.get(key);
-      if (known?.state === "wanted" || known?.state === "removed" || known?.state === "absent") return known;
+      if (known !== undefined && known.state !== "refused") return known;
       if (known === undefined) {
         // Not INSERT OR IGNORE, which uses up a number each time.
         this.#statement(
@@ -127,10 +132,19 @@ export class RuleBook {
     });
   }
 
-  /** Notes that the switch has refused a rule. */
-  refuse(key: string): Promise<void> {
+  /** Notes that the switch has taken a rule. The result is what is noted then. */
+  prove(key: string): Promise<BookedRule> {
     return this.#group.run(() => {
-      if (this.get(key)?.state === "wanted") this.#set(key, "refused");
+      const { state } = this.get(key) as BookedRule;
+      if (state === "wanted" || state === "refused") this.#set(key, "installed");
+      return this.get(key) as BookedRule;
+    });
+  }
+
+  /** Notes that the switch has refused a rule, unless it `counts` no more by then. */
+  refuse(key: string, counts: () => boolean): Promise<void> {
+    return this.#group.run(() => {
+      if (counts() && this.get(key)?.state === "wanted") this.#set(key, "refused");
     });
   }
 
@@ -155,25 +169,34 @@ export class RuleBook {
     });
   }
 
-  /** The rules of a switch that are in a state. */
-  ofSwitch(number: number, state: RuleState): BookedRule[] {
-    const rows = this.#statement("SELECT * FROM rule WHERE switch = ? AND state = ?").all(number, state);
-    return rows.map(toBooked);
+  /** The rules that a switch should have, and those that it must not have and may have. */
+  ofSwitch(number: number): { readonly due: readonly BookedRule[]; readonly removed: readonly BookedRule[] } {
+    const all = this.#statement(
+      "SELECT * FROM rule WHERE switch = ? AND state IN ('wanted', 'installed', 'removed')",
+    )
+      .all(number)
+      .map(toBooked);
+    return { due: all.filter(isDue), removed: all.filter(({ state }) => state === "removed") };
   }
 
-  /** The wanted rules of one flow or of all, in the order of request and rule. */
+  /** The rules that switches should have of one flow or of all, in the order of request and rule. */
   rules(flowid?: string): InstalledRule[] {
     const order = "ORDER BY substr(key, 1, 32), ruleid";
     const rows =
       flowid === undefined
-        ? this.#statement(`SELECT * FROM rule WHERE state = 'wanted' ${order}`).all()
-        : this.#statement(`SELECT * FROM rule WHERE flowid = ? AND state = 'wanted' ${order}`).all(flowid);
+        ? this.#statement(`SELECT * FROM rule WHERE state IN ('wanted', 'installed') ${order}`).all()
+        : this.#statement(
+            `SELECT * FROM rule WHERE flowid = ? AND state IN ('wanted', 'installed') ${order}`,
+          ).all(flowid);
     return rows.map(toRule);
   }
 
   /** Some of these rules, in the order of their keys. */
   page({ flowid, cursor = "", limit }: RulesFilter): RulesPage {
-    const of = flowid === undefined ? "state = 'wanted'" : "flowid = ? AND state = 'wanted'";
+    const of =
+      flowid === undefined
+        ? "state IN ('wanted', 'installed')"
+        : "flowid = ? AND state IN ('wanted', 'installed')";
     const given = flowid === undefined ? [] : [flowid];
     const rows = this.#statement(`SELECT * FROM rule WHERE ${of} AND key > ? ORDER BY key LIMIT ?`).all(
       ...given,
