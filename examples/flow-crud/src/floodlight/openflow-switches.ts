@@ -89,8 +89,6 @@ export class OpenFlowSwitches implements Switches {
   readonly #speaker: SwitchSource;
   readonly #onProblem: (problem: string) => void;
   readonly #links = new Map<number, Link>();
-  /** The last install of each rule that is under way: the same command may come again meanwhile. */
-  readonly #installs = new Map<string, symbol>();
   #isClosed = false;
 
   private constructor(options: OpenFlowOptions, book: RuleBook, speaker: SwitchSource) {
@@ -201,9 +199,6 @@ export class OpenFlowSwitches implements Switches {
     const rule = await this.#book.want(command);
     // A removal may have come meanwhile, and then the rule must not.
     if (!isDue(rule) || !isDue(this.#book.get(key) ?? rule)) return "fenced";
-    const mine = Symbol(key);
-    this.#installs.set(key, mine);
-    const isLast = (): boolean => this.#installs.get(key) === mine;
     try {
       await link.one.apply([this.#flowOf(rule)]);
       return isDue(await this.#book.prove(key)) ? "installed" : "fenced";
@@ -211,11 +206,8 @@ export class OpenFlowSwitches implements Switches {
       const refusal =
         error instanceof OpenFlowError && error.code === "WW_OF_REFUSED" ? error.refusals[0] : undefined;
       if (refusal === undefined) throw error;
-      // The switch may take the one that has come after it.
-      await this.#book.refuse(key, isLast);
+      await this.#book.refuse(key);
       return refusal.errorType === 5 && refusal.code === 1 ? "table-full" : "refused";
-    } finally {
-      if (isLast()) this.#installs.delete(key);
     }
   }
 

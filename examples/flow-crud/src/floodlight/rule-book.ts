@@ -141,10 +141,10 @@ export class RuleBook {
     });
   }
 
-  /** Notes that the switch has refused a rule, unless it `counts` no more by then. */
-  refuse(key: string, counts: () => boolean): Promise<void> {
+  /** Notes that the switch has refused a rule. It may take another copy of the command yet. */
+  refuse(key: string): Promise<void> {
     return this.#group.run(() => {
-      if (counts() && this.get(key)?.state === "wanted") this.#set(key, "refused");
+      if (this.get(key)?.state === "wanted") this.#set(key, "refused");
     });
   }
 

@@ -16,7 +16,7 @@ import { commandOf, requestA, requestB } from "./lab.ts";
 // Switches and connections in the worst order that a random generator finds. What real switches do is in the other tests here; this one
 // plays what they do seldom: bytes that land late, switches that are started anew in the middle, replies that never come.
 
-const seeds = Number(process.env["WHEELWORK_SEEDS"] ?? 400);
+const seeds = Number(process.env["WHEELWORK_SEEDS"] ?? 250);
 const from = Number(process.env["WHEELWORK_SEED"] ?? 1);
 
 /** What happens next is drawn from these. */
@@ -83,7 +83,7 @@ class Table {
   }
 }
 
-type Events = ConstructorParameters<typeof EventEmitter> extends unknown ? Record<string, unknown[]> : never;
+type Events = Record<string, unknown[]>;
 
 /** A connection with a switch. Its bytes arrive in their order, some time. Once it is broken they may still land, until there is a new master. */
 class Connection extends EventEmitter<Events> {
@@ -288,6 +288,20 @@ async function play(
   return { problems, words: new Set(asked.map(({ command, word }) => `${command}: ${word}`)) };
 }
 
+/** What must come of the commands. */
+const words = [
+  "install: installed",
+  "install: fenced",
+  "install: table-full",
+  "install: undefined",
+  "remove: removed",
+  "remove: undefined",
+  "validate: validated",
+  "validate: missing",
+  "validate-removed: absent",
+  "validate-removed: unremoved",
+];
+
 test(
   `switches have what they should have, in whatever order things happen (${seeds} seeds)`,
   { timeout: 600_000 },
@@ -298,20 +312,8 @@ test(
       expect(problems, `WHEELWORK_SEED=${seed} WHEELWORK_SEEDS=1`).toEqual([]);
       for (const word of words) seen.add(word);
     }
-    if (seeds >= 100)
-      expect([...seen]).toEqual(
-        expect.arrayContaining([
-          "install: installed",
-          "install: fenced",
-          "install: table-full",
-          "install: undefined",
-          "remove: removed",
-          "remove: undefined",
-          "validate: validated",
-          "validate: missing",
-          "validate-removed: absent",
-          "validate-removed: unremoved",
-        ]),
-      );
+    // A generator that has fallen silent shows here, in all but the shortest runs.
+    const missing = words.filter((word) => !seen.has(word));
+    expect(seeds < 100 ? [] : missing).toEqual([]);
   },
 );
