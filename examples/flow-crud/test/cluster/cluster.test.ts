@@ -264,13 +264,8 @@ suite("a cluster of real processes", () => {
   test("keeps its promise while its parts are killed and frozen", async () => {
     const folder = newFolder();
     try {
-      const only = [
-        "kill a node",
-        "kill broker and database",
-        "freeze a node",
-        "restart a node in good order",
-      ];
-      const report = await breakCluster({ faults: 4, seed: 1, folder, clients: 10, requests: 20, only });
+      const only = ["kill a node", "kill broker and database", "freeze a node"];
+      const report = await breakCluster({ faults: 3, seed: 1, folder, clients: 10, requests: 20, only });
       expect(report.problems).toEqual([]);
       expect(report.requests).toBeGreaterThan(20);
     } finally {
