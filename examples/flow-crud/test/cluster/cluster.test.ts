@@ -265,7 +265,7 @@ suite("a cluster of real processes", () => {
     const folder = newFolder();
     try {
       const only = ["kill a node", "kill broker and database", "freeze a node"];
-      const report = await breakCluster({ faults: 3, seed: 1, folder, clients: 10, requests: 20, only });
+      const report = await breakCluster({ faults: 2, seed: 1, folder, clients: 10, requests: 20, only });
       expect(report.problems).toEqual([]);
       expect(report.requests).toBeGreaterThan(20);
     } finally {
