@@ -1,3 +1,4 @@
+import { isLoopback } from "@wheelwork/northbound";
 import { Network } from "@wheelwork/services";
 import { readFileSync } from "node:fs";
 import { defaultSwitches } from "./network.ts";
@@ -89,9 +90,6 @@ function tlsIn(values: NetworkValues): RealNetwork["listen"]["tls"] {
   const read = (file: string): string => readFileSync(file, "utf8");
   return { cert: read(cert), key: read(key), ca: read(ca) };
 }
-
-const isLoopback = (host: string): boolean =>
-  host === "localhost" || host === "::1" || /^127(\.\d+){3}$/.test(host);
 
 /** The same options, for a part of the system in a process of its own. */
 export function networkArgs(values: NetworkValues): string[] {

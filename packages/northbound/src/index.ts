@@ -14,6 +14,7 @@ export {
   type ProblemExtras,
 } from "./problems.ts";
 export { type RateLimit } from "./rates.ts";
+export { isLoopback } from "./listening.ts";
 export { protect, type ProtectOptions } from "./protect.ts";
 export { type HubRoute } from "./routes.ts";
 export { type TlsOptions } from "./tls.ts";

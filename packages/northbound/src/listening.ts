@@ -56,14 +56,19 @@ loopback.addAddress("::1", "ipv6");
 function isLocal(place: ListenPlace): boolean {
   if (place === "path") return true;
   if (place === "all") return false;
-  const name = place.host.replace(/^\[(.*)\]$/, "$1");
+  return isLoopback(place.host);
+}
+
+/** Whether a host, as somebody listens on it, is this machine and no other one reaches it. */
+export function isLoopback(host: string): boolean {
+  const name = host.replace(/^\[(.*)\]$/, "$1");
   switch (isIP(name)) {
     case 4:
       return loopback.check(name, "ipv4");
     case 6:
       return loopback.check(name, "ipv6");
     default:
-      return /(?:^|\.)localhost$/.test(nameOf(place.host));
+      return /(?:^|\.)localhost$/.test(nameOf(host));
   }
 }
 

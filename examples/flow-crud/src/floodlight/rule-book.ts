@@ -1,7 +1,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { GroupCommit, openDatabase, type DatabaseDurability } from "../database.ts";
 import { numberOfSwitch } from "../network.ts";
-import type { InstalledRule, RulesFilter, RulesPage } from "./switches.ts";
+import { pageOfRules, type InstalledRule, type RulesFilter, type RulesPage } from "./switches.ts";
 import type { Command } from "./wire.ts";
 
 /**
@@ -63,8 +63,12 @@ CREATE TABLE IF NOT EXISTS rule (
 CREATE INDEX IF NOT EXISTS rule_flowid ON rule (flowid, state);
 CREATE INDEX IF NOT EXISTS rule_switch ON rule (switch, state);
 CREATE INDEX IF NOT EXISTS rule_state ON rule (state, at);
+CREATE INDEX IF NOT EXISTS rule_owner ON rule (owner);
 CREATE TABLE IF NOT EXISTS speaker (id INTEGER PRIMARY KEY CHECK (id = 0), generation INTEGER NOT NULL);
 `;
+
+/** The rules that switches should have: see `isDue`. */
+const due = "state IN ('wanted', 'installed')";
 
 const fencesPerPurge = 1000;
 const purgeEveryMs = 60_000;
@@ -90,6 +94,8 @@ export class RuleBook {
   readonly #group: GroupCommit;
   readonly #statements = new Map<string, StatementSync>();
   #purgeAt = 0;
+  /** How many rules are due; undefined: to be counted. */
+  #dueCount: number | undefined = undefined;
 
   constructor(options: RuleBookOptions) {
     this.#options = options;
@@ -114,7 +120,7 @@ export class RuleBook {
 
   /** Notes that a rule is wanted, unless it is removed. The result is what is noted then, once it is on the disk. */
   want(command: Command): Promise<BookedRule> {
-    return this.#group.run(() => {
+    return this.#write(() => {
       const { key, cookie: request, flowid, ruleid } = command;
       const known = this.get(key);
       if (known !== undefined && known.state !== "refused") return known;
@@ -127,36 +133,38 @@ export class RuleBook {
           `INSERT INTO rule (key, flowid, ruleid, switch, owner, state, at)
            SELECT ?, ?, ?, ?, number, 'wanted', ? FROM owner WHERE request = ?`,
         ).run(key, flowid, ruleid, this.#switchOf(ruleid), this.#options.wallMs(), request);
-      } else this.#set(key, "wanted");
+        this.#counts(1);
+      } else this.#set(known, "wanted");
       return this.get(key) as BookedRule;
     });
   }
 
   /** Notes that the switch has taken a rule. The result is what is noted then. */
   prove(key: string): Promise<BookedRule> {
-    return this.#group.run(() => {
-      const { state } = this.get(key) as BookedRule;
-      if (state === "wanted" || state === "refused") this.#set(key, "installed");
+    return this.#write(() => {
+      const known = this.get(key) as BookedRule;
+      if (known.state === "wanted" || known.state === "refused") this.#set(known, "installed");
       return this.get(key) as BookedRule;
     });
   }
 
   /** Notes that the switch has refused a rule. It may take another copy of the command yet. */
   refuse(key: string): Promise<void> {
-    return this.#group.run(() => {
-      if (this.get(key)?.state === "wanted") this.#set(key, "refused");
+    return this.#write(() => {
+      const known = this.get(key);
+      if (known?.state === "wanted") this.#set(known, "refused");
     });
   }
 
   /** Notes that a rule must not be there, nor come any more. One that was never wanted was never sent: it is absent. */
   remove({ key, flowid, ruleid }: Command): Promise<BookedRule> {
-    return this.#group.run(() => {
+    return this.#write(() => {
       const known = this.get(key);
       if (known === undefined) {
         this.#statement(
           "INSERT INTO rule (key, flowid, ruleid, switch, state, at) VALUES (?, ?, ?, ?, 'absent', ?)",
         ).run(key, flowid, ruleid, this.#switchOf(ruleid), this.#options.wallMs());
-      } else if (known.state !== "absent") this.#set(key, "removed");
+      } else if (known.state !== "absent") this.#set(known, "removed");
       this.#purge();
       return this.get(key) as BookedRule;
     });
@@ -164,8 +172,11 @@ export class RuleBook {
 
   /** It is proven that these rules are gone. */
   confirm(keys: readonly string[]): Promise<void> {
-    return this.#group.run(() => {
-      for (const key of keys) if (this.get(key)?.state === "removed") this.#set(key, "absent");
+    return this.#write(() => {
+      for (const key of keys) {
+        const known = this.get(key);
+        if (known?.state === "removed") this.#set(known, "absent");
+      }
     });
   }
 
@@ -184,39 +195,28 @@ export class RuleBook {
     const order = "ORDER BY substr(key, 1, 32), ruleid";
     const rows =
       flowid === undefined
-        ? this.#statement(`SELECT * FROM rule WHERE state IN ('wanted', 'installed') ${order}`).all()
-        : this.#statement(
-            `SELECT * FROM rule WHERE flowid = ? AND state IN ('wanted', 'installed') ${order}`,
-          ).all(flowid);
+        ? this.#statement(`SELECT * FROM rule WHERE ${due} ${order}`).all()
+        : this.#statement(`SELECT * FROM rule WHERE flowid = ? AND ${due} ${order}`).all(flowid);
     return rows.map(toRule);
   }
 
   /** Some of these rules, in the order of their keys. */
-  page({ flowid, cursor = "", limit }: RulesFilter): RulesPage {
-    const of =
-      flowid === undefined
-        ? "state IN ('wanted', 'installed')"
-        : "flowid = ? AND state IN ('wanted', 'installed')";
-    const given = flowid === undefined ? [] : [flowid];
+  page(filter: RulesFilter): RulesPage {
+    const { flowid, cursor = "", limit } = filter;
+    const [of, given] = flowid === undefined ? [due, []] : [`flowid = ? AND ${due}`, [flowid]];
     const rows = this.#statement(`SELECT * FROM rule WHERE ${of} AND key > ? ORDER BY key LIMIT ?`).all(
       ...given,
       cursor,
       limit + 1,
     );
-    const count = Number(this.#statement(`SELECT count(*) AS n FROM rule WHERE ${of}`).get(...given)?.["n"]);
-    const last = rows.length > limit ? rows[limit - 1] : undefined;
-    return {
-      count,
-      rules: rows.slice(0, limit).map(toRule),
-      ...(last === undefined ? {} : { cursor: String(last["key"]) }),
-    };
+    const count = flowid === undefined ? (this.#dueCount ??= this.#count(due)) : this.#count(of, flowid);
+    return pageOfRules(rows, filter, count, toRule);
   }
 
   /** Rules that are removed, and may still be there: the oldest first. */
   unconfirmed(limit: number): RulesPage {
     const rows = this.#statement("SELECT * FROM rule WHERE state = 'removed' ORDER BY at LIMIT ?").all(limit);
-    const count = this.#statement("SELECT count(*) AS n FROM rule WHERE state = 'removed'").get()?.["n"];
-    return { count: Number(count), rules: rows.map(toRule) };
+    return { count: this.#count("state = 'removed'"), rules: rows.map(toRule) };
   }
 
   close(): void {
@@ -228,27 +228,47 @@ export class RuleBook {
     return numberOfSwitch(ruleid, this.#options.switches);
   }
 
-  #set(key: string, state: RuleState): void {
+  #set(known: BookedRule, state: RuleState): void {
     this.#statement("UPDATE rule SET state = ?, at = ? WHERE key = ?").run(
       state,
       this.#options.wallMs(),
-      key,
+      known.key,
     );
+    this.#counts(Number(isDue({ state })) - Number(isDue(known)));
+  }
+
+  /** Some more rules are due. They are not counted before somebody asks. */
+  #counts(more: number): void {
+    if (this.#dueCount !== undefined) this.#dueCount += more;
+  }
+
+  /** Writes with the next group. If that is undone, what was counted meanwhile does not hold. */
+  async #write<T>(write: () => T): Promise<T> {
+    try {
+      return await this.#group.run(write);
+    } catch (error) {
+      this.#dueCount = undefined;
+      throw error;
+    }
+  }
+
+  #count(where: string, ...values: readonly string[]): number {
+    return Number(this.#statement(`SELECT count(*) AS n FROM rule WHERE ${where}`).get(...values)?.["n"]);
   }
 
   /** A rule is absent for as long as an install can be late, not for ever. What is not confirmed stays. */
   #purge(): void {
     const now = this.#options.wallMs();
     if (now < this.#purgeAt) return;
-    const { changes } = this.#statement(
+    const purged = this.#statement(
       `DELETE FROM rule WHERE key IN
-         (SELECT key FROM rule WHERE state = 'absent' AND at < ? ORDER BY at LIMIT ${fencesPerPurge})`,
-    ).run(now - this.#options.fenceMs);
-    if (Number(changes) > 0)
+         (SELECT key FROM rule WHERE state = 'absent' AND at < ? ORDER BY at LIMIT ${fencesPerPurge}) RETURNING owner`,
+    ).all(now - this.#options.fenceMs);
+    for (const owner of new Set(purged.map((row) => row["owner"] as number | null)))
       this.#statement(
-        "DELETE FROM owner WHERE number NOT IN (SELECT owner FROM rule WHERE owner NOT NULL)",
-      ).run();
-    this.#purgeAt = changes === fencesPerPurge ? now : now + purgeEveryMs;
+        "DELETE FROM owner WHERE number = ? AND number NOT IN (SELECT owner FROM rule WHERE owner = ?)",
+      ).run(owner, owner);
+    this.#purgeAt = purged.length === fencesPerPurge ? now : now + purgeEveryMs;
   }
 
   #statement(sql: string): StatementSync {

@@ -1,7 +1,13 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { GroupCommit, openDatabase, type DatabaseDurability } from "../database.ts";
 import { switchOf } from "../network.ts";
-import type { InstalledRule, RulesFilter, RulesPage, Switches } from "./switches.ts";
+import {
+  pageOfRules,
+  type InstalledRule,
+  type RulesFilter,
+  type RulesPage,
+  type Switches,
+} from "./switches.ts";
 import type { AnswerWord, Command } from "./wire.ts";
 
 /** What simulated switches can be set to. */
@@ -103,16 +109,15 @@ export class SimulatedSwitches implements Switches {
    * Some of these rules, in the order of their keys. It costs as much as its page, however many rules there are: they are
    * counted while they come and go, and only those of one flow when somebody asks.
    */
-  page({ flowid, cursor = "", limit }: RulesFilter): RulesPage {
+  page(filter: RulesFilter): RulesPage {
+    const { flowid, cursor = "", limit } = filter;
     const { ofAll, ofFlow, countFlow } = this.#statements;
     const rows = flowid === undefined ? ofAll.all(cursor, limit + 1) : ofFlow.all(flowid, cursor, limit + 1);
     const count =
       flowid === undefined
         ? [...this.#counted().values()].reduce((sum, size) => sum + size, 0)
         : Number(countFlow.get(flowid)?.["count"]);
-    const page = rows.slice(0, limit);
-    const last = rows.length > limit ? page.at(-1) : undefined;
-    return { count, rules: page.map(toRule), ...(last === undefined ? {} : { cursor: String(last["key"]) }) };
+    return pageOfRules(rows, filter, count, toRule);
   }
 
   /** What they were told to remove is gone when they say so. */

@@ -28,6 +28,18 @@ export interface RulesFilter {
   readonly limit: number;
 }
 
+/** A page of rules: `rows` are as many as it may hold, and one more if there is another page. */
+export function pageOfRules(
+  rows: readonly Readonly<Record<string, unknown>>[],
+  { limit }: RulesFilter,
+  count: number,
+  toRule: (row: Readonly<Record<string, unknown>>) => InstalledRule,
+): RulesPage {
+  const page = rows.slice(0, limit);
+  const last = rows.length > limit ? page.at(-1) : undefined;
+  return { count, rules: page.map(toRule), ...(last === undefined ? {} : { cursor: String(last["key"]) }) };
+}
+
 /**
  * What Floodlight drives: simulated switches, or real ones over OpenFlow. Each command names its rule by its key. So a command that comes
  * again changes nothing, and no request touches what another one has installed.

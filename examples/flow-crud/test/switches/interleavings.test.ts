@@ -264,6 +264,10 @@ async function play(
     else await scheduler.step();
     learn();
     look();
+    // It is not counted anew each time.
+    const { count } = switches.page({ limit: 1 });
+    if (count !== switches.rules().length)
+      problems.push(`${switches.rules().length} rules are wanted, and ${count} are counted`);
   }
   // Everything is well again.
   for (const table of tables) table.limit = Number.POSITIVE_INFINITY;

@@ -41,6 +41,7 @@ describe.each(kinds)("$kind", ({ canRun, start }) => {
         ),
       ).toEqual(["unremoved", "removed", "removed", "absent"]);
       expect(await driven.held()).toEqual([]);
+      expect(driven.switches.page({ limit: 10 })).toEqual({ count: 0, rules: [] });
       expect(driven.switches.unconfirmed(10)).toEqual({ count: 0, rules: [] });
       expect(await driven.switches.execute(commandOf("dance", requestA, 8))).toBe("");
     });
