@@ -2,12 +2,12 @@ import { end, hub } from "@wheelwork/core";
 import { createEngine } from "@wheelwork/engine";
 import type { FastifyInstance } from "fastify";
 import { readFileSync, writeFileSync } from "node:fs";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { z } from "zod";
 import { EventStream } from "../src/event-stream.ts";
 import { createToken, revokeToken } from "../src/tokens.ts";
+import { openStream } from "./streams.ts";
 import { directory, system } from "./system.ts";
 
 interface Told {
@@ -39,18 +39,7 @@ class Stream {
     query = "",
     { after, token }: { readonly after?: string; readonly token?: string } = {},
   ): Promise<Stream> {
-    if (!app.server.listening) await app.listen({ port: 0, host: "127.0.0.1" });
-    const leave = new AbortController();
-    onTestFinished(() => leave.abort());
-    const { port } = app.server.address() as AddressInfo;
-    const headers = {
-      ...(after === undefined ? {} : { "last-event-id": after }),
-      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-    };
-    const response = await fetch(`http://127.0.0.1:${port}/events${query}`, {
-      headers,
-      signal: leave.signal,
-    });
+    const { response, leave } = await openStream(app, `/events${query}`, { after, token });
     const stream = new Stream(response, leave);
     if (response.status === 200) await vi.waitUntil(() => stream.position !== "", 60_000);
     return stream;

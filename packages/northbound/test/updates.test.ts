@@ -1,9 +1,9 @@
 import type { FastifyInstance } from "fastify";
-import type { AddressInfo } from "node:net";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 import { createToken, revokeToken } from "../src/tokens.ts";
+import { openStream } from "./streams.ts";
 import { directory, system } from "./system.ts";
 
 interface Update {
@@ -33,15 +33,7 @@ class Stream {
     lastEventId?: string,
     token?: string,
   ): Promise<Stream> {
-    if (!app.server.listening) await app.listen({ port: 0, host: "127.0.0.1" });
-    const leave = new AbortController();
-    onTestFinished(() => leave.abort());
-    const { port } = app.server.address() as AddressInfo;
-    const headers = {
-      ...(lastEventId === undefined ? {} : { "last-event-id": lastEventId }),
-      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-    };
-    const response = await fetch(`http://127.0.0.1:${port}${path}`, { headers, signal: leave.signal });
+    const { response, leave } = await openStream(app, path, { after: lastEventId, token });
     return new Stream(response, leave);
   }
 
