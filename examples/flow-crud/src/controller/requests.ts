@@ -1,0 +1,95 @@
+import * as z from "zod";
+import { FlowId, FlowSpec, Layout } from "./model.ts";
+import { Discrepancy } from "./speaker.ts";
+import { NetworkEvent, refusals } from "./store.ts";
+
+/** When a request is answered: at its end, or as soon as all that it needs is taken. */
+export const Respond = z.enum(["end", "planned"]).default("end");
+
+/** What the requests of all operations have in common. */
+const Common = z.strictObject({
+  respond: Respond,
+  /** Names the operation in its history, as the caller knows it. */
+  correlationId: z.string().max(200).default(""),
+});
+
+/** Requests, by the names of their hubs. Each waits for no other operation on its flow unless its hub says so. */
+export const CreateFlow = Common.extend({ spec: FlowSpec });
+export const UpdateFlow = Common.extend({
+  flowId: FlowId,
+  changes: FlowSpec.omit({ flowId: true }).partial(),
+});
+export const DeleteFlow = Common.extend({ flowId: FlowId });
+export const RerouteFlow = Common.extend({ flowId: FlowId });
+export const SwapFlow = Common.extend({ flowId: FlowId });
+export const SyncFlow = Common.extend({ flowId: FlowId });
+export const ValidateFlow = z.strictObject({
+  flowId: FlowId,
+  correlationId: z.string().max(200).default(""),
+});
+/** A reroute that the network asks for. It waits for its turn, and the newest that waits stands for those before it. */
+export const RestoreFlow = z.strictObject({ flowId: FlowId, reason: z.string() });
+/** Something has happened in the network: it is noted, and the flows that it concerns are restored. */
+export const HandleEvent = z.strictObject({ event: NetworkEvent });
+
+/** The answer of an operation. */
+export const OperationReply = z.object({
+  flowId: FlowId,
+  /** What stands at the time of the answer, or will stand if `isOver` is false; null: no flow. */
+  layout: Layout.nullable(),
+  /** Whether the flow has another main path than before. */
+  isMoved: z.boolean(),
+  /** false: the operation is going on, since `respond` was `planned`. */
+  isOver: z.boolean(),
+  /** What of the wish could not be had; null: nothing. */
+  shortcoming: z.string().nullable(),
+  /** Rules that are not as they should be yet, since their switch is away. The switch gets them right when it is back. */
+  unconfirmed: z.array(z.object({ switchId: z.string(), rules: z.int() })),
+});
+export type OperationReply = z.output<typeof OperationReply>;
+
+/** The errors of an operation: a refusal, or that it has failed and all is as before. */
+export const operationErrors = [
+  ...refusals,
+  /** A switch has not taken its rules, or has not answered. What the flow was before stands. */
+  "not-installed",
+  /** The time was over. What the flow was before stands. */
+  "timeout",
+  "cancelled",
+] as const;
+export type OperationError = (typeof operationErrors)[number];
+
+/** What the switches of a flow have, per path and direction. */
+export const ValidationReply = z.object({
+  flowId: FlowId,
+  directions: z.array(
+    z.object({
+      direction: z.enum(["forward", "reverse", "protected_forward", "protected_reverse"]),
+      asExpected: z.boolean(),
+      discrepancies: z.array(Discrepancy),
+      /** How many rules and meters were compared. */
+      rules: z.int(),
+      meters: z.int(),
+      packets: z.number(),
+      bytes: z.number(),
+    }),
+  ),
+  /** Rules and meters that the switches of the flow have in all. */
+  totalRules: z.int(),
+  totalMeters: z.int(),
+});
+export type ValidationReply = z.output<typeof ValidationReply>;
+/** Errors of a validation: `unknown`; `down`: a flow that is DOWN has nothing to validate; `away`: a switch could not be read. */
+export const validationErrors = ["unknown", "down", "away", "timeout"] as const;
+
+/** What came of an event. */
+export const EventReply = z.object({
+  /** How many flows it concerned, and how many of them are UP, DEGRADED, or DOWN now, or were left to a later event. */
+  concerned: z.int(),
+  up: z.int(),
+  down: z.int(),
+  left: z.int(),
+});
+
+/** The lane in which operations on a flow follow one another. */
+export const flowLane = "flow";

@@ -1,0 +1,111 @@
+import { spoke } from "wheelwork";
+import * as z from "zod";
+import { FlowId, Rule, SwitchId } from "./model.ts";
+import { Discrepancy } from "./speaker.ts";
+import { Avoid, Intent, Plan, refusals } from "./store.ts";
+
+/** How long and how often the workers of flows try. */
+export interface ControllerSpokeOptions {
+  /** Longest time of one attempt at the database, in milliseconds. Default 5,000. */
+  readonly storeTimeoutMs?: number;
+  /** Longest time of one command to a switch, in milliseconds. Default 3,000. */
+  readonly switchTimeoutMs?: number;
+  /** Attempts of a call before it counts as failed. Default 3. */
+  readonly attempts?: number;
+  /** Pause before the second attempt, in milliseconds; it doubles from then on. Default 100. */
+  readonly backoffMs?: number;
+}
+
+const rules = z.object({ switchId: SwitchId, seq: z.int(), rules: z.array(Rule) });
+const guarded = z.object({ flowId: FlowId, step: z.int() });
+const nothing = z.object({});
+const confirmed = z.object({ unconfirmed: z.int() });
+
+/** The operations that the hubs of flows call. */
+export type ControllerSpokes = ReturnType<typeof controllerSpokes>;
+
+/** Makes the spokes. Hubs and workers must share them. */
+export function controllerSpokes(options: ControllerSpokeOptions = {}) {
+  const { storeTimeoutMs = 5_000, switchTimeoutMs = 3_000, attempts = 3, backoffMs = 100 } = options;
+  const retry = { attempts, backoffMs, maxBackoffMs: 1_000 };
+  // What must be done in the end: until the state ends it.
+  const persistent = { attempts: "unlimited", backoffMs, maxBackoffMs: 2_000 } as const;
+  const refused = [...refusals, "superseded"] as const;
+  return {
+    /** Decides what is to be done, and takes what it needs. */
+    plan: spoke("plan-flow", {
+      input: guarded.extend({ intent: Intent, avoid: Avoid }),
+      output: Plan,
+      errors: refused,
+      timeoutMs: storeTimeoutMs,
+      retry: { ...retry, giveUpOn: refused },
+    }),
+    /** From now on the new layout stands. */
+    commit: spoke("commit-flow", {
+      input: guarded,
+      output: nothing,
+      errors: ["superseded", "unknown"],
+      timeoutMs: storeTimeoutMs,
+      retry: { ...retry, giveUpOn: ["superseded", "unknown"] },
+    }),
+    /** Gives back what the old layout has had. */
+    settle: spoke("settle-flow", {
+      input: guarded.extend({ info: z.string().nullable() }),
+      output: nothing,
+      errors: ["superseded", "unknown"],
+      timeoutMs: storeTimeoutMs,
+      retry: { ...persistent, giveUpOn: ["superseded", "unknown"] },
+    }),
+    /** Gives back what the new layout has taken. */
+    undo: spoke("undo-flow", {
+      input: guarded.extend({ keep: z.boolean(), info: z.string().nullable() }),
+      output: nothing,
+      errors: ["superseded", "unknown"],
+      timeoutMs: storeTimeoutMs,
+      retry: { ...persistent, giveUpOn: ["superseded", "unknown"] },
+    }),
+    /** Puts rules on a switch, and looks whether they are there. */
+    install: spoke("install-rules", {
+      input: rules,
+      output: nothing,
+      errors: ["away", "refused", "table-full", "fenced"],
+      timeoutMs: switchTimeoutMs,
+      retry: { ...retry, giveUpOn: ["refused", "table-full", "fenced"] },
+    }),
+    /** Puts rules back on a switch, now or when the switch is there again. */
+    restore: spoke("restore-rules", {
+      input: rules,
+      output: confirmed,
+      timeoutMs: switchTimeoutMs,
+      retry: persistent,
+    }),
+    /** Takes rules from a switch, now or when the switch is there again. */
+    remove: spoke("remove-rules", {
+      input: rules,
+      output: confirmed,
+      timeoutMs: switchTimeoutMs,
+      retry: persistent,
+    }),
+    /** Reads from a switch what it really has. */
+    read: spoke("read-rules", {
+      input: z.object({ switchId: SwitchId, rules: z.array(Rule) }),
+      output: z.object({
+        discrepancies: z.array(Discrepancy),
+        packets: z.number(),
+        bytes: z.number(),
+        totalRules: z.int(),
+        totalMeters: z.int(),
+      }),
+      errors: ["away"],
+      timeoutMs: switchTimeoutMs,
+      retry: { ...retry, giveUpOn: [] },
+    }),
+    /** Notes what has happened in the network, and says which flows it concerns. */
+    note: spoke("note-event", {
+      input: z.object({ event: z.json() }),
+      output: z.object({ flows: z.array(FlowId) }),
+      timeoutMs: storeTimeoutMs,
+      retry: persistent,
+    }),
+  };
+}

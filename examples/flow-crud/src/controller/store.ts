@@ -1,0 +1,207 @@
+import * as z from "zod";
+import { FlowSpec, Layout, SwitchId, type Segment } from "./model.ts";
+
+/**
+ * Who changes a flow: the place of its run in the lane of the flow, and the number of its step. A store refuses a lower pair than it has
+ * seen of a flow (`superseded`), and gives the same result again for an equal one. So an attempt that was given up and comes late changes
+ * nothing, and one that is repeated changes nothing twice.
+ */
+export interface Guard {
+  readonly fence: number;
+  readonly step: number;
+}
+
+/** What is to become of a flow. */
+export const Intent = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("create"), spec: FlowSpec }),
+  /** `changes`: what is to be other than it is. */
+  z.object({ kind: z.literal("update"), changes: FlowSpec.omit({ flowId: true }).partial() }),
+  /**
+   * A path for the network as it is now. `isAutomatic`: only if the flow is not UP, and what is lost must be found again: a broken
+   * protected path is first swapped to (the plan then has the roles exchanged and the broken path replaced, if that can be).
+   * Otherwise a path that the strategy finds better, too.
+   */
+  z.object({ kind: z.literal("reroute"), isAutomatic: z.boolean() }),
+  /** The protected path becomes the main one. */
+  z.object({ kind: z.literal("swap") }),
+  /** It stays as it is. */
+  z.object({ kind: z.literal("sync") }),
+  z.object({ kind: z.literal("delete") }),
+]);
+export type Intent = z.output<typeof Intent>;
+
+/** Why a flow does not become what it should. */
+export const refusals = [
+  /** There is a flow of this id. */
+  "exists",
+  /** Another flow has an endpoint, or the VLANs, meters or ids are used up. */
+  "conflict",
+  /** There is no such flow. */
+  "unknown",
+  /** No path fits. */
+  "no-path",
+  /** What is asked for cannot be: a switch that is not known, an endpoint on the port of a link, and so on. */
+  "invalid",
+  /** It is pinned, and to be rerouted. */
+  "pinned",
+  /** An end is on a switch that is not connected. */
+  "inactive",
+] as const;
+export type RefusalCode = (typeof refusals)[number];
+
+/** Why not; its message is for people. */
+export interface Refusal {
+  readonly code: RefusalCode | "superseded";
+  readonly message: string;
+}
+
+/** What is to be done, with all that it needs taken already. */
+export const Plan = z.object({
+  /** Rises with each plan of any flow, by one thousand at least: see `Command.seq` of the switches. */
+  version: z.int(),
+  /** What stands; null: there is no flow yet. */
+  before: Layout.nullable(),
+  /** What shall stand; null: none any more. Paths that stay have the same ids. */
+  after: Layout.nullable(),
+  /** `after` has another main path than `before`. */
+  isMoved: z.boolean(),
+  /** What of the wish could not be had, such as a protected path, for people. */
+  shortcoming: z.string().nullable(),
+});
+export type Plan = z.output<typeof Plan>;
+
+/** What a plan must not use: switches that have just refused or not answered. */
+export const Avoid = z.object({ switches: z.array(SwitchId) });
+export type Avoid = z.output<typeof Avoid>;
+
+/** A flow as it is stored. */
+export interface StoredFlow extends Layout {
+  /** Milliseconds since 1970. */
+  readonly createdAt: number;
+  readonly updatedAt: number;
+  /** Why it is not what it should be, for people; null: it is. */
+  readonly info: string | null;
+  /** What is derived from its paths and their links: UP, DOWN or DEGRADED. Whether a run works on it is for the engine to say. */
+  readonly status: "UP" | "DOWN" | "DEGRADED";
+  /** Of each path, by its id: whether all its links are there. */
+  readonly live: Readonly<Record<number, boolean>>;
+}
+
+/** A switch that is or was connected. */
+export interface StoredSwitch {
+  readonly switchId: string;
+  readonly isConnected: boolean;
+  readonly address: string;
+  readonly description: string;
+  readonly ports: readonly StoredPort[];
+}
+export interface StoredPort {
+  readonly port: number;
+  readonly name: string;
+  readonly isUp: boolean;
+  /** Kilobits per second; 0: not known. */
+  readonly speedKbps: number;
+}
+
+/** One direction of a link. Both directions are stored, and fail and come back together. */
+export interface StoredLink extends Segment {
+  readonly isUp: boolean;
+  readonly cost: number;
+  readonly latencyMs: number;
+  /** Kilobits per second that flows may have of it, and those that they have. `used` never exceeds `bandwidth`: the schema says so. */
+  readonly bandwidth: number;
+  readonly used: number;
+}
+
+/** What happens in the network. */
+export const NetworkEvent = z.discriminatedUnion("kind", [
+  z.object({
+    kind: z.literal("switch"),
+    switchId: SwitchId,
+    isConnected: z.boolean(),
+    address: z.string(),
+    description: z.string(),
+    /** Absent: as before. */
+    ports: z
+      .array(z.object({ port: z.int(), name: z.string(), isUp: z.boolean(), speedKbps: z.int().min(0) }))
+      .optional(),
+  }),
+  z.object({
+    kind: z.literal("port"),
+    switchId: SwitchId,
+    port: z.int(),
+    name: z.string(),
+    isUp: z.boolean(),
+    speedKbps: z.int().min(0),
+  }),
+  /** A link was found, is there again, or has failed. It stands for both directions. */
+  z.object({
+    kind: z.literal("link"),
+    from: SwitchId,
+    fromPort: z.int(),
+    to: SwitchId,
+    toPort: z.int(),
+    isUp: z.boolean(),
+    latencyMs: z.number().min(0).optional(),
+    /** Kilobits per second, when it is found first. */
+    speedKbps: z.int().min(0).optional(),
+  }),
+]);
+export type NetworkEvent = z.output<typeof NetworkEvent>;
+
+/** Which flows to list. */
+export interface FlowFilter {
+  readonly status?: StoredFlow["status"];
+  /** After this id. */
+  readonly after?: string;
+  readonly limit: number;
+}
+
+/**
+ * What the controller knows: the network, flows, paths, and what they have taken. Invariants are in the schema: a link is never
+ * over-booked; an endpoint, a meter of a switch and a VLAN on a switch belong to one path or flow at most.
+ */
+export interface FlowStore {
+  /**
+   * Decides how a flow becomes what it should be, and takes all that the new layout needs beyond the old one, in one transaction. The old
+   * layout keeps what it has until `settle`. Of a flow with a plan that was neither committed nor undone, the earlier plan is undone first:
+   * its run is over, or this is its next try.
+   */
+  plan(flowId: string, guard: Guard, intent: Intent, avoid: Avoid): Promise<Plan | Refusal>;
+  /** The new layout stands from now on. Of one that is null, the flow is shown no more, and its id is not free yet. */
+  commit(flowId: string, guard: Guard): Promise<"done" | Refusal>;
+  /** Gives back what only the old layout has had. `info`: see `StoredFlow`. */
+  settle(flowId: string, guard: Guard, info: string | null): Promise<"done" | Refusal>;
+  /**
+   * Gives back what only the new layout has had. `keep`: a flow that was to be created stays, without paths, as DOWN; otherwise nothing is
+   * left of it. `info`: why, if a flow remains; null: what it was before.
+   */
+  undo(
+    flowId: string,
+    guard: Guard,
+    options: { readonly keep: boolean; readonly info: string | null },
+  ): Promise<"done" | Refusal>;
+
+  flow(flowId: string): Promise<StoredFlow | undefined>;
+  /** In the order of their ids. */
+  flows(filter: FlowFilter): Promise<readonly StoredFlow[]>;
+  /** How many flows there are, by status. */
+  counts(): Promise<Readonly<Record<StoredFlow["status"], number>>>;
+
+  /**
+   * Notes what has happened in the network, and says which flows it concerns: if a link has failed, those with a path on it; if a link or a
+   * switch is there again, those that are not UP. Pinned ones are left out. Those of lower priority numbers come first, then those of more
+   * bandwidth. The same event again concerns the same flows again.
+   */
+  note(event: NetworkEvent): Promise<readonly string[]>;
+  switches(): Promise<readonly StoredSwitch[]>;
+  links(): Promise<readonly StoredLink[]>;
+  /** Changes what an operator may of both directions of a link. @returns Whether there is such a link. A bandwidth below `used` is refused. */
+  changeLink(
+    link: Segment,
+    change: { readonly cost?: number; readonly latencyMs?: number; readonly bandwidth?: number },
+  ): Promise<boolean | Refusal>;
+  /** What does not fit together: links whose `used` is not the sum of their paths, and resources without an owner. For tests and for people. */
+  audit(): Promise<readonly string[]>;
+  close(): Promise<void>;
+}
