@@ -24,8 +24,8 @@ export interface Exclusive<Request> {
   readonly by: (request: Request) => string;
   /** How many runs may hold a place under one key at the same time. All hubs of a lane must agree. Default: 1. */
   readonly slots?: number;
-  /** What a request does if all places are taken. */
-  readonly whenBusy: WhenBusy;
+  /** What a request does if all places are taken. A pure function lets each request say whether it waits or is refused. */
+  readonly whenBusy: WhenBusy | ((request: Request) => "queue" | "refuse");
   /** How long a request may wait for its turn, in milliseconds. Default: its `deadlineMs`. */
   readonly queueMs?: number;
   /** How many requests may wait under one key. More are refused with the error WW_BUSY. Default: 10,000. */
@@ -37,7 +37,7 @@ export interface ExclusiveDefinition {
   readonly lane: string;
   readonly by: (request: unknown) => string;
   readonly slots: number;
-  readonly whenBusy: WhenBusy;
+  readonly whenBusy: WhenBusy | ((request: unknown) => "queue" | "refuse");
   /** undefined: the deadline of the request. */
   readonly queueMs: number | undefined;
   readonly queueLimit: number;
@@ -66,7 +66,11 @@ export function exclusiveOf(
   demand(typeof lane === "string" && namePattern.test(lane), "lane", mustBeName);
   demand(typeof by === "function", "by", "must be a function that makes the key of a request");
   demand(isCount(slots), "slots", counted);
-  demand(modes.has(whenBusy), "whenBusy", `must be one of ${[...modes].join(", ")}`);
+  demand(
+    typeof whenBusy === "function" || modes.has(whenBusy),
+    "whenBusy",
+    `must be one of ${[...modes].join(", ")}, or a function that gives queue or refuse`,
+  );
   demand(
     whenBusy !== "replace" || slots === 1,
     "slots",
@@ -80,6 +84,30 @@ export function exclusiveOf(
 /** How long a request may wait for its turn, in milliseconds. 0: the hub has no lane. */
 export const queueMsOf = (exclusive: ExclusiveDefinition | undefined, deadlineMs: number): number =>
   exclusive === undefined ? 0 : (exclusive.queueMs ?? deadlineMs);
+
+/**
+ * What a request does if all places of its lane are taken.
+ * @throws WheelworkError WW_DEFECT when `whenBusy` throws, or gives something else.
+ */
+export function whenBusyOf({ name, exclusive }: HubDefinition, request: unknown): WhenBusy {
+  const whenBusy = exclusive?.whenBusy ?? "queue";
+  if (typeof whenBusy !== "function") return whenBusy;
+  const next =
+    'Let `exclusive.whenBusy` give "queue" or "refuse" for each request that the hub\'s schema accepts.';
+  let given: unknown;
+  try {
+    given = synchronous(whenBusy(request), "exclusive.whenBusy");
+  } catch (cause) {
+    const text = `exclusive.whenBusy of the hub ${name} threw: ${textOf(cause)}`;
+    throw new WheelworkError("WW_DEFECT", text, { next, cause });
+  }
+  if (given === "queue" || given === "refuse") return given;
+  throw new WheelworkError(
+    "WW_DEFECT",
+    `exclusive.whenBusy of the hub ${name} gave neither queue nor refuse`,
+    { next },
+  );
+}
 
 /**
  * The key of a request within the lane of its hub.

@@ -48,7 +48,7 @@ export { restore, snapshot, type RunSnapshot } from "./snapshot.ts";
 export { step, type Effect, type ManyEffects } from "./effects.ts";
 export { spansOf } from "./spans.ts";
 export { isLabelName, isLabelValue, labelsOf, mustBeLabelName, mustBeLabelValue } from "./labels.ts";
-export { laneKeyOf, type ExclusiveDefinition } from "./exclusive.ts";
+export { laneKeyOf, whenBusyOf, type ExclusiveDefinition } from "./exclusive.ts";
 export { grant, laneError, pend, postpone, type PendingOptions } from "./pending.ts";
 export { incidentOf } from "./answers.ts";
 export { incidentKind, type IncidentKind } from "./incident-kind.ts";

@@ -3,18 +3,20 @@ import { FlowId, FlowSpec, Layout } from "./model.ts";
 import { Discrepancy } from "./speaker.ts";
 import { NetworkEvent, refusals } from "./store.ts";
 
-/** When a request is answered: at its end, or as soon as all that it needs is taken. */
-export const Respond = z.enum(["end", "planned"]).default("end");
-
 /** What the requests of all operations have in common. */
 const Common = z.strictObject({
-  respond: Respond,
-  /** Names the operation in its history, as the caller knows it. */
+  /** It waits for its turn while another operation works on its flow. Otherwise it is refused with WW_BUSY. */
+  queue: z.boolean().default(false),
+  /** Names the operation in the history of its flow, as the caller knows it. */
   correlationId: z.string().max(200).default(""),
 });
 
-/** Requests, by the names of their hubs. Each waits for no other operation on its flow unless its hub says so. */
-export const CreateFlow = Common.extend({ spec: FlowSpec });
+/** Requests, by the names of their hubs. */
+export const CreateFlow = Common.extend({
+  spec: FlowSpec,
+  /** If it fails when its resources are taken, the flow stays, DOWN and without paths. Its caller was told that there is one. */
+  keep: z.boolean().default(false),
+});
 export const UpdateFlow = Common.extend({
   flowId: FlowId,
   changes: FlowSpec.omit({ flowId: true }).partial(),
@@ -28,19 +30,19 @@ export const ValidateFlow = z.strictObject({
   correlationId: z.string().max(200).default(""),
 });
 /** A reroute that the network asks for. It waits for its turn, and the newest that waits stands for those before it. */
-export const RestoreFlow = z.strictObject({ flowId: FlowId, reason: z.string() });
+export const RestoreFlow = z.strictObject({ flowId: FlowId, reason: z.string().max(1_000) });
+/** Reroutes of all flows that something in the network concerns. */
+export const RestoreFlows = z.strictObject({ flows: z.array(FlowId), reason: z.string().max(1_000) });
 /** Something has happened in the network: it is noted, and the flows that it concerns are restored. */
 export const HandleEvent = z.strictObject({ event: NetworkEvent });
 
 /** The answer of an operation. */
 export const OperationReply = z.object({
   flowId: FlowId,
-  /** What stands at the time of the answer, or will stand if `isOver` is false; null: no flow. */
+  /** What stands; null: no flow. */
   layout: Layout.nullable(),
   /** Whether the flow has another main path than before. */
   isMoved: z.boolean(),
-  /** false: the operation is going on, since `respond` was `planned`. */
-  isOver: z.boolean(),
   /** What of the wish could not be had; null: nothing. */
   shortcoming: z.string().nullable(),
   /** Rules that are not as they should be yet, since their switch is away. The switch gets them right when it is back. */
@@ -83,13 +85,19 @@ export type ValidationReply = z.output<typeof ValidationReply>;
 export const validationErrors = ["unknown", "down", "away", "timeout"] as const;
 
 /** What came of an event. */
-export const EventReply = z.object({
-  /** How many flows it concerned, and how many of them are UP, DEGRADED, or DOWN now, or were left to a later event. */
-  concerned: z.int(),
-  up: z.int(),
-  down: z.int(),
-  left: z.int(),
-});
+export const EventReply = z.object({ concerned: z.int() });
+
+/** What came of the reroutes: how many flows are restored, have failed, and were left to a later event. */
+export const RestoreReply = z.object({ restored: z.int(), failed: z.int(), left: z.int() });
+
+/** What one sees of an operation while it runs, and after. */
+export interface OperationView {
+  readonly flowId: string;
+  readonly kind: "create" | "update" | "delete" | "reroute" | "swap" | "sync";
+  /** Whether all that it needs is taken. Then `after` is what shall stand; null: no flow. */
+  readonly isPlanned: boolean;
+  readonly after: Layout | null;
+}
 
 /** The lane in which operations on a flow follow one another. */
 export const flowLane = "flow";

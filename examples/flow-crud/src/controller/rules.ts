@@ -15,7 +15,7 @@ import {
 const priority = 24_576;
 
 /** A direction of a path. */
-type Direction = "forward" | "reverse";
+export type Direction = "forward" | "reverse";
 
 const directionBit: Readonly<Record<Direction, bigint>> = { forward: 1n << 62n, reverse: 1n << 61n };
 
@@ -80,8 +80,15 @@ function retag(from: number, to: number): Action[] {
   return from === 0 ? [{ type: "pushVlan" }, { type: "setVlan", vlan: to }] : [{ type: "setVlan", vlan: to }];
 }
 
+/** What one direction of a path needs: its meter, and its rules from the entry on. */
+export function rulesOfDirection(spec: FlowSpec, path: Path, direction: Direction): readonly Rule[] {
+  const [entry, ...others] = flowRulesOf(spec, path, direction);
+  const isOpen = path.role === "main" && entry !== undefined;
+  return [...meterOf(spec, path, direction), ...(isOpen ? [entry] : []), ...others];
+}
+
 /** The rules of one direction of a path, the one at its entry first. */
-function rulesOfDirection(spec: FlowSpec, path: Path, direction: Direction): FlowRule[] {
+function flowRulesOf(spec: FlowSpec, path: Path, direction: Direction): FlowRule[] {
   const [entry, exit]: readonly [Endpoint, Endpoint] =
     direction === "forward" ? [spec.source, spec.destination] : [spec.destination, spec.source];
   const cookie = cookieOfPath(path, direction);
@@ -121,7 +128,7 @@ export function rulesOf(layout: Layout | null): FlowRules {
   const { spec, paths } = layout;
   for (const path of paths) {
     for (const direction of ["forward", "reverse"] as const) {
-      const [entry, ...others] = rulesOfDirection(spec, path, direction);
+      const [entry, ...others] = flowRulesOf(spec, path, direction);
       inner.push(...meterOf(spec, path, direction), ...others);
       if (path.role === "main" && entry !== undefined) entries.push(entry);
     }

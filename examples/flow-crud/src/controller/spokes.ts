@@ -1,8 +1,8 @@
 import { spoke } from "wheelwork";
 import * as z from "zod";
-import { FlowId, Rule, SwitchId } from "./model.ts";
+import { FlowId, Layout, Rule, SwitchId } from "./model.ts";
 import { Discrepancy } from "./speaker.ts";
-import { Avoid, Intent, Plan, refusals } from "./store.ts";
+import { Avoid, Intent, NetworkEvent, Plan, refusals } from "./store.ts";
 
 /** How long and how often the workers of flows try. */
 export interface ControllerSpokeOptions {
@@ -19,7 +19,6 @@ export interface ControllerSpokeOptions {
 const rules = z.object({ switchId: SwitchId, seq: z.int(), rules: z.array(Rule) });
 const guarded = z.object({ flowId: FlowId, step: z.int() });
 const nothing = z.object({});
-const confirmed = z.object({ unconfirmed: z.int() });
 
 /** The operations that the hubs of flows call. */
 export type ControllerSpokes = ReturnType<typeof controllerSpokes>;
@@ -72,19 +71,22 @@ export function controllerSpokes(options: ControllerSpokeOptions = {}) {
       timeoutMs: switchTimeoutMs,
       retry: { ...retry, giveUpOn: ["refused", "table-full", "fenced"] },
     }),
-    /** Puts rules back on a switch, now or when the switch is there again. */
-    restore: spoke("restore-rules", {
-      input: rules,
-      output: confirmed,
-      timeoutMs: switchTimeoutMs,
+    /**
+     * Makes switches have rules, and then others not have them, now or when a switch that is away is there again. It fails only as long as
+     * nobody can note that.
+     */
+    ensure: spoke("ensure-rules", {
+      input: z.object({ seq: z.int(), present: z.array(Rule), absent: z.array(Rule) }),
+      output: z.object({ unconfirmed: z.array(z.object({ switchId: SwitchId, rules: z.int() })) }),
+      timeoutMs: switchTimeoutMs + 1_000,
       retry: persistent,
     }),
-    /** Takes rules from a switch, now or when the switch is there again. */
-    remove: spoke("remove-rules", {
-      input: rules,
-      output: confirmed,
-      timeoutMs: switchTimeoutMs,
-      retry: persistent,
+    /** Looks what a flow is. */
+    look: spoke("look-at-flow", {
+      input: z.object({ flowId: FlowId }),
+      output: z.object({ layout: Layout.nullable(), status: z.enum(["UP", "DOWN", "DEGRADED"]).nullable() }),
+      timeoutMs: storeTimeoutMs,
+      retry,
     }),
     /** Reads from a switch what it really has. */
     read: spoke("read-rules", {
@@ -102,7 +104,7 @@ export function controllerSpokes(options: ControllerSpokeOptions = {}) {
     }),
     /** Notes what has happened in the network, and says which flows it concerns. */
     note: spoke("note-event", {
-      input: z.object({ event: z.json() }),
+      input: z.object({ event: NetworkEvent }),
       output: z.object({ flows: z.array(FlowId) }),
       timeoutMs: storeTimeoutMs,
       retry: persistent,

@@ -1,5 +1,5 @@
 import type { AnyHub } from "@wheelwork/core";
-import { laneKeyOf } from "@wheelwork/core/kernel";
+import { laneKeyOf, whenBusyOf } from "@wheelwork/core/kernel";
 import { bulkHubName } from "../ports/bulks.ts";
 import type { MaybePromise } from "../ports/ports.ts";
 import { bulkHub } from "../requests/bulk-hub.ts";
@@ -147,7 +147,10 @@ function asked(hubs: ReadonlyMap<string, AnyHub>, name: string, given: unknown):
     const definition = name === bulkHubName ? bulkHub : servedBy(hubs, name);
     body = checkBody(definition, given);
     if (body.invalid !== undefined) throw body.invalid;
-    if (definition.exclusive !== undefined) laneKeyOf(definition, body.valid);
+    if (definition.exclusive !== undefined) {
+      laneKeyOf(definition, body.valid);
+      whenBusyOf(definition, body.valid);
+    }
     return { hub: name, request: body.valid, hash: body.hash(), isSame: body.isSame };
   } catch (error) {
     return refusal(error, body);

@@ -1,4 +1,11 @@
-import { WheelworkError, type Answer, type HeldPlace, type RunEvent, type RunLane } from "@wheelwork/core";
+import {
+  WheelworkError,
+  type Answer,
+  type HeldPlace,
+  type RunEvent,
+  type RunLane,
+  type WhenBusy,
+} from "@wheelwork/core";
 import {
   canonicalJson,
   grant,
@@ -8,6 +15,7 @@ import {
   pend,
   unbegunAfterWait,
   waitedRequest,
+  whenBusyOf,
   type Env,
   type ExclusiveDefinition,
   type HubDefinition,
@@ -40,6 +48,8 @@ export interface Arrival {
   readonly definition: HubDefinition;
   readonly exclusive: ExclusiveDefinition;
   readonly lane: Pick<RunLane, "name" | "key">;
+  /** What it does if all places are taken. */
+  readonly whenBusy: WhenBusy;
   readonly options: ArrivalOptions;
   /** Begins the run, with its place. */
   readonly begin: (options: StartOptions) => void;
@@ -49,7 +59,7 @@ export interface Arrival {
 
 /**
  * Somebody comes to a lane, whose key is made here, once.
- * @throws WheelworkError WW_DEFECT when the hub cannot say the key of its lane.
+ * @throws WheelworkError WW_DEFECT when the hub cannot say the key of its lane, or what a busy lane means to it.
  */
 export function arrivalOf(
   key: string,
@@ -59,7 +69,8 @@ export function arrivalOf(
   begin: Arrival["begin"],
 ): Arrival {
   const lane = { name: exclusive.lane, key: laneKeyOf(definition, options.request) };
-  return { key, definition, exclusive, lane, options, begin };
+  const whenBusy = whenBusyOf(definition, options.request);
+  return { key, definition, exclusive, lane, whenBusy, options, begin };
 }
 
 /** A request must be in the shard of its lane. @throws WheelworkError WW_DEFECT when it is not. */
@@ -127,8 +138,7 @@ export class LaneKeeper {
    * @throws WheelworkError WW_DEFECT when the lane may be in another shard.
    */
   arrive(batch: Batch, arrival: Arrival, now: number): Answer | undefined {
-    const { definition, exclusive, lane: of, options, begin, key } = arrival;
-    const { whenBusy } = exclusive;
+    const { definition, exclusive, lane: of, whenBusy, options, begin, key } = arrival;
     const lane = this.#residency.lanes.get(of);
     const shares = lane === undefined ? undefined : this.#placeAbove(options, lane);
     if (shares === undefined) this.#demandHere(rootOf(key), of, exclusive, definition.name);

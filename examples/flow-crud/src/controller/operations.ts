@@ -1,0 +1,458 @@
+import { answered, end, hub, stay, type DeepReadonly, type Hub } from "wheelwork";
+import type * as z from "zod";
+import type { FlowSpec, Layout, Rule } from "./model.ts";
+import {
+  CreateFlow,
+  DeleteFlow,
+  flowLane,
+  operationErrors,
+  OperationReply,
+  RerouteFlow,
+  RestoreFlow,
+  SwapFlow,
+  SyncFlow,
+  UpdateFlow,
+  type OperationError,
+  type OperationView,
+} from "./requests.ts";
+import { bySwitch, stepsBetween, type Steps } from "./rules.ts";
+import type { ControllerSpokes } from "./spokes.ts";
+import type { Avoid, Intent, Plan } from "./store.ts";
+
+/** How long operations may take. */
+export interface OperationOptions {
+  /** Bounds the work until the new layout stands, in milliseconds. Default 30,000. */
+  readonly deadlineMs?: number;
+  /**
+   * How long an operation waits for its clean-up, in milliseconds, before it answers without: default 10,000. The clean-up goes on after the
+   * answer, and the flow takes no other operation until it is done.
+   */
+  readonly cleanUpMs?: number;
+  /** How long an operation may wait for its turn, in milliseconds. Default 80,000. */
+  readonly queueMs?: number;
+  /** How many paths an operation tries. Default 3. */
+  readonly tries?: number;
+}
+
+/** How long a clean-up goes on after the answer. */
+const monthMs = 30 * 86_400_000;
+
+/** An operation: which flow, and what is to become of it. */
+interface Wish {
+  readonly flowId: string;
+  readonly kind: OperationView["kind"];
+  readonly intent: Intent;
+  readonly correlationId: string;
+  /** See `CreateFlow.keep`. */
+  readonly keep: boolean;
+}
+
+/** What a run of an operation knows. */
+interface OperationData extends Wish {
+  /** Which try this is, from 0. */
+  try: number;
+  plan: DeepReadonly<Plan> | null;
+  avoid: DeepReadonly<Avoid>;
+  /** What went wrong first. */
+  code: OperationError | null;
+  reason: string;
+  unconfirmed: readonly { readonly switchId: string; readonly rules: number }[];
+}
+
+type Data = DeepReadonly<OperationData>;
+
+/** The steps of a run, in their order: see `Guard`. */
+const stepsPerTry = 10;
+const stepOf = (data: Data, step: "plan" | "commit" | "settle" | "undo"): number =>
+  data.try * stepsPerTry + { plan: 1, commit: 2, settle: 3, undo: 4 }[step];
+
+/** The phases of a plan, in their order: see `seq` of the speaker. */
+const seqOf = ({ plan }: Data, phase: "install" | "restore" | "clear"): number =>
+  (plan?.version ?? 0) + { install: 1, restore: 2, clear: 3 }[phase];
+
+function stepsOf({ plan, kind }: Data): Steps {
+  return stepsBetween(
+    (plan?.before ?? null) as Layout | null,
+    (plan?.after ?? null) as Layout | null,
+    kind === "sync",
+  );
+}
+
+const because = (data: Data, code: OperationError, reason: string) =>
+  data.code === null ? { code, reason } : {};
+
+const textOf = (failure: {
+  readonly kind: string;
+  readonly message?: string;
+  readonly code?: string;
+}): string => (failure.kind === "timeout" ? "it has not answered in its time" : (failure.message ?? ""));
+
+/** The switches that no other path of a flow can avoid: those of its ends. */
+function endsOf({ plan }: Data): readonly string[] {
+  const spec = (plan?.after ?? plan?.before)?.spec as FlowSpec | undefined;
+  return spec === undefined ? [] : [spec.source.switchId, spec.destination.switchId];
+}
+
+/**
+ * An operation on a flow, by its chart. All of them are the same walk from the layout that stands to the one that shall stand, make before
+ * break: what is behind the entries of the new paths is installed and read back, then the entries take the place of the old ones, then the
+ * new layout is committed, and at last what only the old one had is removed. Before the commit, all of it can be undone; after it, nothing
+ * has to be: what is left to do is noted where it is done when its switch is back.
+ *
+ * If a switch between the ends fails, another path is tried.
+ * @param toWish What the request asks for.
+ */
+function operationHub<Schema extends z.ZodType>(
+  name: string,
+  request: Schema,
+  toWish: (request: DeepReadonly<z.output<Schema>>) => Wish,
+  whenBusy: "latest" | "asked",
+  spokes: ControllerSpokes,
+  options: OperationOptions,
+): Hub<z.input<Schema>, OperationReply, OperationError> {
+  const { deadlineMs = 30_000, cleanUpMs = 10_000, queueMs = 80_000, tries = 3 } = options;
+  const wish = toWish as (request: unknown) => Wish;
+
+  /** A switch has not done its part. */
+  const notInstalled = (
+    data: Data,
+    failure: { readonly kind: string; readonly message?: string; readonly code?: string },
+    switchId: string,
+  ) => {
+    const reason = `switch ${switchId}: ${textOf(failure)}`;
+    const canAvoid = !endsOf(data).includes(switchId) && data.try + 1 < tries && data.kind !== "sync";
+    return canAvoid
+      ? ({
+          event: "Another",
+          patch: { reason, avoid: { switches: [...data.avoid.switches, switchId] } },
+        } as const)
+      : ({ event: "Failed", patch: because(data, "not-installed", reason) } as const);
+  };
+
+  const replyOf = ({ flowId, plan, unconfirmed }: Data): OperationReply => ({
+    flowId,
+    layout: (plan?.after ?? null) as Layout | null,
+    isMoved: plan?.isMoved ?? false,
+    shortcoming: plan?.shortcoming ?? null,
+    unconfirmed: unconfirmed.map((one) => ({ ...one })),
+  });
+
+  const made = hub(
+    name,
+    {
+      // The schemas of all operations differ, and only `wish` looks into their requests.
+      request: request as unknown as typeof DeleteFlow,
+      reply: OperationReply,
+      errors: operationErrors,
+      deadlineMs,
+      deadline: {
+        raise: "TimeoutRaised",
+        patch: (data: Data) => because(data, "timeout", "the time was over"),
+      },
+      cancel: {
+        raise: "TimeoutRaised",
+        patch: (data: Data) => because(data, "cancelled", "it was cancelled"),
+      },
+      exclusive: {
+        lane: flowLane,
+        by: (given) => wish(given).flowId,
+        whenBusy: whenBusy === "latest" ? "latest" : ({ queue }) => (queue ? "queue" : "refuse"),
+        queueMs,
+      },
+      labels: (given) => {
+        const { flowId, correlationId } = wish(given);
+        return { flow: flowId, ...(correlationId === "" ? {} : { correlation: correlationId }) };
+      },
+      chart: {
+        Planning: {
+          Planned: "InstallingInner",
+          Refused: "Refused",
+          Failed: "Undoing",
+          TimeoutRaised: "Undoing",
+        },
+        InstallingInner: {
+          Installed: stay,
+          Next: "InstallingEntries",
+          Another: "Retracting",
+          Failed: "Undoing",
+          TimeoutRaised: "Undoing",
+        },
+        InstallingEntries: {
+          Installed: stay,
+          Next: "Committing",
+          Another: "Retracting",
+          Failed: "Undoing",
+          TimeoutRaised: "Undoing",
+        },
+        Retracting: { Next: "Planning", Failed: "Undoing", TimeoutRaised: "Undoing" },
+        Committing: { Next: "Clearing", Failed: "Undoing", TimeoutRaised: "Undoing" },
+        Clearing: { Next: "Done", TakesLong: "AnsweringDone", TimeoutRaised: "AnsweringDone" },
+        AnsweringDone: { Next: "ClearingStill" },
+        ClearingStill: { Next: "Over", GaveUp: "Over" },
+        Undoing: { Next: "Failed", TakesLong: "AnsweringFailed" },
+        AnsweringFailed: { Next: "UndoingStill" },
+        UndoingStill: { Next: "Over", GaveUp: "Over" },
+        Done: end,
+        Refused: end,
+        Failed: end,
+        Over: end,
+      },
+      data: (given): OperationData => ({
+        ...wish(given),
+        try: 0,
+        plan: null,
+        avoid: { switches: [] },
+        code: null,
+        reason: "",
+        unconfirmed: [],
+      }),
+      view: ({ flowId, kind, plan }): OperationView => ({
+        flowId,
+        kind,
+        isPlanned: plan !== null,
+        after: (plan?.after ?? null) as Layout | null,
+      }),
+    },
+    {
+      Planning: (s) =>
+        s.call(spokes.plan, {
+          input: (data) => ({
+            flowId: data.flowId,
+            step: stepOf(data, "plan"),
+            intent: data.intent as Intent,
+            avoid: { switches: [...data.avoid.switches] },
+          }),
+          ok: (_data, plan) => s.raise("Planned", { plan }),
+          failed: (data, failure) => {
+            if (failure.kind !== "error" || failure.code === "superseded")
+              return s.raise("Failed", because(data, "timeout", `the plan: ${textOf(failure)}`));
+            // Of a second try, what the first one met is the better reason.
+            const code = failure.code as OperationError;
+            return data.try === 0
+              ? s.raise("Refused", { code, reason: failure.message })
+              : s.raise("Failed", because(data, "not-installed", `${data.reason}; then: ${failure.message}`));
+          },
+        }),
+
+      InstallingInner: (s) =>
+        s.each(spokes.install, {
+          inputs: (data) => commandsOf(stepsOf(data).inner, seqOf(data, "install")),
+          ok: "Installed",
+          failed: (data, failure, { input }) => {
+            const { event, patch } = notInstalled(data, failure, input.switchId);
+            return s.raise(event, patch);
+          },
+          done: "Next",
+        }),
+
+      InstallingEntries: (s) =>
+        s.each(spokes.install, {
+          inputs: (data) => commandsOf(stepsOf(data).entries, seqOf(data, "install")),
+          ok: "Installed",
+          failed: (data, failure, { input }) => {
+            const { event, patch } = notInstalled(data, failure, input.switchId);
+            return s.raise(event, patch);
+          },
+          done: "Next",
+        }),
+
+      // The next plan undoes this one in the store.
+      Retracting: (s) =>
+        s.call(spokes.ensure, {
+          input: goBack.input,
+          ok: (data) => s.raise("Next", { try: data.try + 1 }),
+          failed: (data, failure) => s.raise("Failed", because(data, "not-installed", textOf(failure))),
+        }),
+
+      Committing: (s) =>
+        s.call(spokes.commit, {
+          input: (data) => ({ flowId: data.flowId, step: stepOf(data, "commit") }),
+          ok: "Next",
+          failed: (data, failure) =>
+            s.raise("Failed", because(data, "timeout", `the commit: ${textOf(failure)}`)),
+        }),
+
+      Clearing: (s) =>
+        s.sequence([s.step(spokes.ensure, clear), s.step(spokes.settle, settle)], {
+          done: "Next",
+          failed: "TakesLong",
+          after: { TakesLong: cleanUpMs },
+        }),
+      AnsweringDone: (s) => s.answer(replyOf, { next: "Next" }),
+      ClearingStill: (s) =>
+        s.sequence([s.step(spokes.ensure, clear), s.step(spokes.settle, settle)], {
+          done: "Next",
+          failed: "GaveUp",
+          after: { GaveUp: monthMs },
+        }),
+
+      Undoing: (s) =>
+        s.sequence([s.step(spokes.ensure, goBack), s.step(spokes.undo, undo)], {
+          done: "Next",
+          failed: "TakesLong",
+          after: { TakesLong: cleanUpMs },
+        }),
+      AnsweringFailed: (s) =>
+        s.answer(({ code, reason }, done) => done.fail(code ?? "timeout", reason), { next: "Next" }),
+      UndoingStill: (s) =>
+        s.sequence([s.step(spokes.ensure, goBack), s.step(spokes.undo, undo)], {
+          done: "Next",
+          failed: "GaveUp",
+          after: { GaveUp: monthMs },
+        }),
+
+      Done: replyOf,
+      Refused: ({ code, reason }, s) => s.fail(code ?? "invalid", reason),
+      Failed: ({ code, reason, unconfirmed }, s) => s.fail(code ?? "timeout", reason, { unconfirmed }),
+      Over: answered,
+    },
+  );
+  return made as unknown as Hub<z.input<Schema>, OperationReply, OperationError>;
+}
+
+/** Everything that only the old layout has. */
+const clear = {
+  input: (data: Data) => ({ seq: seqOf(data, "clear"), present: [], absent: [...stepsOf(data).removed] }),
+  ok: (_data: Data, { unconfirmed }: DeepReadonly<Pick<OperationData, "unconfirmed">>) => ({ unconfirmed }),
+};
+
+/** The way back. */
+const goBack = {
+  input: (data: Data) => ({
+    seq: seqOf(data, "restore"),
+    present: [...stepsOf(data).restored],
+    absent: [...stepsOf(data).withdrawn],
+  }),
+  ok: clear.ok,
+};
+
+const settle = {
+  input: (data: Data) => ({
+    flowId: data.flowId,
+    step: stepOf(data, "settle"),
+    info: data.plan?.shortcoming ?? null,
+  }),
+};
+
+const undo = {
+  input: (data: Data) => ({
+    flowId: data.flowId,
+    step: stepOf(data, "undo"),
+    keep: data.keep,
+    // What was not changed is what it was before.
+    info: data.kind === "reroute" || data.keep ? data.reason : null,
+  }),
+};
+
+/** The commands of a round: one for each switch. */
+const commandsOf = (rules: readonly Rule[], seq: number) =>
+  bySwitch(rules).map(({ switchId, rules: own }) => ({ switchId, seq, rules: own }));
+
+/** The hubs of flows. */
+export type OperationHubs = ReturnType<typeof operationHubs>;
+
+/** Makes the hubs of flows. They share the lane `flow`, so that each flow has one operation at a time. */
+export function operationHubs(spokes: ControllerSpokes, options: OperationOptions = {}) {
+  const common = { keep: false, correlationId: "" };
+  return {
+    create: operationHub(
+      "create-flow",
+      CreateFlow,
+      ({ spec, keep, correlationId }) => ({
+        flowId: spec.flowId,
+        kind: "create",
+        intent: { kind: "create", spec },
+        correlationId,
+        keep,
+      }),
+      "asked",
+      spokes,
+      options,
+    ),
+    update: operationHub(
+      "update-flow",
+      UpdateFlow,
+      ({ flowId, changes, correlationId }) => ({
+        ...common,
+        flowId,
+        kind: "update",
+        intent: { kind: "update", changes },
+        correlationId,
+      }),
+      "asked",
+      spokes,
+      options,
+    ),
+    delete: operationHub(
+      "delete-flow",
+      DeleteFlow,
+      ({ flowId, correlationId }) => ({
+        ...common,
+        flowId,
+        kind: "delete",
+        intent: { kind: "delete" },
+        correlationId,
+      }),
+      "asked",
+      spokes,
+      options,
+    ),
+    reroute: operationHub(
+      "reroute-flow",
+      RerouteFlow,
+      ({ flowId, correlationId }) => ({
+        ...common,
+        flowId,
+        kind: "reroute",
+        intent: { kind: "reroute", isAutomatic: false },
+        correlationId,
+      }),
+      "asked",
+      spokes,
+      options,
+    ),
+    /** A reroute that the network asks for: the newest that waits stands for those before it. */
+    restore: operationHub(
+      "restore-flow",
+      RestoreFlow,
+      ({ flowId, reason }) => ({
+        ...common,
+        flowId,
+        kind: "reroute",
+        intent: { kind: "reroute", isAutomatic: true },
+        correlationId: reason.slice(0, 200),
+      }),
+      "latest",
+      spokes,
+      options,
+    ),
+    swap: operationHub(
+      "swap-flow",
+      SwapFlow,
+      ({ flowId, correlationId }) => ({
+        ...common,
+        flowId,
+        kind: "swap",
+        intent: { kind: "swap" },
+        correlationId,
+      }),
+      "asked",
+      spokes,
+      options,
+    ),
+    sync: operationHub(
+      "sync-flow",
+      SyncFlow,
+      ({ flowId, correlationId }) => ({
+        ...common,
+        flowId,
+        kind: "sync",
+        intent: { kind: "sync" },
+        correlationId,
+      }),
+      "asked",
+      spokes,
+      options,
+    ),
+  };
+}
