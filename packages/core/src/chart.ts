@@ -33,8 +33,9 @@ import { isDuration, mustBeDuration } from "./spoke.ts";
  * do not wait takes no time.
  *
  * Remaining time. So each path through the late states is finite. `remainingMs` of a late state is its own bound
- * plus the largest `remainingMs` of the states that follow it. The largest one of all states that begin the clean-up is
- * `afterDeadlineMs`: a run reaches its end by its deadline plus this time, and `answerBy` is set there.
+ * plus the largest `remainingMs` of the states that follow it, and nothing if it answers: the caller waits no longer. The largest
+ * one of all states that begin the clean-up is `afterDeadlineMs`: a run answers by its deadline plus this time, and `answerBy`
+ * is set there.
  */
 
 /** What a chart and its logics say before any run. If there are problems, the rest is empty. */
@@ -42,9 +43,9 @@ export interface ChartFacts {
   readonly problems: readonly Problem[];
   /** States that a run may enter after the hub's deadline: the clean-up. */
   readonly late: ReadonlySet<string>;
-  /** For each late state: the longest time from entering it to an end, in milliseconds. */
+  /** For each late state: the longest time from entering it to the answer, in milliseconds. */
   readonly remainingMs: ReadonlyMap<string, number>;
-  /** The longest time from the deadline to an end, in milliseconds. */
+  /** The longest time from the deadline to the answer, in milliseconds. */
   readonly afterDeadlineMs: number;
 }
 
@@ -409,7 +410,7 @@ function pathTo(from: string, to: string, next: (name: string) => readonly strin
 }
 
 /**
- * The longest time to an end, for each late state. It repeats until nothing changes. That happens, since no wait is in
+ * The longest time to the answer, for each late state. It repeats until nothing changes. That happens, since no wait is in
  * a cycle: around a cycle, nothing is added.
  */
 function longestPaths(
@@ -421,7 +422,9 @@ function longestPaths(
   for (let changed = true; changed;) {
     changed = false;
     for (const name of late) {
-      const own = boundOf(chart, name, logics.get(name) as StateLogic) ?? 0;
+      const logic = logics.get(name) as StateLogic;
+      if (logic.kind === "answer") continue;
+      const own = boundOf(chart, name, logic) ?? 0;
       const length = own + Math.max(0, ...targets(chart, name).map((target) => lengths.get(target) ?? 0));
       if (length === lengths.get(name)) continue;
       lengths.set(name, length);

@@ -590,7 +590,7 @@ export interface StateDefinition {
   readonly logic: StateLogic;
   /** A run may enter the state after the hub's deadline: it belongs to the clean-up. */
   readonly late: boolean;
-  /** For a late state: the longest time from entering it to an end, in milliseconds. 0 for the others. */
+  /** For a late state: the longest time from entering it to the answer, in milliseconds. 0 for the others. */
   readonly remainingMs: number;
   /** The signals that it takes, or a state that can be reached from it. */
   readonly takes: ReadonlySet<string>;

@@ -44,6 +44,40 @@ const provisioning = hub(
   },
 );
 
+/** Cleans up for a month, and lets nobody wait for that. */
+const patient = hub(
+  "patient",
+  {
+    ...base,
+    deadline: "Late",
+    chart: {
+      Working: { Done: "Done", Late: "Undoing" },
+      Undoing: { Undone: "Failed", TakesLong: "Answering" },
+      Answering: { Next: "UndoingStill" },
+      UndoingStill: { Undone: "Over", GaveUp: "Over" },
+      Done: end,
+      Failed: end,
+      Over: end,
+    },
+  },
+  {
+    Working: (s) => s.call(work, { input: () => ({}), ok: "Done", failed: "Late" }),
+    Undoing: (s) =>
+      s.call(slow, { input: () => ({}), ok: "Undone", failed: "TakesLong", after: { TakesLong: 300 } }),
+    Answering: (s) => s.answer((_data, done) => done.fail("refused", "it takes long"), { next: "Next" }),
+    UndoingStill: (s) =>
+      s.call(slow, { input: () => ({}), ok: "Undone", failed: "GaveUp", after: { GaveUp: 30 * day } }),
+    Done: () => ({}),
+    Failed: (_data, s) => s.fail("refused", "it is undone"),
+    Over: answered,
+  },
+);
+
+test("a caller waits for the answer, and not for the clean-up that goes on after it", () => {
+  expect(patient.definition.answerBy).toBe("patient answers each request within 1.3 s");
+  expect(patient.definition.states.get("Undoing")?.remainingMs).toBe(300);
+});
+
 /** Counts signals for years. */
 const entity = hub(
   "entity",

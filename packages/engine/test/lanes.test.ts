@@ -261,6 +261,30 @@ describe.each(stores)("refuse (%o)", (options) => {
   });
 });
 
+describe.each(stores)("a request that says what it does (%o)", (options) => {
+  const asked = operation("op", { whenBusy: ({ note }) => (note === "waits" ? "queue" : "refuse") });
+
+  test("waits, or is refused at once", async () => {
+    const { world, submit } = await open([asked], options);
+    await submit("op", { flow: "a" });
+    await expect(world.engine.submit("op", { flow: "a" })).rejects.toThrow("WW_BUSY");
+    const id = await submit("op", { flow: "a", note: "waits" });
+    expect(await world.answer(id)).toMatchObject({ kind: "result", value: { did: "waits" } });
+  });
+
+  test.each([
+    ["throws", () => JSON.parse("no") as "queue"],
+    ["gives something else", () => "join" as "queue"],
+    ["gives a promise", () => Promise.resolve("queue") as unknown as "queue"],
+  ])("is refused if its function %s, and nobody else is", async (_what, whenBusy) => {
+    const broken = operation("broken", { whenBusy });
+    const { world, submit } = await open([broken, operation("op")], options);
+    await expect(world.engine.submit("broken", { flow: "a" })).rejects.toThrow("WW_DEFECT");
+    const id = await submit("op", { flow: "a" });
+    expect(await world.answer(id)).toMatchObject({ kind: "result" });
+  });
+});
+
 describe.each(stores)("join (%o)", (options) => {
   test("an equal request gets the answer of the one that works, and another one is refused", async () => {
     const { world, submit, begun, laneOf } = await open([operation("op", { whenBusy: "join" })], options);
