@@ -185,7 +185,7 @@ function operationHub<Schema extends z.ZodType>(
           TimeoutRaised: "Undoing",
         },
         Retracting: { Next: "Planning", Failed: "Undoing", TimeoutRaised: "Undoing" },
-        Committing: { Next: "Clearing", Failed: "Undoing", TimeoutRaised: "Undoing" },
+        Committing: { Next: "Clearing", Nothing: "Done", Failed: "Undoing", TimeoutRaised: "Undoing" },
         Clearing: { Next: "Done", TakesLong: "AnsweringDone", TimeoutRaised: "AnsweringDone" },
         AnsweringDone: { Next: "ClearingStill" },
         ClearingStill: { Next: "Over", GaveUp: "Over" },
@@ -266,8 +266,12 @@ function operationHub<Schema extends z.ZodType>(
 
       Committing: (s) =>
         s.call(spokes.commit, {
-          input: (data) => ({ flowId: data.flowId, step: stepOf(data, "commit") }),
-          ok: "Next",
+          input: (data) => ({
+            flowId: data.flowId,
+            step: stepOf(data, "commit"),
+            settles: stepsOf(data).removed.length === 0 ? { info: data.plan?.shortcoming ?? null } : null,
+          }),
+          ok: (data) => s.raise(stepsOf(data).removed.length === 0 ? "Nothing" : "Next"),
           failed: (data, failure) =>
             s.raise("Failed", because(data, "timeout", `the commit: ${textOf(failure)}`)),
         }),

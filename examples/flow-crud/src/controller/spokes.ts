@@ -39,9 +39,9 @@ export function controllerSpokes(options: ControllerSpokeOptions = {}) {
       timeoutMs: storeTimeoutMs,
       retry: { ...retry, giveUpOn: refused },
     }),
-    /** From now on the new layout stands. */
+    /** From now on the new layout stands. `settles`: nothing of the old one is on a switch, so that it is over at once. */
     commit: spoke("commit-flow", {
-      input: guarded,
+      input: guarded.extend({ settles: z.object({ info: z.string().nullable() }).nullable() }),
       output: nothing,
       errors: ["superseded", "unknown"],
       timeoutMs: storeTimeoutMs,

@@ -168,8 +168,12 @@ export interface FlowStore {
    * its run is over, or this is its next try.
    */
   plan(flowId: string, guard: Guard, intent: Intent, avoid: Avoid): Promise<Plan | Refusal>;
-  /** The new layout stands from now on. Of one that is null, the flow is shown no more, and its id is not free yet. */
-  commit(flowId: string, guard: Guard): Promise<"done" | Refusal>;
+  /** The new layout stands from now on. `settles`: the old one is given back in the same transaction, as `settle` does it. Of one that is null, the flow is shown no more, and its id is not free yet. */
+  commit(
+    flowId: string,
+    guard: Guard,
+    settles: { readonly info: string | null } | null,
+  ): Promise<"done" | Refusal>;
   /** Gives back what only the old layout has had. `info`: see `StoredFlow`. */
   settle(flowId: string, guard: Guard, info: string | null): Promise<"done" | Refusal>;
   /**

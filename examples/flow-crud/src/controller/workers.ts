@@ -46,8 +46,8 @@ export function controllerWorkers(spokes: ControllerSpokes, store: FlowStore, sp
       const plan = await store.plan(flowId, guardOf(context, step), intent, avoid);
       return isRefusal(plan) ? context.fail(plan.code, plan.message) : plan;
     }),
-    worker(spokes.commit, async ({ flowId, step }, context) => {
-      const done = await store.commit(flowId, guardOf(context, step));
+    worker(spokes.commit, async ({ flowId, step, settles }, context) => {
+      const done = await store.commit(flowId, guardOf(context, step), settles);
       return isRefusal(done) ? context.fail(knownOf(done), done.message) : {};
     }),
     worker(spokes.settle, async ({ flowId, step, info }, context) => {

@@ -1,0 +1,35 @@
+import type { AnyHub, Worker } from "wheelwork";
+import { eventHubs } from "./events.ts";
+import { operationHubs, type OperationHubs, type OperationOptions } from "./operations.ts";
+import type { Speaker } from "./speaker.ts";
+import { controllerSpokes, type ControllerSpokeOptions } from "./spokes.ts";
+import type { FlowStore } from "./store.ts";
+import { validationHub } from "./validation.ts";
+import { controllerWorkers } from "./workers.ts";
+
+/** What can be set of the operations on flows. */
+export interface ControllerOptions extends OperationOptions, ControllerSpokeOptions {}
+
+/** The hubs of flows, and the workers that they call. */
+export interface Controller {
+  readonly hubs: OperationHubs & {
+    readonly validate: ReturnType<typeof validationHub>;
+    readonly handleEvent: ReturnType<typeof eventHubs>["handleEvent"];
+    readonly restoreFlows: ReturnType<typeof eventHubs>["restoreFlows"];
+  };
+  /** All of them, for an engine. */
+  readonly all: readonly AnyHub[];
+  workers(store: FlowStore, speaker: Speaker): Worker[];
+}
+
+/** Makes the hubs of flows: the same ones for every engine. */
+export function createController(options: ControllerOptions = {}): Controller {
+  const spokes = controllerSpokes(options);
+  const operations = operationHubs(spokes, options);
+  const hubs = { ...operations, validate: validationHub(spokes), ...eventHubs(spokes, operations) };
+  return {
+    hubs,
+    all: Object.values(hubs),
+    workers: (store, speaker) => controllerWorkers(spokes, store, speaker),
+  };
+}
