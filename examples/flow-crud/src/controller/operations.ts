@@ -70,12 +70,18 @@ const stepOf = (data: Data, step: "plan" | "commit" | "settle" | "undo"): number
 const seqOf = ({ plan }: Data, phase: "install" | "restore" | "clear"): number =>
   (plan?.version ?? 0) + { install: 1, restore: 2, clear: 3 }[phase];
 
+/** The steps of plans. Several states ask for them, for each of their calls. */
+const known = new WeakMap<object, Steps>();
+
 function stepsOf({ plan, kind }: Data): Steps {
-  return stepsBetween(
-    (plan?.before ?? null) as Layout | null,
-    (plan?.after ?? null) as Layout | null,
-    kind === "sync",
-  );
+  if (plan === null) return stepsBetween(null, null);
+  let steps = known.get(plan);
+  if (steps === undefined) {
+    // Nothing changes them: they only are not typed so.
+    const { before, after } = plan as Plan;
+    known.set(plan, (steps = stepsBetween(before, after, kind === "sync")));
+  }
+  return steps;
 }
 
 const because = (data: Data, code: OperationError, reason: string) =>
