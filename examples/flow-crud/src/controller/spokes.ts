@@ -12,6 +12,8 @@ export interface ControllerSpokeOptions {
   readonly switchTimeoutMs?: number;
   /** Attempts of a call before it counts as failed. Default 3. */
   readonly attempts?: number;
+  /** Attempts to reach a switch that is not connected. Default 8, about five seconds. */
+  readonly awayAttempts?: number;
   /** Pause before the second attempt, in milliseconds; it doubles from then on. Default 100. */
   readonly backoffMs?: number;
 }
@@ -25,7 +27,13 @@ export type ControllerSpokes = ReturnType<typeof controllerSpokes>;
 
 /** Makes the spokes. Hubs and workers must share them. */
 export function controllerSpokes(options: ControllerSpokeOptions = {}) {
-  const { storeTimeoutMs = 5_000, switchTimeoutMs = 3_000, attempts = 3, backoffMs = 100 } = options;
+  const {
+    storeTimeoutMs = 5_000,
+    switchTimeoutMs = 3_000,
+    attempts = 3,
+    awayAttempts = 8,
+    backoffMs = 100,
+  } = options;
   const retry = { attempts, backoffMs, maxBackoffMs: 1_000 };
   // What must be done in the end: until the state ends it.
   const persistent = { attempts: "unlimited", backoffMs, maxBackoffMs: 2_000 } as const;
@@ -69,7 +77,12 @@ export function controllerSpokes(options: ControllerSpokeOptions = {}) {
       output: nothing,
       errors: ["away", "refused", "table-full", "fenced"],
       timeoutMs: switchTimeoutMs,
-      retry: { ...retry, giveUpOn: ["refused", "table-full", "fenced"] },
+      retry: {
+        ...retry,
+        giveUpOn: ["refused", "table-full", "fenced"],
+        // A switch that has just lost its connection may be back in a moment: these take about five seconds.
+        on: { away: { attempts: awayAttempts, backoffMs: 2 * backoffMs, maxBackoffMs: 1_000 } },
+      },
     }),
     /**
      * Makes switches have rules, and then others not have them, now or when a switch that is away is there again. It fails only as long as
