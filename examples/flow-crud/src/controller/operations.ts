@@ -17,7 +17,7 @@ import {
 } from "./requests.ts";
 import { bySwitch, stepsBetween, type Steps } from "./rules.ts";
 import type { ControllerSpokes } from "./spokes.ts";
-import type { Avoid, Intent, Plan } from "./store.ts";
+import { refusals, type Avoid, type Intent, type Plan } from "./store.ts";
 
 /** How long operations may take. */
 export interface OperationOptions {
@@ -230,13 +230,14 @@ function operationHub<Schema extends z.ZodType>(
           }),
           ok: (_data, plan) => s.raise("Planned", { plan }),
           failed: (data, failure) => {
-            if (failure.kind !== "error" || failure.code === "superseded")
+            const code = failure.kind === "error" ? refusals.find((one) => one === failure.code) : undefined;
+            // Nobody knows whether there is a plan.
+            if (code === undefined)
               return s.raise("Failed", because(data, "timeout", `the plan: ${textOf(failure)}`));
             // Of a second try, what the first one met is the better reason.
-            const code = failure.code as OperationError;
             return data.try === 0
-              ? s.raise("Refused", { code, reason: failure.message })
-              : s.raise("Failed", because(data, "not-installed", `${data.reason}; then: ${failure.message}`));
+              ? s.raise("Refused", { code, reason: textOf(failure) })
+              : s.raise("Failed", because(data, "not-installed", `${data.reason}; then: ${textOf(failure)}`));
           },
         }),
 
