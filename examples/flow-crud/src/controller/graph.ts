@@ -28,6 +28,8 @@ export interface Link {
   isUp: boolean;
   cost: number;
   latencyMs: number;
+  /** An operator has said it: what is measured does not change it. */
+  isLatencySet: boolean;
   /** Kilobits per second that flows may have of it in each direction. */
   bandwidth: number;
   /** Kilobits per second that they have. */
@@ -37,7 +39,7 @@ export interface Link {
 }
 
 /** The properties of a link that the graph is told. */
-export type LinkProperties = Pick<Link, "isUp" | "cost" | "latencyMs" | "bandwidth">;
+export type LinkProperties = Pick<Link, "isUp" | "cost" | "latencyMs" | "isLatencySet" | "bandwidth">;
 
 /** The segment of an arc. */
 export const segmentOf = ({ from, fromPort, to, toPort }: Arc): Segment => ({
@@ -46,6 +48,10 @@ export const segmentOf = ({ from, fromPort, to, toPort }: Arc): Segment => ({
   to: to.id,
   toPort,
 });
+
+/** What a flow may have of a link, in kilobits per second: what is free, and what it has of it already. */
+export const freeFor = ({ bandwidth, used, shares }: Link, flowId: string | undefined): number =>
+  bandwidth - used + (flowId === undefined ? 0 : (shares.get(flowId) ?? 0));
 
 /** The name of a link, the same for both of its directions. */
 export function linkKeyOf({ from, fromPort, to, toPort }: Segment): string {

@@ -11,7 +11,7 @@
 //   5. at the first switch where they part, counted from the source, the link on the lower port.
 // So the same graph always gives the same routes, in whichever order its links were found.
 
-import type { Arc, Graph, Link, Node } from "./graph.ts";
+import { freeFor, type Arc, type Graph, type Link, type Node } from "./graph.ts";
 import type { Strategy } from "./model.ts";
 
 /** What a route should be like. */
@@ -90,10 +90,6 @@ export function compareRoutes(one: Route, other: Route): number {
   return compareWeights(one.weight, other.weight) || ports;
 }
 
-/** Kilobits per second that a flow may have of a link. */
-const freeFor = ({ bandwidth, used, shares }: Link, flowId: string | undefined): number =>
-  bandwidth - used + (flowId === undefined ? 0 : (shares.get(flowId) ?? 0));
-
 function isUsable({ link, to }: Arc, wish: RouteWish): boolean {
   if (!link.isUp || !to.isConnected || (wish.avoidLinks?.has(link) ?? false)) return false;
   if (freeFor(link, wish.flowId) < wish.bandwidth) return false;
@@ -131,7 +127,8 @@ const routeOf = (arcs: readonly Arc[], weight: Weight): Route => ({
 
 /** The route of given arcs; undefined: it does not fit the wish, as it is now. */
 export function routeAlong(arcs: readonly Arc[], wish: RouteWish): Route | undefined {
-  if (arcs.length === 0 || arcs[0]?.from.isConnected !== true) return undefined;
+  const [first, last] = [arcs[0], arcs.at(-1)];
+  if (first?.from.id !== wish.from || last?.to.id !== wish.to || !first.from.isConnected) return undefined;
   if (!arcs.every((arc) => isUsable(arc, wish))) return undefined;
   const weight = arcs.reduce((sum, arc) => sumOf(sum, weigh(arc, wish)), none);
   return weight.latency > limitOf(wish) ? undefined : routeOf(arcs, weight);

@@ -39,7 +39,7 @@ function graphOf(switches: number, cables: readonly Cable[]): Graph {
       to: id(ends[1]),
       toPort: portOf(ends[1]),
     };
-    graph.putLink(segment, { isUp: true, cost, latencyMs, bandwidth });
+    graph.putLink(segment, { isUp: true, cost, latencyMs, isLatencySet: false, bandwidth });
   }
   return graph;
 }
@@ -231,7 +231,7 @@ test("the order in which links were found changes nothing", () => {
     for (const [from, fromPort, to, toPort] of order) {
       graph.putLink(
         { from: id(from), fromPort, to: id(to), toPort },
-        { isUp: true, cost: 700, latencyMs: 1, bandwidth: 1 },
+        { isUp: true, cost: 700, latencyMs: 1, isLatencySet: false, bandwidth: 1 },
       );
     }
     return searchRoutes(graph, wishOf(1, 4), 5).map(switchesOf);

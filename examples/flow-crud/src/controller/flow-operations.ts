@@ -1,0 +1,166 @@
+import { mainOf, type Books } from "./books.ts";
+import { isGone, type FlowOperation, type FlowRecord, type PlanUnderWay } from "./claims.ts";
+import type { Layout } from "./model.ts";
+import { decide, isRefusal } from "./planning.ts";
+import type { Avoid, Guard, Intent, Plan, Refusal } from "./store.ts";
+
+/** An operation on a flow. */
+interface Call {
+  readonly books: Books;
+  readonly flowId: string;
+  readonly guard: Guard;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+}
+
+/** Plans rise by this much, so that each has room for the phases of its run. */
+const versionStep = 1_000;
+
+const unknown = (message: string): Refusal => ({ code: "unknown", message });
+
+/** What was said before of the same step, or that it comes too late; undefined: it is new. */
+function answered(
+  { books, flowId, guard }: Call,
+  operation: FlowOperation,
+): FlowRecord["result"] | undefined {
+  const known = books.find(flowId);
+  if (known === undefined) return undefined;
+  const order = guard.fence - known.fence || guard.step - known.step;
+  if (order > 0) return undefined;
+  if (order === 0 && operation === known.operation) return known.result;
+  const message = `Step ${guard.step} of run ${guard.fence} of flow ${flowId} comes after step ${known.step} of run ${known.fence}.`;
+  return { code: "superseded", message };
+}
+
+/** The record of a flow, or of one that is not known. */
+const recordOf = ({ books, flowId, guard, now }: Call): FlowRecord =>
+  books.find(flowId) ?? {
+    flowId,
+    ...guard,
+    operation: "undo",
+    result: "done",
+    standing: null,
+    planned: null,
+    createdAt: now,
+    updatedAt: now,
+    info: null,
+    isTouched: false,
+  };
+
+/** Notes the result of a step. */
+function conclude(
+  { books, guard, now }: Call,
+  record: FlowRecord,
+  operation: FlowOperation,
+  result: FlowRecord["result"],
+): void {
+  const { fence, step } = guard;
+  // When the flow is gone, the time says how long its guard is kept.
+  const updatedAt = isGone(record) ? now : record.updatedAt;
+  books.put({ ...record, fence, step, operation, result, updatedAt });
+}
+
+const planOf = ({ version, before, after, isMoved, shortcoming }: PlanUnderWay): Plan => ({
+  version,
+  before,
+  after,
+  isMoved,
+  shortcoming,
+});
+
+/** See `FlowStore.plan`. */
+export function plan(call: Call, intent: Intent, avoid: Avoid): Plan | Refusal {
+  const { books, flowId, guard, now } = call;
+  const repeated = answered(call, "plan");
+  if (repeated === "plan") return planOf(recordOf(call).planned as PlanUnderWay);
+  if (repeated !== undefined) return repeated as Refusal;
+  const known = recordOf(call);
+  const isBeingDeleted = known.planned?.isCommitted === true && known.planned.after === null;
+  if (intent.kind === "create" && isBeingDeleted) {
+    const refusal: Refusal = { code: "exists", message: `Flow ${flowId} is being deleted.` };
+    conclude(call, known, "plan", refusal);
+    return refusal;
+  }
+  // The run of an earlier plan is over, or this is its next try. What it has taken is free for this one.
+  const record: FlowRecord = { ...known, planned: null };
+  if (known.planned !== null) books.put(record);
+  const decision = decide({ books, flowId, avoid }, record.standing, intent);
+  if (isRefusal(decision)) {
+    conclude(call, record, "plan", decision);
+    return decision;
+  }
+  const { after, shortcoming, nextPath } = decision;
+  const before = record.standing;
+  const version = books.counters.version + versionStep;
+  books.counters = { version, nextPath };
+  const isMoved = after !== null && mainIdOf(after) !== mainIdOf(before);
+  const planned = { fence: guard.fence, isCommitted: false, version, before, after, isMoved, shortcoming };
+  const createdAt = before === null ? now : record.createdAt;
+  const created = before === null ? { createdAt, updatedAt: now, info: null, isTouched: false } : {};
+  conclude(call, { ...record, ...created, planned }, "plan", "plan");
+  return planOf(planned);
+}
+
+const mainIdOf = (layout: Layout | null): number | undefined =>
+  layout === null ? undefined : mainOf(layout)?.id;
+
+/** See `FlowStore.commit`. */
+export function commit(call: Call): "done" | Refusal {
+  return once(call, "commit", (record) => {
+    const { planned } = record;
+    if (planned?.fence !== call.guard.fence)
+      return unknown(`Flow ${call.flowId} has no plan of this run to commit.`);
+    if (planned.isCommitted) return record;
+    return {
+      ...record,
+      planned: { ...planned, isCommitted: true },
+      standing: planned.after,
+      updatedAt: call.now,
+    };
+  });
+}
+
+/** See `FlowStore.settle`. */
+export function settle(call: Call, info: string | null): "done" | Refusal {
+  return once(call, "settle", (record) => {
+    const { planned } = record;
+    if (planned?.fence !== call.guard.fence || !planned.isCommitted) {
+      return unknown(`Flow ${call.flowId} has no committed plan of this run to settle.`);
+    }
+    return { ...record, planned: null, info, isTouched: false };
+  });
+}
+
+/**
+ * See `FlowStore.undo`. A plan that was committed and not settled is undone, too: both layouts have all that they need until then. So a run
+ * that does not know what has come of its commit can go back. Where there is nothing to undo, it is done.
+ */
+export function undo(
+  call: Call,
+  { keep, info }: { readonly keep: boolean; readonly info: string | null },
+): "done" | Refusal {
+  return once(call, "undo", (record) => {
+    const { planned } = record;
+    const isOthers = planned?.isCommitted === true && planned.fence !== call.guard.fence;
+    if (planned === null || isOthers) return { ...record, info: info ?? record.info };
+    const { before, after } = planned;
+    const stays = before === null && after !== null && keep;
+    const standing = stays ? { spec: after.spec, paths: [] } : before;
+    return { ...record, planned: null, standing, info: info ?? record.info };
+  });
+}
+
+/** Does a step if it is new. */
+function once(
+  call: Call,
+  operation: FlowOperation,
+  step: (record: FlowRecord) => FlowRecord | Refusal,
+): "done" | Refusal {
+  const repeated = answered(call, operation);
+  if (repeated !== undefined) return repeated as "done" | Refusal;
+  const record = recordOf(call);
+  const next = step(record);
+  const isRefused = "code" in next;
+  conclude(call, isRefused ? record : next, operation, isRefused ? next : "done");
+  return isRefused ? next : "done";
+}

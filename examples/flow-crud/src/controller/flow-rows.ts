@@ -1,0 +1,129 @@
+import { claimsOf, isGone, isSameClaim, keyOf, type Claim, type FlowRecord } from "./claims.ts";
+import { Books, type Counters } from "./books.ts";
+import type { Segment } from "./model.ts";
+import type { StoredSwitch } from "./store.ts";
+import type { LinkProperties } from "./graph.ts";
+
+/** How long the guard of a flow is kept after the flow is gone, in milliseconds: a week. */
+export const rememberMs = 7 * 24 * 3_600_000;
+
+/** How often a store tries again what another writer has come between. */
+export const tries = 10;
+
+/** The text of a record in a database. Names and descriptions may have any character: as JSON, they are stored by any database. */
+export function textOf(record: FlowRecord): string {
+  // What stands is in the plan already. It would be written twice.
+  return JSON.stringify(record.planned === null ? record : { ...record, standing: undefined });
+}
+
+/** The record of a text. */
+export function recordOfText(text: string): FlowRecord {
+  const record = JSON.parse(text) as FlowRecord;
+  const { planned } = record;
+  if (planned === null) return record;
+  return { ...record, standing: planned.isCommitted ? planned.after : planned.before };
+}
+
+/** When only the guard of a flow was left, in milliseconds since 1970; null: there is more. */
+export const goneAtOf = (record: FlowRecord): number | null => (isGone(record) ? record.updatedAt : null);
+
+/** A link as a row has it. */
+export interface LinkRow extends LinkProperties {
+  readonly key: string;
+  readonly segment: Segment;
+  readonly used: number;
+}
+
+/** All that a database has. */
+export interface Dump {
+  readonly counters: Counters;
+  readonly switches: readonly StoredSwitch[];
+  readonly links: readonly LinkRow[];
+  /** Flows of which more is left than the guard. */
+  readonly flows: readonly FlowRecord[];
+  readonly claims: readonly Claim[];
+}
+
+/** What does not fit together. See `FlowStore.audit`. */
+export function auditOf({ counters, links, flows, claims }: Dump): string[] {
+  const found: string[] = [];
+  const expected = new Map<string, Claim>();
+  for (const record of flows) {
+    for (const [key, claim] of claimsOf(record)) {
+      if (expected.has(key)) found.push(`${key}: two flows have it, ${record.flowId} and another one`);
+      expected.set(key, claim);
+      if (claim.kind === "path" && claim.pathId >= counters.nextPath)
+        found.push(`${key}: its id can be given again`);
+    }
+  }
+  const sums = new Map<string, number>();
+  for (const claim of claims) {
+    const key = keyOf(claim);
+    const wanted = expected.get(key);
+    if (wanted === undefined) found.push(`${key}: it has no owner`);
+    else if (!isSameClaim(wanted, claim))
+      found.push(`${key}: it is ${JSON.stringify(claim)} instead of ${JSON.stringify(wanted)}`);
+    expected.delete(key);
+    if (claim.kind === "share") sums.set(claim.link, (sums.get(claim.link) ?? 0) + claim.kbps);
+  }
+  for (const key of expected.keys()) found.push(`${key}: a flow has it, and it is not noted`);
+  for (const { key, bandwidth, used } of links) {
+    const sum = sums.get(key) ?? 0;
+    if (used !== sum) found.push(`link ${key}: ${used} kbit/s are used, and flows have ${sum}`);
+    if (used > bandwidth) found.push(`link ${key}: ${used} kbit/s are used of ${bandwidth}`);
+  }
+  return found;
+}
+
+/** A row as a database gives it. */
+export type Row = Readonly<Record<string, unknown>>;
+
+/** The link of a row of the table `link`. */
+export const linkOf = (row: Row): LinkRow => ({
+  key: String(row["link_key"]),
+  segment: {
+    from: String(row["from_switch"]),
+    fromPort: Number(row["from_port"]),
+    to: String(row["to_switch"]),
+    toPort: Number(row["to_port"]),
+  },
+  isUp: Boolean(row["is_up"]),
+  cost: Number(row["cost"]),
+  latencyMs: Number(row["latency_ms"]),
+  isLatencySet: Boolean(row["is_latency_set"]),
+  bandwidth: Number(row["bandwidth"]),
+  used: Number(row["used"]),
+});
+
+/** The claim of a row of the table of its kind. */
+export function claimOf(kind: Claim["kind"], row: Row): Claim {
+  const [switchId, flowId, pathId] = [
+    String(row["switch_id"]),
+    String(row["flow_id"]),
+    Number(row["path_id"]),
+  ];
+  switch (kind) {
+    case "path":
+      return { kind, pathId, flowId };
+    case "endpoint":
+      return { kind, switchId, port: Number(row["port"]), vlan: Number(row["vlan"]), flowId };
+    case "vlan":
+      return { kind, switchId, vlan: Number(row["vlan"]), pathId };
+    case "meter":
+      return { kind, switchId, meter: Number(row["meter"]), pathId };
+    case "share":
+      return { kind, link: String(row["link_key"]), flowId, kbps: Number(row["kbps"]) };
+  }
+}
+
+/** The books of what a database has. */
+export function booksOf({ counters, switches, links, flows }: Omit<Dump, "claims">): Books {
+  const books = new Books();
+  for (const stored of switches) books.putSwitch(stored);
+  for (const { segment, isUp, cost, latencyMs, isLatencySet, bandwidth } of links) {
+    books.putLink(segment, { isUp, cost, latencyMs, isLatencySet, bandwidth });
+  }
+  books.load(flows);
+  books.counters = counters;
+  return books;
+}

@@ -1,0 +1,409 @@
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { WheelworkError } from "wheelwork";
+import { GroupCommit, openDatabase, type DatabaseDurability } from "../database.ts";
+import { Books, type Changes } from "./books.ts";
+import type { Claim } from "./claims.ts";
+import { commit, plan, settle, undo } from "./flow-operations.ts";
+import {
+  auditOf,
+  booksOf,
+  claimOf,
+  goneAtOf,
+  linkOf,
+  recordOfText,
+  rememberMs,
+  textOf,
+  tries,
+  type Dump,
+  type Row,
+} from "./flow-rows.ts";
+import { segmentOf } from "./graph.ts";
+import type { Segment } from "./model.ts";
+import { changeLink, note, type LinkChange } from "./network-events.ts";
+import type {
+  Avoid,
+  FlowFilter,
+  FlowStore,
+  Guard,
+  Intent,
+  NetworkEvent,
+  Plan,
+  Refusal,
+  StoredFlow,
+  StoredLink,
+  StoredSwitch,
+} from "./store.ts";
+
+/** What the store in a file can be set to. */
+export interface SqliteFlowStoreOptions {
+  readonly durability?: DatabaseDurability;
+  /** How long the guard of a flow is kept after the flow is gone, in milliseconds. Default: a week. */
+  readonly rememberMs?: number;
+  /** For tests. Runs a task after what is ready now. */
+  readonly soon?: (task: () => void) => void;
+  /** For tests. Milliseconds since 1970. */
+  readonly wallMs?: () => number;
+}
+
+// `flow.record` has a flow with its layouts. What flows have of the network is in tables of its own as well, so that the database itself
+// refuses that two have the same, or more of a link than it has.
+const schema = `
+PRAGMA foreign_keys = ON;
+CREATE TABLE IF NOT EXISTS state (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  version INTEGER NOT NULL,
+  next_path INTEGER NOT NULL
+);
+INSERT OR IGNORE INTO state VALUES (1, 0, 1);
+CREATE TRIGGER IF NOT EXISTS state_rises BEFORE UPDATE ON state
+WHEN NEW.version < OLD.version OR NEW.next_path < OLD.next_path
+BEGIN SELECT RAISE(ABORT, 'versions and ids of paths are never given again'); END;
+CREATE TABLE IF NOT EXISTS switch (switch_id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS link (
+  link_key TEXT PRIMARY KEY,
+  from_switch TEXT NOT NULL REFERENCES switch,
+  from_port INTEGER NOT NULL,
+  to_switch TEXT NOT NULL REFERENCES switch,
+  to_port INTEGER NOT NULL,
+  is_up INTEGER NOT NULL,
+  cost INTEGER NOT NULL CHECK (cost >= 0),
+  latency_ms REAL NOT NULL CHECK (latency_ms >= 0),
+  is_latency_set INTEGER NOT NULL,
+  bandwidth INTEGER NOT NULL,
+  used INTEGER NOT NULL,
+  CHECK (used BETWEEN 0 AND bandwidth)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS flow (
+  flow_id TEXT PRIMARY KEY,
+  record TEXT NOT NULL,
+  gone_at INTEGER
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS flow_gone ON flow (gone_at) WHERE gone_at IS NOT NULL;
+CREATE TABLE IF NOT EXISTS path (
+  path_id INTEGER PRIMARY KEY,
+  flow_id TEXT NOT NULL REFERENCES flow
+);
+CREATE TABLE IF NOT EXISTS endpoint (
+  switch_id TEXT NOT NULL REFERENCES switch,
+  port INTEGER NOT NULL,
+  vlan INTEGER NOT NULL CHECK (vlan BETWEEN 0 AND 4095),
+  flow_id TEXT NOT NULL REFERENCES flow,
+  PRIMARY KEY (switch_id, port, vlan)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS vlan (
+  switch_id TEXT NOT NULL REFERENCES switch,
+  vlan INTEGER NOT NULL CHECK (vlan BETWEEN 2 AND 4094),
+  path_id INTEGER NOT NULL REFERENCES path,
+  PRIMARY KEY (switch_id, vlan)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS meter (
+  switch_id TEXT NOT NULL REFERENCES switch,
+  meter INTEGER NOT NULL CHECK (meter BETWEEN 32 AND 2500),
+  path_id INTEGER NOT NULL REFERENCES path,
+  PRIMARY KEY (switch_id, meter)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS share (
+  link_key TEXT NOT NULL REFERENCES link,
+  flow_id TEXT NOT NULL REFERENCES flow,
+  kbps INTEGER NOT NULL CHECK (kbps >= 0),
+  PRIMARY KEY (link_key, flow_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS path_flow ON path (flow_id);
+CREATE INDEX IF NOT EXISTS endpoint_flow ON endpoint (flow_id);
+CREATE INDEX IF NOT EXISTS vlan_path ON vlan (path_id);
+CREATE INDEX IF NOT EXISTS meter_path ON meter (path_id);
+CREATE INDEX IF NOT EXISTS share_flow ON share (flow_id);
+`;
+
+const sql = {
+  dataVersion: "PRAGMA data_version",
+  state: "SELECT * FROM state",
+  switches: "SELECT record FROM switch",
+  links: "SELECT * FROM link",
+  flows: "SELECT record FROM flow WHERE gone_at IS NULL",
+  flow: "SELECT record FROM flow WHERE flow_id = ? AND gone_at IS NOT NULL",
+  paths: "SELECT * FROM path",
+  endpoints: "SELECT * FROM endpoint",
+  vlans: "SELECT * FROM vlan",
+  meters: "SELECT * FROM meter",
+  shares: "SELECT * FROM share",
+  putState: "UPDATE state SET version = ?, next_path = ?",
+  putSwitch:
+    "INSERT INTO switch VALUES (?, ?) ON CONFLICT (switch_id) DO UPDATE SET record = excluded.record",
+  putLink: `INSERT INTO link VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (link_key) DO UPDATE SET is_up = excluded.is_up,
+    cost = excluded.cost, latency_ms = excluded.latency_ms, is_latency_set = excluded.is_latency_set,
+    bandwidth = excluded.bandwidth, used = excluded.used`,
+  putFlow:
+    "INSERT INTO flow VALUES (?, ?, ?) ON CONFLICT (flow_id) DO UPDATE SET record = excluded.record, gone_at = excluded.gone_at",
+  forget: `DELETE FROM flow WHERE flow_id IN
+    (SELECT flow_id FROM flow WHERE gone_at < ? ORDER BY gone_at LIMIT 100)`,
+  addPath: "INSERT INTO path VALUES (?, ?)",
+  addEndpoint: "INSERT INTO endpoint VALUES (?, ?, ?, ?)",
+  addVlan: "INSERT INTO vlan VALUES (?, ?, ?)",
+  addMeter: "INSERT INTO meter VALUES (?, ?, ?)",
+  addShare: "INSERT INTO share VALUES (?, ?, ?)",
+  removePath: "DELETE FROM path WHERE path_id = ?",
+  removeEndpoint: "DELETE FROM endpoint WHERE switch_id = ? AND port = ? AND vlan = ?",
+  removeVlan: "DELETE FROM vlan WHERE switch_id = ? AND vlan = ?",
+  removeMeter: "DELETE FROM meter WHERE switch_id = ? AND meter = ?",
+  removeShare: "DELETE FROM share WHERE link_key = ? AND flow_id = ?",
+};
+
+/** How long after a look for guards to forget the next one follows, in milliseconds. */
+const forgetEveryMs = 1_000;
+
+/** An operation that has failed by itself, beside others that have not. */
+class Failed {
+  readonly error: unknown;
+  constructor(error: unknown) {
+    this.error = error;
+  }
+}
+
+/**
+ * The store of one process, in a file. What it decides by is in memory, and what comes in one turn of the event loop shares one commit. It
+ * notices if another process has written, and reads all anew.
+ */
+export class SqliteFlowStore implements FlowStore {
+  readonly #db: DatabaseSync;
+  readonly #group: GroupCommit;
+  readonly #statements: Readonly<Record<keyof typeof sql, StatementSync>>;
+  readonly #rememberMs: number;
+  readonly #wallMs: () => number;
+  #books = new Books();
+  /** What the file said of writes by others when the books were read; undefined: they must be read. */
+  #dataVersion: unknown;
+  #forgotAt = 0;
+  #closed = false;
+
+  /**
+   * Opens the file, and creates missing tables.
+   * @throws WheelworkError WW_STORE_UNAVAILABLE.
+   */
+  constructor(path: string, options: SqliteFlowStoreOptions = {}) {
+    const { soon = (task: () => void) => void setImmediate(task) } = options;
+    this.#rememberMs = options.rememberMs ?? rememberMs;
+    this.#wallMs = options.wallMs ?? Date.now;
+    this.#db = openDatabase(path, schema, options.durability);
+    this.#group = new GroupCommit(this.#db, soon);
+    const prepared = Object.entries(sql).map(([name, text]) => [name, this.#db.prepare(text)] as const);
+    this.#statements = Object.fromEntries(prepared) as Record<keyof typeof sql, StatementSync>;
+  }
+
+  plan(flowId: string, guard: Guard, intent: Intent, avoid: Avoid): Promise<Plan | Refusal> {
+    return this.#write((books, now) => plan({ books, flowId, guard, now }, intent, avoid), flowId);
+  }
+
+  commit(flowId: string, guard: Guard): Promise<"done" | Refusal> {
+    return this.#write((books, now) => commit({ books, flowId, guard, now }), flowId);
+  }
+
+  settle(flowId: string, guard: Guard, info: string | null): Promise<"done" | Refusal> {
+    return this.#write((books, now) => settle({ books, flowId, guard, now }, info), flowId);
+  }
+
+  undo(
+    flowId: string,
+    guard: Guard,
+    options: { readonly keep: boolean; readonly info: string | null },
+  ): Promise<"done" | Refusal> {
+    return this.#write((books, now) => undo({ books, flowId, guard, now }, options), flowId);
+  }
+
+  flow(flowId: string): Promise<StoredFlow | undefined> {
+    return this.#read((books) => books.flow(flowId));
+  }
+
+  flows(filter: FlowFilter): Promise<readonly StoredFlow[]> {
+    return this.#read((books) => books.flows(filter));
+  }
+
+  counts(): Promise<Readonly<Record<StoredFlow["status"], number>>> {
+    return this.#read((books) => books.counts());
+  }
+
+  note(event: NetworkEvent): Promise<readonly string[]> {
+    return this.#write((books) => note(books, event));
+  }
+
+  switches(): Promise<readonly StoredSwitch[]> {
+    return this.#read((books) => books.switches());
+  }
+
+  links(): Promise<readonly StoredLink[]> {
+    return this.#read((books) => books.links());
+  }
+
+  changeLink(link: Segment, change: LinkChange): Promise<boolean | Refusal> {
+    return this.#write((books) => changeLink(books, link, change));
+  }
+
+  audit(): Promise<readonly string[]> {
+    return this.#read(() => auditOf(this.#dump()));
+  }
+
+  /** Ends when all that was asked for is done. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#group.run(() => {}).catch(() => {});
+    this.#db.close();
+  }
+
+  #checkOpen(): void {
+    if (!this.#closed) return;
+    throw new WheelworkError("WW_STORE_UNAVAILABLE", "the store of flows is closed", {
+      next: "Open it again.",
+    });
+  }
+
+  async #read<T>(read: (books: Books) => T): Promise<T> {
+    this.#checkOpen();
+    this.#refresh();
+    return read(this.#books);
+  }
+
+  async #write<T>(work: (books: Books, now: number) => T, flowId?: string): Promise<T> {
+    this.#checkOpen();
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const result = await this.#group.run(() => this.#perform(work, flowId));
+        if (result instanceof Failed) throw result.error;
+        return result;
+      } catch (cause) {
+        // Nothing of the group is in the file, and the books do not know.
+        this.#dataVersion = undefined;
+        if (attempt < tries && isRace(cause)) continue;
+        throw new WheelworkError("WW_STORE_UNAVAILABLE", "the store of flows cannot be written", {
+          next: "Check that the disk is not full and that the file may be written to.",
+          retryable: true,
+          cause,
+        });
+      }
+    }
+  }
+
+  /** Does one operation and writes its rows, within the transaction of its group. */
+  #perform<T>(work: (books: Books, now: number) => T, flowId: string | undefined): T | Failed {
+    this.#refresh();
+    const now = this.#wallMs();
+    if (flowId !== undefined && !this.#books.has(flowId)) {
+      const row = this.#statements.flow.get(flowId);
+      if (row !== undefined) this.#books.admit(recordOfText(String(row["record"])));
+    }
+    let result: T;
+    try {
+      result = work(this.#books, now);
+    } catch (error) {
+      // The others of its group are not to blame. Their rows are written, so the books can be read anew.
+      this.#load();
+      return new Failed(error);
+    }
+    this.#save(this.#books.takeChanges(), now);
+    this.#books.dismiss();
+    return result;
+  }
+
+  #save({ flows, removed, added, links, switches }: Changes, now: number): void {
+    const to = this.#statements;
+    for (const claim of removed.values()) if (claim.kind !== "path") this.#remove(claim);
+    for (const claim of removed.values()) if (claim.kind === "path") this.#remove(claim);
+    for (const switchId of switches) to.putSwitch.run(switchId, JSON.stringify(this.#books.switch(switchId)));
+    for (const { key, arcs, isUp, cost, latencyMs, isLatencySet, bandwidth, used } of links) {
+      const { from, fromPort, to: end, toPort } = segmentOf(arcs[0]);
+      const properties = [Number(isUp), cost, latencyMs, Number(isLatencySet), bandwidth, used] as const;
+      to.putLink.run(key, from, fromPort, end, toPort, ...properties);
+    }
+    for (const [flowId, record] of flows) to.putFlow.run(flowId, textOf(record), goneAtOf(record));
+    for (const claim of added.values()) if (claim.kind === "path") to.addPath.run(claim.pathId, claim.flowId);
+    for (const claim of added.values()) this.#add(claim);
+    const { version, nextPath } = this.#books.counters;
+    if (flows.size > 0) to.putState.run(version, nextPath);
+    if (now - this.#forgotAt < forgetEveryMs) return;
+    this.#forgotAt = now;
+    to.forget.run(now - this.#rememberMs);
+  }
+
+  #add(claim: Claim): void {
+    const { addEndpoint, addVlan, addMeter, addShare } = this.#statements;
+    switch (claim.kind) {
+      case "endpoint":
+        addEndpoint.run(claim.switchId, claim.port, claim.vlan, claim.flowId);
+        break;
+      case "vlan":
+        addVlan.run(claim.switchId, claim.vlan, claim.pathId);
+        break;
+      case "meter":
+        addMeter.run(claim.switchId, claim.meter, claim.pathId);
+        break;
+      case "share":
+        addShare.run(claim.link, claim.flowId, claim.kbps);
+        break;
+      case "path":
+    }
+  }
+
+  #remove(claim: Claim): void {
+    const { removePath, removeEndpoint, removeVlan, removeMeter, removeShare } = this.#statements;
+    switch (claim.kind) {
+      case "path":
+        removePath.run(claim.pathId);
+        break;
+      case "endpoint":
+        removeEndpoint.run(claim.switchId, claim.port, claim.vlan);
+        break;
+      case "vlan":
+        removeVlan.run(claim.switchId, claim.vlan);
+        break;
+      case "meter":
+        removeMeter.run(claim.switchId, claim.meter);
+        break;
+      case "share":
+        removeShare.run(claim.link, claim.flowId);
+    }
+  }
+
+  /** Reads the books if they are not those of the file. */
+  #refresh(): void {
+    const dataVersion = this.#statements.dataVersion.get()?.["data_version"];
+    if (dataVersion === this.#dataVersion) return;
+    this.#load();
+    this.#dataVersion = dataVersion;
+  }
+
+  #load(): void {
+    this.#books = booksOf(this.#content());
+  }
+
+  /** What the books are made of. */
+  #content(): Omit<Dump, "claims"> {
+    const from = this.#statements;
+    const state = from.state.get() as Row;
+    return {
+      counters: { version: Number(state["version"]), nextPath: Number(state["next_path"]) },
+      switches: from.switches.all().map(({ record }) => JSON.parse(String(record)) as StoredSwitch),
+      links: from.links.all().map(linkOf),
+      flows: from.flows.all().map(({ record }) => recordOfText(String(record))),
+    };
+  }
+
+  #dump(): Dump {
+    const from = this.#statements;
+    return {
+      ...this.#content(),
+      claims: [
+        ...from.paths.all().map((row) => claimOf("path", row)),
+        ...from.endpoints.all().map((row) => claimOf("endpoint", row)),
+        ...from.vlans.all().map((row) => claimOf("vlan", row)),
+        ...from.meters.all().map((row) => claimOf("meter", row)),
+        ...from.shares.all().map((row) => claimOf("share", row)),
+      ],
+    };
+  }
+}
+
+/** Whether another writer came between: SQLITE_BUSY, SQLITE_LOCKED, or a constraint that what the books knew did not show. */
+function isRace(error: unknown): boolean {
+  const code = error instanceof Error && "errcode" in error ? Number(error.errcode) & 0xff : 0;
+  return code === 5 || code === 6 || code === 19;
+}
