@@ -32,6 +32,15 @@ export interface Counters {
   readonly nextPath: number;
 }
 
+/** What books are made of, or a part that has changed. */
+export interface Content {
+  readonly counters: Counters;
+  readonly switches: readonly StoredSwitch[];
+  readonly links: readonly { readonly segment: Segment; readonly properties: LinkProperties }[];
+  /** Flows of which only the guard is left are known no more. */
+  readonly flows: readonly FlowRecord[];
+}
+
 /** What must be written so that the database has what the books have. What is removed comes before what is added. */
 export interface Changes {
   readonly flows: Map<string, FlowRecord>;
@@ -136,10 +145,15 @@ export class Books {
     this.#changes.flows.set(record.flowId, record);
   }
 
-  /** Puts what others have written. All that changes is given back first, since one flow may have now what another one had. */
-  load(records: readonly FlowRecord[]): void {
-    for (const { flowId } of records) this.#replace(flowId, undefined);
-    for (const record of records) this.#replace(record.flowId, record);
+  /** Takes over what another process has written, or what was written before. It is no change that must be written. */
+  update({ counters, switches, links, flows }: Content): void {
+    for (const stored of switches) this.putSwitch(stored);
+    for (const { segment, properties } of links) this.putLink(segment, properties);
+    // All is given back first: one flow may have now what another one had.
+    for (const { flowId } of flows) this.#replace(flowId, undefined);
+    for (const record of flows) this.#replace(record.flowId, record);
+    this.dismiss();
+    this.counters = counters;
     this.#changes = noChanges();
   }
 

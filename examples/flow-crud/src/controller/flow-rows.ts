@@ -1,7 +1,6 @@
 import { claimsOf, isGone, isSameClaim, keyOf, type Claim, type FlowRecord } from "./claims.ts";
-import { Books, type Counters } from "./books.ts";
+import { Books, type Content } from "./books.ts";
 import type { Segment } from "./model.ts";
-import type { StoredSwitch } from "./store.ts";
 import type { LinkProperties } from "./graph.ts";
 
 /** How long the guard of a flow is kept after the flow is gone, in milliseconds: a week. */
@@ -27,21 +26,18 @@ export function recordOfText(text: string): FlowRecord {
 /** When only the guard of a flow was left, in milliseconds since 1970; null: there is more. */
 export const goneAtOf = (record: FlowRecord): number | null => (isGone(record) ? record.updatedAt : null);
 
-/** A link as a row has it. */
-export interface LinkRow extends LinkProperties {
-  readonly key: string;
-  readonly segment: Segment;
-  readonly used: number;
+/** All that a database has. */
+export interface Dump extends Content {
+  readonly links: readonly LinkRow[];
+  readonly claims: readonly Claim[];
 }
 
-/** All that a database has. */
-export interface Dump {
-  readonly counters: Counters;
-  readonly switches: readonly StoredSwitch[];
-  readonly links: readonly LinkRow[];
-  /** Flows of which more is left than the guard. */
-  readonly flows: readonly FlowRecord[];
-  readonly claims: readonly Claim[];
+/** A link as a row has it. */
+interface LinkRow {
+  readonly key: string;
+  readonly segment: Segment;
+  readonly properties: LinkProperties;
+  readonly used: number;
 }
 
 /** What does not fit together. See `FlowStore.audit`. */
@@ -67,7 +63,8 @@ export function auditOf({ counters, links, flows, claims }: Dump): string[] {
     if (claim.kind === "share") sums.set(claim.link, (sums.get(claim.link) ?? 0) + claim.kbps);
   }
   for (const key of expected.keys()) found.push(`${key}: a flow has it, and it is not noted`);
-  for (const { key, bandwidth, used } of links) {
+  for (const { key, properties, used } of links) {
+    const { bandwidth } = properties;
     const sum = sums.get(key) ?? 0;
     if (used !== sum) found.push(`link ${key}: ${used} kbit/s are used, and flows have ${sum}`);
     if (used > bandwidth) found.push(`link ${key}: ${used} kbit/s are used of ${bandwidth}`);
@@ -87,11 +84,13 @@ export const linkOf = (row: Row): LinkRow => ({
     to: String(row["to_switch"]),
     toPort: Number(row["to_port"]),
   },
-  isUp: Boolean(row["is_up"]),
-  cost: Number(row["cost"]),
-  latencyMs: Number(row["latency_ms"]),
-  isLatencySet: Boolean(row["is_latency_set"]),
-  bandwidth: Number(row["bandwidth"]),
+  properties: {
+    isUp: Boolean(row["is_up"]),
+    cost: Number(row["cost"]),
+    latencyMs: Number(row["latency_ms"]),
+    isLatencySet: Boolean(row["is_latency_set"]),
+    bandwidth: Number(row["bandwidth"]),
+  },
   used: Number(row["used"]),
 });
 
@@ -117,13 +116,8 @@ export function claimOf(kind: Claim["kind"], row: Row): Claim {
 }
 
 /** The books of what a database has. */
-export function booksOf({ counters, switches, links, flows }: Omit<Dump, "claims">): Books {
+export function booksOf(content: Content): Books {
   const books = new Books();
-  for (const stored of switches) books.putSwitch(stored);
-  for (const { segment, isUp, cost, latencyMs, isLatencySet, bandwidth } of links) {
-    books.putLink(segment, { isUp, cost, latencyMs, isLatencySet, bandwidth });
-  }
-  books.load(flows);
-  books.counters = counters;
+  books.update(content);
   return books;
 }
