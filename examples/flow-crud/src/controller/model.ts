@@ -76,7 +76,7 @@ export const Path = z.object({
   id: z
     .int()
     .min(1)
-    .max(2 ** 44),
+    .max(2 ** 44 - 1),
   role: z.enum(["main", "protected"]),
   /** The links from source to destination. None: both ends are on one switch. */
   segments: z.array(Segment),
