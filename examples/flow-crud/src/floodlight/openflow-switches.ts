@@ -8,12 +8,12 @@ import {
   type FlowMod,
   type PortStatus,
   type SpeakerOptions,
-  type Switch,
 } from "@wheelwork/openflow";
 import { systemClock, type Clock } from "wheelwork";
 import type { DatabaseDurability } from "../database.ts";
 import { defaultSwitches, numberOfSwitch, portTo } from "../network.ts";
 import { isDue, maxRules, ours, RuleBook, type BookedRule } from "./rule-book.ts";
+import type { DrivenSwitch, SwitchSource } from "./switch-source.ts";
 import {
   defaultFenceMs,
   type InstalledRule,
@@ -31,6 +31,8 @@ export interface OpenFlowOptions {
   readonly switches?: number;
   /** Where the switches connect, and how. */
   readonly listen?: Pick<SpeakerOptions, "port" | "host" | "path" | "tls">;
+  /** Other parts of this process drive the same switches: one that is none of the ring is left to them, and not sent away. */
+  readonly isShared?: boolean;
   /** How long a switch may take to answer, in milliseconds. Then nobody knows what has come of it. Default 2000. */
   readonly requestTimeoutMs?: number;
   /** Default `full`. */
@@ -47,18 +49,6 @@ export interface OpenFlowOptions {
 const priority = 100;
 
 const everyBit = 0xffff_ffff_ffff_ffffn;
-
-/** What is asked of a connection with a switch. */
-export type DrivenSwitch = Pick<Switch, "datapathId" | "apply" | "flows" | "ports" | "close" | "on">;
-
-/** What brings such connections. */
-export interface SwitchSource {
-  readonly port: number;
-  on(event: "switch", listener: (one: DrivenSwitch) => void): unknown;
-  on(event: "refused", listener: (error: OpenFlowError, remote: string) => void): unknown;
-  on(event: "error", listener: (error: Error) => void): unknown;
-  close(): Promise<void>;
-}
 
 /** A connection with a switch. */
 interface Link {
@@ -88,6 +78,7 @@ export class OpenFlowSwitches implements Switches {
   readonly #book: RuleBook;
   readonly #speaker: SwitchSource;
   readonly #onProblem: (problem: string) => void;
+  readonly #isShared: boolean;
   readonly #links = new Map<number, Link>();
   #isClosed = false;
 
@@ -96,6 +87,7 @@ export class OpenFlowSwitches implements Switches {
     this.#book = book;
     this.#speaker = speaker;
     this.#onProblem = options.onProblem ?? (() => {});
+    this.#isShared = options.isShared ?? false;
     speaker.on("switch", (one) => this.#connected(one));
     speaker.on("refused", (error, remote) => this.#onProblem(`${remote}: ${error.message}`));
     speaker.on("error", (error) => this.#onProblem(`nothing more can connect: ${error.message}`));
@@ -242,6 +234,7 @@ export class OpenFlowSwitches implements Switches {
   #connected(one: DrivenSwitch): void {
     const number = Number(one.datapathId);
     if (number < 1 || number > this.#switches) {
+      if (this.#isShared) return;
       this.#onProblem(
         `a switch with the datapath id ${one.datapathId} has connected: it is none of the network`,
       );

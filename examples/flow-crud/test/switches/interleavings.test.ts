@@ -8,7 +8,8 @@ import {
 } from "@wheelwork/openflow";
 import { expect, test } from "vitest";
 import { seeded } from "../../src/floodlight/faults.ts";
-import { OpenFlowSwitches, type DrivenSwitch } from "../../src/floodlight/openflow-switches.ts";
+import { OpenFlowSwitches } from "../../src/floodlight/openflow-switches.ts";
+import type { DrivenSwitch } from "../../src/floodlight/switch-source.ts";
 import type { AnswerWord } from "../../src/floodlight/wire.ts";
 import { portTo } from "../../src/network.ts";
 import { commandOf, requestA, requestB } from "./lab.ts";
