@@ -1,6 +1,6 @@
 export { Authority, opensslIsInstalled, pemOf, type Certificate } from "./certificates.ts";
 export { installKafka, KafkaBroker, kafkaIsInstalled, type SecureListener } from "./kafka.ts";
-export { Network, networkFault } from "./network.ts";
+export { linksOf, Network, networkFault, type Shape } from "./network.ts";
 export { OpenVSwitch, openVSwitchIsInstalled } from "./openvswitch.ts";
 export { installPostgres, postgresIsInstalled, PostgresServer } from "./postgres.ts";
 export { localKafka, localPostgres, localStorm } from "./local.ts";
