@@ -38,14 +38,18 @@ export function pathOfCookie(
 }
 
 /** A hop of a direction: it comes in on a port of a switch and leaves by another one. */
-interface Hop {
+export interface Hop {
   readonly switchId: string;
   readonly inPort: number;
   readonly outPort: number;
 }
 
 /** The switches of a path, in the order of a direction. */
-function hopsOf({ source, destination }: FlowSpec, { segments }: Path, direction: Direction): readonly Hop[] {
+export function hopsOf(
+  { source, destination }: FlowSpec,
+  { segments }: Path,
+  direction: Direction,
+): readonly Hop[] {
   const ends = direction === "forward" ? ([source, destination] as const) : ([destination, source] as const);
   const links =
     direction === "forward"
