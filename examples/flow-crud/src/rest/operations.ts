@@ -1,0 +1,317 @@
+import { callerOf, idempotencyKey, preferredWait, type Waits } from "@wheelwork/northbound";
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { WheelworkError, type Answer, type Engine, type Logger, type SubmitOptions } from "wheelwork";
+import type { Layout } from "../controller/model.ts";
+import type { OperationReply, OperationView, ValidationReply } from "../controller/requests.ts";
+import type { FlowStore } from "../controller/store.ts";
+import { correlationOf, FlowProblem, invalid, unknownFlow } from "./errors.ts";
+import { planOf } from "./history.ts";
+import {
+  flowV1,
+  flowV2,
+  reroutePathV1,
+  reroutePathV2,
+  unconfirmedText,
+  validationEntries,
+  wantedFlow,
+  type ShownFlow,
+} from "./views.ts";
+
+/** What clients ask for, by the names of the hubs that do it. */
+export type OperationName = "create" | "update" | "delete" | "reroute" | "swap" | "sync" | "validate";
+
+/** The parts of a controller that its HTTP side works with. */
+export interface ControllerParts {
+  readonly engine: Engine;
+  /** The hubs of operations; `restore`: the reroutes that the network asks for. */
+  readonly hubs: Readonly<Record<OperationName | "restore", { readonly name: string }>>;
+  readonly store: Pick<FlowStore, "flow" | "flows" | "counts" | "switches" | "links" | "changeLink">;
+  readonly logger?: Logger;
+  /** How long a request waits for its answer if its client asks for no other time, in milliseconds. Default 30,000. */
+  readonly defaultWaitMs?: number;
+  /** The longest wait that a client is granted, in milliseconds. Default 60,000. */
+  readonly maxWaitMs?: number;
+}
+
+/** The version of OpenKilda's interface that a client speaks. */
+export type Version = "v1" | "v2";
+
+/** What could not be done: the `error-message` of OpenKilda's errors. */
+export const failures: Readonly<Record<OperationName, string>> = {
+  create: "Could not create flow",
+  update: "Could not update flow",
+  delete: "Could not delete flow",
+  reroute: "Could not reroute flow",
+  swap: "Could not swap paths for flow",
+  sync: "Could not synchronize flow",
+  validate: "Could not validate flow",
+};
+
+/** The statuses of the errors of operations. */
+const statuses: Readonly<Record<string, number>> = {
+  exists: 409,
+  conflict: 409,
+  unknown: 404,
+  "no-path": 404,
+  invalid: 400,
+  pinned: 422,
+  inactive: 422,
+  down: 422,
+  timeout: 408,
+  cancelled: 409,
+  WW_CANCELLED: 409,
+  WW_REPLACED: 409,
+};
+
+/** A flow that is to be created or changed names its switches itself: one that is not connected is an error in its body. */
+const namesSwitches: ReadonlySet<OperationName> = new Set(["create", "update"]);
+
+const busy = (operation: OperationName, flowId: string): FlowProblem =>
+  operation === "create"
+    ? new FlowProblem(409, `Flow ${flowId} already exists, or an operation on it is under way`)
+    : new FlowProblem(400, `Flow ${flowId} is in progress now`);
+
+const retryAfter = { "retry-after": "1" };
+
+/** Hands requests of clients to the hubs, and tells clients what has come of them. */
+export class Operations {
+  readonly #parts: ControllerParts;
+  readonly #waits: Waits;
+
+  constructor(parts: ControllerParts, waits: Waits) {
+    this.#parts = parts;
+    this.#waits = waits;
+  }
+
+  /**
+   * Sends a request to the hub of an operation, and answers its client: with the end, or, as `Prefer` says, as soon as all that it needs
+   * is taken.
+   * @param body The request of the hub, without what all requests have in common.
+   */
+  async answer(
+    operation: OperationName,
+    version: Version,
+    flowId: string,
+    body: object,
+    { request, reply }: { readonly request: FastifyRequest; readonly reply: FastifyReply },
+  ): Promise<FastifyReply> {
+    const began = performance.now();
+    const { hubs, engine } = this.#parts;
+    const key = keyOf(request);
+    const isEarly = operation !== "validate" && prefersAsync(request);
+    const common = {
+      ...(key === undefined ? {} : { correlationId: key }),
+      ...(operation !== "validate" && wantsTurn(request) ? { queue: true } : {}),
+      // Who was told that there is a flow finds it, whatever has come of it.
+      ...(operation === "create" && isEarly ? { keep: true } : {}),
+    };
+    const options: SubmitOptions = {
+      // To validate is to read: each request reads again.
+      ...(key === undefined || operation === "validate" ? {} : { key }),
+      ...causeOf(request),
+      beginWithinMs: 500,
+    };
+    const submitted = await engine
+      .submit(hubs[operation].name, { ...body, ...common }, options)
+      .catch((error: unknown) => {
+        if (error instanceof WheelworkError && error.code === "WW_BUSY") throw busy(operation, flowId);
+        throw error;
+      });
+    const of = { operation, version, flowId, id: submitted.id };
+    const waitMs = this.#grantedWait(request, reply, isEarly) - (performance.now() - began);
+    if (isEarly && (await this.#isPlanned(submitted.id, waitMs))) return this.#early(reply, of);
+    const answer = await this.#waits.answer(engine, submitted.id, waitMs).catch(isAway);
+    return answer === undefined ? this.#pending(reply, of) : this.#answered(reply, of, answer);
+  }
+
+  /** The answer to a request that was sent before. */
+  async answerOf(
+    version: Version,
+    id: string,
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ): Promise<FastifyReply> {
+    const { engine, hubs } = this.#parts;
+    const view = await engine.request(id);
+    const found = Object.entries(hubs).find(([, { name }]) => name === view.hub)?.[0];
+    if (found === undefined) throw new FlowProblem(404, `there is no operation ${id}`);
+    const operation = found === "restore" ? "reroute" : (found as OperationName);
+    const { flowId = "" } = { flowId: view.labels?.["flow"] };
+    const of = { operation, version, flowId, id };
+    const answer = await this.#waits.answer(engine, id, this.#grantedWait(request, reply, false, 0));
+    return answer === undefined ? this.#pending(reply, of) : this.#answered(reply, of, answer);
+  }
+
+  /** How long a client waits, in milliseconds. If it has asked for a time, a header says what it got. */
+  #grantedWait(request: FastifyRequest, reply: FastifyReply, isEarly: boolean, otherwiseMs?: number): number {
+    const { defaultWaitMs = 30_000, maxWaitMs = 60_000 } = this.#parts;
+    const seconds = preferredWait(request.headers["prefer"]);
+    const applied: string[] = isEarly ? ["respond-async"] : [];
+    const granted = seconds === undefined ? undefined : Math.min(seconds, Math.floor(maxWaitMs / 1000));
+    if (granted !== undefined) applied.push(`wait=${granted}`);
+    reply.header("vary", "Prefer");
+    if (applied.length > 0) reply.header("preference-applied", applied.join(", "));
+    return granted === undefined ? (otherwiseMs ?? defaultWaitMs) : granted * 1000;
+  }
+
+  /** Waits until all that an operation needs is taken. false: it has its answer before, or that takes too long. */
+  async #isPlanned(id: string, waitMs: number): Promise<boolean> {
+    const over = new AbortController();
+    const timer = setTimeout(() => over.abort(), Math.max(0, waitMs));
+    const forget = this.#waits.onClose(() => over.abort());
+    try {
+      for await (const { view, answer } of this.#parts.engine.watch(id, { signal: over.signal })) {
+        if (answer !== undefined) return false;
+        if ((view as OperationView | undefined)?.isPlanned === true) return true;
+      }
+      return false;
+    } catch (error) {
+      isAway(error);
+      return false;
+    } finally {
+      clearTimeout(timer);
+      forget();
+    }
+  }
+
+  /** The answer as soon as all is taken: the flow that there will be, in progress. */
+  async #early(reply: FastifyReply, of: Of): Promise<FastifyReply> {
+    const { engine, store } = this.#parts;
+    const [plan, stored] = await Promise.all([planOf(engine, of.id), store.flow(of.flowId)]);
+    const layout = plan?.after ?? plan?.before;
+    if (plan === undefined || layout === undefined || layout === null) return this.#pending(reply, of);
+    const flow = {
+      ...wantedFlow(layout.spec, stored?.createdAt ?? Date.now()),
+      paths: layout.paths,
+      updatedAt: stored?.updatedAt ?? Date.now(),
+    };
+    const { isMoved } = plan;
+    return reply.header("content-location", locationOf(of)).send(bodyOf(of, flow, isMoved));
+  }
+
+  #pending(reply: FastifyReply, of: Of): FastifyReply {
+    const { version, flowId, id } = of;
+    return reply
+      .code(202)
+      .headers({ location: locationOf(of), ...retryAfter })
+      .send({ [version === "v2" ? "flow_id" : "flowid"]: flowId, status: "In progress", request_id: id });
+  }
+
+  async #answered(reply: FastifyReply, of: Of, answer: Answer): Promise<FastifyReply> {
+    reply.header("content-location", locationOf(of));
+    if (answer.kind !== "result") throw failureOf(of, answer);
+    if (of.operation === "validate")
+      return reply.send(validationEntries(answer.value as unknown as ValidationReply));
+    const done = answer.value as unknown as OperationReply;
+    const flow = await this.#resultOf(of, done);
+    return reply.send(bodyOf(of, flow, done.isMoved));
+  }
+
+  /** The flow as an operation has left it. */
+  async #resultOf(of: Of, { layout, shortcoming, unconfirmed }: OperationReply): Promise<ShownFlow> {
+    const { engine, store } = this.#parts;
+    const doubts = unconfirmedText(unconfirmed);
+    if (layout === null) {
+      const before = (await planOf(engine, of.id))?.before;
+      const info = doubts === null ? "deleted" : `deleted, ${doubts}`;
+      if (before === null || before === undefined) throw unknownFlow(of.flowId);
+      return {
+        ...wantedFlow(before.spec, undefined),
+        paths: before.paths,
+        status: "DELETED",
+        info,
+        unconfirmed,
+      };
+    }
+    const stored = await store.flow(of.flowId);
+    // What is stored knows whether its links are there now. It may be of a later operation.
+    const isSame = stored !== undefined && samePaths(stored, layout);
+    const info = [isSame ? stored.info : shortcoming, doubts].filter((text) => text !== null).join("; ");
+    return {
+      ...layout,
+      status: isSame ? stored.status : statusOfLayout(layout, shortcoming),
+      info: info === "" ? null : info,
+      live: isSame ? stored.live : {},
+      createdAt: stored?.createdAt,
+      updatedAt: stored?.updatedAt,
+      unconfirmed,
+    };
+  }
+}
+
+/** Which operation is answered. */
+interface Of {
+  readonly operation: OperationName;
+  readonly version: Version;
+  readonly flowId: string;
+  readonly id: string;
+}
+
+const locationOf = ({ version, id }: Of): string => `/${version}/operations/${encodeURIComponent(id)}`;
+
+/**
+ * Names an operation, so that it is done once however often it is sent: `Idempotency-Key`, or else `correlation_id`.
+ * @throws FlowProblem 400.
+ */
+function keyOf(request: FastifyRequest): string | undefined {
+  const key = idempotencyKey(request)?.key;
+  if (key !== undefined) return key;
+  const correlation = correlationOf(request);
+  if (Array.from(correlation).length > 200)
+    throw invalid([{ path: "correlation_id", message: "must be 200 characters at most" }]);
+  return correlation === "" ? undefined : correlation;
+}
+
+/** Whether a client wants its answer as soon as all that an operation needs is taken (RFC 7240). */
+const prefersAsync = ({ headers: { prefer } }: FastifyRequest): boolean =>
+  /(?:^|,)\s*respond-async\s*(?=[;,]|$)/i.test([prefer ?? []].flat().join(","));
+
+const wantsTurn = ({ query }: FastifyRequest): boolean =>
+  (query as { readonly whenBusy?: string }).whenBusy === "queue";
+
+/** Who sends a request, and what has caused it. */
+function causeOf(request: FastifyRequest): Pick<SubmitOptions, "by" | "traceparent"> {
+  const { traceparent } = request.headers;
+  const { name } = callerOf(request);
+  return {
+    ...(name === undefined ? {} : { by: name }),
+    ...(typeof traceparent === "string" ? { traceparent } : {}),
+  };
+}
+
+/** A request that was accepted goes on, though the engine stops or its store is away: its client is told where to ask. */
+function isAway(error: unknown): undefined {
+  if (!(error instanceof WheelworkError) || !error.retryable) throw error;
+}
+
+function failureOf(of: Of, answer: Exclude<Answer, { readonly kind: "result" }>): FlowProblem {
+  const { operation, flowId } = of;
+  const { code, message, details } = answer;
+  if (code === "WW_BUSY") return busy(operation, flowId);
+  const doubts = unconfirmedText(
+    (details as Partial<Pick<OperationReply, "unconfirmed">> | undefined)?.unconfirmed ?? [],
+  );
+  const description = doubts === null ? message : `${message}; ${doubts}`;
+  const status = code === "inactive" && namesSwitches.has(operation) ? 400 : (statuses[code] ?? 500);
+  const isLate = answer.kind === "timeout";
+  return new FlowProblem(isLate ? 408 : status, description, { failure: failures[operation] });
+}
+
+const samePaths = (one: Layout, other: Layout): boolean =>
+  one.paths.length === other.paths.length &&
+  one.paths.every(({ id, role }) => other.paths.some((path) => path.id === id && path.role === role));
+
+function statusOfLayout({ spec, paths }: Layout, shortcoming: string | null): ShownFlow["status"] {
+  const has = (role: "main" | "protected"): boolean => paths.some((path) => path.role === role);
+  if (!has("main")) return "DOWN";
+  return shortcoming !== null || (spec.protectedPath && !has("protected")) ? "DEGRADED" : "UP";
+}
+
+/** What a client gets for an operation that is done, or for which all is taken. */
+function bodyOf({ operation, version, flowId }: Of, flow: ShownFlow, isMoved: boolean): object {
+  if (operation !== "reroute" && operation !== "sync") return version === "v2" ? flowV2(flow) : flowV1(flow);
+  const rerouted = operation === "reroute" && isMoved;
+  return version === "v2"
+    ? { flow_id: flowId, path: reroutePathV2(flow), rerouted }
+    : { flowid: flowId, path: reroutePathV1(flow), rerouted };
+}
