@@ -33,33 +33,53 @@ export type Strategy = z.output<typeof Strategy>;
 
 export const FlowId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$/);
 
-/** What a flow should be: what its owner asks for. */
-export const FlowSpec = z.strictObject({
-  flowId: FlowId,
+/** What a flow may be besides its ends and its bandwidth. */
+const options = {
+  /** It takes its bandwidth from no link. It is metered all the same. */
+  ignoreBandwidth: z.boolean(),
+  /** A reroute never gives up its bandwidth. Without it, a flow that finds no path with its bandwidth takes one without. */
+  strictBandwidth: z.boolean(),
+  /** It stays on its path, also if that is broken. */
+  pinned: z.boolean(),
+  /** It wants a second path without a link in common with the first one. */
+  protectedPath: z.boolean(),
+  /** Of several that need a new path, those of lower numbers go first. null: last. */
+  priority: z.int().min(0).max(1_000_000).nullable(),
+  strategy: Strategy,
+  /** The longest latency of its path, in milliseconds; null: any. */
+  maxLatencyMs: z.number().min(0).max(1e6).nullable(),
+  /** With the strategy `max_latency`: if no path is quick enough, one within this is taken, and the flow is DEGRADED. */
+  maxLatencyTier2Ms: z.number().min(0).max(1e6).nullable(),
+  /** The id of a flow with which it shares no link, if that can be. */
+  diverseWith: FlowId.nullable(),
+  description: z.string().max(1_000),
+};
+const ends = {
   source: Endpoint,
   destination: Endpoint,
   /** Kilobits per second. 0: unmetered, and takes nothing from its links. */
   bandwidth: z.int().min(0).max(1_000_000_000),
-  /** It takes its bandwidth from no link. It is metered all the same. */
-  ignoreBandwidth: z.boolean().default(false),
-  /** A reroute never gives up its bandwidth. Without it, a flow that finds no path with its bandwidth takes one without. */
-  strictBandwidth: z.boolean().default(false),
-  /** It stays on its path, also if that is broken. */
-  pinned: z.boolean().default(false),
-  /** It wants a second path without a link in common with the first one. */
-  protectedPath: z.boolean().default(false),
-  /** Of several that need a new path, those of lower numbers go first. null: last. */
-  priority: z.int().min(0).max(1_000_000).nullable().default(null),
-  strategy: Strategy.default("cost"),
-  /** The longest latency of its path, in milliseconds; null: any. */
-  maxLatencyMs: z.number().min(0).max(1e6).nullable().default(null),
-  /** With the strategy `max_latency`: if no path is quick enough, one within this is taken, and the flow is DEGRADED. */
-  maxLatencyTier2Ms: z.number().min(0).max(1e6).nullable().default(null),
-  /** The id of a flow with which it shares no link, if that can be. */
-  diverseWith: FlowId.nullable().default(null),
-  description: z.string().max(1_000).default(""),
+};
+
+/** What a flow should be: what its owner asks for. */
+export const FlowSpec = z.strictObject({
+  flowId: FlowId,
+  ...ends,
+  ignoreBandwidth: options.ignoreBandwidth.default(false),
+  strictBandwidth: options.strictBandwidth.default(false),
+  pinned: options.pinned.default(false),
+  protectedPath: options.protectedPath.default(false),
+  priority: options.priority.default(null),
+  strategy: options.strategy.default("cost"),
+  maxLatencyMs: options.maxLatencyMs.default(null),
+  maxLatencyTier2Ms: options.maxLatencyTier2Ms.default(null),
+  diverseWith: options.diverseWith.default(null),
+  description: options.description.default(""),
 });
 export type FlowSpec = z.output<typeof FlowSpec>;
+
+/** What shall be other than it is. It has no defaults: what it does not say stays. */
+export const FlowChanges = z.strictObject({ ...ends, ...options }).partial();
 
 /** One direction of a link: from a port of a switch to a port of another one. */
 export const Segment = z.object({

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { FlowId, FlowSpec, Layout } from "./model.ts";
+import { FlowChanges, FlowId, FlowSpec, Layout } from "./model.ts";
 import { Discrepancy } from "./speaker.ts";
 import { NetworkEvent, refusals } from "./store.ts";
 
@@ -19,7 +19,7 @@ export const CreateFlow = Common.extend({
 });
 export const UpdateFlow = Common.extend({
   flowId: FlowId,
-  changes: FlowSpec.omit({ flowId: true }).partial(),
+  changes: FlowChanges,
 });
 export const DeleteFlow = Common.extend({ flowId: FlowId });
 export const RerouteFlow = Common.extend({ flowId: FlowId });

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { FlowSpec, Layout, SwitchId, type Segment } from "./model.ts";
+import { FlowChanges, FlowSpec, Layout, SwitchId, type Segment } from "./model.ts";
 
 /**
  * Who changes a flow: the place of its run in the lane of the flow, and the number of its step. A store refuses a lower pair than it has
@@ -15,7 +15,7 @@ export interface Guard {
 export const Intent = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("create"), spec: FlowSpec }),
   /** `changes`: what is to be other than it is. */
-  z.object({ kind: z.literal("update"), changes: FlowSpec.omit({ flowId: true }).partial() }),
+  z.object({ kind: z.literal("update"), changes: FlowChanges }),
   /**
    * A path for the network as it is now. `isAutomatic`: only if the flow is not UP, and what is lost must be found again: a broken
    * protected path is first swapped to (the plan then has the roles exchanged and the broken path replaced, if that can be).
