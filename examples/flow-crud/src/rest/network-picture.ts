@@ -12,7 +12,7 @@ import { linkV1, pathOfRole, pathsOfFlow, statusText, switchV1, type ShownFlow }
 const maxSwitches = 1000;
 
 interface PictureQuery {
-  readonly flow?: readonly string[];
+  readonly flow?: string | readonly string[];
   readonly limit: number;
 }
 
@@ -20,9 +20,10 @@ const pictureQuery = {
   type: "object",
   properties: {
     flow: {
-      type: "array",
-      items: { type: "string", maxLength: 100 },
-      maxItems: 100,
+      anyOf: [
+        { type: "array", items: { type: "string", maxLength: 100 }, maxItems: 100 },
+        { type: "string", maxLength: 100 },
+      ],
       description: "Show these flows only.",
     },
     limit: {
@@ -46,7 +47,7 @@ const pictureHeaders = {
 export function routePicture(app: FastifyInstance, parts: ControllerParts, reader: FlowReader): void {
   const placesFor = keptPlaces();
   const text = { tag: "network", permission: "read", failure: "Could not draw the network" } as const;
-  const responses = { 422: told.unreadable };
+  const responses = { ...told.notFound, 422: told.unreadable };
 
   const svgRoute = told.routeOf(
     {
@@ -119,7 +120,7 @@ async function pictureOf(
     throw new FlowProblem(422, detail);
   }
   const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
-  const flows = wanted === undefined ? await worstFirst(reader, limit) : await named(reader, wanted);
+  const flows = wanted === undefined ? await worstFirst(reader, limit) : await named(reader, [wanted].flat());
   return { switches, links, flows, moreFlows: Math.max(0, total - flows.length) };
 }
 

@@ -8,6 +8,7 @@ import { createController, type ControllerOptions } from "../../src/controller/c
 import { addressOf, isSameRule, switchIdOf, type Rule } from "../../src/controller/model.ts";
 import type { Discrepancy, Speaker, SpeakerAnswer, SpeakerCommand } from "../../src/controller/speaker.ts";
 import { flowRoutes, type ControllerParts } from "../../src/rest/rest.ts";
+import { undocumented, type ApiDocument } from "./document.ts";
 import { MemoryFlowStore } from "./memory-store.ts";
 
 export const sw = (number: number): string => switchIdOf(BigInt(number));
@@ -111,6 +112,11 @@ function network(): MemoryFlowStore {
   return new MemoryFlowStore(switches, [link(1, 2, 1), link(2, 3, 1), link(1, 4, 5), link(3, 4, 5)]);
 }
 
+/** The document is the same for all servers without access. */
+let kept: Promise<ApiDocument> | undefined;
+const documentOf = (url: string): Promise<ApiDocument> =>
+  (kept ??= fetch(`${url}/openapi.json`).then((reply) => reply.json() as Promise<ApiDocument>));
+
 export type Parts = ControllerParts & { readonly store: MemoryFlowStore };
 
 /** What a test may set. */
@@ -152,7 +158,10 @@ export async function startRest({
     rmSync(folder, { recursive: true, force: true });
   });
 
-  /** Sends a request over HTTP. */
+  const { access } = more;
+  const document = access === undefined ? await documentOf(url) : undefined;
+
+  /** Sends a request over HTTP. The reply must be what the document says. */
   async function send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
     const response = await fetch(`${url}${path}`, {
       method,
@@ -166,9 +175,15 @@ export async function startRest({
     const isJson = (response.headers.get("content-type") ?? "").includes("json");
     // oxlint-disable-next-line typescript/no-explicit-any
     const json: any = isJson && text !== "" ? JSON.parse(text) : undefined;
+    const type = response.headers.get("content-type") ?? "";
+    const problem =
+      document === undefined || path.startsWith("/requests")
+        ? undefined
+        : undocumented(document, method, path, { status: response.status, type, json });
+    if (problem !== undefined) throw new Error(problem);
     return { status: response.status, headers: response.headers, text, json };
   }
-  return { engine, store, switches, server, url, send, hubs: controller.hubs };
+  return { engine, store, switches, server, url, send, hubs: controller.hubs, document };
 }
 
 /** A flow from switch 1 to switch 3, as v2 has it. */
