@@ -105,18 +105,20 @@ const mainIdOf = (layout: Layout | null): number | undefined =>
   layout === null ? undefined : mainOf(layout)?.id;
 
 /** See `FlowStore.commit`. */
-export function commit(call: Call): "done" | Refusal {
+export function commit(call: Call, settles: { readonly info: string | null } | null): "done" | Refusal {
   return once(call, "commit", (record) => {
     const { planned } = record;
     if (planned?.fence !== call.guard.fence)
       return unknown(`Flow ${call.flowId} has no plan of this run to commit.`);
-    if (planned.isCommitted) return record;
-    return {
-      ...record,
-      planned: { ...planned, isCommitted: true },
-      standing: planned.after,
-      updatedAt: call.now,
-    };
+    const committed = planned.isCommitted
+      ? record
+      : {
+          ...record,
+          planned: { ...planned, isCommitted: true },
+          standing: planned.after,
+          updatedAt: call.now,
+        };
+    return settles === null ? committed : settled(committed, settles.info);
   });
 }
 
@@ -127,9 +129,17 @@ export function settle(call: Call, info: string | null): "done" | Refusal {
     if (planned?.fence !== call.guard.fence || !planned.isCommitted) {
       return unknown(`Flow ${call.flowId} has no committed plan of this run to settle.`);
     }
-    return { ...record, planned: null, info, isTouched: false };
+    return settled(record, info);
   });
 }
+
+/** The old layout gives back what only it has had. */
+const settled = (record: FlowRecord, info: string | null): FlowRecord => ({
+  ...record,
+  planned: null,
+  info,
+  isTouched: false,
+});
 
 /**
  * See `FlowStore.undo`. A plan that was committed and not settled is undone, too: both layouts have all that they need until then. So a run

@@ -110,8 +110,12 @@ export class PostgresFlowStore implements FlowStore {
     return this.#write((books, now) => plan({ books, flowId, guard, now }, intent, avoid), flowId);
   }
 
-  commit(flowId: string, guard: Guard): Promise<"done" | Refusal> {
-    return this.#write((books, now) => commit({ books, flowId, guard, now }), flowId);
+  commit(
+    flowId: string,
+    guard: Guard,
+    settles: { readonly info: string | null } | null,
+  ): Promise<"done" | Refusal> {
+    return this.#write((books, now) => commit({ books, flowId, guard, now }, settles), flowId);
   }
 
   settle(flowId: string, guard: Guard, info: string | null): Promise<"done" | Refusal> {

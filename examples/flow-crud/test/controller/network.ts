@@ -98,7 +98,7 @@ export class Operator {
 
   async finish(flowId: string, info: string | null = null): Promise<void> {
     for (const done of [
-      await this.store.commit(flowId, this.guard()),
+      await this.store.commit(flowId, this.guard(), null),
       await this.store.settle(flowId, this.guard(), info),
     ]) {
       if (done !== "done") throw new Error(`${done.code}: ${done.message}`);

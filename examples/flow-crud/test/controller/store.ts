@@ -156,7 +156,7 @@ export function conforms(newStore: NewStore): void {
     ] as const) {
       expect(await operator.refused("a", intent)).toMatchObject({ code: "unknown" });
     }
-    expect(await store.commit("b", { fence: 1, step: 1 })).toMatchObject({ code: "unknown" });
+    expect(await store.commit("b", { fence: 1, step: 1 }, null)).toMatchObject({ code: "unknown" });
     expect(await store.settle("b", { fence: 1, step: 2 }, null)).toMatchObject({ code: "unknown" });
     expect(await store.undo("b", { fence: 1, step: 3 }, { keep: true, info: "no" })).toBe("done");
     expect(await store.flows({ limit: 10 })).toEqual([]);
@@ -168,8 +168,8 @@ export function conforms(newStore: NewStore): void {
     const plan = (fence: number, step: number) => store.plan("a", { fence, step }, intent, { switches: [] });
     const first = planned(await plan(5, 1));
     expect(await plan(5, 1)).toEqual(first);
-    expect(await store.commit("a", { fence: 5, step: 2 })).toBe("done");
-    expect(await store.commit("a", { fence: 5, step: 2 })).toBe("done");
+    expect(await store.commit("a", { fence: 5, step: 2 }, null)).toBe("done");
+    expect(await store.commit("a", { fence: 5, step: 2 }, null)).toBe("done");
     expect(await plan(5, 1)).toMatchObject({ code: "superseded" });
     expect(await plan(4, 9)).toMatchObject({ code: "superseded" });
     // The number of the last step with another operation.
@@ -244,7 +244,7 @@ export function conforms(newStore: NewStore): void {
     const { store, operator } = await open();
     await operator.create(specOf("a", 10));
     await operator.plan("a", { kind: "update", changes: { bandwidth: 200 } });
-    await store.commit("a", operator.guard());
+    await store.commit("a", operator.guard(), null);
     expect(await store.flow("a")).toMatchObject({ spec: { bandwidth: 200 } });
     expect(await store.undo("a", operator.guard(), { keep: true, info: null })).toBe("done");
     expect(await store.flow("a")).toMatchObject({ spec: { bandwidth: 100 }, paths: [{ id: 1 }] });
@@ -257,7 +257,7 @@ export function conforms(newStore: NewStore): void {
     await operator.create(specOf("a", 10));
     const plan = planned(await operator.plan("a", remove));
     expect(plan).toMatchObject({ after: null, before: { paths: [{ id: 1 }] }, isMoved: false });
-    await store.commit("a", operator.guard());
+    await store.commit("a", operator.guard(), null);
     expect([await store.flow("a"), await operator.used(1, 2)]).toEqual([undefined, 100]);
     const settled = operator.guard();
     expect(await operator.refused("b", { kind: "create", spec: specOf("b", 10) })).toMatchObject({
@@ -267,7 +267,7 @@ export function conforms(newStore: NewStore): void {
     expect(await operator.used(1, 2)).toBe(0);
     await operator.create(specOf("b", 10));
     await operator.plan("b", remove);
-    await store.commit("b", operator.guard());
+    await store.commit("b", operator.guard(), null);
     expect(await operator.refused("b", { kind: "create", spec: specOf("b", 10) })).toMatchObject({
       code: "exists",
     });
