@@ -1,4 +1,4 @@
-import { flowCrudSimulation } from "@wheelwork/example-flow-crud/simulation";
+import { flowCrudSimulation, flowLifeSimulation } from "@wheelwork/example-flow-crud/simulation";
 import { clusterWorld, engineWorld, type SimulatedSystem, type World } from "@wheelwork/testing";
 import { calls } from "./calls.ts";
 import { fanOuts } from "./fan-outs.ts";
@@ -19,6 +19,7 @@ const patient: readonly SimulatedSystem[] = [
   posts("posts", 10_000),
   schedules("schedules", 10_000, { minMs: 4_000, maxMs: 40_000 }),
   calls("calls", 10_000),
+  flowLifeSimulation,
 ];
 
 /** A world, and what is simulated in it, in turns. */
@@ -39,6 +40,7 @@ const simulated = {
       lanes("lanes", 5_000),
       posts("posts", 1_000),
       schedules("schedules", 2_000, { minMs: 2_000, maxMs: 40_000 }),
+      flowLifeSimulation,
     ],
   }),
   cluster: async () => ({ world: clusterWorld, systems: patient }),

@@ -8,6 +8,8 @@ import { flowCreateService } from "./service.ts";
 import { flowSpokes } from "./spokes.ts";
 import { cookieOf, floodlightWorkers } from "./workers.ts";
 
+export { flowLifeSimulation } from "./controller/simulation.ts";
+
 /**
  * The application for the simulator: its own hubs and workers; the switches and the pool of resources outlive the
  * processes; between the workers and the switches is the simulator's network.

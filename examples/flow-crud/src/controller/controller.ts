@@ -1,11 +1,9 @@
 import type { AnyHub, Worker } from "wheelwork";
 import { eventHubs } from "./events.ts";
 import { operationHubs, type OperationHubs, type OperationOptions } from "./operations.ts";
-import type { Speaker } from "./speaker.ts";
 import { controllerSpokes, type ControllerSpokeOptions } from "./spokes.ts";
-import type { FlowStore } from "./store.ts";
 import { validationHub } from "./validation.ts";
-import { controllerWorkers } from "./workers.ts";
+import { controllerWorkers, type WorkedSpeaker, type WorkedStore } from "./workers.ts";
 
 /** What can be set of the operations on flows. */
 export interface ControllerOptions extends OperationOptions, ControllerSpokeOptions {}
@@ -19,7 +17,7 @@ export interface Controller {
   };
   /** All of them, for an engine. */
   readonly all: readonly AnyHub[];
-  workers(store: FlowStore, speaker: Speaker): Worker[];
+  workers(store: WorkedStore, speaker: WorkedSpeaker): Worker[];
 }
 
 /** Makes the hubs of flows: the same ones for every engine. */

@@ -5,6 +5,11 @@ import type { Speaker, SpeakerAnswer } from "./speaker.ts";
 import type { ControllerSpokes } from "./spokes.ts";
 import type { FlowStore, Guard, Refusal } from "./store.ts";
 
+/** What the workers ask of a store. */
+export type WorkedStore = Pick<FlowStore, "plan" | "commit" | "settle" | "undo" | "flow" | "note">;
+/** What they ask of what drives the switches. */
+export type WorkedSpeaker = Pick<Speaker, "execute">;
+
 /** What the place of a run in the lane of its flow, and the number of its step, say together. */
 function guardOf(context: { readonly fence: number | undefined }, step: number): Guard {
   if (context.fence === undefined)
@@ -21,7 +26,11 @@ interface Confirmed {
 }
 
 /** The workers that hubs of flows call: those of the store, and those that tell switches what to do. */
-export function controllerWorkers(spokes: ControllerSpokes, store: FlowStore, speaker: Speaker): Worker[] {
+export function controllerWorkers(
+  spokes: ControllerSpokes,
+  store: WorkedStore,
+  speaker: WorkedSpeaker,
+): Worker[] {
   /** Tells each switch its part. It fails unless all of them have noted it. */
   async function ensure(
     command: "install" | "remove",

@@ -52,7 +52,7 @@ export interface OpenedSystem {
   /** Draws a signal; absent: its hubs take none. */
   signal?(random: SeededRandom): { readonly name: string; readonly payload: unknown };
   /** Looks at the world outside when all has come to rest; what is wrong with it, in sentences. */
-  check?(requests: readonly EndedRequest[]): readonly string[];
+  check?(requests: readonly EndedRequest[]): readonly string[] | Promise<readonly string[]>;
 }
 
 /** A system that can be simulated: its hubs, its workers, and the world that they act on. */

@@ -246,7 +246,9 @@ export class Machine {
         for (const labels of new Set(items.map((item) => item.labels))) {
           if (labels === undefined) continue;
           const counted = await engine.count({ labels });
-          const such = items.filter((item) => isDeepStrictEqual(item.labels, labels)).length;
+          const such = items.filter((item) =>
+            Object.entries(labels).every(([name, value]) => item.labels?.[name] === value),
+          ).length;
           if (counted !== such)
             this.see({
               type: "outside",
@@ -283,7 +285,9 @@ export class Machine {
         return [];
       return [{ key, hub: hub.name, request, answer, history }];
     });
-    for (const problem of this.opened.check?.(ended) ?? []) this.see({ type: "outside", problem });
+    await this.#within(async () => {
+      for (const problem of (await this.opened.check?.(ended)) ?? []) this.see({ type: "outside", problem });
+    });
   }
 
   async #within(task: () => Promise<void>): Promise<void> {

@@ -84,7 +84,7 @@ export class Scene {
       await this.#operators.look();
       for (const shard of chronicle.traces.keys())
         chronicle.see(shard, { type: "ended", problem: undefined });
-      this.#check(actors);
+      await this.#check(actors);
     } catch (error) {
       const text = `it never comes to rest: ${problemOf(error)}; ${this.#unrest(actors)}`;
       this.ledger.demand("I6", false, () => text);
@@ -125,7 +125,7 @@ export class Scene {
     return this.requests.unrest() || (actors.unrest?.() ?? "");
   }
 
-  #check(actors: Actors): void {
+  async #check(actors: Actors): Promise<void> {
     const { ledger, requests, stage } = this;
     requests.check();
     ledger.checkPublished();
@@ -134,7 +134,9 @@ export class Scene {
       (letter) => letter.value === "" || requests.isOther(letter),
       (letter) => actors.excuses?.(letter) ?? false,
     );
-    const problems = stage.opened.check?.(requests.ended()) ?? [];
+    const checking = Promise.resolve(stage.opened.check?.(requests.ended()) ?? []);
+    await stage.clock.runUntil(checking, 60_000);
+    const problems = await checking;
     for (const problem of problems) ledger.demand("outside", false, () => problem);
   }
 }

@@ -1,0 +1,286 @@
+import type { EndedRequest, OpenedSystem, Outside, SeededRandom, SimulatedSystem } from "@wheelwork/testing";
+import { isDeepStrictEqual } from "node:util";
+import type { AnyHub } from "wheelwork";
+import { isOfFlow, ruleOf } from "../floodlight/rule-messages.ts";
+import { SimulatedNetwork } from "../floodlight/simulated-network.ts";
+import { SwitchSpeaker } from "../floodlight/switch-speaker.ts";
+import { createController } from "./controller.ts";
+import { SqliteFlowStore } from "./flow-store-sqlite.ts";
+import { datapathIdOf, switchIdOf, type Layout } from "./model.ts";
+import { rulesOf } from "./rules.ts";
+import type { Plan } from "./store.ts";
+import type { WorkedStore } from "./workers.ts";
+
+const switches = 5;
+const flows = ["a", "b", "c", "d"];
+const scaleMs = 30_000;
+/** Nothing goes wrong with the network after this time, so that what is still to be done gets done. */
+const calmAtMs = 40_000;
+
+/**
+ * The life of flows for the simulator: random operations on a few flows at once, by its own hubs and workers, over a store and a network that
+ * outlive the processes. Links fail and come back; switches lose their connection, are started anew, say nothing, or are full.
+ */
+export const flowLifeSimulation: SimulatedSystem = {
+  name: "flow-life",
+  scaleMs,
+  // What its spokes declare is decided by the store and by the switches.
+  honest: true,
+  open: openSimulation,
+};
+
+/** The network and what the controller knows of it. */
+class Surroundings {
+  readonly network: SimulatedNetwork;
+  readonly store: SqliteFlowStore;
+  readonly speaker: Promise<SwitchSpeaker>;
+
+  constructor({ clock, random }: Outside) {
+    const soon = (task: () => void): void => clock.soon(task);
+    const wallMs = (): number => clock.wallMs();
+    this.network = new SimulatedNetwork({
+      topology: { shape: random.pick(["mesh", "ring"] as const), switches },
+      hostPorts: 4,
+      isFine: random.chance(0.5),
+      clock,
+    });
+    this.store = new SqliteFlowStore(":memory:", { soon, wallMs, durability: "normal" });
+    this.speaker = SwitchSpeaker.over(() => this.network.listen(), {
+      path: ":memory:",
+      durability: "normal",
+      clock: { soon, wallMs },
+    });
+    for (const switchId of this.network.switchIds)
+      void this.store.note({
+        kind: "switch",
+        switchId,
+        isConnected: true,
+        address: "",
+        description: "",
+        ports: [],
+      });
+    for (const { between } of this.network.links) this.tell(between, true);
+    this.#disturb(clock, random);
+  }
+
+  /** The controller learns that a link is there, or has failed. */
+  tell(between: readonly [number, number], isUp: boolean): void {
+    const link = this.network.links.find((one) => isDeepStrictEqual(one.between, between));
+    if (link === undefined) return;
+    const [from, to] = between.map((number) => switchIdOf(BigInt(number))) as [string, string];
+    const [fromPort, toPort] = link.ports;
+    // Some links are narrow: not all flows fit.
+    const speedKbps = (between[0] + between[1]) % 3 === 0 ? 3_000 : 100_000;
+    void this.store.note({ kind: "link", from, fromPort, to, toPort, isUp, latencyMs: 1, speedKbps });
+  }
+
+  /** Plans what goes wrong with the network. */
+  #disturb(clock: Outside["clock"], random: SeededRandom): void {
+    const { network } = this;
+    const faults = random.int(12);
+    for (let fault = 0; fault < faults; fault++) {
+      const at = random.int(calmAtMs);
+      const until = Math.min(calmAtMs, at + 10 + random.int(random.pick([200, 5_000, 20_000])));
+      const number = 1 + random.int(switches);
+      const link = random.pick(network.links).between;
+      const limit = random.int(6);
+      const [begin, end] = random.pick<readonly [() => void, () => void]>([
+        [
+          () => (network.cut(...link), this.tell(link, false)),
+          () => (network.mend(...link), this.tell(link, true)),
+        ],
+        [() => network.disconnect(number), () => {}],
+        [() => network.reboot(number), () => {}],
+        [() => network.off(number), () => network.on(number)],
+        [() => network.freeze(number), () => network.thaw(number)],
+        [() => network.limit(number, limit), () => network.limit(number, Number.POSITIVE_INFINITY)],
+      ]);
+      clock.after(at, begin);
+      clock.after(until, end);
+    }
+  }
+}
+
+function openSimulation(outside: Outside): OpenedSystem {
+  const surroundings = new Surroundings(outside);
+  const { store, network } = surroundings;
+  const controller = createController();
+  /** The places of the runs that have planned for a flow. */
+  const places = new Map(flows.map((flowId) => [flowId, new Set<number>()]));
+  const watched: WorkedStore = {
+    plan: (flowId, guard, intent, avoid) => {
+      places.get(flowId)?.add(guard.fence);
+      return store.plan(flowId, guard, intent, avoid);
+    },
+    commit: (...given) => store.commit(...given),
+    settle: (...given) => store.settle(...given),
+    undo: (...given) => store.undo(...given),
+    flow: (flowId) => store.flow(flowId),
+    note: (event) => store.note(event),
+  };
+  const { create, update, delete: remove, reroute, restore, swap, sync, validate } = controller.hubs;
+  return {
+    hubs: controller.all,
+    workers: () =>
+      controller.workers(watched, {
+        execute: async (command) => (await surroundings.speaker).execute(command),
+      }),
+    request: (random) => {
+      const flowId = random.pick(flows);
+      const queue = random.chance(0.5);
+      return random.pick<() => { readonly hub: AnyHub; readonly request: unknown }>([
+        () => ({ hub: create, request: { spec: specOf(flowId, random), queue, keep: random.chance(0.3) } }),
+        () => ({ hub: create, request: { spec: specOf(flowId, random), queue } }),
+        () => ({ hub: update, request: { flowId, queue, changes: changesOf(random) } }),
+        () => ({ hub: remove, request: { flowId, queue } }),
+        () => ({ hub: reroute, request: { flowId, queue } }),
+        () => ({ hub: restore, request: { flowId, reason: "something has happened" } }),
+        () => ({ hub: swap, request: { flowId, queue } }),
+        () => ({ hub: sync, request: { flowId, queue } }),
+        () => ({ hub: validate, request: { flowId } }),
+      ])();
+    },
+    check: async (requests) => {
+      const problems: string[] = [];
+      const standing = await Promise.all(flows.map((flowId) => store.flow(flowId)));
+      for (const [index, flowId] of flows.entries()) {
+        const flow = standing[index];
+        const layout = flow === undefined ? null : { spec: flow.spec, paths: flow.paths };
+        problems.push(...followed(flowId, requests, places.get(flowId) ?? new Set(), layout));
+      }
+      problems.push(...(await store.audit()));
+      const wanted = standing.flatMap((flow) => {
+        if (flow === undefined) return [];
+        const { inner, entries } = rulesOf(flow);
+        return [...inner, ...entries].map((rule) =>
+          rule.kind === "meter"
+            ? `meter ${rule.meter} of switch ${Number(datapathIdOf(rule.switchId))}`
+            : JSON.stringify(rule),
+        );
+      });
+      problems.push(...differences(wanted, network));
+      const { count } = (await surroundings.speaker).unconfirmed(1);
+      if (count > 0) problems.push(`${count} rules are not confirmed`);
+      await (await surroundings.speaker).close();
+      await store.close();
+      return problems;
+    },
+  };
+}
+
+function specOf(flowId: string, random: SeededRandom) {
+  const end = () => ({
+    switchId: switchIdOf(BigInt(1 + random.int(switches))),
+    port: 1 + random.int(2),
+    vlan: random.int(3) * 10,
+  });
+  return {
+    flowId,
+    source: end(),
+    destination: end(),
+    bandwidth: random.pick([0, 1_000, 2_000]),
+    protectedPath: random.chance(0.3),
+    pinned: false,
+  };
+}
+
+function changesOf(random: SeededRandom) {
+  const { source, destination, bandwidth, protectedPath } = specOf("any", random);
+  return random.pick<object>([
+    { bandwidth },
+    { protectedPath },
+    { destination },
+    { source, bandwidth },
+    { description: "another one" },
+    {},
+  ]);
+}
+
+/** What the history of an operation says: its plans in their order, and whether the last one was committed. */
+function outlineOf({ history }: EndedRequest) {
+  const plans: Plan[] = [];
+  const states = new Set<string>();
+  let place = 0;
+  for (const event of history) {
+    if ("patch" in event) {
+      const { plan } = (event.patch ?? {}) as { readonly plan?: Plan };
+      if (plan !== undefined && plan !== null) plans.push(plan);
+    }
+    if (event.type === "entered") states.add(event.state);
+    if ("fence" in event && event.fence !== undefined) place = event.fence;
+    if ("lane" in event && event.lane?.fence !== undefined) place = event.lane.fence;
+  }
+  return { plans, states, place };
+}
+
+/**
+ * Holds the operations on a flow, in the order of their places in its lane, against a flow that knows nothing of time: each begins with what
+ * the one before it has left, and ends with what it said.
+ */
+function followed(
+  flowId: string,
+  requests: readonly EndedRequest[],
+  places: ReadonlySet<number>,
+  left: Layout | null,
+): string[] {
+  const problems: string[] = [];
+  const operations = requests
+    .filter(({ request, hub }) => hub !== "validate-flow" && flowIdIn(request) === flowId)
+    .map((request) => ({ ...request, ...outlineOf(request) }))
+    .filter(({ place }) => place > 0)
+    .toSorted((one, other) => one.place - other.place);
+  // Some are kept for a short time only, and some were refused by the store: nobody knows what they have done.
+  const known = new Set(operations.map(({ place }) => place));
+  if (Array.from(places).some((place) => !known.has(place))) return [];
+  let standing: Layout | null | "unknown" = null;
+  for (const { key, hub, request, plans, states, answer } of operations) {
+    const isGivenUp = answer.kind === "error" && answer.code === "WW_INCIDENT";
+    for (const { before } of plans) {
+      if (standing !== "unknown" && !isDeepStrictEqual(before, standing))
+        problems.push(`${hub} ${key} of the flow ${flowId} began with something else than what stood`);
+      standing = before;
+    }
+    const last = plans.at(-1);
+    const isDone = ["Clearing", "Done", "AnsweringDone"].some((state) => states.has(state));
+    if (answer.kind === "result" && !isDone) problems.push(`${hub} ${key} has a result, and is not done`);
+    if (answer.kind === "error" && isDone && answer.code !== "WW_INCIDENT")
+      problems.push(`${hub} ${key} is done, and its answer is ${answer.code}`);
+    if (isGivenUp) standing = "unknown";
+    else if (last !== undefined && isDone) standing = last.after;
+    else if (last !== undefined && last.before === null && last.after !== null && keepIn(request))
+      standing = { spec: last.after.spec, paths: [] };
+    // Of one that met nobody who could plan, nobody knows whether there was a plan: it was undone.
+    else if (last === undefined && states.has("Undoing")) standing = "unknown";
+  }
+  if (standing !== "unknown" && !isDeepStrictEqual(left, standing))
+    problems.push(
+      `the flow ${flowId} is ${JSON.stringify(left)} in the end, and after its operations it is ${JSON.stringify(standing)}`,
+    );
+  return problems;
+}
+
+const flowIdIn = (request: unknown): string | undefined => {
+  const { flowId, spec } = request as {
+    readonly flowId?: string;
+    readonly spec?: { readonly flowId: string };
+  };
+  return flowId ?? spec?.flowId;
+};
+
+const keepIn = (request: unknown): boolean => (request as { readonly keep?: boolean }).keep === true;
+
+/** What the switches have, against what they should have. */
+function differences(wanted: readonly string[], network: SimulatedNetwork): string[] {
+  const should = new Set(wanted);
+  const has = new Set<string>();
+  for (const switchId of network.switchIds) {
+    const number = Number(datapathIdOf(switchId));
+    for (const stats of network.flows(number))
+      if (isOfFlow(stats.cookie)) has.add(JSON.stringify(ruleOf(datapathIdOf(switchId), stats)));
+    for (const { meterId } of network.meters(number)) has.add(`meter ${meterId} of switch ${number}`);
+  }
+  return [
+    ...[...should].filter((one) => !has.has(one)).map((one) => `${one} is missing`),
+    ...[...has].filter((one) => !should.has(one)).map((one) => `${one} is one too many`),
+  ];
+}
