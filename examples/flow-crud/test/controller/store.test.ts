@@ -1,20 +1,158 @@
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { performance } from "node:perf_hooks";
+import { DatabaseSync } from "node:sqlite";
 import { freePort, postgresIsInstalled, PostgresServer } from "@wheelwork/services";
 import { Client } from "pg";
-import { afterAll, beforeAll, describe, onTestFinished } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { PostgresFlowStore } from "../../src/controller/flow-store-postgres.ts";
 import { SqliteFlowStore } from "../../src/controller/flow-store-sqlite.ts";
+import { isRefusal } from "../../src/controller/planning.ts";
+import type { FlowStore, Plan } from "../../src/controller/store.ts";
+import { build, linkEvent, Operator, segmentOf, specOf, square } from "./network.ts";
+import { playRandom } from "./store-random.ts";
 import { conforms } from "./store.ts";
 
 const newFolder = (): string => mkdtempSync(join(tmpdir(), "flow-store-"));
+
+const seed = Number(process.env["WHEELWORK_SEED"] ?? Math.floor(Math.random() * 1e9));
+const rounds = Number(process.env["WHEELWORK_ROUNDS"] ?? 6);
+
+/** A store in a file, that can be opened again. */
+function inFile(): { current: FlowStore; readonly reopen: () => Promise<FlowStore> } {
+  const folder = newFolder();
+  const open = (): SqliteFlowStore => new SqliteFlowStore(join(folder, "flows.db"), { durability: "normal" });
+  const opened = { current: open() as FlowStore, reopen };
+  async function reopen(): Promise<FlowStore> {
+    await opened.current.close();
+    return open();
+  }
+  onTestFinished(async () => {
+    await opened.current.close();
+    rmSync(folder, { recursive: true });
+  });
+  return opened;
+}
+
+/** What no database of the store may take. Flow a has path 1, and flow b has path 2. */
+const refusedBySchema = [
+  "UPDATE link SET used = bandwidth + 1",
+  "UPDATE link SET used = -1",
+  "INSERT INTO endpoint SELECT switch_id, port, vlan, 'b' FROM endpoint WHERE flow_id = 'a'",
+  "INSERT INTO vlan SELECT switch_id, vlan, 2 FROM vlan WHERE path_id = 1",
+  "INSERT INTO meter SELECT switch_id, meter, 2 FROM meter WHERE path_id = 1",
+  "UPDATE meter SET meter = 31",
+  "UPDATE meter SET meter = 2501",
+  "UPDATE vlan SET vlan = 1",
+  "UPDATE vlan SET vlan = 4095",
+  "DELETE FROM flow WHERE flow_id = 'a'",
+  "DELETE FROM path WHERE path_id = 1",
+  "INSERT INTO path SELECT path_id, 'b' FROM path WHERE flow_id = 'a'",
+];
 
 describe("the store in a file", () => {
   conforms((options) => {
     const folder = newFolder();
     onTestFinished(() => rmSync(folder, { recursive: true }));
     return Promise.resolve(() => new SqliteFlowStore(join(folder, "flows.db"), options));
+  });
+
+  test("any operations in any order, late and repeated: nothing is lost, doubled or over-booked", async () => {
+    const refusals = new Set<string>();
+    let plans = 0;
+    for (let round = 0; round < rounds; round++) {
+      const played = await playRandom([inFile()], seed + round, 800);
+      plans += played.plans;
+      for (const code of played.refusals) refusals.add(code);
+    }
+    // Otherwise this shows little.
+    expect(plans).toBeGreaterThan(rounds * 30);
+    expect([...refusals]).toEqual(
+      expect.arrayContaining(["superseded", "exists", "conflict", "unknown", "no-path", "invalid"]),
+    );
+  });
+});
+
+describe("the file", () => {
+  const opened = async () => {
+    const folder = newFolder();
+    const path = join(folder, "flows.db");
+    const store = new SqliteFlowStore(path);
+    onTestFinished(async () => {
+      await store.close();
+      rmSync(folder, { recursive: true });
+    });
+    await build(store, 5, square);
+    return { store, path, operator: new Operator(store) };
+  };
+
+  test("the schema refuses what does not fit, and the audit tells what does not", async () => {
+    const { store, path, operator } = await opened();
+    await operator.create(specOf("a", 10));
+    await operator.create(specOf("b", 11));
+    const db = new DatabaseSync(path);
+    onTestFinished(() => db.close());
+    for (const statement of [...refusedBySchema, "UPDATE state SET next_path = 1"]) {
+      expect(() => db.exec(statement), statement).toThrow(/constraint|never given again/);
+    }
+    db.exec("DELETE FROM meter WHERE path_id = 1; UPDATE link SET used = used + 1");
+    expect((await store.audit()).length).toBe(2 + square.length);
+  });
+
+  test("it notices what another process writes", async () => {
+    const { store, path, operator } = await opened();
+    await operator.create(specOf("a", 10));
+    const other = new SqliteFlowStore(path);
+    onTestFinished(() => other.close());
+    const elsewhere = new Operator(other);
+    await elsewhere.create(specOf("b", 11));
+    expect((await store.flows({ limit: 9 })).map(({ spec }) => spec.flowId)).toEqual(["a", "b"]);
+    expect((await operator.create(specOf("c", 12))).after?.paths).toMatchObject([{ id: 3, vlan: 4 }]);
+    expect(await other.flow("c")).toMatchObject({ status: "UP" });
+  });
+
+  test("a disk that takes nothing loses nothing that was said to be done", async () => {
+    const { store, path, operator } = await opened();
+    await operator.create(specOf("a", 10));
+    const db = new DatabaseSync(path);
+    onTestFinished(() => db.close());
+    db.exec(
+      "CREATE TRIGGER full BEFORE INSERT ON path BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END",
+    );
+    const both = [
+      operator.plan("b", { kind: "create", spec: specOf("b", 11) }),
+      operator.plan("a", { kind: "delete" }),
+    ];
+    for (const answer of await Promise.allSettled(both)) expect(answer.status).toBe("rejected");
+    expect(await operator.used(1, 2)).toBe(100);
+    db.exec("DROP TRIGGER full");
+    await operator.create(specOf("b", 11));
+    expect(await store.counts()).toEqual({ UP: 2, DOWN: 0, DEGRADED: 0 });
+    expect(await store.audit()).toEqual([]);
+  });
+
+  test("how many flows a second it creates", async () => {
+    const { store } = await opened();
+    for (const { ends } of square) await store.changeLink(segmentOf({ ends }), { bandwidth: 1e9 });
+    const count = 1_500;
+    const begin = performance.now();
+    await Promise.all(
+      Array.from({ length: count }, async (_, index) => {
+        const spec = specOf(`f${index}`, 1 + (index % 4_000), { bandwidth: 64 });
+        const operator = new Operator(store);
+        await operator.create(spec);
+      }),
+    );
+    const seconds = (performance.now() - begin) / 1_000;
+    console.info(
+      `${Math.round(count / seconds)} flows a second are planned, committed and settled in a file`,
+    );
+    expect(await store.counts()).toEqual({ UP: count, DOWN: 0, DEGRADED: 0 });
+    const failed = performance.now();
+    expect((await store.note(linkEvent({ ends: [1, 2] }, false))).length).toBe(count);
+    console.info(`a link of ${count} flows fails: ${Math.round(performance.now() - failed)} ms`);
+    expect(await store.audit()).toEqual([]);
   });
 });
 
@@ -49,5 +187,121 @@ describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
   conforms(async (options) => {
     await query("DROP SCHEMA IF EXISTS flow_controller CASCADE");
     return () => new PostgresFlowStore(server.url, options);
+  });
+
+  test("it answers as the store in a file does, also when two processes take turns", async () => {
+    await query("DROP SCHEMA IF EXISTS flow_controller CASCADE");
+    const processes = [new PostgresFlowStore(server.url), new PostgresFlowStore(server.url)];
+    onTestFinished(() => Promise.all(processes.map((one) => one.close())).then(() => {}));
+    let turn = 0;
+    const next = (): FlowStore => processes[turn++ % 2] as FlowStore;
+    const takingTurns = new Proxy({} as FlowStore, {
+      get: (_, name: keyof FlowStore | "then") => {
+        // A promise looks whether it is one.
+        if (name === "then") return undefined;
+        const store = next();
+        return (store[name] as (...all: unknown[]) => unknown).bind(store);
+      },
+    });
+    const both = [inFile(), { current: takingTurns, reopen: () => Promise.resolve(takingTurns) }];
+    const { plans } = await playRandom(both, seed, 600);
+    expect(plans).toBeGreaterThan(20);
+  });
+
+  const openProcesses = async (count: number): Promise<PostgresFlowStore[]> => {
+    await query("DROP SCHEMA IF EXISTS flow_controller CASCADE");
+    const processes = Array.from({ length: count }, () => new PostgresFlowStore(server.url));
+    onTestFinished(() => Promise.all(processes.map((one) => one.close())).then(() => {}));
+    return processes;
+  };
+
+  test("processes that begin at the same time, and want the same: one of them has it", async () => {
+    const processes = await openProcesses(3);
+    const [first] = processes as [PostgresFlowStore];
+    await Promise.all(processes.map((one) => one.counts()));
+    await build(first, 5, square);
+    const answers = await Promise.all(
+      Array.from({ length: 90 }, async (_, index) => {
+        // Three want each id, and three others each endpoint. There is room for twenty.
+        const flowId = `f${index % 30}`;
+        const spec = specOf(flowId, 1 + (index % 45), { bandwidth: 100 });
+        const store = processes[index % 3] as FlowStore;
+        const guard = { fence: 1 + index, step: 1 };
+        const plan = await store.plan(flowId, guard, { kind: "create", spec }, { switches: [] });
+        if (isRefusal(plan)) return plan.code;
+        // Who comes later has undone this plan, unless it is committed.
+        const done = await store.commit(flowId, { ...guard, step: 2 });
+        return done === "done" ? done : done.code;
+      }),
+    );
+    expect(await first.audit()).toEqual([]);
+    const flows = await first.flows({ limit: 100 });
+    expect(flows.filter(({ status }) => status === "UP").length).toBe(20);
+    expect(answers.filter((answer) => answer === "done").length).toBeGreaterThanOrEqual(20);
+    for (const { used } of await first.links()) expect(used).toBe(1_000);
+    for (const one of processes) expect(await one.flows({ limit: 100 })).toEqual(flows);
+  });
+
+  test("the schema refuses what does not fit, and the audit tells what does not", async () => {
+    const [store] = (await openProcesses(1)) as [PostgresFlowStore];
+    await build(store, 5, square);
+    const operator = new Operator(store);
+    await operator.create(specOf("a", 10));
+    await operator.create(specOf("b", 11));
+    for (const statement of refusedBySchema) {
+      await expect(query(`SET search_path = flow_controller; ${statement}`), statement).rejects.toThrow(
+        /constraint/,
+      );
+    }
+    await query(
+      "SET search_path = flow_controller; DELETE FROM meter WHERE path_id = 1; UPDATE link SET used = used + 1",
+    );
+    expect((await store.audit()).length).toBe(2 + square.length);
+  });
+
+  test("a lost server is an error that can be tried again; nothing is done twice", async () => {
+    const [store] = (await openProcesses(1)) as [PostgresFlowStore];
+    await build(store, 5, square);
+    const operator = new Operator(store);
+    await operator.create(specOf("a", 10));
+    const intent = { kind: "create", spec: specOf("b", 11) } as const;
+    const guard = { fence: 9, step: 1 };
+    await server.signal("SIGKILL");
+    await expect(store.plan("b", guard, intent, { switches: [] })).rejects.toMatchObject({ retryable: true });
+    await server.start();
+    const [first, second] = await Promise.all(
+      [1, 2].map(() => store.plan("b", guard, intent, { switches: [] })),
+    );
+    expect([first, isRefusal(first as Plan)]).toEqual([second, false]);
+    await query(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'flow-crud'",
+    );
+    await expect
+      .poll(() => store.commit("b", { fence: 9, step: 2 }).catch((error: unknown) => String(error)))
+      .toBe("done");
+    expect(await store.counts()).toEqual({ UP: 2, DOWN: 0, DEGRADED: 0 });
+    expect(await store.audit()).toEqual([]);
+  });
+
+  test("what the server cannot store fails alone", async () => {
+    const [store] = (await openProcesses(1)) as [PostgresFlowStore];
+    await build(store, 5, square);
+    const create = (flowId: string, vlan: number) => {
+      const intent = { kind: "create", spec: specOf("a", vlan) } as const;
+      return store.plan(
+        flowId,
+        { fence: 1, step: 1 },
+        { ...intent, spec: { ...intent.spec, flowId } },
+        { switches: [] },
+      );
+    };
+    const answers = await Promise.allSettled([
+      create("a", 1),
+      create("\u0000", 2),
+      create("c", 3),
+      store.counts(),
+    ]);
+    expect(answers.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled", "fulfilled"]);
+    expect(await store.counts()).toEqual({ UP: 0, DOWN: 2, DEGRADED: 0 });
   });
 });
