@@ -6,9 +6,6 @@ import type { LinkProperties } from "./graph.ts";
 /** How long the guard of a flow is kept after the flow is gone, in milliseconds: a week. */
 export const rememberMs = 7 * 24 * 3_600_000;
 
-/** How often a store tries again what another writer has come between. */
-export const tries = 10;
-
 /** The text of a record in a database. Names and descriptions may have any character: as JSON, they are stored by any database. */
 export function textOf(record: FlowRecord): string {
   // What stands is in the plan already. It would be written twice.

@@ -12,7 +12,6 @@ import {
   recordOfText,
   rememberMs,
   textOf,
-  tries,
   type Dump,
   type Row,
 } from "./flow-rows.ts";
@@ -20,18 +19,18 @@ import { beginOf, claimsOf, tablesOf } from "./flow-schema-postgres.ts";
 import { segmentOf } from "./graph.ts";
 import type { Segment } from "./model.ts";
 import { changeLink, note, type LinkChange } from "./network-events.ts";
-import type {
-  Avoid,
-  FlowFilter,
-  FlowStore,
-  Guard,
-  Intent,
+import {
   NetworkEvent,
-  Plan,
-  Refusal,
-  StoredFlow,
-  StoredLink,
-  StoredSwitch,
+  type Avoid,
+  type FlowFilter,
+  type FlowStore,
+  type Guard,
+  type Intent,
+  type Plan,
+  type Refusal,
+  type StoredFlow,
+  type StoredLink,
+  type StoredSwitch,
 } from "./store.ts";
 
 /** What the store in PostgreSQL can be set to. */
@@ -46,6 +45,11 @@ export interface PostgresFlowStoreOptions {
 
 /** How long a statement, an attempt to connect, or a process that stands still in a transaction may take, in milliseconds. */
 const timeoutMs = 5_000;
+
+/** How often a job is tried when another writer came between. */
+const tries = 10;
+/** How long it may take to read all that there is, in milliseconds. */
+const loadMs = 60_000;
 
 /** Something to be done with the books. */
 interface Job {
@@ -142,8 +146,9 @@ export class PostgresFlowStore implements FlowStore {
     return this.#read((books) => books.counts());
   }
 
-  note(event: NetworkEvent): Promise<readonly string[]> {
-    return this.#write((books) => note(books, event));
+  async note(event: NetworkEvent): Promise<readonly string[]> {
+    const checked = NetworkEvent.parse(event);
+    return this.#write((books) => note(books, checked));
   }
 
   switches(): Promise<readonly StoredSwitch[]> {
@@ -295,19 +300,25 @@ export class PostgresFlowStore implements FlowStore {
 
   /** Begins a transaction, and brings the books up to date. */
   async #refresh(client: PoolClient, writes: boolean): Promise<void> {
-    const results = await many(client, beginOf(this.#schema, this.#revision, writes));
-    const { switches, links, flows, counters, revision, forgotten } = contentOf(results);
-    if (this.#revision === undefined) {
-      this.#books = booksOf({ switches, links, flows, counters });
-    } else if (this.#revision < forgotten) {
+    this.#revision ??= await this.#load(client);
+    const content = contentOf(await many(client, beginOf(this.#schema, this.#revision, writes)));
+    if (this.#revision < content.forgotten) {
       // What has gone meanwhile is not to be found any more.
       await client.query("ROLLBACK");
       this.#revision = undefined;
       return this.#refresh(client, writes);
-    } else if (this.#revision !== revision) {
-      this.#books.update({ switches, links, flows, counters });
     }
-    this.#revision = revision;
+    if (this.#revision !== content.revision) this.#books.update(content);
+    this.#revision = content.revision;
+  }
+
+  /** Reads all. It keeps nobody from writing meanwhile. @returns The revision of the books. */
+  async #load(client: PoolClient): Promise<number> {
+    await client.query(`SET statement_timeout = ${loadMs}`);
+    const content = contentOf(await many(client, beginOf(this.#schema, undefined, false), loadMs));
+    await client.query(`COMMIT; SET statement_timeout = ${timeoutMs}`);
+    this.#books = booksOf(content);
+    return content.revision;
   }
 
   /** Reads the guards of flows that are gone. */
@@ -387,8 +398,10 @@ function rowsOf(claims: Iterable<Claim>): Record<Claim["kind"], Row[]> {
 }
 
 /** The results of the statements of one text. */
-const many = async (client: PoolClient, text: string): Promise<QueryResult[]> =>
-  (await client.query(text)) as unknown as QueryResult[];
+const many = async (client: PoolClient, text: string, withinMs = timeoutMs): Promise<QueryResult[]> => {
+  const query = { text, query_timeout: withinMs + 1_000 };
+  return (await client.query(query)) as unknown as QueryResult[];
+};
 
 /** What a transaction has read as it began. */
 function contentOf(

@@ -13,25 +13,24 @@ import {
   recordOfText,
   rememberMs,
   textOf,
-  tries,
   type Dump,
   type Row,
 } from "./flow-rows.ts";
 import { segmentOf } from "./graph.ts";
 import type { Segment } from "./model.ts";
 import { changeLink, note, type LinkChange } from "./network-events.ts";
-import type {
-  Avoid,
-  FlowFilter,
-  FlowStore,
-  Guard,
-  Intent,
+import {
   NetworkEvent,
-  Plan,
-  Refusal,
-  StoredFlow,
-  StoredLink,
-  StoredSwitch,
+  type Avoid,
+  type FlowFilter,
+  type FlowStore,
+  type Guard,
+  type Intent,
+  type Plan,
+  type Refusal,
+  type StoredFlow,
+  type StoredLink,
+  type StoredSwitch,
 } from "./store.ts";
 
 /** What the store in a file can be set to. */
@@ -226,8 +225,9 @@ export class SqliteFlowStore implements FlowStore {
     return this.#read((books) => books.counts());
   }
 
-  note(event: NetworkEvent): Promise<readonly string[]> {
-    return this.#write((books) => note(books, event));
+  async note(event: NetworkEvent): Promise<readonly string[]> {
+    const checked = NetworkEvent.parse(event);
+    return this.#write((books) => note(books, checked));
   }
 
   switches(): Promise<readonly StoredSwitch[]> {
@@ -269,22 +269,16 @@ export class SqliteFlowStore implements FlowStore {
 
   async #write<T>(work: (books: Books, now: number) => T, flowId?: string): Promise<T> {
     this.#checkOpen();
-    for (let attempt = 1; ; attempt++) {
-      try {
-        const result = await this.#group.run(() => this.#perform(work, flowId));
-        if (result instanceof Failed) throw result.error;
-        return result;
-      } catch (cause) {
-        // Nothing of the group is in the file, and the books do not know.
-        this.#dataVersion = undefined;
-        if (attempt < tries && isRace(cause)) continue;
-        throw new WheelworkError("WW_STORE_UNAVAILABLE", "the store of flows cannot be written", {
-          next: "Check that the disk is not full and that the file may be written to.",
-          retryable: true,
-          cause,
-        });
-      }
+    let result: T | Failed;
+    try {
+      result = await this.#group.run(() => this.#perform(work, flowId));
+    } catch (cause) {
+      // Nothing of the group is in the file, and the books do not know.
+      this.#dataVersion = undefined;
+      throw unavailable(cause);
     }
+    if (result instanceof Failed) throw result.error;
+    return result;
   }
 
   /** Does one operation and writes its rows, within the transaction of its group. */
@@ -295,17 +289,21 @@ export class SqliteFlowStore implements FlowStore {
       const row = this.#statements.flow.get(flowId);
       if (row !== undefined) this.#books.admit(recordOfText(String(row["record"])));
     }
-    let result: T;
+    this.#db.exec("SAVEPOINT step");
     try {
-      result = work(this.#books, now);
+      const result = work(this.#books, now);
+      this.#save(this.#books.takeChanges(), now);
+      this.#books.dismiss();
+      this.#db.exec("RELEASE step");
+      return result;
     } catch (error) {
-      // The others of its group are not to blame. Their rows are written, so the books can be read anew.
+      // Sometimes the whole transaction is gone, as when the disk is full.
+      if (!this.#db.isTransaction) throw error;
+      // Otherwise the others of its group are not to blame, and what they have written stays.
+      this.#db.exec("ROLLBACK TO step; RELEASE step");
       this.#load();
-      return new Failed(error);
+      return new Failed(isOfDatabase(error) ? unavailable(error) : error);
     }
-    this.#save(this.#books.takeChanges(), now);
-    this.#books.dismiss();
-    return result;
   }
 
   #save({ flows, removed, added, links, switches }: Changes, now: number): void {
@@ -406,8 +404,11 @@ export class SqliteFlowStore implements FlowStore {
   }
 }
 
-/** Whether another writer came between: SQLITE_BUSY, SQLITE_LOCKED, or a constraint that what the books knew did not show. */
-function isRace(error: unknown): boolean {
-  const code = error instanceof Error && "errcode" in error ? Number(error.errcode) & 0xff : 0;
-  return code === 5 || code === 6 || code === 19;
-}
+const isOfDatabase = (error: unknown): boolean => error instanceof Error && "errcode" in error;
+
+const unavailable = (cause: unknown): WheelworkError =>
+  new WheelworkError("WW_STORE_UNAVAILABLE", "the store of flows cannot be written", {
+    next: "Check that the disk is not full and that the file may be written to.",
+    retryable: true,
+    cause,
+  });

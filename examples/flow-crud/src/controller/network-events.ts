@@ -6,7 +6,7 @@ import { isRefusal } from "./planning.ts";
 import type { NetworkEvent, Refusal, StoredPort, StoredSwitch } from "./store.ts";
 
 /** What a link has when nothing else is known of it. The cost is OpenKilda's. */
-export const assumed = { cost: 700, latencyMs: 1, kbps: 10_000_000 } as const;
+const assumed = { cost: 700, latencyMs: 1, kbps: 10_000_000 } as const;
 
 type EventOf<Kind extends NetworkEvent["kind"]> = Extract<NetworkEvent, { readonly kind: Kind }>;
 

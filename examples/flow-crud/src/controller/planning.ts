@@ -123,10 +123,12 @@ function reroute(task: Task, before: Layout, isAutomatic: boolean): Decision | R
   const { spec } = before;
   const [main, spare] = [mainOf(before), spareOf(before)];
   if (spec.pinned && main !== undefined) return refuse("pinned", `Flow ${flowId} is pinned to its path.`);
-  const [isMainLive, isSpareLive] = [main, spare].map((path) => path !== undefined && books.isLive(path));
-  const wantsSpare = spec.protectedPath && isSpareLive !== true;
+  const isMainLive = main !== undefined && books.isLive(main);
+  // To a switch that has just refused, it does not move.
+  const isSpareLive = spare !== undefined && books.isLive(spare) && !crosses(spare, task.avoid);
+  const wantsSpare = spec.protectedPath && !isSpareLive;
   const asIs = { after: before, nextPath: books.counters.nextPath };
-  if (isAutomatic && main !== undefined && isMainLive === true && !wantsSpare && !isSecondBest(spec, main)) {
+  if (isAutomatic && isMainLive && !wantsSpare && !isSecondBest(spec, main)) {
     return { ...asIs, shortcoming: null };
   }
   const away = [spec.source, spec.destination].filter(
@@ -137,10 +139,11 @@ function reroute(task: Task, before: Layout, isAutomatic: boolean): Decision | R
     return refuse("inactive", `Flow ${flowId} cannot be rerouted: ${names} is not connected.`);
   }
   const kbps = [wantedKbps(spec)];
-  if (main !== undefined && isMainLive === true) {
+  if (isMainLive) {
     if (!isAutomatic || isSecondBest(spec, main)) {
       const choice = choose(task, spec, { kbps, before });
-      if (choice !== undefined) return layOut(task, before, spec, choice);
+      const losesSpare = isSpareLive && choice?.spare === null;
+      if (choice !== undefined && !losesSpare) return layOut(task, before, spec, choice);
     }
     // It stays as it is rather than to lose something.
     const mended = wantsSpare ? withSpare(task, before, main) : undefined;
@@ -151,7 +154,7 @@ function reroute(task: Task, before: Layout, isAutomatic: boolean): Decision | R
     ];
     return { ...asIs, shortcoming: lacks.length === 0 ? null : lacks.join(" ") };
   }
-  if (main !== undefined && spare !== undefined && isSpareLive === true) {
+  if (isSpareLive) {
     const swapped = { ...before, paths: exchanged(before.paths) };
     const choice = isAutomatic ? undefined : choose(task, spec, { kbps, before });
     if (choice !== undefined) return layOut(task, before, spec, choice);

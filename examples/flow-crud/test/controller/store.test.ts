@@ -112,24 +112,28 @@ describe("the file", () => {
     expect(await other.flow("c")).toMatchObject({ status: "UP" });
   });
 
-  test("a disk that takes nothing loses nothing that was said to be done", async () => {
+  test("a write that fails loses nothing of what was said to be done, and the others of its group are not to blame", async () => {
     const { store, path, operator } = await opened();
     await operator.create(specOf("a", 10));
     const db = new DatabaseSync(path);
     onTestFinished(() => db.close());
-    db.exec(
-      "CREATE TRIGGER full BEFORE INSERT ON path BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END",
-    );
-    const both = [
-      operator.plan("b", { kind: "create", spec: specOf("b", 11) }),
-      operator.plan("a", { kind: "delete" }),
-    ];
-    for (const answer of await Promise.allSettled(both)) expect(answer.status).toBe("rejected");
-    expect(await operator.used(1, 2)).toBe(100);
-    db.exec("DROP TRIGGER full");
+    const together = async (how: string): Promise<string[]> => {
+      db.exec(`CREATE TRIGGER failing BEFORE INSERT ON path BEGIN SELECT RAISE(${how}, 'no'); END`);
+      const answers = await Promise.allSettled([
+        operator.plan("a", { kind: "delete" }),
+        operator.plan("b", { kind: "create", spec: specOf("b", 11) }),
+        operator.plan("a", { kind: "sync" }),
+      ]);
+      db.exec("DROP TRIGGER failing");
+      expect(await store.audit()).toEqual([]);
+      return answers.map(({ status }) => status);
+    };
+    expect(await together("ABORT")).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    // As when the disk is full: the transaction is gone.
+    expect(await together("ROLLBACK")).toEqual(["rejected", "rejected", "rejected"]);
+    expect([await store.flow("b"), await operator.used(1, 2)]).toEqual([undefined, 100]);
     await operator.create(specOf("b", 11));
     expect(await store.counts()).toEqual({ UP: 2, DOWN: 0, DEGRADED: 0 });
-    expect(await store.audit()).toEqual([]);
   });
 
   test("how many flows a second it creates", async () => {
@@ -236,9 +240,12 @@ describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
     );
     expect(await first.audit()).toEqual([]);
     const flows = await first.flows({ limit: 100 });
-    expect(flows.filter(({ status }) => status === "UP").length).toBe(20);
-    expect(answers.filter((answer) => answer === "done").length).toBeGreaterThanOrEqual(20);
-    for (const { used } of await first.links()) expect(used).toBe(1_000);
+    // A plan that is undone by the next one may have kept others away.
+    const ups = flows.filter(({ status }) => status === "UP").length;
+    expect(ups).toBeGreaterThan(10);
+    expect(ups).toBeLessThanOrEqual(20);
+    expect(answers.filter((answer) => answer === "done").length).toBeGreaterThanOrEqual(ups);
+    expect(new Set(flows.map(({ spec }) => spec.source.vlan)).size).toBe(flows.length);
     for (const one of processes) expect(await one.flows({ limit: 100 })).toEqual(flows);
   });
 

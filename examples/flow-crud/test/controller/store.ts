@@ -4,13 +4,13 @@ import type { FlowStore, Plan } from "../../src/controller/store.ts";
 import { build, id, linkEvent, Operator, segmentOf, specOf, square, switchEvent } from "./network.ts";
 
 /** What a store of a test is told. */
-export interface TestStoreOptions {
+interface TestStoreOptions {
   readonly rememberMs?: number;
   readonly wallMs?: () => number;
 }
 
 /** A content of its own; the result opens it, and opens the same content again. */
-export type NewStore = (options: TestStoreOptions) => Promise<() => FlowStore>;
+type NewStore = (options: TestStoreOptions) => Promise<() => FlowStore>;
 
 const reroute = { kind: "reroute", isAutomatic: false } as const;
 const restore = { kind: "reroute", isAutomatic: true } as const;
