@@ -1,9 +1,9 @@
 import { linkKeyOf } from "./graph.ts";
 import type { Layout, Path } from "./model.ts";
-import type { Plan, Refusal } from "./store.ts";
+import type { Plan, Recalled, Refusal } from "./store.ts";
 
 /** What changes a flow. */
-export type FlowOperation = "plan" | "commit" | "settle" | "undo";
+export type FlowOperation = "plan" | "commit" | "recall" | "settle" | "undo";
 
 /** All that is stored of a flow. */
 export interface FlowRecord {
@@ -13,7 +13,7 @@ export interface FlowRecord {
   readonly step: number;
   readonly operation: FlowOperation;
   /** `plan`: the answer is `planned`. */
-  readonly result: "plan" | "done" | Refusal;
+  readonly result: "plan" | "done" | Recalled | Refusal;
   /** What stands; null: nothing, or no flow. */
   readonly standing: Layout | null;
   /** What is under way: planned, and neither settled nor undone. */

@@ -2,7 +2,7 @@ import { mainOf, type Books } from "./books.ts";
 import { isGone, type FlowOperation, type FlowRecord, type PlanUnderWay } from "./claims.ts";
 import type { Layout } from "./model.ts";
 import { decide, isRefusal } from "./planning.ts";
-import type { Avoid, Guard, Intent, Plan, Refusal } from "./store.ts";
+import type { Avoid, Guard, Intent, Plan, Recalled, Refusal } from "./store.ts";
 
 /** An operation on a flow. */
 interface Call {
@@ -120,6 +120,20 @@ export function commit(call: Call, settles: { readonly info: string | null } | n
         };
     return settles === null ? committed : settled(committed, settles.info);
   });
+}
+
+/** See `FlowStore.recall`. */
+export function recall(call: Call): Recalled | Refusal {
+  const repeated = answered(call, "recall");
+  if (repeated !== undefined) return repeated as Recalled | Refusal;
+  const record = recordOf(call);
+  const { planned, fence, operation, result } = record;
+  const isSettled =
+    fence === call.guard.fence && operation === "commit" && result === "done" && planned === null;
+  const isCommitted = planned?.fence === call.guard.fence && planned.isCommitted;
+  const recalled = isSettled ? "settled" : isCommitted ? "committed" : "open";
+  conclude(call, record, "recall", recalled);
+  return recalled;
 }
 
 /** See `FlowStore.settle`. */

@@ -2,7 +2,7 @@ import { Pool, type PoolClient, type QueryResult } from "pg";
 import { WheelworkError } from "wheelwork";
 import { Books, type Changes } from "./books.ts";
 import type { Claim } from "./claims.ts";
-import { commit, plan, settle, undo } from "./flow-operations.ts";
+import { commit, plan, recall, settle, undo } from "./flow-operations.ts";
 import {
   auditOf,
   booksOf,
@@ -27,6 +27,7 @@ import {
   type Guard,
   type Intent,
   type Plan,
+  type Recalled,
   type Refusal,
   type StoredFlow,
   type StoredLink,
@@ -120,6 +121,10 @@ export class PostgresFlowStore implements FlowStore {
     settles: { readonly info: string | null } | null,
   ): Promise<"done" | Refusal> {
     return this.#write((books, now) => commit({ books, flowId, guard, now }, settles), flowId);
+  }
+
+  recall(flowId: string, guard: Guard): Promise<Recalled | Refusal> {
+    return this.#write((books, now) => recall({ books, flowId, guard, now }), flowId);
   }
 
   settle(flowId: string, guard: Guard, info: string | null): Promise<"done" | Refusal> {

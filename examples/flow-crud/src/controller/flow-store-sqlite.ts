@@ -3,7 +3,7 @@ import { WheelworkError } from "wheelwork";
 import { GroupCommit, openDatabase, type DatabaseDurability } from "../database.ts";
 import { Books, type Changes } from "./books.ts";
 import type { Claim } from "./claims.ts";
-import { commit, plan, settle, undo } from "./flow-operations.ts";
+import { commit, plan, recall, settle, undo } from "./flow-operations.ts";
 import {
   auditOf,
   booksOf,
@@ -27,6 +27,7 @@ import {
   type Guard,
   type Intent,
   type Plan,
+  type Recalled,
   type Refusal,
   type StoredFlow,
   type StoredLink,
@@ -199,6 +200,10 @@ export class SqliteFlowStore implements FlowStore {
     settles: { readonly info: string | null } | null,
   ): Promise<"done" | Refusal> {
     return this.#write((books, now) => commit({ books, flowId, guard, now }, settles), flowId);
+  }
+
+  recall(flowId: string, guard: Guard): Promise<Recalled | Refusal> {
+    return this.#write((books, now) => recall({ books, flowId, guard, now }), flowId);
   }
 
   settle(flowId: string, guard: Guard, info: string | null): Promise<"done" | Refusal> {

@@ -63,8 +63,8 @@ type Data = DeepReadonly<OperationData>;
 
 /** The steps of a run, in their order: see `Guard`. */
 const stepsPerTry = 10;
-const stepOf = (data: Data, step: "plan" | "commit" | "settle" | "undo"): number =>
-  data.try * stepsPerTry + { plan: 1, commit: 2, settle: 3, undo: 4 }[step];
+const stepOf = (data: Data, step: "plan" | "commit" | "recall" | "settle" | "undo"): number =>
+  data.try * stepsPerTry + { plan: 1, commit: 2, recall: 3, settle: 4, undo: 5 }[step];
 
 /** The phases of a plan, in their order: see `seq` of the speaker. */
 const seqOf = ({ plan }: Data, phase: "install" | "restore" | "clear"): number =>
@@ -103,7 +103,8 @@ function endsOf({ plan }: Data): readonly string[] {
  * An operation on a flow, by its chart. All of them are the same walk from the layout that stands to the one that shall stand, make before
  * break: what is behind the entries of the new paths is installed and read back, then the entries take the place of the old ones, then the
  * new layout is committed, and at last what only the old one had is removed. Before the commit, all of it can be undone; after it, nothing
- * has to be: what is left to do is noted where it is done when its switch is back.
+ * has to be: what is left to do is noted where it is done when its switch is back. If nobody knows whether the commit has come true, the store
+ * is asked, and from then on it does not come true any more.
  *
  * If a switch between the ends fails, another path is tried.
  * @param toWish What the request asks for.
@@ -191,7 +192,10 @@ function operationHub<Schema extends z.ZodType>(
           TimeoutRaised: "Undoing",
         },
         Retracting: { Next: "Planning", Failed: "Undoing", TimeoutRaised: "Undoing" },
-        Committing: { Next: "Clearing", Nothing: "Done", Failed: "Undoing", TimeoutRaised: "Undoing" },
+        Committing: { Next: "Clearing", Nothing: "Done", Failed: "Recalling", TimeoutRaised: "Recalling" },
+        Recalling: { Stands: "Clearing", Nothing: "Done", Open: "Undoing", TakesLong: "AnsweringDoubt" },
+        AnsweringDoubt: { Next: "RecallingStill" },
+        RecallingStill: { Stands: "ClearingStill", Nothing: "Over", Open: "UndoingStill", GaveUp: "Over" },
         Clearing: { Next: "Done", TakesLong: "AnsweringDone", TimeoutRaised: "AnsweringDone" },
         AnsweringDone: { Next: "ClearingStill" },
         ClearingStill: { Next: "Over", GaveUp: "Over" },
@@ -283,6 +287,31 @@ function operationHub<Schema extends z.ZodType>(
             s.raise("Failed", because(data, "timeout", `the commit: ${textOf(failure)}`)),
         }),
 
+      // Nobody knows whether the commit has come true, and it must not come true later.
+      Recalling: (s) =>
+        s.call(spokes.recall, {
+          ...recall,
+          ok: (_data, { recalled }) => s.raise(recalledAs[recalled]),
+          failed: "TakesLong",
+          after: { TakesLong: cleanUpMs },
+        }),
+      AnsweringDoubt: (s) =>
+        s.answer(
+          ({ code, reason }, done) =>
+            done.fail(
+              code ?? "timeout",
+              `${reason}. Nobody knows yet whether the flow has changed, since the database does not answer. Look at the flow.`,
+            ),
+          { next: "Next" },
+        ),
+      RecallingStill: (s) =>
+        s.call(spokes.recall, {
+          ...recall,
+          ok: (_data, { recalled }) => s.raise(recalledAs[recalled]),
+          failed: "GaveUp",
+          after: { GaveUp: monthMs },
+        }),
+
       Clearing: (s) =>
         s.sequence([s.step(spokes.ensure, clear), s.step(spokes.settle, settle)], {
           done: "Next",
@@ -326,6 +355,13 @@ const clear = {
   input: (data: Data) => ({ seq: seqOf(data, "clear"), present: [], absent: [...stepsOf(data).removed] }),
   ok: (_data: Data, { unconfirmed }: DeepReadonly<Pick<OperationData, "unconfirmed">>) => ({ unconfirmed }),
 };
+
+const recall = {
+  input: (data: Data) => ({ flowId: data.flowId, step: stepOf(data, "recall") }),
+};
+
+/** What follows from what has come of a commit. */
+const recalledAs = { open: "Open", committed: "Stands", settled: "Nothing" } as const;
 
 /** The way back. */
 const goBack = {

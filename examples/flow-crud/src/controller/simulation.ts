@@ -113,6 +113,7 @@ function openSimulation(outside: Outside): OpenedSystem {
       return store.plan(flowId, guard, intent, avoid);
     },
     commit: (...given) => store.commit(...given),
+    recall: (...given) => store.recall(...given),
     settle: (...given) => store.settle(...given),
     undo: (...given) => store.undo(...given),
     flow: (flowId) => store.flow(flowId),

@@ -2,7 +2,7 @@ import { spoke } from "wheelwork";
 import * as z from "zod";
 import { FlowId, Layout, Rule, SwitchId } from "./model.ts";
 import { Discrepancy } from "./speaker.ts";
-import { Avoid, Intent, NetworkEvent, Plan, refusals } from "./store.ts";
+import { Avoid, Intent, NetworkEvent, Plan, Recalled, refusals } from "./store.ts";
 
 /** How long and how often the workers of flows try. */
 export interface ControllerSpokeOptions {
@@ -54,6 +54,14 @@ export function controllerSpokes(options: ControllerSpokeOptions = {}) {
       errors: ["superseded", "unknown"],
       timeoutMs: storeTimeoutMs,
       retry: { ...retry, giveUpOn: ["superseded", "unknown"] },
+    }),
+    /** Looks whether a commit has come true, and keeps it from coming true later. */
+    recall: spoke("recall-commit", {
+      input: guarded,
+      output: z.object({ recalled: Recalled }),
+      errors: ["superseded", "unknown"],
+      timeoutMs: storeTimeoutMs,
+      retry: { ...persistent, giveUpOn: ["superseded", "unknown"] },
     }),
     /** Gives back what the old layout has had. */
     settle: spoke("settle-flow", {

@@ -157,6 +157,10 @@ export interface FlowFilter {
   readonly limit: number;
 }
 
+/** How far a plan has come: its commit has not come true, has, or has and nothing is left to settle. */
+export const Recalled = z.enum(["open", "committed", "settled"]);
+export type Recalled = z.output<typeof Recalled>;
+
 /**
  * What the controller knows: the network, flows, paths, and what they have taken. Invariants are in the schema: a link is never
  * over-booked; an endpoint, a meter of a switch and a VLAN on a switch belong to one path or flow at most.
@@ -174,6 +178,11 @@ export interface FlowStore {
     guard: Guard,
     settles: { readonly info: string | null } | null,
   ): Promise<"done" | Refusal>;
+  /**
+   * What has come of a commit of which nobody knows. From then on it does not come true any more, if it has not yet: a late attempt of it is
+   * superseded. `open`: it has not.
+   */
+  recall(flowId: string, guard: Guard): Promise<Recalled | Refusal>;
   /** Gives back what only the old layout has had. `info`: see `StoredFlow`. */
   settle(flowId: string, guard: Guard, info: string | null): Promise<"done" | Refusal>;
   /**

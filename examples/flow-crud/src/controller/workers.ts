@@ -6,7 +6,7 @@ import type { ControllerSpokes } from "./spokes.ts";
 import type { FlowStore, Guard, Refusal } from "./store.ts";
 
 /** What the workers ask of a store. */
-export type WorkedStore = Pick<FlowStore, "plan" | "commit" | "settle" | "undo" | "flow" | "note">;
+export type WorkedStore = Pick<FlowStore, "plan" | "commit" | "recall" | "settle" | "undo" | "flow" | "note">;
 /** What they ask of what drives the switches. */
 export type WorkedSpeaker = Pick<Speaker, "execute">;
 
@@ -58,6 +58,10 @@ export function controllerWorkers(
     worker(spokes.commit, async ({ flowId, step, settles }, context) => {
       const done = await store.commit(flowId, guardOf(context, step), settles);
       return isRefusal(done) ? context.fail(knownOf(done), done.message) : {};
+    }),
+    worker(spokes.recall, async ({ flowId, step }, context) => {
+      const recalled = await store.recall(flowId, guardOf(context, step));
+      return typeof recalled === "string" ? { recalled } : context.fail(knownOf(recalled), recalled.message);
     }),
     worker(spokes.settle, async ({ flowId, step, info }, context) => {
       const done = await store.settle(flowId, guardOf(context, step), info);

@@ -132,7 +132,7 @@ test("if a switch between the ends fails, another path is tried, and the first o
     "plan 11 without 4",
     "commit 12",
     "ensure 2003: 0 there, 6 gone",
-    "settle 13",
+    "settle 14",
   ]);
 });
 
@@ -153,7 +153,7 @@ test("if a switch at an end fails, no path helps: all is put back", async () => 
     code: "not-installed",
     message: `switch ${three}: no such port`,
   });
-  expect(done).toEqual(["1 3 there, 6 gone", "undo 4: null"]);
+  expect(done).toEqual(["1 3 there, 6 gone", "undo 5: null"]);
 });
 
 test("what a plan refuses is answered at once, and nothing is undone", async () => {
@@ -182,7 +182,7 @@ test.each(["deadline", "cancel"] as const)("a %s in the middle undoes what was b
     present: [],
     absent: { length: 8 },
   });
-  expect(kit.attempts(spokes.undo)[0]?.input).toMatchObject({ step: 4, keep: true });
+  expect(kit.attempts(spokes.undo)[0]?.input).toMatchObject({ step: 5, keep: true });
 });
 
 test("nobody waits for a clean-up that takes long, and it goes on", async () => {

@@ -40,7 +40,7 @@ export function randomSteps(seed: number, count: number): Step[] {
   const below = (limit: number): number => Math.floor(random() * limit);
   const pick = <T>(all: readonly T[]): T => all[below(all.length)] as T;
   const guards = new Map<string, { fence: number; step: number }>();
-  const kinds = ["plan", "commit", "settle", "undo"] as const;
+  const kinds = ["plan", "commit", "recall", "settle", "undo"] as const;
   const believed = new Set<string>();
   const lastKinds = new Map<string, (typeof kinds)[number]>();
   const past: Step[] = [];
@@ -87,10 +87,11 @@ export function randomSteps(seed: number, count: number): Step[] {
     // Most often a run goes its way: it plans, commits and settles, or undoes.
     const way = {
       plan: ["commit", "commit", "commit", "commit", "commit", "plan", "undo"],
-      commit: ["settle", "settle", "settle", "settle", "undo"],
+      commit: ["settle", "settle", "settle", "settle", "undo", "recall"],
+      recall: ["settle", "undo"],
     } as const;
     const last = lastKinds.get(flowId);
-    const usual = last === "plan" || last === "commit" ? way[last] : (["plan"] as const);
+    const usual = last === "plan" || last === "commit" || last === "recall" ? way[last] : (["plan"] as const);
     const kind = pick(random() < 0.9 ? usual : kinds);
     const isOver = last === undefined || last === "settle" || last === "undo";
     lastKinds.set(flowId, kind);
@@ -98,6 +99,7 @@ export function randomSteps(seed: number, count: number): Step[] {
     const name = `${kind} ${flowId} ${guard.fence}.${guard.step}`;
     const info = pick([null, "why"]);
     const keep = random() < 0.7;
+    const settles = random() < 0.3;
     switch (kind) {
       case "plan": {
         const wanted = intent(flowId);
@@ -108,7 +110,9 @@ export function randomSteps(seed: number, count: number): Step[] {
         };
       }
       case "commit":
-        return { name, run: (store) => store.commit(flowId, guard) };
+        return { name, run: (store) => store.commit(flowId, guard, settles ? { info } : null) };
+      case "recall":
+        return { name, run: (store) => store.recall(flowId, guard) };
       case "settle":
         return { name, run: (store) => store.settle(flowId, guard, info) };
       case "undo":

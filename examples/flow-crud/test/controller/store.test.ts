@@ -234,7 +234,7 @@ describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
         const plan = await store.plan(flowId, guard, { kind: "create", spec }, { switches: [] });
         if (isRefusal(plan)) return plan.code;
         // Who comes later has undone this plan, unless it is committed.
-        const done = await store.commit(flowId, { ...guard, step: 2 });
+        const done = await store.commit(flowId, { ...guard, step: 2 }, null);
         return done === "done" ? done : done.code;
       }),
     );
@@ -284,7 +284,7 @@ describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
       "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'flow-crud'",
     );
     await expect
-      .poll(() => store.commit("b", { fence: 9, step: 2 }).catch((error: unknown) => String(error)))
+      .poll(() => store.commit("b", { fence: 9, step: 2 }, null).catch((error: unknown) => String(error)))
       .toBe("done");
     expect(await store.counts()).toEqual({ UP: 2, DOWN: 0, DEGRADED: 0 });
     expect(await store.audit()).toEqual([]);

@@ -252,6 +252,38 @@ export function conforms(newStore: NewStore): void {
     expect(await store.settle("a", operator.guard(), null)).toMatchObject({ code: "unknown" });
   });
 
+  test("a commit settles with it, if it is told to", async () => {
+    const { store, operator } = await open();
+    await operator.create(specOf("a", 10));
+    await operator.plan("a", { kind: "update", changes: { bandwidth: 200 } });
+    expect(await store.commit("a", operator.guard(), { info: "it is narrow" })).toBe("done");
+    expect(await store.flow("a")).toMatchObject({ spec: { bandwidth: 200 }, info: "it is narrow" });
+    expect(await operator.used(1, 2)).toBe(200);
+    expect(await store.recall("a", operator.guard())).toBe("settled");
+    // There is nothing to go back to any more.
+    expect(await store.undo("a", operator.guard(), { keep: false, info: null })).toBe("done");
+    expect(await store.flow("a")).toMatchObject({ spec: { bandwidth: 200 } });
+  });
+
+  test("who does not know what has come of a commit asks, and then it comes true no more", async () => {
+    const { store, operator } = await open();
+    await operator.create(specOf("a", 10));
+    await operator.plan("a", { kind: "update", changes: { bandwidth: 200 } });
+    const late = operator.guard();
+    const asked = operator.guard();
+    expect(await store.recall("a", asked)).toBe("open");
+    expect(await store.commit("a", late, null)).toMatchObject({ code: "superseded" });
+    expect(await store.recall("a", asked)).toBe("open");
+    expect(await store.undo("a", operator.guard(), { keep: false, info: null })).toBe("done");
+    expect(await store.flow("a")).toMatchObject({ spec: { bandwidth: 100 } });
+    await operator.plan("a", { kind: "update", changes: { bandwidth: 300 } });
+    await store.commit("a", operator.guard(), null);
+    expect(await store.recall("a", operator.guard())).toBe("committed");
+    expect(await store.settle("a", operator.guard(), null)).toBe("done");
+    expect(await operator.used(1, 2)).toBe(300);
+    expect(await store.recall("nobody", operator.guard())).toBe("open");
+  });
+
   test("a flow that is deleted is not shown from the commit on, and its id is free when it is settled", async () => {
     const { store, operator } = await open();
     await operator.create(specOf("a", 10));

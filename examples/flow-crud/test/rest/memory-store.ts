@@ -178,6 +178,10 @@ export class MemoryFlowStore implements FlowStore {
     return settles === null ? Promise.resolve("done") : this.settle(flowId, _guard, settles.info);
   }
 
+  recall() {
+    return Promise.resolve("open" as const);
+  }
+
   settle(flowId: string, _guard: Guard, info: string | null): Promise<"done" | Refusal> {
     const flow = this.#flows.get(flowId);
     if (flow !== undefined) flow.info = info;
