@@ -78,8 +78,31 @@ export const FlowSpec = z.strictObject({
 });
 export type FlowSpec = z.output<typeof FlowSpec>;
 
-/** What shall be other than it is. It has no defaults: what it does not say stays. */
-export const FlowChanges = z.strictObject({ ...ends, ...options }).partial();
+/** What shall be other than it is. It has no defaults: what it does not say stays, also of an end. */
+export const FlowChanges = z
+  .strictObject({ ...ends, ...options, source: Endpoint.partial(), destination: Endpoint.partial() })
+  .partial();
+export type FlowChanges = z.output<typeof FlowChanges>;
+
+/** A flow with changes. */
+export function changedFlow(spec: FlowSpec, { source, destination, ...changes }: FlowChanges): FlowSpec {
+  const given = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
+  return {
+    ...spec,
+    ...given,
+    source: changedEnd(spec.source, source),
+    destination: changedEnd(spec.destination, destination),
+  };
+}
+
+const changedEnd = (
+  end: Endpoint,
+  { switchId, port, vlan }: NonNullable<FlowChanges["source"]> = {},
+): Endpoint => ({
+  switchId: switchId ?? end.switchId,
+  port: port ?? end.port,
+  vlan: vlan ?? end.vlan,
+});
 
 /** One direction of a link: from a port of a switch to a port of another one. */
 export const Segment = z.object({

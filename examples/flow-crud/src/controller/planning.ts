@@ -1,6 +1,13 @@
 import { isSecondBest, mainOf, spareOf, wantedKbps, type Books, type NumberSet } from "./books.ts";
 import { segmentOf, type Arc, type Link } from "./graph.ts";
-import type { Endpoint, FlowSpec, Layout, Path } from "./model.ts";
+import {
+  changedFlow,
+  type Endpoint,
+  type FlowChanges,
+  type FlowSpec,
+  type Layout,
+  type Path,
+} from "./model.ts";
 import {
   besides,
   isBetter,
@@ -78,13 +85,8 @@ function create(task: Task, before: Layout | null, spec: FlowSpec): Decision | R
   return layOut(task, null, spec, choice);
 }
 
-function update(
-  task: Task,
-  before: Layout,
-  changes: Partial<Record<keyof FlowSpec, unknown>>,
-): Decision | Refusal {
-  const given = Object.entries(changes).filter(([, value]) => value !== undefined);
-  const spec = { ...before.spec, ...Object.fromEntries(given) } as FlowSpec;
+function update(task: Task, before: Layout, changes: FlowChanges): Decision | Refusal {
+  const spec = changedFlow(before.spec, changes);
   const old = before.spec;
   const problems = [
     ...problemsOf(spec),
