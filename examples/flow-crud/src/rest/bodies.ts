@@ -1,6 +1,12 @@
 import type { Problem } from "wheelwork";
 import * as z from "zod";
-import { FlowId, type Endpoint, type FlowSpec, type Strategy } from "../controller/model.ts";
+import {
+  FlowId,
+  type Endpoint,
+  type FlowChanges,
+  type FlowSpec,
+  type Strategy,
+} from "../controller/model.ts";
 import { invalid } from "./errors.ts";
 
 /*
@@ -185,9 +191,9 @@ export const FlowPatchV1 = z.strictObject({
 });
 
 /** Fields of a flow as a client has given them; those that it has not are absent. */
-export type Wish = { readonly [F in keyof FlowSpec]?: FlowSpec[F] };
+type Wish = { readonly [F in keyof FlowSpec]?: FlowSpec[F] };
 /** Of an endpoint that a client changes. */
-export type WishedEnd = Partial<Endpoint>;
+type WishedEnd = Partial<Endpoint>;
 
 /** A body with its fields as the controller has them. */
 export interface WishOf {
@@ -288,15 +294,12 @@ export function specOf(flowId: string, { source, destination, wish }: WishOf): F
   return { flowId, source: end(source), destination: end(destination), ...defaults, ...wish };
 }
 
-/** A flow with what a body changes of it. */
-export function patched(spec: FlowSpec, { source, destination, wish }: WishOf): FlowSpec {
-  return {
-    ...spec,
-    ...wish,
-    source: { ...spec.source, ...source },
-    destination: { ...spec.destination, ...destination },
-  };
-}
+/** What a body changes. What it does not say stays, also of an end. */
+export const changesIn = ({ source, destination, wish }: WishOf): FlowChanges => ({
+  ...wish,
+  ...(source === undefined ? {} : { source }),
+  ...(destination === undefined ? {} : { destination }),
+});
 
 /** Which names a version of the interface has for what several rules are about. */
 export interface FieldNames {

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { FlowId, type FlowSpec } from "../controller/model.ts";
-import type { StoredFlow } from "../controller/store.ts";
+import { changedFlow, FlowId, type FlowChanges, type FlowSpec } from "../controller/model.ts";
 import {
+  changesIn,
   checked,
   contradictions,
   FlowBodyV1,
@@ -12,7 +12,6 @@ import {
   FlowUpdateV2,
   namesOfV1,
   namesOfV2,
-  patched,
   specOf,
   wishOfV1,
   wishOfV2,
@@ -74,18 +73,15 @@ const otherId = ({ flowId: given }: WishOf, flowId: string | undefined, path: st
     : [{ path, message: `is not ${flowId}, which the path names` }];
 
 /** What a body changes of a flow. @throws FlowProblem 400 with all problems. */
-function changesOf(version: Version, body: unknown, flow: StoredFlow): Partial<FlowSpec> {
+function changesOf(version: Version, body: unknown, spec: FlowSpec): FlowChanges {
   const { names, field } = formOf[version];
   const wish = version === "v1" ? wishOfV1(checked(FlowPatchV1, body)) : wishOfV2(checked(FlowPatchV2, body));
-  const { spec } = flow;
-  const wanted = patched(spec, wish);
+  const changes = changesIn(wish);
+  // What is stored decides again when the flow is changed: it may be another one by then.
+  const wanted = changedFlow(spec, changes);
   const problems = [...otherId(wish, spec.flowId, field), ...contradictions(wanted, names)];
   if (problems.length > 0) throw invalid(problems);
-  return {
-    ...wish.wish,
-    ...(wish.source === undefined ? {} : { source: wanted.source }),
-    ...(wish.destination === undefined ? {} : { destination: wanted.destination }),
-  };
+  return changes;
 }
 
 /** Adds the routes of flows of both versions. */
@@ -280,9 +276,9 @@ function routeWrites(app: FastifyInstance, around: FlowSurroundings, version: Ve
       check,
     ),
     async (request, reply) => {
-      const flow = await reader.stored(request.params.flow_id);
-      const { flowId } = flow.spec;
-      const changes = changesOf(version, request.body, flow);
+      const { spec } = await reader.flow(request.params.flow_id);
+      const { flowId } = spec;
+      const changes = changesOf(version, request.body, spec);
       return operations.answer("update", version, flowId, { flowId, changes }, given(request, reply));
     },
   );

@@ -42,7 +42,7 @@ function short(text: string, length: number): string {
 }
 
 /** The end of a switch id that tells it from others: `00:00:00:00:00:00:00:0a` is `a`. */
-export const shortSwitchId = (switchId: string): string => switchId.replace(/^(?:00:)*0?/, "") || "0";
+const shortSwitchId = (switchId: string): string => switchId.replace(/^(?:00:)*0?/, "") || "0";
 
 const styles = `
 svg { color-scheme: light dark; font: 13px system-ui, "DejaVu Sans", sans-serif }

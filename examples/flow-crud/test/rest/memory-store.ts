@@ -1,4 +1,10 @@
-import type { FlowSpec, Layout, Path, Segment } from "../../src/controller/model.ts";
+import {
+  changedFlow,
+  type FlowSpec,
+  type Layout,
+  type Path,
+  type Segment,
+} from "../../src/controller/model.ts";
 import type {
   Avoid,
   FlowFilter,
@@ -77,7 +83,7 @@ export class MemoryFlowStore implements FlowStore {
     const { spec, paths } = before;
     switch (intent.kind) {
       case "update": {
-        const wanted = { ...spec, ...intent.changes } as FlowSpec;
+        const wanted = changedFlow(spec, intent.changes);
         const isSame = ["source", "destination", "bandwidth", "protectedPath"].every(
           (name) => JSON.stringify(wanted[name as "source"]) === JSON.stringify(spec[name as "source"]),
         );

@@ -14,7 +14,7 @@ import { MemoryFlowStore } from "./memory-store.ts";
 export const sw = (number: number): string => switchIdOf(BigInt(number));
 
 /** Switches that hold what they are told. A test makes them be away, refuse, or keep silent. */
-export class TestSwitches implements Speaker {
+class TestSwitches implements Speaker {
   readonly rules = new Map<string, Map<string, Rule>>();
   readonly away = new Set<string>();
   readonly refusing = new Set<string>();
@@ -116,8 +116,6 @@ function network(): MemoryFlowStore {
 let kept: Promise<ApiDocument> | undefined;
 const documentOf = (url: string): Promise<ApiDocument> =>
   (kept ??= fetch(`${url}/openapi.json`).then((reply) => reply.json() as Promise<ApiDocument>));
-
-export type Parts = ControllerParts & { readonly store: MemoryFlowStore };
 
 /** What a test may set. */
 export interface SystemOptions {
