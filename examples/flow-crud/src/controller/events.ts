@@ -1,14 +1,14 @@
-import { end, hub, stay } from "wheelwork";
+import { end, hub } from "wheelwork";
 import { EventReply, HandleEvent, RestoreFlows, RestoreReply } from "./requests.ts";
 import type { OperationHubs } from "./operations.ts";
 import type { ControllerSpokes } from "./spokes.ts";
 import type { NetworkEvent } from "./store.ts";
 
-/** How long the reroutes of one event may take: a flow may wait for its turn behind other operations. */
+/** How long the start of all reroutes of one event may take. */
 const restoreMs = 600_000;
 
-/** Reroutes of one event that run at the same time. */
-const restoresAtOnce = 50;
+/** So many reroutes of one event start at once, and then others so many milliseconds later: they need what other operations need, too. */
+const [restoresAtOnce, restMs] = [50, 50];
 
 /** What an event is about: events of the same thing follow one another. */
 function subjectOf(event: NetworkEvent): string {
@@ -33,6 +33,8 @@ export function eventHubs(spokes: ControllerSpokes, { restore }: Pick<OperationH
   /**
    * Reroutes all flows that something concerns, those that matter most first. Each waits for its turn in the lane of its flow, so none is
    * lost while another operation runs; if a newer event asks for the same flow meanwhile, that one stands for both.
+   *
+   * The reroutes are requests of their own: lists, counts and the history of a flow show them, and each can be cancelled.
    */
   const restoreFlows = hub(
     "restore-flows",
@@ -40,25 +42,31 @@ export function eventHubs(spokes: ControllerSpokes, { restore }: Pick<OperationH
       request: RestoreFlows,
       reply: RestoreReply,
       deadlineMs: restoreMs,
-      deadline: "Next",
+      deadline: "Over",
       labels: ({ reason }) => ({ reason: reason.slice(0, 100) }),
-      chart: { Restoring: { Settled: stay, Next: "Done" }, Done: end },
-      data: ({ flows, reason }) => ({ flows, reason, restored: 0, failed: 0, left: 0 }),
-      view: ({ flows, restored, failed, left }) => ({ flows: flows.length, restored, failed, left }),
+      chart: {
+        Choosing: { More: "Starting", Enough: "Resting", Over: "Done" },
+        Starting: { Started: "Choosing" },
+        Resting: { Rested: "Choosing", Over: "Done" },
+        Done: end,
+      },
+      data: ({ flows, reason }) => ({ flows, reason, started: 0, rested: 0 }),
+      view: ({ flows, started }) => ({ flows: flows.length, started }),
     },
     {
-      Restoring: (s) =>
-        s.each(restore, {
-          inputs: ({ flows, reason }) => flows.map((flowId) => ({ flowId, reason })),
-          limit: restoresAtOnce,
-          ok: (data) => s.raise("Settled", { restored: data.restored + 1 }),
-          failed: (data, failure) =>
-            failure.kind === "error" && (failure.code as string) === "WW_REPLACED"
-              ? s.raise("Settled", { left: data.left + 1 })
-              : s.raise("Settled", { failed: data.failed + 1 }),
-          done: "Next",
+      Choosing: (s) =>
+        s.pick(({ flows, started, rested }) => {
+          if (started === flows.length) return "Over";
+          if (started - rested >= restoresAtOnce) return s.raise("Enough", { rested: started });
+          return s.raise("More", { started: started + 1 });
         }),
-      Done: ({ restored, failed, left }) => ({ restored, failed, left }),
+      Starting: (s) =>
+        s.start(restore, {
+          input: ({ flows, started, reason }) => ({ flowId: flows[started - 1] as string, reason }),
+          next: "Started",
+        }),
+      Resting: (s) => s.wait({ after: { Rested: restMs } }),
+      Done: ({ started }) => ({ started }),
     },
   );
 

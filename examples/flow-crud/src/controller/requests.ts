@@ -87,8 +87,8 @@ export const validationErrors = ["unknown", "down", "away", "timeout"] as const;
 /** What came of an event. */
 export const EventReply = z.object({ concerned: z.int() });
 
-/** What came of the reroutes: how many flows are restored, have failed, and were left to a later event. */
-export const RestoreReply = z.object({ restored: z.int(), failed: z.int(), left: z.int() });
+/** How many reroutes were started. */
+export const RestoreReply = z.object({ started: z.int() });
 
 /** What one sees of an operation while it runs, and after. */
 export interface OperationView {
