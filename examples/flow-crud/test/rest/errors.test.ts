@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { flowBody, startRest, sw } from "./system.ts";
+import { flowBody, linkEvent, startRest, sw } from "./system.ts";
 
 test("every error has OpenKilda's body, with the name of the request", async () => {
   const { send } = await startRest();
@@ -96,25 +96,25 @@ const refusedBodies = [
     "protected on one switch",
     {
       allocate_protected_path: true,
-      destination: { switch_id: sw(1), port_number: 31, vlan_id: 1 },
+      destination: { switch_id: sw(1), port_number: 11, vlan_id: 1 },
     },
     /^allocate_protected_path: a flow on one switch/,
   ],
   [
     "one end twice",
-    { destination: { switch_id: sw(1), port_number: 30, vlan_id: 1 } },
+    { destination: { switch_id: sw(1), port_number: 10, vlan_id: 1 } },
     /^destination: is the port and the VLAN of the source/,
   ],
   ["a tier alone", { max_latency_tier2: 10 }, /^max_latency_tier2: needs max_latency/],
   ["a tier below", { max_latency: 20, max_latency_tier2: 10 }, /^max_latency_tier2: is less/],
   ["diverse with itself", { diverse_flow_id: "x" }, /^diverse_flow_id: is the flow itself/],
-  ["an unknown switch", { source: { switch_id: sw(99), port_number: 30 } }, /99|63/],
-  ["a switch that is away", { source: { switch_id: sw(6), port_number: 30 } }, /not connected/],
-  ["a port of a link", { source: { switch_id: sw(1), port_number: 2 } }, /port 2/],
+  ["an unknown switch", { source: { switch_id: sw(99), port_number: 10 } }, /99|63/],
+  ["a switch that is away", { source: { switch_id: sw(6), port_number: 10 } }, /not connected/],
+  ["a port of a link", { source: { switch_id: sw(1), port_number: 102 } }, /port 102/],
   ["VXLAN", { encapsulation_type: "vxlan" }, /^encapsulation_type: .*left out/],
   [
     "QinQ",
-    { source: { switch_id: sw(1), port_number: 30, inner_vlan_id: 4 } },
+    { source: { switch_id: sw(1), port_number: 10, inner_vlan_id: 4 } },
     /^source.inner_vlan_id: .*left out/,
   ],
   ["pings", { periodic_pings: true }, /^periodic_pings: .*left out/],
@@ -123,7 +123,7 @@ const refusedBodies = [
   ["a loop", { loop_switch_id: sw(1) }, /^loop_switch_id: .*left out/],
   [
     "connected devices",
-    { source: { switch_id: sw(1), port_number: 30, detect_connected_devices: { lldp: true, arp: false } } },
+    { source: { switch_id: sw(1), port_number: 10, detect_connected_devices: { lldp: true, arp: false } } },
     /^source.detect_connected_devices/,
   ],
 ] as const;
@@ -143,7 +143,7 @@ test("what asks for nothing that is left out is taken", async () => {
   const devices = { lldp: false, arp: false };
   const end = (number: number) => ({
     switch_id: sw(number),
-    port_number: 30,
+    port_number: 10,
     vlan_id: 1,
     inner_vlan_id: 0,
     detect_connected_devices: devices,
@@ -180,7 +180,7 @@ test("ids that differ, taken ids and endpoints, no path, pinned flows, and flows
   const wide = await send("POST", "/v2/flows", flowBody("e", 3, { maximum_bandwidth: 5_000_000 }));
   expect([wide.status, wide.json["error-type"]]).toEqual([404, "Object was not found"]);
   expect((await send("GET", "/v2/flows/e")).status).toBe(404);
-  const alone = { destination: { switch_id: sw(5), port_number: 30 } };
+  const alone = { destination: { switch_id: sw(5), port_number: 10 } };
   expect((await send("POST", "/v2/flows", flowBody("e", 3, alone))).status).toBe(404);
   expect((await send("PATCH", "/v2/flows/a", { maximum_bandwidth: 5_000_000 })).status).toBe(404);
   // What fits together only with what is stored is looked at, too.
@@ -193,17 +193,17 @@ test("ids that differ, taken ids and endpoints, no path, pinned flows, and flows
   expect((await send("POST", "/v2/flows/f/reroute")).status).toBe(422);
   expect((await send("PATCH", "/v1/flows/a/swap")).status).toBe(400);
   // A switch that is away cannot be read: that is not "all rules are missing".
-  switches.away.add(sw(2));
+  await switches.away(2);
   const unread = await send("GET", "/v1/flows/a/validate");
   expect([unread.status, unread.json["error-message"]]).toEqual([500, "Could not validate flow"]);
-  switches.away.clear();
-  await store.note({ kind: "link", from: sw(1), fromPort: 2, to: sw(2), toPort: 1, isUp: false });
+  await switches.back(2);
+  await store.note(linkEvent(1, 2, false));
   expect((await send("GET", "/v1/flows/a/validate")).status).toBe(422);
 });
 
 test("what a switch refuses is told, and nothing of it is left", async () => {
   const { send, switches } = await startRest();
-  switches.refusing.add(sw(1));
+  switches.refuse(1);
   const refused = await send("POST", "/v2/flows", flowBody("r", 1));
   expect([refused.status, refused.json["error-message"]]).toEqual([500, "Could not create flow"]);
   expect(refused.json["error-description"]).toContain(sw(1));
@@ -215,10 +215,10 @@ test("a time that is over is told as 408", async () => {
   const { send, switches } = await startRest({
     controller: { deadlineMs: 200, switchTimeoutMs: 100, cleanUpMs: 200 },
   });
-  switches.hold(sw(2));
+  switches.hold(2);
   const late = send("POST", "/v2/flows", flowBody("t", 1), { prefer: "wait=20" });
-  await switches.reached(sw(2));
-  const reply = await late.finally(() => switches.release(sw(2)));
+  await switches.reached(2);
+  const reply = await late.finally(() => switches.release(2));
   expect([reply.status, reply.json["error-type"]]).toEqual([408, "Operation has timed out"]);
 });
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { flowBody, startRest, sw } from "./system.ts";
+import { flowBody, linkEvent, startRest, sw } from "./system.ts";
 
 test("a flow is created, read, changed and deleted, and each answer tells the end", async () => {
   const { send, switches } = await startRest();
@@ -7,8 +7,8 @@ test("a flow is created, read, changed and deleted, and each answer tells the en
   expect(created.status).toBe(200);
   expect(created.json).toMatchObject({
     flow_id: "a",
-    source: { switch_id: sw(1), port_number: 30, vlan_id: 10, inner_vlan_id: 0 },
-    destination: { switch_id: sw(3), port_number: 30, vlan_id: 10 },
+    source: { switch_id: sw(1), port_number: 10, vlan_id: 10, inner_vlan_id: 0 },
+    destination: { switch_id: sw(3), port_number: 10, vlan_id: 10 },
     status: "Up",
     maximum_bandwidth: 1000,
     description: "first",
@@ -28,7 +28,7 @@ test("a flow is created, read, changed and deleted, and each answer tells the en
   const patched = await send("PATCH", "/v2/flows/a", { maximum_bandwidth: 2000 });
   expect(patched.json).toMatchObject({ status: "Up", maximum_bandwidth: 2000, description: "first" });
   const moved = await send("PATCH", "/v2/flows/a", { source: { vlan_id: 11 } });
-  expect(moved.json.source).toMatchObject({ switch_id: sw(1), port_number: 30, vlan_id: 11 });
+  expect(moved.json.source).toMatchObject({ switch_id: sw(1), port_number: 10, vlan_id: 11 });
   // What a whole update does not say becomes the default.
   const { flow_id: _, ...whole } = flowBody("a", 12);
   const updated = await send("PUT", "/v2/flows/a", whole);
@@ -48,7 +48,7 @@ test("a flow is created, read, changed and deleted, and each answer tells the en
 
 test("v1 has the same flows in its own form", async () => {
   const { send } = await startRest();
-  const end = (number: number) => ({ "switch-id": sw(number), "port-id": 31, "vlan-id": 7 });
+  const end = (number: number) => ({ "switch-id": sw(number), "port-id": 11, "vlan-id": 7 });
   const body = { flowid: "b", source: end(1), destination: end(3), "maximum-bandwidth": 500 };
   const created = await send("PUT", "/v1/flows", body);
   expect(created.json).toMatchObject({
@@ -85,9 +85,9 @@ test("a protected flow shows both of its paths, is swapped, rerouted, synchronis
   });
   const paths = (await send("GET", "/v1/flows/p/path")).json;
   expect(paths.flowpath_forward).toEqual([
-    { switch_id: sw(1), input_port: 30, output_port: 2 },
-    { switch_id: sw(2), input_port: 1, output_port: 3 },
-    { switch_id: sw(3), input_port: 2, output_port: 30 },
+    { switch_id: sw(1), input_port: 10, output_port: 102 },
+    { switch_id: sw(2), input_port: 101, output_port: 103 },
+    { switch_id: sw(3), input_port: 102, output_port: 10 },
   ]);
   expect(paths.flowpath_reverse.map((hop: { switch_id: string }) => hop.switch_id)).toEqual([
     sw(3),
@@ -106,10 +106,10 @@ test("a protected flow shows both of its paths, is swapped, rerouted, synchronis
     path: {
       latency: 4_000_000,
       nodes: [
-        { switch_id: sw(1), port_no: 2, segment_latency: 2_000_000 },
-        { switch_id: sw(2), port_no: 1 },
-        { switch_id: sw(2), port_no: 3, segment_latency: 2_000_000 },
-        { switch_id: sw(3), port_no: 2 },
+        { switch_id: sw(1), port_no: 102, segment_latency: 2_000_000 },
+        { switch_id: sw(2), port_no: 101 },
+        { switch_id: sw(2), port_no: 103, segment_latency: 2_000_000 },
+        { switch_id: sw(3), port_no: 102 },
       ],
     },
     rerouted: true,
@@ -125,9 +125,7 @@ test("a protected flow shows both of its paths, is swapped, rerouted, synchronis
   ]);
   expect(fine.json[0]).toMatchObject({ flow_id: "p", as_expected: true, discrepancies: [] });
   // Somebody takes a rule from a switch: the direction that it belongs to shows it, and no other one.
-  const rules = switches.rules.get(sw(2)) ?? new Map();
-  const [lost] = [...rules].find(([, rule]) => rule.kind === "rule" && rule.inPort === 1) ?? [""];
-  rules.delete(lost);
+  switches.takeRules(2, 101);
   const broken = (await send("GET", "/v1/flows/p/validate")).json;
   expect(broken.map((entry: { as_expected: boolean }) => entry.as_expected)).toEqual([
     false,
@@ -140,7 +138,7 @@ test("a protected flow shows both of its paths, is swapped, rerouted, synchronis
   expect((await send("GET", "/v1/flows/p/validate")).json[0].as_expected).toBe(true);
 
   // A link of the main path fails: shown at once, by what is stored.
-  await store.note({ kind: "link", from: sw(1), fromPort: 2, to: sw(2), toPort: 1, isUp: false });
+  await store.note(linkEvent(1, 2, false));
   expect((await send("GET", "/v2/flows/p")).json).toMatchObject({
     status: "Down",
     status_details: { main_path: "Down", protected_path: "Up" },
@@ -159,24 +157,24 @@ test("a list is filtered by status and comes in pages", async () => {
   expect(page.json).toHaveLength(3);
   const [, next] = /<([^>]+)>; rel="next"/.exec(page.headers.get("link") ?? "") ?? [];
   expect((await send("GET", next ?? "")).json).toMatchObject([{ flow_id: "d" }]);
-  switches.hold(sw(2));
+  switches.hold(2);
   const change = send("PATCH", "/v2/flows/b", { maximum_bandwidth: 5000 });
-  await switches.reached(sw(2));
+  await switches.reached(2);
   expect(await ids("?status=IN_PROGRESS")).toEqual(["b"]);
   expect(await ids("?status=In%20progress")).toEqual(["b"]);
   expect(await ids("?status=UP")).toEqual(["a", "c", "d"]);
   expect((await send("GET", "/v2/flows/b")).json.status).toBe("In progress");
-  switches.release(sw(2));
+  switches.release(2);
   expect((await change).json.status).toBe("Up");
-  await store.note({ kind: "link", from: sw(1), fromPort: 2, to: sw(2), toPort: 1, isUp: false });
+  await store.note(linkEvent(1, 2, false));
   expect(await ids("?status=DOWN")).toEqual(["a", "b", "c", "d"]);
 });
 
 test("while an operation works on a flow, another one is refused or waits for its turn", async () => {
   const { send, switches } = await startRest();
-  switches.hold(sw(2));
+  switches.hold(2);
   const creating = send("POST", "/v2/flows", flowBody("f", 1));
-  await switches.reached(sw(2));
+  await switches.reached(2);
   // The flow that is being created is there, and says so.
   expect((await send("GET", "/v2/flows/f")).json).toMatchObject({ flow_id: "f", status: "In progress" });
   expect((await send("GET", "/v2/flows/status/f")).json.status).toBe("In progress");
@@ -194,7 +192,7 @@ test("while an operation works on a flow, another one is refused or waits for it
   const twice = await send("POST", "/v2/flows", flowBody("f", 3));
   expect([twice.status, twice.json["error-type"]]).toEqual([409, "Object already exists"]);
   const deleting = send("DELETE", "/v2/flows/f?whenBusy=queue");
-  switches.release(sw(2));
+  switches.release(2);
   expect((await creating).json.status).toBe("Up");
   expect((await deleting).json.status_info).toBe("deleted");
   expect(switches.count).toBe(0);
@@ -202,14 +200,14 @@ test("while an operation works on a flow, another one is refused or waits for it
 
 test("a client that does not wait for the end is told where the answer is", async () => {
   const { send, switches } = await startRest();
-  switches.hold(sw(2));
+  switches.hold(2);
   const pending = await send("POST", "/v2/flows", flowBody("w", 1), { prefer: "wait=0" });
   expect(pending.status).toBe(202);
   expect(pending.json).toMatchObject({ flow_id: "w", status: "In progress" });
   expect(pending.headers.get("preference-applied")).toBe("wait=0");
   const location = pending.headers.get("location") ?? "";
   expect((await send("GET", location)).status).toBe(202);
-  switches.release(sw(2));
+  switches.release(2);
   const answer = await send("GET", location, undefined, { prefer: "wait=20" });
   expect([answer.status, answer.json.status]).toEqual([200, "Up"]);
   expect((await send("GET", location.replace("/v2/", "/v1/"))).json).toMatchObject({ flowid: "w" });
@@ -218,24 +216,24 @@ test("a client that does not wait for the end is told where the answer is", asyn
 test("`Prefer: respond-async` answers as soon as all is taken, with the flow in progress", async () => {
   const { send, switches } = await startRest();
   const early = { prefer: "respond-async" };
-  switches.hold(sw(2));
+  switches.hold(2);
   const created = await send("POST", "/v2/flows", flowBody("e", 1), early);
   expect([created.status, created.json.flow_id, created.json.status]).toEqual([200, "e", "In progress"]);
   expect(created.headers.get("preference-applied")).toBe("respond-async");
-  switches.release(sw(2));
+  switches.release(2);
   const end = await send("GET", created.headers.get("content-location") ?? "", undefined, {
     prefer: "wait=20",
   });
   expect(end.json.status).toBe("Up");
 
-  switches.hold(sw(2));
+  switches.hold(2);
   const rerouted = await send("POST", "/v2/flows/e/reroute", undefined, early);
   expect(rerouted.json).toMatchObject({ flow_id: "e", rerouted: false, path: { latency: 4_000_000 } });
-  switches.release(sw(2));
-  switches.hold(sw(2));
+  switches.release(2);
+  switches.hold(2);
   const deleted = await send("DELETE", "/v2/flows/e?whenBusy=queue", undefined, early);
   expect([deleted.status, deleted.json.flow_id, deleted.json.status]).toEqual([200, "e", "In progress"]);
-  switches.release(sw(2));
+  switches.release(2);
   const gone = await send("GET", deleted.headers.get("content-location") ?? "", undefined, {
     prefer: "wait=20",
   });
@@ -251,7 +249,7 @@ test("`Prefer: respond-async` answers as soon as all is taken, with the flow in 
   expect(refused.status).toBe(404);
   expect((await send("GET", "/v2/flows/n")).status).toBe(404);
   // What fails later leaves the flow: its client was told that there is one.
-  switches.refusing.add(sw(1));
+  switches.refuse(1);
   await send("POST", "/v2/flows", flowBody("k", 3), early);
   const kept = await send("GET", "/v2/flows/k");
   expect(["In progress", "Down"]).toContain(kept.json.status);
@@ -297,7 +295,7 @@ test("a name makes one operation of several requests", async () => {
 test("a delete says which rules are unconfirmed", async () => {
   const { send, switches } = await startRest();
   await send("POST", "/v2/flows", flowBody("u", 1));
-  switches.away.add(sw(2));
+  await switches.away(2);
   const deleted = await send("DELETE", "/v2/flows/u");
   expect(deleted.json).toMatchObject({
     status: "Deleted",

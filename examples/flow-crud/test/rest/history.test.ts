@@ -6,9 +6,9 @@ test("the history of a flow tells all operations, also when the flow is gone, wi
   await send("POST", "/v2/flows", flowBody("h", 1), { correlation_id: "task-create" });
   await send("POST", "/v2/flows", flowBody("other", 2));
   await send("PATCH", "/v2/flows/h", { maximum_bandwidth: 2000 }, { correlation_id: "task-update" });
-  switches.refusing.add(sw(1));
+  switches.refuse(1);
   await send("PATCH", "/v2/flows/h", { maximum_bandwidth: 3000 });
-  switches.refusing.clear();
+  switches.refuse(1, false);
   await engine.call(hubs.restore, { flowId: "h", reason: "the link has failed" });
   await send("GET", "/v1/flows/h/validate");
   await send("DELETE", "/v2/flows/h", undefined, { correlation_id: "task-delete" });
@@ -48,7 +48,7 @@ test("the history of a flow tells all operations, also when the flow is gone, wi
     ["stateAfter", 2000, "main"],
   ]);
   expect(dumpsOf(deleted)).toEqual([["stateBefore", 2000, "main"]]);
-  expect(created.dumps[0].links).toEqual([`${sw(1)}:2 - ${sw(2)}:1`, `${sw(2)}:3 - ${sw(3)}:2`]);
+  expect(created.dumps[0].links).toEqual([`${sw(1)}:102 - ${sw(2)}:101`, `${sw(2)}:103 - ${sw(3)}:102`]);
 
   const { json } = await send("GET", "/v2/flows/h/history/statuses");
   expect(json.history_statuses.map(({ status_become: status }: { status_become: string }) => status)).toEqual(
@@ -78,14 +78,14 @@ test("a history comes in pages, and between times", async () => {
 test("a flush cancels automatic reroutes that wait, and leaves what runs", async () => {
   const { send, switches, engine, hubs } = await startRest();
   await send("POST", "/v2/flows", flowBody("q", 1));
-  switches.hold(sw(2));
+  switches.hold(2);
   const running = send("PATCH", "/v2/flows/q", { maximum_bandwidth: 2000 });
-  await switches.reached(sw(2));
+  await switches.reached(2);
   const { id } = await engine.submit(hubs.restore, { flowId: "q", reason: "a link has failed" });
   const flushed = await send("PATCH", "/v1/flows/q/reroute/flush");
   expect(flushed.json).toEqual({ flow_id: "q", cancelled: 1 });
   expect(await engine.answer(id)).toMatchObject({ kind: "error", code: "WW_CANCELLED" });
   expect((await send("PATCH", "/v1/flows/q/reroute/flush")).json.cancelled).toBe(0);
-  switches.release(sw(2));
+  switches.release(2);
   expect((await running).json.status).toBe("Up");
 });

@@ -5,7 +5,7 @@ import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { expect, onTestFinished, test } from "vitest";
 import type { ApiDocument } from "./document.ts";
-import { flowBody, startRest, sw } from "./system.ts";
+import { flowBody, linkEvent, startRest, sw } from "./system.ts";
 
 test("switches and links are listed, found and changed", async () => {
   const { send } = await startRest();
@@ -16,7 +16,7 @@ test("switches and links are listed, found and changed", async () => {
   expect((await send("GET", `/v1/switches/${sw(2)}`)).json).toEqual(switches[1]);
   expect((await send("GET", `/v1/switches/${sw(9)}`)).status).toBe(404);
   expect((await send("GET", "/v1/links")).json).toHaveLength(8);
-  const query = `src_switch=${sw(1)}&src_port=2&dst_switch=${sw(2)}&dst_port=1`;
+  const query = `src_switch=${sw(1)}&src_port=102&dst_switch=${sw(2)}&dst_port=101`;
   const linkNow = async () => (await send("GET", `/v1/links?${query}`)).json;
   expect(await linkNow()).toMatchObject([
     {
@@ -26,23 +26,23 @@ test("switches and links are listed, found and changed", async () => {
       max_bandwidth: 1_000_000,
       available_bandwidth: 1_000_000,
       path: [
-        { switch_id: sw(1), port_no: 2, seq_id: 0 },
-        { switch_id: sw(2), port_no: 1, seq_id: 1 },
+        { switch_id: sw(1), port_no: 102, seq_id: 0 },
+        { switch_id: sw(2), port_no: 101, seq_id: 1 },
       ],
     },
   ]);
-  const ends = { src_switch: sw(1), src_port: 2, dst_switch: sw(2), dst_port: 1 };
+  const ends = { src_switch: sw(1), src_port: 102, dst_switch: sw(2), dst_port: 101 };
   const changed = await send("PUT", "/v1/link/props", [
-    { ...ends, props: { cost: "77" } },
+    { ...ends, props: { cost: "2" } },
     { ...ends, src_port: 9, props: { cost: "1" } },
   ]);
   expect(changed.json).toEqual({
     failures: 1,
     successes: 1,
-    messages: [`There is no link from ${sw(1)}:9 to ${sw(2)}:1`],
+    messages: [`There is no link from ${sw(1)}:9 to ${sw(2)}:101`],
   });
   expect((await send("GET", `/v1/link/props?${query}`)).json).toEqual([
-    { ...ends, props: { cost: "77", max_bandwidth: "1000000" } },
+    { ...ends, props: { cost: "2", max_bandwidth: "1000000" } },
   ]);
   const wrong = await send("PUT", "/v1/link/props", [{ ...ends, props: { cost: "dear", colour: "red" } }]);
   expect([wrong.status, wrong.json["error-description"]]).toEqual([
@@ -52,8 +52,17 @@ test("switches and links are listed, found and changed", async () => {
   const narrower = await send("PATCH", `/v1/links/bandwidth?${query}`, { max_bandwidth: 5000 });
   expect(narrower.json).toEqual({ ...ends, max_bandwidth: 5000 });
   expect((await linkNow())[0].max_bandwidth).toBe(5000);
-  expect((await send("PATCH", `/v1/links/bandwidth?${query}`, { max_bandwidth: 0 })).status).toBe(409);
-  const none = query.replace("src_port=2", "src_port=9");
+  // Not less than flows have of it.
+  await send("POST", "/v2/flows", flowBody("a", 1));
+  expect((await linkNow())[0].available_bandwidth).toBe(4000);
+  const refused = await send("PATCH", `/v1/links/bandwidth?${query}`, { max_bandwidth: 999 });
+  expect([refused.status, refused.json["error-message"]]).toEqual([
+    409,
+    "Could not change bandwidth of link",
+  ]);
+  const batch = await send("PUT", "/v1/link/props", [{ ...ends, props: { max_bandwidth: "0" } }]);
+  expect(batch.json).toMatchObject({ failures: 1, successes: 0 });
+  const none = query.replace("src_port=102", "src_port=9");
   expect((await send("PATCH", `/v1/links/bandwidth?${none}`, { max_bandwidth: 1 })).status).toBe(404);
 });
 
@@ -62,8 +71,8 @@ test("the rules that a switch should have are those of its flows", async () => {
   await send("POST", "/v2/flows", flowBody("a", 1));
   const { json } = await send("GET", `/v1/switches/${sw(1)}/rules`);
   expect(json.flows.map((rule: Record<string, unknown>) => [rule["flow_id"], rule["match"]])).toEqual([
-    ["a", { in_port: 2, vlan_vid: 101 }],
-    ["a", { in_port: 30, vlan_vid: 1 }],
+    ["a", { in_port: 102, vlan_vid: expect.any(Number) }],
+    ["a", { in_port: 10, vlan_vid: 1 }],
   ]);
   expect(json.meters).toMatchObject([{ flow_id: "a", rate: 1000 }]);
 });
@@ -77,7 +86,7 @@ test("the network is drawn with its flows, those that are not up first", async (
   expect(before.headers.get("content-security-policy")).toMatch(/default-src 'none'.*sandbox/);
   expect(before.text).toContain("6 switches (1 away), 4 links, 2 flows");
   expect((await send("GET", "/network.svg")).text).toBe(before.text);
-  await store.note({ kind: "link", from: sw(1), fromPort: 2, to: sw(2), toPort: 1, isUp: false });
+  await store.note(linkEvent(1, 2, false));
   expect((await send("GET", "/network.svg")).text).toContain("4 links (1 down)");
   const { json } = await send("GET", "/network.json?limit=1");
   expect(json.flows).toMatchObject([{ flowid: "a", status: "Down" }]);
@@ -183,18 +192,18 @@ test("each route says who may use it", async () => {
 
 test("clients that wait are told where to ask as soon as the server closes", async () => {
   const { send, switches, server, engine } = await startRest();
-  switches.hold(sw(2));
+  switches.hold(2);
   const waiting = [
     send("POST", "/v2/flows", flowBody("a", 1), { prefer: "wait=60" }),
     send("POST", "/v2/flows", flowBody("b", 2), { prefer: "wait=60" }),
   ];
-  await switches.reached(sw(2));
-  while ((await engine.count({ status: "running" })) < 2) await switches.reached(sw(2));
+  await switches.reached(2);
+  while ((await engine.count({ status: "running" })) < 2) await switches.reached(2);
   const closed = server.close();
   for (const reply of await Promise.all(waiting)) {
     expect(reply.status).toBe(202);
     expect(reply.headers.get("location")).toMatch(/^\/v2\/operations\//);
   }
-  switches.release(sw(2));
+  switches.release(2);
   await closed;
 });

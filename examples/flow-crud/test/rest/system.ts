@@ -1,38 +1,45 @@
 import { northbound, type NorthboundOptions } from "@wheelwork/northbound";
+import { waitUntil } from "@wheelwork/services";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { createEngine, silentLogger, SqliteStore } from "wheelwork";
 import { createController, type ControllerOptions } from "../../src/controller/controller.ts";
-import { addressOf, isSameRule, switchIdOf, type Rule } from "../../src/controller/model.ts";
-import type { Discrepancy, Speaker, SpeakerAnswer, SpeakerCommand } from "../../src/controller/speaker.ts";
+import { SqliteFlowStore } from "../../src/controller/flow-store-sqlite.ts";
+import { switchIdOf } from "../../src/controller/model.ts";
+import { pathOfCookie } from "../../src/controller/rules.ts";
+import type { Speaker, SpeakerAnswer, SpeakerCommand } from "../../src/controller/speaker.ts";
+import type { NetworkEvent } from "../../src/controller/store.ts";
+import { addressOfFlow, deletionOf } from "../../src/floodlight/rule-messages.ts";
+import { SimulatedNetwork } from "../../src/floodlight/simulated-network.ts";
+import { SwitchSpeaker } from "../../src/floodlight/switch-speaker.ts";
+import { portTo } from "../../src/network.ts";
 import { flowRoutes, type ControllerParts } from "../../src/rest/rest.ts";
 import { undocumented, type ApiDocument } from "./document.ts";
-import { MemoryFlowStore } from "./memory-store.ts";
 
 export const sw = (number: number): string => switchIdOf(BigInt(number));
 
-/** Switches that hold what they are told. A test makes them be away, refuse, or keep silent. */
-class TestSwitches implements Speaker {
-  readonly rules = new Map<string, Map<string, Rule>>();
-  readonly away = new Set<string>();
-  readonly refusing = new Set<string>();
-  /** Commands to them wait until they are taken out. */
-  readonly #held = new Map<string, PromiseWithResolvers<void>>();
-  #waiting: { readonly switchId: string; readonly tell: () => void }[] = [];
-  readonly #reached = new Set<string>();
+/** Holds commands to a switch back for as long as a test looks at what is under way. */
+class Gate implements Speaker {
+  readonly #speaker: Speaker;
+  readonly #held = new Map<
+    string,
+    PromiseWithResolvers<void> & { readonly reached: PromiseWithResolvers<void> }
+  >();
+
+  constructor(speaker: Speaker) {
+    this.#speaker = speaker;
+  }
 
   /** The next commands to a switch wait. */
   hold(switchId: string): void {
-    this.#held.set(switchId, Promise.withResolvers());
-    this.#reached.delete(switchId);
+    this.#held.set(switchId, { ...Promise.withResolvers<void>(), reached: Promise.withResolvers() });
   }
 
-  /** Resolves when a command waits at a switch. */
-  reached(switchId: string): Promise<void> {
-    if (this.#reached.has(switchId)) return Promise.resolve();
-    return new Promise((tell) => this.#waiting.push({ switchId, tell }));
+  /** Resolves when a command waits for a switch. */
+  reached(switchId: string): Promise<void> | undefined {
+    return this.#held.get(switchId)?.reached.promise;
   }
 
   release(switchId: string): void {
@@ -41,81 +48,31 @@ class TestSwitches implements Speaker {
   }
 
   async execute(command: SpeakerCommand): Promise<SpeakerAnswer | undefined> {
-    const { switchId, rules } = command;
-    const held = this.#held.get(switchId);
-    if (held !== undefined) {
-      this.#reached.add(switchId);
-      for (const { switchId: of, tell } of this.#waiting) if (of === switchId) tell();
-      this.#waiting = this.#waiting.filter((one) => one.switchId !== switchId);
-      await held.promise;
-    }
-    const there = this.rules.get(switchId) ?? new Map<string, Rule>();
-    this.rules.set(switchId, there);
-    if (command.command === "read") return this.#read(switchId, rules, there);
-    const isDuty = command.command === "remove" || command.must;
-    if (this.away.has(switchId))
-      return isDuty ? { answer: "done", unconfirmed: rules.length } : { answer: "away" };
-    if (command.command === "install" && this.refusing.has(switchId))
-      return { answer: "refused", reason: "the table is full", isFull: true };
-    for (const rule of rules) {
-      if (command.command === "install") there.set(addressOf(rule), rule);
-      else there.delete(addressOf(rule));
-    }
-    return { answer: "done", unconfirmed: 0 };
+    const held = this.#held.get(command.switchId);
+    held?.reached.resolve();
+    await held?.promise;
+    return this.#speaker.execute(command);
   }
 
-  #read(switchId: string, rules: readonly Rule[], there: ReadonlyMap<string, Rule>): SpeakerAnswer {
-    if (this.away.has(switchId)) return { answer: "away" };
-    const discrepancies: Discrepancy[] = [];
-    for (const rule of rules) {
-      const found = there.get(addressOf(rule)) ?? null;
-      if (found === null || !isSameRule(rule, found)) discrepancies.push({ rule, found });
-    }
-    const all = [...there.values()];
-    const meters = all.filter(({ kind }) => kind === "meter").length;
-    return {
-      answer: "read",
-      discrepancies,
-      packets: 0,
-      bytes: 0,
-      totalRules: all.length - meters,
-      totalMeters: meters,
-    };
-  }
-
-  unconfirmed() {
-    return { count: 0, rules: [] };
-  }
-
-  /** How many rules and meters all switches have. */
-  get count(): number {
-    return [...this.rules.values()].reduce((sum, { size }) => sum + size, 0);
+  unconfirmed(limit: number) {
+    return this.#speaker.unconfirmed(limit);
   }
 }
 
-/**
- * Switch 1 and 3 are linked over 2 and, dearer, over 4. Switch 5 is alone. Switch 6 is away. Ports 1 to 20 are those of links.
- */
-function network(): MemoryFlowStore {
-  const switches = [1, 2, 3, 4, 5, 6].map((number) => ({
-    switchId: sw(number),
-    isConnected: number !== 6,
-    address: `10.0.0.${number}:6653`,
-    description: "a test switch",
-    ports: [{ port: 1, name: "eth1", isUp: true, speedKbps: 1_000_000 }],
-  }));
-  const link = (one: number, other: number, cost: number, bandwidth?: number) => ({
-    ends: { from: sw(one), fromPort: other, to: sw(other), toPort: one },
-    cost,
-    ...(bandwidth === undefined ? {} : { bandwidth }),
-  });
-  return new MemoryFlowStore(switches, [link(1, 2, 1), link(2, 3, 1), link(1, 4, 5), link(3, 4, 5)]);
-}
+/** Both directions of a link between two switches. */
+const linkBetween = (one: number, other: number) => ({
+  from: sw(one),
+  fromPort: portTo(other),
+  to: sw(other),
+  toPort: portTo(one),
+});
 
-/** The document is the same for all servers without access. */
-let kept: Promise<ApiDocument> | undefined;
-const documentOf = (url: string): Promise<ApiDocument> =>
-  (kept ??= fetch(`${url}/openapi.json`).then((reply) => reply.json() as Promise<ApiDocument>));
+const links = [
+  { between: [1, 2], cost: 1 },
+  { between: [2, 3], cost: 1 },
+  { between: [1, 4], cost: 5 },
+  { between: [3, 4], cost: 5 },
+] as const;
 
 /** What a test may set. */
 export interface SystemOptions {
@@ -124,19 +81,33 @@ export interface SystemOptions {
   readonly waits?: Pick<ControllerParts, "defaultWaitMs" | "maxWaitMs">;
 }
 
-/** A controller with its HTTP side. */
+/** The document is the same for all servers without access. */
+let kept: Promise<ApiDocument> | undefined;
+const documentOf = (url: string): Promise<ApiDocument> =>
+  (kept ??= fetch(`${url}/openapi.json`).then((reply) => reply.json() as Promise<ApiDocument>));
+
+/**
+ * A controller with its HTTP side, on a simulated network: switches 1 and 3 are linked over 2 and, dearer, over 4. Switch 5 is alone. Switch 6
+ * is away. Port 100 + j of switch i leads to switch j; ports 1 to 20 are for hosts.
+ */
 export async function startRest({
   controller: options = {},
   northbound: more = {},
   waits = {},
 }: SystemOptions = {}) {
   const folder = mkdtempSync(join(tmpdir(), "flow-crud-rest-"));
+  const network = new SimulatedNetwork({ topology: { switches: 6, links }, reconnectMs: 5 });
+  network.off(6);
+  const speaker = await SwitchSpeaker.over(() => network.listen(), {
+    path: join(folder, "book.db"),
+    durability: "normal",
+  });
+  const store = new SqliteFlowStore(join(folder, "flows.db"), { durability: "normal" });
   const controller = createController({ backoffMs: 5, awayAttempts: 2, ...options });
-  const store = network();
-  const switches = new TestSwitches();
+  const gate = new Gate(speaker);
   const engine = createEngine({
     hubs: controller.all,
-    workers: controller.workers(store, switches),
+    workers: controller.workers(store, gate),
     store: new SqliteStore(join(folder, "wheelwork.db"), { durability: "normal" }),
     logger: silentLogger,
   });
@@ -153,8 +124,67 @@ export async function startRest({
   onTestFinished(async () => {
     await server.close();
     await engine.stop();
+    await speaker.close();
+    await store.close();
     rmSync(folder, { recursive: true, force: true });
   });
+  const switchEvent = (number: number, isConnected: boolean): NetworkEvent => ({
+    kind: "switch",
+    switchId: sw(number),
+    isConnected,
+    address: `10.0.0.${number}:6653`,
+    description: "a test switch",
+    ports: [{ port: 1, name: "eth1", isUp: true, speedKbps: 1_000_000 }],
+  });
+  for (let number = 1; number <= 6; number++) await store.note(switchEvent(number, number !== 6));
+  for (const { between, cost } of links) {
+    const link = linkBetween(between[0], between[1]);
+    await store.note({ kind: "link", ...link, isUp: true, latencyMs: 2, speedKbps: 1_000_000 });
+    await store.changeLink(link, { cost });
+  }
+  await waitUntil(() => speaker.connected.length === 5, 10_000);
+
+  /** Something happens in the network: it is noted, and the flows that it concerns are rerouted. */
+  async function tell(event: NetworkEvent): Promise<void> {
+    await engine.call(controller.hubs.handleEvent, { event });
+    const isBusy = async (): Promise<boolean> =>
+      (await engine.count({ hub: ["restore-flows", "restore-flow"], status: ["pending", "running"] })) > 0;
+    await waitUntil(async () => !(await isBusy()), 20_000);
+  }
+
+  const switches = {
+    hold: (number: number) => gate.hold(sw(number)),
+    reached: (number: number) => gate.reached(sw(number)),
+    release: (number: number) => gate.release(sw(number)),
+    /** A switch loses its connection, and keeps its rules. */
+    away: (number: number): Promise<void> => {
+      network.off(number);
+      return waitUntil(() => !speaker.connected.includes(sw(number)), 10_000);
+    },
+    /** It is there again, and has what it should have. */
+    back: (number: number): Promise<void> => {
+      network.on(number);
+      return waitUntil(() => speaker.connected.includes(sw(number)), 10_000);
+    },
+    /** A switch takes no more rules than it has, or takes them again. */
+    refuse: (number: number, isFull = true) => network.limit(number, isFull ? 0 : 10_000),
+    /** Somebody takes the rules of packets from a port from a switch. */
+    takeRules: (number: number, inPort: number): void => {
+      for (const flow of network.flows(number))
+        if (pathOfCookie(flow.cookie) !== undefined && addressOfFlow(flow)?.split("/")[2] === String(inPort))
+          network.change(number, deletionOf(flow));
+    },
+    /** How many rules and meters of flows the switches really have. */
+    get count(): number {
+      return [1, 2, 3, 4, 5, 6].reduce(
+        (sum, number) =>
+          sum +
+          network.meters(number).length +
+          network.flows(number).filter(({ cookie }) => pathOfCookie(cookie) !== undefined).length,
+        0,
+      );
+    },
+  };
 
   const { access } = more;
   const document = access === undefined ? await documentOf(url) : undefined;
@@ -170,25 +200,31 @@ export async function startRest({
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const text = await response.text();
-    const isJson = (response.headers.get("content-type") ?? "").includes("json");
-    // oxlint-disable-next-line typescript/no-explicit-any
-    const json: any = isJson && text !== "" ? JSON.parse(text) : undefined;
     const type = response.headers.get("content-type") ?? "";
+    // oxlint-disable-next-line typescript/no-explicit-any
+    const json: any = type.includes("json") && text !== "" ? JSON.parse(text) : undefined;
     const problem =
-      document === undefined || path.startsWith("/requests")
+      document === undefined
         ? undefined
         : undocumented(document, method, path, { status: response.status, type, json });
     if (problem !== undefined) throw new Error(problem);
     return { status: response.status, headers: response.headers, text, json };
   }
-  return { engine, store, switches, server, url, send, hubs: controller.hubs, document };
+  return { engine, store, network, switches, server, send, tell, hubs: controller.hubs, document };
 }
+
+/** A link between two switches is there, or is not. */
+export const linkEvent = (one: number, other: number, isUp: boolean): NetworkEvent => ({
+  kind: "link",
+  ...linkBetween(one, other),
+  isUp,
+});
 
 /** A flow from switch 1 to switch 3, as v2 has it. */
 export const flowBody = (flowId: string, vlan: number, more: object = {}) => ({
   flow_id: flowId,
-  source: { switch_id: sw(1), port_number: 30, vlan_id: vlan },
-  destination: { switch_id: sw(3), port_number: 30, vlan_id: vlan },
+  source: { switch_id: sw(1), port_number: 10, vlan_id: vlan },
+  destination: { switch_id: sw(3), port_number: 10, vlan_id: vlan },
   maximum_bandwidth: 1000,
   ...more,
 });
