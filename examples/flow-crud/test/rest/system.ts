@@ -144,12 +144,27 @@ export async function startRest({
   }
   await waitUntil(() => speaker.connected.length === 5, 10_000);
 
+  /** The runs that a run has started, when all of them have ended. */
+  async function startedBy(id: string): Promise<readonly string[]> {
+    const keys = (await engine.history(id)).flatMap((event) =>
+      event.type === "posted" && event.post.kind === "start" ? [event.post.key ?? ""] : [],
+    );
+    const hub = ["restore-flows", "restore-flow"];
+    let ended: readonly string[] = [];
+    await waitUntil(async () => {
+      const { items } = await engine.requests({ hub, status: "ended", limit: 1000 });
+      // A request in a lane has the mark of the lane behind its key.
+      ended = items.map((row) => row.id).filter((one) => keys.includes(one.replace(/@~[0-9a-f]{16}$/, "")));
+      return ended.length === keys.length;
+    }, 20_000);
+    return ended;
+  }
+
   /** Something happens in the network: it is noted, and the flows that it concerns are rerouted. */
   async function tell(event: NetworkEvent): Promise<void> {
-    await engine.call(controller.hubs.handleEvent, { event });
-    const isBusy = async (): Promise<boolean> =>
-      (await engine.count({ hub: ["restore-flows", "restore-flow"], status: ["pending", "running"] })) > 0;
-    await waitUntil(async () => !(await isBusy()), 20_000);
+    const { id } = await engine.submit(controller.hubs.handleEvent, { event });
+    await engine.answer(id);
+    for (const restores of await startedBy(id)) await startedBy(restores);
   }
 
   const switches = {
