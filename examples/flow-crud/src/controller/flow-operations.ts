@@ -86,7 +86,9 @@ export function plan(call: Call, intent: Intent, avoid: Avoid): Plan | Refusal {
   if (known.planned !== null) books.put(record);
   const decision = decide({ books, flowId, avoid }, record.standing, intent);
   if (isRefusal(decision)) {
-    conclude(call, record, "plan", decision);
+    // What an earlier try of this run has taken stays until it is undone: `undo` may have to keep what it was for.
+    const isOwn = known.planned?.fence === guard.fence;
+    conclude(call, isOwn ? known : record, "plan", decision);
     return decision;
   }
   const { after, shortcoming, nextPath } = decision;

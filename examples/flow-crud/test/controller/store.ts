@@ -252,6 +252,22 @@ export function conforms(newStore: NewStore): void {
     expect(await store.settle("a", operator.guard(), null)).toMatchObject({ code: "unknown" });
   });
 
+  test("a flow that is kept stays, also if its next try finds no path", async () => {
+    const { store, operator } = await open();
+    await operator.plan("a", { kind: "create", spec: specOf("a", 10) });
+    const everything = { switches: [1, 2, 3, 4].map(id) };
+    const second = await store.plan(
+      "a",
+      operator.guard(),
+      { kind: "create", spec: specOf("a", 10) },
+      everything,
+    );
+    expect(second).toMatchObject({ code: expect.stringMatching(/no-path|inactive|invalid/) as string });
+    expect(await store.undo("a", operator.guard(), { keep: true, info: "no path" })).toBe("done");
+    expect(await store.flow("a")).toMatchObject({ status: "DOWN", paths: [], info: "no path" });
+    expect(await operator.used(1, 2)).toBe(0);
+  });
+
   test("a commit settles with it, if it is told to", async () => {
     const { store, operator } = await open();
     await operator.create(specOf("a", 10));
