@@ -79,35 +79,38 @@ export function repairsOf(places: readonly Place[], state: SwitchState): Repairs
     placeOf.set(deletions.length + additions.length, address);
     additions.push(message);
   };
-  const usedMeters = new Set<number>();
-  for (const { place, rule } of due.values()) {
-    if (rule.kind !== "meter") continue;
+  const fill = (place: Place, rule: MeterRule): void => {
     const there = hasMeter.get(rule.meter);
     if (there === undefined) add(place.address, meterMod("add", rule));
     else if (!isMeterAsTold(rule, there)) add(place.address, meterMod("modify", rule));
-    if (isUnproven(place)) filled.push(place);
+  };
+  const usedMeters = new Set<number>();
+  for (const { rule } of due.values())
+    if (rule.kind === "rule" && rule.meter !== null) usedMeters.add(rule.meter);
+  const heldMeters: Place[] = [];
+  for (const place of places) {
+    const rule = dueAt(place);
+    if (rule?.kind === "meter") {
+      fill(place, rule);
+      if (isUnproven(place)) filled.push(place);
+    } else if (place.state === "removed" && place.rule.kind === "meter" && usedMeters.has(place.rule.meter)) {
+      // A rule that must be there cannot be without it.
+      fill(place, place.rule);
+      heldMeters.push(place);
+    }
   }
   if (!isDiscoverable) additions.push(lldpRule);
   for (const { place, rule } of due.values()) {
     if (rule.kind !== "rule") continue;
-    if (rule.meter !== null) usedMeters.add(rule.meter);
     if (foreign.has(place.address)) problems.push(`a rule of somebody else is at ${place.address}`);
     else {
       if (!right.has(place.address)) add(place.address, additionOf(rule));
       if (isUnproven(place)) filled.push(place);
     }
   }
-  const [emptied, heldMeters] = [[] as Place[], [] as Place[]];
-  for (const place of places) {
-    if (place.state !== "removed") continue;
-    const { rule } = place;
-    if (rule.kind === "meter" && usedMeters.has(rule.meter)) {
-      heldMeters.push(place);
-      continue;
-    }
-    if (rule.kind === "meter" && hasMeter.has(rule.meter)) add(place.address, meterDeletion(rule.meter));
-    emptied.push(place);
-  }
+  const emptied = places.filter((place) => place.state === "removed" && !heldMeters.includes(place));
+  for (const { address, rule } of emptied)
+    if (rule.kind === "meter" && hasMeter.has(rule.meter)) add(address, meterDeletion(rule.meter));
   return { state, messages: [...deletions, ...additions], placeOf, emptied, filled, heldMeters, problems };
 }
 

@@ -147,7 +147,7 @@ export class SimulatedConnection extends EventEmitter<SwitchEvents> {
 
   thaw(): void {
     this.#isFrozen = false;
-    this.#plan(this.#sent.length);
+    this.#plan(this.#sent.reduce((steps, { messages, come }) => steps + messages.length - come + 1, 0));
   }
 
   #ask<T>(messages: readonly Command[], result: () => T, refusals: Refusal[] = []): Promise<T> {

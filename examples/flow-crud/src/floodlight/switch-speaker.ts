@@ -218,8 +218,10 @@ export class SwitchSpeaker implements Speaker {
       const proven = new Set(attempt.proven);
       const others = noted.map(({ address }) => address).filter((address) => !proven.has(address));
       await this.#book.refuse(switchId, seq, others);
-      return { answer: "refused", reason: attempt.reasons, isFull: attempt.isFull };
     }
+    // A rule may have let go of its meter.
+    if (link.heldMeters.size > 0) await this.#obliged(link, 0, () => this.#clear(link, seq, []));
+    if (attempt.isRefused) return { answer: "refused", reason: attempt.reasons, isFull: attempt.isFull };
     return must || (areDue && attempt.proven.length === noted.length) ? done() : fenced;
   }
 

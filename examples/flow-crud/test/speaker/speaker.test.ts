@@ -207,6 +207,24 @@ for (const [name, start, canRun] of kinds)
       await clear();
     });
 
+    test("what a switch refuses leaves what was there, also when it is started anew", async () => {
+      const old = ruleAt(100, 1);
+      expect(await one("install", seq, old)).toEqual(done());
+      // There is no such meter.
+      const next = ruleAt(100, 2, { meter: 77 });
+      expect(await one("install", seq + 1, next)).toMatchObject({ answer: "refused" });
+      expect(await driven.rules(1)).toEqual(held(old));
+      await driven.crash();
+      await expect.poll(() => driven.rules(1)).toEqual(held(old));
+      // What is owed is not proven by a switch that has refused it at its return.
+      await driven.away(1);
+      expect(await one("restore", seq + 2, next)).toEqual(done(1));
+      await driven.back(1);
+      await expect.poll(() => driven.problems.some((problem) => problem.includes("has refused"))).toBe(true);
+      expect(driven.speaker.unconfirmed(10)).toMatchObject({ count: 1, rules: [{ cookie: next.cookie }] });
+      await clear(next);
+    });
+
     test("a full switch refuses, and what it had stands", async () => {
       const old = ruleAt(100, 1);
       expect(await one("install", seq, old)).toEqual(done());

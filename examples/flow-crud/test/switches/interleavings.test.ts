@@ -7,48 +7,18 @@ import {
   type Message,
 } from "@wheelwork/openflow";
 import { expect, test } from "vitest";
-import { seeded } from "../../src/floodlight/faults.ts";
 import { OpenFlowSwitches } from "../../src/floodlight/openflow-switches.ts";
 import type { DrivenSwitch } from "../../src/floodlight/switch-source.ts";
 import type { AnswerWord } from "../../src/floodlight/wire.ts";
 import { portTo } from "../../src/network.ts";
 import { commandOf, requestA, requestB } from "./lab.ts";
+import { Scheduler } from "./scheduler.ts";
 
 // Switches and connections in the worst order that a random generator finds. What real switches do is in the other tests here; this one
 // plays what they do seldom: bytes that land late, switches that are started anew in the middle, replies that never come.
 
 const seeds = Number(process.env["WHEELWORK_SEEDS"] ?? 250);
 const from = Number(process.env["WHEELWORK_SEED"] ?? 1);
-
-/** What happens next is drawn from these. */
-class Scheduler {
-  readonly random: () => number;
-  readonly #tasks: (() => void)[] = [];
-
-  constructor(seed: number) {
-    this.random = seeded(seed);
-  }
-
-  int(below: number): number {
-    return Math.floor(this.random() * below);
-  }
-
-  add(task: () => void): void {
-    this.#tasks.push(task);
-  }
-
-  get isIdle(): boolean {
-    return this.#tasks.length === 0;
-  }
-
-  /** Does one of them. */
-  async step(): Promise<void> {
-    const [task] = this.#tasks.splice(this.int(this.#tasks.length), 1);
-    task?.();
-    // Whatever follows from it at once.
-    await new Promise((resolve) => void setImmediate(resolve));
-  }
-}
 
 /** Bytes on their way to a switch: a message, or a question. `done` is undefined if nobody waits for it alone. */
 interface Sent {
