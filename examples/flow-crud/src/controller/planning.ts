@@ -317,7 +317,7 @@ interface ChoiceOptions {
   readonly needsSpare?: boolean;
   /** Its paths are kept if there is nothing better. */
   readonly before?: Layout;
-  /** The main path stays if it fits. */
+  /** The main path stays if it fits, unless it blocks each protected one. */
   readonly kept?: Path | undefined;
 }
 
@@ -417,9 +417,7 @@ function chooseRoutes(
   const spare = best(task, besides(main, wish), known);
   if (spare !== undefined) return { main, spare };
   const pair = searchPair(graph, wish);
-  // A path that stands and is fine does not move for the sake of a protected one that an event has broken.
-  if (pair === undefined || stays !== undefined) return { main, spare: null };
-  return { main: pair[0], spare: pair[1] };
+  return pair === undefined ? { main, spare: null } : { main: pair[0], spare: pair[1] };
 }
 
 /** The best route, or a known one that is as good. */

@@ -250,6 +250,11 @@ export function conforms(newStore: NewStore): void {
     expect(await store.flow("a")).toMatchObject({ spec: { bandwidth: 100 }, paths: [{ id: 1 }] });
     expect(await operator.used(1, 2)).toBe(100);
     expect(await store.settle("a", operator.guard(), null)).toMatchObject({ code: "unknown" });
+    // Another run does not undo what was committed.
+    await operator.plan("a", { kind: "update", changes: { bandwidth: 200 } });
+    await store.commit("a", operator.guard());
+    expect(await store.undo("a", { fence: 99, step: 1 }, { keep: true, info: null })).toBe("done");
+    expect(await store.flow("a")).toMatchObject({ spec: { bandwidth: 200 } });
   });
 
   test("a flow that is kept stays, also if its next try finds no path", async () => {
@@ -437,10 +442,14 @@ export function conforms(newStore: NewStore): void {
     ] as const)
       await store.changeLink(segmentOf({ ends }), { cost: 5_000 });
     await operator.create(specOf("a", 10, { protectedPath: true }));
-    expect(await operator.ways("a")).toEqual([
+    await operator.create(specOf("b", 11));
+    expect(await operator.ways("b")).toEqual([[1, 2, 3, 4]]);
+    await operator.run("b", { kind: "update", changes: { protectedPath: true } });
+    const pair = [
       [1, 2, 4],
       [1, 3, 4],
-    ]);
+    ];
+    expect([await operator.ways("a"), await operator.ways("b")]).toEqual([pair, pair]);
   });
 
   test("a link that fails concerns the flows on it, and no others; those of lower numbers first, then the larger ones", async () => {
@@ -581,16 +590,77 @@ export function conforms(newStore: NewStore): void {
     await operator.create(specOf("a", 10));
     await operator.create(specOf("b", 11, { diverseWith: "a" }));
     expect([await operator.ways("a"), await operator.ways("b")]).toEqual([[[1, 2, 4]], [[1, 3, 4]]]);
-    // The named one keeps away as well.
-    expect(await operator.run("a", { kind: "update", changes: { bandwidth: 200 } })).toMatchObject({
-      isMoved: true,
-    });
-    expect(await operator.ways("a")).toEqual([[1, 2, 4]]);
+    // The named one keeps away as well, also for more cost.
+    for (const cable of [{ ends: [1, 5] }, { ends: [5, 4] }] as const) {
+      await operator.store.note(linkEvent(cable));
+      await operator.store.changeLink(segmentOf(cable), { cost: 5_000 });
+    }
     await operator.store.note(linkEvent({ ends: [1, 2] }, false));
-    const shared = await operator.run("a", restore);
-    expect(shared.after?.paths).toHaveLength(1);
+    await operator.run("a", restore);
+    expect(await operator.ways("a")).toEqual([[1, 5, 4]]);
+    await operator.store.note(linkEvent({ ends: [1, 5] }, false));
     const plan = await operator.create(specOf("c", 12, { diverseWith: "b" }));
     expect(plan.shortcoming).toContain("flow b");
+  });
+
+  test("a switch to avoid is on no new path, and no protected path is swapped to over it", async () => {
+    const cables = [...square, { ends: [1, 5] as const }, { ends: [5, 4] as const }];
+    const { store, operator } = await open({}, cables);
+    await operator.create(specOf("a", 10, { protectedPath: true }));
+    await operator.create(specOf("b", 11));
+    await store.note(linkEvent({ ends: [1, 2] }, false));
+    expect(await operator.run("a", restore, [id(3)])).toMatchObject({ isMoved: true });
+    expect((await operator.ways("a"))[0]).toEqual([1, 5, 4]);
+    await store.note(linkEvent({ ends: [1, 2] }));
+    // An update leaves a switch that has refused it, too.
+    await operator.run("b", { kind: "update", changes: { description: "new" } }, [id(2)]);
+    expect(await operator.ways("b")).toEqual([[1, 3, 4]]);
+    // The ends cannot be avoided.
+    await operator.run("b", reroute, [id(1), id(3), id(4)]);
+    expect(await operator.ways("b")).toEqual([[1, 2, 4]]);
+  });
+
+  test("a VLAN of an endpoint is not taken on a link that was found on its port", async () => {
+    const { store, operator } = await open();
+    const ends = {
+      source: { switchId: id(5), port: 7, vlan: 2 },
+      destination: { switchId: id(5), port: 8, vlan: 2 },
+    };
+    await operator.create(specOf("a", 10, ends));
+    const found = [
+      { from: id(1), fromPort: 50, to: id(5), toPort: 7 },
+      { from: id(5), fromPort: 51, to: id(4), toPort: 50 },
+    ];
+    for (const link of found) {
+      await store.note({ kind: "link", ...link, isUp: true });
+      await store.changeLink(link, { cost: 1 });
+    }
+    const { after } = await operator.create(specOf("b", 11));
+    expect([await operator.ways("b"), after?.paths[0]?.vlan]).toEqual([[[1, 5, 4]], 3]);
+  });
+
+  test("a live protected path is not given up for bandwidth", async () => {
+    const aside = [0, 1].flatMap((index) => [
+      { ends: [1, 5] as const, index, kbps: 500 },
+      { ends: [5, 4] as const, index, kbps: 500 },
+    ]);
+    const { store, operator } = await open({}, [...square, ...aside]);
+    await operator.create(specOf("a", 10, { bandwidth: 600, protectedPath: true }));
+    await store.note(linkEvent({ ends: [1, 2] }, false));
+    await store.note(linkEvent({ ends: [1, 3] }, false));
+    const both = await operator.run("a", restore);
+    expect(both.after?.paths).toMatchObject([{ bandwidth: 0 }, { bandwidth: 0 }]);
+    expect(await store.note(linkEvent({ ends: [1, 2] }))).toEqual(["a"]);
+    expect(await operator.run("a", restore)).toMatchObject({
+      isMoved: false,
+      after: { paths: both.after?.paths },
+    });
+    await store.note(linkEvent({ ends: [1, 3] }));
+    await operator.run("a", restore);
+    expect(await store.flow("a")).toMatchObject({
+      status: "UP",
+      paths: [{ bandwidth: 600 }, { bandwidth: 600 }],
+    });
   });
 
   test("a flow with an end on a switch that is away is not rerouted, and not created", async () => {
