@@ -39,8 +39,9 @@ export const switchEvent = (number: number, isConnected = true): NetworkEvent =>
 
 /** Tells a store of connected switches and links. */
 export async function build(store: FlowStore, switches: number, cables: readonly Cable[]): Promise<void> {
-  for (let number = 1; number <= switches; number++) await store.note(switchEvent(number));
-  for (const cable of cables) await store.note(linkEvent(cable));
+  const numbers = Array.from({ length: switches }, (_, index) => index + 1);
+  await Promise.all(numbers.map((number) => store.note(switchEvent(number))));
+  await Promise.all(cables.map((cable) => store.note(linkEvent(cable))));
 }
 
 /** The two ways of a square: 1-2-4 and 1-3-4. The first one is the lower port. */

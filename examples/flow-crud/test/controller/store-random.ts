@@ -3,7 +3,7 @@ import type { FlowSpec } from "../../src/controller/model.ts";
 import { isRefusal } from "../../src/controller/planning.ts";
 import type { FlowStore, Intent, NetworkEvent, Plan } from "../../src/controller/store.ts";
 import { seeded } from "../../src/floodlight/faults.ts";
-import { id, linkEvent, segmentOf, specOf, switchEvent, type Cable } from "./network.ts";
+import { build, id, linkEvent, segmentOf, specOf, switchEvent, type Cable } from "./network.ts";
 
 /** One call of a store: its name in reports, and what it does. */
 interface Step {
@@ -28,14 +28,8 @@ const cables: readonly Cable[] = [
   latencyMs: 1 + (index % 3),
 }));
 
-/** Tells a store of the network of these tests. */
-export async function prepare(store: FlowStore): Promise<void> {
-  for (let number = 1; number <= switches; number++) await store.note(switchEvent(number));
-  for (const cable of cables) await store.note(linkEvent(cable));
-}
-
 /** Calls in any order: operations with new, late and repeated guards, and events of the network. */
-export function randomSteps(seed: number, count: number): Step[] {
+function randomSteps(seed: number, count: number): Step[] {
   const random = seeded(seed);
   const below = (limit: number): number => Math.floor(random() * limit);
   const pick = <T>(all: readonly T[]): T => all[below(all.length)] as T;
@@ -183,47 +177,93 @@ async function check(store: FlowStore, what: string): Promise<Awaited<ReturnType
   return all;
 }
 
-/**
- * Plays the same calls on each store, and compares each answer and all that they show.
- * @param reopen Opens a store anew, or another process of it.
- */
+/** A store that plays. */
+export interface Player {
+  current: FlowStore;
+  /** Opens it anew. */
+  readonly reopen: () => Promise<FlowStore>;
+  /** It gets several calls at once, and must answer as if they came one after the other. */
+  readonly atOnce?: boolean;
+}
+
+/** Looks at plans as they come: versions rise, and the ids of paths are new. */
+class PlanWatch {
+  readonly #versions = new Set<number>();
+  #last = 0;
+  #highestPath = 0;
+  readonly refusals = new Set<string>();
+
+  get plans(): number {
+    return this.#versions.size;
+  }
+
+  /** @returns What is wrong with a plan; null: nothing. */
+  see(answer: unknown): string | null {
+    if (typeof answer !== "object" || answer === null) return null;
+    if (isRefusal(answer)) this.refusals.add(answer.code);
+    if (!("version" in answer)) return null;
+    const plan = answer as Plan;
+    // A repeated plan is an earlier one of its flow.
+    if (this.#versions.has(plan.version)) return null;
+    if (plan.version < this.#last + 1_000) return `version ${plan.version} comes after ${this.#last}`;
+    const old = new Set((plan.before?.paths ?? []).map((path) => path.id));
+    const fresh = (plan.after?.paths ?? []).filter((path) => !old.has(path.id)).map((path) => path.id);
+    if (fresh.some((pathId) => pathId <= this.#highestPath))
+      return `one of the paths ${fresh.join()} is not new`;
+    this.#versions.add(plan.version);
+    this.#last = plan.version;
+    this.#highestPath = Math.max(this.#highestPath, ...fresh);
+    return null;
+  }
+}
+
+const chunksOf = <T>(all: readonly T[], size: number): T[][] =>
+  Array.from({ length: Math.ceil(all.length / size) }, (_, index) =>
+    all.slice(index * size, (index + 1) * size),
+  );
+
+/** Plays the same calls on each store, and compares each answer and all that they show. */
 export async function playRandom(
-  stores: readonly { current: FlowStore; readonly reopen: () => Promise<FlowStore> }[],
+  players: readonly Player[],
   seed: number,
   count: number,
-): Promise<{ readonly plans: number; readonly refusals: Set<string> }> {
-  const statistics = { plans: 0, refusals: new Set<string>() };
-  const versions: number[] = [];
-  let highestPath = 0;
-  for (const store of stores) await prepare(store.current);
-  for (const [index, { name, run }] of randomSteps(seed, count).entries()) {
-    const what = `WHEELWORK_SEED=${seed}, step ${index}: ${name}`;
-    const answers: unknown[] = [];
-    for (const store of stores) answers.push(await run(store.current));
-    for (const answer of answers) expect(answer, what).toEqual(answers[0]);
-    const [answer] = answers;
-    if (typeof answer === "object" && answer !== null) {
-      if (isRefusal(answer)) statistics.refusals.add(answer.code);
-      else if ("version" in answer) {
-        const plan = answer as Plan;
-        statistics.plans++;
-        // A new plan has a higher version, and its new paths have new ids. A repeated one is the last one of its flow.
-        const isNew = !versions.includes(plan.version);
-        expect(!isNew || plan.version >= (versions.at(-1) ?? 0) + 1_000, what).toBe(true);
-        const old = new Set((plan.before?.paths ?? []).map((path) => path.id));
-        const fresh = (plan.after?.paths ?? []).filter((path) => !old.has(path.id)).map((path) => path.id);
-        expect(!isNew || fresh.every((pathId) => pathId > highestPath), what).toBe(true);
-        if (isNew) versions.push(plan.version);
-        highestPath = Math.max(highestPath, ...fresh);
-      }
+): Promise<PlanWatch> {
+  const watch = new PlanWatch();
+  for (const { current } of players) await build(current, switches, cables);
+  for (const [index, steps] of chunksOf(randomSteps(seed, count), 5).entries()) {
+    const what = `WHEELWORK_SEED=${seed}, steps from ${index * 5}: ${steps.map(({ name }) => name).join("; ")}`;
+    const answers: unknown[][] = [];
+    for (const { current, atOnce = false } of players) {
+      const own: unknown[] = [];
+      if (atOnce) own.push(...(await Promise.all(steps.map(({ run }) => run(current)))));
+      else for (const { run } of steps) own.push(await run(current));
+      answers.push(own);
     }
-    if (index % 25 !== 24) continue;
+    for (const own of answers) expect(own, what).toEqual(answers[0]);
+    for (const answer of answers[0] ?? []) expect(watch.see(answer), what).toBeNull();
+    if (index % 5 !== 4) continue;
     const all = [];
-    for (const store of stores) {
-      if (index % 100 === 99) store.current = await store.reopen();
-      all.push(await check(store.current, what));
+    for (const player of players) {
+      if (index % 20 === 19) player.current = await player.reopen();
+      all.push(await check(player.current, what));
     }
     for (const one of all) expect(one, what).toEqual(all[0]);
   }
-  return statistics;
+  return watch;
+}
+
+/** Plays calls on several processes of one store at the same time. What they answer depends on who comes first; what must hold does not. */
+export async function playTogether(
+  processes: readonly FlowStore[],
+  seed: number,
+  count: number,
+): Promise<void> {
+  await build(processes[0] as FlowStore, switches, cables);
+  for (const [index, steps] of chunksOf(randomSteps(seed, count), 20).entries()) {
+    const what = `WHEELWORK_SEED=${seed}, steps from ${index * 20}`;
+    await Promise.all(steps.map(({ run }, place) => run(processes[place % processes.length] as FlowStore)));
+    const all = [];
+    for (const one of processes) all.push(await check(one, what));
+    for (const one of all) expect(one, what).toEqual(all[0]);
+  }
 }

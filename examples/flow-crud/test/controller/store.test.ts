@@ -11,7 +11,7 @@ import { SqliteFlowStore } from "../../src/controller/flow-store-sqlite.ts";
 import { isRefusal } from "../../src/controller/planning.ts";
 import type { FlowStore, Plan } from "../../src/controller/store.ts";
 import { build, linkEvent, Operator, segmentOf, specOf, square } from "./network.ts";
-import { playRandom } from "./store-random.ts";
+import { playRandom, playTogether, type Player } from "./store-random.ts";
 import { conforms } from "./store.ts";
 
 const newFolder = (): string => mkdtempSync(join(tmpdir(), "flow-store-"));
@@ -20,10 +20,10 @@ const seed = Number(process.env["WHEELWORK_SEED"] ?? Math.floor(Math.random() * 
 const rounds = Number(process.env["WHEELWORK_ROUNDS"] ?? 6);
 
 /** A store in a file, that can be opened again. */
-function inFile(): { current: FlowStore; readonly reopen: () => Promise<FlowStore> } {
+function inFile(atOnce = false): Player {
   const folder = newFolder();
   const open = (): SqliteFlowStore => new SqliteFlowStore(join(folder, "flows.db"), { durability: "normal" });
-  const opened = { current: open() as FlowStore, reopen };
+  const opened: Player = { current: open(), reopen, atOnce };
   async function reopen(): Promise<FlowStore> {
     await opened.current.close();
     return open();
@@ -62,7 +62,7 @@ describe("the store in a file", () => {
     const refusals = new Set<string>();
     let plans = 0;
     for (let round = 0; round < rounds; round++) {
-      const played = await playRandom([inFile()], seed + round, 800);
+      const played = await playRandom([inFile(), inFile(true)], seed + round, 600);
       plans += played.plans;
       for (const code of played.refusals) refusals.add(code);
     }
@@ -193,31 +193,41 @@ describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
     return () => new PostgresFlowStore(server.url, options);
   });
 
-  test("it answers as the store in a file does, also when two processes take turns", async () => {
-    await query("DROP SCHEMA IF EXISTS flow_controller CASCADE");
-    const processes = [new PostgresFlowStore(server.url), new PostgresFlowStore(server.url)];
-    onTestFinished(() => Promise.all(processes.map((one) => one.close())).then(() => {}));
-    let turn = 0;
-    const next = (): FlowStore => processes[turn++ % 2] as FlowStore;
-    const takingTurns = new Proxy({} as FlowStore, {
-      get: (_, name: keyof FlowStore | "then") => {
-        // A promise looks whether it is one.
-        if (name === "then") return undefined;
-        const store = next();
-        return (store[name] as (...all: unknown[]) => unknown).bind(store);
-      },
-    });
-    const both = [inFile(), { current: takingTurns, reopen: () => Promise.resolve(takingTurns) }];
-    const { plans } = await playRandom(both, seed, 600);
-    expect(plans).toBeGreaterThan(20);
-  });
-
   const openProcesses = async (count: number): Promise<PostgresFlowStore[]> => {
     await query("DROP SCHEMA IF EXISTS flow_controller CASCADE");
     const processes = Array.from({ length: count }, () => new PostgresFlowStore(server.url));
     onTestFinished(() => Promise.all(processes.map((one) => one.close())).then(() => {}));
     return processes;
   };
+
+  test("it answers as the store in a file does, also to calls at once", async () => {
+    const [first] = (await openProcesses(1)) as [PostgresFlowStore];
+    const player: Player = { current: first, reopen: () => Promise.resolve(first), atOnce: true };
+    const { plans } = await playRandom([inFile(), player], seed, 400);
+    expect(plans).toBeGreaterThan(20);
+  });
+
+  test("it answers as the store in a file does, also when two processes take turns", async () => {
+    const processes = await openProcesses(2);
+    let turn = 0;
+    const takingTurns = new Proxy({} as FlowStore, {
+      get: (_, name: keyof FlowStore | "then") => {
+        // A promise looks whether it is one.
+        if (name === "then") return undefined;
+        const store = processes[turn++ % 2] as FlowStore;
+        return (store[name] as (...all: unknown[]) => unknown).bind(store);
+      },
+    });
+    const player: Player = { current: takingTurns, reopen: () => Promise.resolve(takingTurns) };
+    const { plans } = await playRandom([inFile(), player], seed, 300);
+    expect(plans).toBeGreaterThan(20);
+  });
+
+  test("any operations on several processes at the same time: nothing is lost, doubled or over-booked", async () => {
+    const processes = await openProcesses(3);
+    await playTogether(processes, seed, 400);
+    expect(await processes[0]?.audit()).toEqual([]);
+  });
 
   test("processes that begin at the same time, and want the same: one of them has it", async () => {
     const processes = await openProcesses(3);

@@ -21,15 +21,19 @@ export function conforms(newStore: NewStore): void {
   const open = async (options: TestStoreOptions = {}, cables = square) => {
     const opening = await newStore(options);
     const store = opening();
+    let current = store;
+    const reopen = async (): Promise<FlowStore> => {
+      await current.close();
+      current = opening();
+      return current;
+    };
     onTestFinished(async () => {
-      await store.close();
-      const again = opening();
-      expect(await again.audit()).toEqual([]);
-      await again.close();
+      expect(await current.audit()).toEqual([]);
+      await current.close();
     });
     const operator = new Operator(store);
     await build(store, 5, cables);
-    return { store, operator, opening };
+    return { store, operator, reopen };
   };
   const planned = (plan: Plan | { readonly code: string; readonly message: string }): Plan => {
     if (isRefusal(plan)) throw new Error(`${plan.code}: ${plan.message}`);
@@ -715,15 +719,13 @@ export function conforms(newStore: NewStore): void {
   });
 
   test("all is there again after a restart: flows, what is under way, guards, and the network", async () => {
-    const { store, operator, opening } = await open();
+    const { store, operator, reopen } = await open();
     await operator.create(specOf("a", 10, { protectedPath: true, description: "\u0000 \ud800 ' \" \\ ü" }));
     await operator.create(specOf("gone", 11));
     await operator.run("gone", remove);
     const plan = planned(await operator.plan("a", { kind: "update", changes: { bandwidth: 300 } }));
     const before = [await store.flows({ limit: 9 }), await store.links(), await store.switches()];
-    await store.close();
-    const again = opening();
-    onTestFinished(() => again.close());
+    const again = await reopen();
     expect([await again.flows({ limit: 9 }), await again.links(), await again.switches()]).toEqual(before);
     const late = { kind: "create", spec: specOf("gone", 11) } as const;
     expect(await again.plan("gone", { fence: 2, step: 1 }, late, { switches: [] })).toMatchObject({
