@@ -108,7 +108,10 @@ export interface StoredLink extends Segment {
   readonly isUp: boolean;
   readonly cost: number;
   readonly latencyMs: number;
-  /** Kilobits per second that flows may have of it, and those that they have. `used` never exceeds `bandwidth`: the schema says so. */
+  /**
+   * Kilobits per second that flows may have of it, and those that they have. `used` never exceeds `bandwidth`: the schema says so. A flow
+   * whose old and new path both have the link has the larger of both shares and not the sum: its packets never take both.
+   */
   readonly bandwidth: number;
   readonly used: number;
 }
@@ -169,10 +172,14 @@ export interface FlowStore {
   /**
    * Decides how a flow becomes what it should be, and takes all that the new layout needs beyond the old one, in one transaction. The old
    * layout keeps what it has until `settle`. Of a flow with a plan that was neither committed nor undone, the earlier plan is undone first:
-   * its run is over, or this is its next try.
+   * its run is over, or this is its next try. A plan that was committed and not settled is settled first, unless it deletes the flow that is
+   * to be created (`exists`).
    */
   plan(flowId: string, guard: Guard, intent: Intent, avoid: Avoid): Promise<Plan | Refusal>;
-  /** The new layout stands from now on. `settles`: the old one is given back in the same transaction, as `settle` does it. Of one that is null, the flow is shown no more, and its id is not free yet. */
+  /**
+   * The new layout stands from now on. `settles`: the old one is given back in the same transaction, as `settle` does it. Of one that is null,
+   * the flow is shown no more, and its id is not free yet. `unknown`: the run of this guard has no plan.
+   */
   commit(
     flowId: string,
     guard: Guard,
@@ -183,11 +190,14 @@ export interface FlowStore {
    * superseded. `open`: it has not.
    */
   recall(flowId: string, guard: Guard): Promise<Recalled | Refusal>;
-  /** Gives back what only the old layout has had. `info`: see `StoredFlow`. */
+  /** Gives back what only the old layout has had. `info`: see `StoredFlow`. `unknown`: the run of this guard has no committed plan. */
   settle(flowId: string, guard: Guard, info: string | null): Promise<"done" | Refusal>;
   /**
    * Gives back what only the new layout has had. `keep`: a flow that was to be created stays, without paths, as DOWN; otherwise nothing is
    * left of it. `info`: why, if a flow remains; null: what it was before.
+   *
+   * It is possible until `settle`, also after `commit`: a run that does not know what came of its commit can go back. Without a plan of the
+   * run, it notes `info` and is done: what comes later of an earlier step is superseded.
    */
   undo(
     flowId: string,
@@ -195,6 +205,7 @@ export interface FlowStore {
     options: { readonly keep: boolean; readonly info: string | null },
   ): Promise<"done" | Refusal>;
 
+  /** A flow that is being created is shown without paths, as DOWN, from its plan on. */
   flow(flowId: string): Promise<StoredFlow | undefined>;
   /** In the order of their ids. */
   flows(filter: FlowFilter): Promise<readonly StoredFlow[]>;
@@ -203,8 +214,11 @@ export interface FlowStore {
 
   /**
    * Notes what has happened in the network, and says which flows it concerns: if a link has failed, those with a path on it; if a link or a
-   * switch is there again, those that are not UP. Pinned ones are left out. Those of lower priority numbers come first, then those of more
-   * bandwidth. The same event again concerns the same flows again.
+   * switch is there again, those that are not UP, and those with a path on the link that no operation has settled since it failed. Pinned ones
+   * are left out. Those of lower priority numbers come first, then those of more bandwidth. The same event again concerns the same flows
+   * again, as long as nobody has worked on them.
+   *
+   * A link that is found on a port with another link replaces that one, which has failed then. Links are never forgotten.
    */
   note(event: NetworkEvent): Promise<readonly string[]>;
   switches(): Promise<readonly StoredSwitch[]>;
@@ -214,7 +228,7 @@ export interface FlowStore {
     link: Segment,
     change: { readonly cost?: number; readonly latencyMs?: number; readonly bandwidth?: number },
   ): Promise<boolean | Refusal>;
-  /** What does not fit together: links whose `used` is not the sum of their paths, and resources without an owner. For tests and for people. */
+  /** What does not fit together: links whose `used` is not the sum of what flows have, and resources without an owner. For tests and for people. */
   audit(): Promise<readonly string[]>;
   close(): Promise<void>;
 }
