@@ -256,7 +256,7 @@ export function conforms(newStore: NewStore): void {
     expect(await store.settle("a", operator.guard(), null)).toMatchObject({ code: "unknown" });
     // Another run does not undo what was committed.
     await operator.plan("a", { kind: "update", changes: { bandwidth: 200 } });
-    await store.commit("a", operator.guard());
+    await store.commit("a", operator.guard(), null);
     expect(await store.undo("a", { fence: 99, step: 1 }, { keep: true, info: null })).toBe("done");
     expect(await store.flow("a")).toMatchObject({ spec: { bandwidth: 200 } });
   });
