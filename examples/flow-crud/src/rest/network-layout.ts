@@ -115,6 +115,9 @@ function distancesIn(part: readonly number[], neighbours: Neighbours): Float64Ar
   return distances;
 }
 
+/** Math.hypot takes ten times as long, and these are no large numbers. */
+const lengthOf = (dx: number, dy: number): number => Math.sqrt(dx * dx + dy * dy);
+
 /** An array may be too long to be the arguments of a function. */
 const most = (values: Float64Array, least: number): number =>
   values.reduce((found, one) => Math.max(found, one), least);
@@ -181,7 +184,7 @@ function majorize(distances: Float64Array, x: Float64Array, y: Float64Array): vo
       const wanted = distances[at * count + other] as number;
       const weight = 1 / (wanted * wanted);
       const [dx, dy] = [(x[at] as number) - (x[other] as number), (y[at] as number) - (y[other] as number)];
-      const there = Math.max(Math.hypot(dx, dy), 1e-6);
+      const there = Math.max(lengthOf(dx, dy), 1e-6);
       sumX += weight * ((x[other] as number) + (wanted * dx) / there);
       sumY += weight * ((y[other] as number) + (wanted * dy) / there);
       weights += weight;
@@ -224,7 +227,7 @@ function pushApart(x: Float64Array, y: Float64Array): boolean {
   for (let at = 0; at < x.length; at++) {
     for (let other = at + 1; other < x.length; other++) {
       const [dx, dy] = [(x[other] as number) - (x[at] as number), (y[other] as number) - (y[at] as number)];
-      const there = Math.hypot(dx, dy);
+      const there = lengthOf(dx, dy);
       if (there >= leastDistance - 0.5) continue;
       hasMoved = true;
       const [unitX, unitY] = there < 1e-6 ? [1, 0] : [dx / there, dy / there];
