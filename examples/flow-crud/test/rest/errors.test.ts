@@ -188,7 +188,7 @@ test("ids that differ, taken ids and endpoints, no path, pinned flows, and flows
   const both = await send("PATCH", "/v2/flows/f", { allocate_protected_path: true });
   expect([both.status, both.json["error-description"]]).toEqual([
     400,
-    "allocate_protected_path: a pinned flow cannot be protected",
+    expect.stringContaining("it is pinned and cannot have a protected path"),
   ]);
   expect((await send("POST", "/v2/flows/f/reroute")).status).toBe(422);
   expect((await send("PATCH", "/v1/flows/a/swap")).status).toBe(400);

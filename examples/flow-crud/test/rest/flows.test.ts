@@ -285,6 +285,12 @@ test("a name makes one operation of several requests", async () => {
   const gone = await send("GET", path, undefined, named);
   expect([gone.status, gone.json.correlation_id]).toEqual([404, "reads"]);
   // An answer is the same, also when the flow is gone.
+  await send("POST", "/v2/flows", flowBody("gone", 99));
+  const change = () => send("PATCH", "/v2/flows/gone", { priority: 1 }, { correlation_id: "change" });
+  expect((await change()).json).toMatchObject({ flow_id: "gone", status: "Up", priority: 1 });
+  await send("DELETE", "/v2/flows/gone");
+  expect((await change()).json).toMatchObject({ flow_id: "gone", priority: 1 });
+  expect((await send("GET", "/v2/flows/gone")).status).toBe(404);
   const again = await send("DELETE", "/v2/flows/flow-of-corre", undefined, {
     correlation_id: "e",
     "idempotency-key": "k",
