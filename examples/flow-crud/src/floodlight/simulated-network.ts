@@ -73,6 +73,8 @@ export class SimulatedNetwork {
   readonly #links = new Map<string, TopologyLink & State>();
   /** By switch and port: the link, and the other end. */
   readonly #ends = new Map<string, { readonly link: State; readonly node: Node; readonly port: number }>();
+  /** Who hears what leaves a port, by switch and port. */
+  readonly #hosts = new Map<string, (data: Uint8Array) => void>();
   #source: (EventEmitter<Events> & { readonly port: number }) | undefined;
 
   /** @throws RangeError with all that is wrong with the topology */
@@ -261,6 +263,11 @@ export class SimulatedNetwork {
     return exits[0];
   }
 
+  /** A host hears the packets that leave a port of a switch. */
+  hear(switchId: string, port: number, listener: (data: Uint8Array) => void): void {
+    this.#hosts.set(`${Number(datapathIdOf(switchId))}/${port}`, listener);
+  }
+
   /** A host sends a packet into a port of a switch. */
   inject(switchId: string, port: number, data: Uint8Array): void {
     const node = this.#node(Number(datapathIdOf(switchId)));
@@ -345,6 +352,7 @@ export class SimulatedNetwork {
       out: (port, packet) => {
         if (!node.table.isUp(port)) return;
         const end = this.#ends.get(`${number}/${port}`);
+        this.#hosts.get(`${number}/${port}`)?.(bytesOf(packet));
         if (end === undefined)
           return exit({ switchId: switchIdOf(BigInt(number)), port, vlan: packet.vlans[0] ?? 0 });
         if (end.link.isUp && !end.link.isSilent)

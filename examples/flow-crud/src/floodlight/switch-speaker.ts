@@ -309,7 +309,9 @@ export class SwitchSpeaker implements Speaker {
       ...flows.flatMap(({ rule }) => deletionsAt(rule as FlowRule)),
       ...meters.map(({ rule }) => meterDeletion((rule as MeterRule).meter)),
     ]);
-    for (const { address } of meters) heldMeters.delete(address);
+    // What was said later meanwhile is held still.
+    for (const { address, seq } of meters)
+      if (heldMeters.get(address)?.seq === seq) heldMeters.delete(address);
     await this.#book.confirm(switchId, [...flows, ...meters]);
     return done(open.filter(({ address }) => heldMeters.has(address)).length);
   }
