@@ -10,8 +10,15 @@ import {
   type Engine,
   type EngineOptions,
 } from "wheelwork";
+import { createController, type Controller, type ControllerOptions } from "./controller/controller.ts";
+import { SqliteFlowStore } from "./controller/flow-store-sqlite.ts";
+import type { FlowStore } from "./controller/store.ts";
 import { Floodlight, type FloodlightOptions } from "./floodlight/floodlight.ts";
+import { openNetwork } from "./floodlight/open-network.ts";
 import { OpenFlowSwitches, type OpenFlowOptions } from "./floodlight/openflow-switches.ts";
+import { SimulatedNetwork } from "./floodlight/simulated-network.ts";
+import type { SwitchSpeaker } from "./floodlight/switch-speaker.ts";
+import type { Topology } from "./floodlight/topology.ts";
 import { Flows } from "./flows.ts";
 import { flowCreateHub, type FlowCreateOptions } from "./hub.ts";
 import { defaultSwitches } from "./network.ts";
@@ -31,6 +38,10 @@ export interface FlowCrudOptions {
   readonly style?: "chart" | "handlers";
   /** The switches, and what goes wrong on the way to them. */
   readonly floodlight?: Omit<FloodlightOptions, "durability" | "clock">;
+  /** Deadlines and attempts of the operations on flows. */
+  readonly controller?: ControllerOptions;
+  /** What the simulated network is made of. Default: a ring. Real switches have their own links. */
+  readonly topology?: Topology;
   /** Drives real switches instead of simulated ones. */
   readonly network?: Omit<OpenFlowOptions, "path" | "durability" | "clock" | "onProblem">;
   /** How many meters there are. */
@@ -51,6 +62,12 @@ export interface FlowCrud {
   /** The real switches, if it drives some. */
   readonly network: OpenFlowSwitches | undefined;
   readonly flows: Flows;
+  /** The hubs of the life of flows, and what they know and drive. */
+  readonly controller: Controller;
+  readonly flowStore: FlowStore;
+  readonly speaker: SwitchSpeaker;
+  /** The simulated network; undefined: it drives real switches. */
+  readonly simulated: SimulatedNetwork | undefined;
   /** Stops the engine when what is open is committed, and closes the files. Runs go on at the next start. */
   close(): Promise<void>;
 }
@@ -60,9 +77,9 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
   const { dataDir, flow = {}, meters, bus = new LocalBus(), durability = "full" } = options;
   const { logger, clock, observe } = options.engine ?? {};
   mkdirSync(dataDir, { recursive: true });
-  const opened: { close(): void | Promise<void> }[] = [];
+  const parts: { close(): void | Promise<void> }[] = [];
   const keep = <T extends { close(): void | Promise<void> }>(part: T): T => {
-    opened.unshift(part);
+    parts.unshift(part);
     return part;
   };
   try {
@@ -76,10 +93,45 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
       }),
     );
     const onProblem = (problem: string): void => logger?.warn({ part: "floodlight" }, problem);
+    const switches = (options.network ?? options.floodlight)?.switches ?? defaultSwitches;
+    const flowStore = keep(
+      new SqliteFlowStore(join(dataDir, "flows.db"), {
+        durability,
+        ...(clock === undefined ? {} : { soon: clock.soon, wallMs: clock.wallMs }),
+      }),
+    );
+    const controller = createController(options.controller);
+    const simulated =
+      options.network === undefined
+        ? new SimulatedNetwork({
+            topology: options.topology ?? { shape: "ring", switches },
+            ...(options.floodlight?.tableSize === undefined
+              ? {}
+              : { tableSize: options.floodlight.tableSize }),
+            ...(clock === undefined ? {} : { clock }),
+          })
+        : undefined;
+    const started = Promise.withResolvers<Engine>();
+    const opened = keep(
+      await openNetwork({
+        path: join(dataDir, "rules.db"),
+        switches: simulated === undefined ? { listen: options.network?.listen ?? {} } : { simulated },
+        known: {
+          links: (await flowStore.links()).filter(({ isUp }) => isUp),
+          switches: (await flowStore.switches()).flatMap((one) => (one.isConnected ? [one.switchId] : [])),
+        },
+        onEvent: async (event) => {
+          await (await started.promise).submit(controller.hubs.handleEvent, { event });
+        },
+        onProblem,
+        durability,
+        ...(clock === undefined ? {} : { clock }),
+      }),
+    );
     const network =
       options.network === undefined
         ? undefined
-        : await OpenFlowSwitches.open({
+        : await OpenFlowSwitches.over(() => Promise.resolve(opened.share()), {
             ...options.network,
             path: join(dataDir, "switches.db"),
             durability,
@@ -98,11 +150,14 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
     const chart = flowCreateHub(flow, spokes);
     const service = flowCreateService(flow, spokes);
     const hub: AnyHub = options.style === "handlers" ? service : chart;
-    const switches = (options.network ?? options.floodlight)?.switches ?? defaultSwitches;
     const engine = createEngine({
       ...options.engine,
-      hubs: [chart, service],
-      workers: [...resourceWorkers(spokes, pool, switches), ...floodlightWorkers(spokes)],
+      hubs: [chart, service, ...controller.all],
+      workers: [
+        ...resourceWorkers(spokes, pool, switches),
+        ...floodlightWorkers(spokes),
+        ...controller.workers(flowStore, opened.speaker),
+      ],
       store,
       bus,
       observe: (signal) => {
@@ -114,6 +169,7 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
       },
     });
     await engine.start();
+    started.resolve(engine);
     const flows = keep(new Flows(engine, pool));
     flows.catchUp().catch((error: unknown) => {
       logger?.warn({ error: String(error) }, "the states of flows could not be caught up with");
@@ -124,13 +180,17 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
       floodlight,
       network,
       flows,
+      controller,
+      flowStore,
+      speaker: opened.speaker,
+      simulated,
       close: async () => {
         await engine.stop();
-        for (const part of opened.splice(0)) await part.close();
+        for (const part of parts.splice(0)) await part.close();
       },
     };
   } catch (error) {
-    for (const part of opened) await part.close();
+    for (const part of parts) await part.close();
     throw error;
   }
 }

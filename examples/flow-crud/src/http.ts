@@ -3,6 +3,7 @@ import { HttpProblem, northbound, problemDetails, type NorthboundOptions } from 
 import * as z from "zod";
 import type { FlowCrud } from "./application.ts";
 import type { RulesFilter } from "./floodlight/switches.ts";
+import { flowRoutes } from "./rest/rest.ts";
 import { FlowReply, FlowRequest, type FlowErrorCode } from "./hub.ts";
 
 const statuses: Readonly<Record<FlowErrorCode, number>> = {
@@ -23,8 +24,15 @@ export function serveFlowCrud(
     "access" | "allowedHosts" | "insecure" | "logger" | "metrics" | "tls"
   > = {},
 ): ReturnType<typeof northbound> {
-  const { engine, hub, flows, floodlight } = system;
-  const extra: NonNullable<NorthboundOptions["extra"]> = (app) => {
+  const { engine, hub, flows, floodlight, controller, flowStore } = system;
+  const { logger } = options;
+  const extra: NonNullable<NorthboundOptions["extra"]> = async (app) => {
+    await flowRoutes({
+      engine,
+      hubs: controller.hubs,
+      store: flowStore,
+      ...(logger === undefined ? {} : { logger }),
+    })(app);
     app.get<{ Params: { flowid: string } }>(
       "/flow/:flowid",
       {

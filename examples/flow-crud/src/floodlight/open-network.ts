@@ -1,0 +1,89 @@
+import { listen, type SpeakerOptions } from "@wheelwork/openflow";
+import type { Clock } from "wheelwork";
+import { switchIdOf, type Segment } from "../controller/model.ts";
+import type { NetworkEvent } from "../controller/store.ts";
+import type { DatabaseDurability } from "../database.ts";
+import { Discovery, type DiscoveryOptions } from "./discovery.ts";
+import type { SimulatedNetwork } from "./simulated-network.ts";
+import { SharedSource, type SwitchSource } from "./switch-source.ts";
+import { SwitchSpeaker } from "./switch-speaker.ts";
+
+/** What a network of flows is opened with. */
+export interface OpenNetworkOptions {
+  /** The file that notes what the switches should have. Only one process may open it. */
+  readonly path: string;
+  /** The switches: simulated ones, or where real ones connect. */
+  readonly switches:
+    { readonly simulated: SimulatedNetwork } | { readonly listen: Omit<SpeakerOptions, "generation"> };
+  /** What was known before this process: see `DiscoveryOptions`. */
+  readonly known: NonNullable<DiscoveryOptions["known"]>;
+  /** Gets what happens in the network, one event after the other. If it fails, it gets the event again. */
+  readonly onEvent: (event: NetworkEvent) => Promise<void>;
+  readonly onProblem?: (problem: string) => void;
+  /** Default `full`. */
+  readonly durability?: DatabaseDurability;
+  /** For tests: the clock. */
+  readonly clock?: Pick<Clock, "after" | "monotonicMs" | "soon" | "wallMs">;
+}
+
+/** A network whose switches have what flows need, and that tells what happens to it. */
+export interface OpenedNetwork {
+  readonly speaker: SwitchSpeaker;
+  /** The port that switches connect to; 0: they connect to a socket file, or are simulated. */
+  readonly port: number;
+  /** The same switches for another part of this process, which has rules of its own. */
+  share(): SwitchSource;
+  close(): Promise<void>;
+}
+
+/** Packets between simulated switches take no time: what their links say counts. */
+function latenciesOf({ links }: SimulatedNetwork): (link: Segment) => number | undefined {
+  const known = new Map(
+    links.flatMap(({ between, ports, latencyMs }) =>
+      between.map((number, index) => [`${switchIdOf(BigInt(number))} ${ports[index]}`, latencyMs] as const),
+    ),
+  );
+  return ({ from, fromPort }) => known.get(`${from} ${fromPort}`);
+}
+
+/**
+ * Opens the book of a network and lets its switches connect.
+ * @throws WheelworkError WW_STORE_UNAVAILABLE. OpenFlowError WW_OF_CONFIG. The error of the system, such as EADDRINUSE.
+ */
+export async function openNetwork(options: OpenNetworkOptions): Promise<OpenedNetwork> {
+  const { path, switches, known, onEvent, onProblem, durability, clock } = options;
+  let opened: SharedSource | undefined;
+  const open = async (generation: bigint): Promise<SwitchSource> => {
+    opened = new SharedSource(
+      "simulated" in switches
+        ? await switches.simulated.listen()
+        : await listen({ requestTimeoutMs: 2000, ...switches.listen, generation }),
+    );
+    return opened.share();
+  };
+  const speaker = await SwitchSpeaker.over(open, {
+    path,
+    ...(durability === undefined ? {} : { durability }),
+    ...(onProblem === undefined ? {} : { onProblem }),
+    ...(clock === undefined ? {} : { clock }),
+  });
+  const shared = opened as unknown as SharedSource;
+  const discovery = new Discovery({
+    source: shared.share(),
+    known,
+    onEvent,
+    ...("simulated" in switches ? { latencyOf: latenciesOf(switches.simulated) } : {}),
+    ...(onProblem === undefined ? {} : { onProblem }),
+    ...(clock === undefined ? {} : { clock }),
+  });
+  return {
+    speaker,
+    port: speaker.port,
+    share: () => shared.share(),
+    close: async () => {
+      discovery.close();
+      await speaker.close();
+      await shared.close();
+    },
+  };
+}
