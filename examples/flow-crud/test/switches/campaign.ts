@@ -177,7 +177,7 @@ async function differencesOf(ring: Ring, lengths: readonly number[]): Promise<st
   const problems: string[] = [];
   const flows = new Map<bigint, number[]>();
   for (let number = 1; number <= switches; number++) {
-    for (const line of await ring.lab.dump(number)) {
+    for (const line of await ring.rules(number)) {
       const cookie = BigInt(/cookie=(0x[0-9a-f]+)/.exec(line)?.[1] ?? -1);
       const [owner, ruleid] = [cookie >> 20n, Number(cookie & 0xf_ffffn)];
       const isRight =

@@ -162,9 +162,14 @@ export class Ring implements Driven {
     await waitUntil(() => !this.switches.connected.includes(number), patienceMs);
   }
 
+  /** The rules of a switch, without the one that finds its links. */
+  async rules(number: number): Promise<string[]> {
+    return (await this.lab.dump(number)).filter((line) => !line.includes("dl_type=0x88cc"));
+  }
+
   /** How many rules each switch has. */
   counts(): Promise<number[]> {
-    return Promise.all(this.#numbers.map(async (number) => (await this.lab.dump(number)).length));
+    return Promise.all(this.#numbers.map(async (number) => (await this.rules(number)).length));
   }
 
   /** The cookies on a switch, whoever has written them. */
