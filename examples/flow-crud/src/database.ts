@@ -44,12 +44,17 @@ interface Pending {
 export class GroupCommit {
   readonly #db: DatabaseSync;
   readonly #soon: (task: () => void) => void;
+  readonly #turnMs: number;
   #pending: Pending[] = [];
 
-  /** `soon` runs a task after what is ready now. */
-  constructor(db: DatabaseSync, soon: (task: () => void) => void) {
+  /**
+   * `soon` runs a task after what is ready now. After `turnMs` milliseconds, the rest of a group waits for a transaction of its own, so that
+   * writes that take long do not keep all else from its turn.
+   */
+  constructor(db: DatabaseSync, soon: (task: () => void) => void, turnMs = Infinity) {
     this.#db = db;
     this.#soon = soon;
+    this.#turnMs = turnMs;
   }
 
   /**
@@ -67,15 +72,21 @@ export class GroupCommit {
     const group = this.#pending;
     this.#pending = [];
     const results: unknown[] = [];
+    const begin = performance.now();
     try {
       this.#db.exec("BEGIN IMMEDIATE");
-      for (const { write } of group) results.push(write());
+      for (const { write } of group) {
+        results.push(write());
+        if (performance.now() - begin > this.#turnMs) break;
+      }
       this.#db.exec("COMMIT");
     } catch (error) {
       if (this.#db.isOpen && this.#db.isTransaction) this.#db.exec("ROLLBACK");
       for (const { reject } of group) reject(error);
       return;
     }
+    this.#pending = group.splice(results.length);
+    if (this.#pending.length > 0) this.#soon(() => this.#commit());
     for (const [index, { resolve }] of group.entries()) resolve(results[index] as never);
   }
 }

@@ -1,13 +1,20 @@
 // The tables of the store in PostgreSQL, the same as those in a file. `changed` is the revision of the transaction that has written a row:
 // a process reads what is later than what it knows. The row of `state` is the lock: who writes, has it until its transaction ends.
 
-/** Creates what is missing. The advisory lock is for processes that start at the same time. */
+/**
+ * Creates what is missing. The advisory lock is for processes that start at the same time. Tables that are there are not touched: that would
+ * take locks on them, in another order than those who write.
+ */
 export const tablesOf = (schema: string): string => `
 BEGIN;
 SELECT pg_advisory_xact_lock(hashtext('${schema}'));
 CREATE SCHEMA IF NOT EXISTS ${schema};
 SET LOCAL search_path = ${schema};
-CREATE TABLE IF NOT EXISTS state (
+DO $tables$ BEGIN
+IF to_regclass('${schema}.state') IS NOT NULL THEN
+  RETURN;
+END IF;
+CREATE TABLE state (
   id integer PRIMARY KEY CHECK (id = 1),
   version bigint NOT NULL,
   next_path bigint NOT NULL,
@@ -15,9 +22,9 @@ CREATE TABLE IF NOT EXISTS state (
   -- The highest revision of a row that was forgotten. Who knows less reads all anew.
   forgotten bigint NOT NULL
 );
-INSERT INTO state VALUES (1, 0, 1, 0, 0) ON CONFLICT DO NOTHING;
-CREATE TABLE IF NOT EXISTS switch (switch_id text PRIMARY KEY, record text NOT NULL, changed bigint NOT NULL);
-CREATE TABLE IF NOT EXISTS link (
+INSERT INTO state VALUES (1, 0, 1, 0, 0);
+CREATE TABLE switch (switch_id text PRIMARY KEY, record text NOT NULL, changed bigint NOT NULL);
+CREATE TABLE link (
   link_key text PRIMARY KEY,
   from_switch text NOT NULL REFERENCES switch,
   from_port bigint NOT NULL,
@@ -32,47 +39,48 @@ CREATE TABLE IF NOT EXISTS link (
   changed bigint NOT NULL,
   CHECK (used BETWEEN 0 AND bandwidth)
 );
-CREATE TABLE IF NOT EXISTS flow (
+CREATE TABLE flow (
   flow_id text PRIMARY KEY,
   record text NOT NULL,
   gone_at bigint,
   changed bigint NOT NULL
 );
-CREATE TABLE IF NOT EXISTS path (path_id bigint PRIMARY KEY, flow_id text NOT NULL REFERENCES flow);
-CREATE TABLE IF NOT EXISTS endpoint (
+CREATE TABLE path (path_id bigint PRIMARY KEY, flow_id text NOT NULL REFERENCES flow);
+CREATE TABLE endpoint (
   switch_id text NOT NULL REFERENCES switch,
   port bigint NOT NULL,
   vlan integer NOT NULL CHECK (vlan BETWEEN 0 AND 4095),
   flow_id text NOT NULL REFERENCES flow,
   PRIMARY KEY (switch_id, port, vlan)
 );
-CREATE TABLE IF NOT EXISTS vlan (
+CREATE TABLE vlan (
   switch_id text NOT NULL REFERENCES switch,
   vlan integer NOT NULL CHECK (vlan BETWEEN 2 AND 4094),
   path_id bigint NOT NULL REFERENCES path,
   PRIMARY KEY (switch_id, vlan)
 );
-CREATE TABLE IF NOT EXISTS meter (
+CREATE TABLE meter (
   switch_id text NOT NULL REFERENCES switch,
   meter integer NOT NULL CHECK (meter BETWEEN 32 AND 2500),
   path_id bigint NOT NULL REFERENCES path,
   PRIMARY KEY (switch_id, meter)
 );
-CREATE TABLE IF NOT EXISTS share (
+CREATE TABLE share (
   link_key text NOT NULL REFERENCES link,
   flow_id text NOT NULL REFERENCES flow,
   kbps bigint NOT NULL CHECK (kbps >= 0),
   PRIMARY KEY (link_key, flow_id)
 );
-CREATE INDEX IF NOT EXISTS switch_changed ON switch (changed);
-CREATE INDEX IF NOT EXISTS link_changed ON link (changed);
-CREATE INDEX IF NOT EXISTS flow_changed ON flow (changed);
-CREATE INDEX IF NOT EXISTS flow_gone ON flow (gone_at) WHERE gone_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS path_flow ON path (flow_id);
-CREATE INDEX IF NOT EXISTS endpoint_flow ON endpoint (flow_id);
-CREATE INDEX IF NOT EXISTS vlan_path ON vlan (path_id);
-CREATE INDEX IF NOT EXISTS meter_path ON meter (path_id);
-CREATE INDEX IF NOT EXISTS share_flow ON share (flow_id);
+CREATE INDEX switch_changed ON switch (changed);
+CREATE INDEX link_changed ON link (changed);
+CREATE INDEX flow_changed ON flow (changed);
+CREATE INDEX flow_gone ON flow (gone_at) WHERE gone_at IS NOT NULL;
+CREATE INDEX path_flow ON path (flow_id);
+CREATE INDEX endpoint_flow ON endpoint (flow_id);
+CREATE INDEX vlan_path ON vlan (path_id);
+CREATE INDEX meter_path ON meter (path_id);
+CREATE INDEX share_flow ON share (flow_id);
+END $tables$;
 
 -- Plans are made when the tables are small: no scans. The server takes such a plan for a dear one, and would compile it for longer than it runs.
 CREATE OR REPLACE FUNCTION apply_changes(changes jsonb) RETURNS void
@@ -139,7 +147,8 @@ SELECT record FROM flow WHERE ${since === undefined ? "gone_at IS NULL" : change
 }
 
 /** The tables of claims. */
+export const tables = ["path", "endpoint", "vlan", "meter", "share"] as const;
+
+/** Reads all claims, by their tables. */
 export const claimsOf = (schema: string): string =>
-  ["path", "endpoint", "vlan", "meter", "share"]
-    .map((table) => `SELECT * FROM ${schema}.${table}`)
-    .join(";\n");
+  tables.map((table) => `SELECT * FROM ${schema}.${table}`).join(";\n");

@@ -15,7 +15,7 @@ import {
   type Dump,
   type Row,
 } from "./flow-rows.ts";
-import { beginOf, claimsOf, tablesOf } from "./flow-schema-postgres.ts";
+import { beginOf, claimsOf, tables, tablesOf } from "./flow-schema-postgres.ts";
 import { segmentOf } from "./graph.ts";
 import type { Segment } from "./model.ts";
 import { changeLink, note, type LinkChange } from "./network-events.ts";
@@ -44,11 +44,16 @@ export interface PostgresFlowStoreOptions {
   readonly wallMs?: () => number;
 }
 
-/** How long a statement, an attempt to connect, or a process that stands still in a transaction may take, in milliseconds. */
+/** How long a statement, or an attempt to connect, may take, in milliseconds. */
 const timeoutMs = 5_000;
 
 /** How often a job is tried when another writer came between. */
 const tries = 10;
+/** How much one transaction does: so many jobs, and no more after so many milliseconds. The other processes wait meanwhile. */
+const mostJobs = 500;
+const turnMs = 500;
+/** How long a process may stand still in a transaction, in milliseconds. Those that wait for it wait longer. */
+const standstillMs = 2_500;
 /** How long it may take to read all that there is, in milliseconds. */
 const loadMs = 60_000;
 
@@ -105,7 +110,7 @@ export class PostgresFlowStore implements FlowStore {
       // The server keeps the bound itself, unless it is frozen, or cut off.
       query_timeout: timeoutMs + 1_000,
       // A process that stands still must not keep the others from writing.
-      idle_in_transaction_session_timeout: timeoutMs,
+      idle_in_transaction_session_timeout: standstillMs,
     });
     // A statement that loses its connection fails by itself. Between statements nobody needs to know: the next one connects anew.
     this.#server.on("error", () => {});
@@ -170,25 +175,20 @@ export class PostgresFlowStore implements FlowStore {
 
   async audit(): Promise<readonly string[]> {
     this.#checkOpen();
-    await this.#prepare();
-    const client = await this.#server.connect();
+    let client: PoolClient | undefined;
     try {
+      await this.#prepare();
+      client = await this.#connect();
       const content = contentOf(await many(client, beginOf(this.#schema, undefined, false)));
-      const [paths = [], endpoints = [], vlans = [], meters = [], shares = []] = (
-        await many(client, claimsOf(this.#schema))
-      ).map(({ rows }) => rows as Row[]);
+      const results = await many(client, claimsOf(this.#schema));
       await client.query("COMMIT");
       client.release();
-      const claims = [
-        ...paths.map((row) => claimOf("path", row)),
-        ...endpoints.map((row) => claimOf("endpoint", row)),
-        ...vlans.map((row) => claimOf("vlan", row)),
-        ...meters.map((row) => claimOf("meter", row)),
-        ...shares.map((row) => claimOf("share", row)),
-      ];
+      const claims = tables.flatMap((kind, index) =>
+        ((results[index]?.rows ?? []) as Row[]).map((row) => claimOf(kind, row)),
+      );
       return auditOf({ ...content, claims });
     } catch (cause) {
-      client.release(true);
+      client?.release(true);
       throw unavailable(cause);
     }
   }
@@ -233,11 +233,12 @@ export class PostgresFlowStore implements FlowStore {
     await Promise.resolve();
     while (this.#jobs.length > 0) {
       const alone = this.#jobs.findIndex(({ isAlone }) => isAlone);
-      const batch =
-        alone === 0 ? this.#jobs.splice(0, 1) : this.#jobs.splice(0, alone > 0 ? alone : Infinity);
+      const batch = this.#jobs.splice(0, alone === 0 ? 1 : alone < 0 ? mostJobs : Math.min(alone, mostJobs));
       try {
         const results = await this.#perform(batch);
-        for (const [index, { resolve }] of batch.entries()) resolve(results[index] as never);
+        const [done, left] = [batch.slice(0, results.length), batch.slice(results.length)];
+        for (const [index, { resolve }] of done.entries()) resolve(results[index] as never);
+        this.#jobs.unshift(...left);
       } catch (error) {
         // Nobody knows whether it was written, and the books know more than the database.
         this.#revision = undefined;
@@ -265,31 +266,39 @@ export class PostgresFlowStore implements FlowStore {
     return false;
   }
 
+  async #connect(): Promise<PoolClient> {
+    const client = await this.#server.connect();
+    // The query under way fails by itself. Without a listener, a lost connection would end the process as well.
+    if (!client.listeners("error").includes(ignore)) client.on("error", ignore);
+    return client;
+  }
+
   async #prepare(): Promise<void> {
     if (this.#isPrepared) return;
-    await this.#server.query(tablesOf(this.#schema)).catch((cause: unknown) => {
-      throw unavailable(cause);
-    });
+    await this.#server.query(tablesOf(this.#schema));
     this.#isPrepared = true;
   }
 
-  /** Does the jobs of a batch in one transaction. */
+  /** Does the jobs of a batch in one transaction. @returns The results of those that it had the time for, in their order. */
   async #perform(batch: readonly Job[]): Promise<unknown[]> {
     await this.#prepare();
     const writes = batch.some((job) => job.writes);
-    const client = await this.#server.connect();
+    const client = await this.#connect();
     let hasFailed = true;
     try {
       await this.#refresh(client, writes);
       await this.#admit(client, batch);
       const now = this.#wallMs();
-      const results = batch.map((job) => {
+      const results: unknown[] = [];
+      const begin = performance.now();
+      for (const job of batch) {
         try {
-          return job.work(this.#books, now);
+          results.push(job.work(this.#books, now));
         } catch (cause) {
           throw new JobError(job, cause);
         }
-      });
+        if (performance.now() - begin > turnMs) break;
+      }
       this.#books.dismiss();
       const changes = this.#books.takeChanges();
       const revision = await this.#save(client, changes, now);
@@ -382,6 +391,8 @@ export class PostgresFlowStore implements FlowStore {
     return known + 1;
   }
 }
+
+const ignore = (): void => {};
 
 /** The rows of claims, by their tables. */
 function rowsOf(claims: Iterable<Claim>): Record<Claim["kind"], Row[]> {

@@ -39,6 +39,8 @@ export interface SqliteFlowStoreOptions {
   readonly durability?: DatabaseDurability;
   /** How long the guard of a flow is kept after the flow is gone, in milliseconds. Default: a week. */
   readonly rememberMs?: number;
+  /** How long one transaction may take in which many operations come together, in milliseconds: the rest waits for its turn. Default 50. */
+  readonly turnMs?: number;
   /** For tests. Runs a task after what is ready now. */
   readonly soon?: (task: () => void) => void;
   /** For tests. Milliseconds since 1970. */
@@ -181,11 +183,11 @@ export class SqliteFlowStore implements FlowStore {
    * @throws WheelworkError WW_STORE_UNAVAILABLE.
    */
   constructor(path: string, options: SqliteFlowStoreOptions = {}) {
-    const { soon = (task: () => void) => void setImmediate(task) } = options;
+    const { soon = (task: () => void) => void setImmediate(task), turnMs = 50 } = options;
     this.#rememberMs = options.rememberMs ?? rememberMs;
     this.#wallMs = options.wallMs ?? Date.now;
     this.#db = openDatabase(path, schema, options.durability);
-    this.#group = new GroupCommit(this.#db, soon);
+    this.#group = new GroupCommit(this.#db, soon, turnMs);
     const prepared = Object.entries(sql).map(([name, text]) => [name, this.#db.prepare(text)] as const);
     this.#statements = Object.fromEntries(prepared) as Record<keyof typeof sql, StatementSync>;
   }

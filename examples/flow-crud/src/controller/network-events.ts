@@ -8,6 +8,9 @@ import type { NetworkEvent, Refusal, StoredPort, StoredSwitch } from "./store.ts
 /** What a link has when nothing else is known of it. The cost is OpenKilda's. */
 const assumed = { cost: 700, latencyMs: 1, kbps: 10_000_000 } as const;
 
+/** More than that is no latency that counts. */
+const longestMs = 1e6;
+
 type EventOf<Kind extends NetworkEvent["kind"]> = Extract<NetworkEvent, { readonly kind: Kind }>;
 
 /** Notes what has happened. @returns The flows that it concerns, in the order in which they go. See `FlowStore.note`. */
@@ -67,7 +70,7 @@ function noteLink(books: Books, event: EventOf<"link">): string[] {
     if (link.isUp) change(books, link, { isUp: false });
     return fail(books, link);
   });
-  const latencyMs = event.latencyMs ?? known?.latencyMs ?? assumed.latencyMs;
+  const latencyMs = Math.min(event.latencyMs ?? known?.latencyMs ?? assumed.latencyMs, longestMs);
   if (known === undefined) {
     const speed = event.speedKbps ?? 0;
     const bandwidth = speed > 0 ? speed : speedOf(books, segment);
@@ -152,7 +155,7 @@ export function changeLink(books: Books, segment: Segment, wanted: LinkChange): 
 function refusalOf(link: Link, { cost, latencyMs, bandwidth }: LinkChange): Refusal | true {
   const isWhole = (value: number | undefined, most: number): boolean =>
     value === undefined || (Number.isInteger(value) && value >= 0 && value <= most);
-  const isLatency = latencyMs === undefined || (latencyMs >= 0 && latencyMs <= 1e6);
+  const isLatency = latencyMs === undefined || (latencyMs >= 0 && latencyMs <= longestMs);
   const problems = [
     !isWhole(cost, 1e9) && "its cost is a whole number from 0 to 1,000,000,000",
     !isLatency && "its latency is a number from 0 to 1,000,000 ms",

@@ -10,7 +10,7 @@ import { PostgresFlowStore } from "../../src/controller/flow-store-postgres.ts";
 import { SqliteFlowStore } from "../../src/controller/flow-store-sqlite.ts";
 import { isRefusal } from "../../src/controller/planning.ts";
 import type { FlowStore, Plan } from "../../src/controller/store.ts";
-import { build, linkEvent, Operator, segmentOf, specOf, square } from "./network.ts";
+import { build, linkEvent, Operator, segmentOf, specOf, square, switchEvent } from "./network.ts";
 import { playRandom, playTogether, type Player } from "./store-random.ts";
 import { conforms } from "./store.ts";
 
@@ -134,6 +134,35 @@ describe("the file", () => {
     expect([await store.flow("b"), await operator.used(1, 2)]).toEqual([undefined, 100]);
     await operator.create(specOf("b", 11));
     expect(await store.counts()).toEqual({ UP: 2, DOWN: 0, DEGRADED: 0 });
+  });
+
+  test("what else is to be done gets its turn between many operations that take long", async () => {
+    const folder = newFolder();
+    const turns: (() => void)[] = [];
+    const store = new SqliteFlowStore(join(folder, "flows.db"), {
+      turnMs: 0,
+      soon: (task) => void turns.push(task),
+    });
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const next = async (): Promise<void> => {
+      turns.shift()?.();
+      await Promise.resolve();
+    };
+    const done: number[] = [];
+    for (const number of [1, 2, 3]) void store.note(switchEvent(number)).then(() => done.push(number));
+    await expect.poll(() => turns.length).toBe(1);
+    const seen: number[] = [];
+    while (turns.length > 0) {
+      await next();
+      seen.push((await store.switches()).length);
+    }
+    expect([seen, done]).toEqual([
+      [1, 2, 3],
+      [1, 2, 3],
+    ]);
+    const closed = store.close();
+    while (turns.length > 0) await next();
+    await closed;
   });
 
   test("how many flows a second it creates", async () => {
@@ -283,8 +312,19 @@ describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
     await operator.create(specOf("a", 10));
     const intent = { kind: "create", spec: specOf("b", 11) } as const;
     const guard = { fence: 9, step: 1 };
+    // It dies while the operation is under way: it waits for another writer.
+    const other = new Client(server.url);
+    other.on("error", () => {});
+    await other.connect();
+    await other.query("BEGIN; SELECT * FROM flow_controller.state FOR UPDATE");
+    const lost = store.plan("b", guard, intent, { switches: [] }).catch((error: unknown) => error);
+    const waiting =
+      "SELECT 1 FROM pg_stat_activity WHERE application_name = 'flow-crud' AND wait_event_type = 'Lock'";
+    await expect.poll(() => query(waiting)).toHaveLength(1);
     await server.signal("SIGKILL");
-    await expect(store.plan("b", guard, intent, { switches: [] })).rejects.toMatchObject({ retryable: true });
+    expect(await lost).toMatchObject({ retryable: true });
+    const away = store.plan("b", guard, intent, { switches: [] });
+    await expect(away).rejects.toMatchObject({ retryable: true });
     await server.start();
     const [first, second] = await Promise.all(
       [1, 2].map(() => store.plan("b", guard, intent, { switches: [] })),
