@@ -305,6 +305,21 @@ describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
     expect((await store.audit()).length).toBe(2 + square.length);
   });
 
+  test("a process that opens the store waits for no one who writes", async () => {
+    const [first] = (await openProcesses(1)) as [PostgresFlowStore];
+    await build(first, 5, square);
+    const writer = new Client(server.url);
+    await writer.connect();
+    onTestFinished(() => writer.end());
+    await writer.query(
+      "BEGIN; SET search_path = flow_controller; UPDATE link SET cost = cost; UPDATE state SET version = version",
+    );
+    const second = new PostgresFlowStore(server.url);
+    onTestFinished(() => second.close());
+    expect(await second.links()).toHaveLength(2 * square.length);
+    await writer.query("ROLLBACK");
+  });
+
   test("a lost server is an error that can be tried again; nothing is done twice", async () => {
     const [store] = (await openProcesses(1)) as [PostgresFlowStore];
     await build(store, 5, square);
