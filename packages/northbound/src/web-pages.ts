@@ -62,6 +62,16 @@ export function refuseWebPages(app: FastifyInstance, { allowedHosts = [] }: WebP
   return refusal;
 }
 
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /**
+     * A header that names a request of this route as `Idempotency-Key` does, in small letters. No page of another site can send a header
+     * of one's own without being asked first, so a POST with it needs no JSON content type.
+     */
+    readonly nameHeader?: `${string}_${string}` | `x-${string}`;
+  }
+}
+
 /**
  * Refuses with 415 a POST with neither a JSON content type nor an `Idempotency-Key`, and each request with another content type
  * than JSON, whatever its method. Register it after `refuseWebPages`.
@@ -69,8 +79,10 @@ export function refuseWebPages(app: FastifyInstance, { allowedHosts = [] }: WebP
 export function refuseFormPosts(app: FastifyInstance): void {
   app.addHook("onRequest", (request, _reply, done) => {
     const { "content-type": type, "idempotency-key": key } = request.headers;
+    const { nameHeader } = request.routeOptions.config;
+    const isNamed = key !== undefined || (nameHeader !== undefined && nameHeader in request.headers);
     const isJson = /^\s*application\/json\s*(;|$)/i.test(type ?? "");
-    const isSafe = request.method === "POST" ? key !== undefined : type === undefined;
+    const isSafe = request.method === "POST" ? isNamed : type === undefined;
     if (isJson || isSafe) return done();
     const detail = `a ${request.method} needs the header Content-Type: application/json`;
     const next = "Send it also without a body. A POST without a body may have an Idempotency-Key instead.";

@@ -152,3 +152,22 @@ test.each<Headers>([
   const response = await app.inject({ method: "POST", url: `/requests/${id}/cancel`, headers });
   expect(response.statusCode).toBe(202);
 });
+
+test("a route of one's own may have another header that names its requests", async () => {
+  const { app } = await system({
+    extra: (own) => {
+      own.post("/named", { config: { nameHeader: "correlation_id" } }, () => ({ done: true }));
+      own.post("/other", () => ({ done: true }));
+    },
+  });
+  const headers = { correlation_id: "c1" };
+  const statusOf = async (url: string, more: Headers = {}) =>
+    (await app.inject({ method: "POST", url, headers: { ...headers, ...more } })).statusCode;
+  expect(await statusOf("/named")).toBe(200);
+  expect(await statusOf("/other")).toBe(415);
+  // A browser asks before a page sends it, and is told no.
+  expect(await statusOf("/named", { origin: "https://elsewhere.example" })).toBe(403);
+  const asks = { origin: "https://elsewhere.example", "access-control-request-method": "POST" };
+  const asked = await app.inject({ method: "OPTIONS", url: "/named", headers: asks });
+  expect([asked.statusCode, asked.headers["access-control-allow-origin"]]).toEqual([403, undefined]);
+});
