@@ -3,12 +3,15 @@ import { FlowChanges, FlowId, FlowSpec, Layout } from "./model.ts";
 import { Discrepancy } from "./speaker.ts";
 import { NetworkEvent, refusals } from "./store.ts";
 
+/** A text without control characters: a label of a request has none. */
+const Line = z.string().regex(/^\P{Cc}*$/u, "must have no control characters");
+
 /** What the requests of all operations have in common. */
 const Common = z.strictObject({
   /** It waits for its turn while another operation works on its flow. Otherwise it is refused with WW_BUSY. */
   queue: z.boolean().default(false),
   /** Names the operation in the history of its flow, as the caller knows it. */
-  correlationId: z.string().max(200).default(""),
+  correlationId: Line.max(200).default(""),
 });
 
 /** Requests, by the names of their hubs. */
@@ -27,12 +30,12 @@ export const SwapFlow = Common.extend({ flowId: FlowId });
 export const SyncFlow = Common.extend({ flowId: FlowId });
 export const ValidateFlow = z.strictObject({
   flowId: FlowId,
-  correlationId: z.string().max(200).default(""),
+  correlationId: Line.max(200).default(""),
 });
 /** A reroute that the network asks for. It waits for its turn, and the newest that waits stands for those before it. */
-export const RestoreFlow = z.strictObject({ flowId: FlowId, reason: z.string().max(1_000) });
+export const RestoreFlow = z.strictObject({ flowId: FlowId, reason: Line.max(1_000) });
 /** Reroutes of all flows that something in the network concerns. */
-export const RestoreFlows = z.strictObject({ flows: z.array(FlowId), reason: z.string().max(1_000) });
+export const RestoreFlows = z.strictObject({ flows: z.array(FlowId), reason: Line.max(1_000) });
 /** Something has happened in the network: it is noted, and the flows that it concerns are restored. */
 export const HandleEvent = z.strictObject({ event: NetworkEvent });
 
