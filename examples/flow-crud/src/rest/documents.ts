@@ -274,6 +274,7 @@ export function routeOf(
     config: {
       permission,
       failure,
+      nameHeader: "correlation_id" as const,
       ...documented({
         ...(body === undefined ? {} : { body }),
         ...(isBodyOptional === undefined ? {} : { isBodyOptional }),
@@ -316,7 +317,10 @@ const byOperation: Readonly<Record<OperationName, Readonly<Record<number, object
 export const operationResponses = (operation: OperationName): Readonly<Record<number, object>> => ({
   202: pending,
   408: error("The time was over. What the flow was before stands."),
-  415: jsonOf("There is neither Content-Type: application/json nor an Idempotency-Key.", { type: "object" }),
+  415: {
+    description: "There is neither Content-Type: application/json nor the name of the request.",
+    content: { "application/problem+json": { schema: { $ref: "Problem#" } } },
+  },
   422: error(
     "The flow cannot have it: it is pinned, an end of it is not connected, or it is down. Or the name of the request belongs to another one.",
   ),

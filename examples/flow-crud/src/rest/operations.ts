@@ -100,7 +100,8 @@ export class Operations {
     const key = keyOf(request);
     const isEarly = operation !== "validate" && prefersAsync(request);
     const common = {
-      ...(key === undefined ? {} : { correlationId: key }),
+      // A key may be any text; what the history shows is one that can be read.
+      ...(key === undefined || /\p{Cc}/u.test(key) ? {} : { correlationId: key }),
       ...(operation !== "validate" && wantsTurn(request) ? { queue: true } : {}),
       // Who was told that there is a flow finds it, whatever has come of it.
       ...(operation === "create" && isEarly ? { keep: true } : {}),
@@ -257,8 +258,8 @@ function keyOf(request: FastifyRequest): string | undefined {
   const key = idempotencyKey(request)?.key;
   if (key !== undefined) return key;
   const correlation = correlationOf(request);
-  if (Array.from(correlation).length > 200)
-    throw invalid([{ path: "correlation_id", message: "must be 200 characters at most" }]);
+  if (/\p{Cc}/u.test(correlation))
+    throw invalid([{ path: "correlation_id", message: "must have no control characters" }]);
   return correlation === "" ? undefined : correlation;
 }
 

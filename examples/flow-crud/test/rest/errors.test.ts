@@ -229,3 +229,22 @@ test("of twenty creates of one id, one is done", async () => {
   );
   expect(replies.map(({ status }) => status).toSorted()).toEqual([200, ...Array(19).fill(409)]);
 });
+
+test("a name that cannot be shown is refused, or not shown", async () => {
+  const { send } = await startRest();
+  for (const name of ["a\tb", "x".repeat(201)]) {
+    const refused = await send("POST", "/v2/flows", flowBody("a", 1), { correlation_id: name });
+    expect([refused.status, refused.json["error-description"]]).toEqual([
+      400,
+      expect.stringMatching(
+        /correlation_id: must (?:have no control characters|NOT have more than 200 characters)$/,
+      ),
+    ]);
+  }
+  const key = { "idempotency-key": "a%0Ab" };
+  const made = await send("POST", "/v2/flows", flowBody("a", 1), key);
+  expect([made.status, (await send("POST", "/v2/flows", flowBody("a", 1), key)).json]).toEqual([
+    200,
+    made.json,
+  ]);
+});

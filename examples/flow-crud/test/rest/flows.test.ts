@@ -256,7 +256,7 @@ test("`Prefer: respond-async` answers as soon as all is taken, with the flow in 
 });
 
 test("a name makes one operation of several requests", async () => {
-  const { send, engine } = await startRest();
+  const { send, engine, url } = await startRest();
   for (const header of ["correlation_id", "idempotency-key"]) {
     const id = `flow-of-${header.slice(0, 5)}`;
     const named = { [header]: `name of ${header}` };
@@ -277,6 +277,12 @@ test("a name makes one operation of several requests", async () => {
       200,
     );
   }
+  // A request with a name needs no content type: OpenKilda's clients send none without a body.
+  const bare = await fetch(`${url}/v2/flows/flow-of-corre/reroute`, {
+    method: "POST",
+    headers: { correlation_id: "bare" },
+  });
+  expect([bare.status, ((await bare.json()) as { flow_id: string }).flow_id]).toEqual([200, "flow-of-corre"]);
   // To validate is to read: the same name reads again.
   const named = { correlation_id: "reads" };
   const path = "/v1/flows/flow-of-corre/validate";

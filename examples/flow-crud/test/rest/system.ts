@@ -225,7 +225,7 @@ export async function startRest({
     if (problem !== undefined) throw new Error(problem);
     return { status: response.status, headers: response.headers, text, json };
   }
-  return { engine, store, network, switches, server, send, tell, hubs: controller.hubs, document };
+  return { engine, store, network, switches, server, url, send, tell, hubs: controller.hubs, document };
 }
 
 /** A link between two switches is there, or is not. */
