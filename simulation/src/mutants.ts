@@ -1,6 +1,7 @@
 import type { Mutant } from "./mutant.ts";
 import { mutantsOfShards } from "./mutants-of-shards.ts";
 import { mutantsOfTimes } from "./mutants-of-times.ts";
+import { mutantsOfStreams } from "./mutants-of-streams.ts";
 import { mutantsOfWatches } from "./mutants-of-watches.ts";
 
 const turn = "packages/core/src/turn.ts";
@@ -761,5 +762,6 @@ export const mutants: readonly Mutant[] = [
   },
   ...mutantsOfTimes,
   ...mutantsOfWatches,
+  ...mutantsOfStreams,
   ...mutantsOfShards,
 ];

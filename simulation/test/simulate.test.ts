@@ -48,6 +48,7 @@ test(
       "I33",
       "I34",
       "I35",
+      "I38",
     ])
       expect(report.exercised.get(invariant), invariant).toBeGreaterThan(50);
     for (const store of ["memory", "network", "file"])
@@ -56,6 +57,8 @@ test(
       expect(report.signals.get(signal), signal).toBeGreaterThan(5);
     for (const kind of ["result", "error", "timeout"])
       expect(report.happened.get(`answer ${kind}`), kind).toBeGreaterThan(5);
+    for (const what of ["reads events on", "told of events", "events WW_EVENTS_GONE"])
+      expect(report.happened.get(what), what).toBeGreaterThan(5);
     for (const reason of ["late", "stale", "ended"])
       expect(report.happened.get(`ignored ${reason}`), reason).toBeGreaterThan(5);
     const untaken = [...report.declared].filter(

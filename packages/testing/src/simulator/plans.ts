@@ -88,6 +88,26 @@ export const sentOf = (
 export const setBackMs = (faults: readonly PlannedFault[]): number =>
   faults.reduce((sum, { kind, forMs }) => sum + (kind === "clock-jump" ? Math.max(0, -forMs) : 0), 0);
 
+/** Whether what was committed at a time, in simulated milliseconds, may be forgotten by now. */
+export function mayBeForgotten(
+  {
+    retentionMs = Number.POSITIVE_INFINITY,
+    historyRetentionMs = Number.POSITIVE_INFINITY,
+    faults,
+  }: {
+    readonly retentionMs: number | undefined;
+    readonly historyRetentionMs: number | undefined;
+    readonly faults: readonly PlannedFault[];
+  },
+  committedAt: number,
+  now: number,
+): boolean {
+  const keptMs = Math.min(retentionMs, historyRetentionMs);
+  // A clock that jumps makes everything older.
+  const hasJumped = faults.some(({ kind, at }) => kind === "clock-jump" && at <= now);
+  return keptMs < Number.POSITIVE_INFINITY && (hasJumped || committedAt + keptMs <= now);
+}
+
 /** What a shard may hold, in a plan. */
 export interface PlannedLimits {
   readonly checkpointEvents: number;

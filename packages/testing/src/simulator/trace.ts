@@ -116,6 +116,8 @@ export type Seen =
       readonly after: number | undefined;
       readonly until: "answer" | "end";
     }
+  /** For people. */
+  | { readonly type: "noted"; readonly what: string; readonly details: string }
   | { readonly type: "calm" }
   | { readonly type: "ended"; readonly problem: string | undefined }
   | {

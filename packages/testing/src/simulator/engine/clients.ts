@@ -56,6 +56,12 @@ export class Clients {
     );
   }
 
+  /** The process that can be asked now. */
+  get ready(): EngineProcess | undefined {
+    const node = this.#machine.current;
+    return node?.ready === true && node.alive ? node : undefined;
+  }
+
   /** Under which keys requests come, and when they begin. */
   get asked(): readonly Asked[] {
     return this.wanted.map(({ key, sent }) => ({ key, ...sent }));
@@ -173,10 +179,7 @@ export class Clients {
       key,
       scaleMs,
       clock,
-      any: () => {
-        const node = this.#machine.current;
-        return node?.ready === true && node.alive ? node : undefined;
-      },
+      any: () => this.ready,
       mayBeForgotten: () => plan.retentionMs !== undefined,
       see: (seen) => this.#machine.see(seen),
     });

@@ -7,7 +7,10 @@ import { scheduleHub } from "../checker/schedules.ts";
 import { fileDisk, memoryDisk, type Disk } from "../disk.ts";
 import { SimulatedNetwork } from "../network.ts";
 import { ScheduleRuns } from "../schedules.ts";
-import { drawFor, PlannedOperations, setBackMs } from "../plans.ts";
+import { StreamChecks } from "../checker/streams.ts";
+import { Findings } from "../findings.ts";
+import { Followers } from "../following.ts";
+import { drawFor, mayBeForgotten, PlannedOperations, setBackMs } from "../plans.ts";
 import { clockOf, type EndedRequest, type OpenedSystem, type SimulatedSystem } from "../systems.ts";
 import type { Seen, TraceEntry } from "../trace.ts";
 import { Clients } from "./clients.ts";
@@ -53,6 +56,9 @@ export class Machine {
   readonly clients: Clients;
   readonly trace: TraceEntry[] = [];
   readonly signals: EngineEvent[] = [];
+  /** What those are told who read all events, and what is wrong with that. */
+  readonly streams: StreamChecks;
+  readonly findings = new Findings();
   diskFull = false;
   storeGone = false;
   /** Errors that spokes declare come from their workers only. */
@@ -72,6 +78,7 @@ export class Machine {
   #delays = 0;
   readonly #frozen = new Set<EngineProcess>();
   readonly #runs = new Runs();
+  readonly #followers: Followers;
 
   constructor(system: SimulatedSystem, plan: EnginePlan) {
     this.plan = plan;
@@ -93,6 +100,22 @@ export class Machine {
     this.schedules = this.opened.schedules?.(1) ?? [];
     this.#operations = new PlannedOperations(plan.faults, engineOperationOf);
     this.clients = new Clients(this);
+    this.streams = new StreamChecks({
+      shards: 1,
+      now: () => this.clock.monotonicMs(),
+      demand: (...found) => this.findings.demand(...found),
+      mayBeForgotten: (at) => mayBeForgotten(plan, at, this.clock.monotonicMs()),
+    });
+    this.#followers = new Followers({
+      ...plan,
+      scaleMs: this.scaleMs,
+      clock: this.clock,
+      checks: this.streams,
+      any: () => this.clients.ready,
+      hubs: this.opened.hubs.map(({ name, definition }) => ({ name, states: [...definition.states.keys()] })),
+      saw: (what, details) => this.see({ type: "noted", what, details }),
+      surprise: (error) => this.surprise(error),
+    });
   }
 
   /** How many runs of schedules there may be: one that is no longer declared has its run. */
@@ -101,7 +124,10 @@ export class Machine {
   }
 
   see(seen: Seen): void {
-    if (seen.type === "committed") this.#runs.committed(seen.journal);
+    if (seen.type === "committed") {
+      this.#runs.committed(seen.journal);
+      this.streams.committed(0, seen.journal);
+    }
     this.trace.push({ ...seen, at: this.clock.monotonicMs() });
   }
 
@@ -131,12 +157,14 @@ export class Machine {
     const { plan, clock } = this;
     this.#boot();
     this.clients.begin();
+    this.#followers.begin();
     for (const fault of plan.faults)
       if (engineOperationOf(fault.kind) === undefined) clock.after(fault.at, () => this.#strike(fault));
     this.#watch();
     try {
       await clock.advance(plan.forMs);
       await this.#rest();
+      await this.#followers.finish();
       this.see({ type: "ended", problem: undefined });
       await this.#look();
     } catch (error) {

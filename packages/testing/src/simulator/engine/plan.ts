@@ -75,6 +75,8 @@ export interface EnginePlan extends PlannedTrouble {
   readonly remote: boolean;
   /** The store is a SQLite file in the same process, and no process takes over from a live one. */
   readonly file: boolean;
+  /** How many read the events of all runs. */
+  readonly readers: number;
   /** How long answers and histories are kept, in milliseconds; undefined: for longer than the simulation lasts. */
   readonly retentionMs: number | undefined;
   /** How long events of live runs are kept, if that is not for longer than the simulation lasts. */
@@ -160,6 +162,7 @@ export function enginePlanOf(seed: number, scaleMs: number): EnginePlan {
     forMs,
     remote: random.chance(0.3),
     file: false,
+    readers: drawFor(seed, "readers").pick([0, 0, 1, 2]),
     retentionMs: random.chance(0.2) ? Math.ceil(scaleMs * random.pick([0.1, 1, 3])) : undefined,
     historyRetentionMs: undefined,
     compares: false,
@@ -212,6 +215,7 @@ function withoutLosses(plan: EnginePlan, random: SeededRandom): EnginePlan {
     latencyMs: 0,
     downMs: 0,
     remote: false,
+    readers: 0,
     retentionMs: undefined,
     historyRetentionMs: undefined,
   };
@@ -233,6 +237,6 @@ export function* smallerEnginePlans(plan: EnginePlan): Iterable<EnginePlan> {
   if (plan.historyRetentionMs !== undefined) yield { ...plan, historyRetentionMs: undefined };
   if (plan.retentionMs !== undefined)
     yield { ...plan, retentionMs: undefined, historyRetentionMs: undefined };
-  yield* withZero(plan, ["latencyMs", "downMs"]);
+  yield* withZero(plan, ["latencyMs", "downMs", "readers"]);
   yield* withoutLimits(plan);
 }

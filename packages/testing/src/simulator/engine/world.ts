@@ -46,6 +46,7 @@ async function play(system: SimulatedSystem, plan: EnginePlan): Promise<Play> {
     if (entry.type === "fault") count(faults, entry.kind);
     else if (entry.type === "told") count(happened, `answer ${entry.answer.kind}`);
     else if (entry.type === "accepted") totals.requests++;
+    else if (entry.type === "noted") count(happened, entry.what);
     else if (entry.type === "attempt") totals.attempts++;
     else if (entry.type === "committed") totals.commits++;
   }
@@ -75,7 +76,7 @@ async function run(system: SimulatedSystem, plan: EnginePlan): Promise<Machine> 
   return machine;
 }
 
-function check({ trace, opened, plan, clients }: Machine): Checked {
+function check({ trace, opened, plan, clients, findings }: Machine): Checked {
   const checked = checkTrace(trace, {
     ...chartsOf(opened.hubs),
     retentionMs: plan.retentionMs ?? Number.POSITIVE_INFINITY,
@@ -86,6 +87,7 @@ function check({ trace, opened, plan, clients }: Machine): Checked {
     catchUpMs: plan.remote ? 500 : 0,
   });
   const others = [
+    findings,
     checkPosts([trace]),
     checkSchedules([trace]),
     checkStarts([trace], clients.asked, opened.hubs),

@@ -2,6 +2,7 @@ import type { Answer, RunEvent } from "@wheelwork/core";
 import type { Message } from "@wheelwork/engine";
 import { deadLetterTopic, readDeadLetter, type LogRecord } from "@wheelwork/engine/cluster";
 import { isDeepStrictEqual } from "node:util";
+import { StreamChecks } from "../checker/streams.ts";
 import { ScheduleRuns } from "../schedules.ts";
 import { isStray } from "../cluster/strays.ts";
 import { rootOf } from "../root.ts";
@@ -37,7 +38,10 @@ export interface Story {
 /** What the ledger needs to know of its world. */
 export interface LedgerOptions {
   readonly inbox: string;
+  readonly shards: number;
   readonly now: () => number;
+  /** Whether what was committed at a time may be forgotten by now. */
+  readonly mayBeForgotten: (committedAt: number) => boolean;
   readonly say: (what: string, details: string) => void;
   /** What a request is for its hub. */
   readonly bodyOf: (hub: string, request: unknown) => Body;
@@ -53,6 +57,8 @@ export class Ledger {
   /** Runs that are committed and have not ended. */
   readonly live = new Set<string>();
   readonly schedules = new ScheduleRuns();
+  /** What those are told who read all events. */
+  readonly streams: StreamChecks;
   /** Requests whose record was deleted before it was consumed, for all that is known. */
   readonly lost = new Set<string>();
   readonly published: LogRecord[] = [];
@@ -66,6 +72,9 @@ export class Ledger {
 
   constructor(options: LedgerOptions) {
     this.#options = options;
+    const { shards, now, mayBeForgotten } = options;
+    const demand = this.demand.bind(this);
+    this.streams = new StreamChecks({ shards, now, demand, mayBeForgotten });
   }
 
   demand(invariant: string, holds: boolean, message: () => string): void {
@@ -119,6 +128,7 @@ export class Ledger {
     seq: number,
     journal: readonly { readonly key: string; readonly events: readonly RunEvent[] }[],
   ): void {
+    this.streams.committed(shard, journal);
     for (const { key, events } of journal) {
       for (const event of events) this.#event(shard, key, seq, event);
       const rests = this.schedules.committed(key, events) ?? this.stories.get(key)?.ended !== false;

@@ -70,6 +70,8 @@ export interface ShardsPlan extends PlannedTrouble {
   readonly storeMs: number;
   /** The share of the spokes that external workers serve, so that their outcomes come through the inboxes. */
   readonly external: number;
+  /** How many read the events of all runs. */
+  readonly readers: number;
   /** How long answers are kept, in milliseconds; undefined: for longer than the simulation lasts. */
   readonly retentionMs: number | undefined;
   /** How long events of live runs are kept, if that is not for longer than the simulation lasts. */
@@ -135,6 +137,7 @@ export function drawShardsPlan<Own, Fault extends PlannedFault>(
     logMs: random.pick([0, 2, 20]),
     storeMs,
     external: random.pick([0, 0.5, 1]),
+    readers: drawFor(seed, "readers").pick([0, 0, 1, 2]),
     retentionMs,
     historyRetentionMs: drawFor(seed, "archive").chance(0.7) ? retentionMs : undefined,
     forMs,
@@ -197,7 +200,7 @@ export function* smallerShardsPlans<P extends ShardsPlan>(plan: P, zeros: readon
   }
   yield* withoutStarts(plan);
   yield* withLessTrouble(plan);
-  yield* withZero(plan, zeros);
+  yield* withZero(plan, [...zeros, "readers"]);
   if (plan.historyRetentionMs !== undefined) yield { ...plan, historyRetentionMs: undefined };
   if (plan.retentionMs !== undefined)
     yield { ...plan, retentionMs: undefined, historyRetentionMs: undefined };

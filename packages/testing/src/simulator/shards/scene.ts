@@ -1,5 +1,6 @@
 import type { LogRecord } from "@wheelwork/engine/cluster";
-import { setBackMs } from "../plans.ts";
+import { Followers } from "../following.ts";
+import { mayBeForgotten, setBackMs } from "../plans.ts";
 import type { SimulatedSystem } from "../systems.ts";
 import { Asking, type Processes } from "./asking.ts";
 import { Ledger } from "./ledger.ts";
@@ -37,6 +38,7 @@ export class Scene {
   readonly ledger: Ledger;
   readonly requests: Requests;
   readonly #operators: Operators;
+  readonly #followers: Followers;
   /** When the last thing that is planned happens. */
   #lastAt = 0;
 
@@ -46,29 +48,50 @@ export class Scene {
     const { clock, chronicle } = stage;
     this.ledger = new Ledger({
       inbox,
+      shards: plan.shards,
       now: () => clock.monotonicMs(),
+      mayBeForgotten: (at) => mayBeForgotten(plan, at, clock.monotonicMs()),
       say: (what, details) => chronicle.say(what, undefined, details),
       bodyOf: (hub, request) => bodyOf(stage, hub, request),
     });
     const asking = new Asking(stage, processes);
     this.requests = new Requests(stage, this.ledger, asking);
     this.#operators = new Operators(stage, this.ledger, asking, this.requests);
+    this.#followers = new Followers({
+      ...plan,
+      scaleMs: stage.scaleMs,
+      clock,
+      checks: this.ledger.streams,
+      any: (who) => asking.any(who),
+      hubs: stage.opened.hubs.map(({ name, definition }) => ({
+        name,
+        states: [...definition.states.keys()],
+      })),
+      saw: (what, details) => {
+        chronicle.count(what);
+        chronicle.say(what, undefined, details);
+      },
+      surprise: (error) => this.#unexpected(error),
+    });
   }
 
   /** Lets something be done at a time; what it throws must never be. */
   at(ms: number, task: () => Promise<void>): void {
     this.#lastAt = Math.max(this.#lastAt, ms);
     this.stage.clock.after(ms, () => {
-      task().catch((error: unknown) => {
-        this.ledger.demand("outside", false, () => `unexpected: ${problemOf(error)}`);
-      });
+      task().catch((error: unknown) => this.#unexpected(error));
     });
+  }
+
+  #unexpected(error: unknown): void {
+    this.ledger.demand("outside", false, () => `unexpected: ${problemOf(error)}`);
   }
 
   async play(actors: Actors): Promise<void> {
     const { clock, chronicle, plan, scaleMs } = this.stage;
     actors.begin();
     this.#planAll();
+    this.#followers.begin();
     actors.schedule();
     // Answers that are not kept for ever are forgotten in the end.
     if (plan.retentionMs !== undefined)
@@ -81,6 +104,7 @@ export class Scene {
       await clock.runUntil(this.#operators.pauseSchedules(), 60_000);
       await clock.runUntil(() => this.#unrest(actors) === "", 60_000 + scaleMs * 20);
       await clock.advance(restMs);
+      await this.#followers.finish();
       await this.#operators.look();
       for (const shard of chronicle.traces.keys())
         chronicle.see(shard, { type: "ended", problem: undefined });
