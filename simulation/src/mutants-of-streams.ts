@@ -42,6 +42,12 @@ export const mutantsOfStreams: readonly Mutant[] = [
     to: "if (committed <= seq ||",
   },
   {
+    name: "cut the journal of what is not old while nothing has ended",
+    file: "packages/testing/src/memory-store.ts",
+    from: "if (seq > oldest || (JSON.parse(text) as JournalRecord).at >= endedBefore) break;",
+    to: "if (seq > oldest) break;",
+  },
+  {
     name: "read on at a shard that has moved",
     file: events,
     from: "if (tail === this.#tail) return tail;",

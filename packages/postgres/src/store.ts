@@ -396,7 +396,7 @@ class PostgresStore implements Store {
       await this.#changeIndex(client, changes);
       return rows.length;
     });
-    if (count < limit) await this.#dropPeriods();
+    if (count < limit) await this.#dropPeriods(endedBefore);
     return count;
   }
 
@@ -476,12 +476,12 @@ class PostgresStore implements Store {
     if (!this.#sharesConnections) await this.#connections.close();
   }
 
-  /** Drops the parts of the journal that no history needs any more. */
-  async #dropPeriods(): Promise<void> {
+  /** Drops the parts of the journal before a time that no history needs any more. Who reads all events gets the later ones. */
+  async #dropPeriods(time: number): Promise<void> {
     const [shard] = await this.#read("needed", [this.#shard]);
     if (shard === undefined || shard["owner"] !== this.#owner || Number(shard["epoch"]) !== this.#epoch)
       return;
-    const period = Math.floor(Number(shard["engine_time"]) / journalPeriodMs);
+    const period = Math.floor(Math.min(Number(shard["engine_time"]), time) / journalPeriodMs);
     try {
       await this.#connections.transaction(async (client) =>
         dropPeriods(client, this.#shard, period, Number(shard["needed"])),

@@ -304,7 +304,10 @@ export class MemoryStore implements Store {
     for (const { text, checkpoint: before } of answers.values()) {
       if ((JSON.parse(text) as StoredAnswer).endedAt !== undefined) oldest = Math.min(oldest, before);
     }
-    for (const seq of journal.keys()) if (seq <= oldest) journal.delete(seq);
+    for (const [seq, text] of journal) {
+      if (seq > oldest || (JSON.parse(text) as JournalRecord).at >= endedBefore) break;
+      journal.delete(seq);
+    }
     return purged;
   }
 

@@ -1,4 +1,4 @@
-import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import type { RunEvent } from "@wheelwork/core";
 import type { StoredRun } from "@wheelwork/engine";
 import { auditConformance } from "./audit-conformance.ts";
@@ -662,6 +662,33 @@ export function storeConformance(
         }
       }
       strictEqual(seqs.length, 6);
+    });
+
+    test("keeps the journal for as long as answers, also while nothing ends", async ({ store }, owner) => {
+      const step = 7 * 3_600_000;
+      const kept = async (): Promise<number[]> => (await all(store.journal(0))).map(({ seq }) => seq);
+      for (let number = 0; number < 4; number++) {
+        const histories = [{ key: "a", events: [toldAt(number, number * step)] }];
+        await owner.commit({
+          now: number * step,
+          journal: [{ key: "a", events: [toldAt(number, number * step)] }],
+          checkpoint: { runs: [run("a")], ended: [], histories },
+        });
+      }
+      for (const [before, left] of [
+        [0, [1, 2, 3, 4]],
+        [2 * step, [3, 4]],
+        [10 * step, []],
+      ] as const) {
+        while ((await store.purge(before, 1, nothingBegun)) > 0);
+        // A store may cut its journal in periods of some hours, and keeps that of now.
+        const seqs = await kept();
+        ok(
+          left.every((seq) => seqs.includes(seq)),
+          `before ${before} ms it has ${seqs.join(", ")}`,
+        );
+        ok(seqs.length <= left.length + 1, `before ${before} ms it has ${seqs.join(", ")}`);
+      }
     });
 
     auditConformance(test);

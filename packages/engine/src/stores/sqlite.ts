@@ -419,13 +419,35 @@ export class SqliteStore implements Store {
           "checkpoint"
         ] ?? this.#checkpoint;
       const { changes } = this.#run(
-        "DELETE FROM journal WHERE seq IN (SELECT seq FROM journal WHERE seq <= ? ORDER BY seq LIMIT ?)",
-        oldest,
-        limit,
+        "DELETE FROM journal WHERE seq <= ?",
+        this.#lastBefore(endedBefore, Number(oldest), limit),
       );
       // As many as the limit: there is more to delete, be it requests or what they had in the journal.
       return Math.max(purged, Number(changes));
     });
+  }
+
+  /**
+   * The last batch of the journal before a time, of the first ones up to `last`, `limit` at most: whoever reads all events gets the
+   * later ones, also while no request has ended. One that is damaged keeps nothing.
+   */
+  #lastBefore(time: number, last: number, limit: number): number {
+    const seqs = this.#all("SELECT seq FROM journal WHERE seq <= ? ORDER BY seq LIMIT ?", last, limit);
+    let [from, to] = [0, seqs.length];
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if (this.#isBefore(time, Number(seqs[middle]?.["seq"]))) from = middle + 1;
+      else to = middle;
+    }
+    return Number(seqs[from - 1]?.["seq"] ?? 0);
+  }
+
+  #isBefore(time: number, seq: number): boolean {
+    try {
+      return this.#timeOf(seq) < time;
+    } catch {
+      return true;
+    }
   }
 
   archive(before: number, limit: number): boolean {
