@@ -587,8 +587,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "cut the journal while histories need it",
     file: store,
-    from: "if (seq <= oldest) journal.delete(seq);",
-    to: "if (seq <= checkpoint) journal.delete(seq);",
+    from: "if (seq > oldest || (JSON",
+    to: "if (seq > checkpoint || (JSON",
   },
   {
     name: "let runs of an older version go on without migrating",
