@@ -1,4 +1,5 @@
 import type { Mutant } from "./mutant.ts";
+import { mutantsOfBulks } from "./mutants-of-bulks.ts";
 import { mutantsOfShards } from "./mutants-of-shards.ts";
 import { mutantsOfTimes } from "./mutants-of-times.ts";
 import { mutantsOfStreams } from "./mutants-of-streams.ts";
@@ -763,5 +764,6 @@ export const mutants: readonly Mutant[] = [
   ...mutantsOfTimes,
   ...mutantsOfWatches,
   ...mutantsOfStreams,
+  ...mutantsOfBulks,
   ...mutantsOfShards,
 ];

@@ -39,7 +39,13 @@ test("no fault of nodes, log or stores breaks the promise of a cluster", { timeo
       expect(untilNow(`${kind} ${result}`), `${kind} ${result}`).toBeGreaterThan(10);
   for (const read of ["view", "history", "view elsewhere", "history elsewhere", "list", "replay"])
     expect(untilNow(read), read).toBeGreaterThan(20);
-  for (const what of ["reads events on", "told of events", "events WW_EVENTS_GONE"])
+  for (const what of [
+    "told of events",
+    "events WW_EVENTS_GONE",
+    "bulk accepted",
+    "bulk pause accepted",
+    "bulk cancel accepted",
+  ])
     expect(untilNow(what), what).toBeGreaterThan(10);
   // Most changes of a log need no operator any more.
   expect(untilNow("repaired")).toBeGreaterThan(2);
@@ -62,6 +68,7 @@ test("no fault of nodes, log or stores breaks the promise of a cluster", { timeo
     "I35",
     "I36",
     "I38",
+    "I39",
   ];
   const others = ["position", "routed", "replies", "order", "reads", "dead-letter", "short way", "inbox way"];
   for (const invariant of [...numbered, ...others])

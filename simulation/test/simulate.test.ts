@@ -49,6 +49,7 @@ test(
       "I34",
       "I35",
       "I38",
+      "I39",
     ])
       expect(report.exercised.get(invariant), invariant).toBeGreaterThan(50);
     for (const store of ["memory", "network", "file"])
@@ -57,7 +58,13 @@ test(
       expect(report.signals.get(signal), signal).toBeGreaterThan(5);
     for (const kind of ["result", "error", "timeout"])
       expect(report.happened.get(`answer ${kind}`), kind).toBeGreaterThan(5);
-    for (const what of ["reads events on", "told of events", "events WW_EVENTS_GONE"])
+    for (const what of [
+      "told of events",
+      "events WW_EVENTS_GONE",
+      "bulk accepted",
+      "bulk pause accepted",
+      "bulk cancel accepted",
+    ])
       expect(report.happened.get(what), what).toBeGreaterThan(5);
     for (const reason of ["late", "stale", "ended"])
       expect(report.happened.get(`ignored ${reason}`), reason).toBeGreaterThan(5);

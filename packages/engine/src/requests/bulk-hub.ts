@@ -14,8 +14,8 @@ import { bulkHubName, type BulkItem, type BulkProgress, type BulkRequest } from 
 import { bulkProblems } from "./bulk-request.ts";
 import { foreverMs } from "./calls.ts";
 
-/** How many requests a bulk holds at once, and how many get their command side by side. */
-const [pageSize, atOnce] = [500, 20];
+/** How many requests get their command side by side. */
+const atOnce = 20;
 
 /** A page of the requests that a bulk means. */
 interface BulkPage {
@@ -186,8 +186,8 @@ export const bulkHub: HubDefinition = {
 /** How many bulks are kept whose requests need not be looked up for each command. */
 const maxKnown = 16;
 
-/** The workers that carry bulks out. They are the engine's own: no user serves them. */
-export function bulkWorkers(office: BulkOffice): readonly Worker[] {
+/** The workers that carry bulks out, `pageSize` requests at a time. They are the engine's own: no user serves them. */
+export function bulkWorkers(office: BulkOffice, pageSize: number): readonly Worker[] {
   // The request of a run never changes, and `since` tells the run from a later one of the same key.
   const known = new Map<string, Promise<BulkRequest>>();
   const requestOf = (run: string, since: number): Promise<BulkRequest> => {

@@ -64,6 +64,7 @@ const defaultLimits: ShardLimits = {
   checkpointEvents: 50_000,
   checkpointRuns: 300,
   openedCalls: 500,
+  bulkPage: 500,
   horizonMs: 60_000,
 };
 
@@ -96,7 +97,8 @@ export class ShardHost {
   constructor(options: ShardHostOptions) {
     const { hubs, store, bus, replies, feed, suspects, onEnded, builtIn = [], observe, posts } = options;
     const told = [...options.workers, postWorker(posts)];
-    const workers = [...told, ...bulkWorkers(posts)];
+    const limits = { ...defaultLimits, ...options.limits };
+    const workers = [...told, ...bulkWorkers(posts, limits.bulkPage)];
     const { clock = systemClock, logger = defaultLogger(), random = Math.random } = options;
     this.#options = options;
     this.hubs = hubs;
@@ -126,7 +128,7 @@ export class ShardHost {
       observe: observe === undefined ? undefined : (event) => observe(asGiven(event)),
       tracing: options.tracing,
       redact: options.redact,
-      limits: { ...defaultLimits, ...options.limits },
+      limits,
       retentionMs: this.#retentionMs,
       maxDowntimeMs: options.maxDowntimeMs ?? defaultMaxDowntimeMs,
       ...(feed === undefined ? {} : { feed }),

@@ -62,6 +62,8 @@ export interface ShardLimits extends ResidencyLimits {
   readonly checkpointRuns: number;
   /** Calls of a run that one turn opens, closes or goes on with at most. */
   readonly openedCalls: number;
+  /** Requests that a bulk holds at once. */
+  readonly bulkPage: number;
   /** Runs that are due later than this leave the memory, in milliseconds. */
   readonly horizonMs: number;
 }

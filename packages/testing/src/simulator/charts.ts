@@ -1,10 +1,14 @@
 import type { AnyHub, Spoke } from "@wheelwork/core";
+import { bulkChart, bulkHub, bulkSpokes } from "./checker/bulks.ts";
 import { callHub, carrierChart, carrierStates } from "./checker/calls.ts";
 import { scheduleHub } from "./checker/schedules.ts";
 import type { CheckedState, CheckedSystem } from "./checker/evidence.ts";
 
-/** The spoke by which the engine takes posts to other runs. Its worker is the engine's own, and nobody sees its attempts. */
-export const postSpoke = "wheelwork.post";
+/** The spoke by which the engine takes posts to other runs. */
+const postSpoke = "wheelwork.post";
+
+/** Spokes whose workers are the engine's own: nobody sees their attempts. */
+export const ownSpokes: ReadonlySet<string> = new Set([postSpoke, ...bulkSpokes]);
 
 /** What a state does that waits for nothing. */
 const passing: ReadonlySet<string> = new Set(["pass", "pick", "tell", "start", "signal", "answer", "end"]);
@@ -15,9 +19,11 @@ export function chartsOf(
 ): Pick<CheckedSystem, "charts" | "spokes" | "states" | "slots" | "views"> {
   const charts = new Map<string, CheckedSystem["charts"] extends ReadonlyMap<string, infer C> ? C : never>([
     [callHub, carrierChart],
+    [bulkHub, bulkChart],
   ]);
   const spokes = new Map<string, CheckedSystem["spokes"] extends ReadonlyMap<string, infer S> ? S : never>([
     [postSpoke, { attempts: Number.POSITIVE_INFINITY }],
+    ...bulkSpokes.map((spoke) => [spoke, { attempts: Number.POSITIVE_INFINITY }] as const),
   ]);
   // The runs that carry posts of one run to another follow each other.
   const slots = new Map<string, number>([[postSpoke, 1]]);
@@ -30,10 +36,14 @@ export function chartsOf(
     takes: commands,
     drops: new Set<string>(),
   };
+  const steers = new Set(["pause", "resume"]);
+  const listing = { ...ticking, deadline: "Stopped", signals: steers, takes: steers };
   const states = new Map<string, CheckedState>([
     [`${scheduleHub}: Waiting`, ticking],
     [`${scheduleHub}: Absent`, ticking],
     [`${scheduleHub}: Removed`, ticking],
+    [`${bulkHub}: Listing`, listing],
+    [`${bulkHub}: Working`, { ...listing, drains: true }],
     ...carrierStates,
   ]);
   const add = ({ name, definition }: AnyHub): void => {

@@ -28,6 +28,36 @@ export interface PlannedScheduleCommand {
   readonly seed: number;
 }
 
+/** A command that an operator gives to many requests. */
+export interface PlannedBulk {
+  readonly at: number;
+  readonly id: string;
+  readonly kind: PlannedCommand["kind"];
+  /** Draws the filter. */
+  readonly seed: number;
+  /** When it is given once more, in milliseconds. */
+  readonly again: readonly number[];
+  /** What somebody does to it meanwhile. */
+  readonly steers: readonly { readonly at: number; readonly kind: "pause" | "resume" | "cancel" }[];
+}
+
+/** Draws bulks. */
+export function drawBulks(seed: number, forMs: number, scaleMs: number): PlannedBulk[] {
+  const random = drawFor(seed, "bulks");
+  if (random.chance(0.6)) return [];
+  return Array.from({ length: 1 + random.int(2) }, (_, place): PlannedBulk => {
+    const at = Math.floor(forMs * (0.1 + 0.9 * random()));
+    const kind = random.pick(["cancel", "signal", "signal", "retry", "resolve"] as const);
+    const soon = (): number => at + random.int(random.pick([2, 20, scaleMs / 4]));
+    const again = random.chance(0.3) ? [soon()] : [];
+    const steers: { at: number; kind: "pause" | "resume" | "cancel" }[] = [];
+    if (random.chance(0.5)) steers.push({ at: soon(), kind: "pause" });
+    if (steers.length > 0 && random.chance(0.7)) steers.push({ at: soon() + scaleMs / 8, kind: "resume" });
+    if (random.chance(0.25)) steers.push({ at: soon(), kind: "cancel" });
+    return { at, id: `b${place}`, kind, seed: random.int(2 ** 31), again, steers };
+  });
+}
+
 /** Shares of what workers and messages suffer, each from 0 to 1. */
 export interface PlannedRates {
   /** Attempts that never answer. */
@@ -113,6 +143,7 @@ export interface PlannedLimits {
   readonly checkpointEvents: number;
   readonly checkpointRuns: number;
   readonly openedCalls: number;
+  readonly bulkPage: number;
   readonly horizonMs: number;
   readonly batchInputs: number;
   /** Runs in memory: with few, clients are refused and come again. */
@@ -281,6 +312,7 @@ export function* withoutLimits<P extends { readonly limits: PlannedLimits }>(pla
     ["checkpointEvents", 50_000],
     ["checkpointRuns", 500],
     ["openedCalls", 500],
+    ["bulkPage", 500],
     ["horizonMs", 60_000],
     ["batchInputs", 5_000],
     ["liveRuns", 200_000],

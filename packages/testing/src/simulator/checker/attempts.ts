@@ -1,5 +1,5 @@
 import type { Answer } from "@wheelwork/core";
-import { postSpoke } from "../charts.ts";
+import { ownSpokes } from "../charts.ts";
 import type { TraceEntry } from "../trace.ts";
 import { callHub } from "./calls.ts";
 import type { Evidence } from "./evidence.ts";
@@ -148,7 +148,7 @@ export class Attempts {
   /** An outcome comes from the worker's attempt that is current, from the child's answer, or from the deadline. */
   settled(run: RunModel, call: CallModel, outcome: Committed, at: number): void {
     if (call.isHub) return this.#settledByChild(run, call, outcome);
-    if (call.callee === postSpoke) return;
+    if (ownSpokes.has(call.callee)) return;
     const kind = outcome === "ok" ? "ok" : outcome.kind;
     const { number, attempt } = call;
     const given = this.#outcomes.get(`${run.key}/${number}/${attempt}`) ?? [];

@@ -7,6 +7,8 @@ import { scheduleHub } from "../checker/schedules.ts";
 import { fileDisk, memoryDisk, type Disk } from "../disk.ts";
 import { SimulatedNetwork } from "../network.ts";
 import { ScheduleRuns } from "../schedules.ts";
+import { BulkChecks } from "../checker/bulks.ts";
+import { Bulking } from "../bulking.ts";
 import { StreamChecks } from "../checker/streams.ts";
 import { Findings } from "../findings.ts";
 import { Followers } from "../following.ts";
@@ -58,6 +60,7 @@ export class Machine {
   readonly signals: EngineEvent[] = [];
   /** What those are told who read all events, and what is wrong with that. */
   readonly streams: StreamChecks;
+  readonly bulks: BulkChecks;
   readonly findings = new Findings();
   diskFull = false;
   storeGone = false;
@@ -79,6 +82,7 @@ export class Machine {
   readonly #frozen = new Set<EngineProcess>();
   readonly #runs = new Runs();
   readonly #followers: Followers;
+  readonly #bulking: Bulking;
 
   constructor(system: SimulatedSystem, plan: EnginePlan) {
     this.plan = plan;
@@ -106,6 +110,24 @@ export class Machine {
       demand: (...found) => this.findings.demand(...found),
       mayBeForgotten: (at) => mayBeForgotten(plan, at, this.clock.monotonicMs()),
     });
+    this.bulks = new BulkChecks({
+      now: () => this.clock.monotonicMs(),
+      demand: (...found) => this.findings.demand(...found),
+      lagMs: plan.remote ? 100 : 0,
+      mayBeForgotten: () => plan.retentionMs !== undefined,
+    });
+    this.#bulking = new Bulking({
+      bulks: plan.bulks,
+      opened: this.opened,
+      clock: this.clock,
+      scaleMs: this.scaleMs,
+      checks: this.bulks,
+      any: () => this.clients.ready,
+      mayBeLost: () => false,
+      mayBeForgotten: () => plan.retentionMs !== undefined,
+      demand: (...found) => this.findings.demand(...found),
+      saw: (what, details) => this.see({ type: "noted", what, details }),
+    });
     this.#followers = new Followers({
       ...plan,
       scaleMs: this.scaleMs,
@@ -127,6 +149,7 @@ export class Machine {
     if (seen.type === "committed") {
       this.#runs.committed(seen.journal);
       this.streams.committed(0, seen.journal);
+      this.bulks.committed(0, seen.journal);
     }
     this.trace.push({ ...seen, at: this.clock.monotonicMs() });
   }
@@ -158,6 +181,8 @@ export class Machine {
     this.#boot();
     this.clients.begin();
     this.#followers.begin();
+    for (const { at, give } of this.#bulking.planned())
+      clock.after(at, () => void give().catch((error: unknown) => this.surprise(error)));
     for (const fault of plan.faults)
       if (engineOperationOf(fault.kind) === undefined) clock.after(fault.at, () => this.#strike(fault));
     this.#watch();
@@ -165,6 +190,7 @@ export class Machine {
       await clock.advance(plan.forMs);
       await this.#rest();
       await this.#followers.finish();
+      await this.#bulking.look();
       this.see({ type: "ended", problem: undefined });
       await this.#look();
     } catch (error) {
@@ -239,12 +265,13 @@ export class Machine {
     const { liveRuns, openAttempts, queued } = node.engine.health();
     const { schedules, live } = this.#runs;
     if (liveRuns > schedules.keys.size || openAttempts > 0 || queued > 0 || live.size > 0) return false;
-    return this.clients.done;
+    return this.clients.done && this.#bulking.unrest() === "";
   }
 
   async #lookAfter(killsNow: () => boolean): Promise<void> {
     const node = this.current;
     if (node === undefined || !node.ready || node.engine.health().status !== "running") return;
+    await this.#bulking.goOn();
     const { items } = await node.engine.requests({ status: "incident", limit: 1000 });
     for (const { id } of items) {
       await node.engine.retry(id, { commandId: `operator ${this.clock.monotonicMs()}` }).catch(() => {});

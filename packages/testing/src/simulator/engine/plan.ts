@@ -1,6 +1,7 @@
 import { seededRandom, type SeededRandom } from "../../random.ts";
 import {
   calmRates,
+  drawBulks,
   drawCommands,
   drawFor,
   drawRates,
@@ -12,6 +13,7 @@ import {
   withoutStarts,
   withoutSome,
   withZero,
+  type PlannedBulk,
   type PlannedCommand,
   type PlannedFault,
   type PlannedLimits,
@@ -66,6 +68,7 @@ export interface EnginePlan extends PlannedTrouble {
   readonly requests: readonly EngineRequest[];
   readonly commands: readonly PlannedCommand[];
   readonly scheduleCommands: readonly PlannedScheduleCommand[];
+  readonly bulks: readonly PlannedBulk[];
   readonly faults: readonly EngineFault[];
   /** Time from a death to the next start, in milliseconds, at most. */
   readonly downMs: number;
@@ -155,6 +158,7 @@ export function enginePlanOf(seed: number, scaleMs: number): EnginePlan {
     requests,
     commands,
     scheduleCommands: drawScheduleCommands(seed, forMs, scaleMs),
+    bulks: drawBulks(seed, forMs, scaleMs),
     faults: faults.toSorted((a, b) => a.at - b.at),
     rates: hostile === 0 && random.chance(0.5) ? calmRates : drawRates(random, { slow: 0.2 }),
     latencyMs: Math.ceil(scaleMs * random.pick([0, 0.01, 0.05])),
@@ -169,6 +173,7 @@ export function enginePlanOf(seed: number, scaleMs: number): EnginePlan {
     limits: {
       checkpointEvents: random.pick([1, 5, 40, 50_000]),
       checkpointRuns: drawFor(seed, "sweep").pick([1, 2, 500]),
+      bulkPage: drawFor(seed, "pages").pick([1, 2, 3, 500]),
       openedCalls: drawFor(seed, "opened").pick([1, 2, 500]),
       horizonMs: Math.ceil(random.pick([1, scaleMs / 5, 60_000])),
       batchInputs: random.pick([1, 3, 5_000]),
@@ -211,6 +216,7 @@ function withoutLosses(plan: EnginePlan, random: SeededRandom): EnginePlan {
     requests,
     commands: [],
     scheduleCommands: [],
+    bulks: [],
     rates: calmRates,
     latencyMs: 0,
     downMs: 0,
@@ -231,6 +237,7 @@ export function* smallerEnginePlans(plan: EnginePlan): Iterable<EnginePlan> {
   yield* withoutStarts(plan);
   yield* withoutSome(plan, "commands");
   yield* withoutSome(plan, "scheduleCommands");
+  yield* withoutSome(plan, "bulks");
   yield* withLessTrouble(plan);
   if (plan.remote) yield { ...plan, remote: false };
   if (plan.file) yield { ...plan, file: false };

@@ -18,7 +18,7 @@ export const engineWorld: World<EnginePlan> = {
   plan: enginePlanOf,
   play,
   smaller: smallerEnginePlans,
-  describe: ({ requests, commands, scheduleCommands, faults, seed: _seed, ...settings }) => [
+  describe: ({ requests, commands, scheduleCommands, bulks, faults, seed: _seed, ...settings }) => [
     ...requests.map(
       ({ at, key, twice, start }) =>
         `at ${at}: request ${key}${twice ? ", twice" : ""}${start === undefined ? "" : ` to begin at ${start.at}`}`,
@@ -27,6 +27,7 @@ export const engineWorld: World<EnginePlan> = {
     ...scheduleCommands.map(
       ({ at, kind, id, seed }) => `at ${at}: ${kind} ${id} to a schedule, seed ${seed}`,
     ),
+    ...bulks.map((bulk) => `at ${bulk.at}: bulk ${JSON.stringify(bulk)}`),
     ...faults.map(({ kind, at, forMs }) => `${kind} at ${at}, ${forMs} ms`),
     JSON.stringify(settings),
   ],

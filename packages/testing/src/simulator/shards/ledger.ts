@@ -2,6 +2,7 @@ import type { Answer, RunEvent } from "@wheelwork/core";
 import type { Message } from "@wheelwork/engine";
 import { deadLetterTopic, readDeadLetter, type LogRecord } from "@wheelwork/engine/cluster";
 import { isDeepStrictEqual } from "node:util";
+import { BulkChecks } from "../checker/bulks.ts";
 import { StreamChecks } from "../checker/streams.ts";
 import { ScheduleRuns } from "../schedules.ts";
 import { isStray } from "../cluster/strays.ts";
@@ -39,6 +40,8 @@ export interface Story {
 export interface LedgerOptions {
   readonly inbox: string;
   readonly shards: number;
+  /** So long may somebody not know yet what a store has done, in milliseconds. */
+  readonly lagMs: number;
   readonly now: () => number;
   /** Whether what was committed at a time may be forgotten by now. */
   readonly mayBeForgotten: (committedAt: number) => boolean;
@@ -59,6 +62,7 @@ export class Ledger {
   readonly schedules = new ScheduleRuns();
   /** What those are told who read all events. */
   readonly streams: StreamChecks;
+  readonly bulks: BulkChecks;
   /** Requests whose record was deleted before it was consumed, for all that is known. */
   readonly lost = new Set<string>();
   readonly published: LogRecord[] = [];
@@ -74,6 +78,7 @@ export class Ledger {
     this.#options = options;
     const { shards, now, mayBeForgotten } = options;
     const demand = this.demand.bind(this);
+    this.bulks = new BulkChecks({ ...options, demand, mayBeForgotten: () => mayBeForgotten(-Infinity) });
     this.streams = new StreamChecks({ shards, now, demand, mayBeForgotten });
   }
 
@@ -129,6 +134,7 @@ export class Ledger {
     journal: readonly { readonly key: string; readonly events: readonly RunEvent[] }[],
   ): void {
     this.streams.committed(shard, journal);
+    this.bulks.committed(shard, journal);
     for (const { key, events } of journal) {
       for (const event of events) this.#event(shard, key, seq, event);
       const rests = this.schedules.committed(key, events) ?? this.stories.get(key)?.ended !== false;

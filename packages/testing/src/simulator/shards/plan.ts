@@ -1,6 +1,7 @@
 import { seededRandom, type SeededRandom } from "../../random.ts";
 import {
   calmRates,
+  drawBulks,
   drawCommands,
   drawRates,
   drawFor,
@@ -12,6 +13,7 @@ import {
   withoutStarts,
   withoutSome,
   withZero,
+  type PlannedBulk,
   type PlannedCommand,
   type PlannedFault,
   type PlannedLimits,
@@ -60,6 +62,7 @@ export interface ShardsPlan extends PlannedTrouble {
   readonly requests: readonly ShardsRequest[];
   readonly commands: readonly PlannedCommand[];
   readonly scheduleCommands: readonly PlannedScheduleCommand[];
+  readonly bulks: readonly PlannedBulk[];
   readonly reads: readonly ShardsRead[];
   /** When a dead letter is sent again, in milliseconds, and which of those that are there. */
   readonly replays: readonly { readonly at: number; readonly letter: number }[];
@@ -125,6 +128,7 @@ export function drawShardsPlan<Own, Fault extends PlannedFault>(
     shards: random.pick([1, 2, 3, 5]),
     requests,
     scheduleCommands: drawScheduleCommands(seed, forMs, scaleMs),
+    bulks: drawBulks(seed, forMs, scaleMs),
     commands: random.chance(0.4) ? [] : drawShardsCommands(random, requests, scaleMs),
     reads: random.chance(0.5) ? [] : drawReads(random, requests, scaleMs),
     replays: Array.from({ length: random.chance(0.6) ? 0 : 1 + random.int(4) }, () => ({
@@ -144,6 +148,7 @@ export function drawShardsPlan<Own, Fault extends PlannedFault>(
     limits: {
       checkpointEvents: random.pick([1, 10, 50_000]),
       checkpointRuns: drawFor(seed, "sweep").pick([1, 2, 500]),
+      bulkPage: drawFor(seed, "pages").pick([1, 2, 3, 500]),
       openedCalls: drawFor(seed, "opened").pick([1, 2, 500]),
       horizonMs: Math.ceil(random.pick([1, scaleMs / 5, 60_000])),
       batchInputs: random.pick([1, 3, 5_000]),
@@ -191,7 +196,7 @@ function drawReads(random: SeededRandom, requests: readonly ShardsRequest[], sca
 
 /** Smaller plans, the smallest first. `zeros`: numbers that may as well be 0. */
 export function* smallerShardsPlans<P extends ShardsPlan>(plan: P, zeros: readonly (keyof P)[]): Iterable<P> {
-  for (const name of ["faults", "commands", "scheduleCommands", "reads", "replays"] as const)
+  for (const name of ["faults", "commands", "scheduleCommands", "bulks", "reads", "replays"] as const)
     yield* withoutSome(plan, name);
   yield* withoutOneRequest(plan, ["commands", "reads"]);
   for (const [place, request] of plan.requests.entries()) {
@@ -213,11 +218,12 @@ export function describeShardsPlan({
   requests,
   commands,
   scheduleCommands,
+  bulks,
   reads,
   replays,
   faults,
   ...settings
 }: ShardsPlan): readonly string[] {
-  const happens = [...requests, ...commands, ...scheduleCommands, ...reads, ...replays, ...faults];
+  const happens = [...requests, ...commands, ...scheduleCommands, ...bulks, ...reads, ...replays, ...faults];
   return [JSON.stringify(settings), ...happens.map((one) => JSON.stringify(one))];
 }

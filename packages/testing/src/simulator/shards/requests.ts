@@ -4,6 +4,7 @@ import { placedKey } from "@wheelwork/engine";
 import { createHash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { seededRandom } from "../../random.ts";
+import { bulkHub } from "../checker/bulks.ts";
 import type { Asked } from "../checker/starts.ts";
 import { sentOf } from "../plans.ts";
 import type { EndedRequest } from "../systems.ts";
@@ -39,7 +40,7 @@ interface Sending {
 
 /** What a hub makes of a request. */
 export function bodyOf({ opened }: Stage, hub: string, request: unknown): Body {
-  if (hub === refusedHubName) return { hub, request };
+  if (hub === refusedHubName || hub === bulkHub) return { hub, request };
   const served = opened.hubs.find(({ name }) => name === hub);
   const checked = served?.definition.request["~standard"].validate(request);
   if (checked === undefined || checked instanceof Promise || checked.issues !== undefined)

@@ -1,4 +1,5 @@
 import type { LogRecord } from "@wheelwork/engine/cluster";
+import { Bulking } from "../bulking.ts";
 import { Followers } from "../following.ts";
 import { mayBeForgotten, setBackMs } from "../plans.ts";
 import type { SimulatedSystem } from "../systems.ts";
@@ -39,6 +40,7 @@ export class Scene {
   readonly requests: Requests;
   readonly #operators: Operators;
   readonly #followers: Followers;
+  readonly #bulking: Bulking;
   /** When the last thing that is planned happens. */
   #lastAt = 0;
 
@@ -49,6 +51,7 @@ export class Scene {
     this.ledger = new Ledger({
       inbox,
       shards: plan.shards,
+      lagMs: 5 + 10 * plan.storeMs,
       now: () => clock.monotonicMs(),
       mayBeForgotten: (at) => mayBeForgotten(plan, at, clock.monotonicMs()),
       say: (what, details) => chronicle.say(what, undefined, details),
@@ -57,6 +60,22 @@ export class Scene {
     const asking = new Asking(stage, processes);
     this.requests = new Requests(stage, this.ledger, asking);
     this.#operators = new Operators(stage, this.ledger, asking, this.requests);
+    const saw = (what: string, details: string): void => {
+      chronicle.count(what);
+      chronicle.say(what, undefined, details);
+    };
+    this.#bulking = new Bulking({
+      bulks: plan.bulks,
+      opened: stage.opened,
+      clock,
+      scaleMs: stage.scaleMs,
+      checks: this.ledger.bulks,
+      any: (who) => asking.any(who),
+      mayBeLost: (key) => this.ledger.lost.has(key),
+      mayBeForgotten: () => plan.retentionMs !== undefined,
+      demand: (...found) => this.ledger.demand(...found),
+      saw,
+    });
     this.#followers = new Followers({
       ...plan,
       scaleMs: stage.scaleMs,
@@ -67,10 +86,7 @@ export class Scene {
         name,
         states: [...definition.states.keys()],
       })),
-      saw: (what, details) => {
-        chronicle.count(what);
-        chronicle.say(what, undefined, details);
-      },
+      saw,
       surprise: (error) => this.#unexpected(error),
     });
   }
@@ -105,6 +121,7 @@ export class Scene {
       await clock.runUntil(() => this.#unrest(actors) === "", 60_000 + scaleMs * 20);
       await clock.advance(restMs);
       await this.#followers.finish();
+      await this.#bulking.look();
       await this.#operators.look();
       for (const shard of chronicle.traces.keys())
         chronicle.see(shard, { type: "ended", problem: undefined });
@@ -128,6 +145,7 @@ export class Scene {
     for (const command of scheduleCommands)
       this.at(command.at, () => this.#operators.scheduleCommand(command));
     for (const read of reads) this.at(read.at, () => this.#operators.read(read));
+    for (const { at, give } of this.#bulking.planned()) this.at(at, give);
     for (const { at, letter } of replays) this.at(at, () => this.#operators.replay(letter));
   }
 
@@ -138,6 +156,7 @@ export class Scene {
     actors.becalm();
     const operate = (): void => {
       this.at(0, () => this.#operators.lookAfter());
+      this.at(0, () => this.#bulking.goOn());
       this.stage.clock.after(operateMs, operate);
     };
     operate();
@@ -146,7 +165,7 @@ export class Scene {
   /** What is not done yet; empty: nothing. */
   #unrest(actors: Actors): string {
     if (this.stage.clock.monotonicMs() < this.#lastAt + restMs) return "not all has been sent";
-    return this.requests.unrest() || (actors.unrest?.() ?? "");
+    return this.requests.unrest() || this.#bulking.unrest() || (actors.unrest?.() ?? "");
   }
 
   async #check(actors: Actors): Promise<void> {
