@@ -11,6 +11,8 @@ const usage = `Usage: npm run network -- COMMAND [--name NAME]
   status                      says what there is
   host HOST SWITCH PORT [VLAN]   adds a host
   link SWITCH SWITCH up|down  cuts a link, or mends it
+  cut LINK, mend LINK         the same for a link such as 2-3; without a network of that name, in the simulated one of npm start
+      --url URL               where npm start listens; default: http://127.0.0.1:8088; the token is in WHEELWORK_TOKEN, if it wants one
   switch SWITCH off|on|reset  takes its controllers, gives them back, or lets it forget its rules
   crash                       starts all switches anew, as after a power cut
   ping HOST HOST [COUNT]      pings; the exit code is 0 if all were answered, 1 if none was, and 2 otherwise
@@ -28,6 +30,7 @@ const { values, positionals } = parseArgs({
     name: { type: "string", default: "network" },
     hosts: { type: "string", default: "0" },
     controller: { type: "string", multiple: true },
+    url: { type: "string" },
   },
 });
 
@@ -80,6 +83,49 @@ function status(network: Network): void {
   }
 }
 
+/** Cuts or mends a link: of the network of this name, or of the simulated one of a running `npm start`. */
+async function setLink(network: Network, link: string | undefined, isUp: boolean): Promise<void> {
+  const [, one, other] = /^(\d{1,5})-(\d{1,5})$/.exec(link ?? "") ?? [];
+  if (one === undefined || other === undefined) {
+    throw new WheelworkError("WW_CONFIG", `the link is ${link ?? "missing"}, and must be as 2-3`, {
+      next: "npm run network shows how it is used.",
+    });
+  }
+  if (values.url === undefined && network.isUp)
+    return network.link(Number(one), Number(other), isUp ? "up" : "down");
+  const url = values.url ?? "http://127.0.0.1:8088";
+  const unreachable = (why: string, cause?: unknown): WheelworkError =>
+    new WheelworkError("WW_CONFIG", `${url} does not do that: ${why}`, {
+      next: "Start npm start, or a network of your own: npm run network -- start ring 4. --url says where npm start listens.",
+      ...(cause === undefined ? {} : { cause }),
+    });
+  const token = process.env["WHEELWORK_TOKEN"];
+  let response: Response;
+  try {
+    response = await fetch(new URL(`/network/links/${one}-${other}`, url), {
+      method: "POST",
+      headers: {
+        "content-type": "application/json",
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      },
+      body: JSON.stringify({ up: isUp }),
+      signal: AbortSignal.timeout(10_000),
+    });
+  } catch (error) {
+    const { cause = error } = error as Error;
+    throw unreachable(cause instanceof Error ? cause.message : String(cause), error);
+  }
+  if (response.ok) return say(`${one}-${other} is ${isUp ? "up" : "down"}`);
+  const said = await response.text();
+  let detail = said.slice(0, 300);
+  try {
+    detail = String((JSON.parse(said) as { detail?: unknown }).detail ?? detail);
+  } catch {
+    // It is no server of ours.
+  }
+  throw unreachable(`${response.status} ${detail}`);
+}
+
 async function main(): Promise<void> {
   const [command, ...rest] = positionals;
   const network = new Network(values.name);
@@ -99,6 +145,10 @@ async function main(): Promise<void> {
       return;
     case "link":
       return network.link(number(0, "a switch"), number(1, "a switch"), oneOf(rest[2], ["up", "down"]));
+    case "cut":
+      return setLink(network, rest[0], false);
+    case "mend":
+      return setLink(network, rest[0], true);
     case "switch":
       return network.switch(number(0, "the switch"), oneOf(rest[1], ["off", "on", "reset"]));
     case "crash":

@@ -77,7 +77,8 @@ export class Outbox {
   }
 }
 
-function subjectOf(event: NetworkEvent): string {
+/** What an event is about: events about the same follow one another. */
+export function subjectOf(event: NetworkEvent): string {
   switch (event.kind) {
     case "switch":
       return `switch ${event.switchId}`;

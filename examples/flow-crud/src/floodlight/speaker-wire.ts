@@ -1,0 +1,124 @@
+import type { Bus, Message } from "wheelwork";
+import { SpeakerAnswer, SpeakerCommand, type Speaker } from "../controller/speaker.ts";
+import { NetworkEvent } from "../controller/store.ts";
+import { subjectOf } from "./outbox.ts";
+
+/** The topics between the workers of flows and the switch controller. */
+export interface SpeakerTopics {
+  /** To the switch controller: commands. */
+  readonly speakerCommands: string;
+  /** From it: what came of them, under the same keys. */
+  readonly speakerAnswers: string;
+  /** From it: what happens in the network. */
+  readonly networkEvents: string;
+}
+
+/** Topics whose names begin with a prefix. Each flow-crud on Kafka needs its own ones. */
+export const speakerTopics = (prefix = ""): SpeakerTopics => ({
+  speakerCommands: `${prefix}worker-to-speaker`,
+  speakerAnswers: `${prefix}speaker-to-worker`,
+  networkEvents: `${prefix}speaker-to-hub`,
+});
+
+/** The message of a command. The answer has the same key. */
+export const commandMessage = (key: string, command: SpeakerCommand): Message => ({
+  key,
+  value: JSON.stringify(command),
+});
+
+/** The message of an answer to the command with this key. */
+const answerMessage = (key: string, answer: SpeakerAnswer): Message => ({
+  key,
+  value: JSON.stringify(answer),
+});
+
+/** The message of an event. Events about the same link, port or switch have the same key, so that they keep their order. */
+const eventMessage = (event: NetworkEvent): Message => ({
+  key: subjectOf(event),
+  value: JSON.stringify(event),
+});
+
+/** What a message says; undefined: it is none of its kind. */
+const readCommand = (message: Message): SpeakerCommand | undefined => read(SpeakerCommand, message);
+export const readAnswer = (message: Message): SpeakerAnswer | undefined => read(SpeakerAnswer, message);
+export const readEvent = (message: Message): NetworkEvent | undefined => read(NetworkEvent, message);
+
+interface Schema<T> {
+  safeParse(value: unknown): { readonly success: boolean; readonly data?: T | undefined };
+}
+
+function read<T>(schema: Schema<T>, { value }: Message): T | undefined {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(value);
+  } catch {
+    return undefined;
+  }
+  return schema.safeParse(parsed).data;
+}
+
+/** What a service of a speaker is made with. */
+export interface SpeakerServiceOptions {
+  readonly bus: Bus;
+  readonly speaker: Speaker;
+  /** Default: those without a prefix. */
+  readonly topics?: SpeakerTopics;
+  /** Called for messages that are no commands, and for what could not be done or answered. */
+  readonly onProblem?: (problem: string) => void;
+}
+
+/**
+ * A speaker on a bus: it takes commands, has them executed, and answers. A command may come twice, or late: the speaker knows its number.
+ * Where nobody knows what has come of a command, there is no answer, and it is given again.
+ */
+export class SpeakerService {
+  readonly #bus: Bus;
+  readonly #speaker: Speaker;
+  readonly #topics: SpeakerTopics;
+  readonly #onProblem: (problem: string) => void;
+  readonly #unsubscribe: () => void;
+  /** Commands that are being executed, by key and text: one that comes again meanwhile has the same answer. */
+  readonly #running = new Map<string, Promise<void>>();
+  #isClosed = false;
+
+  constructor(options: SpeakerServiceOptions) {
+    this.#bus = options.bus;
+    this.#speaker = options.speaker;
+    this.#topics = options.topics ?? speakerTopics();
+    this.#onProblem = options.onProblem ?? (() => {});
+    this.#unsubscribe = this.#bus.subscribe(this.#topics.speakerCommands, (message) => this.#take(message));
+  }
+
+  /** Tells the hubs what has happened in the network: the `onEvent` of a discovery. */
+  async tell(event: NetworkEvent): Promise<void> {
+    await this.#bus.publish(this.#topics.networkEvents, eventMessage(event));
+  }
+
+  /** Takes no more commands, and waits for those that are being executed. It does not end the speaker. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#unsubscribe();
+    await Promise.all(this.#running.values());
+  }
+
+  #take(message: Message): void {
+    const command = readCommand(message);
+    if (command === undefined)
+      return this.#onProblem(`not a command: ${message.key} ${message.value}`.slice(0, 300));
+    const name = `${message.key} ${message.value}`;
+    if (this.#running.has(name)) return;
+    const running = this.#execute(message.key, command).finally(() => this.#running.delete(name));
+    this.#running.set(name, running);
+  }
+
+  async #execute(key: string, command: SpeakerCommand): Promise<void> {
+    try {
+      const answer = await this.#speaker.execute(command);
+      if (answer !== undefined)
+        await this.#bus.publish(this.#topics.speakerAnswers, answerMessage(key, answer));
+    } catch (error) {
+      this.#onProblem(`${command.command} ${key} could not be done or answered: ${String(error)}`);
+    }
+  }
+}

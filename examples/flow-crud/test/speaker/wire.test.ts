@@ -1,0 +1,151 @@
+import { northbound } from "@wheelwork/northbound";
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { waitUntil } from "@wheelwork/services";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { LocalBus, type Message } from "wheelwork";
+import { openFlowCrud } from "../../src/application.ts";
+import type { Speaker, SpeakerAnswer, SpeakerCommand } from "../../src/controller/speaker.ts";
+import { networkRoutes } from "../../src/floodlight/network-routes.ts";
+import { SimulatedNetwork } from "../../src/floodlight/simulated-network.ts";
+import {
+  commandMessage,
+  readAnswer,
+  readEvent,
+  SpeakerService,
+  speakerTopics,
+} from "../../src/floodlight/speaker-wire.ts";
+import { SwitchSpeaker } from "../../src/floodlight/switch-speaker.ts";
+import { idOf, ruleAt } from "./lab.ts";
+
+const topics = speakerTopics("t-");
+const command = (vlan: number): SpeakerCommand => ({
+  command: "install",
+  switchId: idOf(1),
+  seq: 1,
+  must: false,
+  rules: [ruleAt(vlan)],
+});
+
+describe("a speaker on a bus", () => {
+  const serve = (speaker: Speaker) => {
+    const bus = new LocalBus();
+    const [answers, events, problems]: [Message[], Message[], string[]] = [[], [], []];
+    bus.subscribe(topics.speakerAnswers, (message) => void answers.push(message));
+    bus.subscribe(topics.networkEvents, (message) => void events.push(message));
+    const service = new SpeakerService({
+      bus,
+      speaker,
+      topics,
+      onProblem: (problem) => void problems.push(problem),
+    });
+    onTestFinished(() => service.close());
+    return { bus, service, answers, events, problems };
+  };
+
+  test("answers each command under its key", async () => {
+    const network = new SimulatedNetwork({ topology: { shape: "chain", switches: 2 } });
+    const speaker = await SwitchSpeaker.over(() => network.listen(), { path: ":memory:" });
+    onTestFinished(() => speaker.close());
+    await waitUntil(() => speaker.connected.length === 2, 60_000);
+    const { bus, answers } = serve(speaker);
+    for (const vlan of [100, 101])
+      bus.publish(topics.speakerCommands, commandMessage(`call-${vlan}`, command(vlan)));
+    await waitUntil(() => answers.length === 2, 60_000);
+    expect(answers.map(({ key }) => key).toSorted()).toEqual(["call-100", "call-101"]);
+    expect(answers.map(readAnswer)).toEqual([1, 2].map(() => ({ answer: "done", unconfirmed: 0 })));
+    expect(network.flows(1)).toHaveLength(3);
+  });
+
+  test("executes a command once while it comes again, says nothing where nobody knows, and reports what is none", async () => {
+    const asked = [
+      Promise.withResolvers<SpeakerAnswer | undefined>(),
+      Promise.withResolvers<undefined>(),
+    ] as const;
+    let count = 0;
+    const speaker: Speaker = {
+      execute: () => asked[count++ % 2]?.promise ?? Promise.resolve(undefined),
+      unconfirmed: () => ({ count: 0, rules: [] }),
+    };
+    const { bus, answers, problems, service } = serve(speaker);
+    const messages = [
+      commandMessage("a", command(1)),
+      commandMessage("a", command(1)),
+      commandMessage("b", command(2)),
+    ];
+    for (const message of messages) bus.publish(topics.speakerCommands, message);
+    for (const value of [
+      "",
+      "null",
+      '{"command":"install"}',
+      JSON.stringify({ ...command(1), switchId: "s1" }),
+    ])
+      bus.publish(topics.speakerCommands, { key: "wrong", value });
+    await waitUntil(() => problems.length === 4, 60_000);
+    expect(count).toBe(2);
+    asked[0].resolve({ answer: "fenced" });
+    asked[1].resolve(undefined);
+    await service.close();
+    await waitUntil(() => answers.length === 1, 60_000);
+    expect(answers).toEqual([{ key: "a", value: '{"answer":"fenced"}' }]);
+  });
+
+  test("tells the hubs what happens in the network", async () => {
+    const { service, events } = serve({
+      execute: () => Promise.resolve(undefined),
+      unconfirmed: () => ({ count: 0, rules: [] }),
+    });
+    const link = {
+      kind: "link",
+      from: idOf(1),
+      fromPort: 102,
+      to: idOf(2),
+      toPort: 101,
+      isUp: false,
+    } as const;
+    await service.tell(link);
+    await service.tell({ ...link, isUp: true, latencyMs: 3 });
+    await waitUntil(() => events.length === 2, 60_000);
+    expect(events.map(readEvent)).toEqual([link, { ...link, isUp: true, latencyMs: 3 }]);
+    // One key: the messages keep their order.
+    expect(new Set(events.map(({ key }) => key)).size).toBe(1);
+  });
+});
+
+test("links of the simulated network are cut and mended by a command", async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), "wheelwork-network-"));
+  const network = new SimulatedNetwork({ topology: { shape: "ring", switches: 4 } });
+  const system = await openFlowCrud({ dataDir, durability: "normal" });
+  const server = await northbound({ engine: system.engine, routes: [], extra: networkRoutes(network) });
+  onTestFinished(async () => {
+    await server.close();
+    await system.close();
+    rmSync(dataDir, { recursive: true });
+  });
+  const url = await server.listen({ port: 0, host: "127.0.0.1" });
+  const program = resolve(import.meta.dirname, "../../../../services/src/network-main.ts");
+  const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+  const run = async (...args: readonly string[]): Promise<string> => {
+    const all = [...flags, program, ...args, "--name", "nothing", "--url", url];
+    const said = await promisify(execFile)(process.execPath, all).catch((error: { stderr: string }) => ({
+      stdout: error.stderr,
+    }));
+    return said.stdout;
+  };
+  const downs = (): string[] => network.links.filter(({ isUp }) => !isUp).map(({ name }) => name);
+  expect(await run("cut", "3-2")).toBe("3-2 is down\n");
+  expect(downs()).toEqual(["2-3"]);
+  expect((await server.inject({ url: "/network/links" })).json()).toMatchObject({
+    links: [{ link: "1-2", up: true }, { link: "2-3", up: false }, {}, {}],
+  });
+  expect(await run("mend", "2-3")).toBe("2-3 is up\n");
+  expect(downs()).toEqual([]);
+  expect(await run("cut", "1-3")).toContain("404 there is no link 1-3: the network has 1-2, 2-3, 3-4, 1-4");
+  expect(await run("cut", "x")).toContain("the link is x, and must be as 2-3");
+  expect(
+    (await server.inject({ method: "POST", url: "/network/links/2-3", payload: { up: "no" } })).statusCode,
+  ).toBe(400);
+});
