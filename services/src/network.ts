@@ -203,16 +203,22 @@ export class Network {
     return this.#switches.crash();
   }
 
-  /** Pings from host to host: how many were answered. */
-  async ping(from: number, to: number, count = 3): Promise<number> {
+  /** Pings from host to host: how many were answered. `bytes`: what each of them carries. */
+  async ping(
+    from: number,
+    to: number,
+    count = 3,
+    options: { readonly intervalMs?: number; readonly bytes?: number } = {},
+  ): Promise<number> {
+    const { intervalMs = 50, bytes = 56 } = options;
+    const often = ["-i", String(intervalMs / 1000), "-s", String(bytes)];
     const args = [
       "netns",
       "exec",
       this.#hostOf(from),
       "ping",
       "-n",
-      "-i",
-      "0.05",
+      ...often,
       "-W",
       "1",
       "-c",
