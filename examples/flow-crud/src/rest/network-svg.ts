@@ -245,7 +245,7 @@ function portsOf(cable: Cable, canvas: Canvas): string[] {
   if (line === undefined) return [];
   const [one, other] = line;
   const length = Math.max(Math.hypot(other.x - one.x, other.y - one.y), 1);
-  const share = Math.min(0.4, (radius + 14) / length);
+  const share = Math.min(0.4, (radius + 20) / length);
   const along = (part: number): Point => ({
     x: one.x + (other.x - one.x) * part,
     y: one.y + (other.y - one.y) * part,
