@@ -52,7 +52,7 @@ export interface NorthboundOptions extends ProtectOptions {
   /**
    * Adds your own routes. They may throw WheelworkError and HttpProblem, and their schemas may refer to `Problem#`. An
    * input that does not match a schema is refused with every problem. A POST needs a JSON content type or an
-   * `Idempotency-Key`, like all others. With `access`, each of them says what it needs: `{ config: { permission: "read" } }`.
+   * `Idempotency-Key`, like all others, or the header that `{ config: { nameHeader: "correlation_id" } }` names. With `access`, each of them says what it needs: `{ config: { permission: "read" } }`.
    */
   readonly extra?: (app: FastifyInstance) => void | Promise<void>;
   /**
