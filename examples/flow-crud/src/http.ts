@@ -2,6 +2,7 @@ import { toSvg } from "@wheelwork/diagram";
 import { HttpProblem, northbound, problemDetails, type NorthboundOptions } from "@wheelwork/northbound";
 import * as z from "zod";
 import type { FlowCrud } from "./application.ts";
+import { networkRoutes } from "./floodlight/network-routes.ts";
 import type { RulesFilter } from "./floodlight/switches.ts";
 import { flowRoutes } from "./rest/rest.ts";
 import { FlowReply, FlowRequest, type FlowErrorCode } from "./hub.ts";
@@ -24,7 +25,7 @@ export function serveFlowCrud(
     "access" | "allowedHosts" | "insecure" | "logger" | "metrics" | "tls"
   > = {},
 ): ReturnType<typeof northbound> {
-  const { engine, hub, flows, floodlight, controller, flowStore } = system;
+  const { engine, hub, flows, floodlight, controller, flowStore, simulated } = system;
   const { logger } = options;
   const extra: NonNullable<NorthboundOptions["extra"]> = async (app) => {
     await flowRoutes({
@@ -33,6 +34,7 @@ export function serveFlowCrud(
       store: flowStore,
       ...(logger === undefined ? {} : { logger }),
     })(app);
+    if (simulated !== undefined) await networkRoutes(simulated)(app);
     app.get<{ Params: { flowid: string } }>(
       "/flow/:flowid",
       {
