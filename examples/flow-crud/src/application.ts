@@ -12,6 +12,7 @@ import {
 } from "wheelwork";
 import { createController, type Controller, type ControllerOptions } from "./controller/controller.ts";
 import { SqliteFlowStore } from "./controller/flow-store-sqlite.ts";
+import { switchIdOf } from "./controller/model.ts";
 import type { FlowStore } from "./controller/store.ts";
 import { Floodlight, type FloodlightOptions } from "./floodlight/floodlight.ts";
 import { openNetwork } from "./floodlight/open-network.ts";
@@ -111,6 +112,8 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
             ...(clock === undefined ? {} : { clock }),
           })
         : undefined;
+    if (simulated !== undefined && (await flowStore.switches()).length === 0)
+      await introduce(simulated, flowStore);
     const started = Promise.withResolvers<Engine>();
     const opened = keep(
       await openNetwork({
@@ -192,5 +195,25 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
   } catch (error) {
     for (const part of parts) await part.close();
     throw error;
+  }
+}
+
+/** A simulated network is known from its first start on: nobody waits until its links are found. */
+async function introduce({ switchIds, links }: SimulatedNetwork, store: FlowStore): Promise<void> {
+  for (const switchId of switchIds)
+    await store.note({ kind: "switch", switchId, isConnected: true, address: "", description: "" });
+  for (const { between, ports, latencyMs, bandwidth } of links) {
+    const [from = "", to = ""] = between.map((number) => switchIdOf(BigInt(number)));
+    const [fromPort, toPort] = ports;
+    await store.note({
+      kind: "link",
+      from,
+      fromPort,
+      to,
+      toPort,
+      isUp: true,
+      latencyMs,
+      speedKbps: bandwidth,
+    });
   }
 }

@@ -271,6 +271,10 @@ function problemsOfEnds(
       ...(books.graph.isPortOfLink(switchId, port)
         ? [`its ${end} is on port ${port} of switch ${switchId}, which belongs to a link`]
         : []),
+      // A switch that has not said what ports it has has none in the books.
+      ...(known.ports.length > 0 && !known.ports.some((one) => one.port === port)
+        ? [`its ${end} is on port ${port} of switch ${switchId}, which the switch does not have`]
+        : []),
     ];
   });
 }

@@ -261,6 +261,25 @@ export function conforms(newStore: NewStore): void {
     expect(await store.flow("a")).toMatchObject({ spec: { bandwidth: 200 } });
   });
 
+  test("an end on a port that its switch does not have is refused", async () => {
+    const { store, operator } = await open();
+    await store.note({
+      kind: "switch",
+      switchId: id(1),
+      isConnected: true,
+      address: "",
+      description: "",
+      ports: [{ port: 1, name: "eth1", isUp: true, speedKbps: 0 }],
+    });
+    await operator.create(specOf("a", 10, { source: { switchId: id(1), port: 1, vlan: 5 } }));
+    const refused = await operator.refused("b", {
+      kind: "create",
+      spec: specOf("b", 11, { source: { switchId: id(1), port: 9, vlan: 5 } }),
+    });
+    expect(refused).toMatchObject({ code: "invalid" });
+    expect(refused.message).toContain("port 9");
+  });
+
   test("a flow that is kept stays, also if its next try finds no path", async () => {
     const { store, operator } = await open();
     await operator.plan("a", { kind: "create", spec: specOf("a", 10) });
