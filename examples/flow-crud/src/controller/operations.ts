@@ -30,6 +30,11 @@ export interface OperationOptions {
   readonly cleanUpMs?: number;
   /** How long an operation may wait for its turn, in milliseconds. Default 80,000. */
   readonly queueMs?: number;
+  /**
+   * How long packets on an old path have until its rules are removed, in milliseconds. Default 50. A switch that has confirmed its new rules may
+   * still forward some packets by the old ones.
+   */
+  readonly drainMs?: number;
   /** How many paths an operation tries. Default 3. */
   readonly tries?: number;
 }
@@ -117,7 +122,7 @@ function operationHub<Schema extends z.ZodType>(
   spokes: ControllerSpokes,
   options: OperationOptions,
 ): Hub<z.input<Schema>, OperationReply, OperationError> {
-  const { deadlineMs = 30_000, cleanUpMs = 10_000, queueMs = 80_000, tries = 3 } = options;
+  const { deadlineMs = 30_000, cleanUpMs = 10_000, queueMs = 80_000, drainMs = 50, tries = 3 } = options;
   const wish = toWish as (request: unknown) => Wish;
 
   /** A switch has not done its part. */
@@ -192,10 +197,17 @@ function operationHub<Schema extends z.ZodType>(
           TimeoutRaised: "Undoing",
         },
         Retracting: { Next: "Planning", Failed: "Undoing", TimeoutRaised: "Undoing" },
-        Committing: { Next: "Clearing", Nothing: "Done", Failed: "Recalling", TimeoutRaised: "Recalling" },
+        Committing: {
+          Next: "Clearing",
+          Moved: "Draining",
+          Nothing: "Done",
+          Failed: "Recalling",
+          TimeoutRaised: "Recalling",
+        },
         Recalling: { Stands: "Clearing", Nothing: "Done", Open: "Undoing", TakesLong: "AnsweringDoubt" },
         AnsweringDoubt: { Next: "RecallingStill" },
         RecallingStill: { Stands: "ClearingStill", Nothing: "Over", Open: "UndoingStill", GaveUp: "Over" },
+        Draining: { Next: "Clearing", TimeoutRaised: "Clearing" },
         Clearing: { Next: "Done", TakesLong: "AnsweringDone", TimeoutRaised: "AnsweringDone" },
         AnsweringDone: { Next: "ClearingStill" },
         ClearingStill: { Next: "Over", GaveUp: "Over" },
@@ -282,10 +294,15 @@ function operationHub<Schema extends z.ZodType>(
             step: stepOf(data, "commit"),
             settles: stepsOf(data).removed.length === 0 ? { info: data.plan?.shortcoming ?? null } : null,
           }),
-          ok: (data) => s.raise(stepsOf(data).removed.length === 0 ? "Nothing" : "Next"),
+          ok: (data) => {
+            if (stepsOf(data).removed.length === 0) return s.raise("Nothing");
+            return s.raise(data.plan?.after === null ? "Next" : "Moved");
+          },
           failed: (data, failure) =>
             s.raise("Failed", because(data, "timeout", `the commit: ${textOf(failure)}`)),
         }),
+
+      Draining: (s) => s.wait({ after: { Next: drainMs } }),
 
       // Nobody knows whether the commit has come true, and it must not come true later.
       Recalling: (s) =>
