@@ -147,9 +147,9 @@ export class AddressBook {
         const state = must ? "owed" : "wanted";
         if (known === undefined || known.seq < seq) {
           const previous = known === undefined ? null : standingAt(known);
-          this.#put({ switchId, address, seq, state, rule, previous });
+          this.#put({ switchId, address, seq, state, rule, previous }, known);
         } else if (known.state === "refused" || (must && known.state === "wanted"))
-          this.#put({ ...known, state });
+          this.#put({ ...known, state }, known);
       }
       return open.map(({ address, rule, known }) => ({ address, rule, before: known?.state }));
     });
@@ -160,9 +160,10 @@ export class AddressBook {
     return this.#write(() => {
       let areDue = true;
       for (const address of addresses) {
-        const known = this.get(switchId, address);
+        const known = this.#row(switchId, address);
         if (known === undefined || known.seq !== seq || isGone(known)) areDue = false;
-        else if (known.state !== "installed") this.#put({ ...known, state: "installed", previous: null });
+        else if (known.state !== "installed")
+          this.#put({ ...known, state: "installed", previous: null }, known);
       }
       return areDue;
     });
@@ -189,7 +190,7 @@ export class AddressBook {
         if (known !== undefined && known.seq > seq) continue;
         const state = known === undefined || known.state === "absent" ? "absent" : "removed";
         if (known?.seq !== seq || known.state !== state)
-          this.#put({ switchId, address, seq, state, rule: known?.rule ?? rule, previous: null });
+          this.#put({ switchId, address, seq, state, rule: known?.rule ?? rule, previous: null }, known);
         if (state === "removed") left.push({ address, rule: known?.rule ?? rule, before: known?.state });
       }
       this.#purge();
@@ -250,7 +251,7 @@ export class AddressBook {
 
   #known(switchId: string, rule: Rule) {
     const address = addressOf(rule);
-    return { address, rule, known: this.get(switchId, address) };
+    return { address, rule, known: this.#row(switchId, address) };
   }
 
   #change(
@@ -266,13 +267,13 @@ export class AddressBook {
   }
 
   #set(switchId: string, seq: number, address: string, from: PlaceState, to: PlaceState): void {
-    const known = this.get(switchId, address);
-    if (known?.seq === seq && known.state === from) this.#put({ ...known, state: to });
+    const known = this.#row(switchId, address);
+    if (known?.seq === seq && known.state === from) this.#put({ ...known, state: to }, known);
   }
 
-  #put(place: Place): void {
+  /** `known`: the row of the place; undefined: it has none. */
+  #put(place: Place, known: Row | undefined): void {
     const { switchId, address, seq, state, rule, previous } = place;
-    const known = this.#row(switchId, address);
     const due = dueAt(place);
     const meter = due?.kind === "rule" ? due.meter : null;
     const [before, now] = [previous === null ? null : JSON.stringify(previous), this.#options.wallMs()];

@@ -1,5 +1,6 @@
 import { EventEmitter } from "node:events";
 import {
+  allMeters,
   errorName,
   OpenFlowError,
   type AggregateStats,
@@ -86,8 +87,15 @@ export class SimulatedConnection extends EventEmitter<SwitchEvents> {
     return this.#ask([], () => this.#options.table.flows(filter));
   }
 
-  meters(): Promise<MeterConfig[]> {
-    return this.#ask([], () => this.#options.table.meters());
+  meters(meterId: number = allMeters): Promise<MeterConfig[]> {
+    return this.#ask([], () => {
+      const { table } = this.#options;
+      if (meterId === allMeters) return table.meters();
+      const meter = table.meter(meterId);
+      if (meter !== undefined) return [meter];
+      const refusal = { index: 0, errorType: 12, code: 3, name: errorName(12, 3) };
+      throw new OpenFlowError("WW_OF_REFUSED", "there is no such meter", { refusals: [refusal] });
+    });
   }
 
   ports(): Promise<PortDescription[]> {

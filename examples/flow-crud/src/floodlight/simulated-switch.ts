@@ -126,6 +126,10 @@ export class SimulatedSwitch {
     );
   }
 
+  meter(meterId: number): MeterConfig | undefined {
+    return this.#meters.get(meterId);
+  }
+
   meters(): MeterConfig[] {
     return [...this.#meters.values()];
   }

@@ -1,4 +1,10 @@
-import { listen, OpenFlowError, type FlowStats, type SpeakerOptions } from "@wheelwork/openflow";
+import {
+  listen,
+  OpenFlowError,
+  type FlowStats,
+  type MeterConfig,
+  type SpeakerOptions,
+} from "@wheelwork/openflow";
 import { systemClock, type Clock } from "wheelwork";
 import { addressOf, switchIdOf, type FlowRule, type MeterRule, type Rule } from "../controller/model.ts";
 import { cookieOfPath } from "../controller/rules.ts";
@@ -241,7 +247,8 @@ export class SwitchSpeaker implements Speaker {
       if (is(refusal, meterExists)) existing.push(meter);
       else attempt.refuse(meter.address, refusal.name, is(refusal, outOfMeters));
     }
-    const has = new Map((await one.meters()).map((meter) => [meter.meterId, meter]));
+    const read = await Promise.all(meters.map(({ rule }) => meterOf(one, rule.meter)));
+    const has = new Map(read.map((meter) => [meter?.meterId, meter]));
     const isRight = ({ rule }: { rule: MeterRule }): boolean => {
       const there = has.get(rule.meter);
       return there !== undefined && isMeterAsTold(rule, there);
@@ -485,6 +492,17 @@ async function refusals(apply: () => Promise<void>): Promise<OpenFlowError["refu
     return [];
   } catch (error) {
     if (error instanceof OpenFlowError && error.code === "WW_OF_REFUSED") return error.refusals;
+    throw error;
+  }
+}
+
+/** A meter of a switch; undefined: it does not have it. */
+async function meterOf(one: DrivenSwitch, meterId: number): Promise<MeterConfig | undefined> {
+  try {
+    const [meter] = await one.meters(meterId);
+    return meter;
+  } catch (error) {
+    if (error instanceof OpenFlowError && error.code === "WW_OF_REFUSED") return undefined;
     throw error;
   }
 }

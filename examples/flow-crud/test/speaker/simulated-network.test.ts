@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import type { Layout } from "../../src/controller/model.ts";
 import { stepsBetween } from "../../src/controller/rules.ts";
 import { OpenFlowSwitches } from "../../src/floodlight/openflow-switches.ts";
 import { SimulatedNetwork } from "../../src/floodlight/simulated-network.ts";
@@ -68,6 +69,48 @@ describe("a simulated network", () => {
     await tell(speaker, "remove", 6, stepsBetween(moved, null).removed);
     for (const number of [1, 2, 3, 4, 5]) {
       // The rule for discovery stays.
+      expect(network.flows(number)).toHaveLength(1);
+      expect(network.meters(number)).toEqual([]);
+    }
+  });
+
+  test("50 switches have 1,000 flows, each packet arrives, also after all of them were started anew, and nothing is left", async () => {
+    const network = new SimulatedNetwork({ topology: { shape: "ring", switches: 50 }, reconnectMs: 1 });
+    const speaker = await driven(network);
+    const flows = Array.from({ length: 1000 }, (_, index) => {
+      const from = (index % 50) + 1;
+      const over = [from, (from % 50) + 1, ((from + 1) % 50) + 1];
+      // VLANs are unique on each switch: the flows of one switch, and of its neighbours, have others.
+      const path = pathOver(index + 1, over, { vlan: 2 + index });
+      return layoutOf([path], { from, to: over[2] as number, vlans: [index + 1, index + 1] });
+    });
+    const begin = performance.now();
+    const install = async (layout: Layout, index: number): Promise<void> => {
+      const { inner, entries } = stepsBetween(null, layout);
+      for (const [phase, rules] of [inner, entries].entries())
+        for (const answer of await tell(speaker, "install", 1000 * index + phase, rules))
+          expect(answer).toEqual({ answer: "done", unconfirmed: 0 });
+    };
+    await Promise.all(flows.map(install));
+    if (process.env["WHEELWORK_FIGURES"] !== undefined)
+      process.stdout.write(`${(1e6 / (performance.now() - begin)).toFixed(0)} flows of 8 rules a second\n`);
+    const arrive = (): boolean =>
+      flows.every(({ spec: { source, destination } }) => {
+        const there = network.trace(source.switchId, source.port, source.vlan);
+        const back = network.trace(destination.switchId, destination.port, destination.vlan);
+        return (
+          there?.switchId === destination.switchId && there.vlan === destination.vlan && back?.port === 1
+        );
+      });
+    expect(arrive()).toBe(true);
+    for (let number = 1; number <= 50; number++) network.reboot(number);
+    expect(arrive()).toBe(false);
+    await until(() => speaker.connected.length === 50);
+    await until(arrive);
+    const removed = flows.flatMap((layout) => stepsBetween(layout, null).removed);
+    const answers = await tell(speaker, "remove", 1_000_000, removed);
+    expect(answers).toEqual(Array.from({ length: 50 }, () => ({ answer: "done", unconfirmed: 0 })));
+    for (let number = 1; number <= 50; number++) {
       expect(network.flows(number)).toHaveLength(1);
       expect(network.meters(number)).toEqual([]);
     }
