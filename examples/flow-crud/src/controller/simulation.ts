@@ -1,3 +1,4 @@
+import { flowMod } from "@wheelwork/openflow";
 import type { EndedRequest, OpenedSystem, Outside, SeededRandom, SimulatedSystem } from "@wheelwork/testing";
 import { isDeepStrictEqual } from "node:util";
 import type { AnyHub } from "wheelwork";
@@ -48,7 +49,8 @@ class Surroundings {
     this.speaker = SwitchSpeaker.over(() => this.network.listen(), {
       path: ":memory:",
       durability: "normal",
-      clock: { soon, wallMs },
+      compareMs: 5_000,
+      clock: { soon, wallMs, after: (delayMs, task) => clock.after(delayMs, task) },
     });
     for (const switchId of this.network.switchIds)
       void this.store.note({
@@ -106,10 +108,9 @@ class Surroundings {
         [() => network.off(number), () => network.on(number)],
         [() => network.freeze(number), () => network.thaw(number)],
         [() => (this.#storeAwayUntil = until), () => {}],
-        [
-          () => network.limit(number, limit),
-          () => (network.limit(number, Number.POSITIVE_INFINITY), network.disconnect(number)),
-        ],
+        // Somebody deletes what is not his.
+        [() => network.change(number, flowMod({ command: "delete" })), () => {}],
+        [() => network.limit(number, limit), () => network.limit(number, Number.POSITIVE_INFINITY)],
       ]);
       clock.after(at, begin);
       clock.after(until, end);

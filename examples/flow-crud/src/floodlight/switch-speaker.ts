@@ -37,11 +37,19 @@ export interface SwitchSpeakerOptions {
   readonly durability?: DatabaseDurability;
   /** How long an install that comes late cannot bring a removed rule back, in milliseconds. Default 7 days. */
   readonly fenceMs?: number;
+  /**
+   * How often a switch that is connected is compared with what it should have, in milliseconds. Default 60,000. After it has refused something it
+   * is tried again sooner.
+   */
+  readonly compareMs?: number;
   /** Called for what a person should look at: a switch that refuses what it should have. */
   readonly onProblem?: (problem: string) => void;
-  /** For tests: the clock. */
-  readonly clock?: Pick<Clock, "soon" | "wallMs">;
+  /** For tests: the clock. Without `after`, switches are compared only when they connect. */
+  readonly clock?: Pick<Clock, "soon" | "wallMs"> & Partial<Pick<Clock, "after">>;
 }
+
+/** So soon a switch is asked again that has refused something, in milliseconds. That doubles up to `compareMs`. */
+const againMs = 1_000;
 
 /** A connection with a switch. */
 interface Link {
@@ -53,6 +61,8 @@ interface Link {
   isReady: boolean;
   /** Meters that are to be removed, and that a rule still uses. They go with it. */
   readonly heldMeters: Map<string, Noted & { readonly seq: number }>;
+  /** Cancels the next comparison. */
+  cancel: () => void;
 }
 
 type Install = Extract<SpeakerCommand, { command: "install" }>;
@@ -73,7 +83,8 @@ const fenced: SpeakerAnswer = { answer: "fenced" };
  * - what a switch should have, or must not have, is noted on the disk before the switch is told (address-book.ts);
  * - a switch has one connection and one queue, and what an earlier connection had under way cannot land any more;
  * - only the reply to a barrier and what was read back count as an answer;
- * - a switch that connects is compared with the book before anything else (repairs.ts);
+ * - a switch that connects is compared with the book before anything else (repairs.ts), and from time to time after that: it may have refused
+ *   something for which it has room now, or somebody may have changed it by hand;
  * - rules of others, told by their cookies, are left alone. An address that one of them has is refused.
  */
 export class SwitchSpeaker implements Speaker {
@@ -81,11 +92,15 @@ export class SwitchSpeaker implements Speaker {
   readonly #source: SwitchSource;
   readonly #onProblem: (problem: string) => void;
   readonly #links = new Map<string, Link>();
+  readonly #clock: NonNullable<SwitchSpeakerOptions["clock"]>;
+  readonly #compareMs: number;
   #isClosed = false;
 
   private constructor(options: SwitchSpeakerOptions, book: AddressBook, source: SwitchSource) {
     this.#book = book;
     this.#source = source;
+    this.#clock = options.clock ?? systemClock;
+    this.#compareMs = options.compareMs ?? 60_000;
     this.#onProblem = options.onProblem ?? (() => {});
     source.on("switch", (one) => this.#connected(one));
     source.on("refused", (error, remote) => this.#onProblem(`${remote}: ${error.message}`));
@@ -166,6 +181,7 @@ export class SwitchSpeaker implements Speaker {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    for (const { cancel } of this.#links.values()) cancel();
     await this.#source.close();
     this.#book.close();
   }
@@ -227,7 +243,11 @@ export class SwitchSpeaker implements Speaker {
     }
     // A rule may have let go of its meter.
     if (link.heldMeters.size > 0) await this.#obliged(link, 0, () => this.#clear(link, seq, []));
-    if (attempt.isRefused) return { answer: "refused", reason: attempt.reasons, isFull: attempt.isFull };
+    if (attempt.isRefused) {
+      // It is due all the same.
+      if (must) this.#compareLater(link, againMs);
+      return { answer: "refused", reason: attempt.reasons, isFull: attempt.isFull };
+    }
     return must || (areDue && attempt.proven.length === noted.length) ? done() : fenced;
   }
 
@@ -390,9 +410,17 @@ export class SwitchSpeaker implements Speaker {
 
   #connected(one: DrivenSwitch): void {
     const switchId = switchIdOf(one.datapathId);
-    const link: Link = { switchId, one, ports: new Set(), isReady: false, heldMeters: new Map() };
+    const link: Link = {
+      switchId,
+      one,
+      ports: new Set(),
+      isReady: false,
+      heldMeters: new Map(),
+      cancel: () => {},
+    };
     this.#links.set(switchId, link);
     one.on("end", () => {
+      link.cancel();
       if (this.#links.get(switchId) === link) this.#links.delete(switchId);
     });
     const gone = new Set<number>();
@@ -402,11 +430,30 @@ export class SwitchSpeaker implements Speaker {
       if (reason === "delete") link.ports.delete(port);
       else link.ports.add(port);
     });
-    this.#bringUp(link, gone).catch((error: unknown) => {
-      if (!this.#isClosed) this.#onProblem(`switch ${switchId} is not as it should be: ${String(error)}`);
-      // It connects again, and gets another try.
-      one.close();
-    });
+    this.#bringUp(link, gone).then(
+      (isRight) => this.#compareLater(link, isRight ? this.#compareMs : againMs),
+      (error: unknown) => this.#giveUp(link, error),
+    );
+  }
+
+  #giveUp({ one, switchId }: Link, error: unknown): void {
+    if (!this.#isClosed) this.#onProblem(`switch ${switchId} is not as it should be: ${String(error)}`);
+    // It connects again, and gets another try.
+    one.close();
+  }
+
+  /** Compares a switch again, and makes it have what it should have. */
+  #compareLater(link: Link, delayMs: number): void {
+    link.cancel();
+    if (this.#isClosed || this.#links.get(link.switchId) !== link) return;
+    link.cancel =
+      this.#clock.after?.(delayMs, () => {
+        this.#repair(link).then(
+          (isRight) =>
+            this.#compareLater(link, isRight ? this.#compareMs : Math.min(2 * delayMs, this.#compareMs)),
+          (error: unknown) => this.#giveUp(link, error),
+        );
+      }) ?? (() => {});
   }
 
   async #compare({ one, switchId }: Link): Promise<Repairs> {
@@ -414,10 +461,14 @@ export class SwitchSpeaker implements Speaker {
     return repairsOf(this.#book.ofSwitch(switchId), { flows, meters });
   }
 
-  /** Makes a switch have what it should have, and then lets commands come to it. */
-  async #bringUp(link: Link, gone: ReadonlySet<number>): Promise<void> {
+  /** Makes a switch have what it should have, and then lets commands come to it. The result is whether it has taken all of it. */
+  async #bringUp(link: Link, gone: ReadonlySet<number>): Promise<boolean> {
+    for (const { port } of await link.one.ports()) if (!gone.has(port)) link.ports.add(port);
+    return this.#repair(link);
+  }
+
+  async #repair(link: Link): Promise<boolean> {
     const { one, switchId } = link;
-    for (const { port } of await one.ports()) if (!gone.has(port)) link.ports.add(port);
     let repairs = await this.#compare(link);
     // A switch that has lost very much gets it in parts: as much as its queue may hold. What changes meanwhile is in the next part.
     for (let round = 0; !isSettled(repairs) && round < 100; round++) {
@@ -448,6 +499,7 @@ export class SwitchSpeaker implements Speaker {
       const addresses = places.map(({ address }) => address).filter((address) => !failed.has(address));
       await this.#book.prove(switchId, seq, addresses);
     }
+    return refused.length === 0;
   }
 }
 

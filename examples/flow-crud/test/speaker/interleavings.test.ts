@@ -85,7 +85,8 @@ class Play {
     this.#speaker = await SwitchSpeaker.over(() => this.#network.listen(), {
       path: this.#path,
       durability: "normal",
-      clock: this.#clock,
+      // It compares when a switch connects, and never later: a switch that is not right must show.
+      clock: { soon: this.#clock.soon, wallMs: this.#clock.wallMs },
     });
   }
 
