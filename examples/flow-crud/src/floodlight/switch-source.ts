@@ -35,15 +35,18 @@ export class SharedSource {
   readonly #source: SwitchSource;
   readonly #connected = new Set<DrivenSwitch>();
 
-  constructor(source: SwitchSource) {
+  /** `onProblem`: told once of connections that were refused, and of a source that has ended: no share tells of them. */
+  constructor(source: SwitchSource, onProblem: (problem: string) => void = () => {}) {
     this.#source = source;
+    source.on("refused", (error, remote) => onProblem(`${remote}: ${error.message}`));
+    source.on("error", (error) => onProblem(`nothing more can connect: ${error.message}`));
     source.on("switch", (one) => {
       this.#connected.add(one);
       one.on("end", () => this.#connected.delete(one));
     });
   }
 
-  /** A share for one part. Refused connections and the errors of the source are told to those who ask the source itself. */
+  /** A share for one part. */
   share(): SwitchSource {
     const source = this.#source;
     let isOpen = true;

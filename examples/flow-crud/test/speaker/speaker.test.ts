@@ -142,6 +142,19 @@ for (const [name, start, canRun] of kinds)
       await clear(...rules);
     });
 
+    test("a meter that is to go stays for the rule that needs it, whatever happens to its switch", async () => {
+      const [rule, meter] = [ruleAt(100, 1, { meter: 40 }), meterAt(40, 500)];
+      expect(await one("install", seq, rule, meter)).toEqual(done());
+      expect(await one("remove", seq + 1, meter)).toEqual(done(1));
+      await driven.away(1);
+      await driven.back(1);
+      expect(await driven.rules(1)).toEqual(held(rule));
+      await driven.crash();
+      await expect.poll(() => driven.rules(1)).toEqual(held(rule));
+      expect(await driven.meters(1)).toEqual([40]);
+      await clear(rule);
+    });
+
     test("rules and meters of others stay, and what would replace them is refused", async () => {
       const mine = ruleAt(100);
       await driven.putByHand(mine, 7n);
