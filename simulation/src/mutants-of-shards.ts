@@ -42,8 +42,8 @@ export const mutantsOfShards: readonly Mutant[] = [
   {
     name: "commit a position ahead of the decisions",
     file: logProgress,
-    from: "    let position = this.#position;\n",
-    to: "    let position = this.#position === 0 ? 0 : this.#position + 1;\n",
+    from: "let { position } = this;",
+    to: "let position = this.position + 1;",
     world: "cluster",
   },
   {
@@ -443,6 +443,13 @@ export const mutantsOfShards: readonly Mutant[] = [
     file: laneKeeper,
     from: "if (held.name === name && held.key === key && lane.isHeld(held))",
     to: "if (of.caller === undefined && held.name === name && held.key === key && lane.isHeld(held))",
+    world: "cluster",
+  },
+  {
+    name: "let the position pass a record that waits for another request",
+    file: "packages/engine/src/shard/log-progress.ts",
+    from: "    if (offset !== undefined) this.#waiting.add(offset);\n",
+    to: "",
     world: "cluster",
   },
 ];

@@ -23,6 +23,7 @@ export interface RestingLoop {
  *
  * - `position`: everything before this offset is decided. It is committed with the batch that consumed it, so a record is
  *   neither lost nor decided twice, however the owner dies.
+ * - Records may be decided out of their order: the position is before the first one that waits.
  * - Pinned offsets hold the committed position back: the effect of such a record (a dead letter) is not durable yet.
  * - The catch-up: what was in the log at the claim goes before callbacks that are overdue. An outcome may wait there, and the
  *   outage of the owner must not turn it into a timeout.
@@ -34,7 +35,13 @@ export class LogTracker {
   readonly feed: Feed;
   readonly outbox: Outbox;
   readonly #time: EngineTime;
+  /** All records that were queued before this offset are decided, apart from those that wait. */
   #position = 0;
+  /**
+   * Records that are queued and not decided, in their order. One for a request that waits for its decision is behind that, and later
+   * ones overtake it.
+   */
+  readonly #waiting = new Set<number>();
   readonly #pinned = new Set<number>();
   /** What the last commit says. */
   #committed: LogProgress | undefined = undefined;
@@ -62,12 +69,19 @@ export class LogTracker {
 
   /** All records before this offset are decided. */
   get position(): number {
-    return this.#position;
+    const [first = Number.POSITIVE_INFINITY] = this.#waiting;
+    return Math.min(this.#position, first);
+  }
+
+  /** Something is queued, perhaps what a record says. Records come in their order. */
+  queued({ offset }: { readonly offset?: number }): void {
+    if (offset !== undefined) this.#waiting.add(offset);
   }
 
   /** The record with this offset is decided. */
   advance(offset: number): void {
-    this.#position = offset + 1;
+    this.#waiting.delete(offset);
+    this.#position = Math.max(this.#position, offset + 1);
   }
 
   /** The committed position does not pass this record before the result is called. */
@@ -112,7 +126,7 @@ export class LogTracker {
 
   /** Whether the log holds records from before the claim that are not decided yet. */
   catchesUp(now: number): boolean {
-    return this.#position < this.#catchUp.offset && now < this.#catchUp.before;
+    return this.position < this.#catchUp.offset && now < this.#catchUp.before;
   }
 
   /** When callbacks stop waiting for the log, at the latest. */
@@ -122,7 +136,7 @@ export class LogTracker {
 
   /** What the next commit says. `actedSeq` is the last batch whose answers were handed to the outbox. */
   next(actedSeq: number): LogProgress {
-    let position = this.#position;
+    let { position } = this;
     for (const offset of this.#pinned) position = Math.min(position, offset);
     return { log: this.feed.log, position, published: this.outbox.published(actedSeq) };
   }

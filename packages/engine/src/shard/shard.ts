@@ -370,6 +370,7 @@ export class Shard {
 
   #push(item: Item): void {
     if (!this.#turns.isScheduled) this.#intake.mark(this.#options.clock.monotonicMs());
+    this.#tenure?.log?.queued(item);
     this.#intake.push(item);
     this.#turns.schedule();
   }
@@ -393,10 +394,8 @@ export class Shard {
   /** The engine has ended: those who wait are told so. */
   #refuseAll(): void {
     this.#forgetMemory();
-    for (const item of this.#intake.drain()) {
-      // The next owner reads again what a record said.
-      if (item.offset === undefined) refuse(item, stopping());
-    }
+    // The next owner reads again what a record said.
+    for (const item of this.#intake.drain()) if (item.offset === undefined) refuse(item, stopping());
     this.#waiters.refuseAll(stopping());
     this.watchers.wakeAll();
   }
