@@ -179,4 +179,23 @@ export const mutantsOfTimes: readonly Mutant[] = [
     to: "",
     world: "storm",
   },
+  {
+    name: "let the clock of a host count alone at a claim",
+    file: "packages/engine/src/shard/engine-time.ts",
+    from: "earlierOf(this.#clock.wallMs(), serverMs);",
+    to: "earlierOf(this.#clock.wallMs());",
+  },
+  {
+    name: "let the later of two clocks count at a claim",
+    file: "packages/engine/src/shard/engine-time.ts",
+    from: "Math.floor(Math.min(wallMs, serverMs));",
+    to: "Math.floor(serverMs === Number.POSITIVE_INFINITY ? wallMs : Math.max(wallMs, serverMs));",
+    world: "cluster",
+  },
+  {
+    name: "time out what a commit that hangs has decided",
+    file: "packages/engine/src/shard/deadlines.ts",
+    from: "const to = commit?.isSlow === true ? commit.since : now;",
+    to: "const to = now;",
+  },
 ];

@@ -16,6 +16,14 @@ const maxTurns = 1_000_000;
 /** One turn of the real event loop: it runs promises that are ready, and all that they make ready. */
 const realTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
+/** How the clocks of a host differ from those of the others. */
+export interface HostClock {
+  /** How far its wall clock is ahead, in milliseconds; negative: behind. */
+  readonly aheadMs?: number;
+  /** How much faster its clocks go, in millionths; negative: slower. */
+  readonly driftPpm?: number;
+}
+
 /**
  * One process on a simulated machine. It is the clock that an engine gets. Its tasks die with it, so a killed engine
  * never acts again, as after `kill -9`.
@@ -23,14 +31,17 @@ const realTurn = (): Promise<void> => new Promise((resolve) => void setImmediate
 export class SimulatedProcess implements Clock {
   readonly #machine: SimulatedClock;
   readonly #aheadMs: number;
+  /** How much faster than time its clocks go. */
+  readonly #drift: number;
   #alive = true;
   /** The tasks that became due while it was frozen. undefined: it is not frozen. */
   #held: (() => void)[] | undefined = undefined;
 
   /** @internal Use `SimulatedClock.process`. */
-  constructor(machine: SimulatedClock, aheadMs = 0) {
+  constructor(machine: SimulatedClock, { aheadMs = 0, driftPpm = 0 }: HostClock = {}) {
     this.#machine = machine;
     this.#aheadMs = aheadMs;
+    this.#drift = driftPpm / 1_000_000;
   }
 
   /** Whether it has not been killed yet. */
@@ -68,16 +79,19 @@ export class SimulatedProcess implements Clock {
   }
 
   wallMs(): number {
-    return this.#machine.wallMs() + this.#aheadMs;
+    const now = this.#machine.monotonicMs();
+    return this.#machine.wallMs() + this.#aheadMs + now * this.#drift;
   }
 
   monotonicMs(): number {
-    return this.#machine.monotonicMs();
+    return this.#machine.monotonicMs() * (1 + this.#drift);
   }
 
   after(delayMs: number, task: () => void): () => void {
     let isCancelled = false;
-    const cancel = this.#machine.plan(this, delayMs, () => {
+    // Not earlier by its own clock: who asks again for the rest would ask for ever.
+    const ms = this.#drift === 0 ? delayMs : Math.ceil(delayMs / (1 + this.#drift));
+    const cancel = this.#machine.plan(this, ms, () => {
       if (!isCancelled) task();
     });
     return () => {
@@ -118,10 +132,10 @@ export class SimulatedClock implements Clock {
 
   /**
    * Starts another process. It can be killed and frozen by itself.
-   * @param options `aheadMs`: how far its wall clock is ahead, as that of another host may be. Default: 0.
+   * @param options How its clocks differ. Default: not at all.
    */
-  process(options: { readonly aheadMs?: number } = {}): SimulatedProcess {
-    return new SimulatedProcess(this, options.aheadMs);
+  process(options: HostClock = {}): SimulatedProcess {
+    return new SimulatedProcess(this, options);
   }
 
   wallMs(): number {

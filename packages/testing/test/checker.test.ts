@@ -22,6 +22,7 @@ const system: CheckedSystem = {
     ["wait: Waiting", { ...silent, ...taking("go"), drains: false, deadline: "Late" }],
   ]),
   retentionMs: 1_000,
+  latestNow: () => Number.POSITIVE_INFINITY,
   historyRetentionMs: 1_000,
   graceMs: 1_000,
   lagMs: 0,

@@ -1,3 +1,4 @@
+import type { HostClock, SimulatedClock } from "../clock.ts";
 import { seededRandom, type SeededRandom } from "../random.ts";
 
 /** One thing that goes wrong: at the n-th operation of its kind, or at a time. */
@@ -114,9 +115,63 @@ export const sentOf = (
         ...(start.deadlineMs === undefined ? {} : { deadlineMs: start.deadlineMs }),
       };
 
+/** The clock of a host may be so much behind at most, in milliseconds. */
+const maxBehindMs = 30_000;
+
+/** So much faster or slower go the clocks of a host at most, in millionths. */
+const maxDriftPpm = 200;
+
+/** How the clocks of a host differ: in some plans some are seconds, minutes or days ahead, or seconds behind, and all drift. */
+export function drawClock(seed: number, host: number): HostClock {
+  const random = drawFor(seed, "clock", host);
+  const aheadMs = random.pick([0, 0, 700, 40_000, 900_000, 3 * 86_400_000, -700, -maxBehindMs]);
+  return { aheadMs, driftPpm: random.pick([0, maxDriftPpm, -maxDriftPpm]) };
+}
+
+/** What engine time may be at most in a plan, at a simulated time: that of the server, if no clock jumps, and what hosts drift. */
+export function latestNowOf(
+  { faults }: { readonly faults: readonly PlannedFault[] },
+  clock: SimulatedClock,
+): (at: number) => number {
+  if (faults.some(({ kind }) => kind === "clock-jump")) return () => Number.POSITIVE_INFINITY;
+  const began = clock.wallMs() - clock.monotonicMs();
+  return (at) => began + at * (1 + (2 * maxDriftPpm) / 1_000_000) + 2;
+}
+
+/** Draws whether the clocks of the hosts of a plan differ. */
+export const drawSkew = (seed: number): boolean => drawFor(seed, "skew").chance(0.3);
+
+/**
+ * In some plans processes stand still, and stores hang, for seconds or minutes: what is asked of such a store is done when it goes on. It
+ * is drawn by itself, so that the other faults of a seed stay as they are.
+ */
+export function drawStalls(
+  seed: number,
+  forMs: number,
+): (PlannedFault<"freeze" | "store-hangs"> & { readonly node: number })[] {
+  const random = drawFor(seed, "stalls");
+  if (random.chance(0.75)) return [];
+  return Array.from({ length: 1 + random.int(2) }, () => ({
+    kind: random.pick(["freeze", "store-hangs", "store-hangs"] as const),
+    at: random.int(forMs),
+    forMs: random.pick([500, 3_000, 20_000, 120_000]) * (0.5 + random()),
+    node: random.int(8),
+  }));
+}
+
 /** How far the clocks of a plan go back, in milliseconds: so much later come the times that somebody has named. */
-export const setBackMs = (faults: readonly PlannedFault[]): number =>
-  faults.reduce((sum, { kind, forMs }) => sum + (kind === "clock-jump" ? Math.max(0, -forMs) : 0), 0);
+export const setBackMs = ({
+  faults,
+  isSkewed,
+}: {
+  readonly faults: readonly PlannedFault[];
+  readonly isSkewed: boolean;
+}): number =>
+  faults.reduce(
+    (sum, { kind, forMs }) =>
+      sum + (kind === "clock-jump" ? Math.max(0, -forMs) : kind === "store-hangs" ? forMs : 0),
+    isSkewed ? 2 * maxBehindMs : 0,
+  );
 
 /** Whether what was committed at a time, in simulated milliseconds, may be forgotten by now. */
 export function mayBeForgotten(

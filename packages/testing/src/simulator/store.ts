@@ -63,18 +63,24 @@ export class SimulatedStore implements Store {
   readonly #user: StoreUser;
   /** The run whose part of a batch it does not take. */
   #refused: string | undefined = undefined;
+  /** What the clock of its server shows, if it has one. */
+  readonly probe?: () => MaybePromise<number>;
   /** When the last commit that was sent arrives: one connection carries them in their order. */
   #arrival = 0;
 
   constructor(inner: LocalStore, user: StoreUser) {
     this.#inner = inner;
     this.#user = user;
+    const { server } = user;
+    if (server !== undefined) this.probe = () => this.#read(() => server.clock.wallMs());
   }
 
   claim(owner: string, again?: boolean): MaybePromise<Claim> {
     return this.#read(() => {
       this.#user.reachStore(true);
-      const claim = this.#inner.claim(owner, again);
+      const server = this.#user.server?.clock;
+      const claimed = this.#inner.claim(owner, again);
+      const claim = server === undefined ? claimed : { ...claimed, serverMs: server.wallMs() };
       this.#refused = undefined;
       this.#user.see({ type: "claimed", node: this.#user.number, epoch: claim.epoch });
       return claim;

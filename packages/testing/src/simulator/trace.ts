@@ -4,6 +4,8 @@ import type { LogProgress, RunUpdate } from "@wheelwork/engine";
 /** What was seen from outside of the engine: by its clients, its workers, its store, and the operating system. */
 export type Seen =
   | { readonly type: "ready" | "died" | "stopping" | "stopped" | "frozen" | "thawed"; readonly node: number }
+  /** Its store hangs, and goes on. */
+  | { readonly type: "hangs" | "hangs-no-more"; readonly node: number }
   /** It has claimed, and reads first what it has missed. */
   | { readonly type: "behind"; readonly node: number }
   | {
@@ -138,11 +140,15 @@ export type Seen =
   | { readonly type: "outside"; readonly problem: string };
 
 /** Something that was seen, and when, in milliseconds of simulated time. */
-export type TraceEntry = Seen & { readonly at: number };
+export type TraceEntry = Seen & {
+  readonly at: number;
+  /** Of several traces, which came first at one time. */
+  readonly order?: number;
+};
 
 /** One line of a trace, for people. */
 export function lineOf(entry: TraceEntry): string {
-  const { at, type, ...rest } = entry;
+  const { at, type, order: _order, ...rest } = entry;
   const details = Object.entries(rest)
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => (name === "journal" ? journalOf(value as never) : `${name}=${text(value)}`));

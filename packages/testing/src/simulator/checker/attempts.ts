@@ -207,9 +207,9 @@ export class Attempts {
   /** An attempt that timed out has been made, if the owner had the time for it: to wait for a place is not its time. */
   #wasMade(run: RunModel, call: CallModel): void {
     const { at, now, system } = this.#evidence;
-    const { claims, healthySince, isDisturbed } = this.#ownership;
+    const { claims, healthySince, isDisturbed, isHanging } = this.#ownership;
     const { number, attempt, due = 0, openedIn, openedAt, begun, begunIn } = call;
-    if (run.everParked || isDisturbed) return;
+    if (run.everParked || (isDisturbed && !isHanging)) return;
     // Its time may be over when its owner hears that it is committed.
     if (due <= openedAt + system.lagMs) return;
     // One that was open when the owner began is made again, unless it was over when all had been read back.

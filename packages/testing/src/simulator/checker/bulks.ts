@@ -39,12 +39,14 @@ interface When {
 
 type Status = "pending" | "running" | "incident" | "ended";
 
-/** What was seen of a request. */
+/** What was seen of a request, or of what one has begun. */
 interface Subject {
   readonly id: string;
   readonly shard: number;
   hub: string;
   labels: Labels | undefined;
+  /** It is no part of one. */
+  readonly isRequest: boolean;
   /** In engine time. */
   createdAt: number;
   /** When it has become what, in simulated time. */
@@ -151,11 +153,11 @@ export class BulkChecks {
 
   #subject(shard: number, id: string, event: RunEvent): void {
     const begins = event.type === "started" || event.type === "accepted";
-    if (begins && isRequest(event)) {
+    if (begins && event.hub !== bulkHub) {
       const { hub, labels, at: createdAt } = event;
       const isAgain = this.#subjects.has(id);
       const none = { changes: [], isAgain, isBeyondCancel: false };
-      this.#subjects.set(id, { id, shard, hub, labels, createdAt, ...none });
+      this.#subjects.set(id, { id, shard, hub, labels, createdAt, isRequest: isRequest(event), ...none });
     }
     const subject = this.#subjects.get(id);
     if (subject === undefined) return;
@@ -320,6 +322,8 @@ export class BulkChecks {
     const statuses = [status].flat();
     const fits = (one: Subject["changes"][number]): boolean =>
       statuses.includes(one.status) &&
+      // What a request has begun is listed while it is parked.
+      (subject.isRequest || one.status === "incident") &&
       Object.entries(labels ?? {}).every(([name, value]) => one.labels?.[name] === value);
     const begins = started.at - this.#world.lagMs;
     const before = subject.changes.findLastIndex(({ at, batch }) => at <= begins && batch < started.batch);
@@ -343,13 +347,12 @@ interface OpenedGroup {
   readonly started?: number;
 }
 
-/** Whether a run is a request that bulks may mean, by its first event. */
+/** Whether a run is a request, by its first event. */
 const isRequest = (first: RunEvent & { readonly type: "started" | "accepted" }): boolean =>
   first.parent === undefined &&
   first.caller === undefined &&
   !first.hub.startsWith("tell:") &&
-  first.hub !== scheduleHub &&
-  first.hub !== bulkHub;
+  first.hub !== scheduleHub;
 
 /** What an event makes of the status of a run; undefined: nothing else. */
 function statusAfter(event: RunEvent): Status | undefined {

@@ -117,6 +117,12 @@ class Checker {
     );
     this.#demand("I9", seq === this.#seq + 1, () => `batch ${seq} follows batch ${this.#seq}`);
     this.#demand("Time", now >= evidence.now, () => `engine time goes back from ${evidence.now} to ${now}`);
+    const latest = evidence.system.latestNow(evidence.at);
+    this.#demand(
+      "Time",
+      now <= latest,
+      () => `engine time is ${now}, and no later than ${latest} can be right`,
+    );
     this.#seq = seq;
     evidence.now = now;
     evidence.aheadMs = Math.max(evidence.aheadMs, now - evidence.at);

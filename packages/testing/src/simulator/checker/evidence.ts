@@ -54,6 +54,8 @@ export interface CheckedSystem {
   readonly retentionMs: number;
   /** So long are the events of a run that lives known at least, in milliseconds. */
   readonly historyRetentionMs: number;
+  /** What engine time may be at most, at a simulated time: one clock that is ahead must not count alone. */
+  readonly latestNow: (at: number) => number;
   /** A callback may be so late without anybody to blame, in milliseconds. */
   readonly graceMs: number;
   /** So long may the owner not know yet what its store has done, in milliseconds. */

@@ -24,6 +24,7 @@ export class Ownership {
   #reloads = false;
   /** The store has failed the owner, which has not claimed again yet. */
   #lost = false;
+  #isHanging = false;
 
   constructor(evidence: Evidence) {
     this.#evidence = evidence;
@@ -33,6 +34,11 @@ export class Ownership {
   hadTime(since: number): boolean {
     const { at, system } = this.#evidence;
     return Math.max(since, this.healthySince) + system.graceMs < at;
+  }
+
+  /** Its store hangs, or has hung until now: what it was asked for is done all the same. */
+  get isHanging(): boolean {
+    return this.#isHanging;
   }
 
   get isDisturbed(): boolean {
@@ -50,17 +56,21 @@ export class Ownership {
         return this.#claim(entry);
       case "ready":
       case "thawed":
+      case "hangs-no-more":
         // One that wakes up without its store is well again when it has claimed it.
         if (entry.node !== this.owner || entry.node === this.#stopping || this.#lost) return;
         this.healthySince = entry.at;
+        this.#isHanging = false;
         return;
       case "behind":
       case "died":
       case "frozen":
+      case "hangs":
       case "stopped":
       case "store-failed":
         if (entry.node !== this.owner) return;
         this.#lost ||= entry.type === "store-failed";
+        this.#isHanging = entry.type === "hangs" && (this.#isHanging || !this.isDisturbed);
         return this.#disturbed();
       case "refuses":
         this.#evidence.refused.add(entry.key);
@@ -94,7 +104,7 @@ export class Ownership {
     this.claims++;
     if (this.#reloads && this.owner === node) this.#handOver();
     this.#reloads = false;
-    this.#lost = false;
+    this.#lost = this.#isHanging = false;
     if (this.owner !== node) this.#disturbed();
     else if (this.isDisturbed && node !== this.#stopping) this.healthySince = at;
     this.epoch = epoch;

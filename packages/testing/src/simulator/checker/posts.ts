@@ -63,7 +63,9 @@ export function checkPosts(traces: readonly (readonly TraceEntry[])[]): PostsChe
   /** What the store has not taken, by the keys of runs. */
   const refused = new Set<string>();
   let purges = false;
-  for (const entry of traces.flat().toSorted((one, other) => one.at - other.at)) {
+  for (const entry of traces
+    .flat()
+    .toSorted((one, other) => one.at - other.at || (one.order ?? 0) - (other.order ?? 0))) {
     purges ||= entry.type === "purged";
     if (entry.type === "refuses") refused.add(addressOf(entry.key));
     if (entry.type !== "committed") continue;

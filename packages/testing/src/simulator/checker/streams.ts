@@ -20,6 +20,13 @@ interface Committed {
   readonly seenAt: number;
 }
 
+/** A batch as it was committed. */
+interface BatchSeen {
+  readonly from: number;
+  readonly to: number;
+  readonly seenAt: number;
+}
+
 /** How far somebody has come in a shard: it has read at least the first `from` events, and no more than the first `to`. */
 interface Stand {
   readonly from: number;
@@ -43,6 +50,8 @@ export interface StreamWorld {
 export class StreamChecks {
   readonly #world: StreamWorld;
   readonly #shards: readonly Committed[][];
+  /** When each batch was committed, also one without events, and how many events there were before and after it. */
+  readonly #batches: readonly BatchSeen[][];
   readonly #hubs = new Map<string, string>();
   readonly #shardOf = new Map<string, number>();
   /** Where a reader is that has been told a position. */
@@ -51,6 +60,7 @@ export class StreamChecks {
   constructor(world: StreamWorld) {
     this.#world = world;
     this.#shards = Array.from({ length: world.shards }, () => []);
+    this.#batches = Array.from({ length: world.shards }, () => []);
   }
 
   /** A batch is committed. */
@@ -59,6 +69,9 @@ export class StreamChecks {
     journal: readonly { readonly key: string; readonly events: readonly RunEvent[] }[],
   ): void {
     const seenAt = this.#world.now();
+    const from = this.#shards[shard]?.length ?? 0;
+    const to = journal.reduce((sum, { events }) => sum + events.length, from);
+    this.#batches[shard]?.push({ from, to, seenAt });
     for (const { key, events } of journal) {
       const id = givenKey(key);
       this.#shardOf.set(id, shard);
@@ -79,6 +92,7 @@ export class StreamChecks {
       world: this.#world,
       filter,
       shards: this.#shards,
+      batches: this.#batches,
       shardOf: this.#shardOf,
       positions: this.#positions,
       stands: known ?? this.#shards.map(({ length }) => ({ from: length, to: length })),
@@ -93,6 +107,7 @@ interface ReadingOptions {
   readonly world: StreamWorld;
   readonly filter: StreamFilter;
   readonly shards: readonly (readonly Committed[])[];
+  readonly batches: readonly (readonly BatchSeen[])[];
   readonly shardOf: ReadonlyMap<string, number>;
   readonly positions: Map<string, readonly Stand[]>;
   readonly stands: readonly Stand[];
@@ -126,10 +141,13 @@ export class StreamReading {
 
   /** It is told that what follows is not kept. */
   gone(): void {
-    const oldest = this.#stands.flatMap(({ from }, shard) => this.#of.shards[shard]?.[from] ?? []);
+    const oldest = this.#stands.flatMap(
+      (stand, shard) =>
+        this.#of.batches[shard]?.find(({ from, to }) => from >= stand.from || to > stand.from) ?? [],
+    );
     this.#demand(
       oldest.some(({ seenAt }) => this.#of.world.mayBeForgotten(seenAt)),
-      () => `is told that events are gone, and none is old enough`,
+      () => `is told that what follows is gone, and none of it is old enough`,
     );
   }
 

@@ -132,6 +132,8 @@ export class Faults {
       case "freeze":
         members.freeze(member);
         return later(() => members.thaw(member));
+      case "store-hangs":
+        return members.hang(member, forMs);
       case "log-gone":
         members.loseLog(member);
         return later(() => members.regain(member, "logGone"));

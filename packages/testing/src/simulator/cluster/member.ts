@@ -10,7 +10,7 @@ import {
 import type { SimulatedProcess } from "../../clock.ts";
 import { MemoryLog } from "../../memory-log.ts";
 import { isRouted, observed, seeAttempt, type AttemptsIn } from "../attempts.ts";
-import { drawFor } from "../plans.ts";
+import { drawClock, drawFor } from "../plans.ts";
 import type { Askable } from "../shards/asking.ts";
 import { SimulatedStore, type StoreFault, type StoreUser } from "../store.ts";
 import type { Seen } from "../trace.ts";
@@ -55,6 +55,7 @@ export class Member implements AttemptsIn, Askable {
   readonly death: Promise<void>;
   logGone = false;
   storeGone = false;
+  hangsUntil = 0;
   ready = false;
   stopping = false;
   /** Since when nothing was in its way, in simulated time. */
@@ -68,7 +69,7 @@ export class Member implements AttemptsIn, Askable {
     this.#cluster = cluster;
     this.number = number;
     this.version = version;
-    this.process = clock.process();
+    this.process = clock.process(plan.isSkewed ? drawClock(plan.seed, number) : {});
     this.death = new Promise((resolve) => (this.#die = resolve));
     const log = new MemberLog(broker, {
       clock: this.process,
@@ -105,6 +106,11 @@ export class Member implements AttemptsIn, Askable {
 
   get hubs(): readonly AnyHub[] {
     return this.#cluster.stage.hubsOf(this.version);
+  }
+
+  /** How long its stores still hang, in milliseconds. */
+  get hangMs(): number {
+    return Math.max(0, this.hangsUntil - this.#cluster.stage.clock.monotonicMs());
   }
 
   /** Whether it can be asked something. */
@@ -188,7 +194,7 @@ export class Member implements AttemptsIn, Askable {
     const user: StoreUser = {
       number,
       process: this.process,
-      server: { clock: stage.clock, delayMs: () => stage.delay("store", stage.plan.storeMs) },
+      server: { clock: stage.clock, delayMs: () => stage.delay("store", stage.plan.storeMs) + this.hangMs },
       see: (seen) => cluster.owners.seeOfStore(this, shard, number, seen),
       storeFault: (operation) => cluster.faults.at(operation, this) as StoreFault | undefined,
       reachStore: () => {

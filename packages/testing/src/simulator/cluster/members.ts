@@ -5,6 +5,9 @@ import { Member } from "./member.ts";
 /** Whoever stops a process does not wait for ever, in milliseconds. */
 const maxStopMs = 30_000;
 
+/** What stores have held up is over so long after they go on, in milliseconds. */
+const hangRestMs = 100;
+
 /** The processes of a cluster: all that there have been. */
 export class Members implements Processes {
   readonly all: Member[] = [];
@@ -73,6 +76,7 @@ export class Members implements Processes {
     if (!member.process.frozen) return;
     this.#recovered(member);
     if (member.process.alive) this.#cluster.owners.see(member, "thawed");
+    if (member.process.alive && member.hangMs > 0) this.#cluster.owners.see(member, "hangs");
     member.process.thaw();
   }
 
@@ -80,6 +84,19 @@ export class Members implements Processes {
   cutOff(member: Member): void {
     member.wellSince = Number.POSITIVE_INFINITY;
     for (const number of member.owners.values()) this.#cluster.inboxes.cutOff(number);
+  }
+
+  /** Its stores do nothing for a while, and then all that they were asked for. */
+  hang(member: Member, forMs: number): void {
+    const { clock, plan } = this.#cluster.stage;
+    member.hangsUntil = Math.max(member.hangsUntil, clock.monotonicMs() + forMs);
+    this.#cluster.owners.see(member, "hangs");
+    this.cutOff(member);
+    clock.after(member.hangMs + hangRestMs + 10 * plan.storeMs, () => {
+      if (member.hangMs > 0 || member.process.frozen || !member.process.alive) return;
+      this.#recovered(member);
+      this.#cluster.owners.see(member, "hangs-no-more");
+    });
   }
 
   loseLog(member: Member): void {

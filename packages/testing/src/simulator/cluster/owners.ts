@@ -42,9 +42,12 @@ export class Owners {
   }
 
   /** Something that concerns the shards of a process. */
-  see(member: Member, type: "died" | "frozen" | "thawed" | "stopping" | "store-failed"): void {
+  see(
+    member: Member,
+    type: "died" | "frozen" | "thawed" | "hangs" | "hangs-no-more" | "stopping" | "store-failed",
+  ): void {
     for (const { number, shard, member: owning, ready } of this.#owners.values())
-      if (owning === member && (type !== "thawed" || ready))
+      if (owning === member && ((type !== "thawed" && type !== "hangs-no-more") || ready))
         this.#stage.chronicle.see(shard, { type, node: number });
   }
 

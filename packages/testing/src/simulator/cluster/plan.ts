@@ -1,5 +1,5 @@
 import type { SeededRandom } from "../../random.ts";
-import type { PlannedFault } from "../plans.ts";
+import { drawStalls, type PlannedFault } from "../plans.ts";
 import { drawShardsPlan, smallerShardsPlans, type ShardsPlan } from "../shards/plan.ts";
 
 /** Everything that can go wrong in a simulation of a cluster, by name. */
@@ -28,6 +28,7 @@ export const clusterFaultKinds = [
   "stray",
   "clock-jump",
   "defect",
+  "store-hangs",
 ] as const;
 /** The name of a fault of a cluster. */
 export type ClusterFaultKind = (typeof clusterFaultKinds)[number];
@@ -65,8 +66,15 @@ export const clusterOperations: Partial<Record<ClusterFaultKind, ClusterOperatio
  * Draws a plan.
  * @param scaleMs The time in which the system's hubs do their work, in milliseconds.
  */
-export const clusterPlanOf = (seed: number, scaleMs: number): ClusterPlan =>
-  drawShardsPlan(seed, scaleMs, (random) => ({ nodes: 2 + random.int(3) }), drawFaults);
+export function clusterPlanOf(seed: number, scaleMs: number): ClusterPlan {
+  const plan = drawShardsPlan(seed, scaleMs, (random) => ({ nodes: 2 + random.int(3) }), drawFaults);
+  // All is well again when the plan is over.
+  const stalls = drawStalls(seed, plan.forMs).map((stall) => ({
+    ...stall,
+    forMs: Math.min(stall.forMs, plan.forMs - stall.at),
+  }));
+  return { ...plan, faults: [...plan.faults, ...stalls] };
+}
 
 function drawFaults(
   random: SeededRandom,
@@ -74,7 +82,7 @@ function drawFaults(
 ): ClusterFault[] {
   // A few kinds at a time: what happens together in one run should differ from run to run.
   const kinds = clusterFaultKinds
-    .filter(() => random.chance(0.35))
+    .filter((kind) => kind !== "store-hangs" && random.chance(0.35))
     // Where answers are forgotten, the wall clock must not say that all is old.
     .filter((kind) => kind !== "clock-jump" || !forgets)
     // A log that was cut is a separate disaster: it stops a shard.

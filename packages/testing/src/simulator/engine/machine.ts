@@ -25,6 +25,9 @@ import {
 } from "./plan.ts";
 import { EngineProcess } from "./process.ts";
 
+/** What a store has held up is over so long after it goes on, in milliseconds. */
+const hangRestMs = 100;
+
 /** What is committed of runs, as far as it matters whether all has come to rest. */
 class Runs {
   /** Those that have not ended. */
@@ -78,6 +81,7 @@ export class Machine {
   #calm = false;
   #started = 0;
   #failedStarts = 0;
+  #hangsUntil = 0;
   #delays = 0;
   readonly #frozen = new Set<EngineProcess>();
   readonly #runs = new Runs();
@@ -171,6 +175,11 @@ export class Machine {
     return this.#lethal && drawFor(this.plan.seed, "lethal", idempotencyKey).chance(0.2);
   }
 
+  /** How long the store still hangs, in milliseconds. */
+  get hangMs(): number {
+    return Math.max(0, this.#hangsUntil - this.clock.monotonicMs());
+  }
+
   /** How long something is under way. */
   delay(what: string): number {
     return drawFor(this.plan.seed, what, ++this.#delays).int(Math.min(this.plan.latencyMs, 20) + 1);
@@ -218,7 +227,7 @@ export class Machine {
       clock.after(this.scaleMs, operator);
     };
     operator();
-    await clock.runUntil(() => this.#isAtRest(), this.scaleMs * 500 + setBackMs(this.plan.faults));
+    await clock.runUntil(() => this.#isAtRest(), this.scaleMs * 500 + setBackMs(this.plan));
     await this.#pauseSchedules();
     await clock.runUntil(() => this.#isAtRest(), this.scaleMs * 500);
     await clock.advance(this.scaleMs);
@@ -262,6 +271,7 @@ export class Machine {
     const node = this.current;
     if (node === undefined || !node.alive || !node.ready || node.engine.health().status !== "running")
       return false;
+    if (this.hangMs > 0) return false;
     const { liveRuns, openAttempts, queued } = node.engine.health();
     const { schedules, live } = this.#runs;
     if (liveRuns > schedules.keys.size || openAttempts > 0 || queued > 0 || live.size > 0) return false;
@@ -401,6 +411,8 @@ export class Machine {
         // The former owner does not know; it may be asleep, too.
         if (at % 2 === 0) this.#freeze(node, forMs);
         return this.#boot();
+      case "store-hangs":
+        return this.#hang(forMs);
       case "disk-full":
         this.diskFull = true;
         clock.after(forMs, () => (this.diskFull = false));
@@ -421,6 +433,18 @@ export class Machine {
         return;
       default:
     }
+  }
+
+  /** The store does nothing for a while, and then all that it was asked for. */
+  #hang(forMs: number): void {
+    this.#hangsUntil = Math.max(this.#hangsUntil, this.clock.monotonicMs() + forMs);
+    const node = this.current;
+    if (node === undefined) return;
+    this.see({ type: "hangs", node: node.number });
+    this.clock.after(this.hangMs + hangRestMs, () => {
+      if (this.hangMs === 0 && node.alive && !node.process.frozen)
+        this.see({ type: "hangs-no-more", node: node.number });
+    });
   }
 
   /** Whoever watches over the processes ends one whose engine has ended, as after it was fenced, so that it starts again. */
@@ -454,6 +478,7 @@ export class Machine {
   #thaw(node: EngineProcess): void {
     if (!this.#frozen.delete(node)) return;
     if (node.alive) this.see({ type: "thawed", node: node.number });
+    if (node.alive && this.hangMs > 0) this.see({ type: "hangs", node: node.number });
     node.process.thaw();
   }
 

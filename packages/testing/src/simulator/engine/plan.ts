@@ -6,6 +6,8 @@ import {
   drawFor,
   drawRates,
   drawScheduleCommands,
+  drawSkew,
+  drawStalls,
   drawStart,
   withLessTrouble,
   withoutLimits,
@@ -42,9 +44,10 @@ export const engineFaultKinds = [
   "clock-jump",
   "defect",
   "lethal",
+  "store-hangs",
 ] as const;
 /** Those that are drawn together. */
-const drawnKinds = engineFaultKinds.filter((kind) => kind !== "lethal");
+const drawnKinds = engineFaultKinds.filter((kind) => kind !== "lethal" && kind !== "store-hangs");
 /** The name of a fault. */
 export type EngineFaultKind = (typeof engineFaultKinds)[number];
 
@@ -78,6 +81,8 @@ export interface EnginePlan extends PlannedTrouble {
   readonly remote: boolean;
   /** The store is a SQLite file in the same process, and no process takes over from a live one. */
   readonly file: boolean;
+  /** Its processes run on hosts whose clocks differ from that of the store's server. */
+  readonly isSkewed: boolean;
   /** How many read the events of all runs. */
   readonly readers: number;
   /** How long answers and histories are kept, in milliseconds; undefined: for longer than the simulation lasts. */
@@ -166,6 +171,7 @@ export function enginePlanOf(seed: number, scaleMs: number): EnginePlan {
     forMs,
     remote: random.chance(0.3),
     file: false,
+    isSkewed: false,
     readers: drawFor(seed, "readers").pick([0, 0, 1, 2]),
     retentionMs: random.chance(0.2) ? Math.ceil(scaleMs * random.pick([0.1, 1, 3])) : undefined,
     historyRetentionMs: undefined,
@@ -181,7 +187,8 @@ export function enginePlanOf(seed: number, scaleMs: number): EnginePlan {
     },
   };
   const archiving = { ...plan, historyRetentionMs: archivedAfter(plan) };
-  const kept = random.chance(0.1) ? onFile(withLethal(archiving, scaleMs)) : withLethal(archiving, scaleMs);
+  const worse = withStalls(withLethal(archiving, scaleMs));
+  const kept = random.chance(0.1) ? onFile(worse) : worse;
   return seed % 8 === 0 ? withoutLosses(kept, random) : kept;
 }
 
@@ -201,10 +208,18 @@ function withLethal(plan: EnginePlan, scaleMs: number): EnginePlan {
   return { ...plan, faults: [...plan.faults, fault].toSorted((a, b) => a.at - b.at) };
 }
 
+/** Stalls, and hosts whose clocks differ: both need a store behind a network. */
+function withStalls(plan: EnginePlan): EnginePlan {
+  const { seed, forMs, remote } = plan;
+  const stalls = drawStalls(seed, forMs).filter(({ kind }) => remote || kind === "freeze");
+  const faults = [...plan.faults, ...stalls.map(({ node: _node, ...stall }) => stall)];
+  return { ...plan, faults: faults.toSorted((a, b) => a.at - b.at), isSkewed: remote && drawSkew(seed) };
+}
+
 /** The same on a file, which is locked by the process that has it. */
 function onFile(plan: EnginePlan): EnginePlan {
-  const faults = plan.faults.filter(({ kind }) => kind !== "take-over");
-  return { ...plan, faults, remote: false, file: true };
+  const faults = plan.faults.filter(({ kind }) => kind !== "take-over" && kind !== "store-hangs");
+  return { ...plan, faults, remote: false, isSkewed: false, file: true };
 }
 
 /** What is left of a plan in which nothing costs time. */
@@ -221,6 +236,7 @@ function withoutLosses(plan: EnginePlan, random: SeededRandom): EnginePlan {
     latencyMs: 0,
     downMs: 0,
     remote: false,
+    isSkewed: false,
     readers: 0,
     retentionMs: undefined,
     historyRetentionMs: undefined,
@@ -239,7 +255,8 @@ export function* smallerEnginePlans(plan: EnginePlan): Iterable<EnginePlan> {
   yield* withoutSome(plan, "scheduleCommands");
   yield* withoutSome(plan, "bulks");
   yield* withLessTrouble(plan);
-  if (plan.remote) yield { ...plan, remote: false };
+  if (plan.isSkewed) yield { ...plan, isSkewed: false };
+  else if (plan.remote) yield { ...plan, remote: false };
   if (plan.file) yield { ...plan, file: false };
   if (plan.historyRetentionMs !== undefined) yield { ...plan, historyRetentionMs: undefined };
   if (plan.retentionMs !== undefined)

@@ -2,7 +2,7 @@ import { createEngine, silentLogger, type Engine, type EngineEvent } from "@whee
 import type { SimulatedProcess } from "../../clock.ts";
 import { observed, type AttemptsIn } from "../attempts.ts";
 import type { LocalStore } from "../disk.ts";
-import { drawFor } from "../plans.ts";
+import { drawClock, drawFor } from "../plans.ts";
 import { SimulatedStore, type StoreFault, type StoreUser } from "../store.ts";
 import type { Seen } from "../trace.ts";
 import type { Machine } from "./machine.ts";
@@ -23,7 +23,8 @@ export class EngineProcess implements AttemptsIn, StoreUser {
   constructor(machine: Machine, number: number) {
     this.machine = machine;
     this.number = number;
-    this.process = machine.clock.process();
+    const { seed, isSkewed } = machine.plan;
+    this.process = machine.clock.process(isSkewed ? drawClock(seed, number) : {});
     this.death = new Promise((resolve) => (this.#die = resolve));
     this.#store = machine.disk.open();
     const bus = machine.network.end(
@@ -68,7 +69,7 @@ export class EngineProcess implements AttemptsIn, StoreUser {
   get server(): StoreUser["server"] {
     const { machine } = this;
     if (!machine.plan.remote) return undefined;
-    return { clock: machine.clock, delayMs: () => machine.delay("store") };
+    return { clock: machine.clock, delayMs: () => machine.delay("store") + machine.hangMs };
   }
 
   numberFor(): number {

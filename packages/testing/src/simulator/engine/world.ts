@@ -4,6 +4,7 @@ import { checkTrace, type Checked } from "../checker/check.ts";
 import { checkPosts } from "../checker/posts.ts";
 import { checkSchedules } from "../checker/schedules.ts";
 import { checkStarts } from "../checker/starts.ts";
+import { latestNowOf } from "../plans.ts";
 import { rootOf } from "../root.ts";
 import type { SimulatedSystem } from "../systems.ts";
 import { lineOf, type TraceEntry } from "../trace.ts";
@@ -77,11 +78,12 @@ async function run(system: SimulatedSystem, plan: EnginePlan): Promise<Machine> 
   return machine;
 }
 
-function check({ trace, opened, plan, clients, findings }: Machine): Checked {
+function check({ trace, opened, plan, clients, findings, clock }: Machine): Checked {
   const checked = checkTrace(trace, {
     ...chartsOf(opened.hubs),
     retentionMs: plan.retentionMs ?? Number.POSITIVE_INFINITY,
     historyRetentionMs: plan.historyRetentionMs ?? Number.POSITIVE_INFINITY,
+    latestNow: latestNowOf(plan, clock),
     // A store over a network takes its time for each batch, and batches may be small.
     graceMs: plan.remote ? 5_000 : 1_500,
     lagMs: plan.remote ? 100 : 0,

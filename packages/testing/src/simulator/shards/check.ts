@@ -5,6 +5,7 @@ import type { CheckedSystem } from "../checker/evidence.ts";
 import { checkPosts } from "../checker/posts.ts";
 import { checkSchedules } from "../checker/schedules.ts";
 import { checkStarts, type Asked } from "../checker/starts.ts";
+import { latestNowOf } from "../plans.ts";
 import { addCounts, type Play } from "../world.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Stage } from "./stage.ts";
@@ -17,7 +18,13 @@ export function checkShards(
   patience: Pick<CheckedSystem, "graceMs" | "lagMs" | "catchUpMs">,
 ): Play {
   const { retentionMs = Number.POSITIVE_INFINITY, historyRetentionMs = Number.POSITIVE_INFINITY } = plan;
-  const system = { ...chartsOf(opened.hubs), retentionMs, historyRetentionMs, ...patience };
+  const system = {
+    ...chartsOf(opened.hubs),
+    retentionMs,
+    historyRetentionMs,
+    latestNow: latestNowOf(plan, clock),
+    ...patience,
+  };
   const violations = [...ledger.violations];
   const exercised = new Map(ledger.exercised);
   const edges = new Set<string>();

@@ -17,6 +17,7 @@ export class Chronicle {
   commits = 0;
   attempts = 0;
   readonly #clock: SimulatedClock;
+  #order = 0;
   /** They are made into text only when somebody reads them. */
   readonly #lines: (() => string)[] = [];
 
@@ -47,7 +48,7 @@ export class Chronicle {
   see(shard: number, seen: Seen): void {
     if (seen.type === "committed") this.commits++;
     if (seen.type === "attempt") this.attempts++;
-    const entry = { ...seen, at: this.#clock.monotonicMs() };
+    const entry = { ...seen, at: this.#clock.monotonicMs(), order: ++this.#order };
     this.traces[shard]?.push(entry);
     this.#lines.push(() => `${lineOf(entry)} shard=${shard}`);
   }

@@ -6,6 +6,7 @@ import {
   drawRates,
   drawFor,
   drawScheduleCommands,
+  drawSkew,
   drawStart,
   withLessTrouble,
   withoutLimits,
@@ -73,6 +74,8 @@ export interface ShardsPlan extends PlannedTrouble {
   readonly storeMs: number;
   /** The share of the spokes that external workers serve, so that their outcomes come through the inboxes. */
   readonly external: number;
+  /** The clocks of its hosts differ from those of the log and the stores. */
+  readonly isSkewed: boolean;
   /** How many read the events of all runs. */
   readonly readers: number;
   /** How long answers are kept, in milliseconds; undefined: for longer than the simulation lasts. */
@@ -141,6 +144,7 @@ export function drawShardsPlan<Own, Fault extends PlannedFault>(
     logMs: random.pick([0, 2, 20]),
     storeMs,
     external: random.pick([0, 0.5, 1]),
+    isSkewed: drawSkew(seed),
     readers: drawFor(seed, "readers").pick([0, 0, 1, 2]),
     retentionMs,
     historyRetentionMs: drawFor(seed, "archive").chance(0.7) ? retentionMs : undefined,
@@ -206,6 +210,7 @@ export function* smallerShardsPlans<P extends ShardsPlan>(plan: P, zeros: readon
   yield* withoutStarts(plan);
   yield* withLessTrouble(plan);
   yield* withZero(plan, [...zeros, "readers"]);
+  if (plan.isSkewed) yield { ...plan, isSkewed: false };
   if (plan.historyRetentionMs !== undefined) yield { ...plan, historyRetentionMs: undefined };
   if (plan.retentionMs !== undefined)
     yield { ...plan, retentionMs: undefined, historyRetentionMs: undefined };

@@ -115,7 +115,7 @@ export class Scene {
     try {
       await clock.advance(plan.forMs);
       this.#becalm(actors);
-      const patienceMs = 240_000 + scaleMs * 100 + setBackMs(plan.faults);
+      const patienceMs = 240_000 + scaleMs * 100 + setBackMs(plan);
       await clock.runUntil(() => this.#unrest(actors) === "", patienceMs);
       await clock.runUntil(this.#operators.pauseSchedules(), 60_000);
       await clock.runUntil(() => this.#unrest(actors) === "", 60_000 + scaleMs * 20);
