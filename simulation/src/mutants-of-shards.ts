@@ -98,7 +98,7 @@ export const mutantsOfShards: readonly Mutant[] = [
   {
     name: "fire callbacks before the inbox is read up to its end",
     file: logProgress,
-    from: "    return this.#position < this.#catchUp.offset && now < this.#catchUp.before;",
+    from: "    return this.position < this.#catchUp.offset && now < this.#catchUp.before;",
     to: "    return this.#position > this.#catchUp.offset + now;",
     world: "cluster",
   },
