@@ -1,5 +1,6 @@
 import { countLeft, weightOf, type Run } from "@wheelwork/core/kernel";
 import { getHeapStatistics } from "node:v8";
+import type { Clock } from "../ports/ports.ts";
 
 /** About what an event takes in memory that no checkpoint has written, in bytes. */
 export const eventBytes = 200;
@@ -38,17 +39,19 @@ interface Holder {
   readonly heldBytes: number;
 }
 
-const holders = new Set<Holder>();
+/** By the clock, which a process has one of: a simulated process that was killed counts for no other one. */
+const holders = new WeakMap<Clock, Set<Holder>>();
 
 /** Counts what a shard holds. The result ends that. */
-export function countMemory(holder: Holder): () => void {
-  holders.add(holder);
-  return () => void holders.delete(holder);
+export function countMemory(clock: Clock, holder: Holder): () => void {
+  const those = holders.get(clock) ?? new Set();
+  holders.set(clock, those.add(holder));
+  return () => void those.delete(holder);
 }
 
 /** What all shards of this process hold. They share its heap. */
-export function memoryInUse(): number {
+export function memoryInUse(clock: Clock): number {
   let bytes = 0;
-  for (const { heldBytes } of holders) bytes += heldBytes;
+  for (const { heldBytes } of holders.get(clock) ?? []) bytes += heldBytes;
   return bytes;
 }

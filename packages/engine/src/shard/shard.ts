@@ -213,7 +213,7 @@ export class Shard {
     const findings = await this.#findings();
     if (this.status !== "starting") return;
     this.#host.attach();
-    this.#forgetMemory = countMemory(this);
+    this.#forgetMemory = countMemory(this.#options.clock, this);
     this.#status = "running";
     this.#resume(findings);
   }
@@ -271,7 +271,7 @@ export class Shard {
     // While the shard is read back, nobody can tell whether a run is there: its request waits.
     const liveRuns = this.#working?.residency.size ?? 0;
     if (this.#intake.requests >= limits.queuedRequests || liveRuns >= limits.liveRuns) return "count";
-    if (memoryInUse() >= limits.memoryBytes) return "memory";
+    if (memoryInUse(this.#options.clock) >= limits.memoryBytes) return "memory";
     const now = this.#turns.handOverAt();
     const isDone = this.#intake.length === 0 && this.#tenure?.pipeline.pending === undefined;
     const isIdle = isDone && this.#turns.isIdle(now);
