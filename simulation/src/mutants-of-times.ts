@@ -198,4 +198,11 @@ export const mutantsOfTimes: readonly Mutant[] = [
     from: "const to = commit?.isSlow === true ? commit.since : now;",
     to: "const to = now;",
   },
+  {
+    name: "take inputs into a batch whatever they weigh",
+    file: "packages/engine/src/shard/pipeline.ts",
+    from: "return intake.take(count, residency.isSweeping ? maxBatchBytes / 4 : maxBatchBytes);",
+    to: "return intake.take(count);",
+    world: "sizes",
+  },
 ];

@@ -6,6 +6,7 @@ import { lanes } from "./lanes.ts";
 import { posts } from "./posts.ts";
 import { orders } from "./orders.ts";
 import { randomHubs } from "./random-hubs.ts";
+import { sizes } from "./sizes.ts";
 import { schedules } from "./schedules.ts";
 
 /** It takes seconds until others go on with the work of a process that has died. */
@@ -43,6 +44,7 @@ const simulated = {
       flowLifeSimulation,
     ],
   }),
+  sizes: async () => ({ world: engineWorld, systems: [sizes] }),
   cluster: async () => ({ world: clusterWorld, systems: patient }),
   storm: async () => ({ world: (await import("./storm/world.ts")).stormWorld, systems: patient }),
 } as const satisfies Record<string, () => Promise<Simulated>>;

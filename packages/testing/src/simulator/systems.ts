@@ -62,6 +62,11 @@ export interface SimulatedSystem {
   readonly scaleMs: number;
   /** The errors that its spokes declare come from its own workers only; default: attempts fail with them by chance, too. */
   readonly honest?: boolean;
+  /**
+   * Its requests are of a size that matters, and what a batch takes of several of them must not be longer together, in characters of
+   * JSON. Absent: nobody weighs them.
+   */
+  readonly maxBatchBytes?: number;
   /** What the wall clock shows when a simulation begins, in milliseconds since 1970. Absent: the beginning of 2026. */
   beginsAt?(random: SeededRandom): number;
   /** Makes it anew, for one simulation. */

@@ -82,6 +82,7 @@ export class Machine {
   #started = 0;
   #failedStarts = 0;
   #hangsUntil = 0;
+  readonly #maxBatchBytes: number | undefined;
   #delays = 0;
   readonly #frozen = new Set<EngineProcess>();
   readonly #runs = new Runs();
@@ -93,6 +94,7 @@ export class Machine {
     this.clock = clockOf(system, plan.seed);
     this.scaleMs = system.scaleMs;
     this.honest = system.honest ?? false;
+    this.#maxBatchBytes = system.maxBatchBytes;
     this.disk = plan.file ? fileDisk() : memoryDisk();
     this.network = new SimulatedNetwork(this.clock, plan);
     this.opened = system.open({
@@ -154,8 +156,24 @@ export class Machine {
       this.#runs.committed(seen.journal);
       this.streams.committed(0, seen.journal);
       this.bulks.committed(0, seen.journal);
+      this.#weigh(seen.journal);
     }
     this.trace.push({ ...seen, at: this.clock.monotonicMs() });
+  }
+
+  /** Several requests of one batch have a bound together. */
+  #weigh(journal: (Seen & { type: "committed" })["journal"]): void {
+    if (this.#maxBatchBytes === undefined) return;
+    const sizes = journal.flatMap(({ events: [first] }) =>
+      first?.type === "started" || first?.type === "accepted" ? JSON.stringify(first.request).length : [],
+    );
+    const sum = sizes.reduce((all, size) => all + size, 0);
+    const isBounded = sizes.length < 2 || sum <= this.#maxBatchBytes * 1.01;
+    this.findings.demand(
+      "weight",
+      isBounded,
+      () => `a batch begins requests of ${sizes.join(", ")} characters`,
+    );
   }
 
   signal(signal: EngineEvent): void {
