@@ -1,4 +1,5 @@
-import type { Bus, Message } from "wheelwork";
+import { randomUUID } from "node:crypto";
+import { systemClock, type Bus, type Clock, type Message } from "wheelwork";
 import { SpeakerAnswer, SpeakerCommand, type Speaker } from "../controller/speaker.ts";
 import { NetworkEvent } from "../controller/store.ts";
 import { subjectOf } from "./outbox.ts";
@@ -9,8 +10,10 @@ export interface SpeakerTopics {
   readonly speakerCommands: string;
   /** From it: what came of them, under the same keys. */
   readonly speakerAnswers: string;
-  /** From it: what happens in the network. */
+  /** From it: what happens in the network. It has one partition, so that events keep their order. */
   readonly networkEvents: string;
+  /** To it: what has come of these events. */
+  readonly eventAnswers: string;
 }
 
 /** Topics whose names begin with a prefix. Each flow-crud on Kafka needs its own ones. */
@@ -18,6 +21,7 @@ export const speakerTopics = (prefix = ""): SpeakerTopics => ({
   speakerCommands: `${prefix}worker-to-speaker`,
   speakerAnswers: `${prefix}speaker-to-worker`,
   networkEvents: `${prefix}speaker-to-hub`,
+  eventAnswers: `${prefix}hub-to-speaker`,
 });
 
 /** The message of a command. The answer has the same key. */
@@ -32,9 +36,9 @@ const answerMessage = (key: string, answer: SpeakerAnswer): Message => ({
   value: JSON.stringify(answer),
 });
 
-/** The message of an event. Events about the same link, port or switch have the same key, so that they keep their order. */
+/** The message of an event. Each has a key of its own: a hub takes a message once, also if it comes again. */
 const eventMessage = (event: NetworkEvent): Message => ({
-  key: subjectOf(event),
+  key: `${subjectOf(event)} ${randomUUID()}`,
   value: JSON.stringify(event),
 });
 
@@ -120,5 +124,79 @@ export class SpeakerService {
     } catch (error) {
       this.#onProblem(`${command.command} ${key} could not be done or answered: ${String(error)}`);
     }
+  }
+}
+
+/** What a remote speaker is made with. */
+export interface RemoteSpeakerOptions {
+  readonly bus: Bus;
+  /** Default: those without a prefix. */
+  readonly topics?: SpeakerTopics;
+  /** How long it waits for the answer to a command, in milliseconds. Default 2,800: a little less than the workers of flows have. */
+  readonly timeoutMs?: number;
+  /** Called for commands that could not be sent, and for answers that are none. */
+  readonly onProblem?: (problem: string) => void;
+  /** For tests: the clock. */
+  readonly clock?: Pick<Clock, "after">;
+}
+
+/**
+ * A speaker elsewhere, behind a `SpeakerService` on the same bus. Several processes may share the topic of answers: each takes those to its
+ * own commands. If no answer comes in time, nobody knows what has come of the command.
+ */
+export class RemoteSpeaker implements Pick<Speaker, "execute"> {
+  readonly #options: RemoteSpeakerOptions;
+  readonly #topics: SpeakerTopics;
+  /** What takes the answer to a command, by its key. */
+  readonly #waiting = new Map<string, (answer: SpeakerAnswer | undefined) => void>();
+  /** It listens from its first command on: a process that gives none needs no connection. */
+  #unsubscribe: (() => void) | undefined;
+  #isClosed = false;
+
+  constructor(options: RemoteSpeakerOptions) {
+    this.#options = options;
+    this.#topics = options.topics ?? speakerTopics();
+  }
+
+  execute(command: SpeakerCommand): Promise<SpeakerAnswer | undefined> {
+    if (this.#isClosed) return Promise.resolve(undefined);
+    const { bus, clock = systemClock, timeoutMs = 2_800 } = this.#options;
+    this.#unsubscribe ??= bus.subscribe(this.#topics.speakerAnswers, (message) => this.#take(message));
+    const key = randomUUID();
+    return new Promise((resolve) => {
+      const cancel = clock.after(timeoutMs, () => this.#waiting.get(key)?.(undefined));
+      this.#waiting.set(key, (answer) => {
+        this.#waiting.delete(key);
+        cancel();
+        resolve(answer);
+      });
+      void this.#send(key, command);
+    });
+  }
+
+  /** Waits for no answer any more. */
+  close(): void {
+    this.#isClosed = true;
+    this.#unsubscribe?.();
+    for (const end of this.#waiting.values()) end(undefined);
+  }
+
+  async #send(key: string, command: SpeakerCommand): Promise<void> {
+    try {
+      await this.#options.bus.publish(this.#topics.speakerCommands, commandMessage(key, command));
+    } catch (error) {
+      // It may have arrived all the same: nobody knows.
+      this.#options.onProblem?.(`${command.command} ${key} could not be sent: ${String(error)}`);
+      this.#waiting.get(key)?.(undefined);
+    }
+  }
+
+  #take(message: Message): void {
+    const end = this.#waiting.get(message.key);
+    if (end === undefined) return;
+    const answer = readAnswer(message);
+    if (answer === undefined)
+      this.#options.onProblem?.(`not an answer: ${message.key} ${message.value}`.slice(0, 300));
+    end(answer);
   }
 }

@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { waitUntil } from "@wheelwork/services";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { LocalBus, type Message } from "wheelwork";
+import { LocalBus, type Bus, type Message } from "wheelwork";
 import { openFlowCrud } from "../../src/application.ts";
 import type { Speaker, SpeakerAnswer, SpeakerCommand } from "../../src/controller/speaker.ts";
 import { networkRoutes } from "../../src/floodlight/network-routes.ts";
@@ -15,6 +15,7 @@ import {
   commandMessage,
   readAnswer,
   readEvent,
+  RemoteSpeaker,
   SpeakerService,
   speakerTopics,
 } from "../../src/floodlight/speaker-wire.ts";
@@ -22,10 +23,10 @@ import { SwitchSpeaker } from "../../src/floodlight/switch-speaker.ts";
 import { idOf, ruleAt } from "./lab.ts";
 
 const topics = speakerTopics("t-");
-const command = (vlan: number): SpeakerCommand => ({
+const command = (vlan: number, seq = 1): SpeakerCommand => ({
   command: "install",
   switchId: idOf(1),
-  seq: 1,
+  seq,
   must: false,
   rules: [ruleAt(vlan)],
 });
@@ -110,8 +111,105 @@ describe("a speaker on a bus", () => {
     await service.tell({ ...link, isUp: true, latencyMs: 3 });
     await waitUntil(() => events.length === 2, 60_000);
     expect(events.map(readEvent)).toEqual([link, { ...link, isUp: true, latencyMs: 3 }]);
-    // One key: the messages keep their order.
-    expect(new Set(events.map(({ key }) => key)).size).toBe(1);
+    // Each is a request of its own, although they are about the same.
+    expect(new Set(events.map(({ key }) => key)).size).toBe(2);
+  });
+});
+
+describe("a remote speaker", () => {
+  /** A bus, and a clock that only this test moves. */
+  const stage = () => {
+    const bus = new LocalBus();
+    const [commands, problems]: [Message[], string[]] = [[], []];
+    bus.subscribe(topics.speakerCommands, (message) => void commands.push(message));
+    const timers = new Set<() => void>();
+    const clock = {
+      after: (_delayMs: number, task: () => void) => {
+        timers.add(task);
+        return () => void timers.delete(task);
+      },
+    };
+    const open = (over: Bus = bus): RemoteSpeaker => {
+      const onProblem = (problem: string): void => void problems.push(problem);
+      const speaker = new RemoteSpeaker({ bus: over, topics, clock, onProblem });
+      onTestFinished(() => speaker.close());
+      return speaker;
+    };
+    const answer = (key: string | undefined, value: string): void =>
+      void bus.publish(topics.speakerAnswers, { key: key ?? "", value });
+    return { bus, commands, problems, timers, open, answer };
+  };
+
+  test("gives each process the answers to its own commands, and executes what a service executes", async () => {
+    const network = new SimulatedNetwork({ topology: { shape: "chain", switches: 2 } });
+    const local = await SwitchSpeaker.over(() => network.listen(), { path: ":memory:" });
+    await waitUntil(() => local.connected.length === 2, 60_000);
+    const { bus, commands, timers, open } = stage();
+    const service = new SpeakerService({ bus, speaker: local, topics });
+    onTestFinished(async () => {
+      await service.close();
+      await local.close();
+    });
+    const nodes = [open(), open()] as const;
+    const read: SpeakerCommand = { command: "read", switchId: idOf(1), rules: [ruleAt(100), ruleAt(101)] };
+    expect(await Promise.all([nodes[0].execute(command(100)), nodes[1].execute(read)])).toEqual([
+      { answer: "done", unconfirmed: 0 },
+      expect.objectContaining({ answer: "read", totalRules: expect.any(Number) as number }),
+    ]);
+    expect(await nodes[1].execute(command(101))).toMatchObject({ answer: "done" });
+    expect(await nodes[0].execute(command(100, 0))).toEqual({ answer: "fenced" });
+    expect(new Set(commands.map(({ key }) => key)).size).toBe(4);
+    expect(timers.size).toBe(0);
+  });
+
+  test("knows nothing when no answer comes, and takes none that comes late, twice, or for others", async () => {
+    const { commands, timers, problems, open, answer } = stage();
+    const [one, other] = [open(), open()];
+    const [first, second] = [one.execute(command(1)), other.execute(command(2))];
+    await waitUntil(() => commands.length === 2, 60_000);
+    answer("somebody-else", '{"answer":"away"}');
+    answer(commands[1]?.key, '{"answer":"away"}');
+    answer(commands[1]?.key, '{"answer":"fenced"}');
+    expect(await second).toEqual({ answer: "away" });
+    expect(timers.size).toBe(1);
+    for (const time of timers) time();
+    expect(await first).toBeUndefined();
+    answer(commands[0]?.key, '{"answer":"away"}');
+    const third = one.execute(command(3));
+    await waitUntil(() => commands.length === 3, 60_000);
+    answer(commands[2]?.key, '{"answer":"nonsense"}');
+    expect(await third).toBeUndefined();
+    expect(problems).toEqual([expect.stringContaining("not an answer")]);
+    expect(timers.size).toBe(0);
+  });
+
+  test.each([
+    ["rejects", () => Promise.reject(new Error("the broker is away"))],
+    [
+      "throws",
+      () => {
+        throw new Error("the broker is away");
+      },
+    ],
+  ])("knows nothing when the bus %s", async (_how, publish) => {
+    const { bus, timers, problems, open } = stage();
+    const speaker = open({ publish, subscribe: (topic, receive) => bus.subscribe(topic, receive) });
+    expect(await speaker.execute(command(1))).toBeUndefined();
+    expect(problems).toEqual([expect.stringContaining("the broker is away")]);
+    expect(timers.size).toBe(0);
+  });
+
+  test("waits for nothing once it is closed", async () => {
+    const { commands, timers, open, answer } = stage();
+    const speaker = open();
+    const asked = speaker.execute(command(1));
+    await waitUntil(() => commands.length === 1, 60_000);
+    speaker.close();
+    expect(await asked).toBeUndefined();
+    answer(commands[0]?.key, '{"answer":"away"}');
+    expect(await speaker.execute(command(2))).toBeUndefined();
+    expect(commands).toHaveLength(1);
+    expect(timers.size).toBe(0);
   });
 });
 
