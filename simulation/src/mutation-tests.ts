@@ -37,7 +37,7 @@ const patienceMs: Readonly<Record<WorldName, number>> = {
 };
 
 const root = join(import.meta.dirname, "../..");
-const copied = ["packages", "examples/flow-crud", "simulation", "package.json"];
+const copied = ["packages", "services", "examples/flow-crud", "simulation", "package.json"];
 
 /** The source with the mutant in it. @throws Error when the mutant no longer applies. */
 export function broken({ name, file, from, to }: Mutant): string {
@@ -104,7 +104,18 @@ function link(installed: string, target: string, copy: string): void {
       symlinkSync(join(installed, name), join(target, name));
   symlinkSync(join(copy, "packages/wheelwork"), join(target, "wheelwork"));
   symlinkSync(join(copy, "examples/flow-crud"), join(target, "@wheelwork/example-flow-crud"));
-  for (const name of ["core", "engine", "testing", "diagram", "northbound", "kafka", "postgres", "storm"])
+  symlinkSync(join(copy, "services"), join(target, "@wheelwork/services"));
+  for (const name of [
+    "core",
+    "engine",
+    "testing",
+    "diagram",
+    "northbound",
+    "kafka",
+    "openflow",
+    "postgres",
+    "storm",
+  ])
     symlinkSync(join(copy, "packages", name), join(target, "@wheelwork", name));
 }
 
