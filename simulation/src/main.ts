@@ -14,6 +14,7 @@ const usage = `Simulates whole systems under faults, and looks for what must nev
   --cluster      clusters: several nodes over one log and the stores of their shards
   --storm        Storm: the bolts and spouts of the topology, and the tuples between them
   --sizes        one engine, and values of up to 3 MB
+  --flows        one engine, and nothing but the life of flows
   --no-shrink    shows failures as they are
   --json         prints seeds and failures as JSON
 `;
@@ -21,11 +22,13 @@ const usage = `Simulates whole systems under faults, and looks for what must nev
 const options = readOptions();
 const world: WorldName = options.storm
   ? "storm"
-  : options.sizes
-    ? "sizes"
-    : options.cluster
-      ? "cluster"
-      : "engine";
+  : options.flows
+    ? "flows"
+    : options.sizes
+      ? "sizes"
+      : options.cluster
+        ? "cluster"
+        : "engine";
 const seed = number("seed");
 const withinMinutes = number("minutes");
 
@@ -87,7 +90,7 @@ function readOptions() {
   try {
     const help = { ...flag, short: "h" } as const;
     const { values } = parseArgs({
-      options: { ...known, cluster: flag, storm: flag, sizes: flag, "no-shrink": flag, help },
+      options: { ...known, cluster: flag, storm: flag, sizes: flag, flows: flag, "no-shrink": flag, help },
     });
     if (!values.help) return values;
     process.stdout.write(usage);

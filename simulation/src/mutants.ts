@@ -1,5 +1,6 @@
 import type { Mutant } from "./mutant.ts";
 import { mutantsOfBulks } from "./mutants-of-bulks.ts";
+import { mutantsOfFlows } from "./mutants-of-flows.ts";
 import { mutantsOfShards } from "./mutants-of-shards.ts";
 import { mutantsOfTimes } from "./mutants-of-times.ts";
 import { mutantsOfStreams } from "./mutants-of-streams.ts";
@@ -765,5 +766,6 @@ export const mutants: readonly Mutant[] = [
   ...mutantsOfWatches,
   ...mutantsOfStreams,
   ...mutantsOfBulks,
+  ...mutantsOfFlows,
   ...mutantsOfShards,
 ];

@@ -33,6 +33,7 @@ const patienceMs: Readonly<Record<WorldName, number>> = {
   engine: 480_000,
   cluster: 1_200_000,
   storm: 2_400_000,
+  flows: 900_000,
   sizes: 2_400_000,
 };
 

@@ -44,6 +44,7 @@ const simulated = {
       flowLifeSimulation,
     ],
   }),
+  flows: async () => ({ world: engineWorld, systems: [flowLifeSimulation] }),
   sizes: async () => ({ world: engineWorld, systems: [sizes] }),
   cluster: async () => ({ world: clusterWorld, systems: patient }),
   storm: async () => ({ world: (await import("./storm/world.ts")).stormWorld, systems: patient }),
