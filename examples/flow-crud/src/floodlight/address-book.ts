@@ -198,13 +198,20 @@ export class AddressBook {
     });
   }
 
-  /** It is proven that these places are empty. */
+  /**
+   * It is proven that these places are empty: if `isProof` says so when it is noted. What a connection has proven does not count once there is
+   * a new one, which may have put there again what it needs. The result: whether it counts.
+   */
   confirm(
     switchId: string,
     places: readonly { readonly address: string; readonly seq: number }[],
-  ): Promise<void> {
+    isProof: () => boolean = () => true,
+  ): Promise<boolean> {
     return this.#write(() => {
-      for (const { address, seq } of places) this.#set(switchId, seq, address, "removed", "absent");
+      const counts = isProof();
+      if (counts)
+        for (const { address, seq } of places) this.#set(switchId, seq, address, "removed", "absent");
+      return counts;
     });
   }
 

@@ -339,7 +339,9 @@ export class SwitchSpeaker implements Speaker {
     // What was said later meanwhile is held still.
     for (const { address, seq } of meters)
       if (heldMeters.get(address)?.seq === seq) heldMeters.delete(address);
-    await this.#book.confirm(switchId, [...flows, ...meters]);
+    const isProven = await this.#book.confirm(switchId, [...flows, ...meters], () => this.#isNewest(link));
+    // The switch has connected again. It gets what it must have with its new connection.
+    if (!isProven) return done(open.length);
     return done(open.filter(({ address }) => heldMeters.has(address)).length);
   }
 
@@ -408,6 +410,10 @@ export class SwitchSpeaker implements Speaker {
     return link?.isReady === true ? link : undefined;
   }
 
+  #isNewest(link: Link): boolean {
+    return this.#links.get(link.switchId) === link;
+  }
+
   #connected(one: DrivenSwitch): void {
     const switchId = switchIdOf(one.datapathId);
     const link: Link = {
@@ -421,7 +427,7 @@ export class SwitchSpeaker implements Speaker {
     this.#links.set(switchId, link);
     one.on("end", () => {
       link.cancel();
-      if (this.#links.get(switchId) === link) this.#links.delete(switchId);
+      if (this.#isNewest(link)) this.#links.delete(switchId);
     });
     const gone = new Set<number>();
     one.on("portStatus", ({ reason, port: { port } }) => {
@@ -445,7 +451,7 @@ export class SwitchSpeaker implements Speaker {
   /** Compares a switch again, and makes it have what it should have. */
   #compareLater(link: Link, delayMs: number): void {
     link.cancel();
-    if (this.#isClosed || this.#links.get(link.switchId) !== link) return;
+    if (this.#isClosed || !this.#isNewest(link)) return;
     link.cancel =
       this.#clock.after?.(delayMs, () => {
         this.#repair(link).then(
@@ -494,6 +500,7 @@ export class SwitchSpeaker implements Speaker {
     await this.#book.confirm(
       switchId,
       repairs.emptied.filter((place) => !failed.has(place.address)),
+      () => this.#isNewest(link),
     );
     for (const [seq, places] of Map.groupBy(repairs.filled, (place) => place.seq)) {
       const addresses = places.map(({ address }) => address).filter((address) => !failed.has(address));
