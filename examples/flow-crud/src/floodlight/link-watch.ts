@@ -25,6 +25,8 @@ export interface KnownNetwork {
 
 /** A switch that is connected. */
 interface Connected {
+  readonly address: string;
+  readonly description: string;
   readonly ports: Map<number, StoredPort>;
 }
 
@@ -87,8 +89,12 @@ export class LinkWatch {
     about: { readonly address: string; readonly description: string; readonly ports: readonly StoredPort[] },
   ): void {
     this.#awaited.delete(switchId);
-    this.#switches.set(switchId, { ports: new Map(about.ports.map((port) => [port.port, port])) });
     const { address, description, ports } = about;
+    this.#switches.set(switchId, {
+      address,
+      description,
+      ports: new Map(ports.map((port) => [port.port, port])),
+    });
     this.#events.push({
       kind: "switch",
       switchId,
@@ -106,8 +112,11 @@ export class LinkWatch {
 
   /** A switch has lost its connection. Its rules stay, and so do its links: only silence that somebody hears is a failure. */
   gone(switchId: string): void {
-    if (this.#switches.delete(switchId))
-      this.#events.push({ kind: "switch", switchId, isConnected: false, address: "", description: "" });
+    const known = this.#switches.get(switchId);
+    if (known === undefined) return;
+    this.#switches.delete(switchId);
+    const { address, description } = known;
+    this.#events.push({ kind: "switch", switchId, isConnected: false, address, description });
   }
 
   /** A port has changed, has come, or is gone (`isUp` is false then). */

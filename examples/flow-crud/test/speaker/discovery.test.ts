@@ -153,7 +153,9 @@ describe("what is told of a network", () => {
     one.told();
     one.watch.gone(idOf(2));
     one.watch.gone(idOf(2));
-    expect(one.pass(60_000)).toEqual(["switch 2 down"]);
+    const gone = { kind: "switch", switchId: idOf(2), isConnected: false, address: "here", description: "" };
+    expect(one.watch.take()).toEqual([gone]);
+    expect(one.pass(60_000)).toEqual([]);
     one.connect(2);
     expect(one.pass(14_500)).toEqual(["switch 2 up"]);
     expect(one.pass(500)).toEqual(["link 1-2 down"]);

