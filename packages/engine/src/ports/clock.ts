@@ -20,6 +20,29 @@ export const timerMs = (delayMs: number): number => Math.max(0, Math.min(delayMs
 /** Lets the event loop go on with what else is due. */
 export const nextTurn = (clock: Clock): Promise<void> => new Promise((resolve) => clock.soon(resolve));
 
+/** So long does somebody go on who has much to do, in milliseconds, before the event loop goes on with what else is due. */
+const busyMs = 10;
+
+/** Says when it is time for another turn of the event loop. */
+export class BusyTurns {
+  readonly #clock: Clock;
+  #until: number;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#until = clock.monotonicMs() + busyMs;
+  }
+
+  get isOver(): boolean {
+    return this.#clock.monotonicMs() >= this.#until;
+  }
+
+  async next(): Promise<void> {
+    await nextTurn(this.#clock);
+    this.#until = this.#clock.monotonicMs() + busyMs;
+  }
+}
+
 /** How often the clock looks whether the host was suspended, in milliseconds. */
 const lookMs = 1000;
 /** A timer looks at the time this often at least, in milliseconds: so late does it fire after the host has woken. */

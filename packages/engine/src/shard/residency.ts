@@ -1,7 +1,9 @@
 import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import { apply, deepFreeze, restore, Run, type HubDefinition } from "@wheelwork/core/kernel";
+import { BusyTurns } from "../ports/clock.ts";
 import { rootOf } from "../ports/keys.ts";
 import type {
+  Clock,
   Batch as JournalBatch,
   BegunRuns,
   Checkpoint,
@@ -228,10 +230,18 @@ export class Residency {
   }
 
   /** Reads back all that must be in memory: runs that are hot, and what the journal says since the last checkpoint. */
-  async load(): Promise<void> {
-    for await (const stored of this.#store.hotRuns()) this.#restore(stored);
-    for await (const batch of this.#store.journal()) await this.#replay(batch);
+  async load(clock: Clock): Promise<void> {
+    const turns = new BusyTurns(clock);
+    for await (const stored of this.#store.hotRuns()) {
+      this.#restore(stored);
+      if (turns.isOver) await turns.next();
+    }
+    for await (const batch of this.#store.journal()) {
+      await this.#replay(batch);
+      if (turns.isOver) await turns.next();
+    }
     for (const [key, live] of this.#live) {
+      if (turns.isOver) await turns.next();
       if (live.run.status !== "ended") {
         live.values = valuesOf(live.run);
         this.#weigh(live);
@@ -242,13 +252,15 @@ export class Residency {
       this.#remove(live);
       if (live.stored) this.#endedStored.set(key, live.listed);
     }
-    await this.#loadLanes();
+    await this.#loadLanes(turns);
   }
 
-  async #loadLanes(): Promise<void> {
+  async #loadLanes(turns: BusyTurns): Promise<void> {
     const { lanes } = this;
-    for await (const stored of this.#store.laneRuns())
+    for await (const stored of this.#store.laneRuns()) {
       if (!this.#live.has(stored.key) && !this.#endedStored.has(stored.key)) lanes.add(stored);
+      if (turns.isOver) await turns.next();
+    }
     for (const { run } of this.#live.values()) {
       const { key, hub, status, lane } = run;
       if (lane !== undefined) lanes.add({ key, hub, status, lane });

@@ -107,7 +107,7 @@ export class Tenure {
 
   /** Reads back what is stored. @throws WheelworkError WW_HUB_UNKNOWN when runs of unknown hubs or versions are stored. */
   async load(): Promise<void> {
-    await this.residency.load();
+    await this.residency.load(this.#options.clock);
     await this.residency.checkVersions(this.#options.hubs);
     await this.residency.scan();
   }
