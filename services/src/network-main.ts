@@ -12,7 +12,8 @@ const usage = `Usage: npm run network -- COMMAND [--name NAME]
   host HOST SWITCH PORT [VLAN]   adds a host
   link SWITCH SWITCH up|down  cuts a link, or mends it
   cut LINK, mend LINK         the same for a link such as 2-3; without a network of that name, in the simulated one of npm start
-      --url URL               where npm start listens; default: http://127.0.0.1:8088; the token is in WHEELWORK_TOKEN, if it wants one
+      --url URL               where npm start listens, or Floodlight of a cluster (--network-port); default: http://127.0.0.1:8088;
+                              the token is in WHEELWORK_TOKEN, if it wants one
   switch SWITCH off|on|reset  takes its controllers, gives them back, or lets it forget its rules
   crash                       starts all switches anew, as after a power cut
   ping HOST HOST [COUNT]      pings; the exit code is 0 if all were answered, 1 if none was, and 2 otherwise

@@ -1,5 +1,7 @@
+import { speakerTopics, type SpeakerTopics } from "./floodlight/speaker-wire.ts";
+
 /** The topics of one flow-crud on Kafka. Each flow-crud needs its own topics, since it answers every request there. */
-export interface FlowTopics {
+export interface FlowTopics extends SpeakerTopics {
   /** From Northbound: requests, under their keys. */
   readonly requests: string;
   /** To Northbound: answers, under the same keys. */
@@ -16,7 +18,7 @@ export interface FlowTopics {
 
 /**
  * Topics whose names begin with a prefix. Without one, the first four are those of the original proof of concept, so that its
- * Northbound and its Floodlight can take part. They do not know the last two.
+ * Northbound and its Floodlight can take part. They do not know the others.
  */
 export const flowTopics = (prefix = ""): FlowTopics => ({
   requests: `${prefix}nb-to-hub`,
@@ -25,6 +27,7 @@ export const flowTopics = (prefix = ""): FlowTopics => ({
   commandReplies: `${prefix}fl-to-worker`,
   rulesQuestions: `${prefix}nb-to-fl`,
   rules: `${prefix}fl-to-nb`,
+  ...speakerTopics(prefix),
 });
 
 /** The names of the original proof of concept. */

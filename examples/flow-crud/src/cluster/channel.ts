@@ -1,5 +1,6 @@
 import { WheelworkError, type Answer } from "wheelwork";
 import type { Channel, LogRecord } from "wheelwork/cluster";
+import type { SpeakerTopics } from "../floodlight/speaker-wire.ts";
 import { flowCreateHub } from "../hub.ts";
 import { originalTopics, type FlowTopics } from "../topics.ts";
 
@@ -16,14 +17,32 @@ export const northboundChannel = (topics: FlowTopics = originalTopics): Channel 
   hub: flowCreateHub().name,
   request: ({ key, value }: LogRecord): unknown => {
     if (!keyPattern.test(key)) throw invalid("the key must be 32 hexadecimal digits");
-    try {
-      return JSON.parse(value) as unknown;
-    } catch {
-      throw invalid("the value is not JSON");
-    }
+    return jsonIn(value);
   },
   answer: (answer) => ({ value: textOf(answer) }),
 });
+
+/** The channel of what happens in the network. Each message is an event, under a key of its own. Its answer says what has come of it. */
+export const networkChannel = ({
+  networkEvents,
+  eventAnswers,
+}: Pick<SpeakerTopics, "networkEvents" | "eventAnswers">): Channel => ({
+  name: "network",
+  from: networkEvents,
+  to: eventAnswers,
+  hub: "handle-event",
+  request: ({ value }: LogRecord): unknown => ({ event: jsonIn(value) }),
+  answer: (answer) => ({ value: JSON.stringify(answer) }),
+});
+
+/** @throws WheelworkError WW_INVALID_REQUEST */
+function jsonIn(value: string): unknown {
+  try {
+    return JSON.parse(value) as unknown;
+  } catch {
+    throw invalid("the value is not JSON");
+  }
+}
 
 /** An answer in the words of the original proof of concept. */
 export function textOf(answer: Answer): string {

@@ -8,8 +8,9 @@ import { namesIn } from "../http.ts";
 import { networkArgs, networkFlags, networkOf, networkUsage, type RealNetwork } from "../network-options.ts";
 import { flowTopics } from "../topics.ts";
 import { Children } from "./children.ts";
+import { startFloodlight } from "./floodlight.ts";
 import { startNorthbound } from "./northbound.ts";
-import { startFloodlight, startNode, type ClusterPlace, type Part } from "./parts.ts";
+import { startNode, type ClusterPlace, type Part } from "./parts.ts";
 
 const usage = `Usage: npm run cluster -- [options]
 
@@ -24,11 +25,14 @@ Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each i
   --database URL     of PostgreSQL                             (DATABASE_URL)
   --topic-prefix TEXT   the names of the topics begin with it  (none: the names of the original proof of concept)
   --port N, --host H where Northbound listens                  (8088, 127.0.0.1)
+  --api-port N       node 1 serves flows over HTTP at this port, node 2 at the next one, and so on: see docs/flows.md
+  --network-port N   Floodlight cuts links of the simulated network here: npm run network -- cut 2-3 --url http://127.0.0.1:N
   --metrics-port N   node 1 shows /metrics at this port, node 2 at the next one, and so on
-  --tokens FILE      who may do what, for Northbound           (WHEELWORK_TOKENS)
-  --insecure         Northbound takes requests from other machines, without asking who sends them
-  --allowed-hosts LIST  names of Northbound besides loopback, with commas  (ALLOWED_HOSTS)
+  --tokens FILE      who may do what, over HTTP                (WHEELWORK_TOKENS)
+  --insecure         takes requests over HTTP from other machines, without asking who sends them
+  --allowed-hosts LIST  names of the servers besides loopback, with commas  (ALLOWED_HOSTS)
   --data DIR         of the switches, for Floodlight           (WHEELWORK_DATA, .wheelwork/cluster)
+  --flow-schema NAME of the store of flows in the database     (flow_controller)
 ${networkUsage}
   --session-timeout MS  after this silence a node counts as dead  (6000)
   --stop-within MS   how long a part may take to stop          (15000)
@@ -65,6 +69,9 @@ function readOptions() {
       "worker-timeout": text,
       tokens: text,
       "metrics-port": text,
+      "api-port": text,
+      "network-port": text,
+      "flow-schema": text,
       ...networkFlags,
       insecure: { type: "boolean" },
       help: { type: "boolean", short: "h" },
@@ -103,6 +110,14 @@ function readOptions() {
       return undefined;
     }
   };
+  /** A port that is optional. 0: any that is free. */
+  const portIn = (name: "metrics-port" | "api-port" | "network-port"): number | undefined =>
+    values[name] === undefined ? undefined : integer(`--${name}`, values[name], 0, 0, 65_000);
+  const flowSchema = values["flow-schema"];
+  if (flowSchema !== undefined && !/^[a-z_][a-z0-9_]{0,62}$/.test(flowSchema))
+    problems.push(
+      `--flow-schema must be a name of lower-case letters, digits and _, not ${JSON.stringify(flowSchema)}`,
+    );
   const databaseUrl = values.database ?? env["DATABASE_URL"] ?? localPostgres().url;
   const options = {
     help: values.help === true,
@@ -116,10 +131,10 @@ function readOptions() {
     databaseUrl,
     port: integer("--port", values.port ?? env["PORT"], 8088, 0, 65_535),
     host: values.host ?? env["HOST"] ?? "127.0.0.1",
-    metricsPort:
-      values["metrics-port"] === undefined
-        ? undefined
-        : integer("--metrics-port", values["metrics-port"], 0, 0, 65_000),
+    metricsPort: portIn("metrics-port"),
+    apiPort: portIn("api-port"),
+    networkPort: portIn("network-port"),
+    flowSchema,
     network: network(),
     networkArgs: networkArgs(values),
     insecure: values.insecure === true,
@@ -164,11 +179,25 @@ function onePart(options: Options, only: PartName): Program {
 }
 
 async function startOne(options: Options, only: PartName): Promise<Part> {
-  const { brokers, databaseUrl, shards, dataDir, level, port, host } = options;
+  const { brokers, databaseUrl, flowSchema, shards, dataDir, level, port, host } = options;
   const name = options.name ?? `${only}-${process.pid}`;
   const logger = consoleLogger({ level, name });
   const topics = flowTopics(options.topicPrefix);
-  const place: ClusterPlace = { brokers, databaseUrl, shards, topics, logger };
+  const place: ClusterPlace = {
+    brokers,
+    databaseUrl,
+    shards,
+    topics,
+    logger,
+    ...(flowSchema === undefined ? {} : { flowSchema }),
+  };
+  const server = {
+    host,
+    insecure: options.insecure,
+    ...(options.tokens === undefined ? {} : { access: { tokens: resolve(options.tokens) } }),
+    logger,
+    allowedHosts: namesIn(options.allowedHosts),
+  };
   switch (only) {
     case "node": {
       const { sessionTimeoutMs, deadlineMs, workerTimeoutMs } = options;
@@ -177,33 +206,31 @@ async function startOne(options: Options, only: PartName): Promise<Part> {
       const onFailure = (error: Error): void => {
         if (!(error instanceof WheelworkError && error.code === "WW_LOG_LOST")) fail(error);
       };
-      const { metricsPort } = options;
+      const { metricsPort, apiPort } = options;
       const node = await startNode(place, {
         name,
         sessionTimeoutMs,
         flow,
         onFailure,
         ...(metricsPort === undefined ? {} : { metricsPort }),
+        ...(apiPort === undefined ? {} : { api: { ...server, port: apiPort } }),
       });
-      ready(`node ${name}${node.figures === undefined ? "" : ` ${node.figures}`}`);
+      const places = [node.url, node.figures].filter((place) => place !== undefined);
+      ready(["node", name, ...places].join(" "));
       return node;
     }
     case "northbound": {
-      const northbound = await startNorthbound(place, {
-        port,
-        host,
-        insecure: options.insecure,
-        ...(options.tokens === undefined ? {} : { access: { tokens: resolve(options.tokens) } }),
-        logger,
-        allowedHosts: namesIn(options.allowedHosts),
-      });
+      const northbound = await startNorthbound(place, { ...server, port });
       ready(`northbound ${northbound.url}`);
       return northbound;
     }
     case "floodlight": {
-      const { network } = options;
-      const floodlight = await startFloodlight(place, dataDir, network === undefined ? {} : { network });
-      ready("floodlight");
+      const { network, networkPort } = options;
+      const floodlight = await startFloodlight(place, dataDir, {
+        ...(network === undefined ? {} : { network }),
+        ...(networkPort === undefined ? {} : { control: { ...server, port: networkPort } }),
+      });
+      ready(["floodlight", ...(floodlight.url === undefined ? [] : [floodlight.url])].join(" "));
       return floodlight;
     }
   }
@@ -239,6 +266,7 @@ function allParts(options: Options): Program {
   if (options.insecure) args.push("--insecure");
   args.push(...options.networkArgs);
   if (options.tokens !== undefined) args.push("--tokens", options.tokens);
+  if (options.flowSchema !== undefined) args.push("--flow-schema", options.flowSchema);
   const program = [process.execPath, ...process.execArgv, fileURLToPath(import.meta.url)] as const;
   const wanted = [
     ...Array.from({ length: options.nodes }, (_, index) => ["node", `node-${index + 1}`] as const),
@@ -247,13 +275,19 @@ function allParts(options: Options): Program {
       .map((part) => [part, part] as const),
   ];
   const start = async (): Promise<void> => {
-    const figuresOf = (name: string): string[] => {
+    /** The ports that are of one part alone. Those of the nodes follow one another. */
+    const portsOf = (name: string): string[] => {
+      const { networkPort } = options;
+      if (name === "floodlight") return networkPort === undefined ? [] : ["--network-port", `${networkPort}`];
       const index = Number(/^node-(\d+)$/.exec(name)?.[1] ?? 0);
-      if (options.metricsPort === undefined || index === 0) return [];
-      return ["--metrics-port", `${options.metricsPort === 0 ? 0 : options.metricsPort + index - 1}`];
+      if (index === 0) return [];
+      const ports = { "--metrics-port": options.metricsPort, "--api-port": options.apiPort };
+      return Object.entries(ports).flatMap(([flag, port]) =>
+        port === undefined ? [] : [flag, `${port === 0 ? 0 : port + index - 1}`],
+      );
     };
     const startPart = ([only, name]: (typeof wanted)[number]): Promise<string> =>
-      children.start(name, [...program, "--only", only, "--name", name, ...args, ...figuresOf(name)]);
+      children.start(name, [...program, "--only", only, "--name", name, ...args, ...portsOf(name)]);
     // The first creates topics and tables; the others find them.
     const [first, ...others] = wanted;
     const lines = first === undefined ? [] : [await startPart(first)];

@@ -1,5 +1,3 @@
-import { join } from "node:path";
-import { mkdirSync } from "node:fs";
 import { kafka, kafkaSecurity, type Kafka } from "@wheelwork/kafka";
 import { postgresPool, postgresStore } from "@wheelwork/postgres";
 import {
@@ -11,8 +9,9 @@ import {
   type MetricsServer,
 } from "wheelwork";
 import { createNode, deadLetterTopic } from "wheelwork/cluster";
-import { Floodlight, type FloodlightOptions } from "../floodlight/floodlight.ts";
-import { OpenFlowSwitches, type OpenFlowOptions } from "../floodlight/openflow-switches.ts";
+import { createController } from "../controller/controller.ts";
+import { PostgresFlowStore } from "../controller/flow-store-postgres.ts";
+import { RemoteSpeaker } from "../floodlight/speaker-wire.ts";
 import { flowCreateHub, type FlowCreateOptions } from "../hub.ts";
 import { defaultSwitches } from "../network.ts";
 import { PostgresResourcePool } from "../resources-postgres.ts";
@@ -21,7 +20,8 @@ import { flowCreateService } from "../service.ts";
 import { flowSpokes } from "../spokes.ts";
 import type { FlowTopics } from "../topics.ts";
 import { floodlightWorkers } from "../workers.ts";
-import { northboundChannel } from "./channel.ts";
+import { serveFlows, type ApiOptions } from "./api.ts";
+import { networkChannel, northboundChannel } from "./channel.ts";
 
 /** What all parts share. */
 export interface KafkaPlace {
@@ -30,9 +30,15 @@ export interface KafkaPlace {
   readonly logger: Logger;
 }
 
-/** What the nodes share. */
-export interface ClusterPlace extends KafkaPlace {
+/** Where the network and its flows are stored. */
+export interface FlowPlace extends KafkaPlace {
   readonly databaseUrl: string;
+  /** The schema of the store of flows. Default `flow_controller`. */
+  readonly flowSchema?: string;
+}
+
+/** What the nodes share. */
+export interface ClusterPlace extends FlowPlace {
   /** How many shards: fixed when the store and the inbox are created. */
   readonly shards: number;
 }
@@ -47,15 +53,18 @@ export interface Part {
 
 /**
  * Creates the topics that are missing, except the inbox. Topics that are there may have any number of partitions: the programs
- * of the original proof of concept may have created them. Only the answers need a single partition, since its Northbound reads
- * no other.
- * @throws WheelworkError WW_CONFIG when the topic of the answers has several partitions.
+ * of the original proof of concept may have created them. Only two need a single partition: the answers, since its Northbound reads
+ * no other, and the events of the network, which must keep their order.
+ * @throws WheelworkError WW_CONFIG when one of these two has several partitions.
  */
 export async function ensureFlowTopics(bus: Kafka, topics: FlowTopics): Promise<void> {
   const { requests, answers, commands, commandReplies, rulesQuestions, rules } = topics;
-  for (const name of [requests, commands, commandReplies]) await ensureTopic(bus, name, 4);
-  for (const name of [rulesQuestions, rules, deadLetterTopic(requests)]) await ensureTopic(bus, name, 1);
-  await bus.ensureTopics([{ name: answers, partitions: 1 }]);
+  const { speakerCommands, speakerAnswers, networkEvents, eventAnswers } = topics;
+  for (const name of [requests, commands, commandReplies, speakerCommands, speakerAnswers])
+    await ensureTopic(bus, name, 4);
+  const letters = [requests, networkEvents].map((name) => deadLetterTopic(name));
+  for (const name of [rulesQuestions, rules, eventAnswers, ...letters]) await ensureTopic(bus, name, 1);
+  await bus.ensureTopics([answers, networkEvents].map((name) => ({ name, partitions: 1 })));
 }
 
 /** Creates the topics of the shards, too. @throws WheelworkError WW_CONFIG when the inbox has another number of partitions. */
@@ -78,7 +87,7 @@ async function ensureTopic(bus: Kafka, name: string, partitions: number): Promis
   }
 }
 
-/** A node: the hub, its workers, and the shards that the group assigns to it. */
+/** A node: the hubs, their workers, and the shards that the group assigns to it. */
 export async function startNode(
   place: ClusterPlace,
   options: {
@@ -88,11 +97,15 @@ export async function startNode(
     readonly observe?: (signal: EngineEvent) => void;
     /** Where the node shows its figures. Default: nowhere. */
     readonly metricsPort?: number;
+    /** Where the node serves flows over HTTP, and to whom. Default: nowhere. */
+    readonly api?: ApiOptions;
     readonly onFailure: (error: Error) => void;
   },
-): Promise<Part & { readonly shards: () => readonly object[]; readonly figures?: string }> {
-  const { brokers, databaseUrl, shards, topics, logger } = place;
-  const { name, sessionTimeoutMs, metricsPort } = options;
+): Promise<
+  Part & { readonly shards: () => readonly object[]; readonly figures?: string; readonly url?: string }
+> {
+  const { brokers, databaseUrl, flowSchema, shards, topics, logger } = place;
+  const { name, sessionTimeoutMs, metricsPort, api } = options;
   const metrics = metricsPort === undefined ? undefined : createMetrics();
   const observe = (event: EngineEvent): void => {
     metrics?.observe(event);
@@ -107,31 +120,47 @@ export async function startNode(
   const resources = new PostgresResourcePool(databaseUrl);
   const database = postgresPool({ connectionString: databaseUrl });
   const spokes = flowSpokes(options.flow);
+  const controller = createController();
+  const flowStore = new PostgresFlowStore(
+    databaseUrl,
+    flowSchema === undefined ? {} : { schema: flowSchema },
+  );
+  const onProblem = (problem: string): void => logger.warn({ part: "speaker" }, problem);
+  const speaker = new RemoteSpeaker({ bus, topics, onProblem });
   const node = createNode({
     name,
-    hubs: [flowCreateHub(options.flow, spokes), flowCreateService(options.flow, spokes)],
-    workers: [...resourceWorkers(spokes, resources, defaultSwitches), ...floodlightWorkers(spokes, topics)],
+    hubs: [flowCreateHub(options.flow, spokes), flowCreateService(options.flow, spokes), ...controller.all],
+    workers: [
+      ...resourceWorkers(spokes, resources, defaultSwitches),
+      ...floodlightWorkers(spokes, topics),
+      ...controller.workers(flowStore, speaker),
+    ],
     shards,
     inbox: clusterInbox,
     store: (shard) => postgresStore({ pool: database, shard, shards }),
     log: bus,
-    channels: [northboundChannel(topics)],
+    channels: [northboundChannel(topics), networkChannel(topics)],
     logger,
     ...(options.observe === undefined && metrics === undefined ? {} : { observe }),
     onFailure: options.onFailure,
   });
   let server: MetricsServer | undefined;
+  let served: (Part & { readonly url: string }) | undefined;
   const close = async (): Promise<void> => {
+    await served?.close();
     await node.stop();
     await server?.close();
+    speaker.close();
     await bus.close();
-    await Promise.all([database.close(), resources.close()]);
+    await Promise.all([database.close(), resources.close(), flowStore.close()]);
   };
   try {
     await ensureClusterTopics(bus, topics, { shards, inbox: clusterInbox });
     if (metrics !== undefined && metricsPort !== undefined)
       server = await serveMetrics(node, metrics, { port: metricsPort });
     await node.start();
+    if (api !== undefined)
+      served = await serveFlows({ engine: node, hubs: controller.hubs, store: flowStore, logger }, api);
   } catch (error) {
     await close();
     throw error;
@@ -140,60 +169,6 @@ export async function startNode(
     close,
     shards: () => node.shards,
     ...(server === undefined ? {} : { figures: `${server.url}/metrics` }),
-  };
-}
-
-/** More would not fit into a message, which may have one megabyte. */
-const maxRulesTold = 1000;
-
-/**
- * The switches, which take commands over Kafka: simulated ones, or with `network` real ones. Only this part may open their file, in the
- * folder `dataDir`.
- */
-export async function startFloodlight(
-  place: KafkaPlace,
-  dataDir: string,
-  { network, ...options }: FloodlightOptions & { readonly network?: Pick<OpenFlowOptions, "listen"> } = {},
-): Promise<Part & { readonly floodlight: Floodlight }> {
-  mkdirSync(dataDir, { recursive: true });
-  const bus = kafka({ brokers: place.brokers, clientId: "floodlight", ...kafkaSecurity() });
-  const { topics } = place;
-  await ensureFlowTopics(bus, topics);
-  const onProblem = (problem: string): void => place.logger.warn({ part: "floodlight" }, problem);
-  const drives =
-    network === undefined
-      ? {}
-      : {
-          drives: await OpenFlowSwitches.open({
-            ...network,
-            path: join(dataDir, "switches.db"),
-            switches: defaultSwitches,
-            onProblem,
-          }),
-        };
-  const floodlight = new Floodlight(join(dataDir, "floodlight.db"), bus, {
-    onProblem,
-    topics,
-    ...drives,
-    ...options,
-  });
-  const end = bus.subscribe(topics.rulesQuestions, ({ key, value: flowid }) => {
-    const { count, rules } = floodlight.rulesPage({
-      limit: maxRulesTold,
-      ...(flowid === "" ? {} : { flowid }),
-    });
-    const value = JSON.stringify({ count, rules });
-    Promise.resolve(bus.publish(topics.rules, { key, value })).catch((error: unknown) =>
-      onProblem(`what is on the switches could not be sent: ${String(error)}`),
-    );
-  });
-  await bus.ready();
-  return {
-    floodlight,
-    close: async () => {
-      end();
-      await floodlight.close();
-      await bus.close();
-    },
+    ...(served === undefined ? {} : { url: served.url }),
   };
 }

@@ -1,4 +1,5 @@
 import { HttpProblem, problemDetails, type NorthboundOptions } from "@wheelwork/northbound";
+import { addressOfFlow } from "./rule-messages.ts";
 import type { NetworkLink, SimulatedNetwork } from "./simulated-network.ts";
 
 const shown = ({ name, isUp, cost, latencyMs, bandwidth }: NetworkLink) => ({
@@ -9,7 +10,7 @@ const shown = ({ name, isUp, cost, latencyMs, bandwidth }: NetworkLink) => ({
   bandwidthKbps: bandwidth,
 });
 
-/** Routes that show the links of a simulated network, cut them and mend them: for `npm run network -- cut 2-3`. */
+/** Routes that show what a simulated network has, and cut and mend its links: for `npm run network -- cut 2-3`. */
 export function networkRoutes(network: SimulatedNetwork): NonNullable<NorthboundOptions["extra"]> {
   return (app) => {
     app.get(
@@ -53,6 +54,37 @@ export function networkRoutes(network: SimulatedNetwork): NonNullable<Northbound
         const names = network.links.map(({ name }) => name).slice(0, 100);
         const detail = `there is no link ${params.link}: the network has ${names.join(", ") || "none"}`;
         throw new HttpProblem(problemDetails(404, "link-unknown", detail));
+      },
+    );
+    app.get<{ Params: { number: number } }>(
+      "/network/switches/:number/rules",
+      {
+        config: { permission: "read" },
+        schema: {
+          summary: "What a switch of the simulated network really has",
+          operationId: "listSimulatedRules",
+          tags: ["network"],
+          params: {
+            type: "object",
+            properties: { number: { type: "integer", minimum: 1, maximum: 10_000, examples: [3] } },
+            required: ["number"],
+          },
+        },
+      },
+      ({ params: { number } }) => {
+        const { length } = network.switchIds;
+        if (number > length) {
+          const detail = `there is no switch ${number}: the network has the switches 1 to ${length}`;
+          throw new HttpProblem(problemDetails(404, "switch-unknown", detail));
+        }
+        return {
+          rules: network.flows(number).map((stats) => ({
+            cookie: stats.cookie.toString(16).padStart(16, "0"),
+            // What no rule of a flow can say has none.
+            address: addressOfFlow(stats) ?? null,
+          })),
+          meters: network.meters(number).map(({ meterId }) => meterId),
+        };
       },
     );
   };

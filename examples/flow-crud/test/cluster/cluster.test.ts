@@ -12,6 +12,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { originalTopics } from "../../src/topics.ts";
 import { seedCommands } from "./client.ts";
 import { breakCluster } from "./faults.ts";
+import { askHttp, FlowStage, flowBody, network, sw } from "./flows.ts";
 import { Cluster, Process } from "./processes.ts";
 
 const { requests: requestTopic, answers: replyTopic } = originalTopics;
@@ -37,7 +38,8 @@ suite("the proof of concept's wire", () => {
     folder = newFolder();
     // Patient: whether a broker that has just started is quick, is not what is tested.
     const patient = ["--worker-timeout", "2000", "--deadline", "8000"];
-    cluster = await Cluster.start(folder, 4, ["--log", "error", ...patient]);
+    const servers = ["--api-port", "0", "--network-port", "0", "--session-timeout", "3000"];
+    cluster = await Cluster.start(folder, 4, ["--log", "error", ...patient, ...servers]);
     await cluster.addNode().start();
     northbound = cluster.part("northbound", "--port", "0");
     await Promise.all([cluster.addNode().start(), cluster.floodlight.start(), northbound.start()]);
@@ -257,6 +259,145 @@ suite("the proof of concept's wire", () => {
     await Promise.all(cluster.nodes.map((node) => node.start()));
     await expect.poll(() => of(replyTopic, key).length, eventually).toBeGreaterThan(0);
     await expect.poll(unpublished, atRest).toEqual([]);
+  });
+
+  describe("the life of flows", () => {
+    const { speakerCommands, speakerAnswers, networkEvents, eventAnswers } = originalTopics;
+    let stage: FlowStage;
+    /** Where a part serves HTTP. */
+    const urlOf = (part: Process | undefined): string =>
+      /^ready: .*?(http:\S+)/m.exec(part?.output ?? "")?.[1] ?? "http://127.0.0.1:1";
+    /** The nodes, one of them first. */
+    const nodes =
+      (first = 0) =>
+      (): string[] =>
+        [...cluster.nodes.slice(first), ...cluster.nodes.slice(0, first)].map(urlOf);
+    const differences = (): Promise<string[]> => stage.differences(urlOf(cluster.floodlight));
+    const statusOf = async (flowId: string): Promise<unknown> => {
+      const { body } = await askHttp(nodes(1), "GET", `/v2/flows/${flowId}`);
+      return (body as { status?: string }).status;
+    };
+    const create = (flowId: string, from: number, to: number, vlan: number, first = 0, name?: string) =>
+      askHttp(nodes(first), "POST", "/v2/flows", flowBody(flowId, from, to, vlan), name);
+    const linksOf = async (flowId: string): Promise<string[]> => {
+      const [path] = (await stage.store.flow(flowId))?.paths ?? [];
+      return (path?.segments ?? []).map(({ from, to }) => `${from} ${to}`);
+    };
+
+    beforeAll(async () => {
+      stage = new FlowStage({ databaseUrl: cluster.postgres.url, brokers: cluster.kafka.brokers });
+      await stage.listen(originalTopics);
+      await stage.ringIsUp();
+    });
+
+    afterAll(() => stage?.close());
+
+    test("are created, moved off a cut link, changed and deleted, at any node", async () => {
+      expect(await create("one", 1, 3, 10)).toMatchObject({ status: 200, body: { flow_id: "one" } });
+      expect(await statusOf("one")).toBe("Up");
+      expect(await linksOf("one")).toEqual([`${sw(1)} ${sw(2)}`, `${sw(2)} ${sw(3)}`]);
+      expect(await differences()).toEqual([]);
+      expect(await network("cut", "2-3", urlOf(cluster.floodlight))).toBe("2-3 is down\n");
+      await expect.poll(async () => (await linksOf("one")).length, eventually).toBe(6);
+      await expect.poll(() => statusOf("one"), eventually).toBe("Up");
+      await expect.poll(differences, eventually).toEqual([]);
+      const changes = { maximum_bandwidth: 2_000 };
+      expect(await askHttp(nodes(1), "PATCH", "/v2/flows/one", changes)).toMatchObject({
+        status: 200,
+        body: { maximum_bandwidth: 2_000 },
+      });
+      const valid = await askHttp(nodes(), "GET", "/v1/flows/one/validate");
+      expect(valid).toMatchObject({ status: 200, body: [{ as_expected: true }, { as_expected: true }] });
+      expect(await differences()).toEqual([]);
+      expect((await askHttp(nodes(), "DELETE", "/v2/flows/one")).status).toBe(200);
+      expect((await askHttp(nodes(1), "GET", "/v2/flows/one")).status).toBe(404);
+      expect(await differences()).toEqual([]);
+      await network("mend", "2-3", urlOf(cluster.floodlight));
+      await stage.ringIsUp();
+    });
+
+    test("take each event of the network once, though it comes again; what is no event is refused", async () => {
+      await create("calm", 1, 3, 11);
+      const path = await linksOf("calm");
+      const answers = (key: string): LogRecord[] =>
+        stage.of(eventAnswers).filter((record) => record.key === key);
+      const failed = stage
+        .of(networkEvents)
+        .filter(({ value }) => value.includes('"link"') && value.includes('"isUp":false'));
+      expect(failed.length).toBeGreaterThan(0);
+      // It was true when it came first. Now it is not.
+      for (const { key, value } of failed) await stage.bus.publish(networkEvents, { key, value });
+      for (const { key } of failed) {
+        await expect.poll(() => answers(key).length, eventually).toBeGreaterThan(1);
+        expect(new Set(answers(key).map(({ headers }) => headers["ce_id"])).size).toBe(1);
+      }
+      await stage.bus.publish(networkEvents, { key: "nonsense", value: "{" });
+      await stage.bus.publish(networkEvents, { key: "wrong", value: '{"kind":"port","port":0.5}' });
+      for (const key of ["nonsense", "wrong"])
+        await expect
+          .poll(() => answers(key).map(({ value }) => JSON.parse(value) as unknown), eventually)
+          .toEqual([expect.objectContaining({ kind: "error", code: "invalid-request" })]);
+      expect(await linksOf("calm")).toEqual(path);
+      expect(await statusOf("calm")).toBe("Up");
+      await stage.ringIsUp();
+    });
+
+    test("have one answer each, and what they should have, when a node is killed in the middle", async () => {
+      const names = Array.from({ length: 6 }, (_, index) => `node-${index}`);
+      const before = stage.of(speakerCommands).length;
+      // No switch answers, so all operations are in the middle.
+      cluster.floodlight.signal("SIGSTOP");
+      const asked = names.map((name, index) => create(name, 1 + index, 3, 20 + index, index % 2, name));
+      await expect
+        .poll(() => stage.of(speakerCommands).length, eventually)
+        .toBeGreaterThan(before + 2 * names.length);
+      const [killed] = cluster.nodes;
+      await killed?.end("SIGKILL");
+      cluster.floodlight.signal("SIGCONT");
+      const first = await Promise.all(asked);
+      await killed?.start();
+      for (const [index, name] of names.entries()) {
+        const again = await create(name, 1 + index, 3, 20 + index, 1 - (index % 2), name);
+        expect(again).toEqual(first[index]);
+        expect(await statusOf(name)).toBe(again.status === 200 ? "Up" : undefined);
+      }
+      expect(first.filter(({ status }) => status === 200).length).toBeGreaterThan(0);
+      await expect.poll(differences, eventually).toEqual([]);
+    });
+
+    test("leave nothing and miss nothing when Floodlight alone is killed in the middle of installs", async () => {
+      const there = (await stage.store.flows({ limit: 100 })).map(({ spec }) => spec.flowId);
+      const names = Array.from({ length: 6 }, (_, index) => `floodlight-${index}`);
+      const [toldBefore, before] = [stage.of(speakerCommands).length, stage.of(speakerAnswers).length];
+      const asked = [
+        ...names.map((name, index) => create(name, 1 + index, 4, 40 + index, index % 2, name)),
+        ...there.slice(0, 3).map((flowId) => askHttp(nodes(), "DELETE", `/v2/flows/${flowId}`)),
+      ];
+      await expect.poll(() => stage.of(speakerAnswers).length, eventually).toBeGreaterThan(before + 2);
+      // Some switches have their rules, and others have been told and have not answered.
+      cluster.floodlight.signal("SIGSTOP");
+      const unanswered = (): number => {
+        const answered = new Set(stage.of(speakerAnswers).map(({ key }) => key));
+        const told = stage.of(speakerCommands).slice(toldBefore);
+        return told.filter(({ key }) => !answered.has(key)).length;
+      };
+      await expect.poll(unanswered, eventually).toBeGreaterThan(0);
+      await cluster.floodlight.end("SIGKILL");
+      await cluster.floodlight.start();
+      const replies = await Promise.all(asked);
+      await expect.poll(differences, eventually).toEqual([]);
+      for (const [index, name] of names.entries()) {
+        const stored = await stage.store.flow(name);
+        expect([name, stored !== undefined]).toEqual([name, replies[index]?.status === 200]);
+      }
+      // No flow is locked, and each is as its operation says.
+      for (const { spec } of await stage.store.flows({ limit: 100 }))
+        expect(await askHttp(nodes(1), "PATCH", `/v1/flows/${spec.flowId}/sync`)).toMatchObject({
+          status: 200,
+        });
+      expect(await differences()).toEqual([]);
+      await stage.ringIsUp();
+    });
   });
 });
 

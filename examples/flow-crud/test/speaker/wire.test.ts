@@ -9,7 +9,9 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { LocalBus, type Bus, type Message } from "wheelwork";
 import { openFlowCrud } from "../../src/application.ts";
 import type { Speaker, SpeakerAnswer, SpeakerCommand } from "../../src/controller/speaker.ts";
+import { addressOf } from "../../src/controller/model.ts";
 import { networkRoutes } from "../../src/floodlight/network-routes.ts";
+import { additionOf } from "../../src/floodlight/rule-messages.ts";
 import { SimulatedNetwork } from "../../src/floodlight/simulated-network.ts";
 import {
   commandMessage,
@@ -243,6 +245,16 @@ test("links of the simulated network are cut and mended by a command", async () 
   expect(downs()).toEqual([]);
   expect(await run("cut", "1-3")).toContain("404 there is no link 1-3: the network has 1-2, 2-3, 3-4, 1-4");
   expect(await run("cut", "x")).toContain("the link is x, and must be as 2-3");
+  const rule = ruleAt(100);
+  network.change(1, additionOf(rule));
+  expect((await server.inject({ url: "/network/switches/1/rules" })).json()).toEqual({
+    rules: [{ cookie: rule.cookie, address: addressOf(rule) }],
+    meters: [],
+  });
+  expect((await server.inject({ url: "/network/switches/5/rules" })).json()).toMatchObject({
+    status: 404,
+    detail: "there is no switch 5: the network has the switches 1 to 4",
+  });
   expect(
     (await server.inject({ method: "POST", url: "/network/links/2-3", payload: { up: "no" } })).statusCode,
   ).toBe(400);

@@ -1,0 +1,166 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { kafka, kafkaSecurity } from "@wheelwork/kafka";
+import { problemOf, protect, type ProtectOptions } from "@wheelwork/northbound";
+import Fastify from "fastify";
+import type { Bus } from "wheelwork";
+import { PostgresFlowStore } from "../controller/flow-store-postgres.ts";
+import { Floodlight, type FloodlightOptions } from "../floodlight/floodlight.ts";
+import type { KnownNetwork } from "../floodlight/link-watch.ts";
+import { networkRoutes } from "../floodlight/network-routes.ts";
+import { openNetwork } from "../floodlight/open-network.ts";
+import { OpenFlowSwitches, type OpenFlowOptions } from "../floodlight/openflow-switches.ts";
+import { SimulatedNetwork } from "../floodlight/simulated-network.ts";
+import { SpeakerService } from "../floodlight/speaker-wire.ts";
+import { defaultSwitches } from "../network.ts";
+import type { FlowTopics } from "../topics.ts";
+import { ensureFlowTopics, type FlowPlace, type Part } from "./parts.ts";
+
+/** What Floodlight can be set to. */
+export interface FloodlightPartOptions extends FloodlightOptions {
+  /** It drives real switches. Default: simulated ones. */
+  readonly network?: Pick<OpenFlowOptions, "listen">;
+  /** Where links of simulated switches can be cut over HTTP, and by whom. Default: nowhere. */
+  readonly control?: ProtectOptions & { readonly port: number; readonly host: string };
+}
+
+/**
+ * The switches, which take commands over Kafka: simulated ones, or with `network` real ones. The rules of the original proof of concept and
+ * those of flows share the connections with real switches. Only this part may open their files, in the folder `dataDir`.
+ */
+export async function startFloodlight(
+  place: FlowPlace,
+  dataDir: string,
+  { network, control, ...options }: FloodlightPartOptions = {},
+): Promise<Part & { readonly floodlight: Floodlight; readonly url?: string }> {
+  mkdirSync(dataDir, { recursive: true });
+  const { topics, logger } = place;
+  const onProblem = (problem: string): void => logger.warn({ part: "floodlight" }, problem);
+  const parts: { close(): unknown }[] = [];
+  const keep = <T extends { close(): unknown }>(part: T): T => {
+    parts.unshift(part);
+    return part;
+  };
+  const close = async (): Promise<void> => {
+    for (const part of parts.splice(0)) await part.close();
+  };
+  try {
+    const bus = keep(kafka({ brokers: place.brokers, clientId: "floodlight", ...kafkaSecurity() }));
+    await ensureFlowTopics(bus, topics);
+    const simulated =
+      network === undefined
+        ? new SimulatedNetwork({
+            topology: { shape: "ring", switches: options.switches ?? defaultSwitches },
+            ...(options.tableSize === undefined ? {} : { tableSize: options.tableSize }),
+          })
+        : undefined;
+    const known = await knownNetwork(place, onProblem);
+    const service = Promise.withResolvers<SpeakerService>();
+    const opened = keep(
+      await openNetwork({
+        path: join(dataDir, "rules.db"),
+        switches: simulated === undefined ? { listen: network?.listen ?? {} } : { simulated },
+        known,
+        onEvent: async (event) => (await service.promise).tell(event),
+        onProblem,
+      }),
+    );
+    const drives =
+      network === undefined
+        ? {}
+        : {
+            drives: await OpenFlowSwitches.over(() => Promise.resolve(opened.share()), {
+              ...network,
+              path: join(dataDir, "switches.db"),
+              switches: defaultSwitches,
+              isShared: true,
+              onProblem,
+            }),
+          };
+    const path = join(dataDir, "floodlight.db");
+    const floodlight = keep(new Floodlight(path, bus, { onProblem, topics, ...drives, ...options }));
+    const end = answerQuestions(bus, topics, floodlight, onProblem);
+    keep({ close: end });
+    service.resolve(keep(new SpeakerService({ bus, speaker: opened.speaker, topics, onProblem })));
+    await bus.ready();
+    if (control === undefined || simulated === undefined) return { floodlight, close };
+    const server = keep(await serveNetwork(simulated, control));
+    return { floodlight, url: server.url, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** More would not fit into a message, which may have one megabyte. */
+const maxRulesTold = 1000;
+
+/** Tells Northbound which rules a flow of the original proof of concept has. The result ends it. */
+function answerQuestions(
+  bus: Bus,
+  topics: FlowTopics,
+  floodlight: Floodlight,
+  onProblem: (problem: string) => void,
+): () => void {
+  return bus.subscribe(topics.rulesQuestions, ({ key, value: flowid }) => {
+    const { count, rules } = floodlight.rulesPage({
+      limit: maxRulesTold,
+      ...(flowid === "" ? {} : { flowid }),
+    });
+    const value = JSON.stringify({ count, rules });
+    Promise.resolve(bus.publish(topics.rules, { key, value })).catch((error: unknown) =>
+      onProblem(`what is on the switches could not be sent: ${String(error)}`),
+    );
+  });
+}
+
+const firstPauseMs = 100;
+const longestPauseMs = 5_000;
+
+/** What the database knows of the network. It waits for the database: without it, a link that has failed meanwhile would not be told. */
+async function knownNetwork(
+  { databaseUrl, flowSchema }: FlowPlace,
+  onProblem: (problem: string) => void,
+): Promise<KnownNetwork> {
+  const store = new PostgresFlowStore(databaseUrl, flowSchema === undefined ? {} : { schema: flowSchema });
+  try {
+    for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
+      try {
+        return {
+          links: (await store.links()).filter(({ isUp }) => isUp),
+          switches: (await store.switches()).flatMap((one) => (one.isConnected ? [one.switchId] : [])),
+        };
+      } catch (error) {
+        onProblem(`what is known of the network could not be read, and is read again: ${String(error)}`);
+        await sleep(pauseMs);
+      }
+    }
+  } finally {
+    await store.close();
+  }
+}
+
+/** Serves the links of a simulated network, for `npm run network -- cut 2-3`. */
+async function serveNetwork(
+  network: SimulatedNetwork,
+  { port, host, ...access }: NonNullable<FloodlightPartOptions["control"]>,
+): Promise<Part & { readonly url: string }> {
+  const app = Fastify({ bodyLimit: 10_000, forceCloseConnections: "idle" });
+  protect(app, access);
+  app.setErrorHandler((error, _request, reply) => {
+    const { details, headers } = problemOf(error);
+    return reply
+      .code(details.status)
+      .headers(headers)
+      .type("application/problem+json")
+      .send(JSON.stringify(details));
+  });
+  try {
+    await networkRoutes(network)(app);
+    return { url: await app.listen({ port, host }), close: () => app.close() };
+  } catch (error) {
+    await app.close();
+    throw error;
+  }
+}
