@@ -18,6 +18,7 @@ export const stormNames = {
   inbox: "wheelwork-storm-inbox",
   schema: "wheelwork_storm",
   resourceSchema: "flow_crud_storm",
+  flowSchema: "flow_controller_storm",
 } as const;
 
 /** What a deployment is made of. */
@@ -38,8 +39,13 @@ export interface FlowStorm {
 export function flowTopology(options: FlowStorm): ReturnType<typeof stormTopology> {
   const { name, brokers, databaseUrl, shards, flow, workerTasks, workers, settings } = options;
   const { topicPrefix = stormNames.topicPrefix } = options;
-  const { inbox, schema, resourceSchema } = stormNames;
-  const app: FlowStormOptions = { topicPrefix, resourceSchema, ...(flow === undefined ? {} : { flow }) };
+  const { inbox, schema, resourceSchema, flowSchema } = stormNames;
+  const app: FlowStormOptions = {
+    topicPrefix,
+    resourceSchema,
+    flowSchema,
+    ...(flow === undefined ? {} : { flow }),
+  };
   const security = stormSecurity();
   const config: StormConfig = {
     brokers,

@@ -187,6 +187,7 @@ async function start(): Promise<void> {
       data: dataDir,
       port,
       "topic-prefix": topicPrefix,
+      "flow-schema": stormNames.flowSchema,
     };
     const args = Object.entries(options).flatMap(([option, value]) => [`--${option}`, `${value}`]);
     if (name === "floodlight") args.push(...networkArgs(values));

@@ -17,10 +17,13 @@ import { postgresStore } from "@wheelwork/postgres";
 import type { Engine } from "wheelwork";
 import { createClient, deadLetterTopic, readDeadLetter, type LogRecord } from "wheelwork/cluster";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { serveFlows } from "../../src/cluster/api.ts";
+import { createController } from "../../src/controller/controller.ts";
 import { flowCreateHub } from "../../src/hub.ts";
 import { deploy, stormNames } from "../../src/storm/deploy.ts";
 import { flowTopics } from "../../src/topics.ts";
 import { seedCommands, TopicClient } from "../cluster/client.ts";
+import { askHttp, FlowStage, flowBody, network } from "../cluster/flows.ts";
 import { takeTurns } from "../../../../test/turns/campaign.ts";
 import { operate } from "../../../../test/turns/operating.ts";
 import { TurnsOnStorm } from "../../../../test/turns/storm.ts";
@@ -78,6 +81,7 @@ suite("flow-crud on a real Storm", () => {
   let system: StormSystem;
   let bus: Kafka;
   let engine: Engine;
+  const controller = createController();
   const seen: LogRecord[] = [];
 
   beforeAll(async () => {
@@ -99,7 +103,8 @@ suite("flow-crud on a real Storm", () => {
     const { databaseUrl: connectionString, shards } = system;
     const { schema, inbox } = stormNames;
     const store = (shard: number) => postgresStore({ connectionString, schema, shard, shards });
-    engine = createClient({ hubs: [flowCreateHub(system.flow.flow)], shards, inbox, store, log: bus });
+    const hubs = [flowCreateHub(system.flow.flow), ...controller.all];
+    engine = createClient({ hubs, shards, inbox, store, log: bus });
     await engine.start();
   });
 
@@ -212,6 +217,36 @@ suite("flow-crud on a real Storm", () => {
     expect((await engine.history(id)).map(({ type }) => type)).toContain("ended");
     const result = await engine.call(flowCreateHub(system.flow.flow), { flowid: "test-03", length: 4 });
     expect(result).toMatchObject({ kind: "result" });
+  });
+
+  test("has the life of flows: created, moved off a cut link, and deleted, by a server of HTTP beside it", async () => {
+    const { databaseUrl } = system;
+    const { flowSchema } = stormNames;
+    const stage = new FlowStage({ databaseUrl, brokers: system.kafka.brokers, flowSchema });
+    const parts = { engine, hubs: controller.hubs, store: stage.store };
+    const server = await serveFlows(parts, { port: 0, host: "127.0.0.1" });
+    const url = (): string[] => [server.url];
+    const control = /^ready: floodlight (.*)$/m.exec(system.floodlight.output)?.[1] ?? "";
+    const links = async (): Promise<number | undefined> =>
+      (await stage.store.flow("storm"))?.paths[0]?.segments.length;
+    try {
+      await stage.ringIsUp();
+      expect(await askHttp(url, "POST", "/v2/flows", flowBody("storm", 1, 3, 10))).toMatchObject({
+        status: 200,
+      });
+      expect(await links()).toBe(2);
+      expect(await stage.differences(control)).toEqual([]);
+      await network("cut", "2-3", control);
+      await expect.poll(links, eventually).toBe(6);
+      const flow = async (): Promise<unknown> => (await askHttp(url, "GET", "/v2/flows/storm")).body;
+      await expect.poll(flow, eventually).toMatchObject({ status: "Up" });
+      await expect.poll(() => stage.differences(control), eventually).toEqual([]);
+      expect((await askHttp(url, "DELETE", "/v2/flows/storm")).status).toBe(200);
+      expect(await stage.differences(control)).toEqual([]);
+    } finally {
+      await server.close();
+      await stage.close();
+    }
   });
 
   test("is looked after from the command line", async () => {

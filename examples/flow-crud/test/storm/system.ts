@@ -59,7 +59,7 @@ export class StormSystem implements Breakable {
       flow: { deadlineMs: 5000, workerTimeoutMs: 1000 },
       ...options,
     };
-    this.floodlight = this.part("floodlight");
+    this.floodlight = this.part("floodlight", "--network-port", "0");
   }
 
   /** Prepares one in a folder; nothing runs yet. With `secured`, all but the tests' own clients must come over TLS. */
@@ -87,13 +87,14 @@ export class StormSystem implements Breakable {
   /** A part of the cluster's, in a process of its own. */
   part(only: "northbound" | "floodlight", ...flags: readonly string[]): Process {
     const { brokers, databaseUrl: database, shards } = this.flow;
-    const { topicPrefix } = stormNames;
+    const { topicPrefix, flowSchema } = stormNames;
     const places = Object.entries({
       brokers,
       database,
       shards,
       data: this.data,
       "topic-prefix": topicPrefix,
+      "flow-schema": flowSchema,
     }).flatMap(([flag, value]) => [`--${flag}`, `${value}`]);
     return new Process(only, ["--only", only, ...places, ...flags]);
   }
