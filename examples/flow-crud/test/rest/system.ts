@@ -134,7 +134,12 @@ export async function startRest({
     isConnected,
     address: `10.0.0.${number}:6653`,
     description: "a test switch",
-    ports: [{ port: 1, name: "eth1", isUp: true, speedKbps: 1_000_000 }],
+    ports: Array.from({ length: 20 }, (_, index) => ({
+      port: index + 1,
+      name: `eth${index + 1}`,
+      isUp: true,
+      speedKbps: 1_000_000,
+    })),
   });
   for (let number = 1; number <= 6; number++) await store.note(switchEvent(number, number !== 6));
   for (const { between, cost } of links) {
