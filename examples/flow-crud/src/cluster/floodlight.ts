@@ -7,7 +7,7 @@ import Fastify from "fastify";
 import type { Bus } from "wheelwork";
 import { PostgresFlowStore } from "../controller/flow-store-postgres.ts";
 import { Floodlight, type FloodlightOptions } from "../floodlight/floodlight.ts";
-import type { KnownNetwork } from "../floodlight/link-watch.ts";
+import type { BelievedNetwork } from "../floodlight/agreement.ts";
 import { networkRoutes } from "../floodlight/network-routes.ts";
 import { openNetwork } from "../floodlight/open-network.ts";
 import { OpenFlowSwitches, type OpenFlowOptions } from "../floodlight/openflow-switches.ts";
@@ -55,14 +55,26 @@ export async function startFloodlight(
             ...(options.tableSize === undefined ? {} : { tableSize: options.tableSize }),
           })
         : undefined;
-    const known = await knownNetwork(place, onProblem);
+    const { databaseUrl, flowSchema } = place;
+    const store = keep(
+      new PostgresFlowStore(databaseUrl, flowSchema === undefined ? {} : { schema: flowSchema }),
+    );
+    const believed = async (): Promise<BelievedNetwork> => ({
+      links: await store.links(),
+      switches: await store.switches(),
+    });
+    const { links, switches } = await untilKnown(believed, onProblem);
     const service = Promise.withResolvers<SpeakerService>();
     const opened = keep(
       await openNetwork({
         path: join(dataDir, "rules.db"),
         switches: simulated === undefined ? { listen: network?.listen ?? {} } : { simulated },
-        known,
+        known: {
+          links: links.filter(({ isUp }) => isUp),
+          switches: switches.flatMap((one) => (one.isConnected ? [one.switchId] : [])),
+        },
         onEvent: async (event) => (await service.promise).tell(event),
+        believed,
         onProblem,
       }),
     );
@@ -118,26 +130,18 @@ function answerQuestions(
 const firstPauseMs = 100;
 const longestPauseMs = 5_000;
 
-/** What the database knows of the network. It waits for the database: without it, a link that has failed meanwhile would not be told. */
-async function knownNetwork(
-  { databaseUrl, flowSchema }: FlowPlace,
+/** Waits for the database: without what it knows, a link that has failed meanwhile would not be told. */
+async function untilKnown(
+  believed: () => Promise<BelievedNetwork>,
   onProblem: (problem: string) => void,
-): Promise<KnownNetwork> {
-  const store = new PostgresFlowStore(databaseUrl, flowSchema === undefined ? {} : { schema: flowSchema });
-  try {
-    for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
-      try {
-        return {
-          links: (await store.links()).filter(({ isUp }) => isUp),
-          switches: (await store.switches()).flatMap((one) => (one.isConnected ? [one.switchId] : [])),
-        };
-      } catch (error) {
-        onProblem(`what is known of the network could not be read, and is read again: ${String(error)}`);
-        await sleep(pauseMs);
-      }
+): Promise<BelievedNetwork> {
+  for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
+    try {
+      return await believed();
+    } catch (error) {
+      onProblem(`what is known of the network could not be read, and is read again: ${String(error)}`);
+      await sleep(pauseMs);
     }
-  } finally {
-    await store.close();
   }
 }
 

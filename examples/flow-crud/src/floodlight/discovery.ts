@@ -10,6 +10,7 @@ import {
 import { systemClock, type Clock } from "wheelwork";
 import { switchIdOf, type Segment } from "../controller/model.ts";
 import type { NetworkEvent, StoredPort } from "../controller/store.ts";
+import { Agreement, type BelievedNetwork } from "./agreement.ts";
 import { decodeProbe, encodeProbe } from "./lldp.ts";
 import { LinkWatch, type KnownNetwork, type PatienceOptions } from "./link-watch.ts";
 import { Outbox } from "./outbox.ts";
@@ -70,6 +71,7 @@ export class Discovery {
   readonly #clock: Pick<Clock, "after" | "monotonicMs">;
   readonly #watch: LinkWatch;
   readonly #outbox: Outbox;
+  readonly #agreement = new Agreement();
   readonly #peers = new Map<string, Peer>();
   readonly #senders = new Map<string, Sender>();
   /** Packets of other processes, and of this one in an earlier life, are signed otherwise. */
@@ -88,6 +90,18 @@ export class Discovery {
     });
     options.source.on("switch", (one) => this.#connected(one));
     this.#plan();
+  }
+
+  /** Compares what those who are told believe. What they do not know is told again, and what they believe too much is watched. */
+  compare(believed: BelievedNetwork): void {
+    if (this.#isClosed) return;
+    const now = this.#clock.monotonicMs();
+    this.#watch.know(now, {
+      links: believed.links.filter(({ isUp }) => isUp),
+      switches: believed.switches.flatMap((one) => (one.isConnected ? [one.switchId] : [])),
+    });
+    this.#tell();
+    for (const event of this.#agreement.compare(now, this.#watch.facts(), believed)) this.#outbox.add(event);
   }
 
   /** Tells nothing any more. What was not told yet is found again at the next start. */

@@ -35,7 +35,8 @@ interface Watched {
   readonly segment: Segment;
   /** When it was seen last in each direction; undefined: never since it has failed. */
   readonly seenAt: [number | undefined, number | undefined];
-  readonly latencyMs: [number, number];
+  /** undefined: not seen yet in that direction. */
+  readonly latencyMs: [number | undefined, number | undefined];
   /** What was told of it last; undefined: nothing. */
   isUp: boolean | undefined;
   /** Since when it has been there; undefined: it is not there. */
@@ -66,13 +67,32 @@ export class LinkWatch {
     const { silenceMs = 15_000, holdMs = 2_000, flapMs = 10_000, maxHoldMs = 30_000 } = options;
     this.#patience = { silenceMs, holdMs, flapMs, maxHoldMs };
     this.#latencyOf = options.latencyOf ?? (() => undefined);
-    for (const segment of known.links ?? []) {
+    this.know(now, known);
+  }
+
+  /** Somebody believes this of the network. What nothing was told of yet is watched from now on: if it is not there, that is told. */
+  know(now: number, { links = [], switches = [] }: KnownNetwork): void {
+    for (const segment of links) {
       const link = this.#linkOf(segment);
+      if (link.isUp !== undefined) continue;
       link.isUp = true;
       link.since = now;
       link.seenAt.fill(now);
+      if (!this.#hasPorts(link)) this.#fail(now, link);
     }
-    for (const switchId of known.switches ?? []) this.#awaited.set(switchId, now);
+    for (const switchId of switches)
+      if (!this.#switches.has(switchId) && !this.#awaited.has(switchId)) this.#awaited.set(switchId, now);
+  }
+
+  /** What it is sure of, as it would be told now: the switches that are connected with their ports, and links that it has seen or that failed. */
+  facts(): NetworkEvent[] {
+    const switches = Array.from(this.#switches.keys(), (switchId) => this.#switchEvent(switchId));
+    const links = [...this.#links.values()].flatMap((link) => {
+      const { isUp, latencyMs } = link;
+      const isSure = isUp === false || (isUp === true && !latencyMs.includes(undefined));
+      return isSure ? [this.#linkEvent(link, isUp)] : [];
+    });
+    return [...switches, ...links];
   }
 
   /** What is to be told since the last call, in order. */
@@ -90,19 +110,9 @@ export class LinkWatch {
   ): void {
     this.#awaited.delete(switchId);
     const { address, description, ports } = about;
-    this.#switches.set(switchId, {
-      address,
-      description,
-      ports: new Map(ports.map((port) => [port.port, port])),
-    });
-    this.#events.push({
-      kind: "switch",
-      switchId,
-      isConnected: true,
-      address,
-      description,
-      ports: [...ports],
-    });
+    const byNumber = new Map(ports.map((port) => [port.port, port]));
+    this.#switches.set(switchId, { address, description, ports: byNumber });
+    this.#events.push(this.#switchEvent(switchId));
     for (const link of this.#linksOf.get(switchId) ?? []) {
       // What was silent while a switch was away is given its time.
       if (link.isUp === true || link.since !== undefined) link.seenAt.fill(now);
@@ -172,19 +182,28 @@ export class LinkWatch {
     if (since === undefined || link.isUp === true || now - since < hold) return;
     if (!this.#hasPorts(link) || !this.#switches.has(segment.from) || !this.#switches.has(segment.to)) return;
     link.isUp = true;
+    this.#events.push(this.#linkEvent(link, true));
+  }
+
+  #switchEvent(switchId: string): NetworkEvent {
+    const { address, description, ports } = this.#switches.get(switchId) as Connected;
+    return { kind: "switch", switchId, isConnected: true, address, description, ports: [...ports.values()] };
+  }
+
+  #linkEvent({ segment, latencyMs: [one = 0, other = 0] }: Watched, isUp: boolean): NetworkEvent {
+    if (!isUp) return { kind: "link", ...segment, isUp };
     const speeds = [
       this.#switches.get(segment.from)?.ports.get(segment.fromPort)?.speedKbps ?? 0,
       this.#switches.get(segment.to)?.ports.get(segment.toPort)?.speedKbps ?? 0,
     ].filter((speed) => speed > 0);
-    const [one, other] = link.latencyMs;
     const measured = Math.round((one + other) * 5) / 10;
-    this.#events.push({
+    return {
       kind: "link",
       ...segment,
-      isUp: true,
+      isUp,
       latencyMs: this.#latencyOf(segment) ?? measured,
       ...(speeds.length === 0 ? {} : { speedKbps: Math.min(...speeds) }),
-    });
+    };
   }
 
   #fail(now: number, link: Watched): void {
@@ -197,7 +216,7 @@ export class LinkWatch {
     link.seenAt.fill(undefined);
     if (link.isUp !== true) return;
     link.isUp = false;
-    this.#events.push({ kind: "link", ...link.segment, isUp: false });
+    this.#events.push(this.#linkEvent(link, false));
   }
 
   /** Whether one of its ports belongs to another link that is there. */
@@ -235,7 +254,7 @@ export class LinkWatch {
         ? { from, fromPort, to, toPort }
         : { from: to, fromPort: toPort, to: from, toPort: fromPort },
       seenAt: [undefined, undefined],
-      latencyMs: [0, 0],
+      latencyMs: [undefined, undefined],
       isUp: undefined,
       since: undefined,
       holdMs: this.#patience.holdMs,

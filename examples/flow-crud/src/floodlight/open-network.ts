@@ -1,8 +1,9 @@
 import { listen, type SpeakerOptions } from "@wheelwork/openflow";
-import type { Clock } from "wheelwork";
+import { systemClock, type Clock } from "wheelwork";
 import { switchIdOf, type Segment } from "../controller/model.ts";
 import type { NetworkEvent } from "../controller/store.ts";
 import type { DatabaseDurability } from "../database.ts";
+import type { BelievedNetwork } from "./agreement.ts";
 import { Discovery, type DiscoveryOptions } from "./discovery.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
 import { SharedSource, type SwitchSource } from "./switch-source.ts";
@@ -19,6 +20,11 @@ export interface OpenNetworkOptions {
   readonly known: NonNullable<DiscoveryOptions["known"]>;
   /** Gets what happens in the network, one event after the other. If it fails, it gets the event again. */
   readonly onEvent: (event: NetworkEvent) => Promise<void>;
+  /**
+   * Says what those who get the events believe of the network. It is asked each 3 s, and what they do not know is told again: for events that
+   * may overtake one another on their way. Default: nobody is asked.
+   */
+  readonly believed?: () => Promise<BelievedNetwork>;
   readonly onProblem?: (problem: string) => void;
   /** Default `full`. */
   readonly durability?: DatabaseDurability;
@@ -36,6 +42,35 @@ export interface OpenedNetwork {
   close(): Promise<void>;
 }
 
+/** How often it is asked what is believed of the network, in milliseconds. */
+const compareMs = 3_000;
+
+/** Compares what is believed with what is, again and again. The result ends it. */
+function compareOften(
+  discovery: Discovery,
+  believed: () => Promise<BelievedNetwork>,
+  clock: Pick<Clock, "after">,
+): () => void {
+  let isClosed = false;
+  let cancel = (): void => {};
+  const plan = (): void => {
+    if (!isClosed) cancel = clock.after(compareMs, () => void look());
+  };
+  const look = async (): Promise<void> => {
+    try {
+      discovery.compare(await believed());
+    } catch {
+      // It cannot be said now. It is asked again.
+    }
+    plan();
+  };
+  plan();
+  return () => {
+    isClosed = true;
+    cancel();
+  };
+}
+
 /** Packets between simulated switches take no time: what their links say counts. */
 function latenciesOf({ links }: SimulatedNetwork): (link: Segment) => number | undefined {
   const known = new Map(
@@ -51,7 +86,7 @@ function latenciesOf({ links }: SimulatedNetwork): (link: Segment) => number | u
  * @throws WheelworkError WW_STORE_UNAVAILABLE. OpenFlowError WW_OF_CONFIG. The error of the system, such as EADDRINUSE.
  */
 export async function openNetwork(options: OpenNetworkOptions): Promise<OpenedNetwork> {
-  const { path, switches, known, onEvent, onProblem, durability, clock } = options;
+  const { path, switches, known, onEvent, believed, onProblem, durability, clock } = options;
   let opened: SharedSource | undefined;
   const open = async (generation: bigint): Promise<SwitchSource> => {
     opened = new SharedSource(
@@ -76,11 +111,14 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<OpenedNe
     ...(onProblem === undefined ? {} : { onProblem }),
     ...(clock === undefined ? {} : { clock }),
   });
+  const endComparing =
+    believed === undefined ? () => {} : compareOften(discovery, believed, clock ?? systemClock);
   return {
     speaker,
     port: speaker.port,
     share: () => shared.share(),
     close: async () => {
+      endComparing();
       discovery.close();
       await speaker.close();
       await shared.close();

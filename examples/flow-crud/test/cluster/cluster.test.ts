@@ -279,6 +279,11 @@ suite("the proof of concept's wire", () => {
     };
     const create = (flowId: string, from: number, to: number, vlan: number, first = 0, name?: string) =>
       askHttp(nodes(first), "POST", "/v2/flows", flowBody(flowId, from, to, vlan), name);
+    /** The events of links that have failed. */
+    const failures = (): LogRecord[] =>
+      stage
+        .of(networkEvents)
+        .filter(({ value }) => value.includes('"kind":"link"') && value.includes('"isUp":false'));
     const linksOf = async (flowId: string): Promise<string[]> => {
       const [path] = (await stage.store.flow(flowId))?.paths ?? [];
       return (path?.segments ?? []).map(({ from, to }) => `${from} ${to}`);
@@ -321,9 +326,7 @@ suite("the proof of concept's wire", () => {
       const path = await linksOf("calm");
       const answers = (key: string): LogRecord[] =>
         stage.of(eventAnswers).filter((record) => record.key === key);
-      const failed = stage
-        .of(networkEvents)
-        .filter(({ value }) => value.includes('"link"') && value.includes('"isUp":false'));
+      const failed = failures();
       expect(failed.length).toBeGreaterThan(0);
       // It was true when it came first. Now it is not.
       for (const { key, value } of failed) await stage.bus.publish(networkEvents, { key, value });
@@ -339,6 +342,15 @@ suite("the proof of concept's wire", () => {
           .toEqual([expect.objectContaining({ kind: "error", code: "invalid-request" })]);
       expect(await linksOf("calm")).toEqual(path);
       expect(await statusOf("calm")).toBe("Up");
+    });
+
+    test("are told of the network as it is, after an event that comes too late", async () => {
+      // It was true once, and something later about the same link has overtaken it.
+      const [late] = failures();
+      await stage.bus.publish(networkEvents, { key: "late", value: late?.value ?? "" });
+      const down = async (): Promise<number> =>
+        (await stage.store.links()).filter(({ isUp }) => !isUp).length;
+      await expect.poll(down, eventually).toBe(2);
       await stage.ringIsUp();
     });
 

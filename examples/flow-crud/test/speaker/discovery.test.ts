@@ -1,7 +1,8 @@
 import { waitUntil } from "@wheelwork/services";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Segment } from "../../src/controller/model.ts";
-import type { NetworkEvent, StoredPort } from "../../src/controller/store.ts";
+import type { NetworkEvent, StoredLink, StoredPort } from "../../src/controller/store.ts";
+import { Agreement, type BelievedNetwork } from "../../src/floodlight/agreement.ts";
 import { Discovery, type DiscoveryOptions } from "../../src/floodlight/discovery.ts";
 import { LinkWatch } from "../../src/floodlight/link-watch.ts";
 import { decodeProbe, encodeProbe } from "../../src/floodlight/lldp.ts";
@@ -359,5 +360,136 @@ describe("discovery on a simulated network", () => {
     network.cut(1, 2);
     await waitUntil(() => told.includes("link 1-2 down"), 60_000);
     expect(told.filter((text) => text.startsWith("link"))).toEqual(["link 1-2 up", "link 1-2 down"]);
+  });
+});
+
+describe("what is believed of a network", () => {
+  const linkOf = (one: Segment, isUp: boolean): StoredLink => ({
+    ...one,
+    isUp,
+    cost: 700,
+    latencyMs: 1,
+    bandwidth: 1000,
+    used: 0,
+  });
+  const switchOf = (number: number, isConnected: boolean, ports: readonly StoredPort[] = []) => ({
+    switchId: idOf(number),
+    isConnected,
+    address: "here",
+    description: "",
+    ports,
+  });
+  /** A pair of switches with a link that was seen, and what is told again from now on. */
+  const pair = () => {
+    const one = new Watched();
+    one.connect(1, 2);
+    one.see(1, 2);
+    one.told();
+    const agreement = new Agreement();
+    const ports = (number: number) => [
+      portOf(1),
+      ...[1, 2, 3].filter((other) => other !== number).map((other) => portOf(100 + other)),
+    ];
+    const truth: BelievedNetwork = {
+      switches: [switchOf(1, true, ports(1)), switchOf(2, true, ports(2))],
+      links: [linkOf(segment(1, 2), true), linkOf(back(segment(1, 2)), true)],
+    };
+    const compare = (believed: BelievedNetwork): string[] =>
+      agreement.compare(one.now, one.watch.facts(), believed).map(shown);
+    return { one, truth, compare };
+  };
+
+  test("what agrees is not told again", () => {
+    const { one, truth, compare } = pair();
+    for (let round = 0; round < 10; round++) {
+      one.pass(3000, [1, 2]);
+      expect(compare(truth)).toEqual([]);
+    }
+  });
+
+  test.each<[what: string, change: (truth: BelievedNetwork) => BelievedNetwork, told: string]>([
+    [
+      "a link that is up and believed to have failed",
+      ({ switches, links }) => ({ switches, links: links.map((link) => ({ ...link, isUp: false })) }),
+      "link 1-2 up",
+    ],
+    ["a link that nobody knows", ({ switches }) => ({ switches, links: [] }), "link 1-2 up"],
+    [
+      "a link whose port is believed to lead elsewhere",
+      ({ switches, links: [first] }) => ({
+        switches,
+        links: [{ ...(first as StoredLink), to: idOf(3), toPort: 101 }],
+      }),
+      "link 1-2 up",
+    ],
+    [
+      "a switch that is connected and believed to be away",
+      ({ switches, links }) => ({
+        links,
+        switches: switches.map((one, index) => ({ ...one, isConnected: index > 0 })),
+      }),
+      "switch 1 up",
+    ],
+    [
+      "a port that is up and believed to be down",
+      ({ switches, links }) => ({
+        links,
+        switches: switches.map((one, index) =>
+          index > 0 ? one : { ...one, ports: one.ports.map((port) => ({ ...port, isUp: port.port === 1 })) },
+        ),
+      }),
+      "switch 1 up",
+    ],
+  ])("%s is told again: not at once, and then ever more seldom", (_what, change, told) => {
+    const { one, truth, compare } = pair();
+    const wrong = change(truth);
+    expect(compare(wrong)).toEqual([]);
+    const at: number[] = [];
+    for (const end = one.now + 100_000; one.now < end;) {
+      one.pass(3000, [1, 2]);
+      const again = compare(wrong);
+      if (again.length > 0) at.push(one.now / 1000);
+      expect([[], [told]]).toContainEqual(again);
+    }
+    expect(at).toEqual([3, 9, 21, 45, 93]);
+    // Once it is known, the next difference is a new one.
+    expect(compare(truth)).toEqual([]);
+    expect(compare(wrong)).toEqual([]);
+    one.pass(3000, [1, 2]);
+    expect(compare(wrong)).toEqual([told]);
+  });
+
+  test("a link that has failed and is believed to be up is told again", () => {
+    const { one, truth, compare } = pair();
+    one.port(1, 102, false);
+    one.told();
+    one.pass(3000);
+    expect(compare(truth)).toEqual([]);
+    one.pass(3000);
+    expect(compare(truth)).toEqual(["switch 1 up", "link 1-2 down"]);
+  });
+
+  test("what is believed and nobody has seen is waited for, and then told as failed", () => {
+    const one = new Watched();
+    one.connect(1, 2);
+    one.told();
+    one.watch.know(one.now, { links: [segment(1, 2)], switches: [idOf(1), idOf(3)] });
+    // Nothing is sure yet: it must not be told as being there.
+    expect(one.watch.facts().map(shown)).toEqual(["switch 1 up", "switch 2 up"]);
+    expect(one.pass(14_500)).toEqual([]);
+    expect(one.pass(500)).toEqual(["link 1-2 down", "switch 3 down"]);
+    // It is known to be down now, whatever is believed.
+    one.watch.know(one.now, { links: [segment(1, 2)], switches: [] });
+    expect(one.watch.facts().map(shown)).toContain("link 1-2 down");
+    expect(one.told()).toEqual([]);
+  });
+
+  test("a link on a port that is down is told as failed at once", () => {
+    const one = new Watched();
+    one.connect(1, 2);
+    one.port(1, 102, false);
+    one.told();
+    one.watch.know(one.now, { links: [segment(1, 2)] });
+    expect(one.told()).toEqual(["link 1-2 down"]);
   });
 });
