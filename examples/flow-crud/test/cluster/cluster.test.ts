@@ -3,22 +3,35 @@ import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { defaultCache, kafkaIsInstalled, postgresIsInstalled } from "@wheelwork/services";
+import {
+  defaultCache,
+  kafkaIsInstalled,
+  Network,
+  networkFault,
+  postgresIsInstalled,
+  waitUntil,
+} from "@wheelwork/services";
 import { kafka, type Kafka } from "@wheelwork/kafka";
 import { postgresStore } from "@wheelwork/postgres";
 import { Client } from "pg";
 import { deadLetterTopic, readDeadLetter, shardOf, type DeadLetter, type LogRecord } from "wheelwork/cluster";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { originalTopics } from "../../src/topics.ts";
+import { switchDifferences } from "../controller/chaos.ts";
 import { seedCommands } from "./client.ts";
 import { breakCluster } from "./faults.ts";
-import { askHttp, FlowStage, flowBody, network, sw } from "./flows.ts";
+import { askHttp, FlowStage, flowBody, network, sw, type Reply } from "./flows.ts";
 import { Cluster, Process } from "./processes.ts";
 
 const { requests: requestTopic, answers: replyTopic } = originalTopics;
 
 /** These need a broker and a database server: `npm run services -- install` gets them. */
 const suite = kafkaIsInstalled(defaultCache) && postgresIsInstalled() ? describe : describe.skip;
+
+/** The long form: WHEELWORK_LONG=1. */
+const isLong = process.env["WHEELWORK_LONG"] !== undefined;
+/** How often nodes and Floodlight are killed under the life of flows. */
+const rounds = Array.from({ length: isLong ? 10 : 1 }, (_, index) => index + 1);
 
 const newFolder = (): string => {
   const folder = mkdtempSync(join(tmpdir(), "wheelwork-cluster-"));
@@ -354,62 +367,138 @@ suite("the proof of concept's wire", () => {
       await stage.ringIsUp();
     });
 
-    test("have one answer each, and what they should have, when a node is killed in the middle", async () => {
-      const names = Array.from({ length: 6 }, (_, index) => `node-${index}`);
-      const before = stage.of(speakerCommands).length;
-      // No switch answers, so all operations are in the middle.
-      cluster.floodlight.signal("SIGSTOP");
-      const asked = names.map((name, index) => create(name, 1 + index, 3, 20 + index, index % 2, name));
-      await expect
-        .poll(() => stage.of(speakerCommands).length, eventually)
-        .toBeGreaterThan(before + 2 * names.length);
-      const [killed] = cluster.nodes;
-      await killed?.end("SIGKILL");
-      cluster.floodlight.signal("SIGCONT");
-      const first = await Promise.all(asked);
-      await killed?.start();
-      for (const [index, name] of names.entries()) {
-        const again = await create(name, 1 + index, 3, 20 + index, 1 - (index % 2), name);
-        expect(again).toEqual(first[index]);
-        expect(await statusOf(name)).toBe(again.status === 200 ? "Up" : undefined);
-      }
-      expect(first.filter(({ status }) => status === 200).length).toBeGreaterThan(0);
-      await expect.poll(differences, eventually).toEqual([]);
-    });
+    test.each(rounds)(
+      "have one answer each, and what they should have, when a node is killed in the middle (%i)",
+      async (round) => {
+        const names = Array.from({ length: 6 }, (_, index) => `node-${round}-${index}`);
+        const make = (index: number, first: number): Promise<Reply> =>
+          create(names[index] ?? "", 1 + index, 3, 40 * round + index, first, names[index]);
+        const before = stage.of(speakerCommands).length;
+        // No switch answers, so all operations are in the middle.
+        cluster.floodlight.signal("SIGSTOP");
+        const asked = names.map((_, index) => make(index, index % 2));
+        await expect
+          .poll(() => stage.of(speakerCommands).length, eventually)
+          .toBeGreaterThan(before + 2 * names.length);
+        const killed = cluster.nodes[round % 2];
+        await killed?.end("SIGKILL");
+        cluster.floodlight.signal("SIGCONT");
+        const first = await Promise.all(asked);
+        await killed?.start();
+        for (const [index, name] of names.entries()) {
+          const again = await make(index, 1 - (index % 2));
+          expect(again).toEqual(first[index]);
+          expect(await statusOf(name)).toBe(again.status === 200 ? "Up" : undefined);
+        }
+        expect(first.filter(({ status }) => status === 200).length).toBeGreaterThan(0);
+        await expect.poll(differences, eventually).toEqual([]);
+      },
+    );
 
-    test("leave nothing and miss nothing when Floodlight alone is killed in the middle of installs", async () => {
-      const there = (await stage.store.flows({ limit: 100 })).map(({ spec }) => spec.flowId);
-      const names = Array.from({ length: 6 }, (_, index) => `floodlight-${index}`);
+    /** Asks for operations, and kills Floodlight when some switches have their rules, and others were told and have not answered. */
+    const killFloodlight = async (
+      floodlight: Process,
+      ask: () => readonly Promise<Reply>[],
+    ): Promise<readonly Reply[]> => {
       const [toldBefore, before] = [stage.of(speakerCommands).length, stage.of(speakerAnswers).length];
-      const asked = [
-        ...names.map((name, index) => create(name, 1 + index, 4, 40 + index, index % 2, name)),
-        ...there.slice(0, 3).map((flowId) => askHttp(nodes(), "DELETE", `/v2/flows/${flowId}`)),
-      ];
+      const asked = ask();
       await expect.poll(() => stage.of(speakerAnswers).length, eventually).toBeGreaterThan(before + 2);
-      // Some switches have their rules, and others have been told and have not answered.
-      cluster.floodlight.signal("SIGSTOP");
+      floodlight.signal("SIGSTOP");
       const unanswered = (): number => {
         const answered = new Set(stage.of(speakerAnswers).map(({ key }) => key));
         const told = stage.of(speakerCommands).slice(toldBefore);
         return told.filter(({ key }) => !answered.has(key)).length;
       };
       await expect.poll(unanswered, eventually).toBeGreaterThan(0);
-      await cluster.floodlight.end("SIGKILL");
-      await cluster.floodlight.start();
-      const replies = await Promise.all(asked);
-      await expect.poll(differences, eventually).toEqual([]);
+      await floodlight.end("SIGKILL");
+      await floodlight.start();
+      return Promise.all(asked);
+    };
+    /** Whether each flow is there if its creation says so, and none is locked. */
+    const areAsTold = async (names: readonly string[], replies: readonly Reply[]): Promise<void> => {
       for (const [index, name] of names.entries()) {
         const stored = await stage.store.flow(name);
         expect([name, stored !== undefined]).toEqual([name, replies[index]?.status === 200]);
       }
-      // No flow is locked, and each is as its operation says.
       for (const { spec } of await stage.store.flows({ limit: 100 }))
         expect(await askHttp(nodes(1), "PATCH", `/v1/flows/${spec.flowId}/sync`)).toMatchObject({
           status: 200,
         });
-      expect(await differences()).toEqual([]);
-      await stage.ringIsUp();
-    });
+    };
+
+    test.each(rounds)(
+      "leave nothing and miss nothing when Floodlight alone is killed in the middle of installs (%i)",
+      async (round) => {
+        const there = (await stage.store.flows({ limit: 100 })).map(({ spec }) => spec.flowId);
+        const names = Array.from({ length: 6 }, (_, index) => `floodlight-${round}-${index}`);
+        const replies = await killFloodlight(cluster.floodlight, () => [
+          ...names.map((name, index) => create(name, 1 + index, 4, 40 * round + 20 + index, index % 2)),
+          ...there.slice(0, 3).map((flowId) => askHttp(nodes(), "DELETE", `/v2/flows/${flowId}`)),
+        ]);
+        await expect.poll(differences, eventually).toEqual([]);
+        await areAsTold(names, replies);
+        expect(await differences()).toEqual([]);
+        await stage.ringIsUp();
+      },
+    );
+
+    // Real switches keep their rules while Floodlight is away.
+    test.skipIf(!isLong || networkFault() !== undefined)(
+      "leave nothing and miss nothing on real switches when Floodlight alone is killed in the middle",
+      async () => {
+        for (const { spec } of await stage.store.flows({ limit: 100 }))
+          await askHttp(nodes(), "DELETE", `/v2/flows/${spec.flowId}`);
+        await cluster.floodlight.end("SIGTERM");
+        const lab = new Network(`c${process.pid % 1_000_000}`, join(folder, "network"));
+        const floodlight = cluster.part("floodlight", "--network", "--openflow", lab.controllerPath);
+        // Otherwise each switch waits up to eight seconds.
+        const connect = async (): Promise<void> => {
+          for (let number = 1; number <= 8; number++) {
+            await lab.switch(number, "off");
+            await lab.switch(number, "on");
+          }
+        };
+        const real = async (): Promise<string[]> => [
+          ...(await stage.store.audit()),
+          ...(await switchDifferences(lab, await stage.store.flows({ limit: 1000 }))),
+        ];
+        const end = (switch_id: string, vlan_id: number) => ({ switch_id, port_number: 1, vlan_id });
+        try {
+          await lab.start("ring", 8);
+          await lab.host(1, 1, 1);
+          await lab.host(2, 4, 1);
+          await floodlight.start();
+          await connect();
+          // Simulated switches have twenty ports for hosts.
+          const areReal = async (): Promise<boolean> =>
+            (await stage.store.switches()).every(({ ports, isConnected }) => isConnected && ports.length < 5);
+          await waitUntil(areReal, 120_000);
+          await stage.ringIsUp();
+          for (const round of rounds) {
+            const names = ["ping", "a", "b", "c", "d", "e"].map((name) => `real-${round}-${name}`);
+            const replies = await killFloodlight(floodlight, () =>
+              names.map((flow_id, index) => {
+                const vlan = index === 0 ? 0 : 100 + index;
+                const ends = { source: end(sw(1), vlan), destination: end(sw(4), vlan) };
+                return askHttp(nodes(), "POST", "/v2/flows", { flow_id, ...ends, maximum_bandwidth: 1000 });
+              }),
+            );
+            await connect();
+            await expect.poll(real, eventually).toEqual([]);
+            await areAsTold(names, replies);
+            expect(await real()).toEqual([]);
+            expect(await lab.ping(1, 2, 3)).toBe(replies[0]?.status === 200 ? 3 : 0);
+            for (const { spec } of await stage.store.flows({ limit: 100 }))
+              await askHttp(nodes(), "DELETE", `/v2/flows/${spec.flowId}`);
+            await expect.poll(real, eventually).toEqual([]);
+            expect(await lab.ping(1, 2, 1)).toBe(0);
+          }
+        } finally {
+          await floodlight.end("SIGKILL");
+          lab.stop();
+        }
+      },
+    );
   });
 });
 

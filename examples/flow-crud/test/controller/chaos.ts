@@ -317,7 +317,13 @@ async function differences(network: Network, file: string): Promise<string[]> {
   const flows = await store.flows({ limit: 1000 });
   const problems = [...(await store.audit())];
   await store.close();
-  for (let number = 1; number <= switches; number++) {
+  return [...problems, ...(await switchDifferences(network, flows))];
+}
+
+/** What Open vSwitch has, against what flows need. */
+export async function switchDifferences(network: Network, flows: readonly StoredFlow[]): Promise<string[]> {
+  const problems: string[] = [];
+  for (let number = 1; number <= network.made().switches; number++) {
     const wanted = rulesAt(flows, number);
     const should = new Set(wanted.flatMap((rule) => (rule.kind === "rule" ? [nameOf(rule)] : [])));
     const has = new Set(
