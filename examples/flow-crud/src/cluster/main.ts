@@ -7,10 +7,11 @@ import { explain } from "../explain.ts";
 import { namesIn } from "../http.ts";
 import { networkArgs, networkFlags, networkOf, networkUsage, type RealNetwork } from "../network-options.ts";
 import { flowTopics } from "../topics.ts";
+import { startApi } from "./api.ts";
 import { Children } from "./children.ts";
 import { startFloodlight } from "./floodlight.ts";
 import { startNorthbound } from "./northbound.ts";
-import { startNode, type ClusterPlace, type Part } from "./parts.ts";
+import { clusterInbox, startNode, type ClusterPlace, type Part } from "./parts.ts";
 
 const usage = `Usage: npm run cluster -- [options]
 
@@ -18,7 +19,8 @@ Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each i
 
   --nodes N          how many nodes                            (2)
   --without PARTS    does not start these: northbound, floodlight, with commas between them
-  --only PART        runs one part, in this process: node, northbound or floodlight
+  --only PART        runs one part, in this process: node, northbound, floodlight, or api, which serves flows over HTTP at
+                     --port, and does no work
   --name NAME        the name of the node, with --only node    (host and process)
   --shards N         fixed when the store is created           (SHARDS, 8)
   --brokers LIST     host:port, with commas                    (KAFKA_BROKERS, 127.0.0.1:9092)
@@ -33,6 +35,7 @@ Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each i
   --allowed-hosts LIST  names of the servers besides loopback, with commas  (ALLOWED_HOSTS)
   --data DIR         of the switches, for Floodlight           (WHEELWORK_DATA, .wheelwork/cluster)
   --flow-schema NAME of the store of flows in the database     (flow_controller)
+  --inbox TOPIC, --schema NAME   of the shards, with --only api   (${clusterInbox}, wheelwork)
 ${networkUsage}
   --session-timeout MS  after this silence a node counts as dead  (6000)
   --stop-within MS   how long a part may take to stop          (15000)
@@ -44,7 +47,7 @@ Kafka and PostgreSQL: npm run services -- start
 `;
 
 const text = { type: "string" } as const;
-const parts = ["node", "northbound", "floodlight"] as const;
+const parts = ["node", "northbound", "floodlight", "api"] as const;
 type PartName = (typeof parts)[number];
 
 function readOptions() {
@@ -72,6 +75,8 @@ function readOptions() {
       "api-port": text,
       "network-port": text,
       "flow-schema": text,
+      inbox: text,
+      schema: text,
       ...networkFlags,
       insecure: { type: "boolean" },
       help: { type: "boolean", short: "h" },
@@ -113,11 +118,14 @@ function readOptions() {
   /** A port that is optional. 0: any that is free. */
   const portIn = (name: "metrics-port" | "api-port" | "network-port"): number | undefined =>
     values[name] === undefined ? undefined : integer(`--${name}`, values[name], 0, 0, 65_000);
-  const flowSchema = values["flow-schema"];
-  if (flowSchema !== undefined && !/^[a-z_][a-z0-9_]{0,62}$/.test(flowSchema))
+  const schemaIn = (name: "flow-schema" | "schema"): string | undefined => {
+    const schema = values[name];
+    if (schema === undefined || /^[a-z_][a-z0-9_]{0,62}$/.test(schema)) return schema;
     problems.push(
-      `--flow-schema must be a name of lower-case letters, digits and _, not ${JSON.stringify(flowSchema)}`,
+      `--${name} must be a name of lower-case letters, digits and _, not ${JSON.stringify(schema)}`,
     );
+    return undefined;
+  };
   const databaseUrl = values.database ?? env["DATABASE_URL"] ?? localPostgres().url;
   const options = {
     help: values.help === true,
@@ -134,7 +142,9 @@ function readOptions() {
     metricsPort: portIn("metrics-port"),
     apiPort: portIn("api-port"),
     networkPort: portIn("network-port"),
-    flowSchema,
+    flowSchema: schemaIn("flow-schema"),
+    schema: schemaIn("schema"),
+    inbox: values.inbox ?? clusterInbox,
     network: network(),
     networkArgs: networkArgs(values),
     insecure: values.insecure === true,
@@ -223,6 +233,13 @@ async function startOne(options: Options, only: PartName): Promise<Part> {
       const northbound = await startNorthbound(place, { ...server, port });
       ready(`northbound ${northbound.url}`);
       return northbound;
+    }
+    case "api": {
+      const { inbox, schema } = options;
+      const api = { ...server, port };
+      const part = await startApi(place, { inbox, api, ...(schema === undefined ? {} : { schema }) });
+      ready(`api ${part.url}`);
+      return part;
     }
     case "floodlight": {
       const { network, networkPort } = options;

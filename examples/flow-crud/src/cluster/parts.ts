@@ -44,7 +44,7 @@ export interface ClusterPlace extends FlowPlace {
 }
 
 /** The inbox of the cluster. */
-const clusterInbox = "wheelwork-inbox";
+export const clusterInbox = "wheelwork-inbox";
 
 /** A running part. */
 export interface Part {

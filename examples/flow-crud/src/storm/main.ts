@@ -39,6 +39,8 @@ on loopback.
   --shards N           tasks of bolt-hub, fixed when the store is created  (2)
   --workers N          processes of Java                                   (1)
   --port N             where Northbound listens                            (8088)
+  --api-port N         serves flows over HTTP at this port: see docs/flows.md
+  --network-port N     Floodlight cuts links of the simulated network here: npm run network -- cut 2-3 --url http://127.0.0.1:N
   --deadline MS, --worker-timeout MS  of flow-create                       (5000, 1000)
   --data DIR           of the switches, for Floodlight                     (.wheelwork/storm)
 ${networkUsage}
@@ -58,6 +60,8 @@ function readOptions() {
         shards: text,
         workers: text,
         port: text,
+        "api-port": text,
+        "network-port": text,
         data: text,
         deadline: text,
         "worker-timeout": text,
@@ -108,7 +112,11 @@ const flowStorm: FlowStorm = {
   ...(values.simple === true ? { workerTasks: 0 } : {}),
 };
 
-const partOf = (name: "northbound" | "floodlight"): Daemon => ({
+/** The parts that are processes of their own, beside Storm. */
+const parts = ["northbound", "floodlight", "api"] as const;
+type PartName = (typeof parts)[number];
+
+const partOf = (name: PartName): Daemon => ({
   name,
   pidFile: join(folder, `${name}.pid`),
   logFile: join(folder, `${name}.log`),
@@ -175,7 +183,7 @@ async function start(): Promise<void> {
   await allDone([storm.start(), ...servers.map(([name, server]) => startServer(name, server))]);
   const running = (await nimbus.topologies()).some(({ name }) => name === flowStorm.name);
   if (!running) await deploy(flowStorm, storm, startWithinMs, say);
-  const startPart = async (name: "floodlight" | "northbound"): Promise<void> => {
+  const startPart = async (name: PartName): Promise<void> => {
     say(`starting ${name}`);
     const daemon = partOf(name);
     if (pidOf(daemon) !== undefined) return;
@@ -191,11 +199,17 @@ async function start(): Promise<void> {
     };
     const args = Object.entries(options).flatMap(([option, value]) => [`--${option}`, `${value}`]);
     if (name === "floodlight") args.push(...networkArgs(values));
+    const { "api-port": apiPort, "network-port": networkPort } = values;
+    if (name === "floodlight" && networkPort !== undefined) args.push("--network-port", networkPort);
+    if (name === "api" && apiPort !== undefined)
+      args.push("--port", apiPort, "--inbox", stormNames.inbox, "--schema", stormNames.schema);
     await startDaemon(daemon, [process.execPath, ...process.execArgv, main, "--only", name, ...args], {
       withinMs: 90_000,
     });
   };
-  const wanted = (["floodlight", "northbound"] as const).filter((name) => !without.includes(name));
+  const wanted = parts.filter((name) =>
+    name === "api" ? values["api-port"] !== undefined : !without.includes(name),
+  );
   await allDone(wanted.map(startPart));
   say(
     [
@@ -209,8 +223,7 @@ async function start(): Promise<void> {
 }
 
 async function stop(): Promise<void> {
-  for (const name of ["northbound", "floodlight"] as const)
-    if (await stopDaemon(partOf(name))) say(`${name}: stopped`);
+  for (const name of parts) if (await stopDaemon(partOf(name))) say(`${name}: stopped`);
   if (storm.pid("nimbus") !== undefined && (await undeploy(nimbus, flowStorm.name, 60_000)))
     say("the topology has ended");
   say(`Storm: ${(await storm.stop()) ? "stopped" : "does not run"}`);
@@ -223,7 +236,7 @@ async function status(): Promise<void> {
   const word = (pid: number | undefined): string =>
     pid === undefined ? "does not run" : `runs (process ${pid})`;
   for (const part of ["zookeeper", "nimbus", "supervisor"] as const) say(`${part}: ${word(storm.pid(part))}`);
-  for (const name of ["northbound", "floodlight"] as const) say(`${name}: ${word(pidOf(partOf(name)))}`);
+  for (const name of parts) say(`${name}: ${word(pidOf(partOf(name)))}`);
   if (storm.pid("nimbus") === undefined) return;
   for (const { name, status: state, workers, tasks } of await nimbus.topologies())
     say(`topology ${name}: ${state}, ${workers} worker${workers === 1 ? "" : "s"}, ${tasks} tasks`);

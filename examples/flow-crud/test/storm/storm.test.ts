@@ -17,8 +17,6 @@ import { postgresStore } from "@wheelwork/postgres";
 import type { Engine } from "wheelwork";
 import { createClient, deadLetterTopic, readDeadLetter, type LogRecord } from "wheelwork/cluster";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { serveFlows } from "../../src/cluster/api.ts";
-import { createController } from "../../src/controller/controller.ts";
 import { flowCreateHub } from "../../src/hub.ts";
 import { deploy, stormNames } from "../../src/storm/deploy.ts";
 import { flowTopics } from "../../src/topics.ts";
@@ -81,7 +79,6 @@ suite("flow-crud on a real Storm", () => {
   let system: StormSystem;
   let bus: Kafka;
   let engine: Engine;
-  const controller = createController();
   const seen: LogRecord[] = [];
 
   beforeAll(async () => {
@@ -103,8 +100,7 @@ suite("flow-crud on a real Storm", () => {
     const { databaseUrl: connectionString, shards } = system;
     const { schema, inbox } = stormNames;
     const store = (shard: number) => postgresStore({ connectionString, schema, shard, shards });
-    const hubs = [flowCreateHub(system.flow.flow), ...controller.all];
-    engine = createClient({ hubs, shards, inbox, store, log: bus });
+    engine = createClient({ hubs: [flowCreateHub(system.flow.flow)], shards, inbox, store, log: bus });
     await engine.start();
   });
 
@@ -221,15 +217,15 @@ suite("flow-crud on a real Storm", () => {
 
   test("has the life of flows: created, moved off a cut link, and deleted, by a server of HTTP beside it", async () => {
     const { databaseUrl } = system;
-    const { flowSchema } = stormNames;
+    const { flowSchema, inbox, schema } = stormNames;
     const stage = new FlowStage({ databaseUrl, brokers: system.kafka.brokers, flowSchema });
-    const parts = { engine, hubs: controller.hubs, store: stage.store };
-    const server = await serveFlows(parts, { port: 0, host: "127.0.0.1" });
-    const url = (): string[] => [server.url];
+    const server = system.part("api", "--port", "0", "--inbox", inbox, "--schema", schema);
+    const url = (): string[] => [/^ready: api (.*)$/m.exec(server.output)?.[1] ?? ""];
     const control = /^ready: floodlight (.*)$/m.exec(system.floodlight.output)?.[1] ?? "";
     const links = async (): Promise<number | undefined> =>
       (await stage.store.flow("storm"))?.paths[0]?.segments.length;
     try {
+      await server.start();
       await stage.ringIsUp();
       expect(await askHttp(url, "POST", "/v2/flows", flowBody("storm", 1, 3, 10))).toMatchObject({
         status: 200,
@@ -244,7 +240,7 @@ suite("flow-crud on a real Storm", () => {
       expect((await askHttp(url, "DELETE", "/v2/flows/storm")).status).toBe(200);
       expect(await stage.differences(control)).toEqual([]);
     } finally {
-      await server.close();
+      await server.end("SIGTERM");
       await stage.close();
     }
   });

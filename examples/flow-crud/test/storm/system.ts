@@ -85,7 +85,7 @@ export class StormSystem implements Breakable {
   }
 
   /** A part of the cluster's, in a process of its own. */
-  part(only: "northbound" | "floodlight", ...flags: readonly string[]): Process {
+  part(only: "northbound" | "floodlight" | "api", ...flags: readonly string[]): Process {
     const { brokers, databaseUrl: database, shards } = this.flow;
     const { topicPrefix, flowSchema } = stormNames;
     const places = Object.entries({
