@@ -104,6 +104,57 @@ const changedEnd = (
   vlan: vlan ?? end.vlan,
 });
 
+/** What does not fit together in a flow. */
+export interface Contradiction {
+  /** What would have to be other than it is. */
+  readonly field: keyof FlowSpec;
+  readonly message: string;
+}
+
+/** What does not fit together in a flow, whoever asks for it: all at once, or by a change of what it was. */
+export function contradictionsIn(spec: FlowSpec): readonly Contradiction[] {
+  const { source, destination, bandwidth, maxLatencyMs, maxLatencyTier2Ms } = spec;
+  const found: Contradiction[] = [];
+  const demand = (holds: boolean, field: keyof FlowSpec, message: string): void => {
+    if (!holds) found.push({ field, message });
+  };
+  const isOneSwitch = source.switchId === destination.switchId;
+  const isOnePort = isOneSwitch && source.port === destination.port;
+  demand(bandwidth === 0 || bandwidth >= 64, "bandwidth", "its bandwidth is below 64 kbit/s and not 0");
+  demand(
+    !isOnePort || source.vlan !== destination.vlan,
+    "destination",
+    "both ends have the same port and VLAN",
+  );
+  demand(
+    !(isOneSwitch && spec.protectedPath),
+    "protectedPath",
+    "it is on one switch and cannot have a protected path",
+  );
+  demand(
+    !(spec.pinned && spec.protectedPath),
+    "protectedPath",
+    "it is pinned and cannot have a protected path",
+  );
+  demand(
+    !(spec.ignoreBandwidth && spec.strictBandwidth),
+    "strictBandwidth",
+    "it both ignores its bandwidth and insists on it",
+  );
+  demand(
+    maxLatencyTier2Ms === null || maxLatencyMs !== null,
+    "maxLatencyTier2Ms",
+    "it has a second limit of latency and no first one",
+  );
+  demand(
+    maxLatencyTier2Ms === null || maxLatencyMs === null || maxLatencyTier2Ms >= maxLatencyMs,
+    "maxLatencyTier2Ms",
+    "its second limit of latency is below the first one",
+  );
+  demand(spec.diverseWith !== spec.flowId, "diverseWith", "it cannot be diverse with itself");
+  return found;
+}
+
 /** One direction of a link: from a port of a switch to a port of another one. */
 export const Segment = z.object({
   from: SwitchId,

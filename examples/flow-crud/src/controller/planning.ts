@@ -2,6 +2,7 @@ import { isSecondBest, mainOf, spareOf, wantedKbps, type Books, type NumberSet }
 import { segmentOf, type Arc, type Link } from "./graph.ts";
 import {
   changedFlow,
+  contradictionsIn,
   type Endpoint,
   type FlowChanges,
   type FlowSpec,
@@ -73,7 +74,7 @@ function create(task: Task, before: Layout | null, spec: FlowSpec): Decision | R
   if (before !== null) return refuse("exists", `Flow ${task.flowId} exists already.`);
   const problems = [
     ...(spec.flowId === task.flowId ? [] : [`the flow is named ${spec.flowId} and ${task.flowId}`]),
-    ...problemsOf(spec),
+    ...contradictionsIn(spec).map(({ message }) => message),
     ...problemsOfEnds(task, spec, () => true),
     ...problemsOfDiversity(task, spec),
   ];
@@ -89,7 +90,7 @@ function update(task: Task, before: Layout, changes: FlowChanges): Decision | Re
   const spec = changedFlow(before.spec, changes);
   const old = before.spec;
   const problems = [
-    ...problemsOf(spec),
+    ...contradictionsIn(spec).map(({ message }) => message),
     ...problemsOfEnds(task, spec, (end) => !isSamePort(spec[end], old[end])),
     ...(spec.diverseWith === old.diverseWith ? [] : problemsOfDiversity(task, spec)),
   ];
@@ -237,25 +238,6 @@ function noPath({ flowId, avoid }: Task, spec: FlowSpec): Refusal {
 const isSamePort = (one: Endpoint, other: Endpoint): boolean =>
   one.switchId === other.switchId && one.port === other.port;
 
-/** What is wrong with a wish in itself. */
-function problemsOf(spec: FlowSpec): string[] {
-  const { source, destination, bandwidth, maxLatencyMs, maxLatencyTier2Ms } = spec;
-  const isOneSwitch = source.switchId === destination.switchId;
-  return [
-    bandwidth > 0 && bandwidth < 64 && "its bandwidth is below 64 kbit/s and not 0",
-    isSamePort(source, destination) &&
-      source.vlan === destination.vlan &&
-      "both ends have the same port and VLAN",
-    isOneSwitch && spec.protectedPath && "it is on one switch and cannot have a protected path",
-    spec.pinned && spec.protectedPath && "it is pinned and cannot have a protected path",
-    spec.ignoreBandwidth && spec.strictBandwidth && "it both ignores its bandwidth and insists on it",
-    maxLatencyMs !== null &&
-      maxLatencyTier2Ms !== null &&
-      maxLatencyTier2Ms < maxLatencyMs &&
-      "its second limit of latency is below the first one",
-  ].filter((problem) => problem !== false);
-}
-
 /** What is wrong with the ends that are looked at. */
 function problemsOfEnds(
   { books }: Task,
@@ -280,8 +262,7 @@ function problemsOfEnds(
 }
 
 function problemsOfDiversity({ books, flowId }: Task, { diverseWith }: FlowSpec): string[] {
-  if (diverseWith === null) return [];
-  if (diverseWith === flowId) return ["it cannot be diverse with itself"];
+  if (diverseWith === null || diverseWith === flowId) return [];
   return books.flow(diverseWith) === undefined
     ? [`it should be diverse with ${diverseWith}, which is not known`]
     : [];

@@ -1,6 +1,7 @@
 import type { Problem } from "wheelwork";
 import * as z from "zod";
 import {
+  contradictionsIn,
   FlowId,
   type Endpoint,
   type FlowChanges,
@@ -301,54 +302,24 @@ export const changesIn = ({ source, destination, wish }: WishOf): FlowChanges =>
   ...(destination === undefined ? {} : { destination }),
 });
 
-/** Which names a version of the interface has for what several rules are about. */
-export interface FieldNames {
-  readonly protectedPath: string;
-  readonly strictBandwidth: string;
-  readonly tier2: string;
-  readonly diverse: string;
-}
+/** How a version of the interface names a field that does not fit together with others. */
+export type FieldNames = Readonly<Partial<Record<keyof FlowSpec, string>>>;
 export const namesOfV2: FieldNames = {
+  bandwidth: "maximum_bandwidth",
   protectedPath: "allocate_protected_path",
   strictBandwidth: "strict_bandwidth",
-  tier2: "max_latency_tier2",
-  diverse: "diverse_flow_id",
+  maxLatencyTier2Ms: "max_latency_tier2",
+  diverseWith: "diverse_flow_id",
 };
-export const namesOfV1: FieldNames = { ...namesOfV2, diverse: "diverse-flowid" };
+export const namesOfV1: FieldNames = {
+  ...namesOfV2,
+  bandwidth: "maximum-bandwidth",
+  diverseWith: "diverse-flowid",
+};
 
-/** What does not fit together in a flow. */
-export function contradictions(spec: FlowSpec, names: FieldNames): Problem[] {
-  const problems: Problem[] = [];
-  const demand = (holds: boolean, path: string, message: string): void => {
-    if (!holds) problems.push({ path, message });
-  };
-  const { source, destination } = spec;
-  demand(!(spec.pinned && spec.protectedPath), names.protectedPath, "a pinned flow cannot be protected");
-  demand(
-    !(spec.protectedPath && source.switchId === destination.switchId),
-    names.protectedPath,
-    "a flow on one switch cannot be protected",
-  );
-  demand(
-    !(spec.ignoreBandwidth && spec.strictBandwidth),
-    names.strictBandwidth,
-    "cannot be together with ignore_bandwidth",
-  );
-  demand(
-    source.switchId !== destination.switchId ||
-      source.port !== destination.port ||
-      source.vlan !== destination.vlan,
-    "destination",
-    "is the port and the VLAN of the source",
-  );
-  if (spec.maxLatencyTier2Ms !== null) {
-    const { maxLatencyMs } = spec;
-    demand(maxLatencyMs !== null, names.tier2, "needs max_latency");
-    demand((maxLatencyMs ?? 0) <= spec.maxLatencyTier2Ms, names.tier2, "is less than max_latency");
-  }
-  demand(spec.diverseWith !== spec.flowId, names.diverse, "is the flow itself");
-  return problems;
-}
+/** What does not fit together in a flow, by the names of its fields. */
+export const contradictions = (spec: FlowSpec, names: FieldNames): Problem[] =>
+  contradictionsIn(spec).map(({ field, message }) => ({ path: names[field] ?? field, message }));
 
 /** A body, held against its schema. @throws FlowProblem 400 with all problems. */
 export function checked<T>(schema: z.ZodType<T>, body: unknown): T {

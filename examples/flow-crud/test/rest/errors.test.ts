@@ -98,16 +98,16 @@ const refusedBodies = [
       allocate_protected_path: true,
       destination: { switch_id: sw(1), port_number: 11, vlan_id: 1 },
     },
-    /^allocate_protected_path: a flow on one switch/,
+    /^allocate_protected_path: it is on one switch/,
   ],
   [
     "one end twice",
     { destination: { switch_id: sw(1), port_number: 10, vlan_id: 1 } },
-    /^destination: is the port and the VLAN of the source/,
+    /^destination: both ends have the same port and VLAN/,
   ],
-  ["a tier alone", { max_latency_tier2: 10 }, /^max_latency_tier2: needs max_latency/],
-  ["a tier below", { max_latency: 20, max_latency_tier2: 10 }, /^max_latency_tier2: is less/],
-  ["diverse with itself", { diverse_flow_id: "x" }, /^diverse_flow_id: is the flow itself/],
+  ["a tier alone", { max_latency_tier2: 10 }, /^max_latency_tier2: .* no first one/],
+  ["a tier below", { max_latency: 20, max_latency_tier2: 10 }, /^max_latency_tier2: .* below the first one/],
+  ["diverse with itself", { diverse_flow_id: "x" }, /^diverse_flow_id: it cannot be diverse with itself/],
   ["an unknown switch", { source: { switch_id: sw(99), port_number: 10 } }, /99|63/],
   ["a switch that is away", { source: { switch_id: sw(6), port_number: 10 } }, /not connected/],
   ["a port of a link", { source: { switch_id: sw(1), port_number: 102 } }, /port 102/],
@@ -135,6 +135,16 @@ test("what cannot be, and what is left out, is 400 with the name of its field", 
     expect(reply.json["error-description"], what).toMatch(description);
     expect(reply.status, what).toBe(400);
     expect((await send("GET", "/v2/flows")).json).toEqual([]);
+  }
+});
+
+test("what a create refuses, a change refuses, too: so each flow can be sent back as it was read", async () => {
+  const { send } = await startRest();
+  expect((await send("POST", "/v2/flows", flowBody("x", 1))).json).toMatchObject({ status: "Up" });
+  for (const [what, more] of refusedBodies) {
+    expect([what, (await send("PATCH", "/v2/flows/x", more)).status]).toEqual([what, 400]);
+    const { json } = await send("GET", "/v2/flows/x");
+    expect([what, (await send("PUT", "/v2/flows/x", json)).status]).toEqual([what, 200]);
   }
 });
 
