@@ -78,7 +78,11 @@ function noteLink(books: Books, event: EventOf<"link">): string[] {
     return inOrder(books, [...failed, ...books.notUp()]);
   }
   change(books, known, { isUp, latencyMs: known.isLatencySet ? known.latencyMs : latencyMs });
-  const touched = [...known.shares.keys()].filter((flowId) => books.find(flowId)?.isTouched === true);
+  const touched = [...known.shares.keys()].filter((flowId) => {
+    const record = books.find(flowId);
+    // One that was settled without what this link gives back says so still.
+    return record !== undefined && (record.isTouched || record.info !== null);
+  });
   return inOrder(books, [...failed, ...touched, ...books.notUp()]);
 }
 

@@ -214,8 +214,8 @@ export interface FlowStore {
 
   /**
    * Notes what has happened in the network, and says which flows it concerns: if a link has failed, those with a path on it; if a link or a
-   * switch is there again, those that are not UP, and those with a path on the link that no operation has settled since it failed. Pinned ones
-   * are left out. Those of lower priority numbers come first, then those of more bandwidth. The same event again concerns the same flows
+   * switch is there again, those that are not UP, and those with a path on the link that no operation has settled since it failed, or
+   * that say what they lack. Pinned ones are left out. Those of lower priority numbers come first, then those of more bandwidth. The same event again concerns the same flows
    * again, as long as nobody has worked on them.
    *
    * A link that is found on a port with another link replaces that one, which has failed then. Links are never forgotten.

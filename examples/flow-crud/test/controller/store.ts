@@ -450,6 +450,20 @@ export function conforms(newStore: NewStore): void {
     expect(await operator.status("a")).toBe("UP");
   });
 
+  test("a flow that has all again when a link returns does not say any more what it lacked", async () => {
+    const { store, operator } = await open();
+    await operator.create(specOf("a", 10, { protectedPath: true }));
+    const restore = { kind: "reroute", isAutomatic: true } as const;
+    expect(await store.note(linkEvent({ ends: [1, 3] }, false))).toEqual(["a"]);
+    const { shortcoming } = await operator.run("a", restore);
+    expect(await store.flow("a")).toMatchObject({ status: "DEGRADED", info: shortcoming });
+    expect(shortcoming).not.toBeNull();
+    expect(await store.note(linkEvent({ ends: [1, 3] }))).toEqual(["a"]);
+    await operator.run("a", restore);
+    expect(await store.flow("a")).toMatchObject({ status: "UP", info: null });
+    expect(await store.note(linkEvent({ ends: [1, 3] }))).toEqual([]);
+  });
+
   test("the first path gives way if it alone blocks each protected one", async () => {
     const cables = [
       [1, 2],
