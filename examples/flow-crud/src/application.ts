@@ -14,6 +14,7 @@ import { createController, type Controller, type ControllerOptions } from "./con
 import { SqliteFlowStore } from "./controller/flow-store-sqlite.ts";
 import { switchIdOf } from "./controller/model.ts";
 import type { FlowStore } from "./controller/store.ts";
+import { checkJournal, checkTogether } from "./data-folder.ts";
 import { Floodlight, type FloodlightOptions } from "./floodlight/floodlight.ts";
 import { openNetwork } from "./floodlight/open-network.ts";
 import { OpenFlowSwitches, type OpenFlowOptions } from "./floodlight/openflow-switches.ts";
@@ -78,6 +79,7 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
   const { dataDir, flow = {}, meters, bus = new LocalBus(), durability = "full" } = options;
   const { logger, clock, observe } = options.engine ?? {};
   mkdirSync(dataDir, { recursive: true });
+  checkJournal(dataDir);
   const parts: { close(): void | Promise<void> }[] = [];
   const keep = <T extends { close(): void | Promise<void> }>(part: T): T => {
     parts.unshift(part);
@@ -115,6 +117,7 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
     if (simulated !== undefined && (await flowStore.switches()).length === 0)
       await introduce(simulated, flowStore);
     const started = Promise.withResolvers<Engine>();
+    const marks = await flowStore.marks();
     const opened = keep(
       await openNetwork({
         path: join(dataDir, "rules.db"),
@@ -123,6 +126,7 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
           links: (await flowStore.links()).filter(({ isUp }) => isUp),
           switches: (await flowStore.switches()).flatMap((one) => (one.isConnected ? [one.switchId] : [])),
         },
+        check: (lastCommand) => checkTogether({ ...marks, lastCommand }),
         onEvent: async (event) => {
           await (await started.promise).submit(controller.hubs.handleEvent, { event });
         },

@@ -249,6 +249,14 @@ export class SqliteFlowStore implements FlowStore {
     return this.#write((books) => changeLink(books, link, change));
   }
 
+  /** What tells whether other files belong to this one: the version of the last plan, and whether a flow has a path. */
+  marks(): Promise<{ readonly lastPlan: number; readonly hasPaths: boolean }> {
+    return this.#read((books) => ({
+      lastPlan: books.counters.version,
+      hasPaths: books.flows({ limit: Infinity }).some(({ paths }) => paths.length > 0),
+    }));
+  }
+
   audit(): Promise<readonly string[]> {
     return this.#read(() => auditOf(this.#dump()));
   }

@@ -114,6 +114,11 @@ export class AddressBook {
     return BigInt(Number(row?.["generation"]));
   }
 
+  /** The number of the last command about any address; 0: there was none, as far as is noted. */
+  lastCommand(): number {
+    return Number(this.#statement("SELECT coalesce(max(seq), 0) AS last FROM place").get()?.["last"]);
+  }
+
   get(switchId: string, address: string): Place | undefined {
     return this.#row(switchId, address);
   }

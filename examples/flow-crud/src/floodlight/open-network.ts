@@ -18,6 +18,8 @@ export interface OpenNetworkOptions {
     { readonly simulated: SimulatedNetwork } | { readonly listen: Omit<SpeakerOptions, "generation"> };
   /** What was known before this process: see `DiscoveryOptions`. */
   readonly known: NonNullable<DiscoveryOptions["known"]>;
+  /** Gets the number of the last command that is noted, before a switch connects. If it throws, nothing is opened. */
+  readonly check?: (lastCommand: number) => void;
   /** Gets what happens in the network, one event after the other. If it fails, it gets the event again. */
   readonly onEvent: (event: NetworkEvent) => Promise<void>;
   /**
@@ -86,7 +88,7 @@ function latenciesOf({ links }: SimulatedNetwork): (link: Segment) => number | u
  * @throws WheelworkError WW_STORE_UNAVAILABLE. OpenFlowError WW_OF_CONFIG. The error of the system, such as EADDRINUSE.
  */
 export async function openNetwork(options: OpenNetworkOptions): Promise<OpenedNetwork> {
-  const { path, switches, known, onEvent, believed, onProblem, durability, clock } = options;
+  const { path, switches, known, check, onEvent, believed, onProblem, durability, clock } = options;
   let opened: SharedSource | undefined;
   const open = async (generation: bigint): Promise<SwitchSource> => {
     opened = new SharedSource(
@@ -98,6 +100,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<OpenedNe
   };
   const speaker = await SwitchSpeaker.over(open, {
     path,
+    ...(check === undefined ? {} : { check }),
     ...(durability === undefined ? {} : { durability }),
     ...(onProblem === undefined ? {} : { onProblem }),
     ...(clock === undefined ? {} : { clock }),

@@ -42,6 +42,8 @@ export interface SwitchSpeakerOptions {
    * is tried again sooner.
    */
   readonly compareMs?: number;
+  /** Gets the number of the last command that is noted, before a switch connects. If it throws, nothing is opened. */
+  readonly check?: (lastCommand: number) => void;
   /** Called for what a person should look at: a switch that refuses what it should have. */
   readonly onProblem?: (problem: string) => void;
   /** For tests: the clock. Without `after`, switches are compared only when they connect. */
@@ -135,6 +137,7 @@ export class SwitchSpeaker implements Speaker {
       wallMs: () => clock.wallMs(),
     });
     try {
+      options.check?.(book.lastCommand());
       return new SwitchSpeaker(options, book, await source(book.nextGeneration()));
     } catch (error) {
       book.close();

@@ -1,0 +1,56 @@
+import { mkdtempSync, renameSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { openFlowCrud, type FlowCrud } from "../src/application.ts";
+import { switchIdOf } from "../src/controller/model.ts";
+
+const end = (number: number) => ({ switchId: switchIdOf(BigInt(number)), port: 1, vlan: 10 });
+
+const create = (system: FlowCrud) =>
+  system.engine.call(system.controller.hubs.create, {
+    spec: { flowId: "a", source: end(1), destination: end(2), bandwidth: 1000 },
+  });
+
+test("a file that is missing beside files that were used is refused at each start, and changes no switch", async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), "flow-crud-folder-"));
+  onTestFinished(() => rmSync(dataDir, { recursive: true }));
+  const open = () => openFlowCrud({ dataDir, durability: "normal" });
+  const first = await open();
+  expect(await create(first)).toMatchObject({ kind: "result" });
+  await first.close();
+  for (const [name, why] of [
+    ["wheelwork.db", "wheelwork.db is missing"],
+    ["flows.db", "flows.db is new, or older than rules.db"],
+    ["rules.db", "rules.db is new"],
+  ] as const) {
+    const file = join(dataDir, name);
+    renameSync(file, `${file}.away`);
+    for (let start = 0; start < 2; start++)
+      await expect(open()).rejects.toThrow(expect.objectContaining({ code: "WW_STORE_UNAVAILABLE" }));
+    await expect(open()).rejects.toThrow(why);
+    rmSync(file, { force: true });
+    renameSync(`${file}.away`, file);
+  }
+  const again = await open();
+  expect(await again.flowStore.flow("a")).toMatchObject({ status: "UP" });
+  const validated = await again.engine.call(again.controller.hubs.validate, { flowId: "a" });
+  expect(validated).toMatchObject({
+    value: { directions: [{ asExpected: true }, { asExpected: true }] },
+  });
+  await again.close();
+});
+
+test("a folder of a version without flows, and one whose first start was cut off, are taken", async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), "flow-crud-folder-"));
+  onTestFinished(() => rmSync(dataDir, { recursive: true }));
+  await (await openFlowCrud({ dataDir, durability: "normal" })).close();
+  for (const name of ["flows.db", "rules.db"]) {
+    rmSync(join(dataDir, name));
+    const system = await openFlowCrud({ dataDir, durability: "normal" });
+    await system.close();
+  }
+  const system = await openFlowCrud({ dataDir, durability: "normal" });
+  expect(await create(system)).toMatchObject({ kind: "result" });
+  await system.close();
+});
