@@ -127,6 +127,7 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
           switches: (await flowStore.switches()).flatMap((one) => (one.isConnected ? [one.switchId] : [])),
         },
         check: (lastCommand) => checkTogether({ ...marks, lastCommand }),
+        believed: async () => ({ links: await flowStore.links(), switches: await flowStore.switches() }),
         onEvent: async (event) => {
           await (await started.promise).submit(controller.hubs.handleEvent, { event });
         },

@@ -19,7 +19,7 @@ function subjectOf(event: NetworkEvent): string {
 }
 
 /** What has happened, for people. */
-export function textOfEvent(event: NetworkEvent): string {
+function textOfEvent(event: NetworkEvent): string {
   if (event.kind === "switch")
     return `switch ${event.switchId} is ${event.isConnected ? "connected" : "away"}`;
   if (event.kind === "port")

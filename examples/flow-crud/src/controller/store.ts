@@ -47,7 +47,7 @@ export const refusals = [
   /** An end is on a switch that is not connected. */
   "inactive",
 ] as const;
-export type RefusalCode = (typeof refusals)[number];
+type RefusalCode = (typeof refusals)[number];
 
 /** Why not; its message is for people. */
 export interface Refusal {
