@@ -20,10 +20,14 @@ const slowest = [
   "simulation/test/storm.test.ts",
   "packages/storm/test/parts.test.ts",
   "test/turns/turns.test.ts",
+  "examples/flow-crud/test/controller/store.test.ts",
+  "examples/flow-crud/test/controller/chaos.test.ts",
   "examples/flow-crud/test/cluster/seed-programs.test.ts",
   "packages/kafka/test/secure.test.ts",
   "services/test/services.test.ts",
   "packages/kafka/test/kafka.test.ts",
+  "examples/flow-crud/test/rest/schemathesis.test.ts",
+  "examples/flow-crud/test/speaker/speaker.test.ts",
 ];
 
 class SlowestFirst extends BaseSequencer {

@@ -25,7 +25,7 @@ export function serveFlowCrud(
     "access" | "allowedHosts" | "insecure" | "logger" | "metrics" | "tls"
   > = {},
 ): ReturnType<typeof northbound> {
-  const { engine, hub, flows, floodlight, controller, flowStore, simulated } = system;
+  const { engine, hub, flows, floodlight, controller, flowStore, speaker, simulated } = system;
   const { logger } = options;
   const extra: NonNullable<NorthboundOptions["extra"]> = async (app) => {
     await flowRoutes({
@@ -91,6 +91,20 @@ export function serveFlowCrud(
         },
       },
       () => floodlight.unconfirmed(),
+    );
+    app.get(
+      "/network/unconfirmed",
+      {
+        config: { permission: "read" },
+        schema: {
+          summary: "Rules of flows that are not as they should be yet, since their switch is away",
+          description:
+            "They are removed, or put back, when their switch is there again, whenever that is. At most 1,000 are listed, the oldest first.",
+          operationId: "listUnconfirmedRules",
+          tags: ["network"],
+        },
+      },
+      () => speaker.unconfirmed(1_000),
     );
   };
   return northbound({
