@@ -1,3 +1,4 @@
+import { setImmediate as turn } from "node:timers/promises";
 import { WheelworkError, type RequestPage, type RequestStatus } from "wheelwork";
 import { FlowId, type FlowSpec } from "../controller/model.ts";
 import type { OperationView } from "../controller/requests.ts";
@@ -30,6 +31,8 @@ export class FlowReader {
   readonly #parts: ControllerParts;
   /** The hubs whose runs work on a flow. */
   readonly hubs: readonly string[];
+  /** Ends when all lists that were asked for are made. */
+  #lastList: Promise<unknown> = Promise.resolve();
 
   constructor(parts: ControllerParts) {
     this.#parts = parts;
@@ -110,8 +113,17 @@ export class FlowReader {
     return undefined;
   }
 
-  /** Flows in the order of their ids. */
-  async flows({ status, after, limit }: FlowQuery): Promise<readonly ShownFlow[]> {
+  /**
+   * Flows in the order of their ids. Lists are made one after the other, each in a turn of the event loop of its own: a thousand flows take
+   * tens of milliseconds, and clients may ask for many lists at once.
+   */
+  flows(query: FlowQuery): Promise<readonly ShownFlow[]> {
+    const list = this.#lastList.then(() => turn()).then(() => this.#list(query));
+    this.#lastList = list.catch(() => {});
+    return list;
+  }
+
+  async #list({ status, after, limit }: FlowQuery): Promise<readonly ShownFlow[]> {
     const wanted = status === undefined ? undefined : statusNamed(status);
     if (status !== undefined && wanted === undefined)
       throw invalid([{ path: "status", message: "must be one of UP, DOWN, DEGRADED, IN_PROGRESS" }]);

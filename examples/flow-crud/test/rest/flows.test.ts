@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { FlowReader } from "../../src/rest/flow-reader.ts";
 import { flowBody, linkEvent, startRest, sw } from "./system.ts";
 
 test("a flow is created, read, changed and deleted, and each answer tells the end", async () => {
@@ -168,6 +169,24 @@ test("a list is filtered by status and comes in pages", async () => {
   expect((await change).json.status).toBe("Up");
   await store.note(linkEvent(1, 2, false));
   expect(await ids("?status=DOWN")).toEqual(["a", "b", "c", "d"]);
+});
+
+test("lists that many clients ask for at once leave turns of the event loop for others", async () => {
+  const { send, engine, hubs, store } = await startRest();
+  await send("POST", "/v2/flows", flowBody("a", 1));
+  const reader = new FlowReader({ engine, hubs, store });
+  let turns = 0;
+  let next = setImmediate(function count() {
+    turns++;
+    next = setImmediate(count);
+  });
+  const lists = await Promise.all(Array.from({ length: 50 }, () => reader.flows({ limit: 10 })));
+  clearImmediate(next);
+  expect(lists.map(({ length }) => length)).toEqual(Array(50).fill(1));
+  expect(turns).toBeGreaterThanOrEqual(50);
+  await expect(reader.flows({ status: "odd", limit: 1 })).rejects.toThrow("status");
+  // One that fails holds up none after it.
+  expect(await reader.flows({ limit: 1 })).toHaveLength(1);
 });
 
 test("while an operation works on a flow, another one is refused or waits for its turn", async () => {
