@@ -21,7 +21,7 @@ async function serve() {
   const post = (payload: object, headers: Record<string, string> = {}) =>
     server.inject({ method: "POST", url: "/flow", payload, headers });
   const get = (url: string) => server.inject({ method: "GET", url });
-  return { server, post, get };
+  return { system, server, post, get };
 }
 
 test("the proof of concept's four requests over HTTP, as JSON and as the proof of concept's text", async () => {
@@ -76,6 +76,35 @@ test("what is looked for and not there, or asked for wrongly, is told", async ()
   const invalid = await post({ flowid: "", length: 0, error: 3, colour: "red" });
   expect(invalid.statusCode).toBe(400);
   expect(invalid.json<{ problems: unknown[] }>().problems).toHaveLength(4);
+});
+
+test("a flow moves when a link is cut, and what a switch owes outlives its removal", async () => {
+  const { server, system, get } = await serve();
+  const send = (method: "POST" | "DELETE", url: string, payload?: object) =>
+    server.inject({ method, url, ...(payload === undefined ? {} : { payload }) });
+  const status = async (): Promise<unknown> => (await get("/v2/flows/f")).json<{ status: string }>().status;
+  const hops = async (): Promise<number> =>
+    (await get("/v1/flows/f/path")).json<{ flowpath_forward: unknown[] }>().flowpath_forward.length;
+  const end = (number: number) => ({
+    switch_id: `00:00:00:00:00:00:00:0${number}`,
+    port_number: 1,
+    vlan_id: 10,
+  });
+  const body = { flow_id: "f", source: end(1), destination: end(3), maximum_bandwidth: 1000 };
+  expect((await send("POST", "/v2/flows", body)).statusCode).toBe(200);
+  expect([await status(), await hops()]).toEqual(["Up", 3]);
+  expect((await send("POST", "/network/links/1-2", { up: false })).statusCode).toBe(200);
+  // The other way round the ring of eight.
+  await expect.poll(hops).toBe(7);
+  await expect.poll(status).toBe("Up");
+  system.simulated?.off(7);
+  const deleted = await send("DELETE", "/v2/flows/f");
+  expect(deleted.statusCode).toBe(200);
+  expect(deleted.body).toContain("unconfirmed");
+  expect((await get("/network/unconfirmed")).json<{ count: number }>().count).toBe(2);
+  system.simulated?.on(7);
+  await expect.poll(async () => (await get("/network/unconfirmed")).json<{ count: number }>().count).toBe(0);
+  expect(system.simulated?.flows(7)).toHaveLength(1);
 });
 
 test("a request can be drawn, and the interface is described", async () => {

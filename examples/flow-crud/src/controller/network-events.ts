@@ -39,7 +39,7 @@ function noteSwitch(books: Books, event: EventOf<"switch">): string[] {
   const known = books.switch(switchId) ?? unseen(switchId);
   const ports = event.ports?.toSorted((one, other) => one.port - other.port) ?? known.ports;
   books.putSwitch({ switchId, isConnected, address, description, ports });
-  return isConnected ? inOrder(books, books.notUp()) : [];
+  return isConnected ? inOrder(books, waiting(books)) : [];
 }
 
 function notePort(books: Books, { switchId, port, name, isUp, speedKbps }: EventOf<"port">): void {
@@ -75,7 +75,7 @@ function noteLink(books: Books, event: EventOf<"link">): string[] {
     const speed = event.speedKbps ?? 0;
     const bandwidth = speed > 0 ? speed : speedOf(books, segment);
     books.putLink(segment, { isUp, cost: assumed.cost, latencyMs, isLatencySet: false, bandwidth });
-    return inOrder(books, [...failed, ...books.notUp()]);
+    return inOrder(books, [...failed, ...waiting(books)]);
   }
   change(books, known, { isUp, latencyMs: known.isLatencySet ? known.latencyMs : latencyMs });
   const touched = [...known.shares.keys()].filter((flowId) => {
@@ -83,8 +83,12 @@ function noteLink(books: Books, event: EventOf<"link">): string[] {
     // One that was settled without what this link gives back says so still.
     return record !== undefined && (record.isTouched || record.info !== null);
   });
-  return inOrder(books, [...failed, ...touched, ...books.notUp()]);
+  return inOrder(books, [...failed, ...touched, ...waiting(books)]);
 }
+
+/** The flows that are not UP. One that is being created is not: its own operation looks after it. */
+const waiting = (books: Books): string[] =>
+  [...books.notUp()].filter((flowId) => books.find(flowId)?.standing !== null);
 
 /** The speed of the slower end of a link, as far as it is known. */
 function speedOf(books: Books, { from, fromPort, to, toPort }: Segment): number {

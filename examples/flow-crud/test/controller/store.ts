@@ -261,6 +261,14 @@ export function conforms(newStore: NewStore): void {
     expect(await store.flow("a")).toMatchObject({ spec: { bandwidth: 200 } });
   });
 
+  test("a switch that connects concerns no flow that is being created", async () => {
+    const { store, operator } = await open();
+    await operator.plan("a", { kind: "create", spec: specOf("a", 10) });
+    expect(await store.note(switchEvent(1, true))).toEqual([]);
+    // A link of its path that fails does.
+    expect(await store.note(linkEvent({ ends: [1, 2] }, false))).toEqual(["a"]);
+  });
+
   test("an end on a port that its switch does not have is refused", async () => {
     const { store, operator } = await open();
     await store.note({
