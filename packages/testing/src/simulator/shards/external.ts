@@ -70,6 +70,8 @@ async function work(
 ): Promise<void> {
   const correlation = headers["correlation-id"] ?? "";
   const { run, call, attempt, epoch } = attemptOf(key, correlation);
+  /** What the worker has said by `fail`. */
+  let failed: Outcome | undefined;
   const context = {
     requestId: run,
     call,
@@ -79,16 +81,19 @@ async function work(
     idempotencyKey: headers["idempotency-key"] ?? "",
     signal: new AbortController().signal,
     deadline: Number(headers["deadline"]),
-    fail: () => {
-      throw new Error("the workers of simulations give their outcomes");
+    ...(headers["fence"] === undefined ? {} : { fence: Number(headers["fence"]) }),
+    fail: (code: string, message: string) => {
+      failed = { kind: "error", code, message } as Outcome;
+      throw new Error(message);
     },
     onAbort: () => {},
     progress: () => {},
   } as unknown as AttemptContext;
   const ports: WorkerPorts = { bus: stage.relays(), replies: { kind: "process" } };
-  const outcome = await Promise.resolve()
+  const given = await Promise.resolve()
     .then(() => worker.attempt(JSON.parse(value), context, ports))
     .catch((): Outcome | undefined => undefined);
+  const outcome = failed ?? given;
   if (outcome?.kind === "timeout") return;
   const partition = Number(headers["reply-partition"]);
   await stage.outside.append(inbox, { key, ...write(correlation, responseOf(outcome)) }, partition);
