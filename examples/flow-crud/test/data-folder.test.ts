@@ -1,4 +1,4 @@
-import { mkdtempSync, renameSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -39,6 +39,33 @@ test("a file that is missing beside files that were used is refused at each star
     value: { directions: [{ asExpected: true }, { asExpected: true }] },
   });
   await again.close();
+});
+
+test("with a journal from an older backup, an operation changes nothing, and says what is wrong", async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), "flow-crud-folder-"));
+  onTestFinished(() => rmSync(dataDir, { recursive: true }));
+  const open = () => openFlowCrud({ dataDir, durability: "normal" });
+  await (await open()).close();
+  const [journal, backup] = [join(dataDir, "wheelwork.db"), join(dataDir, "backup.db")];
+  copyFileSync(journal, backup);
+  const first = await open();
+  expect(await create(first)).toMatchObject({ kind: "result" });
+  for (const bandwidth of [2000, 3000])
+    await first.engine.call(first.controller.hubs.update, {
+      flowId: "a",
+      changes: { bandwidth },
+      queue: true,
+    });
+  await first.close();
+  copyFileSync(backup, journal);
+  const restored = await open();
+  const refused = await restored.engine.call(restored.controller.hubs.delete, { flowId: "a", queue: true });
+  expect(refused).toMatchObject({
+    kind: "error",
+    message: expect.stringContaining("restore both from the same backup"),
+  });
+  expect(await restored.flowStore.flow("a")).toMatchObject({ status: "UP", spec: { bandwidth: 3000 } });
+  await restored.close();
 });
 
 test("a folder of a version without flows, and one whose first start was cut off, are taken", async () => {

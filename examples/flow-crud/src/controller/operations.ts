@@ -98,6 +98,12 @@ const textOf = (failure: {
   readonly code?: string;
 }): string => (failure.kind === "timeout" ? "it has not answered in its time" : (failure.message ?? ""));
 
+/** A run that has its turn is the latest one of its flow, unless the store of requests is not the one that it was. */
+const later = ({ code }: { readonly kind: string; readonly code?: string }): string =>
+  code === "superseded"
+    ? " The store of requests is older than the store of flows: restore both from the same backup."
+    : "";
+
 /** The switches that no other path of a flow can avoid: those of its ends. */
 function endsOf({ plan }: Data): readonly string[] {
   const spec = (plan?.after ?? plan?.before)?.spec as FlowSpec | undefined;
@@ -249,7 +255,10 @@ function operationHub<Schema extends z.ZodType>(
             const code = failure.kind === "error" ? refusals.find((one) => one === failure.code) : undefined;
             // Nobody knows whether there is a plan.
             if (code === undefined)
-              return s.raise("Failed", because(data, "timeout", `the plan: ${textOf(failure)}`));
+              return s.raise(
+                "Failed",
+                because(data, "timeout", `the plan: ${textOf(failure)}${later(failure)}`),
+              );
             // Of a second try, what the first one met is the better reason.
             return data.try === 0
               ? s.raise("Refused", { code, reason: textOf(failure) })
