@@ -178,7 +178,7 @@ async function start(options: ReturnType<typeof readOptions>): Promise<{ close()
       "",
       "  Wheelwork: flow-crud is running",
       "",
-      `  Northbound   ${url}   (POST /flow, GET /requests, GET /metrics, GET /openapi.json)`,
+      `  Northbound   ${url}   (POST /v2/flows, POST /flow, GET /network.svg, GET /openapi.json)`,
       ...(system.network === undefined
         ? []
         : [`  OpenFlow     ${placeOf(network)}   (npm run network, GET /switches/unconfirmed)`]),
