@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { WheelworkError } from "wheelwork";
 
@@ -37,6 +38,40 @@ interface Pending {
   readonly reject: (error: unknown) => void;
 }
 
+/** The file that a path leads to, by its device and inode. */
+function fileAt(path: string): string | undefined {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return stat === undefined ? undefined : `${stat.dev}:${stat.ino}`;
+}
+
+/**
+ * Looks whether the paths of a database still lead to the files that it has open. What is written to a file that somebody has deleted is gone
+ * with the process.
+ */
+class FileWatch {
+  readonly #paths: readonly string[];
+  readonly #files = new Map<string, string>();
+
+  constructor(db: DatabaseSync) {
+    const path = db.location();
+    this.#paths = path === null ? [] : [path, `${path}-wal`];
+    this.check();
+  }
+
+  /** @throws WheelworkError WW_STORE_UNAVAILABLE. */
+  check(): void {
+    for (const path of this.#paths) {
+      const [known, found] = [this.#files.get(path), fileAt(path)];
+      if (known === undefined && found !== undefined) this.#files.set(path, found);
+      if (known === undefined || known === found) continue;
+      throw new WheelworkError("WW_STORE_UNAVAILABLE", `${path} was deleted or replaced`, {
+        next: "Put the file back in its place. What was written is in it.",
+        retryable: true,
+      });
+    }
+  }
+}
+
 /**
  * Many small writes in one transaction. A commit waits for the disk, so what comes in one turn of the event loop shares
  * one commit: a thousand messages cost little more than one.
@@ -45,6 +80,7 @@ export class GroupCommit {
   readonly #db: DatabaseSync;
   readonly #soon: (task: () => void) => void;
   readonly #turnMs: number;
+  readonly #watch: FileWatch;
   #pending: Pending[] = [];
 
   /**
@@ -53,6 +89,7 @@ export class GroupCommit {
    */
   constructor(db: DatabaseSync, soon: (task: () => void) => void, turnMs = Infinity) {
     this.#db = db;
+    this.#watch = new FileWatch(db);
     this.#soon = soon;
     this.#turnMs = turnMs;
   }
@@ -74,12 +111,15 @@ export class GroupCommit {
     const results: unknown[] = [];
     const begin = performance.now();
     try {
+      this.#watch.check();
       this.#db.exec("BEGIN IMMEDIATE");
       for (const { write } of group) {
         results.push(write());
         if (performance.now() - begin > this.#turnMs) break;
       }
       this.#db.exec("COMMIT");
+      // Nobody is told of what went into a file that has just gone.
+      this.#watch.check();
     } catch (error) {
       if (this.#db.isOpen && this.#db.isTransaction) this.#db.exec("ROLLBACK");
       for (const { reject } of group) reject(error);

@@ -5,11 +5,18 @@ import { expect, onTestFinished, test } from "vitest";
 import { openFlowCrud, type FlowCrud } from "../src/application.ts";
 import { switchIdOf } from "../src/controller/model.ts";
 
-const end = (number: number) => ({ switchId: switchIdOf(BigInt(number)), port: 1, vlan: 10 });
+const end = (number: number, vlan: number) => ({ switchId: switchIdOf(BigInt(number)), port: 1, vlan });
+const specOf = (flowId: string, vlan: number) => ({
+  flowId,
+  source: end(1, vlan),
+  destination: end(2, vlan),
+  bandwidth: 1000,
+});
 
-const create = (system: FlowCrud) =>
+const create = (system: FlowCrud, flowId = "a", vlan = 10) =>
   system.engine.call(system.controller.hubs.create, {
-    spec: { flowId: "a", source: end(1), destination: end(2), bandwidth: 1000 },
+    spec: specOf(flowId, vlan),
+    queue: true,
   });
 
 test("a file that is missing beside files that were used is refused at each start, and changes no switch", async () => {
@@ -39,6 +46,21 @@ test("a file that is missing beside files that were used is refused at each star
     value: { directions: [{ asExpected: true }, { asExpected: true }] },
   });
   await again.close();
+});
+
+test("nothing is told as done that went into a file that was deleted, and work goes on when the file is back", async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), "flow-crud-folder-"));
+  onTestFinished(() => rmSync(dataDir, { recursive: true }));
+  const controller = { storeTimeoutMs: 100, switchTimeoutMs: 100, backoffMs: 1, cleanUpMs: 100 };
+  const system = await openFlowCrud({ dataDir, durability: "normal", controller });
+  for (const name of ["flows.db", "flows.db-wal", "rules.db", "rules.db-wal"]) {
+    const file = join(dataDir, name);
+    renameSync(file, `${file}.away`);
+    expect([name, await create(system, name)]).toMatchObject([name, { kind: "error" }]);
+    renameSync(`${file}.away`, file);
+  }
+  expect(await create(system, "b", 20)).toMatchObject({ kind: "result" });
+  await system.close();
 });
 
 test("with a journal from an older backup, an operation changes nothing, and says what is wrong", async () => {
