@@ -31,7 +31,8 @@ describe.skipIf(!canRun)("npm run cluster", () => {
     const places = { brokers: kafka.brokers, database: postgres.url, data, shards: 2, port };
     // Patient: whether a broker that has just started is quick, is not what is tested.
     const patient = { "worker-timeout": 2000, deadline: 8000, "session-timeout": 2000 };
-    flags = Object.entries({ ...places, ...patient, nodes: 2 }).flatMap(([flag, value]) => [
+    const servers = { "api-port": 0, "network-port": 0 };
+    flags = Object.entries({ ...places, ...patient, ...servers, nodes: 2 }).flatMap(([flag, value]) => [
       `--${flag}`,
       `${value}`,
     ]);
@@ -117,6 +118,12 @@ describe.skipIf(!canRun)("npm run cluster", () => {
 
   test("a node that dies is started again", async () => {
     const npm = await run();
+    // Each node serves flows, and Floodlight has the network.
+    const urls = Array.from(npm.output.matchAll(/^ +(?:node \S+|floodlight) (http:\S+)/gm), ([, url]) => url);
+    expect(urls).toHaveLength(3);
+    const paths = ["/v2/flows", "/v2/flows", "/network/links"];
+    for (const [index, path] of paths.entries())
+      expect((await fetch(`${urls[index]}${path}`)).status).toBe(200);
     const [node] = pidsOf("node-2");
     process.kill(node as number, "SIGKILL");
     await expect.poll(() => npm.output).toContain("node-2 has died, and is started again");

@@ -11,6 +11,7 @@ import {
 import { kafka } from "@wheelwork/kafka";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { originalTopics } from "../../src/topics.ts";
+import { askHttp, flowBody } from "../cluster/flows.ts";
 import { listsProcesses, Npm, processesWith } from "./npm.ts";
 
 // It takes two minutes, most of which Storm needs to start: WHEELWORK_LONG=1 asks for it.
@@ -26,6 +27,7 @@ const key = "0123456789abcdef".repeat(2);
 describe.skipIf(!canRun)("npm run cluster and npm run storm, on the servers of npm run services", () => {
   let folder: string;
   let port: string;
+  let apiPort: string;
   let brokers: string;
   let env: Record<string, string>;
 
@@ -33,9 +35,10 @@ describe.skipIf(!canRun)("npm run cluster and npm run storm, on the servers of n
     folder = mkdtempSync(join(tmpdir(), "wheelwork-npm-storm-"));
     chmodSync(folder, 0o755);
     const ports: number[] = [];
-    while (ports.length < 7) ports.push(await freePort());
-    const [kafkaPort, postgresPort, northbound, ...storm] = ports;
+    while (ports.length < 8) ports.push(await freePort());
+    const [kafkaPort, postgresPort, northbound, api, ...storm] = ports;
     port = `${northbound}`;
+    apiPort = `${api}`;
     brokers = `127.0.0.1:${kafkaPort}`;
     env = {
       WHEELWORK_SERVICES: join(folder, "services"),
@@ -56,12 +59,19 @@ describe.skipIf(!canRun)("npm run cluster and npm run storm, on the servers of n
   const cluster = (): Promise<Npm> =>
     Npm.run(
       "cluster",
-      ["--port", port, "--data", join(folder, "cluster"), "--shards", "4", ...patient],
+      ["--port", port, "--api-port", "0", "--data", join(folder, "cluster"), "--shards", "4", ...patient],
       "flow-crud is running on Kafka",
       env,
     );
   const storm = (): Promise<string> =>
-    Npm.output("storm", ["start", "--port", port, "--data", join(folder, "storm"), ...patient], env);
+    Npm.output(
+      "storm",
+      ["start", "--port", port, "--api-port", apiPort, "--data", join(folder, "storm"), ...patient],
+      env,
+    );
+  /** Whether there is a flow in the end. Its switches must be found first. */
+  const flow = async (url: string): Promise<number> =>
+    (await askHttp(() => [url], "POST", "/v2/flows", flowBody("life", 1, 3, 10))).status;
   const post = async (): Promise<string> => {
     const headers = { "idempotency-key": key };
     const body = '{"flowid": "f", "length": 3}';
@@ -87,12 +97,18 @@ describe.skipIf(!canRun)("npm run cluster and npm run storm, on the servers of n
     await Npm.output("services", ["start"], env);
     const first = await cluster();
     expect(await post()).toBe(happy);
+    const urls = Array.from(first.output.matchAll(/node node-\d (http:\S+)/g), ([, url]) => url ?? "");
+    expect(urls).toHaveLength(2);
+    await expect.poll(() => flow(urls[1] ?? "")).toBe(200);
     await first.end("SIGTERM");
     const before = await messages();
     await storm();
     // The key is new to Storm, which has a store of its own.
     expect(await post()).toBe(happy);
     expect(await messages()).toBe(before);
+    // So is its store of flows.
+    await expect.poll(() => flow(`http://127.0.0.1:${apiPort}`)).toBe(200);
+    expect(await Npm.output("storm", ["status"], env)).toMatch(/^api: runs/m);
     // `wheelwork storm` finds the Nimbus that is running here, and the topology's own store.
     const cli = (...args: string[]): Promise<string> => Npm.output("wheelwork", ["storm", ...args], env);
     expect(await cli("list")).toMatch(/^flow-crud {2}ACTIVE/m);
