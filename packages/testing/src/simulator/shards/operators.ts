@@ -200,7 +200,9 @@ export class Operators {
       const labelled =
         labels === undefined ? 0 : await this.#asking.insist(asked, () => asked.engine.count({ labels }));
       const again = await this.#asking.insist(asked, () => asked.engine.requests({ limit: 1000 }));
-      const such = page?.items.filter((item) => isDeepStrictEqual(item.labels, labels)).length;
+      const such = page?.items.filter((item) =>
+        Object.entries(labels ?? {}).every(([name, value]) => item.labels?.[name] === value),
+      ).length;
       this.#ledger.demand(
         "reads",
         labels === undefined || labelled === such || !isDeepStrictEqual(again, page),
