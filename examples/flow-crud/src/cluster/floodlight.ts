@@ -150,7 +150,7 @@ async function serveNetwork(
   network: SimulatedNetwork,
   { port, host, ...access }: NonNullable<FloodlightPartOptions["control"]>,
 ): Promise<Part & { readonly url: string }> {
-  const app = Fastify({ bodyLimit: 10_000, forceCloseConnections: "idle" });
+  const app = Fastify({ bodyLimit: 10_000, forceCloseConnections: true });
   protect(app, access);
   app.setErrorHandler((error, _request, reply) => {
     const { details, headers } = problemOf(error);

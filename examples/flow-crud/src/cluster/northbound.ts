@@ -53,6 +53,10 @@ export async function startNorthbound(
   const app: FastifyInstance = Fastify({ bodyLimit: 1_000_000, forceCloseConnections: "idle" });
   let isClosing = false;
   protect(app, listen);
+  // A connection whose request ends while the server closes would be kept for its next one, and nothing would end.
+  app.addHook("onSend", async (_request, reply) => {
+    if (isClosing) reply.header("connection", "close");
+  });
   // The body goes to the hub as it is. The hub decides whether it is a request.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => done(null, body));
