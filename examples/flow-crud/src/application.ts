@@ -141,6 +141,7 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
         ? undefined
         : await OpenFlowSwitches.over(() => Promise.resolve(opened.share()), {
             ...options.network,
+            isShared: true,
             path: join(dataDir, "switches.db"),
             durability,
             onProblem,
