@@ -23,10 +23,15 @@ function spansOf(kills: readonly string[]): Told[] {
     spawnSync(process.execPath, [...flags, program, folder, file, "flow-1", ...last], { encoding: "utf8" });
   for (const kill of kills) expect(play(kill)).toMatchObject({ signal: "SIGKILL", stderr: "" });
   expect(play()).toMatchObject({ status: 0, stderr: "" });
-  return readFileSync(file, "utf8")
+  const all = readFileSync(file, "utf8")
     .trim()
     .split("\n")
     .map((line) => JSON.parse(line) as Told);
+  // What the network tells at each start has traces of its own.
+  const traces = new Set(
+    all.flatMap(({ name, traceId }) => (name.startsWith("flow-create") ? [traceId] : [])),
+  );
+  return all.filter(({ traceId }) => traces.has(traceId));
 }
 
 /** Spans by their names, each with the one that it is below. */
