@@ -2,21 +2,13 @@ import { end, hub } from "wheelwork";
 import { EventReply, HandleEvent, RestoreFlows, RestoreReply } from "./requests.ts";
 import type { OperationHubs } from "./operations.ts";
 import type { ControllerSpokes } from "./spokes.ts";
-import type { NetworkEvent } from "./store.ts";
+import { subjectOf, type NetworkEvent } from "./store.ts";
 
 /** How long the start of all reroutes of one event may take. */
 const restoreMs = 600_000;
 
 /** So many reroutes of one event start at once, and then others so many milliseconds later: they need what other operations need, too. */
 const [restoresAtOnce, restMs] = [50, 50];
-
-/** What an event is about: events of the same thing follow one another. */
-function subjectOf(event: NetworkEvent): string {
-  if (event.kind === "switch") return `switch ${event.switchId}`;
-  if (event.kind === "port") return `port ${event.switchId} ${event.port}`;
-  const ends = [`${event.from} ${event.fromPort}`, `${event.to} ${event.toPort}`].toSorted();
-  return `link ${ends.join(" ")}`;
-}
 
 /** What has happened, for people. */
 function textOfEvent(event: NetworkEvent): string {

@@ -152,6 +152,14 @@ export const NetworkEvent = z.discriminatedUnion("kind", [
 ]);
 export type NetworkEvent = z.output<typeof NetworkEvent>;
 
+/** What an event is about: a switch, a port, or a link, whichever end is named first. Events of the same thing follow one another. */
+export function subjectOf(event: NetworkEvent): string {
+  if (event.kind === "switch") return `switch ${event.switchId}`;
+  if (event.kind === "port") return `port ${event.switchId} ${event.port}`;
+  const ends = [`${event.from} ${event.fromPort}`, `${event.to} ${event.toPort}`].toSorted();
+  return `link ${ends.join(" ")}`;
+}
+
 /** Which flows to list. */
 export interface FlowFilter {
   readonly status?: StoredFlow["status"];

@@ -1,5 +1,4 @@
-import type { NetworkEvent, StoredLink, StoredSwitch } from "../controller/store.ts";
-import { subjectOf } from "./outbox.ts";
+import { subjectOf, type NetworkEvent, type StoredLink, type StoredSwitch } from "../controller/store.ts";
 
 /** What somebody who is told of the network believes. */
 export interface BelievedNetwork {

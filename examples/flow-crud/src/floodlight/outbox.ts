@@ -1,4 +1,4 @@
-import type { NetworkEvent } from "../controller/store.ts";
+import { subjectOf, type NetworkEvent } from "../controller/store.ts";
 
 /** What an outbox is made with. */
 export interface OutboxOptions {
@@ -74,17 +74,5 @@ export class Outbox {
       }
     }
     this.#isBusy = false;
-  }
-}
-
-/** What an event is about: events about the same follow one another. */
-export function subjectOf(event: NetworkEvent): string {
-  switch (event.kind) {
-    case "switch":
-      return `switch ${event.switchId}`;
-    case "port":
-      return `port ${event.switchId} ${event.port}`;
-    case "link":
-      return `link ${event.from} ${event.fromPort} ${event.to} ${event.toPort}`;
   }
 }

@@ -1,8 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { systemClock, type Bus, type Clock, type Message } from "wheelwork";
 import { SpeakerAnswer, SpeakerCommand, type Speaker } from "../controller/speaker.ts";
-import { NetworkEvent } from "../controller/store.ts";
-import { subjectOf } from "./outbox.ts";
+import { NetworkEvent, subjectOf } from "../controller/store.ts";
 
 /** The topics between the workers of flows and the switch controller. */
 export interface SpeakerTopics {
