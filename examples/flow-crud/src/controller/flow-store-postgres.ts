@@ -1,8 +1,8 @@
 import { Pool, type PoolClient, type QueryResult } from "pg";
 import { WheelworkError } from "wheelwork";
+import { BookedFlowStore } from "./booked-flow-store.ts";
 import { Books, type Changes } from "./books.ts";
 import type { Claim } from "./claims.ts";
-import { commit, plan, recall, settle, undo } from "./flow-operations.ts";
 import {
   auditOf,
   booksOf,
@@ -17,22 +17,7 @@ import {
 } from "./flow-rows.ts";
 import { beginOf, claimsOf, tables, tablesOf } from "./flow-schema-postgres.ts";
 import { segmentOf } from "./graph.ts";
-import type { Segment } from "./model.ts";
-import { changeLink, note, type LinkChange } from "./network-events.ts";
-import {
-  NetworkEvent,
-  type Avoid,
-  type FlowFilter,
-  type FlowStore,
-  type Guard,
-  type Intent,
-  type Plan,
-  type Recalled,
-  type Refusal,
-  type StoredFlow,
-  type StoredLink,
-  type StoredSwitch,
-} from "./store.ts";
+import type { StoredSwitch } from "./store.ts";
 
 /** What the store in PostgreSQL can be set to. */
 export interface PostgresFlowStoreOptions {
@@ -83,7 +68,7 @@ class JobError extends Error {
  * The store of several processes, in PostgreSQL. One of them writes at a time. Each keeps the books in memory: a transaction begins by
  * reading what others have changed since. What is asked while a transaction is under way goes together with the next one.
  */
-export class PostgresFlowStore implements FlowStore {
+export class PostgresFlowStore extends BookedFlowStore {
   readonly #server: Pool;
   readonly #schema: string;
   readonly #rememberMs: number;
@@ -98,6 +83,7 @@ export class PostgresFlowStore implements FlowStore {
 
   /** Connects and creates missing tables at the first use. */
   constructor(connectionString: string, options: PostgresFlowStoreOptions = {}) {
+    super();
     this.#schema = options.schema ?? "flow_controller";
     this.#rememberMs = options.rememberMs ?? rememberMs;
     this.#wallMs = options.wallMs ?? Date.now;
@@ -114,63 +100,6 @@ export class PostgresFlowStore implements FlowStore {
     });
     // A statement that loses its connection fails by itself. Between statements nobody needs to know: the next one connects anew.
     this.#server.on("error", () => {});
-  }
-
-  plan(flowId: string, guard: Guard, intent: Intent, avoid: Avoid): Promise<Plan | Refusal> {
-    return this.#write((books, now) => plan({ books, flowId, guard, now }, intent, avoid), flowId);
-  }
-
-  commit(
-    flowId: string,
-    guard: Guard,
-    settles: { readonly info: string | null } | null,
-  ): Promise<"done" | Refusal> {
-    return this.#write((books, now) => commit({ books, flowId, guard, now }, settles), flowId);
-  }
-
-  recall(flowId: string, guard: Guard): Promise<Recalled | Refusal> {
-    return this.#write((books, now) => recall({ books, flowId, guard, now }), flowId);
-  }
-
-  settle(flowId: string, guard: Guard, info: string | null): Promise<"done" | Refusal> {
-    return this.#write((books, now) => settle({ books, flowId, guard, now }, info), flowId);
-  }
-
-  undo(
-    flowId: string,
-    guard: Guard,
-    options: { readonly keep: boolean; readonly info: string | null },
-  ): Promise<"done" | Refusal> {
-    return this.#write((books, now) => undo({ books, flowId, guard, now }, options), flowId);
-  }
-
-  flow(flowId: string): Promise<StoredFlow | undefined> {
-    return this.#read((books) => books.flow(flowId));
-  }
-
-  flows(filter: FlowFilter): Promise<readonly StoredFlow[]> {
-    return this.#read((books) => books.flows(filter));
-  }
-
-  counts(): Promise<Readonly<Record<StoredFlow["status"], number>>> {
-    return this.#read((books) => books.counts());
-  }
-
-  async note(event: NetworkEvent): Promise<readonly string[]> {
-    const checked = NetworkEvent.parse(event);
-    return this.#write((books) => note(books, checked));
-  }
-
-  switches(): Promise<readonly StoredSwitch[]> {
-    return this.#read((books) => books.switches());
-  }
-
-  links(): Promise<readonly StoredLink[]> {
-    return this.#read((books) => books.links());
-  }
-
-  changeLink(link: Segment, change: LinkChange): Promise<boolean | Refusal> {
-    return this.#write((books) => changeLink(books, link, change));
   }
 
   async audit(): Promise<readonly string[]> {
@@ -208,11 +137,11 @@ export class PostgresFlowStore implements FlowStore {
     });
   }
 
-  #read<T>(work: (books: Books) => T): Promise<T> {
+  protected read<T>(work: (books: Books) => T): Promise<T> {
     return this.#ask(work, false, undefined);
   }
 
-  #write<T>(work: (books: Books, now: number) => T, flowId?: string): Promise<T> {
+  protected write<T>(work: (books: Books, now: number) => T, flowId?: string): Promise<T> {
     return this.#ask(work, true, flowId);
   }
 

@@ -1,9 +1,9 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { WheelworkError } from "wheelwork";
 import { GroupCommit, openDatabase, type DatabaseDurability } from "../database.ts";
+import { BookedFlowStore } from "./booked-flow-store.ts";
 import { Books, type Changes } from "./books.ts";
 import type { Claim } from "./claims.ts";
-import { commit, plan, recall, settle, undo } from "./flow-operations.ts";
 import {
   auditOf,
   booksOf,
@@ -17,22 +17,7 @@ import {
   type Row,
 } from "./flow-rows.ts";
 import { segmentOf } from "./graph.ts";
-import type { Segment } from "./model.ts";
-import { changeLink, note, type LinkChange } from "./network-events.ts";
-import {
-  NetworkEvent,
-  type Avoid,
-  type FlowFilter,
-  type FlowStore,
-  type Guard,
-  type Intent,
-  type Plan,
-  type Recalled,
-  type Refusal,
-  type StoredFlow,
-  type StoredLink,
-  type StoredSwitch,
-} from "./store.ts";
+import type { StoredSwitch } from "./store.ts";
 
 /** What the store in a file can be set to. */
 export interface SqliteFlowStoreOptions {
@@ -166,7 +151,7 @@ class Failed {
  * The store of one process, in a file. What it decides by is in memory, and what comes in one turn of the event loop shares one commit. It
  * notices if another process has written, and reads all anew.
  */
-export class SqliteFlowStore implements FlowStore {
+export class SqliteFlowStore extends BookedFlowStore {
   readonly #db: DatabaseSync;
   readonly #group: GroupCommit;
   readonly #statements: Readonly<Record<keyof typeof sql, StatementSync>>;
@@ -183,6 +168,7 @@ export class SqliteFlowStore implements FlowStore {
    * @throws WheelworkError WW_STORE_UNAVAILABLE.
    */
   constructor(path: string, options: SqliteFlowStoreOptions = {}) {
+    super();
     const { soon = (task: () => void) => void setImmediate(task), turnMs = 50 } = options;
     this.#rememberMs = options.rememberMs ?? rememberMs;
     this.#wallMs = options.wallMs ?? Date.now;
@@ -192,73 +178,16 @@ export class SqliteFlowStore implements FlowStore {
     this.#statements = Object.fromEntries(prepared) as Record<keyof typeof sql, StatementSync>;
   }
 
-  plan(flowId: string, guard: Guard, intent: Intent, avoid: Avoid): Promise<Plan | Refusal> {
-    return this.#write((books, now) => plan({ books, flowId, guard, now }, intent, avoid), flowId);
-  }
-
-  commit(
-    flowId: string,
-    guard: Guard,
-    settles: { readonly info: string | null } | null,
-  ): Promise<"done" | Refusal> {
-    return this.#write((books, now) => commit({ books, flowId, guard, now }, settles), flowId);
-  }
-
-  recall(flowId: string, guard: Guard): Promise<Recalled | Refusal> {
-    return this.#write((books, now) => recall({ books, flowId, guard, now }), flowId);
-  }
-
-  settle(flowId: string, guard: Guard, info: string | null): Promise<"done" | Refusal> {
-    return this.#write((books, now) => settle({ books, flowId, guard, now }, info), flowId);
-  }
-
-  undo(
-    flowId: string,
-    guard: Guard,
-    options: { readonly keep: boolean; readonly info: string | null },
-  ): Promise<"done" | Refusal> {
-    return this.#write((books, now) => undo({ books, flowId, guard, now }, options), flowId);
-  }
-
-  flow(flowId: string): Promise<StoredFlow | undefined> {
-    return this.#read((books) => books.flow(flowId));
-  }
-
-  flows(filter: FlowFilter): Promise<readonly StoredFlow[]> {
-    return this.#read((books) => books.flows(filter));
-  }
-
-  counts(): Promise<Readonly<Record<StoredFlow["status"], number>>> {
-    return this.#read((books) => books.counts());
-  }
-
-  async note(event: NetworkEvent): Promise<readonly string[]> {
-    const checked = NetworkEvent.parse(event);
-    return this.#write((books) => note(books, checked));
-  }
-
-  switches(): Promise<readonly StoredSwitch[]> {
-    return this.#read((books) => books.switches());
-  }
-
-  links(): Promise<readonly StoredLink[]> {
-    return this.#read((books) => books.links());
-  }
-
-  changeLink(link: Segment, change: LinkChange): Promise<boolean | Refusal> {
-    return this.#write((books) => changeLink(books, link, change));
-  }
-
   /** What tells whether other files belong to this one: the version of the last plan, and whether a flow has a path. */
   marks(): Promise<{ readonly lastPlan: number; readonly hasPaths: boolean }> {
-    return this.#read((books) => ({
+    return this.read((books) => ({
       lastPlan: books.counters.version,
       hasPaths: books.flows({ limit: Infinity }).some(({ paths }) => paths.length > 0),
     }));
   }
 
   audit(): Promise<readonly string[]> {
-    return this.#read(() => auditOf(this.#dump()));
+    return this.read(() => auditOf(this.#dump()));
   }
 
   /** Ends when all that was asked for is done. */
@@ -276,13 +205,13 @@ export class SqliteFlowStore implements FlowStore {
     });
   }
 
-  async #read<T>(read: (books: Books) => T): Promise<T> {
+  protected async read<T>(read: (books: Books) => T): Promise<T> {
     this.#checkOpen();
     this.#refresh();
     return read(this.#books);
   }
 
-  async #write<T>(work: (books: Books, now: number) => T, flowId?: string): Promise<T> {
+  protected async write<T>(work: (books: Books, now: number) => T, flowId?: string): Promise<T> {
     this.#checkOpen();
     let result: T | Failed;
     try {

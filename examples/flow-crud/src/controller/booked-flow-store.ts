@@ -1,0 +1,88 @@
+import type { Books } from "./books.ts";
+import { commit, plan, recall, settle, undo } from "./flow-operations.ts";
+import type { Segment } from "./model.ts";
+import { changeLink, note, type LinkChange } from "./network-events.ts";
+import {
+  NetworkEvent,
+  type Avoid,
+  type FlowFilter,
+  type FlowStore,
+  type Guard,
+  type Intent,
+  type Plan,
+  type Recalled,
+  type Refusal,
+  type StoredFlow,
+  type StoredLink,
+  type StoredSwitch,
+} from "./store.ts";
+
+/**
+ * What all stores of flows do alike: everything is decided on the books, and the store says how they are read and how what has changed in
+ * them is written.
+ */
+export abstract class BookedFlowStore implements FlowStore {
+  plan(flowId: string, guard: Guard, intent: Intent, avoid: Avoid): Promise<Plan | Refusal> {
+    return this.write((books, now) => plan({ books, flowId, guard, now }, intent, avoid), flowId);
+  }
+
+  commit(
+    flowId: string,
+    guard: Guard,
+    settles: { readonly info: string | null } | null,
+  ): Promise<"done" | Refusal> {
+    return this.write((books, now) => commit({ books, flowId, guard, now }, settles), flowId);
+  }
+
+  recall(flowId: string, guard: Guard): Promise<Recalled | Refusal> {
+    return this.write((books, now) => recall({ books, flowId, guard, now }), flowId);
+  }
+
+  settle(flowId: string, guard: Guard, info: string | null): Promise<"done" | Refusal> {
+    return this.write((books, now) => settle({ books, flowId, guard, now }, info), flowId);
+  }
+
+  undo(
+    flowId: string,
+    guard: Guard,
+    options: { readonly keep: boolean; readonly info: string | null },
+  ): Promise<"done" | Refusal> {
+    return this.write((books, now) => undo({ books, flowId, guard, now }, options), flowId);
+  }
+
+  flow(flowId: string): Promise<StoredFlow | undefined> {
+    return this.read((books) => books.flow(flowId));
+  }
+
+  flows(filter: FlowFilter): Promise<readonly StoredFlow[]> {
+    return this.read((books) => books.flows(filter));
+  }
+
+  counts(): Promise<Readonly<Record<StoredFlow["status"], number>>> {
+    return this.read((books) => books.counts());
+  }
+
+  async note(event: NetworkEvent): Promise<readonly string[]> {
+    const checked = NetworkEvent.parse(event);
+    return this.write((books) => note(books, checked));
+  }
+
+  switches(): Promise<readonly StoredSwitch[]> {
+    return this.read((books) => books.switches());
+  }
+
+  links(): Promise<readonly StoredLink[]> {
+    return this.read((books) => books.links());
+  }
+
+  changeLink(link: Segment, change: LinkChange): Promise<boolean | Refusal> {
+    return this.write((books) => changeLink(books, link, change));
+  }
+
+  abstract audit(): Promise<readonly string[]>;
+  abstract close(): Promise<void>;
+  /** Reads the books as they are now. */
+  protected abstract read<T>(read: (books: Books) => T): Promise<T>;
+  /** Changes the books in a transaction. `flowId`: the flow whose guard is needed, also if the flow is gone. */
+  protected abstract write<T>(work: (books: Books, now: number) => T, flowId?: string): Promise<T>;
+}
