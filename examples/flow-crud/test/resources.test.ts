@@ -1,16 +1,16 @@
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { freePort, postgresIsInstalled, PostgresServer } from "@wheelwork/services";
-import { Client } from "pg";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { postgresIsInstalled } from "@wheelwork/services";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { WheelworkError, type Answer, type Engine } from "wheelwork";
 import { Flows } from "../src/flows.ts";
 import { PostgresResourcePool } from "../src/resources-postgres.ts";
 import { SqliteResourcePool } from "../src/resources-sqlite.ts";
 import type { PoolOptions, ResourcePool, Resources } from "../src/resources.ts";
 import { checkMeters } from "./crash/checks.ts";
+import { postgresForTests } from "./postgres.ts";
 
 type Opened = ResourcePool & { close(): void | Promise<void> };
 
@@ -117,34 +117,10 @@ describe("the pool in a file", () => {
 
 // `npm run services -- install postgres` gets what it needs.
 describe.skipIf(!postgresIsInstalled())("the pool in PostgreSQL", () => {
-  let folder: string;
-  let server: PostgresServer;
-
-  beforeAll(async () => {
-    folder = newFolder();
-    // The server runs as a user of its own, who must reach its data.
-    chmodSync(folder, 0o755);
-    server = new PostgresServer(folder, await freePort());
-    await server.start();
-  });
-
-  afterAll(async () => {
-    await server.signal("SIGKILL");
-    rmSync(folder, { recursive: true });
-  });
-
-  const query = async (sql: string): Promise<Record<string, unknown>[]> => {
-    const client = new Client(server.url);
-    await client.connect();
-    try {
-      return (await client.query<Record<string, unknown>>(sql)).rows;
-    } finally {
-      await client.end();
-    }
-  };
+  const { server, query } = postgresForTests();
   const newPool = async (options: PoolOptions = {}): Promise<() => PostgresResourcePool> => {
     await query("DROP SCHEMA IF EXISTS flow_crud CASCADE");
-    return () => new PostgresResourcePool(server.url, options);
+    return () => new PostgresResourcePool(server().url, options);
   };
   conforms(newPool);
 
@@ -202,8 +178,8 @@ describe.skipIf(!postgresIsInstalled())("the pool in PostgreSQL", () => {
     const asking = Promise.all(Array.from({ length: 5 }, keepAsking));
     onTestFinished(() => void (load.on = false));
     await expect.poll(() => load.asked).toBeGreaterThan(20);
-    await server.signal("SIGKILL");
-    await server.start();
+    await server().signal("SIGKILL");
+    await server().start();
     load.on = false;
     const given = (await asking).flat() as Resources[];
     expect(failures[0]).toMatchObject({ code: "WW_STORE_UNAVAILABLE", retryable: true });

@@ -3,12 +3,12 @@ import * as z from "zod";
 /** The datapath id of a switch as OpenKilda writes it: `00:00:00:00:00:00:00:03`. */
 export const SwitchId = z.string().regex(/^(?:[0-9a-f]{2}:){7}[0-9a-f]{2}$/);
 
+/** 64 bits as 16 hexadecimal digits: how cookies are written. */
+export const hexOf = (bits: bigint): string => bits.toString(16).padStart(16, "0");
+
 /** The name of a switch with a datapath id. */
 export function switchIdOf(datapathId: bigint): string {
-  return datapathId
-    .toString(16)
-    .padStart(16, "0")
-    .replaceAll(/(..)(?!$)/g, "$1:");
+  return hexOf(datapathId).replaceAll(/(..)(?!$)/g, "$1:");
 }
 
 /** The datapath id in the name of a switch. */

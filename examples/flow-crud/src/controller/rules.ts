@@ -1,5 +1,6 @@
 import {
   addressOf,
+  hexOf,
   isSameRule,
   type Action,
   type Endpoint,
@@ -24,7 +25,7 @@ export const cookieBits = directionBit.forward | directionBit.reverse;
 
 /** The cookie of the rules of a direction of a path: OpenKilda's bits 62 and 61, and the id of the path. */
 export function cookieOfPath(path: Pick<Path, "id">, direction: Direction): string {
-  return (directionBit[direction] | BigInt(path.id)).toString(16).padStart(16, "0");
+  return hexOf(directionBit[direction] | BigInt(path.id));
 }
 
 /** What a cookie says; undefined: it is none of a flow. */

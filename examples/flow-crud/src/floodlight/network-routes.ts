@@ -1,4 +1,5 @@
 import { HttpProblem, problemDetails, type NorthboundOptions } from "@wheelwork/northbound";
+import { hexOf } from "../controller/model.ts";
 import { addressOfFlow } from "./rule-messages.ts";
 import type { NetworkLink, SimulatedNetwork } from "./simulated-network.ts";
 
@@ -79,7 +80,7 @@ export function networkRoutes(network: SimulatedNetwork): NonNullable<Northbound
         }
         return {
           rules: network.flows(number).map((stats) => ({
-            cookie: stats.cookie.toString(16).padStart(16, "0"),
+            cookie: hexOf(stats.cookie),
             // What no rule of a flow can say has none.
             address: addressOfFlow(stats) ?? null,
           })),

@@ -10,6 +10,7 @@ import {
   type SpeakerOptions,
 } from "@wheelwork/openflow";
 import { systemClock, type Clock } from "wheelwork";
+import { hexOf } from "../controller/model.ts";
 import type { DatabaseDurability } from "../database.ts";
 import { defaultSwitches, numberOfSwitch, portTo } from "../network.ts";
 import { isDue, maxRules, ours, RuleBook, type BookedRule } from "./rule-book.ts";
@@ -313,7 +314,7 @@ const deletion = (cookie: bigint): FlowMod =>
 
 /** The address that the packets of a rule go to: a local one that ends with the cookie. */
 function addressOf(cookie: bigint): string {
-  const digits = cookie.toString(16).padStart(16, "0");
+  const digits = hexOf(cookie);
   return `fd57::${digits.replaceAll(/(.{4})(?!$)/g, "$1:")}`;
 }
 

@@ -11,7 +11,14 @@ import {
   type Match,
   type MeterConfig,
 } from "@wheelwork/openflow";
-import { addressOf, switchIdOf, type Action, type FlowRule, type MeterRule } from "../controller/model.ts";
+import {
+  addressOf,
+  hexOf,
+  switchIdOf,
+  type Action,
+  type FlowRule,
+  type MeterRule,
+} from "../controller/model.ts";
 import { cookieBits, pathOfCookie } from "../controller/rules.ts";
 
 // The rules of flows as messages of OpenFlow, and back.
@@ -122,7 +129,7 @@ export function ruleOf(datapathId: bigint, stats: FlowStats): FlowRule | undefin
   return {
     kind: "rule",
     switchId: switchIdOf(datapathId),
-    cookie: cookie.toString(16).padStart(16, "0"),
+    cookie: hexOf(cookie),
     priority,
     ...place,
     meter,

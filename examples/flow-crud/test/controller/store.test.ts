@@ -1,11 +1,11 @@
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { DatabaseSync } from "node:sqlite";
-import { freePort, postgresIsInstalled, PostgresServer } from "@wheelwork/services";
+import { postgresIsInstalled } from "@wheelwork/services";
 import { Client } from "pg";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { PostgresFlowStore } from "../../src/controller/flow-store-postgres.ts";
 import { SqliteFlowStore } from "../../src/controller/flow-store-sqlite.ts";
 import { isRefusal } from "../../src/controller/planning.ts";
@@ -13,6 +13,7 @@ import type { FlowStore, Plan } from "../../src/controller/store.ts";
 import { build, linkEvent, Operator, segmentOf, specOf, square, switchEvent } from "./network.ts";
 import { playRandom, playTogether, type Player } from "./store-random.ts";
 import { conforms } from "./store.ts";
+import { postgresForTests } from "../postgres.ts";
 
 const newFolder = (): string => mkdtempSync(join(tmpdir(), "flow-store-"));
 
@@ -191,40 +192,16 @@ describe("the file", () => {
 
 // `npm run services -- install postgres` gets what it needs.
 describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
-  let folder: string;
-  let server: PostgresServer;
-
-  beforeAll(async () => {
-    folder = newFolder();
-    // The server runs as a user of its own, who must reach its data.
-    chmodSync(folder, 0o755);
-    server = new PostgresServer(folder, await freePort());
-    await server.start();
-  });
-
-  afterAll(async () => {
-    await server.signal("SIGKILL");
-    rmSync(folder, { recursive: true });
-  });
-
-  const query = async (sql: string): Promise<Record<string, unknown>[]> => {
-    const client = new Client(server.url);
-    await client.connect();
-    try {
-      return (await client.query<Record<string, unknown>>(sql)).rows;
-    } finally {
-      await client.end();
-    }
-  };
+  const { server, query } = postgresForTests();
 
   conforms(async (options) => {
     await query("DROP SCHEMA IF EXISTS flow_controller CASCADE");
-    return () => new PostgresFlowStore(server.url, options);
+    return () => new PostgresFlowStore(server().url, options);
   });
 
   const openProcesses = async (count: number): Promise<PostgresFlowStore[]> => {
     await query("DROP SCHEMA IF EXISTS flow_controller CASCADE");
-    const processes = Array.from({ length: count }, () => new PostgresFlowStore(server.url));
+    const processes = Array.from({ length: count }, () => new PostgresFlowStore(server().url));
     onTestFinished(() => Promise.all(processes.map((one) => one.close())).then(() => {}));
     return processes;
   };
@@ -308,13 +285,13 @@ describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
   test("a process that opens the store waits for no one who writes", async () => {
     const [first] = (await openProcesses(1)) as [PostgresFlowStore];
     await build(first, 5, square);
-    const writer = new Client(server.url);
+    const writer = new Client(server().url);
     await writer.connect();
     onTestFinished(() => writer.end());
     await writer.query(
       "BEGIN; SET search_path = flow_controller; UPDATE link SET cost = cost; UPDATE state SET version = version",
     );
-    const second = new PostgresFlowStore(server.url);
+    const second = new PostgresFlowStore(server().url);
     onTestFinished(() => second.close());
     expect(await second.links()).toHaveLength(2 * square.length);
     await writer.query("ROLLBACK");
@@ -328,7 +305,7 @@ describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
     const intent = { kind: "create", spec: specOf("b", 11) } as const;
     const guard = { fence: 9, step: 1 };
     // It dies while the operation is under way: it waits for another writer.
-    const other = new Client(server.url);
+    const other = new Client(server().url);
     other.on("error", () => {});
     await other.connect();
     await other.query("BEGIN; SELECT * FROM flow_controller.state FOR UPDATE");
@@ -336,11 +313,11 @@ describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
     const waiting =
       "SELECT 1 FROM pg_stat_activity WHERE application_name = 'flow-crud' AND wait_event_type = 'Lock'";
     await expect.poll(() => query(waiting)).toHaveLength(1);
-    await server.signal("SIGKILL");
+    await server().signal("SIGKILL");
     expect(await lost).toMatchObject({ retryable: true });
     const away = store.plan("b", guard, intent, { switches: [] });
     await expect(away).rejects.toMatchObject({ retryable: true });
-    await server.start();
+    await server().start();
     const [first, second] = await Promise.all(
       [1, 2].map(() => store.plan("b", guard, intent, { switches: [] })),
     );

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { addressOf, type FlowRule, type MeterRule, type Rule } from "../../src/controller/model.ts";
+import { addressOf, hexOf, type FlowRule, type MeterRule, type Rule } from "../../src/controller/model.ts";
 import type { SpeakerAnswer } from "../../src/controller/speaker.ts";
 import { AddressBook, dueAt } from "../../src/floodlight/address-book.ts";
 import { addressOfFlow, isOfFlow } from "../../src/floodlight/rule-messages.ts";
@@ -189,8 +189,7 @@ class Play {
   #there(number: number): Map<string, string> {
     const found = new Map<string, string>();
     for (const flow of this.#network.flows(number))
-      if (isOfFlow(flow.cookie))
-        found.set(addressOfFlow(flow) ?? "elsewhere", flow.cookie.toString(16).padStart(16, "0"));
+      if (isOfFlow(flow.cookie)) found.set(addressOfFlow(flow) ?? "elsewhere", hexOf(flow.cookie));
     for (const { meterId, bands } of this.#network.meters(number))
       found.set(`meter/${meterId}`, String(bands[0]?.rate));
     return found;

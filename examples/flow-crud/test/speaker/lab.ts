@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
+  hexOf,
   addressOf,
   FlowSpec,
   switchIdOf,
@@ -117,7 +118,7 @@ export interface Driven {
 const patienceMs = 120_000;
 const newFolder = (): string => mkdtempSync(join(tmpdir(), "wheelwork-speaker-"));
 const shown = (cookie: bigint, address: string | undefined): string =>
-  `${cookie.toString(16).padStart(16, "0")} ${address ?? "elsewhere"}`;
+  `${hexOf(cookie)} ${address ?? "elsewhere"}`;
 
 /** The switches that are ready. */
 async function areReady(speaker: SwitchSpeaker, numbers: readonly number[]): Promise<void> {
