@@ -176,13 +176,14 @@ test("who may not see payloads sees none, and nobody sees secrets", async () => 
     await Stream.open(app, "", { token: reader }),
     await Stream.open(app, "", { token: auditor }),
   ];
-  await engine.call(pay, { card: "4111-1111", amount: 42 });
+  // No id, time or sequence number has these by chance: an id is hexadecimal, and the amount has more digits than a time.
+  await engine.call(pay, { card: "gold-card", amount: 420_420_420_420_420 });
   await expect.poll(() => [outline.texts.length, whole.texts.length]).toEqual([3, 3]);
   const [seen, all] = [JSON.stringify(outline.told), JSON.stringify(whole.told)];
-  expect(seen).not.toMatch(/4111|42|nothing/);
+  expect(seen).not.toMatch(/gold-card|420420420420420|nothing/);
   expect(seen).toContain("declined");
-  expect(all).not.toContain("4111");
-  expect(all).toContain("nothing for card [secret], 42");
+  expect(all).not.toContain("gold-card");
+  expect(all).toContain("nothing for card [secret], 420420420420420");
 });
 
 test("a client that does not read is told so, and then cut off; one that reads on misses nothing", async () => {

@@ -9,7 +9,8 @@ import { createToken } from "../src/tokens.ts";
 import { directory } from "./system.ts";
 
 const card = "4111-1111-1111-1111";
-const pin = 987_654;
+/** More digits than a time has, so that no text has them by chance. */
+const pin = 987_654_321_987_654;
 
 const charge = spoke("charge", {
   input: z.object({ card: z.string(), amount: z.number() }),
