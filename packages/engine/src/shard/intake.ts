@@ -227,6 +227,11 @@ export class Intake {
     this.#batchInputs = Math.max(1, Math.floor(Math.min(this.#batchInputs, inputs) / 2));
   }
 
+  /** The loop has stood still for a commit, for so long: see `Pace`. */
+  stood(ms: number): void {
+    this.#pace.stood(ms);
+  }
+
   /** A batch was committed. */
   grow(): void {
     this.#batchInputs = Math.min(this.#batchInputs * 2, this.#maxInputs);

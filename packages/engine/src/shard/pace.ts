@@ -8,6 +8,8 @@ const [longMs, part] = [50, 0.5];
 const [averagedRequests, averagedMs] = [64, 300];
 /** What an outcome costs as long as nobody knows, and the least and most that it is believed to cost, in milliseconds. */
 const [firstMs, minMs, maxMs] = [0.02, 0.002, 5];
+/** How fast the time that a commit costs whatever it brings follows one that has taken longer: such a part of the difference. */
+const followPart = 0.05;
 /** How many outcomes a request brings as long as nobody knows. */
 const firstOutcomes = 100;
 
@@ -21,7 +23,11 @@ const firstOutcomes = 100;
  * has brought the work: a run with a hundred thousand calls holds nobody up. While the loop has time left, time gives credit, too.
  *
  * What an outcome costs is measured while the loop has no time left: how long it takes from turn to turn, with all that the process
- * does besides. How many outcomes a request brings is what was decided lately.
+ * does besides. While it has some, an outcome costs that much at most. How many outcomes a request brings is what was decided lately.
+ *
+ * A commit that the loop stands still for costs its time whatever it brings, and so the more it brings the better. That time is no
+ * part of what an outcome costs. If it were, a slow disk would let few requests begin, each commit would bring little, and so each
+ * outcome would cost much: an engine would go on at a fraction of its speed, however many requests wait.
  */
 export class Pace {
   #outcomeMs = firstMs;
@@ -35,6 +41,18 @@ export class Pace {
   #decided = 0;
   /** The part of what is decided that gives credit. */
   #part = 1;
+  /** What a commit that the loop stands still for takes whatever it brings, and how much of that was since the last turn. */
+  #commitMs = Number.POSITIVE_INFINITY;
+  #stoodMs = 0;
+  /** The turns since the last bound in which the loop had time left: how long they took, the part of it without commits, and what they did. */
+  readonly #left = { ms: 0, workMs: 0, decided: 0 };
+
+  /** The loop has stood still for a commit, for so long. */
+  stood(ms: number): void {
+    const isLess = ms < this.#commitMs;
+    this.#commitMs = isLess ? ms : this.#commitMs + followPart * (ms - this.#commitMs);
+    this.#stoodMs += Math.min(ms, this.#commitMs);
+  }
 
   /**
    * A turn that decides begins. `isFull`: the last one has left over what is under way, and that has waited for `waitMs`. The first
@@ -47,17 +65,35 @@ export class Pace {
     const givenMs = isFull ? 0 : ramp * passedMs;
     this.#mostMs = Math.max(burstMs, Math.min(givenMs, ramp * newMs));
     this.#give(givenMs);
-    if (isFull && this.#decided > 0) this.#measure(passedMs);
+    const workMs = Math.max(0, passedMs - this.#stoodMs);
+    if (!isFull) this.#bound(passedMs, workMs);
+    else if (this.#decided > 0) this.#measure(workMs, this.#decided);
     this.#decided = 0;
+    this.#stoodMs = 0;
+  }
+
+  /** It has done that much in that time, and could have done more. */
+  #bound(passedMs: number, workMs: number): void {
+    const left = this.#left;
+    left.ms += passedMs;
+    left.workMs += workMs;
+    left.decided += this.#decided;
+    // Work that is done now may have its outcomes later. So one turn tells nothing.
+    if (left.ms < averagedMs) return;
+    if (left.decided > 0)
+      this.#outcomeMs = Math.min(this.#outcomeMs, Math.max(minMs, left.workMs / left.decided));
+    left.ms = 0;
+    left.workMs = 0;
+    left.decided = 0;
   }
 
   #give(ms: number): void {
     this.#creditMs = Math.min(this.#mostMs, this.#creditMs + ms);
   }
 
-  #measure(passedMs: number): void {
-    const ms = Math.max(minMs, Math.min(maxMs, passedMs / this.#decided));
-    this.#outcomeMs += Math.min(1, passedMs / averagedMs) * (ms - this.#outcomeMs);
+  #measure(workMs: number, decided: number): void {
+    const ms = Math.max(minMs, Math.min(maxMs, workMs / decided));
+    this.#outcomeMs += Math.min(1, workMs / averagedMs) * (ms - this.#outcomeMs);
   }
 
   /**

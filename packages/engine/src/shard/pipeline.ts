@@ -373,8 +373,10 @@ export class Pipeline {
     }
     this.#overlaps = given instanceof Promise;
     if (!(given instanceof Promise)) {
+      const commitMs = clock.monotonicMs() - began;
+      this.#options.intake.stood(commitMs);
       before?.();
-      this.#committed(batch, batch.commit, clock.monotonicMs() - began);
+      this.#committed(batch, batch.commit, commitMs);
       return this.#act(batch);
     }
     const done = given.then(
