@@ -50,7 +50,7 @@ test(
   `no place is doubled, and nothing is lost, over kills on SQLite (seed ${seed})`,
   { timeout: 3_600_000 },
   async () => {
-    const kills = asked || 3;
+    const kills = asked || 2;
     const place = {
       kind: "sqlite",
       file: join(folder, "turns.db"),
@@ -68,7 +68,7 @@ test.skipIf(!kafkaIsInstalled(defaultCache) || !postgresIsInstalled())(
     const broker = new KafkaBroker(join(folder, "kafka"), await freePort(), defaultCache);
     try {
       await Promise.all([database.start(), broker.start(await freePort())]);
-      const kills = asked || 2;
+      const kills = asked || 1;
       const place = {
         kind: "cluster",
         brokers: broker.brokers,
