@@ -1,5 +1,5 @@
 import { statSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { WheelworkError } from "wheelwork";
 
 /** How much a commit waits for the disk: `full`: until it is on it; `normal`: a power failure may undo the last ones. */
@@ -78,6 +78,9 @@ class FileWatch {
  */
 export class GroupCommit {
   readonly #db: DatabaseSync;
+  // As statements, they are not parsed again for each group.
+  readonly #begin: StatementSync;
+  readonly #end: StatementSync;
   readonly #soon: (task: () => void) => void;
   readonly #turnMs: number;
   readonly #watch: FileWatch;
@@ -89,6 +92,8 @@ export class GroupCommit {
    */
   constructor(db: DatabaseSync, soon: (task: () => void) => void, turnMs = Infinity) {
     this.#db = db;
+    this.#begin = db.prepare("BEGIN IMMEDIATE");
+    this.#end = db.prepare("COMMIT");
     this.#watch = new FileWatch(db);
     this.#soon = soon;
     this.#turnMs = turnMs;
@@ -111,13 +116,12 @@ export class GroupCommit {
     const results: unknown[] = [];
     const begin = performance.now();
     try {
-      this.#watch.check();
-      this.#db.exec("BEGIN IMMEDIATE");
+      this.#begin.run();
       for (const { write } of group) {
         results.push(write());
         if (performance.now() - begin > this.#turnMs) break;
       }
-      this.#db.exec("COMMIT");
+      this.#end.run();
       // Nobody is told of what went into a file that has just gone.
       this.#watch.check();
     } catch (error) {

@@ -103,6 +103,9 @@ CREATE INDEX IF NOT EXISTS share_flow ON share (flow_id);
 `;
 
 const sql = {
+  // As statements, they are not parsed again for each operation.
+  begin: "SAVEPOINT step",
+  release: "RELEASE step",
   dataVersion: "PRAGMA data_version",
   state: "SELECT * FROM state",
   switches: "SELECT record FROM switch",
@@ -233,12 +236,12 @@ export class SqliteFlowStore extends BookedFlowStore {
       const row = this.#statements.flow.get(flowId);
       if (row !== undefined) this.#books.admit(recordOfText(String(row["record"])));
     }
-    this.#db.exec("SAVEPOINT step");
+    this.#statements.begin.run();
     try {
       const result = work(this.#books, now);
       this.#save(this.#books.takeChanges(), now);
       this.#books.dismiss();
-      this.#db.exec("RELEASE step");
+      this.#statements.release.run();
       return result;
     } catch (error) {
       // Sometimes the whole transaction is gone, as when the disk is full.

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createSecretKey, randomBytes } from "node:crypto";
 import {
   OpenFlowError,
   packetOut,
@@ -75,7 +75,8 @@ export class Discovery {
   readonly #peers = new Map<string, Peer>();
   readonly #senders = new Map<string, Sender>();
   /** Packets of other processes, and of this one in an earlier life, are signed otherwise. */
-  readonly #key = randomBytes(32);
+  /** Made once: bytes would become such a key anew for each packet, which takes longer than to sign it. */
+  readonly #key = createSecretKey(randomBytes(32));
   #cancel: () => void = () => {};
   #isClosed = false;
 

@@ -1,4 +1,4 @@
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { createHmac, timingSafeEqual, type KeyObject } from "node:crypto";
 
 // Packets of discovery: LLDP (IEEE 802.1AB) with a part of our own, which is signed. A host can send LLDP, too: what we have not sent makes
 // no link.
@@ -21,7 +21,7 @@ const lifetimeS = 120;
 const signatureBytes = 16;
 
 /** The bytes of a packet. `mac`: the address of its port. */
-export function encodeProbe(probe: Probe, mac: string, key: Uint8Array): Uint8Array {
+export function encodeProbe(probe: Probe, mac: string, key: KeyObject): Uint8Array {
   const body = bodyOf(probe);
   const source = Uint8Array.from(mac.split(":"), (byte) => Number.parseInt(byte, 16));
   const frame = Buffer.concat([
@@ -38,7 +38,7 @@ export function encodeProbe(probe: Probe, mac: string, key: Uint8Array): Uint8Ar
 }
 
 /** What a packet says; undefined: it is none of ours. */
-export function decodeProbe(frame: Uint8Array, key: Uint8Array): Probe | undefined {
+export function decodeProbe(frame: Uint8Array, key: KeyObject): Probe | undefined {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
   if (frame.length < 14 || view.getUint16(12) !== etherType) return undefined;
   const parts = new Map<number, Uint8Array>();
@@ -68,7 +68,7 @@ function bodyOf({ datapathId, port, sequence }: Probe): Buffer {
   return body;
 }
 
-const signatureOf = (body: Uint8Array, key: Uint8Array): Buffer =>
+const signatureOf = (body: Uint8Array, key: KeyObject): Buffer =>
   createHmac("sha256", key).update(body).digest().subarray(0, signatureBytes);
 
 function part(type: number, ...values: readonly Uint8Array[]): Uint8Array {

@@ -1,4 +1,5 @@
 import { waitUntil } from "@wheelwork/services";
+import { createSecretKey } from "node:crypto";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Segment } from "../../src/controller/model.ts";
 import type { NetworkEvent, StoredLink, StoredPort } from "../../src/controller/store.ts";
@@ -194,13 +195,13 @@ describe("what is told of a network", () => {
 });
 
 describe("packets of discovery", () => {
-  const key = new Uint8Array(32).fill(7);
+  const key = createSecretKey(new Uint8Array(32).fill(7));
   const probe = { datapathId: 0x0123_4567_89ab_cdefn, port: 0x1_0002, sequence: 0xffff_fffe };
   const frame = encodeProbe(probe, "02:00:00:00:00:01", key);
 
   test("say what they were given, to those who know the key", () => {
     expect(decodeProbe(frame, key)).toEqual(probe);
-    expect(decodeProbe(frame, new Uint8Array(32))).toBeUndefined();
+    expect(decodeProbe(frame, createSecretKey(new Uint8Array(32)))).toBeUndefined();
   });
 
   test("are none if they are cut, changed or somebody else's", () => {
@@ -354,7 +355,7 @@ describe("discovery on a simulated network", () => {
     network.inject(idOf(2), 5, heard[0][0] as Uint8Array);
     network.inject(idOf(1), 5, heard[1][0] as Uint8Array);
     const probe = { datapathId: 1n, port: 5, sequence: 1 };
-    network.inject(idOf(2), 6, encodeProbe(probe, "02:00:00:00:00:05", new Uint8Array(32)));
+    network.inject(idOf(2), 6, encodeProbe(probe, "02:00:00:00:00:05", createSecretKey(new Uint8Array(32))));
     network.inject(idOf(2), 6, new Uint8Array(3));
     // This is told after all of that was looked at.
     network.cut(1, 2);
