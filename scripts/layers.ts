@@ -148,7 +148,14 @@ const engineLayers: readonly Layer[] = [
       "What decides is synchronous, and knows neither store, timer nor worker.",
     ),
     only: [core, kernel],
-    above: ["ports/calls.ts", "ports/keys.ts", "ports/ports.ts", "ports/posts.ts", "ports/trace.ts"],
+    above: [
+      "ports/calls.ts",
+      "ports/damage.ts",
+      "ports/keys.ts",
+      "ports/ports.ts",
+      "ports/posts.ts",
+      "ports/trace.ts",
+    ],
     beside: [
       "batch.ts",
       "carried.ts",

@@ -8,6 +8,7 @@ import {
   type ToldEvent,
 } from "@wheelwork/engine";
 import { createClient, shardOf } from "@wheelwork/engine/cluster";
+import { sound } from "@wheelwork/engine/stores";
 import { FaultyStore, MemoryLog, MemoryStore, seededRandom, type SimulatedClock } from "@wheelwork/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
@@ -109,8 +110,9 @@ const textOf = ({ id, event }: Pick<ToldEvent, "id" | "event">): string => JSON.
 /** All that a store has, in its order. */
 async function journalOf(store: Store): Promise<string[]> {
   const texts: string[] = [];
-  for await (const { entries } of store.journal(0))
-    for (const { key, events } of entries) texts.push(...events.map((event) => textOf({ id: key, event })));
+  for await (const batch of store.journal(0))
+    for (const { key, events } of sound(batch).entries)
+      texts.push(...events.map((event) => textOf({ id: key, event })));
   return texts;
 }
 

@@ -1,5 +1,6 @@
 import type { RunEvent } from "@wheelwork/core";
 import { apply, Run } from "@wheelwork/core/kernel";
+import { sound } from "@wheelwork/engine/stores";
 import type { Fault } from "@wheelwork/testing";
 import { ok, strictEqual } from "node:assert/strict";
 import { expect, onTestFinished, test } from "vitest";
@@ -12,8 +13,8 @@ import type { World } from "./world.ts";
 async function checkLanes(world: World, slots: number): Promise<void> {
   const runs = new Map<string, Run>();
   const queues: string[] = [];
-  for await (const { entries } of world.store.inner.journal(0)) {
-    for (const { key, events } of entries) {
+  for await (const batch of world.store.inner.journal(0)) {
+    for (const { key, events } of sound(batch).entries) {
       const [first] = events as [RunEvent];
       if (first.type === "started" || first.type === "accepted") {
         strictEqual(runs.get(key)?.status ?? "ended", "ended");

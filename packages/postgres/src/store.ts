@@ -7,6 +7,9 @@ import type {
   Checkpoint,
   Claim,
   Commit,
+  DamagedBatch,
+  DamagedLaneRun,
+  DamagedRun,
   DueRuns,
   FacetCount,
   Found,
@@ -37,8 +40,8 @@ import {
   foundOf,
   logProgressOf,
   optionalNumber,
+  readRunOf,
   snapshotText,
-  storedRunOf,
   summaryOf,
   type Row,
 } from "@wheelwork/engine/stores";
@@ -219,7 +222,7 @@ class PostgresStore implements Store {
     };
   }
 
-  async *journal(after = this.#checkpoint): AsyncIterable<Batch> {
+  async *journal(after = this.#checkpoint): AsyncIterable<Batch | DamagedBatch> {
     for (let last = after; ;) {
       const rows = await this.#read("journal", [last]);
       for (const { seq, record } of rows) yield readBatch(Number(seq), record);
@@ -234,17 +237,17 @@ class PostgresStore implements Store {
     return rows.map(({ hub, version }) => ({ hub: String(hub), version: Number(version) }));
   }
 
-  async *hotRuns(): AsyncIterable<StoredRun> {
+  async *hotRuns(): AsyncIterable<StoredRun | DamagedRun> {
     for (let last = ""; ;) {
       const rows = await this.#read("hotRuns", [this.#shard, last]);
-      for (const row of rows) yield storedRunOf(row);
+      for (const row of rows) yield readRunOf(row);
       const end = rows.at(-1);
       if (end === undefined) return;
       last = String(end["key"]);
     }
   }
 
-  async *laneRuns(): AsyncIterable<LaneRun> {
+  async *laneRuns(): AsyncIterable<LaneRun | DamagedLaneRun> {
     for (let last = ""; ;) {
       const rows = await this.#read("laneRuns", [this.#shard, last]);
       yield* rows.map(laneRunOf);
@@ -260,7 +263,7 @@ class PostgresStore implements Store {
     limit: number,
   ): Promise<DueRuns> {
     const values = [this.#shard, after.due, after.key, before, limit];
-    const runs = (await this.#read("dueRuns", values)).map(storedRunOf);
+    const runs = (await this.#read("dueRuns", values)).map(readRunOf);
     if (runs.length === limit) return { runs, next: undefined };
     const [next] = await this.#read("nextDue", [this.#shard, before]);
     return { runs, next: optionalNumber(next?.["due"]) };
@@ -269,10 +272,7 @@ class PostgresStore implements Store {
   async find(keys: readonly string[]): Promise<Found[]> {
     const rows = await this.#read("find", [this.#shard, keys]);
     return rows.map(({ run, answered }) =>
-      foundOf(
-        run === null ? undefined : storedRunOf(run as Row),
-        answered === null ? undefined : (answered as Row),
-      ),
+      foundOf(run === null ? undefined : (run as Row), answered === null ? undefined : (answered as Row)),
     );
   }
 

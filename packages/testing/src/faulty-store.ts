@@ -6,6 +6,9 @@ import type {
   BegunRuns,
   Claim,
   Commit,
+  DamagedBatch,
+  DamagedLaneRun,
+  DamagedRun,
   DueRuns,
   FacetCount,
   Found,
@@ -80,7 +83,7 @@ export class FaultyStore implements Store {
     return this.#read((store) => store.peek());
   }
 
-  journal(after?: number): Rows<Batch> {
+  journal(after?: number): Rows<Batch | DamagedBatch> {
     return this.#rows((store) => store.journal(after));
   }
 
@@ -90,11 +93,11 @@ export class FaultyStore implements Store {
     return this.#read((store) => store.hubVersions(ended));
   }
 
-  hotRuns(): Rows<StoredRun> {
+  hotRuns(): Rows<StoredRun | DamagedRun> {
     return this.#rows((store) => store.hotRuns());
   }
 
-  laneRuns(): Rows<LaneRun> {
+  laneRuns(): Rows<LaneRun | DamagedLaneRun> {
     return this.#rows((store) => store.laneRuns());
   }
 

@@ -1,3 +1,4 @@
+export { damageConformance, type DamageableStore, type DamagedColumn } from "./damage-conformance.ts";
 export { busConformance, type OpenedBus } from "./bus-conformance.ts";
 export { clockConformance, type OpenedClock } from "./clock-conformance.ts";
 export { SimulatedClock, SimulatedProcess } from "./clock.ts";

@@ -1,6 +1,7 @@
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import type { RunEvent } from "@wheelwork/core";
 import type { StoredRun } from "@wheelwork/engine";
+import { sound } from "@wheelwork/engine/stores";
 import { auditConformance } from "./audit-conformance.ts";
 import { seededRandom } from "./random.ts";
 import {
@@ -97,7 +98,7 @@ export function storeConformance(
         [2, 3, 4],
       );
       same(
-        (await all(again.store.hotRuns())).map(({ key, seq }) => [key, seq]),
+        (await all(again.store.hotRuns())).map(sound).map(({ key, seq }) => [key, seq]),
         [["a", 2]],
       );
       same((await again.store.find(["a"]))[0]?.run?.snapshot, run("a").snapshot);
@@ -204,8 +205,10 @@ export function storeConformance(
       }));
       await owner.commit({ checkpoint: { runs, ended: [], histories: [] } });
       const keys = [];
-      for await (const { key, snapshot } of store.hotRuns())
+      for await (const stored of store.hotRuns()) {
+        const { key, snapshot } = sound(stored);
         keys.push(`${key} ${String(snapshot.data).length}`);
+      }
       deepStrictEqual(
         keys,
         ["a", "b", "c", "d", "e", "f"].map((key) => `${key} ${text.length}`),
@@ -213,7 +216,7 @@ export function storeConformance(
       for (let number = 0; number < 5; number++)
         await owner.commit({ journal: [{ key: "a", events: [told(number), told(number)] }] });
       let batches = 0;
-      for await (const { entries } of store.journal()) batches += entries.length;
+      for await (const batch of store.journal()) batches += sound(batch).entries.length;
       strictEqual(batches, 5);
     });
 
@@ -560,7 +563,8 @@ export function storeConformance(
       }
       const keysAfter = async (seq?: number): Promise<string[]> => {
         const keys: string[] = [];
-        for await (const { entries } of store.journal(seq)) keys.push(...entries.map(({ key }) => key));
+        for await (const batch of store.journal(seq))
+          keys.push(...sound(batch).entries.map(({ key }) => key));
         return keys;
       };
       same(await keysAfter(1), ["r2", "r3", "r4"]);

@@ -1,5 +1,6 @@
 import { deepStrictEqual, ok } from "node:assert/strict";
 import type { RunEvent } from "@wheelwork/core";
+import { sound } from "@wheelwork/engine/stores";
 import type { Batch, Commit, Rows, Store, StoredAnswer, StoredRun } from "@wheelwork/engine";
 
 // What the conformance suite of stores is made of.
@@ -66,7 +67,7 @@ export async function all<T>(rows: Rows<T>): Promise<T[]> {
 
 /** The journal since the last checkpoint. How long a record is, is the business of the store. */
 export const journalOf = async (store: Store): Promise<Omit<Batch, "bytes">[]> =>
-  (await all(store.journal())).map(({ bytes, ...batch }) => {
+  (await all(store.journal())).map(sound).map(({ bytes, ...batch }) => {
     ok(bytes > 0, `batch ${batch.seq} has a record of ${bytes} bytes`);
     return batch;
   });

@@ -63,7 +63,8 @@ describe.skipIf(!canRun)("npm run cluster", () => {
       const store = postgresStore({ connectionString, shard, shards: 2 });
       try {
         const { checkpoint } = await store.peek();
-        for await (const { entries } of store.journal(checkpoint)) if (entries.length > 0) return false;
+        for await (const batch of store.journal(checkpoint))
+          if (!("entries" in batch) || batch.entries.length > 0) return false;
       } finally {
         await store.close();
       }

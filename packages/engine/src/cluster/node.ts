@@ -33,7 +33,7 @@ const probeMs = 1000;
 const compareMs = 60_000;
 
 /** What the shards of a node have in common. */
-type CommonOwnedOptions = Omit<OwnedShardOptions, "onEnded" | "onReplaced" | "onLost">;
+type CommonOwnedOptions = Omit<OwnedShardOptions, "onEnded" | "onDamage" | "onReplaced" | "onLost">;
 
 /** Makes a node. Call `start` next. @throws WheelworkError WW_CONFIG with every problem. */
 export function createNode(options: NodeOptions): ClusterNode {
@@ -197,12 +197,15 @@ class Node implements Shards {
 
   health(): EngineHealth {
     const shards = this.#assignments.flatMap(({ owned }) => (owned === undefined ? [] : [owned.health]));
+    const damages = this.#assignments.flatMap(({ owned }, shard) =>
+      (owned?.health.warnings ?? []).map((warning) => `shard ${shard}: ${warning}`),
+    );
     const sum = (of: (health: EngineHealth) => number): number =>
       shards.reduce((all, one) => all + of(one), 0);
     const broken = this.#assignments.flatMap(({ failure }, shard) =>
       failure === undefined ? [] : [`shard ${shard}: ${failure}`],
     );
-    const warnings = [...broken, ...this.#routing.losses];
+    const warnings = [...broken, ...damages, ...this.#routing.losses];
     return {
       ready: this.#state === "running",
       status: this.status,
@@ -315,6 +318,7 @@ class Node implements Shards {
         const owned = await OwnedShard.claim(shard, {
           ...options,
           onEnded: (why) => this.#assignments[shard]?.ended(why),
+          onDamage: (damage) => onFailure?.(damage),
           onReplaced: () => this.#assignments[shard]?.outdated(),
           onLost: (why) => this.#routing.lost(this.#inbox, shard, why),
         });

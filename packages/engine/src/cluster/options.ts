@@ -27,7 +27,8 @@ export interface NodeOptions extends ClusterOptions, CommonOptions {
   readonly name?: string;
   /**
    * Something that only people can set right. The node has let go of a shard, or may not join its group. Or records of the inbox or
-   * of a channel were deleted before they were read (WW_LOG_LOST): the node goes on, and the senders get no answer.
+   * of a channel were deleted before they were read (WW_LOG_LOST): the node goes on, and the senders get no answer. Or a part of the
+   * store is damaged (WW_STORE_CORRUPT): the node goes on with all that is sound.
    */
   readonly onFailure?: (error: Error) => void;
 }

@@ -31,6 +31,8 @@ export interface OwnedShardOptions {
   readonly passRelays?: (isWanted: () => boolean) => Promise<void>;
   /** The shard cannot go on under this claim: see `ShardOptions.onEnded`, and `LogReader.lost`. */
   readonly onEnded: (why: Error) => void;
+  /** See `ShardHostOptions.onDamage`. */
+  readonly onDamage: (damage: Error) => void;
   /** See `ShardFeed`. */
   readonly onReplaced: () => void;
   readonly onLost: (why: Error) => void;
@@ -74,7 +76,8 @@ export class OwnedShard {
   readonly #host: ShardHost;
   readonly #store: Store;
 
-  private constructor(host: ShardHost, store: Store, options: OwnedShardOptions) {
+  private constructor(host: ShardHost, options: OwnedShardOptions) {
+    const { store } = host;
     this.#host = host;
     this.#store = store;
     this.shard = host.shard;
@@ -84,7 +87,7 @@ export class OwnedShard {
   /** Claims the shard, and begins to work on it. If that fails, nothing stays behind. */
   static async claim(number: number, options: OwnedShardOptions): Promise<OwnedShard> {
     const { node, hubs, workers, channels, inbox, clock, posts, suspects, passRelays } = options;
-    const { onEnded, onLost, onReplaced } = options;
+    const { onDamage, onEnded, onLost, onReplaced } = options;
     const { log, observe, retentionMs = defaultRetentionMs } = node;
     const store = node.store(number);
     let feed: ShardFeed | undefined;
@@ -121,10 +124,11 @@ export class OwnedShard {
         isOurs: (key) => shardOf(rootOf(key), node.shards) === number,
         suspects,
         onEnded: (why: WheelworkError) => onEnded(why),
+        onDamage,
         builtIn: [refusedHub],
       });
       await host.start();
-      return new OwnedShard(host, store, options);
+      return new OwnedShard(host, options);
     } catch (error) {
       feed?.end();
       await host?.stop(0);

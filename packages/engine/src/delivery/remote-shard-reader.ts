@@ -1,6 +1,7 @@
 import type { Answer, HistoryEvent, RunEvent } from "@wheelwork/core";
 import { apply, restore, Run } from "@wheelwork/core/kernel";
 import { nextTurn } from "../ports/clock.ts";
+import { damageOf, isDamaged } from "../ports/damage.ts";
 import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
 import type { AuditBatch, AuditPlace, Clock, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
@@ -108,6 +109,11 @@ export class RemoteShardReader {
     return (await this.#stable((checkpoint) => this.#lookUp(key, checkpoint))).known;
   }
 
+  /** The answer to a request whose run may be damaged. */
+  async storedAnswer(key: string): Promise<Answer | undefined> {
+    return (await this.#store.find([key]))[0]?.answer?.answer;
+  }
+
   /** What happened to a request. */
   history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]> {
     return this.#readHistory(key, range, (stored, rest) => withRest(stored, rest, range));
@@ -146,13 +152,15 @@ export class RemoteShardReader {
   /** What has happened to a run after a batch, as the journal says. */
   async #eventsSince(key: string, seq: number): Promise<readonly RunEvent[]> {
     const events: RunEvent[] = [];
-    for await (const { entries } of this.#store.journal(seq))
-      for (const entry of entries) {
+    for await (const batch of this.#store.journal(seq)) {
+      if (isDamaged(batch)) throw batch.damage;
+      for (const entry of batch.entries) {
         if (entry.key !== key) continue;
         // A key that is free again begins another run.
         if (isBeginning(entry.events[0])) events.length = 0;
         for (const event of entry.events) events.push(event);
       }
+    }
     return events;
   }
 
@@ -191,6 +199,7 @@ export class RemoteShardReader {
       const lanes = new Lanes(new Map());
       let left = lanesAtOnce;
       for await (const run of this.#store.laneRuns()) {
+        if (isDamaged(run)) continue;
         if (!moved.has(run.key)) lanes.add(run);
         if (--left > 0) continue;
         left = lanesAtOnce;
@@ -212,7 +221,8 @@ export class RemoteShardReader {
     const { runs, seq } = await this.#replayed(checkpoint, [key]);
     const run = runs.get(key);
     const [found] = await this.#store.find([key]);
-    if (found?.damage !== undefined) throw found.damage;
+    const damage = found && damageOf(found);
+    if (damage !== undefined) throw damage;
     if (run !== undefined) return { known: run.status === "ended" ? found?.answer : run, seq };
     if (found?.run === undefined) return { known: found?.answer, seq };
     return { known: restore(key, found.run.snapshot), seq: Math.max(seq, found.run.seq ?? 0) };
@@ -303,9 +313,10 @@ export class RemoteShardReader {
   async #readOn(): Promise<void> {
     const { seq: committed } = await this.#store.peek();
     if (committed === this.#seq) return;
-    for await (const { seq, entries } of this.#store.journal(this.#seq)) {
-      if (seq !== this.#seq + 1) this.#missed();
-      for (const { key, events } of entries)
+    for await (const batch of this.#store.journal(this.#seq)) {
+      const { seq } = batch;
+      if (seq !== this.#seq + 1 || isDamaged(batch)) this.#missed();
+      for (const { key, events } of isDamaged(batch) ? [] : batch.entries)
         for (const watching of this.#watching.get(key) ?? []) watching.take(events, seq);
       this.#seq = seq;
     }
@@ -329,7 +340,9 @@ export class RemoteShardReader {
     let last = checkpoint;
     /** The last batch that the row of a run knows. */
     const known = new Map<string, number>();
-    for await (const { seq, entries } of this.#store.journal(checkpoint)) {
+    for await (const batch of this.#store.journal(checkpoint)) {
+      if (isDamaged(batch)) throw batch.damage;
+      const { seq, entries } = batch;
       last = Math.max(last, seq);
       const wanted = keys === undefined ? entries : entries.filter(({ key }) => keys.includes(key));
       const absent = wanted.filter(({ key, events }) => !runs.has(key) && !isBeginning(events[0]));

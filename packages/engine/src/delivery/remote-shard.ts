@@ -13,7 +13,14 @@ import {
 import { givenKey, keyReused } from "../ports/keys.ts";
 import type { Log } from "../ports/log.ts";
 import type { Clock, Store } from "../ports/ports.ts";
-import { askAgain, bodyOf, type NewRequest, type RunFeed, type ShardAccess } from "../requests/access.ts";
+import {
+  askAgain,
+  bodyOf,
+  givenAnswer,
+  type NewRequest,
+  type RunFeed,
+  type ShardAccess,
+} from "../requests/access.ts";
 import { commandIn, notFound, type CommandInput } from "../requests/commands.ts";
 import type { JournalTail } from "../requests/journal-tail.ts";
 import { defaultRetentionMs } from "../requests/options.ts";
@@ -112,7 +119,7 @@ class RemoteShard extends StoredShard {
   override async answer(key: string, waitMs: number): Promise<Answer | typeof askAgain | undefined> {
     const watched = await this.reader.watch(key);
     try {
-      const { answer } = await this.lookUp(key);
+      const answer = await givenAnswer(this.lookUp(key), () => this.reader.storedAnswer(key));
       if (answer !== undefined || waitMs <= 0) return answer;
       return (await this.#within(watched.first(answerIn), Math.min(waitMs, maxWatchMs))) ?? askAgain;
     } finally {

@@ -3,7 +3,13 @@ import type { Ignored } from "@wheelwork/core/kernel";
 import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
 import type { AuditBatch, AuditPlace, Clock, RequestRow, Store } from "../ports/ports.ts";
 import type { HistoryEnd, HistoryPart, HistoryRange } from "../ports/history.ts";
-import type { askAgain, RequestRecord, RunFeed, ShardAccess } from "../requests/access.ts";
+import {
+  givenAnswer,
+  type askAgain,
+  type RequestRecord,
+  type RunFeed,
+  type ShardAccess,
+} from "../requests/access.ts";
 import type { ShardSummary } from "../requests/api.ts";
 import { notFound } from "../requests/commands.ts";
 import type { JournalTail } from "../requests/journal-tail.ts";
@@ -21,7 +27,7 @@ export class StoredShard implements ShardAccess {
   }
 
   async answer(key: string, _waitMs: number): Promise<Answer | typeof askAgain | undefined> {
-    return (await this.lookUp(key)).answer;
+    return givenAnswer(this.lookUp(key), () => this.reader.storedAnswer(key));
   }
 
   async lookUp(key: string): Promise<RequestRecord> {

@@ -84,7 +84,7 @@ export class EmbeddedShard implements Shards {
       clock,
       onEnded: (why) => onFailure?.(why),
     });
-    this.#access = new LocalShard(this.host.shard, this.#store, clock);
+    this.#access = new LocalShard(this.host.shard, this.host.store, clock);
   }
 
   get status(): EngineHealth["status"] {

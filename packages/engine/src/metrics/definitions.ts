@@ -113,6 +113,7 @@ export const metrics = {
     ["reason"],
   ),
   storeLosses: counter("store.losses", "{loss}", "How often a shard was read back, since its store failed."),
+  damages: counter("store.damages", "{place}", "Places of the store that were found damaged."),
   lostCommits: counter("store.commits_lost", "{loss}", "How often a store has lost committed batches."),
   shardChanges: counter(
     "shard.changes",

@@ -42,6 +42,8 @@ export function measure(event: EngineEvent, sink: MetricSink): void {
       return sink.add(metrics.ignored, 1, event.reason);
     case "store-lost":
       return sink.add(metrics.storeLosses, 1);
+    case "damaged":
+      return sink.add(metrics.damages, 1);
     case "commits-lost":
       return sink.add(metrics.lostCommits, 1);
     case "shard-claimed":

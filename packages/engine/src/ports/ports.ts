@@ -224,7 +224,9 @@ export interface AuditPlace {
 
 /** The commands of a batch. `at` is the time of the batch: none of them is later, and those of earlier batches are not either. */
 export interface AuditBatch extends AuditPlace {
+  /** Empty if they are damaged. */
   readonly entries: readonly AuditEntry[];
+  readonly damage?: WheelworkError;
 }
 
 /** A line of the list of requests. */
@@ -252,13 +254,39 @@ export interface Found {
   /** The run as of the last checkpoint that wrote it; it may have moved on, or ended, since. */
   readonly run: StoredRun | undefined;
   readonly answer: StoredAnswer | undefined;
-  /** The answer is there and cannot be read (WW_STORE_CORRUPT). Only those who ask for it are told so. */
-  readonly damage?: WheelworkError;
+  /** The run is there and cannot be read. */
+  readonly damagedRun?: DamagedRun;
+  /** The answer is there and cannot be read. */
+  readonly damagedAnswer?: DamagedAnswer;
+}
+
+/** What is damaged in the store. It harms nobody but those who ask for it: see damage.ts. */
+export interface Damaged {
+  /** WW_STORE_CORRUPT, with the place. */
+  readonly damage: WheelworkError;
+}
+
+/** A run whose snapshot cannot be read: nobody can go on with it. The rest is what its other columns say. */
+export type DamagedRun = Omit<StoredRun, "snapshot" | "seq"> & Damaged;
+
+/** An answer that cannot be read. The rest is what its other columns say. */
+export interface DamagedAnswer extends RequestRow, Damaged {
+  readonly replyTo?: string;
+}
+
+/** A run that is in a lane which cannot be read. */
+export interface DamagedLaneRun extends Damaged {
+  readonly key: string;
+}
+
+/** A batch of the journal whose record cannot be read: nobody knows which runs it was about. */
+export interface DamagedBatch extends Damaged {
+  readonly seq: number;
 }
 
 /** Stored runs that are due. */
 export interface DueRuns {
-  readonly runs: readonly StoredRun[];
+  readonly runs: readonly (StoredRun | DamagedRun)[];
   /** When the next run after these is due; undefined: none is. Only known where `runs` is shorter than the limit. */
   readonly next: number | undefined;
 }
@@ -305,15 +333,15 @@ export interface Store {
   /** How the shard stands now: anybody may ask. */
   peek(): MaybePromise<ShardState>;
   /** The journal after a batch, by default the one of the last checkpoint, batch by batch. */
-  journal(after?: number): Rows<Batch>;
+  journal(after?: number): Rows<Batch | DamagedBatch>;
   /** The hubs and versions of the runs at the last checkpoint, without those runs that have ended since. */
   hubVersions(
     ended: ReadonlySet<string>,
   ): MaybePromise<readonly { readonly hub: string; readonly version: number }[]>;
   /** Runs that must be in memory, at the last checkpoint. */
-  hotRuns(): Rows<StoredRun>;
+  hotRuns(): Rows<StoredRun | DamagedRun>;
   /** Runs that wait in a lane, or that have a place there, at the last checkpoint. There may be very many. */
-  laneRuns(): Rows<LaneRun>;
+  laneRuns(): Rows<LaneRun | DamagedLaneRun>;
   /** Runs that are not hot and are due after a place and before a time, in the order (due, key), `limit` at most. */
   dueRuns(
     after: { readonly due: number; readonly key: string },
@@ -488,6 +516,8 @@ export type EngineEvent =
       readonly reason: string;
     }
   | { readonly name: "log-lost"; readonly topic: string; readonly message: string }
+  /** A part of the store is damaged. It was needed, and the rest goes on without it. Each process tells each place once. */
+  | { readonly name: "damaged"; readonly message: string }
   | {
       readonly name: "shard-claimed" | "shard-released" | "shard-fenced" | "shard-refused";
       readonly shard: number;

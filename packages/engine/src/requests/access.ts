@@ -163,5 +163,20 @@ export const toldOf = (error: unknown): WheelworkError =>
         cause: error,
       });
 
+/** The answer to a request. If its run is damaged in the store, the answer may be there all the same. */
+export async function givenAnswer(
+  known: Promise<RequestRecord>,
+  stored: () => Promise<Answer | undefined>,
+): Promise<Answer | undefined> {
+  try {
+    return (await known).answer;
+  } catch (error) {
+    if (!(error instanceof WheelworkError && error.code === "WW_STORE_CORRUPT")) throw error;
+    const answer = await stored();
+    if (answer === undefined) throw error;
+    return answer;
+  }
+}
+
 /** Whether the caller may try again. */
 export const isRetryable = (error: unknown): boolean => error instanceof WheelworkError && error.retryable;

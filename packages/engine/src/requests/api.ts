@@ -317,8 +317,8 @@ export interface EngineHealth {
   /** Why it does not take requests, if nobody has stopped it: the message of an error. */
   readonly reason?: string;
   /**
-   * What somebody must look after although it takes requests: shards of a cluster that this node cannot work on, and records of
-   * channels that were deleted before they were read.
+   * What somebody must look after although it takes requests: parts of the store that are damaged, shards of a cluster that this node
+   * cannot work on, and records of channels that were deleted before they were read.
    */
   readonly warnings?: readonly string[];
   readonly liveRuns: number;

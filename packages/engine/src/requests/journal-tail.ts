@@ -1,4 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
+import { isDamaged } from "../ports/damage.ts";
 import type { Batch, Clock, RunEvents } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
 import { KnownRuns, type RunFacts, type RunSource } from "./run-facts.ts";
@@ -64,7 +65,7 @@ export class JournalTail {
   async end(): Promise<JournalPlace> {
     const { seq } = await this.#source.store.peek();
     for await (const batch of this.#source.store.journal(seq - 1))
-      return { seq, mark: batch.seq === seq ? markOf(batch) : "" };
+      return { seq, mark: batch.seq === seq && !isDamaged(batch) ? markOf(batch) : "" };
     return { seq, mark: "" };
   }
 
@@ -154,6 +155,13 @@ export class JournalTail {
     for await (const batch of store.journal(seq - 1)) {
       if (batch.seq === seq) isThere = true;
       else if (batch.seq !== ++last) throw gone();
+      if (isDamaged(batch)) {
+        if (batch.seq === seq && mark === "" && !isOpen) continue;
+        // What came before it is told first.
+        if (batches.length === 0) throw gone(batch.damage);
+        isEnd = false;
+        break;
+      }
       if (batch.seq === seq && mark !== "" && markOf(batch) !== mark) throw gone();
       if (batch.seq === seq && !isOpen) continue;
       batches.push(batch);
@@ -200,8 +208,9 @@ class PageSize {
 }
 
 /** What follows a place cannot be told. */
-export const gone = (): WheelworkError =>
+export const gone = (cause?: WheelworkError): WheelworkError =>
   new WheelworkError("WW_EVENTS_GONE", "the events after this position are not kept any more", {
+    ...(cause === undefined ? {} : { cause }),
     next: "Begin anew without a position: look at the requests as they are now, and read what follows. Events are kept as long as answers, and a store that was restored or has lost commits has others.",
   });
 

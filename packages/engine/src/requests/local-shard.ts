@@ -8,6 +8,7 @@ import type { Shard } from "../shard/shard.ts";
 import type { Ending } from "../shard/watchers.ts";
 import {
   bodyOf,
+  givenAnswer,
   type askAgain,
   type NewRequest,
   type RequestRecord,
@@ -115,7 +116,7 @@ export class LocalShard implements ShardAccess {
     const { answer, end } = this.#wait(key, waitMs);
     answer.catch(() => {});
     try {
-      const given = (await this.lookUp(key)).answer;
+      const given = await givenAnswer(this.lookUp(key), () => this.#shard.committed.storedAnswer(key));
       return given === undefined && waitMs > 0 ? await answer : given;
     } finally {
       end();

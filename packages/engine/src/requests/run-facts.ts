@@ -1,5 +1,6 @@
 import type { Labels } from "@wheelwork/core";
 import type { Run } from "@wheelwork/core/kernel";
+import { isDamaged } from "../ports/damage.ts";
 import type { Batch, Found, RunEvents, Store } from "../ports/ports.ts";
 import { isBeginning } from "../shard/records.ts";
 
@@ -97,8 +98,8 @@ export class KnownRuns {
     await this.#find(store, missing, found);
     if (missing.size === 0) return;
     if (live === undefined)
-      for await (const { entries } of store.journal((await store.peek()).checkpoint))
-        for (const { key, events } of entries) {
+      for await (const batch of store.journal((await store.peek()).checkpoint))
+        for (const { key, events } of isDamaged(batch) ? [] : batch.entries) {
           const [first] = events;
           if (missing.has(key) && isBeginning(first))
             found(key, { hub: first.hub, labels: first.labels, since: first.at });
@@ -117,13 +118,14 @@ export class KnownRuns {
       const some = keys.slice(from, from + maxFound);
       for (const [index, row] of (await store.find(some)).entries()) {
         const key = some[index] as string;
-        if (row.damage !== undefined) throw row.damage;
         for (const one of rowsOf(row)) found(key, { hub: one.hub, labels: one.labels, since: one.createdAt });
       }
     }
   }
 }
 
-/** The rows of a key, the later one first. */
-const rowsOf = ({ run, answer }: Found) =>
-  [run, answer].filter((row) => row !== undefined).toSorted((one, other) => other.createdAt - one.createdAt);
+/** The rows of a key, the later one first. Of a damaged one, this much is left. */
+const rowsOf = ({ run, answer, damagedRun, damagedAnswer }: Found) =>
+  [run ?? damagedRun, answer ?? damagedAnswer]
+    .filter((row) => row !== undefined)
+    .toSorted((one, other) => other.createdAt - one.createdAt);

@@ -14,6 +14,8 @@ import { countLanes, countRuns } from "../shard/counts.ts";
 import { defaultMemoryBytes } from "../shard/memory.ts";
 import { scheduleHub } from "../schedules/hub.ts";
 import { collectSchedules, type Schedule } from "../schedules/schedule.ts";
+import { Damages } from "../shard/damages.ts";
+import { noticing } from "../shard/noticing.ts";
 import { Shard } from "../shard/shard.ts";
 import { checkLog } from "../shard/tenure.ts";
 import { deploy } from "./deploy.ts";
@@ -44,6 +46,8 @@ export interface ShardHostOptions extends Omit<CommonOptions, "hubs"> {
   readonly feed?: Feed;
   /** The shard has ended by itself, and is not claimed again: see `ShardOptions.onEnded`. */
   readonly onEnded?: (why: WheelworkError) => void;
+  /** A part of the store is damaged (WW_STORE_CORRUPT), and the rest goes on. Each place is told once. */
+  readonly onDamage?: (damage: WheelworkError) => void;
   /** See `ShardOptions.suspects`. */
   readonly suspects?: Suspects;
   /** How posts of its runs reach other runs. */
@@ -91,16 +95,21 @@ export class ShardHost {
   readonly #auditRetentionMs: number;
   readonly #options: ShardHostOptions;
   readonly #schedules: ReadonlyMap<string, Schedule>;
+  readonly #damages: Damages;
+  /** The store, which tells what is damaged in it. */
+  readonly store: Store;
   #cancelPurge: () => void = () => {};
   #stopped = false;
 
   constructor(options: ShardHostOptions) {
-    const { hubs, store, bus, replies, feed, suspects, onEnded, builtIn = [], observe, posts } = options;
+    const { hubs, bus, replies, feed, suspects, onEnded, builtIn = [], observe, posts } = options;
     const told = [...options.workers, postWorker(posts)];
     const limits = { ...defaultLimits, ...options.limits };
     const workers = [...told, ...bulkWorkers(posts, limits.bulkPage)];
     const { clock = systemClock, logger = defaultLogger(), random = Math.random } = options;
     this.#options = options;
+    this.#damages = new Damages(logger, observe, options.onDamage);
+    const store = (this.store = noticing(options.store, (damage) => this.#damages.tell(damage)));
     this.hubs = hubs;
     this.#clock = clock;
     this.#logger = logger;
@@ -172,7 +181,16 @@ export class ShardHost {
     const { status, sizes, reason } = this.shard;
     const { liveRuns, openAttempts, queued } = sizes;
     const ready = status === "running";
-    return { ready, status, ...(reason === undefined ? {} : { reason }), liveRuns, openAttempts, queued };
+    const { warnings } = this.#damages;
+    return {
+      ready,
+      status,
+      ...(reason === undefined ? {} : { reason }),
+      ...(warnings.length === 0 ? {} : { warnings }),
+      liveRuns,
+      openAttempts,
+      queued,
+    };
   }
 
   /** Figures of the shard as it is now. */

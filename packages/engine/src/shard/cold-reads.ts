@@ -1,5 +1,6 @@
 import type { WheelworkError } from "@wheelwork/core";
 import { restore, type Run } from "@wheelwork/core/kernel";
+import { damageOf } from "../ports/damage.ts";
 import type { Store, StoredAnswer } from "../ports/ports.ts";
 
 /** What the store knows of a request. */
@@ -41,7 +42,8 @@ export class ColdReads {
 
   async #read(key: string): Promise<ColdRead> {
     const [found] = await this.#store.find([key]);
-    const { answer, damage, run: stored } = found ?? {};
+    const { answer, run: stored } = found ?? {};
+    const damage = found && damageOf(found);
     if (stored === undefined) return { answer, damage };
     let run: Run | undefined;
     return { answer, damage, run: () => (run ??= restore(key, stored.snapshot)) };

@@ -1,4 +1,4 @@
-import type { HistoryEvent, RunEvent } from "@wheelwork/core";
+import type { Answer, HistoryEvent, RunEvent } from "@wheelwork/core";
 import { restore, Run, snapshot } from "@wheelwork/core/kernel";
 import { nextTurn } from "../ports/clock.ts";
 import {
@@ -74,6 +74,11 @@ export class CommittedRuns {
     if (found.run === undefined || this.#source.status() === "store-lost" || this.#hasEndedRow(key))
       return found.answer;
     return found.run();
+  }
+
+  /** The answer to a request whose run may be damaged. */
+  async storedAnswer(key: string): Promise<Answer | undefined> {
+    return (await this.#read(key)).answer?.answer;
   }
 
   #hasEndedRow(key: string): boolean {

@@ -31,6 +31,7 @@ import {
   type Run,
 } from "@wheelwork/core/kernel";
 import { callHubName, outcomeCarrierOf, remoteCallOf } from "../ports/calls.ts";
+import { placeOf } from "../ports/damage.ts";
 import { childKey, keyReused, toldSpoke } from "../ports/keys.ts";
 import { addressed, carrierOf } from "../ports/posts.ts";
 import { contextOf, linkOf } from "../ports/trace.ts";
@@ -194,7 +195,8 @@ export class Decider {
     if (isUnbegun(run)) this.#carried.push({ kind: "begin", key });
     if (isRetrying(run)) this.#carryRedelivery(run);
     this.#carryOpening(live);
-    if (parent !== undefined && run.answer === undefined) {
+    // A caller that cannot be read has not closed the call.
+    if (parent !== undefined && run.answer === undefined && residency.damageOf(parent.key) === undefined) {
       const caller = residency.get(parent.key)?.run;
       const isWanted = caller?.calls.has(parent.call) === true;
       if (!isWanted || cancelsRound(this.#definition(caller.hub), caller))
@@ -445,6 +447,8 @@ export class Decider {
     const refused = this.#culprit(key)?.error.message;
     if (refused !== undefined) return this.#refuseChild(run, call, refused);
     const depth = this.#lanes.depthOf(run) + 1;
+    const damage = this.#options.residency.damageOf(key);
+    if (damage !== undefined) return this.#refuseChild(run, call, placeOf(damage), "WW_STORE_CORRUPT");
     if (depth > maxCallDepth)
       return this.#refuseChild(run, call, `hubs call one another more than ${maxCallDepth} deep`);
     const parent = { key: run.key, call: number };
@@ -472,7 +476,8 @@ export class Decider {
 
   #takeRequest(batch: Batch, item: RequestItem, now: number): void {
     const { key } = item;
-    const damage = item.fresh ? undefined : batch.found.get(key)?.damage;
+    const hasAnswer = item.fresh || batch.found.get(key)?.answer !== undefined;
+    const damage = hasAnswer ? undefined : this.#options.residency.damageUnder(key, batch.found);
     if (damage !== undefined) return this.#refuse(batch, item, damage);
     const hash = item.fresh ? undefined : this.#hashOf(batch, key);
     if (hash !== undefined) {
@@ -587,6 +592,9 @@ export class Decider {
       if (culprit !== undefined) return void batch.effects.refused.push({ item, error: culprit.error });
     }
     if (live === undefined) {
+      const damage = this.#options.residency.damageUnder(item.key, batch.found);
+      if (damage !== undefined && item.done !== undefined)
+        return void batch.effects.refused.push({ item, error: damage });
       const stored = batch.found.get(item.key);
       this.#ignored(batch, item, stored !== undefined && stored.answer === undefined ? "unknown" : "ended");
       return;
@@ -752,7 +760,7 @@ export class Decider {
   }
 
   /** The call ends with an error of the engine. */
-  #refuseChild(run: Run, call: Call, message: string, code: "WW_DEFECT" | "WW_BUSY" = "WW_DEFECT"): void {
+  #refuseChild(run: Run, call: Call, message: string, code: RefusedCode = "WW_DEFECT"): void {
     const outcome = { kind: "error" as const, code, message };
     const input = { kind: "outcome" as const, call: call.number, attempt: 1, epoch: run.epoch, outcome };
     this.#atOnce.push({ kind: "input", key: run.key, input });
@@ -783,6 +791,8 @@ export class Decider {
     this.#atOnce.push({ kind: "input", key: parent.key, input });
   }
 }
+
+type RefusedCode = "WW_DEFECT" | "WW_BUSY" | "WW_STORE_CORRUPT";
 
 /** The first turn of a run, as what it is parked with. */
 const unbegun = { kind: "start", transformed: true } as const;

@@ -43,7 +43,11 @@ export const gaveAnswer = (event: RunEvent): boolean =>
   event.type === "answered" || (event.type === "ended" && event.answer !== undefined);
 
 /** An answer as it is published. Its id is the same each time, and another one if the key is used again after its retention. */
-export const replyOf = (known: Run | StoredAnswer, replyTo: string, answer: Answer): Reply => ({
+export const replyOf = (
+  known: Pick<StoredAnswer, "key" | "createdAt">,
+  replyTo: string,
+  answer: Answer,
+): Reply => ({
   key: known.key,
   replyTo,
   id: `${known.key}@${known.createdAt}`,

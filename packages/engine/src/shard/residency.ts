@@ -1,12 +1,14 @@
 import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import { apply, deepFreeze, restore, Run, type HubDefinition } from "@wheelwork/core/kernel";
 import { BusyTurns } from "../ports/clock.ts";
+import { damageOf, isDamaged } from "../ports/damage.ts";
 import { rootOf } from "../ports/keys.ts";
 import type {
   Clock,
   Batch as JournalBatch,
   BegunRuns,
   Checkpoint,
+  DamagedRun,
   DueRuns,
   Found,
   MaybePromise,
@@ -98,6 +100,8 @@ export class Residency {
   readonly #wanted = new Set<string>();
   /** Ended runs whose row the next checkpoint deletes, and what that says. */
   readonly #endedStored = new Map<string, ListedAs | undefined>();
+  /** Runs that were to come into memory, and cannot be read. They stay in the store as they are, and nobody works on them. */
+  readonly #damaged = new Map<string, DamagedRun>();
   /** About how many bytes the runs in memory take. */
   #weight = 0;
   #eventsSinceCheckpoint = 0;
@@ -196,12 +200,27 @@ export class Residency {
   fetch(key: string, found: ReadonlyMap<string, Found>): LiveRun | undefined {
     const live = this.#live.get(key);
     if (live !== undefined || this.#endedStored.has(key)) return live;
-    const stored = found.get(key)?.run;
+    const { run: stored, damagedRun } = found.get(key) ?? {};
+    if (damagedRun !== undefined) this.#damaged.set(key, damagedRun);
     if (stored === undefined) return undefined;
     const restored = this.#restore(stored);
     // Its callback was not in memory either.
     this.#deadlines.registerRun(restored.run);
     return restored;
+  }
+
+  /** Why a run that should be in memory is not there; undefined: it is, or has ended, or never was. */
+  damageOf(key: string): WheelworkError | undefined {
+    return this.#damaged.get(key)?.damage;
+  }
+
+  /** Why what is known of a request cannot be given; undefined: it can be, or there is nothing. */
+  damageUnder(key: string, found: ReadonlyMap<string, Found>): WheelworkError | undefined {
+    if (this.#live.has(key)) return undefined;
+    const stored = found.get(key);
+    // Its row goes with the next checkpoint, and what is there of the run no longer counts.
+    if (this.#endedStored.has(key)) return stored?.damagedAnswer?.damage;
+    return stored === undefined ? this.damageOf(key) : damageOf(stored);
   }
 
   #restore(stored: StoredRun): LiveRun {
@@ -229,14 +248,19 @@ export class Residency {
     live.weight = 0;
   }
 
-  /** Reads back all that must be in memory: runs that are hot, and what the journal says since the last checkpoint. */
+  /**
+   * Reads back all that must be in memory: runs that are hot, and what the journal says since the last checkpoint.
+   * @throws WheelworkError WW_STORE_CORRUPT when a batch of the journal is damaged: nobody knows which runs it was about.
+   */
   async load(clock: Clock): Promise<void> {
     const turns = new BusyTurns(clock);
     for await (const stored of this.#store.hotRuns()) {
-      this.#restore(stored);
+      if (isDamaged(stored)) this.#damaged.set(stored.key, stored);
+      else this.#restore(stored);
       if (turns.isOver) await turns.next();
     }
     for await (const batch of this.#store.journal()) {
+      if (isDamaged(batch)) throw batch.damage;
       await this.#replay(batch);
       if (turns.isOver) await turns.next();
     }
@@ -258,6 +282,8 @@ export class Residency {
   async #loadLanes(turns: BusyTurns): Promise<void> {
     const { lanes } = this;
     for await (const stored of this.#store.laneRuns()) {
+      // One that waits begins when its time is over, if it can be read.
+      if (isDamaged(stored)) continue;
       if (!this.#live.has(stored.key) && !this.#endedStored.has(stored.key)) lanes.add(stored);
       if (turns.isOver) await turns.next();
     }
@@ -311,22 +337,33 @@ export class Residency {
     // A sweep may have written also those that have begun since the last checkpoint.
     const stored = entries.filter(({ key }) => !this.#live.has(key)).map(({ key }) => key);
     if (stored.length > 0) {
-      for (const { run } of await this.#store.find(stored)) if (run !== undefined) this.#restore(run);
+      for (const { run, damagedRun } of await this.#store.find(stored)) {
+        if (run !== undefined) this.#restore(run);
+        if (damagedRun !== undefined) this.#damaged.set(damagedRun.key, damagedRun);
+      }
     }
     for (const entry of entries) this.#replayRun(entry, seq);
   }
 
   #replayRun({ key, events }: RunEvents, seq: number): void {
     let live = this.#live.get(key);
-    const begins = isBeginning(events[0]);
+    const [first] = events;
+    const begins = isBeginning(first);
+    const damaged = live === undefined ? this.#damaged.get(key) : undefined;
+    // What the row has of its run cannot be known, so that nothing can be added to it.
+    if (damaged !== undefined && !(begins && first.at > damaged.createdAt)) {
+      if (events.some(({ type }) => type === "ended")) this.#leaveDamaged(damaged);
+      return;
+    }
     // A sweep has written the run after this batch, or has deleted its row since it has ended.
     if (live === undefined ? !begins : seq <= live.rowSeq) return;
     // A key that is free again begins another run.
     if (live === undefined || begins) {
       if (live !== undefined) this.#remove(live);
       const former = live;
-      this.#live.set(key, (live = newLive(new Run(key), former?.stored ?? false, 0)));
-      live.listed = former?.listed;
+      this.#live.set(key, (live = newLive(new Run(key), former?.stored ?? damaged !== undefined, 0)));
+      live.listed = former?.listed ?? (damaged && listedAs(damaged));
+      this.#damaged.delete(key);
     }
     if (live.history.length === 0) live.firstSeq = seq;
     for (const event of events) {
@@ -336,6 +373,12 @@ export class Residency {
     }
     live.dirty = true;
     this.#eventsSinceCheckpoint += events.length;
+  }
+
+  /** It has ended: its row goes with the next checkpoint. */
+  #leaveDamaged(run: DamagedRun): void {
+    this.#damaged.delete(run.key);
+    this.#endedStored.set(run.key, listedAs(run));
   }
 
   /** Knows every hub version that is stored, or the shard does not begin (I20). */
@@ -377,6 +420,10 @@ export class Residency {
   #scanned({ runs, next }: DueRuns, to: number): void {
     for (const stored of runs) {
       if (this.#live.has(stored.key) || this.#endedStored.has(stored.key)) continue;
+      if (isDamaged(stored)) {
+        this.#damaged.set(stored.key, stored);
+        continue;
+      }
       this.#deadlines.registerRun(this.#restore(stored).run);
     }
     const last = runs.length < maxDueRuns ? undefined : runs.at(-1);

@@ -122,6 +122,7 @@ export class Tenure {
     const { store, loop } = this.#options;
     const { logProgress, seq } = this.claim;
     checkLog(this.claim, log.feed);
+    // What is damaged before the last checkpoint keeps the shard from nothing.
     for await (const batch of store.journal(logProgress?.published ?? seq))
       log.outbox.send(batch.seq, await repliesOf(store, batch));
     await log.begin(

@@ -1,29 +1,38 @@
-import type { Batch, ShardState, Store } from "../ports/ports.ts";
+import type { Answer, WheelworkError } from "@wheelwork/core";
+import { isDamaged, placeOf } from "../ports/damage.ts";
+import type { Batch, DamagedBatch, ShardState, Store } from "../ports/ports.ts";
 import type { Reply } from "./outbox.ts";
 import { gaveAnswer, replyOf } from "./records.ts";
 
 /**
- * The answers of a batch of the journal that are to be published.
- * @throws WheelworkError WW_STORE_CORRUPT when one of them is damaged: it must not be left out in silence.
+ * The answers of a batch of the journal that are to be published. Those of a damaged batch cannot be told: who waits for one of them
+ * finds it by asking for its request.
  */
-export async function repliesOf(store: Store, { entries }: Batch): Promise<Reply[]> {
+export async function repliesOf(store: Store, batch: Batch | DamagedBatch): Promise<Reply[]> {
+  if (isDamaged(batch)) return [];
+  const answered = batch.entries.filter(({ events }) => events.some(gaveAnswer));
   return storedReplies(
     store,
-    entries.filter(({ events }) => events.some(gaveAnswer)).map(({ key }) => key),
+    answered.map(({ key }) => key),
   );
 }
 
-/**
- * The answers under these keys that are to be published.
- * @throws WheelworkError WW_STORE_CORRUPT when one of them is damaged: it must not be left out in silence.
- */
+/** The answers under these keys that are to be published. In place of one that is damaged there is a short error. */
 export async function storedReplies(store: Store, keys: readonly string[]): Promise<Reply[]> {
   const found = keys.length === 0 ? [] : await store.find(keys);
-  return found.flatMap(({ answer, damage }) => {
-    if (damage !== undefined) throw damage;
+  return found.flatMap(({ answer, damagedAnswer: damaged }) => {
+    if (damaged?.replyTo !== undefined)
+      return [replyOf(damaged, damaged.replyTo, unreadable(damaged.damage))];
     return answer?.replyTo === undefined ? [] : [replyOf(answer, answer.replyTo, answer.answer)];
   });
 }
+
+/** What is published in place of an answer that is damaged: its reader waits for it. */
+const unreadable = (damage: WheelworkError): Answer => ({
+  kind: "error",
+  code: "WW_STORE_CORRUPT",
+  message: `the request was answered, and its answer cannot be read: ${placeOf(damage)}`,
+});
 
 /**
  * How many answers of a shard its store does not know to be published. These are the answers that the next owner would

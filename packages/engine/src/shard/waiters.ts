@@ -1,4 +1,5 @@
 import type { Answer, WheelworkError } from "@wheelwork/core";
+import { damageOf } from "../ports/damage.ts";
 import type { Store } from "../ports/ports.ts";
 import { unavailable } from "./options.ts";
 import type { Residency } from "./residency.ts";
@@ -55,7 +56,9 @@ export class Waiters {
     const found = absent.length === 0 ? [] : await store.find(absent);
     const stored = new Map(absent.map((key, index) => [key, found[index]]));
     for (const key of keys) {
-      const { answer, run, damage } = stored.get(key) ?? {};
+      const found = stored.get(key);
+      const { answer, run } = found ?? {};
+      const damage = found && damageOf(found);
       const live = residency.get(key);
       const given = answer?.answer ?? live?.run.answer;
       const goesOn = live !== undefined || (run !== undefined && !residency.hasEndedRow(key));

@@ -1,4 +1,5 @@
 /** How stores keep runs, answers and the journal: for stores on other databases than SQLite. */
+export { isDamaged, sound } from "../ports/damage.ts";
 export {
   asksForAnswered,
   boundsOf,
@@ -59,8 +60,8 @@ export {
   listedRowOf,
   logProgressOf,
   optionalNumber,
+  readRunOf,
   snapshotText,
-  storedRunOf,
   summaryOf,
   type Row,
 } from "./rows.ts";

@@ -1,5 +1,6 @@
 import * as zlib from "node:zlib";
-import type { Batch, RunEvents } from "../ports/ports.ts";
+import type { WheelworkError } from "@wheelwork/core";
+import type { Batch, DamagedBatch, RunEvents } from "../ports/ports.ts";
 import { readPart, sealInPlace, sealBytes, unsealed } from "./checksums.ts";
 import { eventsOf, eventTexts, type StoredEvent } from "./event-texts.ts";
 
@@ -74,13 +75,17 @@ export function decodeBatch(seq: number, stored: unknown, only?: string): RunEve
   return readPart(`batch ${seq} of the journal`, () => decode(storedBatch(stored), only));
 }
 
-/** The same with its number and its time. @throws WheelworkError WW_STORE_CORRUPT when it is damaged. */
-export function readBatch(seq: number, stored: unknown): Batch {
-  return readPart(`batch ${seq} of the journal`, () => {
-    const batch = storedBatch(stored);
-    const bytes = stored instanceof Uint8Array ? stored.length : String(stored).length;
-    return { seq, at: batch[0], bytes, entries: decode(batch) };
-  });
+/** The same with its number and its time, or what is left of it. */
+export function readBatch(seq: number, stored: unknown): Batch | DamagedBatch {
+  try {
+    return readPart(`batch ${seq} of the journal`, () => {
+      const batch = storedBatch(stored);
+      const bytes = stored instanceof Uint8Array ? stored.length : String(stored).length;
+      return { seq, at: batch[0], bytes, entries: decode(batch) };
+    });
+  } catch (error) {
+    return { seq, damage: error as WheelworkError };
+  }
 }
 
 /** When a batch was committed. @throws WheelworkError WW_STORE_CORRUPT when its record is damaged. */

@@ -19,22 +19,40 @@ import type { Row } from "./rows.ts";
 export const labelsText = ({ labels }: Pick<FacetRow, "labels">): string | null =>
   labels === undefined ? null : JSON.stringify(labels);
 
+/**
+ * The JSON of a column that only lists need; undefined if it is NULL or damaged. One such row must not keep a list from being read, nor a
+ * batch from being committed.
+ */
+export function jsonOf<T>(text: unknown): T | undefined {
+  if (typeof text !== "string") return undefined;
+  try {
+    return (JSON.parse(text) as T | null) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The labels that `labelsText` has written. */
-export const labelsIn = ({ labels }: Row): { readonly labels?: Labels } =>
-  typeof labels === "string" ? { labels: JSON.parse(labels) as Labels } : {};
+export const labelsIn = (row: Row): { readonly labels?: Labels } => {
+  const labels = jsonOf<Labels>(row["labels"]);
+  return labels === undefined ? {} : { labels };
+};
 
 /** The incident of a row, for its column; null: it has none. */
 export const incidentText = ({ incident }: Pick<FacetRow, "incident">): string | null =>
   incident === undefined ? null : JSON.stringify(incident);
 
 /** The incident that `incidentText` has written. */
-export const incidentIn = ({ incident }: Row): { readonly incident?: IncidentKind } =>
-  typeof incident === "string" ? { incident: JSON.parse(incident) as IncidentKind } : {};
+export const incidentIn = (row: Row): { readonly incident?: IncidentKind } => {
+  const incident = jsonOf<IncidentKind>(row["incident"]);
+  return incident === undefined ? {} : { incident };
+};
 
 /** What the index has of a row, by its columns: its labels, and what the message of its incident says. */
-export function indexedTexts({ labels, incident }: Row): string[] {
-  const texts = typeof labels === "string" ? Object.entries(JSON.parse(labels) as Labels).map(labelText) : [];
-  if (typeof incident === "string") texts.push(messageText((JSON.parse(incident) as IncidentKind).message));
+export function indexedTexts(row: Row): string[] {
+  const texts = Object.entries(labelsIn(row).labels ?? {}).map(labelText);
+  const { incident } = incidentIn(row);
+  if (incident !== undefined) texts.push(messageText(incident.message));
   return texts;
 }
 

@@ -2,6 +2,10 @@ import type { Answer, ArchivedEvents, RunEvent, RunLane, WheelworkError } from "
 import type {
   AuditBatch,
   AuditEntry,
+  Damaged,
+  DamagedAnswer,
+  DamagedLaneRun,
+  DamagedRun,
   Downtime,
   Found,
   LaneRun,
@@ -13,7 +17,8 @@ import type {
   StoredRun,
 } from "../ports/ports.ts";
 import type { Activity, Facet } from "../ports/filter.ts";
-import { incidentIn, labelsIn } from "./labels.ts";
+import { isDamaged } from "../ports/damage.ts";
+import { incidentIn, jsonOf, labelsIn } from "./labels.ts";
 import { answerChecksum, readPart, sealed, unsealed, wrongChecksum, type AnswerTexts } from "./checksums.ts";
 
 // Stores on SQL name their columns alike, so that one place knows what a row says. Drivers differ in what they make of a
@@ -57,25 +62,53 @@ export function listedRowOf(row: Row, { hub, status, state, activity, outcome, c
 export const laneText = ({ lane }: StoredRun): string | null =>
   lane === undefined ? null : JSON.stringify(lane);
 
-const laneOf = ({ lane }: Row): { readonly lane?: RunLane } =>
-  typeof lane === "string" ? { lane: JSON.parse(lane) as RunLane } : {};
+/** For lists. The run itself knows its lane, so that a damaged column harms no list. */
+const laneOf = ({ lane }: Row): { readonly lane?: RunLane } => {
+  const given = jsonOf<RunLane>(lane);
+  return given === undefined ? {} : { lane: given };
+};
 
 /** A row of the table `run` that has a lane. */
-export function laneRunOf(row: Row): LaneRun {
+export function laneRunOf(row: Row): LaneRun | DamagedLaneRun {
   const { key, hub, status } = row as { key: string; hub: string; status: LaneRun["status"] };
-  return { key, hub, status, lane: JSON.parse(String(row["lane"])) as RunLane };
+  return orDamaged(
+    () => {
+      const lane = readPart(`the lane of ${key}`, () => JSON.parse(String(row["lane"])) as RunLane);
+      return { key, hub, status, lane };
+    },
+    () => ({ key }),
+  );
 }
+
+/** What is read, or what is left of it. */
+function orDamaged<T, U>(read: () => T, left: () => U): T | (U & Damaged) {
+  try {
+    return read();
+  } catch (error) {
+    return { ...left(), damage: error as WheelworkError };
+  }
+}
+
+/** A row of the table `run`. */
+export const readRunOf = (row: Row): StoredRun | DamagedRun =>
+  orDamaged(
+    () => storedRunOf(row),
+    () => columnsOfRun(row),
+  );
 
 /** A row of the table `run`. @throws WheelworkError WW_STORE_CORRUPT when its snapshot is damaged. */
 export function storedRunOf(row: Row): StoredRun {
-  const summary = requestRowOf(row);
+  const key = String(row["key"]);
   const { seq, ...snapshot } = readPart(
-    `the run ${summary.key}`,
-    () => JSON.parse(unsealed(String(row["snapshot"]), summary.key)) as WrittenSnapshot,
+    `the run ${key}`,
+    () => JSON.parse(unsealed(String(row["snapshot"]), key)) as WrittenSnapshot,
   );
+  return { ...columnsOfRun(row), ...(seq === undefined ? {} : { seq }), snapshot };
+}
+
+function columnsOfRun(row: Row): Omit<StoredRun, "snapshot" | "seq"> {
   return {
-    ...summary,
-    ...(seq === undefined ? {} : { seq }),
+    ...requestRowOf(row),
     ...incidentIn(row),
     ...(row["attempts"] === null ? {} : { attempts: optionalNumber(row["attempts"]) }),
     ...(typeof row["activity"] === "string" ? { activity: row["activity"] as Activity } : {}),
@@ -83,7 +116,6 @@ export function storedRunOf(row: Row): StoredRun {
     hot: isTrue(row["hot"]),
     due: optionalNumber(row["due"]),
     root: isTrue(row["root"]),
-    snapshot,
   };
 }
 
@@ -144,15 +176,28 @@ export const dataText = ({ key, data }: StoredAnswer): string | null =>
 const storedAnswerOf = (row: Row): StoredAnswer =>
   readPart(`the answer to ${String(row["key"])}`, () => readAnswer(row));
 
-/** What is stored under a key, by its rows. A damaged answer harms nobody who asks for others. */
-export function foundOf(run: StoredRun | undefined, answer: Row | undefined): Found {
-  if (answer === undefined) return { run, answer: undefined };
-  try {
-    return { run, answer: storedAnswerOf(answer) };
-  } catch (error) {
-    return { run, answer: undefined, damage: error as WheelworkError };
-  }
+/** What is stored under a key, by its rows. */
+export function foundOf(runRow: Row | undefined, answerRow: Row | undefined): Found {
+  const run = runRow === undefined ? undefined : readRunOf(runRow);
+  const answer = answerRow === undefined ? undefined : readAnswerOf(answerRow);
+  const damagedRun = run !== undefined && isDamaged(run) ? run : undefined;
+  const damagedAnswer = answer !== undefined && isDamaged(answer) ? answer : undefined;
+  return {
+    run: damagedRun === undefined ? (run as StoredRun | undefined) : undefined,
+    answer: damagedAnswer === undefined ? (answer as StoredAnswer | undefined) : undefined,
+    ...(damagedRun === undefined ? {} : { damagedRun }),
+    ...(damagedAnswer === undefined ? {} : { damagedAnswer }),
+  };
 }
+
+const readAnswerOf = (row: Row): StoredAnswer | DamagedAnswer =>
+  orDamaged(
+    () => storedAnswerOf(row),
+    () => ({ ...requestRowOf(row), ...replyToOf(row) }),
+  );
+
+const replyToOf = (row: Row): { readonly replyTo?: string } =>
+  row["reply_to"] === null ? {} : { replyTo: String(row["reply_to"]) };
 
 function readAnswer(row: Row): StoredAnswer {
   const summary = requestRowOf(row);
@@ -176,7 +221,7 @@ function readAnswer(row: Row): StoredAnswer {
     root: isTrue(row["root"]),
     firstSeq: Number(row["first_seq"]),
     lastSeq: Number(row["last_seq"]),
-    ...(row["reply_to"] === null ? {} : { replyTo: String(row["reply_to"]) }),
+    ...replyToOf(row),
     ...(typeof row["data"] === "string"
       ? { data: JSON.parse(unsealed(row["data"], summary.key)) as unknown }
       : {}),
@@ -185,9 +230,12 @@ function readAnswer(row: Row): StoredAnswer {
   };
 }
 
-/** The downtimes of a shard, by its row. @throws SyntaxError when they are not JSON. */
+/** The downtimes of a shard, by its row. @throws WheelworkError WW_STORE_CORRUPT when they are damaged: too much would be deleted. */
 export function downtimesOf({ downtimes }: Row): { downtimes?: readonly Downtime[] } {
-  return typeof downtimes === "string" ? { downtimes: JSON.parse(downtimes) as Downtime[] } : {};
+  if (typeof downtimes !== "string") return {};
+  return {
+    downtimes: readPart("what is known of downtimes", () => JSON.parse(downtimes) as Downtime[]),
+  };
 }
 
 /** Whether the owner before the one that has just claimed the shard has stopped in order, by its row. */
@@ -204,11 +252,12 @@ export function logProgressOf({ log, position, published }: Row): { logProgress?
 }
 
 /** A row of the audit list. */
-export const auditBatchOf = ({ at, seq, entries }: Row): AuditBatch => ({
-  at: Number(at),
-  seq: Number(seq),
-  entries: readPart(
-    `the commands of batch ${Number(seq)}`,
-    () => JSON.parse(String(entries)) as AuditEntry[],
-  ),
-});
+export const auditBatchOf = (row: Row): AuditBatch => {
+  const [at, seq] = [Number(row["at"]), Number(row["seq"])];
+  const entries = (): AuditEntry[] =>
+    readPart(`the commands of batch ${seq}`, () => JSON.parse(String(row["entries"])) as AuditEntry[]);
+  return orDamaged<AuditBatch, AuditBatch>(
+    () => ({ at, seq, entries: entries() }),
+    () => ({ at, seq, entries: [] }),
+  );
+};

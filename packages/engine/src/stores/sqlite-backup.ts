@@ -48,8 +48,8 @@ const parts = [
 ] as const;
 
 function checkAnswer(row: Row): void {
-  const { damage } = foundOf(undefined, row);
-  if (damage !== undefined) throw damage;
+  const { damagedAnswer } = foundOf(undefined, row);
+  if (damagedAnswer !== undefined) throw damagedAnswer.damage;
 }
 
 /**

@@ -18,7 +18,7 @@ import {
   logProgressOf,
   optionalNumber,
   snapshotText,
-  storedRunOf,
+  readRunOf,
   summaryOf,
   type PartSummary,
 } from "./rows.ts";
@@ -30,6 +30,9 @@ import type {
   Checkpoint,
   Claim,
   Commit,
+  DamagedBatch,
+  DamagedLaneRun,
+  DamagedRun,
   DueRuns,
   Found,
   LaneRun,
@@ -171,7 +174,7 @@ export class SqliteStore implements Store {
     return timeOf(seq, this.#get("SELECT record FROM journal WHERE seq = ?", seq)?.["record"]);
   }
 
-  *journal(after = this.#checkpoint): Iterable<Batch> {
+  *journal(after = this.#checkpoint): Iterable<Batch | DamagedBatch> {
     // Not an open iterator: a replay reads other rows in between.
     const sql = "SELECT seq, record FROM journal WHERE seq > ? ORDER BY seq LIMIT 1";
     for (let row = this.#get(sql, after); row !== undefined; row = this.#get(sql, row["seq"] as number)) {
@@ -200,14 +203,14 @@ export class SqliteStore implements Store {
     return row !== undefined;
   }
 
-  *hotRuns(): Iterable<StoredRun> {
+  *hotRuns(): Iterable<StoredRun | DamagedRun> {
     // One by one, as the journal: runs may be large, and a page of them would not fit into a memory that all of them fit into.
     const sql = "SELECT * FROM run WHERE hot = 1 AND id > ? ORDER BY id LIMIT 1";
     for (let row = this.#get(sql, 0); row !== undefined; row = this.#get(sql, row["id"] as number))
-      yield storedRunOf(row);
+      yield readRunOf(row);
   }
 
-  *laneRuns(): Iterable<LaneRun> {
+  *laneRuns(): Iterable<LaneRun | DamagedLaneRun> {
     const sql =
       "SELECT id, key, hub, status, lane FROM run WHERE lane IS NOT NULL AND id > ? ORDER BY id LIMIT ?";
     for (let after = 0; ;) {
@@ -222,7 +225,7 @@ export class SqliteStore implements Store {
     const sql =
       "SELECT * FROM run WHERE hot = 0 AND due < ? AND (due, key) > (?, ?) ORDER BY due, key LIMIT ?";
     const rows = this.#all(sql, before, after.due, after.key, limit);
-    const runs = rows.map(storedRunOf);
+    const runs = rows.map(readRunOf);
     if (runs.length === limit) return { runs, next: undefined };
     const next = this.#get("SELECT due FROM run WHERE hot = 0 AND due >= ? ORDER BY due LIMIT 1", before);
     return { runs, next: optionalNumber(next?.["due"]) };
@@ -231,13 +234,13 @@ export class SqliteStore implements Store {
   find(keys: readonly string[]): Found[] {
     if (keys.length === 1) return [this.#findOne(keys[0] as string)];
     // One statement for all keys: nearly all of them are new.
-    const runs = this.#all(runsUnder, JSON.stringify(keys)).map(storedRunOf);
+    const runs = this.#all(runsUnder, JSON.stringify(keys));
     const index = this.#keyIndex();
     const recent = keys.flatMap((key) => index.recent(key) ?? []);
     const others = recent.length === 0 ? keys : keys.filter((key) => index.recent(key) === undefined);
     const rows = this.#all(requestsUnder, JSON.stringify(others));
     if (recent.length > 0) rows.push(...this.#all(requestsOf, JSON.stringify(recent)));
-    const runOf = new Map(runs.map((run) => [run.key, run]));
+    const runOf = new Map(runs.map((row) => [String(row["key"]), row]));
     const answerOf = new Map(rows.map((row) => [String(row["key"]), row]));
     return keys.map((key) => foundOf(runOf.get(key), answerOf.get(key)));
   }
@@ -248,7 +251,7 @@ export class SqliteStore implements Store {
     const id = this.#keyIndex().find(key);
     const row =
       id === undefined ? undefined : this.#get("SELECT * FROM request WHERE id = ? AND key = ?", id, key);
-    return foundOf(run === undefined ? undefined : storedRunOf(run), row);
+    return foundOf(run, row);
   }
 
   *history(key: string): Iterable<readonly HistoryEvent[]> {

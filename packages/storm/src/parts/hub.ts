@@ -300,7 +300,6 @@ export class HubBolt implements Bolt<Streams> {
       clock: this.#ports.clock,
       index: context.index,
       host: () => host,
-      store,
       shards,
       inbox: this.#config.inbox,
       openStore: (shard) => this.#ports.openStore(this.#config, shard),

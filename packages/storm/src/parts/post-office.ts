@@ -18,10 +18,9 @@ import { routed } from "./lane-records.ts";
 export interface OfficeOptions {
   readonly hubs: ReadonlyMap<string, AnyHub>;
   readonly clock: Clock;
-  /** The shard of this task, and its store. */
+  /** The shard of this task. */
   readonly index: number;
   readonly host: () => ShardHost;
-  readonly store: Store;
   readonly shards: number;
   readonly inbox: string;
   readonly openStore: (shard: number) => Store;
@@ -61,8 +60,8 @@ export class BoltOffice implements Shards {
   }
 
   #shard(shard: number): ShardAccess {
-    const { index, host, store, clock } = this.#options;
-    return shard === index ? new LocalShard(host().shard, store, clock) : this.#remotes.of(shard);
+    const { index, host, clock } = this.#options;
+    return shard === index ? new LocalShard(host().shard, host().store, clock) : this.#remotes.of(shard);
   }
 
   health(): ReturnType<ShardHost["health"]> {

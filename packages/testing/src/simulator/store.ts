@@ -6,6 +6,9 @@ import type {
   BegunRuns,
   Claim,
   Commit,
+  DamagedBatch,
+  DamagedLaneRun,
+  DamagedRun,
   DueRuns,
   FacetCount,
   Found,
@@ -91,7 +94,7 @@ export class SimulatedStore implements Store {
     return this.#read(() => this.#inner.peek());
   }
 
-  journal(after?: number): Rows<Batch> {
+  journal(after?: number): Rows<Batch | DamagedBatch> {
     return this.#rows(() => this.#inner.journal(after));
   }
 
@@ -101,11 +104,11 @@ export class SimulatedStore implements Store {
     return this.#read(() => this.#inner.hubVersions(ended));
   }
 
-  hotRuns(): Rows<StoredRun> {
+  hotRuns(): Rows<StoredRun | DamagedRun> {
     return this.#rows(() => this.#inner.hotRuns());
   }
 
-  laneRuns(): Rows<LaneRun> {
+  laneRuns(): Rows<LaneRun | DamagedLaneRun> {
     return this.#rows(() => this.#inner.laneRuns());
   }
 

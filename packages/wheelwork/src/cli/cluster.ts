@@ -28,9 +28,10 @@ async function runNode(
     const metrics = shownAt === undefined ? undefined : createMetrics();
     const node = createNode({
       logger,
-      // What was deleted before it was read is logged, and the node goes on.
+      // What was deleted before it was read, or is damaged, is logged. The node goes on with the rest.
       onFailure: (error) => {
-        if (!(error instanceof WheelworkError && error.code === "WW_LOG_LOST")) reject(error);
+        const code = error instanceof WheelworkError ? error.code : undefined;
+        if (code !== "WW_LOG_LOST" && code !== "WW_STORE_CORRUPT") reject(error);
       },
       ...module,
       ...(metrics === undefined
