@@ -23,6 +23,7 @@ import { ShardAssignment, type AssignmentEffects } from "./assignment.ts";
 import type { ClusterNode, NodeOptions, ShardView } from "./options.ts";
 import { OwnedShard, type OwnedShardOptions } from "./owned-shard.ts";
 import { RemoteShards } from "../delivery/remote-shard.ts";
+import { SentRequests } from "../delivery/sent.ts";
 import { Routing } from "./routing.ts";
 import { checkInbox, checkShards, defaultInbox } from "./topics.ts";
 
@@ -70,6 +71,7 @@ class Node implements Shards {
   /** By the number of the shard. */
   readonly #assignments: readonly ShardAssignment<OwnedShard>[];
   readonly #remotes: RemoteShards;
+  readonly #sent = new SentRequests();
   readonly #detach: (() => void)[] = [];
   #membership: Membership | undefined = undefined;
   #state: "new" | "running" | "suspended" | "stopped" = "new";
@@ -92,7 +94,7 @@ class Node implements Shards {
     this.#inbox = options.inbox ?? defaultInbox;
     this.#name = options.name ?? `${hostname()}:${process.pid}`;
     this.#remotes = new RemoteShards(
-      { log, store: options.store, inbox: this.#inbox, retentionMs },
+      { log, store: options.store, inbox: this.#inbox, retentionMs, sent: this.#sent },
       this.clock,
     );
     this.#routing = new Routing({
@@ -132,6 +134,7 @@ class Node implements Shards {
         ...(otherProcess === undefined ? {} : { otherProcess }),
       })),
       suspects: new Suspects(),
+      sent: this.#sent,
       posts: officeOf(() => new RequestService(this)),
       channels: new Map(channels.map((channel) => [channel.name, channel])),
       inbox: this.#inbox,

@@ -2,11 +2,12 @@ import type { Answer, AnyHub, WheelworkError } from "@wheelwork/core";
 import type { Suspects } from "../attempts/suspects.ts";
 import type { Worker } from "../attempts/worker.ts";
 import { refusedHub, type Channel } from "../delivery/channel.ts";
+import type { SentRequests } from "../delivery/sent.ts";
 import { rootOf, shardOf } from "../ports/keys.ts";
 import { defaultLogger } from "../ports/logger.ts";
 import type { Clock, Store } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
-import { askAgain, isRetryable, type NewRequest } from "../requests/access.ts";
+import { askAgain, isRetryable, type NewRequest, type RequestRecord } from "../requests/access.ts";
 import { LocalShard } from "../requests/local-shard.ts";
 import { defaultRetentionMs } from "../requests/options.ts";
 import type { PostOffice } from "../requests/posts.ts";
@@ -27,6 +28,8 @@ export interface OwnedShardOptions {
   readonly posts: PostOffice;
   /** Those of all shards of the node. */
   readonly suspects: Suspects;
+  /** What the node has sent to the inboxes of shards that it did not have. It may have one of them by now. */
+  readonly sent: SentRequests;
   /** See `ShardFeed`. Absent if there are no relays. */
   readonly passRelays?: (isWanted: () => boolean) => Promise<void>;
   /** The shard cannot go on under this claim: see `ShardOptions.onEnded`, and `LogReader.lost`. */
@@ -57,11 +60,23 @@ class MovableShard extends LocalShard {
     return body.hash();
   }
 
+  override async lookUp(key: string): Promise<RequestRecord> {
+    const record = await super.lookUp(key);
+    this.#options.sent.found(key);
+    return record;
+  }
+
+  protected override async missing(key: string): Promise<WheelworkError> {
+    return this.#options.sent.doubt(key) ?? (await super.missing(key));
+  }
+
   override async answer(key: string, waitMs: number): Promise<Answer | typeof askAgain | undefined> {
     try {
       return await super.answer(key, waitMs);
     } catch (error) {
       const { clock, isOpen } = this.#options;
+      // It is in the inbox, and the shard has not come to it yet.
+      if (this.#options.sent.has(key) && waitMs <= 0) return undefined;
       if (!isRetryable(error) || !isOpen() || waitMs <= 0) throw error;
       await pause(clock, movedMs);
       return askAgain;

@@ -10,7 +10,7 @@ import {
   type Ignored,
   type Input,
 } from "@wheelwork/core/kernel";
-import { givenKey, keyReused } from "../ports/keys.ts";
+import { keyReused } from "../ports/keys.ts";
 import type { Log } from "../ports/log.ts";
 import type { Clock, Store } from "../ports/ports.ts";
 import {
@@ -18,6 +18,7 @@ import {
   bodyOf,
   givenAnswer,
   type NewRequest,
+  type RequestRecord,
   type RunFeed,
   type ShardAccess,
 } from "../requests/access.ts";
@@ -28,6 +29,7 @@ import type { CheckedBody } from "../requests/validate.ts";
 import { postsKnownMs } from "../shard/retention.ts";
 import { inboxMessage, type InboxEntry } from "./inbox.ts";
 import { answerIn, beginningOf } from "./remote-shard-reader.ts";
+import { SentRequests, undecided } from "./sent.ts";
 import { StoredShard } from "./stored-shard.ts";
 
 /** How shards are reached that another process may work on. */
@@ -39,6 +41,8 @@ export interface RemoteOptions {
   readonly store: (shard: number) => Store;
   /** How long owners keep answers, and so know the ids of commands. Default: as an engine does by itself. */
   readonly retentionMs?: number | undefined;
+  /** What this process has sent. Default: nobody else of it needs to know. */
+  readonly sent?: SentRequests;
 }
 
 /** How long a submit waits for the owner to accept it, in milliseconds. */
@@ -59,13 +63,16 @@ class RemoteShard extends StoredShard {
   readonly #log: Pick<Log, "append">;
   readonly #inbox: string;
   readonly #retentionMs: number;
+  readonly #sent: SentRequests;
 
   constructor(
     shard: number,
     { log, store, inbox, retentionMs = defaultRetentionMs }: RemoteOptions,
+    sent: SentRequests,
     clock: Clock,
   ) {
     super(store(shard), clock);
+    this.#sent = sent;
     this.#retentionMs = retentionMs;
     this.#shard = shard;
     this.#log = log;
@@ -106,7 +113,10 @@ class RemoteShard extends StoredShard {
       await this.#append(key, { type: "request", hub, request: given, ...bounds });
       const started = await this.#within(watched.first(beginningOf), maxAcceptMs);
       // Nobody else can have used a fresh key. It is durable, and will be answered.
-      if (fresh) return false;
+      if (fresh) {
+        if (started === undefined) this.#sent.add(key);
+        return false;
+      }
       // Nobody has come to it yet, and what else was sent under its key may go first.
       if (started === undefined) throw undecided(key);
       demandSameBody(key, started.hash, body);
@@ -119,12 +129,30 @@ class RemoteShard extends StoredShard {
   override async answer(key: string, waitMs: number): Promise<Answer | typeof askAgain | undefined> {
     const watched = await this.reader.watch(key);
     try {
-      const answer = await givenAnswer(this.lookUp(key), () => this.reader.storedAnswer(key));
+      const answer = await givenAnswer(this.#known(key), () => this.reader.storedAnswer(key));
       if (answer !== undefined || waitMs <= 0) return answer;
       return (await this.#within(watched.first(answerIn), Math.min(waitMs, maxWatchMs))) ?? askAgain;
     } finally {
       watched.end();
     }
+  }
+
+  /** What is known of a request. Of one that was sent, and that nobody has come to, there is nothing yet. */
+  async #known(key: string): Promise<Pick<RequestRecord, "answer">> {
+    const known = await this.reader.lookUp(key);
+    if (known !== undefined) this.#sent.found(key);
+    else if (!this.#sent.has(key)) throw notFound(key);
+    return { answer: known?.answer };
+  }
+
+  override async lookUp(key: string): Promise<RequestRecord> {
+    const record = await super.lookUp(key);
+    this.#sent.found(key);
+    return record;
+  }
+
+  protected override missing(key: string): WheelworkError {
+    return this.#sent.doubt(key) ?? super.missing(key);
   }
 
   override get tail(): JournalTail {
@@ -133,7 +161,7 @@ class RemoteShard extends StoredShard {
 
   override async follow(key: string): Promise<RunFeed> {
     const feed = await this.reader.follow(key);
-    if (feed === undefined) throw notFound(key);
+    if (feed === undefined) throw this.missing(key);
     return feed;
   }
 
@@ -201,16 +229,18 @@ export class RemoteShards {
   readonly #options: RemoteOptions;
   readonly #clock: Clock;
   readonly #opened = new Map<number, RemoteShard>();
+  readonly #sent: SentRequests;
 
   constructor(options: RemoteOptions, clock: Clock) {
     this.#options = options;
+    this.#sent = options.sent ?? new SentRequests();
     this.#clock = clock;
   }
 
   of(shard: number): ShardAccess {
     let opened = this.#opened.get(shard);
     if (opened === undefined)
-      this.#opened.set(shard, (opened = new RemoteShard(shard, this.#options, this.#clock)));
+      this.#opened.set(shard, (opened = new RemoteShard(shard, this.#options, this.#sent, this.#clock)));
     return opened;
   }
 
@@ -223,9 +253,3 @@ export class RemoteShards {
 function demandSameBody(key: string, stored: string, { isSame }: CheckedBody): void {
   if (!isSame(stored)) throw keyReused(key);
 }
-
-const undecided = (key: string): WheelworkError =>
-  new WheelworkError("WW_STORE_UNAVAILABLE", `nobody has taken what was sent to ${givenKey(key)} yet`, {
-    next: "Send it again, with the same key. Its shard may be on its way to another process, its store or the log may be away, or nothing runs that works on the shard.",
-    retryable: true,
-  });

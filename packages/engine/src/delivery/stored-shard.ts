@@ -32,21 +32,26 @@ export class StoredShard implements ShardAccess {
 
   async lookUp(key: string): Promise<RequestRecord> {
     const known = await this.reader.lookUp(key);
-    if (known === undefined) throw notFound(key);
+    if (known === undefined) throw this.missing(key);
     // The store has nothing that is not committed.
     return { known, answer: known.answer };
   }
 
   async history(key: string, range: HistoryRange): Promise<readonly HistoryEvent[]> {
     const events = await this.reader.history(key, range);
-    if (events.length === 0 && range.after === 0) throw notFound(key);
+    if (events.length === 0 && range.after === 0) throw this.missing(key);
     return events;
   }
 
   async historyEnd(key: string, end: HistoryEnd): Promise<HistoryPart> {
     const part = await this.reader.historyEnd(key, end);
-    if (part.events.length === 0) throw notFound(key);
+    if (part.events.length === 0) throw this.missing(key);
     return part;
+  }
+
+  /** What somebody is told who asks for a request that is not there. */
+  protected missing(key: string): WheelworkError {
+    return notFound(key);
   }
 
   list(list: RequestList): Promise<readonly RequestRow[]> {

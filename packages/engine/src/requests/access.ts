@@ -165,7 +165,7 @@ export const toldOf = (error: unknown): WheelworkError =>
 
 /** The answer to a request. If its run is damaged in the store, the answer may be there all the same. */
 export async function givenAnswer(
-  known: Promise<RequestRecord>,
+  known: Promise<Pick<RequestRecord, "answer">>,
   stored: () => Promise<Answer | undefined>,
 ): Promise<Answer | undefined> {
   try {

@@ -125,7 +125,7 @@ export class LocalShard implements ShardAccess {
 
   async lookUp(key: string): Promise<RequestRecord> {
     const known = await this.#shard.committed.lookUp(key);
-    if (known === undefined) throw await this.#missing(key);
+    if (known === undefined) throw await this.missing(key);
     const answer = this.#answerOf(known);
     if (!(known instanceof Run) || known.lane === undefined) return { known, answer };
     const shard = this.#shard;
@@ -228,7 +228,7 @@ export class LocalShard implements ShardAccess {
 
   async command(key: string, input: Input): Promise<Ignored | undefined> {
     const ignored = await this.#shard.command(key, input);
-    if (ignored === "unknown") throw await this.#missing(key);
+    if (ignored === "unknown") throw await this.missing(key);
     return ignored;
   }
 
@@ -268,7 +268,7 @@ export class LocalShard implements ShardAccess {
   }
 
   /** While the store is lost, or another owner's, nobody is told that a request that was accepted does not exist. */
-  async #missing(key: string): Promise<WheelworkError> {
+  protected async missing(key: string): Promise<WheelworkError> {
     if (this.#shard.status === "store-lost" || !(await this.#shard.isOwned())) return unavailable();
     return notFound(key);
   }
