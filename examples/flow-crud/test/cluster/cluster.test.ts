@@ -17,10 +17,11 @@ import { Client } from "pg";
 import { deadLetterTopic, readDeadLetter, shardOf, type DeadLetter, type LogRecord } from "wheelwork/cluster";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { originalTopics } from "../../src/topics.ts";
-import { switchDifferences } from "../controller/chaos.ts";
+import { askHttp, type Reply } from "../ask.ts";
+import { switchDifferences } from "../controller/flow-network.ts";
 import { seedCommands } from "./client.ts";
 import { breakCluster } from "./faults.ts";
-import { askHttp, FlowStage, flowBody, network, sw, type Reply } from "./flows.ts";
+import { FlowStage, flowBody, network, sw } from "./flows.ts";
 import { Cluster, Process } from "./processes.ts";
 
 const { requests: requestTopic, answers: replyTopic } = originalTopics;

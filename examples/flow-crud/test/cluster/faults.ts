@@ -16,7 +16,8 @@ const flags = [
   "warn",
 ];
 
-type Fault = (cluster: Cluster, random: () => number) => Promise<void>;
+/** Something that is done to a cluster, from its beginning to where it is mended. */
+export type ClusterFault = (cluster: Cluster, random: () => number) => Promise<void>;
 
 const pick = (nodes: readonly Process[], random: () => number): Process =>
   nodes[Math.floor(random() * nodes.length)] as Process;
@@ -48,7 +49,8 @@ async function freezeNode(cluster: Cluster, random: () => number): Promise<void>
   node.signal("SIGCONT");
 }
 
-const allFaults: Readonly<Record<string, Fault>> = {
+/** Faults of all kinds of parts. */
+export const clusterFaults: Readonly<Record<string, ClusterFault>> = {
   "kill a node": killNode,
   "kill all nodes": async ({ nodes }, random) => {
     await Promise.all(nodes.map((node) => node.end("SIGKILL")));
@@ -119,7 +121,7 @@ export async function breakCluster(plan: FaultPlan): Promise<FaultReport> {
       schemas: { shards: "wheelwork", resources: "flow_crud" },
       backWithinMs: 120_000,
       faults: Object.fromEntries(
-        Object.entries(allFaults).map(([name, fault]) => [name, (random) => fault(cluster, random)]),
+        Object.entries(clusterFaults).map(([name, fault]) => [name, (random) => fault(cluster, random)]),
       ),
       start: async () => {
         await cluster.addWiredNode().start();

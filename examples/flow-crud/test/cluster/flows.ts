@@ -1,7 +1,5 @@
 import { execFile } from "node:child_process";
-import { randomUUID } from "node:crypto";
 import { resolve } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { kafka, type Kafka } from "@wheelwork/kafka";
 import { waitUntil } from "@wheelwork/services";
@@ -23,38 +21,6 @@ export const flowBody = (flow_id: string, from: number, to: number, vlan: number
   destination: { switch_id: sw(to), port_number: 2, vlan_id: vlan },
   maximum_bandwidth: 1_000,
 });
-
-/** An answer over HTTP. */
-export interface Reply {
-  readonly status: number;
-  readonly body: unknown;
-}
-
-/** A request that is sent again, under its name, to the next of several servers until one of them tells the end. */
-export async function askHttp(
-  urls: () => readonly string[],
-  method: string,
-  path: string,
-  body?: object,
-  name: string = randomUUID(),
-): Promise<Reply> {
-  for (let tried = 0; ; tried++) {
-    const all = urls();
-    try {
-      const reply = await fetch(`${all[tried % all.length]}${path}`, {
-        method,
-        headers: { "content-type": "application/json", correlation_id: name, prefer: "wait=5" },
-        ...(method === "GET" ? {} : { body: JSON.stringify(body ?? {}) }),
-        signal: AbortSignal.timeout(20_000),
-      });
-      const told = (await reply.json()) as unknown;
-      if (![202, 429, 503].includes(reply.status)) return { status: reply.status, body: told };
-    } catch {
-      // The server has died, or is about to start.
-    }
-    await sleep(50);
-  }
-}
 
 /** What the tests of flows on Kafka and PostgreSQL see, besides HTTP: the store, the switches, and what goes over the topics. */
 export class FlowStage {

@@ -7,6 +7,7 @@ import { hostile } from "../hostile/hostile.ts";
 import { StormSystem } from "../storm/system.ts";
 import { breakSystem } from "./break.ts";
 import { breakCluster } from "./faults.ts";
+import { flowChaos } from "./flow-chaos.ts";
 
 const usage = `Breaks a cluster of real processes under load, and compares all that is left of it.
 
@@ -18,6 +19,8 @@ const usage = `Breaks a cluster of real processes under load, and compares all t
   --requests N    each fault comes somewhere among so many   (within two seconds)
   --only A,B      only these faults, by their names
   --storm         flow-crud on Apache Storm instead of a cluster
+  --flows         instead: the life of flows on a network of real switches, which has faults of its own all the time; N faults of the
+                  cluster, under --rate operations in a second (20)
   --hostile       instead: programs that misbehave in every way beside honest ones, in one process that is killed so often
 `;
 
@@ -31,6 +34,8 @@ function readOptions() {
         clients: { ...text, default: "20" },
         requests: text,
         only: text,
+        rate: { ...text, default: "20" },
+        flows: { type: "boolean", default: false },
         storm: { type: "boolean", default: false },
         hostile: { type: "boolean", default: false },
         help: { type: "boolean", short: "h", default: false },
@@ -49,7 +54,7 @@ function refuse(message: string): never {
   return process.exit(2);
 }
 
-function number(name: "faults" | "seed" | "clients" | "requests", text: string): number {
+function number(name: "faults" | "seed" | "clients" | "requests" | "rate", text: string): number {
   return /^\d{1,9}$/.test(text) ? Number(text) : refuse(`--${name} must be a whole number, and is ${text}`);
 }
 
@@ -68,8 +73,14 @@ const plan = {
 };
 const report = values.hostile
   ? await hostile({ ...plan, kills: plan.faults, data: folder })
-  : values.storm
-    ? await breakSystem(await StormSystem.prepare(folder), plan)
-    : await breakCluster(plan);
+  : values.flows
+    ? await flowChaos({
+        ...plan,
+        name: `d${process.pid}`.slice(0, 12),
+        perSecond: number("rate", values.rate),
+      })
+    : values.storm
+      ? await breakSystem(await StormSystem.prepare(folder), plan)
+      : await breakCluster(plan);
 process.stdout.write(`seed ${values.seed}: ${JSON.stringify(report, undefined, 2)}\n`);
 process.exit(report.problems.length === 0 ? 0 : 1);

@@ -11,7 +11,8 @@ import {
 import { kafka } from "@wheelwork/kafka";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { originalTopics } from "../../src/topics.ts";
-import { askHttp, flowBody } from "../cluster/flows.ts";
+import { askHttp } from "../ask.ts";
+import { flowBody } from "../cluster/flows.ts";
 import { listsProcesses, Npm, processesWith } from "./npm.ts";
 
 // It takes two minutes, most of which Storm needs to start: WHEELWORK_LONG=1 asks for it.
