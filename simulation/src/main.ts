@@ -1,6 +1,6 @@
 import { describeFailure, simulate, type Counts, type SimulationReport } from "@wheelwork/testing";
 import { parseArgs } from "node:util";
-import { simulatedIn, type WorldName } from "./worlds.ts";
+import { simulatedIn, type Simulated, type WorldName } from "./worlds.ts";
 
 const usage = `Simulates whole systems under faults, and looks for what must never be.
 
@@ -15,6 +15,7 @@ const usage = `Simulates whole systems under faults, and looks for what must nev
   --storm        Storm: the bolts and spouts of the topology, and the tuples between them
   --sizes        one engine, and values of up to 3 MB
   --flows        one engine, and nothing but the life of flows
+  --system NAME  nothing but this system, with each seed
   --no-shrink    shows failures as they are
   --json         prints seeds and failures as JSON
 `;
@@ -33,7 +34,7 @@ const seed = number("seed");
 const withinMinutes = number("minutes");
 
 const report = await simulate({
-  ...(await simulatedIn(world)),
+  ...ofSystem(await simulatedIn(world)),
   from: seed ?? number("from") ?? 1,
   seeds: seed === undefined ? (number("seeds") ?? 2000) : 1,
   failures: number("failures") ?? 1,
@@ -45,8 +46,9 @@ else print(report);
 if (report.failures.length > 0) process.exitCode = 1;
 
 function printJson({ seeds, failures }: SimulationReport): void {
-  const found = failures.map(({ seed, violations }) => ({
+  const found = failures.map(({ seed, system, violations }) => ({
     seed,
+    system,
     invariants: violations.map(({ invariant }) => invariant),
   }));
   console.log(JSON.stringify({ seeds, failures: found }));
@@ -56,7 +58,9 @@ function print(report: SimulationReport): void {
   const { seeds, requests, attempts, commits, faults, declared, edges } = report;
   for (const failure of report.failures) {
     console.log(describeFailure(failure));
-    console.log(`to repeat it: npm run simulate -- ${flag(world)}--seed ${failure.seed}\n`);
+    // With its system: seeds take turns with systems, of which there may be more in another version.
+    const repeats = `${flag(world)}--system ${failure.system} --seed ${failure.seed}`;
+    console.log(`to repeat it: npm run simulate -- ${repeats}\n`);
   }
   const hours = (report.simulatedMs / 3_600_000).toFixed(1);
   console.log(
@@ -83,14 +87,32 @@ function flag(name: WorldName): string {
   return name === "engine" ? "" : `--${name} `;
 }
 
+/** Nothing but the system that is asked for. */
+function ofSystem(simulated: Simulated): Simulated {
+  const { system } = options;
+  if (system === undefined) return simulated;
+  const systems = simulated.systems.filter(({ name }) => name === system);
+  if (systems.length > 0) return { ...simulated, systems };
+  return refuse(`--system must be one of ${simulated.systems.map(({ name }) => name).join(", ")}`);
+}
+
 function readOptions() {
   const text = { type: "string" } as const;
   const flag = { type: "boolean", default: false } as const;
-  const known = { seeds: text, from: text, seed: text, minutes: text, failures: text, json: flag };
+  const known = { seeds: text, from: text, seed: text, minutes: text, failures: text, system: text };
   try {
     const help = { ...flag, short: "h" } as const;
     const { values } = parseArgs({
-      options: { ...known, cluster: flag, storm: flag, sizes: flag, flows: flag, "no-shrink": flag, help },
+      options: {
+        ...known,
+        cluster: flag,
+        storm: flag,
+        sizes: flag,
+        flows: flag,
+        "no-shrink": flag,
+        json: flag,
+        help,
+      },
     });
     if (!values.help) return values;
     process.stdout.write(usage);

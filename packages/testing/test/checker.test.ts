@@ -766,6 +766,24 @@ test("one that wakes up is to blame for what is late only if it has its store", 
   expect(lateness({ type: "store-failed", node: 1, at: 1_200 }, frozen, thawed, claimed)).toBe(0);
 });
 
+test("who watches may be told once more of what was, only if the store has archived what came before", () => {
+  const told = (...between: readonly Forged[]): readonly string[] => {
+    const forgery = new Forgery();
+    const update = { status: "running", state: "Working", view: undefined, answer: undefined };
+    const shown = { type: "shown", key: "a", node: 1, at: 250 };
+    const place = forgery.trace.findIndex(({ at }) => (at as number) > 250);
+    const first = { ...shown, after: 0, update: { ...update, event: 2 } };
+    const again = { ...shown, after: 2, update: { ...update, event: 4 } };
+    forgery.trace.splice(place, 0, first, ...between, again);
+    return forgery.check().violations.map(({ invariant }) => invariant);
+  };
+  const archived = (before: number): Forged => ({ type: "archived", node: 1, before, at: 250 });
+  expect(told()).toEqual(["I37"]);
+  expect(told(archived(epoch))).toEqual(["I37"]);
+  // No commit says how late it is by then.
+  expect(told(archived(epoch + 1))).toEqual([]);
+});
+
 describe("a falsified trace is found", () => {
   test.each(forgeries)("%s: %s", (invariant, _what, message, forge) => {
     const forgery = new Forgery();

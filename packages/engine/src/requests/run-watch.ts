@@ -3,7 +3,7 @@ import { apply, isWaiting, restore, Run, snapshot, type HubDefinition } from "@w
 import { nextAfter } from "../ports/history.ts";
 import type { Clock } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
-import { toldOf, type RunFeed, type ShardAccess } from "./access.ts";
+import { toldOf, type RequestRecord, type RunFeed, type ShardAccess } from "./access.ts";
 import type { RequestView } from "./api.ts";
 import { ownView } from "./views.ts";
 
@@ -27,7 +27,8 @@ export interface RunUpdate<O = unknown, E extends string = string> {
 export interface WatchOptions {
   /**
    * Tell only what comes after so many events: the `event` of the last update that was seen. Default: begin with how it is now. If
-   * events after it are archived, it begins with how it is now, too.
+   * the first events of the run are archived by then, nobody knows how it was after so many: it begins with how it is now, too, unless
+   * nothing has happened since.
    */
   readonly after?: number;
   /** When to stop: with the answer, or with the end of the run, which may come later. Default: `answer`. */
@@ -171,8 +172,13 @@ class EventSource {
 
 /** What is stored of a run that has ended, or whose events nobody has counted. */
 async function stored(access: ShardAccess, key: string): Promise<Run> {
-  const events = await access.history(key, { after: 0, limit: Number.POSITIVE_INFINITY });
-  const { known } = await access.lookUp(key);
+  let count: number;
+  let known: RequestRecord["known"];
+  // What comes between is in the run, and not counted: it would be applied a second time.
+  do {
+    count = nextAfter(await access.history(key, { after: 0, limit: Number.POSITIVE_INFINITY }), 0);
+    ({ known } = await access.lookUp(key));
+  } while ((await access.history(key, { after: count, limit: 1 })).length > 0);
   let run = new Run(key);
   if (known instanceof Run) run = restore(key, snapshot(known));
   else
@@ -183,7 +189,7 @@ async function stored(access: ShardAccess, key: string): Promise<Run> {
       data: known.data,
       answered: { answer: known.answer, at: known.answeredAt },
     });
-  run.events.count = nextAfter(events, 0);
+  run.events.count = count;
   return run;
 }
 

@@ -159,7 +159,9 @@ export class SimulatedStore implements Store {
   archive(before: number, limit: number): MaybePromise<boolean> {
     return this.#read(() => {
       this.#user.reachStore(true);
-      return this.#inner.archive(before, limit);
+      const hasMore = this.#inner.archive(before, limit);
+      this.#user.see({ type: "archived", node: this.#user.number, before });
+      return hasMore;
     });
   }
 

@@ -34,6 +34,8 @@ export type Seen =
   | { readonly type: "refuses"; readonly node: number; readonly key: string }
   /** What ended before a time, in engine time, has been purged, or a part of it. */
   | { readonly type: "purged"; readonly node: number; readonly endedBefore: number }
+  /** Events of live runs from before a time, in engine time, have been archived, or a part of them. */
+  | { readonly type: "archived"; readonly node: number; readonly before: number }
   | {
       readonly type: "attempt";
       readonly node: number;

@@ -21,22 +21,24 @@ export interface Watcher {
   readonly clock: SimulatedClock;
   /** A process that can be asked now. */
   readonly any: () => Watchable | undefined;
+  /** Events are archived while it watches: then many watch, and some come back late. */
+  readonly archives: boolean;
   /** Whether the request may be unknown by now, so that nobody can tell of it. */
   readonly mayBeForgotten: () => boolean;
   readonly see: (seen: Seen) => void;
 }
 
-/** The share of the requests that are watched. */
-const watchedShare = 0.35;
+/** The share of the requests that are watched; and where events are archived. */
+const [watchedShare, watchedWhereArchived] = [0.35, 0.8];
 
 /**
  * Watches some requests, to their answer or to their end: now from the beginning, now from the present. It reads slowly at times, leaves
  * by itself, and loses its process. Then it goes on at any process, after the last event that it has seen.
  */
 export async function watchSome(watcher: Watcher): Promise<void> {
-  const { seed, key, scaleMs, clock, see } = watcher;
+  const { seed, key, scaleMs, clock, archives, see } = watcher;
   const random = drawFor(seed, "watch", key);
-  if (!random.chance(watchedShare)) return;
+  if (!random.chance(archives ? watchedWhereArchived : watchedShare)) return;
   const wait = (ms: number): Promise<undefined> =>
     new Promise((resolve) => void clock.after(ms, () => resolve(undefined)));
   const until = random.pick(["answer", "end"] as const);
@@ -66,7 +68,7 @@ export async function watchSome(watcher: Watcher): Promise<void> {
         }
         see({ type: "shown", key, node, after, update: told.value });
         after = told.value.event;
-        if (random.chance(0.2)) await wait(random.int(scaleMs / 4));
+        if (random.chance(0.2)) await wait(random.int(archives ? scaleMs * 2 : scaleMs / 4));
       }
     } catch (error) {
       if (!(error instanceof WheelworkError)) throw error;
@@ -74,6 +76,6 @@ export async function watchSome(watcher: Watcher): Promise<void> {
     } finally {
       leave.abort();
     }
-    await wait(scaleMs / 20);
+    await wait(archives && random.chance(0.5) ? random.int(scaleMs * 3) : scaleMs / 20);
   }
 }

@@ -78,6 +78,8 @@ class Checker {
         return this.#commit(entry);
       case "purged":
         return this.#purge(entry.endedBefore);
+      case "archived":
+        return this.#watches.archived(entry.before);
       case "attempt":
         this.#heartbeats.made(entry);
         return this.#attempts.made(entry);

@@ -2,6 +2,7 @@ import type { RunEvent } from "@wheelwork/core";
 import { isDeepStrictEqual } from "node:util";
 import type { TraceEntry } from "../trace.ts";
 import type { Evidence } from "./evidence.ts";
+import { count } from "../world.ts";
 import { plain, type RunModel } from "./model.ts";
 
 type Shown = TraceEntry & { readonly type: "shown" };
@@ -34,6 +35,8 @@ interface Story {
 export class WatchChecks {
   readonly #evidence: Evidence;
   readonly #stories = new WeakMap<RunModel, Story>();
+  /** Events from before that time may be archived. */
+  #archivedBefore = 0;
 
   constructor(evidence: Evidence) {
     this.#evidence = evidence;
@@ -45,6 +48,11 @@ export class WatchChecks {
       const run = this.#evidence.runs.get(key);
       if (run !== undefined) this.#storyOf(run).batches.add(run.events.length);
     }
+  }
+
+  /** The store has archived events from before a time. */
+  archived(before: number): void {
+    this.#archivedBefore = Math.max(this.#archivedBefore, before);
   }
 
   /** Somebody is told how a run is. */
@@ -71,7 +79,8 @@ export class WatchChecks {
     if (after === undefined) return;
     const before = looks[after - 1]?.text;
     // What is archived cannot be told any more: it begins with the present again.
-    const begins = this.#mayBeArchived(run, event);
+    const begins = (run.events[0]?.at ?? 0) < this.#archivedBefore;
+    if (begins) count(this.#evidence.exercised, "archived");
     this.#demand(
       event > after && (begins || look.text !== before),
       () => `${who} has seen ${after} events, and is told once more: ${JSON.stringify(told)}`,
@@ -97,12 +106,6 @@ export class WatchChecks {
     const { runs, startedAgain } = this.#evidence;
     const run = runs.get(key);
     return run === undefined || run.purged || startedAgain.has(key) ? undefined : run;
-  }
-
-  /** Whether some of the first events may be archived. */
-  #mayBeArchived({ events }: RunModel, before: number): boolean {
-    const { now, system } = this.#evidence;
-    return events.slice(0, before).some(({ at }) => at + system.historyRetentionMs <= now);
   }
 
   #storyOf(run: RunModel): Story {

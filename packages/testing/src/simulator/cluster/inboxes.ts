@@ -11,8 +11,8 @@ interface Claimed {
   readonly end: number;
   /** Where the topics of relays ended, by `topic/partition`. */
   readonly ends: ReadonlyMap<string, number>;
-  /** The same when it looked, which is a little later: what came between may wait for a reader that is gone. */
-  looked: ReadonlyMap<string, number> | undefined;
+  /** Where they ended when it looked, which is later: what came between may wait for a reader that is gone. */
+  readonly looked: Map<string, number>;
   readonly at: number;
   /** The inbox could not be read for a while. */
   cut: boolean;
@@ -52,7 +52,7 @@ export class Inboxes {
   readonly #said = new Map<string, number>();
   /** What relays were told, by request, call and attempt: where it is. */
   readonly #relayed = new Map<string, { readonly place: string; readonly offset: number }>();
-  /** Where the topics of relays end. */
+  /** Where the topics of relays end: each of their partitions is here. */
   readonly #ends = new Map<string, number>();
   /** The attempt of each call that is under way: `request/call`. */
   readonly #attempts = new Map<string, number>();
@@ -79,6 +79,11 @@ export class Inboxes {
       const { origin } = readDeadLetter(record);
       if (origin.topic === this.#options.inbox) this.#buried.add(`${origin.partition}/${origin.offset}`);
     }
+  }
+
+  /** Relays read this partition. */
+  relay(topic: string, partition: number): void {
+    this.#ends.set(`${topic}/${partition}`, 0);
   }
 
   /** A message to a relay was written; undefined: nobody waits for it. */
@@ -139,13 +144,12 @@ export class Inboxes {
     const end = this.#inboxes[shard]?.length ?? 0;
     const ends = new Map(this.#ends);
     const at = this.#options.now();
-    this.#claims.set(owner, { shard, end, ends, looked: undefined, at, cut: isCut, lastSent: 0 });
+    this.#claims.set(owner, { shard, end, ends, looked: new Map(), at, cut: isCut, lastSent: 0 });
   }
 
-  /** An owner has looked how much there is to read in the topics. */
-  looked(owner: number): void {
-    const claim = this.#claims.get(owner);
-    if (claim !== undefined) claim.looked = new Map(this.#ends);
+  /** An owner has looked how much there is to read in a partition. */
+  looked(owner: number, topic: string, partition: number, end: number): void {
+    this.#claims.get(owner)?.looked.set(`${topic}/${partition}`, end);
   }
 
   /** The inbox cannot be read by an owner. */
@@ -157,10 +161,11 @@ export class Inboxes {
   /** Whether an owner has consumed what was there when it claimed and looked; `noted`: how far the group has come with a topic. */
   hasCaughtUp(owner: number, noted: (topic: string, partition: number) => number | undefined): boolean {
     const claim = this.#claims.get(owner);
-    if (claim?.looked === undefined || this.#positionOf(claim.shard) < claim.end) return false;
-    for (const [place, end] of claim.looked) {
+    if (claim === undefined || this.#positionOf(claim.shard) < claim.end) return false;
+    for (const place of claim.ends.keys()) {
+      const end = claim.looked.get(place);
       const [topic = "", partition] = place.split("/");
-      if ((noted(topic, Number(partition)) ?? 0) < end) return false;
+      if (end === undefined || (noted(topic, Number(partition)) ?? 0) < end) return false;
     }
     return true;
   }

@@ -18,9 +18,10 @@ import type { Cluster } from "./cluster.ts";
 import { shardsOf } from "./owners.ts";
 import type { ClusterPlan } from "./plan.ts";
 
-/** The log of a process, which is told what it works on. */
+/** The log of a process, which is told what it works on, and how much there is to read. */
 class MemberLog extends MemoryLog {
   assigned: (partitions: readonly Partitions[]) => void = () => {};
+  looked: (topic: string, partition: number, end: number) => void = () => {};
 
   override join(options: MemberOptions): Promise<Membership> {
     const assigned = (partitions: readonly Partitions[]): void => {
@@ -28,6 +29,12 @@ class MemberLog extends MemoryLog {
       options.assigned(partitions);
     };
     return super.join({ ...options, assigned });
+  }
+
+  override async end(topic: string, partition: number): Promise<number> {
+    const end = await super.end(topic, partition);
+    this.looked(topic, partition, end);
+    return end;
   }
 
   override publish(topic: string, message: Message): Promise<void> {
@@ -78,6 +85,9 @@ export class Member implements AttemptsIn, Askable {
       faultAt: (topic, message) => cluster.faults.append(this, topic, message),
     });
     log.assigned = (partitions) => this.#assigned(shardsOf(partitions));
+    log.looked = (...looked) => {
+      for (const owner of this.owners.values()) cluster.inboxes.looked(owner, ...looked);
+    };
     log.needs = (topic) => broker.createTopic(topic);
     this.engine = createNode({
       hubs: this.hubs,

@@ -126,7 +126,6 @@ export class Owners {
     this.#inboxes.claimed(shard, number, member.logGone);
     const owner = { number, member, shard, ready: false };
     this.#owners.set(shard, owner);
-    clock.after(10 + 10 * plan.logMs, () => this.#inboxes.looked(number));
     clock.after(1_000 + 40 * plan.storeMs, () => {
       if (this.#hasCaughtUp(number)) this.#isReady(owner);
     });
@@ -144,7 +143,9 @@ export class Owners {
     const { shard, number, member } = owner;
     if (owner.ready || this.#owners.get(shard) !== owner || !member.process.alive) return;
     owner.ready = true;
-    if (!member.process.frozen) this.#stage.chronicle.see(shard, { type: "ready", node: number });
+    // One that stands still, or whose store does, is well when that goes on.
+    if (member.process.frozen || member.hangMs > 0) return;
+    this.#stage.chronicle.see(shard, { type: "ready", node: number });
   }
 }
 

@@ -5,6 +5,9 @@ import { isRouted, type RoutedWorker } from "../attempts.ts";
 import type { Stage } from "../shards/stage.ts";
 import type { Inboxes } from "./inboxes.ts";
 
+/** Topics of relays have so many partitions. */
+const partitions = 2;
+
 interface Asked {
   readonly request: string;
   readonly call: number;
@@ -29,7 +32,10 @@ export class RoutedRelays {
     this.#stage = stage;
     this.#inboxes = inboxes;
     this.#workers = stage.opened.workers().filter(isRouted);
-    for (const { outcomes } of this.#workers) stage.broker.createTopic(outcomes.topic, 2);
+    for (const { outcomes } of this.#workers) {
+      stage.broker.createTopic(outcomes.topic, partitions);
+      for (let partition = 0; partition < partitions; partition++) inboxes.relay(outcomes.topic, partition);
+    }
   }
 
   /** A record that the broker has written. */

@@ -180,6 +180,7 @@ export class Clients {
       scaleMs,
       clock,
       any: () => this.ready,
+      archives: plan.historyRetentionMs !== undefined,
       mayBeForgotten: () => plan.retentionMs !== undefined,
       see: (seen) => this.#machine.see(seen),
     });

@@ -195,6 +195,7 @@ export class Requests {
       scaleMs,
       clock,
       any: () => this.#asking.any(`watcher ${key}`),
+      archives: plan.historyRetentionMs !== undefined,
       mayBeForgotten: () => plan.retentionMs !== undefined || (lost.has(key) && !stories.has(key)),
       see: (seen) => {
         if (seen.type === "shown") chronicle.count("update");
