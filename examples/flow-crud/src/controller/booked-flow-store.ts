@@ -1,9 +1,10 @@
 import type { Books } from "./books.ts";
-import { commit, plan, recall, settle, undo } from "./flow-operations.ts";
+import { closePlan, commit, plan, recall, settle, undo } from "./flow-operations.ts";
 import type { Segment } from "./model.ts";
 import { changeLink, note, type LinkChange } from "./network-events.ts";
 import {
   NetworkEvent,
+  type Abandoned,
   type Avoid,
   type FlowFilter,
   type FlowStore,
@@ -22,8 +23,12 @@ import {
  * them is written.
  */
 export abstract class BookedFlowStore implements FlowStore {
-  plan(flowId: string, guard: Guard, intent: Intent, avoid: Avoid): Promise<Plan | Refusal> {
+  plan(flowId: string, guard: Guard, intent: Intent, avoid: Avoid): Promise<Plan | Abandoned | Refusal> {
     return this.write((books, now) => plan({ books, flowId, guard, now }, intent, avoid), flowId);
+  }
+
+  closePlan(flowId: string, guard: Guard): Promise<"done" | Refusal> {
+    return this.write((books, now) => closePlan({ books, flowId, guard, now }), flowId);
   }
 
   commit(
@@ -42,12 +47,8 @@ export abstract class BookedFlowStore implements FlowStore {
     return this.write((books, now) => settle({ books, flowId, guard, now }, info), flowId);
   }
 
-  undo(
-    flowId: string,
-    guard: Guard,
-    options: { readonly keep: boolean; readonly info: string | null },
-  ): Promise<"done" | Refusal> {
-    return this.write((books, now) => undo({ books, flowId, guard, now }, options), flowId);
+  undo(flowId: string, guard: Guard, info: string | null): Promise<"done" | Refusal> {
+    return this.write((books, now) => undo({ books, flowId, guard, now }, info), flowId);
   }
 
   flow(flowId: string): Promise<StoredFlow | undefined> {

@@ -3,7 +3,7 @@ import type { Layout, Path } from "./model.ts";
 import type { Plan, Recalled, Refusal } from "./store.ts";
 
 /** What changes a flow. */
-export type FlowOperation = "plan" | "commit" | "recall" | "settle" | "undo";
+export type FlowOperation = "plan" | "closePlan" | "commit" | "recall" | "settle" | "undo";
 
 /** All that is stored of a flow. */
 export interface FlowRecord {
@@ -12,8 +12,8 @@ export interface FlowRecord {
   readonly fence: number;
   readonly step: number;
   readonly operation: FlowOperation;
-  /** `plan`: the answer is `planned`. */
-  readonly result: "plan" | "done" | Recalled | Refusal;
+  /** `plan`, `abandoned`: the answer is `planned`. */
+  readonly result: "plan" | "abandoned" | "done" | Recalled | Refusal;
   /** What stands; null: nothing, or no flow. */
   readonly standing: Layout | null;
   /** What is under way: planned, and neither settled nor undone. */
@@ -31,6 +31,8 @@ export interface PlanUnderWay extends Plan {
   /** The fence of its run. */
   readonly fence: number;
   readonly isCommitted: boolean;
+  /** See `Intent`. */
+  readonly keep: boolean;
 }
 
 /** Whether nothing is left of a flow but its guard. */

@@ -2,7 +2,7 @@ import { mainOf, type Books } from "./books.ts";
 import { isGone, type FlowOperation, type FlowRecord, type PlanUnderWay } from "./claims.ts";
 import type { Layout } from "./model.ts";
 import { decide, isRefusal } from "./planning.ts";
-import type { Avoid, Guard, Intent, Plan, Recalled, Refusal } from "./store.ts";
+import type { Abandoned, Avoid, Guard, Intent, Plan, Recalled, Refusal } from "./store.ts";
 
 /** An operation on a flow. */
 interface Call {
@@ -69,39 +69,53 @@ const planOf = ({ version, before, after, isMoved, shortcoming }: PlanUnderWay):
 });
 
 /** See `FlowStore.plan`. */
-export function plan(call: Call, intent: Intent, avoid: Avoid): Plan | Refusal {
+export function plan(call: Call, intent: Intent, avoid: Avoid): Plan | Abandoned | Refusal {
   const { books, flowId, guard, now } = call;
   const repeated = answered(call, "plan");
-  if (repeated === "plan") return planOf(recordOf(call).planned as PlanUnderWay);
+  if (repeated === "plan" || repeated === "abandoned") {
+    const planned = recordOf(call).planned as PlanUnderWay;
+    return repeated === "plan" ? planOf(planned) : abandonedOf(planned);
+  }
   if (repeated !== undefined) return repeated as Refusal;
   const known = recordOf(call);
-  const isBeingDeleted = known.planned?.isCommitted === true && known.planned.after === null;
-  if (intent.kind === "create" && isBeingDeleted) {
-    const refusal: Refusal = { code: "exists", message: `Flow ${flowId} is being deleted.` };
-    conclude(call, known, "plan", refusal);
-    return refusal;
+  if (known.planned !== null && known.planned.fence !== guard.fence) {
+    // Its run is over, and its rules may be on switches.
+    conclude(call, known, "plan", "abandoned");
+    return abandonedOf(known.planned);
   }
-  // The run of an earlier plan is over, or this is its next try. What it has taken is free for this one.
+  // This is the next try of the run. What the earlier one has taken is free for it.
   const record: FlowRecord = { ...known, planned: null };
   if (known.planned !== null) books.put(record);
   const decision = decide({ books, flowId, avoid }, record.standing, intent);
   if (isRefusal(decision)) {
-    // What an earlier try of this run has taken stays until it is undone: `undo` may have to keep what it was for.
-    const isOwn = known.planned?.fence === guard.fence;
-    conclude(call, isOwn ? known : record, "plan", decision);
+    // What the earlier try has taken stays until it is undone: `undo` may have to keep what it was for.
+    conclude(call, known, "plan", decision);
     return decision;
   }
   const { after, shortcoming, nextPath } = decision;
   const before = record.standing;
   const version = books.counters.version + versionStep;
   books.counters = { version, nextPath };
-  const isMoved = after !== null && mainIdOf(after) !== mainIdOf(before);
-  const planned = { fence: guard.fence, isCommitted: false, version, before, after, isMoved, shortcoming };
+  const planned = {
+    fence: guard.fence,
+    isCommitted: false,
+    keep: intent.kind === "create" && intent.keep === true,
+    version,
+    before,
+    after,
+    isMoved: after !== null && mainIdOf(after) !== mainIdOf(before),
+    shortcoming,
+  };
   const createdAt = before === null ? now : record.createdAt;
   const created = before === null ? { createdAt, updatedAt: now, info: null, isTouched: false } : {};
   conclude(call, { ...record, ...created, planned }, "plan", "plan");
   return planOf(planned);
 }
+
+const abandonedOf = (planned: PlanUnderWay): Abandoned => ({
+  abandoned: planOf(planned),
+  isCommitted: planned.isCommitted,
+});
 
 const mainIdOf = (layout: Layout | null): number | undefined =>
   layout === null ? undefined : mainOf(layout)?.id;
@@ -161,18 +175,31 @@ const settled = (record: FlowRecord, info: string | null): FlowRecord => ({
  * See `FlowStore.undo`. A plan that was committed and not settled is undone, too: both layouts have all that they need until then. So a run
  * that does not know what has come of its commit can go back. Where there is nothing to undo, it is done.
  */
-export function undo(
-  call: Call,
-  { keep, info }: { readonly keep: boolean; readonly info: string | null },
-): "done" | Refusal {
+export function undo(call: Call, info: string | null): "done" | Refusal {
   return once(call, "undo", (record) => {
+    const isOwn = record.planned?.fence === call.guard.fence;
+    return { ...(isOwn ? undone(record) : record), info: info ?? record.info };
+  });
+}
+
+/** The new layout gives back what only it has had. */
+function undone(record: FlowRecord): FlowRecord {
+  const { planned } = record;
+  if (planned === null) return record;
+  const { before, after, keep } = planned;
+  const stays = before === null && after !== null && keep;
+  return { ...record, planned: null, standing: stays ? { spec: after.spec, paths: [] } : before };
+}
+
+/** See `FlowStore.closePlan`. */
+export function closePlan(call: Call): "done" | Refusal {
+  return once(call, "closePlan", (record) => {
     const { planned } = record;
-    const isOthers = planned?.isCommitted === true && planned.fence !== call.guard.fence;
-    if (planned === null || isOthers) return { ...record, info: info ?? record.info };
-    const { before, after } = planned;
-    const stays = before === null && after !== null && keep;
-    const standing = stays ? { spec: after.spec, paths: [] } : before;
-    return { ...record, planned: null, standing, info: info ?? record.info };
+    if (planned === null || planned.fence === call.guard.fence) return record;
+    if (planned.isCommitted) return settled(record, planned.shortcoming);
+    const next = undone(record);
+    const isLeft = planned.before === null && next.standing !== null;
+    return isLeft ? { ...next, info: "the operation that was to create it was ended in the middle" } : next;
   });
 }
 

@@ -17,7 +17,12 @@ export function recordOfText(text: string): FlowRecord {
   const record = JSON.parse(text) as FlowRecord;
   const { planned } = record;
   if (planned === null) return record;
-  return { ...record, standing: planned.isCommitted ? planned.after : planned.before };
+  return {
+    ...record,
+    // Records of earlier versions do not say it.
+    planned: { ...planned, keep: planned.keep ?? false },
+    standing: planned.isCommitted ? planned.after : planned.before,
+  };
 }
 
 /** When only the guard of a flow was left, in milliseconds since 1970; null: there is more. */

@@ -17,7 +17,7 @@ import {
 } from "./requests.ts";
 import { bySwitch, stepsBetween, type Steps } from "./rules.ts";
 import type { ControllerSpokes } from "./spokes.ts";
-import { refusals, type Avoid, type Intent, type Plan } from "./store.ts";
+import { refusals, type Abandoned, type Avoid, type Intent, type Plan } from "./store.ts";
 
 /** How long operations may take. */
 export interface OperationOptions {
@@ -37,6 +37,8 @@ export interface OperationOptions {
   readonly drainMs?: number;
   /** How many paths an operation tries. Default 3. */
   readonly tries?: number;
+  /** For tests. While it says so, the handlers of operations throw, as with a defect of the program: their runs are parked. */
+  readonly isDefective?: () => boolean;
 }
 
 /** How long a clean-up goes on after the answer. */
@@ -48,15 +50,17 @@ interface Wish {
   readonly kind: OperationView["kind"];
   readonly intent: Intent;
   readonly correlationId: string;
-  /** See `CreateFlow.keep`. */
-  readonly keep: boolean;
 }
 
 /** What a run of an operation knows. */
 interface OperationData extends Wish {
+  /** How often it has asked for a plan before. */
+  round: number;
   /** Which try this is, from 0. */
   try: number;
   plan: DeepReadonly<Plan> | null;
+  /** What an earlier run has left of the flow, to be closed before anything else. */
+  abandoned: DeepReadonly<Abandoned> | null;
   avoid: DeepReadonly<Avoid>;
   /** What went wrong first. */
   code: OperationError | null;
@@ -67,18 +71,20 @@ interface OperationData extends Wish {
 type Data = DeepReadonly<OperationData>;
 
 /** The steps of a run, in their order: see `Guard`. */
-const stepsPerTry = 10;
-const stepOf = (data: Data, step: "plan" | "commit" | "recall" | "settle" | "undo"): number =>
-  data.try * stepsPerTry + { plan: 1, commit: 2, recall: 3, settle: 4, undo: 5 }[step];
+const stepsPerRound = 10;
+const stepOf = (data: Data, step: "plan" | "commit" | "recall" | "settle" | "undo" | "close"): number =>
+  data.round * stepsPerRound + { plan: 1, commit: 2, recall: 3, settle: 4, undo: 5, close: 6 }[step];
 
 /** The phases of a plan, in their order: see `seq` of the speaker. */
-const seqOf = ({ plan }: Data, phase: "install" | "restore" | "clear"): number =>
-  (plan?.version ?? 0) + { install: 1, restore: 2, clear: 3 }[phase];
+const seqOf = (
+  { plan }: { readonly plan: { readonly version: number } | null },
+  phase: "install" | "restore" | "clear",
+): number => (plan?.version ?? 0) + { install: 1, restore: 2, clear: 3 }[phase];
 
 /** The steps of plans. Several states ask for them, for each of their calls. */
 const known = new WeakMap<object, Steps>();
 
-function stepsOf({ plan, kind }: Data): Steps {
+function stepsOf({ plan, kind }: Pick<Data, "plan"> & { readonly kind?: Wish["kind"] }): Steps {
   if (plan === null) return stepsBetween(null, null);
   let steps = known.get(plan);
   if (steps === undefined) {
@@ -130,6 +136,22 @@ function operationHub<Schema extends z.ZodType>(
 ): Hub<z.input<Schema>, OperationReply, OperationError> {
   const { deadlineMs = 30_000, cleanUpMs = 10_000, queueMs = 80_000, drainMs = 50, tries = 3 } = options;
   const wish = toWish as (request: unknown) => Wish;
+
+  /** See `OperationOptions.isDefective`. */
+  const sound = (): void => {
+    if (options.isDefective?.() === true) throw new Error("a defect, as a test wants it");
+  };
+  const checked = <Input, Rest>({ input, ...rest }: Rest & { readonly input: (data: Data) => Input }) => ({
+    ...rest,
+    input: (data: Data): Input => {
+      sound();
+      return input(data);
+    },
+  });
+  const stepsFor = (data: Data): Steps => {
+    sound();
+    return stepsOf(data);
+  };
 
   /** A switch has not done its part. */
   const notInstalled = (
@@ -184,10 +206,12 @@ function operationHub<Schema extends z.ZodType>(
       chart: {
         Planning: {
           Planned: "InstallingInner",
+          Abandoned: "Closing",
           Refused: "Refused",
           Failed: "Undoing",
           TimeoutRaised: "Undoing",
         },
+        Closing: { Next: "Planning", Failed: "Undoing", TimeoutRaised: "Undoing" },
         InstallingInner: {
           Installed: stay,
           Next: "InstallingEntries",
@@ -227,8 +251,10 @@ function operationHub<Schema extends z.ZodType>(
       },
       data: (given): OperationData => ({
         ...wish(given),
+        round: 0,
         try: 0,
         plan: null,
+        abandoned: null,
         avoid: { switches: [] },
         code: null,
         reason: "",
@@ -250,7 +276,10 @@ function operationHub<Schema extends z.ZodType>(
             intent: data.intent as Intent,
             avoid: { switches: [...data.avoid.switches] },
           }),
-          ok: (_data, plan) => s.raise("Planned", { plan }),
+          ok: (_data, { plan, abandoned }) => {
+            sound();
+            return abandoned === null ? s.raise("Planned", { plan }) : s.raise("Abandoned", { abandoned });
+          },
           failed: (data, failure) => {
             const code = failure.kind === "error" ? refusals.find((one) => one === failure.code) : undefined;
             // Nobody knows whether there is a plan.
@@ -266,9 +295,20 @@ function operationHub<Schema extends z.ZodType>(
           },
         }),
 
+      // Whoever has left that plan works on the flow no more: this run has the place.
+      Closing: (s) =>
+        s.sequence([s.step(spokes.ensure, checked(closing)), s.step(spokes.closePlan, checked(closePlan))], {
+          done: "Next",
+          failed: (data, failure) =>
+            s.raise(
+              "Failed",
+              because(data, "timeout", `what an earlier operation has left: ${textOf(failure)}`),
+            ),
+        }),
+
       InstallingInner: (s) =>
         s.each(spokes.install, {
-          inputs: (data) => commandsOf(stepsOf(data).inner, seqOf(data, "install")),
+          inputs: (data) => commandsOf(stepsFor(data).inner, seqOf(data, "install")),
           ok: "Installed",
           failed: (data, failure, { input }) => {
             const { event, patch } = notInstalled(data, failure, input.switchId);
@@ -279,7 +319,7 @@ function operationHub<Schema extends z.ZodType>(
 
       InstallingEntries: (s) =>
         s.each(spokes.install, {
-          inputs: (data) => commandsOf(stepsOf(data).entries, seqOf(data, "install")),
+          inputs: (data) => commandsOf(stepsFor(data).entries, seqOf(data, "install")),
           ok: "Installed",
           failed: (data, failure, { input }) => {
             const { event, patch } = notInstalled(data, failure, input.switchId);
@@ -291,8 +331,8 @@ function operationHub<Schema extends z.ZodType>(
       // The next plan undoes this one in the store.
       Retracting: (s) =>
         s.call(spokes.ensure, {
-          input: goBack.input,
-          ok: (data) => s.raise("Next", { try: data.try + 1 }),
+          input: checked(goBack).input,
+          ok: (data) => s.raise("Next", { try: data.try + 1, round: data.round + 1 }),
           failed: (data, failure) => s.raise("Failed", because(data, "not-installed", textOf(failure))),
         }),
 
@@ -301,10 +341,10 @@ function operationHub<Schema extends z.ZodType>(
           input: (data) => ({
             flowId: data.flowId,
             step: stepOf(data, "commit"),
-            settles: stepsOf(data).removed.length === 0 ? { info: data.plan?.shortcoming ?? null } : null,
+            settles: stepsFor(data).removed.length === 0 ? { info: data.plan?.shortcoming ?? null } : null,
           }),
           ok: (data) => {
-            if (stepsOf(data).removed.length === 0) return s.raise("Nothing");
+            if (stepsFor(data).removed.length === 0) return s.raise("Nothing");
             return s.raise(data.plan?.after === null ? "Next" : "Moved");
           },
           failed: (data, failure) =>
@@ -339,21 +379,21 @@ function operationHub<Schema extends z.ZodType>(
         }),
 
       Clearing: (s) =>
-        s.sequence([s.step(spokes.ensure, clear), s.step(spokes.settle, settle)], {
+        s.sequence([s.step(spokes.ensure, checked(clear)), s.step(spokes.settle, checked(settle))], {
           done: "Next",
           failed: "TakesLong",
           after: { TakesLong: cleanUpMs },
         }),
       AnsweringDone: (s) => s.answer(replyOf, { next: "Next" }),
       ClearingStill: (s) =>
-        s.sequence([s.step(spokes.ensure, clear), s.step(spokes.settle, settle)], {
+        s.sequence([s.step(spokes.ensure, checked(clear)), s.step(spokes.settle, checked(settle))], {
           done: "Next",
           failed: "GaveUp",
           after: { GaveUp: monthMs },
         }),
 
       Undoing: (s) =>
-        s.sequence([s.step(spokes.ensure, goBack), s.step(spokes.undo, undo)], {
+        s.sequence([s.step(spokes.ensure, checked(goBack)), s.step(spokes.undo, checked(undo))], {
           done: "Next",
           failed: "TakesLong",
           after: { TakesLong: cleanUpMs },
@@ -361,7 +401,7 @@ function operationHub<Schema extends z.ZodType>(
       AnsweringFailed: (s) =>
         s.answer(({ code, reason }, done) => done.fail(code ?? "timeout", reason), { next: "Next" }),
       UndoingStill: (s) =>
-        s.sequence([s.step(spokes.ensure, goBack), s.step(spokes.undo, undo)], {
+        s.sequence([s.step(spokes.ensure, checked(goBack)), s.step(spokes.undo, checked(undo))], {
           done: "Next",
           failed: "GaveUp",
           after: { GaveUp: monthMs },
@@ -399,6 +439,23 @@ const goBack = {
   ok: clear.ok,
 };
 
+/** What its own run would have done at last: see `Clearing` and `Undoing`. */
+const closing = {
+  input: ({ abandoned }: Data) => {
+    const left = { plan: abandoned?.abandoned ?? null };
+    const { removed, restored, withdrawn } = stepsOf(left);
+    return abandoned?.isCommitted === true
+      ? { seq: seqOf(left, "clear"), present: [], absent: [...removed] }
+      : { seq: seqOf(left, "restore"), present: [...restored], absent: [...withdrawn] };
+  },
+  ok: () => ({}),
+};
+
+const closePlan = {
+  input: (data: Data) => ({ flowId: data.flowId, step: stepOf(data, "close") }),
+  ok: (data: Data) => ({ abandoned: null, round: data.round + 1 }),
+};
+
 const settle = {
   input: (data: Data) => ({
     flowId: data.flowId,
@@ -407,13 +464,14 @@ const settle = {
   }),
 };
 
+const keeps = ({ intent }: Data): boolean => intent.kind === "create" && intent.keep === true;
+
 const undo = {
   input: (data: Data) => ({
     flowId: data.flowId,
     step: stepOf(data, "undo"),
-    keep: data.keep,
     // What was not changed is what it was before.
-    info: data.kind === "reroute" || data.keep ? data.reason : null,
+    info: data.kind === "reroute" || keeps(data) ? data.reason : null,
   }),
 };
 
@@ -426,7 +484,6 @@ export type OperationHubs = ReturnType<typeof operationHubs>;
 
 /** Makes the hubs of flows. They share the lane `flow`, so that each flow has one operation at a time. */
 export function operationHubs(spokes: ControllerSpokes, options: OperationOptions = {}) {
-  const common = { keep: false, correlationId: "" };
   return {
     create: operationHub(
       "create-flow",
@@ -434,9 +491,8 @@ export function operationHubs(spokes: ControllerSpokes, options: OperationOption
       ({ spec, keep, correlationId }) => ({
         flowId: spec.flowId,
         kind: "create",
-        intent: { kind: "create", spec },
+        intent: { kind: "create", spec, keep },
         correlationId,
-        keep,
       }),
       "asked",
       spokes,
@@ -446,7 +502,6 @@ export function operationHubs(spokes: ControllerSpokes, options: OperationOption
       "update-flow",
       UpdateFlow,
       ({ flowId, changes, correlationId }) => ({
-        ...common,
         flowId,
         kind: "update",
         intent: { kind: "update", changes },
@@ -460,7 +515,6 @@ export function operationHubs(spokes: ControllerSpokes, options: OperationOption
       "delete-flow",
       DeleteFlow,
       ({ flowId, correlationId }) => ({
-        ...common,
         flowId,
         kind: "delete",
         intent: { kind: "delete" },
@@ -474,7 +528,6 @@ export function operationHubs(spokes: ControllerSpokes, options: OperationOption
       "reroute-flow",
       RerouteFlow,
       ({ flowId, correlationId }) => ({
-        ...common,
         flowId,
         kind: "reroute",
         intent: { kind: "reroute", isAutomatic: false },
@@ -489,7 +542,6 @@ export function operationHubs(spokes: ControllerSpokes, options: OperationOption
       "restore-flow",
       RestoreFlow,
       ({ flowId, reason }) => ({
-        ...common,
         flowId,
         kind: "reroute",
         intent: { kind: "reroute", isAutomatic: true },
@@ -503,7 +555,6 @@ export function operationHubs(spokes: ControllerSpokes, options: OperationOption
       "swap-flow",
       SwapFlow,
       ({ flowId, correlationId }) => ({
-        ...common,
         flowId,
         kind: "swap",
         intent: { kind: "swap" },
@@ -517,7 +568,6 @@ export function operationHubs(spokes: ControllerSpokes, options: OperationOption
       "sync-flow",
       SyncFlow,
       ({ flowId, correlationId }) => ({
-        ...common,
         flowId,
         kind: "sync",
         intent: { kind: "sync" },

@@ -133,6 +133,7 @@ function openSimulation(outside: Outside): OpenedSystem {
       places.get(flowId)?.add(guard.fence);
       return surroundings.ask(() => store.plan(flowId, guard, intent, avoid), clock);
     },
+    closePlan: (...given) => surroundings.ask(() => store.closePlan(...given), clock),
     commit: (...given) => surroundings.ask(() => store.commit(...given), clock),
     recall: (...given) => surroundings.ask(() => store.recall(...given), clock),
     settle: (...given) => surroundings.ask(() => store.settle(...given), clock),

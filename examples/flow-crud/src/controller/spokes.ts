@@ -2,7 +2,7 @@ import { spoke } from "wheelwork";
 import * as z from "zod";
 import { FlowId, Layout, Rule, SwitchId } from "./model.ts";
 import { Discrepancy } from "./speaker.ts";
-import { Avoid, Intent, NetworkEvent, Plan, Recalled, refusals } from "./store.ts";
+import { Abandoned, Avoid, Intent, NetworkEvent, Plan, Recalled, refusals } from "./store.ts";
 
 /** How long and how often the workers of flows try. */
 export interface ControllerSpokeOptions {
@@ -39,13 +39,22 @@ export function controllerSpokes(options: ControllerSpokeOptions = {}) {
   const persistent = { attempts: "unlimited", backoffMs, maxBackoffMs: 2_000 } as const;
   const refused = [...refusals, "superseded"] as const;
   return {
-    /** Decides what is to be done, and takes what it needs. */
+    /** Decides what is to be done, and takes what it needs, or finds what an earlier run has left. */
     plan: spoke("plan-flow", {
       input: guarded.extend({ intent: Intent, avoid: Avoid }),
-      output: Plan,
+      // One of both.
+      output: z.object({ plan: Plan.nullable(), abandoned: Abandoned.nullable() }),
       errors: refused,
       timeoutMs: storeTimeoutMs,
       retry: { ...retry, giveUpOn: refused },
+    }),
+    /** Gives back what an earlier run has left, when its rules are seen to. */
+    closePlan: spoke("close-plan", {
+      input: guarded,
+      output: nothing,
+      errors: ["superseded", "unknown"],
+      timeoutMs: storeTimeoutMs,
+      retry: { ...persistent, giveUpOn: ["superseded", "unknown"] },
     }),
     /** From now on the new layout stands. `settles`: nothing of the old one is on a switch, so that it is over at once. */
     commit: spoke("commit-flow", {
@@ -73,7 +82,7 @@ export function controllerSpokes(options: ControllerSpokeOptions = {}) {
     }),
     /** Gives back what the new layout has taken. */
     undo: spoke("undo-flow", {
-      input: guarded.extend({ keep: z.boolean(), info: z.string().nullable() }),
+      input: guarded.extend({ info: z.string().nullable() }),
       output: nothing,
       errors: ["superseded", "unknown"],
       timeoutMs: storeTimeoutMs,

@@ -13,7 +13,8 @@ export interface Guard {
 
 /** What is to become of a flow. */
 export const Intent = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("create"), spec: FlowSpec }),
+  /** `keep`: if it is undone, the flow stays, DOWN and without paths. */
+  z.object({ kind: z.literal("create"), spec: FlowSpec, keep: z.boolean().optional() }),
   /** `changes`: what is to be other than it is. */
   z.object({ kind: z.literal("update"), changes: FlowChanges }),
   /**
@@ -69,6 +70,17 @@ export const Plan = z.object({
   shortcoming: z.string().nullable(),
 });
 export type Plan = z.output<typeof Plan>;
+
+/**
+ * What a run that has ended has left of a flow: a plan that was neither settled nor undone, since an operator has ended the run in the middle,
+ * or a defect. It keeps what it has taken, and its rules may be on switches, until the next run of the flow has closed it.
+ */
+export const Abandoned = z.object({
+  abandoned: Plan,
+  /** Its layout stands, and what only the old one had is left. Otherwise it is to be undone. */
+  isCommitted: z.boolean(),
+});
+export type Abandoned = z.output<typeof Abandoned>;
 
 /** What a plan must not use: switches that have just refused or not answered. */
 export const Avoid = z.object({ switches: z.array(SwitchId) });
@@ -179,11 +191,15 @@ export type Recalled = z.output<typeof Recalled>;
 export interface FlowStore {
   /**
    * Decides how a flow becomes what it should be, and takes all that the new layout needs beyond the old one, in one transaction. The old
-   * layout keeps what it has until `settle`. Of a flow with a plan that was neither committed nor undone, the earlier plan is undone first:
-   * its run is over, or this is its next try. A plan that was committed and not settled is settled first, unless it deletes the flow that is
-   * to be created (`exists`).
+   * layout keeps what it has until `settle`. An earlier plan of the same run, that was not committed, is undone first: this is its next try, and
+   * its rules are gone. A plan of an earlier run is given back instead (`Abandoned`): only who has seen to its rules may close it.
    */
-  plan(flowId: string, guard: Guard, intent: Intent, avoid: Avoid): Promise<Plan | Refusal>;
+  plan(flowId: string, guard: Guard, intent: Intent, avoid: Avoid): Promise<Plan | Abandoned | Refusal>;
+  /**
+   * Closes the plan that an earlier run has left, when the switches are told what that run would have told them at last: one that was
+   * committed is settled, one that was not is undone. Without such a plan it is done.
+   */
+  closePlan(flowId: string, guard: Guard): Promise<"done" | Refusal>;
   /**
    * The new layout stands from now on. `settles`: the old one is given back in the same transaction, as `settle` does it. Of one that is null,
    * the flow is shown no more, and its id is not free yet. `unknown`: the run of this guard has no plan.
@@ -201,17 +217,13 @@ export interface FlowStore {
   /** Gives back what only the old layout has had. `info`: see `StoredFlow`. `unknown`: the run of this guard has no committed plan. */
   settle(flowId: string, guard: Guard, info: string | null): Promise<"done" | Refusal>;
   /**
-   * Gives back what only the new layout has had. `keep`: a flow that was to be created stays, without paths, as DOWN; otherwise nothing is
-   * left of it. `info`: why, if a flow remains; null: what it was before.
+   * Gives back what only the new layout has had. A flow that was to be created stays, without paths, as DOWN, if its intent says `keep`;
+   * otherwise nothing is left of it. `info`: why, if a flow remains; null: what it was before.
    *
    * It is possible until `settle`, also after `commit`: a run that does not know what came of its commit can go back. Without a plan of the
-   * run, it notes `info` and is done: what comes later of an earlier step is superseded.
+   * run, it notes `info` and is done: what comes later of an earlier step is superseded. The plan of another run stays: see `closePlan`.
    */
-  undo(
-    flowId: string,
-    guard: Guard,
-    options: { readonly keep: boolean; readonly info: string | null },
-  ): Promise<"done" | Refusal>;
+  undo(flowId: string, guard: Guard, info: string | null): Promise<"done" | Refusal>;
 
   /** A flow that is being created is shown without paths, as DOWN, from its plan on. */
   flow(flowId: string): Promise<StoredFlow | undefined>;

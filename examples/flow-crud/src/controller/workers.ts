@@ -6,7 +6,10 @@ import type { ControllerSpokes } from "./spokes.ts";
 import type { FlowStore, Guard, Refusal } from "./store.ts";
 
 /** What the workers ask of a store. */
-export type WorkedStore = Pick<FlowStore, "plan" | "commit" | "recall" | "settle" | "undo" | "flow" | "note">;
+export type WorkedStore = Pick<
+  FlowStore,
+  "plan" | "closePlan" | "commit" | "recall" | "settle" | "undo" | "flow" | "note"
+>;
 /** What they ask of what drives the switches. */
 export type WorkedSpeaker = Pick<Speaker, "execute">;
 
@@ -53,7 +56,8 @@ export function controllerWorkers(
   return [
     worker(spokes.plan, async ({ flowId, step, intent, avoid }, context) => {
       const plan = await store.plan(flowId, guardOf(context, step), intent, avoid);
-      return isRefusal(plan) ? context.fail(plan.code, plan.message) : plan;
+      if (isRefusal(plan)) return context.fail(plan.code, plan.message);
+      return "abandoned" in plan ? { plan: null, abandoned: plan } : { plan, abandoned: null };
     }),
     worker(spokes.commit, async ({ flowId, step, settles }, context) => {
       const done = await store.commit(flowId, guardOf(context, step), settles);
@@ -67,8 +71,12 @@ export function controllerWorkers(
       const done = await store.settle(flowId, guardOf(context, step), info);
       return isRefusal(done) ? context.fail(knownOf(done), done.message) : {};
     }),
-    worker(spokes.undo, async ({ flowId, step, keep, info }, context) => {
-      const done = await store.undo(flowId, guardOf(context, step), { keep, info });
+    worker(spokes.closePlan, async ({ flowId, step }, context) => {
+      const done = await store.closePlan(flowId, guardOf(context, step));
+      return isRefusal(done) ? context.fail(knownOf(done), done.message) : {};
+    }),
+    worker(spokes.undo, async ({ flowId, step, info }, context) => {
+      const done = await store.undo(flowId, guardOf(context, step), info);
       return isRefusal(done) ? context.fail(knownOf(done), done.message) : {};
     }),
     worker(spokes.look, async ({ flowId }) => {

@@ -1,6 +1,13 @@
 import { FlowSpec, switchIdOf } from "../../src/controller/model.ts";
 import { isRefusal } from "../../src/controller/planning.ts";
-import type { FlowStore, Intent, NetworkEvent, Plan, Refusal } from "../../src/controller/store.ts";
+import type {
+  Abandoned,
+  FlowStore,
+  Intent,
+  NetworkEvent,
+  Plan,
+  Refusal,
+} from "../../src/controller/store.ts";
 
 /** The name of a switch with a number. */
 export const id = (number: number): string => switchIdOf(BigInt(number));
@@ -78,14 +85,14 @@ export class Operator {
   }
 
   /** Begins a run: plans. */
-  plan(flowId: string, intent: Intent, avoid: readonly string[] = []): Promise<Plan | Refusal> {
+  plan(flowId: string, intent: Intent, avoid: readonly string[] = []): Promise<Plan | Abandoned | Refusal> {
     this.#fence++;
     this.#step = 0;
     return this.again(flowId, intent, avoid);
   }
 
   /** Plans again, in the same run. */
-  again(flowId: string, intent: Intent, avoid: readonly string[] = []): Promise<Plan | Refusal> {
+  again(flowId: string, intent: Intent, avoid: readonly string[] = []): Promise<Plan | Abandoned | Refusal> {
     return this.store.plan(flowId, this.guard(), intent, { switches: [...avoid] });
   }
 
@@ -93,6 +100,7 @@ export class Operator {
   async run(flowId: string, intent: Intent, avoid: readonly string[] = []): Promise<Plan> {
     const plan = await this.plan(flowId, intent, avoid);
     if (isRefusal(plan)) throw new Error(`${plan.code}: ${plan.message}`);
+    if ("abandoned" in plan) throw new Error(`an earlier run has left its plan ${plan.abandoned.version}`);
     await this.finish(flowId, plan.shortcoming);
     return plan;
   }

@@ -55,7 +55,7 @@ test.each([
   const report = explore(hub as typeof hubs.update, {
     requests: requests as never,
     outputs: {
-      "plan-flow": [plan],
+      "plan-flow": [{ plan, abandoned: null }],
       "ensure-rules": [{ unconfirmed: [] }],
       "install-rules": [{}],
       "commit-flow": [{}],
@@ -82,7 +82,7 @@ async function kitOf(of = hubs) {
 
 test("a flow moves make before break, and its old rules go at last", async () => {
   const { kit, done, note } = await kitOf();
-  kit.script(spokes.plan, { ok: planOf(old, next) });
+  kit.script(spokes.plan, { ok: { plan: planOf(old, next), abandoned: null } });
   kit.script(spokes.install, ({ switchId, rules, seq }) => {
     note(`install ${seq} ${switchId.at(-1)}: ${rules.map(({ kind }) => kind).join(" ")}`);
     return { ok: {} };
@@ -113,7 +113,10 @@ test("if a switch between the ends fails, another path is tried, and the first o
   kit.script(spokes.plan, ({ step, avoid }) => {
     note(`plan ${step} without ${avoid.switches.map((id) => id.at(-1)).join(" ") || "nothing"}`);
     return {
-      ok: step === 1 ? planOf(old, next) : planOf(old, { spec, paths: [pathOver(3, two, 102)] }, 2000),
+      ok: {
+        plan: step === 1 ? planOf(old, next) : planOf(old, { spec, paths: [pathOver(3, two, 102)] }, 2000),
+        abandoned: null,
+      },
     };
   });
   kit.script(spokes.install, ({ switchId }) =>
@@ -138,7 +141,7 @@ test("if a switch between the ends fails, another path is tried, and the first o
 
 test("if a switch at an end fails, no path helps: all is put back", async () => {
   const { kit, done, note } = await kitOf();
-  kit.script(spokes.plan, { ok: planOf(old, next) });
+  kit.script(spokes.plan, { ok: { plan: planOf(old, next), abandoned: null } });
   kit.script(spokes.install, ({ switchId, rules }) =>
     switchId === three && rules.length === 1 ? { fail: "refused", message: "no such port" } : { ok: {} },
   );
@@ -166,7 +169,7 @@ test("what a plan refuses is answered at once, and nothing is undone", async () 
 test.each(["deadline", "cancel"] as const)("a %s in the middle undoes what was begun", async (by) => {
   // Otherwise the switches are given up before.
   const { kit } = await kitOf(createController({ switchTimeoutMs: 60_000 }).hubs);
-  kit.script(spokes.plan, { ok: planOf(null, next) });
+  kit.script(spokes.plan, { ok: { plan: planOf(null, next), abandoned: null } });
   kit.script(spokes.install, "hang");
   kit.script(spokes.ensure, confirmed);
   kit.script(spokes.undo, { ok: {} });
@@ -182,12 +185,12 @@ test.each(["deadline", "cancel"] as const)("a %s in the middle undoes what was b
     present: [],
     absent: { length: 8 },
   });
-  expect(kit.attempts(spokes.undo)[0]?.input).toMatchObject({ step: 5, keep: true });
+  expect(kit.attempts(spokes.undo)[0]?.input).toMatchObject({ step: 5 });
 });
 
 test("nobody waits for a clean-up that takes long, and it goes on", async () => {
   const { kit } = await kitOf();
-  kit.script(spokes.plan, { ok: planOf(old, null) });
+  kit.script(spokes.plan, { ok: { plan: planOf(old, null), abandoned: null } });
   kit.script(spokes.commit, { ok: {} });
   kit.script(spokes.ensure, "hang");
   kit.script(spokes.settle, { ok: {} });
@@ -206,7 +209,7 @@ test("nobody waits for a clean-up that takes long, and it goes on", async () => 
 
 test("the newest reroute of the network waits for the operation under way, and stands for those before it", async () => {
   const { kit } = await kitOf();
-  kit.script(spokes.plan, { ok: planOf(old, old), afterMs: 1_000 });
+  kit.script(spokes.plan, { ok: { plan: planOf(old, old), abandoned: null }, afterMs: 1_000 });
   kit.script(spokes.commit, { ok: {} });
   const first = await kit.submit(hubs.update, { flowId: "f", changes: {} });
   const second = await kit.submit(hubs.restore, { flowId: "f", reason: "a link has failed" });

@@ -34,7 +34,7 @@ function randomSteps(seed: number, count: number): Step[] {
   const below = (limit: number): number => Math.floor(random() * limit);
   const pick = <T>(all: readonly T[]): T => all[below(all.length)] as T;
   const guards = new Map<string, { fence: number; step: number }>();
-  const kinds = ["plan", "commit", "recall", "settle", "undo"] as const;
+  const kinds = ["plan", "closePlan", "commit", "recall", "settle", "undo"] as const;
   const believed = new Set<string>();
   const lastKinds = new Map<string, (typeof kinds)[number]>();
   const past: Step[] = [];
@@ -66,7 +66,7 @@ function randomSteps(seed: number, count: number): Step[] {
     // What most often comes of it.
     if (kind === "create") believed.add(flowId);
     if (kind === "delete") believed.delete(flowId);
-    if (kind === "create") return { kind, spec: specOf(flowId, 0, wishes()) };
+    if (kind === "create") return { kind, spec: specOf(flowId, 0, wishes()), keep: random() < 0.7 };
     if (kind === "update") return { kind, changes: someOf(wishes()) };
     if (kind === "reroute" || kind === "restore") return { kind: "reroute", isAutomatic: kind === "restore" };
     return { kind };
@@ -80,7 +80,8 @@ function randomSteps(seed: number, count: number): Step[] {
     const flowId = pick(flowIds);
     // Most often a run goes its way: it plans, commits and settles, or undoes.
     const way = {
-      plan: ["commit", "commit", "commit", "commit", "commit", "plan", "undo"],
+      // Sometimes an earlier run has left its plan, and this one closes it and plans again.
+      plan: ["commit", "commit", "commit", "commit", "commit", "plan", "undo", "closePlan"],
       commit: ["settle", "settle", "settle", "settle", "undo", "recall"],
       recall: ["settle", "undo"],
     } as const;
@@ -92,7 +93,6 @@ function randomSteps(seed: number, count: number): Step[] {
     const guard = guardOf(flowId, kind === "plan" ? isOver || random() < 0.3 : random() < 0.03);
     const name = `${kind} ${flowId} ${guard.fence}.${guard.step}`;
     const info = pick([null, "why"]);
-    const keep = random() < 0.7;
     const settles = random() < 0.3;
     switch (kind) {
       case "plan": {
@@ -103,6 +103,8 @@ function randomSteps(seed: number, count: number): Step[] {
           run: (store) => store.plan(flowId, guard, wanted, avoid),
         };
       }
+      case "closePlan":
+        return { name, run: (store) => store.closePlan(flowId, guard) };
       case "commit":
         return { name, run: (store) => store.commit(flowId, guard, settles ? { info } : null) };
       case "recall":
@@ -110,7 +112,7 @@ function randomSteps(seed: number, count: number): Step[] {
       case "settle":
         return { name, run: (store) => store.settle(flowId, guard, info) };
       case "undo":
-        return { name, run: (store) => store.undo(flowId, guard, { keep, info }) };
+        return { name, run: (store) => store.undo(flowId, guard, info) };
     }
   };
   return Array.from({ length: count }, (): Step => {

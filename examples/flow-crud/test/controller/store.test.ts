@@ -12,7 +12,8 @@ import { isRefusal } from "../../src/controller/planning.ts";
 import type { FlowStore, Plan } from "../../src/controller/store.ts";
 import { build, linkEvent, Operator, segmentOf, specOf, square, switchEvent } from "./network.ts";
 import { playRandom, playTogether, type Player } from "./store-random.ts";
-import { conforms } from "./store.ts";
+import { conformsWhenLeft } from "./store-left.ts";
+import { conforms, type NewStore } from "./store.ts";
 import { postgresForTests } from "../postgres.ts";
 
 const newFolder = (): string => mkdtempSync(join(tmpdir(), "flow-store-"));
@@ -53,11 +54,13 @@ const refusedBySchema = [
 ];
 
 describe("the store in a file", () => {
-  conforms((options) => {
+  const newStore: NewStore = (options) => {
     const folder = newFolder();
     onTestFinished(() => rmSync(folder, { recursive: true }));
     return Promise.resolve(() => new SqliteFlowStore(join(folder, "flows.db"), options));
-  });
+  };
+  conforms(newStore);
+  conformsWhenLeft(newStore);
 
   test("any operations in any order, late and repeated: nothing is lost, doubled or over-booked", async () => {
     const refusals = new Set<string>();
@@ -194,10 +197,12 @@ describe("the file", () => {
 describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
   const { server, query } = postgresForTests();
 
-  conforms(async (options) => {
+  const newStore: NewStore = async (options) => {
     await query("DROP SCHEMA IF EXISTS flow_controller CASCADE");
     return () => new PostgresFlowStore(server().url, options);
-  });
+  };
+  conforms(newStore);
+  conformsWhenLeft(newStore);
 
   const openProcesses = async (count: number): Promise<PostgresFlowStore[]> => {
     await query("DROP SCHEMA IF EXISTS flow_controller CASCADE");
@@ -246,17 +251,23 @@ describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
         const flowId = `f${index % 30}`;
         const spec = specOf(flowId, 1 + (index % 45), { bandwidth: 100 });
         const store = processes[index % 3] as FlowStore;
-        const guard = { fence: 1 + index, step: 1 };
-        const plan = await store.plan(flowId, guard, { kind: "create", spec }, { switches: [] });
-        if (isRefusal(plan)) return plan.code;
-        // Who comes later has undone this plan, unless it is committed.
-        const done = await store.commit(flowId, { ...guard, step: 2 }, null);
+        const guard = (step: number) => ({ fence: 1 + index, step });
+        const plan = (step: number) =>
+          store.plan(flowId, guard(step), { kind: "create", spec }, { switches: [] });
+        let planned = await plan(1);
+        if ("abandoned" in planned) {
+          await store.closePlan(flowId, guard(2));
+          planned = await plan(3);
+        }
+        if (isRefusal(planned)) return planned.code;
+        // Who comes later has closed this plan, unless it is committed.
+        const done = await store.commit(flowId, guard(4), { info: null });
         return done === "done" ? done : done.code;
       }),
     );
     expect(await first.audit()).toEqual([]);
     const flows = await first.flows({ limit: 100 });
-    // A plan that is undone by the next one may have kept others away.
+    // A plan that is closed by the next one may have kept others away.
     const ups = flows.filter(({ status }) => status === "UP").length;
     expect(ups).toBeGreaterThan(10);
     expect(ups).toBeLessThanOrEqual(20);
