@@ -162,6 +162,7 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
     const engine = createEngine({
       ...options.engine,
       hubs: [chart, service, ...controller.all],
+      schedules: controller.schedules,
       workers: [
         ...resourceWorkers(spokes, pool, switches),
         ...floodlightWorkers(spokes),

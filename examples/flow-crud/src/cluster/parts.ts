@@ -130,6 +130,7 @@ export async function startNode(
   const node = createNode({
     name,
     hubs: [flowCreateHub(options.flow, spokes), flowCreateService(options.flow, spokes), ...controller.all],
+    schedules: controller.schedules,
     workers: [
       ...resourceWorkers(spokes, resources, defaultSwitches),
       ...floodlightWorkers(spokes, topics),

@@ -1,4 +1,5 @@
 import type { Books } from "./books.ts";
+import { takeDue } from "./concerns.ts";
 import { closePlan, commit, plan, recall, settle, undo } from "./flow-operations.ts";
 import type { Segment } from "./model.ts";
 import { changeLink, note, type LinkChange } from "./network-events.ts";
@@ -6,10 +7,12 @@ import {
   NetworkEvent,
   type Abandoned,
   type Avoid,
+  type DueFlows,
   type FlowFilter,
   type FlowStore,
   type Guard,
   type Intent,
+  type Pace,
   type Plan,
   type Recalled,
   type Refusal,
@@ -65,7 +68,11 @@ export abstract class BookedFlowStore implements FlowStore {
 
   async note(event: NetworkEvent): Promise<readonly string[]> {
     const checked = NetworkEvent.parse(event);
-    return this.write((books) => note(books, checked));
+    return this.write((books, now) => note(books, checked, now));
+  }
+
+  takeDue(pace: Pace): Promise<DueFlows> {
+    return this.write((books, now) => takeDue(books, pace, now));
   }
 
   switches(): Promise<readonly StoredSwitch[]> {

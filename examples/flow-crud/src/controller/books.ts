@@ -108,6 +108,8 @@ export class Books {
   };
   /** The flows that name a flow as the one to be diverse with. */
   readonly #diverse = new Map<string, Set<string>>();
+  /** The flows that are to be looked at again. */
+  readonly #concerned = new Set<string>();
   readonly #endpoints = new Map<string, string>();
   readonly #vlans = new Map<string, NumberSet>();
   readonly #meters = new Map<string, NumberSet>();
@@ -180,6 +182,8 @@ export class Books {
       const names = shownLayout(record)?.spec.diverseWith ?? null;
       if (names !== null) setOf(this.#diverse, names).add(flowId);
     }
+    if (this.#flows.get(flowId)?.concern == null) this.#concerned.delete(flowId);
+    else this.#concerned.add(flowId);
     this.#judge(flowId);
   }
 
@@ -311,6 +315,11 @@ export class Books {
   *notUp(): Iterable<string> {
     yield* this.#byStatus.DOWN;
     yield* this.#byStatus.DEGRADED;
+  }
+
+  /** The flows that are to be looked at again. */
+  concerned(): readonly FlowRecord[] {
+    return [...this.#concerned].flatMap((flowId) => this.#flows.get(flowId) ?? []);
   }
 
   counts(): Record<Status, number> {

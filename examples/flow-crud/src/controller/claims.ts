@@ -24,6 +24,20 @@ export interface FlowRecord {
   readonly info: string | null;
   /** A link of its paths has failed since its last operation: it is to be looked at when the link is back. */
   readonly isTouched: boolean;
+  /** That it is to be looked at again, whatever becomes of the runs that work on it; null: all is well, or nothing can be done now. */
+  readonly concern: Concern | null;
+}
+
+/** Why a flow is to be looked at again, and since when. See `concerns.ts`. */
+export interface Concern {
+  /** Milliseconds since 1970. */
+  readonly since: number;
+  /** How often it was handed out since all was well. */
+  readonly tries: number;
+  /** A reroute has failed, and is to be made again. Otherwise a run should see to it. */
+  readonly hasFailed: boolean;
+  /** The network asks for it. Otherwise it is a run that may have ended in the middle. */
+  readonly isOwed: boolean;
 }
 
 /** A plan, and how far it is. */
@@ -33,6 +47,7 @@ export interface PlanUnderWay extends Plan {
   readonly isCommitted: boolean;
   /** See `Intent`. */
   readonly keep: boolean;
+  readonly isAutomatic: boolean;
 }
 
 /** Whether nothing is left of a flow but its guard. */

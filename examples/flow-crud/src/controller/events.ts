@@ -1,5 +1,5 @@
 import { end, hub } from "wheelwork";
-import { EventReply, HandleEvent, RestoreFlows, RestoreReply } from "./requests.ts";
+import { EventReply, HandleEvent, LookAfterFlows, RestoreFlows, RestoreReply } from "./requests.ts";
 import type { OperationHubs } from "./operations.ts";
 import type { ControllerSpokes } from "./spokes.ts";
 import { subjectOf, type NetworkEvent } from "./store.ts";
@@ -9,6 +9,22 @@ const restoreMs = 600_000;
 
 /** So many reroutes of one event start at once, and then others so many milliseconds later: they need what other operations need, too. */
 const [restoresAtOnce, restMs] = [50, 50];
+
+/** How long one run looks after flows. The next tick of its schedule begins another one. */
+const lookAfterMs = 600_000;
+
+/** The most flows that are looked at again at once. */
+const mostDue = 200;
+
+/** How soon automatic reroutes are made again. */
+export interface RestoreOptions {
+  /** How long after an automatic reroute has failed the next one follows, in milliseconds. Default 1,000. It doubles with each try. */
+  readonly againMs?: number;
+  /** The longest pause between two of them, in milliseconds. Default 300,000. */
+  readonly maxAgainMs?: number;
+  /** How long a reroute or another operation may take until somebody looks what has become of it, in milliseconds. Default 60,000. */
+  readonly patienceMs?: number;
+}
 
 /** What has happened, for people. */
 function textOfEvent(event: NetworkEvent): string {
@@ -21,7 +37,11 @@ function textOfEvent(event: NetworkEvent): string {
 }
 
 /** Makes the hubs for what happens in the network. */
-export function eventHubs(spokes: ControllerSpokes, { restore }: Pick<OperationHubs, "restore">) {
+export function eventHubs(
+  spokes: ControllerSpokes,
+  { restore }: Pick<OperationHubs, "restore">,
+  { againMs = 1_000, maxAgainMs = 300_000, patienceMs = 60_000 }: RestoreOptions = {},
+) {
   /**
    * Reroutes all flows that something concerns, those that matter most first. Each waits for its turn in the lane of its flow, so none is
    * lost while another operation runs; if a newer event asks for the same flow meanwhile, that one stands for both.
@@ -62,6 +82,51 @@ export function eventHubs(spokes: ControllerSpokes, { restore }: Pick<OperationH
     },
   );
 
+  /**
+   * Reroutes flows again, whose reroutes have failed or are overdue, for as long as there are some. What is due is in the store of flows, and
+   * ends there with an operation that ends well. So nothing is lost with a run, and there is one reroute at a time of each flow, with a pause
+   * that doubles.
+   */
+  const lookAfterFlows = hub(
+    "look-after-flows",
+    {
+      request: LookAfterFlows,
+      reply: RestoreReply,
+      deadlineMs: lookAfterMs,
+      deadline: "Over",
+      exclusive: { lane: "look-after-flows", by: () => "all", whenBusy: "join" },
+      chart: {
+        Looking: { Due: "Starting", Later: "Resting", Over: "Done" },
+        Starting: { Started: "Resting" },
+        Resting: { Rested: "Looking", Over: "Done" },
+        Done: end,
+      },
+      data: () => ({ flows: [] as string[], nextInMs: 0, started: 0 }),
+      view: ({ started }) => ({ started }),
+    },
+    {
+      Looking: (s) =>
+        s.call(spokes.takeDue, {
+          input: () => ({ limit: mostDue, firstMs: againMs, mostMs: maxAgainMs, patienceMs }),
+          ok: ({ started }, { flows, nextInMs }) => {
+            if (flows.length > 0)
+              return s.raise("Due", { flows: [...flows], nextInMs: 0, started: started + flows.length });
+            return nextInMs === null ? s.raise("Over") : s.raise("Later", { nextInMs });
+          },
+          failed: "Over",
+        }),
+      Starting: (s) =>
+        s.start(restoreFlows, {
+          input: ({ flows }) => ({ flows: [...flows], reason: "it was to be looked at again" }),
+          next: "Started",
+        }),
+      // It may be due sooner: a reroute fails meanwhile.
+      Resting: (s) =>
+        s.wait({ after: { Rested: ({ nextInMs }) => Math.min(Math.max(nextInMs, againMs), 5 * againMs) } }),
+      Done: ({ started }) => ({ started }),
+    },
+  );
+
   /** Notes what has happened, and starts the reroutes that follow from it. Both come true once it is accepted. */
   const handleEvent = hub(
     "handle-event",
@@ -75,7 +140,8 @@ export function eventHubs(spokes: ControllerSpokes, { restore }: Pick<OperationH
       labels: ({ event }) => ({ subject: subjectOf(event) }),
       chart: {
         Noting: { Noted: "Starting", GaveUp: "NotNoted" },
-        Starting: { Started: "Done" },
+        Starting: { Started: "Following" },
+        Following: { Started: "Done" },
         Done: end,
         NotNoted: end,
       },
@@ -94,9 +160,14 @@ export function eventHubs(spokes: ControllerSpokes, { restore }: Pick<OperationH
             flows.length === 0 ? null : { flows: [...flows], reason: textOfEvent(event as NetworkEvent) },
           next: "Started",
         }),
+      Following: (s) =>
+        s.start(lookAfterFlows, {
+          input: ({ flows }) => (flows.length === 0 ? null : {}),
+          next: "Started",
+        }),
       Done: ({ flows }) => ({ concerned: flows.length }),
       NotNoted: (_data, s) => s.fail("not-noted", "the database could not be written for a day"),
     },
   );
-  return { handleEvent, restoreFlows };
+  return { handleEvent, restoreFlows, lookAfterFlows };
 }

@@ -1,4 +1,5 @@
 import { mainOf, type Books } from "./books.ts";
+import { begun, endedBadly, endedWell } from "./concerns.ts";
 import { isGone, type FlowOperation, type FlowRecord, type PlanUnderWay } from "./claims.ts";
 import type { Layout } from "./model.ts";
 import { decide, isRefusal } from "./planning.ts";
@@ -45,6 +46,7 @@ const recordOf = ({ books, flowId, guard, now }: Call): FlowRecord =>
     updatedAt: now,
     info: null,
     isTouched: false,
+    concern: null,
   };
 
 /** Notes the result of a step. */
@@ -56,8 +58,8 @@ function conclude(
 ): void {
   const { fence, step } = guard;
   // When the flow is gone, the time says how long its guard is kept.
-  const updatedAt = isGone(record) ? now : record.updatedAt;
-  books.put({ ...record, fence, step, operation, result, updatedAt });
+  const left = isGone(record) ? { updatedAt: now, concern: null } : {};
+  books.put({ ...record, fence, step, operation, result, ...left });
 }
 
 const planOf = ({ version, before, after, isMoved, shortcoming }: PlanUnderWay): Plan => ({
@@ -86,10 +88,13 @@ export function plan(call: Call, intent: Intent, avoid: Avoid): Plan | Abandoned
   // This is the next try of the run. What the earlier one has taken is free for it.
   const record: FlowRecord = { ...known, planned: null };
   if (known.planned !== null) books.put(record);
+  const isAutomatic = intent.kind === "reroute" && intent.isAutomatic;
   const decision = decide({ books, flowId, avoid }, record.standing, intent);
   if (isRefusal(decision)) {
     // What the earlier try has taken stays until it is undone: `undo` may have to keep what it was for.
-    conclude(call, known, "plan", decision);
+    const concern =
+      known.planned === null && isAutomatic ? afterRefusal(known, decision, now) : known.concern;
+    conclude(call, { ...known, concern }, "plan", decision);
     return decision;
   }
   const { after, shortcoming, nextPath } = decision;
@@ -100,6 +105,7 @@ export function plan(call: Call, intent: Intent, avoid: Avoid): Plan | Abandoned
     fence: guard.fence,
     isCommitted: false,
     keep: intent.kind === "create" && intent.keep === true,
+    isAutomatic,
     version,
     before,
     after,
@@ -108,9 +114,14 @@ export function plan(call: Call, intent: Intent, avoid: Avoid): Plan | Abandoned
   };
   const createdAt = before === null ? now : record.createdAt;
   const created = before === null ? { createdAt, updatedAt: now, info: null, isTouched: false } : {};
-  conclude(call, { ...record, ...created, planned }, "plan", "plan");
+  const concern = begun(record.concern, now, isAutomatic);
+  conclude(call, { ...record, ...created, planned, concern }, "plan", "plan");
   return planOf(planned);
 }
+
+/** Somebody gives back what is used up, and says nothing. What else stands in the way, the network says when it is gone. */
+const afterRefusal = ({ concern }: FlowRecord, { code }: Refusal, now: number) =>
+  code === "conflict" ? endedBadly(concern, now, true) : null;
 
 const abandonedOf = (planned: PlanUnderWay): Abandoned => ({
   abandoned: planOf(planned),
@@ -134,7 +145,7 @@ export function commit(call: Call, settles: { readonly info: string | null } | n
           standing: planned.after,
           updatedAt: call.now,
         };
-    return settles === null ? committed : settled(committed, settles.info);
+    return settles === null ? committed : settled(committed, settles.info, call.now);
   });
 }
 
@@ -159,16 +170,17 @@ export function settle(call: Call, info: string | null): "done" | Refusal {
     if (planned?.fence !== call.guard.fence || !planned.isCommitted) {
       return unknown(`Flow ${call.flowId} has no committed plan of this run to settle.`);
     }
-    return settled(record, info);
+    return settled(record, info, call.now);
   });
 }
 
 /** The old layout gives back what only it has had. */
-const settled = (record: FlowRecord, info: string | null): FlowRecord => ({
+const settled = (record: FlowRecord, info: string | null, now: number): FlowRecord => ({
   ...record,
   planned: null,
   info,
   isTouched: false,
+  concern: endedWell(record.concern, now),
 });
 
 /**
@@ -178,17 +190,22 @@ const settled = (record: FlowRecord, info: string | null): FlowRecord => ({
 export function undo(call: Call, info: string | null): "done" | Refusal {
   return once(call, "undo", (record) => {
     const isOwn = record.planned?.fence === call.guard.fence;
-    return { ...(isOwn ? undone(record) : record), info: info ?? record.info };
+    return { ...(isOwn ? undone(record, call.now) : record), info: info ?? record.info };
   });
 }
 
 /** The new layout gives back what only it has had. */
-function undone(record: FlowRecord): FlowRecord {
+function undone(record: FlowRecord, now: number): FlowRecord {
   const { planned } = record;
   if (planned === null) return record;
-  const { before, after, keep } = planned;
+  const { before, after, keep, isAutomatic } = planned;
   const stays = before === null && after !== null && keep;
-  return { ...record, planned: null, standing: stays ? { spec: after.spec, paths: [] } : before };
+  return {
+    ...record,
+    planned: null,
+    standing: stays ? { spec: after.spec, paths: [] } : before,
+    concern: endedBadly(record.concern, now, isAutomatic),
+  };
 }
 
 /** See `FlowStore.closePlan`. */
@@ -196,8 +213,8 @@ export function closePlan(call: Call): "done" | Refusal {
   return once(call, "closePlan", (record) => {
     const { planned } = record;
     if (planned === null || planned.fence === call.guard.fence) return record;
-    if (planned.isCommitted) return settled(record, planned.shortcoming);
-    const next = undone(record);
+    if (planned.isCommitted) return settled(record, planned.shortcoming, call.now);
+    const next = undone(record, call.now);
     const isLeft = planned.before === null && next.standing !== null;
     return isLeft ? { ...next, info: "the operation that was to create it was ended in the middle" } : next;
   });

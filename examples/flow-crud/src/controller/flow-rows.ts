@@ -1,5 +1,6 @@
 import { claimsOf, isGone, isSameClaim, keyOf, type Claim, type FlowRecord } from "./claims.ts";
 import { Books, type Content } from "./books.ts";
+import { begun } from "./concerns.ts";
 import type { Segment } from "./model.ts";
 import type { LinkProperties } from "./graph.ts";
 
@@ -14,13 +15,15 @@ export function textOf(record: FlowRecord): string {
 
 /** The record of a text. */
 export function recordOfText(text: string): FlowRecord {
-  const record = JSON.parse(text) as FlowRecord;
-  const { planned } = record;
+  const stored = JSON.parse(text) as FlowRecord;
+  const { planned } = stored;
+  // Records of earlier versions do not say all.
+  const { concern = planned === null ? null : begun(null, stored.updatedAt, false) } = stored;
+  const record = { ...stored, concern };
   if (planned === null) return record;
   return {
     ...record,
-    // Records of earlier versions do not say it.
-    planned: { ...planned, keep: planned.keep ?? false },
+    planned: { ...planned, keep: planned.keep ?? false, isAutomatic: planned.isAutomatic ?? false },
     standing: planned.isCommitted ? planned.after : planned.before,
   };
 }

@@ -1,5 +1,6 @@
 import type { Books } from "./books.ts";
 import { shownLayout } from "./claims.ts";
+import { owe } from "./concerns.ts";
 import { segmentOf, type Link } from "./graph.ts";
 import type { FlowSpec, Segment } from "./model.ts";
 import { isRefusal } from "./planning.ts";
@@ -14,7 +15,14 @@ const longestMs = 1e6;
 type EventOf<Kind extends NetworkEvent["kind"]> = Extract<NetworkEvent, { readonly kind: Kind }>;
 
 /** Notes what has happened. @returns The flows that it concerns, in the order in which they go. See `FlowStore.note`. */
-export function note(books: Books, event: NetworkEvent): string[] {
+export function note(books: Books, event: NetworkEvent, now: number): string[] {
+  const flowIds = noteInNetwork(books, event);
+  // Whatever becomes of the reroutes that follow from it, it is not forgotten.
+  owe(books, flowIds, now);
+  return flowIds;
+}
+
+function noteInNetwork(books: Books, event: NetworkEvent): string[] {
   switch (event.kind) {
     case "switch":
       return noteSwitch(books, event);

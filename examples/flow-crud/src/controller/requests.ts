@@ -36,6 +36,8 @@ export const ValidateFlow = z.strictObject({
 export const RestoreFlow = z.strictObject({ flowId: FlowId, reason: Line.max(1_000) });
 /** Reroutes of all flows that something in the network concerns. */
 export const RestoreFlows = z.strictObject({ flows: z.array(FlowId), reason: Line.max(1_000) });
+/** Reroutes of the flows that are due to be looked at again. */
+export const LookAfterFlows = z.strictObject({});
 /** Something has happened in the network: it is noted, and the flows that it concerns are restored. */
 export const HandleEvent = z.strictObject({ event: NetworkEvent });
 

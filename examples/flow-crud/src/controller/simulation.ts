@@ -139,6 +139,7 @@ function openSimulation(outside: Outside): OpenedSystem {
     settle: (...given) => surroundings.ask(() => store.settle(...given), clock),
     undo: (...given) => surroundings.ask(() => store.undo(...given), clock),
     flow: (flowId) => surroundings.ask(() => store.flow(flowId), clock),
+    takeDue: (pace) => surroundings.ask(() => store.takeDue(pace), clock),
     note: (event) => surroundings.ask(() => store.note(event), clock),
   };
   const { create, update, delete: remove, reroute, restore, swap, sync, validate } = controller.hubs;

@@ -2,7 +2,7 @@ import { spoke } from "wheelwork";
 import * as z from "zod";
 import { FlowId, Layout, Rule, SwitchId } from "./model.ts";
 import { Discrepancy } from "./speaker.ts";
-import { Abandoned, Avoid, Intent, NetworkEvent, Plan, Recalled, refusals } from "./store.ts";
+import { Abandoned, Avoid, DueFlows, Intent, NetworkEvent, Pace, Plan, Recalled, refusals } from "./store.ts";
 
 /** How long and how often the workers of flows try. */
 export interface ControllerSpokeOptions {
@@ -131,6 +131,13 @@ export function controllerSpokes(options: ControllerSpokeOptions = {}) {
       errors: ["away"],
       timeoutMs: switchTimeoutMs,
       retry: { ...retry, giveUpOn: [] },
+    }),
+    /** Takes flows that are due to be looked at again. */
+    takeDue: spoke("take-due-flows", {
+      input: Pace,
+      output: DueFlows,
+      timeoutMs: storeTimeoutMs,
+      retry: persistent,
     }),
     /** Notes what has happened in the network, and says which flows it concerns. */
     note: spoke("note-event", {

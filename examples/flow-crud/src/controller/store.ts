@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { FlowChanges, FlowSpec, Layout, SwitchId, type Segment } from "./model.ts";
+import { FlowChanges, FlowId, FlowSpec, Layout, SwitchId, type Segment } from "./model.ts";
 
 /**
  * Who changes a flow: the place of its run in the lane of the flow, and the number of its step. A store refuses a lower pair than it has
@@ -172,6 +172,28 @@ export function subjectOf(event: NetworkEvent): string {
   return `link ${ends.join(" ")}`;
 }
 
+/** How soon flows are looked at again. */
+export const Pace = z.object({
+  /** The most that are taken at once. */
+  limit: z.int().min(1),
+  /** So long after a reroute that has failed, in milliseconds. It doubles with each try … */
+  firstMs: z.int().min(0),
+  /** … up to this. */
+  mostMs: z.int().min(0),
+  /** So long after whatever should have ended by then, in milliseconds. */
+  patienceMs: z.int().min(0),
+});
+export type Pace = z.output<typeof Pace>;
+
+/** Flows to be looked at again. */
+export const DueFlows = z.object({
+  /** What is due longest first. */
+  flows: z.array(FlowId),
+  /** When the next one of those that the network concerns is due, in milliseconds from now; null: there is none. */
+  nextInMs: z.number().min(0).nullable(),
+});
+export type DueFlows = z.output<typeof DueFlows>;
+
 /** Which flows to list. */
 export interface FlowFilter {
   readonly status?: StoredFlow["status"];
@@ -241,6 +263,12 @@ export interface FlowStore {
    * A link that is found on a port with another link replaces that one, which has failed then. Links are never forgotten.
    */
   note(event: NetworkEvent): Promise<readonly string[]>;
+  /**
+   * Takes flows that are due to be looked at again: whose automatic reroute has failed for a reason that may pass by itself, and those of which
+   * a run or a reroute should have come to its end by now. They are due again later until an operation on them ends well, so none is lost
+   * with whoever takes it. A reroute that finds no path, or an end that is away, is not due: it waits for the network.
+   */
+  takeDue(pace: Pace): Promise<DueFlows>;
   switches(): Promise<readonly StoredSwitch[]>;
   links(): Promise<readonly StoredLink[]>;
   /** Changes what an operator may of both directions of a link. @returns Whether there is such a link. A bandwidth below `used` is refused. */

@@ -8,7 +8,7 @@ import type { FlowStore, Guard, Refusal } from "./store.ts";
 /** What the workers ask of a store. */
 export type WorkedStore = Pick<
   FlowStore,
-  "plan" | "closePlan" | "commit" | "recall" | "settle" | "undo" | "flow" | "note"
+  "plan" | "closePlan" | "commit" | "recall" | "settle" | "undo" | "flow" | "note" | "takeDue"
 >;
 /** What they ask of what drives the switches. */
 export type WorkedSpeaker = Pick<Speaker, "execute">;
@@ -84,6 +84,10 @@ export function controllerWorkers(
       return flow === undefined
         ? { layout: null, status: null }
         : { layout: { spec: flow.spec, paths: flow.paths }, status: flow.status };
+    }),
+    worker(spokes.takeDue, async (pace) => {
+      const { flows, nextInMs } = await store.takeDue(pace);
+      return { flows: [...flows], nextInMs };
     }),
     worker(spokes.note, async ({ event }) => ({ flows: [...(await store.note(event))] })),
 

@@ -39,6 +39,7 @@ export default function flowApp({ brokers, security, databaseUrl, app = {} }: St
   const controller = createController();
   return {
     hubs: [flowCreateHub(flow, spokes), flowCreateService(flow, spokes), ...controller.all],
+    schedules: controller.schedules,
     workers: [
       ...resourceWorkers(spokes, pool, defaultSwitches),
       ...floodlightWorkers(spokes, topics),

@@ -72,11 +72,13 @@ export const specOf = (flowId: string, vlan: number, more: Partial<FlowSpec> = {
 /** Operates on the flows of a store, each operation a run of its own. */
 export class Operator {
   readonly store: FlowStore;
-  #fence = 0;
+  #fence: number;
   #step = 0;
 
-  constructor(store: FlowStore) {
+  /** @param fence The place of the last run before its own. */
+  constructor(store: FlowStore, fence = 0) {
     this.store = store;
+    this.#fence = fence;
   }
 
   /** The guard of the next step of the run. */

@@ -207,6 +207,34 @@ test("nobody waits for a clean-up that takes long, and it goes on", async () => 
   await kit.submit(hubs.create, { spec });
 });
 
+test("flows that are due are looked after by a schedule, over a death of the process, for as long as there are some", async () => {
+  const { all, schedules } = createController({ patienceMs: 60_000 });
+  const kit = await testEngine({ hubs: all, schedules });
+  let due = ["f", "g"];
+  kit.script(spokes.takeDue, () => {
+    const flows = due.splice(0);
+    return { ok: { flows, nextInMs: flows.length > 0 ? 60_000 : null } };
+  });
+  kit.script(spokes.plan, { fail: "no-path", message: "no path" });
+  const planned = () => kit.attempts(spokes.plan).map(({ input }) => input.flowId);
+  await kit.advance("4 min");
+  expect([kit.attempts(spokes.takeDue), planned()]).toEqual([[], []]);
+  await kit.advance("1 min");
+  expect(planned()).toEqual(["f", "g"]);
+  // Meanwhile it rests.
+  due = ["h"];
+  await kit.crash("1 min");
+  await kit.advance("10s");
+  expect(planned()).toEqual(["f", "g", "h"]);
+  // Then nothing is left, and it ends. The next tick begins anew.
+  await kit.advance("10s");
+  const looks = kit.attempts(spokes.takeDue).length;
+  await kit.advance("2 min");
+  expect(kit.attempts(spokes.takeDue)).toHaveLength(looks);
+  await kit.advance("5 min");
+  expect(kit.attempts(spokes.takeDue)).toHaveLength(looks + 1);
+});
+
 test("the newest reroute of the network waits for the operation under way, and stands for those before it", async () => {
   const { kit } = await kitOf();
   kit.script(spokes.plan, { ok: { plan: planOf(old, old), abandoned: null }, afterMs: 1_000 });

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Operator, specOf } from "./network.ts";
+import { linkEvent, Operator, specOf } from "./network.ts";
 import { openerOf, planned, remove, reroute, restore, type NewStore } from "./store.ts";
 
 /** What every store of flows does with what runs have left that have ended in the middle. */
@@ -54,5 +54,54 @@ export function conformsWhenLeft(newStore: NewStore): void {
       if (keep) await operator.run(flowId, remove);
     }
     expect(await store.closePlan("nobody", operator.guard())).toBe("done");
+  });
+
+  test("what is to be looked at again is handed out until an operation ends well", async () => {
+    let now = 1_000_000;
+    const { store, operator, reopen } = await open({ wallMs: () => now });
+    const pace = { limit: 10, firstMs: 1_000, mostMs: 3_000, patienceMs: 60_000 };
+    const nothing = { flows: [], nextInMs: null };
+    const isDue = { flows: ["a"], nextInMs: 60_000 };
+    await operator.create(specOf("a", 10));
+    await operator.create(specOf("pinned", 11, { pinned: true }));
+    expect(await store.takeDue(pace)).toEqual(nothing);
+    await store.note(linkEvent({ ends: [1, 2] }, false));
+    // The reroute that follows from it has some time.
+    expect(await store.takeDue(pace)).toEqual({ flows: [], nextInMs: 60_000 });
+    for (const pauseMs of [1_000, 2_000, 3_000, 3_000]) {
+      await operator.plan("a", restore);
+      await store.undo("a", operator.guard(), "switch 3 refuses");
+      expect(await store.takeDue(pace)).toEqual({ flows: [], nextInMs: pauseMs });
+      now += pauseMs;
+      expect(await store.takeDue(pace)).toEqual(isDue);
+      // It is not handed out twice, unless nothing comes of it.
+      expect(await store.takeDue(pace)).toEqual({ flows: [], nextInMs: 60_000 });
+    }
+    now += 60_000;
+    const again = await reopen();
+    expect(await again.takeDue({ ...pace, limit: 1 })).toEqual(isDue);
+    const next = new Operator(again, 40);
+    await next.run("a", restore);
+    expect([await next.status("a"), await again.takeDue(pace)]).toEqual(["UP", nothing]);
+    // What happens while an operation works on the flow is looked at after it.
+    await next.plan("a", restore);
+    await again.note(linkEvent({ ends: [1, 3] }, false));
+    await next.finish("a");
+    expect(await again.takeDue(pace)).toEqual({ flows: [], nextInMs: 60_000 });
+    // No path: only the network can help.
+    expect(await next.refused("a", restore)).toMatchObject({ code: "no-path" });
+    expect(await again.takeDue(pace)).toEqual(nothing);
+    await next.run("a", remove);
+    now += 60_000;
+    expect(await again.takeDue(pace)).toEqual(nothing);
+    // A plan that a run has left, of a pinned flow as of any other.
+    await next.plan("pinned", { kind: "update", changes: { description: "it stays" } });
+    expect(await again.takeDue(pace)).toEqual(nothing);
+    now += 60_000;
+    expect(await again.takeDue(pace)).toEqual({ flows: ["pinned"], nextInMs: null });
+    await next.plan("pinned", restore);
+    await again.closePlan("pinned", next.guard());
+    now += 60_000;
+    expect(await again.takeDue(pace)).toEqual(nothing);
   });
 }

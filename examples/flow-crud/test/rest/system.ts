@@ -151,10 +151,12 @@ export async function startRest({
 
   /** The runs that a run has started, when all of them have ended. */
   async function startedBy(id: string): Promise<readonly string[]> {
-    const keys = (await engine.history(id)).flatMap((event) =>
-      event.type === "posted" && event.post.kind === "start" ? [event.post.key ?? ""] : [],
-    );
     const hub = ["restore-flows", "restore-flow"];
+    const keys = (await engine.history(id)).flatMap((event) =>
+      event.type === "posted" && event.post.kind === "start" && hub.includes(event.post.hub)
+        ? [event.post.key ?? ""]
+        : [],
+    );
     let ended: readonly string[] = [];
     await waitUntil(async () => {
       const { items } = await engine.requests({ hub, status: "ended", limit: 1000 });
