@@ -63,19 +63,47 @@ interface Sender {
 const underWay = 4;
 
 /**
+ * The time for which this process has listened, in milliseconds. While it stands still, since it is stopped or has too much to do, it hears
+ * nothing, and that is no silence of others. So of the time between two looks, as much counts as there is between two looks that are in time.
+ */
+class ListenedTime {
+  readonly #monotonicMs: () => number;
+  readonly #mostMs: number;
+  #lookedAt: number;
+  #listenedMs = 0;
+
+  constructor(monotonicMs: () => number, mostMs: number) {
+    this.#monotonicMs = monotonicMs;
+    this.#mostMs = mostMs;
+    this.#lookedAt = monotonicMs();
+  }
+
+  now(): number {
+    const at = this.#monotonicMs();
+    this.#listenedMs += Math.min(at - this.#lookedAt, this.#mostMs);
+    this.#lookedAt = at;
+    return this.#listenedMs;
+  }
+}
+
+/**
  * Finds the links between switches: a packet of LLDP leaves each port that is up, and comes back from the switch at the other end. It tells
  * what happens to switches, ports and links.
  */
 export class Discovery {
   readonly #options: DiscoveryOptions;
   readonly #clock: Pick<Clock, "after" | "monotonicMs">;
+  readonly #listened: ListenedTime;
+  readonly #tickMs: number;
   readonly #watch: LinkWatch;
   readonly #outbox: Outbox;
   readonly #agreement = new Agreement();
   readonly #peers = new Map<string, Peer>();
   readonly #senders = new Map<string, Sender>();
-  /** Packets of other processes, and of this one in an earlier life, are signed otherwise. */
-  /** Made once: bytes would become such a key anew for each packet, which takes longer than to sign it. */
+  /**
+   * Packets of other processes, and of this one in an earlier life, are signed otherwise. It is made once: bytes would become such a key
+   * anew for each packet, which takes longer than to sign it.
+   */
   readonly #key = createSecretKey(randomBytes(32));
   #cancel: () => void = () => {};
   #isClosed = false;
@@ -83,7 +111,9 @@ export class Discovery {
   constructor(options: DiscoveryOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#watch = new LinkWatch(this.#clock.monotonicMs(), options.known, options);
+    this.#tickMs = options.tickMs ?? 500;
+    this.#listened = new ListenedTime(() => this.#clock.monotonicMs(), 2 * this.#tickMs);
+    this.#watch = new LinkWatch(this.#listened.now(), options.known, options);
     this.#outbox = new Outbox({
       deliver: options.onEvent,
       after: (delayMs, task) => this.#clock.after(delayMs, task),
@@ -96,7 +126,7 @@ export class Discovery {
   /** Compares what those who are told believe. What they do not know is told again, and what they believe too much is watched. */
   compare(believed: BelievedNetwork): void {
     if (this.#isClosed) return;
-    const now = this.#clock.monotonicMs();
+    const now = this.#listened.now();
     this.#watch.know(now, {
       links: believed.links.filter(({ isUp }) => isUp),
       switches: believed.switches.flatMap((one) => (one.isConnected ? [one.switchId] : [])),
@@ -113,8 +143,8 @@ export class Discovery {
   }
 
   #plan(): void {
-    this.#cancel = this.#clock.after(this.#options.tickMs ?? 500, () => {
-      const now = this.#clock.monotonicMs();
+    this.#cancel = this.#clock.after(this.#tickMs, () => {
+      const now = this.#listened.now();
       for (const peer of this.#peers.values()) this.#probeAll(now, peer);
       this.#watch.tick(now);
       this.#tell();
@@ -164,7 +194,7 @@ export class Discovery {
     for (const port of ports)
       if (port.port <= reserved.max && !peer.ports.has(port.port)) peer.ports.set(port.port, port);
     peer.isKnown = true;
-    const now = this.#clock.monotonicMs();
+    const now = this.#listened.now();
     this.#watch.connected(now, switchId, {
       address: one.remote,
       description: [manufacturer, hardware, software].filter((text) => text !== "").join(" "),
@@ -176,7 +206,7 @@ export class Discovery {
   }
 
   #portChanged(peer: Peer, port: PortDescription): void {
-    const now = this.#clock.monotonicMs();
+    const now = this.#listened.now();
     const stored = storedPort(port);
     this.#watch.port(now, peer.switchId, stored);
     if (stored.isUp) {
@@ -214,7 +244,7 @@ export class Discovery {
       sender.dueAt = sender.soon > 0 ? now : now + probeMs;
       sender.soon = Math.max(0, sender.soon - 1);
       sender.sequence = (sender.sequence + 1) >>> 0;
-      sender.sentAt.set(sender.sequence, now);
+      sender.sentAt.set(sender.sequence, this.#clock.monotonicMs());
       for (const [sequence] of sender.sentAt) {
         if (sender.sentAt.size <= underWay) break;
         sender.sentAt.delete(sequence);
@@ -240,8 +270,8 @@ export class Discovery {
     // Somebody has kept it, and sends it again.
     if (sentAt === undefined) return;
     sender?.sentAt.delete(probe.sequence);
-    const now = this.#clock.monotonicMs();
-    this.#watch.seen(now, { from, fromPort: probe.port, to: switchId, toPort: inPort }, now - sentAt);
+    const segment = { from, fromPort: probe.port, to: switchId, toPort: inPort };
+    this.#watch.seen(this.#listened.now(), segment, this.#clock.monotonicMs() - sentAt);
     this.#tell();
   }
 }

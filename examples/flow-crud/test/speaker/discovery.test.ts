@@ -1,5 +1,6 @@
 import { waitUntil } from "@wheelwork/services";
 import { createSecretKey } from "node:crypto";
+import { systemClock } from "wheelwork";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Segment } from "../../src/controller/model.ts";
 import type { NetworkEvent, StoredLink, StoredPort } from "../../src/controller/store.ts";
@@ -342,6 +343,27 @@ describe("discovery on a simulated network", () => {
     await waitUntil(() => told.includes("switch 1 up") && links().includes("link 4-5 up"), 60_000);
     expect(told).toContain("switch 1 down");
     expect(links().filter((text) => text.includes("1-"))).toEqual([]);
+  });
+
+  test("a process that stood still has heard nothing, and that is no silence of links", async () => {
+    const network = new SimulatedNetwork({ topology: { shape: "ring", switches: 3 } });
+    let stoodMs = 0;
+    const clock = { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + stoodMs };
+    const { told } = await start(network, { clock });
+    const links = (): string[] => told.filter((text) => text.startsWith("link"));
+    await waitUntil(() => links().length === 3, 60_000);
+    told.length = 0;
+    for (let times = 0; times < 5; times++) {
+      stoodMs += 60_000;
+      let packets = 0;
+      network.hear(idOf(1), 5, () => void packets++);
+      await waitUntil(() => packets > 2, 60_000);
+    }
+    expect(told).toEqual([]);
+    // What is silent afterwards is noticed.
+    network.silence(1, 2, true);
+    await waitUntil(() => told.length > 0, 60_000);
+    expect(told).toEqual(["link 1-2 down"]);
   });
 
   test("what hosts send makes no link, also if they send what was sent before", async () => {
