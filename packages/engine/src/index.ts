@@ -53,7 +53,7 @@ export type { EngineStats, ShardStats } from "./requests/stats.ts";
 export { guardedLogger } from "./ports/guards.ts";
 export { consoleLogger, defaultLogger, silentLogger, type LoggerOptions } from "./ports/logger.ts";
 export { nextAfter } from "./ports/history.ts";
-export { connectionAccepted } from "./ports/arrivals.ts";
+export { afterArrivals, connectionAccepted } from "./ports/arrivals.ts";
 export { systemClock } from "./ports/clock.ts";
 export { SqliteStore, type Durability, type SqliteOptions } from "./stores/sqlite.ts";
 export { backupStore, verifyStore, type StoreProgress, type StoreVerdict } from "./stores/sqlite-backup.ts";

@@ -1,3 +1,4 @@
+export { afterArrivals } from "@wheelwork/engine";
 export { type FailedAnswer, type StatusOf } from "./answers.ts";
 export { type AccessOptions } from "./access/access.ts";
 export { type CertificateGrants } from "./access/certificates.ts";

@@ -249,6 +249,8 @@ export interface RouteText {
   /** Default: application/json. */
   readonly mediaType?: string;
   readonly responses?: Readonly<Record<number, object>>;
+  /** See `makeLargeRepliesInTurn`. */
+  readonly isLarge?: true;
 }
 
 const resultOf = ({ result, mediaType = "application/json" }: RouteText): object => ({
@@ -274,6 +276,7 @@ export function routeOf(
     config: {
       permission,
       failure,
+      ...(of.isLarge === undefined ? {} : { isLarge: of.isLarge }),
       nameHeader: "correlation_id" as const,
       ...documented({
         ...(body === undefined ? {} : { body }),

@@ -1,4 +1,4 @@
-import { setImmediate as turn } from "node:timers/promises";
+import { afterArrivals } from "@wheelwork/northbound";
 import { WheelworkError, type RequestPage, type RequestStatus } from "wheelwork";
 import { FlowId, type FlowSpec } from "../controller/model.ts";
 import type { OperationView } from "../controller/requests.ts";
@@ -11,7 +11,8 @@ import { shownFlow, statusNamed, wantedFlow, type ShownFlow } from "./views.ts";
 type Row = RequestPage["items"][number];
 
 const underWay = ["pending", "running", "incident"] as const satisfies readonly RequestStatus[];
-const pageSize = 1000;
+/** Rows of operations that are read at once, and flows: a thousand of these would take tens of milliseconds. */
+const [pageSize, flowsPerTurn] = [1000, 200];
 
 /** Which flows to list, in the order of their ids. */
 export interface FlowQuery {
@@ -31,8 +32,6 @@ export class FlowReader {
   readonly #parts: ControllerParts;
   /** The hubs whose runs work on a flow. */
   readonly hubs: readonly string[];
-  /** Ends when all lists that were asked for are made. */
-  #lastList: Promise<unknown> = Promise.resolve();
 
   constructor(parts: ControllerParts) {
     this.#parts = parts;
@@ -113,17 +112,8 @@ export class FlowReader {
     return undefined;
   }
 
-  /**
-   * Flows in the order of their ids. Lists are made one after the other, each in a turn of the event loop of its own: a thousand flows take
-   * tens of milliseconds, and clients may ask for many lists at once.
-   */
-  flows(query: FlowQuery): Promise<readonly ShownFlow[]> {
-    const list = this.#lastList.then(() => turn()).then(() => this.#list(query));
-    this.#lastList = list.catch(() => {});
-    return list;
-  }
-
-  async #list({ status, after, limit }: FlowQuery): Promise<readonly ShownFlow[]> {
+  /** Flows in the order of their ids. */
+  async flows({ status, after, limit }: FlowQuery): Promise<readonly ShownFlow[]> {
     const wanted = status === undefined ? undefined : statusNamed(status);
     if (status !== undefined && wanted === undefined)
       throw invalid([{ path: "status", message: "must be one of UP, DOWN, DEGRADED, IN_PROGRESS" }]);
@@ -145,7 +135,7 @@ export class FlowReader {
     const found: ShownFlow[] = [];
     for (let from = after; found.length < limit;) {
       const filter: FlowFilter = {
-        limit: Math.min(pageSize, limit),
+        limit: Math.min(flowsPerTurn, limit),
         ...(from === undefined ? {} : { after: from }),
         ...(status === undefined ? {} : { status }),
       };
@@ -154,6 +144,7 @@ export class FlowReader {
       found.push(...shown.filter((flow) => status === undefined || flow.status === status));
       from = page.at(-1)?.spec.flowId;
       if (page.length < filter.limit || from === undefined) break;
+      await afterArrivals();
     }
     return found.slice(0, limit);
   }

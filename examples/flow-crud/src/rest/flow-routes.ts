@@ -20,6 +20,7 @@ import {
 import * as told from "./documents.ts";
 import { invalid, unknownFlow } from "./errors.ts";
 import type { FlowReader } from "./flow-reader.ts";
+import { jsonOfList } from "./large-replies.ts";
 import { historyOf, statusesOf, type HistoryQuery } from "./history.ts";
 import {
   failures,
@@ -111,6 +112,7 @@ function routeReads(app: FastifyInstance, { reader, operations }: FlowSurroundin
         ...flowText("listFlows", "List flows in the order of their ids"),
         result: { type: "array", items: told.flowSchema[version] },
         description: "If there are more, the header `Link` leads to the next page.",
+        isLarge: true,
       },
       {
         querystring: {
@@ -136,7 +138,7 @@ function routeReads(app: FastifyInstance, { reader, operations }: FlowSurroundin
         });
         reply.header("link", `</${version}/flows?${next.toString()}>; rel="next"`);
       }
-      return page.map(shownIn[version]);
+      return reply.type("application/json; charset=utf-8").send(await jsonOfList(page, shownIn[version]));
     },
   );
 
@@ -469,6 +471,7 @@ function routeHistory(app: FastifyInstance, { parts: { engine }, reader }: FlowS
           description:
             "It tells of a flow that is deleted, too. If there are more, the header `Link` leads to the next page.",
           operationId: `getFlowHistory${upper(version)}`,
+          isLarge: true,
           permission: "read",
           failure: "Could not get history of flow",
           result: told.historySchema,
@@ -490,6 +493,7 @@ function routeHistory(app: FastifyInstance, { parts: { engine }, reader }: FlowS
       {
         summary: "List the statuses that operations on a flow have given it, the newest first",
         operationId: "getFlowStatuses",
+        isLarge: true,
         permission: "read",
         failure: "Could not get statuses of flow",
         result: told.statusesSchema,

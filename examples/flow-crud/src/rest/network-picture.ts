@@ -46,7 +46,12 @@ const pictureHeaders = {
 /** Adds `/network.svg` and `/network.json`: switches and links, with flows drawn over them. */
 export function routePicture(app: FastifyInstance, parts: ControllerParts, reader: FlowReader): void {
   const placesFor = keptPlaces();
-  const text = { tag: "network", permission: "read", failure: "Could not draw the network" } as const;
+  const text = {
+    tag: "network",
+    permission: "read",
+    failure: "Could not draw the network",
+    isLarge: true,
+  } as const;
   const responses = { ...told.notFound, 422: told.unreadable };
 
   const svgRoute = told.routeOf(

@@ -1,6 +1,7 @@
 import { Waits } from "@wheelwork/northbound";
 import type { FastifyInstance } from "fastify";
 import { answerAsOpenKilda } from "./errors.ts";
+import { makeLargeRepliesInTurn } from "./large-replies.ts";
 import { FlowReader } from "./flow-reader.ts";
 import { routeFlows } from "./flow-routes.ts";
 import { routeNetwork } from "./network-routes.ts";
@@ -19,6 +20,7 @@ export function flowRoutes(parts: ControllerParts): (app: FastifyInstance) => Pr
     app.addHook("preClose", async () => waits.close());
     await app.register(async (inner) => {
       answerAsOpenKilda(inner, parts.logger);
+      makeLargeRepliesInTurn(inner);
       const reader = new FlowReader(parts);
       routeFlows(inner, { parts, reader, operations: new Operations(parts, waits) });
       routeNetwork(inner, parts, reader);

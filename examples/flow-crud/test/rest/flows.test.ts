@@ -1,5 +1,5 @@
+import { connect } from "node:net";
 import { expect, test } from "vitest";
-import { FlowReader } from "../../src/rest/flow-reader.ts";
 import { flowBody, linkEvent, startRest, sw } from "./system.ts";
 
 test("a flow is created, read, changed and deleted, and each answer tells the end", async () => {
@@ -171,22 +171,52 @@ test("a list is filtered by status and comes in pages", async () => {
   expect(await ids("?status=DOWN")).toEqual(["a", "b", "c", "d"]);
 });
 
-test("lists that many clients ask for at once leave turns of the event loop for others", async () => {
-  const { send, engine, hubs, store } = await startRest();
+test("lists that many clients ask for at once are made one after the other, and too many are refused", async () => {
+  const { send, store } = await startRest();
   await send("POST", "/v2/flows", flowBody("a", 1));
-  const reader = new FlowReader({ engine, hubs, store });
-  let turns = 0;
-  let next = setImmediate(function count() {
-    turns++;
-    next = setImmediate(count);
+  // The first list takes as long as the test wants.
+  const [begun, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const switches = store.switches.bind(store);
+  store.switches = async () => {
+    begun.resolve();
+    await held.promise;
+    return switches();
+  };
+  const first = send("GET", "/v1/switches");
+  await begun.promise;
+  const paths = ["/v2/flows", "/v1/flows", "/v1/links", "/v2/flows?status=odd", "/network.json"];
+  let refused = 0;
+  const others = Array.from({ length: 60 }, async (_, index) => {
+    const answer = await send("GET", paths[index % paths.length] as string);
+    if (answer.status === 503) refused++;
+    return { index, ...answer };
   });
-  const lists = await Promise.all(Array.from({ length: 50 }, () => reader.flows({ limit: 10 })));
-  clearImmediate(next);
-  expect(lists.map(({ length }) => length)).toEqual(Array(50).fill(1));
-  expect(turns).toBeGreaterThanOrEqual(50);
-  await expect(reader.flows({ status: "odd", limit: 1 })).rejects.toThrow("status");
-  // One that fails holds up none after it.
-  expect(await reader.flows({ limit: 1 })).toHaveLength(1);
+  await expect.poll(() => refused).toBe(10);
+  // What is not large waits for nobody.
+  expect((await send("GET", "/v2/flows/a")).status).toBe(200);
+  held.resolve();
+  expect((await first).status).toBe(200);
+  const answers = await Promise.all(others);
+  expect(
+    answers.filter(({ status }) => status !== 503).map(({ index, status }) => [index % 5, status]),
+  ).toEqual(
+    answers.flatMap(({ index, status }) =>
+      status === 503 ? [] : [[index % 5, index % 5 === 3 ? 400 : 200]],
+    ),
+  );
+  const tooMany = answers.filter(({ status }) => status === 503);
+  expect(tooMany.map(({ headers }) => headers.get("retry-after"))).toEqual(Array(10).fill("1"));
+  expect(tooMany[0]?.json["error-type"]).toBe("Operation can't be processed at this moment");
+  // One that has failed is in nobody's way.
+  expect((await send("GET", "/v2/flows")).json).toHaveLength(1);
+});
+
+test("a client that leaves while it waits for a list is in nobody's way", async () => {
+  const { url, send } = await startRest();
+  const clients = Array.from({ length: 20 }, () => connect(Number(new URL(url).port), "127.0.0.1"));
+  for (const client of clients) client.write("GET /v1/links HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  for (const client of clients) client.destroy();
+  expect((await send("GET", "/v1/links")).status).toBe(200);
 });
 
 test("while an operation works on a flow, another one is refused or waits for its turn", async () => {
