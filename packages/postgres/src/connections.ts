@@ -76,6 +76,8 @@ export class Connections {
     this.toleratesLoss = durability === "normal";
     const settings = [
       `search_path=${schema}`,
+      // To compile a count takes longer than the count.
+      "jit=off",
       // If the client has gone, the server must not wait for the rest of a transaction, and hold its locks, for ever.
       `idle_in_transaction_session_timeout=${timeoutMs}`,
       // Plans are made once, perhaps while the tables are empty. A plan that scans a whole table would be kept, and be

@@ -5,6 +5,7 @@ import {
   cellsSql,
   counting,
   countsByMessage,
+  durationRange,
   facetColumns,
   facetName,
   facetOf,
@@ -97,7 +98,8 @@ export async function listRows(read: Read, shard: number, list: RequestList): Pr
       ? meant.map((facet) => ({ facet }))
       : walk.parts.map(({ label, facet }) => ({ label, facet: known.get(facet) as StoredFacet }));
   if (parts.length === 0) return [];
-  const rows = await read(listStatement(shard, parts, list, walk?.others));
+  const isFew = walk === undefined && (await areFew(read, shard, meant, list));
+  const rows = await read(listStatement(shard, parts, list, walk?.others, isFew));
   return rows.map((row) => {
     const facet = known.get(Number(row["facet"])) as StoredFacet;
     const { run_version, request_version, run_labels, request_labels } = row;
@@ -105,6 +107,32 @@ export async function listRows(read: Read, shard: number, list: RequestList): Pr
       ? listedRowOf({ ...row, version: run_version, labels: run_labels }, facet)
       : listedRowOf({ ...row, version: request_version, labels: request_labels, lane: null }, facet);
   });
+}
+
+/** What rows of the index of durations are: it is looked at by statements that say so, and by no others. */
+const ofDurations = (least: string, end: string): string =>
+  `answered_at - created_at >= 0 AND answered_at - created_at >= ${least}::bigint AND answered_at - created_at < ${end}::bigint`;
+
+/** So many rows of a list are few: they are read and sorted, whichever of them the page has. */
+const maxFew = 2000;
+
+/** Whether a list by duration has few rows of ended requests, as the index of durations says. */
+async function areFew(
+  read: Read,
+  shard: number,
+  facets: readonly StoredFacet[],
+  list: RequestList,
+): Promise<boolean> {
+  const { from, to = Number.MAX_SAFE_INTEGER } = durationRange(list) ?? {};
+  if (from === undefined) return false;
+  const ended = facets.filter((facet) => !isLiveFacet(facet)).map(({ id }) => id);
+  const [row] = await read({
+    text: `SELECT count(*) AS count FROM (SELECT 1 FROM unnest($2::integer[]) AS meant (id), LATERAL (
+        SELECT 1 FROM request WHERE shard = $1 AND facet = meant.id
+          AND ${ofDurations("$3", "$4")} LIMIT $5) AS one LIMIT $5) AS few`,
+    values: [shard, ended, from, to, maxFew + 1],
+  });
+  return Number(row?.["count"]) <= maxFew;
 }
 
 /** A part of an index, with the rows of one facet in the order of lists. */
@@ -122,6 +150,11 @@ function tablesOf(parts: readonly Part[]): [table: string, parts: readonly Part[
   return [...byTable];
 }
 
+/** The labels of a row of the index of labels: the index has those that are short, and the row is read only for the others. */
+const labelsOfRow = `coalesce(brief, (SELECT long.labels FROM labelled AS long WHERE long.shard = labelled.shard
+  AND long.label = labelled.label AND long.facet = labelled.facet AND long.created_at = labelled.created_at
+  AND long.key = labelled.key))`;
+
 /** What rows must be, besides being in a part of an index. */
 const conditionsOf = (
   filter: StoreFilter,
@@ -131,7 +164,7 @@ const conditionsOf = (
   [
     ...rowRanges(filter).map(({ sql, value }) => ` AND ${sql}${bind(value)}`),
     ...others.map(({ parts }) => {
-      const hasOne = parts.map((part) => `strpos(labels, ${bind(part)}) > 0`).join(" OR ");
+      const hasOne = parts.map((part) => `strpos(${labelsOfRow}, ${bind(part)}) > 0`).join(" OR ");
       return ` AND (${hasOne || "false"})`;
     }),
   ].join("");
@@ -152,12 +185,14 @@ function stuckOf(facets: readonly StoredFacet[], filter: StoreFilter, bind: (val
 /**
  * The statement of a list. For each facet it walks the index that has its rows in the order of lists, and costs as much as its page,
  * however many requests there are. The rest of the rows is read for those alone that are listed.
+ * @param isFew The index of durations has few rows of ended requests: they are found there.
  */
 export function listStatement(
   shard: number,
   of: readonly Part[],
   list: RequestList,
   others: readonly SoughtLabel[] = [],
+  isFew = false,
 ): Statement {
   const { limit, order: given } = list;
   const values: unknown[] = [];
@@ -185,9 +220,16 @@ export function listStatement(
       list,
       bind,
     );
+    const { from: least, to: end = Number.MAX_SAFE_INTEGER } = durationRange(list) ?? {};
+    // OFFSET 0: the bounds of the list do not choose the index.
+    const rows =
+      isFew && table === "request"
+        ? `(SELECT * FROM request WHERE shard = ${owner} AND facet = meant.id
+            AND ${ofDurations(bind(least), bind(end))} OFFSET 0) AS request`
+        : table;
     return `SELECT part.* FROM unnest(${id}::integer[], ${label}::text[], ${since}::bigint[], ${sinceKey}::text[], ${before}::bigint[],
         ${beforeKey}::text[]${stuck.columns}) AS meant (id, label, since, since_key, before, before_key${stuck.names}), LATERAL (
-      SELECT facet, key, created_at, answered_at FROM ${table}
+      SELECT facet, key, created_at, answered_at FROM ${rows}
       WHERE shard = ${owner}${table === "labelled" ? ` AND label = meant.label COLLATE "C"` : ""} AND facet = meant.id
         AND (created_at, key) >= (meant.since, meant.since_key COLLATE "C")
         AND (created_at, key) < (meant.before, meant.before_key COLLATE "C")${conditions}${stuck.where} ${order}) AS part`;
@@ -257,34 +299,53 @@ async function countParts(
   others: readonly SoughtLabel[],
 ): Promise<FacetCount[]> {
   const known = new Map(Array.from(facets, (facet) => [facet.id, facet]));
-  const steps = counting(known.values(), filter, others.length > 0);
+  const steps = counting(known.values(), filter, {
+    hasLabel: label !== undefined,
+    byRow: others.length > 0,
+  });
   let step = steps.next();
   while (step.done !== true) {
     const { value } = step;
     step = steps.next(
       value.kind === "rows"
         ? await countRowsOf(read, shard, known, filter, value, label, others)
-        : await countCells(read, shard, value, label),
+        : await countCells(
+            read,
+            value.kind === "durations"
+              ? durationsStatement(shard, value)
+              : cellsOrTotals(shard, value, label),
+          ),
     );
   }
   return step.value;
 }
 
-async function countCells(
-  read: Read,
-  shard: number,
-  step: Exclude<CountStep, { readonly kind: "rows" }>,
-  label: string | undefined,
-): Promise<Counted[]> {
-  const rows = await read(
-    step.kind === "totals" ? totalsStatement(shard, step.facets, label) : cellsStatement(shard, step, label),
-  );
+async function countCells(read: Read, statement: Statement): Promise<Counted[]> {
+  const rows = await read(statement);
   return rows.map(({ facet, count, cell }) => ({
     facet: Number(facet),
     count: Number(count),
     cell: optionalNumber(cell),
   }));
 }
+
+const cellsOrTotals = (
+  shard: number,
+  step: CountStep & { readonly kind: "totals" | "cells" },
+  label: string | undefined,
+): Statement =>
+  step.kind === "totals" ? totalsStatement(shard, step.facets, label) : cellsStatement(shard, step, label);
+
+/** Each facet is looked up by itself, so that the index of durations is gone through from one bound to the other. */
+const durationsStatement = (
+  shard: number,
+  { facets, durationMs }: CountStep & { readonly kind: "durations" },
+): Statement => ({
+  text: `SELECT asked.facet, found.count FROM unnest($2::integer[]) AS asked (facet), LATERAL (
+      SELECT count(*) AS count FROM request WHERE shard = $1 AND facet = asked.facet
+        AND ${ofDurations("$3", "$4")}) AS found`,
+  values: [shard, facets, durationMs.from, durationMs.to],
+});
 
 async function countRowsOf(
   read: Read,
@@ -342,8 +403,9 @@ function cellsStatement(
   step: CountStep & { readonly kind: "cells" },
   label: string | undefined,
 ): Statement {
-  const { table, where, values } = cellsOf(label, 5);
-  const spans = `unnest($2::integer[], $3::bigint[], $4::bigint[]) AS span (facet, since, up_to)
+  const { table, where, values } = cellsOf(label, 7);
+  const spans = `unnest($2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::integer[])
+      AS span (facet, since, up_to, before, unanswered)
     CROSS JOIN ${table} WHERE shard = $1${where}`;
   return {
     text: cellsSql(spans, step),
@@ -352,6 +414,8 @@ function cellsStatement(
       step.spans.map(({ facet }) => facet),
       step.spans.map(({ from }) => from),
       step.spans.map(({ to }) => to),
+      step.spans.map(({ before }) => before),
+      step.spans.map(({ isUnanswered }) => (isUnanswered ? 1 : 0)),
       ...values,
     ],
   };

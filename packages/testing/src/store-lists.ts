@@ -1,5 +1,7 @@
 import { strictEqual } from "node:assert/strict";
 import type { StoreFilter, RequestList, Store, StoredAnswer, StoredRun } from "@wheelwork/engine";
+import { compareInList, isListedAfter, isMeant } from "@wheelwork/engine/stores";
+import { seededRandom } from "./random.ts";
 import { answer, nothingBegun, Owner, run, same, type StoreTest } from "./store-fixtures.ts";
 
 const keysOf = async (store: Store, list: RequestList): Promise<string[]> =>
@@ -216,6 +218,90 @@ export function listConformance(test: StoreTest): void {
       );
     });
   }
+
+  test("lists and counts what the rows say, for many rows and filters that nobody has chosen", async ({
+    store,
+  }, owner) => {
+    const seed = 1 + Math.floor(1e6 * Math.random());
+    const random = seededRandom(seed);
+    // Short labels, and some that are too long for an index.
+    const texts = ["a", "b", "\u{1F600}".repeat(200)];
+    const times = [0, 900, 1_024, 65_000, 65_536, 70_000, 4_194_304, 4_200_000, 268_500_000];
+    const time = (): number => random.pick(times) + random.int(40);
+    const took = (): number => random.pick([0, 1, 4, 5, 7, 60, 999, 1_000, 5_000]) + random.int(3);
+    const rowsOf = <T>(count: number, make: (n: number) => T): T[] =>
+      Array.from({ length: count }, (_, n) => make(n));
+    const common = () => {
+      const labels: Record<string, string> = {};
+      for (const name of ["x", "y", "z"]) if (random.chance(0.5)) labels[name] = random.pick(texts);
+      const hub = random.pick(["h", "other"]);
+      return { hub, createdAt: time(), ...(random.chance(0.3) ? {} : { labels }) };
+    };
+    const runs = rowsOf(60, (n) => {
+      const of = common();
+      const isOver = random.chance(0.3);
+      return run(`r${n}`, {
+        ...of,
+        activity: random.pick(["calling", "waiting", "retrying"] as const),
+        attempts: random.int(4),
+        ...(isOver ? { answeredAt: of.createdAt + took() } : {}),
+        ...(random.chance(0.5) ? { due: time() } : {}),
+      });
+    });
+    const answers = rowsOf(120, (n) => {
+      const of = common();
+      const answeredAt = of.createdAt + took();
+      return answer(`a${n}`, { ...of, answeredAt, endedAt: answeredAt });
+    }).toSorted((a, b) => a.answeredAt - b.answeredAt);
+    await owner.checkpoint({ runs });
+    await owner.commit({ answers });
+    const rows: readonly (StoredRun | StoredAnswer)[] = [...runs, ...answers];
+    const perhaps = <T extends object>(likely: number, part: () => T): T | undefined =>
+      random.chance(likely) ? part() : undefined;
+    const between = (value: () => number) => {
+      const [from = 0, to = 0] = [value(), value() + 1].toSorted((a, b) => a - b);
+      return random.pick([{ from }, { to }, { from, to }]);
+    };
+    const filterOf = (): StoreFilter => ({
+      ...perhaps(0.3, () => ({ hub: random.pick(["h", "other"]) })),
+      ...perhaps(0.4, () => ({ status: random.pick(["stuck", "running", "ended", "waiting"] as const) })),
+      ...perhaps(0.4, () => ({ createdAt: between(time) })),
+      ...perhaps(0.2, () => ({ answeredAt: between(time) })),
+      ...perhaps(0.4, () => {
+        const { from: min, to: max } = between(took) as { from?: number; to?: number };
+        return {
+          durationMs: { ...(min === undefined ? {} : { min }), ...(max === undefined ? {} : { max }) },
+        };
+      }),
+      ...perhaps(0.2, () => ({ attempts: { min: random.int(3) } })),
+      ...perhaps(0.5, () => ({
+        labels: { x: random.pick(texts), ...perhaps(0.5, () => ({ y: random.pick(texts) })) },
+      })),
+      stuck: { dueBefore: time(), acceptedBefore: { h: time(), ...perhaps(0.5, () => ({ other: time() })) } },
+    });
+    for (let round = 0; round < 60; round++) {
+      const filter = filterOf();
+      const order = random.pick(["newest", "oldest"] as const);
+      const why = `seed ${seed}: ${JSON.stringify(filter).replaceAll(texts[2] as string, "long")}`;
+      const meant = rows.filter((row) => isMeant(row, filter)).toSorted((a, b) => compareInList(a, b, order));
+      const limit = 1 + random.int(2 * meant.length + 1);
+      const after = random.chance(0.3) ? random.pick(rows) : undefined;
+      const place = after && { createdAt: after.createdAt, key: after.key };
+      const list = { ...filter, order, limit, ...(place === undefined ? {} : { after: place }) };
+      const wanted = meant.filter((row) => isListedAfter(row, list)).slice(0, limit);
+      same(
+        await keysOf(store, list),
+        wanted.map(({ key }) => key),
+        why,
+      );
+      const counts = await store.facets(filter);
+      strictEqual(
+        counts.reduce((sum, { count }) => sum + count, 0),
+        meant.length,
+        why,
+      );
+    }
+  });
 
   test("counts incidents by their messages, also once they go on", async ({ store }, owner) => {
     await writeMixed(owner);

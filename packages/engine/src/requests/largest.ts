@@ -109,13 +109,25 @@ class Walk {
   /** The value from which on so many requests have a value below an end, or few more: as many as are sorted at once. */
   async begin(end: number, wanted: number): Promise<number> {
     let [low, high] = await this.#class(end, wanted);
-    let count = await this.#count(low, end);
-    if (count === 0) return this.#least;
     const most = this.#values.of === undefined ? 0 : maxSorted;
+    const least = most === 0 ? 1 : wanted;
+    // Near the end first: a count that looks at rows looks at those from the value on.
+    let count: number | undefined;
+    for (let width = Math.ceil((high - low) / 64); high - width > low; width *= 4) {
+      const above = await this.#count(high - width, end);
+      if (above < least) {
+        high -= width;
+        continue;
+      }
+      [low, count] = [high - width, above];
+      break;
+    }
+    count ??= await this.#count(low, end);
+    if (count === 0) return this.#least;
     while (high - low > 1 && count > most) {
       const middle = low + Math.floor((high - low) / 2);
       const above = await this.#count(middle, end);
-      if (above >= (most === 0 ? 1 : wanted)) [low, count] = [middle, above];
+      if (above >= least) [low, count] = [middle, above];
       else high = middle;
     }
     return low;
@@ -128,13 +140,17 @@ class Walk {
       ...this.#values.begins.filter((begin) => begin > this.#least && begin < end),
     ];
     const least = this.#values.of === undefined ? 1 : wanted;
-    let [from, to] = [0, begins.length];
+    // Only the class of the end may be cut by it.
+    const last = begins.at(-1) as number;
+    const inLast = await this.#count(last, end);
+    if (inLast >= least || begins.length === 1) return [last, end];
+    let [from, to] = [0, begins.length - 1];
     while (to - from > 1) {
       const middle = (from + to) >> 1;
-      if ((await this.#count(begins[middle] as number, end)) >= least) from = middle;
+      if (inLast + (await this.#count(begins[middle] as number, last)) >= least) from = middle;
       else to = middle;
     }
-    return [begins[from] as number, begins[to] ?? end];
+    return [begins[from] as number, begins[to] as number];
   }
 
   #count(from: number, to: number): Promise<number> {

@@ -4,6 +4,7 @@ export {
   asksForAnswered,
   boundsOf,
   compareInList,
+  durationRange,
   facetName,
   facetOf,
   FacetSums,

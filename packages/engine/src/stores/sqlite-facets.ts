@@ -3,6 +3,8 @@ import {
   asksForAnswered,
   boundsOf,
   compareInList,
+  durationRange,
+  durationsOf,
   facetOf,
   FacetSums,
   fits,
@@ -195,7 +197,38 @@ export class SqliteFacets {
     const { parts: walked, others } = this.#walk(list);
     const parts = walked.map((part) => ({ ...part, conditions: conditionsOf(part.facet, list, others) }));
     if (parts.every(({ conditions }) => conditions.length === 0)) return this.#listParts(parts, list);
-    return finish(this.#listInWindows(parts, list));
+    const few = this.#fewOfDurations(parts, list);
+    if (few === undefined) return finish(this.#listInWindows(parts, list));
+    return finish(this.#listWithFew(few, parts.filter(isLivePart), list));
+  }
+
+  /** The rows of ended requests in a list by duration, if the index of durations says that they are few; undefined: they are not. */
+  #fewOfDurations(parts: readonly ListedPart[], list: RequestList): Place[] | undefined {
+    const { from, to = Number.MAX_SAFE_INTEGER } = durationRange(list) ?? {};
+    if (from === undefined || parts.some(({ label }) => label !== undefined)) return undefined;
+    const ended = parts.filter((part) => !isLivePart(part));
+    let left = maxFew;
+    for (const { facet } of ended) {
+      left -= Number(this.#tables.get(countOfFew, facet.id, from, to, left + 1)?.["count"]);
+      if (left < 0) return undefined;
+    }
+    return ended.flatMap(({ facet, conditions }) => {
+      const { where, values } = whereOf(facet, list, conditions);
+      const rows = this.#tables.all(`${fewOfDurations}${where}`, facet.id, from, to, ...values);
+      return rows.map((row) => placeOf(row, facet));
+    });
+  }
+
+  /** A list of few rows of ended requests, and of what is left of live ones. */
+  *#listWithFew(
+    few: readonly Place[],
+    live: readonly ListedPart[],
+    list: RequestList,
+  ): Generator<void, RequestRow[]> {
+    const { limit, order } = list;
+    const first = few.toSorted((a, b) => compareInList(a, b, order)).slice(0, limit);
+    const rows = [...this.#rowsOf(first), ...(live.length > 0 ? yield* this.#listInWindows(live, list) : [])];
+    return rows.toSorted((a, b) => compareInList(a, b, order)).slice(0, limit);
   }
 
   /** The first rows of a list in some parts of the index. `until`: the last place that is looked at. */
@@ -210,6 +243,10 @@ export class SqliteFacets {
       if (found.length === 0) continue;
       places = [...places, ...found].toSorted((a, b) => compareInList(a, b, order)).slice(0, limit);
     }
+    return this.#rowsOf(places);
+  }
+
+  #rowsOf(places: readonly Place[]): RequestRow[] {
     return places.map(({ id, facet, ...place }) => {
       const sql = isLiveFacet(facet) ? runRow : requestRow;
       return listedRowOf({ ...place.row, ...this.#tables.get(sql, id) }, facet);
@@ -264,27 +301,37 @@ export class SqliteFacets {
     const sums = new FacetSums();
     for (const [label, ofLabel] of Map.groupBy(parts, (part) => part.label)) {
       const facets = ofLabel.map(({ facet }) => facet);
-      const steps = counting(facets, filter, others.length > 0);
+      const steps = counting(facets, filter, { hasLabel: label !== undefined, byRow: others.length > 0 });
       let step = steps.next();
       while (step.done !== true)
         step = steps.next(
           step.value.kind === "rows"
             ? yield* this.#countRows(step.value, label, (facet) => conditionsOf(facet, filter, others))
-            : this.#countCells(step.value, label),
+            : step.value.kind === "durations"
+              ? yield* this.#countDurations(step.value)
+              : this.#countCells(step.value, label),
         );
       for (const { count, ...facet } of step.value) sums.add(facet, count);
     }
     return sums.counts();
   }
 
-  #countCells(step: Exclude<CountStep, { readonly kind: "rows" }>, label: string | undefined): Counted[] {
+  #countCells(step: CountStep & { readonly kind: "totals" | "cells" }, label: string | undefined): Counted[] {
     const of = label === undefined ? [] : [label];
     const rows =
       step.kind === "totals"
         ? this.#tables.all(label === undefined ? totalsOf : labelTotalsOf, JSON.stringify(step.facets), ...of)
         : this.#tables.all(
             cellsSql(label === undefined ? cellSpans : labelCellSpans, step),
-            JSON.stringify(step.spans.map(({ facet, from, to }) => [facet, from, to])),
+            JSON.stringify(
+              step.spans.map(({ facet, from, to, before, isUnanswered }) => [
+                facet,
+                from,
+                to,
+                before,
+                isUnanswered ? 1 : 0,
+              ]),
+            ),
             ...of,
           );
     return rows.map(({ facet, count, cell }) => ({
@@ -292,6 +339,32 @@ export class SqliteFacets {
       count: Number(count),
       cell: optionalNumber(cell),
     }));
+  }
+
+  *#countDurations({
+    facets,
+    durationMs,
+  }: CountStep & { readonly kind: "durations" }): Generator<void, Counted[]> {
+    const counts: Counted[] = [];
+    let left = maxCountedDurations;
+    for (const facet of facets) {
+      const ofClass = durationsOf(this.#known.get(facet)?.took ?? 0);
+      const end = Math.min(durationMs.to, ofClass.to);
+      // Nobody knows beforehand how many rows some milliseconds have: after many, fewer milliseconds are looked at next.
+      let from = Math.max(durationMs.from, ofClass.from);
+      for (let width = Math.ceil((end - from) / 8); from < end;) {
+        const to = Math.min(end, from + width);
+        const count = Number(this.#tables.get(countOfDurations, facet, from, to)?.["count"]);
+        counts.push({ facet, count });
+        from = to;
+        width = Math.max(1, count > maxCountedDurations ? Math.ceil(width / 4) : 2 * width);
+        left -= count;
+        if (left > 0) continue;
+        left = maxCountedDurations;
+        yield;
+      }
+    }
+    return counts;
   }
 
   *#countRows(
@@ -307,21 +380,29 @@ export class SqliteFacets {
       const where = conditions.map(({ sql }) => `AND ${sql}`).join(" ");
       const bounds = conditions.flatMap(({ values }) => values);
       const { sql: part, values } = partOf({ facet: stored, label });
-      const rows = `FROM ${part} AND (created_at, key) >= (?, ?)`;
-      let place: SQLInputValue[] = [from, ""];
+      let place: ListPlace = { createdAt: from, key: "" };
       for (let isOver = false; !isOver;) {
         const end = this.#tables.get(
-          `SELECT created_at, key ${rows} AND created_at < ? ORDER BY created_at, key LIMIT 1 OFFSET ?`,
+          `SELECT created_at, key FROM ${part} AND (created_at, key) >= (?, ?) AND created_at < ?
+            ORDER BY created_at, key LIMIT 1 OFFSET ?`,
           ...values,
-          ...place,
+          ...valuesOf(place),
           to,
           left,
         );
         isOver = end === undefined;
-        const until = end === undefined ? [to, ""] : [end["created_at"] as number, end["key"] as string];
-        const sql = `SELECT count(*) AS count, count(*) FILTER (WHERE true ${where}) AS meant ${rows}
-          AND (created_at, key) < (?, ?)`;
-        const found = this.#tables.get(sql, ...bounds, ...values, ...place, ...until);
+        // The key counts only where more rows than these are of one instant: to compare it costs as much as all else.
+        const createdAt = end === undefined ? to : Number(end["created_at"]);
+        const key = createdAt > place.createdAt ? "" : String(end?.["key"] ?? "");
+        const until = { createdAt, key };
+        const isByTime = place.key === "" && key === "";
+        const [since, before] = isByTime
+          ? ["created_at >= ?", "created_at < ?"]
+          : ["(created_at, key) >= (?, ?)", "(created_at, key) < (?, ?)"];
+        const limits = isByTime ? [place.createdAt, createdAt] : [...valuesOf(place), ...valuesOf(until)];
+        const sql = `SELECT count(*) AS count, count(*) FILTER (WHERE true ${where}) AS meant FROM ${part}
+          AND ${since} AND ${before}`;
+        const found = this.#tables.get(sql, ...bounds, ...values, ...limits);
         counts.push({ facet, count: Number(found?.["meant"]) });
         place = until;
         left -= Number(found?.["count"]);
@@ -336,6 +417,10 @@ export class SqliteFacets {
 
 /** Rows that a count or a list reads at once: the loop stands still meanwhile. */
 const maxCountedRows = 10_000;
+/** The same of a count that reads nothing but durations. */
+const maxCountedDurations = 20_000;
+/** So many rows of a list are few: they are read and sorted, whichever of them the page has. */
+const maxFew = 2000;
 /** Rows of a part that a list reads at once at least. */
 const minWindowRows = 100;
 
@@ -381,6 +466,8 @@ function partOf({ facet, label }: Part): Condition {
   return { sql: `${table} INDEXED BY ${table}_facet WHERE facet = ?`, values: [facet.id] };
 }
 
+const isLivePart = ({ facet }: Part): boolean => isLiveFacet(facet);
+
 /** A line of a list, as far as the index knows it. */
 interface Place extends ListPlace {
   readonly id: number;
@@ -410,9 +497,27 @@ export function listStatement(
   skipped = 0,
 ): { readonly sql: string; readonly values: readonly SQLInputValue[] } {
   const { limit, order } = list;
-  const { from, to } = boundsOf(part.facet, list);
   const { sql: rows, values: of } = partOf(part);
-  const values: SQLInputValue[] = [...of];
+  const { where, values: more } = whereOf(part.facet, list, conditions, last);
+  const values = [...of, ...more];
+  const direction = order === "oldest" ? "ASC" : "DESC";
+  return {
+    sql: `SELECT id, key, created_at, answered_at FROM ${rows}${where}
+      ORDER BY created_at ${direction}, key ${direction} LIMIT ?${skipped === 0 ? "" : " OFFSET ?"}`,
+    values: skipped === 0 ? [...values, limit] : [...values, limit, skipped],
+  };
+}
+
+/** What a list says of the rows of a facet, besides where they are. */
+function whereOf(
+  facet: StoredFacet,
+  list: RequestList,
+  conditions: readonly Condition[],
+  last?: ListPlace,
+): { readonly where: string; readonly values: readonly SQLInputValue[] } {
+  const { order } = list;
+  const { from, to } = boundsOf(facet, list);
+  const values: SQLInputValue[] = [];
   let where = "";
   const add = (sql: string, ...more: SQLInputValue[]): void => {
     where += ` AND ${sql}`;
@@ -428,12 +533,7 @@ export function listStatement(
   else if (to !== undefined)
     add(`(created_at, key) <${to.isIncluded ? "=" : ""} (?, ?)`, to.createdAt, to.key);
   for (const condition of conditions) add(condition.sql, ...condition.values);
-  const direction = order === "oldest" ? "ASC" : "DESC";
-  return {
-    sql: `SELECT id, key, created_at, answered_at FROM ${rows}${where}
-      ORDER BY created_at ${direction}, key ${direction} LIMIT ?${skipped === 0 ? "" : " OFFSET ?"}`,
-    values: skipped === 0 ? [...values, limit] : [...values, limit, skipped],
-  };
+  return { where, values };
 }
 
 const valuesOf = (place: ListPlace | undefined): SQLInputValue[] =>
@@ -462,11 +562,16 @@ const answeredFacets = `SELECT facet FROM json_each(?) AS meant CROSS JOIN cell 
   WHERE last_answered IS NOT NULL`;
 const labelTotalsOf = `SELECT facet, count FROM json_each(?) AS meant CROSS JOIN label_cell
   ON label = ? AND level = 0 AND facet = meant.value AND cell = 0`;
+const ofDurations =
+  "FROM request INDEXED BY request_took WHERE facet = ? AND answered_at - created_at >= ? AND answered_at - created_at < ?";
+const countOfDurations = `SELECT count(*) AS count ${ofDurations}`;
+const countOfFew = `SELECT count(*) AS count FROM (SELECT 1 ${ofDurations} LIMIT ?)`;
+const fewOfDurations = `SELECT id, key, created_at, answered_at ${ofDurations}`;
 const nextLabel = "SELECT label FROM label_cell WHERE label > ? AND label < ? ORDER BY label LIMIT 1";
 const totalsOfLabel = "SELECT facet, count FROM label_cell WHERE label = ? AND level = 0";
 const labelTotals = `SELECT label, facet, count FROM json_each(?) AS meant CROSS JOIN label_cell
   ON label = meant.value AND level = 0`;
-const spans =
-  "(SELECT value ->> 0 AS facet, value ->> 1 AS since, value ->> 2 AS up_to FROM json_each(?)) AS span";
+const spans = `(SELECT value ->> 0 AS facet, value ->> 1 AS since, value ->> 2 AS up_to, value ->> 3 AS before, value ->> 4 AS unanswered
+    FROM json_each(?)) AS span`;
 const cellSpans = `${spans} CROSS JOIN cell WHERE true`;
 const labelCellSpans = `${spans} CROSS JOIN label_cell AS cell WHERE cell.label = ?`;
