@@ -9,6 +9,7 @@ import { http } from "./benches/http.ts";
 import { kernel } from "./benches/kernel.ts";
 import { lanes } from "./benches/lanes.ts";
 import { openflow } from "./benches/openflow.ts";
+import { operatorsPoll } from "./benches/operators.ts";
 import { overload } from "./benches/overload.ts";
 import { parkedRuns } from "./benches/parked-runs.ts";
 import { postgres } from "./benches/postgres.ts";
@@ -29,6 +30,7 @@ const benches: readonly Bench[] = [
   lanes,
   fullStore,
   findRequests,
+  operatorsPoll,
   postgres,
   cluster,
   storm,
