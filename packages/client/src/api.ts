@@ -9,7 +9,7 @@ export interface paths {
         };
         /**
          * List the commands that somebody gave who had shown who it is, newest first
-         * @description With a filter, a page may have few commands, or none. As long as it has a cursor, there are more to look at.
+         * @description With `id` and another filter, and among commands that an earlier version has kept, a page may have few commands, or none. As long as it has a cursor, there are more to look at.
          */
         get: operations["listAudit"];
     };

@@ -70,6 +70,7 @@ export type {
 } from "./ports/filter.ts";
 export { statusFilters } from "./ports/filter.ts";
 export type {
+  AuditAbout,
   AuditBatch,
   AuditEntry,
   AuditPlace,

@@ -14,10 +14,12 @@ import { MemoryLog, MemoryStore } from "@wheelwork/testing";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import type { ShardAccess } from "../src/requests/access.ts";
 import { auditPage } from "../src/requests/audit.ts";
+import { SqliteStore } from "../src/stores/sqlite.ts";
 import { Nodes } from "./nodes.ts";
 
 const faults = { broken: true };
@@ -252,4 +254,47 @@ test("a name that is none is refused, and so are pages that are none", async () 
   await expect(engine.audit({ limit: 0 })).rejects.toMatchObject({ problems: [{ path: "limit" }] });
   for (const cursor of ["", "1", "1.2.3", "x.1.2.k"])
     await expect(engine.audit({ cursor })).rejects.toMatchObject({ problems: [{ path: "cursor" }] });
+});
+
+test("commands that an earlier version has kept are found beside those of this one", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "wheelwork-audit-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, "store.db");
+  const open = (): SqliteStore => new SqliteStore(path, { durability: "normal" });
+  const entry = (by: string, n: number): AuditEntry => ({
+    at: 1000 + n,
+    by,
+    command: "cancel",
+    key: `k${n}`,
+    hub: "h",
+  });
+  const former = open();
+  const { epoch } = former.claim("owner");
+  const commit = { epoch, journal: [], answers: [] };
+  for (let seq = 1; seq <= 9; seq++)
+    former.commit({ ...commit, seq, now: 1000 + seq, audit: [entry(seq % 3 === 0 ? "ann" : "bob", seq)] });
+  await former.close();
+  // It had no index.
+  const db = new DatabaseSync(path);
+  db.exec("UPDATE audit SET indexed = 0; DELETE FROM audit_term");
+  db.close();
+  const store = open();
+  onTestFinished(() => store.close());
+  const { epoch: next } = store.claim("owner");
+  for (let seq = 10; seq <= 12; seq++)
+    store.commit({
+      ...commit,
+      epoch: next,
+      seq,
+      now: 1000 + seq,
+      audit: [entry(seq % 2 === 0 ? "ann" : "bob", seq)],
+    });
+  const shard = { audit: async (...asked: Parameters<Store["audit"]>) => store.audit(...asked) };
+  const found = async (filter: Parameters<typeof auditPage>[1]): Promise<string[]> =>
+    (await auditPage([shard], filter, systemClock)).items.map(({ id }) => id);
+  expect(await found({ by: "ann" })).toEqual(["k12", "k10", "k9", "k6", "k3"]);
+  expect(await found({ id: "k6" })).toEqual(["k6"]);
+  expect(await found({ by: "ann", command: "submit" })).toEqual([]);
+  expect(store.purgeAudit(1100, 100)).toBe(false);
+  expect(await found({ by: "ann" })).toEqual([]);
 });

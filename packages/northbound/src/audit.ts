@@ -21,7 +21,7 @@ export function routeAudit(app: FastifyInstance, engine: Engine): void {
       schema: {
         summary: "List the commands that somebody gave who had shown who it is, newest first",
         description:
-          "With a filter, a page may have few commands, or none. As long as it has a cursor, there are more to look at.",
+          "With `id` and another filter, and among commands that an earlier version has kept, a page may have few commands, or none. As long as it has a cursor, there are more to look at.",
         operationId: "listAudit",
         tags: ["audit"],
         querystring: {

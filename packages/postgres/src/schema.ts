@@ -248,6 +248,18 @@ const migrations: readonly string[] = [
     (CASE WHEN octet_length(label) + octet_length(key) + octet_length(labels) <= 2000 THEN labels END) STORED;
   ALTER TABLE labelled ADD PRIMARY KEY (shard, label, facet, created_at, key) INCLUDE (answered_at, due, attempts, brief);
   `,
+  `
+  -- What filters of the audit list say of the commands of each batch. Earlier versions have not said it of theirs.
+  CREATE TABLE audit_term (
+    shard integer NOT NULL,
+    term bigint NOT NULL,
+    at bigint NOT NULL,
+    seq bigint NOT NULL,
+    PRIMARY KEY (shard, term, at, seq)
+  );
+  ALTER TABLE audit ADD COLUMN indexed boolean NOT NULL DEFAULT false;
+  CREATE INDEX audit_former ON audit (shard, at, seq) WHERE NOT indexed;
+  `,
 ];
 
 /**

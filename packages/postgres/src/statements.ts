@@ -110,15 +110,17 @@ export function statements(journal: string) {
     ), record AS (
       INSERT INTO ${journal} (era, seq, record) SELECT $6, $5, $7 FROM fence
     ), commands AS (
-      INSERT INTO audit (shard, at, seq, entries) SELECT $1, $4, $5, $11::text FROM fence WHERE $11::text IS NOT NULL
+      INSERT INTO audit (shard, at, seq, entries, indexed) SELECT $1, $4, $5, $11::text, true FROM fence WHERE $11::text IS NOT NULL
+    ), terms AS (
+      INSERT INTO audit_term (shard, term, at, seq) SELECT $1, said.term, $4, $5 FROM fence, unnest($12::bigint[]) AS said (term)
     )`;
   const answers = `${fence}, answered AS (
       INSERT INTO request (shard, ${namesOf(answerColumns)}, checkpoint)
-      SELECT $1, t.*, fence.checkpoint FROM fence, ${unnestOf(answerColumns, 12)}
+      SELECT $1, t.*, fence.checkpoint FROM fence, ${unnestOf(answerColumns, 13)}
       ON CONFLICT (shard, key) DO UPDATE SET
         ${replaced(["state", "status", "version", "ended_at", "first_seq", "last_seq", "checkpoint", "data", "facet"])}
-    ), cells AS (${changeCells(12 + answerColumns.length, "fence, ")})`;
-  const afterCells = 12 + answerColumns.length + cellTypes.length;
+    ), cells AS (${changeCells(13 + answerColumns.length, "fence, ")})`;
+  const afterCells = 13 + answerColumns.length + cellTypes.length;
   return {
     peek: "SELECT * FROM shard WHERE id = $1",
     shard: "SELECT epoch, owner, seq, lost FROM shard WHERE id = $1",
@@ -156,13 +158,22 @@ export function statements(journal: string) {
         AS t (key, last_at, count, state, events, place) ORDER BY place`,
     audit: `SELECT at, seq, entries FROM audit WHERE shard = $1 AND (at, seq) < ($2, $3)
       ORDER BY at DESC, seq DESC LIMIT $4`,
-    purgeAudit: `WITH old AS (
-        DELETE FROM audit WHERE ctid = ANY (ARRAY(
-          SELECT ctid FROM audit WHERE shard = $1 AND at < $4
-            AND EXISTS (SELECT 1 FROM shard WHERE id = $1 AND epoch = $2 AND owner = $3)
-          ORDER BY at, seq LIMIT $5))
-        RETURNING seq
-      ) SELECT count(*) FROM old`,
+    // With those of earlier versions, which may have anything.
+    auditAbout: `SELECT * FROM (
+        (SELECT said.at, said.seq, batch.entries FROM (
+            SELECT at, seq FROM audit_term WHERE shard = $1 AND term = $5 AND (at, seq) < ($2, $3) ORDER BY at DESC, seq DESC LIMIT $4
+          ) AS said, LATERAL (SELECT entries FROM audit WHERE shard = $1 AND at = said.at AND seq = said.seq) AS batch)
+        UNION ALL
+        (SELECT at, seq, entries FROM audit WHERE shard = $1 AND NOT indexed AND (at, seq) < ($2, $3)
+          ORDER BY at DESC, seq DESC LIMIT $4)
+      ) AS found ORDER BY at DESC, seq DESC LIMIT $4`,
+    purgeAudit: `DELETE FROM audit WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM audit WHERE shard = $1 AND at < $4
+          AND EXISTS (SELECT 1 FROM shard WHERE id = $1 AND epoch = $2 AND owner = $3)
+        ORDER BY at, seq LIMIT $5))
+      RETURNING at, seq, entries`,
+    purgeTerms: `DELETE FROM audit_term USING unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS gone (term, at, seq)
+      WHERE shard = $1 AND audit_term.term = gone.term AND audit_term.at = gone.at AND audit_term.seq = gone.seq`,
     downtimes: "UPDATE shard SET downtimes = $2 WHERE id = $1",
     stopped: "UPDATE shard SET stopped = epoch WHERE id = $1",
     checkpointed: "UPDATE shard SET checkpoint = greatest(checkpoint, $2) WHERE id = $1",

@@ -1,5 +1,6 @@
 import type { HistoryEvent } from "@wheelwork/core";
 import type {
+  AuditAbout,
   AuditBatch,
   AuditPlace,
   Batch,
@@ -36,6 +37,8 @@ import {
   afterStopOf,
   archivedOf,
   auditBatchOf,
+  auditTerm,
+  auditTerms,
   downtimesOf,
   foundOf,
   logProgressOf,
@@ -335,8 +338,8 @@ class PostgresStore implements Store {
     // All texts are made before anything is sent.
     const record = Buffer.from(encodeBatch(now, commit.journal));
     const come = [logProgress?.log ?? null, logProgress?.position ?? null, logProgress?.published ?? null];
-    const commands = audit === undefined ? null : JSON.stringify(audit);
-    const values = [this.#shard, epoch, this.#owner, now, seq, period, record, ...come, commands];
+    const commands = audit === undefined ? [null, null] : [JSON.stringify(audit), auditTerms(audit)];
+    const values = [this.#shard, epoch, this.#owner, now, seq, period, record, ...come, ...commands];
     const answered = commit.answers.map(withTexts);
     const missing = missingFacets(this.#facets, [...commit.answers, ...(checkpoint?.runs ?? [])]);
     const chunks = checkpoint === undefined ? undefined : chunksOf(checkpoint);
@@ -400,14 +403,26 @@ class PostgresStore implements Store {
     return count;
   }
 
-  async audit({ at, seq }: AuditPlace, limit: number): Promise<AuditBatch[]> {
-    return (await this.#read("audit", [this.#shard, at, seq, limit])).map(auditBatchOf);
+  async audit({ at, seq }: AuditPlace, limit: number, about: AuditAbout = {}): Promise<AuditBatch[]> {
+    const values = [this.#shard, at, seq, limit];
+    const term = auditTerm(about);
+    const rows = await (term === undefined
+      ? this.#read("audit", values)
+      : this.#read("auditAbout", [...values, term]));
+    return rows.map(auditBatchOf);
   }
 
   async purgeAudit(before: number, limit: number): Promise<boolean> {
     const values = [this.#shard, this.#epoch, this.#owner, before, limit];
-    const [purged] = await this.#connections.read(this.#statement("purgeAudit", values));
-    return Number(purged?.["count"]) >= limit;
+    return this.#connections.transaction(async (client) => {
+      const { rows } = await client.query<Row>(this.#statement("purgeAudit", values));
+      const gone = rows
+        .map(auditBatchOf)
+        .flatMap(({ at, seq, entries }) => auditTerms(entries).map((term) => [term, at, seq] as const));
+      const columns = [gone.map(([term]) => term), gone.map(([, at]) => at), gone.map(([, , seq]) => seq)];
+      if (gone.length > 0) await client.query(this.#statement("purgeTerms", [this.#shard, ...columns]));
+      return rows.length >= limit;
+    });
   }
 
   /** Writes a part of a checkpoint, and counts which rows come to a facet and which go. */

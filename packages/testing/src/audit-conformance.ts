@@ -1,5 +1,7 @@
 import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
-import type { AuditEntry, AuditPlace, Commit, Store } from "@wheelwork/engine";
+import type { AuditAbout, AuditBatch, AuditEntry, AuditPlace, Commit, Store } from "@wheelwork/engine";
+import { isAbout } from "@wheelwork/engine/stores";
+import { seededRandom } from "./random.ts";
 import type { OpenedStore } from "./store-fixtures.ts";
 
 /** A test of a store that is open, and claimed with the epoch 1. */
@@ -43,6 +45,56 @@ export function auditConformance(test: AuditTest): void {
     deepStrictEqual(await store.audit({ at: 1001, seq: 1 }, 2), []);
     const again = await reopen();
     deepStrictEqual(await again.store.audit(latest, 10), batches);
+    return again;
+  });
+
+  test("finds the batches with commands of somebody, of a kind, to a hub and to a request, in pages", async ({
+    store,
+    reopen,
+  }) => {
+    const seed = 1 + Math.floor(1e6 * Math.random());
+    const random = seededRandom(seed);
+    const names = ["ann", "bob", 'c "\u{1F600}"\u0000'];
+    const commands = ["submit", "cancel", "retry"] as const;
+    const batches: AuditBatch[] = Array.from({ length: 30 }, (_, index) => ({
+      at: 1000 + Math.floor(index / 3),
+      seq: index + 1,
+      entries: Array.from({ length: 1 + random.int(3) }, () => ({
+        at: 1000,
+        by: random.pick(names),
+        command: random.pick(commands),
+        hub: random.pick(["h", "g"]),
+        key: random.pick(["k1", "k2", "k3/1"]),
+      })),
+    }));
+    for (const { at, seq, entries } of batches) await commit(store, seq, at, { audit: entries });
+    const some = <T>(values: readonly T[]): T | undefined =>
+      random.chance(0.5) ? undefined : random.pick(values);
+    const finds = async (of: Store, from: number): Promise<void> => {
+      for (let round = 0; round < 25; round++) {
+        const given = { by: some([...names, "none"]), command: some(commands), hub: some(["h", "g"]) };
+        const id = random.chance(0.2) ? random.pick(["k1", "k3/1"]) : undefined;
+        const about = Object.fromEntries(
+          Object.entries({ ...given, id }).filter(([, value]) => value !== undefined),
+        ) as AuditAbout;
+        const has = ({ entries }: AuditBatch): boolean => entries.some((entry) => isAbout(entry, about));
+        const found: number[] = [];
+        for (let place = latest; ;) {
+          const page = await of.audit(place, 3, about);
+          found.push(...page.filter(has).map(({ seq }) => seq));
+          const last = page.at(-1);
+          if (last === undefined) break;
+          place = last;
+        }
+        const wanted = batches.filter((batch) => batch.seq >= from && has(batch)).map(({ seq }) => seq);
+        deepStrictEqual(found, wanted.toReversed(), `seed ${seed}: ${JSON.stringify(about)}`);
+      }
+    };
+    await finds(store, 1);
+    strictEqual(await store.purgeAudit(1003, 100), false);
+    await finds(store, 10);
+    const again = await reopen();
+    await finds(again.store, 10);
     return again;
   });
 

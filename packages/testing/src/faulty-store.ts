@@ -1,5 +1,6 @@
 import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
 import type {
+  AuditAbout,
   AuditBatch,
   AuditPlace,
   Batch,
@@ -141,8 +142,8 @@ export class FaultyStore implements Store {
     });
   }
 
-  audit(before: AuditPlace, limit: number): MaybePromise<readonly AuditBatch[]> {
-    return this.#read((store) => store.audit(before, limit));
+  audit(before: AuditPlace, limit: number, about?: AuditAbout): MaybePromise<readonly AuditBatch[]> {
+    return this.#read((store) => store.audit(before, limit, about));
   }
 
   purgeAudit(before: number, limit: number): MaybePromise<boolean> {

@@ -1,6 +1,7 @@
 import { WheelworkError, type ArchivedEvents, type HistoryEvent, type RunEvent } from "@wheelwork/core";
 import { rootOf } from "@wheelwork/core/kernel";
 import type {
+  AuditAbout,
   AuditBatch,
   AuditPlace,
   Batch,
@@ -22,7 +23,7 @@ import type {
   StoredAnswer,
   StoredRun,
 } from "@wheelwork/engine";
-import { compareInList, facetOf, FacetSums, isListedAfter, isMeant } from "@wheelwork/engine/stores";
+import { compareInList, facetOf, FacetSums, isAbout, isListedAfter, isMeant } from "@wheelwork/engine/stores";
 
 /**
  * What is durable. It holds only strings and numbers, so it shares no object with the memory of a dead engine (I19).
@@ -228,11 +229,12 @@ export class MemoryStore implements Store {
     ];
   }
 
-  audit({ at, seq }: AuditPlace, limit: number): AuditBatch[] {
+  audit({ at, seq }: AuditPlace, limit: number, about: AuditAbout = {}): AuditBatch[] {
     this.#check();
     return this.#disk.audit
       .map((text) => JSON.parse(text) as AuditBatch)
       .filter((batch) => batch.at < at || (batch.at === at && batch.seq < seq))
+      .filter(({ entries }) => entries.some((entry) => isAbout(entry, about)))
       .slice(-limit)
       .toReversed();
   }

@@ -3,7 +3,15 @@ import { apply, restore, Run } from "@wheelwork/core/kernel";
 import { nextTurn } from "../ports/clock.ts";
 import { damageOf, isDamaged } from "../ports/damage.ts";
 import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
-import type { AuditBatch, AuditPlace, Clock, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
+import type {
+  AuditAbout,
+  AuditBatch,
+  AuditPlace,
+  Clock,
+  RequestRow,
+  Store,
+  StoredAnswer,
+} from "../ports/ports.ts";
 import { pause, retrying, type RetryPolicy } from "../ports/retry.ts";
 import {
   endWithRest,
@@ -165,8 +173,8 @@ export class RemoteShardReader {
   }
 
   /** What is committed is in the store at once. */
-  async audit(before: AuditPlace, limit: number): Promise<readonly AuditBatch[]> {
-    return this.#store.audit(before, limit);
+  async audit(before: AuditPlace, limit: number, about?: AuditAbout): Promise<readonly AuditBatch[]> {
+    return this.#store.audit(before, limit, about);
   }
 
   /** A part of the list of the store, with those that have moved on since the last checkpoint as they are now. */

@@ -1,7 +1,7 @@
 import { WheelworkError, type Answer, type HistoryEvent } from "@wheelwork/core";
 import type { Ignored } from "@wheelwork/core/kernel";
 import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
-import type { AuditBatch, AuditPlace, Clock, RequestRow, Store } from "../ports/ports.ts";
+import type { AuditAbout, AuditBatch, AuditPlace, Clock, RequestRow, Store } from "../ports/ports.ts";
 import type { HistoryEnd, HistoryPart, HistoryRange } from "../ports/history.ts";
 import {
   givenAnswer,
@@ -62,8 +62,8 @@ export class StoredShard implements ShardAccess {
     return this.reader.facets(filter);
   }
 
-  audit(before: AuditPlace, limit: number): Promise<readonly AuditBatch[]> {
-    return this.reader.audit(before, limit);
+  audit(before: AuditPlace, limit: number, about?: AuditAbout): Promise<readonly AuditBatch[]> {
+    return this.reader.audit(before, limit, about);
   }
 
   lanes(filter: LaneFilter): Promise<LongestLanes> {

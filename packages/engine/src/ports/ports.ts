@@ -216,6 +216,16 @@ export interface AuditEntry {
   readonly signal?: string;
 }
 
+/** Which commands are meant. All that is given must hold. */
+export interface AuditAbout {
+  /** Who gave it. */
+  readonly by?: string;
+  readonly command?: AuditEntry["command"];
+  readonly hub?: string;
+  /** The request id. */
+  readonly id?: string;
+}
+
 /** Before which batch: its time, and its number. */
 export interface AuditPlace {
   readonly at: number;
@@ -392,8 +402,11 @@ export interface Store {
    * replaced archives nothing.
    */
   archive(before: number, limit: number): MaybePromise<boolean>;
-  /** The commands that somebody gave, batch by batch, the newest first: of batches before a place, `limit` at most. */
-  audit(before: AuditPlace, limit: number): MaybePromise<readonly AuditBatch[]>;
+  /**
+   * The commands that somebody gave, batch by batch, the newest first: of batches before a place, `limit` at most. `about`: each batch
+   * that has a command like that, by an index, and perhaps others.
+   */
+  audit(before: AuditPlace, limit: number, about?: AuditAbout): MaybePromise<readonly AuditBatch[]>;
   /** Deletes such commands of batches before a time, `limit` batches at most; whether there is more. An owner that another one has
    * replaced deletes nothing. */
   purgeAudit(before: number, limit: number): MaybePromise<boolean>;

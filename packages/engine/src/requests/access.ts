@@ -9,7 +9,7 @@ import {
 } from "@wheelwork/core";
 import { Run, type Ignored, type Input, type RunOrigin } from "@wheelwork/core/kernel";
 import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
-import type { AuditBatch, AuditPlace, Clock, RequestRow, StoredAnswer } from "../ports/ports.ts";
+import type { AuditAbout, AuditBatch, AuditPlace, Clock, RequestRow, StoredAnswer } from "../ports/ports.ts";
 import type { Schedule } from "../schedules/schedule.ts";
 import type { Tracing } from "../ports/trace.ts";
 import type { DeadLetterPage, EngineHealth, ShardSummary } from "./api.ts";
@@ -111,7 +111,7 @@ export interface ShardAccess {
   /** Who works on the shard, and how far it has come. */
   summary(): Promise<Omit<ShardSummary, "shard" | "lag">>;
   /** The commands that somebody gave, batch by batch, the newest first: see `Store.audit`. */
-  audit(before: AuditPlace, limit: number): Promise<readonly AuditBatch[]>;
+  audit(before: AuditPlace, limit: number, about?: AuditAbout): Promise<readonly AuditBatch[]>;
   /** The time there, in milliseconds since 1970: engine time, or the wall clock's where only the store is asked. */
   now(): number;
   /** Gives a command to a run. It is durable when this resolves, or has changed nothing for the reason that is given. */

@@ -465,8 +465,9 @@ export interface Engine {
   resolve(id: string, message: string, options?: CommandOptions): Promise<CommandResult>;
   /**
    * A page of the commands that somebody gave (the option `by`), the newest first: requests, signals, cancels, retries, resolves,
-   * and commands to schedules. Commands that were refused or had come before are not in it. With a filter, a page may have few commands,
-   * or none: as long as it has a cursor, there are commands that were not looked at.
+   * and commands to schedules. Commands that were refused or had come before are not in it. With `id` and another filter, and
+   * among commands that an earlier version has kept, a page may have few commands, or none: as long as it has a cursor, there are commands
+   * that were not looked at.
    * @throws WheelworkError WW_INVALID_REQUEST.
    */
   audit(options?: AuditOptions): Promise<AuditPage>;

@@ -1,8 +1,9 @@
 import { WheelworkError } from "@wheelwork/core";
+import { isAbout } from "../ports/audit.ts";
 import { givenKey } from "../ports/keys.ts";
 import { nextTurn } from "../ports/clock.ts";
 import type { TimeRange } from "../ports/filter.ts";
-import type { AuditEntry, AuditPlace, Clock } from "../ports/ports.ts";
+import type { AuditAbout, AuditEntry, AuditPlace, Clock } from "../ports/ports.ts";
 import type { ShardAccess } from "./access.ts";
 import type { AuditPage } from "./api.ts";
 
@@ -23,13 +24,7 @@ const [batchesAtOnce, batchesOfPage] = [100, 20_000];
 const batchMs = 60_000;
 
 /** Which commands are meant. All that is given must hold. */
-export interface AuditFilter {
-  /** Who gave it. */
-  readonly by?: string;
-  readonly command?: AuditEntry["command"];
-  readonly hub?: string;
-  /** The request id. */
-  readonly id?: string;
+export interface AuditFilter extends AuditAbout {
   /** When it was given: from one time on and before another, in milliseconds since 1970. */
   readonly at?: TimeRange;
 }
@@ -41,7 +36,11 @@ export interface AuditOptions extends AuditFilter {
   readonly cursor?: string;
 }
 
-/** A page of the audit list, made of the lists of all shards, the newest first. A filter has no index: a page may have few commands. */
+/**
+ * A page of the audit list, made of the lists of all shards, the newest first. Stores have an index of what a filter says. Only commands
+ * that an earlier version has kept, and those to one request if more is asked of them, are looked at for nothing: then a page may have few
+ * commands.
+ */
 export async function auditPage(
   shards: readonly Pick<ShardAccess, "audit">[],
   { limit = 50, cursor, ...filter }: AuditOptions,
@@ -50,9 +49,9 @@ export async function auditPage(
   if (!Number.isInteger(limit) || limit < 1 || limit > 1000)
     throw invalid("limit", "must be an integer from 1 to 1000");
   const before = cursor === undefined ? undefined : readCursor(cursor);
-  const matches = matcher(filter);
+  const { at: range = {}, ...about } = filter;
   // One more than the page holds says that there is another page.
-  const wanted = { before, limit: limit + 1, matches, at: filter.at ?? {}, clock };
+  const wanted = { before, limit: limit + 1, about, at: range, clock };
   const lists = await Promise.all(shards.map((shard) => newest(shard, wanted)));
   // Where one shard was not read any further, no other one may be ahead of it.
   const left = Math.max(...lists.map(({ stoppedAt }) => stoppedAt ?? Number.NEGATIVE_INFINITY));
@@ -74,21 +73,10 @@ export async function auditPage(
   };
 }
 
-function matcher({ by, command, hub, id, at = {} }: AuditFilter): (entry: AuditEntry) => boolean {
-  const { from = Number.NEGATIVE_INFINITY, to = Number.POSITIVE_INFINITY } = at;
-  return (entry) =>
-    (by === undefined || entry.by === by) &&
-    (command === undefined || entry.command === command) &&
-    (hub === undefined || entry.hub === hub) &&
-    (id === undefined || givenKey(entry.key) === id) &&
-    entry.at >= from &&
-    entry.at < to;
-}
-
 interface Wanted {
   readonly before: Place | undefined;
   readonly limit: number;
-  readonly matches: (entry: AuditEntry) => boolean;
+  readonly about: AuditAbout;
   readonly at: TimeRange;
   readonly clock: Clock;
 }
@@ -96,17 +84,17 @@ interface Wanted {
 /** The newest entries of a shard before a place. `stoppedAt`: batches of this time and earlier ones were not read to the end. */
 async function newest(
   shard: Pick<ShardAccess, "audit">,
-  { before, limit, matches, at: { from = 0, to = Number.POSITIVE_INFINITY }, clock }: Wanted,
+  { before, limit, about, at: { from = 0, to = Number.POSITIVE_INFINITY }, clock }: Wanted,
 ): Promise<{ readonly found: readonly Placed[]; readonly stoppedAt?: number }> {
   const found: Placed[] = [];
   // Batches of other shards may have the same time.
   const begin = Math.min(before?.at ?? latest, to + batchMs, latest);
   let place: AuditPlace = { at: begin, seq: latest };
   for (let read = 0; ; read += batchesAtOnce) {
-    const batches = await shard.audit(place, batchesAtOnce);
+    const batches = await shard.audit(place, batchesAtOnce, about);
     for (const { at, seq, entries } of batches)
       for (const [index, entry] of entries.entries()) {
-        if (!matches(entry)) continue;
+        if (!isAbout(entry, about) || entry.at < from || entry.at >= to) continue;
         const placed = { entry, at, seq, index };
         if (before === undefined || compare(placeOf(placed), before) < 0) found.push(placed);
       }

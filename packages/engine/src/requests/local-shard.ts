@@ -2,7 +2,15 @@ import { WheelworkError, type Answer, type HistoryEvent, type RunEvent } from "@
 import { Run, type Ignored, type Input } from "@wheelwork/core/kernel";
 import { keyReused } from "../ports/keys.ts";
 import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
-import type { AuditBatch, AuditPlace, Clock, RequestRow, Store, StoredAnswer } from "../ports/ports.ts";
+import type {
+  AuditAbout,
+  AuditBatch,
+  AuditPlace,
+  Clock,
+  RequestRow,
+  Store,
+  StoredAnswer,
+} from "../ports/ports.ts";
 import { stopping, unavailable } from "../shard/options.ts";
 import type { Shard } from "../shard/shard.ts";
 import type { Ending } from "../shard/watchers.ts";
@@ -213,9 +221,9 @@ export class LocalShard implements ShardAccess {
     return { ...(await summaryOf(this.#store)), isHere: true };
   }
 
-  async audit(before: AuditPlace, limit: number): Promise<readonly AuditBatch[]> {
+  async audit(before: AuditPlace, limit: number, about?: AuditAbout): Promise<readonly AuditBatch[]> {
     if (this.#shard.status === "store-lost") throw unavailable();
-    return this.#store.audit(before, limit);
+    return this.#store.audit(before, limit, about);
   }
 
   now(): number {

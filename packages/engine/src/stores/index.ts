@@ -32,6 +32,8 @@ export {
   storedFacetOf,
   formerTookSql,
 } from "./facets.ts";
+export { isAbout } from "../ports/audit.ts";
+export { auditTerm, auditTerms } from "./audit-terms.ts";
 export {
   countsByMessage,
   incidentText,

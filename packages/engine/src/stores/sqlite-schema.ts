@@ -264,6 +264,12 @@ const migrations: readonly string[] = [
   -- Rows by duration, for bounds that end no class.
   CREATE INDEX request_took ON request (facet, answered_at - created_at) WHERE facet IS NOT NULL;
   `,
+  `
+  -- What filters of the audit list say of the commands of each batch (audit-terms.ts). Earlier versions have not said it of theirs.
+  CREATE TABLE audit_term (term INTEGER NOT NULL, at INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (term, at, seq)) WITHOUT ROWID;
+  ALTER TABLE audit ADD COLUMN indexed INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX audit_former ON audit (at, seq) WHERE indexed = 0;
+  `,
 ];
 
 /** How many migrations this version knows. */

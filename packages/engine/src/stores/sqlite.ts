@@ -23,7 +23,9 @@ import {
   type PartSummary,
 } from "./rows.ts";
 import type {
+  AuditAbout,
   AuditBatch,
+  AuditEntry,
   AuditPlace,
   Batch,
   BegunRuns,
@@ -43,6 +45,7 @@ import type {
   StoredAnswer,
   StoredRun,
 } from "../ports/ports.ts";
+import { auditTerm, auditTerms } from "./audit-terms.ts";
 import { incidentText, labelsText } from "./labels.ts";
 import { isTaken, isUnstorable, refusedContent } from "./refused.ts";
 import { isDamage, openError, SqliteFile } from "./sqlite-file.ts";
@@ -70,6 +73,17 @@ const maxArchivedBytes = 2_000_000;
 
 /** Rows of runs in lanes that are read at once. */
 const maxLaneRows = 1000;
+
+const newestBatches = "ORDER BY at DESC, seq DESC LIMIT ?";
+const auditBefore = `SELECT at, seq, entries FROM audit WHERE (at, seq) < (?, ?) ${newestBatches}`;
+/** With those of earlier versions, which may have anything. */
+const auditAbout = `SELECT * FROM (
+    SELECT * FROM (SELECT at, seq, entries FROM audit_term CROSS JOIN audit USING (at, seq)
+      WHERE term = ? AND (at, seq) < (?, ?) ${newestBatches})
+    UNION ALL
+    SELECT * FROM (SELECT at, seq, entries FROM audit INDEXED BY audit_former
+      WHERE indexed = 0 AND (at, seq) < (?, ?) ${newestBatches})
+  ) ${newestBatches}`;
 
 /** What SQLite says of values that it never takes: SQLITE_TOOBIG, SQLITE_MISMATCH. */
 const contentErrors = new Set([18, 20]);
@@ -294,20 +308,29 @@ export class SqliteStore implements Store {
     return this.#facetIndex().counts(filter);
   }
 
-  audit({ at, seq }: AuditPlace, limit: number): AuditBatch[] {
-    const sql = "SELECT * FROM audit WHERE (at, seq) < (?, ?) ORDER BY at DESC, seq DESC LIMIT ?";
-    return this.#all(sql, at, seq, limit).map(auditBatchOf);
+  audit({ at, seq }: AuditPlace, limit: number, about: AuditAbout = {}): AuditBatch[] {
+    const term = auditTerm(about);
+    const rows =
+      term === undefined
+        ? this.#all(auditBefore, at, seq, limit)
+        : this.#all(auditAbout, term, at, seq, limit, at, seq, limit, limit);
+    return rows.map(auditBatchOf);
   }
 
   purgeAudit(before: number, limit: number): boolean {
     return this.#transaction(() => {
       if (!this.#isOwner()) return false;
-      const { changes } = this.#run(
-        "DELETE FROM audit WHERE (at, seq) IN (SELECT at, seq FROM audit WHERE at < ? ORDER BY at, seq LIMIT ?)",
+      const rows = this.#all(
+        "SELECT at, seq, entries FROM audit WHERE at < ? ORDER BY at, seq LIMIT ?",
         before,
         limit,
       );
-      return Number(changes) >= limit;
+      for (const { at, seq, entries } of rows.map(auditBatchOf)) {
+        this.#run("DELETE FROM audit WHERE at = ? AND seq = ?", at, seq);
+        for (const term of auditTerms(entries))
+          this.#run("DELETE FROM audit_term WHERE term = ? AND at = ? AND seq = ?", term, at, seq);
+      }
+      return rows.length >= limit;
     });
   }
 
@@ -357,18 +380,23 @@ export class SqliteStore implements Store {
       }
       if (commit.downtimes !== undefined)
         this.#run("UPDATE shard SET downtimes = ? WHERE id = 0", JSON.stringify(commit.downtimes));
-      if (commit.audit !== undefined)
-        this.#run(
-          "INSERT INTO audit (at, seq, entries) VALUES (?, ?, ?)",
-          commit.now,
-          commit.seq,
-          JSON.stringify(commit.audit),
-        );
+      if (commit.audit !== undefined) this.#writeAudit(commit.audit, commit);
       if (commit.stops === true) this.#run("UPDATE shard SET stopped = epoch WHERE id = 0");
       if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit);
       this.#facetIndex().write();
       undo?.();
     });
+  }
+
+  #writeAudit(audit: readonly AuditEntry[], { now, seq }: Commit): void {
+    this.#run(
+      "INSERT INTO audit (at, seq, entries, indexed) VALUES (?, ?, ?, 1)",
+      now,
+      seq,
+      JSON.stringify(audit),
+    );
+    for (const term of auditTerms(audit))
+      this.#run("INSERT INTO audit_term (term, at, seq) VALUES (?, ?, ?)", term, now, seq);
   }
 
   /** One statement fences and writes. The shard's row is only read: a page that each commit changes is written by each. */

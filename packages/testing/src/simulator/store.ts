@@ -1,5 +1,6 @@
 import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
 import type {
+  AuditAbout,
   AuditBatch,
   AuditPlace,
   Batch,
@@ -145,8 +146,8 @@ export class SimulatedStore implements Store {
     });
   }
 
-  audit(before: AuditPlace, limit: number): MaybePromise<readonly AuditBatch[]> {
-    return this.#read(() => this.#inner.audit(before, limit));
+  audit(before: AuditPlace, limit: number, about?: AuditAbout): MaybePromise<readonly AuditBatch[]> {
+    return this.#read(() => this.#inner.audit(before, limit, about));
   }
 
   purgeAudit(before: number, limit: number): MaybePromise<boolean> {
