@@ -1,9 +1,11 @@
-import { createEngine, SqliteStore, type Engine } from "@wheelwork/engine";
+import { createEngine, LocalBus, SqliteStore, type Engine } from "@wheelwork/engine";
+import { collectHubs, offer, ShardHost } from "@wheelwork/engine/parts";
 import { DatabaseSync } from "node:sqlite";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { decodeBatch, encodeBatch } from "../src/stores/journal.ts";
 import { sealed, unsealed } from "../src/stores/checksums.ts";
+import type { PostOffice } from "../src/requests/posts.ts";
 import { approved, outside, rounds, workersOf } from "./hubs.ts";
 import { folder } from "./world.ts";
 
@@ -76,6 +78,32 @@ test("a changed run that was in memory stops no start, and an embedded engine te
     warnings: [expect.stringContaining("the run waits") as string],
   });
   expect(await engine.answer("sound")).toEqual({ kind: "result", value: { log: ["1", "2"] } });
+});
+
+// As on Storm, where a tuple that fails comes again.
+test("a command for a changed run is not offered again and again: it becomes a dead letter", async () => {
+  const path = await written();
+  change(path, "UPDATE run SET snapshot = replace(snapshot, 'first', 'fyrst')");
+  const store = new SqliteStore(path);
+  const hubs = collectHubs([rounds, approved], []);
+  const host = new ShardHost({
+    hubs,
+    workers: workersOf(outside())(sleep),
+    store,
+    bus: new LocalBus(),
+    replies: { kind: "process" },
+    posts: {} as PostOffice,
+    drainMs: 0,
+  });
+  onTestFinished(async () => {
+    await host.stop();
+    store.close();
+  });
+  await host.start();
+  const offered = (key: string) =>
+    offer({ shard: host.shard, hubs }, key, { type: "command", input: { kind: "cancel", id: "c" } });
+  expect(await offered("waits")).toEqual({ reason: expect.stringContaining("the run waits") as string });
+  expect(await offered("sound")).toBe("durable");
 });
 
 test("a changed history is not shown", async () => {

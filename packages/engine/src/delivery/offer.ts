@@ -1,4 +1,4 @@
-import type { AnyHub } from "@wheelwork/core";
+import { WheelworkError, type AnyHub } from "@wheelwork/core";
 import { laneKeyOf, whenBusyOf } from "@wheelwork/core/kernel";
 import { bulkHubName } from "../ports/bulks.ts";
 import type { MaybePromise } from "../ports/ports.ts";
@@ -92,11 +92,12 @@ function offerRequest(
   });
 }
 
-/** The shard rejects only what it cannot take now. */
+/** What the shard will never take must not be offered again: a run that is damaged, or a command that its store refuses. */
 const committed = (done: Promise<unknown>): Promise<OfferResult> =>
   done.then(
     () => "durable" as const,
-    () => "refused" as const,
+    (error: unknown) =>
+      error instanceof WheelworkError && !error.retryable ? { reason: error.message } : ("refused" as const),
   );
 
 /**
