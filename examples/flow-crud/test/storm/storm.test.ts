@@ -27,7 +27,10 @@ import { takeTurns } from "../../../../test/turns/campaign.ts";
 import { operate } from "../../../../test/turns/operating.ts";
 import { TurnsOnStorm } from "../../../../test/turns/storm.ts";
 import { readRules } from "../crash/checks.ts";
+import { honest, hostile } from "../hostile/misbehave.ts";
+import { attackWithCode, attackWithRecords, keyOf } from "./attack.ts";
 import { doubling } from "./doubling.ts";
+import { elsewhere, hostileTopics, spoken } from "./hostile.ts";
 import { StormSystem } from "./system.ts";
 
 /** These need Storm, a broker and a database server: `npm run services -- install` gets them. */
@@ -205,6 +208,70 @@ suite("flow-crud on a real Storm", () => {
         expect.stringContaining("it has no key"),
       ]);
   });
+
+  test("comes through an attack by records: each is done, refused to its sender, or a dead letter, once", async () => {
+    const isWell = async (): Promise<boolean> => {
+      const keys = [0, 1].map((shard) => keyOf(shard, system.shards));
+      for (const key of keys) await send(key, '{"flowid": "test-01", "length": 1}');
+      const texts = await Promise.all(keys.map((key) => answerTo(key)));
+      return texts.every((answer) => answer === "all operation is successful");
+    };
+    const target = {
+      bus,
+      brokers: system.kafka.brokers,
+      inbox: stormNames.inbox,
+      group: "flow-crud-spout-hub",
+      channel: { from: topics.requests, to: topics.answers },
+      hub: "flow-create",
+      request: { flowid: "test-01", length: 1 },
+      isWell,
+    };
+    expect(await attackWithRecords(target)).toEqual([]);
+  });
+
+  // A topology of its own, for which Storm needs a minute.
+  test.skipIf(process.env["WHEELWORK_LONG"] === undefined)(
+    "comes through an attack by its own code: hubs, workers, schemas and channels that misbehave, and a worker that lies",
+    { timeout: 600_000 },
+    async () => {
+      const { databaseUrl: connectionString, storm } = system;
+      const [name, schema, inbox, shards] = ["hostile", "hostile", "hostile-inbox", 2];
+      await bus.ensureTopics([{ name: hostileTopics.work, partitions: 1 }]);
+      const module = fileURLToPath(new URL("hostile.ts", import.meta.url));
+      const placed = ["--name", name, "--schema", schema, "--inbox", inbox, "--shards", `${shards}`];
+      const node = ["--node-folder", dirname(process.execPath)];
+      const home = ["--storm-home", storm.home, "--jars", storm.jars];
+      expect(cli("submit", module, ...placed, ...home, ...node)).toMatchObject({ status: 0 });
+      const store = (shard: number) => postgresStore({ connectionString, schema, shard, shards });
+      const hubs = [honest, hostile, spoken, elsewhere];
+      const client = createClient({ hubs, shards, inbox, store, log: bus });
+      await client.start();
+      const isWell = async (): Promise<boolean> => {
+        const keys = [0, 1].map((shard) => keyOf(shard, shards));
+        const answers = await Promise.all(keys.map((key) => client.call(honest, { n: 1 }, { key })));
+        return answers.every(({ kind }) => kind === "result");
+      };
+      try {
+        await vi.waitUntil(() => isWell().catch(() => false), eventually);
+        const parts = (["hub", "worker", "nb"] as const).map((part) => system.pids(part));
+        const [from, to] = [hostileTopics.from, hostileTopics.to];
+        const place = {
+          bus,
+          brokers: system.kafka.brokers,
+          inbox,
+          group: `${name}-spout-hub`,
+          channel: { from, to },
+        };
+        const target = { ...place, hub: "honest", request: { n: 1 }, isWell };
+        expect(await attackWithRecords(target)).toEqual([]);
+        expect(await attackWithCode({ ...target, client, work: hostileTopics.work })).toEqual([]);
+        expect((["hub", "worker", "nb"] as const).map((part) => system.pids(part))).toEqual(parts);
+      } finally {
+        await client.stop();
+        expect(cli("kill", "--name", name).status).toBe(0);
+      }
+    },
+  );
 
   test("takes commands through the inbox, and tells everything", async () => {
     const { id } = await engine.submit("flow-create", { flowid: "test-02", length: 3, error: 0 });
