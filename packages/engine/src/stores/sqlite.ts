@@ -736,12 +736,12 @@ export class SqliteStore implements Store {
     return this.#guard(() => this.#statement(sql).all(...values) as Row[]);
   }
 
-  /** Tells damage, and a file that may not be written, from other errors. */
+  /** Tells damage, and a file that cannot be written, from other errors. */
   #guard<T>(body: () => T): T {
     try {
       return body();
     } catch (error) {
-      throw isDamage(error) || isReadOnly(error) ? openError(error, this.#path) : error;
+      throw isDamage(error) || isReadOnly(error) || isOfDisk(error) ? openError(error, this.#path) : error;
     }
   }
 }
@@ -759,6 +759,13 @@ const fenced = (): WheelworkError =>
   new WheelworkError("WW_STORE_LOCKED", "another owner has taken over the store", {
     next: "Stop this process, or the other one.",
   });
+
+/** SQLITE_BUSY, SQLITE_LOCKED, SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN, also in their extended forms. */
+const diskErrors = new Set([5, 6, 10, 13, 14]);
+
+/** Whether it may go better later, or on another disk. */
+const isOfDisk = (error: unknown): boolean =>
+  diskErrors.has(((error as { errcode?: number } | undefined)?.errcode ?? 0) & 0xff);
 
 const isReadOnly = (error: unknown): boolean => /readonly/i.test(String(error));
 

@@ -93,6 +93,18 @@ describe.skipIf(!canFail)("a disk that fails (needs Linux and a C compiler)", ()
     },
   );
 
+  test("a disk that is full at the start of a store that is there: a clear error that may be retried, and nothing is lost", async () => {
+    const disk = opened();
+    await disk.powerLoss(300, 1);
+    disk.told.refused.clear();
+    disk.fail("enospc");
+    const child = disk.load();
+    await expect.poll(() => child.exitCode, { timeout: 120_000 }).toBe(1);
+    await expect.poll(() => [...disk.told.refused]).toEqual(["WW_STORE_UNAVAILABLE true"]);
+    disk.fail("");
+    expect(await problemsOf(disk)).toEqual([]);
+  });
+
   test("a disk that cannot be written to at start: a clear error, and nothing half done", async () => {
     const disk = opened();
     disk.fail("erofs");

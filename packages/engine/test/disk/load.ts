@@ -59,6 +59,9 @@ async function knocker(): Promise<void> {
   }
 }
 
-await engine.start();
+await engine.start().catch((error: unknown) => {
+  print("refused", "start", codeOf(error));
+  process.exit(1);
+});
 void knocker();
 for (let number = 0; number < 8; number++) void client(String(number));
