@@ -67,6 +67,31 @@ export function clockConformance(runner: TestRunner, name: string, open: () => O
       deepStrictEqual(ran, ["first", "second", "third", "fourth", "fifth"]);
     });
 
+    test("takes a time that is over for now", async ({ clock, pass }) => {
+      const warnings: Error[] = [];
+      const warned = (warning: Error): void => {
+        if (/^Timeout\w*Warning$/.test(warning.name)) warnings.push(warning);
+      };
+      process.on("warning", warned);
+      const began = clock.monotonicMs();
+      const ran: string[] = [];
+      let least = Number.POSITIVE_INFINITY;
+      const plan = (delay: number, what: string): void =>
+        void clock.after(delay, () => {
+          ran.push(what);
+          least = Math.min(least, clock.monotonicMs() - began);
+        });
+      plan(3, "third");
+      plan(-0.015, "first");
+      plan(-1e6, "second");
+      deepStrictEqual(ran, [], "not at once");
+      await pass(30);
+      process.off("warning", warned);
+      deepStrictEqual(ran, ["first", "second", "third"]);
+      ok(least >= 0, "time has gone back");
+      deepStrictEqual(warnings, []);
+    });
+
     test("counts a delay from when the task is planned", async ({ clock, pass }) => {
       const began = clock.monotonicMs();
       const second = { at: 0 };

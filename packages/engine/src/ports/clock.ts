@@ -70,7 +70,7 @@ export function clockOf(host: HostTime): Clock {
   };
   const after = (delayMs: number, task: () => void): (() => void) => {
     if (delayMs <= stepMs) {
-      const timer = setTimeout(task, delayMs);
+      const timer = setTimeout(task, Math.max(0, delayMs));
       return () => clearTimeout(timer);
     }
     const at = monotonicMs() + delayMs;

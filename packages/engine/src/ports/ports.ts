@@ -24,7 +24,7 @@ export interface Clock {
   monotonicMs(): number;
   /**
    * Runs `task` after at least `delayMs`, which is 2^31 - 1 at most: a fraction of a millisecond early it may be, since
-   * timers of operating systems count in whole ones. What is due at the same time runs in the order in which it was
+   * timers of operating systems count in whole ones. A delay below 0 is 0: its time is over. What is due at the same time runs in the order in which it was
    * planned. The result cancels it.
    */
   after(delayMs: number, task: () => void): () => void;
