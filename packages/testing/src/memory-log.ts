@@ -226,6 +226,8 @@ class Group {
   readonly #broker: MemoryBroker;
   readonly #members = new Map<string, Member>();
   readonly #committed = new Map<string, number>();
+  /** How many partitions each topic had when it was last shared out: one that is gone keeps its readers, as with our members on Kafka. */
+  readonly #counts = new Map<string, number>();
   #generation = 0;
   #made = 0;
   /** A rebalance is under way: it waits until all members have joined. */
@@ -308,11 +310,11 @@ class Group {
     this.#generation++;
     const members = [...this.#members.values()];
     const topics = new Set(members.flatMap((member) => member.topics));
-    const shared = Array.from(
-      members.length === 0 ? [] : topics,
-      (topic) =>
-        [topic, assignPartitions(topic, this.#broker.topic(topic)?.partitions ?? 0, members)] as const,
-    );
+    const shared = Array.from(members.length === 0 ? [] : topics, (topic) => {
+      const count = this.#broker.topic(topic)?.partitions ?? this.#counts.get(topic) ?? 0;
+      this.#counts.set(topic, count);
+      return [topic, assignPartitions(topic, count, members)] as const;
+    });
     for (const member of members) {
       const { id, joins } = member;
       member.joins = undefined;

@@ -90,6 +90,7 @@ export interface Log extends Bus {
    * @throws WheelworkError WW_LOG_LOST when the partition no longer has that offset, or not yet.
    */
   read(topic: string, partition: number, from: number | undefined, reader: LogReader): Promise<LogReading>;
+  /** Takes a place in a group. A topic that is gone keeps the partitions that the group knew of: those who work on them go on. */
   join(options: MemberOptions): Promise<Membership>;
   close(): Promise<void>;
 }
