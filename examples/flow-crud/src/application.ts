@@ -14,7 +14,7 @@ import { createController, type Controller, type ControllerOptions } from "./con
 import { SqliteFlowStore } from "./controller/flow-store-sqlite.ts";
 import { switchIdOf } from "./controller/model.ts";
 import type { FlowStore } from "./controller/store.ts";
-import { checkJournal, checkTogether } from "./data-folder.ts";
+import { beginBook, bookName, checkFiles, noteFiles } from "./data-folder.ts";
 import { Floodlight, type FloodlightOptions } from "./floodlight/floodlight.ts";
 import { openNetwork } from "./floodlight/open-network.ts";
 import { OpenFlowSwitches, type OpenFlowOptions } from "./floodlight/openflow-switches.ts";
@@ -46,6 +46,8 @@ export interface FlowCrudOptions {
   readonly topology?: Topology;
   /** Drives real switches instead of simulated ones. */
   readonly network?: Omit<OpenFlowOptions, "path" | "durability" | "clock" | "onProblem">;
+  /** Makes the book of rules anew of the flows that are stored, if `rules.db` is lost. */
+  readonly rebuildRules?: boolean;
   /** How many meters there are. */
   readonly meters?: PoolOptions["meters"];
   /** Carries the messages between the workers and the switches. Default: a bus within the process. */
@@ -79,7 +81,7 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
   const { dataDir, flow = {}, meters, bus = new LocalBus(), durability = "full" } = options;
   const { logger, clock, observe } = options.engine ?? {};
   mkdirSync(dataDir, { recursive: true });
-  checkJournal(dataDir);
+  checkFiles(dataDir, { rebuild: options.rebuildRules === true });
   const parts: { close(): void | Promise<void> }[] = [];
   const keep = <T extends { close(): void | Promise<void> }>(part: T): T => {
     parts.unshift(part);
@@ -117,16 +119,16 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
     if (simulated !== undefined && (await flowStore.switches()).length === 0)
       await introduce(simulated, flowStore);
     const started = Promise.withResolvers<Engine>();
-    const marks = await flowStore.marks();
     const opened = keep(
       await openNetwork({
-        path: join(dataDir, "rules.db"),
+        path: join(dataDir, bookName),
         switches: simulated === undefined ? { listen: options.network?.listen ?? {} } : { simulated },
-        known: {
-          links: (await flowStore.links()).filter(({ isUp }) => isUp),
-          switches: (await flowStore.switches()).flatMap((one) => (one.isConnected ? [one.switchId] : [])),
-        },
-        check: (lastCommand) => checkTogether({ ...marks, lastCommand }),
+        begin: (book) =>
+          beginBook(book, flowStore, {
+            command: "npm start -- --rebuild-rules",
+            rebuild: options.rebuildRules === true,
+            onRebuilt: onProblem,
+          }),
         believed: async () => ({ links: await flowStore.links(), switches: await flowStore.switches() }),
         onEvent: async (event) => {
           await (await started.promise).submit(controller.hubs.handleEvent, { event });
@@ -155,6 +157,7 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
         ...(clock === undefined ? {} : { clock }),
       }),
     );
+    noteFiles(dataDir);
     const spokes = flowSpokes(flow);
     const chart = flowCreateHub(flow, spokes);
     const service = flowCreateService(flow, spokes);

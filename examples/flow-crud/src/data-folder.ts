@@ -1,47 +1,140 @@
-import { statSync } from "node:fs";
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { WheelworkError } from "wheelwork";
+import type { BookedFlowStore } from "./controller/booked-flow-store.ts";
+import type { BookMark } from "./controller/store.ts";
+import type { AddressBook } from "./floodlight/address-book.ts";
+import { bookOf, differencesOf, leastOf, textOfDifferences } from "./floodlight/book-of-flows.ts";
 
-/** What the files of a data folder say of their past. */
-export interface FolderMarks {
-  /** The version of the last plan of the store of flows; 0: it has never planned. */
-  readonly lastPlan: number;
-  /** Whether a flow has a path, and so rules on switches. */
-  readonly hasPaths: boolean;
-  /** The number of the last command in the book of rules; 0: none is noted. */
-  readonly lastCommand: number;
-}
+// The files of a data folder belong together. Who has lost one of them does not begin without it: it would take what others have for excess.
+
+/** Names the files that a folder has had. */
+const listName = "files.json";
+
+/** The book of rules. */
+export const bookName = "rules.db";
 
 const isNew = (path: string): boolean => (statSync(path, { throwIfNoEntry: false })?.size ?? 0) === 0;
 
-/** Commands have numbers that follow the version of their plan, below this: see `Plan.version`. */
-const planStep = 1_000;
+const apart = (what: string, next: string): WheelworkError =>
+  new WheelworkError("WW_STORE_UNAVAILABLE", `the files of the data folder do not belong together: ${what}`, {
+    next,
+  });
 
-const apart = (what: string): WheelworkError =>
-  new WheelworkError(
-    "WW_STORE_UNAVAILABLE",
-    `the files of the data folder do not belong together: ${what}, and the others have been used`,
-    {
-      next: "Put back the file that was there. If it is lost, start with another folder, and create the flows again.",
-    },
-  );
+const putBack =
+  "Put back what was there. If it is lost, start with another folder, and create the flows again. If only rules.db is lost, make it anew of the flows that are stored: --rebuild-rules.";
 
 /**
- * Refuses a folder whose journal is gone, before a new one is made. Flows have seen the places of its runs, and refuse all that are lower:
- * each operation would be refused.
+ * Refuses a folder of which a file is gone, before a new one is made in its place. `rebuild`: the book of rules is made anew.
  * @throws WheelworkError WW_STORE_UNAVAILABLE.
  */
-export function checkJournal(dataDir: string): void {
-  const [journal, ...others] = ["wheelwork.db", "flows.db", "rules.db"].map((name) => join(dataDir, name));
-  if (isNew(journal as string) && !others.every(isNew)) throw apart("wheelwork.db is missing or empty");
+export function checkFiles(dataDir: string, { rebuild = false }: { readonly rebuild?: boolean } = {}): void {
+  const missing = knownFiles(dataDir).filter(
+    (name) => isNew(join(dataDir, name)) && !(rebuild && name === bookName),
+  );
+  if (missing.length > 0) {
+    const are = missing.length === 1 ? "is" : "are";
+    throw apart(`${missing.join(" and ")} ${are} missing or empty, and the folder has been used`, putBack);
+  }
+  // A folder of a version that made no list. Flows have seen the places of its runs, and refuse all that are lower.
+  const [journal, ...others] = ["wheelwork.db", "flows.db", bookName].map((name) => join(dataDir, name));
+  if (isNew(journal as string) && !others.every(isNew))
+    throw apart("wheelwork.db is missing or empty, and the others have been used", putBack);
+}
+
+function knownFiles(dataDir: string): readonly string[] {
+  const path = join(dataDir, listName);
+  if (isNew(path)) return [];
+  try {
+    return (JSON.parse(readFileSync(path, "utf8")) as { readonly files: readonly string[] }).files.map(
+      String,
+    );
+  } catch (cause) {
+    throw new WheelworkError("WW_STORE_UNAVAILABLE", `${path} is not the list of files that it was`, {
+      next: "Put it back. If it is lost, and all other files are there, delete it.",
+      cause,
+    });
+  }
+}
+
+/** Notes which files there are, for `checkFiles` at the next start. All of them have been made. */
+export function noteFiles(dataDir: string): void {
+  const files = readdirSync(dataDir).filter((name) => name.endsWith(".db"));
+  const all = [...new Set([...knownFiles(dataDir), ...files])].toSorted();
+  const path = join(dataDir, listName);
+  const draft = openSync(`${path}.new`, "w");
+  writeFileSync(draft, `${JSON.stringify({ files: all })}\n`);
+  fsyncSync(draft);
+  closeSync(draft);
+  renameSync(`${path}.new`, path);
+  const folder = openSync(dataDir, "r");
+  fsyncSync(folder);
+  closeSync(folder);
+}
+
+/** How the book of rules begins. */
+export interface BeginOptions {
+  /** What people do who want it to be made anew. */
+  readonly command: string;
+  /** Makes it anew of the flows, whatever it says. */
+  readonly rebuild?: boolean;
+  /** Called with what was done. */
+  readonly onRebuilt?: (what: string) => void;
 }
 
 /**
- * Refuses files that do not belong together, before a switch connects. With a new store of flows, cookies and numbers of commands would be
- * given again, and nothing new would reach a switch. With a new book, each switch would lose the rules of all flows.
- * @throws WheelworkError WW_STORE_UNAVAILABLE.
+ * Compares the book of rules with the store of flows, before a switch connects. With a new or an older book, switches would lose rules of flows
+ * that are UP, or get those of flows that are gone. With an older store, cookies and numbers of commands would be given again.
+ * @throws WheelworkError WW_STORE_UNAVAILABLE if they are not of the same time.
  */
-export function checkTogether({ lastPlan, hasPaths, lastCommand }: FolderMarks): void {
-  if (lastCommand >= lastPlan + planStep) throw apart("flows.db is new, or older than rules.db");
-  if (hasPaths && lastCommand === 0) throw apart("rules.db is new");
+export async function beginBook(
+  book: AddressBook,
+  store: Pick<BookedFlowStore, "marks" | "rebase" | "switches" | "lastBook" | "noteBook">,
+  { command, rebuild = false, onRebuilt }: BeginOptions,
+): Promise<void> {
+  const said = { lastCommand: book.lastCommand(), places: book.places() };
+  if (rebuild) {
+    const marks = await store.rebase(leastOf(said.lastCommand, said.places));
+    const switches = (await store.switches()).map(({ switchId }) => switchId);
+    const fresh = bookOf(marks, switches);
+    await book.replace(fresh);
+    await noteOpened(book, store);
+    onRebuilt?.(
+      `the book of rules was made anew: ${marks.flows.length} flows need ${fresh.places.length} rules`,
+    );
+    return;
+  }
+  const marks = await store.marks();
+  const differences = [
+    // Before the first plan there is nothing to lose.
+    ...(marks.lastPlan === 0 ? [] : otherBook(book.mark(), await store.lastBook())),
+    ...differencesOf(said, marks),
+  ];
+  if (differences.length === 0) return noteOpened(book, store);
+  throw apart(
+    `rules.db and the store of flows are not of the same time, or one of them is new: ${textOfDifferences(differences)}`,
+    `Put back the file or the database of that time. If rules.db is lost, make it anew of the flows that are stored: ${command}`,
+  );
+}
+
+/** The next book that is opened beside this store is this one, and has been opened since. */
+async function noteOpened(book: AddressBook, store: Pick<BookedFlowStore, "noteBook">): Promise<void> {
+  book.nextGeneration();
+  await store.noteBook(book.mark());
+}
+
+/** What shows that a book is not the one that was opened last, as it was then. */
+function otherBook(mark: BookMark, last: BookMark | undefined): string[] {
+  if (last === undefined) return [];
+  if (mark.name !== last.name) return ["the book is another one than before"];
+  return mark.generation < last.generation ? ["the book is older than when it was opened last"] : [];
 }

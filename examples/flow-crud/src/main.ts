@@ -17,6 +17,7 @@ const usage = `Usage: npm start -- [options]
   --insecure       take requests from other machines, without asking who sends them
   --allowed-hosts LIST  names of the server besides loopback, with commas  (ALLOWED_HOSTS)
   --data DIR       folder of the durable files             (WHEELWORK_DATA, .wheelwork)
+  --rebuild-rules  makes rules.db anew of the flows in flows.db, if it is lost or of another time
   --handlers       new requests go to the hub by handlers, not to the chart
   --max-downtime D how many days the clock may be ahead of the last commit at a start (30)
   --log LEVEL      debug, info, warn, error or silent      (warn)
@@ -57,6 +58,7 @@ function readOptions() {
       ...networkFlags,
       switches: text,
       handlers: { type: "boolean" },
+      "rebuild-rules": { type: "boolean" },
       tokens: text,
       "tls-cert": text,
       "tls-key": text,
@@ -79,6 +81,7 @@ function readOptions() {
   }
   return {
     help: values.help === true,
+    rebuildRules: values["rebuild-rules"] === true,
     style: values.handlers === true ? ("handlers" as const) : ("chart" as const),
     port,
     host: values.host ?? env["HOST"] ?? "127.0.0.1",
@@ -136,6 +139,7 @@ function main(): Promise<void> {
 async function start(options: ReturnType<typeof readOptions>): Promise<{ close(): Promise<void> }> {
   const {
     style,
+    rebuildRules,
     port,
     host,
     insecure,
@@ -153,6 +157,7 @@ async function start(options: ReturnType<typeof readOptions>): Promise<{ close()
   const system = await openFlowCrud({
     dataDir,
     style,
+    rebuildRules,
     floodlight,
     ...(network === undefined ? {} : { network }),
     engine: { logger, maxDowntimeMs, onFailure: fail, observe: metrics.observe },

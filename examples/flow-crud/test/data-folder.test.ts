@@ -26,18 +26,22 @@ test("a file that is missing beside files that were used is refused at each star
   const first = await open();
   expect(await create(first)).toMatchObject({ kind: "result" });
   await first.close();
-  for (const [name, why] of [
-    ["wheelwork.db", "wheelwork.db is missing"],
-    ["flows.db", "flows.db is new, or older than rules.db"],
-    ["rules.db", "rules.db is new"],
+  const all = ["floodlight.db", "flows.db", "resources.db", "rules.db", "wheelwork.db"];
+  // The list is of this version. A folder of an earlier one has none.
+  for (const [missing, why] of [
+    ...all.map((name) => [[name], `${name} is missing or empty`] as const),
+    [["flows.db", "rules.db"], "flows.db and rules.db are missing or empty"],
+    [all.slice(0, 4), "floodlight.db and flows.db and resources.db and rules.db are missing"],
+    [["files.json", "wheelwork.db"], "wheelwork.db is missing"],
+    [["files.json", "flows.db"], "commands of plans that the store of flows has never made"],
+    [["files.json", "rules.db"], "the book is another one than before; flow a needs"],
   ] as const) {
-    const file = join(dataDir, name);
-    renameSync(file, `${file}.away`);
+    for (const name of missing) renameSync(join(dataDir, name), join(dataDir, `${name}.away`));
     for (let start = 0; start < 2; start++)
       await expect(open()).rejects.toThrow(expect.objectContaining({ code: "WW_STORE_UNAVAILABLE" }));
     await expect(open()).rejects.toThrow(why);
-    rmSync(file, { force: true });
-    renameSync(`${file}.away`, file);
+    for (const name of missing) rmSync(join(dataDir, name), { force: true });
+    for (const name of missing) renameSync(join(dataDir, `${name}.away`), join(dataDir, name));
   }
   const again = await open();
   expect(await again.flowStore.flow("a")).toMatchObject({ status: "UP" });
@@ -46,6 +50,42 @@ test("a file that is missing beside files that were used is refused at each star
     value: { directions: [{ asExpected: true }, { asExpected: true }] },
   });
   await again.close();
+});
+
+test("a file of an older backup is refused, and a lost book of rules is made anew of the flows", async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), "flow-crud-folder-"));
+  onTestFinished(() => rmSync(dataDir, { recursive: true }));
+  const open = (rebuildRules = false) => openFlowCrud({ dataDir, durability: "normal", rebuildRules });
+  const names = ["flows.db", "rules.db"];
+  const file = (name: string): string => join(dataDir, name);
+  const copy = (from: string, to: string): void =>
+    names.forEach((name) => copyFileSync(file(`${name}${from}`), file(`${name}${to}`)));
+  const first = await open();
+  expect(await create(first)).toMatchObject({ kind: "result" });
+  await first.close();
+  copy("", ".old");
+  const second = await open();
+  expect(await second.engine.call(second.controller.hubs.delete, { flowId: "a" })).toMatchObject({
+    kind: "result",
+  });
+  expect(await create(second, "b", 20)).toMatchObject({ kind: "result" });
+  await second.close();
+  copy("", ".new");
+  for (const name of names) {
+    copyFileSync(file(`${name}.old`), file(name));
+    await expect(open()).rejects.toThrow("not of the same time");
+    copy(".new", "");
+  }
+  rmSync(file("rules.db"));
+  await expect(open()).rejects.toThrow("rules.db is missing");
+  const system = await open(true);
+  const validated = await system.engine.call(system.controller.hubs.validate, { flowId: "b" });
+  expect(validated).toMatchObject({
+    value: { directions: [{ asExpected: true }, { asExpected: true }] },
+  });
+  expect(await create(system, "c", 30)).toMatchObject({ kind: "result" });
+  await system.close();
+  await (await open()).close();
 });
 
 test("nothing is told as done that went into a file that was deleted, and work goes on when the file is back", async () => {
@@ -95,7 +135,7 @@ test("a folder of a version without flows, and one whose first start was cut off
   onTestFinished(() => rmSync(dataDir, { recursive: true }));
   await (await openFlowCrud({ dataDir, durability: "normal" })).close();
   for (const name of ["flows.db", "rules.db"]) {
-    rmSync(join(dataDir, name));
+    for (const gone of [name, "files.json"]) rmSync(join(dataDir, gone));
     const system = await openFlowCrud({ dataDir, durability: "normal" });
     await system.close();
   }

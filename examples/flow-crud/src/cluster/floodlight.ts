@@ -1,11 +1,11 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { kafka, kafkaSecurity } from "@wheelwork/kafka";
 import { problemOf, protect, type ProtectOptions } from "@wheelwork/northbound";
 import Fastify from "fastify";
 import type { Bus } from "wheelwork";
 import { PostgresFlowStore } from "../controller/flow-store-postgres.ts";
+import { beginBook, bookName, checkFiles, noteFiles } from "../data-folder.ts";
 import { Floodlight, type FloodlightOptions } from "../floodlight/floodlight.ts";
 import type { BelievedNetwork } from "../floodlight/agreement.ts";
 import { networkRoutes } from "../floodlight/network-routes.ts";
@@ -13,6 +13,7 @@ import { openNetwork } from "../floodlight/open-network.ts";
 import { OpenFlowSwitches, type OpenFlowOptions } from "../floodlight/openflow-switches.ts";
 import { SimulatedNetwork } from "../floodlight/simulated-network.ts";
 import { SpeakerService } from "../floodlight/speaker-wire.ts";
+import { untilAnswered } from "../floodlight/until-answered.ts";
 import { defaultSwitches } from "../network.ts";
 import type { FlowTopics } from "../topics.ts";
 import { ensureFlowTopics, type FlowPlace, type Part } from "./parts.ts";
@@ -23,6 +24,8 @@ export interface FloodlightPartOptions extends FloodlightOptions {
   readonly network?: Pick<OpenFlowOptions, "listen">;
   /** Where links of simulated switches can be cut over HTTP, and by whom. Default: nowhere. */
   readonly control?: ProtectOptions & { readonly port: number; readonly host: string };
+  /** Makes the book of rules anew of the flows in the database, if `rules.db` is lost. */
+  readonly rebuildRules?: boolean;
 }
 
 /**
@@ -32,9 +35,10 @@ export interface FloodlightPartOptions extends FloodlightOptions {
 export async function startFloodlight(
   place: FlowPlace,
   dataDir: string,
-  { network, control, ...options }: FloodlightPartOptions = {},
+  { network, control, rebuildRules = false, ...options }: FloodlightPartOptions = {},
 ): Promise<Part & { readonly floodlight: Floodlight; readonly url?: string }> {
   mkdirSync(dataDir, { recursive: true });
+  checkFiles(dataDir, { rebuild: rebuildRules });
   const { topics, logger } = place;
   const onProblem = (problem: string): void => logger.warn({ part: "floodlight" }, problem);
   const parts: { close(): unknown }[] = [];
@@ -63,16 +67,21 @@ export async function startFloodlight(
       links: await store.links(),
       switches: await store.switches(),
     });
-    const { links, switches } = await untilKnown(believed, onProblem);
     const service = Promise.withResolvers<SpeakerService>();
     const opened = keep(
       await openNetwork({
-        path: join(dataDir, "rules.db"),
+        path: join(dataDir, bookName),
         switches: simulated === undefined ? { listen: network?.listen ?? {} } : { simulated },
-        known: {
-          links: links.filter(({ isUp }) => isUp),
-          switches: switches.flatMap((one) => (one.isConnected ? [one.switchId] : [])),
-        },
+        begin: (book) =>
+          untilAnswered(
+            () =>
+              beginBook(book, store, {
+                command: "npm run cluster -- --only floodlight --rebuild-rules",
+                rebuild: rebuildRules,
+                onRebuilt: onProblem,
+              }),
+            onProblem,
+          ),
         onEvent: async (event) => (await service.promise).tell(event),
         believed,
         onProblem,
@@ -92,6 +101,7 @@ export async function startFloodlight(
           };
     const path = join(dataDir, "floodlight.db");
     const floodlight = keep(new Floodlight(path, bus, { onProblem, topics, ...drives, ...options }));
+    noteFiles(dataDir);
     const end = answerQuestions(bus, topics, floodlight, onProblem);
     keep({ close: end });
     service.resolve(keep(new SpeakerService({ bus, speaker: opened.speaker, topics, onProblem })));
@@ -125,24 +135,6 @@ function answerQuestions(
       onProblem(`what is on the switches could not be sent: ${String(error)}`),
     );
   });
-}
-
-const firstPauseMs = 100;
-const longestPauseMs = 5_000;
-
-/** Waits for the database: without what it knows, a link that has failed meanwhile would not be told. */
-async function untilKnown(
-  believed: () => Promise<BelievedNetwork>,
-  onProblem: (problem: string) => void,
-): Promise<BelievedNetwork> {
-  for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
-    try {
-      return await believed();
-    } catch (error) {
-      onProblem(`what is known of the network could not be read, and is read again: ${String(error)}`);
-      await sleep(pauseMs);
-    }
-  }
 }
 
 /** Serves the links of a simulated network, for `npm run network -- cut 2-3`. */

@@ -37,6 +37,7 @@ Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each i
   --flow-schema NAME of the store of flows in the database     (flow_controller)
   --inbox TOPIC, --schema NAME   of the shards, with --only api   (${clusterInbox}, wheelwork)
 ${networkUsage}
+  --rebuild-rules    with --only floodlight: makes rules.db anew of the flows in the database, if it is lost or of another time
   --session-timeout MS  after this silence a node counts as dead  (6000)
   --stop-within MS   how long a part may take to stop          (15000)
   --deadline MS, --worker-timeout MS  of flow-create           (500, 100)
@@ -79,6 +80,7 @@ function readOptions() {
       schema: text,
       ...networkFlags,
       insecure: { type: "boolean" },
+      "rebuild-rules": { type: "boolean" },
       help: { type: "boolean", short: "h" },
     },
   });
@@ -107,6 +109,8 @@ function readOptions() {
   const { only } = values;
   if (only !== undefined && !parts.includes(only as never))
     problems.push(`--only must be ${parts.join(", ")}, not ${only}`);
+  const rebuildRules = values["rebuild-rules"] === true;
+  if (rebuildRules && only !== "floodlight") problems.push("--rebuild-rules needs --only floodlight");
   const network = (): RealNetwork | undefined => {
     try {
       return networkOf(values, { insecure: values.insecure === true });
@@ -146,6 +150,7 @@ function readOptions() {
     schema: schemaIn("schema"),
     inbox: values.inbox ?? clusterInbox,
     network: network(),
+    rebuildRules,
     networkArgs: networkArgs(values),
     insecure: values.insecure === true,
     tokens: values.tokens ?? env["WHEELWORK_TOKENS"],
@@ -242,8 +247,9 @@ async function startOne(options: Options, only: PartName): Promise<Part> {
       return part;
     }
     case "floodlight": {
-      const { network, networkPort } = options;
+      const { network, networkPort, rebuildRules } = options;
       const floodlight = await startFloodlight(place, dataDir, {
+        rebuildRules,
         ...(network === undefined ? {} : { network }),
         ...(networkPort === undefined ? {} : { control: { ...server, port: networkPort } }),
       });

@@ -1,14 +1,16 @@
 import type { Books } from "./books.ts";
 import { takeDue } from "./concerns.ts";
-import { closePlan, commit, plan, recall, settle, undo } from "./flow-operations.ts";
+import { closePlan, commit, marksOf, plan, rebase, recall, settle, undo } from "./flow-operations.ts";
 import type { Segment } from "./model.ts";
 import { changeLink, note, type LinkChange } from "./network-events.ts";
 import {
   NetworkEvent,
   type Abandoned,
   type Avoid,
+  type BookMark,
   type DueFlows,
   type FlowFilter,
+  type FlowMarks,
   type FlowStore,
   type Guard,
   type Intent,
@@ -87,6 +89,22 @@ export abstract class BookedFlowStore implements FlowStore {
     return this.write((books) => changeLink(books, link, change));
   }
 
+  /** What is stored of the past of the store, and of what flows need. */
+  marks(): Promise<FlowMarks> {
+    return this.read(marksOf);
+  }
+
+  /**
+   * For what starts anew beside this store: no plan that is not committed comes true any more, so that its run goes back, and versions and
+   * paths have numbers from `least` on.
+   */
+  rebase(least: Pick<FlowMarks, "lastPlan" | "nextPath">): Promise<FlowMarks> {
+    return this.write((books, now) => rebase(books, now, least));
+  }
+
+  /** The book of rules that was opened last beside this store; undefined: there was none. */
+  abstract lastBook(): Promise<BookMark | undefined>;
+  abstract noteBook(mark: BookMark): Promise<void>;
   abstract audit(): Promise<readonly string[]>;
   abstract close(): Promise<void>;
   /** Reads the books as they are now. */

@@ -3,7 +3,18 @@ import { begun, endedBadly, endedWell } from "./concerns.ts";
 import { isGone, type FlowOperation, type FlowRecord, type PlanUnderWay } from "./claims.ts";
 import type { Layout } from "./model.ts";
 import { decide, isRefusal } from "./planning.ts";
-import type { Abandoned, Avoid, Guard, Intent, Plan, Recalled, Refusal } from "./store.ts";
+import {
+  steps,
+  stepsPerRound,
+  type Abandoned,
+  type Avoid,
+  type FlowMarks,
+  type Guard,
+  type Intent,
+  type Plan,
+  type Recalled,
+  type Refusal,
+} from "./store.ts";
 
 /** An operation on a flow. */
 interface Call {
@@ -161,6 +172,32 @@ export function recall(call: Call): Recalled | Refusal {
   const recalled = isSettled ? "settled" : isCommitted ? "committed" : "open";
   conclude(call, record, "recall", recalled);
   return recalled;
+}
+
+/** What the books say of their past. */
+export const marksOf = (books: Books): FlowMarks => ({
+  lastPlan: books.counters.version,
+  nextPath: books.counters.nextPath,
+  flows: [...books.records()].map(({ flowId, standing, planned }) => ({ flowId, standing, planned })),
+});
+
+/** See `BookedFlowStore.rebase`. */
+export function rebase(
+  books: Books,
+  now: number,
+  { lastPlan, nextPath }: Pick<FlowMarks, "lastPlan" | "nextPath">,
+): FlowMarks {
+  const open = Array.from(books.records()).filter(({ planned }) => planned?.isCommitted === false);
+  for (const { flowId, fence, step } of open) {
+    const guard = { fence, step: step - (step % stepsPerRound) + steps.recall };
+    recall({ books, flowId, guard, now });
+  }
+  const { version, nextPath: next } = books.counters;
+  books.counters = { version: Math.max(version, lastPlan), nextPath: Math.max(next, nextPath) };
+  // Counters are written with something that has changed. Where there is no switch, nothing is counted.
+  const [known] = books.switches();
+  if (known !== undefined) books.putSwitch(known);
+  return marksOf(books);
 }
 
 /** See `FlowStore.settle`. */

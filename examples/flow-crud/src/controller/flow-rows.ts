@@ -2,6 +2,7 @@ import { claimsOf, isGone, isSameClaim, keyOf, type Claim, type FlowRecord } fro
 import { Books, type Content } from "./books.ts";
 import { begun } from "./concerns.ts";
 import type { Segment } from "./model.ts";
+import type { BookMark } from "./store.ts";
 import type { LinkProperties } from "./graph.ts";
 
 /** How long the guard of a flow is kept after the flow is gone, in milliseconds: a week. */
@@ -97,6 +98,12 @@ export const linkOf = (row: Row): LinkRow => ({
     bandwidth: Number(row["bandwidth"]),
   },
   used: Number(row["used"]),
+});
+
+/** The mark of a row of the table `book`. */
+export const bookMarkOf = (row: Row): BookMark => ({
+  name: String(row["name"]),
+  generation: Number(row["generation"]),
 });
 
 /** The claim of a row of the table of its kind. */

@@ -11,6 +11,10 @@ SELECT pg_advisory_xact_lock(hashtext('${schema}'));
 CREATE SCHEMA IF NOT EXISTS ${schema};
 SET LOCAL search_path = ${schema};
 DO $tables$ BEGIN
+-- It came later than the others.
+IF to_regclass('${schema}.book') IS NULL THEN
+  CREATE TABLE book (id integer PRIMARY KEY CHECK (id = 0), name text NOT NULL, generation bigint NOT NULL);
+END IF;
 IF to_regclass('${schema}.state') IS NOT NULL THEN
   RETURN;
 END IF;

@@ -5,6 +5,7 @@ import { Books, type Changes } from "./books.ts";
 import type { Claim } from "./claims.ts";
 import {
   auditOf,
+  bookMarkOf,
   booksOf,
   claimOf,
   goneAtOf,
@@ -17,7 +18,7 @@ import {
 } from "./flow-rows.ts";
 import { beginOf, claimsOf, tables, tablesOf } from "./flow-schema-postgres.ts";
 import { segmentOf } from "./graph.ts";
-import type { StoredSwitch } from "./store.ts";
+import type { BookMark, StoredSwitch } from "./store.ts";
 
 /** What the store in PostgreSQL can be set to. */
 export interface PostgresFlowStoreOptions {
@@ -100,6 +101,29 @@ export class PostgresFlowStore extends BookedFlowStore {
     });
     // A statement that loses its connection fails by itself. Between statements nobody needs to know: the next one connects anew.
     this.#server.on("error", () => {});
+  }
+
+  async lastBook(): Promise<BookMark | undefined> {
+    const [row] = await this.#query(`SELECT name, generation FROM ${this.#schema}.book`);
+    return row === undefined ? undefined : bookMarkOf(row);
+  }
+
+  async noteBook({ name, generation }: BookMark): Promise<void> {
+    await this.#query(
+      `INSERT INTO ${this.#schema}.book VALUES (0, $1, $2)
+       ON CONFLICT (id) DO UPDATE SET name = excluded.name, generation = excluded.generation`,
+      [name, generation],
+    );
+  }
+
+  async #query(text: string, values: readonly unknown[] = []): Promise<readonly Row[]> {
+    this.#checkOpen();
+    try {
+      await this.#prepare();
+      return (await this.#server.query<Record<string, unknown>>(text, [...values])).rows;
+    } catch (cause) {
+      throw unavailable(cause);
+    }
   }
 
   async audit(): Promise<readonly string[]> {

@@ -6,6 +6,7 @@ import { Books, type Changes } from "./books.ts";
 import type { Claim } from "./claims.ts";
 import {
   auditOf,
+  bookMarkOf,
   booksOf,
   claimOf,
   goneAtOf,
@@ -17,7 +18,7 @@ import {
   type Row,
 } from "./flow-rows.ts";
 import { segmentOf } from "./graph.ts";
-import type { StoredSwitch } from "./store.ts";
+import type { BookMark, StoredSwitch } from "./store.ts";
 
 /** What the store in a file can be set to. */
 export interface SqliteFlowStoreOptions {
@@ -97,6 +98,7 @@ CREATE TABLE IF NOT EXISTS share (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS path_flow ON path (flow_id);
 CREATE INDEX IF NOT EXISTS endpoint_flow ON endpoint (flow_id);
+CREATE TABLE IF NOT EXISTS book (id INTEGER PRIMARY KEY CHECK (id = 0), name TEXT NOT NULL, generation INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS vlan_path ON vlan (path_id);
 CREATE INDEX IF NOT EXISTS meter_path ON meter (path_id);
 CREATE INDEX IF NOT EXISTS share_flow ON share (flow_id);
@@ -181,12 +183,21 @@ export class SqliteFlowStore extends BookedFlowStore {
     this.#statements = Object.fromEntries(prepared) as Record<keyof typeof sql, StatementSync>;
   }
 
-  /** What tells whether other files belong to this one: the version of the last plan, and whether a flow has a path. */
-  marks(): Promise<{ readonly lastPlan: number; readonly hasPaths: boolean }> {
-    return this.read((books) => ({
-      lastPlan: books.counters.version,
-      hasPaths: books.flows({ limit: Infinity }).some(({ paths }) => paths.length > 0),
-    }));
+  lastBook(): Promise<BookMark | undefined> {
+    return this.read(() => {
+      const row = this.#db.prepare("SELECT name, generation FROM book").get();
+      return row === undefined ? undefined : bookMarkOf(row);
+    });
+  }
+
+  async noteBook({ name, generation }: BookMark): Promise<void> {
+    this.#checkOpen();
+    const write = this.#group.run(() => {
+      this.#db.prepare("INSERT OR REPLACE INTO book VALUES (0, ?, ?)").run(name, generation);
+    });
+    await write.catch((cause: unknown) => {
+      throw unavailable(cause);
+    });
   }
 
   audit(): Promise<readonly string[]> {

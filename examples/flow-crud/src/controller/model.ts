@@ -238,5 +238,12 @@ export function addressOf(rule: Rule): string {
     : `rule/${rule.priority}/${rule.inPort}/${rule.vlan ?? "any"}`;
 }
 
+/** The range of meters of flows. Those below belong to the system. */
+export const metersOfFlows = { first: 32, last: 2500 } as const;
+
+/** Whether a flow may have a meter. */
+export const isMeterOfFlow = (meter: number): boolean =>
+  meter >= metersOfFlows.first && meter <= metersOfFlows.last;
+
 /** Whether two rules of one switch are the same, and not only at the same place. */
 export const isSameRule = (one: Rule, other: Rule): boolean => JSON.stringify(one) === JSON.stringify(other);

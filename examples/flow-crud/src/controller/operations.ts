@@ -17,7 +17,15 @@ import {
 } from "./requests.ts";
 import { bySwitch, stepsBetween, type Steps } from "./rules.ts";
 import type { ControllerSpokes } from "./spokes.ts";
-import { refusals, type Abandoned, type Avoid, type Intent, type Plan } from "./store.ts";
+import {
+  refusals,
+  steps,
+  stepsPerRound,
+  type Abandoned,
+  type Avoid,
+  type Intent,
+  type Plan,
+} from "./store.ts";
 
 /** How long operations may take. */
 export interface OperationOptions {
@@ -70,10 +78,7 @@ interface OperationData extends Wish {
 
 type Data = DeepReadonly<OperationData>;
 
-/** The steps of a run, in their order: see `Guard`. */
-const stepsPerRound = 10;
-const stepOf = (data: Data, step: "plan" | "commit" | "recall" | "settle" | "undo" | "close"): number =>
-  data.round * stepsPerRound + { plan: 1, commit: 2, recall: 3, settle: 4, undo: 5, close: 6 }[step];
+const stepOf = (data: Data, step: keyof typeof steps): number => data.round * stepsPerRound + steps[step];
 
 /** The phases of a plan, in their order: see `seq` of the speaker. */
 const seqOf = (

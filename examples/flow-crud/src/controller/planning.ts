@@ -3,6 +3,7 @@ import { segmentOf, type Arc, type Link } from "./graph.ts";
 import {
   changedFlow,
   contradictionsIn,
+  metersOfFlows,
   type Endpoint,
   type FlowChanges,
   type FlowSpec,
@@ -36,8 +37,6 @@ export const isRefusal = (answer: object | string | boolean): answer is Refusal 
 
 /** The range of VLANs between switches. */
 const vlans = { first: 2, last: 4094 } as const;
-/** The range of meters of flows. Those below belong to the system. */
-const meters = { first: 32, last: 2500 } as const;
 const lastPath = 2 ** 44;
 
 /** A flow that is to be planned, and what is known of it. */
@@ -518,7 +517,7 @@ class Taking {
   meter(switchId: string): number | undefined {
     const meter = lowestFree(
       [this.#books.metersOf(switchId)],
-      meters,
+      metersOfFlows,
       (number) => !this.#meters.has(`${switchId} ${number}`),
     );
     if (meter !== undefined) this.#meters.add(`${switchId} ${meter}`);

@@ -194,6 +194,34 @@ export const DueFlows = z.object({
 });
 export type DueFlows = z.output<typeof DueFlows>;
 
+/** A flow, as far as it says what its switches should have. */
+export interface FlowMark {
+  readonly flowId: string;
+  readonly standing: Layout | null;
+  /** A plan that was neither settled nor undone. */
+  readonly planned: (Pick<Plan, "version" | "before" | "after"> & { readonly isCommitted: boolean }) | null;
+}
+
+/** What a store of flows says of its past, for those who keep something that must go with it. */
+export interface FlowMarks {
+  /** The version of the last plan; 0: it has never planned. */
+  readonly lastPlan: number;
+  /** The id of the next path. */
+  readonly nextPath: number;
+  readonly flows: readonly FlowMark[];
+}
+
+/** The book of rules that goes with a store of flows: its name, and how often it was opened, in numbers that only rise. */
+export interface BookMark {
+  readonly name: string;
+  readonly generation: number;
+}
+
+/** The numbers of the steps of a run, in their order: see `Guard`. */
+export const steps = { plan: 1, commit: 2, recall: 3, settle: 4, undo: 5, close: 6 } as const;
+/** A run that asks for another plan begins its steps anew, above those of the round before. */
+export const stepsPerRound = 10;
+
 /** Which flows to list. */
 export interface FlowFilter {
   readonly status?: StoredFlow["status"];

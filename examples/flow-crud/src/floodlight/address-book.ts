@@ -1,5 +1,7 @@
+import { randomUUID } from "node:crypto";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { addressOf, isSameRule, type Rule } from "../controller/model.ts";
+import type { BookMark } from "../controller/store.ts";
 import { GroupCommit, openDatabase, type DatabaseDurability } from "../database.ts";
 
 /**
@@ -51,7 +53,8 @@ export interface Noted {
 }
 
 // `meter`: the meter that the rule there uses. The rows are in the order of their first command, so that the rows of one group of commands
-// share pages: a group writes few of them.
+// share pages: a group writes few of them. `name`: tells the book from one that was made anew. `stray`: switches that may have meters of flows of which this book does not know. `floor`: see
+// `Fresh`.
 const schema = `
 CREATE TABLE IF NOT EXISTS place (
   id INTEGER PRIMARY KEY,
@@ -68,12 +71,24 @@ CREATE TABLE IF NOT EXISTS place (
 CREATE INDEX IF NOT EXISTS place_obliged ON place (at) WHERE state IN ('owed', 'removed');
 CREATE INDEX IF NOT EXISTS place_absent ON place (at) WHERE state = 'absent';
 CREATE INDEX IF NOT EXISTS place_meter ON place (switch, meter) WHERE meter IS NOT NULL;
+CREATE TABLE IF NOT EXISTS name (id INTEGER PRIMARY KEY CHECK (id = 0), name TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS stray (switch TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS floor (id INTEGER PRIMARY KEY CHECK (id = 0), seq INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS speaker (id INTEGER PRIMARY KEY CHECK (id = 0), generation INTEGER NOT NULL);
 `;
 
 const mostRemembered = 50_000;
 const fencesPerPurge = 1000;
 const purgeEveryMs = 60_000;
+
+/** What a book says that is made anew, of what its switches may have in truth. */
+export interface Fresh {
+  readonly places: readonly Place[];
+  /** Commands up to this number are older than the book: about places that are not in it, they put nothing on a switch. */
+  readonly floor: number;
+  /** Switches that may have more than the places say. */
+  readonly switches: readonly string[];
+}
 
 /** What a book is made with. */
 export interface AddressBookOptions {
@@ -96,6 +111,10 @@ export class AddressBook {
   readonly #statements = new Map<string, StatementSync>();
   /** Places that were read or written lately: one command asks for each of its places several times. */
   readonly #lately = new Map<string, Row>();
+  /** See `Fresh`. */
+  #floor: number;
+  /** See the table. */
+  readonly #stray: Set<string>;
   #purgeAt = 0;
 
   /** @throws WheelworkError WW_STORE_UNAVAILABLE */
@@ -103,6 +122,22 @@ export class AddressBook {
     this.#options = options;
     this.#db = openDatabase(options.path, schema, options.durability);
     this.#group = new GroupCommit(this.#db, options.soon);
+    this.#floor = Number(
+      this.#statement("SELECT coalesce(max(seq), 0) AS floor FROM floor").get()?.["floor"],
+    );
+    this.#stray = new Set(
+      this.#statement("SELECT switch FROM stray")
+        .all()
+        .map((row) => String(row["switch"])),
+    );
+  }
+
+  /** What the book is, and how often it was opened: see `nextGeneration`. */
+  mark(): BookMark {
+    this.#statement("INSERT OR IGNORE INTO name VALUES (0, ?)").run(randomUUID());
+    const named = this.#statement("SELECT name FROM name").get();
+    const opened = this.#statement("SELECT coalesce(max(generation), 0) AS generation FROM speaker").get();
+    return { name: String(named?.["name"]), generation: Number(opened?.["generation"]) };
   }
 
   /** A number that none of the earlier owners of this file has had, and, clocks permitting, no owner of another file. */
@@ -117,6 +152,41 @@ export class AddressBook {
   /** The number of the last command about any address; 0: there was none, as far as is noted. */
   lastCommand(): number {
     return Number(this.#statement("SELECT coalesce(max(seq), 0) AS last FROM place").get()?.["last"]);
+  }
+
+  /** All places where a switch should have something, or must not have something that it may have. */
+  places(): Place[] {
+    return this.#statement("SELECT * FROM place WHERE state <> 'absent'").all().map(toPlace);
+  }
+
+  /** Replaces all that the book says. */
+  replace({ places, floor, switches }: Fresh): Promise<void> {
+    return this.#write(() => {
+      this.#db.exec("DELETE FROM place; DELETE FROM stray; DELETE FROM floor");
+      this.#lately.clear();
+      for (const place of places) this.#put(place, undefined);
+      this.#statement("INSERT INTO floor VALUES (0, ?)").run(floor);
+      for (const switchId of switches) this.#statement("INSERT INTO stray VALUES (?)").run(switchId);
+      this.#floor = floor;
+      this.#stray.clear();
+      for (const switchId of switches) this.#stray.add(switchId);
+    });
+  }
+
+  /** Whether a switch may have meters of flows of which the book does not know. */
+  mayStray(switchId: string): boolean {
+    return this.#stray.has(switchId);
+  }
+
+  /** Takes meters of a switch of which the book does not know for meters of flows that are gone: they must go. */
+  async disposeOf(switchId: string, meters: readonly Rule[]): Promise<void> {
+    await this.#write(() => {
+      for (const { address, rule, known } of meters.map((rule) => this.#known(switchId, rule)))
+        if (known === undefined)
+          this.#put({ switchId, address, seq: this.#floor, state: "removed", rule, previous: null }, known);
+      this.#statement("DELETE FROM stray WHERE switch = ?").run(switchId);
+    });
+    this.#stray.delete(switchId);
   }
 
   get(switchId: string, address: string): Place | undefined {
@@ -146,7 +216,7 @@ export class AddressBook {
   want(switchId: string, seq: number, rules: readonly Rule[], must: boolean): Promise<Noted[] | "fenced"> {
     return this.#write(() => {
       const all = rules.map((rule) => this.#known(switchId, rule));
-      const open = all.filter(({ rule, known }) => isOpen(known, seq, rule));
+      const open = all.filter(({ rule, known }) => isOpen(known, seq, rule, this.#floor));
       if (!must && open.length < all.length) return "fenced";
       for (const { address, rule, known } of open) {
         const state = must ? "owed" : "wanted";
@@ -345,8 +415,9 @@ const nameOf = (switchId: string, address: string): string => `${switchId} ${add
 const isGone = ({ state }: Place): boolean => state === "removed" || state === "absent";
 
 /** Whether a command may change a place, or repeats what was said. */
-function isOpen(known: Place | undefined, seq: number, rule: Rule): boolean {
-  if (known === undefined || known.seq < seq) return true;
+function isOpen(known: Place | undefined, seq: number, rule: Rule, floor: number): boolean {
+  if (known === undefined) return seq > floor;
+  if (known.seq < seq) return true;
   return known.seq === seq && !isGone(known) && isSameRule(known.rule, rule);
 }
 

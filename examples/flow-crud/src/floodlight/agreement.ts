@@ -1,10 +1,17 @@
 import { subjectOf, type NetworkEvent, type StoredLink, type StoredSwitch } from "../controller/store.ts";
+import type { KnownNetwork } from "./link-watch.ts";
 
 /** What somebody who is told of the network believes. */
 export interface BelievedNetwork {
   readonly links: readonly StoredLink[];
   readonly switches: readonly StoredSwitch[];
 }
+
+/** What of it is there. */
+export const knownOf = ({ links, switches }: BelievedNetwork): KnownNetwork => ({
+  links: links.filter(({ isUp }) => isUp),
+  switches: switches.flatMap((one) => (one.isConnected ? [one.switchId] : [])),
+});
 
 /** What is believed otherwise may be told already, and be under way: it is told again after so many milliseconds, and then ever more seldom. */
 const firstPauseMs = 3_000;

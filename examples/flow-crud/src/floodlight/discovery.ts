@@ -10,7 +10,7 @@ import {
 import { systemClock, type Clock } from "wheelwork";
 import { switchIdOf, type Segment } from "../controller/model.ts";
 import type { NetworkEvent, StoredPort } from "../controller/store.ts";
-import { Agreement, type BelievedNetwork } from "./agreement.ts";
+import { Agreement, knownOf, type BelievedNetwork } from "./agreement.ts";
 import { decodeProbe, encodeProbe } from "./lldp.ts";
 import { LinkWatch, type KnownNetwork, type PatienceOptions } from "./link-watch.ts";
 import { Outbox } from "./outbox.ts";
@@ -127,10 +127,7 @@ export class Discovery {
   compare(believed: BelievedNetwork): void {
     if (this.#isClosed) return;
     const now = this.#listened.now();
-    this.#watch.know(now, {
-      links: believed.links.filter(({ isUp }) => isUp),
-      switches: believed.switches.flatMap((one) => (one.isConnected ? [one.switchId] : [])),
-    });
+    this.#watch.know(now, knownOf(believed));
     this.#tell();
     for (const event of this.#agreement.compare(now, this.#watch.facts(), believed)) this.#outbox.add(event);
   }

@@ -3,11 +3,13 @@ import { systemClock, type Clock } from "wheelwork";
 import { switchIdOf, type Segment } from "../controller/model.ts";
 import type { NetworkEvent } from "../controller/store.ts";
 import type { DatabaseDurability } from "../database.ts";
-import type { BelievedNetwork } from "./agreement.ts";
-import { Discovery, type DiscoveryOptions } from "./discovery.ts";
+import type { AddressBook } from "./address-book.ts";
+import { knownOf, type BelievedNetwork } from "./agreement.ts";
+import { Discovery } from "./discovery.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
 import { SharedSource, type SwitchSource } from "./switch-source.ts";
 import { SwitchSpeaker } from "./switch-speaker.ts";
+import { untilAnswered } from "./until-answered.ts";
 
 /** What a network of flows is opened with. */
 export interface OpenNetworkOptions {
@@ -16,17 +18,15 @@ export interface OpenNetworkOptions {
   /** The switches: simulated ones, or where real ones connect. */
   readonly switches:
     { readonly simulated: SimulatedNetwork } | { readonly listen: Omit<SpeakerOptions, "generation"> };
-  /** What was known before this process: see `DiscoveryOptions`. */
-  readonly known: NonNullable<DiscoveryOptions["known"]>;
-  /** Gets the number of the last command that is noted, before a switch connects. If it throws, nothing is opened. */
-  readonly check?: (lastCommand: number) => void;
+  /** Gets the book before a switch connects. If it fails, nothing is opened. */
+  readonly begin?: (book: AddressBook) => Promise<void>;
   /** Gets what happens in the network, one event after the other. If it fails, it gets the event again. */
   readonly onEvent: (event: NetworkEvent) => Promise<void>;
   /**
-   * Says what those who get the events believe of the network. It is asked each 3 s, and what they do not know is told again: for events that
-   * may overtake one another on their way. Default: nobody is asked.
+   * Says what those who get the events believe of the network. It is asked first, until it answers: what of it is not there any more is told
+   * as failed. Then it is asked each 3 s, and what they do not know is told again: for events that may overtake one another on their way.
    */
-  readonly believed?: () => Promise<BelievedNetwork>;
+  readonly believed: () => Promise<BelievedNetwork>;
   readonly onProblem?: (problem: string) => void;
   /** Default `full`. */
   readonly durability?: DatabaseDurability;
@@ -85,10 +85,11 @@ function latenciesOf({ links }: SimulatedNetwork): (link: Segment) => number | u
 
 /**
  * Opens the book of a network and lets its switches connect.
- * @throws WheelworkError WW_STORE_UNAVAILABLE. OpenFlowError WW_OF_CONFIG. The error of the system, such as EADDRINUSE.
+ * @throws WheelworkError WW_STORE_UNAVAILABLE, or what `begin` says. OpenFlowError WW_OF_CONFIG. The error of the system, such as EADDRINUSE.
  */
 export async function openNetwork(options: OpenNetworkOptions): Promise<OpenedNetwork> {
-  const { path, switches, known, check, onEvent, believed, onProblem, durability, clock } = options;
+  const { path, switches, begin, onEvent, believed, onProblem, durability, clock } = options;
+  const known = knownOf(await untilAnswered(believed, onProblem));
   let opened: SharedSource | undefined;
   const open = async (generation: bigint): Promise<SwitchSource> => {
     opened = new SharedSource(
@@ -100,7 +101,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<OpenedNe
   };
   const speaker = await SwitchSpeaker.over(open, {
     path,
-    ...(check === undefined ? {} : { check }),
+    ...(begin === undefined ? {} : { begin }),
     ...(durability === undefined ? {} : { durability }),
     ...(onProblem === undefined ? {} : { onProblem }),
     ...(clock === undefined ? {} : { clock }),
@@ -114,8 +115,7 @@ export async function openNetwork(options: OpenNetworkOptions): Promise<OpenedNe
     ...(onProblem === undefined ? {} : { onProblem }),
     ...(clock === undefined ? {} : { clock }),
   });
-  const endComparing =
-    believed === undefined ? () => {} : compareOften(discovery, believed, clock ?? systemClock);
+  const endComparing = compareOften(discovery, believed, clock ?? systemClock);
   return {
     speaker,
     port: speaker.port,

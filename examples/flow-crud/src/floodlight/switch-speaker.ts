@@ -6,7 +6,14 @@ import {
   type SpeakerOptions,
 } from "@wheelwork/openflow";
 import { systemClock, type Clock } from "wheelwork";
-import { addressOf, switchIdOf, type FlowRule, type MeterRule, type Rule } from "../controller/model.ts";
+import {
+  addressOf,
+  isMeterOfFlow,
+  switchIdOf,
+  type FlowRule,
+  type MeterRule,
+  type Rule,
+} from "../controller/model.ts";
 import { cookieOfPath } from "../controller/rules.ts";
 import type { Discrepancy, Speaker, SpeakerAnswer, SpeakerCommand } from "../controller/speaker.ts";
 import type { DatabaseDurability } from "../database.ts";
@@ -42,8 +49,8 @@ export interface SwitchSpeakerOptions {
    * is tried again sooner.
    */
   readonly compareMs?: number;
-  /** Gets the number of the last command that is noted, before a switch connects. If it throws, nothing is opened. */
-  readonly check?: (lastCommand: number) => void;
+  /** Gets the book before a switch connects. If it fails, nothing is opened. */
+  readonly begin?: (book: AddressBook) => Promise<void>;
   /** Called for what a person should look at: a switch that refuses what it should have. */
   readonly onProblem?: (problem: string) => void;
   /** For tests: the clock. Without `after`, switches are compared only when they connect. */
@@ -137,7 +144,7 @@ export class SwitchSpeaker implements Speaker {
       wallMs: () => clock.wallMs(),
     });
     try {
-      options.check?.(book.lastCommand());
+      await options.begin?.(book);
       return new SwitchSpeaker(options, book, await source(book.nextGeneration()));
     } catch (error) {
       book.close();
@@ -467,6 +474,7 @@ export class SwitchSpeaker implements Speaker {
 
   async #compare({ one, switchId }: Link): Promise<Repairs> {
     const [flows, meters] = await Promise.all([one.flows(), one.meters()]);
+    if (this.#book.mayStray(switchId)) await this.#book.disposeOf(switchId, flowMetersIn(one, meters));
     return repairsOf(this.#book.ofSwitch(switchId), { flows, meters });
   }
 
@@ -577,6 +585,12 @@ function noPortIn({ ports }: Link, rules: readonly Rule[]): string | undefined {
   }
   return undefined;
 }
+
+/** The meters of a switch that flows may have had. */
+const flowMetersIn = (one: DrivenSwitch, meters: readonly MeterConfig[]): MeterRule[] =>
+  meters
+    .filter(({ meterId }) => isMeterOfFlow(meterId))
+    .map((meter) => meterRuleOf(one.datapathId, cookieOfPath({ id: 0 }, "forward"), meter));
 
 /** Why a command cannot be. */
 function faultIn({ switchId, rules }: SpeakerCommand): string | undefined {
