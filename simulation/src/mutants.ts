@@ -12,6 +12,7 @@ const run = "packages/core/src/run.ts";
 const timers = "packages/core/src/timers.ts";
 const coordinator = "packages/core/src/coordinator.ts";
 const effects = "packages/core/src/effects.ts";
+const takeUp = "packages/engine/src/shard/take-up.ts";
 const shard = "packages/engine/src/shard/shard.ts";
 const suspectTurns = "packages/engine/src/shard/suspect-turns.ts";
 const decider = "packages/engine/src/shard/decider.ts";
@@ -156,20 +157,26 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "forget the deadlines of open calls at the claim",
-    file: shard,
-    from: '        if (run.status === "running") deadlines.registerCall(call);\n',
+    file: takeUp,
+    from: '      if (run.status === "running") deadlines.registerCall(call);\n',
     to: "",
   },
   {
     name: "forget the deadlines of states at the claim",
-    file: shard,
-    from: "      deadlines.registerRun(run);\n      for (const call of run.calls.values()) {\n",
-    to: "      for (const call of run.calls.values()) {\n",
+    file: takeUp,
+    from: "    deadlines.registerRun(run);\n    for (const call of run.calls.values()) {\n",
+    to: "    for (const call of run.calls.values()) {\n",
   },
   {
     name: "do not repeat open attempts at the claim",
-    file: shard,
-    from: '        if (run.status === "running")\n          pipeline.open.effects.attempts.push({ call, attempt: call.attempt, anew: true });\n',
+    file: takeUp,
+    from: "        attempts.push({ call, attempt: call.attempt, anew: true });\n",
+    to: "        void call;\n",
+  },
+  {
+    name: "take an attempt for under way that has ended while runs are read back",
+    file: host,
+    from: '      if (!this.#open.has(open)) return "over";\n',
     to: "",
   },
   {

@@ -200,23 +200,24 @@ export class WorkerHost {
   }
 
   /**
-   * The runs were read back while their attempts went on. The result gives a call the attempt that is under way for it, and
-   * says whether there is one; without a call, it ends those that nobody has asked for.
+   * The runs were read back while their attempts went on. The result gives a call the attempt that is under way for it, if there is one;
+   * without a call, it ends those that nobody has asked for. `over`: it has ended meanwhile, and was reported.
    */
-  handOver(): (request?: AttemptRequest) => boolean {
+  handOver(): (request?: AttemptRequest) => "under-way" | "over" | undefined {
     const left = new Map(this.#open.list().map((attempt) => [nameOf(attempt, attempt.epoch), attempt]));
     return (request) => {
       if (request === undefined) {
         this.end(Array.from(left.values(), (attempt) => attempt.request));
-        return false;
+        return undefined;
       }
       const { run, number: call, attempt } = request;
       const name = nameOf({ requestId: run.key, call, attempt }, run.epoch);
       const open = left.get(name);
-      if (open === undefined) return false;
+      if (open === undefined) return undefined;
       left.delete(name);
+      if (!this.#open.has(open)) return "over";
       this.#open.move(open, request);
-      return true;
+      return "under-way";
     };
   }
 

@@ -20,25 +20,40 @@ export const timerMs = (delayMs: number): number => Math.max(0, Math.min(delayMs
 /** Lets the event loop go on with what else is due. */
 export const nextTurn = (clock: Clock): Promise<void> => new Promise((resolve) => clock.soon(resolve));
 
-/** So long does somebody go on who has much to do, in milliseconds, before the event loop goes on with what else is due. */
-const busyMs = 10;
+/**
+ * So long does somebody go on who has much to do, in milliseconds, before the event loop goes on with what else is due; and with so many
+ * things.
+ */
+const [busyMs, busyItems] = [10, 1000];
 
 /** Says when it is time for another turn of the event loop. */
 export class BusyTurns {
   readonly #clock: Clock;
+  readonly #most: number;
   #until: number;
+  #items = 0;
 
-  constructor(clock: Clock) {
+  /** @param most So many things are done in one turn at most. */
+  constructor(clock: Clock, most: number = busyItems) {
     this.#clock = clock;
+    this.#most = most;
     this.#until = clock.monotonicMs() + busyMs;
   }
 
-  get isOver(): boolean {
-    return this.#clock.monotonicMs() >= this.#until;
+  /** One more thing is done. Whether the turn is over. */
+  tookOne(): boolean {
+    return this.took(1);
+  }
+
+  /** So many more things are done. Whether the turn is over. */
+  took(items: number): boolean {
+    this.#items += items;
+    return this.#items >= this.#most || this.#clock.monotonicMs() >= this.#until;
   }
 
   async next(): Promise<void> {
     await nextTurn(this.#clock);
+    this.#items = 0;
     this.#until = this.#clock.monotonicMs() + busyMs;
   }
 }

@@ -49,6 +49,7 @@ import type {
   TellItem,
 } from "./items.ts";
 import { arrivalOf, demandLane, LaneKeeper, refusalOf, type ArrivalOptions } from "./lane-keeper.ts";
+import type { Lane } from "./lanes.ts";
 import {
   calleesOutcome,
   noteDeaths,
@@ -212,9 +213,9 @@ export class Decider {
     }
   }
 
-  /** Takes up what is owed to those who wait in lanes. */
-  resumeLanes(): void {
-    this.#lanes.resume();
+  /** Takes up what is owed to those who wait in a lane. */
+  resumeLane(lane: Lane): void {
+    this.#lanes.resume(lane);
   }
 
   /**

@@ -233,12 +233,10 @@ export class LaneKeeper {
   }
 
   /** What is owed at a claim: places that are free, and that somebody waits for. */
-  resume(): void {
-    for (const lane of this.#residency.lanes.values()) {
-      if (!lane.canGrant) continue;
-      const next = lane.next();
-      if (next !== undefined) this.#carry(lane, next.key);
-    }
+  resume(lane: Lane): void {
+    if (!lane.canGrant) return;
+    const next = lane.next();
+    if (next !== undefined) this.#carry(lane, next.key);
   }
 
   #isHere(

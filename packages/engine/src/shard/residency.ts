@@ -151,6 +151,10 @@ export class Residency {
     return this.#live.values();
   }
 
+  *runs(): Iterable<Run> {
+    for (const { run } of this.#live.values()) yield run;
+  }
+
   /** Whether the run has ended and its row is still there. */
   hasEndedRow(key: string): boolean {
     return this.#endedStored.has(key);
@@ -175,11 +179,14 @@ export class Residency {
   }
 
   /** What a purge must know of the runs that requests have begun. All runs in memory count, also those that end with a batch under way. */
-  begunRuns(): BegunRuns {
+  async begunRuns(clock: Clock): Promise<BegunRuns> {
+    const turns = new BusyTurns(clock);
     const living = new Set<string>();
+    // Others begin and end meanwhile. One that has a caller when this begins is seen, or what that has begun since, which comes later.
     for (const key of this.#live.keys()) {
       const root = rootOf(key);
       if (root !== key) living.add(root);
+      if (turns.tookOne()) await turns.next();
     }
     // A copy: the store may use it when a checkpoint has deleted those rows, and written others.
     return { living, ended: new Set(this.#endedStored.keys()) };
@@ -252,20 +259,19 @@ export class Residency {
    * Reads back all that must be in memory: runs that are hot, and what the journal says since the last checkpoint.
    * @throws WheelworkError WW_STORE_CORRUPT when a batch of the journal is damaged: nobody knows which runs it was about.
    */
-  async load(clock: Clock): Promise<void> {
-    const turns = new BusyTurns(clock);
+  async load(turns: BusyTurns): Promise<void> {
     for await (const stored of this.#store.hotRuns()) {
       if (isDamaged(stored)) this.#damaged.set(stored.key, stored);
       else this.#restore(stored);
-      if (turns.isOver) await turns.next();
+      if (turns.tookOne()) await turns.next();
     }
     for await (const batch of this.#store.journal()) {
       if (isDamaged(batch)) throw batch.damage;
       await this.#replay(batch);
-      if (turns.isOver) await turns.next();
+      if (turns.tookOne()) await turns.next();
     }
     for (const [key, live] of this.#live) {
-      if (turns.isOver) await turns.next();
+      if (turns.tookOne()) await turns.next();
       if (live.run.status !== "ended") {
         live.values = valuesOf(live.run);
         this.#weigh(live);
@@ -285,13 +291,17 @@ export class Residency {
       // One that waits begins when its time is over, if it can be read.
       if (isDamaged(stored)) continue;
       if (!this.#live.has(stored.key) && !this.#endedStored.has(stored.key)) lanes.add(stored);
-      if (turns.isOver) await turns.next();
+      if (turns.tookOne()) await turns.next();
     }
     for (const { run } of this.#live.values()) {
       const { key, hub, status, lane } = run;
       if (lane !== undefined) lanes.add({ key, hub, status, lane });
+      if (turns.tookOne()) await turns.next();
     }
-    for (const lane of lanes.values()) this.prepare(lane);
+    for (const lane of lanes.values()) {
+      this.prepare(lane);
+      if (turns.tookOne()) await turns.next();
+    }
   }
 
   // ---- lanes ----
@@ -382,7 +392,7 @@ export class Residency {
   }
 
   /** Knows every hub version that is stored, or the shard does not begin (I20). */
-  async checkVersions(hubs: ReadonlyMap<string, HubDefinition>): Promise<void> {
+  async checkVersions(hubs: ReadonlyMap<string, HubDefinition>, turns: BusyTurns): Promise<void> {
     const problems = new Set<string>();
     const known = (hub: string, version: number): void => {
       const definition = hubs.get(hub);
@@ -396,7 +406,10 @@ export class Residency {
     };
     for (const { hub, version } of await this.#store.hubVersions(new Set(this.#endedStored.keys())))
       known(hub, version);
-    for (const { run } of this.#live.values()) known(run.hub, run.version);
+    for (const { run } of this.#live.values()) {
+      known(run.hub, run.version);
+      if (turns.tookOne()) await turns.next();
+    }
     if (problems.size === 0) return;
     throw new WheelworkError("WW_HUB_UNKNOWN", "the store holds runs that this engine cannot continue", {
       problems: [...problems].map((message) => ({ path: "", message })),

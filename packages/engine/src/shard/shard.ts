@@ -11,9 +11,9 @@ import {
 } from "@wheelwork/core/kernel";
 import type { Attempt } from "../attempts/attempt.ts";
 import { WorkerHost } from "../attempts/host.ts";
-import { byBegin } from "../attempts/under-way.ts";
 import { redacted } from "../attempts/outcomes.ts";
 import { Suspects } from "../attempts/suspects.ts";
+import { BusyTurns } from "../ports/clock.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import { Admission } from "./admission.ts";
 import type { Batch, Culprit } from "./batch.ts";
@@ -21,7 +21,7 @@ import { CommittedRuns, endingOf } from "./committed.ts";
 import { Drain } from "./drain.ts";
 import { EngineTime } from "./engine-time.ts";
 import { Intake } from "./intake.ts";
-import { outcomesIn, outlives, refuse } from "./items.ts";
+import { outlives, refuse } from "./items.ts";
 import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
 import type { Lane } from "./lanes.ts";
 import { countMemory, memoryInUse, waiterBytes } from "./memory.ts";
@@ -38,6 +38,7 @@ import { secretsOf, tracedReplyOf } from "./records.ts";
 import { died, outdated } from "./takeover.ts";
 import { outcomeEvent, report } from "./report.ts";
 import { SuspectTurns } from "./suspect-turns.ts";
+import { takeUp } from "./take-up.ts";
 import type { Residency } from "./residency.ts";
 import { Tenure } from "./tenure.ts";
 import { TurnSchedule } from "./turn-schedule.ts";
@@ -586,7 +587,7 @@ export class Shard {
 
   /** Claims the shard, and reads everything back. */
   async #claim(): Promise<void> {
-    const { store, owner, clock, logger, observe } = this.#options;
+    const { store, owner, clock, limits, logger, observe } = this.#options;
     this.#tenure?.end();
     const claim = await store.claim(owner, this.#hasClaimed);
     if (!this.#hasClaimed) checkClocks(claim, clock.wallMs(), this.#options);
@@ -599,6 +600,9 @@ export class Shard {
     const tenure = new Tenure(claim, this.#tenureOptions());
     this.#tenure = tenure;
     await tenure.load();
+    const taking = { host: this.#host, suspects: this.#suspects, intake: this.#intake };
+    const turns = new BusyTurns(clock, limits.openedCalls);
+    await takeUp(tenure, { ...taking, goesOn: this.#isReloading }, turns);
     await this.#waiters.answerKnown(tenure.residency, store);
     if (this.#status !== "stopped") await tenure.readLog();
   }
@@ -642,44 +646,15 @@ export class Shard {
   async #findings(): Promise<InputItem[]> {
     const { claim, residency } = this.#tenure as Tenure;
     const { clock, hubs } = this.#options;
-    const runs = Array.from(residency.values(), ({ run }) => run);
-    const items = await outdated(runs, hubs, this.now(), clock);
+    const items = await outdated(residency.runs(), hubs, this.now(), clock);
     if (claim.afterStop === true) return items;
-    return [...items, ...died(runs, (calls) => this.#host.underWay(calls))];
+    return [...items, ...(await died(residency.runs(), (calls) => this.#host.underWay(calls), clock))];
   }
 
-  /**
-   * Goes on with what was open: callbacks are registered again, and attempts are made again. `items`: what is to be decided
-   * first.
-   */
+  /** Goes on with what the claim has taken up. `items`: what is to be decided first. */
   #resume(items: readonly InputItem[]): void {
-    const { deadlines, decider, pipeline, residency } = this.#tenure as Tenure;
-    const handOver = this.#isReloading ? this.#host.handOver() : undefined;
-    const createdAt = (key: string): number | undefined => residency.get(key)?.run.createdAt;
-    const reported = this.#isReloading ? outcomesIn(this.#intake.values(), createdAt) : undefined;
     this.#isReloading = false;
-    for (const live of residency.values()) {
-      const { run } = live;
-      decider.resume(live);
-      deadlines.registerRun(run);
-      for (const call of run.calls.values()) {
-        if (run.status === "running") deadlines.registerCall(call);
-        if (!isRunning(call) || call.isHub) continue;
-        if (handOver?.(call) === true) {
-          if (call.alone) this.#suspects.begun(call);
-          else if (this.#host.isHeld(call)) this.#suspects.holds(call);
-          continue;
-        }
-        if (reported?.has(`${run.key} ${call.number} ${call.attempt}`) === true || this.#host.adopt(call))
-          continue;
-        if (run.status === "running")
-          pipeline.open.effects.attempts.push({ call, attempt: call.attempt, anew: true });
-      }
-    }
-    handOver?.();
-    decider.resumeLanes();
-    pipeline.open.effects.attempts.sort((a, b) => byBegin(a.call, b.call));
-    pipeline.resume(items);
+    this.#tenure?.pipeline.resume(items);
   }
 
   /**

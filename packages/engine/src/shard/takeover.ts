@@ -6,7 +6,7 @@ import {
   type Input,
   type Run,
 } from "@wheelwork/core/kernel";
-import { nextTurn } from "../ports/clock.ts";
+import { BusyTurns } from "../ports/clock.ts";
 import type { Clock } from "../ports/ports.ts";
 import type { InputItem } from "./items.ts";
 
@@ -20,8 +20,8 @@ type Died = Extract<Input, { kind: "died" }>;
 
 const toRun = (run: Run, input: Input): InputItem => ({ kind: "input", key: run.key, input });
 
-/** So many calls are checked together, and for so long, in milliseconds, before the loop goes on. */
-const [checkedTogether, maxCheckMs] = [100, 10];
+/** So many calls are checked together. */
+const checkedTogether = 100;
 
 /**
  * Runs with open calls whose inputs are not as today's schemas want them: another version may have stored them. A run may have 100,000
@@ -34,18 +34,16 @@ export async function outdated(
   clock: Clock,
 ): Promise<InputItem[]> {
   const items: InputItem[] = [];
-  let [checked, until] = [0, clock.monotonicMs() + maxCheckMs];
+  const turns = new BusyTurns(clock, 10 * checkedTogether);
   for (const run of runs) {
+    if (turns.tookOne()) await turns.next();
     const definition = run.status === "running" ? hubs.get(run.hub) : undefined;
     if (definition === undefined) continue;
     const open = [...run.calls.keys()];
     for (let from = 0; from < open.length; from += checkedTogether) {
       const input: Input = { kind: "recheck", calls: open.slice(from, from + checkedTogether) };
       if (decide(definition, run, input, { now, random: 0 }).events.length > 0) items.push(toRun(run, input));
-      checked += input.calls?.length ?? 0;
-      if (checked < 10 * checkedTogether && clock.monotonicMs() < until) continue;
-      await nextTurn(clock);
-      [checked, until] = [0, clock.monotonicMs() + maxCheckMs];
+      if (turns.took(checkedTogether)) await turns.next();
     }
   }
   return items;
@@ -55,15 +53,18 @@ export async function outdated(
  * Attempts that were under way when the process before this one died (core/src/deaths.ts). `underWay` says which of the open
  * attempts may have been.
  */
-export function died(
+export async function died(
   runs: Iterable<Run>,
   underWay: (calls: readonly Call[]) => readonly Call[],
-): InputItem[] {
+  clock: Clock,
+): Promise<InputItem[]> {
+  const turns = new BusyTurns(clock);
   const open: Call[] = [];
   for (const run of runs) {
     // The attempts of a parked run are not made again, so that they end no process.
-    if (run.status !== "running") continue;
-    for (const call of run.calls.values()) if (isRunning(call) && !call.isHub) open.push(call);
+    if (run.status === "running")
+      for (const call of run.calls.values()) if (isRunning(call) && !call.isHub) open.push(call);
+    if (turns.took(1 + run.calls.size)) await turns.next();
   }
   const found = underWay(open);
   const suspects = found.filter(({ alone }) => alone);
@@ -73,9 +74,13 @@ export function died(
     const ofRun = attempts.get(run) ?? [];
     ofRun.push({ call, attempt, deaths: deaths + 1 });
     attempts.set(run, ofRun);
+    if (turns.tookOne()) await turns.next();
   }
-  return Array.from(attempts, ([run, ofRun]) => {
+  const items: InputItem[] = [];
+  for (const [run, ofRun] of attempts) {
     const input: Died = { kind: "died", attempts: ofRun };
-    return toRun(run, lone?.run === run ? { ...input, lone: lone.number } : input);
-  });
+    items.push(toRun(run, lone?.run === run ? { ...input, lone: lone.number } : input));
+    if (turns.tookOne()) await turns.next();
+  }
+  return items;
 }

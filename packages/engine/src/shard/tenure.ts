@@ -1,5 +1,6 @@
 import { WheelworkError } from "@wheelwork/core";
 import type { HubDefinition } from "@wheelwork/core/kernel";
+import { BusyTurns } from "../ports/clock.ts";
 import type { Claim, Clock, EngineEvent, Logger, MaybePromise, Store } from "../ports/ports.ts";
 import type { Culprit } from "./batch.ts";
 import { Decider } from "./decider.ts";
@@ -107,8 +108,9 @@ export class Tenure {
 
   /** Reads back what is stored. @throws WheelworkError WW_HUB_UNKNOWN when runs of unknown hubs or versions are stored. */
   async load(): Promise<void> {
-    await this.residency.load(this.#options.clock);
-    await this.residency.checkVersions(this.#options.hubs);
+    const turns = new BusyTurns(this.#options.clock);
+    await this.residency.load(turns);
+    await this.residency.checkVersions(this.#options.hubs, turns);
     await this.residency.scan();
   }
 
@@ -135,10 +137,12 @@ export class Tenure {
   }
 
   /** Deletes what has outlived its retention, `limit` things at most; how many: see `Store.purge`. */
-  purge(limit: number): MaybePromise<number> {
-    const { store, time } = this.#options;
+  async purge(limit: number): Promise<number> {
+    const { clock, store, time } = this.#options;
+    const begun = await this.residency.begunRuns(clock);
+    if (this.#isOver) return 0;
     const endedBefore = this.retention.endedBefore(time.now(), this.#options.retentionMs);
-    return store.purge(endedBefore, limit, this.residency.begunRuns());
+    return store.purge(endedBefore, limit, begun);
   }
 
   /** Archives events of live runs that are older than that, `limit` parts at most; whether there is more: see `Store.archive`. */
