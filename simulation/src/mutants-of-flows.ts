@@ -22,8 +22,8 @@ export const mutantsOfFlows: readonly Mutant[] = (
     {
       name: "forget what a flow was for when its next try finds no path",
       file: store,
-      from: "conclude(call, isOwn ? known : record,",
-      to: "conclude(call, isOwn && isBeingDeleted ? known : record,",
+      from: 'conclude(call, { ...known, concern }, "plan", decision);',
+      to: 'conclude(call, { ...record, concern }, "plan", decision);',
     },
     {
       name: "leave the rules of a path that was given up",
@@ -42,6 +42,24 @@ export const mutantsOfFlows: readonly Mutant[] = (
       file: operations,
       from: "{ install: 1, restore: 2, clear: 3 }[phase]",
       to: "{ install: 3, restore: 2, clear: 1 }[phase]",
+    },
+    {
+      name: "free what an ended run has left, and leave its rules",
+      file: store,
+      from: "if (known.planned !== null && known.planned.fence !== guard.fence) {",
+      to: "if (known.planned?.isCommitted === true && known.planned.fence > guard.fence) {",
+    },
+    {
+      name: "undo what an ended run has left with what the next one has done",
+      file: store,
+      from: "const isOwn = record.planned?.fence === call.guard.fence;",
+      to: "const isOwn = record.planned !== null;",
+    },
+    {
+      name: "close what an ended run has committed as if it had not",
+      file: operations,
+      from: "return abandoned?.isCommitted === true\n",
+      to: "return abandoned?.isCommitted === false\n",
     },
   ] satisfies readonly Mutant[]
 ).map((mutant) => ({ ...mutant, world: "flows" }));

@@ -444,15 +444,17 @@ const goBack = {
   ok: clear.ok,
 };
 
-/** What its own run would have done at last: see `Clearing` and `Undoing`. */
+/** What the switches are told of a plan that was left: what its own run would have told them at last. See `Clearing` and `Undoing`. */
+export function closingOf(abandoned: DeepReadonly<Abandoned> | null) {
+  const left = { plan: abandoned?.abandoned ?? null };
+  const { removed, restored, withdrawn } = stepsOf(left);
+  return abandoned?.isCommitted === true
+    ? { seq: seqOf(left, "clear"), present: [], absent: [...removed] }
+    : { seq: seqOf(left, "restore"), present: [...restored], absent: [...withdrawn] };
+}
+
 const closing = {
-  input: ({ abandoned }: Data) => {
-    const left = { plan: abandoned?.abandoned ?? null };
-    const { removed, restored, withdrawn } = stepsOf(left);
-    return abandoned?.isCommitted === true
-      ? { seq: seqOf(left, "clear"), present: [], absent: [...removed] }
-      : { seq: seqOf(left, "restore"), present: [...restored], absent: [...withdrawn] };
-  },
+  input: ({ abandoned }: Data) => closingOf(abandoned),
   ok: () => ({}),
 };
 

@@ -2,13 +2,15 @@ import { flowMod } from "@wheelwork/openflow";
 import type { EndedRequest, OpenedSystem, Outside, SeededRandom, SimulatedSystem } from "@wheelwork/testing";
 import { isDeepStrictEqual } from "node:util";
 import type { AnyHub } from "wheelwork";
+import { seeded } from "../floodlight/faults.ts";
 import { isOfFlow, ruleOf } from "../floodlight/rule-messages.ts";
 import { SimulatedNetwork } from "../floodlight/simulated-network.ts";
 import { SwitchSpeaker } from "../floodlight/switch-speaker.ts";
 import { createController } from "./controller.ts";
 import { SqliteFlowStore } from "./flow-store-sqlite.ts";
 import { datapathIdOf, switchIdOf, type Layout } from "./model.ts";
-import { rulesOf } from "./rules.ts";
+import { closingOf } from "./operations.ts";
+import { bySwitch, rulesOf } from "./rules.ts";
 import type { Plan } from "./store.ts";
 import type { WorkedStore } from "./workers.ts";
 
@@ -125,7 +127,14 @@ function openSimulation(outside: Outside): OpenedSystem {
   const surroundings = new Surroundings(outside);
   const { clock } = outside;
   const { store, network } = surroundings;
-  const controller = createController();
+  // Now and then a handler throws, which parks its run. An operator retries it, or ends it in the middle.
+  const defects = seeded(outside.random.int(2 ** 31));
+  const defectRate = outside.random.pick([0, 0, 0.1, 0.3]);
+  const controller = createController({
+    isDefective: () => outside.defective() || (clock.monotonicMs() < calmAtMs && defects() < defectRate),
+    againMs: 500,
+    patienceMs: 20_000,
+  });
   /** The places of the runs that have planned for a flow. */
   const places = new Map(flows.map((flowId) => [flowId, new Set<number>()]));
   const watched: WorkedStore = {
@@ -143,6 +152,9 @@ function openSimulation(outside: Outside): OpenedSystem {
     note: (event) => surroundings.ask(() => store.note(event), clock),
   };
   const { create, update, delete: remove, reroute, restore, swap, sync, validate } = controller.hubs;
+  const { lookAfterFlows } = controller.hubs;
+  // What it starts has no client, and so nobody knows in what order operations have come.
+  const looksAfter = outside.random.chance(0.3);
   return {
     hubs: controller.all,
     workers: () =>
@@ -163,10 +175,21 @@ function openSimulation(outside: Outside): OpenedSystem {
         () => ({ hub: swap, request: { flowId, queue } }),
         () => ({ hub: sync, request: { flowId, queue } }),
         () => ({ hub: validate, request: { flowId } }),
+        () =>
+          looksAfter
+            ? { hub: lookAfterFlows, request: {} }
+            : { hub: restore, request: { flowId, reason: "" } },
       ])();
     },
     check: async (requests) => {
       const problems: string[] = [];
+      const speaker = await surroundings.speaker;
+        console.error(
+          "GIVENUP",
+          requests.map(outlineOf).filter((o) => o.isGivenUp && o.plans.length > 0).length,
+        );
+      // Whatever was left in the middle, the next operation can put right.
+      for (const flowId of flows) await close(flowId, store, speaker);
       const standing = await Promise.all(flows.map((flowId) => store.flow(flowId)));
       for (const [index, flowId] of flows.entries()) {
         const flow = standing[index];
@@ -183,23 +206,28 @@ function openSimulation(outside: Outside): OpenedSystem {
             : JSON.stringify(rule),
         );
       });
-      // What an operator has ended in the middle has left something, or nobody knows whether it was ended so.
-      const outlines = requests.map((request) => ({ ...request, ...outlineOf(request) }));
-      const isLeft = ({ answer }: EndedRequest): boolean =>
-        answer.kind === "error" && answer.code === "WW_INCIDENT";
-      const known = new Set(outlines.map(({ request, place }) => `${flowIdIn(request)} ${place}`));
-      const areKnown = flows.every((flowId) =>
-        Array.from(places.get(flowId) ?? []).every((place) => known.has(`${flowId} ${place}`)),
-      );
-      if (areKnown && !outlines.some((one) => isLeft(one) && one.plans.length > 0))
-        problems.push(...differences(wanted, network));
-      const { count } = (await surroundings.speaker).unconfirmed(1);
+      problems.push(...differences(wanted, network));
+      const { count } = speaker.unconfirmed(1);
       if (count > 0) problems.push(`${count} rules are not confirmed`);
-      await (await surroundings.speaker).close();
+      await speaker.close();
       await store.close();
       return problems;
     },
   };
+}
+
+/** Closes what the last run of a flow has left, as the next one would. */
+async function close(flowId: string, store: SqliteFlowStore, speaker: SwitchSpeaker): Promise<void> {
+  const guard = (step: number) => ({ fence: Number.MAX_SAFE_INTEGER, step });
+  const plan = await store.plan(flowId, guard(1), { kind: "delete" }, { switches: [] });
+  if ("abandoned" in plan) {
+    const { seq, present, absent } = closingOf(plan);
+    for (const { switchId, rules } of bySwitch(present))
+      await speaker.execute({ command: "install", must: true, switchId, seq, rules });
+    for (const { switchId, rules } of bySwitch(absent))
+      await speaker.execute({ command: "remove", switchId, seq, rules });
+    await store.closePlan(flowId, guard(2));
+  } else await store.undo(flowId, guard(2), null);
 }
 
 function specOf(flowId: string, random: SeededRandom) {
@@ -230,7 +258,7 @@ function changesOf(random: SeededRandom) {
   ]);
 }
 
-/** What the history of an operation says: its plans in their order, and whether the last one was committed. */
+/** What the history of an operation says: its plans in their order, and whether an operator has ended it in the middle. */
 function outlineOf({ history }: EndedRequest) {
   const plans: Plan[] = [];
   const states = new Set<string>();
@@ -244,7 +272,8 @@ function outlineOf({ history }: EndedRequest) {
     if ("fence" in event && event.fence !== undefined) place = event.fence;
     if ("lane" in event && event.lane?.fence !== undefined) place = event.lane.fence;
   }
-  return { plans, states, place };
+  const last = history.findLast(({ type }) => type === "incident" || type === "resumed");
+  return { plans, states, place, isGivenUp: last?.type === "incident" };
 }
 
 /**
@@ -259,34 +288,41 @@ function followed(
 ): string[] {
   const problems: string[] = [];
   const operations = requests
-    .filter(({ request, hub }) => hub !== "validate-flow" && flowIdIn(request) === flowId)
+    .filter(
+      ({ request, hub }) =>
+        !["validate-flow", "look-after-flows"].includes(hub) && flowIdIn(request) === flowId,
+    )
     .map((request) => ({ ...request, ...outlineOf(request) }))
     .filter(({ place }) => place > 0)
     .toSorted((one, other) => one.place - other.place);
   // Some are kept for a short time only, and some were refused by the store: nobody knows what they have done.
   const known = new Set(operations.map(({ place }) => place));
   if (Array.from(places).some((place) => !known.has(place))) return [];
-  let standing: Layout | null | "unknown" = null;
-  for (const { key, hub, request, plans, states, answer } of operations) {
-    const isGivenUp = answer.kind === "error" && answer.code === "WW_INCIDENT";
+  /** What may stand; undefined: nobody knows. */
+  let standing: readonly (Layout | null)[] | undefined = [null];
+  for (const { key, hub, request, plans, states, isGivenUp, answer } of operations) {
     for (const { before } of plans) {
-      if (standing !== "unknown" && !isDeepStrictEqual(before, standing))
+      if (standing?.some((one) => isDeepStrictEqual(before, one)) === false)
         problems.push(`${hub} ${key} of the flow ${flowId} began with something else than what stood`);
-      standing = before;
+      standing = [before];
     }
     const last = plans.at(-1);
     const isDone = ["Clearing", "Done", "AnsweringDone"].some((state) => states.has(state));
     if (answer.kind === "result" && !isDone) problems.push(`${hub} ${key} has a result, and is not done`);
-    if (answer.kind === "error" && isDone && answer.code !== "WW_INCIDENT")
+    if (answer.kind === "error" && isDone && !isGivenUp)
       problems.push(`${hub} ${key} is done, and its answer is ${answer.code}`);
-    if (isGivenUp) standing = "unknown";
-    else if (last !== undefined && isDone) standing = last.after;
-    else if (last !== undefined && last.before === null && last.after !== null && keepIn(request))
-      standing = { spec: last.after.spec, paths: [] };
+    const kept: readonly Layout[] =
+      last !== undefined && last.before === null && last.after !== null && keepIn(request)
+        ? [{ spec: last.after.spec, paths: [] }]
+        : [];
+    // An operator has ended it in the middle: what it has left is closed by the next one.
+    if (isGivenUp) standing = last === undefined || isDone ? undefined : [last.before, last.after, ...kept];
+    else if (last !== undefined && isDone) standing = [last.after];
+    else if (kept.length > 0) standing = kept;
     // Of one that met nobody who could plan, nobody knows whether there was a plan: it was undone.
-    else if (last === undefined && states.has("Undoing")) standing = "unknown";
+    else if (last === undefined && states.has("Undoing")) standing = undefined;
   }
-  if (standing !== "unknown" && !isDeepStrictEqual(left, standing))
+  if (standing?.some((one) => isDeepStrictEqual(left, one)) === false)
     problems.push(
       `the flow ${flowId} is ${JSON.stringify(left)} in the end, and after its operations it is ${JSON.stringify(standing)}`,
     );

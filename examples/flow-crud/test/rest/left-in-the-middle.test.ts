@@ -69,10 +69,10 @@ const operations = {
 
 type OperationName = keyof typeof operations;
 
-/** The others are in the long form: WHEELWORK_LONG=1. */
+/** The others, and each of their decisions, are in the long form: WHEELWORK_LONG=1. */
 const isLong = process.env["WHEELWORK_LONG"] !== undefined;
 const names = (Object.keys(operations) as OperationName[]).filter(
-  (name) => isLong || ["create that is kept", "move that is refused", "delete"].includes(name),
+  (name) => isLong || ["create that is kept", "move that is refused"].includes(name),
 );
 
 /** What comes next on the flow. It may be refused: what has been left is closed all the same. */
@@ -95,7 +95,7 @@ test.each(names)(
     const { send, engine, store, defectAt, repair } = system;
     await send("POST", "/v2/flows", flowBody("other", 2));
     let left = 0;
-    for (let decision = 1, isParked = true; isParked; decision++) {
+    for (let decision = 1, isParked = true; isParked; decision += isLong ? 1 : 2) {
       const what = `${name}, parked at its decision ${decision}`;
       await send("DELETE", "/v2/flows/a");
       if (!name.startsWith("create")) await send("POST", "/v2/flows", flowBody("a", 1));
@@ -119,6 +119,6 @@ test.each(names)(
       await send("DELETE", "/v2/flows/third");
       await expectOrder(system, what);
     }
-    expect(left).toBeGreaterThan(3);
+    expect(left).toBeGreaterThan(isLong ? 3 : 2);
   },
 );

@@ -78,6 +78,8 @@ interface Bulk {
   ended: boolean;
   /** What its commands have done, by the id of the request. */
   readonly deeds: Map<string, Deed>;
+  /** The requests whose handlers have thrown at its command. */
+  readonly parked: Set<string>;
 }
 
 /** What the checks of bulks need to know of their world. */
@@ -181,7 +183,12 @@ export class BulkChecks {
         ? event.input["id"]
         : (event as { readonly id?: unknown }).id;
     const bulk = this.#byCommand.get(String(command));
-    if (bulk === undefined || event.type === "incident") return;
+    if (bulk === undefined) return;
+    if (event.type === "incident") {
+      // A handler has thrown in its turn. It is kept, unless an operator ends the run.
+      bulk.parked.add(id);
+      return;
+    }
     const { type, givenBy } = event;
     // One that was parked has come once more.
     if (!bulk.deeds.has(id)) bulk.deeds.set(id, { type, givenBy });
@@ -223,6 +230,7 @@ export class BulkChecks {
       started: this.#now(),
       items: new Map(),
       deeds: new Map(),
+      parked: new Set(),
       ...none,
     };
     this.#bulks.set(id, bulk);
@@ -283,7 +291,9 @@ export class BulkChecks {
     const { kind } = bulk.asked.command;
     if (outcome === "done")
       this.#demand(
-        deed !== undefined || (kind === "cancel" && (subject.isBeyondCancel || isOver)),
+        deed !== undefined ||
+          bulk.parked.has(id) ||
+          (kind === "cancel" && (subject.isBeyondCancel || isOver)),
         () => `the bulk ${bulk.id} says that the ${kind} of ${id} is done, and nothing has happened`,
       );
     if (outcome === "gone")

@@ -239,9 +239,15 @@ export class Machine {
     for (const node of this.#frozen) this.#thaw(node);
     this.see({ type: "calm" });
     // Parked runs need somebody who looks after them. A retry may be the last thing that a process does.
-    let kills = drawFor(this.plan.seed, "retried").pick([0, 0, 2, 5]);
+    const draw = drawFor(this.plan.seed, "retried");
+    let kills = draw.pick([0, 0, 2, 5]);
+    // Some operators have no patience, and end the run.
+    const ends = draw.pick([0, 0.5, 1]);
     const operator = (): void => {
-      this.#lookAfter(() => kills-- > 0).catch((error: unknown) => this.surprise(error));
+      this.#lookAfter(
+        () => kills-- > 0,
+        () => draw.chance(ends),
+      ).catch((error: unknown) => this.surprise(error));
       clock.after(this.scaleMs, operator);
     };
     operator();
@@ -296,13 +302,19 @@ export class Machine {
     return this.clients.done && this.#bulking.unrest() === "";
   }
 
-  async #lookAfter(killsNow: () => boolean): Promise<void> {
+  async #lookAfter(killsNow: () => boolean, endsNow: () => boolean): Promise<void> {
     const node = this.current;
     if (node === undefined || !node.ready || node.engine.health().status !== "running") return;
     await this.#bulking.goOn();
     const { items } = await node.engine.requests({ status: "incident", limit: 1000 });
     for (const { id } of items) {
-      await node.engine.retry(id, { commandId: `operator ${this.clock.monotonicMs()}` }).catch(() => {});
+      const options = { commandId: `operator ${this.clock.monotonicMs()}` };
+      const isSchedule = id.startsWith(scheduleHub);
+      await (
+        !isSchedule && endsNow()
+          ? node.engine.resolve(id, "nobody waits for it", options)
+          : node.engine.retry(id, options)
+      ).catch(() => {});
       if (node !== this.current || !node.alive || !killsNow()) continue;
       node.kill();
       return this.#boot();
