@@ -74,10 +74,10 @@ const statistics = z
   .meta({ description: "Left out here: only values that ask for nothing are taken." });
 /** What a client sends back since it has read it. It asks for nothing. */
 const shown = z.unknown().optional().meta({ description: "Taken, and not looked at.", readOnly: true });
-const shownList = z
-  .union([z.null(), z.array(z.string())])
-  .optional()
-  .meta({ description: "Taken, and not looked at: send `diverse_flow_id`.", readOnly: true });
+const diverseWith = z.array(FlowId).max(1, "must be one flow at most").nullish().meta({
+  description:
+    "As it is shown: so what was read can be sent back. It counts if the id of the other flow is not given by itself.",
+});
 
 const endpointV2 = {
   switch_id: switchId,
@@ -114,7 +114,7 @@ const shownV2 = {
   reverse_path_latency_ns: shown,
   latency_last_modified_time: shown,
   unconfirmed: shown,
-  diverse_with: shownList,
+  diverse_with: diverseWith,
 };
 
 /** A whole flow, as v2 has it. */
@@ -157,7 +157,7 @@ const shownV1 = {
   "reverse-latency": shown,
   "latency-last-modified-time": shown,
   unconfirmed: shown,
-  diverse_with: shownList,
+  diverse_with: diverseWith,
 };
 
 /** A whole flow, as v1 has it. */
@@ -210,9 +210,12 @@ const given = <K extends string, V>(name: K, value: V | null | undefined): { rea
 const lower = (id: string | undefined): string | undefined => id?.toLowerCase();
 const strategyOf = (name: string | null | undefined): Strategy | undefined =>
   name?.toLowerCase() as Strategy | undefined;
-/** An empty id takes a flow out of its group. */
-const diverseOf = (id: string | null | undefined) =>
-  id === "" ? { diverseWith: null } : given("diverseWith", id);
+/** An empty id takes a flow out of its group. Without one, what was read and comes back counts. */
+const diverseOf = (id: string | null | undefined, read: readonly string[] | null | undefined) =>
+  id === "" ? { diverseWith: null } : given("diverseWith", id ?? read?.[0]);
+
+/** What both whole flows and changes of them may have, as v2 writes it. */
+type BodyV2 = z.output<typeof FlowPatchV2> & Pick<z.output<typeof FlowUpdateV2>, "diverse_with">;
 
 function endOfV2(end: z.output<typeof FlowPatchV2>["source"]): WishedEnd | undefined {
   if (end === null || end === undefined) return undefined;
@@ -224,7 +227,7 @@ function endOfV2(end: z.output<typeof FlowPatchV2>["source"]): WishedEnd | undef
 }
 
 /** What a body of v2 asks for. */
-export function wishOfV2(body: z.output<typeof FlowPatchV2>): WishOf {
+export function wishOfV2(body: BodyV2): WishOf {
   return {
     flowId: body.flow_id ?? undefined,
     source: endOfV2(body.source),
@@ -239,7 +242,7 @@ export function wishOfV2(body: z.output<typeof FlowPatchV2>): WishOf {
       ...given("strategy", strategyOf(body.path_computation_strategy)),
       ...given("maxLatencyMs", body.max_latency),
       ...given("maxLatencyTier2Ms", body.max_latency_tier2),
-      ...diverseOf(body.diverse_flow_id),
+      ...diverseOf(body.diverse_flow_id, body.diverse_with),
       ...given("description", body.description),
     },
   };
@@ -268,7 +271,7 @@ export function wishOfV1(body: Partial<z.output<typeof FlowUpdateV1>>): WishOf {
       ...given("priority", body.priority),
       ...given("strategy", strategyOf(body["path-computation-strategy"])),
       ...given("maxLatencyMs", body["max-latency"]),
-      ...diverseOf(body["diverse-flowid"]),
+      ...diverseOf(body["diverse-flowid"], body.diverse_with),
       ...given("description", body.description),
     },
   };
@@ -293,6 +296,15 @@ const defaults = {
 export function specOf(flowId: string, { source, destination, wish }: WishOf): FlowSpec {
   const end = (one: WishedEnd | undefined): Endpoint => ({ vlan: 0, ...one }) as Endpoint;
   return { flowId, source: end(source), destination: end(destination), ...defaults, ...wish };
+}
+
+/** What v1 has no field for. A client that speaks it changes nothing of that. */
+const unsaidInV1 = ["strictBandwidth", "maxLatencyTier2Ms"] as const satisfies (keyof FlowChanges)[];
+
+/** What a whole flow changes of one that is there. */
+export function replacing(spec: FlowSpec, version: "v1" | "v2"): FlowChanges {
+  const unsaid: readonly string[] = ["flowId", ...(version === "v1" ? unsaidInV1 : [])];
+  return Object.fromEntries(Object.entries(spec).filter(([field]) => !unsaid.includes(field)));
 }
 
 /** What a body changes. What it does not say stays, also of an end. */

@@ -316,14 +316,16 @@ const byOperation: Readonly<Record<OperationName, Readonly<Record<number, object
   validate: { 404: error("There is no such flow.") },
 };
 
+const byName = {
+  description: "There is neither Content-Type: application/json nor the name of the request.",
+  content: { "application/problem+json": { schema: { $ref: "Problem#" } } },
+};
+
 /** What operations answer besides their results. */
 export const operationResponses = (operation: OperationName): Readonly<Record<number, object>> => ({
   202: pending,
   408: error("The time was over. What the flow was before stands."),
-  415: {
-    description: "There is neither Content-Type: application/json nor the name of the request.",
-    content: { "application/problem+json": { schema: { $ref: "Problem#" } } },
-  },
+  415: byName,
   422: error(
     "The flow cannot have it: it is pinned, an end of it is not connected, or it is down. Or the name of the request belongs to another one.",
   ),
@@ -361,6 +363,23 @@ export const operationQuery = {
   properties: { whenBusy },
   additionalProperties: false,
 } as const;
+
+/** What has become of flows that were deleted together. */
+export const deletedFlows = list(
+  object(
+    {
+      flowid: text,
+      status: { type: "string", enum: ["Deleted", "Not deleted", "In progress"] },
+      status_info: text,
+      request_id: text,
+    },
+    ["status_info", "request_id"],
+  ),
+);
+export const deletingFlows = {
+  202: jsonOf("Some of them are not deleted yet. These operations go on.", deletedFlows),
+  415: byName,
+};
 
 /** The path of a flow. */
 export const flowParams = {

@@ -12,6 +12,7 @@ import {
   FlowUpdateV2,
   namesOfV1,
   namesOfV2,
+  replacing,
   specOf,
   wishOfV1,
   wishOfV2,
@@ -91,6 +92,7 @@ export function routeFlows(app: FastifyInstance, around: FlowSurroundings): void
     routeReads(app, around, version);
     routeWrites(app, around, version);
   }
+  routeDeleteAll(app, around);
   routeOperationsOf(app, around);
   routeHistory(app, around);
 }
@@ -249,7 +251,10 @@ function routeWrites(app: FastifyInstance, around: FlowSurroundings, version: Ve
     told.routeOf(
       {
         ...operationText(around, "update", {
-          summary: "Change a flow to what the body says; what it does not say becomes the default",
+          summary:
+            version === "v2"
+              ? "Change a flow to what the body says; what it does not say becomes the default"
+              : "Change a flow to what the body says; what it does not say becomes the default, and what v1 has no field for stays",
           operationId: `updateFlow${upper(version)}`,
           result,
         }),
@@ -259,7 +264,7 @@ function routeWrites(app: FastifyInstance, around: FlowSurroundings, version: Ve
     ),
     async (request, reply) => {
       const flowId = known(request.params.flow_id);
-      const { flowId: _, ...changes } = wholeFlow(version, request.body, flowId);
+      const changes = replacing(wholeFlow(version, request.body, flowId), version);
       return operations.answer("update", version, flowId, { flowId, changes }, given(request, reply));
     },
   );
@@ -298,6 +303,27 @@ function routeWrites(app: FastifyInstance, around: FlowSurroundings, version: Ve
       const flowId = known(request.params.flow_id);
       return operations.answer("delete", version, flowId, { flowId }, given(request, reply));
     },
+  );
+}
+
+/** Deletes all flows. That is for operators: who may submit one deletion may not submit them all. */
+function routeDeleteAll(app: FastifyInstance, { operations }: FlowSurroundings): void {
+  app.delete(
+    "/v1/flows",
+    told.routeOf(
+      {
+        summary: "Delete all flows",
+        description:
+          "Each flow is deleted by an operation of its own, which waits for its turn. The answer says what has become of each of them, in the order of their ids. Sent again with the same `correlation_id`, it waits for the same operations; flows that are gone by then are not listed any more.",
+        operationId: "deleteFlows",
+        permission: "operate",
+        failure: "Could not delete flows",
+        result: told.deletedFlows,
+        responses: told.deletingFlows,
+      },
+      { headers: told.operationHeaders },
+    ),
+    async (request, reply) => operations.deleteAll(given(request, reply)),
   );
 }
 

@@ -33,6 +33,17 @@ export interface ControllerParts {
   readonly maxWaitMs?: number;
 }
 
+/** So many flows are read at once, and so many are deleted at once, of all flows. */
+const [pageSize, deletesAtOnce] = [1_000, 50];
+
+/** What has become of a flow when all are deleted. */
+interface DeletedFlow {
+  readonly flowid: string;
+  readonly status: "Deleted" | "Not deleted" | "In progress";
+  readonly status_info?: string;
+  readonly request_id?: string;
+}
+
 /** The version of OpenKilda's interface that a client speaks. */
 export type Version = "v1" | "v2";
 
@@ -71,6 +82,17 @@ const busy = (operation: OperationName, flowId: string): FlowProblem =>
     ? new FlowProblem(409, `Flow ${flowId} already exists, or an operation on it is under way`)
     : new FlowProblem(400, `Flow ${flowId} is in progress now`);
 
+/** The name of a request belongs to another one. */
+function reused({ headers }: FastifyRequest, name: string, flowId: string): FlowProblem {
+  const header = headers["idempotency-key"] === undefined ? "correlation_id" : "Idempotency-Key";
+  return new FlowProblem(
+    422,
+    `The ${header} ${JSON.stringify(name)} was used before for a request on flow ${flowId} that is not the same as this one. ` +
+      `That one stands, and this one was not done. Send this one with another ${header}. ` +
+      `To get the answer to that one, send it again as it was`,
+  );
+}
+
 const retryAfter = { "retry-after": "1" };
 
 /** Hands requests of clients to the hubs, and tells clients what has come of them. */
@@ -100,8 +122,7 @@ export class Operations {
     const key = keyOf(request);
     const isEarly = operation !== "validate" && prefersAsync(request);
     const common = {
-      // A key may be any text; what the history shows is one that can be read.
-      ...(key === undefined || /\p{Cc}/u.test(key) ? {} : { correlationId: key }),
+      ...correlationIn(key),
       ...(operation !== "validate" && wantsTurn(request) ? { queue: true } : {}),
       // Who was told that there is a flow finds it, whatever has come of it.
       ...(operation === "create" && isEarly ? { keep: true } : {}),
@@ -116,6 +137,8 @@ export class Operations {
       .submit(hubs[operation].name, { ...body, ...common }, options)
       .catch((error: unknown) => {
         if (error instanceof WheelworkError && error.code === "WW_BUSY") throw busy(operation, flowId);
+        if (error instanceof WheelworkError && error.code === "WW_KEY_REUSED")
+          throw reused(request, key ?? "", flowId);
         throw error;
       });
     const of = { operation, version, flowId, id: submitted.id };
@@ -123,6 +146,77 @@ export class Operations {
     if (isEarly && (await this.#isPlanned(submitted.id, waitMs))) return this.#early(reply, of);
     const answer = await this.#waits.answer(engine, submitted.id, waitMs).catch(isAway);
     return answer === undefined ? this.#pending(reply, of) : this.#answered(reply, of, answer);
+  }
+
+  /**
+   * Deletes all flows that there are, each by an operation of its own, and tells what has become of each. A flow that another operation works
+   * on waits for its turn. If the client is gone meanwhile, or this server dies, what was accepted goes on: the same request again deletes the
+   * rest.
+   */
+  async deleteAll({
+    request,
+    reply,
+  }: {
+    readonly request: FastifyRequest;
+    readonly reply: FastifyReply;
+  }): Promise<FastifyReply> {
+    const key = keyOf(request);
+    const isEarly = prefersAsync(request);
+    const waitMs = this.#grantedWait(request, reply, isEarly, isEarly ? 0 : undefined);
+    const until = performance.now() + waitMs;
+    const flowIds = await this.#flowIds();
+    const told: DeletedFlow[] = [];
+    const left = flowIds.entries();
+    const deleteSome = async (): Promise<void> => {
+      for (const [index, flowId] of left) told[index] = await this.#deleteOne(flowId, key, request, until);
+    };
+    await Promise.all(Array.from({ length: deletesAtOnce }, deleteSome));
+    return reply.code(told.some(({ status }) => status === "In progress") ? 202 : 200).send(told);
+  }
+
+  async #flowIds(): Promise<readonly string[]> {
+    const found: string[] = [];
+    for (;;) {
+      const after = found.at(-1);
+      const page = await this.#parts.store.flows({
+        limit: pageSize,
+        ...(after === undefined ? {} : { after }),
+      });
+      found.push(...page.map(({ spec }) => spec.flowId));
+      if (page.length < pageSize) return found;
+    }
+  }
+
+  async #deleteOne(
+    flowid: string,
+    key: string | undefined,
+    request: FastifyRequest,
+    until: number,
+  ): Promise<DeletedFlow> {
+    const { engine, hubs } = this.#parts;
+    try {
+      const { id } = await engine.submit(
+        hubs.delete.name,
+        { flowId: flowid, queue: true, ...correlationIn(key) },
+        { ...(key === undefined ? {} : { key }), ...causeOf(request) },
+      );
+      const answer = await this.#waits.answer(engine, id, until - performance.now()).catch(isAway);
+      if (answer === undefined) return { flowid, status: "In progress", request_id: id };
+      if (answer.kind === "result") {
+        const doubts = unconfirmedText((answer.value as unknown as OperationReply).unconfirmed);
+        const info = doubts === null ? "deleted" : `deleted, ${doubts}`;
+        return { flowid, status: "Deleted", status_info: info, request_id: id };
+      }
+      // Somebody else has deleted it meanwhile.
+      if (answer.code === "unknown")
+        return { flowid, status: "Deleted", status_info: answer.message, request_id: id };
+      const { message } = failureOf({ operation: "delete", version: "v1", flowId: flowid, id }, answer);
+      return { flowid, status: "Not deleted", status_info: message, request_id: id };
+    } catch (error) {
+      if (!(error instanceof WheelworkError)) throw error;
+      const { message } = error.code === "WW_KEY_REUSED" ? reused(request, key ?? "", flowid) : error;
+      return { flowid, status: "Not deleted", status_info: message };
+    }
   }
 
   /** The answer to a request that was sent before. */
@@ -262,6 +356,10 @@ function keyOf(request: FastifyRequest): string | undefined {
     throw invalid([{ path: "correlation_id", message: "must have no control characters" }]);
   return correlation === "" ? undefined : correlation;
 }
+
+/** A key may be any text; what the history shows is one that can be read. */
+const correlationIn = (key: string | undefined): { readonly correlationId?: string } =>
+  key === undefined || /\p{Cc}/u.test(key) ? {} : { correlationId: key };
 
 /** Whether a client wants its answer as soon as all that an operation needs is taken (RFC 7240). */
 const prefersAsync = ({ headers: { prefer } }: FastifyRequest): boolean =>

@@ -321,6 +321,12 @@ test("a name makes one operation of several requests", async () => {
     expect(await engine.count({ labels: { flow: id } })).toBe(1);
     const different = await send("POST", "/v2/flows", { ...body, description: "other" }, named);
     expect(different.status).toBe(422);
+    expect(different.json["error-description"]).toMatch(
+      new RegExp(
+        `^The ${header} "name of ${header}" was used before .* on flow ${id} .* Send this one with another`,
+        "i",
+      ),
+    );
     // The same name for another flow is another operation.
     expect((await send("POST", "/v2/flows", flowBody(`${id}-2`, header.length + 50), named)).status).toBe(
       200,
@@ -351,6 +357,36 @@ test("a name makes one operation of several requests", async () => {
     "idempotency-key": "k",
   });
   expect(again.json).toMatchObject({ flow_id: "flow-of-corre", status_info: "deleted" });
+});
+
+test("all flows are deleted together, and the answer says what has become of each", async () => {
+  const { send, switches, store, engine } = await startRest();
+  const ids = ["a", "b", "c", "d"];
+  for (const [index, id] of ids.entries()) await send("POST", "/v2/flows", flowBody(id, index + 1));
+  // One that waits for its turn, and then for a switch that is away.
+  switches.hold(3);
+  const updating = send("PATCH", "/v2/flows/b", { maximum_bandwidth: 5000 });
+  await switches.reached(3);
+  const named = { correlation_id: "all" };
+  const early = await send("DELETE", "/v1/flows", undefined, { ...named, prefer: "respond-async" });
+  expect([early.status, early.json.map(({ status }: { status: string }) => status)]).toEqual([
+    202,
+    ids.map(() => "In progress"),
+  ]);
+  switches.release(3);
+  expect((await updating).status).toBe(200);
+  const all = await send("DELETE", "/v1/flows", undefined, named);
+  expect([all.status, (await store.flows({ limit: 9 })).length, switches.count]).toEqual([200, 0, 0]);
+  // What is gone already is not listed any more.
+  for (const { flowid, status } of all.json)
+    expect([ids.includes(flowid), status]).toEqual([true, "Deleted"]);
+  expect(await engine.count({ hub: "delete-flow" })).toBe(ids.length);
+  await send("POST", "/v2/flows", flowBody("e", 1));
+  await switches.away(2);
+  expect((await send("DELETE", "/v1/flows")).json).toMatchObject([
+    { flowid: "e", status: "Deleted", status_info: `deleted, 2 rules unconfirmed on switch ${sw(2)}` },
+  ]);
+  expect((await send("DELETE", "/v1/flows")).json).toEqual([]);
 });
 
 test("a delete says which rules are unconfirmed", async () => {

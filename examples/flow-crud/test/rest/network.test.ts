@@ -169,6 +169,7 @@ test("each route says who may use it", async () => {
   };
   const reader = await bearer("reader", "reader");
   const creator = await bearer("creator", "submitter:create-flow");
+  const remover = await bearer("remover", "submitter:delete-flow");
   const operator = await bearer("operator", "operator");
   const { send, engine } = await startRest({ northbound: { access: { tokens: file } } });
   expect((await send("GET", "/v2/flows")).status).toBe(401);
@@ -184,6 +185,7 @@ test("each route says who may use it", async () => {
   expect((await send("PUT", "/v1/link/props", [], reader)).status).toBe(403);
   expect((await send("PUT", "/v1/link/props", [], operator)).status).toBe(200);
   expect((await send("PATCH", "/v1/flows/a/reroute/flush", undefined, reader)).status).toBe(403);
+  expect((await send("DELETE", "/v1/flows", undefined, remover)).status).toBe(403);
   const { items } = await engine.audit();
   expect(items).toMatchObject([{ by: "token:creator", hub: "create-flow" }]);
   const { json } = await send("GET", "/v2/flows/a/history", undefined, reader);
