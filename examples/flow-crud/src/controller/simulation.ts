@@ -184,10 +184,6 @@ function openSimulation(outside: Outside): OpenedSystem {
     check: async (requests) => {
       const problems: string[] = [];
       const speaker = await surroundings.speaker;
-      console.error(
-        "GIVENUP",
-        requests.map(outlineOf).filter((o) => o.isGivenUp && o.plans.length > 0).length,
-      );
       // Whatever was left in the middle, the next operation can put right.
       for (const flowId of flows) await close(flowId, store, speaker);
       const standing = await Promise.all(flows.map((flowId) => store.flow(flowId)));
