@@ -3,6 +3,7 @@ import { labelsOf } from "@wheelwork/core/kernel";
 import type { EngineEvent, RequestPage, Schedule } from "@wheelwork/engine";
 import { isDeepStrictEqual } from "node:util";
 import type { SimulatedClock } from "../../clock.ts";
+import { bulkHub } from "../checker/bulks.ts";
 import { scheduleHub } from "../checker/schedules.ts";
 import { fileDisk, memoryDisk, type Disk } from "../disk.ts";
 import { SimulatedNetwork } from "../network.ts";
@@ -309,9 +310,9 @@ export class Machine {
     const { items } = await node.engine.requests({ status: "incident", limit: 1000 });
     for (const { id } of items) {
       const options = { commandId: `operator ${this.clock.monotonicMs()}` };
-      const isSchedule = id.startsWith(scheduleHub);
+      const isRequest = !id.startsWith(scheduleHub) && !id.startsWith(bulkHub);
       await (
-        !isSchedule && endsNow()
+        isRequest && endsNow()
           ? node.engine.resolve(id, "nobody waits for it", options)
           : node.engine.retry(id, options)
       ).catch(() => {});
