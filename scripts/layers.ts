@@ -263,6 +263,7 @@ const layersOfPackages: readonly Layer[] = [
       engine,
       cluster,
       parts,
+      tls,
       "@wheelwork/kafka",
       "@wheelwork/northbound",
       "@wheelwork/northbound/tokens",

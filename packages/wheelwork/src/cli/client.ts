@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { CommandError } from "./command.ts";
 import type { ServerPlace } from "./contexts.ts";
 import { exitCodes, type ExitCode } from "./exit-codes.ts";
+import { secureFetch, tlsError, usesFiles, type Sent } from "./secure-fetch.ts";
 
 /** Problem details of the server, as docs/http.md has them. Nothing of it is sure: there may be a proxy in between. */
 interface Problem {
@@ -34,9 +35,14 @@ const timeoutMs = 75_000;
 /** Talks to a server. Everything that it sends may be sent twice: reads, and writes with an `Idempotency-Key`. */
 export class Client {
   readonly #place: ServerPlace;
+  readonly #ask: (target: URL, sent: Sent) => Promise<Response>;
 
+  /** @throws CommandError when a file of TLS cannot be read. */
   constructor(place: ServerPlace) {
     this.#place = place;
+    this.#ask = usesFiles(place)
+      ? secureFetch(place)
+      : (target, sent) => fetch(target, { ...sent, redirect: "error" });
   }
 
   get url(): string {
@@ -116,9 +122,8 @@ export class Client {
     for (const [name, value] of Object.entries(query))
       for (const one of [value].flat()) if (one !== undefined) target.searchParams.append(name, String(one));
     try {
-      const response = await fetch(target, {
+      const response = await this.#ask(target, {
         method,
-        redirect: "error",
         ...(signal === undefined ? {} : { signal }),
         headers: {
           accept: "application/json, application/problem+json",
@@ -135,9 +140,16 @@ export class Client {
   }
 
   #unreachable(cause: unknown): CommandError {
-    const { url, looked } = this.#place;
+    const { url, looked, cert } = this.#place;
+    const refused = tlsError(url, cause);
+    if (refused !== undefined) return refused;
+    // A server of Node gives no reason.
+    const isCut = cert !== undefined && (cause as NodeJS.ErrnoException | undefined)?.code === "ECONNRESET";
+    const hint = isCut
+      ? `\n  A server ends a connection like this if it does not trust the certificate ${cert}.`
+      : "";
     return new CommandError(
-      `the server cannot be reached at ${url}: ${reasonOf(cause)}\n  Why there: ${looked}.`,
+      `the server cannot be reached at ${url}: ${reasonOf(cause)}\n  Why there: ${looked}.${hint}`,
       exitCodes.tryAgain,
       cause,
     );

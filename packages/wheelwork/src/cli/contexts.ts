@@ -1,11 +1,12 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { CommandError, usageError } from "./command.ts";
 import { exitCodes } from "./exit-codes.ts";
+import { usesFiles, type TlsFiles } from "./secure-fetch.ts";
 
 /** A server that somebody has given a name. */
-export interface Context {
+export interface Context extends TlsFiles {
   readonly url: string;
   /** Sent as a bearer token. */
   readonly token?: string;
@@ -30,6 +31,22 @@ export const serverOptions = {
     type: "string",
     value: "NAME",
     about: "the context to use (WHEELWORK_CONTEXT, the current one)",
+  },
+  // Not --key: that is the key of a request.
+  "tls-cert": {
+    type: "string",
+    value: "FILE",
+    about: "a certificate that shows who the client is, as PEM (WHEELWORK_TLS_CERT, the context)",
+  },
+  "tls-key": {
+    type: "string",
+    value: "FILE",
+    about: "its private key, as PEM (WHEELWORK_TLS_KEY, the context)",
+  },
+  "tls-ca": {
+    type: "string",
+    value: "FILE",
+    about: "the authority of the server's certificate, as PEM (WHEELWORK_TLS_CA, the context)",
   },
 } as const;
 
@@ -66,14 +83,52 @@ export function writeContexts(contexts: ContextFile): void {
   renameSync(draft, file);
 }
 
+/** What the options say of the server. */
+export type ServerValues = { readonly [Name in keyof typeof serverOptions]?: string };
+
+const filesIn = (values: ServerValues): TlsFiles => fromNames((name) => values[`tls-${name}`]);
+
+/** The files that somebody names, by their whole paths. */
+function fromNames(fileOf: (name: keyof TlsFiles) => string | undefined): TlsFiles {
+  const named = (["cert", "key", "ca"] as const).flatMap((name) => {
+    const file = fileOf(name);
+    return file === undefined ? [] : [[name, resolve(file)]];
+  });
+  return Object.fromEntries(named) as TlsFiles;
+}
+
+/** The certificate goes with its key: both are from the same place. */
+const over = (files: TlsFiles, { cert, key, ca }: TlsFiles): TlsFiles => ({
+  ...(ca === undefined ? {} : { ca }),
+  ...(files.cert !== undefined || files.key !== undefined || cert === undefined ? {} : { cert }),
+  ...(files.cert !== undefined || files.key !== undefined || key === undefined ? {} : { key }),
+  ...files,
+});
+
+/** The files of TLS that options or the environment name. */
+export const tlsFilesOf = (values: ServerValues, env: NodeJS.ProcessEnv = process.env): TlsFiles =>
+  over(
+    filesIn(values),
+    fromNames((name) => env[`WHEELWORK_TLS_${name.toUpperCase()}`]),
+  );
+
 /**
- * Finds the server: an option goes first, then the environment, then the current context. The token of a context goes only to
- * the server of that context.
+ * Finds the server: an option goes first, then the environment, then the current context. The token and the certificate of a context go
+ * only to the server of that context.
  */
-export function findServer(
-  { url, context }: { readonly url?: string; readonly context?: string },
-  env: NodeJS.ProcessEnv = process.env,
-): ServerPlace {
+export function findServer(values: ServerValues, env: NodeJS.ProcessEnv = process.env): ServerPlace {
+  const { cert, key, ca, ...place } = placeOf(values, env);
+  const known = Object.fromEntries(
+    Object.entries({ cert, key, ca }).filter(([, file]) => file !== undefined),
+  );
+  if (place.url.startsWith("https:")) return { ...place, ...over(tlsFilesOf(values, env), known) };
+  if (!usesFiles(filesIn(values))) return place;
+  throw usageError(
+    `--tls-cert, --tls-key and --tls-ca are for https, and the address is ${place.url}\n  Why there: ${place.looked}.`,
+  );
+}
+
+function placeOf({ url, context }: ServerValues, env: NodeJS.ProcessEnv): ServerPlace {
   const token = env["WHEELWORK_TOKEN"];
   const own = token === undefined ? {} : { token };
   if (url !== undefined) return { url: checked(url, "--url"), ...own, looked: "--url says so" };

@@ -40,7 +40,9 @@ const introduction = `<!-- Made by \`npm run -s wheelwork -- help --markdown > d
 
 \`wheelwork\` asks the HTTP server of an engine (see [HTTP](http.md)), so it works alike on SQLite, on a cluster and on Storm. A few commands look at the servers of a cluster or of Storm themselves.
 
-It finds the server by \`--url\`, then \`--context\`, then \`WHEELWORK_URL\`, then \`WHEELWORK_CONTEXT\`, then the current context, and else takes \`http://127.0.0.1:8088\`. \`WHEELWORK_TOKEN\` is sent as a bearer token, so that it is in no history of a shell. [Security](security.md) says who may do what. The token of a context goes only to the server of that context.
+It finds the server by \`--url\`, then \`--context\`, then \`WHEELWORK_URL\`, then \`WHEELWORK_CONTEXT\`, then the current context, and else takes \`http://127.0.0.1:8088\`. \`WHEELWORK_TOKEN\` is sent as a bearer token, so that it is in no history of a shell. [Security](security.md) says who may do what. The token and the certificate of a context go only to the server of that context.
+
+To a server that wants certificates of its clients (mTLS), \`--tls-cert\` and \`--tls-key\` show one; \`--tls-ca\` names the authority of the server, if Node does not trust it. A context may keep the paths of the three files.
 
 Commands with \`--store\` read the SQLite file of an engine that has stopped. They start no engine, and write nothing.
 

@@ -6,10 +6,12 @@ import {
   named,
   readContexts,
   serverOptions,
+  tlsFilesOf,
   writeContexts,
   type Context,
 } from "./contexts.ts";
 import { outputOption, printRows, say } from "./output.ts";
+import { secureFetch, usesFiles } from "./secure-fetch.ts";
 
 const contexts: readonly Command[] = [
   command({
@@ -19,10 +21,11 @@ const contexts: readonly Command[] = [
     options: outputOption,
     run: async ({ values }) => {
       const { current, contexts: known } = readContexts();
-      const rows = Object.entries(known).map(([name, { url, token }]) => ({
+      const rows = Object.entries(known).map(([name, { url, token, cert }]) => ({
         name,
         url,
         hasToken: token !== undefined,
+        ...(cert === undefined ? {} : { cert }),
         isCurrent: name === current,
       }));
       printRows(values.output, rows, {
@@ -31,6 +34,7 @@ const contexts: readonly Command[] = [
           ["context", ({ name }) => name],
           ["url", ({ url }) => url],
           ["token", ({ hasToken }) => (hasToken ? "yes" : "no")],
+          ["certificate", ({ cert }) => cert ?? ""],
         ],
         idOf: ({ name }) => name,
         none: "there are no contexts",
@@ -41,9 +45,17 @@ const contexts: readonly Command[] = [
     name: "context set",
     about: "Gives a server a name. The first one becomes the current one.",
     more: `A token is read from the environment, so that it is not in the history of the shell:
-WHEELWORK_TOKEN=... wheelwork context set prod --url https://flows.example.com`,
+WHEELWORK_TOKEN=... wheelwork context set prod --url https://flows.example.com
+
+Of a certificate it keeps the paths of the files, not what is in them:
+wheelwork context set prod --url https://flows.example.com --tls-cert me.crt --tls-key me.key --tls-ca ca.crt`,
     takes: "NAME",
-    options: { url: { ...serverOptions.url, about: "of the server (compulsory)" } },
+    options: {
+      url: { ...serverOptions.url, about: "of the server (compulsory)" },
+      "tls-cert": serverOptions["tls-cert"],
+      "tls-key": serverOptions["tls-key"],
+      "tls-ca": serverOptions["tls-ca"],
+    },
     run: async ({ values, positionals: [name = ""] }) => {
       if (values.url === undefined) throw usageError("context set needs --url");
       const { current = name, contexts: known } = readContexts();
@@ -51,7 +63,14 @@ WHEELWORK_TOKEN=... wheelwork context set prod --url https://flows.example.com`,
       const context: Context = {
         url: checked(values.url, "--url"),
         ...(token === undefined ? {} : { token }),
+        ...tlsFilesOf(values),
       };
+      // What is wrong is said now, and not with the first command.
+      if (usesFiles(context)) {
+        if (!context.url.startsWith("https:"))
+          throw usageError("--tls-cert, --tls-key and --tls-ca are for https");
+        secureFetch(context);
+      }
       writeContexts({ current, contexts: { ...known, [name]: context } });
       say(`${name} is ${context.url}${current === name ? ", and the current context" : ""}`);
     },

@@ -1,7 +1,7 @@
 import { nextAfter, readStore, type RequestView, type StoreReader } from "@wheelwork/engine";
 import { Client } from "./client.ts";
 import { usageError } from "./command.ts";
-import { findServer, serverOptions } from "./contexts.ts";
+import { findServer, serverOptions, type ServerValues } from "./contexts.ts";
 
 /** A request, as a list shows it. */
 export interface Row {
@@ -76,8 +76,9 @@ export async function withSource<T>(
   { store, ...server }: Values,
   read: (source: Source) => Promise<T>,
 ): Promise<T> {
-  if (store === undefined) return read(new ServerSource(new Client(findServer(server as object))));
-  if (server.url !== undefined || server.context !== undefined)
+  if (store === undefined) return read(new ServerSource(new Client(findServer(server as ServerValues))));
+  const names = Object.keys(serverOptions) as (keyof ServerValues)[];
+  if (names.some((name) => server[name] !== undefined))
     throw usageError("give --store for a file, or --url or --context for a server");
   const reader = readStore(store);
   let given: T;
