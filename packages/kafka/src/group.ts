@@ -5,6 +5,7 @@ import {
   type MemberOptions,
   type MemberState,
   type Membership,
+  type Partitions,
 } from "@wheelwork/engine/cluster";
 import { retrying, systemClock, type RetryPolicy } from "@wheelwork/engine/parts";
 import type { clientOptions } from "./connection.ts";
@@ -152,7 +153,8 @@ export class GroupMembership implements Membership {
       },
     });
     consumer.on("consumer:group:join", ({ assignments }) => {
-      if (this.#consumer === consumer && !this.#hasLeft) assigned(assignments ?? []);
+      if (this.#consumer === consumer && !this.#hasLeft)
+        assigned(this.#withGone(consumer, assignments ?? []));
     });
     const again = (): void => {
       if (this.#consumer !== consumer || this.#hasLeft) return;
@@ -168,6 +170,17 @@ export class GroupMembership implements Membership {
     });
     this.#consumer = consumer;
     return consumer;
+  }
+
+  /**
+   * The client does not ask a lone member how it shares out: it gives it all partitions of the topics that are there. Those of a topic
+   * that is gone are its own, too. Where we have shared out, each topic is named.
+   */
+  #withGone(consumer: Consumer, assigned: readonly GroupAssignment[]): readonly Partitions[] {
+    const named = new Set(assigned.map(({ topic }) => topic));
+    const gone = this.#member.topics.filter((topic) => !named.has(topic) && !consumer.topics.has(topic));
+    const all = (topic: string): number[] => [...Array(this.#counts.get(topic) ?? 0).keys()];
+    return [...assigned, ...gone.map((topic) => ({ topic, partitions: all(topic) }))];
   }
 
   #discard(): void {

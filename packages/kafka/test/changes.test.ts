@@ -224,6 +224,23 @@ suite("topics that change under their readers", () => {
     await third.stop();
   });
 
+  test("a group of one node that shares out anew while its inbox is missing keeps its shard", async () => {
+    const { inbox, channel, node, answers, ask, append } = await cluster();
+    const only = await node();
+    const log = connect();
+    await admin.deleteTopics({ topics: [inbox] });
+    await expect.poll(() => admin.listTopics(), eventually).not.toContain(inbox);
+    await addPartitions(channel.from, 1, 2);
+    // The second partition has a reader once the group has shared out.
+    await ask("k1", 1, 1);
+    await expect.poll(() => answers.get("k1"), eventually).toEqual(result(1));
+    expect(only.shards).toHaveLength(1);
+    await log.ensureTopics([{ name: inbox, partitions: 1 }]);
+    await append("k2", 2);
+    await expect.poll(() => answers.get("k2"), eventually).toEqual(result(2));
+    await only.stop();
+  });
+
   test("how far a group has come is told for each partition, with where it begins", async () => {
     const log = connect();
     const topic = `t-${randomUUID()}`;
