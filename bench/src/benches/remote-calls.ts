@@ -52,7 +52,7 @@ interface Place {
   readonly calls: number;
 }
 
-export const open = (file: string): Engine =>
+const open = (file: string): Engine =>
   createEngine({
     hubs: [caller, turn],
     workers: [],

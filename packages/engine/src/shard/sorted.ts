@@ -9,11 +9,10 @@ export async function sortInTurns<T>(
   compare: (a: T, b: T) => number,
   turns: BusyTurns,
 ): Promise<void> {
-  if (list.length <= atOnce) return void list.sort(compare);
   let from: T[] = [];
   for (let start = 0; start < list.length; start += atOnce) {
-    for (const item of list.slice(start, start + atOnce).sort(compare)) from.push(item);
-    await turns.next();
+    for (const item of list.slice(start, start + atOnce).toSorted(compare)) from.push(item);
+    if (list.length > atOnce) await turns.next();
   }
   for (let size = atOnce; size < from.length; size *= 2) {
     const merged: T[] = [];

@@ -94,7 +94,7 @@ interface Span {
 }
 
 /** Cells of a facet, from one to another, the last included. */
-export interface CellSpan {
+interface CellSpan {
   readonly facet: number;
   readonly from: number;
   readonly to: number;
