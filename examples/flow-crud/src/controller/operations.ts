@@ -78,6 +78,14 @@ interface OperationData extends Wish {
 
 type Data = DeepReadonly<OperationData>;
 
+/** What runs knew before those of others were closed: then the round was the try, and `keep` no part of the intent. */
+type VersionOne = Omit<OperationData, "round" | "abandoned"> & { readonly keep: boolean };
+
+function toVersion2({ keep, intent, ...data }: VersionOne): OperationData {
+  const kept: Intent = intent.kind === "create" ? { ...intent, keep } : intent;
+  return { ...data, intent: kept, round: data.try, abandoned: null };
+}
+
 const stepOf = (data: Data, step: keyof typeof steps): number => data.round * stepsPerRound + steps[step];
 
 /** The phases of a plan, in their order: see `seq` of the speaker. */
@@ -189,6 +197,8 @@ function operationHub<Schema extends z.ZodType>(
       request: request as unknown as typeof DeleteFlow,
       reply: OperationReply,
       errors: operationErrors,
+      version: 2,
+      migrate: { 1: ({ state, data }) => ({ state, data: { ...toVersion2(data as VersionOne) } }) },
       deadlineMs,
       deadline: {
         raise: "TimeoutRaised",
