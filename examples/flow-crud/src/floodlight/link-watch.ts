@@ -13,6 +13,8 @@ export interface PatienceOptions {
   readonly flapMs?: number;
   /** … up to this. Default 30,000. */
   readonly maxHoldMs?: number;
+  /** A change of a port must last for so long before it is told. Its link fails at once. Default 1,000. */
+  readonly portHoldMs?: number;
 }
 
 /** What was known when it began. */
@@ -28,6 +30,10 @@ interface Connected {
   readonly address: string;
   readonly description: string;
   readonly ports: Map<number, StoredPort>;
+  /** The ports as they were told last. */
+  readonly told: Map<number, StoredPort>;
+  /** When ports have changed, of which nothing was told since. */
+  readonly changedAt: Map<number, number>;
 }
 
 /** A link: its two ends in the order of their names. */
@@ -65,7 +71,7 @@ export class LinkWatch {
     options: PatienceOptions & { readonly latencyOf?: (link: Segment) => number | undefined } = {},
   ) {
     const { silenceMs = 15_000, holdMs = 2_000, flapMs = 10_000, maxHoldMs = 30_000 } = options;
-    this.#patience = { silenceMs, holdMs, flapMs, maxHoldMs };
+    this.#patience = { silenceMs, holdMs, flapMs, maxHoldMs, portHoldMs: options.portHoldMs ?? 1_000 };
     this.#latencyOf = options.latencyOf ?? (() => undefined);
     this.know(now, known);
   }
@@ -111,7 +117,8 @@ export class LinkWatch {
     this.#awaited.delete(switchId);
     const { address, description, ports } = about;
     const byNumber = new Map(ports.map((port) => [port.port, port]));
-    this.#switches.set(switchId, { address, description, ports: byNumber });
+    const told = new Map(byNumber);
+    this.#switches.set(switchId, { address, description, ports: byNumber, told, changedAt: new Map() });
     this.#events.push(this.#switchEvent(switchId));
     for (const link of this.#linksOf.get(switchId) ?? []) {
       // What was silent while a switch was away is given its time.
@@ -133,10 +140,10 @@ export class LinkWatch {
   port(now: number, switchId: string, port: StoredPort): void {
     const known = this.#switches.get(switchId);
     if (known === undefined) return;
-    const before = known.ports.get(port.port);
     known.ports.set(port.port, port);
-    if (before?.isUp !== port.isUp || before.speedKbps !== port.speedKbps)
-      this.#events.push({ kind: "port", switchId, ...port });
+    // No flow depends on it: a port that flaps is told once it is still.
+    if (known.told.has(port.port)) known.changedAt.set(port.port, now);
+    else this.#tellPort(switchId, known, port);
     if (port.isUp) return;
     for (const link of this.#linksOf.get(switchId) ?? []) if (!this.#hasPorts(link)) this.#fail(now, link);
   }
@@ -158,9 +165,22 @@ export class LinkWatch {
     this.#tellUp(now, link);
   }
 
+  #tellPort(switchId: string, { told }: Connected, port: StoredPort): void {
+    const before = told.get(port.port);
+    told.set(port.port, port);
+    if (before?.isUp !== port.isUp || before.speedKbps !== port.speedKbps)
+      this.#events.push({ kind: "port", switchId, ...port });
+  }
+
   /** Time has passed. */
   tick(now: number): void {
-    const { silenceMs } = this.#patience;
+    const { silenceMs, portHoldMs } = this.#patience;
+    for (const [switchId, known] of this.#switches)
+      for (const [number, changedAt] of known.changedAt) {
+        if (now - changedAt < portHoldMs) continue;
+        known.changedAt.delete(number);
+        this.#tellPort(switchId, known, known.ports.get(number) as StoredPort);
+      }
     for (const link of this.#links.values()) {
       const { from, to } = link.segment;
       const isHeard = this.#switches.has(from) && this.#switches.has(to);

@@ -407,7 +407,7 @@ function routeOperationsOf(app: FastifyInstance, around: FlowSurroundings): void
       {
         summary: "Cancel the automatic reroutes of a flow that wait for their turn",
         description:
-          "No queue of reroutes can be stuck, so nothing has to be emptied. One that runs goes on.",
+          "No queue of reroutes can be stuck, so nothing has to be emptied. One that runs goes on. What the network still asks for is looked at again within some minutes.",
         operationId: "flushReroutes",
         permission: "operate",
         failure: "Could not flush reroutes of flow",
