@@ -43,8 +43,9 @@ export function owe(books: Books, flowIds: readonly string[], now: number): void
 const mostDoublings = 20;
 
 function dueAt({ since, tries, hasFailed }: Concern, { firstMs, mostMs, patienceMs }: Pace): number {
-  const doubled = firstMs * 2 ** Math.min(tries, mostDoublings);
-  return since + (hasFailed ? Math.min(doubled, mostMs) : patienceMs);
+  const firstPauseMs = hasFailed ? firstMs : patienceMs;
+  const longestMs = hasFailed ? mostMs : Math.max(mostMs, patienceMs);
+  return since + Math.min(firstPauseMs * 2 ** Math.min(tries, mostDoublings), longestMs);
 }
 
 /** See `FlowStore.takeDue`. */

@@ -22,7 +22,9 @@ export interface RestoreOptions {
   readonly againMs?: number;
   /** The longest pause between two of them, in milliseconds. Default 300,000. */
   readonly maxAgainMs?: number;
-  /** How long a reroute or another operation may take until somebody looks what has become of it, in milliseconds. Default 60,000. */
+  /**
+   * How long a reroute or another operation may take until somebody looks what has become of it, in milliseconds. Default 60,000. It doubles, too.
+   */
   readonly patienceMs?: number;
 }
 

@@ -176,12 +176,12 @@ export function subjectOf(event: NetworkEvent): string {
 export const Pace = z.object({
   /** The most that are taken at once. */
   limit: z.int().min(1),
-  /** So long after a reroute that has failed, in milliseconds. It doubles with each try … */
+  /** So long after a reroute that has failed, in milliseconds. */
   firstMs: z.int().min(0),
-  /** … up to this. */
-  mostMs: z.int().min(0),
   /** So long after whatever should have ended by then, in milliseconds. */
   patienceMs: z.int().min(0),
+  /** Both double with each try, up to this, in milliseconds. */
+  mostMs: z.int().min(0),
 });
 export type Pace = z.output<typeof Pace>;
 

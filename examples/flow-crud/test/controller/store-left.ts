@@ -78,6 +78,8 @@ export function conformsWhenLeft(newStore: NewStore): void {
       expect(await store.takeDue(pace)).toEqual({ flows: [], nextInMs: 60_000 });
     }
     now += 60_000;
+    // Nothing may come of it for long, and then it is handed out more and more seldom.
+    expect(await store.takeDue({ ...pace, mostMs: 300_000 })).toEqual({ flows: [], nextInMs: 240_000 });
     const again = await reopen();
     expect(await again.takeDue({ ...pace, limit: 1 })).toEqual(isDue);
     const next = new Operator(again, 40);
