@@ -57,6 +57,20 @@ export async function chaos(plan: ChaosPlan): Promise<ChaosReport> {
       await system.kill("SIGKILL");
       await start();
     },
+    "cancel what runs": async () => {
+      const { body } = await load.ask("GET", "/requests?status=running&limit=100");
+      const { requests } = body as { readonly requests: readonly { id: string; hub: string }[] };
+      const operations = requests.filter(({ hub }) =>
+        /^(?:create|update|delete|reroute|restore|swap|sync)-flow$/.test(hub),
+      );
+      const headers = { "content-type": "application/json" };
+      for (const { id } of operations)
+        // It may have ended by now, or the application may have died.
+        await fetch(`${system.url}/requests/${encodeURIComponent(id)}/cancel`, {
+          method: "POST",
+          headers,
+        }).catch(() => {});
+    },
     ...stage.faults(random),
   };
   try {
