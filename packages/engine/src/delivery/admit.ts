@@ -27,7 +27,7 @@ export function admit(channel: Channel, record: LogRecord, oldestMs = 0): Admitt
       ? { hub: refusedHub.name, request: { message: understood.refusal } }
       : { hub: understood.hub, request: understood.request };
   const { traceparent, tracestate } = record.headers;
-  const trace = traceContext(traceparent, tracestate);
+  const trace = "refusal" in understood ? traceContext(traceparent, tracestate) : understood.trace;
   const entry: RequestEntry = { type: "request", ...asked, replyTo, origin: { topic, partition, offset } };
   return { key, entry: trace === undefined ? entry : { ...entry, trace } };
 }

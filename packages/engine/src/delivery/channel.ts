@@ -1,7 +1,22 @@
-import { end, hub, WheelworkError, type Answer, type Hub, type Schema } from "@wheelwork/core";
+import {
+  end,
+  hub,
+  WheelworkError,
+  type Answer,
+  type Hub,
+  type Schema,
+  type TraceContext,
+} from "@wheelwork/core";
 import { isError, plain, textOf, type HubDefinition } from "@wheelwork/core/kernel";
 import type { LogRecord } from "../ports/log.ts";
 import type { Message } from "../ports/ports.ts";
+import { traceContext } from "../ports/trace.ts";
+
+/** What a message says of its trace. */
+export interface MessageTrace {
+  readonly traceparent?: string | undefined;
+  readonly tracestate?: string | undefined;
+}
 
 /** A pair of topics through which other systems send requests and get answers, in their own formats. */
 export interface Channel {
@@ -17,6 +32,11 @@ export interface Channel {
    * @throws WheelworkError WW_INVALID_REQUEST for a message that it cannot understand. The refusal is its answer.
    */
   request(message: LogRecord): unknown;
+  /**
+   * What has caused the request, as W3C Trace Context writes it, if the messages say it in their values. What is not valid counts as absent.
+   * Default: the headers `traceparent` and `tracestate` of the message. On Storm a message has no headers.
+   */
+  trace?(message: LogRecord): MessageTrace | undefined;
   /** The answer in the channel's format. The key of its message is the key of the request. */
   answer(answer: Answer): Pick<Message, "value" | "headers">;
 }
@@ -46,20 +66,28 @@ const refused = hub(
 export const refusedHub: HubDefinition = { ...refused.definition, name: "refused:invalid" };
 
 /** The request of a record, or why it is refused. */
-export type Understood = { readonly request: unknown; readonly hub: string } | { readonly refusal: string };
+export type Understood =
+  | { readonly request: unknown; readonly hub: string; readonly trace: TraceContext | undefined }
+  | { readonly refusal: string };
 
 /** What a record of a channel asks for. */
 export function understand(channel: Channel, record: LogRecord): Understood {
   try {
     const { hub } = channel;
     // The shard may be another node's, and then it goes there as JSON: it must be the same here. A promise is no JSON.
-    const asked = channel.request({ ...record, value: record.value.toWellFormed() });
+    const message = { ...record, value: record.value.toWellFormed() };
+    const asked = channel.request(message);
     const request = plain(asked, "WW_INVALID_REQUEST", "what the channel has made of a message");
-    return { hub: typeof hub === "string" ? hub : hub.name, request };
+    const { traceparent, tracestate } = channel.trace?.(message) ?? record.headers;
+    const trace = traceContext(textIn(traceparent), textIn(tracestate));
+    return { hub: typeof hub === "string" ? hub : hub.name, request, trace };
   } catch (error) {
     return { refusal: refusalOf(error) };
   }
 }
+
+/** A program in JavaScript may give anything. */
+const textIn = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
 
 /** Why a request is refused, in one sentence. */
 export function refusalOf(error: unknown): string {

@@ -12,7 +12,7 @@ export interface StormApp {
   readonly schedules?: readonly Schedule[];
   /** Is told what happens in a hub's task. It must not throw. */
   readonly observe?: (signal: EngineEvent) => void;
-  /** See the option of an engine. Storm's spout drops headers, so that no message brings a trace along. */
+  /** See the option of an engine. Storm's spout drops headers: messages bring a trace along if their channel finds it in the value. */
   readonly tracing?: Tracing;
   readonly limits?: Partial<ShardLimits>;
   /** How long answers and histories are kept after the end, in milliseconds. Default 7 days. */

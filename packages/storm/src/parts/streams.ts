@@ -6,17 +6,19 @@ import { routeOf, shardOf } from "@wheelwork/engine/parts";
 export const hubStreams = {
   /** Attempts to make, and those to give up. */
   "stream-hub-bolt-to-worker-bolt": ["key", "body"],
-  /** Answers, and dead letters. */
+  /** Answers, dead letters, and messages of relays with headers. */
   "stream-hub-bolt-to-nb": ["key", "body"],
   /** Callbacks wanted, and those that are not any more. */
   "stream-to-bolt-coordinator": ["key", "body"],
-  /** In the simple case, the messages of relays. */
+  /** In the simple case, the messages of relays without headers. */
   "stream-hub-bolt-to-fl": ["key", "message", "topic"],
 } as const;
 
 export const workerStreams = {
   "stream-worker-bolt-to-hub-bolt": ["key", "body"],
   "stream-worker-bolt-to-fl": ["key", "message", "topic"],
+  /** Messages of relays with headers. */
+  "stream-worker-bolt-to-nb": ["key", "body"],
 } as const;
 
 export const coordinatorStreams = {

@@ -131,6 +131,7 @@ export function stormTopology(options: StormTopologyOptions): AnyTopology {
       .connect("bolt-worker", "stream-worker-bolt-to-hub-bolt", "bolt-hub", byKey)
       .connect("spout-worker", "default", "bolt-worker", byKey)
       .connect("bolt-worker", "stream-worker-bolt-to-fl", "bolt-to-fl", byKey)
+      .connect("bolt-worker", "stream-worker-bolt-to-nb", "bolt-to-nb", { type: "shuffle" })
       .only([...bases, "bolt-worker", ...relays]);
   }
   // Answers from outside name an attempt, not its request: each hub looks whether they are for it.

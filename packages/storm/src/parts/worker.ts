@@ -13,6 +13,7 @@ import {
   type AttemptOutcome,
   type AttemptProgress,
   type AttemptWait,
+  type Publication,
 } from "./streams.ts";
 import { stormLogger } from "./logger.ts";
 import { every, realPorts, type StormPorts } from "./ports.ts";
@@ -101,8 +102,16 @@ export class WorkerBolt implements Bolt<Streams> {
       (key, items) => output.emit("stream-worker-bolt-to-hub-bolt", [key, JSON.stringify(items)]),
     );
     this.#tell = (wait) => outcomes.add(rootOf(wait.request), wait);
+    // Any task publishes what it gets.
+    const publications = new TupleBatcher<Publication>(clock, 1, (key, items) =>
+      output.emit("stream-worker-bolt-to-nb", [key, JSON.stringify(items)]),
+    );
     const bus: Bus = {
-      publish: (topic, { key, value }) => output.emit("stream-worker-bolt-to-fl", [key, value, topic]),
+      // Storm's own writer of topics knows no headers.
+      publish: (topic, message) =>
+        message.headers === undefined
+          ? output.emit("stream-worker-bolt-to-fl", [message.key, message.value, topic])
+          : publications.add(message.key, { topic, message }),
       subscribe: (topic, receive) => subscribe(this.#receivers, topic, receive),
     };
     const report = (attempt: Attempt, outcome: Outcome): void => {
