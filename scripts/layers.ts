@@ -264,6 +264,7 @@ const layersOfPackages: readonly Layer[] = [
       cluster,
       parts,
       tls,
+      "@wheelwork/client/sse",
       "@wheelwork/kafka",
       "@wheelwork/northbound",
       "@wheelwork/northbound/tokens",

@@ -1,7 +1,8 @@
 import type { components } from "./api.ts";
 import { ApiError, problemIn } from "./errors.ts";
+import { eventsIn } from "./sse.ts";
 
-/** A server-sent event with data. */
+/** A server-sent event with an id and data. */
 export interface Message {
   readonly id: string;
   /** What the server has sent, parsed. */
@@ -41,7 +42,7 @@ export async function* readMessages(
       if (response.status === 204) return;
       if (!response.ok)
         throw new ApiError(response.status, problemIn(await response.json().catch(() => undefined)));
-      for await (const { id, event, data } of blocksIn(response)) {
+      for await (const { id, event, data } of eventsIn(response)) {
         if (event === "problem") throw problemOf(data);
         pauseMs = firstPauseMs;
         last = id ?? last;
@@ -61,38 +62,6 @@ export async function* readMessages(
 function problemOf(data = "{}"): ApiError {
   const problem = JSON.parse(data) as components["schemas"]["Problem"];
   return new ApiError(problem.status, problem);
-}
-
-interface Block {
-  readonly id?: string;
-  readonly event?: string;
-  readonly data?: string;
-}
-
-/** The events of a stream: lines such as `id: …` and `data: …`, and an empty one behind each. A comment shows that it lives. */
-async function* blocksIn({ body }: Response): AsyncGenerator<Block> {
-  if (body === null) return;
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      text += value;
-      const blocks = text.split("\n\n");
-      text = blocks.pop() ?? "";
-      for (const block of blocks)
-        yield Object.fromEntries(
-          block.split("\n").map((line) => {
-            const end = line.indexOf(": ");
-            return [line.slice(0, end), line.slice(end + 2)];
-          }),
-        ) as Block;
-    }
-  } finally {
-    // Who has read enough wants no more of it.
-    await reader.cancel().catch(() => {});
-  }
 }
 
 function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {

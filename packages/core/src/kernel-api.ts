@@ -47,7 +47,14 @@ export { isRetrying, redeliver } from "./redelivery.ts";
 export { restore, snapshot, type RunSnapshot } from "./snapshot.ts";
 export { step, type Effect, type ManyEffects } from "./effects.ts";
 export { spansOf } from "./spans.ts";
-export { isLabelName, isLabelValue, labelsOf, mustBeLabelName, mustBeLabelValue } from "./labels.ts";
+export {
+  isLabelName,
+  isLabelValue,
+  labelPatterns,
+  labelsOf,
+  mustBeLabelName,
+  mustBeLabelValue,
+} from "./labels.ts";
 export { laneKeyOf, whenBusyOf, type ExclusiveDefinition } from "./exclusive.ts";
 export { grant, laneError, pend, postpone, type PendingOptions } from "./pending.ts";
 export { incidentOf } from "./answers.ts";

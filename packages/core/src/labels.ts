@@ -18,8 +18,15 @@ const maxLength = 200;
 const isShort = (text: string): boolean =>
   text.length <= maxLength || (text.length <= 2 * maxLength && Array.from(text).length <= maxLength);
 
+/** What a name of a label is, and what a value is, as far as a pattern can say it: for documents, too. */
+export const labelPatterns = {
+  name: "[A-Za-z][A-Za-z0-9_-]{0,49}",
+  value: `[^\\p{Cc}]{1,${maxLength}}`,
+} as const;
+const namePattern = new RegExp(`^${labelPatterns.name}$`);
+
 /** Whether a text may be the name of a label. */
-export const isLabelName = (name: string): boolean => /^[A-Za-z][A-Za-z0-9_-]{0,49}$/.test(name);
+export const isLabelName = (name: string): boolean => namePattern.test(name);
 
 /** Whether a value may be that of a label. */
 export const isLabelValue = (value: unknown): value is string =>

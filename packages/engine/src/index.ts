@@ -68,7 +68,7 @@ export type {
   StatusFilter,
   TimeRange,
 } from "./ports/filter.ts";
-export { statusFilters } from "./ports/filter.ts";
+export { labelsOfTexts, statusFilters } from "./ports/filter.ts";
 export type {
   AuditAbout,
   AuditBatch,

@@ -1,6 +1,7 @@
 import { WheelworkError } from "@wheelwork/core";
 import {
   eventTypes,
+  labelsOfTexts,
   type Engine,
   type EventFilter,
   type EventsPage,
@@ -8,9 +9,9 @@ import {
   type ToldEvent,
 } from "@wheelwork/engine";
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { callerOf, recheck } from "./access/gate.ts";
+import { callerOf, mayRead } from "./access/gate.ts";
 import { arrivalOf, EventStream } from "./event-stream.ts";
-import { labelParameter, labelsOf, listValues, several } from "./filters.ts";
+import { labelParameter, listValues, several } from "./filters.ts";
 import { documented, problem } from "./openapi.ts";
 import { eventOutline } from "./outlines.ts";
 import { problemDetails, problemOf, type ProblemDetails } from "./problems.ts";
@@ -21,8 +22,8 @@ import type { Waits } from "./waits.ts";
 
 /** So often is a client told that the stream goes on, and where it is, while nothing else is; in milliseconds. */
 const silentMs = 15_000;
-/** So often is looked whether the client may still read, while nothing happens and at most while much does. In milliseconds. */
-const [idleCheckMs, busyCheckMs] = [2500, 1000];
+/** So often is looked whether the client may still read while nothing happens, in milliseconds. */
+const idleCheckMs = 2500;
 /** How long a client may leave unread what was sent, in milliseconds. */
 const unreadMs = 30_000;
 /** Events are sent together, up to so many characters or one event. */
@@ -97,7 +98,7 @@ export function routeEvents(app: FastifyInstance, engine: Engine, waits: Waits):
       });
       const told = engine.events({
         ...filter,
-        ...(label === undefined ? {} : { labels: labelsOf(label) }),
+        ...(label === undefined ? {} : { labels: labelsOfTexts(label) }),
         ...(after === undefined ? {} : { after }),
         signal: leave.signal,
       });
@@ -175,25 +176,6 @@ function shownTo(request: FastifyRequest, engine: Engine): (event: ToldEvent) =>
     } catch {
       // Nobody knows what to hide.
       return { ...of, event: eventOutline(event) };
-    }
-  };
-}
-
-/**
- * Whether a client may read on: its token may have been revoked, or have expired, and so may its scope. If nobody can tell, it may not:
- * it connects again.
- */
-export function mayRead(request: FastifyRequest): () => Promise<boolean> {
-  const { payloads } = callerOf(request);
-  let checkedAt = performance.now();
-  return async () => {
-    const now = performance.now();
-    if (now - checkedAt < busyCheckMs) return true;
-    checkedAt = now;
-    try {
-      return (await recheck(request)).payloads === payloads;
-    } catch {
-      return false;
     }
   };
 }

@@ -1,5 +1,7 @@
 import type { Problem } from "@wheelwork/core";
+import { labelPatterns } from "@wheelwork/core/kernel";
 import {
+  labelsOfTexts,
   statusFilters,
   type Engine,
   type RequestCounts,
@@ -52,9 +54,9 @@ export const labelParameter = several(
   "A label that the hub has given the request: tenant=acme. Of several values of one name, one must be; of several names, all.",
   {
     type: "string",
-    pattern: "^[A-Za-z][A-Za-z0-9_-]{0,49}=.",
+    pattern: `^${labelPatterns.name}=.`,
     maxLength: 251,
-    documented: { pattern: "^[A-Za-z][A-Za-z0-9_-]{0,49}=[^\\p{Cc}]{1,200}$" },
+    documented: { pattern: `^${labelPatterns.name}=${labelPatterns.value}$` },
   },
 );
 
@@ -118,16 +120,8 @@ export function filterOf(query: FilterQuery): RequestFilter {
     ...(answeredAt === undefined ? {} : { answeredAt }),
     ...(durationMs === undefined ? {} : { durationMs }),
     ...(tried === undefined ? {} : { attempts: tried }),
-    ...(query.label === undefined ? {} : { labels: labelsOf(query.label) }),
+    ...(query.label === undefined ? {} : { labels: labelsOfTexts(query.label) }),
   };
-}
-
-/** Labels as a query has them: `name=value`. */
-export function labelsOf(given: readonly string[]): Record<string, readonly string[]> {
-  const byName = Map.groupBy(given, (label) => label.slice(0, label.indexOf("=")));
-  return Object.fromEntries(
-    Array.from(byName, ([name, labels]) => [name, labels.map((label) => label.slice(name.length + 1))]),
-  );
 }
 
 /** The time that a parameter says. If it is none, that is a problem. */

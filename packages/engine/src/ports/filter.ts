@@ -58,6 +58,14 @@ export interface RequestFilter {
   readonly labels?: Readonly<Record<string, string | readonly string[]>>;
 }
 
+/** The labels that texts such as `tenant=acme` say. Of several values of one name, one is meant. */
+export function labelsOfTexts(given: readonly string[]): Record<string, readonly string[]> {
+  const byName = Map.groupBy(given, (label) => label.slice(0, label.indexOf("=")));
+  return Object.fromEntries(
+    Array.from(byName, ([name, labels]) => [name, labels.map((label) => label.slice(name.length + 1))]),
+  );
+}
+
 /** A place in a list. */
 export interface ListPlace {
   readonly createdAt: number;

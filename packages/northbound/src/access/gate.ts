@@ -52,6 +52,28 @@ export async function recheck(request: FastifyRequest): Promise<Caller> {
   return again === undefined ? callerOf(request) : again();
 }
 
+/** So often is looked at most whether the client of a stream may still read, in milliseconds. */
+const recheckMs = 1000;
+
+/**
+ * Whether a client may read on: its token may have been revoked, or have expired, and so may its scope. If nobody can tell, it may not:
+ * it connects again.
+ */
+export function mayRead(request: FastifyRequest): () => Promise<boolean> {
+  const { payloads } = callerOf(request);
+  let checkedAt = performance.now();
+  return async () => {
+    const now = performance.now();
+    if (now - checkedAt < recheckMs) return true;
+    checkedAt = now;
+    try {
+      return (await recheck(request)).payloads === payloads;
+    } catch {
+      return false;
+    }
+  };
+}
+
 /** Who gives a command, for the engine. */
 export function giverOf(request: FastifyRequest): { readonly by?: string } {
   const { name } = callerOf(request);

@@ -1,3 +1,4 @@
+import { eventsIn } from "@wheelwork/client/sse";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CommandError } from "./command.ts";
 import type { ServerPlace } from "./contexts.ts";
@@ -69,22 +70,16 @@ export class Client {
       accept: "text/event-stream, application/problem+json",
       ...(after === undefined ? {} : { "last-event-id": after }),
     };
-    const { body } = await this.#fetch("GET", path, { query, headers }, async (response) => {
-      if (!response.ok) throw refusedBy(await replyOf(response));
-      return response;
+    const response = await this.#fetch("GET", path, { query, headers }, async (given) => {
+      if (!given.ok) throw refusedBy(await replyOf(given));
+      return given;
     });
-    const texts = body?.pipeThrough(new TextDecoderStream()) ?? [];
-    let text = "";
     try {
-      for await (const part of texts) {
-        const blocks = (text + part).split("\n\n");
-        text = blocks.pop() ?? "";
-        for (const { id, event, data = "null" } of blocks.map(fieldsOf)) {
-          const given: unknown = json(data);
-          if (event === "problem")
-            throw refusedBy({ status: Number((given as { readonly status: unknown }).status), body: given });
-          if (id !== undefined) yield { id, data: given ?? undefined };
-        }
+      for await (const { id, event, data = "null" } of eventsIn(response)) {
+        const given: unknown = json(data);
+        if (event === "problem")
+          throw refusedBy({ status: Number((given as { readonly status: unknown }).status), body: given });
+        if (id !== undefined) yield { id, data: given ?? undefined };
       }
     } catch (error) {
       throw error instanceof CommandError ? error : this.#unreachable(error);
@@ -162,15 +157,6 @@ async function replyOf(response: Response): Promise<Reply> {
   const isJson = /[/+]json\b/.test(headers.get("content-type") ?? "");
   return { status, headers, body: isJson ? json(text) : text };
 }
-
-/** The fields of a server-sent event: lines such as `id: …`. */
-const fieldsOf = (block: string): { readonly id?: string; readonly event?: string; readonly data?: string } =>
-  Object.fromEntries(
-    block.split("\n").map((line) => {
-      const end = line.indexOf(": ");
-      return [line.slice(0, end), line.slice(end + 2)];
-    }),
-  );
 
 function json(text: string): unknown {
   try {

@@ -1,4 +1,4 @@
-import { nextAfter, readStore, type RequestView, type StoreReader } from "@wheelwork/engine";
+import { labelsOfTexts, nextAfter, readStore, type RequestView, type StoreReader } from "@wheelwork/engine";
 import { Client } from "./client.ts";
 import { usageError } from "./command.ts";
 import { findServer, serverOptions, type ServerValues } from "./contexts.ts";
@@ -130,13 +130,9 @@ class FileSource implements Source {
   }
 
   async list({ cursor, label = [], ...filter }: Filter): ReturnType<Source["list"]> {
-    const byName = Map.groupBy(label, (one) => one.slice(0, one.indexOf("=")));
-    const labels = Object.fromEntries(
-      Array.from(byName, ([name, given]) => [name, given.map((one) => one.slice(name.length + 1))]),
-    );
     const { items, ...more } = await this.#reader.requests({
       ...(filter as { readonly limit: number }),
-      labels,
+      labels: labelsOfTexts(label),
       ...(cursor === undefined ? {} : { cursor }),
     });
     return { requests: items.map((item) => withTexts(item) as Row), ...more };
