@@ -21,6 +21,7 @@ import { routeAudit } from "./audit.ts";
 import { routeBulks } from "./bulks.ts";
 import { boundBuffers, Pipelines } from "./buffers.ts";
 import { routeEvents } from "./events.ts";
+import { FormerKeys } from "./former-keys.ts";
 import { prefersText } from "./headers.ts";
 import { boundConnections, checkEveryMs, headTimeoutMs } from "./connections.ts";
 import { acceptOnlyJson } from "./json.ts";
@@ -56,8 +57,9 @@ export interface NorthboundOptions extends ProtectOptions {
    */
   readonly extra?: (app: FastifyInstance) => void | Promise<void>;
   /**
-   * Whether a request whose `Idempotency-Key` came to a version before 0.1.0 is found, when it comes again. This costs a
-   * look-up for each request with a key. Set it to false once the retention of those requests is over. Default: true.
+   * Whether a request whose `Idempotency-Key` came to a version before 0.1.0 is found, when it comes again. The server looks once
+   * whether the engine has such requests: in an embedded engine after its first request with a key, in a cluster an hour later. Until
+   * then, and if there is one, each request with a key costs a look-up. Default: true.
    */
   readonly acceptFormerKeys?: boolean;
   /** Draws the path of a run. Default: none, so that `/requests/{id}/diagram.svg` is 501. */
@@ -121,7 +123,7 @@ export async function northbound(options: NorthboundOptions): Promise<FastifyIns
     routes: new Map(routes.map((route) => [route.hub.name, route])),
     defaultWaitMs: options.defaultWaitMs ?? 10_000,
     maxWaitMs: options.maxWaitMs ?? 60_000,
-    acceptFormerKeys: options.acceptFormerKeys ?? true,
+    formerKeys: new FormerKeys(engine, options.acceptFormerKeys ?? true),
     beginWithinMs: options.beginWithinMs ?? 500,
     diagram: options.diagram,
   };

@@ -5,14 +5,7 @@ import { callerOf, giverOf } from "./access/gate.ts";
 import type { Secrets } from "@wheelwork/core/kernel";
 import type { Caller } from "./access/grants.ts";
 import { render, type StatusOf } from "./answers.ts";
-import {
-  hashedId,
-  idempotencyKey,
-  preferredWait,
-  prefersText,
-  traceHeaders,
-  type IdempotencyKey,
-} from "./headers.ts";
+import { hashedId, idempotencyKey, preferredWait, prefersText, traceHeaders } from "./headers.ts";
 import {
   documented,
   idempotencyHeader,
@@ -22,6 +15,7 @@ import {
   responseHeaders,
   type JsonSchema,
 } from "./openapi.ts";
+import type { FormerKeys } from "./former-keys.ts";
 import { answerOutline, eventOutline, requestOutline } from "./outlines.ts";
 import { errorWithout, eventWithout, requestWithout, secretsIn, secretsOf } from "./secrets.ts";
 import { HttpProblem, invalid, problemDetails, retryAfter } from "./problems.ts";
@@ -66,7 +60,7 @@ export interface Surroundings {
   readonly routes: ReadonlyMap<string, HubRoute>;
   readonly defaultWaitMs: number;
   readonly maxWaitMs: number;
-  readonly acceptFormerKeys: boolean;
+  readonly formerKeys: FormerKeys;
   readonly beginWithinMs: number;
   readonly diagram: ((hub: AnyHub, history: readonly HistoryEvent[]) => Promise<string>) | undefined;
 }
@@ -143,7 +137,7 @@ export function routeHub(app: FastifyInstance, route: HubRoute, around: Surround
       const key = idempotencyKey(request);
       const body = objectBody(request);
       const startAt = startOf(request);
-      const known = key === undefined ? {} : { key: await requestKey(around, hub, key) };
+      const known = key === undefined ? {} : { key: await around.formerKeys.keyOf(hub, key) };
       const later = startAt === undefined ? {} : { startAt };
       const options = {
         ...known,
@@ -174,26 +168,6 @@ function startOf({ query }: FastifyRequest): number | undefined {
   if (time !== undefined) return Math.max(0, time);
   const hint = startAt.includes(" ") ? ". In a URL, a + is written %2B" : "";
   throw invalid("the query", [{ path: "startAt", message: `${mustBeTime}${hint}` }]);
-}
-
-/**
- * The key of a request with an `Idempotency-Key`. Earlier versions made another one of the header: such a request is known
- * under that.
- */
-async function requestKey(
-  { engine, acceptFormerKeys }: Surroundings,
-  hub: string,
-  { sent, key }: IdempotencyKey,
-): Promise<string> {
-  if (!acceptFormerKeys) return key;
-  const former = hashedId(hub, sent);
-  try {
-    await engine.request(former);
-    return former;
-  } catch (error) {
-    if (error instanceof WheelworkError && error.code === "WW_NOT_FOUND") return key;
-    throw error;
-  }
 }
 
 const diagramPolicy = `${safeHeaders["content-security-policy"]}; style-src 'unsafe-inline'; sandbox`;

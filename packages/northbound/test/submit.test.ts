@@ -120,6 +120,25 @@ describe("an idempotency key", () => {
     expect(anew.json()).toMatchObject({ requestId: "order 17" });
   });
 
+  test("is not looked up as an earlier version stored it, once it is known that there is no such request", async () => {
+    const { app, engine } = await system();
+    const formerOf = (key: string) => createHash("sha256").update(`greet\n${key}`).digest("hex").slice(0, 32);
+    // Ids that the engine has made are as long.
+    await engine.call(greet, { name: "Eve" });
+    let number = 0;
+    /** The id of a request that is stored under a hash. */
+    const found = async (): Promise<string> => {
+      const key = `order ${++number}`;
+      await engine.call(greet, { name: "Ada" }, { key: formerOf(key) });
+      const headers = { "idempotency-key": key };
+      const response = await app.inject({ ...post, payload: { name: "Ada" }, headers });
+      return (response.json() as { requestId: string }).requestId === key ? "the key" : "the hash";
+    };
+    await app.inject({ ...post, payload: { name: "Ada" } });
+    await expect.poll(found).toBe("the key");
+    expect(await found()).toBe("the key");
+  });
+
   test.each([
     "order/42",
     "..",
