@@ -14,7 +14,7 @@ import {
 
 const now = 1000;
 const unassigned: AssignmentState = { name: "unassigned" };
-const causes: readonly ClaimFailure[] = ["lacks-hubs", "broken", "for-now"];
+const causes: readonly ClaimFailure[] = ["too-old", "broken", "for-now"];
 
 /** A shard to which all this happens: its last state, and what was to be done about the last event. */
 function after(...events: readonly AssignmentEvent[]) {
@@ -124,7 +124,7 @@ test("what only people can set right is reported, and tried again after a while 
 });
 
 test("a shard whose hubs this node lacks is refused for good, and the group is told", () => {
-  const refused = [assigned, failed("lacks-hubs")];
+  const refused = [assigned, failed("too-old")];
   expect(after(...refused)).toMatchObject({
     state: { name: "refused" },
     actions: ["report-refused", "rejoin"],
@@ -147,7 +147,7 @@ test("it is known since when a shard is without its store: while it is claimed i
   for (const events of [
     [...lost, takenAway],
     [assigned, failed("broken")],
-    [assigned, failed("lacks-hubs")],
+    [assigned, failed("too-old")],
   ])
     expect(after(...events).state).not.toHaveProperty("lostSince");
 });
@@ -229,10 +229,11 @@ test("in no state that can be reached is a shard claimed twice, or kept against 
 });
 
 test("failures of a claim are told apart by their codes", () => {
-  const of = (code: "WW_HUB_UNKNOWN" | "WW_LOG_LOST" | "WW_STORE_LOCKED"): ClaimFailure =>
+  const of = (code: "WW_HUB_UNKNOWN" | "WW_STORE_NEWER" | "WW_LOG_LOST" | "WW_STORE_LOCKED"): ClaimFailure =>
     claimFailureOf(new WheelworkError(code, "as the test says"));
-  expect([of("WW_HUB_UNKNOWN"), of("WW_LOG_LOST"), of("WW_STORE_LOCKED")]).toEqual([
-    "lacks-hubs",
+  expect([of("WW_HUB_UNKNOWN"), of("WW_STORE_NEWER"), of("WW_LOG_LOST"), of("WW_STORE_LOCKED")]).toEqual([
+    "too-old",
+    "too-old",
     "broken",
     "for-now",
   ]);

@@ -22,7 +22,8 @@ import { retrying, type RetryPolicy } from "../ports/retry.ts";
  *            instead of claiming again: two owners would take the shard from each other for ever.
  *   failed   Only people can set right what is wrong: its store has lost commits, or the topic of its inbox is missing. It is
  *            claimed again now and then, since nobody tells the node that they have.
- *   refused  The shard has runs of hubs that this node lacks (I20). For good: the group gives it to a node that has them.
+ *   refused  The shard has runs of hubs that this node lacks (I20), or a newer version has written its store. For good: the group gives
+ *            it to a node that can work on it.
  *
  * Only one claim or release runs at a time, and neither can be taken back. What happens meanwhile changes the aim: the state
  * that `claiming` or `releasing` is to end in.
@@ -59,8 +60,8 @@ export type AssignmentEvent =
   /** Whether the loop has its store now. */
   | { readonly type: "store-checked"; readonly isLost: boolean; readonly now: number };
 
-/** Why a claim failed: this node lacks hubs; only people can set it right; it may go better next time. */
-export type ClaimFailure = "lacks-hubs" | "broken" | "for-now";
+/** Why a claim failed: this node is older than what is stored, or lacks its hubs; only people can set it right; it may go better next time. */
+export type ClaimFailure = "too-old" | "broken" | "for-now";
 
 /** What is to be done about it, in this order. */
 export type AssignmentAction =
@@ -158,7 +159,7 @@ function claimFailed(
   { aim, retryMs, lostSince }: Extract<AssignmentState, { name: "claiming" }>,
   { cause, now }: Extract<AssignmentEvent, { type: "claim-failed" }>,
 ): Transition {
-  if (cause === "lacks-hubs") return to({ name: "refused" }, "report-refused", "rejoin");
+  if (cause === "too-old") return to({ name: "refused" }, "report-refused", "rejoin");
   if (cause === "broken")
     return aim === "unassigned" ? to({ name: aim }, "report-failed") : failed("report-failed");
   if (aim !== "owned") return to({ name: aim });
@@ -217,12 +218,12 @@ export function isWanted(state: AssignmentState): boolean {
 export function claimFailureOf(error: unknown): ClaimFailure {
   switch (error instanceof WheelworkError ? error.code : undefined) {
     case "WW_HUB_UNKNOWN":
-      return "lacks-hubs";
+    case "WW_STORE_NEWER":
+      return "too-old";
     case "WW_LOG_LOST":
     case "WW_COMMITS_LOST":
     case "WW_CLOCK":
     case "WW_CONFIG":
-    case "WW_STORE_NEWER":
     case "WW_STORE_CORRUPT":
       return "broken";
     default:

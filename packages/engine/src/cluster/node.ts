@@ -345,7 +345,12 @@ class Node implements Shards {
           case "not-released":
             return logger.warn({ shard, error: error.message }, "a shard was not let go in good order");
           case "refused":
-            logger.error({ shard, error: error.message }, "this node lacks hubs of a shard, and refuses it");
+            logger.error(
+              { shard, error: error.message },
+              "this node is older than a shard, or lacks its hubs, and refuses it",
+            );
+            // Of hubs another node may have more. A store has one version for all shards, and this node is of no use to it.
+            if (error instanceof WheelworkError && error.code === "WW_STORE_NEWER") onFailure?.(error);
             return observe?.({ name: "shard-refused", shard });
           case "taken-over":
             logger.warn({ shard, node }, "a shard was taken over by another owner");
