@@ -9,8 +9,8 @@ export type FormerRequest = AttemptRequest & Parameters<typeof isSuspect>[0];
 /** When an attempt was begun, as far as the order of attempts goes: those that have waited time out later. */
 const orderOf = ({ due = 0, firstDue }: AttemptRequest): number => firstDue ?? due;
 
-/** The order in which attempts were begun. */
-export const byBegin = (a: AttemptRequest, b: AttemptRequest): number => orderOf(a) - orderOf(b);
+/** The order in which attempts of one spoke were begun. */
+const byBegin = (a: AttemptRequest, b: AttemptRequest): number => orderOf(a) - orderOf(b);
 
 /**
  * Which open attempts of a spoke may have been under way in a process that has died. All that were are among them, or else the

@@ -1,3 +1,4 @@
+import type { Input } from "@wheelwork/core/kernel";
 import { weightOfItem, type Item } from "./items.ts";
 import { Line } from "./line.ts";
 import { Pace } from "./pace.ts";
@@ -22,7 +23,7 @@ export class Intake {
   readonly #underWay = new Line<Item>();
   /** New requests, and what has come for their keys since. */
   readonly #new = new Line<Item>();
-  /** The keys of new requests that are not decided, and how many each has: what comes for these keys waits behind. */
+  /** The keys of new requests that are not decided, and how many each has: commands for these keys wait behind. */
   readonly #newKeys = new Map<string, number>();
   #requests = 0;
   /** About how many bytes the requests weigh that wait to be decided. */
@@ -123,7 +124,7 @@ export class Intake {
   }
 
   #lineOf(item: Item): Line<Item> {
-    const isBehind = this.#newKeys.size > 0 && item.kind !== "mark" && this.#newKeys.has(item.key);
+    const isBehind = this.#newKeys.size > 0 && mayNeedRequest(item) && this.#newKeys.has(item.key);
     return isBehind ? this.#new : this.#underWay;
   }
 
@@ -245,6 +246,17 @@ interface Load {
   heavy: number;
   taken: number;
 }
+
+/**
+ * Whether an item may mean a run that a request before it begins. What comes of attempts never does: its run is there. It must not wait
+ * behind a request that is sent again, since callbacks wait for what is under way only.
+ */
+function mayNeedRequest(item: Item): item is Exclude<Item, { readonly kind: "mark" }> {
+  if (item.kind === "request") return true;
+  return item.kind === "input" && !ofAttempts.has(item.input.kind);
+}
+
+const ofAttempts: ReadonlySet<Input["kind"]> = new Set(["outcome", "progress", "begin"]);
 
 /** Whether a request begins something whose sender hears of a refusal. */
 const isNew = (item: Item): boolean =>

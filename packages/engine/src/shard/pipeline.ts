@@ -128,11 +128,13 @@ export class Pipeline {
     return this.#committing === undefined ? 0 : now - this.#committing.began;
   }
 
-  /** Whether the commit under way takes long. Callbacks that are due wait for it, and its end wakes the loop. */
+  /** Whether what is being committed was decided some time ago. Callbacks that are due wait for it, and its end wakes the loop. */
   get isStalled(): boolean {
-    return (
-      this.#committing !== undefined && this.#options.clock.monotonicMs() - this.#committing.began >= lateMs
-    );
+    const { clock, time } = this.#options;
+    const committing = this.#committing;
+    if (committing === undefined) return false;
+    // One that was decided ahead has waited for the commit before it.
+    return clock.monotonicMs() - committing.began >= lateMs || time.now() - committing.batch.since >= lateMs;
   }
 
   /** Whether callbacks wait for what a claim has found open. The end of that wakes the loop. */

@@ -11,8 +11,8 @@ export async function sortInTurns<T>(
 ): Promise<void> {
   let from: T[] = [];
   for (let start = 0; start < list.length; start += atOnce) {
+    if (start > 0) await turns.next();
     for (const item of list.slice(start, start + atOnce).toSorted(compare)) from.push(item);
-    if (list.length > atOnce) await turns.next();
   }
   for (let size = atOnce; size < from.length; size *= 2) {
     const merged: T[] = [];

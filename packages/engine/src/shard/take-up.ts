@@ -1,6 +1,5 @@
 import { isRunning, type Call, type Run } from "@wheelwork/core/kernel";
 import type { WorkerHost } from "../attempts/host.ts";
-import { byBegin } from "../attempts/under-way.ts";
 import type { BusyTurns } from "../ports/clock.ts";
 import type { Intake } from "./intake.ts";
 import { outcomesIn } from "./items.ts";
@@ -46,8 +45,11 @@ export async function takeUp(tenure: Tenure, options: TakeUpOptions, turns: Busy
     if (turns.tookOne()) await turns.next();
     if (tenure.isOver) return;
   }
-  await sortInTurns(attempts, (a, b) => byBegin(a.call, b.call), turns);
+  await sortInTurns(attempts, (a, b) => begunAt(a.call) - begunAt(b.call), turns);
 }
+
+/** When the present attempt was begun. Earlier versions stored only when it times out, which is much the same within a spoke. */
+const begunAt = ({ since, firstDue, due = 0 }: Call): number => since ?? firstDue ?? due;
 
 /** The attempts that need not be made again. */
 class OpenAttempts {

@@ -118,23 +118,53 @@ test("what is under way does not wait for new requests, nor these for it", () =>
   expect(keysOf(intake.take(4))).toEqual(["owed"]);
 });
 
-test("what comes for the key of a new request waits behind it, until that is decided", () => {
+const cancel = (key: string): InputItem => ({ kind: "input", key, input: { kind: "cancel", id: "c" } });
+
+test("what says how an attempt has ended waits behind no request that is sent again", () => {
   const intake = new Intake(100);
-  intake.push(outcome("k"));
+  const outcome: InputItem = {
+    kind: "input",
+    key: "k",
+    input: { kind: "outcome", call: 0, attempt: 1, epoch: 1, outcome: { kind: "ok", output: {} } },
+  };
+  const progress: InputItem = {
+    kind: "input",
+    key: "k",
+    input: { kind: "progress", call: 0, attempt: 1, epoch: 1, value: 1 },
+  };
+  const reply: Item = {
+    kind: "relayReply",
+    key: "k",
+    spoke: "s",
+    correlation: "c",
+    outcome: { kind: "timeout" },
+  };
+  intake.push(requestOf("k", "h", {}));
+  for (const item of [outcome, progress, reply]) intake.push(item);
+  // Callbacks wait for what is under way, and for nothing else.
+  expect(intake.underWay.length).toBe(3);
+  expect(intake.take(1)).toHaveLength(1);
+  intake.putBack([outcome]);
+  expect(intake.underWay.length).toBe(4);
+});
+
+test("commands for the key of a new request wait behind it, until that is decided", () => {
+  const intake = new Intake(100);
+  intake.push(cancel("k"));
   const request = requestOf("k", "h", {});
   intake.push(request);
-  intake.push(outcome("k"));
+  intake.push(cancel("k"));
   intake.push(outcome("other"));
   expect(intake.underWay.length).toBe(2);
   const taken = intake.take(2);
   expect(taken.map(({ kind }) => kind)).toEqual(["request", "input"]);
   // What comes while the store is asked follows, too, and all is put back in its order.
-  intake.push(outcome("k"));
+  intake.push(cancel("k"));
   for (const item of taken) intake.requestDone(item);
   intake.putBack(taken);
   expect(intake.take(3).map(({ kind }) => kind)).toEqual(["request", "input", "input"]);
   intake.requestDone(request);
-  intake.push(outcome("k"));
+  intake.push(cancel("k"));
   expect(intake.underWay.length).toBe(3);
 });
 

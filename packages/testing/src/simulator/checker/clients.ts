@@ -70,7 +70,7 @@ export class ClientChecks {
         if (entry.kind !== "signal" || entry.result !== "accepted") return;
         return this.#demand(
           "I9",
-          runs.get(entry.key)?.commands.has(`signal ${entry.id}`) === true,
+          this.#hasSignal(entry.key, entry.id),
           () => `the signal ${entry.id} to ${entry.key} is accepted, and is not there`,
         );
       case "view":
@@ -115,6 +115,13 @@ export class ClientChecks {
       run === undefined || run.status === "ended",
       () => `${key} is refused as too much, though it is under way`,
     );
+  }
+
+  /** Whether a signal has come to a run, or is kept by it. A run forgets ids with time, and its history does not. */
+  #hasSignal(key: string, id: string): boolean {
+    const run = this.#evidence.runs.get(key);
+    if (run?.commands.has(`signal ${id}`) === true) return true;
+    return run?.events.some((event) => event.type === "signalled" && event.id === id) === true;
   }
 
   #tell(key: string, answer: Answer): void {

@@ -38,11 +38,13 @@ export class Owed {
   /** A call of a hub begins. */
   child(run: RunModel, call: CallModel): void {
     const key = `${run.key}/${call.number}`;
-    // The store may refuse the child: then its parked parent keeps that for later.
+    // The store may refuse the child: then its parent keeps that for later, if it is parked, or that parks it.
     const isKept = (): boolean =>
       run.events.some(
         (event) =>
-          event.type === "parked" && event.input.kind === "outcome" && event.input["call"] === call.number,
+          (event.type === "parked" || event.type === "incident") &&
+          event.input.kind === "outcome" &&
+          event.input["call"] === call.number,
       );
     const isOpen = (): boolean =>
       run.calls.get(call.number) === call && !this.#evidence.runs.has(key) && !isKept();
