@@ -47,7 +47,7 @@ const rechecks = new WeakMap<FastifyRequest, () => Promise<Caller>>();
  * Who sends a request, asked again: its token may have been revoked since, or have expired.
  * @throws HttpProblem when the route would not let it in any more.
  */
-export async function recheck(request: FastifyRequest): Promise<Caller> {
+async function recheck(request: FastifyRequest): Promise<Caller> {
   const again = rechecks.get(request);
   return again === undefined ? callerOf(request) : again();
 }
