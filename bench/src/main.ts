@@ -11,7 +11,7 @@ import { lanes } from "./benches/lanes.ts";
 import { openflow } from "./benches/openflow.ts";
 import { operatorsPoll } from "./benches/operators.ts";
 import { overload } from "./benches/overload.ts";
-import { remoteCalls } from "./benches/remote-calls.ts";
+import { waitingCalls } from "./benches/waiting-calls.ts";
 import { parkedRuns } from "./benches/parked-runs.ts";
 import { postgres } from "./benches/postgres.ts";
 import { storm } from "./benches/storm.ts";
@@ -29,7 +29,7 @@ const benches: readonly Bench[] = [
   parkedRuns,
   entities,
   lanes,
-  remoteCalls,
+  waitingCalls,
   fullStore,
   findRequests,
   operatorsPoll,

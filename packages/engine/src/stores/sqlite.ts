@@ -199,12 +199,14 @@ export class SqliteStore implements Store {
   hubVersions(except: ReadonlySet<string>): { hub: string; version: number }[] {
     // Walks the index from one (hub, version) to the next, however many runs have it.
     const found: { hub: string; version: number }[] = [];
-    let row = this.#get("SELECT hub, version FROM run ORDER BY hub, version LIMIT 1");
+    const nextHub = "SELECT hub, version FROM run WHERE hub > ? ORDER BY hub, version LIMIT 1";
+    // SQLite begins a search for pairs beyond this one at the first that is equal, and reads all of these.
+    const nextVersion = "SELECT hub, version FROM run WHERE hub = ? AND version > ? ORDER BY version LIMIT 1";
+    let row = this.#get(nextHub, "");
     while (row !== undefined) {
       const { hub, version } = row as { hub: string; version: number };
       if (this.#hasRun(hub, version, except)) found.push({ hub, version });
-      const next = "SELECT hub, version FROM run WHERE (hub, version) > (?, ?) ORDER BY hub, version LIMIT 1";
-      row = this.#get(next, hub, version);
+      row = this.#get(nextVersion, hub, version) ?? this.#get(nextHub, hub);
     }
     return found;
   }

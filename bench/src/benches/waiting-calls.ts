@@ -30,7 +30,7 @@ const turn = hub(
   },
 );
 
-/** The caller, which is in no lane: the lane of its callee belongs to another shard. */
+/** The caller, which is in no lane. */
 const caller = hub(
   "caller",
   {
@@ -124,25 +124,25 @@ const restart = phase(import.meta.url, "restart", async ({ file }: Place) => {
   return figures;
 });
 
-/** Calls into lanes of other shards that wait for long: each has a caller and a carrier in memory. */
-export const remoteCalls: Bench = {
-  name: "remote-calls",
+/** Calls of hubs that wait for long: each has a caller and a callee in memory, as a call into another shard has a carrier. */
+export const waitingCalls: Bench = {
+  name: "waiting-calls",
   about:
-    "100,000 open calls into lanes of other shards (--full: 1,000,000): memory, restart, how long the loop is held",
+    "100,000 open calls of hubs in lanes (--full: 1,000,000): memory, restart, how long the loop is held",
   run: async ({ dir, full, report, note }) => {
-    const calls = full ? 1_000_000 : Number(process.env["CALLS"] ?? 100_000);
+    const calls = full ? 1_000_000 : 100_000;
     await withFolder(dir, async (folder) => {
       const place = { file: join(folder, "engine.db"), calls };
       note(`opening ${calls} calls`);
       const filled = await inChild(fill, place);
       report({
-        bench: "remote-calls-fill",
+        bench: "waiting-calls-fill",
         calls,
         ...filled,
         file_mb: Math.round(statSync(place.file).size / 1e6),
       });
       note("restarting");
-      report({ bench: "remote-calls-restart", calls, ...(await inChild(restart, place)) });
+      report({ bench: "waiting-calls-restart", calls, ...(await inChild(restart, place)) });
     });
   },
 };
