@@ -405,7 +405,7 @@ function restOf(run: Run): string | null {
   const { late, answer, answeredAt, cancel, incident } = run;
   const { held } = run.round;
   const { parent } = run.origin;
-  const { signals, unnamed: commands } = run.received;
+  const { signals, unnamed: commands = new Set<string>() } = run.received;
   const plain = held ?? answer ?? parent ?? incident;
   if (plain === undefined && !late && cancel === "none" && signals.length === 0 && commands.size === 0)
     return null;

@@ -54,7 +54,7 @@ export function knownCommand(
   if (post !== undefined && last?.number !== undefined && last.number >= post.number)
     return last.number === post.number && last.hash === hash ? "duplicate" : "reused";
   const known = run.received.named?.get(name);
-  if (known === undefined) return run.received.unnamed.has(name) ? "duplicate" : undefined;
+  if (known === undefined) return run.received.unnamed?.has(name) === true ? "duplicate" : undefined;
   return hash === undefined || known.hash === hash ? "duplicate" : "reused";
 }
 
@@ -95,9 +95,9 @@ export function remember(
 ): void {
   const name = `${kind} ${id}`;
   if (hash === undefined) {
-    run.received.unnamed.add(name);
-    if (run.received.unnamed.size > maxUnnamed)
-      run.received.unnamed.delete(run.received.unnamed.values().next().value as string);
+    const unnamed = (run.received.unnamed ??= new Set());
+    unnamed.add(name);
+    if (unnamed.size > maxUnnamed) unnamed.delete(unnamed.values().next().value as string);
     return;
   }
   const named = (run.received.named ??= new Map());

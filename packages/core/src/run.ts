@@ -136,7 +136,16 @@ interface Received {
   /** The accepted commands whose sender gave an id, and the senders of posts: see commands.ts. The oldest are first. */
   named: Map<string, NamedCommand> | undefined;
   /** The last accepted commands whose id the engine made, in the same form. Such a command comes twice only when a log delivers it again, soon after. */
-  readonly unnamed: Set<string>;
+  unnamed: Set<string> | undefined;
+}
+
+/** The calls of all runs that have none open: an empty map for each of them would take 200 bytes, and there may be millions. */
+const noCalls: ReadonlyMap<number, Call> = new Map();
+
+/** The open calls of a run, to be changed. */
+export function callsOf(run: Run): Map<number, Call> {
+  if (run.calls === noCalls) run.calls = new Map();
+  return run.calls as Map<number, Call>;
 }
 
 /** One run of a hub, and all that the engine knows of it. Only `apply` changes it. All times are engine time. */
@@ -160,8 +169,8 @@ export class Run extends Callback {
   data: unknown = null;
   /** Number of the next call. */
   nextCall = 0;
-  /** The open calls, by number. */
-  readonly calls = new Map<number, Call>();
+  /** The open calls, by number. Only `apply` changes them. */
+  calls: ReadonlyMap<number, Call> = noCalls;
   /** How far the round of its state has come. */
   readonly round: Round = { nextQueued: 0, left: undefined, held: undefined };
   /** The hub's deadline, which bounds the work. */
@@ -185,7 +194,7 @@ export class Run extends Callback {
   /** Whether a cancel was accepted, and has moved the run to another state. It never goes back. */
   cancel: "none" | "accepted" | "moved" = "none";
   /** What others have sent it since it began. */
-  readonly received: Received = { signals: [], named: undefined, unnamed: new Set() };
+  readonly received: Received = { signals: [], named: undefined, unnamed: undefined };
   /** Why the run is parked, and the inputs that are kept for its retry. */
   incident:
     | {
@@ -308,10 +317,11 @@ export function apply(run: Run, event: RunEvent): void {
       if (event.cancelled === true) run.cancel = "moved";
       if (event.drops !== undefined) drop(run, event.drops);
       patch(run, event);
+      if (event.calls === undefined) run.calls = noCalls;
       open(run, event.calls, event.at);
       return;
     case "settled":
-      run.calls.delete(event.call);
+      callsOf(run).delete(event.call);
       if (event.closes !== undefined) close(run, event.closes);
       if (event.held !== undefined) hold(run, event.held);
       patch(run, event);
@@ -480,7 +490,7 @@ function keptSignal({ signal, payload, transformed }: KeptSignal): KeptSignal {
 
 /** A turn has closed calls by their tags. */
 function close(run: Run, calls: readonly number[] | undefined): void {
-  if (calls !== undefined) for (const number of calls) run.calls.delete(number);
+  if (calls !== undefined) for (const number of calls) callsOf(run).delete(number);
 }
 
 /** No state takes these signals any more. */
@@ -502,7 +512,7 @@ export const dueBy = (due: number): number | undefined => (due < noDeadline ? du
 
 function clearCalls(run: Run): void {
   // Most states have no open call when a run leaves them, and `clear` allocates a new table.
-  if (run.calls.size > 0) run.calls.clear();
+  if (run.calls.size > 0) callsOf(run).clear();
   run.round.left = undefined;
 }
 
@@ -536,7 +546,7 @@ function hold(run: Run, event: string): void {
   run.round.held = event;
   run.round.left = undefined;
   if (run.timers !== undefined && !run.late) run.due = dueBy(run.deadline);
-  for (const call of run.calls.values()) if (!isRunning(call)) run.calls.delete(call.number);
+  for (const call of run.calls.values()) if (!isRunning(call)) callsOf(run).delete(call.number);
 }
 
 /** Whether an attempt of the call is under way. */
@@ -574,8 +584,9 @@ export const decidesCancel = (event: RunEvent): boolean =>
 function open(run: Run, groups: readonly OpenedCalls[] | undefined, at: number): void {
   if (groups === undefined) return;
   for (const group of groups) {
+    const calls = callsOf(run);
     for (let position = 0; position < group.inputs.length; position++) {
-      run.calls.set(group.first + position, new Call(run, group, position, at));
+      calls.set(group.first + position, new Call(run, group, position, at));
     }
     run.nextCall = group.first + group.inputs.length;
     run.round.nextQueued = group.first + (group.started ?? group.inputs.length);

@@ -3,7 +3,7 @@ import { deepFreeze } from "./json.ts";
 import { KeptInputs } from "./kept-inputs.ts";
 import type { Answer, ArrivalBounds, KeptSignal, OpenedCalls, ParkedInput } from "./events.ts";
 import { restoredInputsLeft, storedInputsLeft, type StoredInputsLeft } from "./round.ts";
-import { Call, Run, type RunOrigin, type RunStart } from "./run.ts";
+import { Call, callsOf, Run, type RunOrigin, type RunStart } from "./run.ts";
 
 /** The stored form of a run: plain JSON, without its history. The key is stored beside it. */
 export interface RunSnapshot {
@@ -46,7 +46,7 @@ export function snapshot(run: Run): RunSnapshot {
     cancelling: run.cancel !== "none",
     cancelled: run.cancel === "moved",
     signals: run.received.signals,
-    commands: [...run.received.unnamed],
+    commands: [...(run.received.unnamed ?? [])],
     named: run.received.named === undefined ? undefined : namesOf(run.received.named),
     incident: run.incident && { ...run.incident, inputs: run.incident.inputs.list },
     createdAt: run.createdAt,
@@ -201,10 +201,10 @@ export function restore(key: string, stored: RunSnapshot): Run {
       call.due = held.due;
       call.firstDue = held.firstDue;
       call.progress = held.progress;
-      run.calls.set(call.number, call);
+      callsOf(run).set(call.number, call);
     }
   }
-  for (const id of commands) run.received.unnamed.add(id);
+  if (commands.length > 0) run.received.unnamed = new Set(commands);
   for (const [name, known] of Object.entries(named ?? {})) {
     // Earlier versions did not store when a command came.
     const [hash, at, number] = typeof known === "string" ? [known, updatedAt] : known;

@@ -1,6 +1,7 @@
 import { end, hub, spoke, stay } from "@wheelwork/core";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
+import { callsOf } from "../src/run.ts";
 import { Player } from "./player.ts";
 
 const number = z.object({ n: z.number() });
@@ -181,7 +182,7 @@ describe("incidents (I16)", () => {
   test("the engine answers in time even if the handler of the deadline throws", () => {
     breaking("late");
     const player = new Player(fragile, { n: 1 }).at(1);
-    player.run.calls.clear();
+    callsOf(player.run).clear();
     player.runTo(1000);
     expect(player.run.status).toBe("incident");
     player.runTo(1100);

@@ -1,6 +1,7 @@
 import { array, assert, boolean, constantFrom, nat, property, record, uniqueArray } from "fast-check";
 import { expect, test } from "vitest";
 import { Call, restore, Run, snapshot } from "../src/kernel-api.ts";
+import { callsOf } from "../src/run.ts";
 
 /** What a call is, apart from its place in the structures of the engine. */
 const seen = ({
@@ -55,7 +56,7 @@ test("calls are read back as they were, whichever of them are written together",
         for (let position = 0; position < count; position++) {
           if (gone.includes(position)) continue;
           const call = Object.assign(new Call(run, opened, position), states[position % states.length]);
-          run.calls.set(call.number, call);
+          callsOf(run).set(call.number, call);
         }
         first += count;
       }
@@ -73,7 +74,7 @@ test("a round of 100,000 calls that are alike is written as one", () => {
   const inputs = Array.from({ length: 100_000 }, (_, n) => ({ n }));
   const opened = { callee: "work", first: 0, inputs, due: 9 };
   for (let position = 0; position < inputs.length; position++)
-    run.calls.set(position, new Call(run, opened, position, 1));
+    callsOf(run).set(position, new Call(run, opened, position, 1));
   expect((snapshot(run) as { calls: unknown[] }).calls).toHaveLength(1);
   expect(again(run).calls.size).toBe(100_000);
 });

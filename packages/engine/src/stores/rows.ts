@@ -33,14 +33,27 @@ export const optionalNumber = (value: unknown): number | undefined =>
 
 const isTrue = (value: unknown): boolean => value === true || value === 1;
 
+/** So many names of hubs, states and statuses are kept. */
+const maxNames = 10_000;
+const names = new Map<string, string>();
+
+/** A text of a column that has few texts: a driver makes another one for each row, and a run in memory keeps it. */
+function nameOf(value: unknown): string {
+  const text = String(value);
+  const known = names.get(text);
+  if (known !== undefined) return known;
+  if (names.size < maxNames) names.set(text, text);
+  return text;
+}
+
 /** A line of the list of requests: a row of the table `run`, or of `request`. */
 function requestRowOf(row: Row): RequestRow {
   return {
     key: String(row["key"]),
-    hub: String(row["hub"]),
+    hub: nameOf(row["hub"]),
     version: Number(row["version"]),
-    status: row["status"] as RequestStatus,
-    state: String(row["state"]),
+    status: nameOf(row["status"]) as RequestStatus,
+    state: nameOf(row["state"]),
     createdAt: Number(row["created_at"]),
     answeredAt: optionalNumber(row["answered_at"]),
     ...laneOf(row),
@@ -111,8 +124,8 @@ function columnsOfRun(row: Row): Omit<StoredRun, "snapshot" | "seq"> {
     ...requestRowOf(row),
     ...incidentIn(row),
     ...(row["attempts"] === null ? {} : { attempts: optionalNumber(row["attempts"]) }),
-    ...(typeof row["activity"] === "string" ? { activity: row["activity"] as Activity } : {}),
-    status: row["status"] as StoredRun["status"],
+    ...(typeof row["activity"] === "string" ? { activity: nameOf(row["activity"]) as Activity } : {}),
+    status: nameOf(row["status"]) as StoredRun["status"],
     hot: isTrue(row["hot"]),
     due: optionalNumber(row["due"]),
     root: isTrue(row["root"]),

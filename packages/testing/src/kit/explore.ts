@@ -342,7 +342,7 @@ class Walk {
       const given = this.#options.signals?.[signal];
       for (const sample of samplesOf(schema, `the signal ${signal}`, `signals["${signal}"]`, given)) {
         const payload = valueOf(schema, sample);
-        const id = `${signal} ${run.received.unnamed.size}`;
+        const id = `${signal} ${run.received.unnamed?.size ?? 0}`;
         moves.push({
           from: "client",
           text: () => `signal ${signal} ${jsonText(sample, maxText)}`,
