@@ -98,3 +98,30 @@ test("what earlier versions wrote, each call by itself, is read", () => {
     [4, 1, "half", 1],
   ]);
 });
+
+test("a run that is read back shares with its request what it has of it, as one that began does", () => {
+  const stored = (data: unknown): ReturnType<typeof snapshot> => {
+    const run = new Run("k");
+    run.origin = { ...run.origin, request: { of: { a: [1, { b: 2 }] }, other: "x" } };
+    run.data = data;
+    return JSON.parse(JSON.stringify(snapshot(run))) as ReturnType<typeof snapshot>;
+  };
+  const read = (data: unknown): Run => restore("k", stored(data));
+  const { origin, data } = read({ of: { a: [1, { b: 2 }] }, other: "y", more: 1 });
+  expect(data).toEqual({ of: { a: [1, { b: 2 }] }, other: "y", more: 1 });
+  const { of } = data as { readonly of: unknown };
+  expect(of).toBe((origin.request as { readonly of: unknown }).of);
+  const whole = read({ of: { a: [1, { b: 2 }] }, other: "x" });
+  expect(whole.data).toBe(whole.origin.request);
+  const inner = read({ request: { of: { a: [1, { b: 2 }] }, other: "x" } });
+  expect((inner.data as { readonly request: unknown }).request).toBe(inner.origin.request);
+  // What a request has by its prototype is not its own.
+  const odd = read(JSON.parse('{ "__proto__": {}, "constructor": {} }')).data as object;
+  expect(JSON.stringify(odd)).toBe('{"__proto__":{},"constructor":{}}');
+  expect(Object.isFrozen(Object.prototype)).toBe(false);
+  // Another order of properties is another text in the store.
+  const ordered = read({ other: "x", of: { a: [1, { b: 2 }] } });
+  expect(Object.keys(ordered.data as object)).toEqual(["other", "of"]);
+  for (const other of [null, [1], { of: { a: [1, { b: 3 }] } }, { of: [1] }])
+    expect(read(other).data).toEqual(other);
+});
