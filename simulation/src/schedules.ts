@@ -9,6 +9,8 @@ const tick = z.object({ at: z.number() });
 export interface Rates {
   readonly minMs: number;
   readonly maxMs: number;
+  /** All tick at local times, some minutes or hours from each other; default: some do. */
+  readonly isSeldom?: boolean;
 }
 
 /** What a version of the program says of a schedule. */
@@ -32,7 +34,7 @@ const zones = Object.keys(changes) as Zone[];
 /** Some name their hours, and others follow the clock. */
 const patterns = {
   often: ["*/5 * * * * *", "*/10 * 0-4 * * *", "0,20,40 * * * * *", "4,34 * 1-3 * * *", "30 */2 1,2,3 * * *"],
-  seldom: ["30 2 * * *", "0,30 1-3 * * *", "45 */6 * * *", "*/30 * * * *"],
+  seldom: ["30 2 * * *", "0,30 1-3 * * *", "45 */6 * * *", "*/30 * * * *", "*/10 0-4 * * *"],
 } as const;
 
 /**
@@ -40,12 +42,18 @@ const patterns = {
  * while clocks change. The next version of the program may lack a schedule, have one more, or have other times for it. Operators pause
  * schedules, remove them, and ask for ticks.
  */
-export const schedules = (name: string, scaleMs: number, { minMs, maxMs }: Rates): SimulatedSystem => ({
+export const schedules = (
+  name: string,
+  scaleMs: number,
+  { minMs, maxMs, isSeldom: isAlwaysSeldom = false }: Rates,
+): SimulatedSystem => ({
   name,
   scaleMs,
   beginsAt: (random) => {
     const change = Date.parse(random.pick(changes[random.pick(zones)]));
-    return random.chance(0.3) ? Date.UTC(2026, 0, 1) : change - random.int(scaleMs * 4);
+    return random.chance(isAlwaysSeldom ? 0.05 : 0.3)
+      ? Date.UTC(2026, 0, 1)
+      : change - random.int(scaleMs * 4);
   },
   open: ({ random, defective, clock }): OpenedSystem => {
     const work = spoke("work", { input: tick, output: z.object({}), timeoutMs: scaleMs / 2 });
@@ -80,7 +88,7 @@ export const schedules = (name: string, scaleMs: number, { minMs, maxMs }: Rates
       ...(draw.chance(0.3) ? { jitterMs: 1 + draw.int(scaleMs) } : {}),
       version,
     });
-    const isSeldom = (seed: number): boolean => seed % 4 === 0;
+    const isSeldom = (seed: number): boolean => isAlwaysSeldom || seed % 4 === 0;
     /** What each version of the program says of one schedule is what the one before has said, or something else. */
     const declaredIn = (seed: number, version: number): Declared | undefined => {
       const draw = seededRandom(seed);

@@ -42,6 +42,8 @@ const simulated = {
       posts("posts", 1_000),
       schedules("schedules", 2_000, { minMs: 2_000, maxMs: 40_000 }),
       flowLifeSimulation,
+      // The hours in which clocks change: what is wrong with a local time shows when it comes again.
+      schedules("local-times", 1_800_000, { minMs: 600_000, maxMs: 7_200_000, isSeldom: true }),
     ],
   }),
   flows: async () => ({ world: engineWorld, systems: [flowLifeSimulation] }),

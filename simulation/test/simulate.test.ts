@@ -20,7 +20,7 @@ test(
     );
     // A simulator that has fallen silent shows here.
     if (report.seeds < 600) return;
-    // One system of seven plays for hours at a time.
+    // Two systems of nine play for hours at a time.
     expect(hours).toBeGreaterThan(40);
     for (const [kind, times] of report.faults) expect(times, kind).toBeGreaterThan(8);
     for (const invariant of [
