@@ -201,7 +201,8 @@ export class Attempts {
   #isLate(outcomeAt: number, due = 0): boolean {
     const { at, now, system } = this.#evidence;
     if (system.lagMs === 0) return false;
-    return outcomeAt + system.lagMs >= at || now - (at - outcomeAt) >= due;
+    // The timeout was decided before its commit was seen, so that the outcome came somewhat later than this says.
+    return outcomeAt + system.lagMs >= at || now - (at - outcomeAt) + system.lagMs >= due;
   }
 
   /** An attempt that timed out has been made, if the owner had the time for it: to wait for a place is not its time. */

@@ -81,11 +81,13 @@ export class Waits {
     return "timer";
   }
 
-  signalled(run: RunModel, { signal, taken, dropped }: EventOf<"signalled">): void {
+  signalled(run: RunModel, event: EventOf<"signalled">): void {
+    const { signal, taken, dropped } = event;
     const { signals, takes, drops } = this.#state(run);
     const { key, state } = run;
     if (taken === true) {
-      const isFirst = signals.has(signal) && !run.kept.includes(signal) && run.held === undefined;
+      const isNext = !run.kept.includes(signal) || isRedelivered(run, event);
+      const isFirst = signals.has(signal) && isNext && run.held === undefined;
       this.#signal(isFirst, () => `${key} takes the signal ${signal} in ${state}, out of turn`);
     } else if (dropped === true) {
       const isUnwanted = !takes.has(signal) || drops.has(signal);
@@ -180,6 +182,12 @@ export class Waits {
   #signal(holds: boolean, message: () => string): void {
     this.#evidence.demand("I26", holds, message);
   }
+}
+
+/** Whether a run has been parked by this signal, which a retry brings once more: what it keeps has come later. */
+function isRedelivered({ events }: RunModel, { id }: EventOf<"signalled">): boolean {
+  const incident = events.findLast(({ type }) => type === "incident") as EventOf<"incident"> | undefined;
+  return incident?.input.kind === "signal" && incident.input["id"] === id;
 }
 
 /** The timer that fires next. A round that holds an event has none, but in the clean-up. */
