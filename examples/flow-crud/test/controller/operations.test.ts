@@ -188,6 +188,58 @@ test.each(["deadline", "cancel"] as const)("a %s in the middle undoes what was b
   expect(kit.attempts(spokes.undo)[0]?.input).toMatchObject({ step: 5 });
 });
 
+test.each([
+  // What the earlier run would have told the switches at last: to put back the entries and remove the new path, or to remove the old one.
+  [false, "ensure 1002: 2 there, 6 gone"],
+  [true, "ensure 1003: 0 there, 6 gone"],
+])(
+  "what an earlier run has left is closed before anything else (committed: %s)",
+  async (isCommitted, closing) => {
+    const { kit, done, note } = await kitOf();
+    let left: Plan | null = planOf(old, next);
+    const stands = isCommitted ? next : old;
+    kit.script(spokes.plan, ({ step }) => {
+      note(`plan ${step}`);
+      if (left !== null) return { ok: { plan: null, abandoned: { abandoned: left, isCommitted } } };
+      return { ok: { plan: planOf(stands, null, 2000), abandoned: null } };
+    });
+    kit.script(spokes.ensure, ({ seq, present, absent }) => {
+      note(`ensure ${seq}: ${present.length} there, ${absent.length} gone`);
+      return confirmed;
+    });
+    kit.script(spokes.closePlan, ({ step }) => {
+      note(`close ${step}`);
+      left = null;
+      return { ok: {} };
+    });
+    kit.script(spokes.commit, ({ step }) => (note(`commit ${step}`), { ok: {} }));
+    kit.script(spokes.settle, ({ step }) => (note(`settle ${step}`), { ok: {} }));
+    expect(await kit.call(hubs.delete, { flowId: "f" })).toMatchObject({ kind: "result" });
+    expect(done).toEqual([
+      "plan 1",
+      closing,
+      "close 6",
+      "plan 11",
+      "commit 12",
+      "ensure 2003: 0 there, 8 gone",
+      "settle 14",
+    ]);
+  },
+);
+
+test("if what an earlier run has left cannot be closed in time, it stays for the next one", async () => {
+  const { kit } = await kitOf();
+  kit.script(spokes.plan, {
+    ok: { plan: null, abandoned: { abandoned: planOf(old, next), isCommitted: false } },
+  });
+  kit.script(spokes.ensure, ({ absent }) => (absent.length > 0 ? "hang" : confirmed));
+  kit.script(spokes.undo, { ok: {} });
+  const id = await kit.submit(hubs.sync, { flowId: "f" });
+  await kit.advance("31s");
+  expect(await kit.answer(id)).toMatchObject({ kind: "error", code: "timeout" });
+  expect(kit.attempts(spokes.closePlan)).toEqual([]);
+});
+
 test("nobody waits for a clean-up that takes long, and it goes on", async () => {
   const { kit } = await kitOf();
   kit.script(spokes.plan, { ok: { plan: planOf(old, null), abandoned: null } });
