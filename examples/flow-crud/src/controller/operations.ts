@@ -182,6 +182,14 @@ function operationHub<Schema extends z.ZodType>(
       : ({ event: "Failed", patch: because(data, "not-installed", reason) } as const);
   };
 
+  /** The switches get what a part of a plan has, and all of them must have it. */
+  const installing = (part: "inner" | "entries") =>
+    ({
+      inputs: (data: Data) => commandsOf(stepsFor(data)[part], seqOf(data, "install")),
+      ok: "Installed",
+      done: "Next",
+    }) as const;
+
   const replyOf = ({ flowId, plan, unconfirmed }: Data): OperationReply => ({
     flowId,
     layout: (plan?.after ?? null) as Layout | null,
@@ -323,24 +331,19 @@ function operationHub<Schema extends z.ZodType>(
 
       InstallingInner: (s) =>
         s.each(spokes.install, {
-          inputs: (data) => commandsOf(stepsFor(data).inner, seqOf(data, "install")),
-          ok: "Installed",
+          ...installing("inner"),
           failed: (data, failure, { input }) => {
             const { event, patch } = notInstalled(data, failure, input.switchId);
             return s.raise(event, patch);
           },
-          done: "Next",
         }),
-
       InstallingEntries: (s) =>
         s.each(spokes.install, {
-          inputs: (data) => commandsOf(stepsFor(data).entries, seqOf(data, "install")),
-          ok: "Installed",
+          ...installing("entries"),
           failed: (data, failure, { input }) => {
             const { event, patch } = notInstalled(data, failure, input.switchId);
             return s.raise(event, patch);
           },
-          done: "Next",
         }),
 
       // The next plan undoes this one in the store.
