@@ -14,7 +14,7 @@ import { createController, type Controller, type ControllerOptions } from "./con
 import { SqliteFlowStore } from "./controller/flow-store-sqlite.ts";
 import { switchIdOf } from "./controller/model.ts";
 import type { FlowStore } from "./controller/store.ts";
-import { beginBook, bookName, checkFiles, noteFiles } from "./data-folder.ts";
+import { beginBook, bookName, checkFiles, checkJournal, noteFiles } from "./data-folder.ts";
 import { Floodlight, type FloodlightOptions } from "./floodlight/floodlight.ts";
 import { openNetwork } from "./floodlight/open-network.ts";
 import { OpenFlowSwitches, type OpenFlowOptions } from "./floodlight/openflow-switches.ts";
@@ -82,6 +82,7 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
   const { logger, clock, observe } = options.engine ?? {};
   mkdirSync(dataDir, { recursive: true });
   checkFiles(dataDir, { rebuild: options.rebuildRules === true });
+  checkJournal(dataDir);
   const parts: { close(): void | Promise<void> }[] = [];
   const keep = <T extends { close(): void | Promise<void> }>(part: T): T => {
     parts.unshift(part);

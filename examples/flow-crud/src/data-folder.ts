@@ -45,7 +45,14 @@ export function checkFiles(dataDir: string, { rebuild = false }: { readonly rebu
     const are = missing.length === 1 ? "is" : "are";
     throw apart(`${missing.join(" and ")} ${are} missing or empty, and the folder has been used`, putBack);
   }
-  // A folder of a version that made no list. Flows have seen the places of its runs, and refuse all that are lower.
+}
+
+/**
+ * Refuses a folder whose journal is gone, of a version that made no list. Flows have seen the places of its runs, and refuse all that are
+ * lower: each operation would be refused.
+ * @throws WheelworkError WW_STORE_UNAVAILABLE.
+ */
+export function checkJournal(dataDir: string): void {
   const [journal, ...others] = ["wheelwork.db", "flows.db", bookName].map((name) => join(dataDir, name));
   if (isNew(journal as string) && !others.every(isNew))
     throw apart("wheelwork.db is missing or empty, and the others have been used", putBack);

@@ -123,7 +123,7 @@ export class AddressBook {
     this.#db = openDatabase(options.path, schema, options.durability);
     this.#group = new GroupCommit(this.#db, options.soon);
     this.#floor = Number(
-      this.#statement("SELECT coalesce(max(seq), 0) AS floor FROM floor").get()?.["floor"],
+      this.#statement("SELECT coalesce(max(seq), -1) AS floor FROM floor").get()?.["floor"],
     );
     this.#stray = new Set(
       this.#statement("SELECT switch FROM stray")
@@ -416,7 +416,8 @@ const isGone = ({ state }: Place): boolean => state === "removed" || state === "
 
 /** Whether a command may change a place, or repeats what was said. */
 function isOpen(known: Place | undefined, seq: number, rule: Rule, floor: number): boolean {
-  if (known === undefined) return seq > floor;
+  const isOld = seq <= floor;
+  if (known === undefined) return !isOld;
   if (known.seq < seq) return true;
   return known.seq === seq && !isGone(known) && isSameRule(known.rule, rule);
 }
