@@ -1,7 +1,7 @@
 import type { Answer, HistoryEvent, RunEvent } from "@wheelwork/core";
 import { apply, restore, Run } from "@wheelwork/core/kernel";
 import { nextTurn } from "../ports/clock.ts";
-import { damageOf, isDamaged } from "../ports/damage.ts";
+import { damageOf, isDamaged, sound } from "../ports/damage.ts";
 import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
 import type {
   AuditAbout,
@@ -31,6 +31,7 @@ import { countOverlaid, listOverlaid, type Overlay } from "../requests/list.ts";
 import { summaryOf } from "../requests/shard-summary.ts";
 import { Lanes } from "../shard/lanes.ts";
 import { listedAs, type ListedAs } from "../shard/listed.ts";
+import { KeptJournal } from "./kept-journal.ts";
 import { RunTail } from "./run-tail.ts";
 
 /** What is known of a request after a batch. */
@@ -92,6 +93,8 @@ export class RemoteShardReader {
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #histories: HistoryReader;
+  /** Kept as long as somebody watches. */
+  readonly #journal: KeptJournal;
   /** Those who watch, by request. */
   readonly #watching = new Map<string, Set<Watching>>();
   /** The journal is read up to this batch. */
@@ -102,6 +105,7 @@ export class RemoteShardReader {
   constructor(store: Store, clock: Clock) {
     this.#histories = new HistoryReader((key) => store.history(key), clock);
     this.tail = new JournalTail({ store }, clock);
+    this.#journal = new KeptJournal(store);
     this.#store = store;
     this.#clock = clock;
   }
@@ -160,14 +164,12 @@ export class RemoteShardReader {
   /** What has happened to a run after a batch, as the journal says. */
   async #eventsSince(key: string, seq: number): Promise<readonly RunEvent[]> {
     const events: RunEvent[] = [];
-    for await (const batch of this.#store.journal(seq)) {
-      if (isDamaged(batch)) throw batch.damage;
-      for (const entry of batch.entries) {
-        if (entry.key !== key) continue;
-        // A key that is free again begins another run.
-        if (isBeginning(entry.events[0])) events.length = 0;
-        for (const event of entry.events) events.push(event);
-      }
+    const { batches } = await this.#of(key, seq);
+    for (const batch of batches) {
+      if (batch.seq <= seq) continue;
+      // A key that is free again begins another run.
+      if (isBeginning(batch.events[0])) events.length = 0;
+      for (const event of batch.events) events.push(event);
     }
     return events;
   }
@@ -226,8 +228,7 @@ export class RemoteShardReader {
 
   /** What is known of a request, as it was after the batch `seq`. */
   async #lookUp(key: string, checkpoint: number): Promise<Known> {
-    const { runs, seq } = await this.#replayed(checkpoint, [key]);
-    const run = runs.get(key);
+    const { run, seq } = await this.#replayedOne(checkpoint, key);
     const [found] = await this.#store.find([key]);
     const damage = found && damageOf(found);
     if (damage !== undefined) throw damage;
@@ -316,6 +317,7 @@ export class RemoteShardReader {
     }
     // At once: who begins to watch now begins to follow anew.
     this.#following = undefined;
+    this.#journal.forget();
   }
 
   async #readOn(): Promise<void> {
@@ -339,21 +341,70 @@ export class RemoteShardReader {
     for (const all of this.#watching.values()) for (const one of all) one.miss?.();
   }
 
-  /** Runs that have changed since a checkpoint, as they are after the last batch: all of them, or some. */
-  async #replayed(
+  /** What happened to a run after a batch, and the number of the last batch of all. */
+  async #of(key: string, after: number): Promise<NonNullable<Awaited<ReturnType<KeptJournal["of"]>>>> {
+    const kept = await this.#journal.of(key);
+    this.#dismiss();
+    if (kept !== undefined) return kept;
+    const batches = [];
+    let last = after;
+    for await (const batch of this.#store.journal(after)) {
+      const { seq, entries } = sound(batch);
+      last = seq;
+      for (const entry of entries) if (entry.key === key) batches.push({ seq, events: entry.events });
+    }
+    return { batches, last };
+  }
+
+  /** Where nobody watches, nothing is kept. */
+  #dismiss(): void {
+    if (this.#following === undefined) this.#journal.forget();
+  }
+
+  /** A run that has changed since a checkpoint, as it is after the last batch; undefined: it has not. */
+  async #replayedOne(
     checkpoint: number,
-    keys?: readonly string[],
-  ): Promise<{ readonly runs: Map<string, Run>; readonly seq: number }> {
+    key: string,
+  ): Promise<{ readonly run: Run | undefined; readonly seq: number }> {
+    const { batches, last } = await this.#of(key, checkpoint);
+    let seq = Math.max(last, checkpoint);
+    const since = batches.filter((batch) => batch.seq > checkpoint);
+    const [first] = since;
+    if (first === undefined) return { run: undefined, seq };
+    let run: Run | undefined;
+    /** The last batch that the row of the run knows. */
+    let known = 0;
+    if (!isBeginning(first.events[0])) {
+      const [found] = await this.#store.find([key]);
+      if (found?.run !== undefined) {
+        run = restore(key, found.run.snapshot);
+        known = found.run.seq ?? 0;
+        // A checkpoint that is under way has written it after later batches.
+        seq = Math.max(seq, known);
+      }
+    }
+    for (const batch of since) {
+      // A key that is free again begins another run.
+      if (isBeginning(batch.events[0])) [run, known] = [new Run(key), 0];
+      if (run === undefined || batch.seq <= known) continue;
+      for (const event of batch.events) apply(run, event);
+    }
+    return { run, seq };
+  }
+
+  /** All runs that have changed since a checkpoint, as they are after the last batch. */
+  async #replayed(checkpoint: number): Promise<{ readonly runs: Map<string, Run>; readonly seq: number }> {
     const runs = new Map<string, Run>();
     let last = checkpoint;
     /** The last batch that the row of a run knows. */
     const known = new Map<string, number>();
-    for await (const batch of this.#store.journal(checkpoint)) {
-      if (isDamaged(batch)) throw batch.damage;
-      const { seq, entries } = batch;
+    const kept = await this.#journal.batches();
+    this.#dismiss();
+    for await (const batch of kept ?? this.#store.journal(checkpoint)) {
+      const { seq, entries } = sound(batch);
+      if (seq <= checkpoint) continue;
       last = Math.max(last, seq);
-      const wanted = keys === undefined ? entries : entries.filter(({ key }) => keys.includes(key));
-      const absent = wanted.filter(({ key, events }) => !runs.has(key) && !isBeginning(events[0]));
+      const absent = entries.filter(({ key, events }) => !runs.has(key) && !isBeginning(events[0]));
       const found = absent.length === 0 ? [] : await this.#store.find(absent.map(({ key }) => key));
       for (const { run } of found) {
         if (run === undefined) continue;
@@ -362,7 +413,7 @@ export class RemoteShardReader {
         // A checkpoint that is under way has written it after later batches.
         last = Math.max(last, run.seq ?? 0);
       }
-      for (const { key, events } of wanted) {
+      for (const { key, events } of entries) {
         // A key that is free again begins another run.
         if (isBeginning(events[0])) {
           runs.set(key, new Run(key));
