@@ -17,7 +17,7 @@ import {
   ResourcePatternTypes,
   ResourceTypes,
 } from "@platformatic/kafka";
-import { spawn } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -33,6 +33,9 @@ import { canRun as canRunBroker, startBroker } from "./broker.ts";
 const canRun = canRunBroker && opensslIsInstalled();
 
 const password = "pa55word";
+
+/** The parts of flow-crud that have rights of their own. */
+const parts = ["node", "Northbound", "Floodlight"] as const;
 
 let folder: string;
 let broker: KafkaBroker;
@@ -57,7 +60,7 @@ beforeAll(async () => {
   ({ broker, stop } = await startBroker({
     port,
     certificate,
-    users: { all: password, some: password },
+    users: { all: password, some: password, ...Object.fromEntries(parts.map((part) => [part, password])) },
   }));
   // One of them may do everything, the other what its tests say.
   const may = ["TOPIC", "GROUP", "CLUSTER"] as const;
@@ -133,6 +136,28 @@ const saying = (next: RegExp): object => ({
   retryable: false,
   next: expect.stringMatching(next) as string,
 });
+
+/** The rights of a part of flow-crud, as docs/cluster.md lists them. */
+function documented(part: string): Parameters<typeof allow>[1][] {
+  const page = readFileSync(new URL("../../../docs/cluster.md", import.meta.url), "utf8");
+  const rows = page.split("\n").map((line) => line.split("|").map((cell) => cell.trim()));
+  const row = rows.find(([, name, reads = ""]) => name === part && reads.startsWith("`"));
+  const [reads = [], writes = [], groups = []] = (row ?? [])
+    .slice(2, 5)
+    .map((cell) => Array.from(cell.matchAll(/`([^`]+)`/g), ([, name = ""]) => name));
+  // A topic that is only written, or not used at all, is looked up all the same.
+  const all = rows.flatMap(([, name, ...cells]) =>
+    parts.includes(name as never)
+      ? cells.slice(0, 2).flatMap((cell) => cell.match(/[a-z-]+(?=`)/g) ?? [])
+      : [],
+  );
+  return [
+    ...reads.map((name) => ["TOPIC", name, "READ"] as const),
+    ...writes.map((name) => ["TOPIC", name, "WRITE"] as const),
+    ...groups.map((name) => ["GROUP", name, "READ"] as const),
+    ...[...new Set(all)].map((name) => ["TOPIC", name, "DESCRIBE"] as const),
+  ];
+}
 
 const suite = canRun ? describe : describe.skip;
 
@@ -332,6 +357,88 @@ suite("the environment of a program", () => {
       await allow("some", ["TOPIC", "*", "ALL"]);
       const outside = await run(cli, node, { ...env, KAFKA_USERNAME: "some" }, /^\0/);
       expect(outside).toMatch(/^WW_CONFIG: the group wheelwork could not be joined/m);
+    },
+  );
+});
+
+suite("the rights of flow-crud's parts", () => {
+  // Its processes take longer than the other tests together.
+  test.skipIf(!postgresIsInstalled() || process.env["WHEELWORK_LONG"] === undefined)(
+    "are those that the docs list: with them, requests are answered",
+    async () => {
+      const home = mkdtempSync(join(tmpdir(), "wheelwork-rights-"));
+      chmodSync(home, 0o755);
+      const database = new PostgresServer(home, await freePort());
+      await database.start();
+      const children: ChildProcess[] = [];
+      const outputs: string[] = [];
+      onTestFinished(async () => {
+        for (const child of children) child.kill("SIGKILL");
+        await database.stop();
+        rmSync(home, { recursive: true, force: true });
+      });
+      const program = fileURLToPath(
+        new URL("../../../examples/flow-crud/src/cluster/main.ts", import.meta.url),
+      );
+      const start = async (part: string, env: NodeJS.ProcessEnv): Promise<string> => {
+        const args = [
+          "--only",
+          part.toLowerCase(),
+          "--name",
+          part,
+          "--shards",
+          "2",
+          "--port",
+          "0",
+          "--api-port",
+          "0",
+        ];
+        const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning", program];
+        const child = spawn(process.execPath, [...flags, ...args, "--data", join(home, "data")], {
+          env: { ...process.env, DATABASE_URL: database.url, ...env },
+        });
+        children.push(child);
+        let said = "";
+        return new Promise((ready, fail) => {
+          for (const stream of [child.stdout, child.stderr])
+            stream.on("data", (chunk: Buffer) => {
+              said += chunk.toString();
+              if (/^ready: /m.test(said)) ready(/http:\S+/.exec(said)?.[0] ?? "");
+            });
+          child.on("exit", () => fail(new Error(said)));
+        });
+      };
+      // Somebody who may makes the topics.
+      await start("node", { KAFKA_BROKERS: broker.brokers });
+      children[0]?.kill("SIGKILL");
+      for (const part of parts) await allow(part, ...documented(part));
+      const secure = { KAFKA_BROKERS: `127.0.0.1:${port}`, KAFKA_CA: authority.ca, KAFKA_PASSWORD: password };
+      const [node = "", northbound = ""] = await Promise.all(
+        parts.map((part) => start(part, { ...secure, KAFKA_USERNAME: part })),
+      );
+      const end = (number: number) => ({
+        switch_id: `00:00:00:00:00:00:00:0${number}`,
+        port_number: 1,
+        vlan_id: 7,
+      });
+      const flow = { flow_id: "a", source: end(1), destination: end(2), maximum_bandwidth: 1000 };
+      const ask = async (url: string, body: object): Promise<string> => {
+        const headers = { "content-type": "application/json", prefer: "wait=30" };
+        return (await fetch(url, { method: "POST", headers, body: JSON.stringify(body) })).text();
+      };
+      let last = "";
+      await vi
+        .waitUntil(async () => (last = await ask(`${node}/v2/flows`, flow)).includes('"Up"'), eventually)
+        .catch((error: unknown) => {
+          throw new Error(`${last}\n${outputs.join("\n")}`, { cause: error });
+        });
+      const original = { flowid: "b", length: 2 };
+      await vi.waitUntil(
+        async () => (await ask(`${northbound}/flow`, original)) === "all operation is successful",
+        eventually,
+      );
+      const rules = await (await fetch(`${northbound}/switches/rules?flowid=b`)).json();
+      expect(rules).toMatchObject({ rules: expect.any(Array) as unknown[] });
     },
   );
 });
