@@ -17,7 +17,7 @@ const usage = `Usage: npm run network -- COMMAND [--name NAME]
   switch SWITCH off|on|reset  takes its controllers, gives them back, or lets it forget its rules
   crash                       starts all switches anew, as after a power cut
   ping HOST HOST [COUNT]      pings; the exit code is 0 if all were answered, 1 if none was, and 2 otherwise
-  rules SWITCH                shows the rules of a switch
+  rules SWITCH                shows the rules of a switch; without a network of that name, of the simulated one, as cut does
   stop                        ends all of it
 
 It needs root and Debian's package openvswitch-switch, which start installs. Several networks with different names run side by side.
@@ -94,6 +94,26 @@ async function setLink(network: Network, link: string | undefined, isUp: boolean
   }
   if (values.url === undefined && network.isUp)
     return network.link(Number(one), Number(other), isUp ? "up" : "down");
+  await askSimulated(`/network/links/${one}-${other}`, { up: isUp });
+  say(`${one}-${other} is ${isUp ? "up" : "down"}`);
+}
+
+/** Shows the rules of a switch: of the network of this name, or of the simulated one of a running `npm start`. */
+async function showRules(network: Network, number: number): Promise<void> {
+  if (values.url === undefined && network.isUp) {
+    for (const rule of await network.dump(number)) say(rule.trim());
+    return;
+  }
+  const { rules, meterTexts } = (await askSimulated(`/network/switches/${number}/rules`)) as {
+    readonly rules: readonly { readonly text: string }[];
+    readonly meterTexts: readonly string[];
+  };
+  for (const { text } of rules) say(text);
+  for (const text of meterTexts) say(text);
+}
+
+/** Asks a simulated network. `body`: what is to be changed of it. @throws WheelworkError WW_CONFIG. */
+async function askSimulated(path: string, body?: object): Promise<unknown> {
   const url = values.url ?? "http://127.0.0.1:8088";
   const unreachable = (why: string, cause?: unknown): WheelworkError =>
     new WheelworkError("WW_CONFIG", `${url} does not do that: ${why}`, {
@@ -102,29 +122,31 @@ async function setLink(network: Network, link: string | undefined, isUp: boolean
     });
   const token = process.env["WHEELWORK_TOKEN"];
   let response: Response;
+  let said: string;
   try {
-    response = await fetch(new URL(`/network/links/${one}-${other}`, url), {
-      method: "POST",
+    response = await fetch(new URL(path, url), {
+      method: body === undefined ? "GET" : "POST",
       headers: {
-        "content-type": "application/json",
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
         ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
       },
-      body: JSON.stringify({ up: isUp }),
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       signal: AbortSignal.timeout(10_000),
     });
+    said = await response.text();
   } catch (error) {
     const { cause = error } = error as Error;
     throw unreachable(cause instanceof Error ? cause.message : String(cause), error);
   }
-  if (response.ok) return say(`${one}-${other} is ${isUp ? "up" : "down"}`);
-  const said = await response.text();
-  let detail = said.slice(0, 300);
+  let told: unknown;
   try {
-    detail = String((JSON.parse(said) as { detail?: unknown }).detail ?? detail);
+    told = JSON.parse(said);
   } catch {
     // It is no server of ours.
   }
-  throw unreachable(`${response.status} ${detail}`);
+  if (response.ok && told !== undefined) return told;
+  const detail = (told as { readonly detail?: unknown } | undefined)?.detail ?? said.slice(0, 300);
+  throw unreachable(`${response.status} ${String(detail)}`);
 }
 
 async function main(): Promise<void> {
@@ -162,8 +184,7 @@ async function main(): Promise<void> {
       return;
     }
     case "rules":
-      for (const rule of await network.dump(number(0, "the switch"))) say(rule.trim());
-      return;
+      return showRules(network, number(0, "the switch"));
     case "stop":
       network.stop();
       return;

@@ -1,6 +1,7 @@
 import { HttpProblem, problemDetails, type NorthboundOptions } from "@wheelwork/northbound";
 import { hexOf } from "../controller/model.ts";
 import { addressOfFlow } from "./rule-messages.ts";
+import { textOfFlow, textOfMeter } from "./rule-text.ts";
 import type { NetworkLink, SimulatedNetwork } from "./simulated-network.ts";
 
 const shown = ({ name, isUp, cost, latencyMs, bandwidth }: NetworkLink) => ({
@@ -83,8 +84,10 @@ export function networkRoutes(network: SimulatedNetwork): NonNullable<Northbound
             cookie: hexOf(stats.cookie),
             // What no rule of a flow can say has none.
             address: addressOfFlow(stats) ?? null,
+            text: textOfFlow(stats),
           })),
           meters: network.meters(number).map(({ meterId }) => meterId),
+          meterTexts: network.meters(number).map(textOfMeter),
         };
       },
     );

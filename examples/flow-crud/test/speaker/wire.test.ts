@@ -11,7 +11,7 @@ import { openFlowCrud } from "../../src/application.ts";
 import type { Speaker, SpeakerAnswer, SpeakerCommand } from "../../src/controller/speaker.ts";
 import { addressOf } from "../../src/controller/model.ts";
 import { networkRoutes } from "../../src/floodlight/network-routes.ts";
-import { additionOf } from "../../src/floodlight/rule-messages.ts";
+import { additionOf, lldpRule, meterMod } from "../../src/floodlight/rule-messages.ts";
 import { SimulatedNetwork } from "../../src/floodlight/simulated-network.ts";
 import {
   commandMessage,
@@ -245,12 +245,29 @@ test("links of the simulated network are cut and mended by a command", async () 
   expect(downs()).toEqual([]);
   expect(await run("cut", "1-3")).toContain("404 there is no link 1-3: the network has 1-2, 2-3, 3-4, 1-4");
   expect(await run("cut", "x")).toContain("the link is x, and must be as 2-3");
-  const rule = ruleAt(100);
+  const setVlan = { type: "setVlan", vlan: 7 } as const;
+  const rule = ruleAt(100, 1, { meter: 40, actions: [setVlan, { type: "output", port: 102 }] });
+  const meter = {
+    kind: "meter",
+    switchId: rule.switchId,
+    cookie: rule.cookie,
+    meter: 40,
+    rateKbps: 700,
+  } as const;
+  network.change(1, meterMod("add", meter));
   network.change(1, additionOf(rule));
-  expect((await server.inject({ url: "/network/switches/1/rules" })).json()).toEqual({
+  expect((await server.inject({ url: "/network/switches/1/rules" })).json()).toMatchObject({
     rules: [{ cookie: rule.cookie, address: addressOf(rule) }],
-    meters: [],
+    meters: [40],
   });
+  network.change(1, lldpRule);
+  expect((await run("rules", "1")).split("\n")).toEqual([
+    `cookie=0x${rule.cookie}, n_packets=0, priority=24576,in_port=1,dl_vlan=100 actions=meter:40,set_vlan:7,output:102`,
+    expect.stringMatching(/^cookie=0x8000000000000001, n_packets=0, priority=\d+, no rule of a flow$/),
+    "meter=40 kbps=700",
+    "",
+  ]);
+  expect(await run("rules", "5")).toContain("404 there is no switch 5: the network has the switches 1 to 4");
   expect((await server.inject({ url: "/network/switches/5/rules" })).json()).toMatchObject({
     status: 404,
     detail: "there is no switch 5: the network has the switches 1 to 4",
