@@ -213,11 +213,11 @@ test("ids that differ, taken ids and endpoints, no path, pinned flows, and flows
 
 test("what a switch refuses is told, and nothing of it is left", async () => {
   const { send, switches } = await startRest();
-  switches.refuse(1);
+  await switches.refuse(1);
   const refused = await send("POST", "/v2/flows", flowBody("r", 1));
   expect([refused.status, refused.json["error-message"]]).toEqual([500, "Could not create flow"]);
   expect(refused.json["error-description"]).toContain(sw(1));
-  expect(switches.count).toBe(0);
+  expect(await switches.count()).toBe(0);
   expect((await send("GET", "/v2/flows/r")).status).toBe(404);
 });
 

@@ -21,7 +21,7 @@ test("a flow is created, read, changed and deleted, and each answer tells the en
   });
   expect(created.json.created).toMatch(/^\d{4}-.*Z$/);
   // Two directions over three switches, and a meter for each.
-  expect(switches.count).toBe(8);
+  expect(await switches.count()).toBe(8);
   expect((await send("GET", "/v2/flows/a")).json).toEqual(created.json);
   expect((await send("GET", "/v2/flows/status/a")).json).toEqual({ flowid: "a", status: "Up" });
   expect((await send("GET", "/v2/flows")).json).toEqual([created.json]);
@@ -38,11 +38,11 @@ test("a flow is created, read, changed and deleted, and each answer tells the en
   // What a client has read it may send back.
   const same = await send("PUT", "/v2/flows/a", updated.json);
   expect([same.status, same.json.status]).toEqual([200, "Up"]);
-  expect(switches.count).toBe(8);
+  expect(await switches.count()).toBe(8);
 
   const deleted = await send("DELETE", "/v2/flows/a");
   expect(deleted.json).toMatchObject({ flow_id: "a", status: "Deleted", status_info: "deleted" });
-  expect(switches.count).toBe(0);
+  expect(await switches.count()).toBe(0);
   expect((await send("GET", "/v2/flows/a")).status).toBe(404);
   expect((await send("GET", "/v2/flows")).json).toEqual([]);
 });
@@ -126,7 +126,7 @@ test("a protected flow shows both of its paths, is swapped, rerouted, synchronis
   ]);
   expect(fine.json[0]).toMatchObject({ flow_id: "p", as_expected: true, discrepancies: [] });
   // Somebody takes a rule from a switch: the direction that it belongs to shows it, and no other one.
-  switches.takeRules(2, 101);
+  await switches.takeRules(2, 101);
   const broken = (await send("GET", "/v1/flows/p/validate")).json;
   expect(broken.map((entry: { as_expected: boolean }) => entry.as_expected)).toEqual([
     false,
@@ -244,7 +244,7 @@ test("while an operation works on a flow, another one is refused or waits for it
   switches.release(2);
   expect((await creating).json.status).toBe("Up");
   expect((await deleting).json.status_info).toBe("deleted");
-  expect(switches.count).toBe(0);
+  expect(await switches.count()).toBe(0);
 });
 
 test("a client that does not wait for the end is told where the answer is", async () => {
@@ -298,7 +298,7 @@ test("`Prefer: respond-async` answers as soon as all is taken, with the flow in 
   expect(refused.status).toBe(404);
   expect((await send("GET", "/v2/flows/n")).status).toBe(404);
   // What fails later leaves the flow: its client was told that there is one.
-  switches.refuse(1);
+  await switches.refuse(1);
   await send("POST", "/v2/flows", flowBody("k", 3), early);
   const kept = await send("GET", "/v2/flows/k");
   expect(["In progress", "Down"]).toContain(kept.json.status);

@@ -6,16 +6,14 @@ import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { createEngine, silentLogger, SqliteStore } from "wheelwork";
 import { createController, type ControllerOptions } from "../../src/controller/controller.ts";
+import { PostgresFlowStore } from "../../src/controller/flow-store-postgres.ts";
 import { SqliteFlowStore } from "../../src/controller/flow-store-sqlite.ts";
 import { switchIdOf } from "../../src/controller/model.ts";
-import { pathOfCookie } from "../../src/controller/rules.ts";
 import type { Speaker, SpeakerAnswer, SpeakerCommand } from "../../src/controller/speaker.ts";
 import type { NetworkEvent } from "../../src/controller/store.ts";
-import { addressOfFlow, deletionOf } from "../../src/floodlight/rule-messages.ts";
-import { SimulatedNetwork } from "../../src/floodlight/simulated-network.ts";
-import { SwitchSpeaker } from "../../src/floodlight/switch-speaker.ts";
 import { portTo } from "../../src/network.ts";
 import { flowRoutes, type ControllerParts } from "../../src/rest/rest.ts";
+import { links, RealGround, SimulatedGround, type Ground } from "./grounds.ts";
 import { undocumented, type ApiDocument } from "./document.ts";
 
 export const sw = (number: number): string => switchIdOf(BigInt(number));
@@ -67,18 +65,15 @@ const linkBetween = (one: number, other: number) => ({
   toPort: portTo(one),
 });
 
-const links = [
-  { between: [1, 2], cost: 1 },
-  { between: [2, 3], cost: 1 },
-  { between: [1, 4], cost: 5 },
-  { between: [3, 4], cost: 5 },
-] as const;
-
 /** What a test may set. */
 export interface SystemOptions {
   readonly controller?: ControllerOptions;
   readonly northbound?: Partial<NorthboundOptions>;
   readonly waits?: Pick<ControllerParts, "defaultWaitMs" | "maxWaitMs">;
+  /** Real switches instead of simulated ones. */
+  readonly isReal?: boolean;
+  /** A database of PostgreSQL for the flows, and a schema of the test's own. Default: a file. */
+  readonly database?: { readonly url: string; readonly schema: string };
 }
 
 /** The document is the same for all servers without access. */
@@ -87,22 +82,23 @@ const documentOf = (url: string): Promise<ApiDocument> =>
   (kept ??= fetch(`${url}/openapi.json`).then((reply) => reply.json() as Promise<ApiDocument>));
 
 /**
- * A controller with its HTTP side, on a simulated network: switches 1 and 3 are linked over 2 and, dearer, over 4. Switch 5 is alone. Switch 6
+ * A controller with its HTTP side, on simulated switches or on real ones: switches 1 and 3 are linked over 2 and, dearer, over 4. Switch 5 is alone. Switch 6
  * is away. Port 100 + j of switch i leads to switch j; ports 1 to 20 are for hosts.
  */
 export async function startRest({
   controller: options = {},
   northbound: more = {},
   waits = {},
+  isReal = false,
+  database,
 }: SystemOptions = {}) {
   const folder = mkdtempSync(join(tmpdir(), "flow-crud-rest-"));
-  const network = new SimulatedNetwork({ topology: { switches: 6, links }, reconnectMs: 5 });
-  network.off(6);
-  const speaker = await SwitchSpeaker.over(() => network.listen(), {
-    path: join(folder, "book.db"),
-    durability: "normal",
-  });
-  const store = new SqliteFlowStore(join(folder, "flows.db"), { durability: "normal" });
+  const ground: Ground = await (isReal ? RealGround.start() : SimulatedGround.start());
+  const { speaker } = ground;
+  const store =
+    database === undefined
+      ? new SqliteFlowStore(join(folder, "flows.db"), { durability: "normal" })
+      : new PostgresFlowStore(database.url, { schema: database.schema });
   const controller = createController({ backoffMs: 5, awayAttempts: 2, ...options });
   const gate = new Gate(speaker);
   const engine = createEngine({
@@ -124,7 +120,7 @@ export async function startRest({
   onTestFinished(async () => {
     await server.close();
     await engine.stop();
-    await speaker.close();
+    await ground.close();
     await store.close();
     rmSync(folder, { recursive: true, force: true });
   });
@@ -147,7 +143,7 @@ export async function startRest({
     await store.note({ kind: "link", ...link, isUp: true, latencyMs: 2, speedKbps: 1_000_000 });
     await store.changeLink(link, { cost });
   }
-  await waitUntil(() => speaker.connected.length === 5, 10_000);
+  await waitUntil(() => speaker.connected.length === ground.connected, 60_000);
 
   /** The runs that a run has started, when all of them have ended. */
   async function startedBy(id: string): Promise<readonly string[]> {
@@ -179,33 +175,19 @@ export async function startRest({
     reached: (number: number) => gate.reached(sw(number)),
     release: (number: number) => gate.release(sw(number)),
     /** A switch loses its connection, and keeps its rules. */
-    away: (number: number): Promise<void> => {
-      network.off(number);
-      return waitUntil(() => !speaker.connected.includes(sw(number)), 10_000);
+    away: async (number: number): Promise<void> => {
+      await ground.off(number);
+      await waitUntil(() => !speaker.connected.includes(sw(number)), 60_000);
     },
     /** It is there again, and has what it should have. */
-    back: (number: number): Promise<void> => {
-      network.on(number);
-      return waitUntil(() => speaker.connected.includes(sw(number)), 10_000);
+    back: async (number: number): Promise<void> => {
+      await ground.on(number);
+      await waitUntil(() => speaker.connected.includes(sw(number)), 60_000);
     },
     /** A switch takes no more rules than it has, or takes them again. */
-    refuse: (number: number, isFull = true) => network.limit(number, isFull ? 0 : 10_000),
-    /** Somebody takes the rules of packets from a port from a switch. */
-    takeRules: (number: number, inPort: number): void => {
-      for (const flow of network.flows(number))
-        if (pathOfCookie(flow.cookie) !== undefined && addressOfFlow(flow)?.split("/")[2] === String(inPort))
-          network.change(number, deletionOf(flow));
-    },
-    /** How many rules and meters of flows the switches really have. */
-    get count(): number {
-      return [1, 2, 3, 4, 5, 6].reduce(
-        (sum, number) =>
-          sum +
-          network.meters(number).length +
-          network.flows(number).filter(({ cookie }) => pathOfCookie(cookie) !== undefined).length,
-        0,
-      );
-    },
+    refuse: (number: number, isFull = true) => ground.limit(number, isFull ? 0 : 10_000),
+    takeRules: (number: number, inPort: number) => ground.takeRules(number, inPort),
+    count: () => ground.count(),
   };
 
   const { access } = more;
@@ -232,7 +214,18 @@ export async function startRest({
     if (problem !== undefined) throw new Error(problem);
     return { status: response.status, headers: response.headers, text, json };
   }
-  return { engine, store, network, switches, server, url, send, tell, hubs: controller.hubs, document };
+  return {
+    engine,
+    store,
+    network: ground,
+    switches,
+    server,
+    url,
+    send,
+    tell,
+    hubs: controller.hubs,
+    document,
+  };
 }
 
 /** A link between two switches is there, or is not. */
