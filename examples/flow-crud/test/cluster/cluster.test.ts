@@ -279,8 +279,7 @@ suite("the proof of concept's wire", () => {
     const { speakerCommands, speakerAnswers, networkEvents, eventAnswers } = originalTopics;
     let stage: FlowStage;
     /** Where a part serves HTTP. */
-    const urlOf = (part: Process | undefined): string =>
-      /^ready: .*?(http:\S+)/m.exec(part?.output ?? "")?.[1] ?? "http://127.0.0.1:1";
+    const urlOf = (part: Process | undefined): string => part?.url ?? "http://127.0.0.1:1";
     /** The nodes, one of them first. */
     const nodes =
       (first = 0) =>

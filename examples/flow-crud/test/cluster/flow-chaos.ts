@@ -46,8 +46,6 @@ const [networkPauseMs, clusterPauseMs] = [2_000, 4_000];
 const settledWithinMs = 300_000;
 const backWithinMs = 300_000;
 
-const urlOf = (part: Process): string | undefined => /^ready: .*?(http:\S+)/m.exec(part.output)?.[1];
-
 /** Faults that only the life of flows notices. */
 const ofFlows: Readonly<Record<string, ClusterFault>> = {
   "freeze the switch controller": async ({ floodlight }, random) => {
@@ -94,7 +92,7 @@ export async function flowChaos(plan: FlowChaosPlan): Promise<FlowChaosReport> {
   const flags = ["--session-timeout", "6000", "--log", "warn", "--api-port", "0", ...place];
   const cluster = await Cluster.start(folder, shards, flags);
   const { floodlight, nodes } = cluster;
-  const urls = (): string[] => nodes.flatMap((node) => (node.runs ? (urlOf(node) ?? []) : []));
+  const urls = (): string[] => nodes.flatMap(({ url }) => url ?? []);
   const load = new FlowLoad({ urls, random, clients, perSecond });
   const problems: string[] = [];
   const made = { cluster: {} as Record<string, number>, network: {} as Record<string, number> };

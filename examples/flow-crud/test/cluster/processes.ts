@@ -19,6 +19,7 @@ export class Process {
   readonly #env: Readonly<Record<string, string>>;
   #child: ChildProcess | undefined = undefined;
   #output = "";
+  #url: string | undefined = undefined;
 
   /** `command`: what runs the part; default: this program. */
   constructor(
@@ -36,7 +37,12 @@ export class Process {
     return this.#child !== undefined;
   }
 
-  /** What it has printed since its last start. */
+  /** Where it serves HTTP, as it said when it was ready; undefined: it runs not, or serves nothing. */
+  get url(): string | undefined {
+    return this.runs ? this.#url : undefined;
+  }
+
+  /** The last that it has printed since its last start. */
   get output(): string {
     return this.#output;
   }
@@ -44,6 +50,7 @@ export class Process {
   /** Starts it; resolves when it says that it is ready. @throws Error with what it has printed if it ends, or never does. */
   start(): Promise<void> {
     this.#output = "";
+    this.#url = undefined;
     const [command = "", ...args] = this.#args;
     const child = spawn(command, args, {
       // With a channel, so that it ends when the tests do, in whatever way.
@@ -61,7 +68,10 @@ export class Process {
       }, readyWithinMs);
       const hear = (chunk: Buffer): void => {
         this.#output = (this.#output + chunk.toString()).slice(-100_000);
-        if (!/^ready:/m.test(this.#output)) return;
+        const ready = /^ready:.*$/m.exec(this.#output)?.[0];
+        if (ready === undefined) return;
+        // Later, the line may be too old to be kept.
+        this.#url = /http:\S+/.exec(ready)?.[0] ?? this.#url;
         clearTimeout(late);
         resolve();
       };
