@@ -55,8 +55,12 @@ function sender(port: number): { readonly send: Send; readonly close: () => void
 const best = phase(import.meta.url, "best", async ({ port }: { port: number }): Promise<number> => {
   const { send, close } = sender(port);
   const work = async (): Promise<void> => {
-    const { status } = await send();
-    if (status !== 200) throw new Error(`the status was ${status}`);
+    for (;;) {
+      const { status } = await send();
+      if (status === 200) return;
+      // On a machine that others keep busy the loop is late now and then.
+      if (status !== 503) throw new Error(`the status was ${status}`);
+    }
   };
   await drive(16, 4000, new Measured(), work);
   const measured = new Measured();

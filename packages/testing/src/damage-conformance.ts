@@ -334,8 +334,9 @@ export function damageConformance(
       await told();
       await until(() => node.shards[0]?.unpublished === 0);
       const { position } = await firstPage(node);
-      await world.submitWaiting("told");
+      await node.submit(waiting, { withinMs: hourMs() }, { key: "told", by: "ada" });
       await node.stop();
+      await world.opened.damage({ table: "audit", column: "entries" });
       await world.opened.damage({ table: "journal", column: "record" });
       await world.start();
       deepStrictEqual(await world.node.answer("asked"), result("asked"));
@@ -345,6 +346,13 @@ export function damageConformance(
       await firstPage(world.node);
       deepStrictEqual(await world.submitWaiting("new").then(() => world.go("new")), result("new"));
       strictEqual(world.answers("owed").length, 1);
+      // Of the commands, those that can be read are listed.
+      await world.node.submit(waiting, { withinMs: hourMs() }, { key: "later", by: "bob" });
+      deepStrictEqual(
+        (await world.node.audit()).items.map(({ by }) => by),
+        ["bob"],
+      );
+      ok(world.events.some((message) => message.includes("the commands of batch")));
     });
   });
 }
