@@ -8,8 +8,9 @@ import { SimulatedNetwork } from "../floodlight/simulated-network.ts";
 import { SwitchSpeaker } from "../floodlight/switch-speaker.ts";
 import { createController } from "./controller.ts";
 import { SqliteFlowStore } from "./flow-store-sqlite.ts";
-import { datapathIdOf, switchIdOf, type Layout } from "./model.ts";
+import { datapathIdOf, switchIdOf, type FlowSpec, type Layout } from "./model.ts";
 import { closingOf } from "./operations.ts";
+import { CreateFlow } from "./requests.ts";
 import { bySwitch, rulesOf } from "./rules.ts";
 import type { Plan } from "./store.ts";
 import type { WorkedStore } from "./workers.ts";
@@ -17,6 +18,8 @@ import type { WorkedStore } from "./workers.ts";
 const switches = 5;
 const flows = ["a", "b", "c"];
 const scaleMs = 30_000;
+/** So many kinds of faults there are. */
+const faultKinds = 10;
 /** Nothing goes wrong with the network after this time, so that what is still to be done gets done. */
 const calmAtMs = 50_000;
 
@@ -37,6 +40,9 @@ class Surroundings {
   readonly network: SimulatedNetwork;
   readonly store: SqliteFlowStore;
   readonly speaker: Promise<SwitchSpeaker>;
+  /** Whether there are flows before the first operation, and how they are. */
+  readonly isUsed: boolean;
+  readonly before: Promise<ReadonlyMap<string, Layout>>;
 
   constructor({ clock, random }: Outside) {
     const soon = (task: () => void): void => clock.soon(task);
@@ -64,7 +70,38 @@ class Surroundings {
         ports: [],
       });
     for (const { between } of this.network.links) this.tell(between, true);
+    // Where flows stand already, operations move them; otherwise most are refused.
+    this.isUsed = random.chance(0.6);
+    const specs = this.isUsed
+      ? flows.map((flowId) => CreateFlow.parse({ spec: specOf(flowId, random) }).spec)
+      : [];
+    this.before = this.#prepare(specs);
     this.#disturb(clock, random);
+  }
+
+  /** Creates flows as an operation would, before all operations. */
+  async #prepare(specs: readonly FlowSpec[]): Promise<ReadonlyMap<string, Layout>> {
+    const standing = new Map<string, Layout>();
+    for (const spec of specs) {
+      const { flowId } = spec;
+      const at = (step: number) => ({ fence: 0, step });
+      const plan = await this.store.plan(flowId, at(1), { kind: "create", spec }, { switches: [] });
+      if (!("after" in plan) || plan.after === null) continue;
+      const { inner, entries } = rulesOf(plan.after);
+      for (const { switchId, rules } of bySwitch([...inner, ...entries]))
+        await (
+          await this.speaker
+        ).execute({
+          command: "install",
+          switchId,
+          seq: plan.version + 1,
+          must: true,
+          rules,
+        });
+      await this.store.commit(flowId, at(2), { info: plan.shortcoming });
+      standing.set(flowId, plan.after);
+    }
+    return standing;
   }
 
   /** The controller learns that a link is there, or has failed. */
@@ -81,8 +118,30 @@ class Surroundings {
   /** The database is away until this time. */
   #storeAwayUntil = 0;
 
+  /** No commit of a plan comes to the database until this time. */
+  #commitsLostUntil = 0;
+  /** Steps come to the database once more, late, until this time. */
+  #echoesUntil = 0;
+
+  /** Does a step of an operation on a flow, which the database may see once more, much later. */
+  step<T>(what: () => Promise<T>, clock: Outside["clock"]): Promise<T> {
+    const now = clock.monotonicMs();
+    if (now < this.#echoesUntil)
+      clock.after(300 + ((now * 7_919) % 9_000), () => void what().catch(() => {}));
+    return this.ask(what, clock);
+  }
+
+  /** Commits a plan, if that comes to the database. */
+  commit<T>(what: () => Promise<T>, clock: Outside["clock"]): Promise<T> {
+    if (clock.monotonicMs() >= this.#commitsLostUntil) return this.step(what, clock);
+    return this.#commitsLostUntil % 2 === 0
+      ? Promise.reject(new Error("the database takes no commits"))
+      : new Promise(() => {});
+  }
+
   /** Does something with the database, unless it is away: then nothing comes back, or an error. */
   async ask<T>(what: () => Promise<T>, clock: Outside["clock"]): Promise<T> {
+    await this.before;
     if (clock.monotonicMs() >= this.#storeAwayUntil) return what();
     const way = this.#storeAwayUntil % 4;
     if (way === 0) throw new Error("the database is away");
@@ -97,13 +156,17 @@ class Surroundings {
   #disturb(clock: Outside["clock"], random: SeededRandom): void {
     const { network } = this;
     const faults = random.int(random.pick([4, 12, 40]));
+    // A few kinds at a time: what happens together should differ from simulation to simulation.
+    const kinds = Array.from({ length: 1 + random.int(4) }, () => random.int(faultKinds));
     for (let fault = 0; fault < faults; fault++) {
       const at = random.int(calmAtMs);
       const until = Math.min(calmAtMs, at + 10 + random.int(random.pick([200, 5_000, 20_000])));
+      // Operations are few, so that what happens to their steps lasts for some of them.
+      const long = Math.min(calmAtMs, until + 25_000);
       const number = 1 + random.int(switches);
       const link = random.pick(network.links).between;
       const limit = random.int(6);
-      const [begin, end] = random.pick<readonly [() => void, () => void]>([
+      const all: readonly (readonly [() => void, () => void])[] = [
         [
           () => (network.cut(...link), this.tell(link, false)),
           () => (network.mend(...link), this.tell(link, true)),
@@ -113,10 +176,13 @@ class Surroundings {
         [() => network.off(number), () => network.on(number)],
         [() => network.freeze(number), () => network.thaw(number)],
         [() => (this.#storeAwayUntil = until), () => {}],
+        [() => (this.#commitsLostUntil = long), () => {}],
+        [() => (this.#echoesUntil = long), () => {}],
         // Somebody deletes what is not his.
         [() => network.change(number, flowMod({ command: "delete" })), () => {}],
         [() => network.limit(number, limit), () => network.limit(number, Number.POSITIVE_INFINITY)],
-      ]);
+      ];
+      const [begin, end] = all[random.pick(kinds)] as (typeof all)[number];
       clock.after(at, begin);
       clock.after(until, end);
     }
@@ -135,18 +201,25 @@ function openSimulation(outside: Outside): OpenedSystem {
     againMs: 500,
     patienceMs: 20_000,
   });
+  const problems: string[] = [];
+  /** Who has planned has a plan: another run can take it away only by a step that comes too late, or out of its turn. */
+  const planned = <T>(done: T): T => {
+    const { code, message } = done as { readonly code?: string; readonly message?: string };
+    if (code === "unknown") problems.push(`a step has lost its plan: ${message}`);
+    return done;
+  };
   /** The places of the runs that have planned for a flow. */
   const places = new Map(flows.map((flowId) => [flowId, new Set<number>()]));
   const watched: WorkedStore = {
     plan: (flowId, guard, intent, avoid) => {
       places.get(flowId)?.add(guard.fence);
-      return surroundings.ask(() => store.plan(flowId, guard, intent, avoid), clock);
+      return surroundings.step(() => store.plan(flowId, guard, intent, avoid), clock);
     },
-    closePlan: (...given) => surroundings.ask(() => store.closePlan(...given), clock),
-    commit: (...given) => surroundings.ask(() => store.commit(...given), clock),
-    recall: (...given) => surroundings.ask(() => store.recall(...given), clock),
-    settle: (...given) => surroundings.ask(() => store.settle(...given), clock),
-    undo: (...given) => surroundings.ask(() => store.undo(...given), clock),
+    closePlan: (...given) => surroundings.step(() => store.closePlan(...given), clock),
+    commit: async (...given) => planned(await surroundings.commit(() => store.commit(...given), clock)),
+    recall: (...given) => surroundings.step(() => store.recall(...given), clock),
+    settle: async (...given) => planned(await surroundings.step(() => store.settle(...given), clock)),
+    undo: (...given) => surroundings.step(() => store.undo(...given), clock),
     flow: (flowId) => surroundings.ask(() => store.flow(flowId), clock),
     takeDue: (pace) => surroundings.ask(() => store.takeDue(pace), clock),
     note: (event) => surroundings.ask(() => store.note(event), clock),
@@ -164,10 +237,14 @@ function openSimulation(outside: Outside): OpenedSystem {
     request: (random) => {
       const flowId = random.pick(flows);
       const queue = random.chance(0.5);
-      return random.pick<() => { readonly hub: AnyHub; readonly request: unknown }>([
+      type Drawn = () => { readonly hub: AnyHub; readonly request: unknown };
+      const creates: Drawn = () => ({ hub: create, request: { spec: specOf(flowId, random), queue } });
+      const moves: Drawn = () => ({ hub: update, request: { flowId, queue, changes: changesOf(random) } });
+      const often = surroundings.isUsed ? moves : creates;
+      return random.pick<Drawn>([
         () => ({ hub: create, request: { spec: specOf(flowId, random), queue, keep: random.chance(0.3) } }),
-        () => ({ hub: create, request: { spec: specOf(flowId, random), queue } }),
-        () => ({ hub: create, request: { spec: specOf(flowId, random), queue } }),
+        often,
+        often,
         () => ({ hub: update, request: { flowId, queue, changes: changesOf(random) } }),
         () => ({ hub: remove, request: { flowId, queue } }),
         () => ({ hub: reroute, request: { flowId, queue } }),
@@ -182,15 +259,16 @@ function openSimulation(outside: Outside): OpenedSystem {
       ])();
     },
     check: async (requests) => {
-      const problems: string[] = [];
       const speaker = await surroundings.speaker;
       // Whatever was left in the middle, the next operation can put right.
       for (const flowId of flows) await close(flowId, store, speaker);
       const standing = await Promise.all(flows.map((flowId) => store.flow(flowId)));
+      const before = await surroundings.before;
       for (const [index, flowId] of flows.entries()) {
         const flow = standing[index];
         const layout = flow === undefined ? null : { spec: flow.spec, paths: flow.paths };
-        problems.push(...followed(flowId, requests, places.get(flowId) ?? new Set(), layout));
+        const began = before.get(flowId) ?? null;
+        problems.push(...followed(flowId, requests, places.get(flowId) ?? new Set(), [began, layout]));
       }
       problems.push(...(await store.audit()));
       const wanted = standing.flatMap((flow) => {
@@ -280,7 +358,7 @@ function followed(
   flowId: string,
   requests: readonly EndedRequest[],
   places: ReadonlySet<number>,
-  left: Layout | null,
+  [began, left]: readonly [Layout | null, Layout | null],
 ): string[] {
   const problems: string[] = [];
   const operations = requests
@@ -295,7 +373,7 @@ function followed(
   const known = new Set(operations.map(({ place }) => place));
   if (Array.from(places).some((place) => !known.has(place))) return [];
   /** What may stand; undefined: nobody knows. */
-  let standing: readonly (Layout | null)[] | undefined = [null];
+  let standing: readonly (Layout | null)[] | undefined = [began];
   for (const { key, hub, request, plans, states, isGivenUp, answer } of operations) {
     for (const { before } of plans) {
       if (standing?.some((one) => isDeepStrictEqual(before, one)) === false)
