@@ -1,5 +1,6 @@
 export { WheelworkError, type ErrorCode, type ErrorDetails, type Problem } from "./errors.ts";
 export { type Exclusive, type WhenBusy } from "./exclusive.ts";
+export { durationText } from "./duration.ts";
 export type { Labels, LabelsOf } from "./labels.ts";
 export { type DeepReadonly, type Json } from "./json.ts";
 export { type StoredData } from "./json-types.ts";

@@ -29,10 +29,15 @@ test("says what it can do, and refuses what it cannot with that", () => {
     status: 0,
     stdout: expect.stringContaining("dead-letters replay") as string,
   });
-  for (const args of [["dance"], ["shards", "--colour"], ["dead-letters", "eat"]]) {
+  for (const [help, ...args] of [
+    ["", "dance"],
+    [" shards", "shards", "--colour"],
+    ["", "dead-letters", "eat"],
+    [" bulks watch", "bulks", "watch"],
+  ]) {
     const { status, stderr } = cli(...args);
     expect(status, args.join(" ")).toBe(2);
-    expect(stderr).toContain("See: wheelwork help");
+    expect(stderr.endsWith(`\nSee: wheelwork help${help}\n`), stderr).toBe(true);
   }
 });
 

@@ -68,6 +68,9 @@ function help(words: readonly string[]): string {
   throw usageError(`there is no command ${names.join(" ")}`);
 }
 
+/** The command that runs, for whoever must read its help. */
+let running: Command | undefined = undefined as Command | undefined;
+
 async function run(words: readonly string[]): Promise<ExitCode> {
   const [first] = words;
   if (first === "complete") {
@@ -92,7 +95,8 @@ async function run(words: readonly string[]): Promise<ExitCode> {
         : `${first} takes one of ${known}, not ${words[1] ?? "nothing"}`,
     );
   }
-  return found.command.run(parse(found.command, found.rest));
+  running = found.command;
+  return running.run(parse(running, found.rest));
 }
 
 // A reader that has had enough, such as `head`, is no failure.
@@ -108,5 +112,6 @@ try {
   process.stderr.write(`${isOurs ? error.message : String(error)}\n`);
   if (error instanceof CommandError) process.exitCode = error.exitCode;
   else process.exitCode = error instanceof WheelworkError ? exitCodeOf(error) : exitCodes.failed;
-  if (process.exitCode === exitCodes.usage) process.stderr.write("\nSee: wheelwork help\n");
+  const of = running === undefined ? "" : ` ${running.name}`;
+  if (process.exitCode === exitCodes.usage) process.stderr.write(`\nSee: wheelwork help${of}\n`);
 }

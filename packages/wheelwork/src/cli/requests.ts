@@ -1,4 +1,4 @@
-import { transcriber, type HistoryEvent } from "@wheelwork/core";
+import { transcriber, type HistoryEvent, durationText } from "@wheelwork/core";
 import { statusFilters } from "@wheelwork/engine";
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -47,6 +47,11 @@ const columns: readonly Column<Row>[] = [
   ["state", ({ state }) => state],
   ["created", ({ createdAt }) => createdAt],
   ["answered", ({ answeredAt }) => answeredAt],
+  [
+    "took",
+    ({ createdAt, answeredAt }) =>
+      answeredAt === undefined ? undefined : durationText(Date.parse(answeredAt) - Date.parse(createdAt)),
+  ],
 ];
 
 const pathOf = (id: string): string => `/requests/${encodeURIComponent(id)}`;
