@@ -3,7 +3,7 @@ export { createNode } from "./node.ts";
 export { createClient } from "./client.ts";
 export type { ClientOptions, ClusterNode, ClusterOptions, NodeOptions, ShardView } from "./options.ts";
 export { clusterTopics } from "./topics.ts";
-export type { Channel } from "../delivery/channel.ts";
+export type { Channel, MessageTrace } from "../delivery/channel.ts";
 export {
   deadLetterTopic,
   readDeadLetter,
