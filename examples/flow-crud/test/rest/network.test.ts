@@ -106,6 +106,7 @@ test("the document has every path, its references resolve, and its ids are uniqu
     ours.flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method} ${path}`)).toSorted(),
   ).toMatchInlineSnapshot(`
     [
+      "delete /v1/flows",
       "delete /v1/flows/{flow_id}",
       "delete /v2/flows/{flow_id}",
       "get /network.json",
