@@ -193,7 +193,8 @@ export class BulkChecks {
     // One that was parked has come once more.
     if (!bulk.deeds.has(id)) bulk.deeds.set(id, { type, givenBy });
     this.#demand(
-      givenBy === bulk.asked.by,
+      // If its run was parked at it, the event that has kept it says who gave it.
+      givenBy === bulk.asked.by || (givenBy === undefined && bulk.parked.has(id)),
       () => `${id} does ${type} for the bulk ${bulk.id} of ${bulk.asked.by}, given by ${givenBy}`,
     );
     this.#demand(
