@@ -174,12 +174,6 @@ export const mutants: readonly Mutant[] = [
     to: "        void call;\n",
   },
   {
-    name: "take an attempt for under way that has ended while runs are read back",
-    file: host,
-    from: '      if (!this.#open.has(open)) return "over";\n',
-    to: "",
-  },
-  {
     name: "fire callbacks before outcomes that are waiting",
     file: decider,
     from: "    let decided = 0;\n    for (const item of items) {\n",

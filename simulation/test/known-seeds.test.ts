@@ -8,6 +8,8 @@ const known: readonly [world: WorldName, system: string, seed: number, what: str
   ["engine", "flow-crud", 11306, "the outcome of an attempt waits behind its request, which is sent again"],
   ["engine", "quick", 12064, "attempts of spokes with other times are made again in another order"],
   ["engine", "slow", 11257, "a signal is sent again whose id its run has forgotten, and not its history"],
+  ["engine", "slow", 41005, "a store that hangs commits the end of a run late"],
+  ["engine", "slow", 41887, "somebody watches a run again that has answered, while the store is lost"],
   ["engine", "slow", 32633, "a retry brings the signal that has parked a run, before those that it keeps"],
   ["engine", "fan-outs", 852, "the store refuses a child, and then what its caller makes of that"],
   [

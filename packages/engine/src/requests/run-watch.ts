@@ -5,6 +5,7 @@ import type { Clock } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
 import { toldOf, type RequestRecord, type RunFeed, type ShardAccess } from "./access.ts";
 import type { RequestView } from "./api.ts";
+import { unavailable } from "../shard/options.ts";
 import { ownView } from "./views.ts";
 
 /** What a run shows of itself after one of its events. */
@@ -176,8 +177,10 @@ async function stored(access: ShardAccess, key: string): Promise<Run> {
   let known: RequestRecord["known"];
   // What comes between is in the run, and not counted: it would be applied a second time.
   do {
-    count = nextAfter(await access.history(key, { after: 0, limit: Number.POSITIVE_INFINITY }), 0);
+    const events = await access.history(key, { after: 0, limit: Number.POSITIVE_INFINITY });
+    count = nextAfter(events, 0);
     ({ known } = await access.lookUp(key));
+    if (!(known instanceof Run) && events.at(-1)?.type !== "ended") throw unavailable();
   } while ((await access.history(key, { after: count, limit: 1 })).length > 0);
   let run = new Run(key);
   if (known instanceof Run) run = restore(key, snapshot(known));

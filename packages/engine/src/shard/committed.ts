@@ -136,6 +136,8 @@ export class CommittedRuns {
       if (this.#source.status() === "stopped") throw stopping();
       const before = this.#live(key)?.run;
       const known = await this.lookUp(key);
+      // While the store is lost, only the answer of a run is told, which may have come before its end.
+      if (!(known instanceof Run) && this.#source.status() === "store-lost") throw unavailable();
       if (!(known instanceof Run)) return undefined;
       const now = this.#working(key);
       if (now?.run === known && now.stagedFrom < 0) return restore(key, snapshot(known));

@@ -197,9 +197,12 @@ class Checker {
     if (run.purged) return true;
     if (run.status !== "ended" || (run.events.at(-1)?.at ?? 0) >= endedBefore) return false;
     run.purged = true;
+    // It may have ended some time before its store, which hung, has committed that.
+    const endedAt = (run.events.at(-1)?.at ?? 0) - this.#evidence.aheadMs;
+    const since = Math.min(run.changedAt, endedAt);
     this.#demand(
       "I5",
-      this.#ownership.hasJumped || run.changedAt + system.retentionMs <= at + system.lagMs,
+      this.#ownership.hasJumped || since + system.retentionMs <= at + system.lagMs,
       () => `${run.key} is purged ${at - run.changedAt} ms after its end`,
     );
     return true;
