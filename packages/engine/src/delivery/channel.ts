@@ -13,7 +13,7 @@ import type { Message } from "../ports/ports.ts";
 import { traceContext } from "../ports/trace.ts";
 
 /** What a message says of its trace. */
-interface MessageTrace {
+export interface MessageTrace {
   readonly traceparent?: string | undefined;
   readonly tracestate?: string | undefined;
 }
