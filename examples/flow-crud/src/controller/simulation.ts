@@ -343,6 +343,8 @@ function outlineOf({ history }: EndedRequest) {
       if (plan !== undefined && plan !== null) plans.push(plan);
     }
     if (event.type === "entered") states.add(event.state);
+    // It was found out after the answer, which has left that open.
+    if (event.type === "entered" && event.state === "Over" && event.by === "Nothing") states.add("Stood");
     if ("fence" in event && event.fence !== undefined) place = event.fence;
     if ("lane" in event && event.lane?.fence !== undefined) place = event.lane.fence;
   }
@@ -391,7 +393,8 @@ function followed(
         : [];
     // An operator has ended it in the middle: what it has left is closed by the next one.
     if (isGivenUp) standing = last === undefined || isDone ? undefined : [last.before, last.after, ...kept];
-    else if (last !== undefined && isDone) standing = [last.after];
+    else if (last !== undefined && (isDone || ["Stood", "ClearingStill"].some((state) => states.has(state))))
+      standing = [last.after];
     else if (kept.length > 0) standing = kept;
     // Of one that met nobody who could plan, nobody knows whether there was a plan: it was undone.
     else if (last === undefined && states.has("Undoing")) standing = undefined;
