@@ -13,6 +13,12 @@ const known: readonly [world: WorldName, system: string, seed: number, what: str
   ["engine", "slow", 32633, "a retry brings the signal that has parked a run, before those that it keeps"],
   ["engine", "fan-outs", 852, "the store refuses a child, and then what its caller makes of that"],
   [
+    "engine",
+    "local-times",
+    50669,
+    "a schedule is deployed twice at one instant, and ticks of the past are asked for",
+  ],
+  [
     "cluster",
     "flow-crud",
     335,

@@ -33,7 +33,7 @@ interface Times {
 }
 
 /** The next tick, and the times that it is of. */
-type Next = Times & { readonly at: number };
+type Next = Times & { readonly at: number; readonly place: number };
 
 /** Ticks of the past that somebody has asked for: those after one time, up to another. */
 interface Fill {
@@ -155,7 +155,7 @@ const timesOf = (stored: Declared["stored"], since: number, from: number): Times
 function nextOf({ times, last }: Pick<Ticking, "times" | "last">): Next {
   for (const [place, one] of times.entries()) {
     const at = tickAfter(one.ticks, one.since, Math.max(last, one.from));
-    if (at <= (times[place + 1]?.from ?? Number.POSITIVE_INFINITY)) return { ...one, at };
+    if (at <= (times[place + 1]?.from ?? Number.POSITIVE_INFINITY)) return { ...one, at, place };
   }
   throw new TypeError("a schedule has no times");
 }
@@ -309,7 +309,8 @@ function checkFills(ticking: Ticking, now: number, demand: Demand): void {
 function presentTimes(ticking: Ticking, now: number): readonly Times[] {
   const { times } = ticking;
   const next = nextOf(ticking);
-  const place = times.findIndex(({ since, from }) => since === next.since && from === next.from);
+  // Two deploys may be of one instant: engine time stands still while a clock is behind.
+  const { place } = next;
   const leavesOut = isLeftOut(next, now) || ticking.pausedAt !== undefined;
   return leavesOut ? times.slice(place) : [times[place] as Times];
 }
@@ -323,11 +324,11 @@ function ticked(ticking: Ticking, at: number, now: number, demand: Demand): void
   demand(pausedAt === undefined, () => `the schedule ${name} ticks at ${now}, and is paused`);
   let next = nextOf(ticking);
   // Where the last one is made up for, the first one that was missed takes along all before the last one, however late they are.
-  let missed: Times["from"] | undefined;
-  const takesAlong = (one: Times): boolean => one.catchUp === "last" && missed === one.from;
+  let missed: number | undefined;
+  const takesAlong = (one: Next): boolean => one.catchUp === "last" && missed === one.place;
   for (; next.at < at; next = nextOf(ticking)) {
     const left = next;
-    if (isMissed(left, now)) missed = left.from;
+    if (isMissed(left, now)) missed = left.place;
     demand(
       left.catchUp !== "all" && (isMissed(left, now) || takesAlong(left)),
       () => `the schedule ${name} ticks for ${at} at ${now}, and has left out ${left.at}`,
