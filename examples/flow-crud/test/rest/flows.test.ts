@@ -376,7 +376,7 @@ test("all flows are deleted together, and the answer says what has become of eac
   switches.release(3);
   expect((await updating).status).toBe(200);
   const all = await send("DELETE", "/v1/flows", undefined, named);
-  expect([all.status, (await store.flows({ limit: 9 })).length, switches.count]).toEqual([200, 0, 0]);
+  expect([all.status, (await store.flows({ limit: 9 })).length, await switches.count()]).toEqual([200, 0, 0]);
   // What is gone already is not listed any more.
   for (const { flowid, status } of all.json)
     expect([ids.includes(flowid), status]).toEqual([true, "Deleted"]);

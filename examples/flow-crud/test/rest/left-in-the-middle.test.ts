@@ -35,7 +35,7 @@ async function expectOrder({ store, switches, send, engine }: System, what: stri
   const wanted = flows
     .map(rulesOf)
     .reduce((sum, rules) => sum + rules.inner.length + rules.entries.length, 0);
-  expect(switches.count, what).toBe(wanted);
+  expect(await switches.count(), what).toBe(wanted);
   expect(await store.audit(), what).toEqual([]);
   for (const { spec, paths } of flows) {
     if (paths.length === 0) continue;
