@@ -112,8 +112,8 @@ export const mutantsOfShards: readonly Mutant[] = [
   {
     name: "lose relay replies when the shard fails",
     file: offer,
-    from: '    () => "refused" as const,\n',
-    to: '    () => "durable" as const,\n',
+    from: '{ reason: error.message } : ("refused" as const),\n',
+    to: '{ reason: error.message } : ("durable" as const),\n',
     world: "cluster",
   },
   {
@@ -189,8 +189,8 @@ export const mutantsOfShards: readonly Mutant[] = [
   {
     name: "let other nodes read only the last checkpoint",
     file: "packages/engine/src/delivery/remote-shard-reader.ts",
-    from: "    const { runs, seq } = await this.#replayed(checkpoint, [key]);",
-    to: "    const { runs, seq } = await this.#replayed(checkpoint, []);",
+    from: "    const since = batches.filter((batch) => batch.seq > checkpoint);",
+    to: "    const since = batches.filter((batch) => batch.seq < checkpoint);",
     world: "cluster",
   },
   {

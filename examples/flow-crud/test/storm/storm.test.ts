@@ -329,7 +329,8 @@ suite("flow-crud on a real Storm", () => {
     expect(cli("submit", doublingModule).stderr).toContain("needs --storm-home");
   });
 
-  test.skipIf(!hasPython)(
+  // Two starts of a topology, and workers elsewhere: a minute.
+  test.skipIf(!hasPython || process.env["WHEELWORK_LONG"] === undefined)(
     "is submitted, rebalanced, silenced and killed from the command line; workers elsewhere serve it",
     async () => {
       const { databaseUrl: connectionString, storm } = system;
@@ -429,17 +430,21 @@ suite("flow-crud on a real Storm", () => {
     expect(view.executorViews.filter(({ component }) => component === "bolt-hub")).toHaveLength(2);
   });
 
-  test("goes on in another topology: the simple case, where the hub makes the attempts", async () => {
-    const waits = newKey();
-    await send(waits, '{"flowid": "test-04", "length": 2, "error": 0}');
-    await vi.waitUntil(() => engine.request(waits).catch(() => undefined), eventually);
-    expect(await system.undeploy()).toBe(true);
-    await deploy({ ...system.flow, workerTasks: 0 }, system.storm, 60_000);
-    expect(await answerTo(waits)).toBe("error in hub by timeout");
-    const [key, text] = await ask('{"flowid": "test-05", "length": 10}');
-    expect(text).toBe("all operation is successful");
-    expect(rules(key)).toBe(10);
-    const { executorViews } = await system.nimbus.topology("flow-crud");
-    expect(executorViews.map(({ component }) => component)).not.toContain("bolt-worker");
-  });
+  // Another start of a topology. packages/storm/test/parts has its parts.
+  test.skipIf(process.env["WHEELWORK_LONG"] === undefined)(
+    "goes on in another topology: the simple case, where the hub makes the attempts",
+    async () => {
+      const waits = newKey();
+      await send(waits, '{"flowid": "test-04", "length": 2, "error": 0}');
+      await vi.waitUntil(() => engine.request(waits).catch(() => undefined), eventually);
+      expect(await system.undeploy()).toBe(true);
+      await deploy({ ...system.flow, workerTasks: 0 }, system.storm, 60_000);
+      expect(await answerTo(waits)).toBe("error in hub by timeout");
+      const [key, text] = await ask('{"flowid": "test-05", "length": 10}');
+      expect(text).toBe("all operation is successful");
+      expect(rules(key)).toBe(10);
+      const { executorViews } = await system.nimbus.topology("flow-crud");
+      expect(executorViews.map(({ component }) => component)).not.toContain("bolt-worker");
+    },
+  );
 });
