@@ -76,7 +76,8 @@ describe.skipIf(!canRun)("npm run cluster", () => {
   const keyOf = (name: string): string => Buffer.from(name.padEnd(16, "-").slice(0, 16)).toString("hex");
 
   const few = ["SIGKILL", "Ctrl+C"] as const;
-  const ends = process.env["WHEELWORK_LONG"] === undefined ? few : ([...few, "SIGTERM", "SIGINT", "SIGHUP"] as const);
+  const ends =
+    process.env["WHEELWORK_LONG"] === undefined ? few : ([...few, "SIGTERM", "SIGINT", "SIGHUP"] as const);
 
   test.each(ends)(
     "leaves no process when npm gets %s, and its nodes have stopped in good order",
