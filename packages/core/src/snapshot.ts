@@ -163,10 +163,9 @@ interface Stored extends Partial<RunOrigin> {
  * read are two, which take twice the memory.
  */
 function sharing(data: unknown, request: unknown): unknown {
-  if (!isFields(data) || !isFields(request)) return data;
+  // What is frozen was not read: it is that of a run in memory, which shares what it has.
+  if (!isFields(data) || !isFields(request) || Object.isFrozen(data)) return data;
   if (isSame(data, request)) return request;
-  // It was not read: it is that of a run in memory, which shares what it has.
-  if (Object.isFrozen(data)) return data;
   for (const [name, value] of Object.entries(data)) {
     if (Object.hasOwn(request, name) && isSame(value, request[name])) data[name] = request[name];
     else if (isSame(value, request)) data[name] = request;

@@ -27,26 +27,27 @@ export function noticing(store: Store, tell: (damage: WheelworkError) => void): 
     throw error;
   };
   return {
-    claim: (owner, again) => store.claim(owner, again),
+    // With whatever is asked: a question that loses a part of it would have another answer.
+    claim: (...asked) => store.claim(...asked),
     peek: () => store.peek(),
-    journal: (after) => each(store.journal(after), note, thrown),
-    hubVersions: (ended) => store.hubVersions(ended),
+    journal: (...asked) => each(store.journal(...asked), note, thrown),
+    hubVersions: (...asked) => store.hubVersions(...asked),
     hotRuns: () => each(store.hotRuns(), note, thrown),
     laneRuns: () => each(store.laneRuns(), note, thrown),
-    dueRuns: (after, before, limit) =>
-      then(store.dueRuns(after, before, limit), (due) => {
+    dueRuns: (...asked) =>
+      then(store.dueRuns(...asked), (due) => {
         due.runs.forEach(note);
         return due;
       }),
-    find: (keys) => then(store.find(keys), noteFound),
-    history: (key) => each(store.history(key), (part) => part, thrown),
-    list: (list) => store.list(list),
-    facets: (filter) => store.facets(filter),
-    commit: (commit) => store.commit(commit),
-    purge: (endedBefore, limit, begun) => store.purge(endedBefore, limit, begun),
-    archive: (before, limit) => store.archive(before, limit),
-    audit: (before, limit) => then(store.audit(before, limit), noteBatches),
-    purgeAudit: (before, limit) => store.purgeAudit(before, limit),
+    find: (...asked) => then(store.find(...asked), noteFound),
+    history: (...asked) => each(store.history(...asked), (part) => part, thrown),
+    list: (...asked) => store.list(...asked),
+    facets: (...asked) => store.facets(...asked),
+    commit: (...asked) => store.commit(...asked),
+    purge: (...asked) => store.purge(...asked),
+    archive: (...asked) => store.archive(...asked),
+    audit: (...asked) => then(store.audit(...asked), noteBatches),
+    purgeAudit: (...asked) => store.purgeAudit(...asked),
     close: () => store.close(),
     // The engine does without those that a store lacks.
     ...(store.probe === undefined ? {} : { probe: () => store.probe?.() as MaybePromise<number> }),
@@ -55,7 +56,7 @@ export function noticing(store: Store, tell: (damage: WheelworkError) => void): 
       : { check: () => store.check?.() as MaybePromise<string | undefined> }),
     ...(store.takes === undefined
       ? {}
-      : { takes: (commit) => store.takes?.(commit) as MaybePromise<boolean> }),
+      : { takes: (...asked) => store.takes?.(...asked) as MaybePromise<boolean> }),
     ...(store.sizeBytes === undefined
       ? {}
       : { sizeBytes: () => store.sizeBytes?.() as MaybePromise<number> }),
