@@ -1,30 +1,9 @@
-import { end, hub } from "@wheelwork/core";
 import { createEngine, type Engine } from "@wheelwork/engine";
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import * as z from "zod";
 import { inChild, memoryMb, phase, repeat, rounded, withFolder, type Bench } from "../harness.ts";
-
-const day = 86_400_000;
-
-/** A hub whose runs hold their place until a signal comes. */
-const turn = hub(
-  "turn",
-  {
-    request: z.object({ lane: z.string() }),
-    reply: z.object({}),
-    deadlineMs: 30 * day,
-    exclusive: { lane: "turns", by: ({ lane }) => lane, whenBusy: "queue", queueLimit: 1_000_000 },
-    chart: { Waiting: { Went: "Done", Late: "Done" }, Done: end },
-    data: () => ({}),
-    signals: { go: z.object({}) },
-  },
-  {
-    Waiting: (s) => s.wait({ on: { go: "Went" }, deadline: "Late" }),
-    Done: () => ({}),
-  },
-);
+import { turn } from "../turn.ts";
 
 interface Place {
   readonly file: string;

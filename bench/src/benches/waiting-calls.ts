@@ -5,30 +5,12 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as z from "zod";
 import { inChild, memoryMb, phase, repeat, rounded, withFolder, type Bench } from "../harness.ts";
+import { day, turn } from "../turn.ts";
 
-const day = 86_400_000;
 /** Lanes of the callees: most of them wait in a queue. */
 const lanes = 1000;
 /** Requests that are under way at once. */
 const inFlight = 1000;
-
-/** The callee: it holds its place until a signal comes. */
-const turn = hub(
-  "turn",
-  {
-    request: z.object({ lane: z.string() }),
-    reply: z.object({}),
-    deadlineMs: 30 * day,
-    exclusive: { lane: "turns", by: ({ lane }) => lane, whenBusy: "queue", queueLimit: 1_000_000 },
-    chart: { Waiting: { Went: "Done", Late: "Done" }, Done: end },
-    data: () => ({}),
-    signals: { go: z.object({}) },
-  },
-  {
-    Waiting: (s) => s.wait({ on: { go: "Went" }, deadline: "Late" }),
-    Done: () => ({}),
-  },
-);
 
 /** The caller, which is in no lane. */
 const caller = hub(

@@ -1,6 +1,4 @@
 import { worker } from "@wheelwork/engine";
-import { createClient } from "@wheelwork/engine/cluster";
-import { MemoryLog } from "@wheelwork/testing";
 import { expect, test } from "vitest";
 import { operation, work } from "./lane-hubs.ts";
 import { Nodes } from "./nodes.ts";
@@ -27,14 +25,7 @@ async function open() {
   };
   const members = [await nodes.node(1), await nodes.node(1)];
   await nodes.clock.advance(10_000);
-  const client = createClient({
-    hubs: [hub],
-    shards,
-    log: new MemoryLog(nodes.broker, { clock: nodes.clock }),
-    store: (shard) => nodes.disks[shard]!.reopen(),
-    clock: nodes.clock,
-  });
-  await soon(client.start());
+  const client = await nodes.client();
   return { nodes, soon, engines: [...members.map(({ node }) => node), client], client };
 }
 

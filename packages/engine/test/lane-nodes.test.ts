@@ -1,7 +1,6 @@
 import type { HistoryEvent } from "@wheelwork/core";
 import { worker } from "@wheelwork/engine";
-import { createClient, shardOf } from "@wheelwork/engine/cluster";
-import { MemoryLog } from "@wheelwork/testing";
+import { shardOf } from "@wheelwork/engine/cluster";
 import { expect, test } from "vitest";
 import { caller, operation, work } from "./lane-hubs.ts";
 import { Nodes, type Member } from "./nodes.ts";
@@ -41,18 +40,11 @@ async function begins({ node }: Member, id: string): Promise<HistoryEvent | unde
 }
 
 test("requests of a lane run one after the other, whichever node or channel they come through", async () => {
-  const { nodes, most, soon, hub } = setUp();
+  const { nodes, most, soon } = setUp();
   const first = await nodes.node(1);
   const second = await nodes.node(1);
   await nodes.clock.advance(10_000);
-  const client = createClient({
-    hubs: [hub],
-    shards,
-    log: new MemoryLog(nodes.broker, { clock: nodes.clock }),
-    store: (shard) => nodes.disks[shard]!.reopen(),
-    clock: nodes.clock,
-  });
-  await soon(client.start());
+  const client = await nodes.client();
   const ids: string[] = [];
   for (let n = 0; n < 9; n++) {
     const engine = [first.node, second.node, client][n % 3]!;

@@ -1,7 +1,8 @@
 import type { AnyHub } from "@wheelwork/core";
-import type { EngineEvent, Worker } from "@wheelwork/engine";
+import type { Engine, EngineEvent, Store, Worker } from "@wheelwork/engine";
 import {
   clusterTopics,
+  createClient,
   createNode,
   type Channel,
   type ClusterNode,
@@ -104,6 +105,18 @@ export class Nodes {
     await this.clock.runUntil(node.start(), 60_000);
     await this.clock.runUntil(() => node.shards.length > 0, 60_000);
     return { node, process, stores, signals };
+  }
+
+  /** Starts a process that leaves all work to the nodes. `store`: what it reads a shard from, if not from the disk itself. */
+  async client(
+    store = (shard: number): Store => (this.disks[shard] as MemoryStore).reopen(),
+  ): Promise<Engine> {
+    const { clock } = this;
+    const { shards, hub } = this.#options;
+    const log = new MemoryLog(this.broker, { clock });
+    const client = createClient({ hubs: [hub], shards, log, store, clock });
+    await clock.runUntil(client.start(), 60_000);
+    return client;
   }
 
   async ask(key: string, request: object): Promise<void> {

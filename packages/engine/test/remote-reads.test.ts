@@ -1,6 +1,5 @@
 import { worker } from "@wheelwork/engine";
-import { createClient } from "@wheelwork/engine/cluster";
-import { MemoryLog, type MemoryStore } from "@wheelwork/testing";
+import type { MemoryStore } from "@wheelwork/testing";
 import { expect, test } from "vitest";
 import { operation, work } from "./lane-hubs.ts";
 import { Nodes } from "./nodes.ts";
@@ -40,14 +39,7 @@ test("many who ask for requests of another process read its journal once", async
   const { node } = await nodes.node(1);
   for (let n = 0; n < earlier; n++) await soon(node.submit("op", { flow: `f${n}` }, { key: `k${n}` }));
   let read = 0;
-  const client = createClient({
-    hubs: [hub],
-    shards: 1,
-    log: new MemoryLog(nodes.broker, { clock: nodes.clock }),
-    store: (shard) => counted(nodes.disks[shard]!.reopen(), () => void read++),
-    clock: nodes.clock,
-  });
-  await soon(client.start());
+  const client = await nodes.client((shard) => counted(nodes.disks[shard]!.reopen(), () => void read++));
   const { seq } = await nodes.disks[0]!.reopen().peek();
   expect(seq).toBeGreaterThan(earlier);
   // One that waits for long: the others come and go meanwhile.

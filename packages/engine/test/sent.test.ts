@@ -1,6 +1,4 @@
 import { worker } from "@wheelwork/engine";
-import { createClient } from "@wheelwork/engine/cluster";
-import { MemoryLog } from "@wheelwork/testing";
 import { expect, test } from "vitest";
 import { operation, work } from "./lane-hubs.ts";
 import { Nodes } from "./nodes.ts";
@@ -20,22 +18,15 @@ function setUp() {
     const [result] = await soon(Promise.allSettled([promise]));
     return result;
   };
-  return { hub, nodes, soon, settled };
+  return { nodes, soon, settled };
 }
 
 const unanswered = { status: "fulfilled", value: undefined };
 const undecided = { status: "rejected", reason: { code: "WW_STORE_UNAVAILABLE", retryable: true } };
 
 test("while nobody works on its shard, it has no answer yet, and gets one", async () => {
-  const { hub, nodes, soon, settled } = setUp();
-  const client = createClient({
-    hubs: [hub],
-    shards,
-    log: new MemoryLog(nodes.broker, { clock: nodes.clock }),
-    store: (shard) => nodes.disks[shard]!.reopen(),
-    clock: nodes.clock,
-  });
-  await soon(client.start());
+  const { nodes, soon, settled } = setUp();
+  const client = await nodes.client();
   const { id } = await soon(client.submit("op", { flow: "a" }));
   for (const waitMs of [0, 1_000]) expect(await settled(client.answer(id, { waitMs }))).toEqual(unanswered);
   const questions: readonly (() => Promise<unknown>)[] = [
