@@ -1,5 +1,5 @@
 import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
-import { end, hub, spoke, type Answer, type Schema } from "@wheelwork/core";
+import { end, hub, spoke, type Answer, type Exclusive, type Schema } from "@wheelwork/core";
 import { schedule, systemClock, type EventsPage, worker, type Store } from "@wheelwork/engine";
 import { clusterTopics, createNode, type Channel, type ClusterNode } from "@wheelwork/engine/cluster";
 import { MemoryBroker, MemoryLog } from "./memory-log.ts";
@@ -31,41 +31,31 @@ interface Wait {
   readonly withinMs: number;
 }
 
-const waiting = hub(
-  "waiting",
-  {
-    request: anything<Wait>(),
-    reply: anything<{ ended: string }>(),
-    deadlineMs: ({ withinMs }) => withinMs,
-    labels: () => ({ tenant: "a" }),
-    signals: { go: anything<{ on: string }>() },
-    chart: { Waiting: { Went: "Done", Late: "Done" }, Done: end },
-    data: () => ({ ended: "late" }),
-  },
-  {
-    Waiting: (s) =>
-      s.wait({ on: { go: (_data, { on }) => s.raise("Went", { ended: on }) }, deadline: "Late" }),
-    Done: ({ ended }) => ({ ended }),
-  },
-);
+/** A hub whose runs wait until a signal comes, or their time is over. */
+const waitingHub = (
+  name: string,
+  more: { readonly labels?: () => { readonly tenant: string }; readonly exclusive?: Exclusive<Wait> } = {},
+) =>
+  hub(
+    name,
+    {
+      request: anything<Wait>(),
+      reply: anything<{ ended: string }>(),
+      deadlineMs: ({ withinMs }) => withinMs,
+      ...more,
+      signals: { go: anything<{ on: string }>() },
+      chart: { Waiting: { Went: "Done", Late: "Done" }, Done: end },
+      data: () => ({ ended: "late" }),
+    },
+    {
+      Waiting: (s) =>
+        s.wait({ on: { go: (_data, { on }) => s.raise("Went", { ended: on }) }, deadline: "Late" }),
+      Done: ({ ended }) => ({ ended }),
+    },
+  );
 
-const inLane = hub(
-  "in-lane",
-  {
-    request: anything<Wait>(),
-    reply: anything<{ ended: string }>(),
-    deadlineMs: hourMs(),
-    exclusive: { lane: "one", by: () => "key", whenBusy: "queue" },
-    signals: { go: anything<{ on: string }>() },
-    chart: { Waiting: { Went: "Done", Late: "Done" }, Done: end },
-    data: () => ({ ended: "late" }),
-  },
-  {
-    Waiting: (s) =>
-      s.wait({ on: { go: (_data, { on }) => s.raise("Went", { ended: on }) }, deadline: "Late" }),
-    Done: ({ ended }) => ({ ended }),
-  },
-);
+const waiting = waitingHub("waiting", { labels: () => ({ tenant: "a" }) });
+const inLane = waitingHub("in-lane", { exclusive: { lane: "one", by: () => "key", whenBusy: "queue" } });
 
 const calling = hub(
   "calling",

@@ -53,8 +53,8 @@ export interface Noted {
 }
 
 // `meter`: the meter that the rule there uses. The rows are in the order of their first command, so that the rows of one group of commands
-// share pages: a group writes few of them. `name`: tells the book from one that was made anew. `stray`: switches that may have meters of flows of which this book does not know. `floor`: see
-// `Fresh`.
+// share pages: a group writes few of them. `name`: tells the book from one that was made anew. `stray`: switches that may have meters of
+// flows of which this book does not know. `floor`: see `Fresh`.
 const schema = `
 CREATE TABLE IF NOT EXISTS place (
   id INTEGER PRIMARY KEY,
