@@ -1,6 +1,6 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -30,8 +30,9 @@ export interface Bench {
   run(context: BenchContext): Promise<void>;
 }
 
-/** Gives `body` a folder, and removes it afterwards. */
+/** Gives `body` a folder in `parent`, which is made if need be, and removes it afterwards. */
 export async function withFolder<T>(parent: string, body: (folder: string) => Promise<T>): Promise<T> {
+  mkdirSync(parent, { recursive: true });
   const folder = mkdtempSync(join(parent, "wheelwork-bench-"));
   try {
     return await body(folder);

@@ -75,7 +75,7 @@ export class WorkerHost {
   readonly #ports: WorkerPorts;
   readonly #report: Report;
   readonly #progress: NonNullable<WorkerHostOptions["progress"]>;
-  readonly #check: Omit<OutcomeCheck, "fields">;
+  readonly #check: OutcomeCheck;
   readonly #tracing: Tracing | undefined;
   readonly #isTimed: boolean;
   readonly #holds: ((request: AttemptRequest) => boolean) | undefined;
@@ -88,7 +88,7 @@ export class WorkerHost {
     this.#report = report;
     this.#progress = progress ?? (() => {});
     this.#clock = clock;
-    this.#check = { logger, redact };
+    this.#check = { logger, redact, fieldsOf: (attempt) => this.#fieldsOf(attempt) };
     this.#holds = holds;
     this.#secrets = options.secrets;
     this.#tracing = options.tracing;
@@ -373,7 +373,7 @@ export class WorkerHost {
   check(spoke: string, given: Outcome): Outcome {
     const served = this.#served.get(spoke);
     if (served === undefined) return invalid(`this engine has no spoke ${spoke}`);
-    return this.#checked(served.worker.spoke, asOutcome(spoke, given));
+    return checkedOutcome(served.worker.spoke, asOutcome(spoke, given), this.#check);
   }
 
   /** Takes down what messages call the attempt, if its outcome comes by such a message. */
@@ -457,7 +457,7 @@ export class WorkerHost {
     const open = this.#open.has(attempt);
     // How a worker fails because it was told to stop says nothing; a success still counts if it is not late (I4).
     if (open || outcome.kind === "ok") {
-      const checked = this.#checked(spoke, outcome, attempt);
+      const checked = checkedOutcome(spoke, outcome, this.#check, attempt);
       if (open && checked.kind !== "ok") this.#hearts.get(attempt)?.save();
       if (open) this.#forget(attempt);
       this.#report(attempt, this.#warned(attempt, checked));
@@ -483,11 +483,6 @@ export class WorkerHost {
   /** What a log line says of an attempt. */
   #fieldsOf({ request, attempt }: Attempt): object {
     return { ...runFields(request.run, this.#tracing !== undefined), call: request.number, attempt };
-  }
-
-  #checked(spoke: Spoke, outcome: Outcome, attempt?: Attempt): Outcome {
-    const fields = (): object => (attempt === undefined ? {} : this.#fieldsOf(attempt));
-    return checkedOutcome(spoke, outcome, { ...this.#check, fields });
   }
 }
 

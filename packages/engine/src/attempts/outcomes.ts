@@ -1,6 +1,7 @@
 import type { Failed, Outcome, Problem, Spoke } from "@wheelwork/core";
 import { check, isError, stackOf, textOf, tryPlain } from "@wheelwork/core/kernel";
 import type { Logger } from "../ports/ports.ts";
+import type { Attempt } from "./attempt.ts";
 
 /** Characters that are kept of a stack: other processes may send any. */
 const maxStack = 8000;
@@ -92,28 +93,35 @@ function outcomeOf(given: unknown): Outcome | undefined {
 export interface OutcomeCheck {
   readonly logger: Logger;
   readonly redact: Redact | undefined;
-  /** What a log line says of the attempt. */
-  readonly fields: () => object;
+  /** What a log line says of an attempt. */
+  readonly fieldsOf: (attempt: Attempt) => object;
 }
 
 /**
  * An outcome as the contract of its spoke has it: the output that its schema made, or why it is not valid. Outputs and details
  * are copied as plain JSON, so what a hub sees is what the store gives back, and nothing that a worker does later changes it.
+ *
+ * Each call of each run comes through here, so a good outcome makes no object but its own.
+ * @param attempt The attempt that it is of, if it was made here.
  */
-export function checkedOutcome(spoke: Spoke, outcome: Outcome, checks: OutcomeCheck): Outcome {
-  const { redact } = checks;
+export function checkedOutcome(
+  spoke: Spoke,
+  outcome: Outcome,
+  checks: OutcomeCheck,
+  attempt?: Attempt,
+): Outcome {
   switch (outcome.kind) {
     case "timeout":
       return { kind: "timeout" };
     case "error":
-      return checkedError(spoke, redacted(redact, outcome));
+      return checkedError(spoke, redacted(checks.redact, outcome));
     case "ok": {
       const checked = check(spoke.output, outcome.output);
-      if (checked.problems !== undefined) return invalidOutput(spoke, checked.problems, checks);
+      if (checked.problems !== undefined) return invalidOutput(spoke, checked.problems, checks, attempt);
       const kept = tryPlain(checked.value);
       return kept.problem === undefined
         ? { kind: "ok", output: kept.value }
-        : invalidOutput(spoke, [kept.problem], checks);
+        : invalidOutput(spoke, [kept.problem], checks, attempt);
     }
   }
 }
@@ -133,8 +141,14 @@ function checkedError(spoke: Spoke, { code, message, details, stack }: Failed): 
   );
 }
 
-function invalidOutput(spoke: Spoke, problems: readonly Problem[], { logger, fields }: OutcomeCheck): Failed {
-  logger.error({ spoke: spoke.name, ...fields(), problems }, "a worker's output is not valid");
+function invalidOutput(
+  spoke: Spoke,
+  problems: readonly Problem[],
+  { logger, fieldsOf }: OutcomeCheck,
+  attempt: Attempt | undefined,
+): Failed {
+  const fields = attempt === undefined ? {} : fieldsOf(attempt);
+  logger.error({ spoke: spoke.name, ...fields, problems }, "a worker's output is not valid");
   const list = problems.map(lineOf).join("; ");
   return invalid(`the output of the worker of ${spoke.name} is not valid: ${list}`);
 }

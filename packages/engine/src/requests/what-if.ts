@@ -188,7 +188,7 @@ class Supposed {
     const checked = checkedOutcome(contract, given, {
       logger: silentLogger,
       redact: undefined,
-      fields: () => ({}),
+      fieldsOf: () => ({}),
     });
     if (checked.kind === "error" && checked.code === "WW_INVALID_OUTPUT" && checked !== given)
       throw invalid("outcome", checked.message);

@@ -1,3 +1,4 @@
+import { TurnoverMap } from "./turnover-map.ts";
 import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import { apply, deepFreeze, restore, Run, type HubDefinition } from "@wheelwork/core/kernel";
 import { BusyTurns } from "../ports/clock.ts";
@@ -93,7 +94,7 @@ export class Residency {
   readonly #deadlines: Deadlines;
   readonly #time: EngineTime;
   readonly #limits: ResidencyLimits;
-  readonly #live = new Map<string, LiveRun>();
+  readonly #live = new TurnoverMap<LiveRun>();
   /** Who holds the places of lanes, and who waits for them, in memory or not. */
   readonly lanes: Lanes;
   /** Runs that are soon to be granted a place. They are read with the next batch. */

@@ -3,6 +3,7 @@ import { damageOf } from "../ports/damage.ts";
 import type { Store } from "../ports/ports.ts";
 import { unavailable } from "./options.ts";
 import type { Residency } from "./residency.ts";
+import { TurnoverMap } from "./turnover-map.ts";
 
 /** Who waits for an answer. `refuse`: the engine ends before there is one. */
 export interface Waiter {
@@ -12,7 +13,7 @@ export interface Waiter {
 
 /** Those who wait for answers, by request. They outlive a claim. */
 export class Waiters {
-  readonly #waiters = new Map<string, Set<Waiter>>();
+  readonly #waiters = new TurnoverMap<Set<Waiter>>();
 
   /** How many requests somebody waits for. */
   get size(): number {
