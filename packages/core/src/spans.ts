@@ -1,5 +1,6 @@
 import type { Answer, RunEvent } from "./events.ts";
 import type { Call, Run } from "./run.ts";
+import type { Outcome } from "./spoke.ts";
 
 /*
  * Spans: what a run has done, from when to when. Traces and figures are made of them. They follow from the events of a run alone, as
@@ -67,93 +68,109 @@ export type RunSpan =
       readonly message: string;
     });
 
+/** Spans so far. Most events end one or none, and each event of each run that is observed comes here: a list of one is small. */
+type Spans = readonly RunSpan[] | undefined;
+
+const add = (spans: Spans, span: RunSpan | undefined): Spans => {
+  if (span === undefined) return spans;
+  return spans === undefined ? [span] : [...spans, span];
+};
+
 /** The spans that an event ends. `run` is as it is before the event. undefined: none. */
 export function spansOf(run: Run, event: RunEvent): readonly RunSpan[] | undefined {
-  const spans: RunSpan[] = [];
-  endSpans(run, event, spans);
-  return spans.length === 0 ? undefined : spans;
-}
-
-function endSpans(run: Run, event: RunEvent, spans: RunSpan[]): void {
   const { at } = event;
   switch (event.type) {
     case "started":
     case "accepted":
-      spans.push({ kind: "run", from: at, to: at });
-      return;
+      return [{ kind: "run", from: at, to: at }];
     case "granted":
-      spans.push({ kind: "pending", from: run.createdAt, to: at });
-      return;
+      return [pending(run, at)];
     case "entered":
-      if (event.kept === true) return;
-      endState(run, at, event.by, spans);
-      return;
-    case "ended":
-      if (run.status === "pending") spans.push({ kind: "pending", from: run.createdAt, to: at });
-      endState(run, at, undefined, spans);
-      if (event.answer !== undefined) spans.push(answered(run, at, event.answer));
-      return;
+      return event.kept === true ? undefined : endState(run, at, event.by);
+    case "ended": {
+      const waited = run.status === "pending" ? pending(run, at) : undefined;
+      const ended = endState(run, at, undefined);
+      const spans = waited === undefined ? ended : [waited, ...(ended ?? [])];
+      return event.answer === undefined ? spans : add(spans, answered(run, at, event.answer));
+    }
     case "answered":
-      spans.push(answered(run, at, event.answer));
-      return;
+      return [answered(run, at, event.answer)];
     case "settled":
     case "failed": {
       const failure = event.type === "failed" ? event.failure : event.outcome;
-      const isError = failure !== "ok" && failure.kind === "error";
-      const outcome = isError ? failure.code : failure === "ok" ? "ok" : "timeout";
-      endAttempt(run.calls.get(event.call), at, outcome, isError ? failure.message : undefined, spans);
-      if (event.type === "settled") endClosed(run, event.closes, at, spans);
-      return;
+      const call = run.calls.get(event.call);
+      const own = add(undefined, attemptSpan(run, call, at, failure));
+      return event.type === "failed" || event.closes === undefined
+        ? own
+        : endClosed(run, event.closes, at, own);
     }
     case "fired":
     case "signalled":
     case "received":
-      endClosed(run, event.closes, at, spans);
-      return;
+      return event.closes === undefined ? undefined : endClosed(run, event.closes, at, undefined);
     case "incident": {
       const { code, message } = event.error;
-      spans.push({ kind: "incident", from: at, to: at, state: run.state, code, message });
-      return;
+      return [{ kind: "incident", from: at, to: at, state: run.state, code, message }];
     }
     default:
+      return undefined;
   }
 }
 
-function endState(run: Run, at: number, by: string | undefined, spans: RunSpan[]): void {
-  for (const call of run.calls.values()) endAttempt(call, at, "closed", undefined, spans);
+const pending = (run: Run, at: number): RunSpan => ({ kind: "pending", from: run.createdAt, to: at });
+
+function endState(run: Run, at: number, by: string | undefined): Spans {
+  const spans: RunSpan[] = [];
+  for (const call of run.calls.values()) {
+    const span = attemptSpan(run, call, at, "closed");
+    if (span !== undefined) spans.push(span);
+  }
   const { state, epoch, enteredAt: from } = run;
-  if (state === "") return;
-  spans.push({ kind: "state", from, to: at, state, epoch, ...(by === undefined ? {} : { by }) });
+  if (state !== "") {
+    const span = { kind: "state", from, to: at, state, epoch } as const;
+    spans.push(by === undefined ? span : { ...span, by });
+  }
+  return spans.length === 0 ? undefined : spans;
 }
 
-function endClosed(run: Run, closes: readonly number[] | undefined, at: number, spans: RunSpan[]): void {
-  for (const call of closes ?? []) endAttempt(run.calls.get(call), at, "closed", undefined, spans);
+function endClosed(run: Run, closes: readonly number[], at: number, before: Spans): Spans {
+  const spans = [...(before ?? [])];
+  for (const number of closes) {
+    const span = attemptSpan(run, run.calls.get(number), at, "closed");
+    if (span !== undefined) spans.push(span);
+  }
+  return spans.length === 0 ? undefined : spans;
 }
 
 /** A call that is queued, or waits for its next attempt, has none under way. */
-function endAttempt(
+function attemptSpan(
+  { enteredAt, epoch }: Run,
   call: Call | undefined,
   to: number,
-  outcome: string,
-  message: string | undefined,
-  spans: RunSpan[],
-): void {
-  if (call === undefined || call.attempt === 0 || call.backoff) return;
-  const { attempt, callee, deaths, isHub, number, run } = call;
-  spans.push({
+  end: "ok" | "closed" | Exclude<Outcome, { kind: "ok" }>,
+): RunSpan | undefined {
+  if (call === undefined || call.attempt === 0 || call.backoff) return undefined;
+  const { attempt, callee, deaths, isHub, number, since } = call;
+  const outcome = typeof end === "string" ? end : end.kind === "error" ? end.code : "timeout";
+  // Earlier versions did not store when an attempt began.
+  const span = {
     kind: "attempt",
-    // Earlier versions did not store it.
-    from: call.since ?? run.enteredAt,
+    from: since ?? enteredAt,
     to,
     callee,
-    ...(isHub ? { hub: true } : {}),
     call: number,
     attempt,
-    epoch: run.epoch,
+    epoch,
     outcome,
-    ...(message === undefined ? {} : { message }),
+  } as const;
+  const isPlain = !isHub && deaths === 0 && (typeof end === "string" || end.kind !== "error");
+  if (isPlain) return span;
+  return {
+    ...span,
+    ...(isHub ? { hub: true } : {}),
+    ...(typeof end === "string" || end.kind !== "error" ? {} : { message: end.message }),
     ...(deaths === 0 ? {} : { deaths }),
-  });
+  };
 }
 
 function answered(run: Run, to: number, answer: Answer): RunSpan {
